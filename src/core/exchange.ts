@@ -1,0 +1,88 @@
+/**
+ * The recorder's noun: one request with its response as seen on the wire, with its times.
+ *
+ * Two clocks, told apart by name: `…Us` alone on `arrivalUs` is epoch microseconds; every `…OffsetUs` is
+ * microseconds after that arrival, taken from the monotonic clock.
+ */
+
+/** How an exchange ended. `timed_out` is known to the gateway only. */
+export const OUTCOMES = ['completed', 'client_aborted', 'upstream_failed', 'timed_out'] as const;
+export type Outcome = (typeof OUTCOMES)[number];
+
+/** One body after transfer decoding (chunks joined); content coding (gzip …) is left as it was sent. */
+export interface Body {
+  /** True size, whatever was kept of it. */
+  readonly bytes: number;
+  /** The bytes that were kept: all of them, a prefix when `truncated`, null when policy keeps none. */
+  readonly kept: Uint8Array | null;
+  /** A cap or a budget cut `kept` short. A truncated request is never replayed. */
+  readonly truncated: boolean;
+  /** HMAC-SHA-256 of the whole body under the capture's hash key, first 16 bytes; null for an empty body. */
+  readonly hash: Uint8Array | null;
+}
+
+/** One HTTP/1.1 message. The raw head is the stored fact; header pairs are derived from it. */
+export interface Message {
+  /** Start line, header lines and the blank line, latin1, as on the wire but for masked values. */
+  readonly head: Uint8Array;
+  /** What redaction masked: header names in lower case, query keys as `?key`. */
+  readonly redacted: readonly string[];
+  readonly body: Body;
+  /** Raw trailer lines with their line ends, null when there were none. */
+  readonly trailers: Uint8Array | null;
+}
+
+/** Times of the chunks of one body: flat pairs `[offsetUs, bytes, offsetUs, bytes, …]`, bytes as on the wire. */
+export type ChunkTimes = readonly number[];
+
+/** What makes an exchange findable and countable without opening its payload. */
+export interface ExchangeFacts {
+  readonly arrivalUs: number;
+  readonly outcome: Outcome;
+  /** `http/1.1` for what was assembled; an imported arrival without payload has null. */
+  readonly protocol: string | null;
+  readonly method: string | null;
+  /** Method and path with its variable parts named, e.g. `POST /v2/models/{model}/infer`. */
+  readonly route: string | null;
+  readonly status: number | null;
+  /** Number of the client connection within its recorder's life; null where none was seen (imports). */
+  readonly connection: number | null;
+  /** Keyed hashes (8 bytes) saying which exchanges belong together. */
+  readonly client: Uint8Array | null;
+  readonly session: Uint8Array | null;
+  readonly model: string | null;
+  /** Whether the response came as an event stream. */
+  readonly streamed: boolean | null;
+  readonly requestEndOffsetUs: number | null;
+  readonly firstByteOffsetUs: number | null;
+  readonly lastByteOffsetUs: number | null;
+  readonly firstTokenOffsetUs: number | null;
+  readonly promptTokens: number | null;
+  readonly outputTokens: number | null;
+  readonly batch: number | null;
+}
+
+/** What is kept of an exchange beyond its facts. `request` is null where only the arrival is known. */
+export interface ExchangePayload {
+  readonly request: Message | null;
+  readonly response: Message | null;
+  readonly requestChunks: ChunkTimes;
+  readonly responseChunks: ChunkTimes;
+}
+
+/** An exchange on its way into a capture. */
+export interface Exchange extends ExchangeFacts, ExchangePayload {}
+
+/** An exchange as read back without its payload. */
+export interface ExchangeRow extends ExchangeFacts {
+  /** Position within its segment; with `segment` it names the exchange for good. */
+  readonly id: number;
+  readonly segment: string;
+  readonly recorder: string;
+  readonly requestBytes: number;
+  readonly responseBytes: number;
+  readonly requestTruncated: boolean;
+  /** Whether the whole request (head and body) is there to be sent again. */
+  readonly requestStored: boolean;
+  readonly requestHash: Uint8Array | null;
+}

@@ -1,0 +1,99 @@
+/**
+ * HTTP/1.1 heads as bytes and as pairs. Always latin1, never normalised: order, case, duplicates and white
+ * space inside values are what the wire had.
+ */
+
+/** A header line: name and value with the white space around the value removed. */
+export type HeaderPair = readonly [name: string, value: string];
+
+/** Names that belong to one connection and are never passed on by whoever sends the message anew. */
+export const HOP_BY_HOP: ReadonlySet<string> = new Set([
+  'connection',
+  'keep-alive',
+  'proxy-connection',
+  'proxy-authenticate',
+  'te',
+  'trailer',
+  'transfer-encoding',
+  'upgrade',
+]);
+
+/** The header that tells replayed traffic from real; a recorder omits what carries it. */
+export const MARKER_HEADER = 'x-reprise-run';
+
+export interface RequestHead {
+  readonly method: string;
+  /** The request target as sent, query included. */
+  readonly target: string;
+  readonly version: string;
+  readonly headers: readonly HeaderPair[];
+}
+
+export interface ResponseHead {
+  readonly version: string;
+  readonly status: number;
+  readonly reason: string;
+  readonly headers: readonly HeaderPair[];
+}
+
+/** The start line of a raw head, without its line end. */
+export function startLineOf(head: Uint8Array): string {
+  const text = latin1(head);
+  const end = text.indexOf('\n');
+  return (end < 0 ? text : text.slice(0, end)).replace(/\r$/, '');
+}
+
+/** Header pairs of a raw head (or of a trailer section when `skipStartLine` is false). */
+export function headerPairsOf(head: Uint8Array, skipStartLine = true): HeaderPair[] {
+  const lines = latin1(head).split('\n');
+  const pairs: HeaderPair[] = [];
+  for (const line of skipStartLine ? lines.slice(1) : lines) {
+    const colon = line.indexOf(':');
+    if (colon > 0) pairs.push([line.slice(0, colon), trimOws(line.slice(colon + 1))]);
+  }
+  return pairs;
+}
+
+/** Splits the raw head of a request that assembly accepted. */
+export function parseRequestHead(head: Uint8Array): RequestHead {
+  const line = startLineOf(head);
+  const first = line.indexOf(' ');
+  const last = line.lastIndexOf(' ');
+  return {
+    method: line.slice(0, first),
+    target: line.slice(first + 1, last),
+    version: line.slice(last + 1),
+    headers: headerPairsOf(head),
+  };
+}
+
+/** Splits the raw head of a response that assembly accepted. */
+export function parseResponseHead(head: Uint8Array): ResponseHead {
+  const match = /^(HTTP\/\d\.\d) (\d{3})(?: (.*))?$/.exec(startLineOf(head));
+  return {
+    version: match?.[1] ?? '',
+    status: Number(match?.[2] ?? 0),
+    reason: match?.[3] ?? '',
+    headers: headerPairsOf(head),
+  };
+}
+
+/** First value of a header, by lower-case name. */
+export function headerValue(headers: readonly HeaderPair[], lowerName: string): string | null {
+  for (const [name, value] of headers) if (name.toLowerCase() === lowerName) return value;
+  return null;
+}
+
+/** The head of a request that was never on a wire, for imports. */
+export function buildRequestHead(method: string, target: string, headers: readonly HeaderPair[]): Uint8Array {
+  const lines = [`${method} ${target} HTTP/1.1`, ...headers.map(([name, value]) => `${name}: ${value}`)];
+  return Buffer.from(`${lines.join('\r\n')}\r\n\r\n`, 'latin1');
+}
+
+function trimOws(value: string): string {
+  return value.replace(/^[ \t]+|[ \t\r]+$/g, '');
+}
+
+function latin1(bytes: Uint8Array): string {
+  return Buffer.from(bytes.buffer, bytes.byteOffset, bytes.byteLength).toString('latin1');
+}

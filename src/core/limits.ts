@@ -1,0 +1,51 @@
+/** Every bound in one place. A limit that bites is counted and shown where it bites. */
+const KIB = 1024;
+const MIB = 1024 * KIB;
+const GIB = 1024 * MIB;
+
+export const LIMITS = {
+  /** Forwarder to recorder. */
+  slabBytes: 64 * KIB,
+  slabBudgetBytes: 64 * MIB,
+  flushDelayMs: 5,
+
+  /** Assembly. */
+  headBytes: 256 * KIB,
+  headerLines: 2_000,
+  chunkLineBytes: 4 * KIB,
+  trailerBytes: 64 * KIB,
+  pipelinedRequests: 1_000,
+  chunkTimesPerBody: 16_384,
+  requestBodyBytes: 32 * MIB,
+  responseBodyBytes: 1 * MIB,
+  assemblyBudgetBytes: 96 * MIB,
+  recorderHeapMib: 128,
+
+  /** Capture. */
+  blockSlots: 512,
+  blockBytes: 1 * MIB,
+  ownBlockBytes: 256 * KIB,
+  commitDelayMs: 250,
+  segmentBytes: 1 * GIB,
+  walBytes: 64 * MIB,
+  maxDiskBytes: 10 * GIB,
+  readPageRows: 1_000,
+  blockCacheBytes: 32 * MIB,
+
+  /** Replay. */
+  readAheadBytes: 64 * MIB,
+  readAheadRequests: 4_096,
+  inFlight: 10_000,
+  rateOverPeak: 2,
+  abortFailedShare: 0.5,
+  abortWindowS: 30,
+} as const;
+
+/** Process supervision. */
+export const SUPERVISION = {
+  heartbeatMs: 1_000,
+  heartbeatLimitMs: 5_000,
+  restartDelayMs: 200,
+  restartDelayMaxMs: 5_000,
+  drainDeadlineMs: 20_000,
+} as const;

@@ -1,0 +1,43 @@
+import type { Loss, Omission, ProtocolUse } from './accounting.ts';
+import type { ClockAnchor } from './clock.ts';
+import type { Exchange, ExchangePayload, ExchangeRow } from './exchange.ts';
+import type { Run, RunTotals, Send } from './run.ts';
+
+/** Where a data plane puts what it saw. One writer, synchronous, group commit inside. */
+export interface ExchangeSink {
+  /** Takes an exchange; durable only after the commit that follows. Never throws for a full disk. */
+  append(exchange: Exchange): void;
+  addLoss(loss: Loss): void;
+  addOmission(omission: Omission): void;
+  addProtocolUse(use: ProtocolUse): void;
+  addAnchor(anchor: ClockAnchor): void;
+}
+
+/** A slice of time, epoch microseconds: `fromUs` ≤ arrival < `toUs`. */
+export interface TimeRange {
+  readonly fromUs: number;
+  readonly toUs: number;
+}
+
+/** What everything else reads. */
+export interface CaptureSource {
+  /** Exchanges in the order (arrival, recorder, id) at constant memory. */
+  rows(range?: TimeRange): IterableIterator<ExchangeRow>;
+  /** Head, bodies and chunk times of a row; null when the capture holds none for it. */
+  payload(row: ExchangeRow): ExchangePayload | null;
+  close(): void;
+}
+
+/** Where one replay keeps what it did. Immutable once sealed. */
+export interface RunStore {
+  append(sends: readonly Send[]): void;
+  seal(run: Run, totals: RunTotals, summary: object): void;
+  close(): void;
+}
+
+/** One line per change of state, never one per request. */
+export interface Logger {
+  info(fields: object, message: string): void;
+  warn(fields: object, message: string): void;
+  error(fields: object, message: string): void;
+}

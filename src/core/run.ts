@@ -1,0 +1,68 @@
+/**
+ * The replay's noun. A run is one replay; a send is one planned request of it and what became of it.
+ * Every `…OffsetNs` is nanoseconds after the run's start on the monotonic clock.
+ */
+
+/** Why a send has no complete answer. A closed list: reports group by it. */
+export const SEND_ERRORS = [
+  'connect_refused',
+  'connect_timeout',
+  'connect_failed',
+  'reset_on_reuse',
+  'reset',
+  'closed_early',
+  'first_byte_timeout',
+  'idle_timeout',
+  'total_timeout',
+  'protocol',
+  'stopped',
+  'other',
+] as const;
+export type SendError = (typeof SEND_ERRORS)[number];
+
+/** What became of one planned send. */
+export interface Send {
+  /** Position in the schedule, from 0. */
+  readonly index: number;
+  /** The recorded exchange: segment file and id. */
+  readonly segment: string;
+  readonly exchangeId: number;
+  readonly route: string | null;
+  readonly model: string | null;
+  readonly requestBytes: number;
+  /** The planned instant. Never rewritten. */
+  readonly intendedOffsetNs: number;
+  /** When a connection was chosen or begun; null when refused by our own cap or never reached. */
+  readonly actualOffsetNs: number | null;
+  /** When the request's first byte went out: the end of the connection wait. */
+  readonly startOffsetNs: number | null;
+  readonly firstByteOffsetNs: number | null;
+  readonly lastByteOffsetNs: number | null;
+  readonly status: number | null;
+  readonly responseBytes: number;
+  /** Null for a complete answer of whatever status. */
+  readonly error: SendError | null;
+  /** Refused by the in-flight cap or a ceiling: due, and not sent. */
+  readonly refused: boolean;
+}
+
+/** The facts of a run that its rows do not repeat. */
+export interface Run {
+  readonly id: string;
+  readonly version: string;
+  readonly capture: string;
+  readonly target: string;
+  readonly startedAtUs: number;
+  readonly endedAtUs: number;
+  /** Everything that was asked for, resolved. */
+  readonly options: Readonly<Record<string, unknown>>;
+}
+
+/** Counts of a run; `planned` = `sent` + `refused` + what was not reached. */
+export interface RunTotals {
+  readonly planned: number;
+  readonly sent: number;
+  readonly completed: number;
+  readonly failed: number;
+  readonly refused: number;
+}

@@ -1,0 +1,121 @@
+import { AppError } from './errors.ts';
+
+const BYTE_UNITS: Readonly<Record<string, number>> = {
+  B: 1,
+  KB: 1e3,
+  MB: 1e6,
+  GB: 1e9,
+  TB: 1e12,
+  KiB: 2 ** 10,
+  MiB: 2 ** 20,
+  GiB: 2 ** 30,
+  TiB: 2 ** 40,
+};
+
+const DURATION_UNITS_MS: Readonly<Record<string, number>> = {
+  us: 0.001,
+  ms: 1,
+  s: 1_000,
+  m: 60_000,
+  h: 3_600_000,
+  d: 86_400_000,
+};
+
+/**
+ * Reads a size such as `64MiB`, `1.5 GB` or `4096`. Whole bytes.
+ * @throws AppError OPTION_INVALID naming `what` when it is none.
+ */
+export function parseBytes(text: string, what: string): number {
+  return Math.round(parseWithUnit(text, what, BYTE_UNITS, 'B', 'a size such as 64MiB, 10GiB or 4096'));
+}
+
+/** Reads a duration such as `250ms`, `20s` or `1.5h` into milliseconds. A bare number is refused. */
+export function parseDurationMs(text: string, what: string): number {
+  return parseWithUnit(text, what, DURATION_UNITS_MS, null, 'a duration such as 250ms, 20s or 15m');
+}
+
+function parseWithUnit(
+  text: string,
+  what: string,
+  units: Readonly<Record<string, number>>,
+  bareUnit: string | null,
+  expected: string,
+): number {
+  const match = /^\s*(\d+(?:\.\d+)?)\s*([A-Za-z]*)\s*$/.exec(text);
+  const unit = match?.[2] || bareUnit;
+  const factor = unit == null ? undefined : Object.hasOwn(units, unit) ? units[unit] : undefined;
+  if (!match || factor === undefined) {
+    throw new AppError('OPTION_INVALID', `${what}: ${JSON.stringify(text)} is not ${expected}`, {
+      hint: `Units: ${Object.keys(units).join(', ')}.`,
+    });
+  }
+  return Number(match[1]) * factor;
+}
+
+/**
+ * Reads a multiplier: `1.5`, `1.5x`, `2`. Above zero and finite.
+ * @throws AppError OPTION_INVALID for 0, negative, NaN or anything else.
+ */
+export function parseMultiplier(text: string, what: string): number {
+  const value = /^\s*\d+(?:\.\d+)?x?\s*$/.test(text) ? Number.parseFloat(text) : Number.NaN;
+  if (!Number.isFinite(value) || value <= 0) {
+    throw new AppError('OPTION_INVALID', `${what}: ${JSON.stringify(text)} is not a multiplier above 0`, {
+      hint: 'Give a number such as 1, 1.5 or 2x.',
+    });
+  }
+  return value;
+}
+
+/**
+ * Reads an instant: ISO 8601 (`2026-11-20T10:00:00Z`; without an offset it is UTC) into epoch microseconds.
+ * Fractions of a second are exact to the microsecond.
+ */
+export function parseInstantUs(text: string, what: string): number {
+  const match =
+    /^\s*(\d{4}-\d{2}-\d{2})(?:[T ](\d{2}:\d{2}(?::\d{2})?)(?:\.(\d{1,9}))?)?\s*(Z|[+-]\d{2}:?\d{2})?\s*$/i.exec(
+      text,
+    );
+  const seconds = match
+    ? Date.parse(`${match[1]}T${withSeconds(match[2] ?? '00:00:00')}${withColon(match[4] ?? 'Z')}`)
+    : Number.NaN;
+  if (!match || Number.isNaN(seconds)) {
+    throw new AppError('OPTION_INVALID', `${what}: ${JSON.stringify(text)} is not an instant`, {
+      hint: 'Give ISO 8601, such as 2026-11-20T10:00:00Z.',
+    });
+  }
+  const fractionUs = Math.round(Number(`0.${match[3] ?? '0'}`) * 1e6);
+  return seconds * 1000 + fractionUs;
+}
+
+function withSeconds(time: string): string {
+  return time.length === 5 ? `${time}:00` : time;
+}
+
+function withColon(offset: string): string {
+  return offset.length === 5 ? `${offset.slice(0, 3)}:${offset.slice(3)}` : offset.toUpperCase();
+}
+
+/** `1536` → `1.5 KiB`. */
+export function formatBytes(bytes: number): string {
+  for (const unit of ['TiB', 'GiB', 'MiB', 'KiB'] as const) {
+    const factor = BYTE_UNITS[unit] ?? 1;
+    if (bytes >= factor) return `${(bytes / factor).toFixed(1)} ${unit}`;
+  }
+  return `${bytes} B`;
+}
+
+/** Milliseconds as the largest unit that keeps a digit before the point: `0.21 ms`, `3.4 s`, `2.0 h`. */
+export function formatMs(ms: number): string {
+  if (!Number.isFinite(ms)) return String(ms);
+  if (ms < 1) return `${ms.toFixed(3)} ms`;
+  if (ms < 1_000) return `${ms.toFixed(1)} ms`;
+  if (ms < 120_000) return `${(ms / 1_000).toFixed(1)} s`;
+  if (ms < 7_200_000) return `${(ms / 60_000).toFixed(1)} min`;
+  return `${(ms / 3_600_000).toFixed(1)} h`;
+}
+
+/** Epoch microseconds as ISO 8601 UTC with six decimals. */
+export function formatInstantUs(us: number): string {
+  const fraction = String(((us % 1e6) + 1e6) % 1e6).padStart(6, '0');
+  return `${new Date(Math.floor(us / 1e6) * 1000).toISOString().slice(0, 19)}.${fraction}Z`;
+}
