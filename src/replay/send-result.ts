@@ -1,0 +1,26 @@
+import type { SendError } from '../core/run.ts';
+
+/**
+ * What became of one prepared request; the part of core's Send that the engine knows. Every offset is
+ * nanoseconds after the start of the run on the monotonic clock.
+ */
+export interface SendResult {
+  readonly index: number;
+  readonly intendedOffsetNs: number;
+  /** When a connection was chosen or begun; null when the in-flight cap refused the request. */
+  readonly actualOffsetNs: number | null;
+  /** When the request was written: the end of the connection wait. */
+  readonly startOffsetNs: number | null;
+  /** First byte of the final response (an interim 1xx is not it). */
+  readonly firstByteOffsetNs: number | null;
+  /** End of a complete response; for an error the instant it was noticed, null when refused. */
+  readonly lastByteOffsetNs: number | null;
+  readonly status: number | null;
+  /** Body bytes received, transfer coding removed, content coding left. */
+  readonly responseBytes: number;
+  /** Null for a complete answer of whatever status, and for a refused request. */
+  readonly error: SendError | null;
+  readonly refused: boolean;
+  /** The connection had answered a request before this one. */
+  readonly reusedConnection: boolean;
+}
