@@ -37,7 +37,10 @@ export interface Send {
   /** When the request's first byte went out: the end of the connection wait. */
   readonly startOffsetNs: number | null;
   readonly firstByteOffsetNs: number | null;
+  /** When the answer was complete; null when it never was. */
   readonly lastByteOffsetNs: number | null;
+  /** When it was over, by its last byte, its error or a time-out; null when it was never sent. */
+  readonly endOffsetNs: number | null;
   readonly status: number | null;
   readonly responseBytes: number;
   /** Null for a complete answer of whatever status. */
@@ -65,4 +68,10 @@ export interface RunTotals {
   readonly completed: number;
   readonly failed: number;
   readonly refused: number;
+}
+
+/** A stretch of a run, offsets from its start, `fromOffsetNs` ≤ t < `toOffsetNs`. */
+export interface Stretch {
+  readonly fromOffsetNs: number;
+  readonly toOffsetNs: number;
 }
