@@ -1,0 +1,18 @@
+import { extname } from 'node:path';
+import { fileURLToPath } from 'node:url';
+
+/** What runs as a process or a thread of its own. */
+export type EntryName = 'forwarder' | 'recorder' | 'sealer' | 'pacer' | 'sender';
+
+/**
+ * Where an entry file lies: beside this file, with this file's extension. That makes it the `.ts` source in a
+ * checkout and the built `.js` in an installed package, without anybody asking which of the two is running.
+ */
+export function entryUrl(name: EntryName): URL {
+  return new URL(`./entries/${name}${extname(fileURLToPath(import.meta.url))}`, import.meta.url);
+}
+
+/** The same as a path, for `child_process`. */
+export function entryPath(name: EntryName): string {
+  return fileURLToPath(entryUrl(name));
+}

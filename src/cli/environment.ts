@@ -1,0 +1,122 @@
+import type { Command, Option } from 'commander';
+import { AppError } from '../core/errors.ts';
+
+export type Environment = Readonly<Record<string, string | undefined>>;
+
+/** A `REPRISE_*` variable that no flag answers to. */
+export interface UnknownVariable {
+  readonly name: string;
+  readonly suggestion: string | null;
+}
+
+/** Variables that are read and are no flag. */
+const OTHER_VARIABLES: ReadonlySet<string> = new Set(['REPRISE_DEBUG']);
+
+/** Flags that end the command at once; a variable for them would make every command do only that. */
+const FLAGS_ONLY: ReadonlySet<string> = new Set(['--help', '--version']);
+
+/**
+ * Kubernetes describes every service of a namespace to every pod by variables named after it, and people name
+ * that service `reprise` or `reprise-recorder`.
+ */
+const SERVICE_VARIABLE =
+  /^REPRISE(_[A-Z0-9_]+)?_(SERVICE_HOST|SERVICE_PORT(_[A-Z0-9_]+)?|PORT|PORT_\d+_(TCP|UDP|SCTP)(_(PROTO|PORT|ADDR))?)$/;
+
+/** `--max-disk` → `REPRISE_MAX_DISK`; `--no-progress` → `REPRISE_PROGRESS`. */
+export function variableOf(flag: string): string {
+  return `REPRISE_${flag
+    .replace(/^--(no-)?/, '')
+    .replaceAll('-', '_')
+    .toUpperCase()}`;
+}
+
+/**
+ * Gives every flag of a command, and of the commands below it, its variable. Commander lets a flag win over
+ * its variable; an empty variable counts as absent, as it does to whoever writes `REPRISE_X=` in a manifest.
+ * @throws AppError OPTION_INVALID for a yes-or-no variable that says neither.
+ */
+export function bindEnvironment(command: Command, environment: Environment): void {
+  for (const option of command.options) {
+    const variable = variableOfOption(option);
+    if (variable === null) continue;
+    const value = environment[variable] ?? '';
+    const takesValue = option.required || option.optional;
+    // Commander reads the mere presence of a yes-or-no variable as yes, so `=false` must not be bound.
+    if (takesValue ? value !== '' : isSet(option, variable, value)) {
+      option.env(variable);
+    }
+  }
+  for (const child of command.commands) bindEnvironment(child, environment);
+}
+
+/** The `REPRISE_*` variables that neither a flag of these commands nor Kubernetes explains. */
+export function unknownVariables(commands: readonly Command[], environment: Environment): UnknownVariable[] {
+  const known = new Set(OTHER_VARIABLES);
+  for (const command of commands) collectVariables(command, known);
+  return Object.keys(environment)
+    .filter((name) => name.startsWith('REPRISE_') && !known.has(name) && !SERVICE_VARIABLE.test(name))
+    .sort()
+    .map((name) => ({ name, suggestion: nearest(name, known) }));
+}
+
+function collectVariables(command: Command, into: Set<string>): void {
+  for (const option of command.options) {
+    const variable = variableOfOption(option);
+    if (variable !== null) into.add(variable);
+  }
+  for (const child of command.commands) collectVariables(child, into);
+}
+
+function variableOfOption(option: Option): string | null {
+  return option.long === undefined || FLAGS_ONLY.has(option.long) ? null : variableOf(option.long);
+}
+
+function isSet(option: Option, variable: string, value: string): boolean {
+  switch (value.toLowerCase()) {
+    case '':
+      return false;
+    case '1':
+    case 'true':
+    case 'yes':
+    case 'on':
+      return !option.negate;
+    case '0':
+    case 'false':
+    case 'no':
+    case 'off':
+      return option.negate;
+    default:
+      throw new AppError(
+        'OPTION_INVALID',
+        `${variable}: ${JSON.stringify(value)} is neither true nor false`,
+        {
+          hint: 'Give true or false, or leave it out.',
+        },
+      );
+  }
+}
+
+/** The known name that a slip of the keyboard would explain: at most a third of it differs. */
+function nearest(name: string, known: ReadonlySet<string>): string | null {
+  let best: string | null = null;
+  let bestDistance = Math.ceil((name.length - 'REPRISE_'.length) / 3) + 1;
+  for (const candidate of known) {
+    const distance = editDistance(name, candidate);
+    if (distance < bestDistance) [best, bestDistance] = [candidate, distance];
+  }
+  return best;
+}
+
+/** Levenshtein's distance: the insertions, deletions and substitutions between two names. */
+function editDistance(a: string, b: string): number {
+  let previous = Array.from({ length: b.length + 1 }, (_, column) => column);
+  for (let row = 1; row <= a.length; row += 1) {
+    const current = [row];
+    for (let column = 1; column <= b.length; column += 1) {
+      const substitution = (previous[column - 1] ?? 0) + (a[row - 1] === b[column - 1] ? 0 : 1);
+      current.push(Math.min(substitution, (previous[column] ?? 0) + 1, (current[column - 1] ?? 0) + 1));
+    }
+    previous = current;
+  }
+  return previous[b.length] ?? 0;
+}

@@ -1,0 +1,68 @@
+import { CommanderError } from 'commander';
+import { AppError, type ErrorCode } from '../core/errors.ts';
+
+/** What the process says to the shell. A command that ends with anything but 0 sets `process.exitCode`. */
+export const EXIT = {
+  /** Done, PASS, SAME or BETTER. */
+  ok: 0,
+  unexpected: 1,
+  /** The command line, the environment, an input file or the configuration is at fault. */
+  usage: 2,
+  /** FAIL or WORSE. */
+  fail: 3,
+  inconclusive: 4,
+  /** The target cannot be reached, or a guard stopped the run. */
+  unreachable: 5,
+  sigint: 130,
+  sigterm: 143,
+} as const;
+export type ExitStatus = (typeof EXIT)[keyof typeof EXIT];
+
+const STATUS_OF_CODE: Readonly<Record<ErrorCode, ExitStatus>> = {
+  OPTION_INVALID: EXIT.usage,
+  INPUT_INVALID: EXIT.usage,
+  CAPTURE_NOT_FOUND: EXIT.usage,
+  CAPTURE_EMPTY: EXIT.usage,
+  CAPTURE_DAMAGED: EXIT.usage,
+  SCHEMA_TOO_NEW: EXIT.usage,
+  OUTPUT_EXISTS: EXIT.usage,
+  OUTPUT_UNWRITABLE: EXIT.usage,
+  DISK_QUOTA: EXIT.usage,
+  LISTEN_FAILED: EXIT.usage,
+  NODE_TOO_OLD: EXIT.usage,
+  TARGET_FORBIDDEN: EXIT.usage,
+  TARGET_UNREACHABLE: EXIT.unreachable,
+  RUN_ABORTED: EXIT.unreachable,
+  INTERNAL: EXIT.unexpected,
+};
+
+/** What the user is told about something thrown, and the status the process ends with. */
+export interface Failure {
+  readonly status: ExitStatus;
+  /** Null for what is no failure: help and version end a command by throwing. */
+  readonly message: string | null;
+  readonly hint: string | null;
+}
+
+/** Turns anything thrown by a command into what the user is told. */
+export function failureOf(thrown: unknown): Failure {
+  if (thrown instanceof AppError) {
+    return { status: STATUS_OF_CODE[thrown.code], message: thrown.message, hint: thrown.hint };
+  }
+  if (thrown instanceof CommanderError) return failureOfUsage(thrown);
+  const message = thrown instanceof Error ? `${thrown.name}: ${thrown.message}` : String(thrown);
+  return {
+    status: EXIT.unexpected,
+    message: `unexpected error: ${message}`,
+    hint: 'Set REPRISE_DEBUG=1 to see where it came from, and please report it.',
+  };
+}
+
+function failureOfUsage(error: CommanderError): Failure {
+  if (error.exitCode === 0) return { status: EXIT.ok, message: null, hint: null };
+  // `reprise` alone has already printed its help; there is nothing to add.
+  if (error.code === 'commander.help') return { status: EXIT.usage, message: null, hint: null };
+  const [message = '', ...suggestions] = error.message.replace(/^error: /, '').split('\n');
+  const hint = suggestions.join(' ').replace(/^\((.*)\)$/, '$1');
+  return { status: EXIT.usage, message, hint: hint || 'See reprise --help.' };
+}

@@ -1,0 +1,60 @@
+import type { Command } from 'commander';
+import { pino } from 'pino';
+import { type Clock, systemClock } from '../core/clock.ts';
+import type { Logger } from '../core/ports.ts';
+import { formatInstantUs } from '../core/units.ts';
+import { printable } from './terminal.ts';
+
+export const LOG_FORMATS = ['pretty', 'json'] as const;
+export type LogFormat = (typeof LOG_FORMATS)[number];
+
+/** Where finished log lines go, each with its line end. */
+export interface LogDestination {
+  write(line: string): unknown;
+}
+
+/** A person at a terminal reads words; a collector reads JSON. */
+export function defaultLogFormat(): LogFormat {
+  return process.stderr.isTTY ? 'pretty' : 'json';
+}
+
+/** The logger of a command, in the form asked for by `--log-format`. */
+export function loggerOf(command: Command): Logger {
+  const { logFormat } = command.optsWithGlobals<{ logFormat?: LogFormat }>();
+  return createLogger(logFormat ?? defaultLogFormat());
+}
+
+/** Logs to stderr. Written at once, so that the last line before an exit is not lost. */
+export function createLogger(
+  format: LogFormat,
+  destination: LogDestination = pino.destination({ dest: 2, sync: true }),
+  clock: Clock = systemClock,
+): Logger {
+  const logger = pino(
+    {
+      base: null,
+      messageKey: 'message',
+      timestamp: () => `,"time":"${formatInstantUs(clock.epochUs()).slice(0, 23)}Z"`,
+      formatters: { level: (label) => ({ level: label }) },
+    },
+    format === 'json' ? destination : { write: (line) => destination.write(`${prettyLine(line)}\n`) },
+  );
+  return {
+    info: (fields, message) => logger.info(fields, message),
+    warn: (fields, message) => logger.warn(fields, message),
+    error: (fields, message) => logger.error(fields, message),
+  };
+}
+
+/** `15:40:12.345 warn  recorder restarted  attempt=2 reason="heartbeat stopped"` of one JSON log line. */
+function prettyLine(json: string): string {
+  const { level, time, message, ...fields } = JSON.parse(json) as Record<string, unknown>;
+  const clockTime = String(time).slice(11, 23);
+  const pairs = Object.entries(fields).map(([name, value]) => `${name}=${fieldText(value)}`);
+  return printable([clockTime, String(level).padEnd(5), message, ' ', ...pairs].join(' ').trimEnd());
+}
+
+function fieldText(value: unknown): string {
+  if (typeof value === 'string' && /^[^\s"=]+$/.test(value)) return value;
+  return JSON.stringify(value);
+}

@@ -1,0 +1,118 @@
+import type { Clock } from '../core/clock.ts';
+import { systemClock } from '../core/clock.ts';
+
+/** The half of a stream that printing needs. */
+export interface Output {
+  readonly isTTY?: boolean;
+  readonly columns?: number;
+  write(text: string): unknown;
+}
+
+export interface Column {
+  readonly title: string;
+  /** Numbers read best flush right. Default `left`. */
+  readonly align?: 'left' | 'right';
+}
+
+const PROGRESS_INTERVAL_NS = 200_000_000;
+const CLEAR_LINE = '\r\u001b[2K';
+
+/** Control characters but for the tab, marks that turn the direction of text, and line separators. */
+const UNPRINTABLE = /(?!\t)[\p{Cc}\p{Bidi_Control}\p{Zl}\p{Zp}]/gu;
+
+/**
+ * The only place that prints. stdout is the result and nothing else, so that it can be piped; notes and
+ * progress go to stderr.
+ */
+export class Terminal {
+  readonly #stdout: Output;
+  readonly #stderr: Output;
+  readonly #clock: Clock;
+  #progressShown = false;
+  #progressAtNs = Number.NEGATIVE_INFINITY;
+
+  constructor(stdout: Output, stderr: Output, clock: Clock) {
+    this.#stdout = stdout;
+    this.#stderr = stderr;
+    this.#clock = clock;
+  }
+
+  /** Whether a progress line can be redrawn in place; else print a line now and then by `note`. */
+  get interactive(): boolean {
+    return this.#stderr.isTTY === true;
+  }
+
+  /** Result lines, to stdout. */
+  print(...lines: readonly string[]): void {
+    this.endProgress();
+    for (const line of lines) this.#stdout.write(`${printable(line)}\n`);
+  }
+
+  /** An aligned table, to stdout. */
+  table(columns: readonly Column[], rows: readonly (readonly string[])[]): void {
+    this.print(...tableLines(columns, rows));
+  }
+
+  /** One JSON document, to stdout. */
+  json(document: object): void {
+    this.endProgress();
+    this.#stdout.write(`${JSON.stringify(document, null, 2)}\n`);
+  }
+
+  /** Lines for the person watching, to stderr. */
+  note(...lines: readonly string[]): void {
+    this.endProgress();
+    for (const line of lines) this.#stderr.write(`${printable(line)}\n`);
+  }
+
+  /** Redraws the progress line, at most five times a second and only where somebody can watch it. */
+  progress(line: string): void {
+    if (!this.interactive) return;
+    const nowNs = this.#clock.nowNs();
+    if (nowNs - this.#progressAtNs < PROGRESS_INTERVAL_NS) return;
+    this.#progressAtNs = nowNs;
+    this.#progressShown = true;
+    const width = this.#stderr.columns ?? 80;
+    this.#stderr.write(`${CLEAR_LINE}${printable(line).slice(0, width - 1)}`);
+  }
+
+  /** Takes the progress line away, so that what comes next starts on a clean line. */
+  endProgress(): void {
+    if (!this.#progressShown) return;
+    this.#progressShown = false;
+    this.#progressAtNs = Number.NEGATIVE_INFINITY;
+    this.#stderr.write(CLEAR_LINE);
+  }
+}
+
+/** The terminal of this process. */
+export const terminal = new Terminal(process.stdout, process.stderr, systemClock);
+
+/** The lines of an aligned table: titles, then rows. Cells are made printable before they are measured. */
+export function tableLines(columns: readonly Column[], rows: readonly (readonly string[])[]): string[] {
+  const cells = [columns.map((column) => column.title), ...rows].map((row) =>
+    columns.map((_, index) => printable(row[index] ?? '').replaceAll('\t', ' ')),
+  );
+  const widths = columns.map((_, index) => Math.max(...cells.map((row) => row[index]?.length ?? 0)));
+  return cells.map((row) =>
+    row
+      .map((cell, index) => {
+        const width = widths[index] ?? 0;
+        return columns[index]?.align === 'right' ? cell.padStart(width) : cell.padEnd(width);
+      })
+      .join('  ')
+      .trimEnd(),
+  );
+}
+
+/**
+ * Captured text (a route, a header, a model's name) was written by strangers: an escape sequence in it could
+ * rewrite the terminal it is shown on. Control characters become visible stand-ins; so do the marks that turn
+ * the direction of text, because they make one name look like another.
+ */
+export function printable(text: string): string {
+  return text.replace(UNPRINTABLE, (character) => {
+    const code = character.codePointAt(0) ?? 0;
+    return `\\x${code.toString(16).padStart(2, '0')}`;
+  });
+}

@@ -1,0 +1,114 @@
+import { type ChildProcess, type SpawnOptions, spawn } from 'node:child_process';
+import { once } from 'node:events';
+import { join } from 'node:path';
+import { afterAll } from 'vitest';
+import { repositoryRoot } from './shared-data.ts';
+
+export interface Finished {
+  /** Exit status; null when a signal ended the process. */
+  readonly status: number | null;
+  readonly signal: NodeJS.Signals | null;
+  readonly stdout: string;
+  readonly stderr: string;
+}
+
+export interface ProcessOptions {
+  readonly cwd?: string;
+  /** Added to the environment of the test run; undefined takes a variable away. */
+  readonly env?: Readonly<Record<string, string | undefined>>;
+  readonly stdin?: string;
+}
+
+const running = new Set<RunningProcess>();
+
+afterAll(async () => {
+  await Promise.all([...running].map((child) => child.kill('SIGKILL')));
+});
+
+/** A process under test. Ended with the test file at the latest. */
+export class RunningProcess {
+  readonly child: ChildProcess;
+  readonly finished: Promise<Finished>;
+  stdout = '';
+  stderr = '';
+
+  constructor(command: string, args: readonly string[], options: ProcessOptions = {}) {
+    const spawnOptions: SpawnOptions = { stdio: 'pipe', env: environmentOf(options) };
+    if (options.cwd !== undefined) spawnOptions.cwd = options.cwd;
+    this.child = spawn(command, args, spawnOptions);
+    this.child.stdout?.setEncoding('utf8').on('data', (text: string) => {
+      this.stdout += text;
+    });
+    this.child.stderr?.setEncoding('utf8').on('data', (text: string) => {
+      this.stderr += text;
+    });
+    // A process that ends without reading its input is no failure of the test.
+    this.child.stdin?.on('error', () => {});
+    this.child.stdin?.end(options.stdin ?? '');
+    running.add(this);
+    this.finished = this.#end();
+  }
+
+  /** Waits until `pattern` stands in the output, and returns the match. Fails when the process ends first. */
+  async waitFor(stream: 'stdout' | 'stderr', pattern: RegExp): Promise<RegExpExecArray> {
+    for (;;) {
+      const match = pattern.exec(this[stream]);
+      if (match) return match;
+      if (this.child.exitCode !== null || this.child.signalCode !== null) {
+        await this.finished;
+        const late = pattern.exec(this[stream]);
+        if (late) return late;
+        throw new Error(
+          `process ended before ${pattern} was seen on ${stream}\n${this.stdout}\n${this.stderr}`,
+        );
+      }
+      await Promise.race([once(this.child[stream] as NodeJS.ReadableStream, 'data'), this.finished]);
+    }
+  }
+
+  async kill(signal: NodeJS.Signals): Promise<Finished> {
+    this.child.kill(signal);
+    return await this.finished;
+  }
+
+  async #end(): Promise<Finished> {
+    try {
+      const [status, signal] = (await once(this.child, 'close')) as [number | null, NodeJS.Signals | null];
+      return { status, signal, stdout: this.stdout, stderr: this.stderr };
+    } finally {
+      running.delete(this);
+    }
+  }
+}
+
+/** Starts `reprise ARGS` from this checkout, as the process itself: no launcher stands between us and it. */
+export function startReprise(args: readonly string[], options: ProcessOptions = {}): RunningProcess {
+  return new RunningProcess(process.execPath, [join(repositoryRoot, 'bin', 'reprise.js'), ...args], options);
+}
+
+/** Runs `reprise ARGS` to its end. */
+export async function runReprise(args: readonly string[], options: ProcessOptions = {}): Promise<Finished> {
+  return await startReprise(args, options).finished;
+}
+
+/** Runs any command to its end. */
+export async function runProcess(
+  command: string,
+  args: readonly string[],
+  options: ProcessOptions = {},
+): Promise<Finished> {
+  return await new RunningProcess(command, args, options).finished;
+}
+
+function environmentOf(options: ProcessOptions): NodeJS.ProcessEnv {
+  // Variables of the test run itself must not reach the command, which reads REPRISE_* as its flags.
+  const inherited = Object.entries(process.env).filter(
+    ([name]) => !/^(REPRISE_|VITEST|NODE_OPTIONS)/.test(name),
+  );
+  const environment: NodeJS.ProcessEnv = Object.fromEntries(inherited);
+  for (const [name, value] of Object.entries(options.env ?? {})) {
+    if (value === undefined) delete environment[name];
+    else environment[name] = value;
+  }
+  return environment;
+}
