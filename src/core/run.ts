@@ -37,10 +37,8 @@ export interface Send {
   /** When the request's first byte went out: the end of the connection wait. */
   readonly startOffsetNs: number | null;
   readonly firstByteOffsetNs: number | null;
-  /** When the answer was complete; null when it never was. */
+  /** End of a complete answer; for an error the instant it was noticed; null when it was never sent. */
   readonly lastByteOffsetNs: number | null;
-  /** When it was over, by its last byte, its error or a time-out; null when it was never sent. */
-  readonly endOffsetNs: number | null;
   readonly status: number | null;
   readonly responseBytes: number;
   /** Null for a complete answer of whatever status. */
