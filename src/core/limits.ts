@@ -4,6 +4,9 @@ const MIB = 1024 * KIB;
 const GIB = 1024 * MIB;
 
 export const LIMITS = {
+  /** Forwarder. */
+  connections: 10_000,
+  listenBacklog: 1_024,
   /** Forwarder to recorder. */
   slabBytes: 64 * KIB,
   slabBudgetBytes: 64 * MIB,
@@ -31,6 +34,11 @@ export const LIMITS = {
   maxDiskBytes: 10 * GIB,
   readPageRows: 1_000,
   blockCacheBytes: 32 * MIB,
+
+  /** Import. */
+  importLineBytes: 64 * MIB,
+  importRecordBytes: 1 * MIB,
+  importPoolBytes: 512 * MIB,
 
   /** Replay. */
   readAheadBytes: 64 * MIB,

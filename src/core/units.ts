@@ -78,13 +78,19 @@ export function parseInstantUs(text: string, what: string): number {
   const seconds = match
     ? Date.parse(`${match[1]}T${withSeconds(match[2] ?? '00:00:00')}${withColon(match[4] ?? 'Z')}`)
     : Number.NaN;
-  if (!match || Number.isNaN(seconds)) {
+  if (!match || Number.isNaN(seconds) || !isCalendarDay(match[1] ?? '')) {
     throw new AppError('OPTION_INVALID', `${what}: ${JSON.stringify(text)} is not an instant`, {
       hint: 'Give ISO 8601, such as 2026-11-20T10:00:00Z.',
     });
   }
   const fractionUs = Math.round(Number(`0.${match[3] ?? '0'}`) * 1e6);
   return seconds * 1000 + fractionUs;
+}
+
+/** Date.parse turns 30 February into 2 March; a typing error must not become another day. */
+function isCalendarDay(date: string): boolean {
+  const day = Number(date.slice(8));
+  return day <= 28 || new Date(`${date}T00:00:00Z`).getUTCDate() === day;
 }
 
 function withSeconds(time: string): string {
