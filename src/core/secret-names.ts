@@ -1,0 +1,160 @@
+/**
+ * Which header names and query keys carry secrets. The floor below cannot be taken away, only added to; it
+ * errs on the side of masking, because a masked header is an inconvenience and a stored key is an incident.
+ * docs/adr/0008-redaction-default.md explains the words and the exceptions.
+ */
+
+/** What becomes of a header's value: left alone, masked whole, or masked inside the URLs it holds. */
+export type Treatment = 'keep' | 'mask' | 'urls';
+
+/** Additions to the floor, compared without regard to case. */
+export interface SecretNameAdditions {
+  readonly headers?: readonly string[];
+  readonly queryKeys?: readonly string[];
+}
+
+/** Names no word below would catch. */
+const SECRET_HEADERS = new Set([
+  'authorization',
+  'proxy-authorization',
+  'cookie',
+  'cookie2',
+  'set-cookie',
+  'set-cookie2',
+  'x-api-key',
+  'api-key',
+  'x-auth-token',
+  'x-amz-security-token',
+  'x-goog-api-key',
+  'x-amzn-oidc-data',
+  'x-ms-client-principal',
+]);
+
+/** Headers whose value is a URL, or holds some: their query keys and user info are masked, the rest is kept. */
+const URL_HEADERS = new Set([
+  'referer',
+  'location',
+  'content-location',
+  'destination',
+  'link',
+  'refresh',
+  'x-original-url',
+  'x-original-uri',
+  'x-rewrite-url',
+  'x-forwarded-uri',
+  'x-forwarded-url',
+  'x-envoy-original-path',
+]);
+
+/** Masking these would change the message itself, or hide what tells replayed traffic from real. */
+const NEVER_MASKED = new Set([
+  'host',
+  'connection',
+  'content-length',
+  'content-type',
+  'content-encoding',
+  'transfer-encoding',
+  'trailer',
+  'te',
+  'upgrade',
+  'expect',
+  'x-reprise-run',
+]);
+
+/** Names that hold a secret word and are known to hold no secret. */
+const NOT_SECRET = new Set([
+  'sec-websocket-key',
+  'idempotency-key',
+  'x-idempotency-key',
+  'surrogate-key',
+  'x-cache-key',
+  'signature-name',
+  'token-count',
+]);
+
+/** Secret wherever they stand in a name whose separators were taken out. */
+const WORDS =
+  /token|secret|passw|passphrase|signature|credential|authorization|apikey|accesskey|secretkey|privatekey/;
+
+/** Secret as a whole segment of a name. */
+const SEGMENTS = /^(?:.*keys?|sig|auth|jwt|bearer|pwd|cookies?)$/;
+
+/** Beside `tokens`, one of these says that the header counts tokens. A single `token` never counts. */
+const COUNTS =
+  /^(?:max|min|num|new|n|prompt|completion|output|input|total|limit|remaining|reset|count|budget|ratelimit|used|cached|reasoning)$/;
+
+const CACHED_NAMES = 2_048;
+
+/** Decides by name, and remembers: a service sees the same few dozen names for ever. */
+export class SecretNames {
+  readonly #addedHeaders: ReadonlySet<string>;
+  readonly #addedQueryKeys: ReadonlySet<string>;
+  readonly #headers = new Map<string, Treatment>();
+  readonly #queryKeys = new Map<string, boolean>();
+
+  constructor(additions: SecretNameAdditions = {}) {
+    this.#addedHeaders = new Set(additions.headers?.map((name) => name.toLowerCase()));
+    this.#addedQueryKeys = new Set(additions.queryKeys?.map((key) => key.toLowerCase()));
+  }
+
+  /** How the value of the header of this name, in whatever case, is treated. */
+  header(name: string): Treatment {
+    let treatment = this.#headers.get(name);
+    if (treatment === undefined) {
+      treatment = this.#judgeHeader(name);
+      if (this.#headers.size < CACHED_NAMES) this.#headers.set(name, treatment);
+    }
+    return treatment;
+  }
+
+  /** Whether the value under this query key is secret. `key` is as sent, percent-encoding included. */
+  queryKey(key: string): boolean {
+    let secret = this.#queryKeys.get(key);
+    if (secret === undefined) {
+      secret = this.#judgeQueryKey(key);
+      if (this.#queryKeys.size < CACHED_NAMES) this.#queryKeys.set(key, secret);
+    }
+    return secret;
+  }
+
+  #judgeHeader(name: string): Treatment {
+    const lower = name.toLowerCase();
+    if (NEVER_MASKED.has(lower)) return 'keep';
+    if (this.#addedHeaders.has(lower) || SECRET_HEADERS.has(lower)) return 'mask';
+    if (URL_HEADERS.has(lower)) return 'urls';
+    return hasSecretWord(name) ? 'mask' : 'keep';
+  }
+
+  #judgeQueryKey(key: string): boolean {
+    const plain = decodePercent(key);
+    return this.#addedQueryKeys.has(plain.toLowerCase()) || hasSecretWord(plain);
+  }
+}
+
+/** Decodes percent-encoded ASCII; anything else stays as it is, so that no input can fail. */
+export function decodePercent(text: string): string {
+  if (!text.includes('%')) return text;
+  return text.replace(/%([0-7][0-9a-fA-F])/g, (_, hex: string) =>
+    String.fromCharCode(Number.parseInt(hex, 16)),
+  );
+}
+
+function hasSecretWord(name: string): boolean {
+  const segments = segmentsOf(name);
+  if (NOT_SECRET.has(segments.join('-'))) return false;
+  const counted = segments.includes('tokens') && segments.some((segment) => COUNTS.test(segment));
+  const judged = segments.filter(
+    (segment) => !(counted && segment === 'tokens') && !/^tokeni[sz]/.test(segment),
+  );
+  return judged.some((segment) => SEGMENTS.test(segment)) || WORDS.test(judged.join(''));
+}
+
+/** `x-api-key`, `x_api_key` and `xApiKey` are one name. */
+function segmentsOf(name: string): string[] {
+  return name
+    .slice(0, 256)
+    .replace(/([a-z0-9])([A-Z])/g, '$1-$2')
+    .toLowerCase()
+    .split(/[^a-z0-9]+/)
+    .filter((segment) => segment !== '');
+}

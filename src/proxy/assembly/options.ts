@@ -1,0 +1,55 @@
+import type { LossReason } from '../../core/accounting.ts';
+import type { Redaction } from '../../core/redaction.ts';
+import type { AssemblyBudget } from './budget.ts';
+import type { Settlement } from './settlement.ts';
+
+/** Which bodies are kept, and how much of each. Sizes, hashes and times are taken of all of them. */
+export interface BodyPolicy {
+  readonly bodies: 'requests' | 'all' | 'none';
+  readonly requestBodyBytes: number;
+  readonly responseBodyBytes: number;
+}
+
+/** A running keyed hash of one body. */
+export interface RunningHash {
+  update(bytes: Uint8Array): void;
+  /** 16 bytes. */
+  digest(): Uint8Array;
+}
+
+/** Begins a keyed hash; `KeyedHash` of core is one. */
+export interface HashFactory {
+  start(): RunningHash;
+}
+
+/** What all assemblies of one recorder share. */
+export interface AssemblyContext {
+  /** Epoch microseconds of a monotonic stamp. */
+  readonly epochUsOf: (monotonicNs: number) => number;
+  readonly policy: BodyPolicy;
+  readonly budget: AssemblyBudget;
+  readonly hash: HashFactory;
+  readonly redaction: Redaction;
+}
+
+/** One connection's own part. */
+export interface ConnectionOptions {
+  /** Number of the client connection within its recorder's life. */
+  readonly connection: number;
+  /** Receives every settlement, in order, during the call that brought it about. */
+  readonly sink: (settled: Settlement) => void;
+  /**
+   * Called once when nothing further on this connection can become an exchange (a tunnel, another protocol, or
+   * a framing that is refused). The data plane may then stop copying bytes; those still fed are settled as
+   * `omitted: unparsed`.
+   */
+  readonly onOpaque?: (protocol: string) => void;
+  /** Set when the beginning of the connection was not seen: where it is picked up, and why so late. */
+  readonly resync?: ResyncStart;
+}
+
+export interface ResyncStart {
+  readonly reason: LossReason;
+  readonly clientOffset: number;
+  readonly serverOffset: number;
+}
