@@ -1,0 +1,177 @@
+import { AppError, reasonOf } from '../core/errors.ts';
+import type { HeaderPair } from '../core/headers.ts';
+import { LIMITS } from '../core/limits.ts';
+import type { TimeRange } from '../core/ports.ts';
+import { parseDurationMs, parseInstantUs, parseMultiplier } from '../core/units.ts';
+import { parseAddedHeader, type Secrets } from './added-headers.ts';
+import { parseTarget, type Target } from './target.ts';
+
+/** What was asked for: texts as they stand on the command line, in the environment or in a file. */
+export interface RawReplayOptions {
+  readonly target?: string | undefined;
+  readonly multiplier?: string | undefined;
+  readonly from?: string | undefined;
+  readonly to?: string | undefined;
+  readonly dryRun?: boolean | undefined;
+  readonly slo?: readonly string[] | undefined;
+  readonly maxInFlight?: string | undefined;
+  readonly maxRate?: string | undefined;
+  readonly maxRequests?: string | undefined;
+  readonly timeout?: string | undefined;
+  readonly drainDeadline?: string | undefined;
+  readonly host?: string | undefined;
+  readonly header?: readonly string[] | undefined;
+  readonly productionHost?: readonly string[] | undefined;
+  readonly allowProductionHost?: readonly string[] | undefined;
+}
+
+export const REPLAY_DEFAULTS = Object.freeze({
+  multiplier: '1',
+  timeout: '300s',
+  drainDeadline: '30s',
+  host: 'target',
+});
+
+export const HOST_POLICIES = ['target', 'recorded'] as const;
+export type HostPolicy = (typeof HOST_POLICIES)[number];
+
+/** What will be done. Nothing downstream applies a default. */
+export interface ReplayOptions {
+  /** Null for a dry run without one. */
+  readonly target: Target | null;
+  readonly multiplier: number;
+  /** Bounds that were asked for; an open side is null and ends with the capture. */
+  readonly fromUs: number | null;
+  readonly toUs: number | null;
+  readonly dryRun: boolean;
+  readonly slo: readonly string[];
+  readonly maxInFlight: number;
+  /** Requests per second; null lets the plan decide (LIMITS.rateOverPeak times its peak). */
+  readonly maxRatePerSecond: number | null;
+  /** Null replays the whole window. */
+  readonly maxRequests: number | null;
+  readonly timeoutMs: number;
+  readonly drainDeadlineMs: number;
+  readonly host: HostPolicy;
+  /** Set on every request, in place of a recorded header of the same name. May be secret: never stored. */
+  readonly addedHeaders: readonly HeaderPair[];
+  readonly productionHosts: readonly string[];
+  readonly allowedProductionHosts: readonly string[];
+}
+
+/** What the parser asks of its surroundings. */
+export interface OptionSources extends Secrets {
+  /** Throws OPTION_INVALID for an expression that cannot be judged. */
+  checkSlo(expressions: readonly string[]): void;
+}
+
+/**
+ * Resolves what was asked for.
+ * @throws AppError OPTION_INVALID listing every problem at once.
+ */
+export function resolveReplayOptions(raw: RawReplayOptions, sources: OptionSources): ReplayOptions {
+  const problems = new Problems();
+  const dryRun = raw.dryRun ?? false;
+  const fromUs = problems.optional(raw.from, (text) => parseInstantUs(text, '--from'));
+  const toUs = problems.optional(raw.to, (text) => parseInstantUs(text, '--to'));
+  if (fromUs !== null && toUs !== null && fromUs >= toUs) {
+    problems.add(`--from ${raw.from} is not before --to ${raw.to}`);
+  }
+  if (raw.target === undefined && !dryRun) problems.add('--target is missing (a dry run needs none)');
+  const slo = raw.slo ?? [];
+  problems.attempt(() => sources.checkSlo(slo), undefined);
+  const resolved: ReplayOptions = {
+    target: problems.optional(raw.target, (text) => parseTarget(text)),
+    multiplier: problems.attempt(
+      () => parseMultiplier(raw.multiplier ?? REPLAY_DEFAULTS.multiplier, '--multiplier'),
+      1,
+    ),
+    fromUs,
+    toUs,
+    dryRun,
+    slo,
+    maxInFlight:
+      problems.optional(raw.maxInFlight, (text) => parseCount(text, '--max-in-flight')) ?? LIMITS.inFlight,
+    maxRatePerSecond: problems.optional(raw.maxRate, (text) => parseCount(text, '--max-rate')),
+    maxRequests: problems.optional(raw.maxRequests, (text) => parseCount(text, '--max-requests')),
+    timeoutMs: problems.attempt(() => positiveMs(raw.timeout ?? REPLAY_DEFAULTS.timeout, '--timeout'), 1),
+    drainDeadlineMs: problems.attempt(
+      () => parseDurationMs(raw.drainDeadline ?? REPLAY_DEFAULTS.drainDeadline, '--drain-deadline'),
+      0,
+    ),
+    host: problems.attempt(() => parseHostPolicy(raw.host ?? REPLAY_DEFAULTS.host), 'target'),
+    addedHeaders: (raw.header ?? []).flatMap((text) =>
+      problems.attempt<HeaderPair[]>(() => [parseAddedHeader(text, sources)], []),
+    ),
+    productionHosts: raw.productionHost ?? [],
+    allowedProductionHosts: raw.allowProductionHost ?? [],
+  };
+  problems.throwIfAny();
+  return Object.freeze(resolved);
+}
+
+/** The options as a run stores them: what was done with which value, less the values of added headers. */
+export function describeReplayOptions(options: ReplayOptions, window: TimeRange): Record<string, unknown> {
+  const { addedHeaders, target, fromUs: _from, toUs: _to, ...plain } = options;
+  return {
+    ...plain,
+    target: target?.url ?? null,
+    fromUs: window.fromUs,
+    toUs: window.toUs,
+    scaling: 'compress',
+    addedHeaders: addedHeaders.map(([name]) => name),
+  };
+}
+
+function parseHostPolicy(text: string): HostPolicy {
+  const policy = HOST_POLICIES.find((known) => known === text);
+  if (policy === undefined) {
+    throw new AppError('OPTION_INVALID', `--host: ${JSON.stringify(text)} is neither target nor recorded`);
+  }
+  return policy;
+}
+
+function parseCount(text: string, what: string): number {
+  const value = /^\s*\d+\s*$/.test(text) ? Number(text) : Number.NaN;
+  if (!Number.isSafeInteger(value) || value < 1) {
+    throw new AppError('OPTION_INVALID', `${what}: ${JSON.stringify(text)} is not a whole number above 0`);
+  }
+  return value;
+}
+
+function positiveMs(text: string, what: string): number {
+  const ms = parseDurationMs(text, what);
+  if (ms <= 0) throw new AppError('OPTION_INVALID', `${what}: ${JSON.stringify(text)} is not above 0`);
+  return ms;
+}
+
+/** Collects what is wrong, so that one start shows everything there is to mend. */
+class Problems {
+  readonly #messages: string[] = [];
+  readonly #hints = new Set<string>();
+
+  add(message: string): void {
+    this.#messages.push(message);
+  }
+
+  attempt<T>(parse: () => T, otherwise: T): T {
+    try {
+      return parse();
+    } catch (thrown) {
+      if (!(thrown instanceof AppError) || thrown.code !== 'OPTION_INVALID') throw thrown;
+      this.#messages.push(reasonOf(thrown));
+      if (thrown.hint !== null) this.#hints.add(thrown.hint);
+      return otherwise;
+    }
+  }
+
+  optional<T>(text: string | undefined, parse: (text: string) => T): T | null {
+    return text === undefined ? null : this.attempt<T | null>(() => parse(text), null);
+  }
+
+  throwIfAny(): void {
+    if (this.#messages.length === 0) return;
+    const hint = [...this.#hints].join(' ');
+    throw new AppError('OPTION_INVALID', this.#messages.join('\n'), hint === '' ? {} : { hint });
+  }
+}

@@ -1,0 +1,129 @@
+import type { ExchangePayload } from '../core/exchange.ts';
+import {
+  type HeaderPair,
+  HOP_BY_HOP,
+  headerValue,
+  MARKER_HEADER,
+  parseRequestHead,
+} from '../core/headers.ts';
+import type { HostPolicy } from './options.ts';
+import type { PreparedRequest } from './prepared-request.ts';
+import { type UnreplayableReason, unreplayableReason } from './unreplayable.ts';
+
+/** A request as it is to be sent, before it has a place in the schedule. */
+export type BuiltRequest = Omit<PreparedRequest, 'index' | 'intendedOffsetNs'>;
+
+/** What recording masked in a request, and what becomes of it here. */
+export interface MaskedParts {
+  /** Lower-case names of recorded headers left out because their value was masked. */
+  readonly headers: readonly string[];
+  /** Query keys whose masked value is sent as it was recorded. */
+  readonly queryKeys: readonly string[];
+}
+
+export type BuildResult =
+  | {
+      readonly kind: 'ready';
+      readonly request: BuiltRequest;
+      readonly masked: MaskedParts;
+      /** The recorded `Host`, for the fence. */
+      readonly recordedHost: string | null;
+    }
+  | { readonly kind: 'no_payload' }
+  | { readonly kind: 'unreplayable'; readonly reason: UnreplayableReason };
+
+export interface RequestRules {
+  readonly basePath: string;
+  readonly host: HostPolicy;
+  readonly addedHeaders: readonly HeaderPair[];
+  readonly runId: string;
+}
+
+/** Left out besides the hop-by-hop names: written anew by the client, or by us. */
+const WRITTEN_ANEW: ReadonlySet<string> = new Set(['host', 'content-length', MARKER_HEADER]);
+
+/** Turns what was recorded of a request into what will be sent. Never alters anything in silence. */
+export class RequestBuilder {
+  readonly #rules: RequestRules;
+  readonly #added: ReadonlyMap<string, readonly HeaderPair[]>;
+
+  constructor(rules: RequestRules) {
+    this.#rules = rules;
+    this.#added = Map.groupBy(rules.addedHeaders, ([name]) => name.toLowerCase());
+  }
+
+  build(payload: ExchangePayload | null): BuildResult {
+    const message = payload?.request ?? null;
+    if (message === null || message.body.truncated) return { kind: 'no_payload' };
+    if (message.body.kept === null && message.body.bytes > 0) return { kind: 'no_payload' };
+    const head = parseRequestHead(message.head);
+    // Asked of the headers as recorded: a request without its Upgrade or Expect would be another request.
+    const reason = unreplayableReason({
+      method: head.method,
+      target: head.target,
+      headers: head.headers.flat(),
+      bodyBytes: message.body.bytes,
+      hasTrailers: message.trailers !== null && message.trailers.length > 0,
+    });
+    if (reason !== null) return { kind: 'unreplayable', reason };
+    const masked = maskedPartsOf(message.redacted);
+    return {
+      kind: 'ready',
+      masked,
+      recordedHost: headerValue(head.headers, 'host'),
+      request: {
+        method: head.method,
+        path: this.#rules.basePath + head.target,
+        headers: this.#headersOf(head.headers, masked.headers),
+        body: message.body.bytes === 0 ? null : message.body.kept,
+        chunked: isChunked(head.headers),
+      },
+    };
+  }
+
+  #headersOf(recorded: readonly HeaderPair[], masked: readonly string[]): string[] {
+    const dropped = new Set([...nominatedBy(recorded), ...masked]);
+    const placed = new Set<string>();
+    const flat: string[] = [];
+    const place = (lower: string): void => {
+      if (placed.has(lower)) return;
+      placed.add(lower);
+      for (const [name, value] of this.#added.get(lower) ?? []) flat.push(name, value);
+    };
+    for (const [name, value] of recorded) {
+      const lower = name.toLowerCase();
+      // An added header stands where the recorded one stood, even where that one was masked.
+      if (this.#added.has(lower)) place(lower);
+      else if (lower === 'host' && this.#rules.host === 'recorded') flat.push(name, value);
+      else if (!HOP_BY_HOP.has(lower) && !WRITTEN_ANEW.has(lower) && !dropped.has(lower))
+        flat.push(name, value);
+    }
+    for (const lower of this.#added.keys()) place(lower);
+    flat.push(MARKER_HEADER, this.#rules.runId);
+    return flat;
+  }
+}
+
+function isChunked(headers: readonly HeaderPair[]): boolean {
+  return listOf(headers, 'transfer-encoding').includes('chunked');
+}
+
+/** Names a `Connection` header declares to belong to its connection. */
+function nominatedBy(headers: readonly HeaderPair[]): readonly string[] {
+  return listOf(headers, 'connection');
+}
+
+function listOf(headers: readonly HeaderPair[], lowerName: string): string[] {
+  return headers
+    .filter(([name]) => name.toLowerCase() === lowerName)
+    .flatMap(([, value]) => value.split(','))
+    .map((item) => item.trim().toLowerCase())
+    .filter((item) => item !== '');
+}
+
+function maskedPartsOf(redacted: readonly string[]): MaskedParts {
+  return {
+    headers: redacted.filter((name) => !name.startsWith('?')),
+    queryKeys: redacted.filter((name) => name.startsWith('?')).map((name) => name.slice(1)),
+  };
+}

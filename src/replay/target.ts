@@ -1,0 +1,65 @@
+import { AppError } from '../core/errors.ts';
+
+/** Where a replay sends. */
+export interface Target {
+  /** Origin and base path, for people. */
+  readonly url: string;
+  readonly origin: string;
+  readonly tls: boolean;
+  /** Name or address without brackets, lower case. */
+  readonly hostname: string;
+  readonly port: number;
+  /** What a `Host` header says: the port only where it is not the scheme's own. */
+  readonly authority: string;
+  /** Put in front of every recorded path; empty or starting with `/`, never ending with it. */
+  readonly basePath: string;
+}
+
+/**
+ * Reads the URL of a target: `http://host:port`, `https://host/base`.
+ * @throws AppError OPTION_INVALID for anything a replay could not mean.
+ */
+export function parseTarget(text: string): Target {
+  const refuse = (why: string) =>
+    new AppError('OPTION_INVALID', `--target: ${JSON.stringify(withoutPassword(text))} ${why}`, {
+      hint: 'Give the URL of the server to test, such as http://staging:8000.',
+    });
+  const url = URL.canParse(text) ? new URL(text) : null;
+  if (url === null || !/^https?:\/\//i.test(text.trim())) throw refuse('is not an http or https URL');
+  if (url.username !== '' || url.password !== '') {
+    throw refuse('holds credentials; pass them with --header "Authorization: env:NAME"');
+  }
+  if (url.search !== '' || url.hash !== '')
+    throw refuse('has a query or fragment, which a target cannot have');
+  const tls = url.protocol === 'https:';
+  const basePath = url.pathname.replace(/\/+$/, '');
+  return {
+    url: url.origin + basePath,
+    origin: url.origin,
+    tls,
+    hostname: bareHostname(url.hostname),
+    port: url.port === '' ? (tls ? 443 : 80) : Number(url.port),
+    authority: url.host,
+    basePath,
+  };
+}
+
+/** The name in an authority (`Host` value, `host:port`, `[::1]:80`): lower case, no port, no trailing dot. */
+export function hostnameOf(authority: string): string {
+  const text = authority.trim().replace(/^[a-z][a-z0-9+.-]*:\/\//i, '');
+  const bracketed = /^\[([^\]]*)\]/.exec(text);
+  if (bracketed) return bareHostname(bracketed[1] ?? '');
+  const colons = text.split(':').length - 1;
+  return bareHostname(colons === 1 ? text.slice(0, text.indexOf(':')) : text);
+}
+
+function bareHostname(host: string): string {
+  return host
+    .toLowerCase()
+    .replace(/^\[|\]$/g, '')
+    .replace(/\.$/, '');
+}
+
+function withoutPassword(text: string): string {
+  return text.replace(/\/\/[^@/]*@/, '//***@');
+}

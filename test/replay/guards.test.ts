@@ -1,0 +1,199 @@
+import { createServer, isIP } from 'node:net';
+import { afterEach, describe, expect, it } from 'vitest';
+import { AbortRule } from '../../src/replay/abort-rule.ts';
+import { assertReachable, isLoopback, type ResolveHost, TargetFence } from '../../src/replay/guards.ts';
+import { hostnameOf, parseTarget } from '../../src/replay/target.ts';
+
+const ADDRESSES: Readonly<Record<string, readonly string[]>> = {
+  'triton.prod': ['10.0.0.5', '10.0.0.6'],
+  'alias.example': ['10.0.0.6'],
+  'staging.example': ['10.9.0.1'],
+  localhost: ['127.0.0.1'],
+  'me.example': ['127.0.0.1'],
+};
+const resolve: ResolveHost = async (name) => ADDRESSES[name] ?? (isIP(name) === 0 ? [] : [name]);
+
+async function check(
+  target: string,
+  recorded: readonly string[],
+  options: { production?: readonly string[]; allowed?: readonly string[] } = {},
+): Promise<void> {
+  const fence = new TargetFence({
+    target: parseTarget(target),
+    productionHosts: options.production ?? [],
+    allowed: options.allowed ?? [],
+  });
+  await fence.check(recorded, resolve);
+}
+
+describe('TargetFence', () => {
+  it.each([
+    ['the recorded host', 'http://triton.prod:8000', ['triton.prod:8000']],
+    ['the recorded host on another port', 'https://triton.prod', ['triton.prod:8000']],
+    ['the recorded host in another case and with a dot', 'http://Triton.PROD.:1', ['triton.prod']],
+    ['a recorded address', 'http://10.0.0.9:80', ['10.0.0.9:8000']],
+    ['a recorded IPv6 address', 'http://[fd00::1]:80', ['[fd00::1]:8000']],
+    ['a name of the same address', 'http://alias.example', ['triton.prod:8000']],
+    ['the address a recorded name resolves to', 'http://10.0.0.5', ['triton.prod:8000']],
+  ])('forbids %s', async (_, target, recorded) => {
+    await expect(check(target, recorded)).rejects.toMatchObject({ code: 'TARGET_FORBIDDEN' });
+  });
+
+  it.each([
+    ['staging', 'http://staging.example', ['triton.prod:8000']],
+    [
+      'loopback, even as recorded: a sidecar knows its upstream by it',
+      'http://127.0.0.1:8000',
+      ['127.0.0.1:8000'],
+    ],
+    ['localhost, even as recorded', 'http://localhost:8000', ['localhost:8000']],
+    ['a name that shares only loopback with what was recorded', 'http://localhost', ['me.example']],
+    ['anything where nothing resolves', 'http://unknown.example', ['gone.example']],
+  ])('lets through %s', async (_, target, recorded) => {
+    await expect(check(target, recorded)).resolves.toBeUndefined();
+  });
+
+  it('forbids what --production-host names, by name and by address', async () => {
+    await expect(
+      check('http://staging.example', [], { production: ['staging.example:443'] }),
+    ).rejects.toMatchObject({ code: 'TARGET_FORBIDDEN' });
+    await expect(check('http://alias.example', [], { production: ['triton.prod'] })).rejects.toMatchObject({
+      code: 'TARGET_FORBIDDEN',
+    });
+  });
+
+  it('opens for the target that is named, not for another', async () => {
+    const recorded = ['triton.prod:8000'];
+    await expect(
+      check('http://triton.prod', recorded, { allowed: ['triton.prod'] }),
+    ).resolves.toBeUndefined();
+    await expect(check('http://triton.prod', recorded, { allowed: ['other'] })).rejects.toMatchObject({
+      code: 'TARGET_FORBIDDEN',
+    });
+  });
+
+  it('stops a request recorded under a name that the start had not seen', () => {
+    const fence = new TargetFence({
+      target: parseTarget('http://late.prod'),
+      productionHosts: [],
+      allowed: [],
+    });
+    fence.checkRecorded('other.prod');
+    fence.checkRecorded(null);
+    expect(() => fence.checkRecorded('LATE.prod:8000')).toThrow(/capture was recorded under/);
+  });
+});
+
+describe('hostnameOf', () => {
+  it.each([
+    ['a.example:80', 'a.example'],
+    ['A.Example.', 'a.example'],
+    ['[::1]:80', '::1'],
+    ['::1', '::1'],
+    ['https://a.example:1', 'a.example'],
+    ['', ''],
+  ])('of %j', (authority, hostname) => {
+    expect(hostnameOf(authority)).toBe(hostname);
+  });
+});
+
+describe('isLoopback', () => {
+  it.each(['127.0.0.1', '127.9.9.9', '::1', 'localhost', 'x.localhost', '0.0.0.0', '::ffff:127.0.0.1'])(
+    'knows %s',
+    (host) => expect(isLoopback(host)).toBe(true),
+  );
+  it.each(['10.0.0.1', '128.0.0.1', 'fd00::1', '127.example', 'localhost.example'])('lets %s be', (host) =>
+    expect(isLoopback(host)).toBe(false),
+  );
+});
+
+describe('assertReachable', () => {
+  const servers: ReturnType<typeof createServer>[] = [];
+  afterEach(async () => {
+    await Promise.all(servers.splice(0).map((server) => new Promise((done) => server.close(done))));
+  });
+
+  async function listening(): Promise<number> {
+    const server = createServer((socket) => socket.on('error', () => {}).resume());
+    servers.push(server);
+    await new Promise<void>((done) => server.listen(0, '127.0.0.1', done));
+    return (server.address() as { port: number }).port;
+  }
+
+  it('connects and sends nothing', async () => {
+    const port = await listening();
+    let bytes = 0;
+    const closed = new Promise<void>((done) =>
+      servers[0]?.once('connection', (socket) =>
+        socket
+          .on('data', (chunk) => {
+            bytes += chunk.length;
+          })
+          .once('close', () => done()),
+      ),
+    );
+    await assertReachable(parseTarget(`http://127.0.0.1:${port}`));
+    await closed;
+    expect(bytes).toBe(0);
+  });
+
+  it('says which target is not there', async () => {
+    const port = await listening();
+    await new Promise((done) => servers.pop()?.close(done));
+    await expect(assertReachable(parseTarget(`http://127.0.0.1:${port}`))).rejects.toMatchObject({
+      code: 'TARGET_UNREACHABLE',
+      message: expect.stringContaining(`127.0.0.1:${port}`),
+    });
+  });
+
+  it('finds out that a TLS target speaks no TLS', async () => {
+    const port = await listening();
+    servers[0]?.on('connection', (socket) => socket.end('HTTP/1.1 400 Bad Request\r\n\r\n'));
+    await expect(assertReachable(parseTarget(`https://127.0.0.1:${port}`))).rejects.toMatchObject({
+      code: 'TARGET_UNREACHABLE',
+    });
+  });
+
+  it('gives up on a target that never answers', async () => {
+    const port = await listening();
+    await expect(assertReachable(parseTarget(`https://127.0.0.1:${port}`), 50)).rejects.toThrow(
+      /within 50 ms/,
+    );
+  });
+});
+
+describe('AbortRule', () => {
+  const S = 1e9;
+
+  it('waits for a whole window before it judges', () => {
+    const rule = new AbortRule();
+    for (let second = 0; second < 30; second++) {
+      rule.add(second * S, 10, 10);
+      expect(rule.tripped(second * S)).toBeNull();
+    }
+    expect(rule.tripped(30 * S)).toBe(1);
+  });
+
+  it('trips over half, not at half', () => {
+    const rule = new AbortRule();
+    for (let second = 0; second <= 30; second++) rule.add(second * S, 10, 5);
+    expect(rule.tripped(30 * S)).toBeNull();
+    rule.add(30.5 * S, 10, 6);
+    expect(rule.tripped(30.5 * S)).toBeGreaterThan(0.5);
+  });
+
+  it('forgets what is older than the window', () => {
+    const rule = new AbortRule();
+    for (let second = 0; second < 30; second++) rule.add(second * S, 10, 10);
+    rule.add(61 * S, 20, 0);
+    expect(rule.tripped(61 * S)).toBeNull();
+  });
+
+  it('does not judge a handful of ends', () => {
+    const rule = new AbortRule();
+    rule.add(40 * S, 9, 9);
+    expect(rule.tripped(40 * S)).toBeNull();
+    rule.add(40 * S, 1, 1);
+    expect(rule.tripped(40 * S)).toBe(1);
+  });
+});

@@ -1,0 +1,163 @@
+import { describe, expect, it } from 'vitest';
+import { AppError } from '../../src/core/errors.ts';
+import {
+  describeReplayOptions,
+  type OptionSources,
+  type RawReplayOptions,
+  resolveReplayOptions,
+} from '../../src/replay/options.ts';
+
+const sources: OptionSources = {
+  environment: (name) => (name === 'STAGING_TOKEN' ? 'Bearer s3cret\n' : undefined),
+  readFile: (path) => {
+    if (path !== '/run/token') throw new Error('no such file');
+    return 'from-file\n';
+  },
+  checkSlo: (expressions) => {
+    if (expressions.includes('nonsense')) throw new AppError('OPTION_INVALID', '--slo: "nonsense" is none');
+  },
+};
+
+function problemsOf(raw: RawReplayOptions): AppError {
+  try {
+    resolveReplayOptions(raw, sources);
+  } catch (thrown) {
+    if (thrown instanceof AppError) return thrown;
+    throw thrown;
+  }
+  throw new Error('was accepted');
+}
+
+describe('resolveReplayOptions', () => {
+  it('resolves every default to a value', () => {
+    expect(resolveReplayOptions({ target: 'http://staging:8000/' }, sources)).toEqual({
+      target: {
+        url: 'http://staging:8000',
+        origin: 'http://staging:8000',
+        tls: false,
+        hostname: 'staging',
+        port: 8000,
+        authority: 'staging:8000',
+        basePath: '',
+      },
+      multiplier: 1,
+      fromUs: null,
+      toUs: null,
+      dryRun: false,
+      slo: [],
+      maxInFlight: 10_000,
+      maxRatePerSecond: null,
+      maxRequests: null,
+      timeoutMs: 300_000,
+      drainDeadlineMs: 30_000,
+      host: 'target',
+      addedHeaders: [],
+      productionHosts: [],
+      allowedProductionHosts: [],
+    });
+  });
+
+  it('lists every problem at once', () => {
+    const error = problemsOf({
+      target: 'staging:8000',
+      multiplier: '0',
+      from: '2026-11-20T11:00:00Z',
+      to: '2026-11-20T10:00:00Z',
+      maxInFlight: '-1',
+      maxRate: '1.5',
+      timeout: '5',
+      host: 'mine',
+      header: ['no colon', 'Content-Length: 5'],
+      slo: ['nonsense'],
+    });
+    expect(error.code).toBe('OPTION_INVALID');
+    const lines = error.message.split('\n');
+    for (const start of [
+      '--target',
+      '--multiplier',
+      '--from 2026-11-20T11:00:00Z is not before',
+      '--max-in-flight',
+      '--max-rate',
+      '--timeout',
+      '--host',
+      '--header: expected',
+      '--header: Content-Length',
+      '--slo',
+    ]) {
+      expect(lines.filter((line) => line.startsWith(start))).toHaveLength(1);
+    }
+    expect(lines).toHaveLength(10);
+  });
+
+  it.each(['0', '-1', 'NaN', 'Infinity', '', '1e3', '1..5', '0x10'])(
+    'refuses the multiplier %j',
+    (multiplier) => {
+      expect(problemsOf({ target: 'http://a', multiplier }).message).toMatch(/^--multiplier: /);
+    },
+  );
+
+  it.each([
+    'http://',
+    'ftp://host',
+    'host:80',
+    'http://host:99999',
+    'http://host/?q=1',
+    'http://host/#top',
+    '/only/path',
+  ])('refuses the target %j', (target) => {
+    expect(problemsOf({ target }).message).toMatch(/^--target: /);
+  });
+
+  it('refuses credentials in the target without repeating them', () => {
+    const { message } = problemsOf({ target: 'http://user:hunter2@host/' });
+    expect(message).toContain('credentials');
+    expect(message).not.toContain('hunter2');
+  });
+
+  it('wants a target unless nothing is sent', () => {
+    expect(problemsOf({}).message).toContain('--target is missing');
+    expect(resolveReplayOptions({ dryRun: true }, sources).target).toBeNull();
+  });
+
+  it('takes an equal from and to for an empty window, which is a mistake', () => {
+    const at = '2026-11-20T10:00:00Z';
+    expect(problemsOf({ target: 'http://a', from: at, to: at }).message).toContain('is not before');
+  });
+
+  it('keeps the base path of a target and the port its Host header needs', () => {
+    const https = resolveReplayOptions({ target: 'https://Staging.Example/v1/' }, sources).target;
+    expect(https).toMatchObject({ basePath: '/v1', authority: 'staging.example', port: 443, tls: true });
+    const v6 = resolveReplayOptions({ target: 'http://[::1]:9000' }, sources).target;
+    expect(v6).toMatchObject({ hostname: '::1', authority: '[::1]:9000', port: 9000 });
+  });
+
+  it('reads the values of added headers from the environment and from files, and never stores them', () => {
+    const options = resolveReplayOptions(
+      {
+        target: 'http://a',
+        header: ['Authorization: env:STAGING_TOKEN', 'X-Key:file:/run/token', 'X-Plain:  a: b '],
+      },
+      sources,
+    );
+    expect(options.addedHeaders).toEqual([
+      ['Authorization', 'Bearer s3cret'],
+      ['X-Key', 'from-file'],
+      ['X-Plain', 'a: b'],
+    ]);
+    const described = JSON.stringify(describeReplayOptions(options, { fromUs: 1, toUs: 2 }));
+    expect(described).toContain('"addedHeaders":["Authorization","X-Key","X-Plain"]');
+    expect(described).not.toMatch(/s3cret|from-file|a: b/);
+  });
+
+  it.each([
+    ['Authorization: env:MISSING', /which is not set/],
+    ['Authorization: file:/nowhere', /which cannot be read/],
+    ['X-Reprise-Run: mine', /written by the replay itself/],
+    ['Host: production', /written by the replay itself/],
+    ['X: a\r\nY: b', /characters a header cannot/],
+    ['X: \u2603', /characters a header cannot/],
+    [': value', /valid header name/],
+  ])('refuses the added header %j', (header, reason) => {
+    expect(problemsOf({ target: 'http://a', header: [header] }).message).toMatch(reason);
+  });
+});
