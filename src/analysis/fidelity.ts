@@ -1,0 +1,94 @@
+import type { ExchangeRow } from '../core/exchange.ts';
+import type { Send } from '../core/run.ts';
+import { type ArrivalFigures, ArrivalStatistics } from './arrival-statistics.ts';
+import { type DuplicateFigures, DuplicateRatio } from './duplicate-ratio.ts';
+import { gapDistance } from './gap-distance.ts';
+import { MixDistance } from './mix-distance.ts';
+import { SendOrder } from './send-order.ts';
+
+const US_PER_S = 1e6;
+const NS_PER_S = 1e9;
+const RECORDED = 0;
+const PLANNED = 1;
+const SENT = 2;
+
+/** What the statistics need to know of a recorded exchange; every ExchangeRow has it. */
+export type RecordedRequest = Pick<
+  ExchangeRow,
+  'arrivalUs' | 'route' | 'model' | 'requestBytes' | 'requestStored' | 'requestHash' | 'status'
+>;
+
+/** How far one stream of requests lies from the one it was made of; null where there is nothing to compare. */
+export interface StreamDistance {
+  /** Kolmogorov–Smirnov distance of the gaps, each stream scaled to a mean gap of 1. */
+  readonly ksGaps: number | null;
+  /** Total variation over route × model × size class. */
+  readonly mixDistance: number | null;
+}
+
+/** How close what was sent is to what was planned, and what was planned to what was recorded. */
+export interface Fidelity {
+  readonly recorded: ArrivalFigures;
+  readonly planned: ArrivalFigures;
+  /** Null before anything was sent, as in a dry run. */
+  readonly sent: ArrivalFigures | null;
+  readonly recordedToPlanned: StreamDistance;
+  readonly plannedToSent: StreamDistance;
+  /** Planned requests that repeat an earlier planned one. */
+  readonly duplicates: DuplicateFigures;
+  /** Sends whose place in the order of sending is not known, and sends that overtook their predecessor. */
+  readonly unordered: number;
+}
+
+/** Follows one replay's three streams of arrivals at constant memory. */
+export class FidelityStatistics {
+  readonly #recorded = new ArrivalStatistics(US_PER_S);
+  readonly #planned = new ArrivalStatistics(NS_PER_S);
+  readonly #sent = new ArrivalStatistics(NS_PER_S);
+  readonly #order = new SendOrder((actualOffsetNs) => this.#sent.add(actualOffsetNs));
+  readonly #mix = new MixDistance(3);
+  readonly #duplicates = new DuplicateRatio();
+
+  /** Takes an exchange of the window, whether it will be replayed or not, in order of arrival. */
+  addRecorded(row: RecordedRequest): void {
+    this.#recorded.add(row.arrivalUs);
+    this.#mix.add(RECORDED, row);
+  }
+
+  /** Takes a scheduled send, in the order of the schedule. */
+  addPlanned(row: RecordedRequest, intendedOffsetNs: number): void {
+    this.#planned.add(intendedOffsetNs);
+    this.#mix.add(PLANNED, row);
+    const bodyKnown = row.requestHash !== null || (row.requestStored && row.requestBytes === 0);
+    if (bodyKnown) this.#duplicates.add(row.route, row.requestHash);
+  }
+
+  /** Takes a finished send, in any order. */
+  addSend(send: Send): void {
+    this.#order.add(send.index, send.actualOffsetNs);
+    if (send.actualOffsetNs !== null) this.#mix.add(SENT, send);
+  }
+
+  /** To be called when no send is outstanding, before the final figures. */
+  finish(): void {
+    this.#order.flush();
+  }
+
+  figures(): Fidelity {
+    return {
+      recorded: this.#recorded.figures(),
+      planned: this.#planned.figures(),
+      sent: this.#sent.count === 0 ? null : this.#sent.figures(),
+      recordedToPlanned: {
+        ksGaps: gapDistance(this.#recorded.gaps, this.#planned.gaps),
+        mixDistance: this.#mix.between(RECORDED, PLANNED),
+      },
+      plannedToSent: {
+        ksGaps: gapDistance(this.#planned.gaps, this.#sent.gaps),
+        mixDistance: this.#mix.between(PLANNED, SENT),
+      },
+      duplicates: this.#duplicates.figures(),
+      unordered: this.#order.givenUp + this.#order.disordered,
+    };
+  }
+}

@@ -1,0 +1,42 @@
+import type { Histogram } from '../core/histogram.ts';
+
+const NS_PER_US = 1e3;
+const NS_PER_MS = 1e6;
+
+/** Milliseconds; null where nothing was measured. */
+export interface LatencyMs {
+  readonly p50: number | null;
+  readonly p95: number | null;
+  readonly p99: number | null;
+  readonly max: number | null;
+}
+
+/** Microseconds; null where nothing was measured. */
+export interface LagUs {
+  readonly p50: number | null;
+  readonly p90: number | null;
+  readonly p99: number | null;
+  readonly max: number | null;
+}
+
+/** Percentiles of what was recorded in nanoseconds: requests that completed, and no others. */
+export function latencyMs(histogram: Histogram): LatencyMs {
+  const inMs = (ns: number | null) => (ns === null ? null : ns / NS_PER_MS);
+  return {
+    p50: inMs(histogram.percentile(50)),
+    p95: inMs(histogram.percentile(95)),
+    p99: inMs(histogram.percentile(99)),
+    max: inMs(histogram.max),
+  };
+}
+
+/** `maxNs` is kept apart because it covers stalled stretches too, which the percentiles leave out. */
+export function lagUs(histogram: Histogram, maxNs: number | null): LagUs {
+  const inUs = (ns: number | null) => (ns === null ? null : ns / NS_PER_US);
+  return {
+    p50: inUs(histogram.percentile(50)),
+    p90: inUs(histogram.percentile(90)),
+    p99: inUs(histogram.percentile(99)),
+    max: inUs(maxNs),
+  };
+}

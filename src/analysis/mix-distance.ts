@@ -1,0 +1,68 @@
+/** What a request counts under in the mix: where it goes, which model it asks, how large it is. */
+export interface MixEntry {
+  readonly route: string | null;
+  readonly model: string | null;
+  readonly requestBytes: number;
+}
+
+/** Kinds kept apart. Routes are normalised, so a real mix has far fewer; this bounds a hostile one. */
+const MAX_KINDS = 4_096;
+/** Kinds over the bound are counted together in this many groups. */
+const OVERFLOW_GROUPS = 64;
+
+/**
+ * How far the mixes of several streams of requests lie apart: total variation over route × model × size class
+ * (powers of two), that is the share of one stream that would have to be exchanged to get the other. Over 4,096
+ * kinds the rest is grouped, which can only make the distance smaller.
+ */
+export class MixDistance {
+  readonly #streams: number;
+  readonly #counts = new Map<string, Float64Array>();
+  readonly #totals: Float64Array;
+
+  constructor(streams: number) {
+    this.#streams = streams;
+    this.#totals = new Float64Array(streams);
+  }
+
+  /** Counts one request of a stream, 0 … streams − 1. */
+  add(stream: number, entry: MixEntry): void {
+    const counts = this.#countsOf(entry);
+    counts[stream]! += 1;
+    this.#totals[stream]! += 1;
+  }
+
+  /** 0 for equal mixes, 1 for mixes with nothing in common; null while either stream is empty. */
+  between(a: number, b: number): number | null {
+    const totalA = this.#totals[a]!;
+    const totalB = this.#totals[b]!;
+    if (totalA === 0 || totalB === 0) return null;
+    let sum = 0;
+    for (const counts of this.#counts.values()) sum += Math.abs(counts[a]! / totalA - counts[b]! / totalB);
+    return sum / 2;
+  }
+
+  #countsOf(entry: MixEntry): Float64Array {
+    const kind = `${sizeClassOf(entry.requestBytes)}\n${entry.route ?? ''}\n${entry.model ?? ''}`;
+    const known = this.#counts.get(kind);
+    if (known !== undefined) return known;
+    const key = this.#counts.size < MAX_KINDS ? kind : `overflow ${groupOf(kind)}`;
+    let counts = this.#counts.get(key);
+    if (counts === undefined) {
+      counts = new Float64Array(this.#streams);
+      this.#counts.set(key, counts);
+    }
+    return counts;
+  }
+}
+
+/** 0 for no body, else one class to each doubling. */
+export function sizeClassOf(bytes: number): number {
+  return bytes === 0 ? 0 : Math.floor(Math.log2(bytes)) + 1;
+}
+
+function groupOf(kind: string): number {
+  let hash = 0;
+  for (let at = 0; at < kind.length; at++) hash = (Math.imul(hash, 31) + kind.charCodeAt(at)) | 0;
+  return (hash >>> 0) % OVERFLOW_GROUPS;
+}

@@ -1,0 +1,102 @@
+import { Float64Histogram } from 'hdr-histogram-js';
+
+/** Three digits: 2,048 linear steps below 2,048, then 1,024 to each doubling. */
+const SIGNIFICANT_DIGITS = 3;
+/** Where the counts start out; they grow by themselves for greater values. */
+const INITIAL_HIGHEST = 2 ** 36;
+/** Beyond this the library's logarithm no longer tells neighbouring buckets apart. 2⁴⁷ ns are 39 hours. */
+const GREATEST_VALUE = 2 ** 47;
+
+/** Values `lowest` … `highest`, both included, that the histogram does not tell apart. */
+export interface HistogramBin {
+  readonly lowest: number;
+  readonly highest: number;
+  readonly count: number;
+}
+
+/**
+ * Counts of whole non-negative values (nanoseconds, microseconds, bytes) at constant memory, mergeable without
+ * loss. A percentile is never below the true value and at most 1/1024 above it; values up to 2,047, the least,
+ * the greatest and the mean are exact. Values over 2⁴⁷ are counted in the top bucket.
+ */
+export class Histogram {
+  readonly #counts: Float64Histogram;
+  #sum = 0;
+  #min = Number.POSITIVE_INFINITY;
+  #max = Number.NEGATIVE_INFINITY;
+
+  constructor() {
+    this.#counts = new Float64Histogram(1, INITIAL_HIGHEST, SIGNIFICANT_DIGITS);
+    this.#counts.autoResize = true;
+  }
+
+  get count(): number {
+    return this.#counts.totalCount;
+  }
+
+  /** Null while nothing was recorded; so are `max` and `mean`. */
+  get min(): number | null {
+    return this.count === 0 ? null : this.#min;
+  }
+
+  get max(): number | null {
+    return this.count === 0 ? null : this.#max;
+  }
+
+  get mean(): number | null {
+    return this.count === 0 ? null : this.#sum / this.count;
+  }
+
+  /** @throws RangeError for a value that is negative or not whole: the caller's arithmetic is wrong. */
+  record(value: number): void {
+    if (!Number.isSafeInteger(value) || value < 0) {
+      throw new RangeError(`a histogram counts whole values from 0, not ${value}`);
+    }
+    this.#counts.recordValue(Math.min(value, GREATEST_VALUE));
+    this.#sum += value;
+    if (value < this.#min) this.#min = value;
+    if (value > this.#max) this.#max = value;
+  }
+
+  /** Takes over every count of another histogram, as if its values had been recorded here. */
+  merge(other: Histogram): void {
+    if (other.count === 0) return;
+    this.#counts.add(other.#counts);
+    this.#sum += other.#sum;
+    this.#min = Math.min(this.#min, other.#min);
+    this.#max = Math.max(this.#max, other.#max);
+  }
+
+  /**
+   * The least value that at least `percent` of all values do not exceed (nearest rank); null when there is none.
+   * `infinite` more values count as greater than any recorded one, so the answer may be Infinity.
+   */
+  percentile(percent: number, infinite = 0): number | null {
+    const total = this.count + infinite;
+    if (total === 0) return null;
+    const rank = nearestRank(percent, total);
+    if (rank > this.count) return Number.POSITIVE_INFINITY;
+    if (rank === this.count) return this.#max;
+    // Half a rank lower is rounded up by the library to exactly this rank, whatever its floating point did.
+    const value = this.#counts.getValueAtPercentile(((rank - 0.5) / this.count) * 100);
+    return Math.max(this.#min, Math.min(this.#max, value));
+  }
+
+  /** The bins that hold anything, in rising order. */
+  *bins(): Generator<HistogramBin> {
+    const counts = this.#counts;
+    for (let index = 0; index < counts.countsArrayLength; index++) {
+      const count = counts.getCountAtIndex(index);
+      if (count === 0) continue;
+      const lowest = counts.valueFromIndex(index);
+      yield { lowest, highest: counts.highestEquivalentValue(lowest), count };
+    }
+  }
+}
+
+/** Position from 1 of a percentile among `count` values in order. */
+export function nearestRank(percent: number, count: number): number {
+  // 99.9 % of 1,000 is 999 and not the 999.0000000000001 of floating point.
+  const rank = Math.ceil((percent * count) / 100 - 1e-9 * Math.max(1, count / 1e6));
+  return Math.min(count, Math.max(1, rank));
+}
