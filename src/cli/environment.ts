@@ -1,5 +1,7 @@
-import type { Command, Option } from 'commander';
+import type { EventEmitter } from 'node:events';
+import { type Command, CommanderError, type Option } from 'commander';
 import { AppError } from '../core/errors.ts';
+import { failureOf } from './exit.ts';
 
 export type Environment = Readonly<Record<string, string | undefined>>;
 
@@ -42,11 +44,27 @@ export function bindEnvironment(command: Command, environment: Environment): voi
     const value = environment[variable] ?? '';
     const takesValue = option.required || option.optional;
     // Commander reads the mere presence of a yes-or-no variable as yes, so `=false` must not be bound.
-    if (takesValue ? value !== '' : isSet(option, variable, value)) {
-      option.env(variable);
-    }
+    if (takesValue ? value !== '' : isSet(option, variable, value)) bind(command, option, variable);
   }
   for (const child of command.commands) bindEnvironment(child, environment);
+}
+
+/**
+ * Commander listens for a variable only where the option knew its name when it was added; ours are named later,
+ * by one rule for all. Commander still decides when: after the flags, and only where no flag was given.
+ */
+function bind(command: Command, option: Option, variable: string): void {
+  option.env(variable);
+  command.on(`optionEnv:${option.name()}`, (value?: string) => {
+    try {
+      // A Command is an EventEmitter; its published type leaves out half of that.
+      (command as unknown as EventEmitter).emit(`option:${option.name()}`, value);
+    } catch (thrown) {
+      if (!(thrown instanceof AppError || thrown instanceof CommanderError)) throw thrown;
+      const { message, hint } = failureOf(thrown);
+      throw new AppError('OPTION_INVALID', `${variable}: ${message}`, hint === null ? {} : { hint });
+    }
+  });
 }
 
 /** The `REPRISE_*` variables that neither a flag of these commands nor Kubernetes explains. */

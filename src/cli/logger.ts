@@ -49,9 +49,9 @@ export function createLogger(
 /** `15:40:12.345 warn  recorder restarted  attempt=2 reason="heartbeat stopped"` of one JSON log line. */
 function prettyLine(json: string): string {
   const { level, time, message, ...fields } = JSON.parse(json) as Record<string, unknown>;
-  const clockTime = String(time).slice(11, 23);
-  const pairs = Object.entries(fields).map(([name, value]) => `${name}=${fieldText(value)}`);
-  return printable([clockTime, String(level).padEnd(5), message, ' ', ...pairs].join(' ').trimEnd());
+  const pairs = Object.entries(fields).map(([name, value]) => ` ${name}=${fieldText(value)}`);
+  const words = `${String(time).slice(11, 23)} ${String(level).padEnd(5)} ${String(message)}`;
+  return printable(pairs.length === 0 ? words : `${words} ${pairs.join('')}`);
 }
 
 function fieldText(value: unknown): string {

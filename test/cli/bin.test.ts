@@ -1,0 +1,58 @@
+import { readFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { describe, expect, test } from 'vitest';
+import { runProcess } from '../support/process.ts';
+import { repositoryRoot } from '../support/shared-data.ts';
+
+const bin = join(repositoryRoot, 'bin', 'reprise.js');
+
+/** Runs the command under a Node that says it is another. */
+async function underNode(version: string) {
+  const preload = `Object.defineProperty(process,'versions',{value:{...process.versions,node:'${version}'}})`;
+  return await runProcess(process.execPath, [
+    '--import',
+    `data:text/javascript,${encodeURIComponent(preload)}`,
+    bin,
+    '--version',
+  ]);
+}
+
+describe('the command under an old Node', () => {
+  test.each([['12.22.12'], ['20.20.2'], ['22.18.0']])(
+    'prints one line and ends with 2: %s',
+    async (version) => {
+      expect(await underNode(version)).toMatchObject({
+        status: 2,
+        stdout: '',
+        stderr: `reprise: Node ${version} is too old; Node 22.19 or newer is needed\n`,
+      });
+    },
+  );
+
+  test.each([['22.19.0'], ['24.0.0'], ['26.1.0']])('runs: %s', async (version) => {
+    expect(await underNode(version)).toMatchObject({ status: 0, stderr: '' });
+  });
+
+  test("prints one line under the machine's own Node where that is too old", async (context) => {
+    const own = await runProcess('/usr/bin/env', [
+      '-i',
+      '/bin/sh',
+      '-c',
+      'command -v node && node --version',
+    ]);
+    const [path = '', version = ''] = own.stdout.trim().split('\n');
+    const [major = 0, minor = 0] = version.replace('v', '').split('.').map(Number);
+    if (own.status !== 0) context.skip('the machine has no Node of its own');
+    if (major > 22 || (major === 22 && minor >= 19)) context.skip(`the machine's own Node is ${version}`);
+    expect(await runProcess(path, [bin, 'replay', '--help'])).toMatchObject({
+      status: 2,
+      stdout: '',
+      stderr: `reprise: Node ${version.slice(1)} is too old; Node 22.19 or newer is needed\n`,
+    });
+  });
+
+  test('imports nothing that an old Node does not have, before the version is checked', () => {
+    const imports = readFileSync(bin, 'utf8').match(/^import .*$/gm);
+    expect(imports).toEqual(["import { existsSync } from 'fs';"]);
+  });
+});

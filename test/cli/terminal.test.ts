@@ -1,0 +1,112 @@
+import fc from 'fast-check';
+import { describe, expect, test } from 'vitest';
+import { printable, Terminal, tableLines } from '../../src/cli/terminal.ts';
+
+class TextOutput {
+  text = '';
+  readonly isTTY: boolean;
+  readonly columns = 20;
+
+  constructor(isTTY: boolean) {
+    this.isTTY = isTTY;
+  }
+
+  write(text: string): void {
+    this.text += text;
+  }
+}
+
+function makeTerminal(isTTY = false) {
+  const clock = {
+    ns: 0,
+    nowNs: () => clock.ns,
+    epochUs: () => 0,
+    anchor: () => ({ monotonicNs: 0, epochUs: 0 }),
+  };
+  const stdout = new TextOutput(isTTY);
+  const stderr = new TextOutput(isTTY);
+  return { terminal: new Terminal(stdout, stderr, clock), stdout, stderr, clock };
+}
+
+describe('the terminal', () => {
+  test('prints results to stdout and notes to stderr', () => {
+    const { terminal, stdout, stderr } = makeTerminal();
+    terminal.print('one', 'two');
+    terminal.note('by the way');
+    expect(stdout.text).toBe('one\ntwo\n');
+    expect(stderr.text).toBe('by the way\n');
+  });
+
+  test('prints one JSON document that ends with a line end', () => {
+    const { terminal, stdout } = makeTerminal();
+    terminal.json({ exchanges: 3, routes: ['POST /x\u001b[2J'] });
+    expect(stdout.text.endsWith('}\n')).toBe(true);
+    expect(stdout.text).not.toContain('\u001b');
+    expect(JSON.parse(stdout.text)).toEqual({ exchanges: 3, routes: ['POST /x\u001b[2J'] });
+  });
+
+  test('shows progress only where somebody can watch it', () => {
+    const { terminal, stderr } = makeTerminal(false);
+    terminal.progress('50 %');
+    expect(terminal.interactive).toBe(false);
+    expect(stderr.text).toBe('');
+  });
+
+  test('redraws progress at most five times a second, within the width of the screen', () => {
+    const { terminal, stderr, clock } = makeTerminal(true);
+    terminal.progress('a');
+    clock.ns = 199_999_999;
+    terminal.progress('b');
+    clock.ns = 200_000_000;
+    terminal.progress('c'.repeat(100));
+    expect(stderr.text).toBe(`\r\u001b[2Ka\r\u001b[2K${'c'.repeat(19)}`);
+  });
+
+  test('takes progress away before anything else is printed, and only once', () => {
+    const { terminal, stdout, stderr } = makeTerminal(true);
+    terminal.progress('50 %');
+    terminal.print('done');
+    terminal.print('really');
+    expect(stderr.text).toBe('\r\u001b[2K50 %\r\u001b[2K');
+    expect(stdout.text).toBe('done\nreally\n');
+  });
+});
+
+describe('a table', () => {
+  test('is aligned by its widest cell, numbers flush right, without trailing blanks', () => {
+    const lines = tableLines(
+      [{ title: 'route' }, { title: 'count', align: 'right' }, { title: 'note' }],
+      [
+        ['POST /v2/models/{model}/infer', '7', ''],
+        ['GET /x', '12345', 'slow'],
+      ],
+    );
+    expect(lines).toEqual([
+      'route                          count  note',
+      'POST /v2/models/{model}/infer      7',
+      'GET /x                         12345  slow',
+    ]);
+  });
+
+  test('cannot be bent by captured text', () => {
+    const lines = tableLines([{ title: 'a' }, { title: 'b' }], [['x\ny\u001b[A\tz', '1']]);
+    expect(lines).toEqual(['a               b', 'x\\x0ay\\x1b[A z  1']);
+  });
+});
+
+describe('captured text', () => {
+  test('loses every control character and every mark of direction', () => {
+    expect(printable('\u001b[31m\u0007\u009b\r\u202e\u2066\u2028\u007f')).toBe(
+      '\\x1b[31m\\x07\\x9b\\x0d\\x202e\\x2066\\x2028\\x7f',
+    );
+    fc.assert(
+      fc.property(fc.string({ unit: 'binary' }), (text) => {
+        expect(printable(text)).not.toMatch(/(?!\t)[\p{Cc}\p{Bidi_Control}]/u);
+      }),
+    );
+  });
+
+  test('keeps what can be read, in any script', () => {
+    expect(printable('POST /größe/模型\t→ 200')).toBe('POST /größe/模型\t→ 200');
+  });
+});

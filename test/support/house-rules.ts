@@ -1,0 +1,118 @@
+import { posix } from 'node:path';
+import { type ScannedSource, scanSource } from './source-scan.ts';
+
+/** A source file: path from the repository's root, with slashes. */
+export interface SourceFile {
+  readonly path: string;
+  readonly text: string;
+}
+
+const ROOMS = ['proxy', 'replay', 'analysis', 'formats', 'monitors', 'storage'];
+
+/** Who may import which package. A package that is not listed has no owner yet and may be imported by nobody. */
+const PACKAGE_OWNERS: Readonly<Record<string, readonly string[]>> = {
+  'better-sqlite3': ['storage'],
+  msgpackr: ['storage'],
+  undici: ['replay', 'monitors'],
+  'http-proxy': ['proxy'],
+  commander: ['cli'],
+  pino: ['cli'],
+  'csv-parse': ['formats'],
+  'hdr-histogram-js': ['core', 'analysis'],
+};
+
+/** What computes must not touch the world: `core` and `analysis` have these Node modules and no others. */
+const PURE_ROOMS = ['core', 'analysis'];
+const PURE_MODULES = ['node:buffer', 'node:crypto', 'node:path', 'node:util', 'node:zlib'];
+
+const CLOCK_HOME = 'src/core/clock.ts';
+const CLOCK_READS = /\bDate\.now\b|\bnew Date\(\s*\)|\bperformance\.now\b|\bhrtime\b/g;
+const EDGE_ONLY = /\bconsole\.|\bprocess\.(?:exit|exitCode|stdout|stderr|abort)\b/g;
+const DEFAULT_EXPORT = /\bexport\s+default\b|\bas\s+default\b/g;
+const MAX_LINES = 300;
+
+/** Every breach of the house's rules in these files, one line each; none is an empty list. */
+export function breachesOf(files: readonly SourceFile[]): string[] {
+  return files.flatMap((file) => {
+    const scanned = scanSource(file.text);
+    const breaches = lengthBreaches(file);
+    if (!file.path.startsWith('src/')) return breaches;
+    return [
+      ...breaches,
+      ...scanned.imports.flatMap(({ specifier, line }) =>
+        importBreaches(file.path, specifier).map((reason) => `${file.path}:${line} ${reason}`),
+      ),
+      ...codeBreaches(file.path, scanned),
+    ];
+  });
+}
+
+/** Marks of unfinished work, and words that only mean something to whoever wrote them; every file is searched. */
+export function wordBreachesOf(files: readonly SourceFile[], forbidden: RegExp): string[] {
+  return files.flatMap(({ path, text }) =>
+    text.split('\n').flatMap((line, index) => {
+      const match = new RegExp(forbidden.source, forbidden.flags.replace('g', '')).exec(line);
+      return match ? [`${path}:${index + 1} says ${JSON.stringify(match[0])}`] : [];
+    }),
+  );
+}
+
+function lengthBreaches({ path, text }: SourceFile): string[] {
+  const lines = text.split('\n').length - (text.endsWith('\n') ? 1 : 0);
+  return lines > MAX_LINES ? [`${path} has ${lines} lines, over ${MAX_LINES}: a noun is hiding`] : [];
+}
+
+function codeBreaches(path: string, { code }: ScannedSource): string[] {
+  const below = roomOf(path) !== 'cli';
+  return [
+    ...(path === CLOCK_HOME ? [] : found(path, code, CLOCK_READS, 'reads the clock; take a Clock')),
+    ...(below ? found(path, code, EDGE_ONLY, 'prints or exits below cli') : []),
+    ...found(path, code, DEFAULT_EXPORT, 'has a default export'),
+  ];
+}
+
+function found(path: string, code: string, pattern: RegExp, reason: string): string[] {
+  return [...code.matchAll(pattern)].map((match) => {
+    const line = code.slice(0, match.index).split('\n').length;
+    return `${path}:${line} ${reason} (${match[0]})`;
+  });
+}
+
+function importBreaches(path: string, specifier: string): string[] {
+  if (specifier.startsWith('.')) return relativeImportBreaches(path, specifier);
+  const room = roomOf(path);
+  if (specifier.startsWith('node:')) {
+    const impure = PURE_ROOMS.includes(room) && !PURE_MODULES.includes(specifier);
+    return impure ? [`imports ${specifier}, but ${room} does no input or output`] : [];
+  }
+  const owners = PACKAGE_OWNERS[packageOf(specifier)];
+  if (owners === undefined) return [`imports ${specifier}, which has no owner`];
+  return owners.includes(room) ? [] : [`imports ${specifier}, which belongs to ${owners.join(' and ')}`];
+}
+
+function relativeImportBreaches(path: string, specifier: string): string[] {
+  const target = posix.join(posix.dirname(path), specifier);
+  const breaches = specifier.endsWith('.ts') ? [] : [`imports ${specifier} without its .ts`];
+  if (!target.startsWith('src/')) return [...breaches, `imports ${target}, which is outside src`];
+  const from = roomOf(path);
+  const to = roomOf(target);
+  return mayImport(from, to) ? breaches : [...breaches, `imports ${target}: ${from} must not know ${to}`];
+}
+
+/** Imports point down: the index and cli know every room, a room knows itself and core, core knows itself. */
+function mayImport(from: string, to: string): boolean {
+  if (from === to || to === 'core') return true;
+  if (from === 'index') return to !== 'cli';
+  return from === 'cli' && ROOMS.includes(to);
+}
+
+/** `src/proxy/wire/link.ts` → `proxy`; files that stand in `src` itself are the `index`. */
+function roomOf(path: string): string {
+  const [, room = '', ...rest] = path.split('/');
+  return rest.length === 0 ? 'index' : room;
+}
+
+function packageOf(specifier: string): string {
+  const [scopeOrName = '', name = ''] = specifier.split('/');
+  return scopeOrName.startsWith('@') ? `${scopeOrName}/${name}` : scopeOrName;
+}
