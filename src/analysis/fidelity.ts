@@ -30,8 +30,8 @@ export interface StreamDistance {
 export interface Fidelity {
   readonly recorded: ArrivalFigures;
   readonly planned: ArrivalFigures;
-  /** Null before anything was sent, as in a dry run. */
-  readonly sent: ArrivalFigures | null;
+  /** All 0 or null before anything was sent, as in a dry run. */
+  readonly sent: ArrivalFigures;
   readonly recordedToPlanned: StreamDistance;
   readonly plannedToSent: StreamDistance;
   /** Planned requests that repeat an earlier planned one. */
@@ -78,7 +78,7 @@ export class FidelityStatistics {
     return {
       recorded: this.#recorded.figures(),
       planned: this.#planned.figures(),
-      sent: this.#sent.count === 0 ? null : this.#sent.figures(),
+      sent: this.#sent.figures(),
       recordedToPlanned: {
         ksGaps: gapDistance(this.#recorded.gaps, this.#planned.gaps),
         mixDistance: this.#mix.between(RECORDED, PLANNED),

@@ -1,0 +1,207 @@
+import { formatMs } from '../core/units.ts';
+import type { ArrivalFigures } from './arrival-statistics.ts';
+import { IDC_WINDOWS } from './arrival-statistics.ts';
+import type { JudgementBounds } from './judgement-bounds.ts';
+import type { RunContext } from './run-context.ts';
+import { StretchSet } from './stretch-set.ts';
+
+/** Every reason a judgement can give. */
+export const REASON_CODES = [
+  'slo_violated',
+  'interrupted',
+  'achieved_below',
+  'lag_over_bound',
+  'sender_busy',
+  'cpu_throttled',
+  'stalled',
+  'arrivals_off_plan',
+  'in_flight_cap',
+  'too_few_samples',
+  'coverage_unexplained',
+  'multiplier_not_reached',
+  'not_comparable',
+  'violated_by_our_lag',
+  'uncalibrated',
+  'unknown',
+  'left_out',
+] as const;
+export type ReasonCode = (typeof REASON_CODES)[number];
+
+/** One reason in words, and what to change. */
+export interface Reason {
+  readonly code: ReasonCode;
+  readonly text: string;
+  readonly advice: string;
+}
+
+type Check = (context: RunContext, bounds: JudgementBounds) => Reason | null;
+
+const CHECKS: readonly Check[] = [
+  interrupted,
+  achieved,
+  lag,
+  senderBusy,
+  throttled,
+  stalled,
+  arrivals,
+  inFlightCap,
+  coverage,
+  multiplier,
+  comparable,
+];
+
+/** Every cause on our side, or in the comparison, why a run cannot be judged. Empty for a valid run. */
+export function findings(context: RunContext, bounds: JudgementBounds): Reason[] {
+  return CHECKS.map((check) => check(context, bounds)).filter((reason) => reason !== null);
+}
+
+/** The lag our side may have, nanoseconds: 2 ms, or 5 % of the median service latency where that is more. */
+export function lagBoundNs({ figures }: RunContext, bounds: JudgementBounds): number {
+  return Math.max(bounds.lagNs, bounds.lagOfServiceShare * (figures.latency.service.percentile(50) ?? 0));
+}
+
+/** Whether latencies counted from the planned instant may be our own doing. */
+export function isOurSideLate(context: RunContext, bounds: JudgementBounds): boolean {
+  return (
+    lag(context, bounds) !== null || senderBusy(context, bounds) !== null || context.health.throttled === true
+  );
+}
+
+function interrupted({ interrupted: cause }: RunContext): Reason | null {
+  if (cause === null) return null;
+  return {
+    code: 'interrupted',
+    text: `the schedule was not played to its end (${cause})`,
+    advice: 'Let the run finish, or replay a shorter window.',
+  };
+}
+
+function achieved({ figures }: RunContext, bounds: JudgementBounds): Reason | null {
+  const { planned, outcomes } = figures;
+  if (planned > 0 && outcomes.sent / planned >= bounds.achievedShare) return null;
+  return {
+    code: 'achieved_below',
+    text: `${outcomes.sent} of ${planned} planned requests were sent, under ${percent(bounds.achievedShare)}`,
+    advice: 'Raise the caps on requests in flight, rate and total, or replay a smaller multiplier.',
+  };
+}
+
+function lag(context: RunContext, bounds: JudgementBounds): Reason | null {
+  const p99 = context.figures.latency.lag.percentile(99);
+  const bound = lagBoundNs(context, bounds);
+  if (p99 === null || p99 <= bound) return null;
+  return {
+    code: 'lag_over_bound',
+    text: `requests left late: lag p99 ${formatMs(p99 / 1e6)}, over ${formatMs(bound / 1e6)}`,
+    advice: 'Give the generator idle cores of its own, or replay a smaller multiplier.',
+  };
+}
+
+function senderBusy({ health }: RunContext, bounds: JudgementBounds): Reason | null {
+  if (health.busyShare === null || health.busyShare <= bounds.busyShare) return null;
+  return {
+    code: 'sender_busy',
+    text: `a sender thread was at work ${percent(health.busyShare)} of the time, over ${percent(bounds.busyShare)}`,
+    advice: 'Replay from a faster or less loaded machine, or split the load.',
+  };
+}
+
+function throttled({ health }: RunContext): Reason | null {
+  if (health.throttled !== true) return null;
+  return {
+    code: 'cpu_throttled',
+    text: 'the CPU quota of our own container held the generator back',
+    advice: 'Raise or remove the CPU limit of the container the replay runs in.',
+  };
+}
+
+function stalled({ health, figures }: RunContext, bounds: JudgementBounds): Reason | null {
+  const stalls = new StretchSet(health.stalls);
+  const span = Math.max(figures.plannedSpanNs, figures.endOffsetNs);
+  const share = span === 0 ? 0 : stalls.totalNs / span;
+  if (stalls.longestNs <= bounds.stallNs && share <= bounds.stalledShare) return null;
+  return {
+    code: 'stalled',
+    text: `the generator stood still for up to ${formatMs(stalls.longestNs / 1e6)}, ${percent(share)} of the run in all`,
+    advice: 'Give the generator idle cores of its own and enough memory; then replay again.',
+  };
+}
+
+function arrivals({ figures }: RunContext, bounds: JudgementBounds): Reason | null {
+  const off = offPlan(figures.fidelity.planned, figures.fidelity.sent, bounds);
+  if (off.length === 0) return null;
+  return {
+    code: 'arrivals_off_plan',
+    text: `what was sent does not have the planned burstiness: ${off.join(', ')}`,
+    advice: 'Give the generator idle cores of its own, or replay a smaller multiplier.',
+  };
+}
+
+function offPlan(planned: ArrivalFigures, sent: ArrivalFigures, bounds: JudgementBounds): string[] {
+  const pairs: [string, number | null, number | null][] = [
+    ['CV', planned.cv, sent.cv],
+    ...IDC_WINDOWS.map((s): [string, number | null, number | null] => [
+      `IDC ${s} s`,
+      planned.idc[s],
+      sent.idc[s],
+    ]),
+  ];
+  return pairs.flatMap(([name, plan, real]) => {
+    if (plan === null || real === null) return [];
+    const difference = Math.abs(real - plan);
+    const isOff = difference > bounds.arrivalShare * plan && difference > bounds.arrivalDifference;
+    return isOff ? [`${name} ${real.toFixed(2)} for ${plan.toFixed(2)}`] : [];
+  });
+}
+
+function inFlightCap({ figures }: RunContext): Reason | null {
+  const { refused } = figures.outcomes;
+  if (refused === 0) return null;
+  return {
+    code: 'in_flight_cap',
+    text: `${refused} due requests were refused by our own cap or ceiling`,
+    advice: 'Raise the cap on requests in flight or the ceiling, or replay a smaller multiplier.',
+  };
+}
+
+function coverage({ coverage: { unexplained } }: RunContext, bounds: JudgementBounds): Reason | null {
+  if (unexplained === null || unexplained <= bounds.unexplainedShare) return null;
+  return {
+    code: 'coverage_unexplained',
+    text: `${percent(unexplained)} of the traffic seen while recording is missing from the capture`,
+    advice: 'See what was lost with inspect; replay a window without losses, or record again.',
+  };
+}
+
+function multiplier(context: RunContext, bounds: JudgementBounds): Reason | null {
+  const { effectiveMultiplier: effective, multiplier: asked } = context;
+  if (effective === null || effective >= asked * (1 - bounds.multiplierShare)) return null;
+  return {
+    code: 'multiplier_not_reached',
+    text: `the plan is ${effective.toFixed(3)} times the traffic that was seen, not ${asked}`,
+    advice: 'Requests are missing from the recording or cannot be replayed; see skipped and coverage.',
+  };
+}
+
+function comparable({ figures }: RunContext, bounds: JudgementBounds): Reason | null {
+  const { sentTurnedAway, recordedTurnedAway, distance } = figures.statusMix;
+  const excess = (sentTurnedAway ?? 0) - (recordedTurnedAway ?? 0);
+  if (excess > bounds.statusShare) {
+    return {
+      code: 'not_comparable',
+      text: `the target turned away ${percent(sentTurnedAway ?? 0)} of the requests (401, 403, 404, 429), production ${recordedTurnedAway === null ? 'unknown' : percent(recordedTurnedAway)}`,
+      advice: 'Give the replay credentials, load the same models, and lift rate limits meant for clients.',
+    };
+  }
+  if (distance === null || distance <= bounds.statusShare) return null;
+  return {
+    code: 'not_comparable',
+    text: `${percent(distance)} of the answers have another status than the recorded ones`,
+    advice: 'Compare statuses with inspect: the target must serve what production served.',
+  };
+}
+
+/** `0.0123` → `1.2 %`. */
+export function percent(share: number): string {
+  return `${(share * 100).toFixed(1)} %`;
+}

@@ -1,0 +1,66 @@
+import { SEND_ERRORS, type Send, type SendError } from '../core/run.ts';
+
+/** The least status that means the server failed. */
+const FIRST_SERVER_ERROR = 500;
+
+export type SendOutcome = 'completed' | 'failed' | 'refused' | 'unreached';
+
+/**
+ * What a finished send counts as: refused by our own cap; unreached when the run ended before it was due;
+ * failed without a complete answer or with a 5xx; completed with any other status, which is an answer.
+ */
+export function outcomeOf(send: Send): SendOutcome {
+  if (send.refused) return 'refused';
+  if (send.actualOffsetNs === null) return 'unreached';
+  if (send.error !== null || send.status === null || send.status >= FIRST_SERVER_ERROR) return 'failed';
+  return 'completed';
+}
+
+export interface OutcomeFigures {
+  /** `completed` + `failed`. */
+  readonly sent: number;
+  readonly completed: number;
+  readonly failed: number;
+  readonly refused: number;
+  /** Of the failed, those we ended ourselves when the run was stopped. */
+  readonly stopped: number;
+  /** Answers by status, 5xx included. */
+  readonly statuses: Readonly<Record<string, number>>;
+  /** Sends without a complete answer, by cause. */
+  readonly errors: Readonly<Partial<Record<SendError, number>>>;
+}
+
+export class OutcomeCounts {
+  #completed = 0;
+  #failed = 0;
+  #refused = 0;
+  readonly #statuses = new Map<number, number>();
+  readonly #errors = new Map<SendError, number>();
+
+  add(send: Send): SendOutcome {
+    const outcome = outcomeOf(send);
+    if (outcome === 'completed') this.#completed += 1;
+    if (outcome === 'failed') this.#failed += 1;
+    if (outcome === 'refused') this.#refused += 1;
+    if (outcome !== 'completed' && outcome !== 'failed') return outcome;
+    if (send.error !== null) this.#errors.set(send.error, (this.#errors.get(send.error) ?? 0) + 1);
+    else if (send.status !== null) {
+      this.#statuses.set(send.status, (this.#statuses.get(send.status) ?? 0) + 1);
+    }
+    return outcome;
+  }
+
+  figures(): OutcomeFigures {
+    const statuses = [...this.#statuses].sort(([a], [b]) => a - b);
+    const errors = SEND_ERRORS.filter((error) => this.#errors.has(error));
+    return {
+      sent: this.#completed + this.#failed,
+      completed: this.#completed,
+      failed: this.#failed,
+      refused: this.#refused,
+      stopped: this.#errors.get('stopped') ?? 0,
+      statuses: Object.fromEntries(statuses.map(([status, count]) => [String(status), count])),
+      errors: Object.fromEntries(errors.map((error) => [error, this.#errors.get(error)])),
+    };
+  }
+}

@@ -1,0 +1,91 @@
+import type { SendError } from '../core/run.ts';
+import type { ArrivalFigures } from './arrival-statistics.ts';
+import type { StreamDistance } from './fidelity.ts';
+import type { Reason } from './findings.ts';
+import type { LagUs, LatencyMs } from './latency-summary.ts';
+import type { Verdict } from './verdict.ts';
+
+/** Raised when a field changes its meaning; fields are added without. */
+export const REPLAY_SCHEMA_VERSION = 1;
+
+/** One objective and what it came to. `observed` has the unit of `limit` (ms, share or count). */
+export interface SloLine {
+  readonly expression: string;
+  /** `"Infinity"` where too many requests had no answer, null where nothing was measured. */
+  readonly observed: number | 'Infinity' | null;
+  readonly limit: number;
+  readonly ok: boolean | null;
+}
+
+export interface FidelityDocument {
+  readonly recorded: ArrivalFigures;
+  readonly planned: ArrivalFigures;
+  readonly sent: ArrivalFigures;
+  /** Planned to sent, both 0 to 1. */
+  readonly ksGaps: number | null;
+  readonly mixDistance: number | null;
+  /** Share of planned requests that repeat an earlier one, and whether it was counted or estimated. */
+  readonly duplicateRatio: number | null;
+  readonly duplicateRatioExact: boolean;
+  readonly recordedToPlanned: StreamDistance;
+  /** Share of recorded statuses 429 and 503; clients' retries are not told apart yet. */
+  readonly recordedRejected: number | null;
+  readonly recordedRetries: null;
+  /** Sends whose place in the order of sending is not known. */
+  readonly unordered: number;
+}
+
+/** How the sending side did. */
+export interface HealthDocument {
+  readonly busyShare: number | null;
+  readonly throttled: boolean | null;
+  readonly starved: number | null;
+  readonly stalls: number;
+  readonly stalledMs: number;
+  readonly longestStallMs: number;
+  /** Sends left out of percentiles because they were due in a stall. */
+  readonly leftOut: number;
+}
+
+/** What `replay --json` prints and `summary.json` holds. Null is not known or not measured, never 0. */
+export interface ReplayDocument {
+  readonly schemaVersion: typeof REPLAY_SCHEMA_VERSION;
+  readonly kind: 'replay';
+  readonly run: string;
+  readonly version: string;
+  readonly capture: string;
+  readonly target: string;
+  readonly startedAt: string;
+  readonly endedAt: string;
+  readonly verdict: Verdict | null;
+  readonly valid: boolean;
+  readonly reasons: readonly Reason[];
+  readonly notes: readonly Reason[];
+  readonly interrupted: string | null;
+  readonly recorded: number;
+  readonly planned: number;
+  readonly sent: number;
+  readonly completed: number;
+  readonly failed: number;
+  readonly refused: number;
+  readonly unreached: number;
+  readonly unreplayable: number;
+  readonly skipped: Readonly<Record<string, number>>;
+  readonly multiplier: number;
+  readonly effectiveMultiplier: number | null;
+  readonly coverage: number | null;
+  readonly coverageUnexplained: number | null;
+  readonly scaling: string;
+  readonly durationS: number;
+  readonly lagUs: LagUs;
+  readonly connectMs: LatencyMs;
+  readonly fidelity: FidelityDocument;
+  /** Requests that completed, stalled stretches left out. */
+  readonly latencyMs: { readonly scheduled: LatencyMs; readonly service: LatencyMs };
+  readonly ttftMs: null;
+  readonly statuses: Readonly<Record<string, number>>;
+  readonly errors: Readonly<Partial<Record<SendError, number>>>;
+  readonly slo: readonly SloLine[];
+  readonly health: HealthDocument;
+  readonly options: Readonly<Record<string, unknown>>;
+}

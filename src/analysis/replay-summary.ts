@@ -1,0 +1,130 @@
+import type { Run } from '../core/run.ts';
+import { formatInstantUs } from '../core/units.ts';
+import { JUDGEMENT_BOUNDS, type JudgementBounds } from './judgement-bounds.ts';
+import { lagUs, latencyMs } from './latency-summary.ts';
+import {
+  type FidelityDocument,
+  type HealthDocument,
+  REPLAY_SCHEMA_VERSION,
+  type ReplayDocument,
+  type SloLine,
+} from './replay-document.ts';
+import type { Coverage, RunContext, SenderHealth } from './run-context.ts';
+import type { RunFigures } from './run-statistics.ts';
+import type { Threshold } from './slo.ts';
+import type { SloResult } from './slo-evaluation.ts';
+import { StretchSet } from './stretch-set.ts';
+import { judge } from './verdict.ts';
+
+export interface ReplaySummaryInput {
+  readonly run: Run;
+  readonly figures: RunFigures;
+  readonly thresholds: readonly Threshold[];
+  readonly multiplier: number;
+  /** How the multiplier was reached: `compress`. */
+  readonly scaling: string;
+  /** Recorded exchanges that were not planned, by reason, and those the client library cannot send. */
+  readonly skipped: Readonly<Record<string, number>>;
+  readonly unreplayable: number;
+  readonly coverage: Coverage;
+  readonly health: SenderHealth;
+  /** Why the schedule was not played to its end; null when it was. */
+  readonly interrupted: string | null;
+  readonly bounds?: Partial<JudgementBounds>;
+}
+
+/** Judges a run that is over and writes everything about it into one document that JSON can hold. */
+export function summariseReplay(input: ReplaySummaryInput): ReplayDocument {
+  const { run, figures, coverage, health, interrupted, multiplier } = input;
+  const effectiveMultiplier = effectiveMultiplierOf(figures, multiplier, coverage);
+  const context: RunContext = { figures, health, coverage, multiplier, effectiveMultiplier, interrupted };
+  const judgement = judge(context, input.thresholds, { ...JUDGEMENT_BOUNDS, ...input.bounds });
+  const { outcomes, latency, planned } = figures;
+  return {
+    schemaVersion: REPLAY_SCHEMA_VERSION,
+    kind: 'replay',
+    run: run.id,
+    version: run.version,
+    capture: run.capture,
+    target: run.target,
+    startedAt: formatInstantUs(run.startedAtUs),
+    endedAt: formatInstantUs(run.endedAtUs),
+    verdict: judgement.verdict,
+    valid: judgement.valid,
+    reasons: judgement.reasons,
+    notes: judgement.notes,
+    interrupted,
+    recorded: figures.recorded,
+    planned,
+    sent: outcomes.sent,
+    completed: outcomes.completed,
+    failed: outcomes.failed,
+    refused: outcomes.refused,
+    unreached: planned - outcomes.sent - outcomes.refused,
+    unreplayable: input.unreplayable,
+    skipped: input.skipped,
+    multiplier,
+    effectiveMultiplier,
+    coverage: coverage.share,
+    coverageUnexplained: coverage.unexplained,
+    scaling: input.scaling,
+    durationS: figures.endOffsetNs / 1e9,
+    lagUs: lagUs(latency.lag, latency.lagMaxNs),
+    connectMs: latencyMs(latency.connect),
+    fidelity: fidelityDocument(figures),
+    latencyMs: { scheduled: latencyMs(latency.scheduled), service: latencyMs(latency.service) },
+    ttftMs: null,
+    statuses: outcomes.statuses,
+    errors: outcomes.errors,
+    slo: judgement.slo.map(sloLine),
+    health: healthDocument(health, latency.leftOut),
+    options: run.options,
+  };
+}
+
+/**
+ * Planned rate ÷ seen rate. The plan has the multiplied rate of what is replayable, the capture has `coverage` of
+ * what was seen; null when either is unknown.
+ */
+function effectiveMultiplierOf(figures: RunFigures, multiplier: number, coverage: Coverage): number | null {
+  if (coverage.share === null || figures.recorded === 0) return null;
+  return multiplier * (figures.planned / figures.recorded) * coverage.share;
+}
+
+function fidelityDocument({ fidelity, statusMix }: RunFigures): FidelityDocument {
+  return {
+    recorded: fidelity.recorded,
+    planned: fidelity.planned,
+    sent: fidelity.sent,
+    ksGaps: fidelity.plannedToSent.ksGaps,
+    mixDistance: fidelity.plannedToSent.mixDistance,
+    duplicateRatio: fidelity.duplicates.ratio,
+    duplicateRatioExact: fidelity.duplicates.exact,
+    recordedToPlanned: fidelity.recordedToPlanned,
+    recordedRejected: statusMix.recordedRejected,
+    recordedRetries: null,
+    unordered: fidelity.unordered,
+  };
+}
+
+function healthDocument(health: SenderHealth, leftOut: number): HealthDocument {
+  const stalls = new StretchSet(health.stalls);
+  return {
+    busyShare: health.busyShare,
+    throttled: health.throttled,
+    starved: health.starved,
+    stalls: health.stalls.length,
+    stalledMs: stalls.totalNs / 1e6,
+    longestStallMs: stalls.longestNs / 1e6,
+    leftOut,
+  };
+}
+
+function sloLine({ threshold, observed, ok }: SloResult): SloLine {
+  return {
+    expression: threshold.expression,
+    observed: observed === Number.POSITIVE_INFINITY ? 'Infinity' : observed,
+    limit: threshold.limit,
+    ok,
+  };
+}

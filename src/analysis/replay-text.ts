@@ -1,0 +1,159 @@
+import { formatMs } from '../core/units.ts';
+import type { ArrivalFigures, IdcWindow } from './arrival-statistics.ts';
+import { IDC_WINDOWS } from './arrival-statistics.ts';
+import type { Reason } from './findings.ts';
+import type { LatencyMs } from './latency-summary.ts';
+import type { ReplayDocument, SloLine } from './replay-document.ts';
+
+/** Stands where nothing is known. */
+const NONE = '–';
+
+/** The document as lines of plain text: the verdict and its reasons first, then what it rests on. */
+export function replayText(document: ReplayDocument): string[] {
+  return [
+    ...verdictLines(document),
+    '',
+    ...countLines(document),
+    '',
+    ...fidelityLines(document),
+    '',
+    ...latencyLines(document),
+    ...sloLines(document.slo),
+    ...noteLines(document.notes),
+  ];
+}
+
+function verdictLines({ verdict, valid, reasons }: ReplayDocument): string[] {
+  const withoutSlo = valid
+    ? 'no objective was given; the run is valid'
+    : 'NOT VALID (no objective was given)';
+  return [`Verdict: ${verdict ?? withoutSlo}`, ...reasons.flatMap(reasonLines)];
+}
+
+function noteLines(notes: readonly Reason[]): string[] {
+  return notes.length === 0 ? [] : ['', 'Notes', ...notes.flatMap(reasonLines)];
+}
+
+function reasonLines({ code, text, advice }: Reason): string[] {
+  return [`  ${code}: ${text}`, `      ${advice}`];
+}
+
+function countLines(document: ReplayDocument): string[] {
+  const skipped = Object.values(document.skipped).reduce((sum, count) => sum + count, 0);
+  const multiplier = `${document.multiplier}x ${document.scaling}`;
+  const effective = document.effectiveMultiplier?.toFixed(3) ?? 'unknown';
+  const lines = [
+    `Replayed ${document.capture} against ${document.target} at ${multiplier} (effective ${effective})`,
+    ...table([
+      [
+        'recorded',
+        'planned',
+        'sent',
+        'completed',
+        'failed',
+        'refused',
+        'unreached',
+        'skipped',
+        'unreplayable',
+      ],
+      [
+        document.recorded,
+        document.planned,
+        document.sent,
+        document.completed,
+        document.failed,
+        document.refused,
+        document.unreached,
+        skipped,
+        document.unreplayable,
+      ].map(String),
+    ]),
+  ];
+  if (skipped > 0) lines.push(`  skipped by reason: ${pairs(document.skipped)}`);
+  if (Object.keys(document.statuses).length > 0)
+    lines.push(`  answers by status: ${pairs(document.statuses)}`);
+  if (Object.keys(document.errors).length > 0) lines.push(`  without an answer: ${pairs(document.errors)}`);
+  return lines;
+}
+
+function fidelityLines({ fidelity }: ReplayDocument): string[] {
+  const { recorded, planned, sent } = fidelity;
+  const row = (name: string, value: (figures: ArrivalFigures) => number | null, digits: number) => [
+    name,
+    ...[recorded, planned, sent].map((figures) => number(value(figures), digits)),
+  ];
+  return [
+    'Arrivals',
+    ...table([
+      ['', 'recorded', 'planned', 'sent'],
+      row('requests/s', ({ ratePerSecond }) => ratePerSecond, 3),
+      row('peak 1 s', ({ peak1s }) => peak1s, 0),
+      row('CV of gaps', ({ cv }) => cv, 3),
+      ...IDC_WINDOWS.map((window: IdcWindow) => row(`IDC ${window} s`, ({ idc }) => idc[window], 3)),
+      row('ties', ({ ties }) => ties, 4),
+    ]),
+    `  gaps planned to sent: KS ${number(fidelity.ksGaps, 4)}, recorded to planned: KS ${number(fidelity.recordedToPlanned.ksGaps, 4)}`,
+    `  mix planned to sent: ${number(fidelity.mixDistance, 4)}, recorded to planned: ${number(fidelity.recordedToPlanned.mixDistance, 4)}; duplicates ${number(fidelity.duplicateRatio, 4)}${fidelity.duplicateRatioExact ? '' : ' (estimate)'}`,
+  ];
+}
+
+function latencyLines({ latencyMs, connectMs, lagUs, health }: ReplayDocument): string[] {
+  const row = (name: string, { p50, p95, p99, max }: LatencyMs) => [name, ...[p50, p95, p99, max].map(ms)];
+  const us = (value: number | null) => ms(value === null ? null : value / 1e3);
+  const lines = [
+    'Latency of completed requests',
+    ...table([
+      ['', 'p50', 'p95', 'p99', 'max'],
+      row('scheduled', latencyMs.scheduled),
+      row('service', latencyMs.service),
+      row('connection wait', connectMs),
+    ]),
+    `  schedule lag: p50 ${us(lagUs.p50)}, p90 ${us(lagUs.p90)}, p99 ${us(lagUs.p99)}, max ${us(lagUs.max)}`,
+  ];
+  if (health.stalls > 0) {
+    lines.push(
+      `  stalls of our own: ${health.stalls}, ${formatMs(health.stalledMs)} in all, ${health.leftOut} requests left out`,
+    );
+  }
+  return lines;
+}
+
+function sloLines(slo: readonly SloLine[]): string[] {
+  if (slo.length === 0) return [];
+  const rows = slo.map(({ expression, observed, ok }) => [
+    expression,
+    observed === null ? NONE : typeof observed === 'number' ? significant(observed) : observed,
+    ok === null ? 'not measured' : ok ? 'kept' : 'VIOLATED',
+  ]);
+  return ['', 'Objectives', ...table([['', 'observed', ''], ...rows])];
+}
+
+function pairs(counts: Readonly<Record<string, number>>): string {
+  return Object.entries(counts)
+    .filter(([, count]) => count > 0)
+    .map(([name, count]) => `${name} ${count}`)
+    .join(', ');
+}
+
+function ms(value: number | null): string {
+  return value === null ? NONE : formatMs(value);
+}
+
+function number(value: number | null, digits: number): string {
+  return value === null ? NONE : value.toFixed(digits);
+}
+
+/** At most four digits that matter, whole numbers whole. */
+function significant(value: number): string {
+  return Number.isInteger(value) ? String(value) : String(Number(value.toPrecision(4)));
+}
+
+/** Rows of equal length as aligned lines: the first column to the left, the others to the right. */
+function table(rows: readonly (readonly string[])[]): string[] {
+  const widths = (rows[0] ?? []).map((_, column) =>
+    rows.reduce((most, row) => Math.max(most, (row[column] ?? '').length), 0),
+  );
+  return rows.map((row) =>
+    `  ${row.map((cell, at) => (at === 0 ? cell.padEnd(widths[at] ?? 0) : cell.padStart(widths[at] ?? 0))).join('  ')}`.trimEnd(),
+  );
+}

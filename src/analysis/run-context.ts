@@ -1,0 +1,34 @@
+import type { Stretch } from '../core/run.ts';
+import type { RunFigures } from './run-statistics.ts';
+
+/** How the sending side did. Null where nobody measured it: unknown, and not good. */
+export interface SenderHealth {
+  /** Share of time the busiest sender thread was at work, its waiting for the instant excluded. */
+  readonly busyShare: number | null;
+  /** Whether the kernel held our processes back (cgroup CPU quota) during the run. */
+  readonly throttled: boolean | null;
+  /** Stretches in which we, not the target, stood still. */
+  readonly stalls: readonly Stretch[];
+  /** Requests that were due before they had reached the sender. */
+  readonly starved: number | null;
+}
+
+/** How much of what was seen the capture holds. */
+export interface Coverage {
+  /** Recorded ÷ seen; null when unknown. */
+  readonly share: number | null;
+  /** Share of what was seen that neither sampling nor an omission accounts for; null when unknown. */
+  readonly unexplained: number | null;
+}
+
+/** A run that is over, and what must be known to judge it. */
+export interface RunContext {
+  readonly figures: RunFigures;
+  readonly health: SenderHealth;
+  readonly coverage: Coverage;
+  readonly multiplier: number;
+  /** Planned rate ÷ seen rate; null when unknown. */
+  readonly effectiveMultiplier: number | null;
+  /** Why the schedule was not played to its end (`SIGINT`, `failed_share` …); null when it was. */
+  readonly interrupted: string | null;
+}

@@ -1,0 +1,79 @@
+/** Answers that say the request was turned away and no model ran. */
+const TURNED_AWAY: ReadonlySet<number> = new Set([401, 403, 404, 429]);
+/** A server too busy says so with one of these; clients tend to try again. */
+const REJECTED: ReadonlySet<number> = new Set([429, 503]);
+/** Failures are judged by `errors`; here only what was an answer counts. */
+const FIRST_SERVER_ERROR = 500;
+
+export interface StatusMixFigures {
+  /** Recorded answers below 500 among the planned requests; 0 when the recording knows no statuses. */
+  readonly recordedAnswers: number;
+  readonly sentAnswers: number;
+  /** Share of 401, 403, 404 and 429; null without answers. */
+  readonly recordedTurnedAway: number | null;
+  readonly sentTurnedAway: number | null;
+  /** Share of 429 and 503 among all recorded statuses: arrivals that may be a client's second try follow them. */
+  readonly recordedRejected: number | null;
+  /** Total variation between both mixes of statuses, 0 to 1; null when either side has none. */
+  readonly distance: number | null;
+}
+
+/** Compares the statuses staging answered with those that were recorded for the same requests. */
+export class StatusMix {
+  readonly #recorded = new Map<number, number>();
+  readonly #sent = new Map<number, number>();
+  #recordedStatuses = 0;
+  #recordedRejections = 0;
+
+  addRecorded(status: number | null): void {
+    if (status !== null) this.#recordedStatuses += 1;
+    if (status !== null && REJECTED.has(status)) this.#recordedRejections += 1;
+    count(this.#recorded, status);
+  }
+
+  addSent(status: number | null): void {
+    count(this.#sent, status);
+  }
+
+  figures(): StatusMixFigures {
+    const recordedAnswers = total(this.#recorded);
+    const sentAnswers = total(this.#sent);
+    return {
+      recordedAnswers,
+      sentAnswers,
+      recordedTurnedAway: turnedAwayShare(this.#recorded, recordedAnswers),
+      sentTurnedAway: turnedAwayShare(this.#sent, sentAnswers),
+      recordedRejected:
+        this.#recordedStatuses === 0 ? null : this.#recordedRejections / this.#recordedStatuses,
+      distance:
+        recordedAnswers === 0 || sentAnswers === 0 ? null : this.#distance(recordedAnswers, sentAnswers),
+    };
+  }
+
+  #distance(recordedAnswers: number, sentAnswers: number): number {
+    let sum = 0;
+    for (const status of new Set([...this.#recorded.keys(), ...this.#sent.keys()])) {
+      const recorded = (this.#recorded.get(status) ?? 0) / recordedAnswers;
+      sum += Math.abs(recorded - (this.#sent.get(status) ?? 0) / sentAnswers);
+    }
+    return sum / 2;
+  }
+}
+
+function count(counts: Map<number, number>, status: number | null): void {
+  if (status === null || status >= FIRST_SERVER_ERROR) return;
+  counts.set(status, (counts.get(status) ?? 0) + 1);
+}
+
+function total(counts: ReadonlyMap<number, number>): number {
+  let sum = 0;
+  for (const each of counts.values()) sum += each;
+  return sum;
+}
+
+function turnedAwayShare(counts: ReadonlyMap<number, number>, answers: number): number | null {
+  if (answers === 0) return null;
+  let turnedAway = 0;
+  for (const [status, each] of counts) if (TURNED_AWAY.has(status)) turnedAway += each;
+  return turnedAway / answers;
+}

@@ -1,0 +1,40 @@
+import type { Stretch } from '../core/run.ts';
+
+/** Stretches of a run joined where they touch, for asking whether an instant lies in one and how long they are. */
+export class StretchSet {
+  readonly #stretches: Stretch[] = [];
+
+  constructor(stretches: readonly Stretch[]) {
+    const sorted = [...stretches].sort((a, b) => a.fromOffsetNs - b.fromOffsetNs);
+    for (const stretch of sorted) {
+      const last = this.#stretches.at(-1);
+      if (last === undefined || stretch.fromOffsetNs > last.toOffsetNs) {
+        this.#stretches.push({ ...stretch });
+      } else {
+        const toOffsetNs = Math.max(last.toOffsetNs, stretch.toOffsetNs);
+        this.#stretches[this.#stretches.length - 1] = { fromOffsetNs: last.fromOffsetNs, toOffsetNs };
+      }
+    }
+  }
+
+  has(offsetNs: number): boolean {
+    let low = 0;
+    let high = this.#stretches.length;
+    while (low < high) {
+      const middle = (low + high) >>> 1;
+      if (this.#stretches[middle]!.fromOffsetNs <= offsetNs) low = middle + 1;
+      else high = middle;
+    }
+    const candidate = this.#stretches[low - 1];
+    return candidate !== undefined && offsetNs < candidate.toOffsetNs;
+  }
+
+  /** Nanoseconds covered, and the longest stretch. */
+  get totalNs(): number {
+    return this.#stretches.reduce((sum, { fromOffsetNs, toOffsetNs }) => sum + toOffsetNs - fromOffsetNs, 0);
+  }
+
+  get longestNs(): number {
+    return this.#stretches.reduce((most, each) => Math.max(most, each.toOffsetNs - each.fromOffsetNs), 0);
+  }
+}

@@ -1,0 +1,133 @@
+import { formatMs } from '../core/units.ts';
+import { findings, isOurSideLate, percent, type Reason } from './findings.ts';
+import { JUDGEMENT_BOUNDS, type JudgementBounds } from './judgement-bounds.ts';
+import type { RunContext } from './run-context.ts';
+import { sampleFloor } from './sample-floor.ts';
+import type { Threshold } from './slo.ts';
+import { evaluateSlo, type SloResult, sampleCount } from './slo-evaluation.ts';
+
+export type Verdict = 'PASS' | 'FAIL' | 'INCONCLUSIVE';
+
+export interface Judgement {
+  /** Null without an objective. */
+  readonly verdict: Verdict | null;
+  /** Nothing on our side or in the comparison speaks against the run. */
+  readonly valid: boolean;
+  /** What led to the verdict (or, without one, to the run not being valid). */
+  readonly reasons: readonly Reason[];
+  /** What the reader should know besides. */
+  readonly notes: readonly Reason[];
+  readonly slo: readonly SloResult[];
+}
+
+/**
+ * Judges a run that is over, in this order: FAIL for a violated objective (where we were late ourselves, only if
+ * service latency violates it too); INCONCLUSIVE for causes on our side or in the comparison; only then PASS.
+ */
+export function judge(
+  context: RunContext,
+  thresholds: readonly Threshold[],
+  bounds: JudgementBounds = JUDGEMENT_BOUNDS,
+): Judgement {
+  const slo = evaluateSlo(thresholds, context.figures, context.interrupted !== null);
+  const late = isOurSideLate(context, bounds);
+  const violated = slo.filter((result) => result.ok === false);
+  const proven = violated.filter((result) => !late || isProvenWhileLate(result));
+  const doubts = [...findings(context, bounds), ...sampleDoubts(slo, context)];
+  const notes = [...lagNotes(violated, proven), ...standingNotes(context)];
+  const valid = doubts.length === 0;
+  if (proven.length > 0) {
+    return { verdict: 'FAIL', valid, reasons: proven.map(violationOf), notes: [...doubts, ...notes], slo };
+  }
+  if (thresholds.length === 0) return { verdict: null, valid, reasons: doubts, notes, slo };
+  return { verdict: valid ? 'PASS' : 'INCONCLUSIVE', valid, reasons: doubts, notes, slo };
+}
+
+/** Exit status of a judged run: 0 passed or valid, 3 failed, 4 inconclusive or not valid. */
+export function exitCodeOf({ verdict, valid }: Pick<Judgement, 'verdict' | 'valid'>): 0 | 3 | 4 {
+  if (verdict === 'FAIL') return 3;
+  if (verdict === 'PASS') return 0;
+  return verdict === null && valid ? 0 : 4;
+}
+
+/** Lateness of our own cannot raise service latency or make a server fail; it can all other figures. */
+function isProvenWhileLate(result: SloResult): boolean {
+  const { metric } = result.threshold;
+  return metric === 'latency' ? result.brokenByService === true : metric === 'service' || metric === 'errors';
+}
+
+function violationOf(result: SloResult): Reason {
+  return {
+    code: 'slo_violated',
+    text: `${result.threshold.expression}: observed ${observedText(result)}`,
+    advice: 'The slowest and the failed requests stand in table send of the run.sqlite.',
+  };
+}
+
+function sampleDoubts(results: readonly SloResult[], context: RunContext): Reason[] {
+  const samples = sampleCount(context.figures, context.interrupted !== null);
+  return results.flatMap(({ threshold, observed }) => {
+    const { aggregation, expression } = threshold;
+    const floor = aggregation.kind === 'percentile' ? sampleFloor(aggregation.percent) : 1;
+    if (observed !== null && (aggregation.kind !== 'percentile' || samples >= floor)) return [];
+    return [
+      {
+        code: 'too_few_samples',
+        text: `${expression} needs ${floor} answers, there are ${samples}`,
+        advice: 'Replay a longer window, or judge a lower percentile.',
+      } satisfies Reason,
+    ];
+  });
+}
+
+function lagNotes(violated: readonly SloResult[], proven: readonly SloResult[]): Reason[] {
+  return violated
+    .filter((result) => !proven.includes(result))
+    .map((result) => ({
+      code: 'violated_by_our_lag',
+      text: `${result.threshold.expression}: observed ${observedText(result)}, which our own lateness may explain`,
+      advice: 'Replay with the cause of the lateness removed.',
+    }));
+}
+
+/** What is not known counts neither for the run nor against it, and is said. */
+function standingNotes({ figures, health, coverage, effectiveMultiplier }: RunContext): Reason[] {
+  const unknown = [
+    health.busyShare === null ? 'how busy the sender was' : null,
+    health.throttled === null ? 'whether a CPU quota held it back' : null,
+    coverage.unexplained === null ? 'how much the recording missed' : null,
+    effectiveMultiplier === null ? 'the effective multiplier' : null,
+    figures.statusMix.recordedAnswers === 0 ? 'the recorded statuses' : null,
+  ].filter((each) => each !== null);
+  const notes: Reason[] = [
+    {
+      code: 'uncalibrated',
+      text: 'the target was not calibrated: whether it answers as production did was not tested',
+      advice: 'Replay at 1x first and hold latency, statuses and sizes against the recording.',
+    },
+  ];
+  if (unknown.length > 0) {
+    notes.push({
+      code: 'unknown',
+      text: `not known: ${unknown.join(', ')}`,
+      advice: 'Judge with that in mind.',
+    });
+  }
+  if (figures.latency.leftOut > 0) {
+    const share = figures.latency.leftOut / figures.outcomes.sent;
+    notes.push({
+      code: 'left_out',
+      text: `${figures.latency.leftOut} requests (${percent(share)}) due while the generator stood still are not in the percentiles`,
+      advice: 'Their rows are in table send of the run.sqlite.',
+    });
+  }
+  return notes;
+}
+
+/** What was observed, in the unit of its limit. */
+export function observedText({ threshold, observed }: SloResult): string {
+  if (observed === null) return 'nothing';
+  if (threshold.aggregation.kind === 'rate') return percent(observed);
+  if (threshold.aggregation.kind === 'count') return String(observed);
+  return observed === Number.POSITIVE_INFINITY ? 'an answer that never came' : formatMs(observed);
+}
