@@ -1,0 +1,23 @@
+// Builds the package's `dist` from `src`: JavaScript and declarations, file for file, so that an entry finds its
+// siblings where the sources have theirs.
+import { spawnSync } from 'node:child_process';
+import { rmSync } from 'node:fs';
+import { createRequire } from 'node:module';
+import { dirname, join } from 'node:path';
+import { fileURLToPath } from 'node:url';
+
+const root = fileURLToPath(new URL('..', import.meta.url));
+const compiler = join(
+  dirname(createRequire(import.meta.url).resolve('typescript/package.json')),
+  'bin',
+  'tsc',
+);
+
+// A file that left the sources must not live on in the package.
+rmSync(new URL('../dist', import.meta.url), { recursive: true, force: true });
+const { status, error } = spawnSync(process.execPath, [compiler, '--project', 'tsconfig.build.json'], {
+  cwd: root,
+  stdio: 'inherit',
+});
+if (error) throw error;
+process.exitCode = status ?? 1;

@@ -1,0 +1,12 @@
+// The suites that `npm test` leaves out, because they need a browser, a peer tool or a broken disk.
+import { defineConfig } from 'vitest/config';
+
+export default defineConfig({
+  root: new URL('..', import.meta.url).pathname,
+  test: {
+    include: ['test/{browser,peers,faults}/**/*.test.ts'],
+    pool: 'forks',
+    testTimeout: 300_000,
+    hookTimeout: 120_000,
+  },
+});
