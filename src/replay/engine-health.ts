@@ -44,7 +44,7 @@ export interface EngineHealth {
   readonly prepared: number;
   readonly sent: number;
   readonly refused: number;
-  /** In flight when the drain deadline or a second stop ended them; each has a result with error `stopped`. */
+  /** In flight when the drain deadline ended them; each has a result with error `stopped`. */
   readonly stopped: number;
   /** The run was stopped by its signal before the schedule ended. */
   readonly aborted: boolean;

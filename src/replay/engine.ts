@@ -1,7 +1,11 @@
+import { setImmediate, setTimeout } from 'node:timers/promises';
 import type { Clock } from '../core/clock.ts';
 import type { Logger } from '../core/ports.ts';
+import { DueRing } from './due-ring.ts';
 import type { EngineHealth } from './engine-health.ts';
+import { EngineThreads, type ThreadsReport } from './engine-threads.ts';
 import type { PreparedRequest } from './prepared-request.ts';
+import { ReadAhead } from './read-ahead.ts';
 import type { SendResult } from './send-result.ts';
 
 export type { AddressUse, ConnectionUse, DurationsNs, EngineHealth, Stall } from './engine-health.ts';
@@ -44,13 +48,13 @@ export interface EngineDeps {
   readonly senderEntry: URL;
 }
 
-/** The public face of the engine; `ReplayEngine` in this file implements it. */
+/** What plans a replay needs of an engine. */
 export interface Engine {
   /**
-   * Sends every request at its instant and reports each exactly once, in batches, in order of completion.
-   * `requests` is pulled on the calling thread in small slices, at most about two seconds of schedule and the
-   * read-ahead bounds before it is due. Requests never reached because of a stop have no result.
-   * When `signal` aborts, sending stops at once and what is in flight has `drainDeadlineMs` to finish.
+   * Sends every request once and reports each exactly once, in batches, in order of completion. `requests` is
+   * pulled on the calling thread in small slices, at most about two seconds of schedule and the read-ahead
+   * bounds before it is due. When `signal` aborts, sending stops at once and what is in flight has
+   * `drainDeadlineMs` to finish; requests not reached by then have no result.
    * @throws what the iterator or `onResults` throws, and AppError INTERNAL when a thread dies.
    */
   run(
@@ -58,4 +62,113 @@ export interface Engine {
     onResults: (batch: SendResult[]) => void,
     signal: AbortSignal,
   ): Promise<EngineHealth>;
+
+  /** The run's zero on the monotonic clock; null until the threads are ready and the first instant is set. */
+  readonly startNs: number | null;
+}
+
+/** Between two looks at whether the sender has room again. */
+const POLL_MS = 10;
+/** From everything being ready to the first instant: time for what was read ahead to reach the sender. */
+const RUN_UP_NS = 250_000_000;
+
+/**
+ * Sends requests at their instants: a pacer thread that keeps time, a sender thread that owns the sockets, and
+ * this thread, which reads ahead. Open loop: nothing a target does delays a send. One engine, one run.
+ */
+export class ReplayEngine implements Engine {
+  readonly #options: EngineOptions;
+  readonly #deps: EngineDeps;
+  #startNs: number | null = null;
+
+  constructor(options: EngineOptions, deps: EngineDeps) {
+    this.#options = options;
+    this.#deps = deps;
+  }
+
+  get startNs(): number | null {
+    return this.#startNs;
+  }
+
+  /** See Engine. */
+  async run(
+    requests: Iterator<PreparedRequest>,
+    onResults: (batch: SendResult[]) => void,
+    signal: AbortSignal,
+  ): Promise<EngineHealth> {
+    const ring = DueRing.create(this.#options.readAheadRequests);
+    const threads = new EngineThreads(this.#options, this.#deps, ring.memory, onResults);
+    const stop = (): void => {
+      ring.stop();
+      threads.stop();
+    };
+    try {
+      const { clock } = this.#deps;
+      const bounds = { maxBytes: this.#options.readAheadBytes, maxRequests: this.#options.readAheadRequests };
+      const readAhead = new ReadAhead(requests, ring, bounds, clock, (batch) => threads.hand(batch));
+      readAhead.fill(-RUN_UP_NS);
+      await threads.ready;
+      const anchor = clock.anchor();
+      const startNs = anchor.monotonicNs + RUN_UP_NS;
+      this.#startNs = startNs;
+      threads.start(startNs);
+      signal.addEventListener('abort', stop, { once: true });
+      if (signal.aborted) stop();
+      const finished = await this.#feed(readAhead, startNs, threads.report, signal);
+      if (finished) {
+        ring.finish();
+        threads.finish();
+      }
+      const report = await threads.report;
+      const startedAtUs = anchor.epochUs + Math.round((startNs - anchor.monotonicNs) / 1000);
+      return healthOf(report, { startNs, startedAtUs, prepared: readAhead.handed, finished });
+    } finally {
+      signal.removeEventListener('abort', stop);
+      ring.stop();
+      await threads.terminate();
+    }
+  }
+
+  /** Reads ahead until everything is handed over (true) or `signal` aborts (false). */
+  async #feed(
+    readAhead: ReadAhead,
+    startNs: number,
+    failure: Promise<unknown>,
+    signal: AbortSignal,
+  ): Promise<boolean> {
+    while (!signal.aborted) {
+      const state = readAhead.fill(this.#deps.clock.nowNs() - startNs);
+      if (state === 'done') return true;
+      await Promise.race([state === 'full' ? setTimeout(POLL_MS) : setImmediate(), failure]);
+    }
+    return false;
+  }
+}
+
+interface RunFacts {
+  readonly startNs: number;
+  readonly startedAtUs: number;
+  readonly prepared: number;
+  readonly finished: boolean;
+}
+
+function healthOf({ sender, connections, pacerLateness }: ThreadsReport, run: RunFacts): EngineHealth {
+  return {
+    startNs: run.startNs,
+    startedAtUs: run.startedAtUs,
+    endOffsetNs: sender.endOffsetNs,
+    prepared: run.prepared,
+    sent: sender.sent,
+    refused: sender.refused,
+    stopped: sender.stopped,
+    aborted: !run.finished || sender.sent + sender.refused < run.prepared,
+    lag: sender.lag,
+    pacerLateness,
+    senderBusyShare: sender.busyShare,
+    senderBusyShareMax10s: sender.busyShareMax10s,
+    starved: sender.starved,
+    stalls: sender.stalls,
+    inFlightMax: sender.inFlightMax,
+    connections,
+  };
 }

@@ -1,0 +1,17 @@
+import { parentPort, workerData } from 'node:worker_threads';
+import { systemClock } from '../../core/clock.ts';
+import { DueRing } from '../../replay/due-ring.ts';
+import { runPacer } from '../../replay/pacer-thread.ts';
+import type { FromPacer, PacerSetup, ToPacer } from '../../replay/thread-messages.ts';
+
+/** The thread that keeps time for a replay. Started by the engine only. */
+if (!parentPort) throw new Error('the pacer runs as a worker thread');
+const port = parentPort;
+const { ringMemory, wakePort } = workerData as PacerSetup;
+
+port.once('message', ({ startNs }: ToPacer) => {
+  const lateness = runPacer(new DueRing(ringMemory), startNs, systemClock, () => wakePort.postMessage(0));
+  wakePort.close();
+  port.postMessage({ kind: 'over', lateness } satisfies FromPacer);
+});
+port.postMessage({ kind: 'ready' } satisfies FromPacer);

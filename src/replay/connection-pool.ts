@@ -1,0 +1,207 @@
+import type { Socket } from 'node:net';
+import { buildConnector, Client } from 'undici';
+import type { Clock } from '../core/clock.ts';
+import { LIMITS } from '../core/limits.ts';
+import type { AddressBook } from './address-book.ts';
+import { type Connection, ConnectionCounts } from './connection.ts';
+import { Durations } from './durations.ts';
+import type { ConnectionUse } from './engine-health.ts';
+import { SpareSockets } from './spare-sockets.ts';
+
+/** Model servers close idle connections after 2 to 5 s; giving them up earlier avoids racing that close. */
+const IDLE_MS = 1_500;
+/** Taken off a server's own `Keep-Alive: timeout=` hint. */
+const KEEP_ALIVE_MARGIN_MS = 500;
+
+export interface PoolOptions {
+  readonly origin: string;
+  readonly connectTimeoutMs: number;
+  readonly firstByteTimeoutMs: number;
+  readonly idleTimeoutMs: number;
+  readonly maxConnectionAgeMs: number | null;
+  readonly caPem: string | null;
+  readonly acceptAnyCertificate: boolean;
+}
+
+/**
+ * As many connections as open loop needs. The one that fell idle last is used first, so that what the load no
+ * longer needs grows old and is closed. undici's own Pool searches all its clients for every request and
+ * prefers the oldest, connected or not; with thousands in flight that search is the send.
+ */
+export class ConnectionPool {
+  readonly #options: PoolOptions;
+  readonly #origin: URL;
+  readonly #book: AddressBook;
+  readonly #clock: Clock;
+  readonly #connect: buildConnector.connector;
+  readonly #connectTimes = new Durations();
+  readonly #counts = new ConnectionCounts();
+  readonly #idle: Connection[] = [];
+  readonly #live = new Set<Connection>();
+  readonly #spares: SpareSockets;
+
+  constructor(options: PoolOptions, book: AddressBook, clock: Clock) {
+    this.#options = options;
+    this.#origin = new URL(options.origin);
+    this.#book = book;
+    this.#clock = clock;
+    this.#spares = new SpareSockets(IDLE_MS);
+    this.#connect = buildConnector({
+      allowH2: false,
+      timeout: options.connectTimeoutMs,
+      rejectUnauthorized: !options.acceptAnyCertificate,
+      ...(options.caPem === null ? {} : { ca: options.caPem }),
+    });
+  }
+
+  /** The name TLS asks for and checks; empty when the target is an address. */
+  get servername(): string {
+    const { hostname } = this.#origin;
+    return /^[\d.]+$|^\[/.test(hostname) ? '' : hostname;
+  }
+
+  /**
+   * Opens at least `count` connections and at least one to each address; resolves when all have succeeded or
+   * failed. Addresses that do not answer are left out from then on.
+   */
+  async warm(count: number): Promise<void> {
+    await this.#book.refresh();
+    const attempts = Math.max(count, this.#book.addresses.length);
+    await Promise.all(
+      Array.from({ length: attempts }, async () => {
+        const address = this.#book.next();
+        await new Promise<void>((resolve) => {
+          this.#open(address, (error, socket) => {
+            if (socket) this.#spares.add({ socket, address });
+            else if (error) this.#counts.failed++;
+            resolve();
+          });
+        });
+      }),
+    );
+  }
+
+  /** A connection that is idle now, or a new one that will connect when a request is dispatched on it. */
+  acquire(): Connection {
+    for (let last = this.#idle.pop(); last; last = this.#idle.pop()) {
+      if (this.#usable(last)) return last;
+      this.retire(last);
+    }
+    return this.#create();
+  }
+
+  /** The request on it has its complete answer. */
+  release(connection: Connection): void {
+    connection.served++;
+    // An answer that came before the request was wholly written leaves its rest in front of the next one.
+    const clean = this.#usable(connection) && connection.socket?.writableLength === 0;
+    if (clean) this.#idle.push(connection);
+    else this.retire(connection);
+  }
+
+  /** Ends a connection and whatever is on it. */
+  retire(connection: Connection, reason: Error | null = null): void {
+    if (!this.#live.delete(connection)) return;
+    connection.client.destroy(reason, () => undefined);
+  }
+
+  noteRequest(connection: Connection): void {
+    this.#counts.noteRequest(connection.address, connection.served + 1);
+  }
+
+  async close(): Promise<void> {
+    this.#spares.close();
+    const clients = [...this.#live].map(({ client }) => client.destroy());
+    this.#live.clear();
+    await Promise.all(clients);
+  }
+
+  use(): ConnectionUse {
+    const { opened, failed, openMax, used, requests, requestsMax } = this.#counts;
+    return {
+      opened,
+      failed,
+      openMax,
+      connect: this.#connectTimes.summary(),
+      requestsPerConnection: { mean: used === 0 ? 0 : requests / used, max: requestsMax },
+      byAddress: [...this.#counts.byAddress].map(([address, use]) => ({ address, ...use })),
+    };
+  }
+
+  #usable({ client, socket, openedNs }: Connection): boolean {
+    const { maxConnectionAgeMs } = this.#options;
+    if (client.destroyed || socket === null || socket.destroyed) return false;
+    return maxConnectionAgeMs === null || this.#clock.nowNs() - openedNs < maxConnectionAgeMs * 1e6;
+  }
+
+  #create(): Connection {
+    // undici asks for a socket on the first dispatch, and again if an idle one closed under a waiting request.
+    const client = new Client(this.#origin, {
+      connect: (_options: buildConnector.Options, callback: buildConnector.Callback) =>
+        this.#supply(connection, callback),
+      pipelining: 1,
+      maxHeaderSize: LIMITS.headBytes,
+      headersTimeout: this.#options.firstByteTimeoutMs,
+      bodyTimeout: this.#options.idleTimeoutMs,
+      keepAliveTimeout: IDLE_MS,
+      keepAliveMaxTimeout: IDLE_MS,
+      keepAliveTimeoutThreshold: KEEP_ALIVE_MARGIN_MS,
+    });
+    const connection: Connection = { client, address: '', socket: null, openedNs: 0, served: 0 };
+    this.#live.add(connection);
+    return connection;
+  }
+
+  #supply(connection: Connection, callback: buildConnector.Callback): void {
+    const adopt = (socket: Socket, address: string): void => {
+      connection.socket = socket;
+      connection.address = address;
+      connection.openedNs = this.#clock.nowNs();
+      connection.served = 0;
+      socket.once('close', () => {
+        if (connection.socket === socket) connection.socket = null;
+      });
+      callback(null, socket);
+    };
+    const spare = this.#spares.take();
+    if (spare) {
+      // undici expects its answer after the call that asked for it.
+      queueMicrotask(() => adopt(spare.socket, spare.address));
+      return;
+    }
+    const address = this.#book.next();
+    connection.address = address;
+    this.#open(address, (error, socket) => {
+      if (socket) {
+        adopt(socket, address);
+      } else {
+        this.#counts.failed++;
+        callback(error ?? new Error('no socket'), null);
+      }
+    });
+  }
+
+  #open(address: string, done: (error: Error | null, socket: Socket | null) => void): void {
+    const { protocol, port } = this.#origin;
+    const startNs = this.#clock.nowNs();
+    this.#connect(
+      {
+        hostname: address,
+        protocol,
+        port,
+        ...(protocol === 'https:' ? { servername: this.servername } : {}),
+      },
+      (error, socket) => {
+        if (socket) {
+          this.#connectTimes.record(this.#clock.nowNs() - startNs);
+          this.#book.noteSuccess(address);
+          this.#counts.noteOpened(address);
+          socket.once('close', () => this.#counts.noteClosed());
+        } else {
+          this.#book.noteFailure(address);
+        }
+        done(error, socket);
+      },
+    );
+  }
+}

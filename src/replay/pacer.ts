@@ -1,0 +1,89 @@
+/** The due times a pacer works through, in order; nanoseconds on whatever clock `next` is given. */
+export interface DueTimes {
+  /** The earliest instant not yet taken, or null when none is known (yet). */
+  peekNs(): number | null;
+  /** Takes that instant. */
+  shift(): void;
+}
+
+export interface PacerOptions {
+  /** How long before its instant something counts as due: 0 to send, the wake-up lead to wake a sender. */
+  readonly leadNs: number;
+  /** Null where nothing has to be spread out after a stall. */
+  readonly catchUp: CatchUp | null;
+}
+
+/** How overdue instants are worked off: in order, and not as one burst that nobody ever recorded. */
+export interface CatchUp {
+  /** Lateness from which on instants are spread out. Below it they are simply taken at once. */
+  readonly fromLagNs: number;
+  /** Least distance between two overdue instants, unless the plan itself has them closer. */
+  readonly gapNs: number;
+  /** How far behind this spacing may fall before it forgets: keeps jitter from lowering the rate. */
+  readonly slackNs: number;
+}
+
+export interface PacerStep {
+  /** How many instants were taken: they are due now, in order. */
+  readonly due: number;
+  /** Until the next is due; Infinity when none is known. 0 when `limit` cut this step short. */
+  readonly waitNs: number;
+}
+
+/**
+ * Decides what is due. Knows only absolute deadlines, so silence costs nothing and an error never adds up; no
+ * clock, no thread, no sleep. An instant is never due before itself less the lead.
+ */
+export class Pacer {
+  readonly #dues: DueTimes;
+  readonly #leadNs: number;
+  readonly #catchUp: CatchUp | null;
+  #previousDueNs = Number.NEGATIVE_INFINITY;
+  /** Where the previous overdue instant was put; meaningful while catching up. */
+  #slotNs = Number.NEGATIVE_INFINITY;
+  #catchingUp = false;
+
+  constructor(dues: DueTimes, options: PacerOptions) {
+    this.#dues = dues;
+    this.#leadNs = options.leadNs;
+    this.#catchUp = options.catchUp;
+  }
+
+  /** Overdue instants are being spread out. */
+  get catchingUp(): boolean {
+    return this.#catchingUp;
+  }
+
+  /** Takes everything that is due at `nowNs`, at most `limit` instants. */
+  next(nowNs: number, limit = Number.POSITIVE_INFINITY): PacerStep {
+    let due = 0;
+    for (let dueNs = this.#dues.peekNs(); dueNs !== null; dueNs = this.#dues.peekNs()) {
+      if (due >= limit) return { due, waitNs: 0 };
+      const slotNs = this.#slotOf(dueNs, nowNs);
+      if (slotNs - this.#leadNs > nowNs) return { due, waitNs: slotNs - this.#leadNs - nowNs };
+      this.#dues.shift();
+      this.#previousDueNs = dueNs;
+      this.#slotNs = slotNs;
+      due++;
+    }
+    return { due, waitNs: Number.POSITIVE_INFINITY };
+  }
+
+  /** The instant at which `dueNs` may go: itself, or later while a stall is being worked off. */
+  #slotOf(dueNs: number, nowNs: number): number {
+    const catchUp = this.#catchUp;
+    if (catchUp === null) return dueNs;
+    if (!this.#catchingUp) {
+      if (nowNs - dueNs < catchUp.fromLagNs) return dueNs;
+      this.#catchingUp = true;
+      this.#slotNs = nowNs - catchUp.gapNs;
+    }
+    // Where the plan is tighter than the peak (ties above all) the plan's own distance holds.
+    const plannedGapNs = dueNs - this.#previousDueNs;
+    const earliestNs = Math.max(this.#slotNs, nowNs - catchUp.slackNs - catchUp.gapNs);
+    const slotNs = earliestNs + Math.min(plannedGapNs, catchUp.gapNs);
+    if (slotNs > dueNs) return slotNs;
+    this.#catchingUp = false;
+    return dueNs;
+  }
+}

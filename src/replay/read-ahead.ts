@@ -1,0 +1,121 @@
+import type { Clock } from '../core/clock.ts';
+import type { DueRing } from './due-ring.ts';
+import type { PreparedRequest } from './prepared-request.ts';
+import { packBatch, type SendBatch } from './send-batch.ts';
+
+/** Requests are handed over at most this long before they are due. */
+const HORIZON_NS = 2_000_000_000;
+/** One call pulls for about this long, so that the calling thread can do other things in between. */
+const SLICE_NS = 5_000_000;
+const BATCH_REQUESTS = 256;
+const BATCH_BYTES = 1024 * 1024;
+/** What a request takes at the sender beside its body: head strings and their objects. */
+const HEAD_BYTES = 2_048;
+
+export interface ReadAheadBounds {
+  readonly maxBytes: number;
+  readonly maxRequests: number;
+}
+
+/** `more`: call again soon; `full`: wait until the sender has got on; `done`: everything is handed over. */
+export type ReadAheadState = 'more' | 'full' | 'done';
+
+/** Pulls requests from the schedule and hands them over well ahead of their time, never more than the bounds. */
+export class ReadAhead {
+  readonly #requests: Iterator<PreparedRequest>;
+  readonly #ring: DueRing;
+  readonly #bounds: ReadAheadBounds;
+  readonly #clock: Clock;
+  readonly #hand: (batch: SendBatch) => void;
+  /** Bytes of each request handed over and not yet dispatched, oldest first from `#oldest` on. */
+  #sizes: number[] = [];
+  #oldest = 0;
+  #aheadBytes = 0;
+  #handed = 0;
+  /** Pulled, and not fitting yet. */
+  #held: PreparedRequest | null = null;
+  #exhausted = false;
+
+  constructor(
+    requests: Iterator<PreparedRequest>,
+    ring: DueRing,
+    bounds: ReadAheadBounds,
+    clock: Clock,
+    hand: (batch: SendBatch) => void,
+  ) {
+    this.#requests = requests;
+    this.#ring = ring;
+    this.#bounds = bounds;
+    this.#clock = clock;
+    this.#hand = hand;
+  }
+
+  /** Requests handed over so far. */
+  get handed(): number {
+    return this.#handed;
+  }
+
+  /** Hands over what fits; `nowOffsetNs` is the run's present offset. Throws what the iterator throws. */
+  fill(nowOffsetNs: number): ReadAheadState {
+    this.#forgetDispatched();
+    const untilNs = this.#clock.nowNs() + SLICE_NS;
+    do {
+      const batch = this.#nextBatch(nowOffsetNs + HORIZON_NS);
+      if (batch.length === 0) return this.#exhausted ? 'done' : 'full';
+      this.#handOver(batch);
+    } while (this.#clock.nowNs() < untilNs);
+    return 'more';
+  }
+
+  #nextBatch(horizonNs: number): PreparedRequest[] {
+    const batch: PreparedRequest[] = [];
+    let bytes = 0;
+    while (batch.length < BATCH_REQUESTS && bytes < BATCH_BYTES && batch.length < this.#ring.free) {
+      const request = this.#peek();
+      if (request === null || request.intendedOffsetNs > horizonNs || !this.#fits(request)) break;
+      this.#held = null;
+      batch.push(request);
+      bytes += sizeOf(request);
+      this.#sizes.push(sizeOf(request));
+      this.#aheadBytes += sizeOf(request);
+    }
+    return batch;
+  }
+
+  #handOver(batch: readonly PreparedRequest[]): void {
+    this.#handed += batch.length;
+    // The sender first: a wake-up for a request it does not have is a wake-up lost.
+    this.#hand(packBatch(batch));
+    for (const { intendedOffsetNs } of batch) this.#ring.push(intendedOffsetNs);
+    this.#ring.announce();
+  }
+
+  #peek(): PreparedRequest | null {
+    if (this.#held === null && !this.#exhausted) {
+      const next = this.#requests.next();
+      if (next.done) this.#exhausted = true;
+      else this.#held = next.value;
+    }
+    return this.#held;
+  }
+
+  /** A request larger than the whole budget passes alone. */
+  #fits(request: PreparedRequest): boolean {
+    const waiting = this.#sizes.length - this.#oldest;
+    if (waiting === 0) return true;
+    return waiting < this.#bounds.maxRequests && this.#aheadBytes + sizeOf(request) <= this.#bounds.maxBytes;
+  }
+
+  #forgetDispatched(): void {
+    const waiting = this.#ring.waitingAtSender(this.#handed);
+    while (this.#sizes.length - this.#oldest > waiting) this.#aheadBytes -= this.#sizes[this.#oldest++] ?? 0;
+    if (this.#oldest > 4_096) {
+      this.#sizes = this.#sizes.slice(this.#oldest);
+      this.#oldest = 0;
+    }
+  }
+}
+
+function sizeOf({ body }: PreparedRequest): number {
+  return HEAD_BYTES + (body?.length ?? 0);
+}

@@ -1,0 +1,52 @@
+import type { DueTimes } from './pacer.ts';
+import { BatchReader, type OutgoingRequest, type SendBatch } from './send-batch.ts';
+
+/**
+ * Requests that wait at the sender, in order. The one at the front is always decoded already, so that nothing
+ * is left to do when its instant comes. Bounded by the read-ahead that feeds it.
+ */
+export class RequestQueue implements DueTimes {
+  readonly #startNs: number;
+  readonly #batches: BatchReader[] = [];
+  #front: OutgoingRequest | null = null;
+  #taken: OutgoingRequest | null = null;
+
+  /** `startNs`: the monotonic instant of offset 0. */
+  constructor(startNs: number) {
+    this.#startNs = startNs;
+  }
+
+  /** Adds a batch; returns how many of its requests are due already, having come too late. */
+  add(batch: SendBatch, nowNs: number): number {
+    const reader = new BatchReader(batch);
+    const late = reader.countDueBy(nowNs - this.#startNs);
+    this.#batches.push(reader);
+    this.prepare();
+    return late;
+  }
+
+  peekNs(): number | null {
+    return this.#front === null ? null : this.#startNs + this.#front.intendedOffsetNs;
+  }
+
+  shift(): void {
+    this.#taken = this.#front;
+    this.#front = null;
+  }
+
+  /** The request that `shift` removed. Leaves the front undecoded until `prepare`. */
+  takeShifted(): OutgoingRequest | null {
+    const taken = this.#taken;
+    this.#taken = null;
+    return taken;
+  }
+
+  /** Decodes the next request; call after a send, while there is time. */
+  prepare(): void {
+    if (this.#front !== null) return;
+    const reader = this.#batches[0];
+    if (!reader) return;
+    this.#front = reader.read();
+    if (reader.done) this.#batches.shift();
+  }
+}

@@ -1,0 +1,148 @@
+import { AppError } from '../core/errors.ts';
+import type { PreparedRequest } from './prepared-request.ts';
+
+/** Bodies of at least this size travel in a buffer of their own, moved and never copied again. */
+const OWN_BUFFER_BYTES = 64 * 1024;
+
+const COLUMNS = 7;
+const INDEX = 0;
+const INTENDED = 1;
+const HEAD_BYTES = 2;
+/** Where the body lies: an offset here, or the number of its own buffer. */
+const BODY_AT = 3;
+/** −1 for no body. */
+const BODY_BYTES = 4;
+const BODY_OWN = 5;
+const CHUNKED = 6;
+
+/** Requests on their way to the sender; both kinds of buffer are transferred, not copied. */
+export interface SendBatch {
+  readonly count: number;
+  /** A table of numbers, then heads, then small bodies. */
+  readonly packed: ArrayBuffer;
+  readonly bodies: ArrayBuffer[];
+}
+
+/** A request ready for `dispatch`: nothing about it is left to be read, decoded or allocated. */
+export interface OutgoingRequest {
+  readonly index: number;
+  readonly intendedOffsetNs: number;
+  readonly method: string;
+  readonly path: string;
+  readonly headers: string[];
+  readonly body: Buffer | null;
+  readonly chunked: boolean;
+}
+
+export function transferListOf(batch: SendBatch): ArrayBuffer[] {
+  return [batch.packed, ...batch.bodies];
+}
+
+/** Copies requests into buffers another thread can take over. Main thread, well ahead of their time. */
+export function packBatch(requests: readonly PreparedRequest[]): SendBatch {
+  const heads = requests.map(headOf);
+  const tableBytes = requests.length * COLUMNS * Float64Array.BYTES_PER_ELEMENT;
+  let bytes = tableBytes;
+  for (const head of heads) bytes += head.length;
+  for (const { body } of requests) if (body && body.length < OWN_BUFFER_BYTES) bytes += body.length;
+
+  const packed = new ArrayBuffer(bytes);
+  const table = new Float64Array(packed, 0, requests.length * COLUMNS);
+  const target = Buffer.from(packed);
+  const bodies: ArrayBuffer[] = [];
+  let at = tableBytes;
+  requests.forEach((request, row) => {
+    const head = heads[row] ?? '';
+    const body = request.body;
+    const own = body !== null && body.length >= OWN_BUFFER_BYTES;
+    target.write(head, at, 'latin1');
+    at += head.length;
+    const cell = row * COLUMNS;
+    table[cell + INDEX] = request.index;
+    table[cell + INTENDED] = request.intendedOffsetNs;
+    table[cell + HEAD_BYTES] = head.length;
+    table[cell + BODY_AT] = own ? bodies.length : at;
+    table[cell + BODY_BYTES] = body === null ? -1 : body.length;
+    table[cell + BODY_OWN] = own ? 1 : 0;
+    table[cell + CHUNKED] = request.chunked ? 1 : 0;
+    if (body === null) return;
+    if (own) {
+      bodies.push(copyOf(body));
+    } else {
+      target.set(body, at);
+      at += body.length;
+    }
+  });
+  return { count: requests.length, packed, bodies };
+}
+
+/** Reads a batch front to back. Sender thread. */
+export class BatchReader {
+  readonly #batch: SendBatch;
+  readonly #table: Float64Array;
+  readonly #bytes: Buffer;
+  #row = 0;
+  #headAt: number;
+
+  constructor(batch: SendBatch) {
+    this.#batch = batch;
+    this.#table = new Float64Array(batch.packed, 0, batch.count * COLUMNS);
+    this.#bytes = Buffer.from(batch.packed);
+    this.#headAt = this.#table.byteLength;
+  }
+
+  get done(): boolean {
+    return this.#row >= this.#batch.count;
+  }
+
+  /** Due offsets of all requests of the batch that are at or before `offsetNs`. */
+  countDueBy(offsetNs: number): number {
+    let count = 0;
+    while (count < this.#batch.count && (this.#table[count * COLUMNS + INTENDED] ?? 0) <= offsetNs) count++;
+    return count;
+  }
+
+  /** The next request, decoded. Call before it is due, not when. */
+  read(): OutgoingRequest {
+    const cell = this.#row * COLUMNS;
+    const table = this.#table;
+    const headEnd = this.#headAt + (table[cell + HEAD_BYTES] ?? 0);
+    const parts = this.#bytes.toString('latin1', this.#headAt, headEnd).split('\n');
+    const bodyBytes = table[cell + BODY_BYTES] ?? -1;
+    const own = table[cell + BODY_OWN] === 1;
+    const request: OutgoingRequest = {
+      index: table[cell + INDEX] ?? 0,
+      intendedOffsetNs: table[cell + INTENDED] ?? 0,
+      method: parts[0] ?? '',
+      path: parts[1] ?? '',
+      headers: parts.slice(2),
+      body: bodyBytes < 0 ? null : this.#bodyOf(table[cell + BODY_AT] ?? 0, bodyBytes, own),
+      chunked: table[cell + CHUNKED] === 1,
+    };
+    this.#row++;
+    this.#headAt = headEnd + (own || bodyBytes < 0 ? 0 : bodyBytes);
+    return request;
+  }
+
+  #bodyOf(at: number, bytes: number, own: boolean): Buffer {
+    const buffer = own ? this.#batch.bodies[at] : undefined;
+    // A small body is copied out, so that one slow answer does not keep its whole batch in memory.
+    return buffer ? Buffer.from(buffer, 0, bytes) : Buffer.from(this.#bytes.subarray(at, at + bytes));
+  }
+}
+
+function headOf(request: PreparedRequest): string {
+  const parts = [request.method, request.path, ...request.headers];
+  const head = parts.join('\n');
+  // A line break inside a part could not be sent anyway; here it would shift every part behind it.
+  if (parts.some((part) => part.includes('\n'))) {
+    throw new AppError('INTERNAL', `request ${request.index}: a line break in ${JSON.stringify(head)}`);
+  }
+  return head;
+}
+
+function copyOf(body: Uint8Array): ArrayBuffer {
+  const copy = new ArrayBuffer(body.length);
+  new Uint8Array(copy).set(body);
+  return copy;
+}

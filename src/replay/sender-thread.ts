@@ -1,0 +1,107 @@
+import { lookup } from 'node:dns/promises';
+import { performance } from 'node:perf_hooks';
+import type { MessagePort } from 'node:worker_threads';
+import type { Clock } from '../core/clock.ts';
+import { AddressBook } from './address-book.ts';
+import { ConnectionPool } from './connection-pool.ts';
+import { DueRing } from './due-ring.ts';
+import { WAKE_LEAD_NS } from './pacer-thread.ts';
+import { packResults } from './result-batch.ts';
+import { SENDER_TICK_MS, Sender, type SenderHealth } from './sender.ts';
+import type { FromSender, SenderSetup, ToSender } from './thread-messages.ts';
+import { UndiciTransport } from './transport.ts';
+
+/** Lateness from which on overdue sends are spread out rather than sent at once. */
+const CATCH_UP_FROM_NS = 50_000_000;
+/** How far catching up may fall behind its own spacing, so that jitter does not lower its rate. */
+const CATCH_UP_SLACK_NS = 1_000_000;
+
+/** Lives in the sender thread: warms up, says so, and sends until everything has its result. */
+export class SenderThread {
+  readonly #setup: SenderSetup;
+  readonly #port: MessagePort;
+  readonly #clock: Clock;
+  readonly #transport: UndiciTransport;
+  #sender: Sender | null = null;
+  #ticks: NodeJS.Timeout | null = null;
+
+  constructor(setup: SenderSetup, port: MessagePort, clock: Clock) {
+    this.#setup = setup;
+    this.#port = port;
+    this.#clock = clock;
+    const { hostname } = new URL(setup.origin);
+    const book = new AddressBook(hostname, resolveAll, clock);
+    this.#transport = new UndiciTransport(new ConnectionPool(setup, book, clock));
+  }
+
+  async run(): Promise<void> {
+    this.#port.on('message', (message: ToSender) => this.#receive(message));
+    await this.#transport.warm(this.#setup.warmConnections);
+    this.#post({ kind: 'ready' });
+  }
+
+  #receive(message: ToSender): void {
+    switch (message.kind) {
+      case 'start':
+        this.#sender = this.#start(message.startNs);
+        break;
+      case 'batch':
+        this.#sender?.accept(message.batch);
+        break;
+      case 'finish':
+        this.#sender?.finish();
+        break;
+      case 'stop':
+        this.#sender?.stop();
+        break;
+    }
+  }
+
+  #start(startNs: number): Sender {
+    const { ringMemory, wakePort, maxInFlight, totalTimeoutMs, drainDeadlineMs, catchUpGapNs } = this.#setup;
+    const sender = new Sender(
+      {
+        startNs,
+        maxInFlight,
+        totalTimeoutMs,
+        drainDeadlineMs,
+        catchUp: { fromLagNs: CATCH_UP_FROM_NS, gapNs: catchUpGapNs, slackNs: CATCH_UP_SLACK_NS },
+        spinNs: WAKE_LEAD_NS,
+      },
+      {
+        clock: this.#clock,
+        transport: this.#transport,
+        signals: new DueRing(ringMemory),
+        afterTurn: (callback) => setImmediate(callback),
+        afterMs: (callback, ms) => setTimeout(callback, ms),
+        loopIdleNs: () => performance.eventLoopUtilization().idle * 1e6,
+        onResults: (results) => {
+          const rows = packResults(results);
+          this.#post({ kind: 'results', rows }, [rows.buffer]);
+        },
+        onOver: (health) => void this.#end(health),
+      },
+    );
+    wakePort.on('message', () => sender.wake());
+    this.#ticks = setInterval(() => sender.tick(), SENDER_TICK_MS);
+    return sender;
+  }
+
+  async #end(health: SenderHealth): Promise<void> {
+    if (this.#ticks) clearInterval(this.#ticks);
+    const connections = this.#transport.use();
+    await this.#transport.close();
+    this.#post({ kind: 'over', health, connections });
+    this.#setup.wakePort.close();
+    this.#port.close();
+  }
+
+  #post(message: FromSender, transfer: ArrayBuffer[] = []): void {
+    this.#port.postMessage(message, transfer);
+  }
+}
+
+async function resolveAll(hostname: string): Promise<string[]> {
+  const addresses = await lookup(hostname, { all: true, order: 'verbatim' });
+  return addresses.map(({ address }) => address);
+}

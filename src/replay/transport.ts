@@ -1,0 +1,140 @@
+import type { Dispatcher } from 'undici';
+import type { SendError } from '../core/run.ts';
+import type { Connection } from './connection.ts';
+import type { ConnectionPool } from './connection-pool.ts';
+import type { ConnectionUse } from './engine-health.ts';
+import type { OutgoingRequest } from './send-batch.ts';
+import { SendAborted, sendErrorOf } from './send-error.ts';
+
+/** What a transport tells about one request, in this order; exactly one of `onEnd` and `onError` comes last. */
+export interface SendEvents {
+  /** Its first byte is being written. */
+  onStart(reusedConnection: boolean): void;
+  /** First byte of a response; again for each response when interim ones come first. */
+  onFirstByte(): void;
+  onStatus(status: number): void;
+  onData(bytes: number): void;
+  onEnd(): void;
+  onError(error: SendError): void;
+}
+
+export interface SendHandle {
+  /** Ends the request, whatever its state; `onError(error)` follows unless it is over. */
+  abort(error: SendError): void;
+}
+
+/** How requests reach the target. Real: undici; in tests: a script. */
+export interface Transport {
+  send(request: OutgoingRequest, events: SendEvents): SendHandle;
+  /** Opens connections ahead of the first request. */
+  warm(connections: number): Promise<void>;
+  use(): ConnectionUse;
+  close(): Promise<void>;
+}
+
+/** Sends over pooled undici clients. */
+export class UndiciTransport implements Transport {
+  readonly #pool: ConnectionPool;
+
+  constructor(pool: ConnectionPool) {
+    this.#pool = pool;
+  }
+
+  send(request: OutgoingRequest, events: SendEvents): SendHandle {
+    const connection = this.#pool.acquire();
+    const handler = new DispatchHandler(this.#pool, connection, events);
+    connection.client.dispatch(
+      {
+        method: request.method as Dispatcher.HttpMethod,
+        path: request.path,
+        headers: request.headers,
+        body: bodyOf(request) as Buffer | null,
+        // HEAD, and a body on GET or DELETE, would otherwise cost the connection.
+        reset: false,
+        ...(this.#pool.servername === '' ? {} : { servername: this.#pool.servername }),
+      },
+      handler,
+    );
+    return handler;
+  }
+
+  warm(connections: number): Promise<void> {
+    return this.#pool.warm(connections);
+  }
+
+  use(): ConnectionUse {
+    return this.#pool.use();
+  }
+
+  close(): Promise<void> {
+    return this.#pool.close();
+  }
+}
+
+/** An iterable without a content-length is what undici sends chunked (its types do not list iterables). */
+function bodyOf({ body, chunked }: OutgoingRequest): Buffer | readonly Buffer[] | null {
+  return chunked && body !== null ? [body] : body;
+}
+
+/** Turns undici's callbacks for one request into events. Response bodies are counted and let go. */
+class DispatchHandler implements Dispatcher.DispatchHandler, SendHandle {
+  readonly #pool: ConnectionPool;
+  readonly #connection: Connection;
+  readonly #events: SendEvents;
+  #controller: Dispatcher.DispatchController | null = null;
+  #reused = false;
+  #answered = false;
+  #over = false;
+
+  constructor(pool: ConnectionPool, connection: Connection, events: SendEvents) {
+    this.#pool = pool;
+    this.#connection = connection;
+    this.#events = events;
+  }
+
+  abort(error: SendError): void {
+    if (this.#over) return;
+    const reason = new SendAborted(error);
+    if (this.#controller) this.#controller.abort(reason);
+    else this.#pool.retire(this.#connection, reason);
+  }
+
+  onRequestStart(controller: Dispatcher.DispatchController): void {
+    this.#controller = controller;
+    this.#reused = this.#connection.served > 0;
+    this.#pool.noteRequest(this.#connection);
+    this.#events.onStart(this.#reused);
+  }
+
+  onResponseStarted(): void {
+    this.#answered = true;
+    this.#events.onFirstByte();
+  }
+
+  onResponseStart(_controller: Dispatcher.DispatchController, status: number): void {
+    if (status >= 200) this.#events.onStatus(status);
+  }
+
+  onResponseData(_controller: Dispatcher.DispatchController, chunk: Buffer): void {
+    this.#events.onData(chunk.length);
+  }
+
+  onResponseEnd(): void {
+    this.#over = true;
+    this.#pool.release(this.#connection);
+    this.#events.onEnd();
+  }
+
+  onResponseError(_controller: Dispatcher.DispatchController | null, error: Error): void {
+    if (this.#over) return;
+    this.#over = true;
+    this.#pool.retire(this.#connection);
+    this.#events.onError(
+      sendErrorOf(error, {
+        started: this.#controller !== null,
+        answered: this.#answered,
+        reusedConnection: this.#reused,
+      }),
+    );
+  }
+}
