@@ -73,3 +73,11 @@ export interface Stretch {
   readonly fromOffsetNs: number;
   readonly toOffsetNs: number;
 }
+
+/** The least status by which a server says that it failed. */
+const FIRST_SERVER_ERROR = 500;
+
+/** Whether a send that left has failed: no complete answer, or a 5xx. Any other status is an answer. */
+export function hasFailed(send: Pick<Send, 'error' | 'status'>): boolean {
+  return send.error !== null || send.status === null || send.status >= FIRST_SERVER_ERROR;
+}

@@ -42,11 +42,15 @@ export class AuditCounter {
     for (const key of parts.queryKeys) count(this.#maskedQueryKeys, key);
   }
 
+  /** Exchanges that have no send, for whatever reason. */
+  total(): number {
+    return sumOf(Object.values(this.#skipped)) + sumOf(this.#unreplayable.values());
+  }
+
   report(): ReplayAudit {
-    const unreplayable = [...this.#unreplayable.values()].reduce((sum, each) => sum + each, 0);
     return {
       skipped: { ...this.#skipped },
-      unreplayable,
+      unreplayable: sumOf(this.#unreplayable.values()),
       unreplayableByReason: Object.fromEntries(this.#unreplayable),
       maskedHeaders: Object.fromEntries(this.#maskedHeaders),
       maskedQueryKeys: Object.fromEntries(this.#maskedQueryKeys),
@@ -58,4 +62,10 @@ export class AuditCounter {
 function count(counts: Map<string, number>, name: string): void {
   const key = counts.has(name) || counts.size < MAX_NAMES ? name : '(others)';
   counts.set(key, (counts.get(key) ?? 0) + 1);
+}
+
+function sumOf(counts: Iterable<number>): number {
+  let sum = 0;
+  for (const each of counts) sum += each;
+  return sum;
 }

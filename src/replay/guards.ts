@@ -1,6 +1,6 @@
 import { lookup } from 'node:dns/promises';
 import { isIP, connect as tcpConnect } from 'node:net';
-import { connect as tlsConnect } from 'node:tls';
+import { type ConnectionOptions, rootCertificates, connect as tlsConnect } from 'node:tls';
 import { AppError, reasonOf } from '../core/errors.ts';
 import { hostnameOf, type Target } from './target.ts';
 
@@ -101,15 +101,26 @@ export async function resolveHost(hostname: string, timeoutMs = 1_000): Promise<
   }
 }
 
+/** How the certificate of a TLS target is judged. */
+export interface CertificateRules {
+  /** Trusted besides the system's, PEM. */
+  readonly caPem: string | null;
+  readonly acceptAnyCertificate: boolean;
+}
+
 /**
  * Connects once (and ends TLS where the target speaks it), sending nothing.
  * @throws AppError TARGET_UNREACHABLE
  */
-export async function assertReachable(target: Target, timeoutMs = 5_000): Promise<void> {
+export async function assertReachable(
+  target: Target,
+  certificates: CertificateRules,
+  timeoutMs = 5_000,
+): Promise<void> {
   const { promise, resolve, reject } = Promise.withResolvers<void>();
   const { hostname: host, port } = target;
   const socket = target.tls
-    ? tlsConnect({ host, port, ...(isIP(host) === 0 ? { servername: host } : {}) }, resolve)
+    ? tlsConnect({ host, port, ...tlsOptionsOf(host, certificates) }, resolve)
     : tcpConnect({ host, port }, resolve);
   socket.setTimeout(timeoutMs, () => reject(new Error(`no connection within ${timeoutMs} ms`)));
   socket.once('error', reject);
@@ -127,4 +138,12 @@ export async function assertReachable(target: Target, timeoutMs = 5_000): Promis
   } finally {
     socket.destroy();
   }
+}
+
+function tlsOptionsOf(host: string, certificates: CertificateRules): ConnectionOptions {
+  return {
+    rejectUnauthorized: !certificates.acceptAnyCertificate,
+    ...(isIP(host) === 0 ? { servername: host } : {}),
+    ...(certificates.caPem === null ? {} : { ca: [...rootCertificates, certificates.caPem] }),
+  };
 }

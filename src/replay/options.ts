@@ -4,6 +4,7 @@ import { LIMITS } from '../core/limits.ts';
 import type { TimeRange } from '../core/ports.ts';
 import { parseDurationMs, parseInstantUs, parseMultiplier } from '../core/units.ts';
 import { parseAddedHeader, type Secrets } from './added-headers.ts';
+import { COMPRESS } from './scaling/compress.ts';
 import { parseTarget, type Target } from './target.ts';
 
 /** What was asked for: texts as they stand on the command line, in the environment or in a file. */
@@ -19,6 +20,9 @@ export interface RawReplayOptions {
   readonly maxRequests?: string | undefined;
   readonly timeout?: string | undefined;
   readonly drainDeadline?: string | undefined;
+  /** File of certificates (PEM) to trust besides the system's. */
+  readonly ca?: string | undefined;
+  readonly insecure?: boolean | undefined;
   readonly host?: string | undefined;
   readonly header?: readonly string[] | undefined;
   readonly productionHost?: readonly string[] | undefined;
@@ -52,6 +56,10 @@ export interface ReplayOptions {
   readonly maxRequests: number | null;
   readonly timeoutMs: number;
   readonly drainDeadlineMs: number;
+  /** Certificates (PEM) to trust besides the system's. */
+  readonly caPem: string | null;
+  /** Takes any certificate of a TLS target. */
+  readonly acceptAnyCertificate: boolean;
   readonly host: HostPolicy;
   /** Set on every request, in place of a recorded header of the same name. May be secret: never stored. */
   readonly addedHeaders: readonly HeaderPair[];
@@ -99,6 +107,8 @@ export function resolveReplayOptions(raw: RawReplayOptions, sources: OptionSourc
       () => parseDurationMs(raw.drainDeadline ?? REPLAY_DEFAULTS.drainDeadline, '--drain-deadline'),
       0,
     ),
+    caPem: problems.optional(raw.ca, (path) => readCertificates(path, sources)),
+    acceptAnyCertificate: raw.insecure ?? false,
     host: problems.attempt(() => parseHostPolicy(raw.host ?? REPLAY_DEFAULTS.host), 'target'),
     addedHeaders: (raw.header ?? []).flatMap((text) =>
       problems.attempt<HeaderPair[]>(() => [parseAddedHeader(text, sources)], []),
@@ -112,15 +122,29 @@ export function resolveReplayOptions(raw: RawReplayOptions, sources: OptionSourc
 
 /** The options as a run stores them: what was done with which value, less the values of added headers. */
 export function describeReplayOptions(options: ReplayOptions, window: TimeRange): Record<string, unknown> {
-  const { addedHeaders, target, fromUs: _from, toUs: _to, ...plain } = options;
+  const { addedHeaders, target, caPem, ...plain } = options;
   return {
     ...plain,
     target: target?.url ?? null,
     fromUs: window.fromUs,
     toUs: window.toUs,
-    scaling: 'compress',
+    scaling: COMPRESS.name,
+    extraCa: caPem !== null,
     addedHeaders: addedHeaders.map(([name]) => name),
   };
+}
+
+function readCertificates(path: string, sources: OptionSources): string {
+  let pem: string;
+  try {
+    pem = sources.readFile(path);
+  } catch (cause) {
+    throw new AppError('OPTION_INVALID', `--ca: ${path} cannot be read: ${reasonOf(cause)}`, { cause });
+  }
+  if (!pem.includes('-----BEGIN CERTIFICATE-----')) {
+    throw new AppError('OPTION_INVALID', `--ca: ${path} holds no certificate in PEM form`);
+  }
+  return pem;
 }
 
 function parseHostPolicy(text: string): HostPolicy {

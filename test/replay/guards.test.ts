@@ -13,6 +13,8 @@ const ADDRESSES: Readonly<Record<string, readonly string[]>> = {
 };
 const resolve: ResolveHost = async (name) => ADDRESSES[name] ?? (isIP(name) === 0 ? [] : [name]);
 
+const CERTIFICATES = { caPem: null, acceptAnyCertificate: false };
+
 async function check(
   target: string,
   recorded: readonly string[],
@@ -132,7 +134,7 @@ describe('assertReachable', () => {
           .once('close', () => done()),
       ),
     );
-    await assertReachable(parseTarget(`http://127.0.0.1:${port}`));
+    await assertReachable(parseTarget(`http://127.0.0.1:${port}`), CERTIFICATES);
     await closed;
     expect(bytes).toBe(0);
   });
@@ -140,7 +142,9 @@ describe('assertReachable', () => {
   it('says which target is not there', async () => {
     const port = await listening();
     await new Promise((done) => servers.pop()?.close(done));
-    await expect(assertReachable(parseTarget(`http://127.0.0.1:${port}`))).rejects.toMatchObject({
+    await expect(
+      assertReachable(parseTarget(`http://127.0.0.1:${port}`), CERTIFICATES),
+    ).rejects.toMatchObject({
       code: 'TARGET_UNREACHABLE',
       message: expect.stringContaining(`127.0.0.1:${port}`),
     });
@@ -149,14 +153,16 @@ describe('assertReachable', () => {
   it('finds out that a TLS target speaks no TLS', async () => {
     const port = await listening();
     servers[0]?.on('connection', (socket) => socket.end('HTTP/1.1 400 Bad Request\r\n\r\n'));
-    await expect(assertReachable(parseTarget(`https://127.0.0.1:${port}`))).rejects.toMatchObject({
+    await expect(
+      assertReachable(parseTarget(`https://127.0.0.1:${port}`), CERTIFICATES),
+    ).rejects.toMatchObject({
       code: 'TARGET_UNREACHABLE',
     });
   });
 
   it('gives up on a target that never answers', async () => {
     const port = await listening();
-    await expect(assertReachable(parseTarget(`https://127.0.0.1:${port}`), 50)).rejects.toThrow(
+    await expect(assertReachable(parseTarget(`https://127.0.0.1:${port}`), CERTIFICATES, 50)).rejects.toThrow(
       /within 50 ms/,
     );
   });

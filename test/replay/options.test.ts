@@ -50,6 +50,8 @@ describe('resolveReplayOptions', () => {
       maxRequests: null,
       timeoutMs: 300_000,
       drainDeadlineMs: 30_000,
+      caPem: null,
+      acceptAnyCertificate: false,
       host: 'target',
       addedHeaders: [],
       productionHosts: [],

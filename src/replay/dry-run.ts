@@ -1,0 +1,61 @@
+import type { ExchangeRow } from '../core/exchange.ts';
+import type { CaptureSource, TimeRange } from '../core/ports.ts';
+import { arrivalsOf } from './arrival.ts';
+import { AuditCounter, type ReplayAudit } from './audit.ts';
+import { type PayloadAudit, PayloadAuditor } from './payload-audit.ts';
+import type { RequestBuilder } from './request-builder.ts';
+import { scheduleOf } from './schedule.ts';
+import { skipReasonOf } from './skip.ts';
+
+/** Requests whose payload is opened, spread evenly over the window. */
+export const AUDIT_SAMPLE = 256;
+
+export interface DryRunParts {
+  readonly source: CaptureSource;
+  readonly range: TimeRange;
+  readonly multiplier: number;
+  readonly maxRequests: number | null;
+  /** Exchanges expected in the range, by which the sample is spread. */
+  readonly expected: number;
+  /** The capture has arrivals alone: their timing is planned although nothing could be sent. */
+  readonly arrivalsOnly: boolean;
+  readonly builder: RequestBuilder;
+}
+
+/** Told of the plan as it unfolds. */
+export interface DryRunListener {
+  recorded(row: ExchangeRow): void;
+  planned(row: ExchangeRow, intendedOffsetNs: number): void;
+}
+
+export interface DryRunReport {
+  /** From the facts of every row. */
+  readonly audit: ReplayAudit;
+  /** From the payloads of a sample. */
+  readonly payloads: PayloadAudit;
+}
+
+/** Plans a whole window and sends nothing: constant memory, and no payload opened but the sample's. */
+export function dryRun(parts: DryRunParts, listener: DryRunListener): DryRunReport {
+  const audit = new AuditCounter();
+  const auditor = new PayloadAuditor(parts.builder);
+  const stride = Math.max(1, Math.ceil(parts.expected / AUDIT_SAMPLE));
+  let planned = 0;
+  for (const { row, intendedOffsetNs } of scheduleOf(
+    arrivalsOf(parts.source.rows(parts.range)),
+    parts.multiplier,
+  )) {
+    if (planned === parts.maxRequests) break;
+    listener.recorded(row);
+    const skipped = skipReasonOf(row);
+    if (skipped !== null) {
+      audit.skip(skipped);
+      if (!(parts.arrivalsOnly && skipped === 'no_payload')) continue;
+    } else if (planned % stride === 0) {
+      auditor.add(parts.source.payload(row));
+    }
+    listener.planned(row, intendedOffsetNs);
+    planned += 1;
+  }
+  return { audit: audit.report(), payloads: auditor.report() };
+}

@@ -1,0 +1,31 @@
+import { LIMITS } from '../core/limits.ts';
+import type { EngineOptions } from './engine.ts';
+import type { Forecast } from './forecast.ts';
+import type { ReplayOptions } from './options.ts';
+import type { Target } from './target.ts';
+
+/** Longer than any connection takes that is worth sending on. */
+const CONNECT_TIMEOUT_MS = 10_000;
+/** Opened before the start; the rest is opened as open loop needs it. */
+const MAX_WARM_CONNECTIONS = 32;
+
+/** What the engine is asked for, from what the user asked for and what the window foretells. */
+export function engineOptionsOf(options: ReplayOptions, target: Target, forecast: Forecast): EngineOptions {
+  return {
+    origin: target.origin,
+    maxInFlight: options.maxInFlight,
+    connectTimeoutMs: Math.min(CONNECT_TIMEOUT_MS, options.timeoutMs),
+    firstByteTimeoutMs: options.timeoutMs,
+    idleTimeoutMs: options.timeoutMs,
+    totalTimeoutMs: options.timeoutMs,
+    drainDeadlineMs: options.drainDeadlineMs,
+    // A stretched replay (below 1x) still sends a recorded burst as tightly as a second of it was.
+    peakRatePerSecond: Math.max(1, forecast.recordedPeakPerSecond * Math.max(1, options.multiplier)),
+    readAheadBytes: LIMITS.readAheadBytes,
+    readAheadRequests: LIMITS.readAheadRequests,
+    warmConnections: Math.min(MAX_WARM_CONNECTIONS, Math.max(1, forecast.plannedPeakPerSecond)),
+    maxConnectionAgeMs: null,
+    caPem: options.caPem,
+    acceptAnyCertificate: options.acceptAnyCertificate,
+  };
+}

@@ -1,0 +1,45 @@
+import type { SecondCount } from './capture-overview.ts';
+
+/** What a replay will ask of its target, foreseen from roll-ups: whole seconds at the window's edges. */
+export interface Forecast {
+  readonly exchanges: number;
+  /** The busiest recorded second, epoch seconds; null where there is none. */
+  readonly peakSecond: number | null;
+  readonly recordedPeakPerSecond: number;
+  /** No second of the replay can plan more than this. */
+  readonly plannedPeakPerSecond: number;
+}
+
+/** Passed seconds kept before they are cut off, so that each is moved rarely. */
+const TRIM_AFTER = 4_096;
+
+/** Sums seconds, which come in order, in one pass and at the memory of one replayed second. */
+export function forecastOf(seconds: Iterable<SecondCount>, multiplier: number): Forecast {
+  // A replayed second covers `multiplier` recorded ones, which touch at most one whole second more than that
+  // rounded up; sums over so many neighbours bound every alignment.
+  const reach = Math.ceil(multiplier) + 1;
+  const recent: SecondCount[] = [];
+  let head = 0;
+  let sum = 0;
+  let exchanges = 0;
+  let plannedPeakPerSecond = 0;
+  let busiest: SecondCount = { second: 0, exchanges: 0 };
+  for (const each of seconds) {
+    recent.push(each);
+    sum += each.exchanges;
+    exchanges += each.exchanges;
+    while (recent[head]!.second <= each.second - reach) sum -= recent[head++]!.exchanges;
+    if (head > TRIM_AFTER) {
+      recent.splice(0, head);
+      head = 0;
+    }
+    plannedPeakPerSecond = Math.max(plannedPeakPerSecond, sum);
+    if (each.exchanges > busiest.exchanges) busiest = each;
+  }
+  return {
+    exchanges,
+    peakSecond: busiest.exchanges > 0 ? busiest.second : null,
+    recordedPeakPerSecond: busiest.exchanges,
+    plannedPeakPerSecond,
+  };
+}

@@ -1,0 +1,199 @@
+import type { Clock } from '../core/clock.ts';
+import { AppError } from '../core/errors.ts';
+import type { ExchangeRow } from '../core/exchange.ts';
+import { LIMITS } from '../core/limits.ts';
+import type { CaptureSource, Logger } from '../core/ports.ts';
+import { hasFailed, type Send } from '../core/run.ts';
+import { AbortRule } from './abort-rule.ts';
+import { AuditCounter, type ReplayAudit } from './audit.ts';
+import type { CaptureOverview } from './capture-overview.ts';
+import { arrivalsAlone, probeCapture } from './capture-probe.ts';
+import type { Engine, EngineHealth, EngineOptions, PreparedRequest, SendResult } from './engine.ts';
+import { engineOptionsOf } from './engine-options.ts';
+import type { Forecast } from './forecast.ts';
+import { assertReachable, type ResolveHost, TargetFence } from './guards.ts';
+import type { ReplayOptions } from './options.ts';
+import { neverSent, Outstanding } from './outstanding.ts';
+import { type PlannedRequest, plannedRequests } from './plan.ts';
+import { RateCeiling } from './rate-ceiling.ts';
+import { RequestBuilder } from './request-builder.ts';
+import type { Target } from './target.ts';
+import type { ReplayWindow } from './window.ts';
+
+/** Told of everything that happens, on the calling thread and in batches. */
+export interface ReplayListener {
+  /** An exchange of the window, whether it will be replayed or not, in order of arrival. */
+  recorded(row: ExchangeRow): void;
+  /** In the order of the schedule. */
+  planned(row: ExchangeRow, intendedOffsetNs: number): void;
+  /** What became of planned sends, in any order, each once. */
+  ended(sends: readonly Send[]): void;
+}
+
+export interface ReplayParts {
+  readonly runId: string;
+  readonly options: ReplayOptions;
+  readonly target: Target;
+  readonly overview: CaptureOverview;
+  readonly window: ReplayWindow;
+  readonly forecast: Forecast;
+  readonly source: CaptureSource;
+  readonly createEngine: (options: EngineOptions) => Engine;
+  readonly resolveHost: ResolveHost;
+  readonly clock: Clock;
+  readonly logger: Logger;
+}
+
+/** How a run came to its end. */
+export type ReplayEnd =
+  | { readonly kind: 'complete' }
+  | { readonly kind: 'interrupted' }
+  | { readonly kind: 'aborted'; readonly error: AppError };
+
+export interface ReplayOutcome {
+  readonly end: ReplayEnd;
+  readonly health: EngineHealth;
+  readonly audit: ReplayAudit;
+}
+
+/** Where a run is, for whoever watches it. */
+export interface ReplayPosition {
+  readonly elapsedNs: number;
+  /** Sends that are due and have not ended: in flight, but for the lag. */
+  readonly inFlight: number;
+  readonly skipped: number;
+}
+
+/** One replay: reading → planning → engine → listener. Used once: `check`, then `run`. */
+export class Replay {
+  readonly #parts: ReplayParts;
+  readonly #fence: TargetFence;
+  readonly #audit = new AuditCounter();
+  readonly #outstanding = new Outstanding();
+  readonly #abortRule = new AbortRule();
+  readonly #stop = new AbortController();
+  #abortError: AppError | null = null;
+  #startedNs: number | null = null;
+
+  constructor(parts: ReplayParts) {
+    this.#parts = parts;
+    this.#fence = new TargetFence({
+      target: parts.target,
+      productionHosts: parts.options.productionHosts,
+      allowed: parts.options.allowedProductionHosts,
+    });
+  }
+
+  /**
+   * Everything that must hold before the first byte is sent; leaves no trace.
+   * @throws AppError CAPTURE_EMPTY, TARGET_FORBIDDEN, TARGET_UNREACHABLE
+   */
+  async check(): Promise<void> {
+    const { source, window, overview, target, options } = this.#parts;
+    if (overview.arrivalsOnly) throw arrivalsAlone(overview.name);
+    const recorded = probeCapture(source, window);
+    await this.#fence.check([...overview.targets, ...recorded], this.#parts.resolveHost);
+    await assertReachable(target, options);
+  }
+
+  /**
+   * Plays the window to its end, or until `signal` or a guard stops it.
+   * @throws AppError INTERNAL when the engine itself fails
+   */
+  async run(listener: ReplayListener, signal: AbortSignal): Promise<ReplayOutcome> {
+    const { options, forecast, target, clock } = this.#parts;
+    const engine = this.#parts.createEngine(engineOptionsOf(options, target, forecast));
+    this.#startedNs = clock.nowNs();
+    const health = await engine.run(
+      this.#requests(listener),
+      (results) => this.#take(results, listener),
+      AbortSignal.any([signal, this.#stop.signal]),
+    );
+    const unreached = this.#outstanding.takeUnreached();
+    if (unreached.length > 0) listener.ended(unreached);
+    return { end: this.#endOf(signal), health, audit: this.#audit.report() };
+  }
+
+  position(): ReplayPosition {
+    const elapsedNs = this.#elapsedNs();
+    return {
+      elapsedNs,
+      inFlight: this.#outstanding.dueAt(elapsedNs),
+      skipped: this.#audit.total(),
+    };
+  }
+
+  *#requests(listener: ReplayListener): Generator<PreparedRequest> {
+    const { options, forecast, target, runId, source, window } = this.#parts;
+    const planned = (request: PlannedRequest) => listener.planned(request.row, request.intendedOffsetNs);
+    try {
+      yield* plannedRequests(
+        {
+          source,
+          range: window,
+          multiplier: options.multiplier,
+          maxRequests: options.maxRequests,
+          builder: new RequestBuilder({
+            basePath: target.basePath,
+            host: options.host,
+            addedHeaders: options.addedHeaders,
+            runId,
+          }),
+          fence: this.#fence,
+          ceiling: new RateCeiling(
+            options.maxRatePerSecond ?? forecast.plannedPeakPerSecond * LIMITS.rateOverPeak,
+          ),
+          audit: this.#audit,
+        },
+        {
+          recorded: (row) => listener.recorded(row),
+          planned: (request) => {
+            planned(request);
+            this.#outstanding.add(request);
+          },
+          refusedByCeiling: (request) => {
+            planned(request);
+            listener.ended([neverSent(request, { refused: true })]);
+          },
+        },
+      );
+    } catch (thrown) {
+      // What was sent stays a run that can be read: it is sealed with the reason it ended for.
+      if (!(thrown instanceof AppError)) throw thrown;
+      this.#abort(thrown);
+    }
+  }
+
+  #take(results: readonly SendResult[], listener: ReplayListener): void {
+    const sends = results.map((result) => this.#outstanding.take(result));
+    listener.ended(sends);
+    const offsetNs = this.#elapsedNs();
+    const left = sends.filter((send) => send.actualOffsetNs !== null);
+    this.#abortRule.add(offsetNs, left.length, left.filter(hasFailed).length);
+    const failedShare = this.#abortRule.tripped(offsetNs);
+    if (failedShare === null || this.#stop.signal.aborted) return;
+    const percent = (failedShare * 100).toFixed(0);
+    this.#abort(
+      new AppError(
+        'RUN_ABORTED',
+        `Stopped: ${percent} % of what ended in the last ${LIMITS.abortWindowS} s had failed`,
+        { hint: 'The target is down or cannot take any of this; see the errors of the run.' },
+      ),
+    );
+  }
+
+  #elapsedNs(): number {
+    return this.#startedNs === null ? 0 : this.#parts.clock.nowNs() - this.#startedNs;
+  }
+
+  #abort(error: AppError): void {
+    this.#abortError = error;
+    this.#parts.logger.error({ reason: error.code }, error.message);
+    this.#stop.abort();
+  }
+
+  #endOf(signal: AbortSignal): ReplayEnd {
+    if (this.#abortError !== null) return { kind: 'aborted', error: this.#abortError };
+    return { kind: signal.aborted ? 'interrupted' : 'complete' };
+  }
+}
