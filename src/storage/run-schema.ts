@@ -1,0 +1,61 @@
+/** Raised when a reader of an older version would misread a run. */
+export const RUN_FORMAT_VERSION = 1;
+export const RUN_DATABASE = 'run.sqlite';
+export const RUN_SUMMARY = 'summary.json';
+
+/**
+ * Texts that repeat (segment, route, model) stand once in `label`, which halves the file; the view `send` puts
+ * them back, so that the sqlite3 shell sees whole rows. Offsets are nanoseconds after the start of the run.
+ * `second` counts what happened within each second of the run; the view `series` adds the requests in flight at
+ * its end.
+ */
+export const RUN_SCHEMA = `
+CREATE TABLE meta (key TEXT PRIMARY KEY, value TEXT NOT NULL) STRICT, WITHOUT ROWID;
+
+CREATE TABLE label (id INTEGER PRIMARY KEY, text TEXT NOT NULL UNIQUE) STRICT;
+
+CREATE TABLE send_row (
+  send_index INTEGER PRIMARY KEY,
+  segment INTEGER NOT NULL REFERENCES label (id),
+  exchange_id INTEGER NOT NULL,
+  route INTEGER REFERENCES label (id),
+  model INTEGER REFERENCES label (id),
+  request_bytes INTEGER NOT NULL,
+  intended_offset_ns INTEGER NOT NULL,
+  actual_offset_ns INTEGER,
+  start_offset_ns INTEGER,
+  first_byte_offset_ns INTEGER,
+  last_byte_offset_ns INTEGER,
+  status INTEGER,
+  response_bytes INTEGER NOT NULL,
+  error TEXT,
+  refused INTEGER NOT NULL
+) STRICT;
+
+CREATE VIEW send AS
+SELECT
+  send_index, segment.text AS segment, exchange_id, route.text AS route, model.text AS model, request_bytes,
+  intended_offset_ns, actual_offset_ns, start_offset_ns, first_byte_offset_ns, last_byte_offset_ns,
+  status, response_bytes, error, refused
+FROM send_row
+JOIN label AS segment ON segment.id = send_row.segment
+LEFT JOIN label AS route ON route.id = send_row.route
+LEFT JOIN label AS model ON model.id = send_row.model;
+
+CREATE TABLE second (
+  second INTEGER PRIMARY KEY,
+  offered INTEGER NOT NULL,
+  sent INTEGER NOT NULL,
+  completed INTEGER NOT NULL,
+  failed INTEGER NOT NULL,
+  refused INTEGER NOT NULL,
+  lag_max_ns INTEGER
+) STRICT;
+
+CREATE VIEW series AS
+SELECT
+  second, offered, sent, completed, failed, refused,
+  sum(sent - completed - failed) OVER (ORDER BY second) AS in_flight,
+  lag_max_ns
+FROM second;
+`;
