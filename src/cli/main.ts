@@ -13,7 +13,13 @@ interface Entry {
   readonly load: () => Promise<Command>;
 }
 
-const COMMANDS: readonly Entry[] = [];
+const COMMANDS: readonly Entry[] = [
+  {
+    name: 'record',
+    summary: 'record the traffic of a model server while it passes through',
+    load: async () => (await import('./record.ts')).recordCommand(),
+  },
+];
 
 /** Runs one command line (without `node` and the script) and leaves its status in `process.exitCode`. */
 export async function main(args: readonly string[]): Promise<void> {

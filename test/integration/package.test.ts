@@ -1,0 +1,133 @@
+import { writeFileSync } from 'node:fs';
+import { createServer, request } from 'node:http';
+import type { AddressInfo } from 'node:net';
+import { join } from 'node:path';
+import { afterAll, beforeAll, describe, expect, test } from 'vitest';
+import { type InstalledPackage, packAndInstall } from '../support/packed-tarball.ts';
+import { RunningProcess, runProcess } from '../support/process.ts';
+import { temporaryDirectory } from '../support/temp-dir.ts';
+
+let installed: InstalledPackage;
+
+beforeAll(async () => {
+  installed = await packAndInstall(temporaryDirectory());
+}, 120_000);
+
+async function reprise(...args: string[]) {
+  return await runProcess(process.execPath, [installed.bin, ...args], { cwd: installed.project });
+}
+
+describe('the tarball', () => {
+  test('holds the build, the command and what a user reads, and nothing else', () => {
+    const top = new Set(installed.files.map((file) => file.split('/')[0]));
+    expect([...top].sort()).toEqual([
+      'CHANGELOG.md',
+      'LICENSE',
+      'README.md',
+      'bin',
+      'dist',
+      'docs',
+      'package.json',
+    ]);
+    expect(installed.files.filter((file) => file.startsWith('docs/'))).toEqual(['docs/capture-format.md']);
+    expect(installed.files.filter((file) => file.startsWith('bin/'))).toEqual(['bin/reprise.js']);
+    expect(installed.files.filter((file) => /^dist\//.test(file) && !/\.(?:js|d\.ts)$/.test(file))).toEqual(
+      [],
+    );
+  });
+
+  test('carries every process and thread of its own, beside the commands', () => {
+    for (const entry of ['forwarder', 'recorder', 'sealer', 'pacer', 'sender']) {
+      expect(installed.files).toContain(`dist/cli/entries/${entry}.js`);
+    }
+  });
+});
+
+describe('the installed package', () => {
+  test('prints its version and its help', async () => {
+    expect(await reprise('--version')).toMatchObject({ status: 0, stderr: '' });
+    expect(await reprise('--help')).toMatchObject({ status: 0, stderr: '' });
+  });
+
+  test.each([['record'], ['inspect'], ['replay'], ['import']])('explains %s', async (command) => {
+    const { status, stdout, stderr } = await reprise(command, '--help');
+    expect({ status, stderr }).toEqual({ status: 0, stderr: '' });
+    expect(stdout).toContain(`Usage: reprise ${command}`);
+  });
+
+  test('can be imported by its name, with declarations beside it', async () => {
+    const script = "import * as reprise from 'reprise'; console.log(typeof reprise.CaptureReader);";
+    writeFileSync(join(installed.project, 'use.mjs'), script);
+    expect(await runProcess(process.execPath, [join(installed.project, 'use.mjs')])).toMatchObject({
+      status: 0,
+      stdout: 'function\n',
+      stderr: '',
+    });
+    expect(installed.files).toContain('dist/index.d.ts');
+  });
+});
+
+describe('the installed package, between a client and a model server', () => {
+  const targets: string[] = [];
+  const server = createServer((incoming, response) => {
+    targets.push(`${incoming.method} ${incoming.url}`);
+    incoming.resume().on('end', () => response.end('{"outputs":[]}'));
+  });
+  let origin = '';
+
+  beforeAll(async () => {
+    await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve));
+    origin = `http://127.0.0.1:${(server.address() as AddressInfo).port}`;
+  });
+
+  afterAll(() => {
+    server.closeAllConnections();
+    server.close();
+  });
+
+  test('records, inspects and replays', async () => {
+    const capture = join(installed.project, 'capture');
+    const recorder = new RunningProcess(process.execPath, [
+      installed.bin,
+      ...['record', '--target', origin, '--listen', '127.0.0.1:0', '--dir', capture, '--log-format', 'json'],
+    ]);
+    const [, listen = ''] = await recorder.waitFor('stderr', /"listen":"([^"]+)"/);
+    for (let index = 0; index < 5; index += 1)
+      await post(`http://${listen}/v2/models/m/infer`, '{"inputs":[]}');
+    expect(await recorder.kill('SIGTERM')).toMatchObject({ status: 0, stdout: '' });
+
+    const inspected = await reprise('inspect', capture, '--json');
+    expect(inspected).toMatchObject({ status: 0, stderr: '' });
+    expect(JSON.parse(inspected.stdout)).toMatchObject({ exchanges: 5, outcomes: { completed: 5 } });
+
+    const runs = join(installed.project, 'run');
+    const replayed = await reprise(
+      'replay',
+      capture,
+      '--target',
+      origin,
+      '--multiplier',
+      '2',
+      '--out',
+      runs,
+      '--json',
+    );
+    expect(replayed).toMatchObject({ status: 0 });
+    expect(JSON.parse(replayed.stdout)).toMatchObject({ planned: 5, sent: 5, completed: 5, verdict: null });
+    expect(targets).toEqual(Array.from({ length: 10 }, () => 'POST /v2/models/m/infer'));
+  });
+});
+
+async function post(url: string, body: string): Promise<void> {
+  await new Promise<void>((resolve, reject) => {
+    const sent = request(
+      url,
+      { method: 'POST', headers: { 'content-type': 'application/json' } },
+      (response) => {
+        response.resume().on('end', resolve);
+      },
+    );
+    sent.on('error', reject);
+    sent.end(body);
+  });
+}
