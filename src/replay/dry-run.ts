@@ -2,6 +2,7 @@ import type { ExchangeRow } from '../core/exchange.ts';
 import type { CaptureSource, TimeRange } from '../core/ports.ts';
 import { arrivalsOf } from './arrival.ts';
 import { AuditCounter, type ReplayAudit } from './audit.ts';
+import { Concurrency } from './concurrency.ts';
 import { type PayloadAudit, PayloadAuditor } from './payload-audit.ts';
 import type { RequestBuilder } from './request-builder.ts';
 import { scheduleOf } from './schedule.ts';
@@ -33,6 +34,8 @@ export interface DryRunReport {
   readonly audit: ReplayAudit;
   /** From the payloads of a sample. */
   readonly payloads: PayloadAudit;
+  /** Connections in use at once if the target is as fast as what was recorded; null where that is not known. */
+  readonly connections: number | null;
 }
 
 /** Plans a whole window and sends nothing: constant memory, and no payload opened but the sample's. */
@@ -40,6 +43,7 @@ export function dryRun(parts: DryRunParts, listener: DryRunListener): DryRunRepo
   const audit = new AuditCounter();
   const auditor = new PayloadAuditor(parts.builder);
   const stride = Math.max(1, Math.ceil(parts.expected / AUDIT_SAMPLE));
+  const concurrency = new Concurrency();
   let planned = 0;
   for (const { row, intendedOffsetNs } of scheduleOf(
     arrivalsOf(parts.source.rows(parts.range)),
@@ -55,7 +59,8 @@ export function dryRun(parts: DryRunParts, listener: DryRunListener): DryRunRepo
       auditor.add(parts.source.payload(row));
     }
     listener.planned(row, intendedOffsetNs);
+    concurrency.add(intendedOffsetNs, row.lastByteOffsetUs === null ? null : row.lastByteOffsetUs * 1000);
     planned += 1;
   }
-  return { audit: audit.report(), payloads: auditor.report() };
+  return { audit: audit.report(), payloads: auditor.report(), connections: concurrency.max };
 }

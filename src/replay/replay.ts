@@ -64,6 +64,9 @@ export interface ReplayPosition {
   readonly skipped: number;
 }
 
+/** Sends refused while planning that are told of at once. */
+const REFUSED_BATCH = 256;
+
 /** One replay: reading → planning → engine → listener. Used once: `check`, then `run`. */
 export class Replay {
   readonly #parts: ReplayParts;
@@ -72,8 +75,10 @@ export class Replay {
   readonly #outstanding = new Outstanding();
   readonly #abortRule = new AbortRule();
   readonly #stop = new AbortController();
+  /** Refused while planning, and told of together with the next results. */
+  readonly #refused: Send[] = [];
+  #engine: Engine | null = null;
   #abortError: AppError | null = null;
-  #startedNs: number | null = null;
 
   constructor(parts: ReplayParts) {
     this.#parts = parts;
@@ -101,16 +106,15 @@ export class Replay {
    * @throws AppError INTERNAL when the engine itself fails
    */
   async run(listener: ReplayListener, signal: AbortSignal): Promise<ReplayOutcome> {
-    const { options, forecast, target, clock } = this.#parts;
+    const { options, forecast, target } = this.#parts;
     const engine = this.#parts.createEngine(engineOptionsOf(options, target, forecast));
-    this.#startedNs = clock.nowNs();
+    this.#engine = engine;
     const health = await engine.run(
       this.#requests(listener),
       (results) => this.#take(results, listener),
       AbortSignal.any([signal, this.#stop.signal]),
     );
-    const unreached = this.#outstanding.takeUnreached();
-    if (unreached.length > 0) listener.ended(unreached);
+    listener.ended([...this.#refused.splice(0), ...this.#outstanding.takeUnreached()]);
     return { end: this.#endOf(signal), health, audit: this.#audit.report() };
   }
 
@@ -153,7 +157,8 @@ export class Replay {
           },
           refusedByCeiling: (request) => {
             planned(request);
-            listener.ended([neverSent(request, { refused: true })]);
+            this.#refused.push(neverSent(request, { refused: true }));
+            if (this.#refused.length >= REFUSED_BATCH) listener.ended(this.#refused.splice(0));
           },
         },
       );
@@ -166,7 +171,7 @@ export class Replay {
 
   #take(results: readonly SendResult[], listener: ReplayListener): void {
     const sends = results.map((result) => this.#outstanding.take(result));
-    listener.ended(sends);
+    listener.ended([...this.#refused.splice(0), ...sends]);
     const offsetNs = this.#elapsedNs();
     const left = sends.filter((send) => send.actualOffsetNs !== null);
     this.#abortRule.add(offsetNs, left.length, left.filter(hasFailed).length);
@@ -183,7 +188,8 @@ export class Replay {
   }
 
   #elapsedNs(): number {
-    return this.#startedNs === null ? 0 : this.#parts.clock.nowNs() - this.#startedNs;
+    const startNs = this.#engine?.startNs ?? null;
+    return startNs === null ? 0 : Math.max(0, this.#parts.clock.nowNs() - startNs);
   }
 
   #abort(error: AppError): void {

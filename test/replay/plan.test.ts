@@ -1,7 +1,9 @@
+import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
 import type { ExchangeRow } from '../../src/core/exchange.ts';
 import { AuditCounter } from '../../src/replay/audit.ts';
 import { probeCapture } from '../../src/replay/capture-probe.ts';
+import { Concurrency } from '../../src/replay/concurrency.ts';
 import { type DryRunParts, dryRun } from '../../src/replay/dry-run.ts';
 import { TargetFence } from '../../src/replay/guards.ts';
 import { neverSent, Outstanding } from '../../src/replay/outstanding.ts';
@@ -196,6 +198,33 @@ describe('dryRun', () => {
     const body = '{"inputs":[{"name":"x","shape":[1],"datatype":"FP32","data":[1.7000000000]}],"id":"a"}';
     const { report } = run(new MemoryCapture([exchangeRow()], () => requestPayload('/v2', [], body)));
     expect(Object.values(report.payloads.found)).toEqual([0, 0, 0, 0, 0, 0]);
+  });
+});
+
+describe('Concurrency', () => {
+  it('counts what is open at once, whatever the order of the ends', () => {
+    const spans = fc.array(fc.tuple(fc.integer({ min: 0, max: 20 }), fc.integer({ min: 0, max: 50 })), {
+      minLength: 1,
+      maxLength: 100,
+    });
+    fc.assert(
+      fc.property(spans, (unsorted) => {
+        const all = unsorted.sort(([a], [b]) => a - b);
+        const concurrency = new Concurrency();
+        for (const [start, duration] of all) concurrency.add(start, duration);
+        const openAt = all.map(([at], index) => {
+          const before = all.slice(0, index).filter(([start, duration]) => start + duration > at);
+          return before.length + 1;
+        });
+        expect(concurrency.max).toBe(Math.max(...openAt));
+      }),
+    );
+  });
+
+  it('says nothing where no duration is known', () => {
+    const concurrency = new Concurrency();
+    concurrency.add(0, null);
+    expect(concurrency.max).toBeNull();
   });
 });
 
