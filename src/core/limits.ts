@@ -18,11 +18,13 @@ export const LIMITS = {
   chunkLineBytes: 4 * KIB,
   trailerBytes: 64 * KIB,
   pipelinedRequests: 1_000,
+  heldClientBytes: 1 * MIB,
   chunkTimesPerBody: 16_384,
   requestBodyBytes: 32 * MIB,
   responseBodyBytes: 1 * MIB,
   assemblyBudgetBytes: 96 * MIB,
   recorderHeapMib: 128,
+  recorderResidentBytes: 384 * MIB,
 
   /** Capture. */
   blockSlots: 512,
@@ -56,4 +58,8 @@ export const SUPERVISION = {
   restartDelayMs: 200,
   restartDelayMaxMs: 5_000,
   drainDeadlineMs: 20_000,
+  /** For the last commit and the end of the segment; then the recorder is killed. */
+  recorderStopMs: 15_000,
+  /** For the recorder to settle what it was handed before the forwarder goes. */
+  flushMs: 5_000,
 } as const;

@@ -146,7 +146,7 @@ class Masking {
 
   constructor(bytes: Uint8Array) {
     this.#copy = Buffer.from(bytes);
-    this.text = this.#copy.latin1Slice(0, bytes.length);
+    this.text = this.#copy.toString('latin1');
   }
 
   /** Position of the line feed that ends the line `from` lies in, or the end of the text. */

@@ -1,5 +1,7 @@
 import type { LossReason } from '../../core/accounting.ts';
+import type { KeyedHash } from '../../core/keyed-hash.ts';
 import type { Redaction } from '../../core/redaction.ts';
+import type { Routes } from '../../core/routes.ts';
 import type { AssemblyBudget } from './budget.ts';
 import type { Settlement } from './settlement.ts';
 
@@ -10,26 +12,15 @@ export interface BodyPolicy {
   readonly responseBodyBytes: number;
 }
 
-/** A running keyed hash of one body. */
-export interface RunningHash {
-  update(bytes: Uint8Array): void;
-  /** 16 bytes. */
-  digest(): Uint8Array;
-}
-
-/** Begins a keyed hash; `KeyedHash` of core is one. */
-export interface HashFactory {
-  start(): RunningHash;
-}
-
 /** What all assemblies of one recorder share. */
 export interface AssemblyContext {
   /** Epoch microseconds of a monotonic stamp. */
   readonly epochUsOf: (monotonicNs: number) => number;
   readonly policy: BodyPolicy;
   readonly budget: AssemblyBudget;
-  readonly hash: HashFactory;
+  readonly hash: KeyedHash;
   readonly redaction: Redaction;
+  readonly routes: Routes;
 }
 
 /** One connection's own part. */
@@ -48,6 +39,7 @@ export interface ConnectionOptions {
   readonly resync?: ResyncStart;
 }
 
+/** Offsets are bytes of each direction since the start of the connection, all settled elsewhere. */
 export interface ResyncStart {
   readonly reason: LossReason;
   readonly clientOffset: number;

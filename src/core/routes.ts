@@ -1,0 +1,130 @@
+/** A request's method and path with its variable parts named, and the model where the path names one. */
+export interface Route {
+  readonly route: string;
+  readonly model: string | null;
+}
+
+/** Longer paths are cut at a segment: a route is a name people read, the raw target stays in the payload. */
+const ROUTE_PATH_CHARS = 200;
+const MODEL_CHARS = 200;
+const CACHED_TARGETS = 4_096;
+
+const NUMERIC = /^\d+$/;
+const UUID = /^[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}$/i;
+const LONG_HEX = /^[0-9a-f]{16,}$/i;
+
+/** A known protocol: where its path matches, what the path becomes. Groups: prefix, then as `name` needs. */
+interface KnownPath {
+  readonly pattern: RegExp;
+  readonly name: (groups: Readonly<Record<string, string | undefined>>) => string;
+}
+
+const version = (groups: Readonly<Record<string, string | undefined>>): string =>
+  groups['version'] === undefined ? '' : `/${groups['kind'] ?? 'versions'}/{version}`;
+
+const KNOWN_PATHS: readonly KnownPath[] = [
+  {
+    // Open Inference Protocol (KServe v2, Triton, MLServer) and Triton's repository and generate extensions.
+    pattern:
+      /^(?<prefix>.*?)\/v2\/(?<repository>repository\/)?models\/(?<model>[^/]+)(?:\/versions\/(?<version>[^/]+))?(?<rest>\/.*)?$/,
+    name: (groups) =>
+      `/v2/${groups['repository'] ?? ''}models/{model}${version(groups)}${generic(groups['rest'] ?? '')}`,
+  },
+  {
+    // TensorFlow Serving and KServe v1; also OpenAI's GET /v1/models/{model}, whose names may hold a slash.
+    pattern:
+      /^(?<prefix>.*?)\/v1\/models\/(?<model>.+?)(?:\/(?<kind>versions|labels)\/(?<version>[^/:]+))?(?<rest>:[A-Za-z]+|\/metadata)?$/,
+    name: (groups) => `/v1/models/{model}${version(groups)}${groups['rest'] ?? ''}`,
+  },
+  {
+    // Azure's form of the OpenAI API.
+    pattern: /^(?<prefix>.*?)\/openai\/deployments\/(?<model>[^/]+)(?<rest>\/.*)?$/,
+    name: (groups) => `/openai/deployments/{model}${generic(groups['rest'] ?? '')}`,
+  },
+  {
+    // OpenAI's stored objects: their ids are neither numbers nor UUIDs (`resp_…`, `file-…`).
+    pattern:
+      /^(?<prefix>.*?)\/v1\/(?<collection>responses|files|batches|threads|assistants|conversations|vector_stores|chat\/completions|fine_tuning\/jobs)\/(?<id>[^/]+)(?<rest>\/.*)?$/,
+    name: (groups) => `/v1/${groups['collection']}/{id}${generic(groups['rest'] ?? '')}`,
+  },
+  {
+    // TorchServe's inference API.
+    pattern:
+      /^(?<prefix>)\/(?<verb>predictions|explanations|wfpredict)\/(?<model>[^/]+)(?:\/(?<version>[^/]+))?$/,
+    name: (groups) => `/${groups['verb']}/{model}${groups['version'] === undefined ? '' : '/{version}'}`,
+  },
+  {
+    // SageMaker's multi-model containers.
+    pattern: /^(?<prefix>)\/models\/(?<model>[^/]+)\/invoke$/,
+    name: () => '/models/{model}/invoke',
+  },
+];
+
+/**
+ * Names the route of a request. `target` is the raw request target in any of its four forms; query and
+ * fragment play no part. Total: whatever the text, there is a route.
+ */
+export function routeOf(method: string, target: string): Route {
+  const path = pathOf(method, target);
+  for (const { pattern, name } of KNOWN_PATHS) {
+    const groups = pattern.exec(path)?.groups;
+    if (groups === undefined) continue;
+    const route = `${method} ${bounded(generic(groups['prefix'] ?? '') + name(groups))}`;
+    return { route, model: groups['model'] === undefined ? null : decoded(groups['model']) };
+  }
+  return { route: `${method} ${bounded(generic(path))}`, model: null };
+}
+
+/** `routeOf` with a memory: a service answers on a handful of targets, and patterns cost microseconds. */
+export class Routes {
+  readonly #known = new Map<string, Route>();
+
+  of(method: string, target: string): Route {
+    const end = target.search(/[?#]/);
+    const path = end < 0 ? target : target.slice(0, end);
+    const key = `${method} ${path}`;
+    let route = this.#known.get(key);
+    if (route === undefined) {
+      route = routeOf(method, path);
+      // Begun anew when full, so that a scanner's million paths do not push out a service's few for ever.
+      if (this.#known.size >= CACHED_TARGETS) this.#known.clear();
+      if (key.length <= 1_024) this.#known.set(key, route);
+    }
+    return route;
+  }
+}
+
+/** Path of a target: `http://host/path` loses its authority; `*` and CONNECT's `host:port` are kept apart. */
+function pathOf(method: string, target: string): string {
+  if (method === 'CONNECT') return '{authority}';
+  const end = target.search(/[?#]/);
+  const bare = end < 0 ? target : target.slice(0, end);
+  const absolute = /^[A-Za-z][A-Za-z0-9+.-]*:\/\/[^/]*(.*)$/s.exec(bare);
+  return absolute === null ? bare : absolute[1] || '/';
+}
+
+/** Names numeric, UUID and long hexadecimal segments `{id}`. */
+function generic(path: string): string {
+  if (!/\d|[0-9a-f]{16}/i.test(path)) return path;
+  return path
+    .split('/')
+    .map((segment) =>
+      NUMERIC.test(segment) || UUID.test(segment) || LONG_HEX.test(segment) ? '{id}' : segment,
+    )
+    .join('/');
+}
+
+function bounded(path: string): string {
+  if (path.length <= ROUTE_PATH_CHARS) return path;
+  const cut = path.lastIndexOf('/', ROUTE_PATH_CHARS - 2);
+  return `${path.slice(0, cut > 0 ? cut : ROUTE_PATH_CHARS - 2)}/…`;
+}
+
+function decoded(segment: string): string {
+  try {
+    return decodeURIComponent(segment).slice(0, MODEL_CHARS);
+  } catch {
+    // Not UTF-8 under its percent signs: the name as sent is the better name.
+    return segment.slice(0, MODEL_CHARS);
+  }
+}

@@ -1,0 +1,155 @@
+import type { Body } from '../../core/exchange.ts';
+import type { KeyedHash, RunningHash } from '../../core/keyed-hash.ts';
+import { LIMITS } from '../../core/limits.ts';
+import type { AssemblyBudget } from './budget.ts';
+
+/** Blocks of a body whose size is not known, or too large to be trusted, double between these. */
+const FIRST_BLOCK_BYTES = 4 * 1024;
+const LARGEST_BLOCK_BYTES = 256 * 1024;
+
+const EMPTY = new Uint8Array(0);
+
+/** What is to be taken of a body. */
+export interface BodyTaking {
+  /** Most bytes kept; null keeps none and calls nothing truncated. */
+  readonly capBytes: number | null;
+  /** Null where the exchange will not be recorded. */
+  readonly hash: KeyedHash | null;
+  readonly budget: AssemblyBudget;
+}
+
+/**
+ * One body as it comes by: counts and hashes all of it, keeps a bounded prefix, and notes when its chunks
+ * arrived. Chunks are copied into few blocks, so that a body dripping in byte by byte costs what its size says.
+ */
+export class BodyCollector {
+  readonly #taking: BodyTaking;
+  readonly #blocks: Buffer[] = [];
+  readonly #times: number[] = [];
+  #blockFill = 0;
+  #reservedBytes = 0;
+  #keptBytes = 0;
+  #bytes = 0;
+  #wireBytes = 0;
+  #cut = false;
+  #hash: RunningHash | null = null;
+  readonly #expectedBytes: number | null;
+  readonly #originNs: number;
+  /** Monotonic nanoseconds of the last byte that came, null before the first. */
+  lastByteNs: number | null = null;
+
+  /**
+   * @param expectedBytes The announced length, null when there is none.
+   * @param originNs The exchange's arrival, from which the chunks' offsets count.
+   */
+  constructor(taking: BodyTaking, expectedBytes: number | null, originNs: number) {
+    this.#taking = taking;
+    this.#expectedBytes = expectedBytes;
+    this.#originNs = originNs;
+  }
+
+  /** Bytes seen after transfer decoding. */
+  get bytes(): number {
+    return this.#bytes;
+  }
+
+  /** Bytes seen on the wire, chunk framing and trailers included. */
+  get wireBytes(): number {
+    return this.#wireBytes;
+  }
+
+  /** Flat pairs of offset in microseconds and wire bytes. */
+  get times(): readonly number[] {
+    return this.#times;
+  }
+
+  /** Notes that `wireBytes` of the body came now. Past the limit they count for the last time noted. */
+  arrived(atNs: number, wireBytes: number): void {
+    const offsetUs = Math.round((atNs - this.#originNs) / 1_000);
+    this.lastByteNs = atNs;
+    this.#wireBytes += wireBytes;
+    const last = this.#times.length - 1;
+    if (last > 0 && (this.#times[last - 1] === offsetUs || last + 1 >= 2 * LIMITS.chunkTimesPerBody)) {
+      this.#times[last] = (this.#times[last] ?? 0) + wireBytes;
+    } else {
+      this.#times.push(offsetUs, wireBytes);
+    }
+  }
+
+  /** Takes decoded bytes; they are copied or forgotten, never held. */
+  write(bytes: Buffer): void {
+    this.#bytes += bytes.length;
+    if (this.#taking.hash !== null) {
+      this.#hash ??= this.#taking.hash.start();
+      this.#hash.update(bytes);
+    }
+    if (this.#taking.capBytes === null || this.#cut) return;
+    const room = this.#taking.capBytes - this.#keptBytes;
+    this.#keep(bytes.length <= room ? bytes : bytes.subarray(0, room));
+    if (bytes.length > room) this.#cut = true;
+  }
+
+  /** @param whole False when the connection ended before the body did. */
+  finish(whole: boolean): Body {
+    const hash = this.#hash === null ? null : this.#hash.digest();
+    const kept = this.#taking.capBytes === null ? null : this.#joined();
+    return { bytes: this.#bytes, kept, truncated: this.#cut || !whole, hash };
+  }
+
+  /** Gives the budget back. Whoever was handed the finished body answers for its memory from here. */
+  release(): void {
+    this.#taking.budget.release(this.#reservedBytes);
+    this.#reservedBytes = 0;
+  }
+
+  #keep(bytes: Buffer): void {
+    let from = 0;
+    while (from < bytes.length) {
+      let block = this.#blocks.at(-1);
+      if (block === undefined || this.#blockFill === block.length) {
+        block = this.#addBlock(bytes.length - from);
+        if (block === undefined) return;
+      }
+      const end = Math.min(bytes.length, from + block.length - this.#blockFill);
+      block.set(bytes.subarray(from, end), this.#blockFill);
+      this.#blockFill += end - from;
+      this.#keptBytes += end - from;
+      from = end;
+    }
+  }
+
+  #addBlock(neededBytes: number): Buffer | undefined {
+    const size = this.#nextBlockBytes(neededBytes);
+    if (!this.#taking.budget.reserve(size)) {
+      this.#cut = true;
+      return undefined;
+    }
+    this.#reservedBytes += size;
+    const block = Buffer.allocUnsafe(size);
+    this.#blocks.push(block);
+    this.#blockFill = 0;
+    return block;
+  }
+
+  /** An announced small length is taken at its word: one block, no joining. */
+  #nextBlockBytes(neededBytes: number): number {
+    const room = (this.#taking.capBytes ?? 0) - this.#keptBytes;
+    const expected = Math.min(room, (this.#expectedBytes ?? room) - this.#keptBytes);
+    if (this.#expectedBytes !== null && expected <= LARGEST_BLOCK_BYTES) return expected;
+    const doubled = this.#blocks.length === 0 ? FIRST_BLOCK_BYTES : 2 * (this.#blocks.at(-1)?.length ?? 0);
+    return Math.min(room, Math.max(neededBytes, Math.min(doubled, LARGEST_BLOCK_BYTES)));
+  }
+
+  #joined(): Uint8Array {
+    const [first] = this.#blocks;
+    if (first === undefined) return EMPTY;
+    if (this.#blocks.length === 1)
+      return this.#keptBytes === first.length ? first : ownCopy(first, this.#keptBytes);
+    return Buffer.concat(this.#blocks, this.#keptBytes);
+  }
+}
+
+/** A copy without the unused rest of the block, which would otherwise live as long as the body. */
+function ownCopy(block: Buffer, bytes: number): Uint8Array {
+  return Buffer.from(block.subarray(0, bytes));
+}

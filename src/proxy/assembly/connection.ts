@@ -1,0 +1,134 @@
+import type { LossReason } from '../../core/accounting.ts';
+import { isRequestLine } from './head-scan.ts';
+import type { AssemblyContext, ConnectionOptions } from './options.ts';
+import { Pairing, type Stop } from './pairing.ts';
+import { SettledBytes } from './settled-bytes.ts';
+import type { CloseCause, ConnectionFeed } from './settlement.ts';
+
+/**
+ * - `reading`: exchanges are assembled.
+ * - `waiting`: bytes were missed; everything is lost until a turn begins with a request line.
+ * - `candidate`: such a turn is being read; the next server chunk must begin with `HTTP/1.`.
+ * - `confirming`: it did; the first exchange settled makes it certain.
+ * - `opaque`: nothing further can become an exchange.
+ */
+type State = 'reading' | 'waiting' | 'candidate' | 'confirming' | 'opaque' | 'closed';
+
+const STATUS_LINE_START = Buffer.from('HTTP/1.');
+
+/**
+ * Assembles the exchanges of one connection from the bytes a tap saw. Off the forwarding path, and never
+ * throwing: what cannot be read with certainty is settled as omitted or lost, not guessed at.
+ */
+export class ConnectionAssembly implements ConnectionFeed {
+  readonly #settled: SettledBytes;
+  readonly #pairing: Pairing;
+  readonly #onOpaque: ((protocol: string) => void) | undefined;
+  #state: State = 'reading';
+  /** What bytes are lost for while waiting. */
+  #lossReason: LossReason = 'crash_gap';
+
+  constructor(context: AssemblyContext, options: ConnectionOptions) {
+    const { connection, sink, onOpaque, resync } = options;
+    this.#settled = new SettledBytes(resync?.clientOffset ?? 0, resync?.serverOffset ?? 0, sink);
+    this.#pairing = new Pairing(context, connection, this.#settled);
+    this.#onOpaque = onOpaque;
+    if (resync !== undefined) this.#wait(resync.reason);
+  }
+
+  clientBytes(atNs: number, bytes: Uint8Array, turnStart: boolean): void {
+    if (this.#state === 'closed') return;
+    const offset = this.#settled.clientCame(bytes.length);
+    const buffer = asBuffer(bytes);
+    if (turnStart) {
+      this.#pairing.countTurns(1);
+      if (this.#state === 'waiting' && beginsWithRequestLine(buffer)) this.#state = 'candidate';
+    }
+    if (this.#isReading()) this.#heed(this.#pairing.readClient(atNs, buffer, offset));
+    else this.#dropPending();
+  }
+
+  serverBytes(atNs: number, bytes: Uint8Array): void {
+    if (this.#state === 'closed') return;
+    const offset = this.#settled.serverCame(bytes.length);
+    const buffer = asBuffer(bytes);
+    if (this.#state === 'candidate') {
+      const begins = buffer.subarray(0, STATUS_LINE_START.length).equals(STATUS_LINE_START);
+      this.#state = begins && this.#pairing.openExchanges > 0 ? 'confirming' : 'waiting';
+    }
+    if (this.#isReading()) this.#heed(this.#pairing.readServer(atNs, buffer, offset));
+    else this.#dropPending();
+  }
+
+  gap(reason: LossReason, clientBytes: number, serverBytes: number, turns = 0): void {
+    if (this.#state === 'closed') return;
+    this.#settled.clientCame(clientBytes);
+    this.#settled.serverCame(serverBytes);
+    this.#pairing.countTurns(turns);
+    this.#pairing.drop({ kind: 'lost', reason });
+    if (this.#state !== 'opaque') this.#wait(reason);
+  }
+
+  clientEnd(_atNs: number): void {
+    this.#pairing.firstEnd ??= 'client';
+  }
+
+  serverEnd(_atNs: number): void {
+    this.#pairing.firstEnd ??= 'server';
+    if (this.#isReading()) this.#heed(this.#pairing.serverEnd());
+  }
+
+  close(atNs: number, how: CloseCause): void {
+    if (this.#state === 'closed') return;
+    if (how === 'client_end' || how === 'client_reset') this.clientEnd(atNs);
+    else if (how === 'server_end') this.serverEnd(atNs);
+    else if (how === 'server_reset') this.#pairing.firstEnd ??= 'server';
+    if (!this.#isReading() || this.#state === 'candidate') this.#dropPending();
+    else if (how === 'shutdown') this.#pairing.drop({ kind: 'lost', reason: 'shutdown_timeout' });
+    else this.#pairing.settleUnfinished();
+    this.#state = 'closed';
+  }
+
+  #isReading(): boolean {
+    return this.#state === 'reading' || this.#state === 'candidate' || this.#state === 'confirming';
+  }
+
+  #heed(stop: Stop | null): void {
+    if (this.#state === 'confirming' && this.#pairing.settledExchanges > 0) this.#state = 'reading';
+    if (stop === null) return;
+    if (stop.kind === 'starved') {
+      this.#pairing.drop({ kind: 'lost', reason: 'body_budget' });
+      this.#wait('body_budget');
+    } else if (this.#state === 'reading') {
+      this.#pairing.drop({ kind: 'omitted', cause: 'unparsed' });
+      this.#state = 'opaque';
+      this.#onOpaque?.(stop.protocol);
+    } else {
+      // What looked like the start of a request was none.
+      this.#state = 'waiting';
+      this.#dropPending();
+    }
+  }
+
+  #wait(reason: LossReason): void {
+    this.#state = 'waiting';
+    this.#lossReason = reason;
+  }
+
+  /** Settles what is pending as the state has it. */
+  #dropPending(): void {
+    if (this.#state === 'opaque') this.#pairing.drop({ kind: 'omitted', cause: 'unparsed' });
+    else this.#pairing.drop({ kind: 'lost', reason: this.#lossReason });
+  }
+}
+
+function asBuffer(bytes: Uint8Array): Buffer {
+  return Buffer.isBuffer(bytes) ? bytes : Buffer.from(bytes.buffer, bytes.byteOffset, bytes.byteLength);
+}
+
+function beginsWithRequestLine(bytes: Buffer): boolean {
+  const lineEnd = bytes.indexOf(0x0a);
+  if (lineEnd < 0) return false;
+  const line = bytes.toString('latin1', 0, lineEnd);
+  return isRequestLine(line.endsWith('\r') ? line.slice(0, -1) : line);
+}
