@@ -1,0 +1,119 @@
+import type { ArrivalFigures, IdcWindow } from '../analysis/arrival-statistics.ts';
+import { IDC_WINDOWS } from '../analysis/arrival-statistics.ts';
+import { type Fidelity, FidelityStatistics } from '../analysis/fidelity.ts';
+import type { CaptureSource } from '../core/ports.ts';
+import { type DryRunReport, dryRun } from '../replay/dry-run.ts';
+import { PAYLOAD_FINDING_TEXTS, PAYLOAD_FINDINGS, type PayloadAudit } from '../replay/payload-audit.ts';
+import { RequestBuilder } from '../replay/request-builder.ts';
+import { planDocument, planLines, type ReplayPlan } from './replay-plan.ts';
+import { type Terminal, tableLines } from './terminal.ts';
+
+/** Plans the window to its end, sends nothing, and prints what a replay would do. */
+export function printDryRun(
+  plan: ReplayPlan,
+  source: CaptureSource,
+  output: { readonly terminal: Terminal; readonly json: boolean },
+): void {
+  const { options, overview, window, forecast } = plan;
+  const statistics = new FidelityStatistics();
+  if (!output.json) output.terminal.print(...planLines(plan));
+  const report = dryRun(
+    {
+      source,
+      range: window,
+      multiplier: options.multiplier,
+      maxRequests: options.maxRequests,
+      expected: forecast.exchanges,
+      arrivalsOnly: overview.arrivalsOnly,
+      builder: new RequestBuilder({
+        basePath: options.target?.basePath ?? '',
+        host: options.host,
+        addedHeaders: options.addedHeaders,
+        runId: 'dry-run',
+      }),
+    },
+    {
+      recorded: (row) => statistics.addRecorded(row),
+      planned: (row, intendedOffsetNs) => statistics.addPlanned(row, intendedOffsetNs),
+    },
+  );
+  const fidelity = statistics.figures();
+  if (output.json) output.terminal.json(dryRunDocument(plan, report, fidelity));
+  else output.terminal.print(...dryRunLines(plan, report, fidelity));
+}
+
+function dryRunDocument(plan: ReplayPlan, report: DryRunReport, fidelity: Fidelity): object {
+  const { recorded, planned, recordedToPlanned, duplicates } = fidelity;
+  return {
+    schemaVersion: 1,
+    kind: 'replay_plan',
+    ...planDocument(plan),
+    recorded: recorded.count,
+    planned: planned.count,
+    sendable: !plan.overview.arrivalsOnly,
+    connections: report.connections,
+    skipped: report.audit.skipped,
+    fidelity: {
+      recorded,
+      planned,
+      sent: null,
+      ksGaps: recordedToPlanned.ksGaps,
+      mixDistance: recordedToPlanned.mixDistance,
+      duplicateRatio: duplicates.ratio,
+    },
+    payloads: report.payloads,
+  };
+}
+
+function dryRunLines({ overview }: ReplayPlan, report: DryRunReport, fidelity: Fidelity): string[] {
+  const { connections, audit } = report;
+  const skipped = Object.entries(audit.skipped).filter(([, count]) => count > 0);
+  return [
+    `  connections in use at once: ${connections === null ? 'not known: no recorded latency' : `up to ${connections}, if the target is as fast as what was recorded`}`,
+    '',
+    'Arrivals',
+    ...arrivalLines(fidelity),
+    '',
+    'What will not be sent',
+    ...(skipped.length === 0 ? ['  nothing is left out by its facts'] : []),
+    ...skipped.map(([reason, count]) => `  ${reason}: ${count} of ${fidelity.recorded.count}`),
+    ...(overview.arrivalsOnly ? ['  This capture has no requests: it can be planned, not replayed.'] : []),
+    ...payloadLines(report.payloads),
+  ];
+}
+
+function arrivalLines({ recorded, planned, recordedToPlanned, duplicates }: Fidelity): string[] {
+  const text = (value: number | null, digits: number) => (value === null ? '–' : value.toFixed(digits));
+  const row = (name: string, value: (figures: ArrivalFigures) => number | null, digits: number) => [
+    `  ${name}`,
+    text(value(recorded), digits),
+    text(value(planned), digits),
+  ];
+  return [
+    ...tableLines(
+      [{ title: '' }, { title: 'recorded', align: 'right' }, { title: 'planned', align: 'right' }],
+      [
+        row('exchanges', ({ count }) => count, 0),
+        row('requests/s', ({ ratePerSecond }) => ratePerSecond, 3),
+        row('peak 1 s', ({ peak1s }) => peak1s, 0),
+        row('CV of gaps', ({ cv }) => cv, 3),
+        ...IDC_WINDOWS.map((window: IdcWindow) => row(`IDC ${window} s`, ({ idc }) => idc[window], 3)),
+        row('ties', ({ ties }) => ties, 4),
+      ],
+    ),
+    `  gaps recorded to planned: KS ${text(recordedToPlanned.ksGaps, 4)}; mix ${text(recordedToPlanned.mixDistance, 4)}; duplicates ${text(duplicates.ratio, 4)}`,
+  ];
+}
+
+function payloadLines({ sampled, found, unreplayableByReason }: PayloadAudit): string[] {
+  if (sampled === 0) return ['  no payload was looked into'];
+  const refused = Object.entries(unreplayableByReason).map(
+    ([reason, count]) => `  unreplayable (${reason}): ${count} of ${sampled} sampled`,
+  );
+  const findings = PAYLOAD_FINDINGS.filter((finding) => found[finding] > 0).map(
+    (finding) => `  ${finding}: ${found[finding]} of ${sampled} sampled: ${PAYLOAD_FINDING_TEXTS[finding]}`,
+  );
+  const none =
+    refused.length + findings.length === 0 ? [`  nothing was found in ${sampled} sampled payloads`] : [];
+  return [...refused, ...findings, ...none];
+}

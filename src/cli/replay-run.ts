@@ -1,0 +1,178 @@
+import { randomBytes } from 'node:crypto';
+import { join } from 'node:path';
+import type { ReplayDocument } from '../analysis/replay-document.ts';
+import { summariseReplay } from '../analysis/replay-summary.ts';
+import { replayText } from '../analysis/replay-text.ts';
+import { RunStatistics, totalsOf } from '../analysis/run-statistics.ts';
+import type { Threshold } from '../analysis/slo.ts';
+import { exitCodeOf } from '../analysis/verdict.ts';
+import { systemClock } from '../core/clock.ts';
+import type { CaptureSource, Logger } from '../core/ports.ts';
+import type { Run } from '../core/run.ts';
+import { formatInstantUs } from '../core/units.ts';
+import { CpuThrottle } from '../monitors/cpu-throttle.ts';
+import { ReplayEngine } from '../replay/engine.ts';
+import { resolveHost } from '../replay/guards.ts';
+import { describeReplayOptions } from '../replay/options.ts';
+import { Replay, type ReplayEnd, type ReplayOutcome } from '../replay/replay.ts';
+import { COMPRESS } from '../replay/scaling/compress.ts';
+import type { Target } from '../replay/target.ts';
+import { SqliteRunStore } from '../storage/run-store.ts';
+import { entryUrl } from './entry-url.ts';
+import { Interruption } from './interruption.ts';
+import { planLines, planTitle, type ReplayPlan } from './replay-plan.ts';
+import { ReplayProgress } from './replay-progress.ts';
+import type { Terminal } from './terminal.ts';
+import { VERSION } from './version.ts';
+
+export interface ReplayRunParts {
+  readonly plan: ReplayPlan;
+  readonly target: Target;
+  readonly source: CaptureSource;
+  readonly thresholds: readonly Threshold[];
+  /** Recorded traffic that neither sampling nor an omission accounts for; null when unknown. */
+  readonly unexplained: number | null;
+  /** Null for `runs/<run id>`. */
+  readonly out: string | null;
+  readonly json: boolean;
+  readonly terminal: Terminal;
+  readonly logger: Logger;
+}
+
+/**
+ * Plays a window, keeps the run, prints its summary and leaves the exit status of its verdict.
+ * @throws AppError before anything is written, or RUN_ABORTED after the run was sealed
+ */
+export async function runReplay(parts: ReplayRunParts): Promise<void> {
+  const { plan, terminal } = parts;
+  const runId = newRunId();
+  const replay = new Replay({
+    runId,
+    ...plan,
+    target: parts.target,
+    source: parts.source,
+    createEngine: (options) =>
+      new ReplayEngine(options, {
+        clock: systemClock,
+        pacerEntry: entryUrl('pacer'),
+        senderEntry: entryUrl('sender'),
+      }),
+    resolveHost,
+    clock: systemClock,
+    logger: parts.logger,
+  });
+  await replay.check();
+  const directory = parts.out ?? join('runs', runId);
+  // From here on a signal ends the run in order; before, it ends the process, which has left no trace.
+  const interruption = new Interruption();
+  try {
+    const store = new SqliteRunStore(directory);
+    terminal.note(planTitle(plan), ...planLines(plan), `Run ${runId}, kept in ${directory}`);
+    const finished = await play(replay, store, interruption, parts);
+    const run = runOf(runId, parts, finished.outcome);
+    const document = documentOf(run, parts, finished, interruption.received);
+    store.seal(run, totalsOf(finished.figures), document);
+    if (parts.json) terminal.json(document);
+    else terminal.print(...replayText(document), '', `Run ${runId}: ${directory}`);
+    if (finished.outcome.end.kind === 'aborted') throw finished.outcome.end.error;
+    process.exitCode = interruption.status ?? exitCodeOf(document);
+  } finally {
+    interruption.end();
+  }
+}
+
+interface Finished {
+  readonly outcome: ReplayOutcome;
+  readonly figures: ReturnType<RunStatistics['figures']>;
+  readonly throttled: boolean | null;
+}
+
+async function play(
+  replay: Replay,
+  store: SqliteRunStore,
+  interruption: Interruption,
+  { plan, terminal }: ReplayRunParts,
+): Promise<Finished> {
+  const statistics = new RunStatistics();
+  const throttle = new CpuThrottle();
+  const progress = new ReplayProgress(replay, statistics, terminal, plan.window.plannedSpanNs);
+  try {
+    const outcome = await replay.run(
+      {
+        recorded: (row) => statistics.addRecorded(row),
+        planned: (row, intendedOffsetNs) => statistics.addPlanned(row, intendedOffsetNs),
+        ended: (sends) => {
+          statistics.addSends(sends);
+          store.append(sends);
+        },
+      },
+      interruption.signal,
+    );
+    return {
+      outcome,
+      figures: statistics.figures(outcome.health.stalls),
+      throttled: throttle.throttled(),
+    };
+  } catch (thrown) {
+    // Left unsealed on purpose: its rows can be read, and it says that it never came to its end.
+    store.close();
+    throw thrown;
+  } finally {
+    progress.end();
+  }
+}
+
+function runOf(id: string, { plan, target }: ReplayRunParts, { health }: ReplayOutcome): Run {
+  return {
+    id,
+    version: VERSION,
+    capture: plan.overview.name,
+    target: target.url,
+    startedAtUs: health.startedAtUs,
+    endedAtUs: health.startedAtUs + Math.round(health.endOffsetNs / 1e3),
+    options: describeReplayOptions(plan.options, plan.window),
+  };
+}
+
+function documentOf(
+  run: Run,
+  { plan, thresholds, unexplained }: ReplayRunParts,
+  { outcome, figures, throttled }: Finished,
+  signal: string | null,
+): ReplayDocument & { readonly audit: object; readonly connections: object } {
+  const { health, audit, end } = outcome;
+  const summary = summariseReplay({
+    run,
+    figures,
+    thresholds,
+    multiplier: plan.options.multiplier,
+    scaling: COMPRESS.name,
+    skipped: audit.skipped,
+    unreplayable: audit.unreplayable,
+    coverage: { share: plan.overview.coverage, unexplained },
+    health: {
+      busyShare: health.senderBusyShareMax10s,
+      throttled,
+      stalls: health.stalls,
+      starved: health.starved,
+    },
+    interrupted: interruptedBy(end, signal),
+  });
+  const { unreplayableByReason, maskedHeaders, maskedQueryKeys, maskedRequests } = audit;
+  return {
+    ...summary,
+    audit: { unreplayableByReason, maskedHeaders, maskedQueryKeys, maskedRequests },
+    connections: health.connections,
+  };
+}
+
+function interruptedBy(end: ReplayEnd, signal: string | null): string | null {
+  if (end.kind === 'aborted') return end.error.code;
+  return end.kind === 'interrupted' ? (signal ?? 'stopped') : null;
+}
+
+/** Sorts by time, and two runs of one second differ. */
+function newRunId(): string {
+  const time = formatInstantUs(systemClock.epochUs()).slice(0, 19).replaceAll(/[-:]/g, '');
+  return `${time}Z-${randomBytes(3).toString('hex')}`;
+}
