@@ -1,0 +1,239 @@
+import { createServer, type Server } from 'node:net';
+import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import type { Clock } from '../../src/core/clock.ts';
+import { AppError } from '../../src/core/errors.ts';
+import type { Logger } from '../../src/core/ports.ts';
+import type { Send } from '../../src/core/run.ts';
+import type { PreparedRequest, SendResult } from '../../src/replay/engine.ts';
+import { forecastOf } from '../../src/replay/forecast.ts';
+import { type RawReplayOptions, resolveReplayOptions } from '../../src/replay/options.ts';
+import { Replay, type ReplayListener } from '../../src/replay/replay.ts';
+import { parseTarget } from '../../src/replay/target.ts';
+import { chooseWindow } from '../../src/replay/window.ts';
+import { exchangeRow } from '../support/exchange-row.ts';
+import { MemoryCapture, requestPayload } from '../support/memory-capture.ts';
+import { ScriptedEngine } from '../support/scripted-engine.ts';
+
+const SECOND_US = 1_000_000;
+const silent: Logger = { info: () => {}, warn: () => {}, error: () => {} };
+
+let server: Server;
+let port: number;
+beforeAll(async () => {
+  server = createServer((socket) => socket.on('error', () => {}).resume());
+  await new Promise<void>((done) => server.listen(0, '127.0.0.1', done));
+  port = (server.address() as { port: number }).port;
+});
+afterAll(async () => {
+  await new Promise((done) => server.close(done));
+});
+
+/** One arrival each second, recorded under the host `host-<id>`. */
+function captureOf(count: number): MemoryCapture {
+  const rows = Array.from({ length: count }, (_, id) => exchangeRow({ id, arrivalUs: (id + 1) * SECOND_US }));
+  return new MemoryCapture(rows, (row) => requestPayload(`/${row.id}`, [['Host', `host-${row.id}`]]));
+}
+
+interface Setup {
+  readonly capture?: MemoryCapture;
+  readonly count?: number;
+  readonly target?: string;
+  readonly raw?: RawReplayOptions;
+  readonly arrivalsOnly?: boolean;
+  readonly answer?: (request: PreparedRequest) => Partial<SendResult> | null;
+  readonly afterEach?: (request: PreparedRequest) => void;
+}
+
+function replayOf(setup: Setup) {
+  const count = setup.count ?? 5;
+  const source = setup.capture ?? captureOf(count);
+  const target = parseTarget(setup.target ?? `http://127.0.0.1:${port}/base`);
+  const options = resolveReplayOptions(
+    { target: target.url, ...setup.raw },
+    { environment: () => undefined, readFile: () => '', checkSlo: () => {} },
+  );
+  const overview = {
+    name: 'capture',
+    exchanges: count,
+    firstArrivalUs: SECOND_US,
+    lastArrivalUs: count * SECOND_US,
+    coverage: 1,
+    arrivalsOnly: setup.arrivalsOnly ?? false,
+    targets: [],
+    seconds: () => Array.from({ length: count }, (_, at) => ({ second: at + 1, exchanges: 1 })),
+  };
+  const window = chooseWindow(overview, options, options.multiplier);
+  let nowNs = 0;
+  const clock: Clock = {
+    nowNs: () => nowNs,
+    epochUs: () => 0,
+    anchor: () => ({ monotonicNs: nowNs, epochUs: 0 }),
+  };
+  const engines: ScriptedEngine[] = [];
+  const replay = new Replay({
+    runId: 'run-1',
+    options,
+    target,
+    overview,
+    window,
+    forecast: forecastOf(overview.seconds(), options.multiplier),
+    source,
+    createEngine: (engineOptions) => {
+      const engine = new ScriptedEngine(engineOptions, setup.answer ?? (() => ({})), (request) => {
+        nowNs = request.intendedOffsetNs;
+        setup.afterEach?.(request);
+      });
+      engines.push(engine);
+      return engine;
+    },
+    resolveHost: async () => [],
+    clock,
+    logger: silent,
+  });
+  const sends: Send[] = [];
+  const planned: number[] = [];
+  let recorded = 0;
+  const listener: ReplayListener = {
+    recorded: () => {
+      recorded += 1;
+    },
+    planned: (row) => planned.push(row.id),
+    ended: (batch) => sends.push(...batch),
+  };
+  return { replay, engines, sends, planned, listener, recorded: () => recorded };
+}
+
+describe('Replay.check', () => {
+  it('passes where the target is there and the capture has something to send', async () => {
+    const { replay, engines } = replayOf({});
+    await expect(replay.check()).resolves.toBeUndefined();
+    expect(engines).toEqual([]);
+  });
+
+  it.each<[string, Setup, string]>([
+    ['a capture of arrivals alone', { arrivalsOnly: true }, 'CAPTURE_EMPTY'],
+    [
+      'a window without replayable requests',
+      { capture: new MemoryCapture([exchangeRow({ requestStored: false, arrivalUs: SECOND_US })]) },
+      'CAPTURE_EMPTY',
+    ],
+    ['the recorded host as target', { target: 'http://host-3:80' }, 'TARGET_FORBIDDEN'],
+    [
+      'a declared production host',
+      { target: 'http://prod', raw: { productionHost: ['prod'] } },
+      'TARGET_FORBIDDEN',
+    ],
+    ['a port nobody listens on', { target: 'http://127.0.0.1:1' }, 'TARGET_UNREACHABLE'],
+  ])('refuses %s', async (_, setup, code) => {
+    await expect(replayOf(setup).replay.check()).rejects.toMatchObject({ code });
+  });
+});
+
+describe('Replay.run', () => {
+  const never = new AbortController().signal;
+
+  it('plays the window once and in order, and tells of everything', async () => {
+    const { replay, engines, sends, planned, listener, recorded } = replayOf({ raw: { multiplier: '2' } });
+    const outcome = await replay.run(listener, never);
+    expect(outcome.end).toEqual({ kind: 'complete' });
+    expect(engines[0]?.requests.map(({ path, intendedOffsetNs }) => [path, intendedOffsetNs])).toEqual([
+      ['/base/0', 0],
+      ['/base/1', 0.5e9],
+      ['/base/2', 1e9],
+      ['/base/3', 1.5e9],
+      ['/base/4', 2e9],
+    ]);
+    expect(engines[0]?.requests.every(({ headers }) => headers.join() === 'x-reprise-run,run-1')).toBe(true);
+    expect(planned).toEqual([0, 1, 2, 3, 4]);
+    expect(recorded()).toBe(5);
+    expect(sends.map(({ index, exchangeId, status }) => [index, exchangeId, status])).toEqual(
+      [0, 1, 2, 3, 4].map((id) => [id, id, 200]),
+    );
+  });
+
+  it('tells of what a ceiling refused as planned and refused', async () => {
+    const { replay, engines, sends, listener } = replayOf({ raw: { multiplier: '5', maxRate: '2' } });
+    await replay.run(listener, never);
+    expect(engines[0]?.requests.map(({ index }) => index)).toEqual([0, 1]);
+    const refused = sends.filter((send) => send.refused).map(({ index }) => index);
+    expect(refused).toEqual([2, 3, 4]);
+    expect(sends).toHaveLength(5);
+  });
+
+  it('stops where it is when it is asked to, and tells what was not reached', async () => {
+    const stop = new AbortController();
+    const { replay, sends, listener } = replayOf({
+      answer: ({ index }) => (index === 1 ? null : {}),
+      afterEach: ({ index }) => {
+        if (index === 2) stop.abort();
+      },
+    });
+    const outcome = await replay.run(listener, stop.signal);
+    expect(outcome.end).toEqual({ kind: 'interrupted' });
+    expect(sends.map(({ index, error }) => [index, error])).toEqual([
+      [0, null],
+      [2, null],
+      [1, 'stopped'],
+    ]);
+  });
+
+  it('aborts once over half of 30 s failed, and not before', async () => {
+    const { replay, engines, listener } = replayOf({ count: 100, answer: () => ({ status: 500 }) });
+    const outcome = await replay.run(listener, never);
+    expect(outcome.end).toMatchObject({ kind: 'aborted', error: { code: 'RUN_ABORTED' } });
+    expect(engines[0]?.requests).toHaveLength(31);
+  });
+
+  it('does not count answers of other statuses as failed', async () => {
+    const { replay, listener } = replayOf({ count: 100, answer: () => ({ status: 429 }) });
+    expect((await replay.run(listener, never)).end.kind).toBe('complete');
+  });
+
+  it('ends in order at a block of the capture that cannot be read', async () => {
+    const damage = new AppError('CAPTURE_DAMAGED', 'block 3 is damaged');
+    const rows = Array.from({ length: 5 }, (_, id) => exchangeRow({ id, arrivalUs: (id + 1) * SECOND_US }));
+    const capture = new MemoryCapture(rows, (row) => {
+      if (row.id === 3) throw damage;
+      return requestPayload('/');
+    });
+    const { replay, sends, listener } = replayOf({ capture });
+    const outcome = await replay.run(listener, never);
+    expect(outcome.end).toEqual({ kind: 'aborted', error: damage });
+    expect(sends).toHaveLength(3);
+  });
+
+  it('lets an error of our own through', async () => {
+    const capture = new MemoryCapture([exchangeRow({ arrivalUs: SECOND_US })], () => {
+      throw new TypeError('a defect');
+    });
+    const { replay, listener } = replayOf({ capture });
+    await expect(replay.run(listener, never)).rejects.toThrow('a defect');
+  });
+
+  it('says where it is: what is due and has not ended is in flight', async () => {
+    const positions: number[] = [];
+    const { replay, listener } = replayOf({
+      answer: ({ index }) => (index < 3 ? null : {}),
+      afterEach: () => positions.push(replay.position().inFlight),
+    });
+    expect(replay.position()).toEqual({ elapsedNs: 0, inFlight: 0, skipped: 0 });
+    await replay.run(listener, never);
+    expect(positions).toEqual([1, 2, 3, 4, 4]);
+  });
+
+  it('asks the engine for no more than the plan and the options allow', async () => {
+    const { replay, engines, listener } = replayOf({
+      raw: { multiplier: '3', maxInFlight: '7', timeout: '5s', drainDeadline: '1s' },
+    });
+    await replay.run(listener, never);
+    expect(engines[0]?.options).toMatchObject({
+      origin: `http://127.0.0.1:${port}`,
+      maxInFlight: 7,
+      connectTimeoutMs: 5_000,
+      totalTimeoutMs: 5_000,
+      drainDeadlineMs: 1_000,
+      peakRatePerSecond: 3,
+      warmConnections: 4,
+    });
+  });
+});

@@ -1,0 +1,91 @@
+import type {
+  Engine,
+  EngineHealth,
+  EngineOptions,
+  PreparedRequest,
+  SendResult,
+} from '../../src/replay/engine.ts';
+
+const NO_DURATIONS = { count: 0, p50Ns: 0, p90Ns: 0, p99Ns: 0, maxNs: 0 };
+
+/**
+ * An engine without threads, sockets or time: each request ends as `answer` says (null: it never does), and
+ * `afterEach` may move a clock or stop the run.
+ */
+export class ScriptedEngine implements Engine {
+  readonly startNs = 0;
+  readonly options: EngineOptions;
+  readonly requests: PreparedRequest[] = [];
+  readonly #answer: (request: PreparedRequest) => Partial<SendResult> | null;
+  readonly #afterEach: (request: PreparedRequest) => void;
+
+  constructor(
+    options: EngineOptions,
+    answer: (request: PreparedRequest) => Partial<SendResult> | null,
+    afterEach: (request: PreparedRequest) => void,
+  ) {
+    this.options = options;
+    this.#answer = answer;
+    this.#afterEach = afterEach;
+  }
+
+  async run(
+    requests: Iterator<PreparedRequest>,
+    onResults: (batch: SendResult[]) => void,
+    signal: AbortSignal,
+  ): Promise<EngineHealth> {
+    while (!signal.aborted) {
+      const { done, value } = requests.next();
+      if (done === true) break;
+      this.requests.push(value);
+      this.#afterEach(value);
+      const answer = this.#answer(value);
+      if (answer !== null) onResults([{ ...completed(value), ...answer }]);
+    }
+    return healthOf(this.requests.length, signal.aborted);
+  }
+}
+
+function completed({ index, intendedOffsetNs }: PreparedRequest): SendResult {
+  return {
+    index,
+    intendedOffsetNs,
+    actualOffsetNs: intendedOffsetNs,
+    startOffsetNs: intendedOffsetNs,
+    firstByteOffsetNs: intendedOffsetNs + 1,
+    lastByteOffsetNs: intendedOffsetNs + 2,
+    status: 200,
+    responseBytes: 0,
+    error: null,
+    refused: false,
+    reusedConnection: false,
+  };
+}
+
+function healthOf(sent: number, aborted: boolean): EngineHealth {
+  return {
+    startNs: 0,
+    startedAtUs: 0,
+    endOffsetNs: 0,
+    prepared: sent,
+    sent,
+    refused: 0,
+    stopped: 0,
+    aborted,
+    lag: NO_DURATIONS,
+    pacerLateness: NO_DURATIONS,
+    senderBusyShare: 0,
+    senderBusyShareMax10s: 0,
+    starved: 0,
+    stalls: [],
+    inFlightMax: 1,
+    connections: {
+      opened: 0,
+      failed: 0,
+      openMax: 0,
+      connect: NO_DURATIONS,
+      requestsPerConnection: { mean: 0, max: 0 },
+      byAddress: [],
+    },
+  };
+}
