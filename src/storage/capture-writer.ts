@@ -1,25 +1,19 @@
-import type { LossReason } from '../core/accounting.ts';
+import type { Loss, LossReason, Omission, ProtocolUse } from '../core/accounting.ts';
+import type { Clock, ClockAnchor } from '../core/clock.ts';
+import { AppError, reasonOf } from '../core/errors.ts';
+import type { Exchange } from '../core/exchange.ts';
+import type { ExchangeSink } from '../core/ports.ts';
+import type { CaptureOrigin, RecorderIdentity } from './capture-origin.ts';
+import { type Durability, lossReasonOf } from './database.ts';
+import { DiskQuota } from './disk-quota.ts';
+import { isEncodable } from './exchange-table.ts';
+import { Outage } from './outage.ts';
+import { lossOf, PendingExchanges } from './pending-exchanges.ts';
+import { hourOf } from './segment-name.ts';
+import { SegmentRotation } from './segment-rotation.ts';
+import { SideRecords } from './side-records.ts';
 
-/** Who records: one life of one recorder process. */
-export interface RecorderIdentity {
-  /** Eight hex digits, part of every segment's file name. */
-  readonly id: string;
-  readonly host: string;
-  readonly startedUs: number;
-}
-
-/** Where a capture's exchanges come from. */
-export type CaptureOrigin =
-  | { readonly kind: 'recorded'; readonly target: string }
-  | {
-      readonly kind: 'imported';
-      /** Base name of the trace. */
-      readonly file: string;
-      /** Whether request bodies were drawn from elsewhere and paired with the arrivals. */
-      readonly paired: boolean;
-      /** Free facts: payload source, seed, what is missing. */
-      readonly details: Readonly<Record<string, unknown>>;
-    };
+export type { CaptureOrigin, RecorderIdentity } from './capture-origin.ts';
 
 export interface CaptureWriterOptions {
   /** A directory from `resolveCaptureDirectory(…, 'write')`. */
@@ -36,8 +30,8 @@ export interface CaptureWriterOptions {
   /** A segment is an hour of the writer's clock, or (imports) of the arrivals. */
   readonly segmentBy: 'clock' | 'arrival';
   /** `commit`: every commit is synced to disk. `seal`: only a sealed segment is, for imports that can be repeated. */
-  readonly durability: 'commit' | 'seal';
-  /** Takes the path of a finished segment, to have it sealed. */
+  readonly durability: Durability;
+  /** Takes the path of a finished segment, to have it sealed. Called inside `commit` and `close`; must not throw. */
   readonly onFinished: (file: string) => void;
 }
 
@@ -47,4 +41,192 @@ export interface CommitResult {
   readonly lost: number;
   /** Why exchanges were lost; null when none were. */
   readonly reason: LossReason | null;
+  /** The error behind the reason in words, for the log; null when there was none. */
+  readonly error: string | null;
+}
+
+/** A quota below this could not hold an open segment with its log. */
+const LEAST_DISK_BYTES = 16 * 1024 * 1024;
+
+const NOTHING: CommitResult = { committed: 0, lost: 0, reason: null, error: null };
+
+/**
+ * Puts exchanges into the segments of one capture. Synchronous, group commit, one writer a directory (the
+ * caller holds its DirectoryLock). Whatever the disk does is answered with a `CommitResult`, never thrown.
+ */
+export class CaptureWriter implements ExchangeSink {
+  readonly #options: CaptureWriterOptions;
+  readonly #clock: Clock;
+  readonly #quota: DiskQuota;
+  readonly #rotation: SegmentRotation;
+  readonly #pending = new PendingExchanges();
+  readonly #records = new SideRecords();
+  readonly #outage = new Outage();
+  readonly #nowNs: () => number;
+
+  /** @throws AppError OPTION_INVALID for a quota too small for any segment; what reading the directory throws. */
+  constructor(options: CaptureWriterOptions, clock: Clock) {
+    if (options.maxDiskBytes < LEAST_DISK_BYTES) {
+      throw new AppError(
+        'OPTION_INVALID',
+        `${options.maxDiskBytes} bytes of disk are too few for a capture`,
+        {
+          hint: `Allow at least ${LEAST_DISK_BYTES / 2 ** 20} MiB, or free space on the disk.`,
+        },
+      );
+    }
+    this.#options = options;
+    this.#clock = clock;
+    this.#nowNs = () => clock.nowNs();
+    this.#quota = new DiskQuota(options.directory, options.maxDiskBytes, clock);
+    this.#rotation = new SegmentRotation(options, clock);
+    this.#records.expiries.push(...this.#quota.unrecorded());
+  }
+
+  /** Exchanges that wait for the next commit. */
+  get pendingExchanges(): number {
+    return this.#pending.count;
+  }
+
+  append(exchange: Exchange): void {
+    if (isEncodable(exchange)) this.#pending.add(exchange, this.#nowNs);
+    else this.#countLoss([exchange], 'encode_failed');
+  }
+
+  addLoss(loss: Loss): void {
+    this.#records.addLoss(loss);
+  }
+
+  addOmission(omission: Omission): void {
+    this.#records.addOmission(omission);
+  }
+
+  addProtocolUse(use: ProtocolUse): void {
+    this.#records.addProtocolUse(use);
+  }
+
+  addAnchor(anchor: ClockAnchor): void {
+    this.#records.addAnchor(anchor);
+  }
+
+  /** Whether a commit is due: the oldest exchange has waited 250 ms, or what waits fills a block. */
+  due(nowNs: number): boolean {
+    return this.#pending.due(nowNs);
+  }
+
+  /** Makes everything that was appended durable, or counts it as lost. */
+  commit(): CommitResult {
+    const exchanges = this.#pending.take();
+    if (exchanges.length === 0 && this.#records.isEmpty) return NOTHING;
+    if (exchanges.length === 0 || this.#options.segmentBy === 'clock') {
+      return this.#commitBatch(exchanges, hourOf(this.#clock.epochUs()));
+    }
+    return this.#batchesByHour(exchanges)
+      .map(({ batch, hour }) => this.#commitBatch(batch, hour))
+      .reduce(sumOf, NOTHING);
+  }
+
+  /** Commits what waits, ends the open segment and hands it over. */
+  close(): CommitResult {
+    this.#outage.over();
+    const result = this.commit();
+    try {
+      this.#rotation.end(true);
+      return result;
+    } catch (error) {
+      // Everything acknowledged is in the segment; only its end is not, and recovery will write that.
+      return { ...result, error: reasonOf(error) };
+    }
+  }
+
+  #commitBatch(exchanges: readonly Exchange[], hour: number): CommitResult {
+    const cause = this.#outage.causeAt(this.#clock.nowNs());
+    if (cause !== null) {
+      this.#countLoss(exchanges, cause.reason);
+      return { ...NOTHING, lost: exchanges.length, ...cause };
+    }
+    try {
+      this.#rotation.turnTo(hour);
+      if (!this.#rotation.makeRoom(this.#quota, exchanges, (expiry) => this.#records.expiries.push(expiry))) {
+        return this.#lose(exchanges, 'quota', 'the disk quota of the capture is used up');
+      }
+      const segment = this.#rotation.segmentFor(hour);
+      segment.write({ exchanges, records: this.#records, committedUs: this.#clock.epochUs() });
+    } catch (error) {
+      return this.#failed(exchanges, hour, error);
+    }
+    this.#records.clear();
+    this.#outage.over();
+    return { ...NOTHING, committed: exchanges.length, ...this.#tidy() };
+  }
+
+  /** What a commit leaves to do. Its failure costs no exchange: what was committed is safe in the log. */
+  #tidy(): Pick<CommitResult, 'error'> {
+    try {
+      this.#quota.recorded();
+      this.#rotation.checkpoint();
+      return { error: null };
+    } catch (error) {
+      this.#distrust(lossReasonOf(error), reasonOf(error));
+      return { error: reasonOf(error) };
+    }
+  }
+
+  #failed(exchanges: readonly Exchange[], hour: number, error: unknown): CommitResult {
+    const reason = lossReasonOf(error);
+    if (reason !== 'encode_failed' || exchanges.length < 2)
+      return this.#lose(exchanges, reason, reasonOf(error));
+    // One exchange that cannot be written must not take its neighbours with it: halve until it stands alone.
+    const middle = exchanges.length >> 1;
+    return sumOf(
+      this.#commitBatch(exchanges.slice(0, middle), hour),
+      this.#commitBatch(exchanges.slice(middle), hour),
+    );
+  }
+
+  #lose(exchanges: readonly Exchange[], reason: LossReason, error: string): CommitResult {
+    this.#countLoss(exchanges, reason);
+    this.#distrust(reason, error);
+    return { committed: 0, lost: exchanges.length, reason, error };
+  }
+
+  /** Leaves the disk alone for a while, and a segment for good that a failing disk may have spoilt. */
+  #distrust(reason: LossReason, error: string): void {
+    if (reason === 'encode_failed') return;
+    this.#outage.failed({ reason, error }, this.#clock.nowNs());
+    if (reason !== 'io_error' && reason !== 'corrupt') return;
+    try {
+      this.#rotation.abandon();
+    } catch (closing) {
+      this.#outage.failed({ reason, error: `${error}; ${reasonOf(closing)}` }, this.#clock.nowNs());
+    }
+  }
+
+  #countLoss(exchanges: readonly Exchange[], reason: LossReason): void {
+    if (exchanges.length > 0) this.#records.addLoss(lossOf(exchanges, reason, this.#clock.epochUs()));
+  }
+
+  /** Runs that belong to one segment each, in the order of appending. */
+  #batchesByHour(exchanges: readonly Exchange[]): { batch: Exchange[]; hour: number }[] {
+    const runs: { batch: Exchange[]; hour: number }[] = [];
+    let hour = this.#rotation.hour ?? Number.NEGATIVE_INFINITY;
+    for (const exchange of exchanges) {
+      const arrivalHour = hourOf(exchange.arrivalUs);
+      const last = runs.at(-1);
+      if (last === undefined || arrivalHour > hour) {
+        hour = Math.max(hour, arrivalHour);
+        runs.push({ batch: [exchange], hour });
+      } else last.batch.push(exchange);
+    }
+    return runs;
+  }
+}
+
+function sumOf(a: CommitResult, b: CommitResult): CommitResult {
+  return {
+    committed: a.committed + b.committed,
+    lost: a.lost + b.lost,
+    reason: b.reason ?? a.reason,
+    error: b.error ?? a.error,
+  };
 }

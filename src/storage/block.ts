@@ -1,0 +1,83 @@
+import { constants, crc32, zstdCompressSync, zstdDecompressSync } from 'node:zlib';
+import { LIMITS } from '../core/limits.ts';
+import { damaged } from './database.ts';
+import { decodeSlots, encodeSlots } from './message-codec.ts';
+
+/** How a block's payload is coded. */
+const CODEC_STORED = 0;
+const CODEC_ZSTD = 1;
+
+const ZSTD_LEVEL = 3;
+/** Compression that saves less than this share is not worth undoing at every read. */
+const LEAST_SAVING = 0.05;
+/** Of a body in a row of its own so much is compressed on trial before all of it is. */
+const TRIAL_BYTES = 16 * 1024;
+/** The largest block a reader unpacks: a body at the highest cap that is sensible, and what wraps it. */
+const RAW_BYTES_MAX = 1024 * 1024 * 1024;
+
+/** One row of the `block` table. */
+export interface BlockRow {
+  readonly firstSlot: number;
+  readonly slots: number;
+  readonly rawBytes: number;
+  readonly codec: number;
+  /** CRC-32 of the payload as stored: SQLite checks frames of its log, not pages of the database. */
+  readonly crc32: number;
+  readonly payload: Uint8Array;
+}
+
+/** Packs slots into a row. */
+export function encodeBlock(firstSlot: number, slots: readonly Uint8Array[]): BlockRow {
+  const raw = encodeSlots(slots);
+  const packed = compress(raw);
+  const payload = packed ?? raw;
+  return {
+    firstSlot,
+    slots: slots.length,
+    rawBytes: raw.byteLength,
+    codec: packed === null ? CODEC_STORED : CODEC_ZSTD,
+    crc32: crc32(payload),
+    payload,
+  };
+}
+
+/**
+ * Unpacks a row into its slots, views over one buffer.
+ * @throws AppError CAPTURE_DAMAGED naming `file` when a bit of it has changed.
+ */
+export function decodeBlock(row: BlockRow, file: string): Uint8Array[] {
+  if (crc32(row.payload) !== row.crc32) throw damaged(file, `block ${row.firstSlot} fails its checksum`);
+  return decodeSlots(decompress(row, file), row.slots, file);
+}
+
+function compress(raw: Buffer): Buffer | null {
+  if (raw.byteLength > LIMITS.ownBlockBytes * 4) {
+    const trial = raw.subarray(raw.byteLength >> 1, (raw.byteLength >> 1) + TRIAL_BYTES);
+    if (!pays(zstd(trial), trial)) return null;
+  }
+  const packed = zstd(raw);
+  return pays(packed, raw) ? packed : null;
+}
+
+function pays(packed: Uint8Array, raw: Uint8Array): boolean {
+  return packed.byteLength <= raw.byteLength * (1 - LEAST_SAVING);
+}
+
+function zstd(bytes: Uint8Array): Buffer {
+  return zstdCompressSync(bytes, { params: { [constants.ZSTD_c_compressionLevel]: ZSTD_LEVEL } });
+}
+
+function decompress(row: BlockRow, file: string): Uint8Array {
+  if (row.codec === CODEC_STORED) return row.payload;
+  if (row.codec !== CODEC_ZSTD || row.rawBytes <= 0 || row.rawBytes > RAW_BYTES_MAX) {
+    throw damaged(file, `block ${row.firstSlot} is coded in a way this version does not know`);
+  }
+  let raw: Buffer;
+  try {
+    raw = zstdDecompressSync(row.payload, { maxOutputLength: row.rawBytes });
+  } catch (error) {
+    throw damaged(file, `block ${row.firstSlot} does not decompress`, error);
+  }
+  if (raw.byteLength !== row.rawBytes) throw damaged(file, `block ${row.firstSlot} is shorter than it was`);
+  return raw;
+}

@@ -1,0 +1,59 @@
+import type { Body } from '../core/exchange.ts';
+import type { BlockWriter } from './block-writer.ts';
+import { BodyIndex } from './body-index.ts';
+import type { Connection } from './database.ts';
+
+/**
+ * Stores each distinct body of a segment once. Two bodies are the same when the hash of the whole and the
+ * number of bytes kept are: what was cut short never stands in for the whole, nor the whole for a stump.
+ */
+export class BodyStore {
+  readonly #blocks: BlockWriter;
+  readonly #index = new BodyIndex();
+  readonly #insert;
+  readonly #find;
+  #committedId = 0;
+  #lastId = 0;
+
+  constructor(connection: Connection, blocks: BlockWriter) {
+    this.#blocks = blocks;
+    this.#insert = connection.prepare<[number, Uint8Array | null, number, number | null, number | null]>(
+      'INSERT INTO body (id, hash, bytes, kept_bytes, slot) VALUES (?, ?, ?, ?, ?)',
+    );
+    this.#find = connection
+      .prepare<[number], [Uint8Array | null, number | null]>('SELECT hash, kept_bytes FROM body WHERE id = ?')
+      .raw();
+  }
+
+  /** Id of the row of a body, new or not; null for an empty one, which needs none. In a transaction. */
+  idOf(body: Body): number | null {
+    if (body.bytes === 0) return null;
+    const known = body.hash === null ? null : this.#knownId(body, body.hash);
+    if (known !== null) return known;
+    const id = this.#lastId + 1;
+    const kept = body.kept?.byteLength ?? null;
+    const slot = body.kept === null || body.kept.byteLength === 0 ? null : this.#blocks.put(body.kept);
+    this.#insert.run(id, body.hash, body.bytes, kept, slot);
+    this.#lastId = id;
+    if (body.hash !== null) this.#index.add(body.hash, id);
+    return id;
+  }
+
+  committed(): void {
+    this.#committedId = this.#lastId;
+  }
+
+  /** Ids are given anew; the index may still name the lost rows, and `#knownId` sees that they are not there. */
+  rolledBack(): void {
+    this.#lastId = this.#committedId;
+  }
+
+  #knownId(body: Body, hash: Uint8Array): number | null {
+    const kept = body.kept?.byteLength ?? null;
+    for (const id of this.#index.candidates(hash)) {
+      const row = this.#find.get(id);
+      if (row?.[0] && row[1] === kept && Buffer.compare(row[0], hash) === 0) return id;
+    }
+    return null;
+  }
+}

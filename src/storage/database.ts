@@ -1,0 +1,123 @@
+import Database from 'better-sqlite3';
+import type { LossReason } from '../core/accounting.ts';
+import { AppError, reasonOf } from '../core/errors.ts';
+
+export type Connection = Database.Database;
+
+/** 3.7.0 to 3.51.2 can corrupt a database when its write-ahead log is reset. */
+const LEAST_SQLITE_VERSION = [3, 51, 3] as const;
+/** How long a statement waits for another connection's lock. */
+const BUSY_TIMEOUT_MS = 5_000;
+const READER_CACHE_KIB = 1_024;
+
+/** Whether each commit reaches the platter (`commit`) or only a sealed segment does (`seal`). */
+export type Durability = 'commit' | 'seal';
+
+/**
+ * Opens a file that is ours to write. Every pragma is said aloud: the binding's compiled defaults differ from
+ * SQLite's, and `synchronous` reads back differently before and after the first write in WAL mode.
+ */
+export function openForWriting(path: string, durability: Durability): Connection {
+  const connection = open(path, { timeout: BUSY_TIMEOUT_MS });
+  try {
+    connection.pragma('page_size = 8192');
+    connection.pragma('auto_vacuum = NONE');
+    connection.pragma('cell_size_check = ON');
+    connection.pragma('mmap_size = 0');
+    connection.pragma('temp_store = MEMORY');
+    connection.pragma('cache_size = -8192');
+    connection.pragma('journal_mode = WAL');
+    // The writer checkpoints between batches itself, so that no checkpoint falls inside a commit.
+    connection.pragma('wal_autocheckpoint = 0');
+    connection.pragma(`synchronous = ${durability === 'commit' ? 'FULL' : 'OFF'}`);
+    return connection;
+  } catch (error) {
+    connection.close();
+    throw error;
+  }
+}
+
+/** Opens a file nobody may change through this connection. */
+export function openForReading(path: string): Connection {
+  const connection = open(path, { readonly: true, fileMustExist: true, timeout: BUSY_TIMEOUT_MS });
+  try {
+    connection.pragma('cell_size_check = ON');
+    connection.pragma('mmap_size = 0');
+    connection.pragma('temp_store = MEMORY');
+    connection.pragma(`cache_size = -${READER_CACHE_KIB}`);
+    return connection;
+  } catch (error) {
+    connection.close();
+    throw error;
+  }
+}
+
+function open(path: string, options: Database.Options): Connection {
+  const connection = new Database(path, options);
+  const version = connection.prepare<[], string>('SELECT sqlite_version()').pluck().get() ?? '0.0.0';
+  if (isOlder(version)) {
+    connection.close();
+    throw new AppError('INTERNAL', `SQLite ${version} can damage a capture (bug fixed in 3.51.3)`, {
+      hint: 'Install the better-sqlite3 version that package.json pins.',
+    });
+  }
+  return connection;
+}
+
+function isOlder(version: string): boolean {
+  const parts = version.split('.').map(Number);
+  for (const [index, least] of LEAST_SQLITE_VERSION.entries()) {
+    const part = parts[index] ?? 0;
+    if (part !== least) return part < least;
+  }
+  return false;
+}
+
+/** SQLite's result code of anything thrown, such as `SQLITE_IOERR_FSYNC`; null when it is no SQLite error. */
+export function sqliteCode(error: unknown): string | null {
+  return error instanceof Database.SqliteError ? error.code : null;
+}
+
+/** Why a batch that failed with this error is lost. */
+export function lossReasonOf(error: unknown): LossReason {
+  const code = sqliteCode(error) ?? systemCode(error);
+  if (code.startsWith('SQLITE_FULL') || code === 'ENOSPC' || code === 'EDQUOT') return 'disk_full';
+  if (code.startsWith('SQLITE_BUSY') || code.startsWith('SQLITE_LOCKED')) return 'locked';
+  if (code.startsWith('SQLITE_CORRUPT') || code.startsWith('SQLITE_NOTADB')) return 'corrupt';
+  if (code.startsWith('SQLITE_') && !/^SQLITE_(CONSTRAINT|MISMATCH|TOOBIG|RANGE)/.test(code))
+    return 'io_error';
+  // A code of the system's is the disk's fault; anything else was thrown by our own encoding.
+  return /^E[A-Z]+$/.test(code) ? 'io_error' : 'encode_failed';
+}
+
+/** Turns what SQLite says of a segment into an error the user can act on. */
+export function segmentError(file: string, error: unknown): unknown {
+  if (error instanceof AppError) return error;
+  const code = sqliteCode(error);
+  if (code === null) return error;
+  if (code.startsWith('SQLITE_BUSY')) {
+    return new AppError('CAPTURE_DAMAGED', `segment ${file} is locked by another process`, {
+      hint: 'Try again when the recorder has sealed it.',
+      cause: error,
+    });
+  }
+  if (/^SQLITE_(CANTOPEN|READONLY|PERM|AUTH)/.test(code)) {
+    return new AppError('CAPTURE_DAMAGED', `segment ${file} cannot be opened: ${reasonOf(error)}`, {
+      hint: 'Check its owner and mode; an unsealed segment must lie in a directory this user may write to.',
+      cause: error,
+    });
+  }
+  return damaged(file, reasonOf(error), error);
+}
+
+/** A segment whose content cannot be believed. */
+export function damaged(file: string, what: string, cause?: unknown): AppError {
+  return new AppError('CAPTURE_DAMAGED', `segment ${file} is damaged: ${what}`, {
+    hint: `Take ${file} and its manifest out of the capture to read the rest, or restore it from where it was shipped.`,
+    cause,
+  });
+}
+
+function systemCode(error: unknown): string {
+  return error instanceof Error && 'code' in error ? String(error.code) : '';
+}

@@ -1,0 +1,79 @@
+import { closeSync, openSync } from 'node:fs';
+import { hostname } from 'node:os';
+import { join } from 'node:path';
+import Database from 'better-sqlite3';
+import { AppError } from '../core/errors.ts';
+import { type Connection, sqliteCode } from './database.ts';
+import { LOCK_FILE } from './segment-name.ts';
+
+/** Who holds a lock, for the one who cannot have it. */
+interface LockHolder {
+  readonly host: string;
+  readonly pid: number;
+}
+
+/**
+ * Sees to it that one directory has one writer: a write lock on `recorder.lock`, itself a small SQLite file.
+ *
+ * The kernel gives the lock back when its process ends, however it ends. A file with a process id would have
+ * to be judged stale by whoever comes next, which fails exactly where recorders run: in containers every
+ * process is number 1 of a namespace of its own.
+ */
+export class DirectoryLock {
+  readonly #connection: Connection;
+
+  private constructor(connection: Connection) {
+    this.#connection = connection;
+  }
+
+  /** @throws AppError OUTPUT_UNWRITABLE when another process writes this directory. */
+  static acquire(captureDirectory: string): DirectoryLock {
+    const path = join(captureDirectory, LOCK_FILE);
+    // Made by us first, for its mode. Appending nothing leaves what is there as it is.
+    closeSync(openSync(path, 'a', 0o600));
+    const connection = new Database(path, { timeout: 0 });
+    try {
+      take(connection);
+      return new DirectoryLock(connection);
+    } catch (error) {
+      const other = holderOf(connection);
+      connection.close();
+      if (!sqliteCode(error)?.startsWith('SQLITE_BUSY')) throw error;
+      throw new AppError('OUTPUT_UNWRITABLE', `${captureDirectory} is being written by ${describe(other)}`, {
+        hint: 'Stop that one first, or give this one a directory of its own.',
+        cause: error,
+      });
+    }
+  }
+
+  /** Lets others write. The file stays: unlinking a lock is how two come to hold it. */
+  release(): void {
+    if (this.#connection.inTransaction) this.#connection.exec('ROLLBACK');
+    this.#connection.close();
+  }
+}
+
+function take(connection: Connection): void {
+  connection.pragma('journal_mode = DELETE');
+  connection.exec('BEGIN IMMEDIATE');
+  connection.exec('CREATE TABLE IF NOT EXISTS holder (host TEXT NOT NULL, pid INTEGER NOT NULL) STRICT');
+  connection.exec('DELETE FROM holder');
+  connection.prepare('INSERT INTO holder VALUES (?, ?)').run(hostname(), process.pid);
+  connection.exec('COMMIT');
+  // Held from here on. Nothing is written under it, so others may still read who the holder is.
+  connection.exec('BEGIN IMMEDIATE');
+}
+
+function holderOf(connection: Connection): LockHolder | null {
+  try {
+    return connection.prepare<[], LockHolder>('SELECT host, pid FROM holder').get() ?? null;
+  } catch (error) {
+    // The other one is just making the table, or holds the file for a moment: who it is stays unknown.
+    if (sqliteCode(error) !== null) return null;
+    throw error;
+  }
+}
+
+function describe(holder: LockHolder | null): string {
+  return holder === null ? 'another recorder' : `process ${holder.pid} on ${holder.host}`;
+}

@@ -1,0 +1,200 @@
+import { type Exchange, type ExchangeRow, OUTCOMES } from '../core/exchange.ts';
+import type { BlockWriter } from './block-writer.ts';
+import type { BodyStore } from './body-store.ts';
+import { type Connection, damaged } from './database.ts';
+import { encodeHeads } from './message-codec.ts';
+import type { NameTable } from './name-table.ts';
+
+const COLUMNS = [
+  'id',
+  'arrival_us',
+  'outcome',
+  'protocol',
+  'method',
+  'route',
+  'status',
+  'connection',
+  'client',
+  'session',
+  'model',
+  'streamed',
+  'request_end_offset_us',
+  'first_byte_offset_us',
+  'last_byte_offset_us',
+  'first_token_offset_us',
+  'prompt_tokens',
+  'output_tokens',
+  'batch',
+  'request_bytes',
+  'response_bytes',
+  'request_truncated',
+  'response_truncated',
+  'heads_slot',
+  'request_body',
+  'response_body',
+] as const;
+
+/** The facts of an exchange that must be whole numbers. */
+const NUMBERS = [
+  'status',
+  'connection',
+  'requestEndOffsetUs',
+  'firstByteOffsetUs',
+  'lastByteOffsetUs',
+  'firstTokenOffsetUs',
+  'promptTokens',
+  'outputTokens',
+  'batch',
+] as const;
+
+type Bound = number | Uint8Array | null;
+
+/** Writes rows of the `exchange` table and what they refer to. */
+export class ExchangeInserter {
+  readonly #insert;
+  readonly #names: NameTable;
+  readonly #bodies: BodyStore;
+  readonly #blocks: BlockWriter;
+
+  constructor(connection: Connection, names: NameTable, bodies: BodyStore, blocks: BlockWriter) {
+    this.#names = names;
+    this.#bodies = bodies;
+    this.#blocks = blocks;
+    this.#insert = connection.prepare<Bound[]>(
+      `INSERT INTO exchange (${COLUMNS.join(', ')}) VALUES (${COLUMNS.map(() => '?').join(', ')})`,
+    );
+  }
+
+  /** In a transaction. */
+  insert(id: number, exchange: Exchange): void {
+    const heads = encodeHeads(exchange);
+    const { request, response } = exchange;
+    this.#insert.run(
+      id,
+      exchange.arrivalUs,
+      OUTCOMES.indexOf(exchange.outcome),
+      this.#names.idOf(exchange.protocol),
+      this.#names.idOf(exchange.method),
+      this.#names.idOf(exchange.route),
+      exchange.status,
+      exchange.connection,
+      exchange.client,
+      exchange.session,
+      this.#names.idOf(exchange.model),
+      exchange.streamed === null ? null : Number(exchange.streamed),
+      exchange.requestEndOffsetUs,
+      exchange.firstByteOffsetUs,
+      exchange.lastByteOffsetUs,
+      exchange.firstTokenOffsetUs,
+      exchange.promptTokens,
+      exchange.outputTokens,
+      exchange.batch,
+      request === null ? null : request.body.bytes,
+      response === null ? null : response.body.bytes,
+      Number(request?.body.truncated ?? false),
+      Number(response?.body.truncated ?? false),
+      heads === null ? null : this.#blocks.put(heads),
+      request === null ? null : this.#bodies.idOf(request.body),
+      response === null ? null : this.#bodies.idOf(response.body),
+    );
+  }
+}
+
+/** Whether an exchange can be a row: one that cannot is counted as lost and does not spoil its batch. */
+export function isEncodable(exchange: Exchange): boolean {
+  if (!Number.isSafeInteger(exchange.arrivalUs)) return false;
+  for (const field of NUMBERS) {
+    const value = exchange[field];
+    if (value !== null && !Number.isSafeInteger(value)) return false;
+  }
+  return OUTCOMES.includes(exchange.outcome);
+}
+
+/** What a page of rows is read with; the order of `RawExchange`. */
+const SELECTED = `SELECT
+  e.id, e.arrival_us, e.outcome, e.protocol, e.method, e.route, e.status, e.connection, e.client, e.session,
+  e.model, e.streamed, e.request_end_offset_us, e.first_byte_offset_us, e.last_byte_offset_us,
+  e.first_token_offset_us, e.prompt_tokens, e.output_tokens, e.batch, e.request_bytes, e.response_bytes,
+  e.request_truncated, e.request_bytes IS NOT NULL AND NOT e.request_truncated
+    AND (e.request_bytes = 0 OR b.slot IS NOT NULL), b.hash
+FROM exchange e LEFT JOIN body b ON b.id = e.request_body`;
+
+/** The rest of the exchanges that share an arrival: `(arrival, afterId, limit)`. */
+export const SELECT_TIES = `${SELECTED} WHERE e.arrival_us = ? AND e.id > ? ORDER BY e.id LIMIT ?`;
+/** Exchanges of `fromUs` ≤ arrival < `toUs` in order: `(fromUs, toUs, limit)`. */
+export const SELECT_RANGE = `${SELECTED} WHERE e.arrival_us >= ? AND e.arrival_us < ?
+  ORDER BY e.arrival_us, e.id LIMIT ?`;
+
+type Nullable = number | null;
+
+export type RawExchange = [
+  id: number,
+  arrivalUs: number,
+  outcome: number,
+  protocol: Nullable,
+  method: Nullable,
+  route: Nullable,
+  status: Nullable,
+  connection: Nullable,
+  client: Uint8Array | null,
+  session: Uint8Array | null,
+  model: Nullable,
+  streamed: Nullable,
+  requestEndOffsetUs: Nullable,
+  firstByteOffsetUs: Nullable,
+  lastByteOffsetUs: Nullable,
+  firstTokenOffsetUs: Nullable,
+  promptTokens: Nullable,
+  outputTokens: Nullable,
+  batch: Nullable,
+  requestBytes: Nullable,
+  responseBytes: Nullable,
+  requestTruncated: number,
+  requestStored: number,
+  requestHash: Uint8Array | null,
+];
+
+/** What a raw row cannot say by itself. */
+export interface RowContext {
+  readonly segment: string;
+  readonly recorder: string;
+  readonly nameOf: (id: number) => string;
+}
+
+/** A row as others see it. @throws AppError CAPTURE_DAMAGED for an outcome that does not exist. */
+export function rowFrom(raw: RawExchange, context: RowContext): ExchangeRow {
+  const outcome = OUTCOMES[raw[2]];
+  if (outcome === undefined) throw damaged(context.segment, `exchange ${raw[0]} has outcome ${raw[2]}`);
+  return {
+    id: raw[0],
+    segment: context.segment,
+    recorder: context.recorder,
+    arrivalUs: raw[1],
+    outcome,
+    protocol: named(raw[3], context),
+    method: named(raw[4], context),
+    route: named(raw[5], context),
+    status: raw[6],
+    connection: raw[7],
+    client: raw[8],
+    session: raw[9],
+    model: named(raw[10], context),
+    streamed: raw[11] === null ? null : raw[11] === 1,
+    requestEndOffsetUs: raw[12],
+    firstByteOffsetUs: raw[13],
+    lastByteOffsetUs: raw[14],
+    firstTokenOffsetUs: raw[15],
+    promptTokens: raw[16],
+    outputTokens: raw[17],
+    batch: raw[18],
+    requestBytes: raw[19] ?? 0,
+    responseBytes: raw[20] ?? 0,
+    requestTruncated: raw[21] === 1,
+    requestStored: raw[22] === 1,
+    requestHash: raw[23],
+  };
+}
+
+function named(id: number | null, context: RowContext): string | null {
+  return id === null ? null : context.nameOf(id);
+}

@@ -1,0 +1,73 @@
+import { readFileSync } from 'node:fs';
+import type { Amount } from '../core/accounting.ts';
+import { AppError, reasonOf } from '../core/errors.ts';
+import { writeFileDurably } from './durable-files.ts';
+import { MANIFEST_SUFFIX } from './segment-name.ts';
+
+/** What stands beside a sealed segment: the seal, and what others need to know without opening it. */
+export interface Manifest {
+  readonly formatVersion: number;
+  readonly file: string;
+  readonly recorder: string;
+  readonly firstArrivalUs: number | null;
+  readonly lastArrivalUs: number | null;
+  readonly exchanges: number;
+  readonly requestBytes: number;
+  readonly responseBytes: number;
+  readonly lost: Amount;
+  readonly omitted: Amount;
+  readonly fileBytes: number;
+  /** SHA-256 of the file, hexadecimal. */
+  readonly sha256: string;
+  readonly sealedUs: number;
+  readonly quickCheck: 'ok';
+  /** Its recorder died; it was sealed by whoever came after. */
+  readonly recovered: boolean;
+}
+
+const NUMBERS = [
+  'formatVersion',
+  'exchanges',
+  'requestBytes',
+  'responseBytes',
+  'fileBytes',
+  'sealedUs',
+] as const;
+const TEXTS = ['file', 'recorder', 'sha256'] as const;
+
+/** Puts the manifest beside its segment: from this instant on it is sealed. */
+export function writeManifest(segmentPath: string, manifest: Manifest): void {
+  writeFileDurably(`${segmentPath}${MANIFEST_SUFFIX}`, `${JSON.stringify(manifest, null, 2)}\n`, 0o600);
+}
+
+/** The manifest of a sealed segment. @throws AppError CAPTURE_DAMAGED when it is not one. */
+export function readManifest(segmentPath: string): Manifest {
+  const path = `${segmentPath}${MANIFEST_SUFFIX}`;
+  return parseManifest(readFileSync(path, 'utf8'), path);
+}
+
+/** @throws AppError CAPTURE_DAMAGED naming `file`. */
+export function parseManifest(text: string, file: string): Manifest {
+  let value: unknown;
+  try {
+    value = JSON.parse(text);
+  } catch (error) {
+    throw invalid(file, reasonOf(error));
+  }
+  if (typeof value !== 'object' || value === null) throw invalid(file, 'it is not an object');
+  const fields = value as Record<string, unknown>;
+  for (const name of NUMBERS)
+    if (!Number.isSafeInteger(fields[name])) throw invalid(file, `${name} is missing`);
+  for (const name of TEXTS) if (typeof fields[name] !== 'string') throw invalid(file, `${name} is missing`);
+  for (const name of ['firstArrivalUs', 'lastArrivalUs']) {
+    if (fields[name] !== null && !Number.isSafeInteger(fields[name]))
+      throw invalid(file, `${name} is missing`);
+  }
+  return value as Manifest;
+}
+
+function invalid(file: string, what: string): AppError {
+  return new AppError('CAPTURE_DAMAGED', `manifest ${file} cannot be read: ${what}`, {
+    hint: 'Remove it: its segment is then read as one that was not sealed.',
+  });
+}

@@ -1,0 +1,168 @@
+import type { Exchange, ExchangeFacts } from '../core/exchange.ts';
+import type { Connection } from './database.ts';
+import { hourOf } from './segment-name.ts';
+
+const SECOND_US = 1_000_000;
+
+/** Sums of one second of arrivals. Bytes are those of bodies, after transfer decoding. */
+export interface SecondRollUp {
+  /** Seconds since the epoch. */
+  readonly second: number;
+  readonly exchanges: number;
+  /** No complete response, a broken stream, or a 5xx. */
+  readonly failed: number;
+  readonly requestBytes: number;
+  readonly responseBytes: number;
+  /** Exchanges whose last byte was seen, the sum of their latencies and the greatest, microseconds. */
+  readonly latencyCount: number;
+  readonly latencySumUs: number;
+  readonly latencyMaxUs: number;
+}
+
+export type Writable<T> = { -readonly [K in keyof T]: T[K] };
+
+interface HourSums {
+  exchanges: number;
+  requestBytes: number;
+  responseBytes: number;
+  completed: number;
+  client_aborted: number;
+  upstream_failed: number;
+  timed_out: number;
+  requestsTruncated: number;
+  responsesTruncated: number;
+}
+
+const UPSERT_SECOND = `INSERT INTO second VALUES (?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT (second) DO UPDATE SET
+  exchanges = exchanges + excluded.exchanges,
+  failed = failed + excluded.failed,
+  request_bytes = request_bytes + excluded.request_bytes,
+  response_bytes = response_bytes + excluded.response_bytes,
+  latency_count = latency_count + excluded.latency_count,
+  latency_sum_us = latency_sum_us + excluded.latency_sum_us,
+  latency_max_us = max(latency_max_us, excluded.latency_max_us)`;
+
+const UPSERT_HOUR = `INSERT INTO hour VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT (hour) DO UPDATE SET
+  exchanges = exchanges + excluded.exchanges,
+  request_bytes = request_bytes + excluded.request_bytes,
+  response_bytes = response_bytes + excluded.response_bytes,
+  completed = completed + excluded.completed,
+  client_aborted = client_aborted + excluded.client_aborted,
+  upstream_failed = upstream_failed + excluded.upstream_failed,
+  timed_out = timed_out + excluded.timed_out,
+  requests_truncated = requests_truncated + excluded.requests_truncated,
+  responses_truncated = responses_truncated + excluded.responses_truncated,
+  committed_us = max(committed_us, excluded.committed_us)`;
+
+/** Keeps sums per second and hour beside the rows, so that totals and peaks are found without a scan. */
+export class RollUps {
+  readonly #upsertSecond;
+  readonly #upsertHour;
+
+  constructor(connection: Connection) {
+    this.#upsertSecond = connection.prepare<number[]>(UPSERT_SECOND);
+    this.#upsertHour = connection.prepare<number[]>(UPSERT_HOUR);
+  }
+
+  /** Adds a batch to the sums. In the transaction that inserts its rows. */
+  add(exchanges: readonly Exchange[], committedUs: number): void {
+    const seconds = new Map<number, Writable<SecondRollUp>>();
+    const hours = new Map<number, HourSums>();
+    for (const exchange of exchanges) {
+      addToSecond(seconds, exchange);
+      addToHour(hours, exchange);
+    }
+    for (const sum of seconds.values()) {
+      this.#upsertSecond.run(
+        sum.second,
+        sum.exchanges,
+        sum.failed,
+        sum.requestBytes,
+        sum.responseBytes,
+        sum.latencyCount,
+        sum.latencySumUs,
+        sum.latencyMaxUs,
+      );
+    }
+    for (const [hour, sum] of hours) {
+      this.#upsertHour.run(
+        hour,
+        sum.exchanges,
+        sum.requestBytes,
+        sum.responseBytes,
+        sum.completed,
+        sum.client_aborted,
+        sum.upstream_failed,
+        sum.timed_out,
+        sum.requestsTruncated,
+        sum.responsesTruncated,
+        committedUs,
+      );
+    }
+  }
+}
+
+function addToSecond(seconds: Map<number, Writable<SecondRollUp>>, exchange: Exchange): void {
+  const second = Math.floor(exchange.arrivalUs / SECOND_US);
+  let sum = seconds.get(second);
+  if (sum === undefined) {
+    sum = emptySecond(second);
+    seconds.set(second, sum);
+  }
+  sum.exchanges += 1;
+  if (isFailed(exchange)) sum.failed += 1;
+  sum.requestBytes += exchange.request?.body.bytes ?? 0;
+  sum.responseBytes += exchange.response?.body.bytes ?? 0;
+  if (exchange.lastByteOffsetUs !== null) {
+    sum.latencyCount += 1;
+    sum.latencySumUs += exchange.lastByteOffsetUs;
+    sum.latencyMaxUs = Math.max(sum.latencyMaxUs, exchange.lastByteOffsetUs);
+  }
+}
+
+function addToHour(hours: Map<number, HourSums>, exchange: Exchange): void {
+  const hour = hourOf(exchange.arrivalUs);
+  let sum = hours.get(hour);
+  if (sum === undefined) {
+    sum = emptyHour();
+    hours.set(hour, sum);
+  }
+  sum.exchanges += 1;
+  sum.requestBytes += exchange.request?.body.bytes ?? 0;
+  sum.responseBytes += exchange.response?.body.bytes ?? 0;
+  sum[exchange.outcome] += 1;
+  if (exchange.request?.body.truncated) sum.requestsTruncated += 1;
+  if (exchange.response?.body.truncated) sum.responsesTruncated += 1;
+}
+
+export function emptySecond(second: number): Writable<SecondRollUp> {
+  return {
+    second,
+    exchanges: 0,
+    failed: 0,
+    requestBytes: 0,
+    responseBytes: 0,
+    latencyCount: 0,
+    latencySumUs: 0,
+    latencyMaxUs: 0,
+  };
+}
+
+function emptyHour(): HourSums {
+  return {
+    exchanges: 0,
+    requestBytes: 0,
+    responseBytes: 0,
+    completed: 0,
+    client_aborted: 0,
+    upstream_failed: 0,
+    timed_out: 0,
+    requestsTruncated: 0,
+    responsesTruncated: 0,
+  };
+}
+
+/** An arrival without a status (imports) says nothing about failure and is not counted as one. */
+function isFailed(facts: ExchangeFacts): boolean {
+  return facts.outcome !== 'completed' || (facts.status !== null && facts.status >= 500);
+}

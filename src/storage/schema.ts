@@ -1,0 +1,192 @@
+import { AppError } from '../core/errors.ts';
+import { OUTCOMES } from '../core/exchange.ts';
+import { type Connection, damaged } from './database.ts';
+
+/** Version of the segment's tables. A reader refuses a newer one; see docs/adr/0009. */
+export const FORMAT_VERSION = 1;
+
+/** 'RPRS', in the header of every segment: `file` and SQLite's shell can tell what they look at. */
+export const APPLICATION_ID = 0x52505253;
+
+/**
+ * Tables of a segment. All STRICT, because the binding gives every number to SQLite as REAL, and only a
+ * declared column turns it back into the integer it was.
+ */
+const TABLES = `
+CREATE TABLE meta (key TEXT PRIMARY KEY, value TEXT NOT NULL) STRICT, WITHOUT ROWID;
+
+CREATE TABLE name (id INTEGER PRIMARY KEY, text TEXT NOT NULL UNIQUE) STRICT;
+
+CREATE TABLE outcome (id INTEGER PRIMARY KEY, text TEXT NOT NULL) STRICT;
+
+CREATE TABLE body (
+  id INTEGER PRIMARY KEY,
+  hash BLOB,
+  bytes INTEGER NOT NULL,
+  kept_bytes INTEGER,
+  slot INTEGER
+) STRICT;
+
+CREATE TABLE exchange (
+  id INTEGER PRIMARY KEY,
+  arrival_us INTEGER NOT NULL,
+  outcome INTEGER NOT NULL,
+  protocol INTEGER,
+  method INTEGER,
+  route INTEGER,
+  status INTEGER,
+  connection INTEGER,
+  client BLOB,
+  session BLOB,
+  model INTEGER,
+  streamed INTEGER,
+  request_end_offset_us INTEGER,
+  first_byte_offset_us INTEGER,
+  last_byte_offset_us INTEGER,
+  first_token_offset_us INTEGER,
+  prompt_tokens INTEGER,
+  output_tokens INTEGER,
+  batch INTEGER,
+  request_bytes INTEGER,
+  response_bytes INTEGER,
+  request_truncated INTEGER NOT NULL,
+  response_truncated INTEGER NOT NULL,
+  heads_slot INTEGER,
+  request_body INTEGER,
+  response_body INTEGER
+) STRICT;
+CREATE INDEX exchange_by_arrival ON exchange (arrival_us);
+
+CREATE TABLE block (
+  first_slot INTEGER PRIMARY KEY,
+  slots INTEGER NOT NULL,
+  raw_bytes INTEGER NOT NULL,
+  codec INTEGER NOT NULL,
+  crc32 INTEGER NOT NULL,
+  payload BLOB NOT NULL
+) STRICT;
+
+CREATE TABLE second (
+  second INTEGER PRIMARY KEY,
+  exchanges INTEGER NOT NULL,
+  failed INTEGER NOT NULL,
+  request_bytes INTEGER NOT NULL,
+  response_bytes INTEGER NOT NULL,
+  latency_count INTEGER NOT NULL,
+  latency_sum_us INTEGER NOT NULL,
+  latency_max_us INTEGER NOT NULL
+) STRICT;
+
+CREATE TABLE hour (
+  hour INTEGER PRIMARY KEY,
+  exchanges INTEGER NOT NULL,
+  request_bytes INTEGER NOT NULL,
+  response_bytes INTEGER NOT NULL,
+  completed INTEGER NOT NULL,
+  client_aborted INTEGER NOT NULL,
+  upstream_failed INTEGER NOT NULL,
+  timed_out INTEGER NOT NULL,
+  requests_truncated INTEGER NOT NULL,
+  responses_truncated INTEGER NOT NULL,
+  committed_us INTEGER NOT NULL
+) STRICT;
+
+CREATE TABLE loss (
+  id INTEGER PRIMARY KEY,
+  reason TEXT NOT NULL,
+  from_us INTEGER NOT NULL,
+  to_us INTEGER NOT NULL,
+  exchanges INTEGER NOT NULL,
+  bytes INTEGER NOT NULL
+) STRICT;
+
+CREATE TABLE omission (
+  cause TEXT PRIMARY KEY, exchanges INTEGER NOT NULL, bytes INTEGER NOT NULL
+) STRICT, WITHOUT ROWID;
+
+CREATE TABLE protocol_use (
+  protocol TEXT PRIMARY KEY, connections INTEGER NOT NULL, bytes INTEGER NOT NULL
+) STRICT, WITHOUT ROWID;
+
+CREATE TABLE anchor (
+  id INTEGER PRIMARY KEY, monotonic_ns INTEGER NOT NULL, epoch_us INTEGER NOT NULL
+) STRICT;
+
+CREATE TABLE expiry (
+  file TEXT PRIMARY KEY,
+  first_arrival_us INTEGER,
+  last_arrival_us INTEGER,
+  exchanges INTEGER NOT NULL,
+  bytes INTEGER NOT NULL,
+  expired_us INTEGER NOT NULL,
+  why TEXT NOT NULL
+) STRICT, WITHOUT ROWID;
+`;
+
+/** What a person with only the sqlite3 shell looks at: names instead of numbers, times as text beside µs. */
+const VIEWS = `
+CREATE VIEW exchanges AS SELECT
+  e.id,
+  strftime('%Y-%m-%dT%H:%M:%S', e.arrival_us / 1000000, 'unixepoch')
+    || printf('.%06dZ', e.arrival_us % 1000000) AS arrival,
+  e.arrival_us,
+  method.text AS method,
+  route.text AS route,
+  model.text AS model,
+  protocol.text AS protocol,
+  e.status,
+  outcome.text AS outcome,
+  e.last_byte_offset_us / 1000.0 AS latency_ms,
+  e.first_byte_offset_us / 1000.0 AS first_byte_ms,
+  e.first_token_offset_us / 1000.0 AS first_token_ms,
+  e.streamed,
+  e.request_bytes,
+  e.response_bytes,
+  e.request_truncated,
+  e.response_truncated,
+  e.prompt_tokens,
+  e.output_tokens,
+  e.batch,
+  e.connection,
+  lower(hex(e.client)) AS client,
+  lower(hex(e.session)) AS session,
+  lower(hex(request.hash)) AS request_hash,
+  lower(hex(response.hash)) AS response_hash
+FROM exchange e
+JOIN outcome ON outcome.id = e.outcome
+LEFT JOIN name method ON method.id = e.method
+LEFT JOIN name route ON route.id = e.route
+LEFT JOIN name model ON model.id = e.model
+LEFT JOIN name protocol ON protocol.id = e.protocol
+LEFT JOIN body request ON request.id = e.request_body
+LEFT JOIN body response ON response.id = e.response_body;
+`;
+
+/** Makes the tables of a new segment, in the caller's transaction. */
+export function createSchema(connection: Connection): void {
+  connection.exec(TABLES);
+  connection.exec(VIEWS);
+  const insert = connection.prepare('INSERT INTO outcome (id, text) VALUES (?, ?)');
+  for (const [id, text] of OUTCOMES.entries()) insert.run(id, text);
+  connection.pragma(`application_id = ${APPLICATION_ID}`);
+  connection.pragma(`user_version = ${FORMAT_VERSION}`);
+}
+
+/**
+ * Refuses what this version cannot read.
+ * @throws AppError SCHEMA_TOO_NEW, or CAPTURE_DAMAGED for a database that is no segment.
+ */
+export function assertReadable(connection: Connection, file: string): void {
+  const applicationId = connection.pragma('application_id', { simple: true });
+  const version = Number(connection.pragma('user_version', { simple: true }));
+  if (applicationId !== APPLICATION_ID || version < 1) {
+    throw damaged(file, 'it is a SQLite database, but not one that Reprise wrote');
+  }
+  if (version > FORMAT_VERSION) {
+    throw new AppError(
+      'SCHEMA_TOO_NEW',
+      `segment ${file} has format ${version}; this version of Reprise reads up to ${FORMAT_VERSION}`,
+      { hint: 'Use the version of Reprise that recorded it, or a newer one.' },
+    );
+  }
+}

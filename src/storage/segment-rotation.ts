@@ -1,0 +1,156 @@
+import { rmSync } from 'node:fs';
+import { join } from 'node:path';
+import type { Clock } from '../core/clock.ts';
+import type { Exchange } from '../core/exchange.ts';
+import { LIMITS } from '../core/limits.ts';
+import { segmentsOf } from './capture-directory.ts';
+import type { CaptureWriterOptions } from './capture-writer.ts';
+import type { DiskQuota } from './disk-quota.ts';
+import { keptBytesOf } from './pending-exchanges.ts';
+import { FORMAT_VERSION } from './schema.ts';
+import { formatSegmentName, SIDE_SUFFIXES } from './segment-name.ts';
+import { SegmentWriter } from './segment-writer.ts';
+import type { Expiry } from './side-records.ts';
+
+/** A quota is made of at least so many segments, so that expiring one does not take it all. */
+const SEGMENTS_PER_QUOTA = 8;
+
+/** What a row and its index entry take at most, and the pages any transaction and any new file touch. */
+const ROW_BYTES = 320;
+const TRANSACTION_BYTES = 192 * 1024;
+const NEW_SEGMENT_BYTES = 320 * 1024;
+
+/** The write-ahead log is moved into the database at this size. */
+const WAL_SOFT_BYTES = 8 * 1024 * 1024;
+
+/** The open segment of a capture and what follows it: when one ends, the next is opened by the next batch. */
+export class SegmentRotation {
+  readonly #options: CaptureWriterOptions;
+  readonly #clock: Clock;
+  readonly #segmentBytesMax: number;
+  readonly #walSoftBytes: number;
+  #segment: SegmentWriter | null = null;
+  #sequence: number;
+
+  constructor(options: CaptureWriterOptions, clock: Clock) {
+    this.#options = options;
+    this.#clock = clock;
+    this.#segmentBytesMax = Math.min(LIMITS.segmentBytes, options.maxDiskBytes / SEGMENTS_PER_QUOTA);
+    this.#walSoftBytes = Math.min(WAL_SOFT_BYTES, options.maxDiskBytes / 32);
+    this.#sequence = lastSequence(options);
+  }
+
+  /** Hour of the open segment; null when none is open. */
+  get hour(): number | null {
+    return this.#segment?.hour ?? null;
+  }
+
+  /**
+   * Ends the open segment when its hour is over or it is full. A clock that is set back, or a late arrival,
+   * does not reopen an hour: it goes where the writer is.
+   */
+  turnTo(hour: number): void {
+    const segment = this.#segment;
+    if (segment === null) return;
+    if (hour > segment.hour || bytesOf(segment) >= this.#segmentBytesMax) this.end(false);
+  }
+
+  /** The segment to write to, opened if need be. */
+  segmentFor(hour: number): SegmentWriter {
+    this.#segment ??= this.#open(hour);
+    return this.#segment;
+  }
+
+  /**
+   * Whether the quota has room for a batch: once in the log and once in the database, with the rewriting of
+   * its last block, and for ending the segment after it. Expires the oldest sealed segments if that helps.
+   */
+  makeRoom(quota: DiskQuota, exchanges: readonly Exchange[], expired: (expiry: Expiry) => void): boolean {
+    const segment = this.#segment;
+    const payload = exchanges.reduce((sum, exchange) => sum + keptBytesOf(exchange), 0);
+    const openBlock = segment?.openBlockBytes ?? 0;
+    const batch = payload + exchanges.length * ROW_BYTES + openBlock + TRANSACTION_BYTES;
+    const end = Math.min(LIMITS.blockBytes, payload + openBlock) + TRANSACTION_BYTES;
+    const growth = 2 * (batch + end) + (segment === null ? NEW_SEGMENT_BYTES : 0);
+    // What the log holds by now may have to go into the database as well.
+    const needed = () => growth + (segment?.walBytes ?? 0);
+    if (quota.fits(bytesOf(segment), needed())) return true;
+    segment?.truncateWal();
+    return quota.makeRoom(bytesOf(segment), needed(), expired);
+  }
+
+  /** Bounds the log, between batches. One that a reader holds open past the bound stays behind with its segment. */
+  checkpoint(): void {
+    this.#segment?.checkpoint(this.#walSoftBytes);
+    if ((this.#segment?.walBytes ?? 0) > LIMITS.walBytes) this.end(false);
+  }
+
+  /** Ends the open segment and hands it over, even when writing its end fails (which is thrown). */
+  end(recorderEnded: boolean): void {
+    const segment = this.#segment;
+    this.#segment = null;
+    if (segment === null) return;
+    try {
+      segment.end(this.#clock.epochUs(), recorderEnded);
+    } finally {
+      this.#handOver(segment);
+    }
+  }
+
+  /** Hands the open segment over as it is: the disk failed under it, and recovery says what it is worth. */
+  abandon(): void {
+    const segment = this.#segment;
+    this.#segment = null;
+    if (segment !== null) this.#handOver(segment);
+  }
+
+  #handOver(segment: SegmentWriter): void {
+    try {
+      segment.close();
+    } finally {
+      this.#options.onFinished(segment.path);
+    }
+  }
+
+  #open(hour: number): SegmentWriter {
+    const { directory, recorder, durability } = this.#options;
+    this.#sequence += 1;
+    const path = join(
+      directory,
+      formatSegmentName({ hour, recorder: recorder.id, sequence: this.#sequence }),
+    );
+    try {
+      return new SegmentWriter(path, hour, this.#meta(), durability);
+    } catch (error) {
+      // Nothing is in it yet, and a disk that fails must not be left with one more file at every attempt.
+      for (const suffix of ['', ...SIDE_SUFFIXES]) rmSync(`${path}${suffix}`, { force: true });
+      throw error;
+    }
+  }
+
+  #meta() {
+    const { recorder, origin, policy, hashKeyFingerprint, fleetSize } = this.#options;
+    return {
+      formatVersion: FORMAT_VERSION,
+      recorder,
+      origin,
+      policy,
+      hashKeyFingerprint,
+      fleetSize,
+      openedUs: this.#clock.epochUs(),
+      closedUs: null,
+      endedUs: null,
+    };
+  }
+}
+
+/** Numbers go on where an earlier process with the same recorder id stopped, so that no name is used twice. */
+function lastSequence({ directory, recorder }: CaptureWriterOptions): number {
+  return segmentsOf(directory)
+    .filter((segment) => segment.recorder === recorder.id)
+    .reduce((last, segment) => Math.max(last, segment.sequence), 0);
+}
+
+function bytesOf(segment: SegmentWriter | null): number {
+  return segment === null ? 0 : segment.databaseBytes + segment.walBytes;
+}

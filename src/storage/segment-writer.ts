@@ -1,0 +1,146 @@
+import { closeSync, openSync, statSync } from 'node:fs';
+import { dirname } from 'node:path';
+import type { Exchange } from '../core/exchange.ts';
+import { LIMITS } from '../core/limits.ts';
+import { BlockWriter } from './block-writer.ts';
+import { BodyStore } from './body-store.ts';
+import { type Connection, type Durability, openForWriting } from './database.ts';
+import { syncPath } from './durable-files.ts';
+import { ExchangeInserter } from './exchange-table.ts';
+import { NameTable } from './name-table.ts';
+import { RollUps } from './roll-ups.ts';
+import { createSchema } from './schema.ts';
+import { type SegmentMeta, setMeta, writeMeta } from './segment-meta.ts';
+import { type SideRecords, SideRecordWriter } from './side-records.ts';
+
+/** What one transaction writes. */
+export interface Batch {
+  readonly exchanges: readonly Exchange[];
+  readonly records: SideRecords;
+  readonly committedUs: number;
+}
+
+/** One segment while it grows: a SQLite file that one writer appends to. */
+export class SegmentWriter {
+  readonly path: string;
+  readonly hour: number;
+  readonly #connection: Connection;
+  readonly #blocks: BlockWriter;
+  readonly #bodies: BodyStore;
+  readonly #names: NameTable;
+  readonly #exchanges: ExchangeInserter;
+  readonly #rollUps: RollUps;
+  readonly #records: SideRecordWriter;
+  #lastId = 0;
+
+  /** Makes the file (0600) with its tables. Throws what the file system or SQLite throws. */
+  constructor(path: string, hour: number, meta: SegmentMeta, durability: Durability) {
+    // Made by us first: SQLite would obey the umask, and gives its side files the mode of the file.
+    closeSync(openSync(path, 'wx', 0o600));
+    this.path = path;
+    this.hour = hour;
+    this.#connection = openForWriting(path, durability);
+    try {
+      this.#connection.transaction(() => {
+        createSchema(this.#connection);
+        writeMeta(this.#connection, meta);
+      })();
+      if (durability === 'commit') syncPath(dirname(path));
+      this.#blocks = new BlockWriter(this.#connection);
+      this.#bodies = new BodyStore(this.#connection, this.#blocks);
+      this.#names = new NameTable(this.#connection);
+      this.#exchanges = new ExchangeInserter(this.#connection, this.#names, this.#bodies, this.#blocks);
+      this.#rollUps = new RollUps(this.#connection);
+      this.#records = new SideRecordWriter(this.#connection);
+    } catch (error) {
+      this.#connection.close();
+      throw error;
+    }
+  }
+
+  /** Bytes of the block that is being filled; the commit that fills it writes them once more. */
+  get openBlockBytes(): number {
+    return this.#blocks.openBytes;
+  }
+
+  /** Commits a batch: all of it, or (throwing) nothing. */
+  write(batch: Batch): void {
+    this.#transact(false, () => {
+      for (const exchange of batch.exchanges) this.#exchanges.insert(++this.#lastId, exchange);
+      if (batch.exchanges.length > 0) this.#rollUps.add(batch.exchanges, batch.committedUs);
+      this.#records.write(batch.records);
+    });
+  }
+
+  /** Writes the ends: the last block whole, and when the writer (and its recorder) let go of the segment. */
+  end(closedUs: number, recorderEnded: boolean): void {
+    this.#transact(true, () => {
+      setMeta(this.#connection, {
+        closed_us: String(closedUs),
+        ...(recorderEnded ? { recorder_ended_us: String(closedUs) } : {}),
+      });
+    });
+  }
+
+  /** Closes the file, ended or not. SQLite moves what is left in the write-ahead log into it. */
+  close(): void {
+    this.#connection.close();
+  }
+
+  get databaseBytes(): number {
+    return sizeOf(this.path);
+  }
+
+  get walBytes(): number {
+    return sizeOf(`${this.path}-wal`);
+  }
+
+  /**
+   * Moves committed pages from the write-ahead log into the database, between batches so that no commit waits
+   * for it. Up to `softBytes` nothing is done; past the hard bound the log is cut, if no reader holds it.
+   */
+  checkpoint(softBytes: number, hardBytes: number = LIMITS.walBytes): void {
+    const bytes = this.walBytes;
+    if (bytes <= softBytes) return;
+    if (bytes <= hardBytes) {
+      this.#connection.pragma('wal_checkpoint(PASSIVE)');
+      return;
+    }
+    this.truncateWal();
+  }
+
+  /** Empties the write-ahead log without waiting for anybody: with a reader in it, it stays as it is. */
+  truncateWal(): void {
+    const patience = this.#connection.pragma('busy_timeout', { simple: true });
+    this.#connection.pragma('busy_timeout = 0');
+    try {
+      this.#connection.pragma('wal_checkpoint(TRUNCATE)');
+    } finally {
+      this.#connection.pragma(`busy_timeout = ${patience}`);
+    }
+  }
+
+  #transact(last: boolean, work: () => void): void {
+    const committedId = this.#lastId;
+    try {
+      this.#connection
+        .transaction(() => {
+          work();
+          this.#blocks.flush(last);
+        })
+        .immediate();
+      this.#blocks.committed();
+      this.#bodies.committed();
+    } catch (error) {
+      this.#lastId = committedId;
+      this.#blocks.rolledBack();
+      this.#bodies.rolledBack();
+      this.#names.rolledBack();
+      throw error;
+    }
+  }
+}
+
+function sizeOf(path: string): number {
+  return statSync(path, { throwIfNoEntry: false })?.size ?? 0;
+}
