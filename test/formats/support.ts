@@ -1,0 +1,58 @@
+import { createHmac } from 'node:crypto';
+import { writeFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { gzipSync } from 'node:zlib';
+import type { Exchange } from '../../src/core/exchange.ts';
+import { KeyedHash } from '../../src/core/keyed-hash.ts';
+import { SeededRandom } from '../../src/core/random.ts';
+import { Redaction } from '../../src/core/redaction.ts';
+import { ArrivalImport, type ArrivalTally } from '../../src/formats/arrivals.ts';
+import { parseImportOptions, type RawImportOptions } from '../../src/formats/import-options.ts';
+import type { BodyRequest } from '../../src/formats/payload-line.ts';
+import { loadPayloads, type PayloadPool } from '../../src/formats/payload-pool.ts';
+import { temporaryDirectory } from '../support/temp-dir.ts';
+
+/** A signal that nobody aborts. */
+export const never: AbortController['signal'] = new AbortController().signal;
+
+/** A fixed key, so that hashes can be computed by hand. */
+export const key = Buffer.alloc(32, 7);
+export const hash = new KeyedHash(key);
+
+export function hmac(text: string, bytes: number): Buffer {
+  return createHmac('sha256', key).update(text).digest().subarray(0, bytes);
+}
+
+/** Writes a trace into a fresh directory and returns its path. */
+export function traceFile(content: string | Buffer, name = 'trace.csv'): string {
+  const path = join(temporaryDirectory(), name);
+  writeFileSync(path, name.endsWith('.gz') ? gzipSync(content) : content);
+  return path;
+}
+
+/** Everything an import makes of a trace. */
+export async function imported(
+  path: string,
+  raw: RawImportOptions,
+  payloads: PayloadPool | null = null,
+): Promise<{ exchanges: Exchange[]; arrivals: number[]; tally: ArrivalTally }> {
+  const { fields, time } = parseImportOptions(raw);
+  const trace = new ArrivalImport({ path, fields, time }, { hash, payloads });
+  const exchanges: Exchange[] = [];
+  for await (const batch of trace.batches(never)) exchanges.push(...batch);
+  return { exchanges, arrivals: exchanges.map((exchange) => exchange.arrivalUs), tally: trace.tally };
+}
+
+/** Reads a payload file or folder whose bare bodies, if it has any, go to `fallback`. */
+export function load(
+  path: string,
+  fallback: BodyRequest = { method: 'POST', path: null },
+  seed = 1,
+): Promise<PayloadPool> {
+  const deps = { hash, redaction: new Redaction(), random: new SeededRandom(seed) };
+  return loadPayloads(path, fallback, deps, never);
+}
+
+export function latin1(bytes: Uint8Array | null): string {
+  return Buffer.from(bytes ?? []).toString('latin1');
+}
