@@ -1,15 +1,17 @@
-import { Moments } from './moments.ts';
-
 /** With fewer whole windows a variance of counts says nothing. */
 const MIN_WINDOWS = 20;
 
 /**
- * Counts of arrivals in windows of one width that begin at the first arrival. Whole ticks throughout, so that
- * a window in week two begins exactly where it should; silences are crossed in one step however long.
+ * Counts of arrivals in windows of one width that begin at the first arrival. Whole ticks and whole sums
+ * throughout, so that a window in week two begins exactly where it should and the same arrivals give the same
+ * figure in any unit; silences are crossed in one step however long.
  */
 export class WindowCounts {
   readonly #widthTicks: number;
-  readonly #whole = new Moments();
+  /** Of the windows that are over: how many, arrivals in them, and the sum of their squared counts. */
+  #windows = 0;
+  #arrivals = 0;
+  #squares = 0;
   #endOffset: number;
   #current = 0;
   #peak = 0;
@@ -22,10 +24,11 @@ export class WindowCounts {
   /** Takes an arrival at an offset from the first one, in ticks, never less than the offset before. */
   add(offset: number): void {
     if (offset >= this.#endOffset) {
-      this.#whole.add(this.#current);
-      const empty = Math.floor((offset - this.#endOffset) / this.#widthTicks);
-      this.#whole.addRepeated(0, empty);
-      this.#endOffset += (empty + 1) * this.#widthTicks;
+      const passed = Math.floor((offset - this.#endOffset) / this.#widthTicks) + 1;
+      this.#windows += passed;
+      this.#arrivals += this.#current;
+      this.#squares += this.#current * this.#current;
+      this.#endOffset += passed * this.#widthTicks;
       this.#current = 0;
     }
     this.#current += 1;
@@ -42,8 +45,10 @@ export class WindowCounts {
    * arrival is not known to be whole). 1 for a Poisson process; null below 20 windows.
    */
   get dispersion(): number | null {
-    const { count, mean, variance } = this.#whole;
-    if (count < MIN_WINDOWS || mean === null || variance === null || mean === 0) return null;
-    return variance / mean;
+    if (this.#windows < MIN_WINDOWS) return null;
+    const windows = BigInt(this.#windows);
+    const arrivals = BigInt(this.#arrivals);
+    // Both terms may be far greater than their difference; whole numbers lose nothing there.
+    return Number(windows * BigInt(this.#squares) - arrivals * arrivals) / Number(windows * arrivals);
   }
 }

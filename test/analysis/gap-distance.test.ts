@@ -1,0 +1,94 @@
+import fc from 'fast-check';
+import { describe, expect, test } from 'vitest';
+import { gapDistance } from '../../src/analysis/gap-distance.ts';
+import { Histogram } from '../../src/core/histogram.ts';
+import { SeededRandom } from '../../src/core/random.ts';
+
+function histogramOf(values: readonly number[]): Histogram {
+  const histogram = new Histogram();
+  for (const value of values) histogram.record(value);
+  return histogram;
+}
+
+/** The distance by definition: both distribution functions at every value of either. */
+function exactDistance(a: readonly number[], b: readonly number[]): number {
+  const scaled = (values: readonly number[]) => {
+    const mean = values.reduce((sum, each) => sum + each, 0) / values.length;
+    return values.map((each) => each / mean).sort((x, y) => x - y);
+  };
+  const [left, right] = [scaled(a), scaled(b)];
+  const share = (values: readonly number[], x: number) => {
+    let low = 0;
+    let high = values.length;
+    while (low < high) {
+      const middle = (low + high) >>> 1;
+      if ((values[middle] as number) <= x) low = middle + 1;
+      else high = middle;
+    }
+    return low / values.length;
+  };
+  return Math.max(...[...left, ...right].map((x) => Math.abs(share(left, x) - share(right, x))));
+}
+
+function exponential(count: number, meanTicks: number, seed: number): number[] {
+  const random = new SeededRandom(seed);
+  return Array.from({ length: count }, () =>
+    Math.round(-Math.log((random.below(1e9) + 1) / 1e9) * meanTicks),
+  );
+}
+
+const gaps = fc.array(fc.oneof(fc.nat(50), fc.nat(5_000_000)), { minLength: 2, maxLength: 200 });
+const scale = fc.constantFrom(0.1, 0.5, 1, 1.5, 2, 3.7);
+
+describe('gapDistance', () => {
+  test('never exceeds the exact distance', () => {
+    fc.assert(
+      fc.property(gaps, gaps, (a, b) => {
+        fc.pre(a.some((gap) => gap > 0) && b.some((gap) => gap > 0));
+        const distance = gapDistance(histogramOf(a), histogramOf(b)) as number;
+        expect(distance).toBeLessThanOrEqual(exactDistance(a, b) + 1e-12);
+        expect(distance).toBeGreaterThanOrEqual(0);
+        expect(distance).toBe(gapDistance(histogramOf(b), histogramOf(a)));
+      }),
+    );
+  });
+
+  test('is 0 for the same shape at another speed, in another unit, ties and all', () => {
+    fc.assert(
+      fc.property(gaps, scale, (a, multiplier) => {
+        fc.pre(a.some((gap) => gap > 0));
+        let at = 0;
+        let plannedBefore = 0;
+        const planned = a.map((gap) => {
+          at += gap;
+          const offsetNs = Math.round((at * 1_000) / multiplier);
+          const plannedGap = offsetNs - plannedBefore;
+          plannedBefore = offsetNs;
+          return plannedGap;
+        });
+        expect(gapDistance(histogramOf(a), histogramOf(planned))).toBe(0);
+      }),
+    );
+  });
+
+  test('is within 0.01 of the exact distance of smooth distributions', () => {
+    const poisson = exponential(5_000, 100_000, 1);
+    const steady = poisson.map((_, at) => 90_000 + (at % 20_000));
+    const mixed = exponential(5_000, 100_000, 2).map((gap, at) => (at % 3 === 0 ? gap * 10 : gap));
+    for (const other of [steady, mixed, exponential(5_000, 30_000, 3)]) {
+      const distance = gapDistance(histogramOf(poisson), histogramOf(other)) as number;
+      expect(Math.abs(distance - exactDistance(poisson, other))).toBeLessThan(0.01);
+    }
+  });
+
+  test('sees that ties were pulled apart', () => {
+    const tied = [0, 1_000, 0, 1_000, 0, 1_000];
+    const apart = tied.map((gap) => (gap === 0 ? 100 : 900));
+    expect(gapDistance(histogramOf(tied), histogramOf(apart))).toBeCloseTo(0.5, 12);
+  });
+
+  test('has no answer without gaps, or with nothing but ties', () => {
+    expect(gapDistance(histogramOf([]), histogramOf([1]))).toBeNull();
+    expect(gapDistance(histogramOf([1]), histogramOf([0, 0]))).toBeNull();
+  });
+});

@@ -1,0 +1,189 @@
+import { describe, expect, test } from 'vitest';
+import { RunStatistics, totalsOf } from '../../src/analysis/run-statistics.ts';
+import { parseSlo } from '../../src/analysis/slo.ts';
+import { evaluateSlo, sampleCount } from '../../src/analysis/slo-evaluation.ts';
+import type { Send, Stretch } from '../../src/core/run.ts';
+import { exchangeRow } from '../support/exchange-row.ts';
+import { failed, refused, send } from '../support/sends.ts';
+
+const MS = 1e6;
+
+function figuresOf(sends: readonly Send[], stalls: readonly Stretch[] = []) {
+  const statistics = new RunStatistics();
+  for (const [index, each] of [...sends].sort((a, b) => a.index - b.index).entries()) {
+    const row = exchangeRow({ arrivalUs: 1_000_000 + index * 100_000, requestBytes: each.requestBytes });
+    statistics.addRecorded(row);
+    statistics.addPlanned(row, each.intendedOffsetNs);
+  }
+  statistics.addSends(sends);
+  return statistics.figures(stalls);
+}
+
+function observed(text: string, sends: readonly Send[], interrupted = false) {
+  return evaluateSlo(parseSlo([text]), figuresOf(sends), interrupted)[0]?.observed;
+}
+
+describe('RunStatistics', () => {
+  test('counts what became of every send', () => {
+    const figures = figuresOf([
+      send({ index: 0 }),
+      send({ index: 1, status: 404 }),
+      send({ index: 2, status: 503 }),
+      failed(3),
+      failed(4, { error: 'stopped' }),
+      refused(5),
+      send({ index: 6, actualOffsetNs: null, error: 'stopped' }),
+    ]);
+    expect(figures.planned).toBe(7);
+    expect(totalsOf(figures)).toEqual({ planned: 7, sent: 5, completed: 2, failed: 3, refused: 1 });
+    expect(figures.outcomes.statuses).toEqual({ '200': 1, '404': 1, '503': 1 });
+    expect(figures.outcomes.errors).toEqual({ reset: 1, stopped: 1 });
+    expect(figures.outcomes.stopped).toBe(1);
+  });
+
+  test('measures scheduled latency from the plan and service latency from the actual send', () => {
+    const figures = figuresOf([send({ index: 0, intendedOffsetNs: 5 * MS, actualOffsetNs: 5.5 * MS })]);
+    expect(figures.latency.scheduled.max).toBe(10.5 * MS);
+    expect(figures.latency.service.max).toBe(10 * MS);
+    expect(figures.latency.lag.max).toBe(0.5 * MS);
+    expect(figures.latency.connect.max).toBe(MS);
+    expect(figures.makespanNs).toBe(10.5 * MS);
+  });
+
+  test('latency covers completed requests only', () => {
+    const figures = figuresOf([send({ index: 0 }), failed(1), refused(2), send({ index: 3, status: 500 })]);
+    expect(figures.latency.scheduled.count).toBe(1);
+    expect(figures.latency.failed).toBe(2);
+    expect(figures.latency.lag.count).toBe(3);
+  });
+
+  test('leaves out of the percentiles what was due in a stall and left late, and nothing else', () => {
+    const stall = { fromOffsetNs: 100 * MS, toOffsetNs: 500 * MS };
+    const sends = [
+      send({ index: 0, intendedOffsetNs: 0 }),
+      send({ index: 1, intendedOffsetNs: 100 * MS, actualOffsetNs: 500 * MS }),
+      failed(2, { intendedOffsetNs: 200 * MS, actualOffsetNs: 500 * MS }),
+      send({ index: 3, intendedOffsetNs: 499 * MS, actualOffsetNs: 499.5 * MS }),
+      send({ index: 4, intendedOffsetNs: 500 * MS, actualOffsetNs: 502 * MS }),
+    ];
+    const { latency, outcomes } = figuresOf(sends, [stall]);
+    expect(latency.leftOut).toBe(2);
+    expect(latency.service.count).toBe(3);
+    expect(latency.failed).toBe(0);
+    expect(latency.lag.max).toBe(2 * MS);
+    expect(latency.lagMaxNs).toBe(400 * MS);
+    expect(outcomes).toMatchObject({ completed: 4, failed: 1 });
+    expect(figuresOf(sends).latency).toMatchObject({ leftOut: 0, failed: 1 });
+  });
+
+  test('takes sends in any order and knows the order they left in', () => {
+    const sends = Array.from({ length: 50 }, (_, index) => send({ index }));
+    const shuffled = [...sends].sort((a, b) => ((a.index * 7) % 50) - ((b.index * 7) % 50));
+    const figures = figuresOf(shuffled);
+    expect(figures.fidelity.sent).toMatchObject({ count: 50, cv: 0, ties: 0 });
+    expect(figures.fidelity.sent.ratePerSecond).toBe(figures.fidelity.planned.ratePerSecond);
+    expect(figures.fidelity.plannedToSent).toEqual({ ksGaps: 0, mixDistance: 0 });
+    expect(figures.fidelity.recordedToPlanned.ksGaps).toBe(0);
+    expect(figures.fidelity.unordered).toBe(0);
+  });
+
+  test('shows a mix that staging was not sent', () => {
+    const rest = Array.from({ length: 5 }, (_, at) => refused(at + 5));
+    const figures = figuresOf([0, 1, 2, 3, 4].map((index) => send({ index, model: 'other' })).concat(rest));
+    expect(figures.fidelity.plannedToSent.mixDistance).toBe(1);
+  });
+
+  test('compares answers below 500 with the recorded ones', () => {
+    const statistics = new RunStatistics();
+    for (const [index, status] of [200, 200, 200, 429, 503].entries()) {
+      statistics.addPlanned(exchangeRow({ status }), index * MS);
+    }
+    statistics.addSends([200, 200, 401, 401, 500].map((status, index) => send({ index, status })));
+    const { statusMix } = statistics.figures([]);
+    expect(statusMix).toMatchObject({ recordedAnswers: 4, sentAnswers: 4, recordedTurnedAway: 0.25 });
+    expect(statusMix.sentTurnedAway).toBe(0.5);
+    expect(statusMix.recordedRejected).toBe(0.4);
+    expect(statusMix.distance).toBe(0.5);
+  });
+
+  test('shows progress while the run goes on', () => {
+    const statistics = new RunStatistics();
+    expect(statistics.progress()).toEqual({
+      planned: 0,
+      sent: 0,
+      completed: 0,
+      failed: 0,
+      refused: 0,
+      lagP99Us: null,
+    });
+    statistics.addPlanned(exchangeRow(), 0);
+    statistics.addSends([send({ index: 0, intendedOffsetNs: 0, actualOffsetNs: 250 * MS })]);
+    expect(statistics.progress()).toMatchObject({ planned: 1, sent: 1, completed: 1, lagP99Us: 250_000 });
+    expect(statistics.fidelity().planned.count).toBe(1);
+  });
+
+  test('an empty run has figures, all of them empty', () => {
+    const figures = new RunStatistics().figures([]);
+    expect(figures).toMatchObject({ planned: 0, recorded: 0, makespanNs: null, endOffsetNs: 0 });
+    expect(figures.latency.scheduled.count).toBe(0);
+    expect(figures.fidelity.plannedToSent).toEqual({ ksGaps: null, mixDistance: null });
+    expect(figures.fidelity.duplicates.ratio).toBeNull();
+  });
+
+  test('counts duplicates of planned requests only where the body is known', () => {
+    const statistics = new RunStatistics();
+    const hash = Buffer.alloc(16, 7);
+    statistics.addPlanned(exchangeRow({ requestHash: hash }), 0);
+    statistics.addPlanned(exchangeRow({ requestHash: hash }), 1);
+    statistics.addPlanned(exchangeRow({ requestHash: null, requestStored: false }), 2);
+    expect(statistics.figures([]).fidelity.duplicates).toEqual({ count: 2, ratio: 0.5, exact: true });
+  });
+});
+
+describe('evaluateSlo', () => {
+  const ten = (count: number) => Array.from({ length: count }, (_, index) => send({ index }));
+
+  test('counts failed and refused requests as infinitely slow', () => {
+    const sends = [...ten(97), failed(97), refused(98), refused(99)];
+    expect(observed('latency: p(97)<200', sends)).toBe(10);
+    expect(observed('latency: p(98)<200', sends)).toBe(Number.POSITIVE_INFINITY);
+    expect(observed('service: p(98)<200', sends)).toBe(Number.POSITIVE_INFINITY);
+    expect(observed('latency: max<200', sends)).toBe(Number.POSITIVE_INFINITY);
+    expect(observed('latency: avg<200', sends)).toBe(Number.POSITIVE_INFINITY);
+    expect(observed('latency: min<200', sends)).toBe(10);
+    expect(sampleCount(figuresOf(sends), false)).toBe(100);
+  });
+
+  test('takes errors over what was sent and achieved over what was planned', () => {
+    const sends = [...ten(7), failed(7), refused(8), refused(9)];
+    expect(observed('errors: rate<0.5', sends)).toBe(1 / 8);
+    expect(observed('errors: count<5', sends)).toBe(1);
+    expect(observed('achieved: rate>0.99', sends)).toBe(0.8);
+    expect(observed('achieved: count>1', sends)).toBe(8);
+    expect(observed('makespan: <1s', sends)).toBe(750);
+  });
+
+  test('blames nobody for what an interruption cut off', () => {
+    const sends = [...ten(9), failed(9, { error: 'stopped' })];
+    expect(observed('errors: rate<0.5', sends)).toBe(0.1);
+    expect(observed('errors: rate<0.5', sends, true)).toBe(0);
+    expect(observed('latency: p(99)<200', sends)).toBe(Number.POSITIVE_INFINITY);
+    expect(observed('latency: p(99)<200', sends, true)).toBe(10);
+  });
+
+  test.each([
+    ['<', false],
+    ['<=', true],
+    ['>', false],
+    ['>=', true],
+  ])('takes %s at its word', (operator, ok) => {
+    const results = evaluateSlo(parseSlo([`errors: count${operator}1`]), figuresOf([failed(0)]), false);
+    expect(results[0]?.ok).toBe(ok);
+  });
+
+  test('says nothing of what was not measured', () => {
+    const [latency, errors] = evaluateSlo(parseSlo(['latency: p(99)<200']), figuresOf([]), false);
+    expect(latency).toMatchObject({ observed: null, ok: null });
+    expect(errors).toMatchObject({ observed: null, ok: null });
+  });
+});
