@@ -1,4 +1,4 @@
-import type { Loss, Omission, ProtocolUse } from './accounting.ts';
+import type { Loss, LossReason, Omission, ProtocolUse } from './accounting.ts';
 import type { ClockAnchor } from './clock.ts';
 import type { Exchange, ExchangePayload, ExchangeRow } from './exchange.ts';
 import type { Run, RunTotals, Send } from './run.ts';
@@ -11,6 +11,23 @@ export interface ExchangeSink {
   addOmission(omission: Omission): void;
   addProtocolUse(use: ProtocolUse): void;
   addAnchor(anchor: ClockAnchor): void;
+}
+
+/** What became of a batch. A failed commit is a loss that the sink itself notes later, never an exception. */
+export interface CommitResult {
+  readonly committed: number;
+  readonly lost: number;
+  /** Why exchanges were lost; null when none were. */
+  readonly reason: LossReason | null;
+}
+
+/** A sink whose owner decides when to commit, because acknowledgements follow the commit. */
+export interface CommittingSink extends ExchangeSink {
+  /** Whether a commit is due: a block is full, or the oldest append has waited long enough. */
+  due(nowNs: number): boolean;
+  commit(): CommitResult;
+  /** Commits and leaves the segment to be sealed. */
+  close(): void;
 }
 
 /** A slice of time, epoch microseconds: `fromUs` ≤ arrival < `toUs`. */

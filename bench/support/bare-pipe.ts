@@ -1,0 +1,17 @@
+import { connect, createServer } from 'node:net';
+
+/** The least a proxy in Node can be: two sockets piped into each other. Usage: bare-pipe.ts TARGET_PORT */
+const targetPort = Number(process.argv[2]);
+
+const server = createServer({ allowHalfOpen: true, noDelay: true }, (client) => {
+  const upstream = connect({ port: targetPort, host: '127.0.0.1', allowHalfOpen: true, noDelay: true });
+  client.on('error', () => upstream.destroy());
+  upstream.on('error', () => client.destroy());
+  client.pipe(upstream);
+  upstream.pipe(client);
+});
+server.listen(0, '127.0.0.1', () => {
+  const address = server.address();
+  if (address !== null && typeof address === 'object') process.send?.({ port: address.port });
+});
+process.on('disconnect', () => process.exit());

@@ -1,0 +1,115 @@
+import { once } from 'node:events';
+import { connect, type Socket } from 'node:net';
+
+/**
+ * Sends one fixed request over and over and times each answer. Raw sockets and byte counting, so that the load
+ * costs little and the same for every contender.
+ *
+ * Messages in: `{ port, request, responseBytes, connections, requests }` closed loop, or with `ratePerSecond`
+ * open loop. Message out: `{ answers, failures, durationMs, latenciesUs }`.
+ */
+interface Job {
+  readonly port: number;
+  readonly request: string;
+  readonly responseBytes: number;
+  readonly connections: number;
+  readonly requests: number;
+  readonly ratePerSecond?: number;
+}
+
+class Line {
+  readonly socket: Socket;
+  readonly #job: Job;
+  #pending = 0;
+  #sentNs: bigint[] = [];
+  onAnswer: (latencyUs: number) => void = () => undefined;
+
+  constructor(socket: Socket, job: Job) {
+    this.socket = socket;
+    this.#job = job;
+    socket.setNoDelay(true);
+    socket.on('data', (chunk) => this.#take(chunk.length));
+  }
+
+  get busy(): boolean {
+    return this.#sentNs.length > 0;
+  }
+
+  send(): void {
+    this.#sentNs.push(process.hrtime.bigint());
+    this.socket.write(this.#job.request);
+  }
+
+  #take(bytes: number): void {
+    this.#pending += bytes;
+    while (this.#pending >= this.#job.responseBytes && this.#sentNs.length > 0) {
+      this.#pending -= this.#job.responseBytes;
+      const sent = this.#sentNs.shift() as bigint;
+      this.onAnswer(Number(process.hrtime.bigint() - sent) / 1000);
+    }
+  }
+}
+
+async function run(job: Job): Promise<object> {
+  const lines: Line[] = [];
+  for (let index = 0; index < job.connections; index += 1) {
+    const socket = connect(job.port, '127.0.0.1');
+    await once(socket, 'connect');
+    lines.push(new Line(socket, job));
+  }
+  const latenciesUs: number[] = [];
+  let sent = 0;
+  let failures = 0;
+  const startNs = process.hrtime.bigint();
+  await new Promise<void>((resolve) => {
+    const settle = () => {
+      if (latenciesUs.length + failures >= job.requests) resolve();
+    };
+    for (const line of lines) {
+      line.socket.on('close', () => {
+        failures += 1;
+        settle();
+      });
+      line.onAnswer = (latencyUs) => {
+        latenciesUs.push(latencyUs);
+        settle();
+        if (job.ratePerSecond === undefined && sent < job.requests) {
+          sent += 1;
+          line.send();
+        }
+      };
+    }
+    if (job.ratePerSecond === undefined) {
+      for (const line of lines) {
+        sent += 1;
+        line.send();
+      }
+    } else openLoop(job, lines, startNs);
+  });
+  const durationMs = Number(process.hrtime.bigint() - startNs) / 1e6;
+  for (const line of lines) {
+    line.socket.removeAllListeners('close');
+    line.socket.end();
+  }
+  return { answers: latenciesUs.length, failures, durationMs, latenciesUs };
+}
+
+function openLoop(job: Job, lines: Line[], startNs: bigint): void {
+  const gapNs = 1e9 / (job.ratePerSecond ?? 1);
+  let sent = 0;
+  const tick = () => {
+    const elapsedNs = Number(process.hrtime.bigint() - startNs);
+    while (sent < job.requests && sent * gapNs <= elapsedNs) {
+      const line = lines.find((one) => !one.busy) ?? (lines[sent % lines.length] as Line);
+      sent += 1;
+      line.send();
+    }
+    if (sent < job.requests) setImmediate(tick);
+  };
+  tick();
+}
+
+process.on('message', async (job: Job) => {
+  process.send?.(await run(job));
+});
+process.on('disconnect', () => process.exit());

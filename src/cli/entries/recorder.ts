@@ -1,0 +1,24 @@
+import { Socket } from 'node:net';
+import { systemClock } from '../../core/clock.ts';
+import { PIPE_FD } from '../../proxy/managed-process.ts';
+import type { ToRecorder } from '../../proxy/messages.ts';
+import { RecorderProcess } from '../recorder-process.ts';
+import type { RecorderSettings } from '../recording.ts';
+
+/** The process that assembles and stores. Signals of the terminal are the supervisor's to answer. */
+for (const signal of ['SIGINT', 'SIGTERM', 'SIGHUP'] as const) process.on(signal, () => undefined);
+
+const recorder = new RecorderProcess({
+  clock: systemClock,
+  say: (message) => {
+    if (process.connected) process.send?.(message);
+  },
+  // What it still has to say goes out first.
+  onEnd: () => setImmediate(() => process.exit()),
+});
+
+process.on('message', (message, socket) => {
+  const pipe = () => (socket as Socket | undefined) ?? new Socket({ fd: PIPE_FD });
+  recorder.hear(message as ToRecorder<RecorderSettings>, pipe);
+});
+process.on('disconnect', () => recorder.orphaned());

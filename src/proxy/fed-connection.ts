@@ -1,0 +1,125 @@
+import { LOSS_REASONS } from '../core/accounting.ts';
+import type { Clock } from '../core/clock.ts';
+import { MARKER_HEADER } from '../core/headers.ts';
+import type { CommittingSink } from '../core/ports.ts';
+import { ConnectionAssembly } from './assembly/connection.ts';
+import type { AssemblyContext } from './assembly/options.ts';
+import type { Settlement } from './assembly/settlement.ts';
+import {
+  CLOSE_CAUSES,
+  FLAG_TURN_START,
+  FRAME,
+  type Frame,
+  type PipeSettlement,
+  readDoubles,
+} from './frames.ts';
+import type { Fate } from './ledger.ts';
+
+export interface RecorderDeps {
+  readonly sink: CommittingSink;
+  readonly context: AssemblyContext;
+  readonly clock: Clock;
+}
+
+/** Where a connection stood when the recorder first heard of it. */
+export interface FeedStart {
+  readonly clientOffset: number;
+  readonly serverOffset: number;
+  /** It had been going on before, unrecorded. */
+  readonly resync: boolean;
+}
+
+/** One connection as it comes through the pipe: its assembly, and the way of its settlements to sink and pipe. */
+export class FedConnection {
+  readonly #connection: number;
+  readonly #deps: RecorderDeps;
+  readonly #assembly: ConnectionAssembly;
+  readonly #answer: (settlement: PipeSettlement) => void;
+  #protocol = 'http/1.1';
+  #settledBytes: number;
+  #lastNs: number;
+
+  constructor(
+    connection: number,
+    deps: RecorderDeps,
+    start: FeedStart,
+    answer: (settlement: PipeSettlement) => void,
+  ) {
+    this.#connection = connection;
+    this.#deps = deps;
+    this.#answer = answer;
+    this.#settledBytes = start.clientOffset + start.serverOffset;
+    this.#lastNs = deps.clock.nowNs();
+    const { clientOffset, serverOffset } = start;
+    this.#assembly = new ConnectionAssembly(deps.context, {
+      connection,
+      sink: (settled) => this.#settle(settled),
+      onOpaque: (protocol) => this.#onOpaque(protocol),
+      ...(start.resync ? { resync: { reason: 'writer_down', clientOffset, serverOffset } } : {}),
+    });
+  }
+
+  take(frame: Frame): void {
+    this.#lastNs = frame.atNs;
+    const assembly = this.#assembly;
+    if (frame.type === FRAME.clientBytes) {
+      assembly.clientBytes(frame.atNs, frame.payload, (frame.flags & FLAG_TURN_START) !== 0);
+    } else if (frame.type === FRAME.serverBytes) assembly.serverBytes(frame.atNs, frame.payload);
+    else if (frame.type === FRAME.clientEnd) assembly.clientEnd(frame.atNs);
+    else if (frame.type === FRAME.serverEnd) assembly.serverEnd(frame.atNs);
+    else if (frame.type === FRAME.gap) {
+      const [clientBytes = 0, serverBytes = 0] = readDoubles(frame.payload);
+      assembly.gap(LOSS_REASONS[frame.flags] ?? 'corrupt', clientBytes, serverBytes);
+    } else if (frame.type === FRAME.close) {
+      const [clientBytes = 0, serverBytes = 0] = readDoubles(frame.payload);
+      assembly.close(frame.atNs, CLOSE_CAUSES[frame.flags] ?? 'shutdown');
+      this.#countProtocol(clientBytes + serverBytes);
+    }
+  }
+
+  /** The forwarder died: what was open is lost, and its end is not known. */
+  abandon(nowNs: number): void {
+    this.#assembly.gap('crash_gap', 0, 0);
+    this.#assembly.close(nowNs, 'shutdown');
+    this.#countProtocol(this.#settledBytes);
+  }
+
+  #onOpaque(protocol: string): void {
+    this.#protocol = protocol;
+    const amounts = { clientEndOffset: 0, serverEndOffset: 0, exchanges: 0 };
+    this.#answer({ kind: 'opaque', because: null, connection: this.#connection, ...amounts });
+  }
+
+  #countProtocol(bytes: number): void {
+    this.#deps.sink.addProtocolUse({ protocol: this.#protocol, connections: 1, bytes });
+  }
+
+  #settle(settled: Settlement): void {
+    const { clientEndOffset, serverEndOffset } = settled;
+    const bytes = clientEndOffset + serverEndOffset - this.#settledBytes;
+    this.#settledBytes += bytes;
+    const fate = fateOf(settled);
+    const exchanges = settled.kind === 'recorded' ? 1 : settled.exchanges;
+    if (fate.kind === 'omitted') this.#deps.sink.addOmission({ cause: fate.because, exchanges, bytes });
+    else if (fate.kind === 'lost') {
+      const atUs = this.#deps.context.epochUsOf(this.#lastNs);
+      this.#deps.sink.addLoss({ reason: fate.because, exchanges, bytes, fromUs: atUs, toUs: atUs });
+    } else if (settled.kind === 'recorded') this.#deps.sink.append(settled.exchange);
+    this.#answer({ ...fate, connection: this.#connection, clientEndOffset, serverEndOffset, exchanges });
+  }
+}
+
+/** Replayed traffic is told by its marker and left out, or a replay would end up in the next recording. */
+function fateOf(settled: Settlement): Fate {
+  if (settled.kind === 'lost') return { kind: 'lost', because: settled.reason };
+  if (settled.kind === 'omitted') return { kind: 'omitted', because: settled.cause };
+  const head = settled.exchange.request?.head;
+  return head && isReplayMarked(head)
+    ? { kind: 'omitted', because: 'replay_marked' }
+    : { kind: 'recorded', because: null };
+}
+
+function isReplayMarked(head: Uint8Array): boolean {
+  const text = Buffer.from(head.buffer, head.byteOffset, head.byteLength).toString('latin1').toLowerCase();
+  return text.includes(`\n${MARKER_HEADER}:`);
+}

@@ -1,0 +1,177 @@
+import { LOSS_REASONS, OMISSION_CAUSES } from '../core/accounting.ts';
+import type { Fate } from './ledger.ts';
+
+/**
+ * What goes through the pipe between a forwarder and the recorder. Both ends are the same program of the same
+ * version, so the layout carries no version; integers are little-endian.
+ *
+ *   forwarder → recorder          header (24 bytes)                        payload
+ *   ┌──────────┬──────┬───────┬────────────┬────────┬──────────┐
+ *   │ length 4 │ type │ flags │ reserved 2 │ conn 4 │ atNs f64 │ pad 4 …  `length` bytes
+ *   └──────────┴──────┴───────┴────────────┴────────┴──────────┘
+ *
+ *   recorder → forwarder          one settlement (32 bytes)
+ *   ┌──────┬─────────┬──────────────┬────────┬─────────────┬─────────────┬─────────────┬───────┐
+ *   │ kind │ because │ reserved 2   │ conn 4 │ client f64  │ server f64  │ exchanges 4 │ pad 4 │
+ *   └──────┴─────────┴──────────────┴────────┴─────────────┴─────────────┴─────────────┴───────┘
+ */
+export const FRAME_HEADER_BYTES = 24;
+export const SETTLEMENT_BYTES = 32;
+
+export const FRAME = {
+  /** A connection begins; with flag RESYNC it has been going on unrecorded. Payload: both offsets (f64). */
+  open: 1,
+  clientBytes: 2,
+  serverBytes: 3,
+  /** Bytes were shed here. Flags: the loss reason. Payload: client and server bytes shed (f64). */
+  gap: 4,
+  clientEnd: 5,
+  serverEnd: 6,
+  /** Flags: index into CLOSE_CAUSES. Payload: total client and server bytes (f64). */
+  close: 7,
+  /** Traffic lost while nobody could note it. Flags: the reason. Payload: turns, bytes, fromNs, toNs (f64). */
+  loss: 8,
+  /** Asks for everything before it to be committed and settled, then for a `flushed` settlement. */
+  flush: 9,
+} as const;
+export type FrameType = (typeof FRAME)[keyof typeof FRAME];
+
+export const FLAG_TURN_START = 1;
+export const FLAG_RESYNC = 1;
+
+/** Who ended a connection, and how. */
+export const CLOSE_CAUSES = ['client_end', 'client_reset', 'server_end', 'server_reset', 'shutdown'] as const;
+export type CloseCause = (typeof CLOSE_CAUSES)[number];
+
+export interface Frame {
+  readonly type: number;
+  readonly flags: number;
+  readonly connection: number;
+  readonly atNs: number;
+  /** Valid only during the call that hands it over. */
+  readonly payload: Uint8Array;
+}
+
+export function writeFrameHeader(
+  into: Buffer,
+  at: number,
+  head: { type: FrameType; flags: number; connection: number; atNs: number },
+  payloadBytes: number,
+): void {
+  into.writeUInt32LE(payloadBytes, at);
+  into[at + 4] = head.type;
+  into[at + 5] = head.flags;
+  into.writeUInt16LE(0, at + 6);
+  into.writeUInt32LE(head.connection, at + 8);
+  into.writeDoubleLE(head.atNs, at + 12);
+  into.writeUInt32LE(0, at + 20);
+}
+
+/** A payload of doubles, for the frames that carry amounts. */
+export function doubles(...values: number[]): Buffer {
+  const payload = Buffer.allocUnsafe(values.length * 8);
+  values.forEach((value, index) => {
+    payload.writeDoubleLE(value, index * 8);
+  });
+  return payload;
+}
+
+export function readDoubles(payload: Uint8Array): number[] {
+  const view = new DataView(payload.buffer, payload.byteOffset, payload.byteLength);
+  return Array.from({ length: payload.byteLength >> 3 }, (_, index) => view.getFloat64(index * 8, true));
+}
+
+/** Cuts a byte stream back into frames. `push` hands each whole frame to the consumer, in order. */
+export class FrameReader {
+  readonly #onFrame: (frame: Frame) => void;
+  #rest: Buffer | null = null;
+
+  constructor(onFrame: (frame: Frame) => void) {
+    this.#onFrame = onFrame;
+  }
+
+  push(chunk: Buffer): void {
+    const bytes = this.#rest ? Buffer.concat([this.#rest, chunk]) : chunk;
+    let at = 0;
+    while (bytes.length - at >= FRAME_HEADER_BYTES) {
+      const end = at + FRAME_HEADER_BYTES + bytes.readUInt32LE(at);
+      if (end > bytes.length) break;
+      this.#onFrame({
+        type: bytes[at + 4] as number,
+        flags: bytes[at + 5] as number,
+        connection: bytes.readUInt32LE(at + 8),
+        atNs: bytes.readDoubleLE(at + 12),
+        payload: bytes.subarray(at + FRAME_HEADER_BYTES, end),
+      });
+      at = end;
+    }
+    this.#rest = at < bytes.length ? bytes.subarray(at) : null;
+  }
+}
+
+/** What became of a connection's bytes up to two offsets. Settlements of a connection arrive in order. */
+export type PipeSettlement = (
+  | Fate
+  | { readonly kind: 'opaque'; readonly because: null }
+  | { readonly kind: 'flushed'; readonly because: null }
+) & {
+  readonly connection: number;
+  readonly clientEndOffset: number;
+  readonly serverEndOffset: number;
+  readonly exchanges: number;
+};
+
+/** `opaque`: nothing further of this connection can be recorded, stop copying it. `flushed` answers a flush. */
+const KINDS = ['recorded', 'lost', 'omitted', 'opaque', 'flushed'] as const;
+
+export function encodeSettlements(settlements: readonly PipeSettlement[]): Buffer {
+  const bytes = Buffer.alloc(settlements.length * SETTLEMENT_BYTES);
+  settlements.forEach((settlement, index) => {
+    const at = index * SETTLEMENT_BYTES;
+    bytes[at] = KINDS.indexOf(settlement.kind);
+    bytes[at + 1] = becauseIndex(settlement);
+    bytes.writeUInt32LE(settlement.connection, at + 4);
+    bytes.writeDoubleLE(settlement.clientEndOffset, at + 8);
+    bytes.writeDoubleLE(settlement.serverEndOffset, at + 16);
+    bytes.writeUInt32LE(settlement.exchanges, at + 24);
+  });
+  return bytes;
+}
+
+function becauseIndex(settlement: PipeSettlement): number {
+  if (settlement.kind === 'lost') return LOSS_REASONS.indexOf(settlement.because);
+  if (settlement.kind === 'omitted') return OMISSION_CAUSES.indexOf(settlement.because);
+  return 0;
+}
+
+/** Cuts the recorder's answers back into settlements. */
+export class SettlementReader {
+  readonly #onSettlement: (settlement: PipeSettlement) => void;
+  #rest: Buffer | null = null;
+
+  constructor(onSettlement: (settlement: PipeSettlement) => void) {
+    this.#onSettlement = onSettlement;
+  }
+
+  push(chunk: Buffer): void {
+    const bytes = this.#rest ? Buffer.concat([this.#rest, chunk]) : chunk;
+    let at = 0;
+    for (; bytes.length - at >= SETTLEMENT_BYTES; at += SETTLEMENT_BYTES)
+      this.#onSettlement(decode(bytes, at));
+    this.#rest = at < bytes.length ? bytes.subarray(at) : null;
+  }
+}
+
+function decode(bytes: Buffer, at: number): PipeSettlement {
+  const amounts = {
+    connection: bytes.readUInt32LE(at + 4),
+    clientEndOffset: bytes.readDoubleLE(at + 8),
+    serverEndOffset: bytes.readDoubleLE(at + 16),
+    exchanges: bytes.readUInt32LE(at + 24),
+  };
+  const kind = KINDS[bytes[at] as number] ?? 'recorded';
+  const because = bytes[at + 1] as number;
+  if (kind === 'lost') return { kind, because: LOSS_REASONS[because] ?? 'corrupt', ...amounts };
+  if (kind === 'omitted') return { kind, because: OMISSION_CAUSES[because] ?? 'unparsed', ...amounts };
+  return { kind, because: null, ...amounts };
+}

@@ -1,0 +1,183 @@
+import type { LossReason, OmissionCause } from '../core/accounting.ts';
+
+/** An amount in the two units the equation is kept in. */
+export interface Tally {
+  bytes: number;
+  turns: number;
+}
+
+/** seen = recorded + lost + omitted + pending, exact in bytes and in turns at every call. */
+export interface LedgerReading {
+  readonly connections: number;
+  readonly openConnections: number;
+  readonly seen: Readonly<Tally>;
+  readonly recorded: Readonly<Tally>;
+  readonly lost: Readonly<Partial<Record<LossReason, Readonly<Tally>>>>;
+  readonly omitted: Readonly<Partial<Record<OmissionCause, Readonly<Tally>>>>;
+  readonly pending: Readonly<Tally>;
+  /** Exchanges the recorder said it committed; a turn of pipelined requests holds several. */
+  readonly exchanges: number;
+}
+
+/** Where bytes go once it is known what became of them. */
+export type Fate =
+  | { readonly kind: 'recorded'; readonly because: null }
+  | { readonly kind: 'lost'; readonly because: LossReason }
+  | { readonly kind: 'omitted'; readonly because: OmissionCause };
+
+/** A stretch whose bytes were counted as they were shed, inside what is still to be settled. */
+interface Shed {
+  clientEndOffset: number;
+  serverEndOffset: number;
+  bytes: number;
+}
+
+/** The whole forwarder's side: running totals, and the accounts that hold what is pending. */
+export class Ledger {
+  readonly #accounts = new Set<ConnectionAccount>();
+  readonly #seen: Tally = { bytes: 0, turns: 0 };
+  readonly #recorded: Tally = { bytes: 0, turns: 0 };
+  readonly #lost: Partial<Record<LossReason, Tally>> = {};
+  readonly #omitted: Partial<Record<OmissionCause, Tally>> = {};
+  #connections = 0;
+  #exchanges = 0;
+
+  open(): ConnectionAccount {
+    const account = new ConnectionAccount(this);
+    this.#accounts.add(account);
+    this.#connections += 1;
+    return account;
+  }
+
+  /** Forgets an account that has nothing pending. */
+  retire(account: ConnectionAccount): void {
+    this.#accounts.delete(account);
+  }
+
+  accounts(): Iterable<ConnectionAccount> {
+    return this.#accounts;
+  }
+
+  addExchanges(count: number): void {
+    this.#exchanges += count;
+  }
+
+  see(bytes: number, turns: number): void {
+    add(this.#seen, bytes, turns);
+  }
+
+  settle(fate: Fate, bytes: number, turns: number): void {
+    if (fate.kind === 'recorded') add(this.#recorded, bytes, turns);
+    else if (fate.kind === 'lost') add(tallyOf(this.#lost, fate.because), bytes, turns);
+    else add(tallyOf(this.#omitted, fate.because), bytes, turns);
+  }
+
+  read(): LedgerReading {
+    const pending: Tally = { bytes: 0, turns: 0 };
+    for (const account of this.#accounts) {
+      const own = account.pending();
+      add(pending, own.bytes, own.turns);
+    }
+    return {
+      connections: this.#connections,
+      openConnections: this.#accounts.size,
+      seen: { ...this.#seen },
+      recorded: { ...this.#recorded },
+      lost: structuredClone(this.#lost),
+      omitted: structuredClone(this.#omitted),
+      pending,
+      exchanges: this.#exchanges,
+    };
+  }
+}
+
+function add(tally: Tally, bytes: number, turns: number): void {
+  tally.bytes += bytes;
+  tally.turns += turns;
+}
+
+function tallyOf<Key extends string>(tallies: Partial<Record<Key, Tally>>, key: Key): Tally {
+  const tally = tallies[key] ?? { bytes: 0, turns: 0 };
+  tallies[key] = tally;
+  return tally;
+}
+
+/**
+ * One connection's side of the equation. Pending is measured, from the bytes and turns that nobody has settled
+ * yet; it is never computed as what is left over.
+ */
+export class ConnectionAccount {
+  readonly #ledger: Ledger;
+  seenClient = 0;
+  seenServer = 0;
+  #settledClient = 0;
+  #settledServer = 0;
+  /** Client offsets at which the unsettled turns begin. */
+  readonly #turnStarts: number[] = [];
+  readonly #shed: Shed[] = [];
+  #openShed: Shed | null = null;
+  #shedBytes = 0;
+
+  constructor(ledger: Ledger) {
+    this.#ledger = ledger;
+  }
+
+  /** Counts bytes that go to the recorder. */
+  see(clientBytes: number, serverBytes: number, turnStart: boolean): void {
+    this.#openShed = null;
+    if (turnStart) this.#turnStarts.push(this.seenClient);
+    this.seenClient += clientBytes;
+    this.seenServer += serverBytes;
+    this.#ledger.see(clientBytes + serverBytes, turnStart ? 1 : 0);
+  }
+
+  /** Counts bytes that do not go to the recorder, with their fate, at once. */
+  seeSettled(clientBytes: number, serverBytes: number, turnStart: boolean, fate: Fate): void {
+    const bytes = clientBytes + serverBytes;
+    const turns = turnStart ? 1 : 0;
+    this.#ledger.see(bytes, turns);
+    this.#ledger.settle(fate, bytes, turns);
+    this.seenClient += clientBytes;
+    this.seenServer += serverBytes;
+    if (this.#openShed === null) {
+      this.#openShed = { clientEndOffset: 0, serverEndOffset: 0, bytes: 0 };
+      this.#shed.push(this.#openShed);
+    }
+    this.#openShed.clientEndOffset = this.seenClient;
+    this.#openShed.serverEndOffset = this.seenServer;
+    this.#openShed.bytes += bytes;
+    this.#shedBytes += bytes;
+  }
+
+  /** Takes a settlement of everything up to two offsets; what was shed within is counted already. */
+  settle(fate: Fate, clientEndOffset: number, serverEndOffset: number): void {
+    let bytes = clientEndOffset - this.#settledClient + (serverEndOffset - this.#settledServer);
+    let turns = 0;
+    while (this.#turnStarts.length > 0 && (this.#turnStarts[0] as number) < clientEndOffset) {
+      this.#turnStarts.shift();
+      turns += 1;
+    }
+    for (let first = this.#shed[0]; first !== undefined; first = this.#shed[0]) {
+      if (first.clientEndOffset > clientEndOffset || first.serverEndOffset > serverEndOffset) break;
+      this.#shed.shift();
+      if (first === this.#openShed) this.#openShed = null;
+      this.#shedBytes -= first.bytes;
+      bytes -= first.bytes;
+    }
+    this.#settledClient = clientEndOffset;
+    this.#settledServer = serverEndOffset;
+    this.#ledger.settle(fate, bytes, turns);
+  }
+
+  /** Settles all that is pending with a fate known on this side: the recorder died, or time ran out. */
+  settleAll(fate: Fate): Tally {
+    const pending = this.pending();
+    this.settle(fate, this.seenClient, this.seenServer);
+    return pending;
+  }
+
+  pending(): Tally {
+    const unsettled = this.seenClient - this.#settledClient + (this.seenServer - this.#settledServer);
+    return { bytes: unsettled - this.#shedBytes, turns: this.#turnStarts.length };
+  }
+}

@@ -1,0 +1,82 @@
+import { type ChildProcess, fork, type Serializable } from 'node:child_process';
+import type { Socket } from 'node:net';
+import { setPriority } from 'node:os';
+import type { Clock } from '../core/clock.ts';
+
+export interface ProcessSpec {
+  readonly entry: string;
+  readonly execArgv?: readonly string[];
+  /** Added to the scheduling priority: above 0 yields to everybody else. */
+  readonly niceness?: number;
+}
+
+/** The channel that a process of ours finds at file descriptor 4: the byte pipe to its partner. */
+export const PIPE_FD = 4;
+
+/**
+ * A child process of the supervisor: messages both ways, a byte pipe, and the time of its last word. Its end is
+ * reported once, whatever ended it.
+ */
+export class ManagedProcess<In extends { readonly type: string }, Out> {
+  readonly #child: ChildProcess;
+  readonly #clock: Clock;
+  #pipe: Socket | null;
+  lastWordNs: number;
+  readonly ended: Promise<{ code: number | null; signal: NodeJS.Signals | null }>;
+
+  constructor(spec: ProcessSpec, clock: Clock, onMessage: (message: In) => void) {
+    this.#clock = clock;
+    this.lastWordNs = clock.nowNs();
+    this.#child = fork(spec.entry, {
+      execArgv: [...process.execArgv, ...(spec.execArgv ?? [])],
+      stdio: ['ignore', 'ignore', 'inherit', 'ipc', 'pipe'],
+    });
+    this.#pipe = this.#child.stdio[PIPE_FD] as Socket;
+    this.#child.on('message', (message) => {
+      this.lastWordNs = clock.nowNs();
+      onMessage(message as In);
+    });
+    this.ended = new Promise((resolve) => {
+      this.#child.on('exit', (code, signal) => resolve({ code, signal }));
+      // A process that could not be started has no exit; this is its end.
+      this.#child.on('error', () => resolve({ code: null, signal: null }));
+    });
+    if (spec.niceness !== undefined) lowerPriority(this.#child.pid, spec.niceness);
+  }
+
+  get pid(): number | null {
+    return this.#child.pid ?? null;
+  }
+
+  /** This side's end of the child's byte pipe, to be handed to the child's partner. There is one; then null. */
+  takePipe(): Socket | null {
+    const pipe = this.#pipe;
+    this.#pipe = null;
+    return pipe;
+  }
+
+  /** Nanoseconds since the child last said anything. */
+  silenceNs(): number {
+    return this.#clock.nowNs() - this.lastWordNs;
+  }
+
+  /** Says something, and hands a socket over with it. A child that is gone hears nothing; its end is reported. */
+  send(message: Out, socket: Socket | null = null): void {
+    if (!this.#child.connected) return;
+    this.#child.send(message as Serializable, socket ?? undefined, () => undefined);
+  }
+
+  kill(): void {
+    this.#child.kill('SIGKILL');
+  }
+}
+
+/** Best effort: where the host does not allow it, the recorder competes with the traffic for the processor. */
+function lowerPriority(pid: number | undefined, niceness: number): void {
+  if (pid === undefined) return;
+  try {
+    setPriority(pid, niceness);
+  } catch {
+    // Not ours to insist on: everything works without it.
+  }
+}

@@ -1,0 +1,112 @@
+import type { Duplex } from 'node:stream';
+import { LOSS_REASONS, type LossReason } from '../core/accounting.ts';
+import { LIMITS } from '../core/limits.ts';
+import { FedConnection, type RecorderDeps } from './fed-connection.ts';
+import {
+  encodeSettlements,
+  FLAG_RESYNC,
+  FRAME,
+  type Frame,
+  FrameReader,
+  type PipeSettlement,
+  readDoubles,
+} from './frames.ts';
+
+/** One forwarder's pipe at the recorder's end: frames in, settlements out. */
+export class PipeFeed {
+  readonly #pipe: Duplex;
+  readonly #deps: RecorderDeps;
+  readonly #connections = new Map<number, FedConnection>();
+  #waiting: PipeSettlement[] = [];
+  #waitingSinceNs = 0;
+  #flushAsked = false;
+
+  constructor(pipe: Duplex, deps: RecorderDeps, onProgress: () => void) {
+    this.#pipe = pipe;
+    this.#deps = deps;
+    const reader = new FrameReader((frame) => this.#take(frame));
+    pipe.on('data', (chunk: Buffer) => {
+      reader.push(chunk);
+      onProgress();
+    });
+    // The close that follows says all there is to know: the forwarder is gone.
+    pipe.on('error', () => undefined);
+  }
+
+  /** Whether something here wants a commit even if the sink does not. */
+  wantsCommit(): boolean {
+    if (this.#flushAsked) return true;
+    const waitedNs = this.#deps.clock.nowNs() - this.#waitingSinceNs;
+    return this.#waiting.length > 0 && waitedNs >= LIMITS.commitDelayMs * 1e6;
+  }
+
+  /** The batch is committed, or lost: either way it is settled. */
+  acknowledge(lost: LossReason | null): void {
+    const batch = lost === null ? this.#waiting : this.#waiting.map((settlement) => asLost(settlement, lost));
+    this.#waiting = [];
+    if (this.#flushAsked) batch.push(FLUSHED);
+    this.#flushAsked = false;
+    if (batch.length > 0 && this.#pipe.writable) this.#pipe.write(encodeSettlements(batch));
+  }
+
+  /**
+   * The forwarder is gone. One that ends in good order closed its connections before; of those still open nobody
+   * will say how they ended.
+   */
+  abandon(): void {
+    const nowNs = this.#deps.clock.nowNs();
+    for (const connection of this.#connections.values()) connection.abandon(nowNs);
+    this.#connections.clear();
+  }
+
+  #take(frame: Frame): void {
+    if (frame.type === FRAME.open) this.#open(frame);
+    else if (frame.type === FRAME.loss) this.#noteLoss(frame);
+    else if (frame.type === FRAME.flush) this.#flushAsked = true;
+    else {
+      this.#connections.get(frame.connection)?.take(frame);
+      if (frame.type === FRAME.close) this.#connections.delete(frame.connection);
+    }
+  }
+
+  #open(frame: Frame): void {
+    const [clientOffset = 0, serverOffset = 0] = readDoubles(frame.payload);
+    const resync = (frame.flags & FLAG_RESYNC) !== 0;
+    const connection = new FedConnection(
+      frame.connection,
+      this.#deps,
+      { clientOffset, serverOffset, resync },
+      (settlement) => this.#answer(settlement),
+    );
+    this.#connections.set(frame.connection, connection);
+  }
+
+  #answer(settlement: PipeSettlement): void {
+    if (this.#waiting.length === 0) this.#waitingSinceNs = this.#deps.clock.nowNs();
+    this.#waiting.push(settlement);
+  }
+
+  #noteLoss(frame: Frame): void {
+    const [turns = 0, bytes = 0, fromNs = 0, toNs = 0] = readDoubles(frame.payload);
+    this.#deps.sink.addLoss({
+      reason: LOSS_REASONS[frame.flags] ?? 'corrupt',
+      exchanges: turns,
+      bytes,
+      fromUs: this.#deps.context.epochUsOf(fromNs),
+      toUs: this.#deps.context.epochUsOf(toNs),
+    });
+  }
+}
+
+const FLUSHED: PipeSettlement = {
+  kind: 'flushed',
+  because: null,
+  connection: 0,
+  clientEndOffset: 0,
+  serverEndOffset: 0,
+  exchanges: 0,
+};
+
+function asLost(settlement: PipeSettlement, because: LossReason): PipeSettlement {
+  return settlement.kind === 'recorded' ? { ...settlement, kind: 'lost', because } : settlement;
+}

@@ -1,0 +1,62 @@
+import type { Duplex } from 'node:stream';
+import type { LossReason } from '../core/accounting.ts';
+import type { RecorderDeps } from './fed-connection.ts';
+import { PipeFeed } from './pipe-feed.ts';
+
+/**
+ * The other end of the pipes: assembles exchanges, hands them to the sink, and acknowledges after the commit.
+ * Settlements wait for the commit in the order they came about, so that those of one connection stay contiguous
+ * even where only some of them carry an exchange.
+ */
+export class Recorder {
+  readonly #deps: RecorderDeps;
+  readonly #feeds = new Set<PipeFeed>();
+  #committed = 0;
+  #shedding: LossReason | null = null;
+
+  constructor(deps: RecorderDeps) {
+    this.#deps = deps;
+  }
+
+  /** Exchanges committed so far. */
+  get committed(): number {
+    return this.#committed;
+  }
+
+  /** Why the last commit failed; null when it did not. */
+  get shedding(): LossReason | null {
+    return this.#shedding;
+  }
+
+  /** Reads a forwarder's pipe until it ends. */
+  attach(pipe: Duplex): void {
+    const feed = new PipeFeed(pipe, this.#deps, () => this.commitIfDue());
+    this.#feeds.add(feed);
+    pipe.on('close', () => {
+      feed.abandon();
+      this.#commit();
+      this.#feeds.delete(feed);
+    });
+  }
+
+  /** To be called every few milliseconds as well: an exchange must not wait for the next one. */
+  commitIfDue(): void {
+    const wanted =
+      this.#deps.sink.due(this.#deps.clock.nowNs()) || [...this.#feeds].some((feed) => feed.wantsCommit());
+    if (wanted) this.#commit();
+  }
+
+  /** Commits what is left and closes the sink. */
+  close(): void {
+    for (const feed of this.#feeds) feed.abandon();
+    this.#commit();
+    this.#deps.sink.close();
+  }
+
+  #commit(): void {
+    const { committed, reason } = this.#deps.sink.commit();
+    this.#committed += committed;
+    this.#shedding = reason;
+    for (const feed of this.#feeds) feed.acknowledge(reason);
+  }
+}

@@ -1,0 +1,257 @@
+import type { LossReason } from '../core/accounting.ts';
+import type { Clock } from '../core/clock.ts';
+import { AppError, reasonOf } from '../core/errors.ts';
+import { LIMITS, SUPERVISION } from '../core/limits.ts';
+import type { Logger } from '../core/ports.ts';
+import { type Address, formatAddress } from './address.ts';
+import type { LedgerReading } from './ledger.ts';
+import { ManagedProcess } from './managed-process.ts';
+import type { FromForwarder, FromRecorder, ToForwarder, ToRecorder } from './messages.ts';
+import type { ForwarderOptions } from './wire/forwarder.ts';
+
+/** HEALTHY: recorded. SHEDDING: traffic flows, some is lost and counted. OFF: traffic flows, nothing is recorded. */
+export type RecordingState = 'HEALTHY' | 'SHEDDING' | 'OFF';
+
+export interface SupervisorDeps<Settings> {
+  readonly forwarderEntry: string;
+  readonly recorderEntry: string;
+  readonly forwarder: ForwarderOptions;
+  /** What the recorder process is started with; opaque here. */
+  readonly recorder: Settings;
+  /** Seals finished segments in a process of its own. */
+  readonly seal: (files: readonly string[]) => Promise<void>;
+  readonly logger: Logger;
+  readonly clock: Clock;
+}
+
+/** How a recording ended. */
+export interface RecordingEnd {
+  readonly ledger: LedgerReading | null;
+  readonly cut: number;
+  readonly turnedAway: number;
+}
+
+type ForwarderProcess = ManagedProcess<FromForwarder, ToForwarder>;
+type RecorderProcess<Settings> = ManagedProcess<FromRecorder, ToRecorder<Settings>>;
+
+/**
+ * Keeps a forwarder and a recorder alive and knows how both fare. It touches no traffic: either process may die,
+ * hang or be killed, and the other goes on.
+ */
+export class Supervisor<Settings> {
+  readonly #deps: SupervisorDeps<Settings>;
+  #forwarder: ForwarderProcess | null = null;
+  #recorder: RecorderProcess<Settings> | null = null;
+  #state: RecordingState = 'OFF';
+  #ledger: LedgerReading | null = null;
+  #restartDelayMs: number = SUPERVISION.restartDelayMs;
+  #watch: NodeJS.Timeout | null = null;
+  #stopping = false;
+  #onDrained: ((end: Extract<FromForwarder, { type: 'drained' }>) => void) | null = null;
+  /** Kept after the first start: a forwarder that is started again binds the very same port. */
+  #forwarderOptions: ForwarderOptions;
+  readonly #sealing = new Set<Promise<void>>();
+
+  constructor(deps: SupervisorDeps<Settings>) {
+    this.#deps = deps;
+    this.#forwarderOptions = deps.forwarder;
+  }
+
+  get state(): RecordingState {
+    return this.#state;
+  }
+
+  /** The forwarder's account as of its last beat, a second old at most. */
+  get ledger(): LedgerReading | null {
+    return this.#ledger;
+  }
+
+  /**
+   * Starts both processes. Only a listen address that cannot be had is an error; a recorder that cannot start is
+   * a loud line and state OFF.
+   * @returns the address that was bound
+   * @throws AppError LISTEN_FAILED
+   */
+  async start(): Promise<Address> {
+    this.#startRecorder();
+    const address = await this.#startForwarder();
+    this.#forwarderOptions = { ...this.#forwarderOptions, listen: address };
+    this.#watch = setInterval(() => this.#watchRecorder(), SUPERVISION.heartbeatMs);
+    return address;
+  }
+
+  /** Drains, flushes and seals. Ends when nothing of it is left running. */
+  async stop(deadlineMs: number): Promise<RecordingEnd> {
+    this.#stopping = true;
+    const drained = await this.#drainForwarder(deadlineMs);
+    if (this.#watch) clearInterval(this.#watch);
+    const recorder = this.#recorder;
+    if (recorder) {
+      recorder.send({ type: 'stop', losses: drained?.losses ?? [] });
+      const timer = setTimeout(() => recorder.kill(), SUPERVISION.recorderStopMs);
+      await recorder.ended;
+      clearTimeout(timer);
+    }
+    await Promise.all(this.#sealing);
+    return {
+      ledger: drained?.ledger ?? this.#ledger,
+      cut: drained?.cut ?? 0,
+      turnedAway: drained?.turnedAway ?? 0,
+    };
+  }
+
+  /** Cuts short what a drain still waits for. */
+  hurry(): void {
+    this.#forwarder?.send({ type: 'hurry' });
+  }
+
+  async #drainForwarder(deadlineMs: number): Promise<Extract<FromForwarder, { type: 'drained' }> | null> {
+    const forwarder = this.#forwarder;
+    if (!forwarder) return null;
+    const drained = new Promise<Extract<FromForwarder, { type: 'drained' }>>((resolve) => {
+      this.#onDrained = resolve;
+    });
+    forwarder.send({ type: 'drain', deadlineMs });
+    const end = await Promise.race([drained, forwarder.ended.then(() => null)]);
+    await forwarder.ended;
+    return end;
+  }
+
+  #startForwarder(): Promise<Address> {
+    return new Promise((resolve, reject) => {
+      const forwarder: ForwarderProcess = new ManagedProcess(
+        { entry: this.#deps.forwarderEntry },
+        this.#deps.clock,
+        (message: FromForwarder) => {
+          if (message.type === 'listening') resolve(message.address);
+          else if (message.type === 'listen-failed') reject(listenFailed(message));
+          else this.#ledger = message.ledger;
+          if (message.type === 'drained') this.#onDrained?.(message);
+        },
+      );
+      this.#forwarder = forwarder;
+      this.#deps.logger.info({ pid: forwarder.pid }, 'forwarder started');
+      this.#join(forwarder, this.#recorder);
+      forwarder.send({ type: 'listen', options: this.#forwarderOptions });
+      void forwarder.ended.then((end) => {
+        reject(new AppError('INTERNAL', `the forwarder ended before it listened (${endText(end)})`));
+        if (this.#forwarder === forwarder) this.#onForwarderEnded(endText(end));
+      });
+    });
+  }
+
+  /** Ties the two together by the pipe of whichever has not given its own away yet. */
+  #join(forwarder: ForwarderProcess | null, recorder: RecorderProcess<Settings> | null): void {
+    if (!forwarder || !recorder) return;
+    const pipe = recorder.takePipe();
+    forwarder.send({ type: 'recorder' }, pipe);
+    if (!pipe) recorder.send({ type: 'forwarder' }, forwarder.takePipe());
+  }
+
+  #onForwarderEnded(how: string): void {
+    this.#forwarder = null;
+    if (this.#stopping || !this.#watch) return;
+    this.#deps.logger.error({ how }, 'forwarder ended; connections were cut; starting it again');
+    this.#startForwarder().catch((error: unknown) => {
+      this.#deps.logger.error({ reason: String(error) }, 'forwarder could not be started again; trying on');
+      setTimeout(() => this.#onForwarderEnded('failed to start'), SUPERVISION.restartDelayMs);
+    });
+  }
+
+  #startRecorder(): void {
+    const recorder: RecorderProcess<Settings> = new ManagedProcess(
+      {
+        entry: this.#deps.recorderEntry,
+        execArgv: [`--max-old-space-size=${LIMITS.recorderHeapMib}`],
+        niceness: 10,
+      },
+      this.#deps.clock,
+      (message: FromRecorder) => this.#onRecorderMessage(recorder, message),
+    );
+    this.#recorder = recorder;
+    this.#deps.logger.info({ pid: recorder.pid }, 'recorder started');
+    recorder.send({ type: 'start', settings: this.#deps.recorder });
+    this.#join(this.#forwarder, recorder);
+    void recorder.ended.then((end) => {
+      if (this.#recorder === recorder) this.#onRecorderEnded(endText(end));
+    });
+  }
+
+  #onRecorderMessage(recorder: RecorderProcess<Settings>, message: FromRecorder): void {
+    if (message.type === 'ready') {
+      this.#restartDelayMs = SUPERVISION.restartDelayMs;
+      this.#become('HEALTHY', 'recording');
+      this.#seal(message.unsealed);
+    } else if (message.type === 'fault') {
+      const { message: fault, hint } = message;
+      this.#become('OFF', 'NOT RECORDING: traffic flows, nothing is kept', { fault, hint });
+    } else if (message.type === 'finished') {
+      this.#seal([message.file]);
+    } else if (message.type === 'beat') {
+      this.#judgeBeat(recorder, message.rssBytes, message.shedding);
+    }
+  }
+
+  #judgeBeat(recorder: RecorderProcess<Settings>, rssBytes: number, shedding: LossReason | null): void {
+    if (rssBytes > LIMITS.recorderResidentBytes) {
+      this.#deps.logger.error({ rssBytes }, 'recorder holds too much memory; killing it');
+      recorder.kill();
+    } else if (shedding) this.#become('SHEDDING', 'traffic flows, recording sheds', { reason: shedding });
+    else this.#become('HEALTHY', 'recording');
+  }
+
+  #onRecorderEnded(how: string): void {
+    this.#recorder = null;
+    if (this.#stopping) return;
+    this.#become('OFF', 'recorder ended; traffic flows, losses are counted', { how });
+    setTimeout(() => {
+      if (!this.#stopping) this.#startRecorder();
+    }, this.#restartDelayMs);
+    this.#restartDelayMs = Math.min(this.#restartDelayMs * 2, SUPERVISION.restartDelayMaxMs);
+  }
+
+  /** A recorder that says nothing hangs, in a native call perhaps; only killing it helps. */
+  #watchRecorder(): void {
+    const recorder = this.#recorder;
+    if (!recorder || recorder.silenceNs() < SUPERVISION.heartbeatLimitMs * 1e6) return;
+    this.#deps.logger.error(
+      { silentMs: Math.round(recorder.silenceNs() / 1e6) },
+      'recorder hangs; killing it',
+    );
+    recorder.lastWordNs = this.#deps.clock.nowNs();
+    recorder.kill();
+  }
+
+  #become(state: RecordingState, message: string, fields: object = {}): void {
+    if (state === this.#state) return;
+    this.#state = state;
+    this.#deps.logger[state === 'HEALTHY' ? 'info' : 'error']({ state, ...fields }, message);
+  }
+
+  #seal(files: readonly string[]): void {
+    if (files.length === 0) return;
+    const sealing = this.#deps
+      .seal(files)
+      .catch((error: unknown) => {
+        this.#deps.logger.error(
+          { files, reason: reasonOf(error) },
+          'segment was not sealed; it stays readable',
+        );
+      })
+      .finally(() => this.#sealing.delete(sealing));
+    this.#sealing.add(sealing);
+  }
+}
+
+function listenFailed(message: { message: string; hint: string | null }): AppError {
+  return new AppError('LISTEN_FAILED', message.message, message.hint === null ? {} : { hint: message.hint });
+}
+
+function endText(end: { code: number | null; signal: NodeJS.Signals | null }): string {
+  return end.signal ?? `exit ${end.code}`;
+}
+
+/** For the log line that says where a recording listens and leads. */
+export function routeText(options: ForwarderOptions, bound: Address): string {
+  return `${formatAddress(bound)} -> ${formatAddress(options.target)}`;
+}

@@ -1,0 +1,175 @@
+import { LOSS_REASONS, type LossReason } from '../core/accounting.ts';
+import type { Clock } from '../core/clock.ts';
+import {
+  CLOSE_CAUSES,
+  type CloseCause,
+  doubles,
+  FLAG_RESYNC,
+  FLAG_TURN_START,
+  FRAME,
+  type FrameType,
+  type PipeSettlement,
+} from './frames.ts';
+import type { ConnectionAccount, Fate } from './ledger.ts';
+import type { RecorderLink } from './recorder-link.ts';
+
+const EMPTY = new Uint8Array(0);
+const UNPARSED: Fate = { kind: 'omitted', because: 'unparsed' };
+
+/** What was shed since the recorder last heard of this connection. */
+interface Gap {
+  readonly reason: LossReason;
+  clientBytes: number;
+  serverBytes: number;
+  turns: number;
+}
+
+/**
+ * One client connection as the recorder is told of it. The data plane reports bytes and ends as they pass; this
+ * decides whether they go into the pipe or are counted where they fell. All it knows of HTTP is the turn: client
+ * bytes after server bytes.
+ */
+export class TapConnection {
+  readonly connection: number;
+  readonly account: ConnectionAccount;
+  readonly #link: RecorderLink;
+  readonly #clock: Clock;
+  /** The next client bytes begin a turn. */
+  #turnDue = true;
+  #announced = false;
+  #opaque = false;
+  #closed = false;
+  #gap: Gap | null = null;
+
+  constructor(connection: number, account: ConnectionAccount, link: RecorderLink, clock: Clock) {
+    this.connection = connection;
+    this.account = account;
+    this.#link = link;
+    this.#clock = clock;
+    if (!link.attached) this.#gap = newGap('writer_down');
+  }
+
+  client(chunk: Uint8Array): void {
+    const turnStart = this.#turnDue;
+    this.#turnDue = false;
+    this.#pass(FRAME.clientBytes, chunk, turnStart);
+  }
+
+  server(chunk: Uint8Array): void {
+    this.#turnDue = true;
+    this.#pass(FRAME.serverBytes, chunk, false);
+  }
+
+  clientEnd(): void {
+    if (this.#announced && !this.#gap && !this.#opaque) this.#control(FRAME.clientEnd, 0, EMPTY);
+  }
+
+  serverEnd(): void {
+    if (this.#announced && !this.#gap && !this.#opaque) this.#control(FRAME.serverEnd, 0, EMPTY);
+  }
+
+  close(cause: CloseCause): void {
+    if (this.#closed) return;
+    this.#closed = true;
+    if (!this.#announced && !this.#gap && !this.#opaque) this.#announce();
+    if (this.#announced) {
+      this.#sendGap();
+      const totals = doubles(this.account.seenClient, this.account.seenServer);
+      this.#control(FRAME.close, CLOSE_CAUSES.indexOf(cause), totals);
+    } else if (this.#gap) {
+      this.#link.noteLoss(this.#gap.reason, gapTally(this.#gap));
+    }
+    this.#retireIfSettled();
+  }
+
+  /** The recorder says what became of the bytes up to two offsets. */
+  settled(settlement: PipeSettlement): void {
+    if (settlement.kind === 'opaque') this.#opaque = true;
+    else if (settlement.kind !== 'flushed') {
+      this.account.settle(settlement, settlement.clientEndOffset, settlement.serverEndOffset);
+    }
+    this.#retireIfSettled();
+  }
+
+  /** Everything unacknowledged went with the recorder. What was shed before is reported by its own reason. */
+  recorderGone(): void {
+    this.#announced = false;
+    if (this.#gap && this.#gap.reason !== 'writer_down') {
+      this.#link.noteLoss(this.#gap.reason, gapTally(this.#gap));
+      this.#gap = null;
+    }
+    this.#link.noteLoss('writer_down', this.account.settleAll({ kind: 'lost', because: 'writer_down' }));
+    this.#gap ??= newGap('writer_down');
+    this.#retireIfSettled();
+  }
+
+  #pass(type: FrameType, chunk: Uint8Array, turnStart: boolean): void {
+    const clientBytes = type === FRAME.clientBytes ? chunk.length : 0;
+    const serverBytes = chunk.length - clientBytes;
+    if (this.#opaque) {
+      this.account.seeSettled(clientBytes, serverBytes, turnStart, UNPARSED);
+      return;
+    }
+    if (this.#gap && turnStart) this.#resume();
+    if (!this.#gap && !this.#copy(type, turnStart ? FLAG_TURN_START : 0, chunk))
+      this.#gap = newGap('queue_bytes');
+    if (this.#gap) this.#shed(this.#gap, clientBytes, serverBytes, turnStart);
+    else this.account.see(clientBytes, serverBytes, turnStart);
+  }
+
+  #shed(gap: Gap, clientBytes: number, serverBytes: number, turnStart: boolean): void {
+    gap.clientBytes += clientBytes;
+    gap.serverBytes += serverBytes;
+    gap.turns += turnStart ? 1 : 0;
+    this.account.seeSettled(clientBytes, serverBytes, turnStart, { kind: 'lost', because: gap.reason });
+  }
+
+  /** Takes the connection up again at a turn, when the recorder listens and there is room. */
+  #resume(): void {
+    if (!this.#gap || !this.#link.queue.hasRoom) return;
+    if (this.#announced) this.#sendGap();
+    else {
+      this.#link.noteLoss(this.#gap.reason, gapTally(this.#gap));
+      this.#announce();
+    }
+    this.#gap = null;
+  }
+
+  #sendGap(): void {
+    if (!this.#gap) return;
+    const { reason, clientBytes, serverBytes } = this.#gap;
+    this.#control(FRAME.gap, LOSS_REASONS.indexOf(reason), doubles(clientBytes, serverBytes));
+  }
+
+  #announce(): void {
+    const { seenClient, seenServer } = this.account;
+    const flags = seenClient + seenServer > 0 ? FLAG_RESYNC : 0;
+    this.#control(FRAME.open, flags, doubles(seenClient, seenServer));
+    this.#announced = true;
+  }
+
+  #copy(type: FrameType, flags: number, chunk: Uint8Array): boolean {
+    if (!this.#announced) this.#announce();
+    const head = { type, flags, connection: this.connection, atNs: this.#clock.nowNs() };
+    return this.#link.queue.append(head, chunk);
+  }
+
+  #control(type: FrameType, flags: number, payload: Uint8Array): void {
+    const head = { type, flags, connection: this.connection, atNs: this.#clock.nowNs() };
+    this.#link.queue.appendControl(head, payload);
+  }
+
+  #retireIfSettled(): void {
+    if (!this.#closed) return;
+    const { bytes, turns } = this.account.pending();
+    if (bytes === 0 && turns === 0) this.#link.retire(this);
+  }
+}
+
+function newGap(reason: LossReason): Gap {
+  return { reason, clientBytes: 0, serverBytes: 0, turns: 0 };
+}
+
+function gapTally(gap: Gap): { bytes: number; turns: number } {
+  return { bytes: gap.clientBytes + gap.serverBytes, turns: gap.turns };
+}

@@ -1,0 +1,174 @@
+import type { Socket } from 'node:net';
+import { setTimeout as sleep } from 'node:timers/promises';
+import fc from 'fast-check';
+import { describe, expect, it } from 'vitest';
+import { systemClock } from '../../src/core/clock.ts';
+import { Ledger } from '../../src/proxy/ledger.ts';
+import { RecorderLink } from '../../src/proxy/recorder-link.ts';
+import { SlabQueue } from '../../src/proxy/slab-queue.ts';
+import type { TapConnection } from '../../src/proxy/tap-connection.ts';
+import { imbalance } from '../support/imbalance.ts';
+import { ModelRecorder } from '../support/model-recorder.ts';
+import { socketPair } from '../support/socket-pair.ts';
+
+const BALANCED = { bytes: 0, turns: 0 };
+
+class Harness {
+  readonly ledger = new Ledger();
+  readonly queue: SlabQueue;
+  readonly link: RecorderLink;
+  recorder: ModelRecorder | null = null;
+  faults: string[] = [];
+  #end: Socket | null = null;
+
+  constructor(budgetBytes: number) {
+    this.queue = new SlabQueue(budgetBytes);
+    this.link = new RecorderLink({ clock: systemClock, ledger: this.ledger, queue: this.queue });
+  }
+
+  async startRecorder(): Promise<void> {
+    this.killRecorder();
+    const [ours, theirs] = await socketPair();
+    this.#end = theirs;
+    this.recorder = new ModelRecorder(theirs);
+    this.link.attach(ours);
+  }
+
+  killRecorder(): void {
+    this.#end?.destroy();
+    this.faults.push(...(this.recorder?.faults ?? []));
+    this.recorder = null;
+    this.#end = null;
+  }
+
+  /** Lets frames and settlements through. */
+  async settleDown(): Promise<void> {
+    this.queue.flush();
+    await sleep(3);
+  }
+}
+
+async function exchange(harness: Harness, tap: TapConnection): Promise<void> {
+  tap.client(Buffer.alloc(100));
+  tap.server(Buffer.alloc(900));
+  await harness.settleDown();
+}
+
+describe('the link to the recorder', () => {
+  it('settles what the recorder acknowledges and retires a connection that is closed and settled', async () => {
+    const harness = new Harness(1 << 20);
+    await harness.startRecorder();
+    const tap = harness.link.open();
+    await exchange(harness, tap);
+    tap.close('client_end');
+    await harness.settleDown();
+    expect(harness.ledger.read().openConnections).toBe(1);
+    harness.recorder?.settle();
+    await harness.settleDown();
+    expect(harness.ledger.read()).toMatchObject({
+      openConnections: 0,
+      recorded: { bytes: 1000, turns: 1 },
+      pending: BALANCED,
+    });
+  });
+
+  it('counts all that a dead recorder had not acknowledged, and tells the next one', async () => {
+    const harness = new Harness(1 << 20);
+    await harness.startRecorder();
+    const tap = harness.link.open();
+    await exchange(harness, tap);
+    harness.killRecorder();
+    await harness.settleDown();
+    tap.client(Buffer.alloc(30));
+    expect(harness.ledger.read().lost).toEqual({ writer_down: { bytes: 1030, turns: 2 } });
+    await harness.startRecorder();
+    tap.server(Buffer.alloc(5));
+    await exchange(harness, tap);
+    await harness.link.finish(1000);
+    const told = harness.recorder?.losses.reduce((sum, loss) => sum + loss.bytes, 0);
+    expect(told).toBe(1035);
+    expect(harness.ledger.read()).toMatchObject({
+      lost: { writer_down: { bytes: 1035, turns: 2 } },
+      pending: BALANCED,
+    });
+    expect(harness.ledger.read().recorded).toEqual({ bytes: 1000, turns: 1 });
+  });
+
+  it('sheds to the end of the turn when the budget is spent and never holds more than the budget', async () => {
+    const budgetBytes = 4 * 64 * 1024;
+    const harness = new Harness(budgetBytes);
+    await harness.startRecorder();
+    const tap = harness.link.open();
+    // Nothing is written while this turn of the event loop lasts, so the slabs fill up.
+    for (let chunk = 0; chunk < 50; chunk += 1) tap.client(Buffer.alloc(60_000));
+    expect(harness.queue.heldBytes).toBeLessThanOrEqual(budgetBytes);
+    const shed = harness.ledger.read().lost.queue_bytes;
+    expect(shed?.bytes).toBeGreaterThan(2_000_000);
+    await harness.settleDown();
+    tap.server(Buffer.alloc(10));
+    await exchange(harness, tap);
+    tap.close('client_end');
+    await harness.link.finish(1000);
+    expect(harness.faults.concat(harness.recorder?.faults ?? [])).toEqual([]);
+    expect(imbalance(harness.ledger.read())).toEqual(BALANCED);
+    expect(harness.ledger.read().pending).toEqual(BALANCED);
+  });
+
+  it('counts what is pending at the deadline as lost and says so', async () => {
+    const harness = new Harness(1 << 20);
+    const [ours] = await socketPair();
+    harness.link.attach(ours);
+    const tap = harness.link.open();
+    tap.client(Buffer.alloc(10));
+    const losses = await harness.link.finish(1);
+    expect(losses).toMatchObject([{ reason: 'shutdown_timeout', bytes: 10, turns: 1 }]);
+    expect(harness.ledger.read().pending).toEqual(BALANCED);
+  });
+
+  it('keeps the equation exact through any history of traffic, shedding, crashes and restarts', async () => {
+    const step = fc.oneof(
+      {
+        weight: 4,
+        arbitrary: fc.record({ do: fc.constant('client' as const), tap: fc.nat(3), bytes: fc.nat(90_000) }),
+      },
+      {
+        weight: 4,
+        arbitrary: fc.record({ do: fc.constant('server' as const), tap: fc.nat(3), bytes: fc.nat(90_000) }),
+      },
+      fc.record({ do: fc.constant('close' as const), tap: fc.nat(3) }),
+      { weight: 3, arbitrary: fc.record({ do: fc.constant('wait' as const) }) },
+      { weight: 2, arbitrary: fc.record({ do: fc.constant('settle' as const) }) },
+      fc.record({ do: fc.constant('kill' as const) }),
+      fc.record({ do: fc.constant('start' as const) }),
+    );
+    await fc.assert(
+      fc.asyncProperty(fc.array(step, { minLength: 5, maxLength: 50 }), async (steps) => {
+        const harness = new Harness(3 * 64 * 1024);
+        await harness.startRecorder();
+        const taps: (TapConnection | undefined)[] = [];
+        for (const one of steps) {
+          if (one.do === 'client' || one.do === 'server') {
+            taps[one.tap] ??= harness.link.open();
+            taps[one.tap]?.[one.do](Buffer.alloc(one.bytes + 1));
+          } else if (one.do === 'close') {
+            taps[one.tap]?.close('client_end');
+            taps[one.tap] = undefined;
+          } else if (one.do === 'settle') harness.recorder?.settle();
+          else if (one.do === 'kill') harness.killRecorder();
+          else if (one.do === 'start') await harness.startRecorder();
+          if (one.do === 'wait' || one.do === 'kill' || one.do === 'start') await harness.settleDown();
+          expect(imbalance(harness.ledger.read())).toEqual(BALANCED);
+          expect(harness.queue.heldBytes).toBeLessThan(5 * 64 * 1024);
+        }
+        for (const tap of taps) tap?.close('client_end');
+        await harness.link.finish(200);
+        const reading = harness.ledger.read();
+        expect(imbalance(reading)).toEqual(BALANCED);
+        expect(reading.pending).toEqual(BALANCED);
+        harness.killRecorder();
+        expect(harness.faults).toEqual([]);
+      }),
+      { numRuns: 100 },
+    );
+  });
+});

@@ -1,0 +1,184 @@
+import { randomBytes } from 'node:crypto';
+import { once } from 'node:events';
+import { connect, createServer, type Server, type Socket } from 'node:net';
+import { setTimeout as sleep } from 'node:timers/promises';
+import { afterEach, describe, expect, it } from 'vitest';
+import { systemClock } from '../../../src/core/clock.ts';
+import { Ledger } from '../../../src/proxy/ledger.ts';
+import { RecorderLink } from '../../../src/proxy/recorder-link.ts';
+import { Forwarder } from '../../../src/proxy/wire/forwarder.ts';
+import { imbalance } from '../../support/imbalance.ts';
+
+const stops: (() => Promise<void>)[] = [];
+
+afterEach(async () => {
+  for (const stop of stops.splice(0).reverse()) await stop();
+});
+
+/** A TCP server that hands each accepted socket to the test. */
+async function upstreamServer(onSocket: (socket: Socket) => void): Promise<number> {
+  const sockets = new Set<Socket>();
+  const server: Server = createServer({ allowHalfOpen: true }, (socket) => {
+    sockets.add(socket);
+    socket.on('error', () => undefined);
+    onSocket(socket);
+  }).listen(0, '127.0.0.1');
+  await once(server, 'listening');
+  stops.push(async () => {
+    for (const socket of sockets) socket.destroy();
+    server.close();
+  });
+  const address = server.address();
+  if (address === null || typeof address === 'string') throw new Error('no port');
+  return address.port;
+}
+
+async function wire(targetPort: number): Promise<{ port: number; ledger: Ledger; forwarder: Forwarder }> {
+  const ledger = new Ledger();
+  const link = new RecorderLink({ clock: systemClock, ledger });
+  const listen = { host: '127.0.0.1', port: 0 };
+  const forwarder = new Forwarder({ listen, target: { host: '127.0.0.1', port: targetPort } }, link);
+  const { port } = await forwarder.listen();
+  stops.push(async () => void (await forwarder.drain(0)));
+  return { port, ledger, forwarder };
+}
+
+async function client(port: number): Promise<Socket> {
+  const socket = connect({ port, host: '127.0.0.1', allowHalfOpen: true });
+  socket.on('error', () => undefined);
+  await once(socket, 'connect');
+  stops.push(async () => void socket.destroy());
+  return socket;
+}
+
+/** All that comes until the other side ends; this side stays open. */
+async function everything(socket: Socket): Promise<Buffer> {
+  const chunks: Buffer[] = [];
+  socket.on('data', (chunk: Buffer) => chunks.push(chunk));
+  await once(socket, 'end');
+  return Buffer.concat(chunks);
+}
+
+/** The error that ends a socket. */
+function failure(socket: Socket): Promise<NodeJS.ErrnoException> {
+  return new Promise((resolve) => socket.once('error', resolve));
+}
+
+describe('the wire', () => {
+  it('passes every byte unchanged both ways, through slow readers on both sides', async () => {
+    const request = randomBytes(9_000_000);
+    const answer = randomBytes(7_000_000);
+    const received = new Promise<Buffer>((resolve) => {
+      void upstreamServer(async (socket) => {
+        await sleep(50);
+        resolve(await everything(socket));
+        socket.end(answer);
+      }).then(async (port) => {
+        const { port: listening } = await wire(port);
+        const socket = await client(listening);
+        socket.end(request);
+        await sleep(50);
+        expect((await everything(socket)).equals(answer)).toBe(true);
+      });
+    });
+    expect((await received).equals(request)).toBe(true);
+  });
+
+  it('holds a sender back when the other side does not read, instead of buffering', async () => {
+    const port = await upstreamServer((socket) => socket.pause());
+    const { port: listening, ledger } = await wire(port);
+    const socket = await client(listening);
+    socket.write(Buffer.alloc(64 * 1024 * 1024));
+    let before = -1;
+    while (before !== ledger.read().seen.bytes) {
+      before = ledger.read().seen.bytes;
+      await sleep(100);
+    }
+    // What passed sits in the kernel's socket buffers and one chunk or two of ours.
+    expect(before).toBeLessThan(32 * 1024 * 1024);
+  });
+
+  it('passes a half-close on and still brings the answer back', async () => {
+    const port = await upstreamServer((socket) => {
+      socket.on('data', () => undefined);
+      socket.on('end', () => socket.end('after the end'));
+    });
+    const { port: listening } = await wire(port);
+    const socket = await client(listening);
+    socket.end('all I have');
+    expect((await everything(socket)).toString()).toBe('after the end');
+  });
+
+  it('delivers what an upstream said before it closed', async () => {
+    const answer = randomBytes(3_000_000);
+    const port = await upstreamServer((socket) => void socket.end(answer));
+    const { port: listening } = await wire(port);
+    const socket = await client(listening);
+    expect((await everything(socket)).equals(answer)).toBe(true);
+  });
+
+  it('passes a reset of the client on to the upstream', async () => {
+    const upstreamGone = new Promise<NodeJS.ErrnoException>((resolve) => {
+      void upstreamServer((socket) => {
+        socket.on('data', () => undefined);
+        socket.on('error', resolve);
+      }).then(async (port) => {
+        const { port: listening } = await wire(port);
+        const socket = await client(listening);
+        socket.write('half a request');
+        await sleep(30);
+        socket.resetAndDestroy();
+      });
+    });
+    expect((await upstreamGone).code).toBe('ECONNRESET');
+  });
+
+  it('passes a reset of the upstream on to the client', async () => {
+    const port = await upstreamServer((socket) => socket.on('data', () => socket.resetAndDestroy()));
+    const { port: listening } = await wire(port);
+    const socket = await client(listening);
+    const failed = failure(socket);
+    socket.write('a request');
+    expect((await failed).code).toBe('ECONNRESET');
+  });
+
+  it('resets the client when nobody listens at the target', async () => {
+    const unused = await upstreamServer(() => undefined);
+    for (const stop of stops.splice(0)) await stop();
+    const { port: listening, ledger } = await wire(unused);
+    const socket = connect({ port: listening, host: '127.0.0.1' });
+    expect((await failure(socket)).code).toBe('ECONNRESET');
+    await sleep(20);
+    expect(ledger.read().openConnections).toBe(0);
+  });
+
+  it('refuses a port that is taken with the reason and the way out', async () => {
+    const taken = await upstreamServer(() => undefined);
+    const link = new RecorderLink({ clock: systemClock, ledger: new Ledger() });
+    const listen = { host: '127.0.0.1', port: taken };
+    const forwarder = new Forwarder({ listen, target: listen }, link);
+    await expect(forwarder.listen()).rejects.toMatchObject({
+      code: 'LISTEN_FAILED',
+      message: `cannot listen on 127.0.0.1:${taken}: the port is in use`,
+    });
+  });
+
+  it('drains until the peers close and counts what the deadline cuts', async () => {
+    const port = await upstreamServer((socket) => {
+      socket.on('data', (chunk) => socket.write(chunk));
+      socket.on('end', () => socket.end());
+    });
+    const { port: listening, forwarder, ledger } = await wire(port);
+    const leaving = await client(listening);
+    const staying = await client(listening);
+    leaving.write('x');
+    staying.write('x');
+    await Promise.all([once(leaving, 'data'), once(staying, 'data')]);
+    const draining = forwarder.drain(300);
+    leaving.destroy();
+    await expect(client(listening)).rejects.toMatchObject({ code: 'ECONNREFUSED' });
+    expect(await draining).toBe(1);
+    expect(forwarder.connections.open).toBe(0);
+    expect(imbalance(ledger.read())).toEqual({ bytes: 0, turns: 0 });
+  });
+});

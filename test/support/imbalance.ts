@@ -1,0 +1,15 @@
+import type { LedgerReading } from '../../src/proxy/ledger.ts';
+
+/** What is left of the equation; both must be 0 at every instant. */
+export function imbalance(reading: LedgerReading): { bytes: number; turns: number } {
+  const parts = [
+    reading.recorded,
+    reading.pending,
+    ...Object.values(reading.lost),
+    ...Object.values(reading.omitted),
+  ];
+  return {
+    bytes: reading.seen.bytes - parts.reduce((sum, part) => sum + part.bytes, 0),
+    turns: reading.seen.turns - parts.reduce((sum, part) => sum + part.turns, 0),
+  };
+}
