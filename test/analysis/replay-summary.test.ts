@@ -1,0 +1,193 @@
+import { describe, expect, test } from 'vitest';
+import { type ReplaySummaryInput, summariseReplay } from '../../src/analysis/replay-summary.ts';
+import { replayText } from '../../src/analysis/replay-text.ts';
+import { RunStatistics } from '../../src/analysis/run-statistics.ts';
+import { parseSlo } from '../../src/analysis/slo.ts';
+import type { Send } from '../../src/core/run.ts';
+import { exchangeRow } from '../support/exchange-row.ts';
+import { failed, refused, run, send } from '../support/sends.ts';
+
+const MS = 1e6;
+
+function inputOf(sends: readonly Send[], facts: Partial<ReplaySummaryInput> = {}): ReplaySummaryInput {
+  const statistics = new RunStatistics();
+  for (const each of sends) {
+    const row = exchangeRow({
+      arrivalUs: 1_794_000_000_000_000 + (each.intendedOffsetNs / 1_000) * 1.5,
+      requestBytes: each.requestBytes,
+    });
+    statistics.addRecorded(row);
+    statistics.addPlanned(row, each.intendedOffsetNs);
+  }
+  statistics.addSends(sends);
+  return {
+    run: run(),
+    figures: statistics.figures(facts.health?.stalls ?? []),
+    thresholds: parseSlo(['latency: p(95)<200']),
+    multiplier: 1.5,
+    scaling: 'compress',
+    skipped: { truncated_request: 0 },
+    unreplayable: 0,
+    coverage: { share: 1, unexplained: 0 },
+    health: { busyShare: 0.1, throttled: false, stalls: [], starved: 0 },
+    interrupted: null,
+    ...facts,
+  };
+}
+
+const good = (count: number) => Array.from({ length: count }, (_, index) => send({ index }));
+
+describe('summariseReplay', () => {
+  test('holds every field the command line promises', () => {
+    const document = summariseReplay(inputOf(good(200)));
+    expect(document).toMatchObject({
+      schemaVersion: 1,
+      verdict: 'PASS',
+      reasons: [],
+      planned: 200,
+      sent: 200,
+      completed: 200,
+      failed: 0,
+      refused: 0,
+      unreplayable: 0,
+      skipped: { truncated_request: 0 },
+      multiplier: 1.5,
+      effectiveMultiplier: 1.5,
+      scaling: 'compress',
+      durationS: 19.91,
+      lagUs: { p50: 0, p90: 0, p99: 0, max: 0 },
+      connectMs: { p50: 1, p95: 1, p99: 1, max: 1 },
+      latencyMs: {
+        scheduled: { p50: 10, p95: 10, p99: 10, max: 10 },
+        service: { p50: 10, p95: 10, p99: 10, max: 10 },
+      },
+      ttftMs: null,
+      statuses: { '200': 200 },
+      slo: [
+        { expression: 'latency: p(95)<200', observed: 10, limit: 200, ok: true },
+        { expression: 'errors: rate<0.01', observed: 0, limit: 0.01, ok: true },
+      ],
+    });
+    expect(document.fidelity).toMatchObject({
+      ksGaps: 0,
+      mixDistance: 0,
+      duplicateRatio: null,
+      recordedToPlanned: { ksGaps: 0, mixDistance: 0 },
+    });
+    for (const stream of ['recorded', 'planned', 'sent'] as const) {
+      expect(document.fidelity[stream].cv).toBe(0);
+      expect(Object.keys(document.fidelity[stream].idc).sort()).toEqual(['0.1', '1', '10', '60', '600']);
+    }
+    expect(document.fidelity.recorded.ratePerSecond).toBeCloseTo(200 / (19.9 * 1.5), 9);
+    expect(document.fidelity.sent.ratePerSecond).toBeCloseTo(200 / 19.9, 9);
+  });
+
+  test('survives JSON unchanged, infinite latency written as a word', () => {
+    const document = summariseReplay(inputOf([...good(10), failed(10), refused(11)]));
+    expect(document.slo[0]).toMatchObject({ observed: 'Infinity', ok: false });
+    expect(JSON.parse(JSON.stringify(document))).toEqual(document);
+    const empty = summariseReplay(inputOf([]));
+    expect(JSON.parse(JSON.stringify(empty))).toEqual(empty);
+  });
+
+  test('says null, never 0, of what was not measured', () => {
+    const document = summariseReplay(
+      inputOf([refused(0)], {
+        thresholds: [],
+        coverage: { share: null, unexplained: null },
+        health: { busyShare: null, throttled: null, stalls: [], starved: null },
+      }),
+    );
+    expect(document).toMatchObject({
+      verdict: null,
+      valid: false,
+      effectiveMultiplier: null,
+      coverage: null,
+      ttftMs: null,
+      lagUs: { p50: null, p90: null, p99: null, max: null },
+      connectMs: { p50: null },
+      latencyMs: { scheduled: { p99: null }, service: { p99: null } },
+    });
+    expect(document.fidelity).toMatchObject({ sent: { cv: null }, ksGaps: null, mixDistance: null });
+    expect(document.health).toMatchObject({ busyShare: null, throttled: null, starved: null });
+  });
+
+  test('the effective multiplier shrinks with what was skipped and with what was never recorded', () => {
+    const statistics = new RunStatistics();
+    for (let at = 0; at < 10; at++) statistics.addRecorded(exchangeRow({ arrivalUs: at }));
+    for (let at = 0; at < 8; at++) statistics.addPlanned(exchangeRow(), at);
+    const document = summariseReplay(
+      inputOf([], {
+        figures: statistics.figures([]),
+        multiplier: 2,
+        coverage: { share: 0.5, unexplained: 0.5 },
+      }),
+    );
+    expect(document.effectiveMultiplier).toBeCloseTo(0.8, 12);
+    expect(document.reasons.map(({ code }) => code)).toContain('multiplier_not_reached');
+  });
+
+  test('counts what was planned and never reached', () => {
+    const sends = [
+      ...good(5),
+      send({ index: 5, actualOffsetNs: null }),
+      send({ index: 6, actualOffsetNs: null }),
+    ];
+    const document = summariseReplay(inputOf(sends, { interrupted: 'SIGINT' }));
+    expect(document).toMatchObject({ planned: 7, sent: 5, unreached: 2, interrupted: 'SIGINT' });
+  });
+
+  test('bounds given by the user hold beside the usual ones', () => {
+    const late = good(200).map(({ index }) => send({ index, actualOffsetNs: index * 100 * MS + 5 * MS }));
+    expect(summariseReplay(inputOf(late)).verdict).toBe('INCONCLUSIVE');
+    expect(summariseReplay(inputOf(late, { bounds: { lagNs: 10 * MS } })).verdict).toBe('PASS');
+  });
+});
+
+describe('replayText', () => {
+  test('begins with the verdict and its reasons, and shows what they rest on', () => {
+    const stalls = [{ fromOffsetNs: 0, toOffsetNs: 300 * MS }];
+    const sends = [
+      send({ index: 0, intendedOffsetNs: 0, actualOffsetNs: 300 * MS }),
+      ...good(200).slice(1),
+      failed(200),
+      send({ index: 201, status: 404 }),
+    ];
+    const lines = replayText(
+      summariseReplay(
+        inputOf(sends, {
+          skipped: { truncated_request: 3, no_payload: 0 },
+          health: { busyShare: 0.1, throttled: false, stalls, starved: 0 },
+        }),
+      ),
+    );
+    expect(lines[0]).toBe('Verdict: INCONCLUSIVE');
+    expect(lines[1]).toMatch(/^ {2}stalled: the generator stood still/);
+    const text = lines.join('\n');
+    expect(text).toContain('Replayed /captures/monday against http://127.0.0.1:8000 at 1.5x compress');
+    expect(text).toContain('skipped by reason: truncated_request 3\n');
+    expect(text).toContain('answers by status: 200 200, 404 1');
+    expect(text).toContain('without an answer: reset 1');
+    expect(text).toMatch(/requests\/s +\d+\.\d{3} +\d+\.\d{3} +\d+\.\d{3}/);
+    expect(text).toMatch(/IDC 600 s +– +– +–/);
+    expect(text).toMatch(/scheduled +10\.0 ms +10\.0 ms +10\.0 ms +10\.0 ms/);
+    expect(text).toContain('stalls of our own: 1, 300.0 ms in all, 1 requests left out');
+    expect(text).toMatch(/latency: p\(95\)<200 +10 +kept/);
+    expect(text).toMatch(/errors: rate<0\.01 +0\.00495 +kept/);
+    expect(text).toContain('uncalibrated:');
+  });
+
+  test('says whether a run without an objective is valid', () => {
+    expect(replayText(summariseReplay(inputOf(good(5), { thresholds: [] })))[0]).toBe(
+      'Verdict: no objective was given; the run is valid',
+    );
+    expect(replayText(summariseReplay(inputOf([refused(0)], { thresholds: [] })))[0]).toContain('NOT VALID');
+  });
+
+  test('has no trailing space, no tab and no line end inside a line', () => {
+    for (const line of replayText(summariseReplay(inputOf([...good(20), refused(20)])))) {
+      expect(line).toMatch(/^[^\t\n\r]*$/);
+      expect(line).toBe(line.trimEnd());
+    }
+  });
+});
