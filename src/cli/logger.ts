@@ -3,7 +3,7 @@ import { pino } from 'pino';
 import { type Clock, systemClock } from '../core/clock.ts';
 import type { Logger } from '../core/ports.ts';
 import { formatInstantUs } from '../core/units.ts';
-import { printable } from './terminal.ts';
+import { printable, terminal } from './terminal.ts';
 
 export const LOG_FORMATS = ['pretty', 'json'] as const;
 export type LogFormat = (typeof LOG_FORMATS)[number];
@@ -24,10 +24,10 @@ export function loggerOf(command: Command): Logger {
   return createLogger(logFormat ?? defaultLogFormat());
 }
 
-/** Logs to stderr. Written at once, so that the last line before an exit is not lost. */
+/** Logs to stderr. */
 export function createLogger(
   format: LogFormat,
-  destination: LogDestination = pino.destination({ dest: 2, sync: true }),
+  destination: LogDestination = standardError(),
   clock: Clock = systemClock,
 ): Logger {
   const logger = pino(
@@ -43,6 +43,17 @@ export function createLogger(
     info: (fields, message) => logger.info(fields, message),
     warn: (fields, message) => logger.warn(fields, message),
     error: (fields, message) => logger.error(fields, message),
+  };
+}
+
+/** Written at once, so that the last line before an exit is not lost, and on a line of its own. */
+function standardError(): LogDestination {
+  const stream = pino.destination({ dest: 2, sync: true });
+  return {
+    write: (line) => {
+      terminal.endProgress();
+      return stream.write(line);
+    },
   };
 }
 

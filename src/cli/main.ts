@@ -19,6 +19,11 @@ const COMMANDS: readonly Entry[] = [
     summary: 'record the traffic of a model server while it passes through',
     load: async () => (await import('./record.ts')).recordCommand(),
   },
+  {
+    name: 'replay',
+    summary: 'play a capture back against a target',
+    load: async () => (await import('./replay.ts')).replayCommand(),
+  },
 ];
 
 /** Runs one command line (without `node` and the script) and leaves its status in `process.exitCode`. */
@@ -52,7 +57,11 @@ async function programFor(args: readonly string[]): Promise<Command> {
         'form of the logs on stderr (default: pretty on a terminal, else json)',
       ).choices(LOG_FORMATS),
     )
-    .addHelpText('after', '\nEvery option can also be given as a variable: --max-disk is REPRISE_MAX_DISK.')
+    .configureHelp({ showGlobalOptions: true })
+    .addHelpText(
+      'afterAll',
+      '\nEvery option can also be given as a variable: --max-disk is REPRISE_MAX_DISK.',
+    )
     .exitOverride()
     .configureOutput({ outputError: () => {} });
   const { operands } = program.parseOptions([...args]);
