@@ -2,7 +2,7 @@ import type { Loss, LossReason, Omission, ProtocolUse } from '../core/accounting
 import type { Clock, ClockAnchor } from '../core/clock.ts';
 import { AppError, reasonOf } from '../core/errors.ts';
 import type { Exchange } from '../core/exchange.ts';
-import type { ExchangeSink } from '../core/ports.ts';
+import type { CommittingSink, CommitResult as SinkCommitResult } from '../core/ports.ts';
 import type { CaptureOrigin, RecorderIdentity } from './capture-origin.ts';
 import { type Durability, lossReasonOf } from './database.ts';
 import { DiskQuota } from './disk-quota.ts';
@@ -36,12 +36,8 @@ export interface CaptureWriterOptions {
 }
 
 /** What became of a batch. A lost batch is in the capture's `loss` table with the next commit that succeeds. */
-export interface CommitResult {
-  readonly committed: number;
-  readonly lost: number;
-  /** Why exchanges were lost; null when none were. */
-  readonly reason: LossReason | null;
-  /** The error behind the reason in words, for the log; null when there was none. */
+export interface CommitResult extends SinkCommitResult {
+  /** The error behind it in words, for the log; null when there was none. */
   readonly error: string | null;
 }
 
@@ -54,7 +50,7 @@ const NOTHING: CommitResult = { committed: 0, lost: 0, reason: null, error: null
  * Puts exchanges into the segments of one capture. Synchronous, group commit, one writer a directory (the
  * caller holds its DirectoryLock). Whatever the disk does is answered with a `CommitResult`, never thrown.
  */
-export class CaptureWriter implements ExchangeSink {
+export class CaptureWriter implements CommittingSink {
   readonly #options: CaptureWriterOptions;
   readonly #clock: Clock;
   readonly #quota: DiskQuota;

@@ -1,0 +1,55 @@
+/** Unpacked slots of a block or tail. */
+export interface UnpackedBlock {
+  readonly file: string;
+  readonly firstSlot: number;
+  readonly slots: readonly Uint8Array[];
+  readonly bytes: number;
+}
+
+/** Tails are small, and a look-up walks the list: so many blocks are kept at most, whatever their bytes. */
+const BLOCKS_MAX = 256;
+/** A block past this share of the cache would push everything else out of it. */
+const LARGEST_SHARE = 0.25;
+
+/**
+ * The blocks unpacked last. Reading goes through a capture in order, so nearly every look-up ends at the first
+ * entries; slots never change, so what is cached of an open segment stays true.
+ */
+export class BlockCache {
+  readonly #bytesMax: number;
+  /** Most recently used first. */
+  readonly #blocks: UnpackedBlock[] = [];
+  #bytes = 0;
+
+  constructor(bytesMax: number) {
+    this.#bytesMax = bytesMax;
+  }
+
+  get bytes(): number {
+    return this.#bytes;
+  }
+
+  /** The block that holds a slot, if it is here. */
+  find(file: string, slot: number): UnpackedBlock | null {
+    const place = this.#blocks.findIndex(
+      (block) =>
+        block.file === file && slot >= block.firstSlot && slot < block.firstSlot + block.slots.length,
+    );
+    const found = this.#blocks[place];
+    if (found === undefined) return null;
+    if (place > 0) {
+      this.#blocks.splice(place, 1);
+      this.#blocks.unshift(found);
+    }
+    return found;
+  }
+
+  add(block: UnpackedBlock): void {
+    if (block.bytes > this.#bytesMax * LARGEST_SHARE) return;
+    this.#blocks.unshift(block);
+    this.#bytes += block.bytes;
+    while (this.#bytes > this.#bytesMax || this.#blocks.length > BLOCKS_MAX) {
+      this.#bytes -= this.#blocks.pop()?.bytes ?? 0;
+    }
+  }
+}

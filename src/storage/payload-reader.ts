@@ -1,0 +1,91 @@
+import type { Body, ExchangePayload, Message } from '../core/exchange.ts';
+import { LIMITS } from '../core/limits.ts';
+import { decodeBlock } from './block.ts';
+import { BlockCache, type UnpackedBlock } from './block-cache.ts';
+import type { SegmentFile } from './capture-directory.ts';
+import { damaged } from './database.ts';
+import { decodeHeads, type HeadParts } from './message-codec.ts';
+import type { SegmentPool } from './segment-pool.ts';
+import type { BodyPlace, PayloadPlace } from './segment-reader.ts';
+
+/** Exchanges whose places are read together: an unsealed segment is opened once for all of them. */
+const PLACES_PER_READ = 256;
+const PLACE_RUNS_KEPT = 64;
+
+const NOTHING_KEPT = new Uint8Array(0);
+
+/** Finds heads and bodies in the blocks of segments, and keeps the blocks it unpacked last. */
+export class PayloadReader {
+  readonly #pool: SegmentPool;
+  readonly #blocks = new BlockCache(LIMITS.blockCacheBytes);
+  /** Runs of places by segment and first id, oldest first. */
+  readonly #places = new Map<string, ReadonlyMap<number, PayloadPlace>>();
+
+  constructor(pool: SegmentPool) {
+    this.#pool = pool;
+  }
+
+  /**
+   * Payload of an exchange; null when it was stored without any. Bytes are views over a block: copy what is
+   * kept for long.
+   * @throws AppError CAPTURE_DAMAGED when the segment does not hold what its row says.
+   */
+  payloadOf(segment: SegmentFile, id: number): ExchangePayload | null {
+    const place = this.#placeOf(segment, id);
+    if (place.headsSlot === null) return null;
+    const heads = decodeHeads(this.#slot(segment, place.headsSlot), segment.file);
+    return {
+      request: this.#message(segment, heads.request, place.request),
+      response: this.#message(segment, heads.response, place.response),
+      requestChunks: heads.requestChunks,
+      responseChunks: heads.responseChunks,
+    };
+  }
+
+  #message(segment: SegmentFile, parts: HeadParts | null, place: BodyPlace): Message | null {
+    return parts === null ? null : { ...parts, body: this.#body(segment, place) };
+  }
+
+  #body(segment: SegmentFile, { bytes, truncated, hash, keptBytes, slot }: BodyPlace): Body {
+    if (bytes === 0) return { bytes, truncated, hash: null, kept: NOTHING_KEPT };
+    if (slot === null) return { bytes, truncated, hash, kept: keptBytes === null ? null : NOTHING_KEPT };
+    const kept = this.#slot(segment, slot);
+    if (kept.byteLength !== keptBytes)
+      throw damaged(segment.file, `slot ${slot} is not the body its row names`);
+    return { bytes, truncated, hash, kept };
+  }
+
+  #placeOf(segment: SegmentFile, id: number): PayloadPlace {
+    const first = id - ((id - 1) % PLACES_PER_READ);
+    const key = `${segment.file} ${first}`;
+    // An open segment grows: what is not in a run that was read before may be in the run by now.
+    const known = this.#places.get(key)?.get(id);
+    if (known !== undefined) return known;
+    const read = this.#pool.use<PayloadPlace[]>(segment, [], (reader) =>
+      reader.payloadPlaces(first, first + PLACES_PER_READ - 1),
+    );
+    const run = new Map(read.map((place) => [place.id, place]));
+    this.#places.delete(key);
+    this.#places.set(key, run);
+    if (this.#places.size > PLACE_RUNS_KEPT) this.#places.delete(this.#places.keys().next().value ?? '');
+    const place = run.get(id);
+    if (place === undefined) throw damaged(segment.file, `it has no exchange ${id}`);
+    return place;
+  }
+
+  #slot(segment: SegmentFile, slot: number): Uint8Array {
+    const { firstSlot, slots } = this.#blocks.find(segment.file, slot) ?? this.#unpack(segment, slot);
+    const found = slots[slot - firstSlot];
+    if (found === undefined) throw damaged(segment.file, `it has no slot ${slot}`);
+    return found;
+  }
+
+  #unpack(segment: SegmentFile, slot: number): UnpackedBlock {
+    const row = this.#pool.use(segment, null, (reader) => reader.blockOf(slot));
+    if (row === null) throw damaged(segment.file, `no block holds slot ${slot}`);
+    const slots = decodeBlock(row, segment.file);
+    const block = { file: segment.file, firstSlot: row.firstSlot, slots, bytes: row.rawBytes };
+    this.#blocks.add(block);
+    return block;
+  }
+}

@@ -1,0 +1,209 @@
+import { existsSync } from 'node:fs';
+import { AppError } from '../core/errors.ts';
+import type { ExchangeRow } from '../core/exchange.ts';
+import { LIMITS } from '../core/limits.ts';
+import type { TimeRange } from '../core/ports.ts';
+import type { BlockRow } from './block.ts';
+import type { SegmentFile } from './capture-directory.ts';
+import { type Connection, damaged, openForReading, segmentError } from './database.ts';
+import { type RawExchange, rowFrom, SELECT_RANGE, SELECT_TIES } from './exchange-table.ts';
+import type { SecondRollUp } from './roll-ups.ts';
+import { assertReadable } from './schema.ts';
+import { readMeta, type SegmentMeta } from './segment-meta.ts';
+
+/** Names remembered of one segment; past that they are looked up again. */
+const NAMES_REMEMBERED = 65_536;
+
+/** A place in the order of a segment: the exchanges after it are those not yet read. */
+export interface Position {
+  readonly arrivalUs: number;
+  readonly id: number;
+}
+
+/** Where an exchange's payload lies, and what its row says of it. */
+export interface PayloadPlace {
+  readonly id: number;
+  readonly headsSlot: number | null;
+  readonly request: BodyPlace;
+  readonly response: BodyPlace;
+}
+
+export interface BodyPlace {
+  readonly bytes: number;
+  readonly truncated: boolean;
+  readonly hash: Uint8Array | null;
+  /** Null when nothing was kept of it. */
+  readonly keptBytes: number | null;
+  readonly slot: number | null;
+}
+
+/** Reads one segment. Every call is one short transaction, so that no log of a writer waits for a reader. */
+export class SegmentReader {
+  readonly #segment: SegmentFile;
+  readonly #connection: Connection;
+  readonly #names = new Map<number, string>();
+
+  private constructor(segment: SegmentFile, connection: Connection) {
+    this.#segment = segment;
+    this.#connection = connection;
+  }
+
+  /**
+   * Opens a segment; null for one whose tables its writer has not made yet (or died before it could).
+   * @throws AppError CAPTURE_DAMAGED, CAPTURE_NOT_FOUND or SCHEMA_TOO_NEW, naming the segment.
+   */
+  static open(segment: SegmentFile): SegmentReader | null {
+    try {
+      const connection = openForReading(segment.path);
+      try {
+        if (!segment.sealed && isUnborn(connection)) {
+          connection.close();
+          return null;
+        }
+        assertReadable(connection, segment.file);
+        return new SegmentReader(segment, connection);
+      } catch (error) {
+        connection.close();
+        throw error;
+      }
+    } catch (error) {
+      throw existsSync(segment.path) ? segmentError(segment.file, error) : takenAway(segment.file);
+    }
+  }
+
+  close(): void {
+    this.#connection.close();
+  }
+
+  meta(): SegmentMeta {
+    return this.#guard(() => readMeta(this.#connection, this.#segment.file));
+  }
+
+  /** The next page of `range` after `position` (from its begin when null), in the order (arrival, id). */
+  page(range: TimeRange, position: Position | null): RawExchange[] {
+    return this.#guard(() => this.#connection.transaction(() => this.#page(range, position))());
+  }
+
+  /** A row of a page, with its names. */
+  rowOf(raw: RawExchange): ExchangeRow {
+    const { file, recorder } = this.#segment;
+    return rowFrom(raw, { segment: file, recorder, nameOf: (id) => this.#nameOf(id) });
+  }
+
+  /** Least and greatest arrival; null for a segment without exchanges. */
+  span(): { firstUs: number; lastUs: number } | null {
+    // Two statements: SQLite answers each from one end of the index, and min and max in one by a scan.
+    const [firstUs, lastUs] = ['min', 'max'].map((end) =>
+      this.#guard(() =>
+        this.#connection.prepare<[], number | null>(`SELECT ${end}(arrival_us) FROM exchange`).pluck().get(),
+      ),
+    );
+    return typeof firstUs === 'number' && typeof lastUs === 'number' ? { firstUs, lastUs } : null;
+  }
+
+  /** Where the payloads of the exchanges `firstId` to `lastId` lie. */
+  payloadPlaces(firstId: number, lastId: number): PayloadPlace[] {
+    return this.#guard(() =>
+      this.#connection.prepare<[number, number], RawPlace>(SELECT_PLACES).raw().all(firstId, lastId),
+    ).map(placeFrom);
+  }
+
+  /** The block or tail that holds a slot; null when there is none. */
+  blockOf(slot: number): BlockRow | null {
+    return this.#guard(() => this.#connection.prepare<[number], BlockRow>(SELECT_BLOCK).get(slot) ?? null);
+  }
+
+  /** A page of seconds from `fromSecond` to before `toSecond`, in order. */
+  seconds(fromSecond: number, toSecond: number): SecondRollUp[] {
+    return this.#guard(() =>
+      this.#connection
+        .prepare<[number, number, number], SecondRollUp>(SELECT_SECONDS)
+        .all(fromSecond, toSecond, LIMITS.readPageRows),
+    );
+  }
+
+  /** Rows of one of the small tables, as SQLite names their columns. */
+  all<Row>(sql: string): Row[] {
+    return this.#guard(() => this.#connection.prepare<[], Row>(sql).all());
+  }
+
+  #page({ fromUs, toUs }: TimeRange, position: Position | null): RawExchange[] {
+    const range = this.#connection.prepare<number[], RawExchange>(SELECT_RANGE).raw();
+    if (position === null) return range.all(fromUs, toUs, LIMITS.readPageRows);
+    const rows = this.#connection
+      .prepare<number[], RawExchange>(SELECT_TIES)
+      .raw()
+      .all(position.arrivalUs, position.id, LIMITS.readPageRows);
+    if (rows.length < LIMITS.readPageRows) {
+      rows.push(...range.all(position.arrivalUs + 1, toUs, LIMITS.readPageRows - rows.length));
+    }
+    return rows;
+  }
+
+  #nameOf(id: number): string {
+    const known = this.#names.get(id);
+    if (known !== undefined) return known;
+    const text = this.#guard(() =>
+      this.#connection.prepare<[number], string>('SELECT text FROM name WHERE id = ?').pluck().get(id),
+    );
+    if (text === undefined) {
+      throw damaged(this.#segment.file, `it has no name ${id}`);
+    }
+    if (this.#names.size >= NAMES_REMEMBERED) this.#names.clear();
+    this.#names.set(id, text);
+    return text;
+  }
+
+  #guard<T>(work: () => T): T {
+    try {
+      return work();
+    } catch (error) {
+      throw segmentError(this.#segment.file, error);
+    }
+  }
+}
+
+const SELECT_BLOCK = `SELECT first_slot AS firstSlot, slots, raw_bytes AS rawBytes, codec, crc32, payload
+FROM block WHERE first_slot <= ? ORDER BY first_slot DESC LIMIT 1`;
+
+const SELECT_SECONDS = `SELECT second, exchanges, failed, request_bytes AS requestBytes,
+  response_bytes AS responseBytes, latency_count AS latencyCount, latency_sum_us AS latencySumUs,
+  latency_max_us AS latencyMaxUs
+FROM second WHERE second >= ? AND second < ? ORDER BY second LIMIT ?`;
+
+const SELECT_PLACES = `SELECT e.id, e.heads_slot,
+  e.request_bytes, e.request_truncated, request.hash, request.kept_bytes, request.slot,
+  e.response_bytes, e.response_truncated, response.hash, response.kept_bytes, response.slot
+FROM exchange e
+LEFT JOIN body request ON request.id = e.request_body
+LEFT JOIN body response ON response.id = e.response_body
+WHERE e.id BETWEEN ? AND ? ORDER BY e.id`;
+
+type RawBody = [
+  bytes: number | null,
+  truncated: number,
+  hash: Uint8Array | null,
+  keptBytes: number | null,
+  slot: number | null,
+];
+type RawPlace = [id: number, headsSlot: number | null, ...request: RawBody, ...response: RawBody];
+
+function placeFrom(raw: RawPlace): PayloadPlace {
+  const [id, headsSlot, ...bodies] = raw;
+  const [a, b, c, d, e, ...response] = bodies;
+  return { id, headsSlot, request: bodyFrom([a, b, c, d, e]), response: bodyFrom(response) };
+}
+
+function bodyFrom([bytes, truncated, hash, keptBytes, slot]: RawBody): BodyPlace {
+  return { bytes: bytes ?? 0, truncated: truncated === 1, hash, keptBytes, slot };
+}
+
+function isUnborn(connection: Connection): boolean {
+  return connection.prepare<[], number>('SELECT count(*) FROM sqlite_schema').pluck().get() === 0;
+}
+
+function takenAway(file: string): AppError {
+  return new AppError('CAPTURE_NOT_FOUND', `segment ${file} was taken away while the capture was read`, {
+    hint: 'Retention took it, or somebody moved it. Read a later window, or a copy of the capture.',
+  });
+}
