@@ -159,7 +159,7 @@ function inFlightCap({ figures }: RunContext): Reason | null {
   if (refused === 0) return null;
   return {
     code: 'in_flight_cap',
-    text: `${refused} due requests were refused by our own cap or ceiling`,
+    text: `requests that were due and that our own cap or ceiling refused: ${refused}`,
     advice: 'Raise the cap on requests in flight or the ceiling, or replay a smaller multiplier.',
   };
 }

@@ -48,14 +48,19 @@ export class LatencyStatistics {
   readonly #connect = new Histogram();
   readonly #lagOfAll = new Histogram();
   readonly #late: Durations[] = [];
+  readonly #maxLate: number;
   #failed = 0;
   #stopped = 0;
+
+  constructor(maxLate: number = MAX_LATE) {
+    this.#maxLate = maxLate;
+  }
 
   /** Takes a send that left: completed, or failed in whatever way. */
   add(send: Send & { readonly actualOffsetNs: number }, completed: boolean): void {
     const durations = durationsOf(send, completed);
     this.#lagOfAll.record(durations.lagNs);
-    if (durations.lagNs > LATE_NS && this.#late.length < MAX_LATE) this.#late.push(durations);
+    if (durations.lagNs > LATE_NS && this.#late.length < this.#maxLate) this.#late.push(durations);
     else this.#record(durations);
   }
 

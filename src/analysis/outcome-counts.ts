@@ -1,7 +1,4 @@
-import { SEND_ERRORS, type Send, type SendError } from '../core/run.ts';
-
-/** The least status that means the server failed. */
-const FIRST_SERVER_ERROR = 500;
+import { hasFailed, SEND_ERRORS, type Send, type SendError } from '../core/run.ts';
 
 export type SendOutcome = 'completed' | 'failed' | 'refused' | 'unreached';
 
@@ -12,8 +9,7 @@ export type SendOutcome = 'completed' | 'failed' | 'refused' | 'unreached';
 export function outcomeOf(send: Send): SendOutcome {
   if (send.refused) return 'refused';
   if (send.actualOffsetNs === null) return 'unreached';
-  if (send.error !== null || send.status === null || send.status >= FIRST_SERVER_ERROR) return 'failed';
-  return 'completed';
+  return hasFailed(send) ? 'failed' : 'completed';
 }
 
 export interface OutcomeFigures {

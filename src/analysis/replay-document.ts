@@ -3,14 +3,17 @@ import type { ArrivalFigures } from './arrival-statistics.ts';
 import type { StreamDistance } from './fidelity.ts';
 import type { Reason } from './findings.ts';
 import type { LagUs, LatencyMs } from './latency-summary.ts';
+import type { SloUnit } from './slo.ts';
 import type { Verdict } from './verdict.ts';
 
 /** Raised when a field changes its meaning; fields are added without. */
 export const REPLAY_SCHEMA_VERSION = 1;
 
-/** One objective and what it came to. `observed` has the unit of `limit` (ms, share or count). */
+/** One objective and what it came to. */
 export interface SloLine {
   readonly expression: string;
+  /** Of `observed` and `limit`: milliseconds, a share from 0 to 1, or a count. */
+  readonly unit: SloUnit;
   /** `"Infinity"` where too many requests had no answer, null where nothing was measured. */
   readonly observed: number | 'Infinity' | null;
   readonly limit: number;

@@ -11,7 +11,7 @@ import {
 } from './replay-document.ts';
 import type { Coverage, RunContext, SenderHealth } from './run-context.ts';
 import type { RunFigures } from './run-statistics.ts';
-import type { Threshold } from './slo.ts';
+import { type Threshold, unitOf } from './slo.ts';
 import type { SloResult } from './slo-evaluation.ts';
 import { StretchSet } from './stretch-set.ts';
 import { judge } from './verdict.ts';
@@ -123,6 +123,7 @@ function healthDocument(health: SenderHealth, leftOut: number): HealthDocument {
 function sloLine({ threshold, observed, ok }: SloResult): SloLine {
   return {
     expression: threshold.expression,
+    unit: unitOf(threshold),
     observed: observed === Number.POSITIVE_INFINITY ? 'Infinity' : observed,
     limit: threshold.limit,
     ok,

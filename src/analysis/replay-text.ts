@@ -112,7 +112,7 @@ function latencyLines({ latencyMs, connectMs, lagUs, health }: ReplayDocument): 
   ];
   if (health.stalls > 0) {
     lines.push(
-      `  stalls of our own: ${health.stalls}, ${formatMs(health.stalledMs)} in all, ${health.leftOut} requests left out`,
+      `  stalls of our own: ${health.stalls}, ${formatMs(health.stalledMs)} in all; requests left out for them: ${health.leftOut}`,
     );
   }
   return lines;
@@ -120,10 +120,10 @@ function latencyLines({ latencyMs, connectMs, lagUs, health }: ReplayDocument): 
 
 function sloLines(slo: readonly SloLine[]): string[] {
   if (slo.length === 0) return [];
-  const rows = slo.map(({ expression, observed, ok }) => [
-    expression,
-    observed === null ? NONE : typeof observed === 'number' ? significant(observed) : observed,
-    ok === null ? 'not measured' : ok ? 'kept' : 'VIOLATED',
+  const rows = slo.map((line) => [
+    line.expression,
+    observedText(line),
+    line.ok === null ? 'not measured' : line.ok ? 'kept' : 'VIOLATED',
   ]);
   return ['', 'Objectives', ...table([['', 'observed', ''], ...rows])];
 }
@@ -143,9 +143,10 @@ function number(value: number | null, digits: number): string {
   return value === null ? NONE : value.toFixed(digits);
 }
 
-/** At most four digits that matter, whole numbers whole. */
-function significant(value: number): string {
-  return Number.isInteger(value) ? String(value) : String(Number(value.toPrecision(4)));
+function observedText({ observed, unit }: SloLine): string {
+  if (typeof observed !== 'number') return observed ?? NONE;
+  if (unit === 'ms') return formatMs(observed);
+  return unit === 'count' ? String(observed) : `${Number((observed * 100).toPrecision(4))} %`;
 }
 
 /** Rows of equal length as aligned lines: the first column to the left, the others to the right. */

@@ -32,6 +32,14 @@ export interface Threshold {
   readonly limit: number;
 }
 
+/** Unit of a limit and of what is held against it. */
+export type SloUnit = 'ms' | 'share' | 'count';
+
+export function unitOf({ aggregation }: Threshold): SloUnit {
+  if (aggregation.kind === 'count') return 'count';
+  return aggregation.kind === 'rate' ? 'share' : 'ms';
+}
+
 /** Objectives that kinds of services usually have. */
 export const SLO_PRESETS: Readonly<Record<string, string>> = {
   realtime: 'latency: p(50)<50, p(99)<200',

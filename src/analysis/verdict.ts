@@ -3,7 +3,7 @@ import { findings, isOurSideLate, percent, type Reason } from './findings.ts';
 import { JUDGEMENT_BOUNDS, type JudgementBounds } from './judgement-bounds.ts';
 import type { RunContext } from './run-context.ts';
 import { sampleFloor } from './sample-floor.ts';
-import type { Threshold } from './slo.ts';
+import { type Threshold, unitOf } from './slo.ts';
 import { evaluateSlo, type SloResult, sampleCount } from './slo-evaluation.ts';
 
 export type Verdict = 'PASS' | 'FAIL' | 'INCONCLUSIVE';
@@ -117,7 +117,7 @@ function standingNotes({ figures, health, coverage, effectiveMultiplier }: RunCo
     const share = figures.latency.leftOut / figures.outcomes.sent;
     notes.push({
       code: 'left_out',
-      text: `${figures.latency.leftOut} requests (${percent(share)}) due while the generator stood still are not in the percentiles`,
+      text: `left out of the percentiles because the generator stood still when they were due: ${figures.latency.leftOut} requests, ${percent(share)}`,
       advice: 'Their rows are in table send of the run.sqlite.',
     });
   }
@@ -125,9 +125,9 @@ function standingNotes({ figures, health, coverage, effectiveMultiplier }: RunCo
 }
 
 /** What was observed, in the unit of its limit. */
-export function observedText({ threshold, observed }: SloResult): string {
+function observedText({ threshold, observed }: SloResult): string {
   if (observed === null) return 'nothing';
-  if (threshold.aggregation.kind === 'rate') return percent(observed);
-  if (threshold.aggregation.kind === 'count') return String(observed);
+  const unit = unitOf(threshold);
+  if (unit !== 'ms') return unit === 'share' ? percent(observed) : String(observed);
   return observed === Number.POSITIVE_INFINITY ? 'an answer that never came' : formatMs(observed);
 }

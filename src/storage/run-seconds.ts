@@ -1,9 +1,7 @@
-import type { Send } from '../core/run.ts';
+import { hasFailed, type Send } from '../core/run.ts';
 import type { Connection } from './database.ts';
 
 const NS_PER_S = 1e9;
-/** The least status that means the server failed. */
-const FIRST_SERVER_ERROR = 500;
 
 interface SecondCounts {
   offered: number;
@@ -49,7 +47,7 @@ export class RunSeconds {
   }
 
   #count(send: Send): void {
-    const { intendedOffsetNs, actualOffsetNs, lastByteOffsetNs, status } = send;
+    const { intendedOffsetNs, actualOffsetNs, lastByteOffsetNs } = send;
     this.#at(intendedOffsetNs).offered += 1;
     if (send.refused) this.#at(intendedOffsetNs).refused += 1;
     if (send.refused || actualOffsetNs === null) return;
@@ -57,8 +55,8 @@ export class RunSeconds {
     left.sent += 1;
     left.lagMaxNs = Math.max(left.lagMaxNs ?? 0, actualOffsetNs - intendedOffsetNs);
     const ended = this.#at(lastByteOffsetNs ?? actualOffsetNs);
-    if (send.error === null && status !== null && status < FIRST_SERVER_ERROR) ended.completed += 1;
-    else ended.failed += 1;
+    if (hasFailed(send)) ended.failed += 1;
+    else ended.completed += 1;
   }
 
   #at(offsetNs: number): SecondCounts {

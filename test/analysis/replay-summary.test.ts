@@ -64,8 +64,8 @@ describe('summariseReplay', () => {
       ttftMs: null,
       statuses: { '200': 200 },
       slo: [
-        { expression: 'latency: p(95)<200', observed: 10, limit: 200, ok: true },
-        { expression: 'errors: rate<0.01', observed: 0, limit: 0.01, ok: true },
+        { expression: 'latency: p(95)<200', unit: 'ms', observed: 10, limit: 200, ok: true },
+        { expression: 'errors: rate<0.01', unit: 'share', observed: 0, limit: 0.01, ok: true },
       ],
     });
     expect(document.fidelity).toMatchObject({
@@ -171,9 +171,9 @@ describe('replayText', () => {
     expect(text).toMatch(/requests\/s +\d+\.\d{3} +\d+\.\d{3} +\d+\.\d{3}/);
     expect(text).toMatch(/IDC 600 s +– +– +–/);
     expect(text).toMatch(/scheduled +10\.0 ms +10\.0 ms +10\.0 ms +10\.0 ms/);
-    expect(text).toContain('stalls of our own: 1, 300.0 ms in all, 1 requests left out');
-    expect(text).toMatch(/latency: p\(95\)<200 +10 +kept/);
-    expect(text).toMatch(/errors: rate<0\.01 +0\.00495 +kept/);
+    expect(text).toContain('stalls of our own: 1, 300.0 ms in all; requests left out for them: 1');
+    expect(text).toMatch(/latency: p\(95\)<200 +10\.0 ms +kept/);
+    expect(text).toMatch(/errors: rate<0\.01 +0\.495 % +kept/);
     expect(text).toContain('uncalibrated:');
   });
 

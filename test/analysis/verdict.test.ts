@@ -214,7 +214,7 @@ describe('judge', () => {
     const sends = [send({ index: 0, actualOffsetNs: 50 * MS }), ...good(200).slice(1)];
     const { verdict, notes } = codesOf(contextOf(sends, { health: { ...HEALTHY, stalls } }));
     expect(verdict).toBe('PASS');
-    expect(notes.find(({ code }) => code === 'left_out')?.text).toContain('1 requests');
+    expect(notes.find(({ code }) => code === 'left_out')?.text).toContain(': 1 requests, 0.5 %');
   });
 
   test('a run in which nothing was planned passes nothing', () => {
