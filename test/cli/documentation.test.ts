@@ -1,0 +1,70 @@
+import { existsSync, readdirSync, readFileSync } from 'node:fs';
+import { dirname, join } from 'node:path';
+import type { Command } from 'commander';
+import { describe, expect, test } from 'vitest';
+import { EXIT } from '../../src/cli/exit.ts';
+import { importCommand } from '../../src/cli/import.ts';
+import { inspectCommand } from '../../src/cli/inspect.ts';
+import { recordCommand } from '../../src/cli/record.ts';
+import { replayCommand } from '../../src/cli/replay.ts';
+import { repositoryRoot } from '../support/shared-data.ts';
+
+const readme = readFileSync(join(repositoryRoot, 'README.md'), 'utf8');
+
+/** The text below a heading, up to the next heading of any level. */
+function sectionOf(heading: RegExp): string {
+  const match = new RegExp(`^#+ ${heading.source}.*$`, 'm').exec(readme);
+  if (match === null) throw new Error(`README.md has no heading ${heading}`);
+  const rest = readme.slice(match.index + match[0].length);
+  const end = /^#+ /m.exec(rest);
+  return end === null ? rest : rest.slice(0, end.index);
+}
+
+function longFlagsOf(command: Command): string[] {
+  const own = command.options.map((option) => option.long ?? '');
+  return [...own, ...command.commands.flatMap(longFlagsOf)].sort();
+}
+
+function flagsIn(text: string): string[] {
+  return [...new Set(text.match(/--[a-z][a-z-]+/g))].sort();
+}
+
+describe('README.md', () => {
+  test.each([
+    ['record', recordCommand(), /record/],
+    ['import', importCommand(), /import arrivals/],
+    ['inspect', inspectCommand(), /inspect CAPTURE/],
+    ['replay', replayCommand(), /replay CAPTURE/],
+  ])('names every flag of %s and no other', (_, command, heading) => {
+    const section = sectionOf(heading).replaceAll('|', '');
+    expect(flagsIn(section)).toEqual(longFlagsOf(command));
+  });
+
+  test('names every exit status', () => {
+    const stated = sectionOf(/Exit codes/).matchAll(/^\| ([\d, ]+) \|/gm);
+    const statuses = [...stated].flatMap(([, numbers = '']) => numbers.split(',').map(Number));
+    expect(statuses).toEqual(Object.values(EXIT));
+  });
+});
+
+describe('a page of the documentation', () => {
+  const pages = ['.', 'docs', 'docs/adr', 'bench', 'fixtures'].flatMap((folder) =>
+    readdirSync(join(repositoryRoot, folder))
+      .filter((file) => file.endsWith('.md'))
+      .map((file) => join(folder, file)),
+  );
+
+  test.each(pages)('links only to what exists: %s', (page) => {
+    const text = readFileSync(join(repositoryRoot, page), 'utf8');
+    const targets = [...text.matchAll(/\]\(([^)#:\s]+)(?:#[^)]*)?\)/g)].map(([, target = '']) => target);
+    const broken = targets.filter((target) => !existsSync(join(repositoryRoot, dirname(page), target)));
+    expect(broken).toEqual([]);
+  });
+
+  test('of decisions carries its number, without a gap', () => {
+    const numbers = readdirSync(join(repositoryRoot, 'docs', 'adr'))
+      .sort()
+      .map((file) => file.slice(0, 4));
+    expect(numbers).toEqual(numbers.map((_, index) => String(index + 1).padStart(4, '0')));
+  });
+});
