@@ -19,13 +19,15 @@ export function modelOfJson(body: Uint8Array): string | null {
   // As latin1 every byte is one character, so that a character cut at the end cannot shift anything.
   const text = prefix.toString('latin1');
   if (!/^\s*\{/.test(text) || !text.includes('"model"')) return null;
-  // Strings, brackets, and what stands between a key and its value; numbers and literals are passed over.
-  const token = /"(?:[^"\\]|\\.)*"|[{}[\],:]/gs;
+  // Strings (the last may be cut), brackets, and what stands between a key and its value; numbers and literals
+  // are passed over.
+  const token = /"(?:[^"\\]|\\.)*(?:"|\\?$)|[{}[\],:]/gs;
   let depth = 0;
   let before = '';
   let key = '';
   for (let match = token.exec(text); match !== null; match = token.exec(text)) {
     const found = match[0];
+    if (token.lastIndex === text.length && found.startsWith('"')) return null;
     if (found === '{' || found === '[') depth += 1;
     else if (found === '}' || found === ']') depth -= 1;
     else if (depth === 1 && found === ':') key = before;

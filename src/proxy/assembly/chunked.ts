@@ -150,7 +150,7 @@ export class ChunkedReader {
   #endTrailers(bytes: Buffer, from: number, end: number): number {
     const refusal = this.#trailers.append(bytes, from, end);
     if (refusal !== null) return this.#refuse(refusal);
-    if (this.#trailers.length > 2 && scanFields(this.#trailers.view().toString('latin1'), 0) === null) {
+    if (this.#trailers.length > 2 && scanFields(this.#trailers.view().toString('latin1'), 0, true) === null) {
       return this.#refuse('chunk');
     }
     this.#state = 'done';

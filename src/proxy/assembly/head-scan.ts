@@ -1,11 +1,10 @@
-import { MARKER_HEADER } from '../../core/headers.ts';
+import { MARKER_HEADER, trimOws } from '../../core/headers.ts';
 import { LIMITS } from '../../core/limits.ts';
 
 /** The few header fields that framing and pairing depend on; null where absent, repeated lines joined by `,`. */
 export interface HeadFields {
   contentLength: string | null;
   transferEncoding: string | null;
-  connection: string | null;
   upgrade: string | null;
   expect: string | null;
   contentType: string | null;
@@ -39,7 +38,6 @@ const MISLEADING = /\0|\r(?!\n)/;
 const FIELD_KEYS: Readonly<Record<string, Exclude<keyof HeadFields, 'marked'>>> = {
   'content-length': 'contentLength',
   'transfer-encoding': 'transferEncoding',
-  connection: 'connection',
   upgrade: 'upgrade',
   expect: 'expect',
   'content-type': 'contentType',
@@ -71,7 +69,7 @@ export function isStatusLine(line: string): boolean {
 /** Reads a complete request head (latin1), or answers null where servers could read it in two ways. */
 export function scanRequest(head: string): ScannedRequest | null {
   const match = REQUEST_LINE.exec(firstLine(head));
-  const fields = match === null ? null : scanFields(head, head.indexOf('\n') + 1);
+  const fields = match === null ? null : scanHeadFields(head);
   if (match === null || fields === null) return null;
   return { method: match[1] ?? '', target: match[2] ?? '', minorVersion: Number(match[3]), fields };
 }
@@ -79,22 +77,28 @@ export function scanRequest(head: string): ScannedRequest | null {
 /** Reads a complete response head (latin1), or answers null. */
 export function scanResponse(head: string): ScannedResponse | null {
   const match = STATUS_LINE.exec(firstLine(head));
-  const fields = match === null ? null : scanFields(head, head.indexOf('\n') + 1);
+  const fields = match === null ? null : scanHeadFields(head);
   if (match === null || fields === null) return null;
   return { status: Number(match[2]), minorVersion: Number(match[1]), fields };
+}
+
+/** A head of bare LFs is read as one of CRLFs is; RFC 9112 section 2.2 allows it, and servers accept it or refuse. */
+function scanHeadFields(head: string): HeadFields | null {
+  const lineFeed = head.indexOf('\n');
+  return scanFields(head, lineFeed + 1, head.charCodeAt(lineFeed - 1) === CR);
 }
 
 /**
  * Reads the field lines of `text[from…)` up to its end or its blank line. Null for a line without a colon, a
  * name that is no token (white space before the colon included), a folded line (RFC 9112 section 5.2 lets a
- * server refuse or unfold it, and servers do either), too many lines, or bytes that mislead.
+ * server refuse or unfold it, and servers do either), too many lines, line ends of both kinds, or bytes that mislead.
+ * @param crlf Whether lines end in CRLF, rather than in a bare LF.
  */
-export function scanFields(text: string, from: number): HeadFields | null {
+export function scanFields(text: string, from: number, crlf: boolean): HeadFields | null {
   if (MISLEADING.test(text)) return null;
   const fields: HeadFields = {
     contentLength: null,
     transferEncoding: null,
-    connection: null,
     upgrade: null,
     expect: null,
     contentType: null,
@@ -106,7 +110,9 @@ export function scanFields(text: string, from: number): HeadFields | null {
     if (lines > LIMITS.headerLines) return null;
     const lineFeed = text.indexOf('\n', at);
     if (lineFeed < 0) return null;
-    const end = text.charCodeAt(lineFeed - 1) === CR ? lineFeed - 1 : lineFeed;
+    // Some servers end a line at a bare LF and some take it into the value: only alike are they unambiguous.
+    if ((text.charCodeAt(lineFeed - 1) === CR) !== crlf) return null;
+    const end = crlf ? lineFeed - 1 : lineFeed;
     if (end <= at) return fields;
     let colon = at;
     while (TOKEN[text.charCodeAt(colon)] === 1) colon += 1;
@@ -125,7 +131,7 @@ function takeField(fields: HeadFields, text: string, at: number, colon: number, 
   }
   const key = Object.hasOwn(FIELD_KEYS, name) ? FIELD_KEYS[name] : undefined;
   if (key === undefined) return;
-  const value = text.slice(colon + 1, end).replace(/^[ \t]+|[ \t]+$/g, '');
+  const value = trimOws(text.slice(colon + 1, end));
   const before = fields[key];
   fields[key] = before === null ? value : `${before},${value}`;
 }
