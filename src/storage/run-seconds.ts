@@ -33,17 +33,13 @@ export class RunSeconds {
 
   /** To be called within the transaction that inserts the same sends. */
   write(sends: readonly Send[]): void {
+    // A batch whose transaction did not come about may have left something.
+    this.#batch.clear();
     for (const send of sends) this.#count(send);
     for (const [second, counts] of this.#batch) {
       const { offered, sent, completed, failed, refused, lagMaxNs } = counts;
       this.#upsert.run(second, offered, sent, completed, failed, refused, lagMaxNs);
     }
-    this.#batch.clear();
-  }
-
-  /** Forgets a batch whose transaction did not come about. */
-  discard(): void {
-    this.#batch.clear();
   }
 
   #count(send: Send): void {

@@ -60,7 +60,6 @@ export class SqliteRunStore implements RunStore {
     try {
       writing(this.#directory, () => this.#connection.transaction(() => this.#appendAll(sends))());
     } catch (error) {
-      this.#seconds.discard();
       for (const text of [...this.#labels.keys()].slice(labelsBefore)) this.#labels.delete(text);
       throw error;
     }
@@ -137,7 +136,6 @@ function makeRunDirectory(directory: string): void {
 function createDatabase(path: string): Connection {
   // Made beforehand, because SQLite gives a new file, and from it the files beside it, the umask's mode.
   closeSync(openSync(path, 'wx', PRIVATE_FILE));
-  chmodSync(path, PRIVATE_FILE);
   const connection = openForWriting(path, 'seal');
   try {
     connection.pragma(`wal_autocheckpoint = ${WAL_PAGES}`);

@@ -81,6 +81,21 @@ describe('gapDistance', () => {
     }
   });
 
+  test('is not thrown by a hair between two means', () => {
+    const even = Array.from({ length: 1_000 }, () => 10_000_000);
+    // One gap of double length moves the mean by 0.1 %, and with it every other gap.
+    const almost = [...even.slice(1), 20_000_000];
+    expect(exactDistance(even, almost)).toBeGreaterThan(0.99);
+    expect(gapDistance(histogramOf(even), histogramOf(almost))).toBeCloseTo(0.001, 9);
+  });
+
+  test('is not thrown by whole ticks', () => {
+    // 1 µs at 3.7x is 270.27 ns: three gaps of 270 ns and one of 271.
+    const recorded = Array.from({ length: 1_000 }, (_, at) => (at % 2 === 0 ? 1 : 100_000));
+    const planned = recorded.map((gap, at) => (gap === 1 ? (at % 8 === 0 ? 271 : 270) : 27_027_027));
+    expect(gapDistance(histogramOf(recorded), histogramOf(planned))).toBe(0);
+  });
+
   test('sees that ties were pulled apart', () => {
     const tied = [0, 1_000, 0, 1_000, 0, 1_000];
     const apart = tied.map((gap) => (gap === 0 ? 100 : 900));

@@ -87,6 +87,13 @@ describe('RunStatistics', () => {
     expect(figures.fidelity.unordered).toBe(0);
   });
 
+  test('knows what left after a send that was never reported', () => {
+    const statistics = new RunStatistics();
+    for (let index = 0; index < 4; index++) statistics.addPlanned(exchangeRow(), index * MS);
+    statistics.addSends([send({ index: 0 }), send({ index: 2 }), send({ index: 3 })]);
+    expect(statistics.figures([]).fidelity.sent.count).toBe(3);
+  });
+
   test('shows a mix that staging was not sent', () => {
     const rest = Array.from({ length: 5 }, (_, at) => refused(at + 5));
     const figures = figuresOf([0, 1, 2, 3, 4].map((index) => send({ index, model: 'other' })).concat(rest));

@@ -81,6 +81,17 @@ describe('Histogram', () => {
     expect(new Histogram().percentile(50, 3)).toBe(Number.POSITIVE_INFINITY);
   });
 
+  test('finds every rank of small exact values, with and without infinite ones behind them', () => {
+    const histogram = new Histogram();
+    for (let count = 1; count <= 500; count++) {
+      histogram.record(count);
+      for (let rank = 1; rank <= count; rank++) {
+        const percent = (100 * (rank - 0.25)) / (count + 3);
+        expect(histogram.percentile(percent, 3)).toBe(rank);
+      }
+    }
+  });
+
   test('says nothing of nothing', () => {
     const histogram = new Histogram();
     expect([histogram.count, histogram.min, histogram.max, histogram.mean]).toEqual([0, null, null, null]);
@@ -107,6 +118,7 @@ describe('nearestRank', () => {
     expect(nearestRank(50, 1)).toBe(1);
     expect(nearestRank(0.1, 10)).toBe(1);
     expect(nearestRank(100, 7)).toBe(7);
-    expect(nearestRank(99.9, 1_000_000)).toBe(999_000);
+    // 99.9 × 41,000 ÷ 100 is 40,959.00000000001 in floating point.
+    expect(nearestRank(99.9, 41_000)).toBe(40_959);
   });
 });

@@ -169,9 +169,13 @@ describe('SqliteRunStore', () => {
     expect(problem.code).toBe('OUTPUT_EXISTS');
     expect(problem.message).toContain(directory);
     expect(readdirSync(directory)).toEqual(['notes.txt']);
+  });
+
+  test('takes an empty directory over, and makes it private', () => {
     const empty = join(temporaryDirectory(), 'empty');
-    mkdirSync(empty);
-    expect(() => stored([send({ index: 0 })], empty)).not.toThrow();
+    mkdirSync(empty, { mode: 0o755 });
+    stored([send({ index: 0 })], empty);
+    expect((statSync(empty).mode & 0o777).toString(8)).toBe('700');
   });
 
   test('says clearly when the directory cannot be made', () => {
