@@ -14,7 +14,6 @@ const LF_LF = Buffer.from('\n\n');
 export class HeadReader {
   readonly #collected: GrowingBytes;
   readonly #isStartLine: (line: string) => boolean;
-  readonly #skipBlankLines: boolean;
   #startLineSeen = false;
   /** The complete head, blank line included: a view, valid only until the call that found it returns. */
   head: Buffer | null = null;
@@ -24,12 +23,10 @@ export class HeadReader {
   /**
    * @param isStartLine Tells at the first line end whether this can be a head at all, so that another protocol
    *   is not collected up to the limit.
-   * @param skipBlankLines Ignore line ends before the start line, as RFC 9112 section 2.2 asks of servers.
    */
-  constructor(budget: AssemblyBudget, isStartLine: (line: string) => boolean, skipBlankLines: boolean) {
+  constructor(budget: AssemblyBudget, isStartLine: (line: string) => boolean) {
     this.#collected = new GrowingBytes(LIMITS.headBytes, budget);
     this.#isStartLine = isStartLine;
-    this.#skipBlankLines = skipBlankLines;
   }
 
   /** Whether some bytes of a head have been taken and its end has not come. */
@@ -37,10 +34,13 @@ export class HeadReader {
     return this.#collected.length > 0;
   }
 
-  /** Position of the first byte that belongs to a head: past blank lines where those are skipped. */
+  /**
+   * Position of the first byte that belongs to a head. Line ends before a start line are passed over, as RFC 9112
+   * section 2.2 asks of servers and as clients do after an interim response.
+   */
   skip(bytes: Uint8Array, from: number): number {
     let at = from;
-    if (this.#skipBlankLines && !this.inside) {
+    if (!this.inside) {
       while (at < bytes.length && (bytes[at] === CR || bytes[at] === LF)) at += 1;
     }
     return at;

@@ -19,7 +19,6 @@ const DISCARD: BodyTaker = { write: () => undefined, arrived: () => undefined };
 export interface MessageReaderOptions {
   readonly budget: AssemblyBudget;
   readonly isStartLine: (line: string) => boolean;
-  readonly skipBlankLines: boolean;
   /**
    * Called with each complete head, which is a view valid during the call, and the time of its first byte.
    * Null gives the stream up.
@@ -43,7 +42,7 @@ export class MessageReader {
 
   constructor(options: MessageReaderOptions) {
     this.#options = options;
-    this.#head = new HeadReader(options.budget, options.isStartLine, options.skipBlankLines);
+    this.#head = new HeadReader(options.budget, options.isStartLine);
   }
 
   /** Whether a message has begun and not ended. */

@@ -49,13 +49,11 @@ export class Pairing {
     this.#requests = new MessageReader({
       budget,
       isStartLine: (line) => this.#isRequestLine(line),
-      skipBlankLines: true,
       onHead: (head, firstByteNs, endNs) => this.#onRequestHead(head, firstByteNs, endNs),
     });
     this.#responses = new MessageReader({
       budget,
       isStartLine: isStatusLine,
-      skipBlankLines: false,
       onHead: (head, firstByteNs, endNs) => this.#onResponseHead(head, firstByteNs, endNs),
     });
   }

@@ -17,7 +17,11 @@ export const EPOCH_US = 1_700_000_000_000_000;
 export function makeContext(changes: Partial<AssemblyContext> = {}): AssemblyContext {
   return {
     epochUsOf: (ns) => EPOCH_US + Math.round(ns / 1_000),
-    policy: { bodies: 'all', requestBodyBytes: LIMITS.requestBodyBytes, responseBodyBytes: LIMITS.responseBodyBytes },
+    policy: {
+      bodies: 'all',
+      requestBodyBytes: LIMITS.requestBodyBytes,
+      responseBodyBytes: LIMITS.responseBodyBytes,
+    },
     budget: new AssemblyBudget(LIMITS.assemblyBudgetBytes),
     hash: HASH,
     redaction: new Redaction(),
@@ -53,8 +57,10 @@ export class Feed {
       connection: 5,
       sink: (settled) => {
         const { clientEndOffset, serverEndOffset } = settled;
-        if (clientEndOffset < clientSettled || serverEndOffset < serverSettled) throw new Error('settled twice');
-        if (clientEndOffset > this.clientFed || serverEndOffset > this.serverFed) throw new Error('settled unseen');
+        if (clientEndOffset < clientSettled || serverEndOffset < serverSettled)
+          throw new Error('settled twice');
+        if (clientEndOffset > this.clientFed || serverEndOffset > this.serverFed)
+          throw new Error('settled unseen');
         clientSettled = clientEndOffset;
         serverSettled = serverEndOffset;
         this.settlements.push(settled);
@@ -123,7 +129,8 @@ export class Feed {
   /** Settlements in one line each: `recorded 200`, `omitted unparsed`, `lost quota`. */
   get fates(): string[] {
     return this.settlements.map((settled) => {
-      if (settled.kind === 'recorded') return `recorded ${settled.exchange.status ?? '-'} ${settled.exchange.outcome}`;
+      if (settled.kind === 'recorded')
+        return `recorded ${settled.exchange.status ?? '-'} ${settled.exchange.outcome}`;
       return settled.kind === 'lost' ? `lost ${settled.reason}` : `omitted ${settled.cause}`;
     });
   }
@@ -134,8 +141,12 @@ export class Feed {
     const clientEnd = last?.clientEndOffset ?? this.start?.clientOffset ?? 0;
     const serverEnd = last?.serverEndOffset ?? this.start?.serverOffset ?? 0;
     const turns = this.settlements.reduce((sum, settled) => sum + settled.turns, 0);
-    const told = JSON.stringify({ fed: [this.clientFed, this.serverFed, this.turnsFed], settled: [clientEnd, serverEnd, turns] });
-    if (clientEnd !== this.clientFed || serverEnd !== this.serverFed) throw new Error(`bytes unsettled: ${told}`);
+    const told = JSON.stringify({
+      fed: [this.clientFed, this.serverFed, this.turnsFed],
+      settled: [clientEnd, serverEnd, turns],
+    });
+    if (clientEnd !== this.clientFed || serverEnd !== this.serverFed)
+      throw new Error(`bytes unsettled: ${told}`);
     if (turns !== this.turnsFed) throw new Error(`turns unsettled: ${told}`);
     if (this.context.budget.usedBytes !== 0) throw new Error(`budget held: ${this.context.budget.usedBytes}`);
   }
