@@ -1,23 +1,18 @@
-import { createHistogram, type RecordableHistogram } from 'node:perf_hooks';
+import { Histogram } from '../core/histogram.ts';
 import type { DurationsNs } from './engine-health.ts';
 
-/** An hour: what is longer counts as this long. */
-const HIGHEST_NS = 3_600_000_000_000;
-
-/** A histogram of durations, three significant digits, constant memory. */
+/** Nanoseconds of something that happens often, at constant memory. */
 export class Durations {
-  readonly #histogram: RecordableHistogram = createHistogram({ lowest: 1, highest: HIGHEST_NS, figures: 3 });
-  #maxNs = 0;
+  readonly #histogram = new Histogram();
 
-  /** Negative values (a stamp taken before its deadline) count as 0. */
+  /** Less than nothing, as rounding can make it, is nothing. */
   record(ns: number): void {
-    this.#maxNs = Math.max(this.#maxNs, ns);
-    this.#histogram.record(Math.min(HIGHEST_NS, Math.max(1, Math.round(ns))));
+    this.#histogram.record(Math.max(0, Math.round(ns)));
   }
 
   summary(): DurationsNs {
-    const { count } = this.#histogram;
-    const at = (percentile: number): number => (count === 0 ? 0 : this.#histogram.percentile(percentile));
-    return { count, p50Ns: at(50), p90Ns: at(90), p99Ns: at(99), maxNs: this.#maxNs };
+    const { count, max } = this.#histogram;
+    const at = (percent: number): number => this.#histogram.percentile(percent) ?? 0;
+    return { count, p50Ns: at(50), p90Ns: at(90), p99Ns: at(99), maxNs: max ?? 0 };
   }
 }

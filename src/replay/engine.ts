@@ -1,6 +1,5 @@
 import { setImmediate, setTimeout } from 'node:timers/promises';
 import type { Clock } from '../core/clock.ts';
-import type { Logger } from '../core/ports.ts';
 import { DueRing } from './due-ring.ts';
 import type { EngineHealth } from './engine-health.ts';
 import { EngineThreads, type ThreadsReport } from './engine-threads.ts';
@@ -42,7 +41,6 @@ export interface EngineOptions {
 
 export interface EngineDeps {
   readonly clock: Clock;
-  readonly logger: Logger;
   /** Entry files of the two worker threads. */
   readonly pacerEntry: URL;
   readonly senderEntry: URL;

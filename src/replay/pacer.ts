@@ -58,9 +58,9 @@ export class Pacer {
   next(nowNs: number, limit = Number.POSITIVE_INFINITY): PacerStep {
     let due = 0;
     for (let dueNs = this.#dues.peekNs(); dueNs !== null; dueNs = this.#dues.peekNs()) {
-      if (due >= limit) return { due, waitNs: 0 };
       const slotNs = this.#slotOf(dueNs, nowNs);
       if (slotNs - this.#leadNs > nowNs) return { due, waitNs: slotNs - this.#leadNs - nowNs };
+      if (due >= limit) return { due, waitNs: 0 };
       this.#dues.shift();
       this.#previousDueNs = dueNs;
       this.#slotNs = slotNs;

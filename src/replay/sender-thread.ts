@@ -4,12 +4,14 @@ import type { MessagePort } from 'node:worker_threads';
 import type { Clock } from '../core/clock.ts';
 import { AddressBook } from './address-book.ts';
 import { ConnectionPool } from './connection-pool.ts';
-import { DueRing } from './due-ring.ts';
+import { DueRing, type SenderSignals } from './due-ring.ts';
 import { WAKE_LEAD_NS } from './pacer-thread.ts';
+import { rehearse } from './rehearsal.ts';
 import { packResults } from './result-batch.ts';
+import type { SendResult } from './send-result.ts';
 import { SENDER_TICK_MS, Sender, type SenderHealth } from './sender.ts';
 import type { FromSender, SenderSetup, ToSender } from './thread-messages.ts';
-import { UndiciTransport } from './transport.ts';
+import { type Transport, UndiciTransport } from './transport.ts';
 
 /** Lateness from which on overdue sends are spread out rather than sent at once. */
 const CATCH_UP_FROM_NS = 50_000_000;
@@ -23,19 +25,22 @@ export class SenderThread {
   readonly #clock: Clock;
   readonly #transport: UndiciTransport;
   #sender: Sender | null = null;
-  #ticks: NodeJS.Timeout | null = null;
 
   constructor(setup: SenderSetup, port: MessagePort, clock: Clock) {
     this.#setup = setup;
     this.#port = port;
     this.#clock = clock;
-    const { hostname } = new URL(setup.origin);
-    const book = new AddressBook(hostname, resolveAll, clock);
-    this.#transport = new UndiciTransport(new ConnectionPool(setup, book, clock));
+    this.#transport = this.#transportTo(setup.origin);
   }
 
   async run(): Promise<void> {
     this.#port.on('message', (message: ToSender) => this.#receive(message));
+    await rehearse((origin, onOver) => {
+      const transport = this.#transportTo(origin);
+      const signals = DueRing.create(1);
+      const sender = this.#senderFor(this.#clock.nowNs(), transport, signals, () => undefined, onOver);
+      return { sender, transport };
+    });
     await this.#transport.warm(this.#setup.warmConnections);
     this.#post({ kind: 'ready' });
   }
@@ -58,7 +63,36 @@ export class SenderThread {
   }
 
   #start(startNs: number): Sender {
-    const { ringMemory, wakePort, maxInFlight, totalTimeoutMs, drainDeadlineMs, catchUpGapNs } = this.#setup;
+    const { ringMemory, wakePort } = this.#setup;
+    const report = (results: SendResult[]): void => {
+      const rows = packResults(results);
+      this.#post({ kind: 'results', rows }, [rows.buffer]);
+    };
+    const sender = this.#senderFor(
+      startNs,
+      this.#transport,
+      new DueRing(ringMemory),
+      report,
+      (health) => void this.#end(health),
+    );
+    wakePort.on('message', () => sender.wake());
+    return sender;
+  }
+
+  #transportTo(origin: string): UndiciTransport {
+    const book = new AddressBook(new URL(origin).hostname, resolveAll, this.#clock);
+    return new UndiciTransport(new ConnectionPool({ ...this.#setup, origin }, book, this.#clock));
+  }
+
+  #senderFor(
+    startNs: number,
+    transport: Transport,
+    signals: SenderSignals,
+    onResults: (results: SendResult[]) => void,
+    onOver: (health: SenderHealth) => void,
+  ): Sender {
+    const { maxInFlight, totalTimeoutMs, drainDeadlineMs, catchUpGapNs } = this.#setup;
+    const ticks = setInterval(() => sender.tick(), SENDER_TICK_MS);
     const sender = new Sender(
       {
         startNs,
@@ -70,25 +104,22 @@ export class SenderThread {
       },
       {
         clock: this.#clock,
-        transport: this.#transport,
-        signals: new DueRing(ringMemory),
+        transport,
+        signals,
         afterTurn: (callback) => setImmediate(callback),
         afterMs: (callback, ms) => setTimeout(callback, ms),
         loopIdleNs: () => performance.eventLoopUtilization().idle * 1e6,
-        onResults: (results) => {
-          const rows = packResults(results);
-          this.#post({ kind: 'results', rows }, [rows.buffer]);
+        onResults,
+        onOver: (health) => {
+          clearInterval(ticks);
+          onOver(health);
         },
-        onOver: (health) => void this.#end(health),
       },
     );
-    wakePort.on('message', () => sender.wake());
-    this.#ticks = setInterval(() => sender.tick(), SENDER_TICK_MS);
     return sender;
   }
 
   async #end(health: SenderHealth): Promise<void> {
-    if (this.#ticks) clearInterval(this.#ticks);
     const connections = this.#transport.use();
     await this.#transport.close();
     this.#post({ kind: 'over', health, connections });

@@ -1,0 +1,67 @@
+import { createServer, type Socket } from 'node:net';
+
+/**
+ * A target that answers at once and nothing else, so that what is measured is the sender. Counts requests by
+ * the number in their path (`POST /<index>`). Runs as a child process; its parent asks for the count.
+ */
+const RESPONSE = Buffer.from('HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nok');
+const HEAD_END = Buffer.from('\r\n\r\n');
+
+export interface NullServerReport {
+  readonly requests: number;
+  readonly distinct: number;
+  /** Requests that arrived after one with a greater index. */
+  readonly outOfOrder: number;
+  readonly bodyBytes: number;
+}
+
+const seen = new Set<number>();
+let requests = 0;
+let outOfOrder = 0;
+let bodyBytes = 0;
+let greatest = -1;
+
+function noteHead(head: string): number {
+  const index = Number(head.slice(head.indexOf('/') + 1, head.indexOf(' ', head.indexOf('/'))));
+  const length = Number(/content-length: (\d+)/i.exec(head)?.[1] ?? 0);
+  requests++;
+  seen.add(index);
+  if (index < greatest) outOfOrder++;
+  greatest = Math.max(greatest, index);
+  bodyBytes += length;
+  return length;
+}
+
+function serve(socket: Socket): void {
+  let pending = Buffer.alloc(0);
+  let bodyLeft = 0;
+  socket.setNoDelay(true);
+  socket.on('error', () => socket.destroy());
+  socket.on('data', (chunk) => {
+    let data = pending.length === 0 ? chunk : Buffer.concat([pending, chunk]);
+    for (;;) {
+      const skipped = Math.min(bodyLeft, data.length);
+      bodyLeft -= skipped;
+      data = data.subarray(skipped);
+      if (bodyLeft > 0) break;
+      if (skipped > 0) socket.write(RESPONSE);
+      const end = data.indexOf(HEAD_END);
+      if (end < 0) break;
+      bodyLeft = noteHead(data.toString('latin1', 0, end));
+      data = data.subarray(end + HEAD_END.length);
+      if (bodyLeft === 0) socket.write(RESPONSE);
+    }
+    pending = Buffer.from(data);
+  });
+}
+
+const server = createServer(serve);
+server.listen(0, '127.0.0.1', () => {
+  const address = server.address();
+  if (address === null || typeof address === 'string') throw new Error('not a TCP address');
+  process.send?.(address.port);
+});
+process.on('message', () => {
+  process.send?.({ requests, distinct: seen.size, outOfOrder, bodyBytes } satisfies NullServerReport);
+  process.exit(0);
+});
