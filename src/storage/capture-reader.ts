@@ -1,10 +1,9 @@
-import { existsSync, statSync } from 'node:fs';
+import { existsSync } from 'node:fs';
 import { join } from 'node:path';
 import type { ExchangePayload, ExchangeRow } from '../core/exchange.ts';
 import type { CaptureSource, TimeRange } from '../core/ports.ts';
-import { type SegmentFile, segmentsOf } from './capture-directory.ts';
-import { damaged } from './database.ts';
-import { readManifest } from './manifest.ts';
+import { resolveCaptureDirectory, type SegmentFile, segmentsOf } from './capture-directory.ts';
+import { manifestOfWhole } from './manifest.ts';
 import { type MergeSource, mergeInOrder } from './merge.ts';
 import { PayloadReader } from './payload-reader.ts';
 import { emptySecond, type SecondRollUp, type Writable } from './roll-ups.ts';
@@ -122,9 +121,7 @@ export class CaptureReader implements CaptureSource {
 
   #spanOf(segment: SegmentFile): { firstUs: number; lastUs: number } | null {
     if (!segment.sealed) return this.#pool.use(segment, null, (reader) => reader.span());
-    const manifest = readManifest(segment.path);
-    checkSize(segment, manifest.fileBytes);
-    const { firstArrivalUs, lastArrivalUs } = manifest;
+    const { firstArrivalUs, lastArrivalUs } = manifestOfWhole(segment.path);
     return firstArrivalUs === null || lastArrivalUs === null
       ? null
       : { firstUs: firstArrivalUs, lastUs: lastArrivalUs };
@@ -142,12 +139,12 @@ export class CaptureReader implements CaptureSource {
   }
 }
 
-/** A file that was cut short or grown since it was sealed is told apart without reading it. */
-function checkSize(segment: SegmentFile, sealedBytes: number): void {
-  const bytes = statSync(segment.path).size;
-  if (bytes !== sealedBytes) {
-    throw damaged(segment.file, `it has ${bytes} bytes, and was sealed with ${sealedBytes}`);
-  }
+/**
+ * Opens the capture in a directory a user named.
+ * @throws AppError CAPTURE_NOT_FOUND
+ */
+export function openCapture(directory: string): CaptureReader {
+  return new CaptureReader(resolveCaptureDirectory(directory, 'read'));
 }
 
 function compare(a: SegmentFile, b: SegmentFile): number {

@@ -37,6 +37,21 @@ export function openForWriting(path: string, durability: Durability): Connection
   }
 }
 
+/** Opens a finished segment to turn it into one plain file; its journal mode is left as it is found. */
+export function openForSealing(path: string): Connection {
+  const connection = open(path, { fileMustExist: true, timeout: BUSY_TIMEOUT_MS });
+  try {
+    connection.pragma('cell_size_check = ON');
+    connection.pragma('mmap_size = 0');
+    connection.pragma('temp_store = MEMORY');
+    connection.pragma('synchronous = FULL');
+    return connection;
+  } catch (error) {
+    connection.close();
+    throw error;
+  }
+}
+
 /** Opens a file nobody may change through this connection. */
 export function openForReading(path: string): Connection {
   const connection = open(path, { readonly: true, fileMustExist: true, timeout: BUSY_TIMEOUT_MS });
@@ -92,23 +107,36 @@ export function lossReasonOf(error: unknown): LossReason {
 
 /** Turns what SQLite says of a segment into an error the user can act on. */
 export function segmentError(file: string, error: unknown): unknown {
-  if (error instanceof AppError) return error;
   const code = sqliteCode(error);
   if (code === null) return error;
-  if (code.startsWith('SQLITE_BUSY')) {
-    return new AppError('CAPTURE_DAMAGED', `segment ${file} is locked by another process`, {
-      hint: 'Try again when the recorder has sealed it.',
-      cause: error,
-    });
-  }
-  if (/^SQLITE_(CANTOPEN|READONLY|PERM|AUTH)/.test(code)) {
-    return new AppError('CAPTURE_DAMAGED', `segment ${file} cannot be opened: ${reasonOf(error)}`, {
-      hint: 'Check its owner and mode; an unsealed segment must lie in a directory this user may write to.',
-      cause: error,
-    });
-  }
-  return damaged(file, reasonOf(error), error);
+  if (DAMAGE.test(code)) return damaged(file, reasonOf(error), error);
+  const [what, hint] = CODES.find(([pattern]) => pattern.test(code))?.slice(1) ?? UNNAMED;
+  return new AppError('CAPTURE_DAMAGED', `segment ${file} ${what}: ${reasonOf(error)}`, {
+    hint: String(hint),
+    cause: error,
+  });
 }
+
+/** Whether an error says that the content of a segment is spoilt, not that it could not be reached. */
+export function isDamage(error: unknown): boolean {
+  if (!(error instanceof AppError) || error.code !== 'CAPTURE_DAMAGED') return false;
+  const code = sqliteCode(error.cause);
+  return code === null || DAMAGE.test(code);
+}
+
+/** What SQLite says when what it reads is not what it (or we) wrote. */
+const DAMAGE = /^SQLITE_(CORRUPT|NOTADB|ERROR|CONSTRAINT|MISMATCH)/;
+
+const UNNAMED = ['cannot be read', 'See what its file system and disk say.'] as const;
+const CODES: readonly (readonly [RegExp, string, string])[] = [
+  [/^SQLITE_(BUSY|LOCKED)/, 'is locked by another process', 'Try again when the recorder has sealed it.'],
+  [
+    /^SQLITE_(CANTOPEN|READONLY|PERM|AUTH)/,
+    'cannot be opened',
+    'Check its owner and mode; an unsealed segment must lie in a directory this user may write to.',
+  ],
+  [/^SQLITE_FULL/, 'cannot be written', 'Make room on the disk.'],
+];
 
 /** A segment whose content cannot be believed. */
 export function damaged(file: string, what: string, cause?: unknown): AppError {

@@ -1,6 +1,7 @@
-import { readFileSync } from 'node:fs';
+import { readFileSync, statSync } from 'node:fs';
 import type { Amount } from '../core/accounting.ts';
 import { AppError, reasonOf } from '../core/errors.ts';
+import { damaged } from './database.ts';
 import { writeFileDurably } from './durable-files.ts';
 import { MANIFEST_SUFFIX } from './segment-name.ts';
 
@@ -44,6 +45,18 @@ export function writeManifest(segmentPath: string, manifest: Manifest): void {
 export function readManifest(segmentPath: string): Manifest {
   const path = `${segmentPath}${MANIFEST_SUFFIX}`;
   return parseManifest(readFileSync(path, 'utf8'), path);
+}
+
+/**
+ * The manifest of a segment that has its size still: a file that was cut short or has grown since it was sealed
+ * is told apart without reading it.
+ * @throws AppError CAPTURE_DAMAGED
+ */
+export function manifestOfWhole(segmentPath: string): Manifest {
+  const manifest = readManifest(segmentPath);
+  const { size } = statSync(segmentPath);
+  if (size === manifest.fileBytes) return manifest;
+  throw damaged(manifest.file, `it has ${size} bytes, and was sealed with ${manifest.fileBytes}`);
 }
 
 /** @throws AppError CAPTURE_DAMAGED naming `file`. */

@@ -172,6 +172,11 @@ export function createSchema(connection: Connection): void {
   connection.pragma(`user_version = ${FORMAT_VERSION}`);
 }
 
+/** Whether a file has no tables: its writer has just made it, or died before it made them. */
+export function isUnborn(connection: Connection): boolean {
+  return connection.prepare<[], number>('SELECT count(*) FROM sqlite_schema').pluck().get() === 0;
+}
+
 /**
  * Refuses what this version cannot read.
  * @throws AppError SCHEMA_TOO_NEW, or CAPTURE_DAMAGED for a database that is no segment.

@@ -14,6 +14,8 @@ export interface SegmentMeta {
   readonly openedUs: number;
   /** When its writer let go of it; null while it grows, and after a crash. */
   readonly closedUs: number | null;
+  /** When whoever came after a crash closed it; null where its writer did. */
+  readonly recoveredUs: number | null;
   /** When the recorder's life ended; null in every segment but its last. */
   readonly endedUs: number | null;
 }
@@ -67,6 +69,7 @@ export function readMeta(connection: Connection, file: string): SegmentMeta {
       fleetSize: numberOrNull('fleet_size'),
       openedUs: Number(text('opened_us')),
       closedUs: numberOrNull('closed_us'),
+      recoveredUs: numberOrNull('recovered_us'),
       endedUs: numberOrNull('recorder_ended_us'),
     };
   } catch (error) {

@@ -8,7 +8,7 @@ import type { SegmentFile } from './capture-directory.ts';
 import { type Connection, damaged, openForReading, segmentError } from './database.ts';
 import { type RawExchange, rowFrom, SELECT_RANGE, SELECT_TIES } from './exchange-table.ts';
 import type { SecondRollUp } from './roll-ups.ts';
-import { assertReadable } from './schema.ts';
+import { assertReadable, isUnborn } from './schema.ts';
 import { readMeta, type SegmentMeta } from './segment-meta.ts';
 
 /** Names remembered of one segment; past that they are looked up again. */
@@ -196,10 +196,6 @@ function placeFrom(raw: RawPlace): PayloadPlace {
 
 function bodyFrom([bytes, truncated, hash, keptBytes, slot]: RawBody): BodyPlace {
   return { bytes: bytes ?? 0, truncated: truncated === 1, hash, keptBytes, slot };
-}
-
-function isUnborn(connection: Connection): boolean {
-  return connection.prepare<[], number>('SELECT count(*) FROM sqlite_schema').pluck().get() === 0;
 }
 
 function takenAway(file: string): AppError {

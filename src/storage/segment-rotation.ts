@@ -139,6 +139,7 @@ export class SegmentRotation {
       fleetSize,
       openedUs: this.#clock.epochUs(),
       closedUs: null,
+      recoveredUs: null,
       endedUs: null,
     };
   }

@@ -1,0 +1,212 @@
+import { createHash } from 'node:crypto';
+import { chmodSync, closeSync, existsSync, openSync, readSync, renameSync, rmSync, statSync } from 'node:fs';
+import { basename, dirname } from 'node:path';
+import type { Amount } from '../core/accounting.ts';
+import type { Clock } from '../core/clock.ts';
+import { AppError, reasonOf } from '../core/errors.ts';
+import { type Connection, damaged, isDamage, openForSealing, segmentError, sqliteCode } from './database.ts';
+import { syncPath } from './durable-files.ts';
+import { type Manifest, readManifest, writeManifest } from './manifest.ts';
+import { assertReadable, FORMAT_VERSION, isUnborn } from './schema.ts';
+import { readMeta, setMeta } from './segment-meta.ts';
+import { DAMAGED_SUFFIX, MANIFEST_SUFFIX, SIDE_SUFFIXES } from './segment-name.ts';
+
+/** A reader that is in the segment for one page is waited for; so often, so long. */
+const ATTEMPTS = 300;
+const ATTEMPT_DELAY_MS = 100;
+const HASH_CHUNK_BYTES = 1024 * 1024;
+
+const NONE: Amount = { exchanges: 0, bytes: 0 };
+
+/** What became of a finished or abandoned segment. */
+export interface SettledSegment {
+  readonly file: string;
+  /** `empty`: its writer died before anything was in it, and it is gone. `damaged`: kept, under another name. */
+  readonly outcome: 'sealed' | 'recovered' | 'empty' | 'damaged';
+  readonly manifest: Manifest | null;
+  /** What is wrong with a damaged one. */
+  readonly problem: string | null;
+}
+
+/**
+ * Seals a segment its writer has ended: one plain file, checked, read-only, and a manifest beside it. Can be
+ * repeated after a crash at any point.
+ * @throws AppError CAPTURE_DAMAGED when the segment does not pass its check or is still in use.
+ */
+export function sealSegment(path: string, clock: Clock): Manifest {
+  return seal(path, clock, null);
+}
+
+/**
+ * Seals a segment whose writer died: SQLite recovers what was committed, and a `crash_gap` says that something
+ * may be missing between the last commit and now.
+ * @param lost what is known to be missing, a lower bound
+ * @throws AppError CAPTURE_DAMAGED as `sealSegment` does.
+ */
+export function recoverSegment(path: string, clock: Clock, lost: Amount = NONE): Manifest {
+  return seal(path, clock, lost);
+}
+
+/**
+ * Does with an unsealed segment what it needs: seals it, recovers it, removes it when nothing was ever in it,
+ * or sets a damaged one aside, so that the rest of the capture stays readable.
+ * @throws what the file system throws; AppError CAPTURE_DAMAGED when the segment is still in use.
+ */
+export function settleSegment(path: string, clock: Clock): SettledSegment {
+  const file = basename(path);
+  if (existsSync(`${path}${MANIFEST_SUFFIX}`)) {
+    return { file, outcome: 'sealed', manifest: readManifest(path), problem: null };
+  }
+  try {
+    const state = stateOf(path);
+    if (state === 'unborn') {
+      for (const suffix of ['', ...SIDE_SUFFIXES]) rmSync(`${path}${suffix}`, { force: true });
+      return { file, outcome: 'empty', manifest: null, problem: null };
+    }
+    return state === 'ended'
+      ? { file, outcome: 'sealed', manifest: sealSegment(path, clock), problem: null }
+      : { file, outcome: 'recovered', manifest: recoverSegment(path, clock), problem: null };
+  } catch (error) {
+    if (!isDamage(error)) throw error;
+    setAside(path);
+    return { file, outcome: 'damaged', manifest: null, problem: reasonOf(error) };
+  }
+}
+
+function stateOf(path: string): 'unborn' | 'ended' | 'abandoned' {
+  return withConnection(path, (connection) => {
+    if (isUnborn(connection)) return 'unborn';
+    assertReadable(connection, basename(path));
+    return readMeta(connection, basename(path)).closedUs === null ? 'abandoned' : 'ended';
+  });
+}
+
+/** `lost` is null for a segment that was ended. */
+function seal(path: string, clock: Clock, lost: Amount | null): Manifest {
+  if (existsSync(`${path}${MANIFEST_SUFFIX}`)) return readManifest(path);
+  const file = basename(path);
+  const facts = withConnection(path, (connection) => {
+    assertReadable(connection, file);
+    toOneFile(connection, file);
+    check(connection, file);
+    if (lost !== null) noteGap(connection, file, clock.epochUs(), lost);
+    return factsOf(connection, file);
+  });
+  chmodSync(path, 0o400);
+  syncPath(path);
+  const manifest: Manifest = {
+    formatVersion: FORMAT_VERSION,
+    file,
+    ...facts,
+    fileBytes: statSync(path).size,
+    sha256: sha256Of(path),
+    sealedUs: clock.epochUs(),
+    quickCheck: 'ok',
+  };
+  writeManifest(path, manifest);
+  return manifest;
+}
+
+function withConnection<T>(path: string, work: (connection: Connection) => T): T {
+  // A sealing that was interrupted may have left it read-only.
+  chmodSync(path, 0o600);
+  try {
+    const connection = openForSealing(path);
+    try {
+      return work(connection);
+    } finally {
+      connection.close();
+    }
+  } catch (error) {
+    throw segmentError(basename(path), error);
+  }
+}
+
+/** Moves the log into the database and does away with it. Needs the file alone, so it waits for readers. */
+function toOneFile(connection: Connection, file: string): void {
+  connection.pragma('wal_checkpoint(TRUNCATE)');
+  const sleeper = new Int32Array(new SharedArrayBuffer(4));
+  for (let attempt = 1; ; attempt += 1) {
+    try {
+      connection.pragma('journal_mode = DELETE');
+      return;
+    } catch (error) {
+      if (!sqliteCode(error)?.startsWith('SQLITE_BUSY')) throw error;
+      if (attempt >= ATTEMPTS) {
+        throw new AppError('CAPTURE_DAMAGED', `segment ${file} is in use and was not sealed`, {
+          cause: error,
+        });
+      }
+      Atomics.wait(sleeper, 0, 0, ATTEMPT_DELAY_MS);
+    }
+  }
+}
+
+function check(connection: Connection, file: string): void {
+  const found = connection.pragma('quick_check', { simple: true });
+  if (found !== 'ok') throw damaged(file, String(found));
+}
+
+function noteGap(connection: Connection, file: string, nowUs: number, { exchanges, bytes }: Amount): void {
+  const { openedUs } = readMeta(connection, file);
+  const committedUs = connection
+    .prepare<[], number | null>('SELECT max(committed_us) FROM hour')
+    .pluck()
+    .get();
+  connection.transaction(() => {
+    connection
+      .prepare('INSERT INTO loss (reason, from_us, to_us, exchanges, bytes) VALUES (?, ?, ?, ?, ?)')
+      .run('crash_gap', committedUs ?? openedUs, nowUs, exchanges, bytes);
+    setMeta(connection, { closed_us: String(nowUs), recovered_us: String(nowUs) });
+  })();
+}
+
+function factsOf(connection: Connection, file: string) {
+  const meta = readMeta(connection, file);
+  const ends = (end: 'min' | 'max') =>
+    connection.prepare<[], number | null>(`SELECT ${end}(arrival_us) FROM exchange`).pluck().get() ?? null;
+  const totals = connection
+    .prepare<[], { exchanges: number; requestBytes: number; responseBytes: number }>(
+      `SELECT coalesce(sum(exchanges), 0) AS exchanges, coalesce(sum(request_bytes), 0) AS requestBytes,
+        coalesce(sum(response_bytes), 0) AS responseBytes FROM hour`,
+    )
+    .get();
+  if (totals === undefined) throw damaged(file, 'it has no totals');
+  const amount = (table: 'loss' | 'omission') =>
+    connection
+      .prepare<[], Amount>(
+        `SELECT coalesce(sum(exchanges), 0) AS exchanges, coalesce(sum(bytes), 0) AS bytes FROM ${table}`,
+      )
+      .get() ?? NONE;
+  return {
+    recorder: meta.recorder.id,
+    recovered: meta.recoveredUs !== null,
+    firstArrivalUs: ends('min'),
+    lastArrivalUs: ends('max'),
+    ...totals,
+    lost: amount('loss'),
+    omitted: amount('omission'),
+  };
+}
+
+function sha256Of(path: string): string {
+  const hash = createHash('sha256');
+  const chunk = Buffer.allocUnsafe(HASH_CHUNK_BYTES);
+  const descriptor = openSync(path, 'r');
+  try {
+    for (let read = readSync(descriptor, chunk); read > 0; read = readSync(descriptor, chunk)) {
+      hash.update(chunk.subarray(0, read));
+    }
+  } finally {
+    closeSync(descriptor);
+  }
+  return hash.digest('hex');
+}
+
+function setAside(path: string): void {
+  for (const suffix of SIDE_SUFFIXES) {
+    if (existsSync(`${path}${suffix}`)) renameSync(`${path}${suffix}`, `${path}${DAMAGED_SUFFIX}${suffix}`);
+  }
+  renameSync(path, `${path}${DAMAGED_SUFFIX}`);
+  syncPath(dirname(path));
+}
