@@ -1,0 +1,53 @@
+import { join } from 'node:path';
+import { type Clock, systemClock } from '../../src/core/clock.ts';
+import type { Exchange } from '../../src/core/exchange.ts';
+import { resolveCaptureDirectory } from '../../src/storage/capture-directory.ts';
+import { CaptureWriter, type CaptureWriterOptions } from '../../src/storage/capture-writer.ts';
+import { sealSegment } from '../../src/storage/sealing.ts';
+import { TEST_EPOCH_US, testHash } from './exchanges.ts';
+import { temporaryDirectory } from './temp-dir.ts';
+
+/** A fresh capture directory. */
+export function newCapture(): string {
+  return resolveCaptureDirectory(join(temporaryDirectory(), 'capture'), 'write');
+}
+
+/** Options of a writer of `directory` that seals what it finishes at once. */
+export function writerOptions(
+  directory: string,
+  parts: Partial<CaptureWriterOptions> = {},
+): CaptureWriterOptions {
+  return {
+    directory,
+    recorder: { id: '7f3a9c21', host: 'test', startedUs: TEST_EPOCH_US },
+    origin: { kind: 'recorded', target: 'model.internal:8000' },
+    policy: { bodies: 'all' },
+    hashKeyFingerprint: testHash.fingerprint(),
+    fleetSize: null,
+    maxDiskBytes: 1024 * 1024 * 1024,
+    segmentBy: 'arrival',
+    durability: 'commit',
+    onFinished: (file) => {
+      sealSegment(file, systemClock);
+    },
+    ...parts,
+  };
+}
+
+/** Writes exchanges into a capture of their own and seals it. @returns its directory */
+export function captureOf(
+  exchanges: readonly Exchange[],
+  parts: Partial<CaptureWriterOptions> = {},
+  clock: Clock = systemClock,
+): string {
+  const directory = parts.directory ?? newCapture();
+  const writer = new CaptureWriter(writerOptions(directory, parts), clock);
+  for (const exchange of exchanges) {
+    writer.append(exchange);
+    if (writer.due(clock.nowNs()) && writer.commit().lost > 0)
+      throw new Error('a test capture lost exchanges');
+  }
+  const { lost, error } = writer.close();
+  if (lost > 0 || error !== null) throw new Error(`a test capture was not written: ${error}`);
+  return directory;
+}
