@@ -1,3 +1,4 @@
+import { trimOws } from '../../core/headers.ts';
 import type { ScannedRequest, ScannedResponse } from './head-scan.ts';
 
 /**
@@ -56,7 +57,7 @@ export function responseFraming(response: ScannedResponse, method: string): Fram
  * section 8.6); anything else, and anything a double cannot count exactly, is null.
  */
 export function parseContentLength(value: string): number | null {
-  const parts = value.includes(',') ? value.split(',').map((part) => part.trim()) : [value];
+  const parts = value.includes(',') ? value.split(',').map(trimOws) : [value];
   const first = parts[0] ?? '';
   if (!/^\d{1,16}$/.test(first) || parts.some((part) => part !== first)) return null;
   const bytes = Number(first);
@@ -68,7 +69,8 @@ export function parseContentLength(value: string): number | null {
  * parameters, or an element is no coding: then readers differ.
  */
 function chunkedIsLast(value: string): boolean | null {
-  const codings = value.split(',').map((coding) => coding.trim().toLowerCase());
+  // Space and tab only: to String.trim a vertical tab or a 0xA0 is white space, to most servers it is not.
+  const codings = value.split(',').map((coding) => trimOws(coding).toLowerCase());
   if (codings.some((coding) => !/^[!#$%&'*+\-.^_`|~0-9a-z]+(?:[ \t]*;.*)?$/.test(coding))) return null;
   const chunked = codings.filter((coding) => /^chunked(?![!#$%&'*+\-.^_`|~0-9a-z])/.test(coding));
   if (chunked.length === 0) return false;
