@@ -1,0 +1,56 @@
+import type { CaptureSource } from '../core/ports.ts';
+import { parseInstantUs } from '../core/units.ts';
+import type { CaptureOverview } from '../replay/capture-overview.ts';
+import { resolveCaptureDirectory } from '../storage/capture-directory.ts';
+import { CaptureReader } from '../storage/capture-reader.ts';
+import { type InspectDocument, inspectCapture } from '../storage/inspection.ts';
+
+/** A capture opened to be replayed. */
+export interface OpenedCapture {
+  readonly source: CaptureSource;
+  readonly overview: CaptureOverview;
+  /** Share of what was seen that neither sampling nor an omission accounts for; null when unknown. */
+  readonly unexplained: number | null;
+}
+
+/**
+ * Opens the capture in a directory a user named; no exchange is read.
+ * @throws AppError CAPTURE_NOT_FOUND, CAPTURE_DAMAGED, SCHEMA_TOO_NEW
+ */
+export function openForReplay(named: string): OpenedCapture {
+  const directory = resolveCaptureDirectory(named, 'read');
+  const document = inspectCapture(directory);
+  const source = new CaptureReader(directory);
+  const { origins } = document;
+  return {
+    source,
+    unexplained: unexplainedOf(document),
+    overview: {
+      name: directory,
+      exchanges: document.exchanges,
+      firstArrivalUs: instantOf(document.firstArrival),
+      lastArrivalUs: instantOf(document.lastArrival),
+      coverage: coverageOf(document),
+      arrivalsOnly: origins.length > 0 && origins.every((each) => each.kind === 'imported' && !each.paired),
+      targets: origins.flatMap((each) => (each.kind === 'recorded' ? [each.target] : [])),
+      seconds: (range) => source.rollUps(range),
+    },
+  };
+}
+
+/** The recorders' own share, less recorders of the fleet that are missing; unknown where segments are damaged. */
+function coverageOf({ coverage, fleetSize, recorders, damaged }: InspectDocument): number | null {
+  if (coverage === null || damaged.length > 0) return null;
+  // Recorders restart under a new id on the same host, so hosts are what a fleet's size counts.
+  const hosts = new Set(recorders.map(({ host }) => host)).size;
+  return fleetSize === null ? coverage : coverage * Math.min(1, hosts / fleetSize);
+}
+
+function unexplainedOf({ exchanges, losses, omitted, damaged }: InspectDocument): number | null {
+  const seen = exchanges + losses.exchanges + (omitted.byCause.sampled_out?.exchanges ?? 0);
+  return seen === 0 || damaged.length > 0 ? null : losses.exchanges / seen;
+}
+
+function instantOf(text: string | null): number | null {
+  return text === null ? null : parseInstantUs(text, 'an arrival');
+}

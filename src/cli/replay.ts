@@ -1,0 +1,114 @@
+import { readFileSync } from 'node:fs';
+import { Command, Option } from 'commander';
+import { parseSlo } from '../analysis/slo.ts';
+import { LIMITS } from '../core/limits.ts';
+import { forecastOf } from '../replay/forecast.ts';
+import {
+  HOST_POLICIES,
+  type OptionSources,
+  type RawReplayOptions,
+  REPLAY_DEFAULTS,
+  resolveReplayOptions,
+} from '../replay/options.ts';
+import { chooseWindow } from '../replay/window.ts';
+import { loggerOf } from './logger.ts';
+import { openForReplay } from './replay-capture.ts';
+import { printDryRun } from './replay-dry-run.ts';
+import { planTitle } from './replay-plan.ts';
+import { runReplay } from './replay-run.ts';
+import { terminal } from './terminal.ts';
+
+interface ReplayFlags extends RawReplayOptions {
+  readonly out?: string;
+  readonly json?: boolean;
+}
+
+export function replayCommand(): Command {
+  return new Command('replay')
+    .description('Play a capture back against a target at a multiple of its pace, and judge what happened.')
+    .argument('<capture>', 'the directory of a capture')
+    .option('--target <url>', 'the server to test, such as http://staging:8000/base')
+    .option(
+      '--multiplier <m>',
+      'how much faster than recorded, such as 1.5 or 2x',
+      REPLAY_DEFAULTS.multiplier,
+    )
+    .option('--from <time>', 'first instant of the window, ISO 8601 (default: the first arrival)')
+    .option('--to <time>', 'instant the window ends before (default: after the last arrival)')
+    .option('--dry-run', 'print the plan and what would not replay; send nothing')
+    .option('--slo <objective>', 'such as "latency: p(99)<200", or a preset; repeatable', collect)
+    .option('--out <directory>', 'where the run is kept (default: runs/<run id>)')
+    .option('--json', 'print one JSON document')
+    .option('--max-in-flight <n>', 'more due requests than this are refused', String(LIMITS.inFlight))
+    .option(
+      '--max-rate <n>',
+      'planned requests of a second beyond this are refused (default: twice the peak)',
+    )
+    .option('--max-requests <n>', 'plan no more than the first so many requests')
+    .option('--timeout <time>', 'how long a request may take', REPLAY_DEFAULTS.timeout)
+    .option(
+      '--drain-deadline <time>',
+      'how long the last answers are waited for',
+      REPLAY_DEFAULTS.drainDeadline,
+    )
+    .addOption(
+      new Option('--host <which>', `the Host header: the target's or the recorded one`)
+        .argParser(String)
+        .default(REPLAY_DEFAULTS.host, HOST_POLICIES.join(' or ')),
+    )
+    .option(
+      '--header <header>',
+      'set on every request: "Name: value", "Name: env:VARIABLE" or "Name: file:PATH"; repeatable',
+      collect,
+    )
+    .option('--ca <file>', 'certificates (PEM) to trust besides the system’s')
+    .option('--insecure', 'accept any certificate of the target')
+    .option('--production-host <name>', 'a host that must never be the target; repeatable', collect)
+    .option('--allow-production-host <name>', 'let this host be the target nevertheless; repeatable', collect)
+    .action(async (directory: string, flags: ReplayFlags, command: Command) => {
+      await replay(directory, flags, command);
+    });
+}
+
+const SOURCES: OptionSources = {
+  environment: (name) => process.env[name],
+  readFile: (path) => readFileSync(path, 'utf8'),
+  checkSlo: (expressions) => {
+    parseSlo(expressions);
+  },
+};
+
+async function replay(directory: string, flags: ReplayFlags, command: Command): Promise<void> {
+  const options = resolveReplayOptions(flags, SOURCES);
+  const json = flags.json ?? false;
+  const { source, overview, unexplained } = openForReplay(directory);
+  try {
+    const window = chooseWindow(overview, options, options.multiplier);
+    // Before the roll-ups of a long capture are summed: the reader sees at once that something happens.
+    if (options.dryRun && !json) terminal.print(planTitle({ options, overview, window }));
+    const forecast = forecastOf(overview.seconds(window), options.multiplier);
+    const plan = { options, overview, window, forecast };
+    if (options.dryRun || options.target === null) {
+      printDryRun(plan, source, { terminal, json });
+      return;
+    }
+    await runReplay({
+      plan,
+      target: options.target,
+      source,
+      thresholds: parseSlo(options.slo),
+      unexplained,
+      out: flags.out ?? null,
+      json,
+      terminal,
+      logger: loggerOf(command),
+    });
+  } finally {
+    source.close();
+  }
+}
+
+/** Gathers a flag that may be given several times. */
+function collect(value: string, earlier: readonly string[] | undefined): string[] {
+  return [...(earlier ?? []), value];
+}
