@@ -1,8 +1,9 @@
 import { join } from 'node:path';
 import { type Clock, systemClock } from '../../src/core/clock.ts';
 import type { Exchange } from '../../src/core/exchange.ts';
-import { resolveCaptureDirectory } from '../../src/storage/capture-directory.ts';
+import { resolveCaptureDirectory, segmentsOf } from '../../src/storage/capture-directory.ts';
 import { CaptureWriter, type CaptureWriterOptions } from '../../src/storage/capture-writer.ts';
+import { openForReading } from '../../src/storage/database.ts';
 import { sealSegment } from '../../src/storage/sealing.ts';
 import { TEST_EPOCH_US, testHash } from './exchanges.ts';
 import { temporaryDirectory } from './temp-dir.ts';
@@ -50,4 +51,14 @@ export function captureOf(
   const { lost, error } = writer.close();
   if (lost > 0 || error !== null) throw new Error(`a test capture was not written: ${error}`);
   return directory;
+}
+
+/** What a query gives on a segment of a capture, the first unless it is said which. */
+export function querySegment<Row>(directory: string, sql: string, index = 0): Row[] {
+  const connection = openForReading(segmentsOf(directory)[index]?.path ?? '');
+  try {
+    return connection.prepare<[], Row>(sql).all();
+  } finally {
+    connection.close();
+  }
 }
