@@ -20,9 +20,19 @@ const COMMANDS: readonly Entry[] = [
     load: async () => (await import('./record.ts')).recordCommand(),
   },
   {
+    name: 'inspect',
+    summary: 'show what a capture holds',
+    load: async () => (await import('./inspect.ts')).inspectCommand(),
+  },
+  {
     name: 'replay',
     summary: 'play a capture back against a target',
     load: async () => (await import('./replay.ts')).replayCommand(),
+  },
+  {
+    name: 'import',
+    summary: "build a capture from another tool's files",
+    load: async () => (await import('./import.ts')).importCommand(),
   },
 ];
 
