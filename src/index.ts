@@ -1,0 +1,35 @@
+/**
+ * The public names: reading captures and runs from a program of your own. Recording and replaying are commands,
+ * because each is several processes or threads.
+ */
+
+export type { ReplayDocument } from './analysis/replay-document.ts';
+export { LOSS_REASONS, type LossReason, OMISSION_CAUSES, type OmissionCause } from './core/accounting.ts';
+export type { ClockAnchor } from './core/clock.ts';
+export { AppError, ERROR_CODES, type ErrorCode } from './core/errors.ts';
+export type {
+  Body,
+  ChunkTimes,
+  Exchange,
+  ExchangeFacts,
+  ExchangePayload,
+  ExchangeRow,
+  Message,
+  Outcome,
+} from './core/exchange.ts';
+export type { HeaderPair, RequestHead, ResponseHead } from './core/headers.ts';
+export {
+  headerPairsOf,
+  headerValue,
+  MARKER_HEADER,
+  parseRequestHead,
+  parseResponseHead,
+} from './core/headers.ts';
+export type { CaptureSource, TimeRange } from './core/ports.ts';
+export type { Run, RunTotals, Send, SendError } from './core/run.ts';
+export { resolveCaptureDirectory } from './storage/capture-directory.ts';
+export { CaptureReader } from './storage/capture-reader.ts';
+export type { InspectDocument } from './storage/inspection.ts';
+export { inspectCapture } from './storage/inspection.ts';
+export type { SecondRollUp } from './storage/roll-ups.ts';
+export { RunReader, type RunSecond } from './storage/run-reader.ts';
