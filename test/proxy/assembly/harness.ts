@@ -102,6 +102,7 @@ export class Feed {
     this.clientFed += clientBytes;
     this.serverFed += serverBytes;
     this.turnsFed += turns;
+    if (serverBytes > 0) this.#serverSpoke = true;
     this.assembly.gap(reason, clientBytes, serverBytes, turns);
     return this;
   }
