@@ -1,0 +1,148 @@
+import { once } from 'node:events';
+import { type AddressInfo, createServer, type Server, type Socket } from 'node:net';
+import { headerValue, parseRequestHead, type RequestHead } from '../../src/core/headers.ts';
+
+/** One request as its bytes lay on the wire. */
+export interface RawRequest extends RequestHead {
+  /** Request line to blank line. */
+  readonly head: Buffer;
+  /** The body with chunk framing removed. */
+  readonly body: Buffer;
+  /** The body with chunk framing kept. */
+  readonly rawBody: Buffer;
+  readonly chunked: boolean;
+  /** Which connection of the server it came on, and which request of that connection it was; both from 0. */
+  readonly connection: number;
+  readonly nth: number;
+}
+
+/** Says what happens once a whole request has come. Nothing is answered by itself. */
+export type Respond = (request: RawRequest, socket: Socket) => void;
+
+/** A complete answer with a content-length. */
+export function answer(
+  body: string | Buffer = 'ok',
+  status = '200 OK',
+  headers: readonly string[] = [],
+): Buffer {
+  const bytes = Buffer.from(body);
+  const lines = [`HTTP/1.1 ${status}`, ...headers, `content-length: ${bytes.length}`, '', ''];
+  return Buffer.concat([Buffer.from(lines.join('\r\n'), 'latin1'), bytes]);
+}
+
+/** Answers everything with 200. */
+export const answerAll: Respond = (_request, socket) => {
+  socket.write(answer());
+};
+
+/**
+ * A TCP server that keeps every byte it got, by connection, and takes requests apart without any HTTP library:
+ * what a test compares is what was on the wire.
+ */
+export class RawServer {
+  /** Whole requests in order of their last byte. */
+  readonly requests: RawRequest[] = [];
+  readonly #server: Server;
+  readonly #sockets: Socket[] = [];
+  readonly #received: Buffer[][] = [];
+
+  private constructor(respond: Respond) {
+    this.#server = createServer((socket) => this.#accept(socket, respond));
+  }
+
+  static async start(respond: Respond = answerAll, host = '127.0.0.1'): Promise<RawServer> {
+    const server = new RawServer(respond);
+    server.#server.listen(0, host);
+    await once(server.#server, 'listening');
+    return server;
+  }
+
+  get port(): number {
+    return (this.#server.address() as AddressInfo).port;
+  }
+
+  get origin(): string {
+    return `http://127.0.0.1:${this.port}`;
+  }
+
+  /** Connections accepted so far, closed ones included. */
+  get connections(): number {
+    return this.#sockets.length;
+  }
+
+  /** Connections that are open now. */
+  get openConnections(): number {
+    return this.#sockets.filter((socket) => !socket.destroyed).length;
+  }
+
+  /** Everything one connection received. */
+  received(connection: number): Buffer {
+    return Buffer.concat(this.#received[connection] ?? []);
+  }
+
+  async close(): Promise<void> {
+    this.#server.close();
+    for (const socket of this.#sockets) socket.destroy();
+    if (this.#server.listening) await once(this.#server, 'close');
+  }
+
+  #accept(socket: Socket, respond: Respond): void {
+    const connection = this.#sockets.push(socket) - 1;
+    const received: Buffer[] = [];
+    this.#received.push(received);
+    socket.setNoDelay(true);
+    socket.on('error', () => socket.destroy());
+    let pending: Buffer = Buffer.alloc(0);
+    let nth = 0;
+    socket.on('data', (chunk) => {
+      received.push(chunk);
+      pending = Buffer.concat([pending, chunk]);
+      for (let taken = takeRequest(pending); taken; taken = takeRequest(pending)) {
+        pending = pending.subarray(taken.bytes);
+        const request: RawRequest = { ...taken.request, connection, nth: nth++ };
+        this.requests.push(request);
+        respond(request, socket);
+      }
+    });
+  }
+}
+
+interface Taken {
+  readonly bytes: number;
+  readonly request: Omit<RawRequest, 'connection' | 'nth'>;
+}
+
+/** The first whole request of `bytes`, or null while it is not all there. */
+function takeRequest(bytes: Buffer): Taken | null {
+  const headEnd = bytes.indexOf('\r\n\r\n') + 4;
+  if (headEnd < 4) return null;
+  const head = bytes.subarray(0, headEnd);
+  const parsed = parseRequestHead(head);
+  const chunked = headerValue(parsed.headers, 'transfer-encoding') !== null;
+  const length = Number(headerValue(parsed.headers, 'content-length') ?? 0);
+  const rest = bytes.subarray(headEnd);
+  const content = chunked ? takeChunks(rest) : { rawBytes: length, body: rest.subarray(0, length) };
+  if (content === null || rest.length < content.rawBytes) return null;
+  const rawBody = rest.subarray(0, content.rawBytes);
+  return {
+    bytes: headEnd + content.rawBytes,
+    request: { ...parsed, head, body: content.body, rawBody, chunked },
+  };
+}
+
+function takeChunks(bytes: Buffer): { rawBytes: number; body: Buffer } | null {
+  const chunks: Buffer[] = [];
+  for (let at = 0; ; ) {
+    const lineEnd = bytes.indexOf('\r\n', at);
+    if (lineEnd < 0) return null;
+    const size = Number.parseInt(bytes.toString('latin1', at, lineEnd), 16);
+    const start = lineEnd + 2;
+    if (size === 0) {
+      // No test sends trailers: the blank line follows at once.
+      return bytes.length < start + 2 ? null : { rawBytes: start + 2, body: Buffer.concat(chunks) };
+    }
+    if (bytes.length < start + size + 2) return null;
+    chunks.push(bytes.subarray(start, start + size));
+    at = start + size + 2;
+  }
+}
