@@ -15,9 +15,9 @@ export interface Body {
   readonly bytes: number;
   /** The bytes that were kept: all of them, a prefix when `truncated`, null when policy keeps none. */
   readonly kept: Uint8Array | null;
-  /** A cap or a budget cut `kept` short. A truncated request is never replayed. */
+  /** A cap, a budget or the end of the connection cut it short. A truncated request is never replayed. */
   readonly truncated: boolean;
-  /** HMAC-SHA-256 of the whole body under the capture's hash key, first 16 bytes; null for an empty body. */
+  /** HMAC-SHA-256 of all `bytes` under the capture's hash key, first 16 bytes; null for an empty body. */
   readonly hash: Uint8Array | null;
 }
 
@@ -25,7 +25,7 @@ export interface Body {
 export interface Message {
   /** Start line, header lines and the blank line, latin1, as on the wire but for masked values. */
   readonly head: Uint8Array;
-  /** What redaction masked: header names in lower case, query keys as `?key`. */
+  /** What redaction masked: header names in lower case, query keys as `?key`, a target's user info as `@`. */
   readonly redacted: readonly string[];
   readonly body: Body;
   /** Raw trailer lines with their line ends, null when there were none. */

@@ -61,15 +61,14 @@ const NEVER_MASKED = new Set([
   'x-reprise-run',
 ]);
 
-/** Names that hold a secret word and are known to hold no secret. */
+/** Names, less a leading `x-` and separators, that hold a secret word and are known to hold no secret. */
 const NOT_SECRET = new Set([
-  'sec-websocket-key',
-  'idempotency-key',
-  'x-idempotency-key',
-  'surrogate-key',
-  'x-cache-key',
-  'signature-name',
-  'token-count',
+  'secwebsocketkey',
+  'idempotencykey',
+  'surrogatekey',
+  'cachekey',
+  'signaturename',
+  'tokencount',
 ]);
 
 /** Secret wherever they stand in a name whose separators were taken out. */
@@ -141,7 +140,7 @@ export function decodePercent(text: string): string {
 
 function hasSecretWord(name: string): boolean {
   const segments = segmentsOf(name);
-  if (NOT_SECRET.has(segments.join('-'))) return false;
+  if (NOT_SECRET.has((segments[0] === 'x' ? segments.slice(1) : segments).join(''))) return false;
   const counted = segments.includes('tokens') && segments.some((segment) => COUNTS.test(segment));
   const judged = segments.filter(
     (segment) => !(counted && segment === 'tokens') && !/^tokeni[sz]/.test(segment),

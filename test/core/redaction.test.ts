@@ -1,0 +1,272 @@
+import fc from 'fast-check';
+import { describe, expect, it } from 'vitest';
+import { headerPairsOf, parseRequestHead } from '../../src/core/headers.ts';
+import { Redaction } from '../../src/core/redaction.ts';
+
+const redaction = new Redaction();
+
+function request(target: string, ...lines: string[]) {
+  const head = Buffer.from([`GET ${target} HTTP/1.1`, ...lines, '', ''].join('\r\n'), 'latin1');
+  const { bytes, names } = redaction.requestHead(head);
+  expect(bytes).toHaveLength(head.length);
+  return { ...parseRequestHead(bytes), names, text: Buffer.from(bytes).toString('latin1') };
+}
+
+const header = (line: string) => request('/', line);
+
+describe('the floor list', () => {
+  it.each([
+    'Authorization',
+    'Proxy-Authorization',
+    'Cookie',
+    'Set-Cookie',
+    'X-Api-Key',
+    'API-KEY',
+    'x-auth-token',
+    'X-Amz-Security-Token',
+    'x-goog-api-key',
+    'Ocp-Apim-Subscription-Key',
+    'X-CSRF-Token',
+    'X-Client-Secret',
+    'X-User-Password',
+    'X-Passwd',
+    'X-Hub-Signature-256',
+    'Signature',
+    'X-Forwarded-Authorization',
+    'apikey',
+    'X-APIKey',
+    'xApiKey',
+    'access_token',
+    'refreshToken',
+    'X-Auth',
+    'X-Amzn-Oidc-Data',
+    'X-MS-Client-Principal',
+    'Cf-Access-Jwt-Assertion',
+    'X-Credential',
+    'X-Access-Keys',
+    'reset-token',
+    'x-refresh-tokens',
+  ])('masks the header %s, whole and at its length', (name) => {
+    const { headers, names } = header(`${name}:  s3cr3t v@lue\t`);
+    expect(headers).toEqual([[name, '************']]);
+    expect(names).toEqual([name.toLowerCase()]);
+  });
+
+  it.each([
+    'Host',
+    'Content-Length',
+    'Transfer-Encoding',
+    'Content-Type',
+    'X-Reprise-Run',
+    'Connection',
+    'Accept',
+    'Idempotency-Key',
+    'Sec-WebSocket-Key',
+    'X-Max-Tokens',
+    'x-ratelimit-remaining-tokens',
+    'X-Token-Count',
+    'X-Tokenizer',
+    'X-Request-Id',
+    'X-Session-Id',
+    'User-Agent',
+    'Keep-Alive',
+    'WWW-Authenticate',
+    'X-Keyframe',
+  ])('leaves the header %s alone', (name) => {
+    const { headers, names } = header(`${name}: 17`);
+    expect(headers).toEqual([[name, '17']]);
+    expect(names).toEqual([]);
+  });
+
+  it.each([
+    'api_key',
+    'key',
+    'access_token',
+    'X-Amz-Signature',
+    'X-Amz-Credential',
+    'X-Goog-Signature',
+    'sig',
+    'AWSAccessKeyId',
+    'Key-Pair-Id',
+    'client_secret',
+    'password',
+    'api%5Fkey',
+    '%61pikey',
+    'subscription-key',
+    'jwt',
+    'auth',
+  ])('masks the query key %s', (key) => {
+    const { target, names } = request(`/p?a=1&${key}=s%33cret/+x&b=2`);
+    expect(target).toBe(`/p?a=1&${key}=***********&b=2`);
+    expect(names).toEqual([`?${key.toLowerCase()}`]);
+  });
+
+  it.each(['max_tokens', 'tokens_limit', 'tokenizer', 'signature_name', 'model', 'keyword', 'prompt_tokens'])(
+    'leaves the query key %s alone',
+    (key) => {
+      expect(request(`/p?${key}=17`)).toMatchObject({ target: `/p?${key}=17`, names: [] });
+    },
+  );
+
+  it('can be added to, and not taken away from', () => {
+    const more = new Redaction({ headers: ['X-Tenant', 'Content-Length'], queryKeys: ['Who'] });
+    const head = Buffer.from(
+      'GET /?who=me&key=k HTTP/1.1\r\nx-tenant: acme\r\nContent-Length: 0\r\nCookie: a=b\r\n\r\n',
+    );
+    const { bytes, names } = more.requestHead(head);
+    expect(Buffer.from(bytes).toString()).toBe(
+      'GET /?who=**&key=* HTTP/1.1\r\nx-tenant: ****\r\nContent-Length: 0\r\nCookie: ***\r\n\r\n',
+    );
+    expect(names).toEqual(['?who', '?key', 'x-tenant', 'cookie']);
+  });
+});
+
+describe('masking', () => {
+  it('keeps line ends, order, case, duplicates, white space and every other byte', () => {
+    const { text } = request('/', 'cookie:a=1', 'X: \xe9', 'COOKIE: \tb=2 ', 'Cookie:', 'Y:1');
+    expect(text).toBe('GET / HTTP/1.1\r\ncookie:***\r\nX: \xe9\r\nCOOKIE: \t*** \r\nCookie:\r\nY:1\r\n\r\n');
+  });
+
+  it('reaches folded values, malformed names and heads of bare LFs', () => {
+    const fold = redaction.requestHead(
+      Buffer.from('GET / HTTP/1.1\r\nCookie: a\r\n  secret\r\nX: y\r\n\r\n'),
+    );
+    expect(Buffer.from(fold.bytes).toString()).toBe(
+      'GET / HTTP/1.1\r\nCookie: *\r\n********\r\nX: y\r\n\r\n',
+    );
+    expect(header('Cookie : secret').text).toContain('Cookie : ******\r\n');
+    const bare = redaction.requestHead(Buffer.from('GET /?key=secret HTTP/1.1\nCookie: secret\n\n'));
+    expect(Buffer.from(bare.bytes).toString()).toBe('GET /?key=****** HTTP/1.1\nCookie: ******\n\n');
+  });
+
+  it('never splits a value where some server would not', () => {
+    expect(request('/p?token=abc;def&x=1').target).toBe('/p?token=*******&x=1');
+    expect(request('/p?a=1;token=abc').target).toBe('/p?a=1;token=***');
+    expect(request('/p?token=a?b=c').target).toBe('/p?token=*****');
+    expect(request('/p;key=abc?x=1').target).toBe('/p;key=*******');
+  });
+
+  it('looks into percent-encoded values', () => {
+    expect(request('/p?next=%2Fx%3Ftoken%3Dabc&a=1').target).toBe(`/p?next=${'*'.repeat(18)}&a=1`);
+    expect(request('/p?next=%252Fx%253Ftoken%253Dabc').target).toBe(`/p?next=${'*'.repeat(24)}`);
+    expect(request('/p?next=%2Fx%3Fmodel%3Dabc').target).toBe('/p?next=%2Fx%3Fmodel%3Dabc');
+  });
+
+  it('masks user info in targets and in the URLs of headers', () => {
+    const { target, names } = request(
+      'http://joe:pw@host:80/p@q?key=k',
+      'Referer: https://u:p@h/x?api_key=abc#token=de',
+    );
+    expect(target).toBe('http://******@host:80/p@q?key=*');
+    expect(names).toEqual(['@', '?key', 'referer']);
+    expect(request('/', 'Referer: https://u:p@h/x?api_key=abc#token=de').headers[0]?.[1]).toBe(
+      'https://***@h/x?api_key=***#token=**',
+    );
+    expect(request('/a@b/c').target).toBe('/a@b/c');
+    const connect = redaction.requestHead(Buffer.from('CONNECT u:p@db:1 HTTP/1.1\r\n\r\n'));
+    expect(Buffer.from(connect.bytes).toString()).toBe('CONNECT ***@db:1 HTTP/1.1\r\n\r\n');
+  });
+
+  it('masks redirects, cookies and links of responses, and trailers', () => {
+    const head = Buffer.from(
+      'HTTP/1.1 302 Found\r\nLocation: /cb?code=1&access_token=abc\r\nSet-Cookie: s=abc; Path=/\r\n' +
+        'Link: <https://h/a?sig=abc>; rel=next, <https://u@h/b?x=1&token=d>; rel=last\r\n\r\n',
+    );
+    const { bytes, names } = redaction.responseHead(head);
+    expect(Buffer.from(bytes).toString()).toBe(
+      'HTTP/1.1 302 Found\r\nLocation: /cb?code=1&access_token=***\r\nSet-Cookie: *************\r\n' +
+        'Link: <https://h/a?sig=***>; rel=next, <https://*@h/b?x=1&token=*>; rel=last\r\n\r\n',
+    );
+    expect(names).toEqual(['location', 'set-cookie', 'link']);
+    const trailers = redaction.trailers(Buffer.from('X-Signature: abc\r\nX-Sum: 1\r\n'));
+    expect(Buffer.from(trailers.bytes).toString()).toBe('X-Signature: ***\r\nX-Sum: 1\r\n');
+    expect(trailers.names).toEqual(['x-signature']);
+  });
+
+  it('leaves the given bytes as they were and answers a copy', () => {
+    const head = Buffer.from('GET / HTTP/1.1\r\nCookie: abc\r\n\r\n');
+    const before = Buffer.from(head);
+    const { bytes } = redaction.requestHead(head);
+    expect(head.equals(before)).toBe(true);
+    head.fill(0);
+    expect(Buffer.from(bytes).toString()).toContain('Cookie: ***');
+  });
+
+  it('keeps length and line ends of any bytes whatever, and never throws', () => {
+    const bytes = fc.oneof(
+      fc.uint8Array({ maxLength: 200 }),
+      fc
+        .array(
+          fc.constantFrom(
+            'GET ',
+            '/',
+            '?',
+            '&',
+            ';',
+            '#',
+            '=',
+            'key',
+            '%',
+            '//',
+            '@',
+            ':',
+            'Cookie',
+            '\r\n',
+            '\n',
+            ' ',
+            'x',
+            'Link',
+          ),
+          { maxLength: 60 },
+        )
+        .map((parts) => Buffer.from(parts.join(''))),
+    );
+    fc.assert(
+      fc.property(bytes, (input) => {
+        for (const read of [
+          redaction.requestHead(input),
+          redaction.responseHead(input),
+          redaction.trailers(input),
+        ]) {
+          expect(read.bytes).toHaveLength(input.length);
+          input.forEach((byte, at) => {
+            const shown = read.bytes[at];
+            if (shown !== byte) expect([0x0a, 0x0d, 0x2a]).not.toContain(byte);
+            if (shown !== byte) expect(shown).toBe(0x2a);
+          });
+        }
+      }),
+      { numRuns: 1_000 },
+    );
+  });
+
+  it('never changes how many header lines there are or what they are called', () => {
+    const name = fc.constantFrom('Cookie', 'X-Key', 'Location', 'Host', 'X');
+    const value = fc.string({ maxLength: 20 }).map((text) => text.replace(/[\r\n]/g, ''));
+    fc.assert(
+      fc.property(fc.array(fc.tuple(name, value), { maxLength: 8 }), (lines) => {
+        const head = Buffer.from(
+          `GET / HTTP/1.1\r\n${lines.map(([key, text]) => `${key}: ${text}\r\n`).join('')}\r\n`,
+        );
+        const masked = redaction.requestHead(head).bytes;
+        expect(headerPairsOf(masked).map(([key]) => key)).toEqual(headerPairsOf(head).map(([key]) => key));
+      }),
+    );
+  });
+
+  it('takes time linear in hostile heads', () => {
+    // A scan that is quadratic in any of these would take longer than a test may.
+    const size = 200_000;
+    for (const text of [
+      `GET /?${'&'.repeat(size)} HTTP/1.1\r\n\r\n`,
+      `GET /?a=${'%25'.repeat(size / 3)} HTTP/1.1\r\n\r\n`,
+      `GET http:${'//'.repeat(size / 2)}@ HTTP/1.1\r\n\r\n`,
+      `GET / HTTP/1.1\r\n${'a\r\n'.repeat(size / 3)}\r\n`,
+      `GET / HTTP/1.1\r\nCookie: ${' '.repeat(size)}x\r\n\r\n`,
+      `GET / HTTP/1.1\r\nLink: ${'<//'.repeat(size / 3)}\r\n\r\n`,
+      `GET / HTTP/1.1\r\n${'-'.repeat(size)}: x\r\n\r\n`,
+    ]) {
+      expect(redaction.requestHead(Buffer.from(text)).bytes).toHaveLength(text.length);
+    }
+  });
+});

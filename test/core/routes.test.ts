@@ -1,0 +1,110 @@
+import fc from 'fast-check';
+import { describe, expect, it } from 'vitest';
+import { Routes, routeOf } from '../../src/core/routes.ts';
+
+describe('a route', () => {
+  it.each([
+    ['POST', '/v2/models/bert/infer', 'POST /v2/models/{model}/infer', 'bert'],
+    ['POST', '/v2/models/bert/versions/3/infer', 'POST /v2/models/{model}/versions/{version}/infer', 'bert'],
+    ['GET', '/v2/models/bert/ready', 'GET /v2/models/{model}/ready', 'bert'],
+    ['GET', '/v2/models/bert', 'GET /v2/models/{model}', 'bert'],
+    [
+      'POST',
+      '/v2/models/llama%2F3/generate_stream?x=1',
+      'POST /v2/models/{model}/generate_stream',
+      'llama/3',
+    ],
+    ['POST', '/v2/repository/models/bert/load', 'POST /v2/repository/models/{model}/load', 'bert'],
+    ['POST', '/seldon/ns/42/v2/models/m/infer', 'POST /seldon/ns/{id}/v2/models/{model}/infer', 'm'],
+    ['GET', '/v2/health/live', 'GET /v2/health/live', null],
+    ['GET', '/v2', 'GET /v2', null],
+    ['POST', '/v1/models/half_plus_two:predict', 'POST /v1/models/{model}:predict', 'half_plus_two'],
+    ['POST', '/v1/models/m/versions/7:predict', 'POST /v1/models/{model}/versions/{version}:predict', 'm'],
+    ['POST', '/v1/models/m/labels/canary:classify', 'POST /v1/models/{model}/labels/{version}:classify', 'm'],
+    ['GET', '/v1/models/m/metadata', 'GET /v1/models/{model}/metadata', 'm'],
+    ['GET', '/v1/models/meta-llama/Llama-3', 'GET /v1/models/{model}', 'meta-llama/Llama-3'],
+    ['GET', '/v1/models', 'GET /v1/models', null],
+    ['POST', '/v1/chat/completions', 'POST /v1/chat/completions', null],
+    ['POST', '/openai/v1/completions', 'POST /openai/v1/completions', null],
+    ['POST', '/v1/embeddings', 'POST /v1/embeddings', null],
+    ['POST', '/v1/responses', 'POST /v1/responses', null],
+    ['GET', '/v1/responses/resp_67ccd/input_items', 'GET /v1/responses/{id}/input_items', null],
+    ['GET', '/v1/files/file-abc123/content', 'GET /v1/files/{id}/content', null],
+    [
+      'POST',
+      '/openai/deployments/gpt-4/chat/completions',
+      'POST /openai/deployments/{model}/chat/completions',
+      'gpt-4',
+    ],
+    ['POST', '/predictions/resnet', 'POST /predictions/{model}', 'resnet'],
+    ['POST', '/predictions/resnet/2.0', 'POST /predictions/{model}/{version}', 'resnet'],
+    ['POST', '/models/m/invoke', 'POST /models/{model}/invoke', 'm'],
+    ['POST', '/invocations', 'POST /invocations', null],
+    ['GET', '/ping', 'GET /ping', null],
+    ['GET', '/users/123/items/9f8b0c1d2e3f4a5b?q=1', 'GET /users/{id}/items/{id}', null],
+    ['GET', '/o/3FA85F64-5717-4562-B3FC-2C963F66AFA6', 'GET /o/{id}', null],
+    ['GET', '/v3/abc/deadbeef', 'GET /v3/abc/deadbeef', null],
+    ['GET', 'http://h:8000/predictions/m?x=/v2/models/n', 'GET /predictions/{model}', 'm'],
+    ['GET', 'http://h', 'GET /', null],
+    ['OPTIONS', '*', 'OPTIONS *', null],
+    ['CONNECT', 'db:5432', 'CONNECT {authority}', null],
+    ['GET', '/v2/models/%ff/infer', 'GET /v2/models/{model}/infer', '%ff'],
+  ])('of %s %s', (method, target, route, model) => {
+    expect(routeOf(method, target)).toEqual({ route, model });
+  });
+
+  it('is bounded and cut at a segment', () => {
+    const { route } = routeOf('GET', `/${'segment/'.repeat(100)}`);
+    expect(route.length).toBeLessThan(210);
+    expect(route.endsWith('/segment/…')).toBe(true);
+    expect(routeOf('GET', `/${'a'.repeat(500)}`).route.length).toBeLessThan(210);
+  });
+
+  it('is the same with a memory as without, whatever the target, and whatever was asked before', () => {
+    const routes = new Routes();
+    const segment = fc.constantFrom(
+      'v1',
+      'v2',
+      'models',
+      'versions',
+      '12',
+      'x',
+      'predictions',
+      '?a',
+      '%',
+      ':predict',
+      '',
+    );
+    fc.assert(
+      fc.property(
+        fc.constantFrom('GET', 'POST', 'CONNECT'),
+        fc.array(segment, { maxLength: 8 }),
+        (method, parts) => {
+          const target = `/${parts.join('/')}`;
+          expect(routes.of(method, target)).toEqual(routeOf(method, target));
+        },
+      ),
+      { numRuns: 1_000 },
+    );
+  });
+
+  it('is remembered for so many targets and no more, and right for each', () => {
+    const routes = new Routes();
+    for (let id = 0; id < 10_000; id += 1) {
+      expect(routes.of('GET', `/v2/models/m${id}/ready`)).toEqual({
+        route: 'GET /v2/models/{model}/ready',
+        model: `m${id}`,
+      });
+    }
+  });
+
+  it('takes time linear in hostile targets', () => {
+    for (const target of [
+      `/${'v2/models/'.repeat(20_000)}`,
+      `/${'/v1/models'.repeat(20_000)}`,
+      `/${'1/'.repeat(100_000)}`,
+    ]) {
+      expect(routeOf('GET', target).route.length).toBeLessThan(420);
+    }
+  });
+});
