@@ -2,6 +2,7 @@ import { randomBytes } from 'node:crypto';
 import { mkdirSync, readdirSync, realpathSync, renameSync, rmSync, statSync } from 'node:fs';
 import { dirname, resolve } from 'node:path';
 import { AppError, reasonOf } from '../core/errors.ts';
+import { syncPath } from '../storage/durable-files.ts';
 
 /**
  * A directory that is built beside its final place and takes that place whole: whoever looks there finds
@@ -34,6 +35,7 @@ export class StagedDirectory {
     freePlace(this.destination);
     try {
       renameSync(this.path, this.destination);
+      syncPath(dirname(this.destination));
     } catch (thrown) {
       throw unwritable(this.destination, thrown);
     }

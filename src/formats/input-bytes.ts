@@ -45,7 +45,7 @@ async function* fileBytes(path: string, signal: AbortSignal): AsyncGenerator<Buf
 }
 
 async function* unpacked(source: AsyncIterable<Buffer>, signal: AbortSignal): AsyncGenerator<Buffer> {
-  const gunzip = createGunzip({ chunkSize: 256 * 1024 });
+  const gunzip = createGunzip({ chunkSize: 64 * 1024 });
   const fed = pipeline(Readable.from(source), gunzip).then(
     () => null,
     (thrown: unknown) => thrown,
