@@ -1,0 +1,121 @@
+import { describe, expect, test } from 'vitest';
+import { DueRing } from '../../src/replay/due-ring.ts';
+import type { PreparedRequest } from '../../src/replay/prepared-request.ts';
+import { ReadAhead } from '../../src/replay/read-ahead.ts';
+import { BatchReader, type SendBatch } from '../../src/replay/send-batch.ts';
+import { ManualClock } from '../support/manual-clock.ts';
+import { prepared } from '../support/prepared.ts';
+
+const SECOND_NS = 1_000_000_000;
+const MIB = 1024 * 1024;
+
+class Harness {
+  readonly ring = DueRing.create(64);
+  readonly batches: SendBatch[] = [];
+  pulled = 0;
+  readonly readAhead: ReadAhead;
+
+  constructor(requests: Iterable<PreparedRequest>, bounds: { maxBytes?: number; maxRequests?: number } = {}) {
+    const counted = function* (this: Harness): Generator<PreparedRequest> {
+      for (const request of requests) {
+        this.pulled++;
+        yield request;
+      }
+    }.call(this);
+    this.readAhead = new ReadAhead(
+      counted,
+      this.ring,
+      { maxBytes: bounds.maxBytes ?? 64 * MIB, maxRequests: bounds.maxRequests ?? 64 },
+      new ManualClock(),
+      (batch) => this.batches.push(batch),
+    );
+  }
+
+  get handed(): number[] {
+    return this.batches.flatMap((batch) => {
+      const reader = new BatchReader(batch);
+      const indexes: number[] = [];
+      while (!reader.done) indexes.push(reader.read().index);
+      return indexes;
+    });
+  }
+}
+
+function* every(gapNs: number, bodyBytes = 10): Generator<PreparedRequest> {
+  for (let index = 0; ; index++) yield prepared(index, index * gapNs, { body: Buffer.alloc(bodyBytes) });
+}
+
+describe('reading ahead', () => {
+  test('hands over everything within two seconds of now, in order, and its due times beside it', () => {
+    const harness = new Harness(every(SECOND_NS / 2));
+    expect(harness.readAhead.fill(0)).toBe('full');
+    expect(harness.handed).toEqual([0, 1, 2, 3, 4]);
+    expect(harness.ring.peekNs()).toBe(0);
+    expect(harness.readAhead.fill(SECOND_NS)).toBe('full');
+    expect(harness.handed).toEqual([0, 1, 2, 3, 4, 5, 6]);
+  });
+
+  test('pulls one request beyond what it may hand over, and no more', () => {
+    const harness = new Harness(every(10 * SECOND_NS));
+    harness.readAhead.fill(0);
+    harness.readAhead.fill(0);
+    expect(harness.pulled).toBe(2);
+  });
+
+  test('stops at its number of requests until the sender has got on', () => {
+    const harness = new Harness(every(0), { maxRequests: 4 });
+    expect(harness.readAhead.fill(0)).toBe('full');
+    expect(harness.handed).toHaveLength(4);
+    harness.ring.setDispatched(3);
+    harness.readAhead.fill(0);
+    expect(harness.handed).toHaveLength(7);
+  });
+
+  test('stops at its bytes', () => {
+    const harness = new Harness(every(0, MIB), { maxBytes: 3.5 * MIB });
+    harness.readAhead.fill(0);
+    expect(harness.handed).toHaveLength(3);
+    harness.ring.setDispatched(1);
+    harness.readAhead.fill(0);
+    expect(harness.handed).toHaveLength(4);
+  });
+
+  test('lets a request larger than the whole budget pass, alone', () => {
+    const harness = new Harness(every(0, 2 * MIB), { maxBytes: MIB });
+    harness.readAhead.fill(0);
+    expect(harness.handed).toEqual([0]);
+    harness.ring.setDispatched(1);
+    harness.readAhead.fill(0);
+    expect(harness.handed).toEqual([0, 1]);
+  });
+
+  test('waits for a pacer that is a whole ring behind', () => {
+    const harness = new Harness(every(0), { maxRequests: 1_000 });
+    harness.ring.setDispatched(0);
+    expect(harness.readAhead.fill(0)).toBe('full');
+    expect(harness.handed).toHaveLength(64);
+    harness.ring.setDispatched(64);
+    harness.readAhead.fill(0);
+    expect(harness.handed).toHaveLength(64);
+    for (let i = 0; i < 10; i++) harness.ring.shift();
+    harness.readAhead.fill(0);
+    expect(harness.handed).toHaveLength(74);
+  });
+
+  test('says when the schedule has ended', () => {
+    const harness = new Harness([prepared(0, 0), prepared(1, 1)]);
+    expect(['more', 'done']).toContain(harness.readAhead.fill(0));
+    expect(harness.readAhead.fill(0)).toBe('done');
+    expect(harness.readAhead.handed).toBe(2);
+  });
+
+  test('passes on what the schedule throws', () => {
+    const broken: IterableIterator<PreparedRequest> = {
+      next: () => {
+        throw new Error('segment damaged');
+      },
+      [Symbol.iterator]: () => broken,
+    };
+    expect(() => new Harness(broken).readAhead.fill(0)).toThrow('segment damaged');
+  });
+});

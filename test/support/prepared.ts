@@ -1,0 +1,19 @@
+import type { PreparedRequest } from '../../src/replay/prepared-request.ts';
+
+/** A request ready to be sent, `POST /<index>` unless told otherwise. */
+export function prepared(
+  index: number,
+  intendedOffsetNs: number,
+  parts: Partial<PreparedRequest> = {},
+): PreparedRequest {
+  return {
+    index,
+    intendedOffsetNs,
+    method: 'POST',
+    path: `/${index}`,
+    headers: ['Content-Type', 'text/plain', 'x-reprise-run', 'test'],
+    body: Buffer.from(`body ${index}`),
+    chunked: false,
+    ...parts,
+  };
+}
