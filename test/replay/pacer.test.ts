@@ -1,6 +1,7 @@
 import fc from 'fast-check';
 import { describe, expect, test } from 'vitest';
 import { type CatchUp, type DueTimes, Pacer } from '../../src/replay/pacer.ts';
+import { offsetsOf } from '../support/prepared.ts';
 
 const MS = 1_000_000;
 
@@ -101,8 +102,7 @@ describe('the pacer', () => {
     const gaps = fc.array(fc.oneof(fc.constant(0), fc.nat(5 * MS), fc.nat(600_000 * MS)), { maxLength: 200 });
     fc.assert(
       fc.property(gaps, fc.array(fc.nat(MS), { minLength: 1, maxLength: 20 }), (gapsNs, jittersNs) => {
-        let at = 0;
-        const times = gapsNs.map((gap) => (at += gap));
+        const times = offsetsOf(gapsNs);
         const taken = play(times, (nth) => jittersNs[nth % jittersNs.length] ?? 0, null);
         expect(taken.map(({ dueNs }) => dueNs)).toEqual(times);
         // At most one jitter late each, however many came before: deadlines are absolute.
@@ -161,8 +161,7 @@ describe('the pacer after a stall', () => {
     const jitters = fc.array(fc.nat(MS / 2), { minLength: 1, maxLength: 10 });
     fc.assert(
       fc.property(gaps, jitters, fc.integer({ min: 60, max: 2_000 }), (gapsNs, jittersNs, stallMs) => {
-        let at = 0;
-        const times = gapsNs.map((gap) => (at += gap));
+        const times = offsetsOf(gapsNs);
         const taken = play(times, (nth) => jittersNs[nth % jittersNs.length] ?? 0, catchUp, stallMs * MS);
         expect(taken.map(({ dueNs }) => dueNs)).toEqual(times);
         for (let from = 0; from < taken.length; from++) {

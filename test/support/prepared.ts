@@ -17,3 +17,10 @@ export function prepared(
     ...parts,
   };
 }
+
+/** Offsets from 0 that lie these gaps apart. */
+export function offsetsOf(gapsNs: readonly number[]): number[] {
+  const offsets: number[] = [];
+  for (const gapNs of gapsNs) offsets.push((offsets.at(-1) ?? 0) + gapNs);
+  return offsets;
+}

@@ -1,0 +1,275 @@
+import fc from 'fast-check';
+import { describe, expect, test } from 'vitest';
+import type { SenderSignals } from '../../src/replay/due-ring.ts';
+import { Pacer } from '../../src/replay/pacer.ts';
+import type { PreparedRequest } from '../../src/replay/prepared-request.ts';
+import { packBatch } from '../../src/replay/send-batch.ts';
+import type { SendResult } from '../../src/replay/send-result.ts';
+import { SENDER_TICK_MS, Sender, type SenderHealth, type SenderOptions } from '../../src/replay/sender.ts';
+import { ManualClock } from '../support/manual-clock.ts';
+import { offsetsOf, prepared } from '../support/prepared.ts';
+import { type ScriptedAnswer, ScriptedTransport } from '../support/scripted-transport.ts';
+
+const MS = 1_000_000;
+const TICK_NS = SENDER_TICK_MS * MS;
+const TURN_NS = 2_000;
+const START_NS = 5_000 * MS;
+const LEAD_NS = 200_000;
+
+/** A sender on a manual clock, with an event loop whose turns take 2 µs and a pacer that wakes it. */
+class Stage implements SenderSignals {
+  readonly clock = new ManualClock(START_NS - 100 * MS);
+  readonly results: SendResult[] = [];
+  readonly transport: ScriptedTransport;
+  readonly sender: Sender;
+  health: SenderHealth | null = null;
+  awake = false;
+  dispatched = 0;
+  turns = 0;
+  readonly #turns: (() => void)[] = [];
+
+  constructor(script: (index: number) => ScriptedAnswer, options: Partial<SenderOptions> = {}) {
+    this.transport = new ScriptedTransport(this.clock, ({ index }) => script(index));
+    this.sender = new Sender(
+      {
+        startNs: START_NS,
+        maxInFlight: 10_000,
+        totalTimeoutMs: 60_000,
+        drainDeadlineMs: 30_000,
+        catchUp: { fromLagNs: 50 * MS, gapNs: MS, slackNs: MS },
+        spinNs: LEAD_NS,
+        ...options,
+      },
+      {
+        clock: this.clock,
+        transport: this.transport,
+        signals: this,
+        afterTurn: (callback) => this.#turns.push(callback),
+        afterMs: (callback, ms) => this.clock.sleepUntil(this.clock.nowNs() + ms * MS, callback),
+        loopIdleNs: () => 0,
+        onResults: (results) => this.results.push(...results),
+        onOver: (health) => {
+          this.health = health;
+        },
+      },
+    );
+    this.#tickEvery(TICK_NS);
+  }
+
+  setSenderAwake(awake: boolean): void {
+    this.awake = awake;
+  }
+
+  setDispatched(count: number): void {
+    this.dispatched = count;
+  }
+
+  /** Hands requests over and has the pacer wake the sender ahead of each. */
+  hand(requests: readonly PreparedRequest[]): void {
+    this.sender.accept(packBatch(requests));
+    const dues = requests.map(({ intendedOffsetNs }) => START_NS + intendedOffsetNs);
+    const pacer = new Pacer(
+      { peekNs: () => dues[0] ?? null, shift: () => dues.shift() },
+      { leadNs: LEAD_NS, catchUp: null },
+    );
+    const pace = (): void => {
+      const { due, waitNs } = pacer.next(this.clock.nowNs());
+      if (due > 0 && !this.awake) this.sender.wake();
+      if (Number.isFinite(waitNs)) this.clock.sleepUntil(this.clock.nowNs() + waitNs, pace);
+    };
+    pace();
+  }
+
+  /** Lets time pass up to an offset of the run, turning the loop whenever somebody asked for a turn. */
+  playTo(offsetNs: number): void {
+    const untilNs = START_NS + offsetNs;
+    while (this.clock.nowNs() < untilNs) {
+      const turn = this.#turns.shift();
+      if (turn) {
+        this.turns++;
+        this.clock.advance(TURN_NS);
+        turn();
+      } else {
+        this.clock.advance(Math.min(50_000, untilNs - this.clock.nowNs()));
+      }
+    }
+  }
+
+  /** The whole process stands still: time passes and nothing runs until it has. */
+  freeze(ns: number): void {
+    this.clock.advance(ns);
+  }
+
+  #tickEvery(ns: number): void {
+    this.clock.sleepUntil(this.clock.nowNs() + ns, () => {
+      if (this.health === null) this.sender.tick();
+      this.#tickEvery(ns);
+    });
+  }
+}
+
+const atOnce = (): ScriptedAnswer => ({ afterNs: 50_000 });
+
+describe('the sender', () => {
+  test('sends each request once, in order, never before its instant and microseconds after it', () => {
+    fc.assert(
+      fc.property(
+        fc.array(fc.oneof(fc.constant(0), fc.nat(3 * MS)), { minLength: 1, maxLength: 40 }),
+        (gaps) => {
+          const stage = new Stage(atOnce);
+          const offsets = offsetsOf(gaps);
+          const requests = offsets.map((offsetNs, index) => prepared(index, offsetNs));
+          stage.hand(requests);
+          stage.sender.finish();
+          stage.playTo((offsets.at(-1) ?? 0) + 200 * MS);
+          expect(stage.transport.sent.map(({ index }) => index)).toEqual(requests.map(({ index }) => index));
+          stage.transport.sent.forEach(({ atNs }, index) => {
+            const lagNs = atNs - START_NS - (requests[index]?.intendedOffsetNs ?? 0);
+            expect(lagNs).toBeGreaterThanOrEqual(0);
+            expect(lagNs).toBeLessThan(60_000);
+          });
+          expect(stage.results.map(({ index }) => index).sort((a, b) => a - b)).toEqual(
+            requests.map(({ index }) => index),
+          );
+          expect(stage.health).toMatchObject({
+            sent: requests.length,
+            refused: 0,
+            stopped: 0,
+            starved: 0,
+            stalls: [],
+          });
+        },
+      ),
+      { numRuns: 30 },
+    );
+  });
+
+  test('reports what it stamped, as offsets of the run', () => {
+    const stage = new Stage(() => ({ afterNs: 3 * MS, status: 503 }));
+    stage.hand([prepared(0, 10 * MS)]);
+    stage.sender.finish();
+    stage.playTo(200 * MS);
+    const [result] = stage.results;
+    expect(result).toMatchObject({
+      index: 0,
+      intendedOffsetNs: 10 * MS,
+      status: 503,
+      responseBytes: 10,
+      error: null,
+    });
+    const actual = result?.actualOffsetNs ?? -1;
+    expect(actual).toBeGreaterThanOrEqual(10 * MS);
+    expect(result?.startOffsetNs).toBe(actual);
+    expect(result?.lastByteOffsetNs).toBeGreaterThanOrEqual(actual + 3 * MS);
+  });
+
+  test('is not delayed by a target that never answers', () => {
+    const stage = new Stage(() => ({ afterNs: Number.POSITIVE_INFINITY }));
+    stage.hand(Array.from({ length: 100 }, (_, index) => prepared(index, index * MS)));
+    stage.playTo(120 * MS);
+    expect(stage.transport.sent).toHaveLength(100);
+    const lags = stage.transport.sent.map(({ index, atNs }) => atNs - START_NS - index * MS);
+    expect(Math.max(...lags)).toBeLessThan(60_000);
+  });
+
+  test('refuses what the in-flight cap does not let out, counts it, and queues none of it', () => {
+    const stage = new Stage((index) => ({ afterNs: index < 2 ? 10.5 * MS : 50_000 }), { maxInFlight: 2 });
+    stage.hand(Array.from({ length: 20 }, (_, index) => prepared(index, index * MS)));
+    stage.sender.finish();
+    stage.playTo(200 * MS);
+    expect(stage.transport.sent.map(({ index }) => index)).toEqual([0, 1, ...range(11, 20)]);
+    const refused = stage.results.filter((result) => result.refused);
+    expect(refused.map(({ index }) => index)).toEqual(range(2, 11));
+    expect(
+      refused.every(({ actualOffsetNs, error, status }) => (actualOffsetNs ?? error ?? status) === null),
+    ).toBe(true);
+    expect(stage.health).toMatchObject({ sent: 11, refused: 9, inFlightMax: 2 });
+    expect(stage.dispatched).toBe(20);
+  });
+
+  test('sleeps while nothing is near', () => {
+    const stage = new Stage(atOnce);
+    stage.hand([prepared(0, 0), prepared(1, 600_000 * MS)]);
+    stage.playTo(10 * MS);
+    const turns = stage.turns;
+    stage.playTo(9_000 * MS);
+    expect(stage.turns).toBe(turns);
+    expect(stage.awake).toBe(false);
+  });
+
+  test('works off a stall in order, at the peak rate and without re-anchoring, and marks the stretch', () => {
+    const stage = new Stage(atOnce);
+    stage.hand(Array.from({ length: 400 }, (_, index) => prepared(index, index * 2 * MS)));
+    stage.sender.finish();
+    stage.playTo(101 * MS);
+    stage.freeze(300 * MS);
+    stage.playTo(2_000 * MS);
+    const sent = stage.transport.sent;
+    expect(sent.map(({ index }) => index)).toEqual(range(0, 400));
+    const overdue = sent.slice(51, 200);
+    for (let i = 1; i < overdue.length; i++) {
+      const gapNs = (overdue[i]?.atNs ?? 0) - (overdue[i - 1]?.atNs ?? 0);
+      expect(gapNs).toBeGreaterThan(0.9 * MS);
+    }
+    const last = sent.at(-1);
+    expect((last?.atNs ?? 0) - START_NS - 399 * 2 * MS).toBeLessThan(60_000);
+    expect(stage.health?.stalls).toHaveLength(1);
+    const [stall] = stage.health?.stalls ?? [];
+    expect(stall?.fromOffsetNs).toBeGreaterThanOrEqual(100 * MS);
+    expect(stall?.fromOffsetNs).toBeLessThanOrEqual(202 * MS);
+    expect(stall?.toOffsetNs).toBeGreaterThan(600 * MS);
+    expect(stall?.toOffsetNs).toBeLessThan(760 * MS);
+  });
+
+  test('counts requests that came after their time as starved, and sends them', () => {
+    const stage = new Stage(atOnce);
+    stage.playTo(30 * MS);
+    stage.hand([prepared(0, 10 * MS), prepared(1, 20 * MS), prepared(2, 40 * MS)]);
+    stage.sender.finish();
+    stage.playTo(200 * MS);
+    expect(stage.health).toMatchObject({ sent: 3, starved: 2 });
+  });
+
+  test('ends what takes longer than its time in all', () => {
+    const never = { afterNs: Number.POSITIVE_INFINITY };
+    const stage = new Stage((index) => (index === 1 ? never : { afterNs: 50_000 }), {
+      totalTimeoutMs: 1_000,
+    });
+    stage.hand(Array.from({ length: 3 }, (_, index) => prepared(index, index * MS)));
+    stage.sender.finish();
+    stage.playTo(1_500 * MS);
+    expect(stage.results.map(({ index, error }) => [index, error])).toEqual([
+      [0, null],
+      [2, null],
+      [1, 'total_timeout'],
+    ]);
+  });
+
+  test('stops at once when told to, lets what is in flight finish, and gives up on the rest at the deadline', () => {
+    const stage = new Stage((index) => ({ afterNs: index === 0 ? 500 * MS : Number.POSITIVE_INFINITY }), {
+      drainDeadlineMs: 1_000,
+    });
+    stage.hand(Array.from({ length: 50 }, (_, index) => prepared(index, index * 10 * MS)));
+    stage.playTo(15 * MS);
+    stage.sender.stop();
+    stage.playTo(800 * MS);
+    expect(stage.health).toBeNull();
+    stage.playTo(2_000 * MS);
+    expect(stage.results.map(({ index, error }) => [index, error])).toEqual([
+      [0, null],
+      [1, 'stopped'],
+    ]);
+    expect(stage.health).toMatchObject({ sent: 2, stopped: 1 });
+  });
+
+  test('is over at once when there was nothing to send', () => {
+    const stage = new Stage(atOnce);
+    stage.sender.finish();
+    stage.playTo(1 * MS);
+    expect(stage.health).toMatchObject({ sent: 0, refused: 0 });
+  });
+});
+
+function range(from: number, to: number): number[] {
+  return Array.from({ length: to - from }, (_, i) => from + i);
+}

@@ -1,0 +1,72 @@
+import type { SendError } from '../../src/core/run.ts';
+import type { ConnectionUse } from '../../src/replay/engine-health.ts';
+import type { OutgoingRequest } from '../../src/replay/send-batch.ts';
+import type { SendEvents, SendHandle, Transport } from '../../src/replay/transport.ts';
+import type { ManualClock } from './manual-clock.ts';
+
+/** What becomes of one request: when it is answered, if ever, and how. */
+export interface ScriptedAnswer {
+  /** From the send to the last byte; Infinity for never. */
+  readonly afterNs: number;
+  readonly status?: number;
+  readonly error?: SendError;
+}
+
+/** A transport that follows a script on a manual clock. */
+export class ScriptedTransport implements Transport {
+  readonly sent: { readonly index: number; readonly atNs: number }[] = [];
+  readonly #clock: ManualClock;
+  readonly #script: (request: OutgoingRequest) => ScriptedAnswer;
+
+  constructor(clock: ManualClock, script: (request: OutgoingRequest) => ScriptedAnswer) {
+    this.#clock = clock;
+    this.#script = script;
+  }
+
+  send(request: OutgoingRequest, events: SendEvents): SendHandle {
+    this.sent.push({ index: request.index, atNs: this.#clock.nowNs() });
+    const { afterNs, status = 200, error } = this.#script(request);
+    let over = false;
+    const end = (finish: () => void): void => {
+      if (over) return;
+      over = true;
+      finish();
+    };
+    events.onStart(request.index > 0);
+    if (Number.isFinite(afterNs)) {
+      this.#clock.sleepUntil(this.#clock.nowNs() + afterNs, () =>
+        end(() => {
+          if (error) {
+            events.onError(error);
+            return;
+          }
+          events.onFirstByte();
+          events.onStatus(status);
+          events.onData(10);
+          events.onEnd();
+        }),
+      );
+    }
+    return { abort: (reason) => end(() => events.onError(reason)) };
+  }
+
+  warm(): Promise<void> {
+    return Promise.resolve();
+  }
+
+  use(): ConnectionUse {
+    const none = { count: 0, p50Ns: 0, p90Ns: 0, p99Ns: 0, maxNs: 0 };
+    return {
+      opened: 0,
+      failed: 0,
+      openMax: 0,
+      connect: none,
+      requestsPerConnection: { mean: 0, max: 0 },
+      byAddress: [],
+    };
+  }
+
+  close(): Promise<void> {
+    return Promise.resolve();
+  }
+}
