@@ -38,9 +38,6 @@ const body = JSON.stringify({
 const request =
   'POST /v2/models/bench/infer HTTP/1.1\r\nHost: bench.example:8000\r\nAuthorization: Bearer not-a-real-token\r\n' +
   `Content-Type: application/json\r\nUser-Agent: bench\r\nContent-Length: ${body.length}\r\n\r\n${body}`;
-const responseBytes =
-  Buffer.byteLength('HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: 256\r\n\r\n') +
-  RESPONSE_BODY_BYTES;
 
 interface Contender {
   readonly name: string;
@@ -156,7 +153,14 @@ async function startRecorder(
 }
 
 async function load(child: ChildProcess, port: number, extra: object): Promise<Report> {
-  child.send({ port, request, responseBytes, connections: CONNECTIONS, requests: REQUESTS, ...extra });
+  child.send({
+    port,
+    request,
+    responseBodyBytes: RESPONSE_BODY_BYTES,
+    connections: CONNECTIONS,
+    requests: REQUESTS,
+    ...extra,
+  });
   const [report] = (await once(child, 'message')) as [Report];
   return report;
 }
@@ -185,10 +189,7 @@ function checkRecording(capture: string, expected: number): string {
 }
 
 const directory = mkdtempSync(join(tmpdir(), 'reprise-forwarding-'));
-const upstream = await helper('answering-server', [
-  String(Buffer.byteLength(request)),
-  String(RESPONSE_BODY_BYTES),
-]);
+const upstream = await helper('answering-server', [String(body.length), String(RESPONSE_BODY_BYTES)]);
 const loader = fork(new URL('./support/fixed-load.ts', import.meta.url));
 const pipe = await helper('bare-pipe', [String(upstream.port)]);
 const recorder = await startRecorder(upstream.port, directory);

@@ -1,17 +1,18 @@
 import { once } from 'node:events';
 import { connect, type Socket } from 'node:net';
+import { MessageCounter } from './message-counter.ts';
 
 /**
  * Sends one fixed request over and over and times each answer. Raw sockets and byte counting, so that the load
  * costs little and the same for every contender.
  *
- * Messages in: `{ port, request, responseBytes, connections, requests }` closed loop, or with `ratePerSecond`
+ * Messages in: `{ port, request, responseBodyBytes, connections, requests }` closed loop, or with `ratePerSecond`
  * open loop. Message out: `{ answers, failures, durationMs, latenciesUs }`.
  */
 interface Job {
   readonly port: number;
   readonly request: string;
-  readonly responseBytes: number;
+  readonly responseBodyBytes: number;
   readonly connections: number;
   readonly requests: number;
   readonly ratePerSecond?: number;
@@ -20,15 +21,16 @@ interface Job {
 class Line {
   readonly socket: Socket;
   readonly #job: Job;
-  #pending = 0;
+  readonly #answers: MessageCounter;
   #sentNs: bigint[] = [];
   onAnswer: (latencyUs: number) => void = () => undefined;
 
   constructor(socket: Socket, job: Job) {
     this.socket = socket;
     this.#job = job;
+    this.#answers = new MessageCounter(job.responseBodyBytes);
     socket.setNoDelay(true);
-    socket.on('data', (chunk) => this.#take(chunk.length));
+    socket.on('data', (chunk) => this.#take(chunk));
   }
 
   get busy(): boolean {
@@ -40,10 +42,8 @@ class Line {
     this.socket.write(this.#job.request);
   }
 
-  #take(bytes: number): void {
-    this.#pending += bytes;
-    while (this.#pending >= this.#job.responseBytes && this.#sentNs.length > 0) {
-      this.#pending -= this.#job.responseBytes;
+  #take(chunk: Buffer): void {
+    for (let answers = this.#answers.push(chunk); answers > 0; answers -= 1) {
       const sent = this.#sentNs.shift() as bigint;
       this.onAnswer(Number(process.hrtime.bigint() - sent) / 1000);
     }

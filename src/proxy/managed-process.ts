@@ -2,6 +2,7 @@ import { type ChildProcess, fork, type Serializable } from 'node:child_process';
 import type { Socket } from 'node:net';
 import { setPriority } from 'node:os';
 import type { Clock } from '../core/clock.ts';
+import { AppError } from '../core/errors.ts';
 
 export interface ProcessSpec {
   readonly entry: string;
@@ -31,7 +32,7 @@ export class ManagedProcess<In extends { readonly type: string }, Out> {
       execArgv: [...process.execArgv, ...(spec.execArgv ?? [])],
       stdio: ['ignore', 'ignore', 'inherit', 'ipc', 'pipe'],
     });
-    this.#pipe = this.#child.stdio[PIPE_FD] as Socket;
+    this.#pipe = unread(this.#child.stdio[PIPE_FD] as Socket);
     this.#child.on('message', (message) => {
       this.lastWordNs = clock.nowNs();
       onMessage(message as In);
@@ -69,6 +70,19 @@ export class ManagedProcess<In extends { readonly type: string }, Out> {
   kill(): void {
     this.#child.kill('SIGKILL');
   }
+}
+
+/**
+ * Node starts to read our end of a child's pipe as soon as it exists, and goes on while the pipe is handed to
+ * another process: what arrived meanwhile would be gone, and with it the framing of all that follows. There is
+ * no public way to keep it from reading; asked in the very tick in which the pipe was made, it has read nothing.
+ */
+function unread(pipe: Socket): Socket {
+  const { _handle: handle } = pipe as Socket & { _handle?: { readStop(): number; reading: boolean } };
+  if (!handle) throw new AppError('INTERNAL', 'the pipe to a process of our own could not be made');
+  handle.reading = false;
+  handle.readStop();
+  return pipe;
 }
 
 /** Best effort: where the host does not allow it, the recorder competes with the traffic for the processor. */

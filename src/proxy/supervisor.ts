@@ -31,6 +31,9 @@ export interface RecordingEnd {
   readonly turnedAway: number;
 }
 
+/** The traffic comes first wherever both want the processor. */
+const RECORDER_NICENESS = 10;
+
 type ForwarderProcess = ManagedProcess<FromForwarder, ToForwarder>;
 type RecorderProcess<Settings> = ManagedProcess<FromRecorder, ToRecorder<Settings>>;
 
@@ -42,7 +45,8 @@ export class Supervisor<Settings> {
   readonly #deps: SupervisorDeps<Settings>;
   #forwarder: ForwarderProcess | null = null;
   #recorder: RecorderProcess<Settings> | null = null;
-  #state: RecordingState = 'OFF';
+  /** Null until the first recorder said how it fares. */
+  #state: RecordingState | null = null;
   #ledger: LedgerReading | null = null;
   #restartDelayMs: number = SUPERVISION.restartDelayMs;
   #watch: NodeJS.Timeout | null = null;
@@ -57,7 +61,7 @@ export class Supervisor<Settings> {
     this.#forwarderOptions = deps.forwarder;
   }
 
-  get state(): RecordingState {
+  get state(): RecordingState | null {
     return this.#state;
   }
 
@@ -73,8 +77,15 @@ export class Supervisor<Settings> {
    * @throws AppError LISTEN_FAILED
    */
   async start(): Promise<Address> {
-    this.#startRecorder();
-    const address = await this.#startForwarder();
+    // The recorder's pipe is there before the first connection, its capture only once the address is ours.
+    const recorder = this.#spawnRecorder();
+    const address = await this.#startForwarder().catch(async (error: unknown) => {
+      this.#stopping = true;
+      recorder.kill();
+      await recorder.ended;
+      throw error;
+    });
+    this.#openCapture(recorder);
     this.#forwarderOptions = { ...this.#forwarderOptions, listen: address };
     this.#watch = setInterval(() => this.#watchRecorder(), SUPERVISION.heartbeatMs);
     return address;
@@ -119,13 +130,16 @@ export class Supervisor<Settings> {
 
   #startForwarder(): Promise<Address> {
     return new Promise((resolve, reject) => {
+      let listening = false;
       const forwarder: ForwarderProcess = new ManagedProcess(
         { entry: this.#deps.forwarderEntry },
         this.#deps.clock,
         (message: FromForwarder) => {
-          if (message.type === 'listening') resolve(message.address);
-          else if (message.type === 'listen-failed') reject(listenFailed(message));
-          else this.#ledger = message.ledger;
+          if (message.type === 'listen-failed') reject(listenFailed(message));
+          else if (message.type === 'listening') {
+            listening = true;
+            resolve(message.address);
+          } else this.#ledger = message.ledger;
           if (message.type === 'drained') this.#onDrained?.(message);
         },
       );
@@ -135,7 +149,7 @@ export class Supervisor<Settings> {
       forwarder.send({ type: 'listen', options: this.#forwarderOptions });
       void forwarder.ended.then((end) => {
         reject(new AppError('INTERNAL', `the forwarder ended before it listened (${endText(end)})`));
-        if (this.#forwarder === forwarder) this.#onForwarderEnded(endText(end));
+        this.#onForwarderEnded(endText(end), listening);
       });
     });
   }
@@ -148,33 +162,43 @@ export class Supervisor<Settings> {
     if (!pipe) recorder.send({ type: 'forwarder' }, forwarder.takePipe());
   }
 
-  #onForwarderEnded(how: string): void {
+  /** The one place that starts a forwarder again: at once when it had served, else after a pause. */
+  #onForwarderEnded(how: string, hadListened: boolean): void {
     this.#forwarder = null;
     if (this.#stopping || !this.#watch) return;
-    this.#deps.logger.error({ how }, 'forwarder ended; connections were cut; starting it again');
-    this.#startForwarder().catch((error: unknown) => {
-      this.#deps.logger.error({ reason: String(error) }, 'forwarder could not be started again; trying on');
-      setTimeout(() => this.#onForwarderEnded('failed to start'), SUPERVISION.restartDelayMs);
-    });
+    this.#deps.logger.error({ how }, 'forwarder ended; its connections were cut; starting it again');
+    setTimeout(
+      () => {
+        if (this.#stopping) return;
+        this.#startForwarder().catch((error: unknown) => {
+          this.#deps.logger.error({ reason: reasonOf(error) }, 'forwarder does not listen again yet');
+        });
+      },
+      hadListened ? 0 : SUPERVISION.restartDelayMs,
+    );
   }
 
-  #startRecorder(): void {
+  #spawnRecorder(): RecorderProcess<Settings> {
     const recorder: RecorderProcess<Settings> = new ManagedProcess(
       {
         entry: this.#deps.recorderEntry,
         execArgv: [`--max-old-space-size=${LIMITS.recorderHeapMib}`],
-        niceness: 10,
+        niceness: RECORDER_NICENESS,
       },
       this.#deps.clock,
       (message: FromRecorder) => this.#onRecorderMessage(recorder, message),
     );
     this.#recorder = recorder;
     this.#deps.logger.info({ pid: recorder.pid }, 'recorder started');
-    recorder.send({ type: 'start', settings: this.#deps.recorder });
     this.#join(this.#forwarder, recorder);
     void recorder.ended.then((end) => {
       if (this.#recorder === recorder) this.#onRecorderEnded(endText(end));
     });
+    return recorder;
+  }
+
+  #openCapture(recorder: RecorderProcess<Settings>): void {
+    recorder.send({ type: 'start', settings: this.#deps.recorder });
   }
 
   #onRecorderMessage(recorder: RecorderProcess<Settings>, message: FromRecorder): void {
@@ -205,7 +229,7 @@ export class Supervisor<Settings> {
     if (this.#stopping) return;
     this.#become('OFF', 'recorder ended; traffic flows, losses are counted', { how });
     setTimeout(() => {
-      if (!this.#stopping) this.#startRecorder();
+      if (!this.#stopping) this.#openCapture(this.#spawnRecorder());
     }, this.#restartDelayMs);
     this.#restartDelayMs = Math.min(this.#restartDelayMs * 2, SUPERVISION.restartDelayMaxMs);
   }

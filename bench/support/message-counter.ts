@@ -1,0 +1,25 @@
+const HEAD_END = Buffer.from('\r\n\r\n');
+
+/** Counts messages whose heads vary (a proxy rewrites them) and whose bodies all have the same size. */
+export class MessageCounter {
+  readonly #bodyBytes: number;
+  #rest: Buffer = Buffer.alloc(0);
+
+  constructor(bodyBytes: number) {
+    this.#bodyBytes = bodyBytes;
+  }
+
+  /** Takes what arrived and says how many messages it completed. */
+  push(chunk: Buffer): number {
+    let bytes = this.#rest.length > 0 ? Buffer.concat([this.#rest, chunk]) : chunk;
+    let complete = 0;
+    for (;;) {
+      const head = bytes.indexOf(HEAD_END);
+      if (head < 0 || bytes.length < head + HEAD_END.length + this.#bodyBytes) break;
+      bytes = bytes.subarray(head + HEAD_END.length + this.#bodyBytes);
+      complete += 1;
+    }
+    this.#rest = bytes;
+    return complete;
+  }
+}

@@ -1,0 +1,185 @@
+import { once } from 'node:events';
+import { connect, type Socket } from 'node:net';
+import { afterEach, beforeEach, describe, expect, it } from 'vitest';
+import { parseRequestHead } from '../../src/core/headers.ts';
+import { openCapture } from '../../src/storage/capture-reader.ts';
+import { runReprise } from '../support/process.ts';
+import { startRecording } from '../support/recording.ts';
+import { ScriptedOrigin } from '../support/scripted-origin.ts';
+import { temporaryDirectory } from '../support/temp-dir.ts';
+import { plainAnswer, rawRequest, streamedAnswer } from '../support/wire-messages.ts';
+
+let origin: ScriptedOrigin;
+
+beforeEach(async () => {
+  origin = await new ScriptedOrigin().listen();
+});
+afterEach(() => origin.close());
+
+async function clientOf(port: number): Promise<Socket> {
+  const socket = connect({ port, host: '127.0.0.1', noDelay: true });
+  await once(socket, 'connect');
+  return socket;
+}
+
+/** Sends a request and waits for that many bytes of answer. */
+async function ask(socket: Socket, request: Buffer, answerBytes: number): Promise<Buffer> {
+  const chunks: Buffer[] = [];
+  let have = 0;
+  const done = new Promise<void>((resolve) => {
+    socket.on('data', function take(chunk: Buffer) {
+      chunks.push(chunk);
+      have += chunk.length;
+      if (have < answerBytes) return;
+      socket.off('data', take);
+      resolve();
+    });
+  });
+  socket.write(request);
+  await done;
+  return Buffer.concat(chunks);
+}
+
+const BODY = Buffer.from('{"inputs":[1,2,3]}');
+const REQUEST = rawRequest(
+  'POST',
+  '/v2/models/iris/infer?api_key=s3cret',
+  ['Authorization: Bearer abc.def', 'Content-Type: application/json', `Content-Length: ${BODY.length}`],
+  BODY,
+);
+
+describe('reprise record', () => {
+  it('forwards unchanged and keeps what passed, redacted, in a sealed capture', async () => {
+    const answer = plainAnswer('{"outputs":[]}');
+    const exchange = { requestBytes: REQUEST.length, answer: [answer] };
+    origin.expect([exchange, exchange]);
+    const directory = `${temporaryDirectory()}/capture`;
+    const recording = await startRecording(origin.port, directory);
+    const client = await clientOf(recording.port);
+    for (let turn = 0; turn < 2; turn += 1) {
+      expect((await ask(client, REQUEST, answer.length)).equals(answer)).toBe(true);
+    }
+    client.end();
+    const { status, end } = await recording.stop();
+    expect(status).toBe(0);
+    expect(end).toMatchObject({
+      message: 'stopped',
+      cut: 0,
+      exchanges: 2,
+      lost: {},
+      omitted: {},
+      pending: { bytes: 0, turns: 0 },
+      seen: { bytes: 2 * (REQUEST.length + answer.length), turns: 2 },
+      recorded: { bytes: 2 * (REQUEST.length + answer.length), turns: 2 },
+    });
+    expect(origin.received[0]?.equals(Buffer.concat([REQUEST, REQUEST]))).toBe(true);
+
+    const capture = openCapture(directory);
+    const rows = [...capture.rows()];
+    expect(rows).toMatchObject([
+      { method: 'POST', status: 200, model: 'iris', outcome: 'completed', requestBytes: BODY.length },
+      { method: 'POST', status: 200, model: 'iris', outcome: 'completed', requestBytes: BODY.length },
+    ]);
+    const payload = capture.payload(rows[0] as (typeof rows)[0]);
+    const head = parseRequestHead(payload?.request?.head ?? Buffer.alloc(0));
+    expect(head.target).toMatch(/^\/v2\/models\/iris\/infer\?api_key=\*{6}$/);
+    expect(JSON.stringify(head.headers)).not.toContain('abc.def');
+    expect(Buffer.from(payload?.request?.body.kept ?? []).equals(BODY)).toBe(true);
+    capture.close();
+
+    const inspected = await runReprise(['inspect', directory, '--json']);
+    expect(JSON.parse(inspected.stdout)).toMatchObject({
+      exchanges: 2,
+      outcomes: { completed: 2 },
+      coverage: 1,
+      losses: { exchanges: 0 },
+      segments: [{ sealed: true, exchanges: 2 }],
+    });
+  });
+
+  it('holds no event of a stream back and keeps the times of its chunks', async () => {
+    const events = ['data: {"n":1}\n\n', 'data: {"n":2}\n\n', 'data: [DONE]\n\n'];
+    const answer = streamedAnswer(events);
+    origin.expect([{ requestBytes: REQUEST.length, answer, pauseMs: 60 }]);
+    const directory = `${temporaryDirectory()}/capture`;
+    const recording = await startRecording(origin.port, directory);
+    const client = await clientOf(recording.port);
+    const arrivals: string[] = [];
+    client.on('data', (chunk: Buffer) => arrivals.push(chunk.toString()));
+    await ask(client, REQUEST, Buffer.concat(answer).length);
+    client.end();
+    await recording.stop();
+    // Every write of the server reached the client by itself, before the next was made.
+    expect(arrivals).toEqual(answer.map((part) => part.toString()));
+
+    const capture = openCapture(directory);
+    const [row] = [...capture.rows()];
+    expect(row?.streamed).toBe(true);
+    const times = row ? (capture.payload(row)?.responseChunks ?? []) : [];
+    const offsetsUs = times.filter((_, index) => index % 2 === 0);
+    expect(offsetsUs.length).toBeGreaterThanOrEqual(3);
+    expect([...offsetsUs].sort((a, b) => a - b)).toEqual(offsetsUs);
+    expect((offsetsUs.at(-1) ?? 0) - (offsetsUs[0] ?? 0)).toBeGreaterThan(100_000);
+    capture.close();
+  });
+
+  it('leaves out what a replay marked, and says so', async () => {
+    const marked = rawRequest('GET', '/v2/health/ready', ['X-Reprise-Run: r1'], Buffer.alloc(0));
+    const answer = plainAnswer('{}');
+    origin.expect([{ requestBytes: marked.length, answer: [answer] }]);
+    const directory = `${temporaryDirectory()}/capture`;
+    const recording = await startRecording(origin.port, directory);
+    const client = await clientOf(recording.port);
+    await ask(client, marked, answer.length);
+    client.end();
+    const { end } = await recording.stop();
+    expect(end).toMatchObject({ omitted: { replay_marked: { turns: 1 } }, exchanges: 0 });
+    const inspected = await runReprise(['inspect', directory, '--json']);
+    expect(JSON.parse(inspected.stdout)).toMatchObject({
+      exchanges: 0,
+      omitted: { byCause: { replay_marked: { exchanges: 1 } } },
+    });
+  });
+
+  it('starts without its upstream and resets clients until it is there', async () => {
+    origin.close();
+    const recording = await startRecording(origin.port, `${temporaryDirectory()}/capture`);
+    const client = connect(recording.port, '127.0.0.1');
+    const error = await new Promise<NodeJS.ErrnoException>((resolve) => client.once('error', resolve));
+    expect(error.code).toBe('ECONNRESET');
+    expect((await recording.stop()).status).toBe(0);
+  });
+
+  it('forwards with recording off, and says so once, when the capture cannot be written', async () => {
+    const answer = plainAnswer('{}');
+    origin.expect([{ requestBytes: REQUEST.length, answer: [answer] }]);
+    const recording = await startRecording(origin.port, '/proc/reprise-cannot-be-here');
+    const client = await clientOf(recording.port);
+    expect((await ask(client, REQUEST, answer.length)).equals(answer)).toBe(true);
+    client.end();
+    const { status, log, end } = await recording.stop();
+    expect(status).toBe(0);
+    expect(log.filter((line) => line['state'] === 'OFF')).toHaveLength(1);
+    expect(end).toMatchObject({ lost: { writer_down: { turns: 1 } }, recorded: { turns: 0 } });
+  });
+});
+
+describe('reprise record, asked for what cannot be', () => {
+  it.each([
+    [['--target', 'nonsense', '--dir', 'x'], '--target: "nonsense" is not an address'],
+    [['--target', 'https://127.0.0.1:1', '--dir', 'x'], 'TLS'],
+    [['--target', '127.0.0.1:1', '--dir', 'x', '--max-disk', 'much'], '--max-disk: "much"'],
+    [['--dir', 'x'], '--target'],
+  ])('%j: one clear error and exit 2', async (flags, text) => {
+    const { status, stderr } = await runReprise(['record', ...flags], { cwd: temporaryDirectory() });
+    expect(stderr).toContain(text);
+    expect(status).toBe(2);
+  });
+
+  it('says which port is busy and exits 2', async () => {
+    const flags = ['--target', '127.0.0.1:1', '--listen', `127.0.0.1:${origin.port}`];
+    const { status, stderr } = await runReprise(['record', ...flags, '--dir', `${temporaryDirectory()}/c`]);
+    expect(stderr).toContain(`cannot listen on 127.0.0.1:${origin.port}: the port is in use`);
+    expect(status).toBe(2);
+  });
+});
