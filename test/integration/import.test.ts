@@ -7,8 +7,8 @@ import { CaptureReader } from '../../src/storage/capture-reader.ts';
 import { openForReading } from '../../src/storage/database.ts';
 import { readMeta } from '../../src/storage/segment-meta.ts';
 import { azureArrivalsUs, azureTracePath, countDispersion, gapVariation } from '../support/azure-trace.ts';
-import { type Finished, runReprise, startReprise } from '../support/process.ts';
-import { fixtureData, missing, sharedData } from '../support/shared-data.ts';
+import { type Finished, runProcess, runReprise, startReprise } from '../support/process.ts';
+import { fixtureData, missing, repositoryRoot, sharedData } from '../support/shared-data.ts';
 import { temporaryDirectory } from '../support/temp-dir.ts';
 
 function importArrivals(...args: readonly string[]): Promise<Finished> {
@@ -233,6 +233,23 @@ describe('an import that fails exits 2, says why, and leaves nothing behind', ()
     const done = await importArrivals(file, '--time=t', '--unit=s', `--out=${out}`);
     expect(done.status).toBe(2);
     expect(done.stderr).toContain('line 60002: "oops" is not a number');
+    expect(readdirSync(folder)).toEqual(['trace.csv']);
+  });
+
+  test('for a disk that takes no more, played by a limit on the size of files', async () => {
+    const { folder, file, out } = trace(`t\n${Array.from({ length: 20_000 }, (_, row) => row).join('\n')}\n`);
+    const command = [
+      join(repositoryRoot, 'bin', 'reprise.js'),
+      'import',
+      'arrivals',
+      file,
+      '--time=t',
+      '--unit=ms',
+    ];
+    const limited = ['-c', 'ulimit -f 400; exec "$@"', 'bash', process.execPath, ...command, `--out=${out}`];
+    const done = await runProcess('bash', limited);
+    expect(done.status).toBe(2);
+    expect(done.stderr).toContain(`${out} cannot be written`);
     expect(readdirSync(folder)).toEqual(['trace.csv']);
   });
 
