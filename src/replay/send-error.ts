@@ -1,3 +1,4 @@
+import { errors } from 'undici';
 import type { SendError } from '../core/run.ts';
 
 /** How far a request had come when it failed. */
@@ -35,8 +36,6 @@ export function sendErrorOf(error: unknown, progress: SendProgress): SendError {
       return 'idle_timeout';
     case 'UND_ERR_HEADERS_OVERFLOW':
       return 'protocol';
-    // A chunked body cut before its last chunk.
-    case 'HPE_INVALID_EOF_STATE':
     case 'UND_ERR_RES_CONTENT_LENGTH_MISMATCH':
       return 'closed_early';
     case 'UND_ERR_SOCKET':
@@ -47,7 +46,13 @@ export function sendErrorOf(error: unknown, progress: SendProgress): SendError {
       return 'reset';
   }
   if (RESET_CODES.has(code)) return wasIdleClose(progress) ? 'reset_on_reuse' : 'reset';
-  return code.startsWith('HPE_') ? 'protocol' : 'other';
+  return error instanceof errors.HTTPParserError ? parserErrorOf(error) : 'other';
+}
+
+/** undici gives its parser's errors no code; the parser's words are in the message. */
+function parserErrorOf({ message }: Error): SendError {
+  // A body that ends with its connection before its own end.
+  return message.includes('EOF') ? 'closed_early' : 'protocol';
 }
 
 /** Words of undici's SocketError: it has one code for a peer that closed and one that answered nonsense. */
