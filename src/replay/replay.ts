@@ -59,13 +59,16 @@ export interface ReplayOutcome {
 /** Where a run is, for whoever watches it. */
 export interface ReplayPosition {
   readonly elapsedNs: number;
-  /** Sends that are due and have not ended: in flight, but for the lag. */
+  /** Sends that were due and had not ended when ends were last reported. */
   readonly inFlight: number;
   readonly skipped: number;
 }
 
 /** Sends refused while planning that are told of at once. */
 const REFUSED_BATCH = 256;
+
+/** While no batch comes for longer than this, nothing ends. */
+const REPORT_FRESH_NS = 500_000_000;
 
 /** One replay: reading → planning → engine → listener. Used once: `check`, then `run`. */
 export class Replay {
@@ -77,6 +80,8 @@ export class Replay {
   readonly #stop = new AbortController();
   /** Refused while planning, and told of together with the next results. */
   readonly #refused: Send[] = [];
+  /** Ends are reported in batches; between two, what is outstanding is not what is in flight. */
+  #reported = { atNs: Number.NEGATIVE_INFINITY, inFlight: 0 };
   #engine: Engine | null = null;
   #abortError: AppError | null = null;
 
@@ -120,9 +125,10 @@ export class Replay {
 
   position(): ReplayPosition {
     const elapsedNs = this.#elapsedNs();
+    const isFresh = elapsedNs - this.#reported.atNs < REPORT_FRESH_NS;
     return {
       elapsedNs,
-      inFlight: this.#outstanding.dueAt(elapsedNs),
+      inFlight: isFresh ? this.#reported.inFlight : this.#outstanding.dueAt(elapsedNs),
       skipped: this.#audit.total(),
     };
   }
@@ -173,6 +179,7 @@ export class Replay {
     const sends = results.map((result) => this.#outstanding.take(result));
     listener.ended([...this.#refused.splice(0), ...sends]);
     const offsetNs = this.#elapsedNs();
+    this.#reported = { atNs: offsetNs, inFlight: this.#outstanding.dueAt(offsetNs) };
     const left = sends.filter((send) => send.actualOffsetNs !== null);
     this.#abortRule.add(offsetNs, left.length, left.filter(hasFailed).length);
     const failedShare = this.#abortRule.tripped(offsetNs);
