@@ -79,6 +79,11 @@ export function routeOf(method: string, target: string): Route {
 export class Routes {
   readonly #known = new Map<string, Route>();
 
+  /** Targets remembered now. */
+  get size(): number {
+    return this.#known.size;
+  }
+
   of(method: string, target: string): Route {
     const end = target.search(/[?#]/);
     const path = end < 0 ? target : target.slice(0, end);

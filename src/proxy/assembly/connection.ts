@@ -54,7 +54,7 @@ export class ConnectionAssembly implements ConnectionFeed {
     const buffer = asBuffer(bytes);
     if (this.#state === 'candidate') {
       const begins = buffer.subarray(0, STATUS_LINE_START.length).equals(STATUS_LINE_START);
-      this.#state = begins && this.#pairing.openExchanges > 0 ? 'confirming' : 'waiting';
+      this.#state = begins ? 'confirming' : 'waiting';
     }
     if (this.#isReading()) this.#heed(this.#pairing.readServer(atNs, buffer, offset));
     else this.#dropPending();

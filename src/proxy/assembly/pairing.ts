@@ -30,7 +30,6 @@ export class Pairing {
   readonly #open: OpenExchange[] = [];
   /** Turns begun and not yet claimed by a request that ended. */
   #turns = 0;
-  #interim = false;
   #http2 = false;
   /** An announced body was answered before any of it came: what the client says next is it, or is not. */
   #bodyWithheld = false;
@@ -56,11 +55,6 @@ export class Pairing {
       isStartLine: isStatusLine,
       onHead: (head, firstByteNs, endNs) => this.#onResponseHead(head, firstByteNs, endNs),
     });
-  }
-
-  /** Requests whose head was read and whose exchange is not settled. */
-  get openExchanges(): number {
-    return this.#open.length;
   }
 
   countTurns(turns: number): void {
@@ -125,21 +119,20 @@ export class Pairing {
     this.#requests.reset();
     this.#responses.reset();
     this.#bodyWithheld = false;
-    this.#http2 = false;
     this.#stop = null;
     this.settledExchanges = 0;
     this.#settled.leaveOutRest(as, exchanges, turns);
   }
 
   #isRequestLine(line: string): boolean {
-    if (line === HTTP2_PREFACE_LINE) this.#http2 = true;
+    this.#http2 = line === HTTP2_PREFACE_LINE;
     return isRequestLine(line);
   }
 
   #onRequestHead(head: Buffer, firstByteNs: number, endNs: number): MessagePlan | null {
     const text = head.toString('latin1');
     const scanned = scanRequest(text);
-    if (scanned === null) this.#http2 = text.startsWith(`${HTTP2_PREFACE_LINE}\r\n`);
+    this.#http2 = scanned === null && text.startsWith(`${HTTP2_PREFACE_LINE}\r\n`);
     const framing = scanned === null ? null : requestFraming(scanned);
     if (scanned === null || framing === null || this.#open.length >= LIMITS.pipelinedRequests) return null;
     const found = { bytes: head, firstByteNs, endNs };
@@ -152,8 +145,7 @@ export class Pairing {
     const exchange = this.#open[0];
     const scanned = exchange === undefined ? null : scanResponse(head.toString('latin1'));
     if (exchange === undefined || scanned === null) return null;
-    this.#interim = scanned.status < 200 && scanned.status !== 101;
-    if (this.#interim) return PASS_OVER;
+    if (scanned.status < 200 && scanned.status !== 101) return PASS_OVER;
     const framing = responseFraming(scanned, exchange.method);
     if (framing === null) return null;
     // Switching protocols needs somebody who asked for it, and who has finished asking.
@@ -174,7 +166,8 @@ export class Pairing {
 
   #responseEnded(serverEndOffset: number): void {
     const exchange = this.#open[0];
-    if (this.#interim || exchange === undefined || exchange.response === null) return;
+    // An interim response leaves no draft: the answer is still to come.
+    if (exchange === undefined || exchange.response === null) return;
     exchange.endMessage(exchange.response, this.#responses.trailers);
     exchange.serverEndOffset = serverEndOffset;
     exchange.answeredInTime = this.firstEnd === null;

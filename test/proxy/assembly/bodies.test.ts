@@ -149,9 +149,12 @@ describe('the shared budget', () => {
       .client(`GET /x HTTP/1.1\r\nX: ${'a'.repeat(1_000)}`)
       .client('a'.repeat(1_000))
       .server(answer('ok'));
-    feed.client('GET /y HTTP/1.1\r\n\r\n').server(answer('ok')).close();
-    feed.assertSettled();
+    feed.client('GET /y HTTP/1.1\r\n\r\n').server(answer('ok'));
     expect(feed.fates).toEqual(['lost body_budget', 'lost body_budget', 'recorded 200 completed']);
+    // What is unreadable later on is that, and not for want of room.
+    feed.client('\0\0\n').close();
+    feed.assertSettled();
+    expect(feed.protocol).toBe('unparsed');
   });
 });
 
@@ -163,6 +166,15 @@ describe('what is not recorded although it was read', () => {
     feed.assertSettled();
     expect(feed.fates).toEqual(['omitted replay_marked', 'recorded 200 completed', 'omitted replay_marked']);
     expect(feed.settlements.map((settled) => settled.turns)).toEqual([1, 1, 1]);
+  });
+
+  it('takes nothing from the budget for a replay', () => {
+    const feed = new Feed({ budget: new AssemblyBudget(10) }).client(
+      `${post('ask', 'X-Reprise-Run: r1\r\n')}ask`,
+    );
+    feed.server(answer('told')).close();
+    feed.assertSettled();
+    expect(feed.fates).toEqual(['omitted replay_marked']);
   });
 
   it('is an exchange whose redaction failed: nothing of it is stored', () => {

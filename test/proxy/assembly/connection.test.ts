@@ -132,6 +132,25 @@ describe('pairing', () => {
     expect(feed.exchanges[0]?.request?.body).toMatchObject({ bytes: 5, truncated: false });
   });
 
+  it('waits for it also when its sender had asked first and then sent some of it', () => {
+    const ask = 'POST / HTTP/1.1\r\nExpect: 100-continue\r\nContent-Length: 5\r\n\r\n';
+    const feed = new Feed().client(`${ask}he`).server('HTTP/1.1 413 Too Large\r\nContent-Length: 0\r\n\r\n');
+    feed.client(`llo${GET}`).server(OK).close();
+    feed.assertSettled();
+    expect(feed.fates).toEqual(['recorded 413 completed', 'recorded 200 completed']);
+  });
+
+  it('reads heads of bare LFs, in one piece or byte by byte', () => {
+    const head = 'GET /lf HTTP/1.1\nHost: m\n\n';
+    const feed = new Feed().client(head).server('HTTP/1.1 200 OK\nContent-Length: 2\n\nok');
+    for (const byte of head) feed.client(byte);
+    feed.server(OK).close();
+    feed.assertSettled();
+    expect(feed.exchanges.map((exchange) => [exchange.route, exchange.status])).toEqual(
+      Array(2).fill(['GET /lf', 200]),
+    );
+  });
+
   it('does not guess whether a body follows that was refused before it was sent', () => {
     const ask = 'POST / HTTP/1.1\r\nExpect: 100-continue\r\nContent-Length: 5\r\n\r\n';
     const feed = new Feed()
@@ -184,6 +203,12 @@ describe('what cannot be read with certainty', () => {
       'a response with two lengths',
       [GET],
       ['HTTP/1.1 200 OK\r\nContent-Length: 1\r\nContent-Length: 2\r\n\r\nab'],
+    ],
+    ['an answer that began before it was asked for', [], ['HTTP/1.1 200 OK\r\nConte']],
+    [
+      'a second answer to a request still being sent',
+      [`${POST}he`],
+      ['HTTP/1.1 413 Too Large\r\nContent-Length: 0\r\n\r\n', OK],
     ],
     ['a response that is none', [GET], ['ICY 200 OK\r\n\r\n']],
     ['a switch of protocols nobody asked for', [GET], ['HTTP/1.1 101 Switching Protocols\r\n\r\n']],
@@ -291,6 +316,11 @@ describe('the end of a connection', () => {
     const early = new Feed().client(`${POST}he`).server(refused).close('client_end');
     expect(early.fates).toEqual(['recorded 413 completed']);
     expect(early.exchanges[0]?.request?.body.truncated).toBe(true);
+    const untold = new Feed()
+      .client(`${POST}he`)
+      .server('HTTP/1.1 413 Too Large\r\n\r\nno')
+      .close('server_end');
+    expect(untold.fates).toEqual(['recorded 413 completed']);
     const half = new Feed().client(`${POST}he`).clientEnd().server(refused).close('server_end');
     expect(half.fates).toEqual(['recorded 413 client_aborted']);
   });

@@ -106,6 +106,17 @@ describe('after a gap', () => {
     expect(cut.fates).toEqual(['lost quota', 'recorded - upstream_failed']);
   });
 
+  it('forgets the doubt about a body that was withheld', () => {
+    const ask = 'POST / HTTP/1.1\r\nExpect: 100-continue\r\nContent-Length: 5\r\n\r\n';
+    const feed = new Feed()
+      .client(ask)
+      .server('HTTP/1.1 417 No\r\nContent-Length: 0\r\n\r\n')
+      .gap('quota', 9, 9, 1);
+    feed.client(GET).server(OK).close();
+    feed.assertSettled();
+    expect(feed.fates).toEqual(['recorded 417 completed', 'lost quota', 'recorded 200 completed']);
+  });
+
   it('a gap without bytes loses what is open', () => {
     const feed = new Feed().client(GET).gap('crash_gap', 0, 0).close('shutdown');
     feed.assertSettled();
