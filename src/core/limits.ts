@@ -19,6 +19,9 @@ export const LIMITS = {
   trailerBytes: 64 * KIB,
   pipelinedRequests: 1_000,
   heldClientBytes: 1 * MIB,
+  /** What is charged for an open exchange, and for a held piece, beside their bytes. */
+  openExchangeBytes: 2 * KIB,
+  heldPieceBytes: 256,
   chunkTimesPerBody: 16_384,
   requestBodyBytes: 32 * MIB,
   responseBodyBytes: 1 * MIB,

@@ -1,8 +1,13 @@
+import { ownText } from './own-text.ts';
+
 /** A request's method and path with its variable parts named, and the model where the path names one. */
 export interface Route {
   readonly route: string;
   readonly model: string | null;
 }
+
+/** A target longer than this is not remembered. */
+const CACHED_TARGET_CHARS = 1_024;
 
 /** Longer paths are cut at a segment: a route is a name people read, the raw target stays in the payload. */
 const ROUTE_PATH_CHARS = 200;
@@ -90,10 +95,10 @@ export class Routes {
     const key = `${method} ${path}`;
     let route = this.#known.get(key);
     if (route === undefined) {
-      route = routeOf(method, path);
+      route = routeOf(method, ownText(path));
       // Begun anew when full, so that a scanner's million paths do not push out a service's few for ever.
       if (this.#known.size >= CACHED_TARGETS) this.#known.clear();
-      if (key.length <= 1_024) this.#known.set(key, route);
+      if (key.length <= CACHED_TARGET_CHARS) this.#known.set(ownText(key), route);
     }
     return route;
   }

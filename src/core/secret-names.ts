@@ -1,3 +1,5 @@
+import { ownText } from './own-text.ts';
+
 /**
  * Which header names and query keys carry secrets. The floor below cannot be taken away, only added to; it
  * errs on the side of masking, because a masked header is an inconvenience and a stored key is an incident.
@@ -83,6 +85,7 @@ const COUNTS =
   /^(?:max|min|num|new|n|prompt|completion|output|input|total|limit|remaining|reset|count|budget|ratelimit|used|cached|reasoning)$/;
 
 const CACHED_NAMES = 2_048;
+const CACHED_NAME_CHARS = 128;
 
 /** Decides by name, and remembers: a service sees the same few dozen names for ever. */
 export class SecretNames {
@@ -101,7 +104,7 @@ export class SecretNames {
     let treatment = this.#headers.get(name);
     if (treatment === undefined) {
       treatment = this.#judgeHeader(name);
-      if (this.#headers.size < CACHED_NAMES) this.#headers.set(name, treatment);
+      remember(this.#headers, name, treatment);
     }
     return treatment;
   }
@@ -111,7 +114,7 @@ export class SecretNames {
     let secret = this.#queryKeys.get(key);
     if (secret === undefined) {
       secret = this.#judgeQueryKey(key);
-      if (this.#queryKeys.size < CACHED_NAMES) this.#queryKeys.set(key, secret);
+      remember(this.#queryKeys, key, secret);
     }
     return secret;
   }
@@ -128,6 +131,11 @@ export class SecretNames {
     const plain = decodePercent(key);
     return this.#addedQueryKeys.has(plain.toLowerCase()) || hasSecretWord(plain);
   }
+}
+
+function remember<Judgement>(judged: Map<string, Judgement>, name: string, judgement: Judgement): void {
+  if (judged.size >= CACHED_NAMES || name.length > CACHED_NAME_CHARS) return;
+  judged.set(ownText(name), judgement);
 }
 
 /** Decodes percent-encoded ASCII; anything else stays as it is, so that no input can fail. */

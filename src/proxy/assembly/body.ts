@@ -7,6 +7,10 @@ import type { AssemblyBudget } from './budget.ts';
 const FIRST_BLOCK_BYTES = 4 * 1024;
 const LARGEST_BLOCK_BYTES = 256 * 1024;
 
+/** Numbers of chunk times that an open exchange is charged for anyway, and how many more are paid for at once. */
+const FREE_TIMES = 32;
+const TIMES_STEP = 1_024;
+
 const EMPTY = new Uint8Array(0);
 
 /** What is to be taken of a body. */
@@ -26,6 +30,7 @@ export class BodyCollector {
   readonly #taking: BodyTaking;
   readonly #blocks: Buffer[] = [];
   readonly #times: number[] = [];
+  #timesRoom = FREE_TIMES;
   #blockFill = 0;
   #reservedBytes = 0;
   #keptBytes = 0;
@@ -69,7 +74,7 @@ export class BodyCollector {
     this.lastByteNs = atNs;
     this.#wireBytes += wireBytes;
     const last = this.#times.length - 1;
-    if (last > 0 && (this.#times[last - 1] === offsetUs || last + 1 >= 2 * LIMITS.chunkTimesPerBody)) {
+    if (last > 0 && (this.#times[last - 1] === offsetUs || !this.#hasRoomForTime())) {
       this.#times[last] = (this.#times[last] ?? 0) + wireBytes;
     } else {
       this.#times.push(offsetUs, wireBytes);
@@ -100,6 +105,17 @@ export class BodyCollector {
   release(): void {
     this.#taking.budget.release(this.#reservedBytes);
     this.#reservedBytes = 0;
+  }
+
+  /** Whether another pair may be noted: within the limit, and paid for beyond the first few. */
+  #hasRoomForTime(): boolean {
+    const length = this.#times.length;
+    if (length >= 2 * LIMITS.chunkTimesPerBody) return false;
+    if (length < this.#timesRoom) return true;
+    if (!this.#taking.budget.reserve(8 * TIMES_STEP)) return false;
+    this.#reservedBytes += 8 * TIMES_STEP;
+    this.#timesRoom += TIMES_STEP;
+    return true;
   }
 
   #keep(bytes: Buffer): void {

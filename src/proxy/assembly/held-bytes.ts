@@ -14,7 +14,7 @@ export interface HeldPiece {
 export class HeldBytes {
   readonly #budget: AssemblyBudget;
   #pieces: HeldPiece[] = [];
-  #bytes = 0;
+  #costBytes = 0;
 
   constructor(budget: AssemblyBudget) {
     this.#budget = budget;
@@ -27,9 +27,11 @@ export class HeldBytes {
 
   /** Holds a copy of the piece, or says why not. */
   add(piece: HeldPiece): 'limit' | 'budget' | null {
-    if (this.#bytes + piece.bytes.length > LIMITS.heldClientBytes) return 'limit';
-    if (!this.#budget.reserve(piece.bytes.length)) return 'budget';
-    this.#bytes += piece.bytes.length;
+    // A single byte is charged for what it costs to hold it, or a client that drips would be held for nothing.
+    const cost = piece.bytes.length + LIMITS.heldPieceBytes;
+    if (this.#costBytes + cost > LIMITS.heldClientBytes) return 'limit';
+    if (!this.#budget.reserve(cost)) return 'budget';
+    this.#costBytes += cost;
     this.#pieces.push({ ...piece, bytes: Buffer.from(piece.bytes) });
     return null;
   }
@@ -42,8 +44,8 @@ export class HeldBytes {
   }
 
   clear(): void {
-    if (this.#bytes > 0) this.#budget.release(this.#bytes);
-    this.#bytes = 0;
+    this.#budget.release(this.#costBytes);
+    this.#costBytes = 0;
     this.#pieces = [];
   }
 }

@@ -1,5 +1,6 @@
 import type { LossReason } from '../../core/accounting.ts';
 import type { ChunkTimes, Exchange, Message, Outcome } from '../../core/exchange.ts';
+import { LIMITS } from '../../core/limits.ts';
 import { isEventStream, modelOfJson } from '../../core/payload-facts.ts';
 import type { RedactedBytes } from '../../core/redaction.ts';
 import type { Route } from '../../core/routes.ts';
@@ -25,7 +26,8 @@ export class OpenExchange {
   readonly #connection: number;
   readonly #scanned: ScannedRequest;
   readonly #route: Route;
-  #chargedBytes = 0;
+  /** The room taken by its maker for the exchange itself is given back with the rest. */
+  #chargedBytes: number = LIMITS.openExchangeBytes;
   #answer: ScannedResponse | null = null;
   #tunnels = false;
   readonly request: MessageDraft;
@@ -175,11 +177,12 @@ export class OpenExchange {
   /** A masked copy of head or trailers. Nothing is stored of what could not be masked, or not be held. */
   #redacted(bytes: Buffer, redact: (bytes: Buffer) => RedactedBytes): RedactedBytes {
     if (this.marked || this.lossReason !== null) return NOTHING_KEPT;
-    if (!this.#context.budget.reserve(bytes.length)) {
+    // Twice: the masked copy, and the text whose pieces the scanned fields are.
+    if (!this.#context.budget.reserve(2 * bytes.length)) {
       this.lossReason = 'body_budget';
       return NOTHING_KEPT;
     }
-    this.#chargedBytes += bytes.length;
+    this.#chargedBytes += 2 * bytes.length;
     try {
       return redact(bytes);
     } catch {

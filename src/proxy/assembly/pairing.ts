@@ -135,6 +135,10 @@ export class Pairing {
     this.#http2 = scanned === null && text.startsWith(`${HTTP2_PREFACE_LINE}\r\n`);
     const framing = scanned === null ? null : requestFraming(scanned);
     if (scanned === null || framing === null || this.#open.length >= LIMITS.pipelinedRequests) return null;
+    if (!this.#context.budget.reserve(LIMITS.openExchangeBytes)) {
+      this.#stop = { kind: 'starved' };
+      return null;
+    }
     const found = { bytes: head, firstByteNs, endNs };
     const exchange = new OpenExchange(this.#context, this.#connection, scanned, framing, found);
     this.#open.push(exchange);
@@ -226,6 +230,7 @@ export class Pairing {
   }
 
   #unreadable(reader: MessageReader): Stop {
+    if (this.#stop !== null) return this.#stop;
     if (!reader.starved) return this.#stopOpaque(this.#http2 ? 'h2' : 'unparsed');
     this.#stop = { kind: 'starved' };
     return this.#stop;

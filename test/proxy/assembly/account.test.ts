@@ -160,7 +160,7 @@ describe('the account of a connection', () => {
       fc.property(
         fc.array(step, { maxLength: 12 }),
         closing,
-        fc.constantFrom(300, 2_000, 1 << 20),
+        fc.constantFrom(2_500, 6_000, 1 << 20),
         (steps, how, budgetBytes) => {
           const budget = new AssemblyBudget(budgetBytes);
           const feed = new Feed({ budget });

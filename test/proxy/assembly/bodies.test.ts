@@ -4,6 +4,7 @@ import { AssemblyBudget } from '../../../src/proxy/assembly/budget.ts';
 import type { BodyPolicy } from '../../../src/proxy/assembly/options.ts';
 import { Feed, HASH, latin1 } from './harness.ts';
 
+const OPEN = LIMITS.openExchangeBytes;
 const ALL: BodyPolicy = { bodies: 'all', requestBodyBytes: 1_000, responseBodyBytes: 100 };
 
 function post(body: string | Buffer, extra = ''): string {
@@ -81,8 +82,9 @@ describe('what is kept of bodies', () => {
       );
     }
     if (chunked) feed.client('0\r\n\r\n');
+    const times = 16 * Math.min(LIMITS.chunkTimesPerBody, Math.ceil(bytes / pieceBytes));
     // Kept in blocks, not chunk by chunk: what is held is near what came.
-    expect(feed.context.budget.usedBytes).toBeLessThan(2 * bytes + 8_192);
+    expect(feed.context.budget.usedBytes).toBeLessThan(2 * bytes + OPEN + 8_192 + times);
     feed.server(answer('')).close();
     feed.assertSettled();
     const kept = feed.exchanges[0]?.request?.body;
@@ -125,7 +127,7 @@ describe('chunk times', () => {
 
 describe('the shared budget', () => {
   it('cuts a body when it is spent, counts that, and is whole again afterwards', () => {
-    const budget = new AssemblyBudget(2_000);
+    const budget = new AssemblyBudget(OPEN + 2_000);
     const feed = new Feed({ budget }).client(`${post('a'.repeat(5_000))}`);
     for (let count = 0; count < 5; count += 1) feed.client('a'.repeat(1_000));
     feed.server(answer('')).close();
@@ -134,8 +136,25 @@ describe('the shared budget', () => {
     expect(feed.exchanges[0]?.request?.body).toMatchObject({ bytes: 5_000, truncated: true });
   });
 
+  it('is charged for each request in a pipeline, and for the times of a body past the first few', () => {
+    const budget = new AssemblyBudget(20 * OPEN);
+    const feed = new Feed({ budget });
+    for (let count = 0; count < 30; count += 1) feed.client('GET / HTTP/1.1\r\n\r\n');
+    expect(feed.settlements[0]).toMatchObject({ kind: 'lost', reason: 'body_budget' });
+    feed.server('x').client('GET / HTTP/1.1\r\n\r\n').server('HTTP/1.1 200 OK\r\n\r\n');
+    const before = budget.usedBytes;
+    for (let count = 0; count < 5_000; count += 1) feed.server('x');
+    expect(budget.usedBytes - before).toBeGreaterThanOrEqual(2 * 5_000);
+    feed.close('server_end');
+    feed.assertSettled();
+    // Where the budget ended, later chunks count for the last one noted: none is forgotten.
+    const times = feed.exchanges[0]?.responseChunks ?? [];
+    expect(times.filter((_, at) => at % 2 === 1).reduce((sum, bytes) => sum + bytes, 0)).toBe(5_000);
+    expect(times.length).toBeLessThan(2 * 5_000);
+  });
+
   it('loses an exchange whose head it has no room for, and reads on behind it', () => {
-    const feed = new Feed({ budget: new AssemblyBudget(200) });
+    const feed = new Feed({ budget: new AssemblyBudget(OPEN + 200) });
     feed.client(`GET /x HTTP/1.1\r\nX: ${'a'.repeat(300)}\r\n\r\n`).server(answer('ok'));
     feed.client('GET /y HTTP/1.1\r\n\r\n').server(answer('ok')).close();
     feed.assertSettled();
@@ -144,10 +163,10 @@ describe('the shared budget', () => {
   });
 
   it('loses a head that comes in pieces it has no room for, and picks up at a later turn', () => {
-    const feed = new Feed({ budget: new AssemblyBudget(1_500) });
+    const feed = new Feed({ budget: new AssemblyBudget(OPEN + 1_500) });
     feed
-      .client(`GET /x HTTP/1.1\r\nX: ${'a'.repeat(1_000)}`)
-      .client('a'.repeat(1_000))
+      .client(`GET /x HTTP/1.1\r\nX: ${'a'.repeat(2_000)}`)
+      .client('a'.repeat(2_000))
       .server(answer('ok'));
     feed.client('GET /y HTTP/1.1\r\n\r\n').server(answer('ok'));
     expect(feed.fates).toEqual(['lost body_budget', 'lost body_budget', 'recorded 200 completed']);
@@ -169,7 +188,7 @@ describe('what is not recorded although it was read', () => {
   });
 
   it('takes nothing from the budget for a replay', () => {
-    const feed = new Feed({ budget: new AssemblyBudget(10) }).client(
+    const feed = new Feed({ budget: new AssemblyBudget(OPEN + 10) }).client(
       `${post('ask', 'X-Reprise-Run: r1\r\n')}ask`,
     );
     feed.server(answer('told')).close();

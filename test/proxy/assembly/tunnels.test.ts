@@ -89,10 +89,14 @@ describe('what a client says before its upgrade is answered', () => {
   });
 
   it('is held up to a limit, and no longer than the budget has room', () => {
-    const flood = Buffer.alloc(LIMITS.heldClientBytes, 0x61);
+    const flood = Buffer.alloc(LIMITS.heldClientBytes - LIMITS.heldPieceBytes, 0x61);
     const full = new Feed().client(UPGRADE).client(flood).client('b').close();
     full.assertSettled();
     expect(full.protocol).toBe('unparsed');
+    const dripping = new Feed().client(UPGRADE);
+    for (let count = 0; count < LIMITS.heldClientBytes / LIMITS.heldPieceBytes; count += 1)
+      dripping.client('a');
+    expect(dripping.protocol).toBe('unparsed');
     const poor = new Feed({ budget: new AssemblyBudget(10_000) }).client(UPGRADE).client(flood).close();
     poor.assertSettled();
     expect(poor.fates).toEqual(['lost body_budget']);
