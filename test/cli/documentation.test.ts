@@ -61,6 +61,13 @@ describe('a page of the documentation', () => {
     expect(broken).toEqual([]);
   });
 
+  test('names only source files that exist: docs/ARCHITECTURE.md', () => {
+    const text = readFileSync(join(repositoryRoot, 'docs', 'ARCHITECTURE.md'), 'utf8');
+    const named = [...text.matchAll(/`((?:[a-z-]+\/)+[a-z0-9-]+\.ts)`/g)].map(([, path = '']) => path);
+    expect(named.length).toBeGreaterThan(15);
+    expect(named.filter((path) => !existsSync(join(repositoryRoot, 'src', path)))).toEqual([]);
+  });
+
   test('of decisions carries its number, without a gap', () => {
     const numbers = readdirSync(join(repositoryRoot, 'docs', 'adr'))
       .sort()
