@@ -56,7 +56,8 @@ export class CaptureReader implements CaptureSource {
   *rollUps(range: TimeRange = EVER): Generator<SecondRollUp, void, undefined> {
     const fromSecond = Math.floor(range.fromUs / SECOND_US);
     const toSecond = Math.ceil(range.toUs / SECOND_US);
-    const sources = this.#spans(range).map(
+    const whole = { fromUs: fromSecond * SECOND_US, toUs: toSecond * SECOND_US };
+    const sources = this.#spans(whole).map(
       ({ segment, firstUs }): MergeSource<SecondRollUp> => ({
         firstKey: Math.floor(firstUs / SECOND_US),
         open: () => this.#secondsOf(segment, fromSecond, toSecond),

@@ -106,7 +106,7 @@ export class SideRecordWriter {
         ON CONFLICT (protocol) DO UPDATE SET
         connections = connections + excluded.connections, bytes = bytes + excluded.bytes`),
       protocols: connection
-        .prepare<[string], number>('SELECT count(*) FROM protocol_use WHERE protocol <> ?')
+        .prepare<[string], number>("SELECT count(*) FROM protocol_use WHERE protocol NOT IN (?, 'other')")
         .pluck(),
       anchor: connection.prepare('INSERT INTO anchor (monotonic_ns, epoch_us) VALUES (?, ?)'),
       expiry: connection.prepare('INSERT OR REPLACE INTO expiry VALUES (?, ?, ?, ?, ?, ?, ?)'),

@@ -1,0 +1,324 @@
+import { readdirSync, renameSync, statSync } from 'node:fs';
+import { basename, join } from 'node:path';
+import { describe, expect, it } from 'vitest';
+import type { Clock } from '../../src/core/clock.ts';
+import { AppError } from '../../src/core/errors.ts';
+import { LIMITS } from '../../src/core/limits.ts';
+import { SeededRandom } from '../../src/core/random.ts';
+import { segmentsOf } from '../../src/storage/capture-directory.ts';
+import { CaptureWriter } from '../../src/storage/capture-writer.ts';
+import { inspectCapture } from '../../src/storage/inspection.ts';
+import { sealSegment } from '../../src/storage/sealing.ts';
+import { captureOf, newCapture, querySegment, writerOptions } from '../support/captures.ts';
+import { arrivalAlone, exchangeOf, requestMessage, TEST_EPOCH_US, wholeBody } from '../support/exchanges.ts';
+
+/** A clock that stands still until it is set. */
+class StandingClock implements Clock {
+  monotonicNs = 0;
+  wallUs = TEST_EPOCH_US;
+
+  nowNs(): number {
+    return this.monotonicNs;
+  }
+
+  epochUs(): number {
+    return this.wallUs;
+  }
+
+  anchor() {
+    return { monotonicNs: this.monotonicNs, epochUs: this.wallUs };
+  }
+}
+
+const HOUR_US = 3_600_000_000;
+
+function exchangesOfSegments(directory: string): Record<string, number> {
+  const { segments } = inspectCapture(directory);
+  return Object.fromEntries(segments.map(({ file, exchanges }) => [file, exchanges]));
+}
+
+describe('commits', () => {
+  it('are due when the oldest exchange has waited, or when a block is full, not before', () => {
+    const clock = new StandingClock();
+    const writer = new CaptureWriter(writerOptions(newCapture()), clock);
+    expect(writer.due(1e12)).toBe(false);
+    writer.append(arrivalAlone(TEST_EPOCH_US));
+    clock.monotonicNs = 10;
+    writer.append(arrivalAlone(TEST_EPOCH_US));
+    expect(writer.due(LIMITS.commitDelayMs * 1e6 - 1)).toBe(false);
+    expect(writer.due(LIMITS.commitDelayMs * 1e6)).toBe(true);
+    expect(writer.commit()).toEqual({ committed: 2, lost: 0, reason: null, error: null });
+    expect(writer.due(1e12)).toBe(false);
+    writer.append(exchangeOf({ request: requestMessage({ body: Buffer.alloc(LIMITS.blockBytes) }) }));
+    expect(writer.due(10)).toBe(true);
+    writer.commit();
+    for (let slots = 0; slots < LIMITS.blockSlots; slots += 3) {
+      expect(writer.due(10)).toBe(false);
+      writer.append(exchangeOf());
+    }
+    expect(writer.due(10)).toBe(true);
+    writer.close();
+  });
+
+  it('write nothing, not even a file, when there is nothing', () => {
+    const directory = newCapture();
+    const writer = new CaptureWriter(writerOptions(directory), new StandingClock());
+    expect(writer.commit().committed).toBe(0);
+    expect(writer.close()).toMatchObject({ committed: 0, lost: 0, error: null });
+    expect(readdirSync(directory)).toEqual([]);
+  });
+
+  it('lose the one exchange that cannot be written, and say so, not its neighbours', () => {
+    const directory = newCapture();
+    const writer = new CaptureWriter(writerOptions(directory), new StandingClock());
+    writer.append(exchangeOf({ connection: 1 }));
+    // Known by its facts to be no row, and known only when SQLite refuses what stands for its client.
+    writer.append(exchangeOf({ lastByteOffsetUs: 0.5 }));
+    writer.append(exchangeOf({ connection: 2, client: {} as Uint8Array }));
+    writer.append(exchangeOf({ connection: 3 }));
+    expect(writer.commit()).toMatchObject({ committed: 2, lost: 1, reason: 'encode_failed' });
+    writer.append(exchangeOf({ connection: 4 }));
+    expect(writer.commit()).toMatchObject({ committed: 1, lost: 0, reason: null });
+    writer.close();
+    const { exchanges, losses, coverage } = inspectCapture(directory);
+    expect({ exchanges, lost: losses.byReason.encode_failed?.exchanges, coverage }).toEqual({
+      exchanges: 3,
+      lost: 2,
+      coverage: 0.6,
+    });
+    expect(querySegment(directory, 'SELECT connection FROM exchange ORDER BY id')).toEqual(
+      [1, 3, 4].map((connection) => ({ connection })),
+    );
+  });
+
+  it('keep losses, omissions, protocols and anchors, summed where they share a name', () => {
+    const directory = newCapture();
+    const writer = new CaptureWriter(writerOptions(directory), new StandingClock());
+    const loss = { reason: 'queue_bytes', exchanges: 2, bytes: 100 } as const;
+    writer.addLoss({ ...loss, fromUs: 50.5, toUs: 60 });
+    writer.addLoss({ ...loss, fromUs: 10, toUs: 20.5 });
+    writer.addOmission({ cause: 'unparsed', exchanges: 1, bytes: 9 });
+    writer.addProtocolUse({ protocol: 'http/1.1', connections: 1, bytes: 7 });
+    writer.addAnchor({ monotonicNs: 5.4, epochUs: TEST_EPOCH_US });
+    writer.commit();
+    writer.addOmission({ cause: 'unparsed', exchanges: 1, bytes: 1 });
+    writer.addOmission({ cause: 'sampled_out', exchanges: 4, bytes: 40 });
+    for (let index = 0; index < 100; index += 1) {
+      writer.addProtocolUse({ protocol: `upgrade:${index}`, connections: 1, bytes: 1 });
+      if (index % 7 === 0) writer.commit();
+    }
+    writer.addProtocolUse({ protocol: 'http/1.1', connections: 2, bytes: 3 });
+    writer.close();
+    const document = inspectCapture(directory);
+    expect(document).toMatchObject({
+      losses: { exchanges: 4, bytes: 200, byReason: { queue_bytes: { exchanges: 4, bytes: 200 } } },
+      omitted: { exchanges: 6, bytes: 50, byCause: { unparsed: { exchanges: 2, bytes: 10 } } },
+      coverage: 0,
+      clockAnchors: 1,
+    });
+    const { 'http/1.1': http, other, ...upgrades } = document.protocols;
+    expect(http).toEqual({ connections: 3, bytes: 10 });
+    // Names come from the wire: a client that makes them up fills one row, not the disk.
+    expect(Object.keys(upgrades)).toHaveLength(63);
+    expect(other).toEqual({ connections: 37, bytes: 37 });
+    expect(querySegment(directory, 'SELECT from_us, to_us FROM loss')).toEqual([{ from_us: 10, to_us: 60 }]);
+  });
+});
+
+describe('segments', () => {
+  it('turn at the hour of the clock; a clock set back opens no hour again', () => {
+    const directory = newCapture();
+    const clock = new StandingClock();
+    const finished: string[] = [];
+    const writer = new CaptureWriter(
+      writerOptions(directory, { segmentBy: 'clock', onFinished: (file) => finished.push(file) }),
+      clock,
+    );
+    for (const wallUs of [0, HOUR_US - 1, HOUR_US, HOUR_US - 5, 2 * HOUR_US + 1]) {
+      clock.wallUs = TEST_EPOCH_US + wallUs;
+      writer.append(arrivalAlone(TEST_EPOCH_US));
+      writer.commit();
+    }
+    expect(finished.map((file) => basename(file))).toEqual([
+      '20261124T15-7f3a9c21-0001.sqlite',
+      '20261124T16-7f3a9c21-0002.sqlite',
+    ]);
+    writer.close();
+    expect(finished).toHaveLength(3);
+    expect(exchangesOfSegments(directory)).toEqual({
+      '20261124T15-7f3a9c21-0001.sqlite': 2,
+      '20261124T16-7f3a9c21-0002.sqlite': 2,
+      '20261124T17-7f3a9c21-0003.sqlite': 1,
+    });
+  });
+
+  it('follow the hours of the arrivals for an import, and keep a late one where the writer is', () => {
+    const offsets = [0, HOUR_US - 1, HOUR_US, 5, 2 * HOUR_US, HOUR_US];
+    const directory = captureOf(offsets.map((offset) => arrivalAlone(TEST_EPOCH_US + offset)));
+    expect(exchangesOfSegments(directory)).toEqual({
+      '20261124T15-7f3a9c21-0001.sqlite': 2,
+      '20261124T16-7f3a9c21-0002.sqlite': 2,
+      '20261124T17-7f3a9c21-0003.sqlite': 2,
+    });
+  });
+
+  it('go on counting where an earlier writer with the same name stopped', () => {
+    const directory = captureOf([arrivalAlone(TEST_EPOCH_US)]);
+    captureOf([arrivalAlone(TEST_EPOCH_US)], { directory });
+    expect(Object.keys(exchangesOfSegments(directory))).toEqual([
+      '20261124T15-7f3a9c21-0001.sqlite',
+      '20261124T15-7f3a9c21-0002.sqlite',
+    ]);
+  });
+
+  it('say of themselves who wrote them, from what, and by which rules', () => {
+    const directory = captureOf([exchangeOf()], { fleetSize: 20, policy: { bodies: 'all', caps: [1, 2] } });
+    const { recorders, fleetSize, origins } = inspectCapture(directory);
+    expect({ recorders, fleetSize, origins }).toEqual({
+      recorders: [{ id: '7f3a9c21', host: 'test', segments: 1 }],
+      fleetSize: 20,
+      origins: [{ kind: 'recorded', target: 'model.internal:8000' }],
+    });
+    const meta = Object.fromEntries(
+      querySegment<{ key: string; value: string }>(directory, 'SELECT key, value FROM meta').map(
+        ({ key, value }) => [key, value],
+      ),
+    );
+    expect(meta).toMatchObject({
+      format_version: '1',
+      source: 'recorded',
+      policy: '{"bodies":"all","caps":[1,2]}',
+      closed_us: expect.stringMatching(/^\d+$/),
+      recorder_ended_us: expect.stringMatching(/^\d+$/),
+    });
+  });
+
+  it('are private: 0600 while they grow, whatever the umask', () => {
+    const umask = process.umask(0);
+    try {
+      const directory = newCapture();
+      const writer = new CaptureWriter(writerOptions(directory), new StandingClock());
+      writer.append(exchangeOf());
+      writer.commit();
+      const modes = readdirSync(directory).map((file) =>
+        (statSync(join(directory, file)).mode & 0o777).toString(8),
+      );
+      expect(modes).toEqual(['600', '600', '600']);
+      expect((statSync(directory).mode & 0o777).toString(8)).toBe('700');
+      writer.close();
+      const sealed = readdirSync(directory).map((file) => [
+        file.split('.').at(-1),
+        (statSync(join(directory, file)).mode & 0o777).toString(8),
+      ]);
+      expect(sealed).toEqual([
+        ['sqlite', '400'],
+        ['json', '600'],
+      ]);
+    } finally {
+      process.umask(umask);
+    }
+  });
+});
+
+describe('the quota', () => {
+  const MAX_BYTES = 16 * 1024 * 1024;
+
+  function diskBytes(directory: string): number {
+    return readdirSync(directory).reduce((sum, file) => sum + statSync(join(directory, file)).size, 0);
+  }
+
+  function noisy(random: SeededRandom, index: number) {
+    const content = Buffer.alloc(200_000);
+    for (let place = 0; place < content.length; place += 4) content.writeUInt32LE(random.nextUint32(), place);
+    return exchangeOf({
+      arrivalUs: TEST_EPOCH_US + index * 1_000_000,
+      request: { ...requestMessage(), body: wholeBody(content) },
+    });
+  }
+
+  it('is never exceeded; the oldest sealed segments go first, and their going is recorded', () => {
+    const directory = newCapture();
+    const clock = new StandingClock();
+    const writer = new CaptureWriter(
+      writerOptions(directory, { maxDiskBytes: MAX_BYTES, segmentBy: 'clock' }),
+      clock,
+    );
+    const random = new SeededRandom(7);
+    let committed = 0;
+    for (let index = 0; index < 240; index += 1) {
+      clock.monotonicNs += 1e8;
+      writer.append(noisy(random, index));
+      const result = writer.commit();
+      expect(result.lost).toBe(0);
+      committed += result.committed;
+      expect(diskBytes(directory)).toBeLessThanOrEqual(MAX_BYTES);
+    }
+    writer.close();
+    expect(diskBytes(directory)).toBeLessThanOrEqual(MAX_BYTES);
+    const { exchanges, expired, segments, losses } = inspectCapture(directory);
+    expect(expired.segments).toBeGreaterThan(5);
+    expect(exchanges + expired.exchanges).toBe(committed);
+    expect(losses.exchanges).toBe(0);
+    expect(segments[0]?.file).toBe(
+      `20261124T15-7f3a9c21-${String(expired.segments + 1).padStart(4, '0')}.sqlite`,
+    );
+    // It is kept within, and it is used: a quota that is half empty would expire too early.
+    expect(diskBytes(directory)).toBeGreaterThan(MAX_BYTES / 3);
+    expect(readdirSync(directory).filter((file) => file.endsWith('.expired.json'))).toEqual([]);
+  });
+
+  it('makes the writer shed when nothing sealed is left, and go on when there is room again', () => {
+    const directory = newCapture();
+    const clock = new StandingClock();
+    const finished: string[] = [];
+    const writer = new CaptureWriter(
+      writerOptions(directory, {
+        maxDiskBytes: MAX_BYTES,
+        segmentBy: 'clock',
+        onFinished: (file) => finished.push(file),
+      }),
+      clock,
+    );
+    const random = new SeededRandom(8);
+    let lost = 0;
+    let committed = 0;
+    for (let index = 0; index < 150; index += 1) {
+      clock.monotonicNs += 1e8;
+      writer.append(noisy(random, index));
+      const result = writer.commit();
+      lost += result.lost;
+      committed += result.committed;
+      if (result.lost > 0) expect(result.reason).toBe('quota');
+      expect(diskBytes(directory)).toBeLessThanOrEqual(MAX_BYTES);
+    }
+    expect(lost).toBeGreaterThan(50);
+    for (const file of finished.splice(0)) sealSegment(file, clock);
+    clock.monotonicNs += 60e9;
+    writer.append(noisy(random, 999));
+    expect(writer.commit()).toMatchObject({ committed: 1, lost: 0 });
+    writer.close();
+    const { losses, exchanges, expired } = inspectCapture(directory);
+    expect(losses.byReason.quota?.exchanges).toBe(lost);
+    expect(exchanges + expired.exchanges).toBe(committed + 1);
+  });
+
+  it('refuses to be smaller than a segment', () => {
+    const tooSmall = () =>
+      new CaptureWriter(writerOptions(newCapture(), { maxDiskBytes: 1_000 }), new StandingClock());
+    expect(tooSmall).toThrow(AppError);
+    expect(tooSmall).toThrow(/1000 bytes of disk/);
+  });
+});
+
+describe('expiry', () => {
+  it('that a crash interrupted is finished and recorded by the next writer', () => {
+    const directory = captureOf([0, 1].map((hour) => arrivalAlone(TEST_EPOCH_US + hour * HOUR_US)));
+    const [oldest] = segmentsOf(directory);
+    renameSync(`${oldest?.path}.manifest.json`, `${oldest?.path}.expired.json`);
+    expect(inspectCapture(directory).exchanges).toBe(1);
+    captureOf([arrivalAlone(TEST_EPOCH_US)], { directory });
+    const { exchanges, expired } = inspectCapture(directory);
+    expect({ exchanges, expired }).toMatchObject({ exchanges: 2, expired: { segments: 1, exchanges: 1 } });
+    expect(readdirSync(directory).filter((file) => file.startsWith('20261124T15-7f3a9c21-0001'))).toEqual([]);
+  });
+});

@@ -1,0 +1,151 @@
+import fc from 'fast-check';
+import { describe, expect, it } from 'vitest';
+import { CaptureReader } from '../../src/storage/capture-reader.ts';
+import { mergeInOrder } from '../../src/storage/merge.ts';
+import { captureOf, newCapture } from '../support/captures.ts';
+import { arrivalAlone, exchangeOf, requestMessage, TEST_EPOCH_US } from '../support/exchanges.ts';
+
+const HOUR_US = 3_600_000_000;
+
+/** Three recorders whose arrivals interleave and tie, each with an exchange that arrived before its segment. */
+function fleetCapture(): string {
+  const directory = newCapture();
+  const arrivals: Record<string, number[]> = {
+    bbbbbbbb: [0, 5, 5, HOUR_US - 1, HOUR_US, HOUR_US + 7, HOUR_US - 3],
+    aaaaaaaa: [5, 6, HOUR_US + 7],
+    cccccccc: [5, 2 * HOUR_US, 2 * HOUR_US],
+  };
+  for (const [id, offsets] of Object.entries(arrivals)) {
+    captureOf(
+      offsets.map((offset, index) => arrivalAlone(TEST_EPOCH_US + offset, { connection: index })),
+      { directory, recorder: { id, host: id, startedUs: TEST_EPOCH_US } },
+    );
+  }
+  return directory;
+}
+
+function orderOf(directory: string, range?: { fromUs: number; toUs: number }): string[] {
+  const reader = new CaptureReader(directory);
+  try {
+    return [...reader.rows(range)].map(
+      ({ arrivalUs, recorder, connection }) => `${arrivalUs - TEST_EPOCH_US} ${recorder[0]}${connection}`,
+    );
+  } finally {
+    reader.close();
+  }
+}
+
+const FLEET_ORDER = [
+  '0 b0',
+  '5 a0',
+  '5 b1',
+  '5 b2',
+  '5 c0',
+  '6 a1',
+  `${HOUR_US - 3} b6`,
+  `${HOUR_US - 1} b3`,
+  `${HOUR_US} b4`,
+  `${HOUR_US + 7} a2`,
+  `${HOUR_US + 7} b5`,
+  `${2 * HOUR_US} c1`,
+  `${2 * HOUR_US} c2`,
+];
+
+describe('reading a capture of several recorders', () => {
+  it('merges their segments by arrival, recorder and id, late ones included', () => {
+    expect(orderOf(fleetCapture())).toEqual(FLEET_ORDER);
+  });
+
+  it('begins and ends at any instant, the first within and the second without', () => {
+    const directory = fleetCapture();
+    const from = (fromUs: number, toUs: number) =>
+      orderOf(directory, { fromUs: TEST_EPOCH_US + fromUs, toUs: TEST_EPOCH_US + toUs });
+    expect(from(5, HOUR_US)).toEqual(FLEET_ORDER.slice(1, 8));
+    expect(from(6, 6)).toEqual([]);
+    expect(from(HOUR_US, 2 * HOUR_US)).toEqual(FLEET_ORDER.slice(8, 11));
+    expect(from(3 * HOUR_US, 9 * HOUR_US)).toEqual([]);
+  });
+
+  it('sums seconds over all of them, in order, and touches the edges of a range whole', () => {
+    const reader = new CaptureReader(fleetCapture());
+    const seconds = (range?: { fromUs: number; toUs: number }) =>
+      [...reader.rollUps(range)].map(({ second, exchanges }) => [second - TEST_EPOCH_US / 1e6, exchanges]);
+    expect(seconds()).toEqual([
+      [0, 6],
+      [3_599, 2],
+      [3_600, 3],
+      [7_200, 2],
+    ]);
+    expect(seconds({ fromUs: TEST_EPOCH_US + HOUR_US - 1, toUs: TEST_EPOCH_US + HOUR_US + 1 })).toEqual([
+      [3_599, 2],
+      [3_600, 3],
+    ]);
+    reader.close();
+  });
+
+  it('pages through thousands of exchanges that share one instant', () => {
+    const count = 3_500;
+    const arrivals = Array.from({ length: count }, (_, index) =>
+      arrivalAlone(TEST_EPOCH_US + (index === count - 1 ? 1 : 0), { connection: index }),
+    );
+    const reader = new CaptureReader(captureOf(arrivals));
+    expect([...reader.rows()].map((row) => row.connection)).toEqual(arrivals.map((_, index) => index));
+    reader.close();
+  });
+
+  it('finds the payload of a row long after its segment was read to the end', () => {
+    const exchanges = [0, 1, 2].map((hour) =>
+      exchangeOf({
+        arrivalUs: TEST_EPOCH_US + hour * HOUR_US,
+        request: requestMessage({ body: `hour ${hour}` }),
+      }),
+    );
+    const reader = new CaptureReader(captureOf(exchanges));
+    const rows = [...reader.rows()].toReversed();
+    expect(rows.map((row) => String(reader.payload(row)?.request?.body.kept))).toEqual([
+      'hour 2',
+      'hour 1',
+      'hour 0',
+    ]);
+    expect(new Set(rows.map((row) => row.segment)).size).toBe(3);
+    reader.close();
+  });
+});
+
+describe('the merge', () => {
+  it('equals sorting everything by (key, rank of the source, place in it)', () => {
+    const sequences = fc.array(fc.array(fc.nat({ max: 12 }), { maxLength: 12 }), { maxLength: 9 });
+    fc.assert(
+      fc.property(sequences, fc.nat({ max: 3 }), (given, early) => {
+        const sorted = given.map((keys) => keys.toSorted((a, b) => a - b));
+        const merged = mergeInOrder(
+          sorted.map((keys, rank) => ({
+            firstKey: (keys[0] ?? 0) - early,
+            open: () => keys.map((key) => ({ key, rank }))[Symbol.iterator](),
+          })),
+          ({ key }) => key,
+        );
+        const expected = sorted.flatMap((keys, rank) => keys.map((key) => ({ key, rank })));
+        expect([...merged]).toEqual(expected.toSorted((a, b) => a.key - b.key || a.rank - b.rank));
+      }),
+    );
+  });
+
+  it('opens a source only when it has come to its first key', () => {
+    const opened: number[] = [];
+    const source = (firstKey: number, keys: number[]) => ({
+      firstKey,
+      open: () => {
+        opened.push(firstKey);
+        return keys[Symbol.iterator]();
+      },
+    });
+    const merged = mergeInOrder([source(10, [10, 11]), source(0, [0, 9, 12])], (key) => key);
+    merged.next();
+    expect(opened).toEqual([0]);
+    merged.next();
+    expect(opened).toEqual([0]);
+    expect(merged.next().value).toBe(10);
+    expect(opened).toEqual([0, 10]);
+  });
+});

@@ -1,0 +1,49 @@
+/**
+ * A process that writes a capture until it is stopped or killed: `node writer-process.ts DIR RECORDER COUNT`.
+ * Appends COUNT exchanges (0: for ever), commits every few, and prints `committed N` once the commit that
+ * brought the number of acknowledged exchanges to N has returned; `lost N REASON` for a batch it lost.
+ * An exchange's connection is its number, from 1.
+ */
+import { writeSync } from 'node:fs';
+import { systemClock } from '../../src/core/clock.ts';
+import { resolveCaptureDirectory } from '../../src/storage/capture-directory.ts';
+import { CaptureWriter } from '../../src/storage/capture-writer.ts';
+import { exchangeOf, requestMessage, TEST_EPOCH_US, testHash } from './exchanges.ts';
+
+const [directory = '', recorder = '', count = '0', bodyBytes = '100'] = process.argv.slice(2);
+
+const writer = new CaptureWriter(
+  {
+    directory: resolveCaptureDirectory(directory, 'write'),
+    recorder: { id: recorder, host: 'test', startedUs: systemClock.epochUs() },
+    origin: { kind: 'recorded', target: 'model.internal:8000' },
+    policy: {},
+    hashKeyFingerprint: testHash.fingerprint(),
+    fleetSize: null,
+    maxDiskBytes: 1024 * 1024 * 1024,
+    segmentBy: 'clock',
+    durability: 'commit',
+    onFinished: (file) => say(`finished ${file}`),
+  },
+  systemClock,
+);
+
+/** At once and whole, so that a line that was printed is a line that can be read after a kill. */
+function say(line: string): void {
+  writeSync(1, `${line}\n`);
+}
+
+let acknowledged = 0;
+for (let number = 1; count === '0' || number <= Number(count); number += 1) {
+  const body = `${number} `.repeat(Math.ceil(Number(bodyBytes) / `${number} `.length));
+  writer.append(
+    exchangeOf({ arrivalUs: TEST_EPOCH_US + number, connection: number, request: requestMessage({ body }) }),
+  );
+  if (number % 7 === 0) {
+    const { committed, lost, reason } = writer.commit();
+    acknowledged += committed;
+    say(lost > 0 ? `lost ${lost} ${reason}` : `committed ${acknowledged}`);
+  }
+}
+const last = writer.close();
+say(`closed ${acknowledged + last.committed} ${last.lost} ${last.error}`);
