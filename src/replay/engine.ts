@@ -51,8 +51,8 @@ export interface Engine {
   /**
    * Sends every request once and reports each exactly once, in batches, in order of completion. `requests` is
    * pulled on the calling thread in small slices, at most about two seconds of schedule and the read-ahead
-   * bounds before it is due. When `signal` aborts, sending stops at once and what is in flight has
-   * `drainDeadlineMs` to finish; requests not reached by then have no result.
+   * bounds before it is due, and is closed at the end. When `signal` aborts, sending stops at once and what is
+   * in flight has `drainDeadlineMs` to finish; requests not reached by then have no result.
    * @throws what the iterator or `onResults` throws, and AppError INTERNAL when a thread dies.
    */
   run(
@@ -124,6 +124,7 @@ export class ReplayEngine implements Engine {
       signal.removeEventListener('abort', stop);
       ring.stop();
       await threads.terminate();
+      requests.return?.();
     }
   }
 

@@ -42,6 +42,8 @@ export const answerAll: Respond = (_request, socket) => {
 export class RawServer {
   /** Whole requests in order of their last byte. */
   readonly requests: RawRequest[] = [];
+  /** Also known once the server is closed. */
+  port = 0;
   readonly #server: Server;
   readonly #sockets: Socket[] = [];
   readonly #received: Buffer[][] = [];
@@ -54,11 +56,8 @@ export class RawServer {
     const server = new RawServer(respond);
     server.#server.listen(0, host);
     await once(server.#server, 'listening');
+    server.port = (server.#server.address() as AddressInfo).port;
     return server;
-  }
-
-  get port(): number {
-    return (this.#server.address() as AddressInfo).port;
   }
 
   get origin(): string {
@@ -81,9 +80,11 @@ export class RawServer {
   }
 
   async close(): Promise<void> {
+    if (!this.#server.listening) return;
+    const closed = once(this.#server, 'close');
     this.#server.close();
     for (const socket of this.#sockets) socket.destroy();
-    if (this.#server.listening) await once(this.#server, 'close');
+    await closed;
   }
 
   #accept(socket: Socket, respond: Respond): void {
