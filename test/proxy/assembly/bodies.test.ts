@@ -171,7 +171,7 @@ describe('the shared budget', () => {
     feed.client('GET /y HTTP/1.1\r\n\r\n').server(answer('ok'));
     expect(feed.fates).toEqual(['lost body_budget', 'lost body_budget', 'recorded 200 completed']);
     // What is unreadable later on is that, and not for want of room.
-    feed.client('\0\0\n').close();
+    feed.client('no request line\r\n\r\n').close();
     feed.assertSettled();
     expect(feed.protocol).toBe('unparsed');
   });

@@ -64,7 +64,7 @@ describe('a chunked body', () => {
     ['a signed size', '+5\r\nhello\r\n0\r\n\r\n'],
     ['a prefixed size', '0x5\r\nhello\r\n0\r\n\r\n'],
     ['no size', '\r\nhello\r\n0\r\n\r\n'],
-    ['no size of a later chunk', '1\r\na\r\n\r\n0\r\n\r\n'],
+    ['no size of a later chunk', '1\r\na\r\n\r\n\r\n'],
     ['no size before an extension', ';a=b\r\nhello\r\n0\r\n\r\n'],
     ['white space before the size', ' 5\r\nhello\r\n0\r\n\r\n'],
     ['something other than an extension after the size', '5 5\r\nhello\r\n0\r\n\r\n'],
