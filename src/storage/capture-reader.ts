@@ -1,5 +1,6 @@
 import { existsSync } from 'node:fs';
 import { join } from 'node:path';
+import { AppError } from '../core/errors.ts';
 import type { ExchangePayload, ExchangeRow } from '../core/exchange.ts';
 import type { CaptureSource, TimeRange } from '../core/ports.ts';
 import { resolveCaptureDirectory, type SegmentFile, segmentsOf } from './capture-directory.ts';
@@ -120,12 +121,17 @@ export class CaptureReader implements CaptureSource {
     return spans.sort((a, b) => compare(a.segment, b.segment));
   }
 
+  /** Null for a segment without exchanges, and for one that retention took since the directory was listed. */
   #spanOf(segment: SegmentFile): { firstUs: number; lastUs: number } | null {
-    if (!segment.sealed) return this.#pool.use(segment, null, (reader) => reader.span());
-    const { firstArrivalUs, lastArrivalUs } = manifestOfWhole(segment.path);
-    return firstArrivalUs === null || lastArrivalUs === null
-      ? null
-      : { firstUs: firstArrivalUs, lastUs: lastArrivalUs };
+    try {
+      if (!segment.sealed) return this.#pool.use(segment, null, (reader) => reader.span());
+      const { firstArrivalUs, lastArrivalUs } = manifestOfWhole(segment.path);
+      if (firstArrivalUs === null || lastArrivalUs === null) return null;
+      return { firstUs: firstArrivalUs, lastUs: lastArrivalUs };
+    } catch (error) {
+      if (error instanceof AppError && error.code === 'CAPTURE_NOT_FOUND') return null;
+      throw error;
+    }
   }
 
   #segmentNamed(file: string): SegmentFile {

@@ -146,6 +146,13 @@ export function damaged(file: string, what: string, cause?: unknown): AppError {
   });
 }
 
+/** A segment that was there when the capture was listed, and is no more. */
+export function takenAway(file: string): AppError {
+  return new AppError('CAPTURE_NOT_FOUND', `segment ${file} was taken away while the capture was read`, {
+    hint: 'Retention took it, or somebody moved it. Read a later window, or a copy of the capture.',
+  });
+}
+
 function systemCode(error: unknown): string {
   return error instanceof Error && 'code' in error ? String(error.code) : '';
 }

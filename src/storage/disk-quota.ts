@@ -95,8 +95,17 @@ export class DiskQuota {
     const expiredUs = this.#clock.epochUs();
     try {
       const manifest = parseManifest(readFileSync(tombstone, 'utf8'), tombstone);
-      const { firstArrivalUs, lastArrivalUs, exchanges, fileBytes } = manifest;
-      return { file, firstArrivalUs, lastArrivalUs, exchanges, bytes: fileBytes, expiredUs, why: 'quota' };
+      const { firstArrivalUs, lastArrivalUs, exchanges, fileBytes, expired: earlier } = manifest;
+      return {
+        file,
+        firstArrivalUs,
+        lastArrivalUs,
+        exchanges,
+        bytes: fileBytes,
+        expiredUs,
+        why: 'quota',
+        earlier,
+      };
     } catch (error) {
       if (!(error instanceof AppError)) throw error;
       // A manifest that cannot be read must not keep its segment for ever; what it held is not known any more.
@@ -108,6 +117,7 @@ export class DiskQuota {
         bytes,
         expiredUs,
         why: 'quota',
+        earlier: { segments: 0, exchanges: 0, bytes: 0 },
       };
     }
   }

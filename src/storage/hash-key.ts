@@ -1,5 +1,5 @@
 import { randomBytes } from 'node:crypto';
-import { readFileSync } from 'node:fs';
+import { existsSync, readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { AppError, reasonOf } from '../core/errors.ts';
 import { writeFileDurably } from './durable-files.ts';
@@ -37,21 +37,19 @@ function givenKey(path: string): Uint8Array {
 
 function ownKey(path: string): Uint8Array {
   try {
-    return readFileSync(path);
-  } catch (error) {
-    if (!(error instanceof Error && 'code' in error && error.code === 'ENOENT')) throw unusable(path, error);
-  }
-  try {
-    writeFileDurably(path, randomBytes(KEY_BYTES), 0o600);
+    if (!existsSync(path)) writeFileDurably(path, randomBytes(KEY_BYTES), 0o600);
     // Read back: when two processes made one at the same instant, both go on with the one that stayed.
-    return readFileSync(path);
+    const key = readFileSync(path);
+    if (key.byteLength === KEY_BYTES) return key;
   } catch (error) {
-    throw unusable(path, error);
+    throw unusable(path, reasonOf(error), error);
   }
+  throw unusable(path, `it does not hold ${KEY_BYTES} bytes`);
 }
 
-function unusable(path: string, cause: unknown): AppError {
-  return new AppError('OUTPUT_UNWRITABLE', `the hash key ${path} cannot be used: ${reasonOf(cause)}`, {
+function unusable(path: string, why: string, cause?: unknown): AppError {
+  return new AppError('OUTPUT_UNWRITABLE', `the hash key ${path} cannot be used: ${why}`, {
+    hint: 'Restore it, or remove it: a new one is made, and hashes under the old one compare no more.',
     cause,
   });
 }

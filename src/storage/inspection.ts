@@ -5,9 +5,11 @@ import { AppError } from '../core/errors.ts';
 import { formatInstantUs } from '../core/units.ts';
 import { type SegmentFile, segmentsOf } from './capture-directory.ts';
 import type { CaptureOrigin } from './capture-origin.ts';
+import { manifestOfWhole } from './manifest.ts';
 import { DAMAGED_SUFFIX, SIDE_SUFFIXES } from './segment-name.ts';
 import { SegmentReader } from './segment-reader.ts';
 import { type SegmentSummary, summaryOf } from './segment-summary.ts';
+import type { ExpiredSums } from './side-records.ts';
 
 /** What `inspect` says of a capture. Bytes of exchanges are those of bodies, after transfer decoding. */
 export interface InspectDocument {
@@ -70,10 +72,11 @@ export function inspectCapture(captureDirectory: string): InspectDocument {
 /** Null for a segment that has no tables yet, or that retention took just now. */
 function summarize(segment: SegmentFile): SegmentSummary | null {
   try {
+    if (segment.sealed) manifestOfWhole(segment.path);
     const reader = SegmentReader.open(segment);
     if (reader === null) return null;
     try {
-      return summaryOf(reader, segment);
+      return summaryOf(reader);
     } finally {
       reader.close();
     }
@@ -95,7 +98,7 @@ class Inspection {
   readonly #protocols = new Map<string, { connections: number; bytes: number }>();
   readonly #days = new Map<string, { exchanges: number; bytes: number }>();
   readonly #segments: { file: string; sealed: boolean; exchanges: number; bytes: number }[] = [];
-  readonly #expired = new Map<string, { exchanges: number; bytes: number }>();
+  readonly #expired = new Map<string, ExpiredSums>();
   readonly #recorders = new Map<string, { id: string; host: string; segments: number }>();
   readonly #origins = new Map<string, CaptureOrigin>();
   #fleetSize: number | null = null;
@@ -146,7 +149,7 @@ class Inspection {
       days: [...this.#days].map(([day, sums]) => ({ day, ...sums })).sort((a, b) => (a.day < b.day ? -1 : 1)),
       segments: this.#segments,
       expired: {
-        segments: expired.length,
+        segments: expired.reduce((sum, gone) => sum + gone.segments, 0),
         exchanges: expired.reduce((sum, gone) => sum + gone.exchanges, 0),
         bytes: expired.reduce((sum, gone) => sum + gone.bytes, 0),
       },

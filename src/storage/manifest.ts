@@ -1,9 +1,11 @@
 import { readFileSync, statSync } from 'node:fs';
+import { basename } from 'node:path';
 import type { Amount } from '../core/accounting.ts';
 import { AppError, reasonOf } from '../core/errors.ts';
-import { damaged } from './database.ts';
+import { damaged, takenAway } from './database.ts';
 import { writeFileDurably } from './durable-files.ts';
 import { MANIFEST_SUFFIX } from './segment-name.ts';
+import type { ExpiredSums } from './side-records.ts';
 
 /** What stands beside a sealed segment: the seal, and what others need to know without opening it. */
 export interface Manifest {
@@ -17,6 +19,8 @@ export interface Manifest {
   readonly responseBytes: number;
   readonly lost: Amount;
   readonly omitted: Amount;
+  /** Expiries recorded in it, with those they carried on: whoever expires it carries them further. */
+  readonly expired: ExpiredSums;
   readonly fileBytes: number;
   /** SHA-256 of the file, hexadecimal. */
   readonly sha256: string;
@@ -41,20 +45,23 @@ export function writeManifest(segmentPath: string, manifest: Manifest): void {
   writeFileDurably(`${segmentPath}${MANIFEST_SUFFIX}`, `${JSON.stringify(manifest, null, 2)}\n`, 0o600);
 }
 
-/** The manifest of a sealed segment. @throws AppError CAPTURE_DAMAGED when it is not one. */
+/** The manifest of a sealed segment. @throws AppError CAPTURE_DAMAGED when it is none, CAPTURE_NOT_FOUND. */
 export function readManifest(segmentPath: string): Manifest {
   const path = `${segmentPath}${MANIFEST_SUFFIX}`;
-  return parseManifest(readFileSync(path, 'utf8'), path);
+  return parseManifest(
+    orTakenAway(segmentPath, () => readFileSync(path, 'utf8')),
+    path,
+  );
 }
 
 /**
  * The manifest of a segment that has its size still: a file that was cut short or has grown since it was sealed
  * is told apart without reading it.
- * @throws AppError CAPTURE_DAMAGED
+ * @throws AppError CAPTURE_DAMAGED, CAPTURE_NOT_FOUND
  */
 export function manifestOfWhole(segmentPath: string): Manifest {
   const manifest = readManifest(segmentPath);
-  const { size } = statSync(segmentPath);
+  const { size } = orTakenAway(segmentPath, () => statSync(segmentPath));
   if (size === manifest.fileBytes) return manifest;
   throw damaged(manifest.file, `it has ${size} bytes, and was sealed with ${manifest.fileBytes}`);
 }
@@ -76,7 +83,18 @@ export function parseManifest(text: string, file: string): Manifest {
     if (fields[name] !== null && !Number.isSafeInteger(fields[name]))
       throw invalid(file, `${name} is missing`);
   }
+  const sums = fields['expired'];
+  if (typeof sums !== 'object' || sums === null) throw invalid(file, 'expired is missing');
   return value as Manifest;
+}
+
+function orTakenAway<T>(segmentPath: string, work: () => T): T {
+  try {
+    return work();
+  } catch (error) {
+    const missing = error instanceof Error && 'code' in error && error.code === 'ENOENT';
+    throw missing ? takenAway(basename(segmentPath)) : error;
+  }
 }
 
 function invalid(file: string, what: string): AppError {

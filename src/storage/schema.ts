@@ -119,7 +119,10 @@ CREATE TABLE expiry (
   exchanges INTEGER NOT NULL,
   bytes INTEGER NOT NULL,
   expired_us INTEGER NOT NULL,
-  why TEXT NOT NULL
+  why TEXT NOT NULL,
+  earlier_segments INTEGER NOT NULL,
+  earlier_exchanges INTEGER NOT NULL,
+  earlier_bytes INTEGER NOT NULL
 ) STRICT, WITHOUT ROWID;
 `;
 

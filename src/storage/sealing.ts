@@ -10,8 +10,9 @@ import { type Manifest, readManifest, writeManifest } from './manifest.ts';
 import { assertReadable, FORMAT_VERSION, isUnborn } from './schema.ts';
 import { readMeta, setMeta } from './segment-meta.ts';
 import { DAMAGED_SUFFIX, MANIFEST_SUFFIX, SIDE_SUFFIXES } from './segment-name.ts';
+import type { ExpiredSums } from './side-records.ts';
 
-/** A reader that is in the segment for one page is waited for; so often, so long. */
+/** A reader that is in the segment for one page is waited for: half a minute in all. */
 const ATTEMPTS = 300;
 const ATTEMPT_DELAY_MS = 100;
 const HASH_CHUNK_BYTES = 1024 * 1024;
@@ -31,10 +32,11 @@ export interface SettledSegment {
 /**
  * Seals a segment its writer has ended: one plain file, checked, read-only, and a manifest beside it. Can be
  * repeated after a crash at any point.
+ * @param attempts how often, 100 ms apart, the file is asked for while a reader is in it
  * @throws AppError CAPTURE_DAMAGED when the segment does not pass its check or is still in use.
  */
-export function sealSegment(path: string, clock: Clock): Manifest {
-  return seal(path, clock, null);
+export function sealSegment(path: string, clock: Clock, attempts: number = ATTEMPTS): Manifest {
+  return seal(path, clock, null, attempts);
 }
 
 /**
@@ -44,7 +46,7 @@ export function sealSegment(path: string, clock: Clock): Manifest {
  * @throws AppError CAPTURE_DAMAGED as `sealSegment` does.
  */
 export function recoverSegment(path: string, clock: Clock, lost: Amount = NONE): Manifest {
-  return seal(path, clock, lost);
+  return seal(path, clock, lost, ATTEMPTS);
 }
 
 /**
@@ -82,13 +84,14 @@ function stateOf(path: string): 'unborn' | 'ended' | 'abandoned' {
 }
 
 /** `lost` is null for a segment that was ended. */
-function seal(path: string, clock: Clock, lost: Amount | null): Manifest {
+function seal(path: string, clock: Clock, lost: Amount | null, attempts: number): Manifest {
   if (existsSync(`${path}${MANIFEST_SUFFIX}`)) return readManifest(path);
   const file = basename(path);
   const facts = withConnection(path, (connection) => {
     assertReadable(connection, file);
-    toOneFile(connection, file);
+    // Before anything is changed: a damaged segment is set aside as it was found.
     check(connection, file);
+    toOneFile(connection, file, attempts);
     if (lost !== null) noteGap(connection, file, clock.epochUs(), lost);
     return factsOf(connection, file);
   });
@@ -123,7 +126,7 @@ function withConnection<T>(path: string, work: (connection: Connection) => T): T
 }
 
 /** Moves the log into the database and does away with it. Needs the file alone, so it waits for readers. */
-function toOneFile(connection: Connection, file: string): void {
+function toOneFile(connection: Connection, file: string, attempts: number): void {
   connection.pragma('wal_checkpoint(TRUNCATE)');
   const sleeper = new Int32Array(new SharedArrayBuffer(4));
   for (let attempt = 1; ; attempt += 1) {
@@ -132,7 +135,7 @@ function toOneFile(connection: Connection, file: string): void {
       return;
     } catch (error) {
       if (!sqliteCode(error)?.startsWith('SQLITE_BUSY')) throw error;
-      if (attempt >= ATTEMPTS) {
+      if (attempt >= attempts) {
         throw new AppError('CAPTURE_DAMAGED', `segment ${file} is in use and was not sealed`, {
           cause: error,
         });
@@ -186,8 +189,13 @@ function factsOf(connection: Connection, file: string) {
     ...totals,
     lost: amount('loss'),
     omitted: amount('omission'),
+    expired: connection.prepare<[], ExpiredSums>(SELECT_EXPIRED).get() ?? { segments: 0, ...NONE },
   };
 }
+
+const SELECT_EXPIRED = `SELECT count(*) + coalesce(sum(earlier_segments), 0) AS segments,
+  coalesce(sum(exchanges + earlier_exchanges), 0) AS exchanges,
+  coalesce(sum(bytes + earlier_bytes), 0) AS bytes FROM expiry`;
 
 function sha256Of(path: string): string {
   const hash = createHash('sha256');

@@ -1,11 +1,10 @@
 import { existsSync } from 'node:fs';
-import { AppError } from '../core/errors.ts';
 import type { ExchangeRow } from '../core/exchange.ts';
 import { LIMITS } from '../core/limits.ts';
 import type { TimeRange } from '../core/ports.ts';
 import type { BlockRow } from './block.ts';
 import type { SegmentFile } from './capture-directory.ts';
-import { type Connection, damaged, openForReading, segmentError } from './database.ts';
+import { type Connection, damaged, openForReading, segmentError, takenAway } from './database.ts';
 import { type RawExchange, rowFrom, SELECT_RANGE, SELECT_TIES } from './exchange-table.ts';
 import type { SecondRollUp } from './roll-ups.ts';
 import { assertReadable, isUnborn } from './schema.ts';
@@ -196,10 +195,4 @@ function placeFrom(raw: RawPlace): PayloadPlace {
 
 function bodyFrom([bytes, truncated, hash, keptBytes, slot]: RawBody): BodyPlace {
   return { bytes: bytes ?? 0, truncated: truncated === 1, hash, keptBytes, slot };
-}
-
-function takenAway(file: string): AppError {
-  return new AppError('CAPTURE_NOT_FOUND', `segment ${file} was taken away while the capture was read`, {
-    hint: 'Retention took it, or somebody moved it. Read a later window, or a copy of the capture.',
-  });
 }

@@ -1,8 +1,7 @@
 import type { Amount, LossReason, OmissionCause, ProtocolUse } from '../core/accounting.ts';
-import type { SegmentFile } from './capture-directory.ts';
-import { manifestOfWhole } from './manifest.ts';
 import type { SegmentMeta } from './segment-meta.ts';
 import type { SegmentReader } from './segment-reader.ts';
+import type { ExpiredSums } from './side-records.ts';
 
 /** What a segment says of itself, read from its small tables. */
 export interface SegmentSummary {
@@ -12,7 +11,7 @@ export interface SegmentSummary {
   readonly losses: readonly (Amount & { readonly reason: LossReason })[];
   readonly omissions: readonly (Amount & { readonly cause: OmissionCause })[];
   readonly protocols: readonly ProtocolUse[];
-  readonly expiries: readonly (Amount & { readonly file: string })[];
+  readonly expiries: readonly (ExpiredSums & { readonly file: string })[];
   readonly anchors: number;
 }
 
@@ -31,8 +30,7 @@ export interface HourSummary {
 }
 
 /** @throws AppError CAPTURE_DAMAGED naming the segment. */
-export function summaryOf(reader: SegmentReader, segment: SegmentFile): SegmentSummary {
-  if (segment.sealed) manifestOfWhole(segment.path);
+export function summaryOf(reader: SegmentReader): SegmentSummary {
   return {
     meta: reader.meta(),
     span: reader.span(),
@@ -45,7 +43,9 @@ export function summaryOf(reader: SegmentReader, segment: SegmentFile): SegmentS
     ),
     omissions: reader.all('SELECT cause, exchanges, bytes FROM omission'),
     protocols: reader.all('SELECT protocol, connections, bytes FROM protocol_use'),
-    expiries: reader.all('SELECT file, exchanges, bytes FROM expiry'),
+    expiries:
+      reader.all(`SELECT file, 1 + earlier_segments AS segments, exchanges + earlier_exchanges AS exchanges,
+      bytes + earlier_bytes AS bytes FROM expiry`),
     anchors: reader.all<{ count: number }>('SELECT count(*) AS count FROM anchor')[0]?.count ?? 0,
   };
 }

@@ -1,4 +1,4 @@
-import type { Loss, Omission, OmissionCause, ProtocolUse } from '../core/accounting.ts';
+import type { Amount, Loss, Omission, OmissionCause, ProtocolUse } from '../core/accounting.ts';
 import type { ClockAnchor } from '../core/clock.ts';
 import type { Connection } from './database.ts';
 
@@ -16,6 +16,13 @@ export interface Expiry {
   readonly bytes: number;
   readonly expiredUs: number;
   readonly why: 'quota';
+  /** Expiries that were recorded in the segment itself, and those before them: they would be forgotten with it. */
+  readonly earlier: ExpiredSums;
+}
+
+/** What retention took away, summed. */
+export interface ExpiredSums extends Amount {
+  readonly segments: number;
 }
 
 /**
@@ -109,7 +116,7 @@ export class SideRecordWriter {
         .prepare<[string], number>("SELECT count(*) FROM protocol_use WHERE protocol NOT IN (?, 'other')")
         .pluck(),
       anchor: connection.prepare('INSERT INTO anchor (monotonic_ns, epoch_us) VALUES (?, ?)'),
-      expiry: connection.prepare('INSERT OR REPLACE INTO expiry VALUES (?, ?, ?, ?, ?, ?, ?)'),
+      expiry: connection.prepare('INSERT OR REPLACE INTO expiry VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)'),
     };
   }
 
@@ -138,6 +145,9 @@ export class SideRecordWriter {
         gone.bytes,
         gone.expiredUs,
         gone.why,
+        gone.earlier.segments,
+        gone.earlier.exchanges,
+        gone.earlier.bytes,
       );
     }
   }
