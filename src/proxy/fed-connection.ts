@@ -1,6 +1,5 @@
 import { LOSS_REASONS } from '../core/accounting.ts';
 import type { Clock } from '../core/clock.ts';
-import { MARKER_HEADER } from '../core/headers.ts';
 import type { CommittingSink } from '../core/ports.ts';
 import { ConnectionAssembly } from './assembly/connection.ts';
 import type { AssemblyContext } from './assembly/options.ts';
@@ -109,17 +108,8 @@ export class FedConnection {
   }
 }
 
-/** Replayed traffic is told by its marker and left out, or a replay would end up in the next recording. */
 function fateOf(settled: Settlement): Fate {
   if (settled.kind === 'lost') return { kind: 'lost', because: settled.reason };
   if (settled.kind === 'omitted') return { kind: 'omitted', because: settled.cause };
-  const head = settled.exchange.request?.head;
-  return head && isReplayMarked(head)
-    ? { kind: 'omitted', because: 'replay_marked' }
-    : { kind: 'recorded', because: null };
-}
-
-function isReplayMarked(head: Uint8Array): boolean {
-  const text = Buffer.from(head.buffer, head.byteOffset, head.byteLength).toString('latin1').toLowerCase();
-  return text.includes(`\n${MARKER_HEADER}:`);
+  return { kind: 'recorded', because: null };
 }
