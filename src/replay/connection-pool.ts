@@ -1,4 +1,4 @@
-import type { Socket } from 'node:net';
+import { isIP, type Socket } from 'node:net';
 import { buildConnector, Client } from 'undici';
 import type { Clock } from '../core/clock.ts';
 import { LIMITS } from '../core/limits.ts';
@@ -54,10 +54,8 @@ export class ConnectionPool {
     });
   }
 
-  /** The name TLS asks for and checks; empty when the target is an address. */
-  get servername(): string {
-    const { hostname } = this.#origin;
-    return /^[\d.]+$|^\[/.test(hostname) ? '' : hostname;
+  get hostname(): string {
+    return this.#origin.hostname;
   }
 
   /**
@@ -84,7 +82,8 @@ export class ConnectionPool {
   /** A connection that is idle now, or a new one that will connect when a request is dispatched on it. */
   acquire(): Connection {
     for (let last = this.#idle.pop(); last; last = this.#idle.pop()) {
-      if (this.#usable(last)) return last;
+      // An answer that came before the request was wholly written leaves its rest in front of the next one.
+      if (this.#usable(last) && last.socket?.writableNeedDrain === false) return last;
       this.retire(last);
     }
     return this.#create();
@@ -93,9 +92,7 @@ export class ConnectionPool {
   /** The request on it has its complete answer. */
   release(connection: Connection): void {
     connection.served++;
-    // An answer that came before the request was wholly written leaves its rest in front of the next one.
-    const clean = this.#usable(connection) && connection.socket?.writableLength === 0;
-    if (clean) this.#idle.push(connection);
+    if (this.#usable(connection)) this.#idle.push(connection);
     else this.retire(connection);
   }
 
@@ -182,15 +179,12 @@ export class ConnectionPool {
   }
 
   #open(address: string, done: (error: Error | null, socket: Socket | null) => void): void {
-    const { protocol, port } = this.#origin;
+    const { protocol, port, hostname } = this.#origin;
     const startNs = this.#clock.nowNs();
+    // What TLS asks for and checks is the name, whichever of its addresses is meant; an address is no name.
+    const named = protocol === 'https:' && isIP(hostname.replace(/^\[|\]$/g, '')) === 0;
     this.#connect(
-      {
-        hostname: address,
-        protocol,
-        port,
-        ...(protocol === 'https:' ? { servername: this.servername } : {}),
-      },
+      { hostname: address, protocol, port, ...(named ? { servername: hostname } : {}) },
       (error, socket) => {
         if (socket) {
           this.#connectTimes.record(this.#clock.nowNs() - startNs);

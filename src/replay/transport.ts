@@ -32,6 +32,9 @@ export interface Transport {
   close(): Promise<void>;
 }
 
+/** undici reads `servername` though its types leave it out. */
+type DispatchOptions = Dispatcher.DispatchOptions & { readonly servername: string };
+
 /** Sends over pooled undici clients. */
 export class UndiciTransport implements Transport {
   readonly #pool: ConnectionPool;
@@ -43,18 +46,17 @@ export class UndiciTransport implements Transport {
   send(request: OutgoingRequest, events: SendEvents): SendHandle {
     const connection = this.#pool.acquire();
     const handler = new DispatchHandler(this.#pool, connection, events);
-    connection.client.dispatch(
-      {
-        method: request.method as Dispatcher.HttpMethod,
-        path: request.path,
-        headers: request.headers,
-        body: bodyOf(request) as Buffer | null,
-        // HEAD, and a body on GET or DELETE, would otherwise cost the connection.
-        reset: false,
-        ...(this.#pool.servername === '' ? {} : { servername: this.#pool.servername }),
-      },
-      handler,
-    );
+    const options: DispatchOptions = {
+      method: request.method as Dispatcher.HttpMethod,
+      path: request.path,
+      headers: request.headers,
+      body: bodyOf(request) as Buffer | null,
+      // HEAD, and a body on GET or DELETE, would otherwise cost the connection.
+      reset: false,
+      // undici would take it from the Host header and give up a TLS connection whenever that changes.
+      servername: this.#pool.hostname,
+    };
+    connection.client.dispatch(options, handler);
     return handler;
   }
 

@@ -1,0 +1,174 @@
+import { once } from 'node:events';
+import { createServer as createTlsServer } from 'node:https';
+import { type AddressInfo, createServer } from 'node:net';
+import { setTimeout as delay } from 'node:timers/promises';
+import type { TLSSocket } from 'node:tls';
+import { describe, expect, test } from 'vitest';
+import { CERTIFICATE_KEY_PEM, CERTIFICATE_NAME, CERTIFICATE_PEM } from '../support/certificate.ts';
+import { answer } from '../support/raw-server.ts';
+import { afterwards, type Outcome, outgoing, play, serve, transportTo } from '../support/transport-stage.ts';
+
+describe('connections', () => {
+  test('are as many as there are requests at once, then used again, the youngest first', async () => {
+    const waiting: (() => void)[] = [];
+    const server = await serve((_request, socket) => {
+      waiting.push(() => socket.write(answer()));
+      if (waiting.length === 5) for (const go of waiting.splice(0)) go();
+    });
+    const transport = transportTo(server.origin);
+    const five = (): Promise<Outcome[]> =>
+      Promise.all(Array.from({ length: 5 }, () => play(transport, outgoing())));
+    await five();
+    const again = await five();
+    expect(again.every(({ reused }) => reused)).toBe(true);
+    expect(server.connections).toBe(5);
+    expect(transport.use()).toMatchObject({
+      opened: 5,
+      openMax: 5,
+      failed: 0,
+      requestsPerConnection: { mean: 2, max: 2 },
+    });
+  });
+
+  test('opened to warm up carry the first requests, and nothing is sent on them before', async () => {
+    const server = await serve();
+    const transport = transportTo(server.origin);
+    await transport.warm(3);
+    await expect.poll(() => server.connections).toBe(3);
+    expect(server.received(0).length).toBe(0);
+    const first = await Promise.all(Array.from({ length: 3 }, () => play(transport, outgoing())));
+    expect(first.every(({ error, reused }) => error === null && !reused)).toBe(true);
+    expect(server.connections).toBe(3);
+  });
+
+  test('that the target closed while idle are not used again', async () => {
+    const server = await serve((_request, socket) => socket.end(answer()));
+    const transport = transportTo(server.origin);
+    for (let i = 0; i < 3; i++) {
+      expect((await play(transport, outgoing())).error).toBeNull();
+      // Time for the close to be heard; a request in the very same moment is a race nobody can win.
+      await delay(20);
+    }
+    expect(server.connections).toBe(3);
+  });
+
+  test('that are idle for a second and a half are given up', async () => {
+    const server = await serve();
+    const transport = transportTo(server.origin);
+    await play(transport, outgoing());
+    await transport.warm(1);
+    await expect.poll(() => server.openConnections, { timeout: 5_000 }).toBe(0);
+  });
+
+  test('older than their limit are given up, so that new replicas get traffic', async () => {
+    const server = await serve();
+    const transport = transportTo(server.origin, { maxConnectionAgeMs: 0 });
+    await play(transport, outgoing());
+    expect((await play(transport, outgoing())).reused).toBe(false);
+    expect(server.connections).toBe(2);
+  });
+
+  test('go to every address of the name in turn, except where nobody listens', async () => {
+    const server = await serve();
+    const second = createServer((socket) =>
+      socket.on('data', () => socket.write(answer())).on('error', () => socket.destroy()),
+    );
+    second.listen(server.port, '127.0.0.2');
+    await once(second, 'listening');
+    afterwards(async () => {
+      second.close();
+    });
+    const origin = `http://models.invalid:${server.port}`;
+    const transport = transportTo(origin, {}, ['127.0.0.1', '127.0.0.2', '127.0.0.3']);
+    await transport.warm(2);
+    await Promise.all(Array.from({ length: 8 }, () => play(transport, outgoing())));
+    const use = transport.use();
+    expect(use.failed).toBe(1);
+    expect(use.byAddress.map(({ address, requests }) => [address, requests]).sort()).toEqual([
+      ['127.0.0.1', 4],
+      ['127.0.0.2', 4],
+    ]);
+  });
+
+  test('that still hold the rest of a request answered early are not used again', async () => {
+    let accepted = 0;
+    const impatient = createServer((socket) => {
+      accepted++;
+      socket.on('error', () => socket.destroy());
+      socket.once('data', () => {
+        socket.pause();
+        socket.write(answer());
+      });
+    });
+    impatient.listen(0, '127.0.0.1');
+    await once(impatient, 'listening');
+    afterwards(async () => {
+      impatient.close();
+    });
+    const transport = transportTo(`http://127.0.0.1:${(impatient.address() as AddressInfo).port}`);
+    const large = outgoing({ body: Buffer.alloc(32 * 1024 * 1024) });
+    expect((await play(transport, large)).error).toBeNull();
+    expect(await play(transport, outgoing())).toMatchObject({ error: null, reused: false });
+    expect(accepted).toBe(2);
+  });
+});
+
+describe('TLS', () => {
+  async function serveTls(): Promise<{ port: number; names: unknown[]; connections: () => number }> {
+    const names: unknown[] = [];
+    let connections = 0;
+    const server = createTlsServer(
+      { key: CERTIFICATE_KEY_PEM, cert: CERTIFICATE_PEM },
+      (request, response) => {
+        names.push((request.socket as TLSSocket).servername);
+        request.resume().on('end', () => response.end('ok'));
+      },
+    );
+    server.on('connection', () => connections++);
+    server.listen(0, '127.0.0.1');
+    await once(server, 'listening');
+    afterwards(async () => {
+      server.closeAllConnections();
+      server.close();
+    });
+    return { port: (server.address() as AddressInfo).port, names, connections: () => connections };
+  }
+
+  const hosts = ['a.example', 'b.example', 'a.example'];
+
+  test('asks for the name of the target whatever the Host header says, and keeps its connection', async () => {
+    const { port, names, connections } = await serveTls();
+    const origin = `https://${CERTIFICATE_NAME}:${port}`;
+    const transport = transportTo(origin, { caPem: CERTIFICATE_PEM }, ['127.0.0.1']);
+    await transport.warm(1);
+    for (const host of hosts) {
+      expect(
+        (await play(transport, outgoing({ headers: ['Host', host], body: Buffer.alloc(50_000) }))).error,
+      ).toBeNull();
+    }
+    expect(names).toEqual([CERTIFICATE_NAME, CERTIFICATE_NAME, CERTIFICATE_NAME]);
+    expect(connections()).toBe(1);
+  });
+
+  test('sends no name where the target is an address, and accepts any certificate only when told to', async () => {
+    const { port, names, connections } = await serveTls();
+    const origin = `https://127.0.0.1:${port}`;
+    expect((await play(transportTo(origin), outgoing())).error).toBe('connect_failed');
+    const refused = connections();
+    const transport = transportTo(origin, { acceptAnyCertificate: true });
+    for (const host of hosts) {
+      expect((await play(transport, outgoing({ headers: ['Host', host] }))).error).toBeNull();
+    }
+    expect(names).toEqual([false, false, false]);
+    expect(connections() - refused).toBe(1);
+  });
+
+  test('does not take a certificate for another name', async () => {
+    const { port, names, connections } = await serveTls();
+    const transport = transportTo(`https://other.invalid:${port}`, { caPem: CERTIFICATE_PEM }, ['127.0.0.1']);
+    await transport.warm(1);
+    expect((await play(transport, outgoing())).error).toBe('connect_failed');
+    expect(connections()).toBe(2);
+    expect(names).toEqual([]);
+  });
+});

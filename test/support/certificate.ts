@@ -1,0 +1,25 @@
+/**
+ * A self-signed certificate for `models.invalid` and its key, valid until 2126. Made for these tests alone; it
+ * protects nothing.
+ */
+export const CERTIFICATE_NAME = 'models.invalid';
+
+export const CERTIFICATE_PEM = `-----BEGIN CERTIFICATE-----
+MIIBozCCAUqgAwIBAgIUC0RxXIQaQj1cBWyh18ryqLOq1QkwCgYIKoZIzj0EAwIw
+GTEXMBUGA1UEAwwObW9kZWxzLmludmFsaWQwIBcNMjYxMTI0MTYzMDI5WhgPMjEy
+NjEwMzExNjMwMjlaMBkxFzAVBgNVBAMMDm1vZGVscy5pbnZhbGlkMFkwEwYHKoZI
+zj0CAQYIKoZIzj0DAQcDQgAENd+td6M6Zs8Irbd53DMBSXSY3oMmSEu/hVoci6KQ
+o6b9ZGmMsSfvt1VdJDmK6irzrQbFjyL3n5w87zU36pLCy6NuMGwwHQYDVR0OBBYE
+FE/EY2k8nvytP0ba5SwsqcRbWee5MB8GA1UdIwQYMBaAFE/EY2k8nvytP0ba5Sws
+qcRbWee5MA8GA1UdEwEB/wQFMAMBAf8wGQYDVR0RBBIwEIIObW9kZWxzLmludmFs
+aWQwCgYIKoZIzj0EAwIDRwAwRAIgMn+IG6nONhEZaAX3RwBXAy0hVENK/+o+EgWe
+ACCXlLgCIDrsrLwq67USG7h2xHEa/ZtjVaQ89OZLDHRyr09NGDNV
+-----END CERTIFICATE-----
+`;
+
+export const CERTIFICATE_KEY_PEM = `-----BEGIN PRIVATE KEY-----
+MIGHAgEAMBMGByqGSM49AgEGCCqGSM49AwEHBG0wawIBAQQg9TnFGuT1GgR3/qGA
+HciG1zbdFX01SjXkv9l1zcR0D8KhRANCAAQ13613ozpmzwitt3ncMwFJdJjegyZI
+S7+FWhyLopCjpv1kaYyxJ++3VV0kOYrqKvOtBsWPIvefnDzvNTfqksLL
+-----END PRIVATE KEY-----
+`;

@@ -1,0 +1,105 @@
+import { afterEach } from 'vitest';
+import { systemClock } from '../../src/core/clock.ts';
+import type { SendError } from '../../src/core/run.ts';
+import { AddressBook } from '../../src/replay/address-book.ts';
+import { ConnectionPool, type PoolOptions } from '../../src/replay/connection-pool.ts';
+import { BatchReader, type OutgoingRequest, packBatch } from '../../src/replay/send-batch.ts';
+import { type SendEvents, type SendHandle, UndiciTransport } from '../../src/replay/transport.ts';
+import { prepared } from './prepared.ts';
+import { RawServer, type Respond } from './raw-server.ts';
+
+const cleanUps: (() => Promise<void>)[] = [];
+afterEach(async () => {
+  for (const cleanUp of cleanUps.splice(0).reverse()) await cleanUp();
+});
+
+/** Has something undone after the test, the last first. */
+export function afterwards(cleanUp: () => Promise<void>): void {
+  cleanUps.push(cleanUp);
+}
+
+/** A raw server for one test. */
+export async function serve(respond?: Respond): Promise<RawServer> {
+  const server = await RawServer.start(respond);
+  cleanUps.push(() => server.close());
+  return server;
+}
+
+/** The real transport, to `origin`; `addresses` is what the target's name resolves to. */
+export function transportTo(
+  origin: string,
+  options: Partial<PoolOptions> = {},
+  addresses?: readonly string[],
+): UndiciTransport {
+  const resolve = async (): Promise<readonly string[]> => addresses ?? [];
+  const book = new AddressBook(new URL(origin).hostname, resolve, systemClock);
+  const pool = new ConnectionPool(
+    {
+      origin,
+      connectTimeoutMs: 2_000,
+      firstByteTimeoutMs: 5_000,
+      idleTimeoutMs: 5_000,
+      maxConnectionAgeMs: null,
+      caPem: null,
+      acceptAnyCertificate: false,
+      ...options,
+    },
+    book,
+    systemClock,
+  );
+  const transport = new UndiciTransport(pool);
+  cleanUps.push(() => transport.close());
+  return transport;
+}
+
+/** A request as the sender has it when it is due. */
+export function outgoing(parts: Parameters<typeof prepared>[2] = {}, index = 0): OutgoingRequest {
+  return new BatchReader(packBatch([prepared(index, 0, parts)])).read();
+}
+
+export interface Outcome {
+  readonly events: readonly string[];
+  readonly status: number | null;
+  readonly bytes: number;
+  readonly error: SendError | null;
+  readonly reused: boolean;
+}
+
+/** Sends one request and waits for its end. */
+export function play(
+  transport: UndiciTransport,
+  request: OutgoingRequest,
+  onHandle?: (handle: SendHandle) => void,
+): Promise<Outcome> {
+  return new Promise((resolve) => {
+    const events: string[] = [];
+    let status: number | null = null;
+    let bytes = 0;
+    let reused = false;
+    const over = (error: SendError | null): void => resolve({ events, status, bytes, error, reused });
+    const listener: SendEvents = {
+      onStart: (reusedConnection) => {
+        events.push('start');
+        reused = reusedConnection;
+      },
+      onFirstByte: () => events.push('first byte'),
+      onStatus: (got) => {
+        events.push('status');
+        status = got;
+      },
+      onData: (got) => {
+        bytes += got;
+      },
+      onEnd: () => {
+        events.push('end');
+        over(null);
+      },
+      onError: (error) => {
+        events.push('error');
+        over(error);
+      },
+    };
+    const handle = transport.send(request, listener);
+    onHandle?.(handle);
+  });
+}
