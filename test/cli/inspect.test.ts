@@ -1,0 +1,131 @@
+import { describe, expect, it } from 'vitest';
+import { systemClock } from '../../src/core/clock.ts';
+import { CaptureWriter } from '../../src/storage/capture-writer.ts';
+import { captureOf, newCapture, writerOptions } from '../support/captures.ts';
+import { arrivalAlone, exchangeOf, TEST_EPOCH_US } from '../support/exchanges.ts';
+import { ManualClock } from '../support/manual-clock.ts';
+import { runReprise } from '../support/process.ts';
+import { temporaryDirectory } from '../support/temp-dir.ts';
+
+const DAY_US = 86_400_000_000;
+
+/** Two recorders, two days, a loss and something left out. */
+function mixedCapture(): string {
+  const directory = newCapture();
+  captureOf(
+    [
+      exchangeOf(),
+      exchangeOf({ arrivalUs: TEST_EPOCH_US + DAY_US, outcome: 'client_aborted', response: null }),
+    ],
+    {
+      directory,
+      fleetSize: 3,
+    },
+  );
+  const writer = new CaptureWriter(
+    writerOptions(directory, { recorder: { id: 'other', host: 'second', startedUs: TEST_EPOCH_US } }),
+    systemClock,
+  );
+  writer.append(exchangeOf());
+  writer.addLoss({ reason: 'queue_bytes', fromUs: 1, toUs: 2, exchanges: 1, bytes: 1_000 });
+  writer.addOmission({ cause: 'sampled_out', exchanges: 2, bytes: 50 });
+  writer.addOmission({ cause: 'unparsed', exchanges: 9, bytes: 90 });
+  writer.addProtocolUse({ protocol: 'http/1.1', connections: 2, bytes: 4_096 });
+  writer.addAnchor({ monotonicNs: 1, epochUs: TEST_EPOCH_US });
+  writer.close();
+  return directory;
+}
+
+describe('reprise inspect', () => {
+  it('prints one document with everything that is promised', async () => {
+    const directory = mixedCapture();
+    const { status, stdout, stderr } = await runReprise(['inspect', directory, '--json']);
+    expect({ status, stderr }).toEqual({ status: 0, stderr: '' });
+    const document = JSON.parse(stdout) as { bytes: { disk: number }; segments: { bytes: number }[] };
+    expect(document).toEqual({
+      schemaVersion: 1,
+      directory,
+      exchanges: 3,
+      firstArrival: '2026-11-24T15:00:00.000000Z',
+      lastArrival: '2026-11-25T15:00:00.000000Z',
+      bytes: { request: 39, response: 28, disk: document.bytes.disk },
+      outcomes: { completed: 2, client_aborted: 1, upstream_failed: 0, timed_out: 0 },
+      truncated: { requests: 0, responses: 0 },
+      losses: { exchanges: 1, bytes: 1_000, byReason: { queue_bytes: { exchanges: 1, bytes: 1_000 } } },
+      omitted: {
+        exchanges: 11,
+        bytes: 140,
+        byCause: { sampled_out: { exchanges: 2, bytes: 50 }, unparsed: { exchanges: 9, bytes: 90 } },
+      },
+      coverage: 0.5,
+      protocols: { 'http/1.1': { connections: 2, bytes: 4_096 } },
+      days: [
+        { day: '2026-11-24', exchanges: 2, bytes: 54 },
+        { day: '2026-11-25', exchanges: 1, bytes: 13 },
+      ],
+      segments: [
+        { file: '20261124T15-7f3a9c21-0001.sqlite', sealed: true, exchanges: 1, bytes: expect.any(Number) },
+        { file: '20261124T15-other-0001.sqlite', sealed: true, exchanges: 1, bytes: expect.any(Number) },
+        { file: '20261125T15-7f3a9c21-0002.sqlite', sealed: true, exchanges: 1, bytes: expect.any(Number) },
+      ],
+      expired: { segments: 0, exchanges: 0, bytes: 0 },
+      damaged: [],
+      recorders: [
+        { id: '7f3a9c21', host: 'test', segments: 2 },
+        { id: 'other', host: 'second', segments: 1 },
+      ],
+      fleetSize: 3,
+      origins: [{ kind: 'recorded', target: 'model.internal:8000' }],
+      clockAnchors: 1,
+    });
+    const segmentBytes = document.segments.reduce((sum, segment) => sum + segment.bytes, 0);
+    expect(document.bytes.disk).toBeGreaterThan(segmentBytes);
+  });
+
+  it('shows the same to people, the missing part included', async () => {
+    const { status, stdout } = await runReprise(['inspect', mixedCapture()]);
+    expect(status).toBe(0);
+    for (const line of [
+      /^exchanges +3$/m,
+      /^outcomes +completed 2, client_aborted 1$/m,
+      /^lost +1 exchanges: queue_bytes 1 \(1000 B\)$/m,
+      /^omitted +11 exchanges: sampled_out 2 \(50 B\), unparsed 9 \(90 B\)$/m,
+      /^coverage +50\.00 %$/m,
+      /^recorders +2 of a fleet of 3: 7f3a9c21 on test, other on second$/m,
+      /^2026-11-25 +1 +13 B$/m,
+      /^20261124T15-other-0001\.sqlite +sealed +1 /m,
+    ]) {
+      expect(stdout).toMatch(line);
+    }
+  });
+
+  it('knows no coverage where nothing passed, and counts what is open', async () => {
+    const directory = newCapture();
+    const writer = new CaptureWriter(writerOptions(directory, { segmentBy: 'clock' }), new ManualClock());
+    writer.addAnchor({ monotonicNs: 1, epochUs: TEST_EPOCH_US });
+    writer.commit();
+    const idle = JSON.parse((await runReprise(['inspect', directory, '--json'])).stdout) as object;
+    expect(idle).toMatchObject({
+      exchanges: 0,
+      coverage: null,
+      firstArrival: null,
+      lastArrival: null,
+      days: [],
+    });
+    writer.append(arrivalAlone(TEST_EPOCH_US));
+    writer.commit();
+    const growing = JSON.parse((await runReprise(['inspect', directory, '--json'])).stdout) as object;
+    expect(growing).toMatchObject({
+      exchanges: 1,
+      coverage: 1,
+      segments: [{ sealed: false, exchanges: 1 }],
+    });
+    writer.close();
+  });
+
+  it('refuses a directory that is no capture: exit 2, one reason, one way out', async () => {
+    const { status, stdout, stderr } = await runReprise(['inspect', temporaryDirectory()]);
+    expect({ status, stdout }).toEqual({ status: 2, stdout: '' });
+    expect(stderr).toMatch(/is not a capture: it is empty\n\s+hint: /);
+  });
+});
