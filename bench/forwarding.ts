@@ -15,6 +15,7 @@ import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { createServer } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
+import { setTimeout as sleep } from 'node:timers/promises';
 import { parseArgs } from 'node:util';
 import { childrenOf, cpuUsOf } from './support/process-cpu.ts';
 import { median, quantile } from './support/statistics.ts';
@@ -30,19 +31,25 @@ const ROUNDS = Number(flags.rounds);
 const REQUESTS = Number(flags.requests);
 const RATE = Number(flags.rate);
 const CONNECTIONS = 32;
+const SETTLE_MS = 700;
 const RESPONSE_BODY_BYTES = 256;
 
-const body = JSON.stringify({
-  inputs: [{ name: 'x', shape: [1, 128], datatype: 'FP32', data: numbers(2048) }],
-});
-const request =
-  'POST /v2/models/bench/infer HTTP/1.1\r\nHost: bench.example:8000\r\nAuthorization: Bearer not-a-real-token\r\n' +
-  `Content-Type: application/json\r\nUser-Agent: bench\r\nContent-Length: ${body.length}\r\n\r\n${body}`;
+/** As many different bodies of one size: equal ones would be stored once and cost the recorder too little. */
+const DIFFERENT_BODIES = 2_000;
+const bodies = Array.from({ length: DIFFERENT_BODIES }, (_, index) => bodyOf(index));
+const bodyBytes = bodies[0]?.length ?? 0;
+const requests = bodies.map(
+  (body) =>
+    'POST /v2/models/bench/infer HTTP/1.1\r\nHost: bench.example:8000\r\nAuthorization: Bearer not-a-real-token\r\n' +
+    `Content-Type: application/json\r\nUser-Agent: bench\r\nContent-Length: ${body.length}\r\n\r\n${body}`,
+);
 
 interface Contender {
   readonly name: string;
   readonly port: number;
   readonly pids: () => number[];
+  /** The process among them that records. */
+  readonly recorderPids?: () => number[];
   readonly stop: () => Promise<void>;
 }
 
@@ -55,18 +62,18 @@ interface Report {
 
 interface Round {
   readonly cpuUs: number;
+  readonly recorderCpuUs: number;
   readonly ratePerSecond: number;
   readonly p50Us: number;
   readonly p99Us: number;
 }
 
-/** Numbers as a JSON array of about that many characters. */
-function numbers(characters: number): number[] {
-  const list: number[] = [];
-  for (let length = 0; length < characters - 40; length += String(list.at(-1)).length + 1) {
-    list.push(Number(Math.sin(list.length).toFixed(6)));
-  }
-  return list;
+/** A tensor request of about 2 KB, of the same size for every index. */
+function bodyOf(index: number): string {
+  const data = Array.from({ length: 180 }, (_, at) =>
+    (1 + Math.abs(Math.sin(index * 1_000 + at))).toFixed(8),
+  );
+  return `{"inputs":[{"name":"x","shape":[1,180],"datatype":"FP32","data":[${data.join(',')}]}]}`;
 }
 
 async function helper(name: string, args: string[]): Promise<{ child: ChildProcess; port: number }> {
@@ -108,7 +115,7 @@ http {
     once(nginx, 'error').then(() => false),
   ]);
   if (!started) return null;
-  await new Promise((resolve) => setTimeout(resolve, 300));
+  await sleep(300);
   return {
     name: 'nginx',
     port,
@@ -144,6 +151,10 @@ async function startRecorder(
     port,
     capture,
     pids: () => [recorder.pid as number, ...childrenOf(recorder.pid as number)],
+    recorderPids: () => {
+      const started = /"pid":(\d+),"message":"recorder started"/.exec(said);
+      return started ? [Number(started[1])] : [];
+    },
     stop: async () => {
       recorder.removeAllListeners('exit');
       recorder.kill('SIGTERM');
@@ -155,10 +166,10 @@ async function startRecorder(
 async function load(child: ChildProcess, port: number, extra: object): Promise<Report> {
   child.send({
     port,
-    request,
+    requests,
     responseBodyBytes: RESPONSE_BODY_BYTES,
     connections: CONNECTIONS,
-    requests: REQUESTS,
+    count: REQUESTS,
     ...extra,
   });
   const [report] = (await once(child, 'message')) as [Report];
@@ -166,13 +177,19 @@ async function load(child: ChildProcess, port: number, extra: object): Promise<R
 }
 
 async function roundOf(loader: ChildProcess, contender: Contender): Promise<Round> {
+  const recorderPids = contender.recorderPids ?? (() => []);
   const before = cpuUsOf(contender.pids());
+  const recorderBefore = cpuUsOf(recorderPids());
   const closed = await load(loader, contender.port, {});
+  // What was answered is not yet all recorded; an idle contender costs nothing meanwhile.
+  await sleep(SETTLE_MS);
   const cpuUs = (cpuUsOf(contender.pids()) - before) / REQUESTS;
-  const open = await load(loader, contender.port, { ratePerSecond: RATE, requests: RATE * 2 });
+  const recorderCpuUs = (cpuUsOf(recorderPids()) - recorderBefore) / REQUESTS;
+  const open = await load(loader, contender.port, { ratePerSecond: RATE, count: RATE * 2 });
   if (closed.failures + open.failures > 0) throw new Error(`${contender.name} failed requests`);
   return {
     cpuUs,
+    recorderCpuUs,
     ratePerSecond: (closed.answers / closed.durationMs) * 1000,
     p50Us: quantile(open.latenciesUs, 0.5),
     p99Us: quantile(open.latenciesUs, 0.99),
@@ -189,7 +206,7 @@ function checkRecording(capture: string, expected: number): string {
 }
 
 const directory = mkdtempSync(join(tmpdir(), 'reprise-forwarding-'));
-const upstream = await helper('answering-server', [String(body.length), String(RESPONSE_BODY_BYTES)]);
+const upstream = await helper('answering-server', [String(bodyBytes), String(RESPONSE_BODY_BYTES)]);
 const loader = fork(new URL('./support/fixed-load.ts', import.meta.url));
 const pipe = await helper('bare-pipe', [String(upstream.port)]);
 const recorder = await startRecorder(upstream.port, directory);
@@ -203,7 +220,7 @@ const contenders: Contender[] = [
 if (!nginx) console.log('nginx is not installed: left out (Debian: apt-get install nginx-light)');
 
 for (const contender of contenders) {
-  const { answers } = await load(loader, contender.port, { requests: 2_000 });
+  const { answers } = await load(loader, contender.port, { count: 2_000 });
   if (answers !== 2_000) throw new Error(`${contender.name} answered ${answers} of 2000`);
 }
 
@@ -220,13 +237,12 @@ loader.disconnect();
 const rows = [...rounds].map(([name, all]) => ({
   name,
   'CPU µs/request': Number(median(all.map((one) => one.cpuUs)).toFixed(1)),
+  'of it recorder': Number(median(all.map((one) => one.recorderCpuUs)).toFixed(1)),
   'closed loop req/s': Math.round(median(all.map((one) => one.ratePerSecond))),
   [`p50 µs at ${RATE}/s`]: Math.round(median(all.map((one) => one.p50Us))),
   [`p99 µs at ${RATE}/s`]: Math.round(median(all.map((one) => one.p99Us))),
 }));
-console.log(
-  `forwarding: ${body.length} B JSON POST, ${CONNECTIONS} connections, medians of ${ROUNDS} rounds`,
-);
+console.log(`forwarding: ${bodyBytes} B JSON POST, ${CONNECTIONS} connections, medians of ${ROUNDS} rounds`);
 console.table(rows);
 console.log(checkRecording(recorder.capture, sent));
 console.log(JSON.stringify({ bench: 'forwarding', rounds: ROUNDS, requests: REQUESTS, rate: RATE, rows }));

@@ -3,19 +3,26 @@ import { connect, type Socket } from 'node:net';
 import { MessageCounter } from './message-counter.ts';
 
 /**
- * Sends one fixed request over and over and times each answer. Raw sockets and byte counting, so that the load
+ * Sends the given requests in turn, over and over, and times each answer. Raw sockets and byte counting, so that the load
  * costs little and the same for every contender.
  *
- * Messages in: `{ port, request, responseBodyBytes, connections, requests }` closed loop, or with `ratePerSecond`
+ * Messages in: `{ port, requests, responseBodyBytes, connections, count }` closed loop, or with `ratePerSecond`
  * open loop. Message out: `{ answers, failures, durationMs, latenciesUs }`.
  */
 interface Job {
   readonly port: number;
-  readonly request: string;
+  readonly requests: readonly string[];
   readonly responseBodyBytes: number;
   readonly connections: number;
-  readonly requests: number;
+  readonly count: number;
   readonly ratePerSecond?: number;
+}
+
+let turn = 0;
+
+function nextRequest(job: Job): string {
+  turn += 1;
+  return job.requests[turn % job.requests.length] as string;
 }
 
 class Line {
@@ -39,7 +46,7 @@ class Line {
 
   send(): void {
     this.#sentNs.push(process.hrtime.bigint());
-    this.socket.write(this.#job.request);
+    this.socket.write(nextRequest(this.#job));
   }
 
   #take(chunk: Buffer): void {
@@ -63,7 +70,7 @@ async function run(job: Job): Promise<object> {
   const startNs = process.hrtime.bigint();
   await new Promise<void>((resolve) => {
     const settle = () => {
-      if (latenciesUs.length + failures >= job.requests) resolve();
+      if (latenciesUs.length + failures >= job.count) resolve();
     };
     for (const line of lines) {
       line.socket.on('close', () => {
@@ -73,7 +80,7 @@ async function run(job: Job): Promise<object> {
       line.onAnswer = (latencyUs) => {
         latenciesUs.push(latencyUs);
         settle();
-        if (job.ratePerSecond === undefined && sent < job.requests) {
+        if (job.ratePerSecond === undefined && sent < job.count) {
           sent += 1;
           line.send();
         }
@@ -99,12 +106,12 @@ function openLoop(job: Job, lines: Line[], startNs: bigint): void {
   let sent = 0;
   const tick = () => {
     const elapsedNs = Number(process.hrtime.bigint() - startNs);
-    while (sent < job.requests && sent * gapNs <= elapsedNs) {
+    while (sent < job.count && sent * gapNs <= elapsedNs) {
       const line = lines.find((one) => !one.busy) ?? (lines[sent % lines.length] as Line);
       sent += 1;
       line.send();
     }
-    if (sent < job.requests) setImmediate(tick);
+    if (sent < job.count) setImmediate(tick);
   };
   tick();
 }
