@@ -28,14 +28,14 @@ export class BodyStore {
   /** Id of the row of a body, new or not; null for an empty one, which needs none. In a transaction. */
   idOf(body: Body): number | null {
     if (body.bytes === 0) return null;
-    const known = body.hash === null ? null : this.#knownId(body, body.hash);
+    const kept = body.kept?.byteLength ?? null;
+    const known = body.hash === null ? null : this.#knownId(body.hash, kept);
     if (known !== null) return known;
     const id = this.#lastId + 1;
-    const kept = body.kept?.byteLength ?? null;
     const slot = body.kept === null || body.kept.byteLength === 0 ? null : this.#blocks.put(body.kept);
     this.#insert.run(id, body.hash, body.bytes, kept, slot);
     this.#lastId = id;
-    if (body.hash !== null) this.#index.add(body.hash, id);
+    if (body.hash !== null) this.#index.add(body.hash, kept, id);
     return id;
   }
 
@@ -48,12 +48,10 @@ export class BodyStore {
     this.#lastId = this.#committedId;
   }
 
-  #knownId(body: Body, hash: Uint8Array): number | null {
-    const kept = body.kept?.byteLength ?? null;
-    for (const id of this.#index.candidates(hash)) {
-      const row = this.#find.get(id);
-      if (row?.[0] && row[1] === kept && Buffer.compare(row[0], hash) === 0) return id;
-    }
-    return null;
+  #knownId(hash: Uint8Array, keptBytes: number | null): number | null {
+    const id = this.#index.find(hash, keptBytes);
+    if (id === null) return null;
+    const row = this.#find.get(id);
+    return row?.[0] && row[1] === keptBytes && Buffer.compare(row[0], hash) === 0 ? id : null;
   }
 }

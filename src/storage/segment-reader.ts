@@ -9,6 +9,7 @@ import { type RawExchange, rowFrom, SELECT_RANGE, SELECT_TIES } from './exchange
 import type { SecondRollUp } from './roll-ups.ts';
 import { assertReadable, isUnborn } from './schema.ts';
 import { readMeta, type SegmentMeta } from './segment-meta.ts';
+import { StatementCache } from './statement-cache.ts';
 
 /** Names remembered of one segment; past that they are looked up again. */
 const NAMES_REMEMBERED = 65_536;
@@ -40,11 +41,13 @@ export interface BodyPlace {
 export class SegmentReader {
   readonly #segment: SegmentFile;
   readonly #connection: Connection;
+  readonly #statements: StatementCache;
   readonly #names = new Map<number, string>();
 
   private constructor(segment: SegmentFile, connection: Connection) {
     this.#segment = segment;
     this.#connection = connection;
+    this.#statements = new StatementCache(connection);
   }
 
   /**
@@ -94,7 +97,7 @@ export class SegmentReader {
     // Two statements: SQLite answers each from one end of the index, and min and max in one by a scan.
     const [firstUs, lastUs] = ['min', 'max'].map((end) =>
       this.#guard(() =>
-        this.#connection.prepare<[], number | null>(`SELECT ${end}(arrival_us) FROM exchange`).pluck().get(),
+        this.#statements.of<[], number | null>(`SELECT ${end}(arrival_us) FROM exchange`).pluck().get(),
       ),
     );
     return typeof firstUs === 'number' && typeof lastUs === 'number' ? { firstUs, lastUs } : null;
@@ -103,34 +106,34 @@ export class SegmentReader {
   /** Where the payloads of the exchanges `firstId` to `lastId` lie. */
   payloadPlaces(firstId: number, lastId: number): PayloadPlace[] {
     return this.#guard(() =>
-      this.#connection.prepare<[number, number], RawPlace>(SELECT_PLACES).raw().all(firstId, lastId),
+      this.#statements.of<[number, number], RawPlace>(SELECT_PLACES).raw().all(firstId, lastId),
     ).map(placeFrom);
   }
 
   /** The block or tail that holds a slot; null when there is none. */
   blockOf(slot: number): BlockRow | null {
-    return this.#guard(() => this.#connection.prepare<[number], BlockRow>(SELECT_BLOCK).get(slot) ?? null);
+    return this.#guard(() => this.#statements.of<[number], BlockRow>(SELECT_BLOCK).get(slot) ?? null);
   }
 
   /** A page of seconds from `fromSecond` to before `toSecond`, in order. */
   seconds(fromSecond: number, toSecond: number): SecondRollUp[] {
     return this.#guard(() =>
-      this.#connection
-        .prepare<[number, number, number], SecondRollUp>(SELECT_SECONDS)
+      this.#statements
+        .of<[number, number, number], SecondRollUp>(SELECT_SECONDS)
         .all(fromSecond, toSecond, LIMITS.readPageRows),
     );
   }
 
   /** Rows of one of the small tables, as SQLite names their columns. */
   all<Row>(sql: string): Row[] {
-    return this.#guard(() => this.#connection.prepare<[], Row>(sql).all());
+    return this.#guard(() => this.#statements.of<[], Row>(sql).all());
   }
 
   #page({ fromUs, toUs }: TimeRange, position: Position | null): RawExchange[] {
-    const range = this.#connection.prepare<number[], RawExchange>(SELECT_RANGE).raw();
+    const range = this.#statements.of<number[], RawExchange>(SELECT_RANGE).raw();
     if (position === null) return range.all(fromUs, toUs, LIMITS.readPageRows);
-    const rows = this.#connection
-      .prepare<number[], RawExchange>(SELECT_TIES)
+    const rows = this.#statements
+      .of<number[], RawExchange>(SELECT_TIES)
       .raw()
       .all(position.arrivalUs, position.id, LIMITS.readPageRows);
     if (rows.length < LIMITS.readPageRows) {
@@ -143,7 +146,7 @@ export class SegmentReader {
     const known = this.#names.get(id);
     if (known !== undefined) return known;
     const text = this.#guard(() =>
-      this.#connection.prepare<[number], string>('SELECT text FROM name WHERE id = ?').pluck().get(id),
+      this.#statements.of<[number], string>('SELECT text FROM name WHERE id = ?').pluck().get(id),
     );
     if (text === undefined) {
       throw damaged(this.#segment.file, `it has no name ${id}`);

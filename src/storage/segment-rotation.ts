@@ -1,6 +1,7 @@
 import { rmSync } from 'node:fs';
 import { join } from 'node:path';
 import type { Clock } from '../core/clock.ts';
+import { AppError } from '../core/errors.ts';
 import type { Exchange } from '../core/exchange.ts';
 import { LIMITS } from '../core/limits.ts';
 import { segmentsOf } from './capture-directory.ts';
@@ -8,7 +9,7 @@ import type { CaptureWriterOptions } from './capture-writer.ts';
 import type { DiskQuota } from './disk-quota.ts';
 import { keptBytesOf } from './pending-exchanges.ts';
 import { FORMAT_VERSION } from './schema.ts';
-import { formatSegmentName, SIDE_SUFFIXES } from './segment-name.ts';
+import { formatSegmentName, parseSegmentName, SIDE_SUFFIXES } from './segment-name.ts';
 import { SegmentWriter } from './segment-writer.ts';
 import type { Expiry } from './side-records.ts';
 
@@ -32,7 +33,14 @@ export class SegmentRotation {
   #segment: SegmentWriter | null = null;
   #sequence: number;
 
+  /** @throws AppError OPTION_INVALID for a recorder id that no segment's name can hold. */
   constructor(options: CaptureWriterOptions, clock: Clock) {
+    const { id } = options.recorder;
+    if (parseSegmentName(formatSegmentName({ hour: 0, recorder: id, sequence: 1 })) === null) {
+      throw new AppError('OPTION_INVALID', `${JSON.stringify(id)} cannot be part of a segment's name`, {
+        hint: 'A recorder id is 1 to 32 lower-case letters and digits.',
+      });
+    }
     this.#options = options;
     this.#clock = clock;
     this.#segmentBytesMax = Math.min(LIMITS.segmentBytes, options.maxDiskBytes / SEGMENTS_PER_QUOTA);

@@ -1,34 +1,16 @@
-import { readdirSync, renameSync, statSync } from 'node:fs';
+import { randomBytes } from 'node:crypto';
+import { readdirSync, statSync } from 'node:fs';
 import { basename, join } from 'node:path';
+import Database from 'better-sqlite3';
 import { describe, expect, it } from 'vitest';
-import type { Clock } from '../../src/core/clock.ts';
-import { AppError } from '../../src/core/errors.ts';
 import { LIMITS } from '../../src/core/limits.ts';
-import { SeededRandom } from '../../src/core/random.ts';
 import { segmentsOf } from '../../src/storage/capture-directory.ts';
 import { CaptureWriter } from '../../src/storage/capture-writer.ts';
 import { inspectCapture } from '../../src/storage/inspection.ts';
 import { sealSegment } from '../../src/storage/sealing.ts';
 import { captureOf, newCapture, querySegment, writerOptions } from '../support/captures.ts';
-import { arrivalAlone, exchangeOf, requestMessage, TEST_EPOCH_US, wholeBody } from '../support/exchanges.ts';
-
-/** A clock that stands still until it is set. */
-class StandingClock implements Clock {
-  monotonicNs = 0;
-  wallUs = TEST_EPOCH_US;
-
-  nowNs(): number {
-    return this.monotonicNs;
-  }
-
-  epochUs(): number {
-    return this.wallUs;
-  }
-
-  anchor() {
-    return { monotonicNs: this.monotonicNs, epochUs: this.wallUs };
-  }
-}
+import { arrivalAlone, exchangeOf, requestMessage, TEST_EPOCH_US } from '../support/exchanges.ts';
+import { StandingClock } from '../support/standing-clock.ts';
 
 const HOUR_US = 3_600_000_000;
 
@@ -193,6 +175,48 @@ describe('segments', () => {
     });
   });
 
+  it('are never given a name that no reader would find', () => {
+    const recorder = { id: 'Pod/7', host: 'h', startedUs: 0 };
+    expect(() => new CaptureWriter(writerOptions(newCapture(), { recorder }), new StandingClock())).toThrow(
+      /"Pod\/7" cannot be part of a segment's name/,
+    );
+  });
+
+  it('are left behind when a foreign reader keeps their log from being emptied', () => {
+    const directory = newCapture();
+    const finished: string[] = [];
+    const writer = new CaptureWriter(
+      writerOptions(directory, { durability: 'seal', onFinished: (file) => finished.push(file) }),
+      new StandingClock(),
+    );
+    const append = (index: number) => {
+      // Without a hash nothing is found to be equal, and what is random does not compress: the log grows as it is fed.
+      const body = { bytes: 4_000_000, kept: randomBytes(4_000_000), truncated: false, hash: null };
+      writer.append(exchangeOf({ request: { ...requestMessage(), body }, connection: index }));
+      expect(writer.commit().lost).toBe(0);
+    };
+    append(0);
+    const path = segmentsOf(directory)[0]?.path ?? '';
+    const reader = new Database(path, { readonly: true });
+    const rows = reader.prepare('SELECT * FROM exchange, block').iterate();
+    rows.next();
+    const walBytes: number[] = [];
+    for (let index = 1; index <= 24; index += 1) {
+      append(index);
+      walBytes.push(statSync(`${path}-wal`, { throwIfNoEntry: false })?.size ?? 0);
+    }
+    expect(Math.max(...walBytes)).toBeLessThan(LIMITS.walBytes + 2 * 4_000_000);
+    expect(finished.map((file) => basename(file))).toEqual([basename(path)]);
+    rows.return?.();
+    reader.close();
+    writer.close();
+    for (const file of finished) sealSegment(file, new StandingClock());
+    expect(querySegment(directory, 'SELECT count(*) AS n FROM exchange')).toEqual([
+      { n: expect.any(Number) },
+    ]);
+    expect(inspectCapture(directory)).toMatchObject({ exchanges: 25, losses: { exchanges: 0 } });
+  });
+
   it('are private: 0600 while they grow, whatever the umask', () => {
     const umask = process.umask(0);
     try {
@@ -217,108 +241,5 @@ describe('segments', () => {
     } finally {
       process.umask(umask);
     }
-  });
-});
-
-describe('the quota', () => {
-  const MAX_BYTES = 16 * 1024 * 1024;
-
-  function diskBytes(directory: string): number {
-    return readdirSync(directory).reduce((sum, file) => sum + statSync(join(directory, file)).size, 0);
-  }
-
-  function noisy(random: SeededRandom, index: number) {
-    const content = Buffer.alloc(200_000);
-    for (let place = 0; place < content.length; place += 4) content.writeUInt32LE(random.nextUint32(), place);
-    return exchangeOf({
-      arrivalUs: TEST_EPOCH_US + index * 1_000_000,
-      request: { ...requestMessage(), body: wholeBody(content) },
-    });
-  }
-
-  it('is never exceeded; the oldest sealed segments go first, and their going is recorded', () => {
-    const directory = newCapture();
-    const clock = new StandingClock();
-    const writer = new CaptureWriter(
-      writerOptions(directory, { maxDiskBytes: MAX_BYTES, segmentBy: 'clock' }),
-      clock,
-    );
-    const random = new SeededRandom(7);
-    let committed = 0;
-    for (let index = 0; index < 240; index += 1) {
-      clock.monotonicNs += 1e8;
-      writer.append(noisy(random, index));
-      const result = writer.commit();
-      expect(result.lost).toBe(0);
-      committed += result.committed;
-      expect(diskBytes(directory)).toBeLessThanOrEqual(MAX_BYTES);
-    }
-    writer.close();
-    expect(diskBytes(directory)).toBeLessThanOrEqual(MAX_BYTES);
-    const { exchanges, expired, segments, losses } = inspectCapture(directory);
-    expect(expired.segments).toBeGreaterThan(5);
-    expect(exchanges + expired.exchanges).toBe(committed);
-    expect(losses.exchanges).toBe(0);
-    expect(segments[0]?.file).toBe(
-      `20261124T15-7f3a9c21-${String(expired.segments + 1).padStart(4, '0')}.sqlite`,
-    );
-    // It is kept within, and it is used: a quota that is half empty would expire too early.
-    expect(diskBytes(directory)).toBeGreaterThan(MAX_BYTES / 3);
-    expect(readdirSync(directory).filter((file) => file.endsWith('.expired.json'))).toEqual([]);
-  });
-
-  it('makes the writer shed when nothing sealed is left, and go on when there is room again', () => {
-    const directory = newCapture();
-    const clock = new StandingClock();
-    const finished: string[] = [];
-    const writer = new CaptureWriter(
-      writerOptions(directory, {
-        maxDiskBytes: MAX_BYTES,
-        segmentBy: 'clock',
-        onFinished: (file) => finished.push(file),
-      }),
-      clock,
-    );
-    const random = new SeededRandom(8);
-    let lost = 0;
-    let committed = 0;
-    for (let index = 0; index < 150; index += 1) {
-      clock.monotonicNs += 1e8;
-      writer.append(noisy(random, index));
-      const result = writer.commit();
-      lost += result.lost;
-      committed += result.committed;
-      if (result.lost > 0) expect(result.reason).toBe('quota');
-      expect(diskBytes(directory)).toBeLessThanOrEqual(MAX_BYTES);
-    }
-    expect(lost).toBeGreaterThan(50);
-    for (const file of finished.splice(0)) sealSegment(file, clock);
-    clock.monotonicNs += 60e9;
-    writer.append(noisy(random, 999));
-    expect(writer.commit()).toMatchObject({ committed: 1, lost: 0 });
-    writer.close();
-    const { losses, exchanges, expired } = inspectCapture(directory);
-    expect(losses.byReason.quota?.exchanges).toBe(lost);
-    expect(exchanges + expired.exchanges).toBe(committed + 1);
-  });
-
-  it('refuses to be smaller than a segment', () => {
-    const tooSmall = () =>
-      new CaptureWriter(writerOptions(newCapture(), { maxDiskBytes: 1_000 }), new StandingClock());
-    expect(tooSmall).toThrow(AppError);
-    expect(tooSmall).toThrow(/1000 bytes of disk/);
-  });
-});
-
-describe('expiry', () => {
-  it('that a crash interrupted is finished and recorded by the next writer', () => {
-    const directory = captureOf([0, 1].map((hour) => arrivalAlone(TEST_EPOCH_US + hour * HOUR_US)));
-    const [oldest] = segmentsOf(directory);
-    renameSync(`${oldest?.path}.manifest.json`, `${oldest?.path}.expired.json`);
-    expect(inspectCapture(directory).exchanges).toBe(1);
-    captureOf([arrivalAlone(TEST_EPOCH_US)], { directory });
-    const { exchanges, expired } = inspectCapture(directory);
-    expect({ exchanges, expired }).toMatchObject({ exchanges: 2, expired: { segments: 1, exchanges: 1 } });
-    expect(readdirSync(directory).filter((file) => file.startsWith('20261124T15-7f3a9c21-0001'))).toEqual([]);
   });
 });

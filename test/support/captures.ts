@@ -1,3 +1,4 @@
+import { closeSync, openSync, writeSync } from 'node:fs';
 import { join } from 'node:path';
 import { type Clock, systemClock } from '../../src/core/clock.ts';
 import type { Exchange } from '../../src/core/exchange.ts';
@@ -5,7 +6,7 @@ import { resolveCaptureDirectory, segmentsOf } from '../../src/storage/capture-d
 import { CaptureWriter, type CaptureWriterOptions } from '../../src/storage/capture-writer.ts';
 import { openForReading } from '../../src/storage/database.ts';
 import { sealSegment } from '../../src/storage/sealing.ts';
-import { TEST_EPOCH_US, testHash } from './exchanges.ts';
+import { exchangeOf, TEST_EPOCH_US, testHash } from './exchanges.ts';
 import { temporaryDirectory } from './temp-dir.ts';
 
 /** A fresh capture directory. */
@@ -60,5 +61,24 @@ export function querySegment<Row>(directory: string, sql: string, index = 0): Ro
     return connection.prepare<[], Row>(sql).all();
   } finally {
     connection.close();
+  }
+}
+
+/** A segment that its writer ended and nobody sealed, alone in its capture. @returns its path */
+export function finishedSegment(exchanges = 3): string {
+  const directory = captureOf(
+    Array.from({ length: exchanges }, (_, index) => exchangeOf({ arrivalUs: TEST_EPOCH_US + index })),
+    { onFinished: () => {} },
+  );
+  return segmentsOf(directory)[0]?.path ?? '';
+}
+
+/** Spoils a stretch of a file. */
+export function overwrite(path: string, position: number, length: number): void {
+  const descriptor = openSync(path, 'r+');
+  try {
+    writeSync(descriptor, Buffer.alloc(length, 0x5a), 0, length, position);
+  } finally {
+    closeSync(descriptor);
   }
 }

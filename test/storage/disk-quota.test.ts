@@ -1,0 +1,117 @@
+import { readdirSync, renameSync, statSync } from 'node:fs';
+import { join } from 'node:path';
+import { describe, expect, it } from 'vitest';
+import { AppError } from '../../src/core/errors.ts';
+import { SeededRandom } from '../../src/core/random.ts';
+import { segmentsOf } from '../../src/storage/capture-directory.ts';
+import { CaptureWriter } from '../../src/storage/capture-writer.ts';
+import { inspectCapture } from '../../src/storage/inspection.ts';
+import { sealSegment } from '../../src/storage/sealing.ts';
+import { captureOf, newCapture, writerOptions } from '../support/captures.ts';
+import { arrivalAlone, exchangeOf, requestMessage, TEST_EPOCH_US, wholeBody } from '../support/exchanges.ts';
+import { StandingClock } from '../support/standing-clock.ts';
+
+const HOUR_US = 3_600_000_000;
+
+describe('the quota', () => {
+  const MAX_BYTES = 16 * 1024 * 1024;
+
+  function diskBytes(directory: string): number {
+    return readdirSync(directory).reduce((sum, file) => sum + statSync(join(directory, file)).size, 0);
+  }
+
+  function noisy(random: SeededRandom, index: number) {
+    const content = Buffer.alloc(200_000);
+    for (let place = 0; place < content.length; place += 4) content.writeUInt32LE(random.nextUint32(), place);
+    return exchangeOf({
+      arrivalUs: TEST_EPOCH_US + index * 1_000_000,
+      request: { ...requestMessage(), body: wholeBody(content) },
+    });
+  }
+
+  it('is never exceeded; the oldest sealed segments go first, and their going is recorded', () => {
+    const directory = newCapture();
+    const clock = new StandingClock();
+    const writer = new CaptureWriter(
+      writerOptions(directory, { maxDiskBytes: MAX_BYTES, segmentBy: 'clock' }),
+      clock,
+    );
+    const random = new SeededRandom(7);
+    let committed = 0;
+    for (let index = 0; index < 240; index += 1) {
+      clock.monotonicNs += 1e8;
+      writer.append(noisy(random, index));
+      const result = writer.commit();
+      expect(result.lost).toBe(0);
+      committed += result.committed;
+      expect(diskBytes(directory)).toBeLessThanOrEqual(MAX_BYTES);
+    }
+    writer.close();
+    expect(diskBytes(directory)).toBeLessThanOrEqual(MAX_BYTES);
+    const { exchanges, expired, segments, losses } = inspectCapture(directory);
+    expect(expired.segments).toBeGreaterThan(5);
+    expect(exchanges + expired.exchanges).toBe(committed);
+    expect(losses.exchanges).toBe(0);
+    expect(segments[0]?.file).toBe(
+      `20261124T15-7f3a9c21-${String(expired.segments + 1).padStart(4, '0')}.sqlite`,
+    );
+    // It is kept within, and it is used: a quota that is half empty would expire too early.
+    expect(diskBytes(directory)).toBeGreaterThan(MAX_BYTES / 3);
+    expect(readdirSync(directory).filter((file) => file.endsWith('.expired.json'))).toEqual([]);
+  });
+
+  it('makes the writer shed when nothing sealed is left, and go on when there is room again', () => {
+    const directory = newCapture();
+    const clock = new StandingClock();
+    const finished: string[] = [];
+    const writer = new CaptureWriter(
+      writerOptions(directory, {
+        maxDiskBytes: MAX_BYTES,
+        segmentBy: 'clock',
+        onFinished: (file) => finished.push(file),
+      }),
+      clock,
+    );
+    const random = new SeededRandom(8);
+    let lost = 0;
+    let committed = 0;
+    for (let index = 0; index < 150; index += 1) {
+      clock.monotonicNs += 1e8;
+      writer.append(noisy(random, index));
+      const result = writer.commit();
+      lost += result.lost;
+      committed += result.committed;
+      if (result.lost > 0) expect(result.reason).toBe('quota');
+      expect(diskBytes(directory)).toBeLessThanOrEqual(MAX_BYTES);
+    }
+    expect(lost).toBeGreaterThan(50);
+    for (const file of finished.splice(0)) sealSegment(file, clock);
+    clock.monotonicNs += 60e9;
+    writer.append(noisy(random, 999));
+    expect(writer.commit()).toMatchObject({ committed: 1, lost: 0 });
+    writer.close();
+    const { losses, exchanges, expired } = inspectCapture(directory);
+    expect(losses.byReason.quota?.exchanges).toBe(lost);
+    expect(exchanges + expired.exchanges).toBe(committed + 1);
+  });
+
+  it('refuses to be smaller than a segment', () => {
+    const tooSmall = () =>
+      new CaptureWriter(writerOptions(newCapture(), { maxDiskBytes: 1_000 }), new StandingClock());
+    expect(tooSmall).toThrow(AppError);
+    expect(tooSmall).toThrow(/1000 bytes of disk/);
+  });
+});
+
+describe('expiry', () => {
+  it('that a crash interrupted is finished and recorded by the next writer', () => {
+    const directory = captureOf([0, 1].map((hour) => arrivalAlone(TEST_EPOCH_US + hour * HOUR_US)));
+    const [oldest] = segmentsOf(directory);
+    renameSync(`${oldest?.path}.manifest.json`, `${oldest?.path}.expired.json`);
+    expect(inspectCapture(directory).exchanges).toBe(1);
+    captureOf([arrivalAlone(TEST_EPOCH_US)], { directory });
+    const { exchanges, expired } = inspectCapture(directory);
+    expect({ exchanges, expired }).toMatchObject({ exchanges: 2, expired: { segments: 1, exchanges: 1 } });
+    expect(readdirSync(directory).filter((file) => file.startsWith('20261124T15-7f3a9c21-0001'))).toEqual([]);
+  });
+});

@@ -1,0 +1,20 @@
+import type { Clock, ClockAnchor } from '../../src/core/clock.ts';
+import { TEST_EPOCH_US } from './exchanges.ts';
+
+/** Two clocks that stand still until a test sets either, forwards or back. */
+export class StandingClock implements Clock {
+  monotonicNs = 0;
+  wallUs = TEST_EPOCH_US;
+
+  nowNs(): number {
+    return this.monotonicNs;
+  }
+
+  epochUs(): number {
+    return this.wallUs;
+  }
+
+  anchor(): ClockAnchor {
+    return { monotonicNs: this.monotonicNs, epochUs: this.wallUs };
+  }
+}
