@@ -37,7 +37,7 @@ export const LIMITS = {
   segmentBytes: 1 * GIB,
   walBytes: 64 * MIB,
   maxDiskBytes: 10 * GIB,
-  readPageRows: 1_000,
+  readPageRows: 256,
   blockCacheBytes: 32 * MIB,
 
   /** Import. */
