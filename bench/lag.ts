@@ -21,7 +21,7 @@ import {
   ReplayEngine,
   type SendResult,
 } from '../src/replay/engine.ts';
-import type { NullServerReport } from './null-server.ts';
+import type { CountingServerReport } from './support/counting-server.ts';
 
 interface Plan {
   readonly offsetsNs: readonly number[];
@@ -81,7 +81,7 @@ function* requestsOf({ offsetsNs, body }: Plan): Generator<PreparedRequest> {
 }
 
 async function startServer(): Promise<{ server: ChildProcess; port: number }> {
-  const server = fork(new URL('./null-server.ts', import.meta.url));
+  const server = fork(new URL('./support/counting-server.ts', import.meta.url));
   const [port] = (await once(server, 'message')) as [number];
   return { server, port };
 }
@@ -116,13 +116,13 @@ async function playRound(plan: Plan): Promise<Round> {
   );
   const cpu = process.cpuUsage(cpuBefore);
   server.send('report');
-  const [report] = (await once(server, 'message')) as [NullServerReport];
+  const [report] = (await once(server, 'message')) as [CountingServerReport];
   prove(plan, results, report);
   return roundOf(plan, results, health, report, cpu.user + cpu.system);
 }
 
 /** A fast wrong answer is no answer. */
-function prove(plan: Plan, results: readonly SendResult[], report: NullServerReport): void {
+function prove(plan: Plan, results: readonly SendResult[], report: CountingServerReport): void {
   const planned = plan.offsetsNs.length;
   const early = results.filter((result) => (result.actualOffsetNs ?? 0) < result.intendedOffsetNs).length;
   const failed = results.filter((result) => result.error !== null || result.status !== 200).length;
@@ -139,7 +139,7 @@ function roundOf(
   plan: Plan,
   results: readonly SendResult[],
   health: EngineHealth,
-  report: NullServerReport,
+  report: CountingServerReport,
   cpuUs: number,
 ): Round {
   const planned = new ArrivalStatistics(1e9);

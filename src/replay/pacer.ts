@@ -23,6 +23,9 @@ export interface CatchUp {
   readonly slackNs: number;
 }
 
+/** What catching up leaves of a distance of the plan that is below the peak's: a stall is gone in four times its length. */
+const CATCH_UP_SHARE = 0.8;
+
 export interface PacerStep {
   /** How many instants were taken: they are due now, in order. */
   readonly due: number;
@@ -78,8 +81,9 @@ export class Pacer {
       this.#catchingUp = true;
       this.#slotNs = nowNs - catchUp.gapNs;
     }
-    // Where the plan is tighter than the peak (ties above all) the plan's own distance holds.
-    const plannedGapNs = dueNs - this.#previousDueNs;
+    // Where the plan is tighter than the peak (ties above all) its own distances hold, a little shortened: else
+    // a plan that is flat at its peak would stay late for ever.
+    const plannedGapNs = (dueNs - this.#previousDueNs) * CATCH_UP_SHARE;
     const earliestNs = Math.max(this.#slotNs, nowNs - catchUp.slackNs - catchUp.gapNs);
     const slotNs = earliestNs + Math.min(plannedGapNs, catchUp.gapNs);
     if (slotNs > dueNs) return slotNs;

@@ -139,6 +139,15 @@ describe('the pacer after a stall', () => {
     expect(taken.map(({ takenNs }) => takenNs / MS)).toEqual([100, 100, 100, 101]);
   });
 
+  test('works off a stall also where the plan is at its peak all the time', () => {
+    const times = Array.from({ length: 1_000 }, (_, i) => i * MS);
+    const taken = play(times, () => 0, catchUp, 100 * MS);
+    const lagsMs = taken.map(({ dueNs, takenNs }) => (takenNs - dueNs) / MS);
+    expect(lagsMs[0]).toBe(100);
+    expect(lagsMs[250]).toBeCloseTo(50, 0);
+    expect(lagsMs.slice(510).every((lagMs) => lagMs === 0)).toBe(true);
+  });
+
   test('says that it is catching up until it has', () => {
     const pacer = pacerOf([0, 99 * MS, 200 * MS], 0, catchUp);
     pacer.next(100 * MS, 1);
@@ -168,7 +177,7 @@ describe('the pacer after a stall', () => {
           let leastNs = 0;
           for (let to = from + 1; to < taken.length; to++) {
             const [previous, next] = [taken[to - 1], taken[to]] as [Taken, Taken];
-            leastNs += Math.min(next.dueNs - previous.dueNs, catchUp.gapNs);
+            leastNs += Math.min(0.8 * (next.dueNs - previous.dueNs), catchUp.gapNs);
             // Beyond the stalled stretch the plan alone decides.
             if (next.takenNs - next.dueNs < MS) break;
             const spanNs = next.takenNs - (taken[from]?.takenNs ?? 0);

@@ -7,7 +7,7 @@ import { createServer, type Socket } from 'node:net';
 const RESPONSE = Buffer.from('HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nok');
 const HEAD_END = Buffer.from('\r\n\r\n');
 
-export interface NullServerReport {
+export interface CountingServerReport {
   readonly requests: number;
   readonly distinct: number;
   /** Requests that arrived after one with a greater index. */
@@ -62,6 +62,7 @@ server.listen(0, '127.0.0.1', () => {
   process.send?.(address.port);
 });
 process.on('message', () => {
-  process.send?.({ requests, distinct: seen.size, outOfOrder, bodyBytes } satisfies NullServerReport);
-  process.exit(0);
+  const report: CountingServerReport = { requests, distinct: seen.size, outOfOrder, bodyBytes };
+  process.send?.(report, () => process.exit());
 });
+process.on('disconnect', () => process.exit());
