@@ -125,7 +125,10 @@ export class CaptureWriter implements CommittingSink {
   /** Commits what waits, ends the open segment and hands it over. */
   close(): CommitResult {
     this.#outage.over();
-    const result = this.commit();
+    const last = this.commit();
+    this.#outage.over();
+    // What the last batch lost would have been noted with the next; there is no next, so it has its own.
+    const result = this.#records.isEmpty ? last : sumOf(last, this.commit());
     try {
       this.#rotation.end(true);
       return result;

@@ -33,7 +33,7 @@ describe('the quota', () => {
     const directory = newCapture();
     const clock = new StandingClock();
     const writer = new CaptureWriter(
-      writerOptions(directory, { maxDiskBytes: MAX_BYTES, segmentBy: 'clock' }),
+      writerOptions(directory, { maxDiskBytes: MAX_BYTES, segmentBy: 'clock', durability: 'seal' }),
       clock,
     );
     const random = new SeededRandom(7);
@@ -68,6 +68,7 @@ describe('the quota', () => {
       writerOptions(directory, {
         maxDiskBytes: MAX_BYTES,
         segmentBy: 'clock',
+        durability: 'seal',
         onFinished: (file) => finished.push(file),
       }),
       clock,
