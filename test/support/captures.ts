@@ -28,7 +28,7 @@ export function writerOptions(
     fleetSize: null,
     maxDiskBytes: 1024 * 1024 * 1024,
     segmentBy: 'arrival',
-    durability: 'commit',
+    durability: 'seal',
     onFinished: (file) => {
       sealSegment(file, systemClock);
     },
