@@ -63,6 +63,8 @@ export const SUPERVISION = {
   drainDeadlineMs: 20_000,
   /** For the last commit and the end of the segment; then the recorder is killed. */
   recorderStopMs: 15_000,
+  /** For a forwarder that has said its last word to end by itself. */
+  lingerMs: 1_000,
   /** For the recorder to settle what it was handed before the forwarder goes. */
   flushMs: 5_000,
 } as const;

@@ -12,8 +12,12 @@ const forwarder = new ForwarderProcess({
   say: (message) => {
     if (process.connected) process.send?.(message);
   },
-  // The channel is all that keeps an idle forwarder alive; what it still has to say goes out first.
-  onEnd: () => setImmediate(() => process.connected && process.disconnect()),
+  // The channel is all that keeps an idle forwarder alive; what it still has to say goes out first. Whatever
+  // else might hold the process must not outlive a recording.
+  onEnd: () => {
+    setImmediate(() => process.connected && process.disconnect());
+    setTimeout(() => process.exit(), SUPERVISION.lingerMs).unref();
+  },
 });
 
 process.on('message', (message, socket) => {

@@ -36,8 +36,8 @@ export class Link {
   /** Ends both sides at once. */
   cut(): void {
     this.#cause ??= 'shutdown';
-    this.#client.resetAndDestroy();
-    this.#upstream.resetAndDestroy();
+    reset(this.#client);
+    reset(this.#upstream);
   }
 
   #forward(from: Socket, to: Socket, tap: (chunk: Buffer) => void): void {
@@ -70,7 +70,7 @@ export class Link {
   #abort(cause: CloseCause, other: Socket): void {
     this.#cause ??= cause;
     if (cause === 'server_reset' && this.#upstreamEnded) other.destroySoon();
-    else other.resetAndDestroy();
+    else reset(other);
   }
 
   #onSocketClosed(other: Socket): void {
@@ -82,4 +82,13 @@ export class Link {
     this.#tap.close(this.#cause ?? (this.#upstreamEnded ? 'server_end' : 'client_end'));
     this.#onClosed(this);
   }
+}
+
+/**
+ * Ends a socket the hard way. While its own end is still on its way out a reset fails without a word, and the
+ * socket would neither close nor be freed: then it is dropped with what it still had to send.
+ */
+function reset(socket: Socket): void {
+  if (socket.writableEnded && !socket.writableFinished) socket.destroy();
+  else socket.resetAndDestroy();
 }
