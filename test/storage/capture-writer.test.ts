@@ -79,6 +79,7 @@ describe('commits', () => {
     const loss = { reason: 'queue_bytes', exchanges: 2, bytes: 100 } as const;
     writer.addLoss({ ...loss, fromUs: 50.5, toUs: 60 });
     writer.addLoss({ ...loss, fromUs: 10, toUs: 20.5 });
+    writer.addLoss({ ...loss, fromUs: 30, toUs: 40 });
     writer.addOmission({ cause: 'unparsed', exchanges: 1, bytes: 9 });
     writer.addProtocolUse({ protocol: 'http/1.1', connections: 1, bytes: 7 });
     writer.addAnchor({ monotonicNs: 5.4, epochUs: TEST_EPOCH_US });
@@ -93,7 +94,7 @@ describe('commits', () => {
     writer.close();
     const document = inspectCapture(directory);
     expect(document).toMatchObject({
-      losses: { exchanges: 4, bytes: 200, byReason: { queue_bytes: { exchanges: 4, bytes: 200 } } },
+      losses: { exchanges: 6, bytes: 300, byReason: { queue_bytes: { exchanges: 6, bytes: 300 } } },
       omitted: { exchanges: 6, bytes: 50, byCause: { unparsed: { exchanges: 2, bytes: 10 } } },
       coverage: 0,
       clockAnchors: 1,

@@ -1,8 +1,11 @@
 import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
+import { systemClock } from '../../src/core/clock.ts';
+import type { Exchange } from '../../src/core/exchange.ts';
 import { CaptureReader } from '../../src/storage/capture-reader.ts';
+import { CaptureWriter } from '../../src/storage/capture-writer.ts';
 import { mergeInOrder } from '../../src/storage/merge.ts';
-import { captureOf, newCapture } from '../support/captures.ts';
+import { captureOf, newCapture, writerOptions } from '../support/captures.ts';
 import { arrivalAlone, exchangeOf, requestMessage, TEST_EPOCH_US } from '../support/exchanges.ts';
 
 const HOUR_US = 3_600_000_000;
@@ -81,6 +84,43 @@ describe('reading a capture of several recorders', () => {
       [3_600, 3],
     ]);
     reader.close();
+  });
+
+  it('orders equal arrivals of one recorder by its segments, the earlier first', () => {
+    const offsets = [5, HOUR_US, 5, 2 * HOUR_US, 5];
+    expect(
+      orderOf(
+        captureOf(offsets.map((offset, connection) => arrivalAlone(TEST_EPOCH_US + offset, { connection }))),
+      ),
+    ).toEqual(['5 70', '5 72', '5 74', `${HOUR_US} 71`, `${2 * HOUR_US} 73`]);
+  });
+
+  it('keeps every sum of a second over the commits that added to it', () => {
+    const directory = newCapture();
+    const writer = new CaptureWriter(writerOptions(directory), systemClock);
+    const add = (parts: Partial<Exchange>) => {
+      writer.append(exchangeOf(parts));
+      writer.commit();
+    };
+    add({ lastByteOffsetUs: 700, status: 500 });
+    add({ lastByteOffsetUs: 900, response: null, outcome: 'upstream_failed', status: null });
+    add({ lastByteOffsetUs: null, status: 499, request: null });
+    add({ lastByteOffsetUs: 100 });
+    const reader = new CaptureReader(directory);
+    expect([...reader.rollUps()]).toEqual([
+      {
+        second: TEST_EPOCH_US / 1e6,
+        exchanges: 4,
+        failed: 2,
+        requestBytes: 3 * 13,
+        responseBytes: 3 * 14,
+        latencyCount: 3,
+        latencySumUs: 1_700,
+        latencyMaxUs: 900,
+      },
+    ]);
+    reader.close();
+    writer.close();
   });
 
   it('pages through thousands of exchanges that share one instant', () => {

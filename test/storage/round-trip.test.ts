@@ -78,6 +78,14 @@ function inOrder(exchanges: readonly Exchange[]): Exchange[] {
   return exchanges.toSorted((a, b) => a.arrivalUs - b.arrivalUs);
 }
 
+/** Numbers given and not used, and slots nobody refers to. */
+const LEFTOVERS = `SELECT
+  (SELECT coalesce(max(id), 0) - count(*) FROM exchange) AS ids,
+  (SELECT coalesce(max(id), 0) - count(*) FROM body) AS bodies,
+  (SELECT coalesce(sum(slots), 0) FROM block)
+    - (SELECT count(heads_slot) FROM exchange) - (SELECT count(slot) FROM body) AS slots,
+  (SELECT coalesce(-min(first_slot), 0) - count(*) FROM block WHERE first_slot < 0) AS large`;
+
 describe('a capture', () => {
   it('gives back every exchange as it was appended, whatever the commits between', () => {
     const steps = fc.array(fc.record({ exchange: anyExchange, commit: fc.boolean() }), { maxLength: 40 });
@@ -128,6 +136,8 @@ describe('a capture', () => {
         expect(plain(readAll(directory))).toEqual(plain(inOrder(kept)));
         const { exchanges, losses } = inspectCapture(directory);
         expect([exchanges, losses.exchanges]).toEqual([kept.length, given.length - kept.length]);
+        if (given.length > 0)
+          expect(querySegment(directory, LEFTOVERS)).toEqual([{ ids: 0, bodies: 0, slots: 0, large: 0 }]);
       }),
       { numRuns: 50 },
     );
