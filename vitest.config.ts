@@ -5,6 +5,8 @@ export default defineConfig({
     include: ['test/**/*.test.ts'],
     exclude: ['test/browser/**', 'test/peers/**', 'test/faults/**', 'node_modules/**'],
     pool: 'forks',
+    // Much of the time is spent waiting for sockets and processes; Vitest's own choice would use one core of two.
+    maxWorkers: 2,
     testTimeout: 30_000,
     hookTimeout: 30_000,
   },
