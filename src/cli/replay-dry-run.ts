@@ -2,44 +2,73 @@ import type { ArrivalFigures, IdcWindow } from '../analysis/arrival-statistics.t
 import { IDC_WINDOWS } from '../analysis/arrival-statistics.ts';
 import { type Fidelity, FidelityStatistics } from '../analysis/fidelity.ts';
 import type { CaptureSource } from '../core/ports.ts';
-import { type DryRunReport, dryRun } from '../replay/dry-run.ts';
+import { type DryRunParts, type DryRunReport, dryRun } from '../replay/dry-run.ts';
+import { forecastOf } from '../replay/forecast.ts';
+import type { ReplayOptions } from '../replay/options.ts';
 import { PAYLOAD_FINDING_TEXTS, PAYLOAD_FINDINGS, type PayloadAudit } from '../replay/payload-audit.ts';
 import { RequestBuilder } from '../replay/request-builder.ts';
+import type { ReplayWindow } from '../replay/window.ts';
+import { openForReplay } from './replay-capture.ts';
 import { planDocument, planLines, type ReplayPlan } from './replay-plan.ts';
-import { type Terminal, tableLines } from './terminal.ts';
+import { tableLines } from './terminal.ts';
 
-/** Plans the window to its end, sends nothing, and prints what a replay would do. */
-export function printDryRun(
-  plan: ReplayPlan,
-  source: CaptureSource,
-  output: { readonly terminal: Terminal; readonly json: boolean },
-): void {
-  const { options, overview, window, forecast } = plan;
-  const statistics = new FidelityStatistics();
-  if (!output.json) output.terminal.print(...planLines(plan));
-  const report = dryRun(
-    {
-      source,
-      range: window,
-      multiplier: options.multiplier,
-      maxRequests: options.maxRequests,
-      expected: forecast.exchanges,
-      arrivalsOnly: overview.arrivalsOnly,
-      builder: new RequestBuilder({
-        basePath: options.target?.basePath ?? '',
-        host: options.host,
-        addedHeaders: options.addedHeaders,
-        runId: 'dry-run',
-      }),
-    },
-    {
+/** What is planned; plain data, because it goes to a thread. */
+export interface DryRunRequest {
+  /** As the user named it. */
+  readonly directory: string;
+  readonly options: ReplayOptions;
+  readonly window: ReplayWindow;
+  readonly json: boolean;
+}
+
+/** Where the findings go, as they come. */
+export interface DryRunOutput {
+  print(lines: readonly string[]): void;
+  json(document: object): void;
+}
+
+/**
+ * Plans the window to its end, sends nothing, and tells what a replay would do.
+ * @throws AppError CAPTURE_DAMAGED, SCHEMA_TOO_NEW, CAPTURE_NOT_FOUND
+ */
+export function planWindow(request: DryRunRequest, output: DryRunOutput): void {
+  const { options, window, json } = request;
+  const { source, overview } = openForReplay(request.directory);
+  try {
+    const forecast = forecastOf(overview.seconds(window), options.multiplier);
+    const plan = { options, overview, window, forecast };
+    if (!json) output.print(planLines(plan));
+    const statistics = new FidelityStatistics();
+    const report = dryRun(dryRunParts(plan, source), {
       recorded: (row) => statistics.addRecorded(row),
       planned: (row, intendedOffsetNs) => statistics.addPlanned(row, intendedOffsetNs),
-    },
-  );
-  const fidelity = statistics.figures();
-  if (output.json) output.terminal.json(dryRunDocument(plan, report, fidelity));
-  else output.terminal.print(...dryRunLines(plan, report, fidelity));
+    });
+    const fidelity = statistics.figures();
+    if (json) output.json(dryRunDocument(plan, report, fidelity));
+    else output.print(dryRunLines(plan, report, fidelity));
+  } finally {
+    source.close();
+  }
+}
+
+function dryRunParts(
+  { options, overview, window, forecast }: ReplayPlan,
+  source: CaptureSource,
+): DryRunParts {
+  return {
+    source,
+    range: window,
+    multiplier: options.multiplier,
+    maxRequests: options.maxRequests,
+    expected: forecast.exchanges,
+    arrivalsOnly: overview.arrivalsOnly,
+    builder: new RequestBuilder({
+      basePath: options.target?.basePath ?? '',
+      host: options.host,
+      addedHeaders: options.addedHeaders,
+      runId: 'dry-run',
+    }),
+  };
 }
 
 function dryRunDocument(plan: ReplayPlan, report: DryRunReport, fidelity: Fidelity): object {

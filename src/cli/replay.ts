@@ -12,8 +12,8 @@ import {
 } from '../replay/options.ts';
 import { chooseWindow } from '../replay/window.ts';
 import { loggerOf } from './logger.ts';
+import { planInThread } from './planner-thread.ts';
 import { openForReplay } from './replay-capture.ts';
-import { printDryRun } from './replay-dry-run.ts';
 import { planTitle } from './replay-plan.ts';
 import { runReplay } from './replay-run.ts';
 import { terminal } from './terminal.ts';
@@ -86,14 +86,13 @@ async function replay(directory: string, flags: ReplayFlags, command: Command): 
     const window = chooseWindow(overview, options, options.multiplier);
     // Before the roll-ups of a long capture are summed: the reader sees at once that something happens.
     if (options.dryRun && !json) terminal.print(planTitle({ options, overview, window }));
-    const forecast = forecastOf(overview.seconds(window), options.multiplier);
-    const plan = { options, overview, window, forecast };
     if (options.dryRun || options.target === null) {
-      printDryRun(plan, source, { terminal, json });
+      await planInThread({ directory, options, window, json }, terminal);
       return;
     }
+    const forecast = forecastOf(overview.seconds(window), options.multiplier);
     await runReplay({
-      plan,
+      plan: { options, overview, window, forecast },
       target: options.target,
       source,
       thresholds: parseSlo(options.slo),

@@ -1,0 +1,58 @@
+import { join } from 'node:path';
+import { afterEach } from 'vitest';
+import type { ReplayDocument } from '../../src/analysis/replay-document.ts';
+import type { Exchange } from '../../src/core/exchange.ts';
+import { exchangeOf, requestMessage, TEST_EPOCH_US } from './exchanges.ts';
+import { type Finished, type ProcessOptions, runReprise } from './process.ts';
+import { RequestLogServer } from './request-log-server.ts';
+import { temporaryDirectory } from './temp-dir.ts';
+
+const servers: RequestLogServer[] = [];
+afterEach(async () => {
+  await Promise.all(servers.splice(0).map((server) => server.close()));
+});
+
+/** A server that is closed when the test ends. */
+export async function serverOf(
+  ...args: ConstructorParameters<typeof RequestLogServer>
+): Promise<RequestLogServer> {
+  const server = new RequestLogServer(...args);
+  servers.push(server);
+  return await server.listen();
+}
+
+/** Requests a millisecond apart, each with its number in the path. */
+export function requestsOf(count: number, gapUs = 1_000, parts: Partial<Exchange> = {}): Exchange[] {
+  return Array.from({ length: count }, (_, at) =>
+    exchangeOf({
+      arrivalUs: TEST_EPOCH_US + at * gapUs,
+      request: requestMessage({ target: `/v2/models/m/infer?n=${at}` }),
+      ...parts,
+    }),
+  );
+}
+
+export interface Replayed extends Finished {
+  readonly out: string;
+}
+
+/** Runs `reprise replay` to its end, its run in a fresh directory. */
+export async function replay(
+  capture: string,
+  target: string,
+  args: readonly string[] = [],
+  options: ProcessOptions = {},
+): Promise<Replayed> {
+  const out = join(temporaryDirectory(), 'run');
+  const finished = await runReprise(['replay', capture, '--target', target, '--out', out, ...args], options);
+  return { ...finished, out };
+}
+
+/** The document that `--json` printed. */
+export function documentOf({ stdout, stderr }: Finished): ReplayDocument {
+  try {
+    return JSON.parse(stdout) as ReplayDocument;
+  } catch {
+    throw new Error(`no document on stdout: ${stdout}\n${stderr}`);
+  }
+}
