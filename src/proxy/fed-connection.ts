@@ -67,11 +67,12 @@ export class FedConnection {
     else if (frame.type === FRAME.clientEnd) assembly.clientEnd(frame.atNs);
     else if (frame.type === FRAME.serverEnd) assembly.serverEnd(frame.atNs);
     else if (frame.type === FRAME.gap) {
-      const [clientBytes = 0, serverBytes = 0] = readDoubles(frame.payload);
-      assembly.gap(LOSS_REASONS[frame.flags] ?? 'corrupt', clientBytes, serverBytes);
+      const [clientBytes = 0, serverBytes = 0, turns = 0] = readDoubles(frame.payload);
+      assembly.gap(LOSS_REASONS[frame.flags] ?? 'corrupt', clientBytes, serverBytes, turns);
     } else if (frame.type === FRAME.close) {
       const [clientBytes = 0, serverBytes = 0] = readDoubles(frame.payload);
       assembly.close(frame.atNs, CLOSE_CAUSES[frame.flags] ?? 'shutdown');
+      this.#omitUnseen(clientBytes + serverBytes);
       this.#countProtocol(clientBytes + serverBytes);
     }
   }
@@ -89,6 +90,12 @@ export class FedConnection {
     this.#answer({ kind: 'opaque', because: null, connection: this.#connection, ...amounts });
   }
 
+  /** What passed after we called a connection opaque never came through the pipe; its close says how much it was. */
+  #omitUnseen(totalBytes: number): void {
+    const bytes = totalBytes - this.#settledBytes;
+    if (bytes > 0) this.#deps.sink.addOmission({ cause: 'unparsed', exchanges: 0, bytes });
+  }
+
   #countProtocol(bytes: number): void {
     this.#deps.sink.addProtocolUse({ protocol: this.#protocol, connections: 1, bytes });
   }
@@ -98,7 +105,7 @@ export class FedConnection {
     const bytes = clientEndOffset + serverEndOffset - this.#settledBytes;
     this.#settledBytes += bytes;
     const fate = fateOf(settled);
-    const exchanges = settled.kind === 'recorded' ? 1 : settled.exchanges;
+    const exchanges = exchangesOf(settled);
     if (fate.kind === 'omitted') this.#deps.sink.addOmission({ cause: fate.because, exchanges, bytes });
     else if (fate.kind === 'lost') {
       const atUs = this.#deps.context.epochUsOf(this.#lastNs);
@@ -106,6 +113,12 @@ export class FedConnection {
     } else if (settled.kind === 'recorded') this.#deps.sink.append(settled.exchange);
     this.#answer({ ...fate, connection: this.#connection, clientEndOffset, serverEndOffset, exchanges });
   }
+}
+
+/** Of what was lost unread, its turns are all that is known: without them coverage would look whole. */
+function exchangesOf(settled: Settlement): number {
+  if (settled.kind === 'recorded') return 1;
+  return settled.kind === 'lost' ? Math.max(settled.exchanges, settled.turns) : settled.exchanges;
 }
 
 function fateOf(settled: Settlement): Fate {

@@ -23,7 +23,7 @@ export const FRAME = {
   open: 1,
   clientBytes: 2,
   serverBytes: 3,
-  /** Bytes were shed here. Flags: the loss reason. Payload: client and server bytes shed (f64). */
+  /** Bytes were shed here. Flags: the loss reason. Payload: client bytes, server bytes and turns shed (f64). */
   gap: 4,
   clientEnd: 5,
   serverEnd: 6,

@@ -137,8 +137,8 @@ export class TapConnection {
 
   #sendGap(): void {
     if (!this.#gap) return;
-    const { reason, clientBytes, serverBytes } = this.#gap;
-    this.#control(FRAME.gap, LOSS_REASONS.indexOf(reason), doubles(clientBytes, serverBytes));
+    const { reason, clientBytes, serverBytes, turns } = this.#gap;
+    this.#control(FRAME.gap, LOSS_REASONS.indexOf(reason), doubles(clientBytes, serverBytes, turns));
   }
 
   #announce(): void {

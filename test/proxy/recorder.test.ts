@@ -1,0 +1,90 @@
+import { setTimeout as sleep } from 'node:timers/promises';
+import { afterEach, describe, expect, it } from 'vitest';
+import { systemClock } from '../../src/core/clock.ts';
+import { LIMITS } from '../../src/core/limits.ts';
+import { Ledger } from '../../src/proxy/ledger.ts';
+import { Recorder } from '../../src/proxy/recorder.ts';
+import { RecorderLink } from '../../src/proxy/recorder-link.ts';
+import { SlabQueue } from '../../src/proxy/slab-queue.ts';
+import { CountingSink, sumOf } from '../support/counting-sink.ts';
+import { imbalance } from '../support/imbalance.ts';
+import { socketPair } from '../support/socket-pair.ts';
+import { makeContext } from './assembly/harness.ts';
+
+const ends: (() => void)[] = [];
+afterEach(() => {
+  for (const end of ends.splice(0)) end();
+});
+
+/** Both ends of a pipe: the forwarder's account, and what the recorder's sink is told. */
+async function bothEnds(slabs: number) {
+  const [forwarderEnd, recorderEnd] = await socketPair();
+  const sink = new CountingSink();
+  const ledger = new Ledger();
+  const queue = new SlabQueue(slabs * LIMITS.slabBytes);
+  const link = new RecorderLink({ clock: systemClock, ledger, queue });
+  const recorder = new Recorder({ sink, context: makeContext(), clock: systemClock });
+  link.attach(forwarderEnd);
+  const tick = setInterval(() => recorder.commitIfDue(), 5);
+  ends.push(
+    () => clearInterval(tick),
+    () => forwarderEnd.destroy(),
+    () => recorderEnd.destroy(),
+  );
+  return { link, ledger, sink, queue, startReading: () => recorder.attach(recorderEnd) };
+}
+
+async function until(condition: () => boolean): Promise<void> {
+  while (!condition()) await sleep(5);
+}
+
+const REQUEST = Buffer.from('POST /v1/x HTTP/1.1\r\nHost: h\r\nContent-Length: 4\r\n\r\nbody');
+const RESPONSE = responseOf(2);
+
+function responseOf(bytes: number): Buffer {
+  return Buffer.concat([
+    Buffer.from(`HTTP/1.1 200 OK\r\nContent-Length: ${bytes}\r\n\r\n`),
+    Buffer.alloc(bytes, 'x'),
+  ]);
+}
+
+describe('what the capture is told', () => {
+  it('names the turns shed while the recorder was slow, not their bytes alone', async () => {
+    const { link, ledger, sink, queue, startReading } = await bothEnds(2);
+    const tap = link.open();
+    // Two slabs are the budget: some large answers spend it, and the turns after them are shed.
+    for (let turn = 0; turn < 10; turn += 1) {
+      tap.client(REQUEST);
+      tap.server(responseOf(LIMITS.slabBytes / 2));
+    }
+    startReading();
+    queue.flush();
+    await until(() => queue.heldBytes === 0);
+    tap.client(REQUEST);
+    tap.server(RESPONSE);
+    tap.close('client_end');
+    await link.finish(5_000);
+    const reading = ledger.read();
+    expect(imbalance(reading)).toEqual({ bytes: 0, turns: 0 });
+    const lost = reading.lost.queue_bytes;
+    expect(lost?.turns).toBeGreaterThan(5);
+    expect(sumOf(sink.losses)).toEqual({ exchanges: lost?.turns, bytes: lost?.bytes });
+    expect(sink.exchanges).toHaveLength(11 - (lost?.turns ?? 0));
+  });
+
+  it('holds the bytes of a tunnel that were not copied any more', async () => {
+    const { link, ledger, sink, startReading } = await bothEnds(64);
+    startReading();
+    const tap = link.open();
+    tap.client(Buffer.from('PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n'));
+    await until(() => sink.omissions.length > 0);
+    await until(() => ledger.read().pending.bytes === 0);
+    for (let chunk = 0; chunk < 50; chunk += 1) tap.server(Buffer.alloc(1_000));
+    tap.close('client_end');
+    await link.finish(5_000);
+    const omitted = ledger.read().omitted.unparsed;
+    expect(omitted?.bytes).toBe(50_024);
+    expect(sumOf(sink.omissions).bytes).toBe(50_024);
+    expect(sink.protocolUses).toEqual([{ protocol: 'h2', connections: 1, bytes: 50_024 }]);
+  });
+});
