@@ -110,10 +110,11 @@ http {
 }`,
   );
   const nginx = spawn('nginx', ['-c', configuration], { stdio: 'ignore' });
-  const started = await Promise.race([
-    once(nginx, 'spawn').then(() => true),
-    once(nginx, 'error').then(() => false),
-  ]);
+  // Not `once`: awaited for 'spawn', it rejects where there is no nginx to be spawned.
+  const started = await new Promise<boolean>((resolve) => {
+    nginx.on('spawn', () => resolve(true));
+    nginx.on('error', () => resolve(false));
+  });
   if (!started) return null;
   await sleep(300);
   return {

@@ -20,7 +20,8 @@ function countTest(counts, module, test) {
   const result = test.result();
   if (result.state === 'passed') counts.passed += 1;
   else if (result.state === 'skipped') {
-    const name = `${module.relativeModuleId} > ${test.fullName}`;
-    counts.skipped.push({ name, reason: result.note ?? 'skipped in the source, without a reason' });
+    // `context.skip` leaves a note; a test skipped before it ran says why in brackets after its title.
+    const [, title = test.fullName, reason = 'no reason given'] = /^(.*) \((.+)\)$/.exec(test.fullName) ?? [];
+    counts.skipped.push({ name: `${module.relativeModuleId} > ${title}`, reason: result.note ?? reason });
   } else counts.failed += 1; // `pending` too: a test that the end of the run found unfinished
 }
