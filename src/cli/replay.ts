@@ -1,5 +1,5 @@
 import { readFileSync } from 'node:fs';
-import { Command, Option } from 'commander';
+import { Command } from 'commander';
 import { parseSlo } from '../analysis/slo.ts';
 import { LIMITS } from '../core/limits.ts';
 import { forecastOf } from '../replay/forecast.ts';
@@ -51,17 +51,13 @@ export function replayCommand(): Command {
       'how long the last answers are waited for',
       REPLAY_DEFAULTS.drainDeadline,
     )
-    .addOption(
-      new Option('--host <which>', `the Host header: the target's or the recorded one`)
-        .argParser(String)
-        .default(REPLAY_DEFAULTS.host, HOST_POLICIES.join(' or ')),
-    )
+    .option('--host <which>', `the Host header: ${HOST_POLICIES.join(' or ')}`, REPLAY_DEFAULTS.host)
     .option(
       '--header <header>',
       'set on every request: "Name: value", "Name: env:VARIABLE" or "Name: file:PATH"; repeatable',
       collect,
     )
-    .option('--ca <file>', 'certificates (PEM) to trust besides the system’s')
+    .option('--ca <file>', 'certificates (PEM) to trust besides those of the system')
     .option('--insecure', 'accept any certificate of the target')
     .option('--production-host <name>', 'a host that must never be the target; repeatable', collect)
     .option('--allow-production-host <name>', 'let this host be the target nevertheless; repeatable', collect)
