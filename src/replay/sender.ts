@@ -16,8 +16,8 @@ const SENDS_PER_TURN = 32;
 /** A turn of the loop that did nothing takes some microseconds; what it took beyond this was not waiting. */
 const EMPTY_TURN_NS = 20_000;
 const RESULTS_PER_BATCH = 256;
-/** How often whoever runs a sender calls `tick`. */
-export const SENDER_TICK_MS = 100;
+/** How often whoever runs a sender calls `tick`; what a stall of the loop may be taken for too short. */
+export const SENDER_TICK_MS = 25;
 
 export interface SenderOptions {
   /** The run's zero, monotonic. */
@@ -60,8 +60,8 @@ export interface SenderHealth {
 
 /**
  * Sends each request at its instant, never before, whatever became of the others. Nothing between an instant
- * and its dispatch waits, reads or decodes. Lives on an event loop of its own; needs `tick` about ten times
- * a second for everything that has no instant.
+ * and its dispatch waits, reads or decodes. Lives on an event loop of its own; needs `tick` some forty
+ * times a second for everything that has no instant.
  */
 export class Sender {
   readonly #options: SenderOptions;
@@ -132,9 +132,11 @@ export class Sender {
     // A tick that comes later than planned means that nothing else ran either.
     const plannedNs = Math.max(this.#options.startNs, this.#lastTickNs + SENDER_TICK_MS * 1e6);
     this.#stalls.noteLoopGap(this.#offset(plannedNs), this.#offset(nowNs));
+    // Answers that came while nothing ran are read after this tick: what was overdue at the one before has had
+    // a turn of the loop since, and only that is the target's doing.
+    this.#endOverdue(this.#lastTickNs);
     this.#lastTickNs = nowNs;
     this.#busy.tick(nowNs);
-    this.#endOverdue(nowNs);
     this.#flush();
     this.#endWhenDrained();
   }
@@ -226,12 +228,12 @@ export class Sender {
     this.#deps.onResults(results);
   }
 
-  #endOverdue(nowNs: number): void {
+  #endOverdue(atNs: number): void {
     for (const pending of this.#inFlight) {
-      if (nowNs - pending.actualNs < this.#options.totalTimeoutMs * 1e6) break;
+      if (atNs - pending.actualNs < this.#options.totalTimeoutMs * 1e6) break;
       pending.handle?.abort('total_timeout');
     }
-    const drainedNs = this.#drainingSinceNs === null ? 0 : nowNs - this.#drainingSinceNs;
+    const drainedNs = this.#drainingSinceNs === null ? 0 : atNs - this.#drainingSinceNs;
     if (this.#drainingSinceNs === null || drainedNs < this.#options.drainDeadlineMs * 1e6) return;
     for (const pending of this.#inFlight) pending.handle?.abort('stopped');
   }

@@ -27,6 +27,7 @@ class Stage implements SenderSignals {
   dispatched = 0;
   turns = 0;
   readonly #turns: (() => void)[] = [];
+  #frozen = false;
 
   constructor(script: (index: number) => ScriptedAnswer, options: Partial<SenderOptions> = {}) {
     this.transport = new ScriptedTransport(this.clock, ({ index }) => script(index));
@@ -95,14 +96,17 @@ class Stage implements SenderSignals {
     }
   }
 
-  /** The whole process stands still: time passes and nothing runs until it has. */
+  /** The whole process stands still: time passes and nothing of it runs; then its overdue timer does. */
   freeze(ns: number): void {
+    this.#frozen = true;
     this.clock.advance(ns);
+    this.#frozen = false;
+    this.sender.tick();
   }
 
   #tickEvery(ns: number): void {
     this.clock.sleepUntil(this.clock.nowNs() + ns, () => {
-      if (this.health === null) this.sender.tick();
+      if (this.health === null && !this.#frozen) this.sender.tick();
       this.#tickEvery(ns);
     });
   }
@@ -243,6 +247,27 @@ describe('the sender', () => {
       [2, null],
       [1, 'total_timeout'],
     ]);
+  });
+
+  test('gives an answer that came while the process stood still a turn to be read before its time is up', () => {
+    const stage = new Stage(() => ({ afterNs: Number.POSITIVE_INFINITY }), { totalTimeoutMs: 1_000 });
+    stage.hand([prepared(0, 0)]);
+    stage.sender.finish();
+    stage.playTo(500 * MS);
+    stage.freeze(2_000 * MS);
+    expect(stage.results).toEqual([]);
+    stage.playTo(2_500 * MS + 2 * TICK_NS);
+    expect(stage.results.map(({ error }) => error)).toEqual(['total_timeout']);
+  });
+
+  test('marks a stop of 300 ms in which nothing was due', () => {
+    const stage = new Stage(atOnce);
+    stage.hand([prepared(0, 0), prepared(1, 1_000 * MS)]);
+    stage.sender.finish();
+    stage.playTo(100 * MS + 1);
+    stage.freeze(300 * MS);
+    stage.playTo(1_100 * MS);
+    expect(stage.health?.stalls).toHaveLength(1);
   });
 
   test('stops at once when told to, lets what is in flight finish, and gives up on the rest at the deadline', () => {
