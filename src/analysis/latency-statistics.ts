@@ -2,14 +2,20 @@ import { Histogram } from '../core/histogram.ts';
 import type { Send, Stretch } from '../core/run.ts';
 import { StretchSet } from './stretch-set.ts';
 
-/** A send later than this may lie in a stalled stretch, which is only known when the run is over. */
+/** A send later than this may have been due in a stalled stretch, which is only known when the run is over. */
 const LATE_NS = 1e6;
-/** Late sends kept aside until then. A run with more has lag that no stretch explains; they count as they are. */
-const MAX_LATE = 262_144;
+/** One in flight for longer than this may have been answered in one: shorter ones are no stall. */
+const LONG_NS = 250e6;
+/** Sends of either kind kept aside until then. In a run with more the others count as they are. */
+const MAX_ASIDE = 262_144;
+/** The loop that wakes up may learn how long it slept before it has stamped all that piled up meanwhile. */
+const PILED_UP_NS = 50e6;
 
 /** Durations of one send, nanoseconds; latencies are null where the answer did not complete. */
 interface Durations {
   readonly intendedOffsetNs: number;
+  readonly endOffsetNs: number;
+  readonly inFlightNs: number;
   readonly lagNs: number;
   readonly connectNs: number | null;
   readonly scheduledNs: number | null;
@@ -33,13 +39,13 @@ export interface LatencyFigures {
   /** Failed sends outside stalled stretches, without and with those that our own stop ended. */
   readonly failed: number;
   readonly stopped: number;
-  /** Sends left out of all of the above because they were due in a stalled stretch and left late. */
+  /** Sends left out of all of the above: due in a stalled stretch and late, or ended in one, whenever that was. */
   readonly leftOut: number;
 }
 
 /**
- * Gathers lag and latencies of finished sends. Stalled stretches are told at the end, so late sends wait aside
- * until then: only a send that left late can have suffered from one.
+ * Gathers lag and latencies of finished sends. Stalled stretches are told at the end, so whatever can have
+ * suffered from one waits aside until then: what left late, and what was in flight for as long as a stall.
  */
 export class LatencyStatistics {
   readonly #scheduled = new Histogram();
@@ -48,19 +54,22 @@ export class LatencyStatistics {
   readonly #connect = new Histogram();
   readonly #lagOfAll = new Histogram();
   readonly #late: Durations[] = [];
-  readonly #maxLate: number;
+  /** Apart, because a slow model has only long ones: they must not take the place of the late. */
+  readonly #long: Durations[] = [];
+  readonly #maxAside: number;
   #failed = 0;
   #stopped = 0;
 
-  constructor(maxLate: number = MAX_LATE) {
-    this.#maxLate = maxLate;
+  constructor(maxAside: number = MAX_ASIDE) {
+    this.#maxAside = maxAside;
   }
 
   /** Takes a send that left: completed, or failed in whatever way. */
   add(send: Send & { readonly actualOffsetNs: number }, completed: boolean): void {
     const durations = durationsOf(send, completed);
     this.#lagOfAll.record(durations.lagNs);
-    if (durations.lagNs > LATE_NS && this.#late.length < this.#maxLate) this.#late.push(durations);
+    const aside = this.#asideFor(durations);
+    if (aside !== null && aside.length < this.#maxAside) aside.push(durations);
     else this.#record(durations);
   }
 
@@ -69,15 +78,14 @@ export class LatencyStatistics {
     return this.#lagOfAll.percentile(99);
   }
 
-  /** Ends the gathering: sends that were late because of one of the stretches are left out. */
+  /** Ends the gathering: sends that left late, or whose end was noticed late, for one of the stretches are left out. */
   finish(stalls: readonly Stretch[]): LatencyFigures {
     const stalled = new StretchSet(stalls);
     let leftOut = 0;
-    for (const durations of this.#late) {
-      if (stalled.has(durations.intendedOffsetNs)) leftOut += 1;
+    for (const durations of [...this.#late.splice(0), ...this.#long.splice(0)]) {
+      if (hasSuffered(durations, stalled)) leftOut += 1;
       else this.#record(durations);
     }
-    this.#late.length = 0;
     return {
       scheduled: this.#scheduled,
       service: this.#service,
@@ -88,6 +96,11 @@ export class LatencyStatistics {
       stopped: this.#stopped,
       leftOut,
     };
+  }
+
+  #asideFor({ lagNs, inFlightNs }: Durations): Durations[] | null {
+    if (lagNs > LATE_NS) return this.#late;
+    return inFlightNs > LONG_NS ? this.#long : null;
   }
 
   #record(durations: Durations): void {
@@ -103,10 +116,19 @@ export class LatencyStatistics {
   }
 }
 
+function hasSuffered(send: Durations, stalled: StretchSet): boolean {
+  if (send.lagNs > LATE_NS && stalled.has(send.intendedOffsetNs)) return true;
+  if (send.inFlightNs <= LONG_NS) return false;
+  return stalled.has(send.endOffsetNs) || stalled.has(send.endOffsetNs - PILED_UP_NS);
+}
+
 function durationsOf(send: Send & { readonly actualOffsetNs: number }, completed: boolean): Durations {
   const end = completed ? send.lastByteOffsetNs : null;
+  const endOffsetNs = send.lastByteOffsetNs ?? send.actualOffsetNs;
   return {
     intendedOffsetNs: send.intendedOffsetNs,
+    endOffsetNs,
+    inFlightNs: endOffsetNs - send.actualOffsetNs,
     // A send never leaves before its instant; should a stamp say so, it is not late.
     lagNs: Math.max(0, send.actualOffsetNs - send.intendedOffsetNs),
     connectNs: send.startOffsetNs === null ? null : Math.max(0, send.startOffsetNs - send.actualOffsetNs),

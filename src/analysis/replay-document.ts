@@ -46,7 +46,7 @@ export interface HealthDocument {
   readonly stalls: number;
   readonly stalledMs: number;
   readonly longestStallMs: number;
-  /** Sends left out of percentiles because they were due in a stall. */
+  /** Sends left out of percentiles because they were due or answered in a stall. */
   readonly leftOut: number;
 }
 

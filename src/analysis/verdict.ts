@@ -117,7 +117,7 @@ function standingNotes({ figures, health, coverage, effectiveMultiplier }: RunCo
     const share = figures.latency.leftOut / figures.outcomes.sent;
     notes.push({
       code: 'left_out',
-      text: `left out of the percentiles because the generator stood still when they were due: ${figures.latency.leftOut} requests, ${percent(share)}`,
+      text: `left out of the percentiles because the generator stood still when they were due or answered: ${figures.latency.leftOut} requests, ${percent(share)}`,
       advice: 'Their rows are in table send of the run.sqlite.',
     });
   }

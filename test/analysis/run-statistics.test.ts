@@ -76,6 +76,25 @@ describe('RunStatistics', () => {
     expect(figuresOf(sends).latency).toMatchObject({ leftOut: 0, failed: 1 });
   });
 
+  test('leaves out of the percentiles what was answered in a stall, when nobody looked at the clock', () => {
+    const stall = { fromOffsetNs: 1_000 * MS, toOffsetNs: 1_500 * MS };
+    const slow = (index: number, leftMs: number, endedMs: number) =>
+      send({ index, intendedOffsetNs: leftMs * MS, lastByteOffsetNs: endedMs * MS });
+    const sends = [
+      slow(0, 500, 999),
+      slow(1, 600, 1_500 - 1),
+      // The loop that wakes stamps what piled up a little after it has noticed how long it slept.
+      slow(2, 700, 1_505),
+      slow(3, 800, 2_300),
+      send({ index: 4, intendedOffsetNs: 1_510 * MS }),
+    ];
+    const { latency, outcomes } = figuresOf(sends, [stall]);
+    expect(latency.leftOut).toBe(2);
+    expect(latency.service.count).toBe(3);
+    expect(latency.service.max).toBe(1_500 * MS);
+    expect(outcomes.completed).toBe(5);
+  });
+
   test('takes sends in any order and knows the order they left in', () => {
     const sends = Array.from({ length: 50 }, (_, index) => send({ index }));
     const shuffled = [...sends].sort((a, b) => ((a.index * 7) % 50) - ((b.index * 7) % 50));
