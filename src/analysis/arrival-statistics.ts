@@ -19,7 +19,7 @@ export interface ArrivalFigures {
   readonly ties: number | null;
   /** Index of dispersion for counts by window in seconds; null below 20 windows. */
   readonly idc: Readonly<Record<IdcWindow, number | null>>;
-  /** Most arrivals in any window of 1 s and of 60 s, counted from the first arrival. */
+  /** Most arrivals in any window of 1 s and of 60 s; windows lie side by side from the first arrival. */
   readonly peak1s: number;
   readonly peak60s: number;
   readonly peakToMean1s: number | null;
@@ -42,6 +42,7 @@ export class ArrivalStatistics {
   #count = 0;
   #ties = 0;
   #first = 0;
+  #windowsFrom: number | null = null;
   #last = 0;
 
   /** `ticksPerSecond`: 1e6 for microseconds, 1e9 for nanoseconds; a multiple of ten. */
@@ -65,6 +66,15 @@ export class ArrivalStatistics {
   }
 
   /**
+   * Lays the windows from this instant, which no arrival precedes, and not from the first arrival. To be called
+   * before that one comes. Of what was sent it is the planned start: from the first send's own, late by some
+   * microseconds, whatever is planned for the edge of a window and leaves sooner would fall into the one before.
+   */
+  layWindowsFrom(at: number): void {
+    this.#windowsFrom = at;
+  }
+
+  /**
    * Takes the next arrival, in whole ticks since any origin.
    * @throws RangeError when it lies before the one before it.
    */
@@ -80,7 +90,7 @@ export class ArrivalStatistics {
     }
     this.#last = at;
     this.#count += 1;
-    const offset = at - this.#first;
+    const offset = Math.max(0, at - (this.#windowsFrom ?? this.#first));
     for (const window of this.#windows) window.add(offset);
   }
 

@@ -57,6 +57,7 @@ export class FidelityStatistics {
 
   /** Takes a scheduled send, in the order of the schedule. */
   addPlanned(row: RecordedRequest, intendedOffsetNs: number): void {
+    if (this.#planned.count === 0) this.#sent.layWindowsFrom(intendedOffsetNs);
     this.#planned.add(intendedOffsetNs);
     this.#mix.add(PLANNED, row);
     const bodyKnown = row.requestHash !== null || (row.requestStored && row.requestBytes === 0);

@@ -2,7 +2,7 @@
 const MIN_WINDOWS = 20;
 
 /**
- * Counts of arrivals in windows of one width that begin at the first arrival. Whole ticks and whole sums
+ * Counts of arrivals in windows of one width, laid side by side from offset 0. Whole ticks and whole sums
  * throughout, so that a window in week two begins exactly where it should and the same arrivals give the same
  * figure in any unit; silences are crossed in one step however long.
  */
@@ -21,7 +21,7 @@ export class WindowCounts {
     this.#endOffset = widthTicks;
   }
 
-  /** Takes an arrival at an offset from the first one, in ticks, never less than the offset before. */
+  /** Takes an arrival at an offset, in ticks, never less than the offset before. */
   add(offset: number): void {
     if (offset >= this.#endOffset) {
       const passed = Math.floor((offset - this.#endOffset) / this.#widthTicks) + 1;

@@ -113,6 +113,23 @@ describe('RunStatistics', () => {
     expect(statistics.figures([]).fidelity.sent.count).toBe(3);
   });
 
+  test('does not take bursts at the edges of windows for others than planned because they left microseconds late', () => {
+    const bursts = Array.from({ length: 600 }, (_, index) => {
+      const intendedOffsetNs = Math.floor(index / 10) * 1_000 * MS;
+      const lagNs = 40_000 + ((index * 7_919) % 50) * 1_000;
+      return send({
+        index,
+        intendedOffsetNs,
+        actualOffsetNs: intendedOffsetNs + (index % 10) * 60_000 + lagNs,
+      });
+    });
+    const late = { ...bursts[0]!, actualOffsetNs: 400_000 };
+    const { planned, sent } = figuresOf([late, ...bursts.slice(1)]).fidelity;
+    expect(planned.idc['1']).toBe(0);
+    expect(sent.idc['1']).toBe(0);
+    expect(sent.peak1s).toBe(10);
+  });
+
   test('shows a mix that staging was not sent', () => {
     const rest = Array.from({ length: 5 }, (_, at) => refused(at + 5));
     const figures = figuresOf([0, 1, 2, 3, 4].map((index) => send({ index, model: 'other' })).concat(rest));
