@@ -7,10 +7,11 @@ import type { SendResult } from './send-result.ts';
  * is bounded by the in-flight cap and the read-ahead.
  */
 export class Outstanding {
-  readonly #byIndex = new Map<number, PlannedRequest>();
+  readonly #byIndex = new Map<number, PlannedPart>();
 
+  /** Keeps of the row what its report needs: whole rows, some thousands at a time, would be most of our memory. */
   add(planned: PlannedRequest): void {
-    this.#byIndex.set(planned.index, planned);
+    this.#byIndex.set(planned.index, plannedPart(planned));
   }
 
   /** Joins a result with what it was planned from. */
@@ -19,7 +20,7 @@ export class Outstanding {
     if (planned === undefined) throw new Error(`send ${result.index} ended twice or was never planned`);
     this.#byIndex.delete(result.index);
     return {
-      ...plannedPart(planned),
+      ...planned,
       actualOffsetNs: result.actualOffsetNs,
       startOffsetNs: result.startOffsetNs,
       firstByteOffsetNs: result.firstByteOffsetNs,
@@ -33,7 +34,7 @@ export class Outstanding {
 
   /** Everything that a stop left without a result: planned and never reached. */
   takeUnreached(): Send[] {
-    const left = [...this.#byIndex.values()].map((planned) => neverSent(planned, { refused: false }));
+    const left = [...this.#byIndex.values()].map((planned) => ({ ...planned, ...NEVER_REACHED }));
     this.#byIndex.clear();
     return left;
   }
@@ -50,20 +51,20 @@ export class Outstanding {
   }
 }
 
-/** A planned request that did not leave: refused by ourselves, or not reached before a stop. */
-export function neverSent(planned: PlannedRequest, { refused }: { readonly refused: boolean }): Send {
-  return {
-    ...plannedPart(planned),
-    actualOffsetNs: null,
-    startOffsetNs: null,
-    firstByteOffsetNs: null,
-    lastByteOffsetNs: null,
-    status: null,
-    responseBytes: 0,
-    error: refused ? null : 'stopped',
-    refused,
-  };
+/** A planned request that our own ceiling refused. */
+export function refusedSend(planned: PlannedRequest): Send {
+  return { ...plannedPart(planned), ...NOT_SENT, error: null, refused: true };
 }
+
+const NOT_SENT = {
+  actualOffsetNs: null,
+  startOffsetNs: null,
+  firstByteOffsetNs: null,
+  lastByteOffsetNs: null,
+  status: null,
+  responseBytes: 0,
+} as const;
+const NEVER_REACHED = { ...NOT_SENT, error: 'stopped', refused: false } as const;
 
 type PlannedPart = Pick<
   Send,

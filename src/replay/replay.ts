@@ -13,7 +13,7 @@ import { engineOptionsOf } from './engine-options.ts';
 import type { Forecast } from './forecast.ts';
 import { assertReachable, type ResolveHost, TargetFence } from './guards.ts';
 import type { ReplayOptions } from './options.ts';
-import { neverSent, Outstanding } from './outstanding.ts';
+import { Outstanding, refusedSend } from './outstanding.ts';
 import { type PlannedRequest, plannedRequests } from './plan.ts';
 import { RateCeiling } from './rate-ceiling.ts';
 import { RequestBuilder } from './request-builder.ts';
@@ -163,7 +163,7 @@ export class Replay {
           },
           refusedByCeiling: (request) => {
             planned(request);
-            this.#refused.push(neverSent(request, { refused: true }));
+            this.#refused.push(refusedSend(request));
             if (this.#refused.length >= REFUSED_BATCH) listener.ended(this.#refused.splice(0));
           },
         },

@@ -6,7 +6,7 @@ import { probeCapture } from '../../src/replay/capture-probe.ts';
 import { Concurrency } from '../../src/replay/concurrency.ts';
 import { type DryRunParts, dryRun } from '../../src/replay/dry-run.ts';
 import { TargetFence } from '../../src/replay/guards.ts';
-import { neverSent, Outstanding } from '../../src/replay/outstanding.ts';
+import { Outstanding, refusedSend } from '../../src/replay/outstanding.ts';
 import { type PlanParts, plannedRequests } from '../../src/replay/plan.ts';
 import { RateCeiling } from '../../src/replay/rate-ceiling.ts';
 import { RequestBuilder } from '../../src/replay/request-builder.ts';
@@ -261,7 +261,7 @@ describe('Outstanding', () => {
       [2, 'stopped', false],
     ]);
     expect(outstanding.takeUnreached()).toEqual([]);
-    expect(neverSent({ index: 0, intendedOffsetNs: 5, row }, { refused: true })).toMatchObject({
+    expect(refusedSend({ index: 0, intendedOffsetNs: 5, row })).toMatchObject({
       refused: true,
       error: null,
       actualOffsetNs: null,
