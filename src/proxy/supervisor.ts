@@ -5,6 +5,7 @@ import { LIMITS, SUPERVISION } from '../core/limits.ts';
 import type { Logger } from '../core/ports.ts';
 import { type Address, formatAddress } from './address.ts';
 import type { LedgerReading } from './ledger.ts';
+import { LedgerHistory } from './ledger-history.ts';
 import { ManagedProcess } from './managed-process.ts';
 import type { FromForwarder, FromRecorder, ToForwarder, ToRecorder } from './messages.ts';
 import type { ForwarderOptions } from './wire/forwarder.ts';
@@ -47,9 +48,10 @@ export class Supervisor<Settings> {
   #recorder: RecorderProcess<Settings> | null = null;
   /** Null until the first recorder said how it fares. */
   #state: RecordingState | null = null;
-  #ledger: LedgerReading | null = null;
+  readonly #ledgers = new LedgerHistory();
   #restartDelayMs: number = SUPERVISION.restartDelayMs;
   #watch: NodeJS.Timeout | null = null;
+  #watchedNs = 0;
   #stopping = false;
   #onDrained: ((end: Extract<FromForwarder, { type: 'drained' }>) => void) | null = null;
   /** Kept after the first start: a forwarder that is started again binds the very same port. */
@@ -65,9 +67,9 @@ export class Supervisor<Settings> {
     return this.#state;
   }
 
-  /** The forwarder's account as of its last beat, a second old at most. */
+  /** The account of all forwarders so far, the running one's as of its last beat. */
   get ledger(): LedgerReading | null {
-    return this.#ledger;
+    return this.#ledgers.read();
   }
 
   /**
@@ -87,6 +89,7 @@ export class Supervisor<Settings> {
     });
     this.#openCapture(recorder);
     this.#forwarderOptions = { ...this.#forwarderOptions, listen: address };
+    this.#watchedNs = this.#deps.clock.nowNs();
     this.#watch = setInterval(() => this.#watchRecorder(), SUPERVISION.heartbeatMs);
     return address;
   }
@@ -105,7 +108,7 @@ export class Supervisor<Settings> {
     }
     await Promise.all(this.#sealing);
     return {
-      ledger: drained?.ledger ?? this.#ledger,
+      ledger: this.ledger,
       cut: drained?.cut ?? 0,
       turnedAway: drained?.turnedAway ?? 0,
     };
@@ -123,8 +126,14 @@ export class Supervisor<Settings> {
       this.#onDrained = resolve;
     });
     forwarder.send({ type: 'drain', deadlineMs });
+    const patienceMs = deadlineMs + SUPERVISION.flushMs + SUPERVISION.heartbeatLimitMs;
+    const timer = setTimeout(() => {
+      this.#deps.logger.error({ patienceMs }, 'forwarder does not end; killing it');
+      forwarder.kill();
+    }, patienceMs);
     const end = await Promise.race([drained, forwarder.ended.then(() => null)]);
     await forwarder.ended;
+    clearTimeout(timer);
     return end;
   }
 
@@ -139,7 +148,7 @@ export class Supervisor<Settings> {
           else if (message.type === 'listening') {
             listening = true;
             resolve(message.address);
-          } else this.#ledger = message.ledger;
+          } else this.#ledgers.update(message.ledger);
           if (message.type === 'drained') this.#onDrained?.(message);
         },
       );
@@ -165,6 +174,7 @@ export class Supervisor<Settings> {
   /** The one place that starts a forwarder again: at once when it had served, else after a pause. */
   #onForwarderEnded(how: string, hadListened: boolean): void {
     this.#forwarder = null;
+    this.#ledgers.forwarderEnded();
     if (this.#stopping || !this.#watch) return;
     this.#deps.logger.error({ how }, 'forwarder ended; its connections were cut; starting it again');
     setTimeout(
@@ -237,12 +247,17 @@ export class Supervisor<Settings> {
   /** A recorder that says nothing hangs, in a native call perhaps; only killing it helps. */
   #watchRecorder(): void {
     const recorder = this.#recorder;
+    const nowNs = this.#deps.clock.nowNs();
+    const sinceNs = nowNs - this.#watchedNs;
+    this.#watchedNs = nowNs;
+    // We did not run ourselves (a paused container, say): what it said meanwhile lies unread, if it ran at all.
+    if (recorder && sinceNs > 2 * SUPERVISION.heartbeatMs * 1e6) recorder.lastWordNs = nowNs;
     if (!recorder || recorder.silenceNs() < SUPERVISION.heartbeatLimitMs * 1e6) return;
     this.#deps.logger.error(
       { silentMs: Math.round(recorder.silenceNs() / 1e6) },
       'recorder hangs; killing it',
     );
-    recorder.lastWordNs = this.#deps.clock.nowNs();
+    recorder.lastWordNs = nowNs;
     recorder.kill();
   }
 
