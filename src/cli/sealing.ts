@@ -14,6 +14,8 @@ export function sealInOwnProcess(files: readonly string[]): Promise<void> {
   return new Promise((resolve, reject) => {
     const sealer = spawn(process.execPath, [...process.execArgv, entryPath('sealer'), ...files], {
       stdio: ['ignore', 'pipe', 'inherit'],
+      // In a group of its own, Ctrl-C does not reach it: the recording that is stopped waits for its seal.
+      detached: true,
     });
     let said = '';
     sealer.stdout.setEncoding('utf8').on('data', (text: string) => {

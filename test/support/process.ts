@@ -17,6 +17,8 @@ export interface ProcessOptions {
   /** Added to the environment of the test run; undefined takes a variable away. */
   readonly env?: Readonly<Record<string, string | undefined>>;
   readonly stdin?: string;
+  /** Leads a process group of its own, as a command in a terminal does. */
+  readonly ownGroup?: boolean;
 }
 
 const running = new Set<RunningProcess>();
@@ -33,7 +35,11 @@ export class RunningProcess {
   stderr = '';
 
   constructor(command: string, args: readonly string[], options: ProcessOptions = {}) {
-    const spawnOptions: SpawnOptions = { stdio: 'pipe', env: environmentOf(options) };
+    const spawnOptions: SpawnOptions = {
+      stdio: 'pipe',
+      env: environmentOf(options),
+      detached: options.ownGroup ?? false,
+    };
     if (options.cwd !== undefined) spawnOptions.cwd = options.cwd;
     this.child = spawn(command, args, spawnOptions);
     this.child.stdout?.setEncoding('utf8').on('data', (text: string) => {

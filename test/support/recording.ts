@@ -1,4 +1,4 @@
-import { type RunningProcess, startReprise } from './process.ts';
+import { type ProcessOptions, type RunningProcess, startReprise } from './process.ts';
 
 /** A `reprise record` under test. */
 export interface RecordingProcess {
@@ -24,32 +24,34 @@ export async function startRecording(
   targetPort: number,
   directory: string,
   flags: readonly string[] = [],
+  options: ProcessOptions = {},
 ): Promise<RecordingProcess> {
   const args = ['--target', `127.0.0.1:${targetPort}`, '--listen', '127.0.0.1:0', '--dir', directory];
-  const process = startReprise([
-    '--log-format',
-    'json',
-    'record',
-    ...args,
-    '--drain-deadline',
-    '5s',
-    ...flags,
-  ]);
+  const process = startReprise(
+    ['--log-format', 'json', 'record', ...args, '--drain-deadline', '5s', ...flags],
+    options,
+  );
   const [, port] = await process.waitFor('stderr', /"listen":"127\.0\.0\.1:(\d+)"/);
   await process.waitFor('stderr', /"state":"(HEALTHY|OFF)"/);
   return {
     process,
     port: Number(port),
     stop: async () => {
-      const { status, stderr } = await process.kill('SIGTERM');
-      const log = stderr
-        .split('\n')
-        .filter((line) => line.startsWith('{'))
-        .map((line) => JSON.parse(line) as LogLine);
-      return { status, log, end: log.at(-1) as LogLine };
+      process.child.kill('SIGTERM');
+      return await accountOf(process);
     },
     children: () => childrenOf(process),
   };
+}
+
+/** Waits for a recording to end, whatever ended it. */
+export async function accountOf(process: RunningProcess): Promise<FinalAccount> {
+  const { status, stderr } = await process.finished;
+  const log = stderr
+    .split('\n')
+    .filter((line) => line.startsWith('{'))
+    .map((line) => JSON.parse(line) as LogLine);
+  return { status, log, end: log.at(-1) as LogLine };
 }
 
 function childrenOf(process: RunningProcess): { forwarder: number; recorder: number } {

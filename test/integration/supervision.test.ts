@@ -1,0 +1,118 @@
+import { once } from 'node:events';
+import { existsSync, readFileSync } from 'node:fs';
+import { connect, type Socket } from 'node:net';
+import { setTimeout as sleep } from 'node:timers/promises';
+import { describe, expect, it } from 'vitest';
+import { runReprise } from '../support/process.ts';
+import { answer, RawServer } from '../support/raw-server.ts';
+import { accountOf, startRecording } from '../support/recording.ts';
+import { temporaryDirectory } from '../support/temp-dir.ts';
+
+const REQUEST = 'POST /v1/x HTTP/1.1\r\nHost: h\r\nContent-Length: 4\r\n\r\nbody';
+/** More than the heartbeat's limit of 5 s. */
+const FREEZE_MS = 6_500;
+
+async function ask(port: number): Promise<void> {
+  const client: Socket = connect({ port, host: '127.0.0.1' });
+  client.write(REQUEST);
+  await once(client, 'data');
+  client.end();
+  client.resume();
+  await once(client, 'close');
+}
+
+async function inspect(directory: string): Promise<unknown> {
+  const { stdout } = await runReprise(['inspect', directory, '--json']);
+  return JSON.parse(stdout);
+}
+
+/** Command lines of the processes that a process has started and that still run. */
+function childrenOf(pid: number): string[] {
+  const pids = readFileSync(`/proc/${pid}/task/${pid}/children`, 'utf8').split(' ').filter(Boolean);
+  return pids.map((child) => {
+    try {
+      return readFileSync(`/proc/${child}/cmdline`, 'utf8');
+    } catch {
+      // It ended between the two looks.
+      return '';
+    }
+  });
+}
+
+describe.concurrent('the processes of a recording', () => {
+  it('go on recording after all of them were frozen together, as a paused container is', async () => {
+    const server = await RawServer.start();
+    const recording = await startRecording(server.port, `${temporaryDirectory()}/capture`, [], {
+      ownGroup: true,
+    });
+    const group = -(recording.process.child.pid as number);
+    process.kill(group, 'SIGSTOP');
+    await sleep(FREEZE_MS);
+    process.kill(group, 'SIGCONT');
+    await sleep(1_500);
+    await ask(recording.port);
+    const { log, end } = await recording.stop();
+    expect(log.map(({ message }) => message)).not.toContain('recorder hangs; killing it');
+    expect(end).toMatchObject({ exchanges: 1, lost: {} });
+    await server.close();
+  }, 30_000);
+
+  it('end in bounded time when the forwarder hangs', async () => {
+    const server = await RawServer.start();
+    const directory = `${temporaryDirectory()}/capture`;
+    const recording = await startRecording(server.port, directory, ['--drain-deadline', '0s']);
+    await ask(recording.port);
+    // Until the exchange is committed.
+    await sleep(1_000);
+    process.kill(recording.children().forwarder, 'SIGSTOP');
+    const { status, log } = await recording.stop();
+    expect(status).toBe(0);
+    expect(log.map(({ message }) => message)).toContain('forwarder does not end; killing it');
+    expect(await inspect(directory)).toMatchObject({ exchanges: 1, segments: [{ sealed: true }] });
+    await server.close();
+  }, 40_000);
+
+  it.skipIf(!existsSync('/proc/self/task'))(
+    'seal what they recorded when Ctrl-C comes again meanwhile',
+    async () => {
+      const server = await RawServer.start();
+      const directory = `${temporaryDirectory()}/capture`;
+      const recording = await startRecording(server.port, directory, [], { ownGroup: true });
+      await ask(recording.port);
+      const supervisor = recording.process.child.pid as number;
+      process.kill(-supervisor, 'SIGINT');
+      while (!childrenOf(supervisor).some((command) => command.includes('entries/sealer'))) await sleep(1);
+      process.kill(-supervisor, 'SIGINT');
+      const { status, log } = await accountOf(recording.process);
+      expect(status).toBe(0);
+      expect(log.at(-1)).toMatchObject({ message: 'stopped', exchanges: 1 });
+      expect(await inspect(directory)).toMatchObject({ exchanges: 1, segments: [{ sealed: true }] });
+      await server.close();
+    },
+    20_000,
+  );
+
+  it('give one account over the lives of all forwarders', async () => {
+    const server = await RawServer.start((_request, socket) => void socket.write(answer()));
+    const directory = `${temporaryDirectory()}/capture`;
+    const recording = await startRecording(server.port, directory);
+    await ask(recording.port);
+    // Its beats are a second apart.
+    await sleep(2_500);
+    const { forwarder } = recording.children();
+    process.kill(forwarder, 'SIGKILL');
+    await recording.process.waitFor('stderr', /"message":"forwarder ended/);
+    while (recording.children().forwarder === forwarder) await sleep(20);
+    while (
+      !(await ask(recording.port).then(
+        () => true,
+        () => false,
+      ))
+    )
+      await sleep(50);
+    const { end } = await recording.stop();
+    expect(end).toMatchObject({ exchanges: 2, connections: 2, pending: { bytes: 0, turns: 0 } });
+    expect(await inspect(directory)).toMatchObject({ exchanges: 2 });
+    await server.close();
+  }, 20_000);
+});
