@@ -199,7 +199,6 @@ export class Supervisor<Settings> {
       (message: FromRecorder) => this.#onRecorderMessage(recorder, message),
     );
     this.#recorder = recorder;
-    this.#deps.logger.info({ pid: recorder.pid }, 'recorder started');
     this.#join(this.#forwarder, recorder);
     void recorder.ended.then((end) => {
       if (this.#recorder === recorder) this.#onRecorderEnded(endText(end));
@@ -214,6 +213,8 @@ export class Supervisor<Settings> {
   #onRecorderMessage(recorder: RecorderProcess<Settings>, message: FromRecorder): void {
     if (message.type === 'ready') {
       this.#restartDelayMs = SUPERVISION.restartDelayMs;
+      // Said now and not before: one whose capture cannot be had is tried every few seconds, for weeks perhaps.
+      this.#deps.logger.info({ pid: recorder.pid }, 'recorder started');
       this.#become('HEALTHY', 'recording');
       this.#seal(message.unsealed);
     } else if (message.type === 'fault') {

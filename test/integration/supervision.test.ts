@@ -92,6 +92,23 @@ describe.concurrent('the processes of a recording', () => {
     20_000,
   );
 
+  it('say once that the capture cannot be had, however often it is tried, and record when it can', async () => {
+    const server = await RawServer.start();
+    const directory = `${temporaryDirectory()}/capture`;
+    const first = await startRecording(server.port, directory);
+    const second = await startRecording(server.port, directory);
+    // Some attempts: after 0.2, 0.4 and 0.8 seconds.
+    await sleep(2_000);
+    const refused = second.process.stderr.split('\n').filter((line) => !line.includes('forward'));
+    expect(refused.filter((line) => line !== '')).toHaveLength(1);
+    expect(refused.join()).toContain('NOT RECORDING');
+    await first.stop();
+    await second.process.waitFor('stderr', /"state":"HEALTHY"/);
+    await ask(second.port);
+    expect((await second.stop()).end).toMatchObject({ exchanges: 1 });
+    await server.close();
+  }, 20_000);
+
   it('give one account over the lives of all forwarders', async () => {
     const server = await RawServer.start((_request, socket) => void socket.write(answer()));
     const directory = `${temporaryDirectory()}/capture`;
