@@ -3,7 +3,7 @@ import type { Clock } from '../core/clock.ts';
 import { AppError, reasonOf } from '../core/errors.ts';
 import { LIMITS, SUPERVISION } from '../core/limits.ts';
 import type { Logger } from '../core/ports.ts';
-import { type Address, formatAddress } from './address.ts';
+import type { Address } from './address.ts';
 import type { LedgerReading } from './ledger.ts';
 import { LedgerHistory } from './ledger-history.ts';
 import { ManagedProcess } from './managed-process.ts';
@@ -289,9 +289,4 @@ function listenFailed(message: { message: string; hint: string | null }): AppErr
 
 function endText(end: { code: number | null; signal: NodeJS.Signals | null }): string {
   return end.signal ?? `exit ${end.code}`;
-}
-
-/** For the log line that says where a recording listens and leads. */
-export function routeText(options: ForwarderOptions, bound: Address): string {
-  return `${formatAddress(bound)} -> ${formatAddress(options.target)}`;
 }
