@@ -50,8 +50,9 @@ describe('what a replay leaves behind', () => {
     const capture = captureOf(requestsOf(100, 10_000));
     const window = ['--from', '2026-11-24T15:00:00.200Z', '--to', '2026-11-24T15:00:00.500Z'];
     const all = documentOf(await replay(capture, server.url, ['--json', ...window]));
-    expect(all).toMatchObject({ recorded: 30, planned: 30, sent: 30 });
-    expect(server.requests.map(({ target }) => target)).toEqual(
+    expect(all).toMatchObject({ recorded: 30, planned: 30, sent: 30, fidelity: { unordered: 0 } });
+    // On a busy machine two connections are read in another order than they were written in.
+    expect(server.requests.map(({ target }) => target).sort()).toEqual(
       Array.from({ length: 30 }, (_, at) => `/v2/models/m/infer?n=${at + 20}`),
     );
     const few = documentOf(await replay(capture, server.url, ['--json', ...window, '--max-requests', '7']));
@@ -116,6 +117,27 @@ describe('the exit status', () => {
     const { verdict, reasons } = documentOf(result);
     expect(verdict).toBe('INCONCLUSIVE');
     expect(reasons.map(({ code }) => code)).toContain('not_comparable');
+    expect(result.status).toBe(4);
+  });
+
+  it('is 4 when our own process stood still, however slow or late the target looks for it', async () => {
+    const server = await serverOf((_, response) => setTimeout(() => response.end('{}'), 300));
+    const out = join(temporaryDirectory(), 'run');
+    const slo = ['--timeout', '2s', '--slo', 'service: p(90)<2000; errors: rate<0.001'];
+    const process = startReprise([
+      'replay',
+      captureOf(requestsOf(400, 5_000)),
+      ...['--target', server.url, '--out', out, '--json', ...slo],
+    ]);
+    while (server.requests.length < 120) await new Promise((done) => setTimeout(done, 20));
+    process.child.kill('SIGSTOP');
+    await new Promise((done) => setTimeout(done, 2_500));
+    process.child.kill('SIGCONT');
+    const result = await process.finished;
+    const document = documentOf(result);
+    expect(document).toMatchObject({ verdict: 'INCONCLUSIVE', sent: 400, failed: 0, unreached: 0 });
+    expect(document.reasons.map(({ code }) => code)).toContain('stalled');
+    expect(document.health.longestStallMs).toBeGreaterThan(2_000);
     expect(result.status).toBe(4);
   });
 
