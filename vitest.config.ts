@@ -3,7 +3,7 @@ import { defineConfig } from 'vitest/config';
 export default defineConfig({
   test: {
     include: ['test/**/*.test.ts'],
-    exclude: ['test/browser/**', 'test/peers/**', 'test/faults/**', 'node_modules/**'],
+    exclude: ['test/browser/**', 'test/peers/**', 'test/faults/**', 'test/scale/**', 'node_modules/**'],
     pool: 'forks',
     // Much of the time is spent waiting for sockets and processes; Vitest's own choice would use one core of two.
     maxWorkers: 2,

@@ -1,10 +1,11 @@
-// The suites that `npm test` leaves out, because they need a browser, a peer tool or a broken disk.
+// The suites that `npm test` leaves out, because they need a browser, a peer tool, a broken disk, or data
+// and minutes.
 import { defineConfig } from 'vitest/config';
 
 export default defineConfig({
   root: new URL('..', import.meta.url).pathname,
   test: {
-    include: ['test/{browser,peers,faults}/**/*.test.ts'],
+    include: ['test/{browser,peers,faults,scale}/**/*.test.ts'],
     pool: 'forks',
     testTimeout: 300_000,
     hookTimeout: 120_000,

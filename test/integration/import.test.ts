@@ -8,7 +8,7 @@ import { openForReading } from '../../src/storage/database.ts';
 import { readMeta } from '../../src/storage/segment-meta.ts';
 import { azureArrivalsUs, azureTracePath, countDispersion, gapVariation } from '../support/azure-trace.ts';
 import { type Finished, runProcess, runReprise, startReprise } from '../support/process.ts';
-import { fixtureData, missing, repositoryRoot, sharedData } from '../support/shared-data.ts';
+import { fixtureData, repositoryRoot } from '../support/shared-data.ts';
 import { temporaryDirectory } from '../support/temp-dir.ts';
 
 function importArrivals(...args: readonly string[]): Promise<Finished> {
@@ -274,26 +274,4 @@ test.each([
   expect(done.status).toBe(status);
   expect(done.stderr).toContain(`stopped by ${signal}`);
   expect(readdirSync(folder)).toEqual(['trace.csv']);
-});
-
-describe('two weeks of a production trace', () => {
-  const file = 'alibaba-servegen/m-large-derived-arrivals.csv.gz';
-  const path = sharedData(file);
-
-  test.skipIf(path === null)(
-    `come in whole (${path === null ? missing(file) : 'all of it'})`,
-    async () => {
-      const out = join(temporaryDirectory(), 'capture');
-      const flags = ['--time=dt_ms', '--unit=ms', '--gaps', '--client=client', '--json'];
-      const done = await importArrivals(path!, ...flags, `--out=${out}`);
-      expect(done.status).toBe(0);
-      expect(JSON.parse(done.stdout)).toMatchObject({
-        exchanges: 1_951_861,
-        firstArrival: '1970-01-01T00:00:00.066000Z',
-        outOfOrder: 0,
-        segments: 336,
-      });
-    },
-    180_000,
-  );
 });

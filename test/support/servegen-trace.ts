@@ -1,0 +1,22 @@
+import { readFileSync } from 'node:fs';
+import { gunzipSync } from 'node:zlib';
+import { sharedData } from './shared-data.ts';
+
+/** Two weeks of requests to a production service, 1,951,861 of them, as gaps in milliseconds. */
+export const servegenFile = 'alibaba-servegen/m-large-derived-arrivals.csv.gz';
+/** Null where the large data sets are not. */
+export const servegenPath = sharedData(servegenFile);
+
+const ORIGIN = '2025-01-01T00:00:00Z';
+/** How it is imported. */
+export const servegenFlags = ['--time=dt_ms', '--gaps', '--unit=ms', '--client=client', `--origin=${ORIGIN}`];
+
+/** Its arrivals in epoch microseconds, read by other means than the importer's. */
+export function servegenArrivalsUs(path: string): number[] {
+  const [, ...rows] = gunzipSync(readFileSync(path)).toString('latin1').trimEnd().split('\n');
+  let atMs = Date.parse(ORIGIN);
+  return rows.map((row) => {
+    atMs += Number(row.slice(0, row.indexOf(',')));
+    return atMs * 1000;
+  });
+}
