@@ -128,17 +128,23 @@ export class ReplayEngine implements Engine {
     }
   }
 
-  /** Reads ahead until everything is handed over (true) or `signal` aborts (false). */
+  /** Reads ahead until everything is handed over (true), or `signal` aborts or a thread fails (false). */
   async #feed(
     readAhead: ReadAhead,
     startNs: number,
-    failure: Promise<unknown>,
+    report: Promise<ThreadsReport>,
     signal: AbortSignal,
   ): Promise<boolean> {
-    while (!signal.aborted) {
+    // Asked of once: a race with the report in each turn would leave something with it, for as long as it is open.
+    let ended = false;
+    const end = (): void => {
+      ended = true;
+    };
+    report.then(end, end);
+    while (!signal.aborted && !ended) {
       const state = readAhead.fill(this.#deps.clock.nowNs() - startNs);
       if (state === 'done') return true;
-      await Promise.race([state === 'full' ? setTimeout(POLL_MS) : setImmediate(), failure]);
+      await (state === 'full' ? setTimeout(POLL_MS) : setImmediate());
     }
     return false;
   }

@@ -1,3 +1,4 @@
+import { queryObjects } from 'node:v8';
 import { afterEach, describe, expect, test } from 'vitest';
 import { entryUrl } from '../../src/cli/entry-url.ts';
 import { systemClock } from '../../src/core/clock.ts';
@@ -229,6 +230,22 @@ describe('the engine', () => {
     // Results come every 100 ms: what is ahead, what is in flight and what is not reported yet, together.
     expect(aheadMax).toBeLessThan(300);
     expect(server.requests).toHaveLength(300);
+  });
+
+  test('waits for its turn, however long, without leaving anything behind', async () => {
+    const server = await serve();
+    const stop = new AbortController();
+    const engine = engineFor(server.origin);
+    // The second is beyond the horizon, so that all the while only time has to pass.
+    const run = play(engine, [prepared(0, 0), prepared(1, 3_600_000 * MS)], stop.signal);
+    await expect.poll(() => server.requests.length).toBe(1);
+    const before = Number(queryObjects(Promise));
+    // Some hundred turns.
+    await new Promise((resolve) => setTimeout(resolve, 1_000));
+    const after = Number(queryObjects(Promise));
+    stop.abort();
+    expect((await run).health.sent).toBe(1);
+    expect(after - before).toBeLessThan(20);
   });
 
   test('lets go of the schedule when it stops before its end', async () => {
