@@ -3,11 +3,14 @@ export interface UnpackedBlock {
   readonly file: string;
   readonly firstSlot: number;
   readonly slots: readonly Uint8Array[];
+  /** Of its content alone. */
   readonly bytes: number;
 }
 
 /** Tails are small, and a look-up walks the list: so many blocks are kept at most, whatever their bytes. */
 const BLOCKS_MAX = 256;
+/** What a slot takes beside its bytes: a view, and the second one that decoding it leaves with it. */
+const SLOT_BYTES = 256;
 /** A block past this share of the cache would push everything else out of it. */
 const LARGEST_SHARE = 0.25;
 
@@ -25,6 +28,7 @@ export class BlockCache {
     this.#bytesMax = bytesMax;
   }
 
+  /** With what their slots take. */
   get bytes(): number {
     return this.#bytes;
   }
@@ -45,11 +49,17 @@ export class BlockCache {
   }
 
   add(block: UnpackedBlock): void {
-    if (block.bytes > this.#bytesMax * LARGEST_SHARE) return;
+    if (sizeOf(block) > this.#bytesMax * LARGEST_SHARE) return;
     this.#blocks.unshift(block);
-    this.#bytes += block.bytes;
+    this.#bytes += sizeOf(block);
     while (this.#bytes > this.#bytesMax || this.#blocks.length > BLOCKS_MAX) {
-      this.#bytes -= this.#blocks.pop()?.bytes ?? 0;
+      const oldest = this.#blocks.pop();
+      if (oldest === undefined) return;
+      this.#bytes -= sizeOf(oldest);
     }
   }
+}
+
+function sizeOf({ bytes, slots }: UnpackedBlock): number {
+  return bytes + slots.length * SLOT_BYTES;
 }
