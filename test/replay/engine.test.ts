@@ -25,7 +25,11 @@ async function serve(respond?: Respond): Promise<RawServer> {
   return server;
 }
 
-function engineFor(origin: string, options: Partial<EngineOptions> = {}): ReplayEngine {
+function engineFor(
+  origin: string,
+  options: Partial<EngineOptions> = {},
+  senderEntry = entryUrl('sender'),
+): ReplayEngine {
   return new ReplayEngine(
     {
       origin,
@@ -44,7 +48,7 @@ function engineFor(origin: string, options: Partial<EngineOptions> = {}): Replay
       acceptAnyCertificate: false,
       ...options,
     },
-    { clock: systemClock, pacerEntry: entryUrl('pacer'), senderEntry: entryUrl('sender') },
+    { clock: systemClock, pacerEntry: entryUrl('pacer'), senderEntry },
   );
 }
 
@@ -283,29 +287,7 @@ describe('the engine', () => {
   });
 
   test('fails with an error of its own when a thread cannot run', async () => {
-    const engine = new ReplayEngine(
-      {
-        origin: 'http://127.0.0.1:1',
-        maxInFlight: 1,
-        connectTimeoutMs: 1,
-        firstByteTimeoutMs: 1,
-        idleTimeoutMs: 1,
-        totalTimeoutMs: 1,
-        drainDeadlineMs: 1,
-        peakRatePerSecond: 1,
-        readAheadBytes: 1,
-        readAheadRequests: 1,
-        warmConnections: 0,
-        maxConnectionAgeMs: null,
-        caPem: null,
-        acceptAnyCertificate: false,
-      },
-      {
-        clock: systemClock,
-        pacerEntry: entryUrl('pacer'),
-        senderEntry: new URL('file:///nowhere/sender.ts'),
-      },
-    );
+    const engine = engineFor('http://127.0.0.1:1', {}, new URL('file:///nowhere/sender.ts'));
     await expect(play(engine, schedule(1, 0))).rejects.toMatchObject({ code: 'INTERNAL' });
   });
 });
