@@ -29,12 +29,15 @@ export class Forwarder {
     this.#link = link;
     this.#server = createServer({ allowHalfOpen: true, noDelay: true }, (client) => this.#accept(client));
     this.#server.maxConnections = LIMITS.connections;
-    this.#server.on('drop', () => {
+    const turnAway = () => {
       this.#turnedAway += 1;
-    });
+    };
+    this.#server.on('drop', turnAway);
+    // A connection that could not be accepted (no descriptor left, say) must not end those that could.
+    this.#server.on('error', turnAway);
   }
 
-  /** Open connections, and those turned away by the connection limit. */
+  /** Open connections, and those turned away: by the connection limit, or because accepting failed. */
   get connections(): { open: number; turnedAway: number } {
     return { open: this.#links.size, turnedAway: this.#turnedAway };
   }
@@ -47,10 +50,10 @@ export class Forwarder {
   listen(): Promise<Address> {
     const { host, port } = this.#options.listen;
     return new Promise((resolve, reject) => {
-      this.#server.once('error', (error: NodeJS.ErrnoException) =>
-        reject(listenError(this.#options.listen, error)),
-      );
+      const refuse = (error: NodeJS.ErrnoException) => reject(listenError(this.#options.listen, error));
+      this.#server.once('error', refuse);
       this.#server.listen({ host, port, backlog: LIMITS.listenBacklog }, () => {
+        this.#server.off('error', refuse);
         const bound = this.#server.address();
         resolve(
           bound !== null && typeof bound === 'object'

@@ -1,8 +1,8 @@
 import { randomBytes } from 'node:crypto';
 import { once } from 'node:events';
-import { connect, createServer, type Server, type Socket } from 'node:net';
+import { connect, createServer, Server, type Socket } from 'node:net';
 import { setTimeout as sleep } from 'node:timers/promises';
-import { afterEach, describe, expect, it } from 'vitest';
+import { afterEach, describe, expect, it, vi } from 'vitest';
 import { systemClock } from '../../../src/core/clock.ts';
 import { Ledger } from '../../../src/proxy/ledger.ts';
 import { RecorderLink } from '../../../src/proxy/recorder-link.ts';
@@ -161,6 +161,19 @@ describe('the wire', () => {
       code: 'LISTEN_FAILED',
       message: `cannot listen on 127.0.0.1:${taken}: the port is in use`,
     });
+  });
+
+  it('outlives errors of accepting, counts them, and goes on serving', async () => {
+    const listen = vi.spyOn(Server.prototype, 'listen');
+    const port = await upstreamServer((socket) => void socket.end('served'));
+    listen.mockClear();
+    const { port: listening, forwarder } = await wire(port);
+    const server = listen.mock.contexts[0] as Server;
+    listen.mockRestore();
+    for (let error = 0; error < 3; error += 1) server.emit('error', new Error('accept EMFILE'));
+    const socket = await client(listening);
+    expect((await everything(socket)).toString()).toBe('served');
+    expect(forwarder.connections.turnedAway).toBe(3);
   });
 
   it('drains until the peers close and counts what the deadline cuts', async () => {
