@@ -5,8 +5,11 @@ import type { Run, RunTotals, Send } from './run.ts';
 
 /** Where a data plane puts what it saw. One writer, synchronous, group commit inside. */
 export interface ExchangeSink {
-  /** Takes an exchange; durable only after the commit that follows. Never throws for a full disk. */
-  append(exchange: Exchange): void;
+  /**
+   * Takes an exchange; durable only after the commit that follows. Never throws for a full disk.
+   * @returns false when it cannot be stored at all; then the sink has counted it as lost (`encode_failed`)
+   */
+  append(exchange: Exchange): boolean;
   addLoss(loss: Loss): void;
   addOmission(omission: Omission): void;
   addProtocolUse(use: ProtocolUse): void;

@@ -100,20 +100,28 @@ export class FedConnection {
     this.#deps.sink.addProtocolUse({ protocol: this.#protocol, connections: 1, bytes });
   }
 
+  /** Hands an exchange to the sink; false when that cannot store it. */
+  #keep(settled: Settlement): boolean {
+    return settled.kind !== 'recorded' || this.#deps.sink.append(settled.exchange);
+  }
+
   #settle(settled: Settlement): void {
     const { clientEndOffset, serverEndOffset } = settled;
     const bytes = clientEndOffset + serverEndOffset - this.#settledBytes;
     this.#settledBytes += bytes;
-    const fate = fateOf(settled);
+    const fate = this.#keep(settled) ? fateOf(settled) : NOT_ENCODABLE;
     const exchanges = exchangesOf(settled);
     if (fate.kind === 'omitted') this.#deps.sink.addOmission({ cause: fate.because, exchanges, bytes });
-    else if (fate.kind === 'lost') {
+    else if (settled.kind === 'lost' && fate.kind === 'lost') {
       const atUs = this.#deps.context.epochUsOf(this.#lastNs);
       this.#deps.sink.addLoss({ reason: fate.because, exchanges, bytes, fromUs: atUs, toUs: atUs });
-    } else if (settled.kind === 'recorded') this.#deps.sink.append(settled.exchange);
+    }
     this.#answer({ ...fate, connection: this.#connection, clientEndOffset, serverEndOffset, exchanges });
   }
 }
+
+/** The sink counts what it cannot store by itself; nobody may be told that it was recorded. */
+const NOT_ENCODABLE: Fate = { kind: 'lost', because: 'encode_failed' };
 
 /** Of what was lost unread, its turns are all that is known: without them coverage would look whole. */
 function exchangesOf(settled: Settlement): number {

@@ -84,9 +84,11 @@ export class CaptureWriter implements CommittingSink {
     return this.#pending.count;
   }
 
-  append(exchange: Exchange): void {
-    if (isEncodable(exchange)) this.#pending.add(exchange, this.#nowNs);
+  append(exchange: Exchange): boolean {
+    const encodable = isEncodable(exchange);
+    if (encodable) this.#pending.add(exchange, this.#nowNs);
     else this.#countLoss([exchange], 'encode_failed');
+    return encodable;
   }
 
   addLoss(loss: Loss): void {

@@ -88,3 +88,20 @@ describe('what the capture is told', () => {
     expect(sink.protocolUses).toEqual([{ protocol: 'h2', connections: 1, bytes: 50_024 }]);
   });
 });
+
+describe('what the forwarder is told', () => {
+  it('never calls recorded what the sink could not store', async () => {
+    const { link, ledger, sink, startReading } = await bothEnds(16);
+    sink.encodes = false;
+    const tap = link.open();
+    tap.client(REQUEST);
+    tap.server(RESPONSE);
+    tap.close('client_end');
+    startReading();
+    await until(() => ledger.read().openConnections === 0);
+    const bytes = REQUEST.length + RESPONSE.length;
+    expect(ledger.read()).toMatchObject({ lost: { encode_failed: { bytes, turns: 1 } }, exchanges: 0 });
+    expect(ledger.read().recorded).toEqual({ bytes: 0, turns: 0 });
+    expect(imbalance(ledger.read())).toEqual({ bytes: 0, turns: 0 });
+  });
+});

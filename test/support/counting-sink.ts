@@ -10,9 +10,14 @@ export class CountingSink implements CommittingSink {
   readonly protocolUses: ProtocolUse[] = [];
   #uncommitted = 0;
 
-  append(exchange: Exchange): void {
+  /** Whether exchanges can be stored. */
+  encodes = true;
+
+  append(exchange: Exchange): boolean {
+    if (!this.encodes) return false;
     this.exchanges.push(exchange);
     this.#uncommitted += 1;
+    return true;
   }
 
   addLoss(loss: Loss): void {
