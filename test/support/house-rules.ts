@@ -19,6 +19,9 @@ const PACKAGE_OWNERS: Readonly<Record<string, readonly string[]>> = {
   pino: ['cli'],
   'csv-parse': ['formats'],
   'hdr-histogram-js': ['core', 'analysis'],
+  'prom-client': ['proxy'],
+  zod: ['cli'],
+  yaml: ['cli'],
 };
 
 /** What computes must not touch the world: `core` and `analysis` have these Node modules and no others. */
