@@ -4,6 +4,7 @@ import type { CommittingSink } from '../core/ports.ts';
 import { ConnectionAssembly } from './assembly/connection.ts';
 import type { AssemblyContext } from './assembly/options.ts';
 import type { Settlement } from './assembly/settlement.ts';
+import type { ConnectionOrigin } from './connection-origin.ts';
 import {
   CLOSE_CAUSES,
   FLAG_TURN_START,
@@ -22,6 +23,7 @@ export interface RecorderDeps {
 
 /** Where a connection stood when the recorder first heard of it. */
 export interface FeedStart {
+  readonly origin: ConnectionOrigin;
   readonly clientOffset: number;
   readonly serverOffset: number;
   /** It had been going on before, unrecorded. */
@@ -49,9 +51,10 @@ export class FedConnection {
     this.#answer = answer;
     this.#settledBytes = start.clientOffset + start.serverOffset;
     this.#lastNs = deps.clock.nowNs();
-    const { clientOffset, serverOffset } = start;
+    const { origin, clientOffset, serverOffset } = start;
     this.#assembly = new ConnectionAssembly(deps.context, {
-      connection,
+      connection: origin.clientConnection ?? connection,
+      peer: origin.peer,
       sink: (settled) => this.#settle(settled),
       onOpaque: (protocol) => this.#onOpaque(protocol),
       ...(start.resync ? { resync: { reason: 'writer_down', clientOffset, serverOffset } } : {}),

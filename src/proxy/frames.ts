@@ -19,7 +19,7 @@ export const FRAME_HEADER_BYTES = 24;
 export const SETTLEMENT_BYTES = 32;
 
 export const FRAME = {
-  /** A connection begins; with flag RESYNC it has been going on unrecorded. Payload: both offsets (f64). */
+  /** A connection begins; with flag RESYNC it has been going on unrecorded. Payload: both offsets (f64), its origin. */
   open: 1,
   clientBytes: 2,
   serverBytes: 3,
@@ -39,8 +39,15 @@ export type FrameType = (typeof FRAME)[keyof typeof FRAME];
 export const FLAG_TURN_START = 1;
 export const FLAG_RESYNC = 1;
 
-/** Who ended a connection, and how. */
-export const CLOSE_CAUSES = ['client_end', 'client_reset', 'server_end', 'server_reset', 'shutdown'] as const;
+/** Who ended a connection, and how. `timed_out`: the gateway did, because the upstream took too long. */
+export const CLOSE_CAUSES = [
+  'client_end',
+  'client_reset',
+  'server_end',
+  'server_reset',
+  'shutdown',
+  'timed_out',
+] as const;
 export type CloseCause = (typeof CLOSE_CAUSES)[number];
 
 export interface Frame {

@@ -1,6 +1,7 @@
 import type { Duplex } from 'node:stream';
 import { LOSS_REASONS, type LossReason } from '../core/accounting.ts';
 import { LIMITS } from '../core/limits.ts';
+import { decodeOrigin } from './connection-origin.ts';
 import { FedConnection, type RecorderDeps } from './fed-connection.ts';
 import {
   encodeSettlements,
@@ -70,12 +71,13 @@ export class PipeFeed {
   }
 
   #open(frame: Frame): void {
-    const [clientOffset = 0, serverOffset = 0] = readDoubles(frame.payload);
+    const [clientOffset = 0, serverOffset = 0] = readDoubles(frame.payload.subarray(0, 16));
+    const origin = decodeOrigin(frame.payload.subarray(16));
     const resync = (frame.flags & FLAG_RESYNC) !== 0;
     const connection = new FedConnection(
       frame.connection,
       this.#deps,
-      { clientOffset, serverOffset, resync },
+      { origin, clientOffset, serverOffset, resync },
       (settlement) => this.#answer(settlement),
     );
     this.#connections.set(frame.connection, connection);

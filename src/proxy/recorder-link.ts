@@ -2,6 +2,7 @@ import type { Duplex } from 'node:stream';
 import type { LossReason } from '../core/accounting.ts';
 import { LOSS_REASONS } from '../core/accounting.ts';
 import type { Clock } from '../core/clock.ts';
+import { type ConnectionOrigin, UNKNOWN_ORIGIN } from './connection-origin.ts';
 import { doubles, FRAME, type PipeSettlement, SettlementReader } from './frames.ts';
 import type { Ledger, Tally } from './ledger.ts';
 import { SlabQueue } from './slab-queue.ts';
@@ -60,8 +61,9 @@ export class RecorderLink {
   }
 
   /** A client connection begins. */
-  open(): TapConnection {
-    const tap = new TapConnection(this.#nextConnection, this.#ledger.open(), this, this.#clock);
+  open(origin: ConnectionOrigin = UNKNOWN_ORIGIN): TapConnection {
+    const account = this.#ledger.open();
+    const tap = new TapConnection(this.#nextConnection, origin, account, this, this.#clock);
     this.#taps.set(this.#nextConnection, tap);
     this.#nextConnection = this.#nextConnection === 0xffff_ffff ? 1 : this.#nextConnection + 1;
     return tap;

@@ -1,5 +1,6 @@
 import { LOSS_REASONS, type LossReason } from '../core/accounting.ts';
 import type { Clock } from '../core/clock.ts';
+import { type ConnectionOrigin, encodeOrigin } from './connection-origin.ts';
 import {
   CLOSE_CAUSES,
   type CloseCause,
@@ -34,6 +35,7 @@ export class TapConnection {
   readonly account: ConnectionAccount;
   readonly #link: RecorderLink;
   readonly #clock: Clock;
+  readonly #origin: ConnectionOrigin;
   /** The next client bytes begin a turn. */
   #turnDue = true;
   #announced = false;
@@ -41,8 +43,15 @@ export class TapConnection {
   #closed = false;
   #gap: Gap | null = null;
 
-  constructor(connection: number, account: ConnectionAccount, link: RecorderLink, clock: Clock) {
+  constructor(
+    connection: number,
+    origin: ConnectionOrigin,
+    account: ConnectionAccount,
+    link: RecorderLink,
+    clock: Clock,
+  ) {
     this.connection = connection;
+    this.#origin = origin;
     this.account = account;
     this.#link = link;
     this.#clock = clock;
@@ -144,7 +153,8 @@ export class TapConnection {
   #announce(): void {
     const { seenClient, seenServer } = this.account;
     const flags = seenClient + seenServer > 0 ? FLAG_RESYNC : 0;
-    this.#control(FRAME.open, flags, doubles(seenClient, seenServer));
+    const offsets = doubles(seenClient, seenServer);
+    this.#control(FRAME.open, flags, Buffer.concat([offsets, encodeOrigin(this.#origin)]));
     this.#announced = true;
   }
 

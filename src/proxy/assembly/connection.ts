@@ -83,6 +83,7 @@ export class ConnectionAssembly implements ConnectionFeed {
     if (how === 'client_end' || how === 'client_reset') this.clientEnd(atNs);
     else if (how === 'server_end') this.serverEnd(atNs);
     else if (how === 'server_reset') this.#pairing.firstEnd ??= 'server';
+    else if (how === 'timed_out') this.#pairing.firstEnd ??= 'timeout';
     if (!this.#isReading() || this.#state === 'candidate') this.#dropPending();
     else if (how === 'shutdown') this.#pairing.drop({ kind: 'lost', reason: 'shutdown_timeout' });
     else this.#pairing.settleUnfinished();

@@ -17,6 +17,9 @@ export interface FoundHead {
   readonly endNs: number;
 }
 
+/** Who ended the connection first: a side, or the gateway when the upstream took too long. */
+export type FirstEnd = 'client' | 'server' | 'timeout';
+
 const NOTHING_KEPT: RedactedBytes = { bytes: new Uint8Array(0), names: [] };
 const NO_TIMES: ChunkTimes = [];
 
@@ -114,10 +117,11 @@ export class OpenExchange {
   }
 
   /** How it ended, given who ended the connection first (null while nobody has). */
-  outcome(firstEnd: 'client' | 'server' | null): Outcome {
+  outcome(firstEnd: FirstEnd | null): Outcome {
     // An early answer is an answer, even when the client then never sent the rest of its request.
     if (this.answered && (this.request.ended || this.answeredInTime || firstEnd === 'server'))
       return 'completed';
+    if (firstEnd === 'timeout') return 'timed_out';
     return firstEnd === 'client' ? 'client_aborted' : 'upstream_failed';
   }
 

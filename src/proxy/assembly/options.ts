@@ -27,6 +27,8 @@ export interface AssemblyContext {
 export interface ConnectionOptions {
   /** Number of the client connection within its recorder's life. */
   readonly connection: number;
+  /** The client's IP address; null where none is known. */
+  readonly peer?: string | null;
   /** Receives every settlement, in order, during the call that brought it about. */
   readonly sink: (settled: Settlement) => void;
   /**

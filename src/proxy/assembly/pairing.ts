@@ -3,7 +3,7 @@ import { requestFraming, responseFraming } from './framing.ts';
 import { HTTP2_PREFACE_LINE, isRequestLine, isStatusLine, scanRequest, scanResponse } from './head-scan.ts';
 import { HeldBytes } from './held-bytes.ts';
 import { type MessagePlan, MessageReader } from './http1.ts';
-import { OpenExchange } from './open-exchange.ts';
+import { type FirstEnd, OpenExchange } from './open-exchange.ts';
 import type { AssemblyContext } from './options.ts';
 import type { SettledBytes, Unrecorded } from './settled-bytes.ts';
 
@@ -35,7 +35,7 @@ export class Pairing {
   #bodyWithheld = false;
   #stop: Stop | null = null;
   /** Who ended the connection first, null while nobody has. */
-  firstEnd: 'client' | 'server' | null = null;
+  firstEnd: FirstEnd | null = null;
   /** Exchanges settled since reading last began anew. */
   settledExchanges = 0;
 

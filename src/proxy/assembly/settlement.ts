@@ -38,9 +38,16 @@ export type Settlement = RecordedRange | LostRange | OmittedRange;
 
 /**
  * How a connection came to its end. `…_end` is an orderly close, `…_reset` everything else that side can do;
- * `shutdown` is ourselves, cutting what the drain deadline left.
+ * `shutdown` is ourselves, cutting what the drain deadline left; `timed_out` is the
+ * gateway, whose upstream took too long.
  */
-export type CloseCause = 'client_end' | 'client_reset' | 'server_end' | 'server_reset' | 'shutdown';
+export type CloseCause =
+  | 'client_end'
+  | 'client_reset'
+  | 'server_end'
+  | 'server_reset'
+  | 'shutdown'
+  | 'timed_out';
 
 /**
  * What a data plane tells of one connection, in the order it happened. `atNs` is monotonic nanoseconds and

@@ -1,0 +1,62 @@
+import type { LossReason, OmissionCause } from './accounting.ts';
+
+/** An amount in the two units that the account of a recorder is kept in. */
+export interface StatusTally {
+  readonly bytes: number;
+  readonly turns: number;
+}
+
+/** One exchange as the live page shows it: facts, never a payload. */
+export interface RecentExchange {
+  readonly arrivalUs: number;
+  readonly route: string | null;
+  readonly model: string | null;
+  readonly status: number | null;
+  readonly outcome: string;
+  readonly requestBytes: number;
+  readonly responseBytes: number;
+  readonly durationUs: number | null;
+}
+
+/**
+ * How a recorder fares: what the control socket answers, `reprise status` prints and the metrics are made of.
+ * seen = recorded + lost + omitted + pending holds in every one, in bytes and in turns.
+ */
+export interface RecorderStatus {
+  readonly schema: 'reprise-status/1';
+  readonly version: string;
+  readonly mode: 'wire' | 'gateway';
+  /** HEALTHY: recorded. SHEDDING: some is lost and counted. OFF: nothing is recorded. Traffic flows in all. */
+  readonly state: 'HEALTHY' | 'SHEDDING' | 'OFF';
+  /** Why it is not HEALTHY; null when it is, or nobody knows. */
+  readonly why: string | null;
+  readonly paused: boolean;
+  readonly draining: boolean;
+  /** The forwarders' alone: whether traffic is accepted. */
+  readonly ready: boolean;
+  readonly startedUs: number;
+  readonly atUs: number;
+  readonly pairs: readonly { readonly listen: string; readonly target: string }[];
+  readonly forwarders: number;
+  readonly restarts: { readonly forwarder: number; readonly recorder: number };
+  readonly connections: { readonly open: number; readonly seen: number; readonly turnedAway: number };
+  readonly seen: StatusTally;
+  readonly recorded: StatusTally;
+  readonly lost: Readonly<Partial<Record<LossReason, StatusTally>>>;
+  readonly omitted: Readonly<Partial<Record<OmissionCause, StatusTally>>>;
+  readonly pending: StatusTally;
+  readonly exchanges: number;
+  /** Bodies kept in part because the memory for assembly was spent. */
+  readonly bodiesCut: number;
+  readonly queuedBytes: number;
+  readonly recorderResidentBytes: number | null;
+  readonly disk: {
+    readonly directory: string;
+    /** All files of the capture; null while no recorder says so. */
+    readonly bytes: number | null;
+    readonly maxBytes: number | null;
+    readonly freeBytes: number | null;
+  };
+  /** The last exchanges that were recorded, newest first. */
+  readonly recent: readonly RecentExchange[];
+}
