@@ -1,0 +1,39 @@
+import { AppError } from './errors.ts';
+
+/** Stands for any member of an object or element of an array. */
+export const ANY_MEMBER = Symbol('any member');
+
+/** One step of a pointer: a member's name or an element's index as text, or any of them. */
+export type PointerStep = string | typeof ANY_MEMBER;
+
+/** Deeper than any payload that a model server takes. */
+const MAX_STEPS = 32;
+
+/**
+ * Reads a JSON pointer (RFC 6901) in which a step `*` stands for any member or element.
+ * The empty pointer is the whole document.
+ * @throws AppError OPTION_INVALID
+ */
+export function parseJsonPointer(text: string): readonly PointerStep[] {
+  if (text === '') return [];
+  if (!text.startsWith('/')) {
+    throw invalid(
+      text,
+      'does not begin with /',
+      `write /${text.replace(/^\$?\.?/, '').replaceAll('.', '/')}`,
+    );
+  }
+  const steps = text.slice(1).split('/');
+  if (steps.length > MAX_STEPS) throw invalid(text, `has more than ${MAX_STEPS} steps`);
+  return steps.map((step) => {
+    if (step === '*') return ANY_MEMBER;
+    if (step === '-') throw invalid(text, 'points behind the end of an array (-)', 'write * for any element');
+    if (/~(?![01])/.test(step)) throw invalid(text, 'has a ~ that is neither ~0 nor ~1', 'write ~0 for ~');
+    return step.replaceAll('~1', '/').replaceAll('~0', '~');
+  });
+}
+
+function invalid(pointer: string, problem: string, hint?: string): AppError {
+  const message = `JSON pointer ${JSON.stringify(pointer)} ${problem}`;
+  return new AppError('OPTION_INVALID', message, hint === undefined ? {} : { hint });
+}
