@@ -2,6 +2,8 @@ import type { EventEmitter } from 'node:events';
 import { type Command, CommanderError, type Option } from 'commander';
 import { AppError } from '../core/errors.ts';
 import { failureOf } from './exit.ts';
+import { nearest } from './nearest.ts';
+import { RepeatableOption } from './repeatable.ts';
 
 export type Environment = Readonly<Record<string, string | undefined>>;
 
@@ -45,6 +47,8 @@ export function bindEnvironment(command: Command, environment: Environment): voi
     const takesValue = option.required || option.optional;
     // Commander reads the mere presence of a yes-or-no variable as yes, so `=false` must not be bound.
     if (takesValue ? value !== '' : isSet(option, variable, value)) bind(command, option, variable);
+    else if (!takesValue && value !== '')
+      command.setOptionValueWithSource(option.attributeName(), option.negate, 'env');
   }
   for (const child of command.commands) bindEnvironment(child, environment);
 }
@@ -58,7 +62,11 @@ function bind(command: Command, option: Option, variable: string): void {
   command.on(`optionEnv:${option.name()}`, (value?: string) => {
     try {
       // A Command is an EventEmitter; its published type leaves out half of that.
-      (command as unknown as EventEmitter).emit(`option:${option.name()}`, value);
+      const emitter = command as unknown as EventEmitter;
+      const values = option instanceof RepeatableOption ? (value ?? '').split('\n') : [value];
+      for (const one of values) emitter.emit(`option:${option.name()}`, one?.trim());
+      const name = option.attributeName();
+      command.setOptionValueWithSource(name, command.getOptionValue(name), 'env');
     } catch (thrown) {
       if (!(thrown instanceof AppError || thrown instanceof CommanderError)) throw thrown;
       const { message, hint } = failureOf(thrown);
@@ -74,7 +82,7 @@ export function unknownVariables(commands: readonly Command[], environment: Envi
   return Object.keys(environment)
     .filter((name) => name.startsWith('REPRISE_') && !known.has(name) && !SERVICE_VARIABLE.test(name))
     .sort()
-    .map((name) => ({ name, suggestion: nearest(name, known) }));
+    .map((name) => ({ name, suggestion: nearest(name, known, 'REPRISE_') }));
 }
 
 function collectVariables(command: Command, into: Set<string>): void {
@@ -112,29 +120,4 @@ function isSet(option: Option, variable: string, value: string): boolean {
         },
       );
   }
-}
-
-/** The known name that a slip of the keyboard would explain: at most a third of it differs. */
-function nearest(name: string, known: ReadonlySet<string>): string | null {
-  let best: string | null = null;
-  let bestDistance = Math.ceil((name.length - 'REPRISE_'.length) / 3) + 1;
-  for (const candidate of known) {
-    const distance = editDistance(name, candidate);
-    if (distance < bestDistance) [best, bestDistance] = [candidate, distance];
-  }
-  return best;
-}
-
-/** Levenshtein's distance: the insertions, deletions and substitutions between two names. */
-function editDistance(a: string, b: string): number {
-  let previous = Array.from({ length: b.length + 1 }, (_, column) => column);
-  for (let row = 1; row <= a.length; row += 1) {
-    const current = [row];
-    for (let column = 1; column <= b.length; column += 1) {
-      const substitution = (previous[column - 1] ?? 0) + (a[row - 1] === b[column - 1] ? 0 : 1);
-      current.push(Math.min(substitution, (previous[column] ?? 0) + 1, (current[column - 1] ?? 0) + 1));
-    }
-    previous = current;
-  }
-  return previous[b.length] ?? 0;
 }

@@ -13,6 +13,7 @@ import {
 import { chooseWindow } from '../replay/window.ts';
 import { loggerOf } from './logger.ts';
 import { planInThread } from './planner-thread.ts';
+import { RepeatableOption } from './repeatable.ts';
 import { openForReplay } from './replay-capture.ts';
 import { planTitle } from './replay-plan.ts';
 import { runReplay } from './replay-run.ts';
@@ -36,7 +37,7 @@ export function replayCommand(): Command {
     .option('--from <time>', 'first instant of the window, ISO 8601 (default: the first arrival)')
     .option('--to <time>', 'instant the window ends before (default: after the last arrival)')
     .option('--dry-run', 'print the plan and what would not replay; send nothing')
-    .option('--slo <objective>', 'such as "latency: p(99)<200", or a preset; repeatable', collect)
+    .addOption(new RepeatableOption('--slo <objective>', 'such as "latency: p(99)<200", or a preset'))
     .option('--out <directory>', 'where the run is kept (default: runs/<run id>)')
     .option('--json', 'print one JSON document')
     .option('--max-in-flight <n>', 'more due requests than this are refused', String(LIMITS.inFlight))
@@ -52,15 +53,18 @@ export function replayCommand(): Command {
       REPLAY_DEFAULTS.drainDeadline,
     )
     .option('--host <which>', `the Host header: ${HOST_POLICIES.join(' or ')}`, REPLAY_DEFAULTS.host)
-    .option(
-      '--header <header>',
-      'set on every request: "Name: value", "Name: env:VARIABLE" or "Name: file:PATH"; repeatable',
-      collect,
+    .addOption(
+      new RepeatableOption(
+        '--header <header>',
+        'set on every request: "Name: value", "Name: env:VARIABLE" or "Name: file:PATH"',
+      ),
     )
     .option('--ca <file>', 'certificates (PEM) to trust besides those of the system')
     .option('--insecure', 'accept any certificate of the target')
-    .option('--production-host <name>', 'a host that must never be the target; repeatable', collect)
-    .option('--allow-production-host <name>', 'let this host be the target nevertheless; repeatable', collect)
+    .addOption(new RepeatableOption('--production-host <name>', 'a host that must never be the target'))
+    .addOption(
+      new RepeatableOption('--allow-production-host <name>', 'let this host be the target nevertheless'),
+    )
     .action(async (directory: string, flags: ReplayFlags, command: Command) => {
       await replay(directory, flags, command);
     });
@@ -101,9 +105,4 @@ async function replay(directory: string, flags: ReplayFlags, command: Command): 
   } finally {
     source.close();
   }
-}
-
-/** Gathers a flag that may be given several times. */
-function collect(value: string, earlier: readonly string[] | undefined): string[] {
-  return [...(earlier ?? []), value];
 }

@@ -59,6 +59,7 @@ describe('a variable', () => {
 
   test('that says no leaves its flag off', () => {
     expect(optionsUnder({ REPRISE_JSON: 'false', REPRISE_PROGRESS: 'yes' })).toEqual({
+      json: false,
       maxDisk: '10GiB',
       progress: true,
     });

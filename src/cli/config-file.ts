@@ -1,0 +1,160 @@
+import { readFileSync } from 'node:fs';
+import type { Command, Option } from 'commander';
+import { isMap, isScalar, LineCounter, type Node, parseDocument } from 'yaml';
+import type { z } from 'zod';
+import { AppError, reasonOf } from '../core/errors.ts';
+import { configKeyOf, configSchema, structuredKeysOf } from './config-schema.ts';
+import { nearest } from './nearest.ts';
+import { RepeatableOption } from './repeatable.ts';
+
+/** More than any configuration needs, and less than a mistaken path could make us read. */
+const CONFIG_BYTES = 1024 * 1024;
+
+type Section = Readonly<Record<string, unknown>>;
+
+/** A configuration file, read and found to be in order. */
+export class ConfigFile {
+  readonly path: string;
+  readonly #values: Section;
+  readonly #lineOf: (path: readonly string[]) => number | null;
+
+  private constructor(path: string, values: Section, lineOf: (path: readonly string[]) => number | null) {
+    this.path = path;
+    this.#values = values;
+    this.#lineOf = lineOf;
+  }
+
+  /**
+   * Reads YAML 1.2, of which JSON is a part. `commands` are all there are: a key of any of them is known.
+   * @throws AppError OPTION_INVALID naming every problem with its line.
+   */
+  static read(path: string, program: Command, commands: readonly Command[]): ConfigFile {
+    const text = textOf(path);
+    const lines = new LineCounter();
+    const document = parseDocument(text, { lineCounter: lines, uniqueKeys: true, version: '1.2' });
+    const lineAt = (offset: number) => lines.linePos(offset).line;
+    if (document.errors.length > 0) {
+      const problems = document.errors.map(({ message, pos }) => {
+        const [what = ''] = message.split('\n');
+        return `line ${lineAt(pos[0])}: ${what.replace(/ at line \d+, column \d+:?$/, '')}`;
+      });
+      throw invalid(path, problems);
+    }
+    const lineOf = (keys: readonly string[]) => {
+      const offset = offsetOf(document.contents, keys);
+      return offset === null ? null : lineAt(offset);
+    };
+    const values = (document.toJS({ maxAliasCount: 100 }) ?? {}) as Section;
+    const checked = configSchema(program, commands).safeParse(values);
+    if (!checked.success) {
+      const problems = checked.error.issues.flatMap((issue) => problemsOf(issue, program, commands, lineOf));
+      problems.sort((a, b) => a.line - b.line);
+      throw invalid(
+        path,
+        problems.map(({ text }) => text),
+      );
+    }
+    return new ConfigFile(path, values, lineOf);
+  }
+
+  /** Gives a command what the file says of it: weaker than a variable or a flag, stronger than a default. */
+  apply(command: Command, keys: readonly string[] = []): void {
+    const section = keys.reduce<unknown>((value, key) => (value as Section | undefined)?.[key], this.#values);
+    if (section === undefined || section === null) return;
+    for (const option of command.options) {
+      const key = configKeyOf(option);
+      const value = key === null ? undefined : (section as Section)[key];
+      if (value === undefined || key === null) continue;
+      const set = (chosen: unknown) =>
+        command.setOptionValueWithSource(option.attributeName(), chosen, 'config');
+      if (typeof value === 'boolean') set(value);
+      else if (option instanceof RepeatableOption) set([value].flat().map(String));
+      else set(this.#parsed(option, String(value), [...keys, key]));
+    }
+    for (const key of Object.keys(structuredKeysOf(command))) {
+      const value = (section as Section)[key];
+      if (value !== undefined) command.setOptionValueWithSource(key, value, 'config');
+    }
+    for (const child of command.commands) this.apply(child, [...keys, child.name()]);
+  }
+
+  /** `file:line` of a key, for whoever asks where a value came from. */
+  originOf(keys: readonly string[]): string {
+    const line = this.#lineOf(keys);
+    return line === null ? this.path : `${this.path}:${line}`;
+  }
+
+  #parsed(option: Option, text: string, keys: readonly string[]): unknown {
+    try {
+      return option.parseArg === undefined ? text : option.parseArg(text, undefined);
+    } catch (error) {
+      throw new AppError('OPTION_INVALID', `${this.originOf(keys)}: ${keys.join('.')}: ${reasonOf(error)}`, {
+        cause: error,
+      });
+    }
+  }
+}
+
+function textOf(path: string): string {
+  try {
+    const text = readFileSync(path, 'utf8');
+    if (text.length <= CONFIG_BYTES) return text;
+  } catch (error) {
+    throw new AppError('OPTION_INVALID', `configuration ${path} cannot be read: ${reasonOf(error)}`, {
+      hint: 'Name a YAML file that this user may read, by --config or REPRISE_CONFIG.',
+      cause: error,
+    });
+  }
+  throw new AppError('OPTION_INVALID', `configuration ${path} is larger than ${CONFIG_BYTES} bytes`);
+}
+
+function invalid(path: string, problems: readonly string[]): AppError {
+  const text = problems.length === 1 ? `: ${problems[0]}` : `:\n  ${problems.join('\n  ')}`;
+  return new AppError('OPTION_INVALID', `configuration ${path}${text}`, {
+    hint: 'Keys are the flags without their dashes, in a section named after the command; see reprise config schema.',
+  });
+}
+
+/** One line a problem, with its place and, for a key that does not exist, the nearest that does. */
+function problemsOf(
+  issue: z.core.$ZodIssue,
+  program: Command,
+  commands: readonly Command[],
+  lineOf: (path: readonly string[]) => number | null,
+): { line: number; text: string }[] {
+  const path = issue.path.map(String);
+  const problem = (keys: readonly string[], what: string) => {
+    const line = lineOf(keys);
+    const name = keys.join('.') || 'the file';
+    return { line: line ?? 0, text: `${line === null ? '' : `line ${line}: `}${name}${what}` };
+  };
+  if (issue.code !== 'unrecognized_keys') return [problem(path, `: ${issue.message}`)];
+  return issue.keys.map((key) => {
+    const suggestion = nearest(key, keysAt(path, program, commands));
+    const hint = suggestion === null ? '' : `; did you mean ${suggestion}?`;
+    return problem([...path, key], ` is not a setting${hint}`);
+  });
+}
+
+function keysAt(path: readonly string[], program: Command, commands: readonly Command[]): Set<string> {
+  const [section, ...rest] = path;
+  let command = section === undefined ? program : commands.find((one) => one.name() === section);
+  for (const name of rest) command = command?.commands.find((one) => one.name() === name);
+  const keys = command?.options.map(configKeyOf).filter((key) => key !== null) ?? [];
+  const children = (section === undefined ? commands : (command?.commands ?? [])).map((one) => one.name());
+  return new Set([...keys, ...children, ...Object.keys(command ? structuredKeysOf(command) : {})]);
+}
+
+/** Offset of the key that a path ends in; null where there is none. */
+function offsetOf(contents: unknown, keys: readonly string[]): number | null {
+  let node: unknown = contents;
+  let offset: number | null = null;
+  for (const key of keys) {
+    if (!isMap(node)) return offset;
+    const pair = node.items.find((item) => isScalar(item.key) && String(item.key.value) === key);
+    if (pair === undefined) return offset;
+    offset = (pair.key as Node).range?.[0] ?? offset;
+    node = pair.value;
+  }
+  return offset;
+}

@@ -1,0 +1,71 @@
+import type { Command, Option } from 'commander';
+import { z } from 'zod';
+import { RepeatableOption } from './repeatable.ts';
+
+/** Options that say where settings come from, or that end the command at once: no settings themselves. */
+const NOT_SETTINGS: ReadonlySet<string> = new Set(['--help', '--version', '--config']);
+
+/** Keys of a command's section that are too rich for a flag, such as a list of routes. */
+const structured = new WeakMap<Command, Readonly<Record<string, z.ZodType>>>();
+
+/** Lets the section of a command hold more than its flags say; the action finds the value under the key. */
+export function acceptStructured(command: Command, keys: Readonly<Record<string, z.ZodType>>): Command {
+  structured.set(command, keys);
+  return command;
+}
+
+export function structuredKeysOf(command: Command): Readonly<Record<string, z.ZodType>> {
+  return structured.get(command) ?? {};
+}
+
+/** `--max-disk` is the key `max-disk`; `--no-progress` is `progress`, to be set to false. Null for no setting. */
+export function configKeyOf(option: Option): string | null {
+  return option.long === undefined || NOT_SETTINGS.has(option.long)
+    ? null
+    : option.long.replace(/^--(no-)?/, '');
+}
+
+/** What a whole file may hold: the program's own settings, and a section for each command. */
+export function configSchema(program: Command, commands: readonly Command[]): z.ZodType {
+  const sections = commands
+    .filter((command) => Object.keys(keysOf(command)).length > 0)
+    .map((command) => [command.name(), sectionOf(command).optional()] as const);
+  return z.strictObject({ ...keysOf(program), ...Object.fromEntries(sections) });
+}
+
+/** The same as a JSON Schema, for editors and for whoever checks a manifest. */
+export function configJsonSchema(program: Command, commands: readonly Command[]): object {
+  return {
+    $id: 'https://reprise.invalid/config.schema.json',
+    title: 'Configuration of Reprise',
+    ...z.toJSONSchema(configSchema(program, commands), { target: 'draft-2020-12' }),
+  };
+}
+
+function sectionOf(command: Command): z.ZodObject {
+  return z.strictObject(keysOf(command)).describe(command.description());
+}
+
+function keysOf(command: Command): Record<string, z.ZodType> {
+  const keys: Record<string, z.ZodType> = {};
+  for (const option of command.options) {
+    const key = configKeyOf(option);
+    if (key !== null) keys[key] = valueSchema(option).describe(option.description).optional();
+  }
+  for (const [key, schema] of Object.entries(structuredKeysOf(command))) keys[key] = schema.optional();
+  for (const child of command.commands) {
+    if (Object.keys(keysOf(child)).length > 0) keys[child.name()] = sectionOf(child).optional();
+  }
+  return keys;
+}
+
+function valueSchema(option: Option): z.ZodType {
+  if (option instanceof RepeatableOption) return z.union([scalar(), z.array(scalar())]);
+  if (!option.required && !option.optional) return z.boolean();
+  return option.argChoices === undefined ? scalar() : z.enum(option.argChoices as [string, ...string[]]);
+}
+
+/** YAML reads `2` as a number where a flag has a text; both say the same. */
+function scalar(): z.ZodType {
+  return z.union([z.string(), z.number()]);
+}

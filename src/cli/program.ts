@@ -1,0 +1,142 @@
+import { Command, Option } from 'commander';
+import { ConfigFile } from './config-file.ts';
+import { bindEnvironment, unknownVariables, variableOf } from './environment.ts';
+import { LOG_FORMATS, loggerOf } from './logger.ts';
+import { VERSION } from './version.ts';
+
+interface Entry {
+  readonly name: string;
+  readonly summary: string;
+  /** Loads the command with all it needs; `reprise --help` needs none of it. */
+  readonly load: () => Promise<Command>;
+}
+
+const COMMANDS: readonly Entry[] = [
+  {
+    name: 'record',
+    summary: 'record the traffic of a model server while it passes through',
+    load: async () => (await import('./record.ts')).recordCommand(),
+  },
+  {
+    name: 'inspect',
+    summary: 'show what a capture holds',
+    load: async () => (await import('./inspect.ts')).inspectCommand(),
+  },
+  {
+    name: 'replay',
+    summary: 'play a capture back against a target',
+    load: async () => (await import('./replay.ts')).replayCommand(),
+  },
+  {
+    name: 'import',
+    summary: "build a capture from another tool's files",
+    load: async () => (await import('./import.ts')).importCommand(),
+  },
+  {
+    name: 'config',
+    summary: 'print the settings in force and where each comes from',
+    load: async () => (await import('./config.ts')).configCommand(SETTINGS),
+  },
+];
+
+/** The commands and their settings, for the command that explains them. */
+const SETTINGS: Settings = {
+  everyCommand: () => everyCommand(true),
+  bareProgram: () => bareProgram(),
+  prepare: (args) => prepare(args),
+};
+
+/** What explaining the settings takes. */
+export interface Settings {
+  /** All commands, loaded. */
+  everyCommand(): Promise<Command[]>;
+  /** The program without its commands. */
+  bareProgram(): Command;
+  prepare(args: readonly string[]): Promise<Prepared>;
+}
+
+/** A program about to parse its command line. */
+export interface Prepared {
+  readonly program: Command;
+  /** The configuration file in force; null without one. */
+  readonly config: ConfigFile | null;
+}
+
+/**
+ * The program for a command line, holding the named command in full and the others by name alone, with the
+ * configuration file applied and the variables bound.
+ * @param args Without `node` and the script.
+ * @throws AppError OPTION_INVALID for a configuration or a variable that cannot be meant.
+ */
+export async function prepare(args: readonly string[]): Promise<Prepared> {
+  const program = bareProgram();
+  const { operands } = program.parseOptions([...args]);
+  const wanted = operands[0] === 'help' ? operands[1] : operands[0];
+  for (const entry of COMMANDS) {
+    if (entry.name === wanted) program.addCommand(inherit(await entry.load(), program));
+    else program.command(entry.name).description(entry.summary);
+  }
+  const config = await configOf(program);
+  if (config !== null) {
+    config.apply(program);
+    for (const command of program.commands) config.apply(command, [command.name()]);
+  }
+  bindEnvironment(program, process.env);
+  program.hook('preAction', (_, command) => warnOfUnknownVariables(program, command));
+  return { program, config };
+}
+
+/** The file that `--config` or its variable names, checked against every command there is. */
+async function configOf(program: Command): Promise<ConfigFile | null> {
+  const path = program.opts<{ config?: string }>().config ?? process.env[variableOf('--config')] ?? '';
+  return path === '' ? null : ConfigFile.read(path, program, await everyCommand(true));
+}
+
+function everyCommand(withConfig: boolean): Promise<Command[]> {
+  const entries = COMMANDS.filter((entry) => withConfig || entry.name !== 'config');
+  return Promise.all(entries.map((entry) => entry.load()));
+}
+
+function bareProgram(): Command {
+  return new Command('reprise')
+    .description(
+      'Records the real traffic of a model server and plays it back against staging, ' +
+        'with the arrival pattern and payload mix that production had.',
+    )
+    .version(VERSION)
+    .addOption(
+      new Option(
+        '--log-format <format>',
+        'form of the logs on stderr (default: pretty on a terminal, else json)',
+      ).choices(LOG_FORMATS),
+    )
+    .configureHelp({ showGlobalOptions: true })
+    .option(
+      '--config <file>',
+      'settings as YAML: a section for each command, its flags without dashes as keys',
+    )
+    .addHelpText(
+      'afterAll',
+      '\nEvery option can also be given as a variable (--max-disk is REPRISE_MAX_DISK) or in a file (--config).',
+    )
+    .exitOverride()
+    .configureOutput({ outputError: () => {} });
+}
+
+/** Errors and help of a command built elsewhere, and of those below it, take the program's way. */
+function inherit(command: Command, program: Command): Command {
+  command.copyInheritedSettings(program);
+  for (const child of command.commands) inherit(child, program);
+  return command;
+}
+
+async function warnOfUnknownVariables(program: Command, command: Command): Promise<void> {
+  if (unknownVariables([program], process.env).length === 0) return;
+  for (const { name, suggestion } of unknownVariables(
+    [program, ...(await everyCommand(true))],
+    process.env,
+  )) {
+    const advice = suggestion === null ? {} : { didYouMean: suggestion };
+    loggerOf(command).warn({ variable: name, ...advice }, 'unknown variable is ignored');
+  }
+}

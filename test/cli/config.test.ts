@@ -1,0 +1,97 @@
+import { readFileSync, writeFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { describe, expect, test } from 'vitest';
+import { runReprise } from '../support/process.ts';
+import { repositoryRoot } from '../support/shared-data.ts';
+import { temporaryDirectory } from '../support/temp-dir.ts';
+
+function configOf(text: string): string {
+  const path = join(temporaryDirectory(), 'reprise.yaml');
+  writeFileSync(path, text);
+  return path;
+}
+
+async function settingsOf(args: readonly string[], environment: Record<string, string> = {}) {
+  const { stdout, stderr, status } = await runReprise(['config', 'print', '--json', ...args], {
+    env: environment,
+  });
+  expect(stderr).toBe('');
+  expect(status).toBe(0);
+  const { settings } = JSON.parse(stdout) as { settings: { key: string; value: unknown; origin: string }[] };
+  return (key: string) => {
+    const found = settings.find((setting) => setting.key === key);
+    return found === undefined ? undefined : [found.value, found.origin];
+  };
+}
+
+describe('a configuration file', () => {
+  test('is weaker than a variable, which is weaker than a flag', async () => {
+    const path = configOf(
+      'log-format: json\nrecord:\n  max-disk: 1GiB\n  bodies: all\n  max-request-body: 1MiB\n  dir: /from/file\n',
+    );
+    const setting = await settingsOf(['--config', path, 'record', '--bodies', 'none'], {
+      REPRISE_BODIES: 'requests',
+      REPRISE_MAX_REQUEST_BODY: '2MiB',
+    });
+    expect(setting('log-format')).toEqual(['json', `${path}:1`]);
+    expect(setting('record.dir')).toEqual(['/from/file', `${path}:6`]);
+    expect(setting('record.max-request-body')).toEqual(['2MiB', 'REPRISE_MAX_REQUEST_BODY']);
+    expect(setting('record.bodies')).toEqual(['none', 'flag']);
+    expect(setting('record.drain-deadline')?.[1]).toBe('default');
+  });
+
+  test('states a list whole: a flag replaces it and does not add to it', async () => {
+    const path = configOf('replay:\n  production-host: [a.example, b.example]\n');
+    const ofFile = await settingsOf(['--config', path, 'replay']);
+    expect(ofFile('replay.production-host')?.[0]).toEqual(['a.example', 'b.example']);
+    const ofFlags = await settingsOf(['--config', path, 'replay', '--production-host', 'c.example']);
+    expect(ofFlags('replay.production-host')).toEqual([['c.example'], 'flag']);
+    const ofVariable = await settingsOf(['--config', path, 'replay'], {
+      REPRISE_PRODUCTION_HOST: 'd.example\ne.example',
+    });
+    expect(ofVariable('replay.production-host')).toEqual([
+      ['d.example', 'e.example'],
+      'REPRISE_PRODUCTION_HOST',
+    ]);
+  });
+
+  test('may be switched off by a variable', async () => {
+    const path = configOf('replay:\n  dry-run: true\n');
+    const setting = await settingsOf(['--config', path, 'replay'], { REPRISE_DRY_RUN: 'no' });
+    expect(setting('replay.dry-run')).toEqual([false, 'REPRISE_DRY_RUN']);
+  });
+
+  test.each([
+    [
+      'an unknown key',
+      'record:\n  tarket: x\n',
+      /line 2: record\.tarket is not a setting; did you mean target\?/,
+    ],
+    ['an unknown section', 'recrod: {}\n', /line 1: recrod is not a setting; did you mean record\?/],
+    ['a value that is no choice', 'record:\n  bodies: some\n', /line 2: record\.bodies: .*"requests"/],
+    ['a key given twice', 'record:\n  dir: a\n  dir: b\n', /line 3: .*unique/],
+    ['what is no YAML', 'a: [1\nb: 2', /line 2: /],
+    ['a list where one value belongs', 'record:\n  dir: [a]\n', /line 2: record\.dir/],
+  ])('is refused for %s', async (_, text, reason) => {
+    const path = configOf(text);
+    const { status, stderr } = await runReprise(['--config', path, 'config', 'print']);
+    expect(status).toBe(2);
+    expect(stderr).toContain(`reprise: configuration ${path}`);
+    expect(stderr).toMatch(reason);
+    expect(stderr).toContain('hint:');
+  });
+
+  test('that is not there is refused', async () => {
+    const { status, stderr } = await runReprise(['inspect', '.'], {
+      env: { REPRISE_CONFIG: '/no/such/file' },
+    });
+    expect(status).toBe(2);
+    expect(stderr).toContain('configuration /no/such/file cannot be read');
+  });
+
+  test('has a schema, published as it is', async () => {
+    const { stdout } = await runReprise(['config', 'schema']);
+    const published = readFileSync(join(repositoryRoot, 'docs', 'config.schema.json'), 'utf8');
+    expect(published, 'run: npm run --silent config-schema').toBe(stdout);
+  });
+});
