@@ -80,6 +80,7 @@ async function fill(directory: string, request: ImportRequest, deps: ImportDeps)
       hashKeyFingerprint: hash.fingerprint(),
       fleetSize: null,
       maxDiskBytes: Number.MAX_SAFE_INTEGER,
+      retainMs: null,
       segmentBy: 'arrival',
       durability: 'seal',
       onFinished: (file) => finished.push(file),

@@ -61,6 +61,7 @@ export class RecorderProcess {
     this.#every(ANCHOR_MS, () => {
       epoch.anchor(clock.anchor(), ANCHOR_MS * 1e6);
       for (const anchor of epoch.takeAnchors()) writer.addAnchor(anchor);
+      writer.housekeep();
     });
     this.#every(SUPERVISION.heartbeatMs, () => {
       const { committed, shedding } = recorder;

@@ -64,6 +64,7 @@ export function openRecording(
         hashKeyFingerprint: hash.fingerprint(),
         fleetSize: null,
         maxDiskBytes: settings.maxDiskBytes ?? defaultMaxDiskBytes(directory),
+        retainMs: null,
         segmentBy: 'clock',
         durability: 'commit',
         onFinished,

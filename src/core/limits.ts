@@ -29,6 +29,13 @@ export const LIMITS = {
   recorderHeapMib: 128,
   recorderResidentBytes: 384 * MIB,
 
+  /** Redaction of bodies: nesting, and what a content coding may unfold to (the share, past a floor). */
+  jsonDepth: 128,
+  decodedBodyBytes: 64 * MIB,
+  decodedBodyFloorBytes: 1 * MIB,
+  decodedBodyRatio: 100,
+  contentCodings: 3,
+
   /** Capture. */
   blockSlots: 512,
   blockBytes: 1 * MIB,
@@ -37,6 +44,10 @@ export const LIMITS = {
   segmentBytes: 1 * GIB,
   walBytes: 64 * MIB,
   maxDiskBytes: 10 * GIB,
+  /** Left free on the file system, or 1 % of it where that is less. */
+  diskReserveBytes: 64 * MIB,
+  /** Sealing rewrites a segment up to this size, which takes so much again for a moment. */
+  compactedSegmentBytes: 2 * MIB,
   readPageRows: 256,
   blockCacheBytes: 32 * MIB,
 

@@ -7,8 +7,10 @@ import type { CaptureOrigin, RecorderIdentity } from './capture-origin.ts';
 import { type Durability, lossReasonOf } from './database.ts';
 import { DiskQuota } from './disk-quota.ts';
 import { isEncodable } from './exchange-table.ts';
+import { SegmentExpiry } from './expiry.ts';
 import { Outage } from './outage.ts';
 import { lossOf, PendingExchanges } from './pending-exchanges.ts';
+import { Retention } from './retention.ts';
 import { hourOf } from './segment-name.ts';
 import { SegmentRotation } from './segment-rotation.ts';
 import { SideRecords } from './side-records.ts';
@@ -27,6 +29,8 @@ export interface CaptureWriterOptions {
   readonly fleetSize: number | null;
   /** Bytes that all files of the directory together may take. */
   readonly maxDiskBytes: number;
+  /** Sealed segments whose last arrival is older go, ms; null keeps them as long as the quota does. */
+  readonly retainMs: number | null;
   /** A segment is an hour of the writer's clock, or (imports) of the arrivals. */
   readonly segmentBy: 'clock' | 'arrival';
   /** `commit`: every commit is synced to disk. `seal`: only a sealed segment is, for imports that can be repeated. */
@@ -44,6 +48,11 @@ export interface CommitResult extends SinkCommitResult {
 /** A quota below this could not hold an open segment with its log. */
 const LEAST_DISK_BYTES = 16 * 1024 * 1024;
 
+const REFUSALS = {
+  quota: 'the disk quota of the capture is used up',
+  disk_reserve: 'the file system of the capture is all but full',
+};
+
 const NOTHING: CommitResult = { committed: 0, lost: 0, reason: null, error: null };
 
 /**
@@ -53,7 +62,9 @@ const NOTHING: CommitResult = { committed: 0, lost: 0, reason: null, error: null
 export class CaptureWriter implements CommittingSink {
   readonly #options: CaptureWriterOptions;
   readonly #clock: Clock;
+  readonly #expiry: SegmentExpiry;
   readonly #quota: DiskQuota;
+  readonly #retention: Retention | null;
   readonly #rotation: SegmentRotation;
   readonly #pending = new PendingExchanges();
   readonly #records = new SideRecords();
@@ -74,9 +85,12 @@ export class CaptureWriter implements CommittingSink {
     this.#options = options;
     this.#clock = clock;
     this.#nowNs = () => clock.nowNs();
-    this.#quota = new DiskQuota(options.directory, options.maxDiskBytes, clock);
+    const { directory, maxDiskBytes, retainMs } = options;
+    this.#expiry = new SegmentExpiry(directory, clock);
+    this.#quota = new DiskQuota(directory, maxDiskBytes, this.#expiry, clock);
+    this.#retention = retainMs === null ? null : new Retention(directory, retainMs, this.#expiry, clock);
     this.#rotation = new SegmentRotation(options, clock);
-    this.#records.expiries.push(...this.#quota.unrecorded());
+    this.#records.expiries.push(...this.#expiry.unrecorded());
   }
 
   /** Exchanges that wait for the next commit. */
@@ -124,6 +138,25 @@ export class CaptureWriter implements CommittingSink {
       .reduce(sumOf, NOTHING);
   }
 
+  /**
+   * What has to happen without traffic too, every minute or so: a segment whose hour is over is ended, what is
+   * too old goes, and anchors reach the open segment. Touches no exchange that waits for its commit.
+   */
+  housekeep(): { readonly error: string | null } {
+    const hour = this.#options.segmentBy === 'clock' ? hourOf(this.#clock.epochUs()) : null;
+    try {
+      if (hour !== null) this.#rotation.turnTo(hour);
+      if (this.#retention?.due) this.#retention.enforce((expiry) => this.#records.expiries.push(expiry));
+    } catch (error) {
+      return { error: reasonOf(error) };
+    }
+    const open = this.#rotation.hour;
+    // Anchors alone are not worth a segment; an expiry that nobody recorded would look like a loss.
+    if (this.#records.isEmpty || (open === null && this.#records.expiries.length === 0))
+      return { error: null };
+    return { error: this.#commitBatch([], hour ?? open ?? hourOf(this.#clock.epochUs())).error };
+  }
+
   /** Commits what waits, ends the open segment and hands it over. */
   close(): CommitResult {
     this.#outage.over();
@@ -148,9 +181,10 @@ export class CaptureWriter implements CommittingSink {
     }
     try {
       this.#rotation.turnTo(hour);
-      if (!this.#rotation.makeRoom(this.#quota, exchanges, (expiry) => this.#records.expiries.push(expiry))) {
-        return this.#lose(exchanges, 'quota', 'the disk quota of the capture is used up');
-      }
+      const refusal = this.#rotation.makeRoom(this.#quota, exchanges, (expiry) => {
+        this.#records.expiries.push(expiry);
+      });
+      if (refusal !== null) return this.#lose(exchanges, refusal, REFUSALS[refusal]);
       const segment = this.#rotation.segmentFor(hour);
       segment.write({ exchanges, records: this.#records, committedUs: this.#clock.epochUs() });
     } catch (error) {
@@ -164,7 +198,7 @@ export class CaptureWriter implements CommittingSink {
   /** What a commit leaves to do. Its failure costs no exchange: what was committed is safe in the log. */
   #tidy(): Pick<CommitResult, 'error'> {
     try {
-      this.#quota.recorded();
+      this.#expiry.recorded();
       this.#rotation.checkpoint();
       return { error: null };
     } catch (error) {

@@ -1,124 +1,105 @@
-import { readdirSync, readFileSync, renameSync, rmSync, statSync } from 'node:fs';
-import { join } from 'node:path';
+import { statfsSync } from 'node:fs';
 import type { Clock } from '../core/clock.ts';
-import { AppError } from '../core/errors.ts';
+import { LIMITS } from '../core/limits.ts';
 import { segmentsOf } from './capture-directory.ts';
-import { parseManifest } from './manifest.ts';
-import { MANIFEST_SUFFIX, TOMBSTONE_SUFFIX } from './segment-name.ts';
+import { allocatedBytes, directoryBytes, fileSizesOf } from './directory-size.ts';
+import type { SegmentExpiry } from './expiry.ts';
+import { MANIFEST_SUFFIX, parseSegmentName, TOMBSTONE_SUFFIX } from './segment-name.ts';
 import type { Expiry } from './side-records.ts';
 
+/** What sealing one segment adds beside it: manifests old and new, SQLite's index of the log, a journal's head. */
+const SEALING_BYTES = 96 * 1024;
+
+/** The open segment, as its writer sees it. */
+export interface OpenSegment {
+  /** Null when none is open. */
+  readonly file: string | null;
+  /** Database and log. */
+  readonly bytes: number;
+}
+
+/** Why a batch may not be written; null when it may. */
+export type Refusal = 'quota' | 'disk_reserve' | null;
+
 /**
- * Keeps a capture's directory within its bytes. Everything in it counts: open segments with their logs,
- * manifests, key, lock, and what others put there.
+ * Keeps a capture's directory within its bytes, and the file system from running full.
  *
- * Expiry in three steps, so that a crash between any two is noticed: the manifest is renamed to a tombstone,
- * the segment is unlinked, and the tombstone goes when the commit that records the expiry has returned.
+ * Everything counts, in what it takes on the disk: open segments with their logs, manifests, key, lock, ledger,
+ * what others put there, the directory itself; and what the sealer may still need for the segments that wait
+ * for it, so that sealing never breaks the bound either.
  */
 export class DiskQuota {
   readonly #directory: string;
   readonly #maxBytes: number;
+  readonly #expiry: SegmentExpiry;
   readonly #clock: Clock;
-  #tombstones: string[] = [];
-  /** Size of what the writer's open segment does not account for, as last counted. */
+  /** What the writer's open segment does not account for, as last counted, with what sealing may add. */
   #otherBytes = 0;
   #countedNs = Number.NEGATIVE_INFINITY;
 
-  constructor(directory: string, maxBytes: number, clock: Clock) {
+  constructor(directory: string, maxBytes: number, expiry: SegmentExpiry, clock: Clock) {
     this.#directory = directory;
     this.#maxBytes = maxBytes;
+    this.#expiry = expiry;
     this.#clock = clock;
   }
 
   /** Whether `neededBytes` more fit, given what the open segment takes by now. */
-  fits(openSegmentBytes: number, neededBytes: number): boolean {
-    this.#count(openSegmentBytes, neededBytes);
-    return this.#otherBytes + openSegmentBytes + neededBytes <= this.#maxBytes;
+  fits(open: OpenSegment, neededBytes: number): boolean {
+    this.#count(open, neededBytes);
+    return this.#roomBytes(open, neededBytes) >= 0;
   }
 
   /** The same, but expires the oldest sealed segments when they do not fit; `expired` is told of each. */
-  makeRoom(openSegmentBytes: number, neededBytes: number, expired: (expiry: Expiry) => void): boolean {
-    while (!this.fits(openSegmentBytes, neededBytes)) {
-      const expiry = this.#expireOldest();
-      if (expiry === null) return false;
-      expired(expiry);
-      this.#recount(openSegmentBytes);
+  makeRoom(open: OpenSegment, neededBytes: number, expired: (expiry: Expiry) => void): boolean {
+    while (!this.fits(open, neededBytes)) {
+      const oldest = segmentsOf(this.#directory).find((segment) => segment.sealed);
+      if (oldest === undefined) return false;
+      expired(this.#expiry.expire(oldest, 'quota'));
+      this.#recount(open);
     }
     return true;
   }
 
-  /** Expiries of a life that ended before it could commit them. */
-  unrecorded(): Expiry[] {
-    const found: Expiry[] = [];
-    for (const file of readdirSync(this.#directory)) {
-      if (!file.endsWith(TOMBSTONE_SUFFIX)) continue;
-      const path = join(this.#directory, file);
-      rmSync(path.slice(0, -TOMBSTONE_SUFFIX.length), { force: true });
-      found.push(this.#expiryOf(file.slice(0, -TOMBSTONE_SUFFIX.length), path, 0));
-      this.#tombstones.push(path);
-    }
-    return found;
+  /**
+   * Whether writing so much would leave the file system less than its reserve: what sealing, recovery and
+   * everybody else on the disk need. Others may have filled it, whatever the quota says.
+   */
+  leavesReserve(neededBytes: number): boolean {
+    const { bavail, blocks, bsize } = statfsSync(this.#directory);
+    const reserveBytes = Math.min(LIMITS.diskReserveBytes, (blocks * bsize) / 100);
+    return bavail * bsize - neededBytes >= reserveBytes;
   }
 
-  /** The expiries told so far are committed. */
-  recorded(): void {
-    for (const path of this.#tombstones.splice(0)) rmSync(path, { force: true });
+  #roomBytes(open: OpenSegment, neededBytes: number): number {
+    const grown = open.bytes + neededBytes;
+    // How large it will be when it is sealed is not known: at worst just small enough to be copied.
+    const copy = Math.min(grown, LIMITS.compactedSegmentBytes);
+    return this.#maxBytes - this.#otherBytes - grown - sealingBytes(copy, 0);
   }
 
   /** A directory of hundreds of files is not counted anew for every commit while there is plenty of room. */
-  #count(openSegmentBytes: number, neededBytes: number): void {
-    const room = this.#maxBytes - this.#otherBytes - openSegmentBytes - neededBytes;
+  #count(open: OpenSegment, neededBytes: number): void {
     const age = this.#clock.nowNs() - this.#countedNs;
-    if (room < this.#maxBytes / 8 || age > 5e9) this.#recount(openSegmentBytes);
+    if (this.#roomBytes(open, neededBytes) < this.#maxBytes / 8 || age > 5e9) this.#recount(open);
   }
 
-  #recount(openSegmentBytes: number): void {
-    let bytes = 0;
-    for (const file of readdirSync(this.#directory)) {
-      bytes += statSync(join(this.#directory, file), { throwIfNoEntry: false })?.size ?? 0;
+  #recount(open: OpenSegment): void {
+    const sizes = fileSizesOf(this.#directory);
+    let bytes = directoryBytes(this.#directory, sizes) - open.bytes;
+    for (const [file, size] of sizes) {
+      if (file === open.file || parseSegmentName(file) === null) continue;
+      if (sizes.has(`${file}${MANIFEST_SUFFIX}`) || sizes.has(`${file}${TOMBSTONE_SUFFIX}`)) continue;
+      bytes += sealingBytes(size, sizes.get(`${file}-wal`) ?? 0);
     }
-    this.#otherBytes = bytes - openSegmentBytes;
+    this.#otherBytes = bytes;
     this.#countedNs = this.#clock.nowNs();
   }
+}
 
-  #expireOldest(): Expiry | null {
-    const oldest = segmentsOf(this.#directory).find((segment) => segment.sealed);
-    if (oldest === undefined) return null;
-    const bytes = statSync(oldest.path).size;
-    const tombstone = `${oldest.path}${TOMBSTONE_SUFFIX}`;
-    renameSync(`${oldest.path}${MANIFEST_SUFFIX}`, tombstone);
-    rmSync(oldest.path, { force: true });
-    this.#tombstones.push(tombstone);
-    return this.#expiryOf(oldest.file, tombstone, bytes);
-  }
-
-  #expiryOf(file: string, tombstone: string, bytes: number): Expiry {
-    const expiredUs = this.#clock.epochUs();
-    try {
-      const manifest = parseManifest(readFileSync(tombstone, 'utf8'), tombstone);
-      const { firstArrivalUs, lastArrivalUs, exchanges, fileBytes, expired: earlier } = manifest;
-      return {
-        file,
-        firstArrivalUs,
-        lastArrivalUs,
-        exchanges,
-        bytes: fileBytes,
-        expiredUs,
-        why: 'quota',
-        earlier,
-      };
-    } catch (error) {
-      if (!(error instanceof AppError)) throw error;
-      // A manifest that cannot be read must not keep its segment for ever; what it held is not known any more.
-      return {
-        file,
-        firstArrivalUs: null,
-        lastArrivalUs: null,
-        exchanges: 0,
-        bytes,
-        expiredUs,
-        why: 'quota',
-        earlier: { segments: 0, exchanges: 0, bytes: 0 },
-      };
-    }
-  }
+/** What sealing a segment may add for a moment: its log moved into it, and a copy of a small one. */
+function sealingBytes(size: number, walBytes: number): number {
+  const whole = size + walBytes;
+  const copy = whole <= LIMITS.compactedSegmentBytes ? whole : 0;
+  return allocatedBytes(walBytes) + allocatedBytes(copy) + SEALING_BYTES;
 }

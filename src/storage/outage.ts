@@ -1,8 +1,8 @@
 import type { LossReason } from '../core/accounting.ts';
 
-/** After a failure the disk is left alone for this long, twice as long each time it fails again. */
+/** After a failure the disk is left alone for this long, twice as long each time it fails again, up to seconds. */
 const RETRY_NS = 1e9;
-const RETRY_MAX_NS = 30e9;
+const RETRY_MAX_NS = 4e9;
 
 /** Why batches are being lost without the disk being asked. */
 export interface OutageCause {

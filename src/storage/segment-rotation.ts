@@ -1,12 +1,12 @@
 import { rmSync } from 'node:fs';
-import { join } from 'node:path';
+import { basename, join } from 'node:path';
 import type { Clock } from '../core/clock.ts';
 import { AppError } from '../core/errors.ts';
 import type { Exchange } from '../core/exchange.ts';
 import { LIMITS } from '../core/limits.ts';
 import { segmentsOf } from './capture-directory.ts';
 import type { CaptureWriterOptions } from './capture-writer.ts';
-import type { DiskQuota } from './disk-quota.ts';
+import type { DiskQuota, OpenSegment, Refusal } from './disk-quota.ts';
 import { keptBytesOf } from './pending-exchanges.ts';
 import { FORMAT_VERSION } from './schema.ts';
 import { formatSegmentName, parseSegmentName, SIDE_SUFFIXES } from './segment-name.ts';
@@ -70,10 +70,10 @@ export class SegmentRotation {
   }
 
   /**
-   * Whether the quota has room for a batch: once in the log and once in the database, with the rewriting of
-   * its last block, and for ending the segment after it. Expires the oldest sealed segments if that helps.
+   * Whether there is room for a batch: once in the log and once in the database, with the rewriting of its last
+   * block, and for ending the segment after it. Expires the oldest sealed segments if that helps the quota.
    */
-  makeRoom(quota: DiskQuota, exchanges: readonly Exchange[], expired: (expiry: Expiry) => void): boolean {
+  makeRoom(quota: DiskQuota, exchanges: readonly Exchange[], expired: (expiry: Expiry) => void): Refusal {
     const segment = this.#segment;
     const payload = exchanges.reduce((sum, exchange) => sum + keptBytesOf(exchange), 0);
     const openBlock = segment?.openBlockBytes ?? 0;
@@ -82,9 +82,10 @@ export class SegmentRotation {
     const growth = 2 * (batch + end) + (segment === null ? NEW_SEGMENT_BYTES : 0);
     // What the log holds by now may have to go into the database as well.
     const needed = () => growth + (segment?.walBytes ?? 0);
-    if (quota.fits(bytesOf(segment), needed())) return true;
+    if (!quota.leavesReserve(growth)) return 'disk_reserve';
+    if (quota.fits(openSegmentOf(segment), needed())) return null;
     segment?.truncateWal();
-    return quota.makeRoom(bytesOf(segment), needed(), expired);
+    return quota.makeRoom(openSegmentOf(segment), needed(), expired) ? null : 'quota';
   }
 
   /** Bounds the log, between batches. One that a reader holds open past the bound stays behind with its segment. */
@@ -122,13 +123,13 @@ export class SegmentRotation {
 
   #open(hour: number): SegmentWriter {
     const { directory, recorder, durability } = this.#options;
-    this.#sequence += 1;
-    const path = join(
-      directory,
-      formatSegmentName({ hour, recorder: recorder.id, sequence: this.#sequence }),
-    );
+    const sequence = this.#sequence + 1;
+    const path = join(directory, formatSegmentName({ hour, recorder: recorder.id, sequence }));
     try {
-      return new SegmentWriter(path, hour, this.#meta(), durability);
+      const segment = new SegmentWriter(path, hour, this.#meta(), durability);
+      // Only now: a number that no segment has would read as a segment that is missing.
+      this.#sequence = sequence;
+      return segment;
     } catch (error) {
       // Nothing is in it yet, and a disk that fails must not be left with one more file at every attempt.
       for (const suffix of ['', ...SIDE_SUFFIXES]) rmSync(`${path}${suffix}`, { force: true });
@@ -158,6 +159,10 @@ function lastSequence({ directory, recorder }: CaptureWriterOptions): number {
   return segmentsOf(directory)
     .filter((segment) => segment.recorder === recorder.id)
     .reduce((last, segment) => Math.max(last, segment.sequence), 0);
+}
+
+function openSegmentOf(segment: SegmentWriter | null): OpenSegment {
+  return { file: segment === null ? null : basename(segment.path), bytes: bytesOf(segment) };
 }
 
 function bytesOf(segment: SegmentWriter | null): number {

@@ -15,7 +15,7 @@ export interface Expiry {
   readonly exchanges: number;
   readonly bytes: number;
   readonly expiredUs: number;
-  readonly why: 'quota';
+  readonly why: 'quota' | 'retain';
   /** Expiries that were recorded in the segment itself, and those before them: they would be forgotten with it. */
   readonly earlier: ExpiredSums;
 }

@@ -115,7 +115,7 @@ describe('an open segment', () => {
 });
 
 describe('a disk', () => {
-  it('that fills up costs counted batches and nothing else', async (context) => {
+  it('that fills up keeps its reserve, and costs counted batches and nothing else', async (context) => {
     const mount = temporaryDirectory();
     // A file system of 3 MiB in a mount namespace of its own, gone with the process.
     const script = `mount -t tmpfs -o size=3m,mode=0700 tmpfs "$1" && "$2" "$3" "$1/capture" full 700 4000; ls -A "$1/capture"; cp -r "$1/capture" "$4"`;
@@ -139,7 +139,7 @@ describe('a disk', () => {
     const lost = [...result.stdout.matchAll(/^lost (\d+) (\w+)\n/gm)];
     expect(acknowledged).toBeGreaterThan(0);
     expect(lost.length).toBeGreaterThan(0);
-    expect(new Set(lost.map((match) => match[2]))).toEqual(new Set(['disk_full']));
+    expect(new Set(lost.map((match) => match[2]))).toEqual(new Set(['disk_reserve']));
     expect(acknowledged + lost.reduce((sum, match) => sum + Number(match[1]), 0)).toBe(700);
     for (const path of unsealedSegments(copy)) settleSegment(path, systemClock);
     expect(numbersOf(copy, 'full')).toHaveLength(acknowledged);

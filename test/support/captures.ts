@@ -27,6 +27,7 @@ export function writerOptions(
     hashKeyFingerprint: testHash.fingerprint(),
     fleetSize: null,
     maxDiskBytes: 1024 * 1024 * 1024,
+    retainMs: null,
     segmentBy: 'arrival',
     durability: 'seal',
     onFinished: (file) => {

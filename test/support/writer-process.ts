@@ -21,6 +21,7 @@ const writer = new CaptureWriter(
     hashKeyFingerprint: testHash.fingerprint(),
     fleetSize: null,
     maxDiskBytes: 1024 * 1024 * 1024,
+    retainMs: null,
     segmentBy: 'clock',
     durability: 'commit',
     onFinished: (file) => say(`finished ${file}`),
