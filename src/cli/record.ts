@@ -2,8 +2,8 @@ import { Command, Option } from 'commander';
 import { systemClock } from '../core/clock.ts';
 import { LIMITS, SUPERVISION } from '../core/limits.ts';
 import { formatBytes, parseBytes, parseDurationMs } from '../core/units.ts';
-import { type Address, formatAddress, parseAddress } from '../proxy/address.ts';
 import type { BodyPolicy } from '../proxy/assembly/options.ts';
+import { authorityOf, type Endpoint, formatEndpoint, parseEndpoint } from '../proxy/endpoint.ts';
 import { Supervisor } from '../proxy/supervisor.ts';
 import { entryPath } from './entry-url.ts';
 import { loggerOf } from './logger.ts';
@@ -22,8 +22,8 @@ interface RecordFlags {
 
 /** What a recording does, every flag read. */
 interface RecordOptions {
-  readonly listen: Address;
-  readonly target: Address;
+  readonly listen: Endpoint;
+  readonly target: Endpoint;
   readonly recorder: RecorderSettings;
   readonly drainDeadlineMs: number;
 }
@@ -61,14 +61,14 @@ export function recordCommand(): Command {
 }
 
 function readOptions(flags: RecordFlags): RecordOptions {
-  const target = parseAddress(flags.target, '--target');
+  const target = parseEndpoint(flags.target, '--target');
   return {
     target,
-    listen: parseAddress(flags.listen, '--listen', { anyPort: true }),
+    listen: parseEndpoint(flags.listen, '--listen', { anyPort: true }),
     drainDeadlineMs: parseDurationMs(flags.drainDeadline, '--drain-deadline'),
     recorder: {
       dir: flags.dir,
-      target: formatAddress(target),
+      target: authorityOf(target),
       policy: {
         bodies: flags.bodies,
         requestBodyBytes: parseBytes(flags.maxRequestBody, '--max-request-body'),
@@ -84,7 +84,16 @@ async function record(options: RecordOptions, command: Command): Promise<void> {
   const supervisor = new Supervisor<RecorderSettings>({
     forwarderEntry: entryPath('forwarder'),
     recorderEntry: entryPath('recorder'),
-    forwarder: { listen: options.listen, target: options.target },
+    forwarder: {
+      pairs: [{ listen: options.listen, target: options.target }],
+      reusePort: false,
+      maxConnections: LIMITS.connections,
+      refused: 'reset',
+      tls: null,
+      upstreamTls: null,
+      acceptProxyProtocol: false,
+      sendProxyProtocol: null,
+    },
     recorder: options.recorder,
     seal: sealInOwnProcess,
     logger,
@@ -93,7 +102,10 @@ async function record(options: RecordOptions, command: Command): Promise<void> {
   const stopped = stopSignal(() => supervisor.hurry());
   const bound = await supervisor.start();
   const { dir, target, policy } = options.recorder;
-  logger.info({ listen: formatAddress(bound), target, dir, bodies: policy.bodies }, 'forwarding');
+  logger.info(
+    { listen: bound.map(formatEndpoint).join(', '), target, dir, bodies: policy.bodies },
+    'forwarding',
+  );
   const signal = await stopped;
   logger.info({ signal, deadlineMs: options.drainDeadlineMs }, 'draining');
   const { ledger, cut, turnedAway } = await supervisor.stop(options.drainDeadlineMs);

@@ -7,6 +7,35 @@ export interface Pair {
 }
 
 /**
+ * Why a client connection came to nothing although it was accepted: the upstream could not be reached (refused,
+ * unknown, untrusted), took too long to be, or gave up before it had answered anything; the client's TLS
+ * handshake or its PROXY protocol header was none.
+ */
+export const CONNECTION_FAILURES = [
+  'upstream_refused',
+  'upstream_timeout',
+  'upstream_gone',
+  'tls_handshake',
+  'proxy_header',
+] as const;
+export type ConnectionFailure = (typeof CONNECTION_FAILURES)[number];
+
+/** The connections of clients, counted. */
+export interface ConnectionCounts {
+  readonly open: number;
+  /** By the limit, for want of a descriptor, or because accepting failed. */
+  readonly turnedAway: number;
+  readonly failed?: Readonly<Partial<Record<ConnectionFailure, number>>>;
+}
+
+/** Something that whoever runs the plane should hear of: one line in the log. */
+export interface Notice {
+  readonly level: 'info' | 'error';
+  readonly message: string;
+  readonly fields: Readonly<Record<string, unknown>>;
+}
+
+/**
  * What a forwarder process runs: it holds the sockets, passes traffic on and tells taps of it. Both planes look
  * like this to whoever starts, drains and counts them.
  */
@@ -17,8 +46,7 @@ export interface DataPlane {
    * @throws AppError LISTEN_FAILED; nothing is listened on then
    */
   listen(): Promise<readonly Endpoint[]>;
-  /** Open client connections, and those turned away: by the limit, or because accepting failed. */
-  readonly connections: { readonly open: number; readonly turnedAway: number };
+  readonly connections: ConnectionCounts;
   /**
    * Stops accepting and forwards until the connections end, or the deadline does.
    * @returns how many connections the deadline cut

@@ -1,4 +1,75 @@
+import { AppError } from '../core/errors.ts';
+
 /** Where a socket listens or connects to: a TCP address, or the path of a unix socket. */
 export type Endpoint =
   | { readonly kind: 'tcp'; readonly host: string; readonly port: number; readonly tls: boolean }
   | { readonly kind: 'unix'; readonly path: string };
+
+/** A path longer than this does not fit into the kernel's address (108 bytes with its end, on some systems 104). */
+const UNIX_PATH_BYTES = 103;
+
+const TCP = /^(?:(https?):\/\/)?(\[[0-9A-Fa-f:.]+(?:%[\w.-]+)?\]|[^\s:/[\]@?#]*)(?::(\d{1,5}))?\/?$/i;
+
+/** How an address is read. */
+export interface EndpointReading {
+  /** A port of 0 is one that is free, and no host is every address of this host: to listen on. */
+  readonly anyPort?: boolean;
+  /** Whether an address without `http://` or `https://` before it speaks TLS. */
+  readonly tls?: boolean;
+}
+
+/**
+ * Reads `host:port`, `:port`, `[::1]:port`, the same behind `http://` or `https://` (which speaks TLS; the port
+ * may be left out there), or `unix:/path`. Any other path is refused: a wire forwards bytes and maps none.
+ * @throws AppError OPTION_INVALID naming `what`.
+ */
+export function parseEndpoint(text: string, what: string, reading: EndpointReading = {}): Endpoint {
+  const trimmed = text.trim();
+  if (/^unix:/i.test(trimmed)) return parseUnix(trimmed, what);
+  const [, scheme, host, digits] = TCP.exec(trimmed) ?? [];
+  const tls = scheme === undefined ? (reading.tls ?? false) : scheme.toLowerCase() === 'https';
+  const port = digits === undefined ? schemePort(scheme, host) : Number(digits);
+  if (port === null || port > 65_535 || (port === 0 && !reading.anyPort)) {
+    throw new AppError('OPTION_INVALID', `${what}: ${JSON.stringify(text)} is not an address`, {
+      hint: refusalOf(text),
+    });
+  }
+  const anyHost = reading.anyPort ? '::' : '127.0.0.1';
+  return { kind: 'tcp', host: host ? host.replace(/^\[|\]$/g, '') : anyHost, port, tls };
+}
+
+/** How an endpoint is written where a person reads it; `parseEndpoint` reads it back. */
+export function formatEndpoint(endpoint: Endpoint): string {
+  if (endpoint.kind === 'unix') return `unix:${endpoint.path}`;
+  return endpoint.tls ? `https://${authorityOf(endpoint)}` : authorityOf(endpoint);
+}
+
+/** `host:port` as clients name it in a Host field; of a unix socket, its path. */
+export function authorityOf(endpoint: Endpoint): string {
+  if (endpoint.kind === 'unix') return `unix:${endpoint.path}`;
+  const { host, port } = endpoint;
+  return host.includes(':') ? `[${host}]:${port}` : `${host}:${port}`;
+}
+
+function schemePort(scheme: string | undefined, host: string | undefined): number | null {
+  if (scheme === undefined || !host) return null;
+  return scheme.toLowerCase() === 'https' ? 443 : 80;
+}
+
+function parseUnix(text: string, what: string): Endpoint {
+  const path = text.slice('unix:'.length).replace(/^\/\/(?=\/)/, '');
+  const refuse = (reason: string, hint: string) =>
+    new AppError('OPTION_INVALID', `${what}: ${JSON.stringify(text)} ${reason}`, { hint });
+  if (!path.startsWith('/') || path.endsWith('/') || path.includes('\0')) {
+    throw refuse('is not the path of a socket', 'Give an absolute path, such as unix:/run/model/http.sock.');
+  }
+  if (Buffer.byteLength(path) > UNIX_PATH_BYTES) {
+    throw refuse('is too long for a socket', `A path has at most ${UNIX_PATH_BYTES} bytes.`);
+  }
+  return { kind: 'unix', path };
+}
+
+function refusalOf(text: string): string {
+  if (/^https?:\/\/[^/]+\/./i.test(text)) return 'Give host and port alone: paths pass through unchanged.';
+  return 'Give host:port, such as 127.0.0.1:8080 or https://[::1]:8443, or unix:/path.';
+}

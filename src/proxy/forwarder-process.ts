@@ -64,9 +64,9 @@ export class ForwarderProcess {
   async #listen(message: Extract<ToForwarder, { type: 'listen' }>): Promise<void> {
     const forwarder = new Forwarder(message.options, this.#link);
     try {
-      const address = await forwarder.listen();
+      const addresses = await forwarder.listen();
       this.#forwarder = forwarder;
-      this.#say({ type: 'listening', address });
+      this.#say({ type: 'listening', addresses });
       this.#beat = setInterval(() => {
         this.#say({ type: 'beat', ledger: this.#ledger.read() });
       }, SUPERVISION.heartbeatMs);

@@ -1,19 +1,19 @@
 import type { Loss, LossReason } from '../core/accounting.ts';
-import type { Address } from './address.ts';
+import type { Endpoint } from './endpoint.ts';
 import type { LedgerReading } from './ledger.ts';
-import type { ForwarderOptions } from './wire/forwarder.ts';
+import type { WireOptions } from './wire/options.ts';
 
 /** What the supervisor and its processes say to each other over Node's own channel. */
 export type ToForwarder =
   /** The message carries a pipe to a new recorder; without one, the recorder has the other end of our own. */
   | { readonly type: 'recorder' }
-  | { readonly type: 'listen'; readonly options: ForwarderOptions }
+  | { readonly type: 'listen'; readonly options: WireOptions }
   | { readonly type: 'drain'; readonly deadlineMs: number }
   /** Cuts what the drain still waits for. */
   | { readonly type: 'hurry' };
 
 export type FromForwarder =
-  | { readonly type: 'listening'; readonly address: Address }
+  | { readonly type: 'listening'; readonly addresses: readonly Endpoint[] }
   | { readonly type: 'listen-failed'; readonly message: string; readonly hint: string | null }
   | { readonly type: 'beat'; readonly ledger: LedgerReading }
   | {

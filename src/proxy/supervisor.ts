@@ -3,12 +3,12 @@ import type { Clock } from '../core/clock.ts';
 import { AppError, reasonOf } from '../core/errors.ts';
 import { LIMITS, SUPERVISION } from '../core/limits.ts';
 import type { Logger } from '../core/ports.ts';
-import type { Address } from './address.ts';
+import type { Endpoint } from './endpoint.ts';
 import type { LedgerReading } from './ledger.ts';
 import { LedgerHistory } from './ledger-history.ts';
 import { ManagedProcess } from './managed-process.ts';
 import type { FromForwarder, FromRecorder, ToForwarder, ToRecorder } from './messages.ts';
-import type { ForwarderOptions } from './wire/forwarder.ts';
+import type { WireOptions } from './wire/options.ts';
 
 /** HEALTHY: recorded. SHEDDING: traffic flows, some is lost and counted. OFF: traffic flows, nothing is recorded. */
 export type RecordingState = 'HEALTHY' | 'SHEDDING' | 'OFF';
@@ -16,7 +16,7 @@ export type RecordingState = 'HEALTHY' | 'SHEDDING' | 'OFF';
 export interface SupervisorDeps<Settings> {
   readonly forwarderEntry: string;
   readonly recorderEntry: string;
-  readonly forwarder: ForwarderOptions;
+  readonly forwarder: WireOptions;
   /** What the recorder process is started with; opaque here. */
   readonly recorder: Settings;
   /** Seals finished segments in a process of its own. */
@@ -54,8 +54,8 @@ export class Supervisor<Settings> {
   #watchedNs = 0;
   #stopping = false;
   #onDrained: ((end: Extract<FromForwarder, { type: 'drained' }>) => void) | null = null;
-  /** Kept after the first start: a forwarder that is started again binds the very same port. */
-  #forwarderOptions: ForwarderOptions;
+  /** Kept after the first start: a forwarder that is started again binds the very same ports. */
+  #forwarderOptions: WireOptions;
   readonly #sealing = new Set<Promise<void>>();
 
   constructor(deps: SupervisorDeps<Settings>) {
@@ -75,23 +75,23 @@ export class Supervisor<Settings> {
   /**
    * Starts both processes. Only a listen address that cannot be had is an error; a recorder that cannot start is
    * a loud line and state OFF.
-   * @returns the address that was bound
+   * @returns the addresses that were bound
    * @throws AppError LISTEN_FAILED
    */
-  async start(): Promise<Address> {
+  async start(): Promise<readonly Endpoint[]> {
     // The recorder's pipe is there before the first connection, its capture only once the address is ours.
     const recorder = this.#spawnRecorder();
-    const address = await this.#startForwarder().catch(async (error: unknown) => {
+    const addresses = await this.#startForwarder().catch(async (error: unknown) => {
       this.#stopping = true;
       recorder.kill();
       await recorder.ended;
       throw error;
     });
     this.#openCapture(recorder);
-    this.#forwarderOptions = { ...this.#forwarderOptions, listen: address };
+    this.#forwarderOptions = boundTo(this.#forwarderOptions, addresses);
     this.#watchedNs = this.#deps.clock.nowNs();
     this.#watch = setInterval(() => this.#watchRecorder(), SUPERVISION.heartbeatMs);
-    return address;
+    return addresses;
   }
 
   /** Drains, flushes and seals. Ends when nothing of it is left running. */
@@ -137,7 +137,7 @@ export class Supervisor<Settings> {
     return end;
   }
 
-  #startForwarder(): Promise<Address> {
+  #startForwarder(): Promise<readonly Endpoint[]> {
     return new Promise((resolve, reject) => {
       let listening = false;
       const forwarder: ForwarderProcess = new ManagedProcess(
@@ -147,7 +147,7 @@ export class Supervisor<Settings> {
           if (message.type === 'listen-failed') reject(listenFailed(message));
           else if (message.type === 'listening') {
             listening = true;
-            resolve(message.address);
+            resolve(message.addresses);
           } else this.#ledgers.update(message.ledger);
           if (message.type === 'drained') this.#onDrained?.(message);
         },
@@ -281,6 +281,12 @@ export class Supervisor<Settings> {
       .finally(() => this.#sealing.delete(sealing));
     this.#sealing.add(sealing);
   }
+}
+
+/** The same options with the addresses that were bound: a port of 0 stands for one that is known now. */
+function boundTo(options: WireOptions, addresses: readonly Endpoint[]): WireOptions {
+  const pairs = options.pairs.map((pair, index) => ({ ...pair, listen: addresses[index] ?? pair.listen }));
+  return { ...options, pairs };
 }
 
 function listenFailed(message: { message: string; hint: string | null }): AppError {

@@ -166,7 +166,7 @@ describe('reprise record', () => {
 describe('reprise record, asked for what cannot be', () => {
   it.each([
     [['--target', 'nonsense', '--dir', 'x'], '--target: "nonsense" is not an address'],
-    [['--target', 'https://127.0.0.1:1', '--dir', 'x'], 'TLS'],
+    [['--target', 'http://127.0.0.1:1/v1', '--dir', 'x'], 'paths pass through'],
     [['--target', '127.0.0.1:1', '--dir', 'x', '--max-disk', 'much'], '--max-disk: "much"'],
     [['--dir', 'x'], '--target'],
   ])('%j: one clear error and exit 2', async (flags, text) => {

@@ -1,67 +1,46 @@
 import { connect, createServer, type Server, type Socket } from 'node:net';
-import { AppError } from '../../core/errors.ts';
-import { LIMITS } from '../../core/limits.ts';
-import { type Address, formatAddress } from '../address.ts';
+import type { ConnectionCounts, DataPlane, Pair } from '../data-plane.ts';
+import type { Endpoint } from '../endpoint.ts';
+import { type Listening, listenOn } from '../listening.ts';
 import type { RecorderLink } from '../recorder-link.ts';
 import { Link } from './link.ts';
-
-/** What a forwarder is asked to do. */
-export interface ForwarderOptions {
-  readonly listen: Address;
-  readonly target: Address;
-}
+import type { WireOptions } from './options.ts';
 
 /**
  * The wire plane: accepts connections and ties each to one of its own to the target. It parses nothing, so it
  * can neither change, reject, reorder nor delay a message.
  */
-export class Forwarder {
-  readonly #options: ForwarderOptions;
+export class Forwarder implements DataPlane {
+  readonly #options: WireOptions;
   readonly #link: RecorderLink;
-  readonly #server: Server;
+  readonly #servers: Server[];
+  #listening: Listening[] = [];
   readonly #links = new Set<Link>();
   #turnedAway = 0;
   #cut = 0;
   #onIdle: (() => void) | null = null;
 
-  constructor(options: ForwarderOptions, link: RecorderLink) {
+  constructor(options: WireOptions, link: RecorderLink) {
     this.#options = options;
     this.#link = link;
-    this.#server = createServer({ allowHalfOpen: true, noDelay: true }, (client) => this.#accept(client));
-    this.#server.maxConnections = LIMITS.connections;
-    const turnAway = () => {
-      this.#turnedAway += 1;
-    };
-    this.#server.on('drop', turnAway);
-    // A connection that could not be accepted (no descriptor left, say) must not end those that could.
-    this.#server.on('error', turnAway);
+    this.#servers = options.pairs.map((pair, index) => this.#serverOf(pair, index));
   }
 
-  /** Open connections, and those turned away: by the connection limit, or because accepting failed. */
-  get connections(): { open: number; turnedAway: number } {
+  get connections(): ConnectionCounts {
     return { open: this.#links.size, turnedAway: this.#turnedAway };
   }
 
-  /**
-   * Starts to listen.
-   * @returns the address that was bound
-   * @throws AppError LISTEN_FAILED
-   */
-  listen(): Promise<Address> {
-    const { host, port } = this.#options.listen;
-    return new Promise((resolve, reject) => {
-      const refuse = (error: NodeJS.ErrnoException) => reject(listenError(this.#options.listen, error));
-      this.#server.once('error', refuse);
-      this.#server.listen({ host, port, backlog: LIMITS.listenBacklog }, () => {
-        this.#server.off('error', refuse);
-        const bound = this.#server.address();
-        resolve(
-          bound !== null && typeof bound === 'object'
-            ? { host: bound.address, port: bound.port }
-            : { host, port },
-        );
-      });
-    });
+  async listen(): Promise<readonly Endpoint[]> {
+    try {
+      for (const [index, { listen }] of this.#options.pairs.entries()) {
+        const server = this.#servers[index] as Server;
+        this.#listening.push(await listenOn(server, listen, { reusePort: this.#options.reusePort }));
+      }
+    } catch (error) {
+      this.#close();
+      throw error;
+    }
+    return this.#listening.map(({ endpoint }) => endpoint);
   }
 
   /**
@@ -70,7 +49,7 @@ export class Forwarder {
    * @returns how many connections were cut
    */
   async drain(deadlineMs: number): Promise<number> {
-    this.#server.close();
+    this.#close();
     if (this.#links.size === 0) return 0;
     const idle = new Promise<void>((resolve) => {
       this.#onIdle = resolve;
@@ -81,31 +60,39 @@ export class Forwarder {
     return this.#cut;
   }
 
-  /** Ends every open connection at once. */
   cut(): void {
     this.#cut += this.#links.size;
     for (const link of this.#links) link.cut();
   }
 
-  #accept(client: Socket): void {
-    const { host, port } = this.#options.target;
-    const upstream = connect({ host, port, allowHalfOpen: true, noDelay: true });
-    const link = new Link(client, upstream, this.#link.open(), (closed) => {
+  #close(): void {
+    for (const server of this.#servers) server.close();
+    for (const listening of this.#listening.splice(0)) listening.remove();
+  }
+
+  #serverOf({ target }: Pair, index: number): Server {
+    const server = createServer({ allowHalfOpen: true, noDelay: true }, (client) => {
+      if (this.#links.size < this.#options.maxConnections) this.#accept(client, target, index);
+      else {
+        this.#turnedAway += 1;
+        client.destroy();
+      }
+    });
+    // A connection that could not be accepted (no descriptor left, say) must not end those that could.
+    server.on('error', () => {
+      this.#turnedAway += 1;
+    });
+    return server;
+  }
+
+  #accept(client: Socket, target: Endpoint, pair: number): void {
+    const where = target.kind === 'unix' ? { path: target.path } : { host: target.host, port: target.port };
+    const upstream = connect({ ...where, allowHalfOpen: true, noDelay: true });
+    const origin = { peer: client.remoteAddress ?? null, pair, clientConnection: null };
+    const link = new Link(client, upstream, this.#link.open(origin), (closed) => {
       this.#links.delete(closed);
       if (this.#links.size === 0) this.#onIdle?.();
     });
     this.#links.add(link);
   }
-}
-
-function listenError(address: Address, error: NodeJS.ErrnoException): AppError {
-  const where = formatAddress(address);
-  const reasons: Readonly<Record<string, [reason: string, hint: string]>> = {
-    EADDRINUSE: ['the port is in use', 'Stop what listens there, or give another --listen.'],
-    EACCES: ['this user may not listen there', 'Ports below 1024 need a privilege; give a higher one.'],
-    EADDRNOTAVAIL: ['this host has no such address', 'Give an address of this host, or only a port (:8080).'],
-    ENOTFOUND: ['the name is not known', 'Give an address of this host, or only a port (:8080).'],
-  };
-  const [reason, hint] = reasons[error.code ?? ''] ?? [error.message, 'Give another --listen.'];
-  return new AppError('LISTEN_FAILED', `cannot listen on ${where}: ${reason}`, { hint, cause: error });
 }

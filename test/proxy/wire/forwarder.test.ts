@@ -8,6 +8,7 @@ import { Ledger } from '../../../src/proxy/ledger.ts';
 import { RecorderLink } from '../../../src/proxy/recorder-link.ts';
 import { Forwarder } from '../../../src/proxy/wire/forwarder.ts';
 import { imbalance } from '../../support/imbalance.ts';
+import { local, portOf, wireOptions } from '../../support/wire-stage.ts';
 
 const stops: (() => Promise<void>)[] = [];
 
@@ -36,9 +37,8 @@ async function upstreamServer(onSocket: (socket: Socket) => void): Promise<numbe
 async function wire(targetPort: number): Promise<{ port: number; ledger: Ledger; forwarder: Forwarder }> {
   const ledger = new Ledger();
   const link = new RecorderLink({ clock: systemClock, ledger });
-  const listen = { host: '127.0.0.1', port: 0 };
-  const forwarder = new Forwarder({ listen, target: { host: '127.0.0.1', port: targetPort } }, link);
-  const { port } = await forwarder.listen();
+  const forwarder = new Forwarder(wireOptions({ target: local(targetPort) }), link);
+  const port = portOf((await forwarder.listen())[0]);
   stops.push(async () => void (await forwarder.drain(0)));
   return { port, ledger, forwarder };
 }
@@ -155,8 +155,8 @@ describe('the wire', () => {
   it('refuses a port that is taken with the reason and the way out', async () => {
     const taken = await upstreamServer(() => undefined);
     const link = new RecorderLink({ clock: systemClock, ledger: new Ledger() });
-    const listen = { host: '127.0.0.1', port: taken };
-    const forwarder = new Forwarder({ listen, target: listen }, link);
+    const listen = local(taken);
+    const forwarder = new Forwarder(wireOptions({ listen, target: listen }), link);
     await expect(forwarder.listen()).rejects.toMatchObject({
       code: 'LISTEN_FAILED',
       message: `cannot listen on 127.0.0.1:${taken}: the port is in use`,

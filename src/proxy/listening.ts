@@ -1,0 +1,111 @@
+import { chmodSync, lstatSync, renameSync, rmSync } from 'node:fs';
+import { connect, type ListenOptions, type Server } from 'node:net';
+import { AppError } from '../core/errors.ts';
+import { LIMITS } from '../core/limits.ts';
+import { type Endpoint, formatEndpoint } from './endpoint.ts';
+
+/** Who may connect to a unix socket of ours: the owner and the group, which is how containers share one. */
+const SOCKET_MODE = 0o660;
+/** Behind the path under which a socket is made before it takes its place. */
+const UNFINISHED = '.new';
+
+/** A server that listens. */
+export interface Listening {
+  /** What was bound: the port is known now. */
+  readonly endpoint: Endpoint;
+  /** Takes the file of a unix socket away, unless it is another's by now. */
+  remove(): void;
+}
+
+/**
+ * Starts to listen. The file of a unix socket whose process is gone is replaced; one that is answered is not.
+ * @throws AppError LISTEN_FAILED
+ */
+export async function listenOn(
+  server: Server,
+  endpoint: Endpoint,
+  { reusePort = false }: { reusePort?: boolean } = {},
+): Promise<Listening> {
+  if (endpoint.kind === 'unix') return await listenOnPath(server, endpoint);
+  const { host, port } = endpoint;
+  await listening(server, endpoint, { host, port, reusePort });
+  const bound = server.address();
+  const known = bound !== null && typeof bound === 'object' ? { host: bound.address, port: bound.port } : {};
+  return { endpoint: { ...endpoint, ...known }, remove: () => undefined };
+}
+
+/**
+ * The socket is made under another name and renamed, so that whoever connects finds the old one, or nothing, or
+ * the new one with its mode: never half of it. It also keeps Node from removing a successor's file on close.
+ */
+async function listenOnPath(server: Server, endpoint: { kind: 'unix'; path: string }): Promise<Listening> {
+  const { path } = endpoint;
+  await makeRoom(endpoint);
+  const unfinished = `${path}${UNFINISHED}`;
+  rmSync(unfinished, { force: true });
+  await listening(server, endpoint, { path: unfinished });
+  try {
+    chmodSync(unfinished, SOCKET_MODE);
+    renameSync(unfinished, path);
+  } catch (error) {
+    server.close();
+    throw listenError(endpoint, error as NodeJS.ErrnoException);
+  }
+  const inode = lstatSync(path).ino;
+  const remove = () => {
+    if (lstatSync(path, { throwIfNoEntry: false })?.ino === inode) rmSync(path, { force: true });
+  };
+  return { endpoint, remove };
+}
+
+function listening(server: Server, endpoint: Endpoint, where: ListenOptions): Promise<void> {
+  return new Promise((resolve, reject) => {
+    const refuse = (error: NodeJS.ErrnoException) => reject(listenError(endpoint, error));
+    server.once('error', refuse);
+    server.listen({ ...where, backlog: LIMITS.listenBacklog }, () => {
+      server.off('error', refuse);
+      resolve();
+    });
+  });
+}
+
+/** Finds out what lies at a path: nothing and a dead process's socket may be replaced. */
+async function makeRoom(endpoint: { kind: 'unix'; path: string }): Promise<void> {
+  const found = lstatSync(endpoint.path, { throwIfNoEntry: false });
+  if (!found) return;
+  if (!found.isSocket()) throw listenError(endpoint, { code: 'ENOTSOCK', message: '', name: '' });
+  const answered = await new Promise<boolean>((resolve) => {
+    const probe = connect({ path: endpoint.path });
+    probe.once('connect', () => {
+      probe.destroy();
+      resolve(true);
+    });
+    // A socket that is full or may not be entered has a process behind it too.
+    probe.once('error', (error: NodeJS.ErrnoException) => {
+      resolve(error.code !== 'ECONNREFUSED' && error.code !== 'ENOENT');
+    });
+  });
+  if (answered) throw listenError(endpoint, { code: 'EADDRINUSE', message: '', name: '' });
+}
+
+const REASONS: Readonly<Record<string, readonly [reason: string, hint: string]>> = {
+  EADDRINUSE: ['the port is in use', 'Stop what listens there, or give another --listen.'],
+  EACCES: ['this user may not listen there', 'Ports below 1024 need a privilege; give a higher one.'],
+  EADDRNOTAVAIL: ['this host has no such address', 'Give an address of this host, or only a port (:8080).'],
+  ENOTFOUND: ['the name is not known', 'Give an address of this host, or only a port (:8080).'],
+};
+
+const UNIX_REASONS: Readonly<Record<string, readonly [reason: string, hint: string]>> = {
+  EADDRINUSE: ['another process listens there', 'Stop it, or give another path.'],
+  EACCES: ['this user may not make a file there', 'Give a directory that this user may write to.'],
+  ENOENT: ['its directory does not exist', 'Make the directory first.'],
+  ENOTSOCK: ['there is a file that is not a socket', 'Remove it yourself, or give another path.'],
+  EROFS: ['the file system is read-only', 'Give a directory that this user may write to.'],
+};
+
+function listenError(endpoint: Endpoint, error: NodeJS.ErrnoException): AppError {
+  const known = (endpoint.kind === 'unix' ? UNIX_REASONS : REASONS)[error.code ?? ''];
+  const [reason, hint] = known ?? [error.message, 'Give another --listen.'];
+  const where = formatEndpoint(endpoint);
+  return new AppError('LISTEN_FAILED', `cannot listen on ${where}: ${reason}`, { hint, cause: error });
+}

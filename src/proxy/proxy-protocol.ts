@@ -1,0 +1,1 @@
+export type ProxyProtocolVersion = 'v1' | 'v2';
