@@ -1,0 +1,101 @@
+import { LIMITS } from '../../core/limits.ts';
+import type { Pair } from '../data-plane.ts';
+import type { Endpoint } from '../endpoint.ts';
+
+/** Which requests go to another server than the pair's own: by the whole path, or by how it begins. */
+export interface GatewayRoute {
+  readonly match: 'exact' | 'prefix';
+  /** Begins with `/`. A prefix matches whole segments only: `/a` matches `/a` and `/a/b`, never `/ab`. */
+  readonly path: string;
+  readonly target: Endpoint;
+  /** Takes the prefix off the path that the target sees. */
+  readonly stripPrefix: boolean;
+}
+
+/** How long the gateway waits. All milliseconds; 0 waits for ever, where it is allowed. */
+export interface GatewayTimeouts {
+  /** For a connection to the upstream, TLS included. */
+  readonly connectMs: number;
+  /** From the end of the request to the first byte of the answer; 0: no limit, a queue at the model is no failure. */
+  readonly firstByteMs: number;
+  /** Between two bytes of an answer that has begun, or of a request; 0: no limit. */
+  readonly idleMs: number;
+  /** For the exchange as a whole; 0: no limit. */
+  readonly totalMs: number;
+  /** For a client to send a whole request head, and to send a whole request. */
+  readonly headersMs: number;
+  readonly requestMs: number;
+  /** How long an idle client connection is kept; above the load balancer's own limit, or requests race its end. */
+  readonly keepAliveMs: number;
+}
+
+/** Certificate and key of the listener, as paths: both may be replaced while it listens. */
+export interface GatewayTls {
+  readonly certPath: string;
+  readonly keyPath: string;
+}
+
+/** How upstreams behind TLS are known to be the right ones. */
+export interface GatewayUpstreamTls {
+  readonly caPath: string | null;
+  readonly serverName: string | null;
+  readonly verify: boolean;
+}
+
+/** What a gateway is asked to do: plain data, because it travels between processes. */
+export interface GatewayOptions {
+  /** Where it listens; a request that no route takes goes to the target of the pair it came in by. */
+  readonly pairs: readonly Pair[];
+  readonly reusePort: boolean;
+  /** Client connections over all pairs; those beyond are turned away. */
+  readonly maxConnections: number;
+  /** The longest path that matches wins; of equal ones the exact one. */
+  readonly routes: readonly GatewayRoute[];
+  /** Sets X-Forwarded-For, -Proto and -Host, replacing what the client said. */
+  readonly forwardedHeaders: boolean;
+  /** Lets connections be upgraded to WebSocket. Without it such a request is served as an ordinary one. */
+  readonly websocket: boolean;
+  /** Requests under way at once; one more is answered 503. */
+  readonly maxInFlight: number;
+  /** Answers 403 to traffic that carries the replay marker. */
+  readonly refuseMarked: boolean;
+  readonly timeouts: GatewayTimeouts;
+  /** Whether a connection to the upstream serves more than one request. */
+  readonly upstreamReuse: boolean;
+  /** How long an idle upstream connection is kept: below the model server's own limit. */
+  readonly freeSocketMs: number;
+  readonly tls: GatewayTls | null;
+  readonly upstreamTls: GatewayUpstreamTls | null;
+}
+
+export const GATEWAY_TIMEOUTS: GatewayTimeouts = Object.freeze({
+  connectMs: 10_000,
+  firstByteMs: 0,
+  idleMs: 300_000,
+  totalMs: 0,
+  headersMs: 15_000,
+  requestMs: 300_000,
+  keepAliveMs: 75_000,
+});
+
+/** Everything but where it listens and forwards to. */
+export const GATEWAY_DEFAULTS: Omit<GatewayOptions, 'pairs'> = Object.freeze({
+  reusePort: false,
+  maxConnections: LIMITS.connections,
+  routes: [],
+  forwardedHeaders: false,
+  websocket: false,
+  maxInFlight: 1_024,
+  refuseMarked: false,
+  timeouts: GATEWAY_TIMEOUTS,
+  upstreamReuse: true,
+  freeSocketMs: 1_500,
+  tls: null,
+  upstreamTls: null,
+});
+
+/** Request and response heads up to this size; a flag of the process, because the library cannot pass it upstream. */
+export const GATEWAY_HEAD_BYTES = 64 * 1024;
+
+/** What Node must be started with to run a gateway. */
+export const GATEWAY_EXEC_ARGV: readonly string[] = [`--max-http-header-size=${GATEWAY_HEAD_BYTES}`];
