@@ -1,5 +1,5 @@
 import type { Body } from '../../core/exchange.ts';
-import type { KeyedHash, RunningHash } from '../../core/keyed-hash.ts';
+import { HASH_ROOM_BYTES, type KeyedHash, type RunningHash } from '../../core/keyed-hash.ts';
 import { LIMITS } from '../../core/limits.ts';
 import type { AssemblyBudget } from './budget.ts';
 
@@ -7,11 +7,15 @@ import type { AssemblyBudget } from './budget.ts';
 const FIRST_BLOCK_BYTES = 4 * 1024;
 const LARGEST_BLOCK_BYTES = 256 * 1024;
 
+/** A body up to here that is kept whole is hashed in one call when it ends; past it, as it comes. */
+const HASHED_AT_END_BYTES = 1024 * 1024;
+
 /** Numbers of chunk times that an open exchange is charged for anyway, and how many more are paid for at once. */
 const FREE_TIMES = 32;
 const TIMES_STEP = 1_024;
 
 const EMPTY = new Uint8Array(0);
+const EMPTY_BUFFER = Buffer.alloc(0);
 
 /** What is to be taken of a body. */
 export interface BodyTaking {
@@ -28,7 +32,9 @@ export interface BodyTaking {
  */
 export class BodyCollector {
   readonly #taking: BodyTaking;
+  /** The first has room for a hash in front of it, so that a body of one block is hashed where it lies. */
   readonly #blocks: Buffer[] = [];
+  #roomy: Buffer = EMPTY_BUFFER;
   readonly #times: number[] = [];
   #timesRoom = FREE_TIMES;
   #blockFill = 0;
@@ -38,6 +44,8 @@ export class BodyCollector {
   #wireBytes = 0;
   #cut = false;
   #hash: RunningHash | null = null;
+  /** Of a body that came in one piece and is not kept. */
+  #digest: Uint8Array | null = null;
   readonly #expectedBytes: number | null;
   readonly #originNs: number;
   /** Monotonic nanoseconds of the last byte that came, null before the first. */
@@ -83,22 +91,17 @@ export class BodyCollector {
 
   /** Takes decoded bytes; they are copied or forgotten, never held. */
   write(bytes: Buffer): void {
+    const keptBefore = this.#keptBytes;
     this.#bytes += bytes.length;
-    if (this.#taking.hash !== null) {
-      this.#hash ??= this.#taking.hash.start();
-      this.#hash.update(bytes);
-    }
-    if (this.#taking.capBytes === null || this.#cut) return;
-    const room = this.#taking.capBytes - this.#keptBytes;
-    this.#keep(bytes.length <= room ? bytes : bytes.subarray(0, room));
-    if (bytes.length > room) this.#cut = true;
+    if (this.#taking.capBytes !== null && !this.#cut) this.#keepOf(bytes, this.#taking.capBytes);
+    if (this.#taking.hash !== null) this.#hashOn(this.#taking.hash, bytes, keptBefore);
   }
 
   /** @param whole False when the connection ended before the body did. */
   finish(whole: boolean): Body {
-    const hash = this.#hash === null ? null : this.#hash.digest();
-    const kept = this.#taking.capBytes === null ? null : this.#joined();
-    return { bytes: this.#bytes, kept, truncated: this.#cut || !whole, hash };
+    const roomy = this.#taking.capBytes === null ? null : this.#joined();
+    const kept = roomy === null ? null : roomy.length === 0 ? EMPTY : roomy.subarray(HASH_ROOM_BYTES);
+    return { bytes: this.#bytes, kept, truncated: this.#cut || !whole, hash: this.#hashed(roomy) };
   }
 
   /** Gives the budget back. Whoever was handed the finished body answers for its memory from here. */
@@ -116,6 +119,36 @@ export class BodyCollector {
     this.#reservedBytes += 8 * TIMES_STEP;
     this.#timesRoom += TIMES_STEP;
     return true;
+  }
+
+  #hashed(roomy: Buffer | null): Uint8Array | null {
+    if (this.#hash !== null) return this.#hash.digest();
+    if (this.#digest !== null || this.#taking.hash === null || this.#bytes === 0) return this.#digest;
+    return roomy === null ? null : this.#taking.hash.ofRoomy(roomy);
+  }
+
+  /** Feeds the hash, or leaves it to the end while all that came is kept. */
+  #hashOn(hash: KeyedHash, bytes: Buffer, keptBefore: number): void {
+    if (this.#hash === null) {
+      if (this.#keptBytes === this.#bytes && this.#bytes <= HASHED_AT_END_BYTES) return;
+      if (this.#bytes === bytes.length && this.#bytes === this.#expectedBytes) {
+        this.#digest = hash.ofBody(bytes);
+        return;
+      }
+      this.#hash = hash.start();
+      let left = keptBefore;
+      for (const block of this.#blocks) {
+        if (left > 0) this.#hash.update(block.subarray(0, left));
+        left -= Math.min(left, block.length);
+      }
+    }
+    this.#hash.update(bytes);
+  }
+
+  #keepOf(bytes: Buffer, capBytes: number): void {
+    const room = capBytes - this.#keptBytes;
+    this.#keep(bytes.length <= room ? bytes : bytes.subarray(0, room));
+    if (bytes.length > room) this.#cut = true;
   }
 
   #keep(bytes: Buffer): void {
@@ -141,7 +174,9 @@ export class BodyCollector {
       return undefined;
     }
     this.#reservedBytes += size;
-    const block = Buffer.allocUnsafe(size);
+    const first = this.#blocks.length === 0;
+    if (first) this.#roomy = Buffer.allocUnsafe(HASH_ROOM_BYTES + size);
+    const block = first ? this.#roomy.subarray(HASH_ROOM_BYTES) : Buffer.allocUnsafe(size);
     this.#blocks.push(block);
     this.#blockFill = 0;
     return block;
@@ -156,16 +191,14 @@ export class BodyCollector {
     return Math.min(room, Math.max(neededBytes, Math.min(doubled, LARGEST_BLOCK_BYTES)));
   }
 
-  #joined(): Uint8Array {
-    const [first] = this.#blocks;
-    if (first === undefined) return EMPTY;
-    if (this.#blocks.length === 1)
-      return this.#keptBytes === first.length ? first : ownCopy(first, this.#keptBytes);
-    return Buffer.concat(this.#blocks, this.#keptBytes);
+  /** All that was kept, with room for a hash in front; empty when nothing was. */
+  #joined(): Buffer {
+    const [first, ...more] = this.#blocks;
+    if (first === undefined || (more.length === 0 && this.#keptBytes === first.length)) return this.#roomy;
+    // A copy: the unused rest of the last block would live as long as the body.
+    const joined = Buffer.allocUnsafe(HASH_ROOM_BYTES + this.#keptBytes);
+    let at = HASH_ROOM_BYTES;
+    for (const block of this.#blocks) at += block.copy(joined, at, 0, joined.length - at);
+    return joined;
   }
-}
-
-/** A copy without the unused rest of the block, which would otherwise live as long as the body. */
-function ownCopy(block: Buffer, bytes: number): Uint8Array {
-  return Buffer.from(block.subarray(0, bytes));
 }
