@@ -1,5 +1,14 @@
-import type { BodyRules } from './body-rules.ts';
+import { type BodyRules, bodyTreatments } from './body-rules.ts';
 import type { KeyedHash } from './keyed-hash.ts';
+import { decodeContent } from './privacy/content-coding.ts';
+import { coverEvents } from './privacy/event-stream.ts';
+import { coverForm } from './privacy/form-fields.ts';
+import { JsonWalk } from './privacy/json-walk.ts';
+import { PointerState } from './privacy/pointer-states.ts';
+import { coverTensors } from './privacy/tensor-parts.ts';
+import { type BodyDropReason, UnreadableBody } from './privacy/unreadable-body.ts';
+import { ValueCover } from './privacy/value-cover.ts';
+import { type SecretNameAdditions, SecretNames } from './secret-names.ts';
 
 /** What redaction has to know of a body beside its bytes. */
 export interface BodyAbout {
@@ -9,24 +18,9 @@ export interface BodyAbout {
   readonly truncated: boolean;
   /** `Inference-Header-Content-Length`: bytes of JSON before Triton's binary tensors; null without them. */
   readonly inferenceHeaderLength: number | null;
-  /** The body's keyed hash where it is known already; saves computing it again. */
+  /** The keyed hash of all these bytes where it is known already; saves computing it again. */
   readonly hash?: Uint8Array | null;
 }
-
-/** Why a body is not stored at all. */
-export const BODY_DROP_REASONS = [
-  'truncated',
-  'not_json',
-  'too_deep',
-  'too_large',
-  'unknown_type',
-  'unknown_coding',
-  'bad_coding',
-  'bad_tensors',
-  'bad_event_stream',
-  'failed',
-] as const;
-export type BodyDropReason = (typeof BODY_DROP_REASONS)[number];
 
 /** What may be stored of a body. */
 export interface RedactedBody {
@@ -40,16 +34,36 @@ export interface RedactedBody {
 
 const NOTHING: readonly string[] = Object.freeze([]);
 
-/** Covers what rules name in bodies, before anything is stored. Never throws; what it cannot read, it drops. */
+const JSON_TYPE = /^(?:application|text)\/(?:json|[a-z0-9.!#$&^_-]+\+json)$/;
+const JSON_LINES_TYPE = /^(?:application|text)\/(?:x-)?(?:ndjson|jsonl|jsonlines|json-lines)$/;
+const EVENT_STREAM_TYPE = 'text/event-stream';
+const FORM_TYPE = 'application/x-www-form-urlencoded';
+/** What a body may begin with to be taken for JSON under a type that does not say so. */
+const JSON_BEGINNING = /^(?:\xef\xbb\xbf)?[ \t\r\n]*[[{]/;
+const BEGINNING_BYTES = 256;
+
+/**
+ * Covers what rules name in bodies before anything is stored. Lengths stay equal byte for byte, but for bodies
+ * under a content coding, which are packed anew. Never throws: a body that cannot be read for certain is
+ * dropped.
+ */
 export class BodyRedaction {
+  readonly #hash: KeyedHash;
+  readonly #root: PointerState;
+  readonly #names: SecretNames;
   /** The rules as they are noted in the capture. */
   readonly policy: BodyRules;
   /** Whether there is any rule. Without one bodies pass as they are, at no cost. */
   readonly active: boolean;
 
-  constructor(rules: BodyRules, _hash: KeyedHash) {
+  /** @param additions names of form fields that are secret beside the floor's, as in queries */
+  constructor(rules: BodyRules, hash: KeyedHash, additions: SecretNameAdditions = {}) {
+    const treatments = bodyTreatments(rules);
+    this.#hash = hash;
+    this.#root = PointerState.root(treatments);
+    this.#names = new SecretNames(additions);
     this.policy = rules;
-    this.active = rules.rules.length > 0 || rules.presets.length > 0;
+    this.active = treatments.length > 0;
   }
 
   request(bytes: Uint8Array, about: BodyAbout): RedactedBody {
@@ -62,6 +76,57 @@ export class BodyRedaction {
 
   #redact(bytes: Uint8Array, about: BodyAbout): RedactedBody {
     if (!this.active || bytes.length === 0) return { kept: bytes, names: NOTHING, dropped: null };
-    return { kept: null, names: NOTHING, dropped: about.truncated ? 'truncated' : 'failed' };
+    try {
+      if (about.truncated) throw new UnreadableBody('truncated');
+      return this.#covered(bytes, about);
+    } catch (error) {
+      // Whatever went wrong: what could not be judged is not kept.
+      const dropped = error instanceof UnreadableBody ? error.reason : 'failed';
+      return { kept: null, names: NOTHING, dropped };
+    }
   }
+
+  #covered(bytes: Uint8Array, about: BodyAbout): RedactedBody {
+    const decoded = decodeContent(bytes, about.contentEncoding);
+    const plain = decoded.coded
+      ? Buffer.from(decoded.bytes.buffer, decoded.bytes.byteOffset, decoded.bytes.length)
+      : Buffer.from(decoded.bytes);
+    const cover = new ValueCover(this.#hash, about.hash ?? this.#hash.ofBody(bytes));
+    this.#cover(plain, about, cover);
+    const { names } = cover;
+    if (names.length === 0) return { kept: bytes, names: NOTHING, dropped: null };
+    return { kept: decoded.encode(plain), names, dropped: null };
+  }
+
+  #cover(plain: Buffer, about: BodyAbout, cover: ValueCover): void {
+    if (about.inferenceHeaderLength !== null) {
+      this.#coverInference(plain, about.inferenceHeaderLength, cover);
+      return;
+    }
+    const type = mediaType(about.contentType);
+    const lines = JSON_LINES_TYPE.test(type);
+    if (lines || JSON_TYPE.test(type)) {
+      new JsonWalk(plain, 0, plain.length, cover).run(this.#root, lines);
+    } else if (type === EVENT_STREAM_TYPE) {
+      coverEvents(plain, (data) => new JsonWalk(data, 0, data.length, cover).run(this.#root));
+    } else if (JSON_BEGINNING.test(plain.toString('latin1', 0, BEGINNING_BYTES))) {
+      // Model servers take JSON under any type, and many clients (curl) send a form's.
+      new JsonWalk(plain, 0, plain.length, cover).run(this.#root);
+    } else if (type === FORM_TYPE) {
+      coverForm(plain, this.#root, this.#names, cover);
+    } else {
+      throw new UnreadableBody('unknown_type');
+    }
+  }
+
+  #coverInference(plain: Buffer, jsonBytes: number, cover: ValueCover): void {
+    if (!(jsonBytes > 0 && jsonBytes <= plain.length)) throw new UnreadableBody('bad_tensors');
+    const json = plain.subarray(0, jsonBytes);
+    coverTensors(json, plain.subarray(jsonBytes), this.#root, cover);
+    new JsonWalk(plain, 0, jsonBytes, cover).run(this.#root);
+  }
+}
+
+function mediaType(contentType: string | null): string {
+  return (contentType ?? '').split(';', 1)[0]?.trim().toLowerCase() ?? '';
 }

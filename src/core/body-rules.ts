@@ -1,6 +1,7 @@
 import { AppError } from './errors.ts';
 import { parseJsonPointer } from './json-pointer.ts';
-import { BODY_PRESETS, type BodyPreset } from './privacy/presets.ts';
+import { BODY_PRESETS, type BodyPreset, presetTreatments } from './privacy/presets.ts';
+import { STRENGTH, type Treatment } from './privacy/treatment.ts';
 
 /** What becomes of a value that a pointer names, from the least hiding to the most. */
 export const BODY_ACTIONS = ['hash', 'mask', 'drop'] as const;
@@ -54,6 +55,16 @@ export function parseBodyRule(text: string): BodyRule {
   const pointer = text.slice(0, equals);
   parseJsonPointer(pointer);
   return { pointer, action };
+}
+
+/** What the rules say about values, the presets' rules included. */
+export function bodyTreatments({ rules, presets }: BodyRules): Treatment[] {
+  const asked = rules.map(({ pointer, action }) => ({
+    covering: action,
+    strength: STRENGTH.user[action],
+    name: pointer,
+  }));
+  return [...asked, ...presets.flatMap(presetTreatments)];
 }
 
 function parsePreset(text: string): BodyPreset {

@@ -81,6 +81,12 @@ export class KeyedHash {
       .subarray(0, IDENTITY_HASH_BYTES);
   }
 
+  /** The 16-byte hash of a value that stood in a body; never equal to that of a body of the same bytes. */
+  ofValue(bytes: Uint8Array): Uint8Array {
+    const hmac = createHmac('sha256', this.#key).update('value\0', 'latin1').update(bytes);
+    return hmac.digest().subarray(0, BODY_HASH_BYTES);
+  }
+
   /** Eight hex digits that tell two keys apart and give nothing of the key away. */
   fingerprint(): string {
     return createHmac('sha256', this.#key).update('reprise hash key').digest('hex').slice(0, 8);

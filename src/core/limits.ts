@@ -5,8 +5,15 @@ const GIB = 1024 * MIB;
 
 export const LIMITS = {
   /** Forwarder. */
+  forwarders: 16,
   connections: 10_000,
   listenBacklog: 1_024,
+  /** Held at most of what is read from a side only to learn whether its peer is still there. */
+  probedBytes: 1 * MIB,
+  /** A PROXY protocol header with all its extensions. */
+  proxyHeaderBytes: 4 * KIB,
+  /** A certificate, key or bundle of them. */
+  tlsFileBytes: 4 * MIB,
   /** Forwarder to recorder. */
   slabBytes: 64 * KIB,
   slabBudgetBytes: 64 * MIB,
@@ -51,6 +58,13 @@ export const LIMITS = {
   readPageRows: 256,
   blockCacheBytes: 32 * MIB,
 
+  /** Probes, metrics and control. */
+  probeConnections: 64,
+  controlConnections: 16,
+  requestHeadBytes: 8 * KIB,
+  requestHeadMs: 5_000,
+  recentExchanges: 20,
+
   /** Import. */
   importLineBytes: 64 * MIB,
   importRecordBytes: 1 * MIB,
@@ -70,7 +84,17 @@ export const SUPERVISION = {
   heartbeatMs: 1_000,
   heartbeatLimitMs: 5_000,
   restartDelayMs: 200,
-  restartDelayMaxMs: 5_000,
+  /** With the half second that a start takes, what was repaired is recorded again within 5 s. */
+  restartDelayMaxMs: 4_000,
+  /** A recorder that recorded before it died is worth more attempts. */
+  restartDelayWorkingMaxMs: 1_000,
+  /** Who lives this long is well: the next pause is the shortest again. */
+  calmMs: 10_000,
+  /** So many deaths before a first commit within the window, and only now and then another one is tried. */
+  deathsBeforeOff: 5,
+  deathWindowMs: 600_000,
+  offProbeMs: 60_000,
+  drainDelayMs: 5_000,
   drainDeadlineMs: 20_000,
   /** For the last commit and the end of the segment; then the recorder is killed. */
   recorderStopMs: 15_000,
@@ -78,4 +102,20 @@ export const SUPERVISION = {
   lingerMs: 1_000,
   /** For the recorder to settle what it was handed before the forwarder goes. */
   flushMs: 5_000,
+} as const;
+
+/** Time that a forwarder of the wire plane gives to what is not traffic yet, or no longer. */
+export const WIRE = {
+  /** From the connect to the end of the upstream's TLS handshake. */
+  connectMs: 10_000,
+  /** For a client's TLS handshake, and for its PROXY protocol header. */
+  handshakeMs: 10_000,
+  proxyHeaderMs: 5_000,
+  /** How often a side that hears nothing is asked whether its peer is still there. */
+  probeMs: 150,
+  /** For the first line of a client whose upstream cannot be reached, and to read its refusal. */
+  refusalMs: 10_000,
+  refusalLingerMs: 2_000,
+  /** How often it is looked whether a certificate was replaced. */
+  certificateCheckMs: 30_000,
 } as const;

@@ -1,4 +1,4 @@
-import { decodePercent, type SecretNameAdditions, SecretNames } from './secret-names.ts';
+import { type SecretNameAdditions, SecretNames } from './secret-names.ts';
 
 /** Bytes with their secrets masked, always a copy of its own, and what was masked. */
 export interface RedactedBytes {
@@ -117,24 +117,11 @@ export class Redaction {
       if (equals < 0) continue;
       const key = text.slice(keyStart, equals);
       const valueEnd = valueEndOf(text, equals + 1, to);
-      if (this.#names.queryKey(key) || this.#hidesSecretPair(text.slice(equals + 1, next))) {
+      if (this.#names.queryKey(key) || this.#names.hiddenIn(text.slice(equals + 1, next))) {
         masking.mask(equals + 1, valueEnd, label ?? `?${key.toLowerCase()}`);
         at = nextDelimiter(text, valueEnd, to);
       }
     }
-  }
-
-  /** Whether a percent-encoded value is itself a URL or query with a secret in it (`next=%2Fx%3Ftoken%3Dabc`). */
-  #hidesSecretPair(value: string): boolean {
-    let plain = value;
-    for (let round = 0; round < 3 && plain.includes('%'); round += 1) {
-      plain = decodePercent(plain);
-      for (const pair of plain.split(/[?&;#]/)) {
-        const equals = pair.indexOf('=');
-        if (equals > 0 && this.#names.queryKey(pair.slice(0, equals))) return true;
-      }
-    }
-    return false;
   }
 }
 

@@ -119,6 +119,19 @@ export class SecretNames {
     return secret;
   }
 
+  /** Whether a percent-encoded value is itself a URL or query with a secret in it (`next=%2Fx%3Ftoken%3Dabc`). */
+  hiddenIn(value: string): boolean {
+    let plain = value;
+    for (let round = 0; round < 3 && plain.includes('%'); round += 1) {
+      plain = decodePercent(plain);
+      for (const pair of plain.split(/[?&;#]/)) {
+        const equals = pair.indexOf('=');
+        if (equals > 0 && this.queryKey(pair.slice(0, equals))) return true;
+      }
+    }
+    return false;
+  }
+
   #judgeHeader(name: string): Treatment {
     const lower = name.toLowerCase();
     if (NEVER_MASKED.has(lower)) return 'keep';

@@ -1,0 +1,129 @@
+import {
+  brotliCompressSync,
+  brotliDecompressSync,
+  constants,
+  deflateRawSync,
+  deflateSync,
+  gunzipSync,
+  gzipSync,
+  inflateRawSync,
+  inflateSync,
+  zstdCompressSync,
+  zstdDecompressSync,
+} from 'node:zlib';
+import { LIMITS } from '../limits.ts';
+import { UnreadableBody } from './unreadable-body.ts';
+
+/** One content coding, there and back. */
+interface Coding {
+  decode(bytes: Uint8Array, maxOutputLength: number): Buffer;
+  encode(bytes: Uint8Array): Buffer;
+}
+
+/** A server that takes zstd need not accept a larger window; nor do we hold one. */
+const ZSTD_WINDOW_LOG = 23;
+/** Brotli's default is made for files that are compressed once, at a second a megabyte. */
+const BROTLI_QUALITY = 4;
+
+const GZIP: Coding = {
+  decode: (bytes, maxOutputLength) => gunzipSync(bytes, { maxOutputLength }),
+  encode: (bytes) => gzipSync(bytes),
+};
+const DEFLATE: Coding = {
+  decode: (bytes, maxOutputLength) => inflateSync(bytes, { maxOutputLength }),
+  encode: (bytes) => deflateSync(bytes),
+};
+/** What some clients send under the name of deflate: no zlib header around it. */
+const RAW_DEFLATE: Coding = {
+  decode: (bytes, maxOutputLength) => inflateRawSync(bytes, { maxOutputLength }),
+  encode: (bytes) => deflateRawSync(bytes),
+};
+const BROTLI: Coding = {
+  decode: (bytes, maxOutputLength) => brotliDecompressSync(bytes, { maxOutputLength }),
+  encode: (bytes) =>
+    brotliCompressSync(bytes, {
+      params: {
+        [constants.BROTLI_PARAM_QUALITY]: BROTLI_QUALITY,
+        [constants.BROTLI_PARAM_SIZE_HINT]: bytes.length,
+      },
+    }),
+};
+const ZSTD: Coding = {
+  decode: (bytes, maxOutputLength) =>
+    zstdDecompressSync(bytes, {
+      maxOutputLength,
+      params: { [constants.ZSTD_d_windowLogMax]: ZSTD_WINDOW_LOG },
+    }),
+  encode: (bytes) => zstdCompressSync(bytes),
+};
+
+/** A body without its content codings, and the way back. */
+export interface DecodedBody {
+  /** Memory of its own unless there was no coding. */
+  readonly bytes: Uint8Array;
+  /** Whether there was a coding. */
+  readonly coded: boolean;
+  /** Applies the same codings to another body; not byte for byte what the client's compressor would make. */
+  encode(bytes: Uint8Array): Uint8Array;
+}
+
+/**
+ * Takes the codings of a `Content-Encoding` off a body, the last first.
+ * @throws UnreadableBody for a coding that is not known, data that is not in it, and what unfolds to too much
+ */
+export function decodeContent(bytes: Uint8Array, contentEncoding: string | null): DecodedBody {
+  const names = codingNames(contentEncoding);
+  if (names.length > LIMITS.contentCodings) throw new UnreadableBody('unknown_coding');
+  const used: Coding[] = [];
+  let decoded = bytes;
+  for (const name of names.toReversed()) {
+    const coding = codingOf(name, decoded);
+    decoded = unfold(coding, decoded);
+    used.unshift(coding);
+  }
+  if (decoded.length > LIMITS.decodedBodyBytes) throw new UnreadableBody('too_large');
+  return {
+    bytes: decoded,
+    coded: used.length > 0,
+    encode: (plain) => used.reduce((coded, coding) => coding.encode(coded), plain),
+  };
+}
+
+function codingNames(contentEncoding: string | null): string[] {
+  return (contentEncoding ?? '')
+    .split(',')
+    .map((name) => name.trim().toLowerCase())
+    .filter((name) => name !== '' && name !== 'identity');
+}
+
+function codingOf(name: string, bytes: Uint8Array): Coding {
+  switch (name) {
+    case 'gzip':
+    case 'x-gzip':
+      return GZIP;
+    case 'deflate':
+      return hasZlibHeader(bytes) ? DEFLATE : RAW_DEFLATE;
+    case 'br':
+      return BROTLI;
+    case 'zstd':
+      return ZSTD;
+    default:
+      throw new UnreadableBody('unknown_coding');
+  }
+}
+
+function unfold(coding: Coding, bytes: Uint8Array): Buffer {
+  const share = Math.max(LIMITS.decodedBodyFloorBytes, bytes.length * LIMITS.decodedBodyRatio);
+  try {
+    return coding.decode(bytes, Math.min(share, LIMITS.decodedBodyBytes));
+  } catch (error) {
+    const code = error instanceof Error && 'code' in error ? error.code : null;
+    throw new UnreadableBody(code === 'ERR_BUFFER_TOO_LARGE' ? 'too_large' : 'bad_coding');
+  }
+}
+
+/** RFC 1950: method 8, and the two bytes together a multiple of 31. */
+function hasZlibHeader(bytes: Uint8Array): boolean {
+  const [method = 0, flags = 0] = bytes;
+  return (method & 0x0f) === 8 && (method * 256 + flags) % 31 === 0;
+}

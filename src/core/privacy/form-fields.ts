@@ -1,0 +1,81 @@
+import { decodePercent, type SecretNames } from '../secret-names.ts';
+import type { PointerState } from './pointer-states.ts';
+import { strongerOf, type Treatment } from './treatment.ts';
+import type { ValueCover } from './value-cover.ts';
+
+const SPACE = 0x20;
+const AMPERSAND = 0x26;
+const PLUS = 0x2b;
+const ZERO = 0x30;
+const SEMICOLON = 0x3b;
+const EQUALS = 0x3d;
+
+/** Of a field's name, noted beside the message. */
+const NOTED_CHARS = 64;
+
+/**
+ * Covers the fields of a form (`a=1&b=2`) in place: by rules of one step, and by names that are secret. A name
+ * may follow `;` as well, a value ends at `&` only: whichever way a server divides, nothing secret is left over.
+ */
+export function coverForm(form: Buffer, root: PointerState, names: SecretNames, cover: ValueCover): void {
+  let from = 0;
+  while (from < form.length) {
+    const last = indexOr(form, AMPERSAND, from, form.length);
+    const next = indexOr(form, SEMICOLON, from, last);
+    const equals = indexOr(form, EQUALS, from, next);
+    const treatment = treatmentOf(form, from, equals, next, root, names);
+    if (treatment === null || equals === next) {
+      from = next + 1;
+    } else {
+      coverField(form, equals + 1, last, treatment, cover);
+      from = last + 1;
+    }
+  }
+}
+
+function treatmentOf(
+  form: Buffer,
+  from: number,
+  equals: number,
+  next: number,
+  root: PointerState,
+  names: SecretNames,
+): Treatment | null {
+  const name = form.toString('latin1', from, equals);
+  const plainName = plainText(name.replaceAll('+', ' ')).toString('utf8');
+  const asked = strongerOf(root.treatment, root.member(plainName).treatment);
+  if (asked !== null) return asked;
+  const secret = names.queryKey(name) || names.hiddenIn(form.toString('latin1', equals + 1, next));
+  return secret ? { covering: 'mask', strength: 0, name: `/${plainName.slice(0, NOTED_CHARS)}` } : null;
+}
+
+function coverField(form: Buffer, from: number, to: number, treatment: Treatment, cover: ValueCover): void {
+  if (to <= from) return;
+  if (treatment.covering === 'drop') {
+    cover.note(treatment);
+    form.fill(PLUS, from, to);
+    return;
+  }
+  const value = form.toString('latin1', from, to);
+  const how = treatment.covering === 'hash' ? treatment : ({ ...treatment, covering: 'mask' } as const);
+  cover.string(form, from, to, how, () => plainText(value.replaceAll('+', ' ')));
+  for (let at = from; at < to; at += 1) {
+    if (form[at] === SPACE) form[at] = PLUS;
+    else if (form[at] === EQUALS) form[at] = ZERO;
+  }
+}
+
+/** A field without its percent-encoding, as bytes. */
+function plainText(encoded: string): Buffer {
+  try {
+    return Buffer.from(decodeURIComponent(encoded), 'utf8');
+  } catch {
+    // Not UTF-8 after all: ASCII is decoded, the rest stays as it is.
+    return Buffer.from(decodePercent(encoded), 'latin1');
+  }
+}
+
+function indexOr(form: Buffer, byte: number, from: number, end: number): number {
+  const found = form.subarray(from, end).indexOf(byte);
+  return found < 0 ? end : from + found;
+}
