@@ -48,6 +48,8 @@ export const LIMITS = {
   blockBytes: 1 * MIB,
   ownBlockBytes: 256 * KIB,
   commitDelayMs: 250,
+  /** A commit is due when so many blocks are full: fewer would be synced too often where thousands come a second. */
+  commitBlocks: 4,
   segmentBytes: 1 * GIB,
   walBytes: 64 * MIB,
   maxDiskBytes: 10 * GIB,

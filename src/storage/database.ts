@@ -6,6 +6,8 @@ export type Connection = Database.Database;
 
 /** 3.7.0 to 3.51.2 can corrupt a database when its write-ahead log is reset. */
 const LEAST_SQLITE_VERSION = [3, 51, 3] as const;
+/** Of a segment's pages; each takes a few bytes more in the log. */
+export const PAGE_BYTES = 8_192;
 /** How long a statement waits for another connection's lock. */
 const BUSY_TIMEOUT_MS = 5_000;
 const READER_CACHE_KIB = 1_024;
@@ -20,7 +22,7 @@ export type Durability = 'commit' | 'seal';
 export function openForWriting(path: string, durability: Durability): Connection {
   const connection = open(path, { timeout: BUSY_TIMEOUT_MS });
   try {
-    connection.pragma('page_size = 8192');
+    connection.pragma(`page_size = ${PAGE_BYTES}`);
     connection.pragma('auto_vacuum = NONE');
     connection.pragma('cell_size_check = ON');
     connection.pragma('mmap_size = 0');

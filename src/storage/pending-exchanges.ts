@@ -23,13 +23,13 @@ export class PendingExchanges {
     this.#slots += slotsOf(exchange);
   }
 
-  /** Whether the oldest has waited long enough, or all together fill a block. */
+  /** Whether the oldest has waited long enough, or all together fill the blocks of a commit. */
   due(nowNs: number): boolean {
     if (this.#exchanges.length === 0) return false;
     return (
       nowNs - this.#sinceNs >= LIMITS.commitDelayMs * 1e6 ||
-      this.#bytes >= LIMITS.blockBytes ||
-      this.#slots >= LIMITS.blockSlots ||
+      this.#bytes >= LIMITS.commitBlocks * LIMITS.blockBytes ||
+      this.#slots >= LIMITS.commitBlocks * LIMITS.blockSlots ||
       this.#exchanges.length >= EXCHANGES_MAX
     );
   }

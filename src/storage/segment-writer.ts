@@ -4,7 +4,7 @@ import type { Exchange } from '../core/exchange.ts';
 import { LIMITS } from '../core/limits.ts';
 import { BlockWriter } from './block-writer.ts';
 import { BodyStore } from './body-store.ts';
-import { type Connection, type Durability, openForWriting } from './database.ts';
+import { type Connection, type Durability, openForWriting, PAGE_BYTES } from './database.ts';
 import { syncPath } from './durable-files.ts';
 import { ExchangeInserter } from './exchange-table.ts';
 import { NameTable } from './name-table.ts';
@@ -12,6 +12,12 @@ import { RollUps } from './roll-ups.ts';
 import { createSchema } from './schema.ts';
 import { type SegmentMeta, setMeta, writeMeta } from './segment-meta.ts';
 import { type SideRecords, SideRecordWriter } from './side-records.ts';
+
+/** SQLite's answer to a checkpoint: pages in the log, and how many of them are in the database as well. */
+interface LogState {
+  readonly log: number;
+  readonly checkpointed: number;
+}
 
 /** What one transaction writes. */
 export interface Batch {
@@ -102,11 +108,14 @@ export class SegmentWriter {
   checkpoint(softBytes: number, hardBytes: number = LIMITS.walBytes): void {
     const bytes = this.walBytes;
     if (bytes <= softBytes) return;
-    if (bytes <= hardBytes) {
-      this.#connection.pragma('wal_checkpoint(PASSIVE)');
-      return;
-    }
-    this.truncateWal();
+    if (bytes > hardBytes) this.truncateWal();
+    else if (this.#unmovedBytes() > softBytes) this.#connection.pragma('wal_checkpoint(PASSIVE)');
+  }
+
+  /** What of the log is not in the database yet: the file keeps its length while it is written from its start again. */
+  #unmovedBytes(): number {
+    const [state] = this.#connection.pragma('wal_checkpoint(NOOP)') as [LogState | undefined];
+    return state === undefined ? 0 : (state.log - state.checkpointed) * PAGE_BYTES;
   }
 
   /** Empties the write-ahead log without waiting for anybody: with a reader in it, it stays as it is. */

@@ -20,7 +20,7 @@ function exchangesOfSegments(directory: string): Record<string, number> {
 }
 
 describe('commits', () => {
-  it('are due when the oldest exchange has waited, or when a block is full, not before', () => {
+  it('are due when the oldest exchange has waited, or when the blocks of a commit are full, not before', () => {
     const clock = new StandingClock();
     const writer = new CaptureWriter(writerOptions(newCapture()), clock);
     expect(writer.due(1e12)).toBe(false);
@@ -31,10 +31,11 @@ describe('commits', () => {
     expect(writer.due(LIMITS.commitDelayMs * 1e6)).toBe(true);
     expect(writer.commit()).toEqual({ committed: 2, lost: 0, reason: null, error: null });
     expect(writer.due(1e12)).toBe(false);
-    writer.append(exchangeOf({ request: requestMessage({ body: Buffer.alloc(LIMITS.blockBytes) }) }));
+    const body = Buffer.alloc(LIMITS.commitBlocks * LIMITS.blockBytes);
+    writer.append(exchangeOf({ request: requestMessage({ body }) }));
     expect(writer.due(10)).toBe(true);
     writer.commit();
-    for (let slots = 0; slots < LIMITS.blockSlots; slots += 3) {
+    for (let slots = 0; slots < LIMITS.commitBlocks * LIMITS.blockSlots; slots += 3) {
       expect(writer.due(10)).toBe(false);
       writer.append(exchangeOf());
     }
