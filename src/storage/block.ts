@@ -8,6 +8,8 @@ const CODEC_STORED = 0;
 const CODEC_ZSTD = 1;
 
 const ZSTD_LEVEL = 3;
+/** Of a quiet hour's segment, packed once more when it is sealed: there is little of it, and it stays for weeks. */
+const ZSTD_SEALED_LEVEL = 9;
 /** Compression that saves less than this share is not worth undoing at every read. */
 const LEAST_SAVING = 0.05;
 /** Of a body in a row of its own so much is compressed on trial before all of it is. */
@@ -50,6 +52,17 @@ export function decodeBlock(row: BlockRow, file: string): Uint8Array[] {
   return decodeSlots(decompress(row, file), row.slots, file);
 }
 
+/**
+ * A row packed harder; null when that saves nothing worth it.
+ * @throws AppError CAPTURE_DAMAGED naming `file` when the row cannot be unpacked.
+ */
+export function repackBlock(row: BlockRow, file: string): Pick<BlockRow, 'payload' | 'crc32'> | null {
+  if (row.codec !== CODEC_ZSTD) return null;
+  if (crc32(row.payload) !== row.crc32) throw damaged(file, `block ${row.firstSlot} fails its checksum`);
+  const payload = zstd(decompress(row, file), ZSTD_SEALED_LEVEL);
+  return pays(payload, row.payload) ? { payload, crc32: crc32(payload) } : null;
+}
+
 function compress(raw: Buffer): Buffer | null {
   if (raw.byteLength > LIMITS.ownBlockBytes * 4) {
     const trial = raw.subarray(raw.byteLength >> 1, (raw.byteLength >> 1) + TRIAL_BYTES);
@@ -63,8 +76,8 @@ function pays(packed: Uint8Array, raw: Uint8Array): boolean {
   return packed.byteLength <= raw.byteLength * (1 - LEAST_SAVING);
 }
 
-function zstd(bytes: Uint8Array): Buffer {
-  return zstdCompressSync(bytes, { params: { [constants.ZSTD_c_compressionLevel]: ZSTD_LEVEL } });
+function zstd(bytes: Uint8Array, level = ZSTD_LEVEL): Buffer {
+  return zstdCompressSync(bytes, { params: { [constants.ZSTD_c_compressionLevel]: level } });
 }
 
 function decompress(row: BlockRow, file: string): Uint8Array {

@@ -4,6 +4,7 @@ import { basename, dirname } from 'node:path';
 import type { Amount } from '../core/accounting.ts';
 import type { Clock } from '../core/clock.ts';
 import { AppError, reasonOf } from '../core/errors.ts';
+import { compactSmall } from './compaction.ts';
 import { type Connection, damaged, isDamage, openForSealing, segmentError, sqliteCode } from './database.ts';
 import { syncPath } from './durable-files.ts';
 import { type Manifest, readManifest, writeManifest } from './manifest.ts';
@@ -93,6 +94,7 @@ function seal(path: string, clock: Clock, lost: Amount | null, attempts: number)
     check(connection, file);
     toOneFile(connection, file, attempts);
     if (lost !== null) noteGap(connection, file, clock.epochUs(), lost);
+    compactSmall(connection, file);
     return factsOf(connection, file);
   });
   chmodSync(path, 0o400);
