@@ -34,6 +34,40 @@ export function parseDurationMs(text: string, what: string): number {
   return parseWithUnit(text, what, DURATION_UNITS_MS, null, 'a duration such as 250ms, 20s or 15m');
 }
 
+/** Reads a duration that must be more than nothing. */
+export function parsePositiveMs(text: string, what: string): number {
+  const ms = parseDurationMs(text, what);
+  if (ms <= 0) throw new AppError('OPTION_INVALID', `${what}: ${JSON.stringify(text)} is not above 0`);
+  return ms;
+}
+
+/**
+ * Reads a whole number above 0.
+ * @throws AppError OPTION_INVALID naming `what` when it is none.
+ */
+export function parseCount(text: string, what: string): number {
+  const value = /^\s*\d+\s*$/.test(text) ? Number(text) : Number.NaN;
+  if (!Number.isSafeInteger(value) || value < 1) {
+    throw new AppError('OPTION_INVALID', `${what}: ${JSON.stringify(text)} is not a whole number above 0`);
+  }
+  return value;
+}
+
+/**
+ * Reads a share such as `10%` or `0.1`, above 0 and at most 1.
+ * @throws AppError OPTION_INVALID naming `what` when it is none.
+ */
+export function parseShare(text: string, what: string): number {
+  const [, digits, percent] = /^\s*(\d+(?:\.\d+)?)\s*(%?)\s*$/.exec(text) ?? [];
+  const value = digits === undefined ? Number.NaN : Number(digits) / (percent === '%' ? 100 : 1);
+  if (!(value > 0 && value <= 1)) {
+    throw new AppError('OPTION_INVALID', `${what}: ${JSON.stringify(text)} is not a share`, {
+      hint: 'Give more than 0 and at most 100 %, such as 10% or 0.1.',
+    });
+  }
+  return value;
+}
+
 function parseWithUnit(
   text: string,
   what: string,

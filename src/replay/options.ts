@@ -2,7 +2,14 @@ import { AppError, reasonOf } from '../core/errors.ts';
 import type { HeaderPair } from '../core/headers.ts';
 import { LIMITS } from '../core/limits.ts';
 import type { TimeRange } from '../core/ports.ts';
-import { parseDurationMs, parseInstantUs, parseMultiplier } from '../core/units.ts';
+import { Problems } from '../core/problems.ts';
+import {
+  parseCount,
+  parseDurationMs,
+  parseInstantUs,
+  parseMultiplier,
+  parsePositiveMs,
+} from '../core/units.ts';
 import { parseAddedHeader, type Secrets } from './added-headers.ts';
 import { COMPRESS } from './scaling/compress.ts';
 import { parseTarget, type Target } from './target.ts';
@@ -102,7 +109,10 @@ export function resolveReplayOptions(raw: RawReplayOptions, sources: OptionSourc
       problems.optional(raw.maxInFlight, (text) => parseCount(text, '--max-in-flight')) ?? LIMITS.inFlight,
     maxRatePerSecond: problems.optional(raw.maxRate, (text) => parseCount(text, '--max-rate')),
     maxRequests: problems.optional(raw.maxRequests, (text) => parseCount(text, '--max-requests')),
-    timeoutMs: problems.attempt(() => positiveMs(raw.timeout ?? REPLAY_DEFAULTS.timeout, '--timeout'), 1),
+    timeoutMs: problems.attempt(
+      () => parsePositiveMs(raw.timeout ?? REPLAY_DEFAULTS.timeout, '--timeout'),
+      1,
+    ),
     drainDeadlineMs: problems.attempt(
       () => parseDurationMs(raw.drainDeadline ?? REPLAY_DEFAULTS.drainDeadline, '--drain-deadline'),
       0,
@@ -153,49 +163,4 @@ function parseHostPolicy(text: string): HostPolicy {
     throw new AppError('OPTION_INVALID', `--host: ${JSON.stringify(text)} is neither target nor recorded`);
   }
   return policy;
-}
-
-function parseCount(text: string, what: string): number {
-  const value = /^\s*\d+\s*$/.test(text) ? Number(text) : Number.NaN;
-  if (!Number.isSafeInteger(value) || value < 1) {
-    throw new AppError('OPTION_INVALID', `${what}: ${JSON.stringify(text)} is not a whole number above 0`);
-  }
-  return value;
-}
-
-function positiveMs(text: string, what: string): number {
-  const ms = parseDurationMs(text, what);
-  if (ms <= 0) throw new AppError('OPTION_INVALID', `${what}: ${JSON.stringify(text)} is not above 0`);
-  return ms;
-}
-
-/** Collects what is wrong, so that one start shows everything there is to mend. */
-class Problems {
-  readonly #messages: string[] = [];
-  readonly #hints = new Set<string>();
-
-  add(message: string): void {
-    this.#messages.push(message);
-  }
-
-  attempt<T>(parse: () => T, otherwise: T): T {
-    try {
-      return parse();
-    } catch (thrown) {
-      if (!(thrown instanceof AppError) || thrown.code !== 'OPTION_INVALID') throw thrown;
-      this.#messages.push(reasonOf(thrown));
-      if (thrown.hint !== null) this.#hints.add(thrown.hint);
-      return otherwise;
-    }
-  }
-
-  optional<T>(text: string | undefined, parse: (text: string) => T): T | null {
-    return text === undefined ? null : this.attempt<T | null>(() => parse(text), null);
-  }
-
-  throwIfAny(): void {
-    if (this.#messages.length === 0) return;
-    const hint = [...this.#hints].join(' ');
-    throw new AppError('OPTION_INVALID', this.#messages.join('\n'), hint === '' ? {} : { hint });
-  }
 }
