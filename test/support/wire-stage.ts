@@ -1,5 +1,24 @@
+import { once } from 'node:events';
+import { connect, createServer, type NetConnectOpts, type Server, type Socket } from 'node:net';
+import { afterEach } from 'vitest';
+import { systemClock } from '../../src/core/clock.ts';
+import type { Notice } from '../../src/proxy/data-plane.ts';
 import type { Endpoint } from '../../src/proxy/endpoint.ts';
+import { Ledger } from '../../src/proxy/ledger.ts';
+import { RecorderLink } from '../../src/proxy/recorder-link.ts';
+import { Forwarder } from '../../src/proxy/wire/forwarder.ts';
 import type { WireOptions } from '../../src/proxy/wire/options.ts';
+
+const stops: (() => unknown)[] = [];
+
+afterEach(async () => {
+  for (const stop of stops.splice(0).reverse()) await stop();
+});
+
+/** Done after the test, last come first. */
+export function afterwards(stop: () => unknown): void {
+  stops.push(stop);
+}
 
 /** A TCP address of this machine; port 0 is any free one. */
 export function local(port = 0, tls = false): Endpoint {
@@ -11,12 +30,10 @@ export function portOf(endpoint: Endpoint | undefined): number {
   return endpoint.port;
 }
 
+type Plain = Partial<WireOptions> & { readonly listen?: Endpoint; readonly target?: Endpoint };
+
 /** Options of a wire with one pair, plain but for what is given. */
-export function wireOptions({
-  listen = local(),
-  target,
-  ...rest
-}: Partial<WireOptions> & { listen?: Endpoint; target: Endpoint }): WireOptions {
+export function wireOptions({ listen = local(), target = local(9), ...rest }: Plain): WireOptions {
   return {
     pairs: [{ listen, target }],
     reusePort: false,
@@ -28,4 +45,77 @@ export function wireOptions({
     sendProxyProtocol: null,
     ...rest,
   };
+}
+
+/** A wire that listens, cut when the test ends. */
+export interface WireStage {
+  readonly bound: readonly Endpoint[];
+  /** Of the first pair; 0 where that is a unix socket. */
+  readonly port: number;
+  readonly ledger: Ledger;
+  readonly link: RecorderLink;
+  readonly forwarder: Forwarder;
+  readonly notices: Notice[];
+}
+
+export async function startWire(options: Plain): Promise<WireStage> {
+  const ledger = new Ledger();
+  const link = new RecorderLink({ clock: systemClock, ledger });
+  const notices: Notice[] = [];
+  const forwarder = new Forwarder(wireOptions(options), link, (notice) => void notices.push(notice));
+  const bound = await forwarder.listen();
+  afterwards(() => forwarder.drain(0));
+  const port = bound[0]?.kind === 'tcp' ? bound[0].port : 0;
+  return { bound, port, ledger, link, forwarder, notices };
+}
+
+/** A server that parses nothing and hands each socket to the test; the port it got, 0 for a path. */
+export async function upstreamServer(onSocket: (socket: Socket) => void, path?: string): Promise<number> {
+  const sockets = new Set<Socket>();
+  const server: Server = createServer({ allowHalfOpen: true }, (socket) => {
+    sockets.add(socket);
+    socket.on('error', () => undefined);
+    socket.on('close', () => sockets.delete(socket));
+    onSocket(socket);
+  }).listen(path === undefined ? { port: 0, host: '127.0.0.1' } : { path });
+  await once(server, 'listening');
+  afterwards(() => {
+    for (const socket of sockets) socket.destroy();
+    server.close();
+  });
+  const address = server.address();
+  return address !== null && typeof address === 'object' ? address.port : 0;
+}
+
+/** A connected client, gone when the test ends. */
+export async function client(to: number | NetConnectOpts): Promise<Socket> {
+  const where = typeof to === 'number' ? { port: to, host: '127.0.0.1' } : to;
+  const socket = connect({ ...where, allowHalfOpen: true });
+  socket.on('error', () => undefined);
+  await once(socket, 'connect');
+  afterwards(() => socket.destroy());
+  return socket;
+}
+
+/** All that comes until the other side ends; this side stays open. */
+export async function everything(socket: Socket): Promise<Buffer> {
+  const chunks: Buffer[] = [];
+  socket.on('data', (chunk: Buffer) => chunks.push(chunk));
+  await once(socket, 'end');
+  return Buffer.concat(chunks);
+}
+
+/** The error that ends a socket. */
+export function failure(socket: Socket): Promise<NodeJS.ErrnoException> {
+  return new Promise((resolve) => socket.once('error', resolve));
+}
+
+/** A port at which nobody listens. */
+export async function unusedPort(): Promise<number> {
+  const server = createServer().listen(0, '127.0.0.1');
+  await once(server, 'listening');
+  const address = server.address();
+  server.close();
+  await once(server, 'close');
+  return address !== null && typeof address === 'object' ? address.port : 0;
 }

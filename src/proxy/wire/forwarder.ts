@@ -1,10 +1,16 @@
-import { connect, createServer, type Server, type Socket } from 'node:net';
-import type { ConnectionCounts, DataPlane, Pair } from '../data-plane.ts';
+import { createServer, type Server, type Socket } from 'node:net';
+import type { ConnectionCounts, ConnectionFailure, DataPlane, Notice, Pair } from '../data-plane.ts';
 import type { Endpoint } from '../endpoint.ts';
 import { type Listening, listenOn } from '../listening.ts';
+import { type ProxyHeader, plainAddress, writeProxyHeader } from '../proxy-protocol.ts';
 import type { RecorderLink } from '../recorder-link.ts';
-import { Link } from './link.ts';
+import { TlsFiles } from '../tls-files.ts';
+import { type Admitted, admit } from './admission.ts';
+import { DeafSides } from './deaf-sides.ts';
+import { Link, type LinkHost } from './link.ts';
 import type { WireOptions } from './options.ts';
+import { Side } from './side.ts';
+import { openUpstream, type UpstreamSecurity } from './upstream.ts';
 
 /**
  * The wire plane: accepts connections and ties each to one of its own to the target. It parses nothing, so it
@@ -13,25 +19,45 @@ import type { WireOptions } from './options.ts';
 export class Forwarder implements DataPlane {
   readonly #options: WireOptions;
   readonly #link: RecorderLink;
+  readonly #notify: (notice: Notice) => void;
   readonly #servers: Server[];
-  #listening: Listening[] = [];
+  readonly #listening: Listening[] = [];
+  /** Clients whose traffic has not begun. */
+  readonly #admitting = new Set<Socket>();
   readonly #links = new Set<Link>();
+  readonly #host: LinkHost;
+  readonly #failed: Partial<Record<ConnectionFailure, number>> = {};
+  #certificate: TlsFiles | null = null;
+  #trusted: TlsFiles | null = null;
   #turnedAway = 0;
   #cut = 0;
   #onIdle: (() => void) | null = null;
 
-  constructor(options: WireOptions, link: RecorderLink) {
+  /** @param notify is told what the log should say, such as that a certificate was replaced */
+  constructor(options: WireOptions, link: RecorderLink, notify: (notice: Notice) => void = () => undefined) {
     this.#options = options;
     this.#link = link;
+    this.#notify = notify;
     this.#servers = options.pairs.map((pair, index) => this.#serverOf(pair, index));
+    this.#host = {
+      deaf: new DeafSides(),
+      refused: options.refused,
+      failed: (failure) => this.#count(failure),
+      closed: (closed) => {
+        this.#links.delete(closed);
+        this.#noteIdle();
+      },
+    };
   }
 
   get connections(): ConnectionCounts {
-    return { open: this.#links.size, turnedAway: this.#turnedAway };
+    return { open: this.#open, turnedAway: this.#turnedAway, failed: { ...this.#failed } };
   }
 
+  /** @throws AppError LISTEN_FAILED, or OPTION_INVALID for a certificate that is of no use */
   async listen(): Promise<readonly Endpoint[]> {
     try {
+      this.#readCertificates();
       for (const [index, { listen }] of this.#options.pairs.entries()) {
         const server = this.#servers[index] as Server;
         this.#listening.push(await listenOn(server, listen, { reusePort: this.#options.reusePort }));
@@ -50,7 +76,7 @@ export class Forwarder implements DataPlane {
    */
   async drain(deadlineMs: number): Promise<number> {
     this.#close();
-    if (this.#links.size === 0) return 0;
+    if (this.#open === 0) return 0;
     const idle = new Promise<void>((resolve) => {
       this.#onIdle = resolve;
     });
@@ -61,21 +87,50 @@ export class Forwarder implements DataPlane {
   }
 
   cut(): void {
-    this.#cut += this.#links.size;
+    this.#cut += this.#open;
     for (const link of this.#links) link.cut();
+    for (const socket of this.#admitting) socket.destroy();
+  }
+
+  get #open(): number {
+    return this.#links.size + this.#admitting.size;
+  }
+
+  #noteIdle(): void {
+    if (this.#open === 0) this.#onIdle?.();
   }
 
   #close(): void {
     for (const server of this.#servers) server.close();
     for (const listening of this.#listening.splice(0)) listening.remove();
+    this.#certificate?.close();
+    this.#trusted?.close();
   }
 
-  #serverOf({ target }: Pair, index: number): Server {
-    const server = createServer({ allowHalfOpen: true, noDelay: true }, (client) => {
-      if (this.#links.size < this.#options.maxConnections) this.#accept(client, target, index);
-      else {
+  #readCertificates(): void {
+    const { tls, upstreamTls, pairs } = this.#options;
+    if (tls) {
+      this.#certificate = new TlsFiles({ cert: tls.certPath, key: tls.keyPath }, '--tls-cert, --tls-key');
+      this.#certificate.watch(this.#notify);
+    }
+    if (pairs.some(({ target }) => target.kind === 'tcp' && target.tls)) {
+      const ca = upstreamTls?.caPath ?? null;
+      this.#trusted = new TlsFiles(ca === null ? {} : { ca }, '--upstream-ca');
+      this.#trusted.watch(this.#notify);
+    }
+  }
+
+  #serverOf(pair: Pair, index: number): Server {
+    const { acceptProxyProtocol, maxConnections } = this.#options;
+    const secure = pair.listen.kind === 'tcp' && pair.listen.tls;
+    const server = createServer({ allowHalfOpen: true, noDelay: true }, (socket) => {
+      if (this.#open >= maxConnections) {
         this.#turnedAway += 1;
-        client.destroy();
+        socket.destroy();
+      } else if (secure || acceptProxyProtocol) void this.#admit(socket, secure, pair.target, index);
+      else {
+        const side = new Side(socket, socket, pair.listen.kind === 'tcp');
+        this.#begin({ side, header: null, protocol: null }, pair.target, index);
       }
     });
     // A connection that could not be accepted (no descriptor left, say) must not end those that could.
@@ -85,14 +140,50 @@ export class Forwarder implements DataPlane {
     return server;
   }
 
-  #accept(client: Socket, target: Endpoint, pair: number): void {
-    const where = target.kind === 'unix' ? { path: target.path } : { host: target.host, port: target.port };
-    const upstream = connect({ ...where, allowHalfOpen: true, noDelay: true });
-    const origin = { peer: client.remoteAddress ?? null, pair, clientConnection: null };
-    const link = new Link(client, upstream, this.#link.open(origin), (closed) => {
-      this.#links.delete(closed);
-      if (this.#links.size === 0) this.#onIdle?.();
+  /** Never rejects: whatever happens to the socket is an outcome. */
+  async #admit(socket: Socket, secure: boolean, target: Endpoint, pair: number): Promise<void> {
+    this.#admitting.add(socket);
+    const admitted = await admit(socket, {
+      acceptProxyProtocol: this.#options.acceptProxyProtocol,
+      secureContext: secure ? (this.#certificate?.context ?? null) : null,
     });
-    this.#links.add(link);
+    this.#admitting.delete(socket);
+    if (admitted !== null && typeof admitted === 'object') this.#begin(admitted, target, pair);
+    else if (admitted) this.#count(admitted);
+    this.#noteIdle();
+  }
+
+  #begin(client: Admitted, target: Endpoint, pair: number): void {
+    const { socket } = client.side;
+    const upstream = openUpstream(target, {
+      security: this.#security(),
+      preamble: this.#preamble(socket, client.header),
+      protocol: client.protocol,
+    });
+    const peer = client.header?.source?.host ?? socket.remoteAddress ?? null;
+    const origin = { peer: peer === null ? null : plainAddress(peer), pair, clientConnection: null };
+    this.#links.add(new Link(client.side, upstream, this.#link.open(origin), this.#host));
+  }
+
+  #security(): UpstreamSecurity | null {
+    if (!this.#trusted) return null;
+    const { serverName = null, verify = true } = this.#options.upstreamTls ?? {};
+    return { context: this.#trusted.context, serverName, verify };
+  }
+
+  /** The PROXY protocol header for an upstream: what the client's own said, else what its socket says. */
+  #preamble(socket: Socket, received: ProxyHeader | null): Buffer | null {
+    if (this.#options.sendProxyProtocol === null) return null;
+    const { remoteAddress, remotePort = 0, localAddress, localPort = 0 } = socket;
+    return writeProxyHeader(this.#options.sendProxyProtocol, {
+      source: received?.source ?? (remoteAddress ? { host: remoteAddress, port: remotePort } : null),
+      destination: received?.destination ?? (localAddress ? { host: localAddress, port: localPort } : null),
+    });
+  }
+
+  /** `null`: there was no descriptor for it, which is no fault of the upstream. */
+  #count(failure: ConnectionFailure | null): void {
+    if (failure === null) this.#turnedAway += 1;
+    else this.#failed[failure] = (this.#failed[failure] ?? 0) + 1;
   }
 }

@@ -1,94 +1,190 @@
-import type { Socket } from 'node:net';
+import { WIRE } from '../../core/limits.ts';
+import type { ConnectionFailure } from '../data-plane.ts';
 import type { CloseCause } from '../frames.ts';
 import type { TapConnection } from '../tap-connection.ts';
+import type { DeafSides } from './deaf-sides.ts';
+import { Refusal } from './refusal.ts';
+import { FirstLine } from './request-line.ts';
+import type { Side } from './side.ts';
+import type { Upstream } from './upstream.ts';
+
+/** What a link needs of whoever made it. */
+export interface LinkHost {
+  readonly deaf: DeafSides;
+  readonly refused: 'reset' | '502';
+  /** The upstream was not there for this client. `null`: for want of a descriptor. */
+  failed(failure: ConnectionFailure | null): void;
+  closed(link: Link): void;
+}
 
 /**
- * One client socket and one upstream socket: bytes both ways, unchanged, with back-pressure. The tap is told of
- * each chunk after it has been passed on. Half-closes are passed on as half-closes and resets as resets.
+ * One client and one upstream: bytes both ways, unchanged, with back-pressure. The tap is told of each chunk
+ * after it has been passed on. Half-closes are passed on as half-closes and resets as resets.
  */
 export class Link {
-  readonly #client: Socket;
-  readonly #upstream: Socket;
+  readonly #client: Side;
+  readonly #upstream: Side;
   readonly #tap: TapConnection;
-  readonly #onClosed: (link: Link) => void;
+  readonly #host: LinkHost;
+  /** Runs until the upstream is there. */
+  #connecting: NodeJS.Timeout | null;
+  /** What the client began with, as long as a refusal may have to be written. */
+  #firstLine: FirstLine | null;
+  #refusal: Refusal | null = null;
+  #answered = false;
   #clientEnded = false;
   #upstreamEnded = false;
   #cause: CloseCause | null = null;
   #open = 2;
 
-  constructor(client: Socket, upstream: Socket, tap: TapConnection, onClosed: (link: Link) => void) {
+  constructor(client: Side, upstream: Upstream, tap: TapConnection, host: LinkHost) {
     this.#client = client;
-    this.#upstream = upstream;
+    this.#upstream = upstream.side;
     this.#tap = tap;
-    this.#onClosed = onClosed;
-    client.setNoDelay(true);
-    upstream.setNoDelay(true);
-    this.#forward(client, upstream, (chunk) => tap.client(chunk));
-    this.#forward(upstream, client, (chunk) => tap.server(chunk));
-    client.on('end', () => this.#onClientEnd());
-    upstream.on('end', () => this.#onUpstreamEnd());
-    client.on('error', () => this.#abort('client_reset', upstream));
-    upstream.on('error', () => this.#abort('server_reset', client));
-    client.on('close', () => this.#onSocketClosed(upstream));
-    upstream.on('close', () => this.#onSocketClosed(client));
+    this.#host = host;
+    this.#firstLine = host.refused === '502' ? new FirstLine() : null;
+    this.#connecting = setTimeout(() => this.#unreachable('upstream_timeout'), WIRE.connectMs);
+    // A header that was read before left it paused.
+    if (client.stream.isPaused()) client.stream.resume();
+    upstream.side.stream.once(upstream.ready, () => this.#connected());
+    client.stream.on('data', (chunk: Buffer) => this.#onClientData(chunk));
+    upstream.side.stream.on('data', (chunk: Buffer) => this.#onUpstreamData(chunk));
+    client.stream.on('drain', () => this.#resume(this.#upstream));
+    upstream.side.stream.on('drain', () => this.#resume(this.#client));
+    client.stream.on('end', () => this.#onClientEnd());
+    upstream.side.stream.on('end', () => this.#onUpstreamEnd());
+    onError(client, () => this.#onClientError());
+    onError(upstream.side, (error) => this.#onUpstreamError(error));
+    client.stream.on('close', () => this.#onClosed(client, upstream.side));
+    upstream.side.stream.on('close', () => this.#onClosed(upstream.side, client));
   }
 
   /** Ends both sides at once. */
   cut(): void {
     this.#cause ??= 'shutdown';
-    reset(this.#client);
-    reset(this.#upstream);
+    this.#client.reset();
+    this.#upstream.reset();
   }
 
-  #forward(from: Socket, to: Socket, tap: (chunk: Buffer) => void): void {
-    from.on('data', (chunk: Buffer) => {
-      // A side that is gone takes nothing more; its close ends this one too.
-      if (to.writable && !to.write(chunk)) from.pause();
-      tap(chunk);
-    });
-    to.on('drain', () => from.resume());
+  #onClientData(chunk: Buffer): void {
+    const to = this.#upstream.stream;
+    // A side that is gone takes nothing more; its close ends this one too.
+    if (to.writable && !to.write(chunk)) this.#pause(this.#client, this.#upstream);
+    this.#tap.client(chunk);
+    if (this.#firstLine === null) return;
+    this.#firstLine.take(chunk);
+    this.#refusal?.judge(this.#firstLine.verdict);
+  }
+
+  #onUpstreamData(chunk: Buffer): void {
+    const to = this.#client.stream;
+    if (to.writable && !to.write(chunk)) this.#pause(this.#upstream, this.#client);
+    this.#tap.server(chunk);
+    if (this.#answered) return;
+    this.#answered = true;
+    this.#firstLine = null;
+  }
+
+  #pause(side: Side, other: Side): void {
+    side.stream.pause();
+    this.#host.deaf.add(side, other);
+  }
+
+  #resume(side: Side): void {
+    // What has ended stays deaf until it is closed.
+    if (!(side === this.#client ? this.#clientEnded : this.#upstreamEnded)) this.#host.deaf.delete(side);
+    side.stream.resume();
+  }
+
+  #connected(): void {
+    this.#attemptOver();
+    if (this.#clientEnded) this.#upstream.stream.end();
+  }
+
+  #attemptOver(): void {
+    if (this.#connecting) clearTimeout(this.#connecting);
+    this.#connecting = null;
   }
 
   #onClientEnd(): void {
     this.#clientEnded = true;
     if (this.#upstreamEnded) this.#cause ??= 'server_end';
     this.#tap.clientEnd();
-    this.#upstream.end();
+    // A TLS handshake would not survive the end of what carries it.
+    if (!this.#connecting) this.#upstream.stream.end();
+    this.#refusal?.clientEnded();
+    this.#host.deaf.add(this.#client, this.#upstream);
   }
 
   #onUpstreamEnd(): void {
     this.#upstreamEnded = true;
     if (this.#clientEnded) this.#cause ??= 'client_end';
     this.#tap.serverEnd();
-    this.#client.end();
+    this.#client.stream.end();
+    this.#host.deaf.add(this.#upstream, this.#client);
+  }
+
+  #onClientError(): void {
+    this.#cause ??= 'client_reset';
+    this.#upstream.reset();
   }
 
   /**
-   * One side failed. The other is reset at once, unless the failing upstream had already said all it had to say:
+   * The upstream failed. The client is reset at once, unless the upstream had already said all it had to say:
    * then the client first gets what is still on its way to it.
    */
-  #abort(cause: CloseCause, other: Socket): void {
-    this.#cause ??= cause;
-    if (cause === 'server_reset' && this.#upstreamEnded) other.destroySoon();
-    else reset(other);
+  #onUpstreamError(error: NodeJS.ErrnoException): void {
+    if (this.#refusal) return;
+    if (this.#connecting) this.#unreachable('upstream_refused', error);
+    else if (this.#upstreamEnded) {
+      this.#cause ??= 'server_reset';
+      this.#client.stream.destroySoon();
+    } else if (this.#answered || this.#cause) {
+      this.#cause ??= 'server_reset';
+      this.#client.reset();
+    } else {
+      this.#host.failed('upstream_gone');
+      this.#refuse();
+    }
   }
 
-  #onSocketClosed(other: Socket): void {
-    this.#open -= 1;
-    if (this.#open === 1) {
-      if (!other.destroyed) other.destroySoon();
+  #unreachable(failure: ConnectionFailure, error?: NodeJS.ErrnoException): void {
+    this.#attemptOver();
+    // Our own cut, or the client's, ended the attempt.
+    if (this.#cause) return;
+    this.#host.failed(error?.code === 'EMFILE' || error?.code === 'ENFILE' ? null : failure);
+    this.#refuse();
+    this.#upstream.reset();
+  }
+
+  /** Nothing was answered and nothing will be. */
+  #refuse(): void {
+    this.#cause ??= 'server_reset';
+    if (this.#firstLine === null) {
+      this.#client.reset();
       return;
     }
+    this.#host.deaf.delete(this.#client);
+    this.#refusal = new Refusal(this.#client, this.#clientEnded);
+    this.#refusal.judge(this.#firstLine.verdict);
+  }
+
+  #onClosed(side: Side, other: Side): void {
+    this.#host.deaf.delete(side);
+    this.#open -= 1;
+    if (this.#open === 1) {
+      this.#attemptOver();
+      if (!other.stream.destroyed && !this.#refusal) other.stream.destroySoon();
+      return;
+    }
+    this.#refusal?.over();
     this.#tap.close(this.#cause ?? (this.#upstreamEnded ? 'server_end' : 'client_end'));
-    this.#onClosed(this);
+    this.#host.closed(this);
   }
 }
 
-/**
- * Ends a socket the hard way. While its own end is still on its way out a reset fails without a word, and the
- * socket would neither close nor be freed: then it is dropped with what it still had to send.
- */
-function reset(socket: Socket): void {
-  if (socket.writableEnded && !socket.writableFinished) socket.destroy();
-  else socket.resetAndDestroy();
+/** Errors of TLS come from the stream, a reset met by a probe from the socket beneath. */
+function onError(side: Side, act: (error: NodeJS.ErrnoException) => void): void {
+  side.stream.on('error', act);
+  if (side.socket !== side.stream) side.socket.on('error', act);
 }

@@ -1,68 +1,23 @@
 import { randomBytes } from 'node:crypto';
 import { once } from 'node:events';
-import { connect, createServer, Server, type Socket } from 'node:net';
+import { connect, Server } from 'node:net';
 import { setTimeout as sleep } from 'node:timers/promises';
-import { afterEach, describe, expect, it, vi } from 'vitest';
+import { describe, expect, it, vi } from 'vitest';
 import { systemClock } from '../../../src/core/clock.ts';
 import { Ledger } from '../../../src/proxy/ledger.ts';
 import { RecorderLink } from '../../../src/proxy/recorder-link.ts';
 import { Forwarder } from '../../../src/proxy/wire/forwarder.ts';
 import { imbalance } from '../../support/imbalance.ts';
-import { local, portOf, wireOptions } from '../../support/wire-stage.ts';
-
-const stops: (() => Promise<void>)[] = [];
-
-afterEach(async () => {
-  for (const stop of stops.splice(0).reverse()) await stop();
-});
-
-/** A TCP server that hands each accepted socket to the test. */
-async function upstreamServer(onSocket: (socket: Socket) => void): Promise<number> {
-  const sockets = new Set<Socket>();
-  const server: Server = createServer({ allowHalfOpen: true }, (socket) => {
-    sockets.add(socket);
-    socket.on('error', () => undefined);
-    onSocket(socket);
-  }).listen(0, '127.0.0.1');
-  await once(server, 'listening');
-  stops.push(async () => {
-    for (const socket of sockets) socket.destroy();
-    server.close();
-  });
-  const address = server.address();
-  if (address === null || typeof address === 'string') throw new Error('no port');
-  return address.port;
-}
-
-async function wire(targetPort: number): Promise<{ port: number; ledger: Ledger; forwarder: Forwarder }> {
-  const ledger = new Ledger();
-  const link = new RecorderLink({ clock: systemClock, ledger });
-  const forwarder = new Forwarder(wireOptions({ target: local(targetPort) }), link);
-  const port = portOf((await forwarder.listen())[0]);
-  stops.push(async () => void (await forwarder.drain(0)));
-  return { port, ledger, forwarder };
-}
-
-async function client(port: number): Promise<Socket> {
-  const socket = connect({ port, host: '127.0.0.1', allowHalfOpen: true });
-  socket.on('error', () => undefined);
-  await once(socket, 'connect');
-  stops.push(async () => void socket.destroy());
-  return socket;
-}
-
-/** All that comes until the other side ends; this side stays open. */
-async function everything(socket: Socket): Promise<Buffer> {
-  const chunks: Buffer[] = [];
-  socket.on('data', (chunk: Buffer) => chunks.push(chunk));
-  await once(socket, 'end');
-  return Buffer.concat(chunks);
-}
-
-/** The error that ends a socket. */
-function failure(socket: Socket): Promise<NodeJS.ErrnoException> {
-  return new Promise((resolve) => socket.once('error', resolve));
-}
+import {
+  client,
+  everything,
+  failure,
+  local,
+  startWire,
+  unusedPort,
+  upstreamServer,
+  wireOptions,
+} from '../../support/wire-stage.ts';
 
 describe('the wire', () => {
   it('passes every byte unchanged both ways, through slow readers on both sides', async () => {
@@ -74,7 +29,7 @@ describe('the wire', () => {
         resolve(await everything(socket));
         socket.end(answer);
       }).then(async (port) => {
-        const { port: listening } = await wire(port);
+        const { port: listening } = await startWire({ target: local(port) });
         const socket = await client(listening);
         socket.end(request);
         await sleep(50);
@@ -86,7 +41,7 @@ describe('the wire', () => {
 
   it('holds a sender back when the other side does not read, instead of buffering', async () => {
     const port = await upstreamServer((socket) => socket.pause());
-    const { port: listening, ledger } = await wire(port);
+    const { port: listening, ledger } = await startWire({ target: local(port) });
     const socket = await client(listening);
     socket.write(Buffer.alloc(64 * 1024 * 1024));
     let before = -1;
@@ -103,7 +58,7 @@ describe('the wire', () => {
       socket.on('data', () => undefined);
       socket.on('end', () => socket.end('after the end'));
     });
-    const { port: listening } = await wire(port);
+    const { port: listening } = await startWire({ target: local(port) });
     const socket = await client(listening);
     socket.end('all I have');
     expect((await everything(socket)).toString()).toBe('after the end');
@@ -112,7 +67,7 @@ describe('the wire', () => {
   it('delivers what an upstream said before it closed', async () => {
     const answer = randomBytes(3_000_000);
     const port = await upstreamServer((socket) => void socket.end(answer));
-    const { port: listening } = await wire(port);
+    const { port: listening } = await startWire({ target: local(port) });
     const socket = await client(listening);
     expect((await everything(socket)).equals(answer)).toBe(true);
   });
@@ -123,7 +78,7 @@ describe('the wire', () => {
         socket.on('data', () => undefined);
         socket.on('error', resolve);
       }).then(async (port) => {
-        const { port: listening } = await wire(port);
+        const { port: listening } = await startWire({ target: local(port) });
         const socket = await client(listening);
         socket.write('half a request');
         await sleep(30);
@@ -135,7 +90,7 @@ describe('the wire', () => {
 
   it('passes a reset of the upstream on to the client', async () => {
     const port = await upstreamServer((socket) => socket.on('data', () => socket.resetAndDestroy()));
-    const { port: listening } = await wire(port);
+    const { port: listening } = await startWire({ target: local(port) });
     const socket = await client(listening);
     const failed = failure(socket);
     socket.write('a request');
@@ -143,9 +98,8 @@ describe('the wire', () => {
   });
 
   it('resets the client when nobody listens at the target', async () => {
-    const unused = await upstreamServer(() => undefined);
-    for (const stop of stops.splice(0)) await stop();
-    const { port: listening, ledger } = await wire(unused);
+    const unused = await unusedPort();
+    const { port: listening, ledger } = await startWire({ target: local(unused) });
     const socket = connect({ port: listening, host: '127.0.0.1' });
     expect((await failure(socket)).code).toBe('ECONNRESET');
     await sleep(20);
@@ -167,7 +121,7 @@ describe('the wire', () => {
     const listen = vi.spyOn(Server.prototype, 'listen');
     const port = await upstreamServer((socket) => void socket.end('served'));
     listen.mockClear();
-    const { port: listening, forwarder } = await wire(port);
+    const { port: listening, forwarder } = await startWire({ target: local(port) });
     const server = listen.mock.contexts[0] as Server;
     listen.mockRestore();
     for (let error = 0; error < 3; error += 1) server.emit('error', new Error('accept EMFILE'));
@@ -181,7 +135,7 @@ describe('the wire', () => {
       socket.on('data', (chunk) => socket.write(chunk));
       socket.on('end', () => socket.end());
     });
-    const { port: listening, forwarder, ledger } = await wire(port);
+    const { port: listening, forwarder, ledger } = await startWire({ target: local(port) });
     const leaving = await client(listening);
     const staying = await client(listening);
     leaving.write('x');

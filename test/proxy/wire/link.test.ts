@@ -3,7 +3,9 @@ import { describe, expect, it } from 'vitest';
 import { systemClock } from '../../../src/core/clock.ts';
 import { Ledger } from '../../../src/proxy/ledger.ts';
 import { RecorderLink } from '../../../src/proxy/recorder-link.ts';
+import { DeafSides } from '../../../src/proxy/wire/deaf-sides.ts';
 import { Link } from '../../../src/proxy/wire/link.ts';
+import { Side } from '../../../src/proxy/wire/side.ts';
 import { socketPair } from '../../support/socket-pair.ts';
 
 describe('a link', () => {
@@ -14,7 +16,14 @@ describe('a link', () => {
     upstreamPeer.on('error', () => undefined);
     const tap = new RecorderLink({ clock: systemClock, ledger: new Ledger() }).open();
     const closed = new Promise<void>((resolve) => {
-      const link = new Link(client, upstream, tap, () => resolve());
+      const host = {
+        deaf: new DeafSides(),
+        refused: 'reset',
+        failed: () => undefined,
+        closed: () => resolve(),
+      } as const;
+      const side = new Side(upstream, upstream, true);
+      const link = new Link(new Side(client, client, true), { side, ready: 'connect' }, tap, host);
       // The link hears of the end first and passes it on; the cut meets an end that is still on its way.
       upstream.on('end', () => link.cut());
     });

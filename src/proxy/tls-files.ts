@@ -1,0 +1,88 @@
+import { readFileSync, statSync } from 'node:fs';
+import { createSecureContext, type SecureContext, type SecureContextOptions } from 'node:tls';
+import { AppError, reasonOf } from '../core/errors.ts';
+import { LIMITS, WIRE } from '../core/limits.ts';
+import type { Notice } from './data-plane.ts';
+
+/** Which file holds what; each may hold several certificates. */
+export type TlsPaths = Readonly<Partial<Record<'cert' | 'key' | 'ca', string>>>;
+
+/**
+ * Certificates and keys in files that are replaced while we run, as mounted secrets are: behind symbolic links
+ * that are turned over. Whoever connects next gets the new ones; connections that stand keep what they have.
+ * Half a replacement, or one that cannot be read, is told of and changes nothing.
+ */
+export class TlsFiles {
+  readonly #paths: TlsPaths;
+  #context: SecureContext;
+  #signature: string;
+  #timer: NodeJS.Timeout | null = null;
+  #failure: string | null = null;
+
+  /**
+   * @param what the options that name the files, for messages
+   * @throws AppError OPTION_INVALID when they cannot be read or do not belong together
+   */
+  constructor(paths: TlsPaths, what: string) {
+    this.#paths = paths;
+    try {
+      this.#signature = this.#sign();
+      this.#context = this.#read();
+    } catch (error) {
+      throw new AppError('OPTION_INVALID', `${what}: ${reasonOf(error)}`, {
+        hint: 'Give PEM files that this user can read, and the key that belongs to the certificate.',
+        cause: error,
+      });
+    }
+  }
+
+  get context(): SecureContext {
+    return this.#context;
+  }
+
+  /** Looks for new files from time to time, until `close`. */
+  watch(notify: (notice: Notice) => void, everyMs: number = WIRE.certificateCheckMs): void {
+    this.#timer = setInterval(() => this.#check(notify), everyMs).unref();
+  }
+
+  close(): void {
+    if (this.#timer) clearInterval(this.#timer);
+    this.#timer = null;
+  }
+
+  #check(notify: (notice: Notice) => void): void {
+    try {
+      const signature = this.#sign();
+      if (signature === this.#signature && this.#failure === null) return;
+      this.#context = this.#read();
+      this.#signature = signature;
+      this.#failure = null;
+      notify({ level: 'info', message: 'certificate files were replaced and read', fields: this.#paths });
+    } catch (error) {
+      const reason = reasonOf(error);
+      if (reason === this.#failure) return;
+      this.#failure = reason;
+      const fields = { ...this.#paths, reason };
+      notify({ level: 'error', message: 'new certificate files are of no use; the old ones stay', fields });
+    }
+  }
+
+  /** What changes when a file, or a link on the way to it, is replaced or rewritten. */
+  #sign(): string {
+    const stats = Object.values(this.#paths).map((path) => statSync(path));
+    return stats.map(({ dev, ino, size, mtimeMs }) => `${dev}:${ino}:${size}:${mtimeMs}`).join(' ');
+  }
+
+  #read(): SecureContext {
+    const contents: SecureContextOptions = {};
+    for (const [name, path] of Object.entries(this.#paths)) {
+      const { size } = statSync(path);
+      if (size > LIMITS.tlsFileBytes) throw new Error(`${path} is too large to be a certificate`);
+      contents[name as keyof TlsPaths] = readFileSync(path);
+    }
+    if (contents.ca !== undefined && !/-----BEGIN [A-Z ]*CERTIFICATE-----/.test(String(contents.ca))) {
+      throw new Error(`${this.#paths.ca} holds no certificate`);
+    }
+    return createSecureContext(contents);
+  }
+}

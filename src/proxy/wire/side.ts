@@ -1,0 +1,33 @@
+import type { Socket } from 'node:net';
+
+/**
+ * One end of a link. What is read and written may be TLS over the socket beneath it, and that socket alone can
+ * be reset and asked whether its peer is still there.
+ */
+export class Side {
+  /** What carries the traffic. */
+  readonly stream: Socket;
+  /** The socket beneath; the same where there is no TLS. */
+  readonly socket: Socket;
+  /** A unix socket knows no reset: its peer learns of an abort by the end. */
+  readonly resettable: boolean;
+
+  constructor(stream: Socket, socket: Socket, resettable: boolean) {
+    this.stream = stream;
+    this.socket = socket;
+    this.resettable = resettable;
+  }
+
+  /**
+   * Ends it the hard way, with what it still had to send. While its own end is being sent a reset fails without
+   * a word, and the socket would neither close nor be freed; all bytes are on their way by then, and closing
+   * cuts none of them off. Nor can a connection that does not exist yet be reset.
+   */
+  reset(): void {
+    const { stream, socket } = this;
+    const ending = stream.writableEnded && !stream.writableFinished && stream.writableLength === 0;
+    if (this.resettable && !ending && !socket.connecting && !socket.destroyed) socket.resetAndDestroy();
+    stream.destroy();
+    socket.destroy();
+  }
+}

@@ -1,0 +1,52 @@
+import { connect, isIP, type Socket } from 'node:net';
+import { type SecureContext, connect as secureConnect } from 'node:tls';
+import type { Endpoint } from '../endpoint.ts';
+import { Side } from './side.ts';
+
+/** How connections to targets that speak TLS are made. */
+export interface UpstreamSecurity {
+  readonly context: SecureContext;
+  readonly serverName: string | null;
+  readonly verify: boolean;
+}
+
+export interface UpstreamOptions {
+  readonly security: UpstreamSecurity | null;
+  /** What goes out before anything else, TLS included; null for nothing. */
+  readonly preamble: Buffer | null;
+  /** What the client agreed to speak; null where it was not asked. */
+  readonly protocol: string | null;
+}
+
+/** A connection to a target that is on its way. */
+export interface Upstream {
+  readonly side: Side;
+  /** The event of its stream that says it is there. */
+  readonly ready: 'connect' | 'secureConnect';
+}
+
+/** Begins to connect; what is written meanwhile waits. */
+export function openUpstream(target: Endpoint, options: UpstreamOptions): Upstream {
+  const socket = connectTo(target);
+  if (options.preamble) socket.write(options.preamble);
+  if (target.kind === 'unix') return { side: new Side(socket, socket, false), ready: 'connect' };
+  if (!target.tls || !options.security) return { side: new Side(socket, socket, true), ready: 'connect' };
+  const { context, serverName, verify } = options.security;
+  const name = serverName ?? (isIP(target.host) === 0 ? target.host : null);
+  const stream = secureConnect({
+    socket,
+    secureContext: context,
+    // The name that a certificate is held against where none is asked for.
+    host: target.host,
+    ...(name === null ? {} : { servername: name }),
+    rejectUnauthorized: verify,
+    // A wire cannot ask the client what it will speak over plain TCP; HTTP/1.1 is what can be recorded.
+    ALPNProtocols: [options.protocol ?? 'http/1.1'],
+  });
+  return { side: new Side(stream, socket, true), ready: 'secureConnect' };
+}
+
+function connectTo(target: Endpoint): Socket {
+  const where = target.kind === 'unix' ? { path: target.path } : { host: target.host, port: target.port };
+  return connect({ ...where, allowHalfOpen: true, noDelay: true });
+}
