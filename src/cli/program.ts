@@ -33,6 +33,11 @@ const COMMANDS: readonly Entry[] = [
     load: async () => (await import('./import.ts')).importCommand(),
   },
   {
+    name: 'doctor',
+    summary: 'check what this host offers to a recording and a replay',
+    load: async () => (await import('./doctor.ts')).doctorCommand(),
+  },
+  {
     name: 'config',
     summary: 'print the settings in force and where each comes from',
     load: async () => (await import('./config.ts')).configCommand(SETTINGS),

@@ -1,0 +1,194 @@
+import {
+  closeSync,
+  fsyncSync,
+  lstatSync,
+  mkdtempSync,
+  openSync,
+  rmSync,
+  statfsSync,
+  writeSync,
+} from 'node:fs';
+import { connect, createServer } from 'node:net';
+import { dirname, join } from 'node:path';
+import { type Clock, systemClock } from '../core/clock.ts';
+import { reasonOf } from '../core/errors.ts';
+import { LIMITS } from '../core/limits.ts';
+import { formatBytes } from '../core/units.ts';
+import type { HostLimits } from '../monitors/host-limits.ts';
+import { type Endpoint, formatEndpoint } from '../proxy/endpoint.ts';
+
+/** What was found about one thing that a recording or a replay needs. */
+export interface Finding {
+  readonly check: string;
+  /** `warn`: it works, and something will be worse than it could be. `fail`: it will not work. */
+  readonly result: 'ok' | 'warn' | 'fail';
+  readonly found: string;
+  /** What to do about it; null where nothing is to be done. */
+  readonly advice: string | null;
+}
+
+const MIB = 1024 * 1024;
+/** Supervisor, one forwarder with its slabs, recorder, and a sealer now and then. */
+const RECORDING_BYTES = 768 * MIB;
+const SYNCS = 20;
+const SLOW_SYNC_MS = 50;
+const WAITS = 200;
+const LATE_WAIT_US = 1_000;
+const CONNECT_MS = 3_000;
+
+export function nodeFinding(version: string): Finding {
+  return finding('node', 'ok', `Node ${version}`);
+}
+
+export function cpuFinding(limits: HostLimits): Finding {
+  const { cpus, cpuQuota } = limits;
+  const found = `${Number(cpus.toFixed(2))} ${cpuQuota ? 'by quota' : 'available'}`;
+  if (cpus >= 1) return finding('processors', 'ok', found);
+  return finding('processors', 'warn', found, 'Below one processor traffic itself waits; allow at least 1.');
+}
+
+export function memoryFinding(limits: HostLimits): Finding {
+  const { memoryBytes, memoryLimited } = limits;
+  const found = `${formatBytes(memoryBytes)}${memoryLimited ? ' by limit' : ''}`;
+  if (memoryBytes >= RECORDING_BYTES) return finding('memory', 'ok', found);
+  const advice = `A recording may hold ${formatBytes(RECORDING_BYTES)} with one forwarder; raise the limit.`;
+  return finding('memory', memoryBytes >= RECORDING_BYTES / 2 ? 'warn' : 'fail', found, advice);
+}
+
+export function openFilesFinding(limits: HostLimits): Finding {
+  if (limits.openFiles === null) return finding('open files', 'ok', 'no limit known');
+  const connections = Math.floor((limits.openFiles - 100) / 2);
+  const found = `${limits.openFiles} open files, room for ${Math.max(0, connections)} connections`;
+  if (connections >= LIMITS.connections) return finding('open files', 'ok', found);
+  const advice = `Each connection takes two: raise the limit, or lower --max-connections (${LIMITS.connections}).`;
+  return finding('open files', connections >= 100 ? 'warn' : 'fail', found, advice);
+}
+
+export function coreFinding(limits: HostLimits): Finding {
+  if (limits.coreBytes === null || limits.coreBytes === 0) return finding('core dumps', 'ok', 'off');
+  return finding('core dumps', 'warn', 'on', 'A core dump of ours would hold payloads: ulimit -c 0.');
+}
+
+/** Writes and syncs in the place where the capture would lie, as commits do, and takes it all away again. */
+export function diskFinding(directory: string, clock: Clock = systemClock): Finding {
+  const home = nearestExisting(directory);
+  try {
+    const probe = mkdtempSync(join(home, '.reprise-doctor-'));
+    try {
+      const syncMs = medianSyncMs(join(probe, 'probe'), clock);
+      const { bavail, bsize } = statfsSync(home);
+      const free = bavail * bsize;
+      const found = `${formatBytes(free)} free at ${home}, a sync takes ${syncMs.toFixed(1)} ms`;
+      if (free < 256 * MIB) return finding('disk', 'fail', found, 'Free some space, or name another --dir.');
+      if (syncMs <= SLOW_SYNC_MS) return finding('disk', 'ok', found);
+      return finding(
+        'disk',
+        'warn',
+        found,
+        'Each commit waits for a sync: a local disk would shed less under load.',
+      );
+    } finally {
+      rmSync(probe, { recursive: true, force: true });
+    }
+  } catch (error) {
+    return finding('disk', 'fail', reasonOf(error), 'Name a directory that this user may write to.');
+  }
+}
+
+/** How late a wait of a millisecond ends: what a replay's pacing stands on. */
+export function timerFinding(clock: Clock = systemClock): Finding {
+  const cell = new Int32Array(new SharedArrayBuffer(4));
+  const lateUs: number[] = [];
+  for (let round = 0; round < WAITS; round += 1) {
+    const dueNs = clock.nowNs() + 1e6;
+    Atomics.wait(cell, 0, 0, 1);
+    lateUs.push((clock.nowNs() - dueNs) / 1_000);
+  }
+  lateUs.sort((a, b) => a - b);
+  const p50 = lateUs[WAITS / 2] ?? 0;
+  const p99 = lateUs[Math.floor(WAITS * 0.99)] ?? 0;
+  const found = `a wait ends ${p50.toFixed(0)} µs late at the median, ${p99.toFixed(0)} µs at p99`;
+  if (p99 <= LATE_WAIT_US) return finding('timers', 'ok', found);
+  return finding(
+    'timers',
+    'warn',
+    found,
+    'Something else keeps the processors busy; a replay from here would lag.',
+  );
+}
+
+/** Whether an address can be listened on, found by doing it. */
+export function listenFinding(endpoint: Endpoint): Promise<Finding> {
+  const where = formatEndpoint(endpoint);
+  const place =
+    endpoint.kind === 'unix' ? { path: endpoint.path } : { host: endpoint.host, port: endpoint.port };
+  return new Promise((resolve) => {
+    const server = createServer();
+    server.on('error', (error) => {
+      resolve(
+        finding(
+          'listen',
+          'fail',
+          `${where}: ${reasonOf(error)}`,
+          'Stop what listens there, or take another.',
+        ),
+      );
+    });
+    server.listen(place, () => server.close(() => resolve(finding('listen', 'ok', `${where} is free`))));
+  });
+}
+
+/** Whether the model server takes connections now. It may come later than the recorder, so this is no failure. */
+export function targetFinding(endpoint: Endpoint, clock: Clock = systemClock): Promise<Finding> {
+  const where = formatEndpoint(endpoint);
+  const place =
+    endpoint.kind === 'unix' ? { path: endpoint.path } : { host: endpoint.host, port: endpoint.port };
+  return new Promise((resolve) => {
+    const sinceNs = clock.nowNs();
+    const socket = connect(place);
+    const end = (one: Finding) => {
+      socket.destroy();
+      resolve(one);
+    };
+    const unreachable = (reason: string) =>
+      end(finding('target', 'warn', `${where}: ${reason}`, 'Start it, or name another --target.'));
+    socket.setTimeout(CONNECT_MS, () => unreachable(`no answer within ${CONNECT_MS / 1000} s`));
+    socket.on('error', (error) => unreachable(reasonOf(error)));
+    socket.on('connect', () => {
+      const ms = (clock.nowNs() - sinceNs) / 1e6;
+      end(finding('target', 'ok', `${where} took a connection in ${ms.toFixed(1)} ms`));
+    });
+  });
+}
+
+function medianSyncMs(path: string, clock: Clock): number {
+  const file = openSync(path, 'wx', 0o600);
+  const page = Buffer.alloc(4_096);
+  try {
+    const times = Array.from({ length: SYNCS }, () => {
+      const sinceNs = clock.nowNs();
+      writeSync(file, page);
+      fsyncSync(file);
+      return (clock.nowNs() - sinceNs) / 1e6;
+    });
+    return times.sort((a, b) => a - b)[SYNCS / 2] ?? 0;
+  } finally {
+    closeSync(file);
+  }
+}
+
+function nearestExisting(path: string): string {
+  const parent = dirname(path);
+  return lstatSync(path, { throwIfNoEntry: false }) !== undefined || parent === path
+    ? path
+    : nearestExisting(parent);
+}
+
+function finding(
+  check: string,
+  result: Finding['result'],
+  found: string,
+  advice: string | null = null,
+): Finding {
+  return { check, result, found, advice };
+}

@@ -1,0 +1,67 @@
+import { Command } from 'commander';
+import { readHostLimits } from '../monitors/host-limits.ts';
+import { parseEndpoint } from '../proxy/endpoint.ts';
+import {
+  coreFinding,
+  cpuFinding,
+  diskFinding,
+  type Finding,
+  listenFinding,
+  memoryFinding,
+  nodeFinding,
+  openFilesFinding,
+  targetFinding,
+  timerFinding,
+} from './doctor-checks.ts';
+import { EXIT } from './exit.ts';
+import { tableLines, terminal } from './terminal.ts';
+
+interface DoctorFlags {
+  readonly dir: string;
+  readonly listen?: string;
+  readonly target?: string;
+  readonly json?: boolean;
+}
+
+/** `reprise doctor`: whether this host can record and replay, and what would make it better. */
+export function doctorCommand(): Command {
+  return new Command('doctor')
+    .description('check what a recording or a replay needs of this host; changes nothing')
+    .option('--dir <directory>', 'where a capture would be kept', '.')
+    .option('--listen <address>', 'where clients would connect')
+    .option('--target <url>', 'the model server')
+    .option('--json', 'print one JSON document')
+    .action(async (flags: DoctorFlags) => {
+      const findings = await examine(flags);
+      if (flags.json) terminal.json({ schema: 'reprise-doctor/1', findings });
+      else terminal.print(...linesOf(findings));
+      if (findings.some(({ result }) => result === 'fail')) process.exitCode = EXIT.fail;
+    });
+}
+
+async function examine(flags: DoctorFlags): Promise<Finding[]> {
+  const limits = readHostLimits();
+  const listen =
+    flags.listen === undefined ? [] : [parseEndpoint(flags.listen, '--listen', { anyPort: true })];
+  const target = flags.target === undefined ? [] : [parseEndpoint(flags.target, '--target')];
+  return [
+    nodeFinding(process.versions.node),
+    cpuFinding(limits),
+    memoryFinding(limits),
+    openFilesFinding(limits),
+    coreFinding(limits),
+    diskFinding(flags.dir),
+    timerFinding(),
+    ...(await Promise.all(listen.map((endpoint) => listenFinding(endpoint)))),
+    ...(await Promise.all(target.map((endpoint) => targetFinding(endpoint)))),
+  ];
+}
+
+function linesOf(findings: readonly Finding[]): string[] {
+  const rows = findings.map(({ check, result, found }) => [check, result, found]);
+  const advice = findings.flatMap(({ check, advice: what }) => (what === null ? [] : [`${check}: ${what}`]));
+  return [
+    ...tableLines([{ title: 'check' }, { title: 'result' }, { title: 'found' }], rows),
+    ...(advice.length === 0 ? [] : ['', ...advice]),
+  ];
+}

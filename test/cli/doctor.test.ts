@@ -1,0 +1,69 @@
+import { readdirSync } from 'node:fs';
+import { createServer } from 'node:net';
+import { join } from 'node:path';
+import { describe, expect, test } from 'vitest';
+import type { Finding } from '../../src/cli/doctor-checks.ts';
+import { runReprise } from '../support/process.ts';
+import { temporaryDirectory } from '../support/temp-dir.ts';
+
+async function doctor(...flags: readonly string[]) {
+  const { stdout, status } = await runReprise(['doctor', '--json', ...flags]);
+  const { findings } = JSON.parse(stdout) as { findings: Finding[] };
+  return { status, finding: (check: string) => findings.find((one) => one.check === check) };
+}
+
+async function busyPort<T>(use: (port: number) => Promise<T>): Promise<T> {
+  const server = createServer().listen(0, '127.0.0.1');
+  await new Promise((resolve) => server.once('listening', resolve));
+  try {
+    return await use((server.address() as { port: number }).port);
+  } finally {
+    server.close();
+  }
+}
+
+describe('reprise doctor', () => {
+  test('finds a healthy host healthy and leaves nothing behind', async () => {
+    const directory = temporaryDirectory();
+    const { status, finding } = await doctor('--dir', directory);
+    expect(status).toBe(0);
+    expect(finding('disk')).toMatchObject({ result: 'ok', found: expect.stringContaining(directory) });
+    expect(finding('node')?.found).toContain(process.versions.node);
+    expect(readdirSync(directory)).toEqual([]);
+  });
+
+  test('fails where the capture could not be written', async () => {
+    const { status, finding } = await doctor('--dir', '/proc/no/such');
+    expect(status).toBe(3);
+    expect(finding('disk')).toMatchObject({ result: 'fail', advice: expect.stringContaining('write') });
+  });
+
+  test('examines the place where a missing directory would be made', async () => {
+    const { finding } = await doctor('--dir', join(temporaryDirectory(), 'a', 'b'));
+    expect(finding('disk')?.result).toBe('ok');
+  });
+
+  test('fails for a port in use, and only warns of a model server that is not up yet', async () => {
+    await busyPort(async (port) => {
+      const { status, finding } = await doctor('--listen', `127.0.0.1:${port}`, '--target', '127.0.0.1:1');
+      expect(status).toBe(3);
+      expect(finding('listen')?.result).toBe('fail');
+      expect(finding('target')).toMatchObject({
+        result: 'warn',
+        found: expect.stringContaining('ECONNREFUSED'),
+      });
+    });
+  });
+
+  test('finds a model server that is up', async () => {
+    await busyPort(async (port) => {
+      expect((await doctor('--target', `http://127.0.0.1:${port}`)).finding('target')?.result).toBe('ok');
+    });
+  });
+
+  test('says it to people as well', async () => {
+    const { stdout } = await runReprise(['doctor', '--target', '127.0.0.1:1']);
+    expect(stdout).toMatch(/^check +result +found/);
+    expect(stdout).toContain('target: Start it');
+  });
+});
