@@ -11,7 +11,6 @@ export class BodyStore {
   readonly #blocks: BlockWriter;
   readonly #index = new BodyIndex();
   readonly #insert;
-  readonly #find;
   #committedId = 0;
   #lastId = 0;
 
@@ -20,16 +19,13 @@ export class BodyStore {
     this.#insert = connection.prepare<[number, Uint8Array | null, number, number | null, number | null]>(
       'INSERT INTO body (id, hash, bytes, kept_bytes, slot) VALUES (?, ?, ?, ?, ?)',
     );
-    this.#find = connection
-      .prepare<[number], [Uint8Array | null, number | null]>('SELECT hash, kept_bytes FROM body WHERE id = ?')
-      .raw();
   }
 
   /** Id of the row of a body, new or not; null for an empty one, which needs none. In a transaction. */
   idOf(body: Body): number | null {
     if (body.bytes === 0) return null;
     const kept = body.kept?.byteLength ?? null;
-    const known = body.hash === null ? null : this.#knownId(body.hash, kept);
+    const known = body.hash === null ? null : this.#index.find(body.hash, kept);
     if (known !== null) return known;
     const id = this.#lastId + 1;
     const slot = body.kept === null || body.kept.byteLength === 0 ? null : this.#blocks.put(body.kept);
@@ -43,15 +39,9 @@ export class BodyStore {
     this.#committedId = this.#lastId;
   }
 
-  /** Ids are given anew; the index may still name the lost rows, and `#knownId` sees that they are not there. */
+  /** Ids are given anew. */
   rolledBack(): void {
+    if (this.#lastId > this.#committedId) this.#index.forgetAbove(this.#committedId);
     this.#lastId = this.#committedId;
-  }
-
-  #knownId(hash: Uint8Array, keptBytes: number | null): number | null {
-    const id = this.#index.find(hash, keptBytes);
-    if (id === null) return null;
-    const row = this.#find.get(id);
-    return row?.[0] && row[1] === keptBytes && Buffer.compare(row[0], hash) === 0 ? id : null;
   }
 }

@@ -36,6 +36,18 @@ describe('the index of bodies', () => {
     expect(index.find(hashOf(8), 100)).toBeNull();
   });
 
+  it('forgets what was rolled back, and gives its ids to others', () => {
+    const index = new BodyIndex();
+    for (let id = 1; id <= 3_000; id += 1) index.add(hashOf(id), 5, id);
+    index.forgetAbove(1_000);
+    for (let id = 1; id <= 3_000; id += 1) {
+      expect(index.find(hashOf(id), 5)).toBe(id <= 1_000 ? id : null);
+    }
+    for (let id = 1_001; id <= 5_000; id += 1) index.add(hashOf(-id), 5, id);
+    index.add(hashOf(2_000), 5, 5_001);
+    expect([500, -4_000, 2_000].map((of) => index.find(hashOf(of), 5))).toEqual([500, 4_000, 5_001]);
+  });
+
   it('takes hashes of any length', () => {
     const index = new BodyIndex();
     index.add(Buffer.from([1, 2]), 0, 9);
