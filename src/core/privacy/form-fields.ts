@@ -57,6 +57,8 @@ function coverField(form: Buffer, from: number, to: number, treatment: Treatment
     return;
   }
   const value = form.toString('latin1', from, to);
+  // To be weighed as what it says: a form writes its blanks as plus signs.
+  for (let at = from; at < to; at += 1) if (form[at] === PLUS) form[at] = SPACE;
   const how = treatment.covering === 'hash' ? treatment : ({ ...treatment, covering: 'mask' } as const);
   cover.string(form, from, to, how, () => plainText(value.replaceAll('+', ' ')));
   for (let at = from; at < to; at += 1) {

@@ -5,6 +5,8 @@ import { bytesPerToken } from './token-estimate.ts';
 import { coverWithWords, maskRandom } from './token-like-mask.ts';
 import type { Treatment } from './treatment.ts';
 
+const LF = 0x0a;
+const CR = 0x0d;
 const SPACE = 0x20;
 const PLUS = 0x2b;
 const MINUS = 0x2d;
@@ -15,8 +17,6 @@ const NINE = 0x39;
 const QUOTE = 0x22;
 const OPEN_BRACKET = 0x5b;
 const OPEN_BRACE = 0x7b;
-const CLOSE_BRACKET = 0x5d;
-const CLOSE_BRACE = 0x7d;
 
 /** Shorter values are masked where a hash was asked for: too few digits would fit to tell two apart. */
 const HASHED_FROM_BYTES = 8;
@@ -95,17 +95,23 @@ export class ValueCover {
     }
   }
 
-  /** Puts `null` in a value's place, or, where that does not fit, the empty value of its type; then blanks. */
+  /**
+   * Puts `null` in a value's place, or, where that does not fit, the empty value of its type; then blanks. Line
+   * ends stay: an object or array that has some becomes an empty one.
+   */
   drop(text: Buffer, from: number, to: number, treatment: Treatment): void {
     this.note(treatment);
-    const room = to - from;
-    const first = text[from];
-    text.fill(SPACE, from, to);
-    if (room >= 4) text.write('null', from, 'latin1');
-    else if (first === QUOTE) text.fill(QUOTE, from, from + 2);
-    else if (first === OPEN_BRACKET) text.set([OPEN_BRACKET, CLOSE_BRACKET], from);
-    else if (first === OPEN_BRACE) text.set([OPEN_BRACE, CLOSE_BRACE], from);
-    else text[from] = ZERO;
+    const first = text[from] as number;
+    const container = first === OPEN_BRACKET || first === OPEN_BRACE;
+    if (to - from >= 4 && !(container && hasLineEnd(text, from, to))) {
+      text.fill(SPACE, from, to);
+      text.write('null', from, 'latin1');
+    } else if (container) {
+      for (let at = from + 1; at < to - 1; at += 1) if (!isLineEnd(text[at] as number)) text[at] = SPACE;
+    } else {
+      text.fill(SPACE, from, to);
+      text.write(first === QUOTE ? '""' : '0', from, 'latin1');
+    }
   }
 
   #hashString(text: Buffer, from: number, to: number, plain: Uint8Array): void {
@@ -142,4 +148,13 @@ export class ValueCover {
 
 function isLabel(text: Buffer, from: number, to: number): boolean {
   return to - from <= LABEL_BYTES && LABEL.test(text.toString('latin1', from, to));
+}
+
+function hasLineEnd(text: Buffer, from: number, to: number): boolean {
+  const inside = text.subarray(from, to);
+  return inside.includes(LF) || inside.includes(CR);
+}
+
+function isLineEnd(byte: number): boolean {
+  return byte === LF || byte === CR;
 }

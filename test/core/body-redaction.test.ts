@@ -1,0 +1,308 @@
+import fc from 'fast-check';
+import { describe, expect, it } from 'vitest';
+import { bodyRedaction, cover } from '../support/body-redaction.ts';
+
+const byteLength = (text: string) => Buffer.byteLength(text);
+
+describe('without rules', () => {
+  it('a body passes as the very bytes it was, readable or not', () => {
+    const redaction = bodyRedaction([]);
+    const bytes = Buffer.from('{"broken');
+    const about = {
+      contentType: null,
+      contentEncoding: 'nonsense',
+      truncated: true,
+      inferenceHeaderLength: 7,
+    };
+    expect(redaction.active).toBe(false);
+    expect(redaction.request(bytes, about).kept).toBe(bytes);
+    expect(redaction.response(bytes, about)).toEqual({ kept: bytes, names: [], dropped: null });
+  });
+});
+
+describe('a mask', () => {
+  it('covers what the pointer names and nothing else, at its length', () => {
+    const body =
+      '{ "a" : "keep me",\n\t"messages":[{"role":"user","content":"my secret words"}, {"content":"more"}] }';
+    const { text, names, dropped } = cover(bodyRedaction(['/messages/*/content=mask']), body);
+    expect(dropped).toBeNull();
+    expect(names).toEqual(['/messages/*/content']);
+    expect(text).toMatch(
+      /^\{ "a" : "keep me",\n\t"messages":\[\{"role":"user","content":"[a-z ]{15}"\}, \{"content":"[a-z ]{4}"\}\] \}$/,
+    );
+    expect(text).not.toContain('secret');
+  });
+
+  it('leaves the very bytes where nothing is named, and says so', () => {
+    const bytes = Buffer.from('{"b":1}');
+    const about = {
+      contentType: 'application/json',
+      contentEncoding: null,
+      truncated: false,
+      inferenceHeaderLength: null,
+    };
+    expect(bodyRedaction(['/a=mask']).request(bytes, about)).toEqual({
+      kept: bytes,
+      names: [],
+      dropped: null,
+    });
+  });
+
+  it('never writes into the bytes it was given', () => {
+    const bytes = Buffer.from('{"a":"secret"}');
+    const before = Buffer.from(bytes);
+    const about = {
+      contentType: 'application/json',
+      contentEncoding: null,
+      truncated: false,
+      inferenceHeaderLength: null,
+    };
+    expect(bodyRedaction(['/a=mask']).request(bytes, about).kept).not.toBe(bytes);
+    expect(bytes).toEqual(before);
+  });
+
+  it.each([
+    ['1', '1'],
+    ['0', '1'],
+    ['-5', '-1'],
+    ['42', '10'],
+    ['255', '100'],
+    ['0.5', /^0\.\d$/],
+    ['-3.25', /^-0\.\d\d$/],
+    ['12.75e+10', /^10\.\d\de\+00$/],
+    ['2147483647', /^100\d{7}$/],
+    ['true', 'true'],
+    ['null', 'null'],
+    ['NaN', 'NaN'],
+    ['-Infinity', '-Infinity'],
+    ['""', '""'],
+    ['[]', '[]'],
+    ['{"k":[7,"x"]}', /^\{"k":\[1,"[a-z]"\]\}$/],
+    ['"\\u00e9\\n\\"x"', /^"[a-z ]{11}"$/],
+    ['"日本語"', /^"[a-z ]{9}"$/],
+  ])('turns %s into something of its kind and length', (value, expected) => {
+    const { text } = cover(bodyRedaction(['/v=mask']), `{"v":${value},"w":"z"}`);
+    const masked = /^\{"v":(.*),"w":"z"\}$/s.exec(text)?.[1];
+    expect(byteLength(masked ?? '')).toBe(byteLength(value));
+    if (expected instanceof RegExp) expect(masked).toMatch(expected);
+    else expect(masked).toBe(expected);
+  });
+
+  it('meets every occurrence of a repeated member, in any case and any escape', () => {
+    const body =
+      '{"key":"first!","key":"second","KEY":"third!","\\u006bey":"fourth","\u212aey":"fifth!","kez":"sixth!"}';
+    const { text } = cover(bodyRedaction(['/key=mask']), body);
+    expect(text).not.toMatch(/first|second|third|fourth|fifth/);
+    expect(text).toContain('"kez":"sixth!"');
+  });
+
+  it('finds members whose names need escapes, elements by index, and any of them', () => {
+    const redaction = bodyRedaction(['/a~1b/m~0n=mask', '/list/1=mask', '/any/*/*=mask']);
+    const { text } = cover(
+      redaction,
+      '{"a/b":{"m~n":"one"},"list":["two","three"],"any":[["four"],{"x":"five"}]}',
+    );
+    expect(text).toMatch(/^\{"a\/b":\{"m~n":"[a-z ]{3}"\},"list":\["two","[a-z ]{5}"\],/);
+    expect(text).not.toMatch(/one|three|four|five/);
+  });
+
+  it('gives equal bodies equal masks, and equal values of a body different ones', () => {
+    const redaction = bodyRedaction(['/*=mask']);
+    const long = 'the same long text twice in one body';
+    const body = `{"a":"${long}","b":"${long}"}`;
+    const { text } = cover(redaction, body);
+    expect(cover(redaction, body).text).toBe(text);
+    const { a, b } = JSON.parse(text) as { a: string; b: string };
+    expect(a).not.toBe(b);
+  });
+
+  it('keeps base64 in its alphabet, behind the prefix of a data URL', () => {
+    const url = `data:image/png;base64,${'iVBORw0KGgo'.repeat(9)}==`;
+    const { text } = cover(bodyRedaction(['/u=mask']), `{"u":"${url}"}`);
+    expect(text).toMatch(/^\{"u":"data:image\/png;base64,[A-Za-z]{99}=="\}$/);
+    expect(text).not.toContain('iVBOR');
+  });
+});
+
+describe('a hash', () => {
+  const redaction = bodyRedaction(['/*=hash']);
+
+  it('keeps equal values equal over bodies, however they are escaped, and different ones different', () => {
+    const hashed = (value: string) =>
+      (JSON.parse(cover(redaction, `{"v":${value}}`).text) as { v: string }).v;
+    const one = hashed('"alice@example.com"');
+    expect(one).toMatch(/^[0-9a-f]{16} $/);
+    expect(hashed('"alice@example.com"')).toBe(one);
+    expect(hashed('"\\u0061lice@example.com"').slice(0, 16)).toBe(one.slice(0, 16));
+    expect(hashed('"carol@example.com"').slice(0, 16)).not.toBe(one.slice(0, 16));
+    expect(hashed(`"${'long '.repeat(50)}"`)).toMatch(/^[0-9a-f]{16} [a-z ]{233}$/);
+  });
+
+  it('depends on the key', () => {
+    const body = '{"v":"alice@example.com"}';
+    const other = bodyRedaction(['/*=hash'], [], 8);
+    expect(cover(other, body).text).toMatch(/"[0-9a-f]{16} "/);
+    expect(cover(other, body).text).not.toBe(cover(redaction, body).text);
+  });
+
+  it('masks what is too short to be told apart, and keeps numbers numbers', () => {
+    expect(cover(redaction, '{"v":"short12"}').text).toMatch(/^\{"v":"[a-z ]{7}"\}$/);
+    const number = cover(redaction, '{"v":1234567890}').text;
+    expect(number).toMatch(/^\{"v":10\d{8}\}$/);
+    expect(cover(redaction, '{"v":1234567890,"x":1}').text.slice(0, 15)).toBe(number.slice(0, 15));
+  });
+});
+
+describe('a drop', () => {
+  it.each([
+    ['"secret"', 'null    '],
+    ['"abc"', 'null '],
+    ['"a"', '"" '],
+    ['""', '""'],
+    ['[1]', '[ ]'],
+    ['{"a":{"b":1}}', 'null         '],
+    ['{}', '{}'],
+    ['[\n 1,\r\n 2]', '[\n   \r\n  ]'],
+    ['7', '0'],
+    ['-12', '0  '],
+    ['12345', 'null '],
+    ['false', 'null '],
+  ])('of %s leaves %j', (value, expected) => {
+    const { text, names } = cover(bodyRedaction(['/v=drop']), `{"v":${value},"w":2}`);
+    expect(text).toBe(`{"v":${expected},"w":2}`);
+    expect(names).toEqual(['/v']);
+  });
+});
+
+describe('rules that meet', () => {
+  it('hide as much as the strongest of them, inside and outside', () => {
+    const body = '{"a":{"b":"a longer text","c":"another text"}}';
+    expect(cover(bodyRedaction(['/a/b=hash', '/a/*=mask']), body).text).not.toMatch(/[0-9]/);
+    expect(cover(bodyRedaction(['/a=hash', '/a/b=drop']), body).text).toMatch(
+      /"b":null {11},"c":"[0-9a-f]{12}"/,
+    );
+    expect(cover(bodyRedaction(['/a=drop', '/a/b=hash']), body).text).toMatch(/^\{"a":null +\}$/);
+  });
+
+  it('let the empty pointer cover the whole document', () => {
+    expect(cover(bodyRedaction(['=drop']), '{"a":1}').text).toBe('null   ');
+  });
+});
+
+describe('what cannot be read for certain', () => {
+  const redaction = bodyRedaction(['/a=mask']);
+
+  it.each([
+    ['{"a":"secret"', 'not_json'],
+    ['{"a":"secret"} x', 'not_json'],
+    ['{"a":"secret"}{"a":"b"}', 'not_json'],
+    ['{"a":"secret",}', 'not_json'],
+    ["{'a':'secret'}", 'not_json'],
+    ['{"a":01}', 'not_json'],
+    ['{"a":1.}', 'not_json'],
+    ['{"a":-}', 'not_json'],
+    ['{"a":"\\x"}', 'not_json'],
+    ['{"a":"\\u12"}', 'not_json'],
+    ['{"a":"line\nend"}', 'not_json'],
+    ['{"a":tru}', 'not_json'],
+    ['{"a" "b"}', 'not_json'],
+    ['{a:1}', 'not_json'],
+    ['[1 2]', 'not_json'],
+    ['   ', 'not_json'],
+    ['data: {"a":"secret"}', 'not_json'],
+    [Buffer.from('{"a":"secret"}', 'utf16le'), 'not_json'],
+    ['['.repeat(200) + ']'.repeat(200), 'too_deep'],
+    ['{"a":'.repeat(100_000), 'too_deep'],
+  ])('%j is dropped: %s', (body, reason) => {
+    expect(cover(redaction, body)).toEqual({ kept: null, names: [], dropped: reason, text: '' });
+  });
+
+  it('is dropped when only a prefix is there', () => {
+    expect(cover(redaction, '{"b":1}', { truncated: true }).dropped).toBe('truncated');
+  });
+
+  it('is dropped when its type is not one we read, whatever is in it', () => {
+    for (const contentType of [
+      'text/plain',
+      'application/octet-stream',
+      'multipart/form-data; boundary=x',
+      null,
+    ]) {
+      expect(cover(redaction, 'a=secret', { contentType }).dropped).toBe('unknown_type');
+    }
+  });
+
+  it('is read as JSON where it looks like JSON, whatever its type says', () => {
+    for (const contentType of [
+      'text/plain',
+      'application/x-www-form-urlencoded',
+      null,
+      'application/octet-stream',
+    ]) {
+      expect(cover(redaction, ' {"a":"secret"}', { contentType }).text).toMatch(/^ \{"a":"[a-z ]{6}"\}$/);
+      expect(cover(redaction, '{"a":"secret"', { contentType }).dropped).toBe('not_json');
+    }
+  });
+
+  it('is no body with a byte order mark, blanks around it, or a parameter of its type', () => {
+    const body = '\ufeff \r\n{"a":"secret"}\n\n';
+    const { text } = cover(redaction, body, { contentType: 'Application/Vnd.API+JSON; charset=utf-8' });
+    expect(text).toMatch(/^\ufeff \r\n\{"a":"[a-z ]{6}"\}\n\n$/);
+  });
+
+  it('never throws, whatever the bytes', () => {
+    const types = ['application/json', 'text/event-stream', 'application/x-www-form-urlencoded', null];
+    const codings = [null, 'gzip', 'br', 'zstd', 'deflate', 'gzip, br'];
+    fc.assert(
+      fc.property(
+        fc.uint8Array({ maxLength: 200 }),
+        fc.constantFrom(...types),
+        fc.constantFrom(...codings),
+        fc.option(fc.nat(300)),
+        (bytes, contentType, contentEncoding, inferenceHeaderLength) => {
+          const about = { contentType, contentEncoding, inferenceHeaderLength };
+          const { kept, dropped } = cover(redaction, Buffer.from(bytes), about);
+          expect(kept === null).toBe(dropped !== null);
+        },
+      ),
+    );
+  });
+});
+
+describe('any document', () => {
+  const value = fc.jsonValue({ maxDepth: 5, stringUnit: 'binary' });
+  const space = fc.constantFrom(0, 2, '\t');
+
+  it('stays JSON of its length, with its shape, and holds nothing of what was covered', () => {
+    const redaction = bodyRedaction(['/secret=mask', '/hidden=hash', '/gone=drop']);
+    fc.assert(
+      fc.property(value, value, value, value, space, (open, secret, hidden, gone, indent) => {
+        const body = JSON.stringify({ open, secret, hidden, gone, after: open }, null, indent);
+        const { text, dropped } = cover(redaction, body);
+        expect(dropped).toBeNull();
+        expect(byteLength(text)).toBe(byteLength(body));
+        const covered = JSON.parse(text) as Record<string, unknown>;
+        const plain = JSON.parse(body) as Record<string, unknown>;
+        expect([covered['open'], covered['after']]).toEqual([plain['open'], plain['after']]);
+        expect(shapeOf(covered['secret'])).toEqual(shapeOf(plain['secret']));
+        expect(shapeOf(covered['hidden'])).toEqual(shapeOf(plain['hidden']));
+        for (const text of longTexts(plain['secret']))
+          expect(longTexts(covered['secret'])).not.toContain(text);
+      }),
+      { numRuns: 300 },
+    );
+  });
+});
+
+/** A value with its leaves replaced by the names of their types. */
+function shapeOf(value: unknown): unknown {
+  if (Array.isArray(value)) return value.map(shapeOf);
+  if (typeof value !== 'object' || value === null) return typeof value;
+  return Object.entries(value).map(([name, inner]) => [name, shapeOf(inner)]);
+}
+
+function longTexts(value: unknown): string[] {
+  if (typeof value === 'string') return value.length > 7 ? [value] : [];
+  if (typeof value !== 'object' || value === null) return [];
+  return Object.values(value).flatMap(longTexts);
+}

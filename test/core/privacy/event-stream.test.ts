@@ -1,0 +1,54 @@
+import { describe, expect, it } from 'vitest';
+import { bodyRedaction, cover } from '../../support/body-redaction.ts';
+
+const contentType = 'text/event-stream; charset=utf-8';
+const redaction = bodyRedaction(['/text=mask']);
+const stream = (body: string) => cover(redaction, body, { contentType });
+
+describe('an event stream', () => {
+  it('has the data of each event covered, and keeps everything else', () => {
+    const { text, names } = stream(
+      ': ping\n\nid: 1\nevent: delta\ndata: {"text":"secret"}\n\nretry: 5\ndata:{"text":"hidden","n":1}\r\n\r\ndata: [DONE]\n\n',
+    );
+    expect(names).toEqual(['/text']);
+    expect(text).toMatch(
+      /^: ping\n\nid: 1\nevent: delta\ndata: \{"text":"[a-z ]{6}"\}\n\nretry: 5\ndata:\{"text":"[a-z ]{6}","n":1\}\r\n\r\ndata: \[DONE\]\n\n$/,
+    );
+    expect(text).not.toMatch(/secret|hidden/);
+  });
+
+  it('may divide the data of an event over lines', () => {
+    const { text } = stream(
+      'data: {"text":\ndata:   "secret",\rdata: "b":[1,\ndata: 2]}\n\ndata: {"text":"x y"}',
+    );
+    expect(text).toMatch(
+      /^data: \{"text":\ndata: {3}"[a-z ]{6}",\rdata: "b":\[1,\ndata: 2\]\}\n\ndata: \{"text":"[a-z ]{3}"\}$/,
+    );
+  });
+
+  it('keeps its lines where what is dropped spans them', () => {
+    const { text } = cover(bodyRedaction(['/a=drop']), 'data: {"a":[1,\ndata: 2,3],\ndata: "b":4}\n\n', {
+      contentType,
+    });
+    expect(text).toBe('data: {"a":[  \ndata:    ],\ndata: "b":4}\n\n');
+  });
+
+  it('covers what a stream that broke off left without a blank line', () => {
+    expect(stream('data: {"text":"secret"}').text).toMatch(/^data: \{"text":"[a-z ]{6}"\}$/);
+  });
+
+  it.each([
+    ['data: plain text\n\n', 'not_json'],
+    ['data: {"text":"secr\n\n', 'not_json'],
+    ['data: [DONE] secret\n\n', 'not_json'],
+    ['text: {"text":"secret"}\n\n', 'bad_event_stream'],
+    ['{"text":"secret"}', 'bad_event_stream'],
+    ['data: {"text":"a"}\n\nsecret\n', 'bad_event_stream'],
+  ])('%j is dropped: %s', (body, reason) => {
+    expect(stream(body)).toMatchObject({ kept: null, dropped: reason });
+  });
+
+  it('is kept when no event has data', () => {
+    expect(stream(':\n\ndata:\n\ndata: \n\nevent: end\n\n').dropped).toBeNull();
+  });
+});

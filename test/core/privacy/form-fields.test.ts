@@ -1,0 +1,39 @@
+import { describe, expect, it } from 'vitest';
+import { bodyRedaction, cover } from '../../support/body-redaction.ts';
+
+const contentType = 'application/x-www-form-urlencoded';
+const redaction = bodyRedaction(['/prompt=mask', '/user=hash', '/gone=drop']);
+const form = (body: string) => cover(redaction, body, { contentType });
+
+describe('a form', () => {
+  it('has the fields covered that rules name, in any encoding', () => {
+    const body =
+      'model=m&prompt=tell+me+a+secret&%70rompt=again%20secret&user=alice%40example.com&gone=xyz&n=1';
+    const { text, names } = form(body);
+    expect(text).toMatch(
+      /^model=m&prompt=[a-z+]{16}&%70rompt=[a-z+]{14}&user=[0-9a-f]{16}\+[a-z]{2}&gone=\+\+\+&n=1$/,
+    );
+    expect(names).toEqual(['/prompt', '/user', '/gone']);
+    expect(text).not.toContain('secret');
+  });
+
+  it('has fields covered whose names give a secret away, as a query has', () => {
+    const { text, names } = form(
+      'api_key=abc%2Fdef&max_tokens=5&x=1;password=hun;ter2&next=%2Fa%3Ftoken%3Dzzz',
+    );
+    expect(text).toMatch(/^api_key=[a-z+]{9}&max_tokens=5&x=1;password=[a-z+]{8}&next=[a-z+]{18}$/);
+    expect(names).toEqual(['/api_key', '/password', '/next']);
+  });
+
+  it('hashes what a field says, however it was encoded', () => {
+    const plain = (value: string) => form(`user=${value}`).text.slice(5, 21);
+    expect(plain('alice%40example.com')).toBe(plain('%61lice%40example.com'));
+    expect(plain('alice+and+bob+go')).toBe(plain('alice%20and%20bob%20go'));
+    expect(plain('caf%E9%80+and+more')).toMatch(/^[0-9a-f]{16}$/);
+  });
+
+  it('without such fields stays as it is', () => {
+    expect(form('a=1&b&=&&c=').names).toEqual([]);
+    expect(form('prompt').names).toEqual([]);
+  });
+});

@@ -1,0 +1,34 @@
+import { type BodyAbout, BodyRedaction, type RedactedBody } from '../../src/core/body-redaction.ts';
+import { parseBodyRules } from '../../src/core/body-rules.ts';
+import { KeyedHash } from '../../src/core/keyed-hash.ts';
+
+const ABOUT_JSON: BodyAbout = {
+  contentType: 'application/json',
+  contentEncoding: null,
+  truncated: false,
+  inferenceHeaderLength: null,
+};
+
+/** Body redaction by these rules, under a key made of one byte. */
+export function bodyRedaction(
+  texts: readonly string[],
+  presets: readonly string[] = [],
+  keyByte = 7,
+): BodyRedaction {
+  return new BodyRedaction(parseBodyRules(texts, presets), new KeyedHash(Buffer.alloc(32, keyByte)));
+}
+
+/** What is stored of a body, as text. JSON unless `about` says otherwise. */
+export interface Covered extends RedactedBody {
+  /** Empty when it was dropped. */
+  readonly text: string;
+}
+
+export function cover(
+  redaction: BodyRedaction,
+  body: string | Buffer,
+  about: Partial<BodyAbout> = {},
+): Covered {
+  const redacted = redaction.request(Buffer.from(body), { ...ABOUT_JSON, ...about });
+  return { ...redacted, text: redacted.kept === null ? '' : Buffer.from(redacted.kept).toString('utf8') };
+}
