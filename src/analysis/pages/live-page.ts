@@ -1,0 +1,91 @@
+import { createHash } from 'node:crypto';
+import type { RecorderStatus } from '../../core/status.ts';
+import { LIVE_SCRIPT } from './live-script.ts';
+import { LIVE_STYLE } from './live-style.ts';
+
+/** Nothing but the page's own style and script, and questions to where it came from. */
+export const LIVE_POLICY = [
+  "default-src 'none'",
+  `style-src '${hashOf(LIVE_STYLE)}'`,
+  `script-src '${hashOf(LIVE_SCRIPT)}'`,
+  "connect-src 'self'",
+  "base-uri 'none'",
+  "form-action 'none'",
+  "frame-ancestors 'none'",
+].join('; ');
+
+/**
+ * The live page of a recorder: self-contained HTML that shows `status` at once, without a script as well, and
+ * asks for `/status.json` each second. To be sent with `LIVE_POLICY`.
+ */
+export function livePage(status: RecorderStatus): string {
+  const pairs = status.pairs.map(({ listen, target }) => `${listen} → ${target}`).join(', ');
+  return `<!doctype html>
+<html lang="en">
+<head>
+<meta charset="utf-8">
+<meta name="viewport" content="width=device-width, initial-scale=1">
+<title>Reprise: recorder</title>
+<style>${LIVE_STYLE}</style>
+</head>
+<body data-state="${escaped(status.state)}">
+<header><h1>Recorder</h1> <span class="badge" data-field="state">${escaped(status.state)}</span> <span data-field="why">${escaped(status.why ?? '')}</span></header>
+<p>${escaped(status.mode)} ${escaped(pairs)}</p>
+<p>${escaped(status.disk.directory)}, as of <span data-field="at">${new Date(status.atUs / 1000).toISOString()}</span></p>
+<dl class="facts">
+${FACTS.map(([name, field]) => `<div><dt>${name}</dt><dd data-field="${field}">${escaped(factOf(status, field))}</dd></div>`).join('\n')}
+</dl>
+<figure>
+<figcaption>Exchanges recorded each second, over two minutes (top: <span data-field="rate-top">–</span>). A dip without a dip in traffic is a recorder that sheds.</figcaption>
+<svg viewBox="0 0 600 120" preserveAspectRatio="none" role="img" aria-label="exchanges recorded each second"><polyline id="rate-line" points=""/></svg>
+</figure>
+<div class="pair">
+${tallyTable('Lost, by reason', 'lost')}
+${tallyTable('Left out on purpose, by cause', 'omitted')}
+</div>
+<h2>Last exchanges</h2>
+<div class="scroll"><table><thead><tr><th>arrival (UTC)</th><th>route</th><th>model</th><th>status</th><th>request</th><th>response</th><th>took</th></tr></thead><tbody data-field="recent"></tbody></table></div>
+<noscript><p>Without JavaScript this page shows the moment it was loaded; load it again for the next.</p></noscript>
+<script type="application/json" id="first">${JSON.stringify(status).replaceAll('<', '\\u003c')}</script>
+<script>${LIVE_SCRIPT}</script>
+</body>
+</html>
+`;
+}
+
+const FACTS = [
+  ['exchanges per second', 'rate'],
+  ['bytes per second', 'throughput'],
+  ['exchanges recorded', 'exchanges'],
+  ['recorded share of bytes', 'share'],
+  ['open connections', 'open'],
+  ['turned away', 'turned-away'],
+  ['pending', 'pending'],
+  ['queued for the recorder', 'queued'],
+  ['recorder’s memory', 'recorder-memory'],
+  ['capture on disk', 'disk'],
+  ['free on its disk', 'free'],
+  ['restarts', 'restarts'],
+] as const;
+
+/** What can be said of one reading alone, for whoever runs no script. */
+function factOf(status: RecorderStatus, field: (typeof FACTS)[number][1]): string {
+  if (field === 'exchanges') return String(status.exchanges);
+  if (field === 'open') return String(status.connections.open);
+  if (field === 'turned-away') return String(status.connections.turnedAway);
+  if (field === 'disk') return `${status.disk.bytes ?? '–'} of ${status.disk.maxBytes ?? '–'} bytes`;
+  if (field === 'pending') return `${status.pending.turns} turns`;
+  return '–';
+}
+
+function tallyTable(title: string, field: string): string {
+  return `<div><h2>${title}</h2><div class="scroll"><table><thead><tr><th></th><th>turns</th><th>bytes</th></tr></thead><tbody data-field="${field}"></tbody></table></div></div>`;
+}
+
+function hashOf(text: string): string {
+  return `sha256-${createHash('sha256').update(text).digest('base64')}`;
+}
+
+function escaped(text: string): string {
+  return text.replace(/[&<>"']/g, (character) => `&#${character.codePointAt(0)};`);
+}
