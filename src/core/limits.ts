@@ -102,6 +102,8 @@ export const SUPERVISION = {
   recorderStopMs: 15_000,
   /** For a forwarder that has said its last word to end by itself. */
   lingerMs: 1_000,
+  /** For the sealer at the end; what it does not finish, the next start does. */
+  sealMs: 30_000,
   /** For the recorder to settle what it was handed before the forwarder goes. */
   flushMs: 5_000,
 } as const;
@@ -114,7 +116,7 @@ export const WIRE = {
   handshakeMs: 10_000,
   proxyHeaderMs: 5_000,
   /** How often a side that hears nothing is asked whether its peer is still there. */
-  probeMs: 150,
+  probeMs: 100,
   /** For the first line of a client whose upstream cannot be reached, and to read its refusal. */
   refusalMs: 10_000,
   refusalLingerMs: 2_000,
