@@ -36,7 +36,7 @@ export class AuditCounter {
   }
 
   mask(parts: MaskedParts): void {
-    if (parts.headers.length === 0 && parts.queryKeys.length === 0) return;
+    if (parts.headers.length + parts.queryKeys.length + parts.bodyValues.length === 0) return;
     this.#maskedRequests += 1;
     for (const name of parts.headers) count(this.#maskedHeaders, name);
     for (const key of parts.queryKeys) count(this.#maskedQueryKeys, key);

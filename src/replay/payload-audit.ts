@@ -14,7 +14,7 @@ export const PAYLOAD_FINDINGS = [
 export type PayloadFinding = (typeof PAYLOAD_FINDINGS)[number];
 
 export const PAYLOAD_FINDING_TEXTS: Readonly<Record<PayloadFinding, string>> = {
-  masked: 'a header or query value was masked when it was recorded',
+  masked: 'a header, a query value or a part of the body was masked when it was recorded',
   presigned_url: 'a signed link in it may have expired',
   json_web_token: 'a token in it may have expired',
   timestamp: 'a time in it may be checked or cached against',
@@ -71,7 +71,8 @@ export class PayloadAuditor {
       return;
     }
     const findings = findingsOf(payload);
-    if (result.masked.headers.length + result.masked.queryKeys.length > 0) findings.add('masked');
+    const { headers, queryKeys, bodyValues } = result.masked;
+    if (headers.length + queryKeys.length + bodyValues.length > 0) findings.add('masked');
     for (const finding of findings) this.#found.set(finding, (this.#found.get(finding) ?? 0) + 1);
   }
 

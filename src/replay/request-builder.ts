@@ -19,6 +19,8 @@ export interface MaskedParts {
   readonly headers: readonly string[];
   /** Query keys whose masked value is sent as it was recorded. */
   readonly queryKeys: readonly string[];
+  /** JSON pointers of the values in the body that are sent covered as they were recorded. */
+  readonly bodyValues: readonly string[];
 }
 
 export type BuildResult =
@@ -122,8 +124,10 @@ function listOf(headers: readonly HeaderPair[], lowerName: string): string[] {
 }
 
 function maskedPartsOf(redacted: readonly string[]): MaskedParts {
+  const isPointer = (name: string) => name === '' || name.startsWith('/');
   return {
-    headers: redacted.filter((name) => !name.startsWith('?')),
+    headers: redacted.filter((name) => !name.startsWith('?') && !isPointer(name)),
     queryKeys: redacted.filter((name) => name.startsWith('?')).map((name) => name.slice(1)),
+    bodyValues: redacted.filter(isPointer),
   };
 }

@@ -151,17 +151,17 @@ describe('RequestBuilder', () => {
     expect(builderOf().build(payload)).toEqual({ kind: 'no_payload' });
   });
 
-  it('sends a masked query value as recorded, and says so', () => {
+  it('sends a masked query value and a covered body as recorded, and says so', () => {
     const recorded = {
       line: 'GET /x?api_key=**** HTTP/1.1',
       headers: ['Host: prod', 'Cookie: ***'],
-      redacted: ['cookie', '?api_key'],
+      redacted: ['cookie', '?api_key', '/prompt'],
     };
     const result = builderOf().build(payloadOf(recorded));
     expect(result).toMatchObject({
       kind: 'ready',
       recordedHost: 'prod',
-      masked: { headers: ['cookie'], queryKeys: ['api_key'] },
+      masked: { headers: ['cookie'], queryKeys: ['api_key'], bodyValues: ['/prompt'] },
       request: { path: '/x?api_key=****', headers: MARKER },
     });
   });
@@ -173,8 +173,8 @@ describe('AuditCounter', () => {
     audit.skip('no_payload');
     audit.refuse('trailers');
     audit.refuse('trailers');
-    audit.mask({ headers: ['cookie'], queryKeys: ['__proto__'] });
-    audit.mask({ headers: [], queryKeys: [] });
+    audit.mask({ headers: ['cookie'], queryKeys: ['__proto__'], bodyValues: [] });
+    audit.mask({ headers: [], queryKeys: [], bodyValues: [] });
     const report = audit.report();
     expect(report).toMatchObject({
       skipped: { no_payload: 1, truncated_request: 0, incomplete_request: 0 },
@@ -188,7 +188,7 @@ describe('AuditCounter', () => {
 
   it('stays small however many names clients make up', () => {
     const audit = new AuditCounter();
-    for (let n = 0; n < 1_000; n++) audit.mask({ headers: [], queryKeys: [`key${n}`] });
+    for (let n = 0; n < 1_000; n++) audit.mask({ headers: [], queryKeys: [`key${n}`], bodyValues: [] });
     expect(Object.keys(audit.report().maskedQueryKeys)).toHaveLength(201);
     expect(audit.report().maskedQueryKeys['(others)']).toBe(800);
   });
