@@ -32,7 +32,7 @@ export interface BlockRow {
 export function encodeBlock(firstSlot: number, slots: readonly Uint8Array[]): BlockRow {
   const raw = encodeSlots(slots);
   const packed = compress(raw);
-  const payload = packed ?? raw;
+  const payload = packed ?? Buffer.from(raw);
   return {
     firstSlot,
     slots: slots.length,

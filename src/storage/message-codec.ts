@@ -1,6 +1,7 @@
-import { Packr, Unpackr } from 'msgpackr';
+import { Unpackr } from 'msgpackr';
 import type { ChunkTimes, Exchange, Message } from '../core/exchange.ts';
 import { damaged } from './database.ts';
+import { PackBuffer } from './pack-buffer.ts';
 
 /**
  * What one slot holds of an exchange besides its bodies: for each side the head, what was masked in it and its
@@ -19,8 +20,8 @@ export interface HeadParts {
   readonly trailers: Uint8Array | null;
 }
 
+const packing = new PackBuffer();
 // No record extension and no JavaScript types: what a capture holds is plain MessagePack and decodes to data only.
-const packr = new Packr({ useRecords: false, moreTypes: false, variableMapSize: true });
 const unpackr = new Unpackr({ useRecords: false, moreTypes: false });
 
 /** Heads of an exchange as the bytes of a slot; null when there is nothing to keep. */
@@ -28,7 +29,13 @@ export function encodeHeads(exchange: Exchange): Uint8Array | null {
   const { request, response, requestChunks, responseChunks } = exchange;
   if (request === null && response === null && requestChunks.length + responseChunks.length === 0)
     return null;
-  return packr.pack([partsOf(request), partsOf(response), requestChunks, responseChunks]);
+  packing.clear();
+  packing.array(4);
+  packParts(request);
+  packParts(response);
+  packing.numbers(requestChunks);
+  packing.numbers(responseChunks);
+  return packing.copy();
 }
 
 /** The inverse of `encodeHeads`. @throws AppError CAPTURE_DAMAGED naming `file`. */
@@ -45,9 +52,12 @@ export function decodeHeads(slot: Uint8Array, file: string): Heads {
   };
 }
 
-/** Slots of a block as one MessagePack array of byte strings. */
+/** Slots of a block as one MessagePack array of byte strings: a view, good until anything else is encoded. */
 export function encodeSlots(slots: readonly Uint8Array[]): Buffer {
-  return packr.pack(slots);
+  packing.clear();
+  packing.array(slots.length);
+  for (const slot of slots) packing.binary(slot);
+  return packing.view();
 }
 
 /** The inverse of `encodeSlots`; the slots are views over `raw`. @throws AppError CAPTURE_DAMAGED naming `file`. */
@@ -59,8 +69,17 @@ export function decodeSlots(raw: Uint8Array, count: number, file: string): Uint8
   return value;
 }
 
-function partsOf(message: Message | null): unknown {
-  return message === null ? null : [message.head, message.redacted, message.trailers];
+function packParts(message: Message | null): void {
+  if (message === null) {
+    packing.nil();
+    return;
+  }
+  packing.array(3);
+  packing.binary(message.head);
+  packing.array(message.redacted.length);
+  for (const name of message.redacted) packing.text(name);
+  if (message.trailers === null) packing.nil();
+  else packing.binary(message.trailers);
 }
 
 function partsFrom(value: unknown, file: string): HeadParts | null {
