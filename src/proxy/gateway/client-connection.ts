@@ -1,0 +1,109 @@
+import { STATUS_CODES } from 'node:http';
+import type { Socket } from 'node:net';
+import type { Timed, TimeLimits } from './time-limits.ts';
+
+/** What a connection needs to know of a request that is under way on it. */
+export interface Underway {
+  readonly requestEnded: boolean;
+  /** The client is gone: nobody waits for the answer. */
+  clientGone(): void;
+  /** The gateway ends it: the time for draining is over. */
+  cut(): void;
+}
+
+/** How long a connection that was refused is read on, so that the client gets to read why. */
+const LINGER_MS = 1_000;
+
+/**
+ * One client connection: what is under way on it, and how it ends. While draining it is ended once it has been
+ * quiet for a while, because a client may have its next request on the way when a busy one is closed.
+ */
+export class ClientConnection implements Timed {
+  readonly socket: Socket;
+  readonly peer: string | null;
+  readonly pair: number;
+  /** Its number in the capture: that of the first exchange, since each is fed as a connection of its own. */
+  number: number | null = null;
+  readonly #limits: TimeLimits;
+  readonly #underway = new Set<Underway>();
+  /** The last request that came; only its answer may say that the connection ends. */
+  latest: Underway | null = null;
+  #quietSinceMs: number;
+  #quietLimitMs: number | null = null;
+  #lingerUntilMs: number | null = null;
+  #refusalDue: number | null = null;
+
+  constructor(socket: Socket, pair: number, limits: TimeLimits) {
+    this.socket = socket;
+    this.peer = socket.remoteAddress ?? null;
+    this.pair = pair;
+    this.#limits = limits;
+    this.#quietSinceMs = limits.nowMs;
+    socket.on('close', () => {
+      limits.remove(this);
+      for (const one of [...this.#underway]) one.clientGone();
+    });
+  }
+
+  /** Whether a message that cannot be read was found on it. */
+  get refused(): boolean {
+    return this.#lingerUntilMs !== null || this.#refusalDue !== null;
+  }
+
+  begin(one: Underway): void {
+    this.#underway.add(one);
+    this.latest = one;
+  }
+
+  end(one: Underway): void {
+    this.#underway.delete(one);
+    if (this.#underway.size > 0) return;
+    this.#quietSinceMs = this.#limits.nowMs;
+    if (this.#refusalDue !== null) this.refuse(this.#refusalDue);
+  }
+
+  /**
+   * Answers bytes that are no request, and ends the connection. Requests before them are answered first; when
+   * the unreadable bytes belong to one of those, nothing can be answered any more.
+   */
+  refuse(status: number): void {
+    if (this.#lingerUntilMs !== null) return;
+    if ([...this.#underway].some((one) => !one.requestEnded)) {
+      this.socket.destroy();
+    } else if (this.#underway.size > 0) {
+      this.#refusalDue = status;
+    } else {
+      this.#limits.add(this);
+      this.#lingerUntilMs = this.#limits.nowMs + LINGER_MS;
+      const head = `HTTP/1.1 ${status} ${STATUS_CODES[status]}\r\nConnection: close\r\nContent-Length: 0\r\n\r\n`;
+      if (this.socket.writable) this.socket.end(head);
+    }
+  }
+
+  /** From here on it is ended when nothing was asked of it for that long. */
+  drain(quietMs: number): void {
+    this.#limits.add(this);
+    this.#quietLimitMs = quietMs;
+    this.#quietSinceMs = this.#limits.nowMs;
+  }
+
+  cut(): void {
+    for (const one of [...this.#underway]) one.cut();
+    this.socket.resetAndDestroy();
+  }
+
+  checkTime(nowMs: number): void {
+    if (this.#lingerUntilMs !== null && nowMs > this.#lingerUntilMs) this.socket.destroy();
+    else if (this.#isQuietSince(nowMs)) {
+      // What arrived meanwhile is read before this runs: then it is not quiet any more.
+      setImmediate(() => {
+        if (this.#isQuietSince(nowMs)) this.socket.end();
+      });
+    }
+  }
+
+  #isQuietSince(nowMs: number): boolean {
+    if (this.#quietLimitMs === null || this.#underway.size > 0) return false;
+    return nowMs - this.#quietSinceMs > this.#quietLimitMs;
+  }
+}

@@ -1,0 +1,233 @@
+import { HOP_BY_HOP, MARKER_HEADER } from '../../core/headers.ts';
+
+/** Header lines as they were on the wire: name, value, name, value …, in order, with case and duplicates. */
+export type RawHeaders = readonly string[];
+
+/** Why a request was answered by the gateway itself; counted under these names. */
+export const REFUSALS = [
+  /** Not HTTP/1.x as we read it, its head too large, or not whole in time. */
+  'unreadable',
+  'head_too_large',
+  'too_slow',
+  'http2_preface',
+  'version',
+  'target',
+  'host',
+  'framing',
+  'expectation',
+  'connect_method',
+  'upgrade',
+  'replay_marked',
+  'in_flight',
+] as const;
+export type RefusalReason = (typeof REFUSALS)[number];
+
+export interface Refusal {
+  readonly reason: RefusalReason;
+  readonly status: number;
+}
+
+/** The parts of a parsed request that the guard judges. */
+export interface JudgedRequest {
+  readonly method: string;
+  readonly target: string;
+  readonly httpVersion: string;
+  readonly headers: RawHeaders;
+}
+
+/** What one walk over a request's header lines finds. */
+export interface RequestLook {
+  readonly refusal: Refusal | null;
+  readonly host: string;
+  readonly marked: boolean;
+  /** Whether a body was announced, and in chunks. */
+  readonly hasBody: boolean;
+  readonly chunked: boolean;
+  /** Names that `Connection` claims for this hop; null for none that matter. */
+  readonly nominated: ReadonlySet<string> | null;
+}
+
+/** Never removed, whatever `Connection` says: without them a message would mean something else. */
+const PROTECTED = new Set(['content-length', 'transfer-encoding', 'host', 'authorization', 'cookie']);
+const FORWARDED = new Set(['x-forwarded-for', 'x-forwarded-proto', 'x-forwarded-host']);
+
+/**
+ * Judges a request that Node's parser let pass, before any library sees it. Refused is what two servers could
+ * read differently, and what is not addressed to an origin.
+ */
+export function lookAtRequest(request: JudgedRequest): RequestLook {
+  const { headers } = request;
+  let hosts = 0;
+  let host = '';
+  let lengths = 0;
+  let length = '';
+  let codings = 0;
+  let coding = '';
+  let marked = false;
+  let nominated: Set<string> | null = null;
+  for (let at = 0; at < headers.length; at += 2) {
+    const value = headers[at + 1] as string;
+    switch ((headers[at] as string).toLowerCase()) {
+      case 'host':
+        hosts += 1;
+        host = value;
+        break;
+      case 'content-length':
+        lengths += 1;
+        length = value;
+        break;
+      case 'transfer-encoding':
+        codings += 1;
+        coding = value;
+        break;
+      case 'connection':
+        nominated = nominatedBy(value, nominated);
+        break;
+      case MARKER_HEADER:
+        marked = true;
+        break;
+    }
+  }
+  const chunked = codings > 0;
+  return {
+    refusal: refusalOf(request, { hosts, lengths, codings, coding }),
+    host,
+    marked,
+    hasBody: chunked || (lengths > 0 && length !== '0'),
+    chunked,
+    nominated,
+  };
+}
+
+function refusalOf(
+  { method, target, httpVersion }: JudgedRequest,
+  found: { hosts: number; lengths: number; codings: number; coding: string },
+): Refusal | null {
+  if (httpVersion !== '1.1' && httpVersion !== '1.0') return { reason: 'version', status: 505 };
+  const isOrigin = target.charCodeAt(0) === 0x2f || (target === '*' && method === 'OPTIONS');
+  if (!isOrigin || target.includes('#')) return { reason: 'target', status: 400 };
+  if (found.hosts !== 1) return { reason: 'host', status: 400 };
+  if (found.lengths > 1) return { reason: 'framing', status: 400 };
+  if (found.codings === 0) return null;
+  if (found.codings > 1 || found.lengths > 0 || httpVersion === '1.0')
+    return { reason: 'framing', status: 400 };
+  return found.coding.toLowerCase() === 'chunked' ? null : { reason: 'framing', status: 501 };
+}
+
+/** The names that a `Connection` line nominates, beside those that are hop-by-hop anyway. */
+function nominatedBy(value: string, known: Set<string> | null): Set<string> | null {
+  let names = known;
+  for (const part of value.split(',')) {
+    const name = part.trim().toLowerCase();
+    if (name === 'close' || HOP_BY_HOP.has(name) || PROTECTED.has(name) || name === '') continue;
+    names ??= new Set();
+    names.add(name);
+  }
+  return names;
+}
+
+/** Who a request came from and to, where the target is to be told. */
+export interface Forwarded {
+  readonly peer: string | null;
+  readonly proto: 'http' | 'https';
+  readonly host: string;
+}
+
+/** The header lines for the target: as received, less what belongs to the client's connection. */
+export function forwardedHeaders(
+  headers: RawHeaders,
+  look: RequestLook,
+  forwarded: Forwarded | null,
+): string[] {
+  const kept: string[] = [];
+  for (let at = 0; at < headers.length; at += 2) {
+    const name = headers[at] as string;
+    const value = headers[at + 1] as string;
+    const lower = name.toLowerCase();
+    if (lower === 'te') {
+      if (/(?:^|,)[ \t]*trailers[ \t]*(?:,|$)/i.test(value)) kept.push(name, 'trailers');
+      continue;
+    }
+    // Node has asked for the body already, so the target is not to be asked once more.
+    if (lower === 'expect' || look.nominated?.has(lower)) continue;
+    if (HOP_BY_HOP.has(lower) && !isFraming(lower, look.chunked)) continue;
+    if (forwarded !== null && FORWARDED.has(lower)) continue;
+    kept.push(name, value);
+  }
+  if (forwarded === null) return kept;
+  if (forwarded.peer !== null) kept.push('X-Forwarded-For', forwarded.peer);
+  kept.push('X-Forwarded-Proto', forwarded.proto, 'X-Forwarded-Host', forwarded.host);
+  return kept;
+}
+
+/** `Transfer-Encoding: chunked` is passed on because the body is; a `Trailer` line only where trailers can be. */
+function isFraming(lower: string, chunked: boolean): boolean {
+  return chunked && (lower === 'transfer-encoding' || lower === 'trailer');
+}
+
+/** An answer as Node's parser gave it. */
+export interface JudgedResponse {
+  readonly status: number;
+  readonly reason: string;
+  readonly headers: RawHeaders;
+}
+
+/** More header lines than this and Node has dropped some without a word. */
+const HEADER_LINES = 2_000;
+const UNCLEAN = /[^\t\x20-\x7e\x80-\xff]/;
+
+export interface PassableResponse {
+  readonly headers: string[];
+  /** How the target delimits the body. */
+  readonly body: 'none' | 'length' | 'chunked' | 'until_close';
+  /** Whether the client can tell a whole body from one that broke off. */
+  readonly delimited: boolean;
+}
+
+/** What is passed on of an answer; null when it must not be: the client gets a 502 instead. */
+export function passableResponse(
+  response: JudgedResponse,
+  towards: { readonly method: string; readonly httpVersion: string },
+): PassableResponse | null {
+  const { status, reason, headers } = response;
+  if (status < 200 || status > 599 || UNCLEAN.test(reason) || headers.length >= HEADER_LINES * 2) return null;
+  let nominated: Set<string> | null = null;
+  let chunked = false;
+  let lengths = 0;
+  for (let at = 0; at < headers.length; at += 2) {
+    const lower = (headers[at] as string).toLowerCase();
+    const value = headers[at + 1] as string;
+    if (lower === 'content-length') lengths += 1;
+    else if (lower === 'connection') nominated = nominatedBy(value, nominated);
+    else if (lower === 'transfer-encoding') {
+      if (chunked || value.toLowerCase() !== 'chunked') return null;
+      chunked = true;
+    }
+  }
+  if (lengths > 1 || (lengths > 0 && chunked)) return null;
+  const passesChunks = chunked && towards.httpVersion !== '1.0' && status !== 204 && status !== 304;
+  const kept: string[] = [];
+  for (let at = 0; at < headers.length; at += 2) {
+    const name = headers[at] as string;
+    const lower = name.toLowerCase();
+    if (nominated?.has(lower)) continue;
+    if (HOP_BY_HOP.has(lower) && !isFraming(lower, passesChunks)) continue;
+    kept.push(name, headers[at + 1] as string);
+  }
+  const isBodyless = towards.method === 'HEAD' || status === 204 || status === 304;
+  const body = isBodyless ? 'none' : chunked ? 'chunked' : lengths > 0 ? 'length' : 'until_close';
+  // Towards HTTP/1.1, Node sends a body of unknown length in chunks.
+  const delimited = body === 'none' || body === 'length' || towards.httpVersion !== '1.0';
+  return { headers: kept, body, delimited };
+}
+
+/** Trailer lines as pairs, less those that must not come late: a length or a host after the body is an attack. */
+export function passableTrailers(trailers: RawHeaders): [string, string][] {
+  const pairs: [string, string][] = [];
+  for (let at = 0; at < trailers.length; at += 2) {
+    const name = trailers[at] as string;
+    const lower = name.toLowerCase();
+    if (!PROTECTED.has(lower) && !HOP_BY_HOP.has(lower)) pairs.push([name, trailers[at + 1] as string]);
+  }
+  return pairs;
+}

@@ -1,0 +1,167 @@
+import { readFileSync } from 'node:fs';
+import {
+  type AgentOptions,
+  type ClientRequest,
+  Agent as HttpAgent,
+  request as httpRequest,
+  type IncomingMessage,
+  type RequestOptions,
+  type ServerResponse,
+} from 'node:http';
+import { Agent as TlsAgent, type AgentOptions as TlsAgentOptions, request as tlsRequest } from 'node:https';
+import type { Duplex } from 'node:stream';
+import httpProxy from 'http-proxy';
+import { AppError } from '../../core/errors.ts';
+import type { Endpoint } from '../endpoint.ts';
+import type { GatewayOptions, GatewayUpstreamTls } from './options.ts';
+
+/** What the library tells of one request: it may do so more than once, and in any state. */
+export interface Forwarding {
+  /** The request to the target exists, has its socket, and has sent nothing yet. */
+  begin(toTarget: ClientRequest): void;
+  answer(fromTarget: IncomingMessage): void;
+  fail(error: Error): void;
+}
+
+/** A pass of the library: one step of what it does with a request. */
+interface Pass {
+  readonly name: string;
+}
+
+const forwardings = new WeakMap<IncomingMessage, Forwarding>();
+
+/**
+ * One target behind http-proxy. Of the library's steps only the one that forwards is left: another takes the
+ * framing off bodies of DELETE and OPTIONS, which sends them on as a second request. The library sees a neutral
+ * URL and no headers; both are set on the outgoing request before it is sent.
+ */
+export class Upstream {
+  readonly endpoint: Endpoint;
+  readonly #proxy: httpProxy;
+  readonly #agent: HttpAgent;
+  readonly #address: RequestOptions;
+  readonly #isTls: boolean;
+
+  constructor(
+    endpoint: Endpoint,
+    options: Pick<GatewayOptions, 'upstreamReuse' | 'freeSocketMs' | 'upstreamTls'>,
+  ) {
+    this.endpoint = endpoint;
+    this.#isTls = endpoint.kind === 'tcp' && endpoint.tls;
+    this.#address =
+      endpoint.kind === 'unix' ? { socketPath: endpoint.path } : { host: endpoint.host, port: endpoint.port };
+    const agentOptions: AgentOptions = { keepAlive: options.upstreamReuse, maxFreeSockets: 1_024 };
+    this.#agent = this.#isTls
+      ? new ShortLivedTlsAgent({ ...agentOptions, ...trust(options.upstreamTls) }, options.freeSocketMs)
+      : new ShortLivedAgent(agentOptions, options.freeSocketMs);
+    this.#proxy = guardedProxy(this.#address, this.#isTls, options.upstreamTls, this.#agent);
+  }
+
+  /** Hands a request to the library; what becomes of it is told to `forwarding`. */
+  forward(request: IncomingMessage, response: ServerResponse, forwarding: Forwarding): void {
+    forwardings.set(request, forwarding);
+    request.url = '/';
+    request.headers = {};
+    this.#proxy.web(request, response, undefined, (error) => forwarding.fail(error));
+  }
+
+  /** A request with a connection of its own that may be upgraded; header lines are sent exactly as given. */
+  upgradeRequest(path: string, headers: string[]): ClientRequest {
+    const request = this.#isTls ? tlsRequest : httpRequest;
+    // Connections of the agent are reused; one that was upgraded never is.
+    const options = { ...this.#address, method: 'GET', path, headers, agent: this.#agent };
+    return request(options);
+  }
+
+  /** Ends the idle connections. */
+  close(): void {
+    this.#agent.destroy();
+  }
+}
+
+/** Idle connections end before the target's own limit ends them, or a request would race its end. */
+class ShortLivedAgent extends HttpAgent {
+  readonly #freeMs: number;
+
+  constructor(options: AgentOptions, freeMs: number) {
+    super(options);
+    this.#freeMs = freeMs;
+  }
+
+  override keepSocketAlive(socket: Duplex): boolean {
+    return shortLived(super.keepSocketAlive(socket), socket, this.#freeMs);
+  }
+}
+
+class ShortLivedTlsAgent extends TlsAgent {
+  readonly #freeMs: number;
+
+  constructor(options: TlsAgentOptions, freeMs: number) {
+    super(options);
+    this.#freeMs = freeMs;
+  }
+
+  override keepSocketAlive(socket: Duplex): boolean {
+    return shortLived(super.keepSocketAlive(socket), socket, this.#freeMs);
+  }
+}
+
+/** Shortens what Node allows an idle connection, having heard what the target said of its own limit. */
+function shortLived(kept: unknown, socket: Duplex, freeMs: number): boolean {
+  if (kept !== true) return false;
+  const timed = socket as Duplex & { timeout?: number; setTimeout(ms: number): void };
+  if (!timed.timeout || timed.timeout > freeMs) timed.setTimeout(freeMs);
+  return true;
+}
+
+/** @throws AppError OPTION_INVALID when the certificates cannot be read */
+function trust(tls: GatewayUpstreamTls | null): TlsAgentOptions {
+  if (tls === null) return {};
+  return {
+    rejectUnauthorized: tls.verify,
+    ...(tls.serverName === null ? {} : { servername: tls.serverName }),
+    ...(tls.caPath === null ? {} : { ca: readCertificates(tls.caPath) }),
+  };
+}
+
+function readCertificates(path: string): string {
+  try {
+    return readFileSync(path, 'utf8');
+  } catch (error) {
+    throw new AppError('OPTION_INVALID', `the upstream's certificates cannot be read from ${path}`, {
+      hint: 'Give a file with PEM certificates that this user may read.',
+      cause: error,
+    });
+  }
+}
+
+function guardedProxy(
+  address: RequestOptions,
+  isTls: boolean,
+  tls: GatewayUpstreamTls | null,
+  agent: HttpAgent,
+): httpProxy {
+  const { host, port, socketPath } = address;
+  const target = { protocol: isTls ? 'https:' : 'http:', host, hostname: host, port, socketPath, path: '' };
+  const proxy = httpProxy.createProxyServer({
+    target: target as unknown as httpProxy.ProxyTarget,
+    agent,
+    selfHandleResponse: true,
+    toProxy: true,
+    secure: tls?.verify ?? true,
+  });
+  keepOnlyForwarding(proxy as unknown as { webPasses: Pass[] });
+  proxy.on('proxyReq', (toTarget, request) => forwardings.get(request)?.begin(toTarget));
+  proxy.on('proxyRes', (fromTarget, request) => forwardings.get(request)?.answer(fromTarget));
+  // Of the two ways the library tells of an error, this one is for connections whose client is gone already.
+  proxy.on('econnreset', (error, request) => forwardings.get(request)?.fail(error));
+  return proxy;
+}
+
+/** @throws AppError INTERNAL when the library is not the one this was written for */
+function keepOnlyForwarding(proxy: { webPasses: Pass[] }): void {
+  proxy.webPasses = proxy.webPasses.filter(({ name }) => name === 'stream');
+  if (proxy.webPasses.length !== 1) {
+    throw new AppError('INTERNAL', 'http-proxy does not forward by the step that it should');
+  }
+}

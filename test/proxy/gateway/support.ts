@@ -1,0 +1,158 @@
+import { once } from 'node:events';
+import { type AddressInfo, connect, createServer, type Socket } from 'node:net';
+import { setTimeout as sleep } from 'node:timers/promises';
+import { afterEach } from 'vitest';
+import { systemClock } from '../../../src/core/clock.ts';
+import { Gateway } from '../../../src/proxy/gateway/gateway.ts';
+import { GATEWAY_DEFAULTS, GATEWAY_TIMEOUTS, type GatewayOptions } from '../../../src/proxy/gateway/options.ts';
+import { Ledger } from '../../../src/proxy/ledger.ts';
+import { Recorder } from '../../../src/proxy/recorder.ts';
+import { RecorderLink } from '../../../src/proxy/recorder-link.ts';
+import { CountingSink } from '../../support/counting-sink.ts';
+import { socketPair } from '../../support/socket-pair.ts';
+import { makeContext } from '../assembly/harness.ts';
+
+const stops: (() => unknown)[] = [];
+
+afterEach(async () => {
+  for (const stop of stops.splice(0).reverse()) await stop();
+});
+
+/** Called when the test is over, last registered first. */
+export function atEnd(stop: () => unknown): void {
+  stops.push(stop);
+}
+
+export type GatewayUnderTest = Awaited<ReturnType<typeof startGateway>>;
+
+type Asked = Partial<Omit<GatewayOptions, 'timeouts'>> & { timeouts?: Partial<GatewayOptions['timeouts']> };
+
+/** A gateway in front of a port, with a real recorder behind a real pipe and a sink that keeps what it is told. */
+export async function startGateway(targetPort: number, asked: Asked = {}) {
+  const [forwarderEnd, recorderEnd] = await socketPair();
+  const sink = new CountingSink();
+  const ledger = new Ledger();
+  const link = new RecorderLink({ clock: systemClock, ledger });
+  const recorder = new Recorder({ sink, context: makeContext(), clock: systemClock });
+  recorder.attach(recorderEnd);
+  link.attach(forwarderEnd);
+  const listen = { kind: 'tcp', host: '127.0.0.1', port: 0, tls: false } as const;
+  const gateway = new Gateway(
+    {
+      ...GATEWAY_DEFAULTS,
+      pairs: [{ listen, target: tcp(targetPort) }],
+      ...asked,
+      timeouts: { ...GATEWAY_TIMEOUTS, ...asked.timeouts },
+    },
+    link,
+  );
+  const bound = await gateway.listen();
+  const tick = setInterval(() => recorder.commitIfDue(), 5);
+  atEnd(async () => {
+    gateway.cut();
+    await gateway.drain(0);
+    clearInterval(tick);
+    forwarderEnd.destroy();
+    recorderEnd.destroy();
+  });
+  const ports = bound.map((endpoint) => (endpoint.kind === 'tcp' ? endpoint.port : 0));
+  return {
+    gateway,
+    ledger,
+    sink,
+    link,
+    bound,
+    port: ports[0] ?? 0,
+    /** Waits until everything fed is committed and settled. */
+    settle: async () => {
+      await until(() => ledger.read().openConnections === 0);
+      await link.finish(5_000);
+      return ledger.read();
+    },
+  };
+}
+
+export function tcp(port: number) {
+  return { kind: 'tcp', host: '127.0.0.1', port, tls: false } as const;
+}
+
+export async function until(condition: () => boolean, limitMs = 5_000): Promise<void> {
+  const endMs = performance.now() + limitMs;
+  while (!condition()) {
+    if (performance.now() > endMs) throw new Error(`not within ${limitMs} ms: ${condition}`);
+    await sleep(5);
+  }
+}
+
+/** A TCP server that hands each accepted socket to the test; everything it sends is the test's. */
+export async function rawUpstream(onSocket: (socket: Socket, nth: number) => void): Promise<number> {
+  const sockets: Socket[] = [];
+  const server = createServer({ allowHalfOpen: false, noDelay: true }, (socket) => {
+    socket.on('error', () => undefined);
+    onSocket(socket, sockets.push(socket) - 1);
+  }).listen(0, '127.0.0.1');
+  await once(server, 'listening');
+  atEnd(() => {
+    for (const socket of sockets) socket.destroy();
+    server.close();
+  });
+  return (server.address() as AddressInfo).port;
+}
+
+/** A client socket that keeps all it was sent. */
+export class RawClient {
+  readonly socket: Socket;
+  readonly closed: Promise<'end' | 'reset'>;
+  received = '';
+
+  private constructor(socket: Socket) {
+    this.socket = socket;
+    let failed = false;
+    socket.on('data', (chunk: Buffer) => {
+      this.received += chunk.toString('latin1');
+    });
+    socket.on('error', () => {
+      failed = true;
+    });
+    this.closed = new Promise((resolve) => {
+      socket.on('close', () => resolve(failed ? 'reset' : 'end'));
+    });
+  }
+
+  static async connect(port: number): Promise<RawClient> {
+    const socket = connect({ port, host: '127.0.0.1', noDelay: true });
+    atEnd(() => socket.destroy());
+    const client = new RawClient(socket);
+    await once(socket, 'connect');
+    return client;
+  }
+
+  send(text: string): this {
+    this.socket.write(text, 'latin1');
+    return this;
+  }
+
+  /** Waits until `pattern` stands in what came, takes it off up to its end, and answers it. */
+  async read(pattern: RegExp): Promise<string> {
+    await until(() => pattern.test(this.received) || this.socket.destroyed);
+    const match = pattern.exec(this.received);
+    if (match === null) throw new Error(`closed without ${pattern}: ${JSON.stringify(this.received)}`);
+    const end = match.index + match[0].length;
+    const taken = this.received.slice(0, end);
+    this.received = this.received.slice(end);
+    return taken;
+  }
+}
+
+/** What one connection got for what it sent, up to its end or a short silence. */
+export async function ask(port: number, text: string, quietMs = 150): Promise<string> {
+  const client = await RawClient.connect(port);
+  client.send(text);
+  let last = -1;
+  while (!client.socket.destroyed && (last < 0 || last !== client.received.length)) {
+    last = client.received.length;
+    await Promise.race([sleep(quietMs), client.closed]);
+  }
+  client.socket.destroy();
+  return client.received;
+}
