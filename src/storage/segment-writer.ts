@@ -72,7 +72,7 @@ export class SegmentWriter {
   /** Commits a batch: all of it, or (throwing) nothing. */
   write(batch: Batch): void {
     this.#transact(false, () => {
-      for (const exchange of batch.exchanges) this.#exchanges.insert(++this.#lastId, exchange);
+      this.#lastId = this.#exchanges.insert(this.#lastId, batch.exchanges);
       if (batch.exchanges.length > 0) this.#rollUps.add(batch.exchanges, batch.committedUs);
       this.#records.write(batch.records);
     });
