@@ -24,6 +24,7 @@ const STATUS_OF_CODE: Readonly<Record<ErrorCode, ExitStatus>> = {
   CAPTURE_NOT_FOUND: EXIT.usage,
   CAPTURE_EMPTY: EXIT.usage,
   CAPTURE_DAMAGED: EXIT.usage,
+  CAPTURE_ENCRYPTED: EXIT.usage,
   SCHEMA_TOO_NEW: EXIT.usage,
   OUTPUT_EXISTS: EXIT.usage,
   OUTPUT_UNWRITABLE: EXIT.usage,

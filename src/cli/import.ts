@@ -3,6 +3,7 @@ import { systemClock } from '../core/clock.ts';
 import { formatBytes, formatInstantUs } from '../core/units.ts';
 import { TIME_UNITS } from '../formats/exact-time.ts';
 import { IMPORT_DEFAULTS, parseImportOptions, type RawImportOptions } from '../formats/import-options.ts';
+import { encryptionKeyOf, encryptionKeyOption } from './encryption-flag.ts';
 import { type ImportRequest, type ImportResult, importArrivals } from './importing.ts';
 import { Interruption } from './interruption.ts';
 import { terminal } from './terminal.ts';
@@ -14,6 +15,7 @@ const PLAUSIBLE_US = Date.UTC(2000, 0) * 1000;
 interface ImportFlags extends RawImportOptions {
   readonly out: string;
   readonly hashKeyFile?: string;
+  readonly encryptionKeyFile?: string;
   readonly json?: boolean;
 }
 
@@ -49,6 +51,7 @@ function arrivalsCommand(): Command {
     .addOption(
       new Option('--hash-key-file <file>', "key of the hashes, a fleet's own (default: one is made)"),
     )
+    .addOption(encryptionKeyOption('encrypt the payloads under the key in this file'))
     .option('--json', 'print one JSON document')
     .action(async (file: string, flags: ImportFlags) => {
       await runImport(file, flags);
@@ -60,6 +63,7 @@ async function runImport(file: string, flags: ImportFlags): Promise<void> {
     file,
     out: flags.out,
     hashKeyFile: flags.hashKeyFile ?? null,
+    encryptionKey: encryptionKeyOf(flags),
     options: parseImportOptions(flags),
   };
   const interruption = new Interruption();

@@ -11,6 +11,7 @@ import { ArrivalImport, type ArrivalTally, MISSING_FROM_IMPORTS } from '../forma
 import type { ImportOptions } from '../formats/import-options.ts';
 import { loadPayloads, type PayloadPool } from '../formats/payload-pool.ts';
 import { CaptureWriter, type CommitResult } from '../storage/capture-writer.ts';
+import type { EncryptionKey } from '../storage/encryption-key.ts';
 import { loadHashKey } from '../storage/hash-key.ts';
 import { sealSegment } from '../storage/sealing.ts';
 import { StagedDirectory } from './staged-directory.ts';
@@ -22,6 +23,8 @@ export interface ImportRequest {
   readonly out: string;
   /** Null for a key of the capture's own. */
   readonly hashKeyFile: string | null;
+  /** Null leaves the payloads readable. */
+  readonly encryptionKey: EncryptionKey | null;
   readonly options: ImportOptions;
 }
 
@@ -78,6 +81,7 @@ async function fill(directory: string, request: ImportRequest, deps: ImportDeps)
       },
       policy: { bodies: 'requests', redaction: redaction.additions },
       hashKeyFingerprint: hash.fingerprint(),
+      encryption: request.encryptionKey,
       fleetSize: null,
       maxDiskBytes: Number.MAX_SAFE_INTEGER,
       retainMs: null,

@@ -2,6 +2,7 @@ import { Command } from 'commander';
 import { formatBytes } from '../core/units.ts';
 import { resolveCaptureDirectory } from '../storage/capture-directory.ts';
 import { type InspectDocument, inspectCapture } from '../storage/inspection.ts';
+import { type EncryptionFlag, encryptionKeyOf, encryptionKeyOption } from './encryption-flag.ts';
 import { type Terminal, tableLines, terminal } from './terminal.ts';
 
 /** Segments the table shows, from each end; `--json` has all of them. */
@@ -12,8 +13,11 @@ export function inspectCommand(): Command {
   return new Command('inspect')
     .description('say what a capture holds, and what it misses')
     .argument('<dir>', 'a capture')
+    .addOption(encryptionKeyOption('not needed: an encrypted capture says what it holds without its key'))
     .option('--json', 'print one JSON document')
-    .action((directory: string, flags: { json?: boolean }) => {
+    .action((directory: string, flags: { json?: boolean } & EncryptionFlag) => {
+      // A key that is no key is refused here as everywhere.
+      encryptionKeyOf(flags);
       const document = inspectCapture(resolveCaptureDirectory(directory, 'read'));
       if (flags.json) terminal.json(document);
       else printDocument(document, terminal);

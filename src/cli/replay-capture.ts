@@ -3,7 +3,9 @@ import { parseInstantUs } from '../core/units.ts';
 import type { CaptureOverview } from '../replay/capture-overview.ts';
 import { resolveCaptureDirectory } from '../storage/capture-directory.ts';
 import { CaptureReader } from '../storage/capture-reader.ts';
+import type { EncryptionKey } from '../storage/encryption-key.ts';
 import { type InspectDocument, inspectCapture } from '../storage/inspection.ts';
+import { assertKeyFits } from '../storage/key-fit.ts';
 
 /** A capture opened to be replayed. */
 export interface OpenedCapture {
@@ -14,13 +16,15 @@ export interface OpenedCapture {
 }
 
 /**
- * Opens the capture in a directory a user named; no exchange is read.
- * @throws AppError CAPTURE_NOT_FOUND, CAPTURE_DAMAGED, SCHEMA_TOO_NEW
+ * Opens the capture in a directory a user named; no exchange is read. An encrypted one is refused here without
+ * its key: not at its first payload, when requests are under way.
+ * @throws AppError CAPTURE_NOT_FOUND, CAPTURE_DAMAGED, CAPTURE_ENCRYPTED, SCHEMA_TOO_NEW
  */
-export function openForReplay(named: string): OpenedCapture {
+export function openForReplay(named: string, encryptionKey: EncryptionKey | null): OpenedCapture {
   const directory = resolveCaptureDirectory(named, 'read');
   const document = inspectCapture(directory);
-  const source = new CaptureReader(directory);
+  assertKeyFits(directory, encryptionKey);
+  const source = new CaptureReader(directory, { encryptionKey });
   const { origins } = document;
   return {
     source,

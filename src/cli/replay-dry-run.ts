@@ -8,6 +8,7 @@ import type { ReplayOptions } from '../replay/options.ts';
 import { PAYLOAD_FINDING_TEXTS, PAYLOAD_FINDINGS, type PayloadAudit } from '../replay/payload-audit.ts';
 import { RequestBuilder } from '../replay/request-builder.ts';
 import type { ReplayWindow } from '../replay/window.ts';
+import { EncryptionKey } from '../storage/encryption-key.ts';
 import { openForReplay } from './replay-capture.ts';
 import { planDocument, planLines, type ReplayPlan } from './replay-plan.ts';
 import { tableLines } from './terminal.ts';
@@ -16,6 +17,8 @@ import { tableLines } from './terminal.ts';
 export interface DryRunRequest {
   /** As the user named it. */
   readonly directory: string;
+  /** Named, not read: the key itself does not travel between threads. Null without one. */
+  readonly encryptionKeyFile: string | null;
   readonly options: ReplayOptions;
   readonly window: ReplayWindow;
   readonly json: boolean;
@@ -29,11 +32,12 @@ export interface DryRunOutput {
 
 /**
  * Plans the window to its end, sends nothing, and tells what a replay would do.
- * @throws AppError CAPTURE_DAMAGED, SCHEMA_TOO_NEW, CAPTURE_NOT_FOUND
+ * @throws AppError CAPTURE_DAMAGED, CAPTURE_ENCRYPTED, SCHEMA_TOO_NEW, CAPTURE_NOT_FOUND
  */
 export function planWindow(request: DryRunRequest, output: DryRunOutput): void {
-  const { options, window, json } = request;
-  const { source, overview } = openForReplay(request.directory);
+  const { options, window, json, encryptionKeyFile } = request;
+  const key = encryptionKeyFile === null ? null : EncryptionKey.load(encryptionKeyFile);
+  const { source, overview } = openForReplay(request.directory, key);
   try {
     const forecast = forecastOf(overview.seconds(window), options.multiplier);
     const plan = { options, overview, window, forecast };

@@ -11,6 +11,7 @@ import {
   resolveReplayOptions,
 } from '../replay/options.ts';
 import { chooseWindow } from '../replay/window.ts';
+import { encryptionKeyOf, encryptionKeyOption } from './encryption-flag.ts';
 import { loggerOf } from './logger.ts';
 import { planInThread } from './planner-thread.ts';
 import { RepeatableOption } from './repeatable.ts';
@@ -22,6 +23,7 @@ import { terminal } from './terminal.ts';
 interface ReplayFlags extends RawReplayOptions {
   readonly out?: string;
   readonly json?: boolean;
+  readonly encryptionKeyFile?: string;
 }
 
 export function replayCommand(): Command {
@@ -39,6 +41,7 @@ export function replayCommand(): Command {
     .option('--dry-run', 'print the plan and what would not replay; send nothing')
     .addOption(new RepeatableOption('--slo <objective>', 'such as "latency: p(99)<200", or a preset'))
     .option('--out <directory>', 'where the run is kept (default: runs/<run id>)')
+    .addOption(encryptionKeyOption('file with the key of an encrypted capture'))
     .option('--json', 'print one JSON document')
     .option('--max-in-flight <n>', 'more due requests than this are refused', String(LIMITS.inFlight))
     .option(
@@ -81,13 +84,14 @@ const SOURCES: OptionSources = {
 async function replay(directory: string, flags: ReplayFlags, command: Command): Promise<void> {
   const options = resolveReplayOptions(flags, SOURCES);
   const json = flags.json ?? false;
-  const { source, overview, unexplained } = openForReplay(directory);
+  const encryptionKeyFile = flags.encryptionKeyFile ?? null;
+  const { source, overview, unexplained } = openForReplay(directory, encryptionKeyOf(flags));
   try {
     const window = chooseWindow(overview, options, options.multiplier);
     // Before the roll-ups of a long capture are summed: the reader sees at once that something happens.
     if (options.dryRun && !json) terminal.print(planTitle({ options, overview, window }));
     if (options.dryRun || options.target === null) {
-      await planInThread({ directory, options, window, json }, terminal);
+      await planInThread({ directory, encryptionKeyFile, options, window, json }, terminal);
       return;
     }
     const forecast = forecastOf(overview.seconds(window), options.multiplier);

@@ -1,5 +1,6 @@
 import { LIMITS } from '../core/limits.ts';
-import { type BlockRow, encodeBlock } from './block.ts';
+import { encodeBlock } from './block.ts';
+import type { BlockCipher } from './block-cipher.ts';
 import type { Connection } from './database.ts';
 
 /** MessagePack's own bytes around a slot, at most. */
@@ -15,6 +16,7 @@ const SLOT_OVERHEAD_BYTES = 5;
  * count down from -1, so that they do not cut the blocks between them short.
  */
 export class BlockWriter {
+  readonly #cipher: BlockCipher | null;
   readonly #insert;
   readonly #deleteTails;
   /** Slots of the block being filled and of what follows it in this batch. */
@@ -28,7 +30,8 @@ export class BlockWriter {
   /** What a successful flush leaves to be filled, until the commit it belongs to has returned. */
   #flushed: { taken: number; firstSlot: number } | null = null;
 
-  constructor(connection: Connection) {
+  constructor(connection: Connection, cipher: BlockCipher | null) {
+    this.#cipher = cipher;
     this.#insert = connection.prepare<[number, number, number, number, number, Uint8Array]>(
       'INSERT INTO block (first_slot, slots, raw_bytes, codec, crc32, payload) VALUES (?, ?, ?, ?, ?, ?)',
     );
@@ -55,7 +58,7 @@ export class BlockWriter {
 
   /** Writes what was put since the last flush. `last` leaves no tails: the segment ends. In a transaction. */
   flush(last: boolean): void {
-    for (const { slot, bytes } of this.#large) this.#write(encodeBlock(slot, [bytes]));
+    for (const { slot, bytes } of this.#large) this.#write(slot, [bytes]);
     let start = 0;
     for (let end = this.#fullBlockEnd(start); end > start; end = this.#fullBlockEnd(start)) {
       this.#writeBlock(start, end);
@@ -67,7 +70,7 @@ export class BlockWriter {
     }
     const tail = Math.max(start, this.#committedSlots);
     if (this.#slots.length > tail) {
-      this.#write(encodeBlock(this.#firstSlot + tail, this.#slots.slice(tail)));
+      this.#write(this.#firstSlot + tail, this.#slots.slice(tail));
     }
     this.#flushed = { taken: start, firstSlot: this.#firstSlot + start };
   }
@@ -106,10 +109,11 @@ export class BlockWriter {
   #writeBlock(start: number, end: number): void {
     const firstSlot = this.#firstSlot + start;
     if (start < this.#committedSlots) this.#deleteTails.run(firstSlot, firstSlot + end - start);
-    this.#write(encodeBlock(firstSlot, this.#slots.slice(start, end)));
+    this.#write(firstSlot, this.#slots.slice(start, end));
   }
 
-  #write(row: BlockRow): void {
+  #write(first: number, slots: readonly Uint8Array[]): void {
+    const row = encodeBlock(first, slots, this.#cipher);
     this.#insert.run(row.firstSlot, row.slots, row.rawBytes, row.codec, row.crc32, row.payload);
   }
 }

@@ -1,11 +1,14 @@
 import { constants, crc32, zstdCompressSync, zstdDecompressSync } from 'node:zlib';
 import { LIMITS } from '../core/limits.ts';
+import type { BlockCipher } from './block-cipher.ts';
 import { damaged } from './database.ts';
 import { decodeSlots, encodeSlots } from './message-codec.ts';
 
 /** How a block's payload is coded. */
 const CODEC_STORED = 0;
 const CODEC_ZSTD = 1;
+/** Added to either for a payload that was encrypted after that. */
+const CODEC_ENCRYPTED = 2;
 
 const ZSTD_LEVEL = 3;
 /** Of a quiet hour's segment, packed once more when it is sealed: there is little of it, and it stays for weeks. */
@@ -28,37 +31,45 @@ export interface BlockRow {
   readonly payload: Uint8Array;
 }
 
-/** Packs slots into a row. */
-export function encodeBlock(firstSlot: number, slots: readonly Uint8Array[]): BlockRow {
+/** Packs slots into a row; encrypted, where there is a cipher, after they were compressed. */
+export function encodeBlock(
+  firstSlot: number,
+  slots: readonly Uint8Array[],
+  cipher: BlockCipher | null,
+): BlockRow {
   const raw = encodeSlots(slots);
   const packed = compress(raw);
-  const payload = packed ?? Buffer.from(raw);
-  return {
+  const place = {
     firstSlot,
     slots: slots.length,
     rawBytes: raw.byteLength,
-    codec: packed === null ? CODEC_STORED : CODEC_ZSTD,
-    crc32: crc32(payload),
-    payload,
+    codec: (packed === null ? CODEC_STORED : CODEC_ZSTD) + (cipher === null ? 0 : CODEC_ENCRYPTED),
   };
+  const payload = cipher === null ? (packed ?? Buffer.from(raw)) : cipher.encrypt(packed ?? raw, place);
+  return { ...place, crc32: crc32(payload), payload };
 }
 
 /**
  * Unpacks a row into its slots, views over one buffer.
  * @throws AppError CAPTURE_DAMAGED naming `file` when a bit of it has changed.
  */
-export function decodeBlock(row: BlockRow, file: string): Uint8Array[] {
+export function decodeBlock(row: BlockRow, file: string, cipher: BlockCipher | null): Uint8Array[] {
+  assertChecksum(row, file);
+  return decodeSlots(decompress(decrypted(row, file, cipher), file), row.slots, file);
+}
+
+/** @throws AppError CAPTURE_DAMAGED naming `file` when the payload is not the one that was stored. */
+export function assertChecksum(row: BlockRow, file: string): void {
   if (crc32(row.payload) !== row.crc32) throw damaged(file, `block ${row.firstSlot} fails its checksum`);
-  return decodeSlots(decompress(row, file), row.slots, file);
 }
 
 /**
- * A row packed harder; null when that saves nothing worth it.
+ * A row packed harder; null when that saves nothing worth it, or for one that is encrypted: who seals has no key.
  * @throws AppError CAPTURE_DAMAGED naming `file` when the row cannot be unpacked.
  */
 export function repackBlock(row: BlockRow, file: string): Pick<BlockRow, 'payload' | 'crc32'> | null {
   if (row.codec !== CODEC_ZSTD) return null;
-  if (crc32(row.payload) !== row.crc32) throw damaged(file, `block ${row.firstSlot} fails its checksum`);
+  assertChecksum(row, file);
   const payload = zstd(decompress(row, file), ZSTD_SEALED_LEVEL);
   return pays(payload, row.payload) ? { payload, crc32: crc32(payload) } : null;
 }
@@ -78,6 +89,19 @@ function pays(packed: Uint8Array, raw: Uint8Array): boolean {
 
 function zstd(bytes: Uint8Array, level = ZSTD_LEVEL): Buffer {
   return zstdCompressSync(bytes, { params: { [constants.ZSTD_c_compressionLevel]: level } });
+}
+
+/** A segment is encrypted whole or not at all: a plain block among encrypted ones is not ours. */
+function decrypted(row: BlockRow, file: string, cipher: BlockCipher | null): BlockRow {
+  const codec = row.codec - CODEC_ENCRYPTED;
+  const isEncrypted = codec === CODEC_STORED || codec === CODEC_ZSTD;
+  if (isEncrypted !== (cipher !== null)) {
+    throw damaged(
+      file,
+      `block ${row.firstSlot} is ${isEncrypted ? '' : 'not '}encrypted, unlike its segment`,
+    );
+  }
+  return cipher === null ? row : { ...row, codec, payload: cipher.decrypt(row.payload, row, file) };
 }
 
 function decompress(row: BlockRow, file: string): Uint8Array {

@@ -4,6 +4,8 @@ import { AppError } from '../core/errors.ts';
 import type { ExchangePayload, ExchangeRow } from '../core/exchange.ts';
 import type { CaptureSource, TimeRange } from '../core/ports.ts';
 import { resolveCaptureDirectory, type SegmentFile, segmentsOf } from './capture-directory.ts';
+import type { EncryptionKey } from './encryption-key.ts';
+import { assertKeyFits } from './key-fit.ts';
 import { manifestOfWhole } from './manifest.ts';
 import { type MergeSource, mergeInOrder } from './merge.ts';
 import { PayloadReader } from './payload-reader.ts';
@@ -11,6 +13,14 @@ import { emptySecond, type SecondRollUp, type Writable } from './roll-ups.ts';
 import { MANIFEST_SUFFIX, parseSegmentName } from './segment-name.ts';
 import { SegmentPool } from './segment-pool.ts';
 import type { Position } from './segment-reader.ts';
+
+/** How a capture is opened. */
+export interface ReadingOptions {
+  /** What encrypted segments were encrypted under; null when nobody named it. */
+  readonly encryptionKey: EncryptionKey | null;
+}
+
+const UNENCRYPTED: ReadingOptions = { encryptionKey: null };
 
 const EVER: TimeRange = { fromUs: Number.MIN_SAFE_INTEGER, toUs: Number.MAX_SAFE_INTEGER };
 const SECOND_US = 1_000_000;
@@ -30,12 +40,13 @@ interface SpannedSegment {
 export class CaptureReader implements CaptureSource {
   readonly #directory: string;
   readonly #pool = new SegmentPool();
-  readonly #payloads = new PayloadReader(this.#pool);
+  readonly #payloads: PayloadReader;
   readonly #segments = new Map<string, SegmentFile>();
 
   /** @param captureDirectory as `resolveCaptureDirectory(…, 'read')` gave it */
-  constructor(captureDirectory: string) {
+  constructor(captureDirectory: string, { encryptionKey }: ReadingOptions = UNENCRYPTED) {
     this.#directory = captureDirectory;
+    this.#payloads = new PayloadReader(this.#pool, encryptionKey);
   }
 
   /** @throws AppError CAPTURE_DAMAGED, SCHEMA_TOO_NEW or CAPTURE_NOT_FOUND, when the reading comes to it. */
@@ -147,11 +158,14 @@ export class CaptureReader implements CaptureSource {
 }
 
 /**
- * Opens the capture in a directory a user named.
- * @throws AppError CAPTURE_NOT_FOUND
+ * Opens the capture in a directory a user named. A key that does not fit is refused here; without any, rows can
+ * be read, and the first payload that is encrypted is refused.
+ * @throws AppError CAPTURE_NOT_FOUND, CAPTURE_ENCRYPTED
  */
-export function openCapture(directory: string): CaptureReader {
-  return new CaptureReader(resolveCaptureDirectory(directory, 'read'));
+export function openCapture(directory: string, options: ReadingOptions = UNENCRYPTED): CaptureReader {
+  const captureDirectory = resolveCaptureDirectory(directory, 'read');
+  if (options.encryptionKey !== null) assertKeyFits(captureDirectory, options.encryptionKey);
+  return new CaptureReader(captureDirectory, options);
 }
 
 function compare(a: SegmentFile, b: SegmentFile): number {

@@ -6,6 +6,7 @@ import type { CommittingSink, CommitResult as SinkCommitResult } from '../core/p
 import type { CaptureOrigin, RecorderIdentity } from './capture-origin.ts';
 import { type Durability, lossReasonOf } from './database.ts';
 import { DiskQuota } from './disk-quota.ts';
+import type { EncryptionKey } from './encryption-key.ts';
 import { isEncodable } from './exchange-table.ts';
 import { SegmentExpiry } from './expiry.ts';
 import { Outage } from './outage.ts';
@@ -25,6 +26,8 @@ export interface CaptureWriterOptions {
   /** What is stored and masked (bodies, caps, redaction …), kept in `meta` as it is given. */
   readonly policy: Readonly<Record<string, unknown>>;
   readonly hashKeyFingerprint: string;
+  /** Key that the blocks of every segment are encrypted under; null leaves them readable. */
+  readonly encryption: EncryptionKey | null;
   /** How many recorders the fleet has; null when nobody said so. */
   readonly fleetSize: number | null;
   /** Bytes that all files of the directory together may take. */
@@ -96,6 +99,11 @@ export class CaptureWriter implements CommittingSink {
   /** Exchanges that wait for the next commit. */
   get pendingExchanges(): number {
     return this.#pending.count;
+  }
+
+  /** Losses that are noted and stand in no segment yet. */
+  get unwrittenLosses(): readonly Loss[] {
+    return [...this.#records.losses.values()];
   }
 
   append(exchange: Exchange): boolean {

@@ -2,8 +2,10 @@ import type { Body, ExchangePayload, Message } from '../core/exchange.ts';
 import { LIMITS } from '../core/limits.ts';
 import { decodeBlock } from './block.ts';
 import { BlockCache, type UnpackedBlock } from './block-cache.ts';
+import type { BlockCipher } from './block-cipher.ts';
 import type { SegmentFile } from './capture-directory.ts';
 import { damaged } from './database.ts';
+import { cipherFor, type EncryptionKey } from './encryption-key.ts';
 import { decodeHeads, type HeadParts } from './message-codec.ts';
 import type { SegmentPool } from './segment-pool.ts';
 import type { BodyPlace, PayloadPlace } from './segment-reader.ts';
@@ -17,18 +19,23 @@ const NOTHING_KEPT = new Uint8Array(0);
 /** Finds heads and bodies in the blocks of segments, and keeps the blocks it unpacked last. */
 export class PayloadReader {
   readonly #pool: SegmentPool;
+  readonly #key: EncryptionKey | null;
+  readonly #ciphers = new Map<string, BlockCipher | null>();
   readonly #blocks = new BlockCache(LIMITS.blockCacheBytes);
   /** Runs of places by segment and first id, oldest first. */
   readonly #places = new Map<string, ReadonlyMap<number, PayloadPlace>>();
 
-  constructor(pool: SegmentPool) {
+  /** @param key for encrypted segments; null when there is none */
+  constructor(pool: SegmentPool, key: EncryptionKey | null) {
     this.#pool = pool;
+    this.#key = key;
   }
 
   /**
    * Payload of an exchange; null when it was stored without any. Bytes are views over a block: copy what is
    * kept for long.
-   * @throws AppError CAPTURE_DAMAGED when the segment does not hold what its row says.
+   * @throws AppError CAPTURE_DAMAGED when the segment does not hold what its row says, CAPTURE_ENCRYPTED when it
+   * cannot be read without a key, or not with this one.
    */
   payloadOf(segment: SegmentFile, id: number): ExchangePayload | null {
     const place = this.#placeOf(segment, id);
@@ -83,9 +90,18 @@ export class PayloadReader {
   #unpack(segment: SegmentFile, slot: number): UnpackedBlock {
     const row = this.#pool.use(segment, null, (reader) => reader.blockOf(slot));
     if (row === null) throw damaged(segment.file, `no block holds slot ${slot}`);
-    const slots = decodeBlock(row, segment.file);
+    const slots = decodeBlock(row, segment.file, this.#cipherOf(segment));
     const block = { file: segment.file, firstSlot: row.firstSlot, slots, bytes: row.rawBytes };
     this.#blocks.add(block);
     return block;
+  }
+
+  #cipherOf(segment: SegmentFile): BlockCipher | null {
+    const known = this.#ciphers.get(segment.file);
+    if (known !== undefined) return known;
+    const encryption = this.#pool.use(segment, null, (reader) => reader.meta().encryption);
+    const cipher = cipherFor(encryption, this.#key, segment.file);
+    this.#ciphers.set(segment.file, cipher);
+    return cipher;
   }
 }

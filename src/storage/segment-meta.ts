@@ -1,6 +1,8 @@
+import type { Amount } from '../core/accounting.ts';
 import type { CaptureOrigin, RecorderIdentity } from './capture-origin.ts';
 import type { Connection } from './database.ts';
 import { damaged } from './database.ts';
+import { parseSegmentEncryption, type SegmentEncryption } from './encryption-key.ts';
 import { FORMAT_VERSION } from './schema.ts';
 
 /** What a segment says of itself, one key a row; texts and numbers plain, the rest as JSON. */
@@ -18,7 +20,21 @@ export interface SegmentMeta {
   readonly recoveredUs: number | null;
   /** When the recorder's life ended; null in every segment but its last. */
   readonly endedUs: number | null;
+  /** Null where its blocks can be read by anybody who has the file. */
+  readonly encryption: SegmentEncryption | null;
+  /** What was removed from it on request; null where nothing was. */
+  readonly forgotten: Forgotten | null;
 }
+
+/** What `forget` removed from a segment. It says what for, never whose it was. */
+export interface Forgotten extends Amount {
+  /** When it last did, epoch microseconds. */
+  readonly atUs: number;
+  readonly by: readonly ForgetKind[];
+}
+
+export const FORGET_KINDS = ['session', 'client', 'time'] as const;
+export type ForgetKind = (typeof FORGET_KINDS)[number];
 
 /** Writes the keys a segment begins with. In a transaction. */
 export function writeMeta(connection: Connection, meta: SegmentMeta): void {
@@ -33,6 +49,8 @@ export function writeMeta(connection: Connection, meta: SegmentMeta): void {
     hash_key_fingerprint: meta.hashKeyFingerprint,
     ...(meta.fleetSize === null ? {} : { fleet_size: String(meta.fleetSize) }),
     opened_us: String(meta.openedUs),
+    ...(meta.encryption === null ? {} : { encryption: JSON.stringify(meta.encryption) }),
+    ...(meta.forgotten === null ? {} : { forgotten: JSON.stringify(meta.forgotten) }),
   });
 }
 
@@ -55,6 +73,8 @@ export function readMeta(connection: Connection, file: string): SegmentMeta {
     const value = values.get(key);
     return value === undefined ? null : Number(value);
   };
+  const encryption = values.get('encryption');
+  const forgotten = values.get('forgotten');
   try {
     return {
       formatVersion: Number(text('format_version')),
@@ -71,6 +91,8 @@ export function readMeta(connection: Connection, file: string): SegmentMeta {
       closedUs: numberOrNull('closed_us'),
       recoveredUs: numberOrNull('recovered_us'),
       endedUs: numberOrNull('recorder_ended_us'),
+      encryption: encryption === undefined ? null : parseSegmentEncryption(encryption, file),
+      forgotten: forgotten === undefined ? null : (JSON.parse(forgotten) as Forgotten),
     };
   } catch (error) {
     if (error instanceof SyntaxError) throw damaged(file, 'its meta is not JSON', error);

@@ -7,8 +7,10 @@ import { LIMITS } from '../core/limits.ts';
 import { segmentsOf } from './capture-directory.ts';
 import type { CaptureWriterOptions } from './capture-writer.ts';
 import type { DiskQuota, OpenSegment, Refusal } from './disk-quota.ts';
+import type { SegmentEncryption } from './encryption-key.ts';
 import { keptBytesOf } from './pending-exchanges.ts';
 import { FORMAT_VERSION } from './schema.ts';
+import type { SegmentMeta } from './segment-meta.ts';
 import { formatSegmentName, parseSegmentName, SIDE_SUFFIXES } from './segment-name.ts';
 import { SegmentWriter } from './segment-writer.ts';
 import type { Expiry } from './side-records.ts';
@@ -122,11 +124,13 @@ export class SegmentRotation {
   }
 
   #open(hour: number): SegmentWriter {
-    const { directory, recorder, durability } = this.#options;
+    const { directory, recorder, durability, encryption } = this.#options;
     const sequence = this.#sequence + 1;
     const path = join(directory, formatSegmentName({ hour, recorder: recorder.id, sequence }));
     try {
-      const segment = new SegmentWriter(path, hour, this.#meta(), durability);
+      const key = encryption?.newSegment() ?? null;
+      const meta = this.#meta(key?.encryption ?? null);
+      const segment = new SegmentWriter(path, hour, meta, durability, key?.cipher ?? null);
       // Only now: a number that no segment has would read as a segment that is missing.
       this.#sequence = sequence;
       return segment;
@@ -137,7 +141,7 @@ export class SegmentRotation {
     }
   }
 
-  #meta() {
+  #meta(encryption: SegmentEncryption | null): SegmentMeta {
     const { recorder, origin, policy, hashKeyFingerprint, fleetSize } = this.#options;
     return {
       formatVersion: FORMAT_VERSION,
@@ -150,6 +154,8 @@ export class SegmentRotation {
       closedUs: null,
       recoveredUs: null,
       endedUs: null,
+      encryption,
+      forgotten: null,
     };
   }
 }

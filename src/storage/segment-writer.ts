@@ -2,6 +2,7 @@ import { closeSync, openSync, statSync } from 'node:fs';
 import { dirname } from 'node:path';
 import type { Exchange } from '../core/exchange.ts';
 import { LIMITS } from '../core/limits.ts';
+import type { BlockCipher } from './block-cipher.ts';
 import { BlockWriter } from './block-writer.ts';
 import { BodyStore } from './body-store.ts';
 import { type Connection, type Durability, openForWriting, PAGE_BYTES } from './database.ts';
@@ -40,7 +41,13 @@ export class SegmentWriter {
   #lastId = 0;
 
   /** Makes the file (0600) with its tables. Throws what the file system or SQLite throws. */
-  constructor(path: string, hour: number, meta: SegmentMeta, durability: Durability) {
+  constructor(
+    path: string,
+    hour: number,
+    meta: SegmentMeta,
+    durability: Durability,
+    cipher: BlockCipher | null,
+  ) {
     // Made by us first: SQLite would obey the umask, and gives its side files the mode of the file.
     closeSync(openSync(path, 'wx', 0o600));
     this.path = path;
@@ -52,7 +59,7 @@ export class SegmentWriter {
         writeMeta(this.#connection, meta);
       })();
       if (durability === 'commit') syncPath(dirname(path));
-      this.#blocks = new BlockWriter(this.#connection);
+      this.#blocks = new BlockWriter(this.#connection, cipher);
       this.#bodies = new BodyStore(this.#connection, this.#blocks);
       this.#names = new NameTable(this.#connection);
       this.#exchanges = new ExchangeInserter(this.#connection, this.#names, this.#bodies, this.#blocks);

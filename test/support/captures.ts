@@ -25,6 +25,7 @@ export function writerOptions(
     origin: { kind: 'recorded', target: 'model.internal:8000' },
     policy: { bodies: 'all' },
     hashKeyFingerprint: testHash.fingerprint(),
+    encryption: null,
     fleetSize: null,
     maxDiskBytes: 1024 * 1024 * 1024,
     retainMs: null,

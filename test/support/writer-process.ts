@@ -19,6 +19,7 @@ const writer = new CaptureWriter(
     origin: { kind: 'recorded', target: 'model.internal:8000' },
     policy: {},
     hashKeyFingerprint: testHash.fingerprint(),
+    encryption: null,
     fleetSize: null,
     maxDiskBytes: 1024 * 1024 * 1024,
     retainMs: null,
