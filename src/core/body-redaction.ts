@@ -4,6 +4,7 @@ import { decodeContent } from './privacy/content-coding.ts';
 import { coverEvents } from './privacy/event-stream.ts';
 import { coverForm } from './privacy/form-fields.ts';
 import { JsonWalk } from './privacy/json-walk.ts';
+import { boundaryOf, coverParts } from './privacy/multipart-form.ts';
 import { PointerState } from './privacy/pointer-states.ts';
 import { coverTensors } from './privacy/tensor-parts.ts';
 import { type BodyDropReason, UnreadableBody } from './privacy/unreadable-body.ts';
@@ -38,6 +39,7 @@ const JSON_TYPE = /^(?:application|text)\/(?:json|[a-z0-9.!#$&^_-]+\+json)$/;
 const JSON_LINES_TYPE = /^(?:application|text)\/(?:x-)?(?:ndjson|jsonl|jsonlines|json-lines)$/;
 const EVENT_STREAM_TYPE = 'text/event-stream';
 const FORM_TYPE = 'application/x-www-form-urlencoded';
+const MULTIPART_TYPE = 'multipart/form-data';
 /** What a body may begin with to be taken for JSON under a type that does not say so. */
 const JSON_BEGINNING = /^(?:\xef\xbb\xbf)?[ \t\r\n]*[[{]/;
 const BEGINNING_BYTES = 256;
@@ -109,6 +111,8 @@ export class BodyRedaction {
       new JsonWalk(plain, 0, plain.length, cover).run(this.#root, lines);
     } else if (type === EVENT_STREAM_TYPE) {
       coverEvents(plain, (data) => new JsonWalk(data, 0, data.length, cover).run(this.#root));
+    } else if (type === MULTIPART_TYPE) {
+      coverParts(plain, boundaryOf(about.contentType ?? ''), this.#root, this.#names, cover);
     } else if (JSON_BEGINNING.test(plain.toString('latin1', 0, BEGINNING_BYTES))) {
       // Model servers take JSON under any type, and many clients (curl) send a form's.
       new JsonWalk(plain, 0, plain.length, cover).run(this.#root);

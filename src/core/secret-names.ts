@@ -30,6 +30,8 @@ const SECRET_HEADERS = new Set([
   'x-goog-api-key',
   'x-amzn-oidc-data',
   'x-ms-client-principal',
+  // Browsers cannot send Authorization with a WebSocket, and put their token here.
+  'sec-websocket-protocol',
 ]);
 
 /** Headers whose value is a URL, or holds some: their query keys and user info are masked, the rest is kept. */

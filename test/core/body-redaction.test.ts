@@ -225,7 +225,7 @@ describe('what cannot be read for certain', () => {
     for (const contentType of [
       'text/plain',
       'application/octet-stream',
-      'multipart/form-data; boundary=x',
+      'multipart/mixed; boundary=x',
       null,
     ]) {
       expect(cover(redaction, 'a=secret', { contentType }).dropped).toBe('unknown_type');

@@ -41,6 +41,7 @@ describe('the floor list', () => {
     'X-Auth',
     'X-Amzn-Oidc-Data',
     'X-MS-Client-Principal',
+    'Sec-WebSocket-Protocol',
     'Cf-Access-Jwt-Assertion',
     'X-Credential',
     'X-Access-Keys',

@@ -41,12 +41,22 @@ function treatmentOf(
   root: PointerState,
   names: SecretNames,
 ): Treatment | null {
-  const name = form.toString('latin1', from, equals);
-  const plainName = plainText(name.replaceAll('+', ' ')).toString('utf8');
-  const asked = strongerOf(root.treatment, root.member(plainName).treatment);
+  const name = plainText(form.toString('latin1', from, equals).replaceAll('+', ' ')).toString('utf8');
+  const known = fieldTreatment(name, root, names);
+  if (known !== null || !names.hiddenIn(form.toString('latin1', equals + 1, next))) return known;
+  return wholeField(name);
+}
+
+/** What becomes of a form's field; one that rules look into is masked whole, for it is text to us. */
+export function fieldTreatment(name: string, root: PointerState, names: SecretNames): Treatment | null {
+  const state = root.member(name);
+  const asked = strongerOf(root.treatment, state.treatment);
   if (asked !== null) return asked;
-  const secret = names.queryKey(name) || names.hiddenIn(form.toString('latin1', equals + 1, next));
-  return secret ? { covering: 'mask', strength: 0, name: `/${plainName.slice(0, NOTED_CHARS)}` } : null;
+  return names.queryKey(name) || !state.idle ? wholeField(name) : null;
+}
+
+function wholeField(name: string): Treatment {
+  return { covering: 'mask', strength: 0, name: `/${name.slice(0, NOTED_CHARS)}` };
 }
 
 function coverField(form: Buffer, from: number, to: number, treatment: Treatment, cover: ValueCover): void {

@@ -35,7 +35,7 @@ function callArguments(message: string): string[] {
 
 /**
  * Chat completions, completions, responses, embeddings and reranking as OpenAI's API has them, and the messages
- * of Anthropic's. What users wrote and what models answered is masked, whoever the user is becomes a hash.
+ * of Anthropic's, and the files of its forms for sound and pictures. What users wrote and what models answered is masked, whoever the user is becomes a hash.
  */
 const CHAT: PresetRules = {
   mask: [
@@ -45,6 +45,7 @@ const CHAT: PresetRules = {
     ...['/choices/*/delta'].flatMap(callArguments),
     ...['/choices/*/text', '/choices/*/logprobs', '/choices/*/prompt_logprobs', '/prompt_logprobs'],
     ...['/output', '/output_text', '/text', '/delta', '/part', '/item', '/content', '/content_block'],
+    ...['/file', '/image', '/image[]', '/mask', '/input_reference'],
     ...['/message', '/response', '/error', '/detail', '/arguments', '/results/*/document'],
   ],
   mask_json: [...callArguments('/messages/*'), ...callArguments('/choices/*/message'), '/input/*/arguments'],

@@ -9,6 +9,7 @@ export const BODY_DROP_REASONS = [
   'bad_coding',
   'bad_tensors',
   'bad_event_stream',
+  'bad_multipart',
   'failed',
 ] as const;
 export type BodyDropReason = (typeof BODY_DROP_REASONS)[number];

@@ -32,6 +32,14 @@ describe('a form', () => {
     expect(plain('caf%E9%80+and+more')).toMatch(/^[0-9a-f]{16}$/);
   });
 
+  it('has a field masked whole that rules look into', () => {
+    const { text, names } = cover(bodyRedaction(['/doc/text=mask']), 'doc=%7B%22text%22%3A1%7D&b=1', {
+      contentType,
+    });
+    expect(text).toMatch(/^doc=[a-z+]{23}&b=1$/);
+    expect(names).toEqual(['/doc']);
+  });
+
   it('without such fields stays as it is', () => {
     expect(form('a=1&b&=&&c=').names).toEqual([]);
     expect(form('prompt').names).toEqual([]);

@@ -1,0 +1,112 @@
+import type { SecretNames } from '../secret-names.ts';
+import { fieldTreatment } from './form-fields.ts';
+import type { PointerState } from './pointer-states.ts';
+import type { Treatment } from './treatment.ts';
+import { UnreadableBody } from './unreadable-body.ts';
+import type { ValueCover } from './value-cover.ts';
+
+const SPACE = 0x20;
+const BLANK_LINE = '\r\n\r\n';
+const MAX_PARTS = 1_000;
+const MAX_PART_HEAD_BYTES = 8 * 1024;
+
+const BOUNDARY = /;\s*boundary=(?:"([^"\r\n]{1,70})"|([^\s;"]{1,70}))/i;
+const DISPOSITION = /^content-disposition:\s*form-data\b([^\r\n]*)/im;
+const FIELD_NAME = /;\s*name="((?:[^"\\]|\\.)*)"/i;
+/** The name of a file up to its extension, which tells a server what it gets. */
+const FILE_NAME = /;\s*filename="((?:[^"\\]|\\.)*?)(?:\.[A-Za-z0-9]{1,5})?"/i;
+/** A file by any spelling, the encoded one (`filename*=`) included. */
+const ANY_FILE_NAME = /;\s*filename/i;
+const ENCODED_FILE_NAME = /;\s*filename\*=/i;
+
+/** @throws UnreadableBody when a type names no boundary */
+export function boundaryOf(contentType: string): string {
+  const match = BOUNDARY.exec(contentType);
+  const boundary = match?.[1] ?? match?.[2];
+  if (boundary === undefined) throw new UnreadableBody('bad_multipart');
+  return boundary;
+}
+
+/**
+ * Covers the parts of a form with files in place, as a form's fields, and the names of covered files up to
+ * their extension. A file that no rule names is something nobody looked into: then the body is not kept.
+ * @throws UnreadableBody for that, and when the parts cannot be told apart for certain
+ */
+export function coverParts(
+  form: Buffer,
+  boundary: string,
+  root: PointerState,
+  names: SecretNames,
+  cover: ValueCover,
+): void {
+  for (const { headFrom, from, to } of partsOf(form, boundary)) {
+    const head = form.toString('latin1', headFrom, from);
+    const disposition = DISPOSITION.exec(head);
+    const name = FIELD_NAME.exec(disposition?.[1] ?? '')?.[1];
+    if (name === undefined || ambiguous(head)) throw new UnreadableBody('bad_multipart');
+    const treatment = fieldTreatment(Buffer.from(name, 'latin1').toString('utf8'), root, names);
+    const isFile = ANY_FILE_NAME.test(head);
+    if (treatment === null && isFile) throw new UnreadableBody('unknown_type');
+    if (treatment === null) continue;
+    if (ENCODED_FILE_NAME.test(head)) throw new UnreadableBody('bad_multipart');
+    if (isFile) coverFileName(form, headFrom, head, treatment, cover);
+    coverContent(form, from, to, treatment, cover);
+  }
+}
+
+/** Whether servers may differ about which name a part has. */
+function ambiguous(head: string): boolean {
+  const count = (pattern: RegExp) => [...head.matchAll(pattern)].length;
+  return count(/^content-disposition\s*:/gim) !== 1 || count(/;\s*name\s*\*?=/gi) !== 1;
+}
+
+function coverContent(form: Buffer, from: number, to: number, treatment: Treatment, cover: ValueCover): void {
+  if (treatment.covering === 'drop') {
+    cover.note(treatment);
+    form.fill(SPACE, from, to);
+    return;
+  }
+  const plain = Buffer.from(form.subarray(from, to));
+  cover.string(form, from, to, treatment, () => plain);
+}
+
+function coverFileName(
+  form: Buffer,
+  at: number,
+  head: string,
+  treatment: Treatment,
+  cover: ValueCover,
+): void {
+  const match = FILE_NAME.exec(head);
+  const name = match?.[1];
+  if (match === null || name === undefined) throw new UnreadableBody('bad_multipart');
+  const from = at + match.index + match[0].indexOf('"') + 1;
+  cover.string(form, from, from + name.length, { ...treatment, covering: 'mask' }, () => Buffer.alloc(0));
+}
+
+/** A part: where its head begins, and where its content lies. */
+interface Part {
+  readonly headFrom: number;
+  readonly from: number;
+  readonly to: number;
+}
+
+function partsOf(form: Buffer, boundary: string): Part[] {
+  const delimiter = Buffer.from(`\r\n--${boundary}`, 'latin1');
+  // The first delimiter stands at the very beginning; text before it is nobody's.
+  if (form.indexOf(delimiter.subarray(2)) !== 0) throw new UnreadableBody('bad_multipart');
+  const parts: Part[] = [];
+  let at = delimiter.length - 2;
+  while (form.toString('latin1', at, at + 2) === '\r\n') {
+    const headEnd = form.indexOf(BLANK_LINE, at, 'latin1');
+    const to = form.indexOf(delimiter, at);
+    const from = headEnd + BLANK_LINE.length;
+    const torn = headEnd < 0 || to < from - 2 || from - at > MAX_PART_HEAD_BYTES;
+    if (torn || parts.length >= MAX_PARTS) throw new UnreadableBody('bad_multipart');
+    parts.push({ headFrom: at, from, to: Math.max(from, to) });
+    at = to + delimiter.length;
+  }
+  const end = form.toString('latin1', at).trimEnd();
+  if (end !== '--') throw new UnreadableBody('bad_multipart');
+  return parts;
+}

@@ -1,0 +1,53 @@
+import { describe, expect, it } from 'vitest';
+import { bodyRedaction, cover } from '../../support/body-redaction.ts';
+
+const contentType = 'multipart/form-data; boundary="--x y"';
+const part = (head: string, content: string) =>
+  `----x y\r\nContent-Disposition: form-data; ${head}\r\n\r\n${content}\r\n`;
+const END = '----x y--\r\n';
+const MODEL = part('name="model"', 'whisper-1');
+const SOUND = part(
+  'name="file"; filename="secret.talk.wav"\r\nContent-Type: audio/wav',
+  'RIFF\x00\xff secret\r\n-sound',
+);
+
+const multipart = (body: string, rules: string[] = [], presets = ['chat'], type = contentType) =>
+  cover(bodyRedaction(rules, presets), Buffer.from(body, 'latin1'), { contentType: type });
+
+describe('a form with files', () => {
+  it('has the files covered that a preset names, and their names up to the extension', () => {
+    const body = MODEL + SOUND + part('name="api_key"', 'secret') + END;
+    const { text, names } = multipart(body);
+    expect(text).toHaveLength(body.length);
+    expect(text.startsWith(MODEL)).toBe(true);
+    expect(text.slice(MODEL.length)).toMatch(
+      /^----x y\r\nContent-Disposition: form-data; name="file"; filename="[a-z ]{11}\.wav"\r\nContent-Type: audio\/wav\r\n\r\n[a-z ]{21}\r\n----x y\r\n.*name="api_key"\r\n\r\n[a-z ]{6}\r\n----x y--\r\n$/,
+    );
+    expect(names).toEqual(['/file', '/api_key']);
+  });
+
+  it('has what is dropped blanked, and what is empty left', () => {
+    const body = part('name="a"', 'secret') + part('name="b"', '') + END;
+    expect(multipart(body, ['/*=drop']).text).toBe(part('name="a"', '      ') + part('name="b"', '') + END);
+  });
+
+  it.each([
+    ['a file no rule names', part('name="other"; filename="a.bin"', 'x') + END, 'unknown_type'],
+    ['another boundary', SOUND.replaceAll('----x y', '----z') + END, 'bad_multipart'],
+    ['text before the first part', `secret\r\n${MODEL}${END}`, 'bad_multipart'],
+    ['text after the last part', `${MODEL}${END}secret`, 'bad_multipart'],
+    ['no end', MODEL, 'bad_multipart'],
+    ['a part without a name', part('nam="x"', 'secret') + END, 'bad_multipart'],
+    ['a part of two names', part('name="model"; name="file"', 'secret') + END, 'bad_multipart'],
+    ['a part without a head', `----x y\r\nsecret\r\n${END}`, 'bad_multipart'],
+    ['an encoded file name', part(`name="file"; filename*=UTF-8''secret`, 'x') + END, 'bad_multipart'],
+    ['an unquoted file name', part('name="file"; filename=secret', 'x') + END, 'bad_multipart'],
+  ])('with %s is dropped', (_, body, reason) => {
+    expect(multipart(body)).toMatchObject({ kept: null, dropped: reason });
+  });
+
+  it('without a boundary, or of another kind, is dropped', () => {
+    expect(multipart(MODEL + END, [], ['chat'], 'multipart/form-data').dropped).toBe('bad_multipart');
+    expect(multipart(MODEL + END, [], ['chat'], 'multipart/mixed; boundary=x').dropped).toBe('unknown_type');
+  });
+});
