@@ -8,7 +8,7 @@ import { Supervisor } from '../proxy/supervisor.ts';
 import { entryPath } from './entry-url.ts';
 import { loggerOf } from './logger.ts';
 import type { RecorderSettings } from './recording.ts';
-import { sealInOwnProcess } from './sealing.ts';
+import { Sealer } from './sealing.ts';
 
 interface RecordFlags {
   readonly target: string;
@@ -81,6 +81,7 @@ function readOptions(flags: RecordFlags): RecordOptions {
 
 async function record(options: RecordOptions, command: Command): Promise<void> {
   const logger = loggerOf(command);
+  const sealer = new Sealer({ logger, onSealed: () => {} });
   const supervisor = new Supervisor<RecorderSettings>({
     forwarderEntry: entryPath('forwarder'),
     recorderEntry: entryPath('recorder'),
@@ -95,7 +96,7 @@ async function record(options: RecordOptions, command: Command): Promise<void> {
       sendProxyProtocol: null,
     },
     recorder: options.recorder,
-    seal: sealInOwnProcess,
+    seal: (files) => sealer.seal(files),
     logger,
     clock: systemClock,
   });
@@ -108,6 +109,7 @@ async function record(options: RecordOptions, command: Command): Promise<void> {
   );
   const signal = await stopped;
   logger.info({ signal, deadlineMs: options.drainDeadlineMs }, 'draining');
+  sealer.stopWithin(SUPERVISION.sealMs);
   const { ledger, cut, turnedAway } = await supervisor.stop(options.drainDeadlineMs);
   logger.info({ cut, turnedAway, ...ledger }, 'stopped');
 }

@@ -12,7 +12,7 @@ import {
 } from './segment-name.ts';
 
 /** Where the capture lies when the directory that was named is not ours alone. */
-const OWN_SUBDIRECTORY = 'reprise';
+export const OWN_SUBDIRECTORY = 'reprise';
 const PRIVATE_MODE = 0o700;
 
 /** One segment of a directory. */

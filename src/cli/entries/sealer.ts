@@ -2,6 +2,8 @@
  * The sealer: a short-lived process that settles the segments named on its command line. One line of JSON for
  * each on stdout; exit 1 when any was damaged or could not be settled.
  */
+import { existsSync } from 'node:fs';
+import { basename } from 'node:path';
 import { systemClock } from '../../core/clock.ts';
 import { reasonOf } from '../../core/errors.ts';
 import { settleSegment } from '../../storage/sealing.ts';
@@ -13,6 +15,8 @@ for (const path of process.argv.slice(2)) {
 }
 
 function settle(path: string) {
+  // Retention took it, or an earlier sealer removed it because it was empty.
+  if (!existsSync(path)) return { file: basename(path), outcome: 'gone', exchanges: 0, problem: null };
   try {
     const { file, outcome, manifest, problem } = settleSegment(path, systemClock);
     return { file, outcome, exchanges: manifest?.exchanges ?? 0, problem };

@@ -1,0 +1,95 @@
+import { formatBytes } from './units.ts';
+
+/** What was recorded while somebody looked. */
+export interface DiskObservation {
+  readonly seconds: number;
+  readonly exchanges: number;
+  /** What they take on the disk, as they will when they are sealed. */
+  readonly storedBytes: number;
+  readonly maxDiskBytes: number;
+  /** How long segments are to be kept, ms; null when only the quota says so. */
+  readonly retainMs: number | null;
+}
+
+/** How long the disk lasts at the rate observed. Bytes are bytes on the disk. */
+export interface DiskEstimate {
+  readonly schemaVersion: 1;
+  readonly seconds: number;
+  readonly exchanges: number;
+  readonly ratePerSecond: number;
+  /** Mean of an exchange, all that comes with it included; null before there was one. */
+  readonly bytesPerExchange: number | null;
+  readonly bytesPerHour: number;
+  readonly bytesPerDay: number;
+  readonly bytesPer14Days: number;
+  readonly bytesPer28Days: number;
+  readonly maxDiskBytes: number;
+  /** How much time the quota holds before the oldest goes; null when nothing fills it. */
+  readonly quotaHoldsMs: number | null;
+  readonly retainMs: number | null;
+  /** What `--retain` needs at this rate, the open segment included; null without it. */
+  readonly retainNeedsBytes: number | null;
+  /** Whether the quota holds all that is to be retained; null where nothing is said of it. */
+  readonly retainFits: boolean | null;
+}
+
+/** Every hour begins a segment: tables without content, a manifest, and the rounding of both. */
+const SEGMENT_BYTES = 24 * 1024;
+const HOUR_S = 3_600;
+const DAY_S = 86_400;
+
+/**
+ * Carries an observation forward. It knows nothing of nights and weekends: what a busy minute gives is an upper
+ * bound, what a quiet one gives a lower.
+ */
+export function estimateDisk(observation: DiskObservation): DiskEstimate {
+  const { seconds, exchanges, storedBytes, maxDiskBytes, retainMs } = observation;
+  const perSecond = seconds > 0 ? storedBytes / seconds : 0;
+  const bytesPerHour = perSecond === 0 ? 0 : perSecond * HOUR_S + SEGMENT_BYTES;
+  const bytesFor = (durationS: number) => Math.ceil((bytesPerHour / HOUR_S) * durationS);
+  // What is too old is found when its whole segment is: an hour more lies there, and the open one beside it.
+  const retainNeedsBytes = retainMs === null ? null : bytesFor(retainMs / 1000 + 2 * HOUR_S);
+  return {
+    schemaVersion: 1,
+    seconds,
+    exchanges,
+    ratePerSecond: seconds > 0 ? exchanges / seconds : 0,
+    bytesPerExchange: exchanges > 0 ? storedBytes / exchanges : null,
+    bytesPerHour: Math.ceil(bytesPerHour),
+    bytesPerDay: bytesFor(DAY_S),
+    bytesPer14Days: bytesFor(14 * DAY_S),
+    bytesPer28Days: bytesFor(28 * DAY_S),
+    maxDiskBytes,
+    quotaHoldsMs: bytesPerHour === 0 ? null : (maxDiskBytes / bytesPerHour) * HOUR_S * 1000,
+    retainMs,
+    retainNeedsBytes,
+    retainFits: retainNeedsBytes === null ? null : retainNeedsBytes <= maxDiskBytes,
+  };
+}
+
+/** `At 12.0 exchanges/s of 1.1 KiB, 10.0 GiB last 3.4 days; --retain 28 days needs 84.0 GiB.` */
+export function estimateText(estimate: DiskEstimate): string {
+  const { ratePerSecond, bytesPerExchange, maxDiskBytes, quotaHoldsMs, retainMs } = estimate;
+  if (quotaHoldsMs === null || bytesPerExchange === null) {
+    return 'Nothing was recorded yet, so nothing can be said of how long the disk lasts.';
+  }
+  const rate = `${ratePerSecond < 10 ? ratePerSecond.toPrecision(2) : Math.round(ratePerSecond)} exchanges/s`;
+  const size = formatBytes(Math.round(bytesPerExchange));
+  const lasts = `${formatBytes(maxDiskBytes)} last ${timeText(quotaHoldsMs)}`;
+  const { retainNeedsBytes, retainFits } = estimate;
+  if (retainMs === null || retainNeedsBytes === null) return `At ${rate} of ${size}, ${lasts}.`;
+  const need = `--retain ${timeText(retainMs)} needs ${formatBytes(retainNeedsBytes)}`;
+  return `At ${rate} of ${size}, ${lasts}; ${need}${retainFits ? ', which fits' : ''}.`;
+}
+
+function timeText(ms: number): string {
+  const hours = ms / 3_600_000;
+  if (hours < 1) return `${plain(ms / 60_000)} minutes`;
+  if (hours < 48) return `${plain(hours)} hours`;
+  return hours < 24 * 730 ? `${plain(hours / 24)} days` : `${plain(hours / 24 / 365)} years`;
+}
+
+/** One decimal, and none where it says nothing. */
+function plain(value: number): string {
+  return value.toFixed(1).replace(/\.0$/, '');
+}
