@@ -6,6 +6,7 @@ import { LIMITS } from '../core/limits.ts';
 import { Redaction } from '../core/redaction.ts';
 import { Routes } from '../core/routes.ts';
 import { AssemblyBudget } from '../proxy/assembly/budget.ts';
+import { KnownHeads } from '../proxy/assembly/known-heads.ts';
 import type { BodyPolicy } from '../proxy/assembly/options.ts';
 import { Recorder } from '../proxy/recorder.ts';
 import {
@@ -80,7 +81,7 @@ export function openRecording(
         budget: new AssemblyBudget(LIMITS.assemblyBudgetBytes),
         hash,
         redaction,
-        routes: new Routes(),
+        heads: new KnownHeads(new Routes()),
       },
     });
     const close = () => {

@@ -7,6 +7,7 @@ import type { Route } from '../../core/routes.ts';
 import { BodyCollector } from './body.ts';
 import type { Framing } from './framing.ts';
 import type { ScannedRequest, ScannedResponse } from './head-scan.ts';
+import type { RequestReading, ResponseReading } from './known-heads.ts';
 import { MessageDraft } from './message-draft.ts';
 import type { AssemblyContext } from './options.ts';
 
@@ -44,21 +45,18 @@ export class OpenExchange {
   /** Whether the response was complete before either side ended the connection. */
   answeredInTime = false;
 
-  constructor(
-    context: AssemblyContext,
-    connection: number,
-    scanned: ScannedRequest,
-    framing: Framing,
-    head: FoundHead,
-  ) {
+  constructor(context: AssemblyContext, connection: number, reading: RequestReading, head: FoundHead) {
     this.#context = context;
     this.#connection = connection;
-    this.#scanned = scanned;
-    this.#route = context.routes.of(scanned.method, scanned.target);
+    this.#scanned = reading.scanned;
+    this.#route = reading.route;
     const { policy } = context;
-    const redacted = this.#redacted(head.bytes, (bytes) => context.redaction.requestHead(bytes));
+    const redacted = this.#redacted(head.bytes, (bytes) => {
+      reading.redacted ??= context.redaction.requestHead(bytes);
+      return reading.redacted;
+    });
     const cap = policy.bodies === 'none' ? null : policy.requestBodyBytes;
-    this.request = this.#draft(redacted, head, head.firstByteNs, framing, cap);
+    this.request = this.#draft(redacted, head, head.firstByteNs, reading.framing, cap);
   }
 
   get method(): string {
@@ -99,13 +97,16 @@ export class OpenExchange {
   }
 
   /** Takes the head of the final response. */
-  beginResponse(scanned: ScannedResponse, framing: Framing, head: FoundHead): MessageDraft {
+  beginResponse(reading: ResponseReading, head: FoundHead): MessageDraft {
     const { policy, redaction } = this.#context;
-    this.#answer = scanned;
-    this.#tunnels = framing.kind === 'tunnel';
-    const redacted = this.#redacted(head.bytes, (bytes) => redaction.responseHead(bytes));
+    this.#answer = reading.scanned;
+    this.#tunnels = reading.framing.kind === 'tunnel';
+    const redacted = this.#redacted(head.bytes, (bytes) => {
+      reading.redacted ??= redaction.responseHead(bytes);
+      return reading.redacted;
+    });
     const cap = policy.bodies === 'all' ? policy.responseBodyBytes : null;
-    this.response = this.#draft(redacted, head, this.request.firstByteNs, framing, cap);
+    this.response = this.#draft(redacted, head, this.request.firstByteNs, reading.framing, cap);
     return this.response;
   }
 

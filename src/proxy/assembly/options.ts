@@ -1,8 +1,8 @@
 import type { LossReason } from '../../core/accounting.ts';
 import type { KeyedHash } from '../../core/keyed-hash.ts';
 import type { Redaction } from '../../core/redaction.ts';
-import type { Routes } from '../../core/routes.ts';
 import type { AssemblyBudget } from './budget.ts';
+import type { KnownHeads } from './known-heads.ts';
 import type { Settlement } from './settlement.ts';
 
 /** Which bodies are kept, and how much of each. Sizes, hashes and times are taken of all of them. */
@@ -20,7 +20,7 @@ export interface AssemblyContext {
   readonly budget: AssemblyBudget;
   readonly hash: KeyedHash;
   readonly redaction: Redaction;
-  readonly routes: Routes;
+  readonly heads: KnownHeads;
 }
 
 /** One connection's own part. */

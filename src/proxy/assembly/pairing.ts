@@ -1,6 +1,5 @@
 import { LIMITS } from '../../core/limits.ts';
-import { requestFraming, responseFraming } from './framing.ts';
-import { HTTP2_PREFACE_LINE, isRequestLine, isStatusLine, scanRequest, scanResponse } from './head-scan.ts';
+import { HTTP2_PREFACE_LINE, isRequestLine, isStatusLine } from './head-scan.ts';
 import { HeldBytes } from './held-bytes.ts';
 import { type MessagePlan, MessageReader } from './http1.ts';
 import { type FirstEnd, OpenExchange } from './open-exchange.ts';
@@ -12,6 +11,9 @@ import type { SettledBytes, Unrecorded } from './settled-bytes.ts';
  * certainty, `unparsed`), or there is no room to read it.
  */
 export type Stop = { readonly kind: 'opaque'; readonly protocol: string } | { readonly kind: 'starved' };
+
+/** How HTTP/2 begins where nobody negotiated it. */
+const HTTP2_START = `${HTTP2_PREFACE_LINE}\r\n`;
 
 const PASS_OVER: MessagePlan = { framing: { kind: 'none' }, body: null };
 
@@ -130,31 +132,28 @@ export class Pairing {
   }
 
   #onRequestHead(head: Buffer, firstByteNs: number, endNs: number): MessagePlan | null {
-    const text = head.toString('latin1');
-    const scanned = scanRequest(text);
-    this.#http2 = scanned === null && text.startsWith(`${HTTP2_PREFACE_LINE}\r\n`);
-    const framing = scanned === null ? null : requestFraming(scanned);
-    if (scanned === null || framing === null || this.#open.length >= LIMITS.pipelinedRequests) return null;
+    const reading = this.#context.heads.request(head);
+    this.#http2 = reading === null && head.toString('latin1', 0, HTTP2_START.length) === HTTP2_START;
+    if (reading === null || this.#open.length >= LIMITS.pipelinedRequests) return null;
     if (!this.#context.budget.reserve(LIMITS.openExchangeBytes)) {
       this.#stop = { kind: 'starved' };
       return null;
     }
     const found = { bytes: head, firstByteNs, endNs };
-    const exchange = new OpenExchange(this.#context, this.#connection, scanned, framing, found);
+    const exchange = new OpenExchange(this.#context, this.#connection, reading, found);
     this.#open.push(exchange);
-    return { framing, body: exchange.request.body };
+    return { framing: reading.framing, body: exchange.request.body };
   }
 
   #onResponseHead(head: Buffer, firstByteNs: number, endNs: number): MessagePlan | null {
     const exchange = this.#open[0];
-    const scanned = exchange === undefined ? null : scanResponse(head.toString('latin1'));
-    if (exchange === undefined || scanned === null) return null;
+    const reading = exchange === undefined ? null : this.#context.heads.response(head, exchange.method);
+    if (exchange === undefined || reading === null) return null;
+    const { scanned, framing } = reading;
     if (scanned.status < 200 && scanned.status !== 101) return PASS_OVER;
-    const framing = responseFraming(scanned, exchange.method);
-    if (framing === null) return null;
     // Switching protocols needs somebody who asked for it, and who has finished asking.
     if (framing.kind === 'tunnel' && !(exchange.holdsClient && exchange.request.ended)) return null;
-    const draft = exchange.beginResponse(scanned, framing, { bytes: head, firstByteNs, endNs });
+    const draft = exchange.beginResponse(reading, { bytes: head, firstByteNs, endNs });
     return { framing, body: draft.body };
   }
 

@@ -7,6 +7,7 @@ import { Redaction } from '../../../src/core/redaction.ts';
 import { Routes } from '../../../src/core/routes.ts';
 import { AssemblyBudget } from '../../../src/proxy/assembly/budget.ts';
 import { ConnectionAssembly } from '../../../src/proxy/assembly/connection.ts';
+import { KnownHeads } from '../../../src/proxy/assembly/known-heads.ts';
 import type { AssemblyContext, ResyncStart } from '../../../src/proxy/assembly/options.ts';
 import type { CloseCause, Settlement } from '../../../src/proxy/assembly/settlement.ts';
 
@@ -25,7 +26,7 @@ export function makeContext(changes: Partial<AssemblyContext> = {}): AssemblyCon
     budget: new AssemblyBudget(LIMITS.assemblyBudgetBytes),
     hash: HASH,
     redaction: new Redaction(),
-    routes: new Routes(),
+    heads: new KnownHeads(new Routes()),
     ...changes,
   };
 }
