@@ -1,5 +1,6 @@
-import { chmodSync, lstatSync, renameSync, rmSync } from 'node:fs';
+import { chmodSync, lstatSync, renameSync, rmSync, statSync } from 'node:fs';
 import { connect, type ListenOptions, type Server } from 'node:net';
+import { dirname } from 'node:path';
 import { AppError } from '../core/errors.ts';
 import { LIMITS } from '../core/limits.ts';
 import { type Endpoint, formatEndpoint } from './endpoint.ts';
@@ -40,8 +41,9 @@ export async function listenOn(
  */
 async function listenOnPath(server: Server, endpoint: { kind: 'unix'; path: string }): Promise<Listening> {
   const { path } = endpoint;
-  await makeRoom(endpoint);
   const unfinished = `${path}${UNFINISHED}`;
+  const refusal = await makeRoom(path).catch((error: unknown) => error);
+  if (refusal !== null) throw listenError(endpoint, refusal as NodeJS.ErrnoException);
   rmSync(unfinished, { force: true });
   await listening(server, endpoint, { path: unfinished });
   try {
@@ -69,13 +71,18 @@ function listening(server: Server, endpoint: Endpoint, where: ListenOptions): Pr
   });
 }
 
-/** Finds out what lies at a path: nothing and a dead process's socket may be replaced. */
-async function makeRoom(endpoint: { kind: 'unix'; path: string }): Promise<void> {
-  const found = lstatSync(endpoint.path, { throwIfNoEntry: false });
-  if (!found) return;
-  if (!found.isSocket()) throw listenError(endpoint, { code: 'ENOTSOCK', message: '', name: '' });
+/**
+ * Finds out what lies at a path: nothing and a dead process's socket may be replaced, which is null.
+ * @throws what the file system says
+ */
+async function makeRoom(path: string): Promise<{ code: string } | null> {
+  // Node would call a directory that is missing one that this user may not enter.
+  statSync(dirname(path));
+  const found = lstatSync(path, { throwIfNoEntry: false });
+  if (!found) return null;
+  if (!found.isSocket()) return { code: 'ENOTSOCK' };
   const answered = await new Promise<boolean>((resolve) => {
-    const probe = connect({ path: endpoint.path });
+    const probe = connect({ path });
     probe.once('connect', () => {
       probe.destroy();
       resolve(true);
@@ -85,7 +92,7 @@ async function makeRoom(endpoint: { kind: 'unix'; path: string }): Promise<void>
       resolve(error.code !== 'ECONNREFUSED' && error.code !== 'ENOENT');
     });
   });
-  if (answered) throw listenError(endpoint, { code: 'EADDRINUSE', message: '', name: '' });
+  return answered ? { code: 'EADDRINUSE' } : null;
 }
 
 const REASONS: Readonly<Record<string, readonly [reason: string, hint: string]>> = {

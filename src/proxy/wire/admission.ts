@@ -93,12 +93,15 @@ function handshake(
     const stream = new TLSSocket(socket, { isServer: true, secureContext, ALPNCallback: chooseProtocol });
     const settle = (outcome: TLSSocket | 'tls_handshake' | null) => {
       clearTimeout(timer);
-      stream.off('close', gone);
+      stream.off('end', gone).off('close', gone);
       resolve(outcome);
     };
     const gone = () => settle(socket.bytesRead === 0 ? null : 'tls_handshake');
     const timer = setTimeout(() => settle('tls_handshake'), WIRE.handshakeMs);
     stream.on('error', () => undefined);
-    stream.once('close', gone).once('secure', () => settle(stream));
+    stream
+      .once('end', gone)
+      .once('close', gone)
+      .once('secure', () => settle(stream));
   });
 }

@@ -1,0 +1,307 @@
+import { randomBytes } from 'node:crypto';
+import { once } from 'node:events';
+import { mkdirSync, renameSync, symlinkSync, writeFileSync } from 'node:fs';
+import { type AddressInfo, connect, type Socket } from 'node:net';
+import { setTimeout as sleep } from 'node:timers/promises';
+import {
+  type ConnectionOptions,
+  connect as connectTls,
+  createServer as createTlsServer,
+  type TLSSocket,
+} from 'node:tls';
+import { describe, expect, it } from 'vitest';
+import { systemClock } from '../../../src/core/clock.ts';
+import { WIRE } from '../../../src/core/limits.ts';
+import {
+  CERTIFICATE_KEY_PEM,
+  CERTIFICATE_NAME,
+  CERTIFICATE_PEM,
+  LOCAL_CERTIFICATE_KEY_PEM,
+  LOCAL_CERTIFICATE_PEM,
+} from '../../support/certificate.ts';
+import { temporaryDirectory } from '../../support/temp-dir.ts';
+import {
+  afterwards,
+  client,
+  everything,
+  failure,
+  local,
+  startWire,
+  upstreamServer,
+} from '../../support/wire-stage.ts';
+
+interface Mounted {
+  readonly certPath: string;
+  readonly keyPath: string;
+  replace(cert: string, key: string): void;
+}
+
+/** Two files as a secret is mounted: links into a directory that is itself a link, turned over as a whole. */
+function mountedSecret(cert: string, key: string): Mounted {
+  const directory = temporaryDirectory();
+  let version = 0;
+  const replace = (newCert: string, newKey: string) => {
+    version += 1;
+    mkdirSync(`${directory}/v${version}`);
+    writeFileSync(`${directory}/v${version}/tls.crt`, newCert);
+    writeFileSync(`${directory}/v${version}/tls.key`, newKey);
+    symlinkSync(`v${version}`, `${directory}/new`);
+    renameSync(`${directory}/new`, `${directory}/data`);
+  };
+  replace(cert, key);
+  symlinkSync('data/tls.crt', `${directory}/tls.crt`);
+  symlinkSync('data/tls.key', `${directory}/tls.key`);
+  return { certPath: `${directory}/tls.crt`, keyPath: `${directory}/tls.key`, replace };
+}
+
+function secret(): Mounted {
+  return mountedSecret(LOCAL_CERTIFICATE_PEM, LOCAL_CERTIFICATE_KEY_PEM);
+}
+
+/** A TLS client that trusts the certificate of this machine. */
+async function tlsClient(port: number, options: ConnectionOptions = {}): Promise<TLSSocket> {
+  const socket = connect({ port, host: '127.0.0.1', allowHalfOpen: true });
+  const stream = connectTls({ socket, ca: LOCAL_CERTIFICATE_PEM, servername: 'localhost', ...options });
+  stream.on('error', () => undefined);
+  socket.on('error', () => undefined);
+  afterwards(() => stream.destroy());
+  await once(stream, 'secureConnect');
+  return stream;
+}
+
+/** A TLS server that hands each stream to the test. */
+async function tlsUpstream(onStream: (stream: TLSSocket) => void, key = LOCAL_CERTIFICATE_KEY_PEM) {
+  const cert = key === CERTIFICATE_KEY_PEM ? CERTIFICATE_PEM : LOCAL_CERTIFICATE_PEM;
+  const raw = new Set<Socket>();
+  const server = createTlsServer(
+    { cert, key, allowHalfOpen: true, ALPNProtocols: ['h2', 'http/1.1'] },
+    (stream) => {
+      stream.on('error', () => undefined);
+      onStream(stream);
+    },
+  ).listen(0, '127.0.0.1');
+  server.on('connection', (socket: Socket) => raw.add(socket));
+  await once(server, 'listening');
+  afterwards(() => {
+    for (const socket of raw) socket.destroy();
+    server.close();
+  });
+  return { port: (server.address() as AddressInfo).port, raw };
+}
+
+function caFile(pem = LOCAL_CERTIFICATE_PEM): string {
+  const path = `${temporaryDirectory()}/ca.pem`;
+  writeFileSync(path, pem);
+  return path;
+}
+
+const VERIFIED = () => ({ caPath: caFile(), serverName: null, verify: true });
+
+function shorten(name: keyof typeof WIRE, ms: number): void {
+  const limits = WIRE as { -readonly [Name in keyof typeof WIRE]: number };
+  const before = limits[name];
+  limits[name] = ms;
+  afterwards(() => {
+    limits[name] = before;
+  });
+}
+
+describe('TLS at the listener', () => {
+  it('ends here: the upstream gets the bytes, and the client what it answers, both with their ends', async () => {
+    const request = randomBytes(5_000_000);
+    const answer = randomBytes(5_000_000);
+    const port = await upstreamServer(async (socket) => {
+      const received = await everything(socket);
+      socket.end(received.equals(request) ? answer : 'other bytes');
+    });
+    const wire = await startWire({ listen: local(0, true), target: local(port), tls: secret() });
+    const stream = await tlsClient(wire.port);
+    stream.end(request);
+    expect((await everything(stream)).equals(answer)).toBe(true);
+    expect(wire.ledger.read().seen.bytes).toBe(request.length + answer.length);
+  });
+
+  it('passes the reset of a client on, and the reset of an upstream', async () => {
+    const accepted: Socket[] = [];
+    const port = await upstreamServer((socket) => accepted.push(socket));
+    const wire = await startWire({ listen: local(0, true), target: local(port), tls: secret() });
+    const raw = await client(wire.port);
+    const leaving = connectTls({ socket: raw, ca: LOCAL_CERTIFICATE_PEM, servername: 'localhost' });
+    leaving.on('error', () => undefined).write('hello');
+    while (accepted.length < 1) await sleep(5);
+    await once(accepted[0] as Socket, 'data');
+    const upstreamTold = failure(accepted[0] as Socket);
+    raw.resetAndDestroy();
+    expect((await upstreamTold).code).toBe('ECONNRESET');
+    const staying = (await tlsClient(wire.port)).resume();
+    while (accepted.length < 2) await sleep(5);
+    const clientTold = failure(staying);
+    accepted[1]?.resetAndDestroy();
+    expect((await clientTold).code).toBe('ECONNRESET');
+    while (wire.forwarder.connections.open > 0) await sleep(5);
+  });
+
+  it('hears of a client that resets an upload which the upstream does not read', async () => {
+    const accepted: Socket[] = [];
+    const port = await upstreamServer((socket) => accepted.push(socket.pause()));
+    const wire = await startWire({ listen: local(0, true), target: local(port), tls: secret() });
+    const raw = await client(wire.port);
+    const stream = connectTls({ socket: raw, ca: LOCAL_CERTIFICATE_PEM, servername: 'localhost' });
+    stream.on('error', () => undefined).write(Buffer.alloc(64 * 1024 * 1024));
+    await sleep(700);
+    const told = failure(accepted[0] as Socket);
+    const fromNs = systemClock.nowNs();
+    raw.resetAndDestroy();
+    accepted[0]?.resume();
+    expect((await told).code).toBe('ECONNRESET');
+    expect(systemClock.nowNs() - fromNs).toBeLessThan(250e6);
+  });
+
+  it('agrees on HTTP/1.1 with whoever knows it, and on HTTP/2 with who knows nothing else', async () => {
+    const port = await upstreamServer(() => undefined);
+    const wire = await startWire({ listen: local(0, true), target: local(port), tls: secret() });
+    const offered = [['h2', 'http/1.1'], ['h2'], undefined];
+    const agreed = [];
+    for (const ALPNProtocols of offered) {
+      agreed.push((await tlsClient(wire.port, ALPNProtocols ? { ALPNProtocols } : {})).alpnProtocol);
+    }
+    expect(agreed).toEqual(['http/1.1', 'h2', false]);
+  });
+
+  it('counts a client that speaks none, and one that never goes on; one that only looks is no failure', async () => {
+    shorten('handshakeMs', 150);
+    const port = await upstreamServer(() => undefined);
+    const wire = await startWire({ listen: local(0, true), target: local(port), tls: secret() });
+    const plain = await client(wire.port);
+    plain.resume().write('GET / HTTP/1.1\r\n\r\n');
+    await once(plain, 'end');
+    const stalling = await client(wire.port);
+    stalling.resume().write(Buffer.from([0x16, 0x03, 0x01]));
+    await once(stalling, 'end');
+    const looking = await client(wire.port);
+    looking.destroy();
+    while (wire.forwarder.connections.open > 0) await sleep(5);
+    expect(wire.forwarder.connections).toEqual({ open: 0, turnedAway: 0, failed: { tls_handshake: 2 } });
+    expect(wire.ledger.read().connections).toBe(0);
+  });
+
+  it('takes a replaced certificate for new connections, and keeps the old one for those that stand', async () => {
+    shorten('certificateCheckMs', 20);
+    const port = await upstreamServer((socket) => socket.pipe(socket));
+    const files = secret();
+    const wire = await startWire({ listen: local(0, true), target: local(port), tls: files });
+    const standing = await tlsClient(wire.port);
+    files.replace(CERTIFICATE_PEM, 'half a key');
+    while (wire.notices.length < 1) await sleep(5);
+    expect(wire.notices[0]).toMatchObject({
+      level: 'error',
+      message: expect.stringContaining('the old ones stay'),
+    });
+    await tlsClient(wire.port);
+    files.replace(CERTIFICATE_PEM, CERTIFICATE_KEY_PEM);
+    while (wire.notices.length < 2) await sleep(5);
+    expect(wire.notices[1]).toMatchObject({ level: 'info' });
+    await tlsClient(wire.port, { ca: CERTIFICATE_PEM, servername: CERTIFICATE_NAME });
+    standing.write('still here');
+    expect(String((await once(standing, 'data'))[0])).toBe('still here');
+    expect(wire.notices).toHaveLength(2);
+  });
+
+  it('does not start with a key that is of no use, and says which files', async () => {
+    const files = mountedSecret(CERTIFICATE_PEM, LOCAL_CERTIFICATE_KEY_PEM);
+    await expect(startWire({ listen: local(0, true), tls: files })).rejects.toMatchObject({
+      code: 'OPTION_INVALID',
+      message: expect.stringContaining('--tls-cert, --tls-key: '),
+    });
+  });
+});
+
+describe('TLS to the upstream', () => {
+  it('carries the bytes and both ends', async () => {
+    const request = randomBytes(3_000_000);
+    const answer = randomBytes(3_000_000);
+    const { port } = await tlsUpstream(async (stream) => {
+      const received = await everything(stream);
+      stream.end(received.equals(request) ? answer : 'other bytes');
+    });
+    const wire = await startWire({ target: local(port, true), upstreamTls: VERIFIED() });
+    const socket = await client(wire.port);
+    socket.end(request);
+    expect((await everything(socket)).equals(answer)).toBe(true);
+  });
+
+  it('offers what the client agreed to, or HTTP/1.1', async () => {
+    const agreed: (string | false | null)[] = [];
+    const { port } = await tlsUpstream((stream) => void agreed.push(stream.alpnProtocol));
+    const options = { target: local(port, true), upstreamTls: VERIFIED() };
+    const plain = await startWire(options);
+    const secure = await startWire({ ...options, listen: local(0, true), tls: secret() });
+    await client(plain.port);
+    while (agreed.length < 1) await sleep(5);
+    await tlsClient(secure.port, { ALPNProtocols: ['h2'] });
+    while (agreed.length < 2) await sleep(5);
+    expect(agreed).toEqual(['http/1.1', 'h2']);
+  });
+
+  it('verifies the certificate, its name and its age unless told not to', async () => {
+    const right = await tlsUpstream((stream) => void stream.end('in'));
+    const wrong = await tlsUpstream((stream) => void stream.end('in'), CERTIFICATE_KEY_PEM);
+    const cases = [
+      { port: right.port, tls: VERIFIED(), answer: 'in' },
+      { port: right.port, tls: { ...VERIFIED(), serverName: 'localhost' }, answer: 'in' },
+      { port: right.port, tls: { ...VERIFIED(), serverName: 'other.example' }, answer: '502' },
+      { port: right.port, tls: null, answer: '502' },
+      { port: wrong.port, tls: VERIFIED(), answer: '502' },
+      {
+        port: wrong.port,
+        tls: { caPath: caFile(CERTIFICATE_PEM), serverName: CERTIFICATE_NAME, verify: true },
+        answer: 'in',
+      },
+      { port: wrong.port, tls: { caPath: null, serverName: null, verify: false }, answer: 'in' },
+    ];
+    const answers = [];
+    for (const { port, tls } of cases) {
+      const wire = await startWire({ target: local(port, true), upstreamTls: tls, refused: '502' });
+      const socket = await client(wire.port);
+      socket.write('GET / HTTP/1.1\r\n\r\n');
+      const answer = (await everything(socket)).toString();
+      answers.push(answer.startsWith('HTTP/1.1 502') ? '502' : answer);
+      expect(wire.forwarder.connections.failed).toEqual(answer === 'in' ? {} : { upstream_refused: 1 });
+    }
+    expect(answers).toEqual(cases.map(({ answer }) => answer));
+  });
+
+  it('gives up on a handshake that never ends', async () => {
+    shorten('connectMs', 150);
+    const port = await upstreamServer((socket) => socket.resume());
+    const wire = await startWire({ target: local(port, true), upstreamTls: VERIFIED() });
+    const socket = await client(wire.port);
+    expect((await failure(socket)).code).toBe('ECONNRESET');
+    expect(wire.forwarder.connections.failed).toEqual({ upstream_timeout: 1 });
+  });
+
+  it('passes resets on in both directions', async () => {
+    const streams: TLSSocket[] = [];
+    const { port, raw } = await tlsUpstream((stream) => streams.push(stream.resume()));
+    const wire = await startWire({ target: local(port, true), upstreamTls: VERIFIED() });
+    const leaving = await client(wire.port);
+    while (streams.length < 1) await sleep(5);
+    const upstreamTold = failure(streams[0] as TLSSocket);
+    leaving.resetAndDestroy();
+    expect((await upstreamTold).code).toBe('ECONNRESET');
+    const staying = (await client(wire.port)).resume();
+    while (streams.length < 2) await sleep(5);
+    const clientTold = failure(staying);
+    [...raw][1]?.resetAndDestroy();
+    expect((await clientTold).code).toBe('ECONNRESET');
+  });
+
+  it('is a bystander to a client that comes and goes before the handshake is over', async () => {
+    const { port } = await tlsUpstream((stream) => void stream.resume().on('end', () => stream.end()));
+    const wire = await startWire({ target: local(port, true), upstreamTls: VERIFIED() });
+    (await client(wire.port)).end();
+    await sleep(50);
+    while (wire.forwarder.connections.open > 0) await sleep(5);
+    expect(wire.forwarder.connections.failed).toEqual({});
+  });
+});
