@@ -73,6 +73,7 @@ export class CaptureWriter implements CommittingSink {
   readonly #records = new SideRecords();
   readonly #outage = new Outage();
   readonly #nowNs: () => number;
+  #committed = 0;
 
   /** @throws AppError OPTION_INVALID for a quota too small for any segment; what reading the directory throws. */
   constructor(options: CaptureWriterOptions, clock: Clock) {
@@ -104,6 +105,11 @@ export class CaptureWriter implements CommittingSink {
   /** Losses that are noted and stand in no segment yet. */
   get unwrittenLosses(): readonly Loss[] {
     return [...this.#records.losses.values()];
+  }
+
+  /** Exchanges committed so far, and the disk they take: what an estimate is made of. */
+  get stored(): { readonly exchanges: number; readonly bytes: number } {
+    return { exchanges: this.#committed, bytes: this.#rotation.contentBytes };
   }
 
   append(exchange: Exchange): boolean {
@@ -200,6 +206,7 @@ export class CaptureWriter implements CommittingSink {
     }
     this.#records.clear();
     this.#outage.over();
+    this.#committed += exchanges.length;
     return { ...NOTHING, committed: exchanges.length, ...this.#tidy() };
   }
 

@@ -33,6 +33,9 @@ export class SegmentRotation {
   readonly #segmentBytesMax: number;
   readonly #walSoftBytes: number;
   #segment: SegmentWriter | null = null;
+  /** Of the open segment when it was empty, and of those before it without that. */
+  #emptyBytes = 0;
+  #endedBytes = 0;
   #sequence: number;
 
   /** @throws AppError OPTION_INVALID for a recorder id that no segment's name can hold. */
@@ -53,6 +56,11 @@ export class SegmentRotation {
   /** Hour of the open segment; null when none is open. */
   get hour(): number | null {
     return this.#segment?.hour ?? null;
+  }
+
+  /** What everything written so far takes in its segments, without what every segment takes when it is empty. */
+  get contentBytes(): number {
+    return this.#endedBytes + (this.#segment === null ? 0 : this.#segment.contentBytes - this.#emptyBytes);
   }
 
   /**
@@ -103,6 +111,7 @@ export class SegmentRotation {
     if (segment === null) return;
     try {
       segment.end(this.#clock.epochUs(), recorderEnded);
+      this.#endedBytes += segment.contentBytes - this.#emptyBytes;
     } finally {
       this.#handOver(segment);
     }
@@ -133,6 +142,7 @@ export class SegmentRotation {
       const segment = new SegmentWriter(path, hour, meta, durability, key?.cipher ?? null);
       // Only now: a number that no segment has would read as a segment that is missing.
       this.#sequence = sequence;
+      this.#emptyBytes = segment.contentBytes;
       return segment;
     } catch (error) {
       // Nothing is in it yet, and a disk that fails must not be left with one more file at every attempt.

@@ -100,6 +100,13 @@ export class SegmentWriter {
     this.#connection.close();
   }
 
+  /** What its content will take when the log is moved into it: pages in use, wherever they lie just now. */
+  get contentBytes(): number {
+    const pages = Number(this.#connection.pragma('page_count', { simple: true }));
+    const free = Number(this.#connection.pragma('freelist_count', { simple: true }));
+    return (pages - free) * PAGE_BYTES;
+  }
+
   get databaseBytes(): number {
     return sizeOf(this.path);
   }
