@@ -1,6 +1,6 @@
 import { randomBytes } from 'node:crypto';
 import { once } from 'node:events';
-import { mkdirSync, renameSync, symlinkSync, writeFileSync } from 'node:fs';
+import { writeFileSync } from 'node:fs';
 import { type AddressInfo, connect, type Socket } from 'node:net';
 import { setTimeout as sleep } from 'node:timers/promises';
 import {
@@ -11,7 +11,6 @@ import {
 } from 'node:tls';
 import { describe, expect, it } from 'vitest';
 import { systemClock } from '../../../src/core/clock.ts';
-import { WIRE } from '../../../src/core/limits.ts';
 import {
   CERTIFICATE_KEY_PEM,
   CERTIFICATE_NAME,
@@ -19,6 +18,8 @@ import {
   LOCAL_CERTIFICATE_KEY_PEM,
   LOCAL_CERTIFICATE_PEM,
 } from '../../support/certificate.ts';
+import { mountedSecret } from '../../support/mounted-secret.ts';
+import { shorten } from '../../support/shorten.ts';
 import { temporaryDirectory } from '../../support/temp-dir.ts';
 import {
   afterwards,
@@ -29,34 +30,6 @@ import {
   startWire,
   upstreamServer,
 } from '../../support/wire-stage.ts';
-
-interface Mounted {
-  readonly certPath: string;
-  readonly keyPath: string;
-  replace(cert: string, key: string): void;
-}
-
-/** Two files as a secret is mounted: links into a directory that is itself a link, turned over as a whole. */
-function mountedSecret(cert: string, key: string): Mounted {
-  const directory = temporaryDirectory();
-  let version = 0;
-  const replace = (newCert: string, newKey: string) => {
-    version += 1;
-    mkdirSync(`${directory}/v${version}`);
-    writeFileSync(`${directory}/v${version}/tls.crt`, newCert);
-    writeFileSync(`${directory}/v${version}/tls.key`, newKey);
-    symlinkSync(`v${version}`, `${directory}/new`);
-    renameSync(`${directory}/new`, `${directory}/data`);
-  };
-  replace(cert, key);
-  symlinkSync('data/tls.crt', `${directory}/tls.crt`);
-  symlinkSync('data/tls.key', `${directory}/tls.key`);
-  return { certPath: `${directory}/tls.crt`, keyPath: `${directory}/tls.key`, replace };
-}
-
-function secret(): Mounted {
-  return mountedSecret(LOCAL_CERTIFICATE_PEM, LOCAL_CERTIFICATE_KEY_PEM);
-}
 
 /** A TLS client that trusts the certificate of this machine. */
 async function tlsClient(port: number, options: ConnectionOptions = {}): Promise<TLSSocket> {
@@ -97,15 +70,6 @@ function caFile(pem = LOCAL_CERTIFICATE_PEM): string {
 
 const VERIFIED = () => ({ caPath: caFile(), serverName: null, verify: true });
 
-function shorten(name: keyof typeof WIRE, ms: number): void {
-  const limits = WIRE as { -readonly [Name in keyof typeof WIRE]: number };
-  const before = limits[name];
-  limits[name] = ms;
-  afterwards(() => {
-    limits[name] = before;
-  });
-}
-
 describe('TLS at the listener', () => {
   it('ends here: the upstream gets the bytes, and the client what it answers, both with their ends', async () => {
     const request = randomBytes(5_000_000);
@@ -114,7 +78,7 @@ describe('TLS at the listener', () => {
       const received = await everything(socket);
       socket.end(received.equals(request) ? answer : 'other bytes');
     });
-    const wire = await startWire({ listen: local(0, true), target: local(port), tls: secret() });
+    const wire = await startWire({ listen: local(0, true), target: local(port), tls: mountedSecret() });
     const stream = await tlsClient(wire.port);
     stream.end(request);
     expect((await everything(stream)).equals(answer)).toBe(true);
@@ -124,7 +88,7 @@ describe('TLS at the listener', () => {
   it('passes the reset of a client on, and the reset of an upstream', async () => {
     const accepted: Socket[] = [];
     const port = await upstreamServer((socket) => accepted.push(socket));
-    const wire = await startWire({ listen: local(0, true), target: local(port), tls: secret() });
+    const wire = await startWire({ listen: local(0, true), target: local(port), tls: mountedSecret() });
     const raw = await client(wire.port);
     const leaving = connectTls({ socket: raw, ca: LOCAL_CERTIFICATE_PEM, servername: 'localhost' });
     leaving.on('error', () => undefined).write('hello');
@@ -144,7 +108,7 @@ describe('TLS at the listener', () => {
   it('hears of a client that resets an upload which the upstream does not read', async () => {
     const accepted: Socket[] = [];
     const port = await upstreamServer((socket) => accepted.push(socket.pause()));
-    const wire = await startWire({ listen: local(0, true), target: local(port), tls: secret() });
+    const wire = await startWire({ listen: local(0, true), target: local(port), tls: mountedSecret() });
     const raw = await client(wire.port);
     const stream = connectTls({ socket: raw, ca: LOCAL_CERTIFICATE_PEM, servername: 'localhost' });
     stream.on('error', () => undefined).write(Buffer.alloc(64 * 1024 * 1024));
@@ -159,7 +123,7 @@ describe('TLS at the listener', () => {
 
   it('agrees on HTTP/1.1 with whoever knows it, and on HTTP/2 with who knows nothing else', async () => {
     const port = await upstreamServer(() => undefined);
-    const wire = await startWire({ listen: local(0, true), target: local(port), tls: secret() });
+    const wire = await startWire({ listen: local(0, true), target: local(port), tls: mountedSecret() });
     const offered = [['h2', 'http/1.1'], ['h2'], undefined];
     const agreed = [];
     for (const ALPNProtocols of offered) {
@@ -171,7 +135,7 @@ describe('TLS at the listener', () => {
   it('counts a client that speaks none, and one that never goes on; one that only looks is no failure', async () => {
     shorten('handshakeMs', 150);
     const port = await upstreamServer(() => undefined);
-    const wire = await startWire({ listen: local(0, true), target: local(port), tls: secret() });
+    const wire = await startWire({ listen: local(0, true), target: local(port), tls: mountedSecret() });
     const plain = await client(wire.port);
     plain.resume().write('GET / HTTP/1.1\r\n\r\n');
     await once(plain, 'end');
@@ -188,7 +152,7 @@ describe('TLS at the listener', () => {
   it('takes a replaced certificate for new connections, and keeps the old one for those that stand', async () => {
     shorten('certificateCheckMs', 20);
     const port = await upstreamServer((socket) => socket.pipe(socket));
-    const files = secret();
+    const files = mountedSecret();
     const wire = await startWire({ listen: local(0, true), target: local(port), tls: files });
     const standing = await tlsClient(wire.port);
     files.replace(CERTIFICATE_PEM, 'half a key');
@@ -235,7 +199,7 @@ describe('TLS to the upstream', () => {
     const { port } = await tlsUpstream((stream) => void agreed.push(stream.alpnProtocol));
     const options = { target: local(port, true), upstreamTls: VERIFIED() };
     const plain = await startWire(options);
-    const secure = await startWire({ ...options, listen: local(0, true), tls: secret() });
+    const secure = await startWire({ ...options, listen: local(0, true), tls: mountedSecret() });
     await client(plain.port);
     while (agreed.length < 1) await sleep(5);
     await tlsClient(secure.port, { ALPNProtocols: ['h2'] });
