@@ -1,5 +1,6 @@
 import { type ChildProcess, type SpawnOptions, spawn } from 'node:child_process';
 import { once } from 'node:events';
+import { writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { afterAll } from 'vitest';
 import { repositoryRoot } from './shared-data.ts';
@@ -19,6 +20,8 @@ export interface ProcessOptions {
   readonly stdin?: string;
   /** Leads a process group of its own, as a command in a terminal does. */
   readonly ownGroup?: boolean;
+  /** Control groups that it and its children live in: directories with a `cgroup.procs`. */
+  readonly controlGroups?: readonly string[];
 }
 
 const running = new Set<RunningProcess>();
@@ -42,6 +45,9 @@ export class RunningProcess {
     };
     if (options.cwd !== undefined) spawnOptions.cwd = options.cwd;
     this.child = spawn(command, args, spawnOptions);
+    for (const group of options.controlGroups ?? []) {
+      writeFileSync(join(group, 'cgroup.procs'), String(this.child.pid));
+    }
     this.child.stdout?.setEncoding('utf8').on('data', (text: string) => {
       this.stdout += text;
     });
@@ -90,6 +96,15 @@ export class RunningProcess {
 /** Starts `reprise ARGS` from this checkout, as the process itself: no launcher stands between us and it. */
 export function startReprise(args: readonly string[], options: ProcessOptions = {}): RunningProcess {
   return new RunningProcess(process.execPath, [join(repositoryRoot, 'bin', 'reprise.js'), ...args], options);
+}
+
+/** Starts any command. */
+export function startProcess(
+  command: string,
+  args: readonly string[],
+  options: ProcessOptions = {},
+): RunningProcess {
+  return new RunningProcess(command, args, options);
 }
 
 /** Runs `reprise ARGS` to its end. */

@@ -1,0 +1,118 @@
+import { Agent, request } from 'node:http';
+import { join } from 'node:path';
+import { setTimeout as sleep } from 'node:timers/promises';
+import { expect, test } from 'vitest';
+import { Container } from '../support/container.ts';
+import { startProcess } from '../support/process.ts';
+import { startRecording } from '../support/recording.ts';
+import { repositoryRoot } from '../support/shared-data.ts';
+import { temporaryDirectory } from '../support/temp-dir.ts';
+
+const SECONDS = 20;
+const RATE_PER_SECOND = 200;
+const STREAMS = 200;
+const CONTAINER_BYTES = 512 * 1024 * 1024;
+
+interface Outcome {
+  readonly latenciesMs: number[];
+  readonly failed: string[];
+  streams: number;
+}
+
+/** One request to its end; null when it was answered 200 and whole. */
+function ask(port: number, agent: Agent, path: string, body: string): Promise<string | null> {
+  const headers = { 'content-type': 'application/json', 'content-length': Buffer.byteLength(body) };
+  return new Promise((resolve) => {
+    const asked = request({ host: '127.0.0.1', port, agent, method: 'POST', path, headers }, (answer) => {
+      answer.resume();
+      answer.on('end', () => resolve(answer.statusCode === 200 ? null : `status ${answer.statusCode}`));
+      answer.on('error', (error) => resolve(error.message));
+    });
+    asked.on('error', (error) => resolve(error.message));
+    asked.end(body);
+  });
+}
+
+/** 200 requests of 10 KB a second in open loop, and 200 event streams at all times. */
+async function load(port: number): Promise<Outcome> {
+  const outcome: Outcome = { latenciesMs: [], failed: [], streams: 0 };
+  const agent = new Agent({ keepAlive: true });
+  const instances = JSON.stringify({
+    instances: [Array.from({ length: 1_250 }, (_, index) => index % 1_000)],
+  });
+  const prompt = JSON.stringify({
+    model: 'm',
+    stream: true,
+    max_tokens: 40,
+    messages: [{ role: 'user', content: 'Tell me something long.' }],
+  });
+  const endsMs = performance.now() + SECONDS * 1_000;
+  const running: Promise<void>[] = Array.from({ length: STREAMS }, async () => {
+    while (performance.now() < endsMs) {
+      const reason = await ask(port, agent, '/v1/chat/completions', prompt);
+      if (reason === null) outcome.streams += 1;
+      else outcome.failed.push(`stream: ${reason}`);
+    }
+  });
+  for (let sent = 0, startMs = performance.now(); sent < RATE_PER_SECOND * SECONDS; sent += 1) {
+    const dueMs = startMs + (sent * 1_000) / RATE_PER_SECOND;
+    if (dueMs > performance.now()) await sleep(dueMs - performance.now());
+    const one = ask(port, agent, '/v1/models/classifier:predict', instances).then((reason) => {
+      outcome.latenciesMs.push(performance.now() - dueMs);
+      if (reason !== null) outcome.failed.push(reason);
+    });
+    running.push(one);
+  }
+  await Promise.all(running);
+  agent.destroy();
+  outcome.latenciesMs.sort((a, b) => a - b);
+  return outcome;
+}
+
+function quantile(sorted: readonly number[], share: number): number {
+  return sorted[Math.min(sorted.length - 1, Math.floor(sorted.length * share))] ?? Number.NaN;
+}
+
+test.skipIf(!Container.available)(
+  'one processor and 512 MiB carry 200 requests a second of 10 KB and 200 event streams, and what is lost is counted (needs root and version 1 control groups)',
+  async () => {
+    const container = new Container(1, CONTAINER_BYTES);
+    try {
+      const server = startProcess(process.execPath, [
+        join(repositoryRoot, 'fixtures', 'model-server', 'main.ts'),
+        ...['--listen', '127.0.0.1:0', '--executors', '500', '--token-ms', '25', '--base-ms', '1'],
+      ]);
+      const [, origin] = await server.waitFor('stderr', /127\.0\.0\.1:(\d+)/);
+      const direct = await load(Number(origin));
+      const directory = join(temporaryDirectory(), 'capture');
+      const flags = ['--bodies', 'all', '--probe-listen', 'off', '--drain-delay', '0s'];
+      const recording = await startRecording(Number(origin), directory, flags, {
+        controlGroups: container.groups,
+      });
+      const through = await load(recording.port);
+      const { status, log, end } = await recording.stop();
+      await server.kill('SIGTERM');
+
+      expect(direct.failed).toEqual([]);
+      expect(through.failed).toEqual([]);
+      expect(status).toBe(0);
+      expect(container.killed).toBe(0);
+      expect(log.filter(({ message }) => /killing|ended/.test(message))).toEqual([]);
+      // Streams are paced by the server: as many as without the recorder, less what its own time costs.
+      expect(through.streams).toBeGreaterThan(direct.streams * 0.9);
+      expect(quantile(through.latenciesMs, 0.5)).toBeLessThan(quantile(direct.latenciesMs, 0.5) + 5);
+      expect(quantile(through.latenciesMs, 0.99)).toBeLessThan(quantile(direct.latenciesMs, 0.99) + 100);
+      const account = end as unknown as {
+        seen: { turns: number };
+        recorded: { turns: number };
+        lost: Record<string, { turns: number }>;
+        pending: { turns: number };
+      };
+      const lost = Object.values(account.lost).reduce((sum, { turns }) => sum + turns, 0);
+      expect(account.recorded.turns + lost).toBe(account.seen.turns);
+      expect(account.seen.turns).toBe(through.streams + through.latenciesMs.length);
+    } finally {
+      container.remove();
+    }
+  },
+);

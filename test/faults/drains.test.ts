@@ -1,0 +1,84 @@
+import { join } from 'node:path';
+import { setTimeout as sleep } from 'node:timers/promises';
+import { describe, expect, test } from 'vitest';
+import { NumberedTraffic } from '../support/numbered-traffic.ts';
+import { startProcess } from '../support/process.ts';
+import { startRecording } from '../support/recording.ts';
+import { repositoryRoot } from '../support/shared-data.ts';
+import { storedIds } from '../support/stored-ids.ts';
+import { temporaryDirectory } from '../support/temp-dir.ts';
+
+const DRAINS = 25;
+/** When the clients of a load balancer have heard that this server goes; a wire leaves the closing to them. */
+const WITHDRAWN_MS = 250;
+
+async function startOrigin() {
+  const server = startProcess(process.execPath, [
+    join(repositoryRoot, 'test', 'support', 'draining-origin.ts'),
+  ]);
+  const [, port] = await server.waitFor('stdout', /listening (\d+)/);
+  return { server, port: Number(port) };
+}
+
+interface Account {
+  readonly cut: number;
+  readonly pending: object;
+  readonly lost: object;
+}
+
+/** One drain under traffic, begun by SIGTERM of the recorder or of the model server. */
+async function drain(flags: readonly string[], first: 'recorder' | 'upstream', withdrawn: boolean) {
+  const origin = await startOrigin();
+  const directory = join(temporaryDirectory(), 'capture');
+  const recording = await startRecording(origin.port, directory, [
+    ...['--probe-listen', 'off', '--drain-delay', '100ms', '--drain-deadline', '3s'],
+    ...flags,
+  ]);
+  const traffic = new NumberedTraffic(recording.port, { clients: 4, thinkMs: 2, endWhenRefused: true });
+  await sleep(300);
+  const victim = first === 'upstream' ? origin.server : recording.process;
+  victim.child.kill('SIGTERM');
+  if (withdrawn) {
+    await sleep(WITHDRAWN_MS);
+    await traffic.stop();
+  }
+  if (first === 'upstream') await origin.server.finished;
+  const { status, end } = await recording.stop();
+  await traffic.stop();
+  origin.server.child.kill('SIGTERM');
+  await origin.server.finished;
+  return { status, end: end as unknown as Account, traffic, stored: new Set(storedIds(directory)) };
+}
+
+describe.each([
+  ['gateway', ['--mode', 'gateway']],
+  ['wire', []],
+])('a drain under traffic, %s', (plane, flags) => {
+  test.each([
+    ['recorder', plane === 'wire'],
+    ['upstream', true],
+  ] as const)(
+    'begun by SIGTERM of the %s, fails nothing',
+    async (first, withdrawn) => {
+      let succeeded = 0;
+      for (let round = 0; round < DRAINS; round += 1) {
+        const { status, end, traffic, stored } = await drain(flags, first, withdrawn);
+        expect(traffic.failed, `drain ${round}`).toEqual([]);
+        expect(status).toBe(0);
+        expect(end).toMatchObject({ pending: { turns: 0, bytes: 0 }, cut: 0, lost: {} });
+        expect(traffic.succeeded.filter((id) => !stored.has(id))).toEqual([]);
+        succeeded += traffic.succeeded.length;
+      }
+      expect(succeeded).toBeGreaterThan(DRAINS * 20);
+    },
+    600_000,
+  );
+
+  test.runIf(plane === 'wire')('counts what it has to cut where the clients do not close', async () => {
+    const { status, end, traffic } = await drain([...flags, '--drain-deadline', '500ms'], 'recorder', false);
+    expect(status).toBe(0);
+    expect(end.cut).toBe(4);
+    expect(traffic.failed.length).toBeLessThanOrEqual(end.cut);
+    expect(end.pending).toEqual({ turns: 0, bytes: 0 });
+  });
+});

@@ -1,0 +1,170 @@
+import { spawn, spawnSync } from 'node:child_process';
+import { once } from 'node:events';
+import { existsSync, mkdirSync, readdirSync, rmSync, writeFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { setTimeout as sleep } from 'node:timers/promises';
+import Database from 'better-sqlite3';
+import { describe, expect, test } from 'vitest';
+import { smallDisk, survives } from '../support/fault-scene.ts';
+import { NumberedOrigin, NumberedTraffic } from '../support/numbered-traffic.ts';
+import { systemProgram } from '../support/peer-tools.ts';
+import { msUntil } from '../support/recorder-watch.ts';
+import { startRecording } from '../support/recording.ts';
+import { temporaryDirectory } from '../support/temp-dir.ts';
+
+const ROOT = process.getuid?.() === 0;
+const STRACE = 'path' in systemProgram('strace');
+const MEMORY_GROUPS = '/sys/fs/cgroup/memory';
+const FAULT_MS = 3_000;
+
+describe('no request fails, and each is stored or counted', () => {
+  test.skipIf(!ROOT)('while the disk is full (needs root, for a disk of its own)', async () => {
+    const disk = smallDisk(192);
+    const end = await survives(
+      async () => {
+        const filler = join(disk, 'filler');
+        spawnSync('dd', ['if=/dev/zero', `of=${filler}`, 'bs=1M', 'count=400'], { stdio: 'ignore' });
+        await sleep(FAULT_MS);
+        rmSync(filler);
+      },
+      { capture: join(disk, 'capture') },
+    );
+    expect(end.stored).toBe(end.recorded);
+    expect((end.lost['disk_full']?.turns ?? 0) + (end.lost['disk_reserve']?.turns ?? 0)).toBeGreaterThan(0);
+  });
+
+  test.skipIf(!ROOT)('when the disk is full from the start (needs root, for a disk of its own)', async () => {
+    const disk = smallDisk(8);
+    spawnSync('dd', ['if=/dev/zero', `of=${join(disk, 'filler')}`, 'bs=1M', 'count=8'], { stdio: 'ignore' });
+    const origin = await new NumberedOrigin().listen();
+    const recording = await startRecording(origin.port, join(disk, 'capture'), ['--drain-delay', '0s']);
+    const traffic = new NumberedTraffic(recording.port);
+    await sleep(1_000);
+    await traffic.stop();
+    const { status, log } = await recording.stop();
+    await origin.close();
+    expect(status).toBe(0);
+    expect(traffic.failed).toEqual([]);
+    expect(traffic.succeeded.length).toBeGreaterThan(20);
+    expect(log.some(({ level }) => level === 'error')).toBe(true);
+  });
+
+  test.skipIf(!STRACE)('while every write of the recorder fails (needs strace)', async () => {
+    const calls = 'pwrite64,fdatasync,fsync,ftruncate';
+    const end = await survives(async ({ recording }) => {
+      const { recorder } = recording.children();
+      const flags = ['-f', '-qq', '-o', '/dev/null', '-p', String(recorder)];
+      const tracer = spawn('strace', [...flags, '-e', `trace=${calls}`, '-e', `inject=${calls}:error=EIO`], {
+        stdio: 'ignore',
+      });
+      await sleep(FAULT_MS);
+      tracer.kill('SIGINT');
+      await once(tracer, 'exit');
+    });
+    expect(end.stored).toBeGreaterThanOrEqual(end.recorded);
+    expect(end.recorded).toBeLessThan(end.succeeded);
+  });
+
+  test('while the recorder stands still for three seconds', async () => {
+    const end = await survives(async ({ recording }) => {
+      const { recorder } = recording.children();
+      process.kill(recorder, 'SIGSTOP');
+      await sleep(FAULT_MS);
+      process.kill(recorder, 'SIGCONT');
+      expect(recording.children().recorder).toBe(recorder);
+    });
+    // The slabs hold three seconds of this traffic.
+    expect(end.lost).toEqual({});
+    expect(end.stored).toBe(end.succeeded);
+  });
+
+  test('while the recorder hangs for good', async () => {
+    const end = await survives(async ({ recording }) => {
+      const { recorder } = recording.children();
+      process.kill(recorder, 'SIGSTOP');
+      await msUntil(8_000, 'it is killed', () => recording.children().recorder !== recorder);
+    });
+    expect(end.stored).toBeGreaterThanOrEqual(end.recorded);
+    expect(end.recorded).toBeLessThan(end.succeeded);
+  });
+
+  test('when the recorder is killed', async () => {
+    const end = await survives(async ({ recording }) => {
+      process.kill(recording.children().recorder, 'SIGKILL');
+    });
+    expect(end.stored).toBeGreaterThanOrEqual(end.recorded);
+    expect(end.lost['writer_down']?.turns ?? 0).toBeGreaterThan(0);
+  });
+
+  test.skipIf(!ROOT || !existsSync(join(MEMORY_GROUPS, 'memory.limit_in_bytes')))(
+    'when the kernel takes the recorder for want of memory (needs root and version 1 control groups)',
+    async () => {
+      const group = join(MEMORY_GROUPS, `reprise-test-${process.pid}`);
+      mkdirSync(group);
+      try {
+        await survives(
+          async ({ recording }) => {
+            const { recorder } = recording.children();
+            writeFileSync(join(group, 'memory.limit_in_bytes'), String(2 * 1024 * 1024));
+            writeFileSync(join(group, 'cgroup.procs'), String(recorder));
+            // What it holds already is not charged again; what it takes from here on soon is too much.
+            await msUntil(20_000, 'it is taken', () => recording.children().recorder !== recorder);
+          },
+          { bodyBytes: 60_000 },
+        );
+      } finally {
+        spawnSync('rmdir', [group]);
+      }
+    },
+  );
+
+  test('while another process holds the lock of the segment', async () => {
+    const end = await survives(async ({ directory }) => {
+      const file = readdirSync(directory).find((name) => name.endsWith('.sqlite')) as string;
+      const database = new Database(join(directory, file));
+      database.exec('BEGIN IMMEDIATE');
+      await sleep(FAULT_MS);
+      database.exec('ROLLBACK');
+      database.close();
+    });
+    expect(end.stored).toBe(end.recorded);
+  });
+
+  test('when the directory is deleted', async () => {
+    const end = await survives(async ({ directory }) => {
+      rmSync(directory, { recursive: true, force: true });
+      await sleep(1_000);
+    });
+    expect(end.succeeded).toBeGreaterThan(0);
+  });
+
+  test('when the quota is used up', async () => {
+    const end = await survives(async () => await sleep(6_000), {
+      flags: ['--max-disk', '16MiB'],
+      bodyBytes: 40_000,
+    });
+    expect(end.succeeded).toBeGreaterThan(0);
+  });
+});
+
+describe('a sink that cannot be had at the start', () => {
+  test.each([
+    ['a directory that is a file', (place: string) => join(place, 'file')],
+    ['a path below a file', (place: string) => join(place, 'file', 'capture')],
+  ])('leaves the traffic alone: %s', async (_, capture) => {
+    const place = temporaryDirectory();
+    writeFileSync(join(place, 'file'), '');
+    const origin = await new NumberedOrigin().listen();
+    const recording = await startRecording(origin.port, capture(place), ['--drain-delay', '0s']);
+    const traffic = new NumberedTraffic(recording.port);
+    await sleep(500);
+    await traffic.stop();
+    const { status, log, end } = await recording.stop();
+    await origin.close();
+    expect(status).toBe(0);
+    expect(traffic.failed).toEqual([]);
+    expect(traffic.succeeded.length).toBeGreaterThan(10);
+    expect(log.filter(({ message }) => message.startsWith('NOT RECORDING'))).toHaveLength(1);
+    expect(end).toMatchObject({ exchanges: 0, lost: { writer_down: { turns: traffic.succeeded.length } } });
+  });
+});

@@ -1,0 +1,113 @@
+import { spawnSync } from 'node:child_process';
+import { existsSync, mkdirSync } from 'node:fs';
+import { join } from 'node:path';
+import { setTimeout as sleep } from 'node:timers/promises';
+import { afterEach, expect } from 'vitest';
+import { NumberedOrigin, NumberedTraffic, type TrafficOptions } from './numbered-traffic.ts';
+import { EquationWatch, msUntil, scrape, totalOf } from './recorder-watch.ts';
+import { type RecordingProcess, startRecording } from './recording.ts';
+import { storedIds } from './stored-ids.ts';
+import { temporaryDirectory } from './temp-dir.ts';
+
+const mounted: string[] = [];
+afterEach(() => {
+  for (const directory of mounted.splice(0)) spawnSync('umount', ['-l', directory]);
+});
+
+/** A file system of its own, so that it can be filled and made unwritable. Needs root. */
+export function smallDisk(megabytes: number): string {
+  const directory = join(temporaryDirectory(), 'disk');
+  mkdirSync(directory);
+  const flags = ['-t', 'tmpfs', '-o', `size=${megabytes}m`, 'none', directory];
+  const { status, stderr } = spawnSync('mount', flags, { encoding: 'utf8' });
+  expect(status, stderr).toBe(0);
+  mounted.push(directory);
+  return directory;
+}
+
+export interface Scene {
+  readonly directory: string;
+  readonly recording: RecordingProcess;
+  readonly traffic: NumberedTraffic;
+  /** Turns that were recorded so far. */
+  readonly committed: () => Promise<number>;
+}
+
+export interface SceneOptions extends TrafficOptions {
+  readonly flags?: readonly string[];
+  /** A fault's end to the next commit. */
+  readonly recoveryMs?: number;
+  readonly capture?: string;
+}
+
+export interface SceneEnd {
+  readonly lost: Readonly<Record<string, { readonly turns: number } | undefined>>;
+  readonly recorded: number;
+  readonly stored: number;
+  readonly succeeded: number;
+}
+
+/**
+ * Runs traffic through a recorder while `fault` does its worst; the fault ends when `fault` returns. Then: no
+ * request failed, recording goes on in time, the equation held in every scrape and holds at the end, and every
+ * request is stored at most once and counted where it is not.
+ */
+export async function survives(
+  fault: (scene: Scene) => Promise<void>,
+  options: SceneOptions = {},
+): Promise<SceneEnd> {
+  const origin = await new NumberedOrigin().listen();
+  const directory = options.capture ?? join(temporaryDirectory(), 'capture');
+  const recording = await startRecording(origin.port, directory, [
+    ...['--probe-listen', '127.0.0.1:0', '--drain-delay', '0s'],
+    ...(options.flags ?? []),
+  ]);
+  const [, probe] = await recording.process.waitFor('stderr', /"probes":"127\.0\.0\.1:(\d+)"/);
+  const committed = async () => totalOf(await scrape(Number(probe)), 'reprise_recorded_turns_total');
+  const watch = new EquationWatch(Number(probe));
+  const traffic = new NumberedTraffic(recording.port, options);
+  await msUntil(10_000, 'the first commit', async () => (await committed()) > 20);
+
+  await fault({ directory, recording, traffic, committed });
+  const atEnd = await committed();
+  await msUntil(options.recoveryMs ?? 5_000, 'recording goes on', async () => (await committed()) > atEnd);
+  await sleep(500);
+
+  await traffic.stop();
+  await watch.stop();
+  const { status, end } = await recording.stop();
+  await origin.close();
+  expect(status).toBe(0);
+  expect(traffic.failed).toEqual([]);
+  expect(new Set(origin.answered)).toEqual(new Set(traffic.succeeded));
+  expect(watch.scrapes).toBeGreaterThan(5);
+  expect(watch.imbalances).toEqual([]);
+  return judged(
+    end as unknown as Account,
+    existsSync(directory) ? storedIds(directory) : [],
+    traffic.succeeded,
+  );
+}
+
+interface Account {
+  readonly seen: { readonly turns: number };
+  readonly recorded: { readonly turns: number };
+  readonly lost: Readonly<Record<string, { readonly turns: number }>>;
+  readonly pending: object;
+}
+
+function judged(account: Account, ids: readonly number[], succeeded: readonly number[]): SceneEnd {
+  const lost = Object.values(account.lost).reduce((sum, { turns }) => sum + turns, 0);
+  expect(account.pending).toEqual({ turns: 0, bytes: 0 });
+  expect(account.seen.turns).toBe(succeeded.length);
+  expect(account.recorded.turns + lost).toBe(account.seen.turns);
+  const known = new Set(succeeded);
+  expect(new Set(ids).size).toBe(ids.length);
+  expect(ids.filter((id) => !known.has(id))).toEqual([]);
+  return {
+    lost: account.lost,
+    recorded: account.recorded.turns,
+    stored: ids.length,
+    succeeded: succeeded.length,
+  };
+}

@@ -1,0 +1,97 @@
+import { setTimeout as sleep } from 'node:timers/promises';
+import { expect } from 'vitest';
+import { runReprise } from './process.ts';
+
+/** What the tests read of `reprise status --json`. */
+export interface WatchedStatus {
+  readonly state: string;
+  readonly exchanges: number;
+  readonly atUs: number;
+  readonly pids: { readonly recorder: number | null; readonly forwarders: readonly (number | null)[] };
+  readonly seen: Amounts;
+  readonly recorded: Amounts;
+  readonly pending: Amounts;
+  readonly lost: Readonly<Record<string, Amounts>>;
+  readonly omitted: Readonly<Record<string, Amounts>>;
+}
+interface Amounts {
+  readonly bytes: number;
+  readonly turns: number;
+}
+
+/** Asks metrics and account of a running recorder over HTTP, at its probe port, as Prometheus does. */
+export async function scrape(probePort: number): Promise<ReadonlyMap<string, number>> {
+  const answer = await fetch(`http://127.0.0.1:${probePort}/metrics`);
+  const series = new Map<string, number>();
+  for (const line of (await answer.text()).split('\n')) {
+    const match = /^([a-z_]+(?:\{[^}]*\})?) (\S+)$/.exec(line);
+    if (match) series.set(match[1] as string, Number(match[2]));
+  }
+  return series;
+}
+
+/** Sum of a family over its labels. */
+export function totalOf(series: ReadonlyMap<string, number>, family: string): number {
+  let sum = 0;
+  for (const [name, value] of series) if (name === family || name.startsWith(`${family}{`)) sum += value;
+  return sum;
+}
+
+/** The equation of one scrape: 0 and 0 when it holds. */
+export function scrapedImbalance(series: ReadonlyMap<string, number>): { bytes: number; turns: number } {
+  const of = (unit: string) =>
+    totalOf(series, `reprise_seen_${unit}_total`) -
+    totalOf(series, `reprise_recorded_${unit}_total`) -
+    totalOf(series, `reprise_lost_${unit}_total`) -
+    totalOf(series, `reprise_omitted_${unit}_total`) -
+    totalOf(series, `reprise_pending_${unit}`);
+  return { bytes: of('bytes'), turns: of('turns') };
+}
+
+export async function statusOf(directory: string): Promise<WatchedStatus> {
+  const { stdout, stderr, status } = await runReprise(['status', '--dir', directory, '--json']);
+  expect(stderr).toBe('');
+  expect(status).toBe(0);
+  return JSON.parse(stdout) as WatchedStatus;
+}
+
+/** Scrapes until told to stop, and holds the equation against every answer. */
+export class EquationWatch {
+  readonly imbalances: { bytes: number; turns: number }[] = [];
+  readonly states = new Set<number>();
+  scrapes = 0;
+  #stopped = false;
+  readonly #loop: Promise<void>;
+
+  constructor(probePort: number, everyMs = 100) {
+    this.#loop = this.#watch(probePort, everyMs);
+  }
+
+  async stop(): Promise<void> {
+    this.#stopped = true;
+    await this.#loop;
+  }
+
+  async #watch(probePort: number, everyMs: number): Promise<void> {
+    while (!this.#stopped) {
+      const balance = scrapedImbalance(await scrape(probePort));
+      if (balance.bytes !== 0 || balance.turns !== 0) this.imbalances.push(balance);
+      this.scrapes += 1;
+      await sleep(everyMs);
+    }
+  }
+}
+
+/** Milliseconds until `reached` holds, asked again and again; fails after the limit. */
+export async function msUntil(
+  limitMs: number,
+  what: string,
+  reached: () => boolean | Promise<boolean>,
+): Promise<number> {
+  const sinceMs = performance.now();
+  while (!(await reached())) {
+    if (performance.now() - sinceMs > limitMs) expect.fail(`${what}: not within ${limitMs} ms`);
+    await sleep(50);
+  }
+  return performance.now() - sinceMs;
+}

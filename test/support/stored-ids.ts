@@ -1,0 +1,21 @@
+import { openCapture } from '../../src/storage/capture-reader.ts';
+
+/** Ids of the numbered requests that a capture holds, in arrival order; each row's payload is read and checked. */
+export function storedIds(directory: string): number[] {
+  const capture = openCapture(directory);
+  try {
+    const ids: number[] = [];
+    for (const row of capture.rows()) {
+      const payload = capture.payload(row);
+      const head = Buffer.from(payload?.request?.head ?? []).toString('latin1');
+      const id = Number(/[?&]id=(\d+)/.exec(head)?.[1]);
+      const body = Buffer.from(payload?.request?.body.kept ?? []).toString('utf8');
+      if (!body.startsWith(`{"id":${id},`))
+        throw new Error(`the body of request ${id} is ${body.slice(0, 60)}`);
+      ids.push(id);
+    }
+    return ids;
+  } finally {
+    capture.close();
+  }
+}
