@@ -4,7 +4,8 @@ import type { Timed, TimeLimits } from './time-limits.ts';
 
 /** What a connection needs to know of a request that is under way on it. */
 export interface Underway {
-  readonly requestEnded: boolean;
+  /** Whether all of its request was read; what comes next on the connection is not part of it. */
+  readonly requestWhole: boolean;
   /** The client is gone: nobody waits for the answer. */
   clientGone(): void;
   /** The gateway ends it: the time for draining is over. */
@@ -68,7 +69,7 @@ export class ClientConnection implements Timed {
    */
   refuse(status: number): void {
     if (this.#lingerUntilMs !== null) return;
-    if ([...this.#underway].some((one) => !one.requestEnded)) {
+    if ([...this.#underway].some((one) => !one.requestWhole)) {
       this.socket.destroy();
     } else if (this.#underway.size > 0) {
       this.#refusalDue = status;

@@ -1,28 +1,12 @@
 import type { ClientRequest, IncomingMessage, ServerResponse } from 'node:http';
 import type { CloseCause } from '../frames.ts';
-import type { RecorderLink } from '../recorder-link.ts';
+import { AnswerFlow, addTrailers } from './answer-flow.ts';
 import type { ClientConnection, Underway } from './client-connection.ts';
+import type { ExchangeHost } from './exchange-host.ts';
 import { ExchangeTap } from './exchange-tap.ts';
-import { passableResponse, passableTrailers, type RequestLook } from './guard.ts';
-import type { GatewayTimeouts } from './options.ts';
-import type { Timed, TimeLimits } from './time-limits.ts';
-import type { Forwarding, Upstream } from './upstream.ts';
-
-/** What all exchanges of a gateway share. */
-export interface ExchangeHost {
-  readonly link: RecorderLink;
-  readonly limits: TimeLimits;
-  readonly timeouts: GatewayTimeouts;
-  readonly draining: boolean;
-  /** The exchange is over, and so is its part in every count. */
-  ended(exchange: GatewayExchange): void;
-}
-
-/** A request of Node's whose head can be set as it is to be sent, line by line. */
-interface HeadStoring {
-  useChunkedEncodingByDefault: boolean;
-  _storeHeader(line: string, headers: readonly string[]): void;
-}
+import { passableResponse, type RequestLook } from './guard.ts';
+import { isLate, type Timed } from './time-limits.ts';
+import { type Forwarding, storeHead, type Upstream, whenConnected } from './upstream.ts';
 
 /** A paused side hears no reset: it is let read on a little, so often without progress. */
 const PROBES = 16;
@@ -45,7 +29,7 @@ export class GatewayExchange implements Forwarding, Timed, Underway {
   #line = '';
   #headers: readonly string[] = [];
   #toTarget: ClientRequest | null = null;
-  #fromTarget: IncomingMessage | null = null;
+  #flow: AnswerFlow | null = null;
   #connecting = true;
   /** The answer came to its end, whatever happens to the target now. */
   #answered = false;
@@ -56,7 +40,7 @@ export class GatewayExchange implements Forwarding, Timed, Underway {
   /** Whether the client can tell that an answer broke off without being reset. */
   #delimited = true;
   #moved = false;
-  requestEnded = false;
+  #requestEnded = false;
 
   constructor(
     host: ExchangeHost,
@@ -82,6 +66,10 @@ export class GatewayExchange implements Forwarding, Timed, Underway {
     this.#request.on('error', () => undefined);
     this.#response.on('close', () => this.#onResponseClosed());
     this.#response.on('error', () => undefined);
+  }
+
+  get requestWhole(): boolean {
+    return this.#request.complete;
   }
 
   /** Sends it on: to `requestTarget` of the target, with these header lines. */
@@ -114,26 +102,21 @@ export class GatewayExchange implements Forwarding, Timed, Underway {
       this.#broken('server_reset', 502);
       return;
     }
-    const storing = toTarget as unknown as HeadStoring;
-    storing.useChunkedEncodingByDefault = false;
     try {
-      storing._storeHeader(this.#line, this.#headers);
+      storeHead(toTarget, this.#line, this.#headers);
     } catch (error) {
       this.fail(error as Error);
       return;
     }
     toTarget.on('close', () => this.#onTargetClosed());
+    this.#connecting = !whenConnected(toTarget, () => {
+      this.#connecting = false;
+    });
+    if (!this.#look.hasBody) return;
     toTarget.on('drain', () => {
       this.#probes = 0;
     });
-    const { socket } = toTarget;
-    this.#connecting = socket?.connecting ?? false;
-    if (this.#connecting) {
-      socket?.once('connect', () => {
-        this.#connecting = false;
-      });
-    }
-    if (this.#look.hasBody) setImmediate(() => this.#sendHead(toTarget));
+    setImmediate(() => this.#sendHead(toTarget));
   }
 
   answer(fromTarget: IncomingMessage): void {
@@ -144,24 +127,31 @@ export class GatewayExchange implements Forwarding, Timed, Underway {
     const { statusCode: status = 0, statusMessage: reason = '', rawHeaders: headers } = fromTarget;
     const towards = { method: this.#request.method ?? '', httpVersion: this.#request.httpVersion };
     const passable = passableResponse({ status, reason, headers }, towards);
-    if (passable === null || this.#response.headersSent) {
+    this.#activeMs = this.#host.limits.nowMs;
+    if (passable === null || !this.#writeHead(status, reason, passable.headers)) {
       this.#broken('server_reset', 502);
       return;
     }
-    this.#fromTarget = fromTarget;
-    this.#activeMs = this.#host.limits.nowMs;
-    this.#response.sendDate = false;
-    this.#endConnectionIfDraining();
-    this.#response.writeHead(status, reason, passable.headers);
     this.#delimited = passable.delimited;
     this.#tap.responseHead(`HTTP/${fromTarget.httpVersion} ${status} ${reason}`, headers, passable.body);
-    this.#passOn(fromTarget);
+    this.#flow = new AnswerFlow(fromTarget, this.#response, this.#tap, {
+      moved: () => {
+        this.#activeMs = this.#host.limits.nowMs;
+      },
+      drained: () => {
+        this.#probes = 0;
+      },
+      complete: () => {
+        this.#answered = true;
+      },
+      closed: () => this.#onTargetClosed(),
+    });
   }
 
   /** The library has an error, at any time and perhaps not for the first. */
   fail(_error: Error): void {
     // A target that has answered may well refuse the rest of what it was asked.
-    if (this.#fromTarget?.complete) this.#readRequestOut();
+    if (this.#flow?.whole) this.#readRequestOut();
     else this.#broken('server_reset', 502);
   }
 
@@ -178,20 +168,18 @@ export class GatewayExchange implements Forwarding, Timed, Underway {
 
   checkTime(nowMs: number): void {
     if (this.#over) return;
-    const { connectMs, firstByteMs, idleMs, totalMs } = this.#host.timeouts;
     if (this.#cause !== null && this.#response.headersSent) {
       if (nowMs - this.#activeMs > CUT_LINGER_MS) this.#response.destroy();
       return;
     }
-    const quietMs = nowMs - this.#activeMs;
-    const stalls = this.#fromTarget !== null || this.#request.isPaused();
-    const waits = this.#fromTarget === null && this.requestEnded;
-    const isLate =
-      exceeds(nowMs - this.#startMs, totalMs) ||
-      (this.#connecting && exceeds(nowMs - this.#startMs, connectMs)) ||
-      (waits && exceeds(quietMs, firstByteMs)) ||
-      (stalls && exceeds(quietMs, idleMs));
-    if (isLate) this.#broken('timed_out', 504);
+    const standing = {
+      ageMs: nowMs - this.#startMs,
+      quietMs: nowMs - this.#activeMs,
+      connecting: this.#connecting,
+      waiting: this.#flow === null && this.#requestEnded,
+      flowing: this.#flow !== null || this.#request.isPaused(),
+    };
+    if (isLate(standing, this.#host.timeouts)) this.#broken('timed_out', 504);
     else this.#probe();
   }
 
@@ -205,58 +193,25 @@ export class GatewayExchange implements Forwarding, Timed, Underway {
     });
   }
 
-  #passOn(fromTarget: IncomingMessage): void {
-    const response = this.#response;
-    let isFirst = true;
-    fromTarget.on('data', (chunk: Buffer) => {
-      isFirst = false;
-      this.#activeMs = this.#host.limits.nowMs;
-      if (!response.write(chunk)) fromTarget.pause();
-      this.#tap.responseBytes(chunk);
-    });
-    response.on('drain', () => {
-      this.#probes = 0;
-      fromTarget.resume();
-    });
-    fromTarget.on('end', () => this.#onAnswerEnd(fromTarget));
-    fromTarget.on('error', () => this.#broken('server_reset', 502));
-    fromTarget.on('close', () => this.#onTargetClosed());
-    setImmediate(() => {
-      // A stream's head must not wait for its first event.
-      if (isFirst && !this.#over && !response.writableEnded) response.flushHeaders();
-    });
-  }
-
-  #onAnswerEnd(fromTarget: IncomingMessage): void {
-    if (!fromTarget.complete) return;
-    this.#answered = true;
-    const trailers = fromTarget.rawTrailers;
-    this.#tap.responseEnd(trailers);
-    const passed = passableTrailers(trailers);
-    if (passed.length > 0 && this.#response.chunkedEncoding) this.#response.addTrailers(passed);
-    this.#response.end();
-  }
-
   #onRequestEnd(): void {
-    this.requestEnded = true;
+    this.#requestEnded = true;
     this.#activeMs = this.#host.limits.nowMs;
     const trailers = this.#request.rawTrailers;
     this.#tap.requestEnd(trailers);
-    const passed = passableTrailers(trailers);
-    if (passed.length > 0 && this.#look.chunked) this.#toTarget?.addTrailers(passed);
+    if (this.#look.chunked && this.#toTarget !== null) addTrailers(this.#toTarget, trailers);
     if (this.#response.closed) this.#onResponseClosed();
   }
 
   /** The request's own end, by error or for good; there is nothing more to come from the target. */
   #onTargetClosed(): void {
-    if (!this.#answered && !(this.#fromTarget?.complete ?? false)) this.#broken('server_reset', 502);
-    else if (!this.requestEnded) this.#readRequestOut();
+    if (!this.#answered && !(this.#flow?.whole ?? false)) this.#broken('server_reset', 502);
+    else if (!this.#requestEnded) this.#readRequestOut();
   }
 
   /** The answer is out, or will never be. */
   #onResponseClosed(): void {
     if (!this.#response.writableFinished) this.clientGone();
-    else if (this.requestEnded) this.#end();
+    else if (this.#requestEnded) this.#end();
   }
 
   /**
@@ -268,11 +223,17 @@ export class GatewayExchange implements Forwarding, Timed, Underway {
     this.#cause = cause;
     this.#activeMs = this.#host.limits.nowMs;
     this.#toTarget?.destroy();
+    this.#noteFailure(cause);
     if (!this.#response.headersSent) {
       this.#readRequestOut();
       this.#answerWith(status);
     } else if (this.#delimited) this.#connection.socket.destroySoon();
     else this.#connection.socket.resetAndDestroy();
+  }
+
+  #noteFailure(cause: CloseCause): void {
+    if (this.#connecting) this.#host.failed(cause === 'timed_out' ? 'upstream_timeout' : 'upstream_refused');
+    else if (this.#flow === null && cause !== 'timed_out') this.#host.failed('upstream_gone');
   }
 
   /** What the client still sends has nowhere to go, but its connection is good. */
@@ -287,6 +248,20 @@ export class GatewayExchange implements Forwarding, Timed, Underway {
     this.#response.end();
   }
 
+  /** @returns false when Node finds something in it that cannot be sent */
+  #writeHead(status: number, reason: string, headers: string[]): boolean {
+    if (this.#response.headersSent) return false;
+    this.#response.sendDate = false;
+    this.#endConnectionIfDraining();
+    try {
+      this.#response.writeHead(status, reason, headers);
+      return true;
+    } catch {
+      // Its own check is the stricter one; what it refuses is answered as any other answer that is none.
+      return false;
+    }
+  }
+
   #endConnectionIfDraining(): void {
     if (this.#host.draining && this.#connection.latest === this) this.#response.shouldKeepAlive = false;
   }
@@ -298,25 +273,21 @@ export class GatewayExchange implements Forwarding, Timed, Underway {
 
   #probe(): void {
     if (this.#probes >= PROBES) return;
-    const pausedRequest = !this.requestEnded && this.#request.isPaused();
-    const pausedAnswer = this.#fromTarget?.isPaused() ?? false;
+    const pausedRequest = !this.#requestEnded && this.#request.isPaused();
+    const pausedAnswer = this.#flow?.paused ?? false;
     if (!pausedRequest && !pausedAnswer) return;
     this.#probes += 1;
     if (pausedRequest) this.#request.resume();
-    if (pausedAnswer) this.#fromTarget?.resume();
+    if (pausedAnswer) this.#flow?.resume();
   }
 
   #end(): void {
     if (this.#over) return;
     this.#over = true;
     this.#host.limits.remove(this);
-    if (!this.#answered || !this.requestEnded) this.#toTarget?.destroy();
+    if (!this.#answered || !this.#requestEnded) this.#toTarget?.destroy();
     this.#tap.close(this.#cause ?? 'client_end');
     this.#connection.end(this);
-    this.#host.ended(this);
+    this.#host.ended();
   }
-}
-
-function exceeds(ms: number, limitMs: number): boolean {
-  return limitMs > 0 && ms > limitMs;
 }

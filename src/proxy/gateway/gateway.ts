@@ -1,28 +1,22 @@
-import {
-  createServer,
-  type IncomingMessage,
-  type Server,
-  type ServerOptions,
-  type ServerResponse,
-} from 'node:http';
+import type { IncomingMessage, Server, ServerResponse } from 'node:http';
 import { Server as NetServer, type Socket } from 'node:net';
 import { type Clock, systemClock } from '../../core/clock.ts';
-import type { ConnectionCounts, DataPlane, Pair } from '../data-plane.ts';
+import type { ConnectionCounts, ConnectionFailure, DataPlane, Notice, Pair } from '../data-plane.ts';
 import { type Endpoint, formatEndpoint } from '../endpoint.ts';
 import { type Listening, listenOn } from '../listening.ts';
 import type { RecorderLink } from '../recorder-link.ts';
 import { ClientConnection } from './client-connection.ts';
-import { type ExchangeHost, GatewayExchange } from './exchange.ts';
+import { GatewayExchange } from './exchange.ts';
+import type { ExchangeHost } from './exchange-host.ts';
 import { forwardedHeaders, lookAtRequest, type RefusalReason, type RequestLook } from './guard.ts';
-import { GATEWAY_HEAD_BYTES, type GatewayOptions } from './options.ts';
+import { createListener, isSecure, ListenerCertificate } from './http-listener.ts';
+import type { GatewayOptions } from './options.ts';
 import { reasonOfClientError } from './refusals.ts';
 import { type Destination, RouteTable } from './routes.ts';
 import { TimeLimits } from './time-limits.ts';
 import { Upstream } from './upstream.ts';
 import { asksForWebSocket, WebSocketTunnel } from './websocket.ts';
 
-/** How often Node looks for clients that are too slow with a head or a body. */
-const CHECKING_MS = 2_000;
 /** While draining, a connection ends after it was quiet for that long; sooner, a request may be on its way. */
 const QUIET_MS = 1_000;
 
@@ -45,9 +39,12 @@ export class Gateway implements DataPlane, ExchangeHost {
   readonly timeouts: GatewayOptions['timeouts'];
   draining = false;
   readonly #options: GatewayOptions;
-  readonly #servers: readonly Server[];
+  readonly #notify: (notice: Notice) => void;
+  readonly #servers: Server[] = [];
   readonly #upstreams = new Map<string, Upstream>();
-  readonly #routes: RouteTable<Upstream>;
+  readonly #failed: Partial<Record<ConnectionFailure, number>> = {};
+  #routes: RouteTable<Upstream> | null = null;
+  #certificate: ListenerCertificate | null = null;
   readonly #connections = new Map<Socket, ClientConnection>();
   readonly #listening: Listening[] = [];
   readonly #refused: Partial<Record<RefusalReason, number>> = {};
@@ -57,29 +54,38 @@ export class Gateway implements DataPlane, ExchangeHost {
   #cut = 0;
   #onIdle: (() => void) | null = null;
 
-  /** @throws AppError OPTION_INVALID when certificates cannot be read */
-  constructor(options: GatewayOptions, link: RecorderLink, clock: Clock = systemClock) {
+  /** @param notify is told what the log should say, such as that a certificate was replaced */
+  constructor(
+    options: GatewayOptions,
+    link: RecorderLink,
+    notify: (notice: Notice) => void = () => undefined,
+    clock: Clock = systemClock,
+  ) {
     this.#options = options;
+    this.#notify = notify;
     this.link = link;
     this.limits = new TimeLimits(clock);
     this.timeouts = options.timeouts;
-    this.#routes = new RouteTable(options.routes, (endpoint) => this.#upstreamOf(endpoint));
-    this.#servers = options.pairs.map((pair, index) => this.#serverOf(pair, index));
   }
 
   get connections(): ConnectionCounts {
-    return { open: this.#connections.size, turnedAway: this.#turnedAway };
+    return { open: this.#connections.size, turnedAway: this.#turnedAway, failed: { ...this.#failed } };
   }
 
   get counts(): GatewayCounts {
     return { inFlight: this.#inFlight, tunnels: this.#tunnels, refused: { ...this.#refused } };
   }
 
+  /** @throws AppError LISTEN_FAILED, or OPTION_INVALID for a certificate that is of no use */
   async listen(): Promise<readonly Endpoint[]> {
-    const { pairs, reusePort } = this.#options;
+    const { pairs, reusePort, routes, tls } = this.#options;
     try {
-      for (const [index, server] of this.#servers.entries()) {
-        this.#listening.push(await listenOn(server, (pairs[index] as Pair).listen, { reusePort }));
+      if (tls !== null) this.#certificate = new ListenerCertificate(tls, this.#notify);
+      this.#routes = new RouteTable(routes, (endpoint) => this.#upstreamOf(endpoint));
+      for (const [index, pair] of pairs.entries()) {
+        const server = this.#serverOf(pair, index);
+        this.#servers.push(server);
+        this.#listening.push(await listenOn(server, pair.listen, { reusePort }));
       }
     } catch (error) {
       this.#stopListening();
@@ -115,37 +121,33 @@ export class Gateway implements DataPlane, ExchangeHost {
   }
 
   /** An exchange is over. */
-  ended(_exchange: GatewayExchange): void {
+  ended(): void {
     this.#inFlight -= 1;
   }
 
+  failed(failure: ConnectionFailure): void {
+    this.#failed[failure] = (this.#failed[failure] ?? 0) + 1;
+  }
+
   #serverOf(pair: Pair, index: number): Server {
-    const { timeouts, websocket } = this.#options;
     const upstream = this.#upstreamOf(pair.target);
-    const options: ServerOptions & { shouldUpgradeCallback: (request: IncomingMessage) => boolean } = {
-      headersTimeout: timeouts.headersMs,
-      requestTimeout: timeouts.requestMs,
-      keepAliveTimeout: timeouts.keepAliveMs,
-      connectionsCheckingInterval: CHECKING_MS,
-      maxHeaderSize: GATEWAY_HEAD_BYTES,
-      requireHostHeader: false,
-      insecureHTTPParser: false,
-      noDelay: true,
-      shouldUpgradeCallback: asksForWebSocket,
-    };
-    const server = createServer(options);
-    // Beyond its own default Node would drop header lines without a word; the head's size is the bound.
-    server.maxHeadersCount = 0;
-    server.on('connection', (socket) => this.#accept(socket, index));
+    const server = createListener(pair, this.#options, this.#certificate);
+    server.on(isSecure(pair) ? 'secureConnection' : 'connection', (socket: Socket) =>
+      this.#accept(socket, index),
+    );
+    server.on('tlsClientError', () => this.failed('tls_handshake'));
     server.on('request', (request, response) => this.#serve(request, response, upstream));
     server.on('checkContinue', (request, response) => this.#serve(request, response, upstream, true));
     server.on('checkExpectation', (request) => this.#refuse('expectation', request.socket, 417));
     server.on('clientError', (error, socket) => this.#onClientError(error, socket as Socket));
     server.on('connect', (_request, socket) => this.#refuse('connect_method', socket as Socket, 501));
-    server.on('error', () => {
+    const turnAway = () => {
       this.#turnedAway += 1;
-    });
-    if (websocket) {
+    };
+    server.on('drop', turnAway);
+    // A connection that could not be accepted (no descriptor left, say) must not end those that could.
+    server.on('error', turnAway);
+    if (this.#options.websocket) {
       server.on('upgrade', (request, socket, early) => {
         this.#upgrade(request, socket as Socket, early, upstream);
       });
@@ -225,14 +227,18 @@ export class Gateway implements DataPlane, ExchangeHost {
   }
 
   #destinationOf(requestTarget: string, fallback: Upstream): Destination<Upstream> {
-    return this.#routes.find(requestTarget) ?? { target: fallback, requestTarget };
+    return this.#routes?.find(requestTarget) ?? { target: fallback, requestTarget };
   }
 
   #headersFor(request: IncomingMessage, connection: ClientConnection, look: RequestLook): string[] {
     const forwarded = this.#options.forwardedHeaders
-      ? { peer: connection.peer, proto: 'http' as const, host: look.host }
+      ? { peer: connection.peer, proto: this.#protoOf(connection), host: look.host }
       : null;
     return forwardedHeaders(request.rawHeaders, look, forwarded);
+  }
+
+  #protoOf({ pair }: ClientConnection): 'http' | 'https' {
+    return isSecure(this.#options.pairs[pair] as Pair) ? 'https' : 'http';
   }
 
   #onClientError(error: NodeJS.ErrnoException, socket: Socket): void {
@@ -257,5 +263,6 @@ export class Gateway implements DataPlane, ExchangeHost {
     // Node's own close of an HTTP server would end idle connections at once, and with them requests on their way.
     for (const server of this.#servers) NetServer.prototype.close.call(server);
     for (const listening of this.#listening) listening.remove();
+    this.#certificate?.close();
   }
 }

@@ -1,4 +1,5 @@
 import type { Clock } from '../../core/clock.ts';
+import type { GatewayTimeouts } from './options.ts';
 
 /** Something under way whose time may run out. */
 export interface Timed {
@@ -44,4 +45,31 @@ export class TimeLimits {
     clearInterval(this.#timer);
     this.#timer = null;
   }
+}
+
+/** Where an exchange stands, in milliseconds since it began and since anything last moved. */
+export interface Standing {
+  readonly ageMs: number;
+  readonly quietMs: number;
+  /** Its connection to the target is not made yet. */
+  readonly connecting: boolean;
+  /** It is asked in full and not answered yet. */
+  readonly waiting: boolean;
+  /** Its answer has begun, or its request is held back by the target. */
+  readonly flowing: boolean;
+}
+
+/** Whether an exchange took longer than it may. */
+export function isLate(standing: Standing, timeouts: GatewayTimeouts): boolean {
+  const { ageMs, quietMs, connecting, waiting, flowing } = standing;
+  return (
+    exceeds(ageMs, timeouts.totalMs) ||
+    (connecting && exceeds(ageMs, timeouts.connectMs)) ||
+    (waiting && exceeds(quietMs, timeouts.firstByteMs)) ||
+    (flowing && exceeds(quietMs, timeouts.idleMs))
+  );
+}
+
+function exceeds(ms: number, limitMs: number): boolean {
+  return limitMs > 0 && ms > limitMs;
 }

@@ -1,4 +1,3 @@
-import { readFileSync } from 'node:fs';
 import {
   type AgentOptions,
   type ClientRequest,
@@ -10,9 +9,11 @@ import {
 } from 'node:http';
 import { Agent as TlsAgent, type AgentOptions as TlsAgentOptions, request as tlsRequest } from 'node:https';
 import type { Duplex } from 'node:stream';
+import { TLSSocket } from 'node:tls';
 import httpProxy from 'http-proxy';
 import { AppError } from '../../core/errors.ts';
 import type { Endpoint } from '../endpoint.ts';
+import { TlsFiles } from '../tls-files.ts';
 import type { GatewayOptions, GatewayUpstreamTls } from './options.ts';
 
 /** What the library tells of one request: it may do so more than once, and in any state. */
@@ -117,22 +118,12 @@ function shortLived(kept: unknown, socket: Duplex, freeMs: number): boolean {
 /** @throws AppError OPTION_INVALID when the certificates cannot be read */
 function trust(tls: GatewayUpstreamTls | null): TlsAgentOptions {
   if (tls === null) return {};
+  const files = new TlsFiles(tls.caPath === null ? {} : { ca: tls.caPath }, '--upstream-ca');
   return {
     rejectUnauthorized: tls.verify,
+    secureContext: files.context,
     ...(tls.serverName === null ? {} : { servername: tls.serverName }),
-    ...(tls.caPath === null ? {} : { ca: readCertificates(tls.caPath) }),
   };
-}
-
-function readCertificates(path: string): string {
-  try {
-    return readFileSync(path, 'utf8');
-  } catch (error) {
-    throw new AppError('OPTION_INVALID', `the upstream's certificates cannot be read from ${path}`, {
-      hint: 'Give a file with PEM certificates that this user may read.',
-      cause: error,
-    });
-  }
 }
 
 function guardedProxy(
@@ -164,4 +155,29 @@ function keepOnlyForwarding(proxy: { webPasses: Pass[] }): void {
   if (proxy.webPasses.length !== 1) {
     throw new AppError('INTERNAL', 'http-proxy does not forward by the step that it should');
   }
+}
+
+/** A request of Node's whose head can be set as it is to be sent, line by line. */
+interface HeadStoring {
+  useChunkedEncodingByDefault: boolean;
+  _storeHeader(line: string, headers: readonly string[]): void;
+}
+
+/**
+ * Sets what is sent before the body. Node's public way keeps neither the order of lines that repeat nor, for a
+ * request without a body, the absence of a length.
+ * @throws TypeError for what cannot stand in a head
+ */
+export function storeHead(request: ClientRequest, line: string, headers: readonly string[]): void {
+  const storing = request as unknown as HeadStoring;
+  storing.useChunkedEncodingByDefault = false;
+  storing._storeHeader(line, headers);
+}
+
+/** Calls back when the target can be spoken to. @returns true, without a call, when it can be already */
+export function whenConnected(request: ClientRequest, connected: () => void): boolean {
+  const { socket } = request;
+  if (socket === null || !socket.connecting) return true;
+  socket.once(socket instanceof TLSSocket ? 'secureConnect' : 'connect', connected);
+  return false;
 }

@@ -3,7 +3,7 @@ import { STATUS_CODES } from 'node:http';
 import type { Socket } from 'node:net';
 import type { CloseCause } from '../frames.ts';
 import type { ClientConnection, Underway } from './client-connection.ts';
-import type { ExchangeHost } from './exchange.ts';
+import type { ExchangeHost } from './exchange-host.ts';
 import { ExchangeTap, headOf } from './exchange-tap.ts';
 import { passableResponse, type RequestLook } from './guard.ts';
 import type { Timed } from './time-limits.ts';
@@ -23,7 +23,7 @@ export function asksForWebSocket(request: IncomingMessage): boolean {
  * another form than it came in, and leaves sockets behind.
  */
 export class WebSocketTunnel implements Timed, Underway {
-  readonly requestEnded = true;
+  readonly requestWhole = true;
   readonly #host: ExchangeHost;
   readonly #connection: ClientConnection;
   readonly #client: Socket;

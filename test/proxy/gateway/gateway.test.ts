@@ -18,7 +18,16 @@ function request(line: string, headers: readonly string[] = [], body = ''): stri
 describe('the gateway', () => {
   it('hands on a request as it came and its answer as it was given, and records both', async () => {
     const upstream = await server((_, socket) => {
-      socket.write(answer('{"ok":1}', '200 Fine', ['X-A: 1', 'x-a: 2', 'Date: then', 'Set-Cookie: a', 'X-B: q', 'set-cookie: b']));
+      socket.write(
+        answer('{"ok":1}', '200 Fine', [
+          'X-A: 1',
+          'x-a: 2',
+          'Date: then',
+          'Set-Cookie: a',
+          'X-B: q',
+          'set-cookie: b',
+        ]),
+      );
     });
     const gateway = await startGateway(upstream.port);
     const client = await RawClient.connect(gateway.port);
@@ -72,15 +81,21 @@ describe('the gateway', () => {
       socket.on('data', (chunk) => {
         received += chunk.toString('latin1');
         if (!received.endsWith('0\r\nX-Sum: 9\r\n\r\n')) return;
-        socket.write('HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\nTrailer: X-T\r\n\r\n3\r\nabc\r\n0\r\nX-T: 1\r\n\r\n');
+        socket.write(
+          'HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\nTrailer: X-T\r\n\r\n3\r\nabc\r\n0\r\nX-T: 1\r\n\r\n',
+        );
       });
     });
     const gateway = await startGateway(port);
     const client = await RawClient.connect(gateway.port);
     const chunks = '4\r\nwxyz\r\n0\r\nX-Sum: 9\r\n\r\n';
-    client.send(request('DELETE /a', ['Transfer-Encoding: chunked', 'Trailer: X-Sum', 'TE: trailers'], chunks));
+    client.send(
+      request('DELETE /a', ['Transfer-Encoding: chunked', 'Trailer: X-Sum', 'TE: trailers'], chunks),
+    );
     const got = await client.read(/0\r\nX-T: 1\r\n\r\n$/);
-    expect(got).toMatch(/Transfer-Encoding: chunked\r\nTrailer: X-T\r\n[\s\S]*\r\n\r\n3\r\nabc\r\n0\r\nX-T: 1\r\n\r\n$/);
+    expect(got).toMatch(
+      /Transfer-Encoding: chunked\r\nTrailer: X-T\r\n[\s\S]*\r\n\r\n3\r\nabc\r\n0\r\nX-T: 1\r\n\r\n$/,
+    );
     expect(received).toContain('Transfer-Encoding: chunked\r\nTrailer: X-Sum\r\nTE: trailers\r\n');
     expect(received).toMatch(/\r\n\r\n4\r\nwxyz\r\n0\r\nX-Sum: 9\r\n\r\n$/);
     await gateway.settle();
@@ -118,7 +133,10 @@ describe('the gateway', () => {
   });
 
   it('lets a truncated answer look truncated', async () => {
-    const answers = ['Content-Length: 100\r\n\r\nten bytes!', 'Transfer-Encoding: chunked\r\n\r\na\r\nten bytes!\r\n'];
+    const answers = [
+      'Content-Length: 100\r\n\r\nten bytes!',
+      'Transfer-Encoding: chunked\r\n\r\na\r\nten bytes!\r\n',
+    ];
     for (const text of answers) {
       const port = await rawUpstream((socket) => {
         socket.on('data', () => {

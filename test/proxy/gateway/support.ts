@@ -4,7 +4,11 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import { afterEach } from 'vitest';
 import { systemClock } from '../../../src/core/clock.ts';
 import { Gateway } from '../../../src/proxy/gateway/gateway.ts';
-import { GATEWAY_DEFAULTS, GATEWAY_TIMEOUTS, type GatewayOptions } from '../../../src/proxy/gateway/options.ts';
+import {
+  GATEWAY_DEFAULTS,
+  GATEWAY_TIMEOUTS,
+  type GatewayOptions,
+} from '../../../src/proxy/gateway/options.ts';
 import { Ledger } from '../../../src/proxy/ledger.ts';
 import { Recorder } from '../../../src/proxy/recorder.ts';
 import { RecorderLink } from '../../../src/proxy/recorder-link.ts';

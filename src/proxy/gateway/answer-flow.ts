@@ -1,0 +1,86 @@
+import type { IncomingMessage, OutgoingMessage, ServerResponse } from 'node:http';
+import type { ExchangeTap } from './exchange-tap.ts';
+import { passableTrailers, type RawHeaders } from './guard.ts';
+
+/** What the flow of an answer tells. */
+export interface AnswerListener {
+  /** Bytes came from the target. */
+  moved(): void;
+  /** The client has read what it was given. */
+  drained(): void;
+  /** All of it came; what is not out yet is on its way. */
+  complete(): void;
+  /** The target's side is gone, whole answer or not. */
+  closed(): void;
+}
+
+/**
+ * The body of an answer on its way to the client, and to the recorder: with back-pressure, with its trailers,
+ * and its head at once, because a stream's first event may be long in coming.
+ */
+export class AnswerFlow {
+  readonly #from: IncomingMessage;
+  readonly #response: ServerResponse;
+  readonly #tap: ExchangeTap;
+  readonly #listener: AnswerListener;
+  #begun = false;
+
+  constructor(from: IncomingMessage, response: ServerResponse, tap: ExchangeTap, listener: AnswerListener) {
+    this.#from = from;
+    this.#response = response;
+    this.#tap = tap;
+    this.#listener = listener;
+    from.on('data', (chunk: Buffer) => this.#pass(chunk));
+    response.on('drain', () => {
+      listener.drained();
+      from.resume();
+    });
+    from.on('end', () => this.#end());
+    from.on('error', () => listener.closed());
+    from.on('close', () => listener.closed());
+    setImmediate(() => {
+      if (!this.#begun && !response.destroyed && !response.writableEnded) response.flushHeaders();
+    });
+  }
+
+  /** Whether Node's parser saw the whole answer. */
+  get whole(): boolean {
+    return this.#from.complete;
+  }
+
+  get paused(): boolean {
+    return this.#from.isPaused();
+  }
+
+  resume(): void {
+    this.#from.resume();
+  }
+
+  #pass(chunk: Buffer): void {
+    this.#begun = true;
+    this.#listener.moved();
+    if (!this.#response.write(chunk)) this.#from.pause();
+    this.#tap.responseBytes(chunk);
+  }
+
+  #end(): void {
+    // A connection that broke off ends the stream as well; its close says what there is to say.
+    if (!this.#from.complete) return;
+    const trailers = this.#from.rawTrailers;
+    this.#tap.responseEnd(trailers);
+    this.#listener.complete();
+    if (this.#response.chunkedEncoding) addTrailers(this.#response, trailers);
+    this.#response.end();
+  }
+}
+
+/** Adds to a chunked message what trailers may be passed on. */
+export function addTrailers(message: OutgoingMessage, trailers: RawHeaders): void {
+  const passed = passableTrailers(trailers);
+  if (passed.length === 0) return;
+  try {
+    message.addTrailers(passed);
+  } catch {
+    // Node will not send a name or value that it would not read either: the body is whole without it.
+  }
+}

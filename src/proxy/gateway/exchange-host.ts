@@ -1,0 +1,15 @@
+import type { ConnectionFailure } from '../data-plane.ts';
+import type { RecorderLink } from '../recorder-link.ts';
+import type { GatewayTimeouts } from './options.ts';
+import type { TimeLimits } from './time-limits.ts';
+
+/** What all that is under way in a gateway shares. */
+export interface ExchangeHost {
+  readonly link: RecorderLink;
+  readonly limits: TimeLimits;
+  readonly timeouts: GatewayTimeouts;
+  readonly draining: boolean;
+  /** An exchange is over. */
+  ended(): void;
+  failed(failure: ConnectionFailure): void;
+}

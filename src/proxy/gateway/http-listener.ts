@@ -1,0 +1,82 @@
+import { readFileSync } from 'node:fs';
+import { createServer, type IncomingMessage, type Server, type ServerOptions } from 'node:http';
+import { createServer as createTlsServer } from 'node:https';
+import type { TlsOptions } from 'node:tls';
+import { AppError } from '../../core/errors.ts';
+import { WIRE } from '../../core/limits.ts';
+import type { Notice, Pair } from '../data-plane.ts';
+import { TlsFiles } from '../tls-files.ts';
+import { GATEWAY_HEAD_BYTES, type GatewayOptions, type GatewayTls } from './options.ts';
+import { asksForWebSocket } from './websocket.ts';
+
+/** How often Node looks for clients that are too slow with a head or a body. */
+const CHECKING_MS = 2_000;
+
+/** Newer than the types of Node: which requests are offered to `upgrade`; the others are served as usual. */
+type Settings = ServerOptions & { shouldUpgradeCallback: (request: IncomingMessage) => boolean };
+
+/** Certificate and key of the listeners that speak TLS: whoever connects gets those of the moment. */
+export class ListenerCertificate {
+  readonly #tls: GatewayTls;
+  readonly #files: TlsFiles;
+
+  /** @throws AppError OPTION_INVALID when they are of no use */
+  constructor(tls: GatewayTls, notify: (notice: Notice) => void) {
+    this.#tls = tls;
+    this.#files = new TlsFiles({ cert: tls.certPath, key: tls.keyPath }, '--tls-cert, --tls-key');
+    this.#files.watch(notify);
+  }
+
+  /** For clients that name no host there is a certificate too: the one that was there at the start. */
+  get options(): TlsOptions {
+    return {
+      cert: readFileSync(this.#tls.certPath),
+      key: readFileSync(this.#tls.keyPath),
+      handshakeTimeout: WIRE.handshakeMs,
+      SNICallback: (_name, done) => done(null, this.#files.context),
+    };
+  }
+
+  close(): void {
+    this.#files.close();
+  }
+}
+
+export function isSecure({ listen }: Pair): boolean {
+  return listen.kind === 'tcp' && listen.tls;
+}
+
+/**
+ * Node's HTTP server with every bound stated.
+ * @throws AppError OPTION_INVALID for TLS without a certificate
+ */
+export function createListener(
+  pair: Pair,
+  { timeouts, maxConnections, websocket }: GatewayOptions,
+  certificate: ListenerCertificate | null,
+): Server {
+  const settings: Settings = {
+    headersTimeout: timeouts.headersMs,
+    requestTimeout: timeouts.requestMs,
+    keepAliveTimeout: timeouts.keepAliveMs,
+    connectionsCheckingInterval: CHECKING_MS,
+    maxHeaderSize: GATEWAY_HEAD_BYTES,
+    // The guard looks for the host itself: it counts what it refuses.
+    requireHostHeader: false,
+    insecureHTTPParser: false,
+    noDelay: true,
+    shouldUpgradeCallback: (request) => websocket && asksForWebSocket(request),
+  };
+  if (isSecure(pair) && certificate === null) {
+    throw new AppError('OPTION_INVALID', 'a listener that speaks TLS has no certificate', {
+      hint: 'Give --tls-cert and --tls-key.',
+    });
+  }
+  const server = isSecure(pair)
+    ? createTlsServer({ ...settings, ...certificate?.options })
+    : createServer(settings);
+  server.maxConnections = maxConnections;
+  // Beyond its own default Node would drop header lines without a word; the head's size is the bound.
+  server.maxHeadersCount = 0;
+  return server;
+}

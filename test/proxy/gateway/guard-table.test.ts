@@ -1,0 +1,296 @@
+import { connect } from 'node:net';
+import { setTimeout as sleep } from 'node:timers/promises';
+import { describe, expect, it } from 'vitest';
+import { imbalance } from '../../support/imbalance.ts';
+import { RawServer } from '../../support/raw-server.ts';
+import { ask, atEnd, RawClient, rawUpstream, startGateway, until } from './support.ts';
+
+const HOST = 'Host: m\r\n';
+const OK = 'HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok';
+
+async function counting(): Promise<{
+  upstream: RawServer;
+  gateway: Awaited<ReturnType<typeof startGateway>>;
+}> {
+  const upstream = await RawServer.start();
+  atEnd(() => upstream.close());
+  return { upstream, gateway: await startGateway(upstream.port) };
+}
+
+/** A gateway in front of an upstream that answers any bytes with `text`. */
+async function answering(text: string, then: 'stay' | 'end' = 'stay') {
+  const port = await rawUpstream((socket) => {
+    socket.on('data', () => {
+      socket.write(text, 'latin1');
+      if (then === 'end') socket.end();
+    });
+  });
+  return await startGateway(port);
+}
+
+describe('a request that unguarded proxies die of, or send on as two', () => {
+  it.each([
+    ['an authority that is no address', `GET http://[x/ HTTP/1.1\r\n${HOST}\r\n`, 400, 'target'],
+    ['an absolute target', `GET http://a:b/ HTTP/1.1\r\n${HOST}\r\n`, 400, 'target'],
+    ['a fragment', `GET /a#b HTTP/1.1\r\n${HOST}\r\n`, 400, 'target'],
+    ['a backslash target', `GET /\\[ HTTP/1.1\r\n${HOST}\r\n`, 200, null],
+    ['a star that is not for OPTIONS', `GET * HTTP/1.1\r\n${HOST}\r\n`, 400, 'target'],
+    ['two hosts', `GET / HTTP/1.1\r\n${HOST}${HOST}\r\n`, 400, 'host'],
+    ['no host', 'GET / HTTP/1.1\r\n\r\n', 400, 'host'],
+    [
+      'a coding before chunked',
+      `POST / HTTP/1.1\r\n${HOST}Transfer-Encoding: gzip, chunked\r\n\r\n0\r\n\r\n`,
+      501,
+      'framing',
+    ],
+    [
+      'chunked in HTTP/1.0',
+      `POST / HTTP/1.0\r\n${HOST}Transfer-Encoding: chunked\r\n\r\n0\r\n\r\n`,
+      400,
+      'framing',
+    ],
+    [
+      'a length beside chunks',
+      `POST / HTTP/1.1\r\n${HOST}Content-Length: 3\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n`,
+      400,
+      'unreadable',
+    ],
+    [
+      'two lengths',
+      `POST / HTTP/1.1\r\n${HOST}Content-Length: 3\r\nContent-Length: 3\r\n\r\nabc`,
+      400,
+      'unreadable',
+    ],
+    ['a signed length', `POST / HTTP/1.1\r\n${HOST}Content-Length: +3\r\n\r\nabc`, 400, 'unreadable'],
+    ['a folded line', `GET / HTTP/1.1\r\n${HOST}A: b\r\n c\r\n\r\n`, 400, 'unreadable'],
+    ['a blank before the colon', `GET / HTTP/1.1\r\n${HOST}A : b\r\n\r\n`, 400, 'unreadable'],
+    [
+      'a chunk size that is none',
+      `POST / HTTP/1.1\r\n${HOST}Transfer-Encoding: xchunked\r\n\r\n-5\r\n`,
+      400,
+      'unreadable',
+    ],
+    ['a method that is none', `G(T / HTTP/1.1\r\n${HOST}\r\n`, 400, 'unreadable'],
+    ['HTTP/2', 'PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n', 400, 'http2_preface'],
+    ['a tunnel', `CONNECT a:80 HTTP/1.1\r\n${HOST}\r\n`, 501, 'connect_method'],
+    [
+      'an expectation of its own',
+      `GET / HTTP/1.1\r\n${HOST}Expect: the unexpected\r\n\r\n`,
+      417,
+      'expectation',
+    ],
+    ['a head too large', `GET / HTTP/1.1\r\n${HOST}A: ${'x'.repeat(70_000)}\r\n\r\n`, 431, 'head_too_large'],
+    ['a trailer announced and not chunked', `GET / HTTP/1.1\r\n${HOST}Trailer: X-A\r\n\r\n`, 200, null],
+    [
+      'h2c, served as it is',
+      `GET / HTTP/1.1\r\n${HOST}Connection: Upgrade\r\nUpgrade: h2c\r\n\r\n`,
+      200,
+      null,
+    ],
+    [
+      'WebSocket that is off, served as it is',
+      `GET / HTTP/1.1\r\n${HOST}Connection: Upgrade\r\nUpgrade: websocket\r\n\r\n`,
+      200,
+      null,
+    ],
+  ])('%s', async (_, text, status, reason) => {
+    const { upstream, gateway } = await counting();
+    expect(await ask(gateway.port, text)).toMatch(new RegExp(`^HTTP/1\\.1 ${status} `));
+    expect(upstream.requests).toHaveLength(status === 200 ? 1 : 0);
+    expect(gateway.gateway.counts.refused).toEqual(reason === null ? {} : { [reason]: 1 });
+    expect(gateway.gateway.counts.inFlight).toBe(0);
+    expect(imbalance(await gateway.settle())).toEqual({ bytes: 0, turns: 0 });
+  });
+
+  it.each(['DELETE', 'OPTIONS', 'GET', 'POST', 'PATCH', 'HEAD'])(
+    'a chunked %s arrives as one request',
+    async (method) => {
+      const { upstream, gateway } = await counting();
+      const inner = `GET /smuggled HTTP/1.1\r\n${HOST}\r\n`;
+      const body = `${inner.length.toString(16)}\r\n${inner}\r\n0\r\n\r\n`;
+      await ask(gateway.port, `${method} /a HTTP/1.1\r\n${HOST}Transfer-Encoding: chunked\r\n\r\n${body}`);
+      expect(upstream.requests.map(({ target }) => target)).toEqual(['/a']);
+      expect(upstream.requests[0]?.rawBody.toString('latin1')).toBe(body);
+    },
+  );
+
+  it('answers the requests before the one it refuses, and then ends the connection', async () => {
+    const { upstream, gateway } = await counting();
+    const client = await RawClient.connect(gateway.port);
+    client.send(`GET /1 HTTP/1.1\r\n${HOST}\r\nGET /2 HTTP/1.1\r\n${HOST}\r\nG(T / HTTP/1.1\r\n\r\n`);
+    await client.closed;
+    expect(client.received.match(/HTTP\/1\.1 \d+/g)).toEqual([
+      'HTTP/1.1 200',
+      'HTTP/1.1 200',
+      'HTTP/1.1 400',
+    ]);
+    expect(upstream.requests).toHaveLength(2);
+  });
+
+  it('keeps paths to the byte, and the names that Connection must not take away', async () => {
+    const { upstream, gateway } = await counting();
+    const paths = [
+      '/a//b',
+      '/a\\b',
+      '/a/../b',
+      '/a/%2e%2e/b',
+      '/{id}?q="x"',
+      '/?',
+      '/a?b?c',
+      '//x',
+      '/\u00ff',
+    ];
+    for (const path of paths) await ask(gateway.port, `GET ${path} HTTP/1.1\r\n${HOST}\r\n`, 30);
+    await ask(
+      gateway.port,
+      `OPTIONS * HTTP/1.1\r\n${HOST}Connection: authorization, X-Mine\r\nX-Mine: 1\r\nAuthorization: a\r\n\r\n`,
+    );
+    expect(upstream.requests.map(({ target }) => target)).toEqual([...paths, '*']);
+    const last = upstream.requests.at(-1)?.head.toString('latin1') ?? '';
+    expect(last).toContain('Authorization: a');
+    expect(last).not.toContain('X-Mine');
+  });
+});
+
+describe('an answer that unguarded proxies die of', () => {
+  it.each([
+    ['status 099', 'HTTP/1.1 099 Low\r\nContent-Length: 0\r\n\r\n'],
+    ['status 000', 'HTTP/1.1 000 None\r\nContent-Length: 0\r\n\r\n'],
+    ['status 999', 'HTTP/1.1 999 High\r\nContent-Length: 0\r\n\r\n'],
+    ['a control byte in the reason', 'HTTP/1.1 200 O\x01K\r\nContent-Length: 0\r\n\r\n'],
+    [
+      'another protocol that nobody asked for',
+      'HTTP/1.1 101 Switching\r\nUpgrade: x\r\nConnection: upgrade\r\n\r\n',
+    ],
+    ['garbage', '\x16\x03\x01\x02\x00 not http'],
+    [
+      'a coding that nobody can take off again',
+      'HTTP/1.1 200 OK\r\nTransfer-Encoding: gzip, chunked\r\n\r\n0\r\n\r\n',
+    ],
+    [
+      'a length beside chunks',
+      'HTTP/1.1 200 OK\r\nContent-Length: 2\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n',
+    ],
+  ])('%s is a 502', async (_, text) => {
+    const gateway = await answering(text);
+    expect(await ask(gateway.port, `GET / HTTP/1.1\r\n${HOST}\r\n`)).toMatch(/^HTTP\/1\.1 502 /);
+    expect(imbalance(await gateway.settle())).toEqual({ bytes: 0, turns: 0 });
+  });
+
+  it('bytes past the length reach nobody', async () => {
+    const gateway = await answering(`${OK}HTTP/1.1 200 OK\r\nContent-Length: 4\r\n\r\nevil`);
+    const client = await RawClient.connect(gateway.port);
+    for (let turn = 0; turn < 3; turn += 1) {
+      client.send(`GET /${turn} HTTP/1.1\r\n${HOST}\r\n`);
+      expect(await client.read(/\r\n\r\n(ok|evil)/)).toMatch(/ok$/);
+      await sleep(20);
+    }
+  });
+
+  it('a second answer on an idle connection is not given to the next request', async () => {
+    const port = await rawUpstream((socket) => {
+      socket.on('data', () => {
+        socket.write(OK);
+        setTimeout(
+          () => socket.writable && socket.write('HTTP/1.1 200 OK\r\nContent-Length: 4\r\n\r\nevil'),
+          10,
+        );
+      });
+    });
+    const gateway = await startGateway(port);
+    for (const pauseMs of [0, 5, 9, 10, 11, 30]) {
+      expect(await ask(gateway.port, `GET / HTTP/1.1\r\n${HOST}\r\n`, pauseMs + 10)).toMatch(/ok$/);
+    }
+  });
+
+  it('an answer without a length ends where the upstream ended it, and is cut where it was cut', async () => {
+    const whole = await answering('HTTP/1.1 200 OK\r\n\r\nall of it', 'end');
+    expect(await ask(whole.port, `GET / HTTP/1.1\r\n${HOST}\r\n`)).toMatch(/9\r\nall of it\r\n0\r\n\r\n$/);
+    await whole.settle();
+    expect(whole.sink.exchanges[0]).toMatchObject({ outcome: 'completed' });
+    expect(await ask(whole.port, `GET / HTTP/1.0\r\n${HOST}\r\n`)).toMatch(/\r\n\r\nall of it$/);
+  });
+
+  it('an upstream that dies in an answer without a length towards HTTP/1.0 is a reset, not an end', async () => {
+    const port = await rawUpstream((socket) => {
+      socket.on('data', () => {
+        socket.write('HTTP/1.1 200 OK\r\n\r\nhalf');
+        setTimeout(() => socket.resetAndDestroy(), 20);
+      });
+    });
+    const gateway = await startGateway(port);
+    const client = await RawClient.connect(gateway.port);
+    client.send(`GET / HTTP/1.0\r\n${HOST}\r\n`);
+    expect(await client.closed).toBe('reset');
+  });
+
+  it('HEAD, 204 and 304 have no body, whatever their heads say', async () => {
+    for (const [method, status, head] of [
+      ['HEAD', '200 OK', 'Content-Length: 10'],
+      ['HEAD', '200 OK', 'Transfer-Encoding: chunked'],
+      ['GET', '204 No Content', 'X: y'],
+      ['GET', '304 Not Modified', 'Content-Length: 10'],
+    ]) {
+      const gateway = await answering(`HTTP/1.1 ${status}\r\n${head}\r\n\r\n`);
+      const client = await RawClient.connect(gateway.port);
+      for (let turn = 0; turn < 2; turn += 1) {
+        client.send(`${method} / HTTP/1.1\r\n${HOST}\r\n`);
+        expect(await client.read(/\r\n\r\n$/)).toContain(`HTTP/1.1 ${status}\r\n${head}\r\n`);
+      }
+      client.socket.destroy();
+      await gateway.settle();
+      expect(gateway.sink.exchanges.map(({ outcome }) => outcome)).toEqual(['completed', 'completed']);
+    }
+  });
+
+  it('an upstream that answers early and stops reading costs the client neither the answer nor the connection', async () => {
+    const port = await rawUpstream((socket) => {
+      socket.once('data', () => {
+        socket.write('HTTP/1.1 413 Too Large\r\nContent-Length: 0\r\nConnection: close\r\n\r\n');
+        setTimeout(() => socket.resetAndDestroy(), 10);
+      });
+    });
+    const gateway = await startGateway(port);
+    const client = await RawClient.connect(gateway.port);
+    client.send(`POST / HTTP/1.1\r\n${HOST}Content-Length: 400000\r\n\r\n${'x'.repeat(100_000)}`);
+    await client.read(/413 Too Large[\s\S]*\r\n\r\n/);
+    await sleep(50);
+    client.send('x'.repeat(300_000));
+    client.send(`POST / HTTP/1.1\r\n${HOST}Content-Length: 1\r\n\r\nx`);
+    await client.read(/413 Too Large/);
+  });
+});
+
+describe('a client that asks first', () => {
+  it('gets one 100 and one answer, and the upstream is not asked again', async () => {
+    const { upstream, gateway } = await counting();
+    const client = await RawClient.connect(gateway.port);
+    client.send(`POST / HTTP/1.1\r\n${HOST}Expect: 100-continue\r\nContent-Length: 4\r\n\r\n`);
+    await client.read(/^HTTP\/1\.1 100 Continue\r\n\r\n/);
+    client.send('body');
+    expect(await client.read(/\r\n\r\nok/)).toMatch(/^HTTP\/1\.1 200 /);
+    expect(upstream.requests[0]?.head.toString()).not.toMatch(/expect/i);
+  });
+});
+
+describe('a client that resets', () => {
+  it('is told of to the upstream while its upload is held back', async () => {
+    let closedAtMs = 0;
+    const port = await rawUpstream((socket) => {
+      socket.pause();
+      socket.on('close', () => {
+        closedAtMs = performance.now();
+      });
+      setTimeout(() => socket.resume(), 3_000).unref();
+    });
+    const gateway = await startGateway(port);
+    const socket = connect(gateway.port, '127.0.0.1');
+    socket.on('error', () => undefined);
+    socket.write(`POST / HTTP/1.1\r\n${HOST}Content-Length: 200000000\r\n\r\n`);
+    socket.write(Buffer.alloc(50_000_000));
+    await sleep(500);
+    socket.resetAndDestroy();
+    await until(() => gateway.gateway.counts.inFlight === 0, 1_000);
+    expect(closedAtMs).toBe(0);
+  });
+});
