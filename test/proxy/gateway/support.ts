@@ -149,7 +149,7 @@ export class RawClient {
 }
 
 /** What one connection got for what it sent, up to its end or a short silence. */
-export async function ask(port: number, text: string, quietMs = 150): Promise<string> {
+export async function ask(port: number, text: string, quietMs = 50): Promise<string> {
   const client = await RawClient.connect(port);
   client.send(text);
   let last = -1;
