@@ -38,6 +38,11 @@ const COMMANDS: readonly Entry[] = [
     load: async () => (await import('./doctor.ts')).doctorCommand(),
   },
   {
+    name: 'verify',
+    summary: 'check that a capture is what was written',
+    load: async () => (await import('./verify.ts')).verifyCommand(),
+  },
+  {
     name: 'config',
     summary: 'print the settings in force and where each comes from',
     load: async () => (await import('./config.ts')).configCommand(SETTINGS),

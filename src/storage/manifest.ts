@@ -1,5 +1,6 @@
 import { readFileSync, statSync } from 'node:fs';
 import { basename } from 'node:path';
+import { crc32 } from 'node:zlib';
 import type { Amount } from '../core/accounting.ts';
 import { AppError, reasonOf } from '../core/errors.ts';
 import { damaged, takenAway } from './database.ts';
@@ -42,7 +43,22 @@ const TEXTS = ['file', 'recorder', 'sha256'] as const;
 
 /** Puts the manifest beside its segment: from this instant on it is sealed. */
 export function writeManifest(segmentPath: string, manifest: Manifest): void {
-  writeFileDurably(`${segmentPath}${MANIFEST_SUFFIX}`, `${JSON.stringify(manifest, null, 2)}\n`, 0o600);
+  writeFileDurably(`${segmentPath}${MANIFEST_SUFFIX}`, textOf(manifest), 0o600);
+}
+
+/** Whether the text of a manifest is, to the bit, what was written. */
+export function isIntact(text: string): boolean {
+  try {
+    return textOf(parseManifest(text, 'manifest')) === text;
+  } catch (error) {
+    if (error instanceof AppError) return false;
+    throw error;
+  }
+}
+
+/** Its last field is a checksum over the others: most of them say what nothing else does. */
+function textOf(manifest: Manifest): string {
+  return `${JSON.stringify({ ...manifest, crc32: crc32(JSON.stringify(manifest)) }, null, 2)}\n`;
 }
 
 /** The manifest of a sealed segment. @throws AppError CAPTURE_DAMAGED when it is none, CAPTURE_NOT_FOUND. */
@@ -85,7 +101,8 @@ export function parseManifest(text: string, file: string): Manifest {
   }
   const sums = fields['expired'];
   if (typeof sums !== 'object' || sums === null) throw invalid(file, 'expired is missing');
-  return value as Manifest;
+  const { crc32: _, ...manifest } = fields;
+  return manifest as unknown as Manifest;
 }
 
 function orTakenAway<T>(segmentPath: string, work: () => T): T {

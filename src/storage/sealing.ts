@@ -166,7 +166,8 @@ function noteGap(connection: Connection, file: string, nowUs: number, { exchange
   })();
 }
 
-function factsOf(connection: Connection, file: string) {
+/** What a manifest says of a segment's content, read from the segment. */
+export function factsOf(connection: Connection, file: string) {
   const meta = readMeta(connection, file);
   const ends = (end: 'min' | 'max') =>
     connection.prepare<[], number | null>(`SELECT ${end}(arrival_us) FROM exchange`).pluck().get() ?? null;
@@ -199,7 +200,8 @@ const SELECT_EXPIRED = `SELECT count(*) + coalesce(sum(earlier_segments), 0) AS 
   coalesce(sum(exchanges + earlier_exchanges), 0) AS exchanges,
   coalesce(sum(bytes + earlier_bytes), 0) AS bytes FROM expiry`;
 
-function sha256Of(path: string): string {
+/** Hexadecimal. */
+export function sha256Of(path: string): string {
   const hash = createHash('sha256');
   const chunk = Buffer.allocUnsafe(HASH_CHUNK_BYTES);
   const descriptor = openSync(path, 'r');

@@ -8,6 +8,8 @@ export const MANIFEST_SUFFIX = '.manifest.json';
 export const TOMBSTONE_SUFFIX = '.expired.json';
 /** Put after the name of a segment that did not pass its check. It is kept and never read. */
 export const DAMAGED_SUFFIX = '.damaged';
+/** What is becoming of a segment while `forget` writes it anew; never read, and without what is to go. */
+export const REWRITING_SUFFIX = '.rewriting';
 /** An empty file beside a sealed segment that was handed over to whoever ships it. */
 export const HANDED_SUFFIX = '.handed';
 /** SQLite's own files beside an open segment. */

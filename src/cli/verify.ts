@@ -1,0 +1,49 @@
+import { Command } from 'commander';
+import { resolveCaptureDirectory } from '../storage/capture-directory.ts';
+import { type VerifyDocument, verifyCapture } from '../storage/verify.ts';
+import { type EncryptionFlag, encryptionKeyOf, encryptionKeyOption } from './encryption-flag.ts';
+import { EXIT } from './exit.ts';
+import { terminal } from './terminal.ts';
+
+/** `reprise verify DIR`: whether a capture is what was written. */
+export function verifyCommand(): Command {
+  return new Command('verify')
+    .description('Read a capture to its last byte and hold it against its manifests and against itself.')
+    .argument('<dir>', 'a capture')
+    .addOption(
+      encryptionKeyOption(
+        'file with the key of an encrypted capture; without it checksums alone are looked at',
+      ),
+    )
+    .option('--json', 'print one JSON document')
+    .action((directory: string, flags: { json?: boolean } & EncryptionFlag) => {
+      const document = verifyCapture(resolveCaptureDirectory(directory, 'read'), {
+        encryptionKey: encryptionKeyOf(flags),
+        onSegment: (file, index, count) => terminal.progress(`${index + 1} of ${count}: ${file}`),
+      });
+      if (flags.json) terminal.json(document);
+      else terminal.print(...linesOf(document));
+      if (!document.ok) process.exitCode = EXIT.fail;
+    });
+}
+
+function linesOf(document: VerifyDocument): string[] {
+  const { segments, problems, expiring, leftovers } = document;
+  const open = segments.filter(({ sealed }) => !sealed);
+  const unread = segments.filter(({ decoded }) => !decoded);
+  const blocks = segments.reduce((sum, segment) => sum + segment.blocks, 0);
+  return [
+    ...problems.map(({ file, kind, what }) => `${file}: ${kind}: ${what}`),
+    ...open.map(({ file }) => `${file}: not sealed yet: held against itself, there is no hash`),
+    ...unread.map(({ file }) => `${file}: encrypted: checksums only (--encryption-key-file reads the rest)`),
+    ...expiring.map((file) => `${file}: an expiry that is not recorded yet`),
+    ...leftovers.map((file) => `${file}: left by a forget that was interrupted; the next one removes it`),
+    `${segments.length} segments, ${document.exchanges} exchanges, ${blocks} blocks: ${verdictOf(document)}`,
+  ];
+}
+
+function verdictOf({ problems }: VerifyDocument): string {
+  if (problems.length === 0) return 'no damage found';
+  const files = new Set(problems.map(({ file }) => file)).size;
+  return `${problems.length} problems in ${files} ${files === 1 ? 'file' : 'files'}`;
+}

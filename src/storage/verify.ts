@@ -1,0 +1,90 @@
+import { existsSync, readdirSync } from 'node:fs';
+import { join } from 'node:path';
+import { AppError } from '../core/errors.ts';
+import { segmentsOf } from './capture-directory.ts';
+import type { EncryptionKey } from './encryption-key.ts';
+import { type CaptureProblem, SegmentCheck, type SegmentReport } from './segment-check.ts';
+import { DAMAGED_SUFFIX, MANIFEST_SUFFIX, REWRITING_SUFFIX, TOMBSTONE_SUFFIX } from './segment-name.ts';
+
+/** What `verify` says of a capture. */
+export interface VerifyDocument {
+  readonly schemaVersion: 1;
+  readonly directory: string;
+  /** No damage was found. */
+  readonly ok: boolean;
+  readonly exchanges: number;
+  readonly segments: readonly (Omit<SegmentReport, 'problems'> & { readonly problems: number })[];
+  readonly problems: readonly CaptureProblem[];
+  /** Segments that retention is taking away, or was when its recorder died. */
+  readonly expiring: readonly string[];
+  /** What an interrupted `forget` left behind; the next one removes it. */
+  readonly leftovers: readonly string[];
+}
+
+export interface VerifyOptions {
+  /** Null when nobody named one: then of encrypted blocks only the checksum is looked at. */
+  readonly encryptionKey: EncryptionKey | null;
+  /** Told before each segment is read. */
+  readonly onSegment: (file: string, index: number, count: number) => void;
+}
+
+/**
+ * Reads a capture to its last byte and holds it against its manifests and against itself. Nothing is changed.
+ * @param captureDirectory as `resolveCaptureDirectory(…, 'read')` gave it
+ * @throws AppError CAPTURE_ENCRYPTED for a wrong key, SCHEMA_TOO_NEW
+ */
+export function verifyCapture(captureDirectory: string, options: VerifyOptions): VerifyDocument {
+  const segments = segmentsOf(captureDirectory);
+  const reports: SegmentReport[] = [];
+  for (const [index, segment] of segments.entries()) {
+    options.onSegment(segment.file, index, segments.length);
+    const report = reportOn(new SegmentCheck(segment, options.encryptionKey));
+    if (report !== null) reports.push(report);
+  }
+  const files = readdirSync(captureDirectory).sort();
+  const problems = [
+    ...reports.flatMap((report) => report.problems),
+    ...missingFrom(captureDirectory, files),
+    ...files.filter((file) => file.endsWith(DAMAGED_SUFFIX)).map(setAside),
+  ];
+  return {
+    schemaVersion: 1,
+    directory: captureDirectory,
+    ok: problems.length === 0,
+    exchanges: reports.reduce((sum, { exchanges }) => sum + exchanges, 0),
+    segments: reports.map((report) => ({ ...report, problems: report.problems.length })),
+    problems,
+    expiring: files.filter((file) => file.endsWith(TOMBSTONE_SUFFIX)),
+    leftovers: files.filter((file) => file.endsWith(REWRITING_SUFFIX)),
+  };
+}
+
+/** Null for a segment that retention took while it was being checked. */
+function reportOn(check: SegmentCheck): SegmentReport | null {
+  try {
+    return check.run();
+  } catch (error) {
+    if (error instanceof AppError && error.code === 'CAPTURE_NOT_FOUND') return null;
+    throw error;
+  }
+}
+
+/** Segments whose manifest is there and who are not: expiry takes the manifest first, so nobody meant it. */
+function missingFrom(directory: string, files: readonly string[]): CaptureProblem[] {
+  return files
+    .filter((file) => file.endsWith(MANIFEST_SUFFIX))
+    .map((file) => file.slice(0, -MANIFEST_SUFFIX.length))
+    .filter(
+      (file) =>
+        !existsSync(join(directory, file)) && existsSync(join(directory, `${file}${MANIFEST_SUFFIX}`)),
+    )
+    .map((file) => ({ file, kind: 'missing', what: 'its manifest is there, and it is not' }));
+}
+
+function setAside(file: string): CaptureProblem {
+  return {
+    file,
+    kind: 'set_aside',
+    what: 'it did not pass its check when it was to be sealed, and is not read',
+  };
+}
