@@ -30,10 +30,10 @@ export function portOf(endpoint: Endpoint | undefined): number {
   return endpoint.port;
 }
 
-type Plain = Partial<WireOptions> & { readonly listen?: Endpoint; readonly target?: Endpoint };
+export type PlainWire = Partial<WireOptions> & { readonly listen?: Endpoint; readonly target?: Endpoint };
 
 /** Options of a wire with one pair, plain but for what is given. */
-export function wireOptions({ listen = local(), target = local(9), ...rest }: Plain): WireOptions {
+export function wireOptions({ listen = local(), target = local(9), ...rest }: PlainWire): WireOptions {
   return {
     pairs: [{ listen, target }],
     reusePort: false,
@@ -58,7 +58,7 @@ export interface WireStage {
   readonly notices: Notice[];
 }
 
-export async function startWire(options: Plain): Promise<WireStage> {
+export async function startWire(options: PlainWire): Promise<WireStage> {
   const ledger = new Ledger();
   const link = new RecorderLink({ clock: systemClock, ledger });
   const notices: Notice[] = [];

@@ -1,0 +1,272 @@
+import { createHash, randomBytes } from 'node:crypto';
+import { once } from 'node:events';
+import { createServer as createHttpServer, request as httpRequest, type IncomingMessage } from 'node:http';
+import { connect as connectHttp2, createServer as createHttp2Server } from 'node:http2';
+import type { AddressInfo, Socket } from 'node:net';
+import { setTimeout as sleep } from 'node:timers/promises';
+import { describe, expect, it } from 'vitest';
+import { imbalance } from '../support/imbalance.ts';
+import { type RecordedWire, startRecordedWire } from '../support/recorded-wire.ts';
+import { ScriptedOrigin } from '../support/scripted-origin.ts';
+import { afterwards, client, everything, local, upstreamServer } from '../support/wire-stage.ts';
+
+const MIB = 1024 * 1024;
+
+interface Step {
+  readonly say: string;
+  readonly hear: string;
+}
+
+/** Messages as they lie on the wire; each step waits for the one before. */
+const CONVERSATIONS: readonly {
+  readonly name: string;
+  readonly steps: readonly Step[];
+  /** The upstream ends after the last step. */
+  readonly closes?: boolean;
+  readonly statuses: readonly number[];
+}[] = [
+  {
+    name: 'Expect: 100-continue, whose body waits for the word',
+    steps: [
+      {
+        say: 'PUT /m HTTP/1.1\r\nExpect: 100-continue\r\nContent-Length: 4\r\n\r\n',
+        hear: 'HTTP/1.1 100 Continue\r\n\r\n',
+      },
+      { say: 'body', hear: 'HTTP/1.1 201 Created\r\nContent-Length: 2\r\n\r\nok' },
+    ],
+    statuses: [201],
+  },
+  {
+    name: 'Expect: 100-continue that is refused',
+    steps: [
+      {
+        say: 'PUT /m HTTP/1.1\r\nExpect: 100-continue\r\nContent-Length: 4\r\n\r\n',
+        hear: 'HTTP/1.1 417 No\r\nContent-Length: 0\r\n\r\n',
+      },
+    ],
+    closes: true,
+    statuses: [417],
+  },
+  {
+    name: 'trailers both ways',
+    steps: [
+      {
+        say: 'POST /t HTTP/1.1\r\nTrailer: X-Sum\r\nTransfer-Encoding: chunked\r\n\r\n3;ext=1\r\nabc\r\n0\r\nX-Sum: 1\r\n\r\n',
+        hear: 'HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n2\r\nok\r\n0\r\nX-Sum: 2\r\n\r\n',
+      },
+    ],
+    statuses: [200],
+  },
+  {
+    name: 'HEAD, 204 and 304, whose lengths are of nothing',
+    steps: [
+      { say: 'HEAD /a HTTP/1.1\r\n\r\n', hear: 'HTTP/1.1 200 OK\r\nContent-Length: 999\r\n\r\n' },
+      { say: 'DELETE /b HTTP/1.1\r\n\r\n', hear: 'HTTP/1.1 204 No Content\r\n\r\n' },
+      {
+        say: 'GET /c HTTP/1.1\r\nIf-None-Match: x\r\n\r\n',
+        hear: 'HTTP/1.1 304 Not Modified\r\nContent-Length: 999\r\n\r\n',
+      },
+    ],
+    statuses: [200, 204, 304],
+  },
+  {
+    name: 'a body that ends with the connection',
+    steps: [{ say: 'GET /old HTTP/1.0\r\n\r\n', hear: 'HTTP/1.0 200 OK\r\n\r\nall there is' }],
+    closes: true,
+    statuses: [200],
+  },
+  {
+    name: 'pipelined requests',
+    steps: [
+      {
+        say: 'GET /1 HTTP/1.1\r\n\r\nPOST /2 HTTP/1.1\r\nContent-Length: 3\r\n\r\ntwoGET /3 HTTP/1.1\r\n\r\n',
+        hear: 'HTTP/1.1 200 OK\r\nContent-Length: 1\r\n\r\n1HTTP/1.1 202 OK\r\nContent-Length: 1\r\n\r\n2HTTP/1.1 203 OK\r\nContent-Length: 1\r\n\r\n3',
+      },
+    ],
+    statuses: [200, 202, 203],
+  },
+];
+
+async function play(wire: RecordedWire, steps: readonly Step[]): Promise<string> {
+  const socket = await client(wire.port);
+  let heard = '';
+  let wanted = 0;
+  socket.on('data', (chunk: Buffer) => {
+    heard += chunk.toString('latin1');
+  });
+  for (const { say, hear } of steps) {
+    socket.write(say, 'latin1');
+    wanted += hear.length;
+    while (heard.length < wanted) await once(socket, 'data');
+  }
+  socket.end();
+  await once(socket, 'close');
+  return heard;
+}
+
+function balanced(wire: RecordedWire): void {
+  expect(imbalance(wire.ledger.read())).toEqual({ bytes: 0, turns: 0 });
+}
+
+describe('HTTP/1.1 through a wire', () => {
+  it.each(CONVERSATIONS)(
+    'keeps every byte of $name, and is recorded',
+    async ({ steps, closes, statuses }) => {
+      const origin = await new ScriptedOrigin().listen();
+      afterwards(() => origin.close());
+      const script = steps.map(({ say, hear }, index) => ({
+        requestBytes: say.length,
+        answer: [Buffer.from(hear, 'latin1')],
+        close: (closes ?? false) && index === steps.length - 1,
+      }));
+      origin.expect(script);
+      const wire = await startRecordedWire({ target: local(origin.port) });
+      expect(await play(wire, steps)).toBe(steps.map(({ hear }) => hear).join(''));
+      await wire.settled();
+      expect(origin.received[0]?.toString('latin1')).toBe(steps.map(({ say }) => say).join(''));
+      expect(wire.sink.exchanges.map(({ status }) => status)).toEqual(statuses);
+      expect(wire.sink.protocolUses.map(({ protocol }) => protocol)).toEqual(['http/1.1']);
+      balanced(wire);
+    },
+  );
+
+  it('carries 64 MiB both ways between a client and a server of Node', async () => {
+    const body = randomBytes(64 * MIB);
+    const digest = (bytes: Buffer) => createHash('sha256').update(bytes).digest('hex');
+    const read = async (message: IncomingMessage) => {
+      const chunks: Buffer[] = [];
+      for await (const chunk of message) chunks.push(chunk as Buffer);
+      return Buffer.concat(chunks);
+    };
+    const server = createHttpServer(async (request, response) => {
+      const received = await read(request);
+      response.setHeader('x-digest', digest(received)).end(received);
+    }).listen(0, '127.0.0.1');
+    await once(server, 'listening');
+    afterwards(() => server.close());
+    const wire = await startRecordedWire({ target: local((server.address() as AddressInfo).port) });
+    const request = httpRequest({ port: wire.port, host: '127.0.0.1', method: 'POST', agent: false }).end(
+      body,
+    );
+    const [response] = (await once(request, 'response')) as [IncomingMessage];
+    expect(digest(await read(response))).toBe(digest(body));
+    expect(response.headers['x-digest']).toBe(digest(body));
+    await wire.settled();
+    balanced(wire);
+  });
+});
+
+describe('what is no HTTP/1.1', () => {
+  it('is a WebSocket: recorded to the switch, then passed and counted', async () => {
+    const port = await upstreamServer((socket) =>
+      socket.once('data', () => {
+        socket.write('HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\r\n');
+        socket.on('data', (frame) => socket.write(frame)).on('end', () => socket.end());
+      }),
+    );
+    const wire = await startRecordedWire({ target: local(port) });
+    const socket = await client(wire.port);
+    socket.write('GET /ws HTTP/1.1\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\r\n');
+    await once(socket, 'data');
+    const frame = Buffer.concat([Buffer.from([0x82, 0x7e, 0xff, 0xff]), randomBytes(65_535)]);
+    const received = everything(socket);
+    socket.end(frame);
+    expect((await received).equals(frame)).toBe(true);
+    await wire.settled();
+    expect(wire.sink.exchanges.map(({ status }) => status)).toEqual([101]);
+    expect(wire.sink.protocolUses).toEqual([
+      { protocol: 'websocket', connections: 1, bytes: wire.ledger.read().seen.bytes },
+    ]);
+    balanced(wire);
+  });
+
+  it('is HTTP/2 with prior knowledge, as gRPC speaks it, with its trailers', async () => {
+    const server = createHttp2Server().listen(0, '127.0.0.1');
+    server.on('stream', (stream) => {
+      const chunks: Buffer[] = [];
+      stream.on('data', (chunk: Buffer) => chunks.push(chunk));
+      stream.on('end', () => {
+        stream.respond({ ':status': 200, 'content-type': 'application/grpc' }, { waitForTrailers: true });
+        stream.on('wantTrailers', () => stream.sendTrailers({ 'grpc-status': '0' }));
+        stream.end(Buffer.concat(chunks));
+      });
+    });
+    await once(server, 'listening');
+    afterwards(() => server.close());
+    const wire = await startRecordedWire({ target: local((server.address() as AddressInfo).port) });
+    const session = connectHttp2(`http://127.0.0.1:${wire.port}`);
+    const calls = Array.from({ length: 20 }, async () => {
+      const body = randomBytes(200_000);
+      const stream = session.request({ ':method': 'POST', ':path': '/inference.GRPC/ModelInfer' });
+      const chunks: Buffer[] = [];
+      let status: unknown;
+      stream.on('data', (chunk: Buffer) => chunks.push(chunk));
+      stream.on('trailers', (trailers) => {
+        status = trailers['grpc-status'];
+      });
+      stream.end(body);
+      await once(stream, 'end');
+      return [Buffer.concat(chunks).equals(body), status];
+    });
+    expect(await Promise.all(calls)).toEqual(Array(20).fill([true, '0']));
+    session.close();
+    await wire.settled();
+    expect(wire.sink.protocolUses).toEqual([
+      { protocol: 'h2', connections: 1, bytes: wire.ledger.read().seen.bytes },
+    ]);
+    expect(wire.sink.exchanges).toHaveLength(0);
+    balanced(wire);
+  });
+
+  it('is anything at all', async () => {
+    const port = await upstreamServer((socket) =>
+      socket.on('data', (chunk) => socket.write(chunk)).on('end', () => socket.end()),
+    );
+    const wire = await startRecordedWire({ target: local(port) });
+    for (const bytes of [
+      randomBytes(100_000),
+      Buffer.from('\r\n\r\n'),
+      Buffer.from('GET\0/ HTTP/9\n\n'),
+      Buffer.alloc(70_000, 0),
+    ]) {
+      const socket = await client(wire.port);
+      const received = everything(socket);
+      socket.end(bytes);
+      expect((await received).equals(bytes)).toBe(true);
+    }
+    await wire.settled();
+    const counted = wire.sink.protocolUses.reduce((sum, { bytes }) => sum + bytes, 0);
+    expect(counted).toBe(wire.ledger.read().seen.bytes);
+    expect(wire.sink.exchanges).toHaveLength(0);
+    balanced(wire);
+  });
+});
+
+describe('a reader that is slow', () => {
+  it.each(['client', 'upstream'] as const)(
+    '(the %s) holds the sender back: what lies between is bounded',
+    async (slow) => {
+      const total = 48 * MIB;
+      const accepted = Promise.withResolvers<Socket>();
+      const port = await upstreamServer((socket) => accepted.resolve(socket));
+      const wire = await startRecordedWire({ target: local(port) });
+      const ours = await client(wire.port);
+      const theirs = await accepted.promise;
+      const [sender, reader] = slow === 'client' ? [theirs, ours] : [ours, theirs];
+      sender.end(Buffer.alloc(total, 'data'));
+      let read = 0;
+      let between = 0;
+      while (read < total) {
+        const chunk = reader.read() as Buffer | null;
+        if (chunk) read += chunk.length;
+        else await Promise.race([once(reader, 'readable'), sleep(20)]);
+        between = Math.max(between, wire.ledger.read().seen.bytes - read);
+      }
+      // What the kernel's buffers hold behind us, and a chunk or two of ours.
+      expect(between).toBeLessThan(16 * MIB);
+      reader.end();
+      await wire.settled();
+      balanced(wire);
+    },
+  );
+});

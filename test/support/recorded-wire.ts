@@ -1,0 +1,36 @@
+import { systemClock } from '../../src/core/clock.ts';
+import { Recorder } from '../../src/proxy/recorder.ts';
+import { makeContext } from '../proxy/assembly/harness.ts';
+import { CountingSink } from './counting-sink.ts';
+import { socketPair } from './socket-pair.ts';
+import { afterwards, type PlainWire, startWire, type WireStage } from './wire-stage.ts';
+
+export interface RecordedWire extends WireStage {
+  readonly sink: CountingSink;
+  /** Waits until all connections are closed and settled. */
+  settled(): Promise<void>;
+}
+
+/** A wire with a recorder at the other end of a real pipe, and a sink that keeps what it is told. */
+export async function startRecordedWire(options: PlainWire): Promise<RecordedWire> {
+  const [forwarderEnd, recorderEnd] = await socketPair();
+  const sink = new CountingSink();
+  const recorder = new Recorder({ sink, context: makeContext(), clock: systemClock });
+  const wire = await startWire(options);
+  wire.link.attach(forwarderEnd);
+  recorder.attach(recorderEnd);
+  const tick = setInterval(() => recorder.commitIfDue(), 5);
+  afterwards(() => {
+    clearInterval(tick);
+    forwarderEnd.destroy();
+    recorderEnd.destroy();
+  });
+  const settled = async () => {
+    for (;;) {
+      const { pending, openConnections } = wire.ledger.read();
+      if (wire.forwarder.connections.open + openConnections + pending.bytes + pending.turns === 0) return;
+      await new Promise((resolve) => setTimeout(resolve, 5));
+    }
+  };
+  return { ...wire, sink, settled };
+}
