@@ -96,7 +96,9 @@ export class BodyRedaction {
     const cover = new ValueCover(this.#hash, about.hash ?? this.#hash.ofBody(bytes));
     this.#cover(plain, about, cover);
     const { names } = cover;
-    if (names.length === 0) return { kept: bytes, names: NOTHING, dropped: null };
+    // Packed anew even where nothing was covered: a file's name in gzip's header, or what follows the last
+    // frame, was not looked into.
+    if (names.length === 0 && !decoded.coded) return { kept: bytes, names: NOTHING, dropped: null };
     return { kept: decoded.encode(plain), names, dropped: null };
   }
 
