@@ -1,0 +1,178 @@
+/**
+ * Finds single values in JSON text, or in the beginning of one, without building any: a fact costs what lies
+ * before it, whatever comes after. Positions are those of a value's first byte; -1 says that it is not there, or
+ * not before the text was cut. What is no JSON gives some answer, and never more work than its length.
+ */
+const QUOTE = 0x22;
+const COMMA = 0x2c;
+const COLON = 0x3a;
+const OPEN_BRACKET = 0x5b;
+const BACKSLASH = 0x5c;
+const CLOSE_BRACKET = 0x5d;
+const OPEN_BRACE = 0x7b;
+const CLOSE_BRACE = 0x7d;
+const SPACE = 0x20;
+
+/** Position of the first value at or after `at`. */
+export function jsonStart(text: Uint8Array, at = 0): number {
+  const from = text[at] === 0xef && text[at + 1] === 0xbb && text[at + 2] === 0xbf ? at + 3 : at;
+  const start = skipBlanks(text, from);
+  return start < text.length ? start : -1;
+}
+
+export function isJsonObject(text: Uint8Array, at: number): boolean {
+  return at >= 0 && text[at] === OPEN_BRACE;
+}
+
+export function isJsonArray(text: Uint8Array, at: number): boolean {
+  return at >= 0 && text[at] === OPEN_BRACKET;
+}
+
+export function isJsonString(text: Uint8Array, at: number): boolean {
+  return at >= 0 && text[at] === QUOTE;
+}
+
+/** The value under `key` of the object at `at`; -1 where that is no object. Escaped keys are not recognised. */
+export function jsonMember(text: Uint8Array, at: number, key: string): number {
+  if (!isJsonObject(text, at)) return -1;
+  let next = skipBlanks(text, at + 1);
+  while (text[next] === QUOTE) {
+    const keyEnd = stringEnd(text, next);
+    if (keyEnd < 0) return -1;
+    const found = sameText(text, next + 1, keyEnd - 1, key);
+    next = skipBlanks(text, keyEnd);
+    if (text[next] !== COLON) return -1;
+    next = skipBlanks(text, next + 1);
+    if (next >= text.length) return -1;
+    if (found) return next;
+    next = afterValue(text, next);
+    if (next < 0) return -1;
+    next = skipBlanks(text, next);
+    if (text[next] !== COMMA) return -1;
+    next = skipBlanks(text, next + 1);
+  }
+  return -1;
+}
+
+/** The element of the array at `at` with this index. */
+export function jsonElement(text: Uint8Array, at: number, index: number): number {
+  if (!isJsonArray(text, at)) return -1;
+  let next = skipBlanks(text, at + 1);
+  for (let passed = 0; next < text.length && text[next] !== CLOSE_BRACKET; passed += 1) {
+    if (passed === index) return next;
+    next = afterElement(text, next);
+    if (next < 0) return -1;
+  }
+  return -1;
+}
+
+/** Number of elements of the array at `at`; -1 where that is no array, or one that is cut. */
+export function jsonLength(text: Uint8Array, at: number): number {
+  if (!isJsonArray(text, at)) return -1;
+  let next = skipBlanks(text, at + 1);
+  let length = 0;
+  while (text[next] !== CLOSE_BRACKET) {
+    next = afterElement(text, next);
+    if (next < 0 || next >= text.length) return -1;
+    length += 1;
+  }
+  return length;
+}
+
+/** What the string at `at` says; null where that is none, or one that is cut. */
+export function jsonText(text: Uint8Array, at: number): string | null {
+  const end = isJsonString(text, at) ? stringEnd(text, at) : -1;
+  if (end < 0) return null;
+  try {
+    const value: unknown = JSON.parse(asBuffer(text).toString('utf8', at, end));
+    return typeof value === 'string' ? value : null;
+  } catch {
+    // A control character or a bad escape: not JSON after all.
+    return null;
+  }
+}
+
+/** The number at `at`; null where that is none, or one that the text's end may have cut. */
+export function jsonNumber(text: Uint8Array, at: number): number | null {
+  if (at < 0) return null;
+  const end = scalarEnd(text, at);
+  if (end >= text.length || end - at > 32) return null;
+  const literal = asBuffer(text).toString('latin1', at, end);
+  return /^-?\d+(?:\.\d+)?(?:[eE][+-]?\d+)?$/.test(literal) ? Number(literal) : null;
+}
+
+/** Whether the value at `at` is `true`. */
+export function jsonTrue(text: Uint8Array, at: number): boolean {
+  return at >= 0 && asBuffer(text).toString('latin1', at, at + 4) === 'true';
+}
+
+/** Position after an element and the comma behind it, if there is one; -1 where the text is cut or no JSON. */
+function afterElement(text: Uint8Array, at: number): number {
+  const end = afterValue(text, at);
+  if (end < 0) return -1;
+  const next = skipBlanks(text, end);
+  if (text[next] === COMMA) return skipBlanks(text, next + 1);
+  return text[next] === CLOSE_BRACKET ? next : -1;
+}
+
+function afterValue(text: Uint8Array, at: number): number {
+  const first = text[at];
+  if (first === QUOTE) return stringEnd(text, at);
+  if (first !== OPEN_BRACE && first !== OPEN_BRACKET) {
+    const end = scalarEnd(text, at);
+    return end === at || end >= text.length ? -1 : end;
+  }
+  let depth = 0;
+  let next = at;
+  while (next < text.length) {
+    const byte = text[next] as number;
+    if (byte === QUOTE) {
+      next = stringEnd(text, next);
+      if (next < 0) return -1;
+      continue;
+    }
+    next += 1;
+    if (byte === OPEN_BRACE || byte === OPEN_BRACKET) depth += 1;
+    else if (byte === CLOSE_BRACE || byte === CLOSE_BRACKET) {
+      depth -= 1;
+      if (depth === 0) return next;
+    }
+  }
+  return -1;
+}
+
+/** Position after the closing quote of the string that opens at `at`. */
+function stringEnd(text: Uint8Array, at: number): number {
+  for (let next = at + 1; next < text.length; next += 1) {
+    const byte = text[next];
+    if (byte === QUOTE) return next + 1;
+    if (byte === BACKSLASH) next += 1;
+  }
+  return -1;
+}
+
+function scalarEnd(text: Uint8Array, at: number): number {
+  let next = at;
+  while (next < text.length) {
+    const byte = text[next] as number;
+    if (byte === COMMA || byte === CLOSE_BRACE || byte === CLOSE_BRACKET || byte <= SPACE) break;
+    next += 1;
+  }
+  return next;
+}
+
+function skipBlanks(text: Uint8Array, at: number): number {
+  let next = at;
+  while (next < text.length && (text[next] as number) <= SPACE) next += 1;
+  return next;
+}
+
+function sameText(text: Uint8Array, from: number, to: number, key: string): boolean {
+  if (to - from !== key.length) return false;
+  for (let at = 0; at < key.length; at += 1) if (text[from + at] !== key.charCodeAt(at)) return false;
+  return true;
+}
+
+function asBuffer(bytes: Uint8Array): Buffer {
+  return Buffer.isBuffer(bytes) ? bytes : Buffer.from(bytes.buffer, bytes.byteOffset, bytes.byteLength);
+}
