@@ -1,0 +1,199 @@
+import { once } from 'node:events';
+import { type AddressInfo, connect, createServer, type Socket } from 'node:net';
+import { setTimeout as sleep } from 'node:timers/promises';
+import { SeededRandom } from '../../src/core/random.ts';
+import { CaseSource } from './conformance-cases.ts';
+import { Oracle } from './oracle.ts';
+
+const PARALLEL = 32;
+/** A case that is answered by silence is over after that long. */
+const QUIET_MS = 25;
+const CONTROL_EVERY = 20;
+/** An honest client that waits that long was hung up on. */
+const CONTROL_MS = 5_000;
+
+/** Runs `one` for every number below `count`, so many at a time. */
+async function inParallel(count: number, one: (index: number) => Promise<void>): Promise<void> {
+  let next = 0;
+  const worker = async () => {
+    while (next < count) await one(next++);
+  };
+  await Promise.all(Array.from({ length: PARALLEL }, worker));
+}
+
+/** Sends bytes, now and then in pieces, and answers what came back until the end or a silence. */
+async function exchange(port: number, bytes: Buffer, cut: number, quietMs = QUIET_MS): Promise<string> {
+  const socket = connect({ port, host: '127.0.0.1', noDelay: true });
+  let received = '';
+  let changedMs = performance.now();
+  socket.on('error', () => undefined);
+  socket.on('data', (chunk: Buffer) => {
+    received += chunk.toString('latin1');
+    changedMs = performance.now();
+  });
+  const closed = new Promise<void>((resolve) => socket.on('close', () => resolve()));
+  socket.write(bytes.subarray(0, cut));
+  if (cut < bytes.length) {
+    await Promise.race([sleep(1), closed]);
+    if (socket.writable) socket.write(bytes.subarray(cut));
+  }
+  while (!socket.destroyed && performance.now() - changedMs < quietMs) {
+    await Promise.race([sleep(Math.min(quietMs, QUIET_MS) / 2), closed]);
+  }
+  socket.destroy();
+  return received;
+}
+
+async function control(port: number, id: number, faults: string[]): Promise<void> {
+  const target = `/control/${id}`;
+  const bytes = Buffer.from(`GET ${target} HTTP/1.1\r\nHost: c\r\nConnection: close\r\n\r\n`);
+  const received = await exchange(port, bytes, bytes.length, CONTROL_MS);
+  if (!received.startsWith('HTTP/1.1 200 ') || !received.endsWith(`\r\n\r\n${target}`)) {
+    faults.push(`control ${id} got ${JSON.stringify(received.slice(0, 200))}`);
+  }
+}
+
+/** What was found; every list must be empty. */
+export interface Findings {
+  readonly cases: number;
+  readonly faults: string[];
+  /** Whole requests that reached the upstream, controls included. */
+  readonly requests: number;
+}
+
+/**
+ * Clients against a gateway: the corpus, the smuggling table and mutations of both, each on a connection of its
+ * own. The upstream must see nothing but whole, well-framed requests, and honest clients must not notice.
+ */
+export async function attackAsClient(
+  oracle: Oracle,
+  gatewayPort: number,
+  mutations: number,
+  seed: number,
+): Promise<Findings> {
+  const random = new SeededRandom(seed);
+  const source = new CaseSource('request', random);
+  const faults: string[] = [];
+  const cases = source.whole.length + mutations;
+  await inParallel(cases, async (index) => {
+    const bytes = source.whole[index] ?? source.mutation();
+    await exchange(gatewayPort, bytes, random.below(4) === 0 ? random.below(bytes.length + 1) : bytes.length);
+    if (index % CONTROL_EVERY === 0) await control(gatewayPort, index, faults);
+  });
+  faults.push(...oracle.desyncs.map((head) => `the upstream was sent ${JSON.stringify(head)}`));
+  return { cases, faults, requests: oracle.targets.length + oracle.controls };
+}
+
+/** An upstream that answers `/` with the next case, and leaves the connection open or ends it. */
+export async function startHostileUpstream(
+  mutations: number,
+  seed: number,
+): Promise<{ oracle: Oracle; cases: number }> {
+  const random = new SeededRandom(seed);
+  const source = new CaseSource('response', random);
+  let next = 0;
+  const oracle = await Oracle.start((socket) => {
+    const bytes = source.whole[next] ?? source.mutation();
+    next += 1;
+    socket.write(bytes);
+    const fate = next % 3;
+    if (fate === 1) socket.end();
+    if (fate === 2) setTimeout(() => socket.resetAndDestroy(), 2);
+  });
+  return { oracle, cases: source.whole.length + mutations };
+}
+
+/** A client that asks a hostile upstream through the gateway: never more answers than requests, none astray. */
+export async function attackAsUpstream(
+  oracle: Oracle,
+  gatewayPort: number,
+  cases: number,
+): Promise<Findings> {
+  const faults: string[] = [];
+  await inParallel(cases, async (index) => {
+    const received = await exchange(gatewayPort, Buffer.from('GET / HTTP/1.1\r\nHost: c\r\n\r\n'), 1_000);
+    const answers =
+      received.match(/(?:^|\r\n)HTTP\/1\.1 [2-5]\d\d [^\r\n]*\r\n(?:[^\r\n:]+:[^\r\n]*\r\n)*\r\n/g) ?? [];
+    if (received !== '' && !/^HTTP\/1\.1 [2-5]\d\d /.test(received))
+      faults.push(`case ${index}: ${received.slice(0, 100)}`);
+    if (answers.length > 1 && !isOneBody(received))
+      faults.push(`case ${index}: ${answers.length} answers to one request`);
+    if (index % CONTROL_EVERY === 0) await control(gatewayPort, index, faults);
+  });
+  faults.push(...oracle.desyncs.map((head) => `the upstream was sent ${JSON.stringify(head)}`));
+  return { cases, faults, requests: oracle.targets.length + oracle.controls };
+}
+
+/** Whether what looks like further answers is the body of the first. */
+function isOneBody(received: string): boolean {
+  const headEnd = received.indexOf('\r\n\r\n') + 4;
+  const head = received.slice(0, headEnd);
+  const length = /\r\ncontent-length: *(\d+)/i.exec(head)?.[1];
+  if (length !== undefined) return received.length <= headEnd + Number(length);
+  return (
+    /\r\ntransfer-encoding: *chunked/i.test(head) && (received.match(/\r\n0\r\n\r\n/g) ?? []).length <= 1
+  );
+}
+
+/** Both sides at once through a wire: whatever either sends must arrive as it was sent, to the byte. */
+export async function attackWire(
+  start: (upstreamPort: number) => Promise<number>,
+  mutations: number,
+  seed: number,
+): Promise<Findings> {
+  const random = new SeededRandom(seed);
+  const requests = new CaseSource('request', random);
+  const responses = new CaseSource('response', random);
+  const cases = Math.max(requests.whole.length, responses.whole.length) + mutations;
+  const asked = new Tally();
+  const answered = new Tally();
+  const upstream = createServer({ allowHalfOpen: true, noDelay: true }, (socket) => {
+    void collect(socket).then((bytes) => {
+      asked.add(bytes, -1);
+      const answer = responses.whole[random.below(responses.whole.length * 4)] ?? responses.mutation();
+      answered.add(answer, 1);
+      socket.end(answer);
+    });
+  }).listen(0, '127.0.0.1', 1_024);
+  await once(upstream, 'listening');
+  const port = await start((upstream.address() as AddressInfo).port);
+  await inParallel(cases, async (index) => {
+    const bytes = requests.whole[index] ?? requests.mutation();
+    asked.add(bytes, 1);
+    const socket = connect({ port, host: '127.0.0.1', allowHalfOpen: true, noDelay: true });
+    socket.end(bytes);
+    answered.add(await collect(socket), -1);
+  });
+  upstream.close();
+  const faults = [...asked.differences('request'), ...answered.differences('answer')];
+  return { cases, faults, requests: cases };
+}
+
+async function collect(socket: Socket): Promise<Buffer> {
+  const chunks: Buffer[] = [];
+  socket.on('data', (chunk: Buffer) => chunks.push(chunk));
+  await new Promise<void>((resolve) => {
+    socket.on('end', resolve);
+    socket.on('error', () => resolve());
+    socket.on('close', () => resolve());
+  });
+  return Buffer.concat(chunks);
+}
+
+/** How often each byte string was sent, less how often it arrived. */
+class Tally {
+  readonly #counts = new Map<string, number>();
+
+  add(bytes: Buffer, count: number): void {
+    const key = bytes.toString('latin1');
+    const sum = (this.#counts.get(key) ?? 0) + count;
+    if (sum === 0) this.#counts.delete(key);
+    else this.#counts.set(key, sum);
+  }
+
+  differences(what: string): string[] {
+    return [...this.#counts].map(
+      ([key, count]) => `${what} ${count > 0 ? 'lost' : 'made up'}: ${JSON.stringify(key.slice(0, 120))}`,
+    );
+  }
+}
