@@ -1,24 +1,29 @@
 import { Command } from 'commander';
-import { formatBytes } from '../core/units.ts';
+import { DayCalendar } from '../core/day-calendar.ts';
+import { formatBytes, formatMs } from '../core/units.ts';
 import { resolveCaptureDirectory } from '../storage/capture-directory.ts';
-import { type InspectDocument, inspectCapture } from '../storage/inspection.ts';
+import { type InspectDocument, inspectCaptures } from '../storage/inspection.ts';
 import { type EncryptionFlag, encryptionKeyOf, encryptionKeyOption } from './encryption-flag.ts';
 import { type Terminal, tableLines, terminal } from './terminal.ts';
 
 /** Segments the table shows, from each end; `--json` has all of them. */
 const SEGMENTS_SHOWN = 10;
+const RECORDERS_SHOWN = 20;
+const GAPS_SHOWN = 3;
 
-/** `reprise inspect DIR`: what a capture holds and what it misses. */
+/** `reprise inspect DIR...`: what captures hold and what they miss. */
 export function inspectCommand(): Command {
   return new Command('inspect')
     .description('say what a capture holds, and what it misses')
-    .argument('<dir>', 'a capture')
+    .argument('<dir...>', 'a capture, or several that are read as one')
     .addOption(encryptionKeyOption('not needed: an encrypted capture says what it holds without its key'))
+    .option('--tz <zone>', 'time zone of the days', 'UTC')
     .option('--json', 'print one JSON document')
-    .action((directory: string, flags: { json?: boolean } & EncryptionFlag) => {
+    .action((directories: string[], flags: { tz: string; json?: boolean } & EncryptionFlag) => {
       // A key that is no key is refused here as everywhere.
       encryptionKeyOf(flags);
-      const document = inspectCapture(resolveCaptureDirectory(directory, 'read'));
+      const captures = new Set(directories.map((directory) => resolveCaptureDirectory(directory, 'read')));
+      const document = inspectCaptures([...captures], new DayCalendar(flags.tz));
       if (flags.json) terminal.json(document);
       else printDocument(document, terminal);
     });
@@ -27,6 +32,7 @@ export function inspectCommand(): Command {
 function printDocument(document: InspectDocument, output: Terminal): void {
   output.print(
     ...factLines(document),
+    ...(document.recorders.length > 0 ? ['', ...recorderLines(document)] : []),
     ...(document.days.length > 0 ? ['', ...dayLines(document)] : []),
     ...(document.segments.length > 0 ? ['', ...segmentLines(document)] : []),
   );
@@ -35,7 +41,7 @@ function printDocument(document: InspectDocument, output: Terminal): void {
 function factLines(document: InspectDocument): string[] {
   const { bytes, truncated, losses, omitted, expired } = document;
   const rows: [string, string][] = [
-    ['capture', document.directory],
+    ['capture', document.directories.join(', ')],
     ['source', document.origins.map(originText).join('; ') || 'nothing was recorded yet'],
     ['recorders', recorderText(document)],
     ['exchanges', String(document.exchanges)],
@@ -46,13 +52,17 @@ function factLines(document: InspectDocument): string[] {
     ['on disk', formatBytes(bytes.disk)],
     ['lost', amountText(losses, losses.byReason)],
     ['omitted', amountText(omitted, omitted.byCause)],
-    ['coverage', coverageText(document.coverage)],
+    ['coverage', coverageText(document)],
     ['protocols', protocolText(document)],
     ['clock anchors', String(document.clockAnchors)],
+    ['clock skew', skewText(document)],
   ];
   if (expired.segments > 0) {
     const { segments, exchanges } = expired;
     rows.push(['expired', `${segments} segments, ${exchanges} exchanges, ${formatBytes(expired.bytes)}`]);
+  }
+  if (document.duplicates.length > 0) {
+    rows.push(['in several captures', `${document.duplicates.length} segments, counted once`]);
   }
   if (document.damaged.length > 0) rows.push(['damaged, set aside', document.damaged.join(', ')]);
   const width = Math.max(...rows.map(([name]) => name.length));
@@ -60,7 +70,8 @@ function factLines(document: InspectDocument): string[] {
 }
 
 function originText(origin: InspectDocument['origins'][number]): string {
-  if (origin.kind === 'recorded') return `recorded in front of ${origin.target}`;
+  if (origin.kind === 'recorded')
+    return `recorded in front of ${(origin.targets ?? [origin.target]).join(', ')}`;
   return `imported from ${origin.file}, ${origin.paired ? 'paired with request bodies' : 'arrivals alone'}`;
 }
 
@@ -85,8 +96,18 @@ function amountText(
   return names.length === 0 ? 'nothing' : `${total.exchanges} exchanges: ${names.join(', ')}`;
 }
 
-function coverageText(coverage: number | null): string {
-  return coverage === null ? '–' : `${(coverage * 100).toFixed(2)} %`;
+function coverageText({ coverage, unexplained }: InspectDocument): string {
+  if (coverage === null || unexplained === null) return '–';
+  const share = (value: number) => `${(value * 100).toFixed(2)} %`;
+  return `${share(coverage)}${unexplained > 0.00005 ? `, ${share(unexplained)} unexplained` : ''}`;
+}
+
+function skewText({ clockSkew, recorders }: InspectDocument): string {
+  if (recorders.length < 2) return '–';
+  const { boundMs, between } = clockSkew;
+  if (boundMs !== null) return `at most ${formatMs(boundMs)} between recorders`;
+  const pairs = between.length === 0 ? '' : `; bounded for ${between.length} pairs (--json shows them)`;
+  return `not known: nothing was seen by all recorders that ran at one time${pairs}`;
 }
 
 function protocolText({ protocols }: InspectDocument): string {
@@ -103,9 +124,51 @@ function listText(counts: Readonly<Record<string, number>>): string {
   return texts.join(', ') || '–';
 }
 
-function dayLines({ days }: InspectDocument): string[] {
+function recorderLines({ recorders }: InspectDocument): string[] {
+  const hidden = recorders.length - RECORDERS_SHOWN;
+  const rows = recorders
+    .slice(0, RECORDERS_SHOWN)
+    .map((recorder) => [
+      recorder.id,
+      recorder.host,
+      minuteText(recorder.startedAt),
+      recorder.endedAt === null ? recorder.end : `${minuteText(recorder.endedAt)} ${recorder.end}`,
+      String(recorder.exchanges),
+      gapText(recorder.gaps),
+    ]);
   return tableLines(
-    [{ title: 'day (UTC)' }, { title: 'exchanges', align: 'right' }, { title: 'bodies', align: 'right' }],
+    [
+      { title: 'recorder' },
+      { title: 'host' },
+      { title: 'started (UTC)' },
+      { title: 'ended (UTC)' },
+      { title: 'exchanges', align: 'right' },
+      { title: 'gaps' },
+    ],
+    hidden > 0 ? [...rows, [`… ${hidden} more (--json shows all)`]] : rows,
+  );
+}
+
+function gapText(gaps: InspectDocument['recorders'][number]['gaps']): string {
+  const shown = gaps.slice(0, GAPS_SHOWN).map(({ kind, from, to }) => {
+    return `${kind} ${minuteText(from)} to ${to === null ? '…' : minuteText(to)}`;
+  });
+  const more = gaps.length > shown.length ? ` and ${gaps.length - shown.length} more` : '';
+  return shown.length === 0 ? 'none' : `${shown.join(', ')}${more}`;
+}
+
+/** `2026-11-24T15:00:00.000000Z` as `2026-11-24 15:00:00`. */
+function minuteText(instant: string): string {
+  return instant.slice(0, 19).replace('T', ' ');
+}
+
+function dayLines({ days, timeZone }: InspectDocument): string[] {
+  return tableLines(
+    [
+      { title: `day (${timeZone})` },
+      { title: 'exchanges', align: 'right' },
+      { title: 'bodies', align: 'right' },
+    ],
     days.map(({ day, exchanges, bytes }) => [day, String(exchanges), formatBytes(bytes)]),
   );
 }

@@ -11,9 +11,44 @@ export interface SegmentSummary {
   readonly losses: readonly (Amount & { readonly reason: LossReason })[];
   readonly omissions: readonly (Amount & { readonly cause: OmissionCause })[];
   readonly protocols: readonly ProtocolUse[];
-  readonly expiries: readonly (ExpiredSums & { readonly file: string })[];
-  readonly anchors: number;
+  readonly expiries: readonly ExpirySummary[];
+  readonly anchors: AnchorSummary;
+  /** What died with a recorder, stretch by stretch. */
+  readonly crashes: readonly TimedLoss[];
 }
+
+/** An expiry recorded in the segment, summed with those it carries on. */
+export interface ExpirySummary extends ExpiredSums {
+  readonly file: string;
+  /** Of the segment alone. */
+  readonly ownExchanges: number;
+}
+
+export interface TimedLoss {
+  readonly fromUs: number;
+  readonly toUs: number;
+  readonly exchanges: number;
+}
+
+/** Epoch minus monotonic time, microseconds, anchor by anchor: what the wall clock did meanwhile. */
+export interface AnchorSummary {
+  readonly count: number;
+  readonly firstOffsetUs: number;
+  readonly lastOffsetUs: number;
+  readonly minOffsetUs: number;
+  readonly maxOffsetUs: number;
+  /** The greatest change from one anchor to the next. */
+  readonly maxStepUs: number;
+}
+
+export const NO_ANCHORS: AnchorSummary = {
+  count: 0,
+  firstOffsetUs: 0,
+  lastOffsetUs: 0,
+  minOffsetUs: Number.POSITIVE_INFINITY,
+  maxOffsetUs: Number.NEGATIVE_INFINITY,
+  maxStepUs: 0,
+};
 
 /** Sums of the exchanges that arrived within one UTC hour. */
 export interface HourSummary {
@@ -45,7 +80,18 @@ export function summaryOf(reader: SegmentReader): SegmentSummary {
     protocols: reader.all('SELECT protocol, connections, bytes FROM protocol_use'),
     expiries:
       reader.all(`SELECT file, 1 + earlier_segments AS segments, exchanges + earlier_exchanges AS exchanges,
-      bytes + earlier_bytes AS bytes FROM expiry`),
-    anchors: reader.all<{ count: number }>('SELECT count(*) AS count FROM anchor')[0]?.count ?? 0,
+      bytes + earlier_bytes AS bytes, exchanges AS ownExchanges FROM expiry`),
+    anchors: reader.all<AnchorSummary>(SELECT_ANCHORS)[0] ?? NO_ANCHORS,
+    crashes: reader.all(
+      `SELECT from_us AS fromUs, to_us AS toUs, exchanges FROM loss WHERE reason = 'crash_gap' ORDER BY from_us`,
+    ),
   };
 }
+
+const SELECT_ANCHORS = `WITH
+  paired AS (SELECT id, epoch_us - monotonic_ns / 1000 AS offset FROM anchor),
+  stepped AS (SELECT id, offset, abs(offset - lag(offset) OVER (ORDER BY id)) AS step FROM paired)
+SELECT count(*) AS count, min(offset) AS minOffsetUs, max(offset) AS maxOffsetUs, coalesce(max(step), 0) AS maxStepUs,
+  (SELECT offset FROM paired ORDER BY id LIMIT 1) AS firstOffsetUs,
+  (SELECT offset FROM paired ORDER BY id DESC LIMIT 1) AS lastOffsetUs
+FROM stepped HAVING count > 0`;

@@ -1,0 +1,60 @@
+import type { LossReason, OmissionCause } from '../core/accounting.ts';
+import type { CaptureOrigin } from './capture-origin.ts';
+import type { SkewDocument } from './clock-skew.ts';
+import type { RecorderDocument } from './recorder-life.ts';
+
+/** What `inspect` says of a capture. Bytes of exchanges are those of bodies, after transfer decoding. */
+export interface InspectDocument {
+  readonly schemaVersion: 1;
+  /** The first of `directories`. */
+  readonly directory: string;
+  readonly directories: readonly string[];
+  readonly exchanges: number;
+  /** ISO 8601, UTC; null for a capture without exchanges. */
+  readonly firstArrival: string | null;
+  readonly lastArrival: string | null;
+  /** `disk` counts every file of the directory. */
+  readonly bytes: { readonly request: number; readonly response: number; readonly disk: number };
+  readonly outcomes: Readonly<Record<string, number>>;
+  readonly truncated: { readonly requests: number; readonly responses: number };
+  readonly losses: {
+    readonly exchanges: number;
+    /** Bytes of the wire where they were never parsed. */
+    readonly bytes: number;
+    readonly byReason: Readonly<Partial<Record<LossReason, { exchanges: number; bytes: number }>>>;
+  };
+  readonly omitted: {
+    readonly exchanges: number;
+    readonly bytes: number;
+    readonly byCause: Readonly<Partial<Record<OmissionCause, { exchanges: number; bytes: number }>>>;
+  };
+  /**
+   * recorded ÷ seen, in exchanges: seen is what was recorded, lost and sampled out, and where the fleet's size is
+   * known what the recorders that are missing must have seen. Null where nothing passed.
+   */
+  readonly coverage: number | null;
+  /** The share of what was seen that neither sampling nor an omission accounts for. */
+  readonly unexplained: number | null;
+  readonly protocols: Readonly<Record<string, { connections: number; bytes: number }>>;
+  /** The time zone that `days` are those of. */
+  readonly timeZone: string;
+  readonly days: readonly { readonly day: string; readonly exchanges: number; readonly bytes: number }[];
+  readonly segments: readonly {
+    readonly file: string;
+    readonly sealed: boolean;
+    readonly exchanges: number;
+    /** On disk, with the write-ahead log of an open one. */
+    readonly bytes: number;
+  }[];
+  readonly expired: { readonly segments: number; readonly exchanges: number; readonly bytes: number };
+  /** Segments that failed their check and were set aside. They are kept, and not read. */
+  readonly damaged: readonly string[];
+  /** Segments that lie in several of the directories, and are counted once. */
+  readonly duplicates: readonly string[];
+  readonly recorders: readonly RecorderDocument[];
+  readonly clockSkew: SkewDocument;
+  /** Recorders the fleet has, where somebody said so. */
+  readonly fleetSize: number | null;
+  readonly origins: readonly CaptureOrigin[];
+  readonly clockAnchors: number;
+}

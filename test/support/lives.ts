@@ -1,0 +1,66 @@
+import { expect } from 'vitest';
+import type { Exchange } from '../../src/core/exchange.ts';
+import { CaptureWriter, type CaptureWriterOptions } from '../../src/storage/capture-writer.ts';
+import { sealSegment } from '../../src/storage/sealing.ts';
+import { newCapture, writerOptions } from './captures.ts';
+import { exchangeOf, TEST_EPOCH_US } from './exchanges.ts';
+import { StandingClock } from './standing-clock.ts';
+
+const HOUR_US = 3_600_000_000;
+
+export interface LifeParts {
+  readonly id: string;
+  readonly host?: string;
+  readonly directory?: string;
+  /** Hours it records, and exchanges in each. */
+  readonly hours: number;
+  readonly perHour?: number;
+  readonly startHour?: number;
+  readonly fleetSize?: number;
+  readonly options?: Partial<CaptureWriterOptions>;
+  /** How far its wall clock is off, microseconds, and when its machine was started. */
+  readonly aheadUs?: number;
+  readonly bootUs?: number;
+  readonly exchangesOf?: (hour: number) => readonly Exchange[];
+}
+
+/** One recorder's life with a segment and a few anchors an hour. `end: false` leaves it as a crash would. */
+export function live(parts: LifeParts, end = true): string {
+  const { id, host = `host-${id}`, hours, perHour = 10, startHour = 0, aheadUs = 0 } = parts;
+  const directory = parts.directory ?? newCapture();
+  const clock = new StandingClock();
+  const bootUs = parts.bootUs ?? 0;
+  const at = (offsetUs: number) => {
+    clock.monotonicNs = (offsetUs + startHour * HOUR_US - bootUs) * 1000;
+    clock.wallUs = TEST_EPOCH_US + startHour * HOUR_US + offsetUs + aheadUs;
+  };
+  at(0);
+  const writer = new CaptureWriter(
+    writerOptions(directory, {
+      recorder: { id, host, startedUs: clock.wallUs },
+      segmentBy: 'clock',
+      fleetSize: parts.fleetSize ?? null,
+      onFinished: (file) => {
+        sealSegment(file, clock);
+      },
+      ...parts.options,
+    }),
+    clock,
+  );
+  for (let hour = 0; hour < hours; hour += 1) {
+    const exchanges =
+      parts.exchangesOf?.(hour) ??
+      Array.from({ length: perHour }, (_, index) =>
+        exchangeOf({ arrivalUs: TEST_EPOCH_US + (startHour + hour) * HOUR_US + index * 60_000_000 }),
+      );
+    for (const part of [0, 1]) {
+      at(hour * HOUR_US + part * (HOUR_US / 2));
+      writer.addAnchor(clock.anchor());
+      if (part === 0) for (const exchange of exchanges) writer.append(exchange);
+      expect(writer.commit().error).toBeNull();
+    }
+  }
+  at(hours * HOUR_US - 1_000_000);
+  if (end) writer.close();
+  return directory;
+}
