@@ -1,0 +1,262 @@
+import { once } from 'node:events';
+import { setTimeout as sleep } from 'node:timers/promises';
+import { describe, expect, it } from 'vitest';
+import { imbalance } from '../../support/imbalance.ts';
+import { RawServer } from '../../support/raw-server.ts';
+import { ask, atEnd, RawClient, rawUpstream, startGateway, until } from './support.ts';
+
+const GET = 'GET / HTTP/1.1\r\nHost: m\r\n\r\n';
+const OK = 'HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok';
+
+async function server(): Promise<RawServer> {
+  const upstream = await RawServer.start();
+  atEnd(() => upstream.close());
+  return upstream;
+}
+
+/** An upstream that never answers. */
+async function silent(): Promise<number> {
+  return await rawUpstream((socket) => socket.resume());
+}
+
+describe('time limits', () => {
+  it('answer 504 to a request whose answer does not begin, and free the upstream', async () => {
+    const gateway = await startGateway(await silent(), { timeouts: { firstByteMs: 200 } });
+    expect(await ask(gateway.port, GET, 300)).toMatch(/^HTTP\/1\.1 504 Gateway Timeout\r\n/);
+    expect(imbalance(await gateway.settle())).toEqual({ bytes: 0, turns: 0 });
+    expect(gateway.sink.exchanges[0]).toMatchObject({ outcome: 'timed_out', status: null });
+  });
+
+  it('end an answer that stands still in the middle, without making it look whole', async () => {
+    const port = await rawUpstream((socket) => {
+      socket.on('data', () => socket.write('HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\nhalf'));
+    });
+    const gateway = await startGateway(port, { timeouts: { idleMs: 200 } });
+    const client = await RawClient.connect(gateway.port);
+    client.send(GET);
+    await client.closed;
+    expect(client.received).toMatch(/\r\n\r\nhalf$/);
+    await gateway.settle();
+    expect(gateway.sink.exchanges[0]).toMatchObject({ outcome: 'timed_out', status: 200 });
+  });
+
+  it('end an answer that drips for longer than an exchange may take', async () => {
+    const port = await rawUpstream((socket) => {
+      socket.on('data', () => {
+        socket.write('HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n');
+        const drip = setInterval(() => socket.write('1\r\nx\r\n'), 20);
+        socket.on('close', () => clearInterval(drip));
+      });
+    });
+    const gateway = await startGateway(port, { timeouts: { totalMs: 300, idleMs: 100 } });
+    const client = await RawClient.connect(gateway.port);
+    client.send(GET);
+    await client.closed;
+    expect(client.received).not.toMatch(/0\r\n\r\n$/);
+    await gateway.settle();
+    expect(gateway.sink.exchanges[0]?.outcome).toBe('timed_out');
+  });
+
+  it('let a stream that is quiet for less go on', async () => {
+    const port = await rawUpstream((socket) => {
+      socket.on('data', async () => {
+        socket.write('HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n');
+        for (let event = 0; event < 4; event += 1) {
+          await sleep(150);
+          socket.write('1\r\nx\r\n');
+        }
+        socket.write('0\r\n\r\n');
+      });
+    });
+    const gateway = await startGateway(port, { timeouts: { idleMs: 300, firstByteMs: 300 } });
+    const client = await RawClient.connect(gateway.port);
+    client.send(GET);
+    // The head does not wait for the first event.
+    await client.read(/\r\n\r\n/);
+    expect(client.received).toBe('');
+    await client.read(/0\r\n\r\n$/);
+  });
+
+  it('end connections that are too slow with a head, and leave the others alone', async () => {
+    const upstream = await server();
+    const gateway = await startGateway(upstream.port, { timeouts: { headersMs: 500, requestMs: 1_000 } });
+    const slow = await Promise.all(Array.from({ length: 50 }, () => RawClient.connect(gateway.port)));
+    for (const client of slow) client.send('GET / HTTP/1.1\r\nHost');
+    expect(await ask(gateway.port, GET)).toMatch(/ok$/);
+    await Promise.all(slow.map((client) => client.closed));
+    expect(slow[0]?.received).toMatch(/^HTTP\/1\.1 408 /);
+    expect(gateway.gateway.counts.refused).toEqual({ too_slow: 50 });
+  });
+});
+
+describe('limits of number', () => {
+  it('answer 503 to more requests than may be under way, record them, and keep the connection', async () => {
+    let release: () => void = () => undefined;
+    const port = await rawUpstream((socket) => {
+      socket.on('data', () => {
+        release = () => socket.write(OK);
+      });
+    });
+    const gateway = await startGateway(port, { maxInFlight: 1 });
+    const first = await RawClient.connect(gateway.port);
+    first.send(GET);
+    await until(() => gateway.gateway.counts.inFlight === 1);
+    const second = await RawClient.connect(gateway.port);
+    second.send('POST /x HTTP/1.1\r\nHost: m\r\nContent-Length: 5\r\n\r\nhello');
+    await second.read(/^HTTP\/1\.1 503 Service Unavailable\r\n[\s\S]*\r\n\r\n/);
+    await sleep(20);
+    release();
+    await first.read(/ok$/);
+    second.send(GET);
+    await sleep(30);
+    release();
+    await second.read(/ok$/);
+    expect(gateway.gateway.counts).toMatchObject({ inFlight: 0, refused: { in_flight: 1 } });
+    expect(imbalance(await gateway.settle())).toEqual({ bytes: 0, turns: 0 });
+    const refused = gateway.sink.exchanges.find(({ status }) => status === 503);
+    expect(refused).toMatchObject({ outcome: 'completed', route: 'POST /x' });
+    expect(refused?.request?.body.bytes).toBe(5);
+  });
+
+  it('turn connections away beyond their number', async () => {
+    const upstream = await server();
+    const gateway = await startGateway(upstream.port, { maxConnections: 2 });
+    const kept = [await RawClient.connect(gateway.port), await RawClient.connect(gateway.port)];
+    const third = await RawClient.connect(gateway.port);
+    await third.closed;
+    expect(gateway.gateway.connections).toMatchObject({ open: 2, turnedAway: 1 });
+    kept[0]?.send(GET);
+    await kept[0]?.read(/ok$/);
+  });
+
+  it('hold an answer back that the client does not read', async () => {
+    let written = 0;
+    const port = await rawUpstream((socket) => {
+      socket.on('data', () => {
+        socket.write(`HTTP/1.1 200 OK\r\nContent-Length: ${256 * 1024 * 1024}\r\n\r\n`);
+        const piece = Buffer.alloc(64 * 1024);
+        const pour = () => {
+          while (written < 256 * 1024 * 1024 && socket.write(piece)) written += piece.length;
+        };
+        socket.on('drain', pour);
+        pour();
+      });
+    });
+    const gateway = await startGateway(port);
+    const client = await RawClient.connect(gateway.port);
+    client.socket.pause();
+    client.send(GET);
+    let before = -1;
+    while (before !== written) {
+      before = written;
+      await sleep(400);
+    }
+    expect(written).toBeLessThan(40 * 1024 * 1024);
+  });
+});
+
+describe('replayed traffic', () => {
+  const marked = 'GET /m HTTP/1.1\r\nHost: m\r\nx-reprise-run: r1\r\n\r\n';
+
+  it('is forwarded and omitted by default', async () => {
+    const upstream = await server();
+    const gateway = await startGateway(upstream.port);
+    expect(await ask(gateway.port, marked)).toMatch(/ok$/);
+    const { omitted } = await gateway.settle();
+    expect(omitted.replay_marked?.turns).toBe(1);
+  });
+
+  it('is answered 403 and reaches nobody where that is asked for', async () => {
+    const upstream = await server();
+    const gateway = await startGateway(upstream.port, { refuseMarked: true });
+    expect(await ask(gateway.port, marked)).toMatch(/^HTTP\/1\.1 403 Forbidden\r\n/);
+    expect(upstream.requests).toHaveLength(0);
+    const reading = await gateway.settle();
+    expect(reading.omitted.replay_marked?.turns).toBe(1);
+    expect(gateway.sink.exchanges).toHaveLength(0);
+  });
+});
+
+describe('upstream connections', () => {
+  it('are given up before an upstream that closes idle ones does: no request races its end', async () => {
+    const port = await rawUpstream((socket) => {
+      let idle: NodeJS.Timeout | undefined;
+      socket.on('data', () => {
+        clearTimeout(idle);
+        socket.write(OK);
+        idle = setTimeout(() => socket.resetAndDestroy(), 60);
+      });
+    });
+    const gateway = await startGateway(port, { freeSocketMs: 30 });
+    const client = await RawClient.connect(gateway.port);
+    for (let turn = 0; turn < 40; turn += 1) {
+      client.send(GET);
+      expect(await client.read(/\r\n\r\n(ok)?/)).toMatch(/^HTTP\/1\.1 200 /);
+      await client.read(/ok|^/);
+      client.received = '';
+      await sleep(20 + turn);
+    }
+  });
+
+  it('serve one request each where they are not to be reused', async () => {
+    const upstream = await server();
+    const gateway = await startGateway(upstream.port, { upstreamReuse: false });
+    const client = await RawClient.connect(gateway.port);
+    for (let turn = 0; turn < 3; turn += 1) {
+      client.send(GET);
+      await client.read(/ok$/);
+    }
+    expect(upstream.connections).toBe(3);
+    expect(upstream.requests[0]?.head.toString()).toContain('Connection: close\r\n');
+  });
+
+  it('are not asked twice: a request whose connection broke is not sent again', async () => {
+    let asked = 0;
+    const port = await rawUpstream((socket) => {
+      socket.on('data', () => {
+        asked += 1;
+        socket.resetAndDestroy();
+      });
+    });
+    const gateway = await startGateway(port);
+    expect(await ask(gateway.port, GET)).toMatch(/^HTTP\/1\.1 502 /);
+    expect(asked).toBe(1);
+  });
+});
+
+describe('a drain', () => {
+  it('finishes what is under way, ends each connection with its last answer, and fails nothing', async () => {
+    const port = await rawUpstream((socket) => {
+      socket.on('data', () => setTimeout(() => socket.write(OK), 100));
+    });
+    const gateway = await startGateway(port);
+    const [busy, idle] = [await RawClient.connect(gateway.port), await RawClient.connect(gateway.port)];
+    idle.send(GET);
+    await idle.read(/ok$/);
+    busy.send(GET);
+    await sleep(20);
+    const draining = gateway.gateway.drain(5_000);
+    // A client that had its request on the way is served.
+    idle.send(GET);
+    expect(await idle.read(/ok$/)).toContain('Connection: close\r\n');
+    expect(await busy.read(/ok$/)).toContain('Connection: close\r\n');
+    expect(await Promise.all([busy.closed, idle.closed])).toEqual(['end', 'end']);
+    expect(await draining).toBe(0);
+    await expect(RawClient.connect(gateway.port)).rejects.toMatchObject({ code: 'ECONNREFUSED' });
+  });
+
+  it('ends quiet connections after a while, and cuts and counts what the deadline finds', async () => {
+    const gateway = await startGateway(await silent());
+    const [waiting, quiet] = [await RawClient.connect(gateway.port), await RawClient.connect(gateway.port)];
+    waiting.send(GET);
+    await until(() => gateway.gateway.counts.inFlight === 1);
+    const draining = gateway.gateway.drain(900);
+    await once(quiet.socket, 'close');
+    expect(waiting.socket.destroyed).toBe(false);
+    expect(await draining).toBe(1);
+    expect(await waiting.closed).toBe('reset');
+    const reading = await gateway.settle();
+    expect(imbalance(reading)).toEqual({ bytes: 0, turns: 0 });
+    expect(reading.lost.shutdown_timeout?.turns).toBe(1);
+  });
+});
