@@ -33,6 +33,7 @@ const STATUS_OF_CODE: Readonly<Record<ErrorCode, ExitStatus>> = {
   NODE_TOO_OLD: EXIT.usage,
   TARGET_FORBIDDEN: EXIT.usage,
   TARGET_UNREACHABLE: EXIT.unreachable,
+  RECORDER_UNREACHABLE: EXIT.unreachable,
   RUN_ABORTED: EXIT.unreachable,
   INTERNAL: EXIT.unexpected,
 };

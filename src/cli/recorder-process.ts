@@ -1,14 +1,23 @@
+import { statfsSync } from 'node:fs';
 import type { Socket } from 'node:net';
+import type { Loss, LossReason } from '../core/accounting.ts';
 import type { Clock } from '../core/clock.ts';
 import { AppError, reasonOf } from '../core/errors.ts';
 import { SUPERVISION } from '../core/limits.ts';
-import type { FromRecorder, ToRecorder } from '../proxy/messages.ts';
+import type { FromRecorder, RecorderBeat, StoreReading, ToRecorder } from '../proxy/messages.ts';
+import { directoryBytes, fileSizesOf } from '../storage/directory-size.ts';
 import { openRecording, type RecorderSettings, type Recording } from './recording.ts';
 
 /** How often the recorder looks whether a commit is due, ms. */
 const TICK_MS = 25;
 /** How often the wall clock is paired with the monotonic one, ms. */
 const ANCHOR_MS = 60_000;
+
+/** How often the files of the capture are counted, ms. */
+const STORE_MS = 10_000;
+
+/** A pipe that this process was started with, by its place; null: the one that came with the message, if it came. */
+export type PipeAt = (slot: number | null) => Socket | undefined;
 
 export interface RecorderProcessDeps {
   readonly clock: Clock;
@@ -26,68 +35,129 @@ export class RecorderProcess {
   #recording: Recording | null = null;
   #pipes = 0;
   #orphaned = false;
+  #heardLosses = 0;
+  #store: StoreReading | null = null;
+  /** How much the last beat called unwritten. */
+  #toldUnwritten = 0;
 
   constructor(deps: RecorderProcessDeps) {
     this.#deps = deps;
   }
 
-  hear(message: ToRecorder<RecorderSettings>, pipe: () => Socket): void {
-    if (message.type === 'start') {
-      this.#start(message.settings);
-      this.#attach(pipe());
-    } else if (message.type === 'forwarder') this.#attach(pipe());
-    else this.#stop(message.losses);
+  hear(message: ToRecorder<RecorderSettings>, pipeAt: PipeAt): void {
+    if (message.type === 'start') this.#start(message, pipeAt);
+    else if (message.type === 'forwarder') this.#attach(pipeAt(null), message.slot);
+    else if (message.type === 'losses') {
+      this.#heardLosses = message.number;
+      this.#recording?.recorder.noteLosses(message.losses);
+    } else this.#stop(message.losses, message.because);
   }
 
   orphaned(): void {
     this.#orphaned = true;
-    if (this.#pipes === 0) this.#stop([]);
+    if (this.#pipes === 0) this.#stop([], 'crash_gap');
   }
 
-  #start(settings: RecorderSettings): void {
+  #start(message: Extract<ToRecorder<RecorderSettings>, { type: 'start' }>, pipeAt: PipeAt): void {
     const { clock, say } = this.#deps;
     try {
-      this.#recording = openRecording(settings, clock, (file) => say({ type: 'finished', file }));
+      this.#recording = openRecording(message.settings, {
+        clock,
+        onFinished: (file) => say({ type: 'finished', file }),
+        watchful: message.watchful,
+        onFirstCommit: () => say({ type: 'committed' }),
+      });
     } catch (error) {
       const hint = error instanceof AppError ? error.hint : null;
       say({ type: 'fault', message: reasonOf(error), hint });
       this.#deps.onEnd();
       return;
     }
-    const { recorder, writer, epoch, unsealed } = this.#recording;
-    say({ type: 'ready', unsealed });
+    const { recorder, writer, epoch, mark, directory, maxDiskBytes, unsealed } = this.#recording;
+    say({ type: 'ready', directory, maxDiskBytes, unsealed });
     for (const anchor of epoch.takeAnchors()) writer.addAnchor(anchor);
-    this.#every(TICK_MS, () => recorder.commitIfDue());
+    this.#every(TICK_MS, () => {
+      recorder.commitIfDue();
+      this.#tellNews();
+    });
     this.#every(ANCHOR_MS, () => {
       epoch.anchor(clock.anchor(), ANCHOR_MS * 1e6);
       for (const anchor of epoch.takeAnchors()) writer.addAnchor(anchor);
       writer.housekeep();
     });
-    this.#every(SUPERVISION.heartbeatMs, () => {
-      const { committed, shedding } = recorder;
-      say({ type: 'beat', rssBytes: process.memoryUsage.rss(), committed, shedding });
-    });
+    setTimeout(() => mark?.retire(), SUPERVISION.deathWindowMs).unref();
+    this.#every(STORE_MS, () => this.#measureStore());
+    this.#every(SUPERVISION.heartbeatMs, () => this.#tell());
+    for (let slot = 0; slot < message.pipes; slot += 1) this.#attach(pipeAt(slot), slot);
+    this.#measureStore();
+    this.#tell();
   }
 
-  #attach(pipe: Socket): void {
-    if (!this.#recording) return;
+  #attach(pipe: Socket | undefined, slot: number): void {
+    if (!pipe || !this.#recording) {
+      pipe?.destroy();
+      return;
+    }
     this.#pipes += 1;
-    this.#recording.recorder.attach(pipe);
+    this.#recording.recorder.attach(pipe, slot);
     pipe.on('close', () => {
       this.#pipes -= 1;
-      if (this.#orphaned && this.#pipes === 0) this.#stop([]);
+      if (this.#orphaned && this.#pipes === 0) this.#stop([], 'crash_gap');
     });
   }
 
-  #stop(losses: Extract<ToRecorder<unknown>, { type: 'stop' }>['losses']): void {
+  #stop(losses: readonly Loss[], because: LossReason): void {
     for (const timer of this.#timers.splice(0)) clearInterval(timer);
-    if (this.#recording) {
-      for (const loss of losses) this.#recording.writer.addLoss(loss);
-      this.#recording.close();
-      this.#recording = null;
+    const recording = this.#recording;
+    this.#recording = null;
+    if (recording) {
+      for (const loss of losses) recording.writer.addLoss(loss);
+      recording.close(because);
     }
-    this.#deps.say({ type: 'stopped' });
+    this.#deps.say({ type: 'stopped', unwritten: recording?.writer.unwrittenLosses ?? losses });
     this.#deps.onEnd();
+  }
+
+  /**
+   * What the supervisor must know in case this process dies the next moment: which losses the capture does not
+   * hold yet.
+   */
+  #tellNews(): void {
+    if (!this.#recording) return;
+    const { writer } = this.#recording;
+    const unwritten = writer.unwrittenLosses.reduce((sum, loss) => sum + loss.bytes + loss.exchanges, 0);
+    if (unwritten !== this.#toldUnwritten) this.#tell();
+    this.#toldUnwritten = unwritten;
+  }
+
+  #tell(): void {
+    if (!this.#recording) return;
+    const { recorder, writer, monitor, budget } = this.#recording;
+    const beat: RecorderBeat = {
+      rssBytes: process.memoryUsage.rss(),
+      committed: recorder.committed,
+      shedding: recorder.shedding,
+      heardLosses: this.#heardLosses,
+      unwritten: writer.unwrittenLosses,
+      bodiesCut: budget.refusals,
+      store: this.#store,
+      traffic: monitor.traffic(),
+      recent: monitor.recent(),
+    };
+    this.#deps.say({ type: 'beat', beat });
+  }
+
+  #measureStore(): void {
+    const directory = this.#recording?.directory;
+    if (directory === undefined) return;
+    try {
+      const { bavail, bsize } = statfsSync(directory);
+      const bytes = directoryBytes(directory, fileSizesOf(directory));
+      this.#store = { bytes, freeBytes: bavail * bsize };
+    } catch {
+      // A disk that cannot be asked fails commits as well, and those say why; its size is not known then.
+      this.#store = null;
+    }
   }
 
   #every(ms: number, act: () => void): void {

@@ -36,11 +36,17 @@ export const LIMITS = {
   recorderHeapMib: 128,
   recorderResidentBytes: 384 * MIB,
 
-  /** Redaction of bodies: nesting, and what a content coding may unfold to (the share, past a floor). */
+  /**
+   * Redaction of bodies: nesting; what a content coding may unfold to, absolutely (as much as is kept of a body
+   * without one) and, past a floor, as a multiple; values that are hashed in one body, at 6 µs each; lines of
+   * an event.
+   */
   jsonDepth: 128,
-  decodedBodyBytes: 64 * MIB,
+  decodedBodyBytes: 32 * MIB,
   decodedBodyFloorBytes: 1 * MIB,
   decodedBodyRatio: 100,
+  hashedValues: 10_000,
+  eventLines: 10_000,
   contentCodings: 3,
 
   /** Capture. */
@@ -90,7 +96,9 @@ export const SUPERVISION = {
   restartDelayMaxMs: 4_000,
   /** A recorder that recorded before it died is worth more attempts. */
   restartDelayWorkingMaxMs: 1_000,
-  /** Who lives this long is well: the next pause is the shortest again. */
+  /** A forwarder that lived this long is started again at once. */
+  servedMs: 1_000,
+  /** A recorder that lived this long is well: the next pause is the shortest again. */
   calmMs: 10_000,
   /** So many deaths before a first commit within the window, and only now and then another one is tried. */
   deathsBeforeOff: 5,
@@ -104,6 +112,8 @@ export const SUPERVISION = {
   lingerMs: 1_000,
   /** For the sealer at the end; what it does not finish, the next start does. */
   sealMs: 30_000,
+  /** For the command that ships segments, after that; what it does not take is for the next start as well. */
+  sealHookMs: 20_000,
   /** For the recorder to settle what it was handed before the forwarder goes. */
   flushMs: 5_000,
 } as const;

@@ -18,6 +18,29 @@ export interface RecentExchange {
   readonly durationUs: number | null;
 }
 
+/** Counts of what was recorded since the start. */
+export interface RecordedTraffic {
+  /** Exchanges by method and class of status (`2xx`; `none` without a response), both from closed lists. */
+  readonly requests: readonly {
+    readonly method: string;
+    readonly codeClass: string;
+    readonly count: number;
+  }[];
+  /** From the request's first byte to the response's last. */
+  readonly durationSeconds: SecondsHistogram;
+  /** Time that commits took. */
+  readonly writeSeconds: SecondsHistogram;
+  readonly requestBytes: number;
+  readonly responseBytes: number;
+}
+
+/** Counts up to each bound, not cumulated, and one more for all beyond the last. */
+export interface SecondsHistogram {
+  readonly bounds: readonly number[];
+  readonly counts: readonly number[];
+  readonly sum: number;
+}
+
 /**
  * How a recorder fares: what the control socket answers, `reprise status` prints and the metrics are made of.
  * seen = recorded + lost + omitted + pending holds in every one, in bytes and in turns.
@@ -38,8 +61,20 @@ export interface RecorderStatus {
   readonly atUs: number;
   readonly pairs: readonly { readonly listen: string; readonly target: string }[];
   readonly forwarders: number;
+  /** Process ids; null where none runs just now. */
+  readonly pids: {
+    readonly supervisor: number;
+    readonly forwarders: readonly (number | null)[];
+    readonly recorder: number | null;
+  };
   readonly restarts: { readonly forwarder: number; readonly recorder: number };
-  readonly connections: { readonly open: number; readonly seen: number; readonly turnedAway: number };
+  readonly connections: {
+    readonly open: number;
+    readonly seen: number;
+    readonly turnedAway: number;
+    /** Accepted, and come to nothing, by what failed. */
+    readonly failed: Readonly<Record<string, number>>;
+  };
   readonly seen: StatusTally;
   readonly recorded: StatusTally;
   readonly lost: Readonly<Partial<Record<LossReason, StatusTally>>>;
@@ -57,6 +92,7 @@ export interface RecorderStatus {
     readonly maxBytes: number | null;
     readonly freeBytes: number | null;
   };
+  readonly traffic: RecordedTraffic;
   /** The last exchanges that were recorded, newest first. */
   readonly recent: readonly RecentExchange[];
 }

@@ -1,4 +1,4 @@
-import { LOSS_REASONS } from '../core/accounting.ts';
+import { LOSS_REASONS, type LossReason } from '../core/accounting.ts';
 import type { Clock } from '../core/clock.ts';
 import type { CommittingSink } from '../core/ports.ts';
 import { ConnectionAssembly } from './assembly/connection.ts';
@@ -14,16 +14,21 @@ import {
   readDoubles,
 } from './frames.ts';
 import type { Fate } from './ledger.ts';
+import type { WorkMark } from './work-mark.ts';
 
 export interface RecorderDeps {
   readonly sink: CommittingSink;
   readonly context: AssemblyContext;
   readonly clock: Clock;
+  /** Where word is left of what is being worked at; null where nobody will read it. */
+  readonly mark?: WorkMark | null;
 }
 
 /** Where a connection stood when the recorder first heard of it. */
 export interface FeedStart {
   readonly origin: ConnectionOrigin;
+  /** Of the client connection, within the recorder's life. */
+  readonly number: number;
   readonly clientOffset: number;
   readonly serverOffset: number;
   /** It had been going on before, unrecorded. */
@@ -51,9 +56,9 @@ export class FedConnection {
     this.#answer = answer;
     this.#settledBytes = start.clientOffset + start.serverOffset;
     this.#lastNs = deps.clock.nowNs();
-    const { origin, clientOffset, serverOffset } = start;
+    const { origin, number, clientOffset, serverOffset } = start;
     this.#assembly = new ConnectionAssembly(deps.context, {
-      connection: origin.clientConnection ?? connection,
+      connection: number,
       peer: origin.peer,
       sink: (settled) => this.#settle(settled),
       onOpaque: (protocol) => this.#onOpaque(protocol),
@@ -80,9 +85,9 @@ export class FedConnection {
     }
   }
 
-  /** The forwarder died: what was open is lost, and its end is not known. */
-  abandon(nowNs: number): void {
-    this.#assembly.gap('crash_gap', 0, 0);
+  /** Nobody will say how it ended: what was open is lost. */
+  abandon(nowNs: number, because: LossReason): void {
+    this.#assembly.gap(because, 0, 0);
     this.#assembly.close(nowNs, 'shutdown');
     this.#countProtocol(this.#settledBytes);
   }

@@ -1,12 +1,14 @@
 import { Socket } from 'node:net';
+import type { Loss } from '../core/accounting.ts';
 import type { Clock } from '../core/clock.ts';
 import { AppError, reasonOf } from '../core/errors.ts';
 import { SUPERVISION } from '../core/limits.ts';
+import type { DataPlane } from './data-plane.ts';
 import { Ledger } from './ledger.ts';
 import { PIPE_FD } from './managed-process.ts';
-import type { FromForwarder, ToForwarder } from './messages.ts';
-import { RecorderLink } from './recorder-link.ts';
-import { Forwarder } from './wire/forwarder.ts';
+import type { ForwarderOptions, ForwarderReading, FromForwarder, ToForwarder } from './messages.ts';
+import { planeOf } from './planes.ts';
+import { RecorderLink, type UnreportedLoss } from './recorder-link.ts';
 
 /**
  * A forwarder as the supervisor talks to it. It lives until it is drained, or until its supervisor is gone: then
@@ -18,7 +20,7 @@ export class ForwarderProcess {
   readonly #clock: Clock;
   readonly #say: (message: FromForwarder) => void;
   readonly #onEnd: () => void;
-  #forwarder: Forwarder | null = null;
+  #plane: DataPlane | null = null;
   #beat: NodeJS.Timeout | null = null;
   #draining = false;
 
@@ -31,49 +33,54 @@ export class ForwarderProcess {
 
   async hear(message: ToForwarder, socket: Socket | undefined): Promise<void> {
     if (message.type === 'recorder') this.#link.attach(socket ?? new Socket({ fd: PIPE_FD }));
-    else if (message.type === 'listen') await this.#listen(message);
+    else if (message.type === 'listen') await this.#listen(message.options);
+    else if (message.type === 'quarantine') this.#link.quarantine(message.connection);
     else if (message.type === 'drain') await this.drain(message.deadlineMs);
-    else this.#forwarder?.cut();
+    else this.#plane?.cut();
   }
 
   async drain(deadlineMs: number): Promise<void> {
     if (this.#draining) return;
     this.#draining = true;
-    const cut = (await this.#forwarder?.drain(deadlineMs)) ?? 0;
-    const unreported = await this.#link.finish(SUPERVISION.flushMs);
+    const cut = (await this.#plane?.drain(deadlineMs)) ?? 0;
+    const untold = await this.#link.finish(SUPERVISION.flushMs);
     if (this.#beat) clearInterval(this.#beat);
-    const anchor = this.#clock.anchor();
-    const epochUsOf = (ns: number) => Math.round(anchor.epochUs + (ns - anchor.monotonicNs) / 1000);
-    this.#say({
-      type: 'drained',
-      ledger: this.#ledger.read(),
-      cut,
-      turnedAway: this.#forwarder?.connections.turnedAway ?? 0,
-      losses: unreported.map(({ reason, turns, bytes, fromNs, toNs }) => ({
-        reason,
-        exchanges: turns,
-        bytes,
-        fromUs: epochUsOf(fromNs),
-        toUs: epochUsOf(toNs),
-      })),
-    });
+    this.#say({ type: 'drained', reading: this.#read(untold), cut });
     this.#link.end();
     this.#onEnd();
   }
 
-  async #listen(message: Extract<ToForwarder, { type: 'listen' }>): Promise<void> {
-    const forwarder = new Forwarder(message.options, this.#link);
+  async #listen(options: ForwarderOptions): Promise<void> {
     try {
-      const addresses = await forwarder.listen();
-      this.#forwarder = forwarder;
+      const plane = await planeOf(options, this.#link, (notice) => this.#say({ type: 'notice', notice }));
+      const addresses = await plane.listen();
+      this.#plane = plane;
       this.#say({ type: 'listening', addresses });
       this.#beat = setInterval(() => {
-        this.#say({ type: 'beat', ledger: this.#ledger.read() });
+        this.#say({ type: 'beat', reading: this.#read(this.#link.untold()) });
       }, SUPERVISION.heartbeatMs);
     } catch (error) {
       const hint = error instanceof AppError ? error.hint : null;
       this.#say({ type: 'listen-failed', message: reasonOf(error), hint });
       this.#onEnd();
     }
+  }
+
+  #read(untold: readonly UnreportedLoss[]): ForwarderReading {
+    const { turnedAway = 0, failed = {} } = this.#plane?.connections ?? {};
+    return {
+      ledger: this.#ledger.read(),
+      turnedAway,
+      failed,
+      queuedBytes: this.#link.queue.heldBytes,
+      untold: untold.map((loss) => this.#dated(loss)),
+    };
+  }
+
+  /** To the millisecond, which is enough for a span; pairing the clocks better would hold traffic up. */
+  #dated({ reason, turns, bytes, fromNs, toNs }: UnreportedLoss): Loss {
+    const originUs = this.#clock.epochUs() - this.#clock.nowNs() / 1000;
+    const epochUsOf = (ns: number) => Math.round(originUs + ns / 1000);
+    return { reason, exchanges: turns, bytes, fromUs: epochUsOf(fromNs), toUs: epochUsOf(toNs) };
   }
 }

@@ -33,6 +33,8 @@ export const FRAME = {
   loss: 8,
   /** Asks for everything before it to be committed and settled, then for a `flushed` settlement. */
   flush: 9,
+  /** Traffic left out where the recorder could not see it. Flags: the cause. Payload: turns, bytes (f64). */
+  omission: 10,
 } as const;
 export type FrameType = (typeof FRAME)[keyof typeof FRAME];
 

@@ -1,49 +1,92 @@
 import type { LedgerReading, Tally } from './ledger.ts';
+import type { ForwarderReading } from './messages.ts';
 
 type Tallies = Readonly<Record<string, Readonly<Tally>>>;
 
+/** What the forwarders of a recording counted together. */
+export interface ForwardersReading {
+  readonly ledger: LedgerReading;
+  readonly turnedAway: number;
+  readonly failed: Readonly<Record<string, number>>;
+  readonly queuedBytes: number;
+}
+
+const NOTHING: ForwardersReading = {
+  ledger: {
+    connections: 0,
+    openConnections: 0,
+    seen: { bytes: 0, turns: 0 },
+    recorded: { bytes: 0, turns: 0 },
+    lost: {},
+    omitted: {},
+    pending: { bytes: 0, turns: 0 },
+    exchanges: 0,
+  },
+  turnedAway: 0,
+  failed: {},
+  queuedBytes: 0,
+};
+
 /**
- * The account of a recording over the lives of its forwarders. What one had pending when it died is lost with
+ * The account of a recording over its forwarders and their lives. What one had pending when it died is lost with
  * it (`crash_gap`); what it saw after its last beat nobody knows.
  */
 export class LedgerHistory {
-  #past: LedgerReading | null = null;
-  #current: LedgerReading | null = null;
+  #past = NOTHING;
+  /** Of the running forwarders, each in its place. */
+  readonly #current = new Map<number, ForwarderReading>();
 
-  /** The running forwarder's account. */
-  update(reading: LedgerReading): void {
-    this.#current = reading;
+  /** A running forwarder's account. */
+  update(slot: number, reading: ForwarderReading): void {
+    this.#current.set(slot, reading);
   }
 
-  forwarderEnded(): void {
-    if (this.#current) this.#past = sumOf(this.#past, settled(this.#current));
-    this.#current = null;
+  /** @returns what it last said, null when it never said anything */
+  forwarderEnded(slot: number): ForwarderReading | null {
+    const last = this.#current.get(slot) ?? null;
+    if (last) this.#past = sumOf(this.#past, settled(last));
+    this.#current.delete(slot);
+    return last;
   }
 
-  /** Null before the first beat. */
-  read(): LedgerReading | null {
-    return this.#current ? sumOf(this.#past, this.#current) : this.#past;
+  read(): ForwardersReading {
+    return [...this.#current.values()].reduce(sumOf, this.#past);
+  }
+
+  /** The running forwarders' last words. */
+  current(): Iterable<ForwarderReading> {
+    return this.#current.values();
   }
 }
 
-function settled(reading: LedgerReading): LedgerReading {
-  const { pending } = reading;
+function settled(reading: ForwarderReading): ForwardersReading {
+  const { ledger } = reading;
+  const { pending } = ledger;
   const lost =
-    pending.bytes + pending.turns === 0 ? reading.lost : sumOfTallies(reading.lost, { crash_gap: pending });
-  return { ...reading, openConnections: 0, lost, pending: { bytes: 0, turns: 0 } };
+    pending.bytes + pending.turns === 0 ? ledger.lost : sumOfTallies(ledger.lost, { crash_gap: pending });
+  return {
+    ...reading,
+    queuedBytes: 0,
+    ledger: { ...ledger, openConnections: 0, lost, pending: { bytes: 0, turns: 0 } },
+  };
 }
 
-function sumOf(past: LedgerReading | null, reading: LedgerReading): LedgerReading {
-  if (!past) return reading;
+function sumOf(past: ForwardersReading, reading: ForwardersReading): ForwardersReading {
+  const [a, b] = [past.ledger, reading.ledger];
   return {
-    connections: past.connections + reading.connections,
-    openConnections: past.openConnections + reading.openConnections,
-    seen: sumOfTally(past.seen, reading.seen),
-    recorded: sumOfTally(past.recorded, reading.recorded),
-    lost: sumOfTallies(past.lost, reading.lost),
-    omitted: sumOfTallies(past.omitted, reading.omitted),
-    pending: sumOfTally(past.pending, reading.pending),
-    exchanges: past.exchanges + reading.exchanges,
+    ledger: {
+      connections: a.connections + b.connections,
+      openConnections: a.openConnections + b.openConnections,
+      seen: sumOfTally(a.seen, b.seen),
+      recorded: sumOfTally(a.recorded, b.recorded),
+      lost: sumOfTallies(a.lost, b.lost),
+      omitted: sumOfTallies(a.omitted, b.omitted),
+      pending: sumOfTally(a.pending, b.pending),
+      exchanges: a.exchanges + b.exchanges,
+    },
+    turnedAway: past.turnedAway + reading.turnedAway,
+    failed: sumOfCounts(past.failed, reading.failed),
+    queuedBytes: past.queuedBytes + reading.queuedBytes,
   };
 }
 
@@ -58,4 +101,13 @@ function sumOfTallies(a: Tallies, b: Tallies): Tallies {
 
 function sumOfTally(a: Readonly<Tally>, b: Readonly<Tally>): Tally {
   return { bytes: a.bytes + b.bytes, turns: a.turns + b.turns };
+}
+
+function sumOfCounts(
+  a: Readonly<Record<string, number>>,
+  b: Readonly<Record<string, number>>,
+): Record<string, number> {
+  const sum = { ...a };
+  for (const [name, count] of Object.entries(b)) sum[name] = (sum[name] ?? 0) + count;
+  return sum;
 }

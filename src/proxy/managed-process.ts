@@ -9,30 +9,45 @@ export interface ProcessSpec {
   readonly execArgv?: readonly string[];
   /** Added to the scheduling priority: above 0 yields to everybody else. */
   readonly niceness?: number;
+  /** Byte pipes to partners; 1 unless it says so. */
+  readonly pipes?: number;
 }
 
-/** The channel that a process of ours finds at file descriptor 4: the byte pipe to its partner. */
+/** Where a process of ours finds its first byte pipe; the others follow. */
 export const PIPE_FD = 4;
 
+/** How a process ended. */
+export interface ProcessEnd {
+  readonly code: number | null;
+  readonly signal: NodeJS.Signals | null;
+}
+
+export function endText(end: ProcessEnd): string {
+  return end.signal ?? `exit ${end.code}`;
+}
+
 /**
- * A child process of the supervisor: messages both ways, a byte pipe, and the time of its last word. Its end is
+ * A child process of the supervisor: messages both ways, byte pipes, and the time of its last word. Its end is
  * reported once, whatever ended it.
  */
 export class ManagedProcess<In extends { readonly type: string }, Out> {
   readonly #child: ChildProcess;
   readonly #clock: Clock;
-  #pipe: Socket | null;
+  readonly #pipes: (Socket | null)[];
   lastWordNs: number;
-  readonly ended: Promise<{ code: number | null; signal: NodeJS.Signals | null }>;
+  readonly ended: Promise<ProcessEnd>;
 
   constructor(spec: ProcessSpec, clock: Clock, onMessage: (message: In) => void) {
     this.#clock = clock;
     this.lastWordNs = clock.nowNs();
+    const pipes = spec.pipes ?? 1;
     this.#child = fork(spec.entry, {
       execArgv: [...process.execArgv, ...(spec.execArgv ?? [])],
-      stdio: ['ignore', 'ignore', 'inherit', 'ipc', 'pipe'],
+      stdio: ['ignore', 'ignore', 'inherit', 'ipc', ...Array<'pipe'>(pipes).fill('pipe')],
     });
-    this.#pipe = unread(this.#child.stdio[PIPE_FD] as Socket);
+    this.#pipes = Array.from({ length: pipes }, (_, index) =>
+      unread(this.#child.stdio[PIPE_FD + index] as Socket),
+    );
     this.#child.on('message', (message) => {
       this.lastWordNs = clock.nowNs();
       onMessage(message as In);
@@ -42,6 +57,7 @@ export class ManagedProcess<In extends { readonly type: string }, Out> {
       // A process that could not be started has no exit; this is its end.
       this.#child.on('error', () => resolve({ code: null, signal: null }));
     });
+    void this.ended.then(() => this.#dropPipes());
     if (spec.niceness !== undefined) lowerPriority(this.#child.pid, spec.niceness);
   }
 
@@ -49,10 +65,10 @@ export class ManagedProcess<In extends { readonly type: string }, Out> {
     return this.#child.pid ?? null;
   }
 
-  /** This side's end of the child's byte pipe, to be handed to the child's partner. There is one; then null. */
-  takePipe(): Socket | null {
-    const pipe = this.#pipe;
-    this.#pipe = null;
+  /** This side's end of one of the child's byte pipes, to be handed to a partner. Once; then null. */
+  takePipe(index = 0): Socket | null {
+    const pipe = this.#pipes[index] ?? null;
+    this.#pipes[index] = null;
     return pipe;
   }
 
@@ -63,12 +79,19 @@ export class ManagedProcess<In extends { readonly type: string }, Out> {
 
   /** Says something, and hands a socket over with it. A child that is gone hears nothing; its end is reported. */
   send(message: Out, socket: Socket | null = null): void {
-    if (!this.#child.connected) return;
-    this.#child.send(message as Serializable, socket ?? undefined, () => undefined);
+    if (this.#child.connected)
+      this.#child.send(message as Serializable, socket ?? undefined, () => undefined);
+    else socket?.destroy();
   }
 
   kill(): void {
     this.#child.kill('SIGKILL');
+  }
+
+  /** A pipe that nobody took is not read, so its end would never be noticed and its descriptor never freed. */
+  #dropPipes(): void {
+    for (const pipe of this.#pipes) pipe?.destroy();
+    this.#pipes.fill(null);
   }
 }
 

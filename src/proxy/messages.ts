@@ -1,54 +1,110 @@
 import type { Loss, LossReason } from '../core/accounting.ts';
+import type { RecentExchange, RecordedTraffic } from '../core/status.ts';
+import type { ConnectionFailure, Notice } from './data-plane.ts';
 import type { Endpoint } from './endpoint.ts';
+import type { GatewayOptions } from './gateway/options.ts';
 import type { LedgerReading } from './ledger.ts';
 import type { WireOptions } from './wire/options.ts';
+
+/** Which plane a forwarder runs, and all it is asked to do; plain data. */
+export type ForwarderOptions =
+  | ({ readonly mode: 'wire' } & WireOptions)
+  | ({ readonly mode: 'gateway' } & GatewayOptions);
 
 /** What the supervisor and its processes say to each other over Node's own channel. */
 export type ToForwarder =
   /** The message carries a pipe to a new recorder; without one, the recorder has the other end of our own. */
   | { readonly type: 'recorder' }
-  | { readonly type: 'listen'; readonly options: WireOptions }
+  | { readonly type: 'listen'; readonly options: ForwarderOptions }
+  /** Nothing further of this connection goes to a recorder: the last one died of it. */
+  | { readonly type: 'quarantine'; readonly connection: number }
   | { readonly type: 'drain'; readonly deadlineMs: number }
   /** Cuts what the drain still waits for. */
   | { readonly type: 'hurry' };
 
+/** How a forwarder fares, all of one instant. */
+export interface ForwarderReading {
+  readonly ledger: LedgerReading;
+  readonly turnedAway: number;
+  readonly failed: Readonly<Partial<Record<ConnectionFailure, number>>>;
+  /** Memory held for what waits for the recorder. */
+  readonly queuedBytes: number;
+  /** Losses that no recorder has been told of yet. */
+  readonly untold: readonly Loss[];
+}
+
 export type FromForwarder =
   | { readonly type: 'listening'; readonly addresses: readonly Endpoint[] }
   | { readonly type: 'listen-failed'; readonly message: string; readonly hint: string | null }
-  | { readonly type: 'beat'; readonly ledger: LedgerReading }
+  | { readonly type: 'beat'; readonly reading: ForwarderReading }
+  | { readonly type: 'notice'; readonly notice: Notice }
   | {
       readonly type: 'drained';
-      readonly ledger: LedgerReading;
-      /** Connections that the deadline cut, and those turned away by the limit. */
+      /** The last one: nothing in it is pending. */
+      readonly reading: ForwarderReading;
+      /** Connections that the deadline cut. */
       readonly cut: number;
-      readonly turnedAway: number;
-      /** Losses that the recorder never heard of. */
-      readonly losses: readonly Loss[];
     };
 
 export type ToRecorder<Settings> =
-  | { readonly type: 'start'; readonly settings: Settings }
-  /** The message carries a pipe from a new forwarder. */
-  | { readonly type: 'forwarder' }
-  /** Note these, commit, close the segment and end. */
-  | { readonly type: 'stop'; readonly losses: readonly Loss[] };
+  /**
+   * Opens the capture and reads the pipes it was started with. `watchful`: it leaves word of the connection that
+   * it is at work on, because its predecessor may have died of one.
+   */
+  | {
+      readonly type: 'start';
+      readonly settings: Settings;
+      readonly pipes: number;
+      readonly watchful: boolean;
+    }
+  /** The message carries a pipe from a new forwarder in this place. */
+  | { readonly type: 'forwarder'; readonly slot: number }
+  /** To be noted in the capture. Numbered, so that the beats say which were heard. */
+  | { readonly type: 'losses'; readonly number: number; readonly losses: readonly Loss[] }
+  /** Note these, commit, close the segment and end. What is still open is lost for that reason. */
+  | { readonly type: 'stop'; readonly losses: readonly Loss[]; readonly because: LossReason };
+
+/** How a recorder fares, all of one instant. */
+export interface RecorderBeat {
+  readonly rssBytes: number;
+  readonly committed: number;
+  /** Why commits fail just now. */
+  readonly shedding: LossReason | null;
+  /** Number of the last message of losses that was heard; 0 for none. */
+  readonly heardLosses: number;
+  /** Losses it knows of and the capture does not hold yet. */
+  readonly unwritten: readonly Loss[];
+  /** How often the memory for assembly was spent. */
+  readonly bodiesCut: number;
+  readonly store: StoreReading | null;
+  readonly traffic: RecordedTraffic;
+  readonly recent: readonly RecentExchange[];
+}
+
+/** The capture on its disk. */
+export interface StoreReading {
+  readonly bytes: number;
+  readonly freeBytes: number;
+}
 
 export type FromRecorder =
   /** Recording. `unsealed` are the segments that earlier lives left open. */
-  | { readonly type: 'ready'; readonly unsealed: readonly string[] }
+  | {
+      readonly type: 'ready';
+      readonly directory: string;
+      readonly maxDiskBytes: number;
+      readonly unsealed: readonly string[];
+    }
   /** The sink cannot be had; the process ends. */
   | {
       readonly type: 'fault';
       readonly message: string;
       readonly hint: string | null;
     }
-  /** `shedding` is why commits fail just now. */
-  | {
-      readonly type: 'beat';
-      readonly rssBytes: number;
-      readonly committed: number;
-      readonly shedding: LossReason | null;
-    }
+  | { readonly type: 'beat'; readonly beat: RecorderBeat }
+  /** It made its first commit; said at once, because a death before it is judged differently. */
+  | { readonly type: 'committed' }
   /** A segment is complete and wants sealing. */
   | { readonly type: 'finished'; readonly file: string }
-  | { readonly type: 'stopped' };
+  /** `unwritten` are losses that the capture could not be told of. */
+  | { readonly type: 'stopped'; readonly unwritten: readonly Loss[] };

@@ -1,5 +1,5 @@
 import type { Duplex } from 'node:stream';
-import { LOSS_REASONS, type LossReason } from '../core/accounting.ts';
+import { LOSS_REASONS, type LossReason, OMISSION_CAUSES } from '../core/accounting.ts';
 import { LIMITS } from '../core/limits.ts';
 import { decodeOrigin } from './connection-origin.ts';
 import { FedConnection, type RecorderDeps } from './fed-connection.ts';
@@ -13,18 +13,33 @@ import {
   readDoubles,
 } from './frames.ts';
 
+/** Where a feed stands among those of its recorder. */
+export interface FeedPlace {
+  /** Of the forwarder. */
+  readonly slot: number;
+  /** Counts the feeds of the recorder's life; forwarders that follow each other in a place have different ones. */
+  readonly ordinal: number;
+}
+
+/** A pipe numbers its connections with 32 bits. */
+const NUMBERS_PER_FEED = 2 ** 32;
+
 /** One forwarder's pipe at the recorder's end: frames in, settlements out. */
 export class PipeFeed {
   readonly #pipe: Duplex;
   readonly #deps: RecorderDeps;
+  readonly #place: FeedPlace;
   readonly #connections = new Map<number, FedConnection>();
   #waiting: PipeSettlement[] = [];
+  /** Something was noted that no settlement waits for. */
+  #noted = false;
   #waitingSinceNs = 0;
   #flushAsked = false;
 
-  constructor(pipe: Duplex, deps: RecorderDeps, onProgress: () => void) {
+  constructor(pipe: Duplex, deps: RecorderDeps, place: FeedPlace, onProgress: () => void) {
     this.#pipe = pipe;
     this.#deps = deps;
+    this.#place = place;
     const reader = new FrameReader((frame) => this.#take(frame));
     pipe.on('data', (chunk: Buffer) => {
       reader.push(chunk);
@@ -38,34 +53,39 @@ export class PipeFeed {
   wantsCommit(): boolean {
     if (this.#flushAsked) return true;
     const waitedNs = this.#deps.clock.nowNs() - this.#waitingSinceNs;
-    return this.#waiting.length > 0 && waitedNs >= LIMITS.commitDelayMs * 1e6;
+    return (this.#noted || this.#waiting.length > 0) && waitedNs >= LIMITS.commitDelayMs * 1e6;
   }
 
   /** The batch is committed, or lost: either way it is settled. */
   acknowledge(lost: LossReason | null): void {
     const batch = lost === null ? this.#waiting : this.#waiting.map((settlement) => asLost(settlement, lost));
     this.#waiting = [];
+    this.#noted = false;
     if (this.#flushAsked) batch.push(FLUSHED);
     this.#flushAsked = false;
     if (batch.length > 0 && this.#pipe.writable) this.#pipe.write(encodeSettlements(batch));
   }
 
   /**
-   * The forwarder is gone. One that ends in good order closed its connections before; of those still open nobody
-   * will say how they ended.
+   * The forwarder is gone, or nobody listens to it any more. One that ends in good order closed its connections
+   * before; of those still open nobody will say how they ended.
    */
-  abandon(): void {
+  abandon(because: LossReason): void {
     const nowNs = this.#deps.clock.nowNs();
-    for (const connection of this.#connections.values()) connection.abandon(nowNs);
+    for (const connection of this.#connections.values()) connection.abandon(nowNs, because);
     this.#connections.clear();
   }
 
   #take(frame: Frame): void {
     if (frame.type === FRAME.open) this.#open(frame);
     else if (frame.type === FRAME.loss) this.#noteLoss(frame);
+    else if (frame.type === FRAME.omission) this.#noteOmission(frame);
     else if (frame.type === FRAME.flush) this.#flushAsked = true;
     else {
+      const { mark } = this.#deps;
+      mark?.set(this.#place.slot, frame.connection);
       this.#connections.get(frame.connection)?.take(frame);
+      mark?.clear();
       if (frame.type === FRAME.close) this.#connections.delete(frame.connection);
     }
   }
@@ -74,22 +94,41 @@ export class PipeFeed {
     const [clientOffset = 0, serverOffset = 0] = readDoubles(frame.payload.subarray(0, 16));
     const origin = decodeOrigin(frame.payload.subarray(16));
     const resync = (frame.flags & FLAG_RESYNC) !== 0;
+    const client = origin.clientConnection ?? frame.connection;
+    const number = this.#place.ordinal * NUMBERS_PER_FEED + client;
     const connection = new FedConnection(
       frame.connection,
       this.#deps,
-      { origin, clientOffset, serverOffset, resync },
+      { origin, number, clientOffset, serverOffset, resync },
       (settlement) => this.#answer(settlement),
     );
     this.#connections.set(frame.connection, connection);
   }
 
   #answer(settlement: PipeSettlement): void {
-    if (this.#waiting.length === 0) this.#waitingSinceNs = this.#deps.clock.nowNs();
+    this.#startWaiting();
     this.#waiting.push(settlement);
+  }
+
+  #startWaiting(): void {
+    if (this.#waiting.length === 0 && !this.#noted) this.#waitingSinceNs = this.#deps.clock.nowNs();
+  }
+
+  #noteOmission(frame: Frame): void {
+    const [turns = 0, bytes = 0] = readDoubles(frame.payload);
+    this.#startWaiting();
+    this.#noted = true;
+    this.#deps.sink.addOmission({
+      cause: OMISSION_CAUSES[frame.flags] ?? 'unparsed',
+      exchanges: turns,
+      bytes,
+    });
   }
 
   #noteLoss(frame: Frame): void {
     const [turns = 0, bytes = 0, fromNs = 0, toNs = 0] = readDoubles(frame.payload);
+    this.#startWaiting();
+    this.#noted = true;
     this.#deps.sink.addLoss({
       reason: LOSS_REASONS[frame.flags] ?? 'corrupt',
       exchanges: turns,

@@ -1,6 +1,6 @@
 import type { Duplex } from 'node:stream';
-import type { LossReason } from '../core/accounting.ts';
-import { LOSS_REASONS } from '../core/accounting.ts';
+import type { LossReason, OmissionCause } from '../core/accounting.ts';
+import { LOSS_REASONS, OMISSION_CAUSES } from '../core/accounting.ts';
 import type { Clock } from '../core/clock.ts';
 import { type ConnectionOrigin, UNKNOWN_ORIGIN } from './connection-origin.ts';
 import { doubles, FRAME, type PipeSettlement, SettlementReader } from './frames.ts';
@@ -31,6 +31,7 @@ export class RecorderLink {
     LossReason,
     { turns: number; bytes: number; fromNs: number; toNs: number }
   >();
+  readonly #omissions = new Map<OmissionCause, Readonly<Tally>>();
   #pipe: Duplex | null = null;
   #nextConnection = 1;
   #onFlushed: (() => void) | null = null;
@@ -65,8 +66,34 @@ export class RecorderLink {
     const account = this.#ledger.open();
     const tap = new TapConnection(this.#nextConnection, origin, account, this, this.#clock);
     this.#taps.set(this.#nextConnection, tap);
-    this.#nextConnection = this.#nextConnection === 0xffff_ffff ? 1 : this.#nextConnection + 1;
+    do {
+      this.#nextConnection = this.#nextConnection === 0xffff_ffff ? 1 : this.#nextConnection + 1;
+    } while (this.#taps.has(this.#nextConnection));
     return tap;
+  }
+
+  /** Losses that no recorder was told of yet, those of stretches that are still being shed included. */
+  untold(): UnreportedLoss[] {
+    const nowNs = this.#clock.nowNs();
+    const losses = [...this.#unreported].map(([reason, loss]) => ({ reason, ...loss }));
+    for (const tap of this.#taps.values()) {
+      const shed = tap.shedding;
+      if (shed) losses.push({ ...shed, fromNs: nowNs, toNs: nowNs });
+    }
+    return losses;
+  }
+
+  /** Keeps the rest of a connection from every recorder. Nothing happens when it is gone. */
+  quarantine(connection: number): void {
+    this.#taps.get(connection)?.quarantine();
+  }
+
+  /** Tells the recorder of bytes that were left out where it could not see them. */
+  noteOmission(cause: OmissionCause, tally: Readonly<Tally>): void {
+    if (tally.bytes === 0 && tally.turns === 0) return;
+    const known = this.#omissions.get(cause) ?? { bytes: 0, turns: 0 };
+    this.#omissions.set(cause, { bytes: known.bytes + tally.bytes, turns: known.turns + tally.turns });
+    if (this.#pipe) this.#reportOmissions();
   }
 
   /** Forgets a connection that is closed and settled. */
@@ -142,6 +169,22 @@ export class RecorderLink {
       );
     }
     this.#unreported.clear();
+    this.#reportOmissions();
+  }
+
+  #reportOmissions(): void {
+    for (const [cause, tally] of this.#omissions) {
+      this.queue.appendControl(
+        {
+          type: FRAME.omission,
+          flags: OMISSION_CAUSES.indexOf(cause),
+          connection: 0,
+          atNs: this.#clock.nowNs(),
+        },
+        doubles(tally.turns, tally.bytes),
+      );
+    }
+    this.#omissions.clear();
   }
 }
 

@@ -1,5 +1,5 @@
 import type { Duplex } from 'node:stream';
-import type { LossReason } from '../core/accounting.ts';
+import type { Loss, LossReason } from '../core/accounting.ts';
 import type { RecorderDeps } from './fed-connection.ts';
 import { PipeFeed } from './pipe-feed.ts';
 
@@ -11,6 +11,8 @@ import { PipeFeed } from './pipe-feed.ts';
 export class Recorder {
   readonly #deps: RecorderDeps;
   readonly #feeds = new Set<PipeFeed>();
+  /** Feeds so far; each numbers its connections in a range of its own. */
+  #feedCount = 0;
   #committed = 0;
   #shedding: LossReason | null = null;
 
@@ -28,12 +30,15 @@ export class Recorder {
     return this.#shedding;
   }
 
-  /** Reads a forwarder's pipe until it ends. */
-  attach(pipe: Duplex): void {
-    const feed = new PipeFeed(pipe, this.#deps, () => this.commitIfDue());
+  /** Reads the pipe of the forwarder in a place until it ends. */
+  attach(pipe: Duplex, slot = 0): void {
+    const place = { slot, ordinal: this.#feedCount };
+    this.#feedCount += 1;
+    const feed = new PipeFeed(pipe, this.#deps, place, () => this.commitIfDue());
     this.#feeds.add(feed);
     pipe.on('close', () => {
-      feed.abandon();
+      if (!this.#feeds.has(feed)) return;
+      feed.abandon('crash_gap');
       this.#commit();
       this.#feeds.delete(feed);
     });
@@ -46,10 +51,17 @@ export class Recorder {
     if (wanted) this.#commit();
   }
 
-  /** Commits what is left and closes the sink. */
-  close(): void {
-    for (const feed of this.#feeds) feed.abandon();
+  /** Notes losses that nobody could note when they came about, and commits them. */
+  noteLosses(losses: readonly Loss[]): void {
+    for (const loss of losses) this.#deps.sink.addLoss(loss);
+    if (losses.length > 0) this.#commit();
+  }
+
+  /** Commits what is left and closes the sink. What is still open is lost for that reason. */
+  close(because: LossReason = 'crash_gap'): void {
+    for (const feed of this.#feeds) feed.abandon(because);
     this.#commit();
+    this.#feeds.clear();
     this.#deps.sink.close();
   }
 

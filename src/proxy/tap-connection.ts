@@ -11,7 +11,7 @@ import {
   type FrameType,
   type PipeSettlement,
 } from './frames.ts';
-import type { ConnectionAccount, Fate } from './ledger.ts';
+import type { ConnectionAccount, Fate, Tally } from './ledger.ts';
 import type { RecorderLink } from './recorder-link.ts';
 
 const EMPTY = new Uint8Array(0);
@@ -42,6 +42,8 @@ export class TapConnection {
   #opaque = false;
   #closed = false;
   #gap: Gap | null = null;
+  /** What passed since it is opaque. A recorder that knows the connection learns of it by the close. */
+  readonly #unseen: Tally = { bytes: 0, turns: 0 };
 
   constructor(
     connection: number,
@@ -56,6 +58,11 @@ export class TapConnection {
     this.#link = link;
     this.#clock = clock;
     if (!link.attached) this.#gap = newGap('writer_down');
+  }
+
+  /** What is being shed and no recorder was told of yet. */
+  get shedding(): (Tally & { readonly reason: LossReason }) | null {
+    return this.#gap ? { reason: this.#gap.reason, ...gapTally(this.#gap) } : null;
   }
 
   client(chunk: Uint8Array): void {
@@ -88,6 +95,7 @@ export class TapConnection {
     } else if (this.#gap) {
       this.#link.noteLoss(this.#gap.reason, gapTally(this.#gap));
     }
+    if (!this.#announced) this.#link.noteOmission('unparsed', this.#unseen);
     this.#retireIfSettled();
   }
 
@@ -112,11 +120,22 @@ export class TapConnection {
     this.#retireIfSettled();
   }
 
+  /** A recorder died of this connection: what still comes is for nobody. */
+  quarantine(): void {
+    if (this.#opaque || this.#closed) return;
+    this.#opaque = true;
+    if (this.#announced || !this.#gap) return;
+    this.#link.noteLoss(this.#gap.reason, gapTally(this.#gap));
+    this.#gap = null;
+  }
+
   #pass(type: FrameType, chunk: Uint8Array, turnStart: boolean): void {
     const clientBytes = type === FRAME.clientBytes ? chunk.length : 0;
     const serverBytes = chunk.length - clientBytes;
     if (this.#opaque) {
       this.account.seeSettled(clientBytes, serverBytes, turnStart, UNPARSED);
+      this.#unseen.bytes += chunk.length;
+      this.#unseen.turns += turnStart ? 1 : 0;
       return;
     }
     if (this.#gap && turnStart) this.#resume();

@@ -1,10 +1,11 @@
 import { describe, expect, it } from 'vitest';
 import { Ledger } from '../../src/proxy/ledger.ts';
 import { LedgerHistory } from '../../src/proxy/ledger-history.ts';
+import type { ForwarderReading } from '../../src/proxy/messages.ts';
 import { imbalance } from '../support/imbalance.ts';
 
-/** A forwarder's account with one turn recorded, one shed, and one pending. */
-function someLedger(): Ledger {
+/** A forwarder's reading with one turn recorded, one shed, and one pending. */
+function someReading(): ForwarderReading {
   const ledger = new Ledger();
   const account = ledger.open();
   account.see(100, 0, true);
@@ -14,39 +15,70 @@ function someLedger(): Ledger {
   account.seeSettled(7, 0, true, { kind: 'lost', because: 'queue_bytes' });
   account.see(0, 9, false);
   account.see(40, 0, true);
-  return ledger;
+  return readingOf(ledger);
+}
+
+function readingOf(ledger: Ledger): ForwarderReading {
+  return {
+    ledger: ledger.read(),
+    turnedAway: 2,
+    failed: { upstream_refused: 3 },
+    queuedBytes: 65_536,
+    untold: [],
+  };
 }
 
 describe('the account over several forwarders', () => {
-  it('is that of the running one while none has died', () => {
+  it('is empty before anybody spoke, then that of the one who did', () => {
     const history = new LedgerHistory();
-    expect(history.read()).toBeNull();
-    const reading = someLedger().read();
-    history.update(reading);
-    expect(history.read()).toEqual(reading);
+    expect(history.read().ledger.seen).toEqual({ bytes: 0, turns: 0 });
+    const reading = someReading();
+    history.update(0, reading);
+    expect(history.read().ledger).toEqual(reading.ledger);
+  });
+
+  it('is the sum of those that run beside each other', () => {
+    const history = new LedgerHistory();
+    for (const slot of [0, 1, 2]) history.update(slot, someReading());
+    const sum = history.read();
+    expect(imbalance(sum.ledger)).toEqual({ bytes: 0, turns: 0 });
+    expect(sum).toMatchObject({
+      ledger: { connections: 3, openConnections: 3, exchanges: 3, pending: { bytes: 147, turns: 3 } },
+      turnedAway: 6,
+      failed: { upstream_refused: 9 },
+      queuedBytes: 3 * 65_536,
+    });
   });
 
   it('loses what a dead one had pending, and stays exact with the next', () => {
     const history = new LedgerHistory();
-    history.update(someLedger().read());
-    history.forwarderEnded();
-    history.update(someLedger().read());
-    const reading = history.read();
-    expect(reading && imbalance(reading)).toEqual({ bytes: 0, turns: 0 });
-    expect(reading).toMatchObject({
-      connections: 2,
-      openConnections: 1,
-      exchanges: 2,
-      recorded: { bytes: 300, turns: 2 },
-      lost: { queue_bytes: { bytes: 14, turns: 2 }, crash_gap: { bytes: 49, turns: 1 } },
-      pending: { bytes: 49, turns: 1 },
+    history.update(0, someReading());
+    history.update(1, someReading());
+    history.forwarderEnded(0);
+    history.update(0, someReading());
+    const { ledger, queuedBytes } = history.read();
+    expect(imbalance(ledger)).toEqual({ bytes: 0, turns: 0 });
+    expect(ledger).toMatchObject({
+      connections: 3,
+      openConnections: 2,
+      exchanges: 3,
+      recorded: { bytes: 450, turns: 3 },
+      lost: { queue_bytes: { bytes: 21, turns: 3 }, crash_gap: { bytes: 49, turns: 1 } },
+      pending: { bytes: 98, turns: 2 },
     });
+    expect(queuedBytes).toBe(2 * 65_536);
   });
 
   it('names no crash gap where nothing was pending', () => {
     const history = new LedgerHistory();
-    history.update(new Ledger().read());
-    history.forwarderEnded();
-    expect(history.read()?.lost).toEqual({});
+    history.update(0, readingOf(new Ledger()));
+    history.forwarderEnded(0);
+    expect(history.read().ledger.lost).toEqual({});
+  });
+
+  it('counts nothing of one that never spoke', () => {
+    const history = new LedgerHistory();
+    expect(history.forwarderEnded(0)).toBeNull();
+    expect(history.read().ledger.connections).toBe(0);
   });
 });

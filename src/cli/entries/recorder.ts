@@ -18,7 +18,8 @@ const recorder = new RecorderProcess({
 });
 
 process.on('message', (message, socket) => {
-  const pipe = () => (socket as Socket | undefined) ?? new Socket({ fd: PIPE_FD });
-  recorder.hear(message as ToRecorder<RecorderSettings>, pipe);
+  recorder.hear(message as ToRecorder<RecorderSettings>, (slot) =>
+    slot === null ? (socket as Socket | undefined) : new Socket({ fd: PIPE_FD + slot }),
+  );
 });
 process.on('disconnect', () => recorder.orphaned());

@@ -1,0 +1,107 @@
+import { chmodSync, existsSync, rmSync } from 'node:fs';
+import type { Server } from 'node:http';
+import { connect } from 'node:net';
+import { join } from 'node:path';
+import { reasonOf } from '../core/errors.ts';
+import { LIMITS } from '../core/limits.ts';
+import type { Logger } from '../core/ports.ts';
+import type { RecorderStatus } from '../core/status.ts';
+import { CONTROL_SOCKET, withSocketPath } from './control-path.ts';
+import { type Answer, json, smallServer } from './small-http.ts';
+
+/** What an operator can ask of a running recording. */
+export interface Controls {
+  status(): RecorderStatus;
+  /** Begins what SIGTERM begins. */
+  drain(): void;
+  pause(): Promise<void>;
+  resume(): Promise<void>;
+}
+
+const ACTIONS = ['/drain', '/pause', '/resume'] as const;
+
+/**
+ * Answers on a unix socket in the capture directory, for whoever may enter that: `GET /status`, and
+ * `POST /drain`, `/pause` and `/resume`, each answered with the status after it.
+ */
+export class ControlServer {
+  readonly #controls: Controls;
+  readonly #logger: Logger;
+  #server: Server | null = null;
+  #directory: string | null = null;
+
+  constructor(controls: Controls, logger: Logger) {
+    this.#controls = controls;
+    this.#logger = logger;
+  }
+
+  /** Listens in a capture whose lock is held. What keeps it from doing so is one line in the log. */
+  async open(directory: string): Promise<void> {
+    // A directory that was removed and made again has no socket, whatever we still listen on.
+    if (this.#directory === directory && existsSync(join(directory, CONTROL_SOCKET))) return;
+    await this.close();
+    this.#directory = directory;
+    try {
+      await this.#listen(directory);
+    } catch (error) {
+      this.#directory = null;
+      this.#logger.error(
+        { directory, reason: reasonOf(error) },
+        'NO CONTROL SOCKET: status, drain, pause and resume are not answered',
+      );
+    }
+  }
+
+  async close(): Promise<void> {
+    const [server, directory] = [this.#server, this.#directory];
+    this.#server = null;
+    this.#directory = null;
+    if (!server) return;
+    server.closeAllConnections();
+    await new Promise((resolve) => server.close(resolve));
+    if (directory !== null) rmSync(join(directory, CONTROL_SOCKET), { force: true });
+  }
+
+  async #listen(directory: string): Promise<void> {
+    const server = smallServer(LIMITS.controlConnections, (method, path) => this.#answer(method, path));
+    await withSocketPath(directory, async (path) => {
+      if (await answers(path)) throw new Error('another process answers there');
+      rmSync(path, { force: true });
+      await new Promise<void>((resolve, reject) => {
+        server.once('error', reject);
+        server.listen(path, () => resolve());
+      });
+      chmodSync(path, 0o600);
+    });
+    // What goes wrong with one client's connection is that client's; it has its answer or asks again.
+    server.on('error', () => undefined);
+    this.#server = server;
+  }
+
+  async #answer(method: string, path: string): Promise<Answer> {
+    if (path === '/status' && method === 'GET') return json(200, this.#controls.status());
+    const action = ACTIONS.find((one) => one === path);
+    if (!action && path !== '/status')
+      return json(404, { error: 'there are /status, /drain, /pause and /resume' });
+    if (!action || method !== 'POST')
+      return json(405, { error: 'status is asked with GET, all else with POST' });
+    if (action === '/drain') this.#controls.drain();
+    else if (action === '/pause') await this.#controls.pause();
+    else await this.#controls.resume();
+    return json(200, this.#controls.status());
+  }
+}
+
+/** Whether somebody listens at the path of a socket. One that is full or may not be entered has a process too. */
+function answers(path: string): Promise<boolean> {
+  return new Promise((resolve) => {
+    const probe = connect({ path });
+    probe.once('connect', () => {
+      probe.destroy();
+      resolve(true);
+    });
+    probe.once('error', (error: NodeJS.ErrnoException) => {
+      resolve(error.code !== 'ECONNREFUSED' && error.code !== 'ENOENT');
+    });
+  });
+}

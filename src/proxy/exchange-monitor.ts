@@ -1,0 +1,155 @@
+import type { Loss, Omission, ProtocolUse } from '../core/accounting.ts';
+import type { Clock, ClockAnchor } from '../core/clock.ts';
+import type { Exchange } from '../core/exchange.ts';
+import { LIMITS } from '../core/limits.ts';
+import type { CommitResult, CommittingSink } from '../core/ports.ts';
+import type { RecentExchange, RecordedTraffic } from '../core/status.ts';
+import { SecondsCounter, sumOfSeconds } from './seconds-counter.ts';
+
+/** Labels of metrics are closed lists: a method comes from the wire and may be anything. */
+export const METHODS = ['GET', 'HEAD', 'POST', 'PUT', 'PATCH', 'DELETE', 'OPTIONS', 'other'] as const;
+export const CODE_CLASSES = ['1xx', '2xx', '3xx', '4xx', '5xx', 'none'] as const;
+
+const OTHER_METHOD = METHODS.length - 1;
+const NO_CODE = CODE_CLASSES.length - 1;
+const DURATION_BOUNDS_S = [0.001, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 300];
+const WRITE_BOUNDS_S = [0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5];
+
+/**
+ * Stands before a sink and keeps what a live view and the metrics say of the exchanges that pass: counts, and the
+ * facts of the last few. Never a payload.
+ */
+export class ExchangeMonitor implements CommittingSink {
+  readonly #sink: CommittingSink;
+  readonly #clock: Clock;
+  readonly #onFirstCommit: () => void;
+  #committed = false;
+  readonly #requests = new Float64Array(METHODS.length * CODE_CLASSES.length);
+  readonly #durations = new SecondsCounter(DURATION_BOUNDS_S);
+  readonly #writes = new SecondsCounter(WRITE_BOUNDS_S);
+  readonly #last: RecentExchange[] = [];
+  #count = 0;
+  #requestBytes = 0;
+  #responseBytes = 0;
+
+  constructor(sink: CommittingSink, clock: Clock, onFirstCommit: () => void = () => undefined) {
+    this.#sink = sink;
+    this.#clock = clock;
+    this.#onFirstCommit = onFirstCommit;
+  }
+
+  append(exchange: Exchange): boolean {
+    const taken = this.#sink.append(exchange);
+    if (taken) this.#note(exchange);
+    return taken;
+  }
+
+  addLoss(loss: Loss): void {
+    this.#sink.addLoss(loss);
+  }
+
+  addOmission(omission: Omission): void {
+    this.#sink.addOmission(omission);
+  }
+
+  addProtocolUse(use: ProtocolUse): void {
+    this.#sink.addProtocolUse(use);
+  }
+
+  addAnchor(anchor: ClockAnchor): void {
+    this.#sink.addAnchor(anchor);
+  }
+
+  due(nowNs: number): boolean {
+    return this.#sink.due(nowNs);
+  }
+
+  commit(): CommitResult {
+    const sinceNs = this.#clock.nowNs();
+    const result = this.#sink.commit();
+    if (result.committed === 0) return result;
+    this.#writes.add((this.#clock.nowNs() - sinceNs) / 1e9);
+    if (!this.#committed) this.#onFirstCommit();
+    this.#committed = true;
+    return result;
+  }
+
+  close(): void {
+    this.#sink.close();
+  }
+
+  traffic(): RecordedTraffic {
+    const requests = [...this.#requests].flatMap((count, index) => {
+      const method = METHODS[Math.floor(index / CODE_CLASSES.length)] ?? 'other';
+      const codeClass = CODE_CLASSES[index % CODE_CLASSES.length] ?? 'none';
+      return count === 0 ? [] : [{ method, codeClass, count }];
+    });
+    return {
+      requests,
+      durationSeconds: this.#durations.read(),
+      writeSeconds: this.#writes.read(),
+      requestBytes: this.#requestBytes,
+      responseBytes: this.#responseBytes,
+    };
+  }
+
+  /** The last exchanges, newest first. */
+  recent(): RecentExchange[] {
+    const next = this.#count % LIMITS.recentExchanges;
+    return [...this.#last.slice(next), ...this.#last.slice(0, next)].reverse();
+  }
+
+  #note(exchange: Exchange): void {
+    this.#last[this.#count % LIMITS.recentExchanges] = factsOf(exchange);
+    this.#count += 1;
+    const method = METHODS.indexOf(exchange.method as (typeof METHODS)[number]);
+    const cell = (method < 0 ? OTHER_METHOD : method) * CODE_CLASSES.length + codeClassOf(exchange.status);
+    this.#requests[cell] = (this.#requests[cell] as number) + 1;
+    if (exchange.lastByteOffsetUs !== null) this.#durations.add(exchange.lastByteOffsetUs / 1e6);
+    this.#requestBytes += exchange.request?.body.bytes ?? 0;
+    this.#responseBytes += exchange.response?.body.bytes ?? 0;
+  }
+}
+
+/** Of recorders that followed each other. */
+export function sumOfTraffic(a: RecordedTraffic, b: RecordedTraffic): RecordedTraffic {
+  const counts = new Map(a.requests.map((one) => [`${one.method} ${one.codeClass}`, one]));
+  for (const one of b.requests) {
+    const key = `${one.method} ${one.codeClass}`;
+    counts.set(key, { ...one, count: one.count + (counts.get(key)?.count ?? 0) });
+  }
+  return {
+    requests: [...counts.values()],
+    durationSeconds: sumOfSeconds(a.durationSeconds, b.durationSeconds),
+    writeSeconds: sumOfSeconds(a.writeSeconds, b.writeSeconds),
+    requestBytes: a.requestBytes + b.requestBytes,
+    responseBytes: a.responseBytes + b.responseBytes,
+  };
+}
+
+/** What no recorder has counted yet. */
+export const NO_TRAFFIC: RecordedTraffic = {
+  requests: [],
+  durationSeconds: new SecondsCounter(DURATION_BOUNDS_S).read(),
+  writeSeconds: new SecondsCounter(WRITE_BOUNDS_S).read(),
+  requestBytes: 0,
+  responseBytes: 0,
+};
+
+/** Facts alone: an exchange that was kept would keep its bodies. */
+function factsOf(exchange: Exchange): RecentExchange {
+  return {
+    arrivalUs: exchange.arrivalUs,
+    route: exchange.route,
+    model: exchange.model,
+    status: exchange.status,
+    outcome: exchange.outcome,
+    requestBytes: exchange.request?.body.bytes ?? 0,
+    responseBytes: exchange.response?.body.bytes ?? 0,
+    durationUs: exchange.lastByteOffsetUs,
+  };
+}
+
+function codeClassOf(status: number | null): number {
+  return status === null || status < 100 || status > 599 ? NO_CODE : Math.floor(status / 100) - 1;
+}

@@ -1,0 +1,17 @@
+import type { DataPlane, Notice } from './data-plane.ts';
+import type { ForwarderOptions } from './messages.ts';
+import type { RecorderLink } from './recorder-link.ts';
+
+/** The data plane that is asked for. Only its own code is loaded: a wire has no use for an HTTP proxy. */
+export async function planeOf(
+  options: ForwarderOptions,
+  link: RecorderLink,
+  notify: (notice: Notice) => void,
+): Promise<DataPlane> {
+  if (options.mode === 'gateway') {
+    const { Gateway } = await import('./gateway/gateway.ts');
+    return new Gateway(options, link, notify);
+  }
+  const { Forwarder } = await import('./wire/forwarder.ts');
+  return new Forwarder(options, link, notify);
+}

@@ -1,0 +1,109 @@
+import type { Loss } from '../core/accounting.ts';
+import type { Clock } from '../core/clock.ts';
+import type { Logger } from '../core/ports.ts';
+import { type ForwardersReading, LedgerHistory } from './ledger-history.ts';
+import { type Account, LedgerKeeper } from './ledger-keeper.ts';
+import type { ForwarderReading, RecorderBeat } from './messages.ts';
+import { sumOfLosses, UntoldLosses } from './untold-losses.ts';
+
+/**
+ * The account of a whole recording: what its forwarders counted, and which of the losses the capture has not been
+ * told of yet. Every second and at every turn it goes into the ledger of the capture, so that it outlives all
+ * processes.
+ */
+export class RecordingAccount {
+  readonly #clock: Clock;
+  readonly #startedUs: number;
+  readonly #forwarders = new LedgerHistory();
+  readonly #untold = new UntoldLosses();
+  readonly #ledger: LedgerKeeper;
+  /** Losses that the running recorder knows of and has not written. */
+  #unwritten: readonly Loss[] = [];
+
+  constructor(deps: { readonly clock: Clock; readonly logger: Logger }) {
+    this.#clock = deps.clock;
+    this.#startedUs = deps.clock.epochUs();
+    this.#ledger = new LedgerKeeper({
+      ...deps,
+      accountOf: () => this.#read(),
+      onTakeOver: (losses) => this.#untold.add(losses),
+    });
+  }
+
+  get startedUs(): number {
+    return this.#startedUs;
+  }
+
+  /** What the forwarders counted, as of their last beats. */
+  get reading(): ForwardersReading {
+    return this.#forwarders.read();
+  }
+
+  forwarderSaid(slot: number, reading: ForwarderReading): void {
+    this.#forwarders.update(slot, reading);
+  }
+
+  forwarderEnded(slot: number): void {
+    const last = this.#forwarders.forwarderEnded(slot);
+    if (last) this.#untold.add(last.untold);
+    void this.#ledger.beat();
+  }
+
+  recorderSaid(beat: RecorderBeat): void {
+    this.#unwritten = beat.unwritten;
+    this.#untold.heard(beat.heardLosses);
+  }
+
+  recorderDied(): void {
+    this.#untold.recorderEnded(this.#unwritten);
+    this.#unwritten = [];
+    void this.#ledger.beat();
+  }
+
+  /** It ended as it was told to and wrote all but these; null when it did not get to say so. */
+  recorderStopped(unwritten: readonly Loss[] | null): void {
+    if (unwritten) this.#untold.recorderStopped(unwritten);
+    else this.#untold.recorderEnded(this.#unwritten);
+    this.#unwritten = [];
+  }
+
+  /** What to tell the running recorder now; null when there is nothing. */
+  tell(): { readonly number: number; readonly losses: readonly Loss[] } | null {
+    return this.#untold.tell();
+  }
+
+  /** Our recorder holds the lock of this capture. */
+  captureReady(directory: string): Promise<void> {
+    return this.#ledger.captureReady(directory);
+  }
+
+  beat(): Promise<void> {
+    return this.#ledger.beat();
+  }
+
+  /** The recording ends in good order. */
+  end(): Promise<void> {
+    return this.#ledger.end();
+  }
+
+  /** The forwarder's place and the connection that a watchful recorder was at work on when it died. */
+  mark(): { readonly slot: number; readonly connection: number } | null {
+    return this.#ledger.mark();
+  }
+
+  #read(): Account {
+    const { seen, recorded, lost, omitted, pending } = this.reading.ledger;
+    const forwarders = [...this.#forwarders.current()].flatMap(({ untold }) => untold);
+    const untold = sumOfLosses(forwarders, this.#untold.all, this.#unwritten);
+    return {
+      startedUs: this.#startedUs,
+      atUs: this.#clock.epochUs(),
+      seen,
+      recorded,
+      lost,
+      omitted,
+      pending,
+      untold,
+    };
+  }
+}

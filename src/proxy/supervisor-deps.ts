@@ -1,0 +1,36 @@
+import type { Clock } from '../core/clock.ts';
+import type { Logger } from '../core/ports.ts';
+import type { LedgerReading } from './ledger.ts';
+import type { ForwarderOptions } from './messages.ts';
+import type { ProbeAddress } from './probe-server.ts';
+
+/** What a recording is started with. */
+export interface SupervisorDeps<Settings> {
+  readonly forwarderEntry: string;
+  readonly recorderEntry: string;
+  readonly forwarder: ForwarderOptions;
+  /** Processes that share the listen addresses. */
+  readonly forwarders: number;
+  /** What the recorder process is started with; opaque here. */
+  readonly recorder: Settings;
+  /** Where the capture was asked for, as it is shown until the capture is open. */
+  readonly directory: string;
+  readonly version: string;
+  /** Null: no probes and no metrics. */
+  readonly probeListen: ProbeAddress | null;
+  /** Told of the capture's directory each time that a recorder has it open. */
+  readonly captureReady: (directory: string) => void;
+  /** Told the capture's directory each time a recorder has it open. Must not throw. */
+  readonly captureReady?: (directory: string) => void;
+  /** Seals finished segments in a process of its own. */
+  readonly seal: (files: readonly string[]) => Promise<void>;
+  readonly logger: Logger;
+  readonly clock: Clock;
+}
+
+/** How a recording ended. */
+export interface RecordingEnd {
+  readonly ledger: LedgerReading;
+  readonly cut: number;
+  readonly turnedAway: number;
+}
