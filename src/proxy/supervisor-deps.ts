@@ -20,8 +20,6 @@ export interface SupervisorDeps<Settings> {
   readonly probeListen: ProbeAddress | null;
   /** Told of the capture's directory each time that a recorder has it open. */
   readonly captureReady: (directory: string) => void;
-  /** Told the capture's directory each time a recorder has it open. Must not throw. */
-  readonly captureReady?: (directory: string) => void;
   /** Seals finished segments in a process of its own. */
   readonly seal: (files: readonly string[]) => Promise<void>;
   readonly logger: Logger;
