@@ -1,42 +1,66 @@
 import { randomBytes } from 'node:crypto';
 import { hostname } from 'node:os';
+import type { LossReason } from '../core/accounting.ts';
 import { AnchoredClock, type Clock } from '../core/clock.ts';
 import { KeyedHash } from '../core/keyed-hash.ts';
 import { LIMITS } from '../core/limits.ts';
-import { Redaction } from '../core/redaction.ts';
+import { type RecordingPolicy, recordingParts, storedPolicy } from '../core/recording-policy.ts';
 import { Routes } from '../core/routes.ts';
 import { AssemblyBudget } from '../proxy/assembly/budget.ts';
 import { KnownHeads } from '../proxy/assembly/known-heads.ts';
-import type { BodyPolicy } from '../proxy/assembly/options.ts';
+import { ExchangeMonitor } from '../proxy/exchange-monitor.ts';
 import { Recorder } from '../proxy/recorder.ts';
+import { WorkMark } from '../proxy/work-mark.ts';
 import {
   defaultMaxDiskBytes,
   resolveCaptureDirectory,
   unsealedSegments,
 } from '../storage/capture-directory.ts';
+import type { CaptureOrigin } from '../storage/capture-origin.ts';
 import { CaptureWriter } from '../storage/capture-writer.ts';
 import { DirectoryLock } from '../storage/directory-lock.ts';
+import { EncryptionKey } from '../storage/encryption-key.ts';
 import { loadHashKey } from '../storage/hash-key.ts';
 
 /** What a recorder process is started with; plain data, because it travels between processes. */
 export interface RecorderSettings {
   readonly dir: string;
-  /** `host:port` of the model server. */
-  readonly target: string;
-  readonly policy: BodyPolicy;
+  /** `host:port` of each model server. */
+  readonly targets: readonly string[];
+  readonly policy: RecordingPolicy;
+  /** Null: the capture has a key of its own. */
+  readonly hashKeyFile: string | null;
+  /** Null: payloads are not encrypted. */
+  readonly encryptionKeyFile: string | null;
   /** Null for the default of the directory's file system. */
   readonly maxDiskBytes: number | null;
+  readonly retainMs: number | null;
+  readonly fleetSize: number | null;
 }
 
 /** A recorder with its capture open. */
 export interface Recording {
+  readonly directory: string;
+  readonly maxDiskBytes: number;
   readonly recorder: Recorder;
   readonly writer: CaptureWriter;
+  readonly monitor: ExchangeMonitor;
+  readonly budget: AssemblyBudget;
+  readonly mark: WorkMark | null;
   readonly epoch: AnchoredClock;
   /** Segments that earlier lives left open. */
   readonly unsealed: readonly string[];
-  /** Commits, closes the segment and gives the directory back. */
-  close(): void;
+  /** Commits, closes the segment and gives the directory back. What is still open is lost for that reason. */
+  close(because: LossReason): void;
+}
+
+/** What a recording is opened with besides its settings. */
+export interface RecordingDeps {
+  readonly clock: Clock;
+  readonly onFinished: (file: string) => void;
+  /** Leaves word of the connection that is worked at. */
+  readonly watchful: boolean;
+  readonly onFirstCommit: () => void;
 }
 
 /**
@@ -45,52 +69,63 @@ export interface Recording {
  */
 export function openRecording(
   settings: RecorderSettings,
-  clock: Clock,
-  onFinished: (file: string) => void,
+  { clock, onFinished, watchful, onFirstCommit }: RecordingDeps,
 ): Recording {
   const directory = resolveCaptureDirectory(settings.dir, 'write');
   const lock = DirectoryLock.acquire(directory);
   try {
     const unsealed = unsealedSegments(directory);
-    const hash = new KeyedHash(loadHashKey(directory, null));
+    const hash = new KeyedHash(loadHashKey(directory, settings.hashKeyFile));
     const anchor = clock.anchor();
     const epoch = new AnchoredClock(anchor);
-    const redaction = new Redaction();
+    const id = randomBytes(4).toString('hex');
+    const parts = recordingParts(settings.policy, hash, id);
+    const maxDiskBytes = settings.maxDiskBytes ?? defaultMaxDiskBytes(directory);
     const writer = new CaptureWriter(
       {
         directory,
-        recorder: { id: randomBytes(4).toString('hex'), host: hostname(), startedUs: anchor.epochUs },
-        origin: { kind: 'recorded', target: settings.target },
-        policy: { ...settings.policy, redaction: redaction.additions },
+        recorder: { id, host: hostname(), startedUs: anchor.epochUs },
+        origin: originOf(settings.targets),
+        policy: storedPolicy(settings.policy),
         hashKeyFingerprint: hash.fingerprint(),
-        fleetSize: null,
-        maxDiskBytes: settings.maxDiskBytes ?? defaultMaxDiskBytes(directory),
-        retainMs: null,
+        encryption:
+          settings.encryptionKeyFile === null ? null : EncryptionKey.load(settings.encryptionKeyFile),
+        fleetSize: settings.fleetSize,
+        maxDiskBytes,
+        retainMs: settings.retainMs,
         segmentBy: 'clock',
         durability: 'commit',
         onFinished,
       },
       clock,
     );
+    const monitor = new ExchangeMonitor(writer, clock, onFirstCommit);
+    const budget = new AssemblyBudget(LIMITS.assemblyBudgetBytes);
+    const mark = watchful ? WorkMark.open(directory) : null;
     const recorder = new Recorder({
-      sink: writer,
+      sink: monitor,
       clock,
+      mark,
       context: {
         epochUsOf: (monotonicNs) => epoch.epochUsOf(monotonicNs),
-        policy: settings.policy,
-        budget: new AssemblyBudget(LIMITS.assemblyBudgetBytes),
+        ...parts,
+        budget,
         hash,
-        redaction,
         heads: new KnownHeads(new Routes()),
       },
     });
-    const close = () => {
-      recorder.close();
+    const close = (because: LossReason) => {
+      recorder.close(because);
       lock.release();
     };
-    return { recorder, writer, epoch, unsealed, close };
+    return { directory, maxDiskBytes, recorder, writer, monitor, budget, mark, epoch, unsealed, close };
   } catch (error) {
     lock.release();
     throw error;
   }
+}
+
+function originOf(targets: readonly string[]): CaptureOrigin {
+  const [target = ''] = targets;
+  return { kind: 'recorded', target, ...(targets.length > 1 ? { targets } : {}) };
 }

@@ -36,7 +36,7 @@ export function openForReplay(named: string, encryptionKey: EncryptionKey | null
       lastArrivalUs: instantOf(document.lastArrival),
       coverage: coverageOf(document),
       arrivalsOnly: origins.length > 0 && origins.every((each) => each.kind === 'imported' && !each.paired),
-      targets: origins.flatMap((each) => (each.kind === 'recorded' ? [each.target] : [])),
+      targets: origins.flatMap((each) => (each.kind === 'recorded' ? (each.targets ?? [each.target]) : [])),
       seconds: (range) => source.rollUps(range),
     },
   };

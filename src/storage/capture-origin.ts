@@ -8,7 +8,12 @@ export interface RecorderIdentity {
 
 /** Where a capture's exchanges come from. */
 export type CaptureOrigin =
-  | { readonly kind: 'recorded'; readonly target: string }
+  | {
+      readonly kind: 'recorded';
+      readonly target: string;
+      /** All of them, where the recorder stood in front of several. */
+      readonly targets?: readonly string[];
+    }
   | {
       readonly kind: 'imported';
       /** Base name of the trace. */

@@ -10,6 +10,8 @@ import { replayCommand } from '../../src/cli/replay.ts';
 import { repositoryRoot } from '../support/shared-data.ts';
 
 const readme = readFileSync(join(repositoryRoot, 'README.md'), 'utf8');
+/** The page that has the flags of `record`, too many for the README. */
+const recording = readFileSync(join(repositoryRoot, 'docs', 'recording.md'), 'utf8');
 
 /** The text below a heading, up to the next heading of any level. */
 function sectionOf(heading: RegExp): string {
@@ -31,13 +33,18 @@ function flagsIn(text: string): string[] {
 
 describe('README.md', () => {
   test.each([
-    ['record', recordCommand(), /record/],
     ['import', importCommand(), /import arrivals/],
     ['inspect', inspectCommand(), /inspect CAPTURE/],
     ['replay', replayCommand(), /replay CAPTURE/],
   ])('names every flag of %s and no other', (_, command, heading) => {
     const section = sectionOf(heading).replaceAll('|', '');
     expect(flagsIn(section)).toEqual(longFlagsOf(command));
+  });
+
+  test('leaves the flags of record to a page that names every one of them and no other', () => {
+    const flags = flagsIn(recording.slice(recording.indexOf('### Traffic')).replaceAll('|', ''));
+    expect(flags.filter((flag) => flag !== '--config')).toEqual(longFlagsOf(recordCommand()));
+    expect(readme).toContain('(docs/recording.md)');
   });
 
   test('names every exit status', () => {

@@ -19,6 +19,9 @@ export interface FinalAccount {
 
 export type LogLine = Readonly<Record<string, unknown>> & { readonly message: string };
 
+/** A test has no load balancer to wait for, and several recorders at once. */
+const QUICK = ['--drain-delay', '0s', '--drain-deadline', '5s', '--probe-listen', 'off'] as const;
+
 /** Starts a recorder in front of a port of this machine and waits until it listens and records. */
 export async function startRecording(
   targetPort: number,
@@ -27,10 +30,7 @@ export async function startRecording(
   options: ProcessOptions = {},
 ): Promise<RecordingProcess> {
   const args = ['--target', `127.0.0.1:${targetPort}`, '--listen', '127.0.0.1:0', '--dir', directory];
-  const process = startReprise(
-    ['--log-format', 'json', 'record', ...args, '--drain-deadline', '5s', ...flags],
-    options,
-  );
+  const process = startReprise([...['--log-format', 'json', 'record', ...args], ...QUICK, ...flags], options);
   const [, port] = await process.waitFor('stderr', /"listen":"127\.0\.0\.1:(\d+)"/);
   await process.waitFor('stderr', /"state":"(HEALTHY|OFF)"/);
   return {

@@ -1,0 +1,126 @@
+import { parseBodyRules } from '../core/body-rules.ts';
+import { AppError } from '../core/errors.ts';
+import { KeyedHash } from '../core/keyed-hash.ts';
+import { SUPERVISION } from '../core/limits.ts';
+import { Problems } from '../core/problems.ts';
+import {
+  DEFAULT_CLIENT_KEYS,
+  DEFAULT_RECORDING_POLICY,
+  type RecordingPolicy,
+  recordingParts,
+} from '../core/recording-policy.ts';
+import { DEFAULT_SKIP_RULES } from '../core/skip-rules.ts';
+import { parseBytes, parseCount, parseDurationMs, parsePositiveMs, parseShare } from '../core/units.ts';
+import { authorityOf, parseEndpoint } from '../proxy/endpoint.ts';
+import type { ForwarderOptions } from '../proxy/messages.ts';
+import type { ProbeAddress } from '../proxy/probe-server.ts';
+import type { RecordFlags } from './record-flags.ts';
+import { planeOf } from './record-plane.ts';
+import type { RecorderSettings } from './recording.ts';
+
+/** What a recording does, every flag read. */
+export interface RecordOptions {
+  readonly plane: ForwarderOptions;
+  readonly forwarders: number;
+  readonly recorder: RecorderSettings;
+  /** Null: no probes and no metrics. */
+  readonly probeListen: ProbeAddress | null;
+  readonly drainDelayMs: number;
+  readonly drainDeadlineMs: number;
+  /** Run for each sealed segment; null for nothing. */
+  readonly onSeal: string | null;
+  readonly estimate: boolean;
+}
+
+const FORWARDERS_MAX = 16;
+
+/**
+ * Reads every flag and says all that is wrong with them at once.
+ * @param given Whether a flag was stated, rather than left at its default.
+ * @throws AppError OPTION_INVALID
+ */
+export function readRecordOptions(
+  flags: RecordFlags,
+  given: (flag: keyof RecordFlags) => boolean,
+): RecordOptions {
+  const problems = new Problems();
+  const plane = problems.attempt<ForwarderOptions | null>(() => planeOf(flags, given), null);
+  const optional = <Value>(text: string | undefined, parse: (text: string) => Value) =>
+    problems.optional(text, parse);
+  const options = {
+    forwarders: problems.attempt(() => forwardersOf(flags.forwarders), 1),
+    policy: policyOf(flags, problems),
+    maxDiskBytes: optional(flags.maxDisk, (text) => parseBytes(text, '--max-disk')),
+    retainMs: optional(flags.retain, (text) => parsePositiveMs(text, '--retain')),
+    fleetSize: optional(flags.fleetSize, (text) => parseCount(text, '--fleet-size')),
+    probeListen: problems.attempt(() => probeAddressOf(flags.probeListen), null),
+    drainDelayMs: problems.attempt(
+      () => parseDurationMs(flags.drainDelay, '--drain-delay'),
+      SUPERVISION.drainDelayMs,
+    ),
+    drainDeadlineMs: problems.attempt(
+      () => parseDurationMs(flags.drainDeadline, '--drain-deadline'),
+      SUPERVISION.drainDeadlineMs,
+    ),
+  };
+  problems.throwIfAny();
+  if (plane === null) throw new AppError('INTERNAL', 'a plane that could not be read was no problem');
+  const { policy, maxDiskBytes, retainMs, fleetSize, ...rest } = options;
+  return {
+    ...rest,
+    plane,
+    onSeal: flags.onSeal ?? null,
+    estimate: flags.estimate ?? false,
+    recorder: {
+      dir: flags.dir,
+      targets: [...new Set(plane.pairs.map(({ target }) => authorityOf(target)))],
+      policy,
+      hashKeyFile: flags.hashKeyFile ?? null,
+      encryptionKeyFile: flags.encryptionKeyFile ?? null,
+      maxDiskBytes,
+      retainMs,
+      fleetSize,
+    },
+  };
+}
+
+function forwardersOf(text: string): number {
+  const forwarders = parseCount(text, '--forwarders');
+  if (forwarders <= FORWARDERS_MAX) return forwarders;
+  throw new AppError('OPTION_INVALID', `--forwarders: ${forwarders} are more than ${FORWARDERS_MAX}`, {
+    hint: 'One for each core that is to carry traffic; one carries some ten thousand requests a second.',
+  });
+}
+
+function probeAddressOf(text: string): ProbeAddress | null {
+  if (text === 'off') return null;
+  const endpoint = parseEndpoint(text, '--probe-listen', { anyPort: true });
+  if (endpoint.kind === 'tcp' && !endpoint.tls) return endpoint;
+  throw new AppError('OPTION_INVALID', `--probe-listen: ${JSON.stringify(text)} is not a plain port`, {
+    hint: 'Give an address such as :9464 or 127.0.0.1:9464, or off.',
+  });
+}
+
+function policyOf(flags: RecordFlags, problems: Problems): RecordingPolicy {
+  const rules = flags.redact ?? [];
+  const presets = flags.redactPreset ?? [];
+  problems.attempt(() => parseBodyRules(rules, presets), null);
+  const policy: RecordingPolicy = {
+    bodies: flags.bodies,
+    requestBodyBytes: problems.attempt(() => parseBytes(flags.maxRequestBody, '--max-request-body'), 0),
+    responseBodyBytes: problems.attempt(() => parseBytes(flags.maxResponseBody, '--max-response-body'), 0),
+    sample: problems.attempt(() => parseShare(flags.sample, '--sample'), 1),
+    session: flags.session ?? [],
+    client: flags.client ?? DEFAULT_CLIENT_KEYS,
+    skip: flags.skip ?? DEFAULT_SKIP_RULES,
+    redact: {
+      rules: [],
+      presets: [],
+      headers: flags.redactHeader ?? [],
+      queryKeys: flags.redactQuery ?? [],
+    },
+  };
+  // Read once here, so that a rule that cannot be meant stops the command and not the recorder.
+  problems.attempt(() => recordingParts(policy, new KeyedHash(new Uint8Array(32)), ''), null);
+  return { ...DEFAULT_RECORDING_POLICY, ...policy, redact: { ...policy.redact, rules, presets } };
+}

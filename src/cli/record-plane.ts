@@ -1,0 +1,150 @@
+import { AppError } from '../core/errors.ts';
+import { parseCount, parseDurationMs } from '../core/units.ts';
+import type { Pair } from '../proxy/data-plane.ts';
+import { type Endpoint, parseEndpoint } from '../proxy/endpoint.ts';
+import {
+  GATEWAY_DEFAULTS,
+  GATEWAY_TIMEOUTS,
+  type GatewayOptions,
+  type GatewayRoute,
+} from '../proxy/gateway/options.ts';
+import type { ListenerTls, UpstreamTls, WireOptions } from '../proxy/wire/options.ts';
+import type { RecordFlags, RouteSetting } from './record-flags.ts';
+
+/** Which plane runs, and how. */
+export type PlaneOptions =
+  | ({ readonly mode: 'wire' } & WireOptions)
+  | ({ readonly mode: 'gateway' } & GatewayOptions);
+
+/** Flags that mean something to one plane only; given to the other, they would be silently without effect. */
+const GATEWAY_ONLY = [
+  'forwardedHeaders',
+  'websocket',
+  'refuseMarked',
+  'maxInFlight',
+  'connectTimeout',
+  'firstByteTimeout',
+  'idleTimeout',
+  'totalTimeout',
+  'upstreamReuse',
+  'routes',
+] as const satisfies readonly (keyof RecordFlags)[];
+const WIRE_ONLY = [
+  'refused',
+  'acceptProxyProtocol',
+  'sendProxyProtocol',
+] as const satisfies readonly (keyof RecordFlags)[];
+
+/**
+ * What the forwarders are asked to do.
+ * @param given Whether a flag was stated, rather than left at its default.
+ * @throws AppError OPTION_INVALID
+ */
+export function planeOf(flags: RecordFlags, given: (flag: keyof RecordFlags) => boolean): PlaneOptions {
+  const other = (flags.mode === 'wire' ? GATEWAY_ONLY : WIRE_ONLY).find(given);
+  if (other !== undefined) {
+    throw new AppError('OPTION_INVALID', `${flagOf(other)} has no effect with --mode ${flags.mode}`, {
+      hint: `Leave it out, or take --mode ${flags.mode === 'wire' ? 'gateway' : 'wire'}.`,
+    });
+  }
+  const common = {
+    pairs: pairsOf(flags),
+    reusePort: false,
+    maxConnections: parseCount(flags.maxConnections, '--max-connections'),
+    tls: listenerTls(flags),
+    upstreamTls: upstreamTls(flags),
+  };
+  return flags.mode === 'wire'
+    ? {
+        mode: 'wire',
+        ...common,
+        refused: flags.refused,
+        acceptProxyProtocol: flags.acceptProxyProtocol ?? false,
+        sendProxyProtocol: flags.sendProxyProtocol ?? null,
+      }
+    : { mode: 'gateway', ...common, ...gatewayOf(flags) };
+}
+
+/** The listen addresses and targets by their order; one target may serve them all. */
+function pairsOf(flags: RecordFlags): Pair[] {
+  const { listen, target: targets } = flags;
+  if (targets.length !== listen.length && targets.length !== 1) {
+    throw new AppError(
+      'OPTION_INVALID',
+      `${listen.length} --listen and ${targets.length} --target do not pair up`,
+      {
+        hint: 'Give as many of one as of the other, in the same order, or one --target for all.',
+      },
+    );
+  }
+  const tls = flags.tlsCert !== undefined;
+  return listen.map((address, index) => ({
+    listen: parseEndpoint(address, '--listen', { anyPort: true, tls }),
+    target: parseEndpoint((targets[index] ?? targets[0]) as string, '--target'),
+  }));
+}
+
+function listenerTls({ tlsCert, tlsKey }: RecordFlags): ListenerTls | null {
+  if (tlsCert === undefined && tlsKey === undefined) return null;
+  if (tlsCert === undefined || tlsKey === undefined) {
+    throw new AppError('OPTION_INVALID', '--tls-cert and --tls-key belong together', {
+      hint: 'Give both to end TLS here, or neither.',
+    });
+  }
+  return { certPath: tlsCert, keyPath: tlsKey };
+}
+
+function upstreamTls({ upstreamCa, upstreamServerName, upstreamInsecure }: RecordFlags): UpstreamTls | null {
+  if (upstreamCa === undefined && upstreamServerName === undefined && !upstreamInsecure) return null;
+  return {
+    caPath: upstreamCa ?? null,
+    serverName: upstreamServerName ?? null,
+    verify: !upstreamInsecure,
+  };
+}
+
+function gatewayOf(flags: RecordFlags) {
+  return {
+    routes: (flags.routes ?? []).map(routeOf),
+    forwardedHeaders: flags.forwardedHeaders ?? false,
+    websocket: flags.websocket ?? false,
+    maxInFlight: parseCount(flags.maxInFlight, '--max-in-flight'),
+    refuseMarked: flags.refuseMarked ?? false,
+    timeouts: {
+      ...GATEWAY_TIMEOUTS,
+      connectMs: parseDurationMs(flags.connectTimeout, '--connect-timeout'),
+      firstByteMs: limitMs(flags.firstByteTimeout, '--first-byte-timeout'),
+      idleMs: limitMs(flags.idleTimeout, '--idle-timeout'),
+      totalMs: limitMs(flags.totalTimeout, '--total-timeout'),
+    },
+    upstreamReuse: flags.upstreamReuse === 'on',
+    freeSocketMs: GATEWAY_DEFAULTS.freeSocketMs,
+  };
+}
+
+function routeOf(setting: RouteSetting, index: number): GatewayRoute {
+  const what = `routes[${index}]`;
+  const prefix = setting.path.endsWith('*');
+  const path = prefix ? setting.path.slice(0, -1).replace(/(?<=.)\/$/, '') : setting.path;
+  if (!/^\/[^\s?#*]*$/.test(path)) {
+    throw new AppError('OPTION_INVALID', `${what}.path: ${JSON.stringify(setting.path)} is not a path`, {
+      hint: 'Give a path such as /v2/models/a, or with a trailing * all that begin with it.',
+    });
+  }
+  if (setting['strip-prefix'] && !prefix) {
+    throw new AppError('OPTION_INVALID', `${what}.strip-prefix: ${setting.path} is no prefix`, {
+      hint: 'End the path with *.',
+    });
+  }
+  const target: Endpoint = parseEndpoint(setting.target, `${what}.target`);
+  return { match: prefix ? 'prefix' : 'exact', path, target, stripPrefix: setting['strip-prefix'] ?? false };
+}
+
+/** A limit in time, or `off`. */
+function limitMs(text: string, what: string): number {
+  return text === 'off' ? 0 : parseDurationMs(text, what);
+}
+
+function flagOf(name: string): string {
+  return name === 'routes' ? 'routes' : `--${name.replace(/[A-Z]/g, (letter) => `-${letter.toLowerCase()}`)}`;
+}
