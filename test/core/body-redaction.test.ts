@@ -153,6 +153,18 @@ describe('a hash', () => {
   });
 });
 
+describe('a body made to be slow', () => {
+  it('has its first ten thousand values hashed and the rest masked', () => {
+    const values = Array.from({ length: 10_002 }, () => 'the same value');
+    const hashed = JSON.parse(cover(bodyRedaction(['/*=hash']), JSON.stringify(values)).text) as string[];
+    expect(new Set(hashed.slice(0, 10_000)).size).toBe(1);
+    expect(hashed.slice(10_000)).toEqual([
+      expect.stringMatching(/^[a-z ]{14}$/),
+      expect.stringMatching(/^[a-z ]{14}$/),
+    ]);
+  });
+});
+
 describe('a drop', () => {
   it.each([
     ['"secret"', 'null    '],

@@ -81,7 +81,6 @@ export function decodeContent(bytes: Uint8Array, contentEncoding: string | null)
     decoded = unfold(coding, decoded);
     used.unshift(coding);
   }
-  if (decoded.length > LIMITS.decodedBodyBytes) throw new UnreadableBody('too_large');
   return {
     bytes: decoded,
     coded: used.length > 0,

@@ -42,8 +42,8 @@ export class JsonWalk {
     this.#text = text;
     this.#end = to;
     this.#cover = cover;
-    const marked = text.subarray(from, Math.min(to, from + 3)).equals(BYTE_ORDER_MARK);
-    this.#at = marked ? from + 3 : from;
+    const marked = text[from] === BYTE_ORDER_MARK[0] && text.indexOf(BYTE_ORDER_MARK, from) === from;
+    this.#at = marked && from + BYTE_ORDER_MARK.length <= to ? from + BYTE_ORDER_MARK.length : from;
   }
 
   /**

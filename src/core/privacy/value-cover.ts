@@ -1,4 +1,5 @@
 import type { KeyedHash } from '../keyed-hash.ts';
+import { LIMITS } from '../limits.ts';
 import type { SeededRandom } from '../random.ts';
 import { fillWithWords } from './filler.ts';
 import { bytesPerToken } from './token-estimate.ts';
@@ -40,6 +41,7 @@ export class ValueCover {
   readonly #hash: KeyedHash;
   readonly #random: SeededRandom;
   readonly #names = new Set<string>();
+  #hashed = 0;
 
   /**
    * @param seed at least eight bytes. Equal bodies get equal masks, and their hashes say that they are equal
@@ -68,7 +70,7 @@ export class ValueCover {
     if (covering === 'keep' && isLabel(text, from, to)) return;
     if (to <= from) return;
     this.note(treatment);
-    if (covering === 'hash' && to - from >= HASHED_FROM_BYTES) this.#hashString(text, from, to, plain());
+    if (this.#hashes(treatment, from, to)) this.#hashString(text, from, to, plain());
     else if (covering === 'mask_json') this.#maskJson(text, from, to);
     else coverWithWords(text, from, to, this.#random);
   }
@@ -77,7 +79,7 @@ export class ValueCover {
   number(text: Buffer, from: number, to: number, treatment: Treatment): void {
     if (treatment.covering === 'keep') return;
     this.note(treatment);
-    const hashes = treatment.covering === 'hash' && to - from >= HASHED_FROM_BYTES;
+    const hashes = this.#hashes(treatment, from, to);
     const random = hashes ? maskRandom(this.#hash.ofValue(text.subarray(from, to))) : this.#random;
     const start = text[from] === MINUS ? from + 1 : from;
     const fixed = hashes ? FIXED_DIGITS - 1 : FIXED_DIGITS;
@@ -112,6 +114,14 @@ export class ValueCover {
       text.fill(SPACE, from, to);
       text.write(first === QUOTE ? '""' : '0', from, 'latin1');
     }
+  }
+
+  /** Whether a value is hashed; masked where it is too short, or one of too many. */
+  #hashes({ covering }: Treatment, from: number, to: number): boolean {
+    if (covering !== 'hash' || to - from < HASHED_FROM_BYTES || this.#hashed >= LIMITS.hashedValues)
+      return false;
+    this.#hashed += 1;
+    return true;
   }
 
   #hashString(text: Buffer, from: number, to: number, plain: Uint8Array): void {

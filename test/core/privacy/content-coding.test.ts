@@ -81,10 +81,9 @@ describe('a bomb', () => {
     expect(dropped).toBeNull();
   });
 
-  it('unfolds to 64 MiB at most, however large it is itself', () => {
-    const noise = Buffer.alloc(1024 * 1024, 'abcdefghijklmnop');
-    const large = Buffer.concat([...Array(65).keys()].map(() => noise));
-    expect(() => decodeContent(large, null)).toThrow('too_large');
+  it('unfolds to 32 MiB at most, however large it is itself', () => {
+    const large = Buffer.alloc(33 * 1024 * 1024, 'abcdefghijklmnop');
     expect(() => decodeContent(zlib.deflateSync(large, { level: 0 }), 'deflate')).toThrow('too_large');
+    expect(decodeContent(large, null).bytes).toBe(large);
   });
 });

@@ -40,15 +40,16 @@ describe('an event stream', () => {
   it.each([
     ['data: plain text\n\n', 'not_json'],
     ['data: {"text":"secr\n\n', 'not_json'],
+    ['data: 1,\n'.repeat(10_001), 'bad_event_stream'],
     ['data: [DONE] secret\n\n', 'not_json'],
     ['text: {"text":"secret"}\n\n', 'bad_event_stream'],
     ['{"text":"secret"}', 'bad_event_stream'],
     ['data: {"text":"a"}\n\nsecret\n', 'bad_event_stream'],
-  ])('%j is dropped: %s', (body, reason) => {
+  ])('%.40j is dropped: %s', (body, reason) => {
     expect(stream(body)).toMatchObject({ kept: null, dropped: reason });
   });
 
   it('is kept when no event has data', () => {
-    expect(stream(':\n\ndata:\n\ndata: \n\nevent: end\n\n').dropped).toBeNull();
+    expect(stream(':\n\ndata:\n\ndata: \n\ndata:   [DONE]  \n\nevent: end\n\n').dropped).toBeNull();
   });
 });
