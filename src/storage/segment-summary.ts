@@ -66,27 +66,33 @@ export interface HourSummary {
 
 /** @throws AppError CAPTURE_DAMAGED naming the segment. */
 export function summaryOf(reader: SegmentReader): SegmentSummary {
+  const meta = reader.meta();
+  const losses = reader.all<Amount & { readonly reason: LossReason }>(
+    'SELECT reason, sum(exchanges) AS exchanges, sum(bytes) AS bytes FROM loss GROUP BY reason',
+  );
+  // Over hundreds of segments most of the time goes into preparing statements: none for what cannot be there.
+  const crashed = losses.some(({ reason }) => reason === 'crash_gap');
+  const anchored = meta.origin.kind === 'recorded';
   return {
-    meta: reader.meta(),
+    meta,
     span: reader.span(),
     hours: reader.all<HourSummary>(`SELECT hour, exchanges, request_bytes AS requestBytes,
       response_bytes AS responseBytes, completed, client_aborted AS clientAborted,
       upstream_failed AS upstreamFailed, timed_out AS timedOut, requests_truncated AS requestsTruncated,
       responses_truncated AS responsesTruncated FROM hour ORDER BY hour`),
-    losses: reader.all(
-      'SELECT reason, sum(exchanges) AS exchanges, sum(bytes) AS bytes FROM loss GROUP BY reason',
-    ),
+    losses,
     omissions: reader.all('SELECT cause, exchanges, bytes FROM omission'),
     protocols: reader.all('SELECT protocol, connections, bytes FROM protocol_use'),
     expiries:
       reader.all(`SELECT file, 1 + earlier_segments AS segments, exchanges + earlier_exchanges AS exchanges,
       bytes + earlier_bytes AS bytes, exchanges AS ownExchanges FROM expiry`),
-    anchors: reader.all<AnchorSummary>(SELECT_ANCHORS)[0] ?? NO_ANCHORS,
-    crashes: reader.all(
-      `SELECT from_us AS fromUs, to_us AS toUs, exchanges FROM loss WHERE reason = 'crash_gap' ORDER BY from_us`,
-    ),
+    anchors: (anchored ? reader.all<AnchorSummary>(SELECT_ANCHORS)[0] : undefined) ?? NO_ANCHORS,
+    crashes: crashed ? reader.all<TimedLoss>(SELECT_CRASHES) : [],
   };
 }
+
+const SELECT_CRASHES = `SELECT from_us AS fromUs, to_us AS toUs, exchanges FROM loss
+  WHERE reason = 'crash_gap' ORDER BY from_us`;
 
 const SELECT_ANCHORS = `WITH
   paired AS (SELECT id, epoch_us - monotonic_ns / 1000 AS offset FROM anchor),
