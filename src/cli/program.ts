@@ -43,6 +43,31 @@ const COMMANDS: readonly Entry[] = [
     load: async () => (await import('./verify.ts')).verifyCommand(),
   },
   {
+    name: 'forget',
+    summary: 'remove what a session, a client or a time left behind',
+    load: async () => (await import('./forget.ts')).forgetCommand(),
+  },
+  {
+    name: 'status',
+    summary: 'say how a running recording fares, or show it as a page',
+    load: async () => (await import('./status.ts')).statusCommand(),
+  },
+  {
+    name: 'drain',
+    summary: 'stop a recording in good order and wait for its end',
+    load: async () => (await import('./drain.ts')).drainCommand(),
+  },
+  {
+    name: 'pause',
+    summary: 'stop recording and go on forwarding',
+    load: async () => (await import('./pause.ts')).pauseCommand(),
+  },
+  {
+    name: 'resume',
+    summary: 'record again after a pause',
+    load: async () => (await import('./resume.ts')).resumeCommand(),
+  },
+  {
     name: 'config',
     summary: 'print the settings in force and where each comes from',
     load: async () => (await import('./config.ts')).configCommand(SETTINGS),

@@ -2,11 +2,17 @@ import { existsSync, readdirSync, readFileSync } from 'node:fs';
 import { dirname, join } from 'node:path';
 import type { Command } from 'commander';
 import { describe, expect, test } from 'vitest';
+import { drainCommand } from '../../src/cli/drain.ts';
 import { EXIT } from '../../src/cli/exit.ts';
+import { forgetCommand } from '../../src/cli/forget.ts';
 import { importCommand } from '../../src/cli/import.ts';
 import { inspectCommand } from '../../src/cli/inspect.ts';
+import { pauseCommand } from '../../src/cli/pause.ts';
 import { recordCommand } from '../../src/cli/record.ts';
 import { replayCommand } from '../../src/cli/replay.ts';
+import { resumeCommand } from '../../src/cli/resume.ts';
+import { statusCommand } from '../../src/cli/status.ts';
+import { verifyCommand } from '../../src/cli/verify.ts';
 import { repositoryRoot } from '../support/shared-data.ts';
 
 const readme = readFileSync(join(repositoryRoot, 'README.md'), 'utf8');
@@ -35,7 +41,13 @@ describe('README.md', () => {
   test.each([
     ['import', importCommand(), /import arrivals/],
     ['inspect', inspectCommand(), /inspect CAPTURE/],
+    ['verify', verifyCommand(), /verify CAPTURE/],
+    ['forget', forgetCommand(), /forget CAPTURE/],
     ['replay', replayCommand(), /replay CAPTURE/],
+    ['status', statusCommand(), /status of a recording/],
+    ['drain', drainCommand(), /drain a recording/],
+    ['pause', pauseCommand(), /pause a recording/],
+    ['resume', resumeCommand(), /resume a recording/],
   ])('names every flag of %s and no other', (_, command, heading) => {
     const section = sectionOf(heading).replaceAll('|', '');
     expect(flagsIn(section)).toEqual(longFlagsOf(command));

@@ -1,0 +1,92 @@
+import { once } from 'node:events';
+import type { Command } from 'commander';
+import type { RecorderStatus, StatusTally } from '../core/status.ts';
+import { formatBytes, formatInstantUs } from '../core/units.ts';
+import { formatEndpoint, parseEndpoint } from '../proxy/endpoint.ts';
+import { ask, type ControlFlags, controlCommand } from './control.ts';
+import { Interruption } from './interruption.ts';
+import { StatusServer } from './status-server.ts';
+import { terminal } from './terminal.ts';
+
+interface StatusFlags extends ControlFlags {
+  readonly serve?: string;
+}
+
+/** `reprise status --dir DIR`: how a running recording fares. */
+export function statusCommand(): Command {
+  return controlCommand('status', 'say how a running recording fares')
+    .option('--serve <address>', 'show it as a live page, such as 127.0.0.1:9465, until stopped')
+    .action(async (flags: StatusFlags) => {
+      if (flags.serve !== undefined) {
+        await serve(flags.dir, flags.serve);
+        return;
+      }
+      const status = await ask(flags.dir, 'GET', '/status');
+      if (flags.json) terminal.json(status);
+      else terminal.print(...statusLines(status));
+    });
+}
+
+/** Until SIGINT or SIGTERM; the recording need not be there yet, or all the time. */
+async function serve(directory: string, address: string): Promise<void> {
+  const server = new StatusServer(() => ask(directory, 'GET', '/status'));
+  const bound = await server.listen(parseEndpoint(address, '--serve', { anyPort: true }));
+  const interruption = new Interruption();
+  terminal.note(`the live page is at http://${formatEndpoint(bound)}/; Ctrl-C ends it`);
+  if (!interruption.signal.aborted) await once(interruption.signal, 'abort');
+  server.close();
+  interruption.end();
+}
+
+function statusLines(status: RecorderStatus): string[] {
+  const { connections, restarts, disk } = status;
+  const rows: [string, string][] = [
+    ['state', `${status.state}${status.why === null ? '' : ` (${status.why})`}`],
+    ['traffic', trafficText(status)],
+    ['pairs', status.pairs.map(({ listen, target }) => `${listen} to ${target}`).join(', ')],
+    ['since', formatInstantUs(status.startedUs)],
+    [
+      'connections',
+      `${connections.open} open, ${connections.seen} seen, ${connections.turnedAway} turned away`,
+    ],
+    ['failed', countsText(connections.failed)],
+    ['seen', tallyText(status.seen)],
+    ['recorded', `${tallyText(status.recorded)}, ${status.exchanges} exchanges`],
+    ['lost', talliesText(status.lost)],
+    ['omitted', talliesText(status.omitted)],
+    ['pending', tallyText(status.pending)],
+    ['queue', formatBytes(status.queuedBytes)],
+    ['bodies cut', String(status.bodiesCut)],
+    ['recorder', sizeText(status.recorderResidentBytes)],
+    ['restarts', `recorder ${restarts.recorder}, forwarders ${restarts.forwarder}`],
+    ['capture', disk.directory],
+    ['on disk', `${sizeText(disk.bytes)} of ${sizeText(disk.maxBytes)}, ${sizeText(disk.freeBytes)} free`],
+  ];
+  const width = Math.max(...rows.map(([name]) => name.length));
+  return rows.map(([name, value]) => `${name.padEnd(width)}  ${value}`);
+}
+
+function trafficText({ ready, draining, forwarders, mode }: RecorderStatus): string {
+  const processes = forwarders === 1 ? '' : `, ${forwarders} processes`;
+  const accepting = ready ? 'accepted' : 'not accepted';
+  return `${draining ? 'draining' : accepting} (${mode}${processes})`;
+}
+
+function tallyText({ bytes, turns }: StatusTally): string {
+  return `${formatBytes(bytes)} in ${turns} turns`;
+}
+
+function talliesText(tallies: Readonly<Partial<Record<string, StatusTally>>>): string {
+  const texts = Object.entries(tallies).map(([name, tally]) => `${name} ${tally ? tallyText(tally) : ''}`);
+  return texts.join(', ') || 'nothing';
+}
+
+function countsText(counts: Readonly<Record<string, number>>): string {
+  const texts = Object.entries(counts).filter(([, count]) => count > 0);
+  return texts.map(([name, count]) => `${name} ${count}`).join(', ') || 'none';
+}
+
+/** Where nobody knows it, that is said: 0 would be a claim. */
+function sizeText(bytes: number | null): string {
+  return bytes === null ? 'unknown' : formatBytes(bytes);
+}
