@@ -54,6 +54,27 @@ export function openForSealing(path: string): Connection {
   }
 }
 
+/**
+ * Opens a new file that is filled in one go and synced by whoever fills it: what a crash leaves of it is thrown
+ * away. Without a journal, so that no other file ever holds a part of it.
+ */
+export function openForFilling(path: string, pageBytes: number): Connection {
+  const connection = open(path, { fileMustExist: true, timeout: BUSY_TIMEOUT_MS });
+  try {
+    connection.pragma(`page_size = ${pageBytes}`);
+    connection.pragma('auto_vacuum = NONE');
+    connection.pragma('cell_size_check = ON');
+    connection.pragma('mmap_size = 0');
+    connection.pragma('temp_store = MEMORY');
+    connection.pragma('journal_mode = OFF');
+    connection.pragma('synchronous = OFF');
+    return connection;
+  } catch (error) {
+    connection.close();
+    throw error;
+  }
+}
+
 /** Opens a file nobody may change through this connection. */
 export function openForReading(path: string): Connection {
   const connection = open(path, { readonly: true, fileMustExist: true, timeout: BUSY_TIMEOUT_MS });

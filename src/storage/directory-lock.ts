@@ -13,7 +13,7 @@ interface LockHolder {
 }
 
 /**
- * Sees to it that one directory has one writer: a write lock on `recorder.lock`, itself a small SQLite file.
+ * Sees to it that one directory has one writer: a write lock on `recorder.lock` (or another), itself a small SQLite file.
  *
  * The kernel gives the lock back when its process ends, however it ends. A file with a process id would have
  * to be judged stale by whoever comes next, which fails exactly where recorders run: in containers every
@@ -26,9 +26,12 @@ export class DirectoryLock {
     this.#connection = connection;
   }
 
-  /** @throws AppError OUTPUT_UNWRITABLE when another process writes this directory. */
-  static acquire(captureDirectory: string): DirectoryLock {
-    const path = join(captureDirectory, LOCK_FILE);
+  /**
+   * @param file another lock than the writer's, for what may go on beside it
+   * @throws AppError OUTPUT_UNWRITABLE when another process writes this directory.
+   */
+  static acquire(captureDirectory: string, file: string = LOCK_FILE): DirectoryLock {
+    const path = join(captureDirectory, file);
     // Made by us first, for its mode. Appending nothing leaves what is there as it is.
     closeSync(openSync(path, 'a', 0o600));
     const connection = new Database(path, { timeout: 0 });

@@ -10,6 +10,8 @@ export const TOMBSTONE_SUFFIX = '.expired.json';
 export const DAMAGED_SUFFIX = '.damaged';
 /** What is becoming of a segment while `forget` writes it anew; never read, and without what is to go. */
 export const REWRITING_SUFFIX = '.rewriting';
+/** The manifest of a segment for the instant in which the one written anew takes its place. */
+export const CLAIMED_SUFFIX = '.rewriting.json';
 /** An empty file beside a sealed segment that was handed over to whoever ships it. */
 export const HANDED_SUFFIX = '.handed';
 /** SQLite's own files beside an open segment. */
@@ -17,6 +19,8 @@ export const SIDE_SUFFIXES = ['-wal', '-shm', '-journal'] as const;
 
 export const HASH_KEY_FILE = 'hash.key';
 export const LOCK_FILE = 'recorder.lock';
+/** Sees to it that one `forget` works at a capture at a time; a recorder may go on beside it. */
+export const FORGET_LOCK_FILE = 'forget.lock';
 
 const PATTERN = /^(\d{4})(\d{2})(\d{2})T(\d{2})-([0-9a-z]{1,32})-(\d{4,})\.sqlite$/;
 

@@ -4,7 +4,13 @@ import { AppError } from '../core/errors.ts';
 import { segmentsOf } from './capture-directory.ts';
 import type { EncryptionKey } from './encryption-key.ts';
 import { type CaptureProblem, SegmentCheck, type SegmentReport } from './segment-check.ts';
-import { DAMAGED_SUFFIX, MANIFEST_SUFFIX, REWRITING_SUFFIX, TOMBSTONE_SUFFIX } from './segment-name.ts';
+import {
+  CLAIMED_SUFFIX,
+  DAMAGED_SUFFIX,
+  MANIFEST_SUFFIX,
+  REWRITING_SUFFIX,
+  TOMBSTONE_SUFFIX,
+} from './segment-name.ts';
 
 /** What `verify` says of a capture. */
 export interface VerifyDocument {
@@ -55,7 +61,7 @@ export function verifyCapture(captureDirectory: string, options: VerifyOptions):
     segments: reports.map((report) => ({ ...report, problems: report.problems.length })),
     problems,
     expiring: files.filter((file) => file.endsWith(TOMBSTONE_SUFFIX)),
-    leftovers: files.filter((file) => file.endsWith(REWRITING_SUFFIX)),
+    leftovers: files.filter((file) => file.endsWith(REWRITING_SUFFIX) || file.endsWith(CLAIMED_SUFFIX)),
   };
 }
 

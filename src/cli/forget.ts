@@ -1,0 +1,144 @@
+import { existsSync } from 'node:fs';
+import { join } from 'node:path';
+import { Command } from 'commander';
+import { systemClock } from '../core/clock.ts';
+import { AppError } from '../core/errors.ts';
+import { IDENTITY_HASH_BYTES, KeyedHash } from '../core/keyed-hash.ts';
+import { formatBytes, parseInstantUs } from '../core/units.ts';
+import { resolveCaptureDirectory } from '../storage/capture-directory.ts';
+import { type ForgetDocument, forgetExchanges, type RemainReason } from '../storage/forget.ts';
+import type { ForgetSelection } from '../storage/forget-selection.ts';
+import { loadHashKey } from '../storage/hash-key.ts';
+import { HASH_KEY_FILE } from '../storage/segment-name.ts';
+import { type EncryptionFlag, encryptionKeyOf, encryptionKeyOption } from './encryption-flag.ts';
+import { EXIT } from './exit.ts';
+import { terminal } from './terminal.ts';
+
+interface ForgetFlags extends EncryptionFlag {
+  readonly session?: string;
+  readonly client?: string;
+  readonly sessionHash?: string;
+  readonly from?: string;
+  readonly to?: string;
+  readonly before?: string;
+  readonly hashKeyFile?: string;
+  readonly dryRun?: boolean;
+  readonly json?: boolean;
+}
+
+const REMAINS: Readonly<Record<RemainReason, string>> = {
+  open: 'is still being written; run this again when it is sealed',
+  other_hash_key: 'was hashed under another key; run this again with --hash-key-file',
+  damaged: 'is damaged and was left as it is; reprise verify says how',
+  set_aside: 'was set aside as damaged and is not read; remove it if it may hold what is to go',
+};
+
+/** `reprise forget DIR`: removes what a session, a client or a stretch of time left in a capture. */
+export function forgetCommand(): Command {
+  return new Command('forget')
+    .description('Remove what a session, a client or a stretch of time left in a capture; bytes and all.')
+    .argument('<dir>', 'a capture')
+    .option('--session <text>', 'the session, as its requests named it')
+    .option('--client <text>', 'the client, as its requests named it')
+    .option('--session-hash <hex>', 'the session, as the capture names it (16 hexadecimal digits)')
+    .option('--from <time>', 'arrivals from this instant on, ISO 8601')
+    .option('--to <time>', 'arrivals before this instant')
+    .option('--before <time>', 'the same as --to, and nothing else: everything older')
+    .option('--dry-run', 'say what would go; change nothing')
+    .option('--hash-key-file <file>', "key of the hashes (default: the capture's own)")
+    .addOption(encryptionKeyOption('file with the key of an encrypted capture'))
+    .option('--json', 'print one JSON document')
+    .action((named: string, flags: ForgetFlags) => {
+      forget(named, flags);
+    });
+}
+
+function forget(named: string, flags: ForgetFlags): void {
+  const directory = resolveCaptureDirectory(named, 'read');
+  const encryptionKey = encryptionKeyOf(flags);
+  const hash = hashKeyOf(directory, flags);
+  const document = forgetExchanges(directory, {
+    selection: selectionOf(flags, hash),
+    hashKeyFingerprint: hash?.fingerprint() ?? null,
+    encryptionKey,
+    dryRun: flags.dryRun ?? false,
+    clock: systemClock,
+    onSegment: (file) => terminal.progress(`writing ${file} anew`),
+  });
+  if (flags.json) terminal.json(document);
+  else terminal.print(...linesOf(document));
+  if (!document.dryRun && document.exchanges > 0) {
+    terminal.note('Copies elsewhere (shipped segments, backups, snapshots) still hold it.');
+  }
+  if (!document.complete) process.exitCode = EXIT.inconclusive;
+}
+
+/** The key that names are looked up under; null where none is needed. Never makes one: nothing would match it. */
+function hashKeyOf(directory: string, { session, client, hashKeyFile }: ForgetFlags): KeyedHash | null {
+  if (session === undefined && client === undefined) return null;
+  if (hashKeyFile === undefined && !existsSync(join(directory, HASH_KEY_FILE))) {
+    throw new AppError('OPTION_INVALID', `${directory} has no key of its own to find a name with`, {
+      hint: 'Name the key it was recorded with (--hash-key-file), or the hash itself (--session-hash).',
+    });
+  }
+  return new KeyedHash(loadHashKey(directory, hashKeyFile ?? null));
+}
+
+function selectionOf(flags: ForgetFlags, hash: KeyedHash | null): ForgetSelection {
+  const { before, from, to } = flags;
+  if (before !== undefined && (from !== undefined || to !== undefined)) {
+    throw new AppError('OPTION_INVALID', '--before stands alone, without --from and --to');
+  }
+  const selection = {
+    identity: identityOf(flags, hash),
+    fromUs: from === undefined ? null : parseInstantUs(from, '--from'),
+    toUs: endOf(before, to),
+  };
+  if (selection.identity === null && selection.fromUs === null && selection.toUs === null) {
+    throw new AppError('OPTION_INVALID', 'nothing says what is to be forgotten', {
+      hint: 'Name a session, a client or a time: --session, --session-hash, --client, --from and --to, --before.',
+    });
+  }
+  if (selection.fromUs !== null && selection.toUs !== null && selection.fromUs >= selection.toUs) {
+    throw new AppError('OPTION_INVALID', '--to is not after --from');
+  }
+  return selection;
+}
+
+function endOf(before: string | undefined, to: string | undefined): number | null {
+  if (before !== undefined) return parseInstantUs(before, '--before');
+  return to === undefined ? null : parseInstantUs(to, '--to');
+}
+
+function identityOf(
+  { session, client, sessionHash }: ForgetFlags,
+  hash: KeyedHash | null,
+): ForgetSelection['identity'] {
+  if ([session, client, sessionHash].filter((given) => given !== undefined).length > 1) {
+    throw new AppError('OPTION_INVALID', '--session, --session-hash and --client are one at a time');
+  }
+  if (sessionHash !== undefined) {
+    if (!new RegExp(`^[0-9a-f]{${IDENTITY_HASH_BYTES * 2}}$`, 'i').test(sessionHash)) {
+      throw new AppError(
+        'OPTION_INVALID',
+        `--session-hash has ${IDENTITY_HASH_BYTES * 2} hexadecimal digits`,
+      );
+    }
+    return { kind: 'session', hash: Buffer.from(sessionHash, 'hex') };
+  }
+  const kind = session === undefined ? 'client' : 'session';
+  const text = session ?? client;
+  return text === undefined || hash === null ? null : { kind, hash: hash.ofIdentity(kind, text) };
+}
+
+function linesOf({ dryRun, exchanges, bytes, segments, remaining }: ForgetDocument): string[] {
+  const amount = `${exchanges} exchanges (${formatBytes(bytes)} of bodies)`;
+  return [
+    `${dryRun ? 'would be forgotten' : 'forgotten'}: ${amount} in ${segments.length} segments`,
+    ...segments.map((segment) => `  ${segment.file}: ${segment.exchanges} exchanges`),
+    ...remaining.map(
+      ({ file, why, exchanges: left }) =>
+        `  ${file}${left === null ? '' : ` (${left} exchanges)`} ${REMAINS[why]}`,
+    ),
+  ];
+}

@@ -1,0 +1,54 @@
+import { chmodSync, existsSync, readdirSync, renameSync, rmSync, statSync } from 'node:fs';
+import { basename, dirname, join } from 'node:path';
+import type { Clock } from '../core/clock.ts';
+import { takenAway } from './database.ts';
+import { syncPath } from './durable-files.ts';
+import { type Manifest, writeManifest } from './manifest.ts';
+import { settleSegment, sha256Of } from './sealing.ts';
+import { CLAIMED_SUFFIX, HANDED_SUFFIX, MANIFEST_SUFFIX, REWRITING_SUFFIX } from './segment-name.ts';
+
+/**
+ * Puts a segment that was written anew in the place of the sealed one.
+ *
+ * The manifest is taken away first: from then on the segment counts as one that is not sealed yet, which is
+ * readable, and which whoever finds it after a crash seals anew, be it the old file or the new one. Taking it is
+ * also what decides between us and a retention that wants the same segment: one of the two gets it.
+ * Readers that have the old file open keep it until they close it.
+ * @throws AppError CAPTURE_NOT_FOUND when retention was quicker; what the file system throws.
+ */
+export function replaceSegment(path: string, facts: Omit<Manifest, 'fileBytes' | 'sha256'>): Manifest {
+  const rewritten = `${path}${REWRITING_SUFFIX}`;
+  chmodSync(rewritten, 0o400);
+  syncPath(rewritten);
+  const manifest = { ...facts, fileBytes: statSync(rewritten).size, sha256: sha256Of(rewritten) };
+  // What was shipped is shipped again: the copy elsewhere still holds what was forgotten here.
+  rmSync(`${path}${HANDED_SUFFIX}`, { force: true });
+  claim(path);
+  renameSync(rewritten, path);
+  syncPath(dirname(path));
+  writeManifest(path, manifest);
+  rmSync(`${path}${CLAIMED_SUFFIX}`, { force: true });
+  return manifest;
+}
+
+/** Ends what a rewriting began that did not come to its end: half a file goes, a segment without seal gets one. */
+export function finishInterrupted(captureDirectory: string, clock: Clock): void {
+  for (const file of readdirSync(captureDirectory)) {
+    const path = join(captureDirectory, file);
+    if (file.endsWith(REWRITING_SUFFIX)) rmSync(path, { force: true });
+    if (!file.endsWith(CLAIMED_SUFFIX)) continue;
+    const segment = path.slice(0, -CLAIMED_SUFFIX.length);
+    if (existsSync(segment)) settleSegment(segment, clock);
+    rmSync(path, { force: true });
+  }
+}
+
+function claim(path: string): void {
+  try {
+    renameSync(`${path}${MANIFEST_SUFFIX}`, `${path}${CLAIMED_SUFFIX}`);
+  } catch (error) {
+    const missing = error instanceof Error && 'code' in error && error.code === 'ENOENT';
+    throw missing ? takenAway(basename(path)) : error;
+  }
+  syncPath(dirname(path));
+}
