@@ -1,5 +1,6 @@
 import { Command } from 'commander';
 import { systemClock } from '../core/clock.ts';
+import { type DiskEstimate, estimateLines, estimateText } from '../core/disk-estimate.ts';
 import { SUPERVISION } from '../core/limits.ts';
 import type { Logger } from '../core/ports.ts';
 import { authorityOf, formatEndpoint } from '../proxy/endpoint.ts';
@@ -11,6 +12,7 @@ import { type RecordOptions, readRecordOptions } from './record-options.ts';
 import type { RecorderSettings } from './recording.ts';
 import { SealHook } from './seal-hook.ts';
 import { Sealer } from './sealing.ts';
+import { terminal } from './terminal.ts';
 import { VERSION } from './version.ts';
 
 export function recordCommand(): Command {
@@ -36,10 +38,17 @@ async function record(options: RecordOptions, logger: Logger): Promise<void> {
     version: VERSION,
     probeListen: options.probeListen,
     captureReady: (directory) => void hook?.resume(directory),
+    estimated: (estimate) => tellEstimate(estimate),
     seal: (files) => sealer.seal(files),
     logger,
     clock: systemClock,
   });
+  let asked = options.estimate;
+  const tellEstimate = (estimate: DiskEstimate) => {
+    logger.info(estimate, estimateText(estimate));
+    if (asked) terminal.print(...estimateLines(estimate));
+    asked = false;
+  };
   const signalled = stopSignal(() => supervisor.hurry());
   const bound = await supervisor.start();
   const probes = supervisor.probeAddress;

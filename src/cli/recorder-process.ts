@@ -6,6 +6,7 @@ import { AppError, reasonOf } from '../core/errors.ts';
 import { SUPERVISION } from '../core/limits.ts';
 import type { FromRecorder, RecorderBeat, StoreReading, ToRecorder } from '../proxy/messages.ts';
 import { directoryBytes, fileSizesOf } from '../storage/directory-size.ts';
+import { DiskEstimates } from './disk-estimates.ts';
 import { openRecording, type RecorderSettings, type Recording } from './recording.ts';
 
 /** How often the recorder looks whether a commit is due, ms. */
@@ -39,6 +40,7 @@ export class RecorderProcess {
   #store: StoreReading | null = null;
   /** How much the last beat called unwritten. */
   #toldUnwritten = 0;
+  #housekeepingError: string | null = null;
 
   constructor(deps: RecorderProcessDeps) {
     this.#deps = deps;
@@ -83,14 +85,31 @@ export class RecorderProcess {
     this.#every(ANCHOR_MS, () => {
       epoch.anchor(clock.anchor(), ANCHOR_MS * 1e6);
       for (const anchor of epoch.takeAnchors()) writer.addAnchor(anchor);
-      writer.housekeep();
+      this.#housekept(writer.housekeep().error);
     });
     setTimeout(() => mark?.retire(), SUPERVISION.deathWindowMs).unref();
     this.#every(STORE_MS, () => this.#measureStore());
-    this.#every(SUPERVISION.heartbeatMs, () => this.#tell());
+    const estimates = new DiskEstimates(clock, maxDiskBytes, message.settings.retainMs);
+    this.#every(SUPERVISION.heartbeatMs, () => {
+      this.#tell();
+      const estimate = estimates.observe(writer.stored);
+      if (estimate !== null) say({ type: 'estimate', estimate });
+    });
     for (let slot = 0; slot < message.pipes; slot += 1) this.#attach(pipeAt(slot), slot);
     this.#measureStore();
     this.#tell();
+  }
+
+  /** One line for an error that stays the same: this is tried again every minute. */
+  #housekept(error: string | null): void {
+    if (error !== null && error !== this.#housekeepingError) {
+      const fields = { reason: error };
+      this.#deps.say({
+        type: 'notice',
+        notice: { level: 'error', message: 'housekeeping of the capture failed', fields },
+      });
+    }
+    this.#housekeepingError = error;
   }
 
   #attach(pipe: Socket | undefined, slot: number): void {

@@ -82,6 +82,19 @@ export function estimateText(estimate: DiskEstimate): string {
   return `At ${rate} of ${size}, ${lasts}; ${need}${retainFits ? ', which fits' : ''}.`;
 }
 
+/** The same for somebody who asked, with what longer times come to. */
+export function estimateLines(estimate: DiskEstimate): string[] {
+  const { bytesPerHour, bytesPerDay, bytesPer14Days, bytesPer28Days } = estimate;
+  const sizes = [
+    ['an hour', bytesPerHour],
+    ['a day', bytesPerDay],
+    ['14 days', bytesPer14Days],
+    ['28 days', bytesPer28Days],
+  ] as const;
+  const table = sizes.map(([time, bytes]) => `${time.padEnd(8)} ${formatBytes(bytes).padStart(10)}`);
+  return estimate.quotaHoldsMs === null ? [estimateText(estimate)] : [estimateText(estimate), ...table];
+}
+
 function timeText(ms: number): string {
   const hours = ms / 3_600_000;
   if (hours < 1) return `${plain(ms / 60_000)} minutes`;

@@ -1,4 +1,5 @@
 import type { Loss, LossReason } from '../core/accounting.ts';
+import type { DiskEstimate } from '../core/disk-estimate.ts';
 import type { RecentExchange, RecordedTraffic } from '../core/status.ts';
 import type { ConnectionFailure, Notice } from './data-plane.ts';
 import type { Endpoint } from './endpoint.ts';
@@ -104,6 +105,9 @@ export type FromRecorder =
   | { readonly type: 'beat'; readonly beat: RecorderBeat }
   /** It made its first commit; said at once, because a death before it is judged differently. */
   | { readonly type: 'committed' }
+  /** What the traffic so far says of the disk. */
+  | { readonly type: 'estimate'; readonly estimate: DiskEstimate }
+  | { readonly type: 'notice'; readonly notice: Notice }
   /** A segment is complete and wants sealing. */
   | { readonly type: 'finished'; readonly file: string }
   /** `unwritten` are losses that the capture could not be told of. */

@@ -1,5 +1,6 @@
 import type { Loss, LossReason } from '../core/accounting.ts';
 import type { Clock } from '../core/clock.ts';
+import type { DiskEstimate } from '../core/disk-estimate.ts';
 import { LIMITS, SUPERVISION } from '../core/limits.ts';
 import type { Logger } from '../core/ports.ts';
 import { endText, ManagedProcess, type ProcessEnd } from './managed-process.ts';
@@ -16,6 +17,7 @@ export interface RecorderEvents<Settings> {
   ready(message: RecorderReady): void;
   beat(beat: RecorderBeat): void;
   finished(file: string): void;
+  estimated(estimate: DiskEstimate): void;
   /** Its capture cannot be had. */
   fault(message: string, hint: string | null): void;
   died(death: RecorderDeath): void;
@@ -161,6 +163,9 @@ export class RecorderKeeper<Settings> {
       this.#faulted = true;
       events.fault(message.message, message.hint);
     } else if (message.type === 'finished') events.finished(message.file);
+    else if (message.type === 'estimate') events.estimated(message.estimate);
+    else if (message.type === 'notice')
+      logger[message.notice.level](message.notice.fields, message.notice.message);
     else if (message.type === 'committed') {
       this.#committed = true;
       this.#policy.survived();

@@ -1,4 +1,5 @@
 import type { Clock } from '../core/clock.ts';
+import type { DiskEstimate } from '../core/disk-estimate.ts';
 import type { Logger } from '../core/ports.ts';
 import type { LedgerReading } from './ledger.ts';
 import type { ForwarderOptions } from './messages.ts';
@@ -20,6 +21,8 @@ export interface SupervisorDeps<Settings> {
   readonly probeListen: ProbeAddress | null;
   /** Told of the capture's directory each time that a recorder has it open. */
   readonly captureReady: (directory: string) => void;
+  /** Told how long the disk lasts, each time that this has become another story. */
+  readonly estimated: (estimate: DiskEstimate) => void;
   /** Seals finished segments in a process of its own. */
   readonly seal: (files: readonly string[]) => Promise<void>;
   readonly logger: Logger;

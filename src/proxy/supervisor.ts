@@ -222,6 +222,7 @@ export class Supervisor<Settings> {
         ready: (message) => void this.#onRecorderReady(message),
         beat: (beat) => this.#onRecorderBeat(beat),
         finished: (file) => this.#sealing.add([file]),
+        estimated: (estimate) => this.#deps.estimated(estimate),
         fault: (fault, hint) => {
           const fields = { fault, hint, control: 'not answered while the capture cannot be had' };
           this.#state.off(fault, 'NOT RECORDING: traffic flows, nothing is kept', fields);
