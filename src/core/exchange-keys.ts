@@ -33,6 +33,8 @@ type Range = readonly [from: number, to: number];
 export class ExchangeKeys {
   readonly #hash: KeyedHash;
   readonly #sources: Readonly<Record<KeyKind, readonly KeySource[]>>;
+  /** Session keys that stand in the head in plain text. */
+  readonly #hidden: readonly KeySource[];
   readonly #hashes: Readonly<Record<KeyKind, Map<string, Uint8Array>>> = {
     session: new Map(),
     client: new Map(),
@@ -48,6 +50,7 @@ export class ExchangeKeys {
       session: parseKeySources('session', specs.session),
       client: parseKeySources('client', specs.client),
     };
+    this.#hidden = this.#sources.session.filter(({ kind }) => kind === 'header' || kind === 'query');
   }
 
   /** What the head says of this key. `head` is latin1 and was accepted as a request. */
@@ -82,15 +85,17 @@ export class ExchangeKeys {
   /**
    * Puts keyed hashes of equal length in the place of session keys in a head that is to be stored. Equal values
    * stay equal, so that a replay still says which requests belong together. What is masked already stays masked.
-   * @param head latin1, as received
+   * @param head as received
    * @param stored its masked copy, written to
    */
-  hideSession(head: string, stored: Uint8Array): void {
-    for (const source of this.#sources.session) {
+  hideSession(head: Buffer, stored: Uint8Array): void {
+    if (this.#hidden.length === 0) return;
+    const text = head.toString('latin1');
+    for (const source of this.#hidden) {
       if (source.kind === 'header') {
-        for (const range of headerRanges(head, source.name)) this.#hide(head, stored, range);
+        for (const range of headerRanges(text, source.name)) this.#hide(text, stored, range);
       } else if (source.kind === 'query') {
-        for (const range of queryRanges(head, source.name)) this.#hide(head, stored, range);
+        for (const range of queryRanges(text, source.name)) this.#hide(text, stored, range);
       }
     }
   }

@@ -9,6 +9,26 @@ export function isEventStream(contentType: string | null): boolean {
   return contentType !== null && /^text\/event-stream\s*(?:;|$)/i.test(contentType);
 }
 
+/** Whether a response of this Content-Type is a JSON document a line. */
+export function isJsonLines(contentType: string | null): boolean {
+  return (
+    contentType !== null &&
+    /^application\/(?:(?:x-)?(?:ndjson|jsonl|jsonlines|json-lines|json-seq)|stream\+json)\s*(?:;|$)/i.test(
+      contentType,
+    )
+  );
+}
+
+/** Whether a message of this Content-Type is one JSON document. */
+export function isJson(contentType: string | null): boolean {
+  return contentType !== null && /^application\/(?:[a-z.-]+\+)?json\s*(?:;|$)/i.test(contentType);
+}
+
+/** Whether a body is sent as it is, under no content coding. */
+export function isPlain(contentEncoding: string | null): boolean {
+  return contentEncoding === null || /^\s*(?:identity)?\s*$/i.test(contentEncoding);
+}
+
 /**
  * The string under the top-level key `model` of a JSON object, as OpenAI-style requests have it, when it lies
  * within the first 4 KiB; otherwise null. Nested keys of that name, other types and cut strings do not count.

@@ -105,7 +105,7 @@ export class Routes {
 }
 
 /** Path of a target: `http://host/path` loses its authority; `*` and CONNECT's `host:port` are kept apart. */
-function pathOf(method: string, target: string): string {
+export function pathOf(method: string, target: string): string {
   if (method === 'CONNECT') return '{authority}';
   const end = target.search(/[?#]/);
   const bare = end < 0 ? target : target.slice(0, end);

@@ -1,4 +1,5 @@
 import { AppError } from './errors.ts';
+import { pathOf, type Route } from './routes.ts';
 
 /** What is left out where nobody said otherwise: a probe every few seconds says nothing of the traffic. */
 export const DEFAULT_SKIP_RULES: readonly string[] = Object.freeze(['health']);
@@ -23,7 +24,7 @@ const HEALTH_ROUTES: ReadonlySet<string> = new Set([
 ]);
 
 /** What a rule is held against. */
-export interface SkipSubject {
+interface SkipSubject {
   readonly method: string;
   /** Path of the request as sent, without its query. */
   readonly path: string;
@@ -36,6 +37,7 @@ type SkipTest = (subject: SkipSubject) => boolean;
 /** Requests that are left out of a capture, and counted (`skip_rule`). A replay does not send them. */
 export class SkipRules {
   readonly #tests: readonly SkipTest[];
+  readonly #known = new WeakMap<Route, boolean>();
   /** The rules as they were written; empty where nothing is skipped. */
   readonly rules: readonly string[];
 
@@ -59,8 +61,16 @@ export class SkipRules {
     this.#tests = this.rules.map(parseSkipRule);
   }
 
-  skips(subject: SkipSubject): boolean {
-    return this.#tests.some((test) => test(subject));
+  /** @param route of the method and target; it belongs to one path, so that the answer is kept with it. */
+  skips(method: string, target: string, route: Route): boolean {
+    if (this.#tests.length === 0) return false;
+    let skipped = this.#known.get(route);
+    if (skipped === undefined) {
+      const subject = { method, path: pathOf(method, target), route: route.route };
+      skipped = this.#tests.some((test) => test(subject));
+      this.#known.set(route, skipped);
+    }
+    return skipped;
   }
 }
 

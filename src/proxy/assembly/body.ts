@@ -104,6 +104,21 @@ export class BodyCollector {
     return { bytes: this.#bytes, kept, truncated: this.#cut || !whole, hash: this.#hashed(roomy) };
   }
 
+  /** The beginning of what is kept, so many bytes at most: a view where one block has it. */
+  beginning(mostBytes: number): Buffer {
+    const bytes = Math.min(mostBytes, this.#keptBytes);
+    const first = this.#blocks[0] ?? EMPTY_BUFFER;
+    return first.length >= bytes ? first.subarray(0, bytes) : Buffer.concat(this.#blocks, bytes);
+  }
+
+  /** Lets go of what is kept: it turned out, once all of it was there, that it will not be recorded. */
+  forget(): void {
+    this.release();
+    this.#blocks.length = 0;
+    this.#roomy = EMPTY_BUFFER;
+    this.#keptBytes = 0;
+  }
+
   /** Gives the budget back. Whoever was handed the finished body answers for its memory from here. */
   release(): void {
     this.#taking.budget.release(this.#reservedBytes);

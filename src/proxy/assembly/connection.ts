@@ -29,9 +29,9 @@ export class ConnectionAssembly implements ConnectionFeed {
   #lossReason: LossReason = 'crash_gap';
 
   constructor(context: AssemblyContext, options: ConnectionOptions) {
-    const { connection, sink, onOpaque, resync } = options;
+    const { connection, peer = null, sink, onOpaque, resync } = options;
     this.#settled = new SettledBytes(resync?.clientOffset ?? 0, resync?.serverOffset ?? 0, sink);
-    this.#pairing = new Pairing(context, connection, this.#settled);
+    this.#pairing = new Pairing(context, { connection, peer }, this.#settled);
     this.#onOpaque = onOpaque;
     if (resync !== undefined) this.#wait(resync.reason);
   }

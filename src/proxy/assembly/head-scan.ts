@@ -9,6 +9,8 @@ export interface HeadFields {
   expect: string | null;
   contentType: string | null;
   contentEncoding: string | null;
+  /** Bytes of JSON before Triton's binary tensors. */
+  inferenceHeaderLength: string | null;
   /** Whether the request says that it is a replay's. */
   marked: boolean;
 }
@@ -42,6 +44,7 @@ const FIELD_KEYS: Readonly<Record<string, Exclude<keyof HeadFields, 'marked'>>> 
   expect: 'expect',
   'content-type': 'contentType',
   'content-encoding': 'contentEncoding',
+  'inference-header-content-length': 'inferenceHeaderLength',
 };
 
 /** Lengths of the names above and of the marker: most lines are passed over by this alone. */
@@ -103,6 +106,7 @@ export function scanFields(text: string, from: number, crlf: boolean): HeadField
     expect: null,
     contentType: null,
     contentEncoding: null,
+    inferenceHeaderLength: null,
     marked: false,
   };
   let at = from;

@@ -1,6 +1,7 @@
 import type { RedactedBytes } from '../../core/redaction.ts';
 import type { Route, Routes } from '../../core/routes.ts';
 import { type Framing, requestFraming, responseFraming } from './framing.ts';
+import type { HeadJudgement } from './head-judgement.ts';
 import { type ScannedRequest, type ScannedResponse, scanRequest, scanResponse } from './head-scan.ts';
 
 /** What is made of a request's head. Shared by all requests with the same head, and never changed but filled in. */
@@ -8,8 +9,9 @@ export interface RequestReading {
   readonly scanned: ScannedRequest;
   readonly framing: Framing;
   readonly route: Route;
-  /** Null until somebody had it made. */
+  /** Null until somebody had it made, as what follows. */
   redacted: RedactedBytes | null;
+  judged: HeadJudgement | null;
 }
 
 /** The same of a response's; how its body ends depends on the method it answers. */
@@ -49,7 +51,7 @@ export class KnownHeads {
     const framing = scanned === null ? null : requestFraming(scanned);
     if (scanned === null || framing === null) return null;
     const route = this.#routes.of(scanned.method, scanned.target);
-    return this.#requests.keep(place, head, { scanned, framing, route, redacted: null });
+    return this.#requests.keep(place, head, { scanned, framing, route, redacted: null, judged: null });
   }
 
   /** @param method of the request that is answered */

@@ -1,6 +1,8 @@
-import type { Message } from '../../core/exchange.ts';
+import type { BodyAbout, BodyRedaction } from '../../core/body-redaction.ts';
+import type { Body, Message } from '../../core/exchange.ts';
 import type { RedactedBytes } from '../../core/redaction.ts';
 import type { BodyCollector } from './body.ts';
+import type { HeadFields } from './head-scan.ts';
 
 /** A request or response while it is being read. */
 export class MessageDraft {
@@ -30,15 +32,36 @@ export class MessageDraft {
     return this.head.bytes.length + (this.trailers?.bytes.length ?? 0);
   }
 
-  finish(): Message {
+  /**
+   * The message as it may be stored: nothing of its body leaves here that a rule hides.
+   * @param keepsBody Whether the policy stores this body; what was kept of another served its facts alone.
+   */
+  finish(keepsBody: boolean, redaction: BodyRedaction, fields: HeadFields | null): Message {
     const names = this.trailers === null ? this.head.names : union(this.head.names, this.trailers.names);
-    return {
-      head: this.head.bytes,
-      redacted: names,
-      body: this.body.finish(this.ended),
-      trailers: this.trailers?.bytes ?? null,
-    };
+    const message = { head: this.head.bytes, trailers: this.trailers?.bytes ?? null };
+    const body = this.body.finish(this.ended);
+    if (!keepsBody && body.kept !== null)
+      return { ...message, redacted: names, body: { ...body, kept: null, truncated: !this.ended } };
+    if (!redaction.active || body.kept === null || fields === null)
+      return { ...message, redacted: names, body };
+    const { kept, names: covered, dropped } = redaction.request(body.kept, aboutBody(body, fields));
+    const said = dropped === null ? covered : [`!${dropped}`];
+    return { ...message, redacted: union(names, said), body: { ...body, kept } };
   }
+}
+
+function aboutBody(
+  body: Body,
+  { contentType, contentEncoding, inferenceHeaderLength }: HeadFields,
+): BodyAbout {
+  return {
+    contentType,
+    contentEncoding,
+    truncated: body.truncated,
+    // A length that is no number is none that could be trusted: the body is then no tensors that can be read.
+    inferenceHeaderLength: inferenceHeaderLength === null ? null : Number(inferenceHeaderLength),
+    hash: body.hash,
+  };
 }
 
 function union(first: readonly string[], second: readonly string[]): readonly string[] {

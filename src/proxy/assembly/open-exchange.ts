@@ -1,15 +1,21 @@
-import type { LossReason } from '../../core/accounting.ts';
-import type { ChunkTimes, Exchange, Message, Outcome } from '../../core/exchange.ts';
+import type { LossReason, OmissionCause } from '../../core/accounting.ts';
+import type { ChunkTimes, Exchange, Outcome } from '../../core/exchange.ts';
 import { LIMITS } from '../../core/limits.ts';
-import { isEventStream, modelOfJson } from '../../core/payload-facts.ts';
+import { isEventStream, isJsonLines } from '../../core/payload-facts.ts';
+import { FACT_BYTES } from '../../core/payload-features.ts';
 import type { RedactedBytes } from '../../core/redaction.ts';
 import type { Route } from '../../core/routes.ts';
+import { AnswerScan } from '../../core/stream-timing.ts';
+import { answerForm, isReadable, WatchedBody } from './answer-watch.ts';
 import { BodyCollector } from './body.ts';
 import type { Framing } from './framing.ts';
-import type { ScannedRequest, ScannedResponse } from './head-scan.ts';
+import { type HeadJudgement, judgeHead } from './head-judgement.ts';
+import type { HeadFields, ScannedRequest, ScannedResponse } from './head-scan.ts';
+import type { BodyTaker } from './http1.ts';
 import type { RequestReading, ResponseReading } from './known-heads.ts';
 import { MessageDraft } from './message-draft.ts';
 import type { AssemblyContext } from './options.ts';
+import { RequestFacts } from './request-facts.ts';
 
 /** A complete head as it was found: a view, valid during the call only, and its times on the monotonic clock. */
 export interface FoundHead {
@@ -21,21 +27,33 @@ export interface FoundHead {
 /** Who ended the connection first: a side, or the gateway when the upstream took too long. */
 export type FirstEnd = 'client' | 'server' | 'timeout';
 
+/** The connection an exchange came in by. */
+export interface ExchangeOrigin {
+  readonly connection: number;
+  /** The client's address; null where none is known. */
+  readonly peer: string | null;
+}
+
 const NOTHING_KEPT: RedactedBytes = { bytes: new Uint8Array(0), names: [] };
 const NO_TIMES: ChunkTimes = [];
 
 /** An exchange between its request's head and its settlement. */
 export class OpenExchange {
   readonly #context: AssemblyContext;
-  readonly #connection: number;
+  readonly #origin: ExchangeOrigin;
   readonly #scanned: ScannedRequest;
   readonly #route: Route;
+  readonly #judged: HeadJudgement;
+  #facts: RequestFacts | null = null;
+  #scan: AnswerScan | null = null;
   /** The room taken by its maker for the exchange itself is given back with the rest. */
   #chargedBytes: number = LIMITS.openExchangeBytes;
   #answer: ScannedResponse | null = null;
   #tunnels = false;
   readonly request: MessageDraft;
   response: MessageDraft | null = null;
+  /** Set once it is left out on purpose. */
+  omission: OmissionCause | null;
   /** Set once it cannot be recorded: what is missing of it, and why. */
   lossReason: LossReason | null = null;
   /** Turns begun with this request; its end, and its response's, counted from the start of the connection. */
@@ -45,27 +63,27 @@ export class OpenExchange {
   /** Whether the response was complete before either side ended the connection. */
   answeredInTime = false;
 
-  constructor(context: AssemblyContext, connection: number, reading: RequestReading, head: FoundHead) {
+  constructor(context: AssemblyContext, origin: ExchangeOrigin, reading: RequestReading, head: FoundHead) {
     this.#context = context;
-    this.#connection = connection;
+    this.#origin = origin;
     this.#scanned = reading.scanned;
     this.#route = reading.route;
-    const { policy } = context;
+    reading.judged ??= judgeHead(context, reading.scanned, reading.route, head.bytes);
+    this.#judged = reading.judged;
+    this.omission = this.#judged.omission;
+    // Decided as early as its session is known, so that nothing is held of what will not be recorded.
+    const { session } = this.#judged;
+    if (session.inBody.length === 0)
+      this.#sample(() => context.keys.of('session', session, null, origin.peer), head.firstByteNs);
     const redacted = this.#redacted(head.bytes, (bytes) => {
-      reading.redacted ??= context.redaction.requestHead(bytes);
+      reading.redacted ??= this.#hidden(bytes, context.redaction.requestHead(bytes));
       return reading.redacted;
     });
-    const cap = policy.bodies === 'none' ? null : policy.requestBodyBytes;
-    this.request = this.#draft(redacted, head, head.firstByteNs, reading.framing, cap);
+    this.request = this.#draft(redacted, head, head.firstByteNs, reading.framing, this.#requestCap());
   }
 
   get method(): string {
     return this.#scanned.method;
-  }
-
-  /** Whether this is a replay's request, to be left out of every capture. */
-  get marked(): boolean {
-    return this.#scanned.fields.marked;
   }
 
   /** Whether what the client says next may not be HTTP: it asked for a tunnel or another protocol. */
@@ -96,8 +114,8 @@ export class OpenExchange {
     return name === 'websocket' || name === 'h2c' ? name : `upgrade:${name}`;
   }
 
-  /** Takes the head of the final response. */
-  beginResponse(reading: ResponseReading, head: FoundHead): MessageDraft {
+  /** Takes the head of the final response; answers who takes its body. */
+  beginResponse(reading: ResponseReading, head: FoundHead): BodyTaker {
     const { policy, redaction } = this.#context;
     this.#answer = reading.scanned;
     this.#tunnels = reading.framing.kind === 'tunnel';
@@ -107,12 +125,16 @@ export class OpenExchange {
     });
     const cap = policy.bodies === 'all' ? policy.responseBodyBytes : null;
     this.response = this.#draft(redacted, head, this.request.firstByteNs, reading.framing, cap);
-    return this.response;
+    return this.#watched(this.response.body, reading);
   }
 
   /** @param trailers Trailer lines, a view valid during the call only; null when there were none. */
   endMessage(message: MessageDraft, trailers: Buffer | null): void {
     message.ended = true;
+    if (message === this.request && this.#judged.session.inBody.length > 0) {
+      this.#sample(() => this.#requestFacts().session(), message.firstByteNs);
+      if (this.omission !== null) this.#forgetRequest();
+    }
     if (trailers === null) return;
     message.trailers = this.#redacted(trailers, (bytes) => this.#context.redaction.trailers(bytes));
   }
@@ -128,32 +150,33 @@ export class OpenExchange {
 
   finish(outcome: Outcome): Exchange {
     const { request, response } = this;
-    const { fields, method } = this.#scanned;
-    const requestMessage = request.finish();
+    const { bodyRedaction, policy } = this.#context;
+    const facts = this.#requestFacts();
+    const usage = this.#scan?.finish() ?? null;
     const offsetUs = (ns: number): number => Math.round((ns - request.firstByteNs) / 1_000);
+    const firstTokenNs = this.#scan?.firstTokenNs ?? null;
     return {
       arrivalUs: this.#context.epochUsOf(request.firstByteNs),
       outcome,
       protocol: 'http/1.1',
-      method,
+      method: this.method,
       route: this.#route.route,
       status: this.#answer?.status ?? null,
-      connection: this.#connection,
-      client: null,
-      session: null,
-      model:
-        this.#route.model ??
-        (fields.contentEncoding === null ? modelIn(method, this.#route, requestMessage) : null),
-      streamed: this.#answer === null ? null : isEventStream(this.#answer.fields.contentType),
+      connection: this.#origin.connection,
+      client: facts.client(),
+      session: facts.session(),
+      model: facts.model(),
+      streamed: this.#answer === null ? null : this.#streams(this.#answer.fields),
       requestEndOffsetUs: request.ended ? offsetUs(request.lastByteNs) : null,
       firstByteOffsetUs: response === null ? null : offsetUs(response.firstByteNs),
       lastByteOffsetUs: response === null ? null : offsetUs(response.lastByteNs),
-      firstTokenOffsetUs: null,
-      promptTokens: null,
-      outputTokens: null,
-      batch: null,
-      request: requestMessage,
-      response: response?.finish() ?? null,
+      firstTokenOffsetUs: firstTokenNs === null ? null : offsetUs(firstTokenNs),
+      promptTokens: usage?.promptTokens ?? null,
+      outputTokens: usage?.outputTokens ?? null,
+      batch: facts.batch(),
+      request: request.finish(policy.bodies !== 'none', bodyRedaction, this.#scanned.fields),
+      response:
+        response?.finish(policy.bodies === 'all', bodyRedaction, this.#answer?.fields ?? null) ?? null,
       requestChunks: request.body.times,
       responseChunks: response?.body.times ?? NO_TIMES,
     };
@@ -167,11 +190,76 @@ export class OpenExchange {
     this.#chargedBytes = 0;
   }
 
+  get #unwanted(): boolean {
+    return this.omission !== null || this.lossReason !== null;
+  }
+
+  /** Leaves it out where its session, or without one it alone, is not in the sample. */
+  #sample(sessionOf: () => Uint8Array | null, firstByteNs: number): void {
+    const { sampling } = this.#context.selection;
+    if (sampling.all || this.omission !== null) return;
+    const session = sessionOf();
+    const kept =
+      session === null
+        ? sampling.keepsExchange(this.#origin.connection, firstByteNs)
+        : sampling.keepsSession(session);
+    if (!kept) this.omission = 'sampled_out';
+  }
+
+  #forgetRequest(): void {
+    this.request.body.forget();
+    this.#facts = null;
+  }
+
+  /** Kept of the request's body at most; what nothing is read from is not kept for a policy that stores none. */
+  #requestCap(): number | null {
+    const { bodies, requestBodyBytes } = this.#context.policy;
+    if (bodies !== 'none') return requestBodyBytes;
+    const { api, session, client } = this.#judged;
+    const read = api !== null || session.inBody.length + client.inBody.length > 0;
+    return read ? Math.min(FACT_BYTES, requestBodyBytes) : null;
+  }
+
+  /** What the request says; read once, when it is complete or will not be. */
+  #requestFacts(): RequestFacts {
+    this.#facts ??= new RequestFacts({
+      scanned: this.#scanned,
+      route: this.#route,
+      judged: this.#judged,
+      keys: this.#context.keys,
+      peer: this.#origin.peer,
+      body: this.request.body.beginning(FACT_BYTES),
+    });
+    return this.#facts;
+  }
+
+  /** Ties a scan to a response that says something of tokens. */
+  #watched(body: BodyCollector, { scanned, framing }: ResponseReading): BodyTaker {
+    if (this.#unwanted || !isReadable(scanned, framing)) return body;
+    const asksStream = (): boolean => this.request.ended && this.#requestFacts().asksStream();
+    const form = answerForm(scanned, framing, this.#judged.api, asksStream);
+    const heldBytes = form === null ? 0 : AnswerScan.heldBytes(form);
+    // Facts are given up before bodies are.
+    if (form === null || !this.#context.budget.reserve(heldBytes)) return body;
+    this.#chargedBytes += heldBytes;
+    const watched = new WatchedBody(body, form);
+    this.#scan = watched.scan;
+    return watched;
+  }
+
+  #streams({ contentType }: HeadFields): boolean {
+    return this.#scan?.streams ?? (isEventStream(contentType) || isJsonLines(contentType));
+  }
+
+  #hidden(head: Buffer, redacted: RedactedBytes): RedactedBytes {
+    this.#context.keys.hideSession(head, redacted.bytes);
+    return redacted;
+  }
+
   #draft(redacted: RedactedBytes, head: FoundHead, originNs: number, framing: Framing, cap: number | null) {
-    const unwanted = this.marked || this.lossReason !== null;
     const taking = {
-      capBytes: unwanted ? null : cap,
-      hash: unwanted ? null : this.#context.hash,
+      capBytes: this.#unwanted ? null : cap,
+      hash: this.#unwanted ? null : this.#context.hash,
       budget: this.#context.budget,
     };
     const expectedBytes = framing.kind === 'length' ? framing.bytes : null;
@@ -181,7 +269,7 @@ export class OpenExchange {
 
   /** A masked copy of head or trailers. Nothing is stored of what could not be masked, or not be held. */
   #redacted(bytes: Buffer, redact: (bytes: Buffer) => RedactedBytes): RedactedBytes {
-    if (this.marked || this.lossReason !== null) return NOTHING_KEPT;
+    if (this.#unwanted) return NOTHING_KEPT;
     // Twice: the masked copy, and the text whose pieces the scanned fields are.
     if (!this.#context.budget.reserve(2 * bytes.length)) {
       this.lossReason = 'body_budget';
@@ -196,10 +284,4 @@ export class OpenExchange {
       return NOTHING_KEPT;
     }
   }
-}
-
-/** OpenAI-style requests name their model in the body. */
-function modelIn(method: string, route: Route, request: Message): string | null {
-  if (method !== 'POST' || request.body.kept === null || !route.route.includes('/v1/')) return null;
-  return modelOfJson(request.body.kept);
 }

@@ -1,16 +1,14 @@
 import type { LossReason } from '../../core/accounting.ts';
+import type { BodyRedaction } from '../../core/body-redaction.ts';
+import type { ExchangeKeys } from '../../core/exchange-keys.ts';
 import type { KeyedHash } from '../../core/keyed-hash.ts';
+import type { BodyPolicy, Selection } from '../../core/recording-policy.ts';
 import type { Redaction } from '../../core/redaction.ts';
 import type { AssemblyBudget } from './budget.ts';
 import type { KnownHeads } from './known-heads.ts';
 import type { Settlement } from './settlement.ts';
 
-/** Which bodies are kept, and how much of each. Sizes, hashes and times are taken of all of them. */
-export interface BodyPolicy {
-  readonly bodies: 'requests' | 'all' | 'none';
-  readonly requestBodyBytes: number;
-  readonly responseBodyBytes: number;
-}
+export type { BodyPolicy } from '../../core/recording-policy.ts';
 
 /** What all assemblies of one recorder share. */
 export interface AssemblyContext {
@@ -20,6 +18,11 @@ export interface AssemblyContext {
   readonly budget: AssemblyBudget;
   readonly hash: KeyedHash;
   readonly redaction: Redaction;
+  readonly bodyRedaction: BodyRedaction;
+  /** Which exchanges belong together. */
+  readonly keys: ExchangeKeys;
+  /** What is recorded at all. */
+  readonly selection: Selection;
   readonly heads: KnownHeads;
 }
 

@@ -2,7 +2,7 @@ import { LIMITS } from '../../core/limits.ts';
 import { HTTP2_PREFACE_LINE, isRequestLine, isStatusLine } from './head-scan.ts';
 import { HeldBytes } from './held-bytes.ts';
 import { type MessagePlan, MessageReader } from './http1.ts';
-import { type FirstEnd, OpenExchange } from './open-exchange.ts';
+import { type ExchangeOrigin, type FirstEnd, OpenExchange } from './open-exchange.ts';
 import type { AssemblyContext } from './options.ts';
 import type { SettledBytes, Unrecorded } from './settled-bytes.ts';
 
@@ -23,7 +23,7 @@ const PASS_OVER: MessagePlan = { framing: { kind: 'none' }, body: null };
  */
 export class Pairing {
   readonly #context: AssemblyContext;
-  readonly #connection: number;
+  readonly #origin: ExchangeOrigin;
   readonly #settled: SettledBytes;
   readonly #requests: MessageReader;
   readonly #responses: MessageReader;
@@ -41,10 +41,10 @@ export class Pairing {
   /** Exchanges settled since reading last began anew. */
   settledExchanges = 0;
 
-  constructor(context: AssemblyContext, connection: number, settled: SettledBytes) {
+  constructor(context: AssemblyContext, origin: ExchangeOrigin, settled: SettledBytes) {
     const { budget } = context;
     this.#context = context;
-    this.#connection = connection;
+    this.#origin = origin;
     this.#settled = settled;
     this.#held = new HeldBytes(budget);
     this.#requests = new MessageReader({
@@ -140,7 +140,7 @@ export class Pairing {
       return null;
     }
     const found = { bytes: head, firstByteNs, endNs };
-    const exchange = new OpenExchange(this.#context, this.#connection, reading, found);
+    const exchange = new OpenExchange(this.#context, this.#origin, reading, found);
     this.#open.push(exchange);
     return { framing: reading.framing, body: exchange.request.body };
   }
@@ -153,8 +153,8 @@ export class Pairing {
     if (scanned.status < 200 && scanned.status !== 101) return PASS_OVER;
     // Switching protocols needs somebody who asked for it, and who has finished asking.
     if (framing.kind === 'tunnel' && !(exchange.holdsClient && exchange.request.ended)) return null;
-    const draft = exchange.beginResponse(reading, { bytes: head, firstByteNs, endNs });
-    return { framing, body: draft.body };
+    const body = exchange.beginResponse(reading, { bytes: head, firstByteNs, endNs });
+    return { framing, body };
   }
 
   #requestEnded(clientEndOffset: number): void {
@@ -221,9 +221,9 @@ export class Pairing {
       serverEndOffset: exchange.serverEndOffset ?? this.#settled.serverSeen,
       turns,
     };
-    const { lossReason } = exchange;
+    const { lossReason, omission } = exchange;
     if (lossReason !== null) this.#settled.leaveOut({ kind: 'lost', reason: lossReason }, 1, stretch);
-    else if (exchange.marked) this.#settled.leaveOut({ kind: 'omitted', cause: 'replay_marked' }, 1, stretch);
+    else if (omission !== null) this.#settled.leaveOut({ kind: 'omitted', cause: omission }, 1, stretch);
     else this.#settled.record(exchange.finish(exchange.outcome(this.firstEnd)), stretch);
     exchange.release();
   }

@@ -1,10 +1,15 @@
 import type { LossReason } from '../../../src/core/accounting.ts';
+import { BodyRedaction } from '../../../src/core/body-redaction.ts';
+import { NO_BODY_RULES } from '../../../src/core/body-rules.ts';
 import type { Exchange } from '../../../src/core/exchange.ts';
+import { ExchangeKeys } from '../../../src/core/exchange-keys.ts';
 import { parseRequestHead, parseResponseHead } from '../../../src/core/headers.ts';
 import { KeyedHash } from '../../../src/core/keyed-hash.ts';
 import { LIMITS } from '../../../src/core/limits.ts';
 import { Redaction } from '../../../src/core/redaction.ts';
 import { Routes } from '../../../src/core/routes.ts';
+import { Sampling } from '../../../src/core/sampling.ts';
+import { SkipRules } from '../../../src/core/skip-rules.ts';
 import { AssemblyBudget } from '../../../src/proxy/assembly/budget.ts';
 import { ConnectionAssembly } from '../../../src/proxy/assembly/connection.ts';
 import { KnownHeads } from '../../../src/proxy/assembly/known-heads.ts';
@@ -26,6 +31,9 @@ export function makeContext(changes: Partial<AssemblyContext> = {}): AssemblyCon
     budget: new AssemblyBudget(LIMITS.assemblyBudgetBytes),
     hash: HASH,
     redaction: new Redaction(),
+    bodyRedaction: new BodyRedaction(NO_BODY_RULES, HASH),
+    keys: new ExchangeKeys({ session: [], client: ['forwarded-for', 'peer'] }, HASH),
+    selection: { skip: new SkipRules([]), sampling: new Sampling(1) },
     heads: new KnownHeads(new Routes()),
     ...changes,
   };

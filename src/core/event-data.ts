@@ -1,0 +1,91 @@
+const LF = 0x0a;
+const CR = 0x0d;
+const COLON = 0x3a;
+const SPACE = 0x20;
+const DATA = Buffer.from('data:');
+
+/** Longest event that is put together; of a longer one nothing is told. */
+const EVENT_BYTES = 16 * 1024;
+/** What is counted for a held piece beside its bytes, so that a stream that drips is not held for nothing. */
+const PIECE_BYTES = 128;
+
+/** How an answer comes piece by piece: as server-sent events, or as a JSON document a line. */
+export type StreamForm = 'events' | 'lines';
+
+/**
+ * The data of a stream's events, out of pieces cut anywhere. Lines end in LF or CRLF, as those of all model
+ * servers do. An event is told when its blank line came, a line when its end did.
+ */
+export class EventData {
+  readonly #form: StreamForm;
+  readonly #onData: (data: string) => void;
+  /** Of the line that is not complete. */
+  #partial: Buffer[] = [];
+  #data = '';
+  #heldBytes = 0;
+  /** The event at hand is too long, and passed over to its end. */
+  #passing = false;
+
+  constructor(form: StreamForm, onData: (data: string) => void) {
+    this.#form = form;
+    this.#onData = onData;
+  }
+
+  /** Most bytes that one of these holds. */
+  static readonly heldBytes = 2 * EVENT_BYTES;
+
+  /** Takes a piece; what must be kept of it is copied. */
+  write(bytes: Buffer): void {
+    let at = 0;
+    for (let end = bytes.indexOf(LF); end >= 0; end = bytes.indexOf(LF, at)) {
+      const rest = bytes.subarray(at, end);
+      this.#line(this.#partial.length === 0 ? rest : Buffer.concat([...this.#partial, rest]));
+      this.#partial = [];
+      at = end + 1;
+    }
+    if (at < bytes.length && this.#mayHold(bytes.length - at + PIECE_BYTES))
+      this.#partial.push(Buffer.from(bytes.subarray(at)));
+  }
+
+  /** The stream ended: a last line needs no line end, while an event without its blank line is none. */
+  end(): void {
+    if (this.#form === 'lines' && this.#partial.length > 0) this.#line(Buffer.concat(this.#partial));
+    this.#partial = [];
+  }
+
+  #line(whole: Buffer): void {
+    const line = whole.at(-1) === CR ? whole.subarray(0, -1) : whole;
+    if (this.#form === 'lines') {
+      if (line.length > 0 && !this.#passing && line.length <= EVENT_BYTES)
+        this.#onData(line.toString('utf8'));
+      this.#forget();
+    } else if (line.length === 0) {
+      const data = this.#data;
+      this.#forget();
+      if (data !== '') this.#onData(data);
+    } else if (isData(line) && this.#mayHold(line.length)) {
+      const from = DATA.length + (line[DATA.length] === SPACE ? 1 : 0);
+      const text = line.toString('utf8', from);
+      this.#data = this.#data === '' ? text : `${this.#data}\n${text}`;
+    }
+  }
+
+  #mayHold(bytes: number): boolean {
+    this.#heldBytes += bytes;
+    if (this.#heldBytes <= 2 * EVENT_BYTES) return !this.#passing;
+    this.#passing = true;
+    this.#partial = [];
+    this.#data = '';
+    return false;
+  }
+
+  #forget(): void {
+    this.#passing = false;
+    this.#heldBytes = 0;
+    this.#data = '';
+  }
+}
+
+function isData(line: Buffer): boolean {
+  return line[DATA.length - 1] === COLON && line.subarray(0, DATA.length).equals(DATA);
+}

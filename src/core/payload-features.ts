@@ -1,0 +1,99 @@
+import {
+  isJsonArray,
+  isJsonObject,
+  isJsonString,
+  jsonElement,
+  jsonLength,
+  jsonMember,
+  jsonNumber,
+  jsonStart,
+  jsonTrue,
+} from './json-cursor.ts';
+import type { PayloadApi } from './payload-api.ts';
+
+/** How much of a request is read for facts. What lies behind is not known; counting on would cost as it is long. */
+export const FACT_BYTES = 256 * 1024;
+
+/** Longest names of a model that are kept. */
+const MODEL_CHARS = 200;
+
+/** What a request's body says of the work it asks for; null where it does not say. */
+export interface RequestFeatures {
+  /** Sequences, instances or rows that are asked for at once. */
+  readonly batch: number | null;
+  /** Whether the answer is wanted piece by piece. */
+  readonly stream: boolean;
+}
+
+const NOTHING: RequestFeatures = Object.freeze({ batch: null, stream: false });
+
+/**
+ * Reads the features of a request. Pure, and never throwing, whatever the bytes.
+ * @param body its beginning, not content-encoded; of Triton's binary form the JSON before the tensors
+ */
+export function requestFeatures(api: PayloadApi | null, body: Uint8Array): RequestFeatures {
+  if (api === null) return NOTHING;
+  const text = beginning(body);
+  const at = jsonStart(text);
+  if (!isJsonObject(text, at)) return NOTHING;
+  if (api === 'v1')
+    return { batch: known(jsonLength(text, jsonMember(text, at, 'instances'))), stream: false };
+  if (api === 'v2') return { batch: firstDimension(text, at), stream: false };
+  const stream = memberIfNamed(text, at, 'stream', '"stream"');
+  return { batch: batchOfPrompts(api, text, at), stream: jsonTrue(text, stream) };
+}
+
+/** The model that a multipart form names, as uploads to OpenAI's API have it. */
+export function modelOfForm(body: Uint8Array): string | null {
+  const text = Buffer.from(body.buffer, body.byteOffset, body.length);
+  const name = text.indexOf('name="model"');
+  const start = name < 0 ? -1 : text.indexOf('\r\n\r\n', name);
+  const end = start < 0 ? -1 : text.indexOf('\r\n', start + 4);
+  if (end < 0 || start - name > MODEL_CHARS || end - start > MODEL_CHARS) return null;
+  return text.toString('utf8', start + 4, end) || null;
+}
+
+/** V2's inputs have the batch as their first dimension; all have the same. */
+function firstDimension(text: Buffer, at: number): number | null {
+  const input = jsonElement(text, jsonMember(text, at, 'inputs'), 0);
+  const first = jsonElement(text, jsonMember(text, input, 'shape'), 0);
+  const rows = jsonNumber(text, first);
+  return rows !== null && Number.isSafeInteger(rows) && rows >= 0 ? rows : null;
+}
+
+/** Prompts, times the answers wanted for each (`n`). */
+function batchOfPrompts(api: PayloadApi, text: Buffer, at: number): number | null {
+  const prompts = promptsOf(text, at);
+  if (prompts === null || api !== 'openai') return prompts;
+  const wanted = jsonNumber(text, memberIfNamed(text, at, 'n', '"n"'));
+  return prompts * (wanted !== null && Number.isSafeInteger(wanted) && wanted > 0 ? wanted : 1);
+}
+
+function promptsOf(text: Buffer, at: number): number | null {
+  if (memberIfNamed(text, at, 'messages', '"messages"') >= 0) return 1;
+  for (const key of PROMPT_KEYS) {
+    const prompt = memberIfNamed(text, at, key, `"${key}"`);
+    if (prompt < 0) continue;
+    if (!isJsonArray(text, prompt)) return isJsonString(text, prompt) ? 1 : null;
+    const first = jsonElement(text, prompt, 0);
+    // Texts or lists of tokens are a prompt each; tokens, or the items of one conversation, are one together.
+    if (isJsonString(text, first) || isJsonArray(text, first)) return known(jsonLength(text, prompt));
+    return first < 0 ? null : 1;
+  }
+  return null;
+}
+
+const PROMPT_KEYS = ['prompt', 'input', 'inputs', 'text_input', 'documents'] as const;
+
+/** A look-up that costs little where the name does not occur at all. */
+function memberIfNamed(text: Buffer, at: number, key: string, quoted: string): number {
+  return text.includes(quoted) ? jsonMember(text, at, key) : -1;
+}
+
+function known(length: number): number | null {
+  return length < 0 ? null : length;
+}
+
+function beginning(body: Uint8Array): Buffer {
+  return Buffer.from(body.buffer, body.byteOffset, Math.min(body.length, FACT_BYTES));
+}

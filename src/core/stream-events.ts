@@ -1,0 +1,87 @@
+/**
+ * Which event of a stream brings content: words, reasoning or the arguments of a tool, not a role, a start or a
+ * sign of life. One function for the forms of all servers, because a stream does not say whose it is.
+ */
+
+/** @param data of one event or line, whole */
+export function bringsContent(data: string): boolean {
+  const text = data.trim();
+  if (text === '' || text === '[DONE]') return false;
+  let value: unknown;
+  try {
+    value = JSON.parse(text);
+  } catch {
+    // Words as they are, from a server of somebody's own.
+    return true;
+  }
+  if (typeof value === 'string') return value !== '';
+  if (!isRecord(value)) return value !== null;
+  return contentOf(value) ?? Object.keys(value).length > 0;
+}
+
+/** Whether there is content in it, or null where it has no form that is known. */
+function contentOf(event: Readonly<Record<string, unknown>>): boolean | null {
+  const { choices, type, token, message, candidates } = event;
+  if (event['error'] !== undefined && event['error'] !== null) return false;
+  // OpenAI's chat and completions.
+  if (Array.isArray(choices)) return choices.some(choiceBringsContent);
+  // OpenAI's responses (`response.output_text.delta`) and Anthropic's messages (`content_block_delta`).
+  if (typeof type === 'string')
+    return /delta$/.test(type) && type !== 'message_delta' && holdsText(event['delta']);
+  // TGI.
+  if (isRecord(token)) return isText(token['text']);
+  // Ollama's chat.
+  if (isRecord(message)) return holdsText(message);
+  // Gemini.
+  if (Array.isArray(candidates))
+    return candidates.some((candidate) => isRecord(candidate) && holdsText(candidate['content']));
+  // Ollama's generate, Triton's generate, llama.cpp: what is there is text, or nothing yet.
+  for (const name of ['response', 'text_output', 'content', 'text', 'thinking']) {
+    if (name in event) return holdsText(event[name]) || (name === 'response' && isText(event['thinking']));
+  }
+  return null;
+}
+
+function choiceBringsContent(choice: unknown): boolean {
+  if (!isRecord(choice)) return false;
+  return isText(choice['text']) || holdsText(choice['delta']);
+}
+
+/** Names under which a delta carries what is not content. */
+const NO_CONTENT = new Set([
+  'role',
+  'id',
+  'type',
+  'index',
+  'name',
+  'finish_reason',
+  'signature',
+  'images',
+  'status',
+]);
+const DEPTH = 6;
+
+/** Whether a delta carries text that is neither a role nor an id; a tool's name is the beginning of its call. */
+function holdsText(delta: unknown, depth = 0): boolean {
+  if (isText(delta)) return true;
+  if (depth > DEPTH) return false;
+  if (Array.isArray(delta)) return delta.some((part) => holdsText(part, depth + 1));
+  if (!isRecord(delta)) return false;
+  return Object.entries(delta).some(([name, value]) =>
+    name === 'function' || name === 'function_call'
+      ? callBegins(value)
+      : !NO_CONTENT.has(name) && holdsText(value, depth + 1),
+  );
+}
+
+function callBegins(call: unknown): boolean {
+  return isRecord(call) && (isText(call['name']) || isText(call['arguments']) || isRecord(call['arguments']));
+}
+
+function isText(value: unknown): boolean {
+  return typeof value === 'string' && value !== '';
+}
+
+function isRecord(value: unknown): value is Readonly<Record<string, unknown>> {
+  return typeof value === 'object' && value !== null && !Array.isArray(value);
+}

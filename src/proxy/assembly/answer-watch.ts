@@ -1,0 +1,52 @@
+import type { PayloadApi } from '../../core/payload-api.ts';
+import { isEventStream, isJson, isJsonLines, isPlain } from '../../core/payload-facts.ts';
+import { type AnswerForm, AnswerScan } from '../../core/stream-timing.ts';
+import type { BodyCollector } from './body.ts';
+import type { Framing } from './framing.ts';
+import type { ScannedResponse } from './head-scan.ts';
+import type { BodyTaker } from './http1.ts';
+
+/** Takes a response's body, and looks at it on the way. */
+export class WatchedBody implements BodyTaker {
+  readonly #body: BodyCollector;
+  readonly scan: AnswerScan;
+
+  constructor(body: BodyCollector, form: AnswerForm) {
+    this.#body = body;
+    this.scan = new AnswerScan(form);
+  }
+
+  write(bytes: Buffer): void {
+    this.#body.write(bytes);
+    this.scan.write(bytes);
+  }
+
+  arrived(atNs: number, wireBytes: number): void {
+    this.#body.arrived(atNs, wireBytes);
+    this.scan.arrived(atNs);
+  }
+}
+
+/**
+ * What a response is to be looked at as; null for one that says nothing of tokens.
+ * @param asksStream whether the request wants a stream, asked only where that decides
+ */
+export function answerForm(
+  { fields }: ScannedResponse,
+  framing: Framing,
+  api: PayloadApi | null,
+  asksStream: () => boolean,
+): AnswerForm | null {
+  const { contentType } = fields;
+  if (isEventStream(contentType)) return 'events';
+  if (isJsonLines(contentType)) return 'lines';
+  if (api === null || api === 'v1' || api === 'v2' || !isJson(contentType)) return null;
+  // Some servers stream JSON lines and call them JSON.
+  return framing.kind !== 'length' && asksStream() ? 'lines' : 'document';
+}
+
+/** Whether a response of this form is worth looking at: an answer, with a body that can be read as it passes. */
+export function isReadable({ status, fields }: ScannedResponse, framing: Framing): boolean {
+  if (status < 200 || status > 299 || !isPlain(fields.contentEncoding)) return false;
+  return framing.kind === 'length' || framing.kind === 'chunked' || framing.kind === 'until_close';
+}
