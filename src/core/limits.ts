@@ -98,6 +98,10 @@ export const SUPERVISION = {
   restartDelayWorkingMaxMs: 1_000,
   /** A forwarder that lived this long is started again at once. */
   servedMs: 1_000,
+  /** A forwarder whose loop stands still for that long serves nobody, and is replaced. */
+  stallLimitMs: 10_000,
+  /** For what is under way in a forwarder that met an error of its own, before it is replaced. */
+  faultDrainMs: 2_000,
   /** A recorder that lived this long is well: the next pause is the shortest again. */
   calmMs: 10_000,
   /** So many deaths before a first commit within the window, and only now and then another one is tried. */
@@ -130,6 +134,8 @@ export const WIRE = {
   /** For the first line of a client whose upstream cannot be reached, and to read its refusal. */
   refusalMs: 10_000,
   refusalLingerMs: 2_000,
+  /** Silence after which a peer is asked by the kernel: nobody else would notice one that lost its power. */
+  keepAliveMs: 600_000,
   /** How often it is looked whether a certificate was replaced. */
   certificateCheckMs: 30_000,
 } as const;

@@ -10,7 +10,7 @@ import { DeafSides } from './deaf-sides.ts';
 import { Link, type LinkHost } from './link.ts';
 import type { WireOptions } from './options.ts';
 import { Side } from './side.ts';
-import { openUpstream, type UpstreamSecurity } from './upstream.ts';
+import { openUpstream, SOCKET_OPTIONS, type UpstreamSecurity } from './upstream.ts';
 
 /**
  * The wire plane: accepts connections and ties each to one of its own to the target. It parses nothing, so it
@@ -64,6 +64,7 @@ export class Forwarder implements DataPlane {
       }
     } catch (error) {
       this.#close();
+      this.#remove();
       throw error;
     }
     return this.#listening.map(({ endpoint }) => endpoint);
@@ -76,14 +77,18 @@ export class Forwarder implements DataPlane {
    */
   async drain(deadlineMs: number): Promise<number> {
     this.#close();
-    if (this.#open === 0) return 0;
+    if (this.#open > 0) await this.#idle(deadlineMs);
+    this.#remove();
+    return this.#cut;
+  }
+
+  async #idle(deadlineMs: number): Promise<void> {
     const idle = new Promise<void>((resolve) => {
       this.#onIdle = resolve;
     });
     const timer = setTimeout(() => this.cut(), deadlineMs);
     await idle;
     clearTimeout(timer);
-    return this.#cut;
   }
 
   cut(): void {
@@ -102,9 +107,12 @@ export class Forwarder implements DataPlane {
 
   #close(): void {
     for (const server of this.#servers) server.close();
-    for (const listening of this.#listening.splice(0)) listening.remove();
     this.#certificate?.close();
     this.#trusted?.close();
+  }
+
+  #remove(): void {
+    for (const listening of this.#listening.splice(0)) listening.remove();
   }
 
   #readCertificates(): void {
@@ -123,7 +131,7 @@ export class Forwarder implements DataPlane {
   #serverOf(pair: Pair, index: number): Server {
     const { acceptProxyProtocol, maxConnections } = this.#options;
     const secure = pair.listen.kind === 'tcp' && pair.listen.tls;
-    const server = createServer({ allowHalfOpen: true, noDelay: true }, (socket) => {
+    const server = createServer(SOCKET_OPTIONS, (socket) => {
       if (this.#open >= maxConnections) {
         this.#turnedAway += 1;
         socket.destroy();

@@ -1,7 +1,19 @@
 import { connect, isIP, type Socket } from 'node:net';
 import { type SecureContext, connect as secureConnect } from 'node:tls';
+import { WIRE } from '../../core/limits.ts';
 import type { Endpoint } from '../endpoint.ts';
 import { Side } from './side.ts';
+
+/**
+ * Of the sockets on both sides. Their peers' own probing ends at us, so that a peer that vanished without a word
+ * is noticed here or never.
+ */
+export const SOCKET_OPTIONS = {
+  allowHalfOpen: true,
+  noDelay: true,
+  keepAlive: true,
+  keepAliveInitialDelay: WIRE.keepAliveMs,
+} as const;
 
 /** How connections to targets that speak TLS are made. */
 export interface UpstreamSecurity {
@@ -48,5 +60,5 @@ export function openUpstream(target: Endpoint, options: UpstreamOptions): Upstre
 
 function connectTo(target: Endpoint): Socket {
   const where = target.kind === 'unix' ? { path: target.path } : { host: target.host, port: target.port };
-  return connect({ ...where, allowHalfOpen: true, noDelay: true });
+  return connect({ ...where, ...SOCKET_OPTIONS });
 }
