@@ -39,7 +39,7 @@ function printDocument(document: InspectDocument, output: Terminal): void {
 }
 
 function factLines(document: InspectDocument): string[] {
-  const { bytes, truncated, losses, omitted, expired } = document;
+  const { bytes, truncated, losses, omitted, expired, forgotten, encrypted } = document;
   const rows: [string, string][] = [
     ['capture', document.directories.join(', ')],
     ['source', document.origins.map(originText).join('; ') || 'nothing was recorded yet'],
@@ -60,6 +60,12 @@ function factLines(document: InspectDocument): string[] {
   if (expired.segments > 0) {
     const { segments, exchanges } = expired;
     rows.push(['expired', `${segments} segments, ${exchanges} exchanges, ${formatBytes(expired.bytes)}`]);
+  }
+  if (forgotten.exchanges > 0) {
+    rows.push(['forgotten', `${forgotten.exchanges} exchanges (${formatBytes(forgotten.bytes)})`]);
+  }
+  if (encrypted.segments > 0) {
+    rows.push(['encrypted', `${encrypted.segments} segments, under ${encrypted.keys.join(', ')}`]);
   }
   if (document.duplicates.length > 0) {
     rows.push(['in several captures', `${document.duplicates.length} segments, counted once`]);

@@ -23,7 +23,7 @@ export interface OpenedCapture {
 export function openForReplay(named: string, encryptionKey: EncryptionKey | null): OpenedCapture {
   const directory = resolveCaptureDirectory(named, 'read');
   const document = inspectCapture(directory);
-  assertKeyFits(directory, encryptionKey);
+  if (document.encrypted.segments > 0) assertKeyFits(directory, encryptionKey);
   const source = new CaptureReader(directory, { encryptionKey });
   const { origins } = document;
   return {
@@ -50,8 +50,9 @@ function coverageOf({ coverage, fleetSize, recorders, damaged }: InspectDocument
   return fleetSize === null ? coverage : coverage * Math.min(1, hosts / fleetSize);
 }
 
-function unexplainedOf({ exchanges, losses, omitted, damaged }: InspectDocument): number | null {
-  const seen = exchanges + losses.exchanges + (omitted.byCause.sampled_out?.exchanges ?? 0);
+function unexplainedOf({ exchanges, forgotten, losses, omitted, damaged }: InspectDocument): number | null {
+  const seen =
+    exchanges + forgotten.exchanges + losses.exchanges + (omitted.byCause.sampled_out?.exchanges ?? 0);
   return seen === 0 || damaged.length > 0 ? null : losses.exchanges / seen;
 }
 

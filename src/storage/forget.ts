@@ -110,10 +110,12 @@ class Forgetting {
         this.#rewrite(planned);
       } catch (thrown) {
         const error = refusal(planned.segment, thrown);
-        if (!(error instanceof AppError) || error.code !== 'CAPTURE_DAMAGED') throw error;
-        // It stays as it is: written anew it would pass for sound.
+        const code = error instanceof AppError ? error.code : null;
+        if (code !== 'CAPTURE_DAMAGED' && code !== 'CAPTURE_NOT_FOUND') throw error;
         this.#planned.splice(index, 1, { ...planned, exchanges: 0, bytes: 0 });
-        this.#remains(planned.segment.file, 'damaged', planned.exchanges);
+        // A damaged one stays as it is: written anew it would pass for sound. Of one that retention took meanwhile
+        // nothing is left.
+        if (code === 'CAPTURE_DAMAGED') this.#remains(planned.segment.file, 'damaged', planned.exchanges);
       }
     }
     return this;

@@ -29,7 +29,7 @@ export interface InspectDocument {
     readonly byCause: Readonly<Partial<Record<OmissionCause, { exchanges: number; bytes: number }>>>;
   };
   /**
-   * recorded ÷ seen, in exchanges: seen is what was recorded, lost and sampled out, and where the fleet's size is
+   * recorded ÷ seen, in exchanges: seen is what was recorded (forgotten since or not), lost and sampled out, and where the fleet's size is
    * known what the recorders that are missing must have seen. Null where nothing passed.
    */
   readonly coverage: number | null;
@@ -47,6 +47,10 @@ export interface InspectDocument {
     readonly bytes: number;
   }[];
   readonly expired: { readonly segments: number; readonly exchanges: number; readonly bytes: number };
+  /** What `forget` removed. It was seen and recorded, and is there no more. */
+  readonly forgotten: { readonly exchanges: number; readonly bytes: number };
+  /** Segments whose payloads need a key, and the fingerprints of the keys they need. */
+  readonly encrypted: { readonly segments: number; readonly keys: readonly string[] };
   /** Segments that failed their check and were set aside. They are kept, and not read. */
   readonly damaged: readonly string[];
   /** Segments that lie in several of the directories, and are counted once. */

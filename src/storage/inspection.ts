@@ -12,6 +12,7 @@ import { fleetShare } from './fleet-coverage.ts';
 import type { InspectDocument } from './inspect-document.ts';
 import { manifestOfWhole } from './manifest.ts';
 import { AbsentSegments, type LifeSegment, RecorderLife } from './recorder-life.ts';
+import type { SegmentMeta } from './segment-meta.ts';
 import { DAMAGED_SUFFIX, SIDE_SUFFIXES } from './segment-name.ts';
 import { SegmentReader } from './segment-reader.ts';
 import { type HourSummary, type SegmentSummary, summaryOf } from './segment-summary.ts';
@@ -62,6 +63,8 @@ class Inspection {
   readonly #hours = new Map<number, number>();
   readonly #segments: { file: string; sealed: boolean; exchanges: number; bytes: number }[] = [];
   readonly #expired = new Map<string, ExpiredSums>();
+  readonly #forgotten = { exchanges: 0, bytes: 0 };
+  readonly #encrypted = { segments: 0, keys: new Set<string>() };
   readonly #absent = new AbsentSegments();
   readonly #lives = new Map<string, LifeSegment[]>();
   readonly #origins = new Map<string, CaptureOrigin>();
@@ -114,6 +117,8 @@ class Inspection {
         exchanges: expired.reduce((sum, gone) => sum + gone.exchanges, 0),
         bytes: expired.reduce((sum, gone) => sum + gone.bytes, 0),
       },
+      forgotten: this.#forgotten,
+      encrypted: { ...this.#encrypted, keys: [...this.#encrypted.keys].sort() },
       damaged: this.#damaged,
       duplicates: this.#duplicates,
       recorders: lives.map((life) => life.document()),
@@ -172,11 +177,20 @@ class Inspection {
       this.#absent.expired(gone);
     }
     this.#clockAnchors += anchors.count;
+    this.#addVault(meta);
     const { hours } = summary;
     entryOf(this.#lives, meta.recorder.id, []).push({ file, meta, span, exchanges, hours, crashes, anchors });
     this.#origins.set(JSON.stringify(meta.origin), meta.origin);
     if (meta.fleetSize !== null) this.#fleetSize = Math.max(this.#fleetSize ?? 0, meta.fleetSize);
     this.#segments.push({ file: file.file, sealed: file.sealed, exchanges, bytes: diskBytesOf(file.path) });
+  }
+
+  #addVault({ forgotten, encryption }: SegmentMeta): void {
+    this.#forgotten.exchanges += forgotten?.exchanges ?? 0;
+    this.#forgotten.bytes += forgotten?.bytes ?? 0;
+    if (encryption === null) return;
+    this.#encrypted.segments += 1;
+    this.#encrypted.keys.add(encryption.keyId);
   }
 
   #addHour(hour: HourSummary): void {
@@ -212,12 +226,13 @@ class Inspection {
 
   #coverage(lives: readonly RecorderLife[]): Pick<InspectDocument, 'coverage' | 'unexplained'> {
     const sampledOut = this.#omitted.of('sampled_out').exchanges;
-    const here = this.#exchanges + this.#losses.total.exchanges + sampledOut;
+    const accounted = this.#exchanges + this.#forgotten.exchanges + sampledOut;
+    const here = accounted + this.#losses.total.exchanges;
     if (here === 0) return { coverage: null, unexplained: null };
     const presence = lives.map((life) => life.presence(this.#latestUs));
     const share = this.#fleetSize === null ? null : fleetShare(this.#fleetSize, presence, this.#hours);
     const seen = here / (share ?? 1);
-    return { coverage: this.#exchanges / seen, unexplained: (seen - this.#exchanges - sampledOut) / seen };
+    return { coverage: this.#exchanges / seen, unexplained: (seen - accounted) / seen };
   }
 }
 

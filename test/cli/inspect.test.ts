@@ -73,6 +73,8 @@ describe('reprise inspect', () => {
         { file: '20261125T15-7f3a9c21-0002.sqlite', sealed: true, exchanges: 1, bytes: expect.any(Number) },
       ],
       expired: { segments: 0, exchanges: 0, bytes: 0 },
+      forgotten: { exchanges: 0, bytes: 0 },
+      encrypted: { segments: 0, keys: [] },
       damaged: [],
       duplicates: [],
       recorders: [

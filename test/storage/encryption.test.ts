@@ -93,7 +93,10 @@ describe('an encrypted capture', () => {
       expect(bytes.includes('Content-Length')).toBe(false);
     }
     writer.close();
-    expect(inspectCapture(directory)).toMatchObject({ exchanges: 1 });
+    expect(inspectCapture(directory)).toMatchObject({
+      exchanges: 1,
+      encrypted: { segments: 1, keys: [KEY.id] },
+    });
     expect(querySegment(directory, 'SELECT route, model FROM exchanges')).toEqual([
       { route: 'POST /v2/models/{model}/infer', model: 'resnet' },
     ]);

@@ -11,6 +11,7 @@ import { DirectoryLock } from '../../src/storage/directory-lock.ts';
 import { EncryptionKey } from '../../src/storage/encryption-key.ts';
 import { type ForgetOptions, forgetExchanges } from '../../src/storage/forget.ts';
 import type { ForgetSelection } from '../../src/storage/forget-selection.ts';
+import { inspectCapture } from '../../src/storage/inspection.ts';
 import { readManifest } from '../../src/storage/manifest.ts';
 import { settleSegment } from '../../src/storage/sealing.ts';
 import { verifyCapture } from '../../src/storage/verify.ts';
@@ -125,6 +126,13 @@ describe('forgetting', () => {
     forget(directory, { identity: null, fromUs: null, toUs: TEST_EPOCH_US + HOUR_US / 2 });
     expect(forgottenOf()).toMatchObject({ exchanges: 22, by: ['session', 'time'] });
     expect(readManifest(segmentsOf(directory)[0]?.path ?? '').exchanges).toBe(8);
+    // It was seen: what is left is a smaller share of it, and none of that is unexplained.
+    expect(inspectCapture(directory)).toMatchObject({
+      exchanges: 23,
+      forgotten: { exchanges: 37 },
+      coverage: 23 / 60,
+      unexplained: 0,
+    });
   });
 
   it('can take a stretch of time, a client, or one within the other, to the microsecond', () => {
