@@ -36,6 +36,8 @@ export class ForwarderKeeper {
   #startedNs = 0;
   #delayMs = 0;
   #restart: NodeJS.Timeout | null = null;
+  #watch: NodeJS.Timeout | null = null;
+  #watchedNs = 0;
   #onDrained: ((end: Drained) => void) | null = null;
 
   constructor(deps: ForwarderKeeperDeps) {
@@ -62,6 +64,8 @@ export class ForwarderKeeper {
    */
   async start(options: ForwarderOptions): Promise<readonly Endpoint[]> {
     this.#options = options;
+    this.#watchedNs = this.#deps.clock.nowNs();
+    this.#watch = setInterval(() => this.#look(), SUPERVISION.heartbeatMs).unref();
     const bound = await this.#spawn(options);
     const pairs = options.pairs.map((pair, index) => ({ ...pair, listen: bound[index] ?? pair.listen }));
     this.#options = { ...options, pairs };
@@ -70,8 +74,7 @@ export class ForwarderKeeper {
 
   /** Drains it and waits for its end; kills one that does not end. Null when it died before it was drained. */
   async stop(deadlineMs: number): Promise<Drained | null> {
-    this.#wanted = false;
-    if (this.#restart) clearTimeout(this.#restart);
+    this.#unwant();
     const forwarder = this.#process;
     if (!forwarder) return null;
     const drained = new Promise<Drained>((resolve) => {
@@ -96,9 +99,31 @@ export class ForwarderKeeper {
 
   /** Ends it the hard way; a start has failed. */
   async abort(): Promise<void> {
-    this.#wanted = false;
+    this.#unwant();
     this.#process?.kill();
     await this.#process?.ended;
+  }
+
+  #unwant(): void {
+    this.#wanted = false;
+    if (this.#restart) clearTimeout(this.#restart);
+    if (this.#watch) clearInterval(this.#watch);
+  }
+
+  /** A forwarder that beats no more has a loop that stands still: only killing it helps those who wait. */
+  #look(): void {
+    const nowNs = this.#deps.clock.nowNs();
+    const sinceNs = nowNs - this.#watchedNs;
+    this.#watchedNs = nowNs;
+    const forwarder = this.#process;
+    if (!forwarder || !this.#listening) return;
+    // We did not run ourselves (a paused container, say): what it said meanwhile lies unread.
+    if (sinceNs > 2 * SUPERVISION.heartbeatMs * 1e6) forwarder.lastWordNs = nowNs;
+    const silentMs = Math.round(forwarder.silenceNs() / 1e6);
+    if (silentMs < SUPERVISION.stallLimitMs) return;
+    this.#deps.logger.error({ silentMs }, 'forwarder hangs; killing it');
+    forwarder.lastWordNs = nowNs;
+    forwarder.kill();
   }
 
   #spawn(options: ForwarderOptions): Promise<readonly Endpoint[]> {

@@ -1,0 +1,163 @@
+/**
+ * What does the guard cost? `reprise record --mode gateway`, recording and redacting everything, beside http-proxy
+ * alone with a keep-alive agent, which records nothing and dies of single messages. Interleaved round by round.
+ *
+ *   node bench/gateway.ts [--rounds 10] [--requests 10000]
+ *
+ * CPU per request is user and system time of the forwarder, and of the recorder apart from it, over a closed loop
+ * of 32 connections with a 2 KB JSON POST. Each contender is a process of its own; so is the upstream, which is
+ * billed to nobody. Before anything is timed, each contender must answer every request.
+ */
+import { type ChildProcess, fork, spawn } from 'node:child_process';
+import { once } from 'node:events';
+import { mkdtempSync, rmSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { setTimeout as sleep } from 'node:timers/promises';
+import { parseArgs } from 'node:util';
+import { cpuUsOf } from './support/process-cpu.ts';
+import { median } from './support/statistics.ts';
+
+const { values: flags } = parseArgs({
+  options: {
+    rounds: { type: 'string', default: '10' },
+    requests: { type: 'string', default: '10000' },
+  },
+});
+const ROUNDS = Number(flags.rounds);
+const REQUESTS = Number(flags.requests);
+const CONNECTIONS = 32;
+const SETTLE_MS = 700;
+const RESPONSE_BODY_BYTES = 256;
+/** As much as the gateway's forwarder may cost, in CPU of http-proxy alone. */
+const BOUND = 1.25;
+
+const bodies = Array.from({ length: 2_000 }, (_, index) => {
+  const data = Array.from({ length: 180 }, (_, at) =>
+    (1 + Math.abs(Math.sin(index * 1_000 + at))).toFixed(8),
+  );
+  return `{"inputs":[{"name":"x","shape":[1,180],"datatype":"FP32","data":[${data.join(',')}]}]}`;
+});
+const bodyBytes = bodies[0]?.length ?? 0;
+const requests = bodies.map(
+  (body) =>
+    'POST /v2/models/bench/infer HTTP/1.1\r\nHost: bench.example:8000\r\nAuthorization: Bearer not-a-real-token\r\n' +
+    `Content-Type: application/json\r\nUser-Agent: bench\r\nContent-Length: ${body.length}\r\n\r\n${body}`,
+);
+
+interface Contender {
+  readonly name: string;
+  readonly port: number;
+  readonly forwarder: number;
+  readonly recorder: number | null;
+  readonly stop: () => Promise<void>;
+}
+
+async function helper(name: string, args: string[]): Promise<{ child: ChildProcess; port: number }> {
+  const child = fork(new URL(`./support/${name}.ts`, import.meta.url), args);
+  const [message] = (await once(child, 'message')) as [{ port: number }];
+  return { child, port: message.port };
+}
+
+async function startGateway(targetPort: number, capture: string): Promise<Contender> {
+  const bin = new URL('../bin/reprise.js', import.meta.url).pathname;
+  const addresses = ['--target', `127.0.0.1:${targetPort}`, '--listen', '127.0.0.1:0', '--dir', capture];
+  const quiet = [
+    '--mode',
+    'gateway',
+    '--probe-listen',
+    'off',
+    '--drain-delay',
+    '0s',
+    '--drain-deadline',
+    '5s',
+  ];
+  const args = [bin, '--log-format', 'json', 'record', ...addresses, ...quiet];
+  const process_ = spawn(process.execPath, args, { stdio: ['ignore', 'ignore', 'pipe'] });
+  let said = '';
+  process_.stderr.on('data', (text: Buffer) => {
+    said += text.toString();
+  });
+  const find = async (pattern: RegExp): Promise<number> => {
+    for (;;) {
+      const found = pattern.exec(said)?.[1];
+      if (found !== undefined) return Number(found);
+      if (process_.exitCode !== null) throw new Error(`the gateway did not start: ${said}`);
+      await sleep(20);
+    }
+  };
+  await find(/"state":"HEALTH(Y)"/);
+  return {
+    name: 'gateway, recording',
+    port: await find(/"listen":"127\.0\.0\.1:(\d+)"/),
+    forwarder: await find(/"pid":(\d+),"message":"forwarder started"/),
+    recorder: await find(/"pid":(\d+),"message":"recorder started"/),
+    stop: async () => {
+      process_.kill('SIGTERM');
+      await once(process_, 'exit');
+      console.log(said.trim().split('\n').at(-1));
+    },
+  };
+}
+
+async function load(port: number, count: number): Promise<{ durationMs: number }> {
+  loader.send({ port, requests, responseBodyBytes: RESPONSE_BODY_BYTES, connections: CONNECTIONS, count });
+  const [report] = (await once(loader, 'message')) as [
+    { answers: number; failures: number; durationMs: number },
+  ];
+  if (report.answers !== count || report.failures > 0) {
+    throw new Error(`answered ${report.answers} of ${count}, ${report.failures} failed`);
+  }
+  return report;
+}
+
+const directory = mkdtempSync(join(tmpdir(), 'reprise-gateway-bench-'));
+const upstream = await helper('answering-server', [String(bodyBytes), String(RESPONSE_BODY_BYTES)]);
+const loader = fork(new URL('./support/fixed-load.ts', import.meta.url));
+const plain = await helper('plain-http-proxy', [String(upstream.port)]);
+const contenders: Contender[] = [
+  {
+    name: 'http-proxy alone',
+    port: plain.port,
+    forwarder: plain.child.pid as number,
+    recorder: null,
+    stop: async () => plain.child.disconnect(),
+  },
+  await startGateway(upstream.port, join(directory, 'capture')),
+];
+
+for (const { port } of contenders) await load(port, 3_000);
+const rounds = new Map<string, { forwarderUs: number; recorderUs: number; ratePerSecond: number }[]>();
+for (let round = 0; round < ROUNDS; round += 1) {
+  for (const { name, port, forwarder, recorder } of contenders) {
+    const recorders = recorder === null ? [] : [recorder];
+    const before = [cpuUsOf([forwarder]), cpuUsOf(recorders)] as const;
+    const { durationMs } = await load(port, REQUESTS);
+    // What was answered is not yet all recorded; an idle contender costs nothing meanwhile.
+    await sleep(SETTLE_MS);
+    const result = {
+      forwarderUs: (cpuUsOf([forwarder]) - before[0]) / REQUESTS,
+      recorderUs: (cpuUsOf(recorders) - before[1]) / REQUESTS,
+      ratePerSecond: (REQUESTS / durationMs) * 1_000,
+    };
+    rounds.set(name, [...(rounds.get(name) ?? []), result]);
+  }
+}
+for (const { stop } of contenders) await stop();
+upstream.child.disconnect();
+loader.disconnect();
+rmSync(directory, { recursive: true });
+
+const rows = [...rounds].map(([name, all]) => ({
+  name,
+  'forwarder CPU µs/request': Number(median(all.map((one) => one.forwarderUs)).toFixed(1)),
+  'recorder CPU µs/request': Number(median(all.map((one) => one.recorderUs)).toFixed(1)),
+  'closed loop req/s': Math.round(median(all.map((one) => one.ratePerSecond))),
+}));
+const [alone, guarded] = rows.map((row) => row['forwarder CPU µs/request']);
+const ratio = Number(((guarded ?? 0) / (alone ?? 1)).toFixed(3));
+console.log(`gateway: ${bodyBytes} B JSON POST, ${CONNECTIONS} connections, medians of ${ROUNDS} rounds`);
+console.table(rows);
+console.log(`the forwarder takes ${ratio} of the CPU of http-proxy alone; the bound is ${BOUND}`);
+console.log(JSON.stringify({ bench: 'gateway', rounds: ROUNDS, requests: REQUESTS, ratio, rows }));
+process.exitCode = ratio <= BOUND ? 0 : 1;

@@ -1,0 +1,71 @@
+import { afterAll, describe, expect, it } from 'vitest';
+import { expectUnharmed } from '../support/attacked-recording.ts';
+import {
+  attackAsClient,
+  attackAsUpstream,
+  attackWire,
+  startHostileUpstream,
+} from '../support/conformance.ts';
+import { Oracle } from '../support/oracle.ts';
+import { type RecordingProcess, startRecording } from '../support/recording.ts';
+import { temporaryDirectory } from '../support/temp-dir.ts';
+
+/** Messages of the corpus and the smuggling table come on top. */
+const MUTATIONS = Number(process.env['REPRISE_TEST_MUTATIONS'] ?? 20_000);
+const SEED = Number(process.env['REPRISE_TEST_SEED'] ?? 9_112);
+const COMMON = ['--probe-listen', 'off', '--drain-delay', '0s'];
+
+const stops: (() => void)[] = [];
+afterAll(() => {
+  for (const stop of stops) stop();
+});
+
+describe(`${MUTATIONS} mutated messages from each side, seed ${SEED}`, () => {
+  it('through the wire: every byte arrives as it was sent, and nothing dies', {
+    timeout: 600_000,
+  }, async () => {
+    let recording: RecordingProcess | null = null;
+    const start = async (port: number) => {
+      recording = await startRecording(port, temporaryDirectory(), COMMON);
+      return recording.port;
+    };
+    const { faults, cases } = await attackWire(start, MUTATIONS, SEED);
+    expect(faults).toEqual([]);
+    expect(cases).toBeGreaterThan(MUTATIONS);
+    await expectUnharmed(recording as unknown as RecordingProcess);
+  });
+
+  it('at the gateway by clients: as many requests go out as came in whole', {
+    timeout: 600_000,
+  }, async () => {
+    const oracle = await Oracle.start();
+    stops.push(() => oracle.close());
+    const recording = await startRecording(oracle.port, temporaryDirectory(), [
+      ...COMMON,
+      '--mode',
+      'gateway',
+    ]);
+    const { faults, requests } = await attackAsClient(oracle, recording.port, MUTATIONS, SEED + 1);
+    expect(faults).toEqual([]);
+    const { exchanges } = await expectUnharmed(recording);
+    // A request whose client was hung up on may have been read and not been sent yet.
+    expect(requests).toBeGreaterThan(MUTATIONS / 20);
+    expect(requests).toBeLessThanOrEqual(exchanges);
+    expect(requests).toBeGreaterThan(exchanges * 0.9);
+  });
+
+  it('at the gateway by an upstream: one answer for a request, its own', { timeout: 600_000 }, async () => {
+    const { oracle, cases } = await startHostileUpstream(MUTATIONS, SEED + 2);
+    stops.push(() => oracle.close());
+    const recording = await startRecording(oracle.port, temporaryDirectory(), [
+      ...COMMON,
+      '--mode',
+      'gateway',
+    ]);
+    const { faults, requests } = await attackAsUpstream(oracle, recording.port, cases);
+    expect(faults).toEqual([]);
+    expect(requests).toBeGreaterThanOrEqual(cases);
+    const { exchanges } = await expectUnharmed(recording);
+    expect(exchanges).toBe(requests);
+  });
+});

@@ -1,0 +1,61 @@
+import { once } from 'node:events';
+import { createServer, request } from 'node:http';
+import { afterAll, describe, expect, it } from 'vitest';
+import { runReprise } from '../support/process.ts';
+import { type RecordingProcess, startRecording } from '../support/recording.ts';
+import { temporaryDirectory } from '../support/temp-dir.ts';
+
+const upstream = createServer((asked, response) => {
+  asked.resume().on('end', () => response.end(`got ${asked.url}`));
+}).listen(0, '127.0.0.1');
+await once(upstream, 'listening');
+afterAll(() => upstream.close());
+const address = upstream.address();
+const targetPort = address !== null && typeof address === 'object' ? address.port : 0;
+
+const FLAGS = ['--mode', 'gateway', '--probe-listen', 'off', '--drain-delay', '0s'];
+const FAULT = `--import=${new URL('../support/planted-fault.ts', import.meta.url)}`;
+
+async function get(port: number, path: string): Promise<string> {
+  const asked = request({ port, host: '127.0.0.1', path, agent: false }).end();
+  const [response] = await once(asked, 'response');
+  const chunks: Buffer[] = [];
+  response.on('data', (chunk: Buffer) => chunks.push(chunk));
+  await once(response, 'end');
+  return Buffer.concat(chunks).toString();
+}
+
+function account({ end }: Awaited<ReturnType<RecordingProcess['stop']>>) {
+  const { seen, recorded, lost, omitted, pending } = end;
+  return { seen, recorded, lost, omitted, pending };
+}
+
+describe('reprise record --mode gateway', () => {
+  it('records through its own processes, warns of nothing, and fails nothing when it is stopped', async () => {
+    const directory = temporaryDirectory();
+    const recording = await startRecording(targetPort, directory, FLAGS);
+    for (let turn = 0; turn < 20; turn += 1)
+      expect(await get(recording.port, `/${turn}`)).toBe(`got /${turn}`);
+    const stopped = await recording.stop();
+    expect(stopped.status).toBe(0);
+    expect(recording.process.stderr).not.toMatch(/Warning/);
+    expect(account(stopped)).toMatchObject({ lost: {}, omitted: {}, pending: { bytes: 0, turns: 0 } });
+    const inspected = await runReprise(['inspect', directory, '--json']);
+    expect(JSON.parse(inspected.stdout)).toMatchObject({ exchanges: 20, outcomes: { completed: 20 } });
+  });
+
+  it('replaces a forwarder that met an error of its own, and its account stays exact', async () => {
+    const directory = temporaryDirectory();
+    const recording = await startRecording(targetPort, directory, FLAGS, { env: { NODE_OPTIONS: FAULT } });
+    await get(recording.port, '/before');
+    process.kill(recording.children().forwarder, 'SIGUSR2');
+    await recording.process.waitFor('stderr', /"reason":"planted".*forwarder met an error of its own/);
+    await recording.process.waitFor('stderr', /forwarder started[\s\S]*forwarder started/);
+    let after = '';
+    while (after === '') after = await get(recording.port, '/after').catch(() => '');
+    expect(after).toBe('got /after');
+    const { seen, recorded, lost } = account(await recording.stop());
+    expect([seen, lost]).toEqual([recorded, {}]);
+    expect(seen).toMatchObject({ turns: 2 });
+  });
+});

@@ -1,0 +1,30 @@
+import { expect } from 'vitest';
+import type { RecordingProcess } from './recording.ts';
+
+interface Tally {
+  readonly bytes: number;
+  readonly turns: number;
+}
+
+/** What must be true of a recording after whatever was sent through it: nobody died, and every byte has its place. */
+export async function expectUnharmed(recording: RecordingProcess): Promise<{ exchanges: number }> {
+  const children = recording.children();
+  const { status, log, end } = await recording.stop();
+  expect(status).toBe(0);
+  // One start each: no process died or was replaced.
+  for (const name of ['forwarder', 'recorder']) {
+    expect(log.filter(({ message }) => message === `${name} started`)).toHaveLength(1);
+  }
+  expect(recording.children()).toEqual(children);
+  expect(log.filter(({ level }) => level === 'error')).toEqual([]);
+  const sum = (tallies: unknown): Tally =>
+    Object.values(tallies as Record<string, Tally>).reduce(
+      (total, { bytes, turns }) => ({ bytes: total.bytes + bytes, turns: total.turns + turns }),
+      { bytes: 0, turns: 0 },
+    );
+  const { seen, recorded, lost, omitted, pending } = end;
+  expect(pending).toEqual({ bytes: 0, turns: 0 });
+  expect(lost).toEqual({});
+  expect(sum({ recorded, omitted: sum(omitted) })).toEqual(seen);
+  return { exchanges: end['exchanges'] as number };
+}
