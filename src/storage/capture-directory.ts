@@ -2,6 +2,7 @@ import { chmodSync, lstatSync, mkdirSync, readdirSync, type Stats, statfsSync } 
 import { dirname, join } from 'node:path';
 import { AppError, reasonOf } from '../core/errors.ts';
 import { LIMITS } from '../core/limits.ts';
+import { directoryBytes, fileSizesOf } from './directory-size.ts';
 import {
   HASH_KEY_FILE,
   LOCK_FILE,
@@ -69,10 +70,19 @@ export function unsealedSegments(captureDirectory: string): string[] {
     .map((segment) => segment.path);
 }
 
-/** The lesser of 10 GiB and half the free space of the file system that holds (or will hold) `directory`. */
+/** What a capture may take, given what is free where it lies (or will lie) and what it takes by now. */
 export function defaultMaxDiskBytes(directory: string): number {
   const { bavail, bsize } = statfsSync(nearestExisting(directory));
-  return Math.min(LIMITS.maxDiskBytes, Math.floor((bavail * bsize) / 2));
+  const own = statusOf(directory) === null ? 0 : directoryBytes(directory, fileSizesOf(directory));
+  return defaultShareBytes(bavail * bsize, own);
+}
+
+/**
+ * The lesser of 10 GiB and half the space that is free. What the capture takes itself is free for it: without
+ * that, each restart would leave it half of what the last one did, and expire the rest.
+ */
+export function defaultShareBytes(freeBytes: number, ownBytes: number): number {
+  return Math.min(LIMITS.maxDiskBytes, Math.floor((freeBytes + ownBytes) / 2));
 }
 
 function findCapture(directory: string): string {

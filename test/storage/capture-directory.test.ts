@@ -106,6 +106,14 @@ describe('the directory of a capture', () => {
     expect(bytes).toBeGreaterThan(0);
     expect(bytes).toBeLessThanOrEqual(LIMITS.maxDiskBytes);
   });
+
+  it('keeps its share from one start to the next, however much of it is used by then', () => {
+    const GIB = 2 ** 30;
+    expect(defaultShareBytes(16 * GIB, 0)).toBe(8 * GIB);
+    expect(defaultShareBytes(10 * GIB, 6 * GIB)).toBe(8 * GIB);
+    expect(defaultShareBytes(8 * GIB, 8 * GIB)).toBe(8 * GIB);
+    expect(defaultShareBytes(300 * GIB, 0)).toBe(LIMITS.maxDiskBytes);
+  });
 });
 
 describe('the name of a segment', () => {
