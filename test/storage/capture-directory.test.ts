@@ -3,7 +3,11 @@ import { join } from 'node:path';
 import { describe, expect, it } from 'vitest';
 import { KeyedHash } from '../../src/core/keyed-hash.ts';
 import { LIMITS } from '../../src/core/limits.ts';
-import { defaultMaxDiskBytes, resolveCaptureDirectory } from '../../src/storage/capture-directory.ts';
+import {
+  defaultMaxDiskBytes,
+  defaultShareBytes,
+  resolveCaptureDirectory,
+} from '../../src/storage/capture-directory.ts';
 import { DirectoryLock } from '../../src/storage/directory-lock.ts';
 import { loadHashKey } from '../../src/storage/hash-key.ts';
 import { formatSegmentName, hourOf, parseSegmentName } from '../../src/storage/segment-name.ts';
