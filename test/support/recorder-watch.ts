@@ -1,3 +1,4 @@
+import { get } from 'node:http';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { expect } from 'vitest';
 import { runReprise } from './process.ts';
@@ -21,13 +22,27 @@ interface Amounts {
 
 /** Asks metrics and account of a running recorder over HTTP, at its probe port, as Prometheus does. */
 export async function scrape(probePort: number): Promise<ReadonlyMap<string, number>> {
-  const answer = await fetch(`http://127.0.0.1:${probePort}/metrics`);
   const series = new Map<string, number>();
-  for (const line of (await answer.text()).split('\n')) {
+  for (const line of (await textAt(probePort, '/metrics')).split('\n')) {
     const match = /^([a-z_]+(?:\{[^}]*\})?) (\S+)$/.exec(line);
     if (match) series.set(match[1] as string, Number(match[2]));
   }
   return series;
+}
+
+/** A connection for each question: the probe port need not keep any. */
+function textAt(port: number, path: string): Promise<string> {
+  return new Promise((resolve, reject) => {
+    const asked = get({ host: '127.0.0.1', port, path, agent: false }, (answer) => {
+      let text = '';
+      answer.setEncoding('utf8').on('data', (piece: string) => {
+        text += piece;
+      });
+      answer.on('end', () => resolve(text));
+      answer.on('error', reject);
+    });
+    asked.on('error', reject);
+  });
 }
 
 /** Sum of a family over its labels. */
