@@ -2,9 +2,11 @@ import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { describe, expect, it } from 'vitest';
 import { LOSS_REASONS, OMISSION_CAUSES } from '../../src/core/accounting.ts';
+import { systemClock } from '../../src/core/clock.ts';
 import { OUTCOMES } from '../../src/core/exchange.ts';
+import { CaptureWriter } from '../../src/storage/capture-writer.ts';
 import { FORMAT_VERSION } from '../../src/storage/schema.ts';
-import { captureOf, querySegment } from '../support/captures.ts';
+import { captureOf, newCapture, querySegment, writerOptions } from '../support/captures.ts';
 import { exchangeOf, requestMessage, TEST_EPOCH_US } from '../support/exchanges.ts';
 import { repositoryRoot } from '../support/shared-data.ts';
 
@@ -45,7 +47,7 @@ describe('docs/capture-format.md', () => {
 
   it('holds only queries that run, and what they say is true', () => {
     const directory = dayOfTraffic();
-    expect(QUERIES).toHaveLength(5);
+    expect(QUERIES).toHaveLength(6);
     const [, , busiest, repeated, missing] = QUERIES.map((query) =>
       querySegment<Record<string, unknown>>(directory, query),
     );
@@ -56,6 +58,19 @@ describe('docs/capture-format.md', () => {
     expect(repeated).toHaveLength(20);
     expect(repeated?.[0]).toMatchObject({ times: 2, request_hash: expect.stringMatching(/^[0-9a-f]{32}$/) });
     expect(missing).toEqual([]);
+  });
+
+  it('tells from the anchors when a wall clock was set', () => {
+    const directory = newCapture();
+    const writer = new CaptureWriter(writerOptions(directory), systemClock);
+    for (let minute = 0; minute < 5; minute += 1) {
+      const jumpUs = minute >= 3 ? 80_000 : 0;
+      writer.addAnchor({ monotonicNs: minute * 60e9, epochUs: TEST_EPOCH_US + minute * 60_000_000 + jumpUs });
+    }
+    writer.close();
+    const [greatest, next] = querySegment<{ at: string; moved_us: number }>(directory, QUERIES[5] ?? '');
+    expect(greatest).toEqual({ at: '2026-11-24 15:03:00', moved_us: 80_000 });
+    expect(next?.moved_us).toBe(0);
   });
 
   it('answers a question of some minutes from the index', () => {
