@@ -7,6 +7,7 @@ import {
   startHostileUpstream,
 } from '../support/conformance.ts';
 import { Oracle } from '../support/oracle.ts';
+import { runReprise } from '../support/process.ts';
 import { type RecordingProcess, startRecording } from '../support/recording.ts';
 import { temporaryDirectory } from '../support/temp-dir.ts';
 
@@ -40,18 +41,17 @@ describe(`${MUTATIONS} mutated messages from each side, seed ${SEED}`, () => {
   }, async () => {
     const oracle = await Oracle.start();
     stops.push(() => oracle.close());
-    const recording = await startRecording(oracle.port, temporaryDirectory(), [
-      ...COMMON,
-      '--mode',
-      'gateway',
-    ]);
+    const directory = temporaryDirectory();
+    const recording = await startRecording(oracle.port, directory, [...COMMON, '--mode', 'gateway']);
     const { faults, requests } = await attackAsClient(oracle, recording.port, MUTATIONS, SEED + 1);
-    expect(faults).toEqual([]);
+    expect(faults, recording.process.stderr).toEqual([]);
     const { exchanges } = await expectUnharmed(recording);
-    // A request whose client was hung up on may have been read and not been sent yet.
-    expect(requests).toBeGreaterThan(MUTATIONS / 20);
+    const inspected = await runReprise(['inspect', directory, '--json']);
+    const { completed } = (JSON.parse(inspected.stdout) as { outcomes: { completed: number } }).outcomes;
+    // What was answered went out; what was not may have been read and not be sent yet when its client was gone.
+    expect(completed).toBeGreaterThan(MUTATIONS / 20);
+    expect(requests).toBeGreaterThanOrEqual(completed);
     expect(requests).toBeLessThanOrEqual(exchanges);
-    expect(requests).toBeGreaterThan(exchanges * 0.9);
   });
 
   it('at the gateway by an upstream: one answer for a request, its own', { timeout: 600_000 }, async () => {
@@ -63,9 +63,11 @@ describe(`${MUTATIONS} mutated messages from each side, seed ${SEED}`, () => {
       'gateway',
     ]);
     const { faults, requests } = await attackAsUpstream(oracle, recording.port, cases);
-    expect(faults).toEqual([]);
+    expect(faults, recording.process.stderr).toEqual([]);
     expect(requests).toBeGreaterThanOrEqual(cases);
     const { exchanges } = await expectUnharmed(recording);
-    expect(exchanges).toBe(requests);
+    // A client that gave up may have done so before its request was sent.
+    expect(exchanges).toBeGreaterThanOrEqual(requests);
+    expect(exchanges).toBeLessThan(requests * 1.02);
   });
 });
