@@ -171,9 +171,9 @@ function queryRanges(head: string, name: string): Range[] {
   while (at > 0 && at < end) {
     const ampersand = head.indexOf('&', at);
     const to = ampersand < 0 || ampersand > end ? end : ampersand;
-    const equals = head.indexOf('=', at);
-    if (equals > 0 && equals < to && decodePercent(head.slice(at, equals)) === name)
-      ranges.push([equals + 1, to]);
+    const pair = head.slice(at, to);
+    const equals = pair.indexOf('=');
+    if (equals > 0 && decodePercent(pair.slice(0, equals)) === name) ranges.push([at + equals + 1, to]);
     at = to + 1;
   }
   return ranges;
