@@ -1,0 +1,117 @@
+import { existsSync, mkdirSync } from 'node:fs';
+import { join } from 'node:path';
+import { setTimeout as sleep } from 'node:timers/promises';
+import { type Browser, chromium, type Page } from 'playwright-core';
+import { afterAll, beforeAll, describe, expect, test } from 'vitest';
+import { NumberedOrigin, NumberedTraffic } from '../support/numbered-traffic.ts';
+import { startReprise } from '../support/process.ts';
+import { startRecording } from '../support/recording.ts';
+import { repositoryRoot } from '../support/shared-data.ts';
+import { temporaryDirectory } from '../support/temp-dir.ts';
+
+const CHROMIUM = '/usr/bin/chromium';
+const SECRET = 'xxxxxxxxxxxxxxxxxxxx';
+/** Screenshots, to be looked at. */
+const PICTURES = join(repositoryRoot, 'artefacts', 'browser');
+
+describe.skipIf(!existsSync(CHROMIUM))('the live page in a browser (needs Debian’s chromium)', () => {
+  let browser: Browser;
+  let page: Page;
+  let url = '';
+  const complaints: string[] = [];
+  const asked: string[] = [];
+  const cleanUps: (() => Promise<unknown>)[] = [];
+
+  beforeAll(async () => {
+    mkdirSync(PICTURES, { recursive: true });
+    const origin = await new NumberedOrigin().listen();
+    const directory = join(temporaryDirectory(), 'capture');
+    const recording = await startRecording(origin.port, directory, ['--bodies', 'all']);
+    const traffic = new NumberedTraffic(recording.port, { thinkMs: 20 });
+    const served = startReprise(['status', '--dir', directory, '--serve', '127.0.0.1:0']);
+    [url = ''] = await served.waitFor('stderr', /http:\/\/127\.0\.0\.1:\d+\//);
+    cleanUps.push(
+      () => traffic.stop(),
+      () => served.kill('SIGTERM'),
+      () => recording.stop(),
+      () => origin.close(),
+    );
+    browser = await chromium.launch({ executablePath: CHROMIUM, args: ['--no-sandbox'] });
+    page = await browser.newPage({ viewport: { width: 1100, height: 900 } });
+    page.on('console', (message) => {
+      if (message.type() === 'error' || message.type() === 'warning') complaints.push(message.text());
+    });
+    page.on('pageerror', (error) => complaints.push(error.message));
+    page.on('request', (request) => asked.push(request.url()));
+    await sleep(1_500);
+    await page.goto(url);
+    await sleep(4_000);
+  });
+
+  afterAll(async () => {
+    await browser?.close();
+    for (const cleanUp of cleanUps) await cleanUp();
+  });
+
+  const field = async (name: string) => (await page.locator(`[data-field="${name}"]`).textContent()) ?? '';
+
+  test('shows state, rate and what is on disk, and follows them', async () => {
+    expect(await field('state')).toBe('HEALTHY');
+    const before = Number((await field('exchanges')).replaceAll(',', ''));
+    await sleep(2_500);
+    const after = Number((await field('exchanges')).replaceAll(',', ''));
+    expect(after).toBeGreaterThan(before);
+    expect(Number((await field('rate')).replaceAll(',', ''))).toBeGreaterThan(10);
+    expect(await field('disk')).toMatch(/[KM]iB of .*iB/);
+    const points = (await page.locator('#rate-line').getAttribute('points')) ?? '';
+    expect(points.split(' ').length).toBeGreaterThan(3);
+  });
+
+  test('lists the last exchanges by their route, and no payload', async () => {
+    const recent = await field('recent');
+    expect(recent).toContain('POST /v1/models/{model}:predict');
+    expect(recent).toContain('200');
+    expect(await page.content()).not.toContain(SECRET);
+    expect(await page.content()).not.toContain('?id=');
+  });
+
+  test('asks nobody but the server it came from, and complains of nothing', () => {
+    expect(asked.filter((one) => !one.startsWith(url))).toEqual([]);
+    expect(complaints).toEqual([]);
+  });
+
+  test('is readable in the dark and on a telephone', async () => {
+    await page.screenshot({ path: join(PICTURES, 'status-light.png'), fullPage: true });
+    await page.emulateMedia({ colorScheme: 'dark' });
+    const background = await page.evaluate('getComputedStyle(document.body).backgroundColor');
+    expect(background).toBe('rgb(16, 22, 29)');
+    await page.screenshot({ path: join(PICTURES, 'status-dark.png'), fullPage: true });
+    await page.setViewportSize({ width: 380, height: 800 });
+    const overflow = await page.evaluate('document.documentElement.scrollWidth - window.innerWidth');
+    expect(overflow).toBeLessThanOrEqual(0);
+    await page.screenshot({ path: join(PICTURES, 'status-narrow.png'), fullPage: true });
+  });
+
+  test('says what it knew when it was loaded to a browser without scripts', async () => {
+    const context = await browser.newContext({ javaScriptEnabled: false });
+    const plain = await context.newPage();
+    await plain.goto(url);
+    expect(await plain.locator('[data-field="state"]').textContent()).toBe('HEALTHY');
+    expect(Number(await plain.locator('[data-field="exchanges"]').textContent())).toBeGreaterThan(0);
+    await context.close();
+  });
+
+  test('is for reading, under its own name', async () => {
+    expect((await fetch(url, { method: 'POST' })).status).toBe(405);
+    expect((await fetch(`${url}drain`)).status).toBe(404);
+    const foreign = await page.request.get(url, { headers: { host: 'evil.example' } });
+    expect(foreign.status()).toBe(421);
+  });
+
+  test('says so when the recorder is gone', async () => {
+    await page.evaluate("window.fetch = () => Promise.reject(new Error('down'))");
+    await sleep(2_500);
+    const gone = await page.evaluate('document.body.dataset.state');
+    expect(gone).toBe('GONE');
+  });
+});
