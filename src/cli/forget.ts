@@ -74,7 +74,13 @@ function forget(named: string, flags: ForgetFlags): void {
 }
 
 /** The key that names are looked up under; null where none is needed. Never makes one: nothing would match it. */
-function hashKeyOf(directory: string, { session, client, hashKeyFile }: ForgetFlags): KeyedHash | null {
+function hashKeyOf(
+  directory: string,
+  { session, client, sessionHash, hashKeyFile }: ForgetFlags,
+): KeyedHash | null {
+  if ([session, client, sessionHash].filter((given) => given !== undefined).length > 1) {
+    throw new AppError('OPTION_INVALID', '--session, --session-hash and --client are one at a time');
+  }
   if (session === undefined && client === undefined) return null;
   if (hashKeyFile === undefined && !existsSync(join(directory, HASH_KEY_FILE))) {
     throw new AppError('OPTION_INVALID', `${directory} has no key of its own to find a name with`, {
@@ -114,9 +120,6 @@ function identityOf(
   { session, client, sessionHash }: ForgetFlags,
   hash: KeyedHash | null,
 ): ForgetSelection['identity'] {
-  if ([session, client, sessionHash].filter((given) => given !== undefined).length > 1) {
-    throw new AppError('OPTION_INVALID', '--session, --session-hash and --client are one at a time');
-  }
   if (sessionHash !== undefined) {
     if (!new RegExp(`^[0-9a-f]{${IDENTITY_HASH_BYTES * 2}}$`, 'i').test(sessionHash)) {
       throw new AppError(
