@@ -37,10 +37,12 @@ export const LIVE_SCRIPT = `'use strict';
       }),
     );
   };
-  const tallies = (parts) =>
-    Object.entries(parts)
+  const tallies = (parts) => {
+    const lines = Object.entries(parts)
       .filter(([, tally]) => tally.bytes + tally.turns > 0)
       .map(([name, tally]) => [name, number(tally.turns), size(tally.bytes)]);
+    return lines.length > 0 ? lines : [['nothing', '', '']];
+  };
   const draw = () => {
     const top = Math.max(1, ...rates);
     const step = 600 / (POINTS - 1);

@@ -11,7 +11,7 @@ p { margin: .25rem 0; color: var(--soft); overflow-wrap: anywhere; }
 [data-state=HEALTHY] .badge { color: var(--good); }
 [data-state=OFF] .badge, [data-state=GONE] .badge { color: var(--bad); }
 header { display: flex; flex-wrap: wrap; gap: .75rem; align-items: center; }
-.facts { display: grid; grid-template-columns: repeat(auto-fill, minmax(11rem, 1fr)); gap: .75rem; margin: 1rem 0; }
+.facts { display: grid; grid-template-columns: repeat(auto-fill, minmax(9.5rem, 1fr)); gap: .75rem; margin: 1rem 0; }
 .facts div { background: var(--card); border-radius: .5rem; padding: .6rem .8rem; }
 .facts dt { color: var(--soft); font-size: .85rem; }
 .facts dd { margin: 0; font-size: 1.15rem; font-variant-numeric: tabular-nums; overflow-wrap: anywhere; }
