@@ -1,0 +1,82 @@
+import fc from 'fast-check';
+import { describe, expect, it } from 'vitest';
+import {
+  jsonElement,
+  jsonLength,
+  jsonMember,
+  jsonNumber,
+  jsonStart,
+  jsonText,
+} from '../../src/core/json-cursor.ts';
+
+const key = fc.stringMatching(/^[a-z0-9_]{1,6}$/);
+const document = fc.dictionary(key, fc.jsonValue({ maxDepth: 4 }), {
+  minKeys: 1,
+  maxKeys: 6,
+  noNullPrototype: true,
+});
+const spaced = fc.constantFrom(undefined, 1, '\t');
+
+describe('a cursor over JSON', () => {
+  it('finds what JSON.parse finds, however the document is written', () => {
+    fc.assert(
+      fc.property(document, spaced, (value, indent) => {
+        const text = Buffer.from(`\n ${JSON.stringify(value, null, indent)} `);
+        const start = jsonStart(text);
+        for (const [name, member] of Object.entries(value)) {
+          const at = jsonMember(text, start, name);
+          expect(at).toBeGreaterThan(0);
+          if (typeof member === 'string') expect(jsonText(text, at)).toBe(member);
+          else if (typeof member === 'number') expect(jsonNumber(text, at)).toBe(member);
+          else if (Array.isArray(member)) {
+            expect(jsonLength(text, at)).toBe(member.length);
+            for (const [index, element] of member.entries()) {
+              const found = jsonElement(text, at, index);
+              if (typeof element === 'string') expect(jsonText(text, found)).toBe(element);
+              else expect(found).toBeGreaterThan(at);
+            }
+            expect(jsonElement(text, at, member.length)).toBe(-1);
+          }
+        }
+        expect(jsonMember(text, start, 'not there')).toBe(-1);
+      }),
+      { numRuns: 300 },
+    );
+  });
+
+  it('says of a document cut anywhere only what is certain', () => {
+    fc.assert(
+      fc.property(document, fc.double({ min: 0, max: 1, noNaN: true }), (value, share) => {
+        const whole = Buffer.from(JSON.stringify(value));
+        const text = whole.subarray(0, Math.floor(share * whole.length));
+        for (const [name, member] of Object.entries(value)) {
+          const at = jsonMember(text, jsonStart(text), name);
+          if (at < 0) continue;
+          const [said, number, length] = [jsonText(text, at), jsonNumber(text, at), jsonLength(text, at)];
+          if (said !== null) expect(said).toBe(member);
+          if (number !== null) expect(number).toBe(member);
+          if (length >= 0) expect(length).toBe((member as unknown[]).length);
+        }
+      }),
+      { numRuns: 300 },
+    );
+  });
+
+  it('ends on any bytes, in time linear in them', () => {
+    fc.assert(
+      fc.property(fc.uint8Array({ maxLength: 200 }), (bytes) => {
+        const at = jsonStart(bytes);
+        for (const found of [jsonMember(bytes, at, 'a'), jsonElement(bytes, at, 3), jsonLength(bytes, at)])
+          expect(found).toBeGreaterThanOrEqual(-1);
+        expect(typeof jsonText(bytes, at) === 'number').toBe(false);
+      }),
+    );
+    const startedNs = process.hrtime.bigint();
+    for (const piece of ['[', '{"a":', '"', '\\"', '[1,', ' ', '{"a":[']) {
+      const text = Buffer.from(piece.repeat(100_000));
+      jsonMember(text, jsonStart(text), 'b');
+      jsonLength(text, jsonStart(text));
+    }
+    expect(Number(process.hrtime.bigint() - startedNs) / 1e6).toBeLessThan(1_000);
+  });
+});
