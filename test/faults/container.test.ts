@@ -82,7 +82,7 @@ test.skipIf(!Container.available)(
         join(repositoryRoot, 'fixtures', 'model-server', 'main.ts'),
         ...['--listen', '127.0.0.1:0', '--executors', '500', '--token-ms', '25', '--base-ms', '1'],
       ]);
-      const [, origin] = await server.waitFor('stderr', /127\.0\.0\.1:(\d+)/);
+      const [, origin] = await server.waitFor('stdout', /127\.0\.0\.1:(\d+)/);
       const direct = await load(Number(origin));
       const directory = join(temporaryDirectory(), 'capture');
       const flags = ['--bodies', 'all', '--probe-listen', 'off', '--drain-delay', '0s'];
