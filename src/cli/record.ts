@@ -49,7 +49,7 @@ async function record(options: RecordOptions, logger: Logger): Promise<void> {
     if (asked) terminal.print(...estimateLines(estimate));
     asked = false;
   };
-  const signalled = stopSignal(() => supervisor.hurry());
+  const stopCause = stopAsked(supervisor);
   const bound = await supervisor.start();
   const probes = supervisor.probeAddress;
   logger.info(
@@ -63,7 +63,7 @@ async function record(options: RecordOptions, logger: Logger): Promise<void> {
     },
     'forwarding',
   );
-  const cause = await Promise.race([signalled, supervisor.drainAsked.then(() => 'drain')]);
+  const cause = await stopCause;
   const { drainDelayMs: delayMs, drainDeadlineMs: deadlineMs } = options;
   logger.info({ cause, delayMs, deadlineMs }, 'draining');
   sealer.stopWithin(SUPERVISION.sealMs);
@@ -72,16 +72,19 @@ async function record(options: RecordOptions, logger: Logger): Promise<void> {
   logger.info({ cut, turnedAway, ...ledger }, 'stopped');
 }
 
-/** Resolves with the first SIGTERM or SIGINT; a further one asks to hurry. */
-function stopSignal(hurry: () => void): Promise<NodeJS.Signals> {
-  return new Promise((resolve) => {
-    let asked = false;
+/** Resolves with what first asks for the end: a signal, or an operator. A signal after it asks to hurry. */
+async function stopAsked(supervisor: Supervisor<RecorderSettings>): Promise<string> {
+  let asked = false;
+  const signalled = new Promise<string>((resolve) => {
     for (const signal of ['SIGTERM', 'SIGINT'] as const) {
       process.on(signal, () => {
-        if (asked) hurry();
-        asked = true;
+        if (asked) supervisor.hurry();
         resolve(signal);
+        asked = true;
       });
     }
   });
+  const cause = await Promise.race([signalled, supervisor.drainAsked.then(() => 'drain')]);
+  asked = true;
+  return cause;
 }

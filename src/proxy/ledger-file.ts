@@ -1,6 +1,5 @@
-import { closeSync, fdatasync, fsyncSync, openSync, readSync, write, writeSync } from 'node:fs';
+import { type FileHandle, open } from 'node:fs/promises';
 import { join } from 'node:path';
-import { promisify } from 'node:util';
 import type { Loss } from '../core/accounting.ts';
 import { CELL_BYTES, decodeCell, encodeCell, type LifeAccount } from './ledger-cell.ts';
 import { sumOfLosses } from './untold-losses.ts';
@@ -13,24 +12,21 @@ export const MARK_OFFSET = LEDGER_BYTES - CELL_BYTES;
 /** Each life has two cells and writes them in turn, so that the one before is whole while the other is written. */
 const LIVES = Math.floor((LEDGER_BYTES / CELL_BYTES - 1) / 2);
 
-const writeAt = promisify(write);
-const syncData = promisify(fdatasync);
-
 /**
  * The account of a recording on its disk: 1 MiB that is allocated once and then written in place, so that a full
  * disk cannot stop the counting. It holds the lives of a capture's recordings in a ring; what a life that was
- * killed had not told the capture, the next one takes over.
+ * killed had not told the capture, the next one takes over. Nothing here waits on the disk in the thread that
+ * answers probes: a disk may take seconds, or hang.
  */
 export class LedgerFile {
-  readonly #fd: number;
+  readonly #file: FileHandle;
   /** The newest account of each life, by its place in the ring. */
   readonly #lives: (LifeAccount | null)[];
   #place = -1;
   #number = 0;
-  #writing: Promise<void> | null = null;
 
-  private constructor(fd: number, lives: (LifeAccount | null)[]) {
-    this.#fd = fd;
+  private constructor(file: FileHandle, lives: (LifeAccount | null)[]) {
+    this.#file = file;
     this.#lives = lives;
   }
 
@@ -38,22 +34,22 @@ export class LedgerFile {
    * Opens the ledger of a capture whose lock is held, or makes it.
    * @throws Error of the file system; there is no ledger then
    */
-  static open(directory: string): LedgerFile {
-    const fd = openSync(join(directory, LEDGER_FILE), 'a', 0o600);
-    closeSync(fd);
-    const file = openSync(join(directory, LEDGER_FILE), 'r+');
+  static async open(directory: string): Promise<LedgerFile> {
+    const path = join(directory, LEDGER_FILE);
+    await (await open(path, 'a', 0o600)).close();
+    const file = await open(path, 'r+');
     try {
       const bytes = Buffer.alloc(LEDGER_BYTES);
-      const length = readSync(file, bytes, 0, LEDGER_BYTES, 0);
+      const { bytesRead } = await file.read(bytes, 0, LEDGER_BYTES, 0);
       // Zeros that are written take their place on the disk now; a file that is only made long takes it later.
-      if (length < LEDGER_BYTES) writeSync(file, bytes, length, LEDGER_BYTES - length, length);
-      fsyncSync(file);
+      if (bytesRead < LEDGER_BYTES) await file.write(bytes, bytesRead, LEDGER_BYTES - bytesRead, bytesRead);
+      await file.sync();
       return new LedgerFile(
         file,
         Array.from({ length: LIVES }, (_, place) => newestOf(bytes, place)),
       );
     } catch (error) {
-      closeSync(file);
+      await file.close();
       throw error;
     }
   }
@@ -67,53 +63,41 @@ export class LedgerFile {
   }
 
   /** Marks lives before `life` as told. To be called once their losses stand in the account of `life`. */
-  settleOthers(life: string): void {
+  async settleOthers(life: string): Promise<void> {
     for (const [place, one] of this.#lives.entries()) {
       if (one === null || one.life === life || one.state === 'told') continue;
       const told: LifeAccount = { ...one, number: one.number + 1, state: 'told' };
-      writeSync(this.#fd, encodeCell(told), 0, CELL_BYTES, offsetOf(place, told.number));
+      await this.#file.write(encodeCell(told), 0, CELL_BYTES, offsetOf(place, told.number));
       this.#lives[place] = told;
     }
-    fsyncSync(this.#fd);
+    await this.#file.datasync();
   }
 
   /**
-   * Writes the account of this recording in its place. Writings do not queue: one that comes while another is
-   * under way is left out, because the next one says all it would have said.
+   * Writes the account of this recording in its place. One at a time.
    * @returns false when somebody else has taken this life's losses over: another recording owns the capture
    * @throws Error of the file system
    */
-  async write(account: Omit<LifeAccount, 'number'>, { whatever = false } = {}): Promise<boolean> {
-    if (this.#writing && !whatever) return true;
-    await this.#writing?.catch(() => undefined);
+  async write(account: Omit<LifeAccount, 'number'>): Promise<boolean> {
     if (this.#place < 0) this.#claim(account.life);
-    else if (!this.#isOurs(account.life)) return false;
+    else if (!(await this.#isOurs(account.life))) return false;
     this.#number += 1;
     const cell = encodeCell({ ...account, number: this.#number });
-    this.#writing = this.#put(cell, offsetOf(this.#place, this.#number));
-    try {
-      await this.#writing;
-    } finally {
-      this.#writing = null;
-    }
+    await this.#file.write(cell, 0, CELL_BYTES, offsetOf(this.#place, this.#number));
+    await this.#file.datasync();
     return true;
   }
 
   /** The feed and the connection that a recorder was at work on when it ended; null for none. */
-  readMark(): { slot: number; connection: number } | null {
+  async readMark(): Promise<{ slot: number; connection: number } | null> {
     const mark = Buffer.alloc(8);
-    readSync(this.#fd, mark, 0, 8, MARK_OFFSET);
+    await this.#file.read(mark, 0, 8, MARK_OFFSET);
     const slot = mark.readUInt32LE(0);
     return slot === 0 ? null : { slot: slot - 1, connection: mark.readUInt32LE(4) };
   }
 
-  close(): void {
-    closeSync(this.#fd);
-  }
-
-  async #put(cell: Buffer, offset: number): Promise<void> {
-    await writeAt(this.#fd, cell, 0, CELL_BYTES, offset);
-    await syncData(this.#fd);
+  close(): Promise<void> {
+    return this.#file.close();
   }
 
   /** The place of the life that ended longest ago. */
@@ -130,9 +114,9 @@ export class LedgerFile {
     this.#number = this.#lives[this.#place]?.number ?? 0;
   }
 
-  #isOurs(life: string): boolean {
+  async #isOurs(life: string): Promise<boolean> {
     const bytes = Buffer.alloc(2 * CELL_BYTES);
-    readSync(this.#fd, bytes, 0, bytes.length, offsetOf(this.#place, 0));
+    await this.#file.read(bytes, 0, bytes.length, offsetOf(this.#place, 0));
     const newest = newestOf(bytes, 0);
     return newest === null || (newest.life === life && newest.state !== 'told');
   }

@@ -25,6 +25,9 @@ export class LedgerKeeper {
   #directory: string | null = null;
   #file: LedgerFile | null = null;
   #retryNs = 0;
+  /** How much of our own is under way or waits, and the last of it. */
+  #busy = 0;
+  #last: Promise<void> = Promise.resolve();
   #failing = false;
 
   constructor(deps: {
@@ -40,84 +43,92 @@ export class LedgerKeeper {
   }
 
   /** Our recorder holds the lock of this capture: whoever wrote here before is gone. */
-  async captureReady(directory: string): Promise<void> {
-    // One that was removed and made again holds no ledger, whatever we still write to.
-    if (this.#directory !== directory || !existsSync(join(directory, LEDGER_FILE))) this.#close();
-    this.#directory = directory;
-    this.#retryNs = 0;
-    await this.beat();
+  captureReady(directory: string): Promise<void> {
+    return this.#guarded(async () => {
+      // One that was removed and made again holds no ledger, whatever we still write to.
+      if (this.#directory !== directory || !existsSync(join(directory, LEDGER_FILE))) await this.#close();
+      this.#directory = directory;
+      this.#retryNs = 0;
+      await this.#beat();
+    });
   }
 
-  /** To be called every second, and whenever something happened that must not be forgotten. */
-  async beat(): Promise<void> {
-    await this.#guarded(async () => {
-      const file = this.#file ?? (await this.#open());
-      if (file) await this.#write(file, 'open');
-    });
+  /**
+   * To be called every second, and whenever something happened that must not be forgotten. Left out while
+   * another is under way: the next one says all it would have said.
+   */
+  beat(): Promise<void> {
+    return this.#busy ? Promise.resolve() : this.#guarded(() => this.#beat());
   }
 
   /** The last word of a recording that ends in good order. */
-  async end(): Promise<void> {
-    await this.#guarded(async () => {
+  end(): Promise<void> {
+    return this.#guarded(async () => {
       if (this.#file) await this.#write(this.#file, 'ended');
+      await this.#close();
+      this.#directory = null;
     });
-    this.#close();
   }
 
   /** What a recorder was at work on when it died; null where nobody knows. */
-  mark(): { slot: number; connection: number } | null {
-    try {
-      return this.#file?.readMark() ?? null;
-    } catch (error) {
-      this.#complain(error);
-      return null;
-    }
+  async mark(): Promise<{ slot: number; connection: number } | null> {
+    let mark: { slot: number; connection: number } | null = null;
+    await this.#guarded(async () => {
+      mark = (await this.#file?.readMark()) ?? null;
+    });
+    return mark;
   }
 
-  async #open(): Promise<LedgerFile | null> {
-    if (this.#directory === null || this.#clock.nowNs() < this.#retryNs) return null;
-    const file = LedgerFile.open(this.#directory);
+  async #beat(): Promise<void> {
+    if (this.#file) await this.#write(this.#file, 'open');
+    else if (this.#directory !== null && this.#clock.nowNs() >= this.#retryNs)
+      await this.#open(this.#directory);
+  }
+
+  async #open(directory: string): Promise<void> {
+    const file = await LedgerFile.open(directory);
     this.#file = file;
     const untold = file.untold(this.#life, this.#clock.epochUs());
     if (untold.length > 0) {
       this.#logger.warn(
         { losses: untold },
-        'an earlier recording was killed; what it had not told is noted now',
+        'an earlier recording left losses untold; they are noted in the capture now',
       );
     }
     this.#onTakeOver(untold);
     // First it stands in our account, then theirs is settled: killed in between, it is told twice, never not.
-    await file.write(this.#account('open'), { whatever: true });
-    file.settleOthers(this.#life);
-    return file;
+    await this.#write(file, 'open');
+    await file.settleOthers(this.#life);
   }
 
   async #write(file: LedgerFile, state: LifeAccount['state']): Promise<void> {
-    const ours = await file.write(this.#account(state), { whatever: state === 'ended' });
-    if (!ours) {
-      // Another recording took over while ours had no recorder. When ours has one again, it is a new life.
-      this.#life = newLife();
-      this.#close();
-      this.#directory = null;
-    }
+    const ours = await file.write(this.#account(state));
     this.#failing = false;
+    if (ours) return;
+    // Another recording took over while ours had no recorder. When ours has one again, it is a new life.
+    this.#life = newLife();
+    this.#directory = null;
+    await this.#close();
   }
 
   #account(state: LifeAccount['state']): Omit<LifeAccount, 'number'> {
     return { ...this.#accountOf(), life: this.#life, state };
   }
 
-  async #guarded(act: () => Promise<void>): Promise<void> {
-    try {
-      await act();
-    } catch (error) {
-      this.#complain(error);
-    }
+  /** One after the other; a disk that hangs must not hold up more than what waits for it. */
+  #guarded(act: () => Promise<void>): Promise<void> {
+    this.#busy += 1;
+    this.#last = this.#last
+      .then(act)
+      .catch((error: unknown) => this.#complain(error))
+      .finally(() => {
+        this.#busy -= 1;
+      });
+    return this.#last;
   }
 
-  #complain(error: unknown): void {
+  async #complain(error: unknown): Promise<void> {
     this.#retryNs = this.#clock.nowNs() + RETRY_MS * 1e6;
-    this.#close();
     if (!this.#failing) {
       this.#logger.error(
         { file: LEDGER_FILE, reason: reasonOf(error) },
@@ -125,11 +136,14 @@ export class LedgerKeeper {
       );
     }
     this.#failing = true;
+    // Its descriptor is given back whatever state it is in; the cause has been said.
+    await this.#close().catch(() => undefined);
   }
 
-  #close(): void {
-    this.#file?.close();
+  async #close(): Promise<void> {
+    const file = this.#file;
     this.#file = null;
+    await file?.close();
   }
 }
 

@@ -22,13 +22,19 @@ const RETRY_MS = 5_000;
 export class ProbeServer {
   readonly #statusOf: () => RecorderStatus;
   readonly #logger: Logger;
+  readonly #retryMs: number;
   readonly #server: Server;
   #retry: NodeJS.Timeout | null = null;
   #closed = false;
 
-  constructor(deps: { readonly statusOf: () => RecorderStatus; readonly logger: Logger }) {
+  constructor(deps: {
+    readonly statusOf: () => RecorderStatus;
+    readonly logger: Logger;
+    readonly retryMs?: number;
+  }) {
     this.#statusOf = deps.statusOf;
     this.#logger = deps.logger;
+    this.#retryMs = deps.retryMs ?? RETRY_MS;
     this.#server = smallServer(LIMITS.probeConnections, (method, path) => this.#answer(method, path));
   }
 
@@ -44,7 +50,7 @@ export class ProbeServer {
         }
         first = false;
         resolve(null);
-        if (!this.#closed) this.#retry = setTimeout(() => this.#server.listen(address), RETRY_MS);
+        if (!this.#closed) this.#retry = setTimeout(() => this.#server.listen(address), this.#retryMs);
       });
       this.#server.on('listening', () => {
         const bound = this.#server.address();

@@ -87,7 +87,7 @@ export class RecordingAccount {
   }
 
   /** The forwarder's place and the connection that a watchful recorder was at work on when it died. */
-  mark(): { readonly slot: number; readonly connection: number } | null {
+  mark(): Promise<{ readonly slot: number; readonly connection: number } | null> {
     return this.#ledger.mark();
   }
 

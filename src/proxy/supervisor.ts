@@ -36,6 +36,8 @@ export class Supervisor<Settings> {
   /** Where probes are answered; null without them, or while their address cannot be had. */
   probeAddress: ProbeAddress | null = null;
   #beat: NodeJS.Timeout | null = null;
+  /** A recorder is ready, and the control socket not yet. */
+  #opening = false;
   #paused = false;
   #draining = false;
   #stopping = false;
@@ -247,10 +249,13 @@ export class Supervisor<Settings> {
   async #onRecorderReady(message: RecorderReady): Promise<void> {
     this.#recorders.directory = message.directory;
     this.#recorders.maxDiskBytes = message.maxDiskBytes;
-    if (!this.#recorder.givenUp) this.#state.healthy();
     this.#sealing.add(message.unsealed);
     this.#deps.captureReady(message.directory);
+    // Whoever reads in the log that it records may ask it at once.
+    this.#opening = true;
     await this.#control.open(message.directory);
+    this.#opening = false;
+    if (this.#recorder.ready && !this.#recorder.givenUp) this.#state.healthy();
     await this.#account.captureReady(message.directory);
     this.#tellLosses();
   }
@@ -258,8 +263,9 @@ export class Supervisor<Settings> {
   #onRecorderBeat(beat: RecorderBeat): void {
     this.#recorders.update(beat);
     this.#account.recorderSaid(beat);
+    this.#tellLosses();
     if (beat.shedding) this.#state.shedding(beat.shedding);
-    else if (!this.#recorder.givenUp) this.#state.healthy();
+    else if (!this.#opening && !this.#recorder.givenUp) this.#state.healthy();
   }
 
   #onRecorderDied({ how, ofItself, watchful }: RecorderDeath): void {
@@ -269,12 +275,12 @@ export class Supervisor<Settings> {
     if (this.#recorder.givenUp) {
       this.#state.off('the recorder died again and again', `${message}; it is tried once a minute`, { how });
     } else this.#state.shedding('writer_down', message, { how });
-    if (ofItself && watchful) this.#quarantine();
+    if (ofItself && watchful) void this.#quarantine();
   }
 
   /** Keeps from the next recorder what the last one was at work on when it died. */
-  #quarantine(): void {
-    const mark = this.#account.mark();
+  async #quarantine(): Promise<void> {
+    const mark = await this.#account.mark();
     if (!mark) return;
     const { slot, connection } = mark;
     this.#deps.logger.error(mark, 'the recorder died of a connection; the rest of it is left out (unparsed)');

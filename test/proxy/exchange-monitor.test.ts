@@ -1,0 +1,88 @@
+import { describe, expect, it } from 'vitest';
+import { LIMITS } from '../../src/core/limits.ts';
+import { ExchangeMonitor, NO_TRAFFIC, sumOfTraffic } from '../../src/proxy/exchange-monitor.ts';
+import { CountingSink } from '../support/counting-sink.ts';
+import { exchangeOf, responseMessage } from '../support/exchanges.ts';
+import { ManualClock } from '../support/manual-clock.ts';
+
+function monitor(onFirstCommit?: () => void) {
+  const sink = new CountingSink();
+  const clock = new ManualClock();
+  return { sink, clock, monitor: new ExchangeMonitor(sink, clock, onFirstCommit) };
+}
+
+function countOf(counts: ReturnType<ExchangeMonitor['traffic']>['durationSeconds']): number {
+  return counts.counts.reduce((sum, count) => sum + count, 0);
+}
+
+describe('what is said of exchanges that pass', () => {
+  it('counts them by method and class of status, whatever the wire called them', () => {
+    const { monitor: watched } = monitor();
+    for (const status of [200, 204, 503]) watched.append(exchangeOf({ method: 'POST', status }));
+    watched.append(exchangeOf({ method: 'BREW"\n', status: 999 }));
+    watched.append(exchangeOf({ method: 'GET', status: null }));
+    expect(watched.traffic().requests).toEqual([
+      { method: 'GET', codeClass: 'none', count: 1 },
+      { method: 'POST', codeClass: '2xx', count: 2 },
+      { method: 'POST', codeClass: '5xx', count: 1 },
+      { method: 'other', codeClass: 'none', count: 1 },
+    ]);
+  });
+
+  it('counts none that the sink could not take', () => {
+    const { sink, monitor: watched } = monitor();
+    sink.encodes = false;
+    expect(watched.append(exchangeOf())).toBe(false);
+    expect([watched.traffic().requests, watched.recent()]).toEqual([[], []]);
+  });
+
+  it('keeps the facts of the last ones, newest first, and nothing of their payload', () => {
+    const { monitor: watched } = monitor();
+    expect(watched.recent()).toEqual([]);
+    const total = LIMITS.recentExchanges + 7;
+    for (let at = 0; at < total; at += 1) {
+      watched.append(exchangeOf({ arrivalUs: at, response: responseMessage(200, 'secret answer') }));
+    }
+    const recent = watched.recent();
+    expect(recent.map(({ arrivalUs }) => arrivalUs)).toEqual(
+      Array.from({ length: LIMITS.recentExchanges }, (_, back) => total - 1 - back),
+    );
+    expect(JSON.stringify(recent)).not.toContain('secret');
+    expect(recent[0]?.responseBytes).toBe('secret answer'.length);
+  });
+
+  it('has each duration in its bucket, the slowest beyond the last bound', () => {
+    const { monitor: watched } = monitor();
+    for (const lastByteOffsetUs of [900, 1_000, 1_001, 400e6])
+      watched.append(exchangeOf({ lastByteOffsetUs }));
+    watched.append(exchangeOf({ lastByteOffsetUs: null }));
+    const { bounds, counts, sum } = watched.traffic().durationSeconds;
+    expect([bounds[0], counts[0], counts[1], counts.at(-1)]).toEqual([0.001, 2, 1, 1]);
+    expect(sum).toBeCloseTo(400.002901, 6);
+  });
+
+  it('tells of the first commit once, and times those that wrote something', () => {
+    let told = 0;
+    const { monitor: watched } = monitor(() => {
+      told += 1;
+    });
+    watched.commit();
+    expect([told, countOf(watched.traffic().writeSeconds)]).toEqual([0, 0]);
+    for (let at = 0; at < 3; at += 1) {
+      watched.append(exchangeOf());
+      watched.commit();
+    }
+    expect([told, countOf(watched.traffic().writeSeconds)]).toEqual([1, 3]);
+  });
+
+  it('adds up over recorders that followed each other', () => {
+    const [one, two] = [monitor().monitor, monitor().monitor];
+    one.append(exchangeOf({ method: 'POST', status: 200, lastByteOffsetUs: 2_000 }));
+    two.append(exchangeOf({ method: 'POST', status: 201, lastByteOffsetUs: 2_000 }));
+    two.append(exchangeOf({ method: 'GET', status: 404, lastByteOffsetUs: 2_000 }));
+    const sum = [one, two].map((each) => each.traffic()).reduce(sumOfTraffic, NO_TRAFFIC);
+    expect(sum.requests).toContainEqual({ method: 'POST', codeClass: '2xx', count: 2 });
+    expect(countOf(sum.durationSeconds)).toBe(3);
+    expect(sum.requestBytes).toBe(one.traffic().requestBytes + two.traffic().requestBytes);
+  });
+});

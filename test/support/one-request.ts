@@ -1,0 +1,15 @@
+import { once } from 'node:events';
+import { connect } from 'node:net';
+
+export const REQUEST = 'POST /v1/x HTTP/1.1\r\nHost: h\r\nContent-Length: 4\r\n\r\nbody';
+
+/** One request on a connection of its own, until the server's answer and the end of the connection. */
+export async function askOnce(port: number, request = REQUEST): Promise<string> {
+  const client = connect({ port, host: '127.0.0.1' });
+  client.write(request);
+  const [answer] = (await once(client, 'data')) as [Buffer];
+  client.end();
+  client.resume();
+  await once(client, 'close');
+  return answer.toString('latin1');
+}
