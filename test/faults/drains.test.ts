@@ -3,7 +3,7 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import { describe, expect, test } from 'vitest';
 import { NumberedTraffic } from '../support/numbered-traffic.ts';
 import { startProcess } from '../support/process.ts';
-import { startRecording } from '../support/recording.ts';
+import { accountOf, startRecording } from '../support/recording.ts';
 import { repositoryRoot } from '../support/shared-data.ts';
 import { storedIds } from '../support/stored-ids.ts';
 import { temporaryDirectory } from '../support/temp-dir.ts';
@@ -43,7 +43,8 @@ async function drain(flags: readonly string[], first: 'recorder' | 'upstream', w
     await traffic.stop();
   }
   if (first === 'upstream') await origin.server.finished;
-  const { status, end } = await recording.stop();
+  // A second signal would ask it to hurry.
+  const { status, end } = await (first === 'upstream' ? recording.stop() : accountOf(recording.process));
   await traffic.stop();
   origin.server.child.kill('SIGTERM');
   await origin.server.finished;
@@ -74,7 +75,9 @@ describe.each([
     600_000,
   );
 
-  test.runIf(plane === 'wire')('counts what it has to cut where the clients do not close', async () => {
+  if (plane === 'gateway') return;
+
+  test('counts what it has to cut where the clients do not close', async () => {
     const { status, end, traffic } = await drain([...flags, '--drain-deadline', '500ms'], 'recorder', false);
     expect(status).toBe(0);
     expect(end.cut).toBe(4);
