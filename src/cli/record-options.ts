@@ -11,7 +11,7 @@ import {
 } from '../core/recording-policy.ts';
 import { DEFAULT_SKIP_RULES } from '../core/skip-rules.ts';
 import { parseBytes, parseCount, parseDurationMs, parsePositiveMs, parseShare } from '../core/units.ts';
-import { authorityOf, parseEndpoint } from '../proxy/endpoint.ts';
+import { authorityOf, formatEndpoint, parseEndpoint } from '../proxy/endpoint.ts';
 import type { ForwarderOptions } from '../proxy/messages.ts';
 import type { ProbeAddress } from '../proxy/probe-server.ts';
 import type { RecordFlags } from './record-flags.ts';
@@ -63,6 +63,7 @@ export function readRecordOptions(
       SUPERVISION.drainDeadlineMs,
     ),
   };
+  problems.attempt(() => mustShare(plane, options.forwarders), undefined);
   problems.throwIfAny();
   if (plane === null) throw new AppError('INTERNAL', 'a plane that could not be read was no problem');
   const { policy, maxDiskBytes, retainMs, fleetSize, ...rest } = options;
@@ -89,6 +90,16 @@ function forwardersOf(text: string): number {
   if (forwarders <= FORWARDERS_MAX) return forwarders;
   throw new AppError('OPTION_INVALID', `--forwarders: ${forwarders} are more than ${FORWARDERS_MAX}`, {
     hint: 'One for each core that is to carry traffic; one carries some ten thousand requests a second.',
+  });
+}
+
+/** Several processes can listen on one port, and not on one socket file. */
+function mustShare(plane: ForwarderOptions | null, forwarders: number): void {
+  const unshared = plane?.pairs.find(({ listen }) => listen.kind === 'unix');
+  if (forwarders === 1 || unshared === undefined) return;
+  const where = formatEndpoint(unshared.listen);
+  throw new AppError('OPTION_INVALID', `--forwarders: ${forwarders} processes cannot share ${where}`, {
+    hint: 'Give a port to listen on, or one forwarder.',
   });
 }
 

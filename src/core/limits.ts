@@ -90,6 +90,8 @@ export const LIMITS = {
 /** Process supervision. */
 export const SUPERVISION = {
   heartbeatMs: 1_000,
+  /** What a forwarder that is killed saw after its last reading nobody knows. */
+  readingMs: 250,
   heartbeatLimitMs: 5_000,
   restartDelayMs: 200,
   /** With the half second that a start takes, what was repaired is recorded again within 5 s. */

@@ -58,7 +58,7 @@ export class ForwarderProcess {
       this.#say({ type: 'listening', addresses });
       this.#beat = setInterval(() => {
         this.#say({ type: 'beat', reading: this.#read(this.#link.untold()) });
-      }, SUPERVISION.heartbeatMs);
+      }, SUPERVISION.readingMs);
     } catch (error) {
       const hint = error instanceof AppError ? error.hint : null;
       this.#say({ type: 'listen-failed', message: reasonOf(error), hint });

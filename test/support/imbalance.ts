@@ -1,7 +1,9 @@
 import type { LedgerReading } from '../../src/proxy/ledger.ts';
 
 /** What is left of the equation; both must be 0 at every instant. */
-export function imbalance(reading: LedgerReading): { bytes: number; turns: number } {
+export function imbalance(
+  reading: Pick<LedgerReading, 'seen' | 'recorded' | 'lost' | 'omitted' | 'pending'>,
+): { bytes: number; turns: number } {
   const parts = [
     reading.recorded,
     reading.pending,

@@ -3,13 +3,18 @@ import { connect } from 'node:net';
 
 export const REQUEST = 'POST /v1/x HTTP/1.1\r\nHost: h\r\nContent-Length: 4\r\n\r\nbody';
 
-/** One request on a connection of its own, until the server's answer and the end of the connection. */
+/**
+ * One request on a connection of its own, until the server's answer and the end of the connection.
+ * @throws Error when the connection ends unanswered
+ */
 export async function askOnce(port: number, request = REQUEST): Promise<string> {
   const client = connect({ port, host: '127.0.0.1' });
   client.write(request);
-  const [answer] = (await once(client, 'data')) as [Buffer];
+  const closed = once(client, 'close');
+  const answer = await Promise.race([once(client, 'data'), closed.then(() => null)]);
+  if (answer === null) throw new Error('the connection ended unanswered');
   client.end();
   client.resume();
-  await once(client, 'close');
-  return answer.toString('latin1');
+  await closed;
+  return (answer[0] as Buffer).toString('latin1');
 }

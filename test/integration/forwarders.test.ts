@@ -1,0 +1,129 @@
+import { existsSync, readdirSync, readlinkSync } from 'node:fs';
+import { setTimeout as sleep } from 'node:timers/promises';
+import { describe, expect, it } from 'vitest';
+import { openCapture } from '../../src/storage/capture-reader.ts';
+import { untilStatus } from '../support/control.ts';
+import { imbalance } from '../support/imbalance.ts';
+import { samplesOf, scrapeImbalance } from '../support/metrics.ts';
+import { askOnce } from '../support/one-request.ts';
+import { runReprise } from '../support/process.ts';
+import { RawServer } from '../support/raw-server.ts';
+import { startSupervised } from '../support/supervised.ts';
+
+const BALANCED = { bytes: 0, turns: 0 };
+
+/** Asks over and over, each time on a connection of its own, until it is stopped. */
+class Stream {
+  answered = 0;
+  failed = 0;
+  #stopped = false;
+  readonly #loops: Promise<void>[];
+
+  constructor(port: number) {
+    this.#loops = Array.from({ length: 8 }, () => this.#loop(port));
+  }
+
+  async stop(): Promise<void> {
+    this.#stopped = true;
+    await Promise.all(this.#loops);
+  }
+
+  async #loop(port: number): Promise<void> {
+    while (!this.#stopped) {
+      const fine = await askOnce(port).then(
+        () => true,
+        () => false,
+      );
+      if (fine) this.answered += 1;
+      else this.failed += 1;
+      await sleep(10);
+    }
+  }
+}
+
+describe('several forwarders', () => {
+  it('share a port, one recorder and one account, through the deaths of all of them', async () => {
+    const server = await RawServer.start();
+    const { supervisor, directory, port, stop } = await startSupervised(server.port, { forwarders: 3 });
+    const { pids } = await untilStatus(directory, ({ state }) => state === 'HEALTHY');
+    expect(new Set(pids.forwarders).size).toBe(3);
+    const stream = new Stream(port);
+    await untilStatus(directory, ({ exchanges }) => exchanges > 20);
+    const metrics = `http://127.0.0.1:${supervisor.probeAddress?.port}/metrics`;
+    const scrape = async () => samplesOf(await (await fetch(metrics)).text());
+    for (const victim of [pids.forwarders[0], pids.recorder, pids.forwarders[2]]) {
+      process.kill(victim as number, 'SIGKILL');
+      for (let look = 0; look < 8; look += 1) {
+        expect(scrapeImbalance(await scrape())).toEqual(BALANCED);
+        expect(imbalance(supervisor.status())).toEqual(BALANCED);
+        await sleep(150);
+      }
+    }
+    const before = (await untilStatus(directory, ({ state }) => state === 'HEALTHY')).exchanges;
+    await untilStatus(directory, ({ exchanges }) => exchanges > before + 20);
+    expect(supervisor.status()).toMatchObject({ restarts: { forwarder: 2, recorder: 1 }, ready: true });
+    await stream.stop();
+    const { ledger } = await stop();
+    expect(imbalance(ledger)).toEqual(BALANCED);
+    expect(ledger.pending).toEqual(BALANCED);
+    expect(ledger.seen.turns).toBeGreaterThan(stream.answered / 2);
+    // Each came on a connection of its own: within a recorder's life no two have the same number.
+    const capture = openCapture(directory);
+    const rows = [...capture.rows()];
+    capture.close();
+    const connections = new Set(rows.map(({ recorder, connection }) => `${recorder} ${connection}`));
+    expect(connections.size).toBe(rows.length);
+    expect(rows.length).toBeGreaterThanOrEqual(ledger.exchanges);
+    await server.close();
+  }, 60_000);
+
+  it.skipIf(!existsSync('/proc/self/fd'))(
+    'and recorders that come and go leave no descriptor behind',
+    async () => {
+      const server = await RawServer.start();
+      const { directory, supervisor, stop } = await startSupervised(server.port, { forwarders: 2 });
+      const pipes = () =>
+        readdirSync('/proc/self/fd').filter((fd) => {
+          try {
+            return readlinkSync(`/proc/self/fd/${fd}`).startsWith('socket:');
+          } catch {
+            // Closed between the two looks.
+            return false;
+          }
+        }).length;
+      const recover = (restarts: number) =>
+        untilStatus(
+          directory,
+          (status) => status.state === 'HEALTHY' && status.restarts.recorder === restarts,
+        );
+      await recover(0);
+      process.kill(supervisor.status().pids.recorder as number, 'SIGKILL');
+      await recover(1);
+      const before = pipes();
+      for (const restarts of [2, 3]) {
+        process.kill(supervisor.status().pids.recorder as number, 'SIGKILL');
+        await recover(restarts);
+      }
+      expect(pipes()).toBeLessThanOrEqual(before + 1);
+      await stop();
+      await server.close();
+    },
+    30_000,
+  );
+
+  it('cannot share a unix socket', async () => {
+    const flags = [
+      '--target',
+      '127.0.0.1:1',
+      '--listen',
+      'unix:/tmp/x.sock',
+      '--forwarders',
+      '2',
+      '--dir',
+      'x',
+    ];
+    const { status, stderr } = await runReprise(['record', ...flags]);
+    expect(status).toBe(2);
+    expect(stderr).toContain('--forwarders');
+  });
+});

@@ -1,0 +1,100 @@
+import { join } from 'node:path';
+import { setTimeout as sleep } from 'node:timers/promises';
+import { describe, expect, it } from 'vitest';
+import { samplesOf, scrapeImbalance } from '../support/metrics.ts';
+import { askOnce } from '../support/one-request.ts';
+import { runReprise } from '../support/process.ts';
+import { RawServer } from '../support/raw-server.ts';
+import { accountOf, startRecording } from '../support/recording.ts';
+import { temporaryDirectory } from '../support/temp-dir.ts';
+
+const PROBES = ['--probe-listen', '127.0.0.1:0'];
+
+async function scene(flags: readonly string[] = [], directory = join(temporaryDirectory(), 'capture')) {
+  const server = await RawServer.start();
+  const recording = await startRecording(server.port, directory, [...PROBES, ...flags]);
+  const [, address] = await recording.process.waitFor('stderr', /"probes":"([^"]+)"/);
+  const get = (path: string) => fetch(`http://${address}${path}`);
+  const ready = async () => (await get('/readyz')).status;
+  const scrape = async () => samplesOf(await (await get('/metrics')).text());
+  return { server, recording, directory, get, ready, scrape };
+}
+
+describe.concurrent('probes of a recording', () => {
+  it('say not ready the moment a drain begins, while traffic is served for the drain delay', async () => {
+    const { server, recording, get, ready } = await scene(['--drain-delay', '1500ms']);
+    expect(await ready()).toBe(200);
+    recording.process.child.kill('SIGTERM');
+    await recording.process.waitFor('stderr', /"message":"draining"/);
+    expect(await ready()).toBe(503);
+    expect((await get('/livez')).status).toBe(200);
+    expect(await askOnce(recording.port)).toContain('200 OK');
+    const { status, end } = await accountOf(recording.process);
+    expect([status, end['exchanges']]).toEqual([0, 1]);
+    expect(end).toMatchObject({ pending: { bytes: 0, turns: 0 }, cut: 0 });
+    await server.close();
+  });
+
+  it('say ready although nothing can be recorded', async () => {
+    const { server, recording, ready, scrape } = await scene([], '/proc/reprise-cannot-be-here');
+    expect(await ready()).toBe(200);
+    await askOnce(recording.port);
+    await sleep(1_300);
+    const samples = await scrape();
+    expect(samples.get('reprise_state{state="OFF"}')).toBe(1);
+    expect(samples.get('reprise_lost_turns_total{reason="writer_down"}')).toBe(1);
+    expect(scrapeImbalance(samples)).toEqual({ bytes: 0, turns: 0 });
+    await recording.stop();
+    await server.close();
+  });
+
+  it('cut the drain delay short when a second signal comes', async () => {
+    const { server, recording } = await scene(['--drain-delay', '60s']);
+    recording.process.child.kill('SIGTERM');
+    await recording.process.waitFor('stderr', /"message":"draining"/);
+    recording.process.child.kill('SIGTERM');
+    expect((await recording.process.finished).status).toBe(0);
+    await server.close();
+  });
+
+  it('are no reason not to start where their port is taken', async () => {
+    const first = await scene();
+    const [, port] = await first.recording.process.waitFor('stderr', /"probes":"127\.0\.0\.1:(\d+)"/);
+    const directory = join(temporaryDirectory(), 'capture');
+    const flags = ['--probe-listen', `127.0.0.1:${port}`];
+    const second = await startRecording(first.server.port, directory, flags);
+    expect(second.process.stderr).toContain('NO PROBES OR METRICS');
+    expect(await askOnce(second.port)).toContain('200 OK');
+    await Promise.all([first.recording.stop(), second.stop()]);
+    await first.server.close();
+  });
+});
+
+describe('a recording that is killed as a whole', () => {
+  it('leaves its account behind: the next one notes what had not been told', async () => {
+    const { server, recording, directory } = await scene([], undefined);
+    await askOnce(recording.port);
+    // The recorder is frozen, so that what comes now is pending when everything is killed.
+    process.kill(recording.children().recorder, 'SIGSTOP');
+    await askOnce(recording.port);
+    await askOnce(recording.port);
+    // The ledger is written every second from beats that come every second.
+    await sleep(2_500);
+    for (const pid of [recording.process.child.pid as number, ...Object.values(recording.children())]) {
+      process.kill(pid, 'SIGKILL');
+    }
+    await recording.process.finished;
+    const next = await startRecording(server.port, directory);
+    await next.process.waitFor('stderr', /left losses untold/);
+    await next.stop();
+    const { stdout } = await runReprise(['inspect', directory, '--json']);
+    const { losses, exchanges } = JSON.parse(stdout);
+    // The first exchange may have been committed after the last beat: then it is told of twice, never not at all.
+    expect(losses.byReason.crash_gap.exchanges).toBeGreaterThanOrEqual(2);
+    expect(losses.byReason.crash_gap.exchanges + exchanges).toBeGreaterThanOrEqual(3);
+    const third = await startRecording(server.port, directory);
+    const { log } = await third.stop();
+    expect(log.map(({ message }) => message).join()).not.toContain('left losses untold');
+    await server.close();
+  }, 30_000);
+});

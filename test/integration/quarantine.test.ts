@@ -1,0 +1,84 @@
+import { once } from 'node:events';
+import { connect, type Socket } from 'node:net';
+import { describe, expect, it } from 'vitest';
+import { inspectCapture } from '../../src/storage/inspection.ts';
+import { statusIn, untilStatus } from '../support/control.ts';
+import { imbalance } from '../support/imbalance.ts';
+import { askOnce, REQUEST } from '../support/one-request.ts';
+import { RawServer } from '../support/raw-server.ts';
+import { MORTAL_RECORDER, startSupervised } from '../support/supervised.ts';
+
+const POISON = 'GET /poison HTTP/1.1\r\nHost: h\r\n\r\n';
+
+class Client {
+  readonly #socket: Socket;
+
+  constructor(port: number) {
+    this.#socket = connect({ port, host: '127.0.0.1' });
+  }
+
+  async ask(request: string): Promise<void> {
+    this.#socket.write(request);
+    await once(this.#socket, 'data');
+  }
+
+  async end(): Promise<void> {
+    this.#socket.end();
+    this.#socket.resume();
+    await once(this.#socket, 'close');
+  }
+}
+
+describe('a connection that the recorder dies of', () => {
+  it('is left out after the second death, and everybody else is recorded', async () => {
+    const server = await RawServer.start();
+    const { directory, port, log, stop } = await startSupervised(server.port, {
+      recorderEntry: MORTAL_RECORDER,
+    });
+    await untilStatus(directory, ({ state }) => state === 'HEALTHY');
+    const killer = new Client(port);
+    const neighbour = new Client(port);
+    await neighbour.ask(REQUEST);
+    await killer.ask(POISON);
+    await untilStatus(directory, ({ restarts, state }) => restarts.recorder === 1 && state === 'HEALTHY');
+    // Who it was nobody knows yet; the next recorder watches itself.
+    await neighbour.ask(REQUEST);
+    await killer.ask(POISON);
+    await untilStatus(directory, ({ restarts, state }) => restarts.recorder === 2 && state === 'HEALTHY');
+    for (let turn = 0; turn < 3; turn += 1) {
+      await killer.ask(POISON);
+      await neighbour.ask(REQUEST);
+    }
+    const status = await untilStatus(directory, ({ exchanges }) => exchanges >= 3);
+    expect(status.restarts.recorder).toBe(2);
+    expect(status.omitted.unparsed?.turns).toBe(3);
+    expect(log.texts('error').filter((line) => line.includes('died of a connection'))).toHaveLength(1);
+    await killer.end();
+    await neighbour.end();
+    const { ledger } = await stop();
+    expect(imbalance(ledger)).toEqual({ bytes: 0, turns: 0 });
+    expect(ledger.pending).toEqual({ bytes: 0, turns: 0 });
+    // The capture says of it what the account says.
+    const { omitted } = inspectCapture(directory);
+    expect(omitted.byCause.unparsed).toEqual({ exchanges: 3, bytes: ledger.omitted.unparsed?.bytes });
+    await server.close();
+  }, 30_000);
+
+  it('is looked for only after the recorder died of itself: a kill from outside accuses nobody', async () => {
+    const server = await RawServer.start();
+    const { directory, port, stop } = await startSupervised(server.port);
+    for (let kill = 0; kill < 2; kill += 1) {
+      const { pids } = await untilStatus(
+        directory,
+        ({ state, restarts }) => state === 'HEALTHY' && restarts.recorder === kill,
+      );
+      process.kill(pids.recorder as number, 'SIGKILL');
+    }
+    await untilStatus(directory, ({ state, restarts }) => state === 'HEALTHY' && restarts.recorder === 2);
+    await askOnce(port);
+    await untilStatus(directory, ({ exchanges }) => exchanges === 1);
+    expect((await statusIn(directory)).omitted).toEqual({});
+    await stop();
+    await server.close();
+  }, 30_000);
+});
