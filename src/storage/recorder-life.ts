@@ -59,36 +59,34 @@ interface Gap {
 
 /** What else a capture says of segments that are not in it. */
 export class AbsentSegments {
-  readonly #expired = new Map<string, ExpirySummary>();
+  /** By recorder and number; null where nobody knows what it held. */
+  readonly #expired = new Map<string, number | null>();
   readonly #damaged = new Set<string>();
-  /** Expiries whose own record expired: their names are not known any more. */
-  #forgotten = 0;
+  /** Whether there are expiries whose own record expired: their names are not known any more. */
+  #forgotten = false;
 
-  expired(expiry: ExpirySummary): void {
-    this.#expired.set(expiry.file, expiry);
-    this.#forgotten = Math.max(this.#forgotten, expiry.segments - 1);
+  expired({ file, segments, ownExchanges }: ExpirySummary): void {
+    this.#expired.set(keyOf(parseSegmentName(file)), ownExchanges);
+    if (segments > 1) this.#forgotten = true;
   }
 
   /** @param file with the suffix that says so */
   damaged(file: string): void {
-    this.#damaged.add(file.slice(0, -DAMAGED_SUFFIX.length));
+    this.#damaged.add(keyOf(parseSegmentName(file.slice(0, -DAMAGED_SUFFIX.length))));
   }
 
   /** Why number `sequence` of a recorder is not there, and how many exchanges it held. */
   whyOf(recorder: string, sequence: number, leading: boolean): { kind: GapKind; exchanges: number | null } {
-    for (const expiry of this.#expired.values()) {
-      const name = parseSegmentName(expiry.file);
-      if (name?.recorder === recorder && name.sequence === sequence) {
-        return { kind: 'expired', exchanges: expiry.ownExchanges };
-      }
-    }
-    for (const file of this.#damaged) {
-      const name = parseSegmentName(file);
-      if (name?.recorder === recorder && name.sequence === sequence)
-        return { kind: 'damaged', exchanges: null };
-    }
-    return { kind: leading && this.#forgotten > 0 ? 'expired' : 'missing', exchanges: null };
+    const key = keyOf({ recorder, sequence });
+    const exchanges = this.#expired.get(key);
+    if (exchanges !== undefined) return { kind: 'expired', exchanges };
+    if (this.#damaged.has(key)) return { kind: 'damaged', exchanges: null };
+    return { kind: leading && this.#forgotten ? 'expired' : 'missing', exchanges: null };
   }
+}
+
+function keyOf(name: { readonly recorder: string; readonly sequence: number } | null): string {
+  return name === null ? '' : `${name.recorder} ${name.sequence}`;
 }
 
 /** Puts one recorder's segments in order and finds what lies between them. */
@@ -97,6 +95,8 @@ export class RecorderLife {
   readonly host: string;
   readonly startedUs: number;
   readonly segments: readonly LifeSegment[];
+  /** The anchors of all its segments as one series. */
+  readonly anchors: AnchorSummary;
   readonly #gaps: readonly Gap[];
 
   constructor(id: string, segments: readonly LifeSegment[], absent: AbsentSegments) {
@@ -106,29 +106,12 @@ export class RecorderLife {
     if (first === undefined) throw new RangeError('a life has at least one segment');
     this.host = first.meta.recorder.host;
     this.startedUs = first.meta.recorder.startedUs;
+    this.anchors = seriesOf(this.segments.map(({ anchors }) => anchors));
     this.#gaps = [...this.#holes(absent), ...this.#crashes()].sort((a, b) => a.fromUs - b.fromUs);
   }
 
   get fingerprint(): string {
     return this.segments[0]?.meta.hashKeyFingerprint ?? '';
-  }
-
-  /** The anchors of all its segments as one series. */
-  get anchors(): AnchorSummary {
-    let sum = NO_ANCHORS;
-    for (const { anchors } of this.segments) {
-      if (anchors.count === 0) continue;
-      const between = sum.count === 0 ? 0 : Math.abs(anchors.firstOffsetUs - sum.lastOffsetUs);
-      sum = {
-        count: sum.count + anchors.count,
-        firstOffsetUs: sum.count === 0 ? anchors.firstOffsetUs : sum.firstOffsetUs,
-        lastOffsetUs: anchors.lastOffsetUs,
-        minOffsetUs: Math.min(sum.minOffsetUs, anchors.minOffsetUs),
-        maxOffsetUs: Math.max(sum.maxOffsetUs, anchors.maxOffsetUs),
-        maxStepUs: Math.max(sum.maxStepUs, anchors.maxStepUs, between),
-      };
-    }
-    return sum;
   }
 
   get isRecorded(): boolean {
@@ -210,6 +193,23 @@ export class RecorderLife {
       })),
     );
   }
+}
+
+function seriesOf(parts: readonly AnchorSummary[]): AnchorSummary {
+  let sum = NO_ANCHORS;
+  for (const part of parts) {
+    if (part.count === 0) continue;
+    const between = sum.count === 0 ? 0 : Math.abs(part.firstOffsetUs - sum.lastOffsetUs);
+    sum = {
+      count: sum.count + part.count,
+      firstOffsetUs: sum.count === 0 ? part.firstOffsetUs : sum.firstOffsetUs,
+      lastOffsetUs: part.lastOffsetUs,
+      minOffsetUs: Math.min(sum.minOffsetUs, part.minOffsetUs),
+      maxOffsetUs: Math.max(sum.maxOffsetUs, part.maxOffsetUs),
+      maxStepUs: Math.max(sum.maxStepUs, part.maxStepUs, between),
+    };
+  }
+  return sum;
 }
 
 /** Numbers in a row that are gone for one reason are one gap. */
