@@ -64,6 +64,7 @@ export class Feed {
     let serverSettled = this.serverFed;
     this.assembly = new ConnectionAssembly(this.context, {
       connection: 5,
+      peer: '192.0.2.1',
       sink: (settled) => {
         const { clientEndOffset, serverEndOffset } = settled;
         if (clientEndOffset < clientSettled || serverEndOffset < serverSettled)

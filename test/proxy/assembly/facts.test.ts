@@ -1,0 +1,204 @@
+import { gzipSync } from 'node:zlib';
+import { describe, expect, it } from 'vitest';
+import { ExchangeKeys } from '../../../src/core/exchange-keys.ts';
+import { Feed, HASH, latin1, makeContext, readRequest } from './harness.ts';
+
+const JSON_TYPE = 'Content-Type: application/json\r\n';
+
+function post(target: string, body: string | Buffer, lines = JSON_TYPE): Buffer {
+  const head = `POST ${target} HTTP/1.1\r\nHost: m\r\n${lines}Content-Length: ${Buffer.byteLength(body)}\r\n\r\n`;
+  return Buffer.concat([Buffer.from(head), Buffer.from(body)]);
+}
+
+function answer(body: string | Buffer, lines = JSON_TYPE, status = 200): Buffer {
+  const head = `HTTP/1.1 ${status} X\r\n${lines}Content-Length: ${Buffer.byteLength(body)}\r\n\r\n`;
+  return Buffer.concat([Buffer.from(head), Buffer.from(body)]);
+}
+
+const chunk = (text: string): string => `${Buffer.byteLength(text).toString(16)}\r\n${text}\r\n`;
+const event = (value: unknown): string => `data: ${JSON.stringify(value)}\n\n`;
+const STREAM_HEAD =
+  'HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\nContent-Type: text/event-stream\r\n\r\n';
+const CHAT = JSON.stringify({
+  model: 'llama',
+  messages: [{ role: 'user', content: 'hi' }],
+  stream: true,
+  user: 'u1',
+});
+const USAGE = { prompt_tokens: 7, completion_tokens: 2 };
+
+/** The one exchange of this traffic, with responses kept only as metadata, as by default. */
+function recorded(request: Buffer, ...responses: (string | Buffer)[]) {
+  const { policy } = makeContext();
+  const feed = new Feed({ policy: { ...policy, bodies: 'requests' } });
+  feed.client(request);
+  for (const response of responses) feed.server(response);
+  feed.close();
+  feed.assertSettled();
+  const [exchange] = feed.exchanges;
+  if (exchange === undefined) throw new Error(feed.fates.join());
+  return exchange;
+}
+
+describe('the facts of an exchange', () => {
+  it('hold a stream’s first token and counts, though none of its body is kept', () => {
+    const exchange = recorded(
+      post('/v1/chat/completions', CHAT),
+      STREAM_HEAD,
+      chunk(event({ choices: [{ delta: { role: 'assistant', content: '' } }] })),
+      chunk(event({ choices: [{ delta: { content: 'Hi' } }] })),
+      chunk(event({ choices: [{ delta: { content: '!' } }] })),
+      `${chunk(`${event({ choices: [], usage: USAGE })}data: [DONE]\n\n`)}0\r\n\r\n`,
+    );
+    expect(exchange).toMatchObject({
+      route: 'POST /v1/chat/completions',
+      model: 'llama',
+      streamed: true,
+      firstByteOffsetUs: 1,
+      firstTokenOffsetUs: 3,
+      lastByteOffsetUs: 5,
+      promptTokens: 7,
+      outputTokens: 2,
+      batch: 1,
+    });
+    expect(exchange.response?.body.kept).toBeNull();
+    expect(readRequest(exchange).body).toBe(CHAT);
+  });
+
+  it('know a stream of JSON lines by its type, and where the request asked for one by its framing', () => {
+    const lines = `${JSON.stringify({ message: { content: 'Hi' } })}\n${JSON.stringify({ done: true, prompt_eval_count: 4, eval_count: 5 })}\n`;
+    const expected = { streamed: true, firstTokenOffsetUs: 1, promptTokens: 4, outputTokens: 5 };
+    const head = (type: string) =>
+      `HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\nContent-Type: ${type}\r\n\r\n`;
+    const asked = post('/api/chat', CHAT);
+    const whole = `${chunk(lines)}0\r\n\r\n`;
+    expect(recorded(asked, head('application/x-ndjson') + whole)).toMatchObject({
+      ...expected,
+      firstTokenOffsetUs: 1,
+    });
+    expect(recorded(asked, head('application/json') + whole)).toMatchObject(expected);
+    const plain = post('/api/chat', CHAT.replace('"stream":true', '"stream":false'));
+    expect(recorded(plain, head('application/json') + whole)).toMatchObject({
+      streamed: false,
+      firstTokenOffsetUs: null,
+      outputTokens: 5,
+    });
+  });
+
+  it('hold the counts of a JSON answer', () => {
+    const body = JSON.stringify({ choices: [{ message: { content: 'x'.repeat(10_000) } }], usage: USAGE });
+    expect(recorded(post('/v1/chat/completions', CHAT), answer(body))).toMatchObject({
+      streamed: false,
+      firstTokenOffsetUs: null,
+      promptTokens: 7,
+      outputTokens: 2,
+    });
+  });
+
+  it.each([
+    ['of another route', '/anything', answer(JSON.stringify({ usage: USAGE }))],
+    ['of an error', '/v1/completions', answer(JSON.stringify({ usage: USAGE }), JSON_TYPE, 500)],
+    [
+      'under a content coding',
+      '/v1/completions',
+      answer(gzipSync(JSON.stringify({ usage: USAGE })), `${JSON_TYPE}Content-Encoding: gzip\r\n`),
+    ],
+    [
+      'of another type',
+      '/v1/completions',
+      answer(JSON.stringify({ usage: USAGE }), 'Content-Type: text/plain\r\n'),
+    ],
+  ])('know nothing of tokens from an answer %s', (_, target, response) => {
+    expect(recorded(post(target, '{}'), response)).toMatchObject({ promptTokens: null, outputTokens: null });
+  });
+
+  it('hold a batch, of Triton’s binary form too', () => {
+    const json = JSON.stringify({
+      inputs: [{ name: 'x', shape: [4, 2], datatype: 'FP32', parameters: { binary_data_size: 32 } }],
+    });
+    const lines = `Content-Type: application/octet-stream\r\nInference-Header-Content-Length: ${json.length}\r\n`;
+    const binary = Buffer.concat([Buffer.from(json), Buffer.alloc(32, 0xff)]);
+    expect(recorded(post('/v2/models/m/infer', binary, lines), answer('{}'))).toMatchObject({
+      model: 'm',
+      batch: 4,
+    });
+    expect(recorded(post('/v1/models/m:predict', '{"instances":[1,2,3]}'), answer('{}')).batch).toBe(3);
+    const coded = `${JSON_TYPE}Content-Encoding: gzip\r\n`;
+    expect(
+      recorded(post('/v1/models/m:predict', gzipSync('{"instances":[1]}'), coded), answer('{}')).batch,
+    ).toBeNull();
+  });
+
+  it('hold the model of a form and of Ollama', () => {
+    const form = '--b\r\nContent-Disposition: form-data; name="model"\r\n\r\nwhisper\r\n--b--\r\n';
+    const type = 'Content-Type: multipart/form-data; boundary=b\r\n';
+    expect(recorded(post('/v1/audio/transcriptions', form, type), answer('{}')).model).toBe('whisper');
+    expect(recorded(post('/api/generate', '{"model":"qwen","prompt":"x"}'), answer('{}'))).toMatchObject({
+      model: 'qwen',
+      batch: 1,
+    });
+  });
+
+  it('are the same where no body is kept', () => {
+    const { policy } = makeContext();
+    const feed = new Feed({ policy: { ...policy, bodies: 'none' } });
+    feed
+      .client(post('/v1/chat/completions', CHAT))
+      .server(answer(JSON.stringify({ usage: USAGE })))
+      .close();
+    feed.assertSettled();
+    const [exchange] = feed.exchanges;
+    expect(exchange).toMatchObject({ model: 'llama', batch: 1, outputTokens: 2 });
+    expect(exchange?.request?.body).toEqual({
+      bytes: CHAT.length,
+      kept: null,
+      truncated: false,
+      hash: HASH.ofBody(Buffer.from(CHAT)),
+    });
+  });
+
+  it('of a stream that broke off are what came of them', () => {
+    const exchange = recorded(
+      post('/v1/chat/completions', CHAT),
+      STREAM_HEAD,
+      chunk(event({ choices: [{ delta: { content: 'Hi' } }] })),
+    );
+    expect(exchange).toMatchObject({ outcome: 'client_aborted', firstTokenOffsetUs: 2, outputTokens: null });
+  });
+});
+
+describe('the keys of an exchange', () => {
+  const keyed = (session: readonly string[]) =>
+    new Feed({ keys: new ExchangeKeys({ session, client: ['forwarded-for', 'peer'] }, HASH) });
+
+  it('are the session that head or body names, and the client’s address', () => {
+    const feed = keyed(['x-session-id', 'json:/user']);
+    const named = `${JSON_TYPE}X-Session-Id: conversation\r\nX-Forwarded-For: 203.0.113.9\r\n`;
+    feed.client(post('/v1/chat/completions', CHAT, named)).server(answer('{}'));
+    feed.client(post('/v1/chat/completions', CHAT)).server(answer('{}'));
+    feed.client(post('/v1/chat/completions', '{}')).server(answer('{}'));
+    feed.close();
+    feed.assertSettled();
+    expect(feed.exchanges.map(({ session }) => session)).toEqual([
+      HASH.ofIdentity('session', 'conversation'),
+      HASH.ofIdentity('session', 'u1'),
+      null,
+    ]);
+    const [forwarded, peer] = ['203.0.113.9', '192.0.2.1'].map((address) =>
+      HASH.ofIdentity('client', address),
+    );
+    expect(feed.exchanges.map(({ client }) => client)).toEqual([forwarded, peer, peer]);
+  });
+
+  it('do not stand in the stored head, which says as much by a hash of equal length', () => {
+    const feed = keyed(['x-session-id']);
+    const named = `${JSON_TYPE}X-Session-Id: conversation\r\n`;
+    for (let round = 0; round < 2; round += 1) feed.client(post('/v1/x', '{}', named)).server(answer('{}'));
+    feed.close();
+    const [first, second] = feed.exchanges.map((exchange) => latin1(exchange.request?.head ?? null));
+    expect(first).not.toContain('conversation');
+    expect(first).toMatch(/\r\nX-Session-Id: [\w-]{12}\r\n/);
+    expect(second).toBe(first);
+    expect(feed.exchanges[0]?.request?.redacted).toEqual([]);
+  });
+});
