@@ -1,8 +1,11 @@
 import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
 import { OMISSION_CAUSES } from '../../../src/core/accounting.ts';
+import { ExchangeKeys } from '../../../src/core/exchange-keys.ts';
+import { Sampling } from '../../../src/core/sampling.ts';
+import { SkipRules } from '../../../src/core/skip-rules.ts';
 import { AssemblyBudget } from '../../../src/proxy/assembly/budget.ts';
-import { Feed, latin1 } from './harness.ts';
+import { Feed, HASH, latin1 } from './harness.ts';
 
 /** One exchange as it is on the wire, and what must be read from it. */
 interface Model {
@@ -49,13 +52,14 @@ const exchange: fc.Arbitrary<Model> = fc
     response: framed,
     interim: fc.boolean(),
     upgrade: fc.boolean(),
+    session: fc.nat(3),
   })
-  .map(({ method, status, request, response, interim, upgrade }) => {
+  .map(({ method, status, request, response, interim, upgrade, session }) => {
     const bodiless = method === 'HEAD' || status === 204 || status === 304;
     const extra = upgrade ? 'Connection: upgrade\r\nUpgrade: h2c\r\n' : '';
     const answer = bodiless ? `Content-Length: ${response.body.length}\r\n\r\n` : withBody(response);
     return {
-      client: `${method} /v2/models/m/infer HTTP/1.1\r\nHost: m\r\n${extra}${request === null ? '\r\n' : withBody(request)}`,
+      client: `${method} /v2/models/m/infer HTTP/1.1\r\nHost: m\r\nX-Session-Id: ${session}\r\n${extra}${request === null ? '\r\n' : withBody(request)}`,
       server: `${interim ? 'HTTP/1.1 100 Continue\r\n\r\n' : ''}HTTP/1.1 ${status} X\r\n${answer}`,
       method,
       status,
@@ -73,6 +77,7 @@ function cut(text: string, places: readonly number[]): string[] {
 }
 
 const places = fc.array(fc.double({ min: 0, max: 1, noNaN: true }), { maxLength: 8 });
+const uncut: readonly number[] = [];
 const closing = fc.constantFrom(
   'client_end',
   'client_reset',
@@ -155,15 +160,25 @@ describe('the account of a connection', () => {
     },
   );
 
+  /** What is left out on purpose: nothing, by rules, by session, by exchange. */
+  const leavingOut = fc.record({
+    skip: fc.constantFrom([], ['method:PUT'], ['path:/v2/*']),
+    share: fc.constantFrom(1, 0.5, 0.000_001),
+    session: fc.constantFrom([], ['x-session-id'], ['json:/a', 'x-session-id']),
+  });
+
   it('settles every byte and turn exactly once, in order, through gaps, halves, noise and any end', () => {
     fc.assert(
       fc.property(
         fc.array(step, { maxLength: 12 }),
         closing,
         fc.constantFrom(2_500, 6_000, 1 << 20),
-        (steps, how, budgetBytes) => {
+        leavingOut,
+        (steps, how, budgetBytes, { skip, share, session }) => {
           const budget = new AssemblyBudget(budgetBytes);
-          const feed = new Feed({ budget });
+          const selection = { skip: new SkipRules(skip), sampling: new Sampling(share, 7) };
+          const keys = new ExchangeKeys({ session, client: ['peer'] }, HASH);
+          const feed = new Feed({ budget, selection, keys });
           for (const taken of steps) {
             if (taken.kind === 'exchange') {
               for (const piece of cut(taken.model.client, taken.some)) feed.client(piece);
@@ -189,6 +204,42 @@ describe('the account of a connection', () => {
         },
       ),
       { numRuns: 1_000 },
+    );
+  });
+
+  it('counts each whole exchange once, as recorded or as left out, and leaves out the same ones however it is cut', () => {
+    fc.assert(
+      fc.property(
+        fc.array(exchange, { minLength: 1, maxLength: 8 }),
+        places,
+        leavingOut,
+        (models, cuts, left) => {
+          const fates = [uncut, cuts].map((at) => {
+            const selection = { skip: new SkipRules(left.skip), sampling: new Sampling(left.share, 7) };
+            const feed = new Feed({
+              selection,
+              keys: new ExchangeKeys({ session: left.session, client: [] }, HASH),
+            });
+            for (const [index, model] of models.entries()) {
+              for (const piece of cut(model.client, at)) feed.at(1e9 * (index + 1)).client(piece);
+              for (const piece of cut(model.server, at)) feed.server(piece);
+            }
+            feed.close('client_end');
+            feed.assertSettled();
+            expect(feed.settlements).toHaveLength(models.length);
+            const skipped = feed.fates.filter((fate) => fate === 'omitted skip_rule').length;
+            const wanted = models.filter(
+              ({ method }) =>
+                left.skip[0] === 'path:/v2/*' || (left.skip[0] !== undefined && method === 'PUT'),
+            );
+            expect(skipped).toBe(wanted.length);
+            if (left.share === 1) expect(feed.exchanges).toHaveLength(models.length - skipped);
+            return feed.fates;
+          });
+          expect(fates[1]).toEqual(fates[0]);
+        },
+      ),
+      { numRuns: 200 },
     );
   });
 
