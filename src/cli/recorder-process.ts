@@ -4,6 +4,7 @@ import type { Loss, LossReason } from '../core/accounting.ts';
 import type { Clock } from '../core/clock.ts';
 import { AppError, reasonOf } from '../core/errors.ts';
 import { SUPERVISION } from '../core/limits.ts';
+import { LedgerFile } from '../proxy/ledger-file.ts';
 import type { FromRecorder, RecorderBeat, StoreReading, ToRecorder } from '../proxy/messages.ts';
 import { directoryBytes, fileSizesOf } from '../storage/directory-size.ts';
 import { DiskEstimates } from './disk-estimates.ts';
@@ -133,8 +134,25 @@ export class RecorderProcess {
       for (const loss of losses) recording.writer.addLoss(loss);
       recording.close(because);
     }
-    this.#deps.say({ type: 'stopped', unwritten: recording?.writer.unwrittenLosses ?? losses });
-    this.#deps.onEnd();
+    const unwritten = recording?.writer.unwrittenLosses ?? losses;
+    this.#deps.say({ type: 'stopped', unwritten });
+    if (!this.#orphaned || !recording) this.#deps.onEnd();
+    else void this.#settleLedger(recording, unwritten).finally(() => this.#deps.onEnd());
+  }
+
+  /**
+   * Nobody is left to say how it ended. Where all forwarders ended in good order and all is written, the account
+   * that the supervisor left behind owes nothing; else the next recording tells of what it owes.
+   */
+  async #settleLedger({ directory, recorder }: Recording, unwritten: readonly Loss[]): Promise<void> {
+    if (recorder.abandoned > 0 || unwritten.length > 0) return;
+    try {
+      const ledger = await LedgerFile.open(directory);
+      await ledger.settleOthers('');
+      await ledger.close();
+    } catch {
+      // Unsettled, it is told of twice: once by us in the capture, once by whoever comes next.
+    }
   }
 
   /**

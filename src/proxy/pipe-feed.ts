@@ -69,11 +69,14 @@ export class PipeFeed {
   /**
    * The forwarder is gone, or nobody listens to it any more. One that ends in good order closed its connections
    * before; of those still open nobody will say how they ended.
+   * @returns how many were open
    */
-  abandon(because: LossReason): void {
+  abandon(because: LossReason): number {
     const nowNs = this.#deps.clock.nowNs();
     for (const connection of this.#connections.values()) connection.abandon(nowNs, because);
+    const open = this.#connections.size;
     this.#connections.clear();
+    return open;
   }
 
   #take(frame: Frame): void {

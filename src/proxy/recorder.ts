@@ -13,6 +13,7 @@ export class Recorder {
   readonly #feeds = new Set<PipeFeed>();
   /** Feeds so far; each numbers its connections in a range of its own. */
   #feedCount = 0;
+  #abandoned = 0;
   #committed = 0;
   #shedding: LossReason | null = null;
 
@@ -23,6 +24,11 @@ export class Recorder {
   /** Exchanges committed so far. */
   get committed(): number {
     return this.#committed;
+  }
+
+  /** Connections that were open when their forwarder was gone: it did not end in good order. */
+  get abandoned(): number {
+    return this.#abandoned;
   }
 
   /** Why the last commit failed; null when it did not. */
@@ -38,7 +44,7 @@ export class Recorder {
     this.#feeds.add(feed);
     pipe.on('close', () => {
       if (!this.#feeds.has(feed)) return;
-      feed.abandon('crash_gap');
+      this.#abandoned += feed.abandon('crash_gap');
       this.#commit();
       this.#feeds.delete(feed);
     });

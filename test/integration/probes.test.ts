@@ -1,8 +1,11 @@
+import { once } from 'node:events';
+import { readFileSync } from 'node:fs';
+import { connect } from 'node:net';
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { describe, expect, it } from 'vitest';
 import { samplesOf, scrapeImbalance } from '../support/metrics.ts';
-import { askOnce } from '../support/one-request.ts';
+import { askOnce, REQUEST } from '../support/one-request.ts';
 import { runReprise } from '../support/process.ts';
 import { RawServer } from '../support/raw-server.ts';
 import { accountOf, startRecording } from '../support/recording.ts';
@@ -69,6 +72,39 @@ describe.concurrent('probes of a recording', () => {
     await first.server.close();
   });
 });
+
+describe('a recording whose supervisor is killed', () => {
+  it('drains by itself, keeps what passed, and owes nothing', async () => {
+    const { server, recording, directory } = await scene();
+    const client = connect({ port: recording.port, host: '127.0.0.1' });
+    client.write(REQUEST);
+    await once(client, 'data');
+    // Long enough for the ledger to say that something is pending, which it will not be.
+    await sleep(1_300);
+    client.write(REQUEST);
+    await once(client, 'data');
+    recording.process.child.kill('SIGKILL');
+    client.write(REQUEST);
+    await once(client, 'data');
+    client.end();
+    for (const pid of Object.values(recording.children())) while (isRunning(pid)) await sleep(20);
+    const next = await startRecording(server.port, directory);
+    const { log } = await next.stop();
+    expect(log.map(({ message }) => message).join()).not.toContain('left losses untold');
+    const { stdout } = await runReprise(['inspect', directory, '--json']);
+    expect(JSON.parse(stdout)).toMatchObject({ exchanges: 3, losses: { exchanges: 0 } });
+    await server.close();
+  }, 30_000);
+});
+
+function isRunning(pid: number): boolean {
+  try {
+    return process.kill(pid, 0) && !readFileSync(`/proc/${pid}/stat`, 'utf8').includes(') Z ');
+  } catch {
+    // No such process.
+    return false;
+  }
+}
 
 describe('a recording that is killed as a whole', () => {
   it('leaves its account behind: the next one notes what had not been told', async () => {
