@@ -158,8 +158,8 @@ describe('segments', () => {
   it('say of themselves who wrote them, from what, and by which rules', () => {
     const directory = captureOf([exchangeOf()], { fleetSize: 20, policy: { bodies: 'all', caps: [1, 2] } });
     const { recorders, fleetSize, origins } = inspectCapture(directory);
-    expect({ recorders, fleetSize, origins }).toEqual({
-      recorders: [{ id: '7f3a9c21', host: 'test', segments: 1 }],
+    expect({ recorders, fleetSize, origins }).toMatchObject({
+      recorders: [{ id: '7f3a9c21', host: 'test', segments: 1, end: 'stopped', gaps: [] }],
       fleetSize: 20,
       origins: [{ kind: 'recorded', target: 'model.internal:8000' }],
     });
