@@ -40,6 +40,8 @@ export class ClientConnection implements Timed {
     this.pair = pair;
     this.#limits = limits;
     this.#quietSinceMs = limits.nowMs;
+    // Node takes its own listener away from a socket that asks for a tunnel. What there is to say, the close says.
+    socket.on('error', () => undefined);
     socket.on('close', () => {
       limits.remove(this);
       for (const one of [...this.#underway]) one.clientGone();
@@ -78,6 +80,7 @@ export class ClientConnection implements Timed {
       this.#lingerUntilMs = this.#limits.nowMs + LINGER_MS;
       const head = `HTTP/1.1 ${status} ${STATUS_CODES[status]}\r\nConnection: close\r\nContent-Length: 0\r\n\r\n`;
       if (this.socket.writable) this.socket.end(head);
+      this.socket.resume();
     }
   }
 

@@ -148,12 +148,13 @@ export class RawClient {
   }
 }
 
-/** What one connection got for what it sent, up to its end or a short silence. */
+/** What one connection got for what it sent: up to its end, or a silence after the first bytes. */
 export async function ask(port: number, text: string, quietMs = 50): Promise<string> {
   const client = await RawClient.connect(port);
   client.send(text);
-  let last = -1;
-  while (!client.socket.destroyed && (last < 0 || last !== client.received.length)) {
+  await until(() => client.received !== '' || client.socket.destroyed);
+  let last = 0;
+  while (!client.socket.destroyed && last !== client.received.length) {
     last = client.received.length;
     await Promise.race([sleep(quietMs), client.closed]);
   }
