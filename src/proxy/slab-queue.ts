@@ -59,13 +59,16 @@ export class SlabQueue {
    */
   append(head: FrameHead, payload: Uint8Array): boolean {
     if (!this.#pipe || !this.#fits(payload.length)) return false;
-    this.#copy(head, payload);
+    this.#copy(head, payload, Math.min(payload.length, 1));
     return true;
   }
 
-  /** Takes a frame of a few bytes over the budget: those that close accounts must always go through. */
+  /**
+   * Takes a frame of a few bytes over the budget: those that close accounts must always go through. It is never
+   * cut: whoever reads a control frame reads all of it.
+   */
   appendControl(head: FrameHead, payload: Uint8Array): void {
-    if (this.#pipe) this.#copy(head, payload);
+    if (this.#pipe) this.#copy(head, payload, payload.length);
   }
 
   flush(): void {
@@ -83,10 +86,11 @@ export class SlabQueue {
     return this.#slabs + Math.ceil(beyond / perSlab) <= this.#budgetSlabs;
   }
 
-  #copy(head: FrameHead, payload: Uint8Array): void {
+  /** @param together bytes of the payload that must lie in the first frame */
+  #copy(head: FrameHead, payload: Uint8Array, together: number): void {
     let taken = 0;
     do {
-      const slab = this.#slabWithRoom(payload.length > 0 ? 1 : 0);
+      const slab = this.#slabWithRoom(taken === 0 ? together : 1);
       const length = Math.min(payload.length - taken, LIMITS.slabBytes - slab.used - FRAME_HEADER_BYTES);
       writeFrameHeader(slab.bytes, slab.used, taken === 0 ? head : { ...head, flags: 0 }, length);
       slab.bytes.set(payload.subarray(taken, taken + length), slab.used + FRAME_HEADER_BYTES);

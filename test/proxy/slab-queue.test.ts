@@ -1,0 +1,42 @@
+import { PassThrough } from 'node:stream';
+import { describe, expect, it } from 'vitest';
+import { LIMITS } from '../../src/core/limits.ts';
+import { FRAME, FRAME_HEADER_BYTES, type Frame, FrameReader } from '../../src/proxy/frames.ts';
+import { SlabQueue } from '../../src/proxy/slab-queue.ts';
+
+/** Frames that come out of the pipe; payloads are copied, because they are views. */
+function framesOf(pipe: PassThrough): Frame[] {
+  const frames: Frame[] = [];
+  const reader = new FrameReader((frame) => frames.push({ ...frame, payload: Buffer.from(frame.payload) }));
+  for (let chunk = pipe.read() as Buffer | null; chunk; chunk = pipe.read() as Buffer | null)
+    reader.push(chunk);
+  return frames;
+}
+
+describe('the queue into the pipe', () => {
+  it('never cuts a control frame, wherever the slab before it ends', () => {
+    const control = Buffer.alloc(96, 'origin');
+    const head = { type: FRAME.open, flags: 0, connection: 7, atNs: 1 };
+    for (let left = 0; left <= FRAME_HEADER_BYTES + control.length + 1; left += 1) {
+      const queue = new SlabQueue();
+      const pipe = new PassThrough({ highWaterMark: 10 * LIMITS.slabBytes });
+      queue.attach(pipe);
+      const filling = Buffer.alloc(LIMITS.slabBytes - FRAME_HEADER_BYTES - left);
+      queue.append({ type: FRAME.clientBytes, flags: 0, connection: 1, atNs: 0 }, filling);
+      queue.appendControl(head, control);
+      queue.flush();
+      const opened = framesOf(pipe).filter(({ connection }) => connection === 7);
+      expect([left, opened.map(({ payload }) => payload.length)]).toEqual([left, [control.length]]);
+    }
+  });
+
+  it('cuts a long payload at the ends of slabs, and gives all of it', () => {
+    const queue = new SlabQueue();
+    const pipe = new PassThrough({ highWaterMark: 10 * LIMITS.slabBytes });
+    queue.attach(pipe);
+    const payload = Buffer.alloc(3 * LIMITS.slabBytes, 'abcdefg');
+    expect(queue.append({ type: FRAME.serverBytes, flags: 0, connection: 1, atNs: 0 }, payload)).toBe(true);
+    queue.flush();
+    expect(Buffer.concat(framesOf(pipe).map((frame) => frame.payload)).equals(payload)).toBe(true);
+  });
+});
