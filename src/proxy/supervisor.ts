@@ -2,6 +2,7 @@ import type { LossReason } from '../core/accounting.ts';
 import { SUPERVISION } from '../core/limits.ts';
 import type { RecorderStatus } from '../core/status.ts';
 import { ControlServer } from './control-server.ts';
+import { DrainDelay } from './drain-delay.ts';
 import type { Endpoint } from './endpoint.ts';
 import { type ForwarderChild, ForwarderKeeper } from './forwarder-keeper.ts';
 import type { RecorderBeat } from './messages.ts';
@@ -43,7 +44,7 @@ export class Supervisor<Settings> {
   #stopping = false;
   /** Pausing and resuming, one after the other. */
   #switching: Promise<void> = Promise.resolve();
-  #endDelay: (() => void) | null = null;
+  readonly #delay = new DrainDelay();
   #askDrain: () => void = () => undefined;
   /** Resolves when an operator asks by the control socket for what SIGTERM asks for. */
   readonly drainAsked: Promise<void>;
@@ -145,10 +146,12 @@ export class Supervisor<Settings> {
    */
   async stop({ delayMs, deadlineMs }: { delayMs: number; deadlineMs: number }): Promise<RecordingEnd> {
     this.#draining = true;
-    await this.#delay(delayMs);
+    await this.#delay.wait(delayMs);
     this.#stopping = true;
     await this.#switching;
-    const drained = await Promise.all(this.#forwarders.map((forwarder) => forwarder.stop(deadlineMs)));
+    const drained = await Promise.all(
+      this.#forwarders.map((forwarder) => forwarder.stop(this.#delay.hurried ? 0 : deadlineMs)),
+    );
     await this.#stopRecorder('crash_gap');
     await this.#sealing.settled();
     if (this.#beat) clearInterval(this.#beat);
@@ -161,7 +164,7 @@ export class Supervisor<Settings> {
 
   /** Cuts short what a stop still waits for. */
   hurry(): void {
-    this.#endDelay?.();
+    this.#delay.hurry();
     for (const forwarder of this.#forwarders) forwarder.hurry();
   }
 
@@ -179,17 +182,6 @@ export class Supervisor<Settings> {
     const pairs = options.pairs.map((pair, index) => ({ ...pair, listen: bound[index] ?? pair.listen }));
     await Promise.all(others.map((other) => other.start({ ...options, pairs })));
     return bound;
-  }
-
-  #delay(delayMs: number): Promise<void> {
-    if (delayMs === 0) return Promise.resolve();
-    return new Promise((resolve) => {
-      const timer = setTimeout(resolve, delayMs);
-      this.#endDelay = () => {
-        clearTimeout(timer);
-        resolve();
-      };
-    });
   }
 
   #forwarderKeeper(slot: number): ForwarderKeeper {
