@@ -27,8 +27,10 @@ export async function startRecordedWire(options: PlainWire): Promise<RecordedWir
   });
   const settled = async () => {
     for (;;) {
-      const { pending, openConnections } = wire.ledger.read();
-      if (wire.forwarder.connections.open + openConnections + pending.bytes + pending.turns === 0) return;
+      const { pending, openConnections, connections } = wire.ledger.read();
+      const open = wire.forwarder.connections.open + openConnections + pending.bytes + pending.turns;
+      // The last the recorder hears of a connection is its close, which nothing is settled by.
+      if (open === 0 && sink.protocolUses.length >= connections) return;
       await new Promise((resolve) => setTimeout(resolve, 5));
     }
   };
