@@ -12,17 +12,17 @@ import { temporaryDirectory } from '../support/temp-dir.ts';
 
 const STRACE = '/usr/bin/strace';
 const HOUR_US = 3_600_000_000;
-const ADA = Buffer.from(testHash.ofIdentity('session', 'Ada')).toString('hex');
+const ADA = Buffer.from(testHash.ofIdentity('session', 'Adalberta')).toString('hex');
 /** What changes names, what makes them durable, what ends a file: a kill before each of them, once. */
 const STEPS = ['rename', 'fsync', 'unlink', 'chmod'];
 /** A command makes far fewer of each; one that never ends would make more. */
 const CALLS_MAX = 60;
 
-/** Ada and Ben in turns, over two segments. */
+/** Adalberta and Ben in turns, over two segments. */
 function conversation(): string {
   return captureOf(
     Array.from({ length: 40 }, (_, index) => {
-      const who = index % 2 === 0 ? 'Ada' : 'Ben';
+      const who = index % 2 === 0 ? 'Adalberta' : 'Ben';
       return exchangeOf({
         arrivalUs: TEST_EPOCH_US + index * (HOUR_US / 20),
         session: testHash.ofIdentity('session', who),
@@ -92,7 +92,7 @@ describe.skipIf(!existsSync(STRACE))('a forget that is killed (needs strace)', (
         kills += 1;
         expect((await forgetAda(directory, null)).status).toBe(0);
         expect(verified(directory)).toMatchObject({ ok: true, exchanges: 20, leftovers: [] });
-        expect(placesOf(directory, 'Ada')).toEqual([]);
+        expect(placesOf(directory, 'Adalberta')).toEqual([]);
       }
       expect(kills).toBeGreaterThan(0);
       expect(kills).toBeLessThan(CALLS_MAX);

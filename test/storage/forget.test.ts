@@ -1,91 +1,29 @@
-import { chmodSync, existsSync, readdirSync, renameSync, rmSync, statSync, writeFileSync } from 'node:fs';
+import { chmodSync, existsSync, readdirSync, renameSync, rmSync, statSync } from 'node:fs';
 import { join } from 'node:path';
 import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
 import { systemClock } from '../../src/core/clock.ts';
-import type { Exchange } from '../../src/core/exchange.ts';
-import { segmentsOf, unsealedSegments } from '../../src/storage/capture-directory.ts';
+import { segmentsOf } from '../../src/storage/capture-directory.ts';
 import { CaptureReader } from '../../src/storage/capture-reader.ts';
 import { CaptureWriter } from '../../src/storage/capture-writer.ts';
 import { DirectoryLock } from '../../src/storage/directory-lock.ts';
 import { EncryptionKey } from '../../src/storage/encryption-key.ts';
-import { type ForgetOptions, forgetExchanges } from '../../src/storage/forget.ts';
-import type { ForgetSelection } from '../../src/storage/forget-selection.ts';
 import { inspectCapture } from '../../src/storage/inspection.ts';
 import { readManifest } from '../../src/storage/manifest.ts';
-import { settleSegment } from '../../src/storage/sealing.ts';
-import { verifyCapture } from '../../src/storage/verify.ts';
 import { placesOf } from '../support/capture-bytes.ts';
 import { captureOf, overwrite, querySegment, writerOptions } from '../support/captures.ts';
+import { anyExchange, exchangeOf, TEST_EPOCH_US, testHash } from '../support/exchanges.ts';
 import {
-  anyExchange,
-  exchangeOf,
-  requestMessage,
-  responseMessage,
-  TEST_EPOCH_US,
-  testHash,
-} from '../support/exchanges.ts';
+  contentOf,
+  conversation,
+  forget,
+  HOUR_US,
+  ofSession,
+  session,
+  verified,
+} from '../support/forgetting.ts';
 
 const KEY = EncryptionKey.from(Buffer.alloc(32, 1), 'a key');
-const HOUR_US = 3_600_000_000;
-
-const session = (text: string) => testHash.ofIdentity('session', text);
-const ofSession = (text: string): ForgetSelection => ({
-  identity: { kind: 'session', hash: session(text) },
-  fromUs: null,
-  toUs: null,
-});
-
-function forget(directory: string, selection: ForgetSelection, parts: Partial<ForgetOptions> = {}) {
-  return forgetExchanges(directory, {
-    selection,
-    hashKeyFingerprint: testHash.fingerprint(),
-    encryptionKey: null,
-    dryRun: false,
-    clock: systemClock,
-    onSegment: () => {},
-    ...parts,
-  });
-}
-
-function verified(directory: string, encryptionKey: EncryptionKey | null = null) {
-  const { ok, problems, exchanges, leftovers } = verifyCapture(directory, {
-    encryptionKey,
-    onSegment: () => {},
-  });
-  expect(problems).toEqual([]);
-  return { ok, exchanges, leftovers };
-}
-
-function contentOf(directory: string, encryptionKey: EncryptionKey | null = null) {
-  const reader = new CaptureReader(directory, { encryptionKey });
-  try {
-    return [...reader.rows()].map((row) => ({ row, payload: reader.payload(row) }));
-  } finally {
-    reader.close();
-  }
-}
-
-/** Ada and Ben over two hours, in turns: bodies of their own, one that both send, and one too large for a block. */
-function conversation(): Exchange[] {
-  return Array.from({ length: 60 }, (_, index) => {
-    const who = index % 2 === 0 ? 'Ada' : 'Ben';
-    const own = `{"prompt":"${who} asks question ${index}"}`;
-    const body = index % 10 < 2 ? '{"prompt":"what both ask"}' : own;
-    return exchangeOf({
-      arrivalUs: TEST_EPOCH_US + index * (HOUR_US / 30),
-      session: session(who),
-      client: testHash.ofIdentity('client', `${who} at home`),
-      route: `POST /chat/${who}`,
-      status: index % 7 === 0 ? 503 : 200,
-      request: requestMessage({
-        target: `/chat/${who}`,
-        body: index === 4 ? Buffer.from(`${own}${'Ada goes on '.repeat(30_000)}`) : body,
-      }),
-      response: responseMessage(200, `{"answer":"for ${who} ${index}"}`),
-    });
-  });
-}
 
 describe('forgetting', () => {
   it.each([
@@ -94,15 +32,15 @@ describe('forgetting', () => {
   ])('leaves nothing of a session in any file or block, and everything of the others: %s', (_, key) => {
     const directory = captureOf(conversation(), { encryption: key });
     const others = contentOf(directory, key).filter(({ row }) => row.route === 'POST /chat/Ben');
-    expect(placesOf(directory, 'Ada', key).length).toBeGreaterThan(1);
-    const document = forget(directory, ofSession('Ada'), { encryptionKey: key });
+    expect(placesOf(directory, 'Adalberta', key).length).toBeGreaterThan(1);
+    const document = forget(directory, ofSession('Adalberta'), { encryptionKey: key });
     expect(document).toMatchObject({ complete: true, exchanges: 30, remaining: [] });
     expect(document.segments.map(({ exchanges }) => exchanges)).toEqual([15, 15]);
-    expect(placesOf(directory, 'Ada', key)).toEqual([]);
+    expect(placesOf(directory, 'Adalberta', key)).toEqual([]);
     expect(
       querySegment(
         directory,
-        `SELECT * FROM exchange WHERE session = x'${Buffer.from(session('Ada')).toString('hex')}'`,
+        `SELECT * FROM exchange WHERE session = x'${Buffer.from(session('Adalberta')).toString('hex')}'`,
       ),
     ).toEqual([]);
     // What both sent stays, because Ben sent it; his ids and slots are what they were.
@@ -114,14 +52,14 @@ describe('forgetting', () => {
   it('says in each segment how much was forgotten, what for, and never whose it was', () => {
     const directory = captureOf(conversation());
     const bytes = contentOf(directory)
-      .filter(({ row }) => row.route === 'POST /chat/Ada' && row.arrivalUs < TEST_EPOCH_US + HOUR_US)
+      .filter(({ row }) => row.route === 'POST /chat/Adalberta' && row.arrivalUs < TEST_EPOCH_US + HOUR_US)
       .reduce((sum, { row }) => sum + row.requestBytes + row.responseBytes, 0);
     const forgottenOf = () =>
       JSON.parse(
         querySegment<{ value: string }>(directory, "SELECT value FROM meta WHERE key = 'forgotten'")[0]
           ?.value ?? 'null',
       );
-    forget(directory, ofSession('Ada'));
+    forget(directory, ofSession('Adalberta'));
     expect(forgottenOf()).toEqual({ exchanges: 15, bytes, atUs: expect.any(Number), by: ['session'] });
     forget(directory, { identity: null, fromUs: null, toUs: TEST_EPOCH_US + HOUR_US / 2 });
     expect(forgottenOf()).toMatchObject({ exchanges: 22, by: ['session', 'time'] });
@@ -173,7 +111,7 @@ describe('forgetting', () => {
   it('changes nothing in a dry run, and nothing where there is nothing to forget', () => {
     const directory = captureOf(conversation());
     const before = readdirSync(directory).map((file) => [file, statSync(join(directory, file)).ino]);
-    expect(forget(directory, ofSession('Ada'), { dryRun: true })).toMatchObject({
+    expect(forget(directory, ofSession('Adalberta'), { dryRun: true })).toMatchObject({
       dryRun: true,
       exchanges: 30,
     });
@@ -191,29 +129,29 @@ describe('forgetting', () => {
       writerOptions(directory, { recorder: { id: 'live', host: 'h', startedUs: 0 } }),
       systemClock,
     );
-    writer.append(exchangeOf({ session: session('Ada') }));
+    writer.append(exchangeOf({ session: session('Adalberta') }));
     writer.append(exchangeOf({ session: session('Ben') }));
     writer.commit();
     const open = '20261124T15-live-0001.sqlite';
-    const asked = forget(directory, ofSession('Ada'));
+    const asked = forget(directory, ofSession('Adalberta'));
     expect(asked).toMatchObject({
       exchanges: 30,
       complete: false,
       remaining: [{ file: open, why: 'open', exchanges: 1 }],
     });
-    writer.append(exchangeOf({ session: session('Ada') }));
+    writer.append(exchangeOf({ session: session('Adalberta') }));
     expect(writer.close()).toMatchObject({ lost: 0, error: null });
     lock.release();
-    expect(forget(directory, ofSession('Ada'))).toMatchObject({ exchanges: 2, complete: true });
+    expect(forget(directory, ofSession('Adalberta'))).toMatchObject({ exchanges: 2, complete: true });
     expect(verified(directory).exchanges).toBe(31);
   });
 
   it('seals what a dead recorder left open, and forgets in it too', () => {
     const directory = captureOf(conversation(), { onFinished: () => {} });
     expect(segmentsOf(directory).every(({ sealed }) => !sealed)).toBe(true);
-    expect(forget(directory, ofSession('Ada'))).toMatchObject({ exchanges: 30, complete: true });
+    expect(forget(directory, ofSession('Adalberta'))).toMatchObject({ exchanges: 30, complete: true });
     expect(segmentsOf(directory).every(({ sealed }) => sealed)).toBe(true);
-    expect(placesOf(directory, 'Ada')).toEqual([]);
+    expect(placesOf(directory, 'Adalberta')).toEqual([]);
   });
 
   it('leaves a reader that has the segment open what it had', () => {
@@ -221,7 +159,7 @@ describe('forgetting', () => {
     const reader = new CaptureReader(directory);
     const rows = reader.rows();
     const first = rows.next().value;
-    forget(directory, ofSession('Ada'));
+    forget(directory, ofSession('Adalberta'));
     expect(first && reader.payload(first)?.request?.body.kept?.toString()).toContain('what both ask');
     expect([...rows].length).toBeGreaterThanOrEqual(29);
     reader.close();
@@ -234,7 +172,7 @@ describe('forgetting', () => {
     rmSync(`${second?.path}.manifest.json`);
     chmodSync(first?.path ?? '', 0o600);
     overwrite(first?.path ?? '', 9_000, 10);
-    expect(forget(directory, ofSession('Ada'))).toMatchObject({
+    expect(forget(directory, ofSession('Adalberta'))).toMatchObject({
       exchanges: 0,
       complete: false,
       remaining: expect.arrayContaining([
@@ -244,7 +182,7 @@ describe('forgetting', () => {
     });
     expect(existsSync(`${first?.path}.rewriting`)).toBe(false);
     expect(
-      forget(captureOf(conversation()), ofSession('Ada'), { hashKeyFingerprint: 'ffffffff' }),
+      forget(captureOf(conversation()), ofSession('Adalberta'), { hashKeyFingerprint: 'ffffffff' }),
     ).toMatchObject({
       exchanges: 0,
       remaining: [{ why: 'other_hash_key' }, { why: 'other_hash_key' }],
@@ -253,65 +191,14 @@ describe('forgetting', () => {
 
   it('needs the key of an encrypted capture, and says so before it begins', () => {
     const directory = captureOf(conversation(), { encryption: KEY });
-    expect(() => forget(directory, ofSession('Ada'))).toThrow(/its payloads need a key/);
+    expect(() => forget(directory, ofSession('Adalberta'))).toThrow(/its payloads need a key/);
     expect(verified(directory, KEY).exchanges).toBe(60);
   });
 
   it('lets one work at a capture at a time', () => {
     const directory = captureOf(conversation());
     const lock = DirectoryLock.acquire(directory, 'forget.lock');
-    expect(() => forget(directory, ofSession('Ada'))).toThrow(/is being written by process/);
+    expect(() => forget(directory, ofSession('Adalberta'))).toThrow(/is being written by process/);
     lock.release();
-  });
-});
-
-describe('a forget that was interrupted', () => {
-  const interrupted = (how: 'before' | 'after') => {
-    const directory = captureOf(conversation());
-    const [segment] = segmentsOf(directory);
-    const path = segment?.path ?? '';
-    const anew = captureOf(conversation());
-    forget(anew, ofSession('Ada'));
-    renameSync(`${path}.manifest.json`, `${path}.rewriting.json`);
-    if (how === 'after') renameSync(segmentsOf(anew)[0]?.path ?? '', path);
-    else writeFileSync(`${path}.rewriting`, 'half a segment');
-    return directory;
-  };
-
-  it.each([
-    ['before', 60],
-    ['after', 45],
-  ] as const)(
-    '%s the new file took its place leaves one that can be read, and is ended by the next',
-    (how, exchanges) => {
-      const directory = interrupted(how);
-      expect(contentOf(directory)).toHaveLength(exchanges);
-      expect(verified(directory)).toMatchObject({
-        exchanges,
-        leftovers: expect.arrayContaining([expect.stringContaining('.rewriting')]),
-      });
-      forget(directory, ofSession('Ada'));
-      expect(verified(directory)).toEqual({ ok: true, exchanges: 30, leftovers: [] });
-      expect(segmentsOf(directory).every(({ sealed }) => sealed)).toBe(true);
-    },
-  );
-
-  it('is ended beside a recorder as well', () => {
-    const directory = interrupted('before');
-    const lock = DirectoryLock.acquire(directory);
-    expect(forget(directory, ofSession('Ada'))).toMatchObject({ exchanges: 30, complete: true });
-    lock.release();
-    expect(verified(directory)).toEqual({ ok: true, exchanges: 30, leftovers: [] });
-  });
-
-  it('is ended by a recorder that starts, which seals what it finds', () => {
-    const directory = interrupted('after');
-    const [unsealed] = unsealedSegments(directory);
-    expect(settleSegment(unsealed ?? '', systemClock)).toMatchObject({
-      outcome: 'sealed',
-      manifest: { exchanges: 15 },
-    });
-    expect(unsealedSegments(directory)).toEqual([]);
-    expect(verified(directory)).toMatchObject({ ok: true, exchanges: 45 });
   });
 });

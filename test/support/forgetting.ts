@@ -1,0 +1,69 @@
+import { expect } from 'vitest';
+import { systemClock } from '../../src/core/clock.ts';
+import type { Exchange } from '../../src/core/exchange.ts';
+import { CaptureReader } from '../../src/storage/capture-reader.ts';
+import type { EncryptionKey } from '../../src/storage/encryption-key.ts';
+import { type ForgetOptions, forgetExchanges } from '../../src/storage/forget.ts';
+import type { ForgetSelection } from '../../src/storage/forget-selection.ts';
+import { verifyCapture } from '../../src/storage/verify.ts';
+import { exchangeOf, requestMessage, responseMessage, TEST_EPOCH_US, testHash } from './exchanges.ts';
+
+export const HOUR_US = 3_600_000_000;
+
+export const session = (text: string) => testHash.ofIdentity('session', text);
+export const ofSession = (text: string): ForgetSelection => ({
+  identity: { kind: 'session', hash: session(text) },
+  fromUs: null,
+  toUs: null,
+});
+
+export function forget(directory: string, selection: ForgetSelection, parts: Partial<ForgetOptions> = {}) {
+  return forgetExchanges(directory, {
+    selection,
+    hashKeyFingerprint: testHash.fingerprint(),
+    encryptionKey: null,
+    dryRun: false,
+    clock: systemClock,
+    onSegment: () => {},
+    ...parts,
+  });
+}
+
+export function verified(directory: string, encryptionKey: EncryptionKey | null = null) {
+  const { ok, problems, exchanges, leftovers } = verifyCapture(directory, {
+    encryptionKey,
+    onSegment: () => {},
+  });
+  expect(problems).toEqual([]);
+  return { ok, exchanges, leftovers };
+}
+
+export function contentOf(directory: string, encryptionKey: EncryptionKey | null = null) {
+  const reader = new CaptureReader(directory, { encryptionKey });
+  try {
+    return [...reader.rows()].map((row) => ({ row, payload: reader.payload(row) }));
+  } finally {
+    reader.close();
+  }
+}
+
+/** Adalberta and Ben over two hours, in turns: bodies of their own, one that both send, and one too large for a block. */
+export function conversation(): Exchange[] {
+  return Array.from({ length: 60 }, (_, index) => {
+    const who = index % 2 === 0 ? 'Adalberta' : 'Ben';
+    const own = `{"prompt":"${who} asks question ${index}"}`;
+    const body = index % 10 < 2 ? '{"prompt":"what both ask"}' : own;
+    return exchangeOf({
+      arrivalUs: TEST_EPOCH_US + index * (HOUR_US / 30),
+      session: session(who),
+      client: testHash.ofIdentity('client', `${who} at home`),
+      route: `POST /chat/${who}`,
+      status: index % 7 === 0 ? 503 : 200,
+      request: requestMessage({
+        target: `/chat/${who}`,
+        body: index === 4 ? Buffer.from(`${own}${'Adalberta goes on '.repeat(30_000)}`) : body,
+      }),
+      response: responseMessage(200, `{"answer":"for ${who} ${index}"}`),
+    });
+  });
+}
