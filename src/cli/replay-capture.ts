@@ -28,13 +28,13 @@ export function openForReplay(named: string, encryptionKey: EncryptionKey | null
   const { origins } = document;
   return {
     source,
-    unexplained: unexplainedOf(document),
+    unexplained: knownOf(document.unexplained, document),
     overview: {
       name: directory,
       exchanges: document.exchanges,
       firstArrivalUs: instantOf(document.firstArrival),
       lastArrivalUs: instantOf(document.lastArrival),
-      coverage: coverageOf(document),
+      coverage: knownOf(document.coverage, document),
       arrivalsOnly: origins.length > 0 && origins.every((each) => each.kind === 'imported' && !each.paired),
       targets: origins.flatMap((each) => (each.kind === 'recorded' ? (each.targets ?? [each.target]) : [])),
       seconds: (range) => source.rollUps(range),
@@ -42,18 +42,9 @@ export function openForReplay(named: string, encryptionKey: EncryptionKey | null
   };
 }
 
-/** The recorders' own share, less recorders of the fleet that are missing; unknown where segments are damaged. */
-function coverageOf({ coverage, fleetSize, recorders, damaged }: InspectDocument): number | null {
-  if (coverage === null || damaged.length > 0) return null;
-  // Recorders restart under a new id on the same host, so hosts are what a fleet's size counts.
-  const hosts = new Set(recorders.map(({ host }) => host)).size;
-  return fleetSize === null ? coverage : coverage * Math.min(1, hosts / fleetSize);
-}
-
-function unexplainedOf({ exchanges, forgotten, losses, omitted, damaged }: InspectDocument): number | null {
-  const seen =
-    exchanges + forgotten.exchanges + losses.exchanges + (omitted.byCause.sampled_out?.exchanges ?? 0);
-  return seen === 0 || damaged.length > 0 ? null : losses.exchanges / seen;
+/** Segments that were set aside hold nobody knows how much of what was seen. */
+function knownOf(share: number | null, { damaged }: InspectDocument): number | null {
+  return damaged.length > 0 ? null : share;
 }
 
 function instantOf(text: string | null): number | null {
