@@ -68,15 +68,8 @@ export class BodyRedaction {
     this.active = treatments.length > 0;
   }
 
-  request(bytes: Uint8Array, about: BodyAbout): RedactedBody {
-    return this.#redact(bytes, about);
-  }
-
-  response(bytes: Uint8Array, about: BodyAbout): RedactedBody {
-    return this.#redact(bytes, about);
-  }
-
-  #redact(bytes: Uint8Array, about: BodyAbout): RedactedBody {
+  /** What may be stored of the body of a request or response: rules hold for both. */
+  redact(bytes: Uint8Array, about: BodyAbout): RedactedBody {
     if (!this.active || bytes.length === 0) return { kept: bytes, names: NOTHING, dropped: null };
     try {
       if (about.truncated) throw new UnreadableBody('truncated');

@@ -15,8 +15,8 @@ describe('without rules', () => {
       inferenceHeaderLength: 7,
     };
     expect(redaction.active).toBe(false);
-    expect(redaction.request(bytes, about).kept).toBe(bytes);
-    expect(redaction.response(bytes, about)).toEqual({ kept: bytes, names: [], dropped: null });
+    expect(redaction.redact(bytes, about).kept).toBe(bytes);
+    expect(redaction.redact(bytes, about)).toEqual({ kept: bytes, names: [], dropped: null });
   });
 });
 
@@ -41,7 +41,7 @@ describe('a mask', () => {
       truncated: false,
       inferenceHeaderLength: null,
     };
-    expect(bodyRedaction(['/a=mask']).request(bytes, about)).toEqual({
+    expect(bodyRedaction(['/a=mask']).redact(bytes, about)).toEqual({
       kept: bytes,
       names: [],
       dropped: null,
@@ -57,7 +57,7 @@ describe('a mask', () => {
       truncated: false,
       inferenceHeaderLength: null,
     };
-    expect(bodyRedaction(['/a=mask']).request(bytes, about).kept).not.toBe(bytes);
+    expect(bodyRedaction(['/a=mask']).redact(bytes, about).kept).not.toBe(bytes);
     expect(bytes).toEqual(before);
   });
 

@@ -41,7 +41,7 @@ function stored({ kind, request, answer, leaves }: PlantedExchange): Haystack[] 
     const { head, body, trailers } = partsOf(message);
     const { headers } = parseRequestHead(head);
     const contentEncoding = headerValue(headers, 'content-encoding');
-    const redacted = (side === 0 ? bodies.request : bodies.response).call(bodies, body, {
+    const redacted = bodies.redact(body, {
       contentType: headerValue(headers, 'content-type'),
       contentEncoding,
       truncated: side === 0 && (leaves || body.length > 64 * 1024),

@@ -29,6 +29,6 @@ export function cover(
   body: string | Buffer,
   about: Partial<BodyAbout> = {},
 ): Covered {
-  const redacted = redaction.request(Buffer.from(body), { ...ABOUT_JSON, ...about });
+  const redacted = redaction.redact(Buffer.from(body), { ...ABOUT_JSON, ...about });
   return { ...redacted, text: redacted.kept === null ? '' : Buffer.from(redacted.kept).toString('utf8') };
 }

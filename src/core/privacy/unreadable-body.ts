@@ -10,6 +10,7 @@ export const BODY_DROP_REASONS = [
   'bad_tensors',
   'bad_event_stream',
   'bad_multipart',
+  'bad_form',
   'failed',
 ] as const;
 export type BodyDropReason = (typeof BODY_DROP_REASONS)[number];

@@ -44,7 +44,7 @@ export class MessageDraft {
       return { ...message, redacted: names, body: { ...body, kept: null, truncated: !this.ended } };
     if (!redaction.active || body.kept === null || fields === null)
       return { ...message, redacted: names, body };
-    const { kept, names: covered, dropped } = redaction.request(body.kept, aboutBody(body, fields));
+    const { kept, names: covered, dropped } = redaction.redact(body.kept, aboutBody(body, fields));
     const said = dropped === null ? covered : [`!${dropped}`];
     return { ...message, redacted: union(names, said), body: { ...body, kept } };
   }

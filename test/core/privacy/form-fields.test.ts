@@ -41,7 +41,21 @@ describe('a form', () => {
   });
 
   it('without such fields stays as it is', () => {
-    expect(form('a=1&b&=&&c=').names).toEqual([]);
-    expect(form('prompt').names).toEqual([]);
+    expect(form('a=1&b=&&c=x y\r\n')).toMatchObject({ names: [], dropped: null });
+  });
+
+  it('made of semicolons alone takes no time to speak of', () => {
+    const { dropped } = form(`a=${';'.repeat(1_000_000)}`);
+    expect(dropped).toBeNull();
+  }, 2_000);
+
+  it.each([
+    'some prompt that curl sent',
+    'some prompt=that curl sent',
+    'a=1&secret',
+    'a=1\nsecret=2',
+    '\u001f\u008b=gzip',
+  ])('that is none is dropped: %j', (body) => {
+    expect(form(body)).toMatchObject({ kept: null, dropped: 'bad_form' });
   });
 });
