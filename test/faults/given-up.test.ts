@@ -1,0 +1,34 @@
+import { describe, expect, it } from 'vitest';
+import { askFor, untilStatus } from '../support/control.ts';
+import { imbalance } from '../support/imbalance.ts';
+import { askOnce } from '../support/one-request.ts';
+import { RawServer } from '../support/raw-server.ts';
+import { MORTAL_RECORDER, startSupervised } from '../support/supervised.ts';
+
+describe('a recorder that dies before it has committed anything', () => {
+  it('is given up after five times; traffic flows on, and an operator can have it tried at once', async () => {
+    const server = await RawServer.start();
+    const scene = await startSupervised(server.port, { recorderEntry: MORTAL_RECORDER });
+    const { directory, port, log, stop } = scene;
+    for (let death = 1; death <= 5; death += 1) {
+      await untilStatus(directory, ({ state, pids }) => state === 'HEALTHY' && pids.recorder !== null);
+      // Of a connection of its own each time, so that quarantine cannot help.
+      expect(await askOnce(port, 'GET /poison HTTP/1.1\r\nHost: h\r\n\r\n')).toContain('200 OK');
+      await untilStatus(directory, ({ pids }) => pids.recorder === null);
+    }
+    const off = await untilStatus(directory, ({ state }) => state === 'OFF');
+    expect(off).toMatchObject({ ready: true, why: expect.stringContaining('again and again') });
+    expect(await askOnce(port)).toContain('200 OK');
+    const lost = await untilStatus(directory, (status) => (status.lost.writer_down?.turns ?? 0) >= 6);
+    expect(imbalance(lost)).toEqual({ bytes: 0, turns: 0 });
+    await askFor(directory, '/pause');
+    await askFor(directory, '/resume');
+    await untilStatus(directory, ({ state }) => state === 'HEALTHY');
+    await askOnce(port);
+    await untilStatus(directory, ({ exchanges }) => exchanges === 1);
+    expect(log.texts('error').filter((line) => line.includes('once a minute'))).toHaveLength(1);
+    const { ledger } = await stop();
+    expect(ledger.pending).toEqual({ bytes: 0, turns: 0 });
+    await server.close();
+  });
+});
