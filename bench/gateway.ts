@@ -49,7 +49,8 @@ interface Contender {
   readonly name: string;
   readonly port: number;
   readonly forwarder: number;
-  readonly recorder: number | null;
+  /** The recorder may have been replaced since. */
+  readonly recorders: () => readonly number[];
   readonly stop: () => Promise<void>;
 }
 
@@ -91,11 +92,14 @@ async function startGateway(targetPort: number, capture: string): Promise<Conten
     name: 'gateway, recording',
     port: await find(/"listen":"127\.0\.0\.1:(\d+)"/),
     forwarder: await find(/"pid":(\d+),"message":"forwarder started"/),
-    recorder: await find(/"pid":(\d+),"message":"recorder started"/),
+    recorders: () => {
+      const started = [...said.matchAll(/"pid":(\d+),"message":"recorder started"/g)].at(-1);
+      return started ? [Number(started[1])] : [];
+    },
     stop: async () => {
       process_.kill('SIGTERM');
       await once(process_, 'exit');
-      console.log(said.trim().split('\n').at(-1));
+      console.log(said.trim());
     },
   };
 }
@@ -120,7 +124,7 @@ const contenders: Contender[] = [
     name: 'http-proxy alone',
     port: plain.port,
     forwarder: plain.child.pid as number,
-    recorder: null,
+    recorders: () => [],
     stop: async () => plain.child.disconnect(),
   },
   await startGateway(upstream.port, join(directory, 'capture')),
@@ -129,15 +133,14 @@ const contenders: Contender[] = [
 for (const { port } of contenders) await load(port, 3_000);
 const rounds = new Map<string, { forwarderUs: number; recorderUs: number; ratePerSecond: number }[]>();
 for (let round = 0; round < ROUNDS; round += 1) {
-  for (const { name, port, forwarder, recorder } of contenders) {
-    const recorders = recorder === null ? [] : [recorder];
-    const before = [cpuUsOf([forwarder]), cpuUsOf(recorders)] as const;
+  for (const { name, port, forwarder, recorders } of contenders) {
+    const before = [cpuUsOf([forwarder]), cpuUsOf(recorders())] as const;
     const { durationMs } = await load(port, REQUESTS);
     // What was answered is not yet all recorded; an idle contender costs nothing meanwhile.
     await sleep(SETTLE_MS);
     const result = {
       forwarderUs: (cpuUsOf([forwarder]) - before[0]) / REQUESTS,
-      recorderUs: (cpuUsOf(recorders) - before[1]) / REQUESTS,
+      recorderUs: (cpuUsOf(recorders()) - before[1]) / REQUESTS,
       ratePerSecond: (REQUESTS / durationMs) * 1_000,
     };
     rounds.set(name, [...(rounds.get(name) ?? []), result]);

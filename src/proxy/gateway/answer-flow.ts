@@ -10,7 +10,7 @@ export interface AnswerListener {
   drained(): void;
   /** All of it came; what is not out yet is on its way. */
   complete(): void;
-  /** The target's side is gone, whole answer or not. */
+  /** The target's side failed. */
   closed(): void;
 }
 
@@ -24,6 +24,7 @@ export class AnswerFlow {
   readonly #tap: ExchangeTap;
   readonly #listener: AnswerListener;
   #begun = false;
+  #holding = false;
 
   constructor(from: IncomingMessage, response: ServerResponse, tap: ExchangeTap, listener: AnswerListener) {
     this.#from = from;
@@ -31,14 +32,10 @@ export class AnswerFlow {
     this.#tap = tap;
     this.#listener = listener;
     from.on('data', (chunk: Buffer) => this.#pass(chunk));
-    response.on('drain', () => {
-      listener.drained();
-      from.resume();
-    });
     from.on('end', () => this.#end());
     from.on('error', () => listener.closed());
-    from.on('close', () => listener.closed());
-    setImmediate(() => {
+    // What came in one piece with the head is read before this runs.
+    process.nextTick(() => {
       if (!this.#begun && !response.destroyed && !response.writableEnded) response.flushHeaders();
     });
   }
@@ -59,8 +56,19 @@ export class AnswerFlow {
   #pass(chunk: Buffer): void {
     this.#begun = true;
     this.#listener.moved();
-    if (!this.#response.write(chunk)) this.#from.pause();
+    if (!this.#response.write(chunk)) this.#hold();
     this.#tap.responseBytes(chunk);
+  }
+
+  #hold(): void {
+    this.#from.pause();
+    if (this.#holding) return;
+    this.#holding = true;
+    this.#response.once('drain', () => {
+      this.#holding = false;
+      this.#listener.drained();
+      this.#from.resume();
+    });
   }
 
   #end(): void {

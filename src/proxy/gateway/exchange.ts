@@ -63,9 +63,8 @@ export class GatewayExchange implements Forwarding, Timed, Underway {
     const { method, url, httpVersion, rawHeaders } = this.#request;
     this.#tap.requestHead(`${method} ${url} HTTP/${httpVersion}`, rawHeaders, look.chunked);
     this.#request.on('end', () => this.#onRequestEnd());
-    this.#request.on('error', () => undefined);
     this.#response.on('close', () => this.#onResponseClosed());
-    this.#response.on('error', () => undefined);
+    this.#response.on('error', ignore);
   }
 
   get requestWhole(): boolean {
@@ -91,6 +90,7 @@ export class GatewayExchange implements Forwarding, Timed, Underway {
     const head = `HTTP/1.1 ${status} ${this.#response.statusMessage}`;
     this.#tap.responseHead(head, ['Content-Length', '0'], 'length');
     this.#listen();
+    this.#request.on('error', ignore);
     this.#request.resume();
   }
 
@@ -116,7 +116,7 @@ export class GatewayExchange implements Forwarding, Timed, Underway {
     toTarget.on('drain', () => {
       this.#probes = 0;
     });
-    setImmediate(() => this.#sendHead(toTarget));
+    process.nextTick(() => this.#sendHead(toTarget));
   }
 
   answer(fromTarget: IncomingMessage): void {
@@ -291,3 +291,6 @@ export class GatewayExchange implements Forwarding, Timed, Underway {
     this.#host.ended();
   }
 }
+
+/** Of a message whose connection failed, the connection's own close says all there is to say. */
+function ignore(): void {}
