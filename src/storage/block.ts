@@ -10,7 +10,7 @@ const CODEC_ZSTD = 1;
 /** Added to either for a payload that was encrypted after that. */
 const CODEC_ENCRYPTED = 2;
 
-const ZSTD_LEVEL = 3;
+const ZSTD_LEVEL = 1;
 /** Of a quiet hour's segment, packed once more when it is sealed: there is little of it, and it stays for weeks. */
 const ZSTD_SEALED_LEVEL = 9;
 /** Compression that saves less than this share is not worth undoing at every read. */
