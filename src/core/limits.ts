@@ -34,6 +34,8 @@ export const LIMITS = {
   responseBodyBytes: 1 * MIB,
   assemblyBudgetBytes: 96 * MIB,
   recorderHeapMib: 128,
+  /** Half of the young generation: exchanges die young where it holds what comes between two commits. */
+  recorderSemiSpaceMib: 16,
   recorderResidentBytes: 384 * MIB,
 
   /**

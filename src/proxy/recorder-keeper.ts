@@ -105,7 +105,10 @@ export class RecorderKeeper<Settings> {
     const recorder: RecorderChild<Settings> = new ManagedProcess(
       {
         entry,
-        execArgv: [`--max-old-space-size=${LIMITS.recorderHeapMib}`],
+        execArgv: [
+          `--max-old-space-size=${LIMITS.recorderHeapMib}`,
+          `--max-semi-space-size=${LIMITS.recorderSemiSpaceMib}`,
+        ],
         niceness: RECORDER_NICENESS,
         pipes,
       },

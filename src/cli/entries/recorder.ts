@@ -1,4 +1,5 @@
 import { Socket } from 'node:net';
+import { setFlagsFromString } from 'node:v8';
 import { systemClock } from '../../core/clock.ts';
 import { PIPE_FD } from '../../proxy/managed-process.ts';
 import type { ToRecorder } from '../../proxy/messages.ts';
@@ -7,6 +8,13 @@ import type { RecorderSettings } from '../recording.ts';
 
 /** The process that assembles and stores. Signals of the terminal are the supervisor's to answer. */
 for (const signal of ['SIGINT', 'SIGTERM', 'SIGHUP'] as const) process.on(signal, () => undefined);
+
+/**
+ * Most of what a recorder holds are bytes outside the heap, which is small. V8 takes the heap's size as the measure
+ * of when to collect next and did so a hundred times a second, at more than all else took. A V8 without this
+ * flag says so and goes on.
+ */
+setFlagsFromString('--heap-growing-percent=400');
 
 const recorder = new RecorderProcess({
   clock: systemClock,
