@@ -1,4 +1,4 @@
-import { statfsSync } from 'node:fs';
+import { existsSync, statfsSync } from 'node:fs';
 import type { Socket } from 'node:net';
 import type { Loss, LossReason } from '../core/accounting.ts';
 import type { Clock } from '../core/clock.ts';
@@ -92,6 +92,7 @@ export class RecorderProcess {
     this.#every(STORE_MS, () => this.#measureStore());
     const estimates = new DiskEstimates(clock, maxDiskBytes, message.settings.retainMs);
     this.#every(SUPERVISION.heartbeatMs, () => {
+      if (!existsSync(directory)) this.#giveUp(directory);
       this.#tell();
       const estimate = estimates.observe(writer.stored);
       if (estimate !== null) say({ type: 'estimate', estimate });
@@ -99,6 +100,20 @@ export class RecorderProcess {
     for (let slot = 0; slot < message.pipes; slot += 1) this.#attach(pipeAt(slot), slot);
     this.#measureStore();
     this.#tell();
+  }
+
+  /**
+   * Its directory was taken away. What is written from now on goes into files that nobody will ever find; the next
+   * recorder makes the directory anew.
+   */
+  #giveUp(directory: string): void {
+    this.#recording = null;
+    this.#deps.say({
+      type: 'fault',
+      message: `${directory} is gone`,
+      hint: 'It is made anew. To keep a recording from growing use --max-disk and --retain.',
+    });
+    this.#deps.onEnd();
   }
 
   /** One line for an error that stays the same: this is tried again every minute. */

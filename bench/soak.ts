@@ -1,0 +1,246 @@
+/**
+ * Does a recorder stay as it is for weeks? Memory, descriptors, log and quota over a long run of mixed traffic.
+ *
+ *     node bench/soak.ts [--minutes 60] [--rate 150] [--mode wire] [--json]
+ *
+ * The quota is small and what is retained short, so that segments are rotated, sealed and let go of all the time.
+ * After a warm-up of a quarter, resident memory stays within 10 %, descriptors stay as many, the write-ahead log
+ * and the directory stay within their bounds, and the account holds in every scrape. Exit 1 when any does not.
+ */
+import { type ChildProcess, spawn } from 'node:child_process';
+import { once } from 'node:events';
+import { mkdtempSync, readdirSync, readFileSync, rmSync, statSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { createInterface } from 'node:readline';
+import { setTimeout as sleep } from 'node:timers/promises';
+import { parseArgs } from 'node:util';
+import { LIMITS } from '../src/core/limits.ts';
+import { childrenOf } from './support/process-cpu.ts';
+import { holdingOf, type ProcessHolding } from './support/process-memory.ts';
+import { median } from './support/statistics.ts';
+
+const { values } = parseArgs({
+  options: {
+    minutes: { type: 'string', default: '60' },
+    rate: { type: 'string', default: '150' },
+    mode: { type: 'string', default: 'wire' },
+    json: { type: 'boolean', default: false },
+  },
+});
+
+const SAMPLE_MS = 2_000;
+const MAX_DISK_BYTES = 64 * 1024 * 1024;
+const RETAIN = '60s';
+const WARM_UP_SHARE = 0.25;
+const MEMORY_DRIFT = 0.1;
+/** Connections come and go with the load; what leaks would grow beyond that. */
+const DESCRIPTOR_DRIFT = 20;
+
+interface Sample {
+  readonly atS: number;
+  readonly processes: Readonly<Record<string, ProcessHolding>>;
+  readonly walBytes: number;
+  readonly directoryBytes: number;
+  readonly segments: number;
+  readonly imbalance: number;
+}
+
+/** Whatever ends this bench ends what it started. */
+const children: ChildProcess[] = [];
+process.on('exit', () => {
+  for (const child of children) child.kill('SIGKILL');
+});
+
+/** Text of a process's output until a line matches. */
+async function lineOf(stream: NodeJS.ReadableStream, pattern: RegExp): Promise<RegExpExecArray> {
+  for await (const line of createInterface({ input: stream })) {
+    const match = pattern.exec(line);
+    if (match) return match;
+  }
+  throw new Error(`a process ended before it said ${pattern}`);
+}
+
+async function main(): Promise<void> {
+  const seconds = Number(values.minutes) * 60;
+  const directory = mkdtempSync(join(tmpdir(), 'reprise-soak-'));
+  const here = new URL('.', import.meta.url).pathname;
+  const server = spawn(
+    process.execPath,
+    [
+      join(here, '../fixtures/model-server/main.ts'),
+      '--listen',
+      '127.0.0.1:0',
+      '--base-ms',
+      '1',
+      '--per-kib-us',
+      '5',
+    ],
+    { stdio: ['ignore', 'pipe', 'inherit'] },
+  );
+  children.push(server);
+  const [, origin = ''] = await lineOf(server.stdout, /127\.0\.0\.1:(\d+)/);
+  const recorder = spawn(
+    process.execPath,
+    [
+      join(here, '../bin/reprise.js'),
+      ...['--log-format', 'json', 'record', '--mode', values.mode, '--bodies', 'all'],
+      ...['--target', `127.0.0.1:${origin}`, '--listen', '127.0.0.1:0', '--probe-listen', '127.0.0.1:0'],
+      ...['--dir', join(directory, 'capture'), '--max-disk', String(MAX_DISK_BYTES), '--retain', RETAIN],
+      ...['--drain-delay', '0s'],
+    ],
+    { stdio: ['ignore', 'inherit', 'pipe'] },
+  );
+  const log: string[] = [];
+  const lines = createInterface({ input: recorder.stderr });
+  lines.on('line', (line) => log.push(line));
+  const addresses = /"listen":"127\.0\.0\.1:(\d+)".*"probes":"127\.0\.0\.1:(\d+)"/;
+  while (!log.some((line) => addresses.test(line)) || !log.some((line) => line.includes('"HEALTHY"')))
+    await sleep(50);
+  const [, port = '', probe = ''] = addresses.exec(log.find((line) => addresses.test(line)) ?? '') ?? [];
+  const load = spawn(
+    process.execPath,
+    [join(here, 'support/mixed-load.ts'), port, values.rate, String(seconds), '1'],
+    {
+      stdio: ['ignore', 'pipe', 'inherit'],
+    },
+  );
+  const said = lineOf(load.stdout, /^(\{.*\})$/);
+  children.push(recorder, load);
+  const samples: Sample[] = [];
+  const startMs = performance.now();
+  const ended = once(load, 'close');
+  let running = true;
+  void ended.then(() => {
+    running = false;
+  });
+  while (running) {
+    await Promise.race([sleep(SAMPLE_MS), ended]);
+    if (running) samples.push(await sampleOf(recorder.pid ?? 0, join(directory, 'capture'), probe, startMs));
+  }
+  const report = JSON.parse((await said)[1] as string) as {
+    sent: number;
+    answered: number;
+    failed: string[];
+  };
+  recorder.kill('SIGTERM');
+  const [status] = (await once(recorder, 'close')) as [number | null];
+  server.kill('SIGTERM');
+  rmSync(directory, { recursive: true, force: true });
+  const end = JSON.parse(log.at(-1) ?? '{}') as Record<string, unknown>;
+  print(verdictOf(samples, { status, failed: report.failed.length, restarts: restartsIn(log) }), report, end);
+}
+
+async function sampleOf(pid: number, directory: string, probe: string, startMs: number): Promise<Sample> {
+  const processes: Record<string, ProcessHolding> = { supervisor: holdingOf(pid) };
+  for (const child of childrenOf(pid)) {
+    const name = roleOf(child);
+    if (name !== null) processes[name] = holdingOf(child);
+  }
+  const files = readdirSync(directory);
+  const sizeOf = (file: string) => statSync(join(directory, file), { throwIfNoEntry: false })?.size ?? 0;
+  const text = await (
+    await fetch(`http://127.0.0.1:${probe}/metrics`, { headers: { connection: 'close' } })
+  ).text();
+  return {
+    atS: (performance.now() - startMs) / 1_000,
+    processes,
+    walBytes: files.filter((file) => file.endsWith('-wal')).reduce((sum, file) => sum + sizeOf(file), 0),
+    directoryBytes: files.reduce((sum, file) => sum + sizeOf(file), 0),
+    segments: files.filter((file) => file.endsWith('.sqlite')).length,
+    imbalance: imbalanceIn(text),
+  };
+}
+
+/** The short-lived sealer is none of those that are watched. */
+function roleOf(pid: number): string | null {
+  try {
+    const [, role = null] =
+      /entries\/(forwarder|recorder)\./.exec(readFileSync(`/proc/${pid}/cmdline`, 'utf8')) ?? [];
+    return role;
+  } catch {
+    // It ended between the two looks.
+    return null;
+  }
+}
+
+function imbalanceIn(metrics: string): number {
+  const total = (family: string) =>
+    [...metrics.matchAll(new RegExp(`^${family}(?:\\{[^}]*\\})? (\\S+)$`, 'gm'))].reduce(
+      (sum, [, value]) => sum + Number(value),
+      0,
+    );
+  return (
+    total('reprise_seen_bytes_total') -
+    total('reprise_recorded_bytes_total') -
+    total('reprise_lost_bytes_total') -
+    total('reprise_omitted_bytes_total') -
+    total('reprise_pending_bytes')
+  );
+}
+
+function restartsIn(log: readonly string[]): number {
+  return log.filter((line) => /"message":"(forwarder|recorder) ended/.test(line)).length;
+}
+
+/** Everything that was promised and did not hold, in words; and what was seen. */
+function verdictOf(
+  samples: readonly Sample[],
+  run: { status: number | null; failed: number; restarts: number },
+) {
+  const problems: string[] = [];
+  const settled = samples.filter(({ atS }) => atS >= WARM_UP_SHARE * (samples.at(-1)?.atS ?? 0));
+  const half = settled.length >> 1;
+  const figures: Record<string, unknown> = {};
+  for (const role of ['supervisor', 'forwarder', 'recorder']) {
+    const held = (part: readonly Sample[], what: keyof ProcessHolding) =>
+      median(part.map(({ processes }) => processes[role]?.[what] ?? Number.NaN));
+    const before = held(settled.slice(0, half), 'residentBytes');
+    const after = held(settled.slice(half), 'residentBytes');
+    const descriptors = [
+      held(settled.slice(0, half), 'descriptors'),
+      held(settled.slice(half), 'descriptors'),
+    ];
+    figures[role] = { residentMib: [mib(before), mib(after)], descriptors };
+    if (after > before * (1 + MEMORY_DRIFT))
+      problems.push(`${role}: memory went from ${mib(before)} to ${mib(after)} MiB`);
+    if (Math.abs((descriptors[1] ?? 0) - (descriptors[0] ?? 0)) > DESCRIPTOR_DRIFT)
+      problems.push(`${role}: descriptors went from ${descriptors[0]} to ${descriptors[1]}`);
+  }
+  const most = (of: (sample: Sample) => number) => Math.max(...samples.map(of));
+  const walBytes = most((sample) => sample.walBytes);
+  const directoryBytes = most((sample) => sample.directoryBytes);
+  if (walBytes > LIMITS.walBytes) problems.push(`the log grew to ${mib(walBytes)} MiB`);
+  if (directoryBytes > MAX_DISK_BYTES) problems.push(`the directory grew to ${mib(directoryBytes)} MiB`);
+  if (samples.some(({ imbalance }) => imbalance !== 0)) problems.push('the account did not hold in a scrape');
+  if (run.failed > 0) problems.push(`${run.failed} requests failed`);
+  if (run.restarts > 0) problems.push(`${run.restarts} processes ended`);
+  if (run.status !== 0) problems.push(`the recorder ended with ${run.status}`);
+  const segments = most((sample) => sample.segments);
+  return {
+    problems,
+    samples: samples.length,
+    ...figures,
+    walMib: mib(walBytes),
+    directoryMib: mib(directoryBytes),
+    segments,
+  };
+}
+
+function print(verdict: ReturnType<typeof verdictOf>, report: object, end: Record<string, unknown>): void {
+  const { failed, ...load } = report as { failed: string[] };
+  const { seen, recorded, lost, omitted } = end;
+  const document = {
+    ...verdict,
+    load: { ...load, failed: failed.slice(0, 5) },
+    end: { seen, recorded, lost, omitted },
+  };
+  process.stdout.write(`${JSON.stringify(document, null, values.json ? 0 : 2)}\n`);
+  if (verdict.problems.length > 0) process.exitCode = 1;
+}
+
+function mib(bytes: number): number {
+  return Math.round(bytes / 1024 / 102.4) / 10;
+}
+
+await main();
