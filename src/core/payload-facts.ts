@@ -1,7 +1,9 @@
+import { jsonMember, jsonStart, jsonText } from './json-cursor.ts';
+
 /** Facts that come cheaply and with certainty from the outside of a payload, or from its first bytes. */
 
 /** How much of a body is looked at for the model's name. */
-const MODEL_SEARCH_BYTES = 4 * 1024;
+const MODEL_SEARCH_BYTES = 256 * 1024;
 const MODEL_CHARS = 200;
 
 /** Whether a response of this Content-Type came as an event stream. */
@@ -31,39 +33,12 @@ export function isPlain(contentEncoding: string | null): boolean {
 
 /**
  * The string under the top-level key `model` of a JSON object, as OpenAI-style requests have it, when it lies
- * within the first 4 KiB; otherwise null. Nested keys of that name, other types and cut strings do not count.
+ * within the first 256 KiB; otherwise null. Nested keys of that name, other types and cut strings do not count.
  * @param body UTF-8, not content-encoded.
  */
 export function modelOfJson(body: Uint8Array): string | null {
   const prefix = Buffer.from(body.buffer, body.byteOffset, Math.min(body.length, MODEL_SEARCH_BYTES));
-  // As latin1 every byte is one character, so that a character cut at the end cannot shift anything.
-  const text = prefix.toString('latin1');
-  if (!/^\s*\{/.test(text) || !text.includes('"model"')) return null;
-  // Strings (the last may be cut), brackets, and what stands between a key and its value; numbers and literals
-  // are passed over.
-  const token = /"(?:[^"\\]|\\.)*(?:"|\\?$)|[{}[\],:]/gs;
-  let depth = 0;
-  let before = '';
-  let key = '';
-  for (let match = token.exec(text); match !== null; match = token.exec(text)) {
-    const found = match[0];
-    if (token.lastIndex === text.length && found.startsWith('"')) return null;
-    if (found === '{' || found === '[') depth += 1;
-    else if (found === '}' || found === ']') depth -= 1;
-    else if (depth === 1 && found === ':') key = before;
-    else if (depth === 1 && key === '"model"' && before === ':') return unquoted(found);
-    else if (found === ',') key = '';
-    before = found;
-  }
-  return null;
-}
-
-function unquoted(literal: string): string | null {
-  try {
-    const value: unknown = JSON.parse(Buffer.from(literal, 'latin1').toString('utf8'));
-    return typeof value === 'string' && value !== '' ? value.slice(0, MODEL_CHARS) : null;
-  } catch {
-    // A control character or a bad escape: not JSON after all.
-    return null;
-  }
+  if (!prefix.includes('"model"')) return null;
+  const model = jsonText(prefix, jsonMember(prefix, jsonStart(prefix), 'model'));
+  return model === null || model === '' ? null : model.slice(0, MODEL_CHARS);
 }
