@@ -5,6 +5,7 @@ import { connect } from 'node:net';
 import { join } from 'node:path';
 import { describe, expect, it } from 'vitest';
 import { EncryptionKey } from '../../src/storage/encryption-key.ts';
+import { inspectCapture } from '../../src/storage/inspection.ts';
 import { placesOf } from '../support/capture-bytes.ts';
 import { captureOf } from '../support/captures.ts';
 import { exchangeOf } from '../support/exchanges.ts';
@@ -37,7 +38,9 @@ async function reprise(...args: string[]) {
 }
 
 describe('a capture that was imported encrypted', () => {
-  it('is inspected without its key, and replayed, verified and forgotten from with it', async () => {
+  it('is inspected without its key, and replayed, verified and forgotten from with it', {
+    timeout: 120_000,
+  }, async () => {
     const files = trace();
     const directory = join(temporaryDirectory(), 'capture');
     const keyFile = join(temporaryDirectory(), 'key');
@@ -119,7 +122,9 @@ describe('reprise forget', () => {
     ]);
   });
 
-  it('says with exit 4 what a live recorder still holds, and takes that too once it is sealed', async () => {
+  it('says with exit 4 what a live recorder still holds, and takes that too once it is sealed', {
+    timeout: 120_000,
+  }, async () => {
     const origin = await new ScriptedOrigin().listen();
     const answer = plainAnswer('{}');
     const body = Buffer.from('{"prompt":"unmistakable"}');
@@ -133,9 +138,9 @@ describe('reprise forget', () => {
     await once(client, 'close');
     const forget = ['forget', directory, '--before', '2100-01-01T00:00:00Z', '--json'];
     const asked = async () => await reprise(...forget);
-    let live = await asked();
     // The answer is the client's before its exchange is committed.
-    for (let tries = 0; tries < 20 && live.status === 0; tries += 1) live = await asked();
+    await expect.poll(() => inspectCapture(directory).exchanges, { timeout: 10_000 }).toBe(1);
+    const live = await asked();
     expect(live).toMatchObject({
       status: 4,
       document: { complete: false, exchanges: 0, remaining: [{ why: 'open' }] },
