@@ -95,6 +95,7 @@ export const SUPERVISION = {
   /** What a forwarder that is killed saw after its last reading nobody knows. */
   readingMs: 250,
   heartbeatLimitMs: 5_000,
+  startLimitMs: 30_000,
   restartDelayMs: 200,
   /** With the half second that a start takes, what was repaired is recorded again within 5 s. */
   restartDelayMaxMs: 4_000,

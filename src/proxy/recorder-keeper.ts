@@ -218,7 +218,9 @@ export class RecorderKeeper<Settings> {
     this.#watchedNs = nowNs;
     // We did not run ourselves (a paused container, say): what it said meanwhile lies unread, if it ran at all.
     if (recorder && sinceNs > 2 * SUPERVISION.heartbeatMs * 1e6) recorder.lastWordNs = nowNs;
-    if (!recorder || recorder.silenceNs() < SUPERVISION.heartbeatLimitMs * 1e6) return;
+    // At the lowest priority of a busy host a start takes its time, and is no hang.
+    const limitMs = this.ready ? SUPERVISION.heartbeatLimitMs : SUPERVISION.startLimitMs;
+    if (!recorder || recorder.silenceNs() < limitMs * 1e6) return;
     const silentMs = Math.round(recorder.silenceNs() / 1e6);
     this.#deps.logger.error({ silentMs }, 'recorder hangs; killing it');
     recorder.lastWordNs = nowNs;

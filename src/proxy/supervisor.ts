@@ -5,6 +5,7 @@ import { ControlServer } from './control-server.ts';
 import { DrainDelay } from './drain-delay.ts';
 import type { Endpoint } from './endpoint.ts';
 import { type ForwarderChild, ForwarderKeeper } from './forwarder-keeper.ts';
+import { mustBeFree } from './free-ports.ts';
 import type { RecorderBeat } from './messages.ts';
 import { type ProbeAddress, ProbeServer } from './probe-server.ts';
 import {
@@ -178,6 +179,7 @@ export class Supervisor<Settings> {
     const [first, ...others] = this.#forwarders;
     const { forwarder } = this.#deps;
     const options = { ...forwarder, reusePort: others.length > 0 };
+    if (options.reusePort) await mustBeFree(options.pairs.map(({ listen }) => listen));
     const bound = (await first?.start(options)) ?? [];
     const pairs = options.pairs.map((pair, index) => ({ ...pair, listen: bound[index] ?? pair.listen }));
     await Promise.all(others.map((other) => other.start({ ...options, pairs })));

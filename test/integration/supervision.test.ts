@@ -114,7 +114,7 @@ describe.concurrent('the processes of a recording', () => {
     const directory = `${temporaryDirectory()}/capture`;
     const recording = await startRecording(server.port, directory);
     await ask(recording.port);
-    // Its beats are a second apart.
+    // It is read four times a second, and the supervisor may be busy.
     await sleep(2_500);
     const { forwarder } = recording.children();
     process.kill(forwarder, 'SIGKILL');
