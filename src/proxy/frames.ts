@@ -100,21 +100,45 @@ export class FrameReader {
   }
 
   push(chunk: Buffer): void {
-    const bytes = this.#rest ? Buffer.concat([this.#rest, chunk]) : chunk;
-    let at = 0;
-    while (bytes.length - at >= FRAME_HEADER_BYTES) {
-      const end = at + FRAME_HEADER_BYTES + bytes.readUInt32LE(at);
-      if (end > bytes.length) break;
-      this.#onFrame({
-        type: bytes[at + 4] as number,
-        flags: bytes[at + 5] as number,
-        connection: bytes.readUInt32LE(at + 8),
-        atNs: bytes.readDoubleLE(at + 12),
-        payload: bytes.subarray(at + FRAME_HEADER_BYTES, end),
-      });
+    let at = this.#rest ? this.#complete(this.#rest, chunk) : 0;
+    while (chunk.length - at >= FRAME_HEADER_BYTES) {
+      const end = at + FRAME_HEADER_BYTES + chunk.readUInt32LE(at);
+      if (end > chunk.length) break;
+      this.#hand(chunk, at, end);
       at = end;
     }
-    this.#rest = at < bytes.length ? bytes.subarray(at) : null;
+    if (at < chunk.length) this.#rest = chunk.subarray(at);
+  }
+
+  /** Ends the frame that earlier chunks began; only that is copied, not the chunk. Answers where the next begins. */
+  #complete(begun: Buffer, chunk: Buffer): number {
+    let rest = begun;
+    let at = 0;
+    const take = (length: number): void => {
+      const end = Math.min(chunk.length, at + length - rest.length);
+      rest = Buffer.concat([rest, chunk.subarray(at, end)]);
+      at = end;
+    };
+    if (rest.length < FRAME_HEADER_BYTES) take(FRAME_HEADER_BYTES);
+    this.#rest = rest;
+    if (rest.length < FRAME_HEADER_BYTES) return at;
+    const length = FRAME_HEADER_BYTES + rest.readUInt32LE(0);
+    if (rest.length < length) take(length);
+    this.#rest = rest;
+    if (rest.length < length) return at;
+    this.#rest = null;
+    this.#hand(rest, 0, length);
+    return at;
+  }
+
+  #hand(bytes: Buffer, at: number, end: number): void {
+    this.#onFrame({
+      type: bytes[at + 4] as number,
+      flags: bytes[at + 5] as number,
+      connection: bytes.readUInt32LE(at + 8),
+      atNs: bytes.readDoubleLE(at + 12),
+      payload: bytes.subarray(at + FRAME_HEADER_BYTES, end),
+    });
   }
 }
 

@@ -31,6 +31,8 @@ export class PipeFeed {
   readonly #place: FeedPlace;
   readonly #connections = new Map<number, FedConnection>();
   #waiting: PipeSettlement[] = [];
+  /** Where in it each connection's last one is. */
+  readonly #lastWaiting = new Map<number, number>();
   /** Something was noted that no settlement waits for. */
   #noted = false;
   #waitingSinceNs = 0;
@@ -60,6 +62,7 @@ export class PipeFeed {
   acknowledge(lost: LossReason | null): void {
     const batch = lost === null ? this.#waiting : this.#waiting.map((settlement) => asLost(settlement, lost));
     this.#waiting = [];
+    this.#lastWaiting.clear();
     this.#noted = false;
     if (this.#flushAsked) batch.push(FLUSHED);
     this.#flushAsked = false;
@@ -108,9 +111,14 @@ export class PipeFeed {
     this.#connections.set(frame.connection, connection);
   }
 
+  /** What is recorded of one connection in one commit is one settlement: the pipe carries no more than it must. */
   #answer(settlement: PipeSettlement): void {
     this.#startWaiting();
-    this.#waiting.push(settlement);
+    const index = this.#lastWaiting.get(settlement.connection);
+    const last = index === undefined ? undefined : this.#waiting[index];
+    if (index !== undefined && last?.kind === 'recorded' && settlement.kind === 'recorded') {
+      this.#waiting[index] = { ...settlement, exchanges: last.exchanges + settlement.exchanges };
+    } else this.#lastWaiting.set(settlement.connection, this.#waiting.push(settlement) - 1);
   }
 
   #startWaiting(): void {

@@ -40,3 +40,22 @@ describe('the queue into the pipe', () => {
     expect(Buffer.concat(framesOf(pipe).map((frame) => frame.payload)).equals(payload)).toBe(true);
   });
 });
+
+describe('frames', () => {
+  it('come out whole, however the pipe cuts them', () => {
+    const queue = new SlabQueue();
+    const pipe = new PassThrough({ highWaterMark: 10 * LIMITS.slabBytes });
+    queue.attach(pipe);
+    const payloads = [3, 0, 60, 1].map((bytes, index) => Buffer.alloc(bytes, `${index}`));
+    for (const [index, payload] of payloads.entries())
+      queue.append({ type: FRAME.clientBytes, flags: index, connection: 9, atNs: index }, payload);
+    queue.flush();
+    const stream = pipe.read() as Buffer;
+    for (let size = 1; size <= stream.length; size += 1) {
+      const seen: string[] = [];
+      const reader = new FrameReader(({ flags, payload }) => seen.push(`${flags} ${Buffer.from(payload)}`));
+      for (let at = 0; at < stream.length; at += size) reader.push(stream.subarray(at, at + size));
+      expect([size, seen]).toEqual([size, payloads.map((payload, index) => `${index} ${payload}`)]);
+    }
+  });
+});
