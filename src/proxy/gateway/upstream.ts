@@ -1,5 +1,4 @@
 import {
-  type AgentOptions,
   type ClientRequest,
   Agent as HttpAgent,
   request as httpRequest,
@@ -8,7 +7,6 @@ import {
   type ServerResponse,
 } from 'node:http';
 import { Agent as TlsAgent, type AgentOptions as TlsAgentOptions, request as tlsRequest } from 'node:https';
-import type { Duplex } from 'node:stream';
 import { TLSSocket } from 'node:tls';
 import httpProxy from 'http-proxy';
 import { AppError } from '../../core/errors.ts';
@@ -29,7 +27,11 @@ interface Pass {
   readonly name: string;
 }
 
-const forwardings = new WeakMap<IncomingMessage, Forwarding>();
+const FREE_SOCKETS = 1_024;
+
+/** Where a request carries whom the library's events are for. A map beside it would cost each collection. */
+const FORWARDING = Symbol('forwarding');
+type Carrying = IncomingMessage & { [FORWARDING]?: Forwarding };
 
 /**
  * One target behind http-proxy. Of the library's steps only the one that forwards is left: another takes the
@@ -51,16 +53,22 @@ export class Upstream {
     this.#isTls = endpoint.kind === 'tcp' && endpoint.tls;
     this.#address =
       endpoint.kind === 'unix' ? { socketPath: endpoint.path } : { host: endpoint.host, port: endpoint.port };
-    const agentOptions: AgentOptions = { keepAlive: options.upstreamReuse, maxFreeSockets: 1_024 };
+    // The time is for idle connections, which end before the target's own limit ends them, or a request would
+    // race its end. A busy one outlives it: only what lies idle is closed for it.
+    const common = {
+      keepAlive: options.upstreamReuse,
+      maxFreeSockets: FREE_SOCKETS,
+      timeout: options.freeSocketMs,
+    };
     this.#agent = this.#isTls
-      ? new ShortLivedTlsAgent({ ...agentOptions, ...trust(options.upstreamTls) }, options.freeSocketMs)
-      : new ShortLivedAgent(agentOptions, options.freeSocketMs);
+      ? new TlsAgent({ ...common, ...trust(options.upstreamTls) })
+      : new HttpAgent(common);
     this.#proxy = guardedProxy(this.#address, this.#isTls, options.upstreamTls, this.#agent);
   }
 
   /** Hands a request to the library; what becomes of it is told to `forwarding`. */
   forward(request: IncomingMessage, response: ServerResponse, forwarding: Forwarding): void {
-    forwardings.set(request, forwarding);
+    (request as Carrying)[FORWARDING] = forwarding;
     request.url = '/';
     request.headers = {};
     this.#proxy.web(request, response, undefined, (error) => forwarding.fail(error));
@@ -78,41 +86,6 @@ export class Upstream {
   close(): void {
     this.#agent.destroy();
   }
-}
-
-/** Idle connections end before the target's own limit ends them, or a request would race its end. */
-class ShortLivedAgent extends HttpAgent {
-  readonly #freeMs: number;
-
-  constructor(options: AgentOptions, freeMs: number) {
-    super(options);
-    this.#freeMs = freeMs;
-  }
-
-  override keepSocketAlive(socket: Duplex): boolean {
-    return shortLived(super.keepSocketAlive(socket), socket, this.#freeMs);
-  }
-}
-
-class ShortLivedTlsAgent extends TlsAgent {
-  readonly #freeMs: number;
-
-  constructor(options: TlsAgentOptions, freeMs: number) {
-    super(options);
-    this.#freeMs = freeMs;
-  }
-
-  override keepSocketAlive(socket: Duplex): boolean {
-    return shortLived(super.keepSocketAlive(socket), socket, this.#freeMs);
-  }
-}
-
-/** Shortens what Node allows an idle connection, having heard what the target said of its own limit. */
-function shortLived(kept: unknown, socket: Duplex, freeMs: number): boolean {
-  if (kept !== true) return false;
-  const timed = socket as Duplex & { timeout?: number; setTimeout(ms: number): void };
-  if (!timed.timeout || timed.timeout > freeMs) timed.setTimeout(freeMs);
-  return true;
 }
 
 /** @throws AppError OPTION_INVALID when the certificates cannot be read */
@@ -142,10 +115,10 @@ function guardedProxy(
     secure: tls?.verify ?? true,
   });
   keepOnlyForwarding(proxy as unknown as { webPasses: Pass[] });
-  proxy.on('proxyReq', (toTarget, request) => forwardings.get(request)?.begin(toTarget));
-  proxy.on('proxyRes', (fromTarget, request) => forwardings.get(request)?.answer(fromTarget));
+  proxy.on('proxyReq', (toTarget, request) => (request as Carrying)[FORWARDING]?.begin(toTarget));
+  proxy.on('proxyRes', (fromTarget, request) => (request as Carrying)[FORWARDING]?.answer(fromTarget));
   // Of the two ways the library tells of an error, this one is for connections whose client is gone already.
-  proxy.on('econnreset', (error, request) => forwardings.get(request)?.fail(error));
+  proxy.on('econnreset', (error, request) => (request as Carrying)[FORWARDING]?.fail(error));
   return proxy;
 }
 
