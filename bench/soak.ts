@@ -204,7 +204,7 @@ function verdictOf(
     figures[role] = { residentMib: [mib(before), mib(after)], descriptors };
     if (after > before * (1 + MEMORY_DRIFT))
       problems.push(`${role}: memory went from ${mib(before)} to ${mib(after)} MiB`);
-    if (Math.abs((descriptors[1] ?? 0) - (descriptors[0] ?? 0)) > DESCRIPTOR_DRIFT)
+    if ((descriptors[1] ?? 0) - (descriptors[0] ?? 0) > DESCRIPTOR_DRIFT)
       problems.push(`${role}: descriptors went from ${descriptors[0]} to ${descriptors[1]}`);
   }
   const most = (of: (sample: Sample) => number) => Math.max(...samples.map(of));

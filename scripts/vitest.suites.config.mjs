@@ -7,6 +7,8 @@ export default defineConfig({
   test: {
     include: ['test/{browser,peers,faults,scale}/**/*.test.ts'],
     pool: 'forks',
+    // One at a time: each has a machine's worth of processes of its own.
+    fileParallelism: false,
     testTimeout: 300_000,
     hookTimeout: 120_000,
   },

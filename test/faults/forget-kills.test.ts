@@ -6,6 +6,7 @@ import { verifyCapture } from '../../src/storage/verify.ts';
 import { placesOf } from '../support/capture-bytes.ts';
 import { captureOf } from '../support/captures.ts';
 import { exchangeOf, requestMessage, TEST_EPOCH_US, testHash } from '../support/exchanges.ts';
+import { canTrace } from '../support/host-abilities.ts';
 import { runProcess } from '../support/process.ts';
 import { repositoryRoot } from '../support/shared-data.ts';
 import { temporaryDirectory } from '../support/temp-dir.ts';
@@ -72,7 +73,7 @@ async function forgetAda(directory: string, inject: string | null) {
   return await runProcess(command, args);
 }
 
-describe.skipIf(!existsSync(STRACE))('a forget that is killed (needs strace)', () => {
+describe.skipIf(!canTrace)('a forget that is killed (no strace, or it may not attach)', () => {
   it.each(STEPS)(
     'before any %s leaves each segment old or new, sound, and is ended by the next',
     {

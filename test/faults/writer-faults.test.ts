@@ -1,24 +1,22 @@
 import { spawn, spawnSync } from 'node:child_process';
 import { once } from 'node:events';
-import { existsSync, mkdirSync, readdirSync, rmSync, writeFileSync } from 'node:fs';
+import { mkdirSync, readdirSync, rmSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import Database from 'better-sqlite3';
 import { describe, expect, test } from 'vitest';
 import { smallDisk, survives } from '../support/fault-scene.ts';
+import { canGroup, canMount, canTrace } from '../support/host-abilities.ts';
 import { NumberedOrigin, NumberedTraffic } from '../support/numbered-traffic.ts';
-import { systemProgram } from '../support/peer-tools.ts';
 import { msUntil } from '../support/recorder-watch.ts';
 import { startRecording } from '../support/recording.ts';
 import { temporaryDirectory } from '../support/temp-dir.ts';
 
-const ROOT = process.getuid?.() === 0;
-const STRACE = 'path' in systemProgram('strace');
 const MEMORY_GROUPS = '/sys/fs/cgroup/memory';
 const FAULT_MS = 3_000;
 
 describe('no request fails, and each is stored or counted', () => {
-  test.skipIf(!ROOT)('while the disk is full (needs root, for a disk of its own)', async () => {
+  test.skipIf(!canMount)('while the disk is full (no file system can be mounted here)', async () => {
     const disk = smallDisk(192);
     const end = await survives(
       async () => {
@@ -33,37 +31,49 @@ describe('no request fails, and each is stored or counted', () => {
     expect((end.lost['disk_full']?.turns ?? 0) + (end.lost['disk_reserve']?.turns ?? 0)).toBeGreaterThan(0);
   });
 
-  test.skipIf(!ROOT)('when the disk is full from the start (needs root, for a disk of its own)', async () => {
-    const disk = smallDisk(8);
-    spawnSync('dd', ['if=/dev/zero', `of=${join(disk, 'filler')}`, 'bs=1M', 'count=8'], { stdio: 'ignore' });
-    const origin = await new NumberedOrigin().listen();
-    const recording = await startRecording(origin.port, join(disk, 'capture'), ['--drain-delay', '0s']);
-    const traffic = new NumberedTraffic(recording.port);
-    await sleep(1_000);
-    await traffic.stop();
-    const { status, log } = await recording.stop();
-    await origin.close();
-    expect(status).toBe(0);
-    expect(traffic.failed).toEqual([]);
-    expect(traffic.succeeded.length).toBeGreaterThan(20);
-    expect(log.some(({ level }) => level === 'error')).toBe(true);
-  });
-
-  test.skipIf(!STRACE)('while every write of the recorder fails (needs strace)', async () => {
-    const calls = 'pwrite64,fdatasync,fsync,ftruncate';
-    const end = await survives(async ({ recording }) => {
-      const { recorder } = recording.children();
-      const flags = ['-f', '-qq', '-o', '/dev/null', '-p', String(recorder)];
-      const tracer = spawn('strace', [...flags, '-e', `trace=${calls}`, '-e', `inject=${calls}:error=EIO`], {
+  test.skipIf(!canMount)(
+    'when the disk is full from the start (no file system can be mounted here)',
+    async () => {
+      const disk = smallDisk(8);
+      spawnSync('dd', ['if=/dev/zero', `of=${join(disk, 'filler')}`, 'bs=1M', 'count=8'], {
         stdio: 'ignore',
       });
-      await sleep(FAULT_MS);
-      tracer.kill('SIGINT');
-      await once(tracer, 'exit');
-    });
-    expect(end.stored).toBeGreaterThanOrEqual(end.recorded);
-    expect(end.recorded).toBeLessThan(end.succeeded);
-  });
+      const origin = await new NumberedOrigin().listen();
+      const recording = await startRecording(origin.port, join(disk, 'capture'), ['--drain-delay', '0s']);
+      const traffic = new NumberedTraffic(recording.port);
+      await sleep(1_000);
+      await traffic.stop();
+      const { status, log } = await recording.stop();
+      await origin.close();
+      expect(status).toBe(0);
+      expect(traffic.failed).toEqual([]);
+      expect(traffic.succeeded.length).toBeGreaterThan(20);
+      expect(log.some(({ level }) => level === 'error')).toBe(true);
+    },
+  );
+
+  test.skipIf(!canTrace)(
+    'while every write of the recorder fails (no strace, or it may not attach)',
+    async () => {
+      const calls = 'pwrite64,fdatasync,fsync,ftruncate';
+      const end = await survives(async ({ recording }) => {
+        const { recorder } = recording.children();
+        const flags = ['-f', '-qq', '-o', '/dev/null', '-p', String(recorder)];
+        const tracer = spawn(
+          'strace',
+          [...flags, '-e', `trace=${calls}`, '-e', `inject=${calls}:error=EIO`],
+          {
+            stdio: 'ignore',
+          },
+        );
+        await sleep(FAULT_MS);
+        tracer.kill('SIGINT');
+        await once(tracer, 'exit');
+      });
+      expect(end.stored).toBeGreaterThanOrEqual(end.recorded);
+      expect(end.recorded).toBeLessThan(end.succeeded);
+    },
+  );
 
   test('while the recorder stands still for three seconds', async () => {
     const end = await survives(async ({ recording }) => {
@@ -96,8 +106,8 @@ describe('no request fails, and each is stored or counted', () => {
     expect(end.lost['writer_down']?.turns ?? 0).toBeGreaterThan(0);
   });
 
-  test.skipIf(!ROOT || !existsSync(join(MEMORY_GROUPS, 'memory.limit_in_bytes')))(
-    'when the kernel takes the recorder for want of memory (needs root and version 1 control groups)',
+  test.skipIf(!canGroup)(
+    'when the kernel takes the recorder for want of memory (no control groups of version 1 can be made here)',
     async () => {
       const group = join(MEMORY_GROUPS, `reprise-test-${process.pid}`);
       mkdirSync(group);

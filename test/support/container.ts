@@ -9,11 +9,6 @@ export class Container {
   readonly #memory: string;
   readonly #cpu: string;
 
-  static readonly available =
-    process.getuid?.() === 0 &&
-    existsSync(join(ROOT, 'memory', 'memory.limit_in_bytes')) &&
-    existsSync(join(ROOT, 'cpu', 'cpu.cfs_quota_us'));
-
   constructor(cpus: number, memoryBytes: number) {
     const name = `reprise-test-${process.pid}`;
     this.#memory = join(ROOT, 'memory', name);

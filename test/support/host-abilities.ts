@@ -1,0 +1,49 @@
+import { spawn, spawnSync } from 'node:child_process';
+import { existsSync, mkdirSync, mkdtempSync, rmdirSync, rmSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+
+/** What some suites need of their host, each found out by doing it. A sandbox may refuse even root. */
+const CONTROL_GROUPS = '/sys/fs/cgroup';
+
+/** Whether a file system of our own can be mounted. */
+export const canMount: boolean = (() => {
+  const directory = mkdtempSync(join(tmpdir(), 'reprise-ability-'));
+  const { status } = spawnSync('mount', ['-t', 'tmpfs', '-o', 'size=1m', 'none', directory]);
+  if (status === 0) spawnSync('umount', ['-l', directory]);
+  rmSync(directory, { recursive: true, force: true });
+  return status === 0;
+})();
+
+/** Whether strace is there and may attach to a process of ours. */
+export const canTrace: boolean = (() => {
+  const sleeper = spawn('sleep', ['5'], { stdio: 'ignore' });
+  const { status, error } = spawnSync('timeout', [
+    '1',
+    'strace',
+    '-qq',
+    '-o',
+    '/dev/null',
+    '-p',
+    String(sleeper.pid),
+  ]);
+  sleeper.kill('SIGKILL');
+  // 124: it was still attached when its time was up.
+  return error === undefined && status === 124;
+})();
+
+/** Whether control groups of version 1 can be made: memory and processor. */
+export const canGroup: boolean = ['memory/memory.limit_in_bytes', 'cpu/cpu.cfs_quota_us'].every((file) => {
+  const [controller = '', setting = ''] = file.split('/');
+  const group = join(CONTROL_GROUPS, controller, `reprise-ability-${process.pid}`);
+  try {
+    mkdirSync(group);
+    const able = existsSync(join(group, setting));
+    if (able) writeFileSync(join(group, setting), controller === 'cpu' ? '100000' : String(64 * 1024 * 1024));
+    rmdirSync(group);
+    return able;
+  } catch {
+    // Not mounted, another version, or not allowed.
+    return false;
+  }
+});
