@@ -28,6 +28,7 @@ describe('an error of ours', () => {
       CAPTURE_NOT_FOUND: 2,
       CAPTURE_EMPTY: 2,
       CAPTURE_DAMAGED: 2,
+      CAPTURE_ENCRYPTED: 2,
       SCHEMA_TOO_NEW: 2,
       OUTPUT_EXISTS: 2,
       OUTPUT_UNWRITABLE: 2,
