@@ -1,6 +1,6 @@
 import type { ClientRequest, IncomingMessage, ServerResponse } from 'node:http';
 import type { CloseCause } from '../frames.ts';
-import { AnswerFlow, addTrailers } from './answer-flow.ts';
+import { AnswerFlow, type AnswerListener, addTrailers } from './answer-flow.ts';
 import type { ClientConnection, Underway } from './client-connection.ts';
 import type { ExchangeHost } from './exchange-host.ts';
 import { ExchangeTap } from './exchange-tap.ts';
@@ -18,7 +18,7 @@ const CUT_LINGER_MS = 10_000;
  * the one place where it is decided how the exchange ended. It ends when the answer is out and the request in,
  * or one side is gone; the other side is then told, and nothing is ever asked twice.
  */
-export class GatewayExchange implements Forwarding, Timed, Underway {
+export class GatewayExchange implements AnswerListener, Forwarding, Timed, Underway {
   readonly #host: ExchangeHost;
   readonly #connection: ClientConnection;
   readonly #request: IncomingMessage;
@@ -39,7 +39,7 @@ export class GatewayExchange implements Forwarding, Timed, Underway {
   #probes = 0;
   /** Whether the client can tell that an answer broke off without being reset. */
   #delimited = true;
-  #moved = false;
+  #sent = false;
   #requestEnded = false;
 
   constructor(
@@ -108,15 +108,11 @@ export class GatewayExchange implements Forwarding, Timed, Underway {
       this.fail(error as Error);
       return;
     }
-    toTarget.on('close', () => this.#onTargetClosed());
+    toTarget.on('close', () => this.closed());
     this.#connecting = !whenConnected(toTarget, () => {
       this.#connecting = false;
     });
-    if (!this.#look.hasBody) return;
-    toTarget.on('drain', () => {
-      this.#probes = 0;
-    });
-    process.nextTick(() => this.#sendHead(toTarget));
+    if (this.#look.hasBody) process.nextTick(() => this.#sendHead(toTarget));
   }
 
   answer(fromTarget: IncomingMessage): void {
@@ -134,18 +130,7 @@ export class GatewayExchange implements Forwarding, Timed, Underway {
     }
     this.#delimited = passable.delimited;
     this.#tap.responseHead(`HTTP/${fromTarget.httpVersion} ${status} ${reason}`, headers, passable.body);
-    this.#flow = new AnswerFlow(fromTarget, this.#response, this.#tap, {
-      moved: () => {
-        this.#activeMs = this.#host.limits.nowMs;
-      },
-      drained: () => {
-        this.#probes = 0;
-      },
-      complete: () => {
-        this.#answered = true;
-      },
-      closed: () => this.#onTargetClosed(),
-    });
+    this.#flow = new AnswerFlow(fromTarget, this.#response, this.#tap, this);
   }
 
   /** The library has an error, at any time and perhaps not for the first. */
@@ -153,6 +138,24 @@ export class GatewayExchange implements Forwarding, Timed, Underway {
     // A target that has answered may well refuse the rest of what it was asked.
     if (this.#flow?.whole) this.#readRequestOut();
     else this.#broken('server_reset', 502);
+  }
+
+  moved(): void {
+    this.#activeMs = this.#host.limits.nowMs;
+  }
+
+  drained(): void {
+    this.#probes = 0;
+  }
+
+  complete(): void {
+    this.#answered = true;
+  }
+
+  /** Nothing more comes from the target, whether it answered, failed, or was let go. */
+  closed(): void {
+    if (!this.#answered && !(this.#flow?.whole ?? false)) this.#broken('server_reset', 502);
+    else if (!this.#requestEnded) this.#readRequestOut();
   }
 
   clientGone(): void {
@@ -187,25 +190,21 @@ export class GatewayExchange implements Forwarding, Timed, Underway {
   #listen(): void {
     if (!this.#look.hasBody) return;
     this.#request.on('data', (chunk: Buffer) => {
-      this.#moved = true;
-      this.#activeMs = this.#host.limits.nowMs;
+      this.#sent = true;
+      // What was let through to find out whether the client is there is no progress.
+      if (this.#probes > 0 && !this.#request.isPaused()) this.#probes = 0;
+      this.moved();
       this.#tap.requestBytes(chunk);
     });
   }
 
   #onRequestEnd(): void {
     this.#requestEnded = true;
-    this.#activeMs = this.#host.limits.nowMs;
+    this.moved();
     const trailers = this.#request.rawTrailers;
     this.#tap.requestEnd(trailers);
     if (this.#look.chunked && this.#toTarget !== null) addTrailers(this.#toTarget, trailers);
     if (this.#response.closed) this.#onResponseClosed();
-  }
-
-  /** The request's own end, by error or for good; there is nothing more to come from the target. */
-  #onTargetClosed(): void {
-    if (!this.#answered && !(this.#flow?.whole ?? false)) this.#broken('server_reset', 502);
-    else if (!this.#requestEnded) this.#readRequestOut();
   }
 
   /** The answer is out, or will never be. */
@@ -267,8 +266,7 @@ export class GatewayExchange implements Forwarding, Timed, Underway {
   }
 
   #sendHead(toTarget: ClientRequest): void {
-    if (!this.#moved && !this.#over && !toTarget.destroyed && !toTarget.writableEnded)
-      toTarget.flushHeaders();
+    if (!this.#sent && !this.#over && !toTarget.destroyed && !toTarget.writableEnded) toTarget.flushHeaders();
   }
 
   #probe(): void {
