@@ -16,13 +16,17 @@ interface Job {
   readonly connections: number;
   readonly count: number;
   readonly ratePerSecond?: number;
+  /** A text in each request, where its own number is written instead; none is sent twice then. */
+  readonly serial?: string;
 }
 
 let turn = 0;
 
 function nextRequest(job: Job): string {
   turn += 1;
-  return job.requests[turn % job.requests.length] as string;
+  const request = job.requests[turn % job.requests.length] as string;
+  if (job.serial === undefined) return request;
+  return request.replaceAll(job.serial, String(turn).padStart(job.serial.length, '0'));
 }
 
 class Line {
