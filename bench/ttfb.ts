@@ -1,0 +1,146 @@
+/**
+ * How much later does the first byte of an answer come? Direct, nginx (`proxy_request_buffering off`), a bare
+ * Node socket pipe and `reprise record`, interleaved, one request at a time: with bodies of 1 KB, 100 KB and
+ * 5 MiB, and with 1 KB under 500 event streams through the same contender. Then p99 of an open loop beside nginx.
+ *
+ *   node bench/ttfb.ts [--rounds 12] [--requests 40] [--streams 500] [--rate 2000]
+ *
+ * Client, streams, upstream and contenders are processes of their own. A figure is the median, over all rounds, of
+ * the time from the first byte of a request to the first of its answer, less that of direct in the same round.
+ */
+import { type ChildProcess, fork } from 'node:child_process';
+import { once } from 'node:events';
+import { mkdtempSync, rmSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { parseArgs } from 'node:util';
+import {
+  type Contender,
+  direct,
+  helper,
+  settled,
+  startNginx,
+  startPipe,
+  startRecorder,
+} from './support/contenders.ts';
+import { median, quantile } from './support/statistics.ts';
+
+const { values: flags } = parseArgs({
+  options: {
+    rounds: { type: 'string', default: '12' },
+    requests: { type: 'string', default: '40' },
+    streams: { type: 'string', default: '500' },
+    rate: { type: 'string', default: '2000' },
+  },
+});
+const ROUNDS = Number(flags.rounds);
+const REQUESTS = Number(flags.requests);
+const STREAMS = Number(flags.streams);
+const RATE = Number(flags.rate);
+
+interface Case {
+  readonly name: string;
+  readonly bodyBytes: number;
+  readonly streams: number;
+}
+const CASES: readonly Case[] = [
+  { name: '1 KB', bodyBytes: 1_024, streams: 0 },
+  { name: '100 KB', bodyBytes: 100 * 1_024, streams: 0 },
+  { name: '5 MiB', bodyBytes: 5 * 1_024 * 1_024, streams: 0 },
+  { name: `1 KB, ${STREAMS} streams`, bodyBytes: 1_024, streams: STREAMS },
+];
+
+const OPEN_LOOP_BODY = JSON.stringify('x'.repeat(2_046));
+const OPEN_LOOP_ANSWER_BYTES = 256;
+const OPEN_LOOP_REQUEST =
+  'POST /v2/models/bench/infer HTTP/1.1\r\nHost: bench.example\r\nContent-Type: application/json\r\n' +
+  `Content-Length: ${OPEN_LOOP_BODY.length}\r\n\r\n${OPEN_LOOP_BODY}`;
+
+async function ask<Answer>(child: ChildProcess, message: object): Promise<Answer> {
+  child.send(message);
+  const [answer] = (await once(child, 'message')) as [Answer];
+  return answer;
+}
+
+/** Runs a part of the bench with contenders in front of one upstream, and stops them all. */
+async function beside<Result>(
+  upstream: { child: ChildProcess; port: number },
+  withPipe: boolean,
+  run: (contenders: readonly Contender[]) => Promise<Result>,
+): Promise<Result> {
+  const directory = mkdtempSync(join(tmpdir(), 'reprise-ttfb-'));
+  const nginx = await startNginx(upstream.port, directory);
+  const contenders = [
+    direct(upstream.port),
+    ...(nginx ? [nginx] : []),
+    ...(withPipe ? [await startPipe(upstream.port)] : []),
+    await startRecorder(upstream.port, directory),
+  ];
+  try {
+    return await run(contenders);
+  } finally {
+    for (const contender of contenders) await contender.stop();
+    upstream.child.disconnect();
+    rmSync(directory, { recursive: true });
+  }
+}
+
+async function addedFirstByteMs(contenders: readonly Contender[], one: Case) {
+  const times = new Map<string, number[]>(contenders.map(({ name }) => [name, []]));
+  for (let round = 0; round < ROUNDS; round += 1) {
+    for (const { name, port } of contenders) {
+      await ask(streams, { port, streams: one.streams });
+      const job = { port, bodyBytes: one.bodyBytes, count: REQUESTS };
+      const { latenciesUs } = await ask<{ latenciesUs: number[] }>(client, job);
+      await ask(streams, { port, streams: 0 });
+      times.get(name)?.push(median(latenciesUs) / 1_000);
+    }
+  }
+  const base = times.get('direct') ?? [];
+  const added = [...times].map(([name, each]) => [
+    name === 'direct' ? 'direct, whole' : name,
+    Number(median(name === 'direct' ? each : each.map((ms, at) => ms - (base[at] ?? 0))).toFixed(3)),
+  ]);
+  return { case: one.name, ...Object.fromEntries(added) };
+}
+
+async function openLoopP99Ms(contenders: readonly Contender[]) {
+  const loader = fork(new URL('./support/fixed-load.ts', import.meta.url));
+  const all = new Map<string, number[]>(contenders.map(({ name }) => [name, []]));
+  for (let round = 0; round <= ROUNDS; round += 1) {
+    for (const contender of contenders) {
+      const { failures, latenciesUs } = await ask<{ failures: number; latenciesUs: number[] }>(loader, {
+        port: contender.port,
+        requests: [OPEN_LOOP_REQUEST],
+        responseBodyBytes: OPEN_LOOP_ANSWER_BYTES,
+        connections: 32,
+        count: RATE * 2,
+        ratePerSecond: RATE,
+      });
+      if (failures > 0) throw new Error(`${contender.name} failed ${failures} requests`);
+      await settled(contender);
+      // The first round warms.
+      if (round > 0) all.get(contender.name)?.push(quantile(latenciesUs, 0.99) / 1_000);
+    }
+  }
+  loader.disconnect();
+  return Object.fromEntries([...all].map(([name, each]) => [name, Number(median(each).toFixed(3))]));
+}
+
+const client = fork(new URL('./support/first-byte-client.ts', import.meta.url));
+const streams = fork(new URL('./support/stream-holder.ts', import.meta.url));
+const firstBytes = await beside(await helper('first-byte-server', []), true, async (contenders) => {
+  const rows = [];
+  for (const one of CASES) rows.push(await addedFirstByteMs(contenders, one));
+  return rows;
+});
+client.disconnect();
+streams.disconnect();
+const sizes = [String(OPEN_LOOP_BODY.length), String(OPEN_LOOP_ANSWER_BYTES)];
+const p99Ms = await beside(await helper('answering-server', sizes), false, openLoopP99Ms);
+
+console.log(`added time to first byte, ms, p50, medians of ${ROUNDS} rounds of ${REQUESTS}`);
+console.table(firstBytes);
+console.log(`p99 at ${RATE}/s, ms, medians of ${ROUNDS} rounds (record ≤ nginx + 1)`);
+console.table(p99Ms);
+console.log(JSON.stringify({ bench: 'ttfb', rounds: ROUNDS, firstBytes, p99Ms }));
