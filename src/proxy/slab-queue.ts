@@ -17,6 +17,8 @@ interface Slab {
 
 /** Empty slabs kept for reuse; more than a busy pipe holds in flight would only be idle memory. */
 const SPARE_SLABS = 16;
+/** Full slabs are written at the latest when there are so many. */
+const SLABS_AT_ONCE = 8;
 
 /**
  * Frames on their way into the recorder's pipe, copied at once into slabs of a fixed size: a chunk that was
@@ -29,6 +31,8 @@ export class SlabQueue {
   readonly #spare: Buffer[] = [];
   #pipe: Writable | null = null;
   #current: Slab | null = null;
+  /** Full ones that wait to be written together. */
+  #full: Slab[] = [];
   #slabs = 0;
   #timer: NodeJS.Timeout | null = null;
 
@@ -48,8 +52,7 @@ export class SlabQueue {
 
   /** Sends to this pipe from now on; null drops what has not been written. */
   attach(pipe: Writable | null): void {
-    if (this.#current) this.#release(this.#current.bytes);
-    this.#current = null;
+    for (const slab of this.#take()) this.#release(slab.bytes);
     this.#pipe = pipe;
   }
 
@@ -74,9 +77,10 @@ export class SlabQueue {
   flush(): void {
     if (this.#timer) clearTimeout(this.#timer);
     this.#timer = null;
-    const slab = this.#current;
-    this.#current = null;
-    if (slab) this.#write(slab);
+    const slabs = this.#take();
+    if (slabs.length > 1) this.#pipe?.cork();
+    for (const slab of slabs) this.#write(slab);
+    if (slabs.length > 1) this.#pipe?.uncork();
   }
 
   #fits(payloadBytes: number): boolean {
@@ -104,10 +108,22 @@ export class SlabQueue {
     const current = this.#current;
     if (current && LIMITS.slabBytes - current.used >= FRAME_HEADER_BYTES + Math.max(payloadBytes, 32))
       return current;
-    if (current) this.#write(current);
+    if (current) this.#full.push(current);
+    this.#current = null;
+    // Not at once: the chunk that filled it is on its way to a peer, and the next may be waiting in a socket.
+    if (this.#full.length >= SLABS_AT_ONCE) this.flush();
     this.#slabs += 1;
     this.#current = { bytes: this.#spare.pop() ?? Buffer.allocUnsafeSlow(LIMITS.slabBytes), used: 0 };
     return this.#current;
+  }
+
+  /** All that was collected; nothing is left. */
+  #take(): Slab[] {
+    const slabs = this.#full;
+    if (this.#current) slabs.push(this.#current);
+    this.#full = [];
+    this.#current = null;
+    return slabs;
   }
 
   #write(slab: Slab): void {

@@ -32,9 +32,9 @@ describe('the queue into the pipe', () => {
 
   it('cuts a long payload at the ends of slabs, and gives all of it', () => {
     const queue = new SlabQueue();
-    const pipe = new PassThrough({ highWaterMark: 10 * LIMITS.slabBytes });
+    const pipe = new PassThrough({ highWaterMark: 100 * LIMITS.slabBytes });
     queue.attach(pipe);
-    const payload = Buffer.alloc(3 * LIMITS.slabBytes, 'abcdefg');
+    const payload = Buffer.alloc(30 * LIMITS.slabBytes, 'abcdefg');
     expect(queue.append({ type: FRAME.serverBytes, flags: 0, connection: 1, atNs: 0 }, payload)).toBe(true);
     queue.flush();
     expect(Buffer.concat(framesOf(pipe).map((frame) => frame.payload)).equals(payload)).toBe(true);
