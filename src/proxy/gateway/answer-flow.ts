@@ -36,7 +36,7 @@ export class AnswerFlow {
     from.on('error', () => listener.closed());
     // What came in one piece with the head is read before this runs.
     process.nextTick(() => {
-      if (!this.#begun && !response.destroyed && !response.writableEnded) response.flushHeaders();
+      if (!this.#begun && !response.destroyed && !response.writableEnded) sendHead(response);
     });
   }
 
@@ -91,4 +91,11 @@ export function addTrailers(message: OutgoingMessage, trailers: RawHeaders): voi
   } catch {
     // Node will not send a name or value that it would not read either: the body is whole without it.
   }
+}
+
+const NOTHING = Buffer.alloc(0);
+
+/** Sends a head without waiting for a body. Node's own `flushHeaders` sends it as UTF-8, and heads are latin1. */
+export function sendHead(message: OutgoingMessage): void {
+  message.write(NOTHING);
 }

@@ -1,6 +1,6 @@
 import type { ClientRequest, IncomingMessage, ServerResponse } from 'node:http';
 import type { CloseCause } from '../frames.ts';
-import { AnswerFlow, type AnswerListener, addTrailers } from './answer-flow.ts';
+import { AnswerFlow, type AnswerListener, addTrailers, sendHead } from './answer-flow.ts';
 import type { ClientConnection, Underway } from './client-connection.ts';
 import type { ExchangeHost } from './exchange-host.ts';
 import { ExchangeTap } from './exchange-tap.ts';
@@ -266,7 +266,7 @@ export class GatewayExchange implements AnswerListener, Forwarding, Timed, Under
   }
 
   #sendHead(toTarget: ClientRequest): void {
-    if (!this.#sent && !this.#over && !toTarget.destroyed && !toTarget.writableEnded) toTarget.flushHeaders();
+    if (!this.#sent && !this.#over && !toTarget.destroyed && !toTarget.writableEnded) sendHead(toTarget);
   }
 
   #probe(): void {

@@ -105,6 +105,28 @@ describe('the gateway', () => {
     expect(Buffer.from(exchange?.response?.trailers ?? []).toString()).toBe('X-T: 1\r\n');
   });
 
+  it('passes the bytes of heads on as they are, also of heads that go ahead of their bodies', async () => {
+    let received = '';
+    const port = await rawUpstream((socket) => {
+      socket.on('data', async (chunk) => {
+        received += chunk.toString('latin1');
+        if (!received.endsWith('late')) return;
+        socket.write('HTTP/1.1 200 OK\r\nX-A: caf\xe9\xff\r\nContent-Length: 4\r\n\r\n', 'latin1');
+        await sleep(30);
+        socket.write('late');
+      });
+    });
+    const gateway = await startGateway(port);
+    const client = await RawClient.connect(gateway.port);
+    client.send(request('POST /', ['X-B: \xe9\xfe', 'Content-Length: 4']));
+    // The head does not wait for the body.
+    await until(() => received.includes('X-B: \xe9\xfe\r\n'));
+    client.send('late');
+    await client.read(/X-A: caf\xe9\xff\r\n/);
+    expect(client.received).not.toMatch(/late$/);
+    await client.read(/late$/);
+  });
+
   it('tells the upstream within 250 ms that a client left, before and in the middle of an answer', async () => {
     for (const beginning of ['', 'HTTP/1.1 200 OK\r\nContent-Length: 100\r\n\r\nbegun']) {
       let closedAtMs = 0;
