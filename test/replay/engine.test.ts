@@ -242,7 +242,7 @@ describe('the engine', () => {
     const engine = engineFor(server.origin);
     // The second is beyond the horizon, so that all the while only time has to pass.
     const run = play(engine, [prepared(0, 0), prepared(1, 3_600_000 * MS)], stop.signal);
-    await expect.poll(() => server.requests.length).toBe(1);
+    await expect.poll(() => server.requests.length, { timeout: 20_000 }).toBe(1);
     const before = Number(queryObjects(Promise));
     // Some hundred turns.
     await new Promise((resolve) => setTimeout(resolve, 1_000));
