@@ -1,0 +1,198 @@
+import { once } from 'node:events';
+import { readdirSync } from 'node:fs';
+import { type AddressInfo, connect, createServer, type Server, type Socket } from 'node:net';
+import { setTimeout as sleep } from 'node:timers/promises';
+import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import { systemClock } from '../../src/core/clock.ts';
+import { expectUnharmed } from '../support/attacked-recording.ts';
+import { type RecordingProcess, startRecording } from '../support/recording.ts';
+import { temporaryDirectory } from '../support/temp-dir.ts';
+
+const TOLD_MS = 250;
+const BODY = '0123456789'.repeat(200);
+const LENGTH = `HTTP/1.1 200 OK\r\nContent-Length: ${BODY.length}\r\n\r\n${BODY}`;
+const CHUNKED = `HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n3e8\r\n${BODY.slice(0, 1_000)}\r\n3e8\r\n${BODY.slice(1_000)}\r\n0\r\n\r\n`;
+/** Exchanges that are aborted at the same time. */
+const LANES = 8;
+/** For what was written to have arrived when the cut comes. */
+const PAUSE_MS = 5;
+
+let upstream: Server;
+let recording: RecordingProcess;
+/** Who waits for the upstream's socket of a request, by its path. */
+const waiting = new Map<string, (socket: Socket) => void>();
+
+beforeAll(async () => {
+  upstream = createServer({ noDelay: true }, (socket) => {
+    socket.on('error', () => undefined);
+    socket.on('data', (chunk: Buffer) => {
+      const path = /^\w+ (\/\d+) /.exec(chunk.toString('latin1', 0, 40))?.[1] ?? '';
+      waiting.get(path)?.(socket);
+      waiting.delete(path);
+    });
+  }).listen(0, '127.0.0.1');
+  await once(upstream, 'listening');
+  const { port } = upstream.address() as AddressInfo;
+  const flags = ['--mode', 'gateway', '--probe-listen', 'off', '--drain-delay', '0s'];
+  recording = await startRecording(port, `${temporaryDirectory()}/capture`, flags);
+}, 60_000);
+
+afterAll(() => upstream.close());
+
+interface Asked {
+  readonly client: Socket;
+  readonly upstream: Socket;
+  readonly received: () => string;
+}
+
+let paths = 0;
+
+/** A request on a connection of its own that has reached the upstream, as far as it was sent. */
+async function ask(rest = '\r\n\r\n', method = 'GET'): Promise<Asked> {
+  const path = `/${paths++}`;
+  const arrived = new Promise<Socket>((resolve) => waiting.set(path, resolve));
+  const client = connect({ port: recording.port, host: '127.0.0.1', noDelay: true });
+  let received = '';
+  client.on('error', () => undefined);
+  client.on('data', (chunk: Buffer) => {
+    received += chunk.toString('latin1');
+  });
+  client.write(`${method} ${path} HTTP/1.1\r\nHost: m${rest}`);
+  return { client, upstream: await arrived, received: () => received };
+}
+
+function closeOf(socket: Socket): Promise<void> {
+  return new Promise((resolve) => socket.once('close', () => resolve()));
+}
+
+/** How long after `act` the socket is closed. */
+async function closedAfterMs(socket: Socket, act: () => void): Promise<number> {
+  const closed = closeOf(socket);
+  const fromNs = systemClock.nowNs();
+  act();
+  await closed;
+  return (systemClock.nowNs() - fromNs) / 1e6;
+}
+
+/** Does something for every number below `count`, some at a time; the greatest answer. */
+async function worstOf(count: number, each: (n: number) => Promise<number>): Promise<number> {
+  let next = 0;
+  let worst = 0;
+  const lane = async () => {
+    while (next < count) worst = Math.max(worst, await each(next++));
+  };
+  await Promise.all(Array.from({ length: LANES }, lane));
+  return worst;
+}
+
+function descriptors(): number {
+  return readdirSync(`/proc/${recording.children().forwarder}/fd`).length;
+}
+
+describe.each([
+  ['a length', LENGTH],
+  ['chunks', CHUNKED],
+])('an answer of 2 KB in %s that is cut at every byte', (_, answer) => {
+  it.each(['reset', 'end'] as const)(
+    'by a %s of the upstream: never whole, and told in time',
+    async (how) => {
+      const headEnd = answer.indexOf('\r\n\r\n') + 4;
+      const worst = await worstOf(answer.length, async (bytes) => {
+        const asked = await ask();
+        asked.upstream.write(answer.slice(0, bytes));
+        await sleep(PAUSE_MS);
+        const fromNs = systemClock.nowNs();
+        if (how === 'reset') asked.upstream.resetAndDestroy();
+        else asked.upstream.end();
+        const told = () => asked.client.destroyed || asked.received().startsWith('HTTP/1.1 502');
+        while (!told()) await sleep(1);
+        const ms = (systemClock.nowNs() - fromNs) / 1e6;
+        const received = asked.received();
+        // Before the head is whole there is an answer to give; after it, only what came, and never its end.
+        if (bytes < headEnd) expect(received).toMatch(/^HTTP\/1\.1 502 /);
+        else {
+          expect(received).toMatch(/^HTTP\/1\.1 200 OK\r\n|^$/);
+          // How a chunked body is cut into chunks is the gateway's own.
+          if (answer === LENGTH) expect(received).not.toContain(BODY);
+          expect(received).not.toMatch(/\r\n0\r\n\r\n$/);
+        }
+        asked.client.destroy();
+        return ms;
+      });
+      expect(worst).toBeLessThan(TOLD_MS);
+    },
+    120_000,
+  );
+
+  it('by a client that resets: the upstream is told in time', async () => {
+    const worst = await worstOf(answer.length - 1, async (bytes) => {
+      const asked = await ask();
+      asked.upstream.write(answer.slice(0, bytes));
+      await sleep(PAUSE_MS);
+      return await closedAfterMs(asked.upstream, () => asked.client.resetAndDestroy());
+    });
+    expect(worst).toBeLessThan(TOLD_MS);
+  }, 120_000);
+});
+
+/** Where an exchange stands when its client goes: with what is left to be sent, and what was answered. */
+const PHASES: readonly (() => Promise<Asked>)[] = [
+  async () => await ask(),
+  async () => await ask('\r\nContent-Length: 9\r\n\r\nbody', 'POST'),
+  async () => await ask('\r\nTransfer-Encoding: chunked\r\n\r\n4\r\nbody\r\n', 'DELETE'),
+  async () => {
+    const asked = await ask();
+    asked.upstream.write(LENGTH.slice(0, 300));
+    await sleep(PAUSE_MS);
+    return asked;
+  },
+];
+
+describe('a thousand aborts', () => {
+  it('in every phase, by ends and resets, are told in time and leave no descriptor behind', async () => {
+    await sleep(300);
+    const baseline = descriptors();
+    const worst = await worstOf(1_000, async (n) => {
+      const asked = await (PHASES[n % PHASES.length] as () => Promise<Asked>)();
+      return await closedAfterMs(asked.upstream, () => {
+        if (n % 3 === 0) asked.client.destroy();
+        else asked.client.resetAndDestroy();
+      });
+    });
+    expect(worst).toBeLessThan(TOLD_MS);
+    await sleep(500);
+    expect(Math.abs(descriptors() - baseline)).toBeLessThanOrEqual(2);
+  }, 120_000);
+
+  it('of uploads that the upstream does not read, and of answers that the client does not', async () => {
+    const baseline = descriptors();
+    for (let round = 0; round < 2; round += 1) {
+      const upload = await ask('\r\nContent-Length: 200000000\r\n\r\n', 'POST');
+      upload.upstream.pause();
+      upload.client.write(Buffer.alloc(200_000_000));
+      await sleep(800);
+      // A paused socket hears nothing of its end: it is looked at once it reads on.
+      upload.client.resetAndDestroy();
+      await sleep(TOLD_MS);
+      upload.upstream.resume();
+      await Promise.race([closeOf(upload.upstream), sleep(2_000)]);
+      expect(upload.upstream.destroyed).toBe(true);
+      const download = await ask();
+      download.client.pause();
+      download.upstream.write('HTTP/1.1 200 OK\r\nContent-Length: 200000000\r\n\r\n');
+      download.upstream.write(Buffer.alloc(200_000_000));
+      await sleep(800);
+      expect(await closedAfterMs(download.upstream, () => download.client.resetAndDestroy())).toBeLessThan(
+        TOLD_MS,
+      );
+    }
+    await sleep(500);
+    expect(Math.abs(descriptors() - baseline)).toBeLessThanOrEqual(2);
+  }, 60_000);
+});
+
+describe('the recorder in the middle of it', () => {
+  it('ends with nobody harmed and its account whole', async () => {
+    expect((await expectUnharmed(recording)).exchanges).toBe(paths);
+  }, 60_000);
+});
