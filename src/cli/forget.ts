@@ -3,6 +3,7 @@ import { join } from 'node:path';
 import { Command } from 'commander';
 import { systemClock } from '../core/clock.ts';
 import { AppError } from '../core/errors.ts';
+import { identityTexts } from '../core/exchange-keys.ts';
 import { IDENTITY_HASH_BYTES, KeyedHash } from '../core/keyed-hash.ts';
 import { formatBytes, parseInstantUs } from '../core/units.ts';
 import { resolveCaptureDirectory } from '../storage/capture-directory.ts';
@@ -28,6 +29,8 @@ interface ForgetFlags extends EncryptionFlag {
 
 const REMAINS: Readonly<Record<RemainReason, string>> = {
   open: 'is still being written; run this again when it is sealed',
+  nobody_named:
+    'was recorded without a key for that (record --session, --client), so that nobody can say whose they are',
   other_hash_key: 'was hashed under another key; run this again with --hash-key-file',
   damaged: 'is damaged and was left as it is; reprise verify says how',
   set_aside: 'was set aside as damaged and is not read; remove it if it may hold what is to go',
@@ -127,11 +130,12 @@ function identityOf(
         `--session-hash has ${IDENTITY_HASH_BYTES * 2} hexadecimal digits`,
       );
     }
-    return { kind: 'session', hash: Buffer.from(sessionHash, 'hex') };
+    return { kind: 'session', hashes: [Buffer.from(sessionHash, 'hex')] };
   }
   const kind = session === undefined ? 'client' : 'session';
   const text = session ?? client;
-  return text === undefined || hash === null ? null : { kind, hash: hash.ofIdentity(kind, text) };
+  if (text === undefined || hash === null) return null;
+  return { kind, hashes: identityTexts(text).map((each) => hash.ofIdentity(kind, each)) };
 }
 
 function linesOf({ dryRun, exchanges, bytes, segments, remaining }: ForgetDocument): string[] {

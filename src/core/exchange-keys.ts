@@ -1,4 +1,5 @@
-import { jsonElement, jsonMember, jsonNumber, jsonStart, jsonText } from './json-cursor.ts';
+import { isUtf8 } from 'node:buffer';
+import { jsonElement, jsonMember, jsonNumberLiteral, jsonStart, jsonText } from './json-cursor.ts';
 import { type JsonSource, type KeySource, parseKeySources } from './key-source.ts';
 import type { KeyedHash } from './keyed-hash.ts';
 import { ownText } from './own-text.ts';
@@ -119,6 +120,15 @@ export class ExchangeKeys {
   }
 }
 
+/**
+ * The texts that somebody who is called `text` may have been hashed as: values are trimmed, and addresses brought
+ * into one form.
+ */
+export function identityTexts(text: string): readonly string[] {
+  const trimmed = text.trim();
+  return [...new Set([trimmed, addressOf(trimmed) ?? trimmed])];
+}
+
 type HeadSource = Exclude<KeySource, JsonSource | { readonly kind: 'peer' }>;
 
 /** The value a head has in this place, latin1; null where it has none. */
@@ -127,7 +137,7 @@ function valueInHead(source: HeadSource, head: string): string | null {
   if (source.kind === 'cookie') return cookieIn(head, source.name);
   if (source.kind === 'query') {
     const [range] = queryRanges(head, source.name);
-    return range === undefined ? null : present(decodePercent(head.slice(...range)));
+    return range === undefined ? null : present(decodedBytes(head.slice(...range)));
   }
   const forwarded = headerIn(head, 'x-forwarded-for');
   if (forwarded !== null) return addressOf(forwarded.split(',', 1)[0] ?? '');
@@ -145,9 +155,12 @@ function valueInBody({ steps, zeroIsNone }: JsonSource, body: Buffer): string | 
     at = member < 0 && /^\d{1,6}$/.test(step) ? jsonElement(body, at, Number(step)) : member;
     if (at < 0) return null;
   }
-  const number = jsonNumber(body, at);
-  if (number === null) return present(jsonText(body, at));
-  return number === 0 && zeroIsNone ? null : String(number);
+  const literal = jsonNumberLiteral(body, at);
+  if (literal === null) return present(jsonText(body, at));
+  const number = Number(literal);
+  if (number === 0 && zeroIsNone) return null;
+  // Rounded, ids of 64 bits would be the same for several sessions.
+  return Number.isSafeInteger(number) || !/^-?\d+$/.test(literal) ? String(number) : literal;
 }
 
 function cookieIn(head: string, name: string): string | null {
@@ -230,9 +243,15 @@ function present(value: string | null | undefined): string | null {
   return trimmed === '' ? null : trimmed;
 }
 
-/** Of a text that was read as latin1, what it says in UTF-8. */
+/** A percent-encoded text as the bytes it stands for, each a character. */
+function decodedBytes(text: string): string {
+  return text.replace(/%([0-9a-f]{2})/gi, (_, hex: string) => String.fromCharCode(Number.parseInt(hex, 16)));
+}
+
+/** Of a text that was read as latin1, what it says in UTF-8; the text itself where it is none. */
 function utf8(text: string): string {
-  return Buffer.from(text, 'latin1').toString('utf8');
+  const bytes = Buffer.from(text, 'latin1');
+  return isUtf8(bytes) ? bytes.toString('utf8') : text;
 }
 
 function latin1(text: string): string {

@@ -97,11 +97,17 @@ export function jsonText(text: Uint8Array, at: number): string | null {
 
 /** The number at `at`; null where that is none, or one that the text's end may have cut. */
 export function jsonNumber(text: Uint8Array, at: number): number | null {
+  const literal = jsonNumberLiteral(text, at);
+  return literal === null ? null : Number(literal);
+}
+
+/** The same as it is written: whole numbers of 64 bits are more than a number of ours can hold. */
+export function jsonNumberLiteral(text: Uint8Array, at: number): string | null {
   if (at < 0) return null;
   const end = scalarEnd(text, at);
   if (end >= text.length || end - at > 32) return null;
   const literal = asBuffer(text).toString('latin1', at, end);
-  return /^-?\d+(?:\.\d+)?(?:[eE][+-]?\d+)?$/.test(literal) ? Number(literal) : null;
+  return /^-?\d+(?:\.\d+)?(?:[eE][+-]?\d+)?$/.test(literal) ? literal : null;
 }
 
 /** Whether the value at `at` is `true`. */

@@ -55,7 +55,8 @@ export class DiskQuota {
     while (!this.fits(open, neededBytes)) {
       const oldest = segmentsOf(this.#directory).find((segment) => segment.sealed);
       if (oldest === undefined) return false;
-      expired(this.#expiry.expire(oldest, 'quota'));
+      const expiry = this.#expiry.expire(oldest, 'quota');
+      if (expiry !== null) expired(expiry);
       this.#recount(open);
     }
     return true;

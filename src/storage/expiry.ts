@@ -22,11 +22,15 @@ export class SegmentExpiry {
     this.#clock = clock;
   }
 
-  /** Throws what the file system throws. */
-  expire(segment: SegmentFile, why: Expiry['why']): Expiry {
-    const bytes = statSync(segment.path).size;
+  /**
+   * Null when somebody else was quicker: a `forget` that is just putting the segment written anew in its place
+   * holds the manifest. That is no fault of the disk, and the segment is found again once it is sealed.
+   * Throws what the file system throws.
+   */
+  expire(segment: SegmentFile, why: Expiry['why']): Expiry | null {
+    const bytes = statSync(segment.path, { throwIfNoEntry: false })?.size ?? 0;
     const tombstone = `${segment.path}${TOMBSTONE_SUFFIX}`;
-    renameSync(`${segment.path}${MANIFEST_SUFFIX}`, tombstone);
+    if (!renamed(`${segment.path}${MANIFEST_SUFFIX}`, tombstone)) return null;
     this.#unlink(segment.path);
     this.#tombstones.push(tombstone);
     return this.#expiryOf(segment.file, tombstone, bytes, why);
@@ -75,5 +79,16 @@ export class SegmentExpiry {
         earlier: { segments: 0, exchanges: 0, bytes: 0 },
       };
     }
+  }
+}
+
+/** False when there is nothing of the name `from`. */
+function renamed(from: string, to: string): boolean {
+  try {
+    renameSync(from, to);
+    return true;
+  } catch (error) {
+    if (error instanceof Error && 'code' in error && error.code === 'ENOENT') return false;
+    throw error;
   }
 }

@@ -4,8 +4,11 @@ import type { ForgetKind } from './segment-meta.ts';
 
 /** Which exchanges are to be forgotten: those to which all of it applies. */
 export interface ForgetSelection {
-  /** Keyed hash of a session or a client; null for any. */
-  readonly identity: { readonly kind: 'session' | 'client'; readonly hash: Uint8Array } | null;
+  /** Keyed hashes that one session or client may have; null for any. */
+  readonly identity: {
+    readonly kind: 'session' | 'client';
+    readonly hashes: readonly Uint8Array[];
+  } | null;
   /** Arrivals from `fromUs` to before `toUs`, epoch microseconds; null where it has no end on that side. */
   readonly fromUs: number | null;
   readonly toUs: number | null;
@@ -34,11 +37,14 @@ export function conditionOf({ identity, fromUs, toUs }: ForgetSelection): {
 } {
   const terms: string[] = [];
   const bound: (number | Uint8Array)[] = [];
-  const add = (term: string, value: number | Uint8Array): void => {
+  const add = (term: string, ...values: readonly (number | Uint8Array)[]): void => {
     terms.push(term);
-    bound.push(value);
+    bound.push(...values);
   };
-  if (identity !== null) add(`${identity.kind} = ?`, identity.hash);
+  if (identity !== null) {
+    const { kind, hashes } = identity;
+    add(`${kind} IN (${hashes.map(() => '?').join(', ')})`, ...hashes);
+  }
   if (fromUs !== null) add('arrival_us >= ?', fromUs);
   if (toUs !== null) add('arrival_us < ?', toUs);
   return { sql: terms.length === 0 ? 'FALSE' : terms.join(' AND '), bound };

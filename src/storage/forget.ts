@@ -1,4 +1,4 @@
-import { readdirSync, rmSync } from 'node:fs';
+import { existsSync, readdirSync, rmSync } from 'node:fs';
 import type { Clock } from '../core/clock.ts';
 import { AppError, reasonOf } from '../core/errors.ts';
 import type { BlockCipher } from './block-cipher.ts';
@@ -16,7 +16,7 @@ import { finishInterrupted, replaceSegment } from './segment-replacement.ts';
 import { rewriteWithout } from './segment-rewrite.ts';
 
 /** Why something that is asked for may still be in a capture. */
-export type RemainReason = 'open' | 'other_hash_key' | 'damaged' | 'set_aside';
+export type RemainReason = 'open' | 'other_hash_key' | 'nobody_named' | 'damaged' | 'set_aside';
 
 /** What `forget` did, or would do. Bytes are those of bodies, after transfer decoding. */
 export interface ForgetDocument {
@@ -92,6 +92,7 @@ class Forgetting {
         this.#look(segment);
       } catch (thrown) {
         const error = segmentError(segment.file, thrown);
+        if (!existsSync(segment.path)) continue;
         if (!(error instanceof AppError)) throw error;
         if (error.code === 'CAPTURE_DAMAGED') this.#remains(segment.file, 'damaged', null);
         else if (error.code !== 'CAPTURE_NOT_FOUND') throw error;
@@ -110,7 +111,8 @@ class Forgetting {
         this.#rewrite(planned);
       } catch (thrown) {
         const error = refusal(planned.segment, thrown);
-        const code = error instanceof AppError ? error.code : null;
+        const gone = !existsSync(planned.segment.path);
+        const code = gone ? 'CAPTURE_NOT_FOUND' : error instanceof AppError ? error.code : null;
         if (code !== 'CAPTURE_DAMAGED' && code !== 'CAPTURE_NOT_FOUND') throw error;
         this.#planned.splice(index, 1, { ...planned, exchanges: 0, bytes: 0 });
         // A damaged one stays as it is: written anew it would pass for sound. Of one that retention took meanwhile
@@ -152,6 +154,11 @@ class Forgetting {
         this.#remains(segment.file, 'other_hash_key', null);
         return;
       }
+      if (selection.identity !== null && namesNobody(meta.policy[selection.identity.kind])) {
+        const { exchanges } = amountOf(connection, everybodyIn(selection));
+        if (exchanges > 0) this.#remains(segment.file, 'nobody_named', exchanges);
+        return;
+      }
       const { exchanges, bytes } = amountOf(connection, selection);
       if (exchanges === 0) return;
       if (!segment.sealed) this.#remains(segment.file, 'open', exchanges);
@@ -191,6 +198,16 @@ class Forgetting {
   #remains(file: string, why: RemainReason, exchanges: number | null): void {
     this.#remaining.push({ file, why, exchanges });
   }
+}
+
+/** Whatever the time of a selection holds, whose ever it is. */
+function everybodyIn({ fromUs, toUs }: ForgetSelection): ForgetSelection {
+  return { identity: null, fromUs: fromUs ?? Number.MIN_SAFE_INTEGER, toUs };
+}
+
+/** Whether a policy looked for no session (or client) at all; imports do not say where theirs come from. */
+function namesNobody(places: unknown): boolean {
+  return Array.isArray(places) && places.every((place) => place === 'none');
 }
 
 /** Without a recorder, segments that were left open are sealed first, as its next start would do. */

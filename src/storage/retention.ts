@@ -52,7 +52,8 @@ export class Retention {
       if (!segment.sealed) continue;
       const lastUs = this.#lastArrivals.get(segment.file) ?? lastArrivalOf(segment);
       if (lastUs === null) continue;
-      if (lastUs < cutoffUs) expired(this.#expiry.expire(segment, 'retain'));
+      const expiry = lastUs < cutoffUs ? this.#expiry.expire(segment, 'retain') : null;
+      if (expiry !== null) expired(expiry);
       else known.set(segment.file, lastUs);
     }
     this.#lastArrivals = known;

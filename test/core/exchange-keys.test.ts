@@ -1,5 +1,5 @@
 import { describe, expect, it } from 'vitest';
-import { ExchangeKeys } from '../../src/core/exchange-keys.ts';
+import { ExchangeKeys, identityTexts } from '../../src/core/exchange-keys.ts';
 import { KeyedHash } from '../../src/core/keyed-hash.ts';
 import { Redaction } from '../../src/core/redaction.ts';
 
@@ -101,11 +101,21 @@ describe('a session key', () => {
       sessionBy(['header:x-s'], { head: headOf('/', `X-S: ${Buffer.from('zoë').toString('latin1')}`) }),
       sessionBy(['json:/s'], { body: { s: 'zoë' } }),
       sessionBy(['json:/s'], { body: '{"s":"zo\\u00eb"}' }),
+      sessionBy(['query:s'], { head: headOf('/p?s=zo%C3%AB') }),
     ];
     expect(new Set(places)).toEqual(new Set([sessionOf('zoë')]));
     expect(sessionBy(['json:/s'], { body: { s: 42 } })).toBe(
       sessionBy(['header:x-s'], { head: headOf('/', 'X-S: 42') }),
     );
+  });
+
+  it('of 64 bits is not rounded: neighbours are two sessions, each found by its number', () => {
+    const ofSequence = (id: string) =>
+      sessionBy(['oip-sequence'], { body: `{"parameters":{"sequence_id":${id}}}` });
+    for (const id of ['18446744073709551615', '18446744073709551614', '9007199254740993']) {
+      expect(ofSequence(id)).toBe(sessionOf(id));
+    }
+    expect(ofSequence('4.2e1')).toBe(sessionOf('42'));
   });
 
   it('takes time linear in hostile heads and bodies', () => {
@@ -120,6 +130,18 @@ describe('a session key', () => {
     expect(sessionBy(['header:x-s', 'cookie:s', 'query:s', 'forwarded-for'], { head })).toBeNull();
     expect(sessionBy(['json:/a/b'], { body: `{"b":${'['.repeat(200_000)}` })).toBeNull();
     expect(Number(process.hrtime.bigint() - startedNs) / 1e6).toBeLessThan(1_000);
+  });
+});
+
+describe('somebody who is looked for', () => {
+  it.each([
+    ['2001:DB8::1', '2001:db8::1'],
+    ['[2001:db8::1]:4711', '2001:db8::1'],
+    ['203.0.113.7:4711', '203.0.113.7'],
+    ['::ffff:203.0.113.7', '203.0.113.7'],
+    [' ada ', 'ada'],
+  ])('as %s may have been hashed as %s', (named, hashed) => {
+    expect(identityTexts(named)).toEqual([...new Set([named.trim(), hashed])]);
   });
 });
 

@@ -73,9 +73,25 @@ describe('forgetting', () => {
     });
   });
 
+  it('is not complete where no session was looked for when it was recorded: whose they are, nobody knows', () => {
+    const parts = { policy: { session: [], client: ['none'] } };
+    const directory = captureOf(conversation(), parts);
+    for (const kind of ['session', 'client'] as const) {
+      const document = forget(directory, {
+        ...ofSession('Adalberta'),
+        identity: { kind, hashes: [session('Ben')] },
+      });
+      expect(document).toMatchObject({ exchanges: 0, complete: false });
+      expect(document.remaining.map(({ why }) => why)).toContain('nobody_named');
+      expect(document.remaining.reduce((sum, { exchanges }) => sum + (exchanges ?? 0), 0)).toBe(60);
+    }
+    const outside = { ...ofSession('Adalberta'), toUs: TEST_EPOCH_US };
+    expect(forget(directory, outside)).toMatchObject({ exchanges: 0, complete: true, remaining: [] });
+  });
+
   it('can take a stretch of time, a client, or one within the other, to the microsecond', () => {
     const from = TEST_EPOCH_US + HOUR_US / 2;
-    const client = { kind: 'client' as const, hash: testHash.ofIdentity('client', 'Ben at home') };
+    const client = { kind: 'client' as const, hashes: [testHash.ofIdentity('client', 'Ben at home')] };
     for (const [selection, left] of [
       [{ identity: null, fromUs: from, toUs: from + HOUR_US }, 30],
       [{ identity: client, fromUs: from, toUs: from + HOUR_US }, 45],

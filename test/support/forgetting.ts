@@ -12,7 +12,7 @@ export const HOUR_US = 3_600_000_000;
 
 export const session = (text: string) => testHash.ofIdentity('session', text);
 export const ofSession = (text: string): ForgetSelection => ({
-  identity: { kind: 'session', hash: session(text) },
+  identity: { kind: 'session', hashes: [session(text)] },
   fromUs: null,
   toUs: null,
 });

@@ -1,0 +1,74 @@
+import { existsSync, renameSync, rmSync } from 'node:fs';
+import { describe, expect, it } from 'vitest';
+import { segmentsOf } from '../../src/storage/capture-directory.ts';
+import { DiskQuota } from '../../src/storage/disk-quota.ts';
+import { SegmentExpiry } from '../../src/storage/expiry.ts';
+import { Retention } from '../../src/storage/retention.ts';
+import type { Expiry } from '../../src/storage/side-records.ts';
+import { captureOf } from '../support/captures.ts';
+import { contentOf, conversation, forget, ofSession, verified } from '../support/forgetting.ts';
+import { StandingClock } from '../support/standing-clock.ts';
+
+const DAY_NS = 86_400e9;
+
+/** A `forget` takes the manifest of the first segment at the last moment: after it was seen to be sealed. */
+class Overtaken extends SegmentExpiry {
+  #once = true;
+
+  override expire(...[segment, why]: Parameters<SegmentExpiry['expire']>): Expiry | null {
+    if (this.#once) renameSync(`${segment.path}.manifest.json`, `${segment.path}.rewriting.json`);
+    this.#once = false;
+    return super.expire(segment, why);
+  }
+}
+
+describe('a segment that a forget is just putting in its place', () => {
+  it('is passed over by the quota, which takes the next: no batch is lost for it', () => {
+    const directory = captureOf(conversation());
+    const clock = new StandingClock();
+    const [first, second] = segmentsOf(directory);
+    const quota = new DiskQuota(directory, 1024 * 1024, new Overtaken(directory, clock), clock);
+    const expired: Expiry[] = [];
+    quota.makeRoom({ file: null, bytes: 0 }, 1024 * 1024, (expiry) => expired.push(expiry));
+    expect(expired.map(({ file }) => file)).toEqual([second?.file]);
+    expect(existsSync(first?.path ?? '')).toBe(true);
+  });
+
+  it('is passed over by retention, which finds it the next time', () => {
+    const directory = captureOf(conversation());
+    const clock = new StandingClock();
+    const [first, second] = segmentsOf(directory);
+    const retention = new Retention(directory, 1_000, new Overtaken(directory, clock), clock);
+    const expired: string[] = [];
+    const enforce = () => {
+      clock.monotonicNs += DAY_NS;
+      clock.wallUs += DAY_NS / 1000;
+      retention.enforce(({ file }) => expired.push(file));
+    };
+    enforce();
+    expect(expired).toEqual([second?.file]);
+    renameSync(`${first?.path}.rewriting.json`, `${first?.path}.manifest.json`);
+    enforce();
+    expect(expired).toEqual([second?.file, first?.file]);
+  });
+});
+
+describe('a segment that retention takes while a forget works', () => {
+  it('is no damage, and nothing of it remains', () => {
+    const directory = captureOf(conversation());
+    const [first] = segmentsOf(directory);
+    const takeFirst = (file: string) => {
+      if (file !== first?.file) return;
+      renameSync(`${first.path}.manifest.json`, `${first.path}.expired.json`);
+      rmSync(first.path);
+      // A reader that stood just before it sees the manifest still, and then no file.
+      renameSync(`${first.path}.expired.json`, `${first.path}.manifest.json`);
+    };
+    const document = forget(directory, ofSession('Adalberta'), { onSegment: takeFirst });
+    expect(document).toMatchObject({ complete: true, remaining: [] });
+    expect(document.segments.map(({ file }) => file)).not.toContain(first?.file);
+    rmSync(`${first?.path}.manifest.json`);
+    expect(contentOf(directory).length).toBeLessThan(60);
+    expect(verified(directory).leftovers).toEqual([]);
+  });
+});
