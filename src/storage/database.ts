@@ -75,9 +75,13 @@ export function openForFilling(path: string, pageBytes: number): Connection {
   }
 }
 
-/** Opens a file nobody may change through this connection. */
+/**
+ * Opens a file nobody may change through this connection. What a sealer that was killed left half written is taken
+ * back first, as SQLite does for whoever comes next and may write: without that one segment would keep the whole
+ * capture from being read until somebody seals it.
+ */
 export function openForReading(path: string): Connection {
-  const connection = open(path, { readonly: true, fileMustExist: true, timeout: BUSY_TIMEOUT_MS });
+  const connection = openReadOnly(path);
   try {
     connection.pragma('cell_size_check = ON');
     connection.pragma('mmap_size = 0');
@@ -87,6 +91,17 @@ export function openForReading(path: string): Connection {
   } catch (error) {
     connection.close();
     throw error;
+  }
+}
+
+function openReadOnly(path: string): Connection {
+  const options = { readonly: true, fileMustExist: true, timeout: BUSY_TIMEOUT_MS };
+  try {
+    return open(path, options);
+  } catch (error) {
+    if (sqliteCode(error) !== 'SQLITE_READONLY_ROLLBACK') throw error;
+    open(path, { fileMustExist: true, timeout: BUSY_TIMEOUT_MS }).close();
+    return open(path, options);
   }
 }
 
