@@ -10,7 +10,7 @@ import {
   recordingParts,
 } from '../core/recording-policy.ts';
 import { DEFAULT_SKIP_RULES } from '../core/skip-rules.ts';
-import { parseBytes, parseCount, parseDurationMs, parsePositiveMs, parseShare } from '../core/units.ts';
+import { parseBytes, parseCount, parsePositiveMs, parseShare, parseWaitMs } from '../core/units.ts';
 import { authorityOf, formatEndpoint, parseEndpoint } from '../proxy/endpoint.ts';
 import type { ForwarderOptions } from '../proxy/messages.ts';
 import type { ProbeAddress } from '../proxy/probe-server.ts';
@@ -55,11 +55,11 @@ export function readRecordOptions(
     fleetSize: optional(flags.fleetSize, (text) => parseCount(text, '--fleet-size')),
     probeListen: problems.attempt(() => probeAddressOf(flags.probeListen), null),
     drainDelayMs: problems.attempt(
-      () => parseDurationMs(flags.drainDelay, '--drain-delay'),
+      () => parseWaitMs(flags.drainDelay, '--drain-delay'),
       SUPERVISION.drainDelayMs,
     ),
     drainDeadlineMs: problems.attempt(
-      () => parseDurationMs(flags.drainDeadline, '--drain-deadline'),
+      () => parseWaitMs(flags.drainDeadline, '--drain-deadline'),
       SUPERVISION.drainDeadlineMs,
     ),
   };

@@ -1,7 +1,7 @@
 import { AppError } from '../core/errors.ts';
-import { parseCount, parseDurationMs } from '../core/units.ts';
+import { parseCount, parseWaitMs } from '../core/units.ts';
 import type { Pair } from '../proxy/data-plane.ts';
-import { type Endpoint, parseEndpoint } from '../proxy/endpoint.ts';
+import { type Endpoint, formatEndpoint, parseEndpoint } from '../proxy/endpoint.ts';
 import {
   GATEWAY_DEFAULTS,
   GATEWAY_TIMEOUTS,
@@ -10,6 +10,7 @@ import {
 } from '../proxy/gateway/options.ts';
 import type { ListenerTls, UpstreamTls, WireOptions } from '../proxy/wire/options.ts';
 import type { RecordFlags, RouteSetting } from './record-flags.ts';
+import { mustLeadOn, pairsOf } from './record-pairs.ts';
 
 /** Which plane runs, and how. */
 export type PlaneOptions =
@@ -47,8 +48,11 @@ export function planeOf(flags: RecordFlags, given: (flag: keyof RecordFlags) => 
       hint: `Leave it out, or take --mode ${flags.mode === 'wire' ? 'gateway' : 'wire'}.`,
     });
   }
+  const pairs = pairsOf(flags);
+  const routes = (flags.routes ?? []).map((setting, index) => routeOf(setting, index, pairs));
+  mustServeTls(flags, pairs, routes);
   const common = {
-    pairs: pairsOf(flags),
+    pairs,
     reusePort: false,
     maxConnections: parseCount(flags.maxConnections, '--max-connections'),
     tls: listenerTls(flags),
@@ -62,26 +66,37 @@ export function planeOf(flags: RecordFlags, given: (flag: keyof RecordFlags) => 
         acceptProxyProtocol: flags.acceptProxyProtocol ?? false,
         sendProxyProtocol: flags.sendProxyProtocol ?? null,
       }
-    : { mode: 'gateway', ...common, ...gatewayOf(flags) };
+    : { mode: 'gateway', ...common, routes, ...gatewayOf(flags) };
 }
 
-/** The listen addresses and targets by their order; one target may serve them all. */
-function pairsOf(flags: RecordFlags): Pair[] {
-  const { listen, target: targets } = flags;
-  if (targets.length !== listen.length && targets.length !== 1) {
-    throw new AppError(
-      'OPTION_INVALID',
-      `${listen.length} --listen and ${targets.length} --target do not pair up`,
-      {
-        hint: 'Give as many of one as of the other, in the same order, or one --target for all.',
-      },
-    );
+/**
+ * An address that is to speak TLS has a certificate, or its clients would be served plainly without a word; and a
+ * flag about TLS has an address that speaks it, or it would be without effect.
+ */
+function mustServeTls(flags: RecordFlags, pairs: readonly Pair[], routes: readonly GatewayRoute[]): void {
+  const secure = pairs.find(({ listen }) => speaksTls(listen));
+  if (secure && flags.tlsCert === undefined) {
+    throw new AppError('OPTION_INVALID', `--listen: ${formatEndpoint(secure.listen)} needs a certificate`, {
+      hint: 'Give --tls-cert and --tls-key, or listen without https.',
+    });
   }
-  const tls = flags.tlsCert !== undefined;
-  return listen.map((address, index) => ({
-    listen: parseEndpoint(address, '--listen', { anyPort: true, tls }),
-    target: parseEndpoint((targets[index] ?? targets[0]) as string, '--target'),
-  }));
+  if (!secure && flags.tlsCert !== undefined) {
+    throw new AppError('OPTION_INVALID', '--tls-cert has no effect: no --listen address speaks TLS', {
+      hint: 'Leave out http:// before --listen; a unix socket speaks no TLS.',
+    });
+  }
+  if ([...pairs, ...routes].some(({ target }) => speaksTls(target))) return;
+  const idle = (['upstreamCa', 'upstreamServerName', 'upstreamInsecure'] as const).find(
+    (name) => flags[name],
+  );
+  if (idle === undefined) return;
+  throw new AppError('OPTION_INVALID', `${flagOf(idle)} has no effect: no target speaks TLS`, {
+    hint: 'Write the target as https://host, or leave the flag out.',
+  });
+}
+
+function speaksTls(endpoint: Endpoint): boolean {
+  return endpoint.kind === 'tcp' && endpoint.tls;
 }
 
 function listenerTls({ tlsCert, tlsKey }: RecordFlags): ListenerTls | null {
@@ -105,14 +120,13 @@ function upstreamTls({ upstreamCa, upstreamServerName, upstreamInsecure }: Recor
 
 function gatewayOf(flags: RecordFlags) {
   return {
-    routes: (flags.routes ?? []).map(routeOf),
     forwardedHeaders: flags.forwardedHeaders ?? false,
     websocket: flags.websocket ?? false,
     maxInFlight: parseCount(flags.maxInFlight, '--max-in-flight'),
     refuseMarked: flags.refuseMarked ?? false,
     timeouts: {
       ...GATEWAY_TIMEOUTS,
-      connectMs: parseDurationMs(flags.connectTimeout, '--connect-timeout'),
+      connectMs: parseWaitMs(flags.connectTimeout, '--connect-timeout'),
       firstByteMs: limitMs(flags.firstByteTimeout, '--first-byte-timeout'),
       idleMs: limitMs(flags.idleTimeout, '--idle-timeout'),
       totalMs: limitMs(flags.totalTimeout, '--total-timeout'),
@@ -122,7 +136,7 @@ function gatewayOf(flags: RecordFlags) {
   };
 }
 
-function routeOf(setting: RouteSetting, index: number): GatewayRoute {
+function routeOf(setting: RouteSetting, index: number, pairs: readonly Pair[]): GatewayRoute {
   const what = `routes[${index}]`;
   const prefix = setting.path.endsWith('*');
   const path = prefix ? setting.path.slice(0, -1).replace(/(?<=.)\/$/, '') : setting.path;
@@ -137,12 +151,13 @@ function routeOf(setting: RouteSetting, index: number): GatewayRoute {
     });
   }
   const target: Endpoint = parseEndpoint(setting.target, `${what}.target`);
+  for (const { listen } of pairs) mustLeadOn(listen, target, `${what}.target`);
   return { match: prefix ? 'prefix' : 'exact', path, target, stripPrefix: setting['strip-prefix'] ?? false };
 }
 
 /** A limit in time, or `off`. */
 function limitMs(text: string, what: string): number {
-  return text === 'off' ? 0 : parseDurationMs(text, what);
+  return text === 'off' ? 0 : parseWaitMs(text, what);
 }
 
 function flagOf(name: string): string {

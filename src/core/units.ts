@@ -34,6 +34,21 @@ export function parseDurationMs(text: string, what: string): number {
   return parseWithUnit(text, what, DURATION_UNITS_MS, null, 'a duration such as 250ms, 20s or 15m');
 }
 
+/** A timer of the platform counts to 2^31 - 1 ms, and one that is set for longer is over at once. */
+const WAIT_DAYS = 24;
+
+/**
+ * Reads a duration that a timer can wait for.
+ * @throws AppError OPTION_INVALID naming `what` when it is none, or too long.
+ */
+export function parseWaitMs(text: string, what: string): number {
+  const ms = parseDurationMs(text, what);
+  if (ms <= WAIT_DAYS * 86_400_000) return ms;
+  throw new AppError('OPTION_INVALID', `${what}: ${JSON.stringify(text)} is longer than ${WAIT_DAYS}d`, {
+    hint: `Give at most ${WAIT_DAYS}d.`,
+  });
+}
+
 /** Reads a duration that must be more than nothing. */
 export function parsePositiveMs(text: string, what: string): number {
   const ms = parseDurationMs(text, what);

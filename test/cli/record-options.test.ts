@@ -1,0 +1,115 @@
+import { Command } from 'commander';
+import { describe, expect, test } from 'vitest';
+import { addRecordFlags, type RecordFlags, type RouteSetting } from '../../src/cli/record-flags.ts';
+import { type RecordOptions, readRecordOptions } from '../../src/cli/record-options.ts';
+
+const TARGET = ['--target', 'http://127.0.0.1:8085'];
+
+/** What a command line of `record` is read as; `--dir` is added. */
+function read(args: readonly string[], routes?: readonly RouteSetting[]): RecordOptions {
+  const command = addRecordFlags(new Command('record').exitOverride());
+  command.parse(['--dir', '/rec', ...args], { from: 'user' });
+  const flags = { ...command.opts<RecordFlags>(), ...(routes === undefined ? {} : { routes }) };
+  const given = (flag: keyof RecordFlags) =>
+    flag === 'routes' ? routes !== undefined : command.getOptionValueSource(flag) === 'cli';
+  return readRecordOptions(flags, given);
+}
+
+function listens(args: readonly string[]): (number | string)[] {
+  const { pairs } = read(args).plane;
+  return pairs.map(({ listen }) => (listen.kind === 'unix' ? listen.path : listen.port));
+}
+
+describe('addresses of record', () => {
+  test('that speak TLS are refused without a certificate, and not served plainly', () => {
+    expect(() => read([...TARGET, '--listen', 'https://:8443'])).toThrow(
+      '--listen: https://[::]:8443 needs a certificate',
+    );
+  });
+
+  test('that all speak plainly leave a certificate without effect, which is said', () => {
+    const certificate = ['--tls-cert', 'cert.pem', '--tls-key', 'key.pem'];
+    for (const listen of ['http://:8080', 'unix:/run/reprise.sock']) {
+      expect(() => read([...TARGET, ...certificate, '--listen', listen])).toThrow(
+        '--tls-cert has no effect: no --listen address speaks TLS',
+      );
+    }
+    expect(listens([...TARGET, ...certificate, '--listen', ':8443', '--listen', 'http://:8080'])).toEqual([
+      8443, 8080,
+    ]);
+  });
+
+  test('given twice are refused: forwarders that share ports would deal clients out to either target', () => {
+    const twice = ['--listen', '127.0.0.1:8080', '--listen', '127.0.0.1:8080'];
+    expect(() => read([...TARGET, ...twice])).toThrow('--listen: 127.0.0.1:8080 is given twice');
+    const socket = ['--listen', 'unix:/run/a.sock', '--listen', 'unix:/run/a.sock'];
+    expect(() => read([...TARGET, ...socket])).toThrow('--listen: unix:/run/a.sock is given twice');
+    expect(listens([...TARGET, '--listen', '127.0.0.1:0', '--listen', '127.0.0.1:0'])).toEqual([0, 0]);
+  });
+
+  test.each([
+    [':8080', '127.0.0.1:8080'],
+    [':8080', 'localhost:8080'],
+    [':8080', '[::1]:8080'],
+    ['0.0.0.0:8080', '127.0.0.2:8080'],
+    ['127.0.0.1:8080', 'http://localhost:8080'],
+    ['10.0.0.7:8080', '10.0.0.7:8080'],
+    ['unix:/run/a.sock', 'unix:/run/a.sock'],
+  ])(
+    'that are their own target are refused, because a request would go round: %s to %s',
+    (listen, target) => {
+      expect(() => read(['--listen', listen, '--target', target])).toThrow('is where --listen listens');
+    },
+  );
+
+  test.each([
+    [':8080', 'model:8080'],
+    [':8080', '127.0.0.1:8081'],
+    ['127.0.0.1:8080', '127.0.0.2:8080'],
+    ['127.0.0.1:8080', '[::1]:8080'],
+    ['0.0.0.0:8080', '[::1]:8080'],
+    ['127.0.0.1:0', '127.0.0.1:8080'],
+  ])('that another host or address of this one may have are not: %s to %s', (listen, target) => {
+    expect(listens(['--listen', listen, '--target', target])).toHaveLength(1);
+  });
+
+  test('of a route are held against --listen as well', () => {
+    const routes = [{ path: '/a', target: 'http://localhost:8080' }];
+    expect(() => read([...TARGET, '--mode', 'gateway'], routes)).toThrow(
+      'routes[0].target: localhost:8080 is where --listen listens',
+    );
+  });
+});
+
+describe('flags of record', () => {
+  test.each([['--upstream-ca', 'ca.pem'], ['--upstream-server-name', 'model'], ['--upstream-insecure']])(
+    '%s without a target that speaks TLS would do nothing, and is refused',
+    (...flag) => {
+      expect(() => read([...TARGET, ...flag])).toThrow(`${flag[0]} has no effect: no target speaks TLS`);
+      expect(read(['--target', 'https://model', ...flag]).plane.upstreamTls).not.toBeNull();
+    },
+  );
+
+  test('an upstream certificate is of use where only a route speaks TLS', () => {
+    const routes = [{ path: '/a', target: 'https://model' }];
+    expect(read([...TARGET, '--mode', 'gateway', '--upstream-insecure'], routes).plane.upstreamTls).toEqual({
+      caPath: null,
+      serverName: null,
+      verify: false,
+    });
+  });
+
+  test.each(['--drain-delay', '--drain-deadline'])(
+    '%s is at most what a timer can wait for, which would else be over at once',
+    (flag) => {
+      expect(() => read([...TARGET, flag, '25d'])).toThrow(`${flag}: "25d" is longer than 24d`);
+      expect(read([...TARGET, flag, '24d'])).toMatchObject({ forwarders: 1 });
+    },
+  );
+
+  test('time limits of the gateway are no longer than a timer either', () => {
+    const gateway = [...TARGET, '--mode', 'gateway'];
+    for (const flag of ['--connect-timeout', '--first-byte-timeout', '--idle-timeout', '--total-timeout'])
+      expect(() => read([...gateway, flag, '30d'])).toThrow(`${flag}: "30d" is longer than 24d`);
+  });
+});
