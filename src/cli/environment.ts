@@ -63,7 +63,7 @@ function bind(command: Command, option: Option, variable: string): void {
     try {
       // A Command is an EventEmitter; its published type leaves out half of that.
       const emitter = command as unknown as EventEmitter;
-      const values = option instanceof RepeatableOption ? (value ?? '').split('\n') : [value];
+      const values = option instanceof RepeatableOption ? linesOf(value ?? '') : [value];
       for (const one of values) emitter.emit(`option:${option.name()}`, one?.trim());
       const name = option.attributeName();
       command.setOptionValueWithSource(name, command.getOptionValue(name), 'env');
@@ -73,6 +73,11 @@ function bind(command: Command, option: Option, variable: string): void {
       throw new AppError('OPTION_INVALID', `${variable}: ${message}`, hint === null ? {} : { hint });
     }
   });
+}
+
+/** One value a line; a block of YAML ends with a line that is none. */
+function linesOf(text: string): string[] {
+  return text.split('\n').filter((line) => line.trim() !== '');
 }
 
 /** The `REPRISE_*` variables that neither a flag of these commands nor Kubernetes explains. */

@@ -1,12 +1,14 @@
 import { Command, Option } from 'commander';
 import { afterEach, describe, expect, test } from 'vitest';
 import { bindEnvironment, unknownVariables, variableOf } from '../../src/cli/environment.ts';
+import { RepeatableOption } from '../../src/cli/repeatable.ts';
 
 function makeCommand(): Command {
   return new Command('record')
     .version('1.2.3')
     .option('--max-disk <size>', 'quota', '10GiB')
     .option('--slo <expression...>', 'thresholds')
+    .addOption(new RepeatableOption('--skip <rule>', 'left out'))
     .option('--json', 'print JSON')
     .option('--no-progress', 'no progress line');
 }
@@ -48,6 +50,13 @@ describe('a variable', () => {
     expect(optionsUnder({ REPRISE_SLO: 'a' }, ['--slo', 'b', '--slo', 'c'])).toMatchObject({
       slo: ['b', 'c'],
     });
+  });
+
+  test('of a repeatable flag holds one value a line, and ends as blocks of YAML do', () => {
+    expect(optionsUnder({ REPRISE_SKIP: 'health\n  path:/x \n\n' })).toMatchObject({
+      skip: ['health', 'path:/x'],
+    });
+    expect(optionsUnder({ REPRISE_SKIP: 'health' }, ['--skip', 'none'])).toMatchObject({ skip: ['none'] });
   });
 
   test('that is empty counts as absent', () => {
