@@ -1,8 +1,11 @@
+import { createPrivateKey } from 'node:crypto';
 import { readFileSync, statSync } from 'node:fs';
 import { createSecureContext, type SecureContext, type SecureContextOptions } from 'node:tls';
 import { AppError, reasonOf } from '../core/errors.ts';
 import { LIMITS, WIRE } from '../core/limits.ts';
 import type { Notice } from './data-plane.ts';
+
+const CERTIFICATE = /-----BEGIN [A-Z ]*CERTIFICATE-----/;
 
 /** Which file holds what; each may hold several certificates. */
 export type TlsPaths = Readonly<Partial<Record<'cert' | 'key' | 'ca', string>>>;
@@ -80,9 +83,22 @@ export class TlsFiles {
       if (size > LIMITS.tlsFileBytes) throw new Error(`${path} is too large to be a certificate`);
       contents[name as keyof TlsPaths] = readFileSync(path);
     }
-    if (contents.ca !== undefined && !/-----BEGIN [A-Z ]*CERTIFICATE-----/.test(String(contents.ca))) {
-      throw new Error(`${this.#paths.ca} holds no certificate`);
+    for (const name of ['cert', 'ca'] as const) {
+      if (contents[name] === undefined || CERTIFICATE.test(String(contents[name]))) continue;
+      throw new Error(`${this.#paths[name]} holds no certificate`);
     }
-    return createSecureContext(contents);
+    try {
+      if (contents.key !== undefined) createPrivateKey(contents.key as Buffer);
+    } catch (error) {
+      // OpenSSL names neither the file nor what was expected of it.
+      throw new Error(`${this.#paths.key} holds no private key that can be read`, { cause: error });
+    }
+    try {
+      return createSecureContext(contents);
+    } catch (error) {
+      if ((error as NodeJS.ErrnoException).code !== 'ERR_OSSL_X509_KEY_VALUES_MISMATCH') throw error;
+      const { key, cert } = this.#paths;
+      throw new Error(`the key in ${key} does not belong to the certificate in ${cert}`, { cause: error });
+    }
   }
 }

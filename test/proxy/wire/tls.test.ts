@@ -171,11 +171,20 @@ describe('TLS at the listener', () => {
     expect(wire.notices).toHaveLength(2);
   });
 
-  it('does not start with a key that is of no use, and says which files', async () => {
-    const files = mountedSecret(CERTIFICATE_PEM, LOCAL_CERTIFICATE_KEY_PEM);
+  it.each([
+    [
+      'of another certificate',
+      CERTIFICATE_PEM,
+      LOCAL_CERTIFICATE_KEY_PEM,
+      'does not belong to the certificate',
+    ],
+    ['that is none', CERTIFICATE_PEM, 'no key', 'holds no private key that can be read'],
+    ['beside no certificate', CERTIFICATE_KEY_PEM, CERTIFICATE_KEY_PEM, 'holds no certificate'],
+  ])('does not start with a key %s, and says what is wrong with which file', async (_, cert, key, reason) => {
+    const files = mountedSecret(cert, key);
     await expect(startWire({ listen: local(0, true), tls: files })).rejects.toMatchObject({
       code: 'OPTION_INVALID',
-      message: expect.stringContaining('--tls-cert, --tls-key: '),
+      message: expect.stringMatching(new RegExp(`^--tls-cert, --tls-key: .*${reason}`)),
     });
   });
 });
