@@ -1,3 +1,4 @@
+import { realpathSync } from 'node:fs';
 import { Command } from 'commander';
 import { DayCalendar } from '../core/day-calendar.ts';
 import { formatBytes, formatMs } from '../core/units.ts';
@@ -22,11 +23,18 @@ export function inspectCommand(): Command {
     .action((directories: string[], flags: { tz: string; json?: boolean } & EncryptionFlag) => {
       // A key that is no key is refused here as everywhere.
       encryptionKeyOf(flags);
-      const captures = new Set(directories.map((directory) => resolveCaptureDirectory(directory, 'read')));
-      const document = inspectCaptures([...captures], new DayCalendar(flags.tz));
+      const document = inspectCaptures(capturesIn(directories), new DayCalendar(flags.tz));
       if (flags.json) terminal.json(document);
       else printDocument(document, terminal);
     });
+}
+
+/** One that is named twice, or by two names, is read once: its files would be counted as often. */
+function capturesIn(directories: readonly string[]): string[] {
+  const captures = directories.map((directory) => resolveCaptureDirectory(directory, 'read'));
+  return [
+    ...new Map(captures.toReversed().map((capture) => [realpathSync(capture), capture])).values(),
+  ].reverse();
 }
 
 function printDocument(document: InspectDocument, output: Terminal): void {

@@ -2,7 +2,7 @@ import { spawn } from 'node:child_process';
 import { access } from 'node:fs/promises';
 import { reasonOf } from '../core/errors.ts';
 import type { Logger } from '../core/ports.ts';
-import { markHanded, unhandedSegments } from '../storage/handed-over.ts';
+import { markHanded, sealMark, unhandedSegments } from '../storage/handed-over.ts';
 import { MANIFEST_SUFFIX } from '../storage/segment-name.ts';
 import { yieldProcessor } from './sealing.ts';
 
@@ -116,19 +116,21 @@ export class SealHook {
   /** Null when there is nothing more to do for the segment. */
   async #handOne(file: string): Promise<string | null> {
     try {
-      await access(file);
-    } catch (error) {
-      if (!(error instanceof Error && 'code' in error && error.code === 'ENOENT')) return reasonOf(error);
-      this.#options.logger.warn({ file }, 'segment expired before it was handed over');
-      return null;
-    }
-    const failure = await this.#run(file);
-    if (failure !== null) return failure;
-    try {
+      if (!(await isThere(file))) {
+        this.#options.logger.warn({ file }, 'segment expired before it was handed over');
+        return null;
+      }
+      const seal = await sealMark(file);
+      const failure = await this.#run(file);
+      if (failure !== null) return failure;
+      // Retention has taken it since: there is nothing left to put a mark beside.
+      if (!(await isThere(file))) return null;
+      // What was taken may still hold what was forgotten meanwhile.
+      if (seal === null || (await sealMark(file)) !== seal) return 'it was written anew meanwhile';
       await markHanded(file);
       return null;
     } catch (error) {
-      return `it was taken, but that could not be noted: ${reasonOf(error)}`;
+      return `whether it was taken cannot be noted: ${reasonOf(error)}`;
     }
   }
 
@@ -203,6 +205,17 @@ export class SealHook {
         resolve();
       };
     });
+  }
+}
+
+/** Not by a call that waits: the disk may hang. Throws what the file system throws. */
+async function isThere(file: string): Promise<boolean> {
+  try {
+    await access(file);
+    return true;
+  } catch (error) {
+    if (error instanceof Error && 'code' in error && error.code === 'ENOENT') return false;
+    throw error;
   }
 }
 

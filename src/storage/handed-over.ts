@@ -1,4 +1,4 @@
-import { open, readdir } from 'node:fs/promises';
+import { open, readdir, stat } from 'node:fs/promises';
 import { dirname, join } from 'node:path';
 import { OWN_SUBDIRECTORY } from './capture-directory.ts';
 import { HANDED_SUFFIX, MANIFEST_SUFFIX, parseSegmentName, TOMBSTONE_SUFFIX } from './segment-name.ts';
@@ -20,6 +20,17 @@ export async function unhandedSegments(directory: string): Promise<string[]> {
     }),
   );
   return found.flat();
+}
+
+/** Tells one seal of a segment from the next, after `forget` wrote it anew; null while it has none. */
+export async function sealMark(segmentPath: string): Promise<string | null> {
+  try {
+    const { ino, mtimeMs } = await stat(`${segmentPath}${MANIFEST_SUFFIX}`);
+    return `${ino} ${mtimeMs}`;
+  } catch (error) {
+    if (error instanceof Error && 'code' in error && error.code === 'ENOENT') return null;
+    throw error;
+  }
 }
 
 /** Notes that a segment was taken, so that it is not handed over again. Throws what the file system throws. */

@@ -1,3 +1,5 @@
+import { symlinkSync } from 'node:fs';
+import { join } from 'node:path';
 import { describe, expect, it } from 'vitest';
 import { systemClock } from '../../src/core/clock.ts';
 import { CaptureWriter } from '../../src/storage/capture-writer.ts';
@@ -37,6 +39,20 @@ function mixedCapture(): string {
 }
 
 describe('reprise inspect', () => {
+  it('reads a capture once that is named twice, by whatever names', async () => {
+    const directory = mixedCapture();
+    const link = join(temporaryDirectory(), 'link');
+    symlinkSync(directory, link);
+    const documents = await Promise.all(
+      [[directory], [directory, `${directory}/`, link]].map(async (named) => {
+        const { stdout } = await runReprise(['inspect', ...named, '--json']);
+        return JSON.parse(stdout) as Record<string, unknown>;
+      }),
+    );
+    expect(documents[1]).toEqual(documents[0]);
+    expect(documents[1]).toMatchObject({ directories: [directory], duplicates: [] });
+  });
+
   it('prints one document with everything that is promised', async () => {
     const directory = mixedCapture();
     const { status, stdout, stderr } = await runReprise(['inspect', directory, '--json']);

@@ -1,4 +1,4 @@
-import { cpSync, existsSync, readFileSync, rmSync, statSync, writeFileSync } from 'node:fs';
+import { cpSync, existsSync, readdirSync, readFileSync, rmSync, statSync, writeFileSync } from 'node:fs';
 import { dirname, join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { describe, expect, it } from 'vitest';
@@ -131,6 +131,27 @@ describe('the seal hook', () => {
     await until(() => hook.pending === 0);
     expect(log.texts('warn')).toEqual(['segment expired before it was handed over']);
     expect(existsSync(`${segment?.path}.handed`)).toBe(false);
+  });
+
+  it('leaves no mark beside a segment that expired while it was handed over', async () => {
+    const directory = sealed(1);
+    const { hook, log } = hookOf('rm -f "$1" "$2"');
+    await hook.resume(directory);
+    await until(() => hook.pending === 0);
+    expect(readdirSync(directory).filter((file) => file.endsWith('.handed'))).toEqual([]);
+    expect(log.texts('error')).toEqual([]);
+  });
+
+  it('hands a segment over again that a forget wrote anew while the command had the old one', async () => {
+    const directory = sealed(1);
+    const taken = join(temporaryDirectory(), 'taken');
+    const anew = '[ -e "$1.once" ] || { touch "$1.once"; cp "$2" "$2.new"; mv "$2.new" "$2"; }';
+    const { hook, log } = hookOf(`echo x >> ${taken}; ${anew}`);
+    await hook.resume(directory);
+    await until(() => hook.pending === 0);
+    expect(readFileSync(taken, 'utf8')).toBe('x\nx\n');
+    expect(log.lines[0]?.fields).toMatchObject({ reason: 'it was written anew meanwhile' });
+    expect(await unhandedSegments(directory)).toEqual([]);
   });
 
   it('finds the capture below a directory that others use, and leaves what is not sealed', async () => {
