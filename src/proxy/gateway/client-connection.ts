@@ -26,9 +26,10 @@ export class ClientConnection implements Timed {
   /** Its number in the capture: that of the first exchange, since each is fed as a connection of its own. */
   number: number | null = null;
   readonly #limits: TimeLimits;
-  readonly #underway = new Set<Underway>();
-  /** The last request that came; only its answer may say that the connection ends. */
-  latest: Underway | null = null;
+  /** One in nearly all cases; more where requests are pipelined. */
+  readonly #underway: Underway[] = [];
+  place = -1;
+  #begun = 0;
   #quietSinceMs: number;
   #quietLimitMs: number | null = null;
   #lingerUntilMs: number | null = null;
@@ -53,14 +54,21 @@ export class ClientConnection implements Timed {
     return this.#lingerUntilMs !== null || this.#refusalDue !== null;
   }
 
-  begin(one: Underway): void {
-    this.#underway.add(one);
-    this.latest = one;
+  /** @returns which one of this connection it is, to be asked for with `isLatest` */
+  begin(one: Underway): number {
+    this.#underway.push(one);
+    this.#begun += 1;
+    return this.#begun;
+  }
+
+  /** Whether no request came after that one; only its answer may say that the connection ends. */
+  isLatest(nth: number): boolean {
+    return nth === this.#begun;
   }
 
   end(one: Underway): void {
-    this.#underway.delete(one);
-    if (this.#underway.size > 0) return;
+    this.#underway.splice(this.#underway.indexOf(one), 1);
+    if (this.#underway.length > 0) return;
     this.#quietSinceMs = this.#limits.nowMs;
     if (this.#refusalDue !== null) this.refuse(this.#refusalDue);
   }
@@ -71,9 +79,9 @@ export class ClientConnection implements Timed {
    */
   refuse(status: number): void {
     if (this.#lingerUntilMs !== null) return;
-    if ([...this.#underway].some((one) => !one.requestWhole)) {
+    if (this.#underway.some((one) => !one.requestWhole)) {
       this.socket.destroy();
-    } else if (this.#underway.size > 0) {
+    } else if (this.#underway.length > 0) {
       this.#refusalDue = status;
     } else {
       this.#limits.add(this);
@@ -107,7 +115,7 @@ export class ClientConnection implements Timed {
   }
 
   #isQuietSince(nowMs: number): boolean {
-    if (this.#quietLimitMs === null || this.#underway.size > 0) return false;
+    if (this.#quietLimitMs === null || this.#underway.length > 0) return false;
     return nowMs - this.#quietSinceMs > this.#quietLimitMs;
   }
 }

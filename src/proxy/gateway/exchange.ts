@@ -26,6 +26,7 @@ export class GatewayExchange implements AnswerListener, Forwarding, Timed, Under
   readonly #look: RequestLook;
   readonly #tap: ExchangeTap;
   readonly #startMs: number;
+  readonly #nth: number;
   #line = '';
   #headers: readonly string[] = [];
   #toTarget: ClientRequest | null = null;
@@ -37,6 +38,7 @@ export class GatewayExchange implements AnswerListener, Forwarding, Timed, Under
   #over = false;
   #activeMs: number;
   #probes = 0;
+  place = -1;
   /** Whether the client can tell that an answer broke off without being reset. */
   #delimited = true;
   #sent = false;
@@ -59,7 +61,7 @@ export class GatewayExchange implements AnswerListener, Forwarding, Timed, Under
     const { peer, pair, number } = connection;
     this.#tap = new ExchangeTap(host.link, { peer, pair, clientConnection: number });
     connection.number ??= this.#tap.connection;
-    connection.begin(this);
+    this.#nth = connection.begin(this);
     const { method, url, httpVersion, rawHeaders } = this.#request;
     this.#tap.requestHead(`${method} ${url} HTTP/${httpVersion}`, rawHeaders, look.chunked);
     this.#request.on('end', () => this.#onRequestEnd());
@@ -262,7 +264,7 @@ export class GatewayExchange implements AnswerListener, Forwarding, Timed, Under
   }
 
   #endConnectionIfDraining(): void {
-    if (this.#host.draining && this.#connection.latest === this) this.#response.shouldKeepAlive = false;
+    if (this.#host.draining && this.#connection.isLatest(this.#nth)) this.#response.shouldKeepAlive = false;
   }
 
   #sendHead(toTarget: ClientRequest): void {

@@ -113,6 +113,9 @@ function guardedProxy(
     selfHandleResponse: true,
     toProxy: true,
     secure: tls?.verify ?? true,
+    // What the library fills in for each request before it hands it to Node: a `Host` of Node's own making would
+    // be made for nothing.
+    ssl: { setHost: false } as object,
   });
   keepOnlyForwarding(proxy as unknown as { webPasses: Pass[] });
   proxy.on('proxyReq', (toTarget, request) => (request as Carrying)[FORWARDING]?.begin(toTarget));

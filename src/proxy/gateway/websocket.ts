@@ -24,6 +24,7 @@ export function asksForWebSocket(request: IncomingMessage): boolean {
  */
 export class WebSocketTunnel implements Timed, Underway {
   readonly requestWhole = true;
+  place = -1;
   readonly #host: ExchangeHost;
   readonly #connection: ClientConnection;
   readonly #client: Socket;
