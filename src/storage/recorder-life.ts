@@ -75,7 +75,10 @@ export class AbsentSegments {
     this.#damaged.add(keyOf(parseSegmentName(file.slice(0, -DAMAGED_SUFFIX.length))));
   }
 
-  /** Why number `sequence` of a recorder is not there, and how many exchanges it held. */
+  /**
+   * Why number `sequence` of a recorder is not there, and how many exchanges it held.
+   * @param leading Whether it came before all that are there: the oldest are what retention takes.
+   */
   whyOf(recorder: string, sequence: number, leading: boolean): { kind: GapKind; exchanges: number | null } {
     const key = keyOf({ recorder, sequence });
     const exchanges = this.#expired.get(key);
@@ -167,7 +170,7 @@ export class RecorderLife {
       const { sequence } = segment.file;
       const toUs = beginOf(segment);
       for (; expected < sequence; expected += 1) {
-        const why = absent.whyOf(this.id, expected, gaps.length === expected - 1);
+        const why = absent.whyOf(this.id, expected, segment === this.segments[0]);
         addHole(gaps, { ...why, fromUs: Math.min(sinceUs, toUs), toUs, segments: 1 });
       }
       expected = sequence + 1;
