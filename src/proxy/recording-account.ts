@@ -67,6 +67,11 @@ export class RecordingAccount {
     this.#unwritten = [];
   }
 
+  /** There are losses that no recorder is known to have heard of. */
+  get owes(): boolean {
+    return this.#untold.all.length > 0;
+  }
+
   /** What to tell the running recorder now; null when there is nothing. */
   tell(): { readonly number: number; readonly losses: readonly Loss[] } | null {
     return this.#untold.tell();

@@ -153,6 +153,7 @@ export class Supervisor<Settings> {
     const drained = await Promise.all(
       this.#forwarders.map((forwarder) => forwarder.stop(this.#delay.hurried ? 0 : deadlineMs)),
     );
+    this.#employOneToTell();
     await this.#stopRecorder('crash_gap');
     await this.#sealing.settled();
     if (this.#beat) clearInterval(this.#beat);
@@ -167,6 +168,13 @@ export class Supervisor<Settings> {
   hurry(): void {
     this.#delay.hurry();
     for (const forwarder of this.#forwarders) forwarder.hurry();
+  }
+
+  /** Paused, or between two recorders: losses are owed to the capture, and there may be no next recording. */
+  #employOneToTell(): void {
+    if (this.#recorder.process || !this.#account.owes) return;
+    this.#recorder.spawn();
+    this.#recorder.open();
   }
 
   /** Told what it does not know yet, it commits and ends. */

@@ -68,19 +68,21 @@ describe.concurrent('an operator', { timeout: 60_000 }, () => {
     await server.close();
   });
 
-  it('pauses for good: what passed then is told by the next recording of the directory', async () => {
+  it('pauses for good: what passed then stands in the capture when it ends, and once', async () => {
     const { server, directory } = await scene();
     const first = await startRecording(server.port, directory);
+    await askOnce(first.port);
+    await untilStatus(directory, ({ exchanges }) => exchanges === 1);
     await askFor(directory, '/pause');
     await askOnce(first.port);
     const { end } = await first.stop();
-    expect(end).toMatchObject({ lost: { writer_down: { turns: 1 } } });
+    expect(end).toMatchObject({ exchanges: 1, lost: { writer_down: { turns: 1 } } });
+    const told = { exchanges: 1, losses: { byReason: { writer_down: { exchanges: 1 } } } };
+    expect(await inspect(directory)).toMatchObject(told);
     const second = await startRecording(server.port, directory);
     await untilStatus(directory, ({ state }) => state === 'HEALTHY');
     await second.stop();
-    expect(await inspect(directory)).toMatchObject({
-      losses: { byReason: { writer_down: { exchanges: 1 } } },
-    });
+    expect(await inspect(directory)).toMatchObject(told);
     await server.close();
   });
 
