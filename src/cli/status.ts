@@ -57,6 +57,7 @@ function statusLines(status: RecorderStatus): string[] {
     ['pending', tallyText(status.pending)],
     ['queue', formatBytes(status.queuedBytes)],
     ['bodies cut', String(status.bodiesCut)],
+    ['bodies dropped', countsText(status.traffic.bodiesDropped)],
     ['recorder', sizeText(status.recorderResidentBytes)],
     ['restarts', `recorder ${restarts.recorder}, forwarders ${restarts.forwarder}`],
     ['capture', disk.directory],

@@ -7,7 +7,7 @@ import { JsonWalk } from './privacy/json-walk.ts';
 import { boundaryOf, coverParts } from './privacy/multipart-form.ts';
 import { PointerState } from './privacy/pointer-states.ts';
 import { coverTensors } from './privacy/tensor-parts.ts';
-import { type BodyDropReason, UnreadableBody } from './privacy/unreadable-body.ts';
+import { BODY_DROP_REASONS, type BodyDropReason, UnreadableBody } from './privacy/unreadable-body.ts';
 import { ValueCover } from './privacy/value-cover.ts';
 import { type SecretNameAdditions, SecretNames } from './secret-names.ts';
 
@@ -21,6 +21,19 @@ export interface BodyAbout {
   readonly inferenceHeaderLength: number | null;
   /** The keyed hash of all these bytes where it is known already; saves computing it again. */
   readonly hash?: Uint8Array | null;
+}
+
+/** How a dropped body is noted among the names of what was covered. */
+const DROP_MARK = '!';
+
+export function dropNote(reason: BodyDropReason): string {
+  return `${DROP_MARK}${reason}`;
+}
+
+/** Why a message's body was dropped, from the names noted beside it; null where it was not. */
+export function dropReasonOf(redacted: readonly string[]): BodyDropReason | null {
+  if (redacted.length === 0) return null;
+  return BODY_DROP_REASONS.find((reason) => redacted.includes(dropNote(reason))) ?? null;
 }
 
 /** What may be stored of a body. */

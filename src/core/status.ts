@@ -1,4 +1,5 @@
 import type { LossReason, OmissionCause } from './accounting.ts';
+import type { BodyDropReason } from './privacy/unreadable-body.ts';
 
 /** An amount in the two units that the account of a recorder is kept in. */
 export interface StatusTally {
@@ -32,6 +33,8 @@ export interface RecordedTraffic {
   readonly writeSeconds: SecondsHistogram;
   readonly requestBytes: number;
   readonly responseBytes: number;
+  /** Bodies of which nothing is stored because rules could not be applied for certain, by why; a closed list. */
+  readonly bodiesDropped: Readonly<Partial<Record<BodyDropReason, number>>>;
 }
 
 /** Counts up to each bound, not cumulated, and one more for all beyond the last. */

@@ -1,8 +1,10 @@
 import type { Loss, Omission, ProtocolUse } from '../core/accounting.ts';
+import { dropReasonOf } from '../core/body-redaction.ts';
 import type { Clock, ClockAnchor } from '../core/clock.ts';
 import type { Exchange } from '../core/exchange.ts';
 import { LIMITS } from '../core/limits.ts';
 import type { CommitResult, CommittingSink } from '../core/ports.ts';
+import { BODY_DROP_REASONS, type BodyDropReason } from '../core/privacy/unreadable-body.ts';
 import type { RecentExchange, RecordedTraffic } from '../core/status.ts';
 import { SecondsCounter, sumOfSeconds } from './seconds-counter.ts';
 
@@ -29,6 +31,7 @@ export class ExchangeMonitor implements CommittingSink {
   readonly #writes = new SecondsCounter(WRITE_BOUNDS_S);
   readonly #last: RecentExchange[] = [];
   #count = 0;
+  readonly #dropped = new Map<BodyDropReason, number>();
   #requestBytes = 0;
   #responseBytes = 0;
 
@@ -90,6 +93,7 @@ export class ExchangeMonitor implements CommittingSink {
       writeSeconds: this.#writes.read(),
       requestBytes: this.#requestBytes,
       responseBytes: this.#responseBytes,
+      bodiesDropped: Object.fromEntries(this.#dropped),
     };
   }
 
@@ -108,6 +112,10 @@ export class ExchangeMonitor implements CommittingSink {
     if (exchange.lastByteOffsetUs !== null) this.#durations.add(exchange.lastByteOffsetUs / 1e6);
     this.#requestBytes += exchange.request?.body.bytes ?? 0;
     this.#responseBytes += exchange.response?.body.bytes ?? 0;
+    for (const message of [exchange.request, exchange.response]) {
+      const reason = message === null ? null : dropReasonOf(message.redacted);
+      if (reason !== null) this.#dropped.set(reason, (this.#dropped.get(reason) ?? 0) + 1);
+    }
   }
 }
 
@@ -124,6 +132,12 @@ export function sumOfTraffic(a: RecordedTraffic, b: RecordedTraffic): RecordedTr
     writeSeconds: sumOfSeconds(a.writeSeconds, b.writeSeconds),
     requestBytes: a.requestBytes + b.requestBytes,
     responseBytes: a.responseBytes + b.responseBytes,
+    bodiesDropped: Object.fromEntries(
+      BODY_DROP_REASONS.map((reason) => [
+        reason,
+        (a.bodiesDropped[reason] ?? 0) + (b.bodiesDropped[reason] ?? 0),
+      ]),
+    ),
   };
 }
 
@@ -134,6 +148,7 @@ export const NO_TRAFFIC: RecordedTraffic = {
   writeSeconds: new SecondsCounter(WRITE_BOUNDS_S).read(),
   requestBytes: 0,
   responseBytes: 0,
+  bodiesDropped: {},
 };
 
 /** Facts alone: an exchange that was kept would keep its bodies. */

@@ -1,5 +1,6 @@
 import { type Metric, Registry } from 'prom-client';
 import { LOSS_REASONS, OMISSION_CAUSES } from '../core/accounting.ts';
+import { BODY_DROP_REASONS } from '../core/privacy/unreadable-body.ts';
 import type { RecorderStatus, SecondsHistogram, StatusTally } from '../core/status.ts';
 import { CONNECTION_FAILURES } from './data-plane.ts';
 import { CODE_CLASSES, METHODS } from './exchange-monitor.ts';
@@ -106,6 +107,10 @@ function healthOf(status: RecorderStatus): Family[] {
     labels: { process },
     value,
   }));
+  const dropped = BODY_DROP_REASONS.map((reason) => ({
+    labels: { reason },
+    value: status.traffic.bodiesDropped[reason] ?? 0,
+  }));
   const { recorderResidentBytes } = status;
   return [
     gauge('build_info', 'Version that runs', [
@@ -119,6 +124,11 @@ function healthOf(status: RecorderStatus): Family[] {
     counter('restarts_total', 'Processes started again after they ended', restarts),
     gauge('capture_queue_depth', 'Bytes of memory held for what waits for the recorder', status.queuedBytes),
     counter('capture_bodies_cut_total', 'Times the memory for assembly was spent', status.bodiesCut),
+    counter(
+      'capture_bodies_dropped_total',
+      'Bodies that redaction could not read and nothing is stored of',
+      dropped,
+    ),
     gauge('recorder_resident_bytes', 'Memory of the recorder process', known(recorderResidentBytes)),
   ];
 }

@@ -2,7 +2,7 @@ import { describe, expect, it } from 'vitest';
 import { LIMITS } from '../../src/core/limits.ts';
 import { ExchangeMonitor, NO_TRAFFIC, sumOfTraffic } from '../../src/proxy/exchange-monitor.ts';
 import { CountingSink } from '../support/counting-sink.ts';
-import { exchangeOf, responseMessage } from '../support/exchanges.ts';
+import { exchangeOf, requestMessage, responseMessage } from '../support/exchanges.ts';
 import { ManualClock } from '../support/manual-clock.ts';
 
 function monitor(onFirstCommit?: () => void) {
@@ -27,6 +27,18 @@ describe('what is said of exchanges that pass', () => {
       { method: 'POST', codeClass: '5xx', count: 1 },
       { method: 'other', codeClass: 'none', count: 1 },
     ]);
+  });
+
+  it('counts bodies that redaction dropped, by why, over recorders that follow each other', () => {
+    const { monitor: watched } = monitor();
+    const request = { ...requestMessage(), redacted: ['authorization', '!not_json'] };
+    const response = { ...responseMessage(200), redacted: ['!too_large'] };
+    watched.append(exchangeOf({ request, response }));
+    watched.append(exchangeOf({ request, response: null }));
+    watched.append(exchangeOf());
+    expect(watched.traffic().bodiesDropped).toEqual({ not_json: 2, too_large: 1 });
+    const both = sumOfTraffic(watched.traffic(), watched.traffic());
+    expect(both.bodiesDropped).toMatchObject({ not_json: 4, too_large: 2, truncated: 0 });
   });
 
   it('counts none that the sink could not take', () => {

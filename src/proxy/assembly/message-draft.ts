@@ -1,4 +1,4 @@
-import type { BodyAbout, BodyRedaction } from '../../core/body-redaction.ts';
+import { type BodyAbout, type BodyRedaction, dropNote } from '../../core/body-redaction.ts';
 import type { Body, Message } from '../../core/exchange.ts';
 import type { RedactedBytes } from '../../core/redaction.ts';
 import type { BodyCollector } from './body.ts';
@@ -45,7 +45,7 @@ export class MessageDraft {
     if (!redaction.active || body.kept === null || fields === null)
       return { ...message, redacted: names, body };
     const { kept, names: covered, dropped } = redaction.redact(body.kept, aboutBody(body, fields));
-    const said = dropped === null ? covered : [`!${dropped}`];
+    const said = dropped === null ? covered : [dropNote(dropped)];
     return { ...message, redacted: union(names, said), body: { ...body, kept } };
   }
 }
