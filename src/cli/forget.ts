@@ -85,6 +85,9 @@ function hashKeyOf(
     throw new AppError('OPTION_INVALID', '--session, --session-hash and --client are one at a time');
   }
   if (session === undefined && client === undefined) return null;
+  if ((session ?? client)?.trim() === '') {
+    throw new AppError('OPTION_INVALID', 'the name of who is to be forgotten is empty');
+  }
   if (hashKeyFile === undefined && !existsSync(join(directory, HASH_KEY_FILE))) {
     throw new AppError('OPTION_INVALID', `${directory} has no key of its own to find a name with`, {
       hint: 'Name the key it was recorded with (--hash-key-file), or the hash itself (--session-hash).',

@@ -106,16 +106,18 @@ describe('reprise forget', () => {
         [],
         ['--session', 'a', '--client', 'b'],
         ['--session', 'a'],
+        ['--client', ' '],
         ['--session-hash', 'abc'],
         ['--before', NOW, '--to', NOW],
         ['--from', NOW, '--to', NOW],
       ].map((flags) => reprise('forget', directory, ...flags)),
     );
-    expect(refusals.map(({ status }) => status)).toEqual([2, 2, 2, 2, 2, 2]);
+    expect(refusals.map(({ status }) => status)).toEqual([2, 2, 2, 2, 2, 2, 2]);
     expect(refusals.map(({ stderr }) => stderr.split('\n')[0])).toEqual([
       expect.stringContaining('nothing says what is to be forgotten'),
       expect.stringContaining('one at a time'),
       expect.stringContaining('no key of its own'),
+      expect.stringContaining('is empty'),
       expect.stringContaining('16 hexadecimal digits'),
       expect.stringContaining('--before stands alone'),
       expect.stringContaining('not after --from'),
