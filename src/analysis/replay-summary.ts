@@ -23,6 +23,10 @@ export interface ReplaySummaryInput {
   readonly multiplier: number;
   /** How the multiplier was reached: `compress`. */
   readonly scaling: string;
+  /** Recorded time that passed in a second of the run; the multiplier where it is not said. */
+  readonly pace?: number;
+  /** What the target is of what was recorded: the effective multiplier is of that share of what was seen. */
+  readonly targetShare?: number;
   /** Recorded exchanges that were not planned, by reason, and those the client library cannot send. */
   readonly skipped: Readonly<Record<string, number>>;
   readonly unreplayable: number;
@@ -36,7 +40,7 @@ export interface ReplaySummaryInput {
 /** Judges a run that is over and writes everything about it into one document that JSON can hold. */
 export function summariseReplay(input: ReplaySummaryInput): ReplayDocument {
   const { run, figures, coverage, health, interrupted, multiplier } = input;
-  const effectiveMultiplier = effectiveMultiplierOf(figures, multiplier, coverage);
+  const effectiveMultiplier = effectiveMultiplierOf(input);
   const context: RunContext = { figures, health, coverage, multiplier, effectiveMultiplier, interrupted };
   const judgement = judge(context, input.thresholds, { ...JUDGEMENT_BOUNDS, ...input.bounds });
   const { outcomes, latency, planned } = figures;
@@ -83,12 +87,13 @@ export function summariseReplay(input: ReplaySummaryInput): ReplayDocument {
 }
 
 /**
- * Planned rate ÷ seen rate. The plan has the multiplied rate of what is replayable, the capture has `coverage` of
- * what was seen; null when either is unknown.
+ * Planned rate ÷ seen rate. The plan has what was planned of each recorded exchange, in as much less time as the
+ * pace says; the capture has `coverage` of what was seen. Null when either is unknown.
  */
-function effectiveMultiplierOf(figures: RunFigures, multiplier: number, coverage: Coverage): number | null {
+function effectiveMultiplierOf(input: ReplaySummaryInput): number | null {
+  const { figures, coverage, pace = input.multiplier, targetShare = 1 } = input;
   if (coverage.share === null || figures.recorded === 0) return null;
-  return multiplier * (figures.planned / figures.recorded) * coverage.share;
+  return (pace * (figures.planned / figures.recorded) * coverage.share) / targetShare;
 }
 
 function fidelityDocument({ fidelity, statusMix }: RunFigures): FidelityDocument {

@@ -37,6 +37,7 @@ export function openForReplay(named: string, encryptionKey: EncryptionKey | null
       coverage: knownOf(document.coverage, document),
       arrivalsOnly: origins.length > 0 && origins.every((each) => each.kind === 'imported' && !each.paired),
       targets: origins.flatMap((each) => (each.kind === 'recorded' ? (each.targets ?? [each.target]) : [])),
+      sessionKeys: document.sessionKeys,
       seconds: (range) => source.rollUps(range),
     },
   };

@@ -3,14 +3,18 @@ import { IDC_WINDOWS } from '../analysis/arrival-statistics.ts';
 import { type Fidelity, FidelityStatistics } from '../analysis/fidelity.ts';
 import type { CaptureSource } from '../core/ports.ts';
 import { type DryRunParts, type DryRunReport, dryRun } from '../replay/dry-run.ts';
-import { forecastOf } from '../replay/forecast.ts';
 import type { ReplayOptions } from '../replay/options.ts';
 import { PAYLOAD_FINDING_TEXTS, PAYLOAD_FINDINGS, type PayloadAudit } from '../replay/payload-audit.ts';
 import { RequestBuilder } from '../replay/request-builder.ts';
+import { copyIdentityOf } from '../replay/scaling/arrivals.ts';
+import { scalingCountLines } from '../replay/scaling/description.ts';
+import { foresee } from '../replay/scaling/foresee.ts';
+import { OpenSessions } from '../replay/sessions.ts';
 import type { ReplayWindow } from '../replay/window.ts';
 import { EncryptionKey } from '../storage/encryption-key.ts';
 import { openForReplay } from './replay-capture.ts';
 import { planDocument, planLines, type ReplayPlan } from './replay-plan.ts';
+import { scalingOf } from './replay-scaling.ts';
 import { tableLines } from './terminal.ts';
 
 /** What is planned; plain data, because it goes to a thread. */
@@ -39,8 +43,8 @@ export function planWindow(request: DryRunRequest, output: DryRunOutput): void {
   const key = encryptionKeyFile === null ? null : EncryptionKey.load(encryptionKeyFile);
   const { source, overview } = openForReplay(request.directory, key);
   try {
-    const forecast = forecastOf(overview.seconds(window), options.multiplier);
-    const plan = { options, overview, window, forecast };
+    const scaling = scalingOf(options, overview, source, window);
+    const plan = { options, overview, window, scaling, forecast: foresee(overview, window, scaling) };
     if (!json) output.print(planLines(plan));
     const statistics = new FidelityStatistics();
     const report = dryRun(dryRunParts(plan, source), {
@@ -56,13 +60,14 @@ export function planWindow(request: DryRunRequest, output: DryRunOutput): void {
 }
 
 function dryRunParts(
-  { options, overview, window, forecast }: ReplayPlan,
+  { options, overview, window, forecast, scaling }: ReplayPlan,
   source: CaptureSource,
 ): DryRunParts {
   return {
     source,
     range: window,
-    multiplier: options.multiplier,
+    scaling,
+    openSessions: OpenSessions.before(overview, source, window),
     maxRequests: options.maxRequests,
     expected: forecast.exchanges,
     arrivalsOnly: overview.arrivalsOnly,
@@ -71,6 +76,7 @@ function dryRunParts(
       host: options.host,
       addedHeaders: options.addedHeaders,
       runId: 'dry-run',
+      identity: copyIdentityOf(overview, scaling),
     }),
   };
 }
@@ -86,6 +92,7 @@ function dryRunDocument(plan: ReplayPlan, report: DryRunReport, fidelity: Fideli
     sendable: !plan.overview.arrivalsOnly,
     connections: report.connections,
     skipped: report.audit.skipped,
+    scalingCounts: report.scaling,
     fidelity: {
       recorded,
       planned,
@@ -112,6 +119,7 @@ function dryRunLines({ overview }: ReplayPlan, report: DryRunReport, fidelity: F
     ...skipped.map(([reason, count]) => `  ${reason}: ${count} of ${fidelity.recorded.count}`),
     ...(overview.arrivalsOnly ? ['  This capture has no requests: it can be planned, not replayed.'] : []),
     ...payloadLines(report.payloads),
+    ...scalingCountLines(report.scaling),
   ];
 }
 

@@ -2,7 +2,8 @@ import { formatInstantUs, formatMs } from '../core/units.ts';
 import type { CaptureOverview } from '../replay/capture-overview.ts';
 import type { Forecast } from '../replay/forecast.ts';
 import type { ReplayOptions } from '../replay/options.ts';
-import { COMPRESS } from '../replay/scaling/compress.ts';
+import { scalingDocument, scalingLines } from '../replay/scaling/description.ts';
+import type { Scaling } from '../replay/scaling/scaling.ts';
 import type { ReplayWindow } from '../replay/window.ts';
 
 /** What is known before an exchange is read. */
@@ -11,10 +12,11 @@ export interface ReplayPlan {
   readonly overview: CaptureOverview;
   readonly window: ReplayWindow;
   readonly forecast: Forecast;
+  readonly scaling: Scaling;
 }
 
 /** Its first line, which needs no roll-ups. */
-export function planTitle({ options, overview, window }: Omit<ReplayPlan, 'forecast'>): string {
+export function planTitle({ options, overview, window }: Omit<ReplayPlan, 'forecast' | 'scaling'>): string {
   const against = options.target === null ? '' : ` against ${options.target.url}`;
   const from = formatInstantUs(window.fromUs);
   const to = formatInstantUs(window.toUs - 1);
@@ -22,31 +24,32 @@ export function planTitle({ options, overview, window }: Omit<ReplayPlan, 'forec
 }
 
 /** The rest of it. */
-export function planLines({ options, window, forecast, overview }: ReplayPlan): string[] {
-  const planned = Math.min(forecast.exchanges, options.maxRequests ?? Number.POSITIVE_INFINITY);
+export function planLines({ options, window, forecast, overview, scaling }: ReplayPlan): string[] {
+  const planned = Math.min(forecast.plannedExchanges, options.maxRequests ?? Number.POSITIVE_INFINITY);
   const spanMs = window.plannedSpanNs / 1e6;
   const rate =
-    spanMs > 0 ? `${(forecast.exchanges / (spanMs / 1e3)).toFixed(3)}/s on average` : 'all at once';
-  const cut = planned < forecast.exchanges ? ` (the first ${planned}: --max-requests)` : '';
+    spanMs > 0 ? `${(forecast.plannedExchanges / (spanMs / 1e3)).toFixed(3)}/s on average` : 'all at once';
+  const cut = planned < forecast.plannedExchanges ? ` (the first ${planned}: --max-requests)` : '';
   return [
     `  ${forecast.exchanges} exchanges${cut} in ${formatMs(spanMs)}, ${rate}`,
     ...peakLines(forecast),
-    `  scaling ${COMPRESS.name}: keeps ${COMPRESS.keeps};`,
-    `    bends ${COMPRESS.bends}`,
-    ...coverageLines(overview, options.multiplier),
+    ...scalingLines(scaling, window, forecast),
+    ...coverageLines(overview),
   ];
 }
 
 /** The same for a program. */
-export function planDocument({ options, overview, window, forecast }: ReplayPlan): object {
+export function planDocument({ options, overview, window, forecast, scaling }: ReplayPlan): object {
+  const scalingPlan = scalingDocument(scaling, window, forecast);
   return {
     capture: overview.name,
     target: options.target?.url ?? null,
     window: { from: formatInstantUs(window.fromUs), to: formatInstantUs(window.toUs - 1) },
     multiplier: options.multiplier,
-    scaling: COMPRESS.name,
-    scalingKeeps: COMPRESS.keeps,
-    scalingBends: COMPRESS.bends,
+    scaling: options.scaling,
+    scalingKeeps: scalingPlan.keeps,
+    scalingBends: scalingPlan.bends,
+    scalingPlan,
     maxRequests: options.maxRequests,
     durationS: window.plannedSpanNs / 1e9,
     peak: {
@@ -64,8 +67,7 @@ function peakLines({ peakSecond, recordedPeakPerSecond, plannedPeakPerSecond }: 
   return [`  peak second ${at}Z: ${recordedPeakPerSecond} recorded; at most ${plannedPeakPerSecond} planned`];
 }
 
-function coverageLines({ coverage }: CaptureOverview, multiplier: number): string[] {
+function coverageLines({ coverage }: CaptureOverview): string[] {
   if (coverage === null || coverage >= 1) return [];
-  const effective = (multiplier * coverage).toFixed(3);
-  return [`  coverage ${coverage.toFixed(3)}: of the traffic that was seen this is at most ${effective}x`];
+  return [`  coverage ${coverage.toFixed(3)}: what is missing is made up for by sessions of what is there`];
 }

@@ -15,13 +15,14 @@ import { ReplayEngine } from '../replay/engine.ts';
 import { resolveHost } from '../replay/guards.ts';
 import { describeReplayOptions } from '../replay/options.ts';
 import { Replay, type ReplayEnd, type ReplayOutcome } from '../replay/replay.ts';
-import { COMPRESS } from '../replay/scaling/compress.ts';
+import { scalingCountLines, scalingDocument } from '../replay/scaling/description.ts';
 import type { Target } from '../replay/target.ts';
 import { SqliteRunStore } from '../storage/run-store.ts';
 import { entryUrl } from './entry-url.ts';
 import { Interruption } from './interruption.ts';
 import { planLines, planTitle, type ReplayPlan } from './replay-plan.ts';
 import { ReplayProgress } from './replay-progress.ts';
+import { askedMultiplier, playedPace } from './replay-scaling.ts';
 import type { Terminal } from './terminal.ts';
 import { VERSION } from './version.ts';
 
@@ -73,7 +74,13 @@ export async function runReplay(parts: ReplayRunParts): Promise<void> {
     const document = documentOf(run, parts, finished, interruption.received);
     store.seal(run, totalsOf(finished.figures), document);
     if (parts.json) terminal.json(document);
-    else terminal.print(...replayText(document), '', `Run ${runId}: ${directory}`);
+    else
+      terminal.print(
+        ...replayText(document),
+        ...scalingCountLines(finished.outcome.scaling),
+        '',
+        `Run ${runId}: ${directory}`,
+      );
     if (finished.outcome.end.kind === 'aborted') throw finished.outcome.end.error;
     process.exitCode = interruption.status ?? exitCodeOf(document);
   } finally {
@@ -139,14 +146,16 @@ function documentOf(
   { plan, thresholds, unexplained }: ReplayRunParts,
   { outcome, figures, throttled }: Finished,
   signal: string | null,
-): ReplayDocument & { readonly audit: object; readonly connections: object } {
+): ReplayDocument & { readonly audit: object; readonly connections: object; readonly scalingPlan: object } {
   const { health, audit, end } = outcome;
   const summary = summariseReplay({
     run,
     figures,
     thresholds,
-    multiplier: plan.options.multiplier,
-    scaling: COMPRESS.name,
+    multiplier: askedMultiplier(plan),
+    scaling: plan.options.scaling,
+    pace: playedPace(plan.scaling, plan.window),
+    targetShare: plan.options.targetShare,
     skipped: audit.skipped,
     unreplayable: audit.unreplayable,
     coverage: { share: plan.overview.coverage, unexplained },
@@ -161,6 +170,7 @@ function documentOf(
   const { unreplayableByReason, maskedHeaders, maskedQueryKeys, maskedRequests } = audit;
   return {
     ...summary,
+    scalingPlan: { ...scalingDocument(plan.scaling, plan.window, plan.forecast), counts: outcome.scaling },
     audit: { unreplayableByReason, maskedHeaders, maskedQueryKeys, maskedRequests },
     connections: health.connections,
   };

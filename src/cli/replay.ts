@@ -2,7 +2,6 @@ import { readFileSync } from 'node:fs';
 import { Command } from 'commander';
 import { parseSlo } from '../analysis/slo.ts';
 import { LIMITS } from '../core/limits.ts';
-import { forecastOf } from '../replay/forecast.ts';
 import {
   HOST_POLICIES,
   type OptionSources,
@@ -10,6 +9,9 @@ import {
   REPLAY_DEFAULTS,
   resolveReplayOptions,
 } from '../replay/options.ts';
+import { foresee } from '../replay/scaling/foresee.ts';
+import { SCALINGS } from '../replay/scaling/kinds.ts';
+import { SCALING_DEFAULTS } from '../replay/scaling/options.ts';
 import { chooseWindow } from '../replay/window.ts';
 import { encryptionKeyOf, encryptionKeyOption } from './encryption-flag.ts';
 import { loggerOf } from './logger.ts';
@@ -18,6 +20,7 @@ import { RepeatableOption } from './repeatable.ts';
 import { openForReplay } from './replay-capture.ts';
 import { planTitle } from './replay-plan.ts';
 import { runReplay } from './replay-run.ts';
+import { plannedSpanNs, scalingOf, slowestPace } from './replay-scaling.ts';
 import { terminal } from './terminal.ts';
 
 interface ReplayFlags extends RawReplayOptions {
@@ -38,6 +41,16 @@ export function replayCommand(): Command {
     )
     .option('--from <time>', 'first instant of the window, ISO 8601 (default: the first arrival)')
     .option('--to <time>', 'instant the window ends before (default: after the last arrival)')
+    .option('--scaling <way>', `${SCALINGS.join(', ')} (default: compress, below 1x thin)`)
+    .option('--stages <list>', 'the multiplier over the run, such as 10m@1x,5m@1x..2x,30s@4x')
+    .option(
+      '--target-share <share>',
+      'replicas of the target / replicas that were recorded, such as 2/20',
+      SCALING_DEFAULTS.targetShare,
+    )
+    .option('--seed <n>', 'decides which sessions are left out or played again', SCALING_DEFAULTS.seed)
+    .option('--jitter <time>', 'copies of sessions begin up to so much later', SCALING_DEFAULTS.jitter)
+    .addOption(new RepeatableOption('--perturb <place>', 'where copies differ: header:NAME or json:/POINTER'))
     .option('--dry-run', 'print the plan and what would not replay; send nothing')
     .addOption(new RepeatableOption('--slo <objective>', 'such as "latency: p(99)<200", or a preset'))
     .option('--out <directory>', 'where the run is kept (default: runs/<run id>)')
@@ -87,16 +100,18 @@ async function replay(directory: string, flags: ReplayFlags, command: Command): 
   const encryptionKeyFile = flags.encryptionKeyFile ?? null;
   const { source, overview, unexplained } = openForReplay(directory, encryptionKeyOf(flags));
   try {
-    const window = chooseWindow(overview, options, options.multiplier);
+    const chosen = chooseWindow(overview, options, slowestPace(options));
+    const scaling = scalingOf(options, overview, source, chosen);
+    const window = { ...chosen, plannedSpanNs: plannedSpanNs(scaling, chosen.plannedSpanNs) };
     // Before the roll-ups of a long capture are summed: the reader sees at once that something happens.
     if (options.dryRun && !json) terminal.print(planTitle({ options, overview, window }));
     if (options.dryRun || options.target === null) {
       await planInThread({ directory, encryptionKeyFile, options, window, json }, terminal);
       return;
     }
-    const forecast = forecastOf(overview.seconds(window), options.multiplier);
+    const forecast = foresee(overview, window, scaling);
     await runReplay({
-      plan: { options, overview, window, forecast },
+      plan: { options, overview, window, forecast, scaling },
       target: options.target,
       source,
       thresholds: parseSlo(options.slo),

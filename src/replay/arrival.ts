@@ -5,6 +5,8 @@ export interface Arrival {
   readonly row: ExchangeRow;
   /** Microseconds after the first arrival of the window. */
   readonly offsetUs: number;
+  /** Where stretches of the capture are laid over the window: the number of this one's. 0 is the window itself. */
+  readonly layer?: number;
 }
 
 /** Puts rows, which come in order of arrival, on a clock that begins with the first of them. */

@@ -21,6 +21,8 @@ export interface CaptureOverview {
   readonly arrivalsOnly: boolean;
   /** Authorities of the upstreams that were recorded. */
   readonly targets: readonly string[];
+  /** Where its recorders looked for the key of a session; empty where they knew none. */
+  readonly sessionKeys: readonly string[];
   /** Seconds that overlap a range, in order. */
   seconds(range: TimeRange): Iterable<SecondCount>;
 }

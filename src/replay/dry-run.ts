@@ -1,11 +1,14 @@
 import type { ExchangeRow } from '../core/exchange.ts';
 import type { CaptureSource, TimeRange } from '../core/ports.ts';
-import { arrivalsOf } from './arrival.ts';
 import { AuditCounter, type ReplayAudit } from './audit.ts';
 import { Concurrency } from './concurrency.ts';
 import { type PayloadAudit, PayloadAuditor } from './payload-audit.ts';
 import type { RequestBuilder } from './request-builder.ts';
-import { scheduleOf } from './schedule.ts';
+import { arrivalsIn, playedAs } from './scaling/arrivals.ts';
+import type { Scaling } from './scaling/scaling.ts';
+import { type ScalingCounts, ScalingTally } from './scaling/tally.ts';
+import { isOfWindow, scheduleOf } from './schedule.ts';
+import type { OpenSessions } from './sessions.ts';
 import { skipReasonOf } from './skip.ts';
 
 /**
@@ -18,7 +21,9 @@ const SAMPLE_STRETCH = 8;
 export interface DryRunParts {
   readonly source: CaptureSource;
   readonly range: TimeRange;
-  readonly multiplier: number;
+  readonly scaling: Scaling;
+  /** Sessions begun before the window; null where the capture knows no sessions. */
+  readonly openSessions: OpenSessions | null;
   readonly maxRequests: number | null;
   /** Exchanges expected in the range, by which the sample is spread. */
   readonly expected: number;
@@ -36,6 +41,7 @@ export interface DryRunListener {
 export interface DryRunReport {
   /** From the facts of every row. */
   readonly audit: ReplayAudit;
+  readonly scaling: ScalingCounts;
   /** From the payloads of a sample. */
   readonly payloads: PayloadAudit;
   /** Connections in use at once if the target is as fast as what was recorded; null where that is not known. */
@@ -48,23 +54,36 @@ export function dryRun(parts: DryRunParts, listener: DryRunListener): DryRunRepo
   const auditor = new PayloadAuditor(parts.builder);
   const stride = Math.max(SAMPLE_STRETCH, Math.ceil(parts.expected / SAMPLE_STRETCHES));
   const concurrency = new Concurrency();
+  const tally = new ScalingTally();
   let planned = 0;
-  for (const { row, intendedOffsetNs } of scheduleOf(
-    arrivalsOf(parts.source.rows(parts.range)),
-    parts.multiplier,
-  )) {
+  const { source, scaling, openSessions } = parts;
+  for (const send of scheduleOf(arrivalsIn(source, parts.range, scaling), scaling)) {
     if (planned === parts.maxRequests) break;
-    listener.recorded(row);
+    const { row, intendedOffsetNs } = send;
+    if (isOfWindow(send)) {
+      listener.recorded(row);
+      openSessions?.see(row);
+    }
+    if (!send.kept) {
+      tally.leftOut(send);
+      continue;
+    }
     const skipped = skipReasonOf(row);
     if (skipped !== null) {
       audit.skip(skipped);
       if (!(parts.arrivalsOnly && skipped === 'no_payload')) continue;
     } else if (planned % stride < SAMPLE_STRETCH) {
-      auditor.add(parts.source.payload(row));
+      auditor.add(source.payload(row), playedAs(send, scaling));
     }
+    tally.planned(send);
     listener.planned(row, intendedOffsetNs);
     concurrency.add(intendedOffsetNs, row.lastByteOffsetUs === null ? null : row.lastByteOffsetUs * 1000);
     planned += 1;
   }
-  return { audit: audit.report(), payloads: auditor.report(), connections: concurrency.max };
+  return {
+    audit: audit.report(),
+    scaling: tally.counts(scaling.forgottenSessions, openSessions?.figures() ?? null),
+    payloads: auditor.report(),
+    connections: concurrency.max,
+  };
 }

@@ -9,8 +9,16 @@ const CONNECT_TIMEOUT_MS = 10_000;
 /** Opened before the start; the rest is opened as open loop needs it. */
 const MAX_WARM_CONNECTIONS = 32;
 
-/** What the engine is asked for, from what the user asked for and what the window foretells. */
-export function engineOptionsOf(options: ReplayOptions, target: Target, forecast: Forecast): EngineOptions {
+/**
+ * What the engine is asked for, from what the user asked for and what the window foretells.
+ * @param growth the most that a second of the recording may become
+ */
+export function engineOptionsOf(
+  options: ReplayOptions,
+  target: Target,
+  forecast: Forecast,
+  growth: number,
+): EngineOptions {
   return {
     origin: target.origin,
     maxInFlight: options.maxInFlight,
@@ -20,7 +28,7 @@ export function engineOptionsOf(options: ReplayOptions, target: Target, forecast
     totalTimeoutMs: options.timeoutMs,
     drainDeadlineMs: options.drainDeadlineMs,
     // A stretched replay (below 1x) still sends a recorded burst as tightly as a second of it was.
-    peakRatePerSecond: Math.max(1, forecast.recordedPeakPerSecond * Math.max(1, options.multiplier)),
+    peakRatePerSecond: Math.max(1, forecast.recordedPeakPerSecond * Math.max(1, growth)),
     readAheadBytes: LIMITS.readAheadBytes,
     readAheadRequests: LIMITS.readAheadRequests,
     warmConnections: Math.min(MAX_WARM_CONNECTIONS, Math.max(1, forecast.plannedPeakPerSecond)),

@@ -3,6 +3,8 @@ import type { SecondCount } from './capture-overview.ts';
 /** What a replay will ask of its target, foreseen from roll-ups: whole seconds at the window's edges. */
 export interface Forecast {
   readonly exchanges: number;
+  /** Requests that will be planned of them, on average over all seeds. */
+  readonly plannedExchanges: number;
   /** The busiest recorded second, epoch seconds; null where there is none. */
   readonly peakSecond: number | null;
   readonly recordedPeakPerSecond: number;
@@ -38,6 +40,7 @@ export function forecastOf(seconds: Iterable<SecondCount>, multiplier: number): 
   }
   return {
     exchanges,
+    plannedExchanges: exchanges,
     peakSecond: busiest.exchanges > 0 ? busiest.second : null,
     recordedPeakPerSecond: busiest.exchanges,
     plannedPeakPerSecond,

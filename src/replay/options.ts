@@ -11,11 +11,13 @@ import {
   parsePositiveMs,
 } from '../core/units.ts';
 import { parseAddedHeader, type Secrets } from './added-headers.ts';
-import { COMPRESS } from './scaling/compress.ts';
+import { placeText } from './perturbation.ts';
+import { type RawScalingOptions, resolveScaling, type ScalingOptions } from './scaling/options.ts';
+import { stageText } from './stages.ts';
 import { parseTarget, type Target } from './target.ts';
 
 /** What was asked for: texts as they stand on the command line, in the environment or in a file. */
-export interface RawReplayOptions {
+export interface RawReplayOptions extends RawScalingOptions {
   readonly target?: string | undefined;
   readonly multiplier?: string | undefined;
   readonly from?: string | undefined;
@@ -47,7 +49,7 @@ export const HOST_POLICIES = ['target', 'recorded'] as const;
 export type HostPolicy = (typeof HOST_POLICIES)[number];
 
 /** What will be done. Nothing downstream applies a default. */
-export interface ReplayOptions {
+export interface ReplayOptions extends ScalingOptions {
   /** Null for a dry run without one. */
   readonly target: Target | null;
   readonly multiplier: number;
@@ -95,12 +97,14 @@ export function resolveReplayOptions(raw: RawReplayOptions, sources: OptionSourc
   if (raw.target === undefined && !dryRun) problems.add('--target is missing (a dry run needs none)');
   const slo = raw.slo ?? [];
   problems.attempt(() => sources.checkSlo(slo), undefined);
+  const multiplier = problems.attempt(
+    () => parseMultiplier(raw.multiplier ?? REPLAY_DEFAULTS.multiplier, '--multiplier'),
+    1,
+  );
   const resolved: ReplayOptions = {
     target: problems.optional(raw.target, (text) => parseTarget(text)),
-    multiplier: problems.attempt(
-      () => parseMultiplier(raw.multiplier ?? REPLAY_DEFAULTS.multiplier, '--multiplier'),
-      1,
-    ),
+    multiplier,
+    ...resolveScaling(raw, multiplier, problems),
     fromUs,
     toUs,
     dryRun,
@@ -138,7 +142,8 @@ export function describeReplayOptions(options: ReplayOptions, window: TimeRange)
     target: target?.url ?? null,
     fromUs: window.fromUs,
     toUs: window.toUs,
-    scaling: COMPRESS.name,
+    stages: options.stages?.map(stageText) ?? null,
+    perturb: options.perturb.map(placeText),
     extraCa: caPem !== null,
     addedHeaders: addedHeaders.map(([name]) => name),
   };

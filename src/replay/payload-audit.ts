@@ -1,5 +1,6 @@
 import type { ExchangePayload } from '../core/exchange.ts';
 import { headerValue, parseRequestHead } from '../core/headers.ts';
+import type { PlayedAs } from './copy-identity.ts';
 import type { RequestBuilder } from './request-builder.ts';
 
 /** What makes a request that can be sent unlikely to be answered as it was. A closed list. */
@@ -62,8 +63,8 @@ export class PayloadAuditor {
     this.#builder = builder;
   }
 
-  add(payload: ExchangePayload | null): void {
-    const result = this.#builder.build(payload);
+  add(payload: ExchangePayload | null, as: PlayedAs | null = null): void {
+    const result = this.#builder.build(payload, as);
     if (result.kind === 'no_payload' || payload?.request == null) return;
     this.#sampled += 1;
     if (result.kind === 'unreplayable') {

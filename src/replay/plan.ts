@@ -1,12 +1,15 @@
 import type { ExchangeRow } from '../core/exchange.ts';
 import type { CaptureSource, TimeRange } from '../core/ports.ts';
-import { arrivalsOf } from './arrival.ts';
 import type { AuditCounter } from './audit.ts';
 import type { TargetFence } from './guards.ts';
 import type { PreparedRequest } from './prepared-request.ts';
 import type { RateCeiling } from './rate-ceiling.ts';
 import type { RequestBuilder } from './request-builder.ts';
-import { scheduleOf } from './schedule.ts';
+import { arrivalsIn, playedAs } from './scaling/arrivals.ts';
+import type { Scaling } from './scaling/scaling.ts';
+import type { ScalingTally } from './scaling/tally.ts';
+import { isOfWindow, scheduleOf } from './schedule.ts';
+import type { OpenSessions } from './sessions.ts';
 import { skipReasonOf } from './skip.ts';
 
 /** A planned send by what its report needs of the row; the request itself is with the engine. */
@@ -29,7 +32,10 @@ export interface PlanListener {
 export interface PlanParts {
   readonly source: CaptureSource;
   readonly range: TimeRange;
-  readonly multiplier: number;
+  readonly scaling: Scaling;
+  readonly tally: ScalingTally;
+  /** Sessions begun before the window; null where the capture knows no sessions. */
+  readonly openSessions: OpenSessions | null;
   readonly maxRequests: number | null;
   readonly builder: RequestBuilder;
   readonly fence: TargetFence;
@@ -42,17 +48,27 @@ export interface PlanParts {
  * @throws AppError TARGET_FORBIDDEN at a request recorded under the target's own name.
  */
 export function* plannedRequests(parts: PlanParts, listener: PlanListener): Generator<PreparedRequest> {
-  const { source, range, multiplier, builder, audit } = parts;
+  const { source, range, scaling, tally, builder, audit } = parts;
+  const places = scaling.options.perturb.length;
   let index = 0;
-  for (const { row, intendedOffsetNs } of scheduleOf(arrivalsOf(source.rows(range)), multiplier)) {
+  for (const send of scheduleOf(arrivalsIn(source, range, scaling), scaling)) {
     if (index === parts.maxRequests) return;
-    listener.recorded(row);
+    const { row, intendedOffsetNs } = send;
+    if (isOfWindow(send)) {
+      listener.recorded(row);
+      parts.openSessions?.see(row);
+    }
+    if (!send.kept) {
+      tally.leftOut(send);
+      continue;
+    }
     const skipped = skipReasonOf(row);
     if (skipped !== null) {
       audit.skip(skipped);
       continue;
     }
-    const built = builder.build(source.payload(row));
+    const as = playedAs(send, scaling);
+    const built = builder.build(source.payload(row), as);
     if (built.kind === 'no_payload') {
       audit.skip('no_payload');
       continue;
@@ -63,7 +79,11 @@ export function* plannedRequests(parts: PlanParts, listener: PlanListener): Gene
     }
     parts.fence.checkRecorded(built.recordedHost);
     audit.mask(built.masked);
-    const planned = { index, intendedOffsetNs, row };
+    tally.planned(send);
+    tally.built(send, built, places);
+    // What was made to differ is no repetition, whatever it was made of.
+    const own = built.perturbed && as !== null ? { ...row, requestHash: Buffer.from(as.tag, 'hex') } : row;
+    const planned = { index, intendedOffsetNs, row: own };
     index += 1;
     if (parts.ceiling.admits(intendedOffsetNs)) {
       listener.planned(planned);

@@ -17,6 +17,10 @@ import { Outstanding, refusedSend } from './outstanding.ts';
 import { type PlannedRequest, plannedRequests } from './plan.ts';
 import { RateCeiling } from './rate-ceiling.ts';
 import { RequestBuilder } from './request-builder.ts';
+import { copyIdentityOf } from './scaling/arrivals.ts';
+import type { Scaling } from './scaling/scaling.ts';
+import { type ScalingCounts, ScalingTally } from './scaling/tally.ts';
+import { OpenSessions } from './sessions.ts';
 import type { Target } from './target.ts';
 import type { ReplayWindow } from './window.ts';
 
@@ -37,6 +41,7 @@ export interface ReplayParts {
   readonly overview: CaptureOverview;
   readonly window: ReplayWindow;
   readonly forecast: Forecast;
+  readonly scaling: Scaling;
   readonly source: CaptureSource;
   readonly createEngine: (options: EngineOptions) => Engine;
   readonly resolveHost: ResolveHost;
@@ -54,6 +59,7 @@ export interface ReplayOutcome {
   readonly end: ReplayEnd;
   readonly health: EngineHealth;
   readonly audit: ReplayAudit;
+  readonly scaling: ScalingCounts;
 }
 
 /** Where a run is, for whoever watches it. */
@@ -75,6 +81,7 @@ export class Replay {
   readonly #parts: ReplayParts;
   readonly #fence: TargetFence;
   readonly #audit = new AuditCounter();
+  readonly #tally = new ScalingTally();
   readonly #outstanding = new Outstanding();
   readonly #abortRule = new AbortRule();
   readonly #stop = new AbortController();
@@ -111,16 +118,18 @@ export class Replay {
    * @throws AppError INTERNAL when the engine itself fails
    */
   async run(listener: ReplayListener, signal: AbortSignal): Promise<ReplayOutcome> {
-    const { options, forecast, target } = this.#parts;
-    const engine = this.#parts.createEngine(engineOptionsOf(options, target, forecast));
+    const { options, forecast, target, scaling, overview, source, window } = this.#parts;
+    const engine = this.#parts.createEngine(engineOptionsOf(options, target, forecast, scaling.growth));
+    const openSessions = OpenSessions.before(overview, source, window);
     this.#engine = engine;
     const health = await engine.run(
-      this.#requests(listener),
+      this.#requests(listener, openSessions),
       (results) => this.#take(results, listener),
       AbortSignal.any([signal, this.#stop.signal]),
     );
     listener.ended([...this.#refused.splice(0), ...this.#outstanding.takeUnreached()]);
-    return { end: this.#endOf(signal), health, audit: this.#audit.report() };
+    const counts = this.#tally.counts(scaling.forgottenSessions, openSessions?.figures() ?? null);
+    return { end: this.#endOf(signal), health, audit: this.#audit.report(), scaling: counts };
   }
 
   position(): ReplayPosition {
@@ -133,21 +142,24 @@ export class Replay {
     };
   }
 
-  *#requests(listener: ReplayListener): Generator<PreparedRequest> {
-    const { options, forecast, target, runId, source, window } = this.#parts;
+  *#requests(listener: ReplayListener, openSessions: OpenSessions | null): Generator<PreparedRequest> {
+    const { options, forecast, target, runId, source, window, scaling, overview } = this.#parts;
     const planned = (request: PlannedRequest) => listener.planned(request.row, request.intendedOffsetNs);
     try {
       yield* plannedRequests(
         {
           source,
           range: window,
-          multiplier: options.multiplier,
+          scaling,
+          tally: this.#tally,
+          openSessions,
           maxRequests: options.maxRequests,
           builder: new RequestBuilder({
             basePath: target.basePath,
             host: options.host,
             addedHeaders: options.addedHeaders,
             runId,
+            identity: copyIdentityOf(overview, scaling),
           }),
           fence: this.#fence,
           ceiling: new RateCeiling(

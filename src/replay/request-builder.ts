@@ -6,6 +6,7 @@ import {
   MARKER_HEADER,
   parseRequestHead,
 } from '../core/headers.ts';
+import { type CopyIdentity, namesServerIssued, type PlayedAs } from './copy-identity.ts';
 import type { HostPolicy } from './options.ts';
 import type { PreparedRequest } from './prepared-request.ts';
 import { type UnreplayableReason, unreplayableReason } from './unreplayable.ts';
@@ -30,19 +31,31 @@ export type BuildResult =
       readonly masked: MaskedParts;
       /** The recorded `Host`, for the fence. */
       readonly recordedHost: string | null;
+      /** Of a copy: it differs in a place that was asked for. */
+      readonly perturbed: boolean;
+      /** Played as somebody else, and its compressed body still says who it was. */
+      readonly bodyUnread: boolean;
     }
   | { readonly kind: 'no_payload' }
-  | { readonly kind: 'unreplayable'; readonly reason: UnreplayableReason };
+  | { readonly kind: 'unreplayable'; readonly reason: UnreplayableReason | typeof SERVER_ISSUED_ID };
+
+/** A copy cannot go on from an answer that somebody else was given. */
+const SERVER_ISSUED_ID = 'server_issued_id';
 
 export interface RequestRules {
   readonly basePath: string;
   readonly host: HostPolicy;
   readonly addedHeaders: readonly HeaderPair[];
   readonly runId: string;
+  /** Who copies become; without it nothing is played as anybody else. */
+  readonly identity?: CopyIdentity;
 }
 
+/** Says of a copy which one it is, so that its target's logs tell it from what was recorded. */
+const COPY_HEADER = 'x-reprise-copy';
+
 /** Left out besides the hop-by-hop names: written anew by the client, or by us. */
-const WRITTEN_ANEW: ReadonlySet<string> = new Set(['host', 'content-length', MARKER_HEADER]);
+const WRITTEN_ANEW: ReadonlySet<string> = new Set(['host', 'content-length', MARKER_HEADER, COPY_HEADER]);
 
 /** Turns what was recorded of a request into what will be sent. Never alters anything in silence. */
 export class RequestBuilder {
@@ -54,7 +67,22 @@ export class RequestBuilder {
     this.#added = Map.groupBy(rules.addedHeaders, ([name]) => name.toLowerCase());
   }
 
-  build(payload: ExchangePayload | null): BuildResult {
+  /** @param as who the request is played as; null for who it was recorded from */
+  build(payload: ExchangePayload | null, as: PlayedAs | null = null): BuildResult {
+    const recorded = payload?.request ?? null;
+    const identity = this.#rules.identity;
+    if (payload === null || recorded === null || as === null || identity === undefined) {
+      return this.#build(payload, null);
+    }
+    if (as.copy > 0 && namesServerIssued(payload)) return { kind: 'unreplayable', reason: SERVER_ISSUED_ID };
+    const renamed = identity.rename(payload, recorded, as);
+    const built = this.#build(renamed.payload, as.copy === 0 ? null : as.copy);
+    return built.kind === 'ready'
+      ? { ...built, perturbed: renamed.perturbed, bodyUnread: renamed.bodyUnread }
+      : built;
+  }
+
+  #build(payload: ExchangePayload | null, copy: number | null): BuildResult {
     const message = payload?.request ?? null;
     if (message === null || message.body.truncated) return { kind: 'no_payload' };
     if (message.body.kept === null && message.body.bytes > 0) return { kind: 'no_payload' };
@@ -73,17 +101,19 @@ export class RequestBuilder {
       kind: 'ready',
       masked,
       recordedHost: headerValue(head.headers, 'host'),
+      perturbed: false,
+      bodyUnread: false,
       request: {
         method: head.method,
         path: this.#rules.basePath + head.target,
-        headers: this.#headersOf(head.headers, masked.headers),
+        headers: this.#headersOf(head.headers, masked.headers, copy),
         body: message.body.bytes === 0 ? null : message.body.kept,
         chunked: isChunked(head.headers),
       },
     };
   }
 
-  #headersOf(recorded: readonly HeaderPair[], masked: readonly string[]): string[] {
+  #headersOf(recorded: readonly HeaderPair[], masked: readonly string[], copy: number | null): string[] {
     const dropped = new Set([...nominatedBy(recorded), ...masked]);
     const placed = new Set<string>();
     const flat: string[] = [];
@@ -102,6 +132,7 @@ export class RequestBuilder {
     }
     for (const lower of this.#added.keys()) place(lower);
     flat.push(MARKER_HEADER, this.#rules.runId);
+    if (copy !== null) flat.push(COPY_HEADER, String(copy));
     return flat;
   }
 }

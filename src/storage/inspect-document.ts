@@ -60,5 +60,7 @@ export interface InspectDocument {
   /** Recorders the fleet has, where somebody said so. */
   readonly fleetSize: number | null;
   readonly origins: readonly CaptureOrigin[];
+  /** Where its recorders looked for the key of a session; empty where they knew none. */
+  readonly sessionKeys: readonly string[];
   readonly clockAnchors: number;
 }

@@ -68,6 +68,7 @@ class Inspection {
   readonly #absent = new AbsentSegments();
   readonly #lives = new Map<string, LifeSegment[]>();
   readonly #origins = new Map<string, CaptureOrigin>();
+  readonly #sessionKeys = new Set<string>();
   readonly #damaged: string[] = [];
   readonly #duplicates: string[] = [];
   #fleetSize: number | null = null;
@@ -125,6 +126,7 @@ class Inspection {
       clockSkew: clockSkew(lives, commonSightings(lives), this.#latestUs),
       fleetSize: this.#fleetSize,
       origins: [...this.#origins.values()],
+      sessionKeys: [...this.#sessionKeys],
       clockAnchors: this.#clockAnchors,
     };
   }
@@ -181,6 +183,7 @@ class Inspection {
     const { hours } = summary;
     entryOf(this.#lives, meta.recorder.id, []).push({ file, meta, span, exchanges, hours, crashes, anchors });
     this.#origins.set(JSON.stringify(meta.origin), meta.origin);
+    for (const key of sessionKeysOf(meta)) this.#sessionKeys.add(key);
     if (meta.fleetSize !== null) this.#fleetSize = Math.max(this.#fleetSize ?? 0, meta.fleetSize);
     this.#segments.push({ file: file.file, sealed: file.sealed, exchanges, bytes: diskBytesOf(file.path) });
   }
@@ -242,4 +245,11 @@ function diskBytesOf(path: string): number {
 
 function sizeOf(path: string): number {
   return statSync(path, { throwIfNoEntry: false })?.size ?? 0;
+}
+
+/** Where a recorder looked for the key of a session; none in captures of before there were any. */
+function sessionKeysOf({ policy }: SegmentMeta): string[] {
+  const { session } = policy;
+  if (!Array.isArray(session)) return [];
+  return session.filter((key): key is string => typeof key === 'string' && key !== 'none');
 }

@@ -116,6 +116,7 @@ describe('reprise inspect', () => {
       },
       fleetSize: 3,
       origins: [{ kind: 'recorded', target: 'model.internal:8000' }],
+      sessionKeys: [],
       clockAnchors: 1,
     });
     const segmentBytes = document.segments.reduce((sum, segment) => sum + segment.bytes, 0);

@@ -10,10 +10,12 @@ import { Outstanding, refusedSend } from '../../src/replay/outstanding.ts';
 import { type PlanParts, plannedRequests } from '../../src/replay/plan.ts';
 import { RateCeiling } from '../../src/replay/rate-ceiling.ts';
 import { RequestBuilder } from '../../src/replay/request-builder.ts';
+import { ScalingTally } from '../../src/replay/scaling/tally.ts';
 import type { SendResult } from '../../src/replay/send-result.ts';
 import { parseTarget } from '../../src/replay/target.ts';
 import { exchangeRow } from '../support/exchange-row.ts';
 import { MemoryCapture, requestPayload } from '../support/memory-capture.ts';
+import { scalingAt } from '../support/scalings.ts';
 
 const RANGE = { fromUs: 0, toUs: Number.MAX_SAFE_INTEGER };
 const builder = new RequestBuilder({ basePath: '', host: 'target', addedHeaders: [], runId: 'r' });
@@ -22,7 +24,9 @@ function partsOf(source: MemoryCapture, changes: Partial<PlanParts> = {}): PlanP
   return {
     source,
     range: RANGE,
-    multiplier: 2,
+    scaling: scalingAt(2),
+    tally: new ScalingTally(),
+    openSessions: null,
     maxRequests: null,
     builder,
     fence: new TargetFence({ target: parseTarget('http://staging'), productionHosts: [], allowed: [] }),
@@ -137,7 +141,8 @@ describe('dryRun', () => {
       {
         source: capture,
         range: RANGE,
-        multiplier: 2,
+        scaling: scalingAt(2),
+        openSessions: null,
         maxRequests: null,
         expected: 5,
         arrivalsOnly: false,

@@ -8,6 +8,7 @@ import type { PreparedRequest, SendResult } from '../../src/replay/engine.ts';
 import { forecastOf } from '../../src/replay/forecast.ts';
 import { type RawReplayOptions, resolveReplayOptions } from '../../src/replay/options.ts';
 import { Replay, type ReplayListener } from '../../src/replay/replay.ts';
+import { Scaling } from '../../src/replay/scaling/scaling.ts';
 import { parseTarget } from '../../src/replay/target.ts';
 import { chooseWindow } from '../../src/replay/window.ts';
 import { exchangeRow } from '../support/exchange-row.ts';
@@ -60,6 +61,7 @@ function replayOf(setup: Setup) {
     coverage: 1,
     arrivalsOnly: setup.arrivalsOnly ?? false,
     targets: [],
+    sessionKeys: [],
     seconds: () => Array.from({ length: count }, (_, at) => ({ second: at + 1, exchanges: 1 })),
   };
   const window = chooseWindow(overview, options, options.multiplier);
@@ -77,6 +79,7 @@ function replayOf(setup: Setup) {
     overview,
     window,
     forecast: forecastOf(overview.seconds(), options.multiplier),
+    scaling: new Scaling({ options, coverage: 1 }),
     source,
     createEngine: (engineOptions) => {
       const engine = new ScriptedEngine(engineOptions, setup.answer ?? (() => ({})), (request) => {

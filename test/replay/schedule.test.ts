@@ -6,6 +6,7 @@ import { RateCeiling } from '../../src/replay/rate-ceiling.ts';
 import { scheduleOf } from '../../src/replay/schedule.ts';
 import { skipReasonOf } from '../../src/replay/skip.ts';
 import { exchangeRow } from '../support/exchange-row.ts';
+import { scalingAt } from '../support/scalings.ts';
 
 const EPOCH_US = 1_794_000_000_000_000;
 
@@ -22,7 +23,7 @@ describe('scheduleOf', () => {
       fc.property(gaps, fc.constantFrom(0.1, 0.5, 1, 1.5, 2, 3.7), (all, multiplier) => {
         let at = 777;
         const rows = rowsAt([at, ...all.map((gap) => (at += gap))]);
-        const planned = [...scheduleOf(arrivalsOf(rows), multiplier)];
+        const planned = [...scheduleOf(arrivalsOf(rows), scalingAt(multiplier))];
         expect(planned.map(({ row }) => row.id)).toEqual(rows.map(({ id }) => id));
         expect(planned[0]?.intendedOffsetNs).toBe(0);
         const spanUs = at - 777;
@@ -41,14 +42,14 @@ describe('scheduleOf', () => {
     function* endless(): Generator<ExchangeRow> {
       for (;;) yield exchangeRow({ id: read++, arrivalUs: EPOCH_US + read });
     }
-    const schedule = scheduleOf(arrivalsOf(endless()), 2);
+    const schedule = scheduleOf(arrivalsOf(endless()), scalingAt(2));
     expect(schedule.next().value?.row.id).toBe(0);
     expect(schedule.next().value?.row.id).toBe(1);
     expect(read).toBe(2);
   });
 
   it('plans nothing for a window without arrivals', () => {
-    expect([...scheduleOf(arrivalsOf([]), 1)]).toEqual([]);
+    expect([...scheduleOf(arrivalsOf([]), scalingAt(1))]).toEqual([]);
   });
 });
 

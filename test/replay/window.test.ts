@@ -14,6 +14,7 @@ function overviewOf(firstArrivalUs: number | null, lastArrivalUs: number | null)
     coverage: 1,
     arrivalsOnly: false,
     targets: [],
+    sessionKeys: [],
     seconds: () => [],
   };
 }
@@ -60,12 +61,14 @@ describe('forecastOf', () => {
     ];
     expect(forecastOf(seconds, 1)).toEqual({
       exchanges: 16,
+      plannedExchanges: 16,
       peakSecond: 11,
       recordedPeakPerSecond: 9,
       plannedPeakPerSecond: 12,
     });
     expect(forecastOf([], 1)).toEqual({
       exchanges: 0,
+      plannedExchanges: 0,
       peakSecond: null,
       recordedPeakPerSecond: 0,
       plannedPeakPerSecond: 0,

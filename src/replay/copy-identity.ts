@@ -1,0 +1,190 @@
+import type { ExchangePayload, Message } from '../core/exchange.ts';
+import {
+  buildRequestHead,
+  type HeaderPair,
+  headerValue,
+  parseRequestHead,
+  type RequestHead,
+} from '../core/headers.ts';
+import { jsonMember, jsonStart } from '../core/json-cursor.ts';
+import type { KeySource } from '../core/key-source.ts';
+import { spliceJson } from './json-splice.ts';
+import { newName, newScalar } from './new-names.ts';
+import { type PerturbedPlace, perturbHeaders, perturbJson } from './perturbation.ts';
+
+/** Who a request is played as, where not as who it was recorded. */
+export interface PlayedAs {
+  /** The same for everything that one session is played as; another for each of its copies. */
+  readonly sessionSalt: string;
+  /** Its own for each request of each copy. */
+  readonly tag: string;
+  /** Number of the copy; 0 for what is played once, and only under another name. */
+  readonly copy: number;
+}
+
+/** What became of a request that is somebody else's now. */
+export interface Renamed {
+  readonly payload: ExchangePayload;
+  /** It differs from what it is a copy of in a place that was asked for. */
+  readonly perturbed: boolean;
+  /** Its body is compressed: who it names in there stays. */
+  readonly bodyUnread: boolean;
+}
+
+/** Names of one request or one trace; a server may refuse or merge what carries them twice. */
+const OWN_HEADERS: ReadonlySet<string> = new Set([
+  ...['x-request-id', 'request-id', 'x-correlation-id', 'correlation-id', 'x-client-request-id'],
+  ...['x-ms-client-request-id', 'triton-request-id', 'ce-id', 'idempotency-key', 'x-idempotency-key'],
+  ...['x-b3-traceid', 'x-b3-spanid', 'x-b3-parentspanid', 'x-datadog-trace-id', 'x-datadog-parent-id'],
+]);
+/** Here a version or flags stand beside the ids; those are the long hexadecimal parts. */
+const TRACE_HEADERS: ReadonlySet<string> = new Set([
+  ...['traceparent', 'b3', 'uber-trace-id', 'x-cloud-trace-context', 'x-amzn-trace-id'],
+]);
+/** Where a body has the id of its request. */
+const INFERENCE_TARGET = /^\/v2\/models\/[^?]*\/(?:infer|generate|generate_stream)(?:\?|$)/;
+const SERVER_ISSUED = 'previous_response_id';
+
+/** Whether a request goes on from an answer that the recorded server gave to somebody else. */
+export function namesServerIssued({ request }: ExchangePayload): boolean {
+  const body = request?.body.kept ?? null;
+  if (
+    body === null ||
+    !Buffer.from(body.buffer, body.byteOffset, body.byteLength).includes(`"${SERVER_ISSUED}"`)
+  ) {
+    return false;
+  }
+  const at = jsonMember(body, jsonStart(body), SERVER_ISSUED);
+  return at >= 0 && body[at] === 0x22;
+}
+
+/** Makes requests somebody else's: names of session, trace and request are made new, all else stays. */
+export class CopyIdentity {
+  readonly #session: readonly KeySource[];
+  readonly #perturb: readonly PerturbedPlace[];
+
+  /** @param session where the capture looked for the key of a session */
+  constructor(session: readonly KeySource[], perturb: readonly PerturbedPlace[]) {
+    this.#session = session;
+    this.#perturb = perturb;
+  }
+
+  rename(payload: ExchangePayload, message: Message, as: PlayedAs): Renamed {
+    const head = parseRequestHead(message.head);
+    const places = as.copy === 0 ? [] : this.#perturb;
+    let headers: readonly HeaderPair[] = head.headers.map((pair) => this.#header(pair, as.sessionSalt));
+    for (const place of places) {
+      if (place.kind === 'header') headers = perturbHeaders(headers, place.name, as.tag);
+    }
+    const edited = this.#body(message, head, places, as);
+    if (edited.jsonBytes !== null) {
+      headers = headers.map(([name, value]) => [
+        name,
+        name.toLowerCase() === JSON_LENGTH ? String(edited.jsonBytes) : value,
+      ]);
+    }
+    const request = {
+      ...message,
+      head: buildRequestHead(head.method, this.#target(head.target, as.sessionSalt), headers),
+      body: { ...message.body, kept: edited.kept, bytes: edited.kept?.length ?? message.body.bytes },
+    };
+    return {
+      payload: { ...payload, request },
+      perturbed: edited.perturbed || places.some(({ kind }) => kind === 'header'),
+      bodyUnread: edited.unread,
+    };
+  }
+
+  #header([name, value]: HeaderPair, salt: string): HeaderPair {
+    const lower = name.toLowerCase();
+    if (TRACE_HEADERS.has(lower)) {
+      return [
+        name,
+        value.replace(/[0-9a-f]{8,}|(?<=[/=])\d{8,}/gi, (id) => newName(id, salt).slice(0, id.length)),
+      ];
+    }
+    if (OWN_HEADERS.has(lower)) return [name, newName(value, salt)];
+    for (const source of this.#session) {
+      if (source.kind === 'header' && source.name === lower && value !== '')
+        return [name, newName(value, salt)];
+      if (source.kind === 'cookie' && lower === 'cookie')
+        return [name, cookieRenamed(value, source.name, salt)];
+    }
+    return [name, value];
+  }
+
+  #target(target: string, salt: string): string {
+    const keys = this.#session.flatMap((source) => (source.kind === 'query' ? [source.name] : []));
+    const question = target.indexOf('?');
+    if (keys.length === 0 || question < 0) return target;
+    const pairs = target.slice(question + 1).split('&');
+    const renamed = pairs.map((pair) => {
+      const equals = pair.indexOf('=');
+      if (equals <= 0 || equals === pair.length - 1 || !keys.includes(pair.slice(0, equals))) return pair;
+      const value = pair.slice(equals + 1);
+      // Of an escaped value the escapes are no letters to be exchanged.
+      const own = newName(value.includes('%') ? Buffer.from(value).toString('hex') : value, salt);
+      return `${pair.slice(0, equals)}=${own}`;
+    });
+    return `${target.slice(0, question)}?${renamed.join('&')}`;
+  }
+
+  #body(message: Message, head: RequestHead, places: readonly PerturbedPlace[], as: PlayedAs): EditedBody {
+    const { kept } = message.body;
+    const untouched = { kept, jsonBytes: null, perturbed: false, unread: false };
+    const named = this.#session.flatMap((source) => (source.kind === 'json' ? [source] : []));
+    const tagged = places.flatMap((place) => (place.kind === 'json' ? [place.steps] : []));
+    const hasId = INFERENCE_TARGET.test(head.target);
+    if (kept === null || kept.length === 0 || named.length + tagged.length + (hasId ? 1 : 0) === 0)
+      return untouched;
+    const coding = headerValue(head.headers, 'content-encoding');
+    if (coding !== null && coding.toLowerCase() !== 'identity') return { ...untouched, unread: true };
+    // A binary request begins with so much JSON; what follows it stays as it is.
+    const stated = Number(headerValue(head.headers, JSON_LENGTH) ?? Number.NaN);
+    const split = Number.isInteger(stated) && stated > 0 && stated <= kept.length ? stated : null;
+    let json: Uint8Array = split === null ? kept : kept.subarray(0, split);
+    for (const { steps, zeroIsNone } of named) {
+      json = spliceJson(json, steps, (value) => sessionRenamed(value, zeroIsNone, as.sessionSalt)) ?? json;
+    }
+    if (hasId) json = spliceJson(json, ['id'], (value) => newScalar(value, as.sessionSalt)) ?? json;
+    let perturbed = false;
+    for (const steps of tagged) {
+      const next = perturbJson(json, steps, as.tag);
+      perturbed ||= next !== null;
+      json = next ?? json;
+    }
+    if (split === null) return { kept: json, jsonBytes: null, perturbed, unread: false };
+    const whole = Buffer.concat([json, kept.subarray(split)]);
+    return { kept: whole, jsonBytes: json.length, perturbed, unread: false };
+  }
+}
+
+const JSON_LENGTH = 'inference-header-content-length';
+
+interface EditedBody {
+  readonly kept: Uint8Array | null;
+  /** Length of the JSON in front of binary data; null without such. */
+  readonly jsonBytes: number | null;
+  readonly perturbed: boolean;
+  readonly unread: boolean;
+}
+
+function sessionRenamed(
+  value: { readonly literal: string; readonly isText: boolean },
+  zeroIsNone: boolean,
+  salt: string,
+): string | null {
+  const isNone = value.isText ? value.literal === '""' : zeroIsNone && Number(value.literal) === 0;
+  return isNone ? null : newScalar(value, salt);
+}
+
+function cookieRenamed(cookies: string, name: string, salt: string): string {
+  return cookies
+    .split(';')
+    .map((pair) => {
+      const equals = pair.indexOf('=');
+      if (equals <= 0 || pair.slice(0, equals).trim() !== name || equals === pair.length - 1) return pair;
+      return `${pair.slice(0, equals)}=${newName(pair.slice(equals + 1), salt)}`;
+    })
+    .join(';');
+}

@@ -1,0 +1,78 @@
+import type { ExchangeRow } from '../../core/exchange.ts';
+
+/** What belongs together and is drawn together: a session, or an exchange that has none. */
+export interface DrawKey {
+  readonly high: number;
+  readonly low: number;
+}
+
+/** What a draw decides. Each has numbers of its own, so that one decision says nothing of another. */
+export type DrawPurpose = 'kept' | 'copies' | 'jitter' | 'identity';
+
+const PURPOSES: Readonly<Record<DrawPurpose, number>> = {
+  kept: 0x51ed270b,
+  copies: 0x2c1b3c6d,
+  jitter: 0x297a2d39,
+  identity: 0x6a09e667,
+};
+
+/**
+ * Numbers that depend on nothing but the seed and what they are drawn for: the same session gets the same one
+ * in every run, on every machine, in whatever order and however many are asked for, and none is remembered.
+ */
+export class SeededDraws {
+  readonly #high: number;
+  readonly #low: number;
+
+  /** @param seed a whole number from 0 to 2^53 − 1; every bit of it counts */
+  constructor(seed: number) {
+    this.#low = mix(seed | 0);
+    this.#high = mix(Math.floor(seed / 2 ** 32) ^ this.#low ^ 0x7f4a7c15);
+  }
+
+  /** A number from 0 to below 1, uniform over 2^53 values. */
+  draw(key: DrawKey, purpose: DrawPurpose, number = 0): number {
+    const salt = mix(PURPOSES[purpose] ^ Math.imul(number + 1, 0x9e3779b1));
+    const high = mix(mix(key.high ^ this.#high) ^ key.low ^ salt);
+    const low = mix(mix(key.low ^ this.#low) ^ high ^ Math.imul(salt, 0x85ebca6b));
+    return ((high >>> 11) * 2 ** 32 + (low >>> 0)) / 2 ** 53;
+  }
+
+  /** Sixteen hexadecimal digits, for a name of its own. */
+  name(key: DrawKey, number: number): string {
+    const at = (half: number) => Math.floor(this.draw(key, 'identity', number * 2 + half) * 2 ** 32);
+    return [0, 1].map((half) => at(half).toString(16).padStart(8, '0')).join('');
+  }
+}
+
+/** The session of an exchange, or the exchange itself where it stands alone. */
+export function drawKeyOf(row: ExchangeRow): DrawKey {
+  return row.session === null ? exchangeKeyOf(row) : sessionKeyOf(row.session);
+}
+
+/** An exchange alone, whatever session it belongs to. */
+export function exchangeKeyOf(row: Pick<ExchangeRow, 'segment' | 'id'>): DrawKey {
+  let hash = 0x811c9dc5;
+  for (let at = 0; at < row.segment.length; at += 1) {
+    hash = Math.imul(hash ^ row.segment.charCodeAt(at), 0x01000193);
+  }
+  return { high: mix(hash), low: mix(row.id ^ Math.imul(Math.floor(row.id / 2 ** 32), 0x9e3779b1)) };
+}
+
+/** A session is known by its keyed hash, which is uniform as it is. */
+function sessionKeyOf(session: Uint8Array): DrawKey {
+  const word = (at: number) =>
+    (session[at] ?? 0) |
+    ((session[at + 1] ?? 0) << 8) |
+    ((session[at + 2] ?? 0) << 16) |
+    ((session[at + 3] ?? 0) << 24);
+  return { high: word(0), low: word(4) };
+}
+
+/** A 32-bit mixer: every input bit reaches every output bit. */
+function mix(value: number): number {
+  let word = value | 0;
+  word = Math.imul(word ^ (word >>> 16), 0x7feb352d);
+  word = Math.imul(word ^ (word >>> 15), 0x846ca68b);
+  return word ^ (word >>> 16);
+}

@@ -1,0 +1,114 @@
+import type { ExchangeRow } from '../core/exchange.ts';
+import type { CaptureSource, TimeRange } from '../core/ports.ts';
+import type { CaptureOverview } from './capture-overview.ts';
+import type { OpenedBefore } from './scaling/tally.ts';
+
+/** Sessions remembered at once; some 15 MB. */
+const REMEMBERED = 100_000;
+
+/** The text a session is looked up by; null for an exchange that stands alone. */
+export function sessionName(row: Pick<ExchangeRow, 'session'>): string | null {
+  if (row.session === null) return null;
+  return Buffer.from(row.session.buffer, row.session.byteOffset, row.session.byteLength).toString('latin1');
+}
+
+/**
+ * What was decided of each session when its first exchange came, so that the rest of it is treated alike. Of more
+ * sessions than are remembered the one that was silent longest is forgotten; if it speaks again it is decided
+ * anew, and counted.
+ */
+export class SessionMemory<T> {
+  readonly #byName = new Map<string, T>();
+  readonly #bound: number;
+  #forgotten = 0;
+
+  constructor(bound = REMEMBERED) {
+    this.#bound = bound;
+  }
+
+  /** Sessions that had to be forgotten. */
+  get forgotten(): number {
+    return this.#forgotten;
+  }
+
+  /** What was decided of a session, by `decide` if this is its first exchange. */
+  of(name: string, decide: () => T): T {
+    const known = this.#byName.get(name);
+    const decided = known === undefined ? decide() : known;
+    this.#byName.delete(name);
+    this.#byName.set(name, decided);
+    if (this.#byName.size > this.#bound) this.#forgetOldest();
+    return decided;
+  }
+
+  #forgetOldest(): void {
+    for (const name of this.#byName.keys()) {
+      this.#byName.delete(name);
+      this.#forgotten += 1;
+      return;
+    }
+  }
+}
+
+/** A session that was silent for longer has ended, as far as a window is concerned. */
+const LOOKBACK_S = 1_800;
+/** So many exchanges before a window are looked at, so that it starts at once however busy it was. */
+const LOOKBACK_EXCHANGES = 20_000;
+
+/** Which exchanges of a window belong to sessions begun before it: what those said before is not played. */
+export class OpenSessions {
+  /** Begun before, and whether they were met within the window. */
+  readonly #met = new Map<string, boolean>();
+  readonly #lookbackMs: number;
+  #exchanges = 0;
+  #sessions = 0;
+
+  private constructor(lookbackMs: number) {
+    this.#lookbackMs = lookbackMs;
+  }
+
+  /** Reads what came just before the window; null where the capture knows no sessions. */
+  static before(overview: CaptureOverview, source: CaptureSource, window: TimeRange): OpenSessions | null {
+    if (overview.sessionKeys.length === 0) return null;
+    const fromUs = lookbackFromUs(overview, window.fromUs);
+    const open = new OpenSessions((window.fromUs - fromUs) / 1e3);
+    if (fromUs >= window.fromUs) return open;
+    for (const row of source.rows({ fromUs, toUs: window.fromUs })) {
+      const name = sessionName(row);
+      if (name !== null) open.#met.set(name, false);
+    }
+    return open;
+  }
+
+  /** Takes an exchange of the window. */
+  see(row: ExchangeRow): void {
+    const name = this.#met.size === 0 ? null : sessionName(row);
+    const met = name === null ? undefined : this.#met.get(name);
+    if (name === null || met === undefined) return;
+    this.#exchanges += 1;
+    if (met) return;
+    this.#sessions += 1;
+    this.#met.set(name, true);
+  }
+
+  figures(): OpenedBefore {
+    return { exchanges: this.#exchanges, sessions: this.#sessions, lookbackMs: this.#lookbackMs };
+  }
+}
+
+/** Whole seconds before an instant, as many as hold no more exchanges than are looked at. */
+function lookbackFromUs(overview: CaptureOverview, windowFromUs: number): number {
+  const end = Math.floor(windowFromUs / 1e6);
+  const range = { fromUs: (end - LOOKBACK_S) * 1e6, toUs: windowFromUs };
+  const seconds = [...overview.seconds(range)];
+  let exchanges = 0;
+  let fromUs = Math.max(range.fromUs, Math.min(windowFromUs, overview.firstArrivalUs ?? windowFromUs));
+  for (const each of seconds.reverse()) {
+    exchanges += each.exchanges;
+    if (exchanges > LOOKBACK_EXCHANGES) {
+      fromUs = Math.max(fromUs, Math.min(windowFromUs, (each.second + 1) * 1e6));
+      break;
+    }
+  }
+  return fromUs;
+}
