@@ -2,6 +2,7 @@ import { spawn } from 'node:child_process';
 import { access } from 'node:fs/promises';
 import { reasonOf } from '../core/errors.ts';
 import type { Logger } from '../core/ports.ts';
+import { isMissing } from '../storage/durable-files.ts';
 import { markHanded, sealMark, unhandedSegments } from '../storage/handed-over.ts';
 import { MANIFEST_SUFFIX } from '../storage/segment-name.ts';
 import { yieldProcessor } from './sealing.ts';
@@ -214,7 +215,7 @@ async function isThere(file: string): Promise<boolean> {
     await access(file);
     return true;
   } catch (error) {
-    if (error instanceof Error && 'code' in error && error.code === 'ENOENT') return false;
+    if (isMissing(error)) return false;
     throw error;
   }
 }

@@ -3,6 +3,7 @@ import { dirname, join } from 'node:path';
 import { AppError, reasonOf } from '../core/errors.ts';
 import { LIMITS } from '../core/limits.ts';
 import { directoryBytes, fileSizesOf } from './directory-size.ts';
+import { isMissing } from './durable-files.ts';
 import {
   HASH_KEY_FILE,
   LOCK_FILE,
@@ -146,8 +147,4 @@ function statusOf(path: string): Stats | null {
 function nearestExisting(path: string): string {
   const parent = dirname(path);
   return statusOf(path) !== null || parent === path ? path : nearestExisting(parent);
-}
-
-function isMissing(error: unknown): boolean {
-  return error instanceof Error && 'code' in error && error.code === 'ENOENT';
 }

@@ -26,3 +26,8 @@ export function writeFileDurably(path: string, content: string | Uint8Array, mod
   renameSync(temporary, path);
   syncPath(dirname(path));
 }
+
+/** Whether an error of the file system says that there is no such file. */
+export function isMissing(error: unknown): boolean {
+  return error instanceof Error && 'code' in error && error.code === 'ENOENT';
+}

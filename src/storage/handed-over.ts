@@ -1,6 +1,7 @@
 import { open, readdir, stat } from 'node:fs/promises';
 import { dirname, join } from 'node:path';
 import { OWN_SUBDIRECTORY } from './capture-directory.ts';
+import { isMissing } from './durable-files.ts';
 import { HANDED_SUFFIX, MANIFEST_SUFFIX, parseSegmentName, TOMBSTONE_SUFFIX } from './segment-name.ts';
 
 /**
@@ -28,7 +29,7 @@ export async function sealMark(segmentPath: string): Promise<string | null> {
     const { ino, mtimeMs } = await stat(`${segmentPath}${MANIFEST_SUFFIX}`);
     return `${ino} ${mtimeMs}`;
   } catch (error) {
-    if (error instanceof Error && 'code' in error && error.code === 'ENOENT') return null;
+    if (isMissing(error)) return null;
     throw error;
   }
 }

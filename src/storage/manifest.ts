@@ -4,7 +4,7 @@ import { crc32 } from 'node:zlib';
 import type { Amount } from '../core/accounting.ts';
 import { AppError, reasonOf } from '../core/errors.ts';
 import { damaged, takenAway } from './database.ts';
-import { writeFileDurably } from './durable-files.ts';
+import { isMissing, writeFileDurably } from './durable-files.ts';
 import { MANIFEST_SUFFIX } from './segment-name.ts';
 import type { ExpiredSums } from './side-records.ts';
 
@@ -109,8 +109,7 @@ function orTakenAway<T>(segmentPath: string, work: () => T): T {
   try {
     return work();
   } catch (error) {
-    const missing = error instanceof Error && 'code' in error && error.code === 'ENOENT';
-    throw missing ? takenAway(basename(segmentPath)) : error;
+    throw isMissing(error) ? takenAway(basename(segmentPath)) : error;
   }
 }
 

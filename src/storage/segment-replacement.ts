@@ -2,7 +2,7 @@ import { chmodSync, existsSync, readdirSync, renameSync, rmSync, statSync } from
 import { basename, dirname, join } from 'node:path';
 import type { Clock } from '../core/clock.ts';
 import { takenAway } from './database.ts';
-import { syncPath } from './durable-files.ts';
+import { isMissing, syncPath } from './durable-files.ts';
 import { type Manifest, writeManifest } from './manifest.ts';
 import { settleSegment, sha256Of } from './sealing.ts';
 import { CLAIMED_SUFFIX, HANDED_SUFFIX, MANIFEST_SUFFIX, REWRITING_SUFFIX } from './segment-name.ts';
@@ -47,8 +47,7 @@ function claim(path: string): void {
   try {
     renameSync(`${path}${MANIFEST_SUFFIX}`, `${path}${CLAIMED_SUFFIX}`);
   } catch (error) {
-    const missing = error instanceof Error && 'code' in error && error.code === 'ENOENT';
-    throw missing ? takenAway(basename(path)) : error;
+    throw isMissing(error) ? takenAway(basename(path)) : error;
   }
   syncPath(dirname(path));
 }
