@@ -50,6 +50,7 @@ function statusLines(status: RecorderStatus): string[] {
       `${connections.open} open, ${connections.seen} seen, ${connections.turnedAway} turned away`,
     ],
     ['failed', countsText(connections.failed)],
+    ['refused', countsText(connections.refused)],
     ['seen', tallyText(status.seen)],
     ['recorded', `${tallyText(status.recorded)}, ${status.exchanges} exchanges`],
     ['lost', talliesText(status.lost)],

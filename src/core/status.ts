@@ -77,6 +77,8 @@ export interface RecorderStatus {
     readonly turnedAway: number;
     /** Accepted, and come to nothing, by what failed. */
     readonly failed: Readonly<Record<string, number>>;
+    /** Requests that a gateway answered itself, by reason. */
+    readonly refused: Readonly<Record<string, number>>;
   };
   readonly seen: StatusTally;
   readonly recorded: StatusTally;

@@ -1,4 +1,5 @@
 import type { Endpoint } from './endpoint.ts';
+import type { RefusalReason } from './gateway/guard.ts';
 
 /** Where one pair of addresses is listened on and forwarded to. */
 export interface Pair {
@@ -26,6 +27,8 @@ export interface ConnectionCounts {
   /** By the limit, for want of a descriptor, or because accepting failed. */
   readonly turnedAway: number;
   readonly failed?: Readonly<Partial<Record<ConnectionFailure, number>>>;
+  /** Requests that the plane answered itself, by reason. */
+  readonly refused?: Readonly<Partial<Record<RefusalReason, number>>>;
 }
 
 /** Something that whoever runs the plane should hear of: one line in the log. */

@@ -67,11 +67,12 @@ export class ForwarderProcess {
   }
 
   #read(untold: readonly UnreportedLoss[]): ForwarderReading {
-    const { turnedAway = 0, failed = {} } = this.#plane?.connections ?? {};
+    const { turnedAway = 0, failed = {}, refused = {} } = this.#plane?.connections ?? {};
     return {
       ledger: this.#ledger.read(),
       turnedAway,
       failed,
+      refused,
       queuedBytes: this.#link.queue.heldBytes,
       untold: untold.map((loss) => this.#dated(loss)),
     };

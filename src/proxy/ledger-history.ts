@@ -8,6 +8,7 @@ export interface ForwardersReading {
   readonly ledger: LedgerReading;
   readonly turnedAway: number;
   readonly failed: Readonly<Record<string, number>>;
+  readonly refused: Readonly<Record<string, number>>;
   readonly queuedBytes: number;
 }
 
@@ -24,6 +25,7 @@ const NOTHING: ForwardersReading = {
   },
   turnedAway: 0,
   failed: {},
+  refused: {},
   queuedBytes: 0,
 };
 
@@ -86,6 +88,7 @@ function sumOf(past: ForwardersReading, reading: ForwardersReading): ForwardersR
     },
     turnedAway: past.turnedAway + reading.turnedAway,
     failed: sumOfCounts(past.failed, reading.failed),
+    refused: sumOfCounts(past.refused, reading.refused),
     queuedBytes: past.queuedBytes + reading.queuedBytes,
   };
 }

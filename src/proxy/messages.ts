@@ -3,6 +3,7 @@ import type { DiskEstimate } from '../core/disk-estimate.ts';
 import type { RecentExchange, RecordedTraffic } from '../core/status.ts';
 import type { ConnectionFailure, Notice } from './data-plane.ts';
 import type { Endpoint } from './endpoint.ts';
+import type { RefusalReason } from './gateway/guard.ts';
 import type { GatewayOptions } from './gateway/options.ts';
 import type { LedgerReading } from './ledger.ts';
 import type { WireOptions } from './wire/options.ts';
@@ -28,6 +29,7 @@ export interface ForwarderReading {
   readonly ledger: LedgerReading;
   readonly turnedAway: number;
   readonly failed: Readonly<Partial<Record<ConnectionFailure, number>>>;
+  readonly refused: Readonly<Partial<Record<RefusalReason, number>>>;
   /** Memory held for what waits for the recorder. */
   readonly queuedBytes: number;
   /** Losses that no recorder has been told of yet. */

@@ -4,6 +4,7 @@ import { BODY_DROP_REASONS } from '../core/privacy/unreadable-body.ts';
 import type { RecorderStatus, SecondsHistogram, StatusTally } from '../core/status.ts';
 import { CONNECTION_FAILURES } from './data-plane.ts';
 import { CODE_CLASSES, METHODS } from './exchange-monitor.ts';
+import { REFUSALS } from './gateway/guard.ts';
 
 export const METRICS_TYPE = Registry.PROMETHEUS_CONTENT_TYPE;
 
@@ -72,6 +73,10 @@ function trafficOf({ traffic, connections, pending }: RecorderStatus): Family[] 
     labels: { failure },
     value: connections.failed[failure] ?? 0,
   }));
+  const refused = REFUSALS.map((reason) => ({
+    labels: { reason },
+    value: connections.refused[reason] ?? 0,
+  }));
   const directions = { request: traffic.requestBytes, response: traffic.responseBytes };
   return [
     counter('proxy_requests_total', 'Recorded exchanges by method and class of status', requests),
@@ -89,6 +94,7 @@ function trafficOf({ traffic, connections, pending }: RecorderStatus): Family[] 
     counter('proxy_connections_total', 'Client connections accepted', connections.seen),
     counter('proxy_connections_turned_away_total', 'Client connections turned away', connections.turnedAway),
     counter('proxy_connections_failed_total', 'Client connections that came to nothing', failed),
+    counter('proxy_requests_refused_total', 'Requests that the gateway answered itself', refused),
     counter(
       'capture_bytes_total',
       'Body bytes of recorded exchanges, whatever was kept of them',

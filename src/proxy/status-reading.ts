@@ -99,6 +99,7 @@ export function statusOf(parts: StatusParts): RecorderStatus {
       seen: ledger.connections,
       turnedAway: reading.turnedAway,
       failed: reading.failed,
+      refused: reading.refused,
     },
     seen: ledger.seen,
     recorded: ledger.recorded,

@@ -36,6 +36,13 @@ describe('reprise record --mode gateway', () => {
     const recording = await startRecording(targetPort, directory, FLAGS);
     for (let turn = 0; turn < 20; turn += 1)
       expect(await get(recording.port, `/${turn}`)).toBe(`got /${turn}`);
+    await expect(get(recording.port, '/#')).resolves.toBe('');
+    let refused = {};
+    while (Object.keys(refused).length === 0) {
+      const { stdout } = await runReprise(['status', '--dir', directory, '--json']);
+      refused = (JSON.parse(stdout) as { connections: { refused: object } }).connections.refused;
+    }
+    expect(refused).toEqual({ target: 1 });
     const stopped = await recording.stop();
     expect(stopped.status).toBe(0);
     expect(recording.process.stderr).not.toMatch(/Warning/);

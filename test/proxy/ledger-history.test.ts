@@ -23,6 +23,7 @@ function readingOf(ledger: Ledger): ForwarderReading {
     ledger: ledger.read(),
     turnedAway: 2,
     failed: { upstream_refused: 3 },
+    refused: {},
     queuedBytes: 65_536,
     untold: [],
   };

@@ -35,6 +35,7 @@ class ForwarderModel {
       ledger: this.#ledger.read(),
       turnedAway: 0,
       failed: {},
+      refused: {},
       queuedBytes: this.#queue.heldBytes,
       untold: this.link
         .untold()

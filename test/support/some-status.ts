@@ -18,7 +18,7 @@ export function someStatus(changes: Partial<RecorderStatus> = {}): RecorderStatu
     forwarders: 1,
     pids: { supervisor: 1, forwarders: [2], recorder: 3 },
     restarts: { forwarder: 0, recorder: 0 },
-    connections: { open: 4, seen: 9, turnedAway: 0, failed: {} },
+    connections: { open: 4, seen: 9, turnedAway: 0, failed: {}, refused: {} },
     seen: { bytes: 1_000, turns: 10 },
     recorded: { bytes: 600, turns: 6 },
     lost: { quota: { bytes: 100, turns: 1 } },

@@ -69,7 +69,12 @@ export class Gateway implements DataPlane, ExchangeHost {
   }
 
   get connections(): ConnectionCounts {
-    return { open: this.#connections.size, turnedAway: this.#turnedAway, failed: { ...this.#failed } };
+    return {
+      open: this.#connections.size,
+      turnedAway: this.#turnedAway,
+      failed: { ...this.#failed },
+      refused: { ...this.#refused },
+    };
   }
 
   get counts(): GatewayCounts {
