@@ -8,7 +8,8 @@ import { Ledger } from './ledger.ts';
 import { PIPE_FD } from './managed-process.ts';
 import type { ForwarderOptions, ForwarderReading, FromForwarder, ToForwarder } from './messages.ts';
 import { planeOf } from './planes.ts';
-import { RecorderLink, type UnreportedLoss } from './recorder-link.ts';
+import { RecorderLink } from './recorder-link.ts';
+import type { UnreportedLoss } from './recorder-reports.ts';
 
 /**
  * A forwarder as the supervisor talks to it. It lives until it is drained, or until its supervisor is gone: then

@@ -31,7 +31,10 @@ export const FRAME = {
   close: 7,
   /** Traffic lost while nobody could note it. Flags: the reason. Payload: turns, bytes, fromNs, toNs (f64). */
   loss: 8,
-  /** Asks for everything before it to be committed and settled, then for a `flushed` settlement. */
+  /**
+   * Asks for everything before it to be committed and settled, then for a `flushed` settlement that has the number
+   * which this one has in the place of a connection. The last of several is answered for all.
+   */
   flush: 9,
   /** Traffic left out where the recorder could not see it. Flags: the cause. Payload: turns, bytes (f64). */
   omission: 10,

@@ -36,7 +36,8 @@ export class PipeFeed {
   /** Something was noted that no settlement waits for. */
   #noted = false;
   #waitingSinceNs = 0;
-  #flushAsked = false;
+  /** Number of the last flush that was asked for and is not answered; 0 for none. */
+  #flushAsked = 0;
 
   constructor(pipe: Duplex, deps: RecorderDeps, place: FeedPlace, onProgress: () => void) {
     this.#pipe = pipe;
@@ -53,7 +54,7 @@ export class PipeFeed {
 
   /** Whether something here wants a commit even if the sink does not. */
   wantsCommit(): boolean {
-    if (this.#flushAsked) return true;
+    if (this.#flushAsked > 0) return true;
     const waitedNs = this.#deps.clock.nowNs() - this.#waitingSinceNs;
     return (this.#noted || this.#waiting.length > 0) && waitedNs >= LIMITS.commitDelayMs * 1e6;
   }
@@ -64,8 +65,8 @@ export class PipeFeed {
     this.#waiting = [];
     this.#lastWaiting.clear();
     this.#noted = false;
-    if (this.#flushAsked) batch.push(FLUSHED);
-    this.#flushAsked = false;
+    if (this.#flushAsked > 0) batch.push({ ...FLUSHED, connection: this.#flushAsked });
+    this.#flushAsked = 0;
     if (batch.length > 0 && this.#pipe.writable) this.#pipe.write(encodeSettlements(batch));
   }
 
@@ -86,7 +87,7 @@ export class PipeFeed {
     if (frame.type === FRAME.open) this.#open(frame);
     else if (frame.type === FRAME.loss) this.#noteLoss(frame);
     else if (frame.type === FRAME.omission) this.#noteOmission(frame);
-    else if (frame.type === FRAME.flush) this.#flushAsked = true;
+    else if (frame.type === FRAME.flush) this.#flushAsked = frame.connection;
     else {
       const { mark } = this.#deps;
       mark?.set(this.#place.slot, frame.connection);

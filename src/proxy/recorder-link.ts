@@ -5,17 +5,11 @@ import type { Clock } from '../core/clock.ts';
 import { type ConnectionOrigin, UNKNOWN_ORIGIN } from './connection-origin.ts';
 import { doubles, FRAME, type PipeSettlement, SettlementReader } from './frames.ts';
 import type { Ledger, Tally } from './ledger.ts';
+import { RecorderReports, type UnreportedLoss } from './recorder-reports.ts';
 import { SlabQueue } from './slab-queue.ts';
 import { TapConnection } from './tap-connection.ts';
 
 const EMPTY = new Uint8Array(0);
-
-/** Traffic lost where the recorder could not hear of it; times are monotonic. */
-export interface UnreportedLoss extends Readonly<Tally> {
-  readonly reason: LossReason;
-  readonly fromNs: number;
-  readonly toNs: number;
-}
 
 /**
  * A forwarder's end of the pipe. It copies, counts and never waits: whatever becomes of the recorder, the
@@ -27,13 +21,12 @@ export class RecorderLink {
   readonly #ledger: Ledger;
   readonly #clock: Clock;
   readonly #taps = new Map<number, TapConnection>();
-  readonly #unreported = new Map<
-    LossReason,
-    { turns: number; bytes: number; fromNs: number; toNs: number }
-  >();
-  readonly #omissions = new Map<OmissionCause, Readonly<Tally>>();
+  readonly #reports = new RecorderReports();
   #pipe: Duplex | null = null;
   #nextConnection = 1;
+  /** Flushes asked for so far; each has the number that its answer names. */
+  #flushes = 0;
+  #awaited = 0;
   #onFlushed: (() => void) | null = null;
 
   constructor(deps: { clock: Clock; ledger: Ledger; queue?: SlabQueue }) {
@@ -58,7 +51,7 @@ export class RecorderLink {
     pipe.on('close', () => {
       if (this.#pipe === pipe) this.#detach();
     });
-    this.#reportLosses();
+    this.#report();
   }
 
   /** A client connection begins. */
@@ -75,7 +68,7 @@ export class RecorderLink {
   /** Losses that no recorder was told of yet, those of stretches that are still being shed included. */
   untold(): UnreportedLoss[] {
     const nowNs = this.#clock.nowNs();
-    const losses = [...this.#unreported].map(([reason, loss]) => ({ reason, ...loss }));
+    const losses = this.#reports.losses;
     for (const tap of this.#taps.values()) {
       const shed = tap.shedding;
       if (shed) losses.push({ ...shed, fromNs: nowNs, toNs: nowNs });
@@ -90,10 +83,8 @@ export class RecorderLink {
 
   /** Tells the recorder of bytes that were left out where it could not see them. */
   noteOmission(cause: OmissionCause, tally: Readonly<Tally>): void {
-    if (tally.bytes === 0 && tally.turns === 0) return;
-    const known = this.#omissions.get(cause) ?? { bytes: 0, turns: 0 };
-    this.#omissions.set(cause, { bytes: known.bytes + tally.bytes, turns: known.turns + tally.turns });
-    if (this.#pipe) this.#reportOmissions();
+    this.#reports.addOmission({ cause, ...tally });
+    if (this.#pipe) this.#report();
   }
 
   /** Forgets a connection that is closed and settled. */
@@ -104,13 +95,8 @@ export class RecorderLink {
 
   /** Keeps a loss until a recorder can be told of it. */
   noteLoss(reason: LossReason, tally: Readonly<Tally>): void {
-    if (tally.bytes === 0 && tally.turns === 0) return;
     const nowNs = this.#clock.nowNs();
-    const loss = this.#unreported.get(reason) ?? { turns: 0, bytes: 0, fromNs: nowNs, toNs: nowNs };
-    loss.turns += tally.turns;
-    loss.bytes += tally.bytes;
-    loss.toNs = nowNs;
-    this.#unreported.set(reason, loss);
+    this.#reports.addLoss({ reason, bytes: tally.bytes, turns: tally.turns, fromNs: nowNs, toNs: nowNs });
   }
 
   /**
@@ -126,7 +112,7 @@ export class RecorderLink {
     for (const tap of [...this.#taps.values()]) {
       this.noteLoss('shutdown_timeout', tap.account.settleAll({ kind: 'lost', because: 'shutdown_timeout' }));
     }
-    return [...this.#unreported].map(([reason, loss]) => ({ reason, ...loss }));
+    return this.#reports.losses;
   }
 
   /** Lets the recorder go: it reads the end of the pipe. */
@@ -137,13 +123,17 @@ export class RecorderLink {
   #flushed(): Promise<void> {
     return new Promise((resolve) => {
       this.#onFlushed = resolve;
-      this.#reportLosses();
-      this.queue.appendControl(
-        { type: FRAME.flush, flags: 0, connection: 0, atNs: this.#clock.nowNs() },
-        EMPTY,
-      );
+      this.#report();
+      this.#awaited = this.#askFlush();
       this.queue.flush();
     });
+  }
+
+  #askFlush(): number {
+    this.#flushes += 1;
+    const atNs = this.#clock.nowNs();
+    this.queue.appendControl({ type: FRAME.flush, flags: 0, connection: this.#flushes, atNs }, EMPTY);
+    return this.#flushes;
   }
 
   #detach(): void {
@@ -151,40 +141,37 @@ export class RecorderLink {
     this.#pipe.destroy();
     this.#pipe = null;
     this.queue.attach(null);
+    this.#reports.recorderGone();
     for (const tap of [...this.#taps.values()]) tap.recorderGone();
     this.#onFlushed?.();
   }
 
   #settle(settlement: PipeSettlement): void {
     if (settlement.kind === 'recorded') this.#ledger.addExchanges(settlement.exchanges);
-    if (settlement.kind === 'flushed') this.#onFlushed?.();
+    if (settlement.kind === 'flushed') this.#onNoted(settlement.connection);
     else this.#taps.get(settlement.connection)?.settled(settlement);
   }
 
-  #reportLosses(): void {
-    for (const [reason, loss] of this.#unreported) {
-      this.queue.appendControl(
-        { type: FRAME.loss, flags: LOSS_REASONS.indexOf(reason), connection: 0, atNs: loss.toNs },
-        doubles(loss.turns, loss.bytes, loss.fromNs, loss.toNs),
-      );
-    }
-    this.#unreported.clear();
-    this.#reportOmissions();
+  #onNoted(flush: number): void {
+    this.#reports.noted(flush);
+    if (this.#awaited > 0 && flush >= this.#awaited) this.#onFlushed?.();
   }
 
-  #reportOmissions(): void {
-    for (const [cause, tally] of this.#omissions) {
-      this.queue.appendControl(
-        {
-          type: FRAME.omission,
-          flags: OMISSION_CAUSES.indexOf(cause),
-          connection: 0,
-          atNs: this.#clock.nowNs(),
-        },
-        doubles(tally.turns, tally.bytes),
-      );
+  /** Tells the recorder what it saw nothing of, and asks to hear that it has noted it. */
+  #report(): void {
+    const told = this.#reports.tell(this.#flushes + 1);
+    if (!told) return;
+    for (const { reason, turns, bytes, fromNs, toNs } of told.losses) {
+      const flags = LOSS_REASONS.indexOf(reason);
+      const head = { type: FRAME.loss, flags, connection: 0, atNs: toNs };
+      this.queue.appendControl(head, doubles(turns, bytes, fromNs, toNs));
     }
-    this.#omissions.clear();
+    for (const { cause, turns, bytes } of told.omissions) {
+      const flags = OMISSION_CAUSES.indexOf(cause);
+      const head = { type: FRAME.omission, flags, connection: 0, atNs: this.#clock.nowNs() };
+      this.queue.appendControl(head, doubles(turns, bytes));
+    }
+    this.#askFlush();
   }
 }
 

@@ -1,5 +1,5 @@
 import { once } from 'node:events';
-import { existsSync, readFileSync } from 'node:fs';
+import { existsSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { connect, type Socket } from 'node:net';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { describe, expect, it } from 'vitest';
@@ -54,6 +54,26 @@ describe.concurrent('the processes of a recording', () => {
     const { log, end } = await recording.stop();
     expect(log.map(({ message }) => message)).not.toContain('recorder hangs; killing it');
     expect(end).toMatchObject({ exchanges: 1, lost: {} });
+    await server.close();
+  }, 30_000);
+
+  it('leave in the capture what passed before it could be had, once, however often it was tried', async () => {
+    const server = await RawServer.start();
+    const directory = `${temporaryDirectory()}/capture`;
+    writeFileSync(directory, 'in the way');
+    const recording = await startRecording(server.port, directory);
+    await ask(recording.port);
+    await recording.process.waitFor('stderr', /"state":"OFF"/);
+    await sleep(1_500);
+    rmSync(directory);
+    await recording.process.waitFor('stderr', /"state":"HEALTHY"/);
+    await ask(recording.port);
+    const { end } = await recording.stop();
+    expect(end).toMatchObject({ exchanges: 1, lost: { writer_down: { turns: 1 } } });
+    expect(await inspect(directory)).toMatchObject({
+      exchanges: 1,
+      losses: { byReason: { writer_down: { exchanges: 1 } } },
+    });
     await server.close();
   }, 30_000);
 

@@ -94,6 +94,23 @@ describe('the link to the recorder', () => {
     expect(harness.ledger.read().recorded).toEqual({ bytes: 1000, turns: 1 });
   });
 
+  it('tells the next recorder again of losses that the last one never came to note', async () => {
+    const harness = new Harness(1 << 20);
+    const tap = harness.link.open();
+    tap.client(Buffer.alloc(30));
+    tap.close('client_end');
+    const [ours, unread] = await socketPair();
+    harness.link.attach(ours);
+    await harness.settleDown();
+    unread.destroy();
+    await expect.poll(() => harness.link.attached).toBe(false);
+    expect(harness.link.untold()).toMatchObject([{ reason: 'writer_down', turns: 1, bytes: 30 }]);
+    await harness.startRecorder();
+    expect(await harness.link.finish(1000)).toEqual([]);
+    expect(harness.recorder?.losses).toEqual([{ turns: 1, bytes: 30 }]);
+    expect(harness.ledger.read().lost).toEqual({ writer_down: { turns: 1, bytes: 30 } });
+  });
+
   it('sheds to the end of the turn when the budget is spent and never holds more than the budget', async () => {
     const budgetBytes = 4 * 64 * 1024;
     const harness = new Harness(budgetBytes);

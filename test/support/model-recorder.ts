@@ -28,7 +28,8 @@ export class ModelRecorder {
   turnStarts = 0;
   bytes = 0;
   readonly #pipe: Duplex;
-  #flush = false;
+  /** Number of the last flush that is not answered; 0 for none. */
+  #flush = 0;
 
   constructor(pipe: Duplex) {
     this.#pipe = pipe;
@@ -49,9 +50,10 @@ export class ModelRecorder {
       return { ...fate, connection, clientEndOffset, serverEndOffset, exchanges: 1 };
     });
     this.#pipe.write(encodeSettlements(settlements));
-    if (!this.#flush) return;
-    const none = { connection: 0, clientEndOffset: 0, serverEndOffset: 0, exchanges: 0 };
-    this.#pipe.write(encodeSettlements([{ kind: 'flushed', because: null, ...none }]));
+    if (this.#flush === 0) return;
+    const flush = { connection: this.#flush, clientEndOffset: 0, serverEndOffset: 0, exchanges: 0 };
+    this.#flush = 0;
+    this.#pipe.write(encodeSettlements([{ kind: 'flushed', because: null, ...flush }]));
   }
 
   #take(frame: Frame): void {
@@ -59,8 +61,9 @@ export class ModelRecorder {
     if (frame.type === FRAME.open) this.#open(frame, amounts);
     if (frame.type === FRAME.loss) this.losses.push({ turns: amounts[0] ?? 0, bytes: amounts[1] ?? 0 });
     if (frame.type === FRAME.flush) {
-      this.#flush = true;
+      this.#flush = frame.connection;
       setImmediate(() => this.settle());
+      return;
     }
     const state = this.connections.get(frame.connection);
     if (!state) {
