@@ -1,0 +1,201 @@
+import fc from 'fast-check';
+import { describe, expect, it } from 'vitest';
+import { parseKeySources } from '../../src/core/key-source.ts';
+import { CopyIdentity, type PlayedAs } from '../../src/replay/copy-identity.ts';
+import { hasScalar, spliceJson } from '../../src/replay/json-splice.ts';
+import { newName } from '../../src/replay/new-names.ts';
+import { parsePerturbedPlace } from '../../src/replay/perturbation.ts';
+import { type BuildResult, RequestBuilder } from '../../src/replay/request-builder.ts';
+import { requestPayload } from '../support/memory-capture.ts';
+
+const SESSION = ['header:x-session-id', 'cookie:sid', 'query:sid', 'json:/user', 'oip-sequence'];
+const copyOf = (copy: number, salt = `salt-${copy}`): PlayedAs => ({
+  sessionSalt: salt,
+  tag: `tag${copy}`,
+  copy,
+});
+
+function builderOf(perturb: readonly string[] = [], session: readonly string[] = SESSION): RequestBuilder {
+  return new RequestBuilder({
+    basePath: '',
+    host: 'target',
+    addedHeaders: [],
+    runId: 'run-1',
+    identity: new CopyIdentity(parseKeySources('session', session), perturb.map(parsePerturbedPlace)),
+  });
+}
+
+function ready(result: BuildResult) {
+  if (result.kind !== 'ready') throw new Error(`not built: ${JSON.stringify(result)}`);
+  const headers = Object.fromEntries(
+    Array.from({ length: result.request.headers.length / 2 }, (_, at) => [
+      (result.request.headers[at * 2] ?? '').toLowerCase(),
+      result.request.headers[at * 2 + 1] ?? '',
+    ]),
+  );
+  return { ...result, headers, body: Buffer.from(result.request.body ?? []).toString('latin1') };
+}
+
+describe('a copy', () => {
+  const headers = [
+    ['X-Session-Id', 'Zm9vYmFyYmF6cXV4'],
+    ['Cookie', 'theme=dark; sid=0123456789abcdef; x=1'],
+    ['traceparent', '00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01'],
+    ['X-Request-Id', '0f8fad5b-d9cb-469f-a165-70867728950e'],
+    ['Idempotency-Key', 'pay-1'],
+    ['X-Kept', 'as it was'],
+  ] as const;
+  const body =
+    '{"messages":[{"content":"say \\"hi\\""}],"user":"customer-4711-abc","parameters":{"sequence_id":42}, "id":"mine"}';
+  const payload = requestPayload('/v1/chat?a=1&sid=aGVsbG93b3JsZA', headers, body);
+
+  it('has names of its own for session, trace and request, of the same form, and all else as it was', () => {
+    const copy = ready(builderOf().build(payload, copyOf(1)));
+    expect(copy.headers['x-session-id']).toMatch(/^[0-9A-Za-z]{16}$/);
+    expect(copy.headers.traceparent).toMatch(/^00-[0-9a-f]{32}-[0-9a-f]{16}-01$/);
+    expect(copy.headers['x-request-id']).toMatch(/^[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}$/);
+    expect(copy.headers.cookie).toMatch(/^theme=dark; sid=[0-9a-f]{16}; x=1$/);
+    expect(copy.request.path).toMatch(/^\/v1\/chat\?a=1&sid=[0-9A-Za-z]{14}$/);
+    expect(copy.headers['x-kept']).toBe('as it was');
+    expect(copy.headers['x-reprise-copy']).toBe('1');
+    for (const [name, value] of headers.slice(0, 5)) expect(copy.headers[name.toLowerCase()]).not.toBe(value);
+    const { user, parameters, ...rest } = JSON.parse(copy.body) as Record<string, unknown>;
+    expect(user).not.toBe('customer-4711-abc');
+    expect(parameters).toEqual({ sequence_id: expect.any(Number) });
+    expect(parameters).not.toEqual({ sequence_id: 42 });
+    expect(rest).toEqual({ messages: [{ content: 'say "hi"' }], id: 'mine' });
+  });
+
+  it('is the same somebody throughout a session, and somebody else in every other copy', () => {
+    const users = [copyOf(1), copyOf(1), copyOf(2)].map(
+      (as) => (JSON.parse(ready(builderOf().build(payload, as)).body) as { user: string }).user,
+    );
+    expect(users[0]).toBe(users[1]);
+    expect(users[0]).not.toBe(users[2]);
+  });
+
+  it('leaves what was recorded alone where nothing is played as anybody else', () => {
+    const original = ready(builderOf(['json:/messages/0/content']).build(payload));
+    expect(original.body).toBe(body);
+    expect(original.headers).toMatchObject({ 'x-session-id': 'Zm9vYmFyYmF6cXV4' });
+    expect(original.headers).not.toHaveProperty('x-reprise-copy');
+    // From another stretch: under another name, and no copy.
+    const layered = ready(builderOf(['json:/messages/0/content']).build(payload, copyOf(0)));
+    expect(layered.headers).not.toHaveProperty('x-reprise-copy');
+    expect(layered.body).toContain('say \\"hi\\"');
+    expect(layered.body).not.toContain('customer-4711');
+  });
+
+  it('is not sent where it would go on from an answer that somebody else was given', () => {
+    const going = requestPayload('/v1/responses', [], '{"input":"x","previous_response_id":"resp_1"}');
+    expect(builderOf().build(going, copyOf(1))).toEqual({ kind: 'unreplayable', reason: 'server_issued_id' });
+    expect(builderOf().build(going).kind).toBe('ready');
+    const first = requestPayload('/v1/responses', [], '{"input":"x","previous_response_id":null}');
+    expect(builderOf().build(first, copyOf(1)).kind).toBe('ready');
+  });
+
+  it('has a new request id in the JSON before its tensors, the tensors untouched, and says how long that is', () => {
+    const json = '{"id":"r1","parameters":{"sequence_id":7,"sequence_start":true},"inputs":[]}';
+    const tensors = '\x00\xff"id":"r1"';
+    const binary = requestPayload(
+      '/v2/models/m/infer',
+      [['Inference-Header-Content-Length', String(json.length)]],
+      json + tensors,
+    );
+    const copy = ready(builderOf().build(binary, copyOf(1)));
+    const length = Number(copy.headers['inference-header-content-length']);
+    expect(copy.body.slice(length)).toBe(tensors);
+    const parsed = JSON.parse(copy.body.slice(0, length)) as { id: string; parameters: object };
+    expect(parsed.id).not.toBe('r1');
+    expect(parsed.parameters).toMatchObject({ sequence_start: true });
+  });
+
+  it('says where it could not look: a compressed body still names who it was', () => {
+    const zipped = requestPayload('/v1/chat', [['Content-Encoding', 'gzip']], '\x1f\x8b\x08');
+    expect(ready(builderOf().build(zipped, copyOf(1)))).toMatchObject({
+      bodyUnread: true,
+      body: '\x1f\x8b\x08',
+    });
+  });
+});
+
+describe('--perturb', () => {
+  const payload = requestPayload('/v1/chat', [['X-Key', 'k']], '{"messages":[{"content":"hi"}],"seed":5}');
+
+  it.each([
+    ['json:/messages/0/content', '{"messages":[{"content":"tag1 hi"}],"seed":5}'],
+    ['header:x-key', '{"messages":[{"content":"hi"}],"seed":5}'],
+  ])('makes a copy differ in %s', (place, body) => {
+    const copy = ready(builderOf([place]).build(payload, copyOf(1)));
+    expect(copy).toMatchObject({ perturbed: true, body });
+    expect(copy.headers['x-key']).toBe(place.startsWith('header') ? 'k-tag1' : 'k');
+  });
+
+  it('changes a number, adds a header that is not there, and owns up to a place that is not', () => {
+    expect(ready(builderOf(['json:/seed']).build(payload, copyOf(1))).body).toMatch(/"seed":(?!5\})\d+\}$/);
+    expect(ready(builderOf(['header:X-New']).build(payload, copyOf(1))).headers['x-new']).toBe('tag1');
+    expect(ready(builderOf(['json:/nowhere']).build(payload, copyOf(1))).perturbed).toBe(false);
+  });
+
+  it.each([
+    'header:',
+    'header:Host',
+    'header:content-length',
+    'json:',
+    'json:user',
+    'json:/a/*',
+    'cookie:x',
+    'x',
+  ])('refuses %j', (text) => {
+    expect(() => parsePerturbedPlace(text)).toThrow(expect.objectContaining({ code: 'OPTION_INVALID' }));
+  });
+});
+
+describe('spliceJson', () => {
+  it('changes the value that was named and no other, whatever stands around it', () => {
+    const document = fc.record({
+      a: fc.jsonValue(),
+      name: fc.oneof(fc.string(), fc.integer()),
+      z: fc.jsonValue(),
+    });
+    fc.assert(
+      fc.property(document, fc.boolean(), (value, spaced) => {
+        const json = Buffer.from(JSON.stringify(value, null, spaced ? 2 : 0));
+        expect(hasScalar(json, ['name'])).toBe(true);
+        const changed = spliceJson(json, ['name'], ({ literal }) => {
+          expect(JSON.parse(literal)).toEqual(value.name);
+          return '"new"';
+        });
+        expect(JSON.parse(String(changed))).toEqual(JSON.parse(JSON.stringify({ ...value, name: 'new' })));
+      }),
+    );
+  });
+
+  it.each(['', '{', '{"name"', '{"name":', '{"name":"cut', '[1]', 'name', '{"name":{}}', '{"name":null}'])(
+    'leaves %j alone',
+    (json) => {
+      expect(spliceJson(Buffer.from(json), ['name'], () => '1')).toBeNull();
+    },
+  );
+});
+
+describe('newName', () => {
+  it('differs by salt, keeps its form, and is decided by what it is made of', () => {
+    const name = fc
+      .stringMatching(/^[0-9A-Za-z._-]{12,40}$/)
+      .filter((text) => text.replace(/[._-]/g, '').length >= 12);
+    fc.assert(
+      fc.property(name, (text) => {
+        expect(newName(text, 'a')).toBe(newName(text, 'a'));
+        expect(newName(text, 'a')).not.toBe(newName(text, 'b'));
+        expect(newName(text, 'a')).toHaveLength(text.length);
+        expect(newName(text, 'a').replace(/[0-9A-Za-z]/g, '')).toBe(text.replace(/[0-9A-Za-z]/g, ''));
+      }),
+    );
+  });
+
+  it('adds to a short name what makes it telling', () => {
+    expect(newName('u1', 'a')).toMatch(/^[a-z]\d-[0-9a-f]{12}$/);
+    expect(newName('42', 'a')).toMatch(/^\d{14}$|^[0-9a-f]{2}\d{12}$/);
+  });
+});
