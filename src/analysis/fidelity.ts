@@ -30,6 +30,8 @@ export interface StreamDistance {
 export interface Fidelity {
   readonly recorded: ArrivalFigures;
   readonly planned: ArrivalFigures;
+  /** Everything in the window, where filters left a part of it out: `recorded` is then what they kept. */
+  readonly unfiltered: ArrivalFigures | null;
   /** All 0 or null before anything was sent, as in a dry run. */
   readonly sent: ArrivalFigures;
   readonly recordedToPlanned: StreamDistance;
@@ -43,16 +45,22 @@ export interface Fidelity {
 /** Follows one replay's three streams of arrivals at constant memory. */
 export class FidelityStatistics {
   readonly #recorded = new ArrivalStatistics(US_PER_S);
+  readonly #inWindow = new ArrivalStatistics(US_PER_S);
   readonly #planned = new ArrivalStatistics(NS_PER_S);
   readonly #sent = new ArrivalStatistics(NS_PER_S);
   readonly #order = new SendOrder((actualOffsetNs) => this.#sent.add(actualOffsetNs));
   readonly #mix = new MixDistance(3);
   readonly #duplicates = new DuplicateRatio();
 
-  /** Takes an exchange of the window, whether it will be replayed or not, in order of arrival. */
+  /** Takes an exchange that was selected of the window, replayable or not, in order of arrival. */
   addRecorded(row: RecordedRequest): void {
     this.#recorded.add(row.arrivalUs);
     this.#mix.add(RECORDED, row);
+  }
+
+  /** Takes any exchange of a window that is filtered, in order; `offsetUs` has any origin. */
+  addInWindow(offsetUs: number): void {
+    this.#inWindow.add(offsetUs);
   }
 
   /** Takes a scheduled send, in the order of the schedule. */
@@ -78,6 +86,7 @@ export class FidelityStatistics {
   figures(): Fidelity {
     return {
       recorded: this.#recorded.figures(),
+      unfiltered: this.#inWindow.count === 0 ? null : this.#inWindow.figures(),
       planned: this.#planned.figures(),
       sent: this.#sent.figures(),
       recordedToPlanned: {

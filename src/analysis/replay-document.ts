@@ -24,6 +24,8 @@ export interface FidelityDocument {
   readonly recorded: ArrivalFigures;
   readonly planned: ArrivalFigures;
   readonly sent: ArrivalFigures;
+  /** Everything in the window where filters left a part of it out; else null. */
+  readonly unfiltered: ArrivalFigures | null;
   /** Planned to sent, both 0 to 1. */
   readonly ksGaps: number | null;
   readonly mixDistance: number | null;
@@ -65,7 +67,9 @@ export interface ReplayDocument {
   readonly reasons: readonly Reason[];
   readonly notes: readonly Reason[];
   readonly interrupted: string | null;
+  /** Exchanges of the window: `selected`, and those that filters left out (`skipped.filtered`). */
   readonly recorded: number;
+  readonly selected: number;
   readonly planned: number;
   readonly sent: number;
   readonly completed: number;

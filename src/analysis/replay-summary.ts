@@ -30,6 +30,8 @@ export interface ReplaySummaryInput {
   /** Recorded exchanges that were not planned, by reason, and those the client library cannot send. */
   readonly skipped: Readonly<Record<string, number>>;
   readonly unreplayable: number;
+  /** Exchanges of the window that filters left out; they are no part of `figures`. */
+  readonly filtered?: number;
   readonly coverage: Coverage;
   readonly health: SenderHealth;
   /** Why the schedule was not played to its end; null when it was. */
@@ -58,7 +60,8 @@ export function summariseReplay(input: ReplaySummaryInput): ReplayDocument {
     reasons: judgement.reasons,
     notes: judgement.notes,
     interrupted,
-    recorded: figures.recorded,
+    recorded: figures.recorded + (input.filtered ?? 0),
+    selected: figures.recorded,
     planned,
     sent: outcomes.sent,
     completed: outcomes.completed,
@@ -66,7 +69,7 @@ export function summariseReplay(input: ReplaySummaryInput): ReplayDocument {
     refused: outcomes.refused,
     unreached: planned - outcomes.sent - outcomes.refused,
     unreplayable: input.unreplayable,
-    skipped: input.skipped,
+    skipped: { ...input.skipped, filtered: input.filtered ?? 0 },
     multiplier,
     effectiveMultiplier,
     coverage: coverage.share,
@@ -101,6 +104,7 @@ function fidelityDocument({ fidelity, statusMix }: RunFigures): FidelityDocument
     recorded: fidelity.recorded,
     planned: fidelity.planned,
     sent: fidelity.sent,
+    unfiltered: fidelity.unfiltered,
     ksGaps: fidelity.plannedToSent.ksGaps,
     mixDistance: fidelity.plannedToSent.mixDistance,
     duplicateRatio: fidelity.duplicates.ratio,

@@ -83,7 +83,7 @@ function fidelityLines({ fidelity }: ReplayDocument): string[] {
     ...[recorded, planned, sent].map((figures) => number(value(figures), digits)),
   ];
   return [
-    'Arrivals',
+    fidelity.unfiltered === null ? 'Arrivals' : 'Arrivals (recorded: those that the filters kept)',
     ...table([
       ['', 'recorded', 'planned', 'sent'],
       row('requests/s', ({ ratePerSecond }) => ratePerSecond, 3),

@@ -46,6 +46,11 @@ export class RunStatistics {
     this.#fidelity.addRecorded(row);
   }
 
+  /** Takes any exchange of a window that is filtered, in order. */
+  addInWindow(offsetUs: number): void {
+    this.#fidelity.addInWindow(offsetUs);
+  }
+
   /** Takes a scheduled send, in the order of the schedule; its index is the count of those before it. */
   addPlanned(row: RecordedRequest, intendedOffsetNs: number): void {
     this.#planned += 1;

@@ -1,10 +1,11 @@
-import type { CaptureSource } from '../core/ports.ts';
+import type { CaptureSource, TimeRange } from '../core/ports.ts';
 import { parseInstantUs } from '../core/units.ts';
 import type { CaptureOverview } from '../replay/capture-overview.ts';
+import { assertRecorders } from '../replay/filters.ts';
 import { resolveCaptureDirectory } from '../storage/capture-directory.ts';
 import { CaptureReader } from '../storage/capture-reader.ts';
 import type { EncryptionKey } from '../storage/encryption-key.ts';
-import { type InspectDocument, inspectCapture } from '../storage/inspection.ts';
+import { type InspectDocument, inspectCapture, surveyCapture } from '../storage/inspection.ts';
 import { assertKeyFits } from '../storage/key-fit.ts';
 
 /** A capture opened to be replayed. */
@@ -13,22 +14,38 @@ export interface OpenedCapture {
   readonly overview: CaptureOverview;
   /** Share of what was seen that neither sampling nor an omission accounts for; null when unknown. */
   readonly unexplained: number | null;
+  /** The same two of windows alone. */
+  coverageWithin(ranges: readonly TimeRange[]): {
+    readonly coverage: number | null;
+    readonly unexplained: number | null;
+  };
 }
 
 /**
  * Opens the capture in a directory a user named; no exchange is read. An encrypted one is refused here without
  * its key: not at its first payload, when requests are under way.
- * @throws AppError CAPTURE_NOT_FOUND, CAPTURE_DAMAGED, CAPTURE_ENCRYPTED, SCHEMA_TOO_NEW
+ * @param recorders whose exchanges are played; empty for all of them
+ * @throws AppError CAPTURE_NOT_FOUND, CAPTURE_DAMAGED, CAPTURE_ENCRYPTED, SCHEMA_TOO_NEW, OPTION_INVALID
  */
-export function openForReplay(named: string, encryptionKey: EncryptionKey | null): OpenedCapture {
+export function openForReplay(
+  named: string,
+  encryptionKey: EncryptionKey | null,
+  recorders: readonly string[] = [],
+): OpenedCapture {
   const directory = resolveCaptureDirectory(named, 'read');
-  const document = inspectCapture(directory);
+  if (recorders.length > 0) assertRecorders(recorders, inspectCapture(directory).recorders);
+  const survey = surveyCapture(directory, recorders);
+  const { document } = survey;
   if (document.encrypted.segments > 0) assertKeyFits(directory, encryptionKey);
-  const source = new CaptureReader(directory, { encryptionKey });
+  const source = new CaptureReader(directory, { encryptionKey, recorders });
   const { origins } = document;
   return {
     source,
     unexplained: knownOf(document.unexplained, document),
+    coverageWithin: (ranges) => {
+      const { coverage, unexplained } = survey.coverageWithin(ranges);
+      return { coverage: knownOf(coverage, document), unexplained: knownOf(unexplained, document) };
+    },
     overview: {
       name: directory,
       exchanges: document.exchanges,

@@ -11,10 +11,13 @@ import { scalingCountLines } from '../replay/scaling/description.ts';
 import { foresee } from '../replay/scaling/foresee.ts';
 import { OpenSessions } from '../replay/sessions.ts';
 import type { ReplayWindow } from '../replay/window.ts';
+import { outlookOn } from '../replay/windows/outlook.ts';
+import type { Playback } from '../replay/windows/playback.ts';
 import { EncryptionKey } from '../storage/encryption-key.ts';
 import { openForReplay } from './replay-capture.ts';
 import { planDocument, planLines, type ReplayPlan } from './replay-plan.ts';
 import { scalingOf } from './replay-scaling.ts';
+import { playbackOf, playedLines, unfilteredLines, windowsDocument, withinWindow } from './replay-windows.ts';
 import { tableLines } from './terminal.ts';
 
 /** What is planned; plain data, because it goes to a thread. */
@@ -41,21 +44,25 @@ export interface DryRunOutput {
 export function planWindow(request: DryRunRequest, output: DryRunOutput): void {
   const { options, window, json, encryptionKeyFile } = request;
   const key = encryptionKeyFile === null ? null : EncryptionKey.load(encryptionKeyFile);
-  const { source, overview } = openForReplay(request.directory, key);
+  const opened = openForReplay(request.directory, key, options.window.recorders);
   try {
+    const { overview } = withinWindow(opened, window);
+    const source = playbackOf(opened.source, window, options.filters);
     const scaling = scalingOf(options, overview, source, window);
-    const plan = { options, overview, window, scaling, forecast: foresee(overview, window, scaling) };
+    const forecast = outlookOn(overview, window, (each, range) => foresee(each, range, scaling));
+    const plan = { options, overview, window, scaling, forecast };
     if (!json) output.print(planLines(plan));
     const statistics = new FidelityStatistics();
+    source.hear((offsetUs) => statistics.addInWindow(offsetUs));
     const report = dryRun(dryRunParts(plan, source), {
       recorded: (row) => statistics.addRecorded(row),
       planned: (row, intendedOffsetNs) => statistics.addPlanned(row, intendedOffsetNs),
     });
     const fidelity = statistics.figures();
-    if (json) output.json(dryRunDocument(plan, report, fidelity));
-    else output.print(dryRunLines(plan, report, fidelity));
+    if (json) output.json(dryRunDocument(plan, report, fidelity, source));
+    else output.print(dryRunLines(plan, report, fidelity, source));
   } finally {
-    source.close();
+    opened.source.close();
   }
 }
 
@@ -69,6 +76,7 @@ function dryRunParts(
     scaling,
     openSessions: OpenSessions.before(overview, source, window),
     maxRequests: options.maxRequests,
+    durationNs: window.durationNs,
     expected: forecast.exchanges,
     arrivalsOnly: overview.arrivalsOnly,
     builder: new RequestBuilder({
@@ -81,22 +89,30 @@ function dryRunParts(
   };
 }
 
-function dryRunDocument(plan: ReplayPlan, report: DryRunReport, fidelity: Fidelity): object {
+function dryRunDocument(
+  plan: ReplayPlan,
+  report: DryRunReport,
+  fidelity: Fidelity,
+  playback: Playback,
+): object {
   const { recorded, planned, recordedToPlanned, duplicates } = fidelity;
   return {
     schemaVersion: 1,
     kind: 'replay_plan',
     ...planDocument(plan),
-    recorded: recorded.count,
+    ...windowsDocument(plan.window, plan.options.filters, playback),
+    recorded: recorded.count + playback.filtered,
+    selected: recorded.count,
     planned: planned.count,
     sendable: !plan.overview.arrivalsOnly,
     connections: report.connections,
-    skipped: report.audit.skipped,
+    skipped: { ...report.audit.skipped, filtered: playback.filtered },
     scalingCounts: report.scaling,
     fidelity: {
       recorded,
       planned,
       sent: null,
+      unfiltered: fidelity.unfiltered,
       ksGaps: recordedToPlanned.ksGaps,
       mixDistance: recordedToPlanned.mixDistance,
       duplicateRatio: duplicates.ratio,
@@ -105,18 +121,28 @@ function dryRunDocument(plan: ReplayPlan, report: DryRunReport, fidelity: Fideli
   };
 }
 
-function dryRunLines({ overview }: ReplayPlan, report: DryRunReport, fidelity: Fidelity): string[] {
+function dryRunLines(
+  { overview, window }: ReplayPlan,
+  report: DryRunReport,
+  fidelity: Fidelity,
+  playback: Playback,
+): string[] {
   const { connections, audit } = report;
-  const skipped = Object.entries(audit.skipped).filter(([, count]) => count > 0);
+  const all = fidelity.recorded.count + playback.filtered;
+  const skipped = Object.entries({ ...audit.skipped, filtered: playback.filtered }).filter(
+    ([, count]) => count > 0,
+  );
   return [
     `  connections in use at once: ${connections === null ? 'not known: no recorded latency' : `up to ${connections}, if the target is as fast as what was recorded`}`,
     '',
     'Arrivals',
     ...arrivalLines(fidelity),
+    ...unfilteredLines(fidelity),
+    ...playedLines(window, playback),
     '',
     'What will not be sent',
     ...(skipped.length === 0 ? ['  nothing is left out by its facts'] : []),
-    ...skipped.map(([reason, count]) => `  ${reason}: ${count} of ${fidelity.recorded.count}`),
+    ...skipped.map(([reason, count]) => `  ${reason}: ${count} of ${all}`),
     ...(overview.arrivalsOnly ? ['  This capture has no requests: it can be planned, not replayed.'] : []),
     ...payloadLines(report.payloads),
     ...scalingCountLines(report.scaling),

@@ -5,6 +5,7 @@ import type { ReplayOptions } from '../replay/options.ts';
 import { scalingDocument, scalingLines } from '../replay/scaling/description.ts';
 import type { Scaling } from '../replay/scaling/scaling.ts';
 import type { ReplayWindow } from '../replay/window.ts';
+import { windowLines, windowsDocument } from './replay-windows.ts';
 
 /** What is known before an exchange is read. */
 export interface ReplayPlan {
@@ -32,6 +33,7 @@ export function planLines({ options, window, forecast, overview, scaling }: Repl
   const cut = planned < forecast.plannedExchanges ? ` (the first ${planned}: --max-requests)` : '';
   return [
     `  ${forecast.exchanges} exchanges${cut} in ${formatMs(spanMs)}, ${rate}`,
+    ...windowLines(window, options.filters),
     ...peakLines(forecast),
     ...scalingLines(scaling, window, forecast),
     ...coverageLines(overview),
@@ -45,6 +47,7 @@ export function planDocument({ options, overview, window, forecast, scaling }: R
     capture: overview.name,
     target: options.target?.url ?? null,
     window: { from: formatInstantUs(window.fromUs), to: formatInstantUs(window.toUs - 1) },
+    ...windowsDocument(window, options.filters, null),
     multiplier: options.multiplier,
     scaling: options.scaling,
     scalingKeeps: scalingPlan.keeps,

@@ -7,7 +7,7 @@ import { RunStatistics, totalsOf } from '../analysis/run-statistics.ts';
 import type { Threshold } from '../analysis/slo.ts';
 import { exitCodeOf } from '../analysis/verdict.ts';
 import { systemClock } from '../core/clock.ts';
-import type { CaptureSource, Logger } from '../core/ports.ts';
+import type { Logger } from '../core/ports.ts';
 import type { Run } from '../core/run.ts';
 import { formatInstantUs } from '../core/units.ts';
 import { CpuThrottle } from '../monitors/cpu-throttle.ts';
@@ -17,19 +17,21 @@ import { describeReplayOptions } from '../replay/options.ts';
 import { Replay, type ReplayEnd, type ReplayOutcome } from '../replay/replay.ts';
 import { scalingCountLines, scalingDocument } from '../replay/scaling/description.ts';
 import type { Target } from '../replay/target.ts';
+import type { Playback } from '../replay/windows/playback.ts';
 import { SqliteRunStore } from '../storage/run-store.ts';
 import { entryUrl } from './entry-url.ts';
 import { Interruption } from './interruption.ts';
 import { planLines, planTitle, type ReplayPlan } from './replay-plan.ts';
 import { ReplayProgress } from './replay-progress.ts';
 import { askedMultiplier, playedPace } from './replay-scaling.ts';
+import { playedLines, type WindowsDocument, windowsDocument } from './replay-windows.ts';
 import type { Terminal } from './terminal.ts';
 import { VERSION } from './version.ts';
 
 export interface ReplayRunParts {
   readonly plan: ReplayPlan;
   readonly target: Target;
-  readonly source: CaptureSource;
+  readonly source: Playback;
   readonly thresholds: readonly Threshold[];
   /** Recorded traffic that neither sampling nor an omission accounts for; null when unknown. */
   readonly unexplained: number | null;
@@ -77,6 +79,7 @@ export async function runReplay(parts: ReplayRunParts): Promise<void> {
     else
       terminal.print(
         ...replayText(document),
+        ...playedLines(plan.window, parts.source),
         ...scalingCountLines(finished.outcome.scaling),
         '',
         `Run ${runId}: ${directory}`,
@@ -98,9 +101,10 @@ async function play(
   replay: Replay,
   store: SqliteRunStore,
   interruption: Interruption,
-  { plan, terminal }: ReplayRunParts,
+  { plan, terminal, source }: ReplayRunParts,
 ): Promise<Finished> {
   const statistics = new RunStatistics();
+  source.hear((offsetUs) => statistics.addInWindow(offsetUs));
   const throttle = new CpuThrottle();
   const progress = new ReplayProgress(replay, statistics, terminal, plan.window.plannedSpanNs);
   try {
@@ -143,10 +147,10 @@ function runOf(id: string, { plan, target }: ReplayRunParts, { health }: ReplayO
 
 function documentOf(
   run: Run,
-  { plan, thresholds, unexplained }: ReplayRunParts,
+  { plan, source, thresholds, unexplained }: ReplayRunParts,
   { outcome, figures, throttled }: Finished,
   signal: string | null,
-): ReplayDocument & { readonly audit: object; readonly connections: object; readonly scalingPlan: object } {
+): ReplayDocument & WindowsDocument & Record<'audit' | 'connections' | 'scalingPlan', object> {
   const { health, audit, end } = outcome;
   const summary = summariseReplay({
     run,
@@ -157,6 +161,7 @@ function documentOf(
     pace: playedPace(plan.scaling, plan.window),
     targetShare: plan.options.targetShare,
     skipped: audit.skipped,
+    filtered: source.filtered,
     unreplayable: audit.unreplayable,
     coverage: { share: plan.overview.coverage, unexplained },
     health: {
@@ -170,6 +175,7 @@ function documentOf(
   const { unreplayableByReason, maskedHeaders, maskedQueryKeys, maskedRequests } = audit;
   return {
     ...summary,
+    ...windowsDocument(plan.window, plan.options.filters, source),
     scalingPlan: { ...scalingDocument(plan.scaling, plan.window, plan.forecast), counts: outcome.scaling },
     audit: { unreplayableByReason, maskedHeaders, maskedQueryKeys, maskedRequests },
     connections: health.connections,

@@ -13,6 +13,7 @@ import { foresee } from '../replay/scaling/foresee.ts';
 import { SCALINGS } from '../replay/scaling/kinds.ts';
 import { SCALING_DEFAULTS } from '../replay/scaling/options.ts';
 import { chooseWindow } from '../replay/window.ts';
+import { outlookOn } from '../replay/windows/outlook.ts';
 import { encryptionKeyOf, encryptionKeyOption } from './encryption-flag.ts';
 import { loggerOf } from './logger.ts';
 import { planInThread } from './planner-thread.ts';
@@ -21,6 +22,8 @@ import { openForReplay } from './replay-capture.ts';
 import { planTitle } from './replay-plan.ts';
 import { runReplay } from './replay-run.ts';
 import { plannedSpanNs, scalingOf, slowestPace } from './replay-scaling.ts';
+import { addWindowFlags } from './replay-window-flags.ts';
+import { assertScalable, playbackOf, withinWindow } from './replay-windows.ts';
 import { terminal } from './terminal.ts';
 
 interface ReplayFlags extends RawReplayOptions {
@@ -30,7 +33,7 @@ interface ReplayFlags extends RawReplayOptions {
 }
 
 export function replayCommand(): Command {
-  return new Command('replay')
+  const command = new Command('replay')
     .description('Play a capture back against a target at a multiple of its pace, and judge what happened.')
     .argument('<capture>', 'the directory of a capture')
     .option('--target <url>', 'the server to test, such as http://staging:8000/base')
@@ -38,9 +41,8 @@ export function replayCommand(): Command {
       '--multiplier <m>',
       'how much faster than recorded, such as 1.5 or 2x',
       REPLAY_DEFAULTS.multiplier,
-    )
-    .option('--from <time>', 'first instant of the window, ISO 8601 (default: the first arrival)')
-    .option('--to <time>', 'instant the window ends before (default: after the last arrival)')
+    );
+  return addWindowFlags(command)
     .option('--scaling <way>', `${SCALINGS.join(', ')} (default: compress, below 1x thin)`)
     .option('--stages <list>', 'the multiplier over the run, such as 10m@1x,5m@1x..2x,30s@4x')
     .option(
@@ -98,9 +100,12 @@ async function replay(directory: string, flags: ReplayFlags, command: Command): 
   const options = resolveReplayOptions(flags, SOURCES);
   const json = flags.json ?? false;
   const encryptionKeyFile = flags.encryptionKeyFile ?? null;
-  const { source, overview, unexplained } = openForReplay(directory, encryptionKeyOf(flags));
+  const opened = openForReplay(directory, encryptionKeyOf(flags), options.window.recorders);
   try {
-    const chosen = chooseWindow(overview, options, slowestPace(options));
+    const chosen = chooseWindow(opened.overview, options.window, slowestPace(options));
+    assertScalable(options, chosen);
+    const { overview, unexplained } = withinWindow(opened, chosen);
+    const source = playbackOf(opened.source, chosen, options.filters);
     const scaling = scalingOf(options, overview, source, chosen);
     const window = { ...chosen, plannedSpanNs: plannedSpanNs(scaling, chosen.plannedSpanNs) };
     // Before the roll-ups of a long capture are summed: the reader sees at once that something happens.
@@ -109,7 +114,7 @@ async function replay(directory: string, flags: ReplayFlags, command: Command): 
       await planInThread({ directory, encryptionKeyFile, options, window, json }, terminal);
       return;
     }
-    const forecast = foresee(overview, window, scaling);
+    const forecast = outlookOn(overview, window, (each, range) => foresee(each, range, scaling));
     await runReplay({
       plan: { options, overview, window, forecast, scaling },
       target: options.target,
@@ -122,6 +127,6 @@ async function replay(directory: string, flags: ReplayFlags, command: Command): 
       logger: loggerOf(command),
     });
   } finally {
-    source.close();
+    opened.source.close();
   }
 }

@@ -7,6 +7,12 @@ export interface SecondCount {
   readonly exchanges: number;
 }
 
+/** The same with the latencies that were recorded in it: how many are known, and their sum. */
+export interface SecondSums extends SecondCount {
+  readonly latencyCount: number;
+  readonly latencySumUs: number;
+}
+
 /** What a replay needs to know of a capture before it reads one exchange of it. */
 export interface CaptureOverview {
   /** The capture's directory, for people. */
@@ -24,5 +30,5 @@ export interface CaptureOverview {
   /** Where its recorders looked for the key of a session; empty where they knew none. */
   readonly sessionKeys: readonly string[];
   /** Seconds that overlap a range, in order. */
-  seconds(range: TimeRange): Iterable<SecondCount>;
+  seconds(range: TimeRange): Iterable<SecondSums>;
 }

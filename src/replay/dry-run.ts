@@ -25,6 +25,8 @@ export interface DryRunParts {
   /** Sessions begun before the window; null where the capture knows no sessions. */
   readonly openSessions: OpenSessions | null;
   readonly maxRequests: number | null;
+  /** The plan ends before this instant of the run; without it, with the window. */
+  readonly durationNs?: number | null;
   /** Exchanges expected in the range, by which the sample is spread. */
   readonly expected: number;
   /** The capture has arrivals alone: their timing is planned although nothing could be sent. */
@@ -60,6 +62,7 @@ export function dryRun(parts: DryRunParts, listener: DryRunListener): DryRunRepo
   for (const send of scheduleOf(arrivalsIn(source, parts.range, scaling), scaling)) {
     if (planned === parts.maxRequests) break;
     const { row, intendedOffsetNs } = send;
+    if (intendedOffsetNs >= (parts.durationNs ?? Number.POSITIVE_INFINITY)) break;
     if (isOfWindow(send)) {
       listener.recorded(row);
       openSessions?.see(row);

@@ -3,25 +3,19 @@ import type { HeaderPair } from '../core/headers.ts';
 import { LIMITS } from '../core/limits.ts';
 import type { TimeRange } from '../core/ports.ts';
 import { Problems } from '../core/problems.ts';
-import {
-  parseCount,
-  parseDurationMs,
-  parseInstantUs,
-  parseMultiplier,
-  parsePositiveMs,
-} from '../core/units.ts';
+import { parseCount, parseDurationMs, parseMultiplier, parsePositiveMs } from '../core/units.ts';
 import { parseAddedHeader, type Secrets } from './added-headers.ts';
+import { type Filters, type RawFilterOptions, resolveFilters } from './filters.ts';
 import { placeText } from './perturbation.ts';
 import { type RawScalingOptions, resolveScaling, type ScalingOptions } from './scaling/options.ts';
 import { stageText } from './stages.ts';
 import { parseTarget, type Target } from './target.ts';
+import { type RawWindowOptions, resolveWindowRequest, type WindowRequest } from './windows/request.ts';
 
 /** What was asked for: texts as they stand on the command line, in the environment or in a file. */
-export interface RawReplayOptions extends RawScalingOptions {
+export interface RawReplayOptions extends RawScalingOptions, RawWindowOptions, RawFilterOptions {
   readonly target?: string | undefined;
   readonly multiplier?: string | undefined;
-  readonly from?: string | undefined;
-  readonly to?: string | undefined;
   readonly dryRun?: boolean | undefined;
   readonly slo?: readonly string[] | undefined;
   readonly maxInFlight?: string | undefined;
@@ -53,9 +47,8 @@ export interface ReplayOptions extends ScalingOptions {
   /** Null for a dry run without one. */
   readonly target: Target | null;
   readonly multiplier: number;
-  /** Bounds that were asked for; an open side is null and ends with the capture. */
-  readonly fromUs: number | null;
-  readonly toUs: number | null;
+  readonly window: WindowRequest;
+  readonly filters: Filters;
   readonly dryRun: boolean;
   readonly slo: readonly string[];
   readonly maxInFlight: number;
@@ -89,11 +82,6 @@ export interface OptionSources extends Secrets {
 export function resolveReplayOptions(raw: RawReplayOptions, sources: OptionSources): ReplayOptions {
   const problems = new Problems();
   const dryRun = raw.dryRun ?? false;
-  const fromUs = problems.optional(raw.from, (text) => parseInstantUs(text, '--from'));
-  const toUs = problems.optional(raw.to, (text) => parseInstantUs(text, '--to'));
-  if (fromUs !== null && toUs !== null && fromUs >= toUs) {
-    problems.add(`--from ${raw.from} is not before --to ${raw.to}`);
-  }
   if (raw.target === undefined && !dryRun) problems.add('--target is missing (a dry run needs none)');
   const slo = raw.slo ?? [];
   problems.attempt(() => sources.checkSlo(slo), undefined);
@@ -105,8 +93,8 @@ export function resolveReplayOptions(raw: RawReplayOptions, sources: OptionSourc
     target: problems.optional(raw.target, (text) => parseTarget(text)),
     multiplier,
     ...resolveScaling(raw, multiplier, problems),
-    fromUs,
-    toUs,
+    window: resolveWindowRequest(raw, problems),
+    filters: resolveFilters(raw, problems),
     dryRun,
     slo,
     maxInFlight:

@@ -37,6 +37,8 @@ export interface PlanParts {
   /** Sessions begun before the window; null where the capture knows no sessions. */
   readonly openSessions: OpenSessions | null;
   readonly maxRequests: number | null;
+  /** The plan ends before this instant of the run; without it, with the window. */
+  readonly durationNs?: number | null;
   readonly builder: RequestBuilder;
   readonly fence: TargetFence;
   readonly ceiling: RateCeiling;
@@ -54,6 +56,7 @@ export function* plannedRequests(parts: PlanParts, listener: PlanListener): Gene
   for (const send of scheduleOf(arrivalsIn(source, range, scaling), scaling)) {
     if (index === parts.maxRequests) return;
     const { row, intendedOffsetNs } = send;
+    if (intendedOffsetNs >= (parts.durationNs ?? Number.POSITIVE_INFINITY)) return;
     if (isOfWindow(send)) {
       listener.recorded(row);
       parts.openSessions?.see(row);

@@ -154,6 +154,7 @@ export class Replay {
           tally: this.#tally,
           openSessions,
           maxRequests: options.maxRequests,
+          durationNs: window.durationNs,
           builder: new RequestBuilder({
             basePath: target.basePath,
             host: options.host,

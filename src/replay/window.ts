@@ -2,11 +2,33 @@ import { AppError } from '../core/errors.ts';
 import type { TimeRange } from '../core/ports.ts';
 import { formatInstantUs, formatMs } from '../core/units.ts';
 import type { CaptureOverview } from './capture-overview.ts';
+import type { AskedRange, WindowRequest } from './windows/request.ts';
+import { type FoundStretch, findStretch, type SearchKind } from './windows/search.ts';
 
-/** The slice of a capture that is replayed, closed at the last arrival known when it was chosen. */
+const SECOND_US = 1_000_000;
+/** A stretch is judged by its latencies where it has this share of what a mean stretch has, and so many. */
+const MIN_LATENCY_SHARE = 0.1;
+const MIN_LATENCIES = 20;
+
+/**
+ * The slice of a capture that is replayed, closed at the last arrival known when it was chosen. `fromUs` and `toUs`
+ * are the least and the greatest instant of its parts. Plain data: it travels to a thread.
+ */
 export interface ReplayWindow extends TimeRange {
-  /** Length of the replay if it spans the whole window, nanoseconds. */
+  /** In the order they are played. */
+  readonly parts: readonly TimeRange[];
+  /** What was asked for, whose coverage counts: an open side reaches as far as anything is known. */
+  readonly coverageRanges: readonly TimeRange[];
+  /** How often all of them are played; null for as often as the duration takes. */
+  readonly loops: number | null;
+  /** The plan ends before this instant of the run, nanoseconds; null without one. */
+  readonly durationNs: number | null;
+  /** Length of one pass over all parts as recorded, nanoseconds of run time at the multiplier. */
+  readonly onceNs: number;
+  /** Length of the replay if it spans the whole window, nanoseconds; seams are left out of it. */
   readonly plannedSpanNs: number;
+  /** What was looked for and found; null where the window was stated. */
+  readonly found: (FoundStretch & { readonly kind: SearchKind }) | null;
 }
 
 /**
@@ -15,26 +37,32 @@ export interface ReplayWindow extends TimeRange {
  */
 export function chooseWindow(
   overview: CaptureOverview,
-  asked: { readonly fromUs: number | null; readonly toUs: number | null },
+  asked: WindowRequest,
   multiplier: number,
 ): ReplayWindow {
-  const { firstArrivalUs: firstUs, lastArrivalUs: lastUs } = overview;
-  if (firstUs === null || lastUs === null) {
-    throw new AppError('CAPTURE_EMPTY', `The capture ${overview.name} holds no exchange`);
-  }
-  // A capture that is still being recorded must not grow the plan while it runs.
-  const fromUs = Math.max(asked.fromUs ?? firstUs, firstUs);
-  const toUs = Math.min(asked.toUs ?? lastUs + 1, lastUs + 1);
-  if (fromUs >= toUs) throw nothingWithin(overview);
-  const plannedSpanNs = ((toUs - 1 - fromUs) * 1000) / multiplier;
-  if (plannedSpanNs > Number.MAX_SAFE_INTEGER) {
-    throw new AppError(
-      'OPTION_INVALID',
-      `--multiplier: at ${multiplier} this window lasts ${formatMs(plannedSpanNs / 1e6)}; the most is 104 days`,
-      { hint: 'Narrow the window with --from and --to, or raise the multiplier.' },
-    );
-  }
-  return { fromUs, toUs, plannedSpanNs };
+  const ranges = asked.ranges.map((range) => cut(overview, range));
+  const found = asked.search === null ? null : find(overview, asked.search, asked.ranges);
+  const parts = found === null ? ranges : [found.part];
+  const durationNs = asked.durationMs === null ? null : Math.round(asked.durationMs * 1e6);
+  const onceUs = parts.reduce((sum, { fromUs, toUs }) => sum + toUs - 1 - fromUs, 0);
+  const onceNs = (onceUs * 1000) / multiplier;
+  return {
+    fromUs: Math.min(...parts.map(({ fromUs }) => fromUs)),
+    toUs: Math.max(...parts.map(({ toUs }) => toUs)),
+    parts,
+    coverageRanges: found === null ? asked.ranges.map(opened) : parts,
+    loops: asked.loops,
+    durationNs,
+    onceNs,
+    plannedSpanNs: spanOf(onceNs, asked.loops, durationNs, multiplier),
+    found: found === null || asked.search === null ? null : { ...found.stretch, kind: asked.search.kind },
+  };
+}
+
+/** What the roll-ups say of a stretch, and the part of it that was asked for. */
+interface Found {
+  readonly stretch: FoundStretch;
+  readonly part: TimeRange;
 }
 
 /** The error for a window without arrivals. */
@@ -45,4 +73,85 @@ export function nothingWithin(overview: CaptureOverview): AppError {
       ? {}
       : { hint: `It holds ${formatInstantUs(firstUs)} to ${formatInstantUs(lastUs)}.` };
   return new AppError('CAPTURE_EMPTY', `No exchange of ${overview.name} lies in the window`, span);
+}
+
+function cut(overview: CaptureOverview, asked: AskedRange): TimeRange {
+  const { firstArrivalUs: firstUs, lastArrivalUs: lastUs } = overview;
+  if (firstUs === null || lastUs === null) {
+    throw new AppError('CAPTURE_EMPTY', `The capture ${overview.name} holds no exchange`);
+  }
+  // A capture that is still being recorded must not grow the plan while it runs.
+  const fromUs = Math.max(asked.fromUs ?? firstUs, firstUs);
+  const toUs = Math.min(asked.toUs ?? lastUs + 1, lastUs + 1);
+  if (fromUs >= toUs) throw nothingWithin(overview);
+  return { fromUs, toUs };
+}
+
+function opened({ fromUs, toUs }: AskedRange): TimeRange {
+  return { fromUs: fromUs ?? Number.MIN_SAFE_INTEGER, toUs: toUs ?? Number.MAX_SAFE_INTEGER };
+}
+
+function spanOf(onceNs: number, loops: number | null, durationNs: number | null, multiplier: number): number {
+  const allNs = loops === null ? Number.POSITIVE_INFINITY : onceNs * loops;
+  const spanNs = Math.min(allNs, durationNs ?? Number.POSITIVE_INFINITY);
+  if (spanNs <= Number.MAX_SAFE_INTEGER) return spanNs;
+  throw new AppError(
+    'OPTION_INVALID',
+    `--multiplier: at ${multiplier} this window lasts ${formatMs(spanNs / 1e6)}; the most is 104 days`,
+    { hint: 'Narrow the window with --from and --to or --duration, or raise the multiplier.' },
+  );
+}
+
+function find(
+  overview: CaptureOverview,
+  { kind, lengthS }: NonNullable<WindowRequest['search']>,
+  ranges: readonly AskedRange[],
+): Found {
+  const enough = kind === 'slowest' ? enoughLatencies(overview, lengthS) : 0;
+  const best = bestOf(overview, { kind, lengthS, minLatencies: enough }, ranges);
+  // Where no stretch has as many, as on a capture shorter than one, any will do.
+  const chosen = best ?? bestOf(overview, { kind, lengthS, minLatencies: 1 }, ranges);
+  if (chosen !== null) return chosen;
+  if (kind === 'busiest') throw nothingWithin(overview);
+  throw new AppError('CAPTURE_EMPTY', `No latency was recorded in the window of ${overview.name}`, {
+    hint: 'An import of arrivals has none; --peak finds the busiest stretch.',
+  });
+}
+
+function bestOf(
+  overview: CaptureOverview,
+  search: { readonly kind: SearchKind; readonly lengthS: number; readonly minLatencies: number },
+  ranges: readonly AskedRange[],
+): Found | null {
+  let best: Found | null = null;
+  for (const asked of ranges) {
+    const range = cut(overview, asked);
+    const stretch = findStretch(overview.seconds(range), { ...search, ...secondsWithin(range, asked) });
+    if (stretch === null) continue;
+    if (best !== null && scoreOf(search.kind, stretch) <= scoreOf(search.kind, best.stretch)) continue;
+    const fromUs = Math.max(range.fromUs, stretch.fromSecond * SECOND_US);
+    best = { stretch, part: { fromUs, toUs: Math.min(range.toUs, stretch.toSecond * SECOND_US) } };
+  }
+  return best;
+}
+
+function scoreOf(kind: SearchKind, found: FoundStretch): number {
+  return kind === 'busiest' ? found.exchanges : (found.meanLatencyMs ?? 0);
+}
+
+/** Whole seconds that hold nothing outside of what was asked for; before the first arrival nothing lies. */
+function secondsWithin(range: TimeRange, asked: AskedRange): { fromSecond: number; toSecond: number } {
+  const opensWithin = asked.fromUs === range.fromUs;
+  const endsWithin = asked.toUs === range.toUs;
+  const fromSecond = Math[opensWithin ? 'ceil' : 'floor'](range.fromUs / SECOND_US);
+  const toSecond = Math[endsWithin ? 'floor' : 'ceil'](range.toUs / SECOND_US);
+  // Less than a second was asked for: its second is the nearest thing, and is cut to the range again.
+  return toSecond > fromSecond ? { fromSecond, toSecond } : { fromSecond: toSecond, toSecond: toSecond + 1 };
+}
+
+function enoughLatencies(overview: CaptureOverview, lengthS: number): number {
+  const { firstArrivalUs: firstUs, lastArrivalUs: lastUs, exchanges } = overview;
+  const spanS = ((lastUs ?? 0) - (firstUs ?? 0)) / SECOND_US;
+  const mean = spanS > lengthS ? (exchanges * lengthS) / spanS : exchanges;
+  return Math.max(MIN_LATENCIES, Math.ceil(mean * MIN_LATENCY_SHARE));
 }

@@ -18,6 +18,8 @@ import type { Position } from './segment-reader.ts';
 export interface ReadingOptions {
   /** What encrypted segments were encrypted under; null when nobody named it. */
   readonly encryptionKey: EncryptionKey | null;
+  /** Recorders whose exchanges are read; all of them where it is empty or left out. */
+  readonly recorders?: readonly string[];
 }
 
 const UNENCRYPTED: ReadingOptions = { encryptionKey: null };
@@ -42,10 +44,12 @@ export class CaptureReader implements CaptureSource {
   readonly #pool = new SegmentPool();
   readonly #payloads: PayloadReader;
   readonly #segments = new Map<string, SegmentFile>();
+  readonly #recorders: ReadonlySet<string>;
 
   /** @param captureDirectory as `resolveCaptureDirectory(…, 'read')` gave it */
-  constructor(captureDirectory: string, { encryptionKey }: ReadingOptions = UNENCRYPTED) {
+  constructor(captureDirectory: string, { encryptionKey, recorders = [] }: ReadingOptions = UNENCRYPTED) {
     this.#directory = captureDirectory;
+    this.#recorders = new Set(recorders);
     this.#payloads = new PayloadReader(this.#pool, encryptionKey);
   }
 
@@ -125,6 +129,7 @@ export class CaptureReader implements CaptureSource {
   #spans(range: TimeRange): SpannedSegment[] {
     const spans: SpannedSegment[] = [];
     for (const segment of segmentsOf(this.#directory)) {
+      if (this.#recorders.size > 0 && !this.#recorders.has(segment.recorder)) continue;
       const span = this.#spanOf(segment);
       if (span === null || span.firstUs >= range.toUs || span.lastUs < range.fromUs) continue;
       spans.push({ segment, ...span });

@@ -7,21 +7,19 @@ const HOUR_US = 3_600_000_000;
  * hour is here. A recorder that is missing is taken to have seen what those did that are here in that hour; an
  * hour without any, what a recorder saw in a mean hour.
  * @param exchangesByHour hours since the epoch
+ * @param within the time it is asked of; without it that of the recorders that are here
  * @returns 1 when none is missing; null when nothing can be said
  */
 export function fleetShare(
   fleetSize: number,
   presence: readonly (readonly Stretch[])[],
   exchangesByHour: ReadonlyMap<number, number>,
+  within: Stretch | null = null,
 ): number | null {
   const stretches = presence.flat();
   const recorded = [...exchangesByHour.values()].reduce((sum, count) => sum + count, 0);
   if (stretches.length === 0 || recorded === 0) return null;
-  const fromUs = stretches.reduce(
-    (least, stretch) => Math.min(least, stretch.fromUs),
-    Number.POSITIVE_INFINITY,
-  );
-  const toUs = stretches.reduce((most, stretch) => Math.max(most, stretch.toUs), Number.NEGATIVE_INFINITY);
+  const { fromUs, toUs } = within ?? spanOf(stretches);
   const here = recorderHours(stretches);
   const total = [...here.values()].reduce((sum, hours) => sum + hours, 0);
   let seen = 0;
@@ -39,6 +37,13 @@ export function fleetShare(
     .filter(([hour]) => (hour + 1) * HOUR_US <= fromUs || hour * HOUR_US >= toUs)
     .reduce((sum, [, count]) => sum + count, 0);
   return recorded / (seen + outside);
+}
+
+function spanOf(stretches: readonly Stretch[]): Stretch {
+  return {
+    fromUs: stretches.reduce((least, { fromUs }) => Math.min(least, fromUs), Number.POSITIVE_INFINITY),
+    toUs: stretches.reduce((most, { toUs }) => Math.max(most, toUs), Number.NEGATIVE_INFINITY),
+  };
 }
 
 /** How many recorders were there in each hour, in parts of an hour. */

@@ -3,6 +3,7 @@ import { join } from 'node:path';
 import { LOSS_REASONS, type LossReason, OMISSION_CAUSES, type OmissionCause } from '../core/accounting.ts';
 import { DayCalendar } from '../core/day-calendar.ts';
 import { AppError } from '../core/errors.ts';
+import type { TimeRange } from '../core/ports.ts';
 import { formatInstantUs } from '../core/units.ts';
 import { Amounts, entryOf } from './amounts.ts';
 import { type SegmentFile, segmentsOf } from './capture-directory.ts';
@@ -18,6 +19,7 @@ import { SegmentReader } from './segment-reader.ts';
 import { type HourSummary, type SegmentSummary, summaryOf } from './segment-summary.ts';
 import type { ExpiredSums } from './side-records.ts';
 import { commonSightings } from './sightings.ts';
+import { type CoverageShares, coverageWithin } from './window-coverage.ts';
 
 export type { InspectDocument } from './inspect-document.ts';
 
@@ -31,6 +33,25 @@ interface DaySum {
 /** Sums up one capture, by UTC's days. @throws as `inspectCaptures` does. */
 export function inspectCapture(captureDirectory: string): InspectDocument {
   return inspectCaptures([captureDirectory], new DayCalendar('UTC'));
+}
+
+/** A capture summed up, which can still be asked about windows of it. */
+export interface CaptureSurvey {
+  readonly document: InspectDocument;
+  coverageWithin(ranges: readonly TimeRange[]): CoverageShares;
+}
+
+/**
+ * Sums up one capture, or what some of its recorders left in it: then the fleet is those recorders.
+ * @throws as `inspectCaptures` does.
+ */
+export function surveyCapture(captureDirectory: string, recorders: readonly string[] = []): CaptureSurvey {
+  const inspection = new Inspection(new DayCalendar('UTC'), recorders);
+  inspection.addDirectory(captureDirectory);
+  return {
+    document: inspection.document(),
+    coverageWithin: (ranges) => inspection.coverageWithin(ranges),
+  };
 }
 
 /**
@@ -74,16 +95,22 @@ class Inspection {
   #fleetSize: number | null = null;
   #clockAnchors = 0;
 
-  constructor(calendar: DayCalendar) {
+  /** Empty for all recorders. */
+  readonly #recorders: ReadonlySet<string>;
+  readonly #read: { readonly file: SegmentFile; readonly summary: SegmentSummary }[] = [];
+
+  constructor(calendar: DayCalendar, recorders: readonly string[] = []) {
     this.#calendar = calendar;
+    this.#recorders = new Set(recorders);
   }
 
   addDirectory(directory: string): void {
     this.#directories.push(directory);
     const known = new Set(this.#segments.map(({ file }) => file));
     for (const segment of segmentsOf(directory)) {
+      if (this.#recorders.size > 0 && !this.#recorders.has(segment.recorder)) continue;
       if (known.has(segment.file)) this.#duplicates.push(segment.file);
-      else this.#read(segment);
+      else this.#readSegment(segment);
     }
     for (const file of readdirSync(directory)) {
       this.#bytes.disk += sizeOf(join(directory, file));
@@ -95,7 +122,7 @@ class Inspection {
 
   document(): InspectDocument {
     const expired = [...this.#expired.values()];
-    const lives = [...this.#lives].map(([id, segments]) => new RecorderLife(id, segments, this.#absent));
+    const lives = this.#allLives();
     return {
       schemaVersion: 1,
       directory: this.#directories[0] ?? '',
@@ -131,8 +158,23 @@ class Inspection {
     };
   }
 
+  coverageWithin(ranges: readonly TimeRange[]): CoverageShares {
+    return coverageWithin(
+      {
+        segments: this.#read,
+        presence: this.#allLives().map((life) => life.presence(this.#latestUs)),
+        fleetSize: this.#recorders.size > 0 ? null : this.#fleetSize,
+      },
+      ranges,
+    );
+  }
+
+  #allLives(): RecorderLife[] {
+    return [...this.#lives].map(([id, segments]) => new RecorderLife(id, segments, this.#absent));
+  }
+
   /** Leaves out a segment that has no tables yet, or that retention took just now. */
-  #read(segment: SegmentFile): void {
+  #readSegment(segment: SegmentFile): void {
     try {
       if (segment.sealed) manifestOfWhole(segment.path);
       const reader = SegmentReader.open(segment);
@@ -150,6 +192,7 @@ class Inspection {
   }
 
   #add(file: SegmentFile, summary: SegmentSummary, days: readonly DaySum[]): void {
+    this.#read.push({ file, summary });
     let exchanges = 0;
     for (const hour of summary.hours) {
       exchanges += hour.exchanges;

@@ -62,9 +62,15 @@ function replayOf(setup: Setup) {
     arrivalsOnly: setup.arrivalsOnly ?? false,
     targets: [],
     sessionKeys: [],
-    seconds: () => Array.from({ length: count }, (_, at) => ({ second: at + 1, exchanges: 1 })),
+    seconds: () =>
+      Array.from({ length: count }, (_, at) => ({
+        second: at + 1,
+        exchanges: 1,
+        latencyCount: 0,
+        latencySumUs: 0,
+      })),
   };
-  const window = chooseWindow(overview, options, options.multiplier);
+  const window = chooseWindow(overview, options.window, options.multiplier);
   let nowNs = 0;
   const clock: Clock = {
     nowNs: () => nowNs,

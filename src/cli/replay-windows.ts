@@ -1,0 +1,143 @@
+import type { Fidelity } from '../analysis/fidelity.ts';
+import { AppError } from '../core/errors.ts';
+import type { CaptureSource } from '../core/ports.ts';
+import { formatInstantUs, formatMs } from '../core/units.ts';
+import { describeFilters, type Filters, RowFilter } from '../replay/filters.ts';
+import type { ReplayOptions } from '../replay/options.ts';
+import type { ReplayWindow } from '../replay/window.ts';
+import { isSequence, Playback } from '../replay/windows/playback.ts';
+import type { OpenedCapture } from './replay-capture.ts';
+
+/** More windows than this are not listed one by one. */
+const LISTED_WINDOWS = 8;
+
+/** What became of the windows of a replay: a part of its document. */
+export interface WindowsDocument {
+  readonly windows: readonly {
+    readonly from: string;
+    readonly to: string;
+    /** Over all passes; null in a plan, where nothing was read. */
+    readonly exchanges: number | null;
+    readonly selected: number | null;
+  }[];
+  readonly windowSearch: object | null;
+  /** Passes asked for; null for as many as the duration takes. Passes begun; null in a plan. */
+  readonly loops: number | null;
+  readonly passes: number | null;
+  readonly seam: string | null;
+  readonly maxDurationS: number | null;
+  readonly filters: Filters | null;
+}
+
+/** The capture as it is to be played; to be made anew for each pass over the plan. */
+export function playbackOf(source: CaptureSource, window: ReplayWindow, filters: Filters): Playback {
+  return new Playback({ source, window, selection: RowFilter.of(filters, (row) => source.payload(row)) });
+}
+
+/** The capture as its windows show it: coverage is theirs. */
+export function withinWindow(
+  opened: OpenedCapture,
+  window: ReplayWindow,
+): Pick<OpenedCapture, 'overview' | 'unexplained'> {
+  const { coverage, unexplained } = opened.coverageWithin(window.coverageRanges);
+  return { overview: { ...opened.overview, coverage }, unexplained };
+}
+
+/** @throws AppError OPTION_INVALID where stretches would be laid over windows that follow each other */
+export function assertScalable({ scaling }: ReplayOptions, window: ReplayWindow): void {
+  if (scaling !== 'superpose' || !isSequence(window)) return;
+  throw new AppError('OPTION_INVALID', '--scaling superpose lays stretches over one window, played once', {
+    hint: 'Give one window without --loop or --duration, or scale by amplify.',
+  });
+}
+
+/** What a reader should know of the windows before they are played. */
+export function windowLines(window: ReplayWindow, filters: Filters): string[] {
+  return [...foundLines(window), ...sequenceLines(window), ...filterLines(filters)];
+}
+
+/** The same for a program. */
+export function windowsDocument(
+  window: ReplayWindow,
+  filters: Filters,
+  playback: Playback | null,
+): WindowsDocument {
+  return {
+    windows: window.parts.map(({ fromUs, toUs }, at) => ({
+      from: formatInstantUs(fromUs),
+      to: formatInstantUs(toUs - 1),
+      exchanges: playback?.counts[at]?.exchanges ?? null,
+      selected: playback?.counts[at]?.selected ?? null,
+    })),
+    windowSearch: window.found,
+    loops: window.loops,
+    passes: playback?.passes ?? null,
+    seam: isSequence(window) ? 'mean_gap' : null,
+    maxDurationS: window.durationNs === null ? null : window.durationNs / 1e9,
+    filters: describeFilters(filters).length === 0 ? null : filters,
+  };
+}
+
+/** What became of windows that follow each other. */
+export function playedLines(window: ReplayWindow, { counts, passes }: Playback): string[] {
+  if (!isSequence(window)) return [];
+  const each = counts.slice(0, LISTED_WINDOWS).map(({ selected }) => selected);
+  const more = counts.length > LISTED_WINDOWS ? ' …' : '';
+  return [
+    `  windows played: ${counts.length}, passes begun: ${passes}; exchanges by window: ${each.join(', ')}${more}`,
+  ];
+}
+
+/** What a filter did to the arrivals; nothing where there is none. */
+export function unfilteredLines({
+  recorded,
+  unfiltered,
+}: Pick<Fidelity, 'recorded' | 'unfiltered'>): string[] {
+  if (unfiltered === null) return [];
+  const text = (value: number | null) => (value === null ? '–' : value.toFixed(3));
+  const { count, ratePerSecond, cv, idc } = unfiltered;
+  return [
+    `  before the filter: ${count} exchanges (kept: ${recorded.count}), ${text(ratePerSecond)}/s, CV ${text(cv)}, IDC 1 s ${text(idc['1'])}, 60 s ${text(idc['60'])}`,
+  ];
+}
+
+function foundLines({ found }: ReplayWindow): string[] {
+  if (found === null) return [];
+  const length = formatMs((found.toSecond - found.fromSecond) * 1e3);
+  const latency =
+    found.meanLatencyMs === null ? '' : `, mean recorded latency ${formatMs(found.meanLatencyMs)}`;
+  const name = found.kind === 'busiest' ? 'busiest' : 'slowest (by mean recorded latency)';
+  return [`  the ${name} ${length} of the capture: ${found.exchanges} exchanges${latency}`];
+}
+
+function sequenceLines(window: ReplayWindow): string[] {
+  const { parts, loops, durationNs } = window;
+  const lines: string[] = [];
+  if (parts.length > 1) {
+    lines.push(`  ${parts.length} windows, one after the other:`);
+    for (const { fromUs, toUs } of parts.slice(0, LISTED_WINDOWS)) {
+      lines.push(`    ${formatInstantUs(fromUs)} to ${formatInstantUs(toUs - 1)}`);
+    }
+    if (parts.length > LISTED_WINDOWS) lines.push(`    and ${parts.length - LISTED_WINDOWS} more`);
+  }
+  if (loops === null) lines.push('  repeated until the duration is over');
+  else if (loops > 1) lines.push(`  played ${loops} times`);
+  if (isSequence(window)) {
+    lines.push('  seam: one mean gap of the window before, between its last arrival and the next first one');
+  }
+  if (isSequence(window) && loops !== 1) {
+    lines.push('    payloads, sessions and keys repeat with each pass, and meet warm caches: see duplicates');
+  }
+  if (durationNs !== null) lines.push(`  the plan ends after ${formatMs(durationNs / 1e6)} of the run`);
+  return lines;
+}
+
+function filterLines(filters: Filters): string[] {
+  const named = describeFilters(filters);
+  if (named.length === 0) return [];
+  return [
+    `  only ${named.join('; ')}`,
+    '    counts and peaks of this plan are those of all traffic: what the filter leaves has gaps where the rest',
+    '    was, other bursts, and less for the target to do at once; sessions may lose a part of their requests',
+  ];
+}

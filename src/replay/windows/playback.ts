@@ -1,0 +1,141 @@
+import type { ExchangePayload, ExchangeRow } from '../../core/exchange.ts';
+import type { CaptureSource, TimeRange } from '../../core/ports.ts';
+import type { ReplayWindow } from '../window.ts';
+import { Timeline } from './timeline.ts';
+
+/** What of a window is played. */
+export interface RowSelection {
+  selects(row: ExchangeRow): boolean;
+}
+
+/** Told of every exchange of the windows, selected or not, on the time of all of them, microseconds. */
+export type InWindow = (offsetUs: number) => void;
+
+/** What was read of one window so far, over all passes. */
+export interface WindowCount {
+  readonly exchanges: number;
+  readonly selected: number;
+}
+
+export interface PlaybackParts {
+  readonly source: CaptureSource;
+  readonly window: Pick<ReplayWindow, 'fromUs' | 'toUs' | 'parts' | 'loops'>;
+  /** Null plays everything. */
+  readonly selection: RowSelection | null;
+}
+
+/** Whether windows follow each other, so that their exchanges lie on a time of their own. */
+export function isSequence({ parts, loops }: Pick<ReplayWindow, 'parts' | 'loops'>): boolean {
+  return parts.length > 1 || loops !== 1;
+}
+
+/**
+ * A capture as it is played: without what the selection leaves out, and, where windows follow each other or are
+ * repeated, with the arrivals moved onto one time. The first window keeps its own.
+ */
+export class Playback implements CaptureSource {
+  readonly #parts: PlaybackParts;
+  #counts: { exchanges: number; selected: number }[] = [];
+  #passes = 0;
+  #inWindow: InWindow | null = null;
+
+  constructor(parts: PlaybackParts) {
+    this.#parts = parts;
+  }
+
+  /** Tells from now on of everything that is read of the window. Costs nothing without a selection. */
+  hear(inWindow: InWindow): void {
+    this.#inWindow = this.#parts.selection === null ? null : inWindow;
+  }
+
+  /** By window, in the order they are played, since it was last begun. */
+  get counts(): readonly WindowCount[] {
+    return this.#counts.map((count) => ({ ...count }));
+  }
+
+  /** Passes over all windows that have begun and hold anything. */
+  get passes(): number {
+    return this.#passes;
+  }
+
+  /** Exchanges of the windows that were left out. */
+  get filtered(): number {
+    return this.#counts.reduce((sum, { exchanges, selected }) => sum + exchanges - selected, 0);
+  }
+
+  /** The window, or another stretch of the capture, which is selected from and not counted. */
+  rows(range: TimeRange = this.#parts.window): IterableIterator<ExchangeRow> {
+    const { window } = this.#parts;
+    const whole = range.fromUs === window.fromUs && range.toUs === window.toUs;
+    return whole ? this.#play() : this.#selected(range);
+  }
+
+  payload(row: ExchangeRow): ExchangePayload | null {
+    return this.#parts.source.payload(row);
+  }
+
+  close(): void {
+    this.#parts.source.close();
+  }
+
+  *#selected(range: TimeRange): Generator<ExchangeRow, void, undefined> {
+    const { source, selection } = this.#parts;
+    for (const row of source.rows(range)) if (selection === null || selection.selects(row)) yield row;
+  }
+
+  /** To its end, at constant memory; early where a whole pass holds nothing, because it would never end. */
+  *#play(): Generator<ExchangeRow, void, undefined> {
+    const { parts, loops } = this.#parts.window;
+    this.#counts = parts.map(() => ({ exchanges: 0, selected: 0 }));
+    this.#passes = 0;
+    const time = new PlayedTime();
+    const everything = new Timeline();
+    for (let pass = 0; loops === null || pass < loops; pass += 1) {
+      for (const [at, range] of parts.entries()) {
+        for (const row of this.#counted(range, at, everything)) {
+          this.#passes = pass + 1;
+          yield time.move(row);
+        }
+        time.seam();
+        everything.seam();
+      }
+      if (this.#passes <= pass) return;
+    }
+  }
+
+  /** What is selected of one window. A row counts when the one after it is asked for: the last may stay unused. */
+  *#counted(range: TimeRange, at: number, everything: Timeline): Generator<ExchangeRow, void, undefined> {
+    const { source, selection } = this.#parts;
+    const count = this.#counts[at];
+    if (count === undefined) return;
+    let leftOut = 0;
+    for (const row of source.rows(range)) {
+      this.#inWindow?.(everything.place(row.arrivalUs));
+      if (selection !== null && !selection.selects(row)) {
+        leftOut += 1;
+        continue;
+      }
+      yield row;
+      count.exchanges += leftOut + 1;
+      count.selected += 1;
+      leftOut = 0;
+    }
+    count.exchanges += leftOut;
+  }
+}
+
+/** Moves arrivals of windows that follow each other onto the time of the first. */
+class PlayedTime {
+  readonly #timeline = new Timeline();
+  #firstUs: number | null = null;
+
+  move(row: ExchangeRow): ExchangeRow {
+    this.#firstUs ??= row.arrivalUs;
+    const arrivalUs = this.#firstUs + this.#timeline.place(row.arrivalUs);
+    return arrivalUs === row.arrivalUs ? row : { ...row, arrivalUs };
+  }
+
+  seam(): void {
+    this.#timeline.seam();
+  }
+}

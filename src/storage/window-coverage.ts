@@ -1,0 +1,144 @@
+import type { TimeRange } from '../core/ports.ts';
+import type { SegmentFile } from './capture-directory.ts';
+import { fleetShare } from './fleet-coverage.ts';
+import type { Stretch } from './recorder-life.ts';
+import { SegmentReader } from './segment-reader.ts';
+import type { SegmentSummary } from './segment-summary.ts';
+
+const HOUR_US = 3_600_000_000;
+
+/** How much of what was seen a capture holds. */
+export interface CoverageShares {
+  /** Recorded ÷ seen; null when nothing can be said. */
+  readonly coverage: number | null;
+  /** Share of what was seen that neither sampling nor an omission accounts for. */
+  readonly unexplained: number | null;
+}
+
+export interface CoverageParts {
+  readonly segments: readonly { readonly file: SegmentFile; readonly summary: SegmentSummary }[];
+  /** When each recorder was there. */
+  readonly presence: readonly (readonly Stretch[])[];
+  readonly fleetSize: number | null;
+}
+
+/** What is known of exchanges in windows; parts of them where a record spans more than a window. */
+interface Seen {
+  recorded: number;
+  /** Sampled out, or forgotten later: accounted for. */
+  explained: number;
+  lost: number;
+}
+
+/**
+ * Coverage of windows alone. Recorded exchanges are counted, losses are taken by the share of their span that lies
+ * in a window, and what has no time of its own (sampling, what was forgotten) by a segment's share of exchanges.
+ */
+export function coverageWithin(parts: CoverageParts, ranges: readonly TimeRange[]): CoverageShares {
+  let recorded = 0;
+  let explained = 0;
+  let seen = 0;
+  for (const range of ranges) {
+    const hours = new Map<number, number>();
+    const sums: Seen = { recorded: 0, explained: 0, lost: 0 };
+    for (const { file, summary } of parts.segments) addSegment(sums, hours, file, summary, range);
+    const here = sums.recorded + sums.explained + sums.lost;
+    recorded += sums.recorded;
+    explained += sums.explained;
+    seen += here / (fleetShareWithin(parts, hours, range) ?? 1);
+  }
+  if (seen === 0) return { coverage: null, unexplained: null };
+  return { coverage: recorded / seen, unexplained: Math.max(0, seen - recorded - explained) / seen };
+}
+
+function fleetShareWithin(
+  { presence, fleetSize }: CoverageParts,
+  hours: ReadonlyMap<number, number>,
+  range: TimeRange,
+): number | null {
+  if (fleetSize === null) return null;
+  const known = presence.flat();
+  const span = {
+    fromUs: known.reduce((least, { fromUs }) => Math.min(least, fromUs), Number.MAX_SAFE_INTEGER),
+    toUs: known.reduce((most, { toUs }) => Math.max(most, toUs), Number.MIN_SAFE_INTEGER),
+  };
+  const asked = { fromUs: Math.max(range.fromUs, span.fromUs), toUs: Math.min(range.toUs, span.toUs) };
+  const within = presence.map((stretches) =>
+    stretches
+      .map(({ fromUs, toUs }) => ({
+        fromUs: Math.max(fromUs, asked.fromUs),
+        toUs: Math.min(toUs, asked.toUs),
+      }))
+      .filter(({ fromUs, toUs }) => fromUs < toUs),
+  );
+  return fleetShare(fleetSize, within, hours, asked);
+}
+
+function addSegment(
+  sums: Seen,
+  hours: Map<number, number>,
+  file: SegmentFile,
+  summary: SegmentSummary,
+  range: TimeRange,
+): void {
+  const hasLosses = summary.losses.length > 0;
+  const touched = summary.hours.filter(
+    ({ hour }) => hour * HOUR_US < range.toUs && (hour + 1) * HOUR_US > range.fromUs,
+  );
+  const partly = touched.some((hour) => !isWhole(hour.hour, range));
+  const reader = partly || hasLosses ? SegmentReader.open(file) : null;
+  try {
+    const inside = touched.map(({ hour, exchanges }) => ({
+      hour,
+      exchanges: isWhole(hour, range) || reader === null ? exchanges : countWithin(reader, hour, range),
+    }));
+    for (const { hour, exchanges } of inside) hours.set(hour, (hours.get(hour) ?? 0) + exchanges);
+    const recorded = inside.reduce((sum, { exchanges }) => sum + exchanges, 0);
+    sums.recorded += recorded;
+    sums.explained += explainedOf(summary) * shareOf(summary, recorded, range);
+    if (reader !== null && hasLosses) sums.lost += lostWithin(reader, range);
+  } finally {
+    reader?.close();
+  }
+}
+
+function isWhole(hour: number, { fromUs, toUs }: TimeRange): boolean {
+  return hour * HOUR_US >= fromUs && (hour + 1) * HOUR_US <= toUs;
+}
+
+function countWithin(reader: SegmentReader, hour: number, range: TimeRange): number {
+  const fromUs = Math.max(range.fromUs, hour * HOUR_US);
+  const toUs = Math.min(range.toUs, (hour + 1) * HOUR_US);
+  return (
+    reader.all<{ exchanges: number }>(
+      `SELECT count(*) AS exchanges FROM exchange WHERE arrival_us >= ${fromUs} AND arrival_us < ${toUs}`,
+    )[0]?.exchanges ?? 0
+  );
+}
+
+function explainedOf({ meta, omissions }: SegmentSummary): number {
+  const sampledOut = omissions.find(({ cause }) => cause === 'sampled_out')?.exchanges ?? 0;
+  return sampledOut + (meta.forgotten?.exchanges ?? 0);
+}
+
+/** Where a segment holds nothing, the time it was open says how much of it lies in a window. */
+function shareOf({ hours, meta }: SegmentSummary, inside: number, range: TimeRange): number {
+  const exchanges = hours.reduce((sum, hour) => sum + hour.exchanges, 0);
+  if (exchanges > 0) return inside / exchanges;
+  return overlap(meta.openedUs, meta.closedUs ?? meta.openedUs, range);
+}
+
+function lostWithin(reader: SegmentReader, range: TimeRange): number {
+  return reader
+    .all<{ fromUs: number; toUs: number; exchanges: number }>(
+      'SELECT from_us AS fromUs, to_us AS toUs, exchanges FROM loss',
+    )
+    .reduce((sum, loss) => sum + loss.exchanges * overlap(loss.fromUs, loss.toUs, range), 0);
+}
+
+/** Share of a stretch that lies in a window; one without length lies in it or not. */
+function overlap(fromUs: number, toUs: number, range: TimeRange): number {
+  if (toUs <= fromUs) return fromUs >= range.fromUs && fromUs < range.toUs ? 1 : 0;
+  const inside = Math.min(toUs, range.toUs) - Math.max(fromUs, range.fromUs);
+  return Math.max(0, inside) / (toUs - fromUs);
+}
