@@ -75,6 +75,7 @@ async function startGateway(targetPort: number, capture: string): Promise<Conten
   ];
   const args = [bin, '--log-format', 'json', 'record', ...addresses, ...quiet];
   const process_ = spawn(process.execPath, args, { stdio: ['ignore', 'ignore', 'pipe'] });
+  started.push(process_);
   let said = '';
   process_.stderr.on('data', (text: Buffer) => {
     said += text.toString();
@@ -116,6 +117,12 @@ async function load(port: number, count: number): Promise<{ durationMs: number }
 }
 
 const directory = mkdtempSync(join(tmpdir(), 'reprise-gateway-bench-'));
+// Whatever ends the bench, nothing of it stays.
+const started: { kill(): unknown }[] = [];
+process.on('exit', () => {
+  for (const child of started) child.kill();
+  rmSync(directory, { recursive: true, force: true });
+});
 const upstream = await helper('answering-server', [String(bodyBytes), String(RESPONSE_BODY_BYTES)]);
 const loader = fork(new URL('./support/fixed-load.ts', import.meta.url));
 const plain = await helper('plain-http-proxy', [String(upstream.port)]);
@@ -149,7 +156,6 @@ for (let round = 0; round < ROUNDS; round += 1) {
 for (const { stop } of contenders) await stop();
 upstream.child.disconnect();
 loader.disconnect();
-rmSync(directory, { recursive: true });
 
 const rows = [...rounds].map(([name, all]) => ({
   name,
