@@ -1,0 +1,98 @@
+import { describe, expect, it } from 'vitest';
+import type { ReplayDocument } from '../../src/analysis/replay-document.ts';
+import type { ScalingDocument } from '../../src/replay/scaling/description.ts';
+import type { ScalingCounts } from '../../src/replay/scaling/tally.ts';
+import { captureOf } from '../support/captures.ts';
+import { exchangeOf, requestMessage, TEST_EPOCH_US, testHash } from '../support/exchanges.ts';
+import { documentOf, replay, serverOf } from '../support/replaying.ts';
+import type { LoggedRequest } from '../support/request-log-server.ts';
+
+type Scaled = ReplayDocument & { readonly scalingPlan: ScalingDocument & { readonly counts: ScalingCounts } };
+
+const SESSIONS = 20;
+const TURNS = 3;
+
+/** Sessions of three requests, 5 ms between one request and the next, with the session's name in a header. */
+function sessionCapture(): string {
+  const exchanges = Array.from({ length: SESSIONS * TURNS }, (_, at) =>
+    exchangeOf({
+      arrivalUs: TEST_EPOCH_US + at * 5_000,
+      session: testHash.ofIdentity('session', `s${at % SESSIONS}`),
+      request: requestMessage({
+        target: `/v1/chat?turn=${Math.floor(at / SESSIONS)}`,
+        headers: [
+          ['Host', 'prod.internal'],
+          ['X-Session-Id', `session-number-${at % SESSIONS}`],
+        ],
+        body: `{"prompt":"p${at % SESSIONS}"}`,
+      }),
+    }),
+  );
+  return captureOf(exchanges, { policy: { bodies: 'all', session: ['x-session-id'] } });
+}
+
+function sessionOf({ headers }: LoggedRequest): string {
+  return headers.find(([name]) => name.toLowerCase() === 'x-session-id')?.[1] ?? '';
+}
+
+function turnOf({ target }: LoggedRequest): string {
+  return target.slice(-1);
+}
+
+describe('a scaled replay', () => {
+  it('amplifies by whole sessions that have names of their own, in order, and says so', async () => {
+    const server = await serverOf();
+    const done = await replay(sessionCapture(), server.url, [
+      ...['--scaling', 'amplify', '--multiplier', '2', '--jitter', '50ms'],
+      ...['--perturb', 'json:/prompt', '--json'],
+    ]);
+    const document = documentOf(done) as Scaled;
+    expect(document).toMatchObject({
+      recorded: 60,
+      planned: 120,
+      sent: 120,
+      scaling: 'amplify',
+      multiplier: 2,
+      effectiveMultiplier: 2,
+      scalingPlan: { timesEach: [2, 2], perturb: ['json:/prompt'], counts: { copies: 60, perturbed: 60 } },
+    });
+    // Recorded sessions are all different, and a copy that was made to differ repeats none.
+    expect(document.fidelity.duplicateRatio).toBeCloseTo(40 / 120, 6);
+    const bySession = Map.groupBy(server.requests, sessionOf);
+    expect(bySession.size).toBe(2 * SESSIONS);
+    for (const requests of bySession.values()) expect(requests.map(turnOf)).toEqual(['0', '1', '2']);
+    expect([...bySession.keys()].filter((name) => /^session-number-\d+$/.test(name))).toHaveLength(SESSIONS);
+  }, 30_000);
+
+  it('thins by whole sessions for a share of the fleet, the same ones for the same seed', async () => {
+    const capture = sessionCapture();
+    const sessions: string[][] = [];
+    for (const seed of ['1', '1', '2']) {
+      const server = await serverOf();
+      const done = await replay(capture, server.url, ['--target-share', '8/20', '--seed', seed, '--json']);
+      const document = documentOf(done) as Scaled;
+      const { thinned } = document.scalingPlan.counts;
+      expect(document.planned).toBe(60 - thinned);
+      expect(document.effectiveMultiplier).toBeCloseTo(document.planned / 60 / 0.4, 9);
+      const bySession = Map.groupBy(server.requests, sessionOf);
+      for (const requests of bySession.values()) expect(requests).toHaveLength(TURNS);
+      sessions.push([...bySession.keys()].sort());
+    }
+    expect(sessions[0]).toEqual(sessions[1]);
+    expect(sessions[0]).not.toEqual(sessions[2]);
+  }, 30_000);
+
+  it('plays stages in the time of the run, and marks sessions that were under way when its window opened', async () => {
+    const server = await serverOf();
+    const opened = new Date(TEST_EPOCH_US / 1e3 + 150).toISOString();
+    const done = await replay(sessionCapture(), server.url, [
+      ...['--from', opened, '--stages', '50ms@1x,50ms@1x..2x,1s@2x', '--json'],
+    ]);
+    const document = documentOf(done) as Scaled;
+    // 30 exchanges, 5 ms apart: 10 in the first stage, 15 in the ramp (75 ms of the recording), 5 after it.
+    expect(document).toMatchObject({ recorded: 30, planned: 30, sent: 30, scaling: 'compress' });
+    expect(document.multiplier).toBeCloseTo(document.effectiveMultiplier ?? 0, 6);
+    expect(document.multiplier).toBeGreaterThan(1.3);
+    expect(document.scalingPlan.counts.openedBefore).toMatchObject({ sessions: SESSIONS, exchanges: 30 });
+  }, 30_000);
+});
