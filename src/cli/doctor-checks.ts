@@ -16,6 +16,7 @@ import { LIMITS } from '../core/limits.ts';
 import { formatBytes } from '../core/units.ts';
 import type { HostLimits } from '../monitors/host-limits.ts';
 import { type Endpoint, formatEndpoint } from '../proxy/endpoint.ts';
+import { placeOf } from '../proxy/listening.ts';
 
 /** What was found about one thing that a recording or a replay needs. */
 export interface Finding {
@@ -28,8 +29,8 @@ export interface Finding {
 }
 
 const MIB = 1024 * 1024;
-/** Supervisor, one forwarder with its slabs, recorder, and a sealer now and then. */
-const RECORDING_BYTES = 768 * MIB;
+/** Supervisor, recorder, a sealer now and then, and one forwarder with its slabs. */
+const RECORDING_BYTES = (128 + 384 + 100 + 192) * MIB;
 const SYNCS = 20;
 const SLOW_SYNC_MS = 50;
 const WAITS = 200;
@@ -120,8 +121,7 @@ export function timerFinding(clock: Clock = systemClock): Finding {
 /** Whether an address can be listened on, found by doing it. */
 export function listenFinding(endpoint: Endpoint): Promise<Finding> {
   const where = formatEndpoint(endpoint);
-  const place =
-    endpoint.kind === 'unix' ? { path: endpoint.path } : { host: endpoint.host, port: endpoint.port };
+  const place = endpoint.kind === 'unix' ? { path: endpoint.path } : placeOf(endpoint);
   return new Promise((resolve) => {
     const server = createServer();
     server.on('error', (error) => {

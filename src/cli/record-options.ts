@@ -1,7 +1,7 @@
 import { parseBodyRules } from '../core/body-rules.ts';
 import { AppError } from '../core/errors.ts';
 import { KeyedHash } from '../core/keyed-hash.ts';
-import { SUPERVISION } from '../core/limits.ts';
+import { LIMITS, SUPERVISION } from '../core/limits.ts';
 import { Problems } from '../core/problems.ts';
 import {
   DEFAULT_CLIENT_KEYS,
@@ -31,8 +31,6 @@ export interface RecordOptions {
   readonly onSeal: string | null;
   readonly estimate: boolean;
 }
-
-const FORWARDERS_MAX = 16;
 
 /**
  * Reads every flag and says all that is wrong with them at once.
@@ -87,8 +85,8 @@ export function readRecordOptions(
 
 function forwardersOf(text: string): number {
   const forwarders = parseCount(text, '--forwarders');
-  if (forwarders <= FORWARDERS_MAX) return forwarders;
-  throw new AppError('OPTION_INVALID', `--forwarders: ${forwarders} are more than ${FORWARDERS_MAX}`, {
+  if (forwarders <= LIMITS.forwarders) return forwarders;
+  throw new AppError('OPTION_INVALID', `--forwarders: ${forwarders} are more than ${LIMITS.forwarders}`, {
     hint: 'One for each core that is to carry traffic; one carries some ten thousand requests a second.',
   });
 }

@@ -4,6 +4,7 @@ import { LIVE_POLICY, livePage } from '../analysis/pages/live-page.ts';
 import { AppError, reasonOf } from '../core/errors.ts';
 import type { RecorderStatus } from '../core/status.ts';
 import { type Endpoint, formatEndpoint } from '../proxy/endpoint.ts';
+import { placeOf } from '../proxy/listening.ts';
 
 /** Longer than any browser's head, and far less than a head could be. */
 const HEADERS_MS = 5_000;
@@ -35,10 +36,9 @@ export class StatusServer {
    */
   listen(endpoint: Endpoint): Promise<Endpoint> {
     if (endpoint.kind !== 'tcp') throw notServable(endpoint, 'a browser cannot open a unix socket');
-    const { host, port } = endpoint;
     return new Promise((resolve, reject) => {
       this.#server.once('error', (error) => reject(notServable(endpoint, reasonOf(error))));
-      this.#server.listen({ host, port }, () => {
+      this.#server.listen(placeOf(endpoint), () => {
         const bound = this.#server.address();
         resolve(bound !== null && typeof bound === 'object' ? { ...endpoint, port: bound.port } : endpoint);
       });

@@ -28,11 +28,18 @@ export async function listenOn(
   { reusePort = false }: { reusePort?: boolean } = {},
 ): Promise<Listening> {
   if (endpoint.kind === 'unix') return await listenOnPath(server, endpoint);
-  const { host, port } = endpoint;
-  await listening(server, endpoint, { host, port, reusePort });
+  await listening(server, endpoint, { ...placeOf(endpoint), reusePort });
   const bound = server.address();
   const known = bound !== null && typeof bound === 'object' ? { host: bound.address, port: bound.port } : {};
   return { endpoint: { ...endpoint, ...known }, remove: () => undefined };
+}
+
+/**
+ * As Node takes it. Every address is what it takes where none is named; told to take `::`, it would fail on a host
+ * whose kernel has no IPv6.
+ */
+export function placeOf({ host, port }: { host: string; port: number }): { host?: string; port: number } {
+  return host === '::' ? { port } : { host, port };
 }
 
 /**

@@ -3,6 +3,7 @@ import { reasonOf } from '../core/errors.ts';
 import { LIMITS } from '../core/limits.ts';
 import type { Logger } from '../core/ports.ts';
 import type { RecorderStatus } from '../core/status.ts';
+import { placeOf } from './listening.ts';
 import { METRICS_TYPE, metricsOf } from './metrics.ts';
 import { type Answer, smallServer, text } from './small-http.ts';
 
@@ -50,7 +51,8 @@ export class ProbeServer {
         }
         first = false;
         resolve(null);
-        if (!this.#closed) this.#retry = setTimeout(() => this.#server.listen(address), this.#retryMs);
+        if (!this.#closed)
+          this.#retry = setTimeout(() => this.#server.listen(placeOf(address)), this.#retryMs);
       });
       this.#server.on('listening', () => {
         const bound = this.#server.address();
@@ -58,7 +60,7 @@ export class ProbeServer {
         if (!first) this.#logger.info({ port: bound.port }, 'probes and metrics are answered now');
         resolve({ host: bound.address, port: bound.port });
       });
-      this.#server.listen(address);
+      this.#server.listen(placeOf(address));
     });
   }
 
