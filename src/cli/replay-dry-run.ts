@@ -49,7 +49,9 @@ export function planWindow(request: DryRunRequest, output: DryRunOutput): void {
     const { overview } = withinWindow(opened, window);
     const source = playbackOf(opened.source, window, options.filters);
     const scaling = scalingOf(options, overview, source, window);
-    const forecast = outlookOn(overview, window, (each, range) => foresee(each, range, scaling));
+    const forecast = outlookOn(overview, window, scaling.maxPace, (each, range) =>
+      foresee(each, range, scaling),
+    );
     const plan = { options, overview, window, scaling, forecast };
     if (!json) output.print(planLines(plan));
     const statistics = new FidelityStatistics();

@@ -72,7 +72,7 @@ export function windowsDocument(
     windowSearch: window.found,
     loops: window.loops,
     passes: playback?.passes ?? null,
-    seam: isSequence(window) ? 'mean_gap' : null,
+    seam: isSequence(window) ? 'edge_to_edge_at_least_mean_gap' : null,
     maxDurationS: window.durationNs === null ? null : window.durationNs / 1e9,
     filters: describeFilters(filters).length === 0 ? null : filters,
   };
@@ -123,7 +123,7 @@ function sequenceLines(window: ReplayWindow): string[] {
   if (loops === null) lines.push('  repeated until the duration is over');
   else if (loops > 1) lines.push(`  played ${loops} times`);
   if (isSequence(window)) {
-    lines.push('  seam: one mean gap of the window before, between its last arrival and the next first one');
+    lines.push('  seam: edge to edge, with the silence that windows have there, and at least one mean gap');
   }
   if (isSequence(window) && loops !== 1) {
     lines.push('    payloads, sessions and keys repeat with each pass, and meet warm caches: see duplicates');

@@ -114,7 +114,9 @@ async function replay(directory: string, flags: ReplayFlags, command: Command): 
       await planInThread({ directory, encryptionKeyFile, options, window, json }, terminal);
       return;
     }
-    const forecast = outlookOn(overview, window, (each, range) => foresee(each, range, scaling));
+    const forecast = outlookOn(overview, window, scaling.maxPace, (each, range) =>
+      foresee(each, range, scaling),
+    );
     await runReplay({
       plan: { options, overview, window, forecast, scaling },
       target: options.target,

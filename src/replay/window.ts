@@ -25,7 +25,7 @@ export interface ReplayWindow extends TimeRange {
   readonly durationNs: number | null;
   /** Length of one pass over all parts as recorded, nanoseconds of run time at the multiplier. */
   readonly onceNs: number;
-  /** Length of the replay if it spans the whole window, nanoseconds; seams are left out of it. */
+  /** Length of the replay if it spans the whole window, nanoseconds. */
   readonly plannedSpanNs: number;
   /** What was looked for and found; null where the window was stated. */
   readonly found: (FoundStretch & { readonly kind: SearchKind }) | null;

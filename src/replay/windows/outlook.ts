@@ -3,9 +3,12 @@ import type { CaptureOverview, SecondSums } from '../capture-overview.ts';
 import type { Forecast } from '../forecast.ts';
 import type { ReplayWindow } from '../window.ts';
 import { isSequence } from './playback.ts';
+import { LONE_SEAM_US } from './timeline.ts';
 
 /** Foresees one stretch of a capture. */
 export type Forecaster = (overview: CaptureOverview, range: TimeRange) => Forecast;
+
+const SECOND_US = 1_000_000;
 
 interface Shift {
   /** First second on the time of all windows, and what it is in the capture. */
@@ -13,34 +16,59 @@ interface Shift {
   readonly recorded: number;
 }
 
+/** Where windows are so short that more passes than this meet in a second, one is foreseen and multiplied. */
+const READ_PASSES = 6;
+
 /**
  * Foresees windows that follow each other, by a forecaster that knows of one stretch: it is shown their seconds as
- * if they had been recorded in a row, twice where they are repeated, so that every seam is among them.
+ * if they had been recorded in a row, with as many passes as may meet in a second of the run.
+ * @param pace the most recorded seconds that pass in a second of the run
  */
-export function outlookOn(overview: CaptureOverview, window: ReplayWindow, forecaster: Forecaster): Forecast {
+export function outlookOn(
+  overview: CaptureOverview,
+  window: ReplayWindow,
+  pace: number,
+  forecaster: Forecaster,
+): Forecast {
   if (!isSequence(window)) return forecaster(overview, window);
-  const passes = window.loops === 1 ? 1 : 2;
+  const onceS = Math.max(LONE_SEAM_US, lengthUs(window.parts)) / SECOND_US;
+  const meeting = Math.min(
+    window.loops ?? Number.POSITIVE_INFINITY,
+    2 + Math.ceil((pace + 2) / shortestS(window)),
+  );
+  const passes = meeting > READ_PASSES ? 1 : meeting;
   const shifts: Shift[] = [];
   const seconds = () => joined(overview, Array.from({ length: passes }, () => window.parts).flat(), shifts);
   const forecast = forecaster({ ...overview, seconds }, window);
-  const times = passesOf(window) / passes;
+  const times = passesOf(window, onceS / pace) / passes;
   return {
     ...forecast,
     exchanges: Math.round(forecast.exchanges * times),
     plannedExchanges: Math.round(forecast.plannedExchanges * times),
     peakSecond: forecast.peakSecond === null ? null : recordedSecond(forecast.peakSecond, shifts),
+    plannedPeakPerSecond: forecast.plannedPeakPerSecond * (passes < meeting ? meeting : 1),
   };
 }
 
 /** How often the windows are played; where a duration decides, as often as their lengths go into it. */
-function passesOf({ loops, durationNs, onceNs }: ReplayWindow): number {
-  const byDuration = durationNs === null ? Number.POSITIVE_INFINITY : durationNs / Math.max(1, onceNs);
+function passesOf({ loops, durationNs }: ReplayWindow, onceS: number): number {
+  const byDuration = durationNs === null ? Number.POSITIVE_INFINITY : durationNs / 1e9 / onceS;
   return Math.min(loops ?? Number.POSITIVE_INFINITY, byDuration);
 }
 
+/** The least time that a pass takes as recorded: a lone instant is repeated no sooner than after its seam. */
+function shortestS({ parts }: ReplayWindow): number {
+  const onceUs = lengthUs(parts);
+  return (onceUs <= parts.length ? LONE_SEAM_US : onceUs) / SECOND_US;
+}
+
+function lengthUs(parts: readonly TimeRange[]): number {
+  return parts.reduce((sum, { fromUs, toUs }) => sum + toUs - fromUs, 0);
+}
+
 /**
- * Seconds of windows, one window's first second being the last one's of the window before: a second of the run may
- * hold the end of the one and the begin of the other.
+ * Seconds of windows in a row, never farther from each other than they are played: a window's second lies a second
+ * sooner than its length says, but not before the last second of the window before, with which it may share one.
  */
 function* joined(
   overview: CaptureOverview,
@@ -49,11 +77,16 @@ function* joined(
 ): Generator<SecondSums> {
   shifts.length = 0;
   let last: SecondSums | null = null;
+  let begin: number | null = null;
   for (const part of parts) {
+    const first = Math.floor(part.fromUs / SECOND_US);
+    begin ??= first;
     let shift: Shift | null = null;
     for (const each of overview.seconds(part)) {
       if (shift === null) {
-        shift = { played: last?.second ?? each.second, recorded: each.second };
+        const played = Math.max(last?.second ?? Number.NEGATIVE_INFINITY, begin + each.second - first);
+        shift = { played, recorded: each.second };
+        begin = played - each.second + first;
         shifts.push(shift);
       }
       const second: number = shift.played + each.second - shift.recorded;
@@ -63,6 +96,7 @@ function* joined(
         last = { ...each, second };
       }
     }
+    begin += Math.max(0, Math.floor((part.toUs - part.fromUs) / SECOND_US) - 1);
   }
   if (last !== null) yield last;
 }

@@ -92,12 +92,12 @@ export class Playback implements CaptureSource {
     const everything = new Timeline();
     for (let pass = 0; loops === null || pass < loops; pass += 1) {
       for (const [at, range] of parts.entries()) {
+        time.begin(range);
+        everything.begin(range);
         for (const row of this.#counted(range, at, everything)) {
           this.#passes = pass + 1;
           yield time.move(row);
         }
-        time.seam();
-        everything.seam();
       }
       if (this.#passes <= pass) return;
     }
@@ -135,7 +135,7 @@ class PlayedTime {
     return arrivalUs === row.arrivalUs ? row : { ...row, arrivalUs };
   }
 
-  seam(): void {
-    this.#timeline.seam();
+  begin(range: TimeRange): void {
+    this.#timeline.begin(range);
   }
 }
