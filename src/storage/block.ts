@@ -13,6 +13,10 @@ const CODEC_ENCRYPTED = 2;
 const ZSTD_LEVEL = 1;
 /** Of a quiet hour's segment, packed once more when it is sealed: there is little of it, and it stays for weeks. */
 const ZSTD_SEALED_LEVEL = 9;
+/** What zstd's worst case takes beyond its input and a 256th of it, with something to spare. */
+const ZSTD_MARGIN_BYTES = 1_024;
+/** No more room than this is made at once, for a body of many MiB that has a row to itself. */
+const ZSTD_ROOM_BYTES = 4 * 1024 * 1024;
 /** Compression that saves less than this share is not worth undoing at every read. */
 const LEAST_SAVING = 0.05;
 /** Of a body in a row of its own so much is compressed on trial before all of it is. */
@@ -87,8 +91,16 @@ function pays(packed: Uint8Array, raw: Uint8Array): boolean {
   return packed.byteLength <= raw.byteLength * (1 - LEAST_SAVING);
 }
 
+/**
+ * In one call of the compressor: with room for the worst case it reads its input where it lies, and with less it
+ * would copy it into a window of its own and come back for each 16 KiB of output.
+ */
 function zstd(bytes: Uint8Array, level = ZSTD_LEVEL): Buffer {
-  return zstdCompressSync(bytes, { params: { [constants.ZSTD_c_compressionLevel]: level } });
+  const roomBytes = bytes.byteLength + (bytes.byteLength >> 8) + ZSTD_MARGIN_BYTES;
+  return zstdCompressSync(bytes, {
+    chunkSize: Math.min(roomBytes, ZSTD_ROOM_BYTES),
+    params: { [constants.ZSTD_c_compressionLevel]: level },
+  });
 }
 
 /** A segment is encrypted whole or not at all: a plain block among encrypted ones is not ours. */
