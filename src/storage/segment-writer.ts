@@ -149,6 +149,7 @@ export class SegmentWriter {
       this.#connection
         .transaction(() => {
           work();
+          this.#bodies.flush();
           this.#blocks.flush(last);
         })
         .immediate();
