@@ -3,6 +3,8 @@ import type { CaptureSource, TimeRange } from '../core/ports.ts';
 import type { CaptureOverview } from './capture-overview.ts';
 import type { OpenedBefore } from './scaling/tally.ts';
 
+/** A session that was silent for longer has ended; one of the same name is another. */
+const SILENCE_S = 1_800;
 /** Sessions remembered at once; some 15 MB. */
 const REMEMBERED = 100_000;
 
@@ -18,7 +20,7 @@ export function sessionName(row: Pick<ExchangeRow, 'session'>): string | null {
  * anew, and counted.
  */
 export class SessionMemory<T> {
-  readonly #byName = new Map<string, T>();
+  readonly #byName = new Map<string, { readonly decided: T; readonly atUs: number }>();
   readonly #bound: number;
   #forgotten = 0;
 
@@ -31,12 +33,13 @@ export class SessionMemory<T> {
     return this.#forgotten;
   }
 
-  /** What was decided of a session, by `decide` if this is its first exchange. */
-  of(name: string, decide: () => T): T {
+  /** What was decided of a session, by `decide` if this is its first exchange, or the first after a long silence. */
+  of(name: string, atUs: number, decide: () => T): T {
     const known = this.#byName.get(name);
-    const decided = known === undefined ? decide() : known;
+    const goesOn = known !== undefined && atUs - known.atUs <= SILENCE_S * 1e6;
+    const decided = goesOn ? known.decided : decide();
     this.#byName.delete(name);
-    this.#byName.set(name, decided);
+    this.#byName.set(name, { decided, atUs });
     if (this.#byName.size > this.#bound) this.#forgetOldest();
     return decided;
   }
@@ -50,8 +53,6 @@ export class SessionMemory<T> {
   }
 }
 
-/** A session that was silent for longer has ended, as far as a window is concerned. */
-const LOOKBACK_S = 1_800;
 /** So many exchanges before a window are looked at, so that it starts at once however busy it was. */
 const LOOKBACK_EXCHANGES = 20_000;
 
@@ -99,7 +100,7 @@ export class OpenSessions {
 /** Whole seconds before an instant, as many as hold no more exchanges than are looked at. */
 function lookbackFromUs(overview: CaptureOverview, windowFromUs: number): number {
   const end = Math.floor(windowFromUs / 1e6);
-  const range = { fromUs: (end - LOOKBACK_S) * 1e6, toUs: windowFromUs };
+  const range = { fromUs: (end - SILENCE_S) * 1e6, toUs: windowFromUs };
   const seconds = [...overview.seconds(range)];
   let exchanges = 0;
   let fromUs = Math.max(range.fromUs, Math.min(windowFromUs, overview.firstArrivalUs ?? windowFromUs));

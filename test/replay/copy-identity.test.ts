@@ -52,9 +52,9 @@ describe('a copy', () => {
   it('has names of its own for session, trace and request, of the same form, and all else as it was', () => {
     const copy = ready(builderOf().build(payload, copyOf(1)));
     expect(copy.headers['x-session-id']).toMatch(/^[0-9A-Za-z]{16}$/);
-    expect(copy.headers.traceparent).toMatch(/^00-[0-9a-f]{32}-[0-9a-f]{16}-01$/);
+    expect(copy.headers['traceparent']).toMatch(/^00-[0-9a-f]{32}-[0-9a-f]{16}-01$/);
     expect(copy.headers['x-request-id']).toMatch(/^[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}$/);
-    expect(copy.headers.cookie).toMatch(/^theme=dark; sid=[0-9a-f]{16}; x=1$/);
+    expect(copy.headers['cookie']).toMatch(/^theme=dark; sid=[0-9a-f]{16}; x=1$/);
     expect(copy.request.path).toMatch(/^\/v1\/chat\?a=1&sid=[0-9A-Za-z]{14}$/);
     expect(copy.headers['x-kept']).toBe('as it was');
     expect(copy.headers['x-reprise-copy']).toBe('1');

@@ -62,7 +62,7 @@ export class CopyCount {
   of(arrival: Arrival): number {
     const name = this.#memories.length === 0 ? null : sessionName(arrival.row);
     const decide = () => this.#decide(drawKeyOf(arrival.row), arrival.layer ?? 0, arrival.offsetUs * 1e3);
-    return name === null ? decide() : this.#memories[arrival.layer ?? 0]!.of(name, decide);
+    return name === null ? decide() : this.#memories[arrival.layer ?? 0]!.of(name, arrival.offsetUs, decide);
   }
 
   #decide(key: DrawKey, layer: number, offsetNs: number): number {
