@@ -3,9 +3,7 @@ import { describe, expect, it } from 'vitest';
 import { DayCalendar } from '../../src/core/day-calendar.ts';
 import { Problems } from '../../src/core/problems.ts';
 import { formatInstantUs } from '../../src/core/units.ts';
-import type { CaptureOverview, SecondCount, SecondSums } from '../../src/replay/capture-overview.ts';
-import { forecastOf } from '../../src/replay/forecast.ts';
-import { compressOffsetNs } from '../../src/replay/scaling/compress.ts';
+import type { CaptureOverview, SecondSums } from '../../src/replay/capture-overview.ts';
 import { chooseWindow } from '../../src/replay/window.ts';
 import {
   type RawWindowOptions,
@@ -165,6 +163,7 @@ describe('a day as a window', () => {
     [{ day: ['2026-11-20'], tz: 'Mars/Base' }, /--tz: "Mars\/Base" is not a time zone/],
     [{ day: ['2026-11-20'], from: '2026-11-20' }, /--day stands beside --from/],
     [{ from: ['2026-11-20', '2026-11-21'], to: '2026-11-22' }, /make no pairs/],
+    [{ from: ['2026-11-20T10:00'], tz: 'Europe/Berlin' }, /--tz is the zone of --day/],
     [{ peak: '15m', worst: '15m' }, /one at a time/],
     [{ peak: '1500ms' }, /whole seconds/],
     [{ peak: '0s' }, /--peak/],
@@ -275,49 +274,5 @@ describe('the stretch that is looked for', () => {
   it('is not there where no latency was recorded', () => {
     const silent = overviewOf(10_000_000, 20_000_000, [{ ...sums(10, 5), latencyCount: 0, latencySumUs: 0 }]);
     expect(() => chooseWindow(silent, asked({ worst: '5s' }), 1)).toThrow(/No latency was recorded/);
-  });
-});
-
-describe('forecastOf', () => {
-  it('sums a window and finds its busiest second', () => {
-    const seconds = [
-      { second: 10, exchanges: 3 },
-      { second: 11, exchanges: 9 },
-      { second: 500, exchanges: 4 },
-    ];
-    expect(forecastOf(seconds, 1)).toEqual({
-      exchanges: 16,
-      plannedExchanges: 16,
-      peakSecond: 11,
-      recordedPeakPerSecond: 9,
-      plannedPeakPerSecond: 12,
-    });
-    expect(forecastOf([], 1)).toEqual({
-      exchanges: 0,
-      plannedExchanges: 0,
-      peakSecond: null,
-      recordedPeakPerSecond: 0,
-      plannedPeakPerSecond: 0,
-    });
-  });
-
-  it('bounds every second of the plan, wherever seconds begin and at any multiplier', () => {
-    const arrivals = fc.array(fc.integer({ min: 0, max: 30_000_000 }), { minLength: 1, maxLength: 300 });
-    fc.assert(
-      fc.property(arrivals, fc.constantFrom(0.1, 0.5, 1, 1.5, 2, 3.7, 20), (unsorted, multiplier) => {
-        const all = unsorted.sort((a, b) => a - b);
-        const counts = Map.groupBy(all, (us) => Math.floor(us / 1e6));
-        const seconds: SecondCount[] = [...counts].map(([second, { length }]) => ({
-          second,
-          exchanges: length,
-        }));
-        const planned = all.map((us) => compressOffsetNs(us - all[0]!, multiplier));
-        const perSecond = Map.groupBy(planned, (ns) => Math.floor(ns / 1e9));
-        const peak = Math.max(...[...perSecond.values()].map(({ length }) => length));
-        const forecast = forecastOf(seconds, multiplier);
-        expect(forecast.plannedPeakPerSecond).toBeGreaterThanOrEqual(peak);
-        expect(forecast.exchanges).toBe(all.length);
-      }),
-    );
   });
 });
