@@ -179,7 +179,8 @@ function multiplier(context: RunContext, bounds: JudgementBounds): Reason | null
   return {
     code: 'multiplier_not_reached',
     text: `the plan is ${effective.toFixed(3)} times the traffic that was seen, not ${asked}`,
-    advice: 'Requests are missing from the recording or cannot be replayed; see skipped and coverage.',
+    advice:
+      'Requests are missing from the recording or cannot be replayed: see skipped and coverage. Where sessions were drawn, the seed drew few: give another --seed, or a longer window.',
   };
 }
 

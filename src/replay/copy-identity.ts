@@ -25,8 +25,10 @@ export interface PlayedAs {
 /** What became of a request that is somebody else's now. */
 export interface Renamed {
   readonly payload: ExchangePayload;
-  /** It differs from what it is a copy of in a place that was asked for. */
-  readonly perturbed: boolean;
+  /** Its body differs from what it is a copy of in a place that was asked for. */
+  readonly perturbedBody: boolean;
+  /** Headers that differ, in lower case; whether they are sent is not decided here. */
+  readonly perturbedHeaders: readonly string[];
   /** Its body is compressed: who it names in there stays. */
   readonly bodyUnread: boolean;
 }
@@ -90,7 +92,10 @@ export class CopyIdentity {
     };
     return {
       payload: { ...payload, request },
-      perturbed: edited.perturbed || places.some(({ kind }) => kind === 'header'),
+      perturbedBody: edited.perturbed,
+      perturbedHeaders: places.flatMap((place) =>
+        place.kind === 'header' ? [place.name.toLowerCase()] : [],
+      ),
       bodyUnread: edited.unread,
     };
   }

@@ -118,6 +118,13 @@ export function resolveReplayOptions(raw: RawReplayOptions, sources: OptionSourc
     productionHosts: raw.productionHost ?? [],
     allowedProductionHosts: raw.allowProductionHost ?? [],
   };
+  for (const place of resolved.perturb) {
+    const isSet = ([name]: HeaderPair) =>
+      place.kind === 'header' && name.toLowerCase() === place.name.toLowerCase();
+    if (resolved.addedHeaders.some(isSet)) {
+      problems.add(`--perturb ${placeText(place)}: --header sets it to one value on every request`);
+    }
+  }
   problems.throwIfAny();
   return Object.freeze(resolved);
 }

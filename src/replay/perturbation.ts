@@ -9,6 +9,9 @@ export type PerturbedPlace =
   | { readonly kind: 'header'; readonly name: string }
   | { readonly kind: 'json'; readonly pointer: string; readonly steps: readonly string[] };
 
+/** Says of a copy which one it is, so that its target's logs tell it from what was recorded. */
+export const COPY_HEADER = 'x-reprise-copy';
+
 /** Written by the replay or by the HTTP client: they say where a message goes and where it ends. */
 const NOT_TO_CHANGE: ReadonlySet<string> = new Set([
   ...HOP_BY_HOP,
@@ -19,6 +22,7 @@ const NOT_TO_CHANGE: ReadonlySet<string> = new Set([
   'inference-header-content-length',
   'expect',
   MARKER_HEADER,
+  COPY_HEADER,
 ]);
 
 /**

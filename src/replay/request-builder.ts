@@ -8,6 +8,7 @@ import {
 } from '../core/headers.ts';
 import { type CopyIdentity, namesServerIssued, type PlayedAs } from './copy-identity.ts';
 import type { HostPolicy } from './options.ts';
+import { COPY_HEADER } from './perturbation.ts';
 import type { PreparedRequest } from './prepared-request.ts';
 import { type UnreplayableReason, unreplayableReason } from './unreplayable.ts';
 
@@ -51,9 +52,6 @@ export interface RequestRules {
   readonly identity?: CopyIdentity;
 }
 
-/** Says of a copy which one it is, so that its target's logs tell it from what was recorded. */
-const COPY_HEADER = 'x-reprise-copy';
-
 /** Left out besides the hop-by-hop names: written anew by the client, or by us. */
 const WRITTEN_ANEW: ReadonlySet<string> = new Set(['host', 'content-length', MARKER_HEADER, COPY_HEADER]);
 
@@ -77,9 +75,14 @@ export class RequestBuilder {
     if (as.copy > 0 && namesServerIssued(payload)) return { kind: 'unreplayable', reason: SERVER_ISSUED_ID };
     const renamed = identity.rename(payload, recorded, as);
     const built = this.#build(renamed.payload, as.copy === 0 ? null : as.copy);
-    return built.kind === 'ready'
-      ? { ...built, perturbed: renamed.perturbed, bodyUnread: renamed.bodyUnread }
-      : built;
+    if (built.kind !== 'ready') return built;
+    // A header that was masked is left out, and one of --header is everybody's: such a copy does not differ.
+    const differs = (name: string) => !this.#added.has(name) && hasName(built.request.headers, name);
+    return {
+      ...built,
+      perturbed: renamed.perturbedBody || renamed.perturbedHeaders.some(differs),
+      bodyUnread: renamed.bodyUnread,
+    };
   }
 
   #build(payload: ExchangePayload | null, copy: number | null): BuildResult {
@@ -135,6 +138,11 @@ export class RequestBuilder {
     if (copy !== null) flat.push(COPY_HEADER, String(copy));
     return flat;
   }
+}
+
+/** Whether a flat list of names and values has a header. @param lower its name in lower case */
+function hasName(flat: readonly string[], lower: string): boolean {
+  return flat.some((text, at) => at % 2 === 0 && text.toLowerCase() === lower);
 }
 
 function isChunked(headers: readonly HeaderPair[]): boolean {

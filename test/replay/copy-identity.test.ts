@@ -1,5 +1,6 @@
 import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
+import type { HeaderPair } from '../../src/core/headers.ts';
 import { parseKeySources } from '../../src/core/key-source.ts';
 import { CopyIdentity, type PlayedAs } from '../../src/replay/copy-identity.ts';
 import { hasScalar, spliceJson } from '../../src/replay/json-splice.ts';
@@ -15,11 +16,15 @@ const copyOf = (copy: number, salt = `salt-${copy}`): PlayedAs => ({
   copy,
 });
 
-function builderOf(perturb: readonly string[] = [], session: readonly string[] = SESSION): RequestBuilder {
+function builderOf(
+  perturb: readonly string[] = [],
+  session: readonly string[] = SESSION,
+  addedHeaders: readonly HeaderPair[] = [],
+): RequestBuilder {
   return new RequestBuilder({
     basePath: '',
     host: 'target',
-    addedHeaders: [],
+    addedHeaders,
     runId: 'run-1',
     identity: new CopyIdentity(parseKeySources('session', session), perturb.map(parsePerturbedPlace)),
   });
@@ -137,10 +142,20 @@ describe('--perturb', () => {
     expect(ready(builderOf(['json:/nowhere']).build(payload, copyOf(1))).perturbed).toBe(false);
   });
 
+  it('does not count a copy that differs in a header nobody sends: masked, or set to one value for all', () => {
+    const masked = { ...payload, request: { ...payload.request!, redacted: ['x-key'] } };
+    const copy = ready(builderOf(['header:X-Key']).build(masked, copyOf(1)));
+    expect(copy.headers).not.toHaveProperty('x-key');
+    expect(copy.perturbed).toBe(false);
+    const set = builderOf(['header:X-Key'], SESSION, [['x-key', 'mine']]).build(payload, copyOf(1));
+    expect(ready(set)).toMatchObject({ perturbed: false, headers: { 'x-key': 'mine' } });
+  });
+
   it.each([
     'header:',
     'header:Host',
     'header:content-length',
+    'header:x-reprise-copy',
     'json:',
     'json:user',
     'json:/a/*',

@@ -136,6 +136,11 @@ describe('resolveReplayOptions', () => {
     expect(message).not.toContain('hunter2');
   });
 
+  it('refuses a header that is to be the same everywhere and to differ in copies', () => {
+    const raw = { target: 'http://a', header: ['X-Key: a'], perturb: ['header:x-key'] };
+    expect(problemsOf(raw).message).toMatch(/^--perturb header:x-key: --header sets it/);
+  });
+
   it('wants a target unless nothing is sent', () => {
     expect(problemsOf({}).message).toContain('--target is missing');
     expect(resolveReplayOptions({ dryRun: true }, sources).target).toBeNull();

@@ -60,6 +60,10 @@ function rangesOf(raw: RawWindowOptions, problems: Problems): readonly AskedRang
   const to = listOf(raw.to);
   const days = raw.day ?? [];
   const calendar = problems.attempt(() => calendarOf(raw.tz ?? WINDOW_DEFAULTS.tz), null);
+  // An instant without an offset is one of UTC, which is not what is meant beside another zone.
+  if ((raw.tz ?? WINDOW_DEFAULTS.tz) !== WINDOW_DEFAULTS.tz && [...from, ...to].some(lacksOffset)) {
+    problems.add('--tz is the zone of --day; an instant has its offset, such as 2026-11-20T10:00+01:00');
+  }
   if (days.length > 0 && from.length + to.length > 0) {
     problems.add('--day stands beside --from or --to: give days, or windows');
     return OPEN;
@@ -106,6 +110,10 @@ function searchOf({ peak, worst }: RawWindowOptions, problems: Problems): Window
   if (busiest !== null) return { kind: 'busiest', lengthS: busiest };
   const slowest = problems.optional(worst, (text) => lengthS(text, '--worst'));
   return slowest === null ? null : { kind: 'slowest', lengthS: slowest };
+}
+
+function lacksOffset(instant: string): boolean {
+  return !/(?:Z|[+-]\d{2}:?\d{2})\s*$/i.test(instant);
 }
 
 function parseLoops(text: string): number {
