@@ -114,8 +114,7 @@ export class Supervisor<Settings> {
     });
     this.#recorder.open();
     this.#beat = setInterval(() => void this.#account.beat(), SUPERVISION.heartbeatMs);
-    const { probeListen } = this.#deps;
-    if (probeListen) this.probeAddress = await this.#probes.listen(probeListen);
+    if (this.#deps.probeListen) this.probeAddress = await this.#probes.listen(this.#deps.probeListen);
     return this.#bound;
   }
 
@@ -257,7 +256,7 @@ export class Supervisor<Settings> {
     this.#opening = true;
     await this.#control.open(message.directory);
     this.#opening = false;
-    if (this.#recorder.ready && !this.#recorder.givenUp) this.#state.healthy();
+    if (this.#recorder.ready) this.#records();
     await this.#account.captureReady(message.directory);
     this.#tellLosses();
   }
@@ -267,7 +266,12 @@ export class Supervisor<Settings> {
     this.#account.recorderSaid(beat);
     this.#tellLosses();
     if (beat.shedding) this.#state.shedding(beat.shedding);
-    else if (!this.#opening && !this.#recorder.givenUp) this.#state.healthy();
+    else if (!this.#opening) this.#records();
+  }
+
+  /** One that was started only to tell what is owed, or to be probed, is no recording. */
+  #records(): void {
+    if (!this.#paused && !this.#recorder.givenUp) this.#state.healthy();
   }
 
   #onRecorderDied({ how, ofItself, watchful }: RecorderDeath): void {
@@ -284,9 +288,8 @@ export class Supervisor<Settings> {
   async #quarantine(): Promise<void> {
     const mark = await this.#account.mark();
     if (!mark) return;
-    const { slot, connection } = mark;
     this.#deps.logger.error(mark, 'the recorder died of a connection; the rest of it is left out (unparsed)');
-    this.#forwarders[slot]?.process?.send({ type: 'quarantine', connection });
+    this.#forwarders[mark.slot]?.process?.send({ type: 'quarantine', connection: mark.connection });
   }
 
   #tellLosses(): void {

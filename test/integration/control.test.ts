@@ -68,21 +68,20 @@ describe.concurrent('an operator', { timeout: 60_000 }, () => {
     await server.close();
   });
 
-  it('pauses for good: what passed then stands in the capture when it ends, and once', async () => {
+  it('pauses for good: what passed then stands in the capture when it ends', async () => {
     const { server, directory } = await scene();
     const first = await startRecording(server.port, directory);
     await askOnce(first.port);
     await untilStatus(directory, ({ exchanges }) => exchanges === 1);
     await askFor(directory, '/pause');
     await askOnce(first.port);
-    const { end } = await first.stop();
+    const { end, log } = await first.stop();
     expect(end).toMatchObject({ exchanges: 1, lost: { writer_down: { turns: 1 } } });
-    const told = { exchanges: 1, losses: { byReason: { writer_down: { exchanges: 1 } } } };
-    expect(await inspect(directory)).toMatchObject(told);
-    const second = await startRecording(server.port, directory);
-    await untilStatus(directory, ({ state }) => state === 'HEALTHY');
-    await second.stop();
-    expect(await inspect(directory)).toMatchObject(told);
+    expect(await inspect(directory)).toMatchObject({
+      exchanges: 1,
+      losses: { byReason: { writer_down: { exchanges: 1 } } },
+    });
+    expect(log.filter(({ state }) => state === 'HEALTHY')).toHaveLength(1);
     await server.close();
   });
 
