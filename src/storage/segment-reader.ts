@@ -14,6 +14,9 @@ import { StatementCache } from './statement-cache.ts';
 /** Names remembered of one segment; past that they are looked up again. */
 const NAMES_REMEMBERED = 65_536;
 
+/** An hour of seconds at once: two milliseconds, and weeks of them are summed in a second. */
+const SECONDS_PAGE = 3_600;
+
 /** A place in the order of a segment: the exchanges after it are those not yet read. */
 export interface Position {
   readonly arrivalUs: number;
@@ -120,7 +123,7 @@ export class SegmentReader {
     return this.#guard(() =>
       this.#statements
         .of<[number, number, number], SecondRollUp>(SELECT_SECONDS)
-        .all(fromSecond, toSecond, LIMITS.readPageRows),
+        .all(fromSecond, toSecond, SECONDS_PAGE),
     );
   }
 
