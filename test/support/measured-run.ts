@@ -37,7 +37,7 @@ export async function measureReprise(
 }
 
 /** The kernel keeps the greatest value itself, so that no moment between two looks is missed; 0 once it is gone. */
-function peakResidentBytesOf(pid: number | undefined): number {
+export function peakResidentBytesOf(pid: number | undefined): number {
   try {
     return (
       Number(/^VmHWM:\s+(\d+) kB$/m.exec(readFileSync(`/proc/${pid}/status`, 'latin1'))?.[1] ?? 0) * 1024

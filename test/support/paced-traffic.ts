@@ -1,0 +1,84 @@
+import { Agent, request } from 'node:http';
+import { setTimeout as sleep } from 'node:timers/promises';
+
+/** Beyond it requests wait for a connection, which counts as theirs. */
+const CONNECTIONS = 32;
+const ANSWER_LIMIT_MS = 20_000;
+
+/**
+ * Numbered requests in open loop: each is sent when it is due, however long those before it take, and its time
+ * counts from then. A server that stands still for a second is late for everybody who came in that second.
+ */
+export class PacedTraffic {
+  readonly failed: { readonly id: number; readonly reason: string }[] = [];
+  succeeded = 0;
+  readonly #port: number;
+  readonly #everyMs: number;
+  readonly #agent = new Agent({ keepAlive: true, maxSockets: CONNECTIONS });
+  readonly #underWay = new Set<Promise<void>>();
+  readonly #filler = 'x'.repeat(300);
+  readonly #sending: Promise<void>;
+  #latenciesMs: number[] = [];
+  #stopped = false;
+
+  constructor(port: number, perSecond: number) {
+    this.#port = port;
+    this.#everyMs = 1_000 / perSecond;
+    this.#sending = this.#send();
+  }
+
+  /** Times of what was answered since the last call, ms, in ascending order. */
+  takeLatenciesMs(): readonly number[] {
+    const taken = this.#latenciesMs.sort((a, b) => a - b);
+    this.#latenciesMs = [];
+    return taken;
+  }
+
+  async stop(): Promise<void> {
+    this.#stopped = true;
+    await this.#sending;
+    await Promise.all(this.#underWay);
+    this.#agent.destroy();
+  }
+
+  async #send(): Promise<void> {
+    const startMs = performance.now();
+    for (let id = 1; !this.#stopped; id += 1) {
+      const dueMs = startMs + id * this.#everyMs;
+      const aheadMs = dueMs - performance.now();
+      if (aheadMs > 0) await sleep(aheadMs);
+      const one = this.#ask(id).then((reason) => {
+        this.#underWay.delete(one);
+        this.#latenciesMs.push(performance.now() - dueMs);
+        if (reason === null) this.succeeded += 1;
+        else this.failed.push({ id, reason });
+      });
+      this.#underWay.add(one);
+    }
+  }
+
+  /** Null when it was answered as it should be. */
+  #ask(id: number): Promise<string | null> {
+    const body = JSON.stringify({ id, filler: this.#filler });
+    const options = {
+      ...{ host: '127.0.0.1', port: this.#port, agent: this.#agent, method: 'POST' },
+      path: `/v1/models/m:predict?id=${id}`,
+      headers: { 'content-type': 'application/json', 'content-length': Buffer.byteLength(body) },
+      signal: AbortSignal.timeout(ANSWER_LIMIT_MS),
+    };
+    return new Promise((resolve) => {
+      const asked = request(options, (answer) => {
+        let text = '';
+        answer.setEncoding('utf8').on('data', (piece: string) => {
+          text += piece;
+        });
+        answer.on('end', () =>
+          resolve(text.startsWith(`{"id":${id},`) ? null : `answered ${text.slice(0, 80)}`),
+        );
+        answer.on('error', (error) => resolve(error.message));
+      });
+      asked.on('error', (error) => resolve(error.message));
+      asked.end(body);
+    });
+  }
+}
