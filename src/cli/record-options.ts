@@ -10,7 +10,14 @@ import {
   recordingParts,
 } from '../core/recording-policy.ts';
 import { DEFAULT_SKIP_RULES } from '../core/skip-rules.ts';
-import { parseBytes, parseCount, parsePositiveMs, parseShare, parseWaitMs } from '../core/units.ts';
+import {
+  formatBytes,
+  parseBytes,
+  parseCount,
+  parsePositiveMs,
+  parseShare,
+  parseWaitMs,
+} from '../core/units.ts';
 import { authorityOf, formatEndpoint, parseEndpoint } from '../proxy/endpoint.ts';
 import type { ForwarderOptions } from '../proxy/messages.ts';
 import type { ProbeAddress } from '../proxy/probe-server.ts';
@@ -48,7 +55,7 @@ export function readRecordOptions(
   const options = {
     forwarders: problems.attempt(() => forwardersOf(flags.forwarders), 1),
     policy: policyOf(flags, problems),
-    maxDiskBytes: optional(flags.maxDisk, (text) => parseBytes(text, '--max-disk')),
+    maxDiskBytes: optional(flags.maxDisk, maxDiskOf),
     retainMs: optional(flags.retain, (text) => parsePositiveMs(text, '--retain')),
     fleetSize: optional(flags.fleetSize, (text) => parseCount(text, '--fleet-size')),
     probeListen: problems.attempt(() => probeAddressOf(flags.probeListen), null),
@@ -98,6 +105,14 @@ function mustShare(plane: ForwarderOptions | null, forwarders: number): void {
   const where = formatEndpoint(unshared.listen);
   throw new AppError('OPTION_INVALID', `--forwarders: ${forwarders} processes cannot share ${where}`, {
     hint: 'Give a port to listen on, or one forwarder.',
+  });
+}
+
+function maxDiskOf(text: string): number {
+  const bytes = parseBytes(text, '--max-disk');
+  if (bytes >= LIMITS.leastDiskBytes) return bytes;
+  throw new AppError('OPTION_INVALID', `--max-disk: ${JSON.stringify(text)} is too little for a capture`, {
+    hint: `Allow at least ${formatBytes(LIMITS.leastDiskBytes)}.`,
   });
 }
 

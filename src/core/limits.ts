@@ -61,6 +61,8 @@ export const LIMITS = {
   segmentBytes: 1 * GIB,
   walBytes: 64 * MIB,
   maxDiskBytes: 10 * GIB,
+  /** A quota below this could not hold an open segment with its log. */
+  leastDiskBytes: 16 * MIB,
   /** Left free on the file system, or 1 % of it where that is less. */
   diskReserveBytes: 64 * MIB,
   /** Sealing rewrites a segment up to this size, which takes so much again for a moment. */

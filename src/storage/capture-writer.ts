@@ -2,6 +2,7 @@ import type { Loss, LossReason, Omission, ProtocolUse } from '../core/accounting
 import type { Clock, ClockAnchor } from '../core/clock.ts';
 import { AppError, reasonOf } from '../core/errors.ts';
 import type { Exchange } from '../core/exchange.ts';
+import { LIMITS } from '../core/limits.ts';
 import type { CommittingSink, CommitResult as SinkCommitResult } from '../core/ports.ts';
 import type { CaptureOrigin, RecorderIdentity } from './capture-origin.ts';
 import { type Durability, lossReasonOf } from './database.ts';
@@ -48,9 +49,6 @@ export interface CommitResult extends SinkCommitResult {
   readonly error: string | null;
 }
 
-/** A quota below this could not hold an open segment with its log. */
-const LEAST_DISK_BYTES = 16 * 1024 * 1024;
-
 const REFUSALS = {
   quota: 'the disk quota of the capture is used up',
   disk_reserve: 'the file system of the capture is all but full',
@@ -77,12 +75,12 @@ export class CaptureWriter implements CommittingSink {
 
   /** @throws AppError OPTION_INVALID for a quota too small for any segment; what reading the directory throws. */
   constructor(options: CaptureWriterOptions, clock: Clock) {
-    if (options.maxDiskBytes < LEAST_DISK_BYTES) {
+    if (options.maxDiskBytes < LIMITS.leastDiskBytes) {
       throw new AppError(
         'OPTION_INVALID',
         `${options.maxDiskBytes} bytes of disk are too few for a capture`,
         {
-          hint: `Allow at least ${LEAST_DISK_BYTES / 2 ** 20} MiB, or free space on the disk.`,
+          hint: `Allow at least ${LIMITS.leastDiskBytes / 2 ** 20} MiB, or free space on the disk.`,
         },
       );
     }

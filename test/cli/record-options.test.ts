@@ -112,4 +112,12 @@ describe('flags of record', () => {
     for (const flag of ['--connect-timeout', '--first-byte-timeout', '--idle-timeout', '--total-timeout'])
       expect(() => read([...gateway, flag, '30d'])).toThrow(`${flag}: "30d" is longer than 24d`);
   });
+
+  test('a quota that no capture fits in is refused, and a retention of weeks is not', () => {
+    expect(() => read([...TARGET, '--max-disk', '15MiB'])).toThrow('--max-disk: "15MiB" is too little');
+    expect(read([...TARGET, '--max-disk', '16MiB', '--retain', '28d']).recorder).toMatchObject({
+      maxDiskBytes: 16 * 2 ** 20,
+      retainMs: 28 * 86_400_000,
+    });
+  });
 });
