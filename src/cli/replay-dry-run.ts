@@ -8,15 +8,13 @@ import { PAYLOAD_FINDING_TEXTS, PAYLOAD_FINDINGS, type PayloadAudit } from '../r
 import { RequestBuilder } from '../replay/request-builder.ts';
 import { copyIdentityOf } from '../replay/scaling/arrivals.ts';
 import { scalingCountLines } from '../replay/scaling/description.ts';
-import { foresee } from '../replay/scaling/foresee.ts';
 import { OpenSessions } from '../replay/sessions.ts';
 import type { ReplayWindow } from '../replay/window.ts';
-import { outlookOn } from '../replay/windows/outlook.ts';
 import type { Playback } from '../replay/windows/playback.ts';
 import { EncryptionKey } from '../storage/encryption-key.ts';
 import { openForReplay } from './replay-capture.ts';
 import { planDocument, planLines, type ReplayPlan } from './replay-plan.ts';
-import { scalingOf } from './replay-scaling.ts';
+import { forecastFor, scalingOf } from './replay-scaling.ts';
 import { playbackOf, playedLines, unfilteredLines, windowsDocument, withinWindow } from './replay-windows.ts';
 import { tableLines } from './terminal.ts';
 
@@ -49,9 +47,7 @@ export function planWindow(request: DryRunRequest, output: DryRunOutput): void {
     const { overview } = withinWindow(opened, window);
     const source = playbackOf(opened.source, window, options.filters);
     const scaling = scalingOf(options, overview, source, window);
-    const forecast = outlookOn(overview, window, scaling.maxPace, (each, range) =>
-      foresee(each, range, scaling),
-    );
+    const forecast = forecastFor(overview, window, scaling);
     const plan = { options, overview, window, scaling, forecast };
     if (!json) output.print(planLines(plan));
     const statistics = new FidelityStatistics();

@@ -9,11 +9,9 @@ import {
   REPLAY_DEFAULTS,
   resolveReplayOptions,
 } from '../replay/options.ts';
-import { foresee } from '../replay/scaling/foresee.ts';
 import { SCALINGS } from '../replay/scaling/kinds.ts';
 import { SCALING_DEFAULTS } from '../replay/scaling/options.ts';
 import { chooseWindow } from '../replay/window.ts';
-import { outlookOn } from '../replay/windows/outlook.ts';
 import { encryptionKeyOf, encryptionKeyOption } from './encryption-flag.ts';
 import { loggerOf } from './logger.ts';
 import { planInThread } from './planner-thread.ts';
@@ -21,7 +19,7 @@ import { RepeatableOption } from './repeatable.ts';
 import { openForReplay } from './replay-capture.ts';
 import { planTitle } from './replay-plan.ts';
 import { runReplay } from './replay-run.ts';
-import { plannedSpanNs, scalingOf, slowestPace } from './replay-scaling.ts';
+import { forecastFor, plannedSpanNs, scalingOf, slowestPace, stagedSpanNs } from './replay-scaling.ts';
 import { addWindowFlags } from './replay-window-flags.ts';
 import { assertScalable, playbackOf, withinWindow } from './replay-windows.ts';
 import { terminal } from './terminal.ts';
@@ -102,21 +100,19 @@ async function replay(directory: string, flags: ReplayFlags, command: Command): 
   const encryptionKeyFile = flags.encryptionKeyFile ?? null;
   const opened = openForReplay(directory, encryptionKeyOf(flags), options.window.recorders);
   try {
-    const chosen = chooseWindow(opened.overview, options.window, slowestPace(options));
+    const chosen = chooseWindow(opened.overview, options.window, slowestPace(options), stagedSpanNs(options));
     assertScalable(options, chosen);
     const { overview, unexplained } = withinWindow(opened, chosen);
     const source = playbackOf(opened.source, chosen, options.filters);
     const scaling = scalingOf(options, overview, source, chosen);
-    const window = { ...chosen, plannedSpanNs: plannedSpanNs(scaling, chosen.plannedSpanNs) };
+    const window = { ...chosen, plannedSpanNs: plannedSpanNs(scaling, chosen) };
     // Before the roll-ups of a long capture are summed: the reader sees at once that something happens.
     if (options.dryRun && !json) terminal.print(planTitle({ options, overview, window }));
     if (options.dryRun || options.target === null) {
       await planInThread({ directory, encryptionKeyFile, options, window, json }, terminal);
       return;
     }
-    const forecast = outlookOn(overview, window, scaling.maxPace, (each, range) =>
-      foresee(each, range, scaling),
-    );
+    const forecast = forecastFor(overview, window, scaling);
     await runReplay({
       plan: { options, overview, window, forecast, scaling },
       target: options.target,

@@ -8,10 +8,15 @@ const PROBED_REQUESTS = 64;
 
 /**
  * Looks at the first replayable requests of a window, so that a start fails early and in clear words.
+ * @param filters in words, for the error where they leave nothing
  * @returns the authorities they were recorded under
  * @throws AppError CAPTURE_EMPTY where the window holds nothing that could be sent again
  */
-export function probeCapture(source: CaptureSource, range: TimeRange): ReadonlySet<string> {
+export function probeCapture(
+  source: CaptureSource,
+  range: TimeRange,
+  filters: readonly string[] = [],
+): ReadonlySet<string> {
   const authorities = new Set<string>();
   const skipped = new Map<SkipReason, number>();
   let probed = 0;
@@ -27,7 +32,7 @@ export function probeCapture(source: CaptureSource, range: TimeRange): ReadonlyS
     probed += 1;
     if (probed === PROBED_REQUESTS) break;
   }
-  if (probed === 0) throw nothingToSend(skipped);
+  if (probed === 0) throw nothingToSend(skipped, filters);
   return authorities;
 }
 
@@ -38,11 +43,14 @@ export function arrivalsAlone(name: string): AppError {
   });
 }
 
-function nothingToSend(skipped: ReadonlyMap<SkipReason, number>): AppError {
+function nothingToSend(skipped: ReadonlyMap<SkipReason, number>, filters: readonly string[]): AppError {
   const counts = SKIP_REASONS.filter((reason) => skipped.has(reason)).map(
     (reason) => `${skipped.get(reason)} ${reason}`,
   );
-  if (counts.length === 0) return new AppError('CAPTURE_EMPTY', 'No exchange lies in the window');
+  if (counts.length === 0) {
+    const selected = filters.length === 0 ? 'lies in the window' : `of the window has ${filters.join('; ')}`;
+    return new AppError('CAPTURE_EMPTY', `No exchange ${selected}`);
+  }
   const hint = skipped.has('no_payload')
     ? 'It has arrivals without requests: record them, import the trace with --payloads, or use --dry-run.'
     : 'Use --dry-run to see what it holds.';

@@ -10,6 +10,7 @@ import type { CaptureOverview } from './capture-overview.ts';
 import { arrivalsAlone, probeCapture } from './capture-probe.ts';
 import type { Engine, EngineHealth, EngineOptions, PreparedRequest, SendResult } from './engine.ts';
 import { engineOptionsOf } from './engine-options.ts';
+import { describeFilters } from './filters.ts';
 import type { Forecast } from './forecast.ts';
 import { assertReachable, type ResolveHost, TargetFence } from './guards.ts';
 import type { ReplayOptions } from './options.ts';
@@ -108,7 +109,7 @@ export class Replay {
   async check(): Promise<void> {
     const { source, window, overview, target, options } = this.#parts;
     if (overview.arrivalsOnly) throw arrivalsAlone(overview.name);
-    const recorded = probeCapture(source, window);
+    const recorded = probeCapture(source, window, describeFilters(options.filters));
     await this.#fence.check([...overview.targets, ...recorded], this.#parts.resolveHost);
     await assertReachable(target, options);
   }

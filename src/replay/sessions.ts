@@ -33,10 +33,13 @@ export class SessionMemory<T> {
     return this.#forgotten;
   }
 
-  /** What was decided of a session, by `decide` if this is its first exchange, or the first after a long silence. */
-  of(name: string, atUs: number, decide: () => T): T {
+  /**
+   * What was decided of a session, by `decide` if this is its first exchange, or the first after a long silence.
+   * @param begins whether the exchange is the one by which this was decided, come again: a window is repeated
+   */
+  of(name: string, atUs: number, decide: () => T, begins: (decided: T) => boolean = () => false): T {
     const known = this.#byName.get(name);
-    const goesOn = known !== undefined && atUs - known.atUs <= SILENCE_S * 1e6;
+    const goesOn = known !== undefined && atUs - known.atUs <= SILENCE_S * 1e6 && !begins(known.decided);
     const decided = goesOn ? known.decided : decide();
     this.#byName.delete(name);
     this.#byName.set(name, { decided, atUs });

@@ -33,12 +33,14 @@ export interface ReplayWindow extends TimeRange {
 
 /**
  * Chooses the window: what was asked for, cut to what there is.
+ * @param stagedNs the run ends there at the latest, nanoseconds
  * @throws AppError CAPTURE_EMPTY where nothing lies in it, OPTION_INVALID where its replay would last too long.
  */
 export function chooseWindow(
   overview: CaptureOverview,
   asked: WindowRequest,
   multiplier: number,
+  stagedNs = Number.POSITIVE_INFINITY,
 ): ReplayWindow {
   const ranges = asked.ranges.map((range) => cut(overview, range));
   const found = asked.search === null ? null : find(overview, asked.search, asked.ranges);
@@ -54,7 +56,12 @@ export function chooseWindow(
     loops: asked.loops,
     durationNs,
     onceNs,
-    plannedSpanNs: spanOf(onceNs, asked.loops, durationNs, multiplier),
+    plannedSpanNs: spanOf(
+      onceNs,
+      asked.loops,
+      Math.min(durationNs ?? Number.POSITIVE_INFINITY, stagedNs),
+      multiplier,
+    ),
     found: found === null || asked.search === null ? null : { ...found.stretch, kind: asked.search.kind },
   };
 }
@@ -91,9 +98,9 @@ function opened({ fromUs, toUs }: AskedRange): TimeRange {
   return { fromUs: fromUs ?? Number.MIN_SAFE_INTEGER, toUs: toUs ?? Number.MAX_SAFE_INTEGER };
 }
 
-function spanOf(onceNs: number, loops: number | null, durationNs: number | null, multiplier: number): number {
+function spanOf(onceNs: number, loops: number | null, mostNs: number, multiplier: number): number {
   const allNs = loops === null ? Number.POSITIVE_INFINITY : onceNs * loops;
-  const spanNs = Math.min(allNs, durationNs ?? Number.POSITIVE_INFINITY);
+  const spanNs = Math.min(allNs, mostNs);
   if (spanNs <= Number.MAX_SAFE_INTEGER) return spanNs;
   throw new AppError(
     'OPTION_INVALID',

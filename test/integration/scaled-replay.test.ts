@@ -4,6 +4,7 @@ import type { ScalingDocument } from '../../src/replay/scaling/description.ts';
 import type { ScalingCounts } from '../../src/replay/scaling/tally.ts';
 import { captureOf } from '../support/captures.ts';
 import { exchangeOf, requestMessage, TEST_EPOCH_US, testHash } from '../support/exchanges.ts';
+import { runReprise } from '../support/process.ts';
 import { documentOf, replay, serverOf } from '../support/replaying.ts';
 import type { LoggedRequest } from '../support/request-log-server.ts';
 
@@ -95,4 +96,33 @@ describe('a scaled replay', () => {
     expect(document.multiplier).toBeGreaterThan(1.3);
     expect(document.scalingPlan.counts.openedBefore).toMatchObject({ sessions: SESSIONS, exchanges: 30 });
   }, 30_000);
+
+  // 60 exchanges, 5 ms apart: 295 ms a pass. Stages of 200 ms play 200 ms, then 400 ms of what is repeated.
+  it.each([
+    [['--loop', '9', '--stages', '200ms@1x,200ms@2x'], { durationS: 0.4, planned: 120 }],
+    [['--duration', '300ms', '--stages', '200ms@1x,200ms@2x'], { durationS: 0.3, planned: 80 }],
+    [
+      ['--loop', '9', '--stages', '300ms@1x,300ms@3x', '--scaling', 'amplify'],
+      { durationS: 0.6, planned: 240 },
+    ],
+    [['--loop', '1', '--stages', '400ms@0.5x', '--scaling', 'compress'], { durationS: 0.4, planned: 40 }],
+    [['--loop', '1000000', '--stages', '200ms@1x'], { durationS: 0.2, planned: 40 }],
+  ])('foresees stages over repeated windows: %j', async (flags, expected) => {
+    const { stdout, stderr } = await runReprise([
+      'replay',
+      sessionCapture(),
+      '--dry-run',
+      '--json',
+      ...flags,
+    ]);
+    expect(stderr).toBe('');
+    expect(JSON.parse(stdout)).toMatchObject(expected);
+  });
+
+  it('says which filters leave nothing to send', async () => {
+    const server = await serverOf();
+    const done = await replay(sessionCapture(), server.url, ['--method', 'GET']);
+    expect(done.status).toBe(2);
+    expect(done.stderr).toContain('No exchange of the window has method GET');
+  });
 });

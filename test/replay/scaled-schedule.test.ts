@@ -139,6 +139,14 @@ describe('any scaling', () => {
 });
 
 describe('stages', () => {
+  it('decide a session anew when its window is repeated in another stage', () => {
+    const few = rowsOf(10);
+    const spanUs = few.length * 10_000;
+    const twice = [...few, ...few.map((row) => ({ ...row, arrivalUs: row.arrivalUs + spanUs }))];
+    const scaling = scalingAt(1, { scaling: 'amplify', stages: parseStages('400ms@1x,400ms@3x') });
+    expect(planOf(twice, scaling)).toHaveLength(few.length * (1 + 3));
+  });
+
   const stages = parseStages('4s@1x,4s@1x..3x,2s@0.5x');
 
   it('of compression place every arrival where the integral of the rate is its recorded time', () => {

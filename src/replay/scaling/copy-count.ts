@@ -42,16 +42,23 @@ export interface CopyCountParts {
   readonly draws: SeededDraws;
 }
 
+/** How often a session is played, and the exchange by which that was decided. */
+interface Decision {
+  readonly times: number;
+  readonly segment: string;
+  readonly id: number;
+}
+
 /** Decides how often each session is played: 0 leaves it out. Whole sessions: its first exchange decides. */
 export class CopyCount {
   readonly #parts: CopyCountParts;
   /** One for each layer; none where every exchange of a session is bound to be told the same. */
-  readonly #memories: readonly SessionMemory<number>[];
+  readonly #memories: readonly SessionMemory<Decision>[];
 
   constructor(parts: CopyCountParts) {
     this.#parts = parts;
     const varies = parts.scaling !== 'compress' && !parts.curve.constant;
-    this.#memories = varies ? parts.layers.map(() => new SessionMemory<number>()) : [];
+    this.#memories = varies ? parts.layers.map(() => new SessionMemory<Decision>()) : [];
   }
 
   /** Sessions that came back after they had been forgotten may have been decided anew. */
@@ -61,8 +68,16 @@ export class CopyCount {
 
   of(arrival: Arrival): number {
     const name = this.#memories.length === 0 ? null : sessionName(arrival.row);
-    const decide = () => this.#decide(drawKeyOf(arrival.row), arrival.layer ?? 0, arrival.offsetUs * 1e3);
-    return name === null ? decide() : this.#memories[arrival.layer ?? 0]!.of(name, arrival.offsetUs, decide);
+    const { row, offsetUs, layer = 0 } = arrival;
+    const decide = () => this.#decide(drawKeyOf(row), layer, offsetUs * 1e3);
+    if (name === null) return decide();
+    const { times } = this.#memories[layer]!.of(
+      name,
+      offsetUs,
+      () => ({ times: decide(), segment: row.segment, id: row.id }),
+      ({ segment, id }) => row.id === id && row.segment === segment,
+    );
+    return times;
   }
 
   #decide(key: DrawKey, layer: number, offsetNs: number): number {

@@ -91,6 +91,12 @@ export class Scaling {
     return (this.options.scaling === 'compress' ? this.curve.playedNs : this.curve.durationNs) / 1e3;
   }
 
+  /** How far into the recording a run is after so many nanoseconds, microseconds; no farther than the stages. */
+  playedUs(runNs: number): number {
+    const playedNs = this.options.scaling === 'compress' ? this.curve.playedAt(runNs) : runNs;
+    return Math.min(playedNs / 1e3, this.endUs);
+  }
+
   /** The fastest that time passes: only compression changes that. */
   get maxPace(): number {
     return this.options.scaling === 'compress' ? this.curve.max : 1;

@@ -16,18 +16,28 @@ interface Shift {
   readonly recorded: number;
 }
 
+/** How the windows are played. */
+export interface Pace {
+  /** The most recorded seconds that pass in a second of the run. */
+  readonly most: number;
+  /** How far into the windows stages or a duration let the run come, microseconds; infinite without stages. */
+  readonly endUs: number;
+}
+
+/** Where stages come to more passes than this, so many are foreseen and multiplied. */
+const STAGED_PASSES = 10_000;
 /** Where windows are so short that more passes than this meet in a second, one is foreseen and multiplied. */
 const READ_PASSES = 6;
 
 /**
  * Foresees windows that follow each other, by a forecaster that knows of one stretch: it is shown their seconds as
  * if they had been recorded in a row, with as many passes as may meet in a second of the run.
- * @param pace the most recorded seconds that pass in a second of the run
+ * Stages ask something else of every pass, so there all of them are shown.
  */
 export function outlookOn(
   overview: CaptureOverview,
   window: ReplayWindow,
-  pace: number,
+  { most: pace, endUs }: Pace,
   forecaster: Forecaster,
 ): Forecast {
   if (!isSequence(window)) return forecaster(overview, window);
@@ -36,11 +46,14 @@ export function outlookOn(
     window.loops ?? Number.POSITIVE_INFINITY,
     2 + Math.ceil((pace + 2) / shortestS(window)),
   );
-  const passes = meeting > READ_PASSES ? 1 : meeting;
+  const staged = Math.min(window.loops ?? Number.POSITIVE_INFINITY, Math.ceil(endUs / SECOND_US / onceS) + 1);
+  const shown = meeting > READ_PASSES ? 1 : meeting;
+  const isWhole = staged <= STAGED_PASSES && Number.isFinite(endUs);
+  const passes = isWhole ? staged : shown;
   const shifts: Shift[] = [];
   const seconds = () => joined(overview, Array.from({ length: passes }, () => window.parts).flat(), shifts);
   const forecast = forecaster({ ...overview, seconds }, window);
-  const times = passesOf(window, onceS / pace) / passes;
+  const times = isWhole ? 1 : passesOf(window, onceS / pace) / passes;
   return {
     ...forecast,
     exchanges: Math.round(forecast.exchanges * times),

@@ -218,8 +218,11 @@ describe('the outlook on windows', () => {
           const all = unsorted.sort((a, b) => a - b);
           const parts = pairs.map(([a = 0, b = 0]) => ({ fromUs: Math.min(a, b), toUs: Math.max(a, b) + 1 }));
           const window = windowOf(parts, loops);
-          const forecast = outlookOn(overviewOn(all), window, multiplier, (overview, range) =>
-            forecastOf(overview.seconds(range), multiplier),
+          const forecast = outlookOn(
+            overviewOn(all),
+            window,
+            { most: multiplier, endUs: Number.POSITIVE_INFINITY },
+            (overview, range) => forecastOf(overview.seconds(range), multiplier),
           );
           const times = [...playbackOf(captureOf(all), window).rows()].map(({ arrivalUs }) => arrivalUs);
           const planned = times.map((us) => Math.floor((us - (times[0] ?? 0)) / multiplier / 1e6));
@@ -240,8 +243,11 @@ describe('the outlook on windows', () => {
       { fromUs: 0, toUs: 2_000_000 },
       { fromUs: 49_000_000, toUs: 60_000_000 },
     ];
-    const forecast = outlookOn(overviewOn(arrivals), windowOf(parts, 3), 1, (overview, range) =>
-      forecastOf(overview.seconds(range), 1),
+    const forecast = outlookOn(
+      overviewOn(arrivals),
+      windowOf(parts, 3),
+      { most: 1, endUs: Number.POSITIVE_INFINITY },
+      (overview, range) => forecastOf(overview.seconds(range), 1),
     );
     expect(forecast).toMatchObject({ exchanges: 12 });
     expect([1, 50]).toContain(forecast.peakSecond);
