@@ -24,7 +24,7 @@ import { Interruption } from './interruption.ts';
 import { planLines, planTitle, type ReplayPlan } from './replay-plan.ts';
 import { ReplayProgress } from './replay-progress.ts';
 import { askedMultiplier, playedPace } from './replay-scaling.ts';
-import { playedLines, type WindowsDocument, windowsDocument } from './replay-windows.ts';
+import { playedLines, unfilteredLines, type WindowsDocument, windowsDocument } from './replay-windows.ts';
 import type { Terminal } from './terminal.ts';
 import { VERSION } from './version.ts';
 
@@ -79,6 +79,7 @@ export async function runReplay(parts: ReplayRunParts): Promise<void> {
     else
       terminal.print(
         ...replayText(document),
+        ...unfilteredLines(finished.figures.fidelity),
         ...playedLines(plan.window, parts.source),
         ...scalingCountLines(finished.outcome.scaling),
         '',

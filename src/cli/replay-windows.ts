@@ -84,7 +84,7 @@ export function playedLines(window: ReplayWindow, { counts, passes }: Playback):
   const each = counts.slice(0, LISTED_WINDOWS).map(({ selected }) => selected);
   const more = counts.length > LISTED_WINDOWS ? ' …' : '';
   return [
-    `  windows played: ${counts.length}, passes begun: ${passes}; exchanges by window: ${each.join(', ')}${more}`,
+    `  windows played: ${counts.length}, passes: ${passes}; exchanges by window: ${each.join(', ')}${more}`,
   ];
 }
 

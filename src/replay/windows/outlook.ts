@@ -41,11 +41,8 @@ export function outlookOn(
   forecaster: Forecaster,
 ): Forecast {
   if (!isSequence(window)) return forecaster(overview, window);
-  const onceS = Math.max(LONE_SEAM_US, lengthUs(window.parts)) / SECOND_US;
-  const meeting = Math.min(
-    window.loops ?? Number.POSITIVE_INFINITY,
-    2 + Math.ceil((pace + 2) / shortestS(window)),
-  );
+  const onceS = shortestS(window);
+  const meeting = Math.min(window.loops ?? Number.POSITIVE_INFINITY, 2 + Math.ceil((pace + 2) / onceS));
   const staged = Math.min(window.loops ?? Number.POSITIVE_INFINITY, Math.ceil(endUs / SECOND_US / onceS) + 1);
   const shown = meeting > READ_PASSES ? 1 : meeting;
   const isWhole = staged <= STAGED_PASSES && Number.isFinite(endUs);

@@ -53,7 +53,7 @@ export class Playback implements CaptureSource {
     return this.#counts.map((count) => ({ ...count }));
   }
 
-  /** Passes over all windows that have begun and hold anything. */
+  /** Passes over all windows of which anything was played. */
   get passes(): number {
     return this.#passes;
   }
@@ -95,8 +95,8 @@ export class Playback implements CaptureSource {
         time.begin(range);
         everything.begin(range);
         for (const row of this.#counted(range, at, everything)) {
-          this.#passes = pass + 1;
           yield time.move(row);
+          this.#passes = pass + 1;
         }
       }
       if (this.#passes <= pass) return;

@@ -174,6 +174,16 @@ describe('Playback', () => {
     expect(playback.counts).toEqual([{ exchanges: 2, selected: 2 }]);
   });
 
+  it('does not count a pass of which nothing was used', () => {
+    const playback = playbackOf(captureOf([10, 20]), windowOf([{ fromUs: 0, toUs: 100 }], null));
+    let drawn = 0;
+    for (const _ of playback.rows()) {
+      drawn += 1;
+      if (drawn === 5) break;
+    }
+    expect(playback.passes).toBe(2);
+  });
+
   it('selects from other stretches without counting them', () => {
     const odd = { selects: ({ id }: ExchangeRow) => id % 2 === 1 };
     const playback = playbackOf(captureOf([10, 20, 30]), windowOf([{ fromUs: 25, toUs: 100 }]), odd);
