@@ -51,8 +51,8 @@ export class Link {
     upstream.side.stream.on('data', (chunk: Buffer) => this.#onUpstreamData(chunk));
     client.stream.on('drain', () => this.#resume(this.#upstream));
     upstream.side.stream.on('drain', () => this.#resume(this.#client));
-    client.stream.on('end', () => this.#onClientEnd());
-    upstream.side.stream.on('end', () => this.#onUpstreamEnd());
+    client.stream.on('end', () => client.believeEnd(() => this.#onClientEnd()));
+    upstream.side.stream.on('end', () => upstream.side.believeEnd(() => this.#onUpstreamEnd()));
     onError(client, () => this.#onClientError());
     onError(upstream.side, (error) => this.#onUpstreamError(error));
     client.stream.on('close', () => this.#onClosed(client, upstream.side));

@@ -1,5 +1,10 @@
 import type { Socket } from 'node:net';
 
+const NOTHING = Buffer.alloc(0);
+
+/** Before 1.52 libuv, which is that of Node 22, tells a reset that is read together with bytes as an end. */
+const MISTAKES_RESETS = isBefore(process.versions.uv, 1, 52);
+
 /**
  * One end of a link. What is read and written may be TLS over the socket beneath it, and that socket alone can
  * be reset and asked whether its peer is still there.
@@ -30,4 +35,24 @@ export class Side {
     stream.destroy();
     socket.destroy();
   }
+
+  /**
+   * Calls back once an end that was read is known to be none of a reset: the reset then fails a write of no
+   * bytes, and comes as the error it is. Where nothing can be written any more it cannot be told, nor where
+   * the peer does not take what is to be written: then the end is believed.
+   */
+  believeEnd(act: () => void): void {
+    const { stream, socket } = this;
+    if (!MISTAKES_RESETS || !this.resettable || stream.writableEnded || stream.writableLength > 0) act();
+    else {
+      socket.write(NOTHING, (error) => {
+        if (!error) act();
+      });
+    }
+  }
+}
+
+function isBefore(version: string, major: number, minor: number): boolean {
+  const [ofMajor = 0, ofMinor = 0] = version.split('.').map(Number);
+  return ofMajor < major || (ofMajor === major && ofMinor < minor);
 }

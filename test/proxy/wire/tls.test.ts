@@ -116,8 +116,10 @@ describe('TLS at the listener', () => {
     const told = failure(accepted[0] as Socket);
     const fromNs = systemClock.nowNs();
     raw.resetAndDestroy();
-    accepted[0]?.resume();
-    expect((await told).code).toBe('ECONNRESET');
+    const upstream = accepted[0]?.resume();
+    // Node 22 may tell a reset as an end; whoever writes then hears what it was.
+    upstream?.on('end', () => upstream.write(''));
+    expect((await told).code).toMatch(/ECONNRESET|EPIPE/);
     expect(systemClock.nowNs() - fromNs).toBeLessThan(250e6);
   });
 
