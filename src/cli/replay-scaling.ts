@@ -1,5 +1,6 @@
 import type { CaptureSource, TimeRange } from '../core/ports.ts';
 import type { CaptureOverview } from '../replay/capture-overview.ts';
+import { describeFilters } from '../replay/filters.ts';
 import type { Forecast } from '../replay/forecast.ts';
 import type { ReplayOptions } from '../replay/options.ts';
 import { foresee } from '../replay/scaling/foresee.ts';
@@ -38,7 +39,13 @@ export function scalingOf(
   return new Scaling({
     options,
     coverage,
-    layers: chooseLayers(overview, source, played, scaling.curve.max),
+    layers: chooseLayers(
+      overview,
+      source,
+      played,
+      scaling.curve.max,
+      describeFilters(options.filters).length > 0,
+    ),
   });
 }
 

@@ -63,6 +63,19 @@ describe('chooseLayers', () => {
     expect(beside).toEqual([0, -10, 10, -20]);
   });
 
+  it('counts what a filter leaves, not what the roll-ups say of all traffic', () => {
+    const rows = daysOf(2, 60);
+    const { overview } = captureOf(rows);
+    // A day later only every third is of the kind that is played.
+    const { source } = captureOf(rows.filter(({ id }) => id < 24 * 60 || id % 3 === 0));
+    const window = { fromUs: WINDOW.fromUs - 9 * DAY_US, toUs: WINDOW.toUs - 9 * DAY_US };
+    const layers = chooseLayers(overview, source, { ...window, toUs: window.fromUs + HOUR_US }, 1.3, true);
+    expect(layers.map(({ shiftUs, exchanges }) => [shiftUs / DAY_US, exchanges])).toEqual([
+      [0, 60],
+      [1, 20],
+    ]);
+  });
+
   it('counts exactly, whatever part of a second a window begins and ends in', () => {
     const { source, overview } = captureOf(daysOf(2, 7_200));
     const window = {

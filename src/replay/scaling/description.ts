@@ -1,8 +1,8 @@
 import type { TimeRange } from '../../core/ports.ts';
 import { formatInstantUs, formatMs } from '../../core/units.ts';
+import type { Forecast } from '../forecast.ts';
 import { placeText } from '../perturbation.ts';
 import { stageText } from '../stages.ts';
-import type { Forecast } from '../forecast.ts';
 import { SCALING_KINDS } from './kinds.ts';
 import { shifted } from './layers.ts';
 import type { Scaling } from './scaling.ts';
@@ -33,11 +33,7 @@ export interface ScalingDocument {
   readonly expectedRequests: number;
 }
 
-export function scalingDocument(
-  scaling: Scaling,
-  window: TimeRange,
-  forecast: Forecast,
-): ScalingDocument {
+export function scalingDocument(scaling: Scaling, window: TimeRange, forecast: Forecast): ScalingDocument {
   const { options, curve, coverage, layers } = scaling;
   const { keeps, bends } = SCALING_KINDS[options.scaling];
   const [least, most] = [scaling.loadAt(curve.min), scaling.loadAt(curve.max)];
@@ -85,6 +81,9 @@ export function scalingLines(scaling: Scaling, window: TimeRange, forecast: Fore
             ? '    copies repeat payloads and may be answered from a cache; --perturb makes them differ'
             : `    copies differ in ${document.perturb.join(', ')}`,
         ]
+      : []),
+    ...(!repeats && document.perturb.length > 0
+      ? ['  no session is played more often than once: --perturb changes nothing']
       : []),
     ...document.layers.map(
       ({ from, to, exchanges, share }) =>

@@ -19,6 +19,7 @@ const MISSING_SHARE = 0.05;
  * other weeks, then of other days, then the same minute of other hours, then its neighbours; the nearest first,
  * none twice.
  * @param multiplier the most that is asked for
+ * @param filtered not everything in the capture is played, so that roll-ups do not count what is
  * @returns the window itself first
  * @throws AppError OPTION_INVALID where the capture does not hold enough
  */
@@ -27,14 +28,17 @@ export function chooseLayers(
   source: CaptureSource,
   window: TimeRange,
   multiplier: number,
+  filtered = false,
 ): readonly Layer[] {
-  const own = countWithin(overview, source, window);
+  const count = (range: TimeRange) =>
+    filtered ? rowsWithin(source, range.fromUs, range.toUs) : countWithin(overview, source, range);
+  const own = count(window);
   const layers: Layer[] = [{ shiftUs: 0, before: 0, exchanges: own }];
   let sum = own;
   for (const shiftUs of candidates(overview, window)) {
     if (sum >= multiplier * own || layers.length > MAX_LAYERS) break;
     if (layers.some((layer) => Math.abs(layer.shiftUs - shiftUs) < spanUs(window))) continue;
-    const exchanges = countWithin(overview, source, shifted(window, shiftUs));
+    const exchanges = count(shifted(window, shiftUs));
     if (exchanges === 0) continue;
     layers.push({ shiftUs, before: sum, exchanges });
     sum += exchanges;
