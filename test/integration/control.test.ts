@@ -124,7 +124,8 @@ describe.concurrent('an operator', { timeout: 60_000 }, () => {
   it('finds the socket again after the directory was removed under a running recording', async () => {
     const { server, directory } = await scene();
     const recording = await startRecording(server.port, directory);
-    rmSync(directory, { recursive: true });
+    // The recorder makes files meanwhile.
+    rmSync(directory, { recursive: true, maxRetries: 20, retryDelay: 10 });
     process.kill(recording.children().recorder, 'SIGKILL');
     const status = await untilStatus(directory, ({ state }) => state === 'HEALTHY');
     expect(status.restarts.recorder).toBe(1);
