@@ -23,11 +23,13 @@ export class PendingExchanges {
     this.#slots += slotsOf(exchange);
   }
 
-  /** Whether the oldest has waited long enough, or all together fill the blocks of a commit. */
+  /** Whether the oldest has waited long enough (less where many wait), or all fill the blocks of a commit. */
   due(nowNs: number): boolean {
     if (this.#exchanges.length === 0) return false;
+    const waitedMs = (nowNs - this.#sinceNs) / 1e6;
     return (
-      nowNs - this.#sinceNs >= LIMITS.commitDelayMs * 1e6 ||
+      waitedMs >= LIMITS.commitDelayMs ||
+      (waitedMs >= LIMITS.commitSpacingMs && this.#exchanges.length >= LIMITS.commitExchanges) ||
       this.#bytes >= LIMITS.commitBlocks * LIMITS.blockBytes ||
       this.#slots >= LIMITS.commitBlocks * LIMITS.blockSlots ||
       this.#exchanges.length >= EXCHANGES_MAX
