@@ -60,8 +60,8 @@ export const LIMITS = {
    * So many exchanges are committed together, if the last commit is a while ago: what a commit does at a stretch,
    * others on its processor wait for.
    */
-  commitExchanges: 128,
-  commitSpacingMs: 50,
+  commitExchanges: 64,
+  commitSpacingMs: 25,
   /** A commit is due when so many blocks are full: fewer would be synced too often where thousands come a second. */
   commitBlocks: 4,
   segmentBytes: 1 * GIB,
