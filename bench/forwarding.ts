@@ -189,4 +189,5 @@ console.log(
   JSON.stringify({ bench: 'forwarding', rounds: ROUNDS, distinct: flags.distinct, rows, ratios, recording }),
 );
 rmSync(directory, { recursive: true });
-process.exitCode = recording.recorded === recording.sent ? 0 : 1;
+// What was shed on a busy machine is a figure of the bench; what nobody counted would be a fault.
+process.exitCode = recording.recorded + recording.exchanges === recording.sent ? 0 : 1;

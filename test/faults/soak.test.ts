@@ -3,10 +3,10 @@ import { describe, expect, test } from 'vitest';
 import { runProcess } from '../support/process.ts';
 import { repositoryRoot } from '../support/shared-data.ts';
 
-describe('five minutes of mixed traffic', () => {
+describe('minutes of mixed traffic', () => {
   test.each([
     ['wire', 4],
-    ['gateway', 1],
+    ['gateway', 3],
   ])(
     'leave memory, descriptors, log and quota as they were, %s',
     async (mode, minutes) => {
