@@ -189,5 +189,4 @@ console.log(
   JSON.stringify({ bench: 'forwarding', rounds: ROUNDS, distinct: flags.distinct, rows, ratios, recording }),
 );
 rmSync(directory, { recursive: true });
-// What was shed on a busy machine is a figure of the bench; what nobody counted would be a fault.
-process.exitCode = recording.recorded + recording.exchanges === recording.sent ? 0 : 1;
+process.exitCode = recording.recorded === recording.sent ? 0 : 1;

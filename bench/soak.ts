@@ -36,8 +36,6 @@ const WARM_UP_SHARE = 0.25;
 /** In a short run V8 is still growing into its traffic when a quarter of it is over. */
 const WARM_UP_LEAST_S = 90;
 const MEMORY_DRIFT = 0.1;
-/** A step of V8's young generation, which comes and goes. */
-const MEMORY_STEP_BYTES = 16 * 1024 * 1024;
 /** Connections come and go with the load; what leaks would grow beyond that. */
 const DESCRIPTOR_DRIFT = 20;
 
@@ -207,9 +205,9 @@ function verdictOf(
       held(settled.slice(half), 'descriptors'),
     ];
     figures[role] = { residentMib: [mib(before), mib(after)], descriptors };
-    if (after > before + Math.max(MEMORY_STEP_BYTES, before * MEMORY_DRIFT))
+    if (Math.abs(after - before) > before * MEMORY_DRIFT)
       problems.push(`${role}: memory went from ${mib(before)} to ${mib(after)} MiB`);
-    if ((descriptors[1] ?? 0) - (descriptors[0] ?? 0) > DESCRIPTOR_DRIFT)
+    if (Math.abs((descriptors[1] ?? 0) - (descriptors[0] ?? 0)) > DESCRIPTOR_DRIFT)
       problems.push(`${role}: descriptors went from ${descriptors[0]} to ${descriptors[1]}`);
   }
   const most = (of: (sample: Sample) => number) => Math.max(...samples.map(of));

@@ -9,8 +9,6 @@ export default defineConfig({
     pool: 'forks',
     // One at a time: each has a machine's worth of processes of its own.
     fileParallelism: false,
-    // They assert times of the wall clock, on machines that others keep busy: what fails twice has failed.
-    retry: 1,
     testTimeout: 300_000,
     hookTimeout: 120_000,
   },

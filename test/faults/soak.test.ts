@@ -3,10 +3,10 @@ import { describe, expect, test } from 'vitest';
 import { runProcess } from '../support/process.ts';
 import { repositoryRoot } from '../support/shared-data.ts';
 
-describe('minutes of mixed traffic', () => {
+describe('five minutes of mixed traffic', () => {
   test.each([
-    ['wire', 4],
-    ['gateway', 3],
+    ['wire', 5],
+    ['gateway', 5],
   ])(
     'leave memory, descriptors, log and quota as they were, %s',
     async (mode, minutes) => {

@@ -7,7 +7,7 @@ import { runReprise } from '../support/process.ts';
 import { type RecordingProcess, startRecording } from '../support/recording.ts';
 import { temporaryDirectory } from '../support/temp-dir.ts';
 
-const KILLS = 3;
+const KILLS = 10;
 
 let origin: ReturnType<typeof createServer>;
 let originPort = 0;
