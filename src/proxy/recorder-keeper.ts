@@ -20,9 +20,11 @@ export interface RecorderEvents<Settings> {
   estimated(estimate: DiskEstimate): void;
   /** Its capture cannot be had. */
   fault(message: string, hint: string | null): void;
+  /** It ended, whatever ended it: what it was told and had not written is owed again. */
+  gone(): void;
   died(death: RecorderDeath): void;
-  /** It ended because it was told to, having written all losses but these; null when it did not get to say so. */
-  stopped(unwritten: readonly Loss[] | null): void;
+  /** It ended because it was told to, and said that it has written all losses but these. */
+  stopped(unwritten: readonly Loss[]): void;
 }
 
 export interface RecorderDeath {
@@ -191,8 +193,9 @@ export class RecorderKeeper<Settings> {
     this.#process = null;
     this.#lastBeat = null;
     this.#readyNs = null;
+    events.gone();
     if (!this.#wanted) {
-      events.stopped(this.#stopped);
+      if (this.#stopped) events.stopped(this.#stopped);
       return;
     }
     const delayMs = this.#faulted ? this.#policy.faulted() : this.#policy.died(life);

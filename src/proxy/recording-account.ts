@@ -54,17 +54,16 @@ export class RecordingAccount {
     this.#untold.heard(beat.heardLosses);
   }
 
-  recorderDied(): void {
+  /** What it was told and had not written is owed again. */
+  recorderGone(): void {
     this.#untold.recorderEnded(this.#unwritten);
     this.#unwritten = [];
     void this.#ledger.beat();
   }
 
-  /** It ended as it was told to and wrote all but these; null when it did not get to say so. */
-  recorderStopped(unwritten: readonly Loss[] | null): void {
-    if (unwritten) this.#untold.recorderStopped(unwritten);
-    else this.#untold.recorderEnded(this.#unwritten);
-    this.#unwritten = [];
+  /** The one that is gone ended as it was told to, and wrote all but these. */
+  recorderStopped(unwritten: readonly Loss[]): void {
+    this.#untold.recorderStopped(unwritten);
   }
 
   /** There are losses that no recorder is known to have heard of. */

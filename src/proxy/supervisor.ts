@@ -230,11 +230,12 @@ export class Supervisor<Settings> {
           const fields = { fault, hint, control: 'not answered while the capture cannot be had' };
           this.#state.off(fault, 'NOT RECORDING: traffic flows, nothing is kept', fields);
         },
-        died: (death) => this.#onRecorderDied(death),
-        stopped: (unwritten) => {
+        gone: () => {
           this.#recorders.recorderEnded();
-          this.#account.recorderStopped(unwritten);
+          this.#account.recorderGone();
         },
+        died: (death) => this.#onRecorderDied(death),
+        stopped: (unwritten) => this.#account.recorderStopped(unwritten),
       },
     });
   }
@@ -275,8 +276,6 @@ export class Supervisor<Settings> {
   }
 
   #onRecorderDied({ how, ofItself, watchful }: RecorderDeath): void {
-    this.#recorders.recorderEnded();
-    this.#account.recorderDied();
     const message = 'recorder ended; traffic flows, losses are counted';
     if (this.#recorder.givenUp) {
       this.#state.off('the recorder died again and again', `${message}; it is tried once a minute`, { how });

@@ -1,4 +1,6 @@
+import { rmSync } from 'node:fs';
 import { describe, expect, it } from 'vitest';
+import type { RecorderStatus } from '../../src/core/status.ts';
 import { askFor, untilStatus } from '../support/control.ts';
 import { imbalance } from '../support/imbalance.ts';
 import { askOnce } from '../support/one-request.ts';
@@ -29,6 +31,26 @@ describe('a recorder that dies before it has committed anything', () => {
     expect(log.texts('error').filter((line) => line.includes('once a minute'))).toHaveLength(1);
     const { ledger } = await stop();
     expect(ledger.pending).toEqual({ bytes: 0, turns: 0 });
+    await server.close();
+  });
+});
+
+describe('a recorder whose directory is taken away', () => {
+  it('is followed by another, and what was counted before stays counted', async () => {
+    const server = await RawServer.start();
+    const { directory, port, supervisor, stop } = await startSupervised(server.port);
+    const requests = ({ traffic }: RecorderStatus) =>
+      traffic.requests.reduce((sum, { count }) => sum + count, 0);
+    await askOnce(port);
+    await untilStatus(directory, (status) => requests(status) === 1);
+    // The recorder makes files meanwhile.
+    rmSync(directory, { recursive: true, maxRetries: 20, retryDelay: 10 });
+    await untilStatus(directory, ({ state, restarts }) => state === 'HEALTHY' && restarts.recorder === 1);
+    expect(requests(supervisor.status())).toBe(1);
+    await askOnce(port);
+    await untilStatus(directory, (status) => requests(status) === 2);
+    const { ledger } = await stop();
+    expect([ledger.exchanges, ledger.lost, ledger.pending.turns]).toEqual([2, {}, 0]);
     await server.close();
   });
 });
