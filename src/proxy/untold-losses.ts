@@ -1,23 +1,9 @@
-import type { Loss, LossReason } from '../core/accounting.ts';
+import { addLoss, type Loss, type LossReason } from '../core/accounting.ts';
 
 /** Losses summed by reason, each with the span of all. */
 export function sumOfLosses(...lists: readonly (readonly Loss[])[]): Loss[] {
   const sums = new Map<LossReason, Loss>();
-  for (const loss of lists.flat()) {
-    const known = sums.get(loss.reason);
-    sums.set(
-      loss.reason,
-      known === undefined
-        ? loss
-        : {
-            reason: loss.reason,
-            exchanges: known.exchanges + loss.exchanges,
-            bytes: known.bytes + loss.bytes,
-            fromUs: Math.min(known.fromUs, loss.fromUs),
-            toUs: Math.max(known.toUs, loss.toUs),
-          },
-    );
-  }
+  for (const loss of lists.flat()) addLoss(sums, loss);
   return [...sums.values()];
 }
 

@@ -1,4 +1,11 @@
-import type { Amount, Loss, Omission, OmissionCause, ProtocolUse } from '../core/accounting.ts';
+import {
+  type Amount,
+  addLoss,
+  type Loss,
+  type Omission,
+  type OmissionCause,
+  type ProtocolUse,
+} from '../core/accounting.ts';
 import type { ClockAnchor } from '../core/clock.ts';
 import type { Connection } from './database.ts';
 
@@ -49,19 +56,7 @@ export class SideRecords {
   }
 
   addLoss(loss: Loss): void {
-    const known = this.losses.get(loss.reason);
-    this.losses.set(
-      loss.reason,
-      known === undefined
-        ? loss
-        : {
-            reason: loss.reason,
-            exchanges: known.exchanges + loss.exchanges,
-            bytes: known.bytes + loss.bytes,
-            fromUs: Math.min(known.fromUs, loss.fromUs),
-            toUs: Math.max(known.toUs, loss.toUs),
-          },
-    );
+    addLoss(this.losses, loss);
   }
 
   addOmission(omission: Omission): void {
