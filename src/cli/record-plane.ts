@@ -2,20 +2,11 @@ import { AppError } from '../core/errors.ts';
 import { parseCount, parseWaitMs } from '../core/units.ts';
 import type { Pair } from '../proxy/data-plane.ts';
 import { type Endpoint, formatEndpoint, parseEndpoint } from '../proxy/endpoint.ts';
-import {
-  GATEWAY_DEFAULTS,
-  GATEWAY_TIMEOUTS,
-  type GatewayOptions,
-  type GatewayRoute,
-} from '../proxy/gateway/options.ts';
-import type { ListenerTls, UpstreamTls, WireOptions } from '../proxy/wire/options.ts';
+import { GATEWAY_DEFAULTS, GATEWAY_TIMEOUTS, type GatewayRoute } from '../proxy/gateway/options.ts';
+import type { ForwarderOptions } from '../proxy/messages.ts';
+import type { ListenerTls, UpstreamTls } from '../proxy/wire/options.ts';
 import type { RecordFlags, RouteSetting } from './record-flags.ts';
 import { mustLeadOn, pairsOf } from './record-pairs.ts';
-
-/** Which plane runs, and how. */
-export type PlaneOptions =
-  | ({ readonly mode: 'wire' } & WireOptions)
-  | ({ readonly mode: 'gateway' } & GatewayOptions);
 
 /** Flags that mean something to one plane only; given to the other, they would be silently without effect. */
 const GATEWAY_ONLY = [
@@ -41,7 +32,7 @@ const WIRE_ONLY = [
  * @param given Whether a flag was stated, rather than left at its default.
  * @throws AppError OPTION_INVALID
  */
-export function planeOf(flags: RecordFlags, given: (flag: keyof RecordFlags) => boolean): PlaneOptions {
+export function planeOf(flags: RecordFlags, given: (flag: keyof RecordFlags) => boolean): ForwarderOptions {
   const other = (flags.mode === 'wire' ? GATEWAY_ONLY : WIRE_ONLY).find(given);
   if (other !== undefined) {
     throw new AppError('OPTION_INVALID', `${flagOf(other)} has no effect with --mode ${flags.mode}`, {

@@ -44,7 +44,11 @@ export type FrameType = (typeof FRAME)[keyof typeof FRAME];
 export const FLAG_TURN_START = 1;
 export const FLAG_RESYNC = 1;
 
-/** Who ended a connection, and how. `timed_out`: the gateway did, because the upstream took too long. */
+/**
+ * How a connection came to its end. `…_end` is an orderly close, `…_reset` everything else that side can do;
+ * `shutdown` is ourselves, cutting what the drain deadline left; `timed_out` is the gateway, whose upstream took
+ * too long.
+ */
 export const CLOSE_CAUSES = [
   'client_end',
   'client_reset',

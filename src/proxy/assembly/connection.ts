@@ -1,9 +1,10 @@
 import type { LossReason } from '../../core/accounting.ts';
+import type { CloseCause } from '../frames.ts';
 import { isRequestLine } from './head-scan.ts';
 import type { AssemblyContext, ConnectionOptions } from './options.ts';
 import { Pairing, type Stop } from './pairing.ts';
 import { SettledBytes } from './settled-bytes.ts';
-import type { CloseCause, ConnectionFeed } from './settlement.ts';
+import type { ConnectionFeed } from './settlement.ts';
 
 /**
  * - `reading`: exchanges are assembled.

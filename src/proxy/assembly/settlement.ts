@@ -1,5 +1,6 @@
 import type { LossReason, OmissionCause } from '../../core/accounting.ts';
 import type { Exchange } from '../../core/exchange.ts';
+import type { CloseCause } from '../frames.ts';
 
 /**
  * How a stretch of a connection left the state "pending". Settlements of one connection are contiguous and in
@@ -35,19 +36,6 @@ export interface OmittedRange extends SettledRange {
 }
 
 export type Settlement = RecordedRange | LostRange | OmittedRange;
-
-/**
- * How a connection came to its end. `…_end` is an orderly close, `…_reset` everything else that side can do;
- * `shutdown` is ourselves, cutting what the drain deadline left; `timed_out` is the
- * gateway, whose upstream took too long.
- */
-export type CloseCause =
-  | 'client_end'
-  | 'client_reset'
-  | 'server_end'
-  | 'server_reset'
-  | 'shutdown'
-  | 'timed_out';
 
 /**
  * What a data plane tells of one connection, in the order it happened. `atNs` is monotonic nanoseconds and

@@ -14,7 +14,8 @@ import { AssemblyBudget } from '../../../src/proxy/assembly/budget.ts';
 import { ConnectionAssembly } from '../../../src/proxy/assembly/connection.ts';
 import { KnownHeads } from '../../../src/proxy/assembly/known-heads.ts';
 import type { AssemblyContext, ResyncStart } from '../../../src/proxy/assembly/options.ts';
-import type { CloseCause, Settlement } from '../../../src/proxy/assembly/settlement.ts';
+import type { Settlement } from '../../../src/proxy/assembly/settlement.ts';
+import type { CloseCause } from '../../../src/proxy/frames.ts';
 
 export const HASH = new KeyedHash(Buffer.alloc(32, 7));
 /** Monotonic zero of the tests is this epoch. */
