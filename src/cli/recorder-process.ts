@@ -14,7 +14,6 @@ import { openRecording, type RecorderSettings, type Recording } from './recordin
 const TICK_MS = 25;
 /** How often the wall clock is paired with the monotonic one, ms. */
 const ANCHOR_MS = 60_000;
-
 /** How often the files of the capture are counted, ms. */
 const STORE_MS = 10_000;
 
@@ -187,7 +186,6 @@ export class RecorderProcess {
     const { recorder, writer, monitor, budget } = this.#recording;
     const beat: RecorderBeat = {
       rssBytes: process.memoryUsage.rss(),
-      committed: recorder.committed,
       shedding: recorder.shedding,
       heardLosses: this.#heardLosses,
       unwritten: writer.unwrittenLosses,

@@ -70,7 +70,6 @@ export type ToRecorder<Settings> =
 /** How a recorder fares, all of one instant. */
 export interface RecorderBeat {
   readonly rssBytes: number;
-  readonly committed: number;
   /** Why commits fail just now. */
   readonly shedding: LossReason | null;
   /** Number of the last message of losses that was heard; 0 for none. */

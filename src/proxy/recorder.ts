@@ -14,16 +14,10 @@ export class Recorder {
   /** Feeds so far; each numbers its connections in a range of its own. */
   #feedCount = 0;
   #abandoned = 0;
-  #committed = 0;
   #shedding: LossReason | null = null;
 
   constructor(deps: RecorderDeps) {
     this.#deps = deps;
-  }
-
-  /** Exchanges committed so far. */
-  get committed(): number {
-    return this.#committed;
   }
 
   /** Connections that were open when their forwarder was gone: it did not end in good order. */
@@ -72,8 +66,7 @@ export class Recorder {
   }
 
   #commit(): void {
-    const { committed, reason } = this.#deps.sink.commit();
-    this.#committed += committed;
+    const { reason } = this.#deps.sink.commit();
     this.#shedding = reason;
     for (const feed of this.#feeds) feed.acknowledge(reason);
   }
