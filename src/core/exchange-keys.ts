@@ -1,4 +1,5 @@
 import { isUtf8 } from 'node:buffer';
+import { addressOf } from './client-address.ts';
 import { jsonElement, jsonMember, jsonNumberLiteral, jsonStart, jsonText } from './json-cursor.ts';
 import { type JsonSource, type KeySource, parseKeySources } from './key-source.ts';
 import type { KeyedHash } from './keyed-hash.ts';
@@ -18,9 +19,6 @@ export interface HeadKey {
 /** Hashes remembered of each kind, of values up to a length: clients and sessions come again and again. */
 const REMEMBERED = 4_096;
 const REMEMBERED_CHARS = 200;
-
-/** More than any address takes, with brackets, port and zone. */
-const ADDRESS_CHARS = 128;
 
 type KeyKind = 'session' | 'client';
 
@@ -226,16 +224,6 @@ function headerPattern(lowerName: string): RegExp {
 
 function isOws(code: number): boolean {
   return code === 0x20 || code === 0x09 || code === 0x0d;
-}
-
-/** An address without port, brackets or quotes, in one form for both families; null for `unknown` and the like. */
-function addressOf(text: string): string | null {
-  if (text.length > ADDRESS_CHARS) return null;
-  const bare = text.trim().replace(/^"|"$/g, '').toLowerCase();
-  const address =
-    /^\[([0-9a-f:.%]+)\](?::\d+)?$/.exec(bare)?.[1] ?? /^(\d+(?:\.\d+){3})(?::\d+)?$/.exec(bare)?.[1] ?? bare;
-  const mapped = /^::ffff:(\d+(?:\.\d+){3})$/.exec(address)?.[1];
-  return mapped ?? (/^[0-9a-f:.%]*[.:][0-9a-f:.%]*$/.test(address) ? address : null);
 }
 
 function present(value: string | null | undefined): string | null {

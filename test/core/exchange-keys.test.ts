@@ -137,6 +137,7 @@ describe('somebody who is looked for', () => {
   it.each([
     ['2001:DB8::1', '2001:db8::1'],
     ['[2001:db8::1]:4711', '2001:db8::1'],
+    ['2001:0db8:0:0::0001', '2001:db8::1'],
     ['203.0.113.7:4711', '203.0.113.7'],
     ['::ffff:203.0.113.7', '203.0.113.7'],
     [' ada ', 'ada'],
@@ -152,14 +153,25 @@ describe('a client key', () => {
     ['X-Forwarded-For: 203.0.113.7', '203.0.113.7'],
     ['X-Forwarded-For: 203.0.113.7:4711, 10.0.0.1', '203.0.113.7'],
     ['X-Forwarded-For: [2001:DB8::1]:4711', '2001:db8::1'],
+    ['X-Forwarded-For: 2001:0DB8:0::1', '2001:db8::1'],
+    ['X-Forwarded-For: 2001:db8:0:0:0:0:0:1', '2001:db8::1'],
+    ['X-Forwarded-For: fe80:0::1%1', 'fe80::1%1'],
     ['X-Forwarded-For: ::ffff:203.0.113.7', '203.0.113.7'],
+    ['X-Forwarded-For: 0:0:0:0:0:ffff:cb00:7107', '203.0.113.7'],
     ['Forwarded: proto=https;for=203.0.113.7;by=1, for=10.0.0.1', '203.0.113.7'],
     ['Forwarded: For="[2001:db8::1]:4711"', '2001:db8::1'],
     ['X-Forwarded-For: unknown', '10.9.9.9'],
+    ['X-Forwarded-For: 2001:db8::1::2', '10.9.9.9'],
+    ['X-Forwarded-For: abc:123', '10.9.9.9'],
     ['Forwarded: for=_hidden', '10.9.9.9'],
     ['Accept: */*', '10.9.9.9'],
   ])('of %s is %s', (line, address) => {
     expect(clientBy(usual, { head: headOf('/', line), peer: '::ffff:10.9.9.9' })).toBe(clientOf(address));
+  });
+
+  it('is the same, whichever spelling of its address the connection has', () => {
+    expect(clientBy(usual, { peer: '2001:0db8:0:0::1' })).toBe(clientOf('2001:db8::1'));
+    expect(clientBy(usual, { peer: '/run/a socket' })).toBe(clientOf('/run/a socket'));
   });
 
   it('is none without a place or an address, and never that of a session of the same name', () => {
