@@ -5,7 +5,7 @@ import { describe, expect, it } from 'vitest';
 import { payloadApiOf } from '../../src/core/payload-api.ts';
 import { FACT_BYTES, modelOfForm, requestFeatures } from '../../src/core/payload-features.ts';
 import { routeOf } from '../../src/core/routes.ts';
-import { sharedData } from '../support/shared-data.ts';
+import { missing, sharedData } from '../support/shared-data.ts';
 
 const api = (target: string) => payloadApiOf(routeOf('POST', target));
 const features = (target: string, body: unknown) =>
@@ -94,7 +94,7 @@ describe('the batch of a request', () => {
 
   it('is found in the payloads of real samples', (context) => {
     const data = sharedData('kserve-payloads');
-    if (data === null) return context.skip();
+    if (data === null) return context.skip(missing('kserve-payloads'));
     const read = (name: string) => {
       const bytes = readFileSync(join(data, name));
       return name.endsWith('.gz') ? gunzipSync(bytes) : bytes;
