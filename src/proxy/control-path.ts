@@ -1,11 +1,9 @@
 import { closeSync, constants, openSync } from 'node:fs';
 import { join } from 'node:path';
 import { AppError } from '../core/errors.ts';
+import { UNIX_PATH_BYTES } from './unix-socket.ts';
 
 export const CONTROL_SOCKET = 'control.sock';
-
-/** A longer path does not fit into the kernel's address of a socket (108 bytes with its end, on some systems 104). */
-const PATH_BYTES = 103;
 
 /**
  * Hands over a path to the control socket of a capture that is short enough for a socket address: where the
@@ -17,10 +15,10 @@ export async function withSocketPath<Result>(
   act: (path: string) => Promise<Result>,
 ): Promise<Result> {
   const path = join(directory, CONTROL_SOCKET);
-  if (Buffer.byteLength(path) <= PATH_BYTES) return await act(path);
+  if (Buffer.byteLength(path) <= UNIX_PATH_BYTES) return await act(path);
   if (process.platform !== 'linux') {
     throw new AppError('OPTION_INVALID', `${path} is too long for a socket`, {
-      hint: `Keep the capture where its path has at most ${PATH_BYTES - CONTROL_SOCKET.length - 1} bytes.`,
+      hint: `Keep the capture where its path has at most ${UNIX_PATH_BYTES - CONTROL_SOCKET.length - 1} bytes.`,
     });
   }
   const fd = openSync(directory, constants.O_RDONLY | constants.O_DIRECTORY);

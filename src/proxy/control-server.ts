@@ -1,6 +1,5 @@
 import { chmodSync, existsSync, rmSync } from 'node:fs';
 import type { Server } from 'node:http';
-import { connect } from 'node:net';
 import { join } from 'node:path';
 import { reasonOf } from '../core/errors.ts';
 import { LIMITS } from '../core/limits.ts';
@@ -8,6 +7,7 @@ import type { Logger } from '../core/ports.ts';
 import type { RecorderStatus } from '../core/status.ts';
 import { CONTROL_SOCKET, withSocketPath } from './control-path.ts';
 import { type Answer, json, smallServer } from './small-http.ts';
+import { isAnswered } from './unix-socket.ts';
 
 /** What an operator can ask of a running recording. */
 export interface Controls {
@@ -65,7 +65,7 @@ export class ControlServer {
   async #listen(directory: string): Promise<void> {
     const server = smallServer(LIMITS.controlConnections, (method, path) => this.#answer(method, path));
     await withSocketPath(directory, async (path) => {
-      if (await answers(path)) throw new Error('another process answers there');
+      if (await isAnswered(path)) throw new Error('another process answers there');
       rmSync(path, { force: true });
       await new Promise<void>((resolve, reject) => {
         server.once('error', reject);
@@ -90,18 +90,4 @@ export class ControlServer {
     else await this.#controls.resume();
     return json(200, this.#controls.status());
   }
-}
-
-/** Whether somebody listens at the path of a socket. One that is full or may not be entered has a process too. */
-function answers(path: string): Promise<boolean> {
-  return new Promise((resolve) => {
-    const probe = connect({ path });
-    probe.once('connect', () => {
-      probe.destroy();
-      resolve(true);
-    });
-    probe.once('error', (error: NodeJS.ErrnoException) => {
-      resolve(error.code !== 'ECONNREFUSED' && error.code !== 'ENOENT');
-    });
-  });
 }

@@ -1,12 +1,10 @@
 import { AppError } from '../core/errors.ts';
+import { UNIX_PATH_BYTES } from './unix-socket.ts';
 
 /** Where a socket listens or connects to: a TCP address, or the path of a unix socket. */
 export type Endpoint =
   | { readonly kind: 'tcp'; readonly host: string; readonly port: number; readonly tls: boolean }
   | { readonly kind: 'unix'; readonly path: string };
-
-/** A path longer than this does not fit into the kernel's address (108 bytes with its end, on some systems 104). */
-const UNIX_PATH_BYTES = 103;
 
 const TCP = /^(?:(https?):\/\/)?(\[[0-9A-Fa-f:.]+(?:%[\w.-]+)?\]|[^\s:/[\]@?#]*)(?::(\d{1,5}))?\/?$/i;
 

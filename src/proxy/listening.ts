@@ -1,9 +1,10 @@
 import { chmodSync, lstatSync, renameSync, rmSync, statSync } from 'node:fs';
-import { connect, type ListenOptions, type Server } from 'node:net';
+import type { ListenOptions, Server } from 'node:net';
 import { dirname } from 'node:path';
 import { AppError } from '../core/errors.ts';
 import { LIMITS } from '../core/limits.ts';
 import { type Endpoint, formatEndpoint } from './endpoint.ts';
+import { isAnswered } from './unix-socket.ts';
 
 /** Who may connect to a unix socket of ours: the owner and the group, which is how containers share one. */
 const SOCKET_MODE = 0o660;
@@ -88,18 +89,7 @@ async function makeRoom(path: string): Promise<{ code: string } | null> {
   const found = lstatSync(path, { throwIfNoEntry: false });
   if (!found) return null;
   if (!found.isSocket()) return { code: 'ENOTSOCK' };
-  const answered = await new Promise<boolean>((resolve) => {
-    const probe = connect({ path });
-    probe.once('connect', () => {
-      probe.destroy();
-      resolve(true);
-    });
-    // A socket that is full or may not be entered has a process behind it too.
-    probe.once('error', (error: NodeJS.ErrnoException) => {
-      resolve(error.code !== 'ECONNREFUSED' && error.code !== 'ENOENT');
-    });
-  });
-  return answered ? { code: 'EADDRINUSE' } : null;
+  return (await isAnswered(path)) ? { code: 'EADDRINUSE' } : null;
 }
 
 const REASONS: Readonly<Record<string, readonly [reason: string, hint: string]>> = {
