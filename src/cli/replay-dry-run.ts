@@ -75,7 +75,7 @@ function dryRunParts(
     openSessions: OpenSessions.before(overview, source, window),
     maxRequests: options.maxRequests,
     durationNs: window.durationNs,
-    expected: forecast.exchanges,
+    expected: Math.min(forecast.plannedExchanges, options.maxRequests ?? Number.POSITIVE_INFINITY),
     arrivalsOnly: overview.arrivalsOnly,
     builder: new RequestBuilder({
       basePath: options.target?.basePath ?? '',
@@ -126,10 +126,14 @@ function dryRunLines(
   playback: Playback,
 ): string[] {
   const { connections, audit } = report;
-  const all = fidelity.recorded.count + playback.filtered;
-  const skipped = Object.entries({ ...audit.skipped, filtered: playback.filtered }).filter(
-    ([, count]) => count > 0,
+  const inWindow = fidelity.recorded.count + playback.filtered;
+  const skipped = Object.entries(audit.skipped).filter(([, count]) => count > 0);
+  // Counted by sends, of which copies have their own. Where arrivals are alone, theirs are planned all the same.
+  const skippedSends = skipped.reduce(
+    (sum, [reason, count]) => sum + (overview.arrivalsOnly && reason === 'no_payload' ? 0 : count),
+    0,
   );
+  const sends = fidelity.planned.count + skippedSends;
   return [
     `  connections in use at once: ${connections === null ? 'not known: no recorded latency' : `up to ${connections}, if the target is as fast as what was recorded`}`,
     '',
@@ -139,8 +143,9 @@ function dryRunLines(
     ...playedLines(window, playback),
     '',
     'What will not be sent',
-    ...(skipped.length === 0 ? ['  nothing is left out by its facts'] : []),
-    ...skipped.map(([reason, count]) => `  ${reason}: ${count} of ${all}`),
+    ...(skipped.length + playback.filtered === 0 ? ['  nothing is left out by its facts'] : []),
+    ...skipped.map(([reason, count]) => `  ${reason}: ${count} of ${sends}`),
+    ...(playback.filtered === 0 ? [] : [`  filtered: ${playback.filtered} of ${inWindow}`]),
     ...(overview.arrivalsOnly ? ['  This capture has no requests: it can be planned, not replayed.'] : []),
     ...payloadLines(report.payloads),
     ...scalingCountLines(report.scaling),

@@ -27,7 +27,7 @@ export interface DryRunParts {
   readonly maxRequests: number | null;
   /** The plan ends before this instant of the run; without it, with the window. */
   readonly durationNs?: number | null;
-  /** Exchanges expected in the range, by which the sample is spread. */
+  /** Sends expected of the plan, by which the sample is spread. */
   readonly expected: number;
   /** The capture has arrivals alone: their timing is planned although nothing could be sent. */
   readonly arrivalsOnly: boolean;

@@ -107,6 +107,16 @@ describe('a dry run', () => {
     expect(existsSync(join(cwd, 'runs'))).toBe(false);
   });
 
+  it('holds what is skipped against the sends there would be, and looks into a sample of those', async () => {
+    const capture = captureOf([...requestsOf(300), arrivalAlone(TEST_EPOCH_US + 2_000_000)]);
+    const scaled = ['--scaling', 'amplify', '--multiplier', '20', '--jitter', '0s'];
+    const amplified = await runReprise(['replay', capture, '--dry-run', ...scaled]);
+    expect(amplified.stdout).toContain('no_payload: 20 of 6020');
+    expect(Number(/found in (\d+) sampled/.exec(amplified.stdout)?.[1])).toBeLessThan(300);
+    const few = await runReprise(['replay', capture, '--dry-run', '--max-requests', '40']);
+    expect(few.stdout).toContain('found in 40 sampled');
+  });
+
   it('plans a capture of arrivals alone, which a replay refuses', async () => {
     const capture = captureOf(
       [1, 2, 3].map((at) => arrivalAlone(TEST_EPOCH_US + at * 1_000_000)),
