@@ -1,5 +1,6 @@
 import { STATUS_CODES } from 'node:http';
 import type { Socket } from 'node:net';
+import { resetSocket } from '../side.ts';
 import type { Timed, TimeLimits } from './time-limits.ts';
 
 /** What a connection needs to know of a request that is under way on it. */
@@ -101,7 +102,7 @@ export class ClientConnection implements Timed {
 
   cut(): void {
     for (const one of [...this.#underway]) one.cut();
-    this.socket.resetAndDestroy();
+    resetSocket(this.socket);
   }
 
   checkTime(nowMs: number): void {

@@ -1,5 +1,6 @@
 import type { ClientRequest, IncomingMessage, ServerResponse } from 'node:http';
 import type { CloseCause } from '../frames.ts';
+import { resetSocket } from '../side.ts';
 import { AnswerFlow, type AnswerListener, addTrailers, sendHead } from './answer-flow.ts';
 import type { ClientConnection, Underway } from './client-connection.ts';
 import type { ExchangeHost } from './exchange-host.ts';
@@ -229,7 +230,7 @@ export class GatewayExchange implements AnswerListener, Forwarding, Timed, Under
       this.#readRequestOut();
       this.#answerWith(status);
     } else if (this.#delimited) this.#connection.socket.destroySoon();
-    else this.#connection.socket.resetAndDestroy();
+    else resetSocket(this.#connection.socket);
   }
 
   #noteFailure(cause: CloseCause): void {

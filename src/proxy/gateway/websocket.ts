@@ -2,6 +2,7 @@ import type { ClientRequest, IncomingMessage } from 'node:http';
 import { STATUS_CODES } from 'node:http';
 import type { Socket } from 'node:net';
 import type { CloseCause } from '../frames.ts';
+import { resetSocket } from '../side.ts';
 import type { ClientConnection, Underway } from './client-connection.ts';
 import type { ExchangeHost } from './exchange-host.ts';
 import { ExchangeTap, headOf } from './exchange-tap.ts';
@@ -164,14 +165,14 @@ export class WebSocketTunnel implements Timed, Underway {
 
   #endTarget(): void {
     if (this.#target === null) return;
-    if (this.#cause === 'client_reset') this.#target.resetAndDestroy();
+    if (this.#cause === 'client_reset') resetSocket(this.#target);
     else this.#target.destroySoon();
   }
 
   #endClient(): void {
     const client = this.#client;
     if (this.#answered) {
-      if (this.#cause === 'server_reset') client.resetAndDestroy();
+      if (this.#cause === 'server_reset') resetSocket(client);
       else client.destroySoon();
     } else if (client.writable) {
       const status = this.#cause === 'timed_out' ? 504 : 502;

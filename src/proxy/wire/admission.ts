@@ -3,7 +3,7 @@ import { type SecureContext, TLSSocket } from 'node:tls';
 import { WIRE } from '../../core/limits.ts';
 import type { ConnectionFailure } from '../data-plane.ts';
 import { type ProxyHeader, readProxyHeader } from '../proxy-protocol.ts';
-import { Side } from './side.ts';
+import { Side } from '../side.ts';
 
 /** A client whose traffic can begin. */
 export interface Admitted {

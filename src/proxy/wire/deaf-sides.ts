@@ -1,5 +1,5 @@
 import { LIMITS, WIRE } from '../../core/limits.ts';
-import type { Side } from './side.ts';
+import type { Side } from '../side.ts';
 
 const NOTHING = Buffer.alloc(0);
 

@@ -4,12 +4,12 @@ import type { Endpoint } from '../endpoint.ts';
 import { type Listening, listenOn } from '../listening.ts';
 import { type ProxyHeader, plainAddress, writeProxyHeader } from '../proxy-protocol.ts';
 import type { RecorderLink } from '../recorder-link.ts';
+import { Side } from '../side.ts';
 import { TlsFiles } from '../tls-files.ts';
 import { type Admitted, admit } from './admission.ts';
 import { DeafSides } from './deaf-sides.ts';
 import { Link, type LinkHost } from './link.ts';
 import type { WireOptions } from './options.ts';
-import { Side } from './side.ts';
 import { openUpstream, SOCKET_OPTIONS, type UpstreamSecurity } from './upstream.ts';
 
 /**

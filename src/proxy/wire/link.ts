@@ -1,11 +1,11 @@
 import { WIRE } from '../../core/limits.ts';
 import type { ConnectionFailure } from '../data-plane.ts';
 import type { CloseCause } from '../frames.ts';
+import type { Side } from '../side.ts';
 import type { TapConnection } from '../tap-connection.ts';
 import type { DeafSides } from './deaf-sides.ts';
 import { Refusal } from './refusal.ts';
 import { FirstLine } from './request-line.ts';
-import type { Side } from './side.ts';
 import type { Upstream } from './upstream.ts';
 
 /** What a link needs of whoever made it. */

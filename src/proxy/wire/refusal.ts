@@ -1,6 +1,6 @@
 import { WIRE } from '../../core/limits.ts';
+import type { Side } from '../side.ts';
 import type { FirstLine } from './request-line.ts';
-import type { Side } from './side.ts';
 
 const BAD_GATEWAY = 'HTTP/1.1 502 Bad Gateway\r\nConnection: close\r\nContent-Length: 0\r\n\r\n';
 

@@ -2,7 +2,7 @@ import { connect, isIP, type Socket } from 'node:net';
 import { type SecureContext, connect as secureConnect } from 'node:tls';
 import { WIRE } from '../../core/limits.ts';
 import type { Endpoint } from '../endpoint.ts';
-import { Side } from './side.ts';
+import { Side } from '../side.ts';
 
 /**
  * Of the sockets on both sides. Their peers' own probing ends at us, so that a peer that vanished without a word

@@ -3,9 +3,9 @@ import { describe, expect, it } from 'vitest';
 import { systemClock } from '../../../src/core/clock.ts';
 import { Ledger } from '../../../src/proxy/ledger.ts';
 import { RecorderLink } from '../../../src/proxy/recorder-link.ts';
+import { Side } from '../../../src/proxy/side.ts';
 import { DeafSides } from '../../../src/proxy/wire/deaf-sides.ts';
 import { Link } from '../../../src/proxy/wire/link.ts';
-import { Side } from '../../../src/proxy/wire/side.ts';
 import { socketPair } from '../../support/socket-pair.ts';
 
 describe('a link', () => {

@@ -1,4 +1,5 @@
 import type { Socket } from 'node:net';
+import { TLSSocket } from 'node:tls';
 
 const NOTHING = Buffer.alloc(0);
 
@@ -50,6 +51,16 @@ export class Side {
       });
     }
   }
+}
+
+/**
+ * Resets what one of Node's own servers or agents handed out. A unix socket knows no reset, and what lies beneath
+ * a TLS stream of theirs is out of reach: Node throws when asked. Those are closed at once, which under TLS is an
+ * end without its farewell, and so no whole answer either.
+ */
+export function resetSocket(socket: Socket): void {
+  const resettable = !(socket instanceof TLSSocket) && socket.remoteAddress !== undefined;
+  new Side(socket, socket, resettable).reset();
 }
 
 function isBefore(version: string, major: number, minor: number): boolean {
