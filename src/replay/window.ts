@@ -72,14 +72,20 @@ interface Found {
   readonly part: TimeRange;
 }
 
-/** The error for a window without arrivals. */
-export function nothingWithin(overview: CaptureOverview): AppError {
+/** The error for windows without arrivals; names them, because several may have been asked for. */
+function nothingWithin(overview: CaptureOverview, ranges: readonly AskedRange[]): AppError {
   const { firstArrivalUs: firstUs, lastArrivalUs: lastUs } = overview;
   const span =
     firstUs === null || lastUs === null
       ? {}
       : { hint: `It holds ${formatInstantUs(firstUs)} to ${formatInstantUs(lastUs)}.` };
-  return new AppError('CAPTURE_EMPTY', `No exchange of ${overview.name} lies in the window`, span);
+  const asked = ranges.length === 1 ? `the window ${askedText(ranges[0]!)}` : `the ${ranges.length} windows`;
+  return new AppError('CAPTURE_EMPTY', `No exchange of ${overview.name} lies in ${asked}`, span);
+}
+
+function askedText({ fromUs, toUs }: AskedRange): string {
+  const from = fromUs === null ? 'its begin' : formatInstantUs(fromUs);
+  return `from ${from} to ${toUs === null ? 'its end' : formatInstantUs(toUs)}`;
 }
 
 function cut(overview: CaptureOverview, asked: AskedRange): TimeRange {
@@ -90,7 +96,7 @@ function cut(overview: CaptureOverview, asked: AskedRange): TimeRange {
   // A capture that is still being recorded must not grow the plan while it runs.
   const fromUs = Math.max(asked.fromUs ?? firstUs, firstUs);
   const toUs = Math.min(asked.toUs ?? lastUs + 1, lastUs + 1);
-  if (fromUs >= toUs) throw nothingWithin(overview);
+  if (fromUs >= toUs) throw nothingWithin(overview, [asked]);
   return { fromUs, toUs };
 }
 
@@ -119,7 +125,7 @@ function find(
   // Where no stretch has as many, as on a capture shorter than one, any will do.
   const chosen = best ?? bestOf(overview, { kind, lengthS, minLatencies: 1 }, ranges);
   if (chosen !== null) return chosen;
-  if (kind === 'busiest') throw nothingWithin(overview);
+  if (kind === 'busiest') throw nothingWithin(overview, ranges);
   throw new AppError('CAPTURE_EMPTY', `No latency was recorded in the window of ${overview.name}`, {
     hint: 'An import of arrivals has none; --peak finds the busiest stretch.',
   });

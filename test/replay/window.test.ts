@@ -76,6 +76,14 @@ describe('chooseWindow', () => {
     );
   });
 
+  it('says which of several days lies outside of the capture', () => {
+    const overview = overviewOf(Date.UTC(2026, 10, 20) * 1e3, Date.UTC(2026, 10, 22) * 1e3);
+    const days = asked({ day: ['2026-11-20', '2026-11-24', '2026-11-21'] });
+    expect(() => chooseWindow(overview, days, 1)).toThrow(
+      /the window from 2026-11-24T00:00:00\.000000Z to 2026-11-25T00:00:00\.000000Z/,
+    );
+  });
+
   it('refuses a replay of more than a hundred days, whose nanoseconds no longer count exactly', () => {
     const year = overviewOf(0, 365 * DAY_US);
     const refused = expect.objectContaining({ code: 'OPTION_INVALID' });
