@@ -2,7 +2,9 @@ import type { ArrivalFigures, IdcWindow } from '../analysis/arrival-statistics.t
 import { IDC_WINDOWS } from '../analysis/arrival-statistics.ts';
 import { type Fidelity, FidelityStatistics } from '../analysis/fidelity.ts';
 import type { CaptureSource } from '../core/ports.ts';
+import { nothingSelected } from '../replay/capture-probe.ts';
 import { type DryRunParts, type DryRunReport, dryRun } from '../replay/dry-run.ts';
+import { describeFilters } from '../replay/filters.ts';
 import type { ReplayOptions } from '../replay/options.ts';
 import { PAYLOAD_FINDING_TEXTS, PAYLOAD_FINDINGS, type PayloadAudit } from '../replay/payload-audit.ts';
 import { RequestBuilder } from '../replay/request-builder.ts';
@@ -37,7 +39,8 @@ export interface DryRunOutput {
 
 /**
  * Plans the window to its end, sends nothing, and tells what a replay would do.
- * @throws AppError CAPTURE_DAMAGED, CAPTURE_ENCRYPTED, SCHEMA_TOO_NEW, CAPTURE_NOT_FOUND
+ * @throws AppError CAPTURE_EMPTY where nothing of it is selected; CAPTURE_DAMAGED, CAPTURE_ENCRYPTED,
+ *   SCHEMA_TOO_NEW, CAPTURE_NOT_FOUND
  */
 export function planWindow(request: DryRunRequest, output: DryRunOutput): void {
   const { options, window, json, encryptionKeyFile } = request;
@@ -57,6 +60,8 @@ export function planWindow(request: DryRunRequest, output: DryRunOutput): void {
       planned: (row, intendedOffsetNs) => statistics.addPlanned(row, intendedOffsetNs),
     });
     const fidelity = statistics.figures();
+    // As the replay itself would be: a script that plans first learns it here.
+    if (fidelity.recorded.count === 0) throw nothingSelected(describeFilters(options.filters));
     if (json) output.json(dryRunDocument(plan, report, fidelity, source));
     else output.print(dryRunLines(plan, report, fidelity, source));
   } finally {

@@ -43,14 +43,17 @@ export function arrivalsAlone(name: string): AppError {
   });
 }
 
+/** The error for a window that holds nothing of what is to be played. @param filters in words */
+export function nothingSelected(filters: readonly string[]): AppError {
+  const selected = filters.length === 0 ? 'lies in the window' : `of the window has ${filters.join('; ')}`;
+  return new AppError('CAPTURE_EMPTY', `No exchange ${selected}`);
+}
+
 function nothingToSend(skipped: ReadonlyMap<SkipReason, number>, filters: readonly string[]): AppError {
   const counts = SKIP_REASONS.filter((reason) => skipped.has(reason)).map(
     (reason) => `${skipped.get(reason)} ${reason}`,
   );
-  if (counts.length === 0) {
-    const selected = filters.length === 0 ? 'lies in the window' : `of the window has ${filters.join('; ')}`;
-    return new AppError('CAPTURE_EMPTY', `No exchange ${selected}`);
-  }
+  if (counts.length === 0) return nothingSelected(filters);
   const hint = skipped.has('no_payload')
     ? 'It has arrivals without requests: record them, import the trace with --payloads, or use --dry-run.'
     : 'Use --dry-run to see what it holds.';
