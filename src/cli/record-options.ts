@@ -49,7 +49,7 @@ export function readRecordOptions(
   given: (flag: keyof RecordFlags) => boolean,
 ): RecordOptions {
   const problems = new Problems();
-  const plane = problems.attempt<ForwarderOptions | null>(() => planeOf(flags, given), null);
+  const plane = planeOf(flags, given, problems);
   const optional = <Value>(text: string | undefined, parse: (text: string) => Value) =>
     problems.optional(text, parse);
   const options = {
@@ -70,7 +70,6 @@ export function readRecordOptions(
   };
   problems.attempt(() => mustShare(plane, options.forwarders), undefined);
   problems.throwIfAny();
-  if (plane === null) throw new AppError('INTERNAL', 'a plane that could not be read was no problem');
   const { policy, maxDiskBytes, retainMs, fleetSize, ...rest } = options;
   return {
     ...rest,
@@ -99,8 +98,8 @@ function forwardersOf(text: string): number {
 }
 
 /** Several processes can listen on one port, and not on one socket file. */
-function mustShare(plane: ForwarderOptions | null, forwarders: number): void {
-  const unshared = plane?.pairs.find(({ listen }) => listen.kind === 'unix');
+function mustShare(plane: ForwarderOptions, forwarders: number): void {
+  const unshared = plane.pairs.find(({ listen }) => listen.kind === 'unix');
   if (forwarders === 1 || unshared === undefined) return;
   const where = formatEndpoint(unshared.listen);
   throw new AppError('OPTION_INVALID', `--forwarders: ${forwarders} processes cannot share ${where}`, {

@@ -1,4 +1,5 @@
 import { AppError } from '../core/errors.ts';
+import type { Problems } from '../core/problems.ts';
 import { parseCount, parseWaitMs } from '../core/units.ts';
 import type { Pair } from '../proxy/data-plane.ts';
 import { type Endpoint, formatEndpoint, parseEndpoint } from '../proxy/endpoint.ts';
@@ -28,25 +29,28 @@ const WIRE_ONLY = [
 ] as const satisfies readonly (keyof RecordFlags)[];
 
 /**
- * What the forwarders are asked to do.
+ * What the forwarders are asked to do; of no use where it adds to the problems.
  * @param given Whether a flag was stated, rather than left at its default.
- * @throws AppError OPTION_INVALID
  */
-export function planeOf(flags: RecordFlags, given: (flag: keyof RecordFlags) => boolean): ForwarderOptions {
-  const other = (flags.mode === 'wire' ? GATEWAY_ONLY : WIRE_ONLY).find(given);
-  if (other !== undefined) {
-    throw new AppError('OPTION_INVALID', `${flagOf(other)} has no effect with --mode ${flags.mode}`, {
-      hint: `Leave it out, or take --mode ${flags.mode === 'wire' ? 'gateway' : 'wire'}.`,
-    });
-  }
-  const pairs = pairsOf(flags);
-  const routes = (flags.routes ?? []).map((setting, index) => routeOf(setting, index, pairs));
-  mustServeTls(flags, pairs, routes);
+export function planeOf(
+  flags: RecordFlags,
+  given: (flag: keyof RecordFlags) => boolean,
+  problems: Problems,
+): ForwarderOptions {
+  problems.attempt(() => mustHaveEffect(flags.mode, given), undefined);
+  const pairs = problems.attempt(() => pairsOf(flags), []);
+  const settings = flags.routes ?? [];
+  const routes = settings.flatMap((setting, index) =>
+    problems.attempt(() => [routeOf(setting, index, pairs)], []),
+  );
+  // Of addresses that could not be read nobody knows what they speak.
+  if (pairs.length > 0 && routes.length === settings.length)
+    problems.attempt(() => mustServeTls(flags, pairs, routes), undefined);
   const common = {
     pairs,
     reusePort: false,
-    maxConnections: parseCount(flags.maxConnections, '--max-connections'),
-    tls: listenerTls(flags),
+    maxConnections: problems.attempt(() => parseCount(flags.maxConnections, '--max-connections'), 1),
+    tls: problems.attempt(() => listenerTls(flags), null),
     upstreamTls: upstreamTls(flags),
   };
   return flags.mode === 'wire'
@@ -57,7 +61,15 @@ export function planeOf(flags: RecordFlags, given: (flag: keyof RecordFlags) => 
         acceptProxyProtocol: flags.acceptProxyProtocol ?? false,
         sendProxyProtocol: flags.sendProxyProtocol ?? null,
       }
-    : { mode: 'gateway', ...common, routes, ...gatewayOf(flags) };
+    : { mode: 'gateway', ...common, routes, ...gatewayOf(flags, problems) };
+}
+
+function mustHaveEffect(mode: RecordFlags['mode'], given: (flag: keyof RecordFlags) => boolean): void {
+  const other = (mode === 'wire' ? GATEWAY_ONLY : WIRE_ONLY).find(given);
+  if (other === undefined) return;
+  throw new AppError('OPTION_INVALID', `${flagOf(other)} has no effect with --mode ${mode}`, {
+    hint: `Leave it out, or take --mode ${mode === 'wire' ? 'gateway' : 'wire'}.`,
+  });
 }
 
 /**
@@ -109,15 +121,17 @@ function upstreamTls({ upstreamCa, upstreamServerName, upstreamInsecure }: Recor
   };
 }
 
-function gatewayOf(flags: RecordFlags) {
+function gatewayOf(flags: RecordFlags, problems: Problems) {
+  const waitMs = (text: string, flag: string) => problems.attempt(() => parseWaitMs(text, flag), 0);
+  const limitMs = (text: string, flag: string) => (text === 'off' ? 0 : waitMs(text, flag));
   return {
     forwardedHeaders: flags.forwardedHeaders ?? false,
     websocket: flags.websocket ?? false,
-    maxInFlight: parseCount(flags.maxInFlight, '--max-in-flight'),
+    maxInFlight: problems.attempt(() => parseCount(flags.maxInFlight, '--max-in-flight'), 1),
     refuseMarked: flags.refuseMarked ?? false,
     timeouts: {
       ...GATEWAY_TIMEOUTS,
-      connectMs: parseWaitMs(flags.connectTimeout, '--connect-timeout'),
+      connectMs: waitMs(flags.connectTimeout, '--connect-timeout'),
       firstByteMs: limitMs(flags.firstByteTimeout, '--first-byte-timeout'),
       idleMs: limitMs(flags.idleTimeout, '--idle-timeout'),
       totalMs: limitMs(flags.totalTimeout, '--total-timeout'),
@@ -144,11 +158,6 @@ function routeOf(setting: RouteSetting, index: number, pairs: readonly Pair[]): 
   const target: Endpoint = parseEndpoint(setting.target, `${what}.target`);
   for (const { listen } of pairs) mustLeadOn(listen, target, `${what}.target`);
   return { match: prefix ? 'prefix' : 'exact', path, target, stripPrefix: setting['strip-prefix'] ?? false };
-}
-
-/** A limit in time, or `off`. */
-function limitMs(text: string, what: string): number {
-  return text === 'off' ? 0 : parseWaitMs(text, what);
 }
 
 function flagOf(name: string): string {

@@ -20,6 +20,22 @@ function listens(args: readonly string[]): (number | string)[] {
   return pairs.map(({ listen }) => (listen.kind === 'unix' ? listen.path : listen.port));
 }
 
+test('all that is wrong with the flags of record is said at once, whichever plane they are of', () => {
+  const args = ['--target', 'nonsense', '--mode', 'gateway', '--refused', '502', '--max-connections', 'x'];
+  const times = ['--connect-timeout', 'soon', '--idle-timeout', 'late', '--max-in-flight', '0'];
+  const routes = [{ path: 'v1', target: 'http://127.0.0.1:1' }];
+  let message = '';
+  try {
+    read([...args, ...times, '--tls-key', 'key.pem', '--sample', 'few'], routes);
+  } catch (error) {
+    message = String(error);
+  }
+  const wrong = ['--refused', '--target', 'routes[0]', '--max-connections', '--tls-key', '--max-in-flight'];
+  for (const flag of [...wrong, '--connect-timeout', '--idle-timeout', '--sample'])
+    expect(message).toContain(flag);
+  expect(message.split('\n')).toHaveLength(9);
+});
+
 describe('addresses of record', () => {
   test('that speak TLS are refused without a certificate, and not served plainly', () => {
     expect(() => read([...TARGET, '--listen', 'https://:8443'])).toThrow(
