@@ -55,6 +55,11 @@ export class ClientConnection implements Timed {
     return this.#lingerUntilMs !== null || this.#refusalDue !== null;
   }
 
+  /** Whether nothing is under way on it, and something may begin. */
+  get quiet(): boolean {
+    return this.#underway.length === 0 && !this.refused;
+  }
+
   /** @returns which one of this connection it is, to be asked for with `isLatest` */
   begin(one: Underway): number {
     this.#underway.push(one);

@@ -136,7 +136,9 @@ export class Gateway implements DataPlane, ExchangeHost {
 
   #serverOf(pair: Pair, index: number): Server {
     const upstream = this.#upstreamOf(pair.target);
-    const server = createListener(pair, this.#options, this.#certificate);
+    const server = createListener(pair, this.#options, this.#certificate, (request) =>
+      this.#mayUpgrade(request),
+    );
     server.on(isSecure(pair) ? 'secureConnection' : 'connection', (socket: Socket) =>
       this.#accept(socket, index),
     );
@@ -204,10 +206,17 @@ export class Gateway implements DataPlane, ExchangeHost {
     exchange.forward(upstream, requestTarget, this.#headersFor(request, connection, look));
   }
 
+  /** Only where nothing else is under way: a tunnel would begin amid the answers before it, or after a refusal. */
+  #mayUpgrade(request: IncomingMessage): boolean {
+    if (!this.#options.websocket || !asksForWebSocket(request)) return false;
+    return this.#connections.get(request.socket)?.quiet ?? false;
+  }
+
   #upgrade(request: IncomingMessage, socket: Socket, early: Buffer, fallback: Upstream): void {
     const connection = this.#connections.get(socket);
     const look = this.#look(request);
-    const refusal = asksForWebSocket(request) ? look.refusal : { reason: 'upgrade' as const, status: 400 };
+    // Before 22.21 Node offers every upgrade here, whatever it was told.
+    const refusal = this.#mayUpgrade(request) ? look.refusal : { reason: 'upgrade' as const, status: 400 };
     if (connection === undefined || refusal !== null) {
       this.#refuse(refusal?.reason ?? 'upgrade', socket, refusal?.status ?? 400);
       return;

@@ -7,7 +7,6 @@ import { WIRE } from '../../core/limits.ts';
 import type { Notice, Pair } from '../data-plane.ts';
 import { TlsFiles } from '../tls-files.ts';
 import { GATEWAY_HEAD_BYTES, type GatewayOptions, type GatewayTls } from './options.ts';
-import { asksForWebSocket } from './websocket.ts';
 
 /** How often Node looks for clients that are too slow with a head or a body. */
 const CHECKING_MS = 2_000;
@@ -48,12 +47,14 @@ export function isSecure({ listen }: Pair): boolean {
 
 /**
  * Node's HTTP server with every bound stated.
+ * @param mayUpgrade whether a request is offered to `upgrade`; else it is served as the ordinary one it also is
  * @throws AppError OPTION_INVALID for TLS without a certificate
  */
 export function createListener(
   pair: Pair,
-  { timeouts, maxConnections, websocket }: GatewayOptions,
+  { timeouts, maxConnections }: GatewayOptions,
   certificate: ListenerCertificate | null,
+  mayUpgrade: (request: IncomingMessage) => boolean,
 ): Server {
   const settings: Settings = {
     headersTimeout: timeouts.headersMs,
@@ -65,7 +66,7 @@ export function createListener(
     requireHostHeader: false,
     insecureHTTPParser: false,
     noDelay: true,
-    shouldUpgradeCallback: (request) => websocket && asksForWebSocket(request),
+    shouldUpgradeCallback: mayUpgrade,
   };
   if (isSecure(pair) && certificate === null) {
     throw new AppError('OPTION_INVALID', 'a listener that speaks TLS has no certificate', {

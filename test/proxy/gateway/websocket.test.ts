@@ -105,4 +105,38 @@ describe('WebSocket', () => {
     client.send(ASK);
     expect(await client.closed).toBe('reset');
   });
+
+  it('begins no tunnel on a connection that was refused', async () => {
+    let accepted = 0;
+    const port = await rawUpstream((socket) => {
+      accepted += 1;
+      socket.on('data', () => socket.write(SWITCH));
+    });
+    const gateway = await startGateway(port, { websocket: true });
+    const client = await RawClient.connect(gateway.port);
+    client.send(`GET http://m/ HTTP/1.1\r\nHost: m\r\n\r\n${ASK}`);
+    expect(await client.closed).toBe('end');
+    expect(client.received).toMatch(/^HTTP\/1\.1 400 Bad Request\r\n(?:[^\r]+\r\n)*\r\n$/);
+    expect([accepted, gateway.gateway.counts.tunnels]).toEqual([0, 0]);
+  });
+
+  it('serves an upgrade behind a request that is under way as one without: answers keep their order', async () => {
+    const port = await rawUpstream((socket) => {
+      socket.on('data', (chunk) => {
+        if (/^upgrade:/im.test(chunk.toString())) socket.write(SWITCH);
+        else
+          setTimeout(
+            () => socket.write(`HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\n${chunk.subarray(4, 9)}`),
+            50,
+          );
+      });
+    });
+    const gateway = await startGateway(port, { websocket: true });
+    const client = await RawClient.connect(gateway.port);
+    client.send(`GET /slow HTTP/1.1\r\nHost: m\r\n\r\n${ASK}`);
+    await client.read(/\/chat/);
+    expect(client.received).toBe('');
+    await gateway.settle();
+    expect(gateway.sink.exchanges.map(({ status }) => status)).toEqual([200, 200]);
+  });
 });
