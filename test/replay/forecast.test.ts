@@ -2,7 +2,7 @@ import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
 import type { SecondCount } from '../../src/replay/capture-overview.ts';
 import { forecastOf } from '../../src/replay/forecast.ts';
-import { compressOffsetNs } from '../../src/replay/scaling/compress.ts';
+import { scalingAt } from '../support/scalings.ts';
 
 describe('forecastOf', () => {
   it('sums a window and finds its busiest second', () => {
@@ -37,7 +37,8 @@ describe('forecastOf', () => {
           second,
           exchanges: length,
         }));
-        const planned = all.map((us) => compressOffsetNs(us - all[0]!, multiplier));
+        const scaling = scalingAt(multiplier);
+        const planned = all.map((us) => scaling.offsetNsAt(us - all[0]!));
         const perSecond = Map.groupBy(planned, (ns) => Math.floor(ns / 1e9));
         const peak = Math.max(...[...perSecond.values()].map(({ length }) => length));
         const forecast = forecastOf(seconds, multiplier);

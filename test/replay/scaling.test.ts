@@ -1,6 +1,6 @@
 import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
-import { compressOffsetNs } from '../../src/replay/scaling/compress.ts';
+import { scalingAt } from '../support/scalings.ts';
 
 const MULTIPLIERS = [0.1, 0.5, 1, 1.5, 2, 3.7] as const;
 const WEEKS_4_US = 4 * 7 * 86_400 * 1e6;
@@ -10,10 +10,12 @@ const offsets = fc
   .map((all) => all.sort((a, b) => a - b));
 
 describe.each(MULTIPLIERS)('compress at %d', (multiplier) => {
+  const scaling = scalingAt(multiplier);
+
   it('keeps order and ties and scales every offset by 1/m to the nanosecond', () => {
     fc.assert(
       fc.property(offsets, (all) => {
-        const planned = all.map((offsetUs) => compressOffsetNs(offsetUs, multiplier));
+        const planned = all.map((offsetUs) => scaling.offsetNsAt(offsetUs));
         for (const [index, offsetNs] of planned.entries()) {
           const offsetUs = all[index] ?? 0;
           expect(Number.isSafeInteger(offsetNs)).toBe(true);
@@ -28,14 +30,14 @@ describe.each(MULTIPLIERS)('compress at %d', (multiplier) => {
   });
 
   it('does not drift: a microsecond stays apart after four weeks', () => {
-    const before = compressOffsetNs(WEEKS_4_US - 1, multiplier);
-    const after = compressOffsetNs(WEEKS_4_US, multiplier);
+    const before = scaling.offsetNsAt(WEEKS_4_US - 1);
+    const after = scaling.offsetNsAt(WEEKS_4_US);
     expect(Math.abs(after - before - 1000 / multiplier)).toBeLessThanOrEqual(4);
   });
 });
 
 describe('compress', () => {
   it('leaves the recording as it is at 1', () => {
-    expect(compressOffsetNs(1_234_567, 1)).toBe(1_234_567_000);
+    expect(scalingAt(1).offsetNsAt(1_234_567)).toBe(1_234_567_000);
   });
 });

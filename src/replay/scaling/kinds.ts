@@ -1,5 +1,3 @@
-import { COMPRESS } from './compress.ts';
-
 /** A way to make more or less of a recording, with what it leaves true and what it does not. */
 export interface ScalingKind {
   readonly name: ScalingName;
@@ -11,7 +9,11 @@ export const SCALINGS = ['compress', 'amplify', 'superpose', 'thin'] as const;
 export type ScalingName = (typeof SCALINGS)[number];
 
 export const SCALING_KINDS: Readonly<Record<ScalingName, ScalingKind>> = {
-  compress: COMPRESS,
+  compress: {
+    name: 'compress',
+    keeps: 'order, ties, the shape of the gaps and the payload mix',
+    bends: 'think times, session overlap and ramps, which pass faster by the multiplier',
+  },
   amplify: {
     name: 'amplify',
     keeps: 'the shape of the day, think times and the order within sessions',

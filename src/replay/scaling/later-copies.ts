@@ -8,10 +8,6 @@ export class LaterCopies<T extends Placed> {
   readonly #heap: { readonly item: T; readonly ticket: number }[] = [];
   #tickets = 0;
 
-  get size(): number {
-    return this.#heap.length;
-  }
-
   add(item: T): void {
     const entry = { item, ticket: this.#tickets };
     this.#tickets += 1;

@@ -102,14 +102,14 @@ export class Scaling {
     return this.options.scaling === 'compress' ? this.curve.max : 1;
   }
 
-  /** The most that a second of the recording becomes, in a pace, in copies and in layers. */
-  get growth(): number {
-    return this.maxPace * Math.max(1, this.loadAt(this.curve.max).copies) * this.layers.length;
-  }
-
   /** The slowest. */
   get minPace(): number {
     return this.options.scaling === 'compress' ? this.curve.min : 1;
+  }
+
+  /** The most that a second of the recording becomes, in a pace, in copies and in layers. */
+  get growth(): number {
+    return this.maxPace * Math.max(1, this.loadAt(this.curve.max).copies) * this.layers.length;
   }
 
   /** Recorded time played in a second of the run, over a window so long. */
