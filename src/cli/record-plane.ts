@@ -1,6 +1,6 @@
 import { AppError } from '../core/errors.ts';
 import type { Problems } from '../core/problems.ts';
-import { parseCount, parseWaitMs } from '../core/units.ts';
+import { parseCount, parseTimeLimitMs } from '../core/units.ts';
 import type { Pair } from '../proxy/data-plane.ts';
 import { type Endpoint, formatEndpoint, parseEndpoint } from '../proxy/endpoint.ts';
 import { GATEWAY_DEFAULTS, GATEWAY_TIMEOUTS, type GatewayRoute } from '../proxy/gateway/options.ts';
@@ -122,8 +122,9 @@ function upstreamTls({ upstreamCa, upstreamServerName, upstreamInsecure }: Recor
 }
 
 function gatewayOf(flags: RecordFlags, problems: Problems) {
-  const waitMs = (text: string, flag: string) => problems.attempt(() => parseWaitMs(text, flag), 0);
-  const limitMs = (text: string, flag: string) => (text === 'off' ? 0 : waitMs(text, flag));
+  // To the gateway 0 is no limit, which is not what 0s says: only `off` does.
+  const timeMs = (text: string, flag: string) => problems.attempt(() => parseTimeLimitMs(text, flag), 0);
+  const limitMs = (text: string, flag: string) => (text === 'off' ? 0 : timeMs(text, flag));
   return {
     forwardedHeaders: flags.forwardedHeaders ?? false,
     websocket: flags.websocket ?? false,
@@ -131,7 +132,7 @@ function gatewayOf(flags: RecordFlags, problems: Problems) {
     refuseMarked: flags.refuseMarked ?? false,
     timeouts: {
       ...GATEWAY_TIMEOUTS,
-      connectMs: waitMs(flags.connectTimeout, '--connect-timeout'),
+      connectMs: timeMs(flags.connectTimeout, '--connect-timeout'),
       firstByteMs: limitMs(flags.firstByteTimeout, '--first-byte-timeout'),
       idleMs: limitMs(flags.idleTimeout, '--idle-timeout'),
       totalMs: limitMs(flags.totalTimeout, '--total-timeout'),

@@ -52,12 +52,13 @@ async function record(options: RecordOptions, logger: Logger): Promise<void> {
   const stopCause = stopAsked(supervisor);
   const bound = await supervisor.start();
   const probes = supervisor.probeAddress;
+  const unanswered = options.probeListen === null ? 'off' : 'not yet';
   logger.info(
     {
       listen: bound.map(formatEndpoint).join(', '),
       target: options.recorder.targets.join(', '),
       mode: options.plane.mode,
-      probes: probes === null ? 'off' : authorityOf({ kind: 'tcp', tls: false, ...probes }),
+      probes: probes === null ? unanswered : authorityOf({ kind: 'tcp', tls: false, ...probes }),
       dir: options.recorder.dir,
       bodies: options.recorder.policy.bodies,
     },

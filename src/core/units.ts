@@ -52,8 +52,16 @@ export function parseWaitMs(text: string, what: string): number {
 /** Reads a duration that must be more than nothing. */
 export function parsePositiveMs(text: string, what: string): number {
   const ms = parseDurationMs(text, what);
-  if (ms <= 0) throw new AppError('OPTION_INVALID', `${what}: ${JSON.stringify(text)} is not above 0`);
-  return ms;
+  if (ms > 0) return ms;
+  throw new AppError('OPTION_INVALID', `${what}: ${JSON.stringify(text)} is not above 0`, {
+    hint: 'Give a duration above 0, such as 10s.',
+  });
+}
+
+/** Reads for how long something is waited for at most: more than nothing, and no longer than a timer can. */
+export function parseTimeLimitMs(text: string, what: string): number {
+  parsePositiveMs(text, what);
+  return parseWaitMs(text, what);
 }
 
 /**

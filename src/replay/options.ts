@@ -3,7 +3,7 @@ import type { HeaderPair } from '../core/headers.ts';
 import { LIMITS } from '../core/limits.ts';
 import type { TimeRange } from '../core/ports.ts';
 import { Problems } from '../core/problems.ts';
-import { parseCount, parseMultiplier, parsePositiveMs, parseWaitMs } from '../core/units.ts';
+import { parseCount, parseMultiplier, parseTimeLimitMs, parseWaitMs } from '../core/units.ts';
 import { parseAddedHeader, type Secrets } from './added-headers.ts';
 import { type Filters, type RawFilterOptions, resolveFilters } from './filters.ts';
 import { placeText } from './perturbation.ts';
@@ -101,7 +101,10 @@ export function resolveReplayOptions(raw: RawReplayOptions, sources: OptionSourc
       problems.optional(raw.maxInFlight, (text) => parseCount(text, '--max-in-flight')) ?? LIMITS.inFlight,
     maxRatePerSecond: problems.optional(raw.maxRate, (text) => parseCount(text, '--max-rate')),
     maxRequests: problems.optional(raw.maxRequests, (text) => parseCount(text, '--max-requests')),
-    timeoutMs: problems.attempt(() => timeLimitMs(raw.timeout ?? REPLAY_DEFAULTS.timeout, '--timeout'), 1),
+    timeoutMs: problems.attempt(
+      () => parseTimeLimitMs(raw.timeout ?? REPLAY_DEFAULTS.timeout, '--timeout'),
+      1,
+    ),
     drainDeadlineMs: problems.attempt(
       () => parseWaitMs(raw.drainDeadline ?? REPLAY_DEFAULTS.drainDeadline, '--drain-deadline'),
       0,
@@ -160,10 +163,4 @@ function parseHostPolicy(text: string): HostPolicy {
     throw new AppError('OPTION_INVALID', `--host: ${JSON.stringify(text)} is neither target nor recorded`);
   }
   return policy;
-}
-
-/** More than nothing, and no longer than a timer can wait. */
-function timeLimitMs(text: string, what: string): number {
-  parsePositiveMs(text, what);
-  return parseWaitMs(text, what);
 }

@@ -29,7 +29,7 @@ export function fleetShare(
     const present = here.get(hour) ?? 0;
     const count = exchangesByHour.get(hour) ?? 0;
     // A sliver of an hour says nothing of what a whole recorder would have seen in it.
-    const ofOne = present >= expected / fleetSize / 60 && count > 0 ? count / present : recorded / total;
+    const ofOne = present >= expected / fleetSize / 60 ? count / present : recorded / total;
     seen += count + Math.max(0, expected - present) * ofOne;
   }
   // Arrivals outside of every life (a clock that was set, an import) are recorded all the same.

@@ -129,6 +129,17 @@ describe('flags of record', () => {
       expect(() => read([...gateway, flag, '30d'])).toThrow(`${flag}: "30d" is longer than 24d`);
   });
 
+  test.each(['--connect-timeout', '--first-byte-timeout', '--idle-timeout', '--total-timeout'])(
+    '%s of 0 is refused: it would be no limit, which only off may say',
+    (flag) => {
+      const gateway = [...TARGET, '--mode', 'gateway'];
+      expect(() => read([...gateway, flag, '0s'])).toThrow(`${flag}: "0s" is not above 0`);
+      if (flag === '--connect-timeout')
+        expect(() => read([...gateway, flag, 'off'])).toThrow(`${flag}: "off"`);
+      else expect(read([...gateway, flag, 'off']).plane).toMatchObject({ mode: 'gateway' });
+    },
+  );
+
   test('a quota that no capture fits in is refused, and a retention of weeks is not', () => {
     expect(() => read([...TARGET, '--max-disk', '15MiB'])).toThrow('--max-disk: "15MiB" is too little');
     expect(read([...TARGET, '--max-disk', '16MiB', '--retain', '28d']).recorder).toMatchObject({

@@ -67,6 +67,7 @@ describe.concurrent('probes of a recording', { timeout: 60_000 }, () => {
     const flags = ['--probe-listen', `127.0.0.1:${port}`];
     const second = await startRecording(first.server.port, directory, flags);
     expect(second.process.stderr).toContain('NO PROBES OR METRICS');
+    expect(second.process.stderr).toContain('"probes":"not yet"');
     expect(await askOnce(second.port)).toContain('200 OK');
     await Promise.all([first.recording.stop(), second.stop()]);
     await first.server.close();

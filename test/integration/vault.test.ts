@@ -92,7 +92,8 @@ describe('a capture that was imported encrypted', () => {
       reprise(...plan, ...withKey),
     ]);
     expect(after).toMatchObject({ status: 0, document: { ok: true, exchanges: (ROWS * 2) / 3 } });
-    expect(still).toMatchObject({ status: 0, document: { planned: (ROWS * 2) / 3 } });
+    // Not what is planned: what was forgotten is made up for by sessions that are drawn.
+    expect(still).toMatchObject({ status: 0, document: { recorded: (ROWS * 2) / 3 } });
   });
 });
 

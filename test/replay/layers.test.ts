@@ -90,6 +90,10 @@ describe('chooseLayers', () => {
     const { source, overview } = captureOf(daysOf(1, 60));
     const whole = { fromUs: MONDAY_US, toUs: MONDAY_US + DAY_US };
     expect(() => chooseLayers(overview, source, whole, 2)).toThrow(/nothing comparable beside the window/);
+    const minute = { fromUs: MONDAY_US, toUs: MONDAY_US + 60e6 };
+    expect(() => chooseLayers(overview, source, minute, 100)).toThrow(
+      /at most 64 stretches are laid over, enough for 65\.00x, not for 100x/,
+    );
   });
 });
 

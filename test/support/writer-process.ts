@@ -1,16 +1,18 @@
 /**
- * A process that writes a capture until it is stopped or killed: `node writer-process.ts DIR RECORDER COUNT`.
+ * A process that writes a capture until it is stopped or killed: `node writer-process.ts DIR RECORDER COUNT
+ * [BODY_BYTES [PAUSE_MS]]`; it pauses after each commit.
  * Appends COUNT exchanges (0: for ever), commits every few, and prints `committed N` once the commit that
  * brought the number of acknowledged exchanges to N has returned; `lost N REASON` for a batch it lost.
  * An exchange's connection is its number, from 1.
  */
 import { writeSync } from 'node:fs';
+import { setTimeout as sleep } from 'node:timers/promises';
 import { systemClock } from '../../src/core/clock.ts';
 import { resolveCaptureDirectory } from '../../src/storage/capture-directory.ts';
 import { CaptureWriter } from '../../src/storage/capture-writer.ts';
 import { exchangeOf, requestMessage, TEST_EPOCH_US, testHash } from './exchanges.ts';
 
-const [directory = '', recorder = '', count = '0', bodyBytes = '100'] = process.argv.slice(2);
+const [directory = '', recorder = '', count = '0', bodyBytes = '100', pauseMs = '0'] = process.argv.slice(2);
 
 const writer = new CaptureWriter(
   {
@@ -45,6 +47,7 @@ for (let number = 1; count === '0' || number <= Number(count); number += 1) {
     const { committed, lost, reason } = writer.commit();
     acknowledged += committed;
     say(lost > 0 ? `lost ${lost} ${reason}` : `committed ${acknowledged}`);
+    if (pauseMs !== '0') await sleep(Number(pauseMs));
   }
 }
 const last = writer.close();

@@ -22,7 +22,7 @@ export interface ResponseReading {
   redacted: RedactedBytes | null;
 }
 
-/** So many heads of each kind are remembered, none larger than this: 4 MiB with all that was made of them. */
+/** So many heads of each kind are remembered, none larger than this: 6 MiB with all that was made of them. */
 const PLACES = 512;
 const REMEMBERED_BYTES = 2 * 1024;
 /** Bytes of a head that say where it is looked for. */

@@ -215,7 +215,7 @@ export class Gateway implements DataPlane, ExchangeHost {
   #upgrade(request: IncomingMessage, socket: Socket, early: Buffer, fallback: Upstream): void {
     const connection = this.#connections.get(socket);
     const look = this.#look(request);
-    // Before 22.21 Node offers every upgrade here, whatever it was told.
+    // Older versions of Node offer every upgrade here, whatever they were told.
     const refusal = this.#mayUpgrade(request) ? look.refusal : { reason: 'upgrade' as const, status: 400 };
     if (connection === undefined || refusal !== null) {
       this.#refuse(refusal?.reason ?? 'upgrade', socket, refusal?.status ?? 400);

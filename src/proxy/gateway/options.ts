@@ -14,7 +14,7 @@ export interface GatewayRoute {
 
 /** How long the gateway waits. All milliseconds; 0 waits for ever, where it is allowed. */
 export interface GatewayTimeouts {
-  /** For a connection to the upstream, TLS included. */
+  /** For a connection to the upstream, TLS included; always limited. */
   readonly connectMs: number;
   /** From the end of the request to the first byte of the answer; 0: no limit, a queue at the model is no failure. */
   readonly firstByteMs: number;

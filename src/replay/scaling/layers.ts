@@ -151,9 +151,11 @@ function next<T>(stream: Iterator<T>): T | null {
 function tooFew(found: number, reached: number, asked: number): AppError {
   const has =
     found === 0 ? 'nothing comparable beside the window' : `${found} comparable stretches beside the window`;
+  const held =
+    found < MAX_LAYERS ? `the capture holds ${has}` : `at most ${MAX_LAYERS} stretches are laid over`;
   return new AppError(
     'OPTION_INVALID',
-    `--scaling superpose: the capture holds ${has}, enough for ${reached.toFixed(2)}x, not for ${asked}x`,
+    `--scaling superpose: ${held}, enough for ${reached.toFixed(2)}x, not for ${asked}x`,
     { hint: 'Choose a shorter window, a smaller multiplier, or --scaling amplify.' },
   );
 }
