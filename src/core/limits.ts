@@ -6,6 +6,8 @@ const GIB = 1024 * MIB;
 export const LIMITS = {
   /** Forwarder. */
   forwarders: 16,
+  /** Half of the young generation, from the start: it does not grow into its traffic over hours. */
+  forwarderSemiSpaceMib: 8,
   connections: 10_000,
   listenBacklog: 1_024,
   /** Held at most of what is read from a side only to learn whether its peer is still there. */
