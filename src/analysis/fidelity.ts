@@ -78,6 +78,11 @@ export class FidelityStatistics {
     if (send.actualOffsetNs !== null) this.#mix.add(SENT, send);
   }
 
+  /** Takes a send of the warm-up, which has a place in the schedule and no part in any figure. */
+  passOver(index: number): void {
+    this.#order.add(index, null);
+  }
+
   /** To be called when no send is outstanding, before the final figures. */
   finish(): void {
     this.#order.flush();

@@ -20,10 +20,12 @@ export const REASON_CODES = [
   'coverage_unexplained',
   'multiplier_not_reached',
   'not_comparable',
+  'staging_not_representative',
   'violated_by_our_lag',
   'uncalibrated',
   'unknown',
   'left_out',
+  'warmup_short',
 ] as const;
 export type ReasonCode = (typeof REASON_CODES)[number];
 
@@ -48,6 +50,7 @@ const CHECKS: readonly Check[] = [
   coverage,
   multiplier,
   comparable,
+  representative,
 ];
 
 /** Every cause on our side, or in the comparison, why a run cannot be judged. Empty for a valid run. */
@@ -199,6 +202,16 @@ function comparable({ figures }: RunContext, bounds: JudgementBounds): Reason | 
     code: 'not_comparable',
     text: `${percent(distance)} of the answers have another status than the recorded ones`,
     advice: 'Compare statuses with inspect: the target must serve what production served.',
+  };
+}
+
+function representative({ calibration }: RunContext): Reason | null {
+  if (calibration?.representative !== false) return null;
+  return {
+    code: 'staging_not_representative',
+    text: `at 1x the target does not answer as was recorded: ${calibration.differences.join('; ')}`,
+    advice:
+      'Serve the same model from the same kind of machine, without a cache; or widen --calibrate-bounds if that is meant.',
   };
 }
 

@@ -1,6 +1,7 @@
 import { Histogram } from '../core/histogram.ts';
 import type { Send, Stretch } from '../core/run.ts';
 import { StretchSet } from './stretch-set.ts';
+import { type PercentileIntervals, WindowPercentiles } from './window-percentiles.ts';
 
 /** A send later than this may have been due in a stalled stretch, which is only known when the run is over. */
 const LATE_NS = 1e6;
@@ -30,6 +31,8 @@ export interface LatencyFigures {
   readonly scheduled: Histogram;
   /** Last byte minus actual send, of requests that completed. */
   readonly service: Histogram;
+  /** How far percentiles of the two can be trusted. */
+  readonly intervals: { readonly scheduled: PercentileIntervals; readonly service: PercentileIntervals };
   /** Actual minus intended send, of everything sent. */
   readonly lag: Histogram;
   /** From the actual send to the request's first byte going out: choosing or opening a connection. */
@@ -57,11 +60,16 @@ export class LatencyStatistics {
   /** Apart, because a slow model has only long ones: they must not take the place of the late. */
   readonly #long: Durations[] = [];
   readonly #maxAside: number;
+  readonly #scheduledByWindow: WindowPercentiles;
+  readonly #serviceByWindow: WindowPercentiles;
   #failed = 0;
   #stopped = 0;
 
-  constructor(maxAside: number = MAX_ASIDE) {
+  /** @param originNs where what is judged of the run begins */
+  constructor(maxAside: number = MAX_ASIDE, originNs = 0) {
     this.#maxAside = maxAside;
+    this.#scheduledByWindow = new WindowPercentiles(originNs);
+    this.#serviceByWindow = new WindowPercentiles(originNs);
   }
 
   /** Takes a send that left: completed, or failed in whatever way. */
@@ -71,11 +79,6 @@ export class LatencyStatistics {
     const aside = this.#asideFor(durations);
     if (aside !== null && aside.length < this.#maxAside) aside.push(durations);
     else this.#record(durations);
-  }
-
-  /** The 99th percentile of lag so far, stalls included; for showing while the run goes on. */
-  lagP99Ns(): number | null {
-    return this.#lagOfAll.percentile(99);
   }
 
   /** Ends the gathering: sends that left late, or whose end was noticed late, for one of the stretches are left out. */
@@ -89,6 +92,10 @@ export class LatencyStatistics {
     return {
       scheduled: this.#scheduled,
       service: this.#service,
+      intervals: {
+        scheduled: this.#scheduledByWindow.intervals(),
+        service: this.#serviceByWindow.intervals(),
+      },
       lag: this.#lag,
       connect: this.#connect,
       lagMaxNs: this.#lagOfAll.max,
@@ -109,6 +116,8 @@ export class LatencyStatistics {
     if (durations.scheduledNs !== null && durations.serviceNs !== null) {
       this.#scheduled.record(durations.scheduledNs);
       this.#service.record(durations.serviceNs);
+      this.#scheduledByWindow.record(durations.intendedOffsetNs, durations.scheduledNs);
+      this.#serviceByWindow.record(durations.intendedOffsetNs, durations.serviceNs);
       return;
     }
     this.#failed += 1;

@@ -1,4 +1,5 @@
 import type { Histogram } from '../core/histogram.ts';
+import type { Interval, PercentileIntervals } from './window-percentiles.ts';
 
 const NS_PER_US = 1e3;
 const NS_PER_MS = 1e6;
@@ -9,6 +10,13 @@ export interface LatencyMs {
   readonly p95: number | null;
   readonly p99: number | null;
   readonly max: number | null;
+}
+
+/** The same with 95 % intervals, milliseconds; null where the run is too short for one. */
+export interface TrustedLatencyMs extends LatencyMs {
+  readonly p50Interval: Interval | null;
+  readonly p95Interval: Interval | null;
+  readonly p99Interval: Interval | null;
 }
 
 /** Microseconds; null where nothing was measured. */
@@ -27,6 +35,18 @@ export function latencyMs(histogram: Histogram): LatencyMs {
     p95: inMs(histogram.percentile(95)),
     p99: inMs(histogram.percentile(99)),
     max: inMs(histogram.max),
+  };
+}
+
+/** The same with the intervals of a run's percentiles. */
+export function trustedLatencyMs(histogram: Histogram, intervals: PercentileIntervals): TrustedLatencyMs {
+  const inMs = (interval: Interval | null): Interval | null =>
+    interval === null ? null : [interval[0] / NS_PER_MS, interval[1] / NS_PER_MS];
+  return {
+    ...latencyMs(histogram),
+    p50Interval: inMs(intervals.p50),
+    p95Interval: inMs(intervals.p95),
+    p99Interval: inMs(intervals.p99),
   };
 }
 

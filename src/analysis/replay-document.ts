@@ -1,10 +1,14 @@
 import type { SendError } from '../core/run.ts';
 import type { ArrivalFigures } from './arrival-statistics.ts';
+import type { Calibration } from './calibration.ts';
+import type { ErrorExamples } from './error-examples.ts';
 import type { StreamDistance } from './fidelity.ts';
 import type { Reason } from './findings.ts';
-import type { LagUs, LatencyMs } from './latency-summary.ts';
+import type { JudgementBounds } from './judgement-bounds.ts';
+import type { LagUs, LatencyMs, TrustedLatencyMs } from './latency-summary.ts';
 import type { SloUnit } from './slo.ts';
 import type { Verdict } from './verdict.ts';
+import type { WarmupFigures } from './warmup-statistics.ts';
 
 /** Raised when a field changes its meaning; fields are added without. */
 export const REPLAY_SCHEMA_VERSION = 1;
@@ -52,6 +56,12 @@ export interface HealthDocument {
   readonly leftOut: number;
 }
 
+export interface WarmupDocument extends WarmupFigures {
+  /** Run time that was asked for, and that the recording before the window held. */
+  readonly askedS: number;
+  readonly playedS: number;
+}
+
 /** What `replay --json` prints and `summary.json` holds. Null is not known or not measured, never 0. */
 export interface ReplayDocument {
   readonly schemaVersion: typeof REPLAY_SCHEMA_VERSION;
@@ -88,11 +98,19 @@ export interface ReplayDocument {
   readonly connectMs: LatencyMs;
   readonly fidelity: FidelityDocument;
   /** Requests that completed, stalled stretches left out. */
-  readonly latencyMs: { readonly scheduled: LatencyMs; readonly service: LatencyMs };
+  readonly latencyMs: { readonly scheduled: TrustedLatencyMs; readonly service: TrustedLatencyMs };
   readonly ttftMs: null;
   readonly statuses: Readonly<Record<string, number>>;
   readonly errors: Readonly<Partial<Record<SendError, number>>>;
+  /** By kind of failure the first few that failed so: ids, never payloads. */
+  readonly errorExamples: ErrorExamples;
   readonly slo: readonly SloLine[];
   readonly health: HealthDocument;
+  /** What was sent before the judged part; it is in no other figure. Null without a warm-up. */
+  readonly warmup: WarmupDocument | null;
+  /** Null where it was not asked for. */
+  readonly calibration: Calibration | null;
+  /** Beyond these the run is inconclusive. */
+  readonly bounds: JudgementBounds;
   readonly options: Readonly<Record<string, unknown>>;
 }

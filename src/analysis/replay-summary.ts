@@ -1,13 +1,16 @@
 import type { Run } from '../core/run.ts';
-import { formatInstantUs } from '../core/units.ts';
+import { formatInstantUs, formatMs } from '../core/units.ts';
+import type { Calibration } from './calibration.ts';
+import type { Reason } from './findings.ts';
 import { JUDGEMENT_BOUNDS, type JudgementBounds } from './judgement-bounds.ts';
-import { lagUs, latencyMs } from './latency-summary.ts';
+import { lagUs, latencyMs, trustedLatencyMs } from './latency-summary.ts';
 import {
   type FidelityDocument,
   type HealthDocument,
   REPLAY_SCHEMA_VERSION,
   type ReplayDocument,
   type SloLine,
+  type WarmupDocument,
 } from './replay-document.ts';
 import type { Coverage, RunContext, SenderHealth } from './run-context.ts';
 import type { RunFigures } from './run-statistics.ts';
@@ -15,6 +18,8 @@ import { type Threshold, unitOf } from './slo.ts';
 import type { SloResult } from './slo-evaluation.ts';
 import { StretchSet } from './stretch-set.ts';
 import { judge } from './verdict.ts';
+
+const NS_PER_S = 1e9;
 
 export interface ReplaySummaryInput {
   readonly run: Run;
@@ -37,14 +42,31 @@ export interface ReplaySummaryInput {
   /** Why the schedule was not played to its end; null when it was. */
   readonly interrupted: string | null;
   readonly bounds?: Partial<JudgementBounds>;
+  /** Null or left out where it was not asked for. */
+  readonly calibration?: Calibration | null;
+  /**
+   * Run time of the warm-up, nanoseconds: asked for, as far as the recording reaches back, and from its first
+   * request on.
+   */
+  readonly warmup?: { readonly askedNs: number; readonly heldNs: number; readonly playedNs: number } | null;
 }
 
 /** Judges a run that is over and writes everything about it into one document that JSON can hold. */
 export function summariseReplay(input: ReplaySummaryInput): ReplayDocument {
   const { run, figures, coverage, health, interrupted, multiplier } = input;
   const effectiveMultiplier = effectiveMultiplierOf(input);
-  const context: RunContext = { figures, health, coverage, multiplier, effectiveMultiplier, interrupted };
-  const judgement = judge(context, input.thresholds, { ...JUDGEMENT_BOUNDS, ...input.bounds });
+  const calibration = input.calibration ?? null;
+  const context: RunContext = {
+    figures,
+    health,
+    coverage,
+    multiplier,
+    effectiveMultiplier,
+    interrupted,
+    calibration,
+  };
+  const bounds = { ...JUDGEMENT_BOUNDS, ...input.bounds };
+  const judgement = judge(context, input.thresholds, bounds);
   const { outcomes, latency, planned } = figures;
   return {
     schemaVersion: REPLAY_SCHEMA_VERSION,
@@ -58,7 +80,7 @@ export function summariseReplay(input: ReplaySummaryInput): ReplayDocument {
     verdict: judgement.verdict,
     valid: judgement.valid,
     reasons: judgement.reasons,
-    notes: judgement.notes,
+    notes: [...judgement.notes, ...warmupNotes(input)],
     interrupted,
     recorded: figures.recorded + (input.filtered ?? 0),
     selected: figures.recorded,
@@ -79,12 +101,19 @@ export function summariseReplay(input: ReplaySummaryInput): ReplayDocument {
     lagUs: lagUs(latency.lag, latency.lagMaxNs),
     connectMs: latencyMs(latency.connect),
     fidelity: fidelityDocument(figures),
-    latencyMs: { scheduled: latencyMs(latency.scheduled), service: latencyMs(latency.service) },
+    latencyMs: {
+      scheduled: trustedLatencyMs(latency.scheduled, latency.intervals.scheduled),
+      service: trustedLatencyMs(latency.service, latency.intervals.service),
+    },
     ttftMs: null,
     statuses: outcomes.statuses,
     errors: outcomes.errors,
+    errorExamples: figures.errorExamples,
     slo: judgement.slo.map(sloLine),
     health: healthDocument(health, latency.leftOut),
+    warmup: warmupDocument(input),
+    calibration,
+    bounds,
     options: run.options,
   };
 }
@@ -127,6 +156,20 @@ function healthDocument(health: SenderHealth, leftOut: number): HealthDocument {
     longestStallMs: stalls.longestNs / 1e6,
     leftOut,
   };
+}
+
+function warmupDocument({ warmup, figures }: ReplaySummaryInput): WarmupDocument | null {
+  if (warmup == null) return null;
+  return { askedS: warmup.askedNs / NS_PER_S, playedS: warmup.playedNs / NS_PER_S, ...figures.warmup };
+}
+
+function warmupNotes({ warmup }: ReplaySummaryInput): Reason[] {
+  // Within a millisecond: where the recording begins is where its first request came.
+  if (warmup == null || warmup.heldNs >= warmup.askedNs - 1e6) return [];
+  const text = `the recording before the window makes ${formatMs(warmup.heldNs / 1e6)} of warm-up, of ${formatMs(warmup.askedNs / 1e6)} that were asked for`;
+  return [
+    { code: 'warmup_short', text, advice: 'Begin the window later, or expect the target to be colder.' },
+  ];
 }
 
 function sloLine({ threshold, observed, ok }: SloResult): SloLine {

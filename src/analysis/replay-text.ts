@@ -2,7 +2,7 @@ import { formatMs } from '../core/units.ts';
 import type { ArrivalFigures, IdcWindow } from './arrival-statistics.ts';
 import { IDC_WINDOWS } from './arrival-statistics.ts';
 import type { Reason } from './findings.ts';
-import type { LatencyMs } from './latency-summary.ts';
+import type { LatencyMs, TrustedLatencyMs } from './latency-summary.ts';
 import type { ReplayDocument, SloLine } from './replay-document.ts';
 
 /** Stands where nothing is known. */
@@ -73,6 +73,7 @@ function countLines(document: ReplayDocument): string[] {
   if (Object.keys(document.statuses).length > 0)
     lines.push(`  answers by status: ${pairs(document.statuses)}`);
   if (Object.keys(document.errors).length > 0) lines.push(`  without an answer: ${pairs(document.errors)}`);
+  lines.push(...exampleLines(document), ...trustLines(document));
   return lines;
 }
 
@@ -110,9 +111,52 @@ function latencyLines({ latencyMs, connectMs, lagUs, health }: ReplayDocument): 
     ]),
     `  schedule lag: p50 ${us(lagUs.p50)}, p90 ${us(lagUs.p90)}, p99 ${us(lagUs.p99)}, max ${us(lagUs.max)}`,
   ];
+  lines.push(
+    ...intervalLines('scheduled', latencyMs.scheduled),
+    ...intervalLines('service', latencyMs.service),
+  );
   if (health.stalls > 0) {
     lines.push(
       `  stalls of our own: ${health.stalls}, ${formatMs(health.stalledMs)} in all; requests left out for them: ${health.leftOut}`,
+    );
+  }
+  return lines;
+}
+
+/** Only where the run is long enough to have windows. */
+function intervalLines(name: string, { p50Interval, p95Interval, p99Interval }: TrustedLatencyMs): string[] {
+  const parts = [
+    ['p50', p50Interval] as const,
+    ['p95', p95Interval] as const,
+    ['p99', p99Interval] as const,
+  ].flatMap(([percentile, interval]) =>
+    interval === null ? [] : [`${percentile} ${ms(interval[0])} to ${ms(interval[1])}`],
+  );
+  return parts.length === 0 ? [] : [`  ${name}, 95 % intervals: ${parts.join(', ')}`];
+}
+
+function exampleLines({ errorExamples }: ReplayDocument): string[] {
+  return Object.entries(errorExamples).flatMap(([kind, [first]]) =>
+    first === undefined
+      ? []
+      : [`    ${kind}: such as send ${first.index}, exchange ${first.exchangeId} of ${first.segment}`],
+  );
+}
+
+/** What preceded the judged part. */
+function trustLines({ warmup, calibration }: ReplayDocument): string[] {
+  const lines: string[] = [];
+  if (warmup !== null) {
+    lines.push(
+      `  before it ${warmup.planned} requests of warm-up in ${ms(warmup.playedS * 1e3)}: sent ${warmup.sent}, failed ${warmup.failed}, refused ${warmup.refused}; in no figure here`,
+    );
+  }
+  if (calibration !== null) {
+    const state = { true: 'as recorded', false: 'NOT as recorded', null: 'not known' };
+    const { recorded, observed } = calibration.p50Ms;
+    const seen = typeof observed === 'number' ? ms(observed) : (observed ?? NONE);
+    lines.push(
+      `  calibrated at 1x by ${calibration.pairs} requests: ${state[`${calibration.representative}`]}; median ${seen}, recorded ${ms(recorded)}`,
     );
   }
   return lines;

@@ -1,4 +1,5 @@
 import type { Stretch } from '../core/run.ts';
+import type { Calibration } from './calibration.ts';
 import type { RunFigures } from './run-statistics.ts';
 
 /** How the sending side did. Null where nobody measured it: unknown, and not good. */
@@ -31,4 +32,6 @@ export interface RunContext {
   readonly effectiveMultiplier: number | null;
   /** Why the schedule was not played to its end (`SIGINT`, `failed_share` …); null when it was. */
   readonly interrupted: string | null;
+  /** How the target compares with the recording; null or left out where that was not asked for. */
+  readonly calibration?: Calibration | null;
 }

@@ -1,13 +1,10 @@
 import type { RunTotals, Send, Stretch } from '../core/run.ts';
+import { ErrorExampleKeeper, type ErrorExamples } from './error-examples.ts';
 import { type Fidelity, FidelityStatistics, type RecordedRequest } from './fidelity.ts';
 import { type LatencyFigures, LatencyStatistics } from './latency-statistics.ts';
 import { OutcomeCounts, type OutcomeFigures } from './outcome-counts.ts';
 import { StatusMix, type StatusMixFigures } from './status-mix.ts';
-
-/** What a line of progress shows. */
-export interface RunProgress extends RunTotals {
-  readonly lagP99Us: number | null;
-}
+import { type WarmupFigures, WarmupStatistics } from './warmup-statistics.ts';
 
 /** Everything that is known of a run when it is over; the histograms hold nanoseconds. */
 export interface RunFigures {
@@ -18,7 +15,10 @@ export interface RunFigures {
   readonly latency: LatencyFigures;
   readonly fidelity: Fidelity;
   readonly statusMix: StatusMixFigures;
-  /** From the start to the last planned instant, and to the end of the last answer or error. */
+  readonly errorExamples: ErrorExamples;
+  /** What was sent before the judged part, and counts nowhere else. */
+  readonly warmup: WarmupFigures;
+  /** From the start of the judged part to the last planned instant, and to the end of the last answer or error. */
   readonly plannedSpanNs: number;
   readonly endOffsetNs: number;
   /** From the first intended send to the end of the last answer or error; null when nothing was sent. */
@@ -31,14 +31,26 @@ export interface RunFigures {
  */
 export class RunStatistics {
   readonly #fidelity = new FidelityStatistics();
-  readonly #latency = new LatencyStatistics();
+  readonly #latency: LatencyStatistics;
   readonly #outcomes = new OutcomeCounts();
   readonly #statusMix = new StatusMix();
+  readonly #errorExamples = new ErrorExampleKeeper();
+  readonly #warmup: WarmupStatistics;
+  readonly #originNs: number;
   #recorded = 0;
   #planned = 0;
   #firstIntendedNs: number | null = null;
-  #lastIntendedNs = 0;
-  #endOffsetNs = 0;
+  #lastIntendedNs: number;
+  #endOffsetNs: number;
+
+  /** @param originNs where the judged part begins: behind the warm-up */
+  constructor(originNs = 0) {
+    this.#originNs = originNs;
+    this.#lastIntendedNs = originNs;
+    this.#endOffsetNs = originNs;
+    this.#latency = new LatencyStatistics(undefined, originNs);
+    this.#warmup = new WarmupStatistics(originNs);
+  }
 
   /** Takes an exchange of the window, whether it will be replayed or not, in order of arrival. */
   addRecorded(row: RecordedRequest): void {
@@ -51,7 +63,7 @@ export class RunStatistics {
     this.#fidelity.addInWindow(offsetUs);
   }
 
-  /** Takes a scheduled send, in the order of the schedule; its index is the count of those before it. */
+  /** Takes a scheduled send that is judged, in the order of the schedule. */
   addPlanned(row: RecordedRequest, intendedOffsetNs: number): void {
     this.#planned += 1;
     this.#firstIntendedNs ??= intendedOffsetNs;
@@ -63,14 +75,6 @@ export class RunStatistics {
   /** Takes finished sends, in any order, each once. */
   addSends(sends: readonly Send[]): void {
     for (const send of sends) this.#addSend(send);
-  }
-
-  progress(): RunProgress {
-    const lagNs = this.#latency.lagP99Ns();
-    return {
-      ...totals(this.#planned, this.#outcomes.figures()),
-      lagP99Us: lagNs === null ? null : lagNs / 1e3,
-    };
   }
 
   /** Arrivals so far: all a dry run has to say. */
@@ -90,15 +94,23 @@ export class RunStatistics {
       latency: this.#latency.finish(stalls),
       fidelity: this.#fidelity.figures(),
       statusMix: this.#statusMix.figures(),
-      plannedSpanNs: this.#lastIntendedNs,
-      endOffsetNs: this.#endOffsetNs,
+      errorExamples: this.#errorExamples.examples(),
+      warmup: this.#warmup.figures(),
+      plannedSpanNs: this.#lastIntendedNs - this.#originNs,
+      endOffsetNs: this.#endOffsetNs - this.#originNs,
       makespanNs: first === null || outcomes.sent === 0 ? null : this.#endOffsetNs - first,
     };
   }
 
   #addSend(send: Send): void {
+    if (send.warmup) {
+      this.#warmup.add(send);
+      this.#fidelity.passOver(send.index);
+      return;
+    }
     const outcome = this.#outcomes.add(send);
     this.#fidelity.addSend(send);
+    if (outcome === 'failed') this.#errorExamples.add(send);
     if (!hasLeft(send)) return;
     this.#endOffsetNs = Math.max(this.#endOffsetNs, send.lastByteOffsetNs ?? send.actualOffsetNs);
     this.#latency.add(send, outcome === 'completed');

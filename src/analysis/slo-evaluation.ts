@@ -11,13 +11,18 @@ export interface SloResult {
   readonly observed: number | null;
   /** Null when nothing was measured. */
   readonly ok: boolean | null;
-  /** Of an objective for `latency`: whether service latency breaks it too. Null for others. */
+  /**
+   * Of an objective for `latency`: whether service latency breaks it too, without what we refused, which has none.
+   * Null for others.
+   */
   readonly brokenByService: boolean | null;
 }
 
 /** Requests that count as infinitely slow, and those that do not count because we stopped them ourselves. */
 interface Unanswered {
   readonly infinite: number;
+  /** Of them, those that our own cap or ceiling refused. */
+  readonly refused: number;
   readonly failed: number;
   readonly sent: number;
 }
@@ -34,6 +39,7 @@ export function evaluateSlo(
   const { outcomes, latency } = figures;
   const unanswered: Unanswered = {
     infinite: latency.failed + outcomes.refused - (interrupted ? latency.stopped : 0),
+    refused: outcomes.refused,
     failed: outcomes.failed - (interrupted ? outcomes.stopped : 0),
     sent: outcomes.sent - (interrupted ? outcomes.stopped : 0),
   };
@@ -51,7 +57,7 @@ function evaluate(threshold: Threshold, figures: RunFigures, unanswered: Unanswe
   const ok = observed === null ? null : holds(observed, threshold.operator, threshold.limit);
   let brokenByService: boolean | null = null;
   if (threshold.metric === 'latency') {
-    const service = timeMs(threshold, figures.latency.service, unanswered.infinite);
+    const service = timeMs(threshold, figures.latency.service, unanswered.infinite - unanswered.refused);
     brokenByService = service !== null && !holds(service, threshold.operator, threshold.limit);
   }
   return { threshold, observed, ok, brokenByService };

@@ -38,3 +38,10 @@ export class StretchSet {
     return this.#stretches.reduce((most, each) => Math.max(most, each.toOffsetNs - each.fromOffsetNs), 0);
   }
 }
+
+/** What of stretches lies at and after an instant. */
+export function stretchesSince(stretches: readonly Stretch[], fromNs: number): Stretch[] {
+  return stretches
+    .filter(({ toOffsetNs }) => toOffsetNs > fromNs)
+    .map(({ fromOffsetNs, toOffsetNs }) => ({ fromOffsetNs: Math.max(fromNs, fromOffsetNs), toOffsetNs }));
+}

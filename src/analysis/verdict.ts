@@ -91,7 +91,8 @@ function lagNotes(violated: readonly SloResult[], proven: readonly SloResult[]):
 }
 
 /** What is not known counts neither for the run nor against it, and is said. */
-function standingNotes({ figures, health, coverage, effectiveMultiplier }: RunContext): Reason[] {
+function standingNotes(context: RunContext): Reason[] {
+  const { figures, health, coverage, effectiveMultiplier } = context;
   const unknown = [
     health.busyShare === null ? 'how busy the sender was' : null,
     health.throttled === null ? 'whether a CPU quota held it back' : null,
@@ -99,13 +100,7 @@ function standingNotes({ figures, health, coverage, effectiveMultiplier }: RunCo
     effectiveMultiplier === null ? 'the effective multiplier' : null,
     figures.statusMix.recordedAnswers === 0 ? 'the recorded statuses' : null,
   ].filter((each) => each !== null);
-  const notes: Reason[] = [
-    {
-      code: 'uncalibrated',
-      text: 'the target was not calibrated: whether it answers as production did was not tested',
-      advice: 'Replay at 1x first and hold latency, statuses and sizes against the recording.',
-    },
-  ];
+  const notes = uncalibrated(context);
   if (unknown.length > 0) {
     notes.push({
       code: 'unknown',
@@ -122,6 +117,26 @@ function standingNotes({ figures, health, coverage, effectiveMultiplier }: RunCo
     });
   }
   return notes;
+}
+
+function uncalibrated({ calibration }: RunContext): Reason[] {
+  if (calibration != null && calibration.representative !== null) return [];
+  const why =
+    calibration == null
+      ? 'whether it answers as production did was not tested'
+      : calibration.p50Ms.recorded === null && calibration.pairs > 0
+        ? 'the recording has no latency to hold it against'
+        : `too few of the recorded answers could be held against: ${calibration.pairs}`;
+  return [
+    {
+      code: 'uncalibrated',
+      text: `the target was not calibrated: ${why}`,
+      advice:
+        calibration == null
+          ? 'Give --calibrate: it plays at 1x first and holds latency, statuses and sizes against the recording.'
+          : 'Calibrate with a recording that has answers, or for longer.',
+    },
+  ];
 }
 
 /** What was observed, in the unit of its limit. */

@@ -1,76 +1,102 @@
-import type { RunProgress, RunStatistics } from '../analysis/run-statistics.ts';
+import { type Pulse, RunPulse } from '../analysis/run-pulse.ts';
+import type { Send } from '../core/run.ts';
 import { formatMs } from '../core/units.ts';
-import type { Replay, ReplayPosition } from '../replay/replay.ts';
+import type { ReplayPosition } from '../replay/replay.ts';
+import { type ReplayEvents, secondEvent } from './replay-events.ts';
 import type { Terminal } from './terminal.ts';
 
-const REDRAW_MS = 250;
+const SECOND_MS = 1_000;
 /** Between two lines where nobody watches a terminal. */
 const LINE_MS = 10_000;
 
-interface Sample {
-  readonly elapsedNs: number;
-  readonly due: number;
-  readonly ended: number;
+/** What is being played. `drain`: everything was sent, and the last answers are waited for. */
+export type ReplayPhase = 'calibration' | 'warmup' | 'run' | 'drain';
+
+export interface ReplayProgressParts {
+  readonly position: () => Pick<ReplayPosition, 'elapsedNs' | 'inFlight'>;
+  /** From the start, nanoseconds: what is played before the judged part, and everything. */
+  readonly warmupNs: number;
+  readonly plannedNs: number;
+  readonly calibrates: boolean;
+  readonly terminal: Terminal;
+  /** Null where nobody reads events. */
+  readonly events: ReplayEvents | null;
 }
 
-/** Shows where a run is: one line redrawn on a terminal, else a line now and then. */
+/**
+ * Shows where a run is: one line redrawn on a terminal, else a line now and then; and an event each second where
+ * they are read.
+ */
 export class ReplayProgress {
-  readonly #replay: Pick<Replay, 'position'>;
-  readonly #statistics: Pick<RunStatistics, 'progress'>;
-  readonly #terminal: Terminal;
-  readonly #plannedSpanNs: number;
-  readonly #timer: NodeJS.Timeout;
-  #last: Sample = { elapsedNs: 0, due: 0, ended: 0 };
+  readonly #parts: ReplayProgressParts;
+  readonly #shown = new RunPulse();
+  readonly #told = new RunPulse();
+  readonly #timers: NodeJS.Timeout[];
+  #failed = 0;
+  #refused = 0;
 
-  constructor(
-    replay: Pick<Replay, 'position'>,
-    statistics: Pick<RunStatistics, 'progress'>,
-    terminal: Terminal,
-    plannedSpanNs: number,
-  ) {
-    this.#replay = replay;
-    this.#statistics = statistics;
-    this.#terminal = terminal;
-    this.#plannedSpanNs = plannedSpanNs;
-    this.#timer = setInterval(() => this.#show(), terminal.interactive ? REDRAW_MS : LINE_MS);
-    this.#timer.unref();
+  constructor(parts: ReplayProgressParts) {
+    this.#parts = parts;
+    const redrawMs = parts.terminal.interactive ? SECOND_MS : LINE_MS;
+    this.#timers = [setInterval(() => this.#show(), redrawMs), setInterval(() => this.#tell(), SECOND_MS)];
+    for (const timer of this.#timers) timer.unref();
   }
 
+  add(sends: readonly Send[]): void {
+    this.#shown.add(sends);
+    if (this.#parts.events !== null) this.#told.add(sends);
+  }
+
+  /** Tells of the rest, so that the events add up to the run. */
   end(): void {
-    clearInterval(this.#timer);
-    this.#terminal.endProgress();
+    for (const timer of this.#timers) clearInterval(timer);
+    this.#tell();
+    this.#parts.terminal.endProgress();
+  }
+
+  #tell(): void {
+    const { events, position } = this.#parts;
+    if (events === null) return;
+    const pulse = this.#told.take(position());
+    events.tell(secondEvent(this.#phase(pulse.elapsedNs), pulse, this.#leftNs(pulse.elapsedNs)));
   }
 
   #show(): void {
-    const position = this.#replay.position();
-    const progress = this.#statistics.progress();
-    const line = this.#line(position, progress);
-    if (this.#terminal.interactive) this.#terminal.progress(line);
-    else this.#terminal.note(line);
+    const { terminal, position } = this.#parts;
+    const line = this.#line(this.#shown.take(position()));
+    if (terminal.interactive) terminal.progress(line);
+    else terminal.note(line);
   }
 
-  #line(position: ReplayPosition, progress: RunProgress): string {
-    const ended = progress.sent;
-    const due = ended + progress.refused + position.inFlight;
-    const now = { elapsedNs: position.elapsedNs, due, ended };
-    const seconds = (now.elapsedNs - this.#last.elapsedNs) / 1e9;
-    const rate = (count: number) => (seconds > 0 ? `${(count / seconds).toFixed(1)}/s` : '–');
-    const line = [
-      formatMs(position.elapsedNs / 1e6),
-      `offered ${rate(now.due - this.#last.due)}`,
-      `achieved ${rate(now.ended - this.#last.ended)}`,
-      `in flight ${position.inFlight}`,
-      `lag p99 ${progress.lagP99Us === null ? '–' : formatMs(progress.lagP99Us / 1e3)}`,
-      `errors ${progress.failed}`,
-      ...(progress.refused > 0 ? [`refused ${progress.refused}`] : []),
-      this.#remaining(position.elapsedNs),
+  #line(pulse: Pulse): string {
+    this.#failed += pulse.errors;
+    this.#refused += pulse.refused;
+    const rate = (count: number) =>
+      pulse.spanNs > 0 ? `${((count / pulse.spanNs) * 1e9).toFixed(1)}/s` : '–';
+    const phase = this.#phase(pulse.elapsedNs);
+    return [
+      ...(phase === 'calibration' || phase === 'warmup' ? [phase] : []),
+      formatMs(pulse.elapsedNs / 1e6),
+      `offered ${rate(pulse.offered)}`,
+      `achieved ${rate(pulse.achieved)}`,
+      `in flight ${pulse.inFlight}`,
+      `lag p99 ${pulse.lagP99Us === null ? '–' : formatMs(pulse.lagP99Us / 1e3)}`,
+      `errors ${this.#failed}`,
+      ...(this.#refused > 0 ? [`refused ${this.#refused}`] : []),
+      phase === 'drain'
+        ? 'waiting for the last answers'
+        : `ETA ${formatMs(this.#leftNs(pulse.elapsedNs) / 1e6)}`,
     ].join('  ');
-    this.#last = now;
-    return line;
   }
 
-  #remaining(elapsedNs: number): string {
-    const leftNs = this.#plannedSpanNs - elapsedNs;
-    return leftNs > 0 ? `ETA ${formatMs(leftNs / 1e6)}` : 'waiting for the last answers';
+  #phase(elapsedNs: number): ReplayPhase {
+    const { calibrates, warmupNs, plannedNs } = this.#parts;
+    if (calibrates) return 'calibration';
+    if (elapsedNs < warmupNs) return 'warmup';
+    return elapsedNs < plannedNs ? 'run' : 'drain';
+  }
+
+  #leftNs(elapsedNs: number): number {
+    return Math.max(0, this.#parts.plannedNs - elapsedNs);
   }
 }

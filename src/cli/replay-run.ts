@@ -2,12 +2,12 @@ import { randomBytes } from 'node:crypto';
 import { join } from 'node:path';
 import type { ReplayDocument } from '../analysis/replay-document.ts';
 import { summariseReplay } from '../analysis/replay-summary.ts';
-import { replayText } from '../analysis/replay-text.ts';
 import { RunStatistics, totalsOf } from '../analysis/run-statistics.ts';
 import type { Threshold } from '../analysis/slo.ts';
+import { stretchesSince } from '../analysis/stretch-set.ts';
 import { exitCodeOf } from '../analysis/verdict.ts';
 import { systemClock } from '../core/clock.ts';
-import type { Logger } from '../core/ports.ts';
+import type { CaptureSource, Logger } from '../core/ports.ts';
 import type { Run } from '../core/run.ts';
 import { formatInstantUs } from '../core/units.ts';
 import { CpuThrottle } from '../monitors/cpu-throttle.ts';
@@ -15,16 +15,23 @@ import { ReplayEngine } from '../replay/engine.ts';
 import { resolveHost } from '../replay/guards.ts';
 import { describeReplayOptions } from '../replay/options.ts';
 import { Replay, type ReplayEnd, type ReplayOutcome } from '../replay/replay.ts';
-import { scalingCountLines, scalingDocument } from '../replay/scaling/description.ts';
+import { scalingDocument } from '../replay/scaling/description.ts';
 import type { Target } from '../replay/target.ts';
+import type { Warmup } from '../replay/warmup.ts';
 import type { Playback } from '../replay/windows/playback.ts';
+import { RUN_SUMMARY } from '../storage/run-schema.ts';
 import { SqliteRunStore } from '../storage/run-store.ts';
 import { entryUrl } from './entry-url.ts';
+import { EXIT } from './exit.ts';
 import { Interruption } from './interruption.ts';
+import { type CalibrationDocument, CalibrationPhase } from './replay-calibration.ts';
+import { endEvent, ReplayEvents, startEvent } from './replay-events.ts';
+import { printSummary, retainRuns, startFacts } from './replay-output.ts';
 import { planLines, planTitle, type ReplayPlan } from './replay-plan.ts';
 import { ReplayProgress } from './replay-progress.ts';
 import { askedMultiplier, playedPace } from './replay-scaling.ts';
-import { playedLines, unfilteredLines, type WindowsDocument, windowsDocument } from './replay-windows.ts';
+import { statedBounds } from './replay-trust-flags.ts';
+import { type WindowsDocument, windowsDocument } from './replay-windows.ts';
 import type { Terminal } from './terminal.ts';
 import { VERSION } from './version.ts';
 
@@ -32,12 +39,17 @@ export interface ReplayRunParts {
   readonly plan: ReplayPlan;
   readonly target: Target;
   readonly source: Playback;
+  /** The capture as it was opened. */
+  readonly capture: CaptureSource;
+  readonly warmup: Warmup | null;
   readonly thresholds: readonly Threshold[];
   /** Recorded traffic that neither sampling nor an omission accounts for; null when unknown. */
   readonly unexplained: number | null;
   /** Null for `runs/<run id>`. */
   readonly out: string | null;
   readonly json: boolean;
+  /** Events go to stdout as they come, in the place of the summary. */
+  readonly ndjson: boolean;
   readonly terminal: Terminal;
   readonly logger: Logger;
 }
@@ -47,49 +59,59 @@ export interface ReplayRunParts {
  * @throws AppError before anything is written, or RUN_ABORTED after the run was sealed
  */
 export async function runReplay(parts: ReplayRunParts): Promise<void> {
-  const { plan, terminal } = parts;
+  const { plan, terminal, warmup } = parts;
   const runId = newRunId();
-  const replay = new Replay({
-    runId,
-    ...plan,
-    target: parts.target,
-    source: parts.source,
-    createEngine: (options) =>
-      new ReplayEngine(options, {
-        clock: systemClock,
-        pacerEntry: entryUrl('pacer'),
-        senderEntry: entryUrl('sender'),
-      }),
-    resolveHost,
-    clock: systemClock,
-    logger: parts.logger,
-  });
+  const replayOf = replayMaker(runId, parts);
+  const replay = replayOf(plan, parts.source, warmup);
   await replay.check();
+  const calibration = await CalibrationPhase.plan({ ...parts, replayOf });
   const directory = parts.out ?? join('runs', runId);
+  const events = parts.ndjson ? new ReplayEvents(terminal) : null;
   // From here on a signal ends the run in order; before, it ends the process, which has left no trace.
   const interruption = new Interruption();
   try {
     const store = new SqliteRunStore(directory);
     terminal.note(planTitle(plan), ...planLines(plan), `Run ${runId}, kept in ${directory}`);
-    const finished = await play(replay, store, interruption, parts);
-    const run = runOf(runId, parts, finished.outcome);
-    const document = documentOf(run, parts, finished, interruption.received);
-    store.seal(run, totalsOf(finished.figures), document);
-    if (parts.json) terminal.json(document);
-    else
-      terminal.print(
-        ...replayText(document),
-        ...unfilteredLines(finished.figures.fidelity),
-        ...playedLines(plan.window, parts.source),
-        ...scalingCountLines(finished.outcome.scaling),
-        '',
-        `Run ${runId}: ${directory}`,
-      );
-    if (finished.outcome.end.kind === 'aborted') throw finished.outcome.end.error;
-    process.exitCode = interruption.status ?? exitCodeOf(document);
+    events?.tell(startEvent(systemClock.epochUs(), startFacts(runId, directory, parts)));
+    const facts = factsOf(runId, parts);
+    const calibrated =
+      (await calibration?.play(directory, facts, interruption.signal, { terminal, events })) ?? null;
+    const finished = await play(replay, store, interruption, events, parts);
+    const document = documentOf(runOf(facts, finished.outcome), parts, finished, {
+      signal: interruption.received,
+      calibration: calibrated,
+    });
+    store.seal(runOf(facts, finished.outcome), totalsOf(finished.figures), document);
+    retainRuns(directory, parts);
+    const { end } = finished.outcome;
+    const status = end.kind === 'aborted' ? EXIT.unreachable : (interruption.status ?? exitCodeOf(document));
+    if (events !== null) events.tell(endEvent(document, status, join(directory, RUN_SUMMARY)));
+    else printSummary(document, runId, directory, finished, parts);
+    if (end.kind === 'aborted') throw end.error;
+    process.exitCode = status;
   } finally {
     interruption.end();
   }
+}
+
+function replayMaker(runId: string, { target, logger }: ReplayRunParts) {
+  return (plan: ReplayPlan, source: CaptureSource, warmup: Warmup | null = null): Replay =>
+    new Replay({
+      runId,
+      ...plan,
+      target,
+      source,
+      warmup,
+      createEngine: (options) =>
+        new ReplayEngine(options, {
+          clock: systemClock,
+          pacerEntry: entryUrl('pacer'),
+          senderEntry: entryUrl('sender'),
+        }),
+      resolveHost,
+      clock: systemClock,
+      logger,
+    });
 }
 
 interface Finished {
@@ -102,12 +124,21 @@ async function play(
   replay: Replay,
   store: SqliteRunStore,
   interruption: Interruption,
-  { plan, terminal, source }: ReplayRunParts,
+  events: ReplayEvents | null,
+  { plan, terminal, source, warmup }: ReplayRunParts,
 ): Promise<Finished> {
-  const statistics = new RunStatistics();
+  const warmupNs = warmup?.spanNs ?? 0;
+  const statistics = new RunStatistics(warmupNs);
   source.hear((offsetUs) => statistics.addInWindow(offsetUs));
   const throttle = new CpuThrottle();
-  const progress = new ReplayProgress(replay, statistics, terminal, plan.window.plannedSpanNs);
+  const progress = new ReplayProgress({
+    position: () => replay.position(),
+    warmupNs,
+    plannedNs: warmupNs + plan.window.plannedSpanNs,
+    calibrates: false,
+    terminal,
+    events,
+  });
   try {
     const outcome = await replay.run(
       {
@@ -115,6 +146,7 @@ async function play(
         planned: (row, intendedOffsetNs) => statistics.addPlanned(row, intendedOffsetNs),
         ended: (sends) => {
           statistics.addSends(sends);
+          progress.add(sends);
           store.append(sends);
         },
       },
@@ -134,23 +166,31 @@ async function play(
   }
 }
 
-function runOf(id: string, { plan, target }: ReplayRunParts, { health }: ReplayOutcome): Run {
+function factsOf(id: string, { plan, target }: ReplayRunParts): Omit<Run, 'startedAtUs' | 'endedAtUs'> {
   return {
     id,
     version: VERSION,
     capture: plan.overview.name,
     target: target.url,
-    startedAtUs: health.startedAtUs,
-    endedAtUs: health.startedAtUs + Math.round(health.endOffsetNs / 1e3),
     options: describeReplayOptions(plan.options, plan.window),
   };
 }
 
+function runOf(facts: Omit<Run, 'startedAtUs' | 'endedAtUs'>, { health }: ReplayOutcome): Run {
+  const { startedAtUs, endOffsetNs } = health;
+  return { ...facts, startedAtUs, endedAtUs: startedAtUs + Math.round(endOffsetNs / 1e3) };
+}
+
+interface HowItWent {
+  readonly signal: string | null;
+  readonly calibration: CalibrationDocument | null;
+}
+
 function documentOf(
   run: Run,
-  { plan, source, thresholds, unexplained }: ReplayRunParts,
+  { plan, source, thresholds, unexplained, warmup }: ReplayRunParts,
   { outcome, figures, throttled }: Finished,
-  signal: string | null,
+  { signal, calibration }: HowItWent,
 ): ReplayDocument & WindowsDocument & Record<'audit' | 'connections' | 'scalingPlan', object> {
   const { health, audit, end } = outcome;
   const summary = summariseReplay({
@@ -168,10 +208,16 @@ function documentOf(
     health: {
       busyShare: health.senderBusyShareMax10s,
       throttled,
-      stalls: health.stalls,
+      stalls: stretchesSince(health.stalls, warmup?.spanNs ?? 0),
       starved: health.starved,
     },
     interrupted: interruptedBy(end, signal),
+    bounds: statedBounds(plan.options),
+    calibration,
+    warmup:
+      warmup === null
+        ? null
+        : { askedNs: warmup.askedNs, heldNs: warmup.recordedNs, playedNs: warmup.spanNs },
   });
   const { unreplayableByReason, maskedHeaders, maskedQueryKeys, maskedRequests } = audit;
   return {

@@ -11,6 +11,7 @@ import {
 } from '../replay/options.ts';
 import { SCALINGS } from '../replay/scaling/kinds.ts';
 import { SCALING_DEFAULTS } from '../replay/scaling/options.ts';
+import { warmupBefore } from '../replay/warmup.ts';
 import { chooseWindow } from '../replay/window.ts';
 import { encryptionKeyOf, encryptionKeyOption } from './encryption-flag.ts';
 import { loggerOf } from './logger.ts';
@@ -20,13 +21,13 @@ import { openForReplay } from './replay-capture.ts';
 import { planTitle } from './replay-plan.ts';
 import { runReplay } from './replay-run.ts';
 import { forecastFor, plannedSpanNs, scalingOf, slowestPace, stagedSpanNs } from './replay-scaling.ts';
+import { addTrustFlags } from './replay-trust-flags.ts';
 import { addWindowFlags } from './replay-window-flags.ts';
 import { assertScalable, playbackOf, withinWindow } from './replay-windows.ts';
 import { terminal } from './terminal.ts';
 
 interface ReplayFlags extends RawReplayOptions {
   readonly out?: string;
-  readonly json?: boolean;
   readonly encryptionKeyFile?: string;
 }
 
@@ -40,7 +41,7 @@ export function replayCommand(): Command {
       'how much faster than recorded, such as 1.5 or 2x',
       REPLAY_DEFAULTS.multiplier,
     );
-  return addWindowFlags(command)
+  return addTrustFlags(addWindowFlags(command))
     .option('--scaling <way>', `${SCALINGS.join(', ')} (default: compress, below 1x thin)`)
     .option('--stages <list>', 'the multiplier over the run, such as 10m@1x,5m@1x..2x,30s@4x')
     .option(
@@ -54,8 +55,10 @@ export function replayCommand(): Command {
     .option('--dry-run', 'print the plan and what would not replay; send nothing')
     .addOption(new RepeatableOption('--slo <objective>', 'such as "latency: p(99)<200", or a preset'))
     .option('--out <directory>', 'where the run is kept (default: runs/<run id>)')
+    .option('--retain-runs <which>', 'remove older runs beside this one: keep 20, or those of 30d')
     .addOption(encryptionKeyOption('file with the key of an encrypted capture'))
     .option('--json', 'print one JSON document')
+    .option('--ndjson', 'print what happens as it happens, one JSON document a line')
     .option('--max-in-flight <n>', 'more due requests than this are refused', String(LIMITS.inFlight))
     .option(
       '--max-rate <n>',
@@ -117,10 +120,16 @@ async function replay(directory: string, flags: ReplayFlags, command: Command): 
       plan: { options, overview, window, forecast, scaling },
       target: options.target,
       source,
+      capture: opened.source,
+      warmup:
+        options.warmupMs === null
+          ? null
+          : warmupBefore({ askedMs: options.warmupMs, overview, source, window, scaling }),
       thresholds: parseSlo(options.slo),
       unexplained,
       out: flags.out ?? null,
       json,
+      ndjson: flags.ndjson ?? false,
       terminal,
       logger: loggerOf(command),
     });

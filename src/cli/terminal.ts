@@ -59,6 +59,12 @@ export class Terminal {
     this.#stdout.write(`${JSON.stringify(document, null, 2)}\n`);
   }
 
+  /** One JSON document on a line of its own, to stdout: for whoever reads along. */
+  jsonLine(document: object): void {
+    this.endProgress();
+    this.#stdout.write(`${JSON.stringify(document)}\n`);
+  }
+
   /** Lines for the person watching, to stderr. */
   note(...lines: readonly string[]): void {
     this.endProgress();

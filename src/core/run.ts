@@ -45,6 +45,8 @@ export interface Send {
   readonly error: SendError | null;
   /** Refused by the in-flight cap or a ceiling: due, and not sent. */
   readonly refused: boolean;
+  /** Of the recording before the window: sent, kept, and no part of any figure. */
+  readonly warmup: boolean;
 }
 
 /** The facts of a run that its rows do not repeat. */

@@ -7,13 +7,19 @@ import { parseCount, parseMultiplier, parseTimeLimitMs, parseWaitMs } from '../c
 import { parseAddedHeader, type Secrets } from './added-headers.ts';
 import { type Filters, type RawFilterOptions, resolveFilters } from './filters.ts';
 import { placeText } from './perturbation.ts';
+import { parseRetainRuns, type RunsRetained } from './run-retention-option.ts';
 import { type RawScalingOptions, resolveScaling, type ScalingOptions } from './scaling/options.ts';
 import { stageText } from './stages.ts';
 import { parseTarget, type Target } from './target.ts';
+import { type RawTrustOptions, resolveTrust, type TrustOptions } from './trust-options.ts';
 import { type RawWindowOptions, resolveWindowRequest, type WindowRequest } from './windows/request.ts';
 
 /** What was asked for: texts as they stand on the command line, in the environment or in a file. */
-export interface RawReplayOptions extends RawScalingOptions, RawWindowOptions, RawFilterOptions {
+export interface RawReplayOptions
+  extends RawScalingOptions,
+    RawWindowOptions,
+    RawFilterOptions,
+    RawTrustOptions {
   readonly target?: string | undefined;
   readonly multiplier?: string | undefined;
   readonly dryRun?: boolean | undefined;
@@ -30,6 +36,9 @@ export interface RawReplayOptions extends RawScalingOptions, RawWindowOptions, R
   readonly header?: readonly string[] | undefined;
   readonly productionHost?: readonly string[] | undefined;
   readonly allowProductionHost?: readonly string[] | undefined;
+  readonly retainRuns?: string | undefined;
+  readonly json?: boolean | undefined;
+  readonly ndjson?: boolean | undefined;
 }
 
 export const REPLAY_DEFAULTS = Object.freeze({
@@ -43,7 +52,7 @@ export const HOST_POLICIES = ['target', 'recorded'] as const;
 export type HostPolicy = (typeof HOST_POLICIES)[number];
 
 /** What will be done. Nothing downstream applies a default. */
-export interface ReplayOptions extends ScalingOptions {
+export interface ReplayOptions extends ScalingOptions, TrustOptions {
   /** Null for a dry run without one. */
   readonly target: Target | null;
   readonly multiplier: number;
@@ -67,6 +76,8 @@ export interface ReplayOptions extends ScalingOptions {
   readonly addedHeaders: readonly HeaderPair[];
   readonly productionHosts: readonly string[];
   readonly allowedProductionHosts: readonly string[];
+  /** Which older runs stay beside this one; null for all. */
+  readonly retainRuns: RunsRetained | null;
 }
 
 /** What the parser asks of its surroundings. */
@@ -83,6 +94,9 @@ export function resolveReplayOptions(raw: RawReplayOptions, sources: OptionSourc
   const problems = new Problems();
   const dryRun = raw.dryRun ?? false;
   if (raw.target === undefined && !dryRun) problems.add('--target is missing (a dry run needs none)');
+  if (raw.ndjson && raw.json) problems.add('--json and --ndjson are one at a time: each is all of stdout');
+  if (raw.ndjson && dryRun)
+    problems.add('--ndjson tells of a run as it goes on, and a dry run has none: use --json');
   const slo = raw.slo ?? [];
   problems.attempt(() => sources.checkSlo(slo), undefined);
   const multiplier = problems.attempt(
@@ -95,6 +109,7 @@ export function resolveReplayOptions(raw: RawReplayOptions, sources: OptionSourc
     ...resolveScaling(raw, multiplier, problems),
     window: resolveWindowRequest(raw, problems),
     filters: resolveFilters(raw, problems),
+    ...resolveTrust(raw, problems),
     dryRun,
     slo,
     maxInFlight:
@@ -117,6 +132,7 @@ export function resolveReplayOptions(raw: RawReplayOptions, sources: OptionSourc
     ),
     productionHosts: raw.productionHost ?? [],
     allowedProductionHosts: raw.allowProductionHost ?? [],
+    retainRuns: problems.optional(raw.retainRuns, parseRetainRuns),
   };
   for (const place of resolved.perturb) {
     const isSet = ([name]: HeaderPair) =>

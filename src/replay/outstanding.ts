@@ -68,10 +68,10 @@ const NEVER_REACHED = { ...NOT_SENT, error: 'stopped', refused: false } as const
 
 type PlannedPart = Pick<
   Send,
-  'index' | 'segment' | 'exchangeId' | 'route' | 'model' | 'requestBytes' | 'intendedOffsetNs'
+  'index' | 'segment' | 'exchangeId' | 'route' | 'model' | 'requestBytes' | 'intendedOffsetNs' | 'warmup'
 >;
 
-function plannedPart({ index, intendedOffsetNs, row }: PlannedRequest): PlannedPart {
+function plannedPart({ index, intendedOffsetNs, row, warmup }: PlannedRequest): PlannedPart {
   return {
     index,
     segment: row.segment,
@@ -80,5 +80,6 @@ function plannedPart({ index, intendedOffsetNs, row }: PlannedRequest): PlannedP
     model: row.model,
     requestBytes: row.requestBytes,
     intendedOffsetNs,
+    warmup: warmup ?? false,
   };
 }

@@ -17,6 +17,8 @@ export interface PlannedRequest {
   readonly index: number;
   readonly intendedOffsetNs: number;
   readonly row: ExchangeRow;
+  /** Of what precedes the window. */
+  readonly warmup?: boolean;
 }
 
 /** Told of every exchange of the window as it is planned, in order. */

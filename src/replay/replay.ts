@@ -15,7 +15,7 @@ import type { Forecast } from './forecast.ts';
 import { assertReachable, type ResolveHost, TargetFence } from './guards.ts';
 import type { ReplayOptions } from './options.ts';
 import { Outstanding, refusedSend } from './outstanding.ts';
-import { type PlannedRequest, plannedRequests } from './plan.ts';
+import { type PlanListener, type PlannedRequest, type PlanParts, plannedRequests } from './plan.ts';
 import { RateCeiling } from './rate-ceiling.ts';
 import { RequestBuilder } from './request-builder.ts';
 import { copyIdentityOf } from './scaling/arrivals.ts';
@@ -23,13 +23,14 @@ import type { Scaling } from './scaling/scaling.ts';
 import { type ScalingCounts, ScalingTally } from './scaling/tally.ts';
 import { OpenSessions } from './sessions.ts';
 import type { Target } from './target.ts';
+import { type Warmup, warmedUp } from './warmup.ts';
 import type { ReplayWindow } from './window.ts';
 
 /** Told of everything that happens, on the calling thread and in batches. */
 export interface ReplayListener {
   /** An exchange of the window, whether it will be replayed or not, in order of arrival. */
   recorded(row: ExchangeRow): void;
-  /** In the order of the schedule. */
+  /** In the order of the schedule, less the warm-up. */
   planned(row: ExchangeRow, intendedOffsetNs: number): void;
   /** What became of planned sends, in any order, each once. */
   ended(sends: readonly Send[]): void;
@@ -43,6 +44,8 @@ export interface ReplayParts {
   readonly window: ReplayWindow;
   readonly forecast: Forecast;
   readonly scaling: Scaling;
+  /** Played before the window; null or left out for none. */
+  readonly warmup?: Warmup | null;
   readonly source: CaptureSource;
   readonly createEngine: (options: EngineOptions) => Engine;
   readonly resolveHost: ResolveHost;
@@ -145,43 +148,47 @@ export class Replay {
 
   *#requests(listener: ReplayListener, openSessions: OpenSessions | null): Generator<PreparedRequest> {
     const { options, forecast, target, runId, source, window, scaling, overview } = this.#parts;
-    const planned = (request: PlannedRequest) => listener.planned(request.row, request.intendedOffsetNs);
+    const { warmup = null } = this.#parts;
+    const planned = (request: PlannedRequest) => {
+      if (request.warmup !== true) listener.planned(request.row, request.intendedOffsetNs);
+    };
+    const plan: PlanParts = {
+      source,
+      range: window,
+      scaling,
+      tally: this.#tally,
+      openSessions,
+      maxRequests: options.maxRequests,
+      durationNs: window.durationNs,
+      builder: new RequestBuilder({
+        basePath: target.basePath,
+        host: options.host,
+        addedHeaders: options.addedHeaders,
+        runId,
+        identity: copyIdentityOf(overview, scaling),
+      }),
+      fence: this.#fence,
+      ceiling: new RateCeiling(
+        options.maxRatePerSecond ?? forecast.plannedPeakPerSecond * LIMITS.rateOverPeak,
+      ),
+      audit: this.#audit,
+    };
+    const told: PlanListener = {
+      recorded: (row) => listener.recorded(row),
+      planned: (request) => {
+        planned(request);
+        this.#outstanding.add(request);
+      },
+      refusedByCeiling: (request) => {
+        planned(request);
+        this.#refused.push(refusedSend(request));
+        if (this.#refused.length >= REFUSED_BATCH) listener.ended(this.#refused.splice(0));
+      },
+    };
     try {
-      yield* plannedRequests(
-        {
-          source,
-          range: window,
-          scaling,
-          tally: this.#tally,
-          openSessions,
-          maxRequests: options.maxRequests,
-          durationNs: window.durationNs,
-          builder: new RequestBuilder({
-            basePath: target.basePath,
-            host: options.host,
-            addedHeaders: options.addedHeaders,
-            runId,
-            identity: copyIdentityOf(overview, scaling),
-          }),
-          fence: this.#fence,
-          ceiling: new RateCeiling(
-            options.maxRatePerSecond ?? forecast.plannedPeakPerSecond * LIMITS.rateOverPeak,
-          ),
-          audit: this.#audit,
-        },
-        {
-          recorded: (row) => listener.recorded(row),
-          planned: (request) => {
-            planned(request);
-            this.#outstanding.add(request);
-          },
-          refusedByCeiling: (request) => {
-            planned(request);
-            this.#refused.push(refusedSend(request));
-            if (this.#refused.length >= REFUSED_BATCH) listener.ended(this.#refused.splice(0));
-          },
-        },
-      );
+      yield* warmup === null
+        ? plannedRequests(plan, told)
+        : warmedUp(warmup, plan, told, options.maxRatePerSecond);
     } catch (thrown) {
       // What was sent stays a run that can be read: it is sealed with the reason it ended for.
       if (!(thrown instanceof AppError)) throw thrown;

@@ -17,7 +17,7 @@ export interface RunSecond {
   readonly lagMaxNs: number | null;
 }
 
-type StoredSend = Omit<Send, 'refused'> & { readonly refused: number };
+type StoredSend = Omit<Send, 'refused' | 'warmup'> & { readonly refused: number; readonly warmup: number };
 
 /** A run read back. One that never ended in order is not sealed and has neither facts nor summary. */
 export class RunReader {
@@ -52,9 +52,11 @@ export class RunReader {
         send_index AS "index", segment, exchange_id AS exchangeId, route, model, request_bytes AS requestBytes,
         intended_offset_ns AS intendedOffsetNs, actual_offset_ns AS actualOffsetNs,
         start_offset_ns AS startOffsetNs, first_byte_offset_ns AS firstByteOffsetNs,
-        last_byte_offset_ns AS lastByteOffsetNs, status, response_bytes AS responseBytes, error, refused
+        last_byte_offset_ns AS lastByteOffsetNs, status, response_bytes AS responseBytes, error, refused, warmup
       FROM send ORDER BY send_index`);
-    for (const row of rows.iterate()) yield { ...row, refused: row.refused === 1 };
+    for (const row of rows.iterate()) {
+      yield { ...row, refused: row.refused === 1, warmup: row.warmup === 1 };
+    }
   }
 
   /** The seconds in which anything happened, in order. */

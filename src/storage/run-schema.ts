@@ -2,11 +2,13 @@
 export const RUN_FORMAT_VERSION = 1;
 export const RUN_DATABASE = 'run.sqlite';
 export const RUN_SUMMARY = 'summary.json';
+/** Within a run's directory: what was played to calibrate, itself in the form of a run. */
+export const CALIBRATION_DIRECTORY = 'calibration';
 
 /**
  * Texts that repeat (segment, route, model) stand once in `label`, which halves the file; the view `send` puts
  * them back, so that the sqlite3 shell sees whole rows. Offsets are nanoseconds after the start of the run.
- * `second` counts what happened within each second of the run; the view `series` adds the requests in flight at
+ * `warmup` marks what was sent before the judged part. `second` counts what happened within each second of the run; the view `series` adds the requests in flight at
  * its end.
  */
 export const RUN_SCHEMA = `
@@ -29,14 +31,15 @@ CREATE TABLE send_row (
   status INTEGER,
   response_bytes INTEGER NOT NULL,
   error TEXT,
-  refused INTEGER NOT NULL
+  refused INTEGER NOT NULL,
+  warmup INTEGER NOT NULL
 ) STRICT;
 
 CREATE VIEW send AS
 SELECT
   send_index, segment.text AS segment, exchange_id, route.text AS route, model.text AS model, request_bytes,
   intended_offset_ns, actual_offset_ns, start_offset_ns, first_byte_offset_ns, last_byte_offset_ns,
-  status, response_bytes, error, refused
+  status, response_bytes, error, refused, warmup
 FROM send_row
 JOIN label AS segment ON segment.id = send_row.segment
 LEFT JOIN label AS route ON route.id = send_row.route

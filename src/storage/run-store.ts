@@ -17,8 +17,8 @@ const INSERT_SEND = `
   INSERT INTO send_row (
     send_index, segment, exchange_id, route, model, request_bytes,
     intended_offset_ns, actual_offset_ns, start_offset_ns, first_byte_offset_ns, last_byte_offset_ns,
-    status, response_bytes, error, refused
-  ) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)`;
+    status, response_bytes, error, refused, warmup
+  ) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)`;
 
 /**
  * A run as a directory (0700) of two files (0600): `run.sqlite` with every send and each second, and
@@ -105,6 +105,7 @@ export class SqliteRunStore implements RunStore {
         send.responseBytes,
         send.error,
         send.refused ? 1 : 0,
+        send.warmup ? 1 : 0,
       );
     }
     this.#seconds.write(sends);

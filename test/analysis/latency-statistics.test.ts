@@ -19,13 +19,6 @@ describe('LatencyStatistics', () => {
     expect(figures.lag.count).toBe(2);
   });
 
-  test('shows the lag of late sends before it is known whether they count', () => {
-    const statistics = new LatencyStatistics();
-    expect(statistics.lagP99Ns()).toBeNull();
-    statistics.add(lateSend(0), true);
-    expect(statistics.lagP99Ns()).toBe(100 * MS);
-  });
-
   test('never counts a send as early', () => {
     const statistics = new LatencyStatistics();
     statistics.add({ ...send({ index: 0, intendedOffsetNs: 500 }), actualOffsetNs: 400 }, true);

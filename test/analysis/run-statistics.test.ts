@@ -149,22 +149,6 @@ describe('RunStatistics', () => {
     expect(statusMix.distance).toBe(0.5);
   });
 
-  test('shows progress while the run goes on', () => {
-    const statistics = new RunStatistics();
-    expect(statistics.progress()).toEqual({
-      planned: 0,
-      sent: 0,
-      completed: 0,
-      failed: 0,
-      refused: 0,
-      lagP99Us: null,
-    });
-    statistics.addPlanned(exchangeRow(), 0);
-    statistics.addSends([send({ index: 0, intendedOffsetNs: 0, actualOffsetNs: 250 * MS })]);
-    expect(statistics.progress()).toMatchObject({ planned: 1, sent: 1, completed: 1, lagP99Us: 250_000 });
-    expect(statistics.fidelity().planned.count).toBe(1);
-  });
-
   test('an empty run has figures, all of them empty', () => {
     const figures = new RunStatistics().figures([]);
     expect(figures).toMatchObject({ planned: 0, recorded: 0, makespanNs: null, endOffsetNs: 0 });

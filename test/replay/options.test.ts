@@ -76,6 +76,11 @@ describe('resolveReplayOptions', () => {
       addedHeaders: [],
       productionHosts: [],
       allowedProductionHosts: [],
+      warmupMs: null,
+      calibrateMs: null,
+      calibrationBounds: { p50Factor: 2, statusShare: 0.02, sizeShare: 0.2 },
+      lagBound: { lagMs: null, ofServiceShare: null },
+      retainRuns: null,
     });
   });
 

@@ -59,6 +59,7 @@ const anySend = fc.record({
   responseBytes: fc.nat(),
   error: fc.option(fc.constantFrom(...SEND_ERRORS)),
   refused: fc.boolean(),
+  warmup: fc.boolean(),
 });
 
 describe('SqliteRunStore', () => {

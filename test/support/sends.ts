@@ -22,6 +22,7 @@ export function send(facts: Partial<Send> & { index: number }): Send {
     responseBytes: 20,
     error: null,
     refused: false,
+    warmup: false,
     ...facts,
   };
 }

@@ -1,0 +1,175 @@
+import type { ExchangeRow } from '../core/exchange.ts';
+import { Histogram } from '../core/histogram.ts';
+import type { Send } from '../core/run.ts';
+import { formatBytes, formatMs } from '../core/units.ts';
+
+const NS_PER_MS = 1e6;
+/** A median of fewer answers says nothing of a server. */
+const MIN_PAIRS = 20;
+/** Stands for a request that was not answered, beside statuses. */
+const NO_ANSWER = 0;
+
+/** How far the target may be from the recording. Defaults and words for them are the command line's. */
+export interface CalibrationLimits {
+  readonly p50Factor: number;
+  readonly statusShare: number;
+  readonly sizeShare: number;
+}
+
+/** One measure of both sides; null where the recording does not know it or nothing was answered. */
+interface Compared<T> {
+  readonly recorded: T | null;
+  readonly observed: T | null;
+}
+
+/** What the target answered to some minutes of the recording at 1x, held against what was recorded for them. */
+export interface Calibration {
+  /** Requests that were answered while recording and were sent again. */
+  readonly pairs: number;
+  /** Median, milliseconds: from the request to the last byte of its answer. `"Infinity"` where most failed. */
+  readonly p50Ms: { readonly recorded: number | null; readonly observed: number | 'Infinity' | null };
+  /** Median bytes of the answer's body. */
+  readonly responseBytes: Compared<number>;
+  readonly statuses: Compared<Readonly<Record<string, number>>>;
+  /** Total variation between the statuses, 0 to 1; what got no answer is a status of its own. */
+  readonly statusDistance: number | null;
+  readonly bounds: CalibrationLimits;
+  /** Null where too little of the recording could be held against. */
+  readonly representative: boolean | null;
+  /** What is outside its bounds, in words. */
+  readonly differences: readonly string[];
+}
+
+type RecordedAnswer = Pick<ExchangeRow, 'outcome' | 'status' | 'lastByteOffsetUs' | 'responseBytes'>;
+
+/**
+ * Compares answers with those that were recorded for the same requests, one by one, so that what has no recorded
+ * answer counts on neither side. Memory is that of the requests without an end.
+ */
+export class CalibrationStatistics {
+  readonly #limits: CalibrationLimits;
+  readonly #recorded = new Map<number, RecordedAnswer>();
+  readonly #latency = { recorded: new Histogram(), observed: new Histogram() };
+  readonly #bytes = { recorded: new Histogram(), observed: new Histogram() };
+  readonly #statuses = { recorded: new Map<number, number>(), observed: new Map<number, number>() };
+  #planned = 0;
+  #pairs = 0;
+  #unanswered = 0;
+
+  constructor(limits: CalibrationLimits) {
+    this.#limits = limits;
+  }
+
+  /** Takes a scheduled send, in the order of the schedule; its index is the count of those before it. */
+  addPlanned({ outcome, status, lastByteOffsetUs, responseBytes }: RecordedAnswer): void {
+    this.#recorded.set(this.#planned, { outcome, status, lastByteOffsetUs, responseBytes });
+    this.#planned += 1;
+  }
+
+  /** Takes finished sends, in any order, each once. */
+  addSends(sends: readonly Send[]): void {
+    for (const send of sends) {
+      const recorded = this.#recorded.get(send.index);
+      this.#recorded.delete(send.index);
+      // What we ended ourselves, or never sent, says nothing of the target.
+      const isOurs = send.actualOffsetNs === null || send.error === 'stopped';
+      if (recorded?.outcome === 'completed' && recorded.status !== null && !isOurs) {
+        this.#addPair(recorded, recorded.status, send);
+      }
+    }
+  }
+
+  report(): Calibration {
+    const isEnough = this.#pairs >= MIN_PAIRS;
+    const statusDistance = this.#pairs === 0 ? null : this.#distance();
+    const figures = { p50Ms: this.#p50Ms(), responseBytes: this.#medianBytes(), statusDistance };
+    const differences = isEnough ? differencesOf(figures, this.#limits) : [];
+    return {
+      pairs: this.#pairs,
+      ...figures,
+      statuses: { recorded: countsOf(this.#statuses.recorded), observed: countsOf(this.#statuses.observed) },
+      bounds: this.#limits,
+      representative:
+        isEnough && (figures.p50Ms.recorded !== null || differences.length > 0)
+          ? differences.length === 0
+          : null,
+      differences,
+    };
+  }
+
+  #addPair(recorded: RecordedAnswer, status: number, send: Send): void {
+    this.#pairs += 1;
+    count(this.#statuses.recorded, status);
+    this.#bytes.recorded.record(recorded.responseBytes);
+    if (recorded.lastByteOffsetUs !== null) {
+      this.#latency.recorded.record(Math.max(0, recorded.lastByteOffsetUs * 1e3));
+    }
+    if (send.error !== null || send.status === null || send.lastByteOffsetNs === null) {
+      count(this.#statuses.observed, NO_ANSWER);
+      this.#unanswered += 1;
+      return;
+    }
+    count(this.#statuses.observed, send.status);
+    this.#bytes.observed.record(send.responseBytes);
+    this.#latency.observed.record(Math.max(0, send.lastByteOffsetNs - (send.actualOffsetNs ?? 0)));
+  }
+
+  #p50Ms(): Calibration['p50Ms'] {
+    const recorded = this.#latency.recorded.percentile(50);
+    const observed = this.#latency.observed.percentile(50, this.#unanswered);
+    return {
+      recorded: recorded === null ? null : recorded / NS_PER_MS,
+      observed:
+        observed === null ? null : observed === Number.POSITIVE_INFINITY ? 'Infinity' : observed / NS_PER_MS,
+    };
+  }
+
+  #medianBytes(): Compared<number> {
+    const { recorded, observed } = this.#bytes;
+    return { recorded: recorded.percentile(50), observed: observed.percentile(50) };
+  }
+
+  #distance(): number {
+    const { recorded, observed } = this.#statuses;
+    let sum = 0;
+    for (const status of new Set([...recorded.keys(), ...observed.keys()])) {
+      sum += Math.abs((recorded.get(status) ?? 0) - (observed.get(status) ?? 0));
+    }
+    return sum / 2 / this.#pairs;
+  }
+}
+
+function differencesOf(
+  { p50Ms, responseBytes, statusDistance }: Pick<Calibration, 'p50Ms' | 'responseBytes' | 'statusDistance'>,
+  limits: CalibrationLimits,
+): string[] {
+  const found: string[] = [];
+  const observedMs = p50Ms.observed === 'Infinity' ? Number.POSITIVE_INFINITY : p50Ms.observed;
+  if (p50Ms.recorded !== null && observedMs !== null && isOffByFactor(p50Ms.recorded, observedMs, limits)) {
+    const text = Number.isFinite(observedMs) ? formatMs(observedMs) : 'most were not answered';
+    found.push(`median latency ${text}, recorded ${formatMs(p50Ms.recorded)}`);
+  }
+  if (statusDistance !== null && statusDistance > limits.statusShare) {
+    found.push(`${(statusDistance * 100).toFixed(1)} % of the answers have another status`);
+  }
+  const { recorded, observed } = responseBytes;
+  if (recorded !== null && observed !== null && Math.abs(observed - recorded) > limits.sizeShare * recorded) {
+    found.push(`median response ${formatBytes(observed)}, recorded ${formatBytes(recorded)}`);
+  }
+  return found;
+}
+
+function isOffByFactor(recordedMs: number, observedMs: number, { p50Factor }: CalibrationLimits): boolean {
+  return observedMs > recordedMs * p50Factor || observedMs * p50Factor < recordedMs;
+}
+
+function count(counts: Map<number, number>, status: number): void {
+  counts.set(status, (counts.get(status) ?? 0) + 1);
+}
+
+function countsOf(counts: ReadonlyMap<number, number>): Record<string, number> {
+  const sorted = [...counts].sort(([a], [b]) => a - b);
+  return Object.fromEntries(
+    sorted.map(([status, each]) => [status === NO_ANSWER ? 'none' : String(status), each]),
+  );
+}

@@ -1,0 +1,66 @@
+import { dirname } from 'node:path';
+import type { ReplayDocument } from '../analysis/replay-document.ts';
+import { replayText } from '../analysis/replay-text.ts';
+import type { RunFigures } from '../analysis/run-statistics.ts';
+import { systemClock } from '../core/clock.ts';
+import type { ReplayOutcome } from '../replay/replay.ts';
+import { scalingCountLines } from '../replay/scaling/description.ts';
+import { removeOlderRuns } from '../storage/run-retention.ts';
+import type { StartEvent } from './replay-events.ts';
+import type { ReplayRunParts } from './replay-run.ts';
+import { askedMultiplier } from './replay-scaling.ts';
+import { playedLines, unfilteredLines } from './replay-windows.ts';
+
+/** What is known of a run before anything is sent. */
+export function startFacts(
+  run: string,
+  directory: string,
+  { plan, target, warmup }: ReplayRunParts,
+): Omit<StartEvent, 'event' | 'schemaVersion' | 'at'> {
+  const { options, forecast, overview, window } = plan;
+  return {
+    run,
+    directory,
+    capture: overview.name,
+    target: target.url,
+    multiplier: askedMultiplier(plan),
+    scaling: options.scaling,
+    plannedRequests: Math.min(forecast.plannedExchanges, options.maxRequests ?? Number.POSITIVE_INFINITY),
+    plannedS: window.plannedSpanNs / 1e9,
+    warmupS: (warmup?.spanNs ?? 0) / 1e9,
+    calibrates: options.calibrateMs !== null,
+  };
+}
+
+/** The document of a run that is over, as it was asked for. */
+export function printSummary(
+  document: ReplayDocument,
+  runId: string,
+  directory: string,
+  { figures, outcome }: { readonly figures: RunFigures; readonly outcome: ReplayOutcome },
+  { json, terminal, plan, source }: ReplayRunParts,
+): void {
+  if (json) {
+    terminal.json(document);
+    return;
+  }
+  terminal.print(
+    ...replayText(document),
+    ...unfilteredLines(figures.fidelity),
+    ...playedLines(plan.window, source),
+    ...scalingCountLines(outcome.scaling),
+    '',
+    `Run ${runId}: ${directory}`,
+  );
+}
+
+/** Removes older runs beside the one that was just sealed, and says which. */
+export function retainRuns(directory: string, { plan, terminal, logger }: ReplayRunParts): void {
+  const kept = plan.options.retainRuns;
+  if (kept === null) return;
+  const { removed, failed } = removeOlderRuns(dirname(directory), directory, kept, systemClock.epochUs());
+  if (removed.length > 0) terminal.note(`Older runs removed: ${removed.length}`);
+  for (const { directory: run, reason } of failed) {
+    logger.warn({ run, reason }, 'an older run could not be removed');
+  }
+}

@@ -1,0 +1,105 @@
+import { LIMITS } from '../core/limits.ts';
+import type { CaptureSource, TimeRange } from '../core/ports.ts';
+import { AuditCounter } from './audit.ts';
+import type { CaptureOverview } from './capture-overview.ts';
+import { type PlanListener, type PlannedRequest, type PlanParts, plannedRequests } from './plan.ts';
+import type { PreparedRequest } from './prepared-request.ts';
+import { RateCeiling } from './rate-ceiling.ts';
+import { foresee } from './scaling/foresee.ts';
+import { Scaling } from './scaling/scaling.ts';
+import { ScalingTally } from './scaling/tally.ts';
+import type { ReplayWindow } from './window.ts';
+
+/** What is played before the window, so that the judged part meets a target at work and not a cold one. */
+export interface Warmup {
+  /** Run time, nanoseconds: asked for, and as much of it as was recorded before the window. */
+  readonly askedNs: number;
+  readonly recordedNs: number;
+  /** From its first request to the begin of the judged part, nanoseconds; 0 where nothing precedes the window. */
+  readonly spanNs: number;
+  readonly range: TimeRange;
+  /** As the window begins: its multiplier there holds throughout. */
+  readonly scaling: Scaling;
+  /** No second of it plans more than this. */
+  readonly peakPerSecond: number;
+}
+
+export interface WarmupParts {
+  readonly askedMs: number;
+  readonly overview: CaptureOverview;
+  readonly source: CaptureSource;
+  readonly window: ReplayWindow;
+  readonly scaling: Scaling;
+}
+
+/** The recording that precedes the window, as far back as it goes. Reads one row. */
+export function warmupBefore({ askedMs, overview, source, window, scaling }: WarmupParts): Warmup {
+  const { options, coverage, layers, curve } = scaling;
+  const multiplier = curve.multiplierAt(0);
+  const own = new Scaling({ options: { ...options, multiplier, stages: null }, coverage, layers });
+  const beginUs = window.parts[0]?.fromUs ?? window.fromUs;
+  const askedUs = Math.round(askedMs * 1e3 * own.maxPace);
+  const range = { fromUs: Math.max(beginUs - askedUs, overview.firstArrivalUs ?? beginUs), toUs: beginUs };
+  const firstUs = range.fromUs < range.toUs ? firstArrivalUs(source, range) : null;
+  return {
+    askedNs: askedMs * 1e6,
+    recordedNs: own.offsetNsAt(Math.max(0, beginUs - range.fromUs)),
+    spanNs: firstUs === null ? 0 : own.offsetNsAt(beginUs - firstUs),
+    range,
+    scaling: own,
+    peakPerSecond: firstUs === null ? 0 : foresee(overview, range, own).plannedPeakPerSecond,
+  };
+}
+
+/**
+ * The warm-up and then the window, as one schedule: nothing is drained between the two. What belongs to the warm-up
+ * is told of with its mark, and counts neither as recorded nor in the audit.
+ */
+export function* warmedUp(
+  warmup: Warmup,
+  parts: PlanParts,
+  listener: PlanListener,
+  maxRatePerSecond: number | null,
+): Generator<PreparedRequest> {
+  let count = 0;
+  if (warmup.spanNs > 0) {
+    const marked = (request: PlannedRequest): PlannedRequest => {
+      count = request.index + 1;
+      return { ...request, warmup: true };
+    };
+    yield* plannedRequests(
+      {
+        ...parts,
+        range: warmup.range,
+        scaling: warmup.scaling,
+        tally: new ScalingTally(),
+        openSessions: null,
+        maxRequests: null,
+        durationNs: warmup.spanNs,
+        ceiling: new RateCeiling(maxRatePerSecond ?? warmup.peakPerSecond * LIMITS.rateOverPeak),
+        audit: new AuditCounter(),
+      },
+      {
+        recorded: () => undefined,
+        planned: (request) => listener.planned(marked(request)),
+        refusedByCeiling: (request) => listener.refusedByCeiling(marked(request)),
+      },
+    );
+  }
+  const moved = <T extends { readonly index: number; readonly intendedOffsetNs: number }>(request: T): T => ({
+    ...request,
+    index: request.index + count,
+    intendedOffsetNs: request.intendedOffsetNs + warmup.spanNs,
+  });
+  const window = plannedRequests(parts, {
+    recorded: (row) => listener.recorded(row),
+    planned: (request) => listener.planned(moved(request)),
+    refusedByCeiling: (request) => listener.refusedByCeiling(moved(request)),
+  });
+  for (const request of window) yield moved(request);
+}
+
+function firstArrivalUs(source: CaptureSource, range: TimeRange): number | null {
+  for (const { arrivalUs } of source.rows(range)) return arrivalUs;
+  return null;
+}
