@@ -95,22 +95,24 @@ export class CalibrationPhase {
       ...output,
     });
     try {
-      const { health } = await replay.run(
-        {
-          recorded: (row) => statistics.addRecorded(row),
-          planned: (row, intendedOffsetNs) => {
-            statistics.addPlanned(row, intendedOffsetNs);
-            compared.addPlanned(row);
+      const { health } = await replay
+        .run(
+          {
+            recorded: (row) => statistics.addRecorded(row),
+            planned: (row, intendedOffsetNs) => {
+              statistics.addPlanned(row, intendedOffsetNs);
+              compared.addPlanned(row);
+            },
+            ended: (sends) => {
+              statistics.addSends(sends);
+              compared.addSends(sends);
+              progress.add(sends);
+              store.append(sends);
+            },
           },
-          ended: (sends) => {
-            statistics.addSends(sends);
-            compared.addSends(sends);
-            progress.add(sends);
-            store.append(sends);
-          },
-        },
-        signal,
-      );
+          signal,
+        )
+        .finally(() => progress.end());
       const { startedAtUs } = health;
       const times = { startedAtUs, endedAtUs: startedAtUs + Math.round(health.endOffsetNs / 1e3) };
       const totals = totalsOf(statistics.figures(health.stalls));
@@ -122,8 +124,6 @@ export class CalibrationPhase {
     } catch (thrown) {
       store.close();
       throw thrown;
-    } finally {
-      progress.end();
     }
   }
 

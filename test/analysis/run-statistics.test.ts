@@ -149,6 +149,60 @@ describe('RunStatistics', () => {
     expect(statusMix.distance).toBe(0.5);
   });
 
+  test('the warm-up is in no figure, however late it ends', () => {
+    const sendsOf = (at: number) =>
+      [0, 1, 2].map((index) => send({ index, intendedOffsetNs: at + index * 100 * MS }));
+    const cold = new RunStatistics();
+    for (const each of sendsOf(0)) cold.addPlanned(exchangeRow(), each.intendedOffsetNs);
+    cold.addSends(sendsOf(0));
+    const warm = new RunStatistics(500 * MS);
+    const judged = sendsOf(500 * MS).map((each) => ({ ...each, index: each.index + 3 }));
+    for (const each of judged) warm.addPlanned(exchangeRow(), each.intendedOffsetNs);
+    const late = send({
+      index: 0,
+      intendedOffsetNs: 0,
+      warmup: true,
+      lastByteOffsetNs: 5_000 * MS,
+      status: 401,
+    });
+    warm.addSends([
+      judged[0] as Send,
+      refused(2, { warmup: true }),
+      failed(1, { warmup: true }),
+      ...judged.slice(1),
+      late,
+    ]);
+    const { warmup, ...figures } = warm.figures([]);
+    const { warmup: none, ...expected } = cold.figures([]);
+    expect(warmup).toEqual({ planned: 3, sent: 2, completed: 1, failed: 1, refused: 1, endedLate: 1 });
+    expect(none.planned).toBe(0);
+    expect(figures.fidelity).toEqual(expected.fidelity);
+    expect(figures).toMatchObject({
+      planned: 3,
+      outcomes: expected.outcomes,
+      plannedSpanNs: expected.plannedSpanNs,
+      endOffsetNs: expected.endOffsetNs,
+      makespanNs: expected.makespanNs,
+      errorExamples: {},
+    });
+    expect(figures.latency.scheduled.max).toBe(10 * MS);
+    expect(figures.latency.service.count).toBe(3);
+  });
+
+  test('names some of what failed, by kind and by id', () => {
+    const statistics = new RunStatistics();
+    const sends = [
+      ...[0, 1, 2, 3].map((index) => failed(index)),
+      send({ index: 4, status: 503 }),
+      send({ index: 5, status: 404 }),
+      refused(6),
+    ];
+    statistics.addSends(sends);
+    const { errorExamples } = statistics.figures([]);
+    const id = (index: number) => ({ index, segment: sends[0]?.segment, exchangeId: index + 1 });
+    expect(errorExamples).toEqual({ reset: [id(0), id(1), id(2)], status_503: [id(4)] });
+  });
+
   test('an empty run has figures, all of them empty', () => {
     const figures = new RunStatistics().figures([]);
     expect(figures).toMatchObject({ planned: 0, recorded: 0, makespanNs: null, endOffsetNs: 0 });

@@ -1,37 +1,12 @@
 import { describe, expect, test } from 'vitest';
 import { JUDGEMENT_BOUNDS } from '../../src/analysis/judgement-bounds.ts';
 import type { RunContext } from '../../src/analysis/run-context.ts';
-import { RunStatistics } from '../../src/analysis/run-statistics.ts';
 import { parseSlo } from '../../src/analysis/slo.ts';
 import { exitCodeOf, judge } from '../../src/analysis/verdict.ts';
-import type { Send } from '../../src/core/run.ts';
-import { exchangeRow } from '../support/exchange-row.ts';
+import { contextOf, good, HEALTHY, late } from '../support/run-contexts.ts';
 import { failed, refused, send } from '../support/sends.ts';
 
 const MS = 1e6;
-const HEALTHY = { busyShare: 0.2, throttled: false, stalls: [], starved: 0 };
-const COVERED = { share: 1, unexplained: 0 };
-
-function contextOf(sends: readonly Send[], facts: Partial<RunContext> = {}): RunContext {
-  const statistics = new RunStatistics();
-  for (const each of sends) statistics.addPlanned(exchangeRow(), each.intendedOffsetNs);
-  statistics.addSends(sends);
-  return {
-    figures: statistics.figures(facts.health?.stalls ?? []),
-    health: HEALTHY,
-    coverage: COVERED,
-    multiplier: 1,
-    effectiveMultiplier: 1,
-    interrupted: null,
-    ...facts,
-  };
-}
-
-const good = (count: number) => Array.from({ length: count }, (_, index) => send({ index }));
-/** Sent 5 ms late each: over the bound of 2 ms, and scheduled latency 15 ms where service is 10 ms. */
-const late = (count: number) =>
-  good(count).map(({ index }) => send({ index, actualOffsetNs: index * 100 * MS + 5 * MS }));
-
 function codesOf(context: RunContext, slo = 'latency: p(95)<50') {
   const judgement = judge(context, parseSlo(slo === '' ? [] : [slo]));
   return { ...judgement, reasons: judgement.reasons.map(({ code }) => code) };

@@ -10,6 +10,7 @@ import { type RawReplayOptions, resolveReplayOptions } from '../../src/replay/op
 import { Replay, type ReplayListener } from '../../src/replay/replay.ts';
 import { Scaling } from '../../src/replay/scaling/scaling.ts';
 import { parseTarget } from '../../src/replay/target.ts';
+import { warmupBefore } from '../../src/replay/warmup.ts';
 import { chooseWindow } from '../../src/replay/window.ts';
 import { exchangeRow } from '../support/exchange-row.ts';
 import { MemoryCapture, requestPayload } from '../support/memory-capture.ts';
@@ -78,6 +79,10 @@ function replayOf(setup: Setup) {
     anchor: () => ({ monotonicNs: nowNs, epochUs: 0 }),
   };
   const engines: ScriptedEngine[] = [];
+  const scaling = new Scaling({ options, coverage: 1 });
+  const { warmupMs } = options;
+  const warmup =
+    warmupMs === null ? null : warmupBefore({ askedMs: warmupMs, overview, source, window, scaling });
   const replay = new Replay({
     runId: 'run-1',
     options,
@@ -85,7 +90,8 @@ function replayOf(setup: Setup) {
     overview,
     window,
     forecast: forecastOf(overview.seconds(), options.multiplier),
-    scaling: new Scaling({ options, coverage: 1 }),
+    scaling,
+    warmup,
     source,
     createEngine: (engineOptions) => {
       const engine = new ScriptedEngine(engineOptions, setup.answer ?? (() => ({})), (request) => {
@@ -158,6 +164,42 @@ describe('Replay.run', () => {
     expect(sends.map(({ index, exchangeId, status }) => [index, exchangeId, status])).toEqual(
       [0, 1, 2, 3, 4].map((id) => [id, id, 200]),
     );
+  });
+
+  it('plays what precedes the window first, as one schedule, and marks it', async () => {
+    const { replay, engines, sends, planned, listener, recorded } = replayOf({
+      count: 9,
+      raw: { from: '1970-01-01T00:00:06Z', multiplier: '2', warmup: '1500ms' },
+    });
+    const outcome = await replay.run(listener, never);
+    expect(
+      engines[0]?.requests.map(({ index, path, intendedOffsetNs }) => [index, path, intendedOffsetNs]),
+    ).toEqual([2, 3, 4, 5, 6, 7, 8].map((id, at) => [at, `/base/${id}`, at * 0.5e9]));
+    expect(sends.map(({ exchangeId, warmup }) => [exchangeId, warmup])).toEqual(
+      [2, 3, 4, 5, 6, 7, 8].map((id) => [id, id < 5]),
+    );
+    expect(planned).toEqual([5, 6, 7, 8]);
+    expect(recorded()).toBe(4);
+    expect(outcome.audit.skipped).toMatchObject({ truncated_request: 0 });
+  });
+
+  it('plays as much of a warm-up as there is', async () => {
+    const { replay, sends, listener } = replayOf({
+      count: 4,
+      raw: { from: '1970-01-01T00:00:03Z', warmup: '1m', maxRequests: '1' },
+    });
+    await replay.run(listener, never);
+    expect(sends.map(({ exchangeId, warmup }) => [exchangeId, warmup])).toEqual([
+      [0, true],
+      [1, true],
+      [2, false],
+    ]);
+    const whole = replayOf({ count: 2, raw: { warmup: '1m' } });
+    await whole.replay.run(whole.listener, never);
+    expect(whole.sends.map(({ index, warmup }) => [index, warmup])).toEqual([
+      [0, false],
+      [1, false],
+    ]);
   });
 
   it('tells of what a ceiling refused as planned and refused', async () => {

@@ -1,0 +1,33 @@
+import type { RunContext } from '../../src/analysis/run-context.ts';
+import { RunStatistics } from '../../src/analysis/run-statistics.ts';
+import type { Send } from '../../src/core/run.ts';
+import { exchangeRow } from './exchange-row.ts';
+import { send } from './sends.ts';
+
+const MS = 1e6;
+/** A sender with nothing against it. */
+export const HEALTHY = { busyShare: 0.2, throttled: false, stalls: [], starved: 0 };
+const COVERED = { share: 1, unexplained: 0 };
+
+/** A run of these sends, each planned and with an end, and nothing else against it. */
+export function contextOf(sends: readonly Send[], facts: Partial<RunContext> = {}): RunContext {
+  const statistics = new RunStatistics();
+  for (const each of sends) statistics.addPlanned(exchangeRow(), each.intendedOffsetNs);
+  statistics.addSends(sends);
+  return {
+    figures: statistics.figures(facts.health?.stalls ?? []),
+    health: HEALTHY,
+    coverage: COVERED,
+    multiplier: 1,
+    effectiveMultiplier: 1,
+    interrupted: null,
+    ...facts,
+  };
+}
+
+/** On time, answered after 10 ms, a tenth of a second apart. */
+export const good = (count: number): Send[] => Array.from({ length: count }, (_, index) => send({ index }));
+
+/** Sent 5 ms late each: over the bound of 2 ms, and scheduled latency 15 ms where service is 10 ms. */
+export const late = (count: number): Send[] =>
+  good(count).map(({ index }) => send({ index, actualOffsetNs: index * 100 * MS + 5 * MS }));
