@@ -62,6 +62,8 @@ function keysOf(command: Command): Record<string, z.ZodType> {
 function valueSchema(option: Option): z.ZodType {
   if (option instanceof RepeatableOption) return z.union([scalar(), z.array(scalar())]);
   if (!option.required && !option.optional) return z.boolean();
+  // Without its value such a flag says yes.
+  if (option.optional) return z.union([z.boolean(), scalar()]);
   return option.argChoices === undefined ? scalar() : z.enum(option.argChoices as [string, ...string[]]);
 }
 
