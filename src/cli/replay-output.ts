@@ -1,4 +1,3 @@
-import { dirname } from 'node:path';
 import type { ReplayDocument } from '../analysis/replay-document.ts';
 import { replayText } from '../analysis/replay-text.ts';
 import type { RunFigures } from '../analysis/run-statistics.ts';
@@ -58,7 +57,7 @@ export function printSummary(
 export function retainRuns(directory: string, { plan, terminal, logger }: ReplayRunParts): void {
   const kept = plan.options.retainRuns;
   if (kept === null) return;
-  const { removed, failed } = removeOlderRuns(dirname(directory), directory, kept, systemClock.epochUs());
+  const { removed, failed } = removeOlderRuns(directory, kept, systemClock.epochUs());
   if (removed.length > 0) terminal.note(`Older runs removed: ${removed.length}`);
   for (const { directory: run, reason } of failed) {
     logger.warn({ run, reason }, 'an older run could not be removed');

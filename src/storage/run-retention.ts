@@ -1,5 +1,5 @@
 import { lstatSync, readdirSync, rmSync } from 'node:fs';
-import { join } from 'node:path';
+import { dirname, join, resolve } from 'node:path';
 import { AppError, reasonOf } from '../core/errors.ts';
 import { RunReader } from './run-reader.ts';
 import { CALIBRATION_DIRECTORY, RUN_DATABASE, RUN_SUMMARY } from './run-schema.ts';
@@ -25,13 +25,15 @@ interface SealedRun {
 }
 
 /**
- * Removes older sealed runs right below a directory. What is not a sealed run by its files and what they say, what
+ * Removes older sealed runs beside a run, which stays in any case. What is not a sealed run by its files and what they say, what
  * holds anything else, and links stay, whatever they are called.
- * @param except a run that stays in any case: the one that was just made
+ * @param newest the directory of the one that was just made
  * @param nowUs epoch microseconds
  */
-export function removeOlderRuns(parent: string, except: string, kept: RunsKept, nowUs: number): RemovedRuns {
-  const runs = sealedRunsBelow(parent).sort((a, b) => b.startedAtUs - a.startedAtUs);
+export function removeOlderRuns(newest: string, kept: RunsKept, nowUs: number): RemovedRuns {
+  // However it was written: `runs/a/` is `runs/a`.
+  const except = resolve(newest);
+  const runs = sealedRunsBelow(dirname(except)).sort((a, b) => b.startedAtUs - a.startedAtUs);
   const others = runs.filter(({ directory }) => directory !== except);
   const isOld = ({ endedAtUs }: SealedRun) => kept.kind === 'age' && endedAtUs < nowUs - kept.ms * 1e3;
   const surplus = kept.kind === 'count' ? others.slice(kept.runs - 1) : others.filter(isOld);

@@ -37,7 +37,7 @@ describe('removeOlderRuns', () => {
       ['b', 2],
     ] as const)
       runOf(parent, name, daysAgo);
-    const { removed, failed } = removeOlderRuns(parent, join(parent, 'a'), count(2), NOW_US);
+    const { removed, failed } = removeOlderRuns(`${join(parent, 'a')}/`, count(2), NOW_US);
     expect(failed).toEqual([]);
     expect(removed).toEqual([join(parent, 'c'), join(parent, 'd')]);
     expect(readdirSync(parent).sort()).toEqual(['a', 'b']);
@@ -46,7 +46,7 @@ describe('removeOlderRuns', () => {
   test('keeps those that ended within a time, and the new one however old its clock says it is', () => {
     const parent = temporaryDirectory();
     for (const daysAgo of [0, 29, 31, 400]) runOf(parent, `run-${daysAgo}`, daysAgo);
-    removeOlderRuns(parent, join(parent, 'run-400'), { kind: 'age', ms: 30 * DAY_MS }, NOW_US);
+    removeOlderRuns(join(parent, 'run-400'), { kind: 'age', ms: 30 * DAY_MS }, NOW_US);
     expect(readdirSync(parent).sort()).toEqual(['run-0', 'run-29', 'run-400']);
   });
 
@@ -54,7 +54,7 @@ describe('removeOlderRuns', () => {
     const parent = temporaryDirectory();
     const old = runOf(parent, 'old', 9);
     runOf(old, 'calibration', 9, { kind: 'calibration' });
-    const { removed } = removeOlderRuns(parent, runOf(parent, 'new', 0), count(1), NOW_US);
+    const { removed } = removeOlderRuns(runOf(parent, 'new', 0), count(1), NOW_US);
     expect(removed).toEqual([old]);
     expect(existsSync(old)).toBe(false);
   });
@@ -80,7 +80,7 @@ describe('removeOlderRuns', () => {
       kept.push(join(parent, name));
     }
     const before = readdirSync(parent).length;
-    const result = removeOlderRuns(parent, join(parent, 'new'), count(1), NOW_US);
+    const result = removeOlderRuns(join(parent, 'new'), count(1), NOW_US);
     expect(result).toEqual({ removed: [], failed: [] });
     expect(readdirSync(parent)).toHaveLength(before);
     expect([...kept, elsewhere].every((path) => existsSync(path))).toBe(true);
@@ -90,7 +90,7 @@ describe('removeOlderRuns', () => {
     const parent = temporaryDirectory();
     const old = runOf(parent, 'old', 9);
     chmodSync(old, 0o500);
-    const { removed, failed } = removeOlderRuns(parent, runOf(parent, 'new', 0), count(1), NOW_US);
+    const { removed, failed } = removeOlderRuns(runOf(parent, 'new', 0), count(1), NOW_US);
     chmodSync(old, 0o700);
     expect(removed).toEqual([]);
     expect(failed.map(({ directory }) => directory)).toEqual([old]);
