@@ -26,7 +26,7 @@ describe('reprise replay --ndjson --warmup --retain-runs', () => {
       .trimEnd()
       .split('\n')
       .map((line) => JSON.parse(line) as ReplayEvent);
-    expect(events[0]).toMatchObject({ event: 'start', schemaVersion: 1, plannedRequests: 70, warmupS: 0.2 });
+    expect(events[0]).toMatchObject({ event: 'start', schemaVersion: 1, plannedS: 0.69, warmupS: 0.2 });
     const end = events.at(-1) as EndEvent;
     expect(end).toMatchObject({
       event: 'end',
