@@ -32,6 +32,8 @@ export interface ReplaySummaryInput {
   readonly unreplayable: number;
   /** Exchanges of the window that filters left out; they are no part of `figures`. */
   readonly filtered?: number;
+  /** Of a shard or of shards that are missing others: what the effective multiplier is reckoned from. */
+  readonly played?: { readonly recorded: number; readonly planned: number };
   readonly coverage: Coverage;
   readonly health: SenderHealth;
   /** Why the schedule was not played to its end; null when it was. */
@@ -95,8 +97,9 @@ export function summariseReplay(input: ReplaySummaryInput): ReplayDocument {
  */
 function effectiveMultiplierOf(input: ReplaySummaryInput): number | null {
   const { figures, coverage, pace = input.multiplier, targetShare = 1 } = input;
-  if (coverage.share === null || figures.recorded === 0) return null;
-  return (pace * (figures.planned / figures.recorded) * coverage.share) / targetShare;
+  const { recorded, planned } = input.played ?? figures;
+  if (coverage.share === null || recorded === 0) return null;
+  return (pace * (planned / recorded) * coverage.share) / targetShare;
 }
 
 function fidelityDocument({ fidelity, statusMix }: RunFigures): FidelityDocument {

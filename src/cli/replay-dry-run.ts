@@ -78,6 +78,7 @@ function dryRunParts(
     range: window,
     scaling,
     openSessions: OpenSessions.before(overview, source, window),
+    shard: options.shard,
     maxRequests: options.maxRequests,
     durationNs: window.durationNs,
     expected: Math.min(forecast.plannedExchanges, options.maxRequests ?? Number.POSITIVE_INFINITY),
