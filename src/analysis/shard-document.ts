@@ -12,10 +12,12 @@ export interface WholePlan {
   readonly duplicates: DuplicateFigures;
 }
 
-/** How a host's clocks stood to each other. Between two hosts nothing is known but by their own word. */
+/** What a run knows of its clocks. How far those of two hosts lie apart it cannot know. */
 export interface ShardClock {
   /** Wall clock minus monotonic clock, after the run less before it, microseconds: steps and slewing meanwhile. */
   readonly driftUs: number;
+  /** Equal for processes under one kernel, which have one clock; null where that is not known. */
+  readonly kernel: string | null;
 }
 
 /** What a run says of the shard it was, for people and so that it can be merged with the others. */

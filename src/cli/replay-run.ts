@@ -1,4 +1,3 @@
-import { randomBytes } from 'node:crypto';
 import { join } from 'node:path';
 import type { ReplayDocument } from '../analysis/replay-document.ts';
 import { summariseReplay } from '../analysis/replay-summary.ts';
@@ -10,7 +9,6 @@ import { exitCodeOf } from '../analysis/verdict.ts';
 import { systemClock } from '../core/clock.ts';
 import type { Logger } from '../core/ports.ts';
 import type { Run } from '../core/run.ts';
-import { formatInstantUs } from '../core/units.ts';
 import { CpuThrottle } from '../monitors/cpu-throttle.ts';
 import { ReplayEngine } from '../replay/engine.ts';
 import { resolveHost } from '../replay/guards.ts';
@@ -27,6 +25,7 @@ import { ReplayProgress } from './replay-progress.ts';
 import { askedMultiplier, playedPace } from './replay-scaling.ts';
 import { playedShardLines, ShardWatch, waitToPrepare } from './replay-shard.ts';
 import { playedLines, unfilteredLines, type WindowsDocument, windowsDocument } from './replay-windows.ts';
+import { newRunId } from './run-id.ts';
 import type { Terminal } from './terminal.ts';
 import { VERSION } from './version.ts';
 
@@ -213,10 +212,4 @@ function playedOf({ whole }: ShardDocument): { recorded: number; planned: number
 function interruptedBy(end: ReplayEnd, signal: string | null): string | null {
   if (end.kind === 'aborted') return end.error.code;
   return end.kind === 'interrupted' ? (signal ?? 'stopped') : null;
-}
-
-/** Sorts by time, and two runs of one second differ. */
-function newRunId(): string {
-  const time = formatInstantUs(systemClock.epochUs()).slice(0, 19).replaceAll(/[-:]/g, '');
-  return `${time}Z-${randomBytes(3).toString('hex')}`;
 }

@@ -1,4 +1,5 @@
 import { createHash } from 'node:crypto';
+import { readFileSync } from 'node:fs';
 import { hostname } from 'node:os';
 import { setTimeout } from 'node:timers/promises';
 import { FidelityStatistics } from '../analysis/fidelity.ts';
@@ -85,12 +86,24 @@ export class ShardWatch {
       planDigest: planDigest(plan, played.captureIdentity),
       host: hostname(),
       startAt: startAtUs === null ? null : formatInstantUs(startAtUs),
-      clock: { driftUs: Math.round(wallUs - (ended.monotonicNs - this.#begun.monotonicNs) / 1e3) },
+      clock: {
+        driftUs: Math.round(wallUs - (ended.monotonicNs - this.#begun.monotonicNs) / 1e3),
+        kernel: kernelOf(),
+      },
       pace: playedPace(plan.scaling, plan.window),
       stalls: played.stalls,
       recordedStatuses: played.recordedStatuses,
       whole: wholePlanOf(this.#fidelity.figures()),
     };
+  }
+}
+
+/** The id that Linux draws when it boots, which all containers of a machine see; null elsewhere. */
+function kernelOf(): string | null {
+  try {
+    return readFileSync('/proc/sys/kernel/random/boot_id', 'utf8').trim();
+  } catch {
+    return null;
   }
 }
 
