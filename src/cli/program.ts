@@ -38,6 +38,11 @@ const COMMANDS: readonly Entry[] = [
     load: async () => (await import('./import.ts')).importCommand(),
   },
   {
+    name: 'selftest',
+    summary: 'say up to which rate this machine keeps a schedule',
+    load: async () => (await import('./selftest.ts')).selftestCommand(),
+  },
+  {
     name: 'doctor',
     summary: 'check what this host offers to a recording and a replay',
     load: async () => (await import('./doctor.ts')).doctorCommand(),
