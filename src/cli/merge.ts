@@ -11,7 +11,7 @@ import { exitCodeOf } from '../analysis/verdict.ts';
 import { systemClock } from '../core/clock.ts';
 import { AppError } from '../core/errors.ts';
 import type { Run, Stretch } from '../core/run.ts';
-import { parseDurationMs } from '../core/units.ts';
+import { formatMs, parseDurationMs } from '../core/units.ts';
 import { RUN_SUMMARY } from '../storage/run-schema.ts';
 import { SqliteRunStore } from '../storage/run-store.ts';
 import {
@@ -47,14 +47,18 @@ export function mergeCommand(): Command {
     .addOption(
       new RepeatableOption('--slo <objective>', 'judge by this (default: by what the shards were given)'),
     )
-    .option('--wait <time>', 'wait so long for the last of the runs to be sealed')
+    .option('--wait <time>', 'wait so long for all runs to be sealed; those that are not then are missing')
     .option('--json', 'print one JSON document')
     .action(async (directories: string[], flags: MergeFlags) => {
       // Before anything is waited for: what is wrong with the command line is said at once.
       const slo = flags.slo ?? null;
       if (slo !== null) parseSlo(slo);
-      if (flags.wait !== undefined) await waitForSeals(directories, parseDurationMs(flags.wait, '--wait'));
-      merge(directories, slo, flags);
+      const { wait } = flags;
+      merge(
+        wait === undefined ? directories : await sealedWithin(directories, parseDurationMs(wait, '--wait')),
+        slo,
+        flags,
+      );
     });
 }
 
@@ -157,13 +161,28 @@ function documentOf(
   };
 }
 
-/** Waits until every run is sealed, or the time is over; what is missing then is said by whoever reads it. */
-async function waitForSeals(directories: readonly string[], waitMs: number): Promise<void> {
+/** Waits until every run is sealed, or the time is over: those that are not by then count as missing. */
+async function sealedWithin(directories: readonly string[], waitMs: number): Promise<readonly string[]> {
+  const isSealed = (directory: string) => existsSync(join(directory, RUN_SUMMARY));
   const untilNs = systemClock.nowNs() + waitMs * 1e6;
   for (;;) {
-    const open = directories.filter((directory) => !existsSync(join(directory, RUN_SUMMARY)));
-    if (open.length === 0 || systemClock.nowNs() >= untilNs) return;
+    const open = directories.filter((directory) => !isSealed(directory));
+    const sealed = directories.filter((directory) => !open.includes(directory));
+    if (open.length === 0) return sealed;
+    if (systemClock.nowNs() >= untilNs) {
+      if (sealed.length === 0) throw noneSealed(directories, waitMs);
+      terminal.note(`Not sealed within ${formatMs(waitMs)}, and left out: ${open.join(', ')}`);
+      return sealed;
+    }
     terminal.progress(`waiting for ${open.length} of ${directories.length} runs: ${open[0]}`);
     await setTimeout(LOOK_MS);
   }
+}
+
+function noneSealed(directories: readonly string[], waitMs: number): AppError {
+  return new AppError(
+    'INPUT_INVALID',
+    `None of ${directories.length} runs was sealed within ${formatMs(waitMs)}: ${directories.join(', ')}`,
+    { hint: 'See what the shards said: a run that is refused before its start leaves no directory.' },
+  );
 }
