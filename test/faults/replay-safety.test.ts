@@ -1,6 +1,7 @@
 import { existsSync } from 'node:fs';
 import { join } from 'node:path';
 import { describe, expect, test } from 'vitest';
+import { inspectCapture } from '../../src/storage/inspection.ts';
 import { RunReader } from '../../src/storage/run-reader.ts';
 import { captureOf } from '../support/captures.ts';
 import { exchangeOf, requestMessage, TEST_EPOCH_US } from '../support/exchanges.ts';
@@ -39,7 +40,12 @@ describe('a replay into a recorder of production', () => {
     expect(documentOf(result).reasons.map(({ code }) => code)).toContain('not_comparable');
     expect(result.status).toBe(4);
     expect(server.requests).toHaveLength(0);
-    expect(account).toMatchObject({ exchanges: 0, omitted: { replay_marked: { turns: REQUESTS } } });
+    // Answered before its body had come, a refused request is two turns of its connection, and one exchange.
+    expect(account).toMatchObject({ exchanges: 0, recorded: { turns: 0 }, lost: {}, pending: { turns: 0 } });
+    expect(account.seen.turns).toBe(account.omitted['replay_marked']?.turns);
+    expect(inspectCapture(directory).omitted.byCause).toEqual({
+      replay_marked: { exchanges: REQUESTS, bytes: expect.any(Number) },
+    });
     expect(storedIds(directory)).toEqual([]);
   });
 
