@@ -9,7 +9,7 @@ import {
   type ReplayDocument,
   type SloLine,
 } from './replay-document.ts';
-import type { Coverage, RunContext, SenderHealth } from './run-context.ts';
+import type { Coverage, RunContext, SenderHealth, ShardsContext } from './run-context.ts';
 import type { RunFigures } from './run-statistics.ts';
 import { type Threshold, unitOf } from './slo.ts';
 import type { SloResult } from './slo-evaluation.ts';
@@ -32,18 +32,30 @@ export interface ReplaySummaryInput {
   readonly unreplayable: number;
   /** Exchanges of the window that filters left out; they are no part of `figures`. */
   readonly filtered?: number;
+  /** Of a shard or of shards that are missing others: what the effective multiplier is reckoned from. */
+  readonly played?: { readonly recorded: number; readonly planned: number };
   readonly coverage: Coverage;
   readonly health: SenderHealth;
   /** Why the schedule was not played to its end; null when it was. */
   readonly interrupted: string | null;
+  /** Of a run that was put together from shards. */
+  readonly shards?: ShardsContext;
   readonly bounds?: Partial<JudgementBounds>;
 }
 
 /** Judges a run that is over and writes everything about it into one document that JSON can hold. */
 export function summariseReplay(input: ReplaySummaryInput): ReplayDocument {
-  const { run, figures, coverage, health, interrupted, multiplier } = input;
+  const { run, figures, coverage, health, interrupted, multiplier, shards } = input;
   const effectiveMultiplier = effectiveMultiplierOf(input);
-  const context: RunContext = { figures, health, coverage, multiplier, effectiveMultiplier, interrupted };
+  const context: RunContext = {
+    figures,
+    health,
+    coverage,
+    multiplier,
+    effectiveMultiplier,
+    interrupted,
+    shards,
+  };
   const judgement = judge(context, input.thresholds, { ...JUDGEMENT_BOUNDS, ...input.bounds });
   const { outcomes, latency, planned } = figures;
   return {
@@ -95,8 +107,9 @@ export function summariseReplay(input: ReplaySummaryInput): ReplayDocument {
  */
 function effectiveMultiplierOf(input: ReplaySummaryInput): number | null {
   const { figures, coverage, pace = input.multiplier, targetShare = 1 } = input;
-  if (coverage.share === null || figures.recorded === 0) return null;
-  return (pace * (figures.planned / figures.recorded) * coverage.share) / targetShare;
+  const { recorded, planned } = input.played ?? figures;
+  if (coverage.share === null || recorded === 0) return null;
+  return (pace * (planned / recorded) * coverage.share) / targetShare;
 }
 
 function fidelityDocument({ fidelity, statusMix }: RunFigures): FidelityDocument {

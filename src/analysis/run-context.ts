@@ -21,6 +21,15 @@ export interface Coverage {
   readonly unexplained: number | null;
 }
 
+/** Of a run that was put together from shards. */
+export interface ShardsContext {
+  readonly count: number;
+  /** Indexes of those that are not there. */
+  readonly missing: readonly number[];
+  /** From the first start to the last, by the clocks of their hosts. */
+  readonly startSpreadUs: number;
+}
+
 /** A run that is over, and what must be known to judge it. */
 export interface RunContext {
   readonly figures: RunFigures;
@@ -31,4 +40,5 @@ export interface RunContext {
   readonly effectiveMultiplier: number | null;
   /** Why the schedule was not played to its end (`SIGINT`, `failed_share` …); null when it was. */
   readonly interrupted: string | null;
+  readonly shards?: ShardsContext | undefined;
 }

@@ -28,9 +28,19 @@ const COMMANDS: readonly Entry[] = [
     load: async () => (await import('./replay.ts')).replayCommand(),
   },
   {
+    name: 'merge',
+    summary: 'put the runs of all shards together and judge them as one',
+    load: async () => (await import('./merge.ts')).mergeCommand(),
+  },
+  {
     name: 'import',
     summary: "build a capture from another tool's files",
     load: async () => (await import('./import.ts')).importCommand(),
+  },
+  {
+    name: 'selftest',
+    summary: 'say up to which rate this machine keeps a schedule',
+    load: async () => (await import('./selftest.ts')).selftestCommand(),
   },
   {
     name: 'doctor',

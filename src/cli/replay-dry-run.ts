@@ -78,9 +78,12 @@ function dryRunParts(
     range: window,
     scaling,
     openSessions: OpenSessions.before(overview, source, window),
+    shard: options.shard,
     maxRequests: options.maxRequests,
     durationNs: window.durationNs,
-    expected: Math.min(forecast.plannedExchanges, options.maxRequests ?? Number.POSITIVE_INFINITY),
+    expected:
+      Math.min(forecast.plannedExchanges, options.maxRequests ?? Number.POSITIVE_INFINITY) /
+      (options.shard?.count ?? 1),
     arrivalsOnly: overview.arrivalsOnly,
     builder: new RequestBuilder({
       basePath: options.target?.basePath ?? '',

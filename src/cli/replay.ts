@@ -1,6 +1,7 @@
 import { readFileSync } from 'node:fs';
 import { Command } from 'commander';
 import { parseSlo } from '../analysis/slo.ts';
+import { systemClock } from '../core/clock.ts';
 import { LIMITS } from '../core/limits.ts';
 import {
   HOST_POLICIES,
@@ -51,6 +52,8 @@ export function replayCommand(): Command {
     .option('--seed <n>', 'decides which sessions are left out or played again', SCALING_DEFAULTS.seed)
     .option('--jitter <time>', 'copies of sessions begin up to so much later', SCALING_DEFAULTS.jitter)
     .addOption(new RepeatableOption('--perturb <place>', 'where copies differ: header:NAME or json:/POINTER'))
+    .option('--shard <i/n>', 'play the i-th of n parts of the plan; i counts from 0')
+    .option('--start-at <time>', 'begin at this instant, ISO 8601, the same for all shards')
     .option('--dry-run', 'print the plan and what would not replay; send nothing')
     .addOption(new RepeatableOption('--slo <objective>', 'such as "latency: p(99)<200", or a preset'))
     .option('--out <directory>', 'where the run is kept (default: runs/<run id>)')
@@ -92,6 +95,7 @@ const SOURCES: OptionSources = {
   checkSlo: (expressions) => {
     parseSlo(expressions);
   },
+  nowUs: () => systemClock.epochUs(),
 };
 
 async function replay(directory: string, flags: ReplayFlags, command: Command): Promise<void> {
@@ -119,6 +123,7 @@ async function replay(directory: string, flags: ReplayFlags, command: Command): 
       source,
       thresholds: parseSlo(options.slo),
       unexplained,
+      captureIdentity: opened.identity,
       out: flags.out ?? null,
       json,
       terminal,

@@ -95,6 +95,7 @@ export const LIMITS = {
   readAheadRequests: 4_096,
   inFlight: 10_000,
   rateOverPeak: 2,
+  shards: 1_024,
   abortFailedShare: 0.5,
   abortWindowS: 30,
 } as const;

@@ -21,6 +21,7 @@ export function engineOptionsOf(
 ): EngineOptions {
   return {
     origin: target.origin,
+    startAtUs: options.startAtUs,
     maxInFlight: options.maxInFlight,
     connectTimeoutMs: Math.min(CONNECT_TIMEOUT_MS, options.timeoutMs),
     firstByteTimeoutMs: options.timeoutMs,

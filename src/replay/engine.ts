@@ -1,5 +1,7 @@
 import { setImmediate, setTimeout } from 'node:timers/promises';
-import type { Clock } from '../core/clock.ts';
+import type { Clock, ClockAnchor } from '../core/clock.ts';
+import { AppError } from '../core/errors.ts';
+import { formatMs } from '../core/units.ts';
 import { DueRing } from './due-ring.ts';
 import type { EngineHealth } from './engine-health.ts';
 import { EngineThreads, type ThreadsReport } from './engine-threads.ts';
@@ -37,6 +39,8 @@ export interface EngineOptions {
   /** TLS targets: extra trusted certificates (PEM), and whether an unverifiable one is accepted. */
   readonly caPem: string | null;
   readonly acceptAnyCertificate: boolean;
+  /** The run's zero by the wall clock, epoch microseconds; without it, as soon as everything is ready. */
+  readonly startAtUs?: number | null;
 }
 
 export interface EngineDeps {
@@ -69,6 +73,8 @@ export interface Engine {
 const POLL_MS = 10;
 /** From everything being ready to the first instant: time for what was read ahead to reach the sender. */
 const RUN_UP_NS = 250_000_000;
+/** A run that would begin later than this after the start that was set does not begin. */
+const MAX_LATE_START_US = 5_000_000;
 
 /**
  * Sends requests at their instants: a pacer thread that keeps time, a sender thread that owns the sockets, and
@@ -107,7 +113,7 @@ export class ReplayEngine implements Engine {
       readAhead.fill(-RUN_UP_NS);
       await threads.ready;
       const anchor = clock.anchor();
-      const startNs = anchor.monotonicNs + RUN_UP_NS;
+      const startNs = zeroOf(anchor, this.#options.startAtUs ?? null);
       this.#startNs = startNs;
       threads.start(startNs);
       signal.addEventListener('abort', stop, { once: true });
@@ -148,6 +154,21 @@ export class ReplayEngine implements Engine {
     }
     return false;
   }
+}
+
+/**
+ * The run's zero on the monotonic clock. One that was set stays what it is, however late we are: what was due by
+ * then leaves late, and its lag says so.
+ */
+function zeroOf({ monotonicNs, epochUs }: ClockAnchor, startAtUs: number | null): number {
+  if (startAtUs === null) return monotonicNs + RUN_UP_NS;
+  const lateUs = epochUs - startAtUs;
+  if (lateUs <= MAX_LATE_START_US) return monotonicNs - lateUs * 1e3;
+  throw new AppError(
+    'OPTION_INVALID',
+    `--start-at was missed by ${formatMs(lateUs / 1e3)}: nothing was ready before, and nothing was sent`,
+    { hint: 'Give a later instant; reading a long capture and connecting take their time.' },
+  );
 }
 
 interface RunFacts {

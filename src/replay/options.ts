@@ -8,12 +8,17 @@ import { parseAddedHeader, type Secrets } from './added-headers.ts';
 import { type Filters, type RawFilterOptions, resolveFilters } from './filters.ts';
 import { placeText } from './perturbation.ts';
 import { type RawScalingOptions, resolveScaling, type ScalingOptions } from './scaling/options.ts';
+import { type RawShardOptions, resolveShard, type ShardOptions } from './shard.ts';
 import { stageText } from './stages.ts';
 import { parseTarget, type Target } from './target.ts';
 import { type RawWindowOptions, resolveWindowRequest, type WindowRequest } from './windows/request.ts';
 
 /** What was asked for: texts as they stand on the command line, in the environment or in a file. */
-export interface RawReplayOptions extends RawScalingOptions, RawWindowOptions, RawFilterOptions {
+export interface RawReplayOptions
+  extends RawScalingOptions,
+    RawWindowOptions,
+    RawFilterOptions,
+    RawShardOptions {
   readonly target?: string | undefined;
   readonly multiplier?: string | undefined;
   readonly dryRun?: boolean | undefined;
@@ -43,7 +48,7 @@ export const HOST_POLICIES = ['target', 'recorded'] as const;
 export type HostPolicy = (typeof HOST_POLICIES)[number];
 
 /** What will be done. Nothing downstream applies a default. */
-export interface ReplayOptions extends ScalingOptions {
+export interface ReplayOptions extends ScalingOptions, ShardOptions {
   /** Null for a dry run without one. */
   readonly target: Target | null;
   readonly multiplier: number;
@@ -73,6 +78,8 @@ export interface ReplayOptions extends ScalingOptions {
 export interface OptionSources extends Secrets {
   /** Throws OPTION_INVALID for an expression that cannot be judged. */
   checkSlo(expressions: readonly string[]): void;
+  /** The wall clock, epoch microseconds. */
+  nowUs(): number;
 }
 
 /**
@@ -93,6 +100,7 @@ export function resolveReplayOptions(raw: RawReplayOptions, sources: OptionSourc
     target: problems.optional(raw.target, (text) => parseTarget(text)),
     multiplier,
     ...resolveScaling(raw, multiplier, problems),
+    ...resolveShard(raw, sources.nowUs(), problems),
     window: resolveWindowRequest(raw, problems),
     filters: resolveFilters(raw, problems),
     dryRun,

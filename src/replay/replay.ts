@@ -15,7 +15,7 @@ import type { Forecast } from './forecast.ts';
 import { assertReachable, type ResolveHost, TargetFence } from './guards.ts';
 import type { ReplayOptions } from './options.ts';
 import { Outstanding, refusedSend } from './outstanding.ts';
-import { type PlannedRequest, plannedRequests } from './plan.ts';
+import { type PlannedRequest, plannedRequests, type WholePlanListener } from './plan.ts';
 import { RateCeiling } from './rate-ceiling.ts';
 import { RequestBuilder } from './request-builder.ts';
 import { copyIdentityOf } from './scaling/arrivals.ts';
@@ -33,6 +33,8 @@ export interface ReplayListener {
   planned(row: ExchangeRow, intendedOffsetNs: number): void;
   /** What became of planned sends, in any order, each once. */
   ended(sends: readonly Send[]): void;
+  /** Of a shard: told of the plan of all of them. */
+  readonly whole?: WholePlanListener | undefined;
 }
 
 export interface ReplayParts {
@@ -154,6 +156,7 @@ export class Replay {
           scaling,
           tally: this.#tally,
           openSessions,
+          shard: options.shard,
           maxRequests: options.maxRequests,
           durationNs: window.durationNs,
           builder: new RequestBuilder({
@@ -170,6 +173,7 @@ export class Replay {
           audit: this.#audit,
         },
         {
+          whole: listener.whole,
           recorded: (row) => listener.recorded(row),
           planned: (request) => {
             planned(request);

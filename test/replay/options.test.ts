@@ -13,6 +13,7 @@ const sources: OptionSources = {
     if (path !== '/run/token') throw new Error('no such file');
     return 'from-file\n';
   },
+  nowUs: () => Date.UTC(2026, 10, 24, 12) * 1e3,
   checkSlo: (expressions) => {
     if (expressions.includes('nonsense')) throw new AppError('OPTION_INVALID', '--slo: "nonsense" is none');
   },
@@ -47,6 +48,8 @@ describe('resolveReplayOptions', () => {
       seed: 1,
       jitterMs: 1_000,
       perturb: [],
+      shard: null,
+      startAtUs: null,
       window: {
         ranges: [{ fromUs: null, toUs: null }],
         search: null,
@@ -186,5 +189,30 @@ describe('resolveReplayOptions', () => {
     [': value', /valid header name/],
   ])('refuses the added header %j', (header, reason) => {
     expect(problemsOf({ target: 'http://a', header: [header] }).message).toMatch(reason);
+  });
+
+  it('takes a shard, counted from 0, and a start in either form of time', () => {
+    const raw = { target: 'http://staging', shard: '2/3' };
+    const startAtUs = Date.UTC(2026, 10, 24, 12, 30) * 1e3;
+    expect(resolveReplayOptions({ ...raw, startAt: '2026-11-24T13:30:00+01:00' }, sources)).toMatchObject({
+      shard: { index: 2, count: 3 },
+      startAtUs,
+    });
+    expect(
+      resolveReplayOptions({ ...raw, startAt: 'Tue, 24 Nov 2026 12:30:00 GMT' }, sources).startAtUs,
+    ).toBe(startAtUs);
+  });
+
+  it.each(['3/3', '1', '-1/3', '0/0', '0/5000', 'a/b'])('refuses the shard %s', (shard) => {
+    expect(problemsOf({ target: 'http://staging', shard }).message).toContain('--shard');
+  });
+
+  it.each([
+    ['2026-11-24T11:59:58Z', 'is over since 2'],
+    ['2026-12-24T12:00:00Z', 'over 7 days'],
+    ['Mon, 30 Feb 2026 12:00:00 GMT', 'is not an instant'],
+    ['soon', 'is not an instant'],
+  ])('refuses the start %s', (startAt, reason) => {
+    expect(problemsOf({ target: 'http://staging', startAt }).message).toContain(reason);
   });
 });
