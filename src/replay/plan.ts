@@ -4,13 +4,16 @@ import type { AuditCounter } from './audit.ts';
 import type { TargetFence } from './guards.ts';
 import type { PreparedRequest } from './prepared-request.ts';
 import type { RateCeiling } from './rate-ceiling.ts';
+import type { RecordedConnections } from './recorded-connections.ts';
 import type { RequestBuilder } from './request-builder.ts';
 import { arrivalsIn, playedAs } from './scaling/arrivals.ts';
 import type { Scaling } from './scaling/scaling.ts';
 import type { ScalingTally } from './scaling/tally.ts';
 import { isOfWindow, scheduleOf } from './schedule.ts';
+import type { ConnectionPolicy } from './sending-options.ts';
 import type { OpenSessions } from './sessions.ts';
 import { skipReasonOf } from './skip.ts';
+import { placeOf } from './stripes.ts';
 
 /** A planned send by what its report needs of the row; the request itself is with the engine. */
 export interface PlannedRequest {
@@ -43,6 +46,10 @@ export interface PlanParts {
   readonly fence: TargetFence;
   readonly ceiling: RateCeiling;
   readonly audit: AuditCounter;
+  /** Whether a request waits for the connection it was recorded on; without it, it does not. */
+  readonly connections?: ConnectionPolicy;
+  /** Told of what is planned. */
+  readonly recordedConnections?: RecordedConnections;
 }
 
 /**
@@ -83,6 +90,7 @@ export function* plannedRequests(parts: PlanParts, listener: PlanListener): Gene
     parts.fence.checkRecorded(built.recordedHost);
     audit.mask(built.masked);
     tally.planned(send);
+    parts.recordedConnections?.add(send);
     tally.built(send, built, places);
     // What was made to differ is no repetition, whatever it was made of.
     const own = built.perturbed && as !== null ? { ...row, requestHash: Buffer.from(as.tag, 'hex') } : row;
@@ -90,7 +98,8 @@ export function* plannedRequests(parts: PlanParts, listener: PlanListener): Gene
     index += 1;
     if (parts.ceiling.admits(intendedOffsetNs)) {
       listener.planned(planned);
-      yield { index: planned.index, intendedOffsetNs, ...built.request };
+      const place = placeOf(send, parts.connections ?? 'pooled');
+      yield { index: planned.index, intendedOffsetNs, ...place, ...built.request };
     } else {
       listener.refusedByCeiling(planned);
     }
