@@ -11,6 +11,8 @@ export interface SenderHealth {
   readonly stalls: readonly Stretch[];
   /** Requests that were due before they had reached the sender. */
   readonly starved: number | null;
+  /** Refused because of the bytes of bodies on their way; absent where nothing bounds them. */
+  readonly refusedForBytes?: number;
 }
 
 /** How much of what was seen the capture holds. */

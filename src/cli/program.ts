@@ -131,6 +131,11 @@ export async function prepare(args: readonly string[]): Promise<Prepared> {
   return { program, config };
 }
 
+/** The name of the command that a command line means; empty where it names none. */
+export function commandOf(args: readonly string[]): string {
+  return bareProgram().parseOptions([...args]).operands[0] ?? '';
+}
+
 /** The file that `--config` or its variable names, checked against every command there is. */
 async function configOf(program: Command): Promise<ConfigFile | null> {
   const path = program.opts<{ config?: string }>().config ?? process.env[variableOf('--config')] ?? '';

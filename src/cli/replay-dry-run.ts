@@ -89,6 +89,8 @@ function dryRunParts(
       basePath: options.target?.basePath ?? '',
       host: options.host,
       addedHeaders: options.addedHeaders,
+      removedHeaders: options.removedHeaders,
+      pathMappings: options.pathMappings,
       runId: 'dry-run',
       identity: copyIdentityOf(overview, scaling),
     }),

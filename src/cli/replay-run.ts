@@ -20,6 +20,7 @@ import type { Playback } from '../replay/windows/playback.ts';
 import { SqliteRunStore } from '../storage/run-store.ts';
 import { entryUrl } from './entry-url.ts';
 import { Interruption } from './interruption.ts';
+import { connectionLines, connectionsDocument } from './replay-connections.ts';
 import { planLines, planTitle, type ReplayPlan } from './replay-plan.ts';
 import { ReplayProgress } from './replay-progress.ts';
 import { askedMultiplier, playedPace } from './replay-scaling.ts';
@@ -87,6 +88,7 @@ export async function runReplay(parts: ReplayRunParts): Promise<void> {
         ...playedLines(plan.window, parts.source),
         ...scalingCountLines(finished.outcome.scaling),
         ...playedShardLines(finished.shard),
+        ...connectionLines(plan.options, finished.outcome),
         '',
         `Run ${runId}: ${directory}`,
       );
@@ -191,6 +193,7 @@ function documentOf(
       throttled,
       stalls: health.stalls,
       starved: health.starved,
+      refusedForBytes: health.refusedForBytes,
     },
     interrupted: interruptedBy(end, signal),
   });
@@ -200,7 +203,7 @@ function documentOf(
     ...windowsDocument(plan.window, plan.options.filters, source),
     scalingPlan: { ...scalingDocument(plan.scaling, plan.window, plan.forecast), counts: outcome.scaling },
     audit: { unreplayableByReason, maskedHeaders, maskedQueryKeys, maskedRequests },
-    connections: health.connections,
+    connections: connectionsDocument(plan.options, outcome),
     shard,
   };
 }

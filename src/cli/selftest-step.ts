@@ -19,6 +19,9 @@ export async function playStep(
     {
       origin: `http://127.0.0.1:${port}`,
       maxInFlight: LIMITS.inFlight,
+      socketPath: null,
+      senders: 1,
+      maxInFlightBytes: LIMITS.inFlightBytes,
       connectTimeoutMs: TIMEOUT_MS,
       firstByteTimeoutMs: TIMEOUT_MS,
       idleTimeoutMs: TIMEOUT_MS,

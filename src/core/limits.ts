@@ -94,6 +94,13 @@ export const LIMITS = {
   readAheadBytes: 64 * MIB,
   readAheadRequests: 4_096,
   inFlight: 10_000,
+  /** Bodies that the target has not taken yet, over all senders. */
+  inFlightBytes: 256 * MIB,
+  senders: 16,
+  /** Path of a unix socket: a longer one does not fit into the kernel's address of it. */
+  socketPathBytes: 103,
+  /** Recorded connections told apart at once when they are counted. */
+  countedConnections: 65_536,
   rateOverPeak: 2,
   shards: 1_024,
   abortFailedShare: 0.5,

@@ -4,6 +4,7 @@ import { AppError } from '../core/errors.ts';
 import { formatMs } from '../core/units.ts';
 import { DueRing } from './due-ring.ts';
 import type { EngineHealth } from './engine-health.ts';
+import { engineHealthOf } from './engine-report.ts';
 import { EngineThreads, type ThreadsReport } from './engine-threads.ts';
 import type { PreparedRequest } from './prepared-request.ts';
 import { ReadAhead } from './read-ahead.ts';
@@ -17,7 +18,13 @@ export type { SendResult } from './send-result.ts';
 export interface EngineOptions {
   /** `http://host:port` or `https://host:port`, without a path. */
   readonly origin: string;
+  /** Path of a unix socket that is connected to in place of the origin's host; null without one. */
+  readonly socketPath: string | null;
+  /** Threads that send; what belongs together goes to one of them. */
+  readonly senders: number;
+  /** Over all senders: requests under way, and bytes of bodies that are not wholly written. */
   readonly maxInFlight: number;
+  readonly maxInFlightBytes: number;
   /** Connection set-up, TLS included. */
   readonly connectTimeoutMs: number;
   /** From the request being written to the response head. */
@@ -45,7 +52,7 @@ export interface EngineOptions {
 
 export interface EngineDeps {
   readonly clock: Clock;
-  /** Entry files of the two worker threads. */
+  /** Entry files of the worker threads. */
   readonly pacerEntry: URL;
   readonly senderEntry: URL;
 }
@@ -77,7 +84,7 @@ const RUN_UP_NS = 250_000_000;
 const MAX_LATE_START_US = 5_000_000;
 
 /**
- * Sends requests at their instants: a pacer thread that keeps time, a sender thread that owns the sockets, and
+ * Sends requests at their instants: a pacer thread that keeps time, sender threads that own the sockets, and
  * this thread, which reads ahead. Open loop: nothing a target does delays a send. One engine, one run.
  */
 export class ReplayEngine implements Engine {
@@ -100,7 +107,7 @@ export class ReplayEngine implements Engine {
     onResults: (batch: SendResult[]) => void,
     signal: AbortSignal,
   ): Promise<EngineHealth> {
-    const ring = DueRing.create(this.#options.readAheadRequests);
+    const ring = DueRing.create(this.#options.readAheadRequests, this.#options.senders);
     const threads = new EngineThreads(this.#options, this.#deps, ring.memory, onResults);
     const stop = (): void => {
       ring.stop();
@@ -109,7 +116,9 @@ export class ReplayEngine implements Engine {
     try {
       const { clock } = this.#deps;
       const bounds = { maxBytes: this.#options.readAheadBytes, maxRequests: this.#options.readAheadRequests };
-      const readAhead = new ReadAhead(requests, ring, bounds, clock, (batch) => threads.hand(batch));
+      const readAhead = new ReadAhead(requests, ring, bounds, clock, (batch, sender) =>
+        threads.hand(batch, sender),
+      );
       readAhead.fill(-RUN_UP_NS);
       await threads.ready;
       const anchor = clock.anchor();
@@ -125,7 +134,7 @@ export class ReplayEngine implements Engine {
       }
       const report = await threads.report;
       const startedAtUs = anchor.epochUs + Math.round((startNs - anchor.monotonicNs) / 1000);
-      return healthOf(report, { startNs, startedAtUs, prepared: readAhead.handed, finished });
+      return engineHealthOf(report, { startNs, startedAtUs, prepared: readAhead.handed, finished });
     } finally {
       signal.removeEventListener('abort', stop);
       ring.stop();
@@ -169,32 +178,4 @@ function zeroOf({ monotonicNs, epochUs }: ClockAnchor, startAtUs: number | null)
     `--start-at was missed by ${formatMs(lateUs / 1e3)}: nothing was ready before, and nothing was sent`,
     { hint: 'Give a later instant; reading a long capture and connecting take their time.' },
   );
-}
-
-interface RunFacts {
-  readonly startNs: number;
-  readonly startedAtUs: number;
-  readonly prepared: number;
-  readonly finished: boolean;
-}
-
-function healthOf({ sender, connections, pacerLateness }: ThreadsReport, run: RunFacts): EngineHealth {
-  return {
-    startNs: run.startNs,
-    startedAtUs: run.startedAtUs,
-    endOffsetNs: sender.endOffsetNs,
-    prepared: run.prepared,
-    sent: sender.sent,
-    refused: sender.refused,
-    stopped: sender.stopped,
-    aborted: !run.finished || sender.sent + sender.refused < run.prepared,
-    lag: sender.lag,
-    pacerLateness,
-    senderBusyShare: sender.busyShare,
-    senderBusyShareMax10s: sender.busyShareMax10s,
-    starved: sender.starved,
-    stalls: sender.stalls,
-    inFlightMax: sender.inFlightMax,
-    connections,
-  };
 }

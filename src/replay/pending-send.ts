@@ -1,17 +1,26 @@
 import type { Clock } from '../core/clock.ts';
 import type { SendError } from '../core/run.ts';
 import type { OutgoingRequest } from './send-batch.ts';
-import type { SendResult } from './send-result.ts';
-import type { SendEvents, SendHandle } from './transport.ts';
+import { neverSentResult, type SendResult } from './send-result.ts';
+import type { SendEvents, SendHandle, Transport } from './transport.ts';
 
 /** Counts events, so that a turn of the loop in which there were none can be told from work. */
 export interface Activity {
   events: number;
 }
 
-/** A request in flight: stamps its events and becomes its result. Instants are monotonic nanoseconds. */
+/** What a pending send tells whoever sent it. */
+export interface PendingListener {
+  /** Its body, of so many bytes, is held no longer. Once. */
+  bodyWritten(bytes: number): void;
+  over(pending: PendingSend, result: SendResult): void;
+}
+
+/** A request whose time has come: stamps its events and becomes its result. Instants are monotonic nanoseconds. */
 export class PendingSend implements SendEvents {
-  readonly actualNs: number;
+  /** When its turn came. */
+  readonly readyNs: number;
+  readonly lane: number | null;
   /** Set once the transport has it. */
   handle: SendHandle | null = null;
   readonly #index: number;
@@ -19,7 +28,11 @@ export class PendingSend implements SendEvents {
   readonly #startNs: number;
   readonly #clock: Clock;
   readonly #activity: Activity;
-  readonly #onOver: (pending: PendingSend, result: SendResult) => void;
+  readonly #listener: PendingListener;
+  /** Until the transport has it: a body must not live as long as its answer takes. */
+  #request: OutgoingRequest | null;
+  #actualNs: number;
+  #bodyBytes: number;
   #writtenNs: number | null = null;
   #firstByteNs: number | null = null;
   #status: number | null = null;
@@ -31,15 +44,45 @@ export class PendingSend implements SendEvents {
     startNs: number,
     clock: Clock,
     activity: Activity,
-    onOver: (pending: PendingSend, result: SendResult) => void,
+    listener: PendingListener,
   ) {
+    this.#request = request;
+    this.lane = request.lane;
     this.#index = request.index;
     this.#intendedOffsetNs = request.intendedOffsetNs;
+    this.#bodyBytes = request.body?.length ?? 0;
     this.#startNs = startNs;
     this.#clock = clock;
     this.#activity = activity;
-    this.#onOver = onOver;
-    this.actualNs = clock.nowNs();
+    this.#listener = listener;
+    this.readyNs = clock.nowNs();
+    this.#actualNs = this.readyNs;
+  }
+
+  /** The actual send; before it, when the request's turn came. */
+  get actualNs(): number {
+    return this.#actualNs;
+  }
+
+  /** Sends it now; what it waited for, if for anything, was its connection. */
+  dispatch(transport: Transport): void {
+    const request = this.#request;
+    if (request === null) return;
+    this.#request = null;
+    if (this.lane !== null) this.#actualNs = this.#clock.nowNs();
+    this.handle = transport.send(request, this);
+  }
+
+  /** Ends it before it was sent. */
+  neverSent(): SendResult {
+    this.#request = null;
+    this.onBodyWritten();
+    return neverSentResult(this.#index, this.#intendedOffsetNs);
+  }
+
+  onBodyWritten(): void {
+    if (this.#bodyBytes > 0) this.#listener.bodyWritten(this.#bodyBytes);
+    this.#bodyBytes = 0;
   }
 
   onStart(reusedConnection: boolean): void {
@@ -65,19 +108,25 @@ export class PendingSend implements SendEvents {
 
   onEnd(): void {
     this.#activity.events++;
-    this.#onOver(this, this.#result(null));
+    this.#over(null);
   }
 
   onError(error: SendError): void {
     this.#activity.events++;
-    this.#onOver(this, this.#result(error));
+    this.#over(error);
+  }
+
+  #over(error: SendError | null): void {
+    this.onBodyWritten();
+    this.#listener.over(this, this.#result(error));
   }
 
   #result(error: SendError | null): SendResult {
     return {
       index: this.#index,
       intendedOffsetNs: this.#intendedOffsetNs,
-      actualOffsetNs: this.actualNs - this.#startNs,
+      actualOffsetNs: this.#actualNs - this.#startNs,
+      connectionWaitNs: this.lane === null ? null : this.#actualNs - this.readyNs,
       startOffsetNs: this.#offset(this.#writtenNs),
       // An interim response alone is not an answer.
       firstByteOffsetNs: this.#status === null ? null : this.#offset(this.#firstByteNs),

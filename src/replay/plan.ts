@@ -5,15 +5,18 @@ import type { PlayedAs } from './copy-identity.ts';
 import type { TargetFence } from './guards.ts';
 import type { PreparedRequest } from './prepared-request.ts';
 import type { RateCeiling } from './rate-ceiling.ts';
+import type { RecordedConnections } from './recorded-connections.ts';
 import type { BuildResult, RequestBuilder } from './request-builder.ts';
 import { arrivalsIn, playedAs } from './scaling/arrivals.ts';
 import type { Scaling } from './scaling/scaling.ts';
 import type { ScalingTally } from './scaling/tally.ts';
 import { isOfWindow, type PlannedSend, scheduleOf } from './schedule.ts';
+import type { ConnectionPolicy } from './sending-options.ts';
 import type { OpenSessions } from './sessions.ts';
 import type { Shard } from './shard.ts';
 import { skipReasonOf } from './skip.ts';
 import { Stripe } from './stripe.ts';
+import { placeOf } from './stripes.ts';
 
 /** A planned send by what its report needs of the row; the request itself is with the engine. */
 export interface PlannedRequest {
@@ -60,6 +63,10 @@ export interface PlanParts {
   readonly fence: TargetFence;
   readonly ceiling: RateCeiling;
   readonly audit: AuditCounter;
+  /** Whether a request waits for the connection it was recorded on; without it, it does not. */
+  readonly connections?: ConnectionPolicy;
+  /** Told of what is planned. */
+  readonly recordedConnections?: RecordedConnections;
 }
 
 /**
@@ -104,7 +111,8 @@ export function* plannedRequests(parts: PlanParts, listener: PlanListener): Gene
     listener.whole?.planned(planned.row, intendedOffsetNs);
     if (admittedUnbuilt ?? ceiling.admits(intendedOffsetNs)) {
       listener.planned(planned);
-      yield { index: planned.index, intendedOffsetNs, ...built.request };
+      const place = placeOf(send, parts.connections ?? 'pooled');
+      yield { index: planned.index, intendedOffsetNs, ...place, ...built.request };
     } else {
       listener.refusedByCeiling(planned);
     }
@@ -134,6 +142,7 @@ function buildOwn(send: PlannedSend, as: PlayedAs | null, parts: PlanParts): Rea
   parts.fence.checkRecorded(built.recordedHost);
   audit.mask(built.masked);
   tally.planned(send);
+  parts.recordedConnections?.add(send);
   tally.built(send, built, scaling.options.perturb.length);
   return built;
 }

@@ -17,6 +17,7 @@ import type { ReplayOptions } from './options.ts';
 import { Outstanding, refusedSend } from './outstanding.ts';
 import { type PlannedRequest, plannedRequests, type WholePlanListener } from './plan.ts';
 import { RateCeiling } from './rate-ceiling.ts';
+import { RecordedConnections, type RecordedConnectionUse } from './recorded-connections.ts';
 import { RequestBuilder } from './request-builder.ts';
 import { copyIdentityOf } from './scaling/arrivals.ts';
 import type { Scaling } from './scaling/scaling.ts';
@@ -63,6 +64,7 @@ export interface ReplayOutcome {
   readonly health: EngineHealth;
   readonly audit: ReplayAudit;
   readonly scaling: ScalingCounts;
+  readonly recordedConnections: RecordedConnectionUse;
 }
 
 /** Where a run is, for whoever watches it. */
@@ -85,6 +87,7 @@ export class Replay {
   readonly #fence: TargetFence;
   readonly #audit = new AuditCounter();
   readonly #tally = new ScalingTally();
+  readonly #recordedConnections = new RecordedConnections();
   readonly #outstanding = new Outstanding();
   readonly #abortRule = new AbortRule();
   readonly #stop = new AbortController();
@@ -132,7 +135,13 @@ export class Replay {
     );
     listener.ended([...this.#refused.splice(0), ...this.#outstanding.takeUnreached()]);
     const counts = this.#tally.counts(scaling.forgottenSessions, openSessions?.figures() ?? null);
-    return { end: this.#endOf(signal), health, audit: this.#audit.report(), scaling: counts };
+    return {
+      end: this.#endOf(signal),
+      health,
+      audit: this.#audit.report(),
+      scaling: counts,
+      recordedConnections: this.#recordedConnections.figures(),
+    };
   }
 
   position(): ReplayPosition {
@@ -163,6 +172,8 @@ export class Replay {
             basePath: target.basePath,
             host: options.host,
             addedHeaders: options.addedHeaders,
+            removedHeaders: options.removedHeaders,
+            pathMappings: options.pathMappings,
             runId,
             identity: copyIdentityOf(overview, scaling),
           }),
@@ -171,6 +182,8 @@ export class Replay {
             options.maxRatePerSecond ?? forecast.plannedPeakPerSecond * LIMITS.rateOverPeak,
           ),
           audit: this.#audit,
+          connections: options.connections,
+          recordedConnections: this.#recordedConnections,
         },
         {
           whole: listener.whole,

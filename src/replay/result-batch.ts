@@ -1,7 +1,7 @@
 import { SEND_ERRORS } from '../core/run.ts';
 import type { SendResult } from './send-result.ts';
 
-const COLUMNS = 10;
+const COLUMNS = 11;
 const REFUSED = 1;
 const REUSED = 2;
 
@@ -21,6 +21,7 @@ export function packResults(results: readonly SendResult[]): Float64Array<ArrayB
         result.responseBytes,
         result.error === null ? -1 : SEND_ERRORS.indexOf(result.error),
         (result.refused ? REFUSED : 0) | (result.reusedConnection ? REUSED : 0),
+        result.connectionWaitNs ?? Number.NaN,
       ],
       row * COLUMNS,
     );
@@ -36,6 +37,7 @@ export function unpackResults(rows: Float64Array): SendResult[] {
       index: rows[at] ?? 0,
       intendedOffsetNs: rows[at + 1] ?? 0,
       actualOffsetNs: orNull(rows[at + 2]),
+      connectionWaitNs: orNull(rows[at + 10]),
       startOffsetNs: orNull(rows[at + 3]),
       firstByteOffsetNs: orNull(rows[at + 4]),
       lastByteOffsetNs: orNull(rows[at + 5]),

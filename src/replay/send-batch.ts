@@ -4,7 +4,7 @@ import type { PreparedRequest } from './prepared-request.ts';
 /** Bodies of at least this size travel in a buffer of their own, moved and never copied again. */
 const OWN_BUFFER_BYTES = 64 * 1024;
 
-const COLUMNS = 7;
+const COLUMNS = 8;
 const INDEX = 0;
 const INTENDED = 1;
 const HEAD_BYTES = 2;
@@ -14,6 +14,8 @@ const BODY_AT = 3;
 const BODY_BYTES = 4;
 const BODY_OWN = 5;
 const CHUNKED = 6;
+/** NaN for none. */
+const LANE = 7;
 
 /** Requests on their way to the sender; both kinds of buffer are transferred, not copied. */
 export interface SendBatch {
@@ -32,6 +34,8 @@ export interface OutgoingRequest {
   readonly headers: string[];
   readonly body: Buffer | null;
   readonly chunked: boolean;
+  /** See PreparedRequest. */
+  readonly lane: number | null;
 }
 
 export function transferListOf(batch: SendBatch): ArrayBuffer[] {
@@ -65,6 +69,7 @@ export function packBatch(requests: readonly PreparedRequest[]): SendBatch {
     table[cell + BODY_BYTES] = body === null ? -1 : body.length;
     table[cell + BODY_OWN] = own ? 1 : 0;
     table[cell + CHUNKED] = request.chunked ? 1 : 0;
+    table[cell + LANE] = request.lane ?? Number.NaN;
     if (body === null) return;
     if (own) {
       bodies.push(copyOf(body));
@@ -110,6 +115,7 @@ export class BatchReader {
     const parts = this.#bytes.toString('latin1', this.#headAt, headEnd).split('\n');
     const bodyBytes = table[cell + BODY_BYTES] ?? -1;
     const own = table[cell + BODY_OWN] === 1;
+    const lane = table[cell + LANE] ?? Number.NaN;
     const request: OutgoingRequest = {
       index: table[cell + INDEX] ?? 0,
       intendedOffsetNs: table[cell + INTENDED] ?? 0,
@@ -118,6 +124,7 @@ export class BatchReader {
       headers: parts.slice(2),
       body: bodyBytes < 0 ? null : this.#bodyOf(table[cell + BODY_AT] ?? 0, bodyBytes, own),
       chunked: table[cell + CHUNKED] === 1,
+      lane: Number.isNaN(lane) ? null : lane,
     };
     this.#row++;
     this.#headAt = headEnd + (own || bodyBytes < 0 ? 0 : bodyBytes);

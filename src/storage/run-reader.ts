@@ -51,7 +51,7 @@ export class RunReader {
       SELECT
         send_index AS "index", segment, exchange_id AS exchangeId, route, model, request_bytes AS requestBytes,
         intended_offset_ns AS intendedOffsetNs, actual_offset_ns AS actualOffsetNs,
-        start_offset_ns AS startOffsetNs, first_byte_offset_ns AS firstByteOffsetNs,
+        connection_wait_ns AS connectionWaitNs, start_offset_ns AS startOffsetNs, first_byte_offset_ns AS firstByteOffsetNs,
         last_byte_offset_ns AS lastByteOffsetNs, status, response_bytes AS responseBytes, error, refused
       FROM send ORDER BY send_index`);
     for (const row of rows.iterate()) yield { ...row, refused: row.refused === 1 };

@@ -23,6 +23,7 @@ CREATE TABLE send_row (
   request_bytes INTEGER NOT NULL,
   intended_offset_ns INTEGER NOT NULL,
   actual_offset_ns INTEGER,
+  connection_wait_ns INTEGER,
   start_offset_ns INTEGER,
   first_byte_offset_ns INTEGER,
   last_byte_offset_ns INTEGER,
@@ -35,8 +36,8 @@ CREATE TABLE send_row (
 CREATE VIEW send AS
 SELECT
   send_index, segment.text AS segment, exchange_id, route.text AS route, model.text AS model, request_bytes,
-  intended_offset_ns, actual_offset_ns, start_offset_ns, first_byte_offset_ns, last_byte_offset_ns,
-  status, response_bytes, error, refused
+  intended_offset_ns, actual_offset_ns, connection_wait_ns, start_offset_ns, first_byte_offset_ns,
+  last_byte_offset_ns, status, response_bytes, error, refused
 FROM send_row
 JOIN label AS segment ON segment.id = send_row.segment
 LEFT JOIN label AS route ON route.id = send_row.route

@@ -17,6 +17,9 @@ async function play(startAtUs: number) {
     {
       origin: server.origin,
       maxInFlight: 1_000,
+      socketPath: null,
+      senders: 1,
+      maxInFlightBytes: 256 * 1024 * 1024,
       connectTimeoutMs: 2_000,
       firstByteTimeoutMs: 10_000,
       idleTimeoutMs: 10_000,

@@ -35,6 +35,7 @@ describe('resolveReplayOptions', () => {
       target: {
         url: 'http://staging:8000',
         origin: 'http://staging:8000',
+        socketPath: null,
         tls: false,
         hostname: 'staging',
         port: 8000,
@@ -68,15 +69,24 @@ describe('resolveReplayOptions', () => {
       },
       dryRun: false,
       slo: [],
+      senders: 1,
+      connections: 'pooled',
+      maxConnectionAgeMs: null,
       maxInFlight: 10_000,
+      maxInFlightBytes: 268_435_456,
       maxRatePerSecond: null,
       maxRequests: null,
       timeoutMs: 300_000,
+      connectTimeoutMs: 10_000,
+      firstByteTimeoutMs: 300_000,
+      idleTimeoutMs: 60_000,
       drainDeadlineMs: 30_000,
       caPem: null,
       acceptAnyCertificate: false,
       host: 'target',
       addedHeaders: [],
+      removedHeaders: [],
+      pathMappings: [],
       productionHosts: [],
       allowedProductionHosts: [],
     });
@@ -142,6 +152,49 @@ describe('resolveReplayOptions', () => {
   it('refuses a header that is to be the same everywhere and to differ in copies', () => {
     const raw = { target: 'http://a', header: ['X-Key: a'], perturb: ['header:x-key'] };
     expect(problemsOf(raw).message).toMatch(/^--perturb header:x-key: --header sets it/);
+  });
+
+  it('reads how requests are sent, and holds each part of the time to the whole', () => {
+    const options = resolveReplayOptions(
+      {
+        ...{ target: 'unix:///run/model/http.sock', senders: '4', connections: 'recorded' },
+        ...{ maxConnectionAge: '90s', maxInFlightBytes: '64MiB', host: 'models.staging:8000' },
+        ...{ timeout: '20s', connectTimeout: '2s', idleTimeout: '30s', removeHeader: ['X-Debug'] },
+        mapPath: ['/v1=/v2'],
+      },
+      sources,
+    );
+    expect(options).toMatchObject({
+      target: {
+        url: 'unix:/run/model/http.sock',
+        socketPath: '/run/model/http.sock',
+        authority: 'localhost',
+      },
+      ...{ senders: 4, connections: 'recorded', maxConnectionAgeMs: 90_000, maxInFlightBytes: 67_108_864 },
+      ...{ timeoutMs: 20_000, connectTimeoutMs: 2_000, firstByteTimeoutMs: 20_000, idleTimeoutMs: 20_000 },
+      ...{ host: 'models.staging:8000', removedHeaders: ['x-debug'] },
+      pathMappings: [{ from: '/v1', to: '/v2' }],
+    });
+  });
+
+  it.each([
+    [{ senders: '0' }, '--senders'],
+    [{ senders: '17' }, '--senders: 17 is more than 16'],
+    [{ connections: 'pool' }, '--connections'],
+    [{ maxConnectionAge: '0s' }, '--max-connection-age'],
+    [{ maxInFlightBytes: '1KiB' }, '--max-in-flight-bytes'],
+    [{ connectTimeout: '0s' }, '--connect-timeout'],
+    [{ firstByteTimeout: 'soon' }, '--first-byte-timeout'],
+    [{ idleTimeout: '-1s' }, '--idle-timeout'],
+    [{ host: 'recorde' }, '--host'],
+    [{ removeHeader: ['Content-Length'] }, '--remove-header'],
+    [{ removeHeader: ['a b'] }, '--remove-header'],
+    [{ removeHeader: ['x-key'], header: ['X-Key: 1'] }, '--remove-header X-Key: --header sets it'],
+    [{ mapPath: ['/v1'] }, '--map-path'],
+    [{ target: 'unix:relative.sock' }, '--target'],
+    [{ target: `unix:/${'x'.repeat(120)}` }, '--target'],
+  ] as const)('refuses %j', (raw, start) => {
+    expect(problemsOf({ target: 'http://a', ...raw }).message.startsWith(start)).toBe(true);
   });
 
   it('wants a target unless nothing is sent', () => {

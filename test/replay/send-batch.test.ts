@@ -38,6 +38,7 @@ const request = fc.record({
   headers: fc.array(fc.tuple(latin1, latin1)).map((pairs) => pairs.flat()),
   body,
   chunked: fc.boolean(),
+  lane: fc.oneof(fc.constant(null), fc.nat(2 ** 53 - 1)),
 });
 
 describe('a batch on its way to the sender', () => {

@@ -1,6 +1,8 @@
 import fc from 'fast-check';
 import { describe, expect, test } from 'vitest';
 import type { SenderSignals } from '../../src/replay/due-ring.ts';
+import { Durations } from '../../src/replay/durations.ts';
+import { InFlight, type InFlightLimits } from '../../src/replay/in-flight.ts';
 import { Pacer } from '../../src/replay/pacer.ts';
 import type { PreparedRequest } from '../../src/replay/prepared-request.ts';
 import { packBatch } from '../../src/replay/send-batch.ts';
@@ -29,12 +31,15 @@ class Stage implements SenderSignals {
   readonly #turns: (() => void)[] = [];
   #frozen = false;
 
-  constructor(script: (index: number) => ScriptedAnswer, options: Partial<SenderOptions> = {}) {
+  constructor(
+    script: (index: number) => ScriptedAnswer,
+    options: Partial<SenderOptions> = {},
+    limits: Partial<InFlightLimits> = {},
+  ) {
     this.transport = new ScriptedTransport(this.clock, ({ index }) => script(index));
     this.sender = new Sender(
       {
         startNs: START_NS,
-        maxInFlight: 10_000,
         totalTimeoutMs: 60_000,
         drainDeadlineMs: 30_000,
         catchUp: { fromLagNs: 50 * MS, gapNs: MS, slackNs: MS },
@@ -45,6 +50,7 @@ class Stage implements SenderSignals {
         clock: this.clock,
         transport: this.transport,
         signals: this,
+        inFlight: InFlight.create({ maxRequests: 10_000, maxBodyBytes: 2 ** 30, ...limits }),
         afterTurn: (callback) => this.#turns.push(callback),
         afterMs: (callback, ms) => this.clock.sleepUntil(this.clock.nowNs() + ms * MS, callback),
         loopIdleNs: () => 0,
@@ -177,7 +183,7 @@ describe('the sender', () => {
   });
 
   test('refuses what the in-flight cap does not let out, counts it, and queues none of it', () => {
-    const stage = new Stage((index) => ({ afterNs: index < 2 ? 10.5 * MS : 50_000 }), { maxInFlight: 2 });
+    const stage = new Stage((index) => ({ afterNs: index < 2 ? 10.5 * MS : 50_000 }), {}, { maxRequests: 2 });
     stage.hand(Array.from({ length: 20 }, (_, index) => prepared(index, index * MS)));
     stage.sender.finish();
     stage.playTo(200 * MS);
@@ -189,6 +195,68 @@ describe('the sender', () => {
     ).toBe(true);
     expect(stage.health).toMatchObject({ sent: 11, refused: 9, inFlightMax: 2 });
     expect(stage.dispatched).toBe(20);
+  });
+
+  test('refuses what the bytes of bodies under way leave no room for, and counts it apart', () => {
+    const stage = new Stage(() => ({ afterNs: 10.5 * MS }), {}, { maxBodyBytes: 4 * 1_024 });
+    const body = Buffer.alloc(1_024);
+    stage.hand(Array.from({ length: 20 }, (_, index) => prepared(index, index * MS, { body })));
+    stage.sender.finish();
+    stage.playTo(200 * MS);
+    expect(stage.transport.sent.map(({ index }) => index)).toEqual([0, 1, 2, 3, 11, 12, 13, 14]);
+    expect(stage.health).toMatchObject({ sent: 8, refused: 12, refusedForBytes: 12 });
+  });
+
+  test('has a request wait for its recorded connection, and tells that wait apart from lag', () => {
+    const stage = new Stage((index) => ({ afterNs: index === 0 ? 50 * MS : MS / 10 }));
+    const lanes = [7, 7, null, 7, 8];
+    stage.hand(lanes.map((lane, index) => prepared(index, index * MS, { lane })));
+    stage.sender.finish();
+    stage.playTo(200 * MS);
+    expect(stage.transport.sent.map(({ index }) => index)).toEqual([0, 2, 4, 1, 3]);
+    const byIndex = stage.results.toSorted((a, b) => a.index - b.index);
+    const waitsMs = byIndex.map(({ connectionWaitNs }) =>
+      connectionWaitNs === null ? null : Math.round(connectionWaitNs / MS),
+    );
+    expect(waitsMs).toEqual([0, 49, null, 47, 0]);
+    for (const { actualOffsetNs, connectionWaitNs, intendedOffsetNs } of byIndex) {
+      const lagNs = (actualOffsetNs ?? 0) - (connectionWaitNs ?? 0) - intendedOffsetNs;
+      expect(lagNs).toBeGreaterThanOrEqual(0);
+      expect(lagNs).toBeLessThan(60_000);
+    }
+    expect(Durations.merged([stage.health?.lag ?? new Float64Array(1)]).summary().maxNs).toBeLessThan(60_000);
+    expect(stage.health).toMatchObject({ sent: 5, unreached: 0, stalls: [] });
+  });
+
+  test('does not send what still waits for its connection when it is stopped', () => {
+    const stage = new Stage(() => ({ afterNs: 5 * MS }));
+    stage.hand([0, 1, 2].map((index) => prepared(index, index * MS, { lane: 1 })));
+    stage.playTo(4 * MS);
+    stage.sender.stop();
+    stage.playTo(300 * MS);
+    expect(stage.transport.sent).toHaveLength(1);
+    expect(stage.health).toMatchObject({ sent: 1, unreached: 2, stopped: 0 });
+    const waiting = stage.results.filter(({ actualOffsetNs }) => actualOffsetNs === null);
+    expect(waiting.map(({ index, error, refused }) => [index, error, refused])).toEqual([
+      [1, 'stopped', false],
+      [2, 'stopped', false],
+    ]);
+  });
+
+  test('gives each that waited its time, and gives up when the drain deadline passes without a send', () => {
+    const stage = new Stage(() => ({ afterNs: Number.POSITIVE_INFINITY }), {
+      totalTimeoutMs: 100,
+      drainDeadlineMs: 150,
+    });
+    stage.hand([0, 1, 2].map((index) => prepared(index, 0, { lane: 1 })));
+    stage.sender.finish();
+    stage.playTo(1_000 * MS);
+    expect(stage.results.map(({ index, error }) => [index, error])).toEqual([
+      [0, 'total_timeout'],
+      [1, 'total_timeout'],
+      [2, 'total_timeout'],
+    ]);
+    expect(stage.health).toMatchObject({ sent: 3, unreached: 0 });
   });
 
   test('sleeps while nothing is near', () => {
