@@ -13,6 +13,7 @@ const WARM_CONNECTIONS = 8;
 export async function playStep(
   port: number,
   load: SyntheticLoad,
+  senders: number,
   signal: AbortSignal,
 ): Promise<SelftestStep> {
   const engine = new ReplayEngine(
@@ -20,7 +21,7 @@ export async function playStep(
       origin: `http://127.0.0.1:${port}`,
       maxInFlight: LIMITS.inFlight,
       socketPath: null,
-      senders: 1,
+      senders,
       maxInFlightBytes: LIMITS.inFlightBytes,
       connectTimeoutMs: TIMEOUT_MS,
       firstByteTimeoutMs: TIMEOUT_MS,

@@ -19,6 +19,7 @@ import { VERSION } from './version.ts';
 
 interface SelftestFlags {
   readonly body: string;
+  readonly senders: string;
   readonly seconds: string;
   readonly budget: string;
   readonly json?: boolean;
@@ -26,6 +27,7 @@ interface SelftestFlags {
 
 interface SelftestOptions {
   readonly bodyBytes: number;
+  readonly senders: number;
   readonly secondsPerStep: number;
   readonly budgetMs: number;
 }
@@ -52,6 +54,7 @@ export function selftestCommand(): Command {
         'machine keeps its schedule. Takes under a minute, sends nothing to anybody else and leaves nothing behind.',
     )
     .option('--body <size>', 'size of the request bodies', '2KB')
+    .option('--senders <n>', 'threads that send', '1')
     .option('--seconds <n>', 'how long each rate is played', '3')
     .option('--budget <time>', 'begin no rate that would end later than this', '55s')
     .option('--json', 'print one JSON document')
@@ -61,14 +64,16 @@ export function selftestCommand(): Command {
 }
 
 /** @throws AppError OPTION_INVALID listing every problem at once */
-function optionsOf({ body, seconds, budget }: SelftestFlags): SelftestOptions {
+function optionsOf({ body, senders, seconds, budget }: SelftestFlags): SelftestOptions {
   const problems = new Problems();
   const options = {
     bodyBytes: problems.attempt(() => parseBytes(body, '--body'), 0),
+    senders: problems.attempt(() => parseCount(senders, '--senders'), 1),
     secondsPerStep: problems.attempt(() => parseCount(seconds, '--seconds'), 1),
     budgetMs: problems.attempt(() => parseDurationMs(budget, '--budget'), 0),
   };
   if (options.bodyBytes > LIMITS.readAheadBytes / 4) problems.add(`--body: ${body} is over 16 MiB`);
+  if (options.senders > LIMITS.senders) problems.add(`--senders: ${senders} is over ${LIMITS.senders}`);
   if (options.secondsPerStep > MAX_SECONDS) problems.add(`--seconds: ${seconds} is over ${MAX_SECONDS}`);
   if (options.budgetMs < options.secondsPerStep * 1e3 + STEP_OVERHEAD_MS) {
     problems.add(`--budget: ${budget} is too short for one rate of ${seconds} s`);
@@ -84,7 +89,7 @@ async function selftest(options: SelftestOptions, json: boolean): Promise<void> 
     const port = await portOf(server);
     if (!json) {
       terminal.print(
-        `Poisson arrivals of POSTs with ${formatBytes(options.bodyBytes)}, ${options.secondsPerStep} s each, to a server of our own on this machine`,
+        `Poisson arrivals of POSTs with ${formatBytes(options.bodyBytes)}, ${options.secondsPerStep} s each, by ${options.senders === 1 ? 'one sender' : `${options.senders} senders`}, to a server of our own on this machine`,
         '',
         ...tableLines(COLUMNS, []),
       );
@@ -117,7 +122,7 @@ async function portOf(server: ChildProcess): Promise<number> {
 
 async function climb(
   port: number,
-  { bodyBytes, secondsPerStep: seconds, budgetMs }: SelftestOptions,
+  { bodyBytes, senders, secondsPerStep: seconds, budgetMs }: SelftestOptions,
   signal: AbortSignal,
   onStep: (step: SelftestStep) => void,
 ): Promise<Tested> {
@@ -133,7 +138,7 @@ async function climb(
   for (let rate = ladder.next; rate !== null; rate = ladder.next) {
     if ((systemClock.nowNs() - begunNs) / 1e6 + stepMs > budgetMs) return ended('budget');
     terminal.progress(`${rate} requests/s for ${seconds} s`);
-    const step = await playStep(port, { ratePerSecond: rate, seconds, bodyBytes }, signal);
+    const step = await playStep(port, { ratePerSecond: rate, seconds, bodyBytes }, senders, signal);
     if (signal.aborted) return ended('interrupted');
     steps.push(step);
     onStep(step);
@@ -151,6 +156,7 @@ function documentOf(options: SelftestOptions, { steps, highestHonestRate, endedB
     node: process.versions.node,
     cpus: availableParallelism(),
     bodyBytes: options.bodyBytes,
+    senders: options.senders,
     secondsPerStep: options.secondsPerStep,
     bounds: { lagP99Us: lagNs / 1e3, achievedShare, senderBusyShare: busyShare, stallMs: stallNs / 1e6 },
     steps: steps.map((step) => {
