@@ -20,6 +20,8 @@ interface Durations {
   readonly connectNs: number | null;
   readonly scheduledNs: number | null;
   readonly serviceNs: number | null;
+  /** Not waited for on purpose: it has a lag and no latency. */
+  readonly cancelled: boolean;
   /** Failed through the run being stopped, and not by the target. */
   readonly stopped: boolean;
 }
@@ -111,6 +113,7 @@ export class LatencyStatistics {
       this.#service.record(durations.serviceNs);
       return;
     }
+    if (durations.cancelled) return;
     this.#failed += 1;
     if (durations.stopped) this.#stopped += 1;
   }
@@ -134,6 +137,7 @@ function durationsOf(send: Send & { readonly actualOffsetNs: number }, completed
     connectNs: send.startOffsetNs === null ? null : Math.max(0, send.startOffsetNs - send.actualOffsetNs),
     scheduledNs: end === null ? null : Math.max(0, end - send.intendedOffsetNs),
     serviceNs: end === null ? null : Math.max(0, end - send.actualOffsetNs),
+    cancelled: send.cancelled,
     stopped: send.error === 'stopped',
   };
 }

@@ -21,6 +21,7 @@ import type { Playback } from '../replay/windows/playback.ts';
 import { SqliteRunStore } from '../storage/run-store.ts';
 import { entryUrl } from './entry-url.ts';
 import { Interruption } from './interruption.ts';
+import { answerLines, answersDocument } from './replay-answers.ts';
 import { planLines, planTitle, type ReplayPlan } from './replay-plan.ts';
 import { ReplayProgress } from './replay-progress.ts';
 import { askedMultiplier, playedPace } from './replay-scaling.ts';
@@ -82,6 +83,7 @@ export async function runReplay(parts: ReplayRunParts): Promise<void> {
         ...unfilteredLines(finished.figures.fidelity),
         ...playedLines(plan.window, parts.source),
         ...scalingCountLines(finished.outcome.scaling),
+        ...answerLines(finished.outcome),
         '',
         `Run ${runId}: ${directory}`,
       );
@@ -151,7 +153,9 @@ function documentOf(
   { plan, source, thresholds, unexplained }: ReplayRunParts,
   { outcome, figures, throttled }: Finished,
   signal: string | null,
-): ReplayDocument & WindowsDocument & Record<'audit' | 'connections' | 'scalingPlan', object> {
+): ReplayDocument &
+  WindowsDocument &
+  Record<'audit' | 'cancels' | 'changes' | 'connections' | 'scalingPlan', object> {
   const { health, audit, end } = outcome;
   const summary = summariseReplay({
     run,
@@ -179,6 +183,7 @@ function documentOf(
     ...windowsDocument(plan.window, plan.options.filters, source),
     scalingPlan: { ...scalingDocument(plan.scaling, plan.window, plan.forecast), counts: outcome.scaling },
     audit: { unreplayableByReason, maskedHeaders, maskedQueryKeys, maskedRequests },
+    ...answersDocument(plan.options, outcome),
     connections: health.connections,
   };
 }

@@ -91,6 +91,8 @@ export const LIMITS = {
   /** Replay. */
   readAheadBytes: 64 * MIB,
   readAheadRequests: 4_096,
+  /** The longest event of a stream that is read; twice as much is held of a stream at most. */
+  answerEventBytes: 64 * KIB,
   inFlight: 10_000,
   rateOverPeak: 2,
   abortFailedShare: 0.5,

@@ -5,6 +5,7 @@ import type { TimeRange } from '../core/ports.ts';
 import { Problems } from '../core/problems.ts';
 import { parseCount, parseMultiplier, parseTimeLimitMs, parseWaitMs } from '../core/units.ts';
 import { parseAddedHeader, type Secrets } from './added-headers.ts';
+import { type AnswerOptions, type RawAnswerOptions, resolveAnswerOptions } from './answer-options.ts';
 import { type Filters, type RawFilterOptions, resolveFilters } from './filters.ts';
 import { placeText } from './perturbation.ts';
 import { type RawScalingOptions, resolveScaling, type ScalingOptions } from './scaling/options.ts';
@@ -13,7 +14,11 @@ import { parseTarget, type Target } from './target.ts';
 import { type RawWindowOptions, resolveWindowRequest, type WindowRequest } from './windows/request.ts';
 
 /** What was asked for: texts as they stand on the command line, in the environment or in a file. */
-export interface RawReplayOptions extends RawScalingOptions, RawWindowOptions, RawFilterOptions {
+export interface RawReplayOptions
+  extends RawScalingOptions,
+    RawWindowOptions,
+    RawFilterOptions,
+    RawAnswerOptions {
   readonly target?: string | undefined;
   readonly multiplier?: string | undefined;
   readonly dryRun?: boolean | undefined;
@@ -43,7 +48,7 @@ export const HOST_POLICIES = ['target', 'recorded'] as const;
 export type HostPolicy = (typeof HOST_POLICIES)[number];
 
 /** What will be done. Nothing downstream applies a default. */
-export interface ReplayOptions extends ScalingOptions {
+export interface ReplayOptions extends ScalingOptions, AnswerOptions {
   /** Null for a dry run without one. */
   readonly target: Target | null;
   readonly multiplier: number;
@@ -93,6 +98,7 @@ export function resolveReplayOptions(raw: RawReplayOptions, sources: OptionSourc
     target: problems.optional(raw.target, (text) => parseTarget(text)),
     multiplier,
     ...resolveScaling(raw, multiplier, problems),
+    ...resolveAnswerOptions(raw, problems),
     window: resolveWindowRequest(raw, problems),
     filters: resolveFilters(raw, problems),
     dryRun,

@@ -1,6 +1,9 @@
 import type { Clock } from '../core/clock.ts';
-import type { SendError } from '../core/run.ts';
+import type { SendAnswer, SendError } from '../core/run.ts';
+import { type AnswerFacts, type AnswerHead, AnswerReader } from './answer-reader.ts';
+import type { ExpectedAnswer } from './expected-answer.ts';
 import type { OutgoingRequest } from './send-batch.ts';
+import type { SendEnd } from './send-error.ts';
 import type { SendResult } from './send-result.ts';
 import type { SendEvents, SendHandle } from './transport.ts';
 
@@ -15,6 +18,7 @@ export class PendingSend implements SendEvents {
   /** Set once the transport has it. */
   handle: SendHandle | null = null;
   readonly #index: number;
+  readonly #expected: ExpectedAnswer;
   readonly #intendedOffsetNs: number;
   readonly #startNs: number;
   readonly #clock: Clock;
@@ -25,6 +29,7 @@ export class PendingSend implements SendEvents {
   #status: number | null = null;
   #responseBytes = 0;
   #reusedConnection = false;
+  #reader: AnswerReader | null = null;
 
   constructor(
     request: OutgoingRequest,
@@ -34,6 +39,7 @@ export class PendingSend implements SendEvents {
     onOver: (pending: PendingSend, result: SendResult) => void,
   ) {
     this.#index = request.index;
+    this.#expected = request.answer;
     this.#intendedOffsetNs = request.intendedOffsetNs;
     this.#startNs = startNs;
     this.#clock = clock;
@@ -53,27 +59,32 @@ export class PendingSend implements SendEvents {
     this.#firstByteNs = this.#clock.nowNs();
   }
 
-  onStatus(status: number): void {
+  onStatus(status: number, head: AnswerHead): void {
     this.#activity.events++;
     this.#status = status;
+    this.#reader = AnswerReader.of(status, head, this.#expected);
   }
 
-  onData(bytes: number): void {
+  onData(bytes: Buffer): void {
     this.#activity.events++;
-    this.#responseBytes += bytes;
+    this.#responseBytes += bytes.length;
+    this.#reader?.write(bytes, this.#clock.nowNs());
   }
 
   onEnd(): void {
     this.#activity.events++;
-    this.#onOver(this, this.#result(null));
+    const facts = this.#reader?.finish() ?? null;
+    this.#onOver(this, this.#result(this.#reader?.broken === true ? 'broken_stream' : null, facts));
   }
 
-  onError(error: SendError): void {
+  onError(end: SendEnd): void {
     this.#activity.events++;
-    this.#onOver(this, this.#result(error));
+    this.#onOver(this, this.#result(end, this.#reader?.finish() ?? null));
   }
 
-  #result(error: SendError | null): SendResult {
+  #result(end: SendEnd | null, facts: AnswerFacts | null): SendResult {
+    const cancelled = end === 'cancelled';
+    const error: SendError | null = cancelled ? null : end;
     return {
       index: this.#index,
       intendedOffsetNs: this.#intendedOffsetNs,
@@ -86,11 +97,27 @@ export class PendingSend implements SendEvents {
       responseBytes: this.#responseBytes,
       error,
       refused: false,
+      cancelled,
+      streamed: facts?.streamed ?? (hasSucceeded(this.#status) ? false : null),
+      answer: facts === null ? null : this.#answerOf(facts),
       reusedConnection: this.#reusedConnection,
+    };
+  }
+
+  #answerOf({ streamed: _streamed, firstTokenNs, lastTokenNs, ...facts }: AnswerFacts): SendAnswer {
+    return {
+      ...facts,
+      firstTokenOffsetNs: this.#offset(firstTokenNs),
+      lastTokenOffsetNs: this.#offset(lastTokenNs),
     };
   }
 
   #offset(ns: number | null): number | null {
     return ns === null ? null : ns - this.#startNs;
   }
+}
+
+/** Whether this is the answer itself, and not a word on why there is none. */
+function hasSucceeded(status: number | null): boolean {
+  return status !== null && status >= 200 && status <= 299;
 }

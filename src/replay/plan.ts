@@ -1,6 +1,8 @@
 import type { ExchangeRow } from '../core/exchange.ts';
 import type { CaptureSource, TimeRange } from '../core/ports.ts';
 import type { AuditCounter } from './audit.ts';
+import type { BodyChanges } from './body-changes.ts';
+import type { AnswerForecast } from './expected-answer.ts';
 import type { TargetFence } from './guards.ts';
 import type { PreparedRequest } from './prepared-request.ts';
 import type { RateCeiling } from './rate-ceiling.ts';
@@ -17,6 +19,8 @@ export interface PlannedRequest {
   readonly index: number;
   readonly intendedOffsetNs: number;
   readonly row: ExchangeRow;
+  /** Whether its answer is expected piece by piece. */
+  readonly streams: boolean;
 }
 
 /** Told of every exchange of the window as it is planned, in order. */
@@ -40,6 +44,8 @@ export interface PlanParts {
   /** The plan ends before this instant of the run; without it, with the window. */
   readonly durationNs?: number | null;
   readonly builder: RequestBuilder;
+  readonly changes: BodyChanges;
+  readonly answers: AnswerForecast;
   readonly fence: TargetFence;
   readonly ceiling: RateCeiling;
   readonly audit: AuditCounter;
@@ -86,11 +92,13 @@ export function* plannedRequests(parts: PlanParts, listener: PlanListener): Gene
     tally.built(send, built, places);
     // What was made to differ is no repetition, whatever it was made of.
     const own = built.perturbed && as !== null ? { ...row, requestHash: Buffer.from(as.tag, 'hex') } : row;
-    const planned = { index, intendedOffsetNs, row: own };
+    const request = parts.changes.apply(row, built.request);
+    const answer = parts.answers.of(row, request.body);
+    const planned = { index, intendedOffsetNs, row: own, streams: answer.streams };
     index += 1;
     if (parts.ceiling.admits(intendedOffsetNs)) {
       listener.planned(planned);
-      yield { index: planned.index, intendedOffsetNs, ...built.request };
+      yield { index: planned.index, intendedOffsetNs, ...request, answer };
     } else {
       listener.refusedByCeiling(planned);
     }

@@ -6,10 +6,12 @@ import type { CaptureSource, Logger } from '../core/ports.ts';
 import { hasFailed, type Send } from '../core/run.ts';
 import { AbortRule } from './abort-rule.ts';
 import { AuditCounter, type ReplayAudit } from './audit.ts';
+import { type BodyChangeCounts, BodyChanges } from './body-changes.ts';
 import type { CaptureOverview } from './capture-overview.ts';
 import { arrivalsAlone, probeCapture } from './capture-probe.ts';
 import type { Engine, EngineHealth, EngineOptions, PreparedRequest, SendResult } from './engine.ts';
 import { engineOptionsOf } from './engine-options.ts';
+import { AnswerForecast } from './expected-answer.ts';
 import { describeFilters } from './filters.ts';
 import type { Forecast } from './forecast.ts';
 import { assertReachable, type ResolveHost, TargetFence } from './guards.ts';
@@ -61,6 +63,9 @@ export interface ReplayOutcome {
   readonly health: EngineHealth;
   readonly audit: ReplayAudit;
   readonly scaling: ScalingCounts;
+  readonly changes: BodyChangeCounts;
+  /** Recorded cancels that were waited for because the recording does not say when. */
+  readonly untimedCancels: number;
 }
 
 /** Where a run is, for whoever watches it. */
@@ -83,6 +88,8 @@ export class Replay {
   readonly #fence: TargetFence;
   readonly #audit = new AuditCounter();
   readonly #tally = new ScalingTally();
+  readonly #changes: BodyChanges;
+  readonly #answers: AnswerForecast;
   readonly #outstanding = new Outstanding();
   readonly #abortRule = new AbortRule();
   readonly #stop = new AbortController();
@@ -95,6 +102,8 @@ export class Replay {
 
   constructor(parts: ReplayParts) {
     this.#parts = parts;
+    this.#changes = new BodyChanges(parts.options);
+    this.#answers = new AnswerForecast(parts.options.cancels);
     this.#fence = new TargetFence({
       target: parts.target,
       productionHosts: parts.options.productionHosts,
@@ -130,7 +139,14 @@ export class Replay {
     );
     listener.ended([...this.#refused.splice(0), ...this.#outstanding.takeUnreached()]);
     const counts = this.#tally.counts(scaling.forgottenSessions, openSessions?.figures() ?? null);
-    return { end: this.#endOf(signal), health, audit: this.#audit.report(), scaling: counts };
+    return {
+      end: this.#endOf(signal),
+      health,
+      audit: this.#audit.report(),
+      scaling: counts,
+      changes: this.#changes.counts(),
+      untimedCancels: this.#answers.untimedCancels,
+    };
   }
 
   position(): ReplayPosition {
@@ -163,6 +179,8 @@ export class Replay {
             runId,
             identity: copyIdentityOf(overview, scaling),
           }),
+          changes: this.#changes,
+          answers: this.#answers,
           fence: this.#fence,
           ceiling: new RateCeiling(
             options.maxRatePerSecond ?? forecast.plannedPeakPerSecond * LIMITS.rateOverPeak,

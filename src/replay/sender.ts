@@ -1,5 +1,6 @@
 import type { Clock } from '../core/clock.ts';
 import { BusyMeter } from './busy-meter.ts';
+import { Cancels } from './cancels.ts';
 import type { SenderSignals } from './due-ring.ts';
 import { Durations } from './durations.ts';
 import type { DurationsNs, Stall } from './engine-health.ts';
@@ -72,6 +73,7 @@ export class Sender {
   readonly #lag = new Durations();
   readonly #stalls = new StallLog();
   readonly #activity: Activity = { events: 0 };
+  readonly #cancels: Cancels;
   /** In order of their actual sends. */
   readonly #inFlight = new Set<PendingSend>();
   #results: SendResult[] = [];
@@ -96,6 +98,7 @@ export class Sender {
     this.#deps = deps;
     this.#queue = new RequestQueue(options.startNs);
     this.#pacer = new Pacer(this.#queue, { leadNs: 0, catchUp: options.catchUp });
+    this.#cancels = new Cancels(deps.afterMs);
     this.#busy = new BusyMeter(deps.clock.nowNs(), deps.loopIdleNs);
     this.#lastTickNs = deps.clock.nowNs();
   }
@@ -184,6 +187,7 @@ export class Sender {
     const pending = new PendingSend(request, this.#options.startNs, clock, this.#activity, this.#onOver);
     this.#inFlight.add(pending);
     pending.handle = transport.send(request, pending);
+    if (request.answer.cancelAfterNs !== null) this.#cancels.add(pending, request.answer.cancelAfterNs);
     this.#sent++;
     this.#inFlightMax = Math.max(this.#inFlightMax, this.#inFlight.size);
     const actualOffsetNs = this.#offset(pending.actualNs);
@@ -205,12 +209,16 @@ export class Sender {
       responseBytes: 0,
       error: null,
       refused: true,
+      cancelled: false,
+      streamed: null,
+      answer: null,
       reusedConnection: false,
     });
   }
 
   readonly #onOver = (pending: PendingSend, result: SendResult): void => {
     if (!this.#inFlight.delete(pending)) return;
+    this.#cancels.forget(pending);
     if (result.error === 'stopped') this.#stopped++;
     this.#report(result);
     if (this.#drainingSinceNs !== null) this.#endWhenDrained();

@@ -31,7 +31,7 @@ export type ToSender =
 /** Sender to main. `ready` first, `over` last. */
 export type FromSender =
   | { readonly kind: 'ready' }
-  | { readonly kind: 'results'; readonly rows: Float64Array }
+  | { readonly kind: 'results'; readonly rows: Uint8Array }
   | { readonly kind: 'over'; readonly health: SenderHealth; readonly connections: ConnectionUse };
 
 /** What the pacer thread is born with. */

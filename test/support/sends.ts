@@ -22,6 +22,9 @@ export function send(facts: Partial<Send> & { index: number }): Send {
     responseBytes: 20,
     error: null,
     refused: false,
+    cancelled: false,
+    streamed: false,
+    answer: null,
     ...facts,
   };
 }
