@@ -15,13 +15,13 @@ import { entryUrl } from '../src/cli/entry-url.ts';
 import { systemClock } from '../src/core/clock.ts';
 import { LIMITS } from '../src/core/limits.ts';
 import { SeededRandom } from '../src/core/random.ts';
-import { NOTHING_EXPECTED } from '../src/replay/expected-answer.ts';
 import {
   type EngineHealth,
   type PreparedRequest,
   ReplayEngine,
   type SendResult,
 } from '../src/replay/engine.ts';
+import { NOTHING_EXPECTED } from '../src/replay/expected-answer.ts';
 import type { CountingServerReport } from './support/counting-server.ts';
 
 interface Plan {
@@ -77,7 +77,16 @@ function* requestsOf({ offsetsNs, body }: Plan): Generator<PreparedRequest> {
     ['x-reprise-run', 'bench'],
   ].flat();
   for (const [index, intendedOffsetNs] of offsetsNs.entries()) {
-    yield { index, intendedOffsetNs, method: 'POST', path: `/${index}`, headers, body, chunked: false, answer: NOTHING_EXPECTED };
+    yield {
+      index,
+      intendedOffsetNs,
+      method: 'POST',
+      path: `/${index}`,
+      headers,
+      body,
+      chunked: false,
+      answer: NOTHING_EXPECTED,
+    };
   }
 }
 

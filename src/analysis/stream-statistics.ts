@@ -115,7 +115,16 @@ export class StreamStatistics {
     };
   }
 
-  #record({ completed, stopped, intendedNs, actualNs, firstNs, lastNs, gaps, outputTokens }: StreamTimes): void {
+  #record({
+    completed,
+    stopped,
+    intendedNs,
+    actualNs,
+    firstNs,
+    lastNs,
+    gaps,
+    outputTokens,
+  }: StreamTimes): void {
     if (!completed) {
       this.#failed += 1;
       if (stopped) this.#stopped += 1;

@@ -31,7 +31,9 @@ export class StretchSet {
 
   /** Whether any of them has an instant of `fromNs` ≤ t ≤ `toNs`. */
   overlaps(fromNs: number, toNs: number): boolean {
-    return this.#stretches.some(({ fromOffsetNs, toOffsetNs }) => fromOffsetNs <= toNs && fromNs < toOffsetNs);
+    return this.#stretches.some(
+      ({ fromOffsetNs, toOffsetNs }) => fromOffsetNs <= toNs && fromNs < toOffsetNs,
+    );
   }
 
   /** Nanoseconds covered, and the longest stretch. */

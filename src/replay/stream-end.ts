@@ -69,7 +69,8 @@ export class StreamEnd {
     else if (Array.isArray(choices)) this.#eachFinish(choices, 'finish_reason');
     else if (typeof type === 'string') this.#typed(type, event);
     else if (typeof done === 'boolean') this.#said(done, event['done_reason']);
-    else if (isRecord(token)) this.#said(isText(event['generated_text']), member(event, 'details', 'finish_reason'));
+    else if (isRecord(token))
+      this.#said(isText(event['generated_text']), member(event, 'details', 'finish_reason'));
     else if (typeof stop === 'boolean' && 'content' in event) this.#said(stop, event['stop_type']);
     else if (Array.isArray(candidates)) this.#eachFinish(candidates, 'finishReason');
   }

@@ -19,7 +19,9 @@ export class RunSeconds {
   readonly #batch = new Map<number, SecondCounts>();
 
   constructor(connection: Connection) {
-    this.#upsert = connection.prepare<[number, number, number, number, number, number, number, number | null]>(`
+    this.#upsert = connection.prepare<
+      [number, number, number, number, number, number, number, number | null]
+    >(`
       INSERT INTO second (second, offered, sent, completed, failed, cancelled, refused, lag_max_ns)
       VALUES (?, ?, ?, ?, ?, ?, ?, ?)
       ON CONFLICT (second) DO UPDATE SET

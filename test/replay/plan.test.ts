@@ -265,7 +265,8 @@ describe('Outstanding', () => {
 
   it('tells what is due from what is read ahead, and what a stop left', () => {
     const outstanding = new Outstanding();
-    for (const index of [0, 1, 2]) outstanding.add({ index, intendedOffsetNs: index * 10, row, streams: false });
+    for (const index of [0, 1, 2])
+      outstanding.add({ index, intendedOffsetNs: index * 10, row, streams: false });
     expect(outstanding.dueAt(10)).toBe(2);
     expect(outstanding.takeUnreached().map(({ index, error, refused }) => [index, error, refused])).toEqual([
       [0, 'stopped', false],

@@ -134,7 +134,7 @@ describe('SqliteRunStore', () => {
       send({ index: 3, intendedOffsetNs: 999 * MS, actualOffsetNs: 1_004 * MS, status: 503 }),
       send({ index: 4, intendedOffsetNs: 5_000 * MS, actualOffsetNs: null }),
     ]);
-    const none = { offered: 0, sent: 0, completed: 0, failed: 0, refused: 0, lagMaxNs: null };
+    const none = { offered: 0, sent: 0, completed: 0, failed: 0, cancelled: 0, refused: 0, lagMaxNs: null };
     expect(reading(directory, (reader) => reader.series())).toEqual([
       { ...none, second: 0, offered: 4, sent: 2, refused: 1, inFlight: 2, lagMaxNs: 3 * MS },
       { ...none, second: 1, sent: 1, failed: 2, inFlight: 1, lagMaxNs: 5 * MS },
