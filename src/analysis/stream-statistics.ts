@@ -34,11 +34,11 @@ export interface StreamFigures {
   readonly itl: Histogram;
   /** Last token minus first over the tokens but one, of streams that said how many there were. */
   readonly tpot: Histogram;
-  /** Streams that failed, and of these the ones that our own stop ended; refused ones are neither. */
+  /** Streams that failed outside our stalls, and of these the ones that our own stop ended; refused are neither. */
   readonly failed: number;
   readonly stopped: number;
   readonly refused: number;
-  /** Completed streams that are in none of the distributions because of our own stalls. */
+  /** In none of the distributions, nor among the failed, because of our own stalls. */
   readonly leftOut: number;
   readonly tokens: TokenFigures;
 }
@@ -83,6 +83,8 @@ export class StreamStatistics {
     if (!send.streamed) return;
     if (outcome === 'refused') this.#refused += 1;
     if (outcome !== 'completed' && outcome !== 'failed') return;
+    if (outcome === 'completed') this.#completed += 1;
+    if (outcome === 'completed' && (send.answer?.contentEvents ?? 0) === 0) this.#withoutContent += 1;
     const times = timesOf(send, outcome === 'completed');
     const gapBytes = times.gaps?.length ?? 0;
     const isLong = times.endNs - times.intendedNs > LONG_NS;
@@ -130,11 +132,7 @@ export class StreamStatistics {
       if (stopped) this.#stopped += 1;
       return;
     }
-    this.#completed += 1;
-    if (firstNs === null || lastNs === null) {
-      this.#withoutContent += 1;
-      return;
-    }
+    if (firstNs === null || lastNs === null) return;
     this.#ttft.record(Math.max(0, firstNs - intendedNs));
     this.#ttftService.record(Math.max(0, firstNs - actualNs));
     if (gaps !== null) addGaps(gaps, this.#itl);
