@@ -16,7 +16,8 @@ const SLOW_PAUSE_MS = 100;
 const random = new SeededRandom(seed);
 /** Uniform in [0, 1). */
 const share = () => random.nextUint32() / 2 ** 32;
-const agent = new Agent({ keepAlive: true, maxSockets: 256 });
+// In turn: one that is idle for seconds may be closed by the server just when it is taken again.
+const agent = new Agent({ keepAlive: true, maxSockets: 256, scheduling: 'fifo' });
 const report = { sent: 0, answered: 0, aborted: 0, slow: 0, failed: [] as string[] };
 
 /** Mostly a few KB, now and then hundreds; what is in it repeats nowhere. */

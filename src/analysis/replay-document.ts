@@ -45,6 +45,8 @@ export interface HealthDocument {
   readonly busyShare: number | null;
   readonly throttled: boolean | null;
   readonly starved: number | null;
+  /** Of the refused: because of the bytes of bodies on their way. */
+  readonly refusedForBytes: number;
   readonly stalls: number;
   readonly stalledMs: number;
   readonly longestStallMs: number;
@@ -108,7 +110,10 @@ export interface ReplayDocument {
   readonly scaling: string;
   readonly durationS: number;
   readonly lagUs: LagUs;
+  /** From the actual send to the request's first byte: choosing a connection, or opening one. */
   readonly connectMs: LatencyMs;
+  /** Before the actual send: waiting for the recorded connection. Null where connections are pooled. */
+  readonly connectionWaitMs: LatencyMs;
   readonly fidelity: FidelityDocument;
   /** Requests that completed, stalled stretches left out. */
   readonly latencyMs: { readonly scheduled: LatencyMs; readonly service: LatencyMs };

@@ -10,7 +10,7 @@ import {
   type SloLine,
   type StreamsDocument,
 } from './replay-document.ts';
-import type { Coverage, RunContext, SenderHealth } from './run-context.ts';
+import type { Coverage, RunContext, SenderHealth, ShardsContext } from './run-context.ts';
 import type { RunFigures } from './run-statistics.ts';
 import { type Threshold, unitOf } from './slo.ts';
 import type { SloResult } from './slo-evaluation.ts';
@@ -34,18 +34,30 @@ export interface ReplaySummaryInput {
   readonly unreplayable: number;
   /** Exchanges of the window that filters left out; they are no part of `figures`. */
   readonly filtered?: number;
+  /** Of a shard or of shards that are missing others: what the effective multiplier is reckoned from. */
+  readonly played?: { readonly recorded: number; readonly planned: number };
   readonly coverage: Coverage;
   readonly health: SenderHealth;
   /** Why the schedule was not played to its end; null when it was. */
   readonly interrupted: string | null;
+  /** Of a run that was put together from shards. */
+  readonly shards?: ShardsContext;
   readonly bounds?: Partial<JudgementBounds>;
 }
 
 /** Judges a run that is over and writes everything about it into one document that JSON can hold. */
 export function summariseReplay(input: ReplaySummaryInput): ReplayDocument {
-  const { run, figures, coverage, health, interrupted, multiplier } = input;
+  const { run, figures, coverage, health, interrupted, multiplier, shards } = input;
   const effectiveMultiplier = effectiveMultiplierOf(input);
-  const context: RunContext = { figures, health, coverage, multiplier, effectiveMultiplier, interrupted };
+  const context: RunContext = {
+    figures,
+    health,
+    coverage,
+    multiplier,
+    effectiveMultiplier,
+    interrupted,
+    shards,
+  };
   const judgement = judge(context, input.thresholds, { ...JUDGEMENT_BOUNDS, ...input.bounds });
   const { outcomes, latency, streams, planned } = figures;
   return {
@@ -81,6 +93,7 @@ export function summariseReplay(input: ReplaySummaryInput): ReplayDocument {
     durationS: figures.endOffsetNs / 1e9,
     lagUs: lagUs(latency.lag, latency.lagMaxNs),
     connectMs: latencyMs(latency.connect),
+    connectionWaitMs: latencyMs(latency.connectionWait),
     fidelity: fidelityDocument(figures),
     latencyMs: { scheduled: latencyMs(latency.scheduled), service: latencyMs(latency.service) },
     ttftMs: latencyMs(streams.ttft),
@@ -102,8 +115,9 @@ export function summariseReplay(input: ReplaySummaryInput): ReplayDocument {
  */
 function effectiveMultiplierOf(input: ReplaySummaryInput): number | null {
   const { figures, coverage, pace = input.multiplier, targetShare = 1 } = input;
-  if (coverage.share === null || figures.recorded === 0) return null;
-  return (pace * (figures.planned / figures.recorded) * coverage.share) / targetShare;
+  const { recorded, planned } = input.played ?? figures;
+  if (coverage.share === null || recorded === 0) return null;
+  return (pace * (planned / recorded) * coverage.share) / targetShare;
 }
 
 function fidelityDocument({ fidelity, statusMix }: RunFigures): FidelityDocument {
@@ -134,6 +148,7 @@ function healthDocument(health: SenderHealth, leftOut: number): HealthDocument {
     busyShare: health.busyShare,
     throttled: health.throttled,
     starved: health.starved,
+    refusedForBytes: health.refusedForBytes ?? 0,
     stalls: health.stalls.length,
     stalledMs: stalls.totalNs / 1e6,
     longestStallMs: stalls.longestNs / 1e6,

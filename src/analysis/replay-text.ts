@@ -100,7 +100,7 @@ function fidelityLines({ fidelity }: ReplayDocument): string[] {
   ];
 }
 
-function latencyLines({ latencyMs, connectMs, lagUs, health }: ReplayDocument): string[] {
+function latencyLines({ latencyMs, connectMs, connectionWaitMs, lagUs, health }: ReplayDocument): string[] {
   const row = (name: string, { p50, p95, p99, max }: LatencyMs) => [name, ...[p50, p95, p99, max].map(ms)];
   const us = (value: number | null) => ms(value === null ? null : value / 1e3);
   const lines = [
@@ -109,7 +109,8 @@ function latencyLines({ latencyMs, connectMs, lagUs, health }: ReplayDocument): 
       ['', 'p50', 'p95', 'p99', 'max'],
       row('scheduled', latencyMs.scheduled),
       row('service', latencyMs.service),
-      row('connection wait', connectMs),
+      row('connect', connectMs),
+      ...(connectionWaitMs.p50 === null ? [] : [row('connection wait', connectionWaitMs)]),
     ]),
     `  schedule lag: p50 ${us(lagUs.p50)}, p90 ${us(lagUs.p90)}, p99 ${us(lagUs.p99)}, max ${us(lagUs.max)}`,
   ];

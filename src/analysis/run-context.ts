@@ -11,6 +11,8 @@ export interface SenderHealth {
   readonly stalls: readonly Stretch[];
   /** Requests that were due before they had reached the sender. */
   readonly starved: number | null;
+  /** Refused because of the bytes of bodies on their way; absent where nothing bounds them. */
+  readonly refusedForBytes?: number;
 }
 
 /** How much of what was seen the capture holds. */
@@ -19,6 +21,15 @@ export interface Coverage {
   readonly share: number | null;
   /** Share of what was seen that neither sampling nor an omission accounts for; null when unknown. */
   readonly unexplained: number | null;
+}
+
+/** Of a run that was put together from shards. */
+export interface ShardsContext {
+  readonly count: number;
+  /** Indexes of those that are not there. */
+  readonly missing: readonly number[];
+  /** From the first start to the last, by the clocks of their hosts. */
+  readonly startSpreadUs: number;
 }
 
 /** A run that is over, and what must be known to judge it. */
@@ -31,4 +42,5 @@ export interface RunContext {
   readonly effectiveMultiplier: number | null;
   /** Why the schedule was not played to its end (`SIGINT`, `failed_share` …); null when it was. */
   readonly interrupted: string | null;
+  readonly shards?: ShardsContext | undefined;
 }

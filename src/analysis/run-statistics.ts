@@ -81,6 +81,11 @@ export class RunStatistics {
     return this.#fidelity.figures();
   }
 
+  /** Planned requests by recorded status. */
+  recordedStatuses(): Readonly<Record<string, number>> {
+    return this.#statusMix.recordedStatuses();
+  }
+
   /** The figures of a run that is over. To be called once; `stalls` are left out of lag and latency. */
   figures(stalls: readonly Stretch[]): RunFigures {
     this.#fidelity.finish();

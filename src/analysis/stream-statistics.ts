@@ -181,3 +181,36 @@ function timesOf(send: Send, completed: boolean): StreamTimes {
     outputTokens: answer?.outputTokens ?? null,
   };
 }
+
+/** The figures of several runs of one plan as those of one: distributions are merged value by value. */
+export function mergedStreams(each: readonly StreamFigures[]): StreamFigures {
+  const merged = new StreamStatistics().finish([]);
+  const finishReasons: Partial<Record<FinishReason, number>> = {};
+  for (const { ttft, ttftService, itl, tpot, tokens } of each) {
+    merged.ttft.merge(ttft);
+    merged.ttftService.merge(ttftService);
+    merged.itl.merge(itl);
+    merged.tpot.merge(tpot);
+    for (const reason of FINISH_REASONS) {
+      const count = tokens.finishReasons[reason] ?? 0;
+      if (count > 0) finishReasons[reason] = (finishReasons[reason] ?? 0) + count;
+    }
+  }
+  const sum = (count: (figures: StreamFigures) => number) =>
+    each.reduce((total, figures) => total + count(figures), 0);
+  return {
+    ...merged,
+    completed: sum(({ completed }) => completed),
+    withoutContent: sum(({ withoutContent }) => withoutContent),
+    failed: sum(({ failed }) => failed),
+    stopped: sum(({ stopped }) => stopped),
+    refused: sum(({ refused }) => refused),
+    leftOut: sum(({ leftOut }) => leftOut),
+    tokens: {
+      answers: sum(({ tokens }) => tokens.answers),
+      prompt: sum(({ tokens }) => tokens.prompt),
+      output: sum(({ tokens }) => tokens.output),
+      finishReasons,
+    },
+  };
+}

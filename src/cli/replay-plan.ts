@@ -5,6 +5,7 @@ import type { ReplayOptions } from '../replay/options.ts';
 import { scalingDocument, scalingLines } from '../replay/scaling/description.ts';
 import type { Scaling } from '../replay/scaling/scaling.ts';
 import type { ReplayWindow } from '../replay/window.ts';
+import { shardLines } from './replay-shard.ts';
 import { windowLines, windowsDocument } from './replay-windows.ts';
 
 /** What is known before an exchange is read. */
@@ -37,6 +38,7 @@ export function planLines({ options, window, forecast, overview, scaling }: Repl
     ...peakLines(forecast),
     ...scalingLines(scaling, window, forecast),
     ...coverageLines(overview),
+    ...shardLines(options),
   ];
 }
 
@@ -54,6 +56,8 @@ export function planDocument({ options, overview, window, forecast, scaling }: R
     scalingBends: scalingPlan.bends,
     scalingPlan,
     maxRequests: options.maxRequests,
+    shard: options.shard,
+    startAt: options.startAtUs === null ? null : formatInstantUs(options.startAtUs),
     durationS: window.plannedSpanNs / 1e9,
     peak: {
       second: forecast.peakSecond === null ? null : formatInstantUs(forecast.peakSecond * 1e6),

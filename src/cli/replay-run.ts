@@ -1,15 +1,14 @@
-import { randomBytes } from 'node:crypto';
 import { join } from 'node:path';
 import type { ReplayDocument } from '../analysis/replay-document.ts';
 import { summariseReplay } from '../analysis/replay-summary.ts';
 import { replayText } from '../analysis/replay-text.ts';
 import { RunStatistics, totalsOf } from '../analysis/run-statistics.ts';
+import type { ShardDocument } from '../analysis/shard-document.ts';
 import type { Threshold } from '../analysis/slo.ts';
 import { exitCodeOf } from '../analysis/verdict.ts';
 import { systemClock } from '../core/clock.ts';
 import type { Logger } from '../core/ports.ts';
 import type { Run } from '../core/run.ts';
-import { formatInstantUs } from '../core/units.ts';
 import { CpuThrottle } from '../monitors/cpu-throttle.ts';
 import { ReplayEngine } from '../replay/engine.ts';
 import { resolveHost } from '../replay/guards.ts';
@@ -22,10 +21,13 @@ import { SqliteRunStore } from '../storage/run-store.ts';
 import { entryUrl } from './entry-url.ts';
 import { Interruption } from './interruption.ts';
 import { answerLines, answersDocument } from './replay-answers.ts';
+import { connectionLines, connectionsDocument } from './replay-connections.ts';
 import { planLines, planTitle, type ReplayPlan } from './replay-plan.ts';
 import { ReplayProgress } from './replay-progress.ts';
 import { askedMultiplier, playedPace } from './replay-scaling.ts';
+import { playedShardLines, ShardWatch, waitToPrepare } from './replay-shard.ts';
 import { playedLines, unfilteredLines, type WindowsDocument, windowsDocument } from './replay-windows.ts';
+import { newRunId } from './run-id.ts';
 import type { Terminal } from './terminal.ts';
 import { VERSION } from './version.ts';
 
@@ -36,6 +38,8 @@ export interface ReplayRunParts {
   readonly thresholds: readonly Threshold[];
   /** Recorded traffic that neither sampling nor an omission accounts for; null when unknown. */
   readonly unexplained: number | null;
+  /** Equal for copies of one capture. */
+  readonly captureIdentity: string;
   /** Null for `runs/<run id>`. */
   readonly out: string | null;
   readonly json: boolean;
@@ -72,6 +76,7 @@ export async function runReplay(parts: ReplayRunParts): Promise<void> {
   try {
     const store = new SqliteRunStore(directory);
     terminal.note(planTitle(plan), ...planLines(plan), `Run ${runId}, kept in ${directory}`);
+    await waitToPrepare(plan.options.startAtUs, interruption.signal);
     const finished = await play(replay, store, interruption, parts);
     const run = runOf(runId, parts, finished.outcome);
     const document = documentOf(run, parts, finished, interruption.received);
@@ -84,6 +89,8 @@ export async function runReplay(parts: ReplayRunParts): Promise<void> {
         ...playedLines(plan.window, parts.source),
         ...scalingCountLines(finished.outcome.scaling),
         ...answerLines(finished.outcome),
+        ...playedShardLines(finished.shard),
+        ...connectionLines(plan.options, finished.outcome),
         '',
         `Run ${runId}: ${directory}`,
       );
@@ -98,21 +105,26 @@ interface Finished {
   readonly outcome: ReplayOutcome;
   readonly figures: ReturnType<RunStatistics['figures']>;
   readonly throttled: boolean | null;
+  /** Null for a run that is the whole plan. */
+  readonly shard: ShardDocument | null;
 }
 
 async function play(
   replay: Replay,
   store: SqliteRunStore,
   interruption: Interruption,
-  { plan, terminal, source }: ReplayRunParts,
+  { plan, terminal, source, captureIdentity }: ReplayRunParts,
 ): Promise<Finished> {
   const statistics = new RunStatistics();
   source.hear((offsetUs) => statistics.addInWindow(offsetUs));
+  const { shard } = plan.options;
+  const watch = shard === null ? null : new ShardWatch();
   const throttle = new CpuThrottle();
   const progress = new ReplayProgress(replay, statistics, terminal, plan.window.plannedSpanNs);
   try {
     const outcome = await replay.run(
       {
+        whole: watch?.listener,
         recorded: (row) => statistics.addRecorded(row),
         planned: (row, intendedOffsetNs) => statistics.addPlanned(row, intendedOffsetNs),
         ended: (sends) => {
@@ -126,6 +138,14 @@ async function play(
       outcome,
       figures: statistics.figures(outcome.health.stalls),
       throttled: throttle.throttled(),
+      shard:
+        shard === null || watch === null
+          ? null
+          : watch.document(shard, plan, {
+              captureIdentity,
+              stalls: outcome.health.stalls,
+              recordedStatuses: statistics.recordedStatuses(),
+            }),
     };
   } catch (thrown) {
     // Left unsealed on purpose: its rows can be read, and it says that it never came to its end.
@@ -151,11 +171,13 @@ function runOf(id: string, { plan, target }: ReplayRunParts, { health }: ReplayO
 function documentOf(
   run: Run,
   { plan, source, thresholds, unexplained }: ReplayRunParts,
-  { outcome, figures, throttled }: Finished,
+  { outcome, figures, throttled, shard }: Finished,
   signal: string | null,
 ): ReplayDocument &
   WindowsDocument &
-  Record<'audit' | 'cancels' | 'changes' | 'connections' | 'scalingPlan', object> {
+  Record<'audit' | 'cancels' | 'changes' | 'connections' | 'scalingPlan', object> & {
+    shard: ShardDocument | null;
+  } {
   const { health, audit, end } = outcome;
   const summary = summariseReplay({
     run,
@@ -168,12 +190,14 @@ function documentOf(
     skipped: audit.skipped,
     filtered: source.filtered,
     unreplayable: audit.unreplayable,
+    ...(shard === null ? {} : { played: playedOf(shard) }),
     coverage: { share: plan.overview.coverage, unexplained },
     health: {
       busyShare: health.senderBusyShareMax10s,
       throttled,
       stalls: health.stalls,
       starved: health.starved,
+      refusedForBytes: health.refusedForBytes,
     },
     interrupted: interruptedBy(end, signal),
   });
@@ -184,17 +208,16 @@ function documentOf(
     scalingPlan: { ...scalingDocument(plan.scaling, plan.window, plan.forecast), counts: outcome.scaling },
     audit: { unreplayableByReason, maskedHeaders, maskedQueryKeys, maskedRequests },
     ...answersDocument(plan.options, outcome),
-    connections: health.connections,
+    connections: connectionsDocument(plan.options, outcome),
+    shard,
   };
+}
+
+function playedOf({ whole }: ShardDocument): { recorded: number; planned: number } {
+  return { recorded: whole.recorded.count, planned: whole.planned.count };
 }
 
 function interruptedBy(end: ReplayEnd, signal: string | null): string | null {
   if (end.kind === 'aborted') return end.error.code;
   return end.kind === 'interrupted' ? (signal ?? 'stopped') : null;
-}
-
-/** Sorts by time, and two runs of one second differ. */
-function newRunId(): string {
-  const time = formatInstantUs(systemClock.epochUs()).slice(0, 19).replaceAll(/[-:]/g, '');
-  return `${time}Z-${randomBytes(3).toString('hex')}`;
 }

@@ -52,7 +52,8 @@ export class Histogram {
     if (!Number.isSafeInteger(value) || value < 0) {
       throw new RangeError(`a histogram counts whole values from 0, not ${value}`);
     }
-    this.#counts.recordValueWithCount(Math.min(value, GREATEST_VALUE), times);
+    if (times === 1) this.#counts.recordValue(Math.min(value, GREATEST_VALUE));
+    else this.#counts.recordValueWithCount(Math.min(value, GREATEST_VALUE), times);
     this.#sum += value * times;
     if (value < this.#min) this.#min = value;
     if (value > this.#max) this.#max = value;

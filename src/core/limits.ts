@@ -6,6 +6,8 @@ const GIB = 1024 * MIB;
 export const LIMITS = {
   /** Forwarder. */
   forwarders: 16,
+  /** Half of the young generation, from the start: it does not grow into its traffic over hours. */
+  forwarderSemiSpaceMib: 8,
   connections: 10_000,
   listenBacklog: 1_024,
   /** Held at most of what is read from a side only to learn whether its peer is still there. */
@@ -94,7 +96,15 @@ export const LIMITS = {
   /** The longest event of a stream that is read; twice as much is held of a stream at most. */
   answerEventBytes: 64 * KIB,
   inFlight: 10_000,
+  /** Bodies that the target has not taken yet, over all senders. */
+  inFlightBytes: 256 * MIB,
+  senders: 16,
+  /** Path of a unix socket: a longer one does not fit into the kernel's address of it. */
+  socketPathBytes: 103,
+  /** Recorded connections told apart at once when they are counted. */
+  countedConnections: 65_536,
   rateOverPeak: 2,
+  shards: 1_024,
   abortFailedShare: 0.5,
   abortWindowS: 30,
 } as const;

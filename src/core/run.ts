@@ -53,6 +53,8 @@ export interface Send {
   readonly intendedOffsetNs: number;
   /** When a connection was chosen or begun; null when refused by our own cap or never reached. */
   readonly actualOffsetNs: number | null;
+  /** Before that: the wait for the recorded connection, ours and no lag; null where none was waited for. */
+  readonly connectionWaitNs: number | null;
   /** When the request's first byte went out: the end of the connection wait. */
   readonly startOffsetNs: number | null;
   readonly firstByteOffsetNs: number | null;
@@ -101,6 +103,14 @@ export interface RunTotals {
 export interface Stretch {
   readonly fromOffsetNs: number;
   readonly toOffsetNs: number;
+}
+
+/** When a send that left was ready to: its actual send, less the wait for its recorded connection. */
+export function readyOffsetNs(send: {
+  readonly actualOffsetNs: number;
+  readonly connectionWaitNs: number | null;
+}): number {
+  return send.actualOffsetNs - (send.connectionWaitNs ?? 0);
 }
 
 /** The least status by which a server says that it failed. */

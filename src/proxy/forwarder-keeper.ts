@@ -1,11 +1,15 @@
 import type { Clock } from '../core/clock.ts';
 import { AppError, reasonOf } from '../core/errors.ts';
-import { SUPERVISION } from '../core/limits.ts';
+import { LIMITS, SUPERVISION } from '../core/limits.ts';
 import type { Logger } from '../core/ports.ts';
 import type { Endpoint } from './endpoint.ts';
 import { GATEWAY_EXEC_ARGV } from './gateway/options.ts';
 import { endText, ManagedProcess } from './managed-process.ts';
 import type { ForwarderOptions, ForwarderReading, FromForwarder, ToForwarder } from './messages.ts';
+
+const YOUNG_GENERATION = ['min', 'max'].map(
+  (end) => `--${end}-semi-space-size=${LIMITS.forwarderSemiSpaceMib}`,
+);
 
 export type ForwarderChild = ManagedProcess<FromForwarder, ToForwarder>;
 type Drained = Extract<FromForwarder, { type: 'drained' }>;
@@ -129,7 +133,7 @@ export class ForwarderKeeper {
   #spawn(options: ForwarderOptions): Promise<readonly Endpoint[]> {
     return new Promise((resolve, reject) => {
       const { entry, clock, logger, events } = this.#deps;
-      const execArgv = options.mode === 'gateway' ? GATEWAY_EXEC_ARGV : [];
+      const execArgv = [...YOUNG_GENERATION, ...(options.mode === 'gateway' ? GATEWAY_EXEC_ARGV : [])];
       const forwarder: ForwarderChild = new ManagedProcess(
         { entry, execArgv },
         clock,

@@ -54,6 +54,17 @@ export class Side {
 }
 
 /**
+ * Asks whether the peer of a socket that is not read is still there: a write of no bytes sends nothing, and fails
+ * where the peer has reset the connection, however much of what it sent lies unread. What is being connected or
+ * still has bytes to write is watched by the kernel for that; what has ended its own side cannot be asked.
+ */
+export function askPeer(socket: Socket): void {
+  if (!socket.destroyed && !socket.connecting && !socket.writableEnded && socket.writableLength === 0) {
+    socket.write(NOTHING);
+  }
+}
+
+/**
  * Resets what one of Node's own servers or agents handed out. A unix socket knows no reset, and what lies beneath
  * a TLS stream of theirs is out of reach: Node throws when asked. Those are closed at once, which under TLS is an
  * end without its farewell, and so no whole answer either.

@@ -1,14 +1,16 @@
 import { AppError, reasonOf } from '../core/errors.ts';
 import type { HeaderPair } from '../core/headers.ts';
-import { LIMITS } from '../core/limits.ts';
 import type { TimeRange } from '../core/ports.ts';
 import { Problems } from '../core/problems.ts';
-import { parseCount, parseMultiplier, parseTimeLimitMs, parseWaitMs } from '../core/units.ts';
-import { parseAddedHeader, type Secrets } from './added-headers.ts';
+import { parseCount, parseMultiplier, parseWaitMs } from '../core/units.ts';
+import { parseAddedHeader, parseRemovedHeader, type Secrets } from './added-headers.ts';
 import { type AnswerOptions, type RawAnswerOptions, resolveAnswerOptions } from './answer-options.ts';
 import { type Filters, type RawFilterOptions, resolveFilters } from './filters.ts';
+import { type PathMapping, parsePathMapping } from './path-map.ts';
 import { placeText } from './perturbation.ts';
 import { type RawScalingOptions, resolveScaling, type ScalingOptions } from './scaling/options.ts';
+import { type RawSendingOptions, resolveSending, type SendingOptions } from './sending-options.ts';
+import { type RawShardOptions, resolveShard, type ShardOptions } from './shard.ts';
 import { stageText } from './stages.ts';
 import { parseTarget, type Target } from './target.ts';
 import { type RawWindowOptions, resolveWindowRequest, type WindowRequest } from './windows/request.ts';
@@ -18,37 +20,38 @@ export interface RawReplayOptions
   extends RawScalingOptions,
     RawWindowOptions,
     RawFilterOptions,
-    RawAnswerOptions {
+    RawAnswerOptions,
+    RawShardOptions,
+    RawSendingOptions {
   readonly target?: string | undefined;
   readonly multiplier?: string | undefined;
   readonly dryRun?: boolean | undefined;
   readonly slo?: readonly string[] | undefined;
-  readonly maxInFlight?: string | undefined;
   readonly maxRate?: string | undefined;
   readonly maxRequests?: string | undefined;
-  readonly timeout?: string | undefined;
   readonly drainDeadline?: string | undefined;
   /** File of certificates (PEM) to trust besides the system's. */
   readonly ca?: string | undefined;
   readonly insecure?: boolean | undefined;
   readonly host?: string | undefined;
   readonly header?: readonly string[] | undefined;
+  readonly removeHeader?: readonly string[] | undefined;
+  readonly mapPath?: readonly string[] | undefined;
   readonly productionHost?: readonly string[] | undefined;
   readonly allowProductionHost?: readonly string[] | undefined;
 }
 
 export const REPLAY_DEFAULTS = Object.freeze({
   multiplier: '1',
-  timeout: '300s',
   drainDeadline: '30s',
   host: 'target',
 });
 
-export const HOST_POLICIES = ['target', 'recorded'] as const;
-export type HostPolicy = (typeof HOST_POLICIES)[number];
+/** What the Host header says: that of the `target`, the `recorded` one, or else the authority that is named. */
+export type HostPolicy = string;
 
 /** What will be done. Nothing downstream applies a default. */
-export interface ReplayOptions extends ScalingOptions, AnswerOptions {
+export interface ReplayOptions extends ScalingOptions, ShardOptions, SendingOptions, AnswerOptions {
   /** Null for a dry run without one. */
   readonly target: Target | null;
   readonly multiplier: number;
@@ -56,12 +59,10 @@ export interface ReplayOptions extends ScalingOptions, AnswerOptions {
   readonly filters: Filters;
   readonly dryRun: boolean;
   readonly slo: readonly string[];
-  readonly maxInFlight: number;
   /** Requests per second; null lets the plan decide (LIMITS.rateOverPeak times its peak). */
   readonly maxRatePerSecond: number | null;
   /** Null replays the whole window. */
   readonly maxRequests: number | null;
-  readonly timeoutMs: number;
   readonly drainDeadlineMs: number;
   /** Certificates (PEM) to trust besides the system's. */
   readonly caPem: string | null;
@@ -70,6 +71,9 @@ export interface ReplayOptions extends ScalingOptions, AnswerOptions {
   readonly host: HostPolicy;
   /** Set on every request, in place of a recorded header of the same name. May be secret: never stored. */
   readonly addedHeaders: readonly HeaderPair[];
+  /** In lower case; no request is sent with them. */
+  readonly removedHeaders: readonly string[];
+  readonly pathMappings: readonly PathMapping[];
   readonly productionHosts: readonly string[];
   readonly allowedProductionHosts: readonly string[];
 }
@@ -78,6 +82,8 @@ export interface ReplayOptions extends ScalingOptions, AnswerOptions {
 export interface OptionSources extends Secrets {
   /** Throws OPTION_INVALID for an expression that cannot be judged. */
   checkSlo(expressions: readonly string[]): void;
+  /** The wall clock, epoch microseconds. */
+  nowUs(): number;
 }
 
 /**
@@ -99,18 +105,14 @@ export function resolveReplayOptions(raw: RawReplayOptions, sources: OptionSourc
     multiplier,
     ...resolveScaling(raw, multiplier, problems),
     ...resolveAnswerOptions(raw, problems),
+    ...resolveShard(raw, sources.nowUs(), problems),
     window: resolveWindowRequest(raw, problems),
     filters: resolveFilters(raw, problems),
     dryRun,
     slo,
-    maxInFlight:
-      problems.optional(raw.maxInFlight, (text) => parseCount(text, '--max-in-flight')) ?? LIMITS.inFlight,
+    ...resolveSending(raw, problems),
     maxRatePerSecond: problems.optional(raw.maxRate, (text) => parseCount(text, '--max-rate')),
     maxRequests: problems.optional(raw.maxRequests, (text) => parseCount(text, '--max-requests')),
-    timeoutMs: problems.attempt(
-      () => parseTimeLimitMs(raw.timeout ?? REPLAY_DEFAULTS.timeout, '--timeout'),
-      1,
-    ),
     drainDeadlineMs: problems.attempt(
       () => parseWaitMs(raw.drainDeadline ?? REPLAY_DEFAULTS.drainDeadline, '--drain-deadline'),
       0,
@@ -121,6 +123,12 @@ export function resolveReplayOptions(raw: RawReplayOptions, sources: OptionSourc
     addedHeaders: (raw.header ?? []).flatMap((text) =>
       problems.attempt<HeaderPair[]>(() => [parseAddedHeader(text, sources)], []),
     ),
+    removedHeaders: (raw.removeHeader ?? []).flatMap((text) =>
+      problems.attempt<string[]>(() => [parseRemovedHeader(text)], []),
+    ),
+    pathMappings: (raw.mapPath ?? []).flatMap((text) =>
+      problems.attempt<PathMapping[]>(() => [parsePathMapping(text)], []),
+    ),
     productionHosts: raw.productionHost ?? [],
     allowedProductionHosts: raw.allowProductionHost ?? [],
   };
@@ -129,6 +137,11 @@ export function resolveReplayOptions(raw: RawReplayOptions, sources: OptionSourc
       place.kind === 'header' && name.toLowerCase() === place.name.toLowerCase();
     if (resolved.addedHeaders.some(isSet)) {
       problems.add(`--perturb ${placeText(place)}: --header sets it to one value on every request`);
+    }
+  }
+  for (const [name] of resolved.addedHeaders) {
+    if (resolved.removedHeaders.includes(name.toLowerCase())) {
+      problems.add(`--remove-header ${name}: --header sets it on every request`);
     }
   }
   problems.throwIfAny();
@@ -164,9 +177,15 @@ function readCertificates(path: string, sources: OptionSources): string {
 }
 
 function parseHostPolicy(text: string): HostPolicy {
-  const policy = HOST_POLICIES.find((known) => known === text);
-  if (policy === undefined) {
-    throw new AppError('OPTION_INVALID', `--host: ${JSON.stringify(text)} is neither target nor recorded`);
+  // A name alone could as well be a misspelt word.
+  if (
+    /^(?:target|recorded|localhost|[\w-]+(?:\.[\w-]+)+|\[[0-9A-Fa-f:.]+\]|[\w-]+(?=:))(?::\d{1,5})?$/.test(
+      text,
+    )
+  ) {
+    return text;
   }
-  return policy;
+  throw new AppError('OPTION_INVALID', `--host: ${JSON.stringify(text)} is neither target nor recorded`, {
+    hint: 'Or name a host, with its domain or its port: models.staging.internal, models:8000.',
+  });
 }

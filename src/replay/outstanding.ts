@@ -22,6 +22,7 @@ export class Outstanding {
     return {
       ...planned,
       actualOffsetNs: result.actualOffsetNs,
+      connectionWaitNs: result.connectionWaitNs,
       startOffsetNs: result.startOffsetNs,
       firstByteOffsetNs: result.firstByteOffsetNs,
       lastByteOffsetNs: result.lastByteOffsetNs,
@@ -61,6 +62,7 @@ export function refusedSend(planned: PlannedRequest): Send {
 
 const NOT_SENT = {
   actualOffsetNs: null,
+  connectionWaitNs: null,
   startOffsetNs: null,
   firstByteOffsetNs: null,
   lastByteOffsetNs: null,

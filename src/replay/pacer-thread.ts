@@ -10,8 +10,13 @@ import { Pacer } from './pacer.ts';
  */
 export const WAKE_LEAD_NS = 200_000;
 
-/** Blocks its thread until the ring has ended, waking the sender ahead of each due instant. */
-export function runPacer(ring: DueRing, startNs: number, clock: Clock, wake: () => void): DurationsNs {
+/** Blocks its thread until the ring has ended, waking the sender of each due instant ahead of it. */
+export function runPacer(
+  ring: DueRing,
+  startNs: number,
+  clock: Clock,
+  wake: (sender: number) => void,
+): DurationsNs {
   const lateness = new Durations();
   const pacer = new Pacer(ring, { leadNs: WAKE_LEAD_NS, catchUp: null });
   let expectedNs = Number.POSITIVE_INFINITY;
@@ -20,7 +25,7 @@ export function runPacer(ring: DueRing, startNs: number, clock: Clock, wake: () 
     const nowNs = clock.nowNs();
     const { due, waitNs } = pacer.next(nowNs - startNs);
     if (due > 0) {
-      if (!ring.senderAwake) wake();
+      for (const sender of ring.takenSenders()) if (!ring.isAwake(sender)) wake(sender);
       if (Number.isFinite(expectedNs)) lateness.record(nowNs - expectedNs);
     }
     expectedNs = nowNs + waitNs;

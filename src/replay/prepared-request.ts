@@ -9,6 +9,10 @@ export interface PreparedRequest {
   readonly index: number;
   /** Nanoseconds after the start of the run, whole; never decreasing. */
   readonly intendedOffsetNs: number;
+  /** What has the same number goes to the same sender; without one, a request stands alone. */
+  readonly stripe?: number;
+  /** Number of the recorded connection it waits for and goes over; without one, any connection will do. */
+  readonly lane?: number | null;
   readonly method: string;
   /** The request target as to be sent: origin form, query included, latin1. */
   readonly path: string;

@@ -17,8 +17,9 @@ import type { Forecast } from './forecast.ts';
 import { assertReachable, type ResolveHost, TargetFence } from './guards.ts';
 import type { ReplayOptions } from './options.ts';
 import { Outstanding, refusedSend } from './outstanding.ts';
-import { type PlannedRequest, plannedRequests } from './plan.ts';
+import { type PlannedRequest, plannedRequests, type WholePlanListener } from './plan.ts';
 import { RateCeiling } from './rate-ceiling.ts';
+import { RecordedConnections, type RecordedConnectionUse } from './recorded-connections.ts';
 import { RequestBuilder } from './request-builder.ts';
 import { copyIdentityOf } from './scaling/arrivals.ts';
 import type { Scaling } from './scaling/scaling.ts';
@@ -35,6 +36,8 @@ export interface ReplayListener {
   planned(row: ExchangeRow, intendedOffsetNs: number): void;
   /** What became of planned sends, in any order, each once. */
   ended(sends: readonly Send[]): void;
+  /** Of a shard: told of the plan of all of them. */
+  readonly whole?: WholePlanListener | undefined;
 }
 
 export interface ReplayParts {
@@ -66,6 +69,7 @@ export interface ReplayOutcome {
   readonly changes: BodyChangeCounts;
   /** Recorded cancels that were waited for because the recording does not say when. */
   readonly untimedCancels: number;
+  readonly recordedConnections: RecordedConnectionUse;
 }
 
 /** Where a run is, for whoever watches it. */
@@ -90,6 +94,7 @@ export class Replay {
   readonly #tally = new ScalingTally();
   readonly #changes: BodyChanges;
   readonly #answers: AnswerForecast;
+  readonly #recordedConnections = new RecordedConnections();
   readonly #outstanding = new Outstanding();
   readonly #abortRule = new AbortRule();
   readonly #stop = new AbortController();
@@ -146,6 +151,7 @@ export class Replay {
       scaling: counts,
       changes: this.#changes.counts(),
       untimedCancels: this.#answers.untimedCancels,
+      recordedConnections: this.#recordedConnections.figures(),
     };
   }
 
@@ -170,12 +176,15 @@ export class Replay {
           scaling,
           tally: this.#tally,
           openSessions,
+          shard: options.shard,
           maxRequests: options.maxRequests,
           durationNs: window.durationNs,
           builder: new RequestBuilder({
             basePath: target.basePath,
             host: options.host,
             addedHeaders: options.addedHeaders,
+            removedHeaders: options.removedHeaders,
+            pathMappings: options.pathMappings,
             runId,
             identity: copyIdentityOf(overview, scaling),
           }),
@@ -186,8 +195,11 @@ export class Replay {
             options.maxRatePerSecond ?? forecast.plannedPeakPerSecond * LIMITS.rateOverPeak,
           ),
           audit: this.#audit,
+          connections: options.connections,
+          recordedConnections: this.#recordedConnections,
         },
         {
+          whole: listener.whole,
           recorded: (row) => listener.recorded(row),
           planned: (request) => {
             planned(request);

@@ -1,7 +1,7 @@
 import { FINISH_REASONS, SEND_ERRORS, type SendAnswer } from '../core/run.ts';
 import type { SendResult } from './send-result.ts';
 
-const COLUMNS = 18;
+const COLUMNS = 19;
 const REFUSED = 1;
 const REUSED = 2;
 const CANCELLED = 4;
@@ -64,6 +64,7 @@ function rowOf(result: SendResult): number[] {
     answer?.promptTokens ?? Number.NaN,
     answer?.outputTokens ?? Number.NaN,
     answer === null || answer.finish === null ? -1 : FINISH_REASONS.indexOf(answer.finish),
+    result.connectionWaitNs ?? Number.NaN,
   ];
 }
 
@@ -73,6 +74,7 @@ function resultOf(row: Float64Array, gaps: Uint8Array | null): SendResult {
     index: row[0] ?? 0,
     intendedOffsetNs: row[1] ?? 0,
     actualOffsetNs: orNull(row[2]),
+    connectionWaitNs: orNull(row[18]),
     startOffsetNs: orNull(row[3]),
     firstByteOffsetNs: orNull(row[4]),
     lastByteOffsetNs: orNull(row[5]),

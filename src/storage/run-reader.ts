@@ -73,6 +73,7 @@ export class RunReader {
       SELECT
         send_index AS "index", segment, exchange_id AS exchangeId, route, model, request_bytes AS requestBytes,
         intended_offset_ns AS intendedOffsetNs, actual_offset_ns AS actualOffsetNs,
+        ${this.#isFirstFormat ? 'NULL' : 'connection_wait_ns'} AS connectionWaitNs,
         start_offset_ns AS startOffsetNs, first_byte_offset_ns AS firstByteOffsetNs,
         last_byte_offset_ns AS lastByteOffsetNs, status, response_bytes AS responseBytes, error, refused,
         ${this.#isFirstFormat ? MISSING_IN_SENDS : ADDED_TO_SENDS}

@@ -24,6 +24,7 @@ CREATE TABLE send_row (
   request_bytes INTEGER NOT NULL,
   intended_offset_ns INTEGER NOT NULL,
   actual_offset_ns INTEGER,
+  connection_wait_ns INTEGER,
   start_offset_ns INTEGER,
   first_byte_offset_ns INTEGER,
   last_byte_offset_ns INTEGER,
@@ -46,8 +47,8 @@ CREATE TABLE send_row (
 CREATE VIEW send AS
 SELECT
   send_index, segment.text AS segment, exchange_id, route.text AS route, model.text AS model, request_bytes,
-  intended_offset_ns, actual_offset_ns, start_offset_ns, first_byte_offset_ns, last_byte_offset_ns,
-  status, response_bytes, error, refused, cancelled, streamed,
+  intended_offset_ns, actual_offset_ns, connection_wait_ns, start_offset_ns, first_byte_offset_ns,
+  last_byte_offset_ns, status, response_bytes, error, refused, cancelled, streamed,
   content_events, first_token_offset_ns, last_token_offset_ns, gap_max_ns, gaps,
   prompt_tokens, output_tokens, finish_reason,
   (first_token_offset_ns - intended_offset_ns) / 1e6 AS ttft_ms,

@@ -1,4 +1,4 @@
-import { hasFailed, type Send } from '../core/run.ts';
+import { hasFailed, readyOffsetNs, type Send } from '../core/run.ts';
 import type { Connection } from './database.ts';
 
 const NS_PER_S = 1e9;
@@ -53,7 +53,8 @@ export class RunSeconds {
     if (send.refused || actualOffsetNs === null) return;
     const left = this.#at(actualOffsetNs);
     left.sent += 1;
-    left.lagMaxNs = Math.max(left.lagMaxNs ?? 0, actualOffsetNs - intendedOffsetNs);
+    const readyNs = readyOffsetNs({ ...send, actualOffsetNs });
+    left.lagMaxNs = Math.max(left.lagMaxNs ?? 0, readyNs - intendedOffsetNs);
     const ended = this.#at(lastByteOffsetNs ?? actualOffsetNs);
     if (send.cancelled) ended.cancelled += 1;
     else if (hasFailed(send)) ended.failed += 1;

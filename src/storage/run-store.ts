@@ -16,11 +16,11 @@ const WAL_PAGES = 2_000;
 const INSERT_SEND = `
   INSERT INTO send_row (
     send_index, segment, exchange_id, route, model, request_bytes,
-    intended_offset_ns, actual_offset_ns, start_offset_ns, first_byte_offset_ns, last_byte_offset_ns,
-    status, response_bytes, error, refused, cancelled, streamed,
+    intended_offset_ns, actual_offset_ns, connection_wait_ns, start_offset_ns, first_byte_offset_ns,
+    last_byte_offset_ns, status, response_bytes, error, refused, cancelled, streamed,
     content_events, first_token_offset_ns, last_token_offset_ns, gap_max_ns, gaps,
     prompt_tokens, output_tokens, finish_reason
-  ) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)`;
+  ) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)`;
 
 /**
  * A run as a directory (0700) of two files (0600): `run.sqlite` with every send and each second, and
@@ -100,6 +100,7 @@ export class SqliteRunStore implements RunStore {
         send.requestBytes,
         send.intendedOffsetNs,
         send.actualOffsetNs,
+        send.connectionWaitNs,
         send.startOffsetNs,
         send.firstByteOffsetNs,
         send.lastByteOffsetNs,

@@ -191,6 +191,19 @@ describe('a thousand aborts', () => {
   }, 60_000);
 });
 
+describe('an upload that has stood still for longer than a few looks at it', () => {
+  it('gives its descriptors back when its client resets, though the upstream never reads on', async () => {
+    const baseline = descriptors();
+    const upload = await ask('\r\nContent-Length: 200000000\r\n\r\n', 'POST');
+    upload.upstream.pause();
+    upload.client.write(Buffer.alloc(200_000_000));
+    await sleep(3_000);
+    upload.client.resetAndDestroy();
+    await expect.poll(() => descriptors() - baseline, { timeout: 5_000 }).toBeLessThanOrEqual(0);
+    upload.upstream.destroy();
+  }, 30_000);
+});
+
 describe('the recorder in the middle of it', () => {
   it('ends with nobody harmed and its account whole', async () => {
     expect((await expectUnharmed(recording)).exchanges).toBe(paths);

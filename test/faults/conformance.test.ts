@@ -65,9 +65,11 @@ describe(`${MUTATIONS} mutated messages from each side, seed ${SEED}`, () => {
     const { faults, requests } = await attackAsUpstream(oracle, recording.port, cases);
     expect(faults, recording.process.stderr).toEqual([]);
     expect(requests).toBeGreaterThanOrEqual(cases);
-    const { exchanges } = await expectUnharmed(recording);
+    const { exchanges, unparsedTurns } = await expectUnharmed(recording);
+    // Some answers are passed on by one Node and refused by another, and are no HTTP to the recorder: counted apart.
+    expect(unparsedTurns).toBeLessThan(requests * 0.01);
     // A client that gave up may have done so before its request was sent.
-    expect(exchanges).toBeGreaterThanOrEqual(requests);
-    expect(exchanges).toBeLessThan(requests * 1.02);
+    expect(exchanges + unparsedTurns).toBeGreaterThanOrEqual(requests);
+    expect(exchanges + unparsedTurns).toBeLessThan(requests * 1.02);
   });
 });

@@ -7,7 +7,8 @@ import { runReprise } from '../support/process.ts';
 import { type RecordingProcess, startRecording } from '../support/recording.ts';
 import { temporaryDirectory } from '../support/temp-dir.ts';
 
-const KILLS = 10;
+/** A hundred of each, on both planes, are a suite of their own: `test/faults/crash-cycles.test.ts`. */
+const KILLS = 4;
 
 let origin: ReturnType<typeof createServer>;
 let originPort = 0;

@@ -243,6 +243,7 @@ describe('Outstanding', () => {
     index: 0,
     intendedOffsetNs: 5,
     actualOffsetNs: 6,
+    connectionWaitNs: null,
     startOffsetNs: 7,
     firstByteOffsetNs: 8,
     lastByteOffsetNs: 9,

@@ -21,6 +21,7 @@ test('results arrive as they were, with null for what never happened and 0 for w
     index: fc.nat(),
     intendedOffsetNs: fc.nat(2 ** 53 - 1),
     actualOffsetNs: offset,
+    connectionWaitNs: offset,
     startOffsetNs: offset,
     firstByteOffsetNs: offset,
     lastByteOffsetNs: offset,

@@ -44,6 +44,7 @@ const request = fc.record({
     ends: fc.boolean(),
     cancelAfterNs: fc.oneof(fc.constant(null), fc.nat(2 ** 52)),
   }),
+  lane: fc.oneof(fc.constant(null), fc.nat(2 ** 53 - 1)),
 });
 
 describe('a batch on its way to the sender', () => {

@@ -52,6 +52,7 @@ const anySend = fc.record({
   requestBytes: fc.nat(2 ** 31 - 1),
   intendedOffsetNs: fc.integer({ min: 0, max: 2 ** 50 }),
   actualOffsetNs: offset,
+  connectionWaitNs: offset,
   startOffsetNs: offset,
   firstByteOffsetNs: offset,
   lastByteOffsetNs: offset,

@@ -6,8 +6,13 @@ interface Tally {
   readonly turns: number;
 }
 
-/** What must be true of a recording after whatever was sent through it: nobody died, and every byte has its place. */
-export async function expectUnharmed(recording: RecordingProcess): Promise<{ exchanges: number }> {
+/**
+ * What must be true of a recording after whatever was sent through it: nobody died, and every byte has its place.
+ * @returns what was recorded, and how many turns were left out because they could not be read
+ */
+export async function expectUnharmed(
+  recording: RecordingProcess,
+): Promise<{ exchanges: number; unparsedTurns: number }> {
   const children = recording.children();
   const { status, log, end } = await recording.stop();
   expect(status).toBe(0);
@@ -26,5 +31,6 @@ export async function expectUnharmed(recording: RecordingProcess): Promise<{ exc
   expect(pending).toEqual({ bytes: 0, turns: 0 });
   expect(lost).toEqual({});
   expect(sum({ recorded, omitted: sum(omitted) })).toEqual(seen);
-  return { exchanges: end['exchanges'] as number };
+  const { unparsed } = omitted as Record<string, Tally | undefined>;
+  return { exchanges: end['exchanges'] as number, unparsedTurns: unparsed?.turns ?? 0 };
 }

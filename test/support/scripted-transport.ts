@@ -65,6 +65,7 @@ export class ScriptedTransport implements Transport {
       opened: 0,
       failed: 0,
       openMax: 0,
+      used: 0,
       connect: none,
       requestsPerConnection: { mean: 0, max: 0 },
       byAddress: [],

@@ -36,6 +36,7 @@ export function transportTo(
   const pool = new ConnectionPool(
     {
       origin,
+      socketPath: null,
       connectTimeoutMs: 2_000,
       firstByteTimeoutMs: 5_000,
       idleTimeoutMs: 5_000,
@@ -82,6 +83,7 @@ export function play(
         events.push('start');
         reused = reusedConnection;
       },
+      onBodyWritten: () => events.push('body written'),
       onFirstByte: () => events.push('first byte'),
       onStatus: (got) => {
         events.push('status');

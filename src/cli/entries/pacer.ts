@@ -7,11 +7,13 @@ import type { FromPacer, PacerSetup, ToPacer } from '../../replay/thread-message
 /** The thread that keeps time for a replay. Started by the engine only. */
 if (!parentPort) throw new Error('the pacer runs as a worker thread');
 const port = parentPort;
-const { ringMemory, wakePort } = workerData as PacerSetup;
+const { ringMemory, wakePorts } = workerData as PacerSetup;
 
 port.once('message', ({ startNs }: ToPacer) => {
-  const lateness = runPacer(new DueRing(ringMemory), startNs, systemClock, () => wakePort.postMessage(0));
-  wakePort.close();
+  const lateness = runPacer(new DueRing(ringMemory), startNs, systemClock, (sender) =>
+    wakePorts[sender]?.postMessage(0),
+  );
+  for (const wakePort of wakePorts) wakePort.close();
   port.postMessage({ kind: 'over', lateness } satisfies FromPacer);
 });
 port.postMessage({ kind: 'ready' } satisfies FromPacer);

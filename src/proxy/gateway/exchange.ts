@@ -1,6 +1,6 @@
 import type { ClientRequest, IncomingMessage, ServerResponse } from 'node:http';
 import type { CloseCause } from '../frames.ts';
-import { resetSocket } from '../side.ts';
+import { askPeer, resetSocket } from '../side.ts';
 import { AnswerFlow, type AnswerListener, addTrailers, sendHead } from './answer-flow.ts';
 import type { ClientConnection, Underway } from './client-connection.ts';
 import type { ExchangeHost } from './exchange-host.ts';
@@ -9,7 +9,7 @@ import { passableResponse, type RequestLook } from './guard.ts';
 import { isLate, type Timed } from './time-limits.ts';
 import { type Forwarding, storeHead, type Upstream, whenConnected } from './upstream.ts';
 
-/** A paused side hears no reset: it is let read on a little, so often without progress. */
+/** So often a target whose answer is held back is let read on. */
 const PROBES = 16;
 /** For what an answer that broke off still has on its way to the client. */
 const CUT_LINGER_MS = 10_000;
@@ -194,8 +194,6 @@ export class GatewayExchange implements AnswerListener, Forwarding, Timed, Under
     if (!this.#look.hasBody) return;
     this.#request.on('data', (chunk: Buffer) => {
       this.#sent = true;
-      // What was let through to find out whether the client is there is no progress.
-      if (this.#probes > 0 && !this.#request.isPaused()) this.#probes = 0;
       this.moved();
       this.#tap.requestBytes(chunk);
     });
@@ -272,14 +270,15 @@ export class GatewayExchange implements AnswerListener, Forwarding, Timed, Under
     if (!this.#sent && !this.#over && !toTarget.destroyed && !toTarget.writableEnded) sendHead(toTarget);
   }
 
+  /**
+   * A paused side hears no reset. The client is asked as often as it takes. Of what the target said nothing may be
+   * lost, which a reset behind it would take along: there a little is read on, so often without progress.
+   */
   #probe(): void {
-    if (this.#probes >= PROBES) return;
-    const pausedRequest = !this.#requestEnded && this.#request.isPaused();
-    const pausedAnswer = this.#flow?.paused ?? false;
-    if (!pausedRequest && !pausedAnswer) return;
+    if (!this.#requestEnded && this.#request.isPaused()) askPeer(this.#connection.socket);
+    if (this.#probes >= PROBES || !this.#flow?.paused) return;
     this.#probes += 1;
-    if (pausedRequest) this.#request.resume();
-    if (pausedAnswer) this.#flow?.resume();
+    this.#flow.resume();
   }
 
   #end(): void {

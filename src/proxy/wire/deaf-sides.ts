@@ -1,7 +1,5 @@
 import { LIMITS, WIRE } from '../../core/limits.ts';
-import type { Side } from '../side.ts';
-
-const NOTHING = Buffer.alloc(0);
+import { askPeer, type Side } from '../side.ts';
 
 /**
  * Sides that hear nothing of their peers: a socket that is not read, because the other side does not keep up or
@@ -41,6 +39,6 @@ function ask(side: Side, other: Side): void {
   const { stream, socket } = side;
   // What still has bytes to write, or is being connected, is watched by the kernel for that.
   if (stream.destroyed || socket.connecting || stream.writableLength > 0) return;
-  if (side.resettable && !stream.writableEnded) socket.write(NOTHING);
+  if (side.resettable && !stream.writableEnded) askPeer(socket);
   else if (stream.isPaused() && other.stream.writableLength < LIMITS.probedBytes) stream.resume();
 }
