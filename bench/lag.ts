@@ -21,6 +21,7 @@ import {
   ReplayEngine,
   type SendResult,
 } from '../src/replay/engine.ts';
+import { NOTHING_EXPECTED } from '../src/replay/expected-answer.ts';
 import type { CountingServerReport } from './support/counting-server.ts';
 
 interface Plan {
@@ -77,7 +78,16 @@ function* requestsOf({ offsetsNs, body }: Plan): Generator<PreparedRequest> {
     ['x-reprise-run', 'bench'],
   ].flat();
   for (const [index, intendedOffsetNs] of offsetsNs.entries()) {
-    yield { index, intendedOffsetNs, method: 'POST', path: `/${index}`, headers, body, chunked: false };
+    yield {
+      index,
+      intendedOffsetNs,
+      method: 'POST',
+      path: `/${index}`,
+      headers,
+      body,
+      chunked: false,
+      answer: NOTHING_EXPECTED,
+    };
   }
 }
 

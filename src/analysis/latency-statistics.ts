@@ -21,6 +21,8 @@ interface Durations {
   readonly connectionWaitNs: number | null;
   readonly scheduledNs: number | null;
   readonly serviceNs: number | null;
+  /** Not waited for on purpose: it has a lag and no latency. */
+  readonly cancelled: boolean;
   /** Failed through the run being stopped, and not by the target. */
   readonly stopped: boolean;
 }
@@ -117,6 +119,7 @@ export class LatencyStatistics {
       this.#service.record(durations.serviceNs);
       return;
     }
+    if (durations.cancelled) return;
     this.#failed += 1;
     if (durations.stopped) this.#stopped += 1;
   }
@@ -141,6 +144,7 @@ function durationsOf(send: Send & { readonly actualOffsetNs: number }, completed
     connectionWaitNs: send.connectionWaitNs,
     scheduledNs: end === null ? null : Math.max(0, end - send.intendedOffsetNs),
     serviceNs: end === null ? null : Math.max(0, end - send.actualOffsetNs),
+    cancelled: send.cancelled,
     stopped: send.error === 'stopped',
   };
 }

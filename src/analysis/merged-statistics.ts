@@ -8,6 +8,7 @@ import { OutcomeCounts } from './outcome-counts.ts';
 import type { RunFigures } from './run-statistics.ts';
 import type { WholePlan } from './shard-document.ts';
 import { StatusMix } from './status-mix.ts';
+import { mergedStreams, StreamStatistics } from './stream-statistics.ts';
 
 const NS_PER_S = 1e9;
 const PLANNED = 0;
@@ -32,6 +33,7 @@ export interface MergedParts {
 export class MergedStatistics {
   readonly #parts: MergedParts;
   readonly #latency: readonly LatencyStatistics[];
+  readonly #streams: readonly StreamStatistics[];
   readonly #outcomes = new OutcomeCounts();
   readonly #statusMix = new StatusMix();
   readonly #mix = new MixDistance(2);
@@ -48,6 +50,7 @@ export class MergedStatistics {
     this.#latency = parts.shards.map(
       ({ stalls }) => new LatencyStatistics(...(stalls.length === 0 ? [0] : [])),
     );
+    this.#streams = parts.shards.map(() => new StreamStatistics());
     for (const { recordedStatuses } of parts.shards) {
       for (const [status, count] of Object.entries(recordedStatuses)) {
         this.#statusMix.addRecorded(Number(status), count);
@@ -66,6 +69,7 @@ export class MergedStatistics {
     this.#planned.add(send.intendedOffsetNs);
     this.#mix.add(PLANNED, send);
     const outcome = this.#outcomes.add(send);
+    this.#streams[shard]?.add(send, outcome);
     const { actualOffsetNs } = send;
     if (actualOffsetNs === null) return;
     this.#mix.add(SENT, send);
@@ -94,6 +98,9 @@ export class MergedStatistics {
       outcomes,
       latency: mergedLatency(
         this.#latency.map((each, shard) => each.finish(this.#parts.shards[shard]?.stalls ?? [])),
+      ),
+      streams: mergedStreams(
+        this.#streams.map((each, shard) => each.finish(this.#parts.shards[shard]?.stalls ?? [])),
       ),
       fidelity: this.#fidelity(),
       statusMix: this.#statusMix.figures(),

@@ -1,4 +1,4 @@
-import type { SendError } from '../core/run.ts';
+import type { FinishReason, SendError } from '../core/run.ts';
 import type { ArrivalFigures } from './arrival-statistics.ts';
 import type { StreamDistance } from './fidelity.ts';
 import type { Reason } from './findings.ts';
@@ -54,6 +54,27 @@ export interface HealthDocument {
   readonly leftOut: number;
 }
 
+/** Answers that came piece by piece. */
+export interface StreamsDocument {
+  readonly completed: number;
+  readonly failed: number;
+  readonly refused: number;
+  /** Completed without any content. */
+  readonly withoutContent: number;
+  /** Gaps between tokens that `itlMs` is of. */
+  readonly gaps: number;
+  /** Left out of `ttftMs`, `itlMs` and `tpotMs` because we stood still while they came. */
+  readonly leftOut: number;
+}
+
+/** What servers said of tokens: sums over completed answers that said it. */
+export interface TokensDocument {
+  readonly answers: number;
+  readonly prompt: number;
+  readonly output: number;
+  readonly finishReasons: Readonly<Partial<Record<FinishReason, number>>>;
+}
+
 /** What `replay --json` prints and `summary.json` holds. Null is not known or not measured, never 0. */
 export interface ReplayDocument {
   readonly schemaVersion: typeof REPLAY_SCHEMA_VERSION;
@@ -76,6 +97,8 @@ export interface ReplayDocument {
   readonly sent: number;
   readonly completed: number;
   readonly failed: number;
+  /** Ended by us where the recorded client had left; `sent` is `completed` + `failed` + `cancelled`. */
+  readonly cancelled: number;
   readonly refused: number;
   readonly unreached: number;
   readonly unreplayable: number;
@@ -94,7 +117,12 @@ export interface ReplayDocument {
   readonly fidelity: FidelityDocument;
   /** Requests that completed, stalled stretches left out. */
   readonly latencyMs: { readonly scheduled: LatencyMs; readonly service: LatencyMs };
-  readonly ttftMs: null;
+  /** Of streams that completed: first token minus intended send, between tokens, and per output token. */
+  readonly ttftMs: LatencyMs;
+  readonly itlMs: LatencyMs;
+  readonly tpotMs: LatencyMs;
+  readonly streams: StreamsDocument;
+  readonly tokens: TokensDocument;
   readonly statuses: Readonly<Record<string, number>>;
   readonly errors: Readonly<Partial<Record<SendError, number>>>;
   readonly slo: readonly SloLine[];

@@ -8,11 +8,13 @@ import {
   REPLAY_SCHEMA_VERSION,
   type ReplayDocument,
   type SloLine,
+  type StreamsDocument,
 } from './replay-document.ts';
 import type { Coverage, RunContext, SenderHealth, ShardsContext } from './run-context.ts';
 import type { RunFigures } from './run-statistics.ts';
 import { type Threshold, unitOf } from './slo.ts';
 import type { SloResult } from './slo-evaluation.ts';
+import type { StreamFigures } from './stream-statistics.ts';
 import { StretchSet } from './stretch-set.ts';
 import { judge } from './verdict.ts';
 
@@ -57,7 +59,7 @@ export function summariseReplay(input: ReplaySummaryInput): ReplayDocument {
     shards,
   };
   const judgement = judge(context, input.thresholds, { ...JUDGEMENT_BOUNDS, ...input.bounds });
-  const { outcomes, latency, planned } = figures;
+  const { outcomes, latency, streams, planned } = figures;
   return {
     schemaVersion: REPLAY_SCHEMA_VERSION,
     kind: 'replay',
@@ -78,6 +80,7 @@ export function summariseReplay(input: ReplaySummaryInput): ReplayDocument {
     sent: outcomes.sent,
     completed: outcomes.completed,
     failed: outcomes.failed,
+    cancelled: outcomes.cancelled,
     refused: outcomes.refused,
     unreached: planned - outcomes.sent - outcomes.refused,
     unreplayable: input.unreplayable,
@@ -93,7 +96,11 @@ export function summariseReplay(input: ReplaySummaryInput): ReplayDocument {
     connectionWaitMs: latencyMs(latency.connectionWait),
     fidelity: fidelityDocument(figures),
     latencyMs: { scheduled: latencyMs(latency.scheduled), service: latencyMs(latency.service) },
-    ttftMs: null,
+    ttftMs: latencyMs(streams.ttft),
+    itlMs: latencyMs(streams.itl),
+    tpotMs: latencyMs(streams.tpot),
+    streams: streamsDocument(streams),
+    tokens: streams.tokens,
     statuses: outcomes.statuses,
     errors: outcomes.errors,
     slo: judgement.slo.map(sloLine),
@@ -128,6 +135,11 @@ function fidelityDocument({ fidelity, statusMix }: RunFigures): FidelityDocument
     recordedRetries: null,
     unordered: fidelity.unordered,
   };
+}
+
+function streamsDocument(streams: StreamFigures): StreamsDocument {
+  const { completed, failed, refused, withoutContent, leftOut, itl } = streams;
+  return { completed, failed, refused, withoutContent, gaps: itl.count, leftOut };
 }
 
 function healthDocument(health: SenderHealth, leftOut: number): HealthDocument {

@@ -3,6 +3,7 @@ import { type Fidelity, FidelityStatistics, type RecordedRequest } from './fidel
 import { type LatencyFigures, LatencyStatistics } from './latency-statistics.ts';
 import { OutcomeCounts, type OutcomeFigures } from './outcome-counts.ts';
 import { StatusMix, type StatusMixFigures } from './status-mix.ts';
+import { type StreamFigures, StreamStatistics } from './stream-statistics.ts';
 
 /** What a line of progress shows. */
 export interface RunProgress extends RunTotals {
@@ -16,6 +17,7 @@ export interface RunFigures {
   readonly planned: number;
   readonly outcomes: OutcomeFigures;
   readonly latency: LatencyFigures;
+  readonly streams: StreamFigures;
   readonly fidelity: Fidelity;
   readonly statusMix: StatusMixFigures;
   /** From the start to the last planned instant, and to the end of the last answer or error. */
@@ -34,6 +36,7 @@ export class RunStatistics {
   readonly #latency = new LatencyStatistics();
   readonly #outcomes = new OutcomeCounts();
   readonly #statusMix = new StatusMix();
+  readonly #streams = new StreamStatistics();
   #recorded = 0;
   #planned = 0;
   #firstIntendedNs: number | null = null;
@@ -93,6 +96,7 @@ export class RunStatistics {
       planned: this.#planned,
       outcomes,
       latency: this.#latency.finish(stalls),
+      streams: this.#streams.finish(stalls),
       fidelity: this.#fidelity.figures(),
       statusMix: this.#statusMix.figures(),
       plannedSpanNs: this.#lastIntendedNs,
@@ -104,6 +108,7 @@ export class RunStatistics {
   #addSend(send: Send): void {
     const outcome = this.#outcomes.add(send);
     this.#fidelity.addSend(send);
+    this.#streams.add(send, outcome);
     if (!hasLeft(send)) return;
     this.#endOffsetNs = Math.max(this.#endOffsetNs, send.lastByteOffsetNs ?? send.actualOffsetNs);
     this.#latency.add(send, outcome === 'completed');
@@ -116,8 +121,8 @@ function hasLeft(send: Send): send is Send & { readonly actualOffsetNs: number }
 }
 
 function totals(planned: number, outcomes: OutcomeFigures): RunTotals {
-  const { sent, completed, failed, refused } = outcomes;
-  return { planned, sent, completed, failed, refused };
+  const { sent, completed, failed, cancelled, refused } = outcomes;
+  return { planned, sent, completed, failed, cancelled, refused };
 }
 
 /** The counts a run store keeps beside its rows. */

@@ -13,6 +13,11 @@ type Counts = Readonly<Record<string, number>>;
 interface CarriedParts {
   readonly scalingPlan?: object & { readonly counts?: ScalingCounts };
   readonly audit?: object;
+  readonly cancels?: { readonly policy: string; readonly untimed: number };
+  readonly changes?: { readonly pinOutputLength: string | null; readonly requestUsage: boolean } & Record<
+    'pinned' | 'unpinned' | 'usageRequested',
+    number
+  >;
   readonly connections?: { readonly opened: number; readonly failed: number };
 }
 type ShardRunDocument = ShardRun['document'] & CarriedParts & Partial<WindowsDocument>;
@@ -135,12 +140,28 @@ export function carriedOver(farthest: ShardRunDocument, documents: readonly Shar
     ...{ windows, windowSearch, loops, passes, seam, maxDurationS, filters },
     scalingPlan: { ...scalingPlan, counts: scalingCounts(documents) },
     audit: summedDeep(documents.map(({ audit }) => audit)),
+    ...answersOf(farthest, documents),
     connections: summed(
       documents.map(({ connections }) => ({
         opened: connections?.opened ?? 0,
         failed: connections?.failed ?? 0,
       })),
     ),
+  };
+}
+
+/** What was asked for is the same in all shards; what came of it is a sum. */
+function answersOf({ cancels, changes }: ShardRunDocument, documents: readonly ShardRunDocument[]): object {
+  const sum = (count: (document: ShardRunDocument) => number | undefined) =>
+    documents.reduce((total, document) => total + (count(document) ?? 0), 0);
+  return {
+    cancels: { ...cancels, untimed: sum((document) => document.cancels?.untimed) },
+    changes: {
+      ...changes,
+      pinned: sum((document) => document.changes?.pinned),
+      unpinned: sum((document) => document.changes?.unpinned),
+      usageRequested: sum((document) => document.changes?.usageRequested),
+    },
   };
 }
 

@@ -130,6 +130,11 @@ function* onCommonTime(
         startOffsetNs: shifted(send.startOffsetNs),
         firstByteOffsetNs: shifted(send.firstByteOffsetNs),
         lastByteOffsetNs: shifted(send.lastByteOffsetNs),
+        answer: send.answer && {
+          ...send.answer,
+          firstTokenOffsetNs: shifted(send.answer.firstTokenOffsetNs),
+          lastTokenOffsetNs: shifted(send.answer.lastTokenOffsetNs),
+        },
       },
     };
   }

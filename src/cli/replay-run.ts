@@ -20,6 +20,7 @@ import type { Playback } from '../replay/windows/playback.ts';
 import { SqliteRunStore } from '../storage/run-store.ts';
 import { entryUrl } from './entry-url.ts';
 import { Interruption } from './interruption.ts';
+import { answerLines, answersDocument } from './replay-answers.ts';
 import { connectionLines, connectionsDocument } from './replay-connections.ts';
 import { planLines, planTitle, type ReplayPlan } from './replay-plan.ts';
 import { ReplayProgress } from './replay-progress.ts';
@@ -87,6 +88,7 @@ export async function runReplay(parts: ReplayRunParts): Promise<void> {
         ...unfilteredLines(finished.figures.fidelity),
         ...playedLines(plan.window, parts.source),
         ...scalingCountLines(finished.outcome.scaling),
+        ...answerLines(finished.outcome),
         ...playedShardLines(finished.shard),
         ...connectionLines(plan.options, finished.outcome),
         '',
@@ -173,7 +175,9 @@ function documentOf(
   signal: string | null,
 ): ReplayDocument &
   WindowsDocument &
-  Record<'audit' | 'connections' | 'scalingPlan', object> & { shard: ShardDocument | null } {
+  Record<'audit' | 'cancels' | 'changes' | 'connections' | 'scalingPlan', object> & {
+    shard: ShardDocument | null;
+  } {
   const { health, audit, end } = outcome;
   const summary = summariseReplay({
     run,
@@ -203,6 +207,7 @@ function documentOf(
     ...windowsDocument(plan.window, plan.options.filters, source),
     scalingPlan: { ...scalingDocument(plan.scaling, plan.window, plan.forecast), counts: outcome.scaling },
     audit: { unreplayableByReason, maskedHeaders, maskedQueryKeys, maskedRequests },
+    ...answersDocument(plan.options, outcome),
     connections: connectionsDocument(plan.options, outcome),
     shard,
   };

@@ -15,6 +15,7 @@ import { encryptionKeyOf, encryptionKeyOption } from './encryption-flag.ts';
 import { loggerOf } from './logger.ts';
 import { planInThread } from './planner-thread.ts';
 import { RepeatableOption } from './repeatable.ts';
+import { addAnswerFlags } from './replay-answer-flags.ts';
 import { openForReplay } from './replay-capture.ts';
 import { planTitle } from './replay-plan.ts';
 import { runReplay } from './replay-run.ts';
@@ -40,7 +41,7 @@ export function replayCommand(): Command {
       'how much faster than recorded, such as 1.5 or 2x',
       REPLAY_DEFAULTS.multiplier,
     );
-  return addSendingFlags(addWindowFlags(command))
+  return addSendingFlags(addAnswerFlags(addWindowFlags(command)))
     .option('--scaling <way>', `${SCALINGS.join(', ')} (default: compress, below 1x thin)`)
     .option('--stages <list>', 'the multiplier over the run, such as 10m@1x,5m@1x..2x,30s@4x')
     .option(

@@ -93,6 +93,8 @@ export const LIMITS = {
   /** Replay. */
   readAheadBytes: 64 * MIB,
   readAheadRequests: 4_096,
+  /** The longest event of a stream that is read; twice as much is held of a stream at most. */
+  answerEventBytes: 64 * KIB,
   inFlight: 10_000,
   /** Bodies that the target has not taken yet, over all senders. */
   inFlightBytes: 256 * MIB,

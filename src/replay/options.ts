@@ -4,6 +4,7 @@ import type { TimeRange } from '../core/ports.ts';
 import { Problems } from '../core/problems.ts';
 import { parseCount, parseMultiplier, parseWaitMs } from '../core/units.ts';
 import { parseAddedHeader, parseRemovedHeader, type Secrets } from './added-headers.ts';
+import { type AnswerOptions, type RawAnswerOptions, resolveAnswerOptions } from './answer-options.ts';
 import { type Filters, type RawFilterOptions, resolveFilters } from './filters.ts';
 import { type PathMapping, parsePathMapping } from './path-map.ts';
 import { placeText } from './perturbation.ts';
@@ -19,6 +20,7 @@ export interface RawReplayOptions
   extends RawScalingOptions,
     RawWindowOptions,
     RawFilterOptions,
+    RawAnswerOptions,
     RawShardOptions,
     RawSendingOptions {
   readonly target?: string | undefined;
@@ -49,7 +51,7 @@ export const REPLAY_DEFAULTS = Object.freeze({
 export type HostPolicy = string;
 
 /** What will be done. Nothing downstream applies a default. */
-export interface ReplayOptions extends ScalingOptions, ShardOptions, SendingOptions {
+export interface ReplayOptions extends ScalingOptions, ShardOptions, SendingOptions, AnswerOptions {
   /** Null for a dry run without one. */
   readonly target: Target | null;
   readonly multiplier: number;
@@ -102,6 +104,7 @@ export function resolveReplayOptions(raw: RawReplayOptions, sources: OptionSourc
     target: problems.optional(raw.target, (text) => parseTarget(text)),
     multiplier,
     ...resolveScaling(raw, multiplier, problems),
+    ...resolveAnswerOptions(raw, problems),
     ...resolveShard(raw, sources.nowUs(), problems),
     window: resolveWindowRequest(raw, problems),
     filters: resolveFilters(raw, problems),

@@ -30,6 +30,9 @@ export class Outstanding {
       responseBytes: result.responseBytes,
       error: result.error,
       refused: result.refused,
+      cancelled: result.cancelled,
+      streamed: result.streamed ?? planned.streamed,
+      answer: result.answer,
     };
   }
 
@@ -65,15 +68,17 @@ const NOT_SENT = {
   lastByteOffsetNs: null,
   status: null,
   responseBytes: 0,
+  cancelled: false,
+  answer: null,
 } as const;
 const NEVER_REACHED = { ...NOT_SENT, error: 'stopped', refused: false } as const;
 
 type PlannedPart = Pick<
   Send,
-  'index' | 'segment' | 'exchangeId' | 'route' | 'model' | 'requestBytes' | 'intendedOffsetNs'
+  'index' | 'segment' | 'exchangeId' | 'route' | 'model' | 'requestBytes' | 'intendedOffsetNs' | 'streamed'
 >;
 
-function plannedPart({ index, intendedOffsetNs, row }: PlannedRequest): PlannedPart {
+function plannedPart({ index, intendedOffsetNs, row, streams }: PlannedRequest): PlannedPart {
   return {
     index,
     segment: row.segment,
@@ -82,5 +87,6 @@ function plannedPart({ index, intendedOffsetNs, row }: PlannedRequest): PlannedP
     model: row.model,
     requestBytes: row.requestBytes,
     intendedOffsetNs,
+    streamed: streams,
   };
 }

@@ -1,6 +1,9 @@
 import type { Clock } from '../core/clock.ts';
-import type { SendError } from '../core/run.ts';
+import type { SendAnswer, SendError } from '../core/run.ts';
+import { type AnswerFacts, type AnswerHead, AnswerReader } from './answer-reader.ts';
+import type { ExpectedAnswer } from './expected-answer.ts';
 import type { OutgoingRequest } from './send-batch.ts';
+import type { SendEnd } from './send-error.ts';
 import { neverSentResult, type SendResult } from './send-result.ts';
 import type { SendEvents, SendHandle, Transport } from './transport.ts';
 
@@ -24,6 +27,7 @@ export class PendingSend implements SendEvents {
   /** Set once the transport has it. */
   handle: SendHandle | null = null;
   readonly #index: number;
+  readonly #expected: ExpectedAnswer;
   readonly #intendedOffsetNs: number;
   readonly #startNs: number;
   readonly #clock: Clock;
@@ -38,6 +42,7 @@ export class PendingSend implements SendEvents {
   #status: number | null = null;
   #responseBytes = 0;
   #reusedConnection = false;
+  #reader: AnswerReader | null = null;
 
   constructor(
     request: OutgoingRequest,
@@ -49,6 +54,7 @@ export class PendingSend implements SendEvents {
     this.#request = request;
     this.lane = request.lane;
     this.#index = request.index;
+    this.#expected = request.answer;
     this.#intendedOffsetNs = request.intendedOffsetNs;
     this.#bodyBytes = request.body?.length ?? 0;
     this.#startNs = startNs;
@@ -62,6 +68,11 @@ export class PendingSend implements SendEvents {
   /** The actual send; before it, when the request's turn came. */
   get actualNs(): number {
     return this.#actualNs;
+  }
+
+  /** How long after the send its client leaves; null for one that stays. */
+  get cancelAfterNs(): number | null {
+    return this.#expected.cancelAfterNs;
   }
 
   /** Sends it now; what it waited for, if for anything, was its connection. */
@@ -96,32 +107,37 @@ export class PendingSend implements SendEvents {
     this.#firstByteNs = this.#clock.nowNs();
   }
 
-  onStatus(status: number): void {
+  onStatus(status: number, head: AnswerHead): void {
     this.#activity.events++;
     this.#status = status;
+    this.#reader = AnswerReader.of(status, head, this.#expected);
   }
 
-  onData(bytes: number): void {
+  onData(bytes: Buffer): void {
     this.#activity.events++;
-    this.#responseBytes += bytes;
+    this.#responseBytes += bytes.length;
+    this.#reader?.write(bytes, this.#clock.nowNs());
   }
 
   onEnd(): void {
     this.#activity.events++;
-    this.#over(null);
+    const facts = this.#reader?.finish() ?? null;
+    this.#over(this.#reader?.broken === true ? 'broken_stream' : null, facts);
   }
 
-  onError(error: SendError): void {
+  onError(end: SendEnd): void {
     this.#activity.events++;
-    this.#over(error);
+    this.#over(end, this.#reader?.finish() ?? null);
   }
 
-  #over(error: SendError | null): void {
+  #over(end: SendEnd | null, facts: AnswerFacts | null): void {
     this.onBodyWritten();
-    this.#listener.over(this, this.#result(error));
+    this.#listener.over(this, this.#result(end, facts));
   }
 
-  #result(error: SendError | null): SendResult {
+  #result(end: SendEnd | null, facts: AnswerFacts | null): SendResult {
+    const cancelled = end === 'cancelled';
+    const error: SendError | null = cancelled ? null : end;
     return {
       index: this.#index,
       intendedOffsetNs: this.#intendedOffsetNs,
@@ -135,11 +151,27 @@ export class PendingSend implements SendEvents {
       responseBytes: this.#responseBytes,
       error,
       refused: false,
+      cancelled,
+      streamed: facts?.streamed ?? (hasSucceeded(this.#status) ? false : null),
+      answer: facts === null ? null : this.#answerOf(facts),
       reusedConnection: this.#reusedConnection,
+    };
+  }
+
+  #answerOf({ streamed: _streamed, firstTokenNs, lastTokenNs, ...facts }: AnswerFacts): SendAnswer {
+    return {
+      ...facts,
+      firstTokenOffsetNs: this.#offset(firstTokenNs),
+      lastTokenOffsetNs: this.#offset(lastTokenNs),
     };
   }
 
   #offset(ns: number | null): number | null {
     return ns === null ? null : ns - this.#startNs;
   }
+}
+
+/** Whether this is the answer itself, and not a word on why there is none. */
+function hasSucceeded(status: number | null): boolean {
+  return status !== null && status >= 200 && status <= 299;
 }

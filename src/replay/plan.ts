@@ -1,7 +1,9 @@
 import type { ExchangeRow } from '../core/exchange.ts';
 import type { CaptureSource, TimeRange } from '../core/ports.ts';
 import type { AuditCounter } from './audit.ts';
+import type { BodyChanges } from './body-changes.ts';
 import type { PlayedAs } from './copy-identity.ts';
+import type { AnswerForecast } from './expected-answer.ts';
 import type { TargetFence } from './guards.ts';
 import type { PreparedRequest } from './prepared-request.ts';
 import type { RateCeiling } from './rate-ceiling.ts';
@@ -23,6 +25,8 @@ export interface PlannedRequest {
   readonly index: number;
   readonly intendedOffsetNs: number;
   readonly row: ExchangeRow;
+  /** Whether its answer is expected piece by piece. */
+  readonly streams: boolean;
 }
 
 /** Told of every exchange of the window as it is planned, in order. */
@@ -60,6 +64,8 @@ export interface PlanParts {
   /** The plan ends before this instant of the run; without it, with the window. */
   readonly durationNs?: number | null;
   readonly builder: RequestBuilder;
+  readonly changes: BodyChanges;
+  readonly answers: AnswerForecast;
   readonly fence: TargetFence;
   readonly ceiling: RateCeiling;
   readonly audit: AuditCounter;
@@ -105,14 +111,17 @@ export function* plannedRequests(parts: PlanParts, listener: PlanListener): Gene
     const as = playedAs(send, scaling);
     const built = buildOwn(send, as, parts);
     if (built === null) continue;
-    const planned = { index, intendedOffsetNs, row: built.perturbed ? playedRow(row, as) : row };
+    const request = parts.changes.apply(row, built.request);
+    const answer = parts.answers.of(row, request.body);
+    const playedAsRow = built.perturbed ? playedRow(row, as) : row;
+    const planned = { index, intendedOffsetNs, row: playedAsRow, streams: answer.streams };
     index += 1;
     if (shard === null) places += 1;
     listener.whole?.planned(planned.row, intendedOffsetNs);
     if (admittedUnbuilt ?? ceiling.admits(intendedOffsetNs)) {
       listener.planned(planned);
       const place = placeOf(send, parts.connections ?? 'pooled');
-      yield { index: planned.index, intendedOffsetNs, ...place, ...built.request };
+      yield { index: planned.index, intendedOffsetNs, ...place, ...request, answer };
     } else {
       listener.refusedByCeiling(planned);
     }

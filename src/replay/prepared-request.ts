@@ -1,3 +1,5 @@
+import type { ExpectedAnswer } from './expected-answer.ts';
+
 /**
  * One request ready to be sent: everything that had to be read, decompressed or decided is behind it. The
  * sender adds nothing but what the connection needs (`host` first when absent, `connection`, framing).
@@ -23,4 +25,5 @@ export interface PreparedRequest {
   readonly body: Uint8Array | null;
   /** Sent with `transfer-encoding: chunked` rather than a content-length. */
   readonly chunked: boolean;
+  readonly answer: ExpectedAnswer;
 }

@@ -6,10 +6,12 @@ import type { CaptureSource, Logger } from '../core/ports.ts';
 import { hasFailed, type Send } from '../core/run.ts';
 import { AbortRule } from './abort-rule.ts';
 import { AuditCounter, type ReplayAudit } from './audit.ts';
+import { type BodyChangeCounts, BodyChanges } from './body-changes.ts';
 import type { CaptureOverview } from './capture-overview.ts';
 import { arrivalsAlone, probeCapture } from './capture-probe.ts';
 import type { Engine, EngineHealth, EngineOptions, PreparedRequest, SendResult } from './engine.ts';
 import { engineOptionsOf } from './engine-options.ts';
+import { AnswerForecast } from './expected-answer.ts';
 import { describeFilters } from './filters.ts';
 import type { Forecast } from './forecast.ts';
 import { assertReachable, type ResolveHost, TargetFence } from './guards.ts';
@@ -64,6 +66,9 @@ export interface ReplayOutcome {
   readonly health: EngineHealth;
   readonly audit: ReplayAudit;
   readonly scaling: ScalingCounts;
+  readonly changes: BodyChangeCounts;
+  /** Recorded cancels that were waited for because the recording does not say when. */
+  readonly untimedCancels: number;
   readonly recordedConnections: RecordedConnectionUse;
 }
 
@@ -87,6 +92,8 @@ export class Replay {
   readonly #fence: TargetFence;
   readonly #audit = new AuditCounter();
   readonly #tally = new ScalingTally();
+  readonly #changes: BodyChanges;
+  readonly #answers: AnswerForecast;
   readonly #recordedConnections = new RecordedConnections();
   readonly #outstanding = new Outstanding();
   readonly #abortRule = new AbortRule();
@@ -100,6 +107,8 @@ export class Replay {
 
   constructor(parts: ReplayParts) {
     this.#parts = parts;
+    this.#changes = new BodyChanges(parts.options);
+    this.#answers = new AnswerForecast(parts.options.cancels);
     this.#fence = new TargetFence({
       target: parts.target,
       productionHosts: parts.options.productionHosts,
@@ -140,6 +149,8 @@ export class Replay {
       health,
       audit: this.#audit.report(),
       scaling: counts,
+      changes: this.#changes.counts(),
+      untimedCancels: this.#answers.untimedCancels,
       recordedConnections: this.#recordedConnections.figures(),
     };
   }
@@ -177,6 +188,8 @@ export class Replay {
             runId,
             identity: copyIdentityOf(overview, scaling),
           }),
+          changes: this.#changes,
+          answers: this.#answers,
           fence: this.#fence,
           ceiling: new RateCeiling(
             options.maxRatePerSecond ?? forecast.plannedPeakPerSecond * LIMITS.rateOverPeak,

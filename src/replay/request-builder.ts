@@ -14,7 +14,7 @@ import type { PreparedRequest } from './prepared-request.ts';
 import { type UnreplayableReason, unreplayableReason } from './unreplayable.ts';
 
 /** A request as it is to be sent, before it has a place in the schedule. */
-export type BuiltRequest = Omit<PreparedRequest, 'index' | 'intendedOffsetNs'>;
+export type BuiltRequest = Omit<PreparedRequest, 'index' | 'intendedOffsetNs' | 'answer'>;
 
 /** What recording masked in a request, and what becomes of it here. */
 export interface MaskedParts {

@@ -1,4 +1,4 @@
-import type { SendError } from '../core/run.ts';
+import type { SendAnswer, SendError } from '../core/run.ts';
 
 /**
  * What became of one prepared request; the part of core's Send that the engine knows. Every offset is
@@ -23,6 +23,12 @@ export interface SendResult {
   /** Null for a complete answer of whatever status, and for a refused request. */
   readonly error: SendError | null;
   readonly refused: boolean;
+  /** Ended by us where the recorded client had left. */
+  readonly cancelled: boolean;
+  /** Whether the answer came piece by piece; null where none came. */
+  readonly streamed: boolean | null;
+  /** Null where the answer was not looked into. */
+  readonly answer: SendAnswer | null;
   /** The connection had answered a request before this one. */
   readonly reusedConnection: boolean;
 }
@@ -45,5 +51,8 @@ const NOT_SENT = {
   lastByteOffsetNs: null,
   status: null,
   responseBytes: 0,
+  cancelled: false,
+  streamed: null,
+  answer: null,
   reusedConnection: false,
 } as const;

@@ -1,4 +1,5 @@
 import { BusyMeter } from './busy-meter.ts';
+import { Cancels } from './cancels.ts';
 import { ConnectionLanes } from './connection-lanes.ts';
 import { Durations } from './durations.ts';
 import type { Admission } from './in-flight.ts';
@@ -34,6 +35,7 @@ export class Sender {
   readonly #lag = new Durations();
   readonly #stalls = new StallLog();
   readonly #activity: Activity = { events: 0 };
+  readonly #cancels: Cancels;
   /** In order of their actual sends. */
   readonly #inFlight = new Set<PendingSend>();
   readonly #lanes = new ConnectionLanes<PendingSend>();
@@ -61,6 +63,7 @@ export class Sender {
     this.#deps = deps;
     this.#queue = new RequestQueue(options.startNs);
     this.#pacer = new Pacer(this.#queue, { leadNs: 0, catchUp: options.catchUp });
+    this.#cancels = new Cancels(deps.afterMs);
     this.#busy = new BusyMeter(deps.clock.nowNs(), deps.loopIdleNs);
     this.#lastTickNs = deps.clock.nowNs();
   }
@@ -163,6 +166,7 @@ export class Sender {
     this.#sent++;
     this.#inFlight.add(pending);
     pending.dispatch(this.#deps.transport);
+    if (pending.cancelAfterNs !== null) this.#cancels.add(pending, pending.cancelAfterNs);
   }
 
   #refuse({ index, intendedOffsetNs }: OutgoingRequest, why: Admission, nowOffsetNs: number): void {
@@ -174,6 +178,7 @@ export class Sender {
 
   readonly #onOver = (pending: PendingSend, result: SendResult): void => {
     if (!this.#inFlight.delete(pending)) return;
+    this.#cancels.forget(pending);
     this.#deps.inFlight.leave();
     if (result.error === 'stopped') this.#stopped++;
     this.#report(result);

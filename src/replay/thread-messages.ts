@@ -46,7 +46,7 @@ export interface SenderOver {
 /** Sender to main. `ready` first, `over` last. */
 export type FromSender =
   | { readonly kind: 'ready' }
-  | { readonly kind: 'results'; readonly rows: Float64Array }
+  | { readonly kind: 'results'; readonly rows: Uint8Array }
   | SenderOver;
 
 /** What the pacer thread is born with. */

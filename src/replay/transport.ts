@@ -1,11 +1,12 @@
+import type { IncomingHttpHeaders } from 'node:http';
 import type { Dispatcher } from 'undici';
-import type { SendError } from '../core/run.ts';
+import type { AnswerHead } from './answer-reader.ts';
 import type { Connection } from './connection.ts';
 import type { ConnectionPool } from './connection-pool.ts';
 import type { PackedDurations } from './durations.ts';
 import type { ConnectionUse } from './engine-health.ts';
 import type { OutgoingRequest } from './send-batch.ts';
-import { SendAborted, sendErrorOf } from './send-error.ts';
+import { SendAborted, type SendEnd, sendErrorOf } from './send-error.ts';
 
 /** What a transport tells about one request, in this order; exactly one of `onEnd` and `onError` comes last. */
 export interface SendEvents {
@@ -15,15 +16,16 @@ export interface SendEvents {
   onBodyWritten(): void;
   /** First byte of a response; again for each response when interim ones come first. */
   onFirstByte(): void;
-  onStatus(status: number): void;
-  onData(bytes: number): void;
+  onStatus(status: number, head: AnswerHead): void;
+  /** A piece of the body as it came; it belongs to the transport, and is to be read now or copied. */
+  onData(bytes: Buffer): void;
   onEnd(): void;
-  onError(error: SendError): void;
+  onError(end: SendEnd): void;
 }
 
 export interface SendHandle {
-  /** Ends the request, whatever its state; `onError(error)` follows unless it is over. */
-  abort(error: SendError): void;
+  /** Ends the request, whatever its state; `onError(end)` follows unless it is over. */
+  abort(end: SendEnd): void;
 }
 
 /** How requests reach the target. Real: undici; in tests: a script. */
@@ -90,6 +92,14 @@ function bodyOf({ body, chunked }: OutgoingRequest, events: SendEvents): Buffer 
   return chunked && body !== null ? [body] : body;
 }
 
+function answerHeadOf(headers: IncomingHttpHeaders): AnswerHead {
+  return {
+    contentType: headers['content-type'] ?? null,
+    contentEncoding: headers['content-encoding'] ?? null,
+    hasLength: headers['content-length'] !== undefined,
+  };
+}
+
 /** The length of what it is not told the length of. */
 function headersOf({ body, chunked, headers }: OutgoingRequest): string[] {
   if (body === null || chunked || body.length < PASSING_BODY_BYTES) return headers;
@@ -115,7 +125,7 @@ class PassingBody implements Iterable<Buffer> {
   }
 }
 
-/** Turns undici's callbacks for one request into events. Response bodies are counted and let go. */
+/** Turns undici's callbacks for one request into events. Response bodies are passed on and let go. */
 class DispatchHandler implements Dispatcher.DispatchHandler, SendHandle {
   readonly #pool: ConnectionPool;
   readonly #connection: Connection;
@@ -131,9 +141,9 @@ class DispatchHandler implements Dispatcher.DispatchHandler, SendHandle {
     this.#events = events;
   }
 
-  abort(error: SendError): void {
+  abort(end: SendEnd): void {
     if (this.#over) return;
-    const reason = new SendAborted(error);
+    const reason = new SendAborted(end);
     if (this.#controller) this.#controller.abort(reason);
     else this.#pool.retire(this.#connection, reason);
   }
@@ -150,12 +160,16 @@ class DispatchHandler implements Dispatcher.DispatchHandler, SendHandle {
     this.#events.onFirstByte();
   }
 
-  onResponseStart(_controller: Dispatcher.DispatchController, status: number): void {
-    if (status >= 200) this.#events.onStatus(status);
+  onResponseStart(
+    _controller: Dispatcher.DispatchController,
+    status: number,
+    headers: IncomingHttpHeaders,
+  ): void {
+    if (status >= 200) this.#events.onStatus(status, answerHeadOf(headers));
   }
 
   onResponseData(_controller: Dispatcher.DispatchController, chunk: Buffer): void {
-    this.#events.onData(chunk.length);
+    this.#events.onData(chunk);
   }
 
   onResponseEnd(): void {

@@ -35,7 +35,14 @@ describe('RunStatistics', () => {
       send({ index: 6, actualOffsetNs: null, error: 'stopped' }),
     ]);
     expect(figures.planned).toBe(7);
-    expect(totalsOf(figures)).toEqual({ planned: 7, sent: 5, completed: 2, failed: 3, refused: 1 });
+    expect(totalsOf(figures)).toEqual({
+      planned: 7,
+      sent: 5,
+      completed: 2,
+      failed: 3,
+      cancelled: 0,
+      refused: 1,
+    });
     expect(figures.outcomes.statuses).toEqual({ '200': 1, '404': 1, '503': 1 });
     expect(figures.outcomes.errors).toEqual({ reset: 1, stopped: 1 });
     expect(figures.outcomes.stopped).toBe(1);
@@ -156,6 +163,7 @@ describe('RunStatistics', () => {
       sent: 0,
       completed: 0,
       failed: 0,
+      cancelled: 0,
       refused: 0,
       lagP99Us: null,
     });
@@ -194,7 +202,7 @@ describe('evaluateSlo', () => {
     expect(observed('latency: max<200', sends)).toBe(Number.POSITIVE_INFINITY);
     expect(observed('latency: avg<200', sends)).toBe(Number.POSITIVE_INFINITY);
     expect(observed('latency: min<200', sends)).toBe(10);
-    expect(sampleCount(figuresOf(sends), false)).toBe(100);
+    expect(sampleCount(figuresOf(sends), false, 'latency')).toBe(100);
   });
 
   test('takes errors over what was sent and achieved over what was planned', () => {

@@ -2,7 +2,9 @@ import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
 import type { ExchangeRow } from '../../src/core/exchange.ts';
 import { AuditCounter, type ReplayAudit } from '../../src/replay/audit.ts';
+import { BodyChanges } from '../../src/replay/body-changes.ts';
 import { dryRun } from '../../src/replay/dry-run.ts';
+import { AnswerForecast } from '../../src/replay/expected-answer.ts';
 import { TargetFence } from '../../src/replay/guards.ts';
 import { type PlannedRequest, plannedRequests } from '../../src/replay/plan.ts';
 import { RateCeiling } from '../../src/replay/rate-ceiling.ts';
@@ -60,6 +62,8 @@ function planOf(
       shard,
       maxRequests: asked.maxRequests ?? null,
       builder,
+      changes: new BodyChanges({ pinOutputLength: null, requestUsage: false }),
+      answers: new AnswerForecast('replay'),
       fence: new TargetFence({ target: parseTarget('http://staging'), productionHosts: [], allowed: [] }),
       ceiling: new RateCeiling(asked.maxPerSecond ?? 1e9),
       audit,

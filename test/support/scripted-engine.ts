@@ -59,6 +59,9 @@ function completed({ index, intendedOffsetNs }: PreparedRequest): SendResult {
     responseBytes: 0,
     error: null,
     refused: false,
+    cancelled: false,
+    streamed: null,
+    answer: null,
     reusedConnection: false,
   };
 }

@@ -23,6 +23,9 @@ export function send(facts: Partial<Send> & { index: number }): Send {
     responseBytes: 20,
     error: null,
     refused: false,
+    cancelled: false,
+    streamed: false,
+    answer: null,
     ...facts,
   };
 }

@@ -1,4 +1,5 @@
 import { SeededRandom } from '../../core/random.ts';
+import { NOTHING_EXPECTED } from '../expected-answer.ts';
 import type { PreparedRequest } from '../prepared-request.ts';
 
 export interface SyntheticLoad {
@@ -25,6 +26,16 @@ export function* syntheticSchedule(load: SyntheticLoad): Generator<PreparedReque
     atNs += (-Math.log((random.nextUint32() + 1) / 2 ** 32) * 1e9) / ratePerSecond;
     if (atNs >= seconds * 1e9) return;
     const intendedOffsetNs = Math.floor(atNs);
-    yield { index, intendedOffsetNs, method: 'POST', path: `/${index}`, headers, body, chunked: false };
+    const answer = NOTHING_EXPECTED;
+    yield {
+      index,
+      intendedOffsetNs,
+      method: 'POST',
+      path: `/${index}`,
+      headers,
+      body,
+      chunked: false,
+      answer,
+    };
   }
 }
