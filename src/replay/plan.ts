@@ -13,12 +13,12 @@ import { arrivalsIn, playedAs } from './scaling/arrivals.ts';
 import type { Scaling } from './scaling/scaling.ts';
 import type { ScalingTally } from './scaling/tally.ts';
 import { isOfWindow, type PlannedSend, scheduleOf } from './schedule.ts';
+import { placeOf } from './send-place.ts';
 import type { ConnectionPolicy } from './sending-options.ts';
 import type { OpenSessions } from './sessions.ts';
 import type { Shard } from './shard.ts';
 import { skipReasonOf } from './skip.ts';
 import { Stripe } from './stripe.ts';
-import { placeOf } from './stripes.ts';
 
 /** A planned send by what its report needs of the row; the request itself is with the engine. */
 export interface PlannedRequest {

@@ -1,6 +1,6 @@
 import { LIMITS } from '../core/limits.ts';
 import type { PlannedSend } from './schedule.ts';
-import { laneOf } from './stripes.ts';
+import { laneOf } from './send-place.ts';
 
 /** How what was planned lay on connections when it was recorded; to be held against how it was sent. */
 export interface RecordedConnectionUse {

@@ -5,7 +5,7 @@ import { DueRing } from '../../src/replay/due-ring.ts';
 import type { PreparedRequest } from '../../src/replay/prepared-request.ts';
 import { ReadAhead } from '../../src/replay/read-ahead.ts';
 import { BatchReader } from '../../src/replay/send-batch.ts';
-import { laneOf, placeOf } from '../../src/replay/stripes.ts';
+import { laneOf, placeOf } from '../../src/replay/send-place.ts';
 import { exchangeRow } from '../support/exchange-row.ts';
 import { ManualClock } from '../support/manual-clock.ts';
 import { prepared } from '../support/prepared.ts';
