@@ -16,6 +16,7 @@ import { describeReplayOptions } from '../replay/options.ts';
 import { Replay, type ReplayEnd, type ReplayOutcome } from '../replay/replay.ts';
 import { scalingCountLines, scalingDocument } from '../replay/scaling/description.ts';
 import type { Target } from '../replay/target.ts';
+import { type TimeShiftCounts, timeShiftCountLines } from '../replay/time-shift.ts';
 import type { Playback } from '../replay/windows/playback.ts';
 import { SqliteRunStore } from '../storage/run-store.ts';
 import { entryUrl } from './entry-url.ts';
@@ -89,6 +90,7 @@ export async function runReplay(parts: ReplayRunParts): Promise<void> {
         ...scalingCountLines(finished.outcome.scaling),
         ...playedShardLines(finished.shard),
         ...connectionLines(plan.options, finished.outcome),
+        ...timeShiftCountLines(finished.outcome.timeShift),
         '',
         `Run ${runId}: ${directory}`,
       );
@@ -173,7 +175,10 @@ function documentOf(
   signal: string | null,
 ): ReplayDocument &
   WindowsDocument &
-  Record<'audit' | 'connections' | 'scalingPlan', object> & { shard: ShardDocument | null } {
+  Record<'audit' | 'connections' | 'scalingPlan', object> & {
+    readonly shard: ShardDocument | null;
+    readonly timeShift: TimeShiftCounts | null;
+  } {
   const { health, audit, end } = outcome;
   const summary = summariseReplay({
     run,
@@ -205,6 +210,7 @@ function documentOf(
     audit: { unreplayableByReason, maskedHeaders, maskedQueryKeys, maskedRequests },
     connections: connectionsDocument(plan.options, outcome),
     shard,
+    timeShift: outcome.timeShift,
   };
 }
 

@@ -48,6 +48,8 @@ export interface EngineOptions {
   readonly acceptAnyCertificate: boolean;
   /** The run's zero by the wall clock, epoch microseconds; without it, as soon as everything is ready. */
   readonly startAtUs?: number | null;
+  /** Requests are pulled only once the run's zero is known, because they depend on it. */
+  readonly startBeforeReading?: boolean;
 }
 
 export interface EngineDeps {
@@ -119,7 +121,7 @@ export class ReplayEngine implements Engine {
       const readAhead = new ReadAhead(requests, ring, bounds, clock, (batch, sender) =>
         threads.hand(batch, sender),
       );
-      readAhead.fill(-RUN_UP_NS);
+      if (this.#options.startBeforeReading !== true) readAhead.fill(-RUN_UP_NS);
       await threads.ready;
       const anchor = clock.anchor();
       const startNs = zeroOf(anchor, this.#options.startAtUs ?? null);

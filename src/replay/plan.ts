@@ -17,6 +17,7 @@ import type { Shard } from './shard.ts';
 import { skipReasonOf } from './skip.ts';
 import { Stripe } from './stripe.ts';
 import { placeOf } from './stripes.ts';
+import type { TimeShift } from './time-shift.ts';
 
 /** A planned send by what its report needs of the row; the request itself is with the engine. */
 export interface PlannedRequest {
@@ -67,6 +68,8 @@ export interface PlanParts {
   readonly connections?: ConnectionPolicy;
   /** Told of what is planned. */
   readonly recordedConnections?: RecordedConnections;
+  /** Moves times in bodies; without it they are sent as recorded. */
+  readonly timeShift?: TimeShift;
 }
 
 /**
@@ -112,7 +115,8 @@ export function* plannedRequests(parts: PlanParts, listener: PlanListener): Gene
     if (admittedUnbuilt ?? ceiling.admits(intendedOffsetNs)) {
       listener.planned(planned);
       const place = placeOf(send, parts.connections ?? 'pooled');
-      yield { index: planned.index, intendedOffsetNs, ...place, ...built.request };
+      const request = parts.timeShift?.move(built.request, send) ?? built.request;
+      yield { index: planned.index, intendedOffsetNs, ...place, ...request };
     } else {
       listener.refusedByCeiling(planned);
     }

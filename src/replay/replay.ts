@@ -24,6 +24,7 @@ import type { Scaling } from './scaling/scaling.ts';
 import { type ScalingCounts, ScalingTally } from './scaling/tally.ts';
 import { OpenSessions } from './sessions.ts';
 import type { Target } from './target.ts';
+import { TimeShift, type TimeShiftCounts } from './time-shift.ts';
 import type { ReplayWindow } from './window.ts';
 
 /** Told of everything that happens, on the calling thread and in batches. */
@@ -65,6 +66,8 @@ export interface ReplayOutcome {
   readonly audit: ReplayAudit;
   readonly scaling: ScalingCounts;
   readonly recordedConnections: RecordedConnectionUse;
+  /** Null where no time was to be moved. */
+  readonly timeShift: TimeShiftCounts | null;
 }
 
 /** Where a run is, for whoever watches it. */
@@ -95,11 +98,14 @@ export class Replay {
   readonly #refused: Send[] = [];
   /** Ends are reported in batches; between two, what is outstanding is not what is in flight. */
   #reported = { atNs: Number.NEGATIVE_INFINITY, inFlight: 0 };
+  readonly #timeShift: TimeShift;
+  #startUs: number | null = null;
   #engine: Engine | null = null;
   #abortError: AppError | null = null;
 
   constructor(parts: ReplayParts) {
     this.#parts = parts;
+    this.#timeShift = new TimeShift(parts.options.shiftTime, () => this.#runStartUs());
     this.#fence = new TargetFence({
       target: parts.target,
       productionHosts: parts.options.productionHosts,
@@ -141,6 +147,7 @@ export class Replay {
       audit: this.#audit.report(),
       scaling: counts,
       recordedConnections: this.#recordedConnections.figures(),
+      timeShift: this.#timeShift.counts(),
     };
   }
 
@@ -184,6 +191,7 @@ export class Replay {
           audit: this.#audit,
           connections: options.connections,
           recordedConnections: this.#recordedConnections,
+          timeShift: this.#timeShift,
         },
         {
           whole: listener.whole,
@@ -223,6 +231,17 @@ export class Replay {
         { hint: 'The target is down or cannot take any of this; see the errors of the run.' },
       ),
     );
+  }
+
+  /** The run's zero on the wall clock; what is asked of it before that is known gets the present. */
+  #runStartUs(): number {
+    if (this.#startUs !== null) return this.#startUs;
+    const { clock } = this.#parts;
+    const startNs = this.#engine?.startNs ?? null;
+    if (startNs === null) return clock.epochUs();
+    const anchor = clock.anchor();
+    this.#startUs = anchor.epochUs + (startNs - anchor.monotonicNs) / 1e3;
+    return this.#startUs;
   }
 
   #elapsedNs(): number {
