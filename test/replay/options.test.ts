@@ -87,6 +87,7 @@ describe('resolveReplayOptions', () => {
       addedHeaders: [],
       removedHeaders: [],
       pathMappings: [],
+      shiftTime: [],
       productionHosts: [],
       allowedProductionHosts: [],
     });
