@@ -8,7 +8,7 @@
  *
  * - `even`: 1,000/s, evenly, all tools interleaved round by round.
  * - `poisson`: 1,000/s for `--long` seconds, Reprise alone: dispersion at 0.1, 1 and 10 s, and drift.
- * - `fast`: 5,000/s, Reprise alone, the target on a core of its own where there is `taskset`.
+ * - `fast`: 5,000/s, a Poisson process, Reprise alone; sender and target on cores of their own by `taskset`.
  * - `cost`: the highest rate of `--cost` at which both keep up, Reprise and vegeta: CPU a request.
  * - `highest`: the ladder of rates, Reprise alone on one sender, until it achieves less than 99 %; wrk beside it.
  *
@@ -32,6 +32,7 @@ import {
   vegeta,
   wrkCeiling,
 } from './support/load-tools.ts';
+import { allCores, pinSender, runOn } from './support/pinning.ts';
 import { median } from './support/statistics.ts';
 
 const STAGES = ['even', 'poisson', 'fast', 'cost', 'highest'] as const;
@@ -175,9 +176,10 @@ try {
   }
   if (stages.includes('poisson')) await longPoisson(target);
   if (stages.includes('fast')) {
-    const release = target.pin();
-    await interleaved(tools.slice(0, 1), jobOf('fast', evenPlan(5_000, SECONDS), 5_000, SECONDS), target);
-    release();
+    runOn('0', target.pid, true);
+    const job = jobOf('fast', poissonPlan(5_000, SECONDS), 5_000, SECONDS);
+    await interleaved(tools.slice(0, 1), { ...job, onRunning: pinSender }, target);
+    runOn(allCores, target.pid, true);
   }
   if (stages.includes('cost')) {
     const rate = Number(flags.cost);

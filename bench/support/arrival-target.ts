@@ -1,6 +1,5 @@
-import { type ChildProcess, fork, spawnSync } from 'node:child_process';
+import { type ChildProcess, fork } from 'node:child_process';
 import { once } from 'node:events';
-import { availableParallelism } from 'node:os';
 import { setTimeout as sleep } from 'node:timers/promises';
 import type { FromArrivalServer, ToArrivalServer } from './arrival-server.ts';
 
@@ -62,17 +61,6 @@ export class ArrivalTarget {
     this.#report = Promise.withResolvers();
     this.#tell('report');
     return this.#report.promise;
-  }
-
-  /** Holds the target to the first core, where the host lets us; the answer lets it go again. */
-  pin(): () => void {
-    const cores = availableParallelism();
-    if (cores < 2 || !this.#runsOn('0')) return () => undefined;
-    return () => void this.#runsOn(`0-${cores - 1}`);
-  }
-
-  #runsOn(cores: string): boolean {
-    return spawnSync('taskset', ['-acp', cores, String(this.pid)]).status === 0;
   }
 
   stop(): void {

@@ -25,6 +25,8 @@ export interface Job {
   readonly body: Buffer;
   readonly bodyFile: string;
   readonly directory: string;
+  /** Told of the tool's first process once requests arrive. */
+  readonly onRunning?: (pid: number) => void;
 }
 
 /** The parts of the replay document that are read here. */
@@ -166,6 +168,7 @@ async function watched(
   // Whoever ends before its first request has failed, and says so itself.
   await Promise.race([target.first, end]);
   const before = treeCpuUsOf(tool.pid as number);
+  job.onRunning?.(tool.pid as number);
   await Promise.race([target.last(job.seconds * 1e3 + LATE_MS), end]);
   const cpuUs = treeCpuUsOf(tool.pid as number) - before;
   const { stdout } = await end;

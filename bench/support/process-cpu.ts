@@ -28,6 +28,17 @@ export function childrenOf(pid: number): number[] {
 
 /** The same of a process, all that it started, and what those left behind that have ended since. */
 export function treeCpuUsOf(pid: number): number {
+  for (let tries = 1; ; tries += 1) {
+    try {
+      return treeCpuUs(pid);
+    } catch (error) {
+      // One of them ended while it was looked at; what it used is its parent's now.
+      if (tries === 5) throw error;
+    }
+  }
+}
+
+function treeCpuUs(pid: number): number {
   const { own, ended } = cpuUsParts(pid);
-  return own + ended + childrenOf(pid).reduce((sum, child) => sum + treeCpuUsOf(child), 0);
+  return own + ended + childrenOf(pid).reduce((sum, child) => sum + treeCpuUs(child), 0);
 }

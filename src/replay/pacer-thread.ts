@@ -6,10 +6,11 @@ import { Pacer } from './pacer.ts';
 
 /**
  * How long before an instant the sender is woken. A thread asleep on Atomics.wait with tightened timers is some
- * 40 µs late at the median (90 without), its message reaches the event loop 20 µs later; the sender waits out the
- * rest awake. Longer costs that much CPU for every request.
+ * 40 µs late at the median, and its message reaches the event loop 20 µs later: so half of the sends are met awake
+ * and the other half are some tens of microseconds late. Twice as long would take those to 2 µs, and cost each
+ * request 40 µs of CPU more, which is what keeps a busy machine from running us in time.
  */
-export const WAKE_LEAD_NS = 120_000;
+export const WAKE_LEAD_NS = 60_000;
 
 /** Blocks its thread until the ring has ended, waking the sender of each due instant ahead of it. */
 export function runPacer(
