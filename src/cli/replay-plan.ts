@@ -39,6 +39,7 @@ export function planLines({ options, window, forecast, overview, scaling }: Repl
     ...scalingLines(scaling, window, forecast),
     ...coverageLines(overview),
     ...shardLines(options),
+    ...timeShiftLines(options.shiftTime),
   ];
 }
 
@@ -65,7 +66,14 @@ export function planDocument({ options, overview, window, forecast, scaling }: R
       plannedPerSecondAtMost: forecast.plannedPeakPerSecond,
     },
     coverage: overview.coverage,
+    shiftTime: options.shiftTime.map(({ pointer }) => pointer),
   };
+}
+
+function timeShiftLines(places: ReplayOptions['shiftTime']): string[] {
+  if (places.length === 0) return [];
+  const pointers = places.map(({ pointer }) => pointer).join(', ');
+  return [`  times at ${pointers} are moved from when they were recorded to when they are sent`];
 }
 
 function peakLines({ peakSecond, recordedPeakPerSecond, plannedPeakPerSecond }: Forecast): string[] {

@@ -16,6 +16,7 @@ import { describeReplayOptions } from '../replay/options.ts';
 import { Replay, type ReplayEnd, type ReplayOutcome } from '../replay/replay.ts';
 import { scalingCountLines, scalingDocument } from '../replay/scaling/description.ts';
 import type { Target } from '../replay/target.ts';
+import { type TimeShiftCounts, timeShiftCountLines } from '../replay/time-shift.ts';
 import type { Playback } from '../replay/windows/playback.ts';
 import { SqliteRunStore } from '../storage/run-store.ts';
 import { entryUrl } from './entry-url.ts';
@@ -91,6 +92,7 @@ export async function runReplay(parts: ReplayRunParts): Promise<void> {
         ...answerLines(finished.outcome),
         ...playedShardLines(finished.shard),
         ...connectionLines(plan.options, finished.outcome),
+        ...timeShiftCountLines(finished.outcome.timeShift),
         '',
         `Run ${runId}: ${directory}`,
       );
@@ -176,7 +178,8 @@ function documentOf(
 ): ReplayDocument &
   WindowsDocument &
   Record<'audit' | 'cancels' | 'changes' | 'connections' | 'scalingPlan', object> & {
-    shard: ShardDocument | null;
+    readonly shard: ShardDocument | null;
+    readonly timeShift: TimeShiftCounts | null;
   } {
   const { health, audit, end } = outcome;
   const summary = summariseReplay({
@@ -210,6 +213,7 @@ function documentOf(
     ...answersDocument(plan.options, outcome),
     connections: connectionsDocument(plan.options, outcome),
     shard,
+    timeShift: outcome.timeShift,
   };
 }
 

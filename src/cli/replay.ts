@@ -54,6 +54,9 @@ export function replayCommand(): Command {
     .addOption(new RepeatableOption('--perturb <place>', 'where copies differ: header:NAME or json:/POINTER'))
     .option('--shard <i/n>', 'play the i-th of n parts of the plan; i counts from 0')
     .option('--start-at <time>', 'begin at this instant, ISO 8601, the same for all shards')
+    .addOption(
+      new RepeatableOption('--shift-time <pointer>', 'where JSON bodies hold a time to be moved to now'),
+    )
     .option('--dry-run', 'print the plan and what would not replay; send nothing')
     .addOption(new RepeatableOption('--slo <objective>', 'such as "latency: p(99)<200", or a preset'))
     .option('--out <directory>', 'where the run is kept (default: runs/<run id>)')

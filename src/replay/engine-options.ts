@@ -37,5 +37,6 @@ export function engineOptionsOf(
     maxConnectionAgeMs: options.maxConnectionAgeMs,
     caPem: options.caPem,
     acceptAnyCertificate: options.acceptAnyCertificate,
+    startBeforeReading: options.shiftTime.length > 0,
   };
 }

@@ -13,6 +13,7 @@ import { type RawSendingOptions, resolveSending, type SendingOptions } from './s
 import { type RawShardOptions, resolveShard, type ShardOptions } from './shard.ts';
 import { stageText } from './stages.ts';
 import { parseTarget, type Target } from './target.ts';
+import { parseTimePlaces, type TimePlace } from './time-shift.ts';
 import { type RawWindowOptions, resolveWindowRequest, type WindowRequest } from './windows/request.ts';
 
 /** What was asked for: texts as they stand on the command line, in the environment or in a file. */
@@ -37,6 +38,7 @@ export interface RawReplayOptions
   readonly header?: readonly string[] | undefined;
   readonly removeHeader?: readonly string[] | undefined;
   readonly mapPath?: readonly string[] | undefined;
+  readonly shiftTime?: readonly string[] | undefined;
   readonly productionHost?: readonly string[] | undefined;
   readonly allowProductionHost?: readonly string[] | undefined;
 }
@@ -74,6 +76,8 @@ export interface ReplayOptions extends ScalingOptions, ShardOptions, SendingOpti
   /** In lower case; no request is sent with them. */
   readonly removedHeaders: readonly string[];
   readonly pathMappings: readonly PathMapping[];
+  /** Where bodies hold a time that is moved to when it is sent. */
+  readonly shiftTime: readonly TimePlace[];
   readonly productionHosts: readonly string[];
   readonly allowedProductionHosts: readonly string[];
 }
@@ -129,6 +133,7 @@ export function resolveReplayOptions(raw: RawReplayOptions, sources: OptionSourc
     pathMappings: (raw.mapPath ?? []).flatMap((text) =>
       problems.attempt<PathMapping[]>(() => [parsePathMapping(text)], []),
     ),
+    shiftTime: parseTimePlaces(raw.shiftTime ?? [], problems),
     productionHosts: raw.productionHost ?? [],
     allowedProductionHosts: raw.allowProductionHost ?? [],
   };
@@ -158,6 +163,7 @@ export function describeReplayOptions(options: ReplayOptions, window: TimeRange)
     toUs: window.toUs,
     stages: options.stages?.map(stageText) ?? null,
     perturb: options.perturb.map(placeText),
+    shiftTime: options.shiftTime.map(({ pointer }) => pointer),
     extraCa: caPem !== null,
     addedHeaders: addedHeaders.map(([name]) => name),
   };

@@ -19,6 +19,7 @@ import type { OpenSessions } from './sessions.ts';
 import type { Shard } from './shard.ts';
 import { skipReasonOf } from './skip.ts';
 import { Stripe } from './stripe.ts';
+import type { TimeShift } from './time-shift.ts';
 
 /** A planned send by what its report needs of the row; the request itself is with the engine. */
 export interface PlannedRequest {
@@ -73,6 +74,8 @@ export interface PlanParts {
   readonly connections?: ConnectionPolicy;
   /** Told of what is planned. */
   readonly recordedConnections?: RecordedConnections;
+  /** Moves times in bodies; without it they are sent as recorded. */
+  readonly timeShift?: TimeShift;
 }
 
 /**
@@ -121,7 +124,8 @@ export function* plannedRequests(parts: PlanParts, listener: PlanListener): Gene
     if (admittedUnbuilt ?? ceiling.admits(intendedOffsetNs)) {
       listener.planned(planned);
       const place = placeOf(send, parts.connections ?? 'pooled');
-      yield { index: planned.index, intendedOffsetNs, ...place, ...request, answer };
+      const moved = parts.timeShift?.move(request, send) ?? request;
+      yield { index: planned.index, intendedOffsetNs, ...place, ...moved, answer };
     } else {
       listener.refusedByCeiling(planned);
     }

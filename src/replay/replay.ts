@@ -26,6 +26,7 @@ import type { Scaling } from './scaling/scaling.ts';
 import { type ScalingCounts, ScalingTally } from './scaling/tally.ts';
 import { OpenSessions } from './sessions.ts';
 import type { Target } from './target.ts';
+import { TimeShift, type TimeShiftCounts } from './time-shift.ts';
 import type { ReplayWindow } from './window.ts';
 
 /** Told of everything that happens, on the calling thread and in batches. */
@@ -70,6 +71,8 @@ export interface ReplayOutcome {
   /** Recorded cancels that were waited for because the recording does not say when. */
   readonly untimedCancels: number;
   readonly recordedConnections: RecordedConnectionUse;
+  /** Null where no time was to be moved. */
+  readonly timeShift: TimeShiftCounts | null;
 }
 
 /** Where a run is, for whoever watches it. */
@@ -102,6 +105,8 @@ export class Replay {
   readonly #refused: Send[] = [];
   /** Ends are reported in batches; between two, what is outstanding is not what is in flight. */
   #reported = { atNs: Number.NEGATIVE_INFINITY, inFlight: 0 };
+  readonly #timeShift: TimeShift;
+  #startUs: number | null = null;
   #engine: Engine | null = null;
   #abortError: AppError | null = null;
 
@@ -109,6 +114,7 @@ export class Replay {
     this.#parts = parts;
     this.#changes = new BodyChanges(parts.options);
     this.#answers = new AnswerForecast(parts.options.cancels);
+    this.#timeShift = new TimeShift(parts.options.shiftTime, () => this.#runStartUs());
     this.#fence = new TargetFence({
       target: parts.target,
       productionHosts: parts.options.productionHosts,
@@ -152,6 +158,7 @@ export class Replay {
       changes: this.#changes.counts(),
       untimedCancels: this.#answers.untimedCancels,
       recordedConnections: this.#recordedConnections.figures(),
+      timeShift: this.#timeShift.counts(),
     };
   }
 
@@ -197,6 +204,7 @@ export class Replay {
           audit: this.#audit,
           connections: options.connections,
           recordedConnections: this.#recordedConnections,
+          timeShift: this.#timeShift,
         },
         {
           whole: listener.whole,
@@ -236,6 +244,17 @@ export class Replay {
         { hint: 'The target is down or cannot take any of this; see the errors of the run.' },
       ),
     );
+  }
+
+  /** The run's zero on the wall clock; what is asked of it before that is known gets the present. */
+  #runStartUs(): number {
+    if (this.#startUs !== null) return this.#startUs;
+    const { clock } = this.#parts;
+    const startNs = this.#engine?.startNs ?? null;
+    if (startNs === null) return clock.epochUs();
+    const anchor = clock.anchor();
+    this.#startUs = anchor.epochUs + (startNs - anchor.monotonicNs) / 1e3;
+    return this.#startUs;
   }
 
   #elapsedNs(): number {

@@ -18,6 +18,8 @@ const SENDS_PER_TURN = 32;
 /** A turn of the loop that did nothing takes some microseconds; what it took beyond this was not waiting. */
 const EMPTY_TURN_NS = 20_000;
 const RESULTS_PER_BATCH = 256;
+/** Of the ticks, each so-manieth reports what has ended: a batch costs its reader a transaction, however small. */
+const TICKS_PER_REPORT = 4;
 /** How often whoever runs a sender calls `tick`; what a stall of the loop may be taken for too short. */
 export const SENDER_TICK_MS = 25;
 
@@ -52,6 +54,7 @@ export class Sender {
   #lastTurnNs: number | null = null;
   #eventsAtLastTurn = 0;
   #lastTickNs: number;
+  #ticks = 0;
   /** No batch will follow. */
   #finished = false;
   /** Sending is over, by plan or by a stop: since when answers are only waited for. */
@@ -106,7 +109,8 @@ export class Sender {
     this.#endOverdue(this.#lastTickNs);
     this.#lastTickNs = nowNs;
     this.#busy.tick(nowNs);
-    this.#flush();
+    this.#ticks += 1;
+    if (this.#ticks % TICKS_PER_REPORT === 0) this.#flush();
     this.#endWhenDrained();
   }
 

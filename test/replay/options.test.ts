@@ -90,6 +90,7 @@ describe('resolveReplayOptions', () => {
       addedHeaders: [],
       removedHeaders: [],
       pathMappings: [],
+      shiftTime: [],
       productionHosts: [],
       allowedProductionHosts: [],
     });

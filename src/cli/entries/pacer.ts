@@ -3,12 +3,14 @@ import { systemClock } from '../../core/clock.ts';
 import { DueRing } from '../../replay/due-ring.ts';
 import { runPacer } from '../../replay/pacer-thread.ts';
 import type { FromPacer, PacerSetup, ToPacer } from '../../replay/thread-messages.ts';
+import { tightenTimers } from '../../replay/timer-slack.ts';
 
 /** The thread that keeps time for a replay. Started by the engine only. */
 if (!parentPort) throw new Error('the pacer runs as a worker thread');
 const port = parentPort;
 const { ringMemory, wakePorts } = workerData as PacerSetup;
 
+tightenTimers();
 port.once('message', ({ startNs }: ToPacer) => {
   const lateness = runPacer(new DueRing(ringMemory), startNs, systemClock, (sender) =>
     wakePorts[sender]?.postMessage(0),
