@@ -1,7 +1,7 @@
 /**
  * How exactly does the engine keep a schedule, and what does it cost?
  *
- *     node bench/lag.ts [--rate 1000] [--seconds 10] [--rounds 3] [--body 2048] [--poisson]
+ *     node bench/lag.ts [--rate 1000] [--seconds 10] [--rounds 3] [--body 2048] [--poisson] [--senders 1]
  *
  * The target answers at once, from a process of its own that is billed to nobody. Each round first proves that
  * every request arrived, once and whole; only then is its lag read. Medians over the rounds. Numbers compare
@@ -21,6 +21,7 @@ import {
   ReplayEngine,
   type SendResult,
 } from '../src/replay/engine.ts';
+import { NOTHING_EXPECTED } from '../src/replay/expected-answer.ts';
 import type { CountingServerReport } from './support/counting-server.ts';
 
 interface Plan {
@@ -47,6 +48,7 @@ interface Round {
 const { values } = parseArgs({
   options: {
     rate: { type: 'string', default: '1000' },
+    senders: { type: 'string', default: '1' },
     seconds: { type: 'string', default: '10' },
     rounds: { type: 'string', default: '3' },
     body: { type: 'string', default: '2048' },
@@ -76,7 +78,16 @@ function* requestsOf({ offsetsNs, body }: Plan): Generator<PreparedRequest> {
     ['x-reprise-run', 'bench'],
   ].flat();
   for (const [index, intendedOffsetNs] of offsetsNs.entries()) {
-    yield { index, intendedOffsetNs, method: 'POST', path: `/${index}`, headers, body, chunked: false };
+    yield {
+      index,
+      intendedOffsetNs,
+      method: 'POST',
+      path: `/${index}`,
+      headers,
+      body,
+      chunked: false,
+      answer: NOTHING_EXPECTED,
+    };
   }
 }
 
@@ -91,7 +102,10 @@ async function playRound(plan: Plan): Promise<Round> {
   const engine = new ReplayEngine(
     {
       origin: `http://127.0.0.1:${port}`,
+      socketPath: null,
+      senders: Number(values.senders),
       maxInFlight: LIMITS.inFlight,
+      maxInFlightBytes: LIMITS.inFlightBytes,
       connectTimeoutMs: 5_000,
       firstByteTimeoutMs: 30_000,
       idleTimeoutMs: 30_000,

@@ -9,14 +9,36 @@ export function cpuUsOf(pids: readonly number[]): number {
 }
 
 function cpuUs(pid: number): number {
+  return cpuUsParts(pid).own;
+}
+
+function cpuUsParts(pid: number): { readonly own: number; readonly ended: number } {
   const stat = readFileSync(`/proc/${pid}/stat`, 'utf8');
   // The command's name may hold blanks and parentheses; the numbers follow the last of them.
   const fields = stat.slice(stat.lastIndexOf(')') + 2).split(' ');
-  return ((Number(fields[11]) + Number(fields[12])) / TICKS_PER_SECOND) * 1e6;
+  const us = (at: number): number => (Number(fields[at]) / TICKS_PER_SECOND) * 1e6;
+  return { own: us(11) + us(12), ended: us(13) + us(14) };
 }
 
 /** The processes whose parent is `pid`. */
 export function childrenOf(pid: number): number[] {
   const children = readFileSync(`/proc/${pid}/task/${pid}/children`, 'utf8').trim();
   return children === '' ? [] : children.split(' ').map(Number);
+}
+
+/** The same of a process, all that it started, and what those left behind that have ended since. */
+export function treeCpuUsOf(pid: number): number {
+  for (let tries = 1; ; tries += 1) {
+    try {
+      return treeCpuUs(pid);
+    } catch (error) {
+      // One of them ended while it was looked at; what it used is its parent's now.
+      if (tries === 5) throw error;
+    }
+  }
+}
+
+function treeCpuUs(pid: number): number {
+  const { own, ended } = cpuUsParts(pid);
+  return own + ended + childrenOf(pid).reduce((sum, child) => sum + treeCpuUs(child), 0);
 }

@@ -72,7 +72,7 @@ export class CalibrationStatistics {
       const recorded = this.#recorded.get(send.index);
       this.#recorded.delete(send.index);
       // What we ended ourselves, or never sent, says nothing of the target.
-      const isOurs = send.actualOffsetNs === null || send.error === 'stopped';
+      const isOurs = send.actualOffsetNs === null || send.error === 'stopped' || send.cancelled;
       if (recorded?.outcome === 'completed' && recorded.status !== null && !isOurs) {
         this.#addPair(recorded, recorded.status, send);
       }

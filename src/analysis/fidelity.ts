@@ -1,5 +1,5 @@
 import type { ExchangeRow } from '../core/exchange.ts';
-import type { Send } from '../core/run.ts';
+import { readyOffsetNs, type Send } from '../core/run.ts';
 import { type ArrivalFigures, ArrivalStatistics } from './arrival-statistics.ts';
 import { type DuplicateFigures, DuplicateRatio } from './duplicate-ratio.ts';
 import { gapDistance } from './gap-distance.ts';
@@ -74,8 +74,10 @@ export class FidelityStatistics {
 
   /** Takes a finished send, in any order. */
   addSend(send: Send): void {
-    this.#order.add(send.index, send.actualOffsetNs);
-    if (send.actualOffsetNs !== null) this.#mix.add(SENT, send);
+    const { actualOffsetNs } = send;
+    // As ready as they were: what waits for its recorded connection waits for the target, and shows in latency.
+    this.#order.add(send.index, actualOffsetNs === null ? null : readyOffsetNs({ ...send, actualOffsetNs }));
+    if (actualOffsetNs !== null) this.#mix.add(SENT, send);
   }
 
   /** Takes a send of the warm-up, which has a place in the schedule and no part in any figure. */

@@ -16,6 +16,8 @@ export const REASON_CODES = [
   'stalled',
   'arrivals_off_plan',
   'in_flight_cap',
+  'shards_missing',
+  'shards_apart',
   'too_few_samples',
   'coverage_unexplained',
   'multiplier_not_reached',
@@ -47,6 +49,8 @@ const CHECKS: readonly Check[] = [
   stalled,
   arrivals,
   inFlightCap,
+  shardsMissing,
+  shardsApart,
   coverage,
   multiplier,
   comparable,
@@ -164,6 +168,26 @@ function inFlightCap({ figures }: RunContext): Reason | null {
     code: 'in_flight_cap',
     text: `requests that were due and that our own cap or ceiling refused: ${refused}`,
     advice: 'Raise the cap on requests in flight or the ceiling, or replay a smaller multiplier.',
+  };
+}
+
+function shardsMissing({ shards }: RunContext): Reason | null {
+  if (shards === undefined || shards.missing.length === 0) return null;
+  const { missing, count } = shards;
+  return {
+    code: 'shards_missing',
+    text: `${missing.length} of ${count} shards are not among the runs: ${missing.slice(0, 20).join(', ')}${missing.length > 20 ? ' …' : ''}`,
+    advice: 'Merge the runs of all shards; where one never came to its end, replay all of them again.',
+  };
+}
+
+function shardsApart(context: RunContext, bounds: JudgementBounds): Reason | null {
+  const spreadUs = context.shards?.startSpreadUs ?? 0;
+  if (spreadUs * 1e3 <= lagBoundNs(context, bounds)) return null;
+  return {
+    code: 'shards_apart',
+    text: `the shards began up to ${formatMs(spreadUs / 1e3)} apart, so that together they were not the planned arrivals`,
+    advice: 'Give all of them the same --start-at.',
   };
 }
 

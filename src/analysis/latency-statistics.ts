@@ -1,5 +1,5 @@
 import { Histogram } from '../core/histogram.ts';
-import type { Send, Stretch } from '../core/run.ts';
+import { readyOffsetNs, type Send, type Stretch } from '../core/run.ts';
 import { StretchSet } from './stretch-set.ts';
 import { type PercentileIntervals, WindowPercentiles } from './window-percentiles.ts';
 
@@ -19,8 +19,11 @@ interface Durations {
   readonly inFlightNs: number;
   readonly lagNs: number;
   readonly connectNs: number | null;
+  readonly connectionWaitNs: number | null;
   readonly scheduledNs: number | null;
   readonly serviceNs: number | null;
+  /** Not waited for on purpose: it has a lag and no latency. */
+  readonly cancelled: boolean;
   /** Failed through the run being stopped, and not by the target. */
   readonly stopped: boolean;
 }
@@ -33,10 +36,12 @@ export interface LatencyFigures {
   readonly service: Histogram;
   /** How far percentiles of the two can be trusted. */
   readonly intervals: { readonly scheduled: PercentileIntervals; readonly service: PercentileIntervals };
-  /** Actual minus intended send, of everything sent. */
+  /** Actual minus intended send, less the wait for a recorded connection, of everything sent. */
   readonly lag: Histogram;
   /** From the actual send to the request's first byte going out: choosing or opening a connection. */
   readonly connect: Histogram;
+  /** Waiting for the recorded connection, before the actual send; empty where none was waited for. */
+  readonly connectionWait: Histogram;
   /** The greatest lag of all, stalled stretches included. */
   readonly lagMaxNs: number | null;
   /** Failed sends outside stalled stretches, without and with those that our own stop ended. */
@@ -55,6 +60,7 @@ export class LatencyStatistics {
   readonly #service = new Histogram();
   readonly #lag = new Histogram();
   readonly #connect = new Histogram();
+  readonly #connectionWait = new Histogram();
   readonly #lagOfAll = new Histogram();
   readonly #late: Durations[] = [];
   /** Apart, because a slow model has only long ones: they must not take the place of the late. */
@@ -98,6 +104,7 @@ export class LatencyStatistics {
       },
       lag: this.#lag,
       connect: this.#connect,
+      connectionWait: this.#connectionWait,
       lagMaxNs: this.#lagOfAll.max,
       failed: this.#failed,
       stopped: this.#stopped,
@@ -113,6 +120,7 @@ export class LatencyStatistics {
   #record(durations: Durations): void {
     this.#lag.record(durations.lagNs);
     if (durations.connectNs !== null) this.#connect.record(durations.connectNs);
+    if (durations.connectionWaitNs !== null) this.#connectionWait.record(durations.connectionWaitNs);
     if (durations.scheduledNs !== null && durations.serviceNs !== null) {
       this.#scheduled.record(durations.scheduledNs);
       this.#service.record(durations.serviceNs);
@@ -120,6 +128,7 @@ export class LatencyStatistics {
       this.#serviceByWindow.record(durations.intendedOffsetNs, durations.serviceNs);
       return;
     }
+    if (durations.cancelled) return;
     this.#failed += 1;
     if (durations.stopped) this.#stopped += 1;
   }
@@ -139,10 +148,12 @@ function durationsOf(send: Send & { readonly actualOffsetNs: number }, completed
     endOffsetNs,
     inFlightNs: endOffsetNs - send.actualOffsetNs,
     // A send never leaves before its instant; should a stamp say so, it is not late.
-    lagNs: Math.max(0, send.actualOffsetNs - send.intendedOffsetNs),
+    lagNs: Math.max(0, readyOffsetNs(send) - send.intendedOffsetNs),
     connectNs: send.startOffsetNs === null ? null : Math.max(0, send.startOffsetNs - send.actualOffsetNs),
+    connectionWaitNs: send.connectionWaitNs,
     scheduledNs: end === null ? null : Math.max(0, end - send.intendedOffsetNs),
     serviceNs: end === null ? null : Math.max(0, end - send.actualOffsetNs),
+    cancelled: send.cancelled,
     stopped: send.error === 'stopped',
   };
 }

@@ -1,4 +1,4 @@
-import type { SendError } from '../core/run.ts';
+import type { FinishReason, SendError } from '../core/run.ts';
 import type { ArrivalFigures } from './arrival-statistics.ts';
 import type { Calibration } from './calibration.ts';
 import type { ErrorExamples } from './error-examples.ts';
@@ -49,6 +49,8 @@ export interface HealthDocument {
   readonly busyShare: number | null;
   readonly throttled: boolean | null;
   readonly starved: number | null;
+  /** Of the refused: because of the bytes of bodies on their way. */
+  readonly refusedForBytes: number;
   readonly stalls: number;
   readonly stalledMs: number;
   readonly longestStallMs: number;
@@ -60,6 +62,27 @@ export interface WarmupDocument extends WarmupFigures {
   /** Run time that was asked for, and that the recording before the window held. */
   readonly askedS: number;
   readonly playedS: number;
+}
+
+/** Answers that came piece by piece. */
+export interface StreamsDocument {
+  readonly completed: number;
+  readonly failed: number;
+  readonly refused: number;
+  /** Completed without any content. */
+  readonly withoutContent: number;
+  /** Gaps between tokens that `itlMs` is of. */
+  readonly gaps: number;
+  /** Left out of `ttftMs`, `itlMs` and `tpotMs` because we stood still while they came. */
+  readonly leftOut: number;
+}
+
+/** What servers said of tokens: sums over completed answers that said it. */
+export interface TokensDocument {
+  readonly answers: number;
+  readonly prompt: number;
+  readonly output: number;
+  readonly finishReasons: Readonly<Partial<Record<FinishReason, number>>>;
 }
 
 /** What `replay --json` prints and `summary.json` holds. Null is not known or not measured, never 0. */
@@ -84,6 +107,8 @@ export interface ReplayDocument {
   readonly sent: number;
   readonly completed: number;
   readonly failed: number;
+  /** Ended by us where the recorded client had left; `sent` is `completed` + `failed` + `cancelled`. */
+  readonly cancelled: number;
   readonly refused: number;
   readonly unreached: number;
   readonly unreplayable: number;
@@ -95,11 +120,19 @@ export interface ReplayDocument {
   readonly scaling: string;
   readonly durationS: number;
   readonly lagUs: LagUs;
+  /** From the actual send to the request's first byte: choosing a connection, or opening one. */
   readonly connectMs: LatencyMs;
+  /** Before the actual send: waiting for the recorded connection. Null where connections are pooled. */
+  readonly connectionWaitMs: LatencyMs;
   readonly fidelity: FidelityDocument;
   /** Requests that completed, stalled stretches left out. */
   readonly latencyMs: { readonly scheduled: TrustedLatencyMs; readonly service: TrustedLatencyMs };
-  readonly ttftMs: null;
+  /** Of streams that completed: first token minus intended send, between tokens, and per output token. */
+  readonly ttftMs: LatencyMs;
+  readonly itlMs: LatencyMs;
+  readonly tpotMs: LatencyMs;
+  readonly streams: StreamsDocument;
+  readonly tokens: TokensDocument;
   readonly statuses: Readonly<Record<string, number>>;
   readonly errors: Readonly<Partial<Record<SendError, number>>>;
   /** By kind of failure the first few that failed so: ids, never payloads. */

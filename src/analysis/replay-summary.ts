@@ -10,12 +10,14 @@ import {
   REPLAY_SCHEMA_VERSION,
   type ReplayDocument,
   type SloLine,
+  type StreamsDocument,
   type WarmupDocument,
 } from './replay-document.ts';
-import type { Coverage, RunContext, SenderHealth } from './run-context.ts';
+import type { Coverage, RunContext, SenderHealth, ShardsContext } from './run-context.ts';
 import type { RunFigures } from './run-statistics.ts';
 import { type Threshold, unitOf } from './slo.ts';
 import type { SloResult } from './slo-evaluation.ts';
+import type { StreamFigures } from './stream-statistics.ts';
 import { StretchSet } from './stretch-set.ts';
 import { judge } from './verdict.ts';
 
@@ -37,10 +39,14 @@ export interface ReplaySummaryInput {
   readonly unreplayable: number;
   /** Exchanges of the window that filters left out; they are no part of `figures`. */
   readonly filtered?: number;
+  /** Of a shard or of shards that are missing others: what the effective multiplier is reckoned from. */
+  readonly played?: { readonly recorded: number; readonly planned: number };
   readonly coverage: Coverage;
   readonly health: SenderHealth;
   /** Why the schedule was not played to its end; null when it was. */
   readonly interrupted: string | null;
+  /** Of a run that was put together from shards. */
+  readonly shards?: ShardsContext;
   readonly bounds?: Partial<JudgementBounds>;
   /** Null or left out where it was not asked for. */
   readonly calibration?: Calibration | null;
@@ -53,7 +59,7 @@ export interface ReplaySummaryInput {
 
 /** Judges a run that is over and writes everything about it into one document that JSON can hold. */
 export function summariseReplay(input: ReplaySummaryInput): ReplayDocument {
-  const { run, figures, coverage, health, interrupted, multiplier } = input;
+  const { run, figures, coverage, health, interrupted, multiplier, shards } = input;
   const effectiveMultiplier = effectiveMultiplierOf(input);
   const calibration = input.calibration ?? null;
   const context: RunContext = {
@@ -64,10 +70,11 @@ export function summariseReplay(input: ReplaySummaryInput): ReplayDocument {
     effectiveMultiplier,
     interrupted,
     calibration,
+    shards,
   };
   const bounds = { ...JUDGEMENT_BOUNDS, ...input.bounds };
   const judgement = judge(context, input.thresholds, bounds);
-  const { outcomes, latency, planned } = figures;
+  const { outcomes, latency, streams, planned } = figures;
   return {
     schemaVersion: REPLAY_SCHEMA_VERSION,
     kind: 'replay',
@@ -88,6 +95,7 @@ export function summariseReplay(input: ReplaySummaryInput): ReplayDocument {
     sent: outcomes.sent,
     completed: outcomes.completed,
     failed: outcomes.failed,
+    cancelled: outcomes.cancelled,
     refused: outcomes.refused,
     unreached: planned - outcomes.sent - outcomes.refused,
     unreplayable: input.unreplayable,
@@ -100,12 +108,17 @@ export function summariseReplay(input: ReplaySummaryInput): ReplayDocument {
     durationS: figures.endOffsetNs / 1e9,
     lagUs: lagUs(latency.lag, latency.lagMaxNs),
     connectMs: latencyMs(latency.connect),
+    connectionWaitMs: latencyMs(latency.connectionWait),
     fidelity: fidelityDocument(figures),
     latencyMs: {
       scheduled: trustedLatencyMs(latency.scheduled, latency.intervals.scheduled),
       service: trustedLatencyMs(latency.service, latency.intervals.service),
     },
-    ttftMs: null,
+    ttftMs: latencyMs(streams.ttft),
+    itlMs: latencyMs(streams.itl),
+    tpotMs: latencyMs(streams.tpot),
+    streams: streamsDocument(streams),
+    tokens: streams.tokens,
     statuses: outcomes.statuses,
     errors: outcomes.errors,
     errorExamples: figures.errorExamples,
@@ -124,8 +137,9 @@ export function summariseReplay(input: ReplaySummaryInput): ReplayDocument {
  */
 function effectiveMultiplierOf(input: ReplaySummaryInput): number | null {
   const { figures, coverage, pace = input.multiplier, targetShare = 1 } = input;
-  if (coverage.share === null || figures.recorded === 0) return null;
-  return (pace * (figures.planned / figures.recorded) * coverage.share) / targetShare;
+  const { recorded, planned } = input.played ?? figures;
+  if (coverage.share === null || recorded === 0) return null;
+  return (pace * (planned / recorded) * coverage.share) / targetShare;
 }
 
 function fidelityDocument({ fidelity, statusMix }: RunFigures): FidelityDocument {
@@ -145,12 +159,18 @@ function fidelityDocument({ fidelity, statusMix }: RunFigures): FidelityDocument
   };
 }
 
+function streamsDocument(streams: StreamFigures): StreamsDocument {
+  const { completed, failed, refused, withoutContent, leftOut, itl } = streams;
+  return { completed, failed, refused, withoutContent, gaps: itl.count, leftOut };
+}
+
 function healthDocument(health: SenderHealth, leftOut: number): HealthDocument {
   const stalls = new StretchSet(health.stalls);
   return {
     busyShare: health.busyShare,
     throttled: health.throttled,
     starved: health.starved,
+    refusedForBytes: health.refusedForBytes ?? 0,
     stalls: health.stalls.length,
     stalledMs: stalls.totalNs / 1e6,
     longestStallMs: stalls.longestNs / 1e6,

@@ -18,6 +18,7 @@ export function replayText(document: ReplayDocument): string[] {
     ...fidelityLines(document),
     '',
     ...latencyLines(document),
+    ...streamLines(document),
     ...sloLines(document.slo),
     ...noteLines(document.notes),
   ];
@@ -51,6 +52,7 @@ function countLines(document: ReplayDocument): string[] {
         'sent',
         'completed',
         'failed',
+        'cancelled',
         'refused',
         'unreached',
         'skipped',
@@ -62,6 +64,7 @@ function countLines(document: ReplayDocument): string[] {
         document.sent,
         document.completed,
         document.failed,
+        document.cancelled,
         document.refused,
         document.unreached,
         skipped,
@@ -98,7 +101,7 @@ function fidelityLines({ fidelity }: ReplayDocument): string[] {
   ];
 }
 
-function latencyLines({ latencyMs, connectMs, lagUs, health }: ReplayDocument): string[] {
+function latencyLines({ latencyMs, connectMs, connectionWaitMs, lagUs, health }: ReplayDocument): string[] {
   const row = (name: string, { p50, p95, p99, max }: LatencyMs) => [name, ...[p50, p95, p99, max].map(ms)];
   const us = (value: number | null) => ms(value === null ? null : value / 1e3);
   const lines = [
@@ -107,7 +110,8 @@ function latencyLines({ latencyMs, connectMs, lagUs, health }: ReplayDocument): 
       ['', 'p50', 'p95', 'p99', 'max'],
       row('scheduled', latencyMs.scheduled),
       row('service', latencyMs.service),
-      row('connection wait', connectMs),
+      row('connect', connectMs),
+      ...(connectionWaitMs.p50 === null ? [] : [row('connection wait', connectionWaitMs)]),
     ]),
     `  schedule lag: p50 ${us(lagUs.p50)}, p90 ${us(lagUs.p90)}, p99 ${us(lagUs.p99)}, max ${us(lagUs.max)}`,
   ];
@@ -160,6 +164,26 @@ function trustLines({ warmup, calibration }: ReplayDocument): string[] {
     );
   }
   return lines;
+}
+
+function streamLines({ streams, tokens, ttftMs, itlMs, tpotMs }: ReplayDocument): string[] {
+  const seen = streams.completed + streams.failed + streams.refused;
+  const row = (name: string, { p50, p95, p99, max }: LatencyMs) => [name, ...[p50, p95, p99, max].map(ms)];
+  const told = tokens.answers === 0 ? '' : `; tokens: ${tokens.prompt} prompt, ${tokens.output} output`;
+  const finishes =
+    Object.keys(tokens.finishReasons).length === 0 ? [] : [`  ended for: ${pairs(tokens.finishReasons)}`];
+  if (seen === 0) return [];
+  return [
+    '',
+    `Streams: ${streams.completed} completed, ${streams.failed} failed${told}`,
+    ...table([
+      ['', 'p50', 'p95', 'p99', 'max'],
+      row('first token (TTFT)', ttftMs),
+      row('between tokens (ITL)', itlMs),
+      row('per output token (TPOT)', tpotMs),
+    ]),
+    ...finishes,
+  ];
 }
 
 function sloLines(slo: readonly SloLine[]): string[] {

@@ -12,6 +12,8 @@ export interface SenderHealth {
   readonly stalls: readonly Stretch[];
   /** Requests that were due before they had reached the sender. */
   readonly starved: number | null;
+  /** Refused because of the bytes of bodies on their way; absent where nothing bounds them. */
+  readonly refusedForBytes?: number;
 }
 
 /** How much of what was seen the capture holds. */
@@ -20,6 +22,15 @@ export interface Coverage {
   readonly share: number | null;
   /** Share of what was seen that neither sampling nor an omission accounts for; null when unknown. */
   readonly unexplained: number | null;
+}
+
+/** Of a run that was put together from shards. */
+export interface ShardsContext {
+  readonly count: number;
+  /** Indexes of those that are not there. */
+  readonly missing: readonly number[];
+  /** From the first start to the last, by the clocks of their hosts. */
+  readonly startSpreadUs: number;
 }
 
 /** A run that is over, and what must be known to judge it. */
@@ -34,4 +45,5 @@ export interface RunContext {
   readonly interrupted: string | null;
   /** How the target compares with the recording; null or left out where that was not asked for. */
   readonly calibration?: Calibration | null;
+  readonly shards?: ShardsContext | undefined;
 }

@@ -4,6 +4,7 @@ import { type Fidelity, FidelityStatistics, type RecordedRequest } from './fidel
 import { type LatencyFigures, LatencyStatistics } from './latency-statistics.ts';
 import { OutcomeCounts, type OutcomeFigures } from './outcome-counts.ts';
 import { StatusMix, type StatusMixFigures } from './status-mix.ts';
+import { type StreamFigures, StreamStatistics } from './stream-statistics.ts';
 import { type WarmupFigures, WarmupStatistics } from './warmup-statistics.ts';
 
 /** Everything that is known of a run when it is over; the histograms hold nanoseconds. */
@@ -13,6 +14,7 @@ export interface RunFigures {
   readonly planned: number;
   readonly outcomes: OutcomeFigures;
   readonly latency: LatencyFigures;
+  readonly streams: StreamFigures;
   readonly fidelity: Fidelity;
   readonly statusMix: StatusMixFigures;
   readonly errorExamples: ErrorExamples;
@@ -37,6 +39,7 @@ export class RunStatistics {
   readonly #errorExamples = new ErrorExampleKeeper();
   readonly #warmup: WarmupStatistics;
   readonly #originNs: number;
+  readonly #streams = new StreamStatistics();
   #recorded = 0;
   #planned = 0;
   #firstIntendedNs: number | null = null;
@@ -82,6 +85,11 @@ export class RunStatistics {
     return this.#fidelity.figures();
   }
 
+  /** Planned requests by recorded status. */
+  recordedStatuses(): Readonly<Record<string, number>> {
+    return this.#statusMix.recordedStatuses();
+  }
+
   /** The figures of a run that is over. To be called once; `stalls` are left out of lag and latency. */
   figures(stalls: readonly Stretch[]): RunFigures {
     this.#fidelity.finish();
@@ -92,6 +100,7 @@ export class RunStatistics {
       planned: this.#planned,
       outcomes,
       latency: this.#latency.finish(stalls),
+      streams: this.#streams.finish(stalls),
       fidelity: this.#fidelity.figures(),
       statusMix: this.#statusMix.figures(),
       errorExamples: this.#errorExamples.examples(),
@@ -111,6 +120,7 @@ export class RunStatistics {
     const outcome = this.#outcomes.add(send);
     this.#fidelity.addSend(send);
     if (outcome === 'failed') this.#errorExamples.add(send);
+    this.#streams.add(send, outcome);
     if (!hasLeft(send)) return;
     this.#endOffsetNs = Math.max(this.#endOffsetNs, send.lastByteOffsetNs ?? send.actualOffsetNs);
     this.#latency.add(send, outcome === 'completed');
@@ -123,8 +133,8 @@ function hasLeft(send: Send): send is Send & { readonly actualOffsetNs: number }
 }
 
 function totals(planned: number, outcomes: OutcomeFigures): RunTotals {
-  const { sent, completed, failed, refused } = outcomes;
-  return { planned, sent, completed, failed, refused };
+  const { sent, completed, failed, cancelled, refused } = outcomes;
+  return { planned, sent, completed, failed, cancelled, refused };
 }
 
 /** The counts a run store keeps beside its rows. */

@@ -1,6 +1,6 @@
 import type { Histogram } from '../core/histogram.ts';
 import type { RunFigures } from './run-statistics.ts';
-import type { SloOperator, Threshold } from './slo.ts';
+import type { SloMetric, SloOperator, Threshold } from './slo.ts';
 
 const NS_PER_MS = 1e6;
 
@@ -12,8 +12,8 @@ export interface SloResult {
   /** Null when nothing was measured. */
   readonly ok: boolean | null;
   /**
-   * Of an objective for `latency`: whether service latency breaks it too, without what we refused, which has none.
-   * Null for others.
+   * Of an objective for `latency` or `ttft`: whether the time from the actual send breaks it too, for latency without
+   * what we refused, which has none. Else null.
    */
   readonly brokenByService: boolean | null;
 }
@@ -25,6 +25,9 @@ interface Unanswered {
   readonly refused: number;
   readonly failed: number;
   readonly sent: number;
+  /** Of these infinitely slow ones, streams; and as many gaps as they would have had at the mean of the others. */
+  readonly streams: number;
+  readonly gaps: number;
 }
 
 /**
@@ -37,7 +40,10 @@ export function evaluateSlo(
   interrupted: boolean,
 ): SloResult[] {
   const { outcomes, latency } = figures;
+  const streams = unansweredStreams(figures, interrupted);
   const unanswered: Unanswered = {
+    streams,
+    gaps: Math.round(streams * gapsOfStream(figures)),
     infinite: latency.failed + outcomes.refused - (interrupted ? latency.stopped : 0),
     refused: outcomes.refused,
     failed: outcomes.failed - (interrupted ? outcomes.stopped : 0),
@@ -46,9 +52,15 @@ export function evaluateSlo(
   return thresholds.map((threshold) => evaluate(threshold, figures, unanswered));
 }
 
-/** Answers and failures that stand behind the percentiles, stalled stretches left out. */
-export function sampleCount(figures: RunFigures, interrupted: boolean): number {
-  const { latency, outcomes } = figures;
+/**
+ * Answers and failures that stand behind the percentiles of a metric, stalled stretches left out. The gaps of one
+ * stream are no samples of their own: a server that is slow for a moment is slow for all of them.
+ */
+export function sampleCount(figures: RunFigures, interrupted: boolean, metric: SloMetric): number {
+  const { latency, outcomes, streams } = figures;
+  const timed = { ttft: streams.ttft.count, itl: streams.ttft.count, tpot: streams.tpot.count };
+  if (metric === 'ttft' || metric === 'itl' || metric === 'tpot')
+    return timed[metric] + unansweredStreams(figures, interrupted);
   return latency.service.count + latency.failed + outcomes.refused - (interrupted ? latency.stopped : 0);
 }
 
@@ -56,8 +68,11 @@ function evaluate(threshold: Threshold, figures: RunFigures, unanswered: Unanswe
   const observed = observe(threshold, figures, unanswered);
   const ok = observed === null ? null : holds(observed, threshold.operator, threshold.limit);
   let brokenByService: boolean | null = null;
-  if (threshold.metric === 'latency') {
-    const service = timeMs(threshold, figures.latency.service, unanswered.infinite - unanswered.refused);
+  if (threshold.metric === 'latency' || threshold.metric === 'ttft') {
+    const service =
+      threshold.metric === 'ttft'
+        ? timeMs(threshold, figures.streams.ttftService, unanswered.streams)
+        : timeMs(threshold, figures.latency.service, unanswered.infinite - unanswered.refused);
     brokenByService = service !== null && !holds(service, threshold.operator, threshold.limit);
   }
   return { threshold, observed, ok, brokenByService };
@@ -78,11 +93,23 @@ function observe(threshold: Threshold, figures: RunFigures, unanswered: Unanswer
     case 'makespan':
       return figures.makespanNs === null ? null : figures.makespanNs / NS_PER_MS;
     case 'ttft':
+      return timeMs(threshold, figures.streams.ttft, unanswered.streams);
     case 'itl':
+      return timeMs(threshold, figures.streams.itl, unanswered.gaps);
     case 'tpot':
+      return timeMs(threshold, figures.streams.tpot, unanswered.streams);
     case 'mismatch':
       return null;
   }
+}
+
+function unansweredStreams({ streams }: RunFigures, interrupted: boolean): number {
+  return streams.failed + streams.refused - (interrupted ? streams.stopped : 0);
+}
+
+/** The mean over the streams that had a token; at least one, so that a run of failures is not without any. */
+function gapsOfStream({ streams }: RunFigures): number {
+  return streams.ttft.count === 0 ? 1 : Math.max(1, streams.itl.count / streams.ttft.count);
 }
 
 function timeMs({ aggregation }: Threshold, histogram: Histogram, infinite: number): number | null {

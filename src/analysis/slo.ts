@@ -70,7 +70,7 @@ const AGGREGATIONS: Readonly<Record<Family, readonly string[]>> = {
   total: [],
 };
 /** Metrics whose measuring this release does not have. */
-const UNMEASURED: ReadonlySet<SloMetric> = new Set(['ttft', 'itl', 'tpot', 'mismatch']);
+const UNMEASURED: ReadonlySet<SloMetric> = new Set(['mismatch']);
 
 /**
  * Reads the texts of `--slo`: k6 thresholds (`latency: p(99)<200`; times in ms unless a unit stands there),

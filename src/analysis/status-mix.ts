@@ -22,20 +22,26 @@ export interface StatusMixFigures {
 export class StatusMix {
   readonly #recorded = new Map<number, number>();
   readonly #sent = new Map<number, number>();
-  #recordedStatuses = 0;
-  #recordedRejections = 0;
+  readonly #recordedStatuses = new Map<number, number>();
 
-  addRecorded(status: number | null): void {
-    if (status !== null) this.#recordedStatuses += 1;
-    if (status !== null && REJECTED.has(status)) this.#recordedRejections += 1;
-    count(this.#recorded, status);
+  /** @param times so many requests that were answered so */
+  addRecorded(status: number | null, times = 1): void {
+    if (status !== null)
+      this.#recordedStatuses.set(status, (this.#recordedStatuses.get(status) ?? 0) + times);
+    count(this.#recorded, status, times);
   }
 
   addSent(status: number | null): void {
     count(this.#sent, status);
   }
 
+  /** Requests by recorded status; those without one are in none. */
+  recordedStatuses(): Readonly<Record<string, number>> {
+    return Object.fromEntries([...this.#recordedStatuses].sort(([a], [b]) => a - b));
+  }
+
   figures(): StatusMixFigures {
+    const recordedStatuses = total(this.#recordedStatuses);
     const recordedAnswers = total(this.#recorded);
     const sentAnswers = total(this.#sent);
     return {
@@ -43,11 +49,16 @@ export class StatusMix {
       sentAnswers,
       recordedTurnedAway: turnedAwayShare(this.#recorded, recordedAnswers),
       sentTurnedAway: turnedAwayShare(this.#sent, sentAnswers),
-      recordedRejected:
-        this.#recordedStatuses === 0 ? null : this.#recordedRejections / this.#recordedStatuses,
+      recordedRejected: recordedStatuses === 0 ? null : this.#rejections() / recordedStatuses,
       distance:
         recordedAnswers === 0 || sentAnswers === 0 ? null : this.#distance(recordedAnswers, sentAnswers),
     };
+  }
+
+  #rejections(): number {
+    let sum = 0;
+    for (const status of REJECTED) sum += this.#recordedStatuses.get(status) ?? 0;
+    return sum;
   }
 
   #distance(recordedAnswers: number, sentAnswers: number): number {
@@ -60,9 +71,9 @@ export class StatusMix {
   }
 }
 
-function count(counts: Map<number, number>, status: number | null): void {
+function count(counts: Map<number, number>, status: number | null, times = 1): void {
   if (status === null || status >= FIRST_SERVER_ERROR) return;
-  counts.set(status, (counts.get(status) ?? 0) + 1);
+  counts.set(status, (counts.get(status) ?? 0) + times);
 }
 
 function total(counts: ReadonlyMap<number, number>): number {

@@ -29,6 +29,13 @@ export class StretchSet {
     return candidate !== undefined && offsetNs < candidate.toOffsetNs;
   }
 
+  /** Whether any of them has an instant of `fromNs` ≤ t ≤ `toNs`. */
+  overlaps(fromNs: number, toNs: number): boolean {
+    return this.#stretches.some(
+      ({ fromOffsetNs, toOffsetNs }) => fromOffsetNs <= toNs && fromNs < toOffsetNs,
+    );
+  }
+
   /** Nanoseconds covered, and the longest stretch. */
   get totalNs(): number {
     return this.#stretches.reduce((sum, { fromOffsetNs, toOffsetNs }) => sum + toOffsetNs - fromOffsetNs, 0);

@@ -53,7 +53,8 @@ export function exitCodeOf({ verdict, valid }: Pick<Judgement, 'verdict' | 'vali
 /** Lateness of our own cannot raise service latency or make a server fail; it can all other figures. */
 function isProvenWhileLate(result: SloResult): boolean {
   const { metric } = result.threshold;
-  return metric === 'latency' ? result.brokenByService === true : metric === 'service' || metric === 'errors';
+  if (metric === 'latency' || metric === 'ttft') return result.brokenByService === true;
+  return metric === 'service' || metric === 'errors';
 }
 
 function violationOf(result: SloResult): Reason {
@@ -65,9 +66,9 @@ function violationOf(result: SloResult): Reason {
 }
 
 function sampleDoubts(results: readonly SloResult[], context: RunContext): Reason[] {
-  const samples = sampleCount(context.figures, context.interrupted !== null);
   return results.flatMap(({ threshold, observed }) => {
-    const { aggregation, expression } = threshold;
+    const { aggregation, expression, metric } = threshold;
+    const samples = sampleCount(context.figures, context.interrupted !== null, metric);
     const floor = aggregation.kind === 'percentile' ? sampleFloor(aggregation.percent) : 1;
     if (observed !== null && (aggregation.kind !== 'percentile' || samples >= floor)) return [];
     return [

@@ -1,12 +1,13 @@
 import type { Send } from '../core/run.ts';
 import { outcomeOf } from './outcome-counts.ts';
 
-/** What became of the sends of the warm-up; `completed` + `failed` were sent. */
+/** What became of the sends of the warm-up; `completed` + `failed` + `cancelled` were sent. */
 export interface WarmupFigures {
   readonly planned: number;
   readonly sent: number;
   readonly completed: number;
   readonly failed: number;
+  readonly cancelled: number;
   readonly refused: number;
   /** Answered, or failed, after the judged part had begun: excluded all the same. */
   readonly endedLate: number;
@@ -18,6 +19,7 @@ export class WarmupStatistics {
   #planned = 0;
   #completed = 0;
   #failed = 0;
+  #cancelled = 0;
   #refused = 0;
   #endedLate = 0;
 
@@ -30,18 +32,20 @@ export class WarmupStatistics {
     const outcome = outcomeOf(send);
     this.#planned += 1;
     if (outcome === 'refused') this.#refused += 1;
-    if (outcome !== 'completed' && outcome !== 'failed') return;
+    if (outcome === 'refused' || outcome === 'unreached') return;
     if (outcome === 'completed') this.#completed += 1;
-    else this.#failed += 1;
+    if (outcome === 'failed') this.#failed += 1;
+    if (outcome === 'cancelled') this.#cancelled += 1;
     if ((send.lastByteOffsetNs ?? 0) >= this.#originNs) this.#endedLate += 1;
   }
 
   figures(): WarmupFigures {
     return {
       planned: this.#planned,
-      sent: this.#completed + this.#failed,
+      sent: this.#completed + this.#failed + this.#cancelled,
       completed: this.#completed,
       failed: this.#failed,
+      cancelled: this.#cancelled,
       refused: this.#refused,
       endedLate: this.#endedLate,
     };

@@ -2,7 +2,15 @@ import { extname } from 'node:path';
 import { fileURLToPath } from 'node:url';
 
 /** What runs as a process or a thread of its own. */
-export type EntryName = 'forwarder' | 'recorder' | 'sealer' | 'pacer' | 'sender' | 'planner';
+export type EntryName =
+  | 'forwarder'
+  | 'recorder'
+  | 'sealer'
+  | 'pacer'
+  | 'sender'
+  | 'planner'
+  | 'command'
+  | 'null-server';
 
 /**
  * Where an entry file lies: beside this file, with this file's extension. That makes it the `.ts` source in a

@@ -87,6 +87,7 @@ async function fill(directory: string, request: ImportRequest, deps: ImportDeps)
       retainMs: null,
       segmentBy: 'arrival',
       durability: 'seal',
+      breathe: () => undefined,
       onFinished: (file) => finished.push(file),
     },
     deps.clock,

@@ -1,7 +1,12 @@
 import { inspect } from 'node:util';
+import { isMainThread } from 'node:worker_threads';
+import { runInThread } from './command-thread.ts';
 import { EXIT, failureOf } from './exit.ts';
-import { prepare } from './program.ts';
+import { commandOf, prepare } from './program.ts';
 import { terminal } from './terminal.ts';
+
+/** Commands that read a capture by the million, and would let the heap of a process grow. */
+const IN_THREAD: ReadonlySet<string> = new Set(['replay']);
 
 /** Runs one command line (without `node` and the script) and leaves its status in `process.exitCode`. */
 export async function main(args: readonly string[]): Promise<void> {
@@ -11,6 +16,10 @@ export async function main(args: readonly string[]): Promise<void> {
     process.exit();
   });
   try {
+    if (isMainThread && IN_THREAD.has(commandOf(args))) {
+      await runInThread(args);
+      return;
+    }
     const { program } = await prepare(args);
     await program.parseAsync(args, { from: 'user' });
   } catch (thrown) {

@@ -28,9 +28,19 @@ const COMMANDS: readonly Entry[] = [
     load: async () => (await import('./replay.ts')).replayCommand(),
   },
   {
+    name: 'merge',
+    summary: 'put the runs of all shards together and judge them as one',
+    load: async () => (await import('./merge.ts')).mergeCommand(),
+  },
+  {
     name: 'import',
     summary: "build a capture from another tool's files",
     load: async () => (await import('./import.ts')).importCommand(),
+  },
+  {
+    name: 'selftest',
+    summary: 'say up to which rate this machine keeps a schedule',
+    load: async () => (await import('./selftest.ts')).selftestCommand(),
   },
   {
     name: 'doctor',
@@ -119,6 +129,11 @@ export async function prepare(args: readonly string[]): Promise<Prepared> {
   bindEnvironment(program, process.env);
   program.hook('preAction', (_, command) => warnOfUnknownVariables(program, command));
   return { program, config };
+}
+
+/** The name of the command that a command line means; empty where it names none. */
+export function commandOf(args: readonly string[]): string {
+  return bareProgram().parseOptions([...args]).operands[0] ?? '';
 }
 
 /** The file that `--config` or its variable names, checked against every command there is. */

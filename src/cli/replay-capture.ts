@@ -12,6 +12,8 @@ import { assertKeyFits } from '../storage/key-fit.ts';
 export interface OpenedCapture {
   readonly source: CaptureSource;
   readonly overview: CaptureOverview;
+  /** Equal for copies of one capture, wherever they lie. */
+  readonly identity: string;
   /** Share of what was seen that neither sampling nor an omission accounts for; null when unknown. */
   readonly unexplained: number | null;
   /** The same two of windows alone. */
@@ -41,6 +43,7 @@ export function openForReplay(
   const { origins } = document;
   return {
     source,
+    identity: identityOf(document),
     unexplained: knownOf(document.unexplained, document),
     coverageWithin: (ranges) => {
       const { coverage, unexplained } = survey.coverageWithin(ranges);
@@ -58,6 +61,12 @@ export function openForReplay(
       seconds: (range) => source.rollUps(range),
     },
   };
+}
+
+/** What decides draws and order: the files of the segments, which are never written anew, and what they hold. */
+function identityOf({ segments, exchanges, firstArrival, lastArrival }: InspectDocument): string {
+  const files = segments.map((segment) => `${segment.file} ${segment.exchanges}`).sort();
+  return [exchanges, firstArrival, lastArrival, ...files].join('\n');
 }
 
 /** Segments that were set aside hold nobody knows how much of what was seen. */

@@ -78,14 +78,19 @@ function dryRunParts(
     range: window,
     scaling,
     openSessions: OpenSessions.before(overview, source, window),
+    shard: options.shard,
     maxRequests: options.maxRequests,
     durationNs: window.durationNs,
-    expected: Math.min(forecast.plannedExchanges, options.maxRequests ?? Number.POSITIVE_INFINITY),
+    expected:
+      Math.min(forecast.plannedExchanges, options.maxRequests ?? Number.POSITIVE_INFINITY) /
+      (options.shard?.count ?? 1),
     arrivalsOnly: overview.arrivalsOnly,
     builder: new RequestBuilder({
       basePath: options.target?.basePath ?? '',
       host: options.host,
       addedHeaders: options.addedHeaders,
+      removedHeaders: options.removedHeaders,
+      pathMappings: options.pathMappings,
       runId: 'dry-run',
       identity: copyIdentityOf(overview, scaling),
     }),

@@ -1,13 +1,15 @@
 import type { ReplayDocument } from '../analysis/replay-document.ts';
 import { replayText } from '../analysis/replay-text.ts';
-import type { RunFigures } from '../analysis/run-statistics.ts';
 import { systemClock } from '../core/clock.ts';
-import type { ReplayOutcome } from '../replay/replay.ts';
 import { scalingCountLines } from '../replay/scaling/description.ts';
+import { timeShiftCountLines } from '../replay/time-shift.ts';
 import { removeOlderRuns } from '../storage/run-retention.ts';
+import { answerLines } from './replay-answers.ts';
+import { connectionLines } from './replay-connections.ts';
 import type { StartEvent } from './replay-events.ts';
-import type { ReplayRunParts } from './replay-run.ts';
+import type { Finished, ReplayRunParts } from './replay-run.ts';
 import { askedMultiplier } from './replay-scaling.ts';
+import { playedShardLines } from './replay-shard.ts';
 import { playedLines, unfilteredLines } from './replay-windows.ts';
 
 /** What is known of a run before anything is sent. */
@@ -36,7 +38,7 @@ export function printSummary(
   document: ReplayDocument,
   runId: string,
   directory: string,
-  { figures, outcome }: { readonly figures: RunFigures; readonly outcome: ReplayOutcome },
+  { figures, outcome, shard }: Finished,
   { json, terminal, plan, source }: ReplayRunParts,
 ): void {
   if (json) {
@@ -48,6 +50,10 @@ export function printSummary(
     ...unfilteredLines(figures.fidelity),
     ...playedLines(plan.window, source),
     ...scalingCountLines(outcome.scaling),
+    ...answerLines(outcome),
+    ...playedShardLines(shard),
+    ...connectionLines(plan.options, outcome),
+    ...timeShiftCountLines(outcome.timeShift),
     '',
     `Run ${runId}: ${directory}`,
   );

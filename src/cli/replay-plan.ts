@@ -5,6 +5,7 @@ import type { ReplayOptions } from '../replay/options.ts';
 import { scalingDocument, scalingLines } from '../replay/scaling/description.ts';
 import type { Scaling } from '../replay/scaling/scaling.ts';
 import type { ReplayWindow } from '../replay/window.ts';
+import { shardLines } from './replay-shard.ts';
 import { windowLines, windowsDocument } from './replay-windows.ts';
 
 /** What is known before an exchange is read. */
@@ -37,6 +38,8 @@ export function planLines({ options, window, forecast, overview, scaling }: Repl
     ...peakLines(forecast),
     ...scalingLines(scaling, window, forecast),
     ...coverageLines(overview),
+    ...shardLines(options),
+    ...timeShiftLines(options.shiftTime),
   ];
 }
 
@@ -54,6 +57,8 @@ export function planDocument({ options, overview, window, forecast, scaling }: R
     scalingBends: scalingPlan.bends,
     scalingPlan,
     maxRequests: options.maxRequests,
+    shard: options.shard,
+    startAt: options.startAtUs === null ? null : formatInstantUs(options.startAtUs),
     durationS: window.plannedSpanNs / 1e9,
     peak: {
       second: forecast.peakSecond === null ? null : formatInstantUs(forecast.peakSecond * 1e6),
@@ -61,7 +66,14 @@ export function planDocument({ options, overview, window, forecast, scaling }: R
       plannedPerSecondAtMost: forecast.plannedPeakPerSecond,
     },
     coverage: overview.coverage,
+    shiftTime: options.shiftTime.map(({ pointer }) => pointer),
   };
+}
+
+function timeShiftLines(places: ReplayOptions['shiftTime']): string[] {
+  if (places.length === 0) return [];
+  const pointers = places.map(({ pointer }) => pointer).join(', ');
+  return [`  times at ${pointers} are moved from when they were recorded to when they are sent`];
 }
 
 function peakLines({ peakSecond, recordedPeakPerSecond, plannedPeakPerSecond }: Forecast): string[] {

@@ -1,15 +1,14 @@
-import { randomBytes } from 'node:crypto';
 import { join } from 'node:path';
 import type { ReplayDocument } from '../analysis/replay-document.ts';
 import { summariseReplay } from '../analysis/replay-summary.ts';
 import { RunStatistics, totalsOf } from '../analysis/run-statistics.ts';
+import type { ShardDocument } from '../analysis/shard-document.ts';
 import type { Threshold } from '../analysis/slo.ts';
 import { stretchesSince } from '../analysis/stretch-set.ts';
 import { exitCodeOf } from '../analysis/verdict.ts';
 import { systemClock } from '../core/clock.ts';
 import type { CaptureSource, Logger } from '../core/ports.ts';
 import type { Run } from '../core/run.ts';
-import { formatInstantUs } from '../core/units.ts';
 import { CpuThrottle } from '../monitors/cpu-throttle.ts';
 import { ReplayEngine } from '../replay/engine.ts';
 import { resolveHost } from '../replay/guards.ts';
@@ -17,6 +16,7 @@ import { describeReplayOptions } from '../replay/options.ts';
 import { Replay, type ReplayEnd, type ReplayOutcome } from '../replay/replay.ts';
 import { scalingDocument } from '../replay/scaling/description.ts';
 import type { Target } from '../replay/target.ts';
+import type { TimeShiftCounts } from '../replay/time-shift.ts';
 import type { Warmup } from '../replay/warmup.ts';
 import type { Playback } from '../replay/windows/playback.ts';
 import { RUN_SUMMARY } from '../storage/run-schema.ts';
@@ -24,14 +24,18 @@ import { SqliteRunStore } from '../storage/run-store.ts';
 import { entryUrl } from './entry-url.ts';
 import { EXIT } from './exit.ts';
 import { Interruption } from './interruption.ts';
+import { answersDocument } from './replay-answers.ts';
 import { type CalibrationDocument, CalibrationPhase } from './replay-calibration.ts';
+import { connectionsDocument } from './replay-connections.ts';
 import { endEvent, ReplayEvents, startEvent } from './replay-events.ts';
 import { printSummary, retainRuns, startFacts } from './replay-output.ts';
 import { planLines, planTitle, type ReplayPlan } from './replay-plan.ts';
 import { ReplayProgress } from './replay-progress.ts';
 import { askedMultiplier, playedPace } from './replay-scaling.ts';
+import { ShardWatch, waitToPrepare } from './replay-shard.ts';
 import { statedBounds } from './replay-trust-flags.ts';
 import { type WindowsDocument, windowsDocument } from './replay-windows.ts';
+import { newRunId } from './run-id.ts';
 import type { Terminal } from './terminal.ts';
 import { VERSION } from './version.ts';
 
@@ -45,6 +49,8 @@ export interface ReplayRunParts {
   readonly thresholds: readonly Threshold[];
   /** Recorded traffic that neither sampling nor an omission accounts for; null when unknown. */
   readonly unexplained: number | null;
+  /** Equal for copies of one capture. */
+  readonly captureIdentity: string;
   /** Null for `runs/<run id>`. */
   readonly out: string | null;
   readonly json: boolean;
@@ -76,6 +82,7 @@ export async function runReplay(parts: ReplayRunParts): Promise<void> {
     const facts = factsOf(runId, parts);
     const calibrated =
       (await calibration?.play(directory, facts, interruption.signal, { terminal, events })) ?? null;
+    await waitToPrepare(plan.options.startAtUs, interruption.signal);
     const finished = await play(replay, store, interruption, events, parts);
     const document = documentOf(runOf(facts, finished.outcome), parts, finished, {
       signal: interruption.received,
@@ -114,10 +121,12 @@ function replayMaker(runId: string, { target, logger }: ReplayRunParts) {
     });
 }
 
-interface Finished {
+export interface Finished {
   readonly outcome: ReplayOutcome;
   readonly figures: ReturnType<RunStatistics['figures']>;
   readonly throttled: boolean | null;
+  /** Null for a run that is the whole plan. */
+  readonly shard: ShardDocument | null;
 }
 
 async function play(
@@ -125,11 +134,13 @@ async function play(
   store: SqliteRunStore,
   interruption: Interruption,
   events: ReplayEvents | null,
-  { plan, terminal, source, warmup }: ReplayRunParts,
+  { plan, terminal, source, warmup, captureIdentity }: ReplayRunParts,
 ): Promise<Finished> {
   const warmupNs = warmup?.spanNs ?? 0;
   const statistics = new RunStatistics(warmupNs);
   source.hear((offsetUs) => statistics.addInWindow(offsetUs));
+  const { shard } = plan.options;
+  const watch = shard === null ? null : new ShardWatch();
   const throttle = new CpuThrottle();
   const progress = new ReplayProgress({
     position: () => replay.position(),
@@ -142,6 +153,7 @@ async function play(
   try {
     const outcome = await replay.run(
       {
+        whole: watch?.listener,
         recorded: (row) => statistics.addRecorded(row),
         planned: (row, intendedOffsetNs) => statistics.addPlanned(row, intendedOffsetNs),
         ended: (sends) => {
@@ -156,6 +168,14 @@ async function play(
       outcome,
       figures: statistics.figures(outcome.health.stalls),
       throttled: throttle.throttled(),
+      shard:
+        shard === null || watch === null
+          ? null
+          : watch.document(shard, plan, {
+              captureIdentity,
+              stalls: outcome.health.stalls,
+              recordedStatuses: statistics.recordedStatuses(),
+            }),
     };
   } catch (thrown) {
     // Left unsealed on purpose: its rows can be read, and it says that it never came to its end.
@@ -189,9 +209,14 @@ interface HowItWent {
 function documentOf(
   run: Run,
   { plan, source, thresholds, unexplained, warmup }: ReplayRunParts,
-  { outcome, figures, throttled }: Finished,
+  { outcome, figures, throttled, shard }: Finished,
   { signal, calibration }: HowItWent,
-): ReplayDocument & WindowsDocument & Record<'audit' | 'connections' | 'scalingPlan', object> {
+): ReplayDocument &
+  WindowsDocument &
+  Record<'audit' | 'cancels' | 'changes' | 'connections' | 'scalingPlan', object> & {
+    readonly shard: ShardDocument | null;
+    readonly timeShift: TimeShiftCounts | null;
+  } {
   const { health, audit, end } = outcome;
   const summary = summariseReplay({
     run,
@@ -204,12 +229,14 @@ function documentOf(
     skipped: audit.skipped,
     filtered: source.filtered,
     unreplayable: audit.unreplayable,
+    ...(shard === null ? {} : { played: playedOf(shard) }),
     coverage: { share: plan.overview.coverage, unexplained },
     health: {
       busyShare: health.senderBusyShareMax10s,
       throttled,
       stalls: stretchesSince(health.stalls, warmup?.spanNs ?? 0),
       starved: health.starved,
+      refusedForBytes: health.refusedForBytes,
     },
     interrupted: interruptedBy(end, signal),
     bounds: statedBounds(plan.options),
@@ -225,17 +252,18 @@ function documentOf(
     ...windowsDocument(plan.window, plan.options.filters, source),
     scalingPlan: { ...scalingDocument(plan.scaling, plan.window, plan.forecast), counts: outcome.scaling },
     audit: { unreplayableByReason, maskedHeaders, maskedQueryKeys, maskedRequests },
-    connections: health.connections,
+    ...answersDocument(plan.options, outcome),
+    connections: connectionsDocument(plan.options, outcome),
+    shard,
+    timeShift: outcome.timeShift,
   };
+}
+
+function playedOf({ whole }: ShardDocument): { recorded: number; planned: number } {
+  return { recorded: whole.recorded.count, planned: whole.planned.count };
 }
 
 function interruptedBy(end: ReplayEnd, signal: string | null): string | null {
   if (end.kind === 'aborted') return end.error.code;
   return end.kind === 'interrupted' ? (signal ?? 'stopped') : null;
-}
-
-/** Sorts by time, and two runs of one second differ. */
-function newRunId(): string {
-  const time = formatInstantUs(systemClock.epochUs()).slice(0, 19).replaceAll(/[-:]/g, '');
-  return `${time}Z-${randomBytes(3).toString('hex')}`;
 }

@@ -1,9 +1,8 @@
 import { readFileSync } from 'node:fs';
 import { Command } from 'commander';
 import { parseSlo } from '../analysis/slo.ts';
-import { LIMITS } from '../core/limits.ts';
+import { systemClock } from '../core/clock.ts';
 import {
-  HOST_POLICIES,
   type OptionSources,
   type RawReplayOptions,
   REPLAY_DEFAULTS,
@@ -17,10 +16,12 @@ import { encryptionKeyOf, encryptionKeyOption } from './encryption-flag.ts';
 import { loggerOf } from './logger.ts';
 import { planInThread } from './planner-thread.ts';
 import { RepeatableOption } from './repeatable.ts';
+import { addAnswerFlags } from './replay-answer-flags.ts';
 import { openForReplay } from './replay-capture.ts';
 import { planTitle } from './replay-plan.ts';
 import { runReplay } from './replay-run.ts';
 import { forecastFor, plannedSpanNs, scalingOf, slowestPace, stagedSpanNs } from './replay-scaling.ts';
+import { addSendingFlags } from './replay-sending-flags.ts';
 import { addTrustFlags } from './replay-trust-flags.ts';
 import { addWindowFlags } from './replay-window-flags.ts';
 import { assertScalable, playbackOf, withinWindow } from './replay-windows.ts';
@@ -41,7 +42,7 @@ export function replayCommand(): Command {
       'how much faster than recorded, such as 1.5 or 2x',
       REPLAY_DEFAULTS.multiplier,
     );
-  return addTrustFlags(addWindowFlags(command))
+  return addTrustFlags(addSendingFlags(addAnswerFlags(addWindowFlags(command))))
     .option('--scaling <way>', `${SCALINGS.join(', ')} (default: compress, below 1x thin)`)
     .option('--stages <list>', 'the multiplier over the run, such as 10m@1x,5m@1x..2x,30s@4x')
     .option(
@@ -52,6 +53,11 @@ export function replayCommand(): Command {
     .option('--seed <n>', 'decides which sessions are left out or played again', SCALING_DEFAULTS.seed)
     .option('--jitter <time>', 'copies of sessions begin up to so much later', SCALING_DEFAULTS.jitter)
     .addOption(new RepeatableOption('--perturb <place>', 'where copies differ: header:NAME or json:/POINTER'))
+    .option('--shard <i/n>', 'play the i-th of n parts of the plan; i counts from 0')
+    .option('--start-at <time>', 'begin at this instant, ISO 8601, the same for all shards')
+    .addOption(
+      new RepeatableOption('--shift-time <pointer>', 'where JSON bodies hold a time to be moved to now'),
+    )
     .option('--dry-run', 'print the plan and what would not replay; send nothing')
     .addOption(new RepeatableOption('--slo <objective>', 'such as "latency: p(99)<200", or a preset'))
     .option('--out <directory>', 'where the run is kept (default: runs/<run id>)')
@@ -59,25 +65,25 @@ export function replayCommand(): Command {
     .addOption(encryptionKeyOption('file with the key of an encrypted capture'))
     .option('--json', 'print one JSON document')
     .option('--ndjson', 'print what happens as it happens, one JSON document a line')
-    .option('--max-in-flight <n>', 'more due requests than this are refused', String(LIMITS.inFlight))
     .option(
       '--max-rate <n>',
       'planned requests of a second beyond this are refused (default: twice the peak)',
     )
     .option('--max-requests <n>', 'plan no more than the first so many requests')
-    .option('--timeout <time>', 'how long a request may take', REPLAY_DEFAULTS.timeout)
     .option(
       '--drain-deadline <time>',
       'how long the last answers are waited for',
       REPLAY_DEFAULTS.drainDeadline,
     )
-    .option('--host <which>', `the Host header: ${HOST_POLICIES.join(' or ')}`, REPLAY_DEFAULTS.host)
+    .option('--host <which>', 'the Host header: target, recorded, or a host', REPLAY_DEFAULTS.host)
     .addOption(
       new RepeatableOption(
         '--header <header>',
         'set on every request: "Name: value", "Name: env:VARIABLE" or "Name: file:PATH"',
       ),
     )
+    .addOption(new RepeatableOption('--remove-header <name>', 'sent with no request'))
+    .addOption(new RepeatableOption('--map-path <from=to>', 'paths that begin with FROM begin with TO'))
     .option('--ca <file>', 'certificates (PEM) to trust besides those of the system')
     .option('--insecure', 'accept any certificate of the target')
     .addOption(new RepeatableOption('--production-host <name>', 'a host that must never be the target'))
@@ -95,6 +101,7 @@ const SOURCES: OptionSources = {
   checkSlo: (expressions) => {
     parseSlo(expressions);
   },
+  nowUs: () => systemClock.epochUs(),
 };
 
 async function replay(directory: string, flags: ReplayFlags, command: Command): Promise<void> {
@@ -127,6 +134,7 @@ async function replay(directory: string, flags: ReplayFlags, command: Command): 
           : warmupBefore({ askedMs: options.warmupMs, overview, source, window, scaling }),
       thresholds: parseSlo(options.slo),
       unexplained,
+      captureIdentity: opened.identity,
       out: flags.out ?? null,
       json,
       ndjson: flags.ndjson ?? false,

@@ -19,16 +19,25 @@ export type StreamForm = 'events' | 'lines';
 export class EventData {
   readonly #form: StreamForm;
   readonly #onData: (data: string) => void;
+  readonly #eventBytes: number;
   /** Of the line that is not complete. */
   #partial: Buffer[] = [];
   #data = '';
   #heldBytes = 0;
   /** The event at hand is too long, and passed over to its end. */
   #passing = false;
+  #passedOver = 0;
 
-  constructor(form: StreamForm, onData: (data: string) => void) {
+  /** @param eventBytes the longest event that is put together; twice as much is held at most */
+  constructor(form: StreamForm, onData: (data: string) => void, eventBytes = EVENT_BYTES) {
     this.#form = form;
     this.#onData = onData;
+    this.#eventBytes = eventBytes;
+  }
+
+  /** Events that were too long to be told. */
+  get passedOver(): number {
+    return this.#passedOver;
   }
 
   /** Most bytes that one of these holds. */
@@ -56,8 +65,9 @@ export class EventData {
   #line(whole: Buffer): void {
     const line = whole.at(-1) === CR ? whole.subarray(0, -1) : whole;
     if (this.#form === 'lines') {
-      if (line.length > 0 && !this.#passing && line.length <= EVENT_BYTES)
-        this.#onData(line.toString('utf8'));
+      const isLong = line.length > this.#eventBytes;
+      if (isLong && !this.#passing) this.#passedOver += 1;
+      if (line.length > 0 && !this.#passing && !isLong) this.#onData(line.toString('utf8'));
       this.#forget();
     } else if (line.length === 0) {
       const data = this.#data;
@@ -72,7 +82,8 @@ export class EventData {
 
   #mayHold(bytes: number): boolean {
     this.#heldBytes += bytes;
-    if (this.#heldBytes <= 2 * EVENT_BYTES) return !this.#passing;
+    if (this.#heldBytes <= 2 * this.#eventBytes) return !this.#passing;
+    if (!this.#passing) this.#passedOver += 1;
     this.#passing = true;
     this.#partial = [];
     this.#data = '';

@@ -48,12 +48,13 @@ export class Histogram {
   }
 
   /** @throws RangeError for a value that is negative or not whole: the caller's arithmetic is wrong. */
-  record(value: number): void {
+  record(value: number, times = 1): void {
     if (!Number.isSafeInteger(value) || value < 0) {
       throw new RangeError(`a histogram counts whole values from 0, not ${value}`);
     }
-    this.#counts.recordValue(Math.min(value, GREATEST_VALUE));
-    this.#sum += value;
+    if (times === 1) this.#counts.recordValue(Math.min(value, GREATEST_VALUE));
+    else this.#counts.recordValueWithCount(Math.min(value, GREATEST_VALUE), times);
+    this.#sum += value * times;
     if (value < this.#min) this.#min = value;
     if (value > this.#max) this.#max = value;
   }

@@ -93,8 +93,18 @@ export const LIMITS = {
   /** Replay. */
   readAheadBytes: 64 * MIB,
   readAheadRequests: 4_096,
+  /** The longest event of a stream that is read; twice as much is held of a stream at most. */
+  answerEventBytes: 64 * KIB,
   inFlight: 10_000,
+  /** Bodies that the target has not taken yet, over all senders. */
+  inFlightBytes: 256 * MIB,
+  senders: 16,
+  /** Path of a unix socket: a longer one does not fit into the kernel's address of it. */
+  socketPathBytes: 103,
+  /** Recorded connections told apart at once when they are counted. */
+  countedConnections: 65_536,
   rateOverPeak: 2,
+  shards: 1_024,
   abortFailedShare: 0.5,
   abortWindowS: 30,
 } as const;

@@ -15,10 +15,29 @@ export const SEND_ERRORS = [
   'idle_timeout',
   'total_timeout',
   'protocol',
+  'broken_stream',
   'stopped',
   'other',
 ] as const;
 export type SendError = (typeof SEND_ERRORS)[number];
+
+/** Why a server stopped generating, in one set of words for all of them. A closed list: reports group by it. */
+export const FINISH_REASONS = ['stop', 'length', 'tool_calls', 'content_filter', 'other'] as const;
+export type FinishReason = (typeof FINISH_REASONS)[number];
+
+/** What an answer said of its tokens, and when they came. An event is one with content, whatever it holds. */
+export interface SendAnswer {
+  readonly firstTokenOffsetNs: number | null;
+  readonly lastTokenOffsetNs: number | null;
+  /** Events with content; each but the first ends a gap. */
+  readonly contentEvents: number;
+  readonly gapMaxNs: number | null;
+  /** All gaps as core's GapCounts writes them; null where there is none. */
+  readonly gaps: Uint8Array | null;
+  readonly promptTokens: number | null;
+  readonly outputTokens: number | null;
+  readonly finish: FinishReason | null;
+}
 
 /** What became of one planned send. */
 export interface Send {
@@ -34,6 +53,8 @@ export interface Send {
   readonly intendedOffsetNs: number;
   /** When a connection was chosen or begun; null when refused by our own cap or never reached. */
   readonly actualOffsetNs: number | null;
+  /** Before that: the wait for the recorded connection, ours and no lag; null where none was waited for. */
+  readonly connectionWaitNs: number | null;
   /** When the request's first byte went out: the end of the connection wait. */
   readonly startOffsetNs: number | null;
   readonly firstByteOffsetNs: number | null;
@@ -41,12 +62,18 @@ export interface Send {
   readonly lastByteOffsetNs: number | null;
   readonly status: number | null;
   readonly responseBytes: number;
-  /** Null for a complete answer of whatever status. */
+  /** Null for a complete answer of whatever status, and for one that was not waited for. */
   readonly error: SendError | null;
   /** Refused by the in-flight cap or a ceiling: due, and not sent. */
   readonly refused: boolean;
   /** Of the recording before the window: sent, kept, and no part of any figure. */
   readonly warmup: boolean;
+  /** Ended by us where the recorded client had left: neither answered nor failed. */
+  readonly cancelled: boolean;
+  /** Whether the answer came piece by piece; where none came, whether the recorded one did. */
+  readonly streamed: boolean;
+  /** Null where the answer was not looked into. */
+  readonly answer: SendAnswer | null;
 }
 
 /** The facts of a run that its rows do not repeat. */
@@ -61,12 +88,16 @@ export interface Run {
   readonly options: Readonly<Record<string, unknown>>;
 }
 
-/** Counts of a run; `planned` = `sent` + `refused` + what was not reached. */
+/**
+ * Counts of a run; `planned` = `sent` + `refused` + what was not reached, `sent` = `completed` + `failed` +
+ * `cancelled`.
+ */
 export interface RunTotals {
   readonly planned: number;
   readonly sent: number;
   readonly completed: number;
   readonly failed: number;
+  readonly cancelled: number;
   readonly refused: number;
 }
 
@@ -76,10 +107,22 @@ export interface Stretch {
   readonly toOffsetNs: number;
 }
 
+/** When a send that left was ready to: its actual send, less the wait for its recorded connection. */
+export function readyOffsetNs(send: {
+  readonly actualOffsetNs: number;
+  readonly connectionWaitNs: number | null;
+}): number {
+  return send.actualOffsetNs - (send.connectionWaitNs ?? 0);
+}
+
 /** The least status by which a server says that it failed. */
 const FIRST_SERVER_ERROR = 500;
 
-/** Whether a send that left has failed: no complete answer, or a 5xx. Any other status is an answer. */
-export function hasFailed(send: Pick<Send, 'error' | 'status'>): boolean {
+/**
+ * Whether a send that left has failed: no complete answer, or a 5xx. Any other status is an answer, and one that
+ * we did not wait for on purpose is nobody's failure.
+ */
+export function hasFailed(send: Pick<Send, 'error' | 'status' | 'cancelled'>): boolean {
+  if (send.cancelled) return false;
   return send.error !== null || send.status === null || send.status >= FIRST_SERVER_ERROR;
 }

@@ -14,6 +14,11 @@ export function bringsContent(data: string): boolean {
     // Words as they are, from a server of somebody's own.
     return true;
   }
+  return holdsContent(value);
+}
+
+/** The same of an event that was parsed already. */
+export function holdsContent(value: unknown): boolean {
   if (typeof value === 'string') return value !== '';
   if (!isRecord(value)) return value !== null;
   return contentOf(value) ?? Object.keys(value).length > 0;

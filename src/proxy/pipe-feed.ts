@@ -21,6 +21,8 @@ export interface FeedPlace {
   readonly ordinal: number;
 }
 
+/** What Node reads from a pipe at once. */
+const READ_BYTES = 64 * 1024;
 /** A pipe numbers its connections with 32 bits. */
 const NUMBERS_PER_FEED = 2 ** 32;
 
@@ -44,8 +46,13 @@ export class PipeFeed {
     this.#deps = deps;
     this.#place = place;
     const reader = new FrameReader((frame) => this.#take(frame));
+    const breath = deps.breath ?? null;
     pipe.on('data', (chunk: Buffer) => {
+      // As much as a read takes at once: there is more, and who is behind does not rest.
+      if (breath !== null) breath.hurried = chunk.length >= READ_BYTES;
+      breath?.take();
       reader.push(chunk);
+      breath?.take();
       onProgress();
     });
     // The close that follows says all there is to know: the forwarder is gone.

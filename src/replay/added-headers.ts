@@ -9,6 +9,7 @@ export interface Secrets {
   readFile(path: string): string;
 }
 
+const HEADER_NAME = /^[!#$%&'*+\-.^_`|~0-9A-Za-z]+$/;
 /** Names that this tool or the HTTP client writes itself. */
 const OURS: ReadonlySet<string> = new Set([...HOP_BY_HOP, 'host', 'content-length', 'expect', MARKER_HEADER]);
 
@@ -19,7 +20,7 @@ const OURS: ReadonlySet<string> = new Set([...HOP_BY_HOP, 'host', 'content-lengt
 export function parseAddedHeader(text: string, secrets: Secrets): HeaderPair {
   const colon = text.indexOf(':');
   const name = text.slice(0, Math.max(0, colon)).trim();
-  if (colon < 0 || !/^[!#$%&'*+\-.^_`|~0-9A-Za-z]+$/.test(name)) {
+  if (colon < 0 || !HEADER_NAME.test(name)) {
     throw new AppError('OPTION_INVALID', '--header: expected "Name: value" with a valid header name', {
       hint: 'A value may come from elsewhere: "Authorization: env:STAGING_TOKEN" or "Authorization: file:/run/token".',
     });
@@ -33,6 +34,24 @@ export function parseAddedHeader(text: string, secrets: Secrets): HeaderPair {
     throw new AppError('OPTION_INVALID', `--header: the value of ${name} holds characters a header cannot`);
   }
   return [name, value];
+}
+
+/**
+ * Reads the name of a header that no request is sent with, in lower case.
+ * @throws AppError OPTION_INVALID
+ */
+export function parseRemovedHeader(text: string): string {
+  const name = text.trim().toLowerCase();
+  if (!HEADER_NAME.test(name)) {
+    throw new AppError(
+      'OPTION_INVALID',
+      `--remove-header: ${JSON.stringify(text)} is not the name of a header`,
+    );
+  }
+  if (OURS.has(name)) {
+    throw new AppError('OPTION_INVALID', `--remove-header: ${name} is written by the replay itself`);
+  }
+  return name;
 }
 
 function resolvedValue(name: string, text: string, secrets: Secrets): string {

@@ -29,6 +29,11 @@ export class AddressBook {
     this.#addresses = [this.#hostname];
   }
 
+  /** What has a single address and no name, such as a unix socket. */
+  static ofOne(address: string, clock: Clock): AddressBook {
+    return new AddressBook(address, async () => [address], clock);
+  }
+
   get addresses(): readonly string[] {
     return this.#addresses;
   }

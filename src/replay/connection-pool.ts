@@ -4,17 +4,21 @@ import type { Clock } from '../core/clock.ts';
 import { LIMITS } from '../core/limits.ts';
 import type { AddressBook } from './address-book.ts';
 import { type Connection, ConnectionCounts } from './connection.ts';
-import { Durations } from './durations.ts';
+import { Durations, type PackedDurations } from './durations.ts';
 import type { ConnectionUse } from './engine-health.ts';
 import { SpareSockets } from './spare-sockets.ts';
 
 /** Model servers close idle connections after 2 to 5 s; giving them up earlier avoids racing that close. */
 const IDLE_MS = 1_500;
+/** A recorded connection stays open between its requests, unless the server ends it or it is over for good. */
+const LANE_IDLE_MS = 60_000;
 /** Taken off a server's own `Keep-Alive: timeout=` hint. */
 const KEEP_ALIVE_MARGIN_MS = 500;
 
 export interface PoolOptions {
   readonly origin: string;
+  /** Path of a unix socket that is the target in place of the origin's host; null without one. */
+  readonly socketPath: string | null;
   readonly connectTimeoutMs: number;
   readonly firstByteTimeoutMs: number;
   readonly idleTimeoutMs: number;
@@ -37,6 +41,8 @@ export class ConnectionPool {
   readonly #connectTimes = new Durations();
   readonly #counts = new ConnectionCounts();
   readonly #idle: Connection[] = [];
+  /** Of recorded connections, by their lane; each carries one request at a time. */
+  readonly #lanes = new Map<number, Connection>();
   readonly #live = new Set<Connection>();
   readonly #spares: SpareSockets;
 
@@ -51,6 +57,7 @@ export class ConnectionPool {
       timeout: options.connectTimeoutMs,
       rejectUnauthorized: !options.acceptAnyCertificate,
       ...(options.caPem === null ? {} : { ca: options.caPem }),
+      ...(options.socketPath === null ? {} : { socketPath: options.socketPath }),
     });
   }
 
@@ -79,26 +86,41 @@ export class ConnectionPool {
     );
   }
 
-  /** A connection that is idle now, or a new one that will connect when a request is dispatched on it. */
-  acquire(): Connection {
+  /**
+   * A connection that is idle now, or a new one that will connect when a request is dispatched on it. With a lane
+   * that lane's own, which nothing else may be on.
+   */
+  acquire(lane: number | null = null): Connection {
+    if (lane !== null) return this.#acquireLane(lane);
     for (let last = this.#idle.pop(); last; last = this.#idle.pop()) {
       // An answer that came before the request was wholly written leaves its rest in front of the next one.
       if (this.#usable(last) && last.socket?.writableNeedDrain === false) return last;
       this.retire(last);
     }
-    return this.#create();
+    return this.#create(null);
+  }
+
+  #acquireLane(lane: number): Connection {
+    const own = this.#lanes.get(lane);
+    if (own && this.#usable(own) && own.socket?.writableNeedDrain === false) return own;
+    if (own) this.retire(own);
+    const connection = this.#create(lane);
+    this.#lanes.set(lane, connection);
+    return connection;
   }
 
   /** The request on it has its complete answer. */
   release(connection: Connection): void {
     connection.served++;
-    if (this.#usable(connection)) this.#idle.push(connection);
-    else this.retire(connection);
+    if (!this.#usable(connection)) this.retire(connection);
+    else if (connection.lane === null) this.#idle.push(connection);
   }
 
   /** Ends a connection and whatever is on it. */
   retire(connection: Connection, reason: Error | null = null): void {
     if (!this.#live.delete(connection)) return;
+    const { lane } = connection;
+    if (lane !== null && this.#lanes.get(lane) === connection) this.#lanes.delete(lane);
     connection.client.destroy(reason, () => undefined);
   }
 
@@ -119,10 +141,16 @@ export class ConnectionPool {
       opened,
       failed,
       openMax,
+      used,
       connect: this.#connectTimes.summary(),
       requestsPerConnection: { mean: used === 0 ? 0 : requests / used, max: requestsMax },
       byAddress: [...this.#counts.byAddress].map(([address, use]) => ({ address, ...use })),
     };
+  }
+
+  /** Set-up times of the connections that were opened. */
+  connectTimes(): PackedDurations {
+    return this.#connectTimes.packed();
   }
 
   #usable({ client, socket, openedNs }: Connection): boolean {
@@ -131,7 +159,8 @@ export class ConnectionPool {
     return maxConnectionAgeMs === null || this.#clock.nowNs() - openedNs < maxConnectionAgeMs * 1e6;
   }
 
-  #create(): Connection {
+  #create(lane: number | null): Connection {
+    const idleMs = lane === null ? IDLE_MS : LANE_IDLE_MS;
     // undici asks for a socket on the first dispatch, and again if an idle one closed under a waiting request.
     const client = new Client(this.#origin, {
       connect: (_options: buildConnector.Options, callback: buildConnector.Callback) =>
@@ -140,11 +169,11 @@ export class ConnectionPool {
       maxHeaderSize: LIMITS.headBytes,
       headersTimeout: this.#options.firstByteTimeoutMs,
       bodyTimeout: this.#options.idleTimeoutMs,
-      keepAliveTimeout: IDLE_MS,
-      keepAliveMaxTimeout: IDLE_MS,
+      keepAliveTimeout: idleMs,
+      keepAliveMaxTimeout: idleMs,
       keepAliveTimeoutThreshold: KEEP_ALIVE_MARGIN_MS,
     });
-    const connection: Connection = { client, address: '', socket: null, openedNs: 0, served: 0 };
+    const connection: Connection = { client, lane, address: '', socket: null, openedNs: 0, served: 0 };
     this.#live.add(connection);
     return connection;
   }
@@ -157,6 +186,8 @@ export class ConnectionPool {
       connection.served = 0;
       socket.once('close', () => {
         if (connection.socket === socket) connection.socket = null;
+        // A recorded connection that is over is not kept for a next request, which may never come.
+        if (connection.lane !== null && connection.client.stats.size === 0) this.retire(connection);
       });
       callback(null, socket);
     };

@@ -4,6 +4,8 @@ import type { Client } from 'undici';
 /** One undici client, which is one connection at a time, and what we know about it. */
 export interface Connection {
   readonly client: Client;
+  /** The recorded connection it stands for; null for one that carries whatever comes. */
+  readonly lane: number | null;
   /** Where it is connected to, or last was; empty before the first connect. */
   address: string;
   socket: Socket | null;

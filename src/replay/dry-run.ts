@@ -9,7 +9,9 @@ import type { Scaling } from './scaling/scaling.ts';
 import { type ScalingCounts, ScalingTally } from './scaling/tally.ts';
 import { isOfWindow, scheduleOf } from './schedule.ts';
 import type { OpenSessions } from './sessions.ts';
+import type { Shard } from './shard.ts';
 import { skipReasonOf } from './skip.ts';
+import { Stripe } from './stripe.ts';
 
 /**
  * Requests whose payload is opened: stretches of neighbours, which share a block to unpack, spread evenly over
@@ -24,6 +26,9 @@ export interface DryRunParts {
   readonly scaling: Scaling;
   /** Sessions begun before the window; null where the capture knows no sessions. */
   readonly openSessions: OpenSessions | null;
+  /** Which of several processes is planned; without it the whole schedule is. */
+  readonly shard?: Shard | null;
+  /** Of the whole plan. */
   readonly maxRequests: number | null;
   /** The plan ends before this instant of the run; without it, with the window. */
   readonly durationNs?: number | null;
@@ -57,25 +62,29 @@ export function dryRun(parts: DryRunParts, listener: DryRunListener): DryRunRepo
   const stride = Math.max(SAMPLE_STRETCH, Math.ceil(parts.expected / SAMPLE_STRETCHES));
   const concurrency = new Concurrency();
   const tally = new ScalingTally();
+  const stripe = new Stripe(parts.shard ?? null, parts.scaling.draws);
+  let places = 0;
   let planned = 0;
   const { source, scaling, openSessions } = parts;
   for (const send of scheduleOf(arrivalsIn(source, parts.range, scaling), scaling)) {
-    if (planned === parts.maxRequests) break;
+    if (places === parts.maxRequests) break;
     const { row, intendedOffsetNs } = send;
     if (intendedOffsetNs >= (parts.durationNs ?? Number.POSITIVE_INFINITY)) break;
-    if (isOfWindow(send)) {
+    const own = stripe.holds(send);
+    if (own && isOfWindow(send)) {
       listener.recorded(row);
       openSessions?.see(row);
     }
     if (!send.kept) {
-      tally.leftOut(send);
+      if (own) tally.leftOut(send);
       continue;
     }
     const skipped = skipReasonOf(row);
-    if (skipped !== null) {
-      audit.skip(skipped);
-      if (!(parts.arrivalsOnly && skipped === 'no_payload')) continue;
-    } else if (planned % stride < SAMPLE_STRETCH) {
+    const sendable = skipped === null || (parts.arrivalsOnly && skipped === 'no_payload');
+    if (sendable) places += 1;
+    if (skipped !== null && own) audit.skip(skipped);
+    if (!sendable || !own) continue;
+    if (skipped === null && planned % stride < SAMPLE_STRETCH) {
       auditor.add(source.payload(row), playedAs(send, scaling));
     }
     tally.planned(send);

@@ -4,9 +4,16 @@ const HANDED = 0;
 const TAKEN = 1;
 const END = 2;
 const CHANGES = 3;
-const SENDER_AWAKE = 4;
-const DISPATCHED = 5;
+const SENDERS = 4;
 const CONTROL_BYTES = 64;
+
+/** Of each sender, in a line of the cache of its own. */
+const AWAKE = 0;
+const DISPATCHED = 1;
+const SENDER_BYTES = 64;
+/** A due time and its sender. */
+const DUE_BYTES = Float64Array.BYTES_PER_ELEMENT + Uint8Array.BYTES_PER_ELEMENT;
+const WORD_BYTES = Int32Array.BYTES_PER_ELEMENT;
 
 const FINISHED = 1;
 const STOPPED = 2;
@@ -20,35 +27,48 @@ export interface SenderSignals {
 }
 
 /**
- * The memory the three threads share: due offsets on their way from the main thread to the pacer, and the few
- * words by which they know of each other. One writer and one reader; counts wrap at 32 bits, only their
- * differences mean anything.
+ * The memory the threads share: due offsets on their way from the main thread to the pacer, each with the sender
+ * that has its request, and the few words by which they know of each other. One writer and one reader; counts
+ * wrap at 32 bits, only their differences mean anything.
  *
  *     taken ──► [ due | due | due |     |     ] ◄── handed        capacity: a power of two
  */
-export class DueRing implements DueTimes, SenderSignals {
+export class DueRing implements DueTimes {
   readonly memory: SharedArrayBuffer;
+  readonly senders: number;
   readonly #control: Int32Array;
+  readonly #signals: Int32Array;
   readonly #dueOffsetNs: Float64Array;
+  readonly #dueSender: Uint8Array;
   readonly #mask: number;
+  /** Pacer: a bit for each sender something was taken of. */
+  #takenOf = 0;
 
   constructor(memory: SharedArrayBuffer) {
     this.memory = memory;
-    this.#control = new Int32Array(memory, 0, CONTROL_BYTES / Int32Array.BYTES_PER_ELEMENT);
-    this.#dueOffsetNs = new Float64Array(memory, CONTROL_BYTES);
-    this.#mask = this.#dueOffsetNs.length - 1;
+    this.#control = new Int32Array(memory, 0, CONTROL_BYTES / WORD_BYTES);
+    this.senders = this.#control[SENDERS] ?? 1;
+    const duesAt = CONTROL_BYTES + this.senders * SENDER_BYTES;
+    this.#signals = new Int32Array(memory, CONTROL_BYTES, (this.senders * SENDER_BYTES) / WORD_BYTES);
+    const capacity = (memory.byteLength - duesAt) / DUE_BYTES;
+    this.#dueOffsetNs = new Float64Array(memory, duesAt, capacity);
+    this.#dueSender = new Uint8Array(memory, duesAt + capacity * Float64Array.BYTES_PER_ELEMENT);
+    this.#mask = capacity - 1;
   }
 
-  /** A ring for at least `requests` due times. */
-  static create(requests: number): DueRing {
+  /** A ring for at least `requests` due times. @param senders 32 at most */
+  static create(requests: number, senders = 1): DueRing {
     const capacity = 2 ** Math.ceil(Math.log2(Math.max(2, requests)));
-    return new DueRing(new SharedArrayBuffer(CONTROL_BYTES + capacity * Float64Array.BYTES_PER_ELEMENT));
+    const memory = new SharedArrayBuffer(CONTROL_BYTES + senders * SENDER_BYTES + capacity * DUE_BYTES);
+    new Int32Array(memory, 0, CONTROL_BYTES / WORD_BYTES)[SENDERS] = senders;
+    return new DueRing(memory);
   }
 
   /** Main: adds one due time; there must be room. Follow with `announce`. */
-  push(dueOffsetNs: number): void {
+  push(dueOffsetNs: number, sender = 0): void {
     const handed = Atomics.load(this.#control, HANDED);
     this.#dueOffsetNs[handed & this.#mask] = dueOffsetNs;
+    this.#dueSender[handed & this.#mask] = sender;
     Atomics.store(this.#control, HANDED, (handed + 1) | 0);
   }
 
@@ -89,7 +109,17 @@ export class DueRing implements DueTimes, SenderSignals {
 
   /** Pacer: takes it. */
   shift(): void {
-    Atomics.add(this.#control, TAKEN, 1);
+    const taken = Atomics.add(this.#control, TAKEN, 1);
+    this.#takenOf |= 1 << (this.#dueSender[taken & this.#mask] ?? 0);
+  }
+
+  /** Pacer: the senders whose requests were taken since it was last asked, each once. */
+  takenSenders(): number[] {
+    const senders: number[] = [];
+    for (let sender = 0; this.#takenOf !== 0; sender++, this.#takenOf >>>= 1) {
+      if ((this.#takenOf & 1) === 1) senders.push(sender);
+    }
+    return senders;
   }
 
   /** Pacer: a mark to sleep on; a change made after it was taken ends the sleep at once. */
@@ -102,24 +132,26 @@ export class DueRing implements DueTimes, SenderSignals {
     Atomics.wait(this.#control, CHANGES, changes, waitMs);
   }
 
-  /** Sender: whether it is turning by itself and needs no wake-up. */
-  setSenderAwake(awake: boolean): void {
-    Atomics.store(this.#control, SENDER_AWAKE, awake ? 1 : 0);
+  /** What one sender has to say. */
+  signalsOf(sender: number): SenderSignals {
+    return {
+      setSenderAwake: (awake) => Atomics.store(this.#signals, this.#at(sender, AWAKE), awake ? 1 : 0),
+      setDispatched: (count) => Atomics.store(this.#signals, this.#at(sender, DISPATCHED), count | 0),
+    };
   }
 
-  /** Pacer: see `setSenderAwake`. */
-  get senderAwake(): boolean {
-    return Atomics.load(this.#control, SENDER_AWAKE) === 1;
+  /** Pacer: whether a sender is turning by itself and needs no wake-up. */
+  isAwake(sender: number): boolean {
+    return Atomics.load(this.#signals, this.#at(sender, AWAKE)) === 1;
   }
 
-  /** Sender: requests that left its queue, modulo 2³². */
-  setDispatched(count: number): void {
-    Atomics.store(this.#control, DISPATCHED, count | 0);
+  /** Main: how many of the `handed` requests of a sender still wait there. */
+  waitingAt(sender: number, handed: number): number {
+    return (handed - Atomics.load(this.#signals, this.#at(sender, DISPATCHED))) | 0;
   }
 
-  /** Main: how many of `handed` requests still wait at the sender. */
-  waitingAtSender(handed: number): number {
-    return (handed - Atomics.load(this.#control, DISPATCHED)) | 0;
+  #at(sender: number, word: number): number {
+    return (sender * SENDER_BYTES) / WORD_BYTES + word;
   }
 
   #end(state: number): void {

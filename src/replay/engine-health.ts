@@ -24,8 +24,10 @@ export interface ConnectionUse {
   readonly opened: number;
   /** Connection attempts that failed. */
   readonly failed: number;
-  /** Most connections open at one instant. */
+  /** Most connections open at one instant; of several senders the sum of what each had. */
   readonly openMax: number;
+  /** Connections that carried a request. */
+  readonly used: number;
   /** TCP and TLS set-up of the connections opened on demand or for warming. */
   readonly connect: DurationsNs;
   /** Requests sent on one connection, over the connections that sent any: the mean and the most. */
@@ -44,6 +46,8 @@ export interface EngineHealth {
   readonly prepared: number;
   readonly sent: number;
   readonly refused: number;
+  /** Of the refused: because bodies under way had reached their bytes, not because requests had their number. */
+  readonly refusedForBytes: number;
   /** In flight when the drain deadline ended them; each has a result with error `stopped`. */
   readonly stopped: number;
   /** The run was stopped by its signal before the schedule ended. */
@@ -52,12 +56,15 @@ export interface EngineHealth {
   readonly lag: DurationsNs;
   /** How late the pacer itself woke against what it had asked for. */
   readonly pacerLateness: DurationsNs;
-  /** Share of time the sender thread worked, its waiting for the instant (spin) excluded: whole run, worst 10 s. */
+  /**
+   * Share of time the busiest sender thread worked, its waiting for the instant (spin) excluded: whole run, worst
+   * 10 s.
+   */
   readonly senderBusyShare: number;
   readonly senderBusyShareMax10s: number;
   /** Requests that were due before they had been handed to the sender: read-ahead was too slow. */
   readonly starved: number;
-  /** Stretches of over 250 ms in which due requests, or the sender's own loop, stood still. */
+  /** Stretches of over 250 ms in which due requests, or the sender's own loop, stood still; of whichever sender. */
   readonly stalls: readonly Stall[];
   readonly inFlightMax: number;
   readonly connections: ConnectionUse;

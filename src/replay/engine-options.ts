@@ -4,8 +4,6 @@ import type { Forecast } from './forecast.ts';
 import type { ReplayOptions } from './options.ts';
 import type { Target } from './target.ts';
 
-/** Longer than any connection takes that is worth sending on. */
-const CONNECT_TIMEOUT_MS = 10_000;
 /** Opened before the start; the rest is opened as open loop needs it. */
 const MAX_WARM_CONNECTIONS = 32;
 
@@ -21,10 +19,14 @@ export function engineOptionsOf(
 ): EngineOptions {
   return {
     origin: target.origin,
+    startAtUs: options.startAtUs,
+    socketPath: target.socketPath,
+    senders: options.senders,
     maxInFlight: options.maxInFlight,
-    connectTimeoutMs: Math.min(CONNECT_TIMEOUT_MS, options.timeoutMs),
-    firstByteTimeoutMs: options.timeoutMs,
-    idleTimeoutMs: options.timeoutMs,
+    maxInFlightBytes: options.maxInFlightBytes,
+    connectTimeoutMs: options.connectTimeoutMs,
+    firstByteTimeoutMs: options.firstByteTimeoutMs,
+    idleTimeoutMs: options.idleTimeoutMs,
     totalTimeoutMs: options.timeoutMs,
     drainDeadlineMs: options.drainDeadlineMs,
     // A stretched replay (below 1x) still sends a recorded burst as tightly as a second of it was.
@@ -32,8 +34,9 @@ export function engineOptionsOf(
     readAheadBytes: LIMITS.readAheadBytes,
     readAheadRequests: LIMITS.readAheadRequests,
     warmConnections: Math.min(MAX_WARM_CONNECTIONS, Math.max(1, forecast.plannedPeakPerSecond)),
-    maxConnectionAgeMs: null,
+    maxConnectionAgeMs: options.maxConnectionAgeMs,
     caPem: options.caPem,
     acceptAnyCertificate: options.acceptAnyCertificate,
+    startBeforeReading: options.shiftTime.length > 0,
   };
 }

@@ -1,12 +1,20 @@
-import { MessageChannel, type MessagePort, type Transferable, Worker } from 'node:worker_threads';
+import { MessageChannel, type MessagePort, Worker } from 'node:worker_threads';
 import { AppError, reasonOf } from '../core/errors.ts';
 import type { EngineDeps, EngineOptions } from './engine.ts';
-import type { ConnectionUse, DurationsNs } from './engine-health.ts';
+import type { DurationsNs } from './engine-health.ts';
+import { InFlight } from './in-flight.ts';
 import { unpackResults } from './result-batch.ts';
 import { type SendBatch, transferListOf } from './send-batch.ts';
 import type { SendResult } from './send-result.ts';
-import type { SenderHealth } from './sender.ts';
-import type { FromPacer, FromSender, PacerSetup, SenderSetup, ToPacer, ToSender } from './thread-messages.ts';
+import type {
+  FromPacer,
+  FromSender,
+  PacerSetup,
+  SenderOver,
+  SenderSetup,
+  ToPacer,
+  ToSender,
+} from './thread-messages.ts';
 
 /**
  * Young generation of the sender's heap. Smaller means more collections, greater means longer ones, and each is
@@ -16,21 +24,26 @@ const SENDER_YOUNG_GENERATION_MIB = 16;
 
 /** What the threads say at the end. */
 export interface ThreadsReport {
-  readonly sender: SenderHealth;
-  readonly connections: ConnectionUse;
+  /** In the order of the senders. */
+  readonly senders: readonly SenderOver[];
   readonly pacerLateness: DurationsNs;
 }
 
-/** The pacer's and the sender's thread as the main thread sees them. Any fault of one ends both. */
+interface BatchFor {
+  readonly batch: SendBatch;
+  readonly sender: number;
+}
+
+/** The pacer's and the senders' threads as the main thread sees them. Any fault of one ends all. */
 export class EngineThreads {
-  readonly #sender: Worker;
+  readonly #senders: readonly Worker[];
   readonly #pacer: Worker;
   readonly #ready = Promise.withResolvers<void>();
   readonly #report = Promise.withResolvers<ThreadsReport>();
   /** Batches that were read before the run's zero was known; null from then on. */
-  #beforeStart: SendBatch[] | null = [];
+  #beforeStart: BatchFor[] | null = [];
   #threadsReady = 0;
-  #senderOver: Extract<FromSender, { kind: 'over' }> | null = null;
+  readonly #sendersOver: (SenderOver | null)[];
   #pacerLateness: DurationsNs | null = null;
 
   constructor(
@@ -39,67 +52,84 @@ export class EngineThreads {
     ringMemory: SharedArrayBuffer,
     onResults: (results: SendResult[]) => void,
   ) {
-    const channel = new MessageChannel();
     const { peakRatePerSecond, readAheadBytes: _bytes, readAheadRequests: _requests, ...shared } = options;
-    const senderSetup: SenderSetup = {
-      ...shared,
-      ringMemory,
-      wakePort: channel.port2,
-      catchUpGapNs: 1e9 / peakRatePerSecond,
-    };
-    const pacerSetup: PacerSetup = { ringMemory, wakePort: channel.port1 };
-    this.#sender = startThread(deps.senderEntry, senderSetup, channel.port2, SENDER_YOUNG_GENERATION_MIB);
-    this.#pacer = startThread(deps.pacerEntry, pacerSetup, channel.port1);
-    this.#sender.on('message', (message: FromSender) => this.#fromSender(message, onResults));
+    const { senders, maxInFlight, maxInFlightBytes, warmConnections, ...setup } = shared;
+    const inFlightLimits = { maxRequests: maxInFlight, maxBodyBytes: maxInFlightBytes };
+    const inFlightMemory = InFlight.create(inFlightLimits).memory;
+    const channels = Array.from({ length: senders }, () => new MessageChannel());
+    this.#senders = channels.map(({ port2 }, sender) => {
+      const senderSetup: SenderSetup = {
+        ...setup,
+        sender,
+        ringMemory,
+        inFlightMemory,
+        inFlightLimits,
+        wakePort: port2,
+        warmConnections: Math.ceil(warmConnections / senders),
+        // Together they go no tighter than the peak.
+        catchUpGapNs: (1e9 / peakRatePerSecond) * senders,
+      };
+      return startThread(deps.senderEntry, senderSetup, [port2], SENDER_YOUNG_GENERATION_MIB);
+    });
+    this.#sendersOver = this.#senders.map(() => null);
+    const wakePorts = channels.map(({ port1 }) => port1);
+    this.#pacer = startThread(deps.pacerEntry, { ringMemory, wakePorts }, wakePorts);
+    for (const [sender, thread] of this.#senders.entries()) {
+      thread.on('message', (message: FromSender) => this.#fromSender(sender, message, onResults));
+      this.#watch(thread, 'sender', () => this.#sendersOver[sender] !== null);
+    }
     this.#pacer.on('message', (message: FromPacer) => this.#fromPacer(message));
-    this.#watch(this.#sender, 'sender', () => this.#senderOver !== null);
     this.#watch(this.#pacer, 'pacer', () => this.#pacerLateness !== null);
     // Whoever waits for one of the two hears of a failure; the other must not be reported as unhandled.
     this.#ready.promise.catch(() => undefined);
     this.#report.promise.catch(() => undefined);
   }
 
-  /** Both threads are up and connections are warm. */
+  /** All threads are up and connections are warm. */
   get ready(): Promise<void> {
     return this.#ready.promise;
   }
 
-  /** Both threads have ended in order. Rejects as soon as one fails, or `onResults` throws. */
+  /** All threads have ended in order. Rejects as soon as one fails, or `onResults` throws. */
   get report(): Promise<ThreadsReport> {
     return this.#report.promise;
   }
 
   start(startNs: number): void {
-    this.#toSender({ kind: 'start', startNs });
+    this.#toSenders({ kind: 'start', startNs });
     this.#pacer.postMessage({ startNs } satisfies ToPacer);
     const batches = this.#beforeStart ?? [];
     this.#beforeStart = null;
-    for (const batch of batches) this.hand(batch);
+    for (const { batch, sender } of batches) this.hand(batch, sender);
   }
 
-  hand(batch: SendBatch): void {
-    if (this.#beforeStart) this.#beforeStart.push(batch);
-    else this.#toSender({ kind: 'batch', batch }, transferListOf(batch));
+  hand(batch: SendBatch, sender: number): void {
+    if (this.#beforeStart) {
+      this.#beforeStart.push({ batch, sender });
+      return;
+    }
+    const message: ToSender = { kind: 'batch', batch };
+    this.#senders[sender]?.postMessage(message, transferListOf(batch));
   }
 
   finish(): void {
-    this.#toSender({ kind: 'finish' });
+    this.#toSenders({ kind: 'finish' });
   }
 
   stop(): void {
-    this.#toSender({ kind: 'stop' });
+    this.#toSenders({ kind: 'stop' });
   }
 
-  /** Ends both threads whatever they do. */
+  /** Ends all threads whatever they do. */
   async terminate(): Promise<void> {
-    await Promise.all([this.#sender.terminate(), this.#pacer.terminate()]);
+    await Promise.all([this.#pacer, ...this.#senders].map((thread) => thread.terminate()));
   }
 
-  #toSender(message: ToSender, transfer: Transferable[] = []): void {
-    this.#sender.postMessage(message, transfer);
+  #toSenders(message: ToSender): void {
+    for (const sender of this.#senders) sender.postMessage(message);
   }
 
-  #fromSender(message: FromSender, onResults: (results: SendResult[]) => void): void {
+  #fromSender(sender: number, message: FromSender, onResults: (results: SendResult[]) => void): void {
     switch (message.kind) {
       case 'ready':
         this.#countReady();
@@ -112,7 +142,7 @@ export class EngineThreads {
         }
         break;
       case 'over':
-        this.#senderOver = message;
+        this.#sendersOver[sender] = message;
         this.#reportWhenOver();
         break;
     }
@@ -129,13 +159,13 @@ export class EngineThreads {
 
   #countReady(): void {
     this.#threadsReady++;
-    if (this.#threadsReady === 2) this.#ready.resolve();
+    if (this.#threadsReady === this.#senders.length + 1) this.#ready.resolve();
   }
 
   #reportWhenOver(): void {
-    if (this.#senderOver === null || this.#pacerLateness === null) return;
-    const { health, connections } = this.#senderOver;
-    this.#report.resolve({ sender: health, connections, pacerLateness: this.#pacerLateness });
+    const senders = this.#sendersOver.filter((over) => over !== null);
+    if (senders.length < this.#senders.length || this.#pacerLateness === null) return;
+    this.#report.resolve({ senders, pacerLateness: this.#pacerLateness });
   }
 
   #watch(thread: Worker, name: string, isOver: () => boolean): void {
@@ -156,12 +186,12 @@ export class EngineThreads {
 function startThread(
   entry: URL,
   setup: SenderSetup | PacerSetup,
-  port: MessagePort,
+  ports: readonly MessagePort[],
   youngGenerationMib?: number,
 ): Worker {
   return new Worker(entry, {
     workerData: setup,
-    transferList: [port],
+    transferList: [...ports],
     ...(youngGenerationMib === undefined
       ? {}
       : { resourceLimits: { maxYoungGenerationSizeMb: youngGenerationMib } }),

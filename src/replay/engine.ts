@@ -1,7 +1,10 @@
 import { setImmediate, setTimeout } from 'node:timers/promises';
-import type { Clock } from '../core/clock.ts';
+import type { Clock, ClockAnchor } from '../core/clock.ts';
+import { AppError } from '../core/errors.ts';
+import { formatMs } from '../core/units.ts';
 import { DueRing } from './due-ring.ts';
 import type { EngineHealth } from './engine-health.ts';
+import { engineHealthOf } from './engine-report.ts';
 import { EngineThreads, type ThreadsReport } from './engine-threads.ts';
 import type { PreparedRequest } from './prepared-request.ts';
 import { ReadAhead } from './read-ahead.ts';
@@ -15,7 +18,13 @@ export type { SendResult } from './send-result.ts';
 export interface EngineOptions {
   /** `http://host:port` or `https://host:port`, without a path. */
   readonly origin: string;
+  /** Path of a unix socket that is connected to in place of the origin's host; null without one. */
+  readonly socketPath: string | null;
+  /** Threads that send; what belongs together goes to one of them. */
+  readonly senders: number;
+  /** Over all senders: requests under way, and bytes of bodies that are not wholly written. */
   readonly maxInFlight: number;
+  readonly maxInFlightBytes: number;
   /** Connection set-up, TLS included. */
   readonly connectTimeoutMs: number;
   /** From the request being written to the response head. */
@@ -37,11 +46,15 @@ export interface EngineOptions {
   /** TLS targets: extra trusted certificates (PEM), and whether an unverifiable one is accepted. */
   readonly caPem: string | null;
   readonly acceptAnyCertificate: boolean;
+  /** The run's zero by the wall clock, epoch microseconds; without it, as soon as everything is ready. */
+  readonly startAtUs?: number | null;
+  /** Requests are pulled only once the run's zero is known, because they depend on it. */
+  readonly startBeforeReading?: boolean;
 }
 
 export interface EngineDeps {
   readonly clock: Clock;
-  /** Entry files of the two worker threads. */
+  /** Entry files of the worker threads. */
   readonly pacerEntry: URL;
   readonly senderEntry: URL;
 }
@@ -65,13 +78,18 @@ export interface Engine {
   readonly startNs: number | null;
 }
 
-/** Between two looks at whether the sender has room again. */
-const POLL_MS = 10;
+/**
+ * Between two looks at whether the sender has room again. Each hands over what has become near enough and wakes
+ * both threads for it, so a few are better than many; the read-ahead lasts ten times as long at 10,000/s.
+ */
+const POLL_MS = 40;
 /** From everything being ready to the first instant: time for what was read ahead to reach the sender. */
 const RUN_UP_NS = 250_000_000;
+/** A run that would begin later than this after the start that was set does not begin. */
+const MAX_LATE_START_US = 5_000_000;
 
 /**
- * Sends requests at their instants: a pacer thread that keeps time, a sender thread that owns the sockets, and
+ * Sends requests at their instants: a pacer thread that keeps time, sender threads that own the sockets, and
  * this thread, which reads ahead. Open loop: nothing a target does delays a send. One engine, one run.
  */
 export class ReplayEngine implements Engine {
@@ -94,7 +112,7 @@ export class ReplayEngine implements Engine {
     onResults: (batch: SendResult[]) => void,
     signal: AbortSignal,
   ): Promise<EngineHealth> {
-    const ring = DueRing.create(this.#options.readAheadRequests);
+    const ring = DueRing.create(this.#options.readAheadRequests, this.#options.senders);
     const threads = new EngineThreads(this.#options, this.#deps, ring.memory, onResults);
     const stop = (): void => {
       ring.stop();
@@ -103,11 +121,13 @@ export class ReplayEngine implements Engine {
     try {
       const { clock } = this.#deps;
       const bounds = { maxBytes: this.#options.readAheadBytes, maxRequests: this.#options.readAheadRequests };
-      const readAhead = new ReadAhead(requests, ring, bounds, clock, (batch) => threads.hand(batch));
-      readAhead.fill(-RUN_UP_NS);
+      const readAhead = new ReadAhead(requests, ring, bounds, clock, (batch, sender) =>
+        threads.hand(batch, sender),
+      );
+      if (this.#options.startBeforeReading !== true) readAhead.fill(-RUN_UP_NS);
       await threads.ready;
       const anchor = clock.anchor();
-      const startNs = anchor.monotonicNs + RUN_UP_NS;
+      const startNs = zeroOf(anchor, this.#options.startAtUs ?? null);
       this.#startNs = startNs;
       threads.start(startNs);
       signal.addEventListener('abort', stop, { once: true });
@@ -119,7 +139,7 @@ export class ReplayEngine implements Engine {
       }
       const report = await threads.report;
       const startedAtUs = anchor.epochUs + Math.round((startNs - anchor.monotonicNs) / 1000);
-      return healthOf(report, { startNs, startedAtUs, prepared: readAhead.handed, finished });
+      return engineHealthOf(report, { startNs, startedAtUs, prepared: readAhead.handed, finished });
     } finally {
       signal.removeEventListener('abort', stop);
       ring.stop();
@@ -150,30 +170,17 @@ export class ReplayEngine implements Engine {
   }
 }
 
-interface RunFacts {
-  readonly startNs: number;
-  readonly startedAtUs: number;
-  readonly prepared: number;
-  readonly finished: boolean;
-}
-
-function healthOf({ sender, connections, pacerLateness }: ThreadsReport, run: RunFacts): EngineHealth {
-  return {
-    startNs: run.startNs,
-    startedAtUs: run.startedAtUs,
-    endOffsetNs: sender.endOffsetNs,
-    prepared: run.prepared,
-    sent: sender.sent,
-    refused: sender.refused,
-    stopped: sender.stopped,
-    aborted: !run.finished || sender.sent + sender.refused < run.prepared,
-    lag: sender.lag,
-    pacerLateness,
-    senderBusyShare: sender.busyShare,
-    senderBusyShareMax10s: sender.busyShareMax10s,
-    starved: sender.starved,
-    stalls: sender.stalls,
-    inFlightMax: sender.inFlightMax,
-    connections,
-  };
+/**
+ * The run's zero on the monotonic clock. One that was set stays what it is, however late we are: what was due by
+ * then leaves late, and its lag says so.
+ */
+function zeroOf({ monotonicNs, epochUs }: ClockAnchor, startAtUs: number | null): number {
+  if (startAtUs === null) return monotonicNs + RUN_UP_NS;
+  const lateUs = epochUs - startAtUs;
+  if (lateUs <= MAX_LATE_START_US) return monotonicNs - lateUs * 1e3;
+  throw new AppError(
+    'OPTION_INVALID',
+    `--start-at was missed by ${formatMs(lateUs / 1e3)}: nothing was ready before, and nothing was sent`,
+    { hint: 'Give a later instant; reading a long capture and connecting take their time.' },
+  );
 }

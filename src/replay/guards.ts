@@ -118,10 +118,10 @@ export async function assertReachable(
   timeoutMs = 5_000,
 ): Promise<void> {
   const { promise, resolve, reject } = Promise.withResolvers<void>();
-  const { hostname: host, port } = target;
+  const { hostname: host, port, socketPath } = target;
   const socket = target.tls
     ? tlsConnect({ host, port, ...tlsOptionsOf(host, certificates) }, resolve)
-    : tcpConnect({ host, port }, resolve);
+    : tcpConnect(socketPath === null ? { host, port } : { path: socketPath }, resolve);
   socket.setTimeout(timeoutMs, () => reject(new Error(`no connection within ${timeoutMs} ms`)));
   socket.once('error', reject);
   try {

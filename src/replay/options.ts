@@ -1,16 +1,20 @@
 import { AppError, reasonOf } from '../core/errors.ts';
 import type { HeaderPair } from '../core/headers.ts';
-import { LIMITS } from '../core/limits.ts';
 import type { TimeRange } from '../core/ports.ts';
 import { Problems } from '../core/problems.ts';
-import { parseCount, parseMultiplier, parseTimeLimitMs, parseWaitMs } from '../core/units.ts';
-import { parseAddedHeader, type Secrets } from './added-headers.ts';
+import { parseCount, parseMultiplier, parseWaitMs } from '../core/units.ts';
+import { parseAddedHeader, parseRemovedHeader, type Secrets } from './added-headers.ts';
+import { type AnswerOptions, type RawAnswerOptions, resolveAnswerOptions } from './answer-options.ts';
 import { type Filters, type RawFilterOptions, resolveFilters } from './filters.ts';
+import { type PathMapping, parsePathMapping } from './path-map.ts';
 import { placeText } from './perturbation.ts';
 import { parseRetainRuns, type RunsRetained } from './run-retention-option.ts';
 import { type RawScalingOptions, resolveScaling, type ScalingOptions } from './scaling/options.ts';
+import { type RawSendingOptions, resolveSending, type SendingOptions } from './sending-options.ts';
+import { type RawShardOptions, resolveShard, type ShardOptions } from './shard.ts';
 import { stageText } from './stages.ts';
 import { parseTarget, type Target } from './target.ts';
+import { parseTimePlaces, type TimePlace } from './time-shift.ts';
 import { type RawTrustOptions, resolveTrust, type TrustOptions } from './trust-options.ts';
 import { type RawWindowOptions, resolveWindowRequest, type WindowRequest } from './windows/request.ts';
 
@@ -19,21 +23,25 @@ export interface RawReplayOptions
   extends RawScalingOptions,
     RawWindowOptions,
     RawFilterOptions,
-    RawTrustOptions {
+    RawTrustOptions,
+    RawAnswerOptions,
+    RawShardOptions,
+    RawSendingOptions {
   readonly target?: string | undefined;
   readonly multiplier?: string | undefined;
   readonly dryRun?: boolean | undefined;
   readonly slo?: readonly string[] | undefined;
-  readonly maxInFlight?: string | undefined;
   readonly maxRate?: string | undefined;
   readonly maxRequests?: string | undefined;
-  readonly timeout?: string | undefined;
   readonly drainDeadline?: string | undefined;
   /** File of certificates (PEM) to trust besides the system's. */
   readonly ca?: string | undefined;
   readonly insecure?: boolean | undefined;
   readonly host?: string | undefined;
   readonly header?: readonly string[] | undefined;
+  readonly removeHeader?: readonly string[] | undefined;
+  readonly mapPath?: readonly string[] | undefined;
+  readonly shiftTime?: readonly string[] | undefined;
   readonly productionHost?: readonly string[] | undefined;
   readonly allowProductionHost?: readonly string[] | undefined;
   readonly retainRuns?: string | undefined;
@@ -43,16 +51,20 @@ export interface RawReplayOptions
 
 export const REPLAY_DEFAULTS = Object.freeze({
   multiplier: '1',
-  timeout: '300s',
   drainDeadline: '30s',
   host: 'target',
 });
 
-export const HOST_POLICIES = ['target', 'recorded'] as const;
-export type HostPolicy = (typeof HOST_POLICIES)[number];
+/** What the Host header says: that of the `target`, the `recorded` one, or else the authority that is named. */
+export type HostPolicy = string;
 
 /** What will be done. Nothing downstream applies a default. */
-export interface ReplayOptions extends ScalingOptions, TrustOptions {
+export interface ReplayOptions
+  extends ScalingOptions,
+    TrustOptions,
+    ShardOptions,
+    SendingOptions,
+    AnswerOptions {
   /** Null for a dry run without one. */
   readonly target: Target | null;
   readonly multiplier: number;
@@ -60,12 +72,10 @@ export interface ReplayOptions extends ScalingOptions, TrustOptions {
   readonly filters: Filters;
   readonly dryRun: boolean;
   readonly slo: readonly string[];
-  readonly maxInFlight: number;
   /** Requests per second; null lets the plan decide (LIMITS.rateOverPeak times its peak). */
   readonly maxRatePerSecond: number | null;
   /** Null replays the whole window. */
   readonly maxRequests: number | null;
-  readonly timeoutMs: number;
   readonly drainDeadlineMs: number;
   /** Certificates (PEM) to trust besides the system's. */
   readonly caPem: string | null;
@@ -74,6 +84,11 @@ export interface ReplayOptions extends ScalingOptions, TrustOptions {
   readonly host: HostPolicy;
   /** Set on every request, in place of a recorded header of the same name. May be secret: never stored. */
   readonly addedHeaders: readonly HeaderPair[];
+  /** In lower case; no request is sent with them. */
+  readonly removedHeaders: readonly string[];
+  readonly pathMappings: readonly PathMapping[];
+  /** Where bodies hold a time that is moved to when it is sent. */
+  readonly shiftTime: readonly TimePlace[];
   readonly productionHosts: readonly string[];
   readonly allowedProductionHosts: readonly string[];
   /** Which older runs stay beside this one; null for all. */
@@ -84,6 +99,8 @@ export interface ReplayOptions extends ScalingOptions, TrustOptions {
 export interface OptionSources extends Secrets {
   /** Throws OPTION_INVALID for an expression that cannot be judged. */
   checkSlo(expressions: readonly string[]): void;
+  /** The wall clock, epoch microseconds. */
+  nowUs(): number;
 }
 
 /**
@@ -107,19 +124,16 @@ export function resolveReplayOptions(raw: RawReplayOptions, sources: OptionSourc
     target: problems.optional(raw.target, (text) => parseTarget(text)),
     multiplier,
     ...resolveScaling(raw, multiplier, problems),
+    ...resolveAnswerOptions(raw, problems),
+    ...resolveShard(raw, sources.nowUs(), problems),
     window: resolveWindowRequest(raw, problems),
     filters: resolveFilters(raw, problems),
     ...resolveTrust(raw, problems),
     dryRun,
     slo,
-    maxInFlight:
-      problems.optional(raw.maxInFlight, (text) => parseCount(text, '--max-in-flight')) ?? LIMITS.inFlight,
+    ...resolveSending(raw, problems),
     maxRatePerSecond: problems.optional(raw.maxRate, (text) => parseCount(text, '--max-rate')),
     maxRequests: problems.optional(raw.maxRequests, (text) => parseCount(text, '--max-requests')),
-    timeoutMs: problems.attempt(
-      () => parseTimeLimitMs(raw.timeout ?? REPLAY_DEFAULTS.timeout, '--timeout'),
-      1,
-    ),
     drainDeadlineMs: problems.attempt(
       () => parseWaitMs(raw.drainDeadline ?? REPLAY_DEFAULTS.drainDeadline, '--drain-deadline'),
       0,
@@ -130,6 +144,13 @@ export function resolveReplayOptions(raw: RawReplayOptions, sources: OptionSourc
     addedHeaders: (raw.header ?? []).flatMap((text) =>
       problems.attempt<HeaderPair[]>(() => [parseAddedHeader(text, sources)], []),
     ),
+    removedHeaders: (raw.removeHeader ?? []).flatMap((text) =>
+      problems.attempt<string[]>(() => [parseRemovedHeader(text)], []),
+    ),
+    pathMappings: (raw.mapPath ?? []).flatMap((text) =>
+      problems.attempt<PathMapping[]>(() => [parsePathMapping(text)], []),
+    ),
+    shiftTime: parseTimePlaces(raw.shiftTime ?? [], problems),
     productionHosts: raw.productionHost ?? [],
     allowedProductionHosts: raw.allowProductionHost ?? [],
     retainRuns: problems.optional(raw.retainRuns, parseRetainRuns),
@@ -140,6 +161,16 @@ export function resolveReplayOptions(raw: RawReplayOptions, sources: OptionSourc
     if (resolved.addedHeaders.some(isSet)) {
       problems.add(`--perturb ${placeText(place)}: --header sets it to one value on every request`);
     }
+  }
+  for (const [name] of resolved.addedHeaders) {
+    if (resolved.removedHeaders.includes(name.toLowerCase())) {
+      problems.add(`--remove-header ${name}: --header sets it on every request`);
+    }
+  }
+  if (resolved.shard !== null && (resolved.warmupMs !== null || resolved.calibrateMs !== null)) {
+    problems.add(
+      '--shard goes without --warmup and --calibrate: a stripe of them would warm and prove a stripe only',
+    );
   }
   problems.throwIfAny();
   return Object.freeze(resolved);
@@ -155,6 +186,7 @@ export function describeReplayOptions(options: ReplayOptions, window: TimeRange)
     toUs: window.toUs,
     stages: options.stages?.map(stageText) ?? null,
     perturb: options.perturb.map(placeText),
+    shiftTime: options.shiftTime.map(({ pointer }) => pointer),
     extraCa: caPem !== null,
     addedHeaders: addedHeaders.map(([name]) => name),
   };
@@ -174,9 +206,15 @@ function readCertificates(path: string, sources: OptionSources): string {
 }
 
 function parseHostPolicy(text: string): HostPolicy {
-  const policy = HOST_POLICIES.find((known) => known === text);
-  if (policy === undefined) {
-    throw new AppError('OPTION_INVALID', `--host: ${JSON.stringify(text)} is neither target nor recorded`);
+  // A name alone could as well be a misspelt word.
+  if (
+    /^(?:target|recorded|localhost|[\w-]+(?:\.[\w-]+)+|\[[0-9A-Fa-f:.]+\]|[\w-]+(?=:))(?::\d{1,5})?$/.test(
+      text,
+    )
+  ) {
+    return text;
   }
-  return policy;
+  throw new AppError('OPTION_INVALID', `--host: ${JSON.stringify(text)} is neither target nor recorded`, {
+    hint: 'Or name a host, with its domain or its port: models.staging.internal, models:8000.',
+  });
 }

@@ -22,6 +22,7 @@ export class Outstanding {
     return {
       ...planned,
       actualOffsetNs: result.actualOffsetNs,
+      connectionWaitNs: result.connectionWaitNs,
       startOffsetNs: result.startOffsetNs,
       firstByteOffsetNs: result.firstByteOffsetNs,
       lastByteOffsetNs: result.lastByteOffsetNs,
@@ -29,6 +30,9 @@ export class Outstanding {
       responseBytes: result.responseBytes,
       error: result.error,
       refused: result.refused,
+      cancelled: result.cancelled,
+      streamed: result.streamed ?? planned.streamed,
+      answer: result.answer,
     };
   }
 
@@ -58,20 +62,31 @@ export function refusedSend(planned: PlannedRequest): Send {
 
 const NOT_SENT = {
   actualOffsetNs: null,
+  connectionWaitNs: null,
   startOffsetNs: null,
   firstByteOffsetNs: null,
   lastByteOffsetNs: null,
   status: null,
   responseBytes: 0,
+  cancelled: false,
+  answer: null,
 } as const;
 const NEVER_REACHED = { ...NOT_SENT, error: 'stopped', refused: false } as const;
 
 type PlannedPart = Pick<
   Send,
-  'index' | 'segment' | 'exchangeId' | 'route' | 'model' | 'requestBytes' | 'intendedOffsetNs' | 'warmup'
+  | 'index'
+  | 'segment'
+  | 'exchangeId'
+  | 'route'
+  | 'model'
+  | 'requestBytes'
+  | 'intendedOffsetNs'
+  | 'streamed'
+  | 'warmup'
 >;
 
-function plannedPart({ index, intendedOffsetNs, row, warmup }: PlannedRequest): PlannedPart {
+function plannedPart({ index, intendedOffsetNs, row, streams, warmup }: PlannedRequest): PlannedPart {
   return {
     index,
     segment: row.segment,
@@ -81,5 +96,6 @@ function plannedPart({ index, intendedOffsetNs, row, warmup }: PlannedRequest): 
     requestBytes: row.requestBytes,
     intendedOffsetNs,
     warmup: warmup ?? false,
+    streamed: streams,
   };
 }

@@ -1,45 +1,99 @@
 import type { Clock } from '../core/clock.ts';
-import type { SendError } from '../core/run.ts';
+import type { SendAnswer, SendError } from '../core/run.ts';
+import { type AnswerFacts, type AnswerHead, AnswerReader } from './answer-reader.ts';
+import type { ExpectedAnswer } from './expected-answer.ts';
 import type { OutgoingRequest } from './send-batch.ts';
-import type { SendResult } from './send-result.ts';
-import type { SendEvents, SendHandle } from './transport.ts';
+import type { SendEnd } from './send-error.ts';
+import { neverSentResult, type SendResult } from './send-result.ts';
+import type { SendEvents, SendHandle, Transport } from './transport.ts';
 
 /** Counts events, so that a turn of the loop in which there were none can be told from work. */
 export interface Activity {
   events: number;
 }
 
-/** A request in flight: stamps its events and becomes its result. Instants are monotonic nanoseconds. */
+/** What a pending send tells whoever sent it. */
+export interface PendingListener {
+  /** Its body, of so many bytes, is held no longer. Once. */
+  bodyWritten(bytes: number): void;
+  over(pending: PendingSend, result: SendResult): void;
+}
+
+/** A request whose time has come: stamps its events and becomes its result. Instants are monotonic nanoseconds. */
 export class PendingSend implements SendEvents {
-  readonly actualNs: number;
+  /** When its turn came. */
+  readonly readyNs: number;
+  readonly lane: number | null;
   /** Set once the transport has it. */
   handle: SendHandle | null = null;
   readonly #index: number;
+  readonly #expected: ExpectedAnswer;
   readonly #intendedOffsetNs: number;
   readonly #startNs: number;
   readonly #clock: Clock;
   readonly #activity: Activity;
-  readonly #onOver: (pending: PendingSend, result: SendResult) => void;
+  readonly #listener: PendingListener;
+  /** Until the transport has it: a body must not live as long as its answer takes. */
+  #request: OutgoingRequest | null;
+  #actualNs: number;
+  #bodyBytes: number;
   #writtenNs: number | null = null;
   #firstByteNs: number | null = null;
   #status: number | null = null;
   #responseBytes = 0;
   #reusedConnection = false;
+  #reader: AnswerReader | null = null;
 
   constructor(
     request: OutgoingRequest,
     startNs: number,
     clock: Clock,
     activity: Activity,
-    onOver: (pending: PendingSend, result: SendResult) => void,
+    listener: PendingListener,
   ) {
+    this.#request = request;
+    this.lane = request.lane;
     this.#index = request.index;
+    this.#expected = request.answer;
     this.#intendedOffsetNs = request.intendedOffsetNs;
+    this.#bodyBytes = request.body?.length ?? 0;
     this.#startNs = startNs;
     this.#clock = clock;
     this.#activity = activity;
-    this.#onOver = onOver;
-    this.actualNs = clock.nowNs();
+    this.#listener = listener;
+    this.readyNs = clock.nowNs();
+    this.#actualNs = this.readyNs;
+  }
+
+  /** The actual send; before it, when the request's turn came. */
+  get actualNs(): number {
+    return this.#actualNs;
+  }
+
+  /** How long after the send its client leaves; null for one that stays. */
+  get cancelAfterNs(): number | null {
+    return this.#expected.cancelAfterNs;
+  }
+
+  /** Sends it now; what it waited for, if for anything, was its connection. */
+  dispatch(transport: Transport): void {
+    const request = this.#request;
+    if (request === null) return;
+    this.#request = null;
+    if (this.lane !== null) this.#actualNs = this.#clock.nowNs();
+    this.handle = transport.send(request, this);
+  }
+
+  /** Ends it before it was sent. */
+  neverSent(): SendResult {
+    this.#request = null;
+    this.onBodyWritten();
+    return neverSentResult(this.#index, this.#intendedOffsetNs);
+  }
+
+  onBodyWritten(): void {
+    if (this.#bodyBytes > 0) this.#listener.bodyWritten(this.#bodyBytes);
+    this.#bodyBytes = 0;
   }
 
   onStart(reusedConnection: boolean): void {
@@ -53,31 +107,42 @@ export class PendingSend implements SendEvents {
     this.#firstByteNs = this.#clock.nowNs();
   }
 
-  onStatus(status: number): void {
+  onStatus(status: number, head: AnswerHead): void {
     this.#activity.events++;
     this.#status = status;
+    this.#reader = AnswerReader.of(status, head, this.#expected);
   }
 
-  onData(bytes: number): void {
+  onData(bytes: Buffer): void {
     this.#activity.events++;
-    this.#responseBytes += bytes;
+    this.#responseBytes += bytes.length;
+    this.#reader?.write(bytes, this.#clock.nowNs());
   }
 
   onEnd(): void {
     this.#activity.events++;
-    this.#onOver(this, this.#result(null));
+    const facts = this.#reader?.finish() ?? null;
+    this.#over(this.#reader?.broken === true ? 'broken_stream' : null, facts);
   }
 
-  onError(error: SendError): void {
+  onError(end: SendEnd): void {
     this.#activity.events++;
-    this.#onOver(this, this.#result(error));
+    this.#over(end, this.#reader?.finish() ?? null);
   }
 
-  #result(error: SendError | null): SendResult {
+  #over(end: SendEnd | null, facts: AnswerFacts | null): void {
+    this.onBodyWritten();
+    this.#listener.over(this, this.#result(end, facts));
+  }
+
+  #result(end: SendEnd | null, facts: AnswerFacts | null): SendResult {
+    const cancelled = end === 'cancelled';
+    const error: SendError | null = cancelled ? null : end;
     return {
       index: this.#index,
       intendedOffsetNs: this.#intendedOffsetNs,
-      actualOffsetNs: this.actualNs - this.#startNs,
+      actualOffsetNs: this.#actualNs - this.#startNs,
+      connectionWaitNs: this.lane === null ? null : this.#actualNs - this.readyNs,
       startOffsetNs: this.#offset(this.#writtenNs),
       // An interim response alone is not an answer.
       firstByteOffsetNs: this.#status === null ? null : this.#offset(this.#firstByteNs),
@@ -86,11 +151,27 @@ export class PendingSend implements SendEvents {
       responseBytes: this.#responseBytes,
       error,
       refused: false,
+      cancelled,
+      streamed: facts?.streamed ?? (hasSucceeded(this.#status) ? false : null),
+      answer: facts === null ? null : this.#answerOf(facts),
       reusedConnection: this.#reusedConnection,
+    };
+  }
+
+  #answerOf({ streamed: _streamed, firstTokenNs, lastTokenNs, ...facts }: AnswerFacts): SendAnswer {
+    return {
+      ...facts,
+      firstTokenOffsetNs: this.#offset(firstTokenNs),
+      lastTokenOffsetNs: this.#offset(lastTokenNs),
     };
   }
 
   #offset(ns: number | null): number | null {
     return ns === null ? null : ns - this.#startNs;
   }
+}
+
+/** Whether this is the answer itself, and not a word on why there is none. */
+function hasSucceeded(status: number | null): boolean {
+  return status !== null && status >= 200 && status <= 299;
 }

@@ -1,16 +1,25 @@
 import type { ExchangeRow } from '../core/exchange.ts';
 import type { CaptureSource, TimeRange } from '../core/ports.ts';
 import type { AuditCounter } from './audit.ts';
+import type { BodyChanges } from './body-changes.ts';
+import type { PlayedAs } from './copy-identity.ts';
+import type { AnswerForecast } from './expected-answer.ts';
 import type { TargetFence } from './guards.ts';
 import type { PreparedRequest } from './prepared-request.ts';
 import type { RateCeiling } from './rate-ceiling.ts';
-import type { RequestBuilder } from './request-builder.ts';
+import type { RecordedConnections } from './recorded-connections.ts';
+import type { BuildResult, RequestBuilder } from './request-builder.ts';
 import { arrivalsIn, playedAs } from './scaling/arrivals.ts';
 import type { Scaling } from './scaling/scaling.ts';
 import type { ScalingTally } from './scaling/tally.ts';
-import { isOfWindow, scheduleOf } from './schedule.ts';
+import { isOfWindow, type PlannedSend, scheduleOf } from './schedule.ts';
+import { placeOf } from './send-place.ts';
+import type { ConnectionPolicy } from './sending-options.ts';
 import type { OpenSessions } from './sessions.ts';
+import type { Shard } from './shard.ts';
 import { skipReasonOf } from './skip.ts';
+import { Stripe } from './stripe.ts';
+import type { TimeShift } from './time-shift.ts';
 
 /** A planned send by what its report needs of the row; the request itself is with the engine. */
 export interface PlannedRequest {
@@ -19,6 +28,8 @@ export interface PlannedRequest {
   readonly row: ExchangeRow;
   /** Of what precedes the window. */
   readonly warmup?: boolean;
+  /** Whether its answer is expected piece by piece. */
+  readonly streams: boolean;
 }
 
 /** Told of every exchange of the window as it is planned, in order. */
@@ -29,7 +40,18 @@ export interface PlanListener {
   planned(request: PlannedRequest): void;
   /** Planned as well, and refused by our own ceiling on the rate. */
   refusedByCeiling(request: PlannedRequest): void;
+  /** Of a shard: told of the plan of all of them. */
+  readonly whole?: WholePlanListener | undefined;
 }
+
+/** Told of what all shards play together, in order, as far as one of them can know it. */
+export interface WholePlanListener {
+  recorded(row: ExchangeRow): void;
+  /** A send of any shard. Whether another one can build its request is not known here. */
+  planned(row: ExchangeRow, intendedOffsetNs: number): void;
+}
+
+type ReadyRequest = Extract<BuildResult, { kind: 'ready' }>;
 
 export interface PlanParts {
   readonly source: CaptureSource;
@@ -38,63 +60,109 @@ export interface PlanParts {
   readonly tally: ScalingTally;
   /** Sessions begun before the window; null where the capture knows no sessions. */
   readonly openSessions: OpenSessions | null;
+  /** Which of several processes this is; without it the whole schedule is planned. */
+  readonly shard?: Shard | null;
+  /** Of the whole plan, whatever part of it is played here. So is the ceiling. */
   readonly maxRequests: number | null;
   /** The plan ends before this instant of the run; without it, with the window. */
   readonly durationNs?: number | null;
   readonly builder: RequestBuilder;
+  readonly changes: BodyChanges;
+  readonly answers: AnswerForecast;
   readonly fence: TargetFence;
   readonly ceiling: RateCeiling;
   readonly audit: AuditCounter;
+  /** Whether a request waits for the connection it was recorded on; without it, it does not. */
+  readonly connections?: ConnectionPolicy;
+  /** Told of what is planned. */
+  readonly recordedConnections?: RecordedConnections;
+  /** Moves times in bodies; without it they are sent as recorded. */
+  readonly timeShift?: TimeShift;
 }
 
 /**
- * Rows → schedule → requests, one by one as the engine asks for them, at constant memory.
+ * Rows → schedule → requests, one by one as the engine asks for them, at constant memory. A shard walks the same
+ * schedule as the others, so that draws, places and ceilings are those of the whole, and builds what is its own.
  * @throws AppError TARGET_FORBIDDEN at a request recorded under the target's own name.
  */
 export function* plannedRequests(parts: PlanParts, listener: PlanListener): Generator<PreparedRequest> {
-  const { source, range, scaling, tally, builder, audit } = parts;
-  const places = scaling.options.perturb.length;
+  const { source, range, scaling, tally, audit, ceiling, shard = null } = parts;
+  const stripe = new Stripe(shard, scaling.draws);
+  let places = 0;
   let index = 0;
   for (const send of scheduleOf(arrivalsIn(source, range, scaling), scaling)) {
-    if (index === parts.maxRequests) return;
+    if (places === parts.maxRequests) return;
     const { row, intendedOffsetNs } = send;
     if (intendedOffsetNs >= (parts.durationNs ?? Number.POSITIVE_INFINITY)) return;
-    if (isOfWindow(send)) {
-      listener.recorded(row);
-      parts.openSessions?.see(row);
-    }
+    const own = stripe.holds(send);
+    tellRecorded(send, own, parts, listener);
     if (!send.kept) {
-      tally.leftOut(send);
+      if (own) tally.leftOut(send);
       continue;
     }
     const skipped = skipReasonOf(row);
     if (skipped !== null) {
-      audit.skip(skipped);
+      if (own) audit.skip(skipped);
+      continue;
+    }
+    // What cannot be built takes no place, except in shards: there nobody knows of the others' requests.
+    const admittedUnbuilt = shard === null ? null : ceiling.admits(intendedOffsetNs);
+    if (shard !== null) places += 1;
+    if (!own) {
+      const differs = send.copy > 0 && scaling.options.perturb.length > 0;
+      listener.whole?.planned(differs ? playedRow(row, playedAs(send, scaling)) : row, intendedOffsetNs);
       continue;
     }
     const as = playedAs(send, scaling);
-    const built = builder.build(source.payload(row), as);
-    if (built.kind === 'no_payload') {
-      audit.skip('no_payload');
-      continue;
-    }
-    if (built.kind === 'unreplayable') {
-      audit.refuse(built.reason);
-      continue;
-    }
-    parts.fence.checkRecorded(built.recordedHost);
-    audit.mask(built.masked);
-    tally.planned(send);
-    tally.built(send, built, places);
-    // What was made to differ is no repetition, whatever it was made of.
-    const own = built.perturbed && as !== null ? { ...row, requestHash: Buffer.from(as.tag, 'hex') } : row;
-    const planned = { index, intendedOffsetNs, row: own };
+    const built = buildOwn(send, as, parts);
+    if (built === null) continue;
+    const request = parts.changes.apply(row, built.request);
+    const answer = parts.answers.of(row, request.body);
+    const playedAsRow = built.perturbed ? playedRow(row, as) : row;
+    const planned = { index, intendedOffsetNs, row: playedAsRow, streams: answer.streams };
     index += 1;
-    if (parts.ceiling.admits(intendedOffsetNs)) {
+    if (shard === null) places += 1;
+    listener.whole?.planned(planned.row, intendedOffsetNs);
+    if (admittedUnbuilt ?? ceiling.admits(intendedOffsetNs)) {
       listener.planned(planned);
-      yield { index: planned.index, intendedOffsetNs, ...built.request };
+      const place = placeOf(send, parts.connections ?? 'pooled');
+      const moved = parts.timeShift?.move(request, send) ?? request;
+      yield { index: planned.index, intendedOffsetNs, ...place, ...moved, answer };
     } else {
       listener.refusedByCeiling(planned);
     }
   }
+}
+
+function tellRecorded(send: PlannedSend, own: boolean, parts: PlanParts, listener: PlanListener): void {
+  if (!isOfWindow(send)) return;
+  listener.whole?.recorded(send.row);
+  if (!own) return;
+  listener.recorded(send.row);
+  parts.openSessions?.see(send.row);
+}
+
+/** The request of a send; null for one that cannot be had, which is counted. */
+function buildOwn(send: PlannedSend, as: PlayedAs | null, parts: PlanParts): ReadyRequest | null {
+  const { source, builder, audit, tally, scaling } = parts;
+  const built = builder.build(source.payload(send.row), as);
+  if (built.kind === 'no_payload') {
+    audit.skip('no_payload');
+    return null;
+  }
+  if (built.kind === 'unreplayable') {
+    audit.refuse(built.reason);
+    return null;
+  }
+  parts.fence.checkRecorded(built.recordedHost);
+  audit.mask(built.masked);
+  tally.planned(send);
+  parts.recordedConnections?.add(send);
+  tally.built(send, built, scaling.options.perturb.length);
+  return built;
+}
+
+/** What was made to differ is no repetition, whatever it was made of. */
+function playedRow(row: ExchangeRow, as: PlayedAs | null): ExchangeRow {
+  return as === null ? row : { ...row, requestHash: Buffer.from(as.tag, 'hex') };
 }

@@ -1,3 +1,5 @@
+import type { ExpectedAnswer } from './expected-answer.ts';
+
 /**
  * One request ready to be sent: everything that had to be read, decompressed or decided is behind it. The
  * sender adds nothing but what the connection needs (`host` first when absent, `connection`, framing).
@@ -7,6 +9,10 @@ export interface PreparedRequest {
   readonly index: number;
   /** Nanoseconds after the start of the run, whole; never decreasing. */
   readonly intendedOffsetNs: number;
+  /** What has the same number goes to the same sender; without one, a request stands alone. */
+  readonly stripe?: number;
+  /** Number of the recorded connection it waits for and goes over; without one, any connection will do. */
+  readonly lane?: number | null;
   readonly method: string;
   /** The request target as to be sent: origin form, query included, latin1. */
   readonly path: string;
@@ -19,4 +25,5 @@ export interface PreparedRequest {
   readonly body: Uint8Array | null;
   /** Sent with `transfer-encoding: chunked` rather than a content-length. */
   readonly chunked: boolean;
+  readonly answer: ExpectedAnswer;
 }

@@ -20,18 +20,55 @@ export interface ReadAheadBounds {
 /** `more`: call again soon; `full`: wait until the sender has got on; `done`: everything is handed over. */
 export type ReadAheadState = 'more' | 'full' | 'done';
 
-/** Pulls requests from the schedule and hands them over well ahead of their time, never more than the bounds. */
+/** Requests of one sender, handed over and not yet dispatched. */
+class Handed {
+  count = 0;
+  /** Bytes of each, oldest first from `#oldest` on. */
+  #sizes: number[] = [];
+  #oldest = 0;
+
+  get waiting(): number {
+    return this.#sizes.length - this.#oldest;
+  }
+
+  add(bytes: number): void {
+    this.count++;
+    this.#sizes.push(bytes);
+  }
+
+  /** Forgets all but the last `waiting`; returns their bytes. */
+  keepLast(waiting: number): number {
+    let bytes = 0;
+    while (this.waiting > waiting) bytes += this.#sizes[this.#oldest++] ?? 0;
+    if (this.#oldest > 4_096) {
+      this.#sizes = this.#sizes.slice(this.#oldest);
+      this.#oldest = 0;
+    }
+    return bytes;
+  }
+}
+
+/** The sender of a request: by what it belongs to, so that this keeps its order. */
+export function senderOf(
+  { index, stripe }: Pick<PreparedRequest, 'index' | 'stripe'>,
+  senders: number,
+): number {
+  return (stripe ?? index) % senders;
+}
+
+/**
+ * Pulls requests from the schedule and hands each to its sender well ahead of its time, never more than the
+ * bounds, which hold for all senders together.
+ */
 export class ReadAhead {
   readonly #requests: Iterator<PreparedRequest>;
   readonly #ring: DueRing;
   readonly #bounds: ReadAheadBounds;
   readonly #clock: Clock;
-  readonly #hand: (batch: SendBatch) => void;
-  /** Bytes of each request handed over and not yet dispatched, oldest first from `#oldest` on. */
-  #sizes: number[] = [];
-  #oldest = 0;
+  readonly #hand: (batch: SendBatch, sender: number) => void;
+  readonly #senders: readonly Handed[];
+  #waiting = 0;
   #aheadBytes = 0;
-  #handed = 0;
   /** Pulled, and not fitting yet. */
   #held: PreparedRequest | null = null;
   #exhausted = false;
@@ -41,18 +78,19 @@ export class ReadAhead {
     ring: DueRing,
     bounds: ReadAheadBounds,
     clock: Clock,
-    hand: (batch: SendBatch) => void,
+    hand: (batch: SendBatch, sender: number) => void,
   ) {
     this.#requests = requests;
     this.#ring = ring;
     this.#bounds = bounds;
     this.#clock = clock;
     this.#hand = hand;
+    this.#senders = Array.from({ length: ring.senders }, () => new Handed());
   }
 
   /** Requests handed over so far. */
   get handed(): number {
-    return this.#handed;
+    return this.#senders.reduce((sum, { count }) => sum + count, 0);
   }
 
   /** Hands over what fits; `nowOffsetNs` is the run's present offset. Throws what the iterator throws. */
@@ -76,18 +114,24 @@ export class ReadAhead {
       this.#held = null;
       batch.push(request);
       bytes += sizeOf(request);
-      this.#sizes.push(sizeOf(request));
+      this.#senders[this.#senderOf(request)]?.add(sizeOf(request));
+      this.#waiting++;
       this.#aheadBytes += sizeOf(request);
     }
     return batch;
   }
 
   #handOver(batch: readonly PreparedRequest[]): void {
-    this.#handed += batch.length;
-    // The sender first: a wake-up for a request it does not have is a wake-up lost.
-    this.#hand(packBatch(batch));
-    for (const { intendedOffsetNs } of batch) this.#ring.push(intendedOffsetNs);
+    // The senders first: a wake-up for a request it does not have is a wake-up lost.
+    for (const [sender, part] of Map.groupBy(batch, (request) => this.#senderOf(request))) {
+      this.#hand(packBatch(part), sender);
+    }
+    for (const request of batch) this.#ring.push(request.intendedOffsetNs, this.#senderOf(request));
     this.#ring.announce();
+  }
+
+  #senderOf(request: PreparedRequest): number {
+    return senderOf(request, this.#senders.length);
   }
 
   #peek(): PreparedRequest | null {
@@ -101,17 +145,17 @@ export class ReadAhead {
 
   /** A request larger than the whole budget passes alone. */
   #fits(request: PreparedRequest): boolean {
-    const waiting = this.#sizes.length - this.#oldest;
-    if (waiting === 0) return true;
-    return waiting < this.#bounds.maxRequests && this.#aheadBytes + sizeOf(request) <= this.#bounds.maxBytes;
+    if (this.#waiting === 0) return true;
+    return (
+      this.#waiting < this.#bounds.maxRequests && this.#aheadBytes + sizeOf(request) <= this.#bounds.maxBytes
+    );
   }
 
   #forgetDispatched(): void {
-    const waiting = this.#ring.waitingAtSender(this.#handed);
-    while (this.#sizes.length - this.#oldest > waiting) this.#aheadBytes -= this.#sizes[this.#oldest++] ?? 0;
-    if (this.#oldest > 4_096) {
-      this.#sizes = this.#sizes.slice(this.#oldest);
-      this.#oldest = 0;
+    for (const [sender, handed] of this.#senders.entries()) {
+      const waitingBefore = handed.waiting;
+      this.#aheadBytes -= handed.keepLast(this.#ring.waitingAt(sender, handed.count));
+      this.#waiting -= waitingBefore - handed.waiting;
     }
   }
 }

@@ -1,5 +1,6 @@
 import { once } from 'node:events';
 import { type AddressInfo, createServer, type Server } from 'node:net';
+import { NOTHING_EXPECTED } from './expected-answer.ts';
 import { WAKE_LEAD_NS } from './pacer-thread.ts';
 import { packBatch, type SendBatch } from './send-batch.ts';
 import type { Sender } from './sender.ts';
@@ -58,6 +59,7 @@ function batchOf(count: number): SendBatch {
       headers: ['Content-Type', 'application/octet-stream', 'Accept', '*/*'],
       body: BODY,
       chunked: false,
+      answer: NOTHING_EXPECTED,
     })),
   );
 }

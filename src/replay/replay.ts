@@ -6,23 +6,33 @@ import type { CaptureSource, Logger } from '../core/ports.ts';
 import { hasFailed, type Send } from '../core/run.ts';
 import { AbortRule } from './abort-rule.ts';
 import { AuditCounter, type ReplayAudit } from './audit.ts';
+import { type BodyChangeCounts, BodyChanges } from './body-changes.ts';
 import type { CaptureOverview } from './capture-overview.ts';
 import { arrivalsAlone, probeCapture } from './capture-probe.ts';
 import type { Engine, EngineHealth, EngineOptions, PreparedRequest, SendResult } from './engine.ts';
 import { engineOptionsOf } from './engine-options.ts';
+import { AnswerForecast } from './expected-answer.ts';
 import { describeFilters } from './filters.ts';
 import type { Forecast } from './forecast.ts';
 import { assertReachable, type ResolveHost, TargetFence } from './guards.ts';
 import type { ReplayOptions } from './options.ts';
 import { Outstanding, refusedSend } from './outstanding.ts';
-import { type PlanListener, type PlannedRequest, type PlanParts, plannedRequests } from './plan.ts';
+import {
+  type PlanListener,
+  type PlannedRequest,
+  type PlanParts,
+  plannedRequests,
+  type WholePlanListener,
+} from './plan.ts';
 import { RateCeiling } from './rate-ceiling.ts';
+import { RecordedConnections, type RecordedConnectionUse } from './recorded-connections.ts';
 import { RequestBuilder } from './request-builder.ts';
 import { copyIdentityOf } from './scaling/arrivals.ts';
 import type { Scaling } from './scaling/scaling.ts';
 import { type ScalingCounts, ScalingTally } from './scaling/tally.ts';
 import { OpenSessions } from './sessions.ts';
 import type { Target } from './target.ts';
+import { TimeShift, type TimeShiftCounts } from './time-shift.ts';
 import { type Warmup, warmedUp } from './warmup.ts';
 import type { ReplayWindow } from './window.ts';
 
@@ -34,6 +44,8 @@ export interface ReplayListener {
   planned(row: ExchangeRow, intendedOffsetNs: number): void;
   /** What became of planned sends, in any order, each once. */
   ended(sends: readonly Send[]): void;
+  /** Of a shard: told of the plan of all of them. */
+  readonly whole?: WholePlanListener | undefined;
 }
 
 export interface ReplayParts {
@@ -64,6 +76,12 @@ export interface ReplayOutcome {
   readonly health: EngineHealth;
   readonly audit: ReplayAudit;
   readonly scaling: ScalingCounts;
+  readonly changes: BodyChangeCounts;
+  /** Recorded cancels that were waited for because the recording does not say when. */
+  readonly untimedCancels: number;
+  readonly recordedConnections: RecordedConnectionUse;
+  /** Null where no time was to be moved. */
+  readonly timeShift: TimeShiftCounts | null;
 }
 
 /** Where a run is, for whoever watches it. */
@@ -86,6 +104,9 @@ export class Replay {
   readonly #fence: TargetFence;
   readonly #audit = new AuditCounter();
   readonly #tally = new ScalingTally();
+  readonly #changes: BodyChanges;
+  readonly #answers: AnswerForecast;
+  readonly #recordedConnections = new RecordedConnections();
   readonly #outstanding = new Outstanding();
   readonly #abortRule = new AbortRule();
   readonly #stop = new AbortController();
@@ -93,11 +114,16 @@ export class Replay {
   readonly #refused: Send[] = [];
   /** Ends are reported in batches; between two, what is outstanding is not what is in flight. */
   #reported = { atNs: Number.NEGATIVE_INFINITY, inFlight: 0 };
+  readonly #timeShift: TimeShift;
+  #startUs: number | null = null;
   #engine: Engine | null = null;
   #abortError: AppError | null = null;
 
   constructor(parts: ReplayParts) {
     this.#parts = parts;
+    this.#changes = new BodyChanges(parts.options);
+    this.#answers = new AnswerForecast(parts.options.cancels);
+    this.#timeShift = new TimeShift(parts.options.shiftTime, () => this.#runStartUs());
     this.#fence = new TargetFence({
       target: parts.target,
       productionHosts: parts.options.productionHosts,
@@ -133,7 +159,16 @@ export class Replay {
     );
     listener.ended([...this.#refused.splice(0), ...this.#outstanding.takeUnreached()]);
     const counts = this.#tally.counts(scaling.forgottenSessions, openSessions?.figures() ?? null);
-    return { end: this.#endOf(signal), health, audit: this.#audit.report(), scaling: counts };
+    return {
+      end: this.#endOf(signal),
+      health,
+      audit: this.#audit.report(),
+      scaling: counts,
+      changes: this.#changes.counts(),
+      untimedCancels: this.#answers.untimedCancels,
+      recordedConnections: this.#recordedConnections.figures(),
+      timeShift: this.#timeShift.counts(),
+    };
   }
 
   position(): ReplayPosition {
@@ -158,22 +193,31 @@ export class Replay {
       scaling,
       tally: this.#tally,
       openSessions,
+      shard: options.shard,
       maxRequests: options.maxRequests,
       durationNs: window.durationNs,
       builder: new RequestBuilder({
         basePath: target.basePath,
         host: options.host,
         addedHeaders: options.addedHeaders,
+        removedHeaders: options.removedHeaders,
+        pathMappings: options.pathMappings,
         runId,
         identity: copyIdentityOf(overview, scaling),
       }),
+      changes: this.#changes,
+      answers: this.#answers,
       fence: this.#fence,
       ceiling: new RateCeiling(
         options.maxRatePerSecond ?? forecast.plannedPeakPerSecond * LIMITS.rateOverPeak,
       ),
       audit: this.#audit,
+      connections: options.connections,
+      recordedConnections: this.#recordedConnections,
+      timeShift: this.#timeShift,
     };
     const told: PlanListener = {
+      whole: listener.whole,
       recorded: (row) => listener.recorded(row),
       planned: (request) => {
         planned(request);
@@ -213,6 +257,17 @@ export class Replay {
         { hint: 'The target is down or cannot take any of this; see the errors of the run.' },
       ),
     );
+  }
+
+  /** The run's zero on the wall clock; what is asked of it before that is known gets the present. */
+  #runStartUs(): number {
+    if (this.#startUs !== null) return this.#startUs;
+    const { clock } = this.#parts;
+    const startNs = this.#engine?.startNs ?? null;
+    if (startNs === null) return clock.epochUs();
+    const anchor = clock.anchor();
+    this.#startUs = anchor.epochUs + (startNs - anchor.monotonicNs) / 1e3;
+    return this.#startUs;
   }
 
   #elapsedNs(): number {

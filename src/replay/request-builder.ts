@@ -8,12 +8,13 @@ import {
 } from '../core/headers.ts';
 import { type CopyIdentity, namesServerIssued, type PlayedAs } from './copy-identity.ts';
 import type { HostPolicy } from './options.ts';
+import { mapPath, type PathMapping } from './path-map.ts';
 import { COPY_HEADER } from './perturbation.ts';
 import type { PreparedRequest } from './prepared-request.ts';
 import { type UnreplayableReason, unreplayableReason } from './unreplayable.ts';
 
 /** A request as it is to be sent, before it has a place in the schedule. */
-export type BuiltRequest = Omit<PreparedRequest, 'index' | 'intendedOffsetNs'>;
+export type BuiltRequest = Omit<PreparedRequest, 'index' | 'intendedOffsetNs' | 'answer'>;
 
 /** What recording masked in a request, and what becomes of it here. */
 export interface MaskedParts {
@@ -47,6 +48,10 @@ export interface RequestRules {
   readonly basePath: string;
   readonly host: HostPolicy;
   readonly addedHeaders: readonly HeaderPair[];
+  /** In lower case. */
+  readonly removedHeaders?: readonly string[];
+  /** Applied to the recorded path, before the base path is put in front. */
+  readonly pathMappings?: readonly PathMapping[];
   readonly runId: string;
   /** Who copies become; without it nothing is played as anybody else. */
   readonly identity?: CopyIdentity;
@@ -108,7 +113,7 @@ export class RequestBuilder {
       bodyUnread: false,
       request: {
         method: head.method,
-        path: this.#rules.basePath + head.target,
+        path: this.#rules.basePath + mapPath(head.target, this.#rules.pathMappings ?? []),
         headers: this.#headersOf(head.headers, masked.headers, copy),
         body: message.body.bytes === 0 ? null : message.body.kept,
         chunked: isChunked(head.headers),
@@ -117,7 +122,8 @@ export class RequestBuilder {
   }
 
   #headersOf(recorded: readonly HeaderPair[], masked: readonly string[], copy: number | null): string[] {
-    const dropped = new Set([...nominatedBy(recorded), ...masked]);
+    const { host, removedHeaders = [] } = this.#rules;
+    const dropped = new Set([...nominatedBy(recorded), ...masked, ...removedHeaders]);
     const placed = new Set<string>();
     const flat: string[] = [];
     const place = (lower: string): void => {
@@ -129,10 +135,11 @@ export class RequestBuilder {
       const lower = name.toLowerCase();
       // An added header stands where the recorded one stood, even where that one was masked.
       if (this.#added.has(lower)) place(lower);
-      else if (lower === 'host' && this.#rules.host === 'recorded') flat.push(name, value);
+      else if (lower === 'host' && host === 'recorded') flat.push(name, value);
       else if (!HOP_BY_HOP.has(lower) && !WRITTEN_ANEW.has(lower) && !dropped.has(lower))
         flat.push(name, value);
     }
+    if (host !== 'target' && host !== 'recorded') flat.push('Host', host);
     for (const lower of this.#added.keys()) place(lower);
     flat.push(MARKER_HEADER, this.#rules.runId);
     if (copy !== null) flat.push(COPY_HEADER, String(copy));

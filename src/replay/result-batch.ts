@@ -1,52 +1,115 @@
-import { SEND_ERRORS } from '../core/run.ts';
+import { FINISH_REASONS, SEND_ERRORS, type SendAnswer } from '../core/run.ts';
 import type { SendResult } from './send-result.ts';
 
-const COLUMNS = 10;
+const COLUMNS = 19;
 const REFUSED = 1;
 const REUSED = 2;
+const CANCELLED = 4;
+const STREAMED = 8;
+/** Whether it streamed is known. */
+const HEADED = 16;
+const ANSWERED = 32;
 
-/** Results on their way to the main thread: one row of numbers each, NaN for null. */
-export function packResults(results: readonly SendResult[]): Float64Array<ArrayBuffer> {
-  const rows = new Float64Array(results.length * COLUMNS);
+/** Results on their way to the main thread: their number, then a row of numbers each, NaN for null, then gaps. */
+export function packResults(results: readonly SendResult[]): Uint8Array<ArrayBuffer> {
+  const table = (1 + results.length * COLUMNS) * Float64Array.BYTES_PER_ELEMENT;
+  const gapBytes = results.reduce((sum, { answer }) => sum + (answer?.gaps?.length ?? 0), 0);
+  const packed = new ArrayBuffer(table + gapBytes);
+  const rows = new Float64Array(packed, 0, 1 + results.length * COLUMNS);
+  const bytes = new Uint8Array(packed);
+  rows[0] = results.length;
+  let gapsAt = table;
   results.forEach((result, row) => {
-    rows.set(
-      [
-        result.index,
-        result.intendedOffsetNs,
-        result.actualOffsetNs ?? Number.NaN,
-        result.startOffsetNs ?? Number.NaN,
-        result.firstByteOffsetNs ?? Number.NaN,
-        result.lastByteOffsetNs ?? Number.NaN,
-        result.status ?? Number.NaN,
-        result.responseBytes,
-        result.error === null ? -1 : SEND_ERRORS.indexOf(result.error),
-        (result.refused ? REFUSED : 0) | (result.reusedConnection ? REUSED : 0),
-      ],
-      row * COLUMNS,
-    );
+    rows.set(rowOf(result), 1 + row * COLUMNS);
+    const gaps = result.answer?.gaps ?? null;
+    if (gaps === null) return;
+    bytes.set(gaps, gapsAt);
+    gapsAt += gaps.length;
   });
-  return rows;
+  return bytes;
 }
 
-export function unpackResults(rows: Float64Array): SendResult[] {
+export function unpackResults(bytes: Uint8Array): SendResult[] {
+  const count = new Float64Array(bytes.buffer, bytes.byteOffset, 1)[0] ?? 0;
+  const rows = new Float64Array(bytes.buffer, bytes.byteOffset, 1 + count * COLUMNS);
   const results: SendResult[] = [];
-  for (let at = 0; at < rows.length; at += COLUMNS) {
-    const flags = rows[at + 9] ?? 0;
-    results.push({
-      index: rows[at] ?? 0,
-      intendedOffsetNs: rows[at + 1] ?? 0,
-      actualOffsetNs: orNull(rows[at + 2]),
-      startOffsetNs: orNull(rows[at + 3]),
-      firstByteOffsetNs: orNull(rows[at + 4]),
-      lastByteOffsetNs: orNull(rows[at + 5]),
-      status: orNull(rows[at + 6]),
-      responseBytes: rows[at + 7] ?? 0,
-      error: SEND_ERRORS[rows[at + 8] ?? -1] ?? null,
-      refused: (flags & REFUSED) !== 0,
-      reusedConnection: (flags & REUSED) !== 0,
-    });
+  let gapsAt = rows.byteLength;
+  for (let at = 1; at < rows.length; at += COLUMNS) {
+    const gapBytes = orNull(rows[at + 14]);
+    const gaps = gapBytes === null ? null : bytes.slice(gapsAt, gapsAt + gapBytes);
+    gapsAt += gapBytes ?? 0;
+    results.push(resultOf(rows.subarray(at, at + COLUMNS), gaps));
   }
   return results;
+}
+
+function rowOf(result: SendResult): number[] {
+  const { answer } = result;
+  return [
+    result.index,
+    result.intendedOffsetNs,
+    result.actualOffsetNs ?? Number.NaN,
+    result.startOffsetNs ?? Number.NaN,
+    result.firstByteOffsetNs ?? Number.NaN,
+    result.lastByteOffsetNs ?? Number.NaN,
+    result.status ?? Number.NaN,
+    result.responseBytes,
+    result.error === null ? -1 : SEND_ERRORS.indexOf(result.error),
+    flagsOf(result),
+    answer?.firstTokenOffsetNs ?? Number.NaN,
+    answer?.lastTokenOffsetNs ?? Number.NaN,
+    answer?.contentEvents ?? 0,
+    answer?.gapMaxNs ?? Number.NaN,
+    answer?.gaps?.length ?? Number.NaN,
+    answer?.promptTokens ?? Number.NaN,
+    answer?.outputTokens ?? Number.NaN,
+    answer === null || answer.finish === null ? -1 : FINISH_REASONS.indexOf(answer.finish),
+    result.connectionWaitNs ?? Number.NaN,
+  ];
+}
+
+function resultOf(row: Float64Array, gaps: Uint8Array | null): SendResult {
+  const flags = row[9] ?? 0;
+  return {
+    index: row[0] ?? 0,
+    intendedOffsetNs: row[1] ?? 0,
+    actualOffsetNs: orNull(row[2]),
+    connectionWaitNs: orNull(row[18]),
+    startOffsetNs: orNull(row[3]),
+    firstByteOffsetNs: orNull(row[4]),
+    lastByteOffsetNs: orNull(row[5]),
+    status: orNull(row[6]),
+    responseBytes: row[7] ?? 0,
+    error: SEND_ERRORS[row[8] ?? -1] ?? null,
+    refused: (flags & REFUSED) !== 0,
+    cancelled: (flags & CANCELLED) !== 0,
+    streamed: (flags & HEADED) === 0 ? null : (flags & STREAMED) !== 0,
+    answer: (flags & ANSWERED) === 0 ? null : answerOf(row, gaps),
+    reusedConnection: (flags & REUSED) !== 0,
+  };
+}
+
+function answerOf(row: Float64Array, gaps: Uint8Array | null): SendAnswer {
+  return {
+    firstTokenOffsetNs: orNull(row[10]),
+    lastTokenOffsetNs: orNull(row[11]),
+    contentEvents: row[12] ?? 0,
+    gapMaxNs: orNull(row[13]),
+    gaps,
+    promptTokens: orNull(row[15]),
+    outputTokens: orNull(row[16]),
+    finish: FINISH_REASONS[row[17] ?? -1] ?? null,
+  };
+}
+
+function flagsOf({ refused, reusedConnection, cancelled, streamed, answer }: SendResult): number {
+  let flags = streamed === null ? 0 : HEADED;
+  if (refused) flags |= REFUSED;
+  if (reusedConnection) flags |= REUSED;
+  if (cancelled) flags |= CANCELLED;
+  if (streamed === true) flags |= STREAMED;
+  if (answer !== null) flags |= ANSWERED;
+  return flags;
 }
 
 function orNull(value: number | undefined): number | null {

@@ -1,10 +1,11 @@
 import { AppError } from '../core/errors.ts';
+import type { ExpectedAnswer } from './expected-answer.ts';
 import type { PreparedRequest } from './prepared-request.ts';
 
 /** Bodies of at least this size travel in a buffer of their own, moved and never copied again. */
 const OWN_BUFFER_BYTES = 64 * 1024;
 
-const COLUMNS = 7;
+const COLUMNS = 10;
 const INDEX = 0;
 const INTENDED = 1;
 const HEAD_BYTES = 2;
@@ -14,6 +15,15 @@ const BODY_AT = 3;
 const BODY_BYTES = 4;
 const BODY_OWN = 5;
 const CHUNKED = 6;
+/** NaN for none. */
+const LANE = 7;
+/** The parts of the expected answer that are yes or no. */
+const EXPECTED = 8;
+const COUNTS = 1;
+const STREAMS = 2;
+const ENDS = 4;
+/** NaN for a client that stayed. */
+const CANCEL_AFTER = 9;
 
 /** Requests on their way to the sender; both kinds of buffer are transferred, not copied. */
 export interface SendBatch {
@@ -32,6 +42,9 @@ export interface OutgoingRequest {
   readonly headers: string[];
   readonly body: Buffer | null;
   readonly chunked: boolean;
+  /** See PreparedRequest. */
+  readonly lane: number | null;
+  readonly answer: ExpectedAnswer;
 }
 
 export function transferListOf(batch: SendBatch): ArrayBuffer[] {
@@ -65,6 +78,9 @@ export function packBatch(requests: readonly PreparedRequest[]): SendBatch {
     table[cell + BODY_BYTES] = body === null ? -1 : body.length;
     table[cell + BODY_OWN] = own ? 1 : 0;
     table[cell + CHUNKED] = request.chunked ? 1 : 0;
+    table[cell + LANE] = request.lane ?? Number.NaN;
+    table[cell + EXPECTED] = expectedBits(request.answer);
+    table[cell + CANCEL_AFTER] = request.answer.cancelAfterNs ?? Number.NaN;
     if (body === null) return;
     if (own) {
       bodies.push(copyOf(body));
@@ -110,6 +126,7 @@ export class BatchReader {
     const parts = this.#bytes.toString('latin1', this.#headAt, headEnd).split('\n');
     const bodyBytes = table[cell + BODY_BYTES] ?? -1;
     const own = table[cell + BODY_OWN] === 1;
+    const lane = table[cell + LANE] ?? Number.NaN;
     const request: OutgoingRequest = {
       index: table[cell + INDEX] ?? 0,
       intendedOffsetNs: table[cell + INTENDED] ?? 0,
@@ -118,6 +135,8 @@ export class BatchReader {
       headers: parts.slice(2),
       body: bodyBytes < 0 ? null : this.#bodyOf(table[cell + BODY_AT] ?? 0, bodyBytes, own),
       chunked: table[cell + CHUNKED] === 1,
+      lane: Number.isNaN(lane) ? null : lane,
+      answer: expectedOf(table[cell + EXPECTED] ?? 0, table[cell + CANCEL_AFTER] ?? Number.NaN),
     };
     this.#row++;
     this.#headAt = headEnd + (own || bodyBytes < 0 ? 0 : bodyBytes);
@@ -129,6 +148,19 @@ export class BatchReader {
     // A small body is copied out, so that one slow answer does not keep its whole batch in memory.
     return buffer ? Buffer.from(buffer, 0, bytes) : Buffer.from(this.#bytes.subarray(at, at + bytes));
   }
+}
+
+function expectedBits({ counts, streams, ends }: ExpectedAnswer): number {
+  return (counts ? COUNTS : 0) | (streams ? STREAMS : 0) | (ends ? ENDS : 0);
+}
+
+function expectedOf(bits: number, cancelAfterNs: number): ExpectedAnswer {
+  return {
+    counts: (bits & COUNTS) !== 0,
+    streams: (bits & STREAMS) !== 0,
+    ends: (bits & ENDS) !== 0,
+    cancelAfterNs: Number.isNaN(cancelAfterNs) ? null : cancelAfterNs,
+  };
 }
 
 function headOf(request: PreparedRequest): string {

@@ -1,6 +1,9 @@
 import { errors } from 'undici';
 import type { SendError } from '../core/run.ts';
 
+/** How a send ends that has no complete answer: by an error, or because its recorded client had left. */
+export type SendEnd = SendError | 'cancelled';
+
 /** How far a request had come when it failed. */
 export interface SendProgress {
   /** It was written to a connection. */
@@ -13,9 +16,9 @@ export interface SendProgress {
 
 /** Raised by ourselves to end a request; carries the word it shall be counted under. */
 export class SendAborted extends Error {
-  readonly sendError: SendError;
+  readonly sendError: SendEnd;
 
-  constructor(sendError: SendError) {
+  constructor(sendError: SendEnd) {
     super(sendError);
     this.name = 'SendAborted';
     this.sendError = sendError;
@@ -25,7 +28,7 @@ export class SendAborted extends Error {
 const RESET_CODES: ReadonlySet<string> = new Set(['ECONNRESET', 'EPIPE', 'ECONNABORTED']);
 
 /** What undici and Node report, in the words of core's closed list. */
-export function sendErrorOf(error: unknown, progress: SendProgress): SendError {
+export function sendErrorOf(error: unknown, progress: SendProgress): SendEnd {
   if (error instanceof SendAborted) return error.sendError;
   const code = codeOf(error);
   if (!progress.started) return connectErrorOf(code);

@@ -5,6 +5,7 @@ import type { Clock } from '../core/clock.ts';
 import { AddressBook } from './address-book.ts';
 import { ConnectionPool } from './connection-pool.ts';
 import { DueRing, type SenderSignals } from './due-ring.ts';
+import { InFlight } from './in-flight.ts';
 import { WAKE_LEAD_NS } from './pacer-thread.ts';
 import { rehearse } from './rehearsal.ts';
 import { packResults } from './result-batch.ts';
@@ -18,7 +19,14 @@ const CATCH_UP_FROM_NS = 50_000_000;
 /** How far catching up may fall behind its own spacing, so that jitter does not lower its rate. */
 const CATCH_UP_SLACK_NS = 1_000_000;
 
-/** Lives in the sender thread: warms up, says so, and sends until everything has its result. */
+/** Where a sender's connections go, and what bounds the sender. */
+interface Aim {
+  readonly transport: Transport;
+  readonly signals: SenderSignals;
+  readonly inFlight: InFlight;
+}
+
+/** Lives in a sender thread: warms up, says so, and sends until everything has its result. */
 export class SenderThread {
   readonly #setup: SenderSetup;
   readonly #port: MessagePort;
@@ -30,15 +38,16 @@ export class SenderThread {
     this.#setup = setup;
     this.#port = port;
     this.#clock = clock;
-    this.#transport = this.#transportTo(setup.origin);
+    this.#transport = this.#transportTo(setup.origin, setup.socketPath);
   }
 
   async run(): Promise<void> {
     this.#port.on('message', (message: ToSender) => this.#receive(message));
     await rehearse((origin, onOver) => {
-      const transport = this.#transportTo(origin);
-      const signals = DueRing.create(1);
-      const sender = this.#senderFor(this.#clock.nowNs(), transport, signals, () => undefined, onOver);
+      const transport = this.#transportTo(origin, null);
+      const inFlight = InFlight.create(this.#setup.inFlightLimits);
+      const aim = { transport, signals: DueRing.create(1).signalsOf(0), inFlight };
+      const sender = this.#senderFor(this.#clock.nowNs(), aim, () => undefined, onOver);
       return { sender, transport };
     });
     await this.#transport.warm(this.#setup.warmConnections);
@@ -63,40 +72,40 @@ export class SenderThread {
   }
 
   #start(startNs: number): Sender {
-    const { ringMemory, wakePort } = this.#setup;
+    const { ringMemory, inFlightMemory, inFlightLimits, wakePort } = this.#setup;
     const report = (results: SendResult[]): void => {
       const rows = packResults(results);
       this.#post({ kind: 'results', rows }, [rows.buffer]);
     };
-    const sender = this.#senderFor(
-      startNs,
-      this.#transport,
-      new DueRing(ringMemory),
-      report,
-      (health) => void this.#end(health),
-    );
+    const aim = {
+      transport: this.#transport,
+      signals: new DueRing(ringMemory).signalsOf(this.#setup.sender),
+      inFlight: new InFlight(inFlightMemory, inFlightLimits),
+    };
+    const sender = this.#senderFor(startNs, aim, report, (health) => void this.#end(health));
     wakePort.on('message', () => sender.wake());
     return sender;
   }
 
-  #transportTo(origin: string): UndiciTransport {
-    const book = new AddressBook(new URL(origin).hostname, resolveAll, this.#clock);
-    return new UndiciTransport(new ConnectionPool({ ...this.#setup, origin }, book, this.#clock));
+  #transportTo(origin: string, socketPath: string | null): UndiciTransport {
+    const book =
+      socketPath === null
+        ? new AddressBook(new URL(origin).hostname, resolveAll, this.#clock)
+        : AddressBook.ofOne(`unix:${socketPath}`, this.#clock);
+    return new UndiciTransport(new ConnectionPool({ ...this.#setup, origin, socketPath }, book, this.#clock));
   }
 
   #senderFor(
     startNs: number,
-    transport: Transport,
-    signals: SenderSignals,
+    aim: Aim,
     onResults: (results: SendResult[]) => void,
     onOver: (health: SenderHealth) => void,
   ): Sender {
-    const { maxInFlight, totalTimeoutMs, drainDeadlineMs, catchUpGapNs } = this.#setup;
+    const { totalTimeoutMs, drainDeadlineMs, catchUpGapNs } = this.#setup;
     const ticks = setInterval(() => sender.tick(), SENDER_TICK_MS);
     const sender = new Sender(
       {
         startNs,
-        maxInFlight,
         totalTimeoutMs,
         drainDeadlineMs,
         catchUp: { fromLagNs: CATCH_UP_FROM_NS, gapNs: catchUpGapNs, slackNs: CATCH_UP_SLACK_NS },
@@ -104,8 +113,7 @@ export class SenderThread {
       },
       {
         clock: this.#clock,
-        transport,
-        signals,
+        ...aim,
         afterTurn: (callback) => setImmediate(callback),
         afterMs: (callback, ms) => setTimeout(callback, ms),
         loopIdleNs: () => performance.eventLoopUtilization().idle * 1e6,
@@ -122,7 +130,7 @@ export class SenderThread {
   async #end(health: SenderHealth): Promise<void> {
     const connections = this.#transport.use();
     await this.#transport.close();
-    this.#post({ kind: 'over', health, connections });
+    this.#post({ kind: 'over', health, connections, connect: this.#transport.connectTimes() });
     this.#setup.wakePort.close();
     this.#port.close();
   }

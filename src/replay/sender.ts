@@ -1,62 +1,27 @@
-import type { Clock } from '../core/clock.ts';
 import { BusyMeter } from './busy-meter.ts';
-import type { SenderSignals } from './due-ring.ts';
+import { Cancels } from './cancels.ts';
+import { ConnectionLanes } from './connection-lanes.ts';
 import { Durations } from './durations.ts';
-import type { DurationsNs, Stall } from './engine-health.ts';
-import { type CatchUp, Pacer } from './pacer.ts';
+import type { Admission } from './in-flight.ts';
+import { Pacer } from './pacer.ts';
 import { type Activity, PendingSend } from './pending-send.ts';
 import { RequestQueue } from './request-queue.ts';
 import type { OutgoingRequest, SendBatch } from './send-batch.ts';
-import type { SendResult } from './send-result.ts';
+import { refusedResult, type SendResult } from './send-result.ts';
+import type { SenderDeps, SenderOptions } from './sender-parts.ts';
 import { StallLog } from './stall-log.ts';
-import type { Transport } from './transport.ts';
+
+export type { SenderDeps, SenderHealth, SenderOptions } from './sender-parts.ts';
 
 /** Sends in one go before the event loop gets a turn: a tie of hundreds must not delay the stamps of answers. */
 const SENDS_PER_TURN = 32;
 /** A turn of the loop that did nothing takes some microseconds; what it took beyond this was not waiting. */
 const EMPTY_TURN_NS = 20_000;
 const RESULTS_PER_BATCH = 256;
+/** Of the ticks, each so-manieth reports what has ended: a batch costs its reader a transaction, however small. */
+const TICKS_PER_REPORT = 4;
 /** How often whoever runs a sender calls `tick`; what a stall of the loop may be taken for too short. */
 export const SENDER_TICK_MS = 25;
-
-export interface SenderOptions {
-  /** The run's zero, monotonic. */
-  readonly startNs: number;
-  readonly maxInFlight: number;
-  readonly totalTimeoutMs: number;
-  readonly drainDeadlineMs: number;
-  readonly catchUp: CatchUp;
-  /** This close to an instant the sender waits for it awake. At least the pacer's lead. */
-  readonly spinNs: number;
-}
-
-export interface SenderDeps {
-  readonly clock: Clock;
-  readonly transport: Transport;
-  readonly signals: SenderSignals;
-  /** Runs a callback after the event loop has had a turn. */
-  readonly afterTurn: (callback: () => void) => void;
-  readonly afterMs: (callback: () => void, ms: number) => void;
-  /** Nanoseconds the event loop has slept so far. */
-  readonly loopIdleNs: () => number;
-  readonly onResults: (results: SendResult[]) => void;
-  /** Every request handed over has its result, all of them reported. */
-  readonly onOver: (health: SenderHealth) => void;
-}
-
-/** The sender's part of EngineHealth. */
-export interface SenderHealth {
-  readonly endOffsetNs: number;
-  readonly sent: number;
-  readonly refused: number;
-  readonly stopped: number;
-  readonly lag: DurationsNs;
-  readonly busyShare: number;
-  readonly busyShareMax10s: number;
-  readonly starved: number;
-  readonly stalls: readonly Stall[];
-  readonly inFlightMax: number;
-}
 
 /**
  * Sends each request at its instant, never before, whatever became of the others. Nothing between an instant
@@ -72,19 +37,24 @@ export class Sender {
   readonly #lag = new Durations();
   readonly #stalls = new StallLog();
   readonly #activity: Activity = { events: 0 };
+  readonly #cancels: Cancels;
   /** In order of their actual sends. */
   readonly #inFlight = new Set<PendingSend>();
+  readonly #lanes = new ConnectionLanes<PendingSend>();
   #results: SendResult[] = [];
   #dispatched = 0;
   #sent = 0;
   #refused = 0;
+  #refusedForBytes = 0;
   #stopped = 0;
+  #unreached = 0;
   #starved = 0;
   #inFlightMax = 0;
   #turnPlanned = false;
   #lastTurnNs: number | null = null;
   #eventsAtLastTurn = 0;
   #lastTickNs: number;
+  #ticks = 0;
   /** No batch will follow. */
   #finished = false;
   /** Sending is over, by plan or by a stop: since when answers are only waited for. */
@@ -96,6 +66,7 @@ export class Sender {
     this.#deps = deps;
     this.#queue = new RequestQueue(options.startNs);
     this.#pacer = new Pacer(this.#queue, { leadNs: 0, catchUp: options.catchUp });
+    this.#cancels = new Cancels(deps.afterMs);
     this.#busy = new BusyMeter(deps.clock.nowNs(), deps.loopIdleNs);
     this.#lastTickNs = deps.clock.nowNs();
   }
@@ -123,6 +94,7 @@ export class Sender {
   /** Sends nothing more; what is in flight has the drain deadline to finish. */
   stop(): void {
     this.#drainingSinceNs ??= this.#deps.clock.nowNs();
+    this.#giveUpWaiting();
     this.#endWhenDrained();
   }
 
@@ -137,7 +109,8 @@ export class Sender {
     this.#endOverdue(this.#lastTickNs);
     this.#lastTickNs = nowNs;
     this.#busy.tick(nowNs);
-    this.#flush();
+    this.#ticks += 1;
+    if (this.#ticks % TICKS_PER_REPORT === 0) this.#flush();
     this.#endWhenDrained();
   }
 
@@ -175,46 +148,61 @@ export class Sender {
   }
 
   #send(request: OutgoingRequest): void {
-    const { clock, transport, signals } = this.#deps;
+    const { clock, signals, inFlight } = this.#deps;
     signals.setDispatched(++this.#dispatched);
-    if (this.#inFlight.size >= this.#options.maxInFlight) {
-      this.#refuse(request, this.#offset(clock.nowNs()));
+    const admission = inFlight.enter(request.body?.length ?? 0);
+    if (admission !== 'admitted') {
+      this.#refuse(request, admission, this.#offset(clock.nowNs()));
       return;
     }
-    const pending = new PendingSend(request, this.#options.startNs, clock, this.#activity, this.#onOver);
-    this.#inFlight.add(pending);
-    pending.handle = transport.send(request, pending);
-    this.#sent++;
-    this.#inFlightMax = Math.max(this.#inFlightMax, this.#inFlight.size);
-    const actualOffsetNs = this.#offset(pending.actualNs);
-    this.#lag.record(actualOffsetNs - request.intendedOffsetNs);
-    this.#stalls.noteSend(request.intendedOffsetNs, actualOffsetNs);
+    this.#inFlightMax = Math.max(this.#inFlightMax, inFlight.requests);
+    const pending = new PendingSend(request, this.#options.startNs, clock, this.#activity, {
+      bodyWritten: (bytes) => inFlight.leaveBody(bytes),
+      over: this.#onOver,
+    });
+    const readyOffsetNs = this.#offset(pending.readyNs);
+    this.#lag.record(readyOffsetNs - request.intendedOffsetNs);
+    this.#stalls.noteSend(request.intendedOffsetNs, readyOffsetNs);
+    if (request.lane === null || this.#lanes.enter(request.lane, pending)) this.#dispatch(pending);
   }
 
-  #refuse({ index, intendedOffsetNs }: OutgoingRequest, nowOffsetNs: number): void {
+  #dispatch(pending: PendingSend): void {
+    this.#sent++;
+    this.#inFlight.add(pending);
+    pending.dispatch(this.#deps.transport);
+    if (pending.cancelAfterNs !== null) this.#cancels.add(pending, pending.cancelAfterNs);
+  }
+
+  #refuse({ index, intendedOffsetNs }: OutgoingRequest, why: Admission, nowOffsetNs: number): void {
     this.#refused++;
+    if (why === 'too_heavy') this.#refusedForBytes++;
     this.#stalls.noteSend(intendedOffsetNs, nowOffsetNs);
-    this.#report({
-      index,
-      intendedOffsetNs,
-      actualOffsetNs: null,
-      startOffsetNs: null,
-      firstByteOffsetNs: null,
-      lastByteOffsetNs: null,
-      status: null,
-      responseBytes: 0,
-      error: null,
-      refused: true,
-      reusedConnection: false,
-    });
+    this.#report(refusedResult(index, intendedOffsetNs));
   }
 
   readonly #onOver = (pending: PendingSend, result: SendResult): void => {
     if (!this.#inFlight.delete(pending)) return;
+    this.#cancels.forget(pending);
+    this.#deps.inFlight.leave();
     if (result.error === 'stopped') this.#stopped++;
     this.#report(result);
+    const next = pending.lane === null ? null : this.#lanes.leave(pending.lane);
+    if (next !== null) {
+      // The last send is the one that waited longest; answers have their time from there.
+      if (this.#drainingSinceNs !== null) this.#drainingSinceNs = this.#deps.clock.nowNs();
+      this.#dispatch(next);
+    }
     if (this.#drainingSinceNs !== null) this.#endWhenDrained();
   };
+
+  /** What waits for its recorded connection is not sent any more. */
+  #giveUpWaiting(): void {
+    for (const pending of this.#lanes.takeWaiting()) {
+      this.#deps.inFlight.leave();
+      this.#unreached++;
+      this.#report(pending.neverSent());
+    }
+  }
 
   #report(result: SendResult): void {
     this.#results.push(result);
@@ -235,6 +223,7 @@ export class Sender {
     }
     const drainedNs = this.#drainingSinceNs === null ? 0 : atNs - this.#drainingSinceNs;
     if (this.#drainingSinceNs === null || drainedNs < this.#options.drainDeadlineMs * 1e6) return;
+    this.#giveUpWaiting();
     for (const pending of this.#inFlight) pending.handle?.abort('stopped');
   }
 
@@ -248,8 +237,10 @@ export class Sender {
       endOffsetNs: this.#offset(nowNs),
       sent: this.#sent,
       refused: this.#refused,
+      refusedForBytes: this.#refusedForBytes,
       stopped: this.#stopped,
-      lag: this.#lag.summary(),
+      unreached: this.#unreached,
+      lag: this.#lag.packed(),
       busyShare: busy.mean,
       busyShareMax10s: busy.max10s,
       starved: this.#starved,

@@ -35,19 +35,7 @@ export class StallLog {
 
   /** Stretches in order of time, none overlapping. */
   stalls(): readonly Stall[] {
-    const merged: Stall[] = [];
-    for (const stall of this.#stalls.toSorted((a, b) => a.fromOffsetNs - b.fromOffsetNs)) {
-      const last = merged.at(-1);
-      if (last && stall.fromOffsetNs <= last.toOffsetNs) {
-        merged[merged.length - 1] = {
-          fromOffsetNs: last.fromOffsetNs,
-          toOffsetNs: Math.max(last.toOffsetNs, stall.toOffsetNs),
-        };
-      } else {
-        merged.push(stall);
-      }
-    }
-    return merged;
+    return mergedStalls(this.#stalls);
   }
 
   #mark(fromOffsetNs: number, toOffsetNs: number): void {
@@ -62,4 +50,21 @@ export class StallLog {
       this.#stalls.push({ fromOffsetNs, toOffsetNs });
     }
   }
+}
+
+/** Stretches of whatever order, joined where they overlap: when one of several stood still, not all was sent. */
+export function mergedStalls(stalls: readonly Stall[]): readonly Stall[] {
+  const merged: Stall[] = [];
+  for (const stall of stalls.toSorted((a, b) => a.fromOffsetNs - b.fromOffsetNs)) {
+    const last = merged.at(-1);
+    if (last && stall.fromOffsetNs <= last.toOffsetNs) {
+      merged[merged.length - 1] = {
+        fromOffsetNs: last.fromOffsetNs,
+        toOffsetNs: Math.max(last.toOffsetNs, stall.toOffsetNs),
+      };
+    } else {
+      merged.push(stall);
+    }
+  }
+  return merged;
 }

@@ -1,14 +1,20 @@
 import type { MessagePort } from 'node:worker_threads';
+import type { PackedDurations } from './durations.ts';
 import type { ConnectionUse, DurationsNs } from './engine-health.ts';
+import type { InFlightLimits } from './in-flight.ts';
 import type { SendBatch } from './send-batch.ts';
 import type { SenderHealth } from './sender.ts';
 
-/** What the sender thread is born with. */
+/** What a sender thread is born with. */
 export interface SenderSetup {
+  /** Which of the senders it is, from 0. */
+  readonly sender: number;
   readonly ringMemory: SharedArrayBuffer;
+  readonly inFlightMemory: SharedArrayBuffer;
+  readonly inFlightLimits: InFlightLimits;
   readonly wakePort: MessagePort;
   readonly origin: string;
-  readonly maxInFlight: number;
+  readonly socketPath: string | null;
   readonly connectTimeoutMs: number;
   readonly firstByteTimeoutMs: number;
   readonly idleTimeoutMs: number;
@@ -28,16 +34,26 @@ export type ToSender =
   | { readonly kind: 'finish' }
   | { readonly kind: 'stop' };
 
+/** A sender's last word. */
+export interface SenderOver {
+  readonly kind: 'over';
+  readonly health: SenderHealth;
+  readonly connections: ConnectionUse;
+  /** Set-up times of its connections. */
+  readonly connect: PackedDurations;
+}
+
 /** Sender to main. `ready` first, `over` last. */
 export type FromSender =
   | { readonly kind: 'ready' }
-  | { readonly kind: 'results'; readonly rows: Float64Array }
-  | { readonly kind: 'over'; readonly health: SenderHealth; readonly connections: ConnectionUse };
+  | { readonly kind: 'results'; readonly rows: Uint8Array }
+  | SenderOver;
 
 /** What the pacer thread is born with. */
 export interface PacerSetup {
   readonly ringMemory: SharedArrayBuffer;
-  readonly wakePort: MessagePort;
+  /** One for each sender. */
+  readonly wakePorts: readonly MessagePort[];
 }
 
 /** Main to pacer, once; from then on the pacer hears the ring only. */

@@ -1,26 +1,31 @@
+import type { IncomingHttpHeaders } from 'node:http';
 import type { Dispatcher } from 'undici';
-import type { SendError } from '../core/run.ts';
+import type { AnswerHead } from './answer-reader.ts';
 import type { Connection } from './connection.ts';
 import type { ConnectionPool } from './connection-pool.ts';
+import type { PackedDurations } from './durations.ts';
 import type { ConnectionUse } from './engine-health.ts';
 import type { OutgoingRequest } from './send-batch.ts';
-import { SendAborted, sendErrorOf } from './send-error.ts';
+import { SendAborted, type SendEnd, sendErrorOf } from './send-error.ts';
 
 /** What a transport tells about one request, in this order; exactly one of `onEnd` and `onError` comes last. */
 export interface SendEvents {
   /** Its first byte is being written. */
   onStart(reusedConnection: boolean): void;
+  /** Nobody holds its body any more; told of large ones only, and not when the request ends before. */
+  onBodyWritten(): void;
   /** First byte of a response; again for each response when interim ones come first. */
   onFirstByte(): void;
-  onStatus(status: number): void;
-  onData(bytes: number): void;
+  onStatus(status: number, head: AnswerHead): void;
+  /** A piece of the body as it came; it belongs to the transport, and is to be read now or copied. */
+  onData(bytes: Buffer): void;
   onEnd(): void;
-  onError(error: SendError): void;
+  onError(end: SendEnd): void;
 }
 
 export interface SendHandle {
-  /** Ends the request, whatever its state; `onError(error)` follows unless it is over. */
-  abort(error: SendError): void;
+  /** Ends the request, whatever its state; `onError(end)` follows unless it is over. */
+  abort(end: SendEnd): void;
 }
 
 /** How requests reach the target. Real: undici; in tests: a script. */
@@ -44,13 +49,13 @@ export class UndiciTransport implements Transport {
   }
 
   send(request: OutgoingRequest, events: SendEvents): SendHandle {
-    const connection = this.#pool.acquire();
+    const connection = this.#pool.acquire(request.lane);
     const handler = new DispatchHandler(this.#pool, connection, events);
     const options: DispatchOptions = {
       method: request.method as Dispatcher.HttpMethod,
       path: request.path,
-      headers: request.headers,
-      body: bodyOf(request) as Buffer | null,
+      headers: headersOf(request),
+      body: bodyOf(request, events) as Buffer | null,
       // HEAD, and a body on GET or DELETE, would otherwise cost the connection.
       reset: false,
       // undici would take it from the Host header and give up a TLS connection whenever that changes.
@@ -68,17 +73,59 @@ export class UndiciTransport implements Transport {
     return this.#pool.use();
   }
 
+  /** Set-up times of its connections, as they go to another thread. */
+  connectTimes(): PackedDurations {
+    return this.#pool.connectTimes();
+  }
+
   close(): Promise<void> {
     return this.#pool.close();
   }
 }
 
+/** undici keeps a buffer until its request has ended; a smaller one may stay that long. */
+const PASSING_BODY_BYTES = 64 * 1024;
+
 /** An iterable without a content-length is what undici sends chunked (its types do not list iterables). */
-function bodyOf({ body, chunked }: OutgoingRequest): Buffer | readonly Buffer[] | null {
+function bodyOf({ body, chunked }: OutgoingRequest, events: SendEvents): Buffer | Iterable<Buffer> | null {
+  if (body !== null && body.length >= PASSING_BODY_BYTES) return new PassingBody(body, events);
   return chunked && body !== null ? [body] : body;
 }
 
-/** Turns undici's callbacks for one request into events. Response bodies are counted and let go. */
+function answerHeadOf(headers: IncomingHttpHeaders): AnswerHead {
+  return {
+    contentType: headers['content-type'] ?? null,
+    contentEncoding: headers['content-encoding'] ?? null,
+    hasLength: headers['content-length'] !== undefined,
+  };
+}
+
+/** The length of what it is not told the length of. */
+function headersOf({ body, chunked, headers }: OutgoingRequest): string[] {
+  if (body === null || chunked || body.length < PASSING_BODY_BYTES) return headers;
+  return [...headers, 'content-length', String(body.length)];
+}
+
+/** A body that is let go of once it is written, however long its answer takes. Read once. */
+class PassingBody implements Iterable<Buffer> {
+  #body: Buffer | null;
+  readonly #events: SendEvents;
+
+  constructor(body: Buffer, events: SendEvents) {
+    this.#body = body;
+    this.#events = events;
+  }
+
+  /** Asked for a second piece when the connection has taken the first. */
+  *[Symbol.iterator](): Generator<Buffer> {
+    const body = this.#body;
+    this.#body = null;
+    if (body !== null) yield body;
+    this.#events.onBodyWritten();
+  }
+}
+
+/** Turns undici's callbacks for one request into events. Response bodies are passed on and let go. */
 class DispatchHandler implements Dispatcher.DispatchHandler, SendHandle {
   readonly #pool: ConnectionPool;
   readonly #connection: Connection;
@@ -94,9 +141,9 @@ class DispatchHandler implements Dispatcher.DispatchHandler, SendHandle {
     this.#events = events;
   }
 
-  abort(error: SendError): void {
+  abort(end: SendEnd): void {
     if (this.#over) return;
-    const reason = new SendAborted(error);
+    const reason = new SendAborted(end);
     if (this.#controller) this.#controller.abort(reason);
     else this.#pool.retire(this.#connection, reason);
   }
@@ -113,12 +160,16 @@ class DispatchHandler implements Dispatcher.DispatchHandler, SendHandle {
     this.#events.onFirstByte();
   }
 
-  onResponseStart(_controller: Dispatcher.DispatchController, status: number): void {
-    if (status >= 200) this.#events.onStatus(status);
+  onResponseStart(
+    _controller: Dispatcher.DispatchController,
+    status: number,
+    headers: IncomingHttpHeaders,
+  ): void {
+    if (status >= 200) this.#events.onStatus(status, answerHeadOf(headers));
   }
 
   onResponseData(_controller: Dispatcher.DispatchController, chunk: Buffer): void {
-    this.#events.onData(chunk.length);
+    this.#events.onData(chunk);
   }
 
   onResponseEnd(): void {

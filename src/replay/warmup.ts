@@ -92,6 +92,7 @@ export function* warmedUp(
     intendedOffsetNs: request.intendedOffsetNs + warmup.spanNs,
   });
   const window = plannedRequests(parts, {
+    whole: listener.whole,
     recorded: (row) => listener.recorded(row),
     planned: (request) => listener.planned(moved(request)),
     refusedByCeiling: (request) => listener.refusedByCeiling(moved(request)),

@@ -41,6 +41,8 @@ export interface CaptureWriterOptions {
   readonly durability: Durability;
   /** Takes the path of a finished segment, to have it sealed. Called inside `commit` and `close`; must not throw. */
   readonly onFinished: (file: string) => void;
+  /** Called between the pieces of a commit, some tenths of a millisecond each: a moment to let others run. */
+  readonly breathe: () => void;
 }
 
 /** What became of a batch. A lost batch is in the capture's `loss` table with the next commit that succeeds. */

@@ -59,11 +59,18 @@ export class ExchangeInserter {
   readonly #names: NameTable;
   readonly #bodies: BodyStore;
   readonly #blocks: BlockWriter;
+  readonly #breathe: () => void;
 
-  constructor(connection: Connection, names: NameTable, bodies: BodyStore, blocks: BlockWriter) {
+  /** @param breathe called after each statement's rows */
+  constructor(
+    connection: Connection,
+    { names, bodies, blocks }: { names: NameTable; bodies: BodyStore; blocks: BlockWriter },
+    breathe: () => void,
+  ) {
     this.#names = names;
     this.#bodies = bodies;
     this.#blocks = blocks;
+    this.#breathe = breathe;
     this.#insertOne = connection.prepare<Bound[]>(insertSql(1));
     this.#insertMany = connection.prepare<Bound[]>(insertSql(ROWS_AT_ONCE));
   }
@@ -79,6 +86,7 @@ export class ExchangeInserter {
       if (index < many && row.length < ROWS_AT_ONCE * COLUMNS.length) continue;
       (index < many ? this.#insertMany : this.#insertOne).run(...row);
       row = [];
+      this.#breathe();
     }
     return id;
   }

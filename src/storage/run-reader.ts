@@ -1,7 +1,7 @@
 import { existsSync, readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { AppError, reasonOf } from '../core/errors.ts';
-import type { Run, RunTotals, Send } from '../core/run.ts';
+import type { Run, RunTotals, Send, SendAnswer } from '../core/run.ts';
 import { type Connection, openForReading } from './database.ts';
 import { RUN_DATABASE, RUN_FORMAT_VERSION, RUN_SUMMARY } from './run-schema.ts';
 
@@ -12,12 +12,33 @@ export interface RunSecond {
   readonly sent: number;
   readonly completed: number;
   readonly failed: number;
+  readonly cancelled: number;
   readonly refused: number;
   readonly inFlight: number;
   readonly lagMaxNs: number | null;
 }
 
-type StoredSend = Omit<Send, 'refused' | 'warmup'> & { readonly refused: number; readonly warmup: number };
+/** Columns of the answer are all null where there is none. */
+interface StoredSend
+  extends Omit<Send, 'refused' | 'cancelled' | 'streamed' | 'answer' | 'warmup'>,
+    Omit<SendAnswer, 'contentEvents'> {
+  readonly contentEvents: number | null;
+  readonly refused: number;
+  readonly cancelled: number;
+  readonly streamed: number;
+  readonly warmup: number;
+}
+
+/** What the first format did not keep, as it would have been written then: no cancels, no answer looked into. */
+const ADDED_TO_SENDS = [
+  'cancelled, streamed, content_events AS contentEvents, first_token_offset_ns AS firstTokenOffsetNs,',
+  'last_token_offset_ns AS lastTokenOffsetNs, gap_max_ns AS gapMaxNs, gaps, prompt_tokens AS promptTokens,',
+  'output_tokens AS outputTokens, finish_reason AS finish, warmup',
+].join(' ');
+const MISSING_IN_SENDS = [
+  '0 AS cancelled, 0 AS streamed, NULL AS contentEvents, NULL AS firstTokenOffsetNs, NULL AS lastTokenOffsetNs,',
+  'NULL AS gapMaxNs, NULL AS gaps, NULL AS promptTokens, NULL AS outputTokens, NULL AS finish, 0 AS warmup',
+].join(' ');
 
 /** A run read back. One that never ended in order is not sealed and has neither facts nor summary. */
 export class RunReader {
@@ -27,6 +48,7 @@ export class RunReader {
   /** The document of `summary.json`. */
   readonly summary: object | null;
   readonly #connection: Connection;
+  readonly #isFirstFormat: boolean;
 
   /** @throws AppError INPUT_INVALID when it is no run, or a damaged one; SCHEMA_TOO_NEW for a later format. */
   constructor(directory: string) {
@@ -34,10 +56,11 @@ export class RunReader {
     this.#connection = openRun(directory);
     try {
       const meta = readMeta(this.#connection);
-      checkVersion(directory, meta.get('format_version'));
+      this.#isFirstFormat = checkedVersion(directory, meta.get('format_version')) === 1;
       this.sealed = existsSync(summaryPath);
       this.run = parse<Run>(meta.get('run'));
-      this.totals = parse<RunTotals>(meta.get('totals'));
+      const totals = parse<RunTotals>(meta.get('totals'));
+      this.totals = totals === null ? null : { ...totals, cancelled: totals.cancelled ?? 0 };
       this.summary = this.sealed ? parse<object>(readFileSync(summaryPath, 'utf8')) : null;
     } catch (error) {
       this.#connection.close();
@@ -51,19 +74,20 @@ export class RunReader {
       SELECT
         send_index AS "index", segment, exchange_id AS exchangeId, route, model, request_bytes AS requestBytes,
         intended_offset_ns AS intendedOffsetNs, actual_offset_ns AS actualOffsetNs,
+        ${this.#isFirstFormat ? 'NULL' : 'connection_wait_ns'} AS connectionWaitNs,
         start_offset_ns AS startOffsetNs, first_byte_offset_ns AS firstByteOffsetNs,
-        last_byte_offset_ns AS lastByteOffsetNs, status, response_bytes AS responseBytes, error, refused, warmup
+        last_byte_offset_ns AS lastByteOffsetNs, status, response_bytes AS responseBytes, error, refused,
+        ${this.#isFirstFormat ? MISSING_IN_SENDS : ADDED_TO_SENDS}
       FROM send ORDER BY send_index`);
-    for (const row of rows.iterate()) {
-      yield { ...row, refused: row.refused === 1, warmup: row.warmup === 1 };
-    }
+    for (const row of rows.iterate()) yield sendOf(row);
   }
 
   /** The seconds in which anything happened, in order. */
   series(): RunSecond[] {
     return this.#connection
       .prepare<[], RunSecond>(`
-        SELECT second, offered, sent, completed, failed, refused, in_flight AS inFlight, lag_max_ns AS lagMaxNs
+        SELECT second, offered, sent, completed, failed,
+          ${this.#isFirstFormat ? '0 AS cancelled' : 'cancelled'}, refused, in_flight AS inFlight, lag_max_ns AS lagMaxNs
         FROM series ORDER BY second`)
       .all();
   }
@@ -86,11 +110,46 @@ function readMeta(connection: Connection): Map<string, string> {
   return new Map(rows.map(({ key, value }) => [key, value]));
 }
 
-function checkVersion(directory: string, version: string | undefined): void {
-  if (version !== undefined && Number(version) <= RUN_FORMAT_VERSION) return;
+function checkedVersion(directory: string, version: string | undefined): number {
+  if (version !== undefined && Number(version) <= RUN_FORMAT_VERSION) return Number(version);
   throw new AppError('SCHEMA_TOO_NEW', `the run ${directory} has format ${version ?? 'unknown'}`, {
     hint: `This version reads runs up to format ${RUN_FORMAT_VERSION}; use the one that wrote it, or a later one.`,
   });
+}
+
+function sendOf(stored: StoredSend): Send {
+  const {
+    contentEvents,
+    firstTokenOffsetNs,
+    lastTokenOffsetNs,
+    gapMaxNs,
+    gaps,
+    promptTokens,
+    outputTokens,
+    finish,
+    ...row
+  } = stored;
+  const answer: SendAnswer | null =
+    contentEvents === null
+      ? null
+      : {
+          contentEvents,
+          firstTokenOffsetNs,
+          lastTokenOffsetNs,
+          gapMaxNs,
+          gaps: gaps === null ? null : new Uint8Array(gaps),
+          promptTokens,
+          outputTokens,
+          finish,
+        };
+  return {
+    ...row,
+    refused: row.refused === 1,
+    cancelled: row.cancelled === 1,
+    streamed: row.streamed === 1,
+    warmup: row.warmup === 1,
+    answer,
+  };
 }
 
 function parse<T>(text: string | undefined): T | null {

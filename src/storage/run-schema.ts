@@ -1,5 +1,5 @@
 /** Raised when a reader of an older version would misread a run. */
-export const RUN_FORMAT_VERSION = 1;
+export const RUN_FORMAT_VERSION = 2;
 export const RUN_DATABASE = 'run.sqlite';
 export const RUN_SUMMARY = 'summary.json';
 /** Within a run's directory: what was played to calibrate, itself in the form of a run. */
@@ -9,7 +9,8 @@ export const CALIBRATION_DIRECTORY = 'calibration';
  * Texts that repeat (segment, route, model) stand once in `label`, which halves the file; the view `send` puts
  * them back, so that the sqlite3 shell sees whole rows. Offsets are nanoseconds after the start of the run.
  * `warmup` marks what was sent before the judged part. `second` counts what happened within each second of the run; the view `series` adds the requests in flight at
- * its end.
+ * its end. `gaps` are those between the tokens of a stream, as core's GapCounts writes them; the view's times in
+ * milliseconds are those of one send.
  */
 export const RUN_SCHEMA = `
 CREATE TABLE meta (key TEXT PRIMARY KEY, value TEXT NOT NULL) STRICT, WITHOUT ROWID;
@@ -25,6 +26,7 @@ CREATE TABLE send_row (
   request_bytes INTEGER NOT NULL,
   intended_offset_ns INTEGER NOT NULL,
   actual_offset_ns INTEGER,
+  connection_wait_ns INTEGER,
   start_offset_ns INTEGER,
   first_byte_offset_ns INTEGER,
   last_byte_offset_ns INTEGER,
@@ -32,14 +34,29 @@ CREATE TABLE send_row (
   response_bytes INTEGER NOT NULL,
   error TEXT,
   refused INTEGER NOT NULL,
+  cancelled INTEGER NOT NULL,
+  streamed INTEGER NOT NULL,
+  content_events INTEGER,
+  first_token_offset_ns INTEGER,
+  last_token_offset_ns INTEGER,
+  gap_max_ns INTEGER,
+  gaps BLOB,
+  prompt_tokens INTEGER,
+  output_tokens INTEGER,
+  finish_reason TEXT,
   warmup INTEGER NOT NULL
 ) STRICT;
 
 CREATE VIEW send AS
 SELECT
   send_index, segment.text AS segment, exchange_id, route.text AS route, model.text AS model, request_bytes,
-  intended_offset_ns, actual_offset_ns, start_offset_ns, first_byte_offset_ns, last_byte_offset_ns,
-  status, response_bytes, error, refused, warmup
+  intended_offset_ns, actual_offset_ns, connection_wait_ns, start_offset_ns, first_byte_offset_ns,
+  last_byte_offset_ns, status, response_bytes, error, refused, cancelled, streamed,
+  content_events, first_token_offset_ns, last_token_offset_ns, gap_max_ns, gaps,
+  prompt_tokens, output_tokens, finish_reason, warmup,
+  (first_token_offset_ns - intended_offset_ns) / 1e6 AS ttft_ms,
+  (last_token_offset_ns - first_token_offset_ns) / 1e6 / nullif(content_events - 1, 0) AS itl_mean_ms,
+  (last_token_offset_ns - first_token_offset_ns) / 1e6 / nullif(output_tokens - 1, 0) AS tpot_ms
 FROM send_row
 JOIN label AS segment ON segment.id = send_row.segment
 LEFT JOIN label AS route ON route.id = send_row.route
@@ -51,14 +68,15 @@ CREATE TABLE second (
   sent INTEGER NOT NULL,
   completed INTEGER NOT NULL,
   failed INTEGER NOT NULL,
+  cancelled INTEGER NOT NULL,
   refused INTEGER NOT NULL,
   lag_max_ns INTEGER
 ) STRICT;
 
 CREATE VIEW series AS
 SELECT
-  second, offered, sent, completed, failed, refused,
-  sum(sent - completed - failed) OVER (ORDER BY second) AS in_flight,
+  second, offered, sent, completed, failed, cancelled, refused,
+  sum(sent - completed - failed - cancelled) OVER (ORDER BY second) AS in_flight,
   lag_max_ns
 FROM second;
 `;

@@ -1,4 +1,4 @@
-import { hasFailed, type Send } from '../core/run.ts';
+import { hasFailed, readyOffsetNs, type Send } from '../core/run.ts';
 import type { Connection } from './database.ts';
 
 const NS_PER_S = 1e9;
@@ -8,6 +8,7 @@ interface SecondCounts {
   sent: number;
   completed: number;
   failed: number;
+  cancelled: number;
   refused: number;
   lagMaxNs: number | null;
 }
@@ -18,14 +19,17 @@ export class RunSeconds {
   readonly #batch = new Map<number, SecondCounts>();
 
   constructor(connection: Connection) {
-    this.#upsert = connection.prepare<[number, number, number, number, number, number, number | null]>(`
-      INSERT INTO second (second, offered, sent, completed, failed, refused, lag_max_ns)
-      VALUES (?, ?, ?, ?, ?, ?, ?)
+    this.#upsert = connection.prepare<
+      [number, number, number, number, number, number, number, number | null]
+    >(`
+      INSERT INTO second (second, offered, sent, completed, failed, cancelled, refused, lag_max_ns)
+      VALUES (?, ?, ?, ?, ?, ?, ?, ?)
       ON CONFLICT (second) DO UPDATE SET
         offered = offered + excluded.offered,
         sent = sent + excluded.sent,
         completed = completed + excluded.completed,
         failed = failed + excluded.failed,
+        cancelled = cancelled + excluded.cancelled,
         refused = refused + excluded.refused,
         lag_max_ns = coalesce(max(lag_max_ns, excluded.lag_max_ns), lag_max_ns, excluded.lag_max_ns)
     `);
@@ -37,8 +41,8 @@ export class RunSeconds {
     this.#batch.clear();
     for (const send of sends) this.#count(send);
     for (const [second, counts] of this.#batch) {
-      const { offered, sent, completed, failed, refused, lagMaxNs } = counts;
-      this.#upsert.run(second, offered, sent, completed, failed, refused, lagMaxNs);
+      const { offered, sent, completed, failed, cancelled, refused, lagMaxNs } = counts;
+      this.#upsert.run(second, offered, sent, completed, failed, cancelled, refused, lagMaxNs);
     }
   }
 
@@ -49,9 +53,11 @@ export class RunSeconds {
     if (send.refused || actualOffsetNs === null) return;
     const left = this.#at(actualOffsetNs);
     left.sent += 1;
-    left.lagMaxNs = Math.max(left.lagMaxNs ?? 0, actualOffsetNs - intendedOffsetNs);
+    const readyNs = readyOffsetNs({ ...send, actualOffsetNs });
+    left.lagMaxNs = Math.max(left.lagMaxNs ?? 0, readyNs - intendedOffsetNs);
     const ended = this.#at(lastByteOffsetNs ?? actualOffsetNs);
-    if (hasFailed(send)) ended.failed += 1;
+    if (send.cancelled) ended.cancelled += 1;
+    else if (hasFailed(send)) ended.failed += 1;
     else ended.completed += 1;
   }
 
@@ -59,7 +65,7 @@ export class RunSeconds {
     const second = Math.floor(offsetNs / NS_PER_S);
     let counts = this.#batch.get(second);
     if (counts === undefined) {
-      counts = { offered: 0, sent: 0, completed: 0, failed: 0, refused: 0, lagMaxNs: null };
+      counts = { offered: 0, sent: 0, completed: 0, failed: 0, cancelled: 0, refused: 0, lagMaxNs: null };
       this.#batch.set(second, counts);
     }
     return counts;

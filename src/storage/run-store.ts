@@ -3,7 +3,7 @@ import { join } from 'node:path';
 import { AppError, reasonOf } from '../core/errors.ts';
 import { LIMITS } from '../core/limits.ts';
 import type { RunStore } from '../core/ports.ts';
-import type { Run, RunTotals, Send } from '../core/run.ts';
+import type { Run, RunTotals, Send, SendAnswer } from '../core/run.ts';
 import { type Connection, openForWriting } from './database.ts';
 import { syncPath, writeFileDurably } from './durable-files.ts';
 import { RUN_DATABASE, RUN_FORMAT_VERSION, RUN_SCHEMA, RUN_SUMMARY } from './run-schema.ts';
@@ -16,9 +16,11 @@ const WAL_PAGES = 2_000;
 const INSERT_SEND = `
   INSERT INTO send_row (
     send_index, segment, exchange_id, route, model, request_bytes,
-    intended_offset_ns, actual_offset_ns, start_offset_ns, first_byte_offset_ns, last_byte_offset_ns,
-    status, response_bytes, error, refused, warmup
-  ) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)`;
+    intended_offset_ns, actual_offset_ns, connection_wait_ns, start_offset_ns, first_byte_offset_ns,
+    last_byte_offset_ns, status, response_bytes, error, refused, cancelled, streamed,
+    content_events, first_token_offset_ns, last_token_offset_ns, gap_max_ns, gaps,
+    prompt_tokens, output_tokens, finish_reason, warmup
+  ) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)`;
 
 /**
  * A run as a directory (0700) of two files (0600): `run.sqlite` with every send and each second, and
@@ -98,6 +100,7 @@ export class SqliteRunStore implements RunStore {
         send.requestBytes,
         send.intendedOffsetNs,
         send.actualOffsetNs,
+        send.connectionWaitNs,
         send.startOffsetNs,
         send.firstByteOffsetNs,
         send.lastByteOffsetNs,
@@ -105,6 +108,9 @@ export class SqliteRunStore implements RunStore {
         send.responseBytes,
         send.error,
         send.refused ? 1 : 0,
+        send.cancelled ? 1 : 0,
+        send.streamed ? 1 : 0,
+        ...answerColumns(send.answer),
         send.warmup ? 1 : 0,
       );
     }
@@ -120,6 +126,22 @@ export class SqliteRunStore implements RunStore {
     return id;
   }
 }
+
+function answerColumns(answer: SendAnswer | null): unknown[] {
+  if (answer === null) return NO_ANSWER;
+  return [
+    answer.contentEvents,
+    answer.firstTokenOffsetNs,
+    answer.lastTokenOffsetNs,
+    answer.gapMaxNs,
+    answer.gaps,
+    answer.promptTokens,
+    answer.outputTokens,
+    answer.finish,
+  ];
+}
+
+const NO_ANSWER: unknown[] = Array.from({ length: 8 }, () => null);
 
 function makeRunDirectory(directory: string): void {
   writing(directory, () => {

@@ -133,13 +133,14 @@ export class SegmentRotation {
   }
 
   #open(hour: number): SegmentWriter {
-    const { directory, recorder, durability, encryption } = this.#options;
+    const { directory, recorder, durability, encryption, breathe } = this.#options;
     const sequence = this.#sequence + 1;
     const path = join(directory, formatSegmentName({ hour, recorder: recorder.id, sequence }));
     try {
       const key = encryption?.newSegment() ?? null;
       const meta = this.#meta(key?.encryption ?? null);
-      const segment = new SegmentWriter(path, hour, meta, durability, key?.cipher ?? null);
+      const means = { durability, cipher: key?.cipher ?? null, breathe };
+      const segment = new SegmentWriter(path, hour, meta, means);
       // Only now: a number that no segment has would read as a segment that is missing.
       this.#sequence = sequence;
       this.#emptyBytes = segment.contentBytes;

@@ -27,6 +27,15 @@ export interface Batch {
   readonly committedUs: number;
 }
 
+/** How a segment is written. */
+export interface WriterMeans {
+  readonly durability: Durability;
+  /** Null leaves blocks readable. */
+  readonly cipher: BlockCipher | null;
+  /** Called between pieces of a commit. */
+  readonly breathe: () => void;
+}
+
 /** One segment while it grows: a SQLite file that one writer appends to. */
 export class SegmentWriter {
   readonly path: string;
@@ -41,13 +50,7 @@ export class SegmentWriter {
   #lastId = 0;
 
   /** Makes the file (0600) with its tables. Throws what the file system or SQLite throws. */
-  constructor(
-    path: string,
-    hour: number,
-    meta: SegmentMeta,
-    durability: Durability,
-    cipher: BlockCipher | null,
-  ) {
+  constructor(path: string, hour: number, meta: SegmentMeta, { durability, cipher, breathe }: WriterMeans) {
     // Made by us first: SQLite would obey the umask, and gives its side files the mode of the file.
     closeSync(openSync(path, 'wx', 0o600));
     this.path = path;
@@ -59,10 +62,14 @@ export class SegmentWriter {
         writeMeta(this.#connection, meta);
       })();
       if (durability === 'commit') syncPath(dirname(path));
-      this.#blocks = new BlockWriter(this.#connection, cipher);
+      this.#blocks = new BlockWriter(this.#connection, cipher, breathe);
       this.#bodies = new BodyStore(this.#connection, this.#blocks);
       this.#names = new NameTable(this.#connection);
-      this.#exchanges = new ExchangeInserter(this.#connection, this.#names, this.#bodies, this.#blocks);
+      this.#exchanges = new ExchangeInserter(
+        this.#connection,
+        { names: this.#names, bodies: this.#bodies, blocks: this.#blocks },
+        breathe,
+      );
       this.#rollUps = new RollUps(this.#connection);
       this.#records = new SideRecordWriter(this.#connection);
     } catch (error) {

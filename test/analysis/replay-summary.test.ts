@@ -61,7 +61,7 @@ describe('summariseReplay', () => {
         scheduled: { p50: 10, p95: 10, p99: 10, max: 10 },
         service: { p50: 10, p95: 10, p99: 10, max: 10 },
       },
-      ttftMs: null,
+      ttftMs: { p50: null, p95: null, p99: null, max: null },
       statuses: { '200': 200 },
       slo: [
         { expression: 'latency: p(95)<200', unit: 'ms', observed: 10, limit: 200, ok: true },
@@ -103,7 +103,7 @@ describe('summariseReplay', () => {
       valid: false,
       effectiveMultiplier: null,
       coverage: null,
-      ttftMs: null,
+      ttftMs: { p50: null, p95: null, p99: null, max: null },
       lagUs: { p50: null, p90: null, p99: null, max: null },
       connectMs: { p50: null },
       latencyMs: { scheduled: { p99: null }, service: { p99: null } },

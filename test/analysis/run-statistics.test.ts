@@ -35,7 +35,14 @@ describe('RunStatistics', () => {
       send({ index: 6, actualOffsetNs: null, error: 'stopped' }),
     ]);
     expect(figures.planned).toBe(7);
-    expect(totalsOf(figures)).toEqual({ planned: 7, sent: 5, completed: 2, failed: 3, refused: 1 });
+    expect(totalsOf(figures)).toEqual({
+      planned: 7,
+      sent: 5,
+      completed: 2,
+      failed: 3,
+      cancelled: 0,
+      refused: 1,
+    });
     expect(figures.outcomes.statuses).toEqual({ '200': 1, '404': 1, '503': 1 });
     expect(figures.outcomes.errors).toEqual({ reset: 1, stopped: 1 });
     expect(figures.outcomes.stopped).toBe(1);
@@ -174,7 +181,15 @@ describe('RunStatistics', () => {
     ]);
     const { warmup, ...figures } = warm.figures([]);
     const { warmup: none, ...expected } = cold.figures([]);
-    expect(warmup).toEqual({ planned: 3, sent: 2, completed: 1, failed: 1, refused: 1, endedLate: 1 });
+    expect(warmup).toEqual({
+      planned: 3,
+      sent: 2,
+      completed: 1,
+      failed: 1,
+      cancelled: 0,
+      refused: 1,
+      endedLate: 1,
+    });
     expect(none.planned).toBe(0);
     expect(figures.fidelity).toEqual(expected.fidelity);
     expect(figures).toMatchObject({
@@ -232,7 +247,7 @@ describe('evaluateSlo', () => {
     expect(observed('latency: max<200', sends)).toBe(Number.POSITIVE_INFINITY);
     expect(observed('latency: avg<200', sends)).toBe(Number.POSITIVE_INFINITY);
     expect(observed('latency: min<200', sends)).toBe(10);
-    expect(sampleCount(figuresOf(sends), false)).toBe(100);
+    expect(sampleCount(figuresOf(sends), false, 'latency')).toBe(100);
   });
 
   test('takes errors over what was sent and achieved over what was planned', () => {

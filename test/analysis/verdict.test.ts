@@ -108,6 +108,16 @@ describe('judge', () => {
       }),
     ],
     ['sending in bursts what was planned evenly', ['lag_over_bound', 'arrivals_off_plan'], contextOf(bursty)],
+    [
+      'shards that are not there',
+      ['shards_missing'],
+      contextOf(good(200), { shards: { count: 3, missing: [1], startSpreadUs: 0 } }),
+    ],
+    [
+      'shards that began apart',
+      ['shards_apart'],
+      contextOf(good(200), { shards: { count: 3, missing: [], startSpreadUs: 2_001 } }),
+    ],
     ['the in-flight cap', ['in_flight_cap'], contextOf([...good(300), refused(300)])],
     ['too few samples', ['too_few_samples'], contextOf(good(129))],
     [

@@ -7,10 +7,12 @@ import { EXIT } from '../../src/cli/exit.ts';
 import { forgetCommand } from '../../src/cli/forget.ts';
 import { importCommand } from '../../src/cli/import.ts';
 import { inspectCommand } from '../../src/cli/inspect.ts';
+import { mergeCommand } from '../../src/cli/merge.ts';
 import { pauseCommand } from '../../src/cli/pause.ts';
 import { recordCommand } from '../../src/cli/record.ts';
 import { replayCommand } from '../../src/cli/replay.ts';
 import { resumeCommand } from '../../src/cli/resume.ts';
+import { selftestCommand } from '../../src/cli/selftest.ts';
 import { statusCommand } from '../../src/cli/status.ts';
 import { verifyCommand } from '../../src/cli/verify.ts';
 import { repositoryRoot } from '../support/shared-data.ts';
@@ -44,6 +46,8 @@ describe('README.md', () => {
     ['verify', verifyCommand(), /verify CAPTURE/],
     ['forget', forgetCommand(), /forget CAPTURE/],
     ['replay', replayCommand(), /replay CAPTURE/],
+    ['merge', mergeCommand(), /merge RUN/],
+    ['selftest', selftestCommand(), /selftest/],
     ['status', statusCommand(), /status of a recording/],
     ['drain', drainCommand(), /drain a recording/],
     ['pause', pauseCommand(), /pause a recording/],

@@ -148,3 +148,62 @@ describe('as KServe has it', () => {
     );
   });
 });
+
+describe('the replay by an indexed job', () => {
+  const job = yamlOf('kubernetes/replay/replay.yaml').spec;
+  const [shard] = job.template.spec.containers;
+  const merging = yamlOf('kubernetes/replay/merge.yaml').spec;
+  const [merge] = merging.template.spec.containers;
+
+  /** A container's arguments as its index and the config map make them. */
+  function argumentsOf(container: Manifest, index: number): string[] {
+    const values: Record<string, string> = {
+      JOB_COMPLETION_INDEX: String(index),
+      START_AT: '2026-11-24T12:00:00Z',
+      RUN: 'monday',
+    };
+    return container.args.map((argument: string) =>
+      argument.replace(/\$\((\w+)\)/g, (_, name: string) => values[name] ?? `no ${name}`),
+    );
+  }
+
+  test('plays every shard once, all at the same time, and none again', () => {
+    expect(job.completionMode).toBe('Indexed');
+    expect(job.parallelism).toBe(job.completions);
+    expect(flagOf(shard, 'shard')).toBe(`$(JOB_COMPLETION_INDEX)/${job.completions}`);
+    expect(job.backoffLimitPerIndex).toBe(0);
+    expect(merging.backoffLimit).toBe(0);
+    for (const { template } of [job, merging]) expect(template.spec.restartPolicy).toBe('Never');
+  });
+
+  test('is merged from the run of each of them', () => {
+    const outs = Array.from({ length: job.completions }, (_, index) =>
+      argumentsOf(shard, index)
+        .find((argument) => argument.startsWith('--out='))
+        ?.slice('--out='.length),
+    );
+    expect(new Set(outs).size).toBe(job.completions);
+    expect(argumentsOf(merge, 0).filter((argument) => argument.startsWith('/'))).toEqual(outs);
+    const claims = [job, merging].map(({ template }) =>
+      template.spec.volumes.find((volume: Manifest) => volume.name === 'runs'),
+    );
+    expect(claims[0]).toEqual(claims[1]);
+    expect(parseDurationMs(flagOf(merge, 'wait'), 'wait')).toBeLessThan(merging.activeDeadlineSeconds * 1e3);
+  });
+
+  test.each([
+    ['replay', shard],
+    ['merge', merge],
+  ])('the arguments of %s are a command line that it takes', async (_, container) => {
+    const { status, stderr } = await runReprise(['config', 'print', ...argumentsOf(container, 2)]);
+    expect(stderr).toBe('');
+    expect(status).toBe(0);
+  });
+
+  test('has no quota on the CPU, and generators on nodes of their own', () => {
+    expect(shard.resources.limits.cpu).toBeUndefined();
+    const [spread] = job.template.spec.topologySpreadConstraints;
+    expect(spread.labelSelector.matchLabels).toEqual(job.template.metadata.labels);
+    expect(spread.whenUnsatisfiable).toBe('DoNotSchedule');
+  });
+});

@@ -41,6 +41,7 @@ async function plan(capture: string, args: readonly string[]): Promise<PlanDocum
     environment: () => undefined,
     readFile: () => '',
     checkSlo: () => {},
+    nowUs: () => 0,
   });
   const opened = openForReplay(capture, null, options.window.recorders);
   const window = chooseWindow(opened.overview, options.window, options.multiplier);

@@ -68,6 +68,44 @@ describe('connections', () => {
     expect(server.connections).toBe(2);
   });
 
+  test('of a lane carry that lane alone, and stay open between its requests', async () => {
+    const server = await serve();
+    const transport = transportTo(server.origin);
+    for (const lane of [1, 2, 1, null, 2, 1]) {
+      expect((await play(transport, outgoing({ lane }))).error).toBeNull();
+    }
+    expect(server.requests.map(({ connection }) => connection)).toEqual([0, 1, 0, 2, 1, 0]);
+    // What is free is not a lane's, and is given up when it has been idle; a lane's is kept.
+    await expect.poll(() => server.openConnections, { timeout: 5_000 }).toBe(2);
+    expect((await play(transport, outgoing({ lane: 1 }))).reused).toBe(true);
+  });
+
+  test('of a lane are opened anew when the target has closed them, or they are too old', async () => {
+    const server = await serve((_request, socket) => socket.end(answer()));
+    const transport = transportTo(server.origin);
+    await play(transport, outgoing({ lane: 1 }));
+    await expect.poll(() => server.openConnections).toBe(0);
+    expect(await play(transport, outgoing({ lane: 1 }))).toMatchObject({ error: null, reused: false });
+    const patient = await serve();
+    const aging = transportTo(patient.origin, { maxConnectionAgeMs: 0 });
+    for (let nth = 0; nth < 2; nth++) {
+      expect(await play(aging, outgoing({ lane: 1 }))).toMatchObject({ error: null, reused: false });
+    }
+    expect(patient.connections).toBe(2);
+  });
+
+  test('let go of a large body once it is written, and not when it is answered', async () => {
+    const server = await serve((_request, socket) => setTimeout(() => socket.write(answer()), 100));
+    const transport = transportTo(server.origin);
+    for (const chunked of [false, true]) {
+      const body = Buffer.alloc(1_000_000, 'large');
+      const { events, error } = await play(transport, outgoing({ body, chunked }));
+      expect(error).toBeNull();
+      expect(events).toEqual(['start', 'body written', 'first byte', 'status', 'end']);
+      expect(server.requests.at(-1)).toMatchObject({ chunked, body });
+    }
+  });
+
   test('go to every address of the name in turn, except where nobody listens', async () => {
     const server = await serve();
     const second = createServer((socket) =>

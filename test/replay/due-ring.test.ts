@@ -54,7 +54,7 @@ describe('the ring between the main thread and the pacer', () => {
 
   test('tells how many requests still wait at the sender, over the wrap of its counter too', () => {
     const ring = DueRing.create(4);
-    ring.setDispatched(2 ** 32 - 1);
-    expect(ring.waitingAtSender(2 ** 32 + 2)).toBe(3);
+    ring.signalsOf(0).setDispatched(2 ** 32 - 1);
+    expect(ring.waitingAt(0, 2 ** 32 + 2)).toBe(3);
   });
 });

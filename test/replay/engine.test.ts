@@ -33,7 +33,10 @@ function engineFor(
   return new ReplayEngine(
     {
       origin,
+      socketPath: null,
+      senders: 1,
       maxInFlight: 1_000,
+      maxInFlightBytes: 256 * 1024 * 1024,
       connectTimeoutMs: 2_000,
       firstByteTimeoutMs: 10_000,
       idleTimeoutMs: 10_000,

@@ -13,6 +13,7 @@ const sources: OptionSources = {
     if (path !== '/run/token') throw new Error('no such file');
     return 'from-file\n';
   },
+  nowUs: () => Date.UTC(2026, 10, 24, 12) * 1e3,
   checkSlo: (expressions) => {
     if (expressions.includes('nonsense')) throw new AppError('OPTION_INVALID', '--slo: "nonsense" is none');
   },
@@ -34,6 +35,7 @@ describe('resolveReplayOptions', () => {
       target: {
         url: 'http://staging:8000',
         origin: 'http://staging:8000',
+        socketPath: null,
         tls: false,
         hostname: 'staging',
         port: 8000,
@@ -47,6 +49,8 @@ describe('resolveReplayOptions', () => {
       seed: 1,
       jitterMs: 1_000,
       perturb: [],
+      shard: null,
+      startAtUs: null,
       window: {
         ranges: [{ fromUs: null, toUs: null }],
         search: null,
@@ -65,15 +69,28 @@ describe('resolveReplayOptions', () => {
       },
       dryRun: false,
       slo: [],
+      senders: 1,
+      connections: 'pooled',
+      maxConnectionAgeMs: null,
       maxInFlight: 10_000,
+      maxInFlightBytes: 268_435_456,
       maxRatePerSecond: null,
       maxRequests: null,
       timeoutMs: 300_000,
+      connectTimeoutMs: 10_000,
+      firstByteTimeoutMs: 300_000,
+      idleTimeoutMs: 60_000,
       drainDeadlineMs: 30_000,
       caPem: null,
       acceptAnyCertificate: false,
       host: 'target',
+      cancels: 'replay',
+      pinOutputLength: null,
+      requestUsage: false,
       addedHeaders: [],
+      removedHeaders: [],
+      pathMappings: [],
+      shiftTime: [],
       productionHosts: [],
       allowedProductionHosts: [],
       warmupMs: null,
@@ -146,6 +163,49 @@ describe('resolveReplayOptions', () => {
     expect(problemsOf(raw).message).toMatch(/^--perturb header:x-key: --header sets it/);
   });
 
+  it('reads how requests are sent, and holds each part of the time to the whole', () => {
+    const options = resolveReplayOptions(
+      {
+        ...{ target: 'unix:///run/model/http.sock', senders: '4', connections: 'recorded' },
+        ...{ maxConnectionAge: '90s', maxInFlightBytes: '64MiB', host: 'models.staging:8000' },
+        ...{ timeout: '20s', connectTimeout: '2s', idleTimeout: '30s', removeHeader: ['X-Debug'] },
+        mapPath: ['/v1=/v2'],
+      },
+      sources,
+    );
+    expect(options).toMatchObject({
+      target: {
+        url: 'unix:/run/model/http.sock',
+        socketPath: '/run/model/http.sock',
+        authority: 'localhost',
+      },
+      ...{ senders: 4, connections: 'recorded', maxConnectionAgeMs: 90_000, maxInFlightBytes: 67_108_864 },
+      ...{ timeoutMs: 20_000, connectTimeoutMs: 2_000, firstByteTimeoutMs: 20_000, idleTimeoutMs: 20_000 },
+      ...{ host: 'models.staging:8000', removedHeaders: ['x-debug'] },
+      pathMappings: [{ from: '/v1', to: '/v2' }],
+    });
+  });
+
+  it.each([
+    [{ senders: '0' }, '--senders'],
+    [{ senders: '17' }, '--senders: 17 is more than 16'],
+    [{ connections: 'pool' }, '--connections'],
+    [{ maxConnectionAge: '0s' }, '--max-connection-age'],
+    [{ maxInFlightBytes: '1KiB' }, '--max-in-flight-bytes'],
+    [{ connectTimeout: '0s' }, '--connect-timeout'],
+    [{ firstByteTimeout: 'soon' }, '--first-byte-timeout'],
+    [{ idleTimeout: '-1s' }, '--idle-timeout'],
+    [{ host: 'recorde' }, '--host'],
+    [{ removeHeader: ['Content-Length'] }, '--remove-header'],
+    [{ removeHeader: ['a b'] }, '--remove-header'],
+    [{ removeHeader: ['x-key'], header: ['X-Key: 1'] }, '--remove-header X-Key: --header sets it'],
+    [{ mapPath: ['/v1'] }, '--map-path'],
+    [{ target: 'unix:relative.sock' }, '--target'],
+    [{ target: `unix:/${'x'.repeat(120)}` }, '--target'],
+  ] as const)('refuses %j', (raw, start) => {
+    expect(problemsOf({ target: 'http://a', ...raw }).message.startsWith(start)).toBe(true);
+  });
+
   it('wants a target unless nothing is sent', () => {
     expect(problemsOf({}).message).toContain('--target is missing');
     expect(resolveReplayOptions({ dryRun: true }, sources).target).toBeNull();
@@ -191,5 +251,30 @@ describe('resolveReplayOptions', () => {
     [': value', /valid header name/],
   ])('refuses the added header %j', (header, reason) => {
     expect(problemsOf({ target: 'http://a', header: [header] }).message).toMatch(reason);
+  });
+
+  it('takes a shard, counted from 0, and a start in either form of time', () => {
+    const raw = { target: 'http://staging', shard: '2/3' };
+    const startAtUs = Date.UTC(2026, 10, 24, 12, 30) * 1e3;
+    expect(resolveReplayOptions({ ...raw, startAt: '2026-11-24T13:30:00+01:00' }, sources)).toMatchObject({
+      shard: { index: 2, count: 3 },
+      startAtUs,
+    });
+    expect(
+      resolveReplayOptions({ ...raw, startAt: 'Tue, 24 Nov 2026 12:30:00 GMT' }, sources).startAtUs,
+    ).toBe(startAtUs);
+  });
+
+  it.each(['3/3', '1', '-1/3', '0/0', '0/5000', 'a/b'])('refuses the shard %s', (shard) => {
+    expect(problemsOf({ target: 'http://staging', shard }).message).toContain('--shard');
+  });
+
+  it.each([
+    ['2026-11-24T11:59:58Z', 'is over since 2'],
+    ['2026-12-24T12:00:00Z', 'over 7 days'],
+    ['Mon, 30 Feb 2026 12:00:00 GMT', 'is not an instant'],
+    ['soon', 'is not an instant'],
+  ])('refuses the start %s', (startAt, reason) => {
+    expect(problemsOf({ target: 'http://staging', startAt }).message).toContain(reason);
   });
 });

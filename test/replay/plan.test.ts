@@ -2,9 +2,11 @@ import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
 import type { ExchangeRow } from '../../src/core/exchange.ts';
 import { AuditCounter } from '../../src/replay/audit.ts';
+import { BodyChanges } from '../../src/replay/body-changes.ts';
 import { probeCapture } from '../../src/replay/capture-probe.ts';
 import { Concurrency } from '../../src/replay/concurrency.ts';
 import { type DryRunParts, dryRun } from '../../src/replay/dry-run.ts';
+import { AnswerForecast } from '../../src/replay/expected-answer.ts';
 import { TargetFence } from '../../src/replay/guards.ts';
 import { Outstanding, refusedSend } from '../../src/replay/outstanding.ts';
 import { type PlanParts, plannedRequests } from '../../src/replay/plan.ts';
@@ -29,6 +31,8 @@ function partsOf(source: MemoryCapture, changes: Partial<PlanParts> = {}): PlanP
     openSessions: null,
     maxRequests: null,
     builder,
+    changes: new BodyChanges({ pinOutputLength: null, requestUsage: false }),
+    answers: new AnswerForecast('replay'),
     fence: new TargetFence({ target: parseTarget('http://staging'), productionHosts: [], allowed: [] }),
     ceiling: new RateCeiling(1_000),
     audit: new AuditCounter(),
@@ -239,6 +243,7 @@ describe('Outstanding', () => {
     index: 0,
     intendedOffsetNs: 5,
     actualOffsetNs: 6,
+    connectionWaitNs: null,
     startOffsetNs: 7,
     firstByteOffsetNs: 8,
     lastByteOffsetNs: 9,
@@ -246,19 +251,23 @@ describe('Outstanding', () => {
     responseBytes: 3,
     error: null,
     refused: false,
+    cancelled: false,
+    streamed: null,
+    answer: null,
     reusedConnection: true,
   };
 
   it('joins each result with its plan once', () => {
     const outstanding = new Outstanding();
-    outstanding.add({ index: 0, intendedOffsetNs: 5, row });
+    outstanding.add({ index: 0, intendedOffsetNs: 5, row, streams: false });
     expect(outstanding.take(result)).toMatchObject({ exchangeId: 7, segment: row.segment, status: 200 });
     expect(() => outstanding.take(result)).toThrow(/ended twice/);
   });
 
   it('tells what is due from what is read ahead, and what a stop left', () => {
     const outstanding = new Outstanding();
-    for (const index of [0, 1, 2]) outstanding.add({ index, intendedOffsetNs: index * 10, row });
+    for (const index of [0, 1, 2])
+      outstanding.add({ index, intendedOffsetNs: index * 10, row, streams: false });
     expect(outstanding.dueAt(10)).toBe(2);
     expect(outstanding.takeUnreached().map(({ index, error, refused }) => [index, error, refused])).toEqual([
       [0, 'stopped', false],
@@ -266,7 +275,7 @@ describe('Outstanding', () => {
       [2, 'stopped', false],
     ]);
     expect(outstanding.takeUnreached()).toEqual([]);
-    expect(refusedSend({ index: 0, intendedOffsetNs: 5, row })).toMatchObject({
+    expect(refusedSend({ index: 0, intendedOffsetNs: 5, row, streams: false })).toMatchObject({
       refused: true,
       error: null,
       actualOffsetNs: null,

@@ -66,7 +66,7 @@ describe('reading ahead', () => {
     const harness = new Harness(every(0), { maxRequests: 4 });
     expect(harness.readAhead.fill(0)).toBe('full');
     expect(harness.handed).toHaveLength(4);
-    harness.ring.setDispatched(3);
+    harness.ring.signalsOf(0).setDispatched(3);
     harness.readAhead.fill(0);
     expect(harness.handed).toHaveLength(7);
   });
@@ -75,7 +75,7 @@ describe('reading ahead', () => {
     const harness = new Harness(every(0, MIB), { maxBytes: 3.5 * MIB });
     harness.readAhead.fill(0);
     expect(harness.handed).toHaveLength(3);
-    harness.ring.setDispatched(1);
+    harness.ring.signalsOf(0).setDispatched(1);
     harness.readAhead.fill(0);
     expect(harness.handed).toHaveLength(4);
   });
@@ -84,17 +84,17 @@ describe('reading ahead', () => {
     const harness = new Harness(every(0, 2 * MIB), { maxBytes: MIB });
     harness.readAhead.fill(0);
     expect(harness.handed).toEqual([0]);
-    harness.ring.setDispatched(1);
+    harness.ring.signalsOf(0).setDispatched(1);
     harness.readAhead.fill(0);
     expect(harness.handed).toEqual([0, 1]);
   });
 
   test('waits for a pacer that is a whole ring behind', () => {
     const harness = new Harness(every(0), { maxRequests: 1_000 });
-    harness.ring.setDispatched(0);
+    harness.ring.signalsOf(0).setDispatched(0);
     expect(harness.readAhead.fill(0)).toBe('full');
     expect(harness.handed).toHaveLength(64);
-    harness.ring.setDispatched(64);
+    harness.ring.signalsOf(0).setDispatched(64);
     harness.readAhead.fill(0);
     expect(harness.handed).toHaveLength(64);
     for (let i = 0; i < 10; i++) harness.ring.shift();

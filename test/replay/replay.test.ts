@@ -52,7 +52,7 @@ function replayOf(setup: Setup) {
   const target = parseTarget(setup.target ?? `http://127.0.0.1:${port}/base`);
   const options = resolveReplayOptions(
     { target: target.url, ...setup.raw },
-    { environment: () => undefined, readFile: () => '', checkSlo: () => {} },
+    { environment: () => undefined, readFile: () => '', checkSlo: () => {}, nowUs: () => 0 },
   );
   const overview = {
     name: 'capture',

@@ -61,6 +61,18 @@ describe('header rules', () => {
       ['HOST', 'prod:8000', 'X', '1'],
     ],
     [
+      'names another host when asked for it',
+      { headers: ['HOST: prod:8000', 'X: 1'] },
+      { host: 'models.staging' },
+      ['X', '1', 'Host', 'models.staging'],
+    ],
+    [
+      'leaves out what is to be removed, in any case',
+      { headers: ['X-Debug: 1', 'X: 1', 'x-DEBUG: 2'] },
+      { removedHeaders: ['x-debug'] },
+      ['X', '1'],
+    ],
+    [
       'leaves out hop-by-hop names and those Connection nominates',
       {
         headers: [

@@ -1,15 +1,27 @@
 import fc from 'fast-check';
 import { expect, test } from 'vitest';
-import { SEND_ERRORS } from '../../src/core/run.ts';
+import { FINISH_REASONS, SEND_ERRORS } from '../../src/core/run.ts';
 import { packResults, unpackResults } from '../../src/replay/result-batch.ts';
 
 const offset = fc.oneof(fc.constant(null), fc.nat(2 ** 53 - 1));
+
+const answer = fc.record({
+  firstTokenOffsetNs: offset,
+  lastTokenOffsetNs: offset,
+  contentEvents: fc.nat(),
+  gapMaxNs: offset,
+  gaps: fc.oneof(fc.constant(null), fc.uint8Array({ minLength: 1, maxLength: 20 })),
+  promptTokens: offset,
+  outputTokens: offset,
+  finish: fc.oneof(fc.constant(null), fc.constantFrom(...FINISH_REASONS)),
+});
 
 test('results arrive as they were, with null for what never happened and 0 for what did at the start', () => {
   const result = fc.record({
     index: fc.nat(),
     intendedOffsetNs: fc.nat(2 ** 53 - 1),
     actualOffsetNs: offset,
+    connectionWaitNs: offset,
     startOffsetNs: offset,
     firstByteOffsetNs: offset,
     lastByteOffsetNs: offset,
@@ -17,6 +29,9 @@ test('results arrive as they were, with null for what never happened and 0 for w
     responseBytes: fc.nat(2 ** 40),
     error: fc.oneof(fc.constant(null), fc.constantFrom(...SEND_ERRORS)),
     refused: fc.boolean(),
+    cancelled: fc.boolean(),
+    streamed: fc.constantFrom(null, false, true),
+    answer: fc.oneof(fc.constant(null), answer),
     reusedConnection: fc.boolean(),
   });
   fc.assert(

@@ -38,6 +38,13 @@ const request = fc.record({
   headers: fc.array(fc.tuple(latin1, latin1)).map((pairs) => pairs.flat()),
   body,
   chunked: fc.boolean(),
+  answer: fc.record({
+    counts: fc.boolean(),
+    streams: fc.boolean(),
+    ends: fc.boolean(),
+    cancelAfterNs: fc.oneof(fc.constant(null), fc.nat(2 ** 52)),
+  }),
+  lane: fc.oneof(fc.constant(null), fc.nat(2 ** 53 - 1)),
 });
 
 describe('a batch on its way to the sender', () => {

@@ -1,118 +1,8 @@
 import fc from 'fast-check';
 import { describe, expect, test } from 'vitest';
-import type { SenderSignals } from '../../src/replay/due-ring.ts';
-import { Pacer } from '../../src/replay/pacer.ts';
-import type { PreparedRequest } from '../../src/replay/prepared-request.ts';
-import { packBatch } from '../../src/replay/send-batch.ts';
-import type { SendResult } from '../../src/replay/send-result.ts';
-import { SENDER_TICK_MS, Sender, type SenderHealth, type SenderOptions } from '../../src/replay/sender.ts';
-import { ManualClock } from '../support/manual-clock.ts';
+import { Durations } from '../../src/replay/durations.ts';
 import { offsetsOf, prepared } from '../support/prepared.ts';
-import { type ScriptedAnswer, ScriptedTransport } from '../support/scripted-transport.ts';
-
-const MS = 1_000_000;
-const TICK_NS = SENDER_TICK_MS * MS;
-const TURN_NS = 2_000;
-const START_NS = 5_000 * MS;
-const LEAD_NS = 200_000;
-
-/** A sender on a manual clock, with an event loop whose turns take 2 µs and a pacer that wakes it. */
-class Stage implements SenderSignals {
-  readonly clock = new ManualClock(START_NS - 100 * MS);
-  readonly results: SendResult[] = [];
-  readonly transport: ScriptedTransport;
-  readonly sender: Sender;
-  health: SenderHealth | null = null;
-  awake = false;
-  dispatched = 0;
-  turns = 0;
-  readonly #turns: (() => void)[] = [];
-  #frozen = false;
-
-  constructor(script: (index: number) => ScriptedAnswer, options: Partial<SenderOptions> = {}) {
-    this.transport = new ScriptedTransport(this.clock, ({ index }) => script(index));
-    this.sender = new Sender(
-      {
-        startNs: START_NS,
-        maxInFlight: 10_000,
-        totalTimeoutMs: 60_000,
-        drainDeadlineMs: 30_000,
-        catchUp: { fromLagNs: 50 * MS, gapNs: MS, slackNs: MS },
-        spinNs: LEAD_NS,
-        ...options,
-      },
-      {
-        clock: this.clock,
-        transport: this.transport,
-        signals: this,
-        afterTurn: (callback) => this.#turns.push(callback),
-        afterMs: (callback, ms) => this.clock.sleepUntil(this.clock.nowNs() + ms * MS, callback),
-        loopIdleNs: () => 0,
-        onResults: (results) => this.results.push(...results),
-        onOver: (health) => {
-          this.health = health;
-        },
-      },
-    );
-    this.#tickEvery(TICK_NS);
-  }
-
-  setSenderAwake(awake: boolean): void {
-    this.awake = awake;
-  }
-
-  setDispatched(count: number): void {
-    this.dispatched = count;
-  }
-
-  /** Hands requests over and has the pacer wake the sender ahead of each. */
-  hand(requests: readonly PreparedRequest[]): void {
-    this.sender.accept(packBatch(requests));
-    const dues = requests.map(({ intendedOffsetNs }) => START_NS + intendedOffsetNs);
-    const pacer = new Pacer(
-      { peekNs: () => dues[0] ?? null, shift: () => dues.shift() },
-      { leadNs: LEAD_NS, catchUp: null },
-    );
-    const pace = (): void => {
-      const { due, waitNs } = pacer.next(this.clock.nowNs());
-      if (due > 0 && !this.awake) this.sender.wake();
-      if (Number.isFinite(waitNs)) this.clock.sleepUntil(this.clock.nowNs() + waitNs, pace);
-    };
-    pace();
-  }
-
-  /** Lets time pass up to an offset of the run, turning the loop whenever somebody asked for a turn. */
-  playTo(offsetNs: number): void {
-    const untilNs = START_NS + offsetNs;
-    while (this.clock.nowNs() < untilNs) {
-      const turn = this.#turns.shift();
-      if (turn) {
-        this.turns++;
-        this.clock.advance(TURN_NS);
-        turn();
-      } else {
-        this.clock.advance(Math.min(50_000, untilNs - this.clock.nowNs()));
-      }
-    }
-  }
-
-  /** The whole process stands still: time passes and nothing of it runs; then its overdue timer does. */
-  freeze(ns: number): void {
-    this.#frozen = true;
-    this.clock.advance(ns);
-    this.#frozen = false;
-    this.sender.tick();
-  }
-
-  #tickEvery(ns: number): void {
-    this.clock.sleepUntil(this.clock.nowNs() + ns, () => {
-      if (this.health === null && !this.#frozen) this.sender.tick();
-      this.#tickEvery(ns);
-    });
-  }
-}
-
-const atOnce = (): ScriptedAnswer => ({ afterNs: 50_000 });
+import { atOnce, MS, START_NS, Stage, TICK_NS } from '../support/sender-stage.ts';
 
 describe('the sender', () => {
   test('sends each request once, in order, never before its instant and microseconds after it', () => {
@@ -177,7 +67,7 @@ describe('the sender', () => {
   });
 
   test('refuses what the in-flight cap does not let out, counts it, and queues none of it', () => {
-    const stage = new Stage((index) => ({ afterNs: index < 2 ? 10.5 * MS : 50_000 }), { maxInFlight: 2 });
+    const stage = new Stage((index) => ({ afterNs: index < 2 ? 10.5 * MS : 50_000 }), {}, { maxRequests: 2 });
     stage.hand(Array.from({ length: 20 }, (_, index) => prepared(index, index * MS)));
     stage.sender.finish();
     stage.playTo(200 * MS);
@@ -189,6 +79,68 @@ describe('the sender', () => {
     ).toBe(true);
     expect(stage.health).toMatchObject({ sent: 11, refused: 9, inFlightMax: 2 });
     expect(stage.dispatched).toBe(20);
+  });
+
+  test('refuses what the bytes of bodies under way leave no room for, and counts it apart', () => {
+    const stage = new Stage(() => ({ afterNs: 10.5 * MS }), {}, { maxBodyBytes: 4 * 1_024 });
+    const body = Buffer.alloc(1_024);
+    stage.hand(Array.from({ length: 20 }, (_, index) => prepared(index, index * MS, { body })));
+    stage.sender.finish();
+    stage.playTo(200 * MS);
+    expect(stage.transport.sent.map(({ index }) => index)).toEqual([0, 1, 2, 3, 11, 12, 13, 14]);
+    expect(stage.health).toMatchObject({ sent: 8, refused: 12, refusedForBytes: 12 });
+  });
+
+  test('has a request wait for its recorded connection, and tells that wait apart from lag', () => {
+    const stage = new Stage((index) => ({ afterNs: index === 0 ? 50 * MS : MS / 10 }));
+    const lanes = [7, 7, null, 7, 8];
+    stage.hand(lanes.map((lane, index) => prepared(index, index * MS, { lane })));
+    stage.sender.finish();
+    stage.playTo(200 * MS);
+    expect(stage.transport.sent.map(({ index }) => index)).toEqual([0, 2, 4, 1, 3]);
+    const byIndex = stage.results.toSorted((a, b) => a.index - b.index);
+    const waitsMs = byIndex.map(({ connectionWaitNs }) =>
+      connectionWaitNs === null ? null : Math.round(connectionWaitNs / MS),
+    );
+    expect(waitsMs).toEqual([0, 49, null, 47, 0]);
+    for (const { actualOffsetNs, connectionWaitNs, intendedOffsetNs } of byIndex) {
+      const lagNs = (actualOffsetNs ?? 0) - (connectionWaitNs ?? 0) - intendedOffsetNs;
+      expect(lagNs).toBeGreaterThanOrEqual(0);
+      expect(lagNs).toBeLessThan(60_000);
+    }
+    expect(Durations.merged([stage.health?.lag ?? new Float64Array(1)]).summary().maxNs).toBeLessThan(60_000);
+    expect(stage.health).toMatchObject({ sent: 5, unreached: 0, stalls: [] });
+  });
+
+  test('does not send what still waits for its connection when it is stopped', () => {
+    const stage = new Stage(() => ({ afterNs: 5 * MS }));
+    stage.hand([0, 1, 2].map((index) => prepared(index, index * MS, { lane: 1 })));
+    stage.playTo(4 * MS);
+    stage.sender.stop();
+    stage.playTo(300 * MS);
+    expect(stage.transport.sent).toHaveLength(1);
+    expect(stage.health).toMatchObject({ sent: 1, unreached: 2, stopped: 0 });
+    const waiting = stage.results.filter(({ actualOffsetNs }) => actualOffsetNs === null);
+    expect(waiting.map(({ index, error, refused }) => [index, error, refused])).toEqual([
+      [1, 'stopped', false],
+      [2, 'stopped', false],
+    ]);
+  });
+
+  test('gives each that waited its time, and gives up when the drain deadline passes without a send', () => {
+    const stage = new Stage(() => ({ afterNs: Number.POSITIVE_INFINITY }), {
+      totalTimeoutMs: 100,
+      drainDeadlineMs: 150,
+    });
+    stage.hand([0, 1, 2].map((index) => prepared(index, 0, { lane: 1 })));
+    stage.sender.finish();
+    stage.playTo(1_000 * MS);
+    expect(stage.results.map(({ index, error }) => [index, error])).toEqual([
+      [0, 'total_timeout'],
+      [1, 'total_timeout'],
+      [2, 'total_timeout'],
+    ]);
+    expect(stage.health).toMatchObject({ sent: 3, unreached: 0 });
   });
 
   test('sleeps while nothing is near', () => {

@@ -2,7 +2,7 @@ import { describe, expect, it } from 'vitest';
 import type { AppError } from '../../src/core/errors.ts';
 import { type RawReplayOptions, resolveReplayOptions } from '../../src/replay/options.ts';
 
-const sources = { environment: () => undefined, readFile: () => '', checkSlo: () => {} };
+const sources = { environment: () => undefined, readFile: () => '', checkSlo: () => {}, nowUs: () => 0 };
 const resolved = (raw: RawReplayOptions) =>
   resolveReplayOptions({ target: 'http://staging:8000', ...raw }, sources);
 

@@ -6,7 +6,7 @@ import { SqliteRunStore } from '../../src/storage/run-store.ts';
 import { run } from '../support/sends.ts';
 import { temporaryDirectory } from '../support/temp-dir.ts';
 
-const TOTALS = { planned: 0, sent: 0, completed: 0, failed: 0, refused: 0 };
+const TOTALS = { planned: 0, sent: 0, completed: 0, failed: 0, cancelled: 0, refused: 0 };
 const DAY_MS = 86_400_000;
 const NOW_US = 1_794_000_000_000_000;
 

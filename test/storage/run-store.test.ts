@@ -4,14 +4,14 @@ import Database from 'better-sqlite3';
 import fc from 'fast-check';
 import { describe, expect, test } from 'vitest';
 import { AppError } from '../../src/core/errors.ts';
-import { SEND_ERRORS, type Send } from '../../src/core/run.ts';
+import { FINISH_REASONS, SEND_ERRORS, type Send } from '../../src/core/run.ts';
 import { RunReader } from '../../src/storage/run-reader.ts';
 import { SqliteRunStore } from '../../src/storage/run-store.ts';
 import { failed, refused, run, send } from '../support/sends.ts';
 import { temporaryDirectory } from '../support/temp-dir.ts';
 
 const MS = 1e6;
-const TOTALS = { planned: 3, sent: 2, completed: 1, failed: 1, refused: 1 };
+const TOTALS = { planned: 3, sent: 2, completed: 1, failed: 1, cancelled: 0, refused: 1 };
 
 function freshDirectory(): string {
   return join(temporaryDirectory(), 'runs', 'one');
@@ -52,6 +52,7 @@ const anySend = fc.record({
   requestBytes: fc.nat(2 ** 31 - 1),
   intendedOffsetNs: fc.integer({ min: 0, max: 2 ** 50 }),
   actualOffsetNs: offset,
+  connectionWaitNs: offset,
   startOffsetNs: offset,
   firstByteOffsetNs: offset,
   lastByteOffsetNs: offset,
@@ -60,6 +61,20 @@ const anySend = fc.record({
   error: fc.option(fc.constantFrom(...SEND_ERRORS)),
   refused: fc.boolean(),
   warmup: fc.boolean(),
+  cancelled: fc.boolean(),
+  streamed: fc.boolean(),
+  answer: fc.option(
+    fc.record({
+      firstTokenOffsetNs: offset,
+      lastTokenOffsetNs: offset,
+      contentEvents: fc.nat(2 ** 31 - 1),
+      gapMaxNs: offset,
+      gaps: fc.option(fc.uint8Array({ minLength: 1, maxLength: 50 })),
+      promptTokens: fc.option(fc.nat()),
+      outputTokens: fc.option(fc.nat()),
+      finish: fc.option(fc.constantFrom(...FINISH_REASONS)),
+    }),
+  ),
 });
 
 describe('SqliteRunStore', () => {
@@ -121,7 +136,7 @@ describe('SqliteRunStore', () => {
       send({ index: 3, intendedOffsetNs: 999 * MS, actualOffsetNs: 1_004 * MS, status: 503 }),
       send({ index: 4, intendedOffsetNs: 5_000 * MS, actualOffsetNs: null }),
     ]);
-    const none = { offered: 0, sent: 0, completed: 0, failed: 0, refused: 0, lagMaxNs: null };
+    const none = { offered: 0, sent: 0, completed: 0, failed: 0, cancelled: 0, refused: 0, lagMaxNs: null };
     expect(reading(directory, (reader) => reader.series())).toEqual([
       { ...none, second: 0, offered: 4, sent: 2, refused: 1, inFlight: 2, lagMaxNs: 3 * MS },
       { ...none, second: 1, sent: 1, failed: 2, inFlight: 1, lagMaxNs: 5 * MS },

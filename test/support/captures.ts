@@ -34,6 +34,7 @@ export function writerOptions(
     onFinished: (file) => {
       sealSegment(file, systemClock);
     },
+    breathe: () => undefined,
     ...parts,
   };
 }

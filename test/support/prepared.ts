@@ -1,3 +1,4 @@
+import { NOTHING_EXPECTED } from '../../src/replay/expected-answer.ts';
 import type { PreparedRequest } from '../../src/replay/prepared-request.ts';
 
 /** A request ready to be sent, `POST /<index>` unless told otherwise. */
@@ -14,6 +15,7 @@ export function prepared(
     headers: ['Content-Type', 'text/plain', 'x-reprise-run', 'test'],
     body: Buffer.from(`body ${index}`),
     chunked: false,
+    answer: NOTHING_EXPECTED,
     ...parts,
   };
 }

@@ -52,11 +52,14 @@ export class RawServer {
     this.#server = createServer((socket) => this.#accept(socket, respond));
   }
 
-  static async start(respond: Respond = answerAll, host = '127.0.0.1'): Promise<RawServer> {
+  /** @param at a host, or the path of a unix socket */
+  static async start(respond: Respond = answerAll, at = '127.0.0.1'): Promise<RawServer> {
     const server = new RawServer(respond);
-    server.#server.listen(0, host);
+    if (at.startsWith('/')) server.#server.listen(at);
+    else server.#server.listen(0, at);
     await once(server.#server, 'listening');
-    server.port = (server.#server.address() as AddressInfo).port;
+    const address = server.#server.address();
+    server.port = typeof address === 'string' ? 0 : ((address as AddressInfo | null)?.port ?? 0);
     return server;
   }
 

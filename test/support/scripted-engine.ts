@@ -51,6 +51,7 @@ function completed({ index, intendedOffsetNs }: PreparedRequest): SendResult {
     index,
     intendedOffsetNs,
     actualOffsetNs: intendedOffsetNs,
+    connectionWaitNs: null,
     startOffsetNs: intendedOffsetNs,
     firstByteOffsetNs: intendedOffsetNs + 1,
     lastByteOffsetNs: intendedOffsetNs + 2,
@@ -58,6 +59,9 @@ function completed({ index, intendedOffsetNs }: PreparedRequest): SendResult {
     responseBytes: 0,
     error: null,
     refused: false,
+    cancelled: false,
+    streamed: null,
+    answer: null,
     reusedConnection: false,
   };
 }
@@ -70,6 +74,7 @@ function healthOf(sent: number, aborted: boolean): EngineHealth {
     prepared: sent,
     sent,
     refused: 0,
+    refusedForBytes: 0,
     stopped: 0,
     aborted,
     lag: NO_DURATIONS,
@@ -83,6 +88,7 @@ function healthOf(sent: number, aborted: boolean): EngineHealth {
       opened: 0,
       failed: 0,
       openMax: 0,
+      used: 0,
       connect: NO_DURATIONS,
       requestsPerConnection: { mean: 0, max: 0 },
       byAddress: [],

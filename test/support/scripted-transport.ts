@@ -1,6 +1,7 @@
-import type { SendError } from '../../src/core/run.ts';
+import type { AnswerHead } from '../../src/replay/answer-reader.ts';
 import type { ConnectionUse } from '../../src/replay/engine-health.ts';
 import type { OutgoingRequest } from '../../src/replay/send-batch.ts';
+import type { SendEnd } from '../../src/replay/send-error.ts';
 import type { SendEvents, SendHandle, Transport } from '../../src/replay/transport.ts';
 import type { ManualClock } from './manual-clock.ts';
 
@@ -9,8 +10,12 @@ export interface ScriptedAnswer {
   /** From the send to the last byte; Infinity for never. */
   readonly afterNs: number;
   readonly status?: number;
-  readonly error?: SendError;
+  readonly error?: SendEnd;
+  readonly chunks?: readonly string[];
+  readonly head?: AnswerHead;
 }
+
+const PLAIN: AnswerHead = { contentType: 'text/plain', contentEncoding: null, hasLength: true };
 
 /** A transport that follows a script on a manual clock. */
 export class ScriptedTransport implements Transport {
@@ -25,7 +30,7 @@ export class ScriptedTransport implements Transport {
 
   send(request: OutgoingRequest, events: SendEvents): SendHandle {
     this.sent.push({ index: request.index, atNs: this.#clock.nowNs() });
-    const { afterNs, status = 200, error } = this.#script(request);
+    const { afterNs, status = 200, error, chunks = ['ten bytes!'], head = PLAIN } = this.#script(request);
     let over = false;
     const end = (finish: () => void): void => {
       if (over) return;
@@ -41,8 +46,8 @@ export class ScriptedTransport implements Transport {
             return;
           }
           events.onFirstByte();
-          events.onStatus(status);
-          events.onData(10);
+          events.onStatus(status, head);
+          for (const chunk of chunks) events.onData(Buffer.from(chunk));
           events.onEnd();
         }),
       );
@@ -60,6 +65,7 @@ export class ScriptedTransport implements Transport {
       opened: 0,
       failed: 0,
       openMax: 0,
+      used: 0,
       connect: none,
       requestsPerConnection: { mean: 0, max: 0 },
       byAddress: [],

@@ -15,6 +15,7 @@ export function send(facts: Partial<Send> & { index: number }): Send {
     requestBytes: 100,
     intendedOffsetNs,
     actualOffsetNs,
+    connectionWaitNs: null,
     startOffsetNs: actualOffsetNs === null ? null : left + MS,
     firstByteOffsetNs: actualOffsetNs === null ? null : left + 9 * MS,
     lastByteOffsetNs: actualOffsetNs === null ? null : left + 10 * MS,
@@ -23,6 +24,9 @@ export function send(facts: Partial<Send> & { index: number }): Send {
     error: null,
     refused: false,
     warmup: false,
+    cancelled: false,
+    streamed: false,
+    answer: null,
     ...facts,
   };
 }

@@ -1,9 +1,9 @@
 import { afterEach } from 'vitest';
 import { systemClock } from '../../src/core/clock.ts';
-import type { SendError } from '../../src/core/run.ts';
 import { AddressBook } from '../../src/replay/address-book.ts';
 import { ConnectionPool, type PoolOptions } from '../../src/replay/connection-pool.ts';
 import { BatchReader, type OutgoingRequest, packBatch } from '../../src/replay/send-batch.ts';
+import type { SendEnd } from '../../src/replay/send-error.ts';
 import { type SendEvents, type SendHandle, UndiciTransport } from '../../src/replay/transport.ts';
 import { prepared } from './prepared.ts';
 import { RawServer, type Respond } from './raw-server.ts';
@@ -36,6 +36,7 @@ export function transportTo(
   const pool = new ConnectionPool(
     {
       origin,
+      socketPath: null,
       connectTimeoutMs: 2_000,
       firstByteTimeoutMs: 5_000,
       idleTimeoutMs: 5_000,
@@ -61,7 +62,7 @@ export interface Outcome {
   readonly events: readonly string[];
   readonly status: number | null;
   readonly bytes: number;
-  readonly error: SendError | null;
+  readonly error: SendEnd | null;
   readonly reused: boolean;
 }
 
@@ -76,19 +77,20 @@ export function play(
     let status: number | null = null;
     let bytes = 0;
     let reused = false;
-    const over = (error: SendError | null): void => resolve({ events, status, bytes, error, reused });
+    const over = (error: SendEnd | null): void => resolve({ events, status, bytes, error, reused });
     const listener: SendEvents = {
       onStart: (reusedConnection) => {
         events.push('start');
         reused = reusedConnection;
       },
+      onBodyWritten: () => events.push('body written'),
       onFirstByte: () => events.push('first byte'),
       onStatus: (got) => {
         events.push('status');
         status = got;
       },
       onData: (got) => {
-        bytes += got;
+        bytes += got.length;
       },
       onEnd: () => {
         events.push('end');

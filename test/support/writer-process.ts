@@ -27,6 +27,7 @@ const writer = new CaptureWriter(
     retainMs: null,
     segmentBy: 'clock',
     durability: 'commit',
+    breathe: () => undefined,
     onFinished: (file) => say(`finished ${file}`),
   },
   systemClock,

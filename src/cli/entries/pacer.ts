@@ -3,15 +3,19 @@ import { systemClock } from '../../core/clock.ts';
 import { DueRing } from '../../replay/due-ring.ts';
 import { runPacer } from '../../replay/pacer-thread.ts';
 import type { FromPacer, PacerSetup, ToPacer } from '../../replay/thread-messages.ts';
+import { tightenTimers } from '../../replay/timer-slack.ts';
 
 /** The thread that keeps time for a replay. Started by the engine only. */
 if (!parentPort) throw new Error('the pacer runs as a worker thread');
 const port = parentPort;
-const { ringMemory, wakePort } = workerData as PacerSetup;
+const { ringMemory, wakePorts } = workerData as PacerSetup;
 
+tightenTimers();
 port.once('message', ({ startNs }: ToPacer) => {
-  const lateness = runPacer(new DueRing(ringMemory), startNs, systemClock, () => wakePort.postMessage(0));
-  wakePort.close();
+  const lateness = runPacer(new DueRing(ringMemory), startNs, systemClock, (sender) =>
+    wakePorts[sender]?.postMessage(0),
+  );
+  for (const wakePort of wakePorts) wakePort.close();
   port.postMessage({ kind: 'over', lateness } satisfies FromPacer);
 });
 port.postMessage({ kind: 'ready' } satisfies FromPacer);

@@ -70,8 +70,10 @@ export class ConnectionAssembly implements ConnectionFeed {
     if (this.#state !== 'opaque') this.#wait(reason);
   }
 
-  clientEnd(_atNs: number): void {
-    this.#pairing.firstEnd ??= 'client';
+  clientEnd(atNs: number): void {
+    if (this.#pairing.firstEnd !== null) return;
+    this.#pairing.firstEnd = 'client';
+    this.#pairing.clientEndNs = atNs;
   }
 
   serverEnd(_atNs: number): void {

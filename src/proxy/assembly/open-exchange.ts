@@ -148,12 +148,16 @@ export class OpenExchange {
     return firstEnd === 'client' ? 'client_aborted' : 'upstream_failed';
   }
 
-  finish(outcome: Outcome): Exchange {
+  /** @param clientEndNs when the client left, if it was the first to; null otherwise */
+  finish(outcome: Outcome, clientEndNs: number | null): Exchange {
     const { request, response } = this;
     const { bodyRedaction, policy } = this.#context;
     const facts = this.#requestFacts();
     const usage = this.#scan?.finish() ?? null;
     const offsetUs = (ns: number): number => Math.round((ns - request.firstByteNs) / 1_000);
+    // Without an answer its end is the client's: how long it had waited is kept nowhere else.
+    const leftNs = outcome === 'client_aborted' ? clientEndNs : null;
+    const lastByteNs = response?.lastByteNs ?? leftNs;
     const firstTokenNs = this.#scan?.firstTokenNs ?? null;
     return {
       arrivalUs: this.#context.epochUsOf(request.firstByteNs),
@@ -169,7 +173,7 @@ export class OpenExchange {
       streamed: this.#answer === null ? null : this.#streams(this.#answer.fields),
       requestEndOffsetUs: request.ended ? offsetUs(request.lastByteNs) : null,
       firstByteOffsetUs: response === null ? null : offsetUs(response.firstByteNs),
-      lastByteOffsetUs: response === null ? null : offsetUs(response.lastByteNs),
+      lastByteOffsetUs: lastByteNs === null ? null : offsetUs(lastByteNs),
       firstTokenOffsetUs: firstTokenNs === null ? null : offsetUs(firstTokenNs),
       promptTokens: usage?.promptTokens ?? null,
       outputTokens: usage?.outputTokens ?? null,

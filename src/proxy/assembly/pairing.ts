@@ -38,6 +38,8 @@ export class Pairing {
   #stop: Stop | null = null;
   /** Who ended the connection first, null while nobody has. */
   firstEnd: FirstEnd | null = null;
+  /** When the client did, if it was first. */
+  clientEndNs: number | null = null;
   /** Exchanges settled since reading last began anew. */
   settledExchanges = 0;
 
@@ -224,7 +226,7 @@ export class Pairing {
     const { lossReason, omission } = exchange;
     if (lossReason !== null) this.#settled.leaveOut({ kind: 'lost', reason: lossReason }, 1, stretch);
     else if (omission !== null) this.#settled.leaveOut({ kind: 'omitted', cause: omission }, 1, stretch);
-    else this.#settled.record(exchange.finish(exchange.outcome(this.firstEnd)), stretch);
+    else this.#settled.record(exchange.finish(exchange.outcome(this.firstEnd), this.clientEndNs), stretch);
     exchange.release();
   }
 

@@ -7,13 +7,14 @@ export interface DrawKey {
 }
 
 /** What a draw decides. Each has numbers of its own, so that one decision says nothing of another. */
-export type DrawPurpose = 'kept' | 'copies' | 'jitter' | 'identity';
+export type DrawPurpose = 'kept' | 'copies' | 'jitter' | 'identity' | 'stripe';
 
 const PURPOSES: Readonly<Record<DrawPurpose, number>> = {
   kept: 0x51ed270b,
   copies: 0x2c1b3c6d,
   jitter: 0x297a2d39,
   identity: 0x6a09e667,
+  stripe: 0x3c6ef372,
 };
 
 /**

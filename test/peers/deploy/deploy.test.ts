@@ -42,13 +42,18 @@ function deployed(path: string): string {
 }
 
 describe('what is in deploy/', () => {
-  for (const directory of ['base', 'overlays/production', 'statefulset']) {
+  for (const [directory, holds] of [
+    ['base', 'Service'],
+    ['overlays/production', 'Service'],
+    ['statefulset', 'Service'],
+    ['replay', 'Job'],
+  ] as const) {
     needing(
       [kustomize, python],
       `kubernetes/${directory} builds and is valid`,
       (builder = '', interpreter = '') => {
         const built = run(builder, ['build', join(deploy, 'kubernetes', directory)]);
-        expect(built.said).toContain('kind: Service');
+        expect(built.said).toContain(`kind: ${holds}\n`);
         expect(built.status).toBe(0);
         const checked = run(interpreter, [join(here, 'validate-kubernetes.py'), KUBERNETES], built.stdout);
         expect(checked).toMatchObject({ status: 0 });

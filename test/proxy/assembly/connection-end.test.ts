@@ -98,3 +98,16 @@ describe('the end of a connection', () => {
     expect(feed.settlements).toEqual([]);
   });
 });
+
+describe('a client that left before there was an answer', () => {
+  it('is recorded with when it left, since that is all that tells how long it waited', () => {
+    const feed = new Feed().client(GET).close('client_reset');
+    expect(feed.exchanges[0]).toMatchObject({
+      outcome: 'client_aborted',
+      firstByteOffsetUs: null,
+      lastByteOffsetUs: 1,
+    });
+    const failed = new Feed().client(GET).close('server_reset');
+    expect(failed.exchanges[0]).toMatchObject({ outcome: 'upstream_failed', lastByteOffsetUs: null });
+  });
+});

@@ -1,0 +1,195 @@
+/**
+ * How exactly do requests reach the target, beside vegeta, Locust and what wrk gets out of it?
+ *
+ *     node bench/replay.ts [--rounds 5] [--seconds 10] [--long 200] [--only even,poisson,…] [--highest 8000,10000,…]
+ *
+ * One target for all, in a process of its own, which stamps each request's first byte on the host's monotonic
+ * clock. Every tool is run as its user runs it, Reprise by its command line from a capture. Per stage:
+ *
+ * - `even`: 1,000/s, evenly, all tools interleaved round by round.
+ * - `poisson`: 1,000/s for `--long` seconds, Reprise alone: dispersion at 0.1, 1 and 10 s, and drift.
+ * - `fast`: 5,000/s, a Poisson process, Reprise alone; sender and target on cores of their own by `taskset`.
+ * - `cost`: the highest rate of `--cost` at which both keep up, Reprise and vegeta: CPU a request.
+ * - `highest`: the ladder of rates, Reprise alone on one sender, until it achieves less than 99 %; wrk beside it.
+ *
+ * Error of arrival = arrival − (start + planned offset). Reprise and the Locust dispatcher say when they started;
+ * vegeta does not, so its start is fitted to put its earliest arrival on its instant, which favours it by its own
+ * least latency. Reprise's with a fitted start stands beside its true one.
+ */
+import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import { availableParallelism, loadavg, tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { parseArgs } from 'node:util';
+import { arrivalErrors, dispersionErrors } from './support/arrival-errors.ts';
+import { type ArrivalPlan, captureOf, evenPlan, poissonPlan } from './support/arrival-plan.ts';
+import { ArrivalTarget } from './support/arrival-target.ts';
+import {
+  type Job,
+  type LoadTool,
+  locust,
+  type Played,
+  reprise,
+  vegeta,
+  wrkCeiling,
+} from './support/load-tools.ts';
+import { allCores, pinSender, runOn } from './support/pinning.ts';
+import { median } from './support/statistics.ts';
+
+const STAGES = ['even', 'poisson', 'fast', 'cost', 'highest'] as const;
+const BODY_BYTES = 2_048;
+
+const { values: flags } = parseArgs({
+  options: {
+    rounds: { type: 'string', default: '5' },
+    seconds: { type: 'string', default: '10' },
+    long: { type: 'string', default: '200' },
+    only: { type: 'string', default: STAGES.join(',') },
+    highest: { type: 'string', default: '8000,10000,12000,14000,16000,18000,20000' },
+    cost: { type: 'string', default: '5000' },
+  },
+});
+const ROUNDS = Number(flags.rounds);
+const SECONDS = Number(flags.seconds);
+const directory = mkdtempSync(join(tmpdir(), 'reprise-replay-'));
+const bodyFile = join(directory, 'body');
+const body = Buffer.alloc(BODY_BYTES, 'payload ');
+writeFileSync(bodyFile, body);
+const report: Record<string, unknown> = {};
+
+function jobOf(name: string, plan: ArrivalPlan, ratePerSecond: number, seconds: number): Job {
+  const capture = captureOf(plan, body, directory, name);
+  return { plan, ratePerSecond, seconds, capture, body, bodyFile, directory };
+}
+
+function toolsThere(): LoadTool[] {
+  return [reprise(), vegeta(), locust()].filter((tool) => {
+    if (!('missing' in tool)) return true;
+    console.log(`${tool.name} is left out: ${tool.missing}`);
+    return false;
+  }) as LoadTool[];
+}
+
+/** Plays a job and holds what arrived against what was planned: a fast wrong answer is none, ours above all. */
+async function play(tool: LoadTool, job: Job, target: ArrivalTarget): Promise<Played> {
+  const played = await tool.play(target, job);
+  if (played.errors.arrived !== job.plan.length) {
+    const said = `${tool.name}: planned ${job.plan.length}, arrived ${played.errors.arrived}`;
+    if (tool.name === 'reprise') throw new Error(said);
+    console.log(said);
+  }
+  return played;
+}
+
+function medians(rounds: readonly Played[], of: (one: Played) => number | null | undefined): number {
+  return Number(median(rounds.map((one) => of(one) ?? Number.NaN)).toPrecision(3));
+}
+
+function rowOf(rounds: readonly Played[], job: Job): Record<string, number | string> {
+  const fitted = rounds.map(({ pairs }) => arrivalErrors(pairs, job.plan, 'fitted'));
+  return {
+    'p50 µs': medians(rounds, ({ errors }) => errors.p50Us),
+    'p90 µs': medians(rounds, ({ errors }) => errors.p90Us),
+    'p99 µs': medians(rounds, ({ errors }) => errors.p99Us),
+    'max µs': medians(rounds, ({ errors }) => errors.maxUs),
+    'fitted p50': Number(median(fitted.map(({ p50Us }) => p50Us)).toPrecision(3)),
+    'fitted p90': Number(median(fitted.map(({ p90Us }) => p90Us)).toPrecision(3)),
+    'fitted p99': Number(median(fitted.map(({ p99Us }) => p99Us)).toPrecision(3)),
+    'drift µs': medians(rounds, ({ errors }) => errors.driftUs),
+    'CPU µs/request': medians(rounds, ({ cpuUsPerRequest }) => cpuUsPerRequest),
+    'lag p50 µs': medians(rounds, ({ document }) => document?.lagUs.p50),
+    'lag p90': medians(rounds, ({ document }) => document?.lagUs.p90),
+    'lag p99': medians(rounds, ({ document }) => document?.lagUs.p99),
+    judged: [...new Set(rounds.map(judgement))].join(' '),
+  };
+}
+
+function judgement({ document }: Played): string {
+  if (document === null) return '';
+  return document.valid ? 'valid' : document.reasons.map(({ code }) => code).join(' ');
+}
+
+/** Several tools play a job in turn, round by round. */
+async function interleaved(tools: readonly LoadTool[], job: Job, target: ArrivalTarget): Promise<void> {
+  const rounds = new Map<string, Played[]>(tools.map(({ name }) => [name, []]));
+  for (let round = 0; round < ROUNDS; round += 1) {
+    for (const tool of tools) rounds.get(tool.name)?.push(await play(tool, job, target));
+  }
+  const rows = Object.fromEntries([...rounds].map(([name, all]) => [name, rowOf(all, job)]));
+  console.table(rows);
+  report[`${job.ratePerSecond}/s`] = rows;
+}
+
+async function longPoisson(target: ArrivalTarget): Promise<void> {
+  const seconds = Number(flags.long);
+  const job = jobOf('poisson', poissonPlan(1_000, seconds), 1_000, seconds);
+  const played = await play(reprise(), job, target);
+  const { planned, sent } = played.document?.fidelity ?? {};
+  const arrived = dispersionErrors(played.pairs, job.plan, played.startNs ?? 0);
+  const idc = ['0.1', '1', '10'].map((window) => {
+    const off = (sent?.idc[window] ?? Number.NaN) / (planned?.idc[window] ?? Number.NaN) - 1;
+    return [window, { 'sent off plan %': percent(off), 'arrived off plan %': percent(arrived[window]) }];
+  });
+  console.table({ reprise: rowOf([played], job) });
+  console.table(Object.fromEntries(idc));
+  report['poisson'] = { ...rowOf([played], job), idc: Object.fromEntries(idc) };
+}
+
+async function highest(target: ArrivalTarget): Promise<void> {
+  const rows: Record<string, Record<string, number | string>> = {};
+  for (const rate of flags.highest.split(',').map(Number)) {
+    const seconds = Math.min(SECONDS, 5);
+    const job = jobOf(`highest-${rate}`, evenPlan(rate, seconds), rate, seconds);
+    const played = await play(reprise(), job, target);
+    const achieved = played.achievedPerSecond / rate;
+    rows[`${rate}/s`] = {
+      'achieved %': percent(achieved),
+      'p50 µs': Math.round(played.errors.p50Us),
+      'p99 µs': Math.round(played.errors.p99Us),
+      'sender busy %': percent(played.document?.health.busyShare ?? Number.NaN),
+      'CPU µs/request': Number(played.cpuUsPerRequest.toPrecision(3)),
+      judged: judgement(played),
+    };
+    if (achieved < 0.99) break;
+  }
+  console.table(rows);
+  const job = jobOf('ceiling', evenPlan(10, 1), 10, Math.min(SECONDS, 5));
+  const ceiling = await wrkCeiling(target, job);
+  if (typeof ceiling === 'number') console.log(`wrk, one thread, 64 connections: ${Math.round(ceiling)}/s`);
+  else console.log(`wrk is left out: ${ceiling.missing}`);
+  report['highest'] = { rows, wrkPerSecond: typeof ceiling === 'number' ? Math.round(ceiling) : null };
+}
+
+function percent(share: number | undefined): number {
+  return Number(((share ?? Number.NaN) * 100).toFixed(2));
+}
+
+const stages = flags.only.split(',');
+const load = loadavg()[0]?.toFixed(1);
+console.log(
+  `replay: ${BODY_BYTES} B POST, medians of ${ROUNDS} rounds of ${SECONDS} s, load average ${load}`,
+);
+const target = await ArrivalTarget.start();
+try {
+  const tools = toolsThere();
+  if (stages.includes('even')) {
+    await interleaved(tools, jobOf('even', evenPlan(1_000, SECONDS), 1_000, SECONDS), target);
+  }
+  if (stages.includes('poisson')) await longPoisson(target);
+  if (stages.includes('fast')) {
+    runOn('0', target.pid, true);
+    const job = jobOf('fast', poissonPlan(5_000, SECONDS), 5_000, SECONDS);
+    await interleaved(tools.slice(0, 1), { ...job, onRunning: pinSender }, target);
+    runOn(allCores, target.pid, true);
+  }
+  if (stages.includes('cost')) {
+    const rate = Number(flags.cost);
+    const pair = tools.filter(({ name }) => name !== 'locust');
+    await interleaved(pair, jobOf('cost', evenPlan(rate, SECONDS), rate, SECONDS), target);
+  }
+  if (stages.includes('highest')) await highest(target);
+} finally {
+  target.stop();
+  rmSync(directory, { recursive: true });
+}
+const host = { node: process.version, cores: availableParallelism(), loadAverage: loadavg() };
+console.log(JSON.stringify({ bench: 'replay', rounds: ROUNDS, seconds: SECONDS, ...host, report }));

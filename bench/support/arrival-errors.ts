@@ -1,0 +1,71 @@
+import { ArrivalStatistics } from '../../src/analysis/arrival-statistics.ts';
+import type { ArrivalPlan } from './arrival-plan.ts';
+import { median, quantile } from './statistics.ts';
+
+/** How far arrivals at the target were from their plan, µs. */
+export interface ArrivalErrors {
+  readonly arrived: number;
+  readonly p50Us: number;
+  readonly p90Us: number;
+  readonly p99Us: number;
+  readonly maxUs: number;
+  /** Median error of the last tenth of the run less that of the first: what adds up over a run. */
+  readonly driftUs: number;
+}
+
+/** A start that is known, or one that puts the earliest arrival, of all errors the least, on its instant. */
+export type PlanStart = { readonly startNs: number } | 'fitted';
+
+/**
+ * Error = arrival − (start + planned offset), by the index each request carried.
+ * @param pairs index and instant, as the arrival server reports them
+ * @throws Error when a request came twice, or one that was never planned
+ */
+export function arrivalErrors(pairs: Float64Array, plan: ArrivalPlan, start: PlanStart): ArrivalErrors {
+  const seen = new Set<number>();
+  const offPlan: { index: number; ns: number }[] = [];
+  for (let at = 0; at < pairs.length; at += 2) {
+    const index = pairs[at] as number;
+    const offsetUs = plan[index];
+    if (offsetUs === undefined || seen.has(index))
+      throw new Error(`request ${index} twice, or never planned`);
+    seen.add(index);
+    offPlan.push({ index, ns: (pairs[at + 1] as number) - offsetUs * 1e3 });
+  }
+  const zeroNs =
+    start === 'fitted'
+      ? offPlan.reduce((least, { ns }) => Math.min(least, ns), Number.POSITIVE_INFINITY)
+      : start.startNs;
+  const errorsUs = offPlan.map(({ ns }) => (ns - zeroNs) / 1e3);
+  const tenth = plan.length / 10;
+  const of = (from: number, to: number): number[] =>
+    errorsUs.filter((_, at) => (offPlan[at]?.index ?? -1) >= from && (offPlan[at]?.index ?? -1) < to);
+  return {
+    arrived: errorsUs.length,
+    p50Us: quantile(errorsUs, 0.5),
+    p90Us: quantile(errorsUs, 0.9),
+    p99Us: quantile(errorsUs, 0.99),
+    maxUs: quantile(errorsUs, 1),
+    driftUs: median(of(plan.length - tenth, plan.length)) - median(of(0, tenth)),
+  };
+}
+
+/** Index of dispersion for counts of what arrived, over that of the plan, less 1, by window in seconds. */
+export function dispersionErrors(
+  pairs: Float64Array,
+  plan: ArrivalPlan,
+  startNs: number,
+): Record<string, number> {
+  const planned = new ArrivalStatistics(1e6);
+  for (const offsetUs of plan) planned.add(offsetUs);
+  const arrived = new ArrivalStatistics(1e6);
+  arrived.layWindowsFrom(Math.floor(startNs / 1e3));
+  for (let at = 0; at < pairs.length; at += 2) arrived.add(Math.floor((pairs[at + 1] as number) / 1e3));
+  const [want, have] = [planned.figures().idc, arrived.figures().idc];
+  return Object.fromEntries(
+    (['0.1', '1', '10'] as const).map((window) => [
+      window,
+      (have[window] ?? Number.NaN) / (want[window] ?? Number.NaN) - 1,
+    ]),
+  );
+}

@@ -1,0 +1,101 @@
+import { join } from 'node:path';
+import { systemClock } from '../../src/core/clock.ts';
+import type { Body, Exchange } from '../../src/core/exchange.ts';
+import { buildRequestHead } from '../../src/core/headers.ts';
+import { KeyedHash } from '../../src/core/keyed-hash.ts';
+import { SeededRandom } from '../../src/core/random.ts';
+import { resolveCaptureDirectory } from '../../src/storage/capture-directory.ts';
+import { CaptureWriter } from '../../src/storage/capture-writer.ts';
+import { sealSegment } from '../../src/storage/sealing.ts';
+
+/** 2026-11-24T12:00:00Z: an hour of which every segment is long over. */
+const FIRST_ARRIVAL_US = 1_795_521_600_000_000;
+const hash = new KeyedHash(Buffer.alloc(32, 1));
+
+/** When each request is to be sent, microseconds after the first, whole. */
+export type ArrivalPlan = readonly number[];
+
+export function evenPlan(ratePerSecond: number, seconds: number): ArrivalPlan {
+  return Array.from({ length: Math.round(ratePerSecond * seconds) }, (_, index) =>
+    Math.round((index * 1e6) / ratePerSecond),
+  );
+}
+
+/** A Poisson process, the same on every machine. */
+export function poissonPlan(ratePerSecond: number, seconds: number): ArrivalPlan {
+  const random = new SeededRandom(1);
+  const offsets: number[] = [];
+  for (let atUs = 0; atUs < seconds * 1e6; ) {
+    offsets.push(Math.round(atUs));
+    atUs -= (Math.log((random.nextUint32() + 1) / 2 ** 32) * 1e6) / ratePerSecond;
+  }
+  return offsets;
+}
+
+/**
+ * A capture of the plan: one request each, its index as its path, all with the same body.
+ * @returns its directory
+ */
+export function captureOf(plan: ArrivalPlan, body: Buffer, parent: string, name: string): string {
+  const directory = resolveCaptureDirectory(join(parent, name), 'write');
+  const writer = new CaptureWriter(
+    {
+      directory,
+      recorder: { id: '0b5e0b5e', host: 'bench', startedUs: FIRST_ARRIVAL_US },
+      origin: { kind: 'recorded', target: 'models.internal:8000' },
+      policy: { bodies: 'all' },
+      hashKeyFingerprint: hash.fingerprint(),
+      encryption: null,
+      fleetSize: 1,
+      maxDiskBytes: 2 ** 32,
+      retainMs: null,
+      segmentBy: 'arrival',
+      durability: 'seal',
+      breathe: () => undefined,
+      onFinished: (file) => void sealSegment(file, systemClock),
+    },
+    systemClock,
+  );
+  const whole: Body = { bytes: body.length, kept: body, truncated: false, hash: hash.ofBody(body) };
+  for (const [index, offsetUs] of plan.entries()) {
+    writer.append(exchangeOf(index, offsetUs, whole));
+    if (writer.due(systemClock.nowNs()) && writer.commit().lost > 0) throw new Error('the capture lost some');
+  }
+  const { lost, error } = writer.close();
+  if (lost > 0 || error !== null) throw new Error(`the capture was not written: ${error}`);
+  return directory;
+}
+
+function exchangeOf(index: number, offsetUs: number, body: Body): Exchange {
+  const head = buildRequestHead('POST', `/${index}`, [
+    ['Host', 'models.internal:8000'],
+    ['User-Agent', 'python-requests/2.32.3'],
+    ['Accept', '*/*'],
+    ['Content-Type', 'application/json'],
+    ['Content-Length', String(body.bytes)],
+  ]);
+  return {
+    arrivalUs: FIRST_ARRIVAL_US + offsetUs,
+    outcome: 'completed',
+    protocol: 'http/1.1',
+    method: 'POST',
+    route: 'POST /{id}',
+    status: 200,
+    connection: 1,
+    client: null,
+    session: null,
+    model: null,
+    streamed: false,
+    requestEndOffsetUs: 10,
+    firstByteOffsetUs: 100,
+    lastByteOffsetUs: 110,
+    firstTokenOffsetUs: null,
+    promptTokens: null,
+    outputTokens: null,
+    batch: null,
+    request: { head, redacted: [], body, trailers: null },
+    response: null,
+    requestChunks: [],
+    responseChunks: [],
+  };
+}

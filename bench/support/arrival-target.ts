@@ -1,0 +1,73 @@
+import { type ChildProcess, fork } from 'node:child_process';
+import { once } from 'node:events';
+import { setTimeout as sleep } from 'node:timers/promises';
+import type { FromArrivalServer, ToArrivalServer } from './arrival-server.ts';
+
+/** What reached the target, in order of arrival. */
+export interface Arrivals {
+  /** Index and instant (monotonic ns) of each request, flat. */
+  readonly pairs: Float64Array;
+  readonly bodyBytes: number;
+}
+
+/** The arrival server as its parent sees it. */
+export class ArrivalTarget {
+  readonly port: number;
+  readonly pid: number;
+  readonly #child: ChildProcess;
+  #first = Promise.withResolvers<void>();
+  #last = Promise.withResolvers<void>();
+  #report = Promise.withResolvers<Arrivals>();
+
+  private constructor(child: ChildProcess, port: number) {
+    this.#child = child;
+    this.port = port;
+    this.pid = child.pid as number;
+    child.on('message', (message: FromArrivalServer) => {
+      if (message === 'first') this.#first.resolve();
+      else if (message === 'last') this.#last.resolve();
+      else if ('arrivals' in message) {
+        this.#report.resolve({ pairs: message.arrivals, bodyBytes: message.bodyBytes });
+      }
+    });
+  }
+
+  static async start(): Promise<ArrivalTarget> {
+    const child = fork(new URL('./arrival-server.ts', import.meta.url), { serialization: 'advanced' });
+    const [message] = (await once(child, 'message')) as [{ port: number }];
+    return new ArrivalTarget(child, message.port);
+  }
+
+  /** Forgets what was, and tells of the first and of the last of `requests`. */
+  expect(requests: number): void {
+    this.#first = Promise.withResolvers();
+    this.#last = Promise.withResolvers();
+    this.#tell({ expect: requests });
+  }
+
+  get first(): Promise<void> {
+    return this.#first.promise;
+  }
+
+  /** All that were expected have come, or `limitMs` is over: then what is missing is missing. */
+  async last(limitMs: number): Promise<void> {
+    const limit = new AbortController();
+    const expired = sleep(limitMs, undefined, { signal: limit.signal }).catch(() => undefined);
+    await Promise.race([this.#last.promise, expired]);
+    limit.abort();
+  }
+
+  report(): Promise<Arrivals> {
+    this.#report = Promise.withResolvers();
+    this.#tell('report');
+    return this.#report.promise;
+  }
+
+  stop(): void {
+    this.#child.disconnect();
+  }
+
+  #tell(message: ToArrivalServer): void {
+    this.#child.send(message);
+  }
+}

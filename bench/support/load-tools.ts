@@ -1,0 +1,205 @@
+import { type ChildProcess, spawn } from 'node:child_process';
+import { once } from 'node:events';
+import { readFileSync, writeFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { fileURLToPath } from 'node:url';
+import { systemClock } from '../../src/core/clock.ts';
+import { goProgram, pythonWith, systemProgram } from '../../test/support/peer-tools.ts';
+import { type ArrivalErrors, arrivalErrors, type PlanStart } from './arrival-errors.ts';
+import type { ArrivalPlan } from './arrival-plan.ts';
+import type { ArrivalTarget } from './arrival-target.ts';
+import { treeCpuUsOf } from './process-cpu.ts';
+
+export const VEGETA = 'github.com/tsenart/vegeta/v12@v12.13.0';
+export const LOCUST = ['locust==2.47.0'];
+/** After the last planned instant a tool that is late has so long to send the rest. */
+const LATE_MS = 20_000;
+
+/** What a tool has to play. */
+export interface Job {
+  readonly plan: ArrivalPlan;
+  readonly ratePerSecond: number;
+  readonly seconds: number;
+  /** The same plan as a capture. */
+  readonly capture: string;
+  readonly body: Buffer;
+  readonly bodyFile: string;
+  readonly directory: string;
+  /** Told of the tool's first process once requests arrive. */
+  readonly onRunning?: (pid: number) => void;
+}
+
+/** The parts of the replay document that are read here. */
+export interface ReplayDocument {
+  readonly planned: number;
+  readonly sent: number;
+  readonly completed: number;
+  readonly startedAt: string;
+  readonly valid: boolean;
+  readonly reasons: readonly { readonly code: string }[];
+  readonly lagUs: { readonly p50: number; readonly p90: number; readonly p99: number; readonly max: number };
+  readonly fidelity: { readonly planned: Dispersion; readonly sent: Dispersion };
+  readonly health: { readonly busyShare: number | null };
+}
+
+interface Dispersion {
+  readonly cv: number | null;
+  readonly idc: Readonly<Record<string, number | null>>;
+}
+
+export interface Played {
+  readonly errors: ArrivalErrors;
+  /** Index and instant of each arrival. */
+  readonly pairs: Float64Array;
+  /** User and system time of all the tool's processes from the first arrival to the last, over the requests. */
+  readonly cpuUsPerRequest: number;
+  /** Requests that arrived, over the time from the first to the last. */
+  readonly achievedPerSecond: number;
+  /** What Reprise says of itself; null for the others. */
+  readonly document: ReplayDocument | null;
+  readonly startNs: number | null;
+}
+
+export interface LoadTool {
+  readonly name: string;
+  readonly startIs: 'known' | 'fitted';
+  play(target: ArrivalTarget, job: Job): Promise<Played>;
+}
+
+/** A tool that can be run, or why it cannot. */
+export type FoundTool = LoadTool | { readonly name: string; readonly missing: string };
+
+export function reprise(flags: readonly string[] = []): LoadTool {
+  const bin = fileURLToPath(new URL('../../bin/reprise.js', import.meta.url));
+  return {
+    name: 'reprise',
+    startIs: 'known',
+    play: async (target, job) => {
+      const anchor = systemClock.anchor();
+      const out = join(job.directory, `run-${systemClock.nowNs()}`);
+      const args = [bin, 'replay', job.capture, '--target', `http://127.0.0.1:${target.port}`, '--json'];
+      const tool = startTool(process.execPath, [...args, '--out', out, ...flags]);
+      const { stdout, run } = await watched(tool, target, job);
+      const document = JSON.parse(stdout) as ReplayDocument;
+      // `startedAt` is to the microsecond, from a pairing of the two clocks such as the one taken here.
+      const startNs = anchor.monotonicNs + (epochUsOf(document.startedAt) - anchor.epochUs) * 1e3;
+      return { ...run({ startNs }), document, startNs };
+    },
+  };
+}
+
+export function vegeta(): FoundTool {
+  const found = goProgram(VEGETA, 'vegeta');
+  if ('missing' in found) return { name: 'vegeta', missing: found.missing };
+  return {
+    name: 'vegeta',
+    startIs: 'fitted',
+    play: async (target, job) => {
+      const targets = join(job.directory, 'targets');
+      writeFileSync(targets, `POST http://127.0.0.1:${target.port}/v\nContent-Type: application/json\n`);
+      const schedule = ['-rate', `${job.ratePerSecond}/1s`, '-duration', `${job.seconds}s`];
+      const input = ['-targets', targets, '-body', job.bodyFile, '-output', '/dev/null'];
+      const tool = startTool(found.path, ['attack', ...schedule, ...input]);
+      const { run } = await watched(tool, target, job);
+      return { ...run('fitted'), document: null, startNs: null };
+    },
+  };
+}
+
+export function locust(): FoundTool {
+  const found = pythonWith(LOCUST);
+  if ('missing' in found) return { name: 'locust', missing: found.missing };
+  const script = fileURLToPath(new URL('./locust_replay.py', import.meta.url));
+  return {
+    name: 'locust',
+    startIs: 'known',
+    play: async (target, job) => {
+      const [plan, start] = [join(job.directory, 'plan.json'), join(job.directory, 'start')];
+      writeFileSync(plan, JSON.stringify(job.plan));
+      const args = ['-m', 'locust', '-f', script, '--headless', '--users', '1', '--only-summary'];
+      const environment = { BENCH_PLAN: plan, BENCH_BODY: job.bodyFile, BENCH_START: start };
+      const tool = startTool(found.path, [...args, '--host', `http://127.0.0.1:${target.port}`], environment);
+      const { run } = await watched(tool, target, job);
+      const startNs = Number(readFileSync(start, 'utf8'));
+      return { ...run({ startNs }), document: null, startNs };
+    },
+  };
+}
+
+/** Requests a second that wrk gets out of the target with one thread and 64 connections: what is to be had here. */
+export async function wrkCeiling(
+  target: ArrivalTarget,
+  job: Job,
+): Promise<number | { readonly missing: string }> {
+  const found = systemProgram('wrk');
+  if ('missing' in found) return found;
+  const script = join(job.directory, 'post.lua');
+  writeFileSync(
+    script,
+    `wrk.method = "POST"\nwrk.headers["Content-Type"] = "application/json"\nlocal file = io.open("${job.bodyFile}", "rb")\nwrk.body = file:read("*a")\n`,
+  );
+  target.expect(1);
+  const args = ['-t1', '-c64', `-d${job.seconds}s`, '-s', script, `http://127.0.0.1:${target.port}/0`];
+  const tool = startTool(found.path, args);
+  const { stdout } = await ended(tool);
+  return Number(/Requests\/sec:\s+([\d.]+)/.exec(stdout)?.[1]);
+}
+
+/**
+ * Starts a tool below a shell that outlives it for a moment: what a process used can be asked of whoever waited
+ * for it, and of nobody once that has ended too.
+ */
+function startTool(command: string, args: readonly string[], environment = {}): ChildProcess {
+  const script = '"$@"; status=$?; sleep 0.3; exit $status';
+  return spawn('sh', ['-c', script, 'sh', command, ...args], {
+    stdio: ['ignore', 'pipe', 'pipe'],
+    env: { ...process.env, ...environment },
+  });
+}
+
+/** Lets a tool run to its end, counts its CPU while requests arrive, and reads what arrived. */
+async function watched(
+  tool: ChildProcess,
+  target: ArrivalTarget,
+  job: Job,
+): Promise<{ stdout: string; run: (start: PlanStart) => Omit<Played, 'document' | 'startNs'> }> {
+  target.expect(job.plan.length);
+  const end = ended(tool);
+  // Whoever ends before its first request has failed, and says so itself.
+  await Promise.race([target.first, end]);
+  const before = treeCpuUsOf(tool.pid as number);
+  job.onRunning?.(tool.pid as number);
+  await Promise.race([target.last(job.seconds * 1e3 + LATE_MS), end]);
+  const cpuUs = treeCpuUsOf(tool.pid as number) - before;
+  const { stdout } = await end;
+  const { pairs, bodyBytes } = await target.report();
+  const arrived = pairs.length / 2;
+  if (bodyBytes !== arrived * job.body.length)
+    throw new Error(`of ${arrived} bodies ${bodyBytes} bytes came`);
+  const spanS = ((pairs.at(-1) as number) - (pairs[1] as number)) / 1e9;
+  const run = (start: PlanStart): Omit<Played, 'document' | 'startNs'> => ({
+    errors: arrivalErrors(pairs, job.plan, start),
+    pairs,
+    cpuUsPerRequest: cpuUs / arrived,
+    achievedPerSecond: (arrived - 1) / spanS,
+  });
+  return { stdout, run };
+}
+
+/** @throws Error for an exit status other than 0, and 4 (a replay that is not valid says so in its document). */
+async function ended(tool: ChildProcess): Promise<{ stdout: string }> {
+  const texts: Record<'stdout' | 'stderr', string> = { stdout: '', stderr: '' };
+  for (const name of ['stdout', 'stderr'] as const) {
+    tool[name]?.on('data', (chunk: Buffer) => {
+      texts[name] += chunk.toString();
+    });
+  }
+  const [code] = (await once(tool, 'close')) as [number | null];
+  if (code !== 0 && code !== 4) throw new Error(`${tool.spawnfile} ended with ${code}: ${texts.stderr}`);
+  return { stdout: texts.stdout };
+}
+
+function epochUsOf(text: string): number {
+  const fraction = /\.(\d+)Z$/.exec(text)?.[1] ?? '';
+  return Math.floor(Date.parse(text) / 1e3) * 1e6 + Number(fraction.padEnd(6, '0').slice(0, 6));
+}

@@ -1,0 +1,153 @@
+import type { Send, Stretch } from '../core/run.ts';
+import { type ArrivalFigures, ArrivalStatistics } from './arrival-statistics.ts';
+import { ErrorExampleKeeper } from './error-examples.ts';
+import type { Fidelity } from './fidelity.ts';
+import { gapDistance } from './gap-distance.ts';
+import { type LatencyFigures, LatencyStatistics } from './latency-statistics.ts';
+import { MixDistance } from './mix-distance.ts';
+import { OutcomeCounts } from './outcome-counts.ts';
+import type { RunFigures } from './run-statistics.ts';
+import type { WholePlan } from './shard-document.ts';
+import { StatusMix } from './status-mix.ts';
+import { mergedStreams, StreamStatistics } from './stream-statistics.ts';
+import { WarmupStatistics } from './warmup-statistics.ts';
+
+const NS_PER_S = 1e9;
+const PLANNED = 0;
+const SENT = 1;
+
+/** What the rows of shards do not say. */
+export interface MergedParts {
+  /** The plan that all of them had; of the shard that came farthest. */
+  readonly whole: WholePlan;
+  readonly unfiltered: ArrivalFigures | null;
+  /** By shard: where it stood still, on the common time, and how it was answered when recorded. */
+  readonly shards: readonly {
+    readonly stalls: readonly Stretch[];
+    readonly recordedStatuses: Readonly<Record<string, number>>;
+  }[];
+}
+
+/**
+ * The figures of shards as one run, from their rows: counts are summed, distributions merged value by value, and
+ * arrivals counted anew over all hosts. No percentile is made of percentiles.
+ */
+export class MergedStatistics {
+  readonly #parts: MergedParts;
+  readonly #latency: readonly LatencyStatistics[];
+  readonly #streams: readonly StreamStatistics[];
+  readonly #errorExamples = new ErrorExampleKeeper();
+  readonly #outcomes = new OutcomeCounts();
+  readonly #statusMix = new StatusMix();
+  readonly #mix = new MixDistance(2);
+  readonly #planned = new ArrivalStatistics(NS_PER_S);
+  readonly #sent = new ArrivalStatistics(NS_PER_S);
+  #firstIntendedNs: number | null = null;
+  #lastIntendedNs = 0;
+  #endOffsetNs = 0;
+  #unordered = 0;
+
+  constructor(parts: MergedParts) {
+    this.#parts = parts;
+    // Where nothing stood still, nothing has to wait aside until that is known.
+    this.#latency = parts.shards.map(
+      ({ stalls }) => new LatencyStatistics(...(stalls.length === 0 ? [0] : [])),
+    );
+    this.#streams = parts.shards.map(() => new StreamStatistics());
+    for (const { recordedStatuses } of parts.shards) {
+      for (const [status, count] of Object.entries(recordedStatuses)) {
+        this.#statusMix.addRecorded(Number(status), count);
+      }
+    }
+  }
+
+  /**
+   * Takes a send of one shard, in the order of the intended instants over all shards.
+   * @param send on the common time of all shards
+   */
+  addSend(shard: number, send: Send): void {
+    if (this.#firstIntendedNs === null) this.#sent.layWindowsFrom(send.intendedOffsetNs);
+    this.#firstIntendedNs ??= send.intendedOffsetNs;
+    this.#lastIntendedNs = send.intendedOffsetNs;
+    this.#planned.add(send.intendedOffsetNs);
+    this.#mix.add(PLANNED, send);
+    const outcome = this.#outcomes.add(send);
+    this.#streams[shard]?.add(send, outcome);
+    if (outcome === 'failed') this.#errorExamples.add(send);
+    const { actualOffsetNs } = send;
+    if (actualOffsetNs === null) return;
+    this.#mix.add(SENT, send);
+    this.#endOffsetNs = Math.max(this.#endOffsetNs, send.lastByteOffsetNs ?? actualOffsetNs);
+    this.#latency[shard]?.add({ ...send, actualOffsetNs }, outcome === 'completed');
+    if (send.error === null) this.#statusMix.addSent(send.status);
+  }
+
+  /** Takes the instants at which anything was sent, by whichever shard, in order; after all sends. */
+  addSent(actualOffsetNs: number): void {
+    this.#sent.add(actualOffsetNs);
+  }
+
+  /** Sends that left before an earlier one of their own shard. */
+  addUnordered(count: number): void {
+    this.#unordered += count;
+  }
+
+  /** To be called once. */
+  figures(recorded: number): RunFigures {
+    const outcomes = this.#outcomes.figures();
+    const first = this.#firstIntendedNs;
+    return {
+      recorded,
+      planned: this.#planned.count,
+      outcomes,
+      latency: mergedLatency(
+        this.#latency.map((each, shard) => each.finish(this.#parts.shards[shard]?.stalls ?? [])),
+      ),
+      streams: mergedStreams(
+        this.#streams.map((each, shard) => each.finish(this.#parts.shards[shard]?.stalls ?? [])),
+      ),
+      fidelity: this.#fidelity(),
+      statusMix: this.#statusMix.figures(),
+      errorExamples: this.#errorExamples.examples(),
+      // Shards have none.
+      warmup: new WarmupStatistics(0).figures(),
+      plannedSpanNs: this.#lastIntendedNs,
+      endOffsetNs: this.#endOffsetNs,
+      makespanNs: first === null || outcomes.sent === 0 ? null : this.#endOffsetNs - first,
+    };
+  }
+
+  #fidelity(): Fidelity {
+    const { whole, unfiltered } = this.#parts;
+    return {
+      recorded: whole.recorded,
+      planned: this.#planned.figures(),
+      unfiltered,
+      sent: this.#sent.figures(),
+      recordedToPlanned: whole.recordedToPlanned,
+      plannedToSent: {
+        ksGaps: gapDistance(this.#planned.gaps, this.#sent.gaps),
+        mixDistance: this.#mix.between(PLANNED, SENT),
+      },
+      duplicates: whole.duplicates,
+      unordered: this.#unordered,
+    };
+  }
+}
+
+function mergedLatency(shards: readonly LatencyFigures[]): LatencyFigures {
+  // Made by statistics that nothing was added to: four empty distributions.
+  const merged = new LatencyStatistics().finish([]);
+  let { lagMaxNs, failed, stopped, leftOut } = merged;
+  for (const each of shards) {
+    merged.scheduled.merge(each.scheduled);
+    merged.service.merge(each.service);
+    merged.lag.merge(each.lag);
+    merged.connect.merge(each.connect);
+    if (each.lagMaxNs !== null) lagMaxNs = Math.max(lagMaxNs ?? 0, each.lagMaxNs);
+    failed += each.failed;
+    stopped += each.stopped;
+    leftOut += each.leftOut;
+  }
+  return { ...merged, lagMaxNs, failed, stopped, leftOut };
+}

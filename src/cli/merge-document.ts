@@ -1,0 +1,238 @@
+import type { ReplayDocument } from '../analysis/replay-document.ts';
+import type { SenderHealth } from '../analysis/run-context.ts';
+import type { ShardRun, ShardSet } from '../analysis/shard-set.ts';
+import type { Stretch } from '../core/run.ts';
+import { formatInstantUs, formatMs } from '../core/units.ts';
+import type { ScalingCounts } from '../replay/scaling/tally.ts';
+import type { WindowsDocument } from './replay-windows.ts';
+import { tableLines } from './terminal.ts';
+
+type Counts = Readonly<Record<string, number>>;
+
+/** What the document of a run holds besides its summary, and what of that a merged run has too. */
+interface CarriedParts {
+  readonly scalingPlan?: object & { readonly counts?: ScalingCounts };
+  readonly audit?: object;
+  readonly cancels?: { readonly policy: string; readonly untimed: number };
+  readonly changes?: { readonly pinOutputLength: string | null; readonly requestUsage: boolean } & Record<
+    'pinned' | 'unpinned' | 'usageRequested',
+    number
+  >;
+  readonly connections?: { readonly opened: number; readonly failed: number };
+}
+type ShardRunDocument = ShardRun['document'] & CarriedParts & Partial<WindowsDocument>;
+
+/** One shard of a merged run. */
+export interface MergedShard {
+  readonly index: number;
+  readonly run: string;
+  readonly host: string;
+  readonly startedAt: string;
+  /** After the zero of the merged run, by the clock of its own host. */
+  readonly startedLateUs: number;
+  /** Wall clock minus monotonic clock, after the run less before it. */
+  readonly clockDriftUs: number;
+  readonly verdict: ReplayDocument['verdict'];
+  readonly valid: boolean;
+  readonly planned: number;
+  readonly sent: number;
+  readonly failed: number;
+  readonly refused: number;
+  readonly lagUs: ReplayDocument['lagUs'];
+  readonly busyShare: number | null;
+}
+
+/** What a merged run says besides what every run does. */
+export interface MergedDocument {
+  readonly planDigest: string;
+  readonly count: number;
+  readonly missing: readonly number[];
+  readonly shards: readonly MergedShard[];
+  readonly clockSkew: {
+    /** From the first start to the last, each by its own clock. */
+    readonly startSpreadUs: number;
+    /** The most that a wall clock moved against its monotonic clock while it sent; good to about a millisecond. */
+    readonly driftMaxUs: number;
+    /** 0 where all shards ran by one clock, under one kernel. Between hosts runs cannot tell, and it is null. */
+    readonly betweenHostsUs: 0 | null;
+  };
+}
+
+export function mergedDocument({
+  runs,
+  count,
+  missing,
+  startSpreadUs,
+  startedAtUs,
+}: ShardSet): MergedDocument {
+  const kernels = new Set(runs.map(({ document }) => document.shard.clock.kernel));
+  const drifts = runs.map(({ document }) => Math.abs(document.shard.clock.driftUs));
+  return {
+    planDigest: runs[0].document.shard.planDigest,
+    count,
+    missing,
+    shards: runs.map((run) => {
+      const { document } = run;
+      const { verdict, valid, planned, sent, failed, refused, lagUs, health, shard } = document;
+      return {
+        index: shard.index,
+        run: document.run,
+        host: shard.host,
+        startedAt: formatInstantUs(run.startedAtUs),
+        startedLateUs: run.startedAtUs - startedAtUs,
+        clockDriftUs: shard.clock.driftUs,
+        ...{ verdict, valid, planned, sent, failed, refused, lagUs, busyShare: health.busyShare },
+      };
+    }),
+    clockSkew: {
+      startSpreadUs,
+      driftMaxUs: Math.max(...drifts),
+      betweenHostsUs: kernels.size === 1 && !kernels.has(null) ? 0 : null,
+    },
+  };
+}
+
+/** How all senders did: the busiest, and every stall of any. Unknown where it is for one. */
+export function mergedHealth(documents: readonly ReplayDocument[], stalls: readonly Stretch[]): SenderHealth {
+  const health = documents.map((document) => document.health);
+  const busy = known(health.map(({ busyShare }) => busyShare));
+  const starved = known(health.map((each) => each.starved));
+  return {
+    busyShare: busy === null ? null : Math.max(...busy),
+    throttled: throttledOf(health.map(({ throttled }) => throttled)),
+    stalls,
+    starved: starved === null ? null : starved.reduce((sum, each) => sum + each, 0),
+  };
+}
+
+/** Null where it is for one of them. */
+function known(values: readonly (number | null)[]): number[] | null {
+  const numbers = values.filter((value) => value !== null);
+  return numbers.length < values.length ? null : numbers;
+}
+
+function throttledOf(each: readonly (boolean | null)[]): boolean | null {
+  if (each.includes(true)) return true;
+  return each.includes(null) ? null : false;
+}
+
+/** Skipped requests over all shards; what filters left out was counted by each for the whole window. */
+export function mergedSkipped(documents: readonly ReplayDocument[]): { skipped: Counts; filtered: number } {
+  const each = documents.map(({ skipped }) => new Map(Object.entries(skipped)));
+  const skipped = summed(
+    each.map((counts) => Object.fromEntries([...counts].filter(([name]) => name !== 'filtered'))),
+  );
+  return { skipped, filtered: Math.max(...each.map((counts) => counts.get('filtered') ?? 0)) };
+}
+
+/** Why the schedule was not played to its end, by the first shard that was stopped; null where none was. */
+export function mergedInterruption(runs: ShardSet['runs']): string | null {
+  const stopped = runs.find(({ document }) => document.interrupted !== null);
+  return stopped === undefined
+    ? null
+    : `shard ${stopped.document.shard.index}: ${stopped.document.interrupted}`;
+}
+
+/** Parts of a run's document that are the same for the whole window, or sums over its shards. */
+export function carriedOver(farthest: ShardRunDocument, documents: readonly ShardRunDocument[]): object {
+  const { windows, windowSearch, loops, passes, seam, maxDurationS, filters, scalingPlan } = farthest;
+  return {
+    ...{ windows, windowSearch, loops, passes, seam, maxDurationS, filters },
+    scalingPlan: { ...scalingPlan, counts: scalingCounts(documents) },
+    audit: summedDeep(documents.map(({ audit }) => audit)),
+    ...answersOf(farthest, documents),
+    connections: summed(
+      documents.map(({ connections }) => ({
+        opened: connections?.opened ?? 0,
+        failed: connections?.failed ?? 0,
+      })),
+    ),
+  };
+}
+
+/** What was asked for is the same in all shards; what came of it is a sum. */
+function answersOf({ cancels, changes }: ShardRunDocument, documents: readonly ShardRunDocument[]): object {
+  const sum = (count: (document: ShardRunDocument) => number | undefined) =>
+    documents.reduce((total, document) => total + (count(document) ?? 0), 0);
+  return {
+    cancels: { ...cancels, untimed: sum((document) => document.cancels?.untimed) },
+    changes: {
+      ...changes,
+      pinned: sum((document) => document.changes?.pinned),
+      unpinned: sum((document) => document.changes?.unpinned),
+      usageRequested: sum((document) => document.changes?.usageRequested),
+    },
+  };
+}
+
+/** Forgotten sessions were forgotten by each shard alike, because each walks the whole schedule. */
+function scalingCounts(documents: readonly ShardRunDocument[]): object | null {
+  const counts = documents.map(({ scalingPlan }) => scalingPlan?.counts).filter((each) => each !== undefined);
+  const [first] = counts;
+  if (first === undefined) return null;
+  const sum = summedDeep(counts) as ScalingCounts;
+  const { openedBefore } = first;
+  return {
+    ...sum,
+    forgottenSessions: Math.max(...counts.map(({ forgottenSessions }) => forgottenSessions)),
+    openedBefore: openedBefore === null ? null : { ...sum.openedBefore, lookbackMs: openedBefore.lookbackMs },
+  };
+}
+
+function summed(each: readonly Counts[]): Record<string, number> {
+  const sums: Record<string, number> = {};
+  for (const [name, count] of each.flatMap((counts) => Object.entries(counts))) {
+    sums[name] = (sums[name] ?? 0) + count;
+  }
+  return sums;
+}
+
+/** Numbers summed at every place of trees of one form; what is null everywhere stays null. */
+function summedDeep(trees: readonly unknown[]): unknown {
+  const present = trees.filter((tree) => tree != null);
+  if (present.length === 0) return null;
+  if (present.every((tree) => typeof tree === 'number')) return present.reduce((sum, each) => sum + each, 0);
+  const names = new Set(present.flatMap((tree) => Object.keys(tree as object)));
+  return Object.fromEntries(
+    [...names].map((name) => [
+      name,
+      summedDeep(present.map((tree) => (tree as Record<string, unknown>)[name])),
+    ]),
+  );
+}
+
+/** The shards of a merged run for people. */
+export function mergedLines({ count, missing, shards, clockSkew, planDigest }: MergedDocument): string[] {
+  const columns = [
+    'shard',
+    'host',
+    'started late',
+    'clock drift',
+    'planned',
+    'sent',
+    'failed',
+    'refused',
+    'lag p99',
+  ];
+  const ms = (us: number | null) => (us === null ? '–' : formatMs(us / 1e3));
+  const { startSpreadUs, driftMaxUs, betweenHostsUs } = clockSkew;
+  return [
+    '',
+    `Shards: ${shards.length} of ${count}, plan ${planDigest.slice(0, 12)}${missing.length === 0 ? '' : `; missing: ${missing.join(', ')}`}`,
+    ...tableLines(
+      columns.map((title, at) => ({ title, align: at < 2 ? 'left' : 'right' })),
+      shards.map((shard) => [
+        String(shard.index),
+        shard.host,
+        ms(shard.startedLateUs),
+        ms(shard.clockDriftUs),
+        ...[shard.planned, shard.sent, shard.failed, shard.refused].map(String),
+        ms(shard.lagUs.p99),
+      ]),
+    ).map((line) => `  ${line}`),
+    `  clocks: starts ${ms(startSpreadUs)} apart by the hosts' own clocks, drift of a wall clock while sending up to ${ms(driftMaxUs)};`,
+    betweenHostsUs === null
+      ? '    how far the clocks of different hosts lay apart is not known here: keep them by NTP or PTP'
+      : '    all shards ran under one kernel, by one clock',
+  ];
+}

@@ -1,0 +1,167 @@
+import { MergedStatistics } from '../analysis/merged-statistics.ts';
+import type { ReplayDocument } from '../analysis/replay-document.ts';
+import type { RunFigures } from '../analysis/run-statistics.ts';
+import { type ShardRun, type ShardSet, shardSetOf } from '../analysis/shard-set.ts';
+import { AppError } from '../core/errors.ts';
+import type { RunStore } from '../core/ports.ts';
+import type { Send, Stretch } from '../core/run.ts';
+import { mergeInOrder } from '../storage/merge.ts';
+import { RunReader } from '../storage/run-reader.ts';
+
+/** Rows of the merged run that are written at once. */
+const BATCH = 1_024;
+
+/** Runs of shards that are open, and what they are together. */
+export class OpenShards {
+  readonly set: ShardSet;
+  /** In the order of `set.runs`. */
+  readonly #readers: readonly RunReader[];
+
+  /** @throws AppError INPUT_INVALID for what is no sealed run of a shard, or not of the same plan as the others */
+  constructor(directories: readonly string[]) {
+    const readers = new Map<string, RunReader>();
+    try {
+      const runs = directories.map((directory) => {
+        // A directory given twice is a shard that is there twice, which is said in those words.
+        const reader = readers.get(directory) ?? new RunReader(directory);
+        readers.set(directory, reader);
+        return shardRunOf(directory, reader);
+      });
+      this.set = shardSetOf(runs);
+    } catch (thrown) {
+      for (const reader of readers.values()) reader.close();
+      throw thrown;
+    }
+    this.#readers = this.set.runs.map(({ directory }) => readers.get(directory) as RunReader);
+  }
+
+  /** Reads every row into `store`, as rows of one run, and gives the figures of that run. */
+  mergeInto(store: RunStore): RunFigures {
+    const { runs } = this.set;
+    const documents = runs.map(({ document }) => document);
+    const farthest = farthestOf(documents);
+    const statistics = new MergedStatistics({
+      whole: farthest.shard.whole,
+      unfiltered: farthest.fidelity.unfiltered,
+      shards: runs.map((run) => ({
+        stalls: this.stallsOf(run),
+        recordedStatuses: run.document.shard.recordedStatuses,
+      })),
+    });
+    this.#readSends(store, statistics);
+    this.#readInstants(statistics);
+    return statistics.figures(documents.reduce((sum, { selected }) => sum + selected, 0));
+  }
+
+  /** Where a shard stood still, on the common time. */
+  stallsOf(run: ShardRun): Stretch[] {
+    const shiftNs = this.#shiftNs(run);
+    return run.document.shard.stalls.map(({ fromOffsetNs, toOffsetNs }) => ({
+      fromOffsetNs: fromOffsetNs + shiftNs,
+      toOffsetNs: toOffsetNs + shiftNs,
+    }));
+  }
+
+  close(): void {
+    for (const reader of this.#readers) reader.close();
+  }
+
+  /** How much later than the common zero a shard began, by the clock of its host, nanoseconds. */
+  #shiftNs({ startedAtUs }: ShardRun): number {
+    return (startedAtUs - this.set.startedAtUs) * 1e3;
+  }
+
+  #readSends(store: RunStore, statistics: MergedStatistics): void {
+    const sources = this.set.runs.map((run, shard) => ({
+      firstKey: Number.NEGATIVE_INFINITY,
+      open: () => onCommonTime(shard, this.#readerOf(shard).sends(), this.#shiftNs(run)),
+    }));
+    let index = 0;
+    let batch: Send[] = [];
+    for (const { shard, send } of mergeInOrder(sources, (each) => each.send.intendedOffsetNs)) {
+      statistics.addSend(shard, send);
+      batch.push({ ...send, index });
+      index += 1;
+      if (batch.length < BATCH) continue;
+      store.append(batch);
+      batch = [];
+    }
+    store.append(batch);
+  }
+
+  /** The instants of all sends in order. Within a shard that is the order of its rows, as it is while it runs. */
+  #readInstants(statistics: MergedStatistics): void {
+    let unordered = 0;
+    const sources = this.set.runs.map((run, shard) => ({
+      firstKey: Number.NEGATIVE_INFINITY,
+      open: () =>
+        instantsOf(this.#readerOf(shard).sends(), this.#shiftNs(run), () => {
+          unordered += 1;
+        }),
+    }));
+    for (const atNs of mergeInOrder(sources, (each) => each)) statistics.addSent(atNs);
+    statistics.addUnordered(unordered);
+  }
+
+  #readerOf(shard: number): RunReader {
+    return this.#readers[shard] as RunReader;
+  }
+}
+
+/** The one that knows most of the plan: a shard that was stopped has not read all of it. */
+export function farthestOf<T extends ShardRun['document']>(documents: readonly T[]): T {
+  return documents.reduce((best, each) =>
+    each.shard.whole.recorded.count > best.shard.whole.recorded.count ? each : best,
+  );
+}
+
+function* onCommonTime(
+  shard: number,
+  sends: Iterable<Send>,
+  shiftNs: number,
+): Generator<{ readonly shard: number; readonly send: Send }> {
+  const shifted = (offsetNs: number | null) => (offsetNs === null ? null : offsetNs + shiftNs);
+  for (const send of sends) {
+    yield {
+      shard,
+      send: {
+        ...send,
+        actualOffsetNs: shifted(send.actualOffsetNs),
+        startOffsetNs: shifted(send.startOffsetNs),
+        firstByteOffsetNs: shifted(send.firstByteOffsetNs),
+        lastByteOffsetNs: shifted(send.lastByteOffsetNs),
+        answer: send.answer && {
+          ...send.answer,
+          firstTokenOffsetNs: shifted(send.answer.firstTokenOffsetNs),
+          lastTokenOffsetNs: shifted(send.answer.lastTokenOffsetNs),
+        },
+      },
+    };
+  }
+}
+
+function* instantsOf(sends: Iterable<Send>, shiftNs: number, onDisorder: () => void): Generator<number> {
+  let lastNs = 0;
+  for (const { actualOffsetNs } of sends) {
+    if (actualOffsetNs === null) continue;
+    if (actualOffsetNs < lastNs) onDisorder();
+    lastNs = Math.max(lastNs, actualOffsetNs);
+    yield lastNs + shiftNs;
+  }
+}
+
+function shardRunOf(directory: string, reader: RunReader): ShardRun {
+  if (!reader.sealed || reader.run === null) {
+    throw new AppError('INPUT_INVALID', `The run ${directory} was never sealed: it did not come to its end`, {
+      hint: 'Leave it out to merge the others (then inconclusive), or replay all shards again.',
+    });
+  }
+  const document = reader.summary as (ReplayDocument & Partial<ShardRun['document']>) | null;
+  const shard = document?.shard ?? null;
+  if (document === null || document.kind !== 'replay' || shard === null) {
+    throw new AppError('INPUT_INVALID', `The run ${directory} is no shard: it played a whole plan`, {
+      hint: 'Only runs of replay --shard belong together; compare runs of whole plans by their documents.',
+    });
+  }
+  return { directory, document: { ...document, shard }, startedAtUs: reader.run.startedAtUs };
+}

@@ -1,0 +1,188 @@
+import { existsSync } from 'node:fs';
+import { join } from 'node:path';
+import { setTimeout } from 'node:timers/promises';
+import { Command } from 'commander';
+import { type ReplaySummaryInput, summariseReplay } from '../analysis/replay-summary.ts';
+import { replayText } from '../analysis/replay-text.ts';
+import { type RunFigures, totalsOf } from '../analysis/run-statistics.ts';
+import type { ShardSet } from '../analysis/shard-set.ts';
+import { parseSlo } from '../analysis/slo.ts';
+import { exitCodeOf } from '../analysis/verdict.ts';
+import { systemClock } from '../core/clock.ts';
+import { AppError } from '../core/errors.ts';
+import type { Run, Stretch } from '../core/run.ts';
+import { formatMs, parseDurationMs } from '../core/units.ts';
+import { RUN_SUMMARY } from '../storage/run-schema.ts';
+import { SqliteRunStore } from '../storage/run-store.ts';
+import {
+  carriedOver,
+  mergedDocument,
+  mergedHealth,
+  mergedInterruption,
+  mergedLines,
+  mergedSkipped,
+} from './merge-document.ts';
+import { farthestOf, OpenShards } from './merge-runs.ts';
+import { RepeatableOption } from './repeatable.ts';
+import { newRunId } from './run-id.ts';
+import { terminal } from './terminal.ts';
+import { VERSION } from './version.ts';
+
+interface MergeFlags {
+  readonly out?: string;
+  readonly slo?: readonly string[];
+  readonly wait?: string;
+  readonly json?: boolean;
+}
+
+/** Between two looks at whether the last shard is sealed. */
+const LOOK_MS = 500;
+
+/** `reprise merge RUN...`: the runs of shards as one run, judged as one. */
+export function mergeCommand(): Command {
+  return new Command('merge')
+    .description('Put the runs of all shards of a replay together and judge them as one run.')
+    .argument('<run...>', 'directories of runs of replay --shard')
+    .option('--out <directory>', 'where the merged run is kept (default: runs/<run id>)')
+    .addOption(
+      new RepeatableOption('--slo <objective>', 'judge by this (default: by what the shards were given)'),
+    )
+    .option('--wait <time>', 'wait so long for all runs to be sealed; those that are not then are missing')
+    .option('--json', 'print one JSON document')
+    .action(async (directories: string[], flags: MergeFlags) => {
+      // Before anything is waited for: what is wrong with the command line is said at once.
+      const slo = flags.slo ?? null;
+      if (slo !== null) parseSlo(slo);
+      const { wait } = flags;
+      merge(
+        wait === undefined ? directories : await sealedWithin(directories, parseDurationMs(wait, '--wait')),
+        slo,
+        flags,
+      );
+    });
+}
+
+function merge(directories: readonly string[], slo: readonly string[] | null, flags: MergeFlags): void {
+  const shards = new OpenShards(directories);
+  try {
+    const objectives = slo ?? commonObjectives(shards.set);
+    const runId = newRunId();
+    const directory = flags.out ?? join('runs', runId);
+    const store = new SqliteRunStore(directory);
+    try {
+      const figures = shards.mergeInto(store);
+      const run = runOf(runId, shards.set, figures, objectives);
+      const stalls = shards.set.runs.flatMap((each) => shards.stallsOf(each));
+      const document = documentOf(run, shards.set, figures, objectives, stalls);
+      store.seal(run, totalsOf(figures), document);
+      if (flags.json) terminal.json(document);
+      else
+        terminal.print(
+          ...replayText(document),
+          ...mergedLines(document.merged),
+          '',
+          `Run ${runId}: ${directory}`,
+        );
+      process.exitCode = exitCodeOf(document);
+    } catch (thrown) {
+      store.close();
+      throw thrown;
+    }
+  } finally {
+    shards.close();
+  }
+}
+
+/** @throws AppError OPTION_INVALID where it is not plain by what the run is to be judged */
+function commonObjectives({ runs }: ShardSet): readonly string[] {
+  const [first, ...others] = runs.map(({ document }) => asked(document.options).slo);
+  if (others.some((each) => JSON.stringify(each) !== JSON.stringify(first))) {
+    throw new AppError('OPTION_INVALID', 'The shards were given different objectives', {
+      hint: 'Say by --slo what the run is to be judged by.',
+    });
+  }
+  return first ?? [];
+}
+
+/** Of what a run was asked for: what a merged one is judged by. */
+function asked(options: Readonly<Record<string, unknown>>): { slo: readonly string[]; targetShare: number } {
+  const { slo = [], targetShare = 1 } = options as { slo?: readonly string[]; targetShare?: number };
+  return { slo, targetShare };
+}
+
+function runOf(id: string, set: ShardSet, figures: RunFigures, slo: readonly string[]): Run {
+  const [{ document }] = set.runs;
+  return {
+    id,
+    version: VERSION,
+    capture: document.capture,
+    target: document.target,
+    startedAtUs: set.startedAtUs,
+    endedAtUs: set.startedAtUs + Math.round(figures.endOffsetNs / 1e3),
+    options: { ...document.options, shard: null, slo, mergedFrom: set.runs.map((each) => each.document.run) },
+  };
+}
+
+function documentOf(
+  run: Run,
+  set: ShardSet,
+  figures: RunFigures,
+  slo: readonly string[],
+  stalls: readonly Stretch[],
+) {
+  const documents = set.runs.map(({ document }) => document);
+  const farthest = farthestOf(documents);
+  const { multiplier, scaling, coverage, coverageUnexplained, options, shard } = farthest;
+  const input: ReplaySummaryInput = {
+    run,
+    figures,
+    thresholds: parseSlo(slo),
+    multiplier,
+    scaling,
+    pace: shard.pace,
+    targetShare: asked(options).targetShare,
+    ...mergedSkipped(documents),
+    unreplayable: documents.reduce((sum, { unreplayable }) => sum + unreplayable, 0),
+    // Where shards are missing, what was planned is less than the window asks for.
+    played: { recorded: shard.whole.recorded.count, planned: figures.planned },
+    coverage: { share: coverage, unexplained: coverageUnexplained },
+    health: mergedHealth(documents, stalls),
+    interrupted: mergedInterruption(set.runs),
+    shards: { count: set.count, missing: set.missing, startSpreadUs: set.startSpreadUs },
+  };
+  return {
+    ...summariseReplay(input),
+    ...carriedOver(
+      { ...farthest },
+      documents.map((document) => ({ ...document })),
+    ),
+    shard: null,
+    merged: mergedDocument(set),
+  };
+}
+
+/** Waits until every run is sealed, or the time is over: those that are not by then count as missing. */
+async function sealedWithin(directories: readonly string[], waitMs: number): Promise<readonly string[]> {
+  const isSealed = (directory: string) => existsSync(join(directory, RUN_SUMMARY));
+  const untilNs = systemClock.nowNs() + waitMs * 1e6;
+  for (;;) {
+    const open = directories.filter((directory) => !isSealed(directory));
+    const sealed = directories.filter((directory) => !open.includes(directory));
+    if (open.length === 0) return sealed;
+    if (systemClock.nowNs() >= untilNs) {
+      if (sealed.length === 0) throw noneSealed(directories, waitMs);
+      terminal.note(`Not sealed within ${formatMs(waitMs)}, and left out: ${open.join(', ')}`);
+      return sealed;
+    }
+    terminal.progress(`waiting for ${open.length} of ${directories.length} runs: ${open[0]}`);
+    await setTimeout(LOOK_MS);
+  }
+}
+
+function noneSealed(directories: readonly string[], waitMs: number): AppError {
+  return new AppError(
+    'INPUT_INVALID',
+    `None of ${directories.length} runs was sealed within ${formatMs(waitMs)}: ${directories.join(', ')}`,
+    { hint: 'See what the shards said: a run that is refused before its start leaves no directory.' },
+  );
+}

@@ -1,0 +1,152 @@
+import { createHash } from 'node:crypto';
+import { readFileSync } from 'node:fs';
+import { hostname } from 'node:os';
+import { setTimeout } from 'node:timers/promises';
+import { FidelityStatistics } from '../analysis/fidelity.ts';
+import { type ShardDocument, wholePlanOf } from '../analysis/shard-document.ts';
+import { type ClockAnchor, systemClock } from '../core/clock.ts';
+import type { Stretch } from '../core/run.ts';
+import { formatInstantUs, formatMs } from '../core/units.ts';
+import { describeReplayOptions, type ReplayOptions } from '../replay/options.ts';
+import type { WholePlanListener } from '../replay/plan.ts';
+import type { Shard } from '../replay/shard.ts';
+import type { ReplayPlan } from './replay-plan.ts';
+import { playedPace } from './replay-scaling.ts';
+import { VERSION } from './version.ts';
+
+/** Threads start and connections are warmed so long before the start; they are given up after 1.5 s of idling. */
+const PREPARE_MS = 2_000;
+/** Between two looks at the wall clock, which may be set meanwhile. */
+const LOOK_MS = 1_000;
+
+/** Options that may differ between shards of one plan: none of them decides what is sent when. */
+const OF_ONE_PROCESS: ReadonlySet<string> = new Set([
+  'shard',
+  'dryRun',
+  'slo',
+  'senders',
+  'maxInFlight',
+  'maxInFlightBytes',
+  'timeoutMs',
+  'connectTimeoutMs',
+  'firstByteTimeoutMs',
+  'idleTimeoutMs',
+  'drainDeadlineMs',
+  'extraCa',
+  'acceptAnyCertificate',
+  'productionHosts',
+  'allowedProductionHosts',
+]);
+
+/**
+ * Tells plans apart: equal for shards that play parts of one plan. Over every option that decides the schedule or
+ * what is sent, the windows as they were found, the stretches laid over them, and what the capture holds.
+ */
+export function planDigest(plan: Omit<ReplayPlan, 'forecast'>, captureIdentity: string): string {
+  const { options, window, scaling, overview } = plan;
+  const described = Object.entries(describeReplayOptions(options, window)).filter(
+    ([name]) => !OF_ONE_PROCESS.has(name),
+  );
+  const { parts, loops, durationNs } = window;
+  const decides = {
+    version: VERSION,
+    capture: captureIdentity,
+    coverage: overview.coverage,
+    count: options.shard?.count ?? 1,
+    options: Object.fromEntries(described.sort(([a], [b]) => (a < b ? -1 : 1))),
+    windows: { parts, loops, durationNs },
+    layers: scaling.layers,
+  };
+  return createHash('sha256').update(JSON.stringify(decides)).digest('hex');
+}
+
+/** Follows the plan of all shards beside the part that is played here; null where all of it is. */
+export class ShardWatch {
+  readonly listener: WholePlanListener;
+  readonly #fidelity = new FidelityStatistics();
+  readonly #begun: ClockAnchor = systemClock.anchor();
+
+  constructor() {
+    this.listener = {
+      recorded: (row) => this.#fidelity.addRecorded(row),
+      planned: (row, intendedOffsetNs) => this.#fidelity.addPlanned(row, intendedOffsetNs),
+    };
+  }
+
+  /** To be called when the run is over. */
+  document(
+    shard: Shard,
+    plan: ReplayPlan,
+    played: {
+      readonly captureIdentity: string;
+      readonly stalls: readonly Stretch[];
+      readonly recordedStatuses: Readonly<Record<string, number>>;
+    },
+  ): ShardDocument {
+    const { startAtUs } = plan.options;
+    const ended = systemClock.anchor();
+    const wallUs = ended.epochUs - this.#begun.epochUs;
+    return {
+      ...shard,
+      planDigest: planDigest(plan, played.captureIdentity),
+      host: hostname(),
+      startAt: startAtUs === null ? null : formatInstantUs(startAtUs),
+      clock: {
+        driftUs: Math.round(wallUs - (ended.monotonicNs - this.#begun.monotonicNs) / 1e3),
+        kernel: kernelOf(),
+      },
+      pace: playedPace(plan.scaling, plan.window),
+      stalls: played.stalls,
+      recordedStatuses: played.recordedStatuses,
+      whole: wholePlanOf(this.#fidelity.figures()),
+    };
+  }
+}
+
+/** The id that Linux draws when it boots, which all containers of a machine see; null elsewhere. */
+function kernelOf(): string | null {
+  try {
+    return readFileSync('/proc/sys/kernel/random/boot_id', 'utf8').trim();
+  } catch {
+    return null;
+  }
+}
+
+/** What a reader should know of a shard before it is played. */
+export function shardLines({ shard, startAtUs }: ReplayOptions): string[] {
+  const start =
+    startAtUs === null ? [] : [`  starts at ${formatInstantUs(startAtUs)}, by the clock of this host`];
+  if (shard === null) return start;
+  const { index, count } = shard;
+  return [
+    `  shard ${index} of ${count} (they count from 0): what is said here is of all of them; this one plays a stripe`,
+    '    of the sessions; --max-rate and --max-requests hold for the whole, --max-in-flight for this process',
+    ...start,
+    ...(startAtUs === null
+      ? ['    no --start-at: shards that do not begin together are late by the difference']
+      : []),
+  ];
+}
+
+/** Waits until it is time to make ready, or until `signal` aborts. */
+export async function waitToPrepare(startAtUs: number | null, signal: AbortSignal): Promise<void> {
+  if (startAtUs === null) return;
+  while (!signal.aborted) {
+    const leftMs = (startAtUs - systemClock.epochUs()) / 1e3 - PREPARE_MS;
+    if (leftMs <= 0) return;
+    await setTimeout(Math.min(leftMs, LOOK_MS), null, { signal }).catch((thrown: unknown) => {
+      if (!signal.aborted) throw thrown;
+    });
+  }
+}
+
+/** What one shard came to, under its summary. */
+export function playedShardLines(shard: ShardDocument | null): string[] {
+  if (shard === null) return [];
+  const drift = formatMs(Math.abs(shard.clock.driftUs) / 1e3);
+  return [
+    '',
+    `Shard ${shard.index} of ${shard.count}, plan ${shard.planDigest.slice(0, 12)}: reprise merge puts the runs of all shards together and judges them`,
+    `  the plan of all: ${shard.whole.planned.count} requests; wall clock against monotonic clock during the run: ${drift}`,
+  ];
+}

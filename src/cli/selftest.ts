@@ -1,0 +1,215 @@
+import { type ChildProcess, fork } from 'node:child_process';
+import { once } from 'node:events';
+import { availableParallelism } from 'node:os';
+import { Command } from 'commander';
+import { JUDGEMENT_BOUNDS } from '../analysis/judgement-bounds.ts';
+import { type SelftestStep, selftestDoubts } from '../analysis/selftest-step.ts';
+import { systemClock } from '../core/clock.ts';
+import { AppError } from '../core/errors.ts';
+import { LIMITS } from '../core/limits.ts';
+import { Problems } from '../core/problems.ts';
+import { formatBytes, formatMs, parseBytes, parseCount, parseDurationMs } from '../core/units.ts';
+import { RateLadder } from '../replay/selftest/rate-ladder.ts';
+import { entryPath } from './entry-url.ts';
+import { EXIT } from './exit.ts';
+import { Interruption } from './interruption.ts';
+import { playStep } from './selftest-step.ts';
+import { type Column, tableLines, terminal } from './terminal.ts';
+import { VERSION } from './version.ts';
+
+interface SelftestFlags {
+  readonly body: string;
+  readonly senders: string;
+  readonly seconds: string;
+  readonly budget: string;
+  readonly json?: boolean;
+}
+
+interface SelftestOptions {
+  readonly bodyBytes: number;
+  readonly senders: number;
+  readonly secondsPerStep: number;
+  readonly budgetMs: number;
+}
+
+/** Why no further rate was tried. */
+type SelftestEnd = 'found' | 'highest_tried' | 'budget' | 'interrupted';
+
+interface Tested {
+  readonly steps: readonly SelftestStep[];
+  readonly highestHonestRate: number | null;
+  readonly endedBy: SelftestEnd;
+}
+
+const MAX_SECONDS = 60;
+/** A step takes so much longer than its load: threads start, the sender rehearses, the last answers come. */
+const STEP_OVERHEAD_MS = 1_500;
+const SERVER_START_MS = 10_000;
+
+/** `reprise selftest`: up to which rate this machine sends when it means to. */
+export function selftestCommand(): Command {
+  return new Command('selftest')
+    .description(
+      'Replay made-up requests against a server of our own at growing rates, and say up to which rate this ' +
+        'machine keeps its schedule. Takes under a minute, sends nothing to anybody else and leaves nothing behind.',
+    )
+    .option('--body <size>', 'size of the request bodies', '2KB')
+    .option('--senders <n>', 'threads that send', '1')
+    .option('--seconds <n>', 'how long each rate is played', '3')
+    .option('--budget <time>', 'begin no rate that would end later than this', '55s')
+    .option('--json', 'print one JSON document')
+    .action(async (flags: SelftestFlags) => {
+      await selftest(optionsOf(flags), flags.json ?? false);
+    });
+}
+
+/** @throws AppError OPTION_INVALID listing every problem at once */
+function optionsOf({ body, senders, seconds, budget }: SelftestFlags): SelftestOptions {
+  const problems = new Problems();
+  const options = {
+    bodyBytes: problems.attempt(() => parseBytes(body, '--body'), 0),
+    senders: problems.attempt(() => parseCount(senders, '--senders'), 1),
+    secondsPerStep: problems.attempt(() => parseCount(seconds, '--seconds'), 1),
+    budgetMs: problems.attempt(() => parseDurationMs(budget, '--budget'), 0),
+  };
+  if (options.bodyBytes > LIMITS.readAheadBytes / 4) problems.add(`--body: ${body} is over 16 MiB`);
+  if (options.senders > LIMITS.senders) problems.add(`--senders: ${senders} is over ${LIMITS.senders}`);
+  if (options.secondsPerStep > MAX_SECONDS) problems.add(`--seconds: ${seconds} is over ${MAX_SECONDS}`);
+  if (options.budgetMs < options.secondsPerStep * 1e3 + STEP_OVERHEAD_MS) {
+    problems.add(`--budget: ${budget} is too short for one rate of ${seconds} s`);
+  }
+  problems.throwIfAny();
+  return options;
+}
+
+async function selftest(options: SelftestOptions, json: boolean): Promise<void> {
+  const interruption = new Interruption();
+  const server = fork(entryPath('null-server'), { stdio: ['ignore', 'inherit', 'inherit', 'ipc'] });
+  try {
+    const port = await portOf(server);
+    if (!json) {
+      terminal.print(
+        `Poisson arrivals of POSTs with ${formatBytes(options.bodyBytes)}, ${options.secondsPerStep} s each, by ${options.senders === 1 ? 'one sender' : `${options.senders} senders`}, to a server of our own on this machine`,
+        '',
+        ...tableLines(COLUMNS, []),
+      );
+    }
+    const tested = await climb(port, options, interruption.signal, (step) => {
+      if (!json) terminal.print(...tableLines(COLUMNS, [cellsOf(step)]).slice(1));
+    });
+    if (json) terminal.json(documentOf(options, tested));
+    else terminal.print('', ...conclusionLines(tested));
+    process.exitCode =
+      interruption.status ?? (tested.highestHonestRate === null ? EXIT.inconclusive : EXIT.ok);
+  } finally {
+    server.kill('SIGKILL');
+    interruption.end();
+  }
+}
+
+/** @throws AppError INTERNAL where the server does not come up */
+async function portOf(server: ChildProcess): Promise<number> {
+  const gone = new AbortController();
+  server.once('exit', () => gone.abort());
+  const signal = AbortSignal.any([gone.signal, AbortSignal.timeout(SERVER_START_MS)]);
+  try {
+    const [port] = (await once(server, 'message', { signal })) as [number];
+    return port;
+  } catch (cause) {
+    throw new AppError('INTERNAL', 'the server of the selftest did not start', { cause });
+  }
+}
+
+async function climb(
+  port: number,
+  { bodyBytes, senders, secondsPerStep: seconds, budgetMs }: SelftestOptions,
+  signal: AbortSignal,
+  onStep: (step: SelftestStep) => void,
+): Promise<Tested> {
+  const ladder = new RateLadder();
+  const steps: SelftestStep[] = [];
+  const begunNs = systemClock.nowNs();
+  const stepMs = seconds * 1e3 + STEP_OVERHEAD_MS;
+  const ended = (endedBy: SelftestEnd): Tested => ({
+    steps,
+    highestHonestRate: ladder.highestKept,
+    endedBy,
+  });
+  for (let rate = ladder.next; rate !== null; rate = ladder.next) {
+    if ((systemClock.nowNs() - begunNs) / 1e6 + stepMs > budgetMs) return ended('budget');
+    terminal.progress(`${rate} requests/s for ${seconds} s`);
+    const step = await playStep(port, { ratePerSecond: rate, seconds, bodyBytes }, senders, signal);
+    if (signal.aborted) return ended('interrupted');
+    steps.push(step);
+    onStep(step);
+    ladder.tell(selftestDoubts(step).length === 0);
+  }
+  return ended(ladder.isOpen ? 'highest_tried' : 'found');
+}
+
+function documentOf(options: SelftestOptions, { steps, highestHonestRate, endedBy }: Tested): object {
+  const { lagNs, achievedShare, busyShare, stallNs } = JUDGEMENT_BOUNDS;
+  return {
+    schemaVersion: 1,
+    kind: 'selftest',
+    version: VERSION,
+    node: process.versions.node,
+    cpus: availableParallelism(),
+    bodyBytes: options.bodyBytes,
+    senders: options.senders,
+    secondsPerStep: options.secondsPerStep,
+    bounds: { lagP99Us: lagNs / 1e3, achievedShare, senderBusyShare: busyShare, stallMs: stallNs / 1e6 },
+    steps: steps.map((step) => {
+      const doubts = selftestDoubts(step);
+      return { ...step, honest: doubts.length === 0, doubts };
+    }),
+    highestHonestRate,
+    endedBy,
+  };
+}
+
+/** Wide enough for any value, because each row is printed as it comes. */
+const COLUMNS: readonly Column[] = [
+  'requests/s',
+  '   lag p50',
+  '   lag p90',
+  '   lag p99',
+  '      max',
+  'achieved',
+  'busy',
+  '',
+].map((title, at) => ({ title, align: at === 7 ? 'left' : 'right' }));
+
+function cellsOf(step: SelftestStep): string[] {
+  const ms = (us: number | null) => (us === null ? '–' : formatMs(us / 1e3));
+  const percent = (share: number) => `${(share * 100).toFixed(0)} %`;
+  const { p50, p90, p99, max } = step.lagUs;
+  const doubts = selftestDoubts(step);
+  return [
+    String(step.ratePerSecond),
+    ...[p50, p90, p99, max].map(ms),
+    percent(step.achievedShare),
+    percent(step.senderBusyShare),
+    doubts.length === 0 ? 'kept' : `not kept: ${doubts.join(', ')}`,
+  ];
+}
+
+function conclusionLines({ highestHonestRate: rate, endedBy }: Tested): string[] {
+  const { lagNs, busyShare } = JUDGEMENT_BOUNDS;
+  const why: Readonly<Record<SelftestEnd, string>> = {
+    found: '',
+    highest_tried: ' (the highest that is tried)',
+    budget: ' (no time was left for higher ones: --budget)',
+    interrupted: ' (interrupted)',
+  };
+  const found =
+    rate === null
+      ? `Highest honest rate: none${why[endedBy]}`
+      : `Highest honest rate: ${rate} requests/s${why[endedBy]}`;
+  return [
+    found,
+    `  honest: lag p99 up to ${formatMs(lagNs / 1e6)}, at least 99 % achieved, the sender busy up to ${(busyShare * 100).toFixed(0)} %, no stall over 250 ms; a rate`,
+    '  is given up when it was missed twice. The server ran on the same machine and took a part of it: with a target',
+    '  elsewhere the rate is no lower. TLS, larger bodies and slow answers in great numbers cost more than this.',
+  ];
+}

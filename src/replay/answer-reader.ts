@@ -1,0 +1,133 @@
+import { EventData } from '../core/event-data.ts';
+import { GapCounts } from '../core/gap-counts.ts';
+import { LIMITS } from '../core/limits.ts';
+import { isEventStream, isJson, isJsonLines, isPlain } from '../core/payload-facts.ts';
+import type { FinishReason } from '../core/run.ts';
+import { holdsContent } from '../core/stream-events.ts';
+import { type AnswerForm, AnswerScan } from '../core/stream-timing.ts';
+import { laterUsage, NO_USAGE, type TokenUsage, usageIn } from '../core/token-usage.ts';
+import type { ExpectedAnswer } from './expected-answer.ts';
+import { StreamEnd } from './stream-end.ts';
+
+/** What the head of an answer says of its body. */
+export interface AnswerHead {
+  readonly contentType: string | null;
+  readonly contentEncoding: string | null;
+  readonly hasLength: boolean;
+}
+
+/** What an answer said; instants are those that `write` was given. */
+export interface AnswerFacts {
+  readonly streamed: boolean;
+  readonly firstTokenNs: number | null;
+  readonly lastTokenNs: number | null;
+  readonly contentEvents: number;
+  readonly gapMaxNs: number | null;
+  readonly gaps: Uint8Array | null;
+  readonly promptTokens: number | null;
+  readonly outputTokens: number | null;
+  readonly finish: FinishReason | null;
+}
+
+/** Where an event may hold counts of tokens: looked at before it is searched for them. */
+const MAY_COUNT = /"(?:usage|details|usageMetadata|eval_count|tokens_predicted)" *: *[{\d]/;
+
+/**
+ * One answer as it comes by: the times of its tokens and what it says of them. Everything here happens when bytes
+ * come, never between an instant and its send, and holds no more than two events.
+ */
+export class AnswerReader {
+  readonly #end: StreamEnd;
+  readonly #events: EventData | null;
+  readonly #document: AnswerScan | null;
+  readonly #streamed: boolean;
+  readonly #gaps = new GapCounts();
+  #usage: TokenUsage = NO_USAGE;
+  #atNs = 0;
+  #firstTokenNs: number | null = null;
+  #lastTokenNs: number | null = null;
+  #contentEvents = 0;
+
+  private constructor(form: AnswerForm | 'unread', ends: boolean) {
+    this.#streamed = form !== 'document';
+    this.#end = new StreamEnd(ends);
+    this.#document = form === 'document' ? new AnswerScan('document') : null;
+    this.#events =
+      form === 'events' || form === 'lines'
+        ? new EventData(form, (data) => this.#event(data), LIMITS.answerEventBytes)
+        : null;
+  }
+
+  /** Null for an answer that says nothing of tokens. */
+  static of(status: number, head: AnswerHead, expected: ExpectedAnswer): AnswerReader | null {
+    if (status < 200 || status > 299) return null;
+    const form = formOf(head, expected);
+    if (form === null) return null;
+    if (isPlain(head.contentEncoding)) return new AnswerReader(form, expected.ends);
+    // A stream under a content coding is one, and its times are not to be had without undoing it.
+    return form === 'document' ? null : new AnswerReader('unread', false);
+  }
+
+  /** Takes a piece of the body; it is not kept. Instants must not go backwards. */
+  write(bytes: Buffer, atNs: number): void {
+    this.#atNs = atNs;
+    this.#events?.write(bytes);
+    this.#document?.write(bytes);
+  }
+
+  /** The message is over, in whatever way: a last line needs no line end. */
+  finish(): AnswerFacts {
+    this.#events?.end();
+    const { promptTokens, outputTokens } = this.#document?.finish() ?? this.#usage;
+    return {
+      streamed: this.#streamed,
+      firstTokenNs: this.#firstTokenNs,
+      lastTokenNs: this.#lastTokenNs,
+      contentEvents: this.#contentEvents,
+      gapMaxNs: this.#gaps.maxNs,
+      gaps: this.#gaps.toBytes(),
+      promptTokens,
+      outputTokens,
+      finish: this.#end.finish,
+    };
+  }
+
+  /**
+   * To be asked of a message that was complete, after `finish`: whether it was a stream that broke. Where an event
+   * was too long to be read, the end may have been in it.
+   */
+  get broken(): boolean {
+    if (this.#events === null) return false;
+    return this.#end.failed || (this.#end.broken && this.#events.passedOver === 0);
+  }
+
+  #event(data: string): void {
+    if (this.#end.seeText(data)) return;
+    let event: unknown;
+    try {
+      event = JSON.parse(data);
+    } catch {
+      // Words as they are, from a server of somebody's own.
+      if (data.trim() !== '') this.#token();
+      return;
+    }
+    this.#end.see(event);
+    if (holdsContent(event)) this.#token();
+    if (MAY_COUNT.test(data)) this.#usage = laterUsage(this.#usage, usageIn(Buffer.from(data)));
+  }
+
+  #token(): void {
+    this.#contentEvents += 1;
+    this.#firstTokenNs ??= this.#atNs;
+    if (this.#lastTokenNs !== null) this.#gaps.add(this.#atNs - this.#lastTokenNs);
+    this.#lastTokenNs = this.#atNs;
+  }
+}
+
+function formOf({ contentType, hasLength }: AnswerHead, expected: ExpectedAnswer): AnswerForm | null {
+  if (isEventStream(contentType)) return 'events';
+  if (isJsonLines(contentType)) return 'lines';
+  if (!expected.counts || !isJson(contentType)) return null;
+  // Some servers stream JSON lines and call them JSON.
+  return expected.streams && !hasLength ? 'lines' : 'document';
+}

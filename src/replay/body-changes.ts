@@ -1,0 +1,110 @@
+import type { ExchangeRow } from '../core/exchange.ts';
+import { isJsonObject, jsonMember, jsonStart, jsonTrue } from '../core/json-cursor.ts';
+import { isPlain } from '../core/payload-facts.ts';
+import { withJsonMember } from './json-members.ts';
+import type { BuiltRequest } from './request-builder.ts';
+
+/** How the recorded length of an answer is asked for: as its most, or by vLLM's fields as its least as well. */
+export const PIN_MODES = ['limit', 'vllm'] as const;
+export type PinMode = (typeof PIN_MODES)[number];
+
+export interface BodyChangeOptions {
+  /** Null leaves lengths to the model. */
+  readonly pinOutputLength: PinMode | null;
+  /** Asks streams for their counts of tokens. */
+  readonly requestUsage: boolean;
+}
+
+/** What was asked for, and how often it was done; of requests for chat and completions alone. */
+export interface BodyChangeCounts {
+  readonly pinOutputLength: PinMode | null;
+  readonly pinned: number;
+  /** Their recorded length is not known, or of several answers together, or their body is no plain JSON. */
+  readonly unpinned: number;
+  readonly requestUsage: boolean;
+  /** Streams that asked for their counts because of us. */
+  readonly usageRequested: number;
+}
+
+const COMPLETIONS = /\/(?:chat\/)?completions$/;
+
+/** Changes bodies where a user asked for it, and counts where it did. Lengths of messages are written anew. */
+export class BodyChanges {
+  readonly #options: BodyChangeOptions;
+  #pinned = 0;
+  #unpinned = 0;
+  #usageRequested = 0;
+
+  constructor(options: BodyChangeOptions) {
+    this.#options = options;
+  }
+
+  apply(row: ExchangeRow, request: BuiltRequest): BuiltRequest {
+    const { pinOutputLength, requestUsage } = this.#options;
+    if (pinOutputLength === null && !requestUsage) return request;
+    if (row.route === null || !COMPLETIONS.test(row.route)) return request;
+    const recorded = isReadable(request) ? request.body : null;
+    let body = recorded;
+    if (pinOutputLength !== null) {
+      const pinned = body === null ? null : pin(body, row, pinOutputLength);
+      if (pinned === null) this.#unpinned += 1;
+      else this.#pinned += 1;
+      body = pinned ?? body;
+    }
+    if (requestUsage && body !== null) {
+      const asking = askUsage(body);
+      if (asking !== null) this.#usageRequested += 1;
+      body = asking ?? body;
+    }
+    return body === recorded ? request : { ...request, body };
+  }
+
+  counts(): BodyChangeCounts {
+    const { pinOutputLength, requestUsage } = this.#options;
+    return {
+      pinOutputLength,
+      pinned: this.#pinned,
+      unpinned: this.#unpinned,
+      requestUsage,
+      usageRequested: this.#usageRequested,
+    };
+  }
+}
+
+/** Null where the length is not known, or not that of one answer. */
+function pin(body: Uint8Array, row: ExchangeRow, mode: PinMode): Buffer | null {
+  const { outputTokens, batch } = row;
+  // A client that left, or a server that broke off, did not let the answer come to its length.
+  if (outputTokens === null || outputTokens < 1 || row.outcome !== 'completed') return null;
+  if (batch !== null && batch !== 1) return null;
+  const limit = String(outputTokens);
+  const members: [string, string][] = [[lengthName(body), limit]];
+  if (mode === 'vllm') members.push(['min_tokens', limit], ['ignore_eos', 'true']);
+  let changed: Uint8Array | null = body;
+  for (const [name, literal] of members) changed = changed && withJsonMember(changed, [name], literal);
+  return changed === null ? null : Buffer.from(changed);
+}
+
+/** The name that the body uses; the older one, which every server knows, where it uses none. */
+function lengthName(body: Uint8Array): string {
+  return jsonMember(body, jsonStart(body), 'max_completion_tokens') >= 0
+    ? 'max_completion_tokens'
+    : 'max_tokens';
+}
+
+/** Null where it is no stream, or asks already. */
+function askUsage(body: Uint8Array): Buffer | null {
+  const start = jsonStart(body);
+  if (!jsonTrue(body, jsonMember(body, start, 'stream'))) return null;
+  const options = jsonMember(body, start, 'stream_options');
+  if (jsonTrue(body, jsonMember(body, options, 'include_usage'))) return null;
+  return isJsonObject(body, options)
+    ? withJsonMember(body, ['stream_options', 'include_usage'], 'true')
+    : withJsonMember(body, ['stream_options'], '{"include_usage":true}');
+}
+
+function isReadable({ headers, body }: BuiltRequest): boolean {
+  if (body === null) return false;
+  const at = headers.findIndex((text, index) => index % 2 === 0 && /^content-encoding$/i.test(text));
+  return isPlain(at < 0 ? null : (headers[at + 1] ?? null));
+}

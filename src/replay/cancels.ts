@@ -1,0 +1,39 @@
+import type { PendingSend } from './pending-send.ts';
+
+/** The longest a timer can wait; nobody is that patient. */
+const LONGEST_MS = 2 ** 31 - 1;
+
+/** Requests in flight whose recorded clients left, each until its own has. */
+export class Cancels {
+  readonly #afterMs: (callback: () => void, ms: number) => void;
+  /** By number: a timer that outlives its request must not keep it, and its answer, in memory. */
+  readonly #waiting = new Map<number, PendingSend>();
+  readonly #numbers = new Map<PendingSend, number>();
+  #next = 0;
+
+  constructor(afterMs: (callback: () => void, ms: number) => void) {
+    this.#afterMs = afterMs;
+  }
+
+  /** To be called when it was sent; `afterNs` is from then on. */
+  add(pending: PendingSend, afterNs: number): void {
+    const ms = Math.ceil(afterNs / 1e6);
+    if (ms > LONGEST_MS) return;
+    const number = this.#next++;
+    this.#waiting.set(number, pending);
+    this.#numbers.set(pending, number);
+    this.#afterMs(() => this.#leave(number), ms);
+  }
+
+  /** It is over, before its client left or by that. */
+  forget(pending: PendingSend): void {
+    const number = this.#numbers.get(pending);
+    if (number === undefined) return;
+    this.#numbers.delete(pending);
+    this.#waiting.delete(number);
+  }
+
+  #leave(number: number): void {
+    this.#waiting.get(number)?.handle?.abort('cancelled');
+  }
+}

@@ -1,0 +1,53 @@
+import type { Clock } from '../core/clock.ts';
+import type { SenderSignals } from './due-ring.ts';
+import type { PackedDurations } from './durations.ts';
+import type { Stall } from './engine-health.ts';
+import type { InFlight } from './in-flight.ts';
+import type { CatchUp } from './pacer.ts';
+import type { SendResult } from './send-result.ts';
+import type { Transport } from './transport.ts';
+
+export interface SenderOptions {
+  /** The run's zero, monotonic. */
+  readonly startNs: number;
+  readonly totalTimeoutMs: number;
+  readonly drainDeadlineMs: number;
+  readonly catchUp: CatchUp;
+  /** This close to an instant the sender waits for it awake. At least the pacer's lead. */
+  readonly spinNs: number;
+}
+
+export interface SenderDeps {
+  readonly clock: Clock;
+  readonly transport: Transport;
+  readonly signals: SenderSignals;
+  /** What this sender and the others have under way. */
+  readonly inFlight: InFlight;
+  /** Runs a callback after the event loop has had a turn. */
+  readonly afterTurn: (callback: () => void) => void;
+  readonly afterMs: (callback: () => void, ms: number) => void;
+  /** Nanoseconds the event loop has slept so far. */
+  readonly loopIdleNs: () => number;
+  readonly onResults: (results: SendResult[]) => void;
+  /** Every request handed over has its result, all of them reported. */
+  readonly onOver: (health: SenderHealth) => void;
+}
+
+/** The part of EngineHealth that is one sender's. */
+export interface SenderHealth {
+  readonly endOffsetNs: number;
+  readonly sent: number;
+  readonly refused: number;
+  /** Of the refused: for the bytes of their bodies, not for the number of requests. */
+  readonly refusedForBytes: number;
+  readonly stopped: number;
+  /** Waited for their recorded connection when sending ended. */
+  readonly unreached: number;
+  readonly lag: PackedDurations;
+  readonly busyShare: number;
+  readonly busyShareMax10s: number;
+  readonly starved: number;
+  readonly stalls: readonly Stall[];
+  /** The most that all senders had under way when this one sent something. */
+  readonly inFlightMax: number;
+}

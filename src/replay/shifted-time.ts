@@ -1,0 +1,77 @@
+/** Two instants, epoch microseconds: when a request was recorded, and when it will be sent. */
+export interface TimeMove {
+  readonly arrivalUs: number;
+  readonly sendUs: number;
+}
+
+const NS_PER_US = 1_000n;
+const NS_PER_S = 1_000_000_000n;
+const NS_PER_DAY = 86_400n * NS_PER_S;
+
+/** Epoch times by their number of whole digits: 1973 to 5138 in seconds, and the same in what is finer. */
+const EPOCH_UNITS: readonly { readonly from: bigint; readonly unitNs: bigint }[] = [
+  { from: 100_000_000_000_000_000n, unitNs: 1n },
+  { from: 100_000_000_000_000n, unitNs: NS_PER_US },
+  { from: 100_000_000_000n, unitNs: 1_000_000n },
+  { from: 100_000_000n, unitNs: NS_PER_S },
+];
+const EPOCH = /^(\d{9,19})(?:\.(\d{1,12}))?$/;
+const ISO =
+  /^(\d{4})-(\d\d)-(\d\d)(?:([T ])(\d\d):(\d\d)(?::(\d\d)(?:([.,])(\d{1,12}))?)?(Z|z|[+-]\d\d(?::?\d\d)?)?)?$/;
+
+/**
+ * A recorded time, moved as far as its request was: epoch seconds, milliseconds, microseconds or nanoseconds, or
+ * an ISO 8601 date or time. Form, number of digits and zone stay. Both instants are cut to the digits that the
+ * value has, so that the day, the second or the millisecond of the arrival becomes that of the sending.
+ * @returns null for what is no such time, or leaves the years 1973 to 9999
+ */
+export function shiftedTime(text: string, move: TimeMove): string | null {
+  return shiftedEpoch(text, move) ?? shiftedIso(text, move);
+}
+
+function shiftedEpoch(text: string, move: TimeMove): string | null {
+  const [, whole, fraction = ''] = EPOCH.exec(text) ?? [];
+  const unit = whole === undefined ? undefined : EPOCH_UNITS.find(({ from }) => BigInt(whole) >= from);
+  if (whole === undefined || unit === undefined) return null;
+  const moved = BigInt(whole + fraction) + movedBy(move, unit.unitNs, fraction.length);
+  const digits = moved.toString();
+  if (moved <= 0n || digits.length <= fraction.length) return null;
+  if (fraction === '') return digits;
+  return `${digits.slice(0, -fraction.length)}.${digits.slice(-fraction.length)}`;
+}
+
+function shiftedIso(text: string, move: TimeMove): string | null {
+  const match = ISO.exec(text);
+  if (match === null) return null;
+  const [, year, month, day, separator, hour, minute, second, point, fraction = '', zone = ''] = match;
+  const date = `${year}-${month}-${day}`;
+  const clock = `${hour ?? '00'}:${minute ?? '00'}:${second ?? '00'}`;
+  const ms = Date.parse(`${date}T${clock}Z`);
+  // A day or an hour that there is not would be read as another one.
+  if (Number.isNaN(ms) || !new Date(ms).toISOString().startsWith(`${date}T${clock}`)) return null;
+  const unitNs = hour === undefined ? NS_PER_DAY : second === undefined ? 60n * NS_PER_S : NS_PER_S;
+  const scale = 10n ** BigInt(fraction.length);
+  const units = (BigInt(ms) * 1_000_000n * scale) / unitNs + BigInt(fraction === '' ? 0 : fraction);
+  const moved = units + movedBy(move, unitNs, fraction.length);
+  const movedMs = Number((floorDivided(moved, scale) * unitNs) / 1_000_000n);
+  // Beyond these a year has another number of digits.
+  if (!(movedMs >= 0 && movedMs < 253_402_300_800_000)) return null;
+  const iso = new Date(movedMs).toISOString();
+  if (separator === undefined) return iso.slice(0, 10);
+  const time = iso.slice(11, second === undefined ? 16 : 19);
+  const rest = moved - floorDivided(moved, scale) * scale;
+  const digits = fraction === '' ? '' : `${point}${rest.toString().padStart(fraction.length, '0')}`;
+  return `${iso.slice(0, 10)}${separator}${time}${digits}${zone}`;
+}
+
+/** How far a value of this unit, with so many decimals, is moved: the distance of both instants cut to its digits. */
+function movedBy({ arrivalUs, sendUs }: TimeMove, unitNs: bigint, decimals: number): bigint {
+  const scale = 10n ** BigInt(decimals);
+  const cut = (us: number): bigint => floorDivided(BigInt(Math.round(us)) * NS_PER_US * scale, unitNs);
+  return cut(sendUs) - cut(arrivalUs);
+}
+
+function floorDivided(value: bigint, by: bigint): bigint {
+  const quotient = value / by;
+  return value < 0n && quotient * by !== value ? quotient - 1n : quotient;
+}

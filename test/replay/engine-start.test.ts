@@ -1,0 +1,67 @@
+import { afterEach, describe, expect, test } from 'vitest';
+import { entryUrl } from '../../src/cli/entry-url.ts';
+import { systemClock } from '../../src/core/clock.ts';
+import { ReplayEngine, type SendResult } from '../../src/replay/engine.ts';
+import { prepared } from '../support/prepared.ts';
+import { RawServer } from '../support/raw-server.ts';
+
+const servers: RawServer[] = [];
+afterEach(async () => {
+  for (const server of servers.splice(0)) await server.close();
+});
+
+async function play(startAtUs: number) {
+  const server = await RawServer.start();
+  servers.push(server);
+  const engine = new ReplayEngine(
+    {
+      origin: server.origin,
+      maxInFlight: 1_000,
+      socketPath: null,
+      senders: 1,
+      maxInFlightBytes: 256 * 1024 * 1024,
+      connectTimeoutMs: 2_000,
+      firstByteTimeoutMs: 10_000,
+      idleTimeoutMs: 10_000,
+      totalTimeoutMs: 10_000,
+      drainDeadlineMs: 5_000,
+      peakRatePerSecond: 10_000,
+      readAheadBytes: 1_024 * 1_024,
+      readAheadRequests: 4_096,
+      warmConnections: 2,
+      maxConnectionAgeMs: null,
+      caPem: null,
+      acceptAnyCertificate: false,
+      startAtUs,
+    },
+    { clock: systemClock, pacerEntry: entryUrl('pacer'), senderEntry: entryUrl('sender') },
+  );
+  const results: SendResult[] = [];
+  const requests = Array.from({ length: 20 }, (_, index) => prepared(index, index * 1e6, {}));
+  const { signal } = new AbortController();
+  const run = engine.run(requests.values(), (batch) => results.push(...batch), signal);
+  return { run, results, server };
+}
+
+describe('a start that was set', () => {
+  test('is the zero of the run, and nothing is sent before it', async () => {
+    const startAtUs = systemClock.epochUs() + 700_000;
+    const { run, results } = await play(startAtUs);
+    expect((await run).startedAtUs).toBe(startAtUs);
+    expect(results).toHaveLength(20);
+    expect(results.every(({ actualOffsetNs }) => (actualOffsetNs ?? -1) >= 0)).toBe(true);
+  });
+
+  test('stays the zero when we are late, which is then lag', async () => {
+    const startAtUs = systemClock.epochUs() - 1_000_000;
+    const { run, results } = await play(startAtUs);
+    expect((await run).startedAtUs).toBe(startAtUs);
+    expect(results.every(({ actualOffsetNs }) => (actualOffsetNs ?? 0) >= 1e9)).toBe(true);
+  });
+
+  test('is refused when it is long over, and nothing is sent', async () => {
+    const { run, server } = await play(systemClock.epochUs() - 60_000_000);
+    await expect(run).rejects.toMatchObject({ code: 'OPTION_INVALID' });
+    expect(server.requests).toHaveLength(0);
+  });
+});

@@ -1,0 +1,117 @@
+import type { SenderSignals } from '../../src/replay/due-ring.ts';
+import { InFlight, type InFlightLimits } from '../../src/replay/in-flight.ts';
+import { Pacer } from '../../src/replay/pacer.ts';
+import type { PreparedRequest } from '../../src/replay/prepared-request.ts';
+import { packBatch } from '../../src/replay/send-batch.ts';
+import type { SendResult } from '../../src/replay/send-result.ts';
+import { SENDER_TICK_MS, Sender, type SenderHealth, type SenderOptions } from '../../src/replay/sender.ts';
+import { ManualClock } from './manual-clock.ts';
+import { type ScriptedAnswer, ScriptedTransport } from './scripted-transport.ts';
+
+export const MS = 1_000_000;
+export const TICK_NS = SENDER_TICK_MS * MS;
+const TURN_NS = 2_000;
+export const START_NS = 5_000 * MS;
+const LEAD_NS = 200_000;
+
+/** A sender on a manual clock, with an event loop whose turns take 2 µs and a pacer that wakes it. */
+export class Stage implements SenderSignals {
+  readonly clock = new ManualClock(START_NS - 100 * MS);
+  readonly results: SendResult[] = [];
+  readonly transport: ScriptedTransport;
+  readonly sender: Sender;
+  health: SenderHealth | null = null;
+  awake = false;
+  dispatched = 0;
+  turns = 0;
+  readonly #turns: (() => void)[] = [];
+  #frozen = false;
+
+  constructor(
+    script: (index: number) => ScriptedAnswer,
+    options: Partial<SenderOptions> = {},
+    limits: Partial<InFlightLimits> = {},
+  ) {
+    this.transport = new ScriptedTransport(this.clock, ({ index }) => script(index));
+    this.sender = new Sender(
+      {
+        startNs: START_NS,
+        totalTimeoutMs: 60_000,
+        drainDeadlineMs: 30_000,
+        catchUp: { fromLagNs: 50 * MS, gapNs: MS, slackNs: MS },
+        spinNs: LEAD_NS,
+        ...options,
+      },
+      {
+        clock: this.clock,
+        transport: this.transport,
+        signals: this,
+        inFlight: InFlight.create({ maxRequests: 10_000, maxBodyBytes: 2 ** 30, ...limits }),
+        afterTurn: (callback) => this.#turns.push(callback),
+        afterMs: (callback, ms) => this.clock.sleepUntil(this.clock.nowNs() + ms * MS, callback),
+        loopIdleNs: () => 0,
+        onResults: (results) => this.results.push(...results),
+        onOver: (health) => {
+          this.health = health;
+        },
+      },
+    );
+    this.#tickEvery(TICK_NS);
+  }
+
+  setSenderAwake(awake: boolean): void {
+    this.awake = awake;
+  }
+
+  setDispatched(count: number): void {
+    this.dispatched = count;
+  }
+
+  /** Hands requests over and has the pacer wake the sender ahead of each. */
+  hand(requests: readonly PreparedRequest[]): void {
+    this.sender.accept(packBatch(requests));
+    const dues = requests.map(({ intendedOffsetNs }) => START_NS + intendedOffsetNs);
+    const pacer = new Pacer(
+      { peekNs: () => dues[0] ?? null, shift: () => dues.shift() },
+      { leadNs: LEAD_NS, catchUp: null },
+    );
+    const pace = (): void => {
+      const { due, waitNs } = pacer.next(this.clock.nowNs());
+      if (due > 0 && !this.awake) this.sender.wake();
+      if (Number.isFinite(waitNs)) this.clock.sleepUntil(this.clock.nowNs() + waitNs, pace);
+    };
+    pace();
+  }
+
+  /** Lets time pass up to an offset of the run, turning the loop whenever somebody asked for a turn. */
+  playTo(offsetNs: number): void {
+    const untilNs = START_NS + offsetNs;
+    while (this.clock.nowNs() < untilNs) {
+      const turn = this.#turns.shift();
+      if (turn) {
+        this.turns++;
+        this.clock.advance(TURN_NS);
+        turn();
+      } else {
+        this.clock.advance(Math.min(50_000, untilNs - this.clock.nowNs()));
+      }
+    }
+  }
+
+  /** The whole process stands still: time passes and nothing of it runs; then its overdue timer does. */
+  freeze(ns: number): void {
+    this.#frozen = true;
+    this.clock.advance(ns);
+    this.#frozen = false;
+    this.sender.tick();
+  }
+
+  #tickEvery(ns: number): void {
+    this.clock.sleepUntil(this.clock.nowNs() + ns, () => {
+      if (this.health === null && !this.#frozen) this.sender.tick();
+      this.#tickEvery(ns);
+    });
+  }
+}
+
+export const atOnce = (): ScriptedAnswer => ({ afterNs: 50_000 });
