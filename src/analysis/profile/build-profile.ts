@@ -211,6 +211,6 @@ function notesOf(statistics: ProfileStatistics): string[] {
   if (!statistics.duplicates.figures().exact)
     notes.push('over 262,144 different requests: the duplicate ratio is an estimate, good to 0.01');
   if (requests > 0 && concurrency.figures().known === 0)
-    notes.push('the capture knows arrivals alone: no latency, no concurrency, no answer');
+    notes.push('no end of an exchange was recorded: latency and concurrency are not known');
   return notes;
 }

@@ -127,7 +127,8 @@ export class ProfileStatistics {
   #addSizes(row: ExchangeRow, entry: GroupEntry): void {
     this.inputSizes.add(entry);
     this.requestBytes.record(row.requestBytes);
-    this.responseBytes.record(row.responseBytes);
+    // An import has requests without any answer; an empty answer has a status.
+    if (row.status !== null) this.responseBytes.record(row.responseBytes);
     if (row.streamed) this.streamed += 1;
     if (row.requestTruncated) this.truncatedRequests += 1;
     if (row.requestStored) this.storedRequests += 1;
