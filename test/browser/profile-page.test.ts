@@ -86,7 +86,7 @@ describe.skipIf(!existsSync(CHROMIUM))('the page of a profile in a browser (need
     const page = await open({ javaScriptEnabled: false });
     const summary = (await page.locator('.findings').textContent()) ?? '';
     expect(summary).toContain(`Wednesday ${ODD_DAY} breaks the cycle`);
-    expect(summary).toMatch(/\d+ requests in 336.0 h/);
+    expect(summary).toMatch(/[\d,]+ requests in 336.0 h/);
     expect(await page.locator('.still polyline').first().isVisible()).toBe(true);
     await page.screenshot({ path: join(PICTURES, 'profile-without-script.png') });
   });

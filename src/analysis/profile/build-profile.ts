@@ -176,10 +176,12 @@ function latencyParts(
   };
 }
 
-function errorsOf({ errors, outcomes, requests }: ProfileStatistics): ProfileDocument['errors'] {
+function errorsOf({ errors, outcomes, requests, statuses }: ProfileStatistics): ProfileDocument['errors'] {
+  // Of an import nobody knows how a request ended.
+  const isKnown = requests > (statuses.get(null) ?? 0) || errors.failed > 0;
   return {
     failed: errors.failed,
-    failedShare: requests === 0 ? null : errors.failed / requests,
+    failedShare: isKnown ? errors.failed / requests : null,
     serverErrors: errors.serverErrors,
     clientErrors: errors.clientErrors,
     tooManyRequests: errors.tooManyRequests,

@@ -22,7 +22,9 @@ function rateFindings({ requests, rate, window }: ProfileDocument): string[] {
       ? ''
       : `; the busiest second had ${rate.peak1s}, ${figure(rate.peakToMean1s)} times that`;
   const hour = rate.peak1h === null ? '' : `; the busiest hour ${figure(rate.peakToMean1h)} times`;
-  return [`${requests} requests${span}: ${figure(rate.mean)} per second on average${peak}${hour}.`];
+  return [
+    `${requests.toLocaleString('en')} requests${span}: ${figure(rate.mean)} per second on average${peak}${hour}.`,
+  ];
 }
 
 function burstFindings({ interArrival, idc }: ProfileDocument): string[] {
