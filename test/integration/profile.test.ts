@@ -4,7 +4,10 @@ import { beforeAll, describe, expect, test } from 'vitest';
 import { z } from 'zod';
 import type { ProfileDocument } from '../../src/analysis/profile/profile-document.ts';
 import { profileJsonSchema, profileSchema } from '../../src/cli/profile-schema.ts';
-import { newCapture } from '../support/captures.ts';
+import { systemClock } from '../../src/core/clock.ts';
+import { CaptureWriter } from '../../src/storage/capture-writer.ts';
+import { newCapture, writerOptions } from '../support/captures.ts';
+import { TEST_EPOCH_US } from '../support/exchanges.ts';
 import { runReprise } from '../support/process.ts';
 import { ODD_DAY, profiledCapture, SECRET_PROMPT } from '../support/profiled-capture.ts';
 import { repositoryRoot } from '../support/shared-data.ts';
@@ -87,9 +90,19 @@ describe('reprise profile', () => {
   });
 });
 
-test('a capture without exchanges has a profile', async () => {
-  const empty = await profile(newCapture());
-  expect(empty).toMatchObject({ requests: 0, window: null, rate: { mean: null } });
+test('a capture without exchanges has a profile, which says what was lost', async () => {
+  const directory = newCapture();
+  const writer = new CaptureWriter(writerOptions(directory), systemClock);
+  writer.addLoss({
+    reason: 'writer_down',
+    exchanges: 7,
+    bytes: 700,
+    fromUs: TEST_EPOCH_US,
+    toUs: TEST_EPOCH_US + 1,
+  });
+  writer.close();
+  const empty = await profile(directory);
+  expect(empty).toMatchObject({ requests: 0, window: null, rate: { mean: null }, losses: { exchanges: 7 } });
   profileSchema.parse(empty);
 });
 

@@ -192,7 +192,7 @@ describe('pictures and forms', () => {
   });
 
   test('as a form, or as the body, are found', () => {
-    expect(fixture('multipart-jpeg.http', { route: 'POST /classify' })).toMatchObject({
+    expect(fixture('multipart-jpeg.http', { route: 'POST /pictures' })).toMatchObject({
       protocol: 'multipart form',
       images: { total: 1, formats: { jpeg: 1 } },
     });
