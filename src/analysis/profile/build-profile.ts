@@ -6,6 +6,7 @@ import { distributionOf, shapeOf } from './distribution.ts';
 import type { PayloadFigures } from './payloads/payload-statistics.ts';
 import type { AmountBy, Counted, ProfileDocument, SizeFigures } from './profile-document.ts';
 import type { ProfileStatistics } from './profile-statistics.ts';
+import { withoutTokens } from './token-like.ts';
 import { unusualDays } from './unusual-days.ts';
 
 /** What the statistics cannot know of the capture they were made of. */
@@ -136,14 +137,18 @@ function mixOf(statistics: ProfileStatistics): ProfileDocument['mix'] {
       .map(([name, requests]) => ({ name, requests, share: total === 0 ? 0 : requests / total }))
       .sort((a, b) => b.requests - a.requests);
   return {
-    routes: statistics.routes.figures(total).map(({ name: route, ...rest }) => ({ route, ...rest })),
-    models: statistics.models.figures(total).map(({ name: model, ...rest }) => ({ model, ...rest })),
+    routes: statistics.routes.figures(total).map(({ name, ...rest }) => ({ route: shown(name), ...rest })),
+    models: statistics.models.figures(total).map(({ name, ...rest }) => ({ model: shown(name), ...rest })),
     statuses: counted(statistics.statuses).map(({ name: status, ...rest }) => ({ status, ...rest })),
     methods: counted(statistics.methods).map(({ name: method, ...rest }) => ({ method, ...rest })),
     protocols: counted(statistics.protocols).map(({ name: protocol, ...rest }) => ({ protocol, ...rest })),
     outcomes: statistics.outcomes,
     streamed: statistics.streamed,
   };
+}
+
+function shown(name: string | null): string | null {
+  return name === null ? null : withoutTokens(name);
 }
 
 function sizesOf(histogram: Histogram): SizeFigures {

@@ -64,6 +64,21 @@ describe('a profile that is shared', () => {
   });
 });
 
+describe('names of routes and models', () => {
+  test.each([
+    ['POST /bot123456:AAHdqTcvCH1vGWJxfSeofSAs0K5PALDsaw/send', 'POST /bot123456:{token}/send'],
+    ['GET /k/AKIAIOSFODNN7EXAMPLE', 'GET /k/{token}'],
+    ['GET /t/eyJhbGciOiJIUzI1NiJ9.eyJzdWIiOiIxIn0.c2ln', 'GET /t/{token}'],
+    ['POST /v1/chat/completions', 'POST /v1/chat/completions'],
+    ['Meta-Llama-3.1-8B-Instruct-GPTQ-INT4', 'Meta-Llama-3.1-8B-Instruct-GPTQ-INT4'],
+    ['resnet50_v2_quantized', 'resnet50_v2_quantized'],
+  ])('of %j a profile shows %j', (name, shown) => {
+    const profile = profileOf([exchangeRow({ route: name, model: name })]);
+    expect(profile.mix.routes[0]?.route).toBe(shown);
+    expect(profile.mix.models[0]?.model).toBe(shown);
+  });
+});
+
 describe('recorded text', () => {
   test('is inert in a table', () => {
     const csv = profileCsv(profile);
