@@ -19,6 +19,7 @@ a { color: var(--one); }
 .facts dt { color: var(--soft); font-size: .85rem; }
 .facts dd { margin: 0; font-size: 1.15rem; font-variant-numeric: tabular-nums; overflow-wrap: anywhere; }
 figure { margin: 0 0 1rem; background: var(--card); border-radius: .5rem; padding: .8rem; min-width: 0; }
+figcaption { margin-top: .5rem; }
 figure > .soft { margin: .1rem 0 .6rem; }
 .pair { display: grid; grid-template-columns: repeat(auto-fit, minmax(min(100%, 24rem), 1fr)); gap: 0 1rem; align-items: start; }
 svg { display: block; }

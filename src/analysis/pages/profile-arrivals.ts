@@ -134,7 +134,7 @@ export function arrivalSection({ peaks, interArrival, idc, requests }: ProfileDo
             { title: 'requests', kind: 'number' },
             { title: 'per second', kind: 'number' },
             { title: 'times the mean', kind: 'number' },
-            { title: 'from', kind: 'name' },
+            { title: 'from (UTC)', kind: 'number' },
           ],
           peaks.map(({ windowS, requests: count, perSecond, toMean, from }) => [
             windowText(windowS),
@@ -174,5 +174,5 @@ export function arrivalSection({ peaks, interArrival, idc, requests }: ProfileDo
     },
     columns(stepBars(interArrival.shape, ms), 'distribution of gaps'),
   );
-  return `<div class="pair">${peakTable}${dispersion}</div>${gaps}`;
+  return `${peakTable}<div class="pair">${gaps}${dispersion}</div>`;
 }
