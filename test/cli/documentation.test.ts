@@ -9,6 +9,7 @@ import { importCommand } from '../../src/cli/import.ts';
 import { inspectCommand } from '../../src/cli/inspect.ts';
 import { mergeCommand } from '../../src/cli/merge.ts';
 import { pauseCommand } from '../../src/cli/pause.ts';
+import { profileCommand } from '../../src/cli/profile.ts';
 import { recordCommand } from '../../src/cli/record.ts';
 import { replayCommand } from '../../src/cli/replay.ts';
 import { resumeCommand } from '../../src/cli/resume.ts';
@@ -45,6 +46,7 @@ describe('README.md', () => {
     ['inspect', inspectCommand(), /inspect CAPTURE/],
     ['verify', verifyCommand(), /verify CAPTURE/],
     ['forget', forgetCommand(), /forget CAPTURE/],
+    ['profile', profileCommand(), /profile CAPTURE/],
     ['replay', replayCommand(), /replay CAPTURE/],
     ['merge', mergeCommand(), /merge RUN/],
     ['selftest', selftestCommand(), /selftest/],
