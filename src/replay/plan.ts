@@ -60,7 +60,7 @@ export interface PlanParts {
   /** The plan ends before this instant of the run; without it, with the window. */
   readonly durationNs?: number | null;
   readonly builder: RequestBuilder;
-  readonly fence: TargetFence;
+  readonly fence: Pick<TargetFence, 'checkRecorded'>;
   readonly ceiling: RateCeiling;
   readonly audit: AuditCounter;
   /** Whether a request waits for the connection it was recorded on; without it, it does not. */

@@ -1,0 +1,82 @@
+import {
+  type ExportedFile,
+  type ExportedSend,
+  type ExportFormat,
+  type ExportWriter,
+  LostCounts,
+} from './export-writer.ts';
+import { inertJsonText } from './inert-text.ts';
+import { OutputFile } from './output-file.ts';
+
+/** `mooncake_trace` rows with verbatim payloads, which AIPerf replays at their times. */
+export const MOONCAKE: ExportFormat = {
+  name: 'mooncake',
+  summary: 'a Mooncake trace with verbatim payloads, which AIPerf replays',
+  shape: 'file',
+  holds: 'requests',
+  takes: [],
+  needsTarget: false,
+  cannotCarry: [
+    'method, path, query and headers: who replays it names one endpoint',
+    'bodies that are no JSON object: such requests are left out',
+    'sessions: turns of one would wait for each other, which is no longer an open loop',
+    'responses',
+  ],
+  open: (path) => new MooncakeWriter(path),
+};
+
+class MooncakeWriter implements ExportWriter {
+  readonly lost = new LostCounts();
+  readonly usage = [
+    'aiperf profile --model MODEL --url URL --endpoint-type chat --input-file FILE --custom-dataset-type mooncake_trace --fixed-schedule',
+  ];
+  readonly #file: OutputFile;
+  readonly #utf8 = new TextDecoder('utf-8', { fatal: true, ignoreBOM: true });
+  readonly #routes = new Set<string | null>();
+
+  constructor(path: string) {
+    this.#file = new OutputFile(path);
+  }
+
+  get files(): readonly ExportedFile[] {
+    return [{ name: null, bytes: this.#file.bytes }];
+  }
+
+  add(send: ExportedSend): void {
+    const body = send.request?.body ?? null;
+    const payload = body === null ? null : this.#payloadOf(body);
+    if (payload === null) {
+      this.lost.count('no body that is a JSON object: left out');
+      return;
+    }
+    this.#file.write(`{"timestamp": ${send.offsetNs / 1e6}, "payload": ${payload}}\n`);
+    if (this.#routes.size > 0 && !this.#routes.has(send.row.route)) {
+      this.lost.count('another route than the first: the trace names none');
+    } else {
+      this.#routes.add(send.row.route);
+    }
+  }
+
+  end(): void {
+    this.#file.end();
+  }
+
+  abandon(): void {
+    this.#file.abandon();
+  }
+
+  /** The object as it was recorded, digits and order of keys included, on one line. */
+  #payloadOf(body: Uint8Array): string | null {
+    let text: string;
+    try {
+      text = this.#utf8.decode(body);
+      const value: unknown = JSON.parse(text);
+      if (typeof value !== 'object' || value === null || Array.isArray(value)) return null;
+    } catch {
+      // No UTF-8 or no JSON: told by the count of those left out.
+      return null;
+    }
+    // Line ends stand between the tokens of JSON only, where a space means the same.
+    return inertJsonText(text.replace(/[\r\n]/g, ' '));
+  }
+}
