@@ -115,6 +115,11 @@ export function jsonTrue(text: Uint8Array, at: number): boolean {
   return at >= 0 && asBuffer(text).toString('latin1', at, at + 4) === 'true';
 }
 
+/** Position after the value at `at`; -1 where there is none, or one that is cut. */
+export function jsonEnd(text: Uint8Array, at: number): number {
+  return at < 0 ? -1 : afterValue(text, at);
+}
+
 /** Position after an element and the comma behind it, if there is one; -1 where the text is cut or no JSON. */
 function afterElement(text: Uint8Array, at: number): number {
   const end = afterValue(text, at);

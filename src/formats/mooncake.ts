@@ -5,8 +5,15 @@ import {
   type ExportWriter,
   LostCounts,
 } from './export-writer.ts';
+import type { OpenImport } from './import-source.ts';
+import { ImportedFile } from './imported-file.ts';
 import { inertJsonText } from './inert-text.ts';
+import { textBytes } from './input-bytes.ts';
+import { InputProblem } from './input-problem.ts';
+import { parseJsonLine } from './json-line.ts';
+import { kindOf, MooncakeReader, type MooncakeReading } from './mooncake-reader.ts';
 import { OutputFile } from './output-file.ts';
+import { type TextLine, textLines } from './text-lines.ts';
 
 /** `mooncake_trace` rows with verbatim payloads, which AIPerf replays at their times. */
 export const MOONCAKE: ExportFormat = {
@@ -79,4 +86,48 @@ class MooncakeWriter implements ExportWriter {
     // Line ends stand between the tokens of JSON only, where a space means the same.
     return inertJsonText(text.replace(/[\r\n]/g, ' '));
   }
+}
+
+/** What a trace never says. */
+const MISSING_FROM_MOONCAKE = [
+  'responses',
+  'statuses',
+  'latencies',
+  'outcomes',
+  'connections',
+  'clients',
+  'headers',
+] as const;
+
+/**
+ * Reads a Mooncake trace. Its first row says what it holds: whole bodies, which can be replayed, or lengths alone,
+ * which can be profiled and planned.
+ */
+export function openMooncake(path: string, reading: MooncakeReading): OpenImport {
+  return async (deps, signal) => {
+    const rows = textLines(textBytes(path, signal));
+    try {
+      const first = await rows.next();
+      const [line] = first.done === true ? [] : first.value;
+      if (line === undefined) throw new InputProblem('holds no row');
+      const kind = kindOf(parseJsonLine(line));
+      const reader = new MooncakeReader(reading, kind, deps);
+      return new ImportedFile({
+        path,
+        requests: kind === 'payload',
+        missing:
+          kind === 'payload'
+            ? [...MISSING_FROM_MOONCAKE, 'methods and paths: those that were given']
+            : [...MISSING_FROM_MOONCAKE, 'requests', 'methods and paths'],
+        details: { format: 'mooncake', ...reading },
+        lacking: reader.lacking,
+        read: async function* () {
+          yield (first.value as TextLine[]).map((each) => reader.read(each));
+          for await (const lines of rows) yield lines.map((each) => reader.read(each));
+        },
+      });
+    } catch (thrown) {
+      throw thrown instanceof InputProblem ? thrown.toAppError(path) : thrown;
+    }
+  };
 }

@@ -1,4 +1,3 @@
-import type { SchemaElement } from 'hyparquet';
 import { ByteWriter, ParquetWriter } from 'hyparquet-writer';
 import { type ColumnType, EXPORT_COLUMNS, LACKING_IN_TABLES } from './export-table.ts';
 import {
@@ -27,6 +26,8 @@ export const PARQUET: ExportFormat = {
   cannotCarry: [...LACKING_IN_TABLES, 'bodies of requests, unless they are asked for with --include-bodies'],
   open: (path, settings) => new ParquetTable(path, settings),
 };
+
+type SchemaElement = ConstructorParameters<typeof ParquetWriter>[0]['schema'][number];
 
 const PLAIN: Readonly<Record<ColumnType, Partial<SchemaElement>>> = {
   text: { type: 'BYTE_ARRAY', converted_type: 'UTF8' },
