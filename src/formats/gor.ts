@@ -17,9 +17,15 @@ const MISSING_FROM_GOR = [
   'losses and coverage: what GoReplay dropped is not said',
 ] as const;
 
-/** Requests that wait for their response; of more, the longest waiting goes without. */
+/** Requests that wait for responses, theirs or those of earlier ones; of more, the earliest goes without. */
 const MOST_WAITING = 10_000;
 const MOST_WAITING_BYTES = 64 * 1024 * 1024;
+
+/** A request, and its response once it came. */
+interface Pair {
+  readonly request: GorRecord;
+  answer: GorRecord | null;
+}
 
 /** Reads the file of GoReplay's `--output-file`. */
 export function openGor(path: string): OpenImport {
@@ -36,11 +42,13 @@ export function openGor(path: string): OpenImport {
   };
 }
 
-/** Puts requests and responses of one id together. */
+/** Puts requests and responses of one id together, in the order of the requests. */
 class GorPairs {
   readonly #deps: ImportSourceDeps;
   readonly #lacking: LackCounts;
-  readonly #waiting = new Map<string, GorRecord>();
+  /** By the number of the request's record, hence in order; and the last request of each id. */
+  readonly #waiting = new Map<number, Pair>();
+  readonly #byId = new Map<string, Pair>();
   #waitingBytes = 0;
 
   constructor(deps: ImportSourceDeps, lacking: LackCounts) {
@@ -50,53 +58,51 @@ class GorPairs {
 
   async *exchanges(path: string, signal: AbortSignal): AsyncGenerator<Exchange[]> {
     for await (const records of gorRecords(textBytes(path, signal))) {
-      const exchanges: Exchange[] = [];
-      for (const record of records) this.#take(record, exchanges);
-      yield exchanges;
+      for (const record of records) this.#take(record);
+      yield this.#ready(false);
     }
-    const exchanges: Exchange[] = [];
-    for (const request of this.#waiting.values()) exchanges.push(this.#alone(request));
-    yield exchanges;
+    yield this.#ready(true);
   }
 
-  #take(record: GorRecord, exchanges: Exchange[]): void {
+  #take(record: GorRecord): void {
     if (record.type === 3) {
       this.#lacking.count('a response of a replay: left out');
       return;
     }
-    if (record.type === 2) {
-      const request = this.#release(record.id);
-      if (request === null) this.#lacking.count('a response without its request: left out');
-      else exchanges.push(this.#exchange(request, record));
-      return;
-    }
-    const earlier = this.#release(record.id);
-    if (earlier !== null) exchanges.push(this.#alone(earlier));
     // A copy: the message is a piece of a chunk that would stay as long as it waits.
-    this.#waiting.set(record.id, { ...record, message: Buffer.from(record.message) });
-    this.#waitingBytes += record.message.length;
-    while (this.#waiting.size > MOST_WAITING || this.#waitingBytes > MOST_WAITING_BYTES) {
-      const [first = ''] = this.#waiting.keys();
-      const request = this.#release(first);
-      if (request === null) break;
-      exchanges.push(this.#alone(request));
+    const own = { ...record, message: Buffer.from(record.message) };
+    if (record.type === 1) {
+      const pair = { request: own, answer: null };
+      this.#waiting.set(record.number, pair);
+      this.#byId.set(record.id, pair);
+    } else {
+      const pair = this.#byId.get(record.id);
+      if (pair === undefined) {
+        this.#lacking.count('a response without its request: left out');
+        return;
+      }
+      pair.answer = own;
+      this.#byId.delete(record.id);
     }
+    this.#waitingBytes += own.message.length;
   }
 
-  #release(id: string): GorRecord | null {
-    const request = this.#waiting.get(id) ?? null;
-    if (request === null) return null;
-    this.#waiting.delete(id);
-    this.#waitingBytes -= request.message.length;
-    return request;
+  /** What has its response, or can wait no longer, up to the first that can. */
+  #ready(end: boolean): Exchange[] {
+    const exchanges: Exchange[] = [];
+    for (const [number, pair] of this.#waiting) {
+      const tooMany = this.#waiting.size > MOST_WAITING || this.#waitingBytes > MOST_WAITING_BYTES;
+      if (pair.answer === null && !tooMany && !end) break;
+      this.#waiting.delete(number);
+      if (this.#byId.get(pair.request.id) === pair) this.#byId.delete(pair.request.id);
+      this.#waitingBytes -= pair.request.message.length + (pair.answer?.message.length ?? 0);
+      exchanges.push(this.#exchange(pair));
+    }
+    return exchanges;
   }
 
-  #alone(request: GorRecord): Exchange {
-    this.#lacking.count('no response, hence no status and no latency');
-    return this.#exchange(request, null);
-  }
-
-  #exchange(request: GorRecord, answer: GorRecord | null): Exchange {
+  #exchange({ request, answer }: Pair): Exchange {
+    if (answer === null) this.#lacking.count('no response, hence no status and no latency');
     try {
       return importedExchange(this.#parts(request, answer), this.#deps);
     } catch (thrown) {

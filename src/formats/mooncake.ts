@@ -53,7 +53,7 @@ class MooncakeWriter implements ExportWriter {
     const body = send.request?.body ?? null;
     const payload = body === null ? null : this.#payloadOf(body);
     if (payload === null) {
-      this.lost.count('no body that is a JSON object: left out');
+      this.lost.count('no body that is a JSON object with something in it: left out');
       return;
     }
     this.#file.write(`{"timestamp": ${send.offsetNs / 1e6}, "payload": ${payload}}\n`);
@@ -79,6 +79,7 @@ class MooncakeWriter implements ExportWriter {
       text = this.#utf8.decode(body);
       const value: unknown = JSON.parse(text);
       if (typeof value !== 'object' || value === null || Array.isArray(value)) return null;
+      if (Object.keys(value).length === 0) return null;
     } catch {
       // No UTF-8 or no JSON: told by the count of those left out.
       return null;

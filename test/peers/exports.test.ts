@@ -8,10 +8,13 @@ import { layK6StandIn } from '../support/k6-stand-in.ts';
 import { goProgram, npmPackages, pythonWith, type Tool } from '../support/peer-tools.ts';
 import { RequestLogServer } from '../support/request-log-server.ts';
 import { repositoryRoot, sharedData } from '../support/shared-data.ts';
+import { temporaryDirectory } from '../support/temp-dir.ts';
 
 const COUNT = 200;
 const locust = pythonWith(['locust==2.47.0']);
 const readers = pythonWith(['mitmproxy==11.0.2', 'duckdb==2.0.1']);
+// Large (1.2 GB), and yet the reader the format is for.
+const aiperf = pythonWith(['aiperf==0.13.0']);
 const vegeta = goProgram('github.com/tsenart/vegeta/v12@v12.13.0', 'vegeta');
 const schemas = npmPackages(['har-validator@5.1.5', 'ajv@6.12.6']);
 const k6Types = npmPackages(['@types/k6@2.3.0']);
@@ -292,7 +295,58 @@ test('k6 scripts run under a stand-in for k6: exact keeps every instant, rate ev
   expect(bySecond(rate.sent, 0)).toEqual(bySecond(exact.sent, 2_000));
 });
 
-test('Mooncake rows hold what mooncake_trace asks for (a check of the form: AIPerf is not run)', async () => {
+/** A tokenizer of three words: AIPerf wants one, and its own would be fetched from the network. */
+const TOKENIZER = [
+  'import json, os, sys',
+  'from tokenizers import Tokenizer, models, pre_tokenizers',
+  "words = Tokenizer(models.WordLevel({'[UNK]': 0, 'a': 1, 'b': 2}, unk_token='[UNK]'))",
+  'words.pre_tokenizer = pre_tokenizers.Whitespace()',
+  "words.save(os.path.join(sys.argv[1], 'tokenizer.json'))",
+  "kind = {'tokenizer_class': 'PreTrainedTokenizerFast', 'unk_token': '[UNK]', 'eos_token': '[UNK]', 'bos_token': '[UNK]'}",
+  "json.dump(kind, open(os.path.join(sys.argv[1], 'tokenizer_config.json'), 'w'))",
+].join('\n');
+
+const CHAT_ANSWER = JSON.stringify({
+  id: '1',
+  object: 'chat.completion',
+  model: 'm',
+  choices: [{ index: 0, message: { role: 'assistant', content: 'a b' }, finish_reason: 'stop' }],
+  usage: { prompt_tokens: 3, completion_tokens: 2, total_tokens: 5 },
+});
+
+needing(aiperf, 'AIPerf replays the Mooncake trace: every payload once', async (python) => {
+  const arrivedMs: number[] = [];
+  const server = await new RequestLogServer(({ method }, response) => {
+    if (method === 'POST') arrivedMs.push(performance.now());
+    response.setHeader('Content-Type', 'application/json');
+    response.end(CHAT_ANSWER);
+  }).listen();
+  started.push(() => server.close());
+  const { out } = await exported('mooncake', capture);
+  const rows = jsonLines<{ timestamp: number; payload: { id: number } }>(out);
+  const home = temporaryDirectory();
+  expect((await run(python, ['-c', TOKENIZER, home])).status).toBe(0);
+  const { status, said } = await run(
+    join(dirname(python), 'aiperf'),
+    [
+      ...['profile', '--model', 'm', '--url', server.url, '--endpoint-type', 'chat', '--ui', 'none'],
+      ...['--input-file', out, '--custom-dataset-type', 'mooncake_trace', '--fixed-schedule'],
+      ...['--tokenizer', home, '--artifact-dir', join(home, 'artifacts')],
+    ],
+    home,
+  );
+  expect(status, said).toBe(0);
+  const posts = server.requests.filter(({ method }) => method === 'POST');
+  const sent = posts.map(({ body }) => JSON.parse(String(body)) as { id: number });
+  const byId = (a: { id: number }, b: { id: number }) => a.id - b.id;
+  expect(sent.sort(byId)).toEqual(rows.map(({ payload }) => payload).sort(byId));
+  const errors = arrivedMs
+    .map((at, index) => Math.abs(at - (arrivedMs[0] ?? 0) - (rows[index]?.timestamp ?? 0)))
+    .sort((a, b) => a - b);
+  process.stdout.write(`AIPerf, arrivals off the trace: p50 ${errors[errors.length >> 1]?.toFixed(1)} ms\n`);
+});
+
+test('Mooncake rows hold what mooncake_trace asks for', async () => {
   const { out, document } = await exported('mooncake', capture);
   const rows = jsonLines<Record<string, unknown>>(out);
   const binary = COUNT / 10;

@@ -1,7 +1,9 @@
-import { readFileSync } from 'node:fs';
+import { mkdirSync, readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { expect } from 'vitest';
 import type { Exchange } from '../../src/core/exchange.ts';
+import type { ExportedSend, ExportFormat } from '../../src/formats/export-writer.ts';
+import { RequestBuilder } from '../../src/replay/request-builder.ts';
 import { captureOf } from './captures.ts';
 import { exchangeOf, requestMessage, responseMessage, TEST_EPOCH_US } from './exchanges.ts';
 import { runReprise } from './process.ts';
@@ -82,4 +84,59 @@ export function jsonLines<T>(path: string): T[] {
     .split('\n')
     .filter((line) => line !== '')
     .map((line) => JSON.parse(line) as T);
+}
+
+/** Exchanges as an exporter is told of them, from the first one on. */
+export function sendsOf(exchanges: readonly Exchange[]): ExportedSend[] {
+  const builder = new RequestBuilder({
+    basePath: '',
+    host: 'target',
+    addedHeaders: [],
+    runId: 'export-test',
+  });
+  const startUs = exchanges[0]?.arrivalUs ?? 0;
+  return exchanges.map((exchange, index) => {
+    const built = builder.build(exchange);
+    return {
+      index,
+      offsetNs: (exchange.arrivalUs - startUs) * 1e3,
+      instantUs: exchange.arrivalUs,
+      row: { ...exchange, ...STORED, id: index + 1, requestHash: exchange.request?.body.hash ?? null },
+      copy: null,
+      request: built.kind === 'ready' ? built.request : null,
+      skipped: null,
+      recorded: () => exchange,
+    };
+  });
+}
+
+const STORED = {
+  segment: '20261124T15-7f3a9c21-0001.sqlite',
+  recorder: '7f3a9c21',
+  requestBytes: 10,
+  responseBytes: 10,
+  requestTruncated: false,
+  requestStored: true,
+};
+
+/** Writes sends with one format, as the command does. */
+export function exportOf(
+  format: ExportFormat,
+  sends: readonly ExportedSend[],
+): {
+  path: string;
+  files: readonly { readonly name: string | null }[];
+  lost: readonly (readonly [string, number])[];
+} {
+  const path = join(temporaryDirectory(), 'out');
+  if (format.shape === 'directory') mkdirSync(path);
+  const writer = format.open(path, {
+    creator: { name: 'reprise', version: '0' },
+    origin: 'http://127.0.0.1:1',
+    mode: 'exact',
+    includeBodies: true,
+  });
+  for (const send of sends) writer.add(send);
+  writer.end({ requests: sends.length, spanNs: sends.at(-1)?.offsetNs ?? 0, concurrency: 1 });
+  return { path, files: writer.files, lost: writer.lost.entries() };
 }
