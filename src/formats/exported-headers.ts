@@ -16,9 +16,21 @@ export function recordedPairs(flat: readonly string[]): HeaderPair[] {
   return headerPairs(flat).filter(([name]) => !name.toLowerCase().startsWith(OURS));
 }
 
-/** Counts requests with a name that comes more than once: where headers are a map, their values are joined. */
-export function countRepeated(flat: readonly string[], lost: LostCounts): void {
+/** Counts what becomes of headers where they are a map of texts. */
+export function countHeaderLosses(flat: readonly string[], lost: LostCounts, joined = true): void {
   const names = new Set<string>();
   for (let at = 0; at < flat.length; at += 2) names.add((flat[at] ?? '').toLowerCase());
-  if (names.size < flat.length / 2) lost.count('a header that came more than once: its values are joined');
+  if (joined && names.size < flat.length / 2) {
+    lost.count('a header that came more than once: its values are joined');
+  }
+  if (flat.some((text) => BEYOND_ASCII.test(text))) {
+    lost.count('a header value beyond ASCII, which goes as UTF-8');
+  }
 }
+
+/** A request target where URLs are ASCII: the same bytes, percent-encoded. */
+export function asciiTarget(path: string): string {
+  return path.replace(/[\x80-\xff]/g, (byte) => `%${byte.charCodeAt(0).toString(16).toUpperCase()}`);
+}
+
+const BEYOND_ASCII = /[\x80-\xff]/;

@@ -112,7 +112,6 @@ class GorPairs {
 
   #parts(request: GorRecord, answer: GorRecord | null): ImportedParts {
     const sent = gorRequest(request.message);
-    if (sent.body.truncated) this.#lacking.count('a request body that is cut short');
     const response = answer === null ? null : this.#response(answer, sent.method);
     const answeredUs = answer === null ? null : Math.max(0, answer.timeUs - request.timeUs);
     return {
@@ -129,9 +128,7 @@ class GorPairs {
 
   #response(answer: GorRecord, method: string): ImportedParts['response'] {
     try {
-      const response = gorResponse(answer.message, method);
-      if (response.body.truncated) this.#lacking.count('a response body that is cut short');
-      return response;
+      return gorResponse(answer.message, method);
     } catch (thrown) {
       if (!(thrown instanceof InputProblem)) throw thrown;
       this.#lacking.count('a response that is no HTTP/1.1');

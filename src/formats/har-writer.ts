@@ -9,7 +9,7 @@ import {
   type ExportWriter,
   LostCounts,
 } from './export-writer.ts';
-import { recordedPairs } from './exported-headers.ts';
+import { asciiTarget, recordedPairs } from './exported-headers.ts';
 import { harText, unpackedBody } from './har-content.ts';
 import { inertJson } from './inert-text.ts';
 import { OutputFile } from './output-file.ts';
@@ -69,7 +69,7 @@ export class HarWriter implements ExportWriter {
     if (request.chunked) this.lost.count('a chunked request body, which has its length here');
     return {
       method: request.method,
-      url: origin + request.path,
+      url: origin + asciiTarget(request.path),
       httpVersion: HTTP,
       cookies: [],
       headers: pairsOf([['Host', origin.slice(origin.indexOf('//') + 2)], ...headers.filter(notHost)]),

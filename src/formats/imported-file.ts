@@ -1,6 +1,6 @@
 import type { Exchange } from '../core/exchange.ts';
 import { ArrivalCounter, type ArrivalTally } from './arrival-counter.ts';
-import type { ImportSource } from './import-source.ts';
+import type { ImportSource, LackCounts } from './import-source.ts';
 import { InputProblem } from './input-problem.ts';
 
 export interface ImportedFileParts {
@@ -8,10 +8,13 @@ export interface ImportedFileParts {
   readonly requests: boolean;
   readonly missing: readonly string[];
   readonly details: Readonly<Record<string, unknown>>;
-  readonly lacking: { readonly all: Readonly<Record<string, number>> };
+  readonly lacking: LackCounts;
   /** @throws InputProblem */
   readonly read: (signal: AbortSignal) => AsyncGenerator<Exchange[]>;
 }
+
+/** By the file, or because it is over the limit of what is kept. */
+const CUT_REQUEST = 'a request body that is cut: not to be replayed';
 
 /** A file whose reader knows exchanges and nothing of what it is called. */
 export class ImportedFile implements ImportSource {
@@ -46,7 +49,11 @@ export class ImportedFile implements ImportSource {
     try {
       for await (const exchanges of this.#parts.read(signal)) {
         signal.throwIfAborted();
-        for (const { arrivalUs } of exchanges) this.#counter.add(arrivalUs);
+        for (const { arrivalUs, request, response } of exchanges) {
+          this.#counter.add(arrivalUs);
+          if (request?.body.truncated) this.#parts.lacking.count(CUT_REQUEST);
+          if (response?.body.truncated) this.#parts.lacking.count('a response body that is cut');
+        }
         yield exchanges;
       }
       if (this.tally.rows === 0) throw new InputProblem('holds no exchange');

@@ -8,7 +8,7 @@ import {
   type ExportWriter,
   LostCounts,
 } from './export-writer.ts';
-import { countRepeated } from './exported-headers.ts';
+import { countHeaderLosses } from './exported-headers.ts';
 import { k6Program } from './k6-program.ts';
 import { OutputFile } from './output-file.ts';
 import { RateSteps } from './rate-steps.ts';
@@ -62,7 +62,7 @@ class K6Writer implements ExportWriter {
 
   add(send: ExportedSend): void {
     if (send.request === null) return;
-    countRepeated(send.request.headers, this.lost);
+    countHeaderLosses(send.request.headers, this.lost);
     if (send.request.chunked) this.lost.count('a chunked body, which goes with its length');
     if (this.#settings.mode === 'rate') {
       this.lost.count('its instant within a step of the rate');

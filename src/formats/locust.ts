@@ -7,7 +7,7 @@ import {
   type ExportWriter,
   LostCounts,
 } from './export-writer.ts';
-import { countRepeated } from './exported-headers.ts';
+import { countHeaderLosses } from './exported-headers.ts';
 import { LOCUST_PROGRAM } from './locust-program.ts';
 import { OutputFile } from './output-file.ts';
 import { REQUESTS_FILE, requestLine } from './request-lines.ts';
@@ -64,7 +64,7 @@ class LocustWriter implements ExportWriter {
 
   add(send: ExportedSend): void {
     if (send.request === null) return;
-    countRepeated(send.request.headers, this.lost);
+    countHeaderLosses(send.request.headers, this.lost);
     if (send.request.chunked) this.lost.count('a chunked body, which goes with its length');
     this.#requests.write(requestLine(send, send.request));
   }

@@ -1,5 +1,5 @@
 import type { ExportedRequest, ExportedSend } from './export-writer.ts';
-import { headerPairs } from './exported-headers.ts';
+import { asciiTarget, headerPairs } from './exported-headers.ts';
 import { inertJson } from './inert-text.ts';
 
 /** Name of the data file beside a script. */
@@ -14,7 +14,7 @@ export function requestLine(send: ExportedSend, request: ExportedRequest): strin
     i: send.index,
     t: send.offsetNs / 1e6,
     m: request.method,
-    p: request.path,
+    p: asciiTarget(request.path),
     h: headerPairs(request.headers),
     b: request.body === null ? null : Buffer.from(request.body).toString('base64'),
     r: send.row.route ?? request.method,

@@ -8,7 +8,7 @@ import {
   type ExportWriter,
   LostCounts,
 } from './export-writer.ts';
-import { headerPairs } from './exported-headers.ts';
+import { asciiTarget, countHeaderLosses, headerPairs } from './exported-headers.ts';
 import { inertJson } from './inert-text.ts';
 import { OutputFile } from './output-file.ts';
 
@@ -53,6 +53,7 @@ class VegetaWriter implements ExportWriter {
 
   add({ request }: ExportedSend): void {
     if (request === null) return;
+    countHeaderLosses(request.headers, this.lost, false);
     if (request.chunked) this.lost.count('a chunked body, which goes with its length');
     this.#file.write(`${inertJson(this.#target(request))}\n`);
   }
@@ -71,7 +72,7 @@ class VegetaWriter implements ExportWriter {
     for (const [name, value] of headerPairs(headers)) header.set(name, [...(header.get(name) ?? []), value]);
     return {
       method,
-      url: this.#origin + path,
+      url: this.#origin + asciiTarget(path),
       ...(body === null ? {} : { body: Buffer.from(body).toString('base64') }),
       header: Object.fromEntries(header),
     };

@@ -259,7 +259,7 @@ describe('a GoReplay file', () => {
     expect(latin1(exchanges[0]?.response?.body.kept ?? null)).toBe('hi');
     expect(exchanges[1]?.request?.body).toMatchObject({ truncated: true, bytes: 10 });
     expect(source.lacking).toMatchObject({
-      'a request body that is cut short': 1,
+      'a request body that is cut: not to be replayed': 1,
       'a response of a replay: left out': 1,
     });
   });
