@@ -67,7 +67,8 @@ export class ExportPlan {
   /** What a replay of the same plan would send. */
   *requests(): Generator<ExportedSend> {
     const { options, overview, window, scaling } = this.#plan;
-    let planned: PlannedRequest | null = null;
+    // Told of just before it is yielded.
+    const told: PlannedRequest[] = [];
     const requests = plannedRequests(
       {
         source: this.#source,
@@ -93,15 +94,14 @@ export class ExportPlan {
         recorded: () => {
           this.#recorded += 1;
         },
-        planned: (request) => {
-          planned = request;
-        },
+        planned: (request) => told.push(request),
         refusedByCeiling: () => undefined,
       },
     );
     for (const request of requests) {
-      const { row, index, intendedOffsetNs } = planned as unknown as PlannedRequest;
-      yield this.#send(row, index, intendedOffsetNs, { request });
+      for (const { row, index, intendedOffsetNs } of told.splice(0)) {
+        yield this.#send(row, index, intendedOffsetNs, { request });
+      }
     }
   }
 

@@ -1,8 +1,11 @@
 import { randomBytes } from 'node:crypto';
-import { linkSync, rmSync, statSync } from 'node:fs';
+import { linkSync, renameSync, rmSync, statSync } from 'node:fs';
 import { dirname, resolve } from 'node:path';
 import { AppError, reasonOf } from '../core/errors.ts';
 import { syncPath } from '../storage/durable-files.ts';
+
+/** How file systems say that they have no hard links. */
+const NO_LINKS: ReadonlySet<string> = new Set(['EPERM', 'ENOTSUP', 'EOPNOTSUPP', 'ENOSYS', 'EMLINK']);
 
 /** A file that is written beside its final place and takes that place whole, where nothing is. */
 export class StagedFile {
@@ -26,13 +29,24 @@ export class StagedFile {
   /** Puts what was written into its place. */
   publish(): void {
     try {
-      // A link is refused where something is; a rename would take its place.
-      linkSync(this.path, this.destination);
-      rmSync(this.path);
+      this.#take();
       syncPath(dirname(this.destination));
     } catch (thrown) {
+      if (thrown instanceof AppError) throw thrown;
       if ((thrown as NodeJS.ErrnoException).code === 'EEXIST') throw exists(this.destination);
       throw unwritable(this.destination, thrown);
+    }
+  }
+
+  /** A link is refused where something is; a rename would take its place, so it is for where there are no links. */
+  #take(): void {
+    try {
+      linkSync(this.path, this.destination);
+      rmSync(this.path);
+    } catch (thrown) {
+      if (!NO_LINKS.has((thrown as NodeJS.ErrnoException).code ?? '')) throw thrown;
+      if (statSync(this.destination, { throwIfNoEntry: false }) !== undefined) throw exists(this.destination);
+      renameSync(this.path, this.destination);
     }
   }
 

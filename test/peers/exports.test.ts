@@ -1,63 +1,28 @@
-import { spawn } from 'node:child_process';
-import { once } from 'node:events';
 import { cpSync, readFileSync, symlinkSync, writeFileSync } from 'node:fs';
 import { dirname, join } from 'node:path';
-import { afterAll, describe, expect, test } from 'vitest';
+import { describe, expect, test } from 'vitest';
 import { exported, jsonLines, numberedCapture } from '../support/export-scene.ts';
 import { layK6StandIn } from '../support/k6-stand-in.ts';
-import { goProgram, npmPackages, pythonWith, type Tool } from '../support/peer-tools.ts';
+import { checkedBy, endings, needing, runPeer } from '../support/peer-run.ts';
+import { goProgram, npmPackages, pythonWith } from '../support/peer-tools.ts';
 import { RequestLogServer } from '../support/request-log-server.ts';
 import { repositoryRoot, sharedData } from '../support/shared-data.ts';
 import { temporaryDirectory } from '../support/temp-dir.ts';
 
 const COUNT = 200;
 const locust = pythonWith(['locust==2.47.0']);
-const readers = pythonWith(['mitmproxy==11.0.2', 'duckdb==2.0.1']);
 // Large (1.2 GB), and yet the reader the format is for.
 const aiperf = pythonWith(['aiperf==0.13.0']);
 const vegeta = goProgram('github.com/tsenart/vegeta/v12@v12.13.0', 'vegeta');
 const schemas = npmPackages(['har-validator@5.1.5', 'ajv@6.12.6']);
 const k6Types = npmPackages(['@types/k6@2.3.0']);
 const capture = numberedCapture(COUNT);
-const started: (() => unknown)[] = [];
-afterAll(async () => {
-  for (const end of started) await end();
-});
-
-function needing(tool: Tool, name: string, body: (path: string) => Promise<void>): void {
-  if ('missing' in tool) test.skip(`${name} (${tool.missing})`, () => undefined);
-  else test(name, async () => await body(tool.path));
-}
-
-interface Ended {
-  readonly status: number | null;
-  readonly said: string;
-  readonly stdout: string;
-}
-
-/** Runs a program to its end without holding up this process, which serves it. */
-async function run(command: string, args: readonly string[], cwd = dirname(command)): Promise<Ended> {
-  const child = spawn(command, args, { cwd, stdio: ['ignore', 'pipe', 'pipe'] });
-  started.push(() => child.kill('SIGKILL'));
-  let said = '';
-  let stdout = '';
-  child.stdout.setEncoding('utf8').on('data', (text: string) => {
-    stdout += text;
-    said += text;
-  });
-  child.stderr.setEncoding('utf8').on('data', (text: string) => {
-    said += text;
-  });
-  const [status] = (await once(child, 'close')) as [number | null];
-  return { status, said, stdout };
-}
-
 async function origin(): Promise<RequestLogServer> {
   const server = await new RequestLogServer((_, response) => {
     response.setHeader('Set-Cookie', 'kept=no');
     setTimeout(() => response.end('{}'), 20);
   }).listen();
-  started.push(() => server.close());
+  endings.push(() => server.close());
   return server;
 }
 
@@ -101,7 +66,7 @@ describe('Locust', () => {
   needing(locust, 'sends all requests once, in one process', async (python) => {
     const server = await origin();
     const { out } = await exported('locust', capture, '--target', server.url);
-    const { status, said, stdout } = await run(
+    const { status, said, stdout } = await runPeer(
       python,
       ['-m', 'locust', '-f', 'locustfile.py', '--headless', '--json'],
       out,
@@ -119,9 +84,9 @@ describe('Locust', () => {
     const worker = [...base, '--worker', '--master-port', port];
     const master = ['--headless', '--json', '--host', server.url, '--master', '--expect-workers', '2'];
     const [{ status, said, stdout }, ...workers] = await Promise.all([
-      run(python, [...base, ...master, '--master-bind-port', port], out),
-      run(python, worker, out),
-      run(python, worker, out),
+      runPeer(python, [...base, ...master, '--master-bind-port', port], out),
+      runPeer(python, worker, out),
+      runPeer(python, worker, out),
     ]);
     expect(status, said).toBe(0);
     for (const each of workers) expect(each.status, each.said).toBe(0);
@@ -136,9 +101,9 @@ needing(vegeta, 'Vegeta attacks with every target once', async (path) => {
   const { out } = await exported('vegeta', capture, '--target', server.url);
   const results = `${out}.bin`;
   const flags = ['-format=json', '-lazy', '-rate=400/s', '-redirects=-1', '-duration=20s'];
-  const attack = await run(path, ['attack', ...flags, `-targets=${out}`, `-output=${results}`]);
+  const attack = await runPeer(path, ['attack', ...flags, `-targets=${out}`, `-output=${results}`]);
   expect(attack.status, attack.said).toBe(0);
-  const { stdout } = await run(path, ['report', '-type=json', results]);
+  const { stdout } = await runPeer(path, ['report', '-type=json', results]);
   expect(server.requests).toHaveLength(COUNT);
   expectAllOnce(server);
   expect(JSON.parse(stdout)).toMatchObject({ status_codes: { 200: COUNT } });
@@ -148,7 +113,7 @@ needing(schemas, 'Vegeta targets fit its JSON Schema', async (modules) => {
   const schema = sharedData('vegeta-schema/target.schema.json');
   if (schema === null) return;
   const { out } = await exported('vegeta', capture, '--target', 'http://127.0.0.1:1');
-  const { status, said } = await checked(
+  const { status, said } = await checkedBy(
     modules,
     [
       "const Ajv = require('ajv');",
@@ -161,82 +126,6 @@ needing(schemas, 'Vegeta targets fit its JSON Schema', async (modules) => {
     [schema, out],
   );
   expect(status, said).toBe(0);
-});
-
-/** Runs CommonJS beside packages. */
-async function checked(modules: string, lines: readonly string[], args: readonly string[]): Promise<Ended> {
-  const program = join(dirname(modules), `check-${process.pid}.cjs`);
-  writeFileSync(program, ["const fs = require('node:fs');", ...lines].join('\n'));
-  return await run(process.execPath, [program, ...args]);
-}
-
-needing(schemas, 'HAR passes har-schema', async (modules) => {
-  const { out } = await exported('har', capture);
-  const { status, said } = await checked(
-    modules,
-    [
-      "const { har } = require('har-validator/lib/promise');",
-      'har(JSON.parse(fs.readFileSync(process.argv[2])).log === undefined ? null : JSON.parse(fs.readFileSync(process.argv[2])))',
-      '  .catch((error) => { console.error(JSON.stringify(error.errors ?? String(error))); process.exitCode = 1; });',
-    ],
-    [out],
-  );
-  expect(status, said).toBe(0);
-});
-
-needing(readers, 'mitmproxy loads the HAR: requests, statuses and texts', async (python) => {
-  const { out } = await exported('har', capture);
-  const program = [
-    'import json, sys',
-    'from mitmproxy.io import FlowReader',
-    "flows = list(FlowReader(open(sys.argv[1], 'rb')).stream())",
-    'print(json.dumps([[f.request.method, f.request.path, f.request.host, f.response.status_code, f.response.get_text(strict=False), len(f.request.raw_content)] for f in flows]))',
-  ].join('\n');
-  const { status, said, stdout } = await run(python, ['-c', program, out]);
-  expect(status, said).toBe(0);
-  const flows = JSON.parse(stdout) as [string, string, string, number, string, number][];
-  expect(flows).toHaveLength(COUNT);
-  for (const [id, [method, path, host, code, text, bytes]] of flows.entries()) {
-    expect([method, path, host]).toEqual(['POST', `/v1/chat/completions?id=${id}`, 'model.internal']);
-    expect(code).toBe(id % 11 === 10 ? 429 : 200);
-    expect(text).toBe(`{"id":${id},"text":"</script>"}`);
-    expect(bytes).toBeGreaterThan(3);
-  }
-});
-
-needing(readers, 'DuckDB reads the Parquet with equal counts and sums', async (python) => {
-  const { out, document } = await exported('parquet', capture, '--include-bodies', '--multiplier', '2');
-  const program = [
-    'import duckdb, json, sys',
-    'q = "SELECT count(*), sum(input_tokens), sum(output_tokens), count(*) FILTER (status = 429), round(sum(latency_ms) * 1000), sum(octet_length(request_body)), sum(req_bytes), max(offset_ms), epoch_us(min(ts_us)), count(DISTINCT id), count(DISTINCT body_hash), min(typeof(ts_us)) FROM \'%s\'" % sys.argv[1]',
-    'print(json.dumps(duckdb.sql(q).fetchall()[0], default=float))',
-  ].join('\n');
-  const { status, said, stdout } = await run(python, ['-c', program, out]);
-  expect(status, said).toBe(0);
-  const [count, input, output, refused, latencyUs, kept, bytes, last, first, ids, hashes, type] = JSON.parse(
-    stdout,
-  ) as (number | string)[];
-  const sum = (COUNT * (COUNT - 1)) / 2;
-  expect([count, ids, hashes]).toEqual([COUNT, COUNT, COUNT]);
-  expect([input, output, latencyUs]).toEqual([sum, 2 * sum, COUNT * 20_000 + sum]);
-  expect(refused).toBe(Math.floor((COUNT - 10 - 1) / 11) + 1);
-  expect(kept).toBe(bytes);
-  expect(last).toBeCloseTo(((COUNT - 1) * 10 + ((COUNT - 1) % 3) * 0.777) / 2, 3);
-  expect(first).toBe(1_795_532_400_000_000);
-  expect(type).toBe('TIMESTAMP WITH TIME ZONE');
-  expect(document.exported).toBe(COUNT);
-});
-
-needing(readers, 'Python reads the CSV', async (python) => {
-  const { out } = await exported('csv', capture);
-  const program = [
-    'import csv, json, sys',
-    "rows = list(csv.DictReader(open(sys.argv[1], newline='', encoding='utf-8')))",
-    "print(json.dumps([len(rows), sum(int(r['input_tokens']) for r in rows), rows[0]['model'][:5], len(set(map(len, rows)))]))",
-  ].join('\n');
-  const { status, said, stdout } = await run(python, ['-c', program, out]);
-  expect(status, said).toBe(0);
-  expect(JSON.parse(stdout)).toEqual([COUNT, (COUNT * (COUNT - 1)) / 2, "'=cmd", 1]);
 });
 
 needing(k6Types, 'k6 scripts of both modes fit the types of k6', async (modules) => {
@@ -256,12 +145,12 @@ needing(k6Types, 'k6 scripts of both modes fit the types of k6', async (modules)
     };
     writeFileSync(join(out, 'tsconfig.json'), JSON.stringify({ compilerOptions, files: ['replay.js'] }));
     const tsc = join(repositoryRoot, 'node_modules', 'typescript', 'bin', 'tsc');
-    const { status, said } = await run(process.execPath, [tsc, '-p', out]);
+    const { status, said } = await runPeer(process.execPath, [tsc, '-p', out]);
     expect(status, said).toBe(0);
     // And the check sees what it should: a misspelt option is an error.
     const script = readFileSync(join(out, 'replay.js'), 'utf8');
     writeFileSync(join(out, 'replay.js'), script.replace(/vus:|preAllocatedVUs:/, 'users:'));
-    expect((await run(process.execPath, [tsc, '-p', out])).status).not.toBe(0);
+    expect((await runPeer(process.execPath, [tsc, '-p', out])).status).not.toBe(0);
   }
 });
 
@@ -274,7 +163,7 @@ test('k6 scripts run under a stand-in for k6: exact keeps every instant, rate ev
     const { out } = await exported('k6', capture, '--mode', mode, '--target', 'http://t:1');
     const copy = `${out}-played`;
     cpSync(out, copy, { recursive: true });
-    const { status, said, stdout } = await run(process.execPath, [layK6StandIn(copy), '20']);
+    const { status, said, stdout } = await runPeer(process.execPath, [layK6StandIn(copy), '20']);
     expect(status, said).toBe(0);
     return { out, ...(JSON.parse(stdout) as Standing) };
   };
@@ -321,12 +210,12 @@ needing(aiperf, 'AIPerf replays the Mooncake trace: every payload once', async (
     response.setHeader('Content-Type', 'application/json');
     response.end(CHAT_ANSWER);
   }).listen();
-  started.push(() => server.close());
+  endings.push(() => server.close());
   const { out } = await exported('mooncake', capture);
   const rows = jsonLines<{ timestamp: number; payload: { id: number } }>(out);
   const home = temporaryDirectory();
-  expect((await run(python, ['-c', TOKENIZER, home])).status).toBe(0);
-  const { status, said } = await run(
+  expect((await runPeer(python, ['-c', TOKENIZER, home])).status).toBe(0);
+  const { status, said } = await runPeer(
     join(dirname(python), 'aiperf'),
     [
       ...['profile', '--model', 'm', '--url', server.url, '--endpoint-type', 'chat', '--ui', 'none'],
