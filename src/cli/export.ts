@@ -158,7 +158,7 @@ function documentOf(format: ExportFormat, out: string, plan: ReplayPlan, result:
     maskedHeaders: result.audit.maskedHeaders,
     maskedQueryKeys: result.audit.maskedQueryKeys,
     cannotCarry: format.cannotCarry,
-    lost: Object.fromEntries(result.lost),
+    lost: result.lost,
     usage: result.usage,
   };
 }
@@ -184,8 +184,8 @@ function textOf(format: ExportFormat, out: string, result: ExportResult): string
       : [`  without what was masked: ${count(audit.maskedRequests)} requests; give credentials to the tool`]),
     `${format.name} cannot carry`,
     ...format.cannotCarry.map((text) => `  ${text}`),
-    ...(result.lost.length === 0 ? [] : ['In this export']),
-    ...result.lost.map(([text, sends]) => `  ${count(sends)} with ${text}`),
+    ...(Object.keys(result.lost).length === 0 ? [] : ['In this export']),
+    ...Object.entries(result.lost).map(([text, sends]) => `  ${count(sends)} with ${text}`),
     ...(result.usage.length === 0 ? [] : ['Use']),
     ...result.usage.map((line) => `  ${line.replace('FILE', () => out)}`),
   ];

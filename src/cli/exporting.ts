@@ -34,7 +34,8 @@ export interface ExportResult {
   readonly exported: number;
   readonly spanNs: number;
   readonly audit: ReplayAudit;
-  readonly lost: readonly (readonly [what: string, sends: number])[];
+  /** Requests that lost something on the way, by what it was. */
+  readonly lost: Readonly<Record<string, number>>;
   readonly files: readonly ExportedFile[];
   readonly usage: readonly string[];
 }
@@ -61,7 +62,7 @@ export async function exportCapture(request: ExportRequest, deps: ExportDeps): P
       exported: planned.sends,
       spanNs: planned.spanNs,
       audit: planned.audit,
-      lost: writer.lost.entries(),
+      lost: writer.lost.all,
       files: writer.files,
       usage: writer.usage,
     };

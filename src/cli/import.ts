@@ -2,8 +2,6 @@ import { Command, Option } from 'commander';
 import { formatBytes } from '../core/units.ts';
 import { openArrivals } from '../formats/arrivals.ts';
 import { TIME_UNITS } from '../formats/exact-time.ts';
-import { openGor } from '../formats/gor.ts';
-import { openHar } from '../formats/har.ts';
 import {
   IMPORT_DEFAULTS,
   type ImportOptions,
@@ -11,7 +9,7 @@ import {
   type RawImportOptions,
 } from '../formats/import-options.ts';
 import { IMPORT_BODIES, type ImportBodies } from '../formats/import-source.ts';
-import { openMooncake } from '../formats/mooncake.ts';
+import { IMPORT_FORMATS } from '../formats/index.ts';
 import { parseMooncakeReading, type RawMooncakeOptions } from '../formats/mooncake-options.ts';
 import type { PayloadPool } from '../formats/payload-pool.ts';
 import { encryptionKeyOption } from './encryption-flag.ts';
@@ -73,7 +71,7 @@ function harCommand(): Command {
   return importOf('har', 'from an HTTP archive (HAR), as browsers and proxies write it', 'the archive')
     .addOption(bodiesOption())
     .action(async (file: string, flags: RecordFlags) => {
-      await importFile('har', file, flags, openHar(file));
+      await importFile('har', file, flags, IMPORT_FORMATS.har(file));
     });
 }
 
@@ -81,7 +79,7 @@ function gorCommand(): Command {
   return importOf('gor', 'from a file of GoReplay, requests with their responses', 'the file')
     .addOption(bodiesOption())
     .action(async (file: string, flags: RecordFlags) => {
-      await importFile('gor', file, flags, openGor(file));
+      await importFile('gor', file, flags, IMPORT_FORMATS.gor(file));
     });
 }
 
@@ -92,7 +90,7 @@ function mooncakeCommand(): Command {
     .option('--origin <time>', `what timestamps count from, ISO 8601 (default: ${IMPORT_DEFAULTS.origin})`)
     .option('--gap <time>', 'how far rows without a timestamp are apart (default: they are refused)')
     .action(async (file: string, flags: MooncakeFlags) => {
-      await importFile('mooncake', file, flags, openMooncake(file, parseMooncakeReading(flags)));
+      await importFile('mooncake', file, flags, IMPORT_FORMATS.mooncake(file, parseMooncakeReading(flags)));
     });
 }
 

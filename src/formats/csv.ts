@@ -1,13 +1,8 @@
 import { EXPORT_COLUMNS, type ExportColumn, LACKING_IN_TABLES } from './export-table.ts';
-import {
-  type ExportedFile,
-  type ExportedSend,
-  type ExportFormat,
-  type ExportWriter,
-  LostCounts,
-} from './export-writer.ts';
+import type { ExportedFile, ExportedSend, ExportFormat, ExportWriter } from './export-writer.ts';
 import { csvCell } from './inert-text.ts';
 import { OutputFile } from './output-file.ts';
+import { TextCounts } from './text-counts.ts';
 
 /** A table for spreadsheets and data frames. */
 export const CSV: ExportFormat = {
@@ -27,7 +22,7 @@ export const CSV: ExportFormat = {
 };
 
 class CsvWriter implements ExportWriter {
-  readonly lost = new LostCounts();
+  readonly lost = new TextCounts();
   readonly usage = [];
   readonly #file: OutputFile;
 

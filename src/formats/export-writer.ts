@@ -1,4 +1,5 @@
 import type { ExchangePayload, ExchangeRow } from '../core/exchange.ts';
+import type { TextCounts } from './text-counts.ts';
 
 /** A request as a replay would send it. Texts are latin1. */
 export interface ExportedRequest {
@@ -59,7 +60,7 @@ export interface ExportWriter {
   end(facts: ExportFacts): void;
   abandon(): void;
   /** What could not be carried, by what it is, how many sends it concerns. */
-  readonly lost: LostCounts;
+  readonly lost: TextCounts;
   readonly files: readonly ExportedFile[];
   /** How to use it, once it is written. */
   readonly usage: readonly string[];
@@ -86,18 +87,4 @@ export interface ExportFormat {
   readonly cannotCarry: readonly string[];
   /** @param path the new file, or a directory to make files in */
   open(path: string, settings: ExportSettings): ExportWriter;
-}
-
-/** Sends that lost something on the way into a format, by what it was. */
-export class LostCounts {
-  readonly #counts = new Map<string, number>();
-
-  /** @param what a text of ours, never one that was captured */
-  count(what: string): void {
-    this.#counts.set(what, (this.#counts.get(what) ?? 0) + 1);
-  }
-
-  entries(): readonly (readonly [what: string, sends: number])[] {
-    return [...this.#counts];
-  }
 }

@@ -1,5 +1,5 @@
 import type { HeaderPair } from '../core/headers.ts';
-import type { LostCounts } from './export-writer.ts';
+import type { TextCounts } from './text-counts.ts';
 
 /** What a replay puts on its requests begins so. */
 const OURS = 'x-reprise-';
@@ -17,7 +17,7 @@ export function recordedPairs(flat: readonly string[]): HeaderPair[] {
 }
 
 /** Counts what becomes of headers where they are a map of texts. */
-export function countHeaderLosses(flat: readonly string[], lost: LostCounts, joined = true): void {
+export function countHeaderLosses(flat: readonly string[], lost: TextCounts, joined = true): void {
   const names = new Set<string>();
   for (let at = 0; at < flat.length; at += 2) names.add((flat[at] ?? '').toLowerCase());
   if (joined && names.size < flat.length / 2) {

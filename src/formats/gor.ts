@@ -1,11 +1,12 @@
 import type { Exchange } from '../core/exchange.ts';
 import { gorRequest, gorResponse } from './gor-message.ts';
 import { type GorRecord, gorRecords } from './gor-records.ts';
-import { type ImportSourceDeps, LackCounts, type OpenImport } from './import-source.ts';
+import type { ImportSourceDeps, OpenImport } from './import-source.ts';
 import { type ImportedParts, importedExchange } from './imported-exchange.ts';
 import { ImportedFile, placed } from './imported-file.ts';
 import { textBytes } from './input-bytes.ts';
 import { InputProblem } from './input-problem.ts';
+import { TextCounts } from './text-counts.ts';
 
 /** What a GoReplay file never says. */
 const MISSING_FROM_GOR = [
@@ -30,7 +31,7 @@ interface Pair {
 /** Reads the file of GoReplay's `--output-file`. */
 export function openGor(path: string): OpenImport {
   return async (deps) => {
-    const lacking = new LackCounts();
+    const lacking = new TextCounts();
     return new ImportedFile({
       path,
       requests: true,
@@ -45,13 +46,13 @@ export function openGor(path: string): OpenImport {
 /** Puts requests and responses of one id together, in the order of the requests. */
 class GorPairs {
   readonly #deps: ImportSourceDeps;
-  readonly #lacking: LackCounts;
+  readonly #lacking: TextCounts;
   /** By the number of the request's record, hence in order; and the last request of each id. */
   readonly #waiting = new Map<number, Pair>();
   readonly #byId = new Map<string, Pair>();
   #waitingBytes = 0;
 
-  constructor(deps: ImportSourceDeps, lacking: LackCounts) {
+  constructor(deps: ImportSourceDeps, lacking: TextCounts) {
     this.#deps = deps;
     this.#lacking = lacking;
   }

@@ -1,6 +1,5 @@
 import { buildRequestHead, type HeaderPair, headerValue } from '../core/headers.ts';
 import { parseInstantUs } from '../core/units.ts';
-import { LackCounts } from './import-source.ts';
 import {
   type ImportedBody,
   type ImportedParts,
@@ -11,13 +10,14 @@ import { InputProblem, shown } from './input-problem.ts';
 import { arrayAt, numberAt, objectAt, textAt } from './json-fields.ts';
 import type { JsonObject } from './json-line.ts';
 import { checkStart, isHeader } from './request-draft.ts';
+import { TextCounts } from './text-counts.ts';
 
 /** Written anew: an archive holds bodies without their framing. */
 const FRAMING: ReadonlySet<string> = new Set(['content-length', 'transfer-encoding']);
 
 /** Entries of an archive as the parts of exchanges. */
 export class HarReader {
-  readonly lacking = new LackCounts();
+  readonly lacking = new TextCounts();
 
   /**
    * @returns null for an entry that is no HTTP exchange

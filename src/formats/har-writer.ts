@@ -1,18 +1,18 @@
 import type { ExchangePayload, ExchangeRow } from '../core/exchange.ts';
 import { type HeaderPair, headerValue, parseResponseHead } from '../core/headers.ts';
 import { formatInstantUs } from '../core/units.ts';
-import {
-  type ExportedFile,
-  type ExportedRequest,
-  type ExportedSend,
-  type ExportSettings,
-  type ExportWriter,
-  LostCounts,
+import type {
+  ExportedFile,
+  ExportedRequest,
+  ExportedSend,
+  ExportSettings,
+  ExportWriter,
 } from './export-writer.ts';
 import { asciiTarget, recordedPairs } from './exported-headers.ts';
 import { harText, unpackedBody } from './har-content.ts';
 import { inertJson } from './inert-text.ts';
 import { OutputFile } from './output-file.ts';
+import { TextCounts } from './text-counts.ts';
 
 /** Stands for a host nobody recorded; `.invalid` never resolves (RFC 2606). */
 const HOST_UNKNOWN = 'recorded.invalid';
@@ -20,7 +20,7 @@ const HTTP = 'HTTP/1.1';
 
 /** An archive (HAR 1.2), one entry a planned request, with the response that was recorded. */
 export class HarWriter implements ExportWriter {
-  readonly lost = new LostCounts();
+  readonly lost = new TextCounts();
   readonly usage = ['mitmweb --rfile FILE'];
   readonly #file: OutputFile;
   readonly #origin: string | null;

@@ -33,16 +33,3 @@ export interface ImportSource {
 
 /** One way of reading. */
 export type OpenImport = (deps: ImportSourceDeps, signal: AbortSignal) => Promise<ImportSource>;
-
-/** Counts by a text of ours. */
-export class LackCounts {
-  readonly #counts = new Map<string, number>();
-
-  count(what: string): void {
-    this.#counts.set(what, (this.#counts.get(what) ?? 0) + 1);
-  }
-
-  get all(): Readonly<Record<string, number>> {
-    return Object.fromEntries(this.#counts);
-  }
-}

@@ -1,14 +1,15 @@
 import type { Exchange } from '../core/exchange.ts';
 import { ArrivalCounter, type ArrivalTally } from './arrival-counter.ts';
-import type { ImportSource, LackCounts } from './import-source.ts';
+import type { ImportSource } from './import-source.ts';
 import { InputProblem } from './input-problem.ts';
+import type { TextCounts } from './text-counts.ts';
 
 export interface ImportedFileParts {
   readonly path: string;
   readonly requests: boolean;
   readonly missing: readonly string[];
   readonly details: Readonly<Record<string, unknown>>;
-  readonly lacking: LackCounts;
+  readonly lacking: TextCounts;
   /** @throws InputProblem */
   readonly read: (signal: AbortSignal) => AsyncGenerator<Exchange[]>;
 }

@@ -22,12 +22,17 @@ export function inertJson(value: unknown): string {
   return inertJsonText(JSON.stringify(value));
 }
 
-/** A text as a cell of a CSV (RFC 4180): controls shown, formulas made text by an apostrophe in front. */
-export function csvCell(text: string): string {
-  const shown = text.replace(CONTROLS, (character) => {
+/** A text with visible stand-ins for controls: for names that other programs print. */
+export function shownText(text: string): string {
+  return text.replace(CONTROLS, (character) => {
     const code = character.codePointAt(0) ?? 0;
     return `\\x${code.toString(16).padStart(2, '0')}`;
   });
+}
+
+/** A text as a cell of a CSV (RFC 4180): controls shown, formulas made text by an apostrophe in front. */
+export function csvCell(text: string): string {
+  const shown = shownText(text);
   const plain = FORMULA.test(text) ? `'${shown}` : shown;
   return /[",\t']/.test(plain) ? `"${plain.replaceAll('"', '""')}"` : plain;
 }

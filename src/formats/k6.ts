@@ -1,18 +1,18 @@
 import { join } from 'node:path';
-import {
-  type ExportedFile,
-  type ExportedSend,
-  type ExportFacts,
-  type ExportFormat,
-  type ExportSettings,
-  type ExportWriter,
-  LostCounts,
+import type {
+  ExportedFile,
+  ExportedSend,
+  ExportFacts,
+  ExportFormat,
+  ExportSettings,
+  ExportWriter,
 } from './export-writer.ts';
 import { countHeaderLosses } from './exported-headers.ts';
 import { k6Program } from './k6-program.ts';
 import { OutputFile } from './output-file.ts';
 import { RateSteps } from './rate-steps.ts';
 import { REQUESTS_FILE, requestLine } from './request-lines.ts';
+import { TextCounts } from './text-counts.ts';
 
 const SCRIPT_FILE = 'replay.js';
 /** Virtual users where no recorded latency says how many requests are open at once. */
@@ -39,7 +39,7 @@ export const K6: ExportFormat = {
 };
 
 class K6Writer implements ExportWriter {
-  readonly lost = new LostCounts();
+  readonly lost = new TextCounts();
   readonly usage: readonly string[];
   readonly #script: OutputFile;
   readonly #requests: OutputFile;

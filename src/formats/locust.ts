@@ -1,16 +1,16 @@
 import { join } from 'node:path';
-import {
-  type ExportedFile,
-  type ExportedSend,
-  type ExportFormat,
-  type ExportSettings,
-  type ExportWriter,
-  LostCounts,
+import type {
+  ExportedFile,
+  ExportedSend,
+  ExportFormat,
+  ExportSettings,
+  ExportWriter,
 } from './export-writer.ts';
 import { countHeaderLosses } from './exported-headers.ts';
 import { LOCUST_PROGRAM } from './locust-program.ts';
 import { OutputFile } from './output-file.ts';
 import { REQUESTS_FILE, requestLine } from './request-lines.ts';
+import { TextCounts } from './text-counts.ts';
 
 const PROGRAM_FILE = 'locustfile.py';
 
@@ -33,7 +33,7 @@ export const LOCUST: ExportFormat = {
 };
 
 class LocustWriter implements ExportWriter {
-  readonly lost = new LostCounts();
+  readonly lost = new TextCounts();
   readonly #program: OutputFile;
   readonly #requests: OutputFile;
   readonly #hasOrigin: boolean;

@@ -2,12 +2,13 @@ import type { Exchange } from '../core/exchange.ts';
 import { jsonEnd, jsonMember, jsonStart } from '../core/json-cursor.ts';
 import { LIMITS } from '../core/limits.ts';
 import { ArrivalTimes } from './exact-time.ts';
-import { type ImportSourceDeps, LackCounts } from './import-source.ts';
+import type { ImportSourceDeps } from './import-source.ts';
 import { importedExchange, wholeBody } from './imported-exchange.ts';
 import { InputProblem } from './input-problem.ts';
 import { numberAt, textAt } from './json-fields.ts';
 import { type JsonObject, parseJsonLine } from './json-line.ts';
 import { draftRequest } from './request-draft.ts';
+import { TextCounts } from './text-counts.ts';
 import type { TextLine } from './text-lines.ts';
 
 /** How a trace is read. */
@@ -40,7 +41,7 @@ export function kindOf(row: JsonObject): MooncakeKind {
 
 /** Rows of a Mooncake trace as exchanges. */
 export class MooncakeReader {
-  readonly lacking = new LackCounts();
+  readonly lacking = new TextCounts();
   readonly #reading: MooncakeReading;
   readonly #kind: MooncakeKind;
   readonly #deps: ImportSourceDeps;

@@ -1,10 +1,4 @@
-import {
-  type ExportedFile,
-  type ExportedSend,
-  type ExportFormat,
-  type ExportWriter,
-  LostCounts,
-} from './export-writer.ts';
+import type { ExportedFile, ExportedSend, ExportFormat, ExportWriter } from './export-writer.ts';
 import type { OpenImport } from './import-source.ts';
 import { ImportedFile } from './imported-file.ts';
 import { inertJsonText } from './inert-text.ts';
@@ -13,6 +7,7 @@ import { InputProblem } from './input-problem.ts';
 import { parseJsonLine } from './json-line.ts';
 import { kindOf, MooncakeReader, type MooncakeReading } from './mooncake-reader.ts';
 import { OutputFile } from './output-file.ts';
+import { TextCounts } from './text-counts.ts';
 import { type TextLine, textLines } from './text-lines.ts';
 
 /** `mooncake_trace` rows with verbatim payloads, which AIPerf replays at their times. */
@@ -33,7 +28,7 @@ export const MOONCAKE: ExportFormat = {
 };
 
 class MooncakeWriter implements ExportWriter {
-  readonly lost = new LostCounts();
+  readonly lost = new TextCounts();
   readonly usage = [
     'aiperf profile --model MODEL --url URL --endpoint-type chat --input-file FILE --custom-dataset-type mooncake_trace --fixed-schedule',
   ];

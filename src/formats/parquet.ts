@@ -1,14 +1,14 @@
 import { ByteWriter, ParquetWriter } from 'hyparquet-writer';
 import { type ColumnType, EXPORT_COLUMNS, LACKING_IN_TABLES } from './export-table.ts';
-import {
-  type ExportedFile,
-  type ExportedSend,
-  type ExportFormat,
-  type ExportSettings,
-  type ExportWriter,
-  LostCounts,
+import type {
+  ExportedFile,
+  ExportedSend,
+  ExportFormat,
+  ExportSettings,
+  ExportWriter,
 } from './export-writer.ts';
 import { OutputFile } from './output-file.ts';
+import { TextCounts } from './text-counts.ts';
 
 /** A row group is held until it has so many rows, or so many bytes of bodies. */
 const GROUP_ROWS = 20_000;
@@ -44,7 +44,7 @@ const PLAIN: Readonly<Record<ColumnType, Partial<SchemaElement>>> = {
 type Cell = string | number | bigint | boolean | Uint8Array | null;
 
 class ParquetTable implements ExportWriter {
-  readonly lost = new LostCounts();
+  readonly lost = new TextCounts();
   readonly usage = ['duckdb -c "SELECT route, count(*), avg(latency_ms) FROM \'FILE\' GROUP BY route"'];
   readonly #file: OutputFile;
   readonly #writer: ParquetWriter;

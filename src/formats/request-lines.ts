@@ -1,6 +1,6 @@
 import type { ExportedRequest, ExportedSend } from './export-writer.ts';
 import { asciiTarget, headerPairs } from './exported-headers.ts';
-import { inertJson } from './inert-text.ts';
+import { inertJson, shownText } from './inert-text.ts';
 
 /** Name of the data file beside a script. */
 export const REQUESTS_FILE = 'requests.jsonl';
@@ -17,6 +17,7 @@ export function requestLine(send: ExportedSend, request: ExportedRequest): strin
     p: asciiTarget(request.path),
     h: headerPairs(request.headers),
     b: request.body === null ? null : Buffer.from(request.body).toString('base64'),
-    r: send.row.route ?? request.method,
+    // A name in the tool's statistics, which it prints.
+    r: shownText(send.row.route ?? request.method),
   })}\n`;
 }

@@ -1,16 +1,16 @@
-import {
-  type ExportedFile,
-  type ExportedRequest,
-  type ExportedSend,
-  type ExportFacts,
-  type ExportFormat,
-  type ExportSettings,
-  type ExportWriter,
-  LostCounts,
+import type {
+  ExportedFile,
+  ExportedRequest,
+  ExportedSend,
+  ExportFacts,
+  ExportFormat,
+  ExportSettings,
+  ExportWriter,
 } from './export-writer.ts';
 import { asciiTarget, countHeaderLosses, headerPairs } from './exported-headers.ts';
 import { inertJson } from './inert-text.ts';
 import { OutputFile } from './output-file.ts';
+import { TextCounts } from './text-counts.ts';
 
 /** Targets of Vegeta, one JSON object a line. */
 export const VEGETA: ExportFormat = {
@@ -31,7 +31,7 @@ export const VEGETA: ExportFormat = {
 };
 
 class VegetaWriter implements ExportWriter {
-  readonly lost = new LostCounts();
+  readonly lost = new TextCounts();
   readonly #file: OutputFile;
   readonly #origin: string;
   #facts: ExportFacts | null = null;

@@ -45,6 +45,11 @@ describe('an export', () => {
           expect(format.name === 'csv' ? lines.replaceAll('</', '') : lines).not.toMatch(HARMFUL);
         }
       }
+      if (format.shape === 'directory') {
+        const [row] = jsonLines<{ r: string }>(join(path, 'requests.jsonl'));
+        expect(row?.r).toMatch(/^POST \/=cmd.*\\x1b/);
+        expect(row?.r.replaceAll('</', '')).not.toMatch(HARMFUL);
+      }
       expect(readdirSync(dirname(path)).length).toBe(1);
     },
   );
@@ -98,7 +103,7 @@ describe('what formats cannot carry', () => {
       request: send.request && { ...send.request, chunked: true },
     }));
     const lostBy = (name: string, given = sends) =>
-      Object.fromEntries(exportOf(EXPORT_FORMATS.find((each) => each.name === name)!, given).lost);
+      exportOf(EXPORT_FORMATS.find((each) => each.name === name)!, given).lost;
     expect(lostBy('locust')).toEqual({ 'a header that came more than once: its values are joined': 20 });
     expect(lostBy('vegeta', chunked)).toEqual({ 'a chunked body, which goes with its length': 20 });
     expect(Object.values(lostBy('mooncake'))).toEqual([2]);

@@ -126,7 +126,7 @@ export function exportOf(
 ): {
   path: string;
   files: readonly { readonly name: string | null }[];
-  lost: readonly (readonly [string, number])[];
+  lost: Readonly<Record<string, number>>;
 } {
   const path = join(temporaryDirectory(), 'out');
   if (format.shape === 'directory') mkdirSync(path);
@@ -138,5 +138,5 @@ export function exportOf(
   });
   for (const send of sends) writer.add(send);
   writer.end({ requests: sends.length, spanNs: sends.at(-1)?.offsetNs ?? 0, concurrency: 1 });
-  return { path, files: writer.files, lost: writer.lost.entries() };
+  return { path, files: writer.files, lost: writer.lost.all };
 }
