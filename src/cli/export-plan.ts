@@ -82,6 +82,8 @@ export class ExportPlan {
           basePath: options.target?.basePath ?? '',
           host: options.host,
           addedHeaders: [],
+          removedHeaders: options.removedHeaders,
+          pathMappings: options.pathMappings,
           runId: `${RUN_PREFIX}${randomBytes(4).toString('hex')}`,
           identity: copyIdentityOf(overview, scaling),
         }),

@@ -1,16 +1,12 @@
 import { readFileSync } from 'node:fs';
 import { Command } from 'commander';
+import { systemClock } from '../core/clock.ts';
 import { AppError } from '../core/errors.ts';
 import { Problems } from '../core/problems.ts';
 import { formatBytes, formatMs } from '../core/units.ts';
 import { EXPORT_MODES, type ExportFormat, type ExportSettings } from '../formats/export-writer.ts';
 import { EXPORT_FORMATS } from '../formats/index.ts';
-import {
-  HOST_POLICIES,
-  type RawReplayOptions,
-  REPLAY_DEFAULTS,
-  resolveReplayOptions,
-} from '../replay/options.ts';
+import { type RawReplayOptions, REPLAY_DEFAULTS, resolveReplayOptions } from '../replay/options.ts';
 import { chooseWindow } from '../replay/window.ts';
 import { encryptionKeyOf, encryptionKeyOption } from './encryption-flag.ts';
 import { type ExportResult, exportCapture } from './exporting.ts';
@@ -52,7 +48,9 @@ export function exportCommand(): Command {
     );
   return addScalingFlags(addWindowFlags(command))
     .option('--max-requests <n>', 'plan no more than the first so many requests')
-    .option('--host <which>', `the Host header: ${HOST_POLICIES.join(' or ')}`, REPLAY_DEFAULTS.host)
+    .option('--host <which>', 'the Host header: target, recorded, or a host', REPLAY_DEFAULTS.host)
+    .addOption(new RepeatableOption('--remove-header <name>', 'left out of every request'))
+    .addOption(new RepeatableOption('--map-path <from=to>', 'paths that begin with FROM begin with TO'))
     .addOption(new RepeatableOption('--production-host <name>', 'a host that must never be the target'))
     .addOption(
       new RepeatableOption('--allow-production-host <name>', 'let this host be the target nevertheless'),
@@ -73,8 +71,18 @@ async function runExport(name: string, directory: string, flags: ExportFlags): P
       environment: (variable) => process.env[variable],
       readFile: (path) => readFileSync(path, 'utf8'),
       checkSlo: () => undefined,
+      nowUs: () => systemClock.epochUs(),
     },
   );
+  if (options.target !== null && options.target.socketPath !== null) {
+    throw new AppError(
+      'OPTION_INVALID',
+      '--target is a unix socket, which no file of another tool can name',
+      {
+        hint: 'Give the URL of a server, such as http://staging:8000.',
+      },
+    );
+  }
   const interruption = new Interruption();
   const opened = openForReplay(directory, encryptionKeyOf(flags), options.window.recorders);
   try {
