@@ -48,6 +48,11 @@ const COMMANDS: readonly Entry[] = [
     load: async () => (await import('./selftest.ts')).selftestCommand(),
   },
   {
+    name: 'export',
+    summary: "turn a capture into another tool's file",
+    load: async () => (await import('./export.ts')).exportCommand(),
+  },
+  {
     name: 'doctor',
     summary: 'check what this host offers to a recording and a replay',
     load: async () => (await import('./doctor.ts')).doctorCommand(),
