@@ -10,6 +10,7 @@ export type EntryName =
   | 'sender'
   | 'planner'
   | 'command'
+  | 'profiler'
   | 'null-server';
 
 /**

@@ -1,28 +1,39 @@
 import { Command, Option } from 'commander';
-import { systemClock } from '../core/clock.ts';
-import { formatBytes, formatInstantUs } from '../core/units.ts';
+import { formatBytes } from '../core/units.ts';
+import { openArrivals } from '../formats/arrivals.ts';
 import { TIME_UNITS } from '../formats/exact-time.ts';
-import { IMPORT_DEFAULTS, parseImportOptions, type RawImportOptions } from '../formats/import-options.ts';
-import { encryptionKeyOf, encryptionKeyOption } from './encryption-flag.ts';
-import { type ImportRequest, type ImportResult, importArrivals } from './importing.ts';
-import { Interruption } from './interruption.ts';
+import {
+  IMPORT_DEFAULTS,
+  type ImportOptions,
+  parseImportOptions,
+  type RawImportOptions,
+} from '../formats/import-options.ts';
+import { IMPORT_BODIES, type ImportBodies } from '../formats/import-source.ts';
+import { IMPORT_FORMATS } from '../formats/index.ts';
+import { parseMooncakeReading, type RawMooncakeOptions } from '../formats/mooncake-options.ts';
+import type { PayloadPool } from '../formats/payload-pool.ts';
+import { encryptionKeyOption } from './encryption-flag.ts';
+import { type ImportFlags, importFile, runImport } from './import-file.ts';
+import type { ImportResult } from './importing.ts';
 import { terminal } from './terminal.ts';
 
-const IMPORT_SCHEMA_VERSION = 1;
 /** Numeric times before this were surely counted from the beginning of the trace, not from 1970. */
 const PLAUSIBLE_US = Date.UTC(2000, 0) * 1000;
 
-interface ImportFlags extends RawImportOptions {
-  readonly out: string;
-  readonly hashKeyFile?: string;
-  readonly encryptionKeyFile?: string;
-  readonly json?: boolean;
+interface RecordFlags extends ImportFlags {
+  readonly bodies?: ImportBodies;
 }
+
+type ArrivalFlags = ImportFlags & RawImportOptions;
+type MooncakeFlags = ImportFlags & RawMooncakeOptions;
 
 export function importCommand(): Command {
   return new Command('import')
     .description("Build a capture from another tool's files.")
-    .addCommand(arrivalsCommand());
+    .addCommand(arrivalsCommand())
+    .addCommand(harCommand())
+    .addCommand(gorCommand())
+    .addCommand(mooncakeCommand());
 }
 
 function arrivalsCommand(): Command {
@@ -48,99 +59,106 @@ function arrivalsCommand(): Command {
     .option('--path <path>', 'where bare bodies go, such as /v1/chat/completions')
     .option('--method <method>', `how bare bodies go (default: ${IMPORT_DEFAULTS.method})`)
     .option('--seed <n>', `which of the possible pairings (default: ${IMPORT_DEFAULTS.seed})`)
-    .addOption(
-      new Option('--hash-key-file <file>', "key of the hashes, a fleet's own (default: one is made)"),
-    )
+    .addOption(hashKeyOption())
     .addOption(encryptionKeyOption('encrypt the payloads under the key in this file'))
     .option('--json', 'print one JSON document')
-    .action(async (file: string, flags: ImportFlags) => {
-      await runImport(file, flags);
+    .action(async (file: string, flags: ArrivalFlags) => {
+      await importArrivals(file, flags);
     });
 }
 
-async function runImport(file: string, flags: ImportFlags): Promise<void> {
-  const request: ImportRequest = {
-    file,
-    out: flags.out,
-    hashKeyFile: flags.hashKeyFile ?? null,
-    encryptionKey: encryptionKeyOf(flags),
-    options: parseImportOptions(flags),
-  };
-  const interruption = new Interruption();
-  try {
-    const result = await importArrivals(request, {
-      clock: systemClock,
-      signal: interruption.signal,
-      onProgress: ({ rows }) => terminal.progress(`${count(rows)} arrivals imported`),
+function harCommand(): Command {
+  return importOf('har', 'from an HTTP archive (HAR), as browsers and proxies write it', 'the archive')
+    .addOption(bodiesOption())
+    .action(async (file: string, flags: RecordFlags) => {
+      await importFile('har', file, flags, IMPORT_FORMATS.har(file));
     });
-    terminal.note(...notesOn(request, result));
-    if (flags.json) terminal.json(documentOf(request, result));
-    else terminal.print(...textOf(request, result));
-  } catch (thrown) {
-    if (interruption.status === null) throw thrown;
-    terminal.note(`reprise: stopped by ${interruption.received}; ${flags.out} was not written`);
-    process.exitCode = interruption.status;
-  } finally {
-    interruption.end();
-  }
 }
 
-function documentOf(request: ImportRequest, result: ImportResult): object {
-  return {
-    schemaVersion: IMPORT_SCHEMA_VERSION,
-    capture: request.out,
-    exchanges: result.rows,
-    firstArrival: instantOf(result.firstArrivalUs),
-    lastArrival: instantOf(result.lastArrivalUs),
-    outOfOrder: result.outOfOrder,
-    segments: result.segments,
-    bytes: { disk: result.diskBytes },
-    paired: result.payloads !== null,
-    payloads: result.payloads && {
-      requests: result.payloads.size,
-      bytes: result.payloads.bodyBytes,
-      skippedFiles: result.payloads.skippedFiles,
-    },
-    seed: request.options.payloads?.seed ?? null,
-  };
+function gorCommand(): Command {
+  return importOf('gor', 'from a file of GoReplay, requests with their responses', 'the file')
+    .addOption(bodiesOption())
+    .action(async (file: string, flags: RecordFlags) => {
+      await importFile('gor', file, flags, IMPORT_FORMATS.gor(file));
+    });
 }
 
-function textOf(request: ImportRequest, result: ImportResult): string[] {
-  const { payloads } = result;
-  const requests =
-    payloads === null
-      ? 'none: the capture can be profiled and planned (replay --dry-run), not replayed'
-      : `drawn from ${count(payloads.size)} (${formatBytes(payloads.bodyBytes)}), seed ${request.options.payloads?.seed}`;
-  return [
-    `Imported ${count(result.rows)} arrivals into ${request.out}`,
-    `  arrivals  ${instantOf(result.firstArrivalUs)} to ${instantOf(result.lastArrivalUs)}`,
-    `  requests  ${requests}`,
-    `  segments  ${count(result.segments)}, ${formatBytes(result.diskBytes)}`,
-  ];
+function mooncakeCommand(): Command {
+  return importOf('mooncake', 'from a Mooncake trace: payloads, or token counts alone', 'the trace, JSONL')
+    .option('--path <path>', 'where payloads went, such as /v1/chat/completions')
+    .option('--method <method>', `how payloads were sent (default: ${IMPORT_DEFAULTS.method})`)
+    .option('--origin <time>', `what timestamps count from, ISO 8601 (default: ${IMPORT_DEFAULTS.origin})`)
+    .option('--gap <time>', 'how far rows without a timestamp are apart (default: they are refused)')
+    .action(async (file: string, flags: MooncakeFlags) => {
+      await importFile('mooncake', file, flags, IMPORT_FORMATS.mooncake(file, parseMooncakeReading(flags)));
+    });
+}
+
+/** What imports have in common. */
+function importOf(name: string, summary: string, file: string): Command {
+  return new Command(name)
+    .summary(summary)
+    .description(`Build a capture ${summary}; gzip or not.`)
+    .argument('<file>', file)
+    .requiredOption('--out <directory>', 'where the capture will be; must not exist or be empty')
+    .addOption(hashKeyOption())
+    .addOption(encryptionKeyOption('encrypt the payloads under the key in this file'))
+    .option('--json', 'print one JSON document');
+}
+
+function hashKeyOption(): Option {
+  return new Option('--hash-key-file <file>', "key of the hashes, a fleet's own (default: one is made)");
+}
+
+function bodiesOption(): Option {
+  return new Option('--bodies <which>', 'keep the bodies of requests, or all')
+    .choices(IMPORT_BODIES)
+    .default('requests');
+}
+
+async function importArrivals(file: string, flags: ArrivalFlags): Promise<void> {
+  const options = parseImportOptions(flags);
+  let payloads: PayloadPool | null = null;
+  const open = openArrivals(file, options, (loaded) => {
+    payloads = loaded;
+  });
+  await runImport(file, flags, open, 'arrivals', (result) => {
+    terminal.note(...notesOn(options, result, payloads));
+    return {
+      document: {
+        outOfOrder: result.outOfOrder,
+        paired: payloads !== null,
+        payloads: payloads && {
+          requests: payloads.size,
+          bytes: payloads.bodyBytes,
+          skippedFiles: payloads.skippedFiles,
+        },
+        seed: options.payloads?.seed ?? null,
+      },
+      lines: [`  requests  ${requestsText(options, payloads)}`],
+    };
+  });
+}
+
+function requestsText(options: ImportOptions, payloads: PayloadPool | null): string {
+  return payloads === null
+    ? 'none: the capture can be profiled and planned (replay --dry-run), not replayed'
+    : `drawn from ${count(payloads.size)} (${formatBytes(payloads.bodyBytes)}), seed ${options.payloads?.seed}`;
 }
 
 /** What the user may not have expected. */
-function notesOn(request: ImportRequest, result: ImportResult): string[] {
+function notesOn(options: ImportOptions, result: ImportResult, payloads: PayloadPool | null): string[] {
   const notes: string[] = [];
-  if (result.outOfOrder > 0) {
-    notes.push(
-      `note: ${count(result.outOfOrder)} rows arrive before the row above them; the capture is read in the order of arrival`,
-    );
-  }
-  const { unit, originUs } = request.options.time;
+  const { unit, originUs } = options.time;
   if (unit !== 'iso' && originUs === 0 && (result.firstArrivalUs ?? PLAUSIBLE_US) < PLAUSIBLE_US) {
     notes.push('note: the times count from 1970; say when the trace began with --origin');
   }
-  const skipped = result.payloads?.skippedFiles ?? [];
+  const skipped = payloads?.skippedFiles ?? [];
   if (skipped.length > 0) {
     const more = skipped.length > 5 ? ` and ${count(skipped.length - 5)} more` : '';
     notes.push(`note: no request and passed over: ${skipped.slice(0, 5).join(', ')}${more}`);
   }
   return notes;
-}
-
-function instantOf(us: number | null): string | null {
-  return us === null ? null : formatInstantUs(us);
 }
 
 function count(value: number): string {

@@ -5,19 +5,19 @@ import { basename } from 'node:path';
 import type { Clock } from '../core/clock.ts';
 import { AppError } from '../core/errors.ts';
 import { KeyedHash } from '../core/keyed-hash.ts';
-import { SeededRandom } from '../core/random.ts';
 import { Redaction } from '../core/redaction.ts';
-import { ArrivalImport, type ArrivalTally, MISSING_FROM_IMPORTS } from '../formats/arrivals.ts';
-import type { ImportOptions } from '../formats/import-options.ts';
-import { loadPayloads, type PayloadPool } from '../formats/payload-pool.ts';
+import type { ArrivalTally } from '../formats/arrival-counter.ts';
+import type { ImportBodies, ImportSource, OpenImport } from '../formats/import-source.ts';
+import type { CaptureOrigin } from '../storage/capture-origin.ts';
 import { CaptureWriter, type CommitResult } from '../storage/capture-writer.ts';
 import type { EncryptionKey } from '../storage/encryption-key.ts';
 import { loadHashKey } from '../storage/hash-key.ts';
+import { noteOrigin } from '../storage/origin-note.ts';
 import { sealSegment } from '../storage/sealing.ts';
 import { StagedDirectory } from './staged-directory.ts';
 
 export interface ImportRequest {
-  /** The trace. */
+  /** What is read. */
   readonly file: string;
   /** Where the capture will be. */
   readonly out: string;
@@ -25,7 +25,7 @@ export interface ImportRequest {
   readonly hashKeyFile: string | null;
   /** Null leaves the payloads readable. */
   readonly encryptionKey: EncryptionKey | null;
-  readonly options: ImportOptions;
+  readonly bodies: ImportBodies;
 }
 
 export interface ImportDeps {
@@ -39,18 +39,22 @@ export interface ImportResult extends ArrivalTally {
   readonly segments: number;
   /** Bytes of the sealed segments. */
   readonly diskBytes: number;
-  /** Null when arrivals were imported without payloads. */
-  readonly payloads: PayloadPool | null;
+  readonly missing: readonly string[];
+  readonly lacking: Readonly<Record<string, number>>;
 }
 
 /**
- * Builds a capture from a trace, whole or not at all.
+ * Builds a capture from a file of another tool, whole or not at all.
  * @throws AppError for bad input or output, the signal's reason when it aborts; nothing is left behind then.
  */
-export async function importArrivals(request: ImportRequest, deps: ImportDeps): Promise<ImportResult> {
+export async function importCapture(
+  request: ImportRequest,
+  open: OpenImport,
+  deps: ImportDeps,
+): Promise<ImportResult> {
   const staged = new StagedDirectory(request.out, 'importing');
   try {
-    const result = await fill(staged.path, request, deps);
+    const result = await fill(staged.path, request, open, deps);
     staged.publish();
     return result;
   } catch (thrown) {
@@ -59,27 +63,22 @@ export async function importArrivals(request: ImportRequest, deps: ImportDeps): 
   }
 }
 
-async function fill(directory: string, request: ImportRequest, deps: ImportDeps): Promise<ImportResult> {
+async function fill(
+  directory: string,
+  request: ImportRequest,
+  open: OpenImport,
+  deps: ImportDeps,
+): Promise<ImportResult> {
   const hash = new KeyedHash(loadHashKey(directory, request.hashKeyFile));
   const redaction = new Redaction();
-  const { options } = request;
-  const payloads = await readPayloads(options, hash, redaction, deps.signal);
-  const trace = new ArrivalImport(
-    { path: request.file, fields: options.fields, time: options.time },
-    { hash, payloads },
-  );
+  const source = await open({ hash, redaction, bodies: request.bodies }, deps.signal);
   const finished: string[] = [];
   const writer = new CaptureWriter(
     {
       directory,
       recorder: { id: randomBytes(4).toString('hex'), host: hostname(), startedUs: deps.clock.epochUs() },
-      origin: {
-        kind: 'imported',
-        file: basename(request.file),
-        paired: payloads !== null,
-        details: detailsOf(options, payloads),
-      },
-      policy: { bodies: 'requests', redaction: redaction.additions },
+      origin: originOf(request.file, source),
+      policy: { bodies: request.bodies, redaction: redaction.additions },
       hashKeyFingerprint: hash.fingerprint(),
       encryption: request.encryptionKey,
       fleetSize: null,
@@ -92,27 +91,27 @@ async function fill(directory: string, request: ImportRequest, deps: ImportDeps)
     },
     deps.clock,
   );
-  const sealed = new SealedSegments(deps.clock);
   try {
-    for await (const exchanges of trace.batches(deps.signal)) {
+    for await (const exchanges of source.batches(deps.signal)) {
       for (const exchange of exchanges) {
         writer.append(exchange);
         if (writer.due(deps.clock.nowNs())) insistOn(writer.commit(), request.out);
       }
-      sealed.seal(finished.splice(0));
-      deps.onProgress(trace.tally);
+      deps.onProgress(source.tally);
     }
   } catch (thrown) {
     writer.close();
     throw thrown;
   }
   insistOn(writer.close(), request.out);
-  sealed.seal(finished);
-  const { tally } = trace;
+  const sealed = new SealedSegments(deps.clock);
+  sealed.seal(finished, Object.keys(source.lacking).length === 0 ? null : originOf(request.file, source));
+  const { tally } = source;
   if (sealed.exchanges !== tally.rows) {
     throw new AppError('INTERNAL', `${tally.rows} rows were read, ${sealed.exchanges} exchanges were kept`);
   }
-  return { ...tally, segments: sealed.count, diskBytes: sealed.bytes, payloads };
+  const { missing, lacking } = source;
+  return { ...tally, segments: sealed.count, diskBytes: sealed.bytes, missing, lacking };
 }
 
 class SealedSegments {
@@ -125,8 +124,10 @@ class SealedSegments {
     this.#clock = clock;
   }
 
-  seal(files: readonly string[]): void {
+  /** @param origin what they say of themselves from now on; null leaves it */
+  seal(files: readonly string[], origin: CaptureOrigin | null): void {
     for (const file of files) {
+      if (origin !== null) noteOrigin(file, origin);
       const manifest = sealSegment(file, this.#clock);
       this.count += 1;
       this.exchanges += manifest.exchanges;
@@ -135,32 +136,13 @@ class SealedSegments {
   }
 }
 
-async function readPayloads(
-  options: ImportOptions,
-  hash: KeyedHash,
-  redaction: Redaction,
-  signal: AbortSignal,
-): Promise<PayloadPool | null> {
-  if (options.payloads === null) return null;
-  const random = new SeededRandom(options.payloads.seed);
-  const { source } = options.payloads;
-  return await loadPayloads(source, options.payloads, { hash, redaction, random }, signal);
-}
-
 /** What somebody who opens the capture later must know of where its parts come from. */
-function detailsOf(options: ImportOptions, payloads: PayloadPool | null): Readonly<Record<string, unknown>> {
-  const missing: string[] = [...MISSING_FROM_IMPORTS];
-  if (payloads === null) missing.unshift('requests');
+function originOf(file: string, { requests, details, missing, lacking }: ImportSource): CaptureOrigin {
   return {
-    time: { field: options.fields.time, ...options.time },
-    client: options.fields.client,
-    session: options.fields.session,
-    payloads: options.payloads && {
-      source: basename(options.payloads.source),
-      requests: payloads?.size,
-      seed: options.payloads.seed,
-    },
-    missing,
+    kind: 'imported',
+    file: basename(file),
+    paired: requests,
+    details: { ...details, missing, ...(Object.keys(lacking).length === 0 ? {} : { lacking }) },
   };
 }
 

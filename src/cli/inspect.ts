@@ -86,7 +86,7 @@ function factLines(document: InspectDocument): string[] {
 function originText(origin: InspectDocument['origins'][number]): string {
   if (origin.kind === 'recorded')
     return `recorded in front of ${(origin.targets ?? [origin.target]).join(', ')}`;
-  return `imported from ${origin.file}, ${origin.paired ? 'paired with request bodies' : 'arrivals alone'}`;
+  return `imported from ${origin.file}, ${origin.paired ? 'with requests' : 'arrivals alone'}`;
 }
 
 function recorderText({ recorders, fleetSize }: InspectDocument): string {

@@ -23,6 +23,11 @@ const COMMANDS: readonly Entry[] = [
     load: async () => (await import('./inspect.ts')).inspectCommand(),
   },
   {
+    name: 'profile',
+    summary: 'describe the traffic of a capture in numbers that may be handed on',
+    load: async () => (await import('./profile.ts')).profileCommand(),
+  },
+  {
     name: 'replay',
     summary: 'play a capture back against a target',
     load: async () => (await import('./replay.ts')).replayCommand(),
@@ -41,6 +46,11 @@ const COMMANDS: readonly Entry[] = [
     name: 'selftest',
     summary: 'say up to which rate this machine keeps a schedule',
     load: async () => (await import('./selftest.ts')).selftestCommand(),
+  },
+  {
+    name: 'export',
+    summary: "turn a capture into another tool's file",
+    load: async () => (await import('./export.ts')).exportCommand(),
   },
   {
     name: 'doctor',

@@ -16,6 +16,8 @@ export interface OpenedCapture {
   readonly identity: string;
   /** Share of what was seen that neither sampling nor an omission accounts for; null when unknown. */
   readonly unexplained: number | null;
+  /** What the capture says of itself. */
+  readonly inspection: InspectDocument;
   /** The same two of windows alone. */
   coverageWithin(ranges: readonly TimeRange[]): {
     readonly coverage: number | null;
@@ -27,23 +29,27 @@ export interface OpenedCapture {
  * Opens the capture in a directory a user named; no exchange is read. An encrypted one is refused here without
  * its key: not at its first payload, when requests are under way.
  * @param recorders whose exchanges are played; empty for all of them
+ * @param readsPayloads false for who can do without: a key is then needed by none, and still checked if given
  * @throws AppError CAPTURE_NOT_FOUND, CAPTURE_DAMAGED, CAPTURE_ENCRYPTED, SCHEMA_TOO_NEW, OPTION_INVALID
  */
 export function openForReplay(
   named: string,
   encryptionKey: EncryptionKey | null,
   recorders: readonly string[] = [],
+  readsPayloads = true,
 ): OpenedCapture {
   const directory = resolveCaptureDirectory(named, 'read');
   if (recorders.length > 0) assertRecorders(recorders, inspectCapture(directory).recorders);
   const survey = surveyCapture(directory, recorders);
   const { document } = survey;
-  if (document.encrypted.segments > 0) assertKeyFits(directory, encryptionKey);
+  const keyMatters = readsPayloads || encryptionKey !== null;
+  if (keyMatters && document.encrypted.segments > 0) assertKeyFits(directory, encryptionKey);
   const source = new CaptureReader(directory, { encryptionKey, recorders });
   const { origins } = document;
   return {
     source,
     identity: identityOf(document),
+    inspection: document,
     unexplained: knownOf(document.unexplained, document),
     coverageWithin: (ranges) => {
       const { coverage, unexplained } = survey.coverageWithin(ranges);

@@ -8,8 +8,6 @@ import {
   REPLAY_DEFAULTS,
   resolveReplayOptions,
 } from '../replay/options.ts';
-import { SCALINGS } from '../replay/scaling/kinds.ts';
-import { SCALING_DEFAULTS } from '../replay/scaling/options.ts';
 import { warmupBefore } from '../replay/warmup.ts';
 import { chooseWindow } from '../replay/window.ts';
 import { encryptionKeyOf, encryptionKeyOption } from './encryption-flag.ts';
@@ -21,6 +19,7 @@ import { openForReplay } from './replay-capture.ts';
 import { planTitle } from './replay-plan.ts';
 import { runReplay } from './replay-run.ts';
 import { forecastFor, plannedSpanNs, scalingOf, slowestPace, stagedSpanNs } from './replay-scaling.ts';
+import { addScalingFlags } from './replay-scaling-flags.ts';
 import { addSendingFlags } from './replay-sending-flags.ts';
 import { addTrustFlags } from './replay-trust-flags.ts';
 import { addWindowFlags } from './replay-window-flags.ts';
@@ -42,17 +41,7 @@ export function replayCommand(): Command {
       'how much faster than recorded, such as 1.5 or 2x',
       REPLAY_DEFAULTS.multiplier,
     );
-  return addTrustFlags(addSendingFlags(addAnswerFlags(addWindowFlags(command))))
-    .option('--scaling <way>', `${SCALINGS.join(', ')} (default: compress, below 1x thin)`)
-    .option('--stages <list>', 'the multiplier over the run, such as 10m@1x,5m@1x..2x,30s@4x')
-    .option(
-      '--target-share <share>',
-      'replicas of the target / replicas that were recorded, such as 2/20',
-      SCALING_DEFAULTS.targetShare,
-    )
-    .option('--seed <n>', 'decides which sessions are left out or played again', SCALING_DEFAULTS.seed)
-    .option('--jitter <time>', 'copies of sessions begin up to so much later', SCALING_DEFAULTS.jitter)
-    .addOption(new RepeatableOption('--perturb <place>', 'where copies differ: header:NAME or json:/POINTER'))
+  return addTrustFlags(addSendingFlags(addAnswerFlags(addScalingFlags(addWindowFlags(command)))))
     .option('--shard <i/n>', 'play the i-th of n parts of the plan; i counts from 0')
     .option('--start-at <time>', 'begin at this instant, ISO 8601, the same for all shards')
     .addOption(

@@ -65,6 +65,12 @@ export class Terminal {
     this.#stdout.write(`${JSON.stringify(document)}\n`);
   }
 
+  /** A document in a form of its own (a page, a table), to stdout as it is: whoever made it made it harmless. */
+  document(text: string): void {
+    this.endProgress();
+    this.#stdout.write(text);
+  }
+
   /** Lines for the person watching, to stderr. */
   note(...lines: readonly string[]): void {
     this.endProgress();

@@ -1,9 +1,14 @@
+import { basename } from 'node:path';
 import type { ChunkTimes, Exchange } from '../core/exchange.ts';
 import type { KeyedHash } from '../core/keyed-hash.ts';
+import { SeededRandom } from '../core/random.ts';
+import { ArrivalCounter, type ArrivalTally } from './arrival-counter.ts';
 import { ArrivalTimes, type TimeReading } from './exact-time.ts';
+import type { ImportOptions } from './import-options.ts';
+import type { OpenImport } from './import-source.ts';
 import { textBytes } from './input-bytes.ts';
 import { InputProblem } from './input-problem.ts';
-import type { PayloadPool } from './payload-pool.ts';
+import { loadPayloads, type PayloadPool } from './payload-pool.ts';
 import type { TraceFields, TraceRow } from './trace-row.ts';
 import { traceRows } from './trace-rows.ts';
 
@@ -14,29 +19,50 @@ export interface ArrivalTrace {
   readonly time: TimeReading;
 }
 
-/** What an import has read so far. Arrivals are epoch microseconds, null before the first row. */
-export interface ArrivalTally {
-  readonly rows: number;
-  readonly firstArrivalUs: number | null;
-  readonly lastArrivalUs: number | null;
-  /** Rows that arrive before the row above them. */
-  readonly outOfOrder: number;
-}
-
 export interface ArrivalImportDeps {
   readonly hash: KeyedHash;
   /** Null: arrivals alone, which can be profiled and planned, not replayed. */
   readonly payloads: PayloadPool | null;
 }
 
-/** Known of no exchange of an import; said in the capture's `meta`. */
-export const MISSING_FROM_IMPORTS = [
-  'responses',
-  'statuses',
-  'latencies',
-  'outcomes',
-  'connections',
-] as const;
+/** Known of no exchange of a trace; said in the capture's `meta`. */
+const MISSING_FROM_ARRIVALS = ['responses', 'statuses', 'latencies', 'outcomes', 'connections'] as const;
+
+/**
+ * Reads an arrival trace, each arrival paired with a request where there are payloads.
+ * @param onPayloads told of the requests once they are loaded
+ */
+export function openArrivals(
+  path: string,
+  options: ImportOptions,
+  onPayloads: (payloads: PayloadPool) => void,
+): OpenImport {
+  return async ({ hash, redaction }, signal) => {
+    const { fields, time, payloads: from } = options;
+    let payloads: PayloadPool | null = null;
+    if (from !== null) {
+      const random = new SeededRandom(from.seed);
+      payloads = await loadPayloads(from.source, from, { hash, redaction, random }, signal);
+      onPayloads(payloads);
+    }
+    const trace = new ArrivalImport({ path, fields, time }, { hash, payloads });
+    return {
+      requests: payloads !== null,
+      missing: [...(payloads === null ? ['requests'] : []), ...MISSING_FROM_ARRIVALS],
+      lacking: {},
+      details: {
+        time: { field: fields.time, ...time },
+        client: fields.client,
+        session: fields.session,
+        payloads: from && { source: basename(from.source), requests: payloads?.size, seed: from.seed },
+      },
+      get tally() {
+        return trace.tally;
+      },
+      batches: (stop) => trace.batches(stop),
+    };
+  };
+}
 
 const NO_CHUNKS: ChunkTimes = Object.freeze([]);
 /** Distinct clients and sessions whose hash is remembered; traces name the same few again and again. */
@@ -48,11 +74,7 @@ export class ArrivalImport {
   readonly #deps: ArrivalImportDeps;
   readonly #times: ArrivalTimes;
   readonly #identities = new Map<string, Uint8Array>();
-  #rows = 0;
-  #outOfOrder = 0;
-  #firstArrivalUs = Number.POSITIVE_INFINITY;
-  #lastArrivalUs = Number.NEGATIVE_INFINITY;
-  #previousArrivalUs = Number.NEGATIVE_INFINITY;
+  readonly #counter = new ArrivalCounter();
 
   constructor(trace: ArrivalTrace, deps: ArrivalImportDeps) {
     this.#trace = trace;
@@ -61,12 +83,7 @@ export class ArrivalImport {
   }
 
   get tally(): ArrivalTally {
-    return {
-      rows: this.#rows,
-      firstArrivalUs: this.#rows === 0 ? null : this.#firstArrivalUs,
-      lastArrivalUs: this.#rows === 0 ? null : this.#lastArrivalUs,
-      outOfOrder: this.#outOfOrder,
-    };
+    return this.#counter.tally;
   }
 
   /**
@@ -85,7 +102,7 @@ export class ArrivalImport {
         }
         yield exchanges;
       }
-      if (this.#rows === 0) throw new InputProblem('holds no row');
+      if (this.tally.rows === 0) throw new InputProblem('holds no row');
     } catch (thrown) {
       if (!(thrown instanceof InputProblem)) throw thrown;
       throw thrown.after(line).toAppError(this.#trace.path);
@@ -94,7 +111,7 @@ export class ArrivalImport {
 
   #exchangeOf(row: TraceRow): Exchange {
     const arrivalUs = this.#arrivalOf(row);
-    this.#count(arrivalUs);
+    this.#counter.add(arrivalUs);
     const request = this.#deps.payloads?.draw() ?? null;
     return {
       arrivalUs,
@@ -129,14 +146,6 @@ export class ArrivalImport {
     } catch (thrown) {
       throw thrown instanceof InputProblem ? thrown.at(row.line) : thrown;
     }
-  }
-
-  #count(arrivalUs: number): void {
-    this.#rows += 1;
-    if (arrivalUs < this.#previousArrivalUs) this.#outOfOrder += 1;
-    this.#previousArrivalUs = arrivalUs;
-    if (arrivalUs < this.#firstArrivalUs) this.#firstArrivalUs = arrivalUs;
-    if (arrivalUs > this.#lastArrivalUs) this.#lastArrivalUs = arrivalUs;
   }
 
   #identity(kind: 'client' | 'session', text: string): Uint8Array {

@@ -43,6 +43,11 @@ export function draftRequest(
   return { method, target, head, body, trailers: null };
 }
 
+/** Whether name and value can stand in a header line. */
+export function isHeader(name: string, value: string): boolean {
+  return TOKEN.test(name) && FIELD_VALUE.test(value);
+}
+
 /** @throws InputProblem unless method and target can stand in a request line. */
 export function checkStart(method: string, target: string): void {
   if (!TOKEN.test(method)) throw new InputProblem(`${shown(method)} is no HTTP method`);

@@ -15,6 +15,11 @@ export interface BodyChangeOptions {
   readonly requestUsage: boolean;
 }
 
+export const NO_BODY_CHANGES: BodyChangeOptions = Object.freeze({
+  pinOutputLength: null,
+  requestUsage: false,
+});
+
 /** What was asked for, and how often it was done; of requests for chat and completions alone. */
 export interface BodyChangeCounts {
   readonly pinOutputLength: PinMode | null;

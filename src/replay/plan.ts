@@ -69,7 +69,7 @@ export interface PlanParts {
   readonly builder: RequestBuilder;
   readonly changes: BodyChanges;
   readonly answers: AnswerForecast;
-  readonly fence: TargetFence;
+  readonly fence: Pick<TargetFence, 'checkRecorded'>;
   readonly ceiling: RateCeiling;
   readonly audit: AuditCounter;
   /** Whether a request waits for the connection it was recorded on; without it, it does not. */

@@ -16,10 +16,10 @@ export type CaptureOrigin =
     }
   | {
       readonly kind: 'imported';
-      /** Base name of the trace. */
+      /** Base name of the file. */
       readonly file: string;
-      /** Whether request bodies were drawn from elsewhere and paired with the arrivals. */
+      /** Whether its exchanges have requests: the file's own, or drawn from elsewhere and paired with its arrivals. */
       readonly paired: boolean;
-      /** Free facts: payload source, seed, what is missing. */
+      /** Free facts: format, payload source, seed; what the format never says, and what single exchanges lacked. */
       readonly details: Readonly<Record<string, unknown>>;
     };

@@ -4,11 +4,13 @@ import type { Command } from 'commander';
 import { describe, expect, test } from 'vitest';
 import { drainCommand } from '../../src/cli/drain.ts';
 import { EXIT } from '../../src/cli/exit.ts';
+import { exportCommand } from '../../src/cli/export.ts';
 import { forgetCommand } from '../../src/cli/forget.ts';
 import { importCommand } from '../../src/cli/import.ts';
 import { inspectCommand } from '../../src/cli/inspect.ts';
 import { mergeCommand } from '../../src/cli/merge.ts';
 import { pauseCommand } from '../../src/cli/pause.ts';
+import { profileCommand } from '../../src/cli/profile.ts';
 import { recordCommand } from '../../src/cli/record.ts';
 import { replayCommand } from '../../src/cli/replay.ts';
 import { resumeCommand } from '../../src/cli/resume.ts';
@@ -20,6 +22,9 @@ import { repositoryRoot } from '../support/shared-data.ts';
 const readme = readFileSync(join(repositoryRoot, 'README.md'), 'utf8');
 /** The page that has the flags of `record`, too many for the README. */
 const recording = readFileSync(join(repositoryRoot, 'docs', 'recording.md'), 'utf8');
+
+/** The same for `export`, and for imports of other formats than arrival traces. */
+const formats = readFileSync(join(repositoryRoot, 'docs', 'formats.md'), 'utf8');
 
 /** The text below a heading, up to the next heading of any level. */
 function sectionOf(heading: RegExp): string {
@@ -35,16 +40,23 @@ function longFlagsOf(command: Command): string[] {
   return [...own, ...command.commands.flatMap(longFlagsOf)].sort();
 }
 
+function commandOf(command: Command, name: string): Command {
+  const child = command.commands.find((each) => each.name() === name);
+  if (child === undefined) throw new Error(`there is no ${name}`);
+  return child;
+}
+
 function flagsIn(text: string): string[] {
   return [...new Set(text.match(/--[a-z][a-z-]+/g))].sort();
 }
 
 describe('README.md', () => {
   test.each([
-    ['import', importCommand(), /import arrivals/],
+    ['import', commandOf(importCommand(), 'arrivals'), /import arrivals/],
     ['inspect', inspectCommand(), /inspect CAPTURE/],
     ['verify', verifyCommand(), /verify CAPTURE/],
     ['forget', forgetCommand(), /forget CAPTURE/],
+    ['profile', profileCommand(), /profile CAPTURE/],
     ['replay', replayCommand(), /replay CAPTURE/],
     ['merge', mergeCommand(), /merge RUN/],
     ['selftest', selftestCommand(), /selftest/],
@@ -61,6 +73,23 @@ describe('README.md', () => {
     const flags = flagsIn(recording.slice(recording.indexOf('### Traffic')).replaceAll('|', ''));
     expect(flags.filter((flag) => flag !== '--config')).toEqual(longFlagsOf(recordCommand()));
     expect(readme).toContain('(docs/recording.md)');
+  });
+
+  test('leaves the flags of export and of other imports to a page that names every one of them and no other', () => {
+    const [exporting = '', importing = ''] = formats.slice(formats.indexOf('## Export')).split('## Import');
+    const tableOf = (text: string) =>
+      flagsIn(
+        text
+          .match(/^\| `--.*$/gm)
+          ?.join('\n')
+          .replaceAll('|', '') ?? '',
+      );
+    expect(tableOf(exporting)).toEqual(longFlagsOf(exportCommand()));
+    const imports = ['har', 'gor', 'mooncake'].flatMap((name) =>
+      longFlagsOf(commandOf(importCommand(), name)),
+    );
+    expect(tableOf(importing)).toEqual([...new Set(imports)].sort());
+    expect(readme).toContain('(docs/formats.md)');
   });
 
   test('names every exit status', () => {

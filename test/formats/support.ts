@@ -6,8 +6,10 @@ import type { Exchange } from '../../src/core/exchange.ts';
 import { KeyedHash } from '../../src/core/keyed-hash.ts';
 import { SeededRandom } from '../../src/core/random.ts';
 import { Redaction } from '../../src/core/redaction.ts';
-import { ArrivalImport, type ArrivalTally } from '../../src/formats/arrivals.ts';
+import type { ArrivalTally } from '../../src/formats/arrival-counter.ts';
+import { ArrivalImport } from '../../src/formats/arrivals.ts';
 import { parseImportOptions, type RawImportOptions } from '../../src/formats/import-options.ts';
+import type { ImportSource, OpenImport } from '../../src/formats/import-source.ts';
 import type { BodyRequest } from '../../src/formats/payload-line.ts';
 import { loadPayloads, type PayloadPool } from '../../src/formats/payload-pool.ts';
 import { temporaryDirectory } from '../support/temp-dir.ts';
@@ -55,4 +57,15 @@ export function load(
 
 export function latin1(bytes: Uint8Array | null): string {
   return Buffer.from(bytes ?? []).toString('latin1');
+}
+
+/** What spreadsheets put in front of a text. */
+export const BOM = Buffer.from([0xef, 0xbb, 0xbf]);
+
+/** All that an import of recorded requests makes of a file. */
+export async function readImport(open: OpenImport): Promise<{ exchanges: Exchange[]; source: ImportSource }> {
+  const source = await open({ hash, redaction: new Redaction(), bodies: 'all' }, never);
+  const exchanges: Exchange[] = [];
+  for await (const batch of source.batches(never)) exchanges.push(...batch);
+  return { exchanges, source };
 }

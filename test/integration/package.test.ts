@@ -30,7 +30,10 @@ describe('the tarball', () => {
       'docs',
       'package.json',
     ]);
-    expect(installed.files.filter((file) => file.startsWith('docs/'))).toEqual(['docs/capture-format.md']);
+    expect(installed.files.filter((file) => file.startsWith('docs/')).sort()).toEqual([
+      'docs/capture-format.md',
+      'docs/profile.schema.json',
+    ]);
     expect(installed.files.filter((file) => file.startsWith('bin/'))).toEqual(['bin/reprise.js']);
     expect(installed.files.filter((file) => /^dist\//.test(file) && !/\.(?:js|d\.ts)$/.test(file))).toEqual(
       [],

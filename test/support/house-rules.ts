@@ -18,6 +18,7 @@ const PACKAGE_OWNERS: Readonly<Record<string, readonly string[]>> = {
   commander: ['cli'],
   pino: ['cli'],
   'csv-parse': ['formats'],
+  'hyparquet-writer': ['formats'],
   'hdr-histogram-js': ['core', 'analysis'],
   'prom-client': ['proxy'],
   zod: ['cli'],

@@ -26,6 +26,20 @@ export function pythonWith(packages: readonly string[]): Tool {
   ]);
 }
 
+/**
+ * Packages of the npm registry in a folder of their own.
+ * @param packages Exact, such as `ajv@8.20.0`.
+ * @returns the path of its `node_modules`
+ */
+export function npmPackages(packages: readonly string[]): Tool {
+  const name = createHash('sha256').update(packages.join('\n')).digest('hex').slice(0, 12);
+  const home = join(CACHE, `npm-${name}`);
+  const flags = ['--no-save', '--no-package-lock', '--no-audit', '--no-fund', '--ignore-scripts'];
+  return installed(home, join(home, 'node_modules'), () => [
+    ['npm', ['install', '--prefix', home, ...flags, ...packages]],
+  ]);
+}
+
 /** A program built from the Go module proxy, such as `example.org/tool/v5@v5.7.1`. */
 export function goProgram(module: string, name: string): Tool {
   const home = join(CACHE, `go-${name}-${module.split('@')[1] ?? 'latest'}`);

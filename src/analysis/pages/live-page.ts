@@ -1,5 +1,5 @@
-import { createHash } from 'node:crypto';
 import type { RecorderStatus } from '../../core/status.ts';
+import { escaped, hashOf } from './escape.ts';
 import { LIVE_SCRIPT } from './live-script.ts';
 import { LIVE_STYLE } from './live-style.ts';
 
@@ -80,12 +80,4 @@ function factOf(status: RecorderStatus, field: (typeof FACTS)[number][1]): strin
 
 function tallyTable(title: string, field: string): string {
   return `<div><h2>${title}</h2><div class="scroll"><table><thead><tr><th></th><th>turns</th><th>bytes</th></tr></thead><tbody data-field="${field}"></tbody></table></div></div>`;
-}
-
-function hashOf(text: string): string {
-  return `sha256-${createHash('sha256').update(text).digest('base64')}`;
-}
-
-function escaped(text: string): string {
-  return text.replace(/[&<>"']/g, (character) => `&#${character.codePointAt(0)};`);
 }

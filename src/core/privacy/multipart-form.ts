@@ -85,13 +85,14 @@ function coverFileName(
 }
 
 /** A part: where its head begins, and where its content lies. */
-interface Part {
+export interface Part {
   readonly headFrom: number;
   readonly from: number;
   readonly to: number;
 }
 
-function partsOf(form: Buffer, boundary: string): Part[] {
+/** @throws UnreadableBody when the parts cannot be told apart for certain */
+export function partsOf(form: Buffer, boundary: string): Part[] {
   const delimiter = Buffer.from(`\r\n--${boundary}`, 'latin1');
   // The first delimiter stands at the very beginning; text before it is nobody's.
   if (form.indexOf(delimiter.subarray(2)) !== 0) throw new UnreadableBody('bad_multipart');

@@ -1,0 +1,81 @@
+import { COLOURS, type Colour } from './bars.ts';
+import { escaped } from './escape.ts';
+import { type FigureText, figure } from './figure.ts';
+
+/** What a script draws. Times are epoch seconds. */
+export interface ChartData {
+  readonly id: string;
+  readonly unit: string;
+  readonly at: readonly number[];
+  readonly lines: readonly {
+    readonly label: string;
+    readonly colour: Colour;
+    readonly values: readonly (number | null)[];
+  }[];
+}
+
+export interface TimeSeriesParts extends FigureText {
+  /** Unique on its page; letters and dashes. */
+  readonly id: string;
+  readonly at: readonly number[];
+  readonly lines: readonly { readonly label: string; readonly values: readonly (number | null)[] }[];
+}
+
+const WIDTH = 800;
+const HEIGHT = 200;
+const SIGNIFICANT = 4;
+
+/** A figure that stands as a picture, and is drawn anew where a script runs. */
+export function timeSeries(parts: TimeSeriesParts): { readonly html: string; readonly data: ChartData } {
+  const data: ChartData = {
+    id: parts.id,
+    unit: parts.unit,
+    at: parts.at,
+    lines: parts.lines.map(({ label, values }, at) => ({
+      label,
+      colour: COLOURS[at % COLOURS.length] ?? 'one',
+      values: values.map((value) => (value === null ? null : Number(value.toPrecision(SIGNIFICANT)))),
+    })),
+  };
+  const body = `<div class="live" id="${parts.id}"></div><div class="still">${still(data, parts.title)}</div>`;
+  return { html: figure(parts, body), data };
+}
+
+function still({ at, lines, unit }: ChartData, title: string): string {
+  const first = at[0];
+  const last = at.at(-1);
+  if (first === undefined || last === undefined) return '<p class="soft">nothing was measured</p>';
+  const greatest = lines.reduce(
+    (most, { values }) => values.reduce<number>((inner, value) => Math.max(inner, value ?? 0), most),
+    0,
+  );
+  const polylines = lines.map(({ colour, values }) => {
+    const points = pointsOf(at, values, greatest || 1);
+    return `<polyline class="${colour}" points="${points}"/>`;
+  });
+  const legend = lines.map(
+    ({ label, colour }) =>
+      `<svg class="key" viewBox="0 0 1 1" aria-hidden="true"><rect class="${colour}" width="1" height="1"/></svg>${escaped(label)}`,
+  );
+  return `<p class="legend">top: ${escaped(String(greatest))} ${escaped(unit)}${legend.join('')}</p><svg viewBox="0 0 ${WIDTH} ${HEIGHT}" preserveAspectRatio="none" role="img" aria-label="${escaped(title)}">${polylines.join('')}</svg><div class="axis"><span>${instant(first)}</span><span>${instant(last)}</span></div>`;
+}
+
+/** One point for each column of the picture: the greatest that falls into it, so that no peak is lost. */
+function pointsOf(at: readonly number[], values: readonly (number | null)[], greatest: number): string {
+  const first = at[0] ?? 0;
+  const span = (at.at(-1) ?? first) - first || 1;
+  const tops = new Map<number, number>();
+  for (const [index, second] of at.entries()) {
+    const value = values[index] ?? null;
+    if (value === null) continue;
+    const x = Math.round(((second - first) / span) * WIDTH);
+    tops.set(x, Math.max(tops.get(x) ?? 0, value));
+  }
+  return [...tops]
+    .map(([x, value]) => `${x},${(HEIGHT - (value / greatest) * HEIGHT * 0.97).toFixed(1)}`)
+    .join(' ');
+}
+
+function instant(second: number): string {
+  return `${new Date(second * 1e3).toISOString().slice(0, 16).replace('T', ' ')} UTC`;
+}

@@ -1,0 +1,223 @@
+import type { LossReason, OmissionCause } from '../../core/accounting.ts';
+import type { Histogram } from '../../core/histogram.ts';
+import { formatInstantUs } from '../../core/units.ts';
+import { dailyCycle, weeklyCycle, weekOf } from './cycle.ts';
+import { distributionOf, shapeOf } from './distribution.ts';
+import type { PayloadFigures } from './payloads/payload-statistics.ts';
+import type { AmountBy, Counted, ProfileDocument, SizeFigures } from './profile-document.ts';
+import type { ProfileStatistics } from './profile-statistics.ts';
+import { withoutTokens } from './token-like.ts';
+import { unusualDays } from './unusual-days.ts';
+
+/** What the statistics cannot know of the capture they were made of. */
+export interface ProfileContext {
+  readonly capture: string;
+  readonly timeZone: string;
+  readonly search: object | null;
+  readonly filters: readonly string[];
+  readonly unfilteredRequests: number;
+  readonly coverage: number | null;
+  readonly coverageUnexplained: number | null;
+  readonly losses: AmountBy<LossReason>;
+  readonly omitted: AmountBy<OmissionCause>;
+  readonly payloads: PayloadFigures | null;
+  readonly notes: readonly string[];
+}
+
+export const PRIVACY_STATEMENT =
+  'This profile holds counts, times, sizes and names of routes and models. It holds no payload, no header and no secret.';
+
+/** Puts the document together. The statistics are finished. */
+export function buildProfile(statistics: ProfileStatistics, context: ProfileContext): ProfileDocument {
+  return {
+    schemaVersion: 1,
+    kind: 'profile',
+    privacy: { holdsPayloads: false, holdsSecrets: false, shared: false, statement: PRIVACY_STATEMENT },
+    capture: context.capture,
+    window: windowOf(statistics, context),
+    filters: context.filters,
+    requests: statistics.requests,
+    unfilteredRequests: context.unfilteredRequests,
+    ...arrivalParts(statistics),
+    ...cycleParts(statistics),
+    mix: mixOf(statistics),
+    requestBytes: sizesOf(statistics.requestBytes),
+    responseBytes: sizesOf(statistics.responseBytes),
+    ...partyParts(statistics),
+    ...latencyParts(statistics),
+    concurrency: statistics.concurrency.figures(),
+    errors: errorsOf(statistics),
+    retries: retriesOf(statistics),
+    coverage: context.coverage,
+    coverageUnexplained: context.coverageUnexplained,
+    losses: context.losses,
+    omitted: context.omitted,
+    payloads: context.payloads,
+    notes: [...context.notes, ...notesOf(statistics)],
+  };
+}
+
+function windowOf(
+  { windows }: ProfileStatistics,
+  { timeZone, search }: ProfileContext,
+): ProfileDocument['window'] {
+  if (windows.length === 0) return null;
+  return {
+    from: formatInstantUs(Math.min(...windows.map(({ fromUs }) => fromUs))),
+    to: formatInstantUs(Math.max(...windows.map(({ toUs }) => toUs)) - 1),
+    spanS: windows.reduce((sum, { fromUs, toUs }) => sum + (toUs - 1 - fromUs), 0) / 1e6,
+    timeZone,
+    parts: windows.map(({ fromUs, toUs, requests }) => ({
+      from: formatInstantUs(fromUs),
+      to: formatInstantUs(toUs - 1),
+      requests,
+    })),
+    search,
+  };
+}
+
+function arrivalParts(
+  statistics: ProfileStatistics,
+): Pick<ProfileDocument, 'rate' | 'peaks' | 'series' | 'interArrival' | 'idc'> {
+  const { arrivals, windows, series } = statistics;
+  const { ratePerSecond: mean, cv, ties, idc, gapMs } = arrivals.figures();
+  const peaks = statistics.peaks.flatMap((counts) => {
+    const peak = counts.peak();
+    if (peak === null) return [];
+    const perSecond = peak.requests / peak.windowS;
+    const { windowS, requests, meanRequests } = peak;
+    const toMean = requests / meanRequests;
+    return [{ windowS, requests, perSecond, toMean, from: formatInstantUs(peak.fromUs) }];
+  });
+  const of = (windowS: number) => peaks.find((peak) => peak.windowS === windowS);
+  return {
+    rate: {
+      mean,
+      peak1s: of(1)?.perSecond ?? null,
+      peak60s: of(60)?.perSecond ?? null,
+      peak10m: of(600)?.perSecond ?? null,
+      peak1h: of(3_600)?.perSecond ?? null,
+      peakToMean1s: of(1)?.toMean ?? null,
+      peakToMean60s: of(60)?.toMean ?? null,
+      peakToMean10m: of(600)?.toMean ?? null,
+      peakToMean1h: of(3_600)?.toMean ?? null,
+    },
+    peaks,
+    series: series.columns(windows),
+    interArrival: {
+      cv,
+      meanMs: arrivals.gaps.mean === null ? null : arrivals.gaps.mean / 1e3,
+      p50Ms: gapMs?.p50 ?? null,
+      p90Ms: gapMs?.p90 ?? null,
+      p99Ms: gapMs?.p99 ?? null,
+      maxMs: gapMs?.max ?? null,
+      ties,
+      shape: shapeOf(arrivals.gaps, 1e-3),
+    },
+    idc,
+  };
+}
+
+function cycleParts({
+  hours,
+}: ProfileStatistics): Pick<ProfileDocument, 'hourOfWeek' | 'hourOfWeekPerSecond' | 'cycle'> {
+  const days = hours.days();
+  const week = weekOf(days);
+  return {
+    hourOfWeek: week.requests,
+    hourOfWeekPerSecond: week.perSecond,
+    cycle: { daily: dailyCycle(days), weekly: weeklyCycle(days), unusual: unusualDays(days) },
+  };
+}
+
+function mixOf(statistics: ProfileStatistics): ProfileDocument['mix'] {
+  const total = statistics.requests;
+  const counted = <Name>(counts: ReadonlyMap<Name, number>): (Counted & { readonly name: Name })[] =>
+    [...counts]
+      .map(([name, requests]) => ({ name, requests, share: total === 0 ? 0 : requests / total }))
+      .sort((a, b) => b.requests - a.requests);
+  return {
+    routes: statistics.routes.figures(total).map(({ name, ...rest }) => ({ route: shown(name), ...rest })),
+    models: statistics.models.figures(total).map(({ name, ...rest }) => ({ model: shown(name), ...rest })),
+    statuses: counted(statistics.statuses).map(({ name: status, ...rest }) => ({ status, ...rest })),
+    methods: counted(statistics.methods).map(({ name: method, ...rest }) => ({ method, ...rest })),
+    protocols: counted(statistics.protocols).map(({ name: protocol, ...rest }) => ({ protocol, ...rest })),
+    outcomes: statistics.outcomes,
+    streamed: statistics.streamed,
+  };
+}
+
+function shown(name: string | null): string | null {
+  return name === null ? null : withoutTokens(name);
+}
+
+function sizesOf(histogram: Histogram): SizeFigures {
+  return { ...distributionOf(histogram), shape: shapeOf(histogram) };
+}
+
+function partyParts(
+  statistics: ProfileStatistics,
+): Pick<ProfileDocument, 'duplicateRatio' | 'duplicateRatioExact' | 'sessions' | 'clients'> {
+  const { ratio, exact } = statistics.duplicates.figures();
+  return {
+    duplicateRatio: ratio,
+    duplicateRatioExact: exact,
+    sessions: statistics.sessions.figures(),
+    clients: statistics.clients.figures(),
+  };
+}
+
+function latencyParts(
+  statistics: ProfileStatistics,
+): Pick<ProfileDocument, 'latencyMs' | 'firstByteMs' | 'ttftMs' | 'latencyByInputSize' | 'tokens' | 'batch'> {
+  const { latencyUs, firstByteUs, firstTokenUs, promptTokens, outputTokens } = statistics;
+  return {
+    latencyMs: { ...distributionOf(latencyUs, 1e-3), shape: shapeOf(latencyUs, 1e-3) },
+    firstByteMs: distributionOf(firstByteUs, 1e-3),
+    ttftMs: distributionOf(firstTokenUs, 1e-3),
+    latencyByInputSize: statistics.inputSizes.figures(statistics.requests),
+    tokens: { prompt: distributionOf(promptTokens), output: distributionOf(outputTokens) },
+    batch: distributionOf(statistics.batch),
+  };
+}
+
+function errorsOf({ errors, outcomes, requests, statuses }: ProfileStatistics): ProfileDocument['errors'] {
+  // Of an import nobody knows how a request ended.
+  const isKnown = requests > (statuses.get(null) ?? 0) || errors.failed > 0;
+  return {
+    failed: errors.failed,
+    failedShare: isKnown ? errors.failed / requests : null,
+    serverErrors: errors.serverErrors,
+    clientErrors: errors.clientErrors,
+    tooManyRequests: errors.tooManyRequests,
+    clientAborted: outcomes.client_aborted,
+    upstreamFailed: outcomes.upstream_failed,
+    timedOut: outcomes.timed_out,
+  };
+}
+
+function retriesOf({ retries, duplicates }: ProfileStatistics): ProfileDocument['retries'] {
+  const { count } = duplicates.figures();
+  const figures = retries.figures();
+  return { ...figures, share: count === 0 ? null : figures.likely / count };
+}
+
+function notesOf(statistics: ProfileStatistics): string[] {
+  const notes: string[] = [];
+  const { routes, models, hours, concurrency, sessions, clients, requests } = statistics;
+  if (routes.ungrouped > 0)
+    notes.push(`${routes.ungrouped} requests went to further routes, which are not listed`);
+  if (models.ungrouped > 0)
+    notes.push(`${models.ungrouped} requests named further models, which are not listed`);
+  if (!hours.complete)
+    notes.push('the window spans more than 1,100 days: its cycle is of a part of them, or of none');
+  if (concurrency.figures().capped)
+    notes.push('over 1,048,576 requests were in flight: concurrency is a lower bound');
+  if (!sessions.figures().exact || !clients.figures().exact)
+    notes.push('over 65,536 sessions or clients: their number is an estimate, their shares are lower bounds');
+  if (!statistics.duplicates.figures().exact)
+    notes.push('over 262,144 different requests: the duplicate ratio is an estimate, good to 0.01');
+  if (requests > 0 && concurrency.figures().known === 0)
+    notes.push('no end of an exchange was recorded: latency and concurrency are not known');
+  return notes;
+}

@@ -1,0 +1,68 @@
+import type { Histogram } from '../../core/histogram.ts';
+
+/** What is said of a distribution. All null where nothing was measured; `count` says of how many it is. */
+export interface Distribution {
+  readonly count: number;
+  readonly mean: number | null;
+  readonly p50: number | null;
+  readonly p90: number | null;
+  readonly p95: number | null;
+  readonly p99: number | null;
+  readonly max: number | null;
+}
+
+/** One step of a cumulative distribution: the share of values that are at most `upTo`. */
+export interface ShapeStep {
+  readonly upTo: number;
+  readonly share: number;
+}
+
+/** Steps to each doubling. */
+const STEPS_PER_DOUBLING = 2;
+
+/** `unit` is what one step of the histogram is worth in the unit that is asked for: 0.001 for µs as ms. */
+export function distributionOf(histogram: Histogram | null, unit = 1): Distribution {
+  const scaled = (value: number | null | undefined) => (value == null ? null : value * unit);
+  return {
+    count: histogram?.count ?? 0,
+    mean: scaled(histogram?.mean),
+    p50: scaled(histogram?.percentile(50)),
+    p90: scaled(histogram?.percentile(90)),
+    p95: scaled(histogram?.percentile(95)),
+    p99: scaled(histogram?.percentile(99)),
+    max: scaled(histogram?.max),
+  };
+}
+
+/**
+ * The distribution as a short list: two steps to each doubling, beginning with the values that are 0. Steps before
+ * the least and after the greatest value are left out.
+ */
+export function shapeOf(histogram: Histogram, unit = 1): ShapeStep[] {
+  const steps: ShapeStep[] = [];
+  const total = histogram.count;
+  let seen = 0;
+  let edge = 0;
+  for (const { highest, count } of histogram.bins()) {
+    while (highest > edge) {
+      if (seen > 0) pushStep(steps, edge * unit, seen / total);
+      edge = nextEdge(edge, highest);
+    }
+    seen += count;
+  }
+  if (total > 0) pushStep(steps, (histogram.max ?? 0) * unit, 1);
+  return steps;
+}
+
+/** A step that says nothing new is none; the greatest value may lie before the edge of its step. */
+function pushStep(steps: ShapeStep[], upTo: number, share: number): void {
+  if (steps.at(-1)?.share !== share) steps.push({ upTo, share });
+}
+
+/** The next edge, or the last one below a value that is far away. */
+function nextEdge(edge: number, value: number): number {
+  const after =
+    edge === 0 ? 1 : 2 ** ((Math.round(Math.log2(edge) * STEPS_PER_DOUBLING) + 1) / STEPS_PER_DOUBLING);
+  const near = 2 ** (Math.floor(Math.log2(Math.max(1, value)) * STEPS_PER_DOUBLING) / STEPS_PER_DOUBLING);
+  return Math.max(after, near);
+}

@@ -1,0 +1,92 @@
+import { type Distribution, distributionOf } from './distribution.ts';
+import { LazyHistogram } from './lazy-histogram.ts';
+
+/** What is said of a part of the requests. Latency is that of completed requests, milliseconds. */
+export interface GroupFigures {
+  readonly requests: number;
+  readonly share: number;
+  readonly failed: number;
+  readonly meanRequestBytes: number;
+  readonly meanResponseBytes: number;
+  readonly latencyMs: Distribution;
+}
+
+/** A part under the name its requests share; null is the name of those that have none. */
+export interface NamedGroup extends GroupFigures {
+  readonly name: string | null;
+}
+
+/** One request as a group takes it. */
+export interface GroupEntry {
+  readonly requestBytes: number;
+  readonly responseBytes: number;
+  readonly failed: boolean;
+  /** Null where it did not complete, or nobody recorded when. */
+  readonly latencyUs: number | null;
+}
+
+/** Sums up requests that belong together. */
+export class Group {
+  #requests = 0;
+  #failed = 0;
+  #requestBytes = 0;
+  #responseBytes = 0;
+  readonly #latencyUs = new LazyHistogram();
+
+  get requests(): number {
+    return this.#requests;
+  }
+
+  add({ requestBytes, responseBytes, failed, latencyUs }: GroupEntry): void {
+    this.#requests += 1;
+    this.#requestBytes += requestBytes;
+    this.#responseBytes += responseBytes;
+    if (failed) this.#failed += 1;
+    if (latencyUs !== null) this.#latencyUs.record(latencyUs);
+  }
+
+  figures(of: number): GroupFigures {
+    return {
+      requests: this.#requests,
+      share: of === 0 ? 0 : this.#requests / of,
+      failed: this.#failed,
+      meanRequestBytes: this.#requests === 0 ? 0 : this.#requestBytes / this.#requests,
+      meanResponseBytes: this.#requests === 0 ? 0 : this.#responseBytes / this.#requests,
+      latencyMs: distributionOf(this.#latencyUs.histogram, 1e-3),
+    };
+  }
+}
+
+/** Names kept apart; a service has a handful of routes and models, a scan of it thousands. */
+const MAX_GROUPS = 100;
+
+/** Groups by a name, at most 100 of them; what comes under further names is one group. */
+export class Groups {
+  readonly #groups = new Map<string | null, Group>();
+  readonly #rest = new Group();
+
+  add(name: string | null, entry: GroupEntry): void {
+    let group = this.#groups.get(name);
+    if (group === undefined) {
+      if (this.#groups.size >= MAX_GROUPS) {
+        this.#rest.add(entry);
+        return;
+      }
+      group = new Group();
+      this.#groups.set(name, group);
+    }
+    group.add(entry);
+  }
+
+  /** Requests under names that found no place of their own. */
+  get ungrouped(): number {
+    return this.#rest.requests;
+  }
+
+  /** The largest first. */
+  figures(of: number): NamedGroup[] {
+    return [...this.#groups]
+      .map(([name, group]) => ({ name, ...group.figures(of) }))
+      .sort((a, b) => b.requests - a.requests || ((a.name ?? '') < (b.name ?? '') ? -1 : 1));
+  }
+}

@@ -1,0 +1,34 @@
+import { sizeClassOf } from '../mix-distance.ts';
+import { Group, type GroupEntry, type GroupFigures } from './groups.ts';
+
+/** Requests whose body has `fromBytes` to `toBytes` bytes, both included. */
+export interface InputSizeGroup extends GroupFigures {
+  readonly fromBytes: number;
+  readonly toBytes: number;
+}
+
+/** Groups by the size of the request body, one class to each doubling. */
+export class InputSizes {
+  readonly #classes: Group[] = [];
+
+  add(entry: GroupEntry): void {
+    const index = sizeClassOf(entry.requestBytes);
+    while (this.#classes.length <= index) this.#classes.push(new Group());
+    this.#classes[index]!.add(entry);
+  }
+
+  /** In rising order; classes without requests are left out. */
+  figures(of: number): InputSizeGroup[] {
+    return this.#classes.flatMap((group, index) =>
+      group.requests === 0
+        ? []
+        : [
+            {
+              fromBytes: index === 0 ? 0 : 2 ** (index - 1),
+              toBytes: index === 0 ? 0 : 2 ** index - 1,
+              ...group.figures(of),
+            },
+          ],
+    );
+  }
+}

@@ -1,0 +1,113 @@
+import { Histogram } from '../../core/histogram.ts';
+import { DistinctEstimate } from '../distinct-estimate.ts';
+import { type Distribution, distributionOf } from './distribution.ts';
+
+/** Sessions, or clients, and how the requests are spread over them. */
+export interface PartyFigures {
+  /** Different ones; an estimate (to 1 %) where `exact` is false. */
+  readonly count: number;
+  readonly exact: boolean;
+  /** Requests that name one. */
+  readonly requests: number;
+  /** Share of those requests that the busiest one, ten, and hundred sent. */
+  readonly topShares: {
+    readonly top1: number | null;
+    readonly top10: number | null;
+    readonly top100: number | null;
+  };
+  /** Requests of one; of all of them where `exact`, else of those that were kept. */
+  readonly requestsEach: Distribution;
+  /** From the first to the last arrival of one that sent more than one, seconds. */
+  readonly spanS: Distribution;
+  /** The busiest ten. `id` is the keyed hash of the capture; null in a profile that is shared. */
+  readonly top: readonly { readonly id: string | null; readonly requests: number; readonly share: number }[];
+}
+
+interface Party {
+  readonly id: Uint8Array;
+  requests: number;
+  firstUs: number;
+  lastUs: number;
+}
+
+/** Kept when more than twice as many were seen; those beyond sent so little that no top share hangs on them. */
+const KEPT = 32_768;
+const SHOWN = 10;
+
+/**
+ * Counts who sends how much, at bounded memory. Over 65,536 different ones, the busier half is kept and the rest
+ * forgotten, each as much as the least that is kept had sent (Misra and Gries' summary, taken in batches): a count
+ * is then at most so much too low.
+ */
+export class Parties {
+  readonly #parties = new Map<number, Party>();
+  readonly #distinct = new DistinctEstimate();
+  #requests = 0;
+  #exact = true;
+
+  /** @param id 8 bytes of a keyed hash, which is uniform */
+  add(id: Uint8Array, arrivalUs: number): void {
+    this.#requests += 1;
+    const high = word(id, 0);
+    const low = word(id, 4);
+    const key = (high >>> 11) * 2 ** 32 + low;
+    const known = this.#parties.get(key);
+    if (known !== undefined) {
+      known.requests += 1;
+      known.lastUs = arrivalUs;
+      return;
+    }
+    this.#distinct.add(high, low);
+    // A copy: what the reader hands over may be a view of a page.
+    this.#parties.set(key, { id: Uint8Array.from(id), requests: 1, firstUs: arrivalUs, lastUs: arrivalUs });
+    if (this.#parties.size > 2 * KEPT) this.#forget();
+  }
+
+  figures(): PartyFigures {
+    const ordered = [...this.#parties.values()].sort((a, b) => b.requests - a.requests);
+    const each = new Histogram();
+    const spans = new Histogram();
+    for (const { requests, firstUs, lastUs } of ordered) {
+      each.record(requests);
+      if (requests > 1) spans.record(Math.max(0, lastUs - firstUs));
+    }
+    return {
+      count: this.#exact ? ordered.length : Math.round(this.#distinct.estimate()),
+      exact: this.#exact,
+      requests: this.#requests,
+      topShares: {
+        top1: this.#share(ordered, 1),
+        top10: this.#share(ordered, 10),
+        top100: this.#share(ordered, 100),
+      },
+      requestsEach: distributionOf(each),
+      spanS: distributionOf(spans, 1e-6),
+      top: ordered.slice(0, SHOWN).map(({ id, requests }) => ({
+        id: Buffer.from(id).toString('hex'),
+        requests,
+        share: requests / this.#requests,
+      })),
+    };
+  }
+
+  #share(ordered: readonly Party[], first: number): number | null {
+    if (this.#requests === 0) return null;
+    return ordered.slice(0, first).reduce((sum, { requests }) => sum + requests, 0) / this.#requests;
+  }
+
+  #forget(): void {
+    this.#exact = false;
+    const counts = Float64Array.from(this.#parties.values(), ({ requests }) => requests).sort();
+    const least = counts[counts.length - KEPT] ?? 0;
+    for (const [key, party] of this.#parties) {
+      party.requests -= least;
+      if (party.requests <= 0) this.#parties.delete(key);
+    }
+  }
+}
+
+function word(id: Uint8Array, at: number): number {
+  return (
+    ((id[at] ?? 0) | ((id[at + 1] ?? 0) << 8) | ((id[at + 2] ?? 0) << 16) | ((id[at + 3] ?? 0) << 24)) >>> 0
+  );
+}

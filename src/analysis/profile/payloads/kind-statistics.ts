@@ -1,0 +1,191 @@
+import type { ExchangePayload } from '../../../core/exchange.ts';
+import { payloadApiOf } from '../../../core/payload-api.ts';
+import { requestFeatures } from '../../../core/payload-features.ts';
+import { type Distribution, distributionOf } from '../distribution.ts';
+import { LazyHistogram } from '../lazy-histogram.ts';
+import { answerTokens } from './answer-tokens.ts';
+import { formOf, imagesOf } from './images.ts';
+import type { PayloadKind } from './payload-kind.ts';
+import { maxTokensOf, promptWeight } from './prompt.ts';
+import type { ReadableRequest } from './readable-request.ts';
+import { batchOfShapes, tensorShapes } from './tensor-shapes.ts';
+
+/** Tokens by how they became known. */
+export interface TokenFigures {
+  readonly reported: Distribution;
+  readonly counted: Distribution;
+  readonly estimated: Distribution;
+}
+
+/** What requests of one protocol ask for. */
+export interface PayloadKindFigures {
+  readonly protocol: PayloadKind;
+  readonly requests: number;
+  readonly share: number;
+  readonly bodyBytes: Distribution;
+  /** Sequences, instances or rows that are asked for at once. */
+  readonly batch: Distribution;
+  readonly tensors: {
+    readonly perRequest: Distribution;
+    /** Type and dimensions, the commonest first. */
+    readonly shapes: readonly { readonly shape: string; readonly tensors: number; readonly share: number }[];
+    readonly otherShapes: number;
+  };
+  readonly promptTokens: TokenFigures;
+  readonly outputTokens: TokenFigures;
+  readonly maxTokens: Distribution;
+  /** Requests that want their answer piece by piece. */
+  readonly stream: { readonly asked: number; readonly share: number };
+  readonly images: {
+    readonly requests: number;
+    readonly total: number;
+    /** Sent as an address alone: their size is not known. */
+    readonly byAddress: number;
+    readonly perRequest: Distribution;
+    readonly bytes: Distribution;
+    readonly width: Distribution;
+    readonly height: Distribution;
+    readonly formats: Readonly<Record<string, number>>;
+  };
+  readonly form: { readonly parts: Distribution; readonly partBytes: Distribution };
+}
+
+/** Different shapes told apart, and those that are listed. */
+const MAX_SHAPES = 1_000;
+const LISTED_SHAPES = 20;
+
+class Tokens {
+  readonly reported = new LazyHistogram();
+  readonly counted = new LazyHistogram();
+  readonly estimated = new LazyHistogram();
+
+  figures(): TokenFigures {
+    return {
+      reported: distributionOf(this.reported.histogram),
+      counted: distributionOf(this.counted.histogram),
+      estimated: distributionOf(this.estimated.histogram),
+    };
+  }
+}
+
+/** Sums up requests of one protocol. */
+export class KindStatistics {
+  readonly #kind: PayloadKind;
+  readonly #bodyBytes = new LazyHistogram();
+  readonly #batch = new LazyHistogram();
+  readonly #tensors = new LazyHistogram();
+  readonly #shapes = new Map<string, number>();
+  readonly #prompt = new Tokens();
+  readonly #output = new Tokens();
+  readonly #maxTokens = new LazyHistogram();
+  readonly #images = new LazyHistogram();
+  readonly #imageBytes = new LazyHistogram();
+  readonly #width = new LazyHistogram();
+  readonly #height = new LazyHistogram();
+  readonly #formats: Record<string, number> = {};
+  readonly #parts = new LazyHistogram();
+  readonly #partBytes = new LazyHistogram();
+  #requests = 0;
+  #streams = 0;
+  #totalShapes = 0;
+  #byAddress = 0;
+
+  constructor(kind: PayloadKind) {
+    this.#kind = kind;
+  }
+
+  add(request: ReadableRequest, payload: ExchangePayload): void {
+    this.#requests += 1;
+    this.#bodyBytes.record(request.body.length);
+    const { row } = request;
+    const features = requestFeatures(payloadApiOf({ route: row.route ?? '', model: null }), request.body);
+    if (features.stream) this.#streams += 1;
+    const batch = row.batch ?? features.batch ?? batchOfShapes(request);
+    if (batch !== null) this.#batch.record(batch);
+    this.#addShapes(tensorShapes(request));
+    this.#addTokens(request, payload);
+    this.#addImages(request);
+    const form = formOf(request);
+    if (form !== null) {
+      this.#parts.record(form.parts);
+      for (const bytes of form.partBytes) this.#partBytes.record(bytes);
+    }
+  }
+
+  figures(of: number): PayloadKindFigures {
+    const shapes = [...this.#shapes].sort((a, b) => b[1] - a[1]);
+    const listed = shapes.slice(0, LISTED_SHAPES);
+    const listedCount = listed.reduce((sum, [, count]) => sum + count, 0);
+    const requests = this.#requests;
+    return {
+      protocol: this.#kind,
+      requests,
+      share: of === 0 ? 0 : requests / of,
+      bodyBytes: distributionOf(this.#bodyBytes.histogram),
+      batch: distributionOf(this.#batch.histogram),
+      tensors: {
+        perRequest: distributionOf(this.#tensors.histogram),
+        shapes: listed.map(([shape, tensors]) => ({ shape, tensors, share: tensors / this.#totalShapes })),
+        otherShapes: this.#totalShapes - listedCount,
+      },
+      promptTokens: this.#prompt.figures(),
+      outputTokens: this.#output.figures(),
+      maxTokens: distributionOf(this.#maxTokens.histogram),
+      stream: { asked: this.#streams, share: requests === 0 ? 0 : this.#streams / requests },
+      images: {
+        requests: this.#images.count,
+        total: this.#imageBytes.count + this.#byAddress,
+        byAddress: this.#byAddress,
+        perRequest: distributionOf(this.#images.histogram),
+        bytes: distributionOf(this.#imageBytes.histogram),
+        width: distributionOf(this.#width.histogram),
+        height: distributionOf(this.#height.histogram),
+        formats: { ...this.#formats },
+      },
+      form: {
+        parts: distributionOf(this.#parts.histogram),
+        partBytes: distributionOf(this.#partBytes.histogram),
+      },
+    };
+  }
+
+  #addShapes(shapes: readonly string[]): void {
+    if (shapes.length > 0) this.#tensors.record(shapes.length);
+    for (const shape of shapes) {
+      this.#totalShapes += 1;
+      const known = this.#shapes.get(shape);
+      if (known !== undefined || this.#shapes.size < MAX_SHAPES) this.#shapes.set(shape, (known ?? 0) + 1);
+    }
+  }
+
+  #addTokens({ row, json }: ReadableRequest, payload: ExchangePayload): void {
+    const isTensor = this.#kind.startsWith('v1') || this.#kind.startsWith('v2');
+    if (row.promptTokens !== null) this.#prompt.reported.record(row.promptTokens);
+    else if (!isTensor) {
+      const weight = promptWeight(json);
+      if (weight !== null)
+        (weight.counted ? this.#prompt.counted : this.#prompt.estimated).record(weight.tokens);
+    }
+    if (row.outputTokens !== null) this.#output.reported.record(row.outputTokens);
+    else if (!isTensor && this.#kind !== 'openai embeddings') {
+      const tokens = answerTokens(payload);
+      if (tokens !== null) this.#output.estimated.record(tokens);
+    }
+    const maxTokens = maxTokensOf(json);
+    if (maxTokens !== null) this.#maxTokens.record(maxTokens);
+  }
+
+  #addImages(request: ReadableRequest): void {
+    const images = imagesOf(request);
+    if (images.length === 0) return;
+    this.#images.record(images.length);
+    for (const { bytes, header } of images) {
+      if (bytes === null) this.#byAddress += 1;
+      else this.#imageBytes.record(bytes);
+      if (header === null) continue;
+      this.#formats[header.format] = (this.#formats[header.format] ?? 0) + 1;
+      if (header.width !== null) this.#width.record(header.width);
+      if (header.height !== null) this.#height.record(header.height);
+    }
+  }
+}

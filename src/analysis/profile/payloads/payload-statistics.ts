@@ -1,0 +1,74 @@
+import type { ExchangePayload, ExchangeRow } from '../../../core/exchange.ts';
+import { Histogram } from '../../../core/histogram.ts';
+import { type Distribution, distributionOf } from '../distribution.ts';
+import { KindStatistics, type PayloadKindFigures } from './kind-statistics.ts';
+import { kindOf, type PayloadKind } from './payload-kind.ts';
+import { readableRequest, type Unread } from './readable-request.ts';
+
+/** What the payloads that were looked into ask for. No payload, no name of an input, no text is in it. */
+export interface PayloadFigures {
+  /** Exchanges that were looked into; of them, those whose request could be read. */
+  readonly sampled: number;
+  readonly read: number;
+  /** True where every exchange of the window was looked into. */
+  readonly complete: boolean;
+  readonly unread: Readonly<Record<Unread | 'not_stored', number>>;
+  /** Requests that say of themselves that they are retries. */
+  readonly sayRetry: number;
+  readonly bodyBytes: Distribution;
+  /** By protocol, the commonest first. */
+  readonly protocols: readonly PayloadKindFigures[];
+  readonly tokenEstimate: string;
+}
+
+const TOKEN_ESTIMATE =
+  'reported: as the server counted them; counted: sent as token ids; estimated: from the shapes of words, within a quarter of real vocabularies';
+
+/** Looks into payloads one by one, at constant memory. Never throws, whatever the bytes. */
+export class PayloadStatistics {
+  readonly #kinds = new Map<PayloadKind, KindStatistics>();
+  readonly #unread = { not_stored: 0, no_body_kept: 0, truncated: 0, unreadable_coding: 0 };
+  readonly #bodyBytes = new Histogram();
+  #sampled = 0;
+  #read = 0;
+  #sayRetry = 0;
+
+  /** `payload` is null where the capture holds none of the exchange. */
+  add(row: ExchangeRow, payload: ExchangePayload | null): void {
+    this.#sampled += 1;
+    if (payload === null) {
+      this.#unread.not_stored += 1;
+      return;
+    }
+    const request = readableRequest(row, payload);
+    if (typeof request === 'string') {
+      this.#unread[request] += 1;
+      return;
+    }
+    this.#read += 1;
+    if (request.saysRetry) this.#sayRetry += 1;
+    this.#bodyBytes.record(request.body.length);
+    const kind = kindOf(request);
+    let statistics = this.#kinds.get(kind);
+    if (statistics === undefined) {
+      statistics = new KindStatistics(kind);
+      this.#kinds.set(kind, statistics);
+    }
+    statistics.add(request, payload);
+  }
+
+  figures(complete: boolean): PayloadFigures {
+    return {
+      sampled: this.#sampled,
+      read: this.#read,
+      complete,
+      unread: { ...this.#unread },
+      sayRetry: this.#sayRetry,
+      bodyBytes: distributionOf(this.#bodyBytes),
+      protocols: [...this.#kinds.values()]
+        .map((kind) => kind.figures(this.#read))
+        .sort((a, b) => b.requests - a.requests),
+      tokenEstimate: TOKEN_ESTIMATE,
+    };
+  }
+}

@@ -1,0 +1,149 @@
+import type { TimeRange } from '../../core/ports.ts';
+
+/** What is drawn over time, column by column; all of one length. Times are epoch seconds of a step's begin. */
+export interface SeriesColumns {
+  readonly stepS: number;
+  readonly at: readonly number[];
+  readonly requests: readonly number[];
+  readonly failed: readonly number[];
+  /** The most arrivals in a second of the clock. */
+  readonly peak1s: readonly number[];
+  /** Of what completed; null where no latency was recorded. */
+  readonly meanLatencyMs: readonly (number | null)[];
+  /** The most in flight at once, as far as it was recorded when requests ended. */
+  readonly inFlight: readonly (number | null)[];
+}
+
+/** One request as the series takes it. */
+export interface SeriesEntry {
+  readonly arrivalUs: number;
+  readonly failed: boolean;
+  /** Null where it did not complete, or nobody recorded when. */
+  readonly latencyUs: number | null;
+  readonly inFlight: number | null;
+}
+
+interface Bin {
+  requests: number;
+  failed: number;
+  peak1s: number;
+  latencyCount: number;
+  latencySumUs: number;
+  inFlight: number | null;
+}
+
+/** Widths of a step, seconds. Each goes into the next, so that steps can be joined. */
+const LADDER_S = [
+  1, 5, 10, 30, 60, 300, 600, 1_800, 3_600, 14_400, 43_200, 86_400, 604_800, 31_449_600,
+] as const;
+const US_PER_S = 1e6;
+/** More steps than a screen has points. */
+const MAX_STEPS = 4_096;
+
+/**
+ * Sums over time at constant memory: steps are a second wide until there are 4,096 of them, then they are joined
+ * into wider ones. Windows may come in any order.
+ */
+export class RateSeries {
+  #bins = new Map<number, Bin>();
+  #rung = 0;
+  #second = Number.NaN;
+  #secondCount = 0;
+  #index = Number.NaN;
+  #bin: Bin = emptyBin();
+
+  add({ arrivalUs, failed, latencyUs, inFlight }: SeriesEntry): void {
+    const second = Math.floor(arrivalUs / US_PER_S);
+    if (second !== this.#second) {
+      this.#enter(second);
+      this.#secondCount = 0;
+    }
+    this.#secondCount += 1;
+    const bin = this.#bin;
+    bin.requests += 1;
+    if (this.#secondCount > bin.peak1s) bin.peak1s = this.#secondCount;
+    if (failed) bin.failed += 1;
+    if (latencyUs !== null) {
+      bin.latencyCount += 1;
+      bin.latencySumUs += latencyUs;
+    }
+    if (inFlight !== null && inFlight > (bin.inFlight ?? 0)) bin.inFlight = inFlight;
+  }
+
+  /** The series over the windows: steps without arrivals are 0, time outside of them has none. */
+  columns(windows: readonly TimeRange[]): SeriesColumns {
+    while (this.#stepsOf(windows) > MAX_STEPS && this.#rung < LADDER_S.length - 1) this.#widen();
+    const stepS = this.#stepS;
+    const indices = new Set<number>();
+    for (const { fromUs, toUs } of windows) {
+      const last = Math.floor((toUs - 1) / US_PER_S / stepS);
+      for (let index = Math.floor(fromUs / US_PER_S / stepS); index <= last; index += 1) indices.add(index);
+    }
+    const ordered = [...indices].sort((a, b) => a - b);
+    const bins = ordered.map((index) => this.#bins.get(index) ?? emptyBin());
+    return {
+      stepS,
+      at: ordered.map((index) => index * stepS),
+      requests: bins.map(({ requests }) => requests),
+      failed: bins.map(({ failed }) => failed),
+      peak1s: bins.map(({ peak1s }) => peak1s),
+      meanLatencyMs: bins.map(({ latencyCount, latencySumUs }) =>
+        latencyCount === 0 ? null : Math.round(latencySumUs / latencyCount) / 1e3,
+      ),
+      inFlight: bins.map(({ inFlight }) => inFlight),
+    };
+  }
+
+  get #stepS(): number {
+    return LADDER_S[this.#rung] ?? 1;
+  }
+
+  #enter(second: number): void {
+    this.#second = second;
+    const index = Math.floor(second / this.#stepS);
+    if (index === this.#index) return;
+    this.#index = index;
+    let bin = this.#bins.get(index);
+    if (bin === undefined) {
+      bin = emptyBin();
+      this.#bins.set(index, bin);
+    }
+    this.#bin = bin;
+    if (this.#bins.size > MAX_STEPS && this.#rung < LADDER_S.length - 1) this.#widen();
+  }
+
+  #widen(): void {
+    const factor = (LADDER_S[this.#rung + 1] ?? 1) / this.#stepS;
+    this.#rung += 1;
+    const wider = new Map<number, Bin>();
+    for (const [index, bin] of this.#bins) {
+      const at = Math.floor(index / factor);
+      const known = wider.get(at);
+      if (known === undefined) wider.set(at, bin);
+      else join(known, bin);
+    }
+    this.#bins = wider;
+    this.#index = Math.floor(this.#second / this.#stepS);
+    this.#bin = wider.get(this.#index) ?? this.#bin;
+  }
+
+  #stepsOf(windows: readonly TimeRange[]): number {
+    return windows.reduce(
+      (sum, { fromUs, toUs }) => sum + Math.ceil((toUs - fromUs) / US_PER_S / this.#stepS),
+      0,
+    );
+  }
+}
+
+function emptyBin(): Bin {
+  return { requests: 0, failed: 0, peak1s: 0, latencyCount: 0, latencySumUs: 0, inFlight: null };
+}
+
+function join(into: Bin, from: Bin): void {
+  into.requests += from.requests;
+  into.failed += from.failed;
+  into.peak1s = Math.max(into.peak1s, from.peak1s);
+  into.latencyCount += from.latencyCount;
+  into.latencySumUs += from.latencySumUs;
+  if (from.inFlight !== null) into.inFlight = Math.max(into.inFlight ?? 0, from.inFlight);
+}

@@ -1,0 +1,109 @@
+import { buildProfile, type ProfileContext } from '../analysis/profile/build-profile.ts';
+import { PayloadStatistics } from '../analysis/profile/payloads/payload-statistics.ts';
+import type { ProfileDocument } from '../analysis/profile/profile-document.ts';
+import { ProfileStatistics } from '../analysis/profile/profile-statistics.ts';
+import { shareable } from '../analysis/profile/sharing.ts';
+import { describeFilters, RowFilter } from '../replay/filters.ts';
+import { chooseWindow, type ReplayWindow } from '../replay/window.ts';
+import { Timeline } from '../replay/windows/timeline.ts';
+import { EncryptionKey } from '../storage/encryption-key.ts';
+import { PayloadSample } from './payload-sample.ts';
+import type { ProfileOptions } from './profile-options.ts';
+import { type OpenedCapture, openForReplay } from './replay-capture.ts';
+
+/** What is profiled; plain data, because it goes to a thread. */
+export interface ProfileRequest {
+  /** As the user named it. */
+  readonly directory: string;
+  /** Named, not read: the key itself does not travel between threads. Null without one. */
+  readonly encryptionKeyFile: string | null;
+  readonly options: ProfileOptions;
+}
+
+/**
+ * Reads the window once, in order, at constant memory.
+ * @throws AppError CAPTURE_EMPTY where a window was asked for that the capture does not reach; CAPTURE_NOT_FOUND,
+ *   CAPTURE_DAMAGED, CAPTURE_ENCRYPTED (a wrong key, or a filter that must see payloads), SCHEMA_TOO_NEW
+ */
+export function profileCapture({ directory, encryptionKeyFile, options }: ProfileRequest): ProfileDocument {
+  const key = encryptionKeyFile === null ? null : EncryptionKey.load(encryptionKeyFile);
+  const opened = openForReplay(directory, key, options.window.recorders, false);
+  try {
+    // A capture that holds nothing has a profile too: what was lost is a part of it.
+    const isEmpty = opened.overview.firstArrivalUs === null;
+    const window = isEmpty ? null : chooseWindow(opened.overview, options.window, 1);
+    const document = profileWindow(opened, window, options, key !== null);
+    return options.share ? shareable(document) : document;
+  } finally {
+    opened.source.close();
+  }
+}
+
+function profileWindow(
+  opened: OpenedCapture,
+  window: ReplayWindow | null,
+  options: ProfileOptions,
+  hasKey: boolean,
+): ProfileDocument {
+  const { source, overview, inspection } = opened;
+  const statistics = new ProfileStatistics(options.timeZone);
+  const payloads = new PayloadStatistics();
+  const filter = RowFilter.of(options.filters, (row) => source.payload(row));
+  const isSealed = inspection.encrypted.segments > 0 && !hasKey;
+  const cannotLook = overview.arrivalsOnly || isSealed;
+  const sample = PayloadSample.over(cannotLook ? 0 : options.payloadSample, overview, window);
+  const timeline = new Timeline();
+  let inWindow = 0;
+  for (const part of window?.parts ?? []) {
+    statistics.beginWindow(part);
+    timeline.begin(part);
+    for (const row of source.rows(part)) {
+      inWindow += 1;
+      if (filter !== null && !filter.selects(row)) continue;
+      statistics.add(row, timeline.place(row.arrivalUs));
+      if (sample.takes()) payloads.add(row, source.payload(row));
+    }
+  }
+  statistics.finish();
+  const notes = isSealed && options.payloadSample !== 0 ? [SEALED] : [];
+  return buildProfile(statistics, {
+    ...captureContext(opened, window, options),
+    unfilteredRequests: inWindow,
+    payloads: sample.isNone ? null : payloads.figures(sample.isComplete),
+    notes: filter === null ? notes : [...notes, FILTERED],
+  });
+}
+
+const SEALED =
+  'the payloads are encrypted and were not looked into; --encryption-key-file names the key that opens them';
+const FILTERED =
+  'a filter left a part of the traffic out: gaps, bursts and concurrency are those of what is left, and sessions may lack requests';
+
+type CaptureContext = Omit<ProfileContext, 'unfilteredRequests' | 'payloads' | 'notes'>;
+
+function captureContext(
+  opened: OpenedCapture,
+  window: ReplayWindow | null,
+  options: ProfileOptions,
+): CaptureContext {
+  const { inspection, overview } = opened;
+  const shares =
+    window === null
+      ? { coverage: overview.coverage, unexplained: opened.unexplained }
+      : opened.coverageWithin(window.coverageRanges);
+  const { losses, omitted } = inspection;
+  return {
+    capture: overview.name,
+    timeZone: options.timeZone,
+    search: window?.found ?? null,
+    filters: [...recordersText(options), ...describeFilters(options.filters)],
+    coverage: shares.coverage,
+    coverageUnexplained: shares.unexplained,
+    losses: { exchanges: losses.exchanges, bytes: losses.bytes, by: losses.byReason },
+    omitted: { exchanges: omitted.exchanges, bytes: omitted.bytes, by: omitted.byCause },
+  };
+}
+
+function recordersText({ window }: ProfileOptions): string[] {
+  return window.recorders.length === 0 ? [] : [`recorder ${window.recorders.join(' or ')}`];
+}

@@ -1,0 +1,58 @@
+import type { ExportedSend } from './export-writer.ts';
+
+export type ColumnType = 'text' | 'whole' | 'number' | 'instant' | 'flag';
+export type ColumnValue = string | number | boolean | null;
+
+/** One column of the tables that exchanges are exported to. */
+export interface ExportColumn {
+  readonly name: string;
+  readonly type: ColumnType;
+  readonly read: (send: ExportedSend) => ColumnValue;
+}
+
+const hex = (bytes: Uint8Array | null): string | null =>
+  bytes === null ? null : Buffer.from(bytes).toString('hex');
+const ms = (us: number | null): number | null => (us === null ? null : us / 1e3);
+const column = (name: string, type: ColumnType, read: (send: ExportedSend) => ColumnValue): ExportColumn => ({
+  name,
+  type,
+  read,
+});
+
+/**
+ * One row a planned exchange. Instants are epoch microseconds: `ts_us` as planned, `arrival_us` as recorded. Hashes
+ * are keyed, so that they say what is equal and not what it was.
+ */
+export const EXPORT_COLUMNS: readonly ExportColumn[] = [
+  column('id', 'text', ({ row }) => `${row.segment}:${row.id}`),
+  column('copy', 'whole', ({ copy }) => copy ?? 0),
+  column('ts_us', 'instant', ({ instantUs }) => instantUs),
+  column('offset_ms', 'number', ({ offsetNs }) => offsetNs / 1e6),
+  column('arrival_us', 'instant', ({ row }) => row.arrivalUs),
+  column('method', 'text', ({ row }) => row.method),
+  column('route', 'text', ({ row }) => row.route),
+  column('model', 'text', ({ row }) => row.model),
+  column('protocol', 'text', ({ row }) => row.protocol),
+  column('status', 'whole', ({ row }) => row.status),
+  column('outcome', 'text', ({ row }) => row.outcome),
+  column('stream', 'flag', ({ row }) => row.streamed),
+  column('latency_ms', 'number', ({ row }) => ms(row.lastByteOffsetUs)),
+  column('ttfb_ms', 'number', ({ row }) => ms(row.firstByteOffsetUs)),
+  column('ttft_ms', 'number', ({ row }) => ms(row.firstTokenOffsetUs)),
+  column('req_bytes', 'whole', ({ row }) => row.requestBytes),
+  column('resp_bytes', 'whole', ({ row }) => row.responseBytes),
+  column('input_tokens', 'whole', ({ row }) => row.promptTokens),
+  column('output_tokens', 'whole', ({ row }) => row.outputTokens),
+  column('batch', 'whole', ({ row }) => row.batch),
+  column('body_hash', 'text', ({ row }) => hex(row.requestHash)),
+  column('session', 'text', ({ row }) => hex(row.session)),
+  column('client', 'text', ({ row }) => hex(row.client)),
+  column('recorder', 'text', ({ row }) => row.recorder),
+  column('not_sendable', 'text', ({ skipped }) => skipped),
+];
+
+/** What no table of these columns holds. */
+export const LACKING_IN_TABLES: readonly string[] = [
+  'targets and headers: the route stands for the path',
+  'bodies of responses, and the times of their chunks',
+];

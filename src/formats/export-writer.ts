@@ -1,0 +1,90 @@
+import type { ExchangePayload, ExchangeRow } from '../core/exchange.ts';
+import type { TextCounts } from './text-counts.ts';
+
+/** A request as a replay would send it. Texts are latin1. */
+export interface ExportedRequest {
+  readonly method: string;
+  /** Request target, the base path of the target in front. */
+  readonly path: string;
+  /** Flat name, value, name, value …; no framing, no hop-by-hop names, no `Host` but a recorded one. */
+  readonly headers: readonly string[];
+  readonly body: Uint8Array | null;
+  readonly chunked: boolean;
+}
+
+/** A planned send. */
+export interface ExportedSend {
+  /** From 0, without a gap. */
+  readonly index: number;
+  /** Nanoseconds after the start of the run; never decreasing. */
+  readonly offsetNs: number;
+  /** The same as an instant: the start is when the first planned exchange arrived. Epoch microseconds. */
+  readonly instantUs: number;
+  readonly row: ExchangeRow;
+  /** 0 for what was recorded, else the number of its copy. Null where the format does not ask for it. */
+  readonly copy: number | null;
+  /** Null for a row of a table that cannot be sent. */
+  readonly request: ExportedRequest | null;
+  /** Why a row of a table cannot be sent. */
+  readonly skipped: string | null;
+  /** What was recorded, opened when it is asked for. */
+  readonly recorded: () => ExchangePayload | null;
+}
+
+/** What an exporter is told before the first send. */
+export interface ExportSettings {
+  /** Name and version of this program. */
+  readonly creator: { readonly name: string; readonly version: string };
+  /** Scheme and authority requests go to; null where none was given. */
+  readonly origin: string | null;
+  /** How k6 paces. */
+  readonly mode: ExportMode;
+  /** Whether tables get the bodies of requests. */
+  readonly includeBodies: boolean;
+}
+
+export const EXPORT_MODES = ['exact', 'rate'] as const;
+export type ExportMode = (typeof EXPORT_MODES)[number];
+
+/** What is known once every send was told of. */
+export interface ExportFacts {
+  readonly requests: number;
+  readonly spanNs: number;
+  /** Requests open at once if each takes as long as it did when recorded; null where that is not known. */
+  readonly concurrency: number | null;
+}
+
+/** Writes one export. Used once: sends in order, then `end`; `abandon` when it comes to nothing. */
+export interface ExportWriter {
+  add(send: ExportedSend): void;
+  end(facts: ExportFacts): void;
+  abandon(): void;
+  /** What could not be carried, by what it is, how many sends it concerns. */
+  readonly lost: TextCounts;
+  readonly files: readonly ExportedFile[];
+  /** How to use it, once it is written. */
+  readonly usage: readonly string[];
+}
+
+export interface ExportedFile {
+  /** Null for an export that is one file. */
+  readonly name: string | null;
+  readonly bytes: number;
+}
+
+/** One format that captures are turned into. */
+export interface ExportFormat {
+  readonly name: string;
+  readonly summary: string;
+  /** One file, or a directory of files with names of ours. */
+  readonly shape: 'file' | 'directory';
+  /** Requests that can be sent, or a table of all that is planned. */
+  readonly holds: 'requests' | 'rows';
+  /** The options that mean something to it. */
+  readonly takes: readonly ('target' | 'mode' | 'includeBodies')[];
+  readonly needsTarget: boolean;
+  /** What no file of this format says, whatever is put in. */
+  readonly cannotCarry: readonly string[];
+  /** @param path the new file, or a directory to make files in */
+  open(path: string, settings: ExportSettings): ExportWriter;
+}

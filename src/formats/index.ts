@@ -1,0 +1,15 @@
+import { CSV } from './csv.ts';
+import type { ExportFormat } from './export-writer.ts';
+import { openGor } from './gor.ts';
+import { HAR, openHar } from './har.ts';
+import { K6 } from './k6.ts';
+import { LOCUST } from './locust.ts';
+import { MOONCAKE, openMooncake } from './mooncake.ts';
+import { PARQUET } from './parquet.ts';
+import { VEGETA } from './vegeta.ts';
+
+/** What a capture can be turned into. */
+export const EXPORT_FORMATS: readonly ExportFormat[] = [LOCUST, K6, VEGETA, HAR, MOONCAKE, PARQUET, CSV];
+
+/** What captures are made of, beside arrival traces (`arrivals.ts`). */
+export const IMPORT_FORMATS = { har: openHar, gor: openGor, mooncake: openMooncake } as const;

@@ -1,0 +1,178 @@
+import { LIMITS } from '../core/limits.ts';
+import { InputProblem, shown } from './input-problem.ts';
+
+/** A value of an array within a JSON document. */
+export interface JsonItem {
+  /** From 1. */
+  readonly number: number;
+  readonly bytes: Buffer;
+}
+
+const QUOTE = 0x22;
+const BACKSLASH = 0x5c;
+const COLON = 0x3a;
+const COMMA = 0x2c;
+const OPEN_ARRAY = 0x5b;
+const CLOSE_ARRAY = 0x5d;
+const OPEN_OBJECT = 0x7b;
+const CLOSE_OBJECT = 0x7d;
+/** Longer names are none that are looked for. */
+const NAME_BYTES = 64;
+/** Nesting outside of items; a document that goes deeper is none of ours. */
+const MOST_NESTED = 128;
+
+interface Level {
+  readonly array: boolean;
+  /** The key whose value is read; null in arrays. */
+  key: string | null;
+}
+
+/**
+ * The objects of the array at a path of keys (`log`, `entries`), one by one, however large the document: only an
+ * item at a time is held. What stands beside the array is passed over.
+ * @throws InputProblem when the document is cut short, is no JSON, or has no such array
+ */
+export async function* jsonItems(
+  chunks: AsyncIterable<Buffer>,
+  path: readonly string[],
+  itemBytes: number = LIMITS.importLineBytes,
+): AsyncGenerator<JsonItem[]> {
+  const scanner = new ItemScanner(path, itemBytes);
+  for await (const chunk of chunks) {
+    const items = scanner.take(chunk);
+    if (items.length > 0) yield items;
+  }
+  scanner.end();
+}
+
+class ItemScanner {
+  readonly #path: readonly string[];
+  readonly #itemBytes: number;
+  readonly #levels: Level[] = [];
+  #found = false;
+  #over = false;
+  #number = 0;
+  /** Within a string, and after a backslash in it. */
+  #inString = false;
+  #escaped = false;
+  /** Bytes of the string that may be a key; null where none can stand. */
+  #name: number[] | null = null;
+  #lastString = '';
+  /** Pieces of the item that is read, its bytes, and its nesting; 0 outside of one. */
+  #pieces: Buffer[] = [];
+  #pieceBytes = 0;
+  #depth = 0;
+
+  constructor(path: readonly string[], itemBytes: number) {
+    this.#path = path;
+    this.#itemBytes = itemBytes;
+  }
+
+  take(chunk: Buffer): JsonItem[] {
+    const items: JsonItem[] = [];
+    for (let at = 0; at < chunk.length; ) {
+      at = this.#depth > 0 ? this.#readItem(chunk, at, items) : this.#readOutside(chunk, at);
+    }
+    return items;
+  }
+
+  end(): void {
+    if (this.#depth > 0) throw new InputProblem(`the file ends within entry ${this.#number}`, CUT);
+    if (!this.#over) throw new InputProblem('the JSON ends too early', CUT);
+    if (!this.#found) {
+      throw new InputProblem(`no array ${shown(this.#path.join('.'))}`, {
+        hint: 'Is this the right format?',
+      });
+    }
+  }
+
+  /** Reads on within an item; returns where it ended, or the end of the chunk. */
+  #readItem(chunk: Buffer, from: number, items: JsonItem[]): number {
+    let at = from;
+    while (at < chunk.length && this.#depth > 0) {
+      const byte = chunk[at];
+      at += 1;
+      if (this.#inString) this.#readString(byte);
+      else if (byte === QUOTE) this.#inString = true;
+      else if (byte === OPEN_OBJECT || byte === OPEN_ARRAY) this.#depth += 1;
+      else if (byte === CLOSE_OBJECT || byte === CLOSE_ARRAY) this.#depth -= 1;
+    }
+    this.#pieces.push(chunk.subarray(from, at));
+    this.#pieceBytes += at - from;
+    if (this.#pieceBytes > this.#itemBytes) {
+      throw new InputProblem(`entry ${this.#number} has more than ${this.#itemBytes} bytes`);
+    }
+    if (this.#depth === 0) {
+      items.push({ number: this.#number, bytes: Buffer.concat(this.#pieces) });
+      this.#pieces = [];
+      this.#pieceBytes = 0;
+    }
+    return at;
+  }
+
+  /** Reads one byte outside of items; returns where to go on. */
+  #readOutside(chunk: Buffer, at: number): number {
+    const byte = chunk[at] ?? 0;
+    if (this.#inString) {
+      if (this.#readString(byte)) this.#name?.push(byte);
+      else {
+        this.#lastString = Buffer.from(this.#name ?? []).toString();
+        this.#name = null;
+      }
+      if ((this.#name?.length ?? 0) > NAME_BYTES) this.#name = null;
+      return at + 1;
+    }
+    if (byte === OPEN_OBJECT && this.#inArray()) {
+      this.#number += 1;
+      this.#depth = 1;
+      this.#pieces.push(chunk.subarray(at, at + 1));
+      this.#pieceBytes = 1;
+      return at + 1;
+    }
+    this.#readToken(byte);
+    return at + 1;
+  }
+
+  #readToken(byte: number): void {
+    const level = this.#levels.at(-1);
+    if (byte <= 0x20) return;
+    if (this.#over) throw new InputProblem('something stands after the end of the JSON');
+    if (byte === QUOTE) {
+      this.#inString = true;
+      this.#name = level !== undefined && !level.array ? [] : null;
+    } else if (byte === COLON && level !== undefined) level.key = this.#lastString;
+    else if (byte === OPEN_OBJECT || byte === OPEN_ARRAY) this.#open(byte === OPEN_ARRAY);
+    else if (byte === CLOSE_OBJECT || byte === CLOSE_ARRAY) this.#close(byte === CLOSE_ARRAY);
+    else if (byte === COMMA && level !== undefined && !level.array) level.key = null;
+    // Numbers and words are of no interest; within no container they are no document.
+    else if (level === undefined) throw new InputProblem('not JSON', { line: 1 });
+  }
+
+  #open(array: boolean): void {
+    if (this.#levels.length >= MOST_NESTED) throw new InputProblem('the JSON is nested too deeply');
+    this.#levels.push({ array, key: null });
+    if (array && this.#inArray()) this.#found = true;
+  }
+
+  #close(array: boolean): void {
+    if (this.#levels.pop()?.array !== array) throw new InputProblem('not JSON: brackets do not match');
+    this.#over = this.#levels.length === 0;
+  }
+
+  /** Whether what comes is an element of the array that is looked for. */
+  #inArray(): boolean {
+    const levels = this.#levels;
+    if (levels.length !== this.#path.length + 1 || levels.at(-1)?.array !== true) return false;
+    return this.#path.every((key, at) => levels[at]?.key === key);
+  }
+
+  /** Takes a byte within a string. @returns false when it ends it */
+  #readString(byte: number | undefined): boolean {
+    if (this.#escaped) this.#escaped = false;
+    else if (byte === BACKSLASH) this.#escaped = true;
+    else if (byte === QUOTE) this.#inString = false;
+    return this.#inString;
+  }
+}
+
+const CUT = { hint: 'The file was cut short: fetch or copy it again.' };

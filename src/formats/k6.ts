@@ -1,0 +1,101 @@
+import { join } from 'node:path';
+import type {
+  ExportedFile,
+  ExportedSend,
+  ExportFacts,
+  ExportFormat,
+  ExportSettings,
+  ExportWriter,
+} from './export-writer.ts';
+import { countHeaderLosses } from './exported-headers.ts';
+import { k6Program } from './k6-program.ts';
+import { OutputFile } from './output-file.ts';
+import { RateSteps } from './rate-steps.ts';
+import { REQUESTS_FILE, requestLine } from './request-lines.ts';
+import { TextCounts } from './text-counts.ts';
+
+const SCRIPT_FILE = 'replay.js';
+/** Virtual users where no recorded latency says how many requests are open at once. */
+const USERS_UNKNOWN = 200;
+const USERS_LEAST = 20;
+const USERS_MOST = 10_000;
+
+/** A k6 script: every request at its instant, or requests at the recorded rate. */
+export const K6: ExportFormat = {
+  name: 'k6',
+  summary: 'a k6 script and its data; --mode exact or rate',
+  shape: 'directory',
+  holds: 'requests',
+  takes: ['target', 'mode'],
+  needsTarget: false,
+  cannotCarry: [
+    'the order, the case and the repetition of header names',
+    'the chunked transfer coding: bodies go with their length',
+    'the connections requests came on, and trailers',
+    'more data than the memory of k6 holds: export a window, not weeks',
+    'responses',
+  ],
+  open: (path, settings) => new K6Writer(path, settings),
+};
+
+class K6Writer implements ExportWriter {
+  readonly lost = new TextCounts();
+  readonly usage: readonly string[];
+  readonly #script: OutputFile;
+  readonly #requests: OutputFile;
+  readonly #steps = new RateSteps();
+  readonly #settings: ExportSettings;
+
+  constructor(directory: string, settings: ExportSettings) {
+    this.#settings = settings;
+    this.#script = new OutputFile(join(directory, SCRIPT_FILE));
+    this.#requests = new OutputFile(join(directory, REQUESTS_FILE));
+    this.usage = [`k6 run ${settings.origin === null ? '-e TARGET=URL ' : ''}${SCRIPT_FILE}`];
+  }
+
+  get files(): readonly ExportedFile[] {
+    return [
+      { name: SCRIPT_FILE, bytes: this.#script.bytes },
+      { name: REQUESTS_FILE, bytes: this.#requests.bytes },
+    ];
+  }
+
+  add(send: ExportedSend): void {
+    if (send.request === null) return;
+    countHeaderLosses(send.request.headers, this.lost);
+    if (send.request.chunked) this.lost.count('a chunked body, which goes with its length');
+    if (this.#settings.mode === 'rate') {
+      this.lost.count('its instant within a step of the rate');
+      this.#steps.add(send.offsetNs);
+    }
+    this.#requests.write(requestLine(send, send.request));
+  }
+
+  end(facts: ExportFacts): void {
+    const { mode, origin } = this.#settings;
+    this.#script.write(
+      k6Program({
+        mode,
+        origin,
+        requests: facts.requests,
+        spanS: Math.ceil(facts.spanNs / 1e9),
+        users: usersFor(facts),
+        stepS: this.#steps.stepS,
+        counts: this.#steps.counts,
+      }),
+    );
+    this.#script.end();
+    this.#requests.end();
+  }
+
+  abandon(): void {
+    this.#script.abandon();
+    this.#requests.abandon();
+  }
+}
+
+/** As many as are open at once, and a margin: a target that is slower than what was recorded needs more. */
+function usersFor({ concurrency, requests }: ExportFacts): number {
+  const wanted = concurrency === null ? USERS_UNKNOWN : Math.ceil(concurrency * 1.5) + USERS_LEAST;
+  return Math.max(1, Math.min(wanted, USERS_MOST, requests));
+}

@@ -1,0 +1,81 @@
+import { join } from 'node:path';
+import type {
+  ExportedFile,
+  ExportedSend,
+  ExportFormat,
+  ExportSettings,
+  ExportWriter,
+} from './export-writer.ts';
+import { countHeaderLosses } from './exported-headers.ts';
+import { LOCUST_PROGRAM } from './locust-program.ts';
+import { OutputFile } from './output-file.ts';
+import { REQUESTS_FILE, requestLine } from './request-lines.ts';
+import { TextCounts } from './text-counts.ts';
+
+const PROGRAM_FILE = 'locustfile.py';
+
+/** A Locust file that plays a schedule, open loop, in one process or as a master with workers. */
+export const LOCUST: ExportFormat = {
+  name: 'locust',
+  summary: 'a Locust file and its data, for one process or a master with workers',
+  shape: 'directory',
+  holds: 'requests',
+  takes: ['target'],
+  needsTarget: false,
+  cannotCarry: [
+    'the order, the case and the repetition of header names',
+    'the chunked transfer coding: bodies go with their length',
+    'the connections requests came on',
+    'what the client adds: User-Agent and Accept-Encoding where the request has none',
+    'responses: Locust counts every 4xx and 5xx as a failure, also those that were recorded so',
+  ],
+  open: (path, settings) => new LocustWriter(path, settings),
+};
+
+class LocustWriter implements ExportWriter {
+  readonly lost = new TextCounts();
+  readonly #program: OutputFile;
+  readonly #requests: OutputFile;
+  readonly #hasOrigin: boolean;
+
+  constructor(directory: string, { origin }: ExportSettings) {
+    this.#hasOrigin = origin !== null;
+    this.#program = new OutputFile(join(directory, PROGRAM_FILE));
+    this.#requests = new OutputFile(join(directory, REQUESTS_FILE));
+    // A JSON string of ASCII is a Python string.
+    const host = origin === null ? 'None' : JSON.stringify(origin);
+    this.#program.write(LOCUST_PROGRAM.replace('HOST_OF_TARGET', () => host));
+  }
+
+  get files(): readonly ExportedFile[] {
+    return [
+      { name: PROGRAM_FILE, bytes: this.#program.bytes },
+      { name: REQUESTS_FILE, bytes: this.#requests.bytes },
+    ];
+  }
+
+  get usage(): readonly string[] {
+    const host = this.#hasOrigin ? '' : ' --host URL';
+    return [
+      `locust -f ${PROGRAM_FILE} --headless${host}`,
+      `locust -f ${PROGRAM_FILE} --headless${host} --master --expect-workers N; on each machine: locust -f ${PROGRAM_FILE} --worker --master-host HOST`,
+    ];
+  }
+
+  add(send: ExportedSend): void {
+    if (send.request === null) return;
+    countHeaderLosses(send.request.headers, this.lost);
+    if (send.request.chunked) this.lost.count('a chunked body, which goes with its length');
+    this.#requests.write(requestLine(send, send.request));
+  }
+
+  end(): void {
+    this.#program.end();
+    this.#requests.end();
+  }
+
+  abandon(): void {
+    this.#program.abandon();
+    this.#requests.abandon();
+  }
+}

@@ -1,0 +1,80 @@
+import type {
+  ExportedFile,
+  ExportedRequest,
+  ExportedSend,
+  ExportFacts,
+  ExportFormat,
+  ExportSettings,
+  ExportWriter,
+} from './export-writer.ts';
+import { asciiTarget, countHeaderLosses, headerPairs } from './exported-headers.ts';
+import { inertJson } from './inert-text.ts';
+import { OutputFile } from './output-file.ts';
+import { TextCounts } from './text-counts.ts';
+
+/** Targets of Vegeta, one JSON object a line. */
+export const VEGETA: ExportFormat = {
+  name: 'vegeta',
+  summary: 'JSON targets of Vegeta',
+  shape: 'file',
+  holds: 'requests',
+  takes: ['target'],
+  needsTarget: true,
+  cannotCarry: [
+    'arrival times: Vegeta sends at a rate of its own',
+    'stages, bursts and silences',
+    'the order and the case of header names',
+    'the chunked transfer coding: bodies go with their length',
+    'responses',
+  ],
+  open: (path, settings) => new VegetaWriter(path, settings),
+};
+
+class VegetaWriter implements ExportWriter {
+  readonly lost = new TextCounts();
+  readonly #file: OutputFile;
+  readonly #origin: string;
+  #facts: ExportFacts | null = null;
+
+  constructor(path: string, { origin }: ExportSettings) {
+    this.#file = new OutputFile(path);
+    this.#origin = origin ?? '';
+  }
+
+  get files(): readonly ExportedFile[] {
+    return [{ name: null, bytes: this.#file.bytes }];
+  }
+
+  get usage(): readonly string[] {
+    const { requests = 0, spanNs = 0 } = this.#facts ?? {};
+    const rate = spanNs > 0 ? Math.max(1, Math.round((requests * 1e9) / spanNs)) : Math.max(1, requests);
+    return [`vegeta attack -format=json -lazy -redirects=-1 -rate=${rate}/s -targets=FILE | vegeta report`];
+  }
+
+  add({ request }: ExportedSend): void {
+    if (request === null) return;
+    countHeaderLosses(request.headers, this.lost, false);
+    if (request.chunked) this.lost.count('a chunked body, which goes with its length');
+    this.#file.write(`${inertJson(this.#target(request))}\n`);
+  }
+
+  end(facts: ExportFacts): void {
+    this.#facts = facts;
+    this.#file.end();
+  }
+
+  abandon(): void {
+    this.#file.abandon();
+  }
+
+  #target({ method, path, headers, body }: ExportedRequest): object {
+    const header = new Map<string, string[]>();
+    for (const [name, value] of headerPairs(headers)) header.set(name, [...(header.get(name) ?? []), value]);
+    return {
+      method,
+      url: this.#origin + asciiTarget(path),
+      ...(body === null ? {} : { body: Buffer.from(body).toString('base64') }),
+      header: Object.fromEntries(header),
+    };
+  }
+}

@@ -1,0 +1,135 @@
+import { describe, expect, test } from 'vitest';
+import { csvLine } from '../../../src/analysis/csv-cells.ts';
+import { profilePage } from '../../../src/analysis/pages/profile-page.ts';
+import { profileCsv } from '../../../src/analysis/profile/profile-csv.ts';
+import { profileText } from '../../../src/analysis/profile/profile-text.ts';
+import { isPublicName } from '../../../src/analysis/profile/public-words.ts';
+import { shareable } from '../../../src/analysis/profile/sharing.ts';
+import { exchangeRow } from '../../support/exchange-row.ts';
+import { testHash } from '../../support/exchanges.ts';
+import { HOSTILE_METHOD, HOSTILE_MODEL, HOSTILE_ROUTE } from '../../support/profiled-capture.ts';
+import { profileOf } from '../../support/profiles.ts';
+
+const ASSETS = { chartLibrary: 'var uPlot;', chartStyle: '' };
+const client = testHash.ofIdentity('client', 'acme');
+const clientHex = Buffer.from(client).toString('hex');
+
+const profile = profileOf([
+  exchangeRow({
+    arrivalUs: 1.7e15,
+    client,
+    session: client,
+    route: 'POST /v1/chat/completions',
+    model: 'llama-3.1-8b-instruct',
+  }),
+  exchangeRow({ arrivalUs: 1.7e15 + 1, client, route: 'POST /v2/models/{model}/infer', model: 'acme-fraud' }),
+  exchangeRow({ arrivalUs: 1.7e15 + 2, route: 'GET /tenants/acme/models/{id}', model: 'ft:gpt-4o:acme::9x' }),
+  exchangeRow({ arrivalUs: 1.7e15 + 3, method: HOSTILE_METHOD, route: HOSTILE_ROUTE, model: HOSTILE_MODEL }),
+]);
+
+describe('a profile that is shared', () => {
+  const shared = shareable({ ...profile, filters: ['client 0011223344556677', 'recorder abc'] });
+
+  test('names no client, no session, no directory and no value of a filter', () => {
+    const text = JSON.stringify(shared);
+    for (const name of [clientHex, 'acme', 'alice', 'evil', '/captures', '00112233', 'abc'])
+      expect(text).not.toContain(name);
+    expect(shared.filters).toEqual(['client', 'recorder']);
+    expect(shared.privacy.shared).toBe(true);
+  });
+
+  test('keeps public routes and models, and all numbers', () => {
+    const routes = shared.mix.routes.map(({ route }) => route);
+    expect(routes).toContain('POST /v1/chat/completions');
+    expect(routes).toContain('POST /v2/models/{model}/infer');
+    expect(
+      routes.some((route) => /^GET \/\{segment \d\}\/\{segment \d\}\/models\/\{id\}$/.test(route ?? '')),
+    ).toBe(true);
+    expect(shared.mix.models.map(({ model }) => model)).toContain('llama-3.1-8b-instruct');
+    expect(shared.clients).toMatchObject({ count: 1, top: [{ id: null, requests: 2 }] });
+    expect(shared.latencyMs).toEqual(profile.latencyMs);
+  });
+
+  test.each([
+    ['llama-3.1-8b-instruct', true],
+    ['resnet50', true],
+    ['completions', true],
+    ['acme', false],
+    ['llama-acme', false],
+    ['alice@example.test', false],
+    ['123456', false],
+    ['', false],
+  ])('takes %j for a public name: %s', (name, isPublic) => {
+    expect(isPublicName(name)).toBe(isPublic);
+  });
+});
+
+describe('names of routes and models', () => {
+  test.each([
+    ['POST /bot123456:AAHdqTcvCH1vGWJxfSeofSAs0K5PALDsaw/send', 'POST /bot123456:{token}/send'],
+    ['GET /k/AKIAIOSFODNN7EXAMPLE', 'GET /k/{token}'],
+    ['GET /t/eyJhbGciOiJIUzI1NiJ9.eyJzdWIiOiIxIn0.c2ln', 'GET /t/{token}'],
+    ['POST /v1/chat/completions', 'POST /v1/chat/completions'],
+    ['Meta-Llama-3.1-8B-Instruct-GPTQ-INT4', 'Meta-Llama-3.1-8B-Instruct-GPTQ-INT4'],
+    ['resnet50_v2_quantized', 'resnet50_v2_quantized'],
+  ])('of %j a profile shows %j', (name, shown) => {
+    const profile = profileOf([exchangeRow({ route: name, model: name })]);
+    expect(profile.mix.routes[0]?.route).toBe(shown);
+    expect(profile.mix.models[0]?.model).toBe(shown);
+  });
+});
+
+describe('recorded text', () => {
+  test('is inert in a table', () => {
+    const csv = profileCsv(profile);
+    expect(csv).toContain('"\'=HYPERLINK(""http://evil.example"",""x"")"');
+    expect(csv).not.toContain('\u001b');
+    for (const line of csv.split('\r\n')) expect(line).not.toMatch(/(?:^|,)"?[=+@]/);
+  });
+
+  test.each([
+    ['=1+1', "'=1+1"],
+    ['+1', "'+1"],
+    ['-1', "'-1"],
+    ['@SUM(A1)', "'@SUM(A1)"],
+    [' \t=1', "' \t=1"],
+    ['a,b', '"a,b"'],
+    ['say "hi"', '"say ""hi"""'],
+    ['two\nlines', '"two\nlines"'],
+    ['plain', 'plain'],
+  ])('%j is the cell %j', (text, cell) => {
+    expect(csvLine([text])).toBe(cell);
+  });
+
+  test('numbers below 0 stay numbers, and what is not known is empty', () => {
+    expect(csvLine([-1.5, null, 0])).toBe('-1.5,,0');
+  });
+
+  test('is inert in a page, in its data as well', () => {
+    const html = profilePage(profile, ASSETS);
+    expect(html).not.toMatch(/<img/);
+    expect(html).not.toContain('alice</script>');
+    expect(html).not.toContain('\u001b');
+    expect(html).not.toContain('\u202e');
+    expect(html.match(/<\/script>/g)).toHaveLength(2);
+  });
+});
+
+describe('the page', () => {
+  test('allows nothing but its own style and script', () => {
+    const html = profilePage(profile, ASSETS);
+    const policy = /Content-Security-Policy" content="([^"]*)"/.exec(html)?.[1] ?? '';
+    expect(policy).toMatch(
+      /^default-src 'none'; style-src 'sha256-[^']+'; script-src 'sha256-[^']+'; base-uri 'none'; form-action 'none'$/,
+    );
+    expect(html).not.toMatch(/<[a-z]+[^>]*\s(?:src|href)=/);
+    expect(html).not.toMatch(/ style=/);
+  });
+
+  test('of nothing, and of one request, is a page that says so', () => {
+    expect(profilePage(profileOf([]), ASSETS)).toContain('No request lies in the window.');
+    expect(profilePage(profileOf([exchangeRow()]), ASSETS)).toContain('1 request in');
+    expect(profileText(profileOf([])).join('\n')).toContain('the capture holds no exchange');
+    expect(profileCsv(profileOf([]))).toContain('requests,,requests,0,');
+  });
+});

@@ -1,0 +1,153 @@
+import { readdirSync, readFileSync, statSync, writeFileSync } from 'node:fs';
+import { dirname, join } from 'node:path';
+import fc from 'fast-check';
+import { describe, expect, test } from 'vitest';
+import { EXPORT_FORMATS } from '../../src/formats/index.ts';
+import { csvCell, inertJson, inertJsonText } from '../../src/formats/inert-text.ts';
+import { OutputFile } from '../../src/formats/output-file.ts';
+import { RateSteps } from '../../src/formats/rate-steps.ts';
+import { arrivalAlone, exchangeOf, requestMessage, responseMessage } from '../support/exchanges.ts';
+import { exportOf, HOSTILE, jsonLines, numberedExchanges, sendsOf } from '../support/export-scene.ts';
+import { temporaryDirectory } from '../support/temp-dir.ts';
+
+/** Controls, marks of direction and what ends a script: nothing of it may stand in a text file as it is. */
+// biome-ignore lint/suspicious/noControlCharactersInRegex: they are what must not be there
+const HARMFUL = /[\u0000-\u0008\u000b-\u001f\u007f-\u009f\u202e]|<\/|<!/u;
+
+describe('an export', () => {
+  test.each(EXPORT_FORMATS.map((format) => [format.name, format] as const))(
+    'to %s keeps hostile text inert, its files private, and its names its own',
+    (_, format) => {
+      const text = `${HOSTILE} \u202e`;
+      const harmful = exchangeOf({
+        model: text,
+        route: `POST /${text}`,
+        request: requestMessage({
+          target: '/..%2f..%2fetc/passwd?=cmd',
+          headers: [
+            ['Host', '../../../etc\x9b'],
+            ['Content-Type', 'application/json</script>'],
+            ['X-Evil', '=1+1\x9b31m</script>'],
+          ],
+          body: JSON.stringify({ text }),
+        }),
+        response: responseMessage(200, text),
+      });
+      const { path, files } = exportOf(format, sendsOf([harmful]));
+      for (const { name } of files)
+        expect([null, 'locustfile.py', 'replay.js', 'requests.jsonl']).toContain(name);
+      const paths = format.shape === 'file' ? [path] : readdirSync(path).map((name) => join(path, name));
+      for (const file of paths) {
+        expect(statSync(file).mode & 0o777).toBe(0o600);
+        if (format.name !== 'parquet') {
+          const lines = readFileSync(file, 'utf8');
+          // In CSV markup is a text like any other; only a page would have to escape it.
+          expect(format.name === 'csv' ? lines.replaceAll('</', '') : lines).not.toMatch(HARMFUL);
+        }
+      }
+      if (format.shape === 'directory') {
+        const [row] = jsonLines<{ r: string }>(join(path, 'requests.jsonl'));
+        expect(row?.r).toMatch(/^POST \/=cmd.*\\x1b/);
+        expect(row?.r.replaceAll('</', '')).not.toMatch(HARMFUL);
+      }
+      expect(readdirSync(dirname(path)).length).toBe(1);
+    },
+  );
+
+  test('says the same in another way: inert JSON is the same JSON', () => {
+    fc.assert(
+      fc.property(fc.jsonValue(), (value) => {
+        expect(JSON.parse(inertJson(value))).toEqual(JSON.parse(JSON.stringify(value)));
+      }),
+    );
+    const text = '{"a":"\u009b</script>\u202e<!--","b":12345678901234567890}';
+    expect(JSON.parse(inertJsonText(text))).toEqual(JSON.parse(text));
+    expect(inertJsonText(text)).not.toMatch(HARMFUL);
+  });
+
+  test.each([
+    ['=1+1', '"\'=1+1"'],
+    ['+1', '"\'+1"'],
+    ['-1', '"\'-1"'],
+    ['@sum', '"\'@sum"'],
+    ['\tx', '"\'\tx"'],
+    ['a,b', '"a,b"'],
+    ['say "x"', '"say ""x"""'],
+    ['two\nlines', 'two\\x0alines'],
+    ['\u001b[31m', '\\x1b[31m'],
+    ['plain', 'plain'],
+  ])('makes a cell of %j', (text, cell) => {
+    expect(csvCell(text)).toBe(cell);
+  });
+
+  test('never writes into a file that is there', () => {
+    const path = join(temporaryDirectory(), 'there');
+    writeFileSync(path, 'mine');
+    expect(() => new OutputFile(path)).toThrow(/EEXIST/);
+    expect(readFileSync(path, 'utf8')).toBe('mine');
+  });
+});
+
+describe('what formats cannot carry', () => {
+  test.each(EXPORT_FORMATS.map((format) => [format.name, format] as const))(
+    'is stated by %s',
+    (_, format) => {
+      expect(format.cannotCarry.length).toBeGreaterThan(0);
+    },
+  );
+
+  test('is counted: repeated and chunked headers, bodies that are no JSON, responses that are not there', () => {
+    const sends = sendsOf(numberedExchanges(20));
+    const chunked = sends.map((send) => ({
+      ...send,
+      request: send.request && { ...send.request, chunked: true },
+    }));
+    const lostBy = (name: string, given = sends) =>
+      exportOf(EXPORT_FORMATS.find((each) => each.name === name)!, given).lost;
+    expect(lostBy('locust')).toEqual({ 'a header that came more than once: its values are joined': 20 });
+    expect(lostBy('vegeta', chunked)).toEqual({ 'a chunked body, which goes with its length': 20 });
+    expect(Object.values(lostBy('mooncake'))).toEqual([2]);
+    expect(lostBy('har')).toEqual({ 'a binary request body: base64, which other readers take for text': 2 });
+    expect(lostBy('csv')).toEqual({});
+  });
+
+  test('leaves a table of arrivals alone that says so of each', () => {
+    const { path } = exportOf(
+      EXPORT_FORMATS.find(({ name }) => name === 'csv')!,
+      sendsOf([arrivalAlone(1_700_000_000_000_000)]).map((send) => ({
+        ...send,
+        request: null,
+        skipped: 'no_payload',
+      })),
+    );
+    const [, row = ''] = readFileSync(path, 'utf8').split('\n');
+    expect(row).toMatch(/1700000000000000,.*,no_payload$/);
+  });
+});
+
+test('a Mooncake payload keeps its digits and its keys, on one line', () => {
+  const body = '{\r\n "b": 1.10, "a": 12345678901234567890,\n "text": "one\\ntwo"\n}';
+  const { path } = exportOf(
+    EXPORT_FORMATS.find(({ name }) => name === 'mooncake')!,
+    sendsOf([exchangeOf({ request: requestMessage({ body }) })]),
+  );
+  const text = readFileSync(path, 'utf8');
+  expect(text.split('\n')).toHaveLength(2);
+  expect(text).toContain('"b": 1.10, "a": 12345678901234567890');
+  expect(jsonLines<{ payload: { text: string } }>(path)[0]?.payload.text).toBe('one\ntwo');
+});
+
+describe('steps of a rate', () => {
+  test('hold every send, in as many steps as there may be', () => {
+    fc.assert(
+      fc.property(fc.array(fc.nat({ max: 3_600_000 }), { minLength: 1 }), (offsetsMs) => {
+        const steps = new RateSteps(16);
+        for (const ms of offsetsMs.sort((a, b) => a - b)) steps.add(ms * 1e6);
+        expect(steps.counts.length).toBeLessThanOrEqual(16);
+        expect(steps.counts.reduce((sum, count) => sum + count, 0)).toBe(offsetsMs.length);
+        const last = offsetsMs.at(-1) ?? 0;
+        expect(steps.counts.length).toBe(Math.floor(last / 1000 / steps.stepS) + 1);
+      }),
+    );
+  });
+});

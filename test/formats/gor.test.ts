@@ -1,0 +1,79 @@
+import { gzipSync } from 'node:zlib';
+import { describe, expect, test } from 'vitest';
+import { openGor } from '../../src/formats/gor.ts';
+import { sharedData } from '../support/shared-data.ts';
+import { BOM, latin1, readImport, traceFile } from './support.ts';
+
+const MONKEYS = '\n\u{1f435}\u{1f648}\u{1f649}\n';
+
+function gor(...records: readonly (readonly [head: string, message: string | Buffer])[]): Buffer {
+  return Buffer.concat(
+    records.flatMap(([head, message]) => [
+      Buffer.from(`${head}\n`),
+      Buffer.from(message),
+      Buffer.from(MONKEYS),
+    ]),
+  );
+}
+
+const POST = 'POST /v1/models/m:predict HTTP/1.1\r\nHost: h\r\nContent-Length: 2\r\n\r\n{}';
+
+describe('a GoReplay file', () => {
+  test('gives requests with the responses of their ids', async (context) => {
+    const path = sharedData('made-here-gor/sample.gor');
+    if (path === null) return context.skip('data/made-here-gor is not here');
+    const { exchanges, source } = await readImport(openGor(path));
+    const byTime = exchanges.sort((a, b) => a.arrivalUs - b.arrivalUs);
+    expect(byTime.map(({ request }) => request?.body.bytes)).toEqual([9167, 411, 3046, 362, 630, 399, 279]);
+    expect(byTime.map(({ status }) => status)).toEqual([200, null, 200, null, 200, null, null]);
+    expect(byTime[0]).toMatchObject({ arrivalUs: 1_700_000_000_000_000, lastByteOffsetUs: 35_000 });
+    expect(byTime[6]).toMatchObject({ model: 'mymodel', arrivalUs: 1_700_000_003_789_100 });
+    expect(source.lacking).toEqual({ 'no response, hence no status and no latency': 4 });
+  });
+
+  test('keeps a separator within a body, marks what was cut, masks secrets', async () => {
+    const body = `a${MONKEYS}2 but no record`;
+    const file = gor(
+      [
+        '1 a1 1700000000000000000 0',
+        `POST /p?token=sk-9 HTTP/1.1\r\nCookie: s=1\r\nContent-Length: ${Buffer.byteLength(body)}\r\n\r\n${body}`,
+      ],
+      [
+        '2 a1 1700000000010000000 25000000',
+        'HTTP/1.1 503 Busy\r\nTransfer-Encoding: chunked\r\n\r\n2\r\nhi\r\n0\r\n\r\n',
+      ],
+      ['1 a2 1700000001000000000', 'POST /q HTTP/1.1\r\nContent-Length: 10\r\n\r\nabc'],
+      ['3 a2 1700000001000000001 5', 'HTTP/1.1 200 OK\r\n\r\n'],
+      ['2 zz 1700000001000000001 5', 'HTTP/1.1 200 OK\r\n\r\n'],
+    );
+    const { exchanges, source } = await readImport(openGor(traceFile(file, 'a.gor')));
+    expect(exchanges).toHaveLength(2);
+    expect(Buffer.from(exchanges[0]?.request?.body.kept ?? []).toString()).toBe(body);
+    expect(latin1(exchanges[0]?.request?.head ?? null)).not.toMatch(/sk-9|s=1/);
+    expect(exchanges[0]).toMatchObject({ status: 503, firstByteOffsetUs: 10_000, lastByteOffsetUs: 25_000 });
+    expect(latin1(exchanges[0]?.response?.body.kept ?? null)).toBe('hi');
+    expect(exchanges[1]?.request?.body).toMatchObject({ truncated: true, bytes: 10 });
+    expect(source.lacking).toMatchObject({
+      'a request body that is cut: not to be replayed': 1,
+      'a response of a replay: left out': 1,
+    });
+  });
+
+  test.each([
+    ['an empty file', '', /the file is empty/],
+    ['no such file', 'POST / HTTP/1.1\r\n\r\n', /record 1: .* is no line of a GoReplay file/],
+    ['a file cut short', gor(['1 a 1', POST], ['1 b 2', POST]).subarray(0, -20), /ends within record 2/],
+    ['a message that is none', gor(['1 a 1', 'hello\r\n\r\n']), /record 1: "hello" is no request line/],
+    ['a head without an end', gor(['1 a 1', 'GET / HTTP/1.1\r\nA: b']), /record 1: no blank line/],
+    ['a gzip cut short', gzipSync(gor(['1 a 1', POST])).subarray(0, -9), /gzip/],
+  ])('refuses %s with the place', async (_, content, reason) => {
+    await expect(readImport(openGor(traceFile(content, 'a.gor')))).rejects.toThrow(reason);
+  });
+
+  test.each([
+    ['a byte order mark', Buffer.concat([BOM, gor(['1 a 1', POST])])],
+    ['gzip', gzipSync(gor(['1 a 1', POST]))],
+  ])('is read under %s', async (_, content) => {
+    expect((await readImport(openGor(traceFile(content, 'a.bin')))).exchanges).toHaveLength(1);
+  });
+});

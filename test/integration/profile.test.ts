@@ -1,0 +1,124 @@
+import { readFileSync, writeFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { beforeAll, describe, expect, test } from 'vitest';
+import { z } from 'zod';
+import type { ProfileDocument } from '../../src/analysis/profile/profile-document.ts';
+import { profileJsonSchema, profileSchema } from '../../src/cli/profile-schema.ts';
+import { systemClock } from '../../src/core/clock.ts';
+import { CaptureWriter } from '../../src/storage/capture-writer.ts';
+import { newCapture, writerOptions } from '../support/captures.ts';
+import { TEST_EPOCH_US } from '../support/exchanges.ts';
+import { runReprise } from '../support/process.ts';
+import { ODD_DAY, profiledCapture, SECRET_PROMPT } from '../support/profiled-capture.ts';
+import { repositoryRoot } from '../support/shared-data.ts';
+import { temporaryDirectory } from '../support/temp-dir.ts';
+
+async function profile(...args: string[]): Promise<ProfileDocument> {
+  const done = await runReprise(['profile', ...args, '--json']);
+  expect(done, done.stderr).toMatchObject({ status: 0, stderr: '' });
+  return JSON.parse(done.stdout) as ProfileDocument;
+}
+
+/** The schema with every key that it does not name refused. */
+const STRICT = z.fromJSONSchema(
+  JSON.parse(
+    JSON.stringify(profileJsonSchema()).replaceAll(
+      '"type":"object","properties"',
+      '"type":"object","additionalProperties":false,"properties"',
+    ),
+  ) as z.core.JSONSchema.JSONSchema,
+);
+
+describe('reprise profile', () => {
+  let capture: string;
+  let whole: ProfileDocument;
+
+  beforeAll(async () => {
+    capture = profiledCapture(0.2);
+    whole = await profile(capture);
+  });
+
+  test('prints a document of the published schema, and nothing beyond it', () => {
+    const published = readFileSync(join(repositoryRoot, 'docs', 'profile.schema.json'), 'utf8');
+    expect(JSON.parse(published)).toEqual(JSON.parse(JSON.stringify(profileJsonSchema())));
+    profileSchema.parse(whole);
+    STRICT.parse(whole);
+  });
+
+  test('finds what the capture was made of', () => {
+    expect(whole.requests).toBe(whole.hourOfWeek.reduce((sum, count) => sum + count, 0));
+    expect(whole.cycle.unusual.days.map(({ day }) => day)).toContain(ODD_DAY);
+    expect(whole.retries.likely).toBeGreaterThanOrEqual(1);
+    expect(whole.mix.models.map(({ model }) => model)).toContain('acme-secret-model');
+    expect(whole.payloads).toMatchObject({ complete: true, sampled: whole.requests });
+    expect(whole.payloads?.protocols.map(({ protocol }) => protocol)).toContain('openai chat');
+    expect(JSON.stringify(whole)).not.toContain(SECRET_PROMPT);
+  });
+
+  test('takes windows, filters and samples as a replay does', async () => {
+    const day = await profile(
+      capture,
+      '--day',
+      ODD_DAY,
+      '--model',
+      'resnet',
+      '--payload-sample',
+      '10',
+      '--share',
+    );
+    expect(day.window).toMatchObject({ parts: [{ requests: day.requests }] });
+    expect(day.requests).toBeLessThan(day.unfilteredRequests);
+    expect(day.unfilteredRequests).toBeLessThan(whole.requests);
+    expect(day.mix.models.map(({ model }) => model)).toEqual(['resnet']);
+    expect(day.filters).toEqual(['model']);
+    expect(day.payloads?.complete).toBe(false);
+    expect(day.capture).toBeNull();
+  });
+
+  test('writes a page and a table beside the summary', async () => {
+    const [html, csv] = ['profile.html', 'profile.csv'].map((file) => join(temporaryDirectory(), file)) as [
+      string,
+      string,
+    ];
+    writeFileSync(html, 'of yesterday');
+    const done = await runReprise(['profile', capture, '--html', html, '--csv', csv]);
+    expect(done).toMatchObject({ status: 0 });
+    expect(done.stdout).toMatch(/^Profile of .*\n {2}2026-11-02T00:00:00/);
+    expect(done.stdout).not.toContain('\u001b');
+    expect(readFileSync(html, 'utf8')).toMatch(/^<!doctype html>/);
+    expect(readFileSync(csv, 'utf8')).toMatch(/^section,item,measure,value,unit\r\n/);
+  });
+});
+
+test('a capture without exchanges has a profile, which says what was lost', async () => {
+  const directory = newCapture();
+  const writer = new CaptureWriter(writerOptions(directory), systemClock);
+  writer.addLoss({
+    reason: 'writer_down',
+    exchanges: 7,
+    bytes: 700,
+    fromUs: TEST_EPOCH_US,
+    toUs: TEST_EPOCH_US + 1,
+  });
+  writer.close();
+  const empty = await profile(directory);
+  expect(empty).toMatchObject({ requests: 0, window: null, rate: { mean: null }, losses: { exchanges: 7 } });
+  profileSchema.parse(empty);
+});
+
+test('what cannot be meant is said at once', async () => {
+  const done = await runReprise([
+    'profile',
+    newCapture(),
+    '--json',
+    '--csv',
+    '--payload-sample',
+    'some',
+    '--tz',
+    'Mars/Olympus',
+  ]);
+  expect(done.status).toBe(2);
+  expect(done.stderr).toContain('--json and --csv would both be printed');
+  expect(done.stderr).toContain('"some" is no number of payloads');
+  expect(done.stderr).toContain('"Mars/Olympus" is not a time zone');
+});

@@ -1,0 +1,83 @@
+import { mkdirSync, writeFileSync } from 'node:fs';
+import { join } from 'node:path';
+
+/**
+ * Stands for k6: its modules as far as exported scripts use them, and a runner on a virtual clock. Virtual users
+ * take iterations as k6's do; a request takes the time it is given and is written down instead of sent.
+ */
+const MODULES: Readonly<Record<string, string>> = {
+  'index.js': 'export const sleep = (seconds) => { globalThis.standIn.nowMs += seconds * 1000; };',
+  'data.js': 'export class SharedArray { constructor(name, load) { return Object.freeze(load()); } }',
+  'encoding.js': `export const b64decode = (text) => {
+    const bytes = Buffer.from(text, 'base64');
+    return bytes.buffer.slice(bytes.byteOffset, bytes.byteOffset + bytes.byteLength);
+  };`,
+  'execution.js': 'export default { get scenario() { return globalThis.standIn.scenario; } };',
+  'http.js': `export default {
+    CookieJar: class CookieJar {},
+    request(method, url, body, params) {
+      const standIn = globalThis.standIn;
+      const base64 = body === null ? null : Buffer.from(body).toString('base64');
+      standIn.sent.push({ atMs: standIn.nowMs - standIn.scenario.startTime, method, url, body: base64,
+        headers: params.headers, redirects: params.redirects, route: params.tags.name });
+      standIn.nowMs += standIn.serviceMs;
+    },
+  };`,
+  'metrics.js': `export class Trend {
+    constructor(name) { this.name = name; }
+    add(value) { (globalThis.standIn.trends[this.name] ??= []).push(value); }
+  }`,
+};
+
+const RUNNER = `import { readFileSync } from 'node:fs';
+const startTime = 1_000_000;
+const standIn = { nowMs: startTime, serviceMs: Number(process.argv[2]), sent: [], trends: {},
+  scenario: { startTime, iterationInTest: 0 } };
+Object.assign(globalThis, { standIn, __ENV: process.env, open: (path) => readFileSync(new URL(path, import.meta.url), 'utf8') });
+Date.now = () => standIn.nowMs;
+const script = await import('./replay.js');
+const { replay } = script.options.scenarios;
+const free = [];
+const iterate = (number, atMs) => {
+  standIn.scenario.iterationInTest = number;
+  standIn.nowMs = atMs;
+  script.default();
+  return standIn.nowMs;
+};
+if (replay.executor === 'shared-iterations') {
+  for (let user = 0; user < replay.vus; user += 1) free.push(startTime);
+  for (let number = 0; number < replay.iterations; number += 1) {
+    free.sort((a, b) => a - b);
+    free[0] = iterate(number, free[0]);
+  }
+} else {
+  let atMs = startTime;
+  let number = 0;
+  const unitMs = parseFloat(replay.timeUnit) * 1000;
+  for (const { target, duration } of replay.stages) {
+    const lengthMs = parseFloat(duration) * 1000;
+    const many = Math.round((target * lengthMs) / unitMs);
+    for (let each = 0; each < many; each += 1) iterate(number++, atMs + (each * lengthMs) / many);
+    atMs += lengthMs;
+  }
+}
+process.stdout.write(JSON.stringify({ sent: standIn.sent, trends: standIn.trends, options: script.options }));
+`;
+
+/** Lays the stand-in beside an exported script. @returns the program to run with the service time of a request, ms */
+export function layK6StandIn(directory: string): string {
+  const home = join(directory, 'node_modules', 'k6');
+  mkdirSync(home, { recursive: true });
+  for (const [file, text] of Object.entries(MODULES)) writeFileSync(join(home, file), text);
+  const names = Object.keys(MODULES).map((file) => [
+    file === 'index.js' ? '.' : `./${file.slice(0, -3)}`,
+    `./${file}`,
+  ]);
+  writeFileSync(
+    join(home, 'package.json'),
+    JSON.stringify({ name: 'k6', type: 'module', exports: Object.fromEntries(names) }),
+  );
+  const program = join(directory, 'run.mjs');
+  writeFileSync(program, RUNNER);
+  return program;
+}

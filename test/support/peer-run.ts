@@ -1,0 +1,57 @@
+import { spawn } from 'node:child_process';
+import { once } from 'node:events';
+import { writeFileSync } from 'node:fs';
+import { dirname, join } from 'node:path';
+import { afterAll, test } from 'vitest';
+import type { Tool } from './peer-tools.ts';
+
+/** Called when the test file is over, whatever became of it. */
+export const endings: (() => unknown)[] = [];
+afterAll(async () => {
+  for (const end of endings) await end();
+});
+
+/** A test that needs a tool, or a skip that says why there is none. */
+export function needing(tool: Tool, name: string, body: (path: string) => Promise<void>): void {
+  if ('missing' in tool) test.skip(`${name} (${tool.missing})`, () => undefined);
+  else test(name, async () => await body(tool.path));
+}
+
+/** What a program said until its end. */
+export interface Ended {
+  readonly status: number | null;
+  readonly said: string;
+  readonly stdout: string;
+}
+
+/** Runs a program to its end without holding up this process, which serves it. */
+export async function runPeer(
+  command: string,
+  args: readonly string[],
+  cwd = dirname(command),
+): Promise<Ended> {
+  const child = spawn(command, args, { cwd, stdio: ['ignore', 'pipe', 'pipe'] });
+  endings.push(() => child.kill('SIGKILL'));
+  let said = '';
+  let stdout = '';
+  child.stdout.setEncoding('utf8').on('data', (text: string) => {
+    stdout += text;
+    said += text;
+  });
+  child.stderr.setEncoding('utf8').on('data', (text: string) => {
+    said += text;
+  });
+  const [status] = (await once(child, 'close')) as [number | null];
+  return { status, said, stdout };
+}
+
+/** Runs CommonJS beside packages. */
+export async function checkedBy(
+  modules: string,
+  lines: readonly string[],
+  args: readonly string[],
+): Promise<Ended> {
+  const program = join(dirname(modules), `check-${process.pid}.cjs`);
+  writeFileSync(program, ["const fs = require('node:fs');", ...lines].join('\n'));
+  return await runPeer(process.execPath, [program, ...args]);
+}

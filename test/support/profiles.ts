@@ -1,0 +1,39 @@
+import { buildProfile } from '../../src/analysis/profile/build-profile.ts';
+import type { PayloadFigures } from '../../src/analysis/profile/payloads/payload-statistics.ts';
+import type { ProfileDocument } from '../../src/analysis/profile/profile-document.ts';
+import { ProfileStatistics } from '../../src/analysis/profile/profile-statistics.ts';
+import type { ExchangeRow } from '../../src/core/exchange.ts';
+import { exchangeRow } from './exchange-row.ts';
+
+/** The profile of rows in order, as one window from the first to the last. */
+export function profileOf(
+  rows: readonly ExchangeRow[],
+  timeZone = 'UTC',
+  payloads: PayloadFigures | null = null,
+): ProfileDocument {
+  const statistics = new ProfileStatistics(timeZone);
+  const firstUs = rows[0]?.arrivalUs ?? 0;
+  if (rows.length > 0) {
+    statistics.beginWindow({ fromUs: firstUs, toUs: (rows.at(-1)?.arrivalUs ?? 0) + 1 });
+  }
+  for (const row of rows) statistics.add(row, row.arrivalUs - firstUs);
+  statistics.finish();
+  return buildProfile(statistics, {
+    capture: '/captures/today',
+    timeZone,
+    search: null,
+    filters: [],
+    unfilteredRequests: rows.length,
+    coverage: 1,
+    coverageUnexplained: 0,
+    losses: { exchanges: 0, bytes: 0, by: {} },
+    omitted: { exchanges: 0, bytes: 0, by: {} },
+    payloads,
+    notes: [],
+  });
+}
+
+/** Rows that arrive then, all else being equal. */
+export function arrivingAt(arrivalsUs: readonly number[], facts: Partial<ExchangeRow> = {}): ExchangeRow[] {
+  return arrivalsUs.map((arrivalUs, at) => exchangeRow({ arrivalUs, id: at + 1, ...facts }));
+}
