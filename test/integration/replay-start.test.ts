@@ -22,7 +22,7 @@ describe('a start that cannot be', () => {
       'an objective nobody measures',
       2,
       /--slo: /,
-      (capture, url) => [capture, '--target', url, '--slo', 'ttft: p(95)<1000'],
+      (capture, url) => [capture, '--target', url, '--slo', 'mismatch: rate<0.001'],
     ],
     [
       'a window that ends before it begins',
