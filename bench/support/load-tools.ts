@@ -14,6 +14,8 @@ export const VEGETA = 'github.com/tsenart/vegeta/v12@v12.13.0';
 export const LOCUST = ['locust==2.47.0'];
 /** After the last planned instant a tool that is late has so long to send the rest. */
 const LATE_MS = 20_000;
+/** A tool's shell outlives it for three times as long. */
+const CPU_EVERY_MS = 100;
 
 /** What a tool has to play. */
 export interface Job {
@@ -169,8 +171,14 @@ async function watched(
   await Promise.race([target.first, end]);
   const before = treeCpuUsOf(tool.pid as number);
   job.onRunning?.(tool.pid as number);
+  let cpuUs = 0;
+  // A tool that sends less than planned ends without a last request: what it used until then was read before.
+  const reading = setInterval(() => {
+    if (tool.exitCode === null) cpuUs = treeCpuUsOf(tool.pid as number) - before;
+  }, CPU_EVERY_MS);
   await Promise.race([target.last(job.seconds * 1e3 + LATE_MS), end]);
-  const cpuUs = treeCpuUsOf(tool.pid as number) - before;
+  clearInterval(reading);
+  if (tool.exitCode === null) cpuUs = treeCpuUsOf(tool.pid as number) - before;
   const { stdout } = await end;
   const { pairs, bodyBytes } = await target.report();
   const arrived = pairs.length / 2;
