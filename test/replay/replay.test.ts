@@ -228,6 +228,19 @@ describe('Replay.run', () => {
     ]);
   });
 
+  it('does not take for failures of the target what a stop ended', async () => {
+    const stop = new AbortController();
+    const { replay, listener } = replayOf({
+      count: 100,
+      answer: ({ index }) => (index % 4 === 0 ? {} : null),
+      afterEach: ({ index }) => {
+        if (index === 99) stop.abort();
+      },
+    });
+    const outcome = await replay.run(listener, stop.signal);
+    expect(outcome.end).toEqual({ kind: 'interrupted' });
+  });
+
   it('aborts once over half of 30 s failed, and not before', async () => {
     const { replay, engines, listener } = replayOf({ count: 100, answer: () => ({ status: 500 }) });
     const outcome = await replay.run(listener, never);
