@@ -82,9 +82,9 @@ export class MergedStatistics {
     if (send.error === null) this.#statusMix.addSent(send.status);
   }
 
-  /** Takes the instants at which anything was sent, by whichever shard, in order; after all sends. */
-  addSent(actualOffsetNs: number): void {
-    this.#sent.add(actualOffsetNs);
+  /** Takes the instants at which anything was ready to be sent, by whichever shard, in order; after all sends. */
+  addSent(readyOffsetNs: number): void {
+    this.#sent.add(readyOffsetNs);
   }
 
   /** Sends that left before an earlier one of their own shard. */
@@ -136,7 +136,7 @@ export class MergedStatistics {
 }
 
 function mergedLatency(shards: readonly LatencyFigures[]): LatencyFigures {
-  // Made by statistics that nothing was added to: four empty distributions.
+  // Made by statistics that nothing was added to: empty distributions.
   const merged = new LatencyStatistics().finish([]);
   let { lagMaxNs, failed, stopped, leftOut } = merged;
   for (const each of shards) {
@@ -144,6 +144,7 @@ function mergedLatency(shards: readonly LatencyFigures[]): LatencyFigures {
     merged.service.merge(each.service);
     merged.lag.merge(each.lag);
     merged.connect.merge(each.connect);
+    merged.connectionWait.merge(each.connectionWait);
     if (each.lagMaxNs !== null) lagMaxNs = Math.max(lagMaxNs ?? 0, each.lagMaxNs);
     failed += each.failed;
     stopped += each.stopped;

@@ -21,6 +21,8 @@ export interface OutcomeFigures {
   readonly failed: number;
   readonly cancelled: number;
   readonly refused: number;
+  /** Planned and never sent, for no cap of ours. */
+  readonly unreached: number;
   /** Of the failed, those we ended ourselves when the run was stopped. */
   readonly stopped: number;
   /** Answers by status, 5xx included. */
@@ -34,6 +36,7 @@ export class OutcomeCounts {
   #failed = 0;
   #cancelled = 0;
   #refused = 0;
+  #unreached = 0;
   readonly #statuses = new Map<number, number>();
   readonly #errors = new Map<SendError, number>();
 
@@ -43,6 +46,7 @@ export class OutcomeCounts {
     if (outcome === 'failed') this.#failed += 1;
     if (outcome === 'cancelled') this.#cancelled += 1;
     if (outcome === 'refused') this.#refused += 1;
+    if (outcome === 'unreached') this.#unreached += 1;
     if (outcome !== 'completed' && outcome !== 'failed') return outcome;
     if (send.error !== null) this.#errors.set(send.error, (this.#errors.get(send.error) ?? 0) + 1);
     else if (send.status !== null) {
@@ -60,6 +64,7 @@ export class OutcomeCounts {
       failed: this.#failed,
       cancelled: this.#cancelled,
       refused: this.#refused,
+      unreached: this.#unreached,
       stopped: this.#errors.get('stopped') ?? 0,
       statuses: Object.fromEntries(statuses.map(([status, count]) => [String(status), count])),
       errors: Object.fromEntries(errors.map((error) => [error, this.#errors.get(error)])),

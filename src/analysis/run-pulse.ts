@@ -1,5 +1,5 @@
 import { Histogram } from '../core/histogram.ts';
-import { hasFailed, type Send } from '../core/run.ts';
+import { hasFailed, readyOffsetNs, type Send } from '../core/run.ts';
 
 /** Where a run stands, from whoever plays it. */
 export interface PulsePosition {
@@ -39,7 +39,8 @@ export class RunPulse {
       if (send.actualOffsetNs === null) continue;
       this.#ended += 1;
       if (hasFailed(send)) this.#failed += 1;
-      this.#lag.record(Math.max(0, send.actualOffsetNs - send.intendedOffsetNs));
+      const readyNs = readyOffsetNs({ ...send, actualOffsetNs: send.actualOffsetNs });
+      this.#lag.record(Math.max(0, readyNs - send.intendedOffsetNs));
     }
   }
 

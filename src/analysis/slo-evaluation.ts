@@ -21,8 +21,8 @@ export interface SloResult {
 /** Requests that count as infinitely slow, and those that do not count because we stopped them ourselves. */
 interface Unanswered {
   readonly infinite: number;
-  /** Of them, those that our own cap or ceiling refused. */
-  readonly refused: number;
+  /** Of them, those that never left: refused by our own cap or ceiling, or not reached. */
+  readonly unsent: number;
   readonly failed: number;
   readonly sent: number;
   /** Of these infinitely slow ones, streams; and as many gaps as they would have had at the mean of the others. */
@@ -41,11 +41,13 @@ export function evaluateSlo(
 ): SloResult[] {
   const { outcomes, latency } = figures;
   const streams = unansweredStreams(figures, interrupted);
+  // What still waited for its recorded connection when the drain was over never came, unless we ended the run.
+  const unsent = outcomes.refused + (interrupted ? 0 : outcomes.unreached);
   const unanswered: Unanswered = {
     streams,
     gaps: Math.round(streams * gapsOfStream(figures)),
-    infinite: latency.failed + outcomes.refused - (interrupted ? latency.stopped : 0),
-    refused: outcomes.refused,
+    infinite: latency.failed + unsent - (interrupted ? latency.stopped : 0),
+    unsent,
     failed: outcomes.failed - (interrupted ? outcomes.stopped : 0),
     sent: outcomes.sent - (interrupted ? outcomes.stopped : 0),
   };
@@ -72,7 +74,7 @@ function evaluate(threshold: Threshold, figures: RunFigures, unanswered: Unanswe
     const service =
       threshold.metric === 'ttft'
         ? timeMs(threshold, figures.streams.ttftService, unanswered.streams)
-        : timeMs(threshold, figures.latency.service, unanswered.infinite - unanswered.refused);
+        : timeMs(threshold, figures.latency.service, unanswered.infinite - unanswered.unsent);
     brokenByService = service !== null && !holds(service, threshold.operator, threshold.limit);
   }
   return { threshold, observed, ok, brokenByService };

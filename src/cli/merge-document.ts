@@ -4,6 +4,7 @@ import type { ShardRun, ShardSet } from '../analysis/shard-set.ts';
 import type { Stretch } from '../core/run.ts';
 import { formatInstantUs, formatMs } from '../core/units.ts';
 import type { ScalingCounts } from '../replay/scaling/tally.ts';
+import type { TimeShiftCounts } from '../replay/time-shift.ts';
 import type { WindowsDocument } from './replay-windows.ts';
 import { tableLines } from './terminal.ts';
 
@@ -18,6 +19,7 @@ interface CarriedParts {
     'pinned' | 'unpinned' | 'usageRequested',
     number
   >;
+  readonly timeShift?: TimeShiftCounts | null;
   readonly connections?: { readonly opened: number; readonly failed: number };
 }
 type ShardRunDocument = ShardRun['document'] & CarriedParts & Partial<WindowsDocument>;
@@ -101,6 +103,7 @@ export function mergedHealth(documents: readonly ReplayDocument[], stalls: reado
     busyShare: busy === null ? null : Math.max(...busy),
     throttled: throttledOf(health.map(({ throttled }) => throttled)),
     stalls,
+    refusedForBytes: health.reduce((sum, each) => sum + (each.refusedForBytes ?? 0), 0),
     starved: starved === null ? null : starved.reduce((sum, each) => sum + each, 0),
   };
 }
@@ -141,6 +144,7 @@ export function carriedOver(farthest: ShardRunDocument, documents: readonly Shar
     scalingPlan: { ...scalingPlan, counts: scalingCounts(documents) },
     audit: summedDeep(documents.map(({ audit }) => audit)),
     ...answersOf(farthest, documents),
+    timeShift: timeShiftOf(farthest, documents),
     connections: summed(
       documents.map(({ connections }) => ({
         opened: connections?.opened ?? 0,
@@ -162,6 +166,19 @@ function answersOf({ cancels, changes }: ShardRunDocument, documents: readonly S
       unpinned: sum((document) => document.changes?.unpinned),
       usageRequested: sum((document) => document.changes?.usageRequested),
     },
+  };
+}
+
+function timeShiftOf(
+  { timeShift }: ShardRunDocument,
+  documents: readonly ShardRunDocument[],
+): TimeShiftCounts | null {
+  if (timeShift == null) return null;
+  const each = documents.map((document) => document.timeShift).filter((counts) => counts != null);
+  return {
+    ...timeShift,
+    shifted: each.reduce((sum, { shifted }) => sum + shifted, 0),
+    unshifted: each.reduce((sum, { unshifted }) => sum + unshifted, 0),
   };
 }
 

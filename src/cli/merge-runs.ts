@@ -4,7 +4,7 @@ import type { RunFigures } from '../analysis/run-statistics.ts';
 import { type ShardRun, type ShardSet, shardSetOf } from '../analysis/shard-set.ts';
 import { AppError } from '../core/errors.ts';
 import type { RunStore } from '../core/ports.ts';
-import type { Send, Stretch } from '../core/run.ts';
+import { readyOffsetNs, type Send, type Stretch } from '../core/run.ts';
 import { mergeInOrder } from '../storage/merge.ts';
 import { RunReader } from '../storage/run-reader.ts';
 
@@ -142,10 +142,11 @@ function* onCommonTime(
 
 function* instantsOf(sends: Iterable<Send>, shiftNs: number, onDisorder: () => void): Generator<number> {
   let lastNs = 0;
-  for (const { actualOffsetNs } of sends) {
+  for (const { actualOffsetNs, connectionWaitNs } of sends) {
     if (actualOffsetNs === null) continue;
-    if (actualOffsetNs < lastNs) onDisorder();
-    lastNs = Math.max(lastNs, actualOffsetNs);
+    const readyNs = readyOffsetNs({ actualOffsetNs, connectionWaitNs });
+    if (readyNs < lastNs) onDisorder();
+    lastNs = Math.max(lastNs, readyNs);
     yield lastNs + shiftNs;
   }
 }

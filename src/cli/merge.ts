@@ -148,6 +148,7 @@ function documentOf(
     coverage: { share: coverage, unexplained: coverageUnexplained },
     health: mergedHealth(documents, stalls),
     interrupted: mergedInterruption(set.runs),
+    bounds: farthest.bounds,
     shards: { count: set.count, missing: set.missing, startSpreadUs: set.startSpreadUs },
   };
   return {

@@ -6,7 +6,7 @@ import type { CaptureSource, TimeRange } from '../core/ports.ts';
 import type { Run } from '../core/run.ts';
 import { formatInstantUs, formatMs } from '../core/units.ts';
 import type { ReplayOptions } from '../replay/options.ts';
-import type { Replay } from '../replay/replay.ts';
+import type { Replay, ReplayEnd } from '../replay/replay.ts';
 import type { Warmup } from '../replay/warmup.ts';
 import { chooseWindow, type ReplayWindow } from '../replay/window.ts';
 import { CALIBRATION_DIRECTORY } from '../storage/run-schema.ts';
@@ -80,7 +80,7 @@ export class CalibrationPhase {
     run: Omit<Run, 'startedAtUs' | 'endedAtUs'>,
     signal: AbortSignal,
     output: { readonly terminal: Terminal; readonly events: ReplayEvents | null },
-  ): Promise<CalibrationDocument> {
+  ): Promise<{ readonly document: CalibrationDocument; readonly end: ReplayEnd }> {
     const { window, options } = this.plan;
     const store = new SqliteRunStore(join(runDirectory, CALIBRATION_DIRECTORY));
     const compared = new CalibrationStatistics(options.calibrationBounds);
@@ -95,7 +95,7 @@ export class CalibrationPhase {
       ...output,
     });
     try {
-      const { health } = await replay
+      const { health, end } = await replay
         .run(
           {
             recorded: (row) => statistics.addRecorded(row),
@@ -120,7 +120,7 @@ export class CalibrationPhase {
       store.seal({ ...run, ...times }, totals, { schemaVersion: 1, kind: 'calibration', ...document });
       output.terminal.note(...calibrationLines(document));
       output.events?.tell({ event: 'calibration', ...document });
-      return document;
+      return { document, end };
     } catch (thrown) {
       store.close();
       throw thrown;
@@ -134,9 +134,12 @@ export class CalibrationPhase {
   }
 }
 
-/** Nothing that scales, and nothing that judges. */
-function atOnce(options: ReplayOptions): ReplayOptions {
-  return { ...options, multiplier: 1, stages: null, scaling: 'compress', perturb: [], maxRequests: null };
+/** Nothing that scales, and nothing that judges; begun as soon as it can be: a start that was set is the run's. */
+export function atOnce(options: ReplayOptions): ReplayOptions {
+  return {
+    ...options,
+    ...{ multiplier: 1, stages: null, scaling: 'compress', perturb: [], maxRequests: null, startAtUs: null },
+  };
 }
 
 /**

@@ -58,6 +58,7 @@ export interface EndEvent
     | 'sent'
     | 'completed'
     | 'failed'
+    | 'cancelled'
     | 'refused'
     | 'unreached'
     | 'latencyMs'
@@ -104,8 +105,8 @@ export function secondEvent(phase: ReplayPhase, pulse: Pulse, leftNs: number): S
 
 export function endEvent(document: ReplayDocument, exitCode: number, summary: string): EndEvent {
   const { run, verdict, valid, reasons, interrupted, latencyMs, slo } = document;
-  const { planned, sent, completed, failed, refused, unreached } = document;
-  const counts = { planned, sent, completed, failed, refused, unreached };
+  const { planned, sent, completed, failed, cancelled, refused, unreached } = document;
+  const counts = { planned, sent, completed, failed, cancelled, refused, unreached };
   return {
     event: 'end',
     run,

@@ -82,11 +82,16 @@ export async function runReplay(parts: ReplayRunParts): Promise<void> {
     const facts = factsOf(runId, parts);
     const calibrated =
       (await calibration?.play(directory, facts, interruption.signal, { terminal, events })) ?? null;
+    if (calibrated?.end.kind === 'aborted') {
+      // A guard that ended the calibration would have ended the run: nothing of it is sent, and nothing sealed.
+      store.close();
+      throw calibrated.end.error;
+    }
     await waitToPrepare(plan.options.startAtUs, interruption.signal);
     const finished = await play(replay, store, interruption, events, parts);
     const document = documentOf(runOf(facts, finished.outcome), parts, finished, {
       signal: interruption.received,
-      calibration: calibrated,
+      calibration: calibrated?.document ?? null,
     });
     store.seal(runOf(facts, finished.outcome), totalsOf(finished.figures), document);
     retainRuns(directory, parts);

@@ -172,6 +172,10 @@ export function resolveReplayOptions(raw: RawReplayOptions, sources: OptionSourc
       '--shard goes without --warmup and --calibrate: a stripe of them would warm and prove a stripe only',
     );
   }
+  if (resolved.shard !== null && resolved.retainRuns !== null)
+    problems.add(
+      '--shard goes without --retain-runs: the runs of the other shards would count as older ones',
+    );
   problems.throwIfAny();
   return Object.freeze(resolved);
 }

@@ -19,7 +19,7 @@ import type { OpenSessions } from './sessions.ts';
 import type { Shard } from './shard.ts';
 import { skipReasonOf } from './skip.ts';
 import { Stripe } from './stripe.ts';
-import type { TimeShift } from './time-shift.ts';
+import type { TimeMover } from './time-shift.ts';
 
 /** A planned send by what its report needs of the row; the request itself is with the engine. */
 export interface PlannedRequest {
@@ -77,7 +77,7 @@ export interface PlanParts {
   /** Told of what is planned. */
   readonly recordedConnections?: RecordedConnections;
   /** Moves times in bodies; without it they are sent as recorded. */
-  readonly timeShift?: TimeShift;
+  readonly timeShift?: TimeMover;
 }
 
 /**

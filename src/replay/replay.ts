@@ -17,13 +17,7 @@ import type { Forecast } from './forecast.ts';
 import { assertReachable, type ResolveHost, TargetFence } from './guards.ts';
 import type { ReplayOptions } from './options.ts';
 import { Outstanding, refusedSend } from './outstanding.ts';
-import {
-  type PlanListener,
-  type PlannedRequest,
-  type PlanParts,
-  plannedRequests,
-  type WholePlanListener,
-} from './plan.ts';
+import { type PlanListener, type PlannedRequest, plannedRequests, type WholePlanListener } from './plan.ts';
 import { RateCeiling } from './rate-ceiling.ts';
 import { RecordedConnections, type RecordedConnectionUse } from './recorded-connections.ts';
 import { RequestBuilder } from './request-builder.ts';
@@ -33,7 +27,7 @@ import { type ScalingCounts, ScalingTally } from './scaling/tally.ts';
 import { OpenSessions } from './sessions.ts';
 import type { Target } from './target.ts';
 import { TimeShift, type TimeShiftCounts } from './time-shift.ts';
-import { type Warmup, warmedUp } from './warmup.ts';
+import { type WarmedUpParts, type Warmup, warmedUp } from './warmup.ts';
 import type { ReplayWindow } from './window.ts';
 
 /** Told of everything that happens, on the calling thread and in batches. */
@@ -187,7 +181,7 @@ export class Replay {
     const planned = (request: PlannedRequest) => {
       if (request.warmup !== true) listener.planned(request.row, request.intendedOffsetNs);
     };
-    const plan: PlanParts = {
+    const plan: WarmedUpParts = {
       source,
       range: window,
       scaling,
@@ -245,8 +239,9 @@ export class Replay {
     listener.ended([...this.#refused.splice(0), ...sends]);
     const offsetNs = this.#elapsedNs();
     this.#reported = { atNs: offsetNs, inFlight: this.#outstanding.dueAt(offsetNs) };
-    const left = sends.filter((send) => send.actualOffsetNs !== null);
-    this.#abortRule.add(offsetNs, left.length, left.filter(hasFailed).length);
+    // What we ended ourselves says nothing of the target, and what a stop ended must not turn into another end.
+    const ended = sends.filter((send) => send.actualOffsetNs !== null && !isEndedByUs(send));
+    this.#abortRule.add(offsetNs, ended.length, ended.filter(hasFailed).length);
     const failedShare = this.#abortRule.tripped(offsetNs);
     if (failedShare === null || this.#stop.signal.aborted) return;
     const percent = (failedShare * 100).toFixed(0);
@@ -285,4 +280,9 @@ export class Replay {
     if (this.#abortError !== null) return { kind: 'aborted', error: this.#abortError };
     return { kind: signal.aborted ? 'interrupted' : 'complete' };
   }
+}
+
+/** Because its recorded client had left, or the run was over. */
+function isEndedByUs({ cancelled, error }: Send): boolean {
+  return cancelled || error === 'stopped';
 }

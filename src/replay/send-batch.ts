@@ -168,7 +168,7 @@ function headOf(request: PreparedRequest): string {
   const head = parts.join('\n');
   // A line break inside a part could not be sent anyway; here it would shift every part behind it.
   if (parts.some((part) => part.includes('\n'))) {
-    throw new AppError('INTERNAL', `request ${request.index}: a line break in ${JSON.stringify(head)}`);
+    throw new AppError('INTERNAL', `request ${request.index}: a line break within its head`);
   }
   return head;
 }

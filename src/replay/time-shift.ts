@@ -47,8 +47,15 @@ export function parseTimePlaces(texts: readonly string[], problems: Problems): T
 /** Where a binary inference request says how much of it is JSON. */
 const JSON_LENGTH = 'inference-header-content-length';
 
+type MovedSend = Pick<PlannedSend, 'row' | 'intendedOffsetNs'>;
+
+/** Moves the times of one request. */
+export interface TimeMover {
+  move(request: BuiltRequest, send: MovedSend): BuiltRequest;
+}
+
 /** Moves recorded times to when they are sent: a model that asks how old a thing is must not find it weeks old. */
-export class TimeShift {
+export class TimeShift implements TimeMover {
   readonly #places: readonly TimePlace[];
   readonly #startUs: () => number;
   #shifted = 0;
@@ -61,7 +68,7 @@ export class TimeShift {
   }
 
   /** The request with its times moved; the very same where there are none. */
-  move(request: BuiltRequest, { row, intendedOffsetNs }: PlannedSend): BuiltRequest {
+  move(request: BuiltRequest, { row, intendedOffsetNs }: MovedSend): BuiltRequest {
     if (this.#places.length === 0) return request;
     const times = { arrivalUs: row.arrivalUs, sendUs: this.#startUs() + intendedOffsetNs / 1e3 };
     const { body, headers } = request;
@@ -79,6 +86,14 @@ export class TimeShift {
       ...request,
       headers: withValue(headers, JSON_LENGTH, String(moved.length)),
       body: Buffer.concat([moved, body.subarray(split)]),
+    };
+  }
+
+  /** The same for sends whose instants lie so much later in the run than they say; counts into this one. */
+  later(byNs: number): TimeMover {
+    return {
+      move: (request, send) =>
+        this.move(request, { row: send.row, intendedOffsetNs: send.intendedOffsetNs + byNs }),
     };
   }
 

@@ -8,6 +8,7 @@ import { RateCeiling } from './rate-ceiling.ts';
 import { foresee } from './scaling/foresee.ts';
 import { Scaling } from './scaling/scaling.ts';
 import { ScalingTally } from './scaling/tally.ts';
+import type { TimeShift } from './time-shift.ts';
 import type { ReplayWindow } from './window.ts';
 
 /** What is played before the window, so that the judged part meets a target at work and not a cold one. */
@@ -51,13 +52,15 @@ export function warmupBefore({ askedMs, overview, source, window, scaling }: War
   };
 }
 
+export type WarmedUpParts = PlanParts & { readonly timeShift?: TimeShift };
+
 /**
  * The warm-up and then the window, as one schedule: nothing is drained between the two. What belongs to the warm-up
  * is told of with its mark, and counts neither as recorded nor in the audit.
  */
 export function* warmedUp(
   warmup: Warmup,
-  parts: PlanParts,
+  parts: WarmedUpParts,
   listener: PlanListener,
   maxRatePerSecond: number | null,
 ): Generator<PreparedRequest> {
@@ -91,7 +94,9 @@ export function* warmedUp(
     index: request.index + count,
     intendedOffsetNs: request.intendedOffsetNs + warmup.spanNs,
   });
-  const window = plannedRequests(parts, {
+  const { timeShift } = parts;
+  const later = timeShift === undefined ? parts : { ...parts, timeShift: timeShift.later(warmup.spanNs) };
+  const window = plannedRequests(later, {
     whole: listener.whole,
     recorded: (row) => listener.recorded(row),
     planned: (request) => listener.planned(moved(request)),

@@ -33,7 +33,14 @@ interface SealedRun {
 export function removeOlderRuns(newest: string, kept: RunsKept, nowUs: number): RemovedRuns {
   // However it was written: `runs/a/` is `runs/a`.
   const except = resolve(newest);
-  const runs = sealedRunsBelow(dirname(except)).sort((a, b) => b.startedAtUs - a.startedAtUs);
+  const parent = dirname(except);
+  let runs: SealedRun[];
+  try {
+    runs = sealedRunsBelow(parent).sort((a, b) => b.startedAtUs - a.startedAtUs);
+  } catch (error) {
+    // The new run is sealed and its verdict stands, whatever lies beside it.
+    return { removed: [], failed: [{ directory: parent, reason: reasonOf(error) }] };
+  }
   const others = runs.filter(({ directory }) => directory !== except);
   const isOld = ({ endedAtUs }: SealedRun) => kept.kind === 'age' && endedAtUs < nowUs - kept.ms * 1e3;
   const surplus = kept.kind === 'count' ? others.slice(kept.runs - 1) : others.filter(isOld);

@@ -36,4 +36,11 @@ describe('RunPulse', () => {
     expect(pulse.take({ elapsedNs: 1, inFlight: 0 }).lagP99Us).toBe(250_000);
     expect(pulse.take({ elapsedNs: 2, inFlight: 0 }).lagP99Us).toBeNull();
   });
+
+  test('does not take the wait for a recorded connection for lag', () => {
+    const pulse = new RunPulse();
+    const waited = { intendedOffsetNs: 0, actualOffsetNs: 250 * MS, connectionWaitNs: 250 * MS };
+    pulse.add([send({ index: 0, ...waited })]);
+    expect(pulse.take({ elapsedNs: 1, inFlight: 0 }).lagP99Us).toBe(0);
+  });
 });

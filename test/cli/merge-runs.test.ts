@@ -137,6 +137,21 @@ describe('shards read as one run', () => {
     expect(figures.latency.lag.count).toBe(8);
   });
 
+  it('keep what their sends waited for recorded connections, and do not take it for another arrival', () => {
+    const waiting = (each: Send): Send => ({
+      ...each,
+      actualOffsetNs: each.intendedOffsetNs + 700 * MS,
+      connectionWaitNs: 700 * MS,
+      startOffsetNs: each.intendedOffsetNs + 701 * MS,
+      lastByteOffsetNs: each.intendedOffsetNs + 710 * MS,
+    });
+    const { figures } = merged([shardRun([0, 3], stripe(0).map(waiting), plan), shard(1), shard(2)]);
+    expect(figures.latency.connectionWait.count).toBe(stripe(0).length);
+    expect(figures.latency.lag.max).toBe(0);
+    expect(figures.fidelity.plannedToSent.ksGaps).toBe(0);
+    expect(figures.fidelity.unordered).toBe(0);
+  });
+
   it('keep the difference of their starts as lateness', () => {
     const { figures, set } = merged([
       shard(0),

@@ -265,6 +265,11 @@ describe('resolveReplayOptions', () => {
     ).toBe(startAtUs);
   });
 
+  it('refuses that one shard removes the runs of the others before they are merged', () => {
+    const raw = { target: 'http://staging', shard: '0/2', retainRuns: '1' };
+    expect(problemsOf(raw).message).toContain('--retain-runs');
+  });
+
   it.each(['3/3', '1', '-1/3', '0/0', '0/5000', 'a/b'])('refuses the shard %s', (shard) => {
     expect(problemsOf({ target: 'http://staging', shard }).message).toContain('--shard');
   });

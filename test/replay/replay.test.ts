@@ -228,6 +228,19 @@ describe('Replay.run', () => {
     ]);
   });
 
+  it('does not take for failures of the target what the end of the run ended', async () => {
+    const { replay, listener } = replayOf({ count: 100, answer: () => ({ status: null, error: 'stopped' }) });
+    expect((await replay.run(listener, never)).end.kind).toBe('complete');
+  });
+
+  it('is not kept from aborting by what recorded clients did not wait for', async () => {
+    const { replay, listener } = replayOf({
+      count: 100,
+      answer: ({ index }) => (index % 3 === 0 ? { status: 500 } : { cancelled: true }),
+    });
+    expect((await replay.run(listener, never)).end.kind).toBe('aborted');
+  });
+
   it('aborts once over half of 30 s failed, and not before', async () => {
     const { replay, engines, listener } = replayOf({ count: 100, answer: () => ({ status: 500 }) });
     const outcome = await replay.run(listener, never);

@@ -85,4 +85,9 @@ describe('a batch on its way to the sender', () => {
   test('refuses a line break that would shift every part behind it', () => {
     expect(() => packBatch([prepared(3, 0, { headers: ['X', 'a\nb'] })])).toThrow('request 3');
   });
+
+  test('shows nothing of the head that it refuses, which may hold a key', () => {
+    const headers = ['Authorization', 'Bearer secret\n'];
+    expect(() => packBatch([prepared(3, 0, { headers })])).not.toThrow('secret');
+  });
 });

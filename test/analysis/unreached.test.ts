@@ -1,0 +1,23 @@
+import { expect, test } from 'vitest';
+import { RunStatistics } from '../../src/analysis/run-statistics.ts';
+import { parseSlo } from '../../src/analysis/slo.ts';
+import { evaluateSlo } from '../../src/analysis/slo-evaluation.ts';
+import { send } from '../support/sends.ts';
+
+/** One of a hundred still waited for its recorded connection when the drain was over. */
+function figures() {
+  const statistics = new RunStatistics();
+  const sends = Array.from({ length: 99 }, (_, index) => send({ index }));
+  statistics.addSends([...sends, send({ index: 99, actualOffsetNs: null, error: 'stopped' })]);
+  return statistics.figures([]);
+}
+
+test('what never left in a run that came to its end is infinitely slow', () => {
+  const [slowest] = evaluateSlo(parseSlo(['latency: max<1000']), figures(), false);
+  expect(slowest).toMatchObject({ ok: false, observed: Number.POSITIVE_INFINITY, brokenByService: false });
+});
+
+test('what never left because we ended the run is nobody’s failure', () => {
+  const [slowest] = evaluateSlo(parseSlo(['latency: max<1000']), figures(), true);
+  expect(slowest).toMatchObject({ ok: true });
+});
