@@ -49,7 +49,8 @@ export function evaluateSlo(
     infinite: latency.failed + unsent - (interrupted ? latency.stopped : 0),
     unsent,
     failed: outcomes.failed - (interrupted ? outcomes.stopped : 0),
-    sent: outcomes.sent - (interrupted ? outcomes.stopped : 0),
+    // What the recorded client gave up was neither answered nor failed: it must not make a share of errors smaller.
+    sent: outcomes.sent - outcomes.cancelled - (interrupted ? outcomes.stopped : 0),
   };
   return thresholds.map((threshold) => evaluate(threshold, figures, unanswered));
 }

@@ -94,8 +94,9 @@ export async function runReplay(parts: ReplayRunParts): Promise<void> {
       calibration: calibrated?.document ?? null,
     });
     store.seal(runOf(facts, finished.outcome), totalsOf(finished.figures), document);
-    retainRuns(directory, parts);
     const { end } = finished.outcome;
+    // One that came to nothing is no reason to let a good one go.
+    if (end.kind === 'complete') retainRuns(directory, parts);
     const status = end.kind === 'aborted' ? EXIT.unreachable : (interruption.status ?? exitCodeOf(document));
     if (events !== null) events.tell(endEvent(document, status, join(directory, RUN_SUMMARY)));
     else printSummary(document, runId, directory, finished, parts);

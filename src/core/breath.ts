@@ -1,7 +1,7 @@
 import type { Clock } from './clock.ts';
 
-/** So long a stretch of work may be, ns: what others that became ready meanwhile have waited at most. */
-const STRETCH_NS = 250_000;
+/** So long a stretch of work may be, ns: what others that became ready meanwhile have waited at most. A rest costs 20 us. */
+const STRETCH_NS = 500_000;
 /** What is asked for; the kernel's slack makes some 70 µs of it. */
 const PAUSE_MS = 0.02;
 

@@ -21,3 +21,11 @@ test('what never left because we ended the run is nobody’s failure', () => {
   const [slowest] = evaluateSlo(parseSlo(['latency: max<1000']), figures(), true);
   expect(slowest).toMatchObject({ ok: true });
 });
+
+test('requests whose clients gave up make no share of errors smaller', () => {
+  const statistics = new RunStatistics();
+  const given = Array.from({ length: 8 }, (_, index) => send({ index, cancelled: true, status: null }));
+  statistics.addSends([...given, send({ index: 8, status: 500 }), send({ index: 9 })]);
+  const [errors] = evaluateSlo(parseSlo(['errors: rate<0.2']), statistics.figures([]), false);
+  expect(errors).toMatchObject({ ok: false, observed: 0.5 });
+});

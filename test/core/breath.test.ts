@@ -24,7 +24,7 @@ describe('a breath', () => {
     const clock = new CountingClock();
     const breath = new Breath(clock);
     expect(pausesOf(breath, clock)).toBe(0);
-    clock.advance(249_999);
+    clock.advance(499_999);
     expect(pausesOf(breath, clock)).toBe(0);
     clock.advance(1);
     expect(pausesOf(breath, clock)).toBe(1);
