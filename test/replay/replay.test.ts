@@ -228,17 +228,12 @@ describe('Replay.run', () => {
     ]);
   });
 
-  it('does not take for failures of the target what the end of the run ended', async () => {
-    const { replay, listener } = replayOf({ count: 100, answer: () => ({ status: null, error: 'stopped' }) });
-    expect((await replay.run(listener, never)).end.kind).toBe('complete');
-  });
-
-  it('is not kept from aborting by what recorded clients did not wait for', async () => {
-    const { replay, listener } = replayOf({
-      count: 100,
-      answer: ({ index }) => (index % 3 === 0 ? { status: 500 } : { cancelled: true }),
-    });
-    expect((await replay.run(listener, never)).end.kind).toBe('aborted');
+  it.each([
+    ['complete', () => ({ status: null, error: 'stopped' as const })],
+    ['aborted', ({ index }: { index: number }) => (index % 3 ? { cancelled: true } : { status: 500 })],
+  ])('aborts for what the target did, not for what we ended ourselves: %s', async (kind, answer) => {
+    const { replay, listener } = replayOf({ count: 100, answer });
+    expect((await replay.run(listener, never)).end.kind).toBe(kind);
   });
 
   it('aborts once over half of 30 s failed, and not before', async () => {
