@@ -97,7 +97,7 @@ function recorderText({ recorders, fleetSize }: InspectDocument): string {
 }
 
 function sizeText(bytes: number, truncated: number): string {
-  return `${formatBytes(bytes)}${truncated > 0 ? ` (${truncated} kept in part)` : ''}`;
+  return `${formatBytes(bytes)}${truncated > 0 ? ` (${truncated} not whole)` : ''}`;
 }
 
 function amountText(

@@ -31,7 +31,7 @@ export function connectionLines(
   const connect = `set up in ${formatMs(sent.connect.p50Ns / 1e6)} (p99 ${formatMs(sent.connect.p99Ns / 1e6)})`;
   return [
     '',
-    `Connections (${policy}): ${sent.opened} opened, ${sent.failed} failed, ${each(sent.requestsPerConnection)}, ${connect}`,
+    `Connections (${policy}): ${sent.opened} opened, ${sent.failed} failed, ${sent.used} used, ${each(sent.requestsPerConnection)}, ${connect}`,
     ...(recorded.connections === 0
       ? []
       : [`  recorded: ${recorded.connections}, ${each(recorded.requestsPerConnection)}`]),

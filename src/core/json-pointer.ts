@@ -12,9 +12,14 @@ const MAX_STEPS = 32;
 /**
  * Reads a JSON pointer (RFC 6901) in which a step `*` stands for any member or element.
  * The empty pointer is the whole document.
+ * @param what the flag that it was given by, named where the pointer is at fault
  * @throws AppError OPTION_INVALID
  */
-export function parseJsonPointer(text: string): readonly PointerStep[] {
+export function parseJsonPointer(text: string, what?: string): readonly PointerStep[] {
+  const invalid = (pointer: string, problem: string, hint?: string) => {
+    const message = `${what === undefined ? '' : `${what}: `}JSON pointer ${JSON.stringify(pointer)} ${problem}`;
+    return new AppError('OPTION_INVALID', message, hint === undefined ? {} : { hint });
+  };
   if (text === '') return [];
   if (!text.startsWith('/')) {
     throw invalid(
@@ -31,9 +36,4 @@ export function parseJsonPointer(text: string): readonly PointerStep[] {
     if (/~(?![01])/.test(step)) throw invalid(text, 'has a ~ that is neither ~0 nor ~1', 'write ~0 for ~');
     return step.replaceAll('~1', '/').replaceAll('~0', '~');
   });
-}
-
-function invalid(pointer: string, problem: string, hint?: string): AppError {
-  const message = `JSON pointer ${JSON.stringify(pointer)} ${problem}`;
-  return new AppError('OPTION_INVALID', message, hint === undefined ? {} : { hint });
 }

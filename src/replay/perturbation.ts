@@ -38,9 +38,9 @@ export function parsePerturbedPlace(text: string): PerturbedPlace {
     throw new AppError('OPTION_INVALID', `--perturb: header ${rest} steers the message itself`);
   }
   if (kind === 'json') {
-    const steps = parseJsonPointer(rest).filter((step) => step !== ANY_MEMBER);
-    if (steps.length > 0 && steps.length === parseJsonPointer(rest).length)
-      return { kind, pointer: rest, steps };
+    const parsed = parseJsonPointer(rest, '--perturb');
+    const steps = parsed.filter((step) => step !== ANY_MEMBER);
+    if (steps.length > 0 && steps.length === parsed.length) return { kind, pointer: rest, steps };
   }
   throw new AppError('OPTION_INVALID', `--perturb: ${JSON.stringify(text)} is no place`, {
     hint: 'Write header:NAME, or json:/POINTER naming one text or number, such as json:/messages/0/content.',

@@ -27,7 +27,7 @@ export function parseStages(text: string): readonly Stage[] {
 function parseStage(text: string): Stage {
   const [duration = '', multipliers, ...rest] = text.split('@');
   const [from = '', to = from, ...more] = (multipliers ?? '').split('..');
-  if (multipliers === undefined || rest.length + more.length > 0) {
+  if (multipliers === undefined || from === '' || to === '' || rest.length + more.length > 0) {
     throw new AppError('OPTION_INVALID', `--stages: ${JSON.stringify(text)} is not a stage`, {
       hint: 'Give a duration of the run and a multiplier, such as 10m@1x, or 5m@1x..2x for a ramp.',
     });

@@ -26,7 +26,7 @@ export interface TimeShiftCounts {
  * @throws AppError OPTION_INVALID
  */
 function parseTimePlace(text: string): TimePlace {
-  const parsed = parseJsonPointer(text);
+  const parsed = parseJsonPointer(text, '--shift-time');
   const steps = parsed.filter((step) => step !== ANY_MEMBER);
   if (steps.length > 0 && steps.length === parsed.length) return { pointer: text, steps };
   throw new AppError('OPTION_INVALID', `--shift-time: ${JSON.stringify(text)} names no single value`, {

@@ -91,6 +91,11 @@ function parseCalibrationBounds(text: string): CalibrationBounds {
 function parseLagBound(text: string): LagBound {
   let bound: LagBound = { lagMs: null, ofServiceShare: null };
   for (const part of partsOf(text)) {
+    if (!/^\d/.test(part)) {
+      throw new AppError('OPTION_INVALID', `--lag-bound: ${JSON.stringify(part)} is no bound`, {
+        hint: 'Give a time, a share of the median service latency, or both: 5ms, 10% or 5ms,10%.',
+      });
+    }
     const percent = /^(\d+(?:\.\d+)?)\s*%$/.exec(part)?.[1];
     bound =
       percent === undefined

@@ -108,7 +108,7 @@ export function scalingCountLines(counts: ScalingCounts): string[] {
     [counts.forgottenSessions, 'sessions that may have been split: more spoke at once than are remembered'],
   ] as const;
   const lines = made.filter(([count]) => count > 0).map(([count, what]) => `  ${count} ${what}`);
-  if (openedBefore !== null) {
+  if (openedBefore !== null && openedBefore.exchanges > 0) {
     const { sessions, exchanges, lookbackMs } = openedBefore;
     lines.push(
       `  ${sessions} sessions (${exchanges} exchanges) were under way when the window opened, of those that spoke in the ${formatMs(lookbackMs)} before; they are played from there on`,
