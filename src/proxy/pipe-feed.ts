@@ -21,10 +21,6 @@ export interface FeedPlace {
   readonly ordinal: number;
 }
 
-/** What Node reads from a pipe at once. */
-const READ_BYTES = 64 * 1024;
-/** So many full reads in a row are a quarter of what the forwarders may hold. */
-const HURRIED_READS = LIMITS.slabBudgetBytes / 4 / READ_BYTES;
 /** A pipe numbers its connections with 32 bits. */
 const NUMBERS_PER_FEED = 2 ** 32;
 
@@ -49,11 +45,7 @@ export class PipeFeed {
     this.#place = place;
     const reader = new FrameReader((frame) => this.#take(frame));
     const breath = deps.breath ?? null;
-    let fullReads = 0;
     pipe.on('data', (chunk: Buffer) => {
-      // As much as a read takes at once: there is more. One large body is no sign of being behind, a row of them is.
-      fullReads = chunk.length >= READ_BYTES ? fullReads + 1 : 0;
-      if (breath !== null) breath.hurried = fullReads > HURRIED_READS;
       breath?.take();
       reader.push(chunk);
       breath?.take();

@@ -10,30 +10,18 @@ export interface FrameHead {
   readonly atNs: number;
 }
 
-/** Frames, one behind the other. */
 interface Slab {
   readonly bytes: Buffer;
   used: number;
 }
 
-/** A chunk that is its own buffer, and its frame's header: counts as a slab. */
-interface KeptChunk {
-  readonly header: Buffer;
-  readonly chunk: Uint8Array;
-}
-
 /** Empty slabs kept for reuse; more than a busy pipe holds in flight would only be idle memory. */
 const SPARE_SLABS = 16;
-/**
- * Full slabs are written at the latest when there are so many. A body of some megabytes passes within the flush
- * delay: what went into the pipe meanwhile would take the processor from those who pass it on and answer it.
- */
-const SLABS_AT_ONCE = 128;
-/** A chunk from this size on that fills the buffer it was read into is kept as it is instead of copied. */
-const KEPT_CHUNK_BYTES = LIMITS.slabBytes / 2;
+/** Full slabs are written at the latest when there are so many. */
+const SLABS_AT_ONCE = 8;
 
 /**
- * Frames on their way into the recorder's pipe, copied at once into slabs of a fixed size: a small chunk that was
+ * Frames on their way into the recorder's pipe, copied at once into slabs of a fixed size: a chunk that was
  * merely referenced would keep alive the whole buffer it was read into. The budget counts slabs, so it is the
  * memory that is really held. Frames are collected for some milliseconds, because a write per chunk would cost
  * both processes a system call per chunk.
@@ -44,7 +32,7 @@ export class SlabQueue {
   #pipe: Writable | null = null;
   #current: Slab | null = null;
   /** Full ones that wait to be written together. */
-  #full: (Slab | KeptChunk)[] = [];
+  #full: Slab[] = [];
   #slabs = 0;
   #timer: NodeJS.Timeout | null = null;
 
@@ -64,7 +52,7 @@ export class SlabQueue {
 
   /** Sends to this pipe from now on; null drops what has not been written. */
   attach(pipe: Writable | null): void {
-    for (const held of this.#take()) this.#release(held);
+    for (const slab of this.#take()) this.#release(slab.bytes);
     this.#pipe = pipe;
   }
 
@@ -73,10 +61,8 @@ export class SlabQueue {
    * into several frames of the same type, of which only the first keeps the flags.
    */
   append(head: FrameHead, payload: Uint8Array): boolean {
-    const kept = isKeptWhole(payload);
-    if (!this.#pipe || !(kept ? this.#slabs < this.#budgetSlabs : this.#fits(payload.length))) return false;
-    if (kept) this.#keep(head, payload);
-    else this.#copy(head, payload, Math.min(payload.length, 1));
+    if (!this.#pipe || !this.#fits(payload.length)) return false;
+    this.#copy(head, payload, Math.min(payload.length, 1));
     return true;
   }
 
@@ -91,11 +77,10 @@ export class SlabQueue {
   flush(): void {
     if (this.#timer) clearTimeout(this.#timer);
     this.#timer = null;
-    const held = this.#take();
-    if (held.length === 0) return;
-    this.#pipe?.cork();
-    for (const each of held) this.#write(each);
-    this.#pipe?.uncork();
+    const slabs = this.#take();
+    if (slabs.length > 1) this.#pipe?.cork();
+    for (const slab of slabs) this.#write(slab);
+    if (slabs.length > 1) this.#pipe?.uncork();
   }
 
   #fits(payloadBytes: number): boolean {
@@ -103,16 +88,6 @@ export class SlabQueue {
     const perSlab = LIMITS.slabBytes - FRAME_HEADER_BYTES;
     const beyond = Math.max(0, payloadBytes + FRAME_HEADER_BYTES - room);
     return this.#slabs + Math.ceil(beyond / perSlab) <= this.#budgetSlabs;
-  }
-
-  /** Takes a large chunk as it is, behind a header of its own. */
-  #keep(head: FrameHead, payload: Uint8Array): void {
-    this.#endCurrent();
-    const header = Buffer.alloc(FRAME_HEADER_BYTES);
-    writeFrameHeader(header, 0, head, payload.length);
-    this.#slabs += 1;
-    this.#full.push({ header, chunk: payload });
-    this.#flushSoon();
   }
 
   /** @param together bytes of the payload that must lie in the first frame */
@@ -126,58 +101,38 @@ export class SlabQueue {
       slab.used += FRAME_HEADER_BYTES + length;
       taken += length;
     } while (taken < payload.length);
-    this.#flushSoon();
+    this.#timer ??= setTimeout(() => this.flush(), LIMITS.flushDelayMs);
   }
 
   #slabWithRoom(payloadBytes: number): Slab {
     const current = this.#current;
     if (current && LIMITS.slabBytes - current.used >= FRAME_HEADER_BYTES + Math.max(payloadBytes, 32))
       return current;
-    this.#endCurrent();
+    if (current) this.#full.push(current);
+    this.#current = null;
+    // Not at once: the chunk that filled it is on its way to a peer, and the next may be waiting in a socket.
+    if (this.#full.length >= SLABS_AT_ONCE) this.flush();
     this.#slabs += 1;
     this.#current = { bytes: this.#spare.pop() ?? Buffer.allocUnsafeSlow(LIMITS.slabBytes), used: 0 };
     return this.#current;
   }
 
-  #endCurrent(): void {
-    if (this.#current) this.#full.push(this.#current);
-    this.#current = null;
-    // Not at once: the chunk that filled it is on its way to a peer, and the next may be waiting in a socket.
-    if (this.#full.length >= SLABS_AT_ONCE) this.flush();
-  }
-
-  #flushSoon(): void {
-    this.#timer ??= setTimeout(() => this.flush(), LIMITS.flushDelayMs);
-  }
-
   /** All that was collected; nothing is left. */
-  #take(): (Slab | KeptChunk)[] {
-    const held = this.#full;
-    if (this.#current) held.push(this.#current);
+  #take(): Slab[] {
+    const slabs = this.#full;
+    if (this.#current) slabs.push(this.#current);
     this.#full = [];
     this.#current = null;
-    return held;
+    return slabs;
   }
 
-  #write(held: Slab | KeptChunk): void {
-    if (!this.#pipe) this.#release(held);
-    else if ('chunk' in held) {
-      this.#pipe.write(held.header);
-      this.#pipe.write(held.chunk, () => this.#release(held));
-    } else this.#pipe.write(held.bytes.subarray(0, held.used), () => this.#release(held));
+  #write(slab: Slab): void {
+    if (this.#pipe) this.#pipe.write(slab.bytes.subarray(0, slab.used), () => this.#release(slab.bytes));
+    else this.#release(slab.bytes);
   }
 
-  #release(held: Slab | KeptChunk): void {
+  #release(bytes: Buffer): void {
     this.#slabs -= 1;
-    if ('bytes' in held && this.#spare.length < SPARE_SLABS) this.#spare.push(held.bytes);
+    if (this.#spare.length < SPARE_SLABS) this.#spare.push(bytes);
   }
-}
-
-/** Whether keeping a chunk keeps little more than its bytes, and no more than the slab it counts as. */
-function isKeptWhole(chunk: Uint8Array): boolean {
-  return (
-    chunk.length >= KEPT_CHUNK_BYTES &&
-    chunk.length <= LIMITS.slabBytes &&
-    chunk.buffer.byteLength <= LIMITS.slabBytes
-  );
 }

@@ -2,42 +2,53 @@ import { describe, expect, it } from 'vitest';
 import { Breath } from '../../src/core/breath.ts';
 import { ManualClock } from '../support/manual-clock.ts';
 
-/** Counts how often a breath looked at the clock again after a pause. */
-class CountingClock extends ManualClock {
-  looks = 0;
+const MS = 1_000_000;
 
-  override nowNs(): number {
-    this.looks += 1;
-    return super.nowNs();
+/** A loop that works and sleeps as it is told. */
+class Stage {
+  readonly clock = new ManualClock();
+  idleNs = 0;
+  readonly breath = new Breath(this.clock, () => this.idleNs);
+
+  work(ns: number): void {
+    this.clock.advance(ns);
   }
-}
 
-function pausesOf(breath: Breath, clock: CountingClock): number {
-  const before = clock.looks;
-  breath.take();
-  // One look to decide, one more after a pause.
-  return Math.max(0, clock.looks - before - 1);
+  sleep(ns: number): void {
+    this.clock.advance(ns);
+    this.idleNs += ns;
+  }
 }
 
 describe('a breath', () => {
   it('is taken when a stretch of work is over, and not before', () => {
-    const clock = new CountingClock();
-    const breath = new Breath(clock);
-    expect(pausesOf(breath, clock)).toBe(0);
-    clock.advance(499_999);
-    expect(pausesOf(breath, clock)).toBe(0);
-    clock.advance(1);
-    expect(pausesOf(breath, clock)).toBe(1);
-    expect(pausesOf(breath, clock)).toBe(0);
-  });
-
-  it('is not taken by who is behind', () => {
-    const clock = new CountingClock();
-    const breath = new Breath(clock);
-    breath.hurried = true;
-    clock.advance(1e9);
-    expect(pausesOf(breath, clock)).toBe(0);
-    breath.hurried = false;
-    expect(pausesOf(breath, clock)).toBe(1);
+    const stage = new Stage();
+    const waits: number[] = [];
+    const wait = Atomics.wait;
+    Atomics.wait = ((...args: Parameters<typeof wait>) => {
+      waits.push(Number(args[3]));
+      return 'timed-out';
+    }) as typeof wait;
+    try {
+      stage.breath.take();
+      stage.work(0.5 * MS - 1);
+      stage.breath.take();
+      expect(waits).toEqual([]);
+      stage.work(1);
+      stage.breath.take();
+      stage.breath.take();
+      expect(waits).toEqual([0.02]);
+      // Busy for longer than it slept: there is no time to rest, until there is again.
+      stage.work(30 * MS);
+      stage.breath.take();
+      stage.work(0.5 * MS);
+      stage.breath.take();
+      expect(waits).toEqual([0.02]);
+      stage.sleep(100 * MS);
+      stage.breath.take();
+      expect(waits).toEqual([0.02, 0.02]);
+    } finally {
+      Atomics.wait = wait;
+    }
   });
 });

@@ -41,48 +41,6 @@ describe('the queue into the pipe', () => {
   });
 });
 
-describe('a large chunk', () => {
-  const head = { type: FRAME.clientBytes, flags: 3, connection: 5, atNs: 9 };
-
-  it('goes into the pipe as it is, between the frames before and behind it', () => {
-    const queue = new SlabQueue();
-    const pipe = new PassThrough({ highWaterMark: 10 * LIMITS.slabBytes });
-    queue.attach(pipe);
-    const large = Buffer.alloc(LIMITS.slabBytes, 'large');
-    const payloads = [Buffer.from('before'), large, large, Buffer.from('behind')];
-    for (const payload of payloads) expect(queue.append(head, payload)).toBe(true);
-    queue.flush();
-    const frames = framesOf(pipe);
-    expect(frames.map(({ payload }) => payload)).toEqual(payloads);
-    expect(frames.every(({ flags, connection, atNs }) => flags === 3 && connection === 5 && atNs === 9)).toBe(
-      true,
-    );
-  });
-
-  it('counts as a slab, is refused when the budget is spent, and is given back when it is written', async () => {
-    const queue = new SlabQueue(2 * LIMITS.slabBytes);
-    const pipe = new PassThrough({ highWaterMark: 10 * LIMITS.slabBytes });
-    queue.attach(pipe);
-    const large = Buffer.alloc(LIMITS.slabBytes / 2);
-    expect([1, 2, 3].map(() => queue.append(head, large))).toEqual([true, true, false]);
-    expect(queue.heldBytes).toBe(2 * LIMITS.slabBytes);
-    queue.flush();
-    pipe.resume();
-    await expect.poll(() => queue.heldBytes).toBe(0);
-  });
-
-  it('that shares a larger buffer is copied: keeping it would keep all of that', () => {
-    const queue = new SlabQueue();
-    const pipe = new PassThrough({ highWaterMark: 10 * LIMITS.slabBytes });
-    queue.attach(pipe);
-    const shared = Buffer.alloc(4 * LIMITS.slabBytes, 'a');
-    queue.append(head, shared.subarray(0, LIMITS.slabBytes / 2));
-    shared.fill('b');
-    queue.flush();
-    expect(framesOf(pipe)[0]?.payload.includes(0x62)).toBe(false);
-  });
-});
-
 describe('frames', () => {
   it('come out whole, however the pipe cuts them', () => {
     const queue = new SlabQueue();
