@@ -29,7 +29,7 @@ export interface Unheard {
  * A replay makes gigabytes of short-lived objects, and V8 would rather grow than collect: to 480 MB where 20 MB
  * are alive. Only a thread can be held to limits; a process would have to be started by another.
  */
-const LIMITS_OF_HEAP = { maxYoungGenerationSizeMb: 8, maxOldGenerationSizeMb: 160 } as const;
+const LIMITS_OF_HEAP = { maxYoungGenerationSizeMb: 8, maxOldGenerationSizeMb: 128 } as const;
 
 /**
  * Runs a command line in a thread with a small heap and leaves its status in `process.exitCode`. Signals go to

@@ -5,8 +5,12 @@ import { EXIT, failureOf } from './exit.ts';
 import { commandOf, prepare } from './program.ts';
 import { terminal } from './terminal.ts';
 
-/** Commands that read a capture by the million, and would let the heap of a process grow. */
+/**
+ * Commands that read a capture by the million, and would let the heap of a process grow. A dry run does that in a
+ * thread of its own making, and a second one would only take more.
+ */
 const IN_THREAD: ReadonlySet<string> = new Set(['replay']);
+const DRY_RUN = '--dry-run';
 
 /** Runs one command line (without `node` and the script) and leaves its status in `process.exitCode`. */
 export async function main(args: readonly string[]): Promise<void> {
@@ -16,7 +20,7 @@ export async function main(args: readonly string[]): Promise<void> {
     process.exit();
   });
   try {
-    if (isMainThread && IN_THREAD.has(commandOf(args))) {
+    if (isMainThread && IN_THREAD.has(commandOf(args)) && !args.includes(DRY_RUN)) {
       await runInThread(args);
       return;
     }

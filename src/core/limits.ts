@@ -76,7 +76,7 @@ export const LIMITS = {
   /** Sealing rewrites a segment up to this size, which takes so much again for a moment. */
   compactedSegmentBytes: 2 * MIB,
   readPageRows: 256,
-  blockCacheBytes: 32 * MIB,
+  blockCacheBytes: 16 * MIB,
 
   /** Probes, metrics and control. */
   probeConnections: 64,
