@@ -4,7 +4,8 @@ import { runProcess } from '../support/process.ts';
 import { repositoryRoot } from '../support/shared-data.ts';
 
 describe('five minutes of mixed traffic', () => {
-  test.each([
+  // Both at once: neither takes a core.
+  test.concurrent.each([
     ['wire', 5],
     ['gateway', 5],
   ])(
