@@ -64,7 +64,8 @@ describe('a cursor over JSON', () => {
       fc.property(document, fc.double({ min: 0, max: 1, noNaN: true }), (value, share) => {
         const whole = Buffer.from(JSON.stringify(value));
         const text = whole.subarray(0, Math.floor(share * whole.length));
-        for (const [name, member] of Object.entries(value)) {
+        // What the text says: JSON.stringify writes -0 as 0.
+        for (const [name, member] of Object.entries(JSON.parse(whole.toString()) as object)) {
           const at = jsonMember(text, jsonStart(text), name);
           if (at < 0) continue;
           const [said, number, length] = [jsonText(text, at), jsonNumber(text, at), jsonLength(text, at)];
