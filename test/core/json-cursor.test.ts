@@ -10,11 +10,10 @@ import {
 } from '../../src/core/json-cursor.ts';
 
 const key = fc.stringMatching(/^[a-z0-9_]{1,6}$/);
-const document = fc.dictionary(key, fc.jsonValue({ maxDepth: 4 }), {
-  minKeys: 1,
-  maxKeys: 6,
-  noNullPrototype: true,
-});
+/** As its text has it: JSON.stringify writes -0 as 0. */
+const document = fc
+  .dictionary(key, fc.jsonValue({ maxDepth: 4 }), { minKeys: 1, maxKeys: 6, noNullPrototype: true })
+  .map((value) => JSON.parse(JSON.stringify(value)) as typeof value);
 const spaced = fc.constantFrom(undefined, 1, '\t');
 
 describe('a cursor over JSON', () => {
@@ -64,8 +63,7 @@ describe('a cursor over JSON', () => {
       fc.property(document, fc.double({ min: 0, max: 1, noNaN: true }), (value, share) => {
         const whole = Buffer.from(JSON.stringify(value));
         const text = whole.subarray(0, Math.floor(share * whole.length));
-        // What the text says: JSON.stringify writes -0 as 0.
-        for (const [name, member] of Object.entries(JSON.parse(whole.toString()) as object)) {
+        for (const [name, member] of Object.entries(value)) {
           const at = jsonMember(text, jsonStart(text), name);
           if (at < 0) continue;
           const [said, number, length] = [jsonText(text, at), jsonNumber(text, at), jsonLength(text, at)];
