@@ -1,15 +1,18 @@
-// A vitest reporter that leaves the counts of a run, and the reason of every skip, in the file named by
-// COUNT_REPORT. vitest's own JSON report has no place for the reason.
+// A vitest reporter that leaves the counts of a run, the reason of every skip and the first words of every failure in
+// the file named by COUNT_REPORT. vitest's own JSON report has no place for the reason of a skip.
 import { writeFileSync } from 'node:fs';
 
 export default class CountReporter {
   /** @param {import('vitest/node').TestModule[]} modules @param {readonly unknown[]} unhandledErrors */
   onTestRunEnd(modules, unhandledErrors) {
-    const counts = { passed: 0, failed: unhandledErrors.length, skipped: [] };
+    const counts = { passed: 0, failed: 0, skipped: [], failures: [] };
+    countErrors(counts, 'beside the tests', unhandledErrors);
     for (const module of modules) {
       // A file that cannot be loaded, and a hook that fails, are failures that no test case carries.
-      counts.failed += module.errors().length;
-      for (const suite of module.children.allSuites()) counts.failed += suite.errors().length;
+      countErrors(counts, module.relativeModuleId, module.errors());
+      for (const suite of module.children.allSuites()) {
+        countErrors(counts, `${module.relativeModuleId} > ${suite.fullName}`, suite.errors());
+      }
       for (const test of module.children.allTests()) countTest(counts, module, test);
     }
     writeFileSync(process.env.COUNT_REPORT, JSON.stringify(counts));
@@ -23,5 +26,19 @@ function countTest(counts, module, test) {
     // `context.skip` leaves a note; a test skipped before it ran says why in brackets after its title.
     const [, title = test.fullName, reason = 'no reason given'] = /^(.*) \((.+)\)$/.exec(test.fullName) ?? [];
     counts.skipped.push({ name: `${module.relativeModuleId} > ${title}`, reason: result.note ?? reason });
-  } else counts.failed += 1; // `pending` too: a test that the end of the run found unfinished
+  } else {
+    // `pending` too: a test that the end of the run found unfinished.
+    counts.failed += 1;
+    addFailure(counts, `${module.relativeModuleId} > ${test.fullName}`, result.errors?.[0]);
+  }
+}
+
+function countErrors(counts, name, errors) {
+  counts.failed += errors.length;
+  for (const error of errors) addFailure(counts, name, error);
+}
+
+function addFailure(counts, name, error) {
+  const [reason] = String(error?.message ?? 'it did not end').split('\n', 1);
+  counts.failures.push({ name, reason });
 }

@@ -1,6 +1,7 @@
 // Adds up what the stages of a full check left behind: `node sum-counts.mjs DIRECTORY`. Each `*.stage` file holds
 // the exit status of one stage, and beside it lies `*.json` where the stage ran tests. Every skip is printed with
-// its reason, every failed stage by name, then one line of totals. Runs on any Node since 18.
+// its reason, every failure with its first words, every failed stage by name, then one line of totals. Runs on any
+// Node since 18.
 import { existsSync, readdirSync, readFileSync } from 'node:fs';
 import { join } from 'node:path';
 
@@ -28,6 +29,7 @@ function addStage(name, status, counts) {
     total.failed += status === 0 ? counts.failed : Math.max(1, counts.failed);
     total.skipped += counts.skipped.length;
     for (const { name: test, reason } of counts.skipped) console.log(`skipped: ${test}: ${reason}`);
+    for (const { name: test, reason } of counts.failures) console.log(`failed: ${test}: ${reason}`);
   }
   if (status !== 0) console.log(`failed: ${name} (exit ${status})`);
 }

@@ -11,6 +11,18 @@ interface Stage {
   readonly counts?: object;
 }
 
+interface Named {
+  readonly name: string;
+  readonly reason: string;
+}
+
+function counted(
+  passed: number,
+  { failures = [], skipped = [] }: { failures?: readonly Named[]; skipped?: readonly Named[] },
+): object {
+  return { passed, failed: failures.length, skipped, failures };
+}
+
 async function sum(...stages: readonly Stage[]): Promise<Finished> {
   const directory = temporaryDirectory();
   for (const { name, status, counts } of stages) {
@@ -27,9 +39,9 @@ describe('the totals of a full check', () => {
       {
         name: '02-test',
         status: 0,
-        counts: { passed: 40, failed: 0, skipped: [{ name: 'a > b', reason: 'no data' }] },
+        counts: counted(40, { skipped: [{ name: 'a > b', reason: 'no data' }] }),
       },
-      { name: '03-faults', status: 0, counts: { passed: 2, failed: 0, skipped: [] } },
+      { name: '03-faults', status: 0, counts: counted(2, {}) },
     );
     expect(finished).toMatchObject({
       status: 0,
@@ -38,11 +50,20 @@ describe('the totals of a full check', () => {
     });
   });
 
-  test('fail when a test failed', async () => {
-    const finished = await sum({ name: '01-test', status: 1, counts: { passed: 1, failed: 2, skipped: [] } });
+  test('fail when a test failed, and say at the end which and with what words', async () => {
+    const failures = [
+      { name: 'a > b', reason: 'expected 1 to be 2' },
+      { name: 'c', reason: 'it did not end' },
+    ];
+    const finished = await sum({ name: '01-test', status: 1, counts: counted(1, { failures }) });
     expect(finished).toMatchObject({
       status: 1,
-      stdout: 'failed: test (exit 1)\n1 passed, 2 failed, 0 skipped\n',
+      stdout: [
+        'failed: a > b: expected 1 to be 2',
+        'failed: c: it did not end',
+        'failed: test (exit 1)',
+        '1 passed, 2 failed, 0 skipped\n',
+      ].join('\n'),
     });
   });
 
@@ -55,7 +76,7 @@ describe('the totals of a full check', () => {
   });
 
   test('fail when a run failed though no test of it did', async () => {
-    const finished = await sum({ name: '01-test', status: 1, counts: { passed: 5, failed: 0, skipped: [] } });
+    const finished = await sum({ name: '01-test', status: 1, counts: counted(5, {}) });
     expect(finished).toMatchObject({
       status: 1,
       stdout: 'failed: test (exit 1)\n5 passed, 1 failed, 0 skipped\n',
