@@ -1,10 +1,10 @@
+import type { Framing } from '../../core/http1/framing.ts';
+import type { ScannedResponse } from '../../core/http1/head-scan.ts';
+import type { BodyTaker } from '../../core/http1/message-reader.ts';
 import type { PayloadApi } from '../../core/payload-api.ts';
 import { isEventStream, isJson, isJsonLines, isPlain } from '../../core/payload-facts.ts';
 import { type AnswerForm, AnswerScan } from '../../core/stream-timing.ts';
 import type { BodyCollector } from './body.ts';
-import type { Framing } from './framing.ts';
-import type { ScannedResponse } from './head-scan.ts';
-import type { BodyTaker } from './http1.ts';
 
 /** Takes a response's body, and looks at it on the way. */
 export class WatchedBody implements BodyTaker {

@@ -1,7 +1,7 @@
 import type { Body } from '../../core/exchange.ts';
+import type { AssemblyBudget } from '../../core/http1/budget.ts';
 import { HASH_ROOM_BYTES, type KeyedHash, type RunningHash } from '../../core/keyed-hash.ts';
 import { LIMITS } from '../../core/limits.ts';
-import type { AssemblyBudget } from './budget.ts';
 
 /** Blocks of a body whose size is not known, or too large to be trusted, double between these. */
 const FIRST_BLOCK_BYTES = 4 * 1024;

@@ -1,6 +1,6 @@
 import type { LossReason } from '../../core/accounting.ts';
+import { isRequestLine } from '../../core/http1/head-scan.ts';
 import type { CloseCause } from '../frames.ts';
-import { isRequestLine } from './head-scan.ts';
 import type { AssemblyContext, ConnectionOptions } from './options.ts';
 import { Pairing, type Stop } from './pairing.ts';
 import { SettledBytes } from './settled-bytes.ts';

@@ -1,8 +1,13 @@
+import { type Framing, requestFraming, responseFraming } from '../../core/http1/framing.ts';
+import {
+  type ScannedRequest,
+  type ScannedResponse,
+  scanRequest,
+  scanResponse,
+} from '../../core/http1/head-scan.ts';
 import type { RedactedBytes } from '../../core/redaction.ts';
 import type { Route, Routes } from '../../core/routes.ts';
-import { type Framing, requestFraming, responseFraming } from './framing.ts';
 import type { HeadJudgement } from './head-judgement.ts';
-import { type ScannedRequest, type ScannedResponse, scanRequest, scanResponse } from './head-scan.ts';
 
 /** What is made of a request's head. Shared by all requests with the same head, and never changed but filled in. */
 export interface RequestReading {

@@ -1,8 +1,8 @@
 import { type BodyAbout, type BodyRedaction, dropNote } from '../../core/body-redaction.ts';
 import type { Body, Message } from '../../core/exchange.ts';
+import type { HeadFields } from '../../core/http1/head-scan.ts';
 import type { RedactedBytes } from '../../core/redaction.ts';
 import type { BodyCollector } from './body.ts';
-import type { HeadFields } from './head-scan.ts';
 
 /** A request or response while it is being read. */
 export class MessageDraft {

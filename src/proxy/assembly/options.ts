@@ -1,10 +1,10 @@
 import type { LossReason } from '../../core/accounting.ts';
 import type { BodyRedaction } from '../../core/body-redaction.ts';
 import type { ExchangeKeys } from '../../core/exchange-keys.ts';
+import type { AssemblyBudget } from '../../core/http1/budget.ts';
 import type { KeyedHash } from '../../core/keyed-hash.ts';
 import type { BodyPolicy, Selection } from '../../core/recording-policy.ts';
 import type { Redaction } from '../../core/redaction.ts';
-import type { AssemblyBudget } from './budget.ts';
 import type { KnownHeads } from './known-heads.ts';
 import type { Settlement } from './settlement.ts';
 

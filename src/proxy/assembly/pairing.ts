@@ -1,7 +1,7 @@
+import { HTTP2_PREFACE_LINE, isRequestLine, isStatusLine } from '../../core/http1/head-scan.ts';
+import { type MessagePlan, MessageReader } from '../../core/http1/message-reader.ts';
 import { LIMITS } from '../../core/limits.ts';
-import { HTTP2_PREFACE_LINE, isRequestLine, isStatusLine } from './head-scan.ts';
 import { HeldBytes } from './held-bytes.ts';
-import { type MessagePlan, MessageReader } from './http1.ts';
 import { type ExchangeOrigin, type FirstEnd, OpenExchange } from './open-exchange.ts';
 import type { AssemblyContext } from './options.ts';
 import type { SettledBytes, Unrecorded } from './settled-bytes.ts';

@@ -1,9 +1,9 @@
 import type { ExchangeKeys } from '../../core/exchange-keys.ts';
+import type { ScannedRequest } from '../../core/http1/head-scan.ts';
 import { isPlain, modelOfJson } from '../../core/payload-facts.ts';
 import { modelOfForm, type RequestFeatures, requestFeatures } from '../../core/payload-features.ts';
 import type { Route } from '../../core/routes.ts';
 import type { HeadJudgement } from './head-judgement.ts';
-import type { ScannedRequest } from './head-scan.ts';
 
 /** What the facts of a request are read from. */
 export interface FactSources {

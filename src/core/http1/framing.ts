@@ -1,4 +1,4 @@
-import { trimOws } from '../../core/headers.ts';
+import { trimOws } from '../headers.ts';
 import type { ScannedRequest, ScannedResponse } from './head-scan.ts';
 
 /**

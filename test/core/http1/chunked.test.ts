@@ -1,8 +1,8 @@
 import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
+import { AssemblyBudget } from '../../../src/core/http1/budget.ts';
+import { ChunkedReader } from '../../../src/core/http1/chunked.ts';
 import { LIMITS } from '../../../src/core/limits.ts';
-import { AssemblyBudget } from '../../../src/proxy/assembly/budget.ts';
-import { ChunkedReader } from '../../../src/proxy/assembly/chunked.ts';
 
 function decode(pieces: readonly (string | Uint8Array)[], budgetBytes = 1 << 20) {
   const budget = new AssemblyBudget(budgetBytes);

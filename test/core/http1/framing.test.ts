@@ -1,6 +1,6 @@
 import { describe, expect, it } from 'vitest';
-import { parseContentLength, requestFraming, responseFraming } from '../../../src/proxy/assembly/framing.ts';
-import { scanRequest, scanResponse } from '../../../src/proxy/assembly/head-scan.ts';
+import { parseContentLength, requestFraming, responseFraming } from '../../../src/core/http1/framing.ts';
+import { scanRequest, scanResponse } from '../../../src/core/http1/head-scan.ts';
 
 function request(start: string, ...lines: string[]) {
   const scanned = scanRequest([start, ...lines, '', ''].join('\r\n'));

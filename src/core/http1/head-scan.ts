@@ -1,5 +1,5 @@
-import { MARKER_HEADER, trimOws } from '../../core/headers.ts';
-import { LIMITS } from '../../core/limits.ts';
+import { MARKER_HEADER, trimOws } from '../headers.ts';
+import { LIMITS } from '../limits.ts';
 
 /** The few header fields that framing and pairing depend on; null where absent, repeated lines joined by `,`. */
 export interface HeadFields {

@@ -1,4 +1,4 @@
-import { LIMITS } from '../../core/limits.ts';
+import { LIMITS } from '../limits.ts';
 import type { AssemblyBudget } from './budget.ts';
 import { GrowingBytes, type Refusal } from './growing-bytes.ts';
 
