@@ -1,68 +1,60 @@
-import { isIP, type Socket } from 'node:net';
-import { buildConnector, Client } from 'undici';
 import type { Clock } from '../core/clock.ts';
-import { LIMITS } from '../core/limits.ts';
 import type { AddressBook } from './address-book.ts';
-import { type Connection, ConnectionCounts } from './connection.ts';
+import { ConnectionCounts } from './connection-counts.ts';
 import { Durations, type PackedDurations } from './durations.ts';
 import type { ConnectionUse } from './engine-health.ts';
-import { SpareSockets } from './spare-sockets.ts';
+import { Connection, type ConnectionHost } from './http1/connection.ts';
+import { Dialer, type DialOptions } from './http1/dialer.ts';
+import { SilenceWatch } from './http1/silence-watch.ts';
 
 /** Model servers close idle connections after 2 to 5 s; giving them up earlier avoids racing that close. */
 const IDLE_MS = 1_500;
 /** A recorded connection stays open between its requests, unless the server ends it or it is over for good. */
 const LANE_IDLE_MS = 60_000;
-/** Taken off a server's own `Keep-Alive: timeout=` hint. */
-const KEEP_ALIVE_MARGIN_MS = 500;
+/** How often it is looked for connections that were silent for too long. */
+const WATCH_MS = 25;
 
-export interface PoolOptions {
-  readonly origin: string;
-  /** Path of a unix socket that is the target in place of the origin's host; null without one. */
-  readonly socketPath: string | null;
-  readonly connectTimeoutMs: number;
+export interface PoolOptions extends DialOptions {
   readonly firstByteTimeoutMs: number;
   readonly idleTimeoutMs: number;
   readonly maxConnectionAgeMs: number | null;
-  readonly caPem: string | null;
-  readonly acceptAnyCertificate: boolean;
 }
 
 /**
  * As many connections as open loop needs. The one that fell idle last is used first, so that what the load no
- * longer needs grows old and is closed. undici's own Pool searches all its clients for every request and
- * prefers the oldest, connected or not; with thousands in flight that search is the send.
+ * longer needs grows old and is closed.
  */
-export class ConnectionPool {
+export class ConnectionPool implements ConnectionHost {
+  readonly dialer: Dialer;
   readonly #options: PoolOptions;
-  readonly #origin: URL;
   readonly #book: AddressBook;
   readonly #clock: Clock;
-  readonly #connect: buildConnector.connector;
   readonly #connectTimes = new Durations();
   readonly #counts = new ConnectionCounts();
-  readonly #idle: Connection[] = [];
+  #idle: Connection[] = [];
+  /** Some of the idle ones are over. */
+  #idleEnded = false;
   /** Of recorded connections, by their lane; each carries one request at a time. */
   readonly #lanes = new Map<number, Connection>();
   readonly #live = new Set<Connection>();
-  readonly #spares: SpareSockets;
+  /** Since when those that are connecting are, and who waits for the outcome. */
+  readonly #dialing = new Map<Connection, { readonly sinceNs: number; readonly settled: () => void }>();
+  readonly #unanswered: SilenceWatch<Connection>;
+  readonly #answering: SilenceWatch<Connection>;
+  readonly #idling = new SilenceWatch<Connection>(IDLE_MS * 1e6);
+  readonly #idlingLanes = new SilenceWatch<Connection>(LANE_IDLE_MS * 1e6);
+  readonly #watching: NodeJS.Timeout;
+  #lastWatchNs: number;
 
   constructor(options: PoolOptions, book: AddressBook, clock: Clock) {
     this.#options = options;
-    this.#origin = new URL(options.origin);
     this.#book = book;
     this.#clock = clock;
-    this.#spares = new SpareSockets(IDLE_MS);
-    this.#connect = buildConnector({
-      allowH2: false,
-      timeout: options.connectTimeoutMs,
-      rejectUnauthorized: !options.acceptAnyCertificate,
-      ...(options.caPem === null ? {} : { ca: options.caPem }),
-      ...(options.socketPath === null ? {} : { socketPath: options.socketPath }),
-    });
-  }
-
-  get hostname(): string {
-    return this.#origin.hostname;
+    this.dialer = new Dialer(options);
+    this.#unanswered = new SilenceWatch(options.firstByteTimeoutMs * 1e6);
+    this.#answering = new SilenceWatch(options.idleTimeoutMs * 1e6);
+    this.#lastWatchNs = clock.nowNs();
+    this.#watching = setInterval(() => this.#watch(), WATCH_MS).unref();
   }
 
   /**
@@ -74,65 +66,36 @@ export class ConnectionPool {
     const attempts = Math.max(count, this.#book.addresses.length);
     await Promise.all(
       Array.from({ length: attempts }, async () => {
-        const address = this.#book.next();
-        await new Promise<void>((resolve) => {
-          this.#open(address, (error, socket) => {
-            if (socket) this.#spares.add({ socket, address });
-            else if (error) this.#counts.failed++;
-            resolve();
-          });
-        });
+        await new Promise<void>((resolve) => this.#create(null, resolve));
       }),
     );
   }
 
   /**
-   * A connection that is idle now, or a new one that will connect when a request is dispatched on it. With a lane
-   * that lane's own, which nothing else may be on.
+   * A connection that is idle now, or a new one that is connecting. With a lane that lane's own, which nothing else
+   * may be on.
    */
   acquire(lane: number | null = null): Connection {
     if (lane !== null) return this.#acquireLane(lane);
-    for (let last = this.#idle.pop(); last; last = this.#idle.pop()) {
-      // An answer that came before the request was wholly written leaves its rest in front of the next one.
-      if (this.#usable(last) && last.socket?.writableNeedDrain === false) return last;
-      this.retire(last);
-    }
-    return this.#create(null);
+    return this.#takeIdle() ?? this.#create(null);
   }
 
   #acquireLane(lane: number): Connection {
     const own = this.#lanes.get(lane);
-    if (own && this.#usable(own) && own.socket?.writableNeedDrain === false) return own;
-    if (own) this.retire(own);
-    const connection = this.#create(lane);
+    if (own !== undefined && this.#usable(own)) {
+      this.#idlingLanes.forget(own);
+      return own;
+    }
+    own?.retire();
+    const connection = this.#takeIdle() ?? this.#create(lane);
+    connection.lane = lane;
     this.#lanes.set(lane, connection);
     return connection;
   }
 
-  /** The request on it has its complete answer. */
-  release(connection: Connection): void {
-    connection.served++;
-    if (!this.#usable(connection)) this.retire(connection);
-    else if (connection.lane === null) this.#idle.push(connection);
-  }
-
-  /** Ends a connection and whatever is on it. */
-  retire(connection: Connection, reason: Error | null = null): void {
-    if (!this.#live.delete(connection)) return;
-    const { lane } = connection;
-    if (lane !== null && this.#lanes.get(lane) === connection) this.#lanes.delete(lane);
-    connection.client.destroy(reason, () => undefined);
-  }
-
-  noteRequest(connection: Connection): void {
-    this.#counts.noteRequest(connection.address, connection.served + 1);
-  }
-
-  async close(): Promise<void> {
-    this.#spares.close();
-    const clients = [...this.#live].map(({ client }) => client.destroy());
-    this.#live.clear();
-    await Promise.all(clients);
+  close(): void {
+    clearInterval(this.#watching);
+    for (const connection of [...this.#live]) connection.retire();
   }
 
   use(): ConnectionUse {
@@ -153,80 +116,105 @@ export class ConnectionPool {
     return this.#connectTimes.packed();
   }
 
-  #usable({ client, socket, openedNs }: Connection): boolean {
-    const { maxConnectionAgeMs } = this.#options;
-    if (client.destroyed || socket === null || socket.destroyed) return false;
-    return maxConnectionAgeMs === null || this.#clock.nowNs() - openedNs < maxConnectionAgeMs * 1e6;
+  nowNs(): number {
+    return this.#clock.nowNs();
   }
 
-  #create(lane: number | null): Connection {
-    const idleMs = lane === null ? IDLE_MS : LANE_IDLE_MS;
-    // undici asks for a socket on the first dispatch, and again if an idle one closed under a waiting request.
-    const client = new Client(this.#origin, {
-      connect: (_options: buildConnector.Options, callback: buildConnector.Callback) =>
-        this.#supply(connection, callback),
-      pipelining: 1,
-      maxHeaderSize: LIMITS.headBytes,
-      headersTimeout: this.#options.firstByteTimeoutMs,
-      bodyTimeout: this.#options.idleTimeoutMs,
-      keepAliveTimeout: idleMs,
-      keepAliveMaxTimeout: idleMs,
-      keepAliveTimeoutThreshold: KEEP_ALIVE_MARGIN_MS,
-    });
-    const connection: Connection = { client, lane, address: '', socket: null, openedNs: 0, served: 0 };
+  opened(connection: Connection): void {
+    const dialing = this.#dialing.get(connection);
+    this.#dialing.delete(connection);
+    this.#connectTimes.record(this.#clock.nowNs() - (dialing?.sinceNs ?? 0));
+    this.#book.noteSuccess(connection.address);
+    this.#counts.noteOpened(connection.address);
+    if (connection.idle) this.#rest(connection);
+    dialing?.settled();
+  }
+
+  failed(connection: Connection): void {
+    this.#counts.failed++;
+    this.#book.noteFailure(connection.address);
+    this.#dialing.get(connection)?.settled();
+    this.#dialing.delete(connection);
+  }
+
+  carries(connection: Connection): void {
+    this.#counts.noteRequest(connection.address, connection.served + 1);
+  }
+
+  heard(connection: Connection, answering: boolean): void {
+    const nowNs = this.#clock.nowNs();
+    if (answering) {
+      this.#unanswered.forget(connection);
+      this.#answering.touch(connection, nowNs);
+    } else this.#unanswered.touch(connection, nowNs);
+  }
+
+  released(connection: Connection): void {
+    this.#unanswered.forget(connection);
+    this.#answering.forget(connection);
+    if (this.#usable(connection)) this.#rest(connection);
+    else connection.retire();
+  }
+
+  gone(connection: Connection): void {
+    this.#live.delete(connection);
+    if (connection.openedNs > 0) this.#counts.noteClosed();
+    else this.#dialing.get(connection)?.settled();
+    this.#dialing.delete(connection);
+    for (const watch of [this.#unanswered, this.#answering, this.#idling, this.#idlingLanes]) {
+      watch.forget(connection);
+    }
+    this.#idleEnded = true;
+    const { lane } = connection;
+    if (lane !== null && this.#lanes.get(lane) === connection) this.#lanes.delete(lane);
+  }
+
+  /** Waits for a request: a lane's for one of its lane, any other on top of those that wait. */
+  #rest(connection: Connection): void {
+    const nowNs = this.#clock.nowNs();
+    if (connection.lane !== null) this.#idlingLanes.touch(connection, nowNs);
+    else {
+      this.#idle.push(connection);
+      this.#idling.touch(connection, nowNs);
+    }
+  }
+
+  #takeIdle(): Connection | null {
+    for (let last = this.#idle.pop(); last; last = this.#idle.pop()) {
+      this.#idling.forget(last);
+      if (this.#usable(last)) return last;
+      last.retire();
+    }
+    return null;
+  }
+
+  #usable(connection: Connection): boolean {
+    const { maxConnectionAgeMs } = this.#options;
+    const nowNs = this.#clock.nowNs();
+    if (!connection.usable(nowNs)) return false;
+    return maxConnectionAgeMs === null || nowNs - connection.openedNs < maxConnectionAgeMs * 1e6;
+  }
+
+  #create(lane: number | null, settled: () => void = () => undefined): Connection {
+    const sinceNs = this.#clock.nowNs();
+    const connection = new Connection(this.#book.next(), lane, this);
     this.#live.add(connection);
+    this.#dialing.set(connection, { sinceNs, settled });
     return connection;
   }
 
-  #supply(connection: Connection, callback: buildConnector.Callback): void {
-    const adopt = (socket: Socket, address: string): void => {
-      connection.socket = socket;
-      connection.address = address;
-      connection.openedNs = this.#clock.nowNs();
-      connection.served = 0;
-      socket.once('close', () => {
-        if (connection.socket === socket) connection.socket = null;
-        // A recorded connection that is over is not kept for a next request, which may never come.
-        if (connection.lane !== null && connection.client.stats.size === 0) this.retire(connection);
-      });
-      callback(null, socket);
-    };
-    const spare = this.#spares.take();
-    if (spare) {
-      // undici expects its answer after the call that asked for it.
-      queueMicrotask(() => adopt(spare.socket, spare.address));
-      return;
-    }
-    const address = this.#book.next();
-    connection.address = address;
-    this.#open(address, (error, socket) => {
-      if (socket) {
-        adopt(socket, address);
-      } else {
-        this.#counts.failed++;
-        callback(error ?? new Error('no socket'), null);
-      }
-    });
-  }
-
-  #open(address: string, done: (error: Error | null, socket: Socket | null) => void): void {
-    const { protocol, port, hostname } = this.#origin;
-    const startNs = this.#clock.nowNs();
-    // What TLS asks for and checks is the name, whichever of its addresses is meant; an address is no name.
-    const named = protocol === 'https:' && isIP(hostname.replace(/^\[|\]$/g, '')) === 0;
-    this.#connect(
-      { hostname: address, protocol, port, ...(named ? { servername: hostname } : {}) },
-      (error, socket) => {
-        if (socket) {
-          this.#connectTimes.record(this.#clock.nowNs() - startNs);
-          this.#book.noteSuccess(address);
-          this.#counts.noteOpened(address);
-          socket.once('close', () => this.#counts.noteClosed());
-        } else {
-          this.#book.noteFailure(address);
-        }
-        done(error, socket);
-      },
-    );
+  /**
+   * Answers that came while nothing ran are read after this: what had been silent for too long at the watch before
+   * has had a turn of the loop since, and only that is the target's doing.
+   */
+  #watch(): void {
+    const atNs = this.#lastWatchNs;
+    this.#lastWatchNs = this.#clock.nowNs();
+    for (const connection of this.#unanswered.takeOverdue(atNs)) connection.retire('first_byte_timeout');
+    for (const connection of this.#answering.takeOverdue(atNs)) connection.retire('idle_timeout');
+    for (const connection of this.#idling.takeOverdue(atNs)) connection.retire();
+    for (const connection of this.#idlingLanes.takeOverdue(atNs)) connection.retire();
+    if (this.#idleEnded) this.#idle = this.#idle.filter(({ open }) => open);
+    this.#idleEnded = false;
   }
 }

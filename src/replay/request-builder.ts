@@ -100,7 +100,6 @@ export class RequestBuilder {
       method: head.method,
       target: head.target,
       headers: head.headers.flat(),
-      bodyBytes: message.body.bytes,
       hasTrailers: message.trailers !== null && message.trailers.length > 0,
     });
     if (reason !== null) return { kind: 'unreplayable', reason };

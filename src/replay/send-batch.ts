@@ -5,6 +5,9 @@ import type { PreparedRequest } from './prepared-request.ts';
 /** Bodies of at least this size travel in a buffer of their own, moved and never copied again. */
 const OWN_BUFFER_BYTES = 64 * 1024;
 
+/** Stands before a host that is named, which may be empty. */
+const NAMED = '=';
+
 const COLUMNS = 10;
 const INDEX = 0;
 const INTENDED = 1;
@@ -33,13 +36,16 @@ export interface SendBatch {
   readonly bodies: ArrayBuffer[];
 }
 
-/** A request ready for `dispatch`: nothing about it is left to be read, decoded or allocated. */
+/** A request ready to be written: nothing about it is left to be read, decoded or allocated. */
 export interface OutgoingRequest {
   readonly index: number;
   readonly intendedOffsetNs: number;
   readonly method: string;
   readonly path: string;
-  readonly headers: string[];
+  /** Null where the target's own authority is to be named. */
+  readonly host: string | null;
+  /** All other header lines, each with its line end; latin1. */
+  readonly fields: string;
   readonly body: Buffer | null;
   readonly chunked: boolean;
   /** See PreparedRequest. */
@@ -123,16 +129,20 @@ export class BatchReader {
     const cell = this.#row * COLUMNS;
     const table = this.#table;
     const headEnd = this.#headAt + (table[cell + HEAD_BYTES] ?? 0);
-    const parts = this.#bytes.toString('latin1', this.#headAt, headEnd).split('\n');
+    const head = this.#bytes.toString('latin1', this.#headAt, headEnd);
+    const pathAt = head.indexOf('\n') + 1;
+    const hostAt = head.indexOf('\n', pathAt) + 1;
+    const fieldsAt = head.indexOf('\n', hostAt) + 1;
     const bodyBytes = table[cell + BODY_BYTES] ?? -1;
     const own = table[cell + BODY_OWN] === 1;
     const lane = table[cell + LANE] ?? Number.NaN;
     const request: OutgoingRequest = {
       index: table[cell + INDEX] ?? 0,
       intendedOffsetNs: table[cell + INTENDED] ?? 0,
-      method: parts[0] ?? '',
-      path: parts[1] ?? '',
-      headers: parts.slice(2),
+      method: head.slice(0, pathAt - 1),
+      path: head.slice(pathAt, hostAt - 1),
+      host: head[hostAt] === NAMED ? head.slice(hostAt + 1, fieldsAt - 1) : null,
+      fields: head.slice(fieldsAt),
       body: bodyBytes < 0 ? null : this.#bodyOf(table[cell + BODY_AT] ?? 0, bodyBytes, own),
       chunked: table[cell + CHUNKED] === 1,
       lane: Number.isNaN(lane) ? null : lane,
@@ -163,14 +173,21 @@ function expectedOf(bits: number, cancelAfterNs: number): ExpectedAnswer {
   };
 }
 
-function headOf(request: PreparedRequest): string {
-  const parts = [request.method, request.path, ...request.headers];
-  const head = parts.join('\n');
+/** Method, path and host, a line each, and the header lines as they go out, so that a sender only puts them together. */
+function headOf({ index, method, path, headers }: PreparedRequest): string {
   // A line break inside a part could not be sent anyway; here it would shift every part behind it.
-  if (parts.some((part) => part.includes('\n'))) {
-    throw new AppError('INTERNAL', `request ${request.index}: a line break within its head`);
+  if ([method, path, ...headers].some((part) => /[\r\n]/.test(part))) {
+    throw new AppError('INTERNAL', `request ${index}: a line break within its head`);
   }
-  return head;
+  let host: string | null = null;
+  let fields = '';
+  for (let at = 0; at < headers.length; at += 2) {
+    const name = headers[at] ?? '';
+    const value = headers[at + 1] ?? '';
+    if (host === null && name.length === 4 && name.toLowerCase() === 'host') host = value;
+    else fields += `${name}: ${value}\r\n`;
+  }
+  return `${method}\n${path}\n${host === null ? '' : NAMED + host}\n${fields}`;
 }
 
 function copyOf(body: Uint8Array): ArrayBuffer {

@@ -12,7 +12,7 @@ import { packResults } from './result-batch.ts';
 import type { SendResult } from './send-result.ts';
 import { SENDER_TICK_MS, Sender, type SenderHealth } from './sender.ts';
 import type { FromSender, SenderSetup, ToSender } from './thread-messages.ts';
-import { type Transport, UndiciTransport } from './transport.ts';
+import { Http1Transport, type Transport } from './transport.ts';
 
 /** Lateness from which on overdue sends are spread out rather than sent at once. */
 const CATCH_UP_FROM_NS = 50_000_000;
@@ -31,7 +31,7 @@ export class SenderThread {
   readonly #setup: SenderSetup;
   readonly #port: MessagePort;
   readonly #clock: Clock;
-  readonly #transport: UndiciTransport;
+  readonly #transport: Http1Transport;
   #sender: Sender | null = null;
 
   constructor(setup: SenderSetup, port: MessagePort, clock: Clock) {
@@ -82,17 +82,17 @@ export class SenderThread {
       signals: new DueRing(ringMemory).signalsOf(this.#setup.sender),
       inFlight: new InFlight(inFlightMemory, inFlightLimits),
     };
-    const sender = this.#senderFor(startNs, aim, report, (health) => void this.#end(health));
+    const sender = this.#senderFor(startNs, aim, report, (health) => this.#end(health));
     wakePort.on('message', () => sender.wake());
     return sender;
   }
 
-  #transportTo(origin: string, socketPath: string | null): UndiciTransport {
+  #transportTo(origin: string, socketPath: string | null): Http1Transport {
     const book =
       socketPath === null
         ? new AddressBook(new URL(origin).hostname, resolveAll, this.#clock)
         : AddressBook.ofOne(`unix:${socketPath}`, this.#clock);
-    return new UndiciTransport(new ConnectionPool({ ...this.#setup, origin, socketPath }, book, this.#clock));
+    return new Http1Transport(new ConnectionPool({ ...this.#setup, origin, socketPath }, book, this.#clock));
   }
 
   #senderFor(
@@ -127,9 +127,9 @@ export class SenderThread {
     return sender;
   }
 
-  async #end(health: SenderHealth): Promise<void> {
+  #end(health: SenderHealth): void {
     const connections = this.#transport.use();
-    await this.#transport.close();
+    this.#transport.close();
     this.#post({ kind: 'over', health, connections, connect: this.#transport.connectTimes() });
     this.#setup.wakePort.close();
     this.#port.close();

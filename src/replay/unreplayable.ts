@@ -5,13 +5,12 @@ export interface RecordedRequestShape {
   readonly target: string;
   /** Flat name, value, … as recorded: before hop-by-hop and framing names are taken out. */
   readonly headers: readonly string[];
-  readonly bodyBytes: number;
   readonly hasTrailers: boolean;
 }
 
 /**
- * Why a recorded request cannot be sent as it was, or null when it can. A closed list, complete for what
- * undici 8 refuses or would alter; reports group by it.
+ * Why a recorded request is not sent, or null when it can be as it was. A closed list: reports group by it. What
+ * asks for more than an answer (a tunnel, an upgrade, a word before the body) is none of a replay's.
  */
 export const UNREPLAYABLE_REASONS = [
   'connect_method',
@@ -21,7 +20,6 @@ export const UNREPLAYABLE_REASONS = [
   'expect_header',
   'upgrade_header',
   'transfer_coding',
-  'chunked_without_body',
   'trailers',
 ] as const;
 export type UnreplayableReason = (typeof UNREPLAYABLE_REASONS)[number];
@@ -36,10 +34,10 @@ export function unreplayableReason(request: RecordedRequestShape): UnreplayableR
   // Asterisk form and absolute form: the first is refused, the second names the production host.
   if (!TARGET.test(request.target)) return 'invalid_target';
   if (request.hasTrailers) return 'trailers';
-  return headerReason(request.headers, request.bodyBytes);
+  return headerReason(request.headers);
 }
 
-function headerReason(headers: readonly string[], bodyBytes: number): UnreplayableReason | null {
+function headerReason(headers: readonly string[]): UnreplayableReason | null {
   for (let i = 0; i + 1 < headers.length; i += 2) {
     const name = headers[i] ?? '';
     const value = headers[i + 1] ?? '';
@@ -51,8 +49,6 @@ function headerReason(headers: readonly string[], bodyBytes: number): Unreplayab
         return 'upgrade_header';
       case 'transfer-encoding':
         if (value.trim().toLowerCase() !== 'chunked') return 'transfer_coding';
-        // undici writes content-length: 0 for an iterable that yields nothing.
-        if (bodyBytes === 0) return 'chunked_without_body';
     }
   }
   return null;

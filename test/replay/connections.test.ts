@@ -52,6 +52,32 @@ describe('connections', () => {
     expect(server.connections).toBe(3);
   });
 
+  test.each([
+    ['says that it closes them', answer('', '200 OK', ['connection: close'])],
+    ['speaks HTTP/1.0', Buffer.from('HTTP/1.0 200 OK\r\ncontent-length: 0\r\n\r\n')],
+    ['keeps them for less than it takes to be sure', answer('', '200 OK', ['keep-alive: timeout=0'])],
+    ['sends more than it was asked for', Buffer.from('HTTP/1.1 200 OK\r\ncontent-length: 1\r\n\r\nxHTTP')],
+  ])('are not used again where the target %s', async (_title, bytes) => {
+    const server = await serve((_request, socket) => socket.write(bytes));
+    const transport = transportTo(server.origin);
+    for (let nth = 0; nth < 2; nth++) {
+      expect(await play(transport, outgoing())).toMatchObject({ error: null, reused: false });
+    }
+    await expect.poll(() => server.openConnections).toBe(0);
+    expect(server.connections).toBe(2);
+  });
+
+  test('on which something comes while they are idle are given up', async () => {
+    const server = await serve((_request, socket) => {
+      socket.write(answer());
+      setTimeout(() => socket.write('HTTP/1.1 408 Too late\r\n\r\n'), 20);
+    });
+    const transport = transportTo(server.origin);
+    await play(transport, outgoing());
+    await expect.poll(() => server.openConnections).toBe(0);
+    expect(await play(transport, outgoing())).toMatchObject({ error: null, reused: false });
+  });
+
   test('that are idle for a second and a half are given up', async () => {
     const server = await serve();
     const transport = transportTo(server.origin);

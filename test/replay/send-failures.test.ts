@@ -95,6 +95,20 @@ describe('a request that fails', () => {
     expect((await play(transportTo(halfway.origin, bounds), outgoing())).error).toBe('idle_timeout');
   });
 
+  test('is no time-out while a word comes now and then, however long the whole takes', async () => {
+    const slow = await serve((_request, socket) => {
+      socket.write('HTTP/1.1 200 OK\r\ncontent-length: 8\r\n\r\n');
+      let left = 8;
+      const timer = setInterval(() => {
+        socket.write('x');
+        left -= 1;
+        if (left === 0) clearInterval(timer);
+      }, 100);
+    });
+    const bounds = { firstByteTimeoutMs: 500, idleTimeoutMs: 500 };
+    expect(await play(transportTo(slow.origin, bounds), outgoing())).toMatchObject({ error: null, bytes: 8 });
+  });
+
   test('is what it was aborted for, connected or not, and its connection is not used again', async () => {
     const server = await serve(() => undefined);
     const transport = transportTo(server.origin);

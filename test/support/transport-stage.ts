@@ -4,7 +4,7 @@ import { AddressBook } from '../../src/replay/address-book.ts';
 import { ConnectionPool, type PoolOptions } from '../../src/replay/connection-pool.ts';
 import { BatchReader, type OutgoingRequest, packBatch } from '../../src/replay/send-batch.ts';
 import type { SendEnd } from '../../src/replay/send-error.ts';
-import { type SendEvents, type SendHandle, UndiciTransport } from '../../src/replay/transport.ts';
+import { Http1Transport, type SendEvents, type SendHandle } from '../../src/replay/transport.ts';
 import { prepared } from './prepared.ts';
 import { RawServer, type Respond } from './raw-server.ts';
 
@@ -30,7 +30,7 @@ export function transportTo(
   origin: string,
   options: Partial<PoolOptions> = {},
   addresses?: readonly string[],
-): UndiciTransport {
+): Http1Transport {
   const resolve = async (): Promise<readonly string[]> => addresses ?? [];
   const book = new AddressBook(new URL(origin).hostname, resolve, systemClock);
   const pool = new ConnectionPool(
@@ -48,8 +48,8 @@ export function transportTo(
     book,
     systemClock,
   );
-  const transport = new UndiciTransport(pool);
-  cleanUps.push(() => transport.close());
+  const transport = new Http1Transport(pool);
+  cleanUps.push(async () => transport.close());
   return transport;
 }
 
@@ -68,7 +68,7 @@ export interface Outcome {
 
 /** Sends one request and waits for its end. */
 export function play(
-  transport: UndiciTransport,
+  transport: Http1Transport,
   request: OutgoingRequest,
   onHandle?: (handle: SendHandle) => void,
 ): Promise<Outcome> {

@@ -1,19 +1,3 @@
-import type { Socket } from 'node:net';
-import type { Client } from 'undici';
-
-/** One undici client, which is one connection at a time, and what we know about it. */
-export interface Connection {
-  readonly client: Client;
-  /** The recorded connection it stands for; null for one that carries whatever comes. */
-  readonly lane: number | null;
-  /** Where it is connected to, or last was; empty before the first connect. */
-  address: string;
-  socket: Socket | null;
-  openedNs: number;
-  /** Requests answered on the present socket. */
-  served: number;
-}
-
 /** Counts kept over the life of a run. */
 export class ConnectionCounts {
   opened = 0;

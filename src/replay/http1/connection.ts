@@ -1,0 +1,267 @@
+import type { Socket } from 'node:net';
+import type { OutgoingRequest } from '../send-batch.ts';
+import { brokenErrorOf, connectErrorOf, endedErrorOf, type SendEnd } from '../send-error.ts';
+import type { SendEvents, SendHandle } from '../transport.ts';
+import { AnswerParser } from './answer-parser.ts';
+import type { Dialer } from './dialer.ts';
+import { LARGE_BODY_BYTES, requestBytes, requestFrame } from './request-bytes.ts';
+
+/** What a connection tells its pool, and asks of it. */
+export interface ConnectionHost {
+  readonly dialer: Dialer;
+  nowNs(): number;
+  opened(connection: Connection): void;
+  /** Never got a socket. */
+  failed(connection: Connection): void;
+  /** A request is being written. */
+  carries(connection: Connection): void;
+  /** All of a request is written, or another word of its answer came: from here it may be silent for so long. */
+  heard(connection: Connection, answering: boolean): void;
+  /** Its request is over, with a whole answer. */
+  released(connection: Connection): void;
+  /** It can carry nothing more; also told of one that was retired. */
+  gone(connection: Connection): void;
+}
+
+/** Taken off a server's own `Keep-Alive: timeout=` hint. */
+const KEEP_ALIVE_MARGIN_NS = 500_000_000;
+
+/** One connection to the target, and the one request that is on it. Begins to connect when it is made. */
+export class Connection {
+  /** The recorded connection it stands for; null for one that carries whatever comes. */
+  lane: number | null;
+  readonly address: string;
+  openedNs = 0;
+  /** Requests answered on it. */
+  served = 0;
+  readonly #host: ConnectionHost;
+  readonly #parser = new AnswerParser();
+  readonly #giveUpDialing: () => void;
+  #socket: Socket | null = null;
+  #exchange: Exchange | null = null;
+  #over = false;
+  #usableUntilNs = Number.POSITIVE_INFINITY;
+
+  constructor(address: string, lane: number | null, host: ConnectionHost) {
+    this.address = address;
+    this.lane = lane;
+    this.#host = host;
+    this.#giveUpDialing = host.dialer.dial(address, this, (error, socket) => {
+      if (socket === null) this.#dialFailed(error);
+      else this.#dialed(socket);
+    });
+  }
+
+  get open(): boolean {
+    return this.#socket !== null && !this.#over;
+  }
+
+  get idle(): boolean {
+    return this.#exchange === null;
+  }
+
+  /** Whether it could carry a request now. */
+  usable(nowNs: number): boolean {
+    // An answer that came before the request was wholly written leaves its rest in front of the next one.
+    return this.open && this.idle && nowNs < this.#usableUntilNs && this.#socket?.writableLength === 0;
+  }
+
+  /** Sends a request as soon as it is connected. It must be idle. */
+  carry(request: OutgoingRequest, events: SendEvents): SendHandle {
+    const exchange = new Exchange(request, events, this);
+    this.#exchange = exchange;
+    if (this.#socket !== null) this.#write(this.#socket, exchange);
+    return exchange;
+  }
+
+  /** Ends it, and what is on it with `end`. */
+  retire(end: SendEnd = 'stopped'): void {
+    if (this.#over) return;
+    this.#close();
+    this.#fail(end);
+  }
+
+  onBytes(bytes: Buffer): void {
+    const exchange = this.#exchange;
+    if (this.#over) return;
+    if (exchange === null) {
+      // Bytes nobody asked for make it useless.
+      this.#close();
+      return;
+    }
+    const progress = this.#parser.read(bytes);
+    // Whoever was told of the bytes may have ended the request.
+    if (this.#exchange !== exchange) return;
+    if (progress === 'complete') this.#complete();
+    else if (progress === 'open') this.#host.heard(this, this.#parser.hasStatus);
+    else this.retire('protocol');
+  }
+
+  #dialed(socket: Socket): void {
+    if (this.#over) {
+      socket.destroy();
+      return;
+    }
+    this.#socket = socket;
+    this.openedNs = this.#host.nowNs();
+    socket.on('error', (error) => this.#broke(error));
+    socket.on('end', () => this.#ended());
+    socket.on('close', () => this.#closed());
+    this.#host.opened(this);
+    if (this.#exchange !== null) this.#write(socket, this.#exchange);
+  }
+
+  #dialFailed(error: Error | null): void {
+    if (this.#over) return;
+    this.#over = true;
+    this.#host.failed(this);
+    this.#host.gone(this);
+    this.#fail(connectErrorOf(error));
+  }
+
+  #write(socket: Socket, exchange: Exchange): void {
+    const request = exchange.take();
+    if (request === null) return;
+    this.#parser.expect(request.method, exchange);
+    this.#host.carries(this);
+    exchange.start(this.served > 0);
+    if (request.body !== null && request.body.length >= LARGE_BODY_BYTES) {
+      this.#writeLarge(socket, exchange, request, request.body);
+      return;
+    }
+    socket.write(requestBytes(request, this.#host.dialer.authority));
+    this.#host.heard(this, false);
+  }
+
+  #writeLarge(socket: Socket, exchange: Exchange, request: OutgoingRequest, body: Buffer): void {
+    const { head, tail } = requestFrame(request, this.#host.dialer.authority);
+    const written = (error?: Error | null): void => {
+      if (error) return;
+      exchange.bodyWritten();
+      if (this.#exchange === exchange) this.#host.heard(this, this.#parser.hasStatus);
+    };
+    socket.cork();
+    socket.write(head, 'latin1');
+    socket.write(body, tail === '' ? written : undefined);
+    if (tail !== '') socket.write(tail, 'latin1', written);
+    socket.uncork();
+  }
+
+  #complete(): void {
+    const exchange = this.#exchange;
+    this.#exchange = null;
+    this.served += 1;
+    const { keepsAlive, keepAliveSeconds } = this.#parser;
+    if (keepAliveSeconds !== null) {
+      this.#usableUntilNs = this.#host.nowNs() + keepAliveSeconds * 1e9 - KEEP_ALIVE_MARGIN_NS;
+    }
+    if (keepsAlive && !this.#over) this.#host.released(this);
+    else this.#close();
+    exchange?.end();
+  }
+
+  #ended(): void {
+    const exchange = this.#exchange;
+    if (exchange !== null && this.#parser.endOfStream()) {
+      this.#complete();
+      return;
+    }
+    this.#close();
+    if (exchange !== null) this.#fail(endedErrorOf(exchange));
+  }
+
+  #broke(error: Error): void {
+    const exchange = this.#exchange;
+    this.#close();
+    if (exchange !== null) this.#fail(brokenErrorOf(error, exchange));
+  }
+
+  /** Without an end or an error before it, only we can have closed it. */
+  #closed(): void {
+    const exchange = this.#exchange;
+    this.#close();
+    if (exchange !== null) this.#fail(endedErrorOf(exchange));
+  }
+
+  #close(): void {
+    if (this.#over) return;
+    this.#over = true;
+    if (this.#socket === null) this.#giveUpDialing();
+    else this.#socket.destroy();
+    this.#host.gone(this);
+  }
+
+  #fail(end: SendEnd): void {
+    const exchange = this.#exchange;
+    this.#exchange = null;
+    exchange?.fail(end);
+  }
+}
+
+/** One request on its connection. */
+class Exchange implements SendHandle {
+  readonly #events: SendEvents;
+  readonly #connection: Connection;
+  #request: OutgoingRequest | null;
+  #answered = false;
+  #reused = false;
+  #over = false;
+
+  constructor(request: OutgoingRequest, events: SendEvents, connection: Connection) {
+    this.#request = request;
+    this.#events = events;
+    this.#connection = connection;
+  }
+
+  /** A byte of an answer came. */
+  get answered(): boolean {
+    return this.#answered;
+  }
+
+  get reusedConnection(): boolean {
+    return this.#reused;
+  }
+
+  /** What is to be written; from here nobody holds it. */
+  take(): OutgoingRequest | null {
+    const request = this.#request;
+    this.#request = null;
+    return request;
+  }
+
+  abort(end: SendEnd): void {
+    if (!this.#over) this.#connection.retire(end);
+  }
+
+  start(reusedConnection: boolean): void {
+    this.#reused = reusedConnection;
+    this.#events.onStart(reusedConnection);
+  }
+
+  bodyWritten(): void {
+    if (!this.#over) this.#events.onBodyWritten();
+  }
+
+  onFirstByte(): void {
+    this.#answered = true;
+    if (!this.#over) this.#events.onFirstByte();
+  }
+
+  onStatus(...word: Parameters<SendEvents['onStatus']>): void {
+    if (!this.#over) this.#events.onStatus(...word);
+  }
+
+  onData(bytes: Buffer): void {
+    if (!this.#over) this.#events.onData(bytes);
+  }
+
+  end(): void {
+    this.#over = true;
+    this.#events.onEnd();
+  }
+
+  fail(end: SendEnd): void {
+    this.#over = true;
+    this.#events.onError(end);
+  }
+}

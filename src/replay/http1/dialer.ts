@@ -1,0 +1,122 @@
+import { connect, isIP, type Socket } from 'node:net';
+import { buildConnector } from 'undici';
+
+export interface DialOptions {
+  readonly origin: string;
+  /** Path of a unix socket that is the target in place of the origin's host; null without one. */
+  readonly socketPath: string | null;
+  readonly connectTimeoutMs: number;
+  readonly caPem: string | null;
+  readonly acceptAnyCertificate: boolean;
+}
+
+/** What a socket tells from its first connect on. A view of bytes is valid during the call only. */
+export interface SocketTaker {
+  onBytes(bytes: Buffer): void;
+}
+
+/** What is read from any connection of this thread is read into here, looked at and forgotten. */
+const READ_BUFFER = Buffer.allocUnsafeSlow(64 * 1024);
+
+/** Opens sockets to the target: plain ones read without an allocation, TLS ones are undici's. */
+export class Dialer {
+  readonly #options: DialOptions;
+  readonly #origin: URL;
+  readonly #connectTls: buildConnector.connector;
+
+  constructor(options: DialOptions) {
+    this.#options = options;
+    this.#origin = new URL(options.origin);
+    this.#connectTls = buildConnector({
+      allowH2: false,
+      timeout: options.connectTimeoutMs,
+      rejectUnauthorized: !options.acceptAnyCertificate,
+      ...(options.caPem === null ? {} : { ca: options.caPem }),
+      ...(options.socketPath === null ? {} : { socketPath: options.socketPath }),
+    });
+  }
+
+  /** As a `Host` header has it. */
+  get authority(): string {
+    return this.#origin.host;
+  }
+
+  /** `done` is called once, never before this returns; the answer ends an attempt that is not wanted any more. */
+  dial(
+    address: string,
+    taker: SocketTaker,
+    done: (error: Error | null, socket: Socket | null) => void,
+  ): () => void {
+    return this.#origin.protocol === 'https:'
+      ? this.#dialTls(address, taker, done)
+      : this.#dialPlain(address, taker, done);
+  }
+
+  #dialPlain(
+    address: string,
+    taker: SocketTaker,
+    done: (error: Error | null, socket: Socket | null) => void,
+  ): () => void {
+    const { socketPath, connectTimeoutMs } = this.#options;
+    const onread = {
+      buffer: READ_BUFFER,
+      callback: (length: number): boolean => {
+        taker.onBytes(READ_BUFFER.subarray(0, length));
+        return true;
+      },
+    };
+    const socket =
+      socketPath === null
+        ? connect({ host: address, port: Number(this.#origin.port || 80), noDelay: true, onread })
+        : connect({ path: socketPath, onread });
+    const timer = setTimeout(() => socket.destroy(new ConnectTimeout()), connectTimeoutMs);
+    const failed = (error: Error): void => {
+      clearTimeout(timer);
+      done(error, null);
+    };
+    socket.once('error', failed);
+    socket.once('connect', () => {
+      clearTimeout(timer);
+      socket.off('error', failed);
+      done(null, socket);
+    });
+    return () => {
+      clearTimeout(timer);
+      socket.destroy();
+    };
+  }
+
+  #dialTls(
+    address: string,
+    taker: SocketTaker,
+    done: (error: Error | null, socket: Socket | null) => void,
+  ): () => void {
+    const { hostname, port, protocol } = this.#origin;
+    // What TLS asks for and checks is the name, whichever of its addresses is meant; an address is no name.
+    const isName = isIP(hostname.replace(/^\[|\]$/g, '')) === 0;
+    let unwanted = false;
+    this.#connectTls(
+      { hostname: address, protocol, port, ...(isName ? { servername: hostname } : {}) },
+      (error, socket) => {
+        if (unwanted) socket?.destroy();
+        else if (!socket) done(error ?? new Error('no socket'), null);
+        else {
+          socket.on('data', (bytes: Buffer) => taker.onBytes(bytes));
+          done(null, socket);
+        }
+      },
+    );
+    return () => {
+      unwanted = true;
+    };
+  }
+}
+
+class ConnectTimeout extends Error {
+  readonly code = 'ETIMEDOUT';
+
+  constructor() {
+    super('the target did not accept the connection in time');
+    this.name = 'ConnectTimeout';
+  }
+}

@@ -1,0 +1,41 @@
+import { describe, expect, test } from 'vitest';
+import { requestBytes } from '../../../src/replay/http1/request-bytes.ts';
+import { outgoing } from '../../support/transport-stage.ts';
+
+const written = (parts: Parameters<typeof outgoing>[0]): string =>
+  requestBytes(outgoing(parts), 'models:8000').toString('latin1');
+
+describe('the bytes of a request', () => {
+  test('are its own lines between those of the connection and those of the body', () => {
+    expect(
+      written({ path: '/a?b', headers: ['X-B', '1', 'x-b', 'caf\u00e9'], body: Buffer.from('hi') }),
+    ).toBe(
+      'POST /a?b HTTP/1.1\r\nhost: models:8000\r\nconnection: keep-alive\r\nX-B: 1\r\nx-b: caf\u00e9\r\n' +
+        'content-length: 2\r\n\r\nhi',
+    );
+  });
+
+  test('name another host where one is asked for, in its place and once', () => {
+    expect(written({ headers: ['A', '1', 'HOST', 'other', 'B', '2'], body: null })).toBe(
+      'POST /0 HTTP/1.1\r\nhost: other\r\nconnection: keep-alive\r\nA: 1\r\nB: 2\r\ncontent-length: 0\r\n\r\n',
+    );
+    expect(written({ headers: ['Host', ''], body: null })).toContain('\r\nhost: \r\n');
+  });
+
+  test('say that there is no content where a method would have some', () => {
+    expect(written({ method: 'GET', headers: [], body: null })).toBe(
+      'GET /0 HTTP/1.1\r\nhost: models:8000\r\nconnection: keep-alive\r\n\r\n',
+    );
+    expect(written({ method: 'PUT', headers: [], body: null })).toContain('\r\ncontent-length: 0\r\n\r\n');
+  });
+
+  test('are chunked where they were, with a body or without', () => {
+    expect(written({ headers: [], body: null, chunked: true })).toBe(
+      'POST /0 HTTP/1.1\r\nhost: models:8000\r\nconnection: keep-alive\r\ntransfer-encoding: chunked\r\n\r\n0\r\n\r\n',
+    );
+    expect(written({ headers: [], body: Buffer.alloc(26, 'x'), chunked: true })).toBe(
+      `POST /0 HTTP/1.1\r\nhost: models:8000\r\nconnection: keep-alive\r\ntransfer-encoding: chunked\r\n\r\n` +
+        `1a\r\n${'x'.repeat(26)}\r\n0\r\n\r\n`,
+    );
+  });
+});
