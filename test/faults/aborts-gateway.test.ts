@@ -7,13 +7,13 @@ import { systemClock } from '../../src/core/clock.ts';
 import { expectUnharmed } from '../support/attacked-recording.ts';
 import { type RecordingProcess, startRecording } from '../support/recording.ts';
 import { temporaryDirectory } from '../support/temp-dir.ts';
+import { worstOf } from '../support/worst-of.ts';
 
 const TOLD_MS = 250;
 const BODY = '0123456789'.repeat(200);
 const LENGTH = `HTTP/1.1 200 OK\r\nContent-Length: ${BODY.length}\r\n\r\n${BODY}`;
 const CHUNKED = `HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n3e8\r\n${BODY.slice(0, 1_000)}\r\n3e8\r\n${BODY.slice(1_000)}\r\n0\r\n\r\n`;
 /** Exchanges that are aborted at the same time. */
-const LANES = 8;
 /** For what was written to have arrived when the cut comes. */
 const PAUSE_MS = 5;
 
@@ -74,17 +74,6 @@ async function closedAfterMs(socket: Socket, act: () => void): Promise<number> {
   return (systemClock.nowNs() - fromNs) / 1e6;
 }
 
-/** Does something for every number below `count`, some at a time; the greatest answer. */
-async function worstOf(count: number, each: (n: number) => Promise<number>): Promise<number> {
-  let next = 0;
-  let worst = 0;
-  const lane = async () => {
-    while (next < count) worst = Math.max(worst, await each(next++));
-  };
-  await Promise.all(Array.from({ length: LANES }, lane));
-  return worst;
-}
-
 function descriptors(): number {
   return readdirSync(`/proc/${recording.children().forwarder}/fd`).length;
 }
@@ -97,7 +86,7 @@ describe.each([
     'by a %s of the upstream: never whole, and told in time',
     async (how) => {
       const headEnd = answer.indexOf('\r\n\r\n') + 4;
-      const worst = await worstOf(answer.length, async (bytes) => {
+      const worst = await worstOf(answer.length, TOLD_MS, async (bytes) => {
         const asked = await ask();
         asked.upstream.write(answer.slice(0, bytes));
         await sleep(PAUSE_MS);
@@ -125,7 +114,7 @@ describe.each([
   );
 
   it('by a client that resets: the upstream is told in time', async () => {
-    const worst = await worstOf(answer.length - 1, async (bytes) => {
+    const worst = await worstOf(answer.length - 1, TOLD_MS, async (bytes) => {
       const asked = await ask();
       asked.upstream.write(answer.slice(0, bytes));
       await sleep(PAUSE_MS);
@@ -152,7 +141,7 @@ describe('a thousand aborts', () => {
   it('in every phase, by ends and resets, are told in time and leave no descriptor behind', async () => {
     await sleep(300);
     const baseline = descriptors();
-    const worst = await worstOf(1_000, async (n) => {
+    const worst = await worstOf(1_000, TOLD_MS, async (n) => {
       const asked = await (PHASES[n % PHASES.length] as () => Promise<Asked>)();
       return await closedAfterMs(asked.upstream, () => {
         if (n % 3 === 0) asked.client.destroy();

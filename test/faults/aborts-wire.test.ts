@@ -6,14 +6,13 @@ import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { systemClock } from '../../src/core/clock.ts';
 import { type RecordingProcess, startRecording } from '../support/recording.ts';
 import { temporaryDirectory } from '../support/temp-dir.ts';
+import { worstOf } from '../support/worst-of.ts';
 
 const TOLD_MS = 250;
 const REQUEST = 'GET /stream HTTP/1.1\r\nHost: model\r\n\r\n';
 const HALF_BODY = 'POST / HTTP/1.1\r\nContent-Length: 9\r\n\r\nbody';
 const HEAD = 'HTTP/1.1 200 OK\r\nContent-Length: 1990\r\n\r\n';
 const RESPONSE = Buffer.from(HEAD.padEnd(2_048, '0123456789'));
-/** Connections that are aborted at the same time. */
-const LANES = 8;
 
 let upstream: Server;
 let recording: RecordingProcess;
@@ -83,20 +82,6 @@ async function toldMs(
   return (systemClock.nowNs() - fromNs) / 1e6;
 }
 
-/** Does something for every number below `count`, some at a time; the greatest answer. */
-async function worstOf(count: number, each: (n: number) => Promise<number>): Promise<number> {
-  let next = 0;
-  let worst = 0;
-  const lane = async () => {
-    for (let n = next; n < count; n = next) {
-      next += 1;
-      worst = Math.max(worst, await each(n));
-    }
-  };
-  await Promise.all(Array.from({ length: LANES }, lane));
-  return worst;
-}
-
 /** A request that was sent and has come; of its answer, so many bytes have. */
 async function answeredTo(bytes: number): Promise<Joined & { readonly chunks: Buffer[] }> {
   const pair = await joined();
@@ -114,7 +99,7 @@ function descriptors(): number {
 
 describe('a response of 2 KiB that is cut at every byte', () => {
   it('by a reset of the upstream: the client is told in time, and got what was sent', async () => {
-    const worst = await worstOf(RESPONSE.length, async (bytes) => {
+    const worst = await worstOf(RESPONSE.length, TOLD_MS, async (bytes) => {
       const pair = await answeredTo(bytes);
       const ms = await toldMs(pair.client, () => pair.upstream.resetAndDestroy());
       expect(Buffer.concat(pair.chunks).equals(RESPONSE.subarray(0, bytes))).toBe(true);
@@ -125,7 +110,7 @@ describe('a response of 2 KiB that is cut at every byte', () => {
   }, 120_000);
 
   it('by a reset of the client: the upstream is told in time', async () => {
-    const worst = await worstOf(RESPONSE.length, async (bytes) => {
+    const worst = await worstOf(RESPONSE.length, TOLD_MS, async (bytes) => {
       const pair = await answeredTo(bytes);
       const ms = await toldMs(pair.upstream, () => pair.client.resetAndDestroy());
       drop(pair);
@@ -135,7 +120,7 @@ describe('a response of 2 KiB that is cut at every byte', () => {
   }, 120_000);
 
   it('by an end of the upstream: the client gets exactly that much, and the end', async () => {
-    const worst = await worstOf(RESPONSE.length, async (bytes) => {
+    const worst = await worstOf(RESPONSE.length, TOLD_MS, async (bytes) => {
       const pair = await answeredTo(bytes);
       const ms = await toldMs(pair.client, () => pair.upstream.end(), ['end']);
       expect(Buffer.concat(pair.chunks).equals(RESPONSE.subarray(0, bytes))).toBe(true);
@@ -178,7 +163,7 @@ describe('a thousand aborts', () => {
     await sleep(300);
     const baseline = descriptors();
     const phases = Object.values(PHASES);
-    const worst = await worstOf(1_000, async (n) => {
+    const worst = await worstOf(1_000, TOLD_MS, async (n) => {
       const pair = await joined();
       await phases[n % phases.length]?.(pair);
       const [cut, told] = n % 2 === 0 ? [pair.client, pair.upstream] : [pair.upstream, pair.client];

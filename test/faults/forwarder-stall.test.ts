@@ -3,8 +3,9 @@ import { RawServer } from '../support/raw-server.ts';
 import { startRecording } from '../support/recording.ts';
 import { temporaryDirectory } from '../support/temp-dir.ts';
 
+/** Asks for little patience: what a dead listener still held is asked again, and not waited for. */
 async function status(port: number): Promise<number> {
-  const response = await fetch(`http://127.0.0.1:${port}/`, { signal: AbortSignal.timeout(3_000) });
+  const response = await fetch(`http://127.0.0.1:${port}/`, { signal: AbortSignal.timeout(500) });
   await response.text();
   return response.status;
 }
