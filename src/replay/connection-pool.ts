@@ -5,6 +5,7 @@ import { Durations, type PackedDurations } from './durations.ts';
 import type { ConnectionUse } from './engine-health.ts';
 import { Connection, type ConnectionHost } from './http1/connection.ts';
 import { Dialer, type DialOptions } from './http1/dialer.ts';
+import { RequestWriter } from './http1/request-writer.ts';
 import { SilenceWatch } from './http1/silence-watch.ts';
 
 /** Model servers close idle connections after 2 to 5 s; giving them up earlier avoids racing that close. */
@@ -26,6 +27,7 @@ export interface PoolOptions extends DialOptions {
  */
 export class ConnectionPool implements ConnectionHost {
   readonly dialer: Dialer;
+  readonly writer = new RequestWriter();
   readonly #options: PoolOptions;
   readonly #book: AddressBook;
   readonly #clock: Clock;

@@ -1,5 +1,6 @@
 import { MessageChannel, type MessagePort, Worker } from 'node:worker_threads';
 import { AppError, reasonOf } from '../core/errors.ts';
+import type { BatchMemory } from './batch-memory.ts';
 import type { EngineDeps, EngineOptions } from './engine.ts';
 import type { DurationsNs } from './engine-health.ts';
 import { InFlight } from './in-flight.ts';
@@ -42,6 +43,7 @@ export class EngineThreads {
   readonly #report = Promise.withResolvers<ThreadsReport>();
   /** Batches that were read before the run's zero was known; null from then on. */
   #beforeStart: BatchFor[] | null = [];
+  readonly #memory: BatchMemory;
   #threadsReady = 0;
   readonly #sendersOver: (SenderOver | null)[];
   #pacerLateness: DurationsNs | null = null;
@@ -50,8 +52,10 @@ export class EngineThreads {
     options: EngineOptions,
     deps: EngineDeps,
     ringMemory: SharedArrayBuffer,
+    memory: BatchMemory,
     onResults: (results: SendResult[]) => void,
   ) {
+    this.#memory = memory;
     const { peakRatePerSecond, readAheadBytes: _bytes, readAheadRequests: _requests, ...shared } = options;
     const { senders, maxInFlight, maxInFlightBytes, warmConnections, ...setup } = shared;
     const inFlightLimits = { maxRequests: maxInFlight, maxBodyBytes: maxInFlightBytes };
@@ -140,6 +144,9 @@ export class EngineThreads {
         } catch (error) {
           this.#fail(error);
         }
+        break;
+      case 'spent':
+        this.#memory.give(message.packed);
         break;
       case 'over':
         this.#sendersOver[sender] = message;

@@ -2,6 +2,7 @@ import { setImmediate, setTimeout } from 'node:timers/promises';
 import type { Clock, ClockAnchor } from '../core/clock.ts';
 import { AppError } from '../core/errors.ts';
 import { formatMs } from '../core/units.ts';
+import { BatchMemory } from './batch-memory.ts';
 import { DueRing } from './due-ring.ts';
 import type { EngineHealth } from './engine-health.ts';
 import { engineHealthOf } from './engine-report.ts';
@@ -113,7 +114,8 @@ export class ReplayEngine implements Engine {
     signal: AbortSignal,
   ): Promise<EngineHealth> {
     const ring = DueRing.create(this.#options.readAheadRequests, this.#options.senders);
-    const threads = new EngineThreads(this.#options, this.#deps, ring.memory, onResults);
+    const memory = new BatchMemory();
+    const threads = new EngineThreads(this.#options, this.#deps, ring.memory, memory, onResults);
     const stop = (): void => {
       ring.stop();
       threads.stop();
@@ -121,7 +123,7 @@ export class ReplayEngine implements Engine {
     try {
       const { clock } = this.#deps;
       const bounds = { maxBytes: this.#options.readAheadBytes, maxRequests: this.#options.readAheadRequests };
-      const readAhead = new ReadAhead(requests, ring, bounds, clock, (batch, sender) =>
+      const readAhead = new ReadAhead(requests, ring, bounds, clock, memory, (batch, sender) =>
         threads.hand(batch, sender),
       );
       if (this.#options.startBeforeReading !== true) readAhead.fill(-RUN_UP_NS);

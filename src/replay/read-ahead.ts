@@ -1,4 +1,5 @@
 import type { Clock } from '../core/clock.ts';
+import type { BatchMemory } from './batch-memory.ts';
 import type { DueRing } from './due-ring.ts';
 import type { PreparedRequest } from './prepared-request.ts';
 import { packBatch, type SendBatch } from './send-batch.ts';
@@ -65,6 +66,7 @@ export class ReadAhead {
   readonly #ring: DueRing;
   readonly #bounds: ReadAheadBounds;
   readonly #clock: Clock;
+  readonly #memory: BatchMemory;
   readonly #hand: (batch: SendBatch, sender: number) => void;
   readonly #senders: readonly Handed[];
   #waiting = 0;
@@ -78,12 +80,14 @@ export class ReadAhead {
     ring: DueRing,
     bounds: ReadAheadBounds,
     clock: Clock,
+    memory: BatchMemory,
     hand: (batch: SendBatch, sender: number) => void,
   ) {
     this.#requests = requests;
     this.#ring = ring;
     this.#bounds = bounds;
     this.#clock = clock;
+    this.#memory = memory;
     this.#hand = hand;
     this.#senders = Array.from({ length: ring.senders }, () => new Handed());
   }
@@ -124,7 +128,7 @@ export class ReadAhead {
   #handOver(batch: readonly PreparedRequest[]): void {
     // The senders first: a wake-up for a request it does not have is a wake-up lost.
     for (const [sender, part] of Map.groupBy(batch, (request) => this.#senderOf(request))) {
-      this.#hand(packBatch(part), sender);
+      this.#hand(packBatch(part, this.#memory), sender);
     }
     for (const request of batch) this.#ring.push(request.intendedOffsetNs, this.#senderOf(request));
     this.#ring.announce();

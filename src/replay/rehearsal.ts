@@ -1,5 +1,6 @@
 import { once } from 'node:events';
 import { type AddressInfo, createServer, type Server } from 'node:net';
+import { BatchMemory } from './batch-memory.ts';
 import { NOTHING_EXPECTED } from './expected-answer.ts';
 import { WAKE_LEAD_NS } from './pacer-thread.ts';
 import { packBatch, type SendBatch } from './send-batch.ts';
@@ -30,7 +31,7 @@ export async function rehearse(build: BuildSender): Promise<void> {
   sender.accept(batchOf(REQUESTS));
   sender.finish();
   await over.promise;
-  await transport.close();
+  transport.close();
   server.close();
   await once(server, 'close');
 }
@@ -61,5 +62,6 @@ function batchOf(count: number): SendBatch {
       chunked: false,
       answer: NOTHING_EXPECTED,
     })),
+    new BatchMemory(),
   );
 }

@@ -7,13 +7,18 @@ import { BatchReader, type OutgoingRequest, type SendBatch } from './send-batch.
  */
 export class RequestQueue implements DueTimes {
   readonly #startNs: number;
+  readonly #onSpent: (packed: ArrayBuffer) => void;
   readonly #batches: BatchReader[] = [];
   #front: OutgoingRequest | null = null;
   #taken: OutgoingRequest | null = null;
 
-  /** `startNs`: the monotonic instant of offset 0. */
-  constructor(startNs: number) {
+  /**
+   * @param startNs the monotonic instant of offset 0
+   * @param onSpent told of the memory of each batch that is read to its end
+   */
+  constructor(startNs: number, onSpent: (packed: ArrayBuffer) => void) {
     this.#startNs = startNs;
+    this.#onSpent = onSpent;
   }
 
   /** Adds a batch; returns how many of its requests are due already, having come too late. */
@@ -47,6 +52,8 @@ export class RequestQueue implements DueTimes {
     const reader = this.#batches[0];
     if (!reader) return;
     this.#front = reader.read();
-    if (reader.done) this.#batches.shift();
+    if (!reader.done) return;
+    this.#batches.shift();
+    this.#onSpent(reader.packed);
   }
 }

@@ -1,4 +1,5 @@
 import { AppError } from '../core/errors.ts';
+import type { BatchMemory } from './batch-memory.ts';
 import type { ExpectedAnswer } from './expected-answer.ts';
 import type { PreparedRequest } from './prepared-request.ts';
 
@@ -31,7 +32,7 @@ const CANCEL_AFTER = 9;
 /** Requests on their way to the sender; both kinds of buffer are transferred, not copied. */
 export interface SendBatch {
   readonly count: number;
-  /** A table of numbers, then heads, then small bodies. */
+  /** A table of numbers, then heads, then small bodies, then whatever else its memory held. */
   readonly packed: ArrayBuffer;
   readonly bodies: ArrayBuffer[];
 }
@@ -58,14 +59,14 @@ export function transferListOf(batch: SendBatch): ArrayBuffer[] {
 }
 
 /** Copies requests into buffers another thread can take over. Main thread, well ahead of their time. */
-export function packBatch(requests: readonly PreparedRequest[]): SendBatch {
+export function packBatch(requests: readonly PreparedRequest[], memory: BatchMemory): SendBatch {
   const heads = requests.map(headOf);
   const tableBytes = requests.length * COLUMNS * Float64Array.BYTES_PER_ELEMENT;
   let bytes = tableBytes;
   for (const head of heads) bytes += head.length;
   for (const { body } of requests) if (body && body.length < OWN_BUFFER_BYTES) bytes += body.length;
 
-  const packed = new ArrayBuffer(bytes);
+  const packed = memory.take(bytes);
   const table = new Float64Array(packed, 0, requests.length * COLUMNS);
   const target = Buffer.from(packed);
   const bodies: ArrayBuffer[] = [];
@@ -111,6 +112,11 @@ export class BatchReader {
     this.#table = new Float64Array(batch.packed, 0, batch.count * COLUMNS);
     this.#bytes = Buffer.from(batch.packed);
     this.#headAt = this.#table.byteLength;
+  }
+
+  /** Once it is done, nothing that was read lies in here any more. */
+  get packed(): ArrayBuffer {
+    return this.#batch.packed;
   }
 
   get done(): boolean {

@@ -28,6 +28,8 @@ export interface SenderDeps {
   readonly afterMs: (callback: () => void, ms: number) => void;
   /** Nanoseconds the event loop has slept so far. */
   readonly loopIdleNs: () => number;
+  /** A batch is read to its end: its memory can be used again. */
+  readonly onSpent: (packed: ArrayBuffer) => void;
   readonly onResults: (results: SendResult[]) => void;
   /** Every request handed over has its result, all of them reported. */
   readonly onOver: (health: SenderHealth) => void;

@@ -24,6 +24,7 @@ interface Aim {
   readonly transport: Transport;
   readonly signals: SenderSignals;
   readonly inFlight: InFlight;
+  readonly onSpent: (packed: ArrayBuffer) => void;
 }
 
 /** Lives in a sender thread: warms up, says so, and sends until everything has its result. */
@@ -46,7 +47,7 @@ export class SenderThread {
     await rehearse((origin, onOver) => {
       const transport = this.#transportTo(origin, null);
       const inFlight = InFlight.create(this.#setup.inFlightLimits);
-      const aim = { transport, signals: DueRing.create(1).signalsOf(0), inFlight };
+      const aim = { transport, signals: DueRing.create(1).signalsOf(0), inFlight, onSpent: () => undefined };
       const sender = this.#senderFor(this.#clock.nowNs(), aim, () => undefined, onOver);
       return { sender, transport };
     });
@@ -82,7 +83,10 @@ export class SenderThread {
       signals: new DueRing(ringMemory).signalsOf(this.#setup.sender),
       inFlight: new InFlight(inFlightMemory, inFlightLimits),
     };
-    const sender = this.#senderFor(startNs, aim, report, (health) => this.#end(health));
+    const spent = (packed: ArrayBuffer): void => this.#post({ kind: 'spent', packed }, [packed]);
+    const sender = this.#senderFor(startNs, { ...aim, onSpent: spent }, report, (health) =>
+      this.#end(health),
+    );
     wakePort.on('message', () => sender.wake());
     return sender;
   }

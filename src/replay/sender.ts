@@ -64,7 +64,7 @@ export class Sender {
   constructor(options: SenderOptions, deps: SenderDeps) {
     this.#options = options;
     this.#deps = deps;
-    this.#queue = new RequestQueue(options.startNs);
+    this.#queue = new RequestQueue(options.startNs, deps.onSpent);
     this.#pacer = new Pacer(this.#queue, { leadNs: 0, catchUp: options.catchUp });
     this.#cancels = new Cancels(deps.afterMs);
     this.#busy = new BusyMeter(deps.clock.nowNs(), deps.loopIdleNs);

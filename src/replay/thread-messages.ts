@@ -47,6 +47,8 @@ export interface SenderOver {
 export type FromSender =
   | { readonly kind: 'ready' }
   | { readonly kind: 'results'; readonly rows: Uint8Array }
+  /** The memory of a batch that is read. */
+  | { readonly kind: 'spent'; readonly packed: ArrayBuffer }
   | SenderOver;
 
 /** What the pacer thread is born with. */

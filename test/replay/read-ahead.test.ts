@@ -1,4 +1,5 @@
 import { describe, expect, test } from 'vitest';
+import { BatchMemory } from '../../src/replay/batch-memory.ts';
 import { DueRing } from '../../src/replay/due-ring.ts';
 import type { PreparedRequest } from '../../src/replay/prepared-request.ts';
 import { ReadAhead } from '../../src/replay/read-ahead.ts';
@@ -27,6 +28,7 @@ class Harness {
       this.ring,
       { maxBytes: bounds.maxBytes ?? 64 * MIB, maxRequests: bounds.maxRequests ?? 64 },
       new ManualClock(),
+      new BatchMemory(),
       (batch) => this.batches.push(batch),
     );
   }

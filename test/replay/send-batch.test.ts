@@ -1,14 +1,20 @@
 import fc from 'fast-check';
 import { describe, expect, test } from 'vitest';
+import { BatchMemory } from '../../src/replay/batch-memory.ts';
 import type { PreparedRequest } from '../../src/replay/prepared-request.ts';
 import {
   BatchReader,
   type OutgoingRequest,
-  packBatch,
+  packBatch as pack,
   type SendBatch,
   transferListOf,
 } from '../../src/replay/send-batch.ts';
 import { prepared } from '../support/prepared.ts';
+
+/** In memory of its own. */
+function packBatch(requests: readonly PreparedRequest[], memory = new BatchMemory()): SendBatch {
+  return pack(requests, memory);
+}
 
 function readAll(batch: SendBatch): OutgoingRequest[] {
   const reader = new BatchReader(batch);
@@ -72,6 +78,21 @@ describe('a batch on its way to the sender', () => {
           expect(got.body === null).toBe(want === null);
           if (got.body && want) expect(got.body.equals(want)).toBe(true);
         });
+      }),
+    );
+  });
+
+  test('is the same in memory that held another, whatever that left there', () => {
+    fc.assert(
+      fc.property(fc.array(request, { minLength: 1, maxLength: 8 }), (requests) => {
+        const memory = new BatchMemory();
+        const fresh = packBatch(requests, memory);
+        const read = readAll(fresh);
+        new Uint8Array(fresh.packed).fill(0xff);
+        memory.give(fresh.packed);
+        const again = packBatch(requests, memory);
+        expect(again.packed).toBe(fresh.packed);
+        expect(readAll(again)).toEqual(read);
       }),
     );
   });

@@ -1,6 +1,7 @@
 import fc from 'fast-check';
 import { describe, expect, test } from 'vitest';
 import type { ExchangeRow } from '../../src/core/exchange.ts';
+import { BatchMemory } from '../../src/replay/batch-memory.ts';
 import { DueRing } from '../../src/replay/due-ring.ts';
 import type { PreparedRequest } from '../../src/replay/prepared-request.ts';
 import { ReadAhead } from '../../src/replay/read-ahead.ts';
@@ -31,6 +32,7 @@ function striped(requests: readonly PreparedRequest[], senders: number): number[
     ring,
     { maxBytes: 2 ** 30, maxRequests: requests.length + 1 },
     new ManualClock(),
+    new BatchMemory(),
     (batch, sender) => {
       for (const reader = new BatchReader(batch); !reader.done; ) handed[sender]?.push(reader.read().index);
     },
@@ -98,6 +100,7 @@ describe('stripes', () => {
       ring,
       { maxBytes: 2 ** 20, maxRequests: 8 },
       new ManualClock(),
+      new BatchMemory(),
       () => undefined,
     );
     readAhead.fill(0);

@@ -1,3 +1,4 @@
+import { BatchMemory } from '../../src/replay/batch-memory.ts';
 import type { SenderSignals } from '../../src/replay/due-ring.ts';
 import { InFlight, type InFlightLimits } from '../../src/replay/in-flight.ts';
 import { Pacer } from '../../src/replay/pacer.ts';
@@ -50,6 +51,7 @@ export class Stage implements SenderSignals {
         afterTurn: (callback) => this.#turns.push(callback),
         afterMs: (callback, ms) => this.clock.sleepUntil(this.clock.nowNs() + ms * MS, callback),
         loopIdleNs: () => 0,
+        onSpent: () => undefined,
         onResults: (results) => this.results.push(...results),
         onOver: (health) => {
           this.health = health;
@@ -69,7 +71,7 @@ export class Stage implements SenderSignals {
 
   /** Hands requests over and has the pacer wake the sender ahead of each. */
   hand(requests: readonly PreparedRequest[]): void {
-    this.sender.accept(packBatch(requests));
+    this.sender.accept(packBatch(requests, new BatchMemory()));
     const dues = requests.map(({ intendedOffsetNs }) => START_NS + intendedOffsetNs);
     const pacer = new Pacer(
       { peekNs: () => dues[0] ?? null, shift: () => dues.shift() },

@@ -1,6 +1,7 @@
 import { afterEach } from 'vitest';
 import { systemClock } from '../../src/core/clock.ts';
 import { AddressBook } from '../../src/replay/address-book.ts';
+import { BatchMemory } from '../../src/replay/batch-memory.ts';
 import { ConnectionPool, type PoolOptions } from '../../src/replay/connection-pool.ts';
 import { BatchReader, type OutgoingRequest, packBatch } from '../../src/replay/send-batch.ts';
 import type { SendEnd } from '../../src/replay/send-error.ts';
@@ -55,7 +56,7 @@ export function transportTo(
 
 /** A request as the sender has it when it is due. */
 export function outgoing(parts: Parameters<typeof prepared>[2] = {}, index = 0): OutgoingRequest {
-  return new BatchReader(packBatch([prepared(index, 0, parts)])).read();
+  return new BatchReader(packBatch([prepared(index, 0, parts)], new BatchMemory())).read();
 }
 
 export interface Outcome {

@@ -4,11 +4,12 @@ import { brokenErrorOf, connectErrorOf, endedErrorOf, type SendEnd } from '../se
 import type { SendEvents, SendHandle } from '../transport.ts';
 import { AnswerParser } from './answer-parser.ts';
 import type { Dialer } from './dialer.ts';
-import { LARGE_BODY_BYTES, requestBytes, requestFrame } from './request-bytes.ts';
+import { LARGE_BODY_BYTES, type RequestWriter, requestFrame } from './request-writer.ts';
 
 /** What a connection tells its pool, and asks of it. */
 export interface ConnectionHost {
   readonly dialer: Dialer;
+  readonly writer: RequestWriter;
   nowNs(): number;
   opened(connection: Connection): void;
   /** Never got a socket. */
@@ -129,7 +130,7 @@ export class Connection {
       this.#writeLarge(socket, exchange, request, request.body);
       return;
     }
-    socket.write(requestBytes(request, this.#host.dialer.authority));
+    this.#host.writer.write(socket, request, this.#host.dialer.authority);
     this.#host.heard(this, false);
   }
 

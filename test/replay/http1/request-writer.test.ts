@@ -1,9 +1,13 @@
 import { describe, expect, test } from 'vitest';
-import { requestBytes } from '../../../src/replay/http1/request-bytes.ts';
+import { requestFrame } from '../../../src/replay/http1/request-writer.ts';
 import { outgoing } from '../../support/transport-stage.ts';
 
-const written = (parts: Parameters<typeof outgoing>[0]): string =>
-  requestBytes(outgoing(parts), 'models:8000').toString('latin1');
+/** All that is written of a request. */
+function written(parts: Parameters<typeof outgoing>[0]): string {
+  const request = outgoing(parts);
+  const { head, tail } = requestFrame(request, 'models:8000');
+  return head + (request.body?.toString('latin1') ?? '') + tail;
+}
 
 describe('the bytes of a request', () => {
   test('are its own lines between those of the connection and those of the body', () => {

@@ -1,3 +1,4 @@
+import type { Socket } from 'node:net';
 import type { OutgoingRequest } from '../send-batch.ts';
 
 /** A body of at least this size is written apart from its head, and let go of when it is written. */
@@ -31,13 +32,27 @@ function chunkedFrame(head: string, bodyBytes: number): RequestFrame {
   return { head: `${head}${bodyBytes.toString(16)}\r\n`, tail: `\r\n${LAST_CHUNK}` };
 }
 
-/** A request with a small body or none, in one piece: one write is one packet and one wake of the target. */
-export function requestBytes(request: OutgoingRequest, authority: string): Buffer {
-  const { head, tail } = requestFrame(request, authority);
-  const bodyBytes = request.body?.length ?? 0;
-  const bytes = Buffer.allocUnsafe(head.length + bodyBytes + tail.length);
-  bytes.write(head, 0, 'latin1');
-  request.body?.copy(bytes, head.length);
-  if (tail !== '') bytes.write(tail, head.length + bodyBytes, 'latin1');
-  return bytes;
+/** Longest request that is written in one piece: what a small body and any usual head take. */
+const WHOLE_BYTES = 2 * LARGE_BODY_BYTES;
+
+/**
+ * Writes requests with a small body or none in one piece each: one write is one packet and one wake of the target.
+ * What the kernel takes at once, which is nearly always, lay in one buffer that is used again.
+ */
+export class RequestWriter {
+  #scratch: Buffer = Buffer.allocUnsafeSlow(WHOLE_BYTES);
+
+  write(socket: Socket, request: OutgoingRequest, authority: string): void {
+    const { head, tail } = requestFrame(request, authority);
+    const bodyBytes = request.body?.length ?? 0;
+    const bytes = head.length + bodyBytes + tail.length;
+    const whole = bytes > WHOLE_BYTES ? Buffer.allocUnsafeSlow(bytes) : this.#scratch;
+    whole.write(head, 0, 'latin1');
+    request.body?.copy(whole, head.length);
+    if (tail !== '') whole.write(tail, head.length + bodyBytes, 'latin1');
+    socket.write(whole.subarray(0, bytes));
+    // What is still to be written lies in it.
+    if (whole === this.#scratch && socket.writableLength > 0)
+      this.#scratch = Buffer.allocUnsafeSlow(WHOLE_BYTES);
+  }
 }
