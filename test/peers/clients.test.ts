@@ -1,11 +1,13 @@
-import { spawn, spawnSync } from 'node:child_process';
+import { spawn } from 'node:child_process';
 import { once } from 'node:events';
 import { mkdirSync, writeFileSync } from 'node:fs';
 import { createServer as createHttp2Server } from 'node:http2';
 import type { AddressInfo } from 'node:net';
 import { join } from 'node:path';
+import { setTimeout as sleep } from 'node:timers/promises';
 import { afterAll, describe, expect, test } from 'vitest';
 import { openCapture } from '../../src/storage/capture-reader.ts';
+import { freePort } from '../support/free-port.ts';
 import { NumberedOrigin } from '../support/numbered-traffic.ts';
 import { pythonWith, systemProgram, type Tool } from '../support/peer-tools.ts';
 import { startRecording } from '../support/recording.ts';
@@ -74,7 +76,7 @@ async function scene(flags: readonly string[]) {
 describe.each([
   ['wire', []],
   ['gateway', ['--mode', 'gateway']],
-])('works unchanged through the %s plane:', (plane, flags) => {
+])('works unchanged through the %s plane:', (_plane, flags) => {
   needing(wrk, 'wrk', async (path) => {
     const { url, end } = await scene(flags);
     const said = await run(path, ['-t1', '-c16', '-d3s', url]);
@@ -134,7 +136,7 @@ describe.each([
     const { port, end } = await scene(flags);
     const home = temporaryDirectory();
     mkdirSync(join(home, 'temporary'));
-    const listen = 20_000 + (process.pid % 20_000) + (plane === 'wire' ? 0 : 1);
+    const listen = await freePort();
     writeFileSync(join(home, 'nginx.conf'), nginxConfiguration(home, listen, port));
     const server = spawn(path, ['-p', home, '-c', join(home, 'nginx.conf')], { stdio: 'ignore' });
     cleanUps.push(() => server.kill('SIGTERM'));
@@ -185,13 +187,13 @@ http { access_log off; ${temporary.join(' ')}
 }
 
 async function untilAnswered(url: string): Promise<void> {
-  for (let attempt = 0; attempt < 100; attempt += 1) {
+  for (let attempt = 0; attempt < 200; attempt += 1) {
     const answered = await fetch(url, { method: 'POST', body: '' }).then(
       (answer) => answer.ok,
       () => false,
     );
     if (answered) return;
-    spawnSync('sleep', ['0.05']);
+    await sleep(50);
   }
   expect.fail(`${url} does not answer`);
 }

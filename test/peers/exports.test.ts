@@ -2,6 +2,7 @@ import { cpSync, readFileSync, symlinkSync, writeFileSync } from 'node:fs';
 import { dirname, join } from 'node:path';
 import { describe, expect, test } from 'vitest';
 import { exported, jsonLines, numberedCapture } from '../support/export-scene.ts';
+import { freePort } from '../support/free-port.ts';
 import { layK6StandIn } from '../support/k6-stand-in.ts';
 import { checkedBy, endings, needing, runPeer } from '../support/peer-run.ts';
 import { goProgram, npmPackages, pythonWith } from '../support/peer-tools.ts';
@@ -79,7 +80,7 @@ describe('Locust', () => {
   needing(locust, 'sends all requests once, from a master with two workers', async (python) => {
     const server = await origin();
     const { out } = await exported('locust', capture);
-    const port = String(20_000 + (process.pid % 20_000));
+    const port = String(await freePort());
     const base = ['-m', 'locust', '-f', 'locustfile.py'];
     const worker = [...base, '--worker', '--master-port', port];
     const master = ['--headless', '--json', '--host', server.url, '--master', '--expect-workers', '2'];
