@@ -13,7 +13,7 @@ const MAX_ASIDE = 262_144;
 const PILED_UP_NS = 50e6;
 
 /** Durations of one send, nanoseconds; latencies are null where the answer did not complete. */
-interface Durations {
+export interface Durations {
   readonly intendedOffsetNs: number;
   readonly endOffsetNs: number;
   readonly inFlightNs: number;
@@ -134,13 +134,15 @@ export class LatencyStatistics {
   }
 }
 
-function hasSuffered(send: Durations, stalled: StretchSet): boolean {
+/** Whether what was measured of a send may be the doing of a stretch in which we stood still. */
+export function hasSuffered(send: Durations, stalled: StretchSet): boolean {
   if (send.lagNs > LATE_NS && stalled.has(send.intendedOffsetNs)) return true;
   if (send.inFlightNs <= LONG_NS) return false;
   return stalled.has(send.endOffsetNs) || stalled.has(send.endOffsetNs - PILED_UP_NS);
 }
 
-function durationsOf(send: Send & { readonly actualOffsetNs: number }, completed: boolean): Durations {
+/** What took how long of a send that left; `completed` says whether it has a latency. */
+export function durationsOf(send: Send & { readonly actualOffsetNs: number }, completed: boolean): Durations {
   const end = completed ? send.lastByteOffsetNs : null;
   const endOffsetNs = send.lastByteOffsetNs ?? send.actualOffsetNs;
   return {

@@ -1,4 +1,4 @@
-import type { FinishReason, SendError } from '../core/run.ts';
+import type { FinishReason, SendError, Stretch } from '../core/run.ts';
 import type { ArrivalFigures } from './arrival-statistics.ts';
 import type { Calibration } from './calibration.ts';
 import type { ErrorExamples } from './error-examples.ts';
@@ -54,6 +54,8 @@ export interface HealthDocument {
   readonly stalls: number;
   readonly stalledMs: number;
   readonly longestStallMs: number;
+  /** When that was, in order, so that whoever reads the rows can leave out the same sends. Absent in older runs. */
+  readonly stretches?: readonly Stretch[];
   /** Sends left out of percentiles because they were due or answered in a stall. */
   readonly leftOut: number;
 }

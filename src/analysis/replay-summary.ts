@@ -174,6 +174,7 @@ function healthDocument(health: SenderHealth, leftOut: number): HealthDocument {
     stalls: health.stalls.length,
     stalledMs: stalls.totalNs / 1e6,
     longestStallMs: stalls.longestNs / 1e6,
+    stretches: stalls.stretches,
     leftOut,
   };
 }

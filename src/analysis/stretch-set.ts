@@ -17,6 +17,11 @@ export class StretchSet {
     }
   }
 
+  /** In order of time, none overlapping. */
+  get stretches(): readonly Stretch[] {
+    return this.#stretches;
+  }
+
   has(offsetNs: number): boolean {
     let low = 0;
     let high = this.#stretches.length;

@@ -11,6 +11,7 @@ export type EntryName =
   | 'planner'
   | 'command'
   | 'profiler'
+  | 'reporter'
   | 'null-server';
 
 /**

@@ -1,28 +1,12 @@
-import { once } from 'node:events';
-import { Worker } from 'node:worker_threads';
 import { Command } from 'commander';
 import type { ProfileDocument } from '../analysis/profile/profile-document.ts';
-import { AppError, type ErrorCode } from '../core/errors.ts';
+import { documentFromThread } from './document-thread.ts';
 import { type EncryptionFlag, encryptionKeyOf, encryptionKeyOption } from './encryption-flag.ts';
-import { entryUrl } from './entry-url.ts';
 import { PROFILE_DEFAULTS, type RawProfileOptions, resolveProfileOptions } from './profile-options.ts';
 import { writeProfile } from './profile-output.ts';
 import type { ProfileRequest } from './profiling.ts';
 import { addSelectionFlags, addStretchFlags } from './replay-window-flags.ts';
 import { terminal } from './terminal.ts';
-
-/** What the profiler says when it is done. */
-export type FromProfiler =
-  | { readonly kind: 'document'; readonly document: ProfileDocument }
-  | {
-      readonly kind: 'failed';
-      readonly code: ErrorCode;
-      readonly message: string;
-      readonly hint: string | null;
-    };
-
-/** As for the planner: only a thread can be held to limits while millions of rows pass through it. */
-const PROFILER_LIMITS = { maxYoungGenerationSizeMb: 8, maxOldGenerationSizeMb: 192 } as const;
 
 /** `reprise profile DIR`: the traffic of a capture in numbers. */
 export function profileCommand(): Command {
@@ -52,24 +36,7 @@ async function profile(directory: string, flags: RawProfileOptions & EncryptionF
   // A key that is no key is refused here as everywhere.
   encryptionKeyOf(flags);
   const encryptionKeyFile = flags.encryptionKeyFile ?? null;
-  const document = await profileInThread({ directory, encryptionKeyFile, options });
+  const request: ProfileRequest = { directory, encryptionKeyFile, options };
+  const document = await documentFromThread<ProfileDocument>('profiler', request);
   writeProfile(document, options.outputs, terminal);
-}
-
-/** @throws AppError what the profiling throws */
-async function profileInThread(request: ProfileRequest): Promise<ProfileDocument> {
-  const profiler = new Worker(entryUrl('profiler'), { workerData: request, resourceLimits: PROFILER_LIMITS });
-  let answer: FromProfiler | null = null;
-  profiler.on('message', (message: FromProfiler) => {
-    answer = message;
-  });
-  // An error that is none of ours ends the thread and comes out of here as it is.
-  await once(profiler, 'exit');
-  return documentIn(answer);
-}
-
-function documentIn(answer: FromProfiler | null): ProfileDocument {
-  if (answer === null) throw new AppError('INTERNAL', 'the profiler ended without an answer');
-  if (answer.kind === 'document') return answer.document;
-  throw new AppError(answer.code, answer.message, answer.hint === null ? {} : { hint: answer.hint });
 }

@@ -38,6 +38,11 @@ const COMMANDS: readonly Entry[] = [
     load: async () => (await import('./merge.ts')).mergeCommand(),
   },
   {
+    name: 'report',
+    summary: 'say what a run showed, as text, Markdown, JSON or one page',
+    load: async () => (await import('./report.ts')).reportCommand(),
+  },
+  {
     name: 'import',
     summary: "build a capture from another tool's files",
     load: async () => (await import('./import.ts')).importCommand(),

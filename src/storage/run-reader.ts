@@ -84,12 +84,24 @@ export class RunReader {
 
   /** The seconds in which anything happened, in order. */
   series(): RunSecond[] {
-    return this.#connection
+    return [...this.seconds()];
+  }
+
+  /** The same one by one: of a run of weeks they are a million. */
+  *seconds(): Generator<RunSecond> {
+    yield* this.#connection
       .prepare<[], RunSecond>(`
         SELECT second, offered, sent, completed, failed,
           ${this.#isFirstFormat ? '0 AS cancelled' : 'cancelled'}, refused, in_flight AS inFlight, lag_max_ns AS lagMaxNs
         FROM series ORDER BY second`)
-      .all();
+      .iterate();
+  }
+
+  /** The last second in which anything happened; null in an empty run. */
+  lastSecond(): number | null {
+    return (
+      this.#connection.prepare<[], number | null>('SELECT max(second) FROM second').pluck().get() ?? null
+    );
   }
 
   close(): void {

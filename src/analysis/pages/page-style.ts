@@ -44,6 +44,16 @@ polyline.one { stroke: var(--one); } polyline.two { stroke: var(--two); } polyli
 .heat text { fill: var(--soft); font: 11px system-ui, sans-serif; }
 .heat rect { fill: var(--one); }
 .heat rect.none { fill: none; stroke: var(--line); stroke-dasharray: 2 2; }
+.verdict { font-size: 1.1rem; margin: .5rem 0; }
+.verdict .badge { font-size: 1.1rem; padding: .15rem .9rem; }
+.reasons { list-style: none; padding-left: 1rem; }
+.reasons li + li { margin-top: .7rem; }
+.curve svg { width: 100%; min-width: 32rem; height: auto; }
+.curve text { fill: var(--soft); font: 12px system-ui, sans-serif; }
+.curve line { stroke: var(--grid); }
+.curve polyline { fill: none; stroke-width: 2; }
+.curve circle.hollow { fill: var(--card); stroke-width: 1.5; }
+circle.one { stroke: var(--one); } circle.two { stroke: var(--two); } circle.three { stroke: var(--three); } circle.four { stroke: var(--four); }
 .live[data-drawn] + .still { display: none; }
 .uplot, .uplot * { font-family: system-ui, sans-serif; }
 .u-legend { font-size: .8rem; color: var(--soft); }

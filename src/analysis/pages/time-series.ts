@@ -57,7 +57,7 @@ function still({ at, lines, unit }: ChartData, title: string): string {
     ({ label, colour }) =>
       `<svg class="key" viewBox="0 0 1 1" aria-hidden="true"><rect class="${colour}" width="1" height="1"/></svg>${escaped(label)}`,
   );
-  return `<p class="legend">top: ${escaped(String(greatest))} ${escaped(unit)}${legend.join('')}</p><svg viewBox="0 0 ${WIDTH} ${HEIGHT}" preserveAspectRatio="none" role="img" aria-label="${escaped(title)}">${polylines.join('')}</svg><div class="axis"><span>${instant(first)}</span><span>${instant(last)}</span></div>`;
+  return `<p class="legend">top: ${escaped(String(greatest))} ${escaped(unit)}${legend.join('')}</p><svg viewBox="0 0 ${WIDTH} ${HEIGHT}" preserveAspectRatio="none" role="img" aria-label="${escaped(title)}">${polylines.join('')}</svg><div class="axis"><span>${instant(first, last - first)}</span><span>${instant(last, last - first)}</span></div>`;
 }
 
 /** One point for each column of the picture: the greatest that falls into it, so that no peak is lost. */
@@ -76,6 +76,8 @@ function pointsOf(at: readonly number[], values: readonly (number | null)[], gre
     .join(' ');
 }
 
-function instant(second: number): string {
-  return `${new Date(second * 1e3).toISOString().slice(0, 16).replace('T', ' ')} UTC`;
+/** Seconds stand only where minutes would not tell the ends apart. */
+function instant(second: number, span: number): string {
+  const length = span < 3_600 ? 19 : 16;
+  return `${new Date(second * 1e3).toISOString().slice(0, length).replace('T', ' ')} UTC`;
 }

@@ -1,0 +1,134 @@
+import { type ArrivalFigures, IDC_WINDOWS } from '../arrival-statistics.ts';
+import type { ReplayDocument } from '../replay-document.ts';
+import { columnsOf, type ReportTable } from './report-table.ts';
+import { msText, NONE, numberText, shareText } from './value-text.ts';
+
+/** How arrivals were recorded, planned and sent. */
+export function arrivalTable({ fidelity, bounds }: ReplayDocument): ReportTable {
+  const streams = [fidelity.recorded, fidelity.planned, fidelity.sent];
+  const row = (name: string, value: (figures: ArrivalFigures) => number | null | undefined) => [
+    name,
+    ...streams.map((figures) => numberText(value(figures))),
+    value(fidelity.planned) == null || value(fidelity.sent) == null
+      ? NONE
+      : changeText(value(fidelity.planned) ?? 0, value(fidelity.sent) ?? 0),
+  ];
+  return {
+    title: 'Arrivals: recorded, planned, sent',
+    unit: 'requests/s for rates; CV and index of dispersion (IDC) are ratios, 1 for random traffic',
+    source:
+      'arrivals as recorded, intended instants, and instants of sending; IDC in windows from the first arrival, left out below 20 windows',
+    lookFor: `sent beside planned: CV and IDC may differ by ${shareText(bounds.arrivalShare)} or ${numberText(bounds.arrivalDifference)}. Recorded beside planned shows what the scaling bends`,
+    columns: columnsOf(['measure'], ['recorded', 'planned', 'sent', 'sent − planned']),
+    rows: [
+      row('requests', ({ count }) => count),
+      row('requests/s', ({ ratePerSecond }) => ratePerSecond),
+      row('busiest second', ({ peak1s }) => peak1s),
+      row('busiest second ÷ mean', ({ peakToMean1s }) => peakToMean1s),
+      row('CV of gaps', ({ cv }) => cv),
+      ...IDC_WINDOWS.map((window) => row(`IDC ${window} s`, ({ idc }) => idc[window])),
+      row('ties', ({ ties }) => ties),
+      row('gap p50, ms', ({ gapMs }) => gapMs?.p50),
+      row('gap p99, ms', ({ gapMs }) => gapMs?.p99),
+    ],
+  };
+}
+
+function changeText(planned: number, sent: number): string {
+  const difference = sent - planned;
+  const text = numberText(difference);
+  return difference > 0 ? `+${text}` : text;
+}
+
+/** How far two streams lie apart. */
+export function distanceTable({ fidelity }: ReplayDocument): ReportTable {
+  const { recordedToPlanned, ksGaps, mixDistance } = fidelity;
+  return {
+    title: 'Distances and repeats',
+    unit: 'shares from 0 (alike) to 1',
+    source:
+      'KS distance of gaps scaled to one mean; mix as total variation over route, model and size; duplicates by method, route and body',
+    lookFor:
+      'anything far from 0 between planned and sent. Many duplicates: a cache of the target answers them, and production’s might not',
+    columns: columnsOf(['measure'], ['recorded to planned', 'planned to sent']),
+    rows: [
+      ['KS distance of gaps', numberText(recordedToPlanned.ksGaps), numberText(ksGaps)],
+      ['distance of the mix', numberText(recordedToPlanned.mixDistance), numberText(mixDistance)],
+      [
+        `requests that repeat an earlier one${fidelity.duplicateRatioExact ? '' : ' (estimate)'}`,
+        NONE,
+        shareText(fidelity.duplicateRatio),
+      ],
+      ['recorded with 429 or 503', shareText(fidelity.recordedRejected), NONE],
+    ],
+  };
+}
+
+/** How the sending side did. */
+export function healthTable({
+  health,
+  lagUs,
+  connectMs,
+  connectionWaitMs,
+  bounds,
+}: ReplayDocument): ReportTable {
+  const us = (value: number | null) => msText(value === null ? null : value / 1e3);
+  const known = (value: boolean | null) => (value === null ? 'not known' : value ? 'yes' : 'no');
+  return {
+    title: 'The generator',
+    unit: 'as named in each row',
+    source: 'the sending process itself',
+    lookFor: `lag p99 over ${msText(bounds.lagNs / 1e6)} (or ${shareText(bounds.lagOfServiceShare)} of the median service latency), a thread busy over ${shareText(bounds.busyShare)}, any stall: then the limit was ours`,
+    columns: columnsOf(['measure'], ['value']),
+    rows: [
+      ['schedule lag p50', us(lagUs.p50)],
+      ['schedule lag p90', us(lagUs.p90)],
+      ['schedule lag p99', us(lagUs.p99)],
+      ['schedule lag max', us(lagUs.max)],
+      ['connecting p50 / p99', `${msText(connectMs.p50)} / ${msText(connectMs.p99)}`],
+      ...(connectionWaitMs?.p50 == null
+        ? []
+        : [
+            [
+              'waiting for the recorded connection p50 / p99',
+              `${msText(connectionWaitMs.p50)} / ${msText(connectionWaitMs.p99)}`,
+            ],
+          ]),
+      ['busiest sender thread', shareText(health.busyShare)],
+      ['held back by a CPU quota', known(health.throttled)],
+      ['due before they reached a sender', numberText(health.starved)],
+      ['stalls', `${numberText(health.stalls)}, ${msText(health.stalledMs)} in all`],
+      ['left out of percentiles for them', numberText(health.leftOut)],
+    ],
+  };
+}
+
+/** What the target answered at recorded speed. */
+export function calibrationTable({ calibration }: ReplayDocument): ReportTable | null {
+  if (calibration == null) return null;
+  const { p50Ms, responseBytes, statusDistance, bounds, pairs, representative } = calibration;
+  const state = representative === null ? 'not known' : representative ? 'as recorded' : 'NOT as recorded';
+  return {
+    title: `Calibration at 1x: ${state}`,
+    unit: 'as named in each row',
+    source: `${numberText(pairs)} requests that were answered while recording, sent again at recorded speed`,
+    lookFor:
+      'a target that is faster than production before any load: a cache, a smaller model, an error page',
+    columns: columnsOf(['measure'], ['recorded', 'observed', 'allowed']),
+    rows: [
+      [
+        'median latency',
+        msText(p50Ms.recorded),
+        msText(p50Ms.observed),
+        `factor ${numberText(bounds.p50Factor)}`,
+      ],
+      [
+        'median bytes of an answer',
+        numberText(responseBytes.recorded),
+        numberText(responseBytes.observed),
+        shareText(bounds.sizeShare),
+      ],
+      ['answers with another status', NONE, shareText(statusDistance), shareText(bounds.statusShare)],
+    ],
+  };
+}

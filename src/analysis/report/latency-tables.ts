@@ -1,0 +1,91 @@
+import type { SloLine } from '../replay-document.ts';
+import { LADDER_PERCENTS, type PercentileLadder } from './percentile-ladder.ts';
+import type { ReportDocument } from './report-document.ts';
+import { columnsOf, type ReportTable } from './report-table.ts';
+import { msText, NONE, numberText, shareText } from './value-text.ts';
+
+/** Marks a percentile that has too few samples to be trusted. */
+export const TOO_FEW = '*';
+
+export function objectivesTable({ slo }: ReportDocument): ReportTable | null {
+  if (slo.length === 0) return null;
+  return {
+    title: 'Objectives',
+    unit: 'as named in each objective',
+    source:
+      'scheduled latency unless an objective names another; what failed or was refused counts as never answered',
+    lookFor: 'how far observed lies from the limit: a pass by a hair is no reserve',
+    columns: columnsOf(['objective', 'result'], ['observed', 'limit']),
+    rows: slo.map((line) => [
+      line.expression,
+      line.ok === null ? 'not measured' : line.ok ? 'kept' : 'VIOLATED',
+      valueText(line, line.observed),
+      valueText(line, line.limit),
+    ]),
+  };
+}
+
+function valueText({ unit }: SloLine, value: SloLine['observed']): string {
+  if (value === 'Infinity') return 'never answered';
+  if (unit === 'ms') return msText(value);
+  return unit === 'share' ? shareText(value) : numberText(value);
+}
+
+export function latencyTable({ latencyMs, recording, counts }: ReportDocument): ReportTable | null {
+  const { scheduled, service, recorded, leftOut } = latencyMs;
+  if (scheduled.count === 0) return null;
+  const without =
+    leftOut === null
+      ? '; the run does not say when its generator stood still, so nothing is left out for that'
+      : leftOut === 0
+        ? ''
+        : `; ${numberText(leftOut)} left out because the generator stood still`;
+  return {
+    title: 'Latency from p50 to p99.99',
+    unit: 'ms, s or min',
+    source: `${numberText(scheduled.count)} completed requests (${numberText(counts.failed)} failed have none)${without}; ${recorded === null ? `as recorded: ${recording.unavailable ?? 'not known'}` : `as recorded: ${numberText(recorded.count)} of the same requests`}`,
+    lookFor: `scheduled far over service: requests waited on our side before they left. Values marked ${TOO_FEW} rest on fewer samples than the percentile needs`,
+    columns: columnsOf(['percentile'], ['scheduled', 'service', 'as recorded', 'samples needed']),
+    rows: [
+      ...LADDER_PERCENTS.map((percent, at) => [
+        `p${percent}`,
+        stepText(scheduled, at),
+        stepText(service, at),
+        recorded === null ? NONE : stepText(recorded, at),
+        numberText(scheduled.steps[at]?.samplesNeeded),
+      ]),
+      ['mean', msText(scheduled.meanMs), msText(service.meanMs), msText(recorded?.meanMs), NONE],
+      ['max', msText(scheduled.maxMs), msText(service.maxMs), msText(recorded?.maxMs), NONE],
+    ],
+  };
+}
+
+export function streamTable({ streams }: ReportDocument): ReportTable | null {
+  const { ttft, itl, tpot, recordedTtft, completed, failed, tokens } = streams;
+  if (completed + failed === 0) return null;
+  const ladders = [ttft, itl, tpot, recordedTtft];
+  const told =
+    tokens.answers === 0
+      ? 'no answer said how many tokens it had'
+      : `tokens as ${numberText(tokens.answers)} answers counted them: ${numberText(tokens.prompt)} prompt, ${numberText(tokens.output)} output`;
+  return {
+    title: 'Streams: first token, between tokens, per output token',
+    unit: 'ms, s or min',
+    source: `${numberText(completed)} streams that completed, ${numberText(failed)} failed; TTFT from the intended send, ITL over all gaps (${numberText(itl.count)}), TPOT where the answer says its tokens (${numberText(tpot.count)}); ${told}`,
+    lookFor: `a TTFT that grows while ITL stays: requests queue before they are worked on. An ITL that grows: the batch is too full. ${TOO_FEW}: too few samples`,
+    columns: columnsOf(['percentile'], ['TTFT', 'ITL', 'TPOT', 'TTFT as recorded']),
+    rows: [
+      ...LADDER_PERCENTS.map((percent, at) => [
+        `p${percent}`,
+        ...ladders.map((ladder) => (ladder === null ? NONE : stepText(ladder, at))),
+      ]),
+      ['max', ...ladders.map((ladder) => msText(ladder?.maxMs))],
+    ],
+  };
+}
+
+function stepText({ steps }: PercentileLadder, at: number): string {
+  const step = steps[at];
+  if (step === undefined || step.ms === null) return NONE;
+  return `${msText(step.ms)}${step.enough ? '' : TOO_FEW}`;
+}

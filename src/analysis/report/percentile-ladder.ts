@@ -1,0 +1,56 @@
+import type { Histogram } from '../../core/histogram.ts';
+import { sampleFloor } from '../sample-floor.ts';
+
+/** What a launch review reads, from the middle to the far tail. */
+export const LADDER_PERCENTS = [50, 75, 90, 95, 99, 99.9, 99.99] as const;
+
+const NS_PER_MS = 1e6;
+
+export interface PercentileStep {
+  readonly percent: number;
+  /** Milliseconds; null where nothing was measured. */
+  readonly ms: number | null;
+  /** The fewest samples from which it can be trusted (`sampleFloor`), and whether there are as many. */
+  readonly samplesNeeded: number;
+  readonly enough: boolean;
+}
+
+/** A distribution from p50 to p99.99, milliseconds. */
+export interface PercentileLadder {
+  readonly count: number;
+  readonly meanMs: number | null;
+  readonly maxMs: number | null;
+  readonly steps: readonly PercentileStep[];
+}
+
+const FLOORS: ReadonlyMap<number, number> = new Map(
+  LADDER_PERCENTS.map((percent) => [percent, sampleFloor(percent)]),
+);
+
+/** @param histogram of nanoseconds; null for nothing */
+export function ladderOf(histogram: Histogram | null): PercentileLadder {
+  const count = histogram?.count ?? 0;
+  const inMs = (ns: number | null | undefined) => (ns == null ? null : ns / NS_PER_MS);
+  return {
+    count,
+    meanMs: inMs(histogram?.mean),
+    maxMs: inMs(histogram?.max),
+    steps: LADDER_PERCENTS.map((percent) => {
+      const samplesNeeded = FLOORS.get(percent) ?? Number.POSITIVE_INFINITY;
+      return {
+        percent,
+        ms: inMs(histogram?.percentile(percent)),
+        samplesNeeded,
+        enough: count >= samplesNeeded,
+      };
+    }),
+  };
+}
+
+/** The value at a percentile of the ladder; null where nothing was measured. */
+export function stepMs(
+  { steps }: PercentileLadder,
+  percent: (typeof LADDER_PERCENTS)[number],
+): number | null {
+  return steps.find((step) => step.percent === percent)?.ms ?? null;
+}

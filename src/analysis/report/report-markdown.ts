@@ -1,0 +1,69 @@
+import type { AdvisedReason } from './advice.ts';
+import type { ReportDocument } from './report-document.ts';
+import { sectionsOf } from './report-sections.ts';
+import type { ReportTable } from './report-table.ts';
+import { runLines } from './run-lines.ts';
+
+/** Marks that turn the direction of text, control characters and line separators. */
+const UNREADABLE = /[\p{Cc}\p{Bidi_Control}\p{Zl}\p{Zp}]/gu;
+/** What Markdown or HTML in it, a mention, a formula or a link could begin with. */
+const MEANINGFUL = /[\\`*_[\]<>#|~!]/g;
+const ENTITIES: Readonly<Record<string, string>> = { '&': '&amp;', '@': '&#64;', $: '&#36;' };
+
+/** The report in Markdown, for a merge request or a wiki; recorded text in it stays text. */
+export function reportMarkdown(document: ReportDocument): string {
+  const { verdict, headline, reasons, notes } = document;
+  const parts = [
+    '# Load test report',
+    `**${verdict ?? 'no verdict'}** – ${inert(headline)}`,
+    reasons.map(reasonItem).join('\n'),
+    runLines(document)
+      .map((line) => `- ${inert(line)}`)
+      .join('\n'),
+    ...sectionsOf(document).flatMap(({ title, tables }) => [
+      `## ${inert(title)}`,
+      ...tables.flatMap(tableMarkdown),
+    ]),
+    ...(notes.length === 0 ? [] : ['## Notes', notes.map(reasonItem).join('\n')]),
+  ];
+  return `${parts.filter((part) => part !== '').join('\n\n')}\n`;
+}
+
+function reasonItem({ code, text, title, means, advice, next }: AdvisedReason): string {
+  const todo = [advice, next].filter((sentence) => sentence !== '').join(' ');
+  const words = [
+    `**${inert(title)}** (${inert(code)}): ${inert(text)}.`,
+    means === '' ? '' : inert(means),
+    todo === '' ? '' : `To do: ${inert(todo)}`,
+  ];
+  return `- ${words.filter((each) => each !== '').join(' ')}`;
+}
+
+function tableMarkdown({ title, unit, source, lookFor, columns, rows }: ReportTable): string[] {
+  const line = (cells: readonly string[]) => `| ${cells.join(' | ')} |`;
+  return [
+    `### ${inert(title)}`,
+    `Unit: ${inert(unit)}. Source: ${inert(source)}.`,
+    [
+      line(columns.map((column) => inert(column.title))),
+      line(columns.map(({ kind }) => (kind === 'number' ? '---:' : '---'))),
+      ...rows.map((row) => line(columns.map((_, at) => inert(row[at] ?? '')))),
+    ].join('\n'),
+    `*Look for: ${inert(lookFor)}.*`,
+  ];
+}
+
+/** Text as it may stand in a cell, an item or a heading of Markdown: it is shown, and does nothing. */
+export function inert(text: string): string {
+  return text
+    .replace(UNREADABLE, (character) => `\\x${(character.codePointAt(0) ?? 0).toString(16).padStart(2, '0')}`)
+    .replace(MEANINGFUL, (character) => `\\${character}`)
+    .replace(/[&@$]/g, (character) => ENTITIES[character] ?? character)
+    .replace(/:(?=\/\/)/g, '&#58;')
+    .replace(/\bwww\./gi, (match) => `${match.slice(0, -1)}&#46;`)
+    .replace(/\b(mailto|xmpp):/gi, (_, scheme: string) => `${scheme}&#58;`)
+    .replace(
+      /^(\s*)([-+=]|\d+[.)])/,
+      (_, space: string, mark: string) => `${space}${mark.slice(0, -1)}\\${mark.slice(-1)}`,
+    );
+}

@@ -1,0 +1,145 @@
+import { Histogram } from '../../core/histogram.ts';
+
+const NS_PER_S = 1e9;
+const NS_PER_MS = 1e6;
+/** More steps than a page is wide. */
+export const MAX_STEPS = 720;
+/** Widths of a step, seconds. */
+const LADDER_S = [
+  1, 2, 5, 10, 15, 30, 60, 120, 300, 600, 900, 1_800, 3_600, 7_200, 21_600, 43_200, 86_400, 604_800,
+] as const;
+
+/** What happened within one second of the run; `inFlight` at its end. */
+export interface SecondOfRun {
+  readonly second: number;
+  readonly offered: number;
+  readonly sent: number;
+  readonly completed: number;
+  readonly failed: number;
+  readonly refused: number;
+  readonly inFlight: number;
+  readonly lagMaxNs: number | null;
+}
+
+/** A run over time, column by column; all of one length. */
+export interface TimeColumns {
+  readonly stepS: number;
+  /** Seconds after the start of the run at which a step begins. */
+  readonly at: readonly number[];
+  /** Requests in each step: planned for it, and what was done in it; the warm-up is among them. */
+  readonly offered: readonly number[];
+  readonly sent: readonly number[];
+  readonly completed: readonly number[];
+  readonly failed: readonly number[];
+  readonly refused: readonly number[];
+  /** The most at the end of any of its seconds. */
+  readonly inFlight: readonly number[];
+  /** The greatest lag of a send, milliseconds; null where none left. */
+  readonly lagMaxMs: readonly (number | null)[];
+  /** Completed requests of the judged part that were planned for the step, and their latency. */
+  readonly samples: readonly number[];
+  readonly p50Ms: readonly (number | null)[];
+  readonly p95Ms: readonly (number | null)[];
+  readonly p99Ms: readonly (number | null)[];
+  readonly serviceP99Ms: readonly (number | null)[];
+}
+
+/** The step that lays at most 720 over so many seconds. */
+export function stepFor(seconds: number): number {
+  const fitting = LADDER_S.find((step) => Math.ceil(seconds / step) <= MAX_STEPS);
+  return fitting ?? Math.ceil(seconds / MAX_STEPS);
+}
+
+/**
+ * Lays a run over a bounded number of steps, whatever its length. Latencies come in the order of the schedule, so
+ * that one step's histograms are enough; one that comes out of order counts for the step that is open.
+ */
+export class TimeSteps {
+  readonly stepS: number;
+  readonly #count: number;
+  readonly #sums: Record<'offered' | 'sent' | 'completed' | 'failed' | 'refused', number[]>;
+  readonly #inFlight: (number | null)[];
+  readonly #lagMaxMs: (number | null)[];
+  readonly #samples: number[];
+  readonly #latency: Record<'p50Ms' | 'p95Ms' | 'p99Ms' | 'serviceP99Ms', (number | null)[]>;
+  readonly #lastOfStep: (number | null)[];
+  #open = -1;
+  #scheduled = new Histogram();
+  #service = new Histogram();
+
+  /** @param seconds from the start of the run to the end of the last in which anything happened */
+  constructor(seconds: number) {
+    this.stepS = stepFor(seconds);
+    this.#count = Math.ceil(seconds / this.stepS);
+    const zeros = (): number[] => new Array<number>(this.#count).fill(0);
+    const unknown = (): (number | null)[] => new Array<number | null>(this.#count).fill(null);
+    this.#sums = { offered: zeros(), sent: zeros(), completed: zeros(), failed: zeros(), refused: zeros() };
+    this.#inFlight = unknown();
+    this.#lastOfStep = unknown();
+    this.#lagMaxMs = unknown();
+    this.#samples = zeros();
+    this.#latency = { p50Ms: unknown(), p95Ms: unknown(), p99Ms: unknown(), serviceP99Ms: unknown() };
+  }
+
+  /** Takes the seconds of the run in order. */
+  addSecond(second: SecondOfRun): void {
+    const at = this.#stepOf(second.second);
+    if (at === null) return;
+    for (const name of ['offered', 'sent', 'completed', 'failed', 'refused'] as const) {
+      this.#sums[name][at]! += second[name];
+    }
+    this.#inFlight[at] = Math.max(this.#inFlight[at] ?? 0, second.inFlight);
+    this.#lastOfStep[at] = second.inFlight;
+    if (second.lagMaxNs !== null)
+      this.#lagMaxMs[at] = Math.max(this.#lagMaxMs[at] ?? 0, second.lagMaxNs / NS_PER_MS);
+  }
+
+  /** Takes the latency of a request that completed, in the order of the schedule. */
+  addLatency(intendedNs: number, scheduledNs: number, serviceNs: number): void {
+    const at = this.#stepOf(intendedNs / NS_PER_S);
+    if (at === null) return;
+    if (at > this.#open) {
+      this.#close();
+      this.#open = at;
+    }
+    this.#samples[this.#open]! += 1;
+    this.#scheduled.record(scheduledNs);
+    this.#service.record(serviceNs);
+  }
+
+  columns(): TimeColumns {
+    this.#close();
+    let standing = 0;
+    const inFlight = this.#inFlight.map((most, at) => {
+      // A step in which nothing happened keeps what the one before it left.
+      const value = most ?? standing;
+      standing = this.#lastOfStep[at] ?? standing;
+      return value;
+    });
+    return {
+      stepS: this.stepS,
+      at: this.#samples.map((_, at) => at * this.stepS),
+      ...this.#sums,
+      inFlight,
+      lagMaxMs: this.#lagMaxMs,
+      samples: this.#samples,
+      ...this.#latency,
+    };
+  }
+
+  #stepOf(second: number): number | null {
+    const at = Math.floor(second / this.stepS);
+    return at >= 0 && at < this.#count ? at : null;
+  }
+
+  #close(): void {
+    if (this.#scheduled.count === 0) return;
+    const inMs = (ns: number | null) => (ns === null ? null : ns / NS_PER_MS);
+    this.#latency.p50Ms[this.#open] = inMs(this.#scheduled.percentile(50));
+    this.#latency.p95Ms[this.#open] = inMs(this.#scheduled.percentile(95));
+    this.#latency.p99Ms[this.#open] = inMs(this.#scheduled.percentile(99));
+    this.#latency.serviceP99Ms[this.#open] = inMs(this.#service.percentile(99));
+    this.#scheduled = new Histogram();
+    this.#service = new Histogram();
+  }
+}

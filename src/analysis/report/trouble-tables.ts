@@ -1,0 +1,91 @@
+import type { ErrorLine, ReportDocument } from './report-document.ts';
+import { columnsOf, type ReportTable } from './report-table.ts';
+import { NONE, numberText, shareText } from './value-text.ts';
+
+export function countsTable({ counts }: ReportDocument): ReportTable {
+  const meanings = [
+    ['recorded in the window', counts.recorded, 'all exchanges of the window, filtered ones too'],
+    ['selected', counts.selected, 'what the filters kept'],
+    ['planned', counts.planned, 'what the schedule asked for'],
+    ['sent', counts.sent, 'completed + failed + cancelled'],
+    ['completed', counts.completed, 'a whole answer of any status below 500'],
+    ['failed', counts.failed, 'no whole answer, or a 5xx'],
+    ['cancelled', counts.cancelled, 'ended by us where the recorded client had left'],
+    ['refused', counts.refused, 'due, and stopped by a cap of our own'],
+    ['unreached', counts.unreached, 'planned, and the run ended before'],
+  ] as const;
+  return {
+    title: 'Requests',
+    unit: 'requests',
+    source: 'the plan and the rows of the run; the warm-up is in none of them',
+    lookFor: 'planned that was not sent: the target had less load than the plan says',
+    columns: columnsOf(['what', 'meaning'], ['requests', 'of planned']),
+    rows: meanings.map(([name, count, meaning], at) => [
+      name,
+      meaning,
+      numberText(count),
+      at < 3 || count === null || !counts.planned ? NONE : shareText(count / counts.planned),
+    ]),
+  };
+}
+
+export function skippedTable({ skipped }: ReportDocument): ReportTable | null {
+  if (skipped.length === 0) return null;
+  return {
+    title: 'Recorded and not sent',
+    unit: 'requests',
+    source: 'the replay’s audit of the window',
+    lookFor: 'large counts: the load lacks them, and the effective multiplier says by how much',
+    columns: columnsOf(['reason', 'what it means'], ['requests']),
+    rows: skipped.map(({ reason, meaning, requests }) => [reason, meaning, numberText(requests)]),
+  };
+}
+
+export function errorTable({ errors }: ReportDocument): ReportTable | null {
+  if (errors.length === 0) return null;
+  return {
+    title: 'Errors by kind',
+    unit: 'requests; share of everything sent',
+    source:
+      'rows of the run; examples are the first of each kind: send (send_index of table send) and the exchange it repeats',
+    lookFor: 'kinds that come with load (time-outs, 503) and those that come alone (resets, protocol)',
+    columns: columnsOf(['kind', 'what it means', 'examples'], ['requests', 'share']),
+    rows: errors.map((line) => [
+      line.kind,
+      line.meaning,
+      examplesText(line),
+      numberText(line.requests),
+      shareText(line.share),
+    ]),
+  };
+}
+
+function examplesText({ examples }: ErrorLine): string {
+  if (examples.length === 0) return NONE;
+  return examples
+    .map(({ index, segment, exchangeId }) => `send ${index}: exchange ${exchangeId} of ${segment}`)
+    .join('; ');
+}
+
+export function statusTable({ statuses, recording }: ReportDocument): ReportTable | null {
+  const { statuses: recorded } = recording;
+  const names = [...new Set([...Object.keys(statuses), ...Object.keys(recorded ?? {})])].sort();
+  if (names.length === 0) return null;
+  const total = (counts: Readonly<Record<string, number>>) =>
+    Object.values(counts).reduce((sum, count) => sum + count, 0);
+  const answered = total(statuses);
+  const found = total(recorded ?? {});
+  const cells = (count: number, of: number) => [numberText(count), of === 0 ? NONE : shareText(count / of)];
+  return {
+    title: 'Statuses',
+    unit: 'requests; share of answers',
+    source: `answers of the target${recorded === null ? '' : ', and what was recorded for the same requests (none: nobody saw an answer)'}`,
+    lookFor: 'a mix that differs from the recording: 401, 403, 404 and 429 are cheap to answer',
+    columns: columnsOf(['status'], ['sent', 'share', ...(recorded === null ? [] : ['recorded', 'share'])]),
+    rows: names.map((status) => [
+      status,
+      ...cells(statuses[status] ?? 0, answered),
+      ...(recorded === null ? [] : cells(recorded[status] ?? 0, found)),
+    ]),
+  };
+}

@@ -1,0 +1,6 @@
+import { parentPort, workerData } from 'node:worker_threads';
+import { answerWith } from '../document-thread.ts';
+import { type ReportRequest, reportRun } from '../reporting.ts';
+
+/** The thread that reads a run for its report. Started by `report` only. */
+answerWith(parentPort, () => reportRun(workerData as ReportRequest));
