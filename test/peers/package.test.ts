@@ -33,6 +33,7 @@ describe('the tarball', () => {
     expect(installed.files.filter((file) => file.startsWith('docs/')).sort()).toEqual([
       'docs/capture-format.md',
       'docs/profile.schema.json',
+      'docs/report.schema.json',
     ]);
     expect(installed.files.filter((file) => file.startsWith('bin/'))).toEqual(['bin/reprise.js']);
     expect(installed.files.filter((file) => /^dist\//.test(file) && !/\.(?:js|d\.ts)$/.test(file))).toEqual(

@@ -75,7 +75,8 @@ function scaleOf(values: readonly number[]): {
   const greatest = values.reduce((a, b) => Math.max(a, b));
   const from = Math.log10(least) - 0.05;
   const to = Math.max(Math.log10(greatest) + 0.05, from + 0.3);
-  const steps = to - from > 2.5 ? [1] : [1, 2, 5];
+  const magnitudes = to - from;
+  const steps = magnitudes > 3 ? [1] : magnitudes > 1.5 ? [1, 3] : [1, 2, 5];
   const ticks: number[] = [];
   for (let magnitude = Math.floor(from); magnitude <= to; magnitude += 1) {
     for (const step of steps) {

@@ -50,7 +50,7 @@ export function latencyMapFigure({ latencyMap }: ReportDocument): string {
       title: 'Spread of latency over time',
       unit: `share of the requests of a column (${formatMs(columnS * 1e3)} each) in a class; classes double from row to row`,
       source:
-        'scheduled latency of completed requests, by intended send; the time under a column is that since the start of the run',
+        'scheduled latency of completed requests, by intended send; the time above a column is that since the start of the run',
       lookFor: 'a band that splits (a cache, a queue, two models) or climbs (a queue that grows)',
     },
     heatMap({
@@ -59,6 +59,7 @@ export function latencyMapFigure({ latencyMap }: ReportDocument): string {
       values: slowestFirst.flatMap(({ shares }) => shares),
       text: (share) => `${numberText(share * 100)} %`,
       description: 'shares of requests by time and latency',
+      labelWidth: 68,
     }),
   );
 }
@@ -102,6 +103,6 @@ function roundMs(ms: number): string {
 }
 
 function sinceStart(second: number): string {
-  if (second < 120) return `${second}s`;
+  if (second < 120) return `${Number(second.toFixed(1))}s`;
   return second < 7_200 ? `${Math.floor(second / 60)}m` : `${Math.floor(second / 3_600)}h`;
 }

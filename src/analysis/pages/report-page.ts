@@ -1,6 +1,6 @@
 import { formatMs } from '../../core/units.ts';
 import type { AdvisedReason } from '../report/advice.ts';
-import { stepMs } from '../report/percentile-ladder.ts';
+import { stepText } from '../report/latency-tables.ts';
 import type { ReportDocument } from '../report/report-document.ts';
 import { type ReportSection, sectionsOf } from '../report/report-sections.ts';
 import type { ReportTable } from '../report/report-table.ts';
@@ -73,9 +73,9 @@ function factsOf({ run, counts, latencyMs, streams, summary, overTime }: ReportD
       `${numberText(counts.failed)} (${shareText(counts.sent === 0 ? null : counts.failed / counts.sent)})`,
     ],
     ['refused', numberText(counts.refused)],
-    ['latency p50', msText(stepMs(scheduled, 50))],
-    ['latency p99', msText(stepMs(scheduled, 99))],
-    ...(streams.ttft.count === 0 ? [] : [['TTFT p95', msText(stepMs(streams.ttft, 95))] as const]),
+    ['latency p50', stepText(scheduled, 50)],
+    ['latency p99', stepText(scheduled, 99)],
+    ...(streams.ttft.count === 0 ? [] : [['TTFT p95', stepText(streams.ttft, 95)] as const]),
     ['in flight, most', numberText(overTime.inFlight.reduce((most, each) => Math.max(most, each), 0))],
     ['lag p99', summary?.lagUs.p99 == null ? '–' : formatMs(summary.lagUs.p99 / 1e3)],
     ['lasted', msText(run.durationS * 1e3)],

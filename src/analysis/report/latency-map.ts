@@ -1,6 +1,10 @@
 const NS_PER_S = 1e9;
 const NS_PER_MS = 1e6;
-const MAX_COLUMNS = 32;
+const MAX_COLUMNS = 36;
+/** Widths of a column, seconds; beyond the last they are as wide as they must be. */
+const LADDER_S = [
+  0.1, 0.2, 0.5, 1, 2, 5, 10, 15, 30, 60, 120, 300, 600, 1_200, 3_600, 7_200, 21_600, 43_200,
+] as const;
 /** Classes a doubling wide, the first up to 1/16 ms, the last beyond half an hour. */
 const LEAST_MS = 1 / 16;
 const CLASSES = 26;
@@ -26,7 +30,8 @@ export class LatencyMapCounts {
   readonly #counts: Float64Array;
 
   constructor(seconds: number) {
-    this.#columnS = Math.max(1, Math.ceil(seconds / MAX_COLUMNS));
+    this.#columnS =
+      LADDER_S.find((width) => Math.ceil(seconds / width) <= MAX_COLUMNS) ?? Math.ceil(seconds / MAX_COLUMNS);
     this.#columns = Math.ceil(seconds / this.#columnS);
     this.#counts = new Float64Array(this.#columns * CLASSES);
   }

@@ -49,9 +49,9 @@ export function latencyTable({ latencyMs, recording, counts }: ReportDocument): 
     rows: [
       ...LADDER_PERCENTS.map((percent, at) => [
         `p${percent}`,
-        stepText(scheduled, at),
-        stepText(service, at),
-        recorded === null ? NONE : stepText(recorded, at),
+        stepText(scheduled, percent),
+        stepText(service, percent),
+        recorded === null ? NONE : stepText(recorded, percent),
         numberText(scheduled.steps[at]?.samplesNeeded),
       ]),
       ['mean', msText(scheduled.meanMs), msText(service.meanMs), msText(recorded?.meanMs), NONE],
@@ -75,17 +75,18 @@ export function streamTable({ streams }: ReportDocument): ReportTable | null {
     lookFor: `a TTFT that grows while ITL stays: requests queue before they are worked on. An ITL that grows: the batch is too full. ${TOO_FEW}: too few samples`,
     columns: columnsOf(['percentile'], ['TTFT', 'ITL', 'TPOT', 'TTFT as recorded']),
     rows: [
-      ...LADDER_PERCENTS.map((percent, at) => [
+      ...LADDER_PERCENTS.map((percent) => [
         `p${percent}`,
-        ...ladders.map((ladder) => (ladder === null ? NONE : stepText(ladder, at))),
+        ...ladders.map((ladder) => (ladder === null ? NONE : stepText(ladder, percent))),
       ]),
       ['max', ...ladders.map((ladder) => msText(ladder?.maxMs))],
     ],
   };
 }
 
-function stepText({ steps }: PercentileLadder, at: number): string {
-  const step = steps[at];
+/** A percentile as it is read, marked where it rests on too few samples. */
+export function stepText({ steps }: PercentileLadder, percent: number): string {
+  const step = steps.find((each) => each.percent === percent);
   if (step === undefined || step.ms === null) return NONE;
   return `${msText(step.ms)}${step.enough ? '' : TOO_FEW}`;
 }

@@ -46,11 +46,3 @@ export function ladderOf(histogram: Histogram | null): PercentileLadder {
     }),
   };
 }
-
-/** The value at a percentile of the ladder; null where nothing was measured. */
-export function stepMs(
-  { steps }: PercentileLadder,
-  percent: (typeof LADDER_PERCENTS)[number],
-): number | null {
-  return steps.find((step) => step.percent === percent)?.ms ?? null;
-}

@@ -63,7 +63,7 @@ export function inert(text: string): string {
     .replace(/\bwww\./gi, (match) => `${match.slice(0, -1)}&#46;`)
     .replace(/\b(mailto|xmpp):/gi, (_, scheme: string) => `${scheme}&#58;`)
     .replace(
-      /^(\s*)([-+=]|\d+[.)])/,
+      /^(\s*)([-+=]|\d+[.)])(?=\s|$|[-=])/,
       (_, space: string, mark: string) => `${space}${mark.slice(0, -1)}\\${mark.slice(-1)}`,
     );
 }
