@@ -1,5 +1,5 @@
 import { formatMs } from '../../core/units.ts';
-import type { AdvisedReason } from '../report/advice.ts';
+import { type AdvisedReason, withoutRepeats } from '../report/advice.ts';
 import { stepText } from '../report/latency-tables.ts';
 import type { ReportDocument } from '../report/report-document.ts';
 import { type ReportSection, sectionsOf } from '../report/report-sections.ts';
@@ -47,7 +47,7 @@ function headerOf(document: ReportDocument): string {
 
 function reasonList(reasons: readonly AdvisedReason[]): string {
   if (reasons.length === 0) return '';
-  return `<ul class="findings reasons">${reasons.map(reasonItem).join('')}</ul>`;
+  return `<ul class="findings reasons">${withoutRepeats(reasons).map(reasonItem).join('')}</ul>`;
 }
 
 function reasonItem({ code, text, title, means, advice, next }: AdvisedReason): string {

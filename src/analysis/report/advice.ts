@@ -156,3 +156,13 @@ export function advised({
 export function reportReason(code: ReportReasonCode, text: string): AdvisedReason {
   return { code, text, advice: '', ...ADVICE[code] };
 }
+
+/** Reasons of one kind, such as two violated objectives, ask for one thing: it is said with the first of them. */
+export function withoutRepeats(reasons: readonly AdvisedReason[]): AdvisedReason[] {
+  const said = new Set<string>();
+  return reasons.map((reason) => {
+    if (said.has(reason.code)) return { ...reason, means: '', advice: '', next: '' };
+    said.add(reason.code);
+    return reason;
+  });
+}

@@ -1,4 +1,4 @@
-import type { AdvisedReason } from './advice.ts';
+import { type AdvisedReason, withoutRepeats } from './advice.ts';
 import type { ReportDocument } from './report-document.ts';
 import { sectionsOf } from './report-sections.ts';
 import type { ReportTable } from './report-table.ts';
@@ -16,7 +16,7 @@ export function reportMarkdown(document: ReportDocument): string {
   const parts = [
     '# Load test report',
     `**${verdict ?? 'no verdict'}** – ${inert(headline)}`,
-    reasons.map(reasonItem).join('\n'),
+    withoutRepeats(reasons).map(reasonItem).join('\n'),
     runLines(document)
       .map((line) => `- ${inert(line)}`)
       .join('\n'),
@@ -24,7 +24,7 @@ export function reportMarkdown(document: ReportDocument): string {
       `## ${inert(title)}`,
       ...tables.flatMap(tableMarkdown),
     ]),
-    ...(notes.length === 0 ? [] : ['## Notes', notes.map(reasonItem).join('\n')]),
+    ...(notes.length === 0 ? [] : ['## Notes', withoutRepeats(notes).map(reasonItem).join('\n')]),
   ];
   return `${parts.filter((part) => part !== '').join('\n\n')}\n`;
 }

@@ -1,18 +1,19 @@
-import type { AdvisedReason } from './advice.ts';
+import { type AdvisedReason, withoutRepeats } from './advice.ts';
 import type { ReportDocument } from './report-document.ts';
 import { sectionsOf } from './report-sections.ts';
 import type { ReportTable } from './report-table.ts';
 import { runLines } from './run-lines.ts';
 
-/** Cells longer than this stand in full in the other forms. */
+/** Widest a column gets, and the most that is shown of a cell; the other forms have all of it. */
 const CELL = 60;
+const LONGEST = 360;
 
 /** The report as lines of plain text: the verdict, its reasons and advice first. Print them with care. */
 export function reportText(document: ReportDocument): string[] {
   const { verdict, headline, reasons, notes } = document;
   return [
     `Verdict: ${verdict ?? 'none'}. ${headline}`,
-    ...reasons.flatMap(reasonLines),
+    ...withoutRepeats(reasons).flatMap(reasonLines),
     '',
     ...runLines(document).map((line) => `  ${line}`),
     ...sectionsOf(document).flatMap(({ title, tables }) => [
@@ -20,7 +21,7 @@ export function reportText(document: ReportDocument): string[] {
       title.toUpperCase(),
       ...tables.flatMap((table) => ['', ...tableText(table)]),
     ]),
-    ...(notes.length === 0 ? [] : ['', 'NOTES', ...notes.flatMap(reasonLines)]),
+    ...(notes.length === 0 ? [] : ['', 'NOTES', ...withoutRepeats(notes).flatMap(reasonLines)]),
   ];
 }
 
@@ -34,21 +35,43 @@ function reasonLines({ code, text, title, means, advice, next }: AdvisedReason):
 }
 
 function tableText({ title, columns, rows, unit, lookFor }: ReportTable): string[] {
-  const lines = [columns.map((column) => column.title), ...rows].map((row) =>
-    columns.map((_, at) => inOneLine(row[at] ?? '')),
+  const cells = [columns.map((column) => column.title), ...rows].map((row) =>
+    columns.map((_, at) => wrapped(inOneLine(row[at] ?? ''))),
   );
-  const widths = columns.map((_, at) => lines.reduce((most, row) => Math.max(most, row[at]!.length), 0));
+  const widths = columns.map((_, at) =>
+    cells.reduce((most, row) => Math.max(most, ...row[at]!.map(({ length }) => length)), 0),
+  );
+  const lineOf = (row: readonly (readonly string[])[], index: number): string =>
+    `  ${columns
+      .map(({ kind }, at) => {
+        const cell = row[at]?.[index] ?? '';
+        return kind === 'number' ? cell.padStart(widths[at]!) : cell.padEnd(widths[at]!);
+      })
+      .join('  ')}`.trimEnd();
   return [
     `${title} (${unit})`,
-    ...lines.map((row) =>
-      `  ${row.map((cell, at) => (columns[at]!.kind === 'number' ? cell.padStart(widths[at]!) : cell.padEnd(widths[at]!))).join('  ')}`.trimEnd(),
-    ),
+    ...cells.flatMap((row) => {
+      const height = Math.max(...row.map(({ length }) => length));
+      return Array.from({ length: height }, (_, index) => lineOf(row, index));
+    }),
     `  Look for: ${lookFor}`,
   ];
 }
 
 /** Whatever would move the columns becomes one mark; the terminal makes the rest of it harmless. */
 function inOneLine(cell: string): string {
-  const plain = cell.replace(/[\p{Cc}\p{Bidi_Control}\p{Zl}\p{Zp}]/gu, '�');
-  return plain.length <= CELL ? plain : `${plain.slice(0, CELL - 1)}…`;
+  return cell.slice(0, LONGEST).replace(/[\p{Cc}\p{Bidi_Control}\p{Zl}\p{Zp}]/gu, '\ufffd');
+}
+
+/** A long cell takes several lines of its column, broken at spaces where there are any. */
+function wrapped(cell: string): string[] {
+  const lines: string[] = [];
+  let rest = cell;
+  while (rest.length > CELL) {
+    const space = rest.lastIndexOf(' ', CELL);
+    const end = space > 0 ? space : CELL;
+    lines.push(rest.slice(0, end));
+    rest = rest.slice(end).trimStart();
+  }
+  return [...lines, rest];
 }

@@ -1,0 +1,148 @@
+import { join } from 'node:path';
+import type { ReplayDocument } from '../../src/analysis/replay-document.ts';
+import { type ReplaySummaryInput, summariseReplay } from '../../src/analysis/replay-summary.ts';
+import { buildReport } from '../../src/analysis/report/build-report.ts';
+import type { ReportDocument } from '../../src/analysis/report/report-document.ts';
+import { type RecordedAnswer, ReportStatistics } from '../../src/analysis/report/report-statistics.ts';
+import { RunStatistics, totalsOf } from '../../src/analysis/run-statistics.ts';
+import { parseSlo } from '../../src/analysis/slo.ts';
+import { SeededRandom } from '../../src/core/random.ts';
+import type { Run, Send, SendAnswer } from '../../src/core/run.ts';
+import { SqliteRunStore } from '../../src/storage/run-store.ts';
+import { exchangeRow } from './exchange-row.ts';
+import { HEALTHY } from './run-contexts.ts';
+import { failed, refused, run, send } from './sends.ts';
+import { temporaryDirectory } from './temp-dir.ts';
+
+const MS = 1e6;
+
+/** Names that would do something where they are not made harmless. */
+export const HOSTILE_ROUTE =
+  'GET /a|b</script><img src=x onerror=alert(1)>\u001b[31m\u202e\n# [x](javascript:alert(2))';
+export const HOSTILE_MODEL = '@everyone `<b>` ![i](http://evil.example/x.png) www.evil.example $x$';
+
+export interface RunFacts extends Partial<Omit<ReplaySummaryInput, 'run' | 'figures' | 'thresholds'>> {
+  readonly run?: Partial<Run>;
+  readonly slo?: readonly string[];
+}
+
+/** What `replay` would have written of these sends. */
+export function summaryOf(
+  sends: readonly Send[],
+  { run: facts, slo, ...input }: RunFacts = {},
+): ReplayDocument {
+  return summariseReplay({ ...inputOf(sends, input), run: run(facts), thresholds: parseSlo(slo ?? []) });
+}
+
+function inputOf(sends: readonly Send[], input: RunFacts): Omit<ReplaySummaryInput, 'run' | 'thresholds'> {
+  return {
+    figures: figuresOf(sends, input),
+    multiplier: 1.5,
+    scaling: 'compress',
+    skipped: { incomplete_request: 0, truncated_request: 3, no_payload: 0 },
+    unreplayable: 0,
+    coverage: { share: 1, unexplained: 0 },
+    health: HEALTHY,
+    interrupted: null,
+    ...input,
+  };
+}
+
+function figuresOf(sends: readonly Send[], { health }: RunFacts) {
+  const statistics = new RunStatistics();
+  for (const each of sends.filter(({ warmup }) => !warmup)) {
+    const row = exchangeRow({ arrivalUs: 1.7e15 + Math.round(each.intendedOffsetNs / 1e3), status: 200 });
+    statistics.addRecorded(row);
+    statistics.addPlanned(row, each.intendedOffsetNs);
+  }
+  statistics.addSends(sends);
+  return statistics.figures(health?.stalls ?? []);
+}
+
+/** The report of these sends, held against these answers of the recording; null for a capture that is not there. */
+export function reportOf(
+  sends: readonly Send[],
+  facts: RunFacts = {},
+  recorded: readonly RecordedAnswer[] | null = null,
+): ReportDocument {
+  const summary = summaryOf(sends, facts);
+  const statistics = statisticsOf(sends, facts.health?.stalls ?? []);
+  for (const answer of recorded ?? []) statistics.addRecorded(answer);
+  const recording =
+    recorded === null
+      ? { capture: null, unavailable: 'the capture has moved; name it with --capture' }
+      : { capture: '/captures/monday', unavailable: null };
+  return buildReport({ directory: 'runs/one', run: run(facts.run), summary, statistics, recording });
+}
+
+/** The rows of a run, with seconds as its store counts them where none overlap another. */
+export function statisticsOf(
+  sends: readonly Send[],
+  stalls: readonly { fromOffsetNs: number; toOffsetNs: number }[] = [],
+) {
+  const ends = sends.map((each) => (each.lastByteOffsetNs ?? each.intendedOffsetNs) / 1e9);
+  const statistics = new ReportStatistics(Math.floor(Math.max(-1, ...ends)) + 1, stalls);
+  for (const each of sends) statistics.addSend(each);
+  return statistics;
+}
+
+/** The directory of a run with these sends; without a summary where it is not to be sealed. */
+export function storedRun(sends: readonly Send[], facts: RunFacts | null = {}): string {
+  const directory = join(temporaryDirectory(), 'run');
+  const store = new SqliteRunStore(directory);
+  store.append(sends);
+  if (facts === null) store.close();
+  else store.seal(run(facts.run), totalsOf(figuresOf(sends, facts)), summaryOf(sends, facts));
+  return directory;
+}
+
+/** Two minutes of mixed traffic: two routes, streams, hostile names, failures, refusals, a slow stretch. */
+export function mixedSends(count = 6_000): Send[] {
+  const random = new SeededRandom(11);
+  const unit = () => random.nextUint32() / 2 ** 32;
+  return Array.from({ length: count }, (_, index) => {
+    const intendedOffsetNs = Math.round((index + unit() * 0.9) * 20 * MS);
+    if (index % 501 === 7) return refused(index, { intendedOffsetNs });
+    if (index % 211 === 5) return failed(index, { intendedOffsetNs });
+    if (index % 333 === 9) return send({ index, intendedOffsetNs, status: 503 });
+    const slow = index > count * 0.6 && index < count * 0.7 ? 12 : 1;
+    const serviceNs = Math.round((8 + 40 * unit() ** 4) * MS * slow);
+    const actualOffsetNs = intendedOffsetNs + Math.round(unit() * 0.2 * MS);
+    const lastByteOffsetNs = actualOffsetNs + serviceNs;
+    const isStream = index % 3 === 0;
+    return send({
+      index,
+      intendedOffsetNs,
+      actualOffsetNs,
+      lastByteOffsetNs,
+      requestBytes: 64 << (index % 7),
+      ...(isStream ? { route: 'POST /v1/chat/completions', model: 'llama-3.1-8b', streamed: true } : {}),
+      ...(index % 97 === 3 ? { route: HOSTILE_ROUTE, model: HOSTILE_MODEL } : {}),
+      answer: isStream ? answerOf(actualOffsetNs, lastByteOffsetNs) : null,
+    });
+  });
+}
+
+function answerOf(fromNs: number, toNs: number): SendAnswer {
+  return {
+    firstTokenOffsetNs: fromNs + Math.round((toNs - fromNs) / 4),
+    lastTokenOffsetNs: toNs,
+    contentEvents: 10,
+    gapMaxNs: MS,
+    gaps: null,
+    promptTokens: 20,
+    outputTokens: 10,
+    finish: 'stop',
+  };
+}
+
+/** What was recorded for these sends, each answered in so many milliseconds. */
+export function recordedOf(sends: readonly Send[], latencyMs: number): RecordedAnswer[] {
+  return sends.map(({ segment, exchangeId, route, model, requestBytes, streamed }) => ({
+    ...{ segment, id: exchangeId, route, model, requestBytes, streamed },
+    outcome: 'completed',
+    status: 200,
+    lastByteOffsetUs: latencyMs * 1e3,
+    firstTokenOffsetUs: latencyMs * 250,
+  }));
+}
