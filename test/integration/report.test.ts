@@ -1,0 +1,148 @@
+import { readFileSync, truncateSync, writeFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { describe, expect, test } from 'vitest';
+import type { ReportDocument } from '../../src/analysis/report/report-document.ts';
+import { type RawReportOptions, resolveReportOptions } from '../../src/cli/report-options.ts';
+import { reportJsonSchema, reportSchema } from '../../src/cli/report-schema.ts';
+import { reportRun } from '../../src/cli/reporting.ts';
+import { segmentsOf } from '../../src/storage/capture-directory.ts';
+import { captureOf } from '../support/captures.ts';
+import { exchangeOf, TEST_EPOCH_US } from '../support/exchanges.ts';
+import { runReprise } from '../support/process.ts';
+import { mixedSends, storedRun, summaryOf } from '../support/reported-runs.ts';
+import { send } from '../support/sends.ts';
+import { repositoryRoot } from '../support/shared-data.ts';
+import { temporaryDirectory } from '../support/temp-dir.ts';
+
+const sends = mixedSends(900);
+const SLO = ['latency: p(95)<20'];
+
+/** Refused in so many words, in this process. */
+function refusal(directory: string, capture: string | null = null): { code: unknown; message: string } {
+  try {
+    reportRun({ directory, capture });
+  } catch (thrown) {
+    const { code, message, hint } = thrown as { code: unknown; message: string; hint: unknown };
+    expect(hint).toMatch(/^[A-Z].+\.$/);
+    return { code, message };
+  }
+  throw new Error('it was not refused');
+}
+
+describe('reprise report', () => {
+  test('prints a document of the published schema, and writes its page and its Markdown beside it', async () => {
+    const directory = storedRun(sends, { slo: SLO });
+    const [html, markdown] = ['a.html', 'a.md'].map((file) => join(temporaryDirectory(), file)) as [
+      string,
+      string,
+    ];
+    const done = await runReprise(['report', directory, '--json', '--html', html, '--md', markdown]);
+    expect(done, done.stderr).toMatchObject({ status: 0 });
+    const document = JSON.parse(done.stdout) as ReportDocument;
+    reportSchema.parse(document);
+    const published = readFileSync(join(repositoryRoot, 'docs', 'report.schema.json'), 'utf8');
+    expect(JSON.parse(published)).toEqual(JSON.parse(JSON.stringify(reportJsonSchema())));
+    expect(document).toMatchObject({ kind: 'report', verdict: 'FAIL', run: { sealed: true, directory } });
+    expect(document.recording.unavailable).toMatch(/captures\/monday.*--capture/);
+    expect(document.overTime.offered.reduce((sum, count) => sum + count, 0)).toBe(sends.length);
+    expect(readFileSync(html, 'utf8')).toContain('The target did not keep');
+    expect(readFileSync(markdown, 'utf8')).toMatch(/^# Load test report\n\n\*\*FAIL\*\*/);
+  });
+
+  test('tells as text what the rows of a run tell that never came to its end', async () => {
+    const done = await runReprise(['report', storedRun(sends, null)]);
+    expect(done).toMatchObject({ status: 0, stderr: '' });
+    expect(done.stdout).toMatch(/^Verdict: none\. This run never came to its end/);
+    expect(done.stdout).toContain('BY ROUTE, MODEL AND INPUT SIZE');
+    expect(done.stdout).not.toMatch(/\p{Bidi_Control}|(?!\n)\p{Cc}/u);
+  });
+
+  test('has one form on stdout, text where none was asked for', () => {
+    const formsOf = (raw: RawReportOptions) =>
+      resolveReportOptions(raw).outputs.map(({ form, path }) => [form, path]);
+    expect(formsOf({})).toEqual([['text', null]]);
+    expect(formsOf({ markdown: true })).toEqual([['markdown', null]]);
+    expect(formsOf({ html: 'a.html', markdown: 'a.md' })).toEqual([
+      ['text', null],
+      ['html', 'a.html'],
+      ['markdown', 'a.md'],
+    ]);
+    expect(() => formsOf({ html: true, json: true })).toThrow('--json and --html would both be printed');
+    expect(() => formsOf({ html: 'a', markdown: 'a' })).toThrow('name the same file');
+  });
+});
+
+describe('the recording beside a run', () => {
+  const exchanges = Array.from({ length: 40 }, (_, index) =>
+    exchangeOf({ arrivalUs: TEST_EPOCH_US + index * 10_000, lastByteOffsetUs: 7_000 }),
+  );
+  const capture = captureOf(exchanges);
+  const segment = segmentsOf(capture)[0]?.file ?? '';
+  const played = exchanges.map((_, index) =>
+    send({ index, segment, exchangeId: index + 1, intendedOffsetNs: index * 1e7 }),
+  );
+
+  test('is found where the run says it lay, or where it was named', () => {
+    const there = reportRun({ directory: storedRun(played, { run: { capture } }), capture: null });
+    const moved = reportRun({ directory: storedRun(played), capture });
+    for (const { recording, latencyMs } of [there, moved]) {
+      expect(recording).toMatchObject({ capture, unavailable: null, found: 40, timed: 40, sought: 40 });
+      expect(latencyMs.recorded).toMatchObject({ count: 40, meanMs: 7, maxMs: 7 });
+    }
+  });
+
+  test('is not made up where the capture is gone, another one or damaged', () => {
+    const other = storedRun(
+      played.map((each) => ({ ...each, segment: 'another.sqlite' })),
+      { run: { capture } },
+    );
+    expect(reportRun({ directory: other, capture: null }).recording).toMatchObject({
+      unavailable: expect.stringContaining('none of the exchanges'),
+      found: 0,
+    });
+    expect(refusal(other, capture)).toMatchObject({ code: 'INPUT_INVALID' });
+    expect(refusal(other, join(temporaryDirectory(), 'none'))).toMatchObject({ code: 'CAPTURE_NOT_FOUND' });
+    const damaged = captureOf(exchanges);
+    truncateSync(join(damaged, segmentsOf(damaged)[0]?.file ?? ''), 20_000);
+    const report = reportRun({ directory: storedRun(played, { run: { capture: damaged } }), capture: null });
+    expect(report.latencyMs.recorded).toBeNull();
+    expect(report.recording).toMatchObject({ found: 0, unavailable: expect.stringContaining('--capture') });
+  });
+});
+
+describe('what is no run', () => {
+  const few = sends.slice(0, 60);
+
+  test.each([
+    ['a directory without one', () => temporaryDirectory(), 'INPUT_INVALID'],
+    ['a directory that is not there', () => join(temporaryDirectory(), 'none'), 'INPUT_INVALID'],
+    ['a summary that is no JSON', () => withSummary('{"kind":'), 'INPUT_INVALID'],
+    [
+      'a summary of something else',
+      () => withSummary('{"schemaVersion":1,"kind":"profile"}'),
+      'INPUT_INVALID',
+    ],
+    ['a summary that lacks a part', () => withSummary({ fidelity: undefined }), 'INPUT_INVALID'],
+    ['a summary with a word for a number', () => withSummary({ planned: 'many' }), 'INPUT_INVALID'],
+    ['a summary of a later version', () => withSummary({ schemaVersion: 2 }), 'SCHEMA_TOO_NEW'],
+    ['a database cut short', () => cutShort(), 'INPUT_INVALID'],
+  ])('is refused in plain words: %s', (_, make, code) => {
+    const directory = make();
+    const refused = refusal(directory);
+    expect(refused.code).toBe(code);
+    expect(refused.message).toContain(directory);
+  });
+
+  function withSummary(summary: string | object): string {
+    const directory = storedRun(few);
+    const text = typeof summary === 'string' ? summary : JSON.stringify({ ...summaryOf(few), ...summary });
+    writeFileSync(join(directory, 'summary.json'), text);
+    return directory;
+  }
+
+  function cutShort(): string {
+    const directory = storedRun(few);
+    truncateSync(join(directory, 'run.sqlite'), 12_288);
+    return directory;
+  }
+});
