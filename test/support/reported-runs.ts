@@ -146,3 +146,56 @@ export function recordedOf(sends: readonly Send[], latencyMs: number): RecordedA
     firstTokenOffsetUs: latencyMs * 250,
   }));
 }
+
+/** A long run on the disk, and the scheduled latencies of what completed in it. */
+export interface LongRun {
+  readonly directory: string;
+  readonly scheduledMs: Float64Array;
+}
+
+/** Many rows over some hours, as a replay writes them: a batch at a time, with streams, failures and many names. */
+export function storeLongRun(rows: number): LongRun {
+  const directory = join(temporaryDirectory(), 'run');
+  const store = new SqliteRunStore(directory);
+  const statistics = new RunStatistics();
+  const random = new SeededRandom(13);
+  const unit = () => random.nextUint32() / 2 ** 32;
+  const scheduledMs = new Float64Array(rows);
+  let completed = 0;
+  let batch: Send[] = [];
+  for (let index = 0; index < rows; index += 1) {
+    const intendedOffsetNs = Math.round((index + unit()) * 10 * MS);
+    const serviceNs = Math.round((5 + 60 * unit() ** 8 + 20 * Math.max(0, Math.sin(index / 5e4))) * MS);
+    const sent = {
+      index,
+      intendedOffsetNs,
+      lastByteOffsetNs: intendedOffsetNs + serviceNs,
+      route: `POST /v2/models/m${index % 130}/infer`,
+      model: `m${index % 130}`,
+      requestBytes: 64 << (index % 12),
+      ...(index % 3 === 0
+        ? { streamed: true, answer: answerOf(intendedOffsetNs, intendedOffsetNs + serviceNs) }
+        : {}),
+    };
+    const row = index % 1_009 === 0 ? failed(index, { intendedOffsetNs }) : send(sent);
+    if (row.error === null) {
+      scheduledMs[completed] = serviceNs / MS;
+      completed += 1;
+    }
+    statistics.addPlanned(exchangeRow({ requestBytes: row.requestBytes }), intendedOffsetNs);
+    batch.push(row);
+    if (batch.length < 4_096 && index < rows - 1) continue;
+    statistics.addSends(batch);
+    store.append(batch);
+    batch = [];
+  }
+  const figures = statistics.figures([]);
+  const summary = summariseReplay({
+    ...inputOf([], {}),
+    figures,
+    run: run(),
+    thresholds: parseSlo(['latency: p(99)<200']),
+  });
+  store.seal(run(), totalsOf(figures), summary);
+  return { directory, scheduledMs: scheduledMs.subarray(0, completed) };
+}
