@@ -6,9 +6,8 @@ import { type RawReportOptions, resolveReportOptions } from '../../src/cli/repor
 import { reportJsonSchema, reportSchema } from '../../src/cli/report-schema.ts';
 import { reportRun } from '../../src/cli/reporting.ts';
 import { segmentsOf } from '../../src/storage/capture-directory.ts';
-import { captureOf } from '../support/captures.ts';
-import { exchangeOf, TEST_EPOCH_US } from '../support/exchanges.ts';
 import { runReprise } from '../support/process.ts';
+import { replayedCapture } from '../support/replayed-capture.ts';
 import { mixedSends, storedRun, summaryOf } from '../support/reported-runs.ts';
 import { send } from '../support/sends.ts';
 import { repositoryRoot } from '../support/shared-data.ts';
@@ -73,21 +72,18 @@ describe('reprise report', () => {
 });
 
 describe('the recording beside a run', () => {
-  const exchanges = Array.from({ length: 40 }, (_, index) =>
-    exchangeOf({ arrivalUs: TEST_EPOCH_US + index * 10_000, lastByteOffsetUs: 7_000 }),
+  const made = replayedCapture(
+    Array.from({ length: 40 }, (_, index) => send({ index, intendedOffsetNs: index * 1e7 })),
+    10,
   );
-  const capture = captureOf(exchanges);
-  const segment = segmentsOf(capture)[0]?.file ?? '';
-  const played = exchanges.map((_, index) =>
-    send({ index, segment, exchangeId: index + 1, intendedOffsetNs: index * 1e7 }),
-  );
+  const { capture, sends: played } = made;
 
   test('is found where the run says it lay, or where it was named', () => {
     const there = reportRun({ directory: storedRun(played, { run: { capture } }), capture: null });
     const moved = reportRun({ directory: storedRun(played), capture });
     for (const { recording, latencyMs } of [there, moved]) {
       expect(recording).toMatchObject({ capture, unavailable: null, found: 40, timed: 40, sought: 40 });
-      expect(latencyMs.recorded).toMatchObject({ count: 40, meanMs: 7, maxMs: 7 });
+      expect(latencyMs.recorded).toMatchObject({ count: 40, meanMs: 8.195, maxMs: 8.39 });
     }
   });
 
@@ -102,7 +98,7 @@ describe('the recording beside a run', () => {
     });
     expect(refusal(other, capture)).toMatchObject({ code: 'INPUT_INVALID' });
     expect(refusal(other, join(temporaryDirectory(), 'none'))).toMatchObject({ code: 'CAPTURE_NOT_FOUND' });
-    const damaged = captureOf(exchanges);
+    const damaged = replayedCapture(played, 10).capture;
     truncateSync(join(damaged, segmentsOf(damaged)[0]?.file ?? ''), 20_000);
     const report = reportRun({ directory: storedRun(played, { run: { capture: damaged } }), capture: null });
     expect(report.latencyMs.recorded).toBeNull();

@@ -1,0 +1,26 @@
+import type { Send } from '../../src/core/run.ts';
+import { segmentsOf } from '../../src/storage/capture-directory.ts';
+import { captureOf } from './captures.ts';
+import { exchangeOf, TEST_EPOCH_US } from './exchanges.ts';
+
+/** A capture of which these sends can be a replay, and the sends as one: each repeats the exchange of its index. */
+export function replayedCapture(
+  sends: readonly Send[],
+  latencyMs: number,
+): { readonly capture: string; readonly sends: Send[] } {
+  const exchanges = sends.map(({ index, route, model, streamed }) =>
+    exchangeOf({
+      arrivalUs: TEST_EPOCH_US + index * 1_000,
+      lastByteOffsetUs: latencyMs * (800 + (index % 500)),
+      firstTokenOffsetUs: streamed ? latencyMs * 250 : null,
+      ...{ route, model, streamed },
+    }),
+  );
+  const capture = captureOf(exchanges);
+  const [segment, ...others] = segmentsOf(capture);
+  if (segment === undefined || others.length > 0) throw new Error('the capture was to have one segment');
+  return {
+    capture,
+    sends: sends.map((each) => ({ ...each, segment: segment.file, exchangeId: each.index + 1 })),
+  };
+}
