@@ -13,6 +13,7 @@ import { pauseCommand } from '../../src/cli/pause.ts';
 import { profileCommand } from '../../src/cli/profile.ts';
 import { recordCommand } from '../../src/cli/record.ts';
 import { replayCommand } from '../../src/cli/replay.ts';
+import { reportCommand } from '../../src/cli/report.ts';
 import { resumeCommand } from '../../src/cli/resume.ts';
 import { selftestCommand } from '../../src/cli/selftest.ts';
 import { statusCommand } from '../../src/cli/status.ts';
@@ -36,7 +37,11 @@ function sectionOf(heading: RegExp): string {
 }
 
 function longFlagsOf(command: Command): string[] {
-  const own = command.options.map((option) => option.long ?? '');
+  // A flag may have a second, shorter word that is long as well.
+  const own = command.options.flatMap(({ long, short }) => [
+    long ?? '',
+    ...(short?.startsWith('--') ? [short] : []),
+  ]);
   return [...own, ...command.commands.flatMap(longFlagsOf)].sort();
 }
 
@@ -59,6 +64,7 @@ describe('README.md', () => {
     ['profile', profileCommand(), /profile CAPTURE/],
     ['replay', replayCommand(), /replay CAPTURE/],
     ['merge', mergeCommand(), /merge RUN/],
+    ['report', reportCommand(), /report RUN/],
     ['selftest', selftestCommand(), /selftest/],
     ['status', statusCommand(), /status of a recording/],
     ['drain', drainCommand(), /drain a recording/],

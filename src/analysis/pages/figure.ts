@@ -39,10 +39,20 @@ export interface TableColumn {
   readonly kind: 'name' | 'number';
 }
 
-/** A table that scrolls by itself where it is too wide. */
-export function table(columns: readonly TableColumn[], rows: readonly (readonly string[])[]): string {
+/** A table that scrolls by itself where it is too wide. `toneOf` says which cells are good or bad news. */
+export function table(
+  columns: readonly TableColumn[],
+  rows: readonly (readonly string[])[],
+  toneOf: (cell: string) => 'good' | 'bad' | null = () => null,
+): string {
   const cells = (row: readonly string[], tag: 'td' | 'th') =>
-    columns.map(({ kind }, at) => `<${tag} class="${kind}">${escaped(row[at] ?? '')}</${tag}>`).join('');
+    columns
+      .map(({ kind }, at) => {
+        const cell = row[at] ?? '';
+        const tone = tag === 'td' ? toneOf(cell) : null;
+        return `<${tag} class="${kind}${tone === null ? '' : ` ${tone}`}">${escaped(cell)}</${tag}>`;
+      })
+      .join('');
   const head = cells(
     columns.map(({ title }) => title),
     'th',

@@ -46,12 +46,14 @@ polyline.one { stroke: var(--one); } polyline.two { stroke: var(--two); } polyli
 .heat rect.none { fill: none; stroke: var(--line); stroke-dasharray: 2 2; }
 .verdict { font-size: 1.1rem; margin: .5rem 0; }
 .verdict .badge { font-size: 1.1rem; padding: .15rem .9rem; }
+td.good { color: var(--good); font-weight: 600; } td.bad { color: var(--bad); font-weight: 600; }
 .reasons { list-style: none; padding-left: 1rem; }
 .reasons li + li { margin-top: .7rem; }
 .curve svg { width: 100%; min-width: 32rem; height: auto; }
 .curve text { fill: var(--soft); font: 12px system-ui, sans-serif; }
 .curve line { stroke: var(--grid); }
 .curve polyline { fill: none; stroke-width: 2; }
+.curve polyline.two { stroke-dasharray: 7 5; }
 .curve circle.hollow { fill: var(--card); stroke-width: 1.5; }
 circle.one { stroke: var(--one); } circle.two { stroke: var(--two); } circle.three { stroke: var(--three); } circle.four { stroke: var(--four); }
 .live[data-drawn] + .still { display: none; }

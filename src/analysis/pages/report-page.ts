@@ -92,7 +92,7 @@ function sectionOf({ key, title, tables }: ReportSection, document: ReportDocume
 }
 
 function tableFigure(each: ReportTable): string {
-  return figure(each, table(each.columns, each.rows));
+  return figure(each, table(each.columns, each.rows, each.toneOf));
 }
 
 function notesOf({ notes, run }: ReportDocument): string {

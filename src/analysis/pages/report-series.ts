@@ -30,7 +30,7 @@ function load(document: ReportDocument): Parts {
     id: 'load',
     title: 'Offered, sent and completed over time',
     unit: 'requests/s',
-    source: `offered by intended instant, sent by actual instant, completed by last byte, ${stepText(document)}${run.warmupS === 0 ? '' : `; the first ${formatMs(run.warmupS * 1e3)} are warm-up`}`,
+    source: `offered by intended instant, sent by actual instant, completed by last byte, ${stepText(document)}, of which the last may be a part${run.warmupS === 0 ? '' : `; the first ${formatMs(run.warmupS * 1e3)} are warm-up`}`,
     lookFor:
       'completed that stays under offered: the target is over its limit there. Sent under offered: our side was',
     lines: [

@@ -7,6 +7,9 @@ import { msText, NONE, numberText, shareText } from './value-text.ts';
 /** Marks a percentile that has too few samples to be trusted. */
 export const TOO_FEW = '*';
 
+const KEPT = 'kept';
+const VIOLATED = 'VIOLATED';
+
 export function objectivesTable({ slo }: ReportDocument): ReportTable | null {
   if (slo.length === 0) return null;
   return {
@@ -16,9 +19,10 @@ export function objectivesTable({ slo }: ReportDocument): ReportTable | null {
       'scheduled latency unless an objective names another; what failed or was refused counts as never answered',
     lookFor: 'how far observed lies from the limit: a pass by a hair is no reserve',
     columns: columnsOf(['objective', 'result'], ['observed', 'limit']),
+    toneOf: (cell) => (cell === KEPT ? 'good' : cell === VIOLATED ? 'bad' : null),
     rows: slo.map((line) => [
       line.expression,
-      line.ok === null ? 'not measured' : line.ok ? 'kept' : 'VIOLATED',
+      line.ok === null ? 'not measured' : line.ok ? KEPT : VIOLATED,
       valueText(line, line.observed),
       valueText(line, line.limit),
     ]),

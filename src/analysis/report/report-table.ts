@@ -9,6 +9,8 @@ export interface ReportTable {
   readonly lookFor: string;
   readonly columns: readonly { readonly title: string; readonly kind: 'name' | 'number' }[];
   readonly rows: readonly (readonly string[])[];
+  /** Which cells are good or bad news, where a form can show it. */
+  readonly toneOf?: (cell: string) => 'good' | 'bad' | null;
 }
 
 /** Columns of names, then columns of numbers. */
