@@ -67,7 +67,10 @@ interface Sought {
 function readRecording(statistics: ReportStatistics, { named, summary, run }: Sought): Recording {
   const directory = named ?? run?.capture ?? null;
   if (directory === null)
-    return { capture: null, unavailable: 'the run does not say of which capture it is' };
+    return {
+      capture: null,
+      unavailable: 'the run does not say of which capture it is; name it with --capture',
+    };
   try {
     const source = new CaptureReader(resolveCaptureDirectory(directory, 'read'));
     try {

@@ -103,6 +103,7 @@ describe.skipIf(!existsSync(CHROMIUM))('the page of a report in a browser (needs
     expect((await reasons.boundingBox())?.y).toBeLessThan(400);
     expect(await page.locator('.still polyline').first().isVisible()).toBe(true);
     expect(await page.locator('.curve polyline').first().isVisible()).toBe(true);
+    expect((await page.locator('.still .key').first().boundingBox())?.height).toBeLessThan(30);
     await page.screenshot({ path: join(PICTURES, 'report-without-script.png') });
   });
 

@@ -3,8 +3,11 @@ import { join } from 'node:path';
 import { describe, expect, test } from 'vitest';
 import type { ReportDocument } from '../../src/analysis/report/report-document.ts';
 import { type RawReportOptions, resolveReportOptions } from '../../src/cli/report-options.ts';
+import { writeReport } from '../../src/cli/report-output.ts';
 import { reportJsonSchema, reportSchema } from '../../src/cli/report-schema.ts';
 import { reportRun } from '../../src/cli/reporting.ts';
+import { Terminal } from '../../src/cli/terminal.ts';
+import { systemClock } from '../../src/core/clock.ts';
 import { segmentsOf } from '../../src/storage/capture-directory.ts';
 import { runReprise } from '../support/process.ts';
 import { replayedCapture } from '../support/replayed-capture.ts';
@@ -48,12 +51,15 @@ describe('reprise report', () => {
     expect(readFileSync(markdown, 'utf8')).toMatch(/^# Load test report\n\n\*\*FAIL\*\*/);
   });
 
-  test('tells as text what the rows of a run tell that never came to its end', async () => {
-    const done = await runReprise(['report', storedRun(sends, null)]);
-    expect(done).toMatchObject({ status: 0, stderr: '' });
-    expect(done.stdout).toMatch(/^Verdict: none\. This run never came to its end/);
-    expect(done.stdout).toContain('BY ROUTE, MODEL AND INPUT SIZE');
-    expect(done.stdout).not.toMatch(/\p{Bidi_Control}|(?!\n)\p{Cc}/u);
+  test('tells as text what the rows of a run tell that never came to its end', () => {
+    const written: string[] = [];
+    const screen = { write: (text: string) => written.push(text) };
+    const report = reportRun({ directory: storedRun(sends, null), capture: null });
+    writeReport(report, [{ form: 'text', path: null }], new Terminal(screen, screen, systemClock));
+    const text = written.join('');
+    expect(text).toMatch(/^Verdict: none\. This run never came to its end/);
+    expect(text).toContain('BY ROUTE, MODEL AND INPUT SIZE');
+    expect(text).not.toMatch(/\p{Bidi_Control}|(?!\n)\p{Cc}/u);
   });
 
   test('has one form on stdout, text where none was asked for', () => {

@@ -35,7 +35,7 @@ td.name { overflow-wrap: anywhere; min-width: 9rem; max-width: 26rem; }
 .bars svg { width: 100%; height: .8rem; }
 .columns svg { width: 100%; height: 8rem; border-bottom: 1px solid var(--soft); }
 .axis { display: flex; justify-content: space-between; color: var(--soft); font-size: .8rem; font-variant-numeric: tabular-nums; gap: .5rem; }
-.still svg { width: 100%; height: 10rem; border-bottom: 1px solid var(--soft); border-left: 1px solid var(--soft); }
+.still > svg { width: 100%; height: 10rem; border-bottom: 1px solid var(--soft); border-left: 1px solid var(--soft); }
 .still polyline { fill: none; stroke-width: 1.5; vector-effect: non-scaling-stroke; }
 .one { fill: var(--one); } .two { fill: var(--two); } .three { fill: var(--three); } .four { fill: var(--four); }
 polyline.one { stroke: var(--one); } polyline.two { stroke: var(--two); } polyline.three { stroke: var(--three); } polyline.four { stroke: var(--four); }
@@ -61,7 +61,7 @@ circle.one { stroke: var(--one); } circle.two { stroke: var(--two); } circle.thr
 .u-legend { font-size: .8rem; color: var(--soft); }
 .u-legend th { border: 0; } .u-legend td { border: 0; }
 @media print {
-  :root { --ink: #000; --soft: #444; --paper: #fff; --card: #fff; --line: #999; --grid: #ccc; --one: #0b57a4; --two: #a3440f; --three: #146138; --four: #5d35a0; }
+  :root { font-size: 12px; --ink: #000; --soft: #444; --paper: #fff; --card: #fff; --line: #999; --grid: #ccc; --one: #0b57a4; --two: #a3440f; --three: #146138; --four: #5d35a0; }
   body { padding: 0; max-width: none; font-size: 11px; }
   figure, .facts div { border: 1px solid var(--line); break-inside: avoid; }
   h2 { break-after: avoid; }

@@ -49,10 +49,11 @@ function still({ at, lines, unit }: ChartData, title: string): string {
     (most, { values }) => values.reduce<number>((inner, value) => Math.max(inner, value ?? 0), most),
     0,
   );
-  const polylines = lines.map(({ colour, values }) => {
-    const points = pointsOf(at, values, greatest || 1);
-    return `<polyline class="${colour}" points="${points}"/>`;
-  });
+  const polylines = lines.flatMap(({ colour, values }) =>
+    stretchesOf(at, values, greatest || 1).map(
+      (points) => `<polyline class="${colour}" points="${points}"/>`,
+    ),
+  );
   const legend = lines.map(
     ({ label, colour }) =>
       `<svg class="key" viewBox="0 0 1 1" aria-hidden="true"><rect class="${colour}" width="1" height="1"/></svg>${escaped(label)}`,
@@ -60,20 +61,42 @@ function still({ at, lines, unit }: ChartData, title: string): string {
   return `<p class="legend">top: ${escaped(String(greatest))} ${escaped(unit)}${legend.join('')}</p><svg viewBox="0 0 ${WIDTH} ${HEIGHT}" preserveAspectRatio="none" role="img" aria-label="${escaped(title)}">${polylines.join('')}</svg><div class="axis"><span>${instant(first, last - first)}</span><span>${instant(last, last - first)}</span></div>`;
 }
 
-/** One point for each column of the picture: the greatest that falls into it, so that no peak is lost. */
-function pointsOf(at: readonly number[], values: readonly (number | null)[], greatest: number): string {
+/**
+ * One point for each column of the picture: the greatest that falls into it, so that no peak is lost. Where steps
+ * between two columns have no value the line is broken: nothing is known there. A stretch of one point is a dash.
+ */
+function stretchesOf(
+  at: readonly number[],
+  values: readonly (number | null)[],
+  greatest: number,
+): readonly string[] {
   const first = at[0] ?? 0;
   const span = (at.at(-1) ?? first) - first || 1;
-  const tops = new Map<number, number>();
+  const stretches: Map<number, number>[] = [];
+  let open = false;
   for (const [index, second] of at.entries()) {
     const value = values[index] ?? null;
-    if (value === null) continue;
     const x = Math.round(((second - first) / span) * WIDTH);
+    const last = stretches.at(-1);
+    if (value === null) {
+      // A column that has another value is not empty.
+      open &&= last?.has(x) ?? false;
+      continue;
+    }
+    const tops = open && last !== undefined ? last : new Map<number, number>();
+    if (tops !== last) stretches.push(tops);
+    open = true;
     tops.set(x, Math.max(tops.get(x) ?? 0, value));
   }
-  return [...tops]
-    .map(([x, value]) => `${x},${(HEIGHT - (value / greatest) * HEIGHT * 0.97).toFixed(1)}`)
-    .join(' ');
+  return stretches.map((tops) => {
+    const points = [...tops].map(
+      ([x, value]) => `${x},${(HEIGHT - (value / greatest) * HEIGHT * 0.97).toFixed(1)}`,
+    );
+    const [only] = tops.keys();
+    return points.length === 1 && only !== undefined
+      ? `${points[0]} ${points[0]?.replace(/^\d+/, String(only + 2))}`
+      : points.join(' ');
+  });
 }
 
 /** Seconds stand only where minutes would not tell the ends apart. */

@@ -12,7 +12,7 @@ export function headlineOf({ verdict, valid, run, summary, differs }: Judged): s
     return 'This run never came to its end: there is no verdict, only what its rows tell.';
   if (differs)
     return `The run was judged ${verdict ?? 'without an objective'}, but its rows are no longer those it was judged by.`;
-  const load = `at ${run.multiplier} times the recorded load`;
+  const load = run.multiplier === 1 ? 'at the recorded load' : `at ${run.multiplier} times the recorded load`;
   if (verdict === 'PASS') return `The target kept ${objectivesText(summary)} ${load}.`;
   if (verdict === 'FAIL') return `The target did not keep ${violatedText(summary)} ${load}.`;
   if (verdict === 'INCONCLUSIVE') {
@@ -24,7 +24,7 @@ export function headlineOf({ verdict, valid, run, summary, differs }: Judged): s
 }
 
 function objectivesText({ slo }: ReplayDocument): string {
-  return slo.length === 1 ? 'its objective' : `all ${slo.length} objectives`;
+  return slo.length === 1 ? 'its objective' : `all of its ${slo.length} objectives`;
 }
 
 function violatedText({ slo }: ReplayDocument): string {

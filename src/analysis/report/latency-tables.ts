@@ -35,19 +35,14 @@ function valueText({ unit }: SloLine, value: SloLine['observed']): string {
   return unit === 'share' ? shareText(value) : numberText(value);
 }
 
-export function latencyTable({ latencyMs, recording, counts }: ReportDocument): ReportTable | null {
-  const { scheduled, service, recorded, leftOut } = latencyMs;
+export function latencyTable(document: ReportDocument): ReportTable | null {
+  const { latencyMs, recording, counts } = document;
+  const { scheduled, service, recorded } = latencyMs;
   if (scheduled.count === 0) return null;
-  const without =
-    leftOut === null
-      ? '; the run does not say when its generator stood still, so nothing is left out for that'
-      : leftOut === 0
-        ? ''
-        : `; ${numberText(leftOut)} left out because the generator stood still`;
   return {
     title: 'Latency from p50 to p99.99',
     unit: 'ms, s or min',
-    source: `${numberText(scheduled.count)} completed requests (${numberText(counts.failed)} failed have none)${without}; ${recorded === null ? `as recorded: ${recording.unavailable ?? 'not known'}` : `as recorded: ${numberText(recorded.count)} of the same requests`}`,
+    source: `${numberText(scheduled.count)} completed requests (${numberText(counts.failed)} failed have none)${leftOutText(document)}; ${recorded === null ? `as recorded: ${recording.unavailable ?? 'not known'}` : `as recorded: ${numberText(recorded.count)} of the same requests`}`,
     lookFor: `scheduled far over service: requests waited on our side before they left. Values marked ${TOO_FEW} rest on fewer samples than the percentile needs`,
     columns: columnsOf(['percentile'], ['scheduled', 'service', 'as recorded', 'samples needed']),
     rows: [
@@ -62,6 +57,17 @@ export function latencyTable({ latencyMs, recording, counts }: ReportDocument): 
       ['max', msText(scheduled.maxMs), msText(service.maxMs), msText(recorded?.maxMs), NONE],
     ],
   };
+}
+
+function leftOutText({ latencyMs: { leftOut }, summary }: ReportDocument): string {
+  if (leftOut === null || summary === null)
+    return '; the run does not say when its generator stood still, so nothing is left out for that';
+  const own = summary.health.leftOut;
+  if (leftOut === 0 && own === 0) return '';
+  // Each shard was judged by its own stalls; its rows no longer say whose they are.
+  const other =
+    own === leftOut ? '' : `; the run itself, each shard by its own stalls, left out ${numberText(own)}`;
+  return `; ${numberText(leftOut)} left out because the generator stood still${other}`;
 }
 
 export function streamTable({ streams }: ReportDocument): ReportTable | null {

@@ -1,4 +1,3 @@
-import { sizeClassOf } from '../mix-distance.ts';
 import { type Distribution, distributionOf } from '../profile/distribution.ts';
 import { LazyHistogram } from '../profile/lazy-histogram.ts';
 
@@ -29,9 +28,8 @@ export interface ReportGroups {
   readonly ungrouped: number;
 }
 
-/** The name of a class of request bodies. */
-export function sizeName(requestBytes: number): string {
-  const index = sizeClassOf(requestBytes);
+/** The name of a class of request bodies, each twice as large as the one before. */
+export function sizeName(index: number): string {
   return index === 0 ? '0' : `${2 ** (index - 1)}–${2 ** index - 1}`;
 }
 

@@ -2,6 +2,7 @@ import { Histogram } from '../../core/histogram.ts';
 import type { Send, Stretch } from '../../core/run.ts';
 import { ErrorExampleKeeper, type ErrorExamples } from '../error-examples.ts';
 import { durationsOf, hasSuffered } from '../latency-statistics.ts';
+import { sizeClassOf } from '../mix-distance.ts';
 import { OutcomeCounts, type OutcomeFigures, type SendOutcome } from '../outcome-counts.ts';
 import { LazyHistogram } from '../profile/lazy-histogram.ts';
 import { type StreamFigures, StreamStatistics } from '../stream-statistics.ts';
@@ -19,7 +20,6 @@ export interface RecordedAnswer {
   readonly id: number;
   readonly route: string | null;
   readonly model: string | null;
-  readonly requestBytes: number;
   readonly outcome: string;
   readonly status: number | null;
   readonly streamed: boolean | null;
@@ -100,18 +100,20 @@ export class ReportStatistics {
     const { actualOffsetNs } = send;
     if (actualOffsetNs === null) return;
     this.#endNs = Math.max(this.#endNs, send.lastByteOffsetNs ?? actualOffsetNs);
-    this.#uses.add(send.segment, send.exchangeId);
+    const sizeClass = sizeClassOf(send.requestBytes);
+    this.#uses.add(send.segment, send.exchangeId, sizeClass);
     const scheduledNs = this.#measure({ ...send, actualOffsetNs }, outcome);
     const failed = outcome === 'failed';
     this.routes.addSent(send.route, failed, scheduledNs);
     this.models.addSent(send.model, failed, scheduledNs);
-    this.inputSizes.addSent(sizeName(send.requestBytes), failed, scheduledNs);
+    this.inputSizes.addSent(sizeName(sizeClass), failed, scheduledNs);
   }
 
   /** Takes an exchange of the capture, in any order, each once; those that were not sent count nowhere. */
   addRecorded(answer: RecordedAnswer): void {
-    const times = this.#uses.of(answer.segment, answer.id);
-    if (times === 0) return;
+    const use = this.#uses.of(answer.segment, answer.id);
+    if (use === null) return;
+    const { times, sizeClass } = use;
     this.#recordedFound += times;
     const status = answer.status === null ? 'none' : String(answer.status);
     this.#recordedStatuses.set(status, (this.#recordedStatuses.get(status) ?? 0) + times);
@@ -124,7 +126,7 @@ export class ReportStatistics {
     for (let copy = 0; copy < times; copy += 1) this.#recorded.record(us * NS_PER_US);
     this.routes.addRecorded(answer.route, us, times);
     this.models.addRecorded(answer.model, us, times);
-    this.inputSizes.addRecorded(sizeName(answer.requestBytes), us, times);
+    this.inputSizes.addRecorded(sizeName(sizeClass), us, times);
   }
 
   /** As if nothing recorded had been taken: a capture that cannot be read to its end says nothing. */

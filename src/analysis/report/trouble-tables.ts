@@ -20,12 +20,18 @@ export function countsTable({ counts }: ReportDocument): ReportTable {
     source: 'the plan and the rows of the run; the warm-up is in none of them',
     lookFor: 'planned that was not sent: the target had less load than the plan says',
     columns: columnsOf(['what', 'meaning'], ['requests', 'of planned']),
-    rows: meanings.map(([name, count, meaning], at) => [
-      name,
-      meaning,
-      numberText(count),
-      at < 3 || count === null || !counts.planned ? NONE : shareText(count / counts.planned),
-    ]),
+    rows: meanings.flatMap(([name, count, meaning], at) =>
+      count === null
+        ? []
+        : [
+            [
+              name,
+              meaning,
+              numberText(count),
+              at < 3 || !counts.planned ? NONE : shareText(count / counts.planned),
+            ],
+          ],
+    ),
   };
 }
 

@@ -76,7 +76,10 @@ describe('a report of the rows', () => {
 
   test('holds what was recorded beside what was sent, for each part of the mix', () => {
     const sends = mixedSends(600);
-    const twice = sends.map((each) => ({ ...each, exchangeId: Math.floor(each.index / 2) + 1 }));
+    const twice = sends.map((each) => {
+      const pair = Math.floor(each.index / 2);
+      return { ...each, exchangeId: pair + 1, requestBytes: 64 << (pair % 7) };
+    });
     const half = twice.filter(({ index }) => index % 2 === 0);
     const { recording, latencyMs, routes, streams, inputSizes } = reportOf(twice, {}, recordedOf(half, 5));
     const sent = twice.filter(({ actualOffsetNs }) => actualOffsetNs !== null).length;
@@ -85,6 +88,7 @@ describe('a report of the rows', () => {
     expect(streams.recordedTtft).toMatchObject({ meanMs: 1.25 });
     expect(routes.groups.reduce((sum, group) => sum + group.sent, 0)).toBe(sent);
     expect(routes.groups[0]?.recordedMs).toMatchObject({ p50: 5, p99: 5 });
+    for (const group of inputSizes.groups) expect(group.recordedMs.count).toBe(group.sent);
     const sizes = inputSizes.groups.map(({ name }) => Number.parseInt(name ?? '', 10));
     expect(sizes).toEqual(sizes.toSorted((a, b) => a - b));
   });
@@ -166,10 +170,16 @@ describe('a run over time', () => {
 
 test('uses are counted by segment and id, at any order, and refuse what no segment has', () => {
   const uses = new UseCounts();
-  for (const id of [5_000, 3, 3, 2 ** 30, -1]) uses.add('a', id);
-  uses.add('b', 3);
-  expect([uses.of('a', 3), uses.of('b', 3), uses.of('a', 5_000), uses.of('a', 4), uses.of('c', 3)]).toEqual([
-    2, 1, 1, 0, 0,
+  for (const id of [5_000, 3, 3, 2 ** 30, -1]) uses.add('a', id, 4);
+  uses.add('b', 3, 9);
+  expect(uses.of('a', 3)).toEqual({ times: 2, sizeClass: 4 });
+  expect(uses.of('b', 3)).toEqual({ times: 1, sizeClass: 9 });
+  expect(uses.of('a', 5_000)).toEqual({ times: 1, sizeClass: 4 });
+  expect([uses.of('a', 4), uses.of('c', 3), uses.of('a', 2 ** 30), uses.of('a', -1)]).toEqual([
+    null,
+    null,
+    null,
+    null,
   ]);
-  expect([uses.of('a', 2 ** 30), uses.total]).toEqual([0, 6]);
+  expect(uses.total).toBe(6);
 });
