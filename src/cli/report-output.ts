@@ -13,7 +13,9 @@ export function writeReport(
   outputs: readonly ReportOutput[],
   terminal: Terminal,
 ): void {
-  for (const { form, path } of outputs) {
+  // Files first: where one cannot be written, nothing was printed as if all were well.
+  const filesFirst = outputs.toSorted((a, b) => Number(a.path === null) - Number(b.path === null));
+  for (const { form, path } of filesFirst) {
     if (form === 'json') terminal.json(document);
     else if (form === 'text') terminal.print(...reportText(document));
     else if (path === null) terminal.document(render(form, document));

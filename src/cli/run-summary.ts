@@ -108,6 +108,16 @@ export function readRunSummary(directory: string, summary: object): ReplayDocume
       },
     );
   }
+  const { kind } = summary as { kind?: unknown };
+  if (typeof kind === 'string' && kind !== 'replay') {
+    throw new AppError(
+      'INPUT_INVALID',
+      `${directory} does not hold a run, but a document of ${JSON.stringify(kind)}`,
+      {
+        hint: 'What was played to calibrate is a part of the report of the run that it lies in.',
+      },
+    );
+  }
   const { success, data, error } = runSummarySchema.safeParse(summary);
   // Whatever else a replay wrote is there as it wrote it; what a report reads of it was just looked at.
   if (success) return data as unknown as ReplayDocument;

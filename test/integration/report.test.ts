@@ -1,8 +1,12 @@
-import { readFileSync, truncateSync, writeFileSync } from 'node:fs';
+import { readdirSync, readFileSync, truncateSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { describe, expect, test } from 'vitest';
 import type { ReportDocument } from '../../src/analysis/report/report-document.ts';
-import { type RawReportOptions, resolveReportOptions } from '../../src/cli/report-options.ts';
+import {
+  type RawReportOptions,
+  type ReportOutput,
+  resolveReportOptions,
+} from '../../src/cli/report-options.ts';
 import { writeReport } from '../../src/cli/report-output.ts';
 import { reportJsonSchema, reportSchema } from '../../src/cli/report-schema.ts';
 import { reportRun } from '../../src/cli/reporting.ts';
@@ -60,6 +64,20 @@ describe('reprise report', () => {
     expect(text).toMatch(/^Verdict: none\. This run never came to its end/);
     expect(text).toContain('BY ROUTE, MODEL AND INPUT SIZE');
     expect(text).not.toMatch(/\p{Bidi_Control}|(?!\n)\p{Cc}/u);
+  });
+
+  test('prints nothing where a page cannot be written, and leaves nothing of it', () => {
+    const written: string[] = [];
+    const screen = { write: (text: string) => written.push(text) };
+    const folder = temporaryDirectory();
+    const outputs: ReportOutput[] = [
+      { form: 'text', path: null },
+      { form: 'html', path: join(folder, 'none', 'a.html') },
+    ];
+    const report = reportRun({ directory: storedRun(sends.slice(0, 9)), capture: null });
+    const terminal = new Terminal(screen, screen, systemClock);
+    expect(() => writeReport(report, outputs, terminal)).toThrow('cannot be written');
+    expect([written, readdirSync(folder)]).toEqual([[], []]);
   });
 
   test('has one form on stdout, text where none was asked for', () => {
