@@ -1,5 +1,5 @@
-import { existsSync } from 'node:fs';
-import { join } from 'node:path';
+import { existsSync, mkdirSync } from 'node:fs';
+import { dirname, join } from 'node:path';
 import { setTimeout } from 'node:timers/promises';
 import { Command } from 'commander';
 import { type ReplaySummaryInput, summariseReplay } from '../analysis/replay-summary.ts';
@@ -25,6 +25,7 @@ import {
 import { farthestOf, OpenShards } from './merge-runs.ts';
 import { RepeatableOption } from './repeatable.ts';
 import { newRunId } from './run-id.ts';
+import { StagedDirectory } from './staged-directory.ts';
 import { terminal } from './terminal.ts';
 import { VERSION } from './version.ts';
 
@@ -68,13 +69,12 @@ function merge(directories: readonly string[], slo: readonly string[] | null, fl
     const objectives = slo ?? commonObjectives(shards.set);
     const runId = newRunId();
     const directory = flags.out ?? join('runs', runId);
-    const store = new SqliteRunStore(directory);
+    // What a replay sent cannot be had again, so that stays unsealed; a merge can, and leaves a whole run or none.
+    mkdirSync(dirname(directory), { recursive: true, mode: 0o700 });
+    const staged = new StagedDirectory(directory, 'merging');
     try {
-      const figures = shards.mergeInto(store);
-      const run = runOf(runId, shards.set, figures, objectives);
-      const stalls = shards.set.runs.flatMap((each) => shards.stallsOf(each));
-      const document = documentOf(run, shards.set, figures, objectives, stalls);
-      store.seal(run, totalsOf(figures), document);
+      const document = mergeInto(staged.path, runId, shards, objectives);
+      staged.publish();
       if (flags.json) terminal.json(document);
       else
         terminal.print(
@@ -85,11 +85,27 @@ function merge(directories: readonly string[], slo: readonly string[] | null, fl
         );
       process.exitCode = exitCodeOf(document);
     } catch (thrown) {
-      store.close();
+      staged.discard();
       throw thrown;
     }
   } finally {
     shards.close();
+  }
+}
+
+/** Keeps the merged run, sealed, in an empty directory. */
+function mergeInto(directory: string, runId: string, shards: OpenShards, objectives: readonly string[]) {
+  const store = new SqliteRunStore(directory);
+  try {
+    const figures = shards.mergeInto(store);
+    const run = runOf(runId, shards.set, figures, objectives);
+    const stalls = shards.set.runs.flatMap((each) => shards.stallsOf(each));
+    const document = documentOf(run, shards.set, figures, objectives, stalls);
+    store.seal(run, totalsOf(figures), document);
+    return document;
+  } catch (thrown) {
+    store.close();
+    throw thrown;
   }
 }
 
