@@ -71,8 +71,10 @@ export interface StreamsDocument {
   readonly completed: number;
   readonly failed: number;
   readonly refused: number;
-  /** Completed without any content. */
+  /** Completed without any content: infinitely slow for an objective of `ttft`. */
   readonly withoutContent: number;
+  /** Completed under a content coding, and so not read: their times are not known. */
+  readonly unread: number;
   /** Gaps between tokens that `itlMs` is of. */
   readonly gaps: number;
   /** Left out of `ttftMs`, `itlMs` and `tpotMs` because we stood still while they came. */

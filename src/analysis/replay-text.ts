@@ -173,9 +173,11 @@ function streamLines({ streams, tokens, ttftMs, itlMs, tpotMs }: ReplayDocument)
   const finishes =
     Object.keys(tokens.finishReasons).length === 0 ? [] : [`  ended for: ${pairs(tokens.finishReasons)}`];
   if (seen === 0) return [];
+  const without = streams.withoutContent === 0 ? '' : ` (${streams.withoutContent} without any content)`;
+  const unread = streams.unread === 0 ? '' : `, ${streams.unread} not read for their content coding`;
   return [
     '',
-    `Streams: ${streams.completed} completed, ${streams.failed} failed${told}`,
+    `Streams: ${streams.completed} completed${without}, ${streams.failed} failed${unread}${told}`,
     ...table([
       ['', 'p50', 'p95', 'p99', 'max'],
       row('first token (TTFT)', ttftMs),

@@ -27,6 +27,8 @@ interface Unanswered {
   readonly sent: number;
   /** Of these infinitely slow ones, streams; and as many gaps as they would have had at the mean of the others. */
   readonly streams: number;
+  /** Streams that never reached a first token: those, and such as ended in good order without any content. */
+  readonly withoutToken: number;
   readonly gaps: number;
 }
 
@@ -45,6 +47,7 @@ export function evaluateSlo(
   const unsent = outcomes.refused + (interrupted ? 0 : outcomes.unreached);
   const unanswered: Unanswered = {
     streams,
+    withoutToken: streams + figures.streams.withoutContent,
     gaps: Math.round(streams * gapsOfStream(figures)),
     infinite: latency.failed + unsent - (interrupted ? latency.stopped : 0),
     unsent,
@@ -61,7 +64,7 @@ export function evaluateSlo(
  */
 export function sampleCount(figures: RunFigures, interrupted: boolean, metric: SloMetric): number {
   const { latency, outcomes, streams } = figures;
-  const timed = { ttft: streams.ttft.count, itl: streams.ttft.count, tpot: streams.tpot.count };
+  const timed = { ttft: streams.ttft.count + streams.withoutContent, itl: streams.ttft.count, tpot: streams.tpot.count };
   if (metric === 'ttft' || metric === 'itl' || metric === 'tpot')
     return timed[metric] + unansweredStreams(figures, interrupted);
   return latency.service.count + latency.failed + outcomes.refused - (interrupted ? latency.stopped : 0);
@@ -74,7 +77,7 @@ function evaluate(threshold: Threshold, figures: RunFigures, unanswered: Unanswe
   if (threshold.metric === 'latency' || threshold.metric === 'ttft') {
     const service =
       threshold.metric === 'ttft'
-        ? timeMs(threshold, figures.streams.ttftService, unanswered.streams)
+        ? timeMs(threshold, figures.streams.ttftService, unanswered.withoutToken)
         : timeMs(threshold, figures.latency.service, unanswered.infinite - unanswered.unsent);
     brokenByService = service !== null && !holds(service, threshold.operator, threshold.limit);
   }
@@ -96,7 +99,7 @@ function observe(threshold: Threshold, figures: RunFigures, unanswered: Unanswer
     case 'makespan':
       return figures.makespanNs === null ? null : figures.makespanNs / NS_PER_MS;
     case 'ttft':
-      return timeMs(threshold, figures.streams.ttft, unanswered.streams);
+      return timeMs(threshold, figures.streams.ttft, unanswered.withoutToken);
     case 'itl':
       return timeMs(threshold, figures.streams.itl, unanswered.gaps);
     case 'tpot':

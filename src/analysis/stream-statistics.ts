@@ -25,8 +25,10 @@ export interface TokenFigures {
 /** Distributions in nanoseconds over streams that completed, those that suffered from our own stalls left out. */
 export interface StreamFigures {
   readonly completed: number;
-  /** Completed without any content, and so without a first token. */
+  /** Read to their end, and without any content: they never reached a first token. */
   readonly withoutContent: number;
+  /** Completed, and not to be read (a content coding): whether and when there was a first token is not known. */
+  readonly unread: number;
   /** First token minus intended send, and minus actual send. */
   readonly ttft: Histogram;
   readonly ttftService: Histogram;
@@ -54,6 +56,7 @@ interface StreamTimes {
   readonly lastNs: number | null;
   readonly gaps: Uint8Array | null;
   readonly outputTokens: number | null;
+  readonly content: 'some' | 'none' | 'unread' | null;
 }
 
 /**
@@ -70,6 +73,7 @@ export class StreamStatistics {
   #asideBytes = 0;
   #completed = 0;
   #withoutContent = 0;
+  #unread = 0;
   #failed = 0;
   #stopped = 0;
   #refused = 0;
@@ -84,7 +88,6 @@ export class StreamStatistics {
     if (outcome === 'refused') this.#refused += 1;
     if (outcome !== 'completed' && outcome !== 'failed') return;
     if (outcome === 'completed') this.#completed += 1;
-    if (outcome === 'completed' && (send.answer?.contentEvents ?? 0) === 0) this.#withoutContent += 1;
     const times = timesOf(send, outcome === 'completed');
     const gapBytes = times.gaps?.length ?? 0;
     const isLong = times.endNs - times.intendedNs > LONG_NS;
@@ -105,6 +108,7 @@ export class StreamStatistics {
     return {
       completed: this.#completed,
       withoutContent: this.#withoutContent,
+      unread: this.#unread,
       ttft: this.#ttft,
       ttftService: this.#ttftService,
       itl: this.#itl,
@@ -126,12 +130,15 @@ export class StreamStatistics {
     lastNs,
     gaps,
     outputTokens,
+    content,
   }: StreamTimes): void {
     if (!completed) {
       this.#failed += 1;
       if (stopped) this.#stopped += 1;
       return;
     }
+    if (content === 'none') this.#withoutContent += 1;
+    if (content === 'unread') this.#unread += 1;
     if (firstNs === null || lastNs === null) return;
     this.#ttft.record(Math.max(0, firstNs - intendedNs));
     this.#ttftService.record(Math.max(0, firstNs - actualNs));
@@ -179,7 +186,14 @@ function timesOf(send: Send, completed: boolean): StreamTimes {
     lastNs: answer?.lastTokenOffsetNs ?? null,
     gaps: answer?.gaps ?? null,
     outputTokens: answer?.outputTokens ?? null,
+    content: contentOf(send),
   };
+}
+
+/** Null for an answer of another status: that is no stream, whatever was expected. */
+function contentOf({ answer, status }: Send): StreamTimes['content'] {
+  if (answer !== null) return answer.contentEvents > 0 ? 'some' : 'none';
+  return status !== null && status >= 200 && status <= 299 ? 'unread' : null;
 }
 
 /** The figures of several runs of one plan as those of one: distributions are merged value by value. */
@@ -202,6 +216,7 @@ export function mergedStreams(each: readonly StreamFigures[]): StreamFigures {
     ...merged,
     completed: sum(({ completed }) => completed),
     withoutContent: sum(({ withoutContent }) => withoutContent),
+    unread: sum(({ unread }) => unread),
     failed: sum(({ failed }) => failed),
     stopped: sum(({ stopped }) => stopped),
     refused: sum(({ refused }) => refused),

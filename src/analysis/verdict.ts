@@ -3,7 +3,7 @@ import { findings, isOurSideLate, percent, type Reason } from './findings.ts';
 import { JUDGEMENT_BOUNDS, type JudgementBounds } from './judgement-bounds.ts';
 import type { RunContext } from './run-context.ts';
 import { sampleFloor } from './sample-floor.ts';
-import { type Threshold, unitOf } from './slo.ts';
+import { type SloMetric, type Threshold, unitOf } from './slo.ts';
 import { evaluateSlo, type SloResult, sampleCount } from './slo-evaluation.ts';
 
 export type Verdict = 'PASS' | 'FAIL' | 'INCONCLUSIVE';
@@ -33,7 +33,11 @@ export function judge(
   const late = isOurSideLate(context, bounds);
   const violated = slo.filter((result) => result.ok === false);
   const proven = violated.filter((result) => !late || isProvenWhileLate(result));
-  const doubts = [...findings(context, bounds), ...sampleDoubts(slo, context)];
+  const doubts = [
+    ...findings(context, bounds),
+    ...sampleDoubts(slo, context),
+    ...unreadStreams(thresholds, context.figures),
+  ];
   const notes = [...lagNotes(violated, proven), ...standingNotes(context)];
   const valid = doubts.length === 0;
   if (proven.length > 0) {
@@ -42,6 +46,10 @@ export function judge(
   if (thresholds.length === 0) return { verdict: null, valid, reasons: doubts, notes, slo };
   return { verdict: valid ? 'PASS' : 'INCONCLUSIVE', valid, reasons: doubts, notes, slo };
 }
+
+const STREAM_METRICS: ReadonlySet<SloMetric> = new Set(['ttft', 'itl', 'tpot']);
+/** As much of the streams may be unread before their objectives are in doubt: as of coverage. */
+const UNREAD_SHARE = 0.01;
 
 /** Exit status of a judged run: 0 passed or valid, 3 failed, 4 inconclusive or not valid. */
 export function exitCodeOf({ verdict, valid }: Pick<Judgement, 'verdict' | 'valid'>): 0 | 3 | 4 {
@@ -79,6 +87,19 @@ function sampleDoubts(results: readonly SloResult[], context: RunContext): Reaso
       } satisfies Reason,
     ];
   });
+}
+
+/** A stream that was not read is in no sample, so an objective of streams says nothing of it. */
+function unreadStreams(thresholds: readonly Threshold[], { streams }: RunContext['figures']): Reason[] {
+  const share = streams.completed === 0 ? 0 : streams.unread / streams.completed;
+  if (share <= UNREAD_SHARE || !thresholds.some(({ metric }) => STREAM_METRICS.has(metric))) return [];
+  return [
+    {
+      code: 'streams_unread',
+      text: `${percent(share)} of the streams came under a content coding, so that nothing is known of their tokens`,
+      advice: 'Send no Accept-Encoding: --remove-header accept-encoding.',
+    },
+  ];
 }
 
 function lagNotes(violated: readonly SloResult[], proven: readonly SloResult[]): Reason[] {

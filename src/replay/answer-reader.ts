@@ -19,6 +19,8 @@ export interface AnswerHead {
 /** What an answer said; instants are those that `write` was given. */
 export interface AnswerFacts {
   readonly streamed: boolean;
+  /** False for a stream that says nothing without its coding undone: then nothing of the rest is known. */
+  readonly read: boolean;
   readonly firstTokenNs: number | null;
   readonly lastTokenNs: number | null;
   readonly contentEvents: number;
@@ -41,6 +43,7 @@ export class AnswerReader {
   readonly #events: EventData | null;
   readonly #document: AnswerScan | null;
   readonly #streamed: boolean;
+  readonly #read: boolean;
   readonly #gaps = new GapCounts();
   #usage: TokenUsage = NO_USAGE;
   #atNs = 0;
@@ -50,6 +53,7 @@ export class AnswerReader {
 
   private constructor(form: AnswerForm | 'unread', ends: boolean) {
     this.#streamed = form !== 'document';
+    this.#read = form !== 'unread';
     this.#end = new StreamEnd(ends);
     this.#document = form === 'document' ? new AnswerScan('document') : null;
     this.#events =
@@ -81,6 +85,7 @@ export class AnswerReader {
     const { promptTokens, outputTokens } = this.#document?.finish() ?? this.#usage;
     return {
       streamed: this.#streamed,
+      read: this.#read,
       firstTokenNs: this.#firstTokenNs,
       lastTokenNs: this.#lastTokenNs,
       contentEvents: this.#contentEvents,

@@ -153,12 +153,12 @@ export class PendingSend implements SendEvents {
       refused: false,
       cancelled,
       streamed: facts?.streamed ?? (hasSucceeded(this.#status) ? false : null),
-      answer: facts === null ? null : this.#answerOf(facts),
+      answer: facts?.read === true ? this.#answerOf(facts) : null,
       reusedConnection: this.#reusedConnection,
     };
   }
 
-  #answerOf({ streamed: _streamed, firstTokenNs, lastTokenNs, ...facts }: AnswerFacts): SendAnswer {
+  #answerOf({ streamed: _streamed, read: _read, firstTokenNs, lastTokenNs, ...facts }: AnswerFacts): SendAnswer {
     return {
       ...facts,
       firstTokenOffsetNs: this.#offset(firstTokenNs),

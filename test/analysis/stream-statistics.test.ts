@@ -77,10 +77,18 @@ describe('the figures of streams', () => {
     };
     const uncounted = { ...answer, outputTokens: null };
     const { streams } = figuresOf([stream(0, { answer: silent }), stream(1, { answer: uncounted })]);
-    expect(streams).toMatchObject({ completed: 2, withoutContent: 1 });
+    expect(streams).toMatchObject({ completed: 2, withoutContent: 1, unread: 0 });
     expect([streams.ttft.count, streams.tpot.count]).toEqual([1, 0]);
   });
 });
+
+/** Answered, whole, and with nothing in it. */
+function empty(index: number): Send {
+  const { answer, ...facts } = stream(index);
+  if (answer === null) throw new Error('no answer');
+  const nothing = { firstTokenOffsetNs: null, lastTokenOffsetNs: null, contentEvents: 0, gaps: null };
+  return { ...facts, answer: { ...answer, ...nothing, gapMaxNs: null } };
+}
 
 describe('objectives for streams', () => {
   const judged = (sends: readonly Send[], slo: string, interrupted = false) =>
@@ -112,6 +120,28 @@ describe('objectives for streams', () => {
       });
     },
   );
+
+  it('take a stream that ended in good order without any content as one that never reached its first token', () => {
+    const runs = [empty(95), empty(96), empty(97), empty(98), empty(99)];
+    const figures = figuresOf([...good, ...runs]);
+    expect(figures.streams).toMatchObject({ completed: 100, withoutContent: 5 });
+    expect(sampleCount(figures, false, 'ttft')).toBe(100);
+    expect(judged([...good, ...runs], 'ttft: p(96)<1000')).toMatchObject({
+      observed: Number.POSITIVE_INFINITY,
+      ok: false,
+      brokenByService: true,
+    });
+    expect(judged(runs, 'ttft: p(50)<1000')?.ok).toBe(false);
+    // It has no gap that could be slow, and is not taken for one that broke.
+    expect(judged([...good, ...runs], 'itl: p(99)<80')?.ok).toBe(true);
+  });
+
+  it('know nothing of streams that could not be read, and take an answer of another status for no stream', () => {
+    const others = [stream(95, { answer: null }), stream(96, { answer: null, status: 429 })];
+    const { streams } = figuresOf([...good, ...others]);
+    expect(streams).toMatchObject({ completed: 97, withoutContent: 0, unread: 1 });
+    expect(judged([...good, ...others], 'ttft: max<1000')?.ok).toBe(true);
+  });
 
   it('are no matter of failed requests that are no streams, nor of those our own stop ended', () => {
     const others = [95, 96, 97, 98, 99].map((index) => failed(index));

@@ -19,6 +19,19 @@ function calibrated(facts: Partial<Calibration> = {}): Calibration {
   };
 }
 
+function firstTokenAt(offsetNs: number): Send['answer'] {
+  return {
+    firstTokenOffsetNs: offsetNs,
+    lastTokenOffsetNs: offsetNs,
+    contentEvents: 1,
+    gapMaxNs: null,
+    gaps: null,
+    promptTokens: null,
+    outputTokens: null,
+    finish: 'stop',
+  };
+}
+
 function codesOf(context: RunContext, slo = 'latency: p(95)<5000') {
   const judgement = judge(context, parseSlo([slo]));
   return { ...judgement, reasons: judgement.reasons.map(({ code }) => code) };
@@ -49,6 +62,22 @@ describe('a run that cannot be trusted', () => {
       contextOf(good(200), { health: { ...HEALTHY, busyShare: 0.99, throttled: true } }),
     ],
   ];
+
+  test('streams that nobody could read leave their objectives open, and no others', () => {
+    const streams = (unread: number) =>
+      good(200).map((each, index) => ({
+        ...each,
+        streamed: true,
+        answer: index < unread ? null : firstTokenAt(each.intendedOffsetNs + 5 * MS),
+      }));
+    const slo = 'ttft: p(90)<1000';
+    expect(codesOf(contextOf(streams(2)), slo)).toMatchObject({ verdict: 'PASS' });
+    expect(codesOf(contextOf(streams(3)), slo)).toMatchObject({
+      verdict: 'INCONCLUSIVE',
+      reasons: ['streams_unread'],
+    });
+    expect(codesOf(contextOf(streams(200)))).toMatchObject({ verdict: 'PASS' });
+  });
 
   test.each(cases)('%s is INCONCLUSIVE and ends with 4', (_, codes, context) => {
     const judgement = codesOf(context);
