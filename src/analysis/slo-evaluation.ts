@@ -64,7 +64,11 @@ export function evaluateSlo(
  */
 export function sampleCount(figures: RunFigures, interrupted: boolean, metric: SloMetric): number {
   const { latency, outcomes, streams } = figures;
-  const timed = { ttft: streams.ttft.count + streams.withoutContent, itl: streams.ttft.count, tpot: streams.tpot.count };
+  const timed = {
+    ttft: streams.ttft.count + streams.withoutContent,
+    itl: streams.ttft.count,
+    tpot: streams.tpot.count,
+  };
   if (metric === 'ttft' || metric === 'itl' || metric === 'tpot')
     return timed[metric] + unansweredStreams(figures, interrupted);
   return latency.service.count + latency.failed + outcomes.refused - (interrupted ? latency.stopped : 0);

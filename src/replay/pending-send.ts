@@ -158,7 +158,13 @@ export class PendingSend implements SendEvents {
     };
   }
 
-  #answerOf({ streamed: _streamed, read: _read, firstTokenNs, lastTokenNs, ...facts }: AnswerFacts): SendAnswer {
+  #answerOf({
+    streamed: _streamed,
+    read: _read,
+    firstTokenNs,
+    lastTokenNs,
+    ...facts
+  }: AnswerFacts): SendAnswer {
     return {
       ...facts,
       firstTokenOffsetNs: this.#offset(firstTokenNs),

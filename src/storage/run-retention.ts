@@ -15,8 +15,8 @@ export interface RemovedRuns {
   readonly failed: readonly { readonly directory: string; readonly reason: string }[];
 }
 
-/** All that a run's directory holds. One with anything else in it is somebody's folder too, and stays. */
-const OWN_ENTRIES: ReadonlySet<string> = new Set([RUN_DATABASE, RUN_SUMMARY, CALIBRATION_DIRECTORY]);
+/** What a run is made of. A directory with anything else in it is somebody's folder too, and stays. */
+const OWN_FILES: readonly string[] = [RUN_DATABASE, RUN_SUMMARY];
 
 interface SealedRun {
   readonly directory: string;
@@ -29,8 +29,14 @@ interface SealedRun {
  * holds anything else, and links stay, whatever they are called.
  * @param newest the directory of the one that was just made
  * @param nowUs epoch microseconds
+ * @param remove how a directory is removed with all that is in it
  */
-export function removeOlderRuns(newest: string, kept: RunsKept, nowUs: number): RemovedRuns {
+export function removeOlderRuns(
+  newest: string,
+  kept: RunsKept,
+  nowUs: number,
+  remove: (directory: string) => void = removeWhole,
+): RemovedRuns {
   // However it was written: `runs/a/` is `runs/a`.
   const except = resolve(newest);
   const parent = dirname(except);
@@ -48,7 +54,7 @@ export function removeOlderRuns(newest: string, kept: RunsKept, nowUs: number): 
   const failed: { directory: string; reason: string }[] = [];
   for (const { directory } of surplus) {
     try {
-      rmSync(directory, { recursive: true });
+      remove(directory);
       removed.push(directory);
     } catch (error) {
       failed.push({ directory, reason: reasonOf(error) });
@@ -57,15 +63,38 @@ export function removeOlderRuns(newest: string, kept: RunsKept, nowUs: number): 
   return { removed, failed };
 }
 
+function removeWhole(directory: string): void {
+  rmSync(directory, { recursive: true });
+}
+
 function sealedRunsBelow(parent: string): SealedRun[] {
   return readdirSync(parent).flatMap((name) => {
-    const run = sealedRun(join(parent, name));
+    const run = sealedReplay(join(parent, name));
     return run === null ? [] : [run];
   });
 }
 
-/** Null for what is no sealed run, or not only one. */
-function sealedRun(directory: string): SealedRun | null {
+/** A sealed replay, with what was played to calibrate if that is whole too; null for anything else or more. */
+function sealedReplay(directory: string): SealedRun | null {
+  const calibration = join(directory, CALIBRATION_DIRECTORY);
+  const calibrated = isThere(calibration);
+  // A name proves nothing: whatever else is called so is not ours to remove.
+  if (calibrated && sealedRun(calibration, 'calibration', []) === null) return null;
+  return sealedRun(directory, 'replay', calibrated ? [CALIBRATION_DIRECTORY] : []);
+}
+
+/** Whether anything is called so, a link that leads nowhere too. */
+function isThere(path: string): boolean {
+  try {
+    return lstatSync(path, { throwIfNoEntry: false }) !== undefined;
+  } catch {
+    // Below a file, or below what is not ours to look into: what it is below of is looked at next.
+    return false;
+  }
+}
+
+/** Null for what is no sealed run of this kind, or not only one. */
+function sealedRun(directory: string, kind: string, besides: readonly string[]): SealedRun | null {
   if (!lstatSync(directory, { throwIfNoEntry: false })?.isDirectory()) return null;
   let entries: string[];
   try {
@@ -74,14 +103,16 @@ function sealedRun(directory: string): SealedRun | null {
     // Not ours to read, so not ours to remove.
     return null;
   }
-  const isWhole = entries.includes(RUN_DATABASE) && entries.includes(RUN_SUMMARY);
-  if (!isWhole || entries.some((entry) => !OWN_ENTRIES.has(entry))) return null;
+  const own = [...OWN_FILES, ...besides];
+  if (entries.length !== own.length || !own.every((name) => entries.includes(name))) return null;
+  // A link or a folder in the place of a file is somebody's doing.
+  if (!OWN_FILES.every((name) => lstatSync(join(directory, name)).isFile())) return null;
   try {
     const reader = new RunReader(directory);
     const { run, summary } = reader;
     reader.close();
-    const isReplay = (summary as { kind?: unknown } | null)?.kind === 'replay';
-    return run === null || !isReplay
+    const isOfKind = (summary as { kind?: unknown } | null)?.kind === kind;
+    return run === null || !isOfKind
       ? null
       : { directory, startedAtUs: run.startedAtUs, endedAtUs: run.endedAtUs };
   } catch (error) {

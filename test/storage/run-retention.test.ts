@@ -1,4 +1,4 @@
-import { chmodSync, existsSync, mkdirSync, readdirSync, symlinkSync, writeFileSync } from 'node:fs';
+import { existsSync, mkdirSync, readdirSync, symlinkSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { describe, expect, test } from 'vitest';
 import { removeOlderRuns } from '../../src/storage/run-retention.ts';
@@ -86,13 +86,30 @@ describe('removeOlderRuns', () => {
     expect([...kept, elsewhere].every((path) => existsSync(path))).toBe(true);
   });
 
-  test.skipIf(process.getuid?.() === 0)('says which it could not remove', () => {
+  test('takes a folder that is called calibration for nothing but what it holds', () => {
+    const parent = temporaryDirectory();
+    const notes = runOf(parent, 'notes', 9);
+    mkdirSync(join(notes, 'calibration'));
+    writeFileSync(join(notes, 'calibration', 'weights.bin'), 'mine');
+    symlinkSync(runOf(temporaryDirectory(), 'elsewhere', 9), join(runOf(parent, 'link', 9), 'calibration'));
+    runOf(runOf(parent, 'replay', 9), 'calibration', 9);
+    runOf(runOf(parent, 'unsealed', 9), 'calibration', 9, null);
+    const both = runOf(runOf(parent, 'more', 9), 'calibration', 9, { kind: 'calibration' });
+    writeFileSync(join(both, 'notes.md'), 'mine');
+    const result = removeOlderRuns(join(parent, 'new'), count(1), NOW_US);
+    expect(result).toEqual({ removed: [], failed: [] });
+    expect(readdirSync(parent).sort()).toEqual(['link', 'more', 'notes', 'replay', 'unsealed']);
+  });
+
+  test('says which it could not remove', () => {
     const parent = temporaryDirectory();
     const old = runOf(parent, 'old', 9);
-    chmodSync(old, 0o500);
-    const { removed, failed } = removeOlderRuns(runOf(parent, 'new', 0), count(1), NOW_US);
-    chmodSync(old, 0o700);
+    const refuse = (directory: string) => {
+      throw new Error(`EACCES: ${directory}`);
+    };
+    const { removed, failed } = removeOlderRuns(runOf(parent, 'new', 0), count(1), NOW_US, refuse);
     expect(removed).toEqual([]);
-    expect(failed.map(({ directory }) => directory)).toEqual([old]);
+    expect(failed).toEqual([{ directory: old, reason: `EACCES: ${old}` }]);
+    expect(existsSync(old)).toBe(true);
   });
 });
