@@ -80,7 +80,7 @@ export class CalibrationPhase {
     run: Omit<Run, 'startedAtUs' | 'endedAtUs'>,
     signal: AbortSignal,
     output: { readonly terminal: Terminal; readonly events: ReplayEvents | null },
-  ): Promise<{ readonly document: CalibrationDocument; readonly end: ReplayEnd }> {
+  ): Promise<{ readonly document: CalibrationDocument; readonly planned: number; readonly end: ReplayEnd }> {
     const { window, options } = this.plan;
     const store = new SqliteRunStore(join(runDirectory, CALIBRATION_DIRECTORY));
     const compared = new CalibrationStatistics(options.calibrationBounds);
@@ -120,7 +120,7 @@ export class CalibrationPhase {
       store.seal({ ...run, ...times }, totals, { schemaVersion: 1, kind: 'calibration', ...document });
       output.terminal.note(...calibrationLines(document));
       output.events?.tell({ event: 'calibration', ...document });
-      return { document, end };
+      return { document, planned: totals.planned, end };
     } catch (thrown) {
       store.close();
       throw thrown;
@@ -138,7 +138,7 @@ export class CalibrationPhase {
 export function atOnce(options: ReplayOptions): ReplayOptions {
   return {
     ...options,
-    ...{ multiplier: 1, stages: null, scaling: 'compress', perturb: [], maxRequests: null, startAtUs: null },
+    ...{ multiplier: 1, stages: null, scaling: 'compress', perturb: [], startAtUs: null },
   };
 }
 

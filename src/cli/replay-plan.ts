@@ -1,9 +1,11 @@
+import { AppError } from '../core/errors.ts';
 import { formatInstantUs, formatMs } from '../core/units.ts';
 import type { CaptureOverview } from '../replay/capture-overview.ts';
 import type { Forecast } from '../replay/forecast.ts';
 import type { ReplayOptions } from '../replay/options.ts';
 import { scalingDocument, scalingLines } from '../replay/scaling/description.ts';
 import type { Scaling } from '../replay/scaling/scaling.ts';
+import type { Warmup } from '../replay/warmup.ts';
 import type { ReplayWindow } from '../replay/window.ts';
 import { shardLines } from './replay-shard.ts';
 import { windowLines, windowsDocument } from './replay-windows.ts';
@@ -41,6 +43,25 @@ export function planLines({ options, window, forecast, overview, scaling }: Repl
     ...shardLines(options),
     ...timeShiftLines(options.shiftTime),
   ];
+}
+
+/**
+ * The ceiling holds for all that is sent, and what comes first may not leave the judged part without any.
+ * @param calibration requests of it that are foreseen
+ * @throws AppError OPTION_INVALID
+ */
+export function assertRequestsLeft(
+  maxRequests: number | null,
+  calibration: number,
+  warmup: Pick<Warmup, 'plannedExchanges'> | null,
+): void {
+  const before = calibration + (warmup?.plannedExchanges ?? 0);
+  if (maxRequests === null || before === 0 || before < maxRequests) return;
+  throw new AppError(
+    'OPTION_INVALID',
+    `--max-requests ${maxRequests} leaves nothing to judge: some ${before} go before, to calibrate and to warm up`,
+    { hint: 'It is the most that is sent in all. Raise it, or calibrate and warm up for a shorter time.' },
+  );
 }
 
 /** The same for a program. */

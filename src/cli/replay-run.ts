@@ -29,7 +29,7 @@ import { type CalibrationDocument, CalibrationPhase } from './replay-calibration
 import { connectionsDocument } from './replay-connections.ts';
 import { endEvent, ReplayEvents, startEvent } from './replay-events.ts';
 import { printSummary, retainRuns, startFacts } from './replay-output.ts';
-import { planLines, planTitle, type ReplayPlan } from './replay-plan.ts';
+import { assertRequestsLeft, planLines, planTitle, type ReplayPlan } from './replay-plan.ts';
 import { ReplayProgress } from './replay-progress.ts';
 import { askedMultiplier, playedPace } from './replay-scaling.ts';
 import { ShardWatch, waitToPrepare } from './replay-shard.ts';
@@ -71,6 +71,7 @@ export async function runReplay(parts: ReplayRunParts): Promise<void> {
   const replay = replayOf(plan, parts.source, warmup);
   await replay.check();
   const calibration = await CalibrationPhase.plan({ ...parts, replayOf });
+  assertRequestsLeft(plan.options.maxRequests, calibration?.plan.forecast.plannedExchanges ?? 0, warmup);
   const directory = parts.out ?? join('runs', runId);
   const events = parts.ndjson ? new ReplayEvents(terminal) : null;
   // From here on a signal ends the run in order; before, it ends the process, which has left no trace.
@@ -88,7 +89,8 @@ export async function runReplay(parts: ReplayRunParts): Promise<void> {
       throw calibrated.end.error;
     }
     await waitToPrepare(plan.options.startAtUs, interruption.signal);
-    const finished = await play(replay, store, interruption, events, parts);
+    const sentBefore = calibrated?.planned ?? 0;
+    const finished = await play({ replay, store, interruption, events, sentBefore }, parts);
     const document = documentOf(runOf(facts, finished.outcome), parts, finished, {
       signal: interruption.received,
       calibration: calibrated?.document ?? null,
@@ -135,11 +137,17 @@ export interface Finished {
   readonly shard: ShardDocument | null;
 }
 
+interface Phase {
+  readonly replay: Replay;
+  readonly store: SqliteRunStore;
+  readonly interruption: Interruption;
+  readonly events: ReplayEvents | null;
+  /** Requests of the calibration. */
+  readonly sentBefore: number;
+}
+
 async function play(
-  replay: Replay,
-  store: SqliteRunStore,
-  interruption: Interruption,
-  events: ReplayEvents | null,
+  { replay, store, interruption, events, sentBefore }: Phase,
   { plan, terminal, source, warmup, captureIdentity }: ReplayRunParts,
 ): Promise<Finished> {
   const warmupNs = warmup?.spanNs ?? 0;
@@ -169,6 +177,7 @@ async function play(
         },
       },
       interruption.signal,
+      sentBefore,
     );
     return {
       outcome,

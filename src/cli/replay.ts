@@ -58,7 +58,10 @@ export function replayCommand(): Command {
       '--max-rate <n>',
       'planned requests of a second beyond this are refused (default: twice the peak)',
     )
-    .option('--max-requests <n>', 'plan no more than the first so many requests')
+    .option(
+      '--max-requests <n>',
+      'send no more than so many requests, to calibrate and to warm up among them',
+    )
     .option(
       '--drain-deadline <time>',
       'how long the last answers are waited for',

@@ -44,6 +44,11 @@ export class BodyChanges {
     this.#options = options;
   }
 
+  /** The same changes, counted apart. */
+  apart(): BodyChanges {
+    return new BodyChanges(this.#options);
+  }
+
   apply(row: ExchangeRow, request: BuiltRequest): BuiltRequest {
     const { pinOutputLength, requestUsage } = this.#options;
     if (pinOutputLength === null && !requestUsage) return request;

@@ -46,7 +46,7 @@ export interface EngineHealth {
   readonly prepared: number;
   readonly sent: number;
   readonly refused: number;
-  /** Of the refused: because bodies under way had reached their bytes, not because requests had their number. */
+  /** Of the refused of the judged part: because bodies under way had reached their bytes, not requests their number. */
   readonly refusedForBytes: number;
   /** In flight when the drain deadline ended them; each has a result with error `stopped`. */
   readonly stopped: number;
@@ -62,7 +62,7 @@ export interface EngineHealth {
    */
   readonly senderBusyShare: number;
   readonly senderBusyShareMax10s: number;
-  /** Requests that were due before they had been handed to the sender: read-ahead was too slow. */
+  /** Of the judged part, requests that were due before they had been handed to the sender: read-ahead was too slow. */
   readonly starved: number;
   /** Stretches of over 250 ms in which due requests, or the sender's own loop, stood still; of whichever sender. */
   readonly stalls: readonly Stall[];

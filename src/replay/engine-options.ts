@@ -10,12 +10,14 @@ const MAX_WARM_CONNECTIONS = 32;
 /**
  * What the engine is asked for, from what the user asked for and what the window foretells.
  * @param growth the most that a second of the recording may become
+ * @param judgedFromNs where the judged part begins
  */
 export function engineOptionsOf(
   options: ReplayOptions,
   target: Target,
   forecast: Forecast,
   growth: number,
+  judgedFromNs: number,
 ): EngineOptions {
   return {
     origin: target.origin,
@@ -37,6 +39,7 @@ export function engineOptionsOf(
     maxConnectionAgeMs: options.maxConnectionAgeMs,
     caPem: options.caPem,
     acceptAnyCertificate: options.acceptAnyCertificate,
+    judgedFromNs,
     startBeforeReading: options.shiftTime.length > 0,
   };
 }

@@ -49,6 +49,8 @@ export interface EngineOptions {
   readonly acceptAnyCertificate: boolean;
   /** The run's zero by the wall clock, epoch microseconds; without it, as soon as everything is ready. */
   readonly startAtUs?: number | null;
+  /** Sends intended before this instant of the run, of a warm-up, are in no count of what we did wrong. */
+  readonly judgedFromNs?: number;
   /** Requests are pulled only once the run's zero is known, because they depend on it. */
   readonly startBeforeReading?: boolean;
 }

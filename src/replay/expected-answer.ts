@@ -48,6 +48,11 @@ export class AnswerForecast {
     this.#cancels = cancels;
   }
 
+  /** The same forecast, counted apart. */
+  apart(): AnswerForecast {
+    return new AnswerForecast(this.#cancels);
+  }
+
   /** @param body as it will be sent; null for none */
   of(row: ExchangeRow, body: Uint8Array | null): ExpectedAnswer {
     const { api, ends } = this.#factsOf(row.route);

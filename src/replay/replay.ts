@@ -139,15 +139,18 @@ export class Replay {
 
   /**
    * Plays the window to its end, or until `signal` or a guard stops it.
+   * @param sentBefore requests of another phase, that those of this one may not go beyond the ceiling with
    * @throws AppError INTERNAL when the engine itself fails
    */
-  async run(listener: ReplayListener, signal: AbortSignal): Promise<ReplayOutcome> {
+  async run(listener: ReplayListener, signal: AbortSignal, sentBefore = 0): Promise<ReplayOutcome> {
     const { options, forecast, target, scaling, overview, source, window } = this.#parts;
-    const engine = this.#parts.createEngine(engineOptionsOf(options, target, forecast, scaling.growth));
+    const engine = this.#parts.createEngine(
+      engineOptionsOf(options, target, forecast, scaling.growth, this.#parts.warmup?.spanNs ?? 0),
+    );
     const openSessions = OpenSessions.before(overview, source, window);
     this.#engine = engine;
     const health = await engine.run(
-      this.#requests(listener, openSessions),
+      this.#requests(listener, openSessions, sentBefore),
       (results) => this.#take(results, listener),
       AbortSignal.any([signal, this.#stop.signal]),
     );
@@ -175,7 +178,11 @@ export class Replay {
     };
   }
 
-  *#requests(listener: ReplayListener, openSessions: OpenSessions | null): Generator<PreparedRequest> {
+  *#requests(
+    listener: ReplayListener,
+    openSessions: OpenSessions | null,
+    sentBefore: number,
+  ): Generator<PreparedRequest> {
     const { options, forecast, target, runId, source, window, scaling, overview } = this.#parts;
     const { warmup = null } = this.#parts;
     const planned = (request: PlannedRequest) => {
@@ -188,7 +195,7 @@ export class Replay {
       tally: this.#tally,
       openSessions,
       shard: options.shard,
-      maxRequests: options.maxRequests,
+      maxRequests: options.maxRequests === null ? null : Math.max(0, options.maxRequests - sentBefore),
       durationNs: window.durationNs,
       builder: new RequestBuilder({
         basePath: target.basePath,

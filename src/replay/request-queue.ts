@@ -21,10 +21,10 @@ export class RequestQueue implements DueTimes {
     this.#onSpent = onSpent;
   }
 
-  /** Adds a batch; returns how many of its requests are due already, having come too late. */
-  add(batch: SendBatch, nowNs: number): number {
+  /** Adds a batch; returns how many of its requests from `fromOffsetNs` on are due already, having come too late. */
+  add(batch: SendBatch, nowNs: number, fromOffsetNs = 0): number {
     const reader = new BatchReader(batch);
-    const late = reader.countDueBy(nowNs - this.#startNs);
+    const late = reader.countDueBy(nowNs - this.#startNs, fromOffsetNs);
     this.#batches.push(reader);
     this.prepare();
     return late;

@@ -123,11 +123,15 @@ export class BatchReader {
     return this.#row >= this.#batch.count;
   }
 
-  /** Due offsets of all requests of the batch that are at or before `offsetNs`. */
-  countDueBy(offsetNs: number): number {
-    let count = 0;
-    while (count < this.#batch.count && (this.#table[count * COLUMNS + INTENDED] ?? 0) <= offsetNs) count++;
-    return count;
+  /** Due offsets of all requests of the batch that are at or before `offsetNs`, and not before `fromOffsetNs`. */
+  countDueBy(offsetNs: number, fromOffsetNs = 0): number {
+    let due = 0;
+    for (let row = 0; row < this.#batch.count; row++) {
+      const intendedNs = this.#table[row * COLUMNS + INTENDED] ?? 0;
+      if (intendedNs > offsetNs) break;
+      if (intendedNs >= fromOffsetNs) due++;
+    }
+    return due;
   }
 
   /** The next request, decoded. Call before it is due, not when. */

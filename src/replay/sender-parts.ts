@@ -10,6 +10,8 @@ import type { Transport } from './transport.ts';
 export interface SenderOptions {
   /** The run's zero, monotonic. */
   readonly startNs: number;
+  /** Offset from which on what we did wrong is counted; without it, from the first send. */
+  readonly judgedFromNs?: number;
   readonly totalTimeoutMs: number;
   readonly drainDeadlineMs: number;
   readonly catchUp: CatchUp;

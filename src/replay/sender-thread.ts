@@ -105,11 +105,12 @@ export class SenderThread {
     onResults: (results: SendResult[]) => void,
     onOver: (health: SenderHealth) => void,
   ): Sender {
-    const { totalTimeoutMs, drainDeadlineMs, catchUpGapNs } = this.#setup;
+    const { totalTimeoutMs, drainDeadlineMs, catchUpGapNs, judgedFromNs = 0 } = this.#setup;
     const ticks = setInterval(() => sender.tick(), SENDER_TICK_MS);
     const sender = new Sender(
       {
         startNs,
+        judgedFromNs,
         totalTimeoutMs,
         drainDeadlineMs,
         catchUp: { fromLagNs: CATCH_UP_FROM_NS, gapNs: catchUpGapNs, slackNs: CATCH_UP_SLACK_NS },

@@ -75,7 +75,7 @@ export class Sender {
   accept(batch: SendBatch): void {
     this.#activity.events++;
     if (this.#drainingSinceNs !== null) return;
-    this.#starved += this.#queue.add(batch, this.#deps.clock.nowNs());
+    this.#starved += this.#queue.add(batch, this.#deps.clock.nowNs(), this.#options.judgedFromNs);
     this.wake();
   }
 
@@ -175,7 +175,7 @@ export class Sender {
 
   #refuse({ index, intendedOffsetNs }: OutgoingRequest, why: Admission, nowOffsetNs: number): void {
     this.#refused++;
-    if (why === 'too_heavy') this.#refusedForBytes++;
+    if (why === 'too_heavy' && intendedOffsetNs >= (this.#options.judgedFromNs ?? 0)) this.#refusedForBytes++;
     this.#stalls.noteSend(intendedOffsetNs, nowOffsetNs);
     this.#report(refusedResult(index, intendedOffsetNs));
   }

@@ -20,6 +20,7 @@ export interface SenderSetup {
   readonly idleTimeoutMs: number;
   readonly totalTimeoutMs: number;
   readonly drainDeadlineMs: number;
+  readonly judgedFromNs?: number;
   readonly catchUpGapNs: number;
   readonly warmConnections: number;
   readonly maxConnectionAgeMs: number | null;

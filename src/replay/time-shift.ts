@@ -89,6 +89,11 @@ export class TimeShift implements TimeMover {
     };
   }
 
+  /** The same moves, counted apart. */
+  apart(): TimeShift {
+    return new TimeShift(this.#places, this.#startUs);
+  }
+
   /** The same for sends whose instants lie so much later in the run than they say; counts into this one. */
   later(byNs: number): TimeMover {
     return {

@@ -23,6 +23,8 @@ export interface Warmup {
   readonly scaling: Scaling;
   /** No second of it plans more than this. */
   readonly peakPerSecond: number;
+  /** Requests, as far as roll-ups can tell. */
+  readonly plannedExchanges: number;
 }
 
 export interface WarmupParts {
@@ -42,13 +44,15 @@ export function warmupBefore({ askedMs, overview, source, window, scaling }: War
   const askedUs = Math.round(askedMs * 1e3 * own.maxPace);
   const range = { fromUs: Math.max(beginUs - askedUs, overview.firstArrivalUs ?? beginUs), toUs: beginUs };
   const firstUs = range.fromUs < range.toUs ? firstArrivalUs(source, range) : null;
+  const foreseen = firstUs === null ? null : foresee(overview, range, own);
   return {
     askedNs: askedMs * 1e6,
     recordedNs: own.offsetNsAt(Math.max(0, beginUs - range.fromUs)),
     spanNs: firstUs === null ? 0 : own.offsetNsAt(beginUs - firstUs),
     range,
     scaling: own,
-    peakPerSecond: firstUs === null ? 0 : foresee(overview, range, own).plannedPeakPerSecond,
+    peakPerSecond: foreseen?.plannedPeakPerSecond ?? 0,
+    plannedExchanges: foreseen?.plannedExchanges ?? 0,
   };
 }
 
@@ -56,7 +60,8 @@ export type WarmedUpParts = PlanParts & { readonly timeShift?: TimeShift };
 
 /**
  * The warm-up and then the window, as one schedule: nothing is drained between the two. What belongs to the warm-up
- * is told of with its mark, and counts neither as recorded nor in the audit.
+ * is told of with its mark, and counts neither as recorded nor in the audit nor among what was changed. The most
+ * requests that may be planned are those of both.
  */
 export function* warmedUp(
   warmup: Warmup,
@@ -64,6 +69,7 @@ export function* warmedUp(
   listener: PlanListener,
   maxRatePerSecond: number | null,
 ): Generator<PreparedRequest> {
+  const { timeShift, maxRequests } = parts;
   let count = 0;
   if (warmup.spanNs > 0) {
     const marked = (request: PlannedRequest): PlannedRequest => {
@@ -77,10 +83,12 @@ export function* warmedUp(
         scaling: warmup.scaling,
         tally: new ScalingTally(),
         openSessions: null,
-        maxRequests: null,
         durationNs: warmup.spanNs,
         ceiling: new RateCeiling(maxRatePerSecond ?? warmup.peakPerSecond * LIMITS.rateOverPeak),
         audit: new AuditCounter(),
+        changes: parts.changes.apart(),
+        answers: parts.answers.apart(),
+        ...(timeShift === undefined ? {} : { timeShift: timeShift.apart() }),
       },
       {
         recorded: () => undefined,
@@ -94,8 +102,11 @@ export function* warmedUp(
     index: request.index + count,
     intendedOffsetNs: request.intendedOffsetNs + warmup.spanNs,
   });
-  const { timeShift } = parts;
-  const later = timeShift === undefined ? parts : { ...parts, timeShift: timeShift.later(warmup.spanNs) };
+  const later = {
+    ...parts,
+    maxRequests: maxRequests === null ? null : maxRequests - count,
+    ...(timeShift === undefined ? {} : { timeShift: timeShift.later(warmup.spanNs) }),
+  };
   const window = plannedRequests(later, {
     whole: listener.whole,
     recorded: (row) => listener.recorded(row),

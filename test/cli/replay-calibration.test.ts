@@ -1,5 +1,6 @@
 import { expect, test } from 'vitest';
 import { atOnce } from '../../src/cli/replay-calibration.ts';
+import { assertRequestsLeft } from '../../src/cli/replay-plan.ts';
 import { resolveReplayOptions } from '../../src/replay/options.ts';
 
 test('a start that was set is the start of the run, and not of its calibration', () => {
@@ -12,4 +13,17 @@ test('a start that was set is the start of the run, and not of its calibration',
   });
   expect(options.startAtUs).not.toBeNull();
   expect(atOnce(options).startAtUs).toBeNull();
+});
+
+test.each([
+  [null, 1_000, 1_000, true],
+  [100, 0, 0, true],
+  [100, 60, 39, true],
+  [100, 60, 40, false],
+  [100, 200, 0, false],
+])('--max-requests %s with %i to calibrate and %i to warm up: something is left to judge: %s', (...facts) => {
+  const [maxRequests, calibration, plannedExchanges, isLeft] = facts;
+  const check = () => assertRequestsLeft(maxRequests, calibration, { plannedExchanges });
+  if (isLeft) expect(check).not.toThrow();
+  else expect(check).toThrow('leaves nothing to judge');
 });

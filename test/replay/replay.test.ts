@@ -1,23 +1,9 @@
 import { createServer, type Server } from 'node:net';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
-import type { Clock } from '../../src/core/clock.ts';
 import { AppError } from '../../src/core/errors.ts';
-import type { Logger } from '../../src/core/ports.ts';
-import type { Send } from '../../src/core/run.ts';
-import type { PreparedRequest, SendResult } from '../../src/replay/engine.ts';
-import { forecastOf } from '../../src/replay/forecast.ts';
-import { type RawReplayOptions, resolveReplayOptions } from '../../src/replay/options.ts';
-import { Replay, type ReplayListener } from '../../src/replay/replay.ts';
-import { Scaling } from '../../src/replay/scaling/scaling.ts';
-import { parseTarget } from '../../src/replay/target.ts';
-import { warmupBefore } from '../../src/replay/warmup.ts';
-import { chooseWindow } from '../../src/replay/window.ts';
 import { exchangeRow } from '../support/exchange-row.ts';
 import { MemoryCapture, requestPayload } from '../support/memory-capture.ts';
-import { ScriptedEngine } from '../support/scripted-engine.ts';
-
-const SECOND_US = 1_000_000;
-const silent: Logger = { info: () => {}, warn: () => {}, error: () => {} };
+import { type ReplaySetup, replayOf, SECOND_US } from '../support/staged-replay.ts';
 
 let server: Server;
 let port: number;
@@ -30,102 +16,14 @@ afterAll(async () => {
   await new Promise((done) => server.close(done));
 });
 
-/** One arrival each second, recorded under the host `host-<id>`. */
-function captureOf(count: number): MemoryCapture {
-  const rows = Array.from({ length: count }, (_, id) => exchangeRow({ id, arrivalUs: (id + 1) * SECOND_US }));
-  return new MemoryCapture(rows, (row) => requestPayload(`/${row.id}`, [['Host', `host-${row.id}`]]));
-}
-
-interface Setup {
-  readonly capture?: MemoryCapture;
-  readonly count?: number;
-  readonly target?: string;
-  readonly raw?: RawReplayOptions;
-  readonly arrivalsOnly?: boolean;
-  readonly answer?: (request: PreparedRequest) => Partial<SendResult> | null;
-  readonly afterEach?: (request: PreparedRequest) => void;
-}
-
-function replayOf(setup: Setup) {
-  const count = setup.count ?? 5;
-  const source = setup.capture ?? captureOf(count);
-  const target = parseTarget(setup.target ?? `http://127.0.0.1:${port}/base`);
-  const options = resolveReplayOptions(
-    { target: target.url, ...setup.raw },
-    { environment: () => undefined, readFile: () => '', checkSlo: () => {}, nowUs: () => 0 },
-  );
-  const overview = {
-    name: 'capture',
-    exchanges: count,
-    firstArrivalUs: SECOND_US,
-    lastArrivalUs: count * SECOND_US,
-    coverage: 1,
-    arrivalsOnly: setup.arrivalsOnly ?? false,
-    targets: [],
-    sessionKeys: [],
-    seconds: () =>
-      Array.from({ length: count }, (_, at) => ({
-        second: at + 1,
-        exchanges: 1,
-        latencyCount: 0,
-        latencySumUs: 0,
-      })),
-  };
-  const window = chooseWindow(overview, options.window, options.multiplier);
-  let nowNs = 0;
-  const clock: Clock = {
-    nowNs: () => nowNs,
-    epochUs: () => 0,
-    anchor: () => ({ monotonicNs: nowNs, epochUs: 0 }),
-  };
-  const engines: ScriptedEngine[] = [];
-  const scaling = new Scaling({ options, coverage: 1 });
-  const { warmupMs } = options;
-  const warmup =
-    warmupMs === null ? null : warmupBefore({ askedMs: warmupMs, overview, source, window, scaling });
-  const replay = new Replay({
-    runId: 'run-1',
-    options,
-    target,
-    overview,
-    window,
-    forecast: forecastOf(overview.seconds(), options.multiplier),
-    scaling,
-    warmup,
-    source,
-    createEngine: (engineOptions) => {
-      const engine = new ScriptedEngine(engineOptions, setup.answer ?? (() => ({})), (request) => {
-        nowNs = request.intendedOffsetNs;
-        setup.afterEach?.(request);
-      });
-      engines.push(engine);
-      return engine;
-    },
-    resolveHost: async () => [],
-    clock,
-    logger: silent,
-  });
-  const sends: Send[] = [];
-  const planned: number[] = [];
-  let recorded = 0;
-  const listener: ReplayListener = {
-    recorded: () => {
-      recorded += 1;
-    },
-    planned: (row) => planned.push(row.id),
-    ended: (batch) => sends.push(...batch),
-  };
-  return { replay, engines, sends, planned, listener, recorded: () => recorded };
-}
-
 describe('Replay.check', () => {
   it('passes where the target is there and the capture has something to send', async () => {
-    const { replay, engines } = replayOf({});
+    const { replay, engines } = replayOf({ target: `http://127.0.0.1:${port}` });
     await expect(replay.check()).resolves.toBeUndefined();
     expect(engines).toEqual([]);
   });
 
-  it.each<[string, Setup, string]>([
+  it.each<[string, ReplaySetup, string]>([
     ['a capture of arrivals alone', { arrivalsOnly: true }, 'CAPTURE_EMPTY'],
     [
       'a window without replayable requests',
@@ -164,42 +62,6 @@ describe('Replay.run', () => {
     expect(sends.map(({ index, exchangeId, status }) => [index, exchangeId, status])).toEqual(
       [0, 1, 2, 3, 4].map((id) => [id, id, 200]),
     );
-  });
-
-  it('plays what precedes the window first, as one schedule, and marks it', async () => {
-    const { replay, engines, sends, planned, listener, recorded } = replayOf({
-      count: 9,
-      raw: { from: '1970-01-01T00:00:06Z', multiplier: '2', warmup: '1500ms' },
-    });
-    const outcome = await replay.run(listener, never);
-    expect(
-      engines[0]?.requests.map(({ index, path, intendedOffsetNs }) => [index, path, intendedOffsetNs]),
-    ).toEqual([2, 3, 4, 5, 6, 7, 8].map((id, at) => [at, `/base/${id}`, at * 0.5e9]));
-    expect(sends.map(({ exchangeId, warmup }) => [exchangeId, warmup])).toEqual(
-      [2, 3, 4, 5, 6, 7, 8].map((id) => [id, id < 5]),
-    );
-    expect(planned).toEqual([5, 6, 7, 8]);
-    expect(recorded()).toBe(4);
-    expect(outcome.audit.skipped).toMatchObject({ truncated_request: 0 });
-  });
-
-  it('plays as much of a warm-up as there is', async () => {
-    const { replay, sends, listener } = replayOf({
-      count: 4,
-      raw: { from: '1970-01-01T00:00:03Z', warmup: '1m', maxRequests: '1' },
-    });
-    await replay.run(listener, never);
-    expect(sends.map(({ exchangeId, warmup }) => [exchangeId, warmup])).toEqual([
-      [0, true],
-      [1, true],
-      [2, false],
-    ]);
-    const whole = replayOf({ count: 2, raw: { warmup: '1m' } });
-    await whole.replay.run(whole.listener, never);
-    expect(whole.sends.map(({ index, warmup }) => [index, warmup])).toEqual([
-      [0, false],
-      [1, false],
-    ]);
   });
 
   it('tells of what a ceiling refused as planned and refused', async () => {
@@ -286,7 +148,7 @@ describe('Replay.run', () => {
     });
     await replay.run(listener, never);
     expect(engines[0]?.options).toMatchObject({
-      origin: `http://127.0.0.1:${port}`,
+      origin: 'http://127.0.0.1:9',
       maxInFlight: 7,
       connectTimeoutMs: 5_000,
       totalTimeoutMs: 5_000,

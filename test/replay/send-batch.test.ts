@@ -113,6 +113,7 @@ describe('a batch on its way to the sender', () => {
   test('counts those that came after their time', () => {
     const reader = new BatchReader(packBatch([prepared(0, 10), prepared(1, 20), prepared(2, 30)]));
     expect([9, 10, 25, 99].map((offsetNs) => reader.countDueBy(offsetNs))).toEqual([0, 1, 2, 3]);
+    expect([9, 10, 25, 99].map((offsetNs) => reader.countDueBy(offsetNs, 20))).toEqual([0, 0, 1, 2]);
   });
 
   test('refuses a line break that would shift every part behind it', () => {
