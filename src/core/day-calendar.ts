@@ -1,4 +1,4 @@
-import { AppError } from './errors.ts';
+import { ZoneDays } from './zone-days.ts';
 
 const HOUR_US = 3_600_000_000;
 const SECOND_US = 1_000_000;
@@ -15,28 +15,16 @@ export interface DayPart {
 
 /** The days of a time zone. UTC's hours are its parts, cut where a day of the zone begins within one. */
 export class DayCalendar {
-  readonly timeZone: string;
-  readonly #format: Intl.DateTimeFormat;
+  readonly #zone: ZoneDays;
   readonly #parts = new Map<number, readonly DayPart[]>();
 
   /** @throws AppError OPTION_INVALID for a zone nobody knows. */
   constructor(timeZone: string) {
-    this.timeZone = timeZone;
-    try {
-      this.#format = new Intl.DateTimeFormat('en-US', {
-        timeZone,
-        calendar: 'iso8601',
-        numberingSystem: 'latn',
-        year: 'numeric',
-        month: '2-digit',
-        day: '2-digit',
-      });
-    } catch (error) {
-      throw new AppError('OPTION_INVALID', `${JSON.stringify(timeZone)} is not a time zone`, {
-        hint: 'Give a name such as Europe/Berlin, an offset such as +05:30, or UTC.',
-        cause: error,
-      });
-    }
+    this.#zone = new ZoneDays(timeZone);
+  }
+
+  get timeZone(): string {
+    return this.#zone.timeZone;
   }
 
   /** The day or days that an hour (counted from the epoch) lies in. */
@@ -50,10 +38,7 @@ export class DayCalendar {
   }
 
   dayOf(epochUs: number): string {
-    const fields = new Map(
-      this.#format.formatToParts(epochUs / 1000).map(({ type, value }) => [type, value]),
-    );
-    return `${fields.get('year')?.padStart(4, '0')}-${fields.get('month')}-${fields.get('day')}`;
+    return this.#zone.at(epochUs).day;
   }
 
   #cut(hour: number): DayPart[] {

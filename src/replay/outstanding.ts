@@ -1,6 +1,6 @@
 import type { Send } from '../core/run.ts';
 import type { PlannedRequest } from './plan.ts';
-import type { SendResult } from './send-result.ts';
+import { neverSentResult, refusedResult, type SendResult } from './send-result.ts';
 
 /**
  * Requests that were planned and have no result yet: with the engine, in flight or read ahead, so their number
@@ -19,26 +19,14 @@ export class Outstanding {
     const planned = this.#byIndex.get(result.index);
     if (planned === undefined) throw new Error(`send ${result.index} ended twice or was never planned`);
     this.#byIndex.delete(result.index);
-    return {
-      ...planned,
-      actualOffsetNs: result.actualOffsetNs,
-      connectionWaitNs: result.connectionWaitNs,
-      startOffsetNs: result.startOffsetNs,
-      firstByteOffsetNs: result.firstByteOffsetNs,
-      lastByteOffsetNs: result.lastByteOffsetNs,
-      status: result.status,
-      responseBytes: result.responseBytes,
-      error: result.error,
-      refused: result.refused,
-      cancelled: result.cancelled,
-      streamed: result.streamed ?? planned.streamed,
-      answer: result.answer,
-    };
+    return joined(planned, result);
   }
 
   /** Everything that a stop left without a result: planned and never reached. */
   takeUnreached(): Send[] {
-    const left = [...this.#byIndex.values()].map((planned) => ({ ...planned, ...NEVER_REACHED }));
+    const left = [...this.#byIndex.values()].map((planned) =>
+      joined(planned, neverSentResult(planned.index, planned.intendedOffsetNs)),
+    );
     this.#byIndex.clear();
     return left;
   }
@@ -57,21 +45,8 @@ export class Outstanding {
 
 /** A planned request that our own ceiling refused. */
 export function refusedSend(planned: PlannedRequest): Send {
-  return { ...plannedPart(planned), ...NOT_SENT, error: null, refused: true };
+  return joined(plannedPart(planned), refusedResult(planned.index, planned.intendedOffsetNs));
 }
-
-const NOT_SENT = {
-  actualOffsetNs: null,
-  connectionWaitNs: null,
-  startOffsetNs: null,
-  firstByteOffsetNs: null,
-  lastByteOffsetNs: null,
-  status: null,
-  responseBytes: 0,
-  cancelled: false,
-  answer: null,
-} as const;
-const NEVER_REACHED = { ...NOT_SENT, error: 'stopped', refused: false } as const;
 
 type PlannedPart = Pick<
   Send,
@@ -98,4 +73,9 @@ function plannedPart({ index, intendedOffsetNs, row, streams, warmup }: PlannedR
     warmup: warmup ?? false,
     streamed: streams,
   };
+}
+
+/** What was planned stands: an engine reports instants as it was given them, and rewrites none. */
+function joined(planned: PlannedPart, { reusedConnection: _, streamed, ...result }: SendResult): Send {
+  return { ...result, ...planned, streamed: streamed ?? planned.streamed };
 }

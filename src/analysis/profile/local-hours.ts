@@ -1,5 +1,5 @@
-import { AppError } from '../../core/errors.ts';
 import type { TimeRange } from '../../core/ports.ts';
+import { ZoneDays } from '../../core/zone-days.ts';
 
 /** A day of a time zone, hour by hour. */
 export interface LocalDay {
@@ -38,8 +38,7 @@ interface Slot {
 
 /** Counts arrivals by day and hour of a time zone. Windows may come in any order. */
 export class LocalHours {
-  readonly timeZone: string;
-  readonly #format: Intl.DateTimeFormat;
+  readonly #zone: ZoneDays;
   readonly #days = new Map<string, LocalDay>();
   #slotIndex = Number.NaN;
   #slot: Slot | null = null;
@@ -47,24 +46,11 @@ export class LocalHours {
 
   /** @throws AppError OPTION_INVALID for a zone nobody knows. */
   constructor(timeZone: string) {
-    this.timeZone = timeZone;
-    try {
-      this.#format = new Intl.DateTimeFormat('en-US', {
-        timeZone,
-        calendar: 'iso8601',
-        numberingSystem: 'latn',
-        hourCycle: 'h23',
-        weekday: 'long',
-        year: 'numeric',
-        month: '2-digit',
-        day: '2-digit',
-        hour: '2-digit',
-      });
-    } catch (error) {
-      throw new AppError('OPTION_INVALID', `--tz: ${JSON.stringify(timeZone)} is not a time zone`, {
-        cause: error,
-      });
-    }
+    this.#zone = new ZoneDays(timeZone, { hourCycle: 'h23', weekday: 'long', hour: '2-digit' });
+  }
+
+  get timeZone(): string {
+    return this.#zone.timeZone;
   }
 
   /** False where there were too many days to count them all. */
@@ -107,10 +93,7 @@ export class LocalHours {
   }
 
   #locate(index: number): Slot | null {
-    const fields = new Map(
-      this.#format.formatToParts(index * SLOT_S * 1e3).map(({ type, value }) => [type, value]),
-    );
-    const day = `${fields.get('year')?.padStart(4, '0')}-${fields.get('month')}-${fields.get('day')}`;
+    const { day, fields } = this.#zone.at(index * SLOT_US);
     let known = this.#days.get(day);
     if (known === undefined) {
       if (this.#days.size >= MAX_DAYS) {

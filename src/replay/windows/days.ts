@@ -39,11 +39,5 @@ export function rangeOfDay(day: string, calendar: DayCalendar): TimeRange {
 
 /** The calendar of `--tz`. @throws AppError OPTION_INVALID for a zone nobody knows. */
 export function calendarOf(timeZone: string): DayCalendar {
-  try {
-    return new DayCalendar(timeZone);
-  } catch (error) {
-    if (!(error instanceof AppError)) throw error;
-    const hint = error.hint === null ? {} : { hint: error.hint };
-    throw new AppError(error.code, `--tz: ${error.message}`, hint);
-  }
+  return new DayCalendar(timeZone);
 }
