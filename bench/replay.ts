@@ -159,8 +159,10 @@ async function highest(target: ArrivalTarget): Promise<void> {
   report['highest'] = { rows, wrkPerSecond: typeof ceiling === 'number' ? Math.round(ceiling) : null };
 }
 
-function percent(share: number | undefined): number {
-  return Number(((share ?? Number.NaN) * 100).toFixed(2));
+/** `-` where there is nothing to say: too few windows, or no document. */
+function percent(share: number | undefined): number | '-' {
+  const value = (share ?? Number.NaN) * 100;
+  return Number.isFinite(value) ? Number(value.toFixed(2)) : '-';
 }
 
 const stages = flags.only.split(',');

@@ -1,4 +1,4 @@
-import { formatMs } from '../core/units.ts';
+import { countOf, formatMs } from '../core/units.ts';
 import type { ArrivalFigures, IdcWindow } from './arrival-statistics.ts';
 import { IDC_WINDOWS } from './arrival-statistics.ts';
 import type { Reason } from './findings.ts';
@@ -152,7 +152,7 @@ function trustLines({ warmup, calibration }: ReplayDocument): string[] {
   const lines: string[] = [];
   if (warmup !== null) {
     lines.push(
-      `  before it ${warmup.planned} requests of warm-up in ${ms(warmup.playedS * 1e3)}: sent ${warmup.sent}, failed ${warmup.failed}, refused ${warmup.refused}; in no figure here`,
+      `  before it ${countOf(warmup.planned, 'request')} of warm-up in ${ms(warmup.playedS * 1e3)}: sent ${warmup.sent}, failed ${warmup.failed}, refused ${warmup.refused}; in no figure here`,
     );
   }
   if (calibration !== null) {
@@ -160,7 +160,7 @@ function trustLines({ warmup, calibration }: ReplayDocument): string[] {
     const { recorded, observed } = calibration.p50Ms;
     const seen = typeof observed === 'number' ? ms(observed) : (observed ?? NONE);
     lines.push(
-      `  calibrated at 1x by ${calibration.pairs} requests: ${state[`${calibration.representative}`]}; median ${seen}, recorded ${ms(recorded)}`,
+      `  calibrated at 1x by ${countOf(calibration.pairs, 'request')}: ${state[`${calibration.representative}`]}; median ${seen}, recorded ${ms(recorded)}`,
     );
   }
   return lines;

@@ -118,8 +118,8 @@ function standingNotes(context: RunContext): Reason[] {
   const unknown = [
     health.busyShare === null ? 'how busy the sender was' : null,
     health.throttled === null ? 'whether a CPU quota held it back' : null,
-    coverage.unexplained === null ? 'how much the recording missed' : null,
-    effectiveMultiplier === null ? 'the effective multiplier' : null,
+    coverage.unexplained === null ? 'how much of the traffic the recording missed' : null,
+    effectiveMultiplier === null ? 'the effective multiplier (the one given is of what the capture holds)' : null,
     figures.statusMix.recordedAnswers === 0 ? 'the recorded statuses' : null,
   ].filter((each) => each !== null);
   const notes = uncalibrated(context);

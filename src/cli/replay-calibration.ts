@@ -4,7 +4,7 @@ import { RunStatistics, totalsOf } from '../analysis/run-statistics.ts';
 import { AppError } from '../core/errors.ts';
 import type { CaptureSource, TimeRange } from '../core/ports.ts';
 import type { Run } from '../core/run.ts';
-import { formatInstantUs, formatMs } from '../core/units.ts';
+import { countOf, formatInstantUs, formatMs } from '../core/units.ts';
 import type { ReplayOptions } from '../replay/options.ts';
 import type { Replay, ReplayEnd } from '../replay/replay.ts';
 import type { Warmup } from '../replay/warmup.ts';
@@ -164,10 +164,11 @@ function stretchFor(
 }
 
 function calibrationLines({ representative, differences, pairs }: CalibrationDocument): string[] {
-  if (representative === null) return [`  not known: ${pairs} answers to hold against the recording`];
-  if (representative) return [`  the target answers as was recorded (${pairs} requests)`];
+  if (representative === null)
+    return [`  not known: ${countOf(pairs, 'answer')} to hold against the recording`];
+  if (representative) return [`  the target answers as was recorded (${countOf(pairs, 'request')})`];
   return [
-    `  the target does NOT answer as was recorded (${pairs} requests): ${differences.join('; ')}`,
+    `  the target does NOT answer as was recorded (${countOf(pairs, 'request')}): ${differences.join('; ')}`,
     '  the run will be inconclusive unless it breaks an objective',
   ];
 }

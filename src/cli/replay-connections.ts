@@ -1,4 +1,4 @@
-import { formatMs } from '../core/units.ts';
+import { countOf, formatMs } from '../core/units.ts';
 import type { ConnectionUse } from '../replay/engine-health.ts';
 import type { RecordedConnectionUse } from '../replay/recorded-connections.ts';
 import type { ReplayOutcome } from '../replay/replay.ts';
@@ -26,7 +26,7 @@ export function connectionLines(
     `${mean.toFixed(1)} requests each, at most ${max}`;
   const addresses = sent.byAddress.map(
     ({ address, connections, requests }) =>
-      `  ${address}: ${requests} requests on ${connections} connections`,
+      `  ${address}: ${countOf(requests, 'request')} on ${countOf(connections, 'connection')}`,
   );
   const connect = `set up in ${formatMs(sent.connect.p50Ns / 1e6)} (p99 ${formatMs(sent.connect.p99Ns / 1e6)})`;
   return [

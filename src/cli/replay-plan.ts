@@ -1,5 +1,5 @@
 import { AppError } from '../core/errors.ts';
-import { formatInstantUs, formatMs } from '../core/units.ts';
+import { countOf, formatInstantUs, formatMs } from '../core/units.ts';
 import type { CaptureOverview } from '../replay/capture-overview.ts';
 import type { Forecast } from '../replay/forecast.ts';
 import type { ReplayOptions } from '../replay/options.ts';
@@ -35,7 +35,7 @@ export function planLines({ options, window, forecast, overview, scaling }: Repl
     spanMs > 0 ? `${(forecast.plannedExchanges / (spanMs / 1e3)).toFixed(3)}/s on average` : 'all at once';
   const cut = planned < forecast.plannedExchanges ? ` (the first ${planned}: --max-requests)` : '';
   return [
-    `  ${forecast.exchanges} exchanges${cut} in ${formatMs(spanMs)}, ${rate}`,
+    `  ${countOf(forecast.exchanges, 'exchange')}${cut} in ${formatMs(spanMs)}, ${rate}`,
     ...windowLines(window, options.filters),
     ...peakLines(forecast),
     ...scalingLines(scaling, window, forecast),

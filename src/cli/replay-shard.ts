@@ -6,7 +6,7 @@ import { FidelityStatistics } from '../analysis/fidelity.ts';
 import { type ShardDocument, wholePlanOf } from '../analysis/shard-document.ts';
 import { type ClockAnchor, systemClock } from '../core/clock.ts';
 import type { Stretch } from '../core/run.ts';
-import { formatInstantUs, formatMs } from '../core/units.ts';
+import { countOf, formatInstantUs, formatMs } from '../core/units.ts';
 import { describeReplayOptions, type ReplayOptions } from '../replay/options.ts';
 import type { WholePlanListener } from '../replay/plan.ts';
 import type { Shard } from '../replay/shard.ts';
@@ -147,6 +147,6 @@ export function playedShardLines(shard: ShardDocument | null): string[] {
   return [
     '',
     `Shard ${shard.index} of ${shard.count}, plan ${shard.planDigest.slice(0, 12)}: reprise merge puts the runs of all shards together and judges them`,
-    `  the plan of all: ${shard.whole.planned.count} requests; wall clock against monotonic clock during the run: ${drift}`,
+    `  the plan of all: ${countOf(shard.whole.planned.count, 'request')}; wall clock against monotonic clock during the run: ${drift}`,
   ];
 }

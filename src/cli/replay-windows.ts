@@ -1,7 +1,7 @@
 import type { Fidelity } from '../analysis/fidelity.ts';
 import { AppError } from '../core/errors.ts';
 import type { CaptureSource } from '../core/ports.ts';
-import { formatInstantUs, formatMs } from '../core/units.ts';
+import { countOf, formatInstantUs, formatMs } from '../core/units.ts';
 import { describeFilters, type Filters, RowFilter } from '../replay/filters.ts';
 import type { ReplayOptions } from '../replay/options.ts';
 import type { ReplayWindow } from '../replay/window.ts';
@@ -97,7 +97,7 @@ export function unfilteredLines({
   const text = (value: number | null) => (value === null ? '–' : value.toFixed(3));
   const { count, ratePerSecond, cv, idc } = unfiltered;
   return [
-    `  before the filter: ${count} exchanges (kept: ${recorded.count}), ${text(ratePerSecond)}/s, CV ${text(cv)}, IDC 1 s ${text(idc['1'])}, 60 s ${text(idc['60'])}`,
+    `  before the filter: ${countOf(count, 'exchange')} (kept: ${recorded.count}), ${text(ratePerSecond)}/s, CV ${text(cv)}, IDC 1 s ${text(idc['1'])}, 60 s ${text(idc['60'])}`,
   ];
 }
 
@@ -107,7 +107,7 @@ function foundLines({ found }: ReplayWindow): string[] {
   const latency =
     found.meanLatencyMs === null ? '' : `, mean recorded latency ${formatMs(found.meanLatencyMs)}`;
   const name = found.kind === 'busiest' ? 'busiest' : 'slowest (by mean recorded latency)';
-  return [`  the ${name} ${length} of the capture: ${found.exchanges} exchanges${latency}`];
+  return [`  the ${name} ${length} of the capture: ${countOf(found.exchanges, 'exchange')}${latency}`];
 }
 
 function sequenceLines(window: ReplayWindow): string[] {

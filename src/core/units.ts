@@ -182,3 +182,8 @@ export function formatInstantUs(us: number): string {
   const fraction = String(((us % 1e6) + 1e6) % 1e6).padStart(6, '0');
   return `${new Date(Math.floor(us / 1e6) * 1000).toISOString().slice(0, 19)}.${fraction}Z`;
 }
+
+/** `1 request`, `2 requests`. @param noun one whose plural ends in s */
+export function countOf(count: number, noun: string): string {
+  return `${count} ${noun}${count === 1 ? '' : 's'}`;
+}

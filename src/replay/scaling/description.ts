@@ -1,5 +1,5 @@
 import type { TimeRange } from '../../core/ports.ts';
-import { formatInstantUs, formatMs } from '../../core/units.ts';
+import { countOf, formatInstantUs, formatMs } from '../../core/units.ts';
 import type { Forecast } from '../forecast.ts';
 import { placeText } from '../perturbation.ts';
 import { stageText } from '../stages.ts';
@@ -87,10 +87,10 @@ export function scalingLines(scaling: Scaling, window: TimeRange, forecast: Fore
       : []),
     ...document.layers.map(
       ({ from, to, exchanges, share }) =>
-        `  laid over it: ${from} to ${to}, ${exchanges} exchanges, ${share < 1 ? shareText(share) : 'all'} of its sessions`,
+        `  laid over it: ${from} to ${to}, ${countOf(exchanges, 'exchange')}, ${share < 1 ? shareText(share) : 'all'} of its sessions`,
     ),
     ...(scaling.alters || document.layers.length > 0
-      ? [`  ${forecast.plannedExchanges} requests are expected, decided by seed ${options.seed}`]
+      ? [`  ${countOf(forecast.plannedExchanges, 'request')} expected, decided by seed ${options.seed}`]
       : []),
   ];
 }
@@ -111,7 +111,7 @@ export function scalingCountLines(counts: ScalingCounts): string[] {
   if (openedBefore !== null && openedBefore.exchanges > 0) {
     const { sessions, exchanges, lookbackMs } = openedBefore;
     lines.push(
-      `  ${sessions} sessions (${exchanges} exchanges) were under way when the window opened, of those that spoke in the ${formatMs(lookbackMs)} before; they are played from there on`,
+      `  under way when the window opened, of those that spoke in the ${formatMs(lookbackMs)} before: ${countOf(sessions, 'session')} (${countOf(exchanges, 'exchange')}), played from there on`,
     );
   }
   return lines.length === 0 ? [] : ['', 'Scaling', ...lines];
