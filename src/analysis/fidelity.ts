@@ -3,6 +3,7 @@ import { readyOffsetNs, type Send } from '../core/run.ts';
 import { type ArrivalFigures, ArrivalStatistics } from './arrival-statistics.ts';
 import { type DuplicateFigures, DuplicateRatio } from './duplicate-ratio.ts';
 import { gapDistance } from './gap-distance.ts';
+import { InstantOrder } from './instant-order.ts';
 import { MixDistance } from './mix-distance.ts';
 import { SendOrder } from './send-order.ts';
 
@@ -30,6 +31,11 @@ export interface StreamDistance {
 export interface Fidelity {
   readonly recorded: ArrivalFigures;
   readonly planned: ArrivalFigures;
+  /**
+   * Of a partly open replay, the instants its sessions came to, which is what `sent` is held against; null where
+   * every request was due at its planned instant.
+   */
+  readonly resolved: ArrivalFigures | null;
   /** Everything in the window, where filters left a part of it out: `recorded` is then what they kept. */
   readonly unfiltered: ArrivalFigures | null;
   /** All 0 or null before anything was sent, as in a dry run. */
@@ -48,9 +54,19 @@ export class FidelityStatistics {
   readonly #inWindow = new ArrivalStatistics(US_PER_S);
   readonly #planned = new ArrivalStatistics(NS_PER_S);
   readonly #sent = new ArrivalStatistics(NS_PER_S);
+  /** By their places in the schedule; of a partly open replay, whose sends overtake each other, by their instants. */
   readonly #order = new SendOrder((actualOffsetNs) => this.#sent.add(actualOffsetNs));
+  readonly #sentOrder = new InstantOrder((actualOffsetNs) => this.#sent.add(actualOffsetNs));
+  readonly #resolved = new ArrivalStatistics(NS_PER_S);
+  readonly #resolvedOrder = new InstantOrder((offsetNs) => this.#resolved.add(offsetNs));
+  readonly #partlyOpen: boolean;
   readonly #mix = new MixDistance(3);
   readonly #duplicates = new DuplicateRatio();
+
+  /** @param partlyOpen whether instants are found as sessions go on, rather than planned */
+  constructor(partlyOpen = false) {
+    this.#partlyOpen = partlyOpen;
+  }
 
   /** Takes an exchange that was selected of the window, replayable or not, in order of arrival. */
   addRecorded(row: RecordedRequest): void {
@@ -65,7 +81,10 @@ export class FidelityStatistics {
 
   /** Takes a scheduled send, in the order of the schedule. */
   addPlanned(row: RecordedRequest, intendedOffsetNs: number): void {
-    if (this.#planned.count === 0) this.#sent.layWindowsFrom(intendedOffsetNs);
+    if (this.#planned.count === 0) {
+      this.#sent.layWindowsFrom(intendedOffsetNs);
+      this.#resolved.layWindowsFrom(intendedOffsetNs);
+    }
     this.#planned.add(intendedOffsetNs);
     this.#mix.add(PLANNED, row);
     const bodyKnown = row.requestHash !== null || (row.requestStored && row.requestBytes === 0);
@@ -76,18 +95,25 @@ export class FidelityStatistics {
   addSend(send: Send): void {
     const { actualOffsetNs } = send;
     // As ready as they were: what waits for its recorded connection waits for the target, and shows in latency.
-    this.#order.add(send.index, actualOffsetNs === null ? null : readyOffsetNs({ ...send, actualOffsetNs }));
+    const readyNs = actualOffsetNs === null ? null : readyOffsetNs({ ...send, actualOffsetNs });
+    if (!this.#partlyOpen) this.#order.add(send.index, readyNs);
+    else if (readyNs !== null) {
+      this.#sentOrder.add(readyNs);
+      this.#resolvedOrder.add(send.intendedOffsetNs);
+    }
     if (actualOffsetNs !== null) this.#mix.add(SENT, send);
   }
 
   /** Takes a send of the warm-up, which has a place in the schedule and no part in any figure. */
   passOver(index: number): void {
-    this.#order.add(index, null);
+    if (!this.#partlyOpen) this.#order.add(index, null);
   }
 
   /** To be called when no send is outstanding, before the final figures. */
   finish(): void {
     this.#order.flush();
+    this.#sentOrder.flush();
+    this.#resolvedOrder.flush();
   }
 
   figures(): Fidelity {
@@ -95,17 +121,18 @@ export class FidelityStatistics {
       recorded: this.#recorded.figures(),
       unfiltered: this.#inWindow.count === 0 ? null : this.#inWindow.figures(),
       planned: this.#planned.figures(),
+      resolved: this.#partlyOpen ? this.#resolved.figures() : null,
       sent: this.#sent.figures(),
       recordedToPlanned: {
         ksGaps: gapDistance(this.#recorded.gaps, this.#planned.gaps),
         mixDistance: this.#mix.between(RECORDED, PLANNED),
       },
       plannedToSent: {
-        ksGaps: gapDistance(this.#planned.gaps, this.#sent.gaps),
+        ksGaps: gapDistance((this.#partlyOpen ? this.#resolved : this.#planned).gaps, this.#sent.gaps),
         mixDistance: this.#mix.between(PLANNED, SENT),
       },
       duplicates: this.#duplicates.figures(),
-      unordered: this.#order.givenUp + this.#order.disordered,
+      unordered: this.#order.givenUp + this.#order.disordered + this.#sentOrder.disordered,
     };
   }
 }

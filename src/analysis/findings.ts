@@ -26,6 +26,7 @@ export const REASON_CODES = [
   'staging_not_representative',
   'violated_by_our_lag',
   'uncalibrated',
+  'partly_open',
   'unknown',
   'left_out',
   'warmup_short',
@@ -136,7 +137,8 @@ function stalled({ health, figures }: RunContext, bounds: JudgementBounds): Reas
 }
 
 function arrivals({ figures }: RunContext, bounds: JudgementBounds): Reason | null {
-  const off = offPlan(figures.fidelity.planned, figures.fidelity.sent, bounds);
+  const { planned, resolved, sent } = figures.fidelity;
+  const off = offPlan(resolved ?? planned, sent, bounds);
   if (off.length === 0) return null;
   return {
     code: 'arrivals_off_plan',
@@ -206,7 +208,7 @@ function multiplier(context: RunContext, bounds: JudgementBounds): Reason | null
   if (effective === null || effective >= asked * (1 - bounds.multiplierShare)) return null;
   return {
     code: 'multiplier_not_reached',
-    text: `the plan is ${effective.toFixed(3)} times the traffic that was seen, not ${asked}`,
+    text: `${context.figures.fidelity.resolved === null ? 'the plan is' : 'what came due was'} ${effective.toFixed(3)} times the traffic that was seen, not ${asked}`,
     advice:
       'Requests are missing from the recording or cannot be replayed: see skipped and coverage. Where sessions were drawn, the seed drew few: give another --seed, or a longer window.',
   };

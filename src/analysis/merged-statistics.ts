@@ -120,6 +120,7 @@ export class MergedStatistics {
   #fidelity(): Fidelity {
     const { whole, unfiltered } = this.#parts;
     return {
+      resolved: null,
       recorded: whole.recorded,
       planned: this.#planned.figures(),
       unfiltered,

@@ -27,6 +27,8 @@ export interface SloLine {
 export interface FidelityDocument {
   readonly recorded: ArrivalFigures;
   readonly planned: ArrivalFigures;
+  /** Of a partly open replay: instants as its sessions came to them. `sent` and `ksGaps` are held against these. */
+  readonly resolved: ArrivalFigures | null;
   readonly sent: ArrivalFigures;
   /** Everything in the window where filters left a part of it out; else null. */
   readonly unfiltered: ArrivalFigures | null;

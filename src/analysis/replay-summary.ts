@@ -139,13 +139,21 @@ function effectiveMultiplierOf(input: ReplaySummaryInput): number | null {
   const { figures, coverage, pace = input.multiplier, targetShare = 1 } = input;
   const { recorded, planned } = input.played ?? figures;
   if (coverage.share === null || recorded === 0) return null;
-  return (pace * (planned / recorded) * coverage.share) / targetShare;
+  return ((pace * (planned / recorded) * coverage.share) / targetShare) * offeredShare(figures);
+}
+
+/** What came due in a second, of what was planned for it: other than 1 only where sessions waited for the target. */
+function offeredShare({ fidelity: { planned, resolved } }: RunFigures): number {
+  const plannedRate = planned.ratePerSecond ?? 0;
+  const resolvedRate = resolved?.ratePerSecond ?? 0;
+  return plannedRate > 0 && resolvedRate > 0 ? resolvedRate / plannedRate : 1;
 }
 
 function fidelityDocument({ fidelity, statusMix }: RunFigures): FidelityDocument {
   return {
     recorded: fidelity.recorded,
     planned: fidelity.planned,
+    resolved: fidelity.resolved,
     sent: fidelity.sent,
     unfiltered: fidelity.unfiltered,
     ksGaps: fidelity.plannedToSent.ksGaps,

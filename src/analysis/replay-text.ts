@@ -81,22 +81,23 @@ function countLines(document: ReplayDocument): string[] {
 }
 
 function fidelityLines({ fidelity }: ReplayDocument): string[] {
-  const { recorded, planned, sent } = fidelity;
+  const { recorded, planned, resolved, sent } = fidelity;
+  const came = resolved === null ? [] : [resolved];
   const row = (name: string, value: (figures: ArrivalFigures) => number | null, digits: number) => [
     name,
-    ...[recorded, planned, sent].map((figures) => number(value(figures), digits)),
+    ...[recorded, planned, ...came, sent].map((figures) => number(value(figures), digits)),
   ];
   return [
     fidelity.unfiltered === null ? 'Arrivals' : 'Arrivals (recorded: those that the filters kept)',
     ...table([
-      ['', 'recorded', 'planned', 'sent'],
+      ['', 'recorded', 'planned', ...(resolved === null ? [] : ['came due']), 'sent'],
       row('requests/s', ({ ratePerSecond }) => ratePerSecond, 3),
       row('peak 1 s', ({ peak1s }) => peak1s, 0),
       row('CV of gaps', ({ cv }) => cv, 3),
       ...IDC_WINDOWS.map((window: IdcWindow) => row(`IDC ${window} s`, ({ idc }) => idc[window], 3)),
       row('ties', ({ ties }) => ties, 4),
     ]),
-    `  gaps planned to sent: KS ${number(fidelity.ksGaps, 4)}, recorded to planned: KS ${number(fidelity.recordedToPlanned.ksGaps, 4)}`,
+    `  gaps ${resolved === null ? 'planned' : 'as they came due'} to sent: KS ${number(fidelity.ksGaps, 4)}, recorded to planned: KS ${number(fidelity.recordedToPlanned.ksGaps, 4)}`,
     `  mix planned to sent: ${number(fidelity.mixDistance, 4)}, recorded to planned: ${number(fidelity.recordedToPlanned.mixDistance, 4)}; duplicates ${number(fidelity.duplicateRatio, 4)}${fidelity.duplicateRatioExact ? '' : ' (estimate)'}`,
   ];
 }

@@ -32,7 +32,7 @@ export interface RunFigures {
  * what is sent as it ends.
  */
 export class RunStatistics {
-  readonly #fidelity = new FidelityStatistics();
+  readonly #fidelity: FidelityStatistics;
   readonly #latency: LatencyStatistics;
   readonly #outcomes = new OutcomeCounts();
   readonly #statusMix = new StatusMix();
@@ -46,8 +46,12 @@ export class RunStatistics {
   #lastIntendedNs: number;
   #endOffsetNs: number;
 
-  /** @param originNs where the judged part begins: behind the warm-up */
-  constructor(originNs = 0) {
+  /**
+   * @param originNs where the judged part begins: behind the warm-up
+   * @param partlyOpen whether follow-ups waited for what they follow
+   */
+  constructor(originNs = 0, partlyOpen = false) {
+    this.#fidelity = new FidelityStatistics(partlyOpen);
     this.#originNs = originNs;
     this.#lastIntendedNs = originNs;
     this.#endOffsetNs = originNs;

@@ -119,10 +119,12 @@ function standingNotes(context: RunContext): Reason[] {
     health.busyShare === null ? 'how busy the sender was' : null,
     health.throttled === null ? 'whether a CPU quota held it back' : null,
     coverage.unexplained === null ? 'how much of the traffic the recording missed' : null,
-    effectiveMultiplier === null ? 'the effective multiplier (the one given is of what the capture holds)' : null,
+    effectiveMultiplier === null
+      ? 'the effective multiplier (the one given is of what the capture holds)'
+      : null,
     figures.statusMix.recordedAnswers === 0 ? 'the recorded statuses' : null,
   ].filter((each) => each !== null);
-  const notes = uncalibrated(context);
+  const notes = [...uncalibrated(context), ...partlyOpen(context)];
   if (unknown.length > 0) {
     notes.push({
       code: 'unknown',
@@ -139,6 +141,17 @@ function standingNotes(context: RunContext): Reason[] {
     });
   }
   return notes;
+}
+
+function partlyOpen({ figures: { fidelity } }: RunContext): Reason[] {
+  if (fidelity.resolved === null) return [];
+  return [
+    {
+      code: 'partly_open',
+      text: 'follow-ups waited for what they follow, so a slower target was offered less: this is no capacity for an open load',
+      advice: 'For a capacity, replay with --session-order open.',
+    },
+  ];
 }
 
 function uncalibrated({ calibration }: RunContext): Reason[] {

@@ -138,7 +138,14 @@ export class CalibrationPhase {
 export function atOnce(options: ReplayOptions): ReplayOptions {
   return {
     ...options,
-    ...{ multiplier: 1, stages: null, scaling: 'compress', perturb: [], startAtUs: null },
+    ...{
+      multiplier: 1,
+      stages: null,
+      scaling: 'compress',
+      perturb: [],
+      startAtUs: null,
+      sessionOrder: 'open',
+    },
   };
 }
 

@@ -9,6 +9,7 @@ import { connectionLines } from './replay-connections.ts';
 import type { StartEvent } from './replay-events.ts';
 import type { Finished, ReplayRunParts } from './replay-run.ts';
 import { askedMultiplier } from './replay-scaling.ts';
+import { sessionOrderCountLines } from './replay-session-order.ts';
 import { playedShardLines } from './replay-shard.ts';
 import { playedLines, unfilteredLines } from './replay-windows.ts';
 
@@ -50,6 +51,7 @@ export function printSummary(
     ...unfilteredLines(figures.fidelity),
     ...playedLines(plan.window, source),
     ...scalingCountLines(outcome.scaling),
+    ...sessionOrderCountLines(outcome),
     ...answerLines(outcome),
     ...playedShardLines(shard),
     ...connectionLines(plan.options, outcome),

@@ -7,6 +7,7 @@ import { scalingDocument, scalingLines } from '../replay/scaling/description.ts'
 import type { Scaling } from '../replay/scaling/scaling.ts';
 import type { Warmup } from '../replay/warmup.ts';
 import type { ReplayWindow } from '../replay/window.ts';
+import { sessionOrderLines } from './replay-session-order.ts';
 import { shardLines } from './replay-shard.ts';
 import { windowLines, windowsDocument } from './replay-windows.ts';
 
@@ -39,6 +40,7 @@ export function planLines({ options, window, forecast, overview, scaling }: Repl
     ...windowLines(window, options.filters),
     ...peakLines(forecast),
     ...scalingLines(scaling, window, forecast),
+    ...sessionOrderLines(options, overview),
     ...coverageLines(overview),
     ...shardLines(options),
     ...timeShiftLines(options.shiftTime),
@@ -77,6 +79,7 @@ export function planDocument({ options, overview, window, forecast, scaling }: R
     scalingKeeps: scalingPlan.keeps,
     scalingBends: scalingPlan.bends,
     scalingPlan,
+    sessionOrder: options.sessionOrder,
     maxRequests: options.maxRequests,
     shard: options.shard,
     startAt: options.startAtUs === null ? null : formatInstantUs(options.startAtUs),

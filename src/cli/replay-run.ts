@@ -32,6 +32,7 @@ import { printSummary, retainRuns, startFacts } from './replay-output.ts';
 import { assertRequestsLeft, planLines, planTitle, type ReplayPlan } from './replay-plan.ts';
 import { ReplayProgress } from './replay-progress.ts';
 import { askedMultiplier, playedPace } from './replay-scaling.ts';
+import { sessionOrderDocument } from './replay-session-order.ts';
 import { ShardWatch, waitToPrepare } from './replay-shard.ts';
 import { statedBounds } from './replay-trust-flags.ts';
 import { type WindowsDocument, windowsDocument } from './replay-windows.ts';
@@ -151,7 +152,7 @@ async function play(
   { plan, terminal, source, warmup, captureIdentity }: ReplayRunParts,
 ): Promise<Finished> {
   const warmupNs = warmup?.spanNs ?? 0;
-  const statistics = new RunStatistics(warmupNs);
+  const statistics = new RunStatistics(warmupNs, plan.options.sessionOrder !== 'open');
   source.hear((offsetUs) => statistics.addInWindow(offsetUs));
   const { shard } = plan.options;
   const watch = shard === null ? null : new ShardWatch();
@@ -228,7 +229,7 @@ function documentOf(
   { signal, calibration }: HowItWent,
 ): ReplayDocument &
   WindowsDocument &
-  Record<'audit' | 'cancels' | 'changes' | 'connections' | 'scalingPlan', object> & {
+  Record<'audit' | 'cancels' | 'changes' | 'connections' | 'scalingPlan' | 'sessionOrder', object> & {
     readonly shard: ShardDocument | null;
     readonly timeShift: TimeShiftCounts | null;
   } {
@@ -271,6 +272,7 @@ function documentOf(
     connections: connectionsDocument(plan.options, outcome),
     shard,
     timeShift: outcome.timeShift,
+    sessionOrder: sessionOrderDocument(plan.options, outcome),
   };
 }
 

@@ -93,6 +93,9 @@ export const LIMITS = {
   /** Replay. */
   readAheadBytes: 64 * MIB,
   readAheadRequests: 4_096,
+  /** Follow-ups that wait for the request before them, over all senders. */
+  heldFollowUps: 16_384,
+  heldFollowUpBytes: 64 * MIB,
   /** The longest event of a stream that is read; twice as much is held of a stream at most. */
   answerEventBytes: 64 * KIB,
   inFlight: 10_000,

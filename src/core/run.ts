@@ -49,7 +49,7 @@ export interface Send {
   readonly route: string | null;
   readonly model: string | null;
   readonly requestBytes: number;
-  /** The planned instant. Never rewritten. */
+  /** The planned instant; of a follow-up in a partly open replay, the one its session came to. Never rewritten. */
   readonly intendedOffsetNs: number;
   /** When a connection was chosen or begun; null when refused by our own cap or never reached. */
   readonly actualOffsetNs: number | null;

@@ -10,6 +10,8 @@ const CONTROL_BYTES = 64;
 /** Of each sender, in a line of the cache of its own. */
 const AWAKE = 0;
 const DISPATCHED = 1;
+const RELEASED = 2;
+const RELEASED_KIB = 3;
 const SENDER_BYTES = 64;
 /** A due time and its sender. */
 const DUE_BYTES = Float64Array.BYTES_PER_ELEMENT + Uint8Array.BYTES_PER_ELEMENT;
@@ -24,6 +26,19 @@ export interface SenderSignals {
   setSenderAwake(awake: boolean): void;
   /** Requests that left its queue so far. */
   setDispatched(count: number): void;
+  /** A follow-up with a body of so many bytes waits no longer. */
+  addReleased(bodyBytes: number): void;
+}
+
+/** Follow-ups that waited at a sender and do no longer; both wrap at 32 bits. */
+export interface ReleasedFollowUps {
+  readonly count: number;
+  readonly kib: number;
+}
+
+/** What a waiting follow-up counts for: its body, and its head with a share of what leads to it. */
+export function heldKib(bodyBytes: number): number {
+  return 2 + Math.ceil(bodyBytes / 1_024);
 }
 
 /**
@@ -137,6 +152,10 @@ export class DueRing implements DueTimes {
     return {
       setSenderAwake: (awake) => Atomics.store(this.#signals, this.#at(sender, AWAKE), awake ? 1 : 0),
       setDispatched: (count) => Atomics.store(this.#signals, this.#at(sender, DISPATCHED), count | 0),
+      addReleased: (bodyBytes) => {
+        Atomics.add(this.#signals, this.#at(sender, RELEASED_KIB), heldKib(bodyBytes));
+        Atomics.add(this.#signals, this.#at(sender, RELEASED), 1);
+      },
     };
   }
 
@@ -148,6 +167,17 @@ export class DueRing implements DueTimes {
   /** Main: how many of the `handed` requests of a sender still wait there. */
   waitingAt(sender: number, handed: number): number {
     return (handed - Atomics.load(this.#signals, this.#at(sender, DISPATCHED))) | 0;
+  }
+
+  /** Main: what all senders together have let go of. */
+  released(): ReleasedFollowUps {
+    let count = 0;
+    let kib = 0;
+    for (let sender = 0; sender < this.senders; sender++) {
+      count += Atomics.load(this.#signals, this.#at(sender, RELEASED));
+      kib += Atomics.load(this.#signals, this.#at(sender, RELEASED_KIB));
+    }
+    return { count: count | 0, kib: kib | 0 };
   }
 
   #at(sender: number, word: number): number {

@@ -35,6 +35,14 @@ export interface ConnectionUse {
   readonly byAddress: readonly AddressUse[];
 }
 
+/** What became of follow-ups for want of room. */
+export interface FollowUpHealth {
+  /** Sent after the instant their session had earned, because they were beyond what is read ahead. */
+  readonly heldBack: number;
+  /** Refused, because too many waited already. */
+  readonly notHeld: number;
+}
+
 /** How well the engine itself did its work; everything the judgement of a run needs to know about our side. */
 export interface EngineHealth {
   /** The run's zero on the monotonic clock, and the same instant as epoch microseconds. */
@@ -67,5 +75,6 @@ export interface EngineHealth {
   /** Stretches of over 250 ms in which due requests, or the sender's own loop, stood still; of whichever sender. */
   readonly stalls: readonly Stall[];
   readonly inFlightMax: number;
+  readonly followUps: FollowUpHealth;
   readonly connections: ConnectionUse;
 }

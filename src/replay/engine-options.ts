@@ -35,6 +35,10 @@ export function engineOptionsOf(
     peakRatePerSecond: Math.max(1, forecast.recordedPeakPerSecond * Math.max(1, growth)),
     readAheadBytes: LIMITS.readAheadBytes,
     readAheadRequests: LIMITS.readAheadRequests,
+    held:
+      options.sessionOrder === 'open'
+        ? null
+        : { maxRequests: LIMITS.heldFollowUps, maxBytes: LIMITS.heldFollowUpBytes },
     warmConnections: Math.min(MAX_WARM_CONNECTIONS, Math.max(1, forecast.plannedPeakPerSecond)),
     maxConnectionAgeMs: options.maxConnectionAgeMs,
     caPem: options.caPem,

@@ -11,6 +11,8 @@ export interface RunFacts {
   readonly prepared: number;
   /** The schedule was handed over to its end. */
   readonly finished: boolean;
+  /** Follow-ups that were refused before they were handed over. */
+  readonly notHeld: number;
 }
 
 /** One report of all threads: counts add up, distributions are merged, and the worst sender speaks for all. */
@@ -37,6 +39,7 @@ export function engineHealthOf({ senders, pacerLateness }: ThreadsReport, run: R
     starved: sum((health) => health.starved),
     stalls: mergedStalls(healths.flatMap(({ stalls }) => stalls)),
     inFlightMax: worst((health) => health.inFlightMax),
+    followUps: { heldBack: sum((health) => health.heldBack), notHeld: run.notHeld },
     connections: connectionsOf(senders),
   };
 }

@@ -8,6 +8,7 @@ import { unpackResults } from './result-batch.ts';
 import { type SendBatch, transferListOf } from './send-batch.ts';
 import type { SendResult } from './send-result.ts';
 import type {
+  BatchKind,
   FromPacer,
   FromSender,
   PacerSetup,
@@ -31,6 +32,7 @@ export interface ThreadsReport {
 }
 
 interface BatchFor {
+  readonly kind: BatchKind;
   readonly batch: SendBatch;
   readonly sender: number;
 }
@@ -56,7 +58,7 @@ export class EngineThreads {
     onResults: (results: SendResult[]) => void,
   ) {
     this.#memory = memory;
-    const { peakRatePerSecond, readAheadBytes: _bytes, readAheadRequests: _requests, ...shared } = options;
+    const { peakRatePerSecond, readAheadBytes: _b, readAheadRequests: _r, held: _h, ...shared } = options;
     const { senders, maxInFlight, maxInFlightBytes, warmConnections, ...setup } = shared;
     const inFlightLimits = { maxRequests: maxInFlight, maxBodyBytes: maxInFlightBytes };
     const inFlightMemory = InFlight.create(inFlightLimits).memory;
@@ -104,15 +106,15 @@ export class EngineThreads {
     this.#pacer.postMessage({ startNs } satisfies ToPacer);
     const batches = this.#beforeStart ?? [];
     this.#beforeStart = null;
-    for (const { batch, sender } of batches) this.hand(batch, sender);
+    for (const { kind, batch, sender } of batches) this.hand(kind, batch, sender);
   }
 
-  hand(batch: SendBatch, sender: number): void {
+  hand(kind: BatchKind, batch: SendBatch, sender: number): void {
     if (this.#beforeStart) {
-      this.#beforeStart.push({ batch, sender });
+      this.#beforeStart.push({ kind, batch, sender });
       return;
     }
-    const message: ToSender = { kind: 'batch', batch };
+    const message: ToSender = { kind, batch };
     this.#senders[sender]?.postMessage(message, transferListOf(batch));
   }
 

@@ -7,9 +7,10 @@ import { DueRing } from './due-ring.ts';
 import type { EngineHealth } from './engine-health.ts';
 import { engineHealthOf } from './engine-report.ts';
 import { EngineThreads, type ThreadsReport } from './engine-threads.ts';
+import type { HeldBounds } from './held-budget.ts';
 import type { PreparedRequest } from './prepared-request.ts';
 import { ReadAhead } from './read-ahead.ts';
-import type { SendResult } from './send-result.ts';
+import { refusedResult, type SendResult } from './send-result.ts';
 
 export type { AddressUse, ConnectionUse, DurationsNs, EngineHealth, Stall } from './engine-health.ts';
 export type { PreparedRequest } from './prepared-request.ts';
@@ -40,6 +41,8 @@ export interface EngineOptions {
   readonly peakRatePerSecond: number;
   readonly readAheadBytes: number;
   readonly readAheadRequests: number;
+  /** What may wait for another request; null or left out where no request follows another. */
+  readonly held?: HeldBounds | null;
   /** Connections opened before the start, spread over the target's addresses. */
   readonly warmConnections: number;
   /** A connection older than this is closed when it next falls idle; null for no limit. */
@@ -124,10 +127,15 @@ export class ReplayEngine implements Engine {
     };
     try {
       const { clock } = this.#deps;
-      const bounds = { maxBytes: this.#options.readAheadBytes, maxRequests: this.#options.readAheadRequests };
-      const readAhead = new ReadAhead(requests, ring, bounds, clock, memory, (batch, sender) =>
-        threads.hand(batch, sender),
-      );
+      const { readAheadBytes: maxBytes, readAheadRequests: maxRequests, held = null } = this.#options;
+      let notHeld = 0;
+      const readAhead = new ReadAhead(requests, ring, { maxBytes, maxRequests, held }, clock, memory, {
+        hand: (kind, batch, sender) => threads.hand(kind, batch, sender),
+        refuse: ({ index, intendedOffsetNs }) => {
+          notHeld++;
+          onResults([refusedResult(index, intendedOffsetNs)]);
+        },
+      });
       if (this.#options.startBeforeReading !== true) readAhead.fill(-RUN_UP_NS);
       await threads.ready;
       const anchor = clock.anchor();
@@ -143,7 +151,7 @@ export class ReplayEngine implements Engine {
       }
       const report = await threads.report;
       const startedAtUs = anchor.epochUs + Math.round((startNs - anchor.monotonicNs) / 1000);
-      return engineHealthOf(report, { startNs, startedAtUs, prepared: readAhead.handed, finished });
+      return engineHealthOf(report, { startNs, startedAtUs, prepared: readAhead.handed, finished, notHeld });
     } finally {
       signal.removeEventListener('abort', stop);
       ring.stop();

@@ -176,8 +176,22 @@ export function resolveReplayOptions(raw: RawReplayOptions, sources: OptionSourc
     problems.add(
       '--shard goes without --retain-runs: the runs of the other shards would count as older ones',
     );
+  checkSessionOrder(resolved, problems);
   problems.throwIfAny();
   return Object.freeze(resolved);
+}
+
+/** What cannot be had together with follow-ups that wait. */
+function checkSessionOrder(resolved: ReplayOptions, problems: Problems): void {
+  const { sessionOrder, shard, connections, shiftTime } = resolved;
+  if (sessionOrder === 'open') return;
+  const goesWithout = (flag: string, why: string) =>
+    problems.add(`--session-order ${sessionOrder} goes without ${flag}: ${why}`);
+  if (shard !== null) goesWithout('--shard', 'a plan that follows the target is not the same on every host');
+  if (connections === 'recorded')
+    goesWithout('--connections recorded', 'a session over several connections would wait at several senders');
+  if (shiftTime.length > 0)
+    goesWithout('--shift-time', 'bodies are made before it is known when they are sent');
 }
 
 /** The options as a run stores them: what was done with which value, less the values of added headers. */

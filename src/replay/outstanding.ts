@@ -75,7 +75,8 @@ function plannedPart({ index, intendedOffsetNs, row, streams, warmup }: PlannedR
   };
 }
 
-/** What was planned stands: an engine reports instants as it was given them, and rewrites none. */
+/** What was planned stands, but for the instant of a follow-up, which is known only when it is due. */
 function joined(planned: PlannedPart, { reusedConnection: _, streamed, ...result }: SendResult): Send {
-  return { ...result, ...planned, streamed: streamed ?? planned.streamed };
+  const { intendedOffsetNs } = result;
+  return { ...result, ...planned, intendedOffsetNs, streamed: streamed ?? planned.streamed };
 }

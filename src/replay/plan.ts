@@ -15,6 +15,7 @@ import type { ScalingTally } from './scaling/tally.ts';
 import { isOfWindow, type PlannedSend, scheduleOf } from './schedule.ts';
 import { placeOf } from './send-place.ts';
 import type { ConnectionPolicy } from './sending-options.ts';
+import type { SessionChains } from './session-order.ts';
 import type { OpenSessions } from './sessions.ts';
 import type { Shard } from './shard.ts';
 import { skipReasonOf } from './skip.ts';
@@ -76,6 +77,8 @@ export interface PlanParts {
   readonly connections?: ConnectionPolicy;
   /** Told of what is planned. */
   readonly recordedConnections?: RecordedConnections;
+  /** Where follow-ups wait for what they follow; without it every request goes at its planned instant. */
+  readonly chains?: SessionChains | null;
   /** Moves times in bodies; without it they are sent as recorded. */
   readonly timeShift?: TimeMover;
 }
@@ -127,7 +130,9 @@ export function* plannedRequests(parts: PlanParts, listener: PlanListener): Gene
       listener.planned(planned);
       const place = placeOf(send, parts.connections ?? 'pooled');
       const moved = parts.timeShift?.move(request, send) ?? request;
-      yield { index: planned.index, intendedOffsetNs, ...place, ...moved, answer };
+      const follows = parts.chains?.follow(send, planned.index, intendedOffsetNs);
+      const session = follows === undefined ? {} : { follows };
+      yield { index: planned.index, intendedOffsetNs, ...place, ...session, ...moved, answer };
     } else {
       listener.refusedByCeiling(planned);
     }

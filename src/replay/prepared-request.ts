@@ -1,4 +1,5 @@
 import type { ExpectedAnswer } from './expected-answer.ts';
+import type { FollowUp } from './session-order.ts';
 
 /**
  * One request ready to be sent: everything that had to be read, decompressed or decided is behind it. The
@@ -13,6 +14,11 @@ export interface PreparedRequest {
   readonly stripe?: number;
   /** Number of the recorded connection it waits for and goes over; without one, any connection will do. */
   readonly lane?: number | null;
+  /**
+   * What it waits for in place of its instant, which is then what was planned; null for the first of a session that
+   * others follow. Without it, it stands alone.
+   */
+  readonly follows?: FollowUp | null | undefined;
   readonly method: string;
   /** The request target as to be sent: origin form, query included, latin1. */
   readonly path: string;

@@ -1,13 +1,20 @@
 import type { Clock } from '../core/clock.ts';
 import type { BatchMemory } from './batch-memory.ts';
 import type { DueRing } from './due-ring.ts';
+import { type HeldBounds, HeldBudget } from './held-budget.ts';
 import type { PreparedRequest } from './prepared-request.ts';
+import { RefusedFollowUps } from './refused-follow-ups.ts';
 import { packBatch, type SendBatch } from './send-batch.ts';
+import type { BatchKind } from './thread-messages.ts';
 
 /** Requests are handed over at most this long before they are due. */
 const HORIZON_NS = 2_000_000_000;
 /** One call pulls for about this long, so that the calling thread can do other things in between. */
 const SLICE_NS = 5_000_000;
+/** With follow-ups, which a fast target brings forward, as far as the bounds allow, and no farther than this. */
+const FOLLOW_UP_HORIZON_NS = 60_000_000_000;
+/** A sender decodes follow-ups as they come. */
+const FOLLOW_UPS_AT_ONCE = 32;
 const BATCH_REQUESTS = 256;
 const BATCH_BYTES = 1024 * 1024;
 /** What a request takes at the sender beside its body: head strings and their objects. */
@@ -16,6 +23,15 @@ const HEAD_BYTES = 2_048;
 export interface ReadAheadBounds {
   readonly maxBytes: number;
   readonly maxRequests: number;
+  /** Null where nothing follows anything. */
+  readonly held: HeldBounds | null;
+}
+
+/** Where requests go from here. */
+export interface ReadAheadSink {
+  hand(kind: BatchKind, batch: SendBatch, sender: number): void;
+  /** A follow-up for which there is no room. */
+  refuse(request: PreparedRequest): void;
 }
 
 /** `more`: call again soon; `full`: wait until the sender has got on; `done`: everything is handed over. */
@@ -67,12 +83,14 @@ export class ReadAhead {
   readonly #bounds: ReadAheadBounds;
   readonly #clock: Clock;
   readonly #memory: BatchMemory;
-  readonly #hand: (batch: SendBatch, sender: number) => void;
+  readonly #sink: ReadAheadSink;
+  readonly #held: HeldBudget | null;
+  readonly #refused = new RefusedFollowUps();
   readonly #senders: readonly Handed[];
   #waiting = 0;
   #aheadBytes = 0;
   /** Pulled, and not fitting yet. */
-  #held: PreparedRequest | null = null;
+  #next: PreparedRequest | null = null;
   #exhausted = false;
 
   constructor(
@@ -81,20 +99,21 @@ export class ReadAhead {
     bounds: ReadAheadBounds,
     clock: Clock,
     memory: BatchMemory,
-    hand: (batch: SendBatch, sender: number) => void,
+    sink: ReadAheadSink,
   ) {
     this.#requests = requests;
     this.#ring = ring;
     this.#bounds = bounds;
     this.#clock = clock;
     this.#memory = memory;
-    this.#hand = hand;
+    this.#sink = sink;
+    this.#held = bounds.held === null ? null : new HeldBudget(ring, bounds.held);
     this.#senders = Array.from({ length: ring.senders }, () => new Handed());
   }
 
   /** Requests handed over so far. */
   get handed(): number {
-    return this.#senders.reduce((sum, { count }) => sum + count, 0);
+    return this.#senders.reduce((sum, { count }) => sum + count, this.#held?.handed ?? 0);
   }
 
   /** Hands over what fits; `nowOffsetNs` is the run's present offset. Throws what the iterator throws. */
@@ -102,35 +121,64 @@ export class ReadAhead {
     this.#forgetDispatched();
     const untilNs = this.#clock.nowNs() + SLICE_NS;
     do {
-      const batch = this.#nextBatch(nowOffsetNs + HORIZON_NS);
+      const batch = this.#nextBatch(nowOffsetNs);
       if (batch.length === 0) return this.#exhausted ? 'done' : 'full';
       this.#handOver(batch);
     } while (this.#clock.nowNs() < untilNs);
     return 'more';
   }
 
-  #nextBatch(horizonNs: number): PreparedRequest[] {
+  #nextBatch(nowOffsetNs: number): PreparedRequest[] {
+    const horizonNs = nowOffsetNs + (this.#held === null ? HORIZON_NS : FOLLOW_UP_HORIZON_NS);
     const batch: PreparedRequest[] = [];
     let bytes = 0;
     while (batch.length < BATCH_REQUESTS && bytes < BATCH_BYTES && batch.length < this.#ring.free) {
       const request = this.#peek();
-      if (request === null || request.intendedOffsetNs > horizonNs || !this.#fits(request)) break;
-      this.#held = null;
+      if (request === null || request.intendedOffsetNs > horizonNs) break;
+      const fits = isFollowUp(request)
+        ? this.#takesFollowUp(request, nowOffsetNs)
+        : this.#takesPlanned(request);
+      if (fits === 'not_yet') break;
+      this.#next = null;
+      if (fits === 'never') continue;
       batch.push(request);
       bytes += sizeOf(request);
-      this.#senders[this.#senderOf(request)]?.add(sizeOf(request));
-      this.#waiting++;
-      this.#aheadBytes += sizeOf(request);
     }
     return batch;
   }
 
+  #takesPlanned(request: PreparedRequest): 'yes' | 'not_yet' {
+    if (!this.#fits(request)) return 'not_yet';
+    this.#senders[this.#senderOf(request)]?.add(sizeOf(request));
+    this.#waiting++;
+    this.#aheadBytes += sizeOf(request);
+    return 'yes';
+  }
+
+  /** One for which there is no room by the time it was planned for is refused: others must not wait for it. */
+  #takesFollowUp(request: PreparedRequest, nowOffsetNs: number): 'yes' | 'not_yet' | 'never' {
+    if (this.#held?.take(request.body?.length ?? 0) === true) return 'yes';
+    if (request.intendedOffsetNs > nowOffsetNs + HORIZON_NS) return 'not_yet';
+    this.#refused.add(request.index);
+    this.#sink.refuse(request);
+    return 'never';
+  }
+
   #handOver(batch: readonly PreparedRequest[]): void {
     // The senders first: a wake-up for a request it does not have is a wake-up lost.
-    for (const [sender, part] of Map.groupBy(batch, (request) => this.#senderOf(request))) {
-      this.#hand(packBatch(part, this.#memory), sender);
+    const planned = batch.filter((request) => !isFollowUp(request));
+    for (const [sender, part] of Map.groupBy(planned, (request) => this.#senderOf(request))) {
+      this.#sink.hand('batch', packBatch(part, this.#memory), sender);
     }
-    for (const request of batch) this.#ring.push(request.intendedOffsetNs, this.#senderOf(request));
+    for (const [sender, part] of Map.groupBy(batch.filter(isFollowUp), (request) =>
+      this.#senderOf(request),
+    )) {
+      for (let at = 0; at < part.length; at += FOLLOW_UPS_AT_ONCE) {
+        const few = part.slice(at, at + FOLLOW_UPS_AT_ONCE);
+        this.#sink.hand('followUps', packBatch(few, this.#memory), sender);
+      }
+    }
+    for (const request of planned) this.#ring.push(request.intendedOffsetNs, this.#senderOf(request));
     this.#ring.announce();
   }
 
@@ -139,12 +187,12 @@ export class ReadAhead {
   }
 
   #peek(): PreparedRequest | null {
-    if (this.#held === null && !this.#exhausted) {
+    if (this.#next === null && !this.#exhausted) {
       const next = this.#requests.next();
       if (next.done) this.#exhausted = true;
-      else this.#held = next.value;
+      else this.#next = this.#refused.withoutRefused(next.value);
     }
-    return this.#held;
+    return this.#next;
   }
 
   /** A request larger than the whole budget passes alone. */
@@ -166,4 +214,8 @@ export class ReadAhead {
 
 function sizeOf({ body }: PreparedRequest): number {
   return HEAD_BYTES + (body?.length ?? 0);
+}
+
+function isFollowUp({ follows }: PreparedRequest): boolean {
+  return follows !== undefined && follows !== null;
 }

@@ -5,11 +5,11 @@ import { LIMITS } from '../core/limits.ts';
 import type { CaptureSource, Logger } from '../core/ports.ts';
 import { hasFailed, type Send } from '../core/run.ts';
 import { AbortRule } from './abort-rule.ts';
-import { AuditCounter, type ReplayAudit } from './audit.ts';
-import { type BodyChangeCounts, BodyChanges } from './body-changes.ts';
+import { AuditCounter } from './audit.ts';
+import { BodyChanges } from './body-changes.ts';
 import type { CaptureOverview } from './capture-overview.ts';
 import { arrivalsAlone, probeCapture } from './capture-probe.ts';
-import type { Engine, EngineHealth, EngineOptions, PreparedRequest, SendResult } from './engine.ts';
+import type { Engine, EngineOptions, PreparedRequest, SendResult } from './engine.ts';
 import { engineOptionsOf } from './engine-options.ts';
 import { AnswerForecast } from './expected-answer.ts';
 import { describeFilters } from './filters.ts';
@@ -19,16 +19,20 @@ import type { ReplayOptions } from './options.ts';
 import { Outstanding, refusedSend } from './outstanding.ts';
 import { type PlanListener, type PlannedRequest, plannedRequests, type WholePlanListener } from './plan.ts';
 import { RateCeiling } from './rate-ceiling.ts';
-import { RecordedConnections, type RecordedConnectionUse } from './recorded-connections.ts';
+import { RecordedConnections } from './recorded-connections.ts';
+import type { ReplayEnd, ReplayOutcome, ReplayPosition } from './replay-outcome.ts';
 import { RequestBuilder } from './request-builder.ts';
 import { copyIdentityOf } from './scaling/arrivals.ts';
 import type { Scaling } from './scaling/scaling.ts';
-import { type ScalingCounts, ScalingTally } from './scaling/tally.ts';
+import { ScalingTally } from './scaling/tally.ts';
+import { SessionChains } from './session-order.ts';
 import { OpenSessions } from './sessions.ts';
 import type { Target } from './target.ts';
-import { TimeShift, type TimeShiftCounts } from './time-shift.ts';
+import { TimeShift } from './time-shift.ts';
 import { type WarmedUpParts, type Warmup, warmedUp } from './warmup.ts';
 import type { ReplayWindow } from './window.ts';
+
+export type { ReplayEnd, ReplayOutcome, ReplayPosition } from './replay-outcome.ts';
 
 /** Told of everything that happens, on the calling thread and in batches. */
 export interface ReplayListener {
@@ -59,33 +63,6 @@ export interface ReplayParts {
   readonly logger: Logger;
 }
 
-/** How a run came to its end. */
-export type ReplayEnd =
-  | { readonly kind: 'complete' }
-  | { readonly kind: 'interrupted' }
-  | { readonly kind: 'aborted'; readonly error: AppError };
-
-export interface ReplayOutcome {
-  readonly end: ReplayEnd;
-  readonly health: EngineHealth;
-  readonly audit: ReplayAudit;
-  readonly scaling: ScalingCounts;
-  readonly changes: BodyChangeCounts;
-  /** Recorded cancels that were waited for because the recording does not say when. */
-  readonly untimedCancels: number;
-  readonly recordedConnections: RecordedConnectionUse;
-  /** Null where no time was to be moved. */
-  readonly timeShift: TimeShiftCounts | null;
-}
-
-/** Where a run is, for whoever watches it. */
-export interface ReplayPosition {
-  readonly elapsedNs: number;
-  /** Sends that were due and had not ended when ends were last reported. */
-  readonly inFlight: number;
-  readonly skipped: number;
-}
-
 /** Sends refused while planning that are told of at once. */
 const REFUSED_BATCH = 256;
 
@@ -109,6 +86,7 @@ export class Replay {
   /** Ends are reported in batches; between two, what is outstanding is not what is in flight. */
   #reported = { atNs: Number.NEGATIVE_INFINITY, inFlight: 0 };
   readonly #timeShift: TimeShift;
+  readonly #chains: SessionChains | null;
   #startUs: number | null = null;
   #engine: Engine | null = null;
   #abortError: AppError | null = null;
@@ -118,6 +96,7 @@ export class Replay {
     this.#changes = new BodyChanges(parts.options);
     this.#answers = new AnswerForecast(parts.options.cancels);
     this.#timeShift = new TimeShift(parts.options.shiftTime, () => this.#runStartUs());
+    this.#chains = parts.options.sessionOrder === 'open' ? null : new SessionChains();
     this.#fence = new TargetFence({
       target: parts.target,
       productionHosts: parts.options.productionHosts,
@@ -165,6 +144,7 @@ export class Replay {
       untimedCancels: this.#answers.untimedCancels,
       recordedConnections: this.#recordedConnections.figures(),
       timeShift: this.#timeShift.counts(),
+      sessionOrder: this.#chains?.counts() ?? null,
     };
   }
 
@@ -216,6 +196,7 @@ export class Replay {
       connections: options.connections,
       recordedConnections: this.#recordedConnections,
       timeShift: this.#timeShift,
+      chains: this.#chains,
     };
     const told: PlanListener = {
       whole: listener.whole,

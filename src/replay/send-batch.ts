@@ -2,6 +2,7 @@ import { AppError } from '../core/errors.ts';
 import type { BatchMemory } from './batch-memory.ts';
 import type { ExpectedAnswer } from './expected-answer.ts';
 import type { PreparedRequest } from './prepared-request.ts';
+import type { FollowUp } from './session-order.ts';
 
 /** Bodies of at least this size travel in a buffer of their own, moved and never copied again. */
 const OWN_BUFFER_BYTES = 64 * 1024;
@@ -9,7 +10,7 @@ const OWN_BUFFER_BYTES = 64 * 1024;
 /** Stands before a host that is named, which may be empty. */
 const NAMED = '=';
 
-const COLUMNS = 10;
+const COLUMNS = 13;
 const INDEX = 0;
 const INTENDED = 1;
 const HEAD_BYTES = 2;
@@ -28,6 +29,10 @@ const STREAMS = 2;
 const ENDS = 4;
 /** NaN for a client that stayed. */
 const CANCEL_AFTER = 9;
+/** The request that it follows; −1 for the first of a session, NaN for one that stands alone. */
+const FOLLOWS = 10;
+const DELAY = 11;
+const FROM_SEND = 12;
 
 /** Requests on their way to the sender; both kinds of buffer are transferred, not copied. */
 export interface SendBatch {
@@ -51,6 +56,9 @@ export interface OutgoingRequest {
   readonly chunked: boolean;
   /** See PreparedRequest. */
   readonly lane: number | null;
+  /** Whether it is of a session whose follow-ups wait for it; and what it waits for itself. */
+  readonly chained: boolean;
+  readonly follows: FollowUp | null;
   readonly answer: ExpectedAnswer;
 }
 
@@ -88,6 +96,9 @@ export function packBatch(requests: readonly PreparedRequest[], memory: BatchMem
     table[cell + LANE] = request.lane ?? Number.NaN;
     table[cell + EXPECTED] = expectedBits(request.answer);
     table[cell + CANCEL_AFTER] = request.answer.cancelAfterNs ?? Number.NaN;
+    table[cell + FOLLOWS] = request.follows === undefined ? Number.NaN : (request.follows?.after ?? -1);
+    table[cell + DELAY] = request.follows?.delayNs ?? 0;
+    table[cell + FROM_SEND] = request.follows?.from === 'send' ? 1 : 0;
     if (body === null) return;
     if (own) {
       bodies.push(copyOf(body));
@@ -156,11 +167,19 @@ export class BatchReader {
       body: bodyBytes < 0 ? null : this.#bodyOf(table[cell + BODY_AT] ?? 0, bodyBytes, own),
       chunked: table[cell + CHUNKED] === 1,
       lane: Number.isNaN(lane) ? null : lane,
+      ...this.#sessionOf(cell),
       answer: expectedOf(table[cell + EXPECTED] ?? 0, table[cell + CANCEL_AFTER] ?? Number.NaN),
     };
     this.#row++;
     this.#headAt = headEnd + (own || bodyBytes < 0 ? 0 : bodyBytes);
     return request;
+  }
+
+  #sessionOf(cell: number): Pick<OutgoingRequest, 'chained' | 'follows'> {
+    const after = this.#table[cell + FOLLOWS] ?? Number.NaN;
+    if (Number.isNaN(after) || after < 0) return { chained: after < 0, follows: null };
+    const from = this.#table[cell + FROM_SEND] === 1 ? 'send' : 'end';
+    return { chained: true, follows: { after, from, delayNs: this.#table[cell + DELAY] ?? 0 } };
   }
 
   #bodyOf(at: number, bytes: number, own: boolean): Buffer {

@@ -54,4 +54,6 @@ export interface SenderHealth {
   readonly stalls: readonly Stall[];
   /** The most that all senders had under way when this one sent something. */
   readonly inFlightMax: number;
+  /** Follow-ups that came here after the instant their session had earned. */
+  readonly heldBack: number;
 }

@@ -61,7 +61,8 @@ export class SenderThread {
         this.#sender = this.#start(message.startNs);
         break;
       case 'batch':
-        this.#sender?.accept(message.batch);
+      case 'followUps':
+        this.#sender?.accept(message.batch, message.kind);
         break;
       case 'finish':
         this.#sender?.finish();

@@ -5,11 +5,12 @@ import { Durations } from './durations.ts';
 import type { Admission } from './in-flight.ts';
 import { Pacer } from './pacer.ts';
 import { type Activity, PendingSend } from './pending-send.ts';
-import { RequestQueue } from './request-queue.ts';
 import type { OutgoingRequest, SendBatch } from './send-batch.ts';
-import { refusedResult, type SendResult } from './send-result.ts';
+import { SendQueue } from './send-queue.ts';
+import { neverSentResult, refusedResult, type SendResult } from './send-result.ts';
 import type { SenderDeps, SenderOptions } from './sender-parts.ts';
 import { StallLog } from './stall-log.ts';
+import type { BatchKind } from './thread-messages.ts';
 
 export type { SenderDeps, SenderHealth, SenderOptions } from './sender-parts.ts';
 
@@ -31,7 +32,7 @@ export const SENDER_TICK_MS = 25;
 export class Sender {
   readonly #options: SenderOptions;
   readonly #deps: SenderDeps;
-  readonly #queue: RequestQueue;
+  readonly #queue: SendQueue;
   readonly #pacer: Pacer;
   readonly #busy: BusyMeter;
   readonly #lag = new Durations();
@@ -64,18 +65,20 @@ export class Sender {
   constructor(options: SenderOptions, deps: SenderDeps) {
     this.#options = options;
     this.#deps = deps;
-    this.#queue = new RequestQueue(options.startNs, deps.onSpent);
+    this.#queue = new SendQueue(options.startNs, deps.onSpent);
     this.#pacer = new Pacer(this.#queue, { leadNs: 0, catchUp: options.catchUp });
     this.#cancels = new Cancels(deps.afterMs);
     this.#busy = new BusyMeter(deps.clock.nowNs(), deps.loopIdleNs);
     this.#lastTickNs = deps.clock.nowNs();
   }
 
-  /** Takes requests over, ahead of their time. */
-  accept(batch: SendBatch): void {
+  /** Takes requests over, ahead of their time: follow-ups wait for other requests, and not for the pacer. */
+  accept(batch: SendBatch, kind: BatchKind = 'batch'): void {
     this.#activity.events++;
     if (this.#drainingSinceNs !== null) return;
-    this.#starved += this.#queue.add(batch, this.#deps.clock.nowNs(), this.#options.judgedFromNs);
+    const nowNs = this.#deps.clock.nowNs();
+    if (kind === 'followUps') this.#queue.hold(batch, nowNs);
+    else this.#starved += this.#queue.add(batch, nowNs, this.#options.judgedFromNs);
     this.wake();
   }
 
@@ -107,6 +110,7 @@ export class Sender {
     // Answers that came while nothing ran are read after this tick: what was overdue at the one before has had
     // a turn of the loop since, and only that is the target's doing.
     this.#endOverdue(this.#lastTickNs);
+    this.#endOvertime(nowNs);
     this.#lastTickNs = nowNs;
     this.#busy.tick(nowNs);
     this.#ticks += 1;
@@ -124,9 +128,9 @@ export class Sender {
     this.#turnPlanned = false;
     this.#accountSpin();
     const waitNs = this.#sendDue();
-    if (this.#finished && waitNs === Number.POSITIVE_INFINITY)
+    if (this.#finished && waitNs === Number.POSITIVE_INFINITY && this.#queue.followUps.size === 0)
       this.#drainingSinceNs ??= this.#deps.clock.nowNs();
-    if (this.#drainingSinceNs === null && waitNs <= this.#options.spinNs) {
+    if (this.#drainingSinceNs === null && waitNs <= this.#queue.awakeNs(this.#options.spinNs)) {
       this.#planTurn();
       return;
     }
@@ -149,7 +153,9 @@ export class Sender {
 
   #send(request: OutgoingRequest): void {
     const { clock, signals, inFlight } = this.#deps;
-    signals.setDispatched(++this.#dispatched);
+    if (request.follows === null) signals.setDispatched(++this.#dispatched);
+    else signals.addReleased(request.body?.length ?? 0);
+    this.#queue.sent(request);
     const admission = inFlight.enter(request.body?.length ?? 0);
     if (admission !== 'admitted') {
       this.#refuse(request, admission, this.#offset(clock.nowNs()));
@@ -195,6 +201,15 @@ export class Sender {
     if (this.#drainingSinceNs !== null) this.#endWhenDrained();
   };
 
+  /** Once everything planned was sent, follow-ups have the drain deadline for their turns; then answers have. */
+  #endOvertime(nowNs: number): void {
+    if (!this.#finished || this.#drainingSinceNs !== null) return;
+    const late = this.#queue.takeOvertime(nowNs, this.#options.drainDeadlineMs * 1e6);
+    if (late.length > 0) this.#drainingSinceNs = nowNs;
+    this.#unreached += late.length;
+    for (const { index, intendedOffsetNs } of late) this.#report(neverSentResult(index, intendedOffsetNs));
+  }
+
   /** What waits for its recorded connection is not sent any more. */
   #giveUpWaiting(): void {
     for (const pending of this.#lanes.takeWaiting()) {
@@ -205,6 +220,7 @@ export class Sender {
   }
 
   #report(result: SendResult): void {
+    if (this.#queue.ended(result, this.#deps.clock.nowNs()) && this.#drainingSinceNs === null) this.wake();
     this.#results.push(result);
     if (this.#results.length >= RESULTS_PER_BATCH) this.#flush();
   }
@@ -246,6 +262,7 @@ export class Sender {
       starved: this.#starved,
       stalls: this.#stalls.stalls(),
       inFlightMax: this.#inFlightMax,
+      heldBack: this.#queue.followUps.heldBack,
     });
   }
 
@@ -258,10 +275,11 @@ export class Sender {
     this.#lastTurnNs = null;
     if (this.#drainingSinceNs !== null) return;
     const { waitNs } = this.#pacer.next(this.#deps.clock.nowNs(), 0);
-    if (waitNs <= this.#options.spinNs) this.wake();
-    // The pacer knows intended instants only; those it put off itself are the sender's to keep.
-    else if (this.#pacer.catchingUp && Number.isFinite(waitNs)) {
-      this.#deps.afterMs(() => this.wake(), Math.floor((waitNs - this.#options.spinNs) / 1e6));
+    const awakeNs = this.#queue.awakeNs(this.#options.spinNs);
+    if (waitNs <= awakeNs) this.wake();
+    // The pacer knows planned instants only; those put off, and those of follow-ups, are the sender's to keep.
+    else if ((this.#pacer.catchingUp || this.#queue.nextIsOwn) && Number.isFinite(waitNs)) {
+      this.#deps.afterMs(() => this.wake(), Math.floor((waitNs - awakeNs) / 1e6));
     }
   }
 

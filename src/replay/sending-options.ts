@@ -2,11 +2,13 @@ import { AppError } from '../core/errors.ts';
 import { LIMITS } from '../core/limits.ts';
 import type { Problems } from '../core/problems.ts';
 import { parseBytes, parseCount, parsePositiveMs, parseTimeLimitMs } from '../core/units.ts';
+import { SESSION_ORDERS, type SessionOrder } from './session-order.ts';
 
 /** How requests are sent, as it was asked for. */
 export interface RawSendingOptions {
   readonly senders?: string | undefined;
   readonly connections?: string | undefined;
+  readonly sessionOrder?: string | undefined;
   readonly maxConnectionAge?: string | undefined;
   readonly maxInFlight?: string | undefined;
   readonly maxInFlightBytes?: string | undefined;
@@ -19,6 +21,7 @@ export interface RawSendingOptions {
 export const SENDING_DEFAULTS = Object.freeze({
   senders: '1',
   connections: 'pooled',
+  sessionOrder: 'open',
   timeout: '300s',
   /** Longer than any connection takes that is worth sending on. */
   connectTimeout: '10s',
@@ -35,6 +38,7 @@ export interface SendingOptions {
   /** Threads that send. */
   readonly senders: number;
   readonly connections: ConnectionPolicy;
+  readonly sessionOrder: SessionOrder;
   /** Null for no limit. */
   readonly maxConnectionAgeMs: number | null;
   /** Over all senders. */
@@ -57,6 +61,10 @@ export function resolveSending(raw: RawSendingOptions, problems: Problems): Send
     connections: problems.attempt(
       () => parseConnections(raw.connections ?? SENDING_DEFAULTS.connections),
       'pooled',
+    ),
+    sessionOrder: problems.attempt(
+      () => parseSessionOrder(raw.sessionOrder ?? SENDING_DEFAULTS.sessionOrder),
+      'open',
     ),
     maxConnectionAgeMs: problems.optional(raw.maxConnectionAge, (text) =>
       parsePositiveMs(text, '--max-connection-age'),
@@ -90,6 +98,15 @@ function parseConnections(text: string): ConnectionPolicy {
   throw new AppError(
     'OPTION_INVALID',
     `--connections: ${JSON.stringify(text)} is neither ${CONNECTION_POLICIES.join(' nor ')}`,
+  );
+}
+
+function parseSessionOrder(text: string): SessionOrder {
+  const order = SESSION_ORDERS.find((known) => known === text);
+  if (order !== undefined) return order;
+  throw new AppError(
+    'OPTION_INVALID',
+    `--session-order: ${JSON.stringify(text)} is neither ${SESSION_ORDERS.join(' nor ')}`,
   );
 }
 

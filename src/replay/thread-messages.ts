@@ -28,10 +28,13 @@ export interface SenderSetup {
   readonly acceptAnyCertificate: boolean;
 }
 
+/** What a batch holds: requests whose instants were planned, or follow-ups. */
+export type BatchKind = 'batch' | 'followUps';
+
 /** Main to sender. `start` comes first; `finish` or `stop` last. */
 export type ToSender =
   | { readonly kind: 'start'; readonly startNs: number }
-  | { readonly kind: 'batch'; readonly batch: SendBatch }
+  | { readonly kind: BatchKind; readonly batch: SendBatch }
   | { readonly kind: 'finish' }
   | { readonly kind: 'stop' };
 

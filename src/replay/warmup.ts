@@ -8,6 +8,7 @@ import { RateCeiling } from './rate-ceiling.ts';
 import { foresee } from './scaling/foresee.ts';
 import { Scaling } from './scaling/scaling.ts';
 import { ScalingTally } from './scaling/tally.ts';
+import { SessionChains } from './session-order.ts';
 import type { TimeShift } from './time-shift.ts';
 import type { ReplayWindow } from './window.ts';
 
@@ -89,6 +90,8 @@ export function* warmedUp(
         changes: parts.changes.apart(),
         answers: parts.answers.apart(),
         ...(timeShift === undefined ? {} : { timeShift: timeShift.apart() }),
+        // A session that goes on in the window begins anew there, at its planned instant.
+        chains: parts.chains == null ? null : new SessionChains(),
       },
       {
         recorded: () => undefined,
@@ -113,7 +116,11 @@ export function* warmedUp(
     planned: (request) => listener.planned(moved(request)),
     refusedByCeiling: (request) => listener.refusedByCeiling(moved(request)),
   });
-  for (const request of window) yield moved(request);
+  for (const request of window) {
+    const { follows } = request;
+    const chained = follows == null ? {} : { follows: { ...follows, after: follows.after + count } };
+    yield { ...moved(request), ...chained };
+  }
 }
 
 function firstArrivalUs(source: CaptureSource, range: TimeRange): number | null {

@@ -2,8 +2,9 @@ import { describe, expect, test } from 'vitest';
 import { BatchMemory } from '../../src/replay/batch-memory.ts';
 import { DueRing } from '../../src/replay/due-ring.ts';
 import type { PreparedRequest } from '../../src/replay/prepared-request.ts';
-import { ReadAhead } from '../../src/replay/read-ahead.ts';
+import { ReadAhead, type ReadAheadBounds } from '../../src/replay/read-ahead.ts';
 import { BatchReader, type SendBatch } from '../../src/replay/send-batch.ts';
+import type { BatchKind } from '../../src/replay/thread-messages.ts';
 import { ManualClock } from '../support/manual-clock.ts';
 import { prepared } from '../support/prepared.ts';
 
@@ -13,10 +14,12 @@ const MIB = 1024 * 1024;
 class Harness {
   readonly ring = DueRing.create(64);
   readonly batches: SendBatch[] = [];
+  readonly followUps: SendBatch[] = [];
+  readonly refused: number[] = [];
   pulled = 0;
   readonly readAhead: ReadAhead;
 
-  constructor(requests: Iterable<PreparedRequest>, bounds: { maxBytes?: number; maxRequests?: number } = {}) {
+  constructor(requests: Iterable<PreparedRequest>, bounds: Partial<ReadAheadBounds> = {}) {
     const counted = function* (this: Harness): Generator<PreparedRequest> {
       for (const request of requests) {
         this.pulled++;
@@ -26,21 +29,40 @@ class Harness {
     this.readAhead = new ReadAhead(
       counted,
       this.ring,
-      { maxBytes: bounds.maxBytes ?? 64 * MIB, maxRequests: bounds.maxRequests ?? 64 },
+      {
+        maxBytes: bounds.maxBytes ?? 64 * MIB,
+        maxRequests: bounds.maxRequests ?? 64,
+        held: bounds.held ?? null,
+      },
       new ManualClock(),
       new BatchMemory(),
-      (batch) => this.batches.push(batch),
+      {
+        hand: (kind, batch) => this.#handed(kind).push(batch),
+        refuse: ({ index }) => this.refused.push(index),
+      },
     );
   }
 
-  get handed(): number[] {
-    return this.batches.flatMap((batch) => {
-      const reader = new BatchReader(batch);
-      const indexes: number[] = [];
-      while (!reader.done) indexes.push(reader.read().index);
-      return indexes;
-    });
+  #handed(kind: BatchKind): SendBatch[] {
+    return kind === 'batch' ? this.batches : this.followUps;
   }
+
+  get handed(): number[] {
+    return indexesOf(this.batches);
+  }
+
+  get held(): number[] {
+    return indexesOf(this.followUps);
+  }
+}
+
+function indexesOf(batches: readonly SendBatch[]): number[] {
+  return batches.flatMap((batch) => {
+    const reader = new BatchReader(batch);
+    const indexes: number[] = [];
+    while (!reader.done) indexes.push(reader.read().index);
+    return indexes;
+  });
 }
 
 function* every(gapNs: number, bodyBytes = 10): Generator<PreparedRequest> {
@@ -119,5 +141,48 @@ describe('reading ahead', () => {
       [Symbol.iterator]: () => broken,
     };
     expect(() => new Harness(broken).readAhead.fill(0)).toThrow('segment damaged');
+  });
+});
+
+describe('reading follow-ups ahead', () => {
+  /** One first, and follow-ups of each other, a second apart. */
+  function* session(bodyBytes = 10): Generator<PreparedRequest> {
+    const body = Buffer.alloc(bodyBytes);
+    yield prepared(0, 0, { body, follows: null });
+    for (let index = 1; ; index++) {
+      const follows = { after: index - 1, from: 'end', delayNs: 0 } as const;
+      yield prepared(index, index * SECOND_NS, { body, follows });
+    }
+  }
+
+  test('goes a minute ahead, past the pacer', () => {
+    const harness = new Harness(session(), { held: { maxRequests: 1_000, maxBytes: MIB } });
+    expect(harness.readAhead.fill(0)).toBe('full');
+    expect(harness.handed).toEqual([0]);
+    expect(harness.held).toEqual(Array.from({ length: 60 }, (_, at) => at + 1));
+    expect(harness.readAhead.handed).toBe(61);
+    expect(harness.ring.free).toBe(63);
+  });
+
+  test('ends where there is no room, until one was sent', () => {
+    const harness = new Harness(session(100_000), {
+      held: { maxRequests: 1_000, maxBytes: 3 * 100 * 1_024 },
+    });
+    harness.readAhead.fill(0);
+    expect(harness.held).toEqual([1, 2, 3]);
+    harness.ring.signalsOf(0).addReleased(100_000);
+    harness.readAhead.fill(0);
+    expect([harness.held, harness.refused]).toEqual([[1, 2, 3, 4], []]);
+  });
+
+  test('refuses what finds no room by the time it was planned for, and begins the session anew', () => {
+    const harness = new Harness(session(), { held: { maxRequests: 2, maxBytes: MIB } });
+    harness.readAhead.fill(0);
+    expect([harness.held, harness.refused]).toEqual([[1, 2], []]);
+    harness.readAhead.fill(SECOND_NS);
+    expect([harness.held, harness.refused]).toEqual([[1, 2], [3]]);
+    harness.readAhead.fill(2 * SECOND_NS);
+    // Nothing is to come that it could wait for: its instant is the planned one.
+    expect(harness.handed).toEqual([0, 4]);
   });
 });

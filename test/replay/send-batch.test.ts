@@ -54,6 +54,11 @@ const request = fc.record({
     cancelAfterNs: fc.oneof(fc.constant(null), fc.nat(2 ** 52)),
   }),
   lane: fc.oneof(fc.constant(null), fc.nat(2 ** 53 - 1)),
+  follows: fc.oneof(
+    fc.constant(undefined),
+    fc.constant(null),
+    fc.record({ after: fc.nat(), from: fc.constantFrom('end', 'send'), delayNs: fc.nat(2 ** 52) }),
+  ),
 });
 
 /** What a sender is given of the recorded names and values: the host that is named first, and the rest as lines. */
@@ -62,7 +67,8 @@ function linesOf({ headers, ...request }: PreparedRequest): object {
   const hostAt = pairs.findIndex(([name]) => name?.toLowerCase() === 'host');
   const host = pairs[hostAt]?.[1] ?? null;
   const fields = pairs.filter((_, at) => at !== hostAt).map(([name, value]) => `${name}: ${value}\r\n`);
-  return { ...request, host, fields: fields.join('') };
+  const session = { chained: request.follows !== undefined, follows: request.follows ?? null };
+  return { ...request, ...session, host, fields: fields.join('') };
 }
 
 describe('a batch on its way to the sender', () => {

@@ -30,11 +30,14 @@ function striped(requests: readonly PreparedRequest[], senders: number): number[
   const readAhead = new ReadAhead(
     requests[Symbol.iterator](),
     ring,
-    { maxBytes: 2 ** 30, maxRequests: requests.length + 1 },
+    { maxBytes: 2 ** 30, maxRequests: requests.length + 1, held: null },
     new ManualClock(),
     new BatchMemory(),
-    (batch, sender) => {
-      for (const reader = new BatchReader(batch); !reader.done; ) handed[sender]?.push(reader.read().index);
+    {
+      hand: (_kind, batch, sender) => {
+        for (const reader = new BatchReader(batch); !reader.done; ) handed[sender]?.push(reader.read().index);
+      },
+      refuse: () => undefined,
     },
   );
   for (let calls = 0; readAhead.fill(0) !== 'done'; calls++) expect(calls).toBeLessThan(100);
@@ -98,10 +101,10 @@ describe('stripes', () => {
     const readAhead = new ReadAhead(
       requests[Symbol.iterator](),
       ring,
-      { maxBytes: 2 ** 20, maxRequests: 8 },
+      { maxBytes: 2 ** 20, maxRequests: 8, held: null },
       new ManualClock(),
       new BatchMemory(),
-      () => undefined,
+      { hand: () => undefined, refuse: () => undefined },
     );
     readAhead.fill(0);
     const pacer = new DueRing(ring.memory);

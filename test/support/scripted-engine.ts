@@ -84,6 +84,7 @@ function healthOf(sent: number, aborted: boolean): EngineHealth {
     starved: 0,
     stalls: [],
     inFlightMax: 1,
+    followUps: { heldBack: 0, notHeld: 0 },
     connections: {
       opened: 0,
       failed: 0,

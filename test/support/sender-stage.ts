@@ -24,6 +24,7 @@ export class Stage implements SenderSignals {
   health: SenderHealth | null = null;
   awake = false;
   dispatched = 0;
+  readonly released: number[] = [];
   turns = 0;
   readonly #turns: (() => void)[] = [];
   #frozen = false;
@@ -69,6 +70,10 @@ export class Stage implements SenderSignals {
     this.dispatched = count;
   }
 
+  addReleased(bodyBytes: number): void {
+    this.released.push(bodyBytes);
+  }
+
   /** Hands requests over and has the pacer wake the sender ahead of each. */
   hand(requests: readonly PreparedRequest[]): void {
     this.sender.accept(packBatch(requests, new BatchMemory()));
@@ -83,6 +88,11 @@ export class Stage implements SenderSignals {
       if (Number.isFinite(waitNs)) this.clock.sleepUntil(this.clock.nowNs() + waitNs, pace);
     };
     pace();
+  }
+
+  /** Hands follow-ups over. */
+  follow(requests: readonly PreparedRequest[]): void {
+    this.sender.accept(packBatch(requests, new BatchMemory()), 'followUps');
   }
 
   /** Lets time pass up to an offset of the run, turning the loop whenever somebody asked for a turn. */

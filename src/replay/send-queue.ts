@@ -1,0 +1,102 @@
+import { FollowUps } from './follow-ups.ts';
+import type { DueTimes } from './pacer.ts';
+import { RequestQueue } from './request-queue.ts';
+import { BatchReader, type OutgoingRequest, type SendBatch } from './send-batch.ts';
+import type { SendResult } from './send-result.ts';
+
+/** A timer may be early or late by whole milliseconds. */
+const TIMER_NS = 2_000_000;
+
+/** What a sender has to send: requests whose instants were planned, and follow-ups whose instants it finds itself. */
+export class SendQueue implements DueTimes {
+  readonly #startNs: number;
+  readonly #planned: RequestQueue;
+  readonly #followUps: FollowUps;
+  readonly #onSpent: (packed: ArrayBuffer) => void;
+  #takenFollowUp: OutgoingRequest | null = null;
+  /** Planned requests come in the order of their indexes. */
+  #lastTakenIndex = -1;
+  #overtimeSinceNs: number | null = null;
+
+  /** See RequestQueue. */
+  constructor(startNs: number, onSpent: (packed: ArrayBuffer) => void) {
+    this.#onSpent = onSpent;
+    this.#startNs = startNs;
+    this.#planned = new RequestQueue(startNs, onSpent);
+    this.#followUps = new FollowUps(startNs);
+  }
+
+  /** Follow-ups that wait here, and those that came too late for their instant. */
+  get followUps(): Pick<FollowUps, 'size' | 'heldBack'> {
+    return this.#followUps;
+  }
+
+  /** Whether the next instant is one that no pacer knows of. */
+  get nextIsOwn(): boolean {
+    const own = this.#followUps.peekNs();
+    return own !== null && own < (this.#planned.peekNs() ?? Number.POSITIVE_INFINITY);
+  }
+
+  /** How close to the next instant it is waited for awake, nanoseconds: a timer is not as exact as the pacer. */
+  awakeNs(pacedNs: number): number {
+    return this.nextIsOwn ? TIMER_NS : pacedNs;
+  }
+
+  /** See RequestQueue. */
+  add(batch: SendBatch, nowNs: number, fromOffsetNs = 0): number {
+    return this.#planned.add(batch, nowNs, fromOffsetNs);
+  }
+
+  /** Takes a batch of follow-ups; small ones only, since they are decoded at once. */
+  hold(batch: SendBatch, nowNs: number): void {
+    const reader = new BatchReader(batch);
+    while (!reader.done) {
+      const request = reader.read();
+      this.#followUps.hold(request, nowNs, (request.follows?.after ?? -1) > this.#lastTakenIndex);
+    }
+    this.#onSpent(reader.packed);
+  }
+
+  peekNs(): number | null {
+    const planned = this.#planned.peekNs();
+    const own = this.#followUps.peekNs();
+    if (planned === null || own === null) return planned ?? own;
+    return Math.min(planned, own);
+  }
+
+  shift(): void {
+    if (this.nextIsOwn) this.#takenFollowUp = this.#followUps.shift();
+    else this.#planned.shift();
+  }
+
+  /** The request that `shift` removed; see RequestQueue. */
+  takeShifted(): OutgoingRequest | null {
+    const taken = this.#takenFollowUp;
+    this.#takenFollowUp = null;
+    if (taken !== null) return taken;
+    const planned = this.#planned.takeShifted();
+    if (planned !== null) this.#lastTakenIndex = planned.index;
+    return planned;
+  }
+
+  prepare(): void {
+    this.#planned.prepare();
+  }
+
+  /** Its turn came. */
+  sent({ chained, index, intendedOffsetNs }: OutgoingRequest): void {
+    if (chained) this.#followUps.sent(index, this.#startNs + intendedOffsetNs);
+  }
+
+  /** A request is over, however. @returns whether the instant of another is known by that */
+  ended({ index, lastByteOffsetNs }: SendResult, nowNs: number): boolean {
+    return this.#followUps.ended(index, lastByteOffsetNs === null ? nowNs : this.#startNs + lastByteOffsetNs);
+  }
+
+  /** Takes the follow-ups whose turn did not come within so long after everything planned was sent. */
+  takeOvertime(nowNs: number, deadlineNs: number): OutgoingRequest[] {
+    if (this.#planned.peekNs() !== null) return [];
+    this.#overtimeSinceNs ??= nowNs;
+    return nowNs - this.#overtimeSinceNs < deadlineNs ? [] : this.#followUps.takeAll();
+  }
+}
