@@ -11,6 +11,7 @@ import { neverSentResult, refusedResult, type SendResult } from './send-result.t
 import type { SenderDeps, SenderOptions } from './sender-parts.ts';
 import { StallLog } from './stall-log.ts';
 import type { BatchKind } from './thread-messages.ts';
+import { WakeTimer } from './wake-timer.ts';
 
 export type { SenderDeps, SenderHealth, SenderOptions } from './sender-parts.ts';
 
@@ -39,6 +40,7 @@ export class Sender {
   readonly #stalls = new StallLog();
   readonly #activity: Activity = { events: 0 };
   readonly #cancels: Cancels;
+  readonly #timer: WakeTimer;
   /** In order of their actual sends. */
   readonly #inFlight = new Set<PendingSend>();
   readonly #lanes = new ConnectionLanes<PendingSend>();
@@ -68,6 +70,7 @@ export class Sender {
     this.#queue = new SendQueue(options.startNs, deps.onSpent);
     this.#pacer = new Pacer(this.#queue, { leadNs: 0, catchUp: options.catchUp });
     this.#cancels = new Cancels(deps.afterMs);
+    this.#timer = new WakeTimer(deps.afterMs, () => this.wake());
     this.#busy = new BusyMeter(deps.clock.nowNs(), deps.loopIdleNs);
     this.#lastTickNs = deps.clock.nowNs();
   }
@@ -279,7 +282,7 @@ export class Sender {
     if (waitNs <= awakeNs) this.wake();
     // The pacer knows planned instants only; those put off, and those of follow-ups, are the sender's to keep.
     else if ((this.#pacer.catchingUp || this.#queue.nextIsOwn) && Number.isFinite(waitNs)) {
-      this.#deps.afterMs(() => this.wake(), Math.floor((waitNs - awakeNs) / 1e6));
+      this.#timer.after(waitNs - awakeNs, this.#deps.clock.nowNs());
     }
   }
 
