@@ -9,6 +9,7 @@ import type { OutgoingRequest, SendBatch } from './send-batch.ts';
 import { SendQueue } from './send-queue.ts';
 import { neverSentResult, refusedResult, type SendResult } from './send-result.ts';
 import type { SenderDeps, SenderOptions } from './sender-parts.ts';
+import { SpinAccount } from './spin-account.ts';
 import { StallLog } from './stall-log.ts';
 import type { BatchKind } from './thread-messages.ts';
 import { WakeTimer } from './wake-timer.ts';
@@ -17,8 +18,6 @@ export type { SenderDeps, SenderHealth, SenderOptions } from './sender-parts.ts'
 
 /** Sends in one go before the event loop gets a turn: a tie of hundreds must not delay the stamps of answers. */
 const SENDS_PER_TURN = 32;
-/** A turn of the loop that did nothing takes some microseconds; what it took beyond this was not waiting. */
-const EMPTY_TURN_NS = 20_000;
 const RESULTS_PER_BATCH = 256;
 /** Of the ticks, each so-manieth reports what has ended: a batch costs its reader a transaction, however small. */
 const TICKS_PER_REPORT = 4;
@@ -36,6 +35,7 @@ export class Sender {
   readonly #queue: SendQueue;
   readonly #pacer: Pacer;
   readonly #busy: BusyMeter;
+  readonly #spin: SpinAccount;
   readonly #lag = new Durations();
   readonly #stalls = new StallLog();
   readonly #activity: Activity = { events: 0 };
@@ -54,8 +54,6 @@ export class Sender {
   #starved = 0;
   #inFlightMax = 0;
   #turnPlanned = false;
-  #lastTurnNs: number | null = null;
-  #eventsAtLastTurn = 0;
   #lastTickNs: number;
   #ticks = 0;
   /** No batch will follow. */
@@ -72,6 +70,7 @@ export class Sender {
     this.#cancels = new Cancels(deps.afterMs);
     this.#timer = new WakeTimer(deps.afterMs, () => this.wake());
     this.#busy = new BusyMeter(deps.clock.nowNs(), deps.loopIdleNs);
+    this.#spin = new SpinAccount(this.#busy, this.#activity);
     this.#lastTickNs = deps.clock.nowNs();
   }
 
@@ -129,7 +128,7 @@ export class Sender {
 
   #turn(): void {
     this.#turnPlanned = false;
-    this.#accountSpin();
+    this.#spin.turn(this.#deps.clock.nowNs());
     const waitNs = this.#sendDue();
     if (this.#finished && waitNs === Number.POSITIVE_INFINITY && this.#queue.followUps.size === 0)
       this.#drainingSinceNs ??= this.#deps.clock.nowNs();
@@ -156,10 +155,11 @@ export class Sender {
 
   #send(request: OutgoingRequest): void {
     const { clock, signals, inFlight } = this.#deps;
+    const bodyBytes = request.body?.length ?? 0;
     if (request.follows === null) signals.setDispatched(++this.#dispatched);
-    else signals.addReleased(request.body?.length ?? 0);
+    else signals.addReleased(bodyBytes);
     this.#queue.sent(request);
-    const admission = inFlight.enter(request.body?.length ?? 0);
+    const admission = inFlight.enter(bodyBytes);
     if (admission !== 'admitted') {
       this.#refuse(request, admission, this.#offset(clock.nowNs()));
       return;
@@ -275,24 +275,14 @@ export class Sender {
    */
   #sleep(): void {
     this.#deps.signals.setSenderAwake(false);
-    this.#lastTurnNs = null;
+    this.#spin.end();
     if (this.#drainingSinceNs !== null) return;
     const { waitNs } = this.#pacer.next(this.#deps.clock.nowNs(), 0);
     const awakeNs = this.#queue.awakeNs(this.#options.spinNs);
     if (waitNs <= awakeNs) this.wake();
     // The pacer knows planned instants only; those put off, and those of follow-ups, are the sender's to keep.
-    else if ((this.#pacer.catchingUp || this.#queue.nextIsOwn) && Number.isFinite(waitNs)) {
+    else if ((this.#pacer.catchingUp || this.#queue.nextIsOwn) && Number.isFinite(waitNs))
       this.#timer.after(waitNs - awakeNs, this.#deps.clock.nowNs());
-    }
-  }
-
-  #accountSpin(): void {
-    const nowNs = this.#deps.clock.nowNs();
-    if (this.#lastTurnNs !== null && this.#activity.events === this.#eventsAtLastTurn) {
-      this.#busy.addSpin(Math.min(nowNs - this.#lastTurnNs, EMPTY_TURN_NS));
-    }
-    this.#lastTurnNs = nowNs;
-    this.#eventsAtLastTurn = this.#activity.events;
   }
 
   #offset(ns: number): number {
