@@ -36,6 +36,8 @@ export interface Fidelity {
    * every request was due at its planned instant.
    */
   readonly resolved: ArrivalFigures | null;
+  /** Likewise, requests whose instant came, refused or not, before the last planned one; null else. */
+  readonly dueInTime: number | null;
   /** Everything in the window, where filters left a part of it out: `recorded` is then what they kept. */
   readonly unfiltered: ArrivalFigures | null;
   /** All 0 or null before anything was sent, as in a dry run. */
@@ -60,6 +62,8 @@ export class FidelityStatistics {
   readonly #resolved = new ArrivalStatistics(NS_PER_S);
   readonly #resolvedOrder = new InstantOrder((offsetNs) => this.#resolved.add(offsetNs));
   readonly #partlyOpen: boolean;
+  #lastPlannedNs = 0;
+  #dueInTime = 0;
   readonly #mix = new MixDistance(3);
   readonly #duplicates = new DuplicateRatio();
 
@@ -85,6 +89,7 @@ export class FidelityStatistics {
       this.#sent.layWindowsFrom(intendedOffsetNs);
       this.#resolved.layWindowsFrom(intendedOffsetNs);
     }
+    this.#lastPlannedNs = intendedOffsetNs;
     this.#planned.add(intendedOffsetNs);
     this.#mix.add(PLANNED, row);
     const bodyKnown = row.requestHash !== null || (row.requestStored && row.requestBytes === 0);
@@ -95,6 +100,9 @@ export class FidelityStatistics {
   addSend(send: Send): void {
     const { actualOffsetNs } = send;
     // As ready as they were: what waits for its recorded connection waits for the target, and shows in latency.
+    // The schedule is read farther than time has come, so the last planned instant is the last of what is to come.
+    if ((actualOffsetNs !== null || send.refused) && send.intendedOffsetNs <= this.#lastPlannedNs)
+      this.#dueInTime += 1;
     const readyNs = actualOffsetNs === null ? null : readyOffsetNs({ ...send, actualOffsetNs });
     if (!this.#partlyOpen) this.#order.add(send.index, readyNs);
     else if (readyNs !== null) {
@@ -122,6 +130,7 @@ export class FidelityStatistics {
       unfiltered: this.#inWindow.count === 0 ? null : this.#inWindow.figures(),
       planned: this.#planned.figures(),
       resolved: this.#partlyOpen ? this.#resolved.figures() : null,
+      dueInTime: this.#partlyOpen ? this.#dueInTime : null,
       sent: this.#sent.figures(),
       recordedToPlanned: {
         ksGaps: gapDistance(this.#recorded.gaps, this.#planned.gaps),

@@ -121,6 +121,7 @@ export class MergedStatistics {
     const { whole, unfiltered } = this.#parts;
     return {
       resolved: null,
+      dueInTime: null,
       recorded: whole.recorded,
       planned: this.#planned.figures(),
       unfiltered,

@@ -29,6 +29,8 @@ export interface FidelityDocument {
   readonly planned: ArrivalFigures;
   /** Of a partly open replay: instants as its sessions came to them. `sent` and `ksGaps` are held against these. */
   readonly resolved: ArrivalFigures | null;
+  /** Likewise, requests whose instant came before the last planned one. */
+  readonly dueInTime: number | null;
   readonly sent: ArrivalFigures;
   /** Everything in the window where filters left a part of it out; else null. */
   readonly unfiltered: ArrivalFigures | null;

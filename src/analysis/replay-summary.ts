@@ -142,11 +142,9 @@ function effectiveMultiplierOf(input: ReplaySummaryInput): number | null {
   return ((pace * (planned / recorded) * coverage.share) / targetShare) * offeredShare(figures);
 }
 
-/** What came due in a second, of what was planned for it: other than 1 only where sessions waited for the target. */
-function offeredShare({ fidelity: { planned, resolved } }: RunFigures): number {
-  const plannedRate = planned.ratePerSecond ?? 0;
-  const resolvedRate = resolved?.ratePerSecond ?? 0;
-  return plannedRate > 0 && resolvedRate > 0 ? resolvedRate / plannedRate : 1;
+/** What came due in the time of the plan, of what was planned: less than 1 only where sessions waited for the target. */
+function offeredShare({ planned, fidelity: { dueInTime } }: RunFigures): number {
+  return dueInTime === null || planned === 0 ? 1 : dueInTime / planned;
 }
 
 function fidelityDocument({ fidelity, statusMix }: RunFigures): FidelityDocument {
@@ -154,6 +152,7 @@ function fidelityDocument({ fidelity, statusMix }: RunFigures): FidelityDocument
     recorded: fidelity.recorded,
     planned: fidelity.planned,
     resolved: fidelity.resolved,
+    dueInTime: fidelity.dueInTime,
     sent: fidelity.sent,
     unfiltered: fidelity.unfiltered,
     ksGaps: fidelity.plannedToSent.ksGaps,

@@ -27,7 +27,10 @@ export function startFacts(
     target: target.url,
     multiplier: askedMultiplier(plan),
     scaling: options.scaling,
-    plannedRequests: Math.min(forecast.plannedExchanges, options.maxRequests ?? Number.POSITIVE_INFINITY),
+    plannedRequests: Math.min(
+      forecast.plannedExchanges,
+      (options.maxRequests ?? Number.POSITIVE_INFINITY) - (warmup?.plannedExchanges ?? 0),
+    ),
     plannedS: window.plannedSpanNs / 1e9,
     warmupS: (warmup?.spanNs ?? 0) / 1e9,
     calibrates: options.calibrateMs !== null,

@@ -34,7 +34,8 @@ export function planLines({ options, window, forecast, overview, scaling }: Repl
   const spanMs = window.plannedSpanNs / 1e6;
   const rate =
     spanMs > 0 ? `${(forecast.plannedExchanges / (spanMs / 1e3)).toFixed(3)}/s on average` : 'all at once';
-  const cut = planned < forecast.plannedExchanges ? ` (the first ${planned}: --max-requests)` : '';
+  const cut =
+    planned < forecast.plannedExchanges ? ` (no more than ${planned} are sent in all: --max-requests)` : '';
   return [
     `  ${countOf(forecast.exchanges, 'exchange')}${cut} in ${formatMs(spanMs)}, ${rate}`,
     ...windowLines(window, options.filters),
