@@ -77,6 +77,12 @@ export const ADVICE: Readonly<Record<ReasonCode | ReportReasonCode, Advice>> = {
     means: 'The peaks of the plan were spread out, which makes the test easier than it says.',
     next: 'Keep the clocks of the hosts by NTP or PTP and give --start-at far enough ahead that every shard is ready.',
   },
+  streams_unread: {
+    title: 'Streams could not be read',
+    means:
+      'Over 1 % of the streams came under a content coding, so when their tokens came is not known, and objectives of streams say nothing of them.',
+    next: 'Send no Accept-Encoding: `--remove-header accept-encoding`.',
+  },
   too_few_samples: {
     title: 'Too few answers for the percentile',
     means: 'A tail that was not sampled cannot be promised.',
@@ -106,6 +112,12 @@ export const ADVICE: Readonly<Record<ReasonCode | ReportReasonCode, Advice>> = {
     title: 'Violated, perhaps by our own lateness',
     means: 'It speaks neither against the target nor for it.',
     next: 'Compare scheduled and service latency below: where only the scheduled one is high, the time was lost on our side.',
+  },
+  partly_open: {
+    title: 'Sessions waited for the target',
+    means:
+      'Follow-ups waited for the answer before them, so a slower target was offered less. The figures are no capacity for an open load.',
+    next: 'For a capacity, replay with `--session-order open`.',
   },
   uncalibrated: {
     title: 'Not calibrated',
