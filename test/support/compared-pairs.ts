@@ -1,4 +1,4 @@
-import { comparePairs, type ComparisonVerdict } from '../../src/analysis/compare/compare-pairs.ts';
+import { type ComparisonVerdict, comparePairs } from '../../src/analysis/compare/compare-pairs.ts';
 import { ANSWERED, type PairedAnswers } from '../../src/analysis/compare/paired-answers.ts';
 import { type QueuePairParts, queuePair } from './queue-simulator.ts';
 

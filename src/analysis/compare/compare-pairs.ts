@@ -52,8 +52,10 @@ export function comparePairs(
   const worse = changes('worse');
   const better = changes('better');
   const notes = metrics.filter((metric) => metric.verdict === 'undecided' && !isOpen(metric)).map(openReason);
-  if (worse.length > 0) return { verdict: 'WORSE', metrics, reasons: worse, notes: [...better, ...doubts, ...notes] };
-  if (doubts.length > 0) return { verdict: 'INCONCLUSIVE', metrics, reasons: doubts, notes: [...better, ...notes] };
+  if (worse.length > 0)
+    return { verdict: 'WORSE', metrics, reasons: worse, notes: [...better, ...doubts, ...notes] };
+  if (doubts.length > 0)
+    return { verdict: 'INCONCLUSIVE', metrics, reasons: doubts, notes: [...better, ...notes] };
   return { verdict: better.length > 0 ? 'BETTER' : 'SAME', metrics, reasons: better, notes };
 }
 

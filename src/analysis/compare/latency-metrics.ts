@@ -8,7 +8,14 @@ import {
   WINDOW_TO_DEPENDENCE,
 } from './comparison-bounds.ts';
 import { dependenceLength } from './dependence.ts';
-import { halfWidth, hodgesLehmann, MIN_WINDOWS, spreadsOver, windowCount, windowEdges } from './window-interval.ts';
+import {
+  halfWidth,
+  hodgesLehmann,
+  MIN_WINDOWS,
+  spreadsOver,
+  windowCount,
+  windowEdges,
+} from './window-interval.ts';
 
 /** A window in which one side has no answer at the percentile differs by this, and by no more. */
 const MOST_DIFFERENCE = Math.log(100);
@@ -96,7 +103,10 @@ function neededFor(pairs: number, half90: number, { detect }: ComparisonBounds):
 function windowDifferences(a: Float64Array, b: Float64Array, percent: number, windows: number): number[] {
   return Array.from({ length: windows }, (_, at) => {
     const [from, to] = windowEdges(a.length, windows, at);
-    return differenceOf(percentileOf(a.subarray(from, to), percent), percentileOf(b.subarray(from, to), percent));
+    return differenceOf(
+      percentileOf(a.subarray(from, to), percent),
+      percentileOf(b.subarray(from, to), percent),
+    );
   });
 }
 

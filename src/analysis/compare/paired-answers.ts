@@ -21,7 +21,10 @@ export interface PairedAnswers {
 }
 
 /** The latencies of pairs that can be compared: a 4xx is no cheaper answer, so where either side has one, none is. */
-export function comparableLatencies(pairs: PairedAnswers): { readonly a: Float64Array; readonly b: Float64Array } {
+export function comparableLatencies(pairs: PairedAnswers): {
+  readonly a: Float64Array;
+  readonly b: Float64Array;
+} {
   const a = new Float64Array(pairs.count);
   const b = new Float64Array(pairs.count);
   let kept = 0;
