@@ -1,6 +1,8 @@
 /** Correlation at which neighbours no longer count as such, and how fast lags grow. */
 const NEGLIGIBLE = 0.03;
 const LAG_GROWTH = 1.5;
+/** Below it what varies is the rounding. */
+const NO_VARIANCE = 1e-18;
 /** Longer lags than this share of all values leave too few to compare. */
 const MAX_LAG_SHARE = 0.25;
 
@@ -14,8 +16,8 @@ export function dependenceLength(values: Float64Array): number {
   const count = logs.length;
   let variance = 0;
   for (const each of logs) variance += each * each;
-  if (count < 8 || variance === 0) return 1;
-  let length = 1;
+  if (count < 8 || variance < count * NO_VARIANCE) return 1;
+  let length = 0;
   let lastLag = 0;
   let lastCorrelation = 1;
   for (let lag = 1; lag < count * MAX_LAG_SHARE; lag = Math.max(lag + 1, Math.floor(lag * LAG_GROWTH))) {
@@ -28,7 +30,7 @@ export function dependenceLength(values: Float64Array): number {
     lastLag = lag;
     lastCorrelation = correlation;
   }
-  return length;
+  return Math.max(1, length);
 }
 
 function deviations(values: Float64Array): Float64Array {
