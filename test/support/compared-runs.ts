@@ -21,8 +21,9 @@ export function comparedRun(sends: readonly Send[], facts: ComparedRunFacts = {}
   const store = new SqliteRunStore(directory);
   const own = run(facts.run);
   const context = contextOf(sends, { interrupted: facts.interrupted ?? null });
+  const { figures, health, coverage, multiplier, interrupted } = context;
   const document = summariseReplay({
-    ...context,
+    ...{ figures, health, coverage, multiplier, interrupted },
     run: own,
     thresholds: [],
     scaling: 'compress',
@@ -30,7 +31,7 @@ export function comparedRun(sends: readonly Send[], facts: ComparedRunFacts = {}
     unreplayable: 0,
   });
   store.append(sends);
-  store.seal(own, totalsOf(context.figures), document);
+  store.seal(own, totalsOf(figures), document);
   return directory;
 }
 

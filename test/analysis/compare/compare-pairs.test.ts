@@ -6,7 +6,7 @@ import { queuePair } from '../../support/queue-simulator.ts';
 
 const CALM = { requests: 2_000, executors: 4, load: 0.5, service: 'steady' } as const;
 
-function pairsOf(slowdown: number, requests = CALM.requests): PairedAnswers {
+function pairsOf(slowdown: number, requests: number = CALM.requests): PairedAnswers {
   const { a, b } = queuePair({ ...CALM, requests, slowdown, seed: 1 });
   return answeredPairs(a, b);
 }
