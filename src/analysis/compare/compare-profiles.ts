@@ -57,7 +57,13 @@ function shiftOf(
     return { ...base, shift, bound, verdict: shift - (chance ?? 0) > bound ? 'worse' : 'same' };
   }
   const shift = kind === 'difference' ? differenceOf(a, b) : ratioShift(a, b);
-  return { ...base, shift, bound, verdict: shift === null ? 'undecided' : shift > bound ? 'worse' : 'same' };
+  const allowed = (1 + bound) * (1 + (chance ?? 0)) - 1;
+  return {
+    ...base,
+    shift,
+    bound,
+    verdict: shift === null ? 'undecided' : shift > allowed ? 'worse' : 'same',
+  };
 }
 
 function differenceOf(a: number | null, b: number | null): number | null {

@@ -19,7 +19,7 @@ export const JOINT_CONFIDENCE = 0.99;
 /** By an interval of this confidence, each metric alone, is told that a change is not there (two one-sided tests of 5 %). */
 export const SAME_CONFIDENCE = 0.9;
 /** Windows hold at least so many times what hangs together. */
-export const WINDOW_TO_DEPENDENCE = 4;
+export const WINDOW_TO_DEPENDENCE = 6;
 
 /** Latency percentiles that are judged, and the fewest pairs of a window: MLPerf's floor, for p50 more than that. */
 export const JUDGED_PERCENTILES = [

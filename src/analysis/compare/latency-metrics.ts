@@ -29,7 +29,7 @@ interface Planned {
 
 /**
  * Differences of latency percentiles, window by window of the same requests, with intervals over the windows.
- * A window holds at least four times what hangs together on the calmer side: the same build has that on both.
+ * A window holds at least six times what hangs together on the calmer side: the same build has that on both.
  * @param a nanoseconds of A in the order of the plan, Infinity for what was not answered; `b` of B, pair by pair
  * @param others metrics besides these that share the error with them
  */

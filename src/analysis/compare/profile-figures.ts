@@ -26,8 +26,9 @@ export interface ProfileFigure {
   readonly kind: ShiftKind;
   readonly a: number | null;
   readonly b: number | null;
-  /** Of a mix: the distance, and what of it chance would make. */
+  /** Of a mix. */
   readonly distance?: number;
+  /** What chance alone would make: of a mix a share, of a ratio what it is multiplied by, less 1. */
   readonly chance?: number;
 }
 
@@ -70,7 +71,10 @@ export function profileFigures(a: ProfileDocument, b: ProfileDocument): ProfileF
         ]
       : []),
     ratio('gaps_cv', 'burst', ({ interArrival }) => interArrival.cv),
-    ...IDC_WINDOWS.slice(1).map((window) => ratio(`idc_${window}s`, 'burst', ({ idc }) => idc[window])),
+    ...IDC_WINDOWS.slice(1).map((window) => ({
+      ...ratio(`idc_${window}s`, 'burst', ({ idc }) => idc[window]),
+      chance: dispersionChance(spans.map((spanS) => spanS / Number(window))),
+    })),
     ...(['p50', 'p90', 'p99'] as const).map((each) =>
       ratio(`request_bytes_${each}`, 'size', ({ requestBytes }) => requestBytes[each]),
     ),
@@ -110,6 +114,14 @@ function mix(
   of: (profile: ProfileDocument) => Shares,
 ): ProfileFigure {
   return { name: `mix_${name}`, group: 'mix', kind: 'mix', a: null, b: null, ...between(of(a), of(b), a, b) };
+}
+
+/**
+ * How far two indexes of dispersion lie apart by chance, twice its standard error: a variance of n windows is off by
+ * the root of 2 / n.
+ */
+function dispersionChance(windows: readonly number[]): number {
+  return Math.exp(2 * Math.sqrt(windows.reduce((sum, count) => sum + 2 / Math.max(1, count), 0))) - 1;
 }
 
 /** Where in the week the requests lie, per second that was looked at. */
