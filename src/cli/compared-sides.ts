@@ -13,6 +13,7 @@ import { RUN_DATABASE } from '../storage/run-schema.ts';
 import { documentFromThread } from './document-thread.ts';
 import { resolveProfileOptions } from './profile-options.ts';
 import { profileSchema } from './profile-schema.ts';
+import { readRunSummary } from './run-summary.ts';
 
 /** A profile of two weeks has some hundred kilobytes. */
 const MAX_PROFILE_BYTES = 64 * 1024 * 1024;
@@ -55,17 +56,21 @@ export function openSide(name: string): Side {
 /** Profiles a capture as `profile` does, payloads left aside. */
 export function profileOfCapture({ name }: CaptureSide): Promise<ProfileDocument> {
   const options = resolveProfileOptions({ payloadSample: '0' });
-  return documentFromThread<ProfileDocument>('profiler', { directory: name, encryptionKeyFile: null, options });
+  return documentFromThread<ProfileDocument>('profiler', {
+    directory: name,
+    encryptionKeyFile: null,
+    options,
+  });
 }
 
 function openRun(name: string): RunSide {
   const reader = new RunReader(name);
-  const summary = reader.summary as ReplayDocument | null;
-  if (summary === null || summary.kind !== 'replay') {
+  let summary: ReplayDocument;
+  try {
+    summary = summaryOf(name, reader.summary);
+  } catch (thrown) {
     reader.close();
-    throw new AppError('INPUT_INVALID', `the run ${name} was never sealed: it did not come to its end`, {
-      hint: 'Replay again; what is there of it cannot be compared.',
-    });
+    throw thrown;
   }
   const lagBoundNs = lagBoundOf(summary);
   return {
@@ -78,6 +83,13 @@ function openRun(name: string): RunSide {
     range: () => rangeOf(summary),
     close: () => reader.close(),
   };
+}
+
+function summaryOf(name: string, summary: object | null): ReplayDocument {
+  if (summary !== null) return readRunSummary(name, summary);
+  throw new AppError('INPUT_INVALID', `the run ${name} was never sealed: it did not come to its end`, {
+    hint: 'Replay again; what is there of it cannot be compared.',
+  });
 }
 
 function openRecording(name: string): CaptureSide {

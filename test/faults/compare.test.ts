@@ -63,7 +63,7 @@ describe('real runs against a server with executors and a queue', () => {
     expect(document.pairs).toBeGreaterThan(REQUESTS * 0.98);
   });
 
-  test.each([1, 2, 3])('of which one is 20 %% slower are worse (pair %i)', async (seed) => {
+  test.each([1, 2, 3])('of which one takes a fifth longer are worse (pair %i)', async (seed) => {
     const document = await comparison(capture, 1.2, seed);
     expect(document.verdict, JSON.stringify(document)).toBe('WORSE');
     expect(document.metrics[0]?.ratio).toBeGreaterThan(1.1);

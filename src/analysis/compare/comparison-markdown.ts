@@ -1,11 +1,6 @@
+import { inert } from '../report/report-markdown.ts';
 import type { ComparisonDocument } from './comparison-document.ts';
 import { metricTable, pairsText, sideText, verdictSentence } from './comparison-rows.ts';
-
-/** Everything but letters, digits, spaces and marks that mean nothing to Markdown. */
-const ACTIVE = /[^\p{L}\p{N} ,;%÷×–…]/gu;
-const UNSEEN = /[\p{Cc}\p{Bidi_Control}\p{Zl}\p{Zp}]/gu;
-/** Marks that begin nothing in the middle of a word: a number stays readable. */
-const HARMLESS_WITHIN = /(?<=[\p{L}\p{N}])&#(46|58|95);(?=[\p{N} ])/gu;
 
 /** The comparison in Markdown, for a merge request or a job's summary; names in it stay text. */
 export function comparisonMarkdown(document: ComparisonDocument): string {
@@ -34,12 +29,4 @@ export function comparisonMarkdown(document: ComparisonDocument): string {
     notes.length === 0 ? '' : `### Notes\n\n${list(notes)}`,
   ];
   return `${parts.filter((part) => part !== '').join('\n\n')}\n`;
-}
-
-/** Text that is shown and does nothing: marks are written as numbers, which Markdown never takes for its own. */
-export function inert(text: string): string {
-  return text
-    .replace(UNSEEN, (character) => `\\x${(character.codePointAt(0) ?? 0).toString(16).padStart(2, '0')}`)
-    .replace(ACTIVE, (character) => `&#${character.codePointAt(0)};`)
-    .replace(HARMLESS_WITHIN, (_, code: string) => String.fromCodePoint(Number(code)));
 }
