@@ -1,7 +1,7 @@
 import type { ComparedMetric } from '../compare/compared-metric.ts';
 import { escaped } from './escape.ts';
 
-const WIDTH = 600;
+const WIDTH = 260;
 const ROW = 34;
 /** On either side of no change, in logarithms: halves and doubles. */
 const MOST = Math.log(2);
@@ -19,7 +19,7 @@ export function ratioPlot(metrics: readonly ComparedMetric[], floor: number): st
     (value) =>
       `<text x="${xOf(value)}" y="${height - 6}" text-anchor="middle" fill="var(--soft)" font-size="12">× ${value}</text>`,
   );
-  return `<div class="scroll"><svg viewBox="-40 0 ${WIDTH + 80} ${height}" width="${WIDTH + 80}" height="${height}" role="img" aria-label="ratios of latencies with their intervals">${band}${known.map(rowOf).join('')}${ticks.join('')}</svg></div>`;
+  return `<div class="scroll"><svg viewBox="-40 0 ${WIDTH + 80} ${height}" width="100%" height="${height}" preserveAspectRatio="xMinYMid" role="img" aria-label="ratios of latencies with their intervals">${band}${known.map(rowOf).join('')}${ticks.join('')}</svg></div>`;
 }
 
 function rowOf({ name, ratio, interval, interval90, verdict }: ComparedMetric, at: number): string {
