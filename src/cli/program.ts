@@ -43,6 +43,11 @@ const COMMANDS: readonly Entry[] = [
     load: async () => (await import('./report.ts')).reportCommand(),
   },
   {
+    name: 'compare',
+    summary: 'say whether a run, or the traffic, is better or worse than another',
+    load: async () => (await import('./compare.ts')).compareCommand(),
+  },
+  {
     name: 'import',
     summary: "build a capture from another tool's files",
     load: async () => (await import('./import.ts')).importCommand(),

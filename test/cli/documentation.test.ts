@@ -2,6 +2,7 @@ import { existsSync, readdirSync, readFileSync } from 'node:fs';
 import { dirname, join } from 'node:path';
 import type { Command } from 'commander';
 import { describe, expect, test } from 'vitest';
+import { compareCommand } from '../../src/cli/compare.ts';
 import { drainCommand } from '../../src/cli/drain.ts';
 import { EXIT } from '../../src/cli/exit.ts';
 import { exportCommand } from '../../src/cli/export.ts';
@@ -65,6 +66,7 @@ describe('README.md', () => {
     ['replay', replayCommand(), /replay CAPTURE/],
     ['merge', mergeCommand(), /merge RUN/],
     ['report', reportCommand(), /report RUN/],
+    ['compare', compareCommand(), /compare A B/],
     ['selftest', selftestCommand(), /selftest/],
     ['status', statusCommand(), /status of a recording/],
     ['drain', drainCommand(), /drain a recording/],

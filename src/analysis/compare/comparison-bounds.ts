@@ -1,0 +1,29 @@
+/** What a comparison takes for a change, and how sure it must be. Shares from 0 to 1. */
+export interface ComparisonBounds {
+  /** A latency that changes by less is the same. */
+  readonly floor: number;
+  /** SAME is only said where a change of a latency by so much would have been seen. */
+  readonly detect: number;
+  /** A share of failed or turned-away requests that changes by less is the same. */
+  readonly failureFloor: number;
+}
+
+export const COMPARISON_BOUNDS: ComparisonBounds = Object.freeze({
+  floor: 0.05,
+  detect: 0.2,
+  failureFloor: 0.005,
+});
+
+/** All intervals hold together with this probability; a side is outside with half of what is left. */
+export const JOINT_CONFIDENCE = 0.99;
+/** By an interval of this confidence, each metric alone, is told that a change is not there (two one-sided tests of 5 %). */
+export const SAME_CONFIDENCE = 0.9;
+/** Windows hold at least so many times what hangs together. */
+export const WINDOW_TO_DEPENDENCE = 6;
+
+/** Latency percentiles that are judged, and the fewest pairs of a window: MLPerf's floor, for p50 more than that. */
+export const JUDGED_PERCENTILES = [
+  { percent: 50, leastPairs: 30, required: true },
+  { percent: 95, leastPairs: 130, required: true },
+  { percent: 99, leastPairs: 662, required: false },
+] as const;

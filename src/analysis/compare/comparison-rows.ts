@@ -1,0 +1,95 @@
+import { formatMs } from '../../core/units.ts';
+import { percentText, ratioText } from './compare-pairs.ts';
+import { figureText } from './compare-profiles.ts';
+import type { Bounds, ComparedMetric } from './compared-metric.ts';
+import type { ComparedSide, ComparisonDocument, ShiftedFigure } from './comparison-document.ts';
+
+const NONE = '–';
+
+/** Titles and cells of the table of metrics, in words; the same in every form. */
+export interface MetricTable {
+  readonly titles: readonly string[];
+  readonly rows: readonly (readonly string[])[];
+}
+
+export function metricTable({ compares, metrics }: ComparisonDocument): MetricTable {
+  if (compares === 'profiles') {
+    return {
+      titles: ['figure', 'A', 'B', 'B ÷ A', 'shift', 'bound', ''],
+      rows: metrics.filter(isShift).map(shiftCells),
+    };
+  }
+  return {
+    titles: ['metric', 'A', 'B', 'change', 'joint 99 % interval', '90 % interval', 'windows', ''],
+    rows: metrics.filter((metric): metric is ComparedMetric => !isShift(metric)).map(metricCells),
+  };
+}
+
+export function isShift(metric: ComparedMetric | ShiftedFigure): metric is ShiftedFigure {
+  return 'shift' in metric && 'group' in metric;
+}
+
+/** What a side is, in a line. */
+export function sideText({ kind, name, run, target, startedAt, verdict }: ComparedSide): string {
+  if (kind !== 'run') return `${kind} ${name}`;
+  const own = verdict === null ? '' : `, by itself ${verdict}`;
+  return `run ${run} in ${name}: ${target}, ${startedAt}${own}`;
+}
+
+/** What the verdict means, in a sentence. */
+export function verdictSentence({ compares, verdict }: ComparisonDocument): string {
+  if (compares === 'profiles') {
+    return {
+      SAME: 'The traffic is what it was: load tests of A still hold.',
+      WORSE: 'The traffic has shifted: a new load test is due.',
+      BETTER: '',
+      INCONCLUSIVE: 'It cannot be told whether the traffic has shifted.',
+    }[verdict];
+  }
+  return {
+    SAME: 'B is as fast as A, and fails as often.',
+    BETTER: 'B is better than A.',
+    WORSE: 'B is worse than A.',
+    INCONCLUSIVE: 'It cannot be told whether B is worse than A.',
+  }[verdict];
+}
+
+/** How many requests were compared; empty for profiles. */
+export function pairsText({ pairs, unpaired }: ComparisonDocument): string {
+  if (pairs === null || unpaired === null) return '';
+  const { onlyA, onlyB, leftOut } = unpaired;
+  return `${pairs} pairs of the same request; only in A ${onlyA}, only in B ${onlyB}, left out for causes of our own ${leftOut}`;
+}
+
+function metricCells(metric: ComparedMetric): string[] {
+  const { name, unit, a, b, ratio, difference, interval, interval90, windows, verdict } = metric;
+  const isMs = unit === 'ms';
+  const value = (of: ComparedMetric['a']) => (isMs ? msText(of) : percentText(of));
+  const range = (bounds: Bounds | null) =>
+    bounds === null ? NONE : bounds.map((each) => (isMs ? ratioText(each) : pointsText(each))).join(' to ');
+  const change = isMs ? (ratio === null ? NONE : `× ${ratioText(ratio)}`) : pointsText(difference);
+  return [name, value(a), value(b), change, range(interval), range(interval90), String(windows), verdict];
+}
+
+function shiftCells({ name, group, a, b, ratio, shift, bound, verdict }: ShiftedFigure): string[] {
+  return [
+    name,
+    figureText(a),
+    figureText(b),
+    ratio === null ? NONE : ratio.toFixed(3),
+    percentText(shift),
+    `${percentText(bound)} (${group})`,
+    verdict === 'worse' ? 'shifted' : verdict === 'undecided' ? 'not known' : 'same',
+  ];
+}
+
+function msText(value: ComparedMetric['a']): string {
+  if (typeof value === 'number') return formatMs(value);
+  return value === null ? NONE : 'no answer';
+}
+
+/** A difference of shares, in percentage points. */
+function pointsText(difference: number | null): string {
+  if (difference === null) return NONE;
+  return `${difference > 0 ? '+' : ''}${Number((difference * 100).toFixed(2))} pp`;
+}

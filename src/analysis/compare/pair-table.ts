@@ -1,0 +1,199 @@
+import { AppError } from '../../core/errors.ts';
+import type { PairedAnswers } from './paired-answers.ts';
+
+/** One side's row of a request, as it enters a comparison. */
+export interface SideRow {
+  readonly segment: string;
+  readonly exchangeId: number;
+  /** From the start of the run; what orders the pairs. */
+  readonly offsetNs: number;
+  /** Infinity for what was not answered. */
+  readonly latencyNs: number;
+  /** As `PairedAnswers` has it, or `LEFT_OUT`. */
+  readonly outcome: number;
+  readonly status: number | null;
+}
+
+/** Neither side's doing: ended by ourselves, never reached, or sent late by us. */
+export const LEFT_OUT = 254;
+const MISSING = 255;
+/** Of one side; 60 bytes each. */
+export const MAX_COMPARED_ROWS = 16_000_000;
+const FIRST_CAPACITY = 1_024;
+
+/** What became of the rows of both sides. */
+export interface PairCounts {
+  readonly pairs: number;
+  readonly onlyA: number;
+  readonly onlyB: number;
+  /** Paired, and left out for a cause of our own on either side. */
+  readonly leftOut: number;
+}
+
+/**
+ * Pairs rows of two sides by the recorded exchange and, where it was played more than once, by which copy. The rows
+ * are numbers in columns, never objects: sixty bytes a request, whatever their order.
+ */
+export class PairTable {
+  readonly #segments = new Map<string, number>();
+  #segment = new Uint32Array(FIRST_CAPACITY);
+  #id = new Float64Array(FIRST_CAPACITY);
+  #offsetNs = new Float64Array(FIRST_CAPACITY);
+  #aNs = new Float64Array(FIRST_CAPACITY);
+  #bNs = new Float64Array(FIRST_CAPACITY);
+  #aOutcome = new Uint8Array(FIRST_CAPACITY);
+  #bOutcome = new Uint8Array(FIRST_CAPACITY).fill(MISSING);
+  #aStatus = new Uint16Array(FIRST_CAPACITY);
+  #bStatus = new Uint16Array(FIRST_CAPACITY);
+  /** First row of an exchange that has no partner yet, by hash; then the next copy of it. 0 is none. */
+  #slots: Int32Array | null = null;
+  #next = new Int32Array(0);
+  #count = 0;
+  #onlyB = 0;
+
+  /** Takes a row of A, in the order of the plan. @throws AppError INPUT_INVALID beyond what is bounded */
+  addA(row: SideRow): void {
+    if (this.#count === MAX_COMPARED_ROWS) {
+      throw new AppError('INPUT_INVALID', `a run of over ${MAX_COMPARED_ROWS} requests cannot be compared`, {
+        hint: 'Compare runs of a shorter window.',
+      });
+    }
+    if (this.#count === this.#id.length) this.#grow();
+    const at = this.#count;
+    this.#segment[at] = this.#numberOf(row.segment);
+    this.#id[at] = row.exchangeId;
+    this.#offsetNs[at] = row.offsetNs;
+    this.#aNs[at] = row.latencyNs;
+    this.#aOutcome[at] = row.outcome;
+    this.#aStatus[at] = row.status ?? 0;
+    this.#count += 1;
+  }
+
+  /** Takes a row of B, in the order of its plan, after all of A. */
+  addB(row: SideRow): void {
+    const at = this.#take(row);
+    if (at < 0) {
+      this.#onlyB += 1;
+      return;
+    }
+    this.#bNs[at] = row.latencyNs;
+    this.#bOutcome[at] = row.outcome;
+    this.#bStatus[at] = row.status ?? 0;
+  }
+
+  counts(): PairCounts {
+    let [pairs, onlyA, leftOut] = [0, 0, 0];
+    for (let at = 0; at < this.#count; at++) {
+      if (this.#bOutcome[at] === MISSING) onlyA += 1;
+      else if (this.#isPair(at)) pairs += 1;
+      else leftOut += 1;
+    }
+    return { pairs, onlyA, onlyB: this.#onlyB, leftOut };
+  }
+
+  /** The pairs in the order of A, and when each was due. To be called once: it moves the columns together. */
+  pairs(): PairedAnswers & { readonly offsetNs: Float64Array } {
+    let kept = 0;
+    for (let at = 0; at < this.#count; at++) {
+      if (!this.#isPair(at)) continue;
+      for (const column of this.#columns()) column[kept] = column[at]!;
+      kept += 1;
+    }
+    this.#count = kept;
+    return {
+      count: kept,
+      offsetNs: this.#offsetNs.subarray(0, kept),
+      aNs: this.#aNs.subarray(0, kept),
+      bNs: this.#bNs.subarray(0, kept),
+      aOutcome: this.#aOutcome.subarray(0, kept),
+      bOutcome: this.#bOutcome.subarray(0, kept),
+      aStatus: this.#aStatus.subarray(0, kept),
+      bStatus: this.#bStatus.subarray(0, kept),
+    };
+  }
+
+  #isPair(at: number): boolean {
+    return this.#aOutcome[at]! < LEFT_OUT && this.#bOutcome[at]! < LEFT_OUT;
+  }
+
+  #columns() {
+    const [times, codes] = [
+      [this.#offsetNs, this.#aNs, this.#bNs],
+      [this.#aOutcome, this.#bOutcome],
+    ];
+    return [...times, ...codes, this.#aStatus, this.#bStatus];
+  }
+
+  #numberOf(segment: string): number {
+    let number = this.#segments.get(segment);
+    if (number === undefined) {
+      number = this.#segments.size;
+      this.#segments.set(segment, number);
+    }
+    return number;
+  }
+
+  /** The first copy of A's that has no partner yet, or −1. */
+  #take({ segment, exchangeId }: SideRow): number {
+    const number = this.#segments.get(segment);
+    if (number === undefined) return -1;
+    this.#slots ??= this.#index();
+    const slots = this.#slots;
+    for (
+      let slot = slotOf(number, exchangeId, slots.length);
+      slots[slot] !== 0;
+      slot = (slot + 1) % slots.length
+    ) {
+      const first = slots[slot]! - 1;
+      const at = Math.abs(slots[slot]!) - 1;
+      if (this.#segment[at] !== number || this.#id[at] !== exchangeId) continue;
+      if (first < 0) return -1;
+      const next = this.#next[at]!;
+      // A chain that is used up stays in its place, negative, so that others behind it are still found.
+      slots[slot] = next === 0 ? -(at + 1) : next;
+      return at;
+    }
+    return -1;
+  }
+
+  #index(): Int32Array {
+    const slots = new Int32Array(2 ** Math.ceil(Math.log2(Math.max(2, this.#count * 2))));
+    this.#next = new Int32Array(this.#count);
+    // From the end, so that each chain begins with its first copy.
+    for (let at = this.#count - 1; at >= 0; at--) {
+      let slot = slotOf(this.#segment[at]!, this.#id[at]!, slots.length);
+      while (slots[slot] !== 0 && !this.#isSame(slots[slot]! - 1, at)) slot = (slot + 1) % slots.length;
+      this.#next[at] = slots[slot]!;
+      slots[slot] = at + 1;
+    }
+    return slots;
+  }
+
+  #isSame(one: number, other: number): boolean {
+    return this.#segment[one] === this.#segment[other] && this.#id[one] === this.#id[other];
+  }
+
+  #grow(): void {
+    const capacity = this.#id.length * 2;
+    this.#segment = grown(this.#segment, new Uint32Array(capacity));
+    this.#id = grown(this.#id, new Float64Array(capacity));
+    this.#offsetNs = grown(this.#offsetNs, new Float64Array(capacity));
+    this.#aNs = grown(this.#aNs, new Float64Array(capacity));
+    this.#bNs = grown(this.#bNs, new Float64Array(capacity));
+    this.#aOutcome = grown(this.#aOutcome, new Uint8Array(capacity));
+    this.#bOutcome = grown(this.#bOutcome, new Uint8Array(capacity).fill(MISSING));
+    this.#aStatus = grown(this.#aStatus, new Uint16Array(capacity));
+    this.#bStatus = grown(this.#bStatus, new Uint16Array(capacity));
+  }
+}
+
+function grown<T extends Uint8Array | Uint16Array | Uint32Array | Float64Array>(from: T, to: T): T {
+  to.set(from);
+  return to;
+}
+
+function slotOf(segment: number, id: number, slots: number): number {
+  let hash = Math.imul(segment + 1, 0x9e3779b1) ^ Math.imul(id >>> 0, 0x85ebca6b);
+  hash = Math.imul(hash ^ (hash >>> 15), 0x2c1b3c6d);
+  return ((hash ^ (hash >>> 13)) >>> 0) % slots;
+}

@@ -1,0 +1,157 @@
+import { IDC_WINDOWS } from '../arrival-statistics.ts';
+import type { ProfileDocument } from '../profile/profile-document.ts';
+
+/** Groups of figures that share a bound, and the bound: how far B may lie from A before a load test is due. */
+export const SHIFT_BOUNDS = Object.freeze({
+  rate: 0.2,
+  peak: 0.25,
+  burst: 0.5,
+  size: 0.2,
+  tokens: 0.2,
+  mix: 0.05,
+  hours: 0.15,
+  duplicates: 0.1,
+  failed: 0.01,
+});
+export type ShiftGroup = keyof typeof SHIFT_BOUNDS;
+export type ShiftBounds = Readonly<Record<ShiftGroup, number>>;
+
+/** `ratio`: how much more the greater is; `difference`: of two shares; `mix`: share that would have to be exchanged. */
+export type ShiftKind = 'ratio' | 'difference' | 'mix';
+
+/** One figure of both profiles, before it is judged. */
+export interface ProfileFigure {
+  readonly name: string;
+  readonly group: ShiftGroup;
+  readonly kind: ShiftKind;
+  readonly a: number | null;
+  readonly b: number | null;
+  /** Of a mix. */
+  readonly distance?: number;
+  /** What chance alone would make: of a mix a share, of a ratio what it is multiplied by, less 1. */
+  readonly chance?: number;
+}
+
+type Shares = ReadonlyMap<string, number>;
+
+/** Windows that differ more than this in length have other peaks, and other hours, for that alone. */
+export const COMPARABLE_SPANS = 2;
+
+/** Every figure two profiles are compared by; those that one of them does not have are null. */
+export function profileFigures(a: ProfileDocument, b: ProfileDocument): ProfileFigure[] {
+  const ratio = (
+    name: string,
+    group: ShiftGroup,
+    of: (profile: ProfileDocument) => number | null,
+  ): ProfileFigure => ({
+    name,
+    group,
+    kind: 'ratio',
+    a: of(a),
+    b: of(b),
+  });
+  const share = (
+    name: string,
+    group: ShiftGroup,
+    of: (profile: ProfileDocument) => number | null,
+  ): ProfileFigure => ({
+    ...ratio(name, group, of),
+    kind: 'difference',
+  });
+  const spans = [a.window?.spanS ?? 0, b.window?.spanS ?? 0] as const;
+  const likeSpans = Math.max(...spans) <= COMPARABLE_SPANS * Math.min(...spans);
+  return [
+    ratio('rate_mean', 'rate', ({ rate }) => rate.mean),
+    ...(likeSpans
+      ? [
+          ratio('rate_peak_1s', 'peak', ({ rate }) => rate.peak1s),
+          ratio('rate_peak_60s', 'peak', ({ rate }) => rate.peak60s),
+          ratio('rate_peak_1h', 'peak', ({ rate }) => rate.peak1h),
+          ratio('concurrency_mean', 'peak', ({ concurrency }) => concurrency.mean),
+        ]
+      : []),
+    ratio('gaps_cv', 'burst', ({ interArrival }) => interArrival.cv),
+    ...IDC_WINDOWS.slice(1).map((window) => ({
+      ...ratio(`idc_${window}s`, 'burst', ({ idc }) => idc[window]),
+      chance: dispersionChance(spans.map((spanS) => spanS / Number(window))),
+    })),
+    ...(['p50', 'p90', 'p99'] as const).map((each) =>
+      ratio(`request_bytes_${each}`, 'size', ({ requestBytes }) => requestBytes[each]),
+    ),
+    ratio('response_bytes_p50', 'size', ({ responseBytes }) => responseBytes.p50),
+    ratio('prompt_tokens_p50', 'tokens', ({ tokens }) => tokens.prompt.p50),
+    ratio('prompt_tokens_p95', 'tokens', ({ tokens }) => tokens.prompt.p95),
+    ratio('output_tokens_p50', 'tokens', ({ tokens }) => tokens.output.p50),
+    ratio('batch_p50', 'tokens', ({ batch }) => batch.p50),
+    mix(
+      'routes',
+      a,
+      b,
+      ({ mix: { routes } }) => new Map(routes.map((each) => [each.route ?? '', each.share])),
+    ),
+    mix(
+      'models',
+      a,
+      b,
+      ({ mix: { models } }) => new Map(models.map((each) => [each.model ?? '', each.share])),
+    ),
+    mix(
+      'statuses',
+      a,
+      b,
+      ({ mix: { statuses } }) => new Map(statuses.map((each) => [`${each.status}`, each.share])),
+    ),
+    ...(likeSpans && spans[0] >= 24 * 3_600 ? [hours(a, b)] : []),
+    share('duplicates', 'duplicates', ({ duplicateRatio }) => duplicateRatio),
+    share('failed', 'failed', ({ errors }) => errors.failedShare),
+  ];
+}
+
+function mix(
+  name: string,
+  a: ProfileDocument,
+  b: ProfileDocument,
+  of: (profile: ProfileDocument) => Shares,
+): ProfileFigure {
+  return { name: `mix_${name}`, group: 'mix', kind: 'mix', a: null, b: null, ...between(of(a), of(b), a, b) };
+}
+
+/**
+ * How far two indexes of dispersion lie apart by chance, twice its standard error: a variance of n windows is off by
+ * the root of 2 / n.
+ */
+function dispersionChance(windows: readonly number[]): number {
+  return Math.exp(2 * Math.sqrt(windows.reduce((sum, count) => sum + 2 / Math.max(1, count), 0))) - 1;
+}
+
+/** Where in the week the requests lie, per second that was looked at. */
+function hours(a: ProfileDocument, b: ProfileDocument): ProfileFigure {
+  const both = a.hourOfWeekPerSecond.map((rate, at) => [rate, b.hourOfWeekPerSecond[at] ?? null] as const);
+  const known = both.flatMap(([one, other]) =>
+    one === null || other === null ? [] : [[one, other] as const],
+  );
+  const sums = [0, 1].map((side) => known.reduce((sum, pair) => sum + pair[side as 0 | 1], 0));
+  const shares = (side: 0 | 1): Shares =>
+    new Map(known.map((pair, at) => [String(at), pair[side] / (sums[side] || 1)]));
+  return {
+    name: 'hours_of_week',
+    group: 'hours',
+    kind: 'mix',
+    a: null,
+    b: null,
+    ...between(shares(0), shares(1), a, b),
+  };
+}
+
+/** Total variation, and what is to be expected of it where only chance is at work. */
+function between(one: Shares, other: Shares, a: ProfileDocument, b: ProfileDocument) {
+  let [distance, chance] = [0, 0];
+  const noise = (2 / Math.PI) * (1 / Math.max(1, a.requests) + 1 / Math.max(1, b.requests));
+  for (const key of new Set([...one.keys(), ...other.keys()])) {
+    const [shareA, shareB] = [one.get(key) ?? 0, other.get(key) ?? 0];
+    const mean = (shareA + shareB) / 2;
+    distance += Math.abs(shareA - shareB) / 2;
+    chance += Math.sqrt(mean * Math.max(0, 1 - mean) * noise) / 2;
+  }
+  return { distance, chance };
+}

@@ -1,0 +1,81 @@
+import type { ReplayDocument } from '../replay-document.ts';
+import type { ComparisonReason } from './compare-pairs.ts';
+
+/** Something that both sides must have in common, and have not. */
+export interface FactDifference {
+  readonly fact: string;
+  readonly a: string;
+  readonly b: string;
+}
+
+/** Options of a run that decide what is sent and when. The words are those of the run's `options`. */
+const PLAN_OPTIONS = [
+  'fromUs', 'toUs', 'window', 'filters', 'multiplier', 'scaling', 'stages', 'targetShare', 'seed', 'jitterMs',
+  'perturb', 'shard', 'maxRequests', 'connections', 'warmupMs', 'cancels', 'pinOutputLength', 'requestUsage',
+  'shiftTime', 'maxInFlight', 'removedHeaders', 'pathMappings',
+] as const; // biome-ignore format: a list of words
+/** Kept short: a list of windows can be long. */
+const MAX_TEXT = 160;
+
+/** Causes in a run's own judgement that are ours, so that its figures say nothing of the target. */
+const OUR_CAUSES: ReadonlySet<string> = new Set([
+  'interrupted',
+  'achieved_below',
+  'lag_over_bound',
+  'sender_busy',
+  'cpu_throttled',
+  'stalled',
+  'arrivals_off_plan',
+  'in_flight_cap',
+  'shards_missing',
+  'shards_apart',
+  'violated_by_our_lag',
+]);
+
+/** What two runs do not have in common of what they must. */
+export function runFactDifferences(a: ReplayDocument, b: ReplayDocument): FactDifference[] {
+  const facts: [string, unknown, unknown][] = [
+    ['capture', a.capture, b.capture],
+    ...PLAN_OPTIONS.map((name): [string, unknown, unknown] => [name, a.options[name], b.options[name]]),
+  ];
+  return differing(facts);
+}
+
+/** What keeps a run from being held against its recording. */
+export function recordingFactDifferences(run: ReplayDocument, runIsA: boolean): FactDifference[] {
+  const expected: [string, unknown, unknown][] = [
+    ['multiplier', run.options['multiplier'] ?? run.multiplier, 1],
+    ['stages', run.options['stages'] ?? null, null],
+    ['targetShare', run.options['targetShare'] ?? 1, 1],
+    ['shard', run.options['shard'] ?? null, null],
+  ];
+  return differing(
+    expected.map(([name, of, recorded]) => (runIsA ? [name, of, recorded] : [name, recorded, of])),
+  );
+}
+
+/** Causes on our own side that keep a run from being compared. */
+export function runDoubts(side: 'A' | 'B', { reasons, notes }: ReplayDocument): ComparisonReason[] {
+  return [...reasons, ...notes]
+    .filter(({ code }) => OUR_CAUSES.has(code))
+    .map(({ code, text, advice }) => ({
+      code: `run_${side.toLowerCase()}_${code}`,
+      text: `${side} is no valid run: ${text}`,
+      advice,
+    }));
+}
+
+export function differing(facts: readonly (readonly [string, unknown, unknown])[]): FactDifference[] {
+  return facts.flatMap(([fact, a, b]) => {
+    const [textA, textB] = [textOf(a), textOf(b)];
+    return textA === textB ? [] : [{ fact, a: shortened(textA), b: shortened(textB) }];
+  });
+}
+
+function textOf(value: unknown): string {
+  return typeof value === 'string' ? value : JSON.stringify(value ?? null);
+}
+
+function shortened(text: string): string {
+  return text.length > MAX_TEXT ? `${text.slice(0, MAX_TEXT)}…` : text;
+}

@@ -1,0 +1,41 @@
+import type { ExchangeRow } from '../../core/exchange.ts';
+import { hasFailed, readyOffsetNs, type Send } from '../../core/run.ts';
+import { LEFT_OUT, type SideRow } from './pair-table.ts';
+import { ANSWERED, FAILED, TURNED_AWAY } from './paired-answers.ts';
+
+/** A send as a comparison takes it. @param lagBoundNs what left later than this is left out: it was our doing */
+export function sideRowOfSend(send: Send, lagBoundNs: number): SideRow {
+  const { segment, exchangeId, intendedOffsetNs: offsetNs, lastByteOffsetNs, status } = send;
+  const base = { segment, exchangeId, offsetNs, status };
+  const { actualOffsetNs, connectionWaitNs } = send;
+  if (send.refused) return { ...base, latencyNs: Number.POSITIVE_INFINITY, outcome: FAILED };
+  const isOurs = actualOffsetNs === null || send.cancelled || send.error === 'stopped';
+  if (isOurs || readyOffsetNs({ actualOffsetNs, connectionWaitNs }) - offsetNs > lagBoundNs) {
+    return { ...base, latencyNs: 0, outcome: LEFT_OUT };
+  }
+  if (hasFailed(send) || lastByteOffsetNs === null) {
+    return { ...base, latencyNs: Number.POSITIVE_INFINITY, outcome: FAILED };
+  }
+  return { ...base, latencyNs: Math.max(0, lastByteOffsetNs - offsetNs), outcome: answerKind(status) };
+}
+
+/**
+ * A recorded exchange as a comparison takes it. One without an answer because its client left is left out, and so
+ * is one of which nobody recorded when it was answered.
+ */
+export function sideRowOfExchange(row: ExchangeRow): SideRow {
+  const { segment, id: exchangeId, arrivalUs, outcome, status, lastByteOffsetUs } = row;
+  const base = { segment, exchangeId, offsetNs: arrivalUs * 1e3, status };
+  const isServerError = status !== null && status >= 500;
+  if (outcome === 'upstream_failed' || outcome === 'timed_out' || isServerError) {
+    return { ...base, latencyNs: Number.POSITIVE_INFINITY, outcome: FAILED };
+  }
+  if (outcome !== 'completed' || status === null || lastByteOffsetUs === null) {
+    return { ...base, latencyNs: 0, outcome: LEFT_OUT };
+  }
+  return { ...base, latencyNs: Math.max(0, lastByteOffsetUs) * 1e3, outcome: answerKind(status) };
+}
+
+function answerKind(status: number | null): number {
+  return status !== null && status >= 400 && status < 500 ? TURNED_AWAY : ANSWERED;
+}

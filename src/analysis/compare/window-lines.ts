@@ -1,0 +1,42 @@
+import { percentileOf } from './latency-metrics.ts';
+import { comparableLatencies, type PairedAnswers } from './paired-answers.ts';
+import { windowEdges } from './window-interval.ts';
+
+/** One stretch of the plan: percentiles in milliseconds of both sides, null where too many had no answer. */
+export interface WindowLine {
+  /** From the first pair to where it begins, seconds. */
+  readonly fromS: number;
+  readonly pairs: number;
+  readonly p50: { readonly a: number | null; readonly b: number | null };
+  readonly p95: { readonly a: number | null; readonly b: number | null };
+}
+
+const LINES = 20;
+
+/** Latencies of both sides over the plan, in at most twenty stretches of equally many pairs: to be looked at. */
+export function windowLines(pairs: PairedAnswers & { readonly offsetNs: Float64Array }): WindowLine[] {
+  const count = Math.min(LINES, pairs.count);
+  return Array.from({ length: count }, (_, at) => {
+    const [from, to] = windowEdges(pairs.count, count, at);
+    const { a, b } = comparableLatencies(partOf(pairs, from, to));
+    const both = (percent: number) => ({ a: ms(percentileOf(a, percent)), b: ms(percentileOf(b, percent)) });
+    const fromS = (pairs.offsetNs[from]! - pairs.offsetNs[0]!) / 1e9;
+    return { fromS, pairs: to - from, p50: both(50), p95: both(95) };
+  });
+}
+
+function partOf(pairs: PairedAnswers, from: number, to: number): PairedAnswers {
+  return {
+    count: to - from,
+    aNs: pairs.aNs.subarray(from, to),
+    bNs: pairs.bNs.subarray(from, to),
+    aOutcome: pairs.aOutcome.subarray(from, to),
+    bOutcome: pairs.bOutcome.subarray(from, to),
+    aStatus: pairs.aStatus.subarray(from, to),
+    bStatus: pairs.bStatus.subarray(from, to),
+  };
+}
+
+function ms(ns: number): number | null {
+  return Number.isFinite(ns) ? ns / 1e6 : null;
+}

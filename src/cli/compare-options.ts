@@ -1,0 +1,85 @@
+import { COMPARISON_BOUNDS, type ComparisonBounds } from '../analysis/compare/comparison-bounds.ts';
+import { SHIFT_BOUNDS, type ShiftBounds, type ShiftGroup } from '../analysis/compare/profile-figures.ts';
+import { AppError } from '../core/errors.ts';
+import { Problems } from '../core/problems.ts';
+import { parseShare } from '../core/units.ts';
+
+/** What was asked for, as it stands on the command line. */
+export interface RawCompareOptions {
+  readonly json?: boolean | undefined;
+  /** A file; `true` where none is named, for stdout. */
+  readonly html?: string | boolean | undefined;
+  readonly md?: string | boolean | undefined;
+  readonly floor?: string | undefined;
+  readonly detect?: string | undefined;
+  readonly failureFloor?: string | undefined;
+  readonly shiftBound?: readonly string[] | undefined;
+  readonly allowDifferences?: boolean | undefined;
+}
+
+/** Where a form of the comparison goes: a file, or stdout where the path is null. */
+export interface CompareOutput {
+  readonly form: 'text' | 'json' | 'html' | 'md';
+  readonly path: string | null;
+}
+
+export interface CompareOptions {
+  readonly bounds: ComparisonBounds;
+  readonly shiftBounds: ShiftBounds;
+  /** Marks facts that differ instead of refusing them. */
+  readonly allowsDifferences: boolean;
+  readonly outputs: readonly CompareOutput[];
+}
+
+/** @throws AppError OPTION_INVALID listing every problem at once */
+export function resolveCompareOptions(raw: RawCompareOptions): CompareOptions {
+  const problems = new Problems();
+  const share = (text: string | undefined, flag: string, otherwise: number) =>
+    problems.optional(text, (given) => parseShare(given, flag)) ?? otherwise;
+  const bounds = {
+    floor: share(raw.floor, '--floor', COMPARISON_BOUNDS.floor),
+    detect: share(raw.detect, '--detect', COMPARISON_BOUNDS.detect),
+    failureFloor: share(raw.failureFloor, '--failure-floor', COMPARISON_BOUNDS.failureFloor),
+  };
+  if (bounds.detect < bounds.floor) {
+    problems.add(`--detect ${bounds.detect} is below --floor ${bounds.floor}: what is to be seen must count`);
+  }
+  const shiftBounds: Record<ShiftGroup, number> = { ...SHIFT_BOUNDS };
+  for (const text of raw.shiftBound ?? []) {
+    const asked = problems.attempt(() => parseShiftBound(text), null);
+    if (asked !== null) shiftBounds[asked.group] = asked.bound;
+  }
+  const outputs = outputsOf(raw, problems);
+  problems.throwIfAny();
+  return { bounds, shiftBounds, allowsDifferences: raw.allowDifferences ?? false, outputs };
+}
+
+/** `rate=30%`. */
+function parseShiftBound(text: string): { readonly group: ShiftGroup; readonly bound: number } {
+  const at = text.indexOf('=');
+  const group = Object.keys(SHIFT_BOUNDS).find((known) => known === text.slice(0, at).trim());
+  if (group === undefined) {
+    throw new AppError('OPTION_INVALID', `--shift-bound: ${JSON.stringify(text)} names no group of figures`, {
+      hint: `Give GROUP=SHARE, such as rate=30%. Groups: ${Object.keys(SHIFT_BOUNDS).join(', ')}.`,
+    });
+  }
+  return { group: group as ShiftGroup, bound: parseShare(text.slice(at + 1), `--shift-bound ${group}`) };
+}
+
+function outputsOf(raw: RawCompareOptions, problems: Problems): CompareOutput[] {
+  const outputs: CompareOutput[] = [];
+  if (raw.json ?? false) outputs.push({ form: 'json', path: null });
+  for (const form of ['html', 'md'] as const) {
+    const where = raw[form];
+    if (where === undefined || where === false) continue;
+    outputs.push({ form, path: typeof where === 'string' ? where : null });
+  }
+  const onStdout = outputs.filter(({ path }) => path === null);
+  if (onStdout.length > 1) {
+    const flags = onStdout.map(({ form }) => `--${form}`).join(' and ');
+    problems.add(`${flags} would both be printed: name a file for all but one`);
+  }
+  const paths = outputs.flatMap(({ path }) => path ?? []);
+  if (new Set(paths).size < paths.length) problems.add('--html and --md name the same file');
+  return onStdout.length === 0 ? [{ form: 'text', path: null }, ...outputs] : outputs;
+}

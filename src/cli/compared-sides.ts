@@ -1,0 +1,147 @@
+import { existsSync, readFileSync, statSync } from 'node:fs';
+import { join } from 'node:path';
+import type { SideRow } from '../analysis/compare/pair-table.ts';
+import { sideRowOfExchange, sideRowOfSend } from '../analysis/compare/side-rows.ts';
+import { JUDGEMENT_BOUNDS } from '../analysis/judgement-bounds.ts';
+import type { ProfileDocument } from '../analysis/profile/profile-document.ts';
+import type { ReplayDocument } from '../analysis/replay-document.ts';
+import { AppError, reasonOf } from '../core/errors.ts';
+import type { TimeRange } from '../core/ports.ts';
+import { type CaptureReader, openCapture } from '../storage/capture-reader.ts';
+import { RunReader } from '../storage/run-reader.ts';
+import { RUN_DATABASE } from '../storage/run-schema.ts';
+import { documentFromThread } from './document-thread.ts';
+import { resolveProfileOptions } from './profile-options.ts';
+import { profileSchema } from './profile-schema.ts';
+import { readRunSummary } from './run-summary.ts';
+
+/** A profile of two weeks has some hundred kilobytes. */
+const MAX_PROFILE_BYTES = 64 * 1024 * 1024;
+const NS_PER_MS = 1e6;
+
+export interface RunSide {
+  readonly kind: 'run';
+  readonly name: string;
+  readonly summary: ReplayDocument;
+  rows(): Generator<SideRow>;
+  /** What it replayed of the recording. */
+  range(): TimeRange | undefined;
+  close(): void;
+}
+
+export interface CaptureSide {
+  readonly kind: 'recording';
+  readonly name: string;
+  rows(range: TimeRange | undefined): Generator<SideRow>;
+  close(): void;
+}
+
+export interface ProfileSide {
+  readonly kind: 'profile';
+  readonly name: string;
+  readonly document: ProfileDocument;
+  close(): void;
+}
+
+export type Side = RunSide | CaptureSide | ProfileSide;
+
+/** Opens what a name stands for. @throws AppError INPUT_INVALID, or what the opening of a capture throws */
+export function openSide(name: string): Side {
+  const there = statSync(name, { throwIfNoEntry: false });
+  if (there?.isFile())
+    return { kind: 'profile', name, document: readProfile(name, there.size), close: () => {} };
+  return existsSync(join(name, RUN_DATABASE)) ? openRun(name) : openRecording(name);
+}
+
+/** Profiles a capture as `profile` does, payloads left aside. */
+export function profileOfCapture({ name }: CaptureSide): Promise<ProfileDocument> {
+  const options = resolveProfileOptions({ payloadSample: '0' });
+  return documentFromThread<ProfileDocument>('profiler', {
+    directory: name,
+    encryptionKeyFile: null,
+    options,
+  });
+}
+
+function openRun(name: string): RunSide {
+  const reader = new RunReader(name);
+  let summary: ReplayDocument;
+  try {
+    summary = summaryOf(name, reader.summary);
+  } catch (thrown) {
+    reader.close();
+    throw thrown;
+  }
+  const lagBoundNs = lagBoundOf(summary);
+  return {
+    kind: 'run',
+    name,
+    summary,
+    *rows() {
+      for (const send of reader.sends()) if (!send.warmup) yield sideRowOfSend(send, lagBoundNs);
+    },
+    range: () => rangeOf(summary),
+    close: () => reader.close(),
+  };
+}
+
+function summaryOf(name: string, summary: object | null): ReplayDocument {
+  if (summary !== null) return readRunSummary(name, summary);
+  throw new AppError('INPUT_INVALID', `the run ${name} was never sealed: it did not come to its end`, {
+    hint: 'Replay again; what is there of it cannot be compared.',
+  });
+}
+
+function openRecording(name: string): CaptureSide {
+  const reader: CaptureReader = openCapture(name);
+  return {
+    kind: 'recording',
+    name,
+    *rows(range) {
+      for (const row of reader.rows(range)) yield sideRowOfExchange(row);
+    },
+    close: () => reader.close(),
+  };
+}
+
+/** What a run may be late by itself, as it judged itself. */
+function lagBoundOf({ bounds, latencyMs }: ReplayDocument): number {
+  const { lagNs, lagOfServiceShare } = { ...JUDGEMENT_BOUNDS, ...bounds };
+  return Math.max(lagNs, lagOfServiceShare * (latencyMs.service.p50 ?? 0) * NS_PER_MS);
+}
+
+function rangeOf({ options }: ReplayDocument): TimeRange | undefined {
+  const [fromUs, toUs] = [options['fromUs'], options['toUs']];
+  return typeof fromUs === 'number' && typeof toUs === 'number' ? { fromUs, toUs } : undefined;
+}
+
+function readProfile(name: string, bytes: number): ProfileDocument {
+  const refuse = (reason: string, cause?: unknown): AppError =>
+    new AppError('INPUT_INVALID', `${name} is no profile: ${reason}`, {
+      hint: 'Give a file that profile --json wrote, the directory of a run, or that of a capture.',
+      cause,
+    });
+  if (bytes > MAX_PROFILE_BYTES) throw refuse('it is larger than any profile');
+  let document: Partial<ProfileDocument> | null;
+  try {
+    document = JSON.parse(
+      readFileSync(name, 'utf8').replace(/^\uFEFF/, ''),
+    ) as Partial<ProfileDocument> | null;
+  } catch (cause) {
+    throw refuse(reasonOf(cause), cause);
+  }
+  if (document?.kind !== 'profile') throw refuse('it is another document');
+  if (document.schemaVersion !== 1) {
+    throw new AppError(
+      'SCHEMA_TOO_NEW',
+      `${name} is a profile of schema version ${String(document.schemaVersion)}`,
+      {
+        hint: 'This version reads version 1; use the one that wrote it, or a later one.',
+      },
+    );
+  }
+  const parsed = profileSchema.safeParse(document);
+  if (!parsed.success)
+    throw refuse(`${parsed.error.issues[0]?.path.join('.') ?? ''} is not as a profile has it`);
+  return document as ProfileDocument;
+}

@@ -1,0 +1,183 @@
+import { type ComparisonReason, comparePairs } from '../analysis/compare/compare-pairs.ts';
+import { compareProfiles, profileFactDifferences } from '../analysis/compare/compare-profiles.ts';
+import type { ComparedSide, ComparisonDocument } from '../analysis/compare/comparison-document.ts';
+import { PairTable, type SideRow } from '../analysis/compare/pair-table.ts';
+import {
+  type FactDifference,
+  recordingFactDifferences,
+  runDoubts,
+  runFactDifferences,
+} from '../analysis/compare/run-facts.ts';
+import { windowLines } from '../analysis/compare/window-lines.ts';
+import { AppError } from '../core/errors.ts';
+import type { CompareOptions } from './compare-options.ts';
+import {
+  type CaptureSide,
+  openSide,
+  type ProfileSide,
+  profileOfCapture,
+  type RunSide,
+  type Side,
+} from './compared-sides.ts';
+
+/** Fewer of the requests than this on both sides are no two runs of one window. */
+const LEAST_PAIRED_SHARE = 0.9;
+
+/**
+ * Compares what two names stand for.
+ * @throws AppError INPUT_INVALID for sides that cannot be compared, and for facts that differ unless that is allowed
+ */
+export async function compareNamed(
+  a: string,
+  b: string,
+  options: CompareOptions,
+): Promise<ComparisonDocument> {
+  const sideA = openSide(a);
+  try {
+    const sideB = openSide(b);
+    try {
+      return await compareSides(sideA, sideB, options);
+    } finally {
+      sideB.close();
+    }
+  } finally {
+    sideA.close();
+  }
+}
+
+async function compareSides(a: Side, b: Side, options: CompareOptions): Promise<ComparisonDocument> {
+  if (a.kind === 'run' && b.kind !== 'profile') return compareRows(a, b, options);
+  if (b.kind === 'run' && a.kind === 'recording') return compareRows(a, b, options);
+  if (a.kind !== 'run' && b.kind !== 'run') return compareTraffic(a, b, options);
+  throw new AppError(
+    'INPUT_INVALID',
+    `${a.name} is a ${a.kind} and ${b.name} a ${b.kind}: they have no requests in common`,
+    {
+      hint: 'Give two runs, a run and the capture it replayed, or two profiles or captures.',
+    },
+  );
+}
+
+function compareRows(
+  a: RunSide | CaptureSide,
+  b: RunSide | CaptureSide,
+  options: CompareOptions,
+): ComparisonDocument {
+  const differences = factDifferences(a, b);
+  assertAlike(differences, options);
+  const table = new PairTable();
+  for (const row of rowsOf(a, b)) table.addA(row);
+  for (const row of rowsOf(b, a)) table.addB(row);
+  const { pairs: paired, onlyA, onlyB, leftOut } = table.counts();
+  const lacking = pairingDifference(a, b, { paired: paired + leftOut, onlyA, onlyB });
+  assertAlike(lacking, options);
+  const pairs = table.pairs();
+  const judgement = comparePairs(pairs, options.bounds);
+  const doubts = [a, b].flatMap((side, at) =>
+    side.kind === 'run' ? runDoubts(at === 0 ? 'A' : 'B', side.summary) : [],
+  );
+  const isDoubted = doubts.length > 0;
+  return {
+    schemaVersion: 1,
+    kind: 'comparison',
+    compares: a.kind === b.kind ? 'runs' : 'recording',
+    verdict: isDoubted ? 'INCONCLUSIVE' : judgement.verdict,
+    reasons: isDoubted ? doubts : judgement.reasons,
+    notes: [
+      ...(isDoubted ? judgement.reasons : []),
+      ...judgement.notes,
+      ...differenceNotes([...differences, ...lacking]),
+    ],
+    a: sideOf(a),
+    b: sideOf(b),
+    pairs: paired,
+    unpaired: { onlyA, onlyB, leftOut },
+    differences: [...differences, ...lacking],
+    metrics: judgement.metrics,
+    windows: windowLines(pairs),
+    bounds: options.bounds,
+  };
+}
+
+async function compareTraffic(
+  a: ProfileSide | CaptureSide,
+  b: ProfileSide | CaptureSide,
+  options: CompareOptions,
+): Promise<ComparisonDocument> {
+  const [one, other] = [await profileOf(a), await profileOf(b)];
+  const differences = profileFactDifferences(one, other);
+  assertAlike(differences, options);
+  const judgement = compareProfiles(one, other, options.shiftBounds);
+  return {
+    schemaVersion: 1,
+    kind: 'comparison',
+    compares: 'profiles',
+    ...judgement,
+    notes: [...judgement.notes, ...differenceNotes(differences)],
+    a: sideOf(a),
+    b: sideOf(b),
+    pairs: null,
+    unpaired: null,
+    differences,
+    windows: [],
+    bounds: options.shiftBounds,
+  };
+}
+
+async function profileOf(side: ProfileSide | CaptureSide) {
+  return side.kind === 'profile' ? side.document : await profileOfCapture(side);
+}
+
+function factDifferences(a: RunSide | CaptureSide, b: RunSide | CaptureSide): FactDifference[] {
+  if (a.kind === 'run' && b.kind === 'run') return runFactDifferences(a.summary, b.summary);
+  if (a.kind === 'run') return recordingFactDifferences(a.summary, true);
+  return b.kind === 'run' ? recordingFactDifferences(b.summary, false) : [];
+}
+
+/** A recording is read where the run on the other side replayed it. */
+function rowsOf(side: RunSide | CaptureSide, other: RunSide | CaptureSide): Iterable<SideRow> {
+  if (side.kind === 'run') return side.rows();
+  if (other.kind === 'run') return side.rows(other.range());
+  throw new AppError('INTERNAL', 'two recordings have no requests in common');
+}
+
+/** A recording holds more than was replayed; two runs do not. */
+function pairingDifference(
+  a: RunSide | CaptureSide,
+  b: RunSide | CaptureSide,
+  { paired, onlyA, onlyB }: { readonly paired: number; readonly onlyA: number; readonly onlyB: number },
+): FactDifference[] {
+  const least = (only: number, side: RunSide | CaptureSide) =>
+    side.kind === 'recording' || paired >= LEAST_PAIRED_SHARE * (paired + only);
+  if (least(onlyA, a) && least(onlyB, b)) return [];
+  const text = (only: number) => `${only} of ${paired + only} requests are on this side only`;
+  return [{ fact: 'requests', a: text(onlyA), b: text(onlyB) }];
+}
+
+function assertAlike(differences: readonly FactDifference[], { allowsDifferences }: CompareOptions): void {
+  if (differences.length === 0 || allowsDifferences) return;
+  const list = differences.map(({ fact, a, b }) => `  ${fact}: ${a} | ${b}`);
+  throw new AppError(
+    'INPUT_INVALID',
+    `A and B differ in facts that decide their figures:\n${list.join('\n')}`,
+    {
+      hint: 'Compare runs of the same plan; --allow-differences compares these nevertheless and marks what differs.',
+    },
+  );
+}
+
+function differenceNotes(differences: readonly FactDifference[]): ComparisonReason[] {
+  return differences.map(({ fact, a, b }) => ({
+    code: 'facts_differ',
+    text: `A and B differ in ${fact}: ${a} | ${b}`,
+    advice: 'What differs besides the build may be what is seen here.',
+  }));
+}
+
+function sideOf(side: Side): ComparedSide {
+  const { kind, name } = side;
+  if (side.kind !== 'run')
+    return { kind, name, run: null, target: null, version: null, startedAt: null, verdict: null };
+  const { run, target, version, startedAt, verdict } = side.summary;
+  return { kind, name, run, target, version, startedAt, verdict };
+}

@@ -1,0 +1,102 @@
+import { describe, expect, test } from 'vitest';
+import { comparePairs } from '../../../src/analysis/compare/compare-pairs.ts';
+import { FAILED, type PairedAnswers, TURNED_AWAY } from '../../../src/analysis/compare/paired-answers.ts';
+import { answeredPairs, verdictsOf } from '../../support/compared-pairs.ts';
+import { queuePair } from '../../support/queue-simulator.ts';
+
+const CALM = { requests: 2_000, executors: 4, load: 0.5, service: 'steady' } as const;
+
+function pairsOf(slowdown: number, requests: number = CALM.requests): PairedAnswers {
+  const { a, b } = queuePair({ ...CALM, requests, slowdown, seed: 1 });
+  return answeredPairs(a, b);
+}
+
+/** Every so many requests of B end otherwise. */
+function spoilt(pairs: PairedAnswers, outcome: number, every: (at: number) => boolean): PairedAnswers {
+  for (let at = 0; at < pairs.count; at++) {
+    if (!every(at)) continue;
+    pairs.bOutcome[at] = outcome;
+    pairs.bStatus[at] = outcome === FAILED ? 503 : 429;
+    pairs.bNs[at] = outcome === FAILED ? Number.POSITIVE_INFINITY : 1e6;
+  }
+  return pairs;
+}
+
+describe('comparing pairs of the same requests', () => {
+  test('tells the same build from one that is 20 % slower, either way', () => {
+    const draws = 25;
+    expect(verdictsOf(draws, { ...CALM, slowdown: 1 })).toMatchObject({ SAME: draws });
+    expect(verdictsOf(draws, { ...CALM, slowdown: 1.2 })).toMatchObject({ WORSE: draws });
+    expect(verdictsOf(draws, { ...CALM, slowdown: 1 / 1.2 })).toMatchObject({ BETTER: draws });
+  });
+
+  test('gives ratio and intervals, and an effect that agrees with them', () => {
+    const [p50] = comparePairs(pairsOf(1.2)).metrics;
+    expect(p50).toMatchObject({
+      name: 'latency_p50',
+      unit: 'ms',
+      verdict: 'worse',
+      windows: 20,
+      pairs: 2_000,
+    });
+    expect(p50?.ratio).toBeCloseTo(1.2, 1);
+    expect(p50?.shift).toBeCloseTo(p50?.ratio ?? 0, 1);
+    expect(p50?.interval?.[0]).toBeLessThan(p50?.interval90?.[0] ?? 0);
+    expect(p50?.interval?.[0]).toBeGreaterThan(1);
+  });
+
+  test('calls a change below the floor the same, however sure it is', () => {
+    const { a } = queuePair({ ...CALM, slowdown: 1, seed: 1 });
+    const nearly = answeredPairs(
+      a,
+      a.map((second, at) => second * (1.03 + (at % 7) / 1e4)),
+    );
+    const { verdict, metrics } = comparePairs(nearly);
+    expect(metrics[0]?.interval?.[0]).toBeGreaterThan(1);
+    expect(verdict).toBe('SAME');
+    expect(comparePairs(nearly, { floor: 0.02, detect: 0.2, failureFloor: 0.005 }).verdict).toBe('WORSE');
+  });
+
+  test('says how many pairs are needed where there are too few', () => {
+    const { verdict, reasons } = comparePairs(pairsOf(1, 100));
+    expect(verdict).toBe('INCONCLUSIVE');
+    expect(reasons[0]).toMatchObject({ code: 'too_few_pairs' });
+    expect(reasons.map(({ text }) => text).join()).toMatch(/latency_p95 .* about \d+ pairs are needed/);
+    expect(comparePairs(pairsOf(1, 0))).toMatchObject({ verdict: 'INCONCLUSIVE' });
+  });
+
+  test('takes a faster build that fails more for worse', () => {
+    const { verdict, reasons, notes } = comparePairs(spoilt(pairsOf(0.7), FAILED, (at) => at % 50 === 0));
+    expect(verdict).toBe('WORSE');
+    expect(reasons.map(({ code }) => code)).toEqual(['failed_worse']);
+    expect(notes.map(({ code }) => code)).toContain('latency_p50_better');
+  });
+
+  test('takes a build that turns more away for worse, and its quick refusals for no latency', () => {
+    const pairs = spoilt(pairsOf(1), TURNED_AWAY, (at) => at % 4 === 0);
+    const { verdict, reasons, metrics } = comparePairs(pairs);
+    expect(verdict).toBe('WORSE');
+    expect(reasons.map(({ code }) => code)).toEqual(['turned_away_worse']);
+    expect(metrics[0]).toMatchObject({ pairs: 1_500, verdict: 'same' });
+  });
+
+  test('is not sure of failures that all came in one burst, and never calls them the same or better', () => {
+    const { verdict, reasons } = comparePairs(spoilt(pairsOf(0.7), FAILED, (at) => at >= 500 && at < 560));
+    expect(verdict).toBe('INCONCLUSIVE');
+    expect(reasons.map(({ code }) => code)).toContain('undecided');
+    expect(reasons.map(({ text }) => text).join()).toContain('failed cannot be told from 2000 pairs');
+  });
+
+  test('counts failures as latency without end', () => {
+    const { metrics } = comparePairs(spoilt(pairsOf(1), FAILED, (at) => at % 10 === 0));
+    expect(metrics[1]).toMatchObject({ name: 'latency_p95', b: 'Infinity', verdict: 'worse' });
+  });
+
+  test('does not compare answers of another kind', () => {
+    const pairs = pairsOf(1);
+    for (let at = 0; at < pairs.count; at += 20) pairs.bStatus[at] = 204;
+    const { verdict, reasons } = comparePairs(pairs);
+    expect(verdict).toBe('INCONCLUSIVE');
+    expect(reasons.map(({ code }) => code)).toEqual(['status_mix']);
+  });
+});

@@ -1,0 +1,120 @@
+import fc from 'fast-check';
+import { describe, expect, test } from 'vitest';
+import { LEFT_OUT, PairTable, type SideRow } from '../../../src/analysis/compare/pair-table.ts';
+import { sideRowOfExchange, sideRowOfSend } from '../../../src/analysis/compare/side-rows.ts';
+import { exchangeRow } from '../../support/exchange-row.ts';
+import { failed, refused, send } from '../../support/sends.ts';
+
+function row(exchangeId: number, latencyNs: number, parts: Partial<SideRow> = {}): SideRow {
+  return { segment: 's', exchangeId, offsetNs: exchangeId, latencyNs, outcome: 0, status: 200, ...parts };
+}
+
+describe('pairing', () => {
+  test('is by segment, id and which copy, whatever the order', () => {
+    const table = new PairTable();
+    for (const each of [row(1, 10), row(2, 20), row(1, 11), row(1, 12, { segment: 't' })]) table.addA(each);
+    for (const each of [row(1, 100), row(2, 200), row(1, 101), row(1, 102), row(9, 1)]) table.addB(each);
+    expect(table.counts()).toEqual({ pairs: 3, onlyA: 1, onlyB: 2, leftOut: 0 });
+    const { aNs, bNs, count } = table.pairs();
+    expect({ count, a: [...aNs], b: [...bNs] }).toEqual({ count: 3, a: [10, 20, 11], b: [100, 200, 101] });
+  });
+
+  test('finds what any order of both sides has in common, copy by copy', () => {
+    const ids = fc.array(
+      fc.tuple(
+        fc.constantFrom('s', 't'),
+        fc.integer({ min: 1, max: 2 ** 40 + 3 }).map((id) => id % 7),
+      ),
+      {
+        maxLength: 60,
+      },
+    );
+    fc.assert(
+      fc.property(ids, ids, (a, b) => {
+        const table = new PairTable();
+        for (const [segment, id] of a) table.addA(row(id, 1, { segment }));
+        for (const [segment, id] of b) table.addB(row(id, 2, { segment }));
+        const tally = (side: typeof a) => {
+          const counts = new Map<string, number>();
+          for (const key of side) counts.set(String(key), (counts.get(String(key)) ?? 0) + 1);
+          return counts;
+        };
+        const [inA, inB] = [tally(a), tally(b)];
+        let common = 0;
+        for (const [key, count] of inA) common += Math.min(count, inB.get(key) ?? 0);
+        expect(table.counts()).toMatchObject({
+          pairs: common,
+          onlyA: a.length - common,
+          onlyB: b.length - common,
+        });
+      }),
+      { numRuns: 100 },
+    );
+  });
+
+  test('leaves out what either side was kept from by us', () => {
+    const table = new PairTable();
+    table.addA(row(1, 10));
+    table.addA(row(2, 10, { outcome: LEFT_OUT }));
+    table.addB(row(1, 10, { outcome: LEFT_OUT }));
+    table.addB(row(2, 10));
+    expect(table.counts()).toEqual({ pairs: 0, onlyA: 0, onlyB: 0, leftOut: 2 });
+    expect(table.pairs().count).toBe(0);
+  });
+
+  test('holds more rows than it began with', () => {
+    const table = new PairTable();
+    for (let id = 0; id < 5_000; id++) table.addA(row(id, id));
+    for (let id = 4_999; id >= 0; id--) table.addB(row(id, id * 2));
+    const { aNs, bNs } = table.pairs();
+    expect(aNs.every((each, at) => bNs[at] === each * 2)).toBe(true);
+    expect(aNs.length).toBe(5_000);
+  });
+});
+
+describe('a row of a side', () => {
+  const late = 2e6;
+
+  test('of a send has its latency from the planned instant, without end where it failed or was refused', () => {
+    expect(sideRowOfSend(send({ index: 3 }), late)).toMatchObject({
+      latencyNs: 10e6,
+      outcome: 0,
+      status: 200,
+    });
+    expect(sideRowOfSend(failed(1), late)).toMatchObject({ latencyNs: Number.POSITIVE_INFINITY, outcome: 1 });
+    expect(sideRowOfSend(send({ index: 1, status: 503 }), late)).toMatchObject({ outcome: 1 });
+    expect(sideRowOfSend(refused(1), late)).toMatchObject({
+      latencyNs: Number.POSITIVE_INFINITY,
+      outcome: 1,
+    });
+    expect(sideRowOfSend(send({ index: 1, status: 429 }), late)).toMatchObject({
+      outcome: 2,
+      latencyNs: 10e6,
+    });
+  });
+
+  test('of a send that was late, cancelled, stopped or never reached by us is left out', () => {
+    const lateSend = send({ index: 0, intendedOffsetNs: 0, actualOffsetNs: 3e6 });
+    const ours = [
+      lateSend,
+      send({ index: 1, cancelled: true }),
+      failed(2, { error: 'stopped' }),
+      send({ index: 3, actualOffsetNs: null }),
+    ];
+    expect(ours.map((each) => sideRowOfSend(each, late).outcome)).toEqual([
+      LEFT_OUT,
+      LEFT_OUT,
+      LEFT_OUT,
+      LEFT_OUT,
+    ]);
+  });
+
+  test('of a recording has its recorded latency; where the client left there is none', () => {
+    const recorded = exchangeRow({ outcome: 'completed', status: 200, lastByteOffsetUs: 1_500 });
+    expect(sideRowOfExchange(recorded)).toMatchObject({ latencyNs: 1_500_000, outcome: 0 });
+    expect(sideRowOfExchange({ ...recorded, outcome: 'client_aborted' }).outcome).toBe(LEFT_OUT);
+    expect(sideRowOfExchange({ ...recorded, lastByteOffsetUs: null }).outcome).toBe(LEFT_OUT);
+    expect(sideRowOfExchange({ ...recorded, outcome: 'timed_out' })).toMatchObject({ outcome: 1 });
+    expect(sideRowOfExchange({ ...recorded, status: 500 })).toMatchObject({ outcome: 1 });
+  });
+});

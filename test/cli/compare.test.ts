@@ -1,0 +1,180 @@
+import { mkdirSync, readFileSync, writeFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { describe, expect, test } from 'vitest';
+import type { ComparisonDocument } from '../../src/analysis/compare/comparison-document.ts';
+import { comparisonMarkdown } from '../../src/analysis/compare/comparison-markdown.ts';
+import { comparisonText } from '../../src/analysis/compare/comparison-text.ts';
+import { comparisonPage } from '../../src/analysis/pages/comparison-page.ts';
+import { resolveCompareOptions } from '../../src/cli/compare-options.ts';
+import { compareNamed } from '../../src/cli/comparing.ts';
+import { printable } from '../../src/cli/terminal.ts';
+import { captureOf } from '../support/captures.ts';
+import { calmSends, comparedRun } from '../support/compared-runs.ts';
+import { exchangeOf, TEST_EPOCH_US } from '../support/exchanges.ts';
+import { runReprise } from '../support/process.ts';
+import { profileOf } from '../support/profiles.ts';
+import { send } from '../support/sends.ts';
+import { temporaryDirectory } from '../support/temp-dir.ts';
+
+const COUNT = 900;
+const DEFAULTS = resolveCompareOptions({});
+const ALLOWING = resolveCompareOptions({ allowDifferences: true });
+
+function runsOf(slowdown: number): [string, string] {
+  const { a, b } = calmSends(COUNT, slowdown);
+  return [comparedRun(a), comparedRun(b)];
+}
+
+describe('reprise compare', () => {
+  test('ends with 3 for a slower run, with 0 for the same one, and prints one document', async () => {
+    const [a, b] = runsOf(1.2);
+    const worse = await runReprise(['compare', a, b, '--json']);
+    expect(worse).toMatchObject({ status: 3, stderr: '' });
+    const document = JSON.parse(worse.stdout) as ComparisonDocument;
+    expect(document).toMatchObject({ schemaVersion: 1, kind: 'comparison', verdict: 'WORSE', pairs: COUNT });
+    for (const metric of document.metrics) {
+      for (const key of ['name', 'a', 'b', 'ratio', 'interval']) expect(metric).toHaveProperty(key);
+    }
+    const same = await runReprise(['compare', a, a]);
+    expect(same).toMatchObject({ status: 0 });
+    expect(same.stdout).toMatch(/^SAME: /);
+  });
+
+  test('writes a page and Markdown', async () => {
+    const [a, b] = runsOf(1);
+    const folder = temporaryDirectory();
+    const [html, md] = [join(folder, 'c.html'), join(folder, 'c.md')];
+    const done = await runReprise(['compare', a, b, '--html', html, '--md', md]);
+    expect(done, done.stderr).toMatchObject({ status: 0 });
+    expect(readFileSync(html, 'utf8')).toContain('Comparison: SAME');
+    expect(readFileSync(md, 'utf8')).toMatch(/^## SAME\n/);
+  });
+});
+
+describe('comparing what two names stand for', () => {
+  test('refuses runs whose facts differ, naming them, and marks them where that is allowed', async () => {
+    const { a, b } = calmSends(COUNT, 1);
+    const one = comparedRun(a);
+    const other = comparedRun(b, { run: { options: { multiplier: 2, targetShare: 0.1 } } });
+    await expect(compareNamed(one, other, DEFAULTS)).rejects.toThrow(
+      /multiplier: 1\.5 \| 2\n.*targetShare: null \| 0\.1/,
+    );
+    const document = await compareNamed(one, other, ALLOWING);
+    expect(document.verdict).toBe('SAME');
+    expect(document.differences.map(({ fact }) => fact)).toEqual(['multiplier', 'targetShare']);
+    expect(document.notes.filter(({ code }) => code === 'facts_differ')).toHaveLength(2);
+  });
+
+  test('refuses runs of other requests', async () => {
+    const { a, b } = calmSends(COUNT, 1);
+    const others = b.map((each) => ({ ...each, exchangeId: each.exchangeId + 500 }));
+    await expect(compareNamed(comparedRun(a), comparedRun(others), DEFAULTS)).rejects.toThrow(
+      'requests are on this side only',
+    );
+  });
+
+  test('is inconclusive where a run is no valid one by our own doing, whatever its figures', async () => {
+    const { a, b } = calmSends(COUNT, 1.5);
+    const document = await compareNamed(comparedRun(a), comparedRun(b, { interrupted: 'SIGINT' }), DEFAULTS);
+    expect(document.verdict).toBe('INCONCLUSIVE');
+    expect(document.reasons.map(({ code }) => code)).toEqual(['run_b_interrupted']);
+    expect(document.notes.map(({ code }) => code)).toContain('latency_p50_worse');
+  });
+
+  test('takes a build that answers 5xx for worse, though its run is off the recording for that', async () => {
+    const { a, b } = calmSends(COUNT, 0.7, (index) => (index % 20 === 0 ? { status: 503 } : {}));
+    const document = await compareNamed(comparedRun(a), comparedRun(b), DEFAULTS);
+    expect(document.verdict).toBe('WORSE');
+    expect(document.reasons.map(({ code }) => code)).toContain('failed_worse');
+  });
+
+  test('holds a run against its recording, in either order', async () => {
+    const { a } = calmSends(COUNT, 1);
+    const capture = captureOf(
+      a.map((each) =>
+        exchangeOf({
+          arrivalUs: TEST_EPOCH_US + each.intendedOffsetNs / 1e3,
+          lastByteOffsetUs: Math.round(((each.lastByteOffsetNs ?? 0) - each.intendedOffsetNs) / 1e3),
+        }),
+      ),
+    );
+    const { CaptureReader } = await import('../../src/storage/capture-reader.ts');
+    const reader = new CaptureReader(capture);
+    const ids = [...reader.rows()].map(({ segment, id }) => ({ segment, exchangeId: id }));
+    reader.close();
+    const slower = calmSends(COUNT, 1.2).b.map((each, at) => ({ ...each, ...ids[at] }));
+    const options = { multiplier: 1, targetShare: 1, stages: null, shard: null };
+    const run = comparedRun(slower, { run: { options } });
+    const forward = await compareNamed(capture, run, DEFAULTS);
+    expect(forward).toMatchObject({ compares: 'recording', verdict: 'WORSE', pairs: COUNT });
+    expect((await compareNamed(run, capture, DEFAULTS)).verdict).toBe('BETTER');
+    const twice = comparedRun(slower, { run: { options: { ...options, multiplier: 2 } } });
+    await expect(compareNamed(capture, twice, DEFAULTS)).rejects.toThrow('multiplier: 1 | 2');
+  });
+
+  test('compares files of profiles and captures by their profiles', async () => {
+    const capture = captureOf(
+      Array.from({ length: 1_200 }, (_, at) => exchangeOf({ arrivalUs: TEST_EPOCH_US + at * 10_000 })),
+    );
+    expect(await compareNamed(capture, capture, DEFAULTS)).toMatchObject({
+      compares: 'profiles',
+      verdict: 'SAME',
+      pairs: null,
+    });
+    const file = join(temporaryDirectory(), 'profile.json');
+    writeFileSync(file, `\uFEFF${JSON.stringify(profileOf([]))}`);
+    expect((await compareNamed(file, capture, ALLOWING)).verdict).toBe('INCONCLUSIVE');
+  });
+
+  test.each([
+    ['', /is no profile/],
+    ['{"kind":"replay"}', /another document/],
+    ['{"kind":"profile","schemaVersion":9}', /schema version 9/],
+    ['{"kind":"profile","schemaVersion":1,"requests":"many"}', /not as a profile has it/],
+  ])('says what is wrong with a file: %j', async (text, message) => {
+    const file = join(temporaryDirectory(), 'profile.json');
+    writeFileSync(file, text);
+    await expect(compareNamed(file, file, DEFAULTS)).rejects.toThrow(message);
+  });
+
+  test('says what is wrong with a run that never ended, with nothing, and with things that do not fit', async () => {
+    const run = comparedRun([send({ index: 0 })]);
+    const file = join(temporaryDirectory(), 'profile.json');
+    writeFileSync(file, JSON.stringify(profileOf([])));
+    await expect(compareNamed(run, file, DEFAULTS)).rejects.toThrow('no requests in common');
+    await expect(compareNamed(run, '/nonexistent', DEFAULTS)).rejects.toThrow('/nonexistent');
+  });
+
+  test('says every problem of its flags at once', () => {
+    const raw = { floor: '0', detect: 'x', shiftBound: ['speed=3%'], html: true, json: true };
+    expect(() => resolveCompareOptions(raw)).toThrow(
+      /--floor[\s\S]*--detect[\s\S]*--shift-bound[\s\S]*--json and --html/,
+    );
+    expect(() => resolveCompareOptions({ floor: '30%' })).toThrow('--detect 0.2 is below --floor 0.3');
+    expect(resolveCompareOptions({ shiftBound: ['rate=30%'] }).shiftBounds.rate).toBe(0.3);
+  });
+});
+
+describe('names that would do something', () => {
+  const hostile = 'x|`</td><script>alert(1)</script>[a](javascript:1)\u001b[31m\u202e @all www.evil.test';
+
+  test('do nothing on a page, in Markdown and on a terminal', async () => {
+    const folder = join(temporaryDirectory(), 'runs');
+    mkdirSync(folder);
+    const { a, b } = calmSends(COUNT, 1);
+    const document = await compareNamed(
+      comparedRun(a, { run: { target: hostile, capture: hostile } }),
+      comparedRun(b, { run: { target: hostile, capture: hostile } }),
+      DEFAULTS,
+    );
+    const html = comparisonPage(document, { chartLibrary: '', chartStyle: '' });
+    expect(html).not.toContain('<script>alert');
+    expect(html).not.toContain('\u202e');
+    expect(html).not.toContain('\u001b');
+    const markdown = comparisonMarkdown(document);
+    expect(markdown).not.toMatch(/(?<!\\)[<`[\]]/);
+    for (const each of ['\u001b', '\u202e', '@all', 'www.evil']) expect(markdown).not.toContain(each);
+    const text = comparisonText(document).map(printable).join('\n');
+    for (const each of ['\u001b', '\u202e']) expect(text).not.toContain(each);
+  });
+});

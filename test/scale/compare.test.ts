@@ -1,0 +1,46 @@
+import { writeFileSync } from 'node:fs';
+import { describe, expect, test } from 'vitest';
+import { PairTable } from '../../src/analysis/compare/pair-table.ts';
+import { verdictsOf } from '../support/compared-pairs.ts';
+
+const DRAWS = 1_000;
+/** Pairs that are drawn by seed: the counts are the same on every machine. */
+const CASES = [
+  { requests: 8_000, load: 0.5, service: 'steady' },
+  { requests: 8_000, load: 0.5, service: 'exponential' },
+  { requests: 8_000, load: 0.5, service: 'skewed' },
+  { requests: 8_000, load: 0.5, service: 'heavy' },
+  { requests: 8_000, load: 0.7, service: 'exponential' },
+  { requests: 8_000, load: 0.85, service: 'exponential' },
+  { requests: 2_000, load: 0.7, service: 'steady' },
+] as const;
+
+describe('verdicts over a thousand pairs of drawn queues', () => {
+  test.each(CASES)('$requests requests, load $load, $service service times', (parts) => {
+    const same = verdictsOf(DRAWS, { ...parts, executors: 4, slowdown: 1 });
+    const slower = verdictsOf(DRAWS, { ...parts, executors: 4, slowdown: 1.2 });
+    writeFileSync(process.stderr.fd, `${JSON.stringify({ ...parts, same, slower })}\n`);
+    expect(same.WORSE / DRAWS).toBeLessThanOrEqual(0.01);
+    expect(slower.WORSE / DRAWS).toBeGreaterThanOrEqual(0.95);
+    expect(slower.SAME + slower.BETTER).toBe(0);
+  });
+
+  test.each(['exponential', 'skewed', 'heavy'] as const)(
+    'of too short a run are inconclusive and not wrong: 1,000 requests, %s',
+    (service) => {
+      const parts = { requests: 1_000, load: 0.85, executors: 4, service };
+      expect(verdictsOf(DRAWS, { ...parts, slowdown: 1 }).WORSE / DRAWS).toBeLessThanOrEqual(0.01);
+      expect(verdictsOf(DRAWS, { ...parts, slowdown: 1.2 }).SAME / DRAWS).toBeLessThanOrEqual(0.05);
+    },
+  );
+});
+
+test('a million pairs take some tens of megabytes, and no object each', () => {
+  const before = process.memoryUsage();
+  const table = new PairTable();
+  const row = { segment: 's', exchangeId: 0, offsetNs: 0, latencyNs: 1e7, outcome: 0, status: 200 };
+  for (let id = 0; id < 1_000_000; id++) table.addA(Object.assign(row, { exchangeId: id, offsetNs: id }));
+  for (let id = 0; id < 1_000_000; id++) table.addB(Object.assign(row, { exchangeId: id }));
+  expect(table.counts().pairs).toBe(1_000_000);
+  expect(process.memoryUsage().arrayBuffers - before.arrayBuffers).toBeLessThan(150e6);
+});

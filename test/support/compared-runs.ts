@@ -1,0 +1,57 @@
+import { join } from 'node:path';
+import { summariseReplay } from '../../src/analysis/replay-summary.ts';
+import { totalsOf } from '../../src/analysis/run-statistics.ts';
+import type { Run, Send } from '../../src/core/run.ts';
+import { SqliteRunStore } from '../../src/storage/run-store.ts';
+import { queuePair } from './queue-simulator.ts';
+import { contextOf } from './run-contexts.ts';
+import { run, send } from './sends.ts';
+import { temporaryDirectory } from './temp-dir.ts';
+
+export interface ComparedRunFacts {
+  readonly run?: Partial<Run>;
+  /** Why it was not played to its end. */
+  readonly interrupted?: string;
+  readonly directory?: string;
+}
+
+/** Keeps a sealed run of these sends, as a replay does. @returns its directory */
+export function comparedRun(sends: readonly Send[], facts: ComparedRunFacts = {}): string {
+  const directory = facts.directory ?? join(temporaryDirectory(), 'run');
+  const store = new SqliteRunStore(directory);
+  const own = run(facts.run);
+  const context = contextOf(sends, { interrupted: facts.interrupted ?? null });
+  const { figures, health, coverage, multiplier, interrupted } = context;
+  const document = summariseReplay({
+    ...{ figures, health, coverage, multiplier, interrupted },
+    run: own,
+    thresholds: [],
+    scaling: 'compress',
+    skipped: {},
+    unreplayable: 0,
+  });
+  store.append(sends);
+  store.seal(own, totalsOf(figures), document);
+  return directory;
+}
+
+/** Sends 20 ms apart to a calm server, and the same ones to another so many times slower. */
+export function calmSends(
+  count: number,
+  slowdown: number,
+  parts: (index: number) => Partial<Send> = () => ({}),
+) {
+  const drawn = queuePair({ requests: count, executors: 4, load: 0.5, service: 'steady', slowdown, seed: 3 });
+  const side = (latencies: Float64Array, isB: boolean): Send[] =>
+    [...latencies].map((second, index) => {
+      const intendedOffsetNs = index * 20e6;
+      const base = send({
+        index,
+        intendedOffsetNs,
+        firstByteOffsetNs: intendedOffsetNs + 1,
+        lastByteOffsetNs: intendedOffsetNs + Math.round(second * 30e6),
+      });
+      return isB ? { ...base, ...parts(index) } : base;
+    });
+  return { a: side(drawn.a, false), b: side(drawn.b, true) };
+}

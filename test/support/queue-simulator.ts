@@ -1,0 +1,80 @@
+import { SeededRandom } from '../../src/core/random.ts';
+
+/**
+ * A queue before some executors, on a virtual clock: no time passes, and a seed decides everything. Seconds
+ * throughout; scale as you like.
+ */
+
+/** Draws service times with a mean of 1. */
+export type ServiceTime = (random: () => number) => number;
+
+/** Service times from almost constant to heavy-tailed, each with a mean of 1. */
+export const SERVICE_TIMES = {
+  /** Lognormal, sigma 0.2: a model with inputs of one size. */
+  steady: (random) => Math.exp(0.2 * normal(random) - 0.02),
+  /** Exponential: CV 1. */
+  exponential: (random) => -Math.log(random()),
+  /** Lognormal, sigma 1: CV 1.3. */
+  skewed: (random) => Math.exp(normal(random) - 0.5),
+  /** Pareto with exponent 2.2: one in a thousand takes twelve times the mean and more. */
+  heavy: (random) => random() ** (-1 / 2.2) * (1.2 / 2.2),
+} as const satisfies Record<string, ServiceTime>;
+export type ServiceName = keyof typeof SERVICE_TIMES;
+
+/** Numbers between 0 and 1, both excluded. */
+export function uniform(seed: number): () => number {
+  const random = new SeededRandom(seed);
+  return () => (random.nextUint32() + 0.5) / 2 ** 32;
+}
+
+/** Instants of a Poisson process. */
+export function poissonArrivals(count: number, ratePerSecond: number, random: () => number): Float64Array {
+  let now = 0;
+  return Float64Array.from({ length: count }, () => {
+    now -= Math.log(random()) / ratePerSecond;
+    return now;
+  });
+}
+
+/** Latency of each arrival, first come first served by `executors`: waiting and service. */
+export function queueLatencies(
+  arrivals: Float64Array,
+  executors: number,
+  serviceS: (index: number) => number,
+): Float64Array {
+  const freeAt = new Float64Array(executors);
+  return arrivals.map((arrival, index) => {
+    let first = 0;
+    for (let at = 1; at < executors; at++) if (freeAt[at]! < freeAt[first]!) first = at;
+    const end = Math.max(arrival, freeAt[first]!) + serviceS(index);
+    freeAt[first] = end;
+    return end - arrival;
+  });
+}
+
+export interface QueuePairParts {
+  readonly seed: number;
+  readonly requests: number;
+  readonly executors: number;
+  /** Share of the executors' time that A is busy. */
+  readonly load: number;
+  readonly service: ServiceName;
+  /** Service times of B are so many times those of its draw. */
+  readonly slowdown: number;
+}
+
+/** The same arrivals at two servers whose service times are drawn apart: nothing but the arrivals is shared. */
+export function queuePair(parts: QueuePairParts): { readonly a: Float64Array; readonly b: Float64Array } {
+  const { seed, requests, executors, load, service, slowdown } = parts;
+  const draw = SERVICE_TIMES[service];
+  const arrivals = poissonArrivals(requests, executors * load, uniform(seed * 3));
+  const side = (sideSeed: number, factor: number) => {
+    const random = uniform(sideSeed);
+    return queueLatencies(arrivals, executors, () => draw(random) * factor);
+  };
+  return { a: side(seed * 3 + 1, 1), b: side(seed * 3 + 2, slowdown) };
+}
+
+function normal(random: () => number): number {
+  return Math.sqrt(-2 * Math.log(random())) * Math.cos(2 * Math.PI * random());
+}
