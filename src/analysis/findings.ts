@@ -19,6 +19,7 @@ export const REASON_CODES = [
   'shards_missing',
   'shards_apart',
   'too_few_samples',
+  'answers_unchecked',
   'coverage_unexplained',
   'multiplier_not_reached',
   'not_comparable',

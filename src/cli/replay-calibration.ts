@@ -138,7 +138,15 @@ export class CalibrationPhase {
 export function atOnce(options: ReplayOptions): ReplayOptions {
   return {
     ...options,
-    ...{ multiplier: 1, stages: null, scaling: 'compress', perturb: [], maxRequests: null, startAtUs: null },
+    ...{
+      multiplier: 1,
+      stages: null,
+      scaling: 'compress',
+      perturb: [],
+      maxRequests: null,
+      startAtUs: null,
+      check: null,
+    },
   };
 }
 

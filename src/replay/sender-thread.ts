@@ -3,6 +3,8 @@ import { performance } from 'node:perf_hooks';
 import type { MessagePort } from 'node:worker_threads';
 import type { Clock } from '../core/clock.ts';
 import { AddressBook } from './address-book.ts';
+import type { KeptAnswer } from './check/answer-to-check.ts';
+import { KeepingBudget } from './check/keeping.ts';
 import { ConnectionPool } from './connection-pool.ts';
 import { DueRing, type SenderSignals } from './due-ring.ts';
 import { InFlight } from './in-flight.ts';
@@ -25,6 +27,7 @@ interface Aim {
   readonly signals: SenderSignals;
   readonly inFlight: InFlight;
   readonly onSpent: (packed: ArrayBuffer) => void;
+  readonly keeping?: KeepingBudget | null;
 }
 
 /** Lives in a sender thread: warms up, says so, and sends until everything has its result. */
@@ -73,15 +76,20 @@ export class SenderThread {
   }
 
   #start(startNs: number): Sender {
-    const { ringMemory, inFlightMemory, inFlightLimits, wakePort } = this.#setup;
+    const { ringMemory, inFlightMemory, inFlightLimits, wakePort, keeping = null } = this.#setup;
     const report = (results: SendResult[]): void => {
       const rows = packResults(results);
-      this.#post({ kind: 'results', rows }, [rows.buffer]);
+      if (keeping === null) this.#post({ kind: 'results', rows }, [rows.buffer]);
+      else {
+        const kept = results.flatMap((result) => (result.kept == null ? [] : [result.kept]));
+        this.#post({ kind: 'results', rows, kept }, [rows.buffer, ...memoryOf(kept)]);
+      }
     };
     const aim = {
       transport: this.#transport,
       signals: new DueRing(ringMemory).signalsOf(this.#setup.sender),
       inFlight: new InFlight(inFlightMemory, inFlightLimits),
+      keeping: keeping === null ? null : new KeepingBudget(keeping),
     };
     const spent = (packed: ArrayBuffer): void => this.#post({ kind: 'spent', packed }, [packed]);
     const sender = this.#senderFor(startNs, { ...aim, onSpent: spent }, report, (health) =>
@@ -142,6 +150,13 @@ export class SenderThread {
   #post(message: FromSender, transfer: ArrayBuffer[] = []): void {
     this.#port.postMessage(message, transfer);
   }
+}
+
+/** The memory of answers, which moves with them. */
+function memoryOf(kept: readonly KeptAnswer[]): ArrayBuffer[] {
+  return kept.flatMap(({ bytes }) =>
+    bytes === null || bytes.length === 0 ? [] : [bytes.buffer as ArrayBuffer],
+  );
 }
 
 async function resolveAll(hostname: string): Promise<string[]> {

@@ -1,4 +1,6 @@
 import type { MessagePort } from 'node:worker_threads';
+import type { KeptAnswer } from './check/answer-to-check.ts';
+import type { KeepingSetup } from './check/keeping.ts';
 import type { PackedDurations } from './durations.ts';
 import type { ConnectionUse, DurationsNs } from './engine-health.ts';
 import type { InFlightLimits } from './in-flight.ts';
@@ -25,6 +27,7 @@ export interface SenderSetup {
   readonly maxConnectionAgeMs: number | null;
   readonly caPem: string | null;
   readonly acceptAnyCertificate: boolean;
+  readonly keeping?: KeepingSetup | null;
 }
 
 /** Main to sender. `start` comes first; `finish` or `stop` last. */
@@ -46,9 +49,9 @@ export interface SenderOver {
 /** Sender to main. `ready` first, `over` last. */
 export type FromSender =
   | { readonly kind: 'ready' }
-  | { readonly kind: 'results'; readonly rows: Uint8Array }
   /** The memory of a batch that is read. */
   | { readonly kind: 'spent'; readonly packed: ArrayBuffer }
+  | { readonly kind: 'results'; readonly rows: Uint8Array; readonly kept?: readonly KeptAnswer[] }
   | SenderOver;
 
 /** What the pacer thread is born with. */

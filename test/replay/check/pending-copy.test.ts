@@ -1,0 +1,87 @@
+import { describe, expect, test } from 'vitest';
+import { KeepingBudget } from '../../../src/replay/check/keeping.ts';
+import { NOTHING_EXPECTED } from '../../../src/replay/expected-answer.ts';
+import { PendingSend } from '../../../src/replay/pending-send.ts';
+import type { SendResult } from '../../../src/replay/send-result.ts';
+import { ManualClock } from '../../support/manual-clock.ts';
+
+const LIMITS = { maxAnswerBytes: 65_536, maxBytes: 1_048_576 };
+
+function pending(keeping: KeepingBudget | null) {
+  const results: SendResult[] = [];
+  const request = {
+    index: 3,
+    intendedOffsetNs: 0,
+    method: 'POST',
+    path: '/',
+    host: null,
+    fields: '',
+    body: null,
+    chunked: false,
+    lane: null,
+    answer: NOTHING_EXPECTED,
+  };
+  const send = new PendingSend(
+    request,
+    0,
+    new ManualClock(),
+    { events: 0 },
+    {
+      keeping,
+      bodyWritten: () => undefined,
+      over: (_, result) => results.push(result),
+    },
+  );
+  return { send, result: () => results[0] };
+}
+
+const head = (contentType: string) => ({
+  contentType,
+  contentEncoding: null,
+  hasLength: true,
+  inferenceHeaderLength: '5',
+});
+
+describe('an answer that is to be compared', () => {
+  test('comes with its result, whole', () => {
+    const { send, result } = pending(KeepingBudget.create(LIMITS));
+    send.onStatus(200, head('application/json'));
+    send.onData(Buffer.from('{"a"'));
+    send.onData(Buffer.from(':1}'));
+    send.onEnd();
+    const kept = result()?.kept;
+    expect(Buffer.from(kept?.bytes ?? []).toString()).toBe('{"a":1}');
+    expect(kept).toMatchObject({ index: 3, contentType: 'application/json', inferenceHeaderLength: '5' });
+  });
+
+  test('leaves nothing behind where it broke off', () => {
+    const budget = KeepingBudget.create(LIMITS);
+    const { send, result } = pending(budget);
+    send.onStatus(200, head('application/json'));
+    send.onData(Buffer.from('{"a"'));
+    expect(budget.heldBytes).toBeGreaterThan(0);
+    send.onError('reset');
+    expect(result()).toMatchObject({ error: 'reset' });
+    expect(result()?.kept).toBeUndefined();
+    expect(budget.heldBytes).toBe(0);
+  });
+
+  test('is not copied where it streams, for its facts are read as it comes', () => {
+    const budget = KeepingBudget.create(LIMITS);
+    const { send, result } = pending(budget);
+    send.onStatus(200, head('text/event-stream'));
+    send.onData(Buffer.from('data: {"choices":[{"delta":{"content":"w"}}]}\n\n'));
+    expect(budget.heldBytes).toBe(0);
+    send.onEnd();
+    expect(result()?.answer).toMatchObject({ contentEvents: 1 });
+    expect(result()?.kept).toBeUndefined();
+  });
+
+  test('is not copied where nothing asks for that', () => {
+    const { send, result } = pending(null);
+    send.onStatus(200, head('application/json'));
+    send.onData(Buffer.from('{}'));
+    send.onEnd();
+    expect(result()).not.toHaveProperty('kept');
+  });
+});
