@@ -3,8 +3,9 @@ import type { CheckDocument, CheckFigures } from '../analysis/check-statistics.t
 import { parseSlo } from '../analysis/slo.ts';
 import { CHECK_LEVELS, type CheckLevel } from '../core/answer-check.ts';
 import { AppError } from '../core/errors.ts';
+import type { ArenaSetup } from '../replay/check/answer-arena.ts';
 import type { IgnoredPlaces } from '../replay/check/answer-checks.ts';
-import { type Checker, type CheckerListener, CheckerThread } from '../replay/check/checker-thread.ts';
+import { CheckerThread, type CreateChecker } from '../replay/check/checker-thread.ts';
 import type { ComparerOptions } from '../replay/check/comparer.ts';
 import { CHECK_DEFAULTS } from '../replay/check/options.ts';
 import type { ReplayOptions } from '../replay/options.ts';
@@ -16,6 +17,8 @@ export interface CheckerSetup {
   readonly captureDirectory: string;
   readonly encryptionKeyFile: string | null;
   readonly comparing: ComparerOptions;
+  /** Where senders keep answers. */
+  readonly arena: ArenaSetup;
 }
 
 /** The flags that say how answers are compared with the recorded ones. */
@@ -47,13 +50,13 @@ export function checkerOf(
   options: ReplayOptions,
   captureDirectory: string,
   encryptionKeyFile: string | null,
-): (listener: CheckerListener) => Checker {
-  return (listener) => {
+): CreateChecker {
+  return (listener, arena) => {
     const { check, pinOutputLength } = options;
     if (check === null) throw new Error('nothing asks for answers to be compared');
     // A pinned answer ends where it was told to, whatever ended the recorded one.
     const comparing = { ...check, finishes: pinOutputLength === null };
-    const setup: CheckerSetup = { captureDirectory, encryptionKeyFile, comparing };
+    const setup: CheckerSetup = { captureDirectory, encryptionKeyFile, comparing, arena };
     return new CheckerThread(entryUrl('checker'), setup, listener);
   };
 }

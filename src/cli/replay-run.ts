@@ -10,7 +10,7 @@ import { systemClock } from '../core/clock.ts';
 import type { CaptureSource, Logger } from '../core/ports.ts';
 import type { Run } from '../core/run.ts';
 import { CpuThrottle } from '../monitors/cpu-throttle.ts';
-import type { Checker, CheckerListener } from '../replay/check/checker-thread.ts';
+import type { CreateChecker } from '../replay/check/checker-thread.ts';
 import { ReplayEngine } from '../replay/engine.ts';
 import { resolveHost } from '../replay/guards.ts';
 import { describeReplayOptions } from '../replay/options.ts';
@@ -53,7 +53,7 @@ export interface ReplayRunParts {
   readonly unexplained: number | null;
   /** Equal for copies of one capture. */
   readonly captureIdentity: string;
-  readonly createChecker: (listener: CheckerListener) => Checker;
+  readonly createChecker: CreateChecker;
   /** Null for `runs/<run id>`. */
   readonly out: string | null;
   readonly json: boolean;

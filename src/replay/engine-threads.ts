@@ -1,7 +1,7 @@
 import { MessageChannel, type MessagePort, Worker } from 'node:worker_threads';
 import { AppError, reasonOf } from '../core/errors.ts';
 import type { BatchMemory } from './batch-memory.ts';
-import type { KeptAnswer } from './check/answer-to-check.ts';
+import type { HeldAnswer } from './check/answer-to-check.ts';
 import type { EngineDeps, EngineOptions } from './engine.ts';
 import type { DurationsNs } from './engine-health.ts';
 import { InFlight } from './in-flight.ts';
@@ -192,7 +192,7 @@ export class EngineThreads {
 }
 
 /** Results with the answers that were kept of some of them. */
-function withKept(results: SendResult[], kept: readonly KeptAnswer[]): SendResult[] {
+function withKept(results: SendResult[], kept: readonly HeldAnswer[]): SendResult[] {
   if (kept.length === 0) return results;
   const byIndex = new Map(kept.map((answer) => [answer.index, answer]));
   return results.map((result) => ({ ...result, kept: byIndex.get(result.index) ?? null }));

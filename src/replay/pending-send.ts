@@ -1,7 +1,8 @@
 import type { Clock } from '../core/clock.ts';
 import type { SendAnswer, SendError } from '../core/run.ts';
 import { type AnswerFacts, type AnswerHead, AnswerReader } from './answer-reader.ts';
-import { AnswerCopy, type KeepingBudget } from './check/keeping.ts';
+import type { AnswerArena } from './check/answer-arena.ts';
+import { AnswerCopy } from './check/answer-copy.ts';
 import type { ExpectedAnswer } from './expected-answer.ts';
 import type { OutgoingRequest } from './send-batch.ts';
 import type { SendEnd } from './send-error.ts';
@@ -15,8 +16,8 @@ export interface Activity {
 
 /** What a pending send tells whoever sent it. */
 export interface PendingListener {
-  /** By which its answer is copied to be compared; null where it is not. */
-  readonly keeping?: KeepingBudget | null;
+  /** Where its answer is copied to be compared; null where it is not. */
+  readonly keeping?: AnswerArena | null;
   /** Its body, of so many bytes, is held no longer. Once. */
   bodyWritten(bytes: number): void;
   over(pending: PendingSend, result: SendResult): void;

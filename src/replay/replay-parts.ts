@@ -8,7 +8,7 @@ import type { ReplayAudit } from './audit.ts';
 import type { BodyChangeCounts } from './body-changes.ts';
 import type { CaptureOverview } from './capture-overview.ts';
 import type { IgnoredPlaces } from './check/answer-checks.ts';
-import type { Checker, CheckerListener } from './check/checker-thread.ts';
+import type { CreateChecker } from './check/checker-thread.ts';
 import type { Engine, EngineHealth, EngineOptions } from './engine.ts';
 import type { Forecast } from './forecast.ts';
 import type { ResolveHost } from './guards.ts';
@@ -49,7 +49,7 @@ export interface ReplayParts {
   readonly source: CaptureSource;
   readonly createEngine: (options: EngineOptions) => Engine;
   /** Begins what compares answers; asked for only where the options say so. */
-  readonly createChecker?: (listener: CheckerListener) => Checker;
+  readonly createChecker?: CreateChecker;
   readonly resolveHost: ResolveHost;
   readonly clock: Clock;
   readonly logger: Logger;

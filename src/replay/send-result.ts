@@ -1,5 +1,5 @@
 import type { SendAnswer, SendError } from '../core/run.ts';
-import type { KeptAnswer } from './check/answer-to-check.ts';
+import type { HeldAnswer } from './check/answer-to-check.ts';
 
 /**
  * What became of one prepared request; the part of core's Send that the engine knows. Every offset is
@@ -33,7 +33,7 @@ export interface SendResult {
   /** The connection had answered a request before this one. */
   readonly reusedConnection: boolean;
   /** A copy of a complete answer; null or left out where none was asked for, or its facts are enough. */
-  readonly kept?: KeptAnswer | null;
+  readonly kept?: HeldAnswer | null;
 }
 
 /** Of a request that was due and that our own cap did not send. */

@@ -3,8 +3,7 @@ import { performance } from 'node:perf_hooks';
 import type { MessagePort } from 'node:worker_threads';
 import type { Clock } from '../core/clock.ts';
 import { AddressBook } from './address-book.ts';
-import type { KeptAnswer } from './check/answer-to-check.ts';
-import { KeepingBudget } from './check/keeping.ts';
+import { AnswerArena } from './check/answer-arena.ts';
 import { ConnectionPool } from './connection-pool.ts';
 import { DueRing, type SenderSignals } from './due-ring.ts';
 import { InFlight } from './in-flight.ts';
@@ -27,7 +26,7 @@ interface Aim {
   readonly signals: SenderSignals;
   readonly inFlight: InFlight;
   readonly onSpent: (packed: ArrayBuffer) => void;
-  readonly keeping?: KeepingBudget | null;
+  readonly keeping?: AnswerArena | null;
 }
 
 /** Lives in a sender thread: warms up, says so, and sends until everything has its result. */
@@ -82,14 +81,14 @@ export class SenderThread {
       if (keeping === null) this.#post({ kind: 'results', rows }, [rows.buffer]);
       else {
         const kept = results.flatMap((result) => (result.kept == null ? [] : [result.kept]));
-        this.#post({ kind: 'results', rows, kept }, [rows.buffer, ...memoryOf(kept)]);
+        this.#post({ kind: 'results', rows, kept }, [rows.buffer]);
       }
     };
     const aim = {
       transport: this.#transport,
       signals: new DueRing(ringMemory).signalsOf(this.#setup.sender),
       inFlight: new InFlight(inFlightMemory, inFlightLimits),
-      keeping: keeping === null ? null : new KeepingBudget(keeping),
+      keeping: keeping === null ? null : new AnswerArena(keeping),
     };
     const spent = (packed: ArrayBuffer): void => this.#post({ kind: 'spent', packed }, [packed]);
     const sender = this.#senderFor(startNs, { ...aim, onSpent: spent }, report, (health) =>
@@ -150,13 +149,6 @@ export class SenderThread {
   #post(message: FromSender, transfer: ArrayBuffer[] = []): void {
     this.#port.postMessage(message, transfer);
   }
-}
-
-/** The memory of answers, which moves with them. */
-function memoryOf(kept: readonly KeptAnswer[]): ArrayBuffer[] {
-  return kept.flatMap(({ bytes }) =>
-    bytes === null || bytes.length === 0 ? [] : [bytes.buffer as ArrayBuffer],
-  );
 }
 
 async function resolveAll(hostname: string): Promise<string[]> {

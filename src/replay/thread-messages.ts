@@ -1,6 +1,6 @@
 import type { MessagePort } from 'node:worker_threads';
-import type { KeptAnswer } from './check/answer-to-check.ts';
-import type { KeepingSetup } from './check/keeping.ts';
+import type { ArenaSetup } from './check/answer-arena.ts';
+import type { HeldAnswer } from './check/answer-to-check.ts';
 import type { PackedDurations } from './durations.ts';
 import type { ConnectionUse, DurationsNs } from './engine-health.ts';
 import type { InFlightLimits } from './in-flight.ts';
@@ -27,7 +27,7 @@ export interface SenderSetup {
   readonly maxConnectionAgeMs: number | null;
   readonly caPem: string | null;
   readonly acceptAnyCertificate: boolean;
-  readonly keeping?: KeepingSetup | null;
+  readonly keeping?: ArenaSetup | null;
 }
 
 /** Main to sender. `start` comes first; `finish` or `stop` last. */
@@ -51,7 +51,7 @@ export type FromSender =
   | { readonly kind: 'ready' }
   /** The memory of a batch that is read. */
   | { readonly kind: 'spent'; readonly packed: ArrayBuffer }
-  | { readonly kind: 'results'; readonly rows: Uint8Array; readonly kept?: readonly KeptAnswer[] }
+  | { readonly kind: 'results'; readonly rows: Uint8Array; readonly kept?: readonly HeldAnswer[] }
   | SenderOver;
 
 /** What the pacer thread is born with. */

@@ -12,11 +12,11 @@ import type { Logger } from '../../core/ports.ts';
 import type { Send } from '../../core/run.ts';
 import type { PlannedRequest } from '../plan.ts';
 import type { SendResult } from '../send-result.ts';
-import type { AnswerToCheck, KeptAnswer } from './answer-to-check.ts';
+import { AnswerArena, type ArenaSetup } from './answer-arena.ts';
+import type { AnswerToCheck, HeldAnswer } from './answer-to-check.ts';
 import type { CheckedAnswer } from './checker-messages.ts';
-import type { Checker, CheckerListener } from './checker-thread.ts';
+import type { Checker, CheckerListener, CreateChecker } from './checker-thread.ts';
 import { apiOf } from './comparer.ts';
-import { KeepingBudget, type KeepingSetup } from './keeping.ts';
 import type { CheckOptions } from './options.ts';
 import { type AnswerApi, VARYING_POINTERS } from './places.ts';
 
@@ -27,7 +27,7 @@ interface RecordedAnswer extends Pick<ExchangeRow, 'status' | 'outcome' | 'strea
 
 /** A send whose answer is being compared. */
 interface Waiting extends Omit<CheckedSend, 'check'> {
-  readonly heldBytes: number;
+  readonly slabs: readonly number[];
 }
 
 /** JSON pointers that were not compared. */
@@ -43,7 +43,7 @@ const LOOK_MS = 10;
 export interface AnswerChecksParts {
   readonly options: CheckOptions;
   /** Begins the thread that compares; not called where statuses are all that is compared. */
-  readonly createChecker: (listener: CheckerListener) => Checker;
+  readonly createChecker: CreateChecker;
   /** Told of what was compared after its send was told of; in batches. */
   readonly onChecked: (sends: readonly CheckedSend[]) => void;
   readonly logger: Pick<Logger, 'warn'>;
@@ -57,7 +57,8 @@ export class AnswerChecks implements CheckerListener {
   readonly #options: CheckOptions;
   readonly #onChecked: AnswerChecksParts['onChecked'];
   readonly #logger: AnswerChecksParts['logger'];
-  readonly #budget: KeepingBudget;
+  /** Null where nothing needs a body. */
+  readonly #arena: AnswerArena | null;
   readonly #planned = new Map<number, RecordedAnswer>();
   readonly #waiting = new Map<number, Waiting>();
   readonly #apis = new Set<AnswerApi>();
@@ -67,16 +68,14 @@ export class AnswerChecks implements CheckerListener {
     this.#options = options;
     this.#onChecked = onChecked;
     this.#logger = logger;
-    this.#budget = KeepingBudget.create({
-      maxAnswerBytes: LIMITS.checkedAnswerBytes,
-      maxBytes: LIMITS.checkBytes,
-    });
-    this.#checker = options.level === 'status' ? null : createChecker(this);
+    this.#arena =
+      options.level === 'status' ? null : AnswerArena.create(LIMITS.checkBytes, LIMITS.checkedAnswerBytes);
+    this.#checker = this.#arena === null ? null : createChecker(this, this.#arena.setup);
   }
 
   /** What senders keep answers by; null where they need not. */
-  get keeping(): KeepingSetup | null {
-    return this.#options.level === 'status' ? null : this.#budget.setup;
+  get keeping(): ArenaSetup | null {
+    return this.#arena?.setup ?? null;
   }
 
   planned({ index, row, warmup, changed }: PlannedRequest): void {
@@ -95,12 +94,12 @@ export class AnswerChecks implements CheckerListener {
       const check =
         recorded === undefined ? null : checkByFacts(send, recorded, this.#options.level === 'status');
       if (recorded === undefined || check !== 'needs_body') {
-        if (kept !== null) this.#budget.give(kept.heldBytes);
+        if (kept !== null) this.#arena?.free(kept.slabs);
         return check === null || check === 'needs_body' ? send : { ...send, check };
       }
       const reason = this.#refusal(kept);
       if (reason !== null) {
-        if (kept !== null) this.#budget.give(kept.heldBytes);
+        if (kept !== null) this.#arena?.free(kept.slabs);
         return { ...send, check: unchecked(reason) };
       }
       handed.push(this.#handOver(send, recorded.streamed ?? false, kept));
@@ -146,15 +145,15 @@ export class AnswerChecks implements CheckerListener {
     return { asked: this.#options.ignore, byProtocol: Object.fromEntries(byProtocol) };
   }
 
-  #refusal(kept: KeptAnswer | null): UncheckedReason | null {
+  #refusal(kept: HeldAnswer | null): UncheckedReason | null {
     if (kept?.dropped != null) return kept.dropped;
     if (this.#checker === null) return 'checker_failed';
     return this.#waiting.size >= LIMITS.checkQueue ? 'backlog' : null;
   }
 
-  #handOver(send: Send, streamed: boolean, kept: KeptAnswer | null): AnswerToCheck {
+  #handOver(send: Send, streamed: boolean, kept: HeldAnswer | null): AnswerToCheck {
     const { index, segment, exchangeId, route, answer } = send;
-    this.#waiting.set(index, { index, segment, exchangeId, heldBytes: kept?.heldBytes ?? 0 });
+    this.#waiting.set(index, { index, segment, exchangeId, slabs: kept?.slabs ?? [] });
     this.#apis.add(apiOf(route));
     const facts =
       answer === null
@@ -167,8 +166,8 @@ export class AnswerChecks implements CheckerListener {
     const waiting = this.#waiting.get(index);
     if (waiting === undefined) return null;
     this.#waiting.delete(index);
-    const { heldBytes, ...send } = waiting;
-    this.#budget.give(heldBytes);
+    const { slabs, ...send } = waiting;
+    this.#arena?.free(slabs);
     return send;
   }
 

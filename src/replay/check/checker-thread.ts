@@ -1,11 +1,12 @@
 import { Worker } from 'node:worker_threads';
 import { LIMITS } from '../../core/limits.ts';
+import type { ArenaSetup } from './answer-arena.ts';
 import type { AnswerToCheck } from './answer-to-check.ts';
 import type { CheckedAnswer, FromChecker, ToChecker } from './checker-messages.ts';
 
 /** Compares answers somewhere else: never on the calling thread. */
 export interface Checker {
-  /** Takes answers over, with the memory of their bytes. */
+  /** Takes answers over; their slabs stay taken until it told of them. */
   check(answers: readonly AnswerToCheck[]): void;
   close(): Promise<void>;
 }
@@ -16,6 +17,9 @@ export interface CheckerListener {
   /** It failed: nothing will come of what it was handed; of what it will be, only where it `goesOn`. */
   failed(goesOn: boolean, reason: string): void;
 }
+
+/** Begins a checker that reads answers from this memory. */
+export type CreateChecker = (listener: CheckerListener, arena: ArenaSetup) => Checker;
 
 /**
  * Two documents of the largest size that are parsed, as objects. Only a thread can be held to limits, and one
@@ -43,10 +47,7 @@ export class CheckerThread implements Checker {
   }
 
   check(answers: readonly AnswerToCheck[]): void {
-    const bodies = answers.flatMap(({ kept }) =>
-      kept?.bytes == null || kept.bytes.byteLength === 0 ? [] : [kept.bytes.buffer as ArrayBuffer],
-    );
-    this.#thread?.postMessage({ answers } satisfies ToChecker, bodies);
+    this.#thread?.postMessage({ answers } satisfies ToChecker);
   }
 
   async close(): Promise<void> {

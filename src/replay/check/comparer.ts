@@ -6,13 +6,15 @@ import { payloadApiOf } from '../../core/payload-api.ts';
 import { isEventStream, isJson, isJsonLines } from '../../core/payload-facts.ts';
 import { decodeContent } from '../../core/privacy/content-coding.ts';
 import { UnreadableBody } from '../../core/privacy/unreadable-body.ts';
-import type { AnswerToCheck, KeptAnswer } from './answer-to-check.ts';
+import type { AnswerToCheck as Answer, KeptAnswer } from './answer-to-check.ts';
 import { documentCheck } from './document-check.ts';
 import { asksForLikeliest, generatesText } from './generated.ts';
 import type { CheckOptions } from './options.ts';
 import { type AnswerApi, maskedPointers, Places } from './places.ts';
 import { mediaTypeOf, type ReadableAnswer } from './readable-answer.ts';
 import { type StreamFacts, streamCheck, streamFactsOf } from './stream-check.ts';
+
+type AnswerToCheck = Answer<KeptAnswer>;
 
 /** How answers are compared, with what else decides it. */
 export interface ComparerOptions extends CheckOptions {
@@ -38,7 +40,6 @@ export class AnswerComparer {
     if (dropReasonOf(redacted) !== null) return unchecked('redacted');
     if (body.truncated) return unchecked('recorded_truncated');
     if (body.kept === null) return unchecked('no_recorded_body');
-    if (answer.kept?.dropped != null) return unchecked(answer.kept.dropped);
     try {
       return this.#compared(payload as ExchangePayload, recorded, body.kept, answer);
     } catch (thrown) {
@@ -111,7 +112,6 @@ function headOf({ head }: Message): AnswerHeaders {
 
 function isTheSame(head: AnswerHeaders, bytes: Uint8Array, kept: KeptAnswer): boolean {
   return (
-    kept.bytes !== null &&
     mediaTypeOf(head.contentType) === mediaTypeOf(kept.contentType) &&
     head.contentEncoding === kept.contentEncoding &&
     head.jsonBytes === lengthOf(kept.inferenceHeaderLength) &&
@@ -130,8 +130,7 @@ function streamTypeOf({ contentType }: AnswerHeaders): string | null {
 }
 
 /** @throws UnreadableBody for a coding we do not know, and what unfolds to too much */
-function readable(kept: KeptAnswer): ReadableAnswer | 'undecodable' | null {
-  if (kept.bytes === null) return null;
+function readable(kept: KeptAnswer): ReadableAnswer | 'undecodable' {
   const jsonBytes = lengthOf(kept.inferenceHeaderLength);
   try {
     const { bytes } = decodeContent(kept.bytes, kept.contentEncoding);

@@ -2,10 +2,10 @@ import { describe, expect, test } from 'vitest';
 import { type CheckedSend, type CheckLevel, checkWord } from '../../../src/core/answer-check.ts';
 import { LIMITS } from '../../../src/core/limits.ts';
 import type { Send } from '../../../src/core/run.ts';
+import { AnswerArena } from '../../../src/replay/check/answer-arena.ts';
 import { AnswerChecks } from '../../../src/replay/check/answer-checks.ts';
-import type { AnswerToCheck, KeptAnswer } from '../../../src/replay/check/answer-to-check.ts';
+import type { AnswerToCheck, HeldAnswer } from '../../../src/replay/check/answer-to-check.ts';
 import type { CheckerListener } from '../../../src/replay/check/checker-thread.ts';
-import { KeepingBudget } from '../../../src/replay/check/keeping.ts';
 import { CHECK_TOLERANCE } from '../../../src/replay/check/options.ts';
 import type { SendResult } from '../../../src/replay/send-result.ts';
 import { exchangeRow as rowOf } from '../../support/exchange-row.ts';
@@ -39,7 +39,7 @@ function scene(level: CheckLevel = 'values') {
     onChecked: (sends) => told.push(...sends),
     logger: { warn: ({ reason }: { reason?: string }) => warnings.push(reason ?? '') },
   });
-  const take = (send: Partial<Send> = {}, row = {}, more: { changed?: boolean; kept?: KeptAnswer } = {}) => {
+  const take = (send: Partial<Send> = {}, row = {}, more: { changed?: boolean; kept?: HeldAnswer } = {}) => {
     const full = sendOf({ index: 0, status: 200, ...send });
     const { changed = false, kept = null } = more;
     checks.planned({ index: full.index, intendedOffsetNs: 0, row: rowOf(row), streams: false, changed });
@@ -50,17 +50,10 @@ function scene(level: CheckLevel = 'values') {
   return { checks, checker, take, words, warnings, listener: () => listener as CheckerListener | null };
 }
 
-function kept(index: number, budget: KeepingBudget | null): KeptAnswer {
-  budget?.take(4_096);
-  return {
-    index,
-    bytes: new Uint8Array(3),
-    dropped: null,
-    heldBytes: 4_096,
-    contentType: null,
-    contentEncoding: null,
-    inferenceHeaderLength: null,
-  };
+/** Three bytes in a slab of their own. */
+function kept(index: number, arena: AnswerArena): HeldAnswer {
+  const head = { contentType: null, contentEncoding: null, inferenceHeaderLength: null };
+  return { index, slabs: [arena.take()], length: 3, dropped: null, ...head };
 }
 
 describe('the checks of a run', () => {
@@ -92,28 +85,36 @@ describe('the checks of a run', () => {
 
   test('hand the rest over, tell what came of it, and let its memory go', () => {
     const { take, checks, checker, words, listener } = scene();
-    const budget = new KeepingBudget(checks.keeping as NonNullable<typeof checks.keeping>);
+    const arena = new AnswerArena(checks.keeping as NonNullable<typeof checks.keeping>);
     expect(
-      take({ index: 5, route: 'POST /v2/models/{model}/infer' }, {}, { kept: kept(5, budget) }),
+      take({ index: 5, route: 'POST /v2/models/{model}/infer' }, {}, { kept: kept(5, arena) }),
     ).toBeNull();
     expect(checker.answers).toMatchObject([{ index: 5, streamed: false, kept: { index: 5 } }]);
-    expect(budget.heldBytes).toBe(4_096);
+    expect(arena.held).toBe(1);
     listener()?.checked([
       { index: 5, check: { result: 'same' } },
       { index: 5, check: { result: 'same' } },
     ]);
     expect(words()).toEqual(['5 same']);
-    expect(budget.heldBytes).toBe(0);
+    expect(arena.held).toBe(0);
     expect(checks.ignored()).toEqual({ asked: ['/x'], byProtocol: { v2: ['/id', '/model_version'] } });
   });
 
   test('never queue more than may wait: the rest is unchecked, and its memory is let go', () => {
     const { take, checks, checker } = scene();
-    const budget = new KeepingBudget(checks.keeping as NonNullable<typeof checks.keeping>);
+    const arena = new AnswerArena(checks.keeping as NonNullable<typeof checks.keeping>);
     for (let index = 0; index < LIMITS.checkQueue; index += 1) take({ index });
     expect(checker.answers).toHaveLength(LIMITS.checkQueue);
-    expect(take({ index: LIMITS.checkQueue }, {}, { kept: kept(0, budget) })).toBe('unchecked:backlog');
-    expect(budget.heldBytes).toBe(0);
+    expect(take({ index: LIMITS.checkQueue }, {}, { kept: kept(0, arena) })).toBe('unchecked:backlog');
+    expect(arena.held).toBe(0);
+  });
+
+  test('say of what was not kept why it was not', () => {
+    const { take, checks, checker } = scene();
+    const arena = new AnswerArena(checks.keeping as NonNullable<typeof checks.keeping>);
+    const dropped = { ...kept(0, arena), slabs: [], dropped: 'answer_too_large' } as const;
+    expect(take({}, {}, { kept: dropped })).toBe('unchecked:answer_too_large');
+    expect(checker.answers).toEqual([]);
   });
 
   test('go on without what a checker took with it when it failed', async () => {

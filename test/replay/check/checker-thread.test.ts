@@ -4,6 +4,7 @@ import { pathToFileURL } from 'node:url';
 import { describe, expect, test } from 'vitest';
 import { SAME } from '../../../src/core/answer-check.ts';
 import { AppError } from '../../../src/core/errors.ts';
+import { AnswerArena } from '../../../src/replay/check/answer-arena.ts';
 import type { AnswerToCheck } from '../../../src/replay/check/answer-to-check.ts';
 import { checkAnswers } from '../../../src/replay/check/checker.ts';
 import { CheckerThread } from '../../../src/replay/check/checker-thread.ts';
@@ -76,7 +77,9 @@ describe('a batch of answers', () => {
       if (calls === 1) throw new TypeError('a bug');
       return SAME;
     });
-    expect(checkAnswers([answer(1), answer(2), answer(3)], read, broken)).toEqual({
+    expect(
+      checkAnswers([answer(1), answer(2), answer(3)], AnswerArena.create(65_536, 65_536), read, broken),
+    ).toEqual({
       checked: [
         { index: 1, check: { result: 'unchecked', reason: 'recording_unreadable' } },
         { index: 2, check: { result: 'unchecked', reason: 'checker_failed' } },

@@ -1,13 +1,11 @@
 import { describe, expect, test } from 'vitest';
-import { KeepingBudget } from '../../../src/replay/check/keeping.ts';
+import { AnswerArena } from '../../../src/replay/check/answer-arena.ts';
 import { NOTHING_EXPECTED } from '../../../src/replay/expected-answer.ts';
 import { PendingSend } from '../../../src/replay/pending-send.ts';
 import type { SendResult } from '../../../src/replay/send-result.ts';
 import { ManualClock } from '../../support/manual-clock.ts';
 
-const LIMITS = { maxAnswerBytes: 65_536, maxBytes: 1_048_576 };
-
-function pending(keeping: KeepingBudget | null) {
+function pending(keeping: AnswerArena | null) {
   const results: SendResult[] = [];
   const request = {
     index: 3,
@@ -44,34 +42,35 @@ const head = (contentType: string) => ({
 
 describe('an answer that is to be compared', () => {
   test('comes with its result, whole', () => {
-    const { send, result } = pending(KeepingBudget.create(LIMITS));
+    const arena = AnswerArena.create(1_048_576, 65_536);
+    const { send, result } = pending(arena);
     send.onStatus(200, head('application/json'));
     send.onData(Buffer.from('{"a"'));
     send.onData(Buffer.from(':1}'));
     send.onEnd();
     const kept = result()?.kept;
-    expect(Buffer.from(kept?.bytes ?? []).toString()).toBe('{"a":1}');
+    expect(arena.read(kept?.slabs ?? [], kept?.length ?? 0).toString()).toBe('{"a":1}');
     expect(kept).toMatchObject({ index: 3, contentType: 'application/json', inferenceHeaderLength: '5' });
   });
 
   test('leaves nothing behind where it broke off', () => {
-    const budget = KeepingBudget.create(LIMITS);
-    const { send, result } = pending(budget);
+    const arena = AnswerArena.create(1_048_576, 65_536);
+    const { send, result } = pending(arena);
     send.onStatus(200, head('application/json'));
     send.onData(Buffer.from('{"a"'));
-    expect(budget.heldBytes).toBeGreaterThan(0);
+    expect(arena.held).toBeGreaterThan(0);
     send.onError('reset');
     expect(result()).toMatchObject({ error: 'reset' });
     expect(result()?.kept).toBeUndefined();
-    expect(budget.heldBytes).toBe(0);
+    expect(arena.held).toBe(0);
   });
 
   test('is not copied where it streams, for its facts are read as it comes', () => {
-    const budget = KeepingBudget.create(LIMITS);
-    const { send, result } = pending(budget);
+    const arena = AnswerArena.create(1_048_576, 65_536);
+    const { send, result } = pending(arena);
     send.onStatus(200, head('text/event-stream'));
     send.onData(Buffer.from('data: {"choices":[{"delta":{"content":"w"}}]}\n\n'));
-    expect(budget.heldBytes).toBe(0);
+    expect(arena.held).toBe(0);
     send.onEnd();
     expect(result()?.answer).toMatchObject({ contentEvents: 1 });
     expect(result()?.kept).toBeUndefined();

@@ -57,10 +57,7 @@ test('what redaction leaves of an answer is never taken for a difference', () =>
             streamed: false,
             facts: null,
             kept: {
-              index: 0,
               bytes: Buffer.from(document),
-              dropped: null,
-              heldBytes: 0,
               contentType: 'application/json',
               contentEncoding: null,
               inferenceHeaderLength: null,
