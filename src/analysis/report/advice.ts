@@ -77,6 +77,12 @@ export const ADVICE: Readonly<Record<ReasonCode | ReportReasonCode, Advice>> = {
     means: 'The peaks of the plan were spread out, which makes the test easier than it says.',
     next: 'Keep the clocks of the hosts by NTP or PTP and give --start-at far enough ahead that every shard is ready.',
   },
+  answers_unchecked: {
+    title: 'Too few answers could be compared',
+    means:
+      'Too many answers could not be held against the recorded ones, so nobody knows whether they differ.',
+    next: 'Record response bodies (--bodies all), or compare by what was recorded: --check status.',
+  },
   too_few_samples: {
     title: 'Too few answers for the percentile',
     means: 'A tail that was not sampled cannot be promised.',
