@@ -20,6 +20,7 @@ export const REASON_CODES = [
   'shards_apart',
   'too_few_samples',
   'streams_unread',
+  'answers_unchecked',
   'coverage_unexplained',
   'multiplier_not_reached',
   'not_comparable',

@@ -19,6 +19,8 @@ export interface JudgementBounds {
   readonly multiplierShare: number;
   /** By how much the share of 401, 403, 404 and 429, or the mix of statuses, may be off the recording. */
   readonly statusShare: number;
+  /** Share of answers that may be without comparison before an objective on mismatches is in doubt. */
+  readonly uncheckedShare: number;
 }
 
 export const JUDGEMENT_BOUNDS: JudgementBounds = Object.freeze({
@@ -33,4 +35,5 @@ export const JUDGEMENT_BOUNDS: JudgementBounds = Object.freeze({
   unexplainedShare: 0.01,
   multiplierShare: 0.01,
   statusShare: 0.02,
+  uncheckedShare: 0.01,
 });

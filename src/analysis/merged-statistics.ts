@@ -1,5 +1,7 @@
+import { unchecked } from '../core/answer-check.ts';
 import type { Send, Stretch } from '../core/run.ts';
 import { type ArrivalFigures, ArrivalStatistics } from './arrival-statistics.ts';
+import { CheckStatistics, checkedSendOf } from './check-statistics.ts';
 import { ErrorExampleKeeper } from './error-examples.ts';
 import type { Fidelity } from './fidelity.ts';
 import { gapDistance } from './gap-distance.ts';
@@ -25,6 +27,8 @@ export interface MergedParts {
   readonly shards: readonly {
     readonly stalls: readonly Stretch[];
     readonly recordedStatuses: Readonly<Record<string, number>>;
+    /** Whether it compared answers; left out where none of them did. */
+    readonly checks?: boolean;
   }[];
 }
 
@@ -37,6 +41,7 @@ export class MergedStatistics {
   readonly #latency: readonly LatencyStatistics[];
   readonly #streams: readonly StreamStatistics[];
   readonly #errorExamples = new ErrorExampleKeeper();
+  readonly #checks = new CheckStatistics();
   readonly #outcomes = new OutcomeCounts();
   readonly #statusMix = new StatusMix();
   readonly #mix = new MixDistance(2);
@@ -74,12 +79,21 @@ export class MergedStatistics {
     const outcome = this.#outcomes.add(send);
     this.#streams[shard]?.add(send, outcome);
     if (outcome === 'failed') this.#errorExamples.add(send);
+    this.#addCheck(shard, send);
     const { actualOffsetNs } = send;
     if (actualOffsetNs === null) return;
     this.#mix.add(SENT, send);
     this.#endOffsetNs = Math.max(this.#endOffsetNs, send.lastByteOffsetNs ?? actualOffsetNs);
     this.#latency[shard]?.add({ ...send, actualOffsetNs }, outcome === 'completed');
     if (send.error === null) this.#statusMix.addSent(send.status);
+  }
+
+  /** Of a shard that did not compare, beside others that did, every answer is one that was not. */
+  #addCheck(shard: number, send: Send): void {
+    const checked = checkedSendOf(send);
+    if (checked !== null) this.#checks.add(checked);
+    else if (this.#parts.shards[shard]?.checks === false && isAnswer(send))
+      this.#checks.add({ ...send, check: unchecked('not_asked') });
   }
 
   /** Takes the instants at which anything was ready to be sent, by whichever shard, in order; after all sends. */
@@ -109,6 +123,7 @@ export class MergedStatistics {
       fidelity: this.#fidelity(),
       statusMix: this.#statusMix.figures(),
       errorExamples: this.#errorExamples.examples(),
+      check: this.#checks.figures(),
       // Shards have none.
       warmup: new WarmupStatistics(0).figures(),
       plannedSpanNs: this.#lastIntendedNs,
@@ -135,6 +150,10 @@ export class MergedStatistics {
       unordered: this.#unordered,
     };
   }
+}
+
+function isAnswer({ actualOffsetNs, cancelled, error }: Send): boolean {
+  return actualOffsetNs !== null && !cancelled && error !== 'stopped';
 }
 
 function mergedLatency(shards: readonly LatencyFigures[]): LatencyFigures {

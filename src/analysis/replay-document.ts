@@ -1,6 +1,7 @@
 import type { FinishReason, SendError, Stretch } from '../core/run.ts';
 import type { ArrivalFigures } from './arrival-statistics.ts';
 import type { Calibration } from './calibration.ts';
+import type { CheckDocument } from './check-statistics.ts';
 import type { ErrorExamples } from './error-examples.ts';
 import type { StreamDistance } from './fidelity.ts';
 import type { Reason } from './findings.ts';
@@ -145,6 +146,8 @@ export interface ReplayDocument {
   readonly errors: Readonly<Partial<Record<SendError, number>>>;
   /** By kind of failure the first few that failed so: ids, never payloads. */
   readonly errorExamples: ErrorExamples;
+  /** How answers compare with the recorded ones: counts, ids and places. Null where they were not compared. */
+  readonly check: CheckDocument | null;
   readonly slo: readonly SloLine[];
   readonly health: HealthDocument;
   /** What was sent before the judged part; it is in no other figure. Null without a warm-up. */

@@ -1,6 +1,7 @@
 import type { Run } from '../core/run.ts';
 import { formatInstantUs, formatMs } from '../core/units.ts';
 import type { Calibration } from './calibration.ts';
+import type { CheckDocument } from './check-statistics.ts';
 import type { Reason } from './findings.ts';
 import { JUDGEMENT_BOUNDS, type JudgementBounds } from './judgement-bounds.ts';
 import { lagUs, latencyMs, trustedLatencyMs } from './latency-summary.ts';
@@ -50,6 +51,8 @@ export interface ReplaySummaryInput {
   readonly bounds?: Partial<JudgementBounds>;
   /** Null or left out where it was not asked for. */
   readonly calibration?: Calibration | null;
+  /** Null or left out where answers were not compared. */
+  readonly check?: CheckDocument | null;
   /**
    * Run time of the warm-up, nanoseconds: asked for, as far as the recording reaches back, and from its first
    * request on.
@@ -122,6 +125,7 @@ export function summariseReplay(input: ReplaySummaryInput): ReplayDocument {
     statuses: outcomes.statuses,
     errors: outcomes.errors,
     errorExamples: figures.errorExamples,
+    check: input.check ?? null,
     slo: judgement.slo.map(sloLine),
     health: healthDocument(health, latency.leftOut),
     warmup: warmupDocument(input),

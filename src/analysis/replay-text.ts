@@ -1,6 +1,7 @@
 import { countOf, formatMs } from '../core/units.ts';
 import type { ArrivalFigures, IdcWindow } from './arrival-statistics.ts';
 import { IDC_WINDOWS } from './arrival-statistics.ts';
+import { checkLines } from './check-text.ts';
 import type { Reason } from './findings.ts';
 import type { LatencyMs, TrustedLatencyMs } from './latency-summary.ts';
 import type { ReplayDocument, SloLine } from './replay-document.ts';
@@ -19,6 +20,7 @@ export function replayText(document: ReplayDocument): string[] {
     '',
     ...latencyLines(document),
     ...streamLines(document),
+    ...checkLines(document.check),
     ...sloLines(document.slo),
     ...noteLines(document.notes),
   ];

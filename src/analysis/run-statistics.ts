@@ -1,4 +1,6 @@
+import type { CheckedSend } from '../core/answer-check.ts';
 import type { RunTotals, Send, Stretch } from '../core/run.ts';
+import { type CheckFigures, CheckStatistics, checkedSendOf } from './check-statistics.ts';
 import { ErrorExampleKeeper, type ErrorExamples } from './error-examples.ts';
 import { type Fidelity, FidelityStatistics, type RecordedRequest } from './fidelity.ts';
 import { type LatencyFigures, LatencyStatistics } from './latency-statistics.ts';
@@ -18,6 +20,8 @@ export interface RunFigures {
   readonly fidelity: Fidelity;
   readonly statusMix: StatusMixFigures;
   readonly errorExamples: ErrorExamples;
+  /** How answers compare with the recorded ones; without it they were not compared. */
+  readonly check?: CheckFigures | null;
   /** What was sent before the judged part, and counts nowhere else. */
   readonly warmup: WarmupFigures;
   /** From the start of the judged part to the last planned instant, and to the end of the last answer or error. */
@@ -40,6 +44,7 @@ export class RunStatistics {
   readonly #warmup: WarmupStatistics;
   readonly #originNs: number;
   readonly #streams = new StreamStatistics();
+  readonly #checks = new CheckStatistics();
   #recorded = 0;
   #planned = 0;
   #firstIntendedNs: number | null = null;
@@ -84,6 +89,11 @@ export class RunStatistics {
     for (const send of sends) this.#addSend(send);
   }
 
+  /** Takes how answers compare whose sends were added without that. */
+  addChecks(sends: readonly CheckedSend[]): void {
+    for (const send of sends) this.#checks.add(send);
+  }
+
   /** Arrivals so far: all a dry run has to say. */
   fidelity(): Fidelity {
     return this.#fidelity.figures();
@@ -108,6 +118,7 @@ export class RunStatistics {
       fidelity: this.#fidelity.figures(),
       statusMix: this.#statusMix.figures(),
       errorExamples: this.#errorExamples.examples(),
+      check: this.#checks.figures(),
       warmup: this.#warmup.figures(),
       plannedSpanNs: this.#lastIntendedNs - this.#originNs,
       endOffsetNs: this.#endOffsetNs - this.#originNs,
@@ -125,6 +136,8 @@ export class RunStatistics {
     this.#fidelity.addSend(send);
     if (outcome === 'failed') this.#errorExamples.add(send);
     this.#streams.add(send, outcome);
+    const checked = checkedSendOf(send);
+    if (checked !== null) this.#checks.add(checked);
     if (!hasLeft(send)) return;
     this.#endOffsetNs = Math.max(this.#endOffsetNs, send.lastByteOffsetNs ?? send.actualOffsetNs);
     this.#latency.add(send, outcome === 'completed');

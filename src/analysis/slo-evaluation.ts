@@ -109,8 +109,25 @@ function observe(threshold: Threshold, figures: RunFigures, unanswered: Unanswer
     case 'tpot':
       return timeMs(threshold, figures.streams.tpot, unanswered.streams);
     case 'mismatch':
-      return null;
+      return mismatches(threshold, figures);
   }
+}
+
+/** Of the answers that were compared; null where there is none, so that nothing can be said. */
+function mismatches({ aggregation }: Threshold, { check = null }: RunFigures): number | null {
+  if (check === null || check.checked === 0) return null;
+  return aggregation.kind === 'count' ? check.mismatched : check.mismatched / check.checked;
+}
+
+/**
+ * Whether an objective on mismatches is broken whatever those answers were that could not be compared: taken for the
+ * same as recorded.
+ */
+export function isBrokenByChecked({ aggregation, operator, limit }: Threshold, figures: RunFigures): boolean {
+  const { check = null } = figures;
+  if (check === null || check.answers === 0) return false;
+  const least = aggregation.kind === 'count' ? check.mismatched : check.mismatched / check.answers;
+  return !holds(least, operator, limit);
 }
 
 function unansweredStreams({ streams }: RunFigures, interrupted: boolean): number {

@@ -69,8 +69,6 @@ const AGGREGATIONS: Readonly<Record<Family, readonly string[]>> = {
   share: ['rate', 'count'],
   total: [],
 };
-/** Metrics whose measuring this release does not have. */
-const UNMEASURED: ReadonlySet<SloMetric> = new Set(['mismatch']);
 
 /**
  * Reads the texts of `--slo`: k6 thresholds (`latency: p(99)<200`; times in ms unless a unit stands there),
@@ -122,7 +120,6 @@ function parseCondition(metric: string | null, condition: string, piece: string)
   }
   if (!isMetric(metric)) return `has an unknown metric ${metric} (${SLO_METRICS.join(', ')})`;
   if (/baseline/i.test(condition)) return 'is relative to a baseline, which this release cannot compare with';
-  if (UNMEASURED.has(metric)) return `cannot be judged: this release does not measure ${metric}`;
   const match = /^([^<>=]*)(<=|>=|<|>)(?!=)(.+)$/.exec(condition);
   if (match === null) return 'has no comparison (<, <=, >, >=) with a limit';
   const family = FAMILIES[metric];

@@ -1,4 +1,5 @@
 import { formatMs } from '../core/units.ts';
+import { checkDoubts, isProvenMismatch } from './check-judgement.ts';
 import { findings, isOurSideLate, percent, type Reason } from './findings.ts';
 import { JUDGEMENT_BOUNDS, type JudgementBounds } from './judgement-bounds.ts';
 import type { RunContext } from './run-context.ts';
@@ -32,10 +33,15 @@ export function judge(
   const slo = evaluateSlo(thresholds, context.figures, context.interrupted !== null);
   const late = isOurSideLate(context, bounds);
   const violated = slo.filter((result) => result.ok === false);
-  const proven = violated.filter((result) => !late || isProvenWhileLate(result));
+  const proven = violated.filter((result) =>
+    result.threshold.metric === 'mismatch'
+      ? isProvenMismatch(result, context.figures, bounds)
+      : !late || isProvenWhileLate(result),
+  );
   const doubts = [
     ...findings(context, bounds),
     ...sampleDoubts(slo, context),
+    ...checkDoubts(thresholds, context.figures, bounds),
     ...unreadStreams(thresholds, context.figures),
   ];
   const notes = [...lagNotes(violated, proven), ...standingNotes(context)];
@@ -69,13 +75,18 @@ function violationOf(result: SloResult): Reason {
   return {
     code: 'slo_violated',
     text: `${result.threshold.expression}: observed ${observedText(result)}`,
-    advice: 'The slowest and the failed requests stand in table send of the run.sqlite.',
+    advice:
+      result.threshold.metric === 'mismatch'
+        ? 'Their rows have a check_result in table send of the run.sqlite; look both answers up by their ids.'
+        : 'The slowest and the failed requests stand in table send of the run.sqlite.',
   };
 }
 
 function sampleDoubts(results: readonly SloResult[], context: RunContext): Reason[] {
   return results.flatMap(({ threshold, observed }) => {
     const { aggregation, expression, metric } = threshold;
+    // Its own doubts say why there is none.
+    if (metric === 'mismatch') return [];
     const samples = sampleCount(context.figures, context.interrupted !== null, metric);
     const floor = aggregation.kind === 'percentile' ? sampleFloor(aggregation.percent) : 1;
     if (observed !== null && (aggregation.kind !== 'percentile' || samples >= floor)) return [];
@@ -104,7 +115,7 @@ function unreadStreams(thresholds: readonly Threshold[], { streams }: RunContext
 
 function lagNotes(violated: readonly SloResult[], proven: readonly SloResult[]): Reason[] {
   return violated
-    .filter((result) => !proven.includes(result))
+    .filter((result) => !proven.includes(result) && result.threshold.metric !== 'mismatch')
     .map((result) => ({
       code: 'violated_by_our_lag',
       text: `${result.threshold.expression}: observed ${observedText(result)}, which our own lateness may explain`,

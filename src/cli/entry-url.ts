@@ -9,6 +9,7 @@ export type EntryName =
   | 'pacer'
   | 'sender'
   | 'planner'
+  | 'checker'
   | 'command'
   | 'profiler'
   | 'reporter'

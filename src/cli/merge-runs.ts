@@ -40,12 +40,14 @@ export class OpenShards {
     const { runs } = this.set;
     const documents = runs.map(({ document }) => document);
     const farthest = farthestOf(documents);
+    const checked = documents.some(({ check }) => check != null);
     const statistics = new MergedStatistics({
       whole: farthest.shard.whole,
       unfiltered: farthest.fidelity.unfiltered,
       shards: runs.map((run) => ({
         stalls: this.stallsOf(run),
         recordedStatuses: run.document.shard.recordedStatuses,
+        ...(checked ? { checks: run.document.check != null } : {}),
       })),
     });
     this.#readSends(store, statistics);
@@ -79,8 +81,10 @@ export class OpenShards {
     let index = 0;
     let batch: Send[] = [];
     for (const { shard, send } of mergeInOrder(sources, (each) => each.send.intendedOffsetNs)) {
-      statistics.addSend(shard, send);
-      batch.push({ ...send, index });
+      // Its row of the merged run, for whoever looks an example up.
+      const placed = { ...send, index };
+      statistics.addSend(shard, placed);
+      batch.push(placed);
       index += 1;
       if (batch.length < BATCH) continue;
       store.append(batch);

@@ -24,6 +24,7 @@ import {
 } from './merge-document.ts';
 import { farthestOf, OpenShards } from './merge-runs.ts';
 import { RepeatableOption } from './repeatable.ts';
+import { mergedCheck } from './replay-check.ts';
 import { newRunId } from './run-id.ts';
 import { StagedDirectory } from './staged-directory.ts';
 import { terminal } from './terminal.ts';
@@ -165,6 +166,7 @@ function documentOf(
     health: mergedHealth(documents, stalls),
     interrupted: mergedInterruption(set.runs),
     bounds: farthest.bounds,
+    check: mergedCheck(documents, figures.check ?? null),
     shards: { count: set.count, missing: set.missing, startSpreadUs: set.startSpreadUs },
   };
   return {

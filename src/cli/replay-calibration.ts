@@ -145,6 +145,7 @@ export function atOnce(options: ReplayOptions): ReplayOptions {
       perturb: [],
       startAtUs: null,
       sessionOrder: 'open',
+      check: null,
     },
   };
 }

@@ -185,7 +185,7 @@ function arrivalLines({ recorded, planned, recordedToPlanned, duplicates }: Fide
   ];
 }
 
-function payloadLines({ sampled, found, unreplayableByReason }: PayloadAudit): string[] {
+function payloadLines({ sampled, comparableAnswers, found, unreplayableByReason }: PayloadAudit): string[] {
   if (sampled === 0) return ['  no payload was looked into'];
   const refused = Object.entries(unreplayableByReason).map(
     ([reason, count]) => `  unreplayable (${reason}): ${count} of ${sampled} sampled`,
@@ -195,5 +195,10 @@ function payloadLines({ sampled, found, unreplayableByReason }: PayloadAudit): s
   );
   const none =
     refused.length + findings.length === 0 ? [`  nothing was found in ${sampled} sampled payloads`] : [];
-  return [...refused, ...findings, ...none];
+  return [
+    ...refused,
+    ...findings,
+    ...none,
+    `  answers that --check can compare by value: those of ${comparableAnswers} of ${sampled} sampled`,
+  ];
 }

@@ -10,6 +10,7 @@ import { systemClock } from '../core/clock.ts';
 import type { CaptureSource, Logger } from '../core/ports.ts';
 import type { Run } from '../core/run.ts';
 import { CpuThrottle } from '../monitors/cpu-throttle.ts';
+import type { CreateChecker } from '../replay/check/checker-thread.ts';
 import { ReplayEngine } from '../replay/engine.ts';
 import { resolveHost } from '../replay/guards.ts';
 import { describeReplayOptions } from '../replay/options.ts';
@@ -26,6 +27,7 @@ import { EXIT } from './exit.ts';
 import { Interruption } from './interruption.ts';
 import { answersDocument } from './replay-answers.ts';
 import { type CalibrationDocument, CalibrationPhase } from './replay-calibration.ts';
+import { checkDocument } from './replay-check.ts';
 import { connectionsDocument } from './replay-connections.ts';
 import { endEvent, ReplayEvents, startEvent } from './replay-events.ts';
 import { printSummary, retainRuns, startFacts } from './replay-output.ts';
@@ -52,6 +54,7 @@ export interface ReplayRunParts {
   readonly unexplained: number | null;
   /** Equal for copies of one capture. */
   readonly captureIdentity: string;
+  readonly createChecker: CreateChecker;
   /** Null for `runs/<run id>`. */
   readonly out: string | null;
   readonly json: boolean;
@@ -110,7 +113,7 @@ export async function runReplay(parts: ReplayRunParts): Promise<void> {
   }
 }
 
-function replayMaker(runId: string, { target, logger }: ReplayRunParts) {
+function replayMaker(runId: string, { target, logger, createChecker }: ReplayRunParts) {
   return (plan: ReplayPlan, source: CaptureSource, warmup: Warmup | null = null): Replay =>
     new Replay({
       runId,
@@ -124,6 +127,7 @@ function replayMaker(runId: string, { target, logger }: ReplayRunParts) {
           pacerEntry: entryUrl('pacer'),
           senderEntry: entryUrl('sender'),
         }),
+      createChecker,
       resolveHost,
       clock: systemClock,
       logger,
@@ -175,6 +179,10 @@ async function play(
           statistics.addSends(sends);
           progress.add(sends);
           store.append(sends);
+        },
+        checked: (sends) => {
+          statistics.addChecks(sends);
+          store.appendChecks(sends);
         },
       },
       interruption.signal,
@@ -256,6 +264,7 @@ function documentOf(
     },
     interrupted: interruptedBy(end, signal),
     bounds: statedBounds(plan.options),
+    check: checkDocument(plan.options.check, figures.check ?? null, outcome.ignored),
     calibration,
     warmup:
       warmup === null

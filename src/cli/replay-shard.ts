@@ -25,6 +25,7 @@ const OF_ONE_PROCESS: ReadonlySet<string> = new Set([
   'dryRun',
   'slo',
   'senders',
+  'check',
   'maxInFlight',
   'maxInFlightBytes',
   'timeoutMs',

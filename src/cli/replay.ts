@@ -16,6 +16,7 @@ import { planInThread } from './planner-thread.ts';
 import { RepeatableOption } from './repeatable.ts';
 import { addAnswerFlags } from './replay-answer-flags.ts';
 import { openForReplay } from './replay-capture.ts';
+import { addCheckFlags, checkerOf, isCheckImplied } from './replay-check.ts';
 import { planTitle } from './replay-plan.ts';
 import { runReplay } from './replay-run.ts';
 import { forecastFor, plannedSpanNs, scalingOf, slowestPace, stagedSpanNs } from './replay-scaling.ts';
@@ -41,7 +42,8 @@ export function replayCommand(): Command {
       'how much faster than recorded, such as 1.5 or 2x',
       REPLAY_DEFAULTS.multiplier,
     );
-  return addTrustFlags(addSendingFlags(addAnswerFlags(addScalingFlags(addWindowFlags(command)))))
+  const grouped = addSendingFlags(addAnswerFlags(addScalingFlags(addWindowFlags(command))));
+  return addCheckFlags(addTrustFlags(grouped))
     .option('--shard <i/n>', 'play the i-th of n parts of the plan; i counts from 0')
     .option('--start-at <time>', 'begin at this instant, ISO 8601, the same for all shards')
     .addOption(
@@ -97,7 +99,8 @@ const SOURCES: OptionSources = {
 };
 
 async function replay(directory: string, flags: ReplayFlags, command: Command): Promise<void> {
-  const options = resolveReplayOptions(flags, SOURCES);
+  const check = flags.check ?? isCheckImplied(flags.slo ?? []);
+  const options = resolveReplayOptions({ ...flags, check }, SOURCES);
   const json = flags.json ?? false;
   const encryptionKeyFile = flags.encryptionKeyFile ?? null;
   const opened = openForReplay(directory, encryptionKeyOf(flags), options.window.recorders);
@@ -127,6 +130,7 @@ async function replay(directory: string, flags: ReplayFlags, command: Command): 
       thresholds: parseSlo(options.slo),
       unexplained,
       captureIdentity: opened.identity,
+      createChecker: checkerOf(options, overview.name, encryptionKeyFile),
       out: flags.out ?? null,
       json,
       ndjson: flags.ndjson ?? false,

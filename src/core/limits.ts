@@ -98,6 +98,15 @@ export const LIMITS = {
   heldFollowUpBytes: 64 * MIB,
   /** The longest event of a stream that is read; twice as much is held of a stream at most. */
   answerEventBytes: 64 * KIB,
+  /**
+   * Comparing answers: of one answer, of all that are held or wait for it, answers that wait, how deep a document is
+   * followed, and how long the last ones are waited for.
+   */
+  checkedAnswerBytes: 8 * MIB,
+  checkBytes: 64 * MIB,
+  checkQueue: 4_096,
+  checkDrainMs: 60_000,
+  checkRestarts: 3,
   inFlight: 10_000,
   /** Bodies that the target has not taken yet, over all senders. */
   inFlightBytes: 256 * MIB,

@@ -1,3 +1,5 @@
+import type { AnswerCheck } from './answer-check.ts';
+
 /**
  * The replay's noun. A run is one replay; a send is one planned request of it and what became of it.
  * Every `…OffsetNs` is nanoseconds after the run's start on the monotonic clock.
@@ -74,6 +76,8 @@ export interface Send {
   readonly streamed: boolean;
   /** Null where the answer was not looked into. */
   readonly answer: SendAnswer | null;
+  /** How the answer compares with the recorded one; null or left out where it was not, or is not yet, compared. */
+  readonly check?: AnswerCheck | null;
 }
 
 /** The facts of a run that its rows do not repeat. */

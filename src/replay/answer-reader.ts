@@ -14,6 +14,10 @@ export interface AnswerHead {
   readonly contentType: string | null;
   readonly contentEncoding: string | null;
   readonly hasLength: boolean;
+  /** `Content-Length`, as sent. */
+  readonly contentLength?: string | null;
+  /** `Inference-Header-Content-Length`: bytes of JSON before Triton's binary tensors. */
+  readonly inferenceHeaderLength?: string | null;
 }
 
 /** What an answer said; instants are those that `write` was given. */
@@ -95,6 +99,11 @@ export class AnswerReader {
       outputTokens,
       finish: this.#end.finish,
     };
+  }
+
+  /** Whether it is read event by event: then its facts are all that it will be compared by. */
+  get readsEvents(): boolean {
+    return this.#events !== null;
   }
 
   /**

@@ -1,6 +1,7 @@
 import { MessageChannel, type MessagePort, Worker } from 'node:worker_threads';
 import { AppError, reasonOf } from '../core/errors.ts';
 import type { BatchMemory } from './batch-memory.ts';
+import type { HeldAnswer } from './check/answer-to-check.ts';
 import type { EngineDeps, EngineOptions } from './engine.ts';
 import type { DurationsNs } from './engine-health.ts';
 import { InFlight } from './in-flight.ts';
@@ -142,7 +143,7 @@ export class EngineThreads {
         break;
       case 'results':
         try {
-          onResults(unpackResults(message.rows));
+          onResults(withKept(unpackResults(message.rows), message.kept ?? []));
         } catch (error) {
           this.#fail(error);
         }
@@ -190,6 +191,13 @@ export class EngineThreads {
     this.#ready.reject(error);
     this.#report.reject(error);
   }
+}
+
+/** Results with the answers that were kept of some of them. */
+function withKept(results: SendResult[], kept: readonly HeldAnswer[]): SendResult[] {
+  if (kept.length === 0) return results;
+  const byIndex = new Map(kept.map((answer) => [answer.index, answer]));
+  return results.map((result) => ({ ...result, kept: byIndex.get(result.index) ?? null }));
 }
 
 function startThread(

@@ -3,6 +3,7 @@ import type { Clock, ClockAnchor } from '../core/clock.ts';
 import { AppError } from '../core/errors.ts';
 import { formatMs } from '../core/units.ts';
 import { BatchMemory } from './batch-memory.ts';
+import type { ArenaSetup } from './check/answer-arena.ts';
 import { DueRing } from './due-ring.ts';
 import type { EngineHealth } from './engine-health.ts';
 import { engineHealthOf } from './engine-report.ts';
@@ -56,6 +57,8 @@ export interface EngineOptions {
   readonly judgedFromNs?: number;
   /** Requests are pulled only once the run's zero is known, because they depend on it. */
   readonly startBeforeReading?: boolean;
+  /** Complete answers are kept within these limits and come with their results; null or left out: none is. */
+  readonly keeping?: ArenaSetup | null;
 }
 
 export interface EngineDeps {

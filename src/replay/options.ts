@@ -5,6 +5,7 @@ import { Problems } from '../core/problems.ts';
 import { parseCount, parseMultiplier, parseWaitMs } from '../core/units.ts';
 import { parseAddedHeader, parseRemovedHeader, type Secrets } from './added-headers.ts';
 import { type AnswerOptions, type RawAnswerOptions, resolveAnswerOptions } from './answer-options.ts';
+import { type CheckOptions, type RawCheckOptions, resolveCheck } from './check/options.ts';
 import { type Filters, type RawFilterOptions, resolveFilters } from './filters.ts';
 import { type PathMapping, parsePathMapping } from './path-map.ts';
 import { placeText } from './perturbation.ts';
@@ -25,6 +26,7 @@ export interface RawReplayOptions
     RawFilterOptions,
     RawTrustOptions,
     RawAnswerOptions,
+    RawCheckOptions,
     RawShardOptions,
     RawSendingOptions {
   readonly target?: string | undefined;
@@ -91,6 +93,8 @@ export interface ReplayOptions
   readonly shiftTime: readonly TimePlace[];
   readonly productionHosts: readonly string[];
   readonly allowedProductionHosts: readonly string[];
+  /** How answers are compared with the recorded ones; null for not at all. */
+  readonly check: CheckOptions | null;
   /** Which older runs stay beside this one; null for all. */
   readonly retainRuns: RunsRetained | null;
 }
@@ -153,6 +157,7 @@ export function resolveReplayOptions(raw: RawReplayOptions, sources: OptionSourc
     shiftTime: parseTimePlaces(raw.shiftTime ?? [], problems),
     productionHosts: raw.productionHost ?? [],
     allowedProductionHosts: raw.allowProductionHost ?? [],
+    check: resolveCheck(raw, problems),
     retainRuns: problems.optional(raw.retainRuns, parseRetainRuns),
   };
   for (const place of resolved.perturb) {

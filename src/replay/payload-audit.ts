@@ -1,5 +1,6 @@
-import type { ExchangePayload } from '../core/exchange.ts';
+import type { ExchangePayload, Message } from '../core/exchange.ts';
 import { headerValue, parseRequestHead } from '../core/headers.ts';
+import { maskedPointers } from './check/places.ts';
 import type { PlayedAs } from './copy-identity.ts';
 import type { RequestBuilder } from './request-builder.ts';
 
@@ -28,6 +29,8 @@ export interface PayloadAudit {
   /** Requests looked at. */
   readonly sampled: number;
   readonly found: Readonly<Record<PayloadFinding, number>>;
+  /** Requests of the sample whose recorded answer is there whole and unmasked, so that another can be held against it. */
+  readonly comparableAnswers: number;
   /** Requests of the sample that the HTTP client cannot send as they were. */
   readonly unreplayableByReason: Readonly<Record<string, number>>;
 }
@@ -58,6 +61,7 @@ export class PayloadAuditor {
   readonly #found = new Map<PayloadFinding, number>();
   readonly #unreplayable = new Map<string, number>();
   #sampled = 0;
+  #comparable = 0;
 
   constructor(builder: RequestBuilder) {
     this.#builder = builder;
@@ -67,6 +71,7 @@ export class PayloadAuditor {
     const result = this.#builder.build(payload, as);
     if (result.kind === 'no_payload' || payload?.request == null) return;
     this.#sampled += 1;
+    if (isComparable(payload.response)) this.#comparable += 1;
     if (result.kind === 'unreplayable') {
       this.#unreplayable.set(result.reason, (this.#unreplayable.get(result.reason) ?? 0) + 1);
       return;
@@ -80,12 +85,18 @@ export class PayloadAuditor {
   report(): PayloadAudit {
     return {
       sampled: this.#sampled,
+      comparableAnswers: this.#comparable,
       found: Object.fromEntries(
         PAYLOAD_FINDINGS.map((finding) => [finding, this.#found.get(finding) ?? 0]),
       ) as Record<PayloadFinding, number>,
       unreplayableByReason: Object.fromEntries(this.#unreplayable),
     };
   }
+}
+
+function isComparable(response: Message | null): boolean {
+  if (response === null || response.body.truncated || response.body.kept === null) return false;
+  return maskedPointers(response.redacted).length === 0;
 }
 
 function findingsOf(payload: ExchangePayload): Set<PayloadFinding> {

@@ -1,6 +1,8 @@
 import type { Clock } from '../core/clock.ts';
 import type { SendAnswer, SendError } from '../core/run.ts';
 import { type AnswerFacts, type AnswerHead, AnswerReader } from './answer-reader.ts';
+import type { AnswerArena } from './check/answer-arena.ts';
+import { AnswerCopy } from './check/answer-copy.ts';
 import type { ExpectedAnswer } from './expected-answer.ts';
 import type { OutgoingRequest } from './send-batch.ts';
 import type { SendEnd } from './send-error.ts';
@@ -14,6 +16,8 @@ export interface Activity {
 
 /** What a pending send tells whoever sent it. */
 export interface PendingListener {
+  /** Where its answer is copied to be compared; null where it is not. */
+  readonly keeping?: AnswerArena | null;
   /** Its body, of so many bytes, is held no longer. Once. */
   bodyWritten(bytes: number): void;
   over(pending: PendingSend, result: SendResult): void;
@@ -43,6 +47,7 @@ export class PendingSend implements SendEvents {
   #responseBytes = 0;
   #reusedConnection = false;
   #reader: AnswerReader | null = null;
+  #copy: AnswerCopy | null = null;
 
   constructor(
     request: OutgoingRequest,
@@ -111,12 +116,15 @@ export class PendingSend implements SendEvents {
     this.#activity.events++;
     this.#status = status;
     this.#reader = AnswerReader.of(status, head, this.#expected);
+    const keeping = this.#listener.keeping ?? null;
+    if (keeping !== null && this.#reader?.readsEvents !== true) this.#copy = new AnswerCopy(keeping, head);
   }
 
   onData(bytes: Buffer): void {
     this.#activity.events++;
     this.#responseBytes += bytes.length;
     this.#reader?.write(bytes, this.#clock.nowNs());
+    this.#copy?.write(bytes);
   }
 
   onEnd(): void {
@@ -132,7 +140,8 @@ export class PendingSend implements SendEvents {
 
   #over(end: SendEnd | null, facts: AnswerFacts | null): void {
     this.onBodyWritten();
-    this.#listener.over(this, this.#result(end, facts));
+    const result = this.#result(end, facts);
+    this.#listener.over(this, this.#copy === null ? result : this.#withCopy(result, this.#copy));
   }
 
   #result(end: SendEnd | null, facts: AnswerFacts | null): SendResult {
@@ -156,6 +165,13 @@ export class PendingSend implements SendEvents {
       answer: facts?.read === true ? this.#answerOf(facts) : null,
       reusedConnection: this.#reusedConnection,
     };
+  }
+
+  /** What is not complete is no answer to be compared. */
+  #withCopy(result: SendResult, copy: AnswerCopy): SendResult {
+    if (result.error === null && !result.cancelled) return { ...result, kept: copy.finish(this.#index) };
+    copy.drop();
+    return result;
   }
 
   #answerOf({

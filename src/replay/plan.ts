@@ -31,6 +31,8 @@ export interface PlannedRequest {
   readonly warmup?: boolean;
   /** Whether its answer is expected piece by piece. */
   readonly streams: boolean;
+  /** Sent otherwise than it was received, so that its answer may be another. */
+  readonly changed?: boolean;
 }
 
 /** Told of every exchange of the window as it is planned, in order. */
@@ -127,9 +129,10 @@ export function* plannedRequests(parts: PlanParts, listener: PlanListener): Gene
     if (shard === null) places += 1;
     listener.whole?.planned(planned.row, intendedOffsetNs);
     if (admittedUnbuilt ?? ceiling.admits(intendedOffsetNs)) {
-      listener.planned(planned);
-      const place = placeOf(send, parts.connections ?? 'pooled');
       const moved = parts.timeShift?.move(request, send) ?? request;
+      const changed = moved !== request || built.perturbed || isMasked(built);
+      listener.planned(changed ? { ...planned, changed } : planned);
+      const place = placeOf(send, parts.connections ?? 'pooled');
       const follows = parts.chains?.follow(send, planned.index, intendedOffsetNs);
       const session = follows === undefined ? {} : { follows };
       yield { index: planned.index, intendedOffsetNs, ...place, ...session, ...moved, answer };
@@ -165,6 +168,11 @@ function buildOwn(send: PlannedSend, as: PlayedAs | null, parts: PlanParts): Rea
   parts.recordedConnections?.add(send);
   tally.built(send, built, scaling.options.perturb.length);
   return built;
+}
+
+/** Whether what it asks for is hidden; credentials are not part of that. */
+function isMasked({ masked }: ReadyRequest): boolean {
+  return masked.bodyValues.length + masked.queryKeys.length > 0;
 }
 
 /** What was made to differ is no repetition, whatever it was made of. */

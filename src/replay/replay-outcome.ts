@@ -1,6 +1,7 @@
 import type { AppError } from '../core/errors.ts';
 import type { ReplayAudit } from './audit.ts';
 import type { BodyChangeCounts } from './body-changes.ts';
+import type { IgnoredPlaces } from './check/answer-checks.ts';
 import type { EngineHealth } from './engine-health.ts';
 import type { RecordedConnectionUse } from './recorded-connections.ts';
 import type { ScalingCounts } from './scaling/tally.ts';
@@ -26,6 +27,8 @@ export interface ReplayOutcome {
   readonly sessionOrder: SessionOrderCounts | null;
   /** Null where no time was to be moved. */
   readonly timeShift: TimeShiftCounts | null;
+  /** What was not compared of answers; null where none was compared. */
+  readonly ignored: IgnoredPlaces | null;
 }
 
 /** Where a run is, for whoever watches it. */

@@ -1,67 +1,32 @@
-import type { Clock } from '../core/clock.ts';
 import { AppError } from '../core/errors.ts';
-import type { ExchangeRow } from '../core/exchange.ts';
 import { LIMITS } from '../core/limits.ts';
-import type { CaptureSource, Logger } from '../core/ports.ts';
 import { hasFailed, type Send } from '../core/run.ts';
 import { AbortRule } from './abort-rule.ts';
 import { AuditCounter } from './audit.ts';
 import { BodyChanges } from './body-changes.ts';
-import type { CaptureOverview } from './capture-overview.ts';
 import { arrivalsAlone, probeCapture } from './capture-probe.ts';
-import type { Engine, EngineOptions, PreparedRequest, SendResult } from './engine.ts';
+import { AnswerChecks } from './check/answer-checks.ts';
+import type { Engine, PreparedRequest, SendResult } from './engine.ts';
 import { engineOptionsOf } from './engine-options.ts';
 import { AnswerForecast } from './expected-answer.ts';
 import { describeFilters } from './filters.ts';
-import type { Forecast } from './forecast.ts';
-import { assertReachable, type ResolveHost, TargetFence } from './guards.ts';
-import type { ReplayOptions } from './options.ts';
+import { assertReachable, TargetFence } from './guards.ts';
 import { Outstanding, refusedSend } from './outstanding.ts';
-import { type PlanListener, type PlannedRequest, plannedRequests, type WholePlanListener } from './plan.ts';
+import { type PlanListener, type PlannedRequest, plannedRequests } from './plan.ts';
 import { RateCeiling } from './rate-ceiling.ts';
 import { RecordedConnections } from './recorded-connections.ts';
 import type { ReplayEnd, ReplayOutcome, ReplayPosition } from './replay-outcome.ts';
+import type { ReplayListener, ReplayParts } from './replay-parts.ts';
 import { RequestBuilder } from './request-builder.ts';
 import { copyIdentityOf } from './scaling/arrivals.ts';
-import type { Scaling } from './scaling/scaling.ts';
 import { ScalingTally } from './scaling/tally.ts';
 import { SessionChains } from './session-order.ts';
 import { OpenSessions } from './sessions.ts';
-import type { Target } from './target.ts';
 import { TimeShift } from './time-shift.ts';
-import { type WarmedUpParts, type Warmup, warmedUp } from './warmup.ts';
-import type { ReplayWindow } from './window.ts';
+import { type WarmedUpParts, warmedUp } from './warmup.ts';
 
 export type { ReplayEnd, ReplayOutcome, ReplayPosition } from './replay-outcome.ts';
-
-/** Told of everything that happens, on the calling thread and in batches. */
-export interface ReplayListener {
-  /** An exchange of the window, whether it will be replayed or not, in order of arrival. */
-  recorded(row: ExchangeRow): void;
-  /** In the order of the schedule, less the warm-up. */
-  planned(row: ExchangeRow, intendedOffsetNs: number): void;
-  /** What became of planned sends, in any order, each once. */
-  ended(sends: readonly Send[]): void;
-  /** Of a shard: told of the plan of all of them. */
-  readonly whole?: WholePlanListener | undefined;
-}
-
-export interface ReplayParts {
-  readonly runId: string;
-  readonly options: ReplayOptions;
-  readonly target: Target;
-  readonly overview: CaptureOverview;
-  readonly window: ReplayWindow;
-  readonly forecast: Forecast;
-  readonly scaling: Scaling;
-  /** Played before the window; null or left out for none. */
-  readonly warmup?: Warmup | null;
-  readonly source: CaptureSource;
-  readonly createEngine: (options: EngineOptions) => Engine;
-  readonly resolveHost: ResolveHost;
-  readonly clock: Clock;
-  readonly logger: Logger;
-}
+export type { ReplayListener, ReplayParts } from './replay-parts.ts';
 
 /** Sends refused while planning that are told of at once. */
 const REFUSED_BATCH = 256;
@@ -90,6 +55,8 @@ export class Replay {
   #startUs: number | null = null;
   #engine: Engine | null = null;
   #abortError: AppError | null = null;
+  /** Null where answers are not compared. */
+  #checks: AnswerChecks | null = null;
 
   constructor(parts: ReplayParts) {
     this.#parts = parts;
@@ -123,17 +90,25 @@ export class Replay {
    */
   async run(listener: ReplayListener, signal: AbortSignal, sentBefore = 0): Promise<ReplayOutcome> {
     const { options, forecast, target, scaling, overview, source, window } = this.#parts;
-    const engine = this.#parts.createEngine(
-      engineOptionsOf(options, target, forecast, scaling.growth, this.#parts.warmup?.spanNs ?? 0),
-    );
+    const checks = this.#beginChecks(listener);
+    const engine = this.#parts.createEngine({
+      ...engineOptionsOf(options, target, forecast, scaling.growth, this.#parts.warmup?.spanNs ?? 0),
+      ...(checks === null ? {} : { keeping: checks.keeping }),
+    });
     const openSessions = OpenSessions.before(overview, source, window);
     this.#engine = engine;
-    const health = await engine.run(
-      this.#requests(listener, openSessions, sentBefore),
-      (results) => this.#take(results, listener),
-      AbortSignal.any([signal, this.#stop.signal]),
-    );
-    listener.ended([...this.#refused.splice(0), ...this.#outstanding.takeUnreached()]);
+    let health: ReplayOutcome['health'];
+    try {
+      health = await engine.run(
+        this.#requests(listener, openSessions, sentBefore),
+        (results) => this.#take(results, listener),
+        AbortSignal.any([signal, this.#stop.signal]),
+      );
+      listener.ended([...this.#refused.splice(0), ...this.#outstanding.takeUnreached()]);
+      await checks?.finish();
+    } finally {
+      await checks?.close();
+    }
     const counts = this.#tally.counts(scaling.forgottenSessions, openSessions?.figures() ?? null);
     return {
       end: this.#endOf(signal),
@@ -145,6 +120,7 @@ export class Replay {
       recordedConnections: this.#recordedConnections.figures(),
       timeShift: this.#timeShift.counts(),
       sessionOrder: this.#chains?.counts() ?? null,
+      ignored: checks?.ignored() ?? null,
     };
   }
 
@@ -156,6 +132,18 @@ export class Replay {
       inFlight: isFresh ? this.#reported.inFlight : this.#outstanding.dueAt(elapsedNs),
       skipped: this.#audit.total(),
     };
+  }
+
+  #beginChecks(listener: ReplayListener): AnswerChecks | null {
+    const { options, createChecker, logger } = this.#parts;
+    if (options.check === null || createChecker === undefined) return null;
+    this.#checks = new AnswerChecks({
+      options: options.check,
+      createChecker,
+      logger,
+      onChecked: (sends) => listener.checked?.(sends),
+    });
+    return this.#checks;
   }
 
   *#requests(
@@ -204,6 +192,7 @@ export class Replay {
       planned: (request) => {
         planned(request);
         this.#outstanding.add(request);
+        this.#checks?.planned(request);
       },
       refusedByCeiling: (request) => {
         planned(request);
@@ -223,7 +212,8 @@ export class Replay {
   }
 
   #take(results: readonly SendResult[], listener: ReplayListener): void {
-    const sends = results.map((result) => this.#outstanding.take(result));
+    const taken = results.map((result) => this.#outstanding.take(result));
+    const sends = this.#checks?.take(results, taken) ?? taken;
     listener.ended([...this.#refused.splice(0), ...sends]);
     const offsetNs = this.#elapsedNs();
     this.#reported = { atNs: offsetNs, inFlight: this.#outstanding.dueAt(offsetNs) };

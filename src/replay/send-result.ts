@@ -1,4 +1,5 @@
 import type { SendAnswer, SendError } from '../core/run.ts';
+import type { HeldAnswer } from './check/answer-to-check.ts';
 
 /**
  * What became of one prepared request; the part of core's Send that the engine knows. Every offset is
@@ -31,6 +32,8 @@ export interface SendResult {
   readonly answer: SendAnswer | null;
   /** The connection had answered a request before this one. */
   readonly reusedConnection: boolean;
+  /** A copy of a complete answer; null or left out where none was asked for, or its facts are enough. */
+  readonly kept?: HeldAnswer | null;
 }
 
 /** Of a request that was due and that our own cap did not send. */

@@ -1,4 +1,5 @@
 import type { Clock } from '../core/clock.ts';
+import type { AnswerArena } from './check/answer-arena.ts';
 import type { SenderSignals } from './due-ring.ts';
 import type { PackedDurations } from './durations.ts';
 import type { Stall } from './engine-health.ts';
@@ -25,6 +26,8 @@ export interface SenderDeps {
   readonly signals: SenderSignals;
   /** What this sender and the others have under way. */
   readonly inFlight: InFlight;
+  /** Where answers are kept to be compared; null or left out where they are not. */
+  readonly keeping?: AnswerArena | null;
   /** Runs a callback after the event loop has had a turn. */
   readonly afterTurn: (callback: () => void) => void;
   readonly afterMs: (callback: () => void, ms: number) => void;

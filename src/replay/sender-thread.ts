@@ -3,6 +3,7 @@ import { performance } from 'node:perf_hooks';
 import type { MessagePort } from 'node:worker_threads';
 import type { Clock } from '../core/clock.ts';
 import { AddressBook } from './address-book.ts';
+import { AnswerArena } from './check/answer-arena.ts';
 import { ConnectionPool } from './connection-pool.ts';
 import { DueRing, type SenderSignals } from './due-ring.ts';
 import { InFlight } from './in-flight.ts';
@@ -25,6 +26,7 @@ interface Aim {
   readonly signals: SenderSignals;
   readonly inFlight: InFlight;
   readonly onSpent: (packed: ArrayBuffer) => void;
+  readonly keeping?: AnswerArena | null;
 }
 
 /** Lives in a sender thread: warms up, says so, and sends until everything has its result. */
@@ -74,15 +76,20 @@ export class SenderThread {
   }
 
   #start(startNs: number): Sender {
-    const { ringMemory, inFlightMemory, inFlightLimits, wakePort } = this.#setup;
+    const { ringMemory, inFlightMemory, inFlightLimits, wakePort, keeping = null } = this.#setup;
     const report = (results: SendResult[]): void => {
       const rows = packResults(results);
-      this.#post({ kind: 'results', rows }, [rows.buffer]);
+      if (keeping === null) this.#post({ kind: 'results', rows }, [rows.buffer]);
+      else {
+        const kept = results.flatMap((result) => (result.kept == null ? [] : [result.kept]));
+        this.#post({ kind: 'results', rows, kept }, [rows.buffer]);
+      }
     };
     const aim = {
       transport: this.#transport,
       signals: new DueRing(ringMemory).signalsOf(this.#setup.sender),
       inFlight: new InFlight(inFlightMemory, inFlightLimits),
+      keeping: keeping === null ? null : new AnswerArena(keeping),
     };
     const spent = (packed: ArrayBuffer): void => this.#post({ kind: 'spent', packed }, [packed]);
     const sender = this.#senderFor(startNs, { ...aim, onSpent: spent }, report, (health) =>

@@ -166,6 +166,7 @@ export class Sender {
     }
     this.#inFlightMax = Math.max(this.#inFlightMax, inFlight.requests);
     const pending = new PendingSend(request, this.#options.startNs, clock, this.#activity, {
+      keeping: this.#deps.keeping ?? null,
       bodyWritten: (bytes) => inFlight.leaveBody(bytes),
       over: this.#onOver,
     });

@@ -1,4 +1,6 @@
 import type { MessagePort } from 'node:worker_threads';
+import type { ArenaSetup } from './check/answer-arena.ts';
+import type { HeldAnswer } from './check/answer-to-check.ts';
 import type { PackedDurations } from './durations.ts';
 import type { ConnectionUse, DurationsNs } from './engine-health.ts';
 import type { InFlightLimits } from './in-flight.ts';
@@ -26,6 +28,7 @@ export interface SenderSetup {
   readonly maxConnectionAgeMs: number | null;
   readonly caPem: string | null;
   readonly acceptAnyCertificate: boolean;
+  readonly keeping?: ArenaSetup | null;
 }
 
 /** What a batch holds: requests whose instants were planned, or follow-ups. */
@@ -50,9 +53,9 @@ export interface SenderOver {
 /** Sender to main. `ready` first, `over` last. */
 export type FromSender =
   | { readonly kind: 'ready' }
-  | { readonly kind: 'results'; readonly rows: Uint8Array }
   /** The memory of a batch that is read. */
   | { readonly kind: 'spent'; readonly packed: ArrayBuffer }
+  | { readonly kind: 'results'; readonly rows: Uint8Array; readonly kept?: readonly HeldAnswer[] }
   | SenderOver;
 
 /** What the pacer thread is born with. */

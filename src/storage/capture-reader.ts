@@ -64,7 +64,7 @@ export class CaptureReader implements CaptureSource {
     return mergeInOrder(sources, (row) => row.arrivalUs);
   }
 
-  payload(row: ExchangeRow): ExchangePayload | null {
+  payload(row: Pick<ExchangeRow, 'segment' | 'id'>): ExchangePayload | null {
     return this.#payloads.payloadOf(this.#segmentNamed(row.segment), row.id);
   }
 

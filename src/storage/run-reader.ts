@@ -1,5 +1,6 @@
 import { existsSync, readFileSync } from 'node:fs';
 import { join } from 'node:path';
+import { checkOfWord } from '../core/answer-check.ts';
 import { AppError, reasonOf } from '../core/errors.ts';
 import type { Run, RunTotals, Send, SendAnswer } from '../core/run.ts';
 import { type Connection, openForReading } from './database.ts';
@@ -20,13 +21,15 @@ export interface RunSecond {
 
 /** Columns of the answer are all null where there is none. */
 interface StoredSend
-  extends Omit<Send, 'refused' | 'cancelled' | 'streamed' | 'answer' | 'warmup'>,
+  extends Omit<Send, 'refused' | 'cancelled' | 'streamed' | 'answer' | 'warmup' | 'check'>,
     Omit<SendAnswer, 'contentEvents'> {
   readonly contentEvents: number | null;
   readonly refused: number;
   readonly cancelled: number;
   readonly streamed: number;
   readonly warmup: number;
+  readonly checkResult: string | null;
+  readonly checkPointer: string | null;
 }
 
 /** What the first format did not keep, as it would have been written then: no cancels, no answer looked into. */
@@ -40,6 +43,9 @@ const MISSING_IN_SENDS = [
   'NULL AS gapMaxNs, NULL AS gaps, NULL AS promptTokens, NULL AS outputTokens, NULL AS finish, 0 AS warmup',
 ].join(' ');
 
+const CHECKS_OF_SENDS = 'check_result AS checkResult, check_pointer AS checkPointer';
+const NO_CHECKS_OF_SENDS = 'NULL AS checkResult, NULL AS checkPointer';
+
 /** A run read back. One that never ended in order is not sealed and has neither facts nor summary. */
 export class RunReader {
   readonly sealed: boolean;
@@ -49,6 +55,8 @@ export class RunReader {
   readonly summary: object | null;
   readonly #connection: Connection;
   readonly #isFirstFormat: boolean;
+  /** Rows say how answers compare from the third format on. */
+  readonly #hasChecks: boolean;
 
   /** @throws AppError INPUT_INVALID when it is no run, or a damaged one; SCHEMA_TOO_NEW for a later format. */
   constructor(directory: string) {
@@ -56,7 +64,9 @@ export class RunReader {
     this.#connection = openRun(directory);
     try {
       const meta = readMeta(this.#connection);
-      this.#isFirstFormat = checkedVersion(directory, meta.get('format_version')) === 1;
+      const version = checkedVersion(directory, meta.get('format_version'));
+      this.#isFirstFormat = version === 1;
+      this.#hasChecks = version >= 3;
       this.sealed = existsSync(summaryPath);
       this.run = parse<Run>(meta.get('run'));
       const totals = parse<RunTotals>(meta.get('totals'));
@@ -77,7 +87,8 @@ export class RunReader {
         ${this.#isFirstFormat ? 'NULL' : 'connection_wait_ns'} AS connectionWaitNs,
         start_offset_ns AS startOffsetNs, first_byte_offset_ns AS firstByteOffsetNs,
         last_byte_offset_ns AS lastByteOffsetNs, status, response_bytes AS responseBytes, error, refused,
-        ${this.#isFirstFormat ? MISSING_IN_SENDS : ADDED_TO_SENDS}
+        ${this.#isFirstFormat ? MISSING_IN_SENDS : ADDED_TO_SENDS},
+        ${this.#hasChecks ? CHECKS_OF_SENDS : NO_CHECKS_OF_SENDS}
       FROM send ORDER BY send_index`);
     for (const row of rows.iterate()) yield sendOf(row);
   }
@@ -139,6 +150,8 @@ function sendOf(stored: StoredSend): Send {
     promptTokens,
     outputTokens,
     finish,
+    checkResult,
+    checkPointer,
     ...row
   } = stored;
   const answer: SendAnswer | null =
@@ -154,8 +167,10 @@ function sendOf(stored: StoredSend): Send {
           outputTokens,
           finish,
         };
+  const check = checkResult === null ? null : checkOfWord(checkResult, checkPointer);
   return {
     ...row,
+    ...(check === null ? {} : { check }),
     refused: row.refused === 1,
     cancelled: row.cancelled === 1,
     streamed: row.streamed === 1,

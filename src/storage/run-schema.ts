@@ -1,5 +1,5 @@
 /** Raised when a reader of an older version would misread a run. */
-export const RUN_FORMAT_VERSION = 2;
+export const RUN_FORMAT_VERSION = 3;
 export const RUN_DATABASE = 'run.sqlite';
 export const RUN_SUMMARY = 'summary.json';
 /** Within a run's directory: what was played to calibrate, itself in the form of a run. */
@@ -10,7 +10,8 @@ export const CALIBRATION_DIRECTORY = 'calibration';
  * them back, so that the sqlite3 shell sees whole rows. Offsets are nanoseconds after the start of the run.
  * `warmup` marks what was sent before the judged part. `second` counts what happened within each second of the run; the view `series` adds the requests in flight at
  * its end. `gaps` are those between the tokens of a stream, as core's GapCounts writes them; the view's times in
- * milliseconds are those of one send.
+ * milliseconds are those of one send. `check_result` says how the answer compares with the recorded one (`same`,
+ * `mismatch:values`, `unchecked:backlog`; null where it was not compared), `check_pointer` where they first differ.
  */
 export const RUN_SCHEMA = `
 CREATE TABLE meta (key TEXT PRIMARY KEY, value TEXT NOT NULL) STRICT, WITHOUT ROWID;
@@ -44,7 +45,9 @@ CREATE TABLE send_row (
   prompt_tokens INTEGER,
   output_tokens INTEGER,
   finish_reason TEXT,
-  warmup INTEGER NOT NULL
+  warmup INTEGER NOT NULL,
+  check_result TEXT,
+  check_pointer TEXT
 ) STRICT;
 
 CREATE VIEW send AS
@@ -53,7 +56,7 @@ SELECT
   intended_offset_ns, actual_offset_ns, connection_wait_ns, start_offset_ns, first_byte_offset_ns,
   last_byte_offset_ns, status, response_bytes, error, refused, cancelled, streamed,
   content_events, first_token_offset_ns, last_token_offset_ns, gap_max_ns, gaps,
-  prompt_tokens, output_tokens, finish_reason, warmup,
+  prompt_tokens, output_tokens, finish_reason, warmup, check_result, check_pointer,
   (first_token_offset_ns - intended_offset_ns) / 1e6 AS ttft_ms,
   (last_token_offset_ns - first_token_offset_ns) / 1e6 / nullif(content_events - 1, 0) AS itl_mean_ms,
   (last_token_offset_ns - first_token_offset_ns) / 1e6 / nullif(output_tokens - 1, 0) AS tpot_ms

@@ -1,5 +1,6 @@
 import { chmodSync, closeSync, mkdirSync, openSync, readdirSync } from 'node:fs';
 import { join } from 'node:path';
+import { type AnswerCheck, type CheckedSend, checkWord } from '../core/answer-check.ts';
 import { AppError, reasonOf } from '../core/errors.ts';
 import { LIMITS } from '../core/limits.ts';
 import type { RunStore } from '../core/ports.ts';
@@ -19,8 +20,10 @@ const INSERT_SEND = `
     intended_offset_ns, actual_offset_ns, connection_wait_ns, start_offset_ns, first_byte_offset_ns,
     last_byte_offset_ns, status, response_bytes, error, refused, cancelled, streamed,
     content_events, first_token_offset_ns, last_token_offset_ns, gap_max_ns, gaps,
-    prompt_tokens, output_tokens, finish_reason, warmup
-  ) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)`;
+    prompt_tokens, output_tokens, finish_reason, warmup, check_result, check_pointer
+  ) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)`;
+
+const SET_CHECK = 'UPDATE send_row SET check_result = ?, check_pointer = ? WHERE send_index = ?';
 
 /**
  * A run as a directory (0700) of two files (0600): `run.sqlite` with every send and each second, and
@@ -34,6 +37,7 @@ export class SqliteRunStore implements RunStore {
   readonly #connection: Connection;
   readonly #insert;
   readonly #insertLabel;
+  readonly #setCheck;
   readonly #seconds: RunSeconds;
   readonly #labels = new Map<string, number>();
 
@@ -49,6 +53,7 @@ export class SqliteRunStore implements RunStore {
     this.#insertLabel = this.#connection.prepare<[number, string]>(
       'INSERT INTO label (id, text) VALUES (?, ?)',
     );
+    this.#setCheck = this.#connection.prepare(SET_CHECK);
     this.#seconds = new RunSeconds(this.#connection);
   }
 
@@ -65,6 +70,15 @@ export class SqliteRunStore implements RunStore {
       for (const text of [...this.#labels.keys()].slice(labelsBefore)) this.#labels.delete(text);
       throw error;
     }
+  }
+
+  /** Keeps how answers compare whose sends were kept before, each once. @throws AppError OUTPUT_UNWRITABLE */
+  appendChecks(sends: readonly CheckedSend[]): void {
+    writing(this.#directory, () =>
+      this.#connection.transaction(() => {
+        for (const { index, check } of sends) this.#setCheck.run(...checkColumns(check), index);
+      })(),
+    );
   }
 
   /** Ends the run: everything reaches the disk, then `summary.json` appears. */
@@ -112,6 +126,7 @@ export class SqliteRunStore implements RunStore {
         send.streamed ? 1 : 0,
         ...answerColumns(send.answer),
         send.warmup ? 1 : 0,
+        ...checkColumns(send.check ?? null),
       );
     }
     this.#seconds.write(sends);
@@ -139,6 +154,11 @@ function answerColumns(answer: SendAnswer | null): unknown[] {
     answer.outputTokens,
     answer.finish,
   ];
+}
+
+function checkColumns(check: AnswerCheck | null): [string | null, string | null] {
+  if (check === null) return [null, null];
+  return [checkWord(check), check.result === 'mismatch' ? check.pointer : null];
 }
 
 const NO_ANSWER: unknown[] = Array.from({ length: 8 }, () => null);

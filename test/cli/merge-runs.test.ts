@@ -3,6 +3,7 @@ import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
 import { RunStatistics, totalsOf } from '../../src/analysis/run-statistics.ts';
 import { OpenShards } from '../../src/cli/merge-runs.ts';
+import { mismatch, SAME, unchecked } from '../../src/core/answer-check.ts';
 import type { Send } from '../../src/core/run.ts';
 import { RunReader } from '../../src/storage/run-reader.ts';
 import { SqliteRunStore } from '../../src/storage/run-store.ts';
@@ -54,8 +55,8 @@ function sendsOf(drawn: ReturnType<typeof wholeRuns.generate>['value']): Drawn {
     }
     if (each.fate === 'failed')
       return { shard: each.shard, send: failed(index, { ...facts, actualOffsetNs }) };
-    const status = each.fate === 'rejected' ? 429 : 200;
-    return { shard: each.shard, send: send({ index, ...facts, actualOffsetNs, status }) };
+    const [status, check] = each.fate === 'rejected' ? [429, mismatch('status')] : [200, SAME];
+    return { shard: each.shard, send: send({ index, ...facts, actualOffsetNs, status, check }) };
   });
 }
 
@@ -97,6 +98,8 @@ describe('shards read as one run', () => {
         expect(totalsOf(figures)).toEqual(totalsOf(one));
         expect(figures.outcomes).toEqual(one.outcomes);
         expect(figures.statusMix).toEqual(one.statusMix);
+        expect(figures.check).toEqual(one.check);
+        expect(figures.errorExamples).toEqual(one.errorExamples);
         expect(figures.fidelity).toEqual(one.fidelity);
         expect(figures.makespanNs).toBe(one.makespanNs);
         for (const name of ['scheduled', 'service', 'lag', 'connect'] as const) {
@@ -135,6 +138,22 @@ describe('shards read as one run', () => {
     ]);
     expect(figures.latency.leftOut).toBe(4);
     expect(figures.latency.lag.count).toBe(8);
+  });
+
+  it('say of a shard that did not compare, beside one that did, that its answers were not', () => {
+    const check = {
+      level: 'values',
+      rate: 0,
+      tolerance: {},
+      ignored: { asked: [], byProtocol: {} },
+    } as const;
+    const compared = stripe(0).map((each) => ({ ...each, check: unchecked('redacted') }));
+    const { figures } = merged([shardRun([0, 3], compared, plan, { check }), shard(1), shard(2)]);
+    expect(figures.check).toMatchObject({
+      answers: 12,
+      checked: 0,
+      unchecked: { redacted: 4, not_asked: 8 },
+    });
   });
 
   it('keep what their sends waited for recorded connections, and do not take it for another arrival', () => {

@@ -19,10 +19,10 @@ describe('a start that cannot be', () => {
     ],
     ['a malformed target', 2, /--target: "nowhere"/, (capture) => [capture, '--target', 'nowhere']],
     [
-      'an objective nobody measures',
+      'an objective on what nobody knows',
       2,
       /--slo: /,
-      (capture, url) => [capture, '--target', url, '--slo', 'mismatch: rate<0.001'],
+      (capture, url) => [capture, '--target', url, '--slo', 'mistakes: rate<0.001'],
     ],
     [
       'a window that ends before it begins',

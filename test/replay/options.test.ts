@@ -99,6 +99,7 @@ describe('resolveReplayOptions', () => {
       acceptAnyCertificate: false,
       host: 'target',
       cancels: 'replay',
+      check: null,
       pinOutputLength: null,
       requestUsage: false,
       addedHeaders: [],

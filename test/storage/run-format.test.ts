@@ -3,6 +3,7 @@ import { join } from 'node:path';
 import Database from 'better-sqlite3';
 import { expect, test } from 'vitest';
 import { RunReader } from '../../src/storage/run-reader.ts';
+import { RUN_SCHEMA } from '../../src/storage/run-schema.ts';
 import { run, send } from '../support/sends.ts';
 import { temporaryDirectory } from '../support/temp-dir.ts';
 
@@ -57,4 +58,31 @@ test('a run of format 1 is read as one whose answers nobody looked into', () => 
   expect(reader.totals).toMatchObject({ sent: 1, cancelled: 0 });
   expect(reader.series()).toMatchObject([{ second: 0, completed: 1, cancelled: 0 }]);
   reader.close();
+});
+
+test('a run of format 2 is read as one whose answers nobody compared', () => {
+  const directory = join(temporaryDirectory(), 'run');
+  mkdirSync(directory);
+  const database = new Database(join(directory, 'run.sqlite'));
+  // What the third format added, taken out again.
+  const format2 = RUN_SCHEMA.replace(/,\n {2}check_result TEXT,\n {2}check_pointer TEXT/, '').replace(
+    ', check_result, check_pointer',
+    '',
+  );
+  expect(format2).not.toContain('check_');
+  database.exec(format2);
+  database.prepare('INSERT INTO meta VALUES (?, ?)').run('format_version', '2');
+  database.prepare('INSERT INTO label VALUES (1, ?)').run('a.sqlite');
+  database
+    .prepare(
+      `INSERT INTO send_row (send_index, segment, exchange_id, request_bytes, intended_offset_ns, status,
+        response_bytes, refused, cancelled, streamed, warmup) VALUES (0, 1, 7, 10, 5, 200, 20, 0, 0, 0, 0)`,
+    )
+    .run();
+  database.close();
+  const reader = new RunReader(directory);
+  const [read] = [...reader.sends()];
+  reader.close();
+  expect(read).toMatchObject({ index: 0, segment: 'a.sqlite', exchangeId: 7, status: 200 });
+  expect(read?.check).toBeUndefined();
 });

@@ -3,6 +3,14 @@ import { join } from 'node:path';
 import Database from 'better-sqlite3';
 import fc from 'fast-check';
 import { describe, expect, test } from 'vitest';
+import {
+  type AnswerCheck,
+  MISMATCH_KINDS,
+  mismatch,
+  SAME,
+  UNCHECKED_REASONS,
+  unchecked,
+} from '../../src/core/answer-check.ts';
 import { AppError } from '../../src/core/errors.ts';
 import { FINISH_REASONS, SEND_ERRORS, type Send } from '../../src/core/run.ts';
 import { RunReader } from '../../src/storage/run-reader.ts';
@@ -43,6 +51,13 @@ function problemOf(action: () => unknown): AppError {
   throw new Error('nothing was thrown');
 }
 
+const anyCheck: fc.Arbitrary<AnswerCheck> = fc.oneof(
+  fc.constant(SAME),
+  fc
+    .tuple(fc.constantFrom(...MISMATCH_KINDS), fc.option(fc.string()))
+    .map(([kind, pointer]) => mismatch(kind, pointer)),
+  fc.constantFrom(...UNCHECKED_REASONS).map(unchecked),
+);
 const offset = fc.option(fc.integer({ min: 0, max: 2 ** 50 }));
 const anySend = fc.record({
   segment: fc.constantFrom('a.sqlite', 'b.sqlite'),
@@ -80,16 +95,30 @@ const anySend = fc.record({
 describe('SqliteRunStore', () => {
   test('gives back every send as it was, in the order of the schedule', { timeout: 60_000 }, () => {
     fc.assert(
-      fc.property(fc.array(anySend, { minLength: 1, maxLength: 30 }), fc.nat(10), (facts, cut) => {
-        const sends: Send[] = facts.map((each, index) => ({ ...each, index }));
-        const directory = freshDirectory();
-        const store = new SqliteRunStore(directory);
-        // Completed out of order and in two batches.
-        store.append(sends.slice(cut).reverse());
-        store.append(sends.slice(0, cut));
-        store.seal(run(), TOTALS, {});
-        expect(reading(directory, (reader) => [...reader.sends()])).toEqual(sends);
-      }),
+      fc.property(
+        fc.array(anySend, { minLength: 1, maxLength: 30 }),
+        fc.nat(10),
+        fc.array(anyCheck, { maxLength: 20 }),
+        (facts, cut, checks) => {
+          const sends: Send[] = facts.map((each, index) => ({ ...each, index }));
+          const directory = freshDirectory();
+          const store = new SqliteRunStore(directory);
+          // Completed out of order and in two batches; some are compared before they are kept, some after that.
+          store.append(sends.slice(cut).reverse());
+          store.append(sends.slice(0, cut));
+          store.appendChecks(
+            checks.flatMap((check, index) =>
+              sends.slice(index, index + 1).map((each) => ({ ...each, check })),
+            ),
+          );
+          store.seal(run(), TOTALS, {});
+          const expected = sends.map((each, index) => ({
+            ...each,
+            ...(index < checks.length ? { check: checks[index] } : {}),
+          }));
+          expect(reading(directory, (reader) => [...reader.sends()])).toEqual(expected);
+        },
+      ),
       { numRuns: 20 },
     );
   });

@@ -1,4 +1,5 @@
 import { join } from 'node:path';
+import type { CheckDocument, CheckFigures } from '../../src/analysis/check-statistics.ts';
 import { FidelityStatistics, type RecordedRequest } from '../../src/analysis/fidelity.ts';
 import { summariseReplay } from '../../src/analysis/replay-summary.ts';
 import { RunStatistics, totalsOf } from '../../src/analysis/run-statistics.ts';
@@ -25,6 +26,8 @@ export function recordedOf(send: Send): RecordedRequest {
 }
 
 export interface ShardFacts {
+  /** How its answers were compared; without it they were not. */
+  readonly check?: Omit<CheckDocument, keyof CheckFigures>;
   readonly shard?: Partial<ShardDocument>;
   readonly run?: Partial<Run>;
   readonly interrupted?: string;
@@ -75,6 +78,9 @@ export function shardRun(
     ...summariseReplay({
       run: own,
       figures,
+      ...(facts.check === undefined || figures.check == null
+        ? {}
+        : { check: { ...figures.check, ...facts.check } }),
       thresholds: [],
       multiplier: 1.5,
       scaling: 'compress',

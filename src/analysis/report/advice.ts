@@ -83,6 +83,12 @@ export const ADVICE: Readonly<Record<ReasonCode | ReportReasonCode, Advice>> = {
       'Over 1 % of the streams came under a content coding, so when their tokens came is not known, and objectives of streams say nothing of them.',
     next: 'Send no Accept-Encoding: `--remove-header accept-encoding`.',
   },
+  answers_unchecked: {
+    title: 'Too few answers could be compared',
+    means:
+      'Too many answers could not be held against the recorded ones, so nobody knows whether they differ.',
+    next: 'Record response bodies (--bodies all), or compare by what was recorded: --check status.',
+  },
   too_few_samples: {
     title: 'Too few answers for the percentile',
     means: 'A tail that was not sampled cannot be promised.',

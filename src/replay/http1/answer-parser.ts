@@ -114,6 +114,8 @@ export class AnswerParser {
       contentType: fields.contentType,
       contentEncoding: fields.contentEncoding,
       hasLength: fields.contentLength !== null,
+      contentLength: fields.contentLength,
+      inferenceHeaderLength: fields.inferenceHeaderLength,
     });
     return { framing, body: this.#body };
   }

@@ -55,9 +55,13 @@ describe('an answer', () => {
 
   test('tells what its head says of its body', () => {
     const answer = 'HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\nContent-Encoding: gzip\r\n\r\n';
+    const plain = 'HTTP/1.1 200 OK\r\nInference-Header-Content-Length: 2\r\nContent-Length: 3\r\n\r\n{}x';
+    expect(read(plain).words[1]).toBe(
+      '200 {"contentType":null,"contentEncoding":null,"hasLength":true,"contentLength":"3","inferenceHeaderLength":"2"}',
+    );
     expect(read(answer).words).toEqual([
       'first byte',
-      '200 {"contentType":"text/event-stream","contentEncoding":"gzip","hasLength":false}',
+      '200 {"contentType":"text/event-stream","contentEncoding":"gzip","hasLength":false,"contentLength":null,"inferenceHeaderLength":null}',
       '',
     ]);
   });

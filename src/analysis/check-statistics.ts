@@ -1,0 +1,104 @@
+import {
+  type AnswerCheck,
+  type CheckedSend,
+  type CheckLevel,
+  MISMATCH_KINDS,
+  type MismatchKind,
+  UNCHECKED_REASONS,
+  type UncheckedReason,
+} from '../core/answer-check.ts';
+import type { SendId } from './error-examples.ts';
+
+const EXAMPLES_PER_KIND = 3;
+
+/** A send whose answer differs, and where: never what it says. */
+export interface MismatchExample extends SendId {
+  /** JSON pointer of the first difference; null where there is none, or it is not known. */
+  readonly pointer: string | null;
+}
+
+/** How the answers of a run compare with the recorded ones. */
+export interface CheckFigures {
+  /** `checked` and those that could not be: what we refused or ended ourselves is no answer. */
+  readonly answers: number;
+  /** Compared as far as was asked, or found to differ before that. */
+  readonly checked: number;
+  readonly mismatched: number;
+  readonly byKind: Readonly<Record<MismatchKind, number>>;
+  readonly unchecked: Readonly<Partial<Record<UncheckedReason, number>>>;
+  readonly examples: Readonly<Partial<Record<MismatchKind, readonly MismatchExample[]>>>;
+}
+
+/** The figures with how they were come by. */
+export interface CheckDocument extends CheckFigures {
+  readonly level: CheckLevel;
+  /** `mismatched` ÷ `checked`; null where nothing was checked. */
+  readonly rate: number | null;
+  readonly tolerance: Readonly<Record<string, number>>;
+  /** JSON pointers that were not compared: as asked for, and by protocol. */
+  readonly ignored: {
+    readonly asked: readonly string[];
+    readonly byProtocol: Readonly<Record<string, readonly string[]>>;
+  };
+}
+
+/** Counts answers by how they compare; keeps the first few of each kind of difference. */
+export class CheckStatistics {
+  readonly #byKind = new Map<MismatchKind, number>();
+  readonly #unchecked = new Map<UncheckedReason, number>();
+  readonly #examples = new Map<MismatchKind, MismatchExample[]>();
+  #same = 0;
+
+  add({ index, segment, exchangeId, check }: CheckedSend): void {
+    if (check.result === 'same') this.#same += 1;
+    else if (check.result === 'unchecked') count(this.#unchecked, check.reason);
+    else {
+      count(this.#byKind, check.kind);
+      const kept = this.#examples.get(check.kind) ?? [];
+      if (kept.length < EXAMPLES_PER_KIND) kept.push({ index, segment, exchangeId, pointer: check.pointer });
+      this.#examples.set(check.kind, kept);
+    }
+  }
+
+  figures(): CheckFigures {
+    const mismatched = sumOf(this.#byKind.values());
+    const checked = this.#same + mismatched;
+    return {
+      answers: checked + sumOf(this.#unchecked.values()),
+      checked,
+      mismatched,
+      byKind: Object.fromEntries(
+        MISMATCH_KINDS.map((kind) => [kind, this.#byKind.get(kind) ?? 0]),
+      ) as CheckFigures['byKind'],
+      unchecked: present(UNCHECKED_REASONS, this.#unchecked),
+      examples: present(MISMATCH_KINDS, this.#examples),
+    };
+  }
+}
+
+/** Whether a send has a check, and which: rows that were read back carry theirs. */
+export function checkedSendOf(send: Omit<CheckedSend, 'check'> & { readonly check?: AnswerCheck | null }) {
+  const { index, segment, exchangeId, check = null } = send;
+  return check === null ? null : { index, segment, exchangeId, check };
+}
+
+/** Answers that could not be compared. */
+export function uncheckedOf({ answers, checked }: CheckFigures): number {
+  return answers - checked;
+}
+
+function count<K>(counts: Map<K, number>, key: K): void {
+  counts.set(key, (counts.get(key) ?? 0) + 1);
+}
+
+function present<K extends string, V>(keys: readonly K[], values: ReadonlyMap<K, V>): Partial<Record<K, V>> {
+  return Object.fromEntries(
+    keys.filter((key) => values.has(key)).map((key) => [key, values.get(key)]),
+  ) as Partial<Record<K, V>>;
+}
+
+function sumOf(values: Iterable<number>): number {
+  let sum = 0;
+  for (const value of values) sum += value;
+  return sum;
+}

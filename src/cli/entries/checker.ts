@@ -1,0 +1,21 @@
+import { parentPort, workerData } from 'node:worker_threads';
+import { AnswerArena } from '../../replay/check/answer-arena.ts';
+import { checkAnswers } from '../../replay/check/checker.ts';
+import type { ToChecker } from '../../replay/check/checker-messages.ts';
+import { AnswerComparer } from '../../replay/check/comparer.ts';
+import { CaptureReader } from '../../storage/capture-reader.ts';
+import { EncryptionKey } from '../../storage/encryption-key.ts';
+import type { CheckerSetup } from '../replay-check.ts';
+
+/** The thread that compares answers with recorded ones. Started by `replay --check` only. */
+if (!parentPort) throw new Error('the checker runs as a worker thread');
+const port = parentPort;
+const { captureDirectory, encryptionKeyFile, comparing, arena } = workerData as CheckerSetup;
+
+const encryptionKey = encryptionKeyFile === null ? null : EncryptionKey.load(encryptionKeyFile);
+const capture = new CaptureReader(captureDirectory, { encryptionKey });
+const comparer = new AnswerComparer(comparing);
+const held = new AnswerArena(arena);
+port.on('message', ({ answers }: ToChecker) => {
+  port.postMessage(checkAnswers(answers, held, (segment, id) => capture.payload({ segment, id }), comparer));
+});

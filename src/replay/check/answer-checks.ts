@@ -1,0 +1,198 @@
+import { setTimeout } from 'node:timers/promises';
+import {
+  type CheckedSend,
+  mismatch,
+  SAME,
+  type UncheckedReason,
+  unchecked,
+} from '../../core/answer-check.ts';
+import type { ExchangeRow } from '../../core/exchange.ts';
+import { LIMITS } from '../../core/limits.ts';
+import type { Logger } from '../../core/ports.ts';
+import type { Send } from '../../core/run.ts';
+import type { PlannedRequest } from '../plan.ts';
+import type { SendResult } from '../send-result.ts';
+import { AnswerArena, type ArenaSetup } from './answer-arena.ts';
+import type { AnswerToCheck, HeldAnswer } from './answer-to-check.ts';
+import type { CheckedAnswer } from './checker-messages.ts';
+import type { Checker, CheckerListener, CreateChecker } from './checker-thread.ts';
+import { apiOf } from './comparer.ts';
+import type { CheckOptions } from './options.ts';
+import { type AnswerApi, VARYING_POINTERS } from './places.ts';
+
+/** What decides, before a body is looked at, whether an answer can be compared. */
+interface RecordedAnswer extends Pick<ExchangeRow, 'status' | 'outcome' | 'streamed'> {
+  readonly changed: boolean;
+}
+
+/** A send whose answer is being compared. */
+interface Waiting extends Omit<CheckedSend, 'check'> {
+  readonly slabs: readonly number[];
+}
+
+/** JSON pointers that were not compared. */
+export interface IgnoredPlaces {
+  readonly asked: readonly string[];
+  /** By whose answers they were. */
+  readonly byProtocol: Readonly<Record<string, readonly string[]>>;
+}
+
+/** Between two looks at whether the last answers were compared. */
+const LOOK_MS = 10;
+
+export interface AnswerChecksParts {
+  readonly options: CheckOptions;
+  /** Begins the thread that compares; not called where statuses are all that is compared. */
+  readonly createChecker: CreateChecker;
+  /** Told of what was compared after its send was told of; in batches. */
+  readonly onChecked: (sends: readonly CheckedSend[]) => void;
+  readonly logger: Pick<Logger, 'warn'>;
+}
+
+/**
+ * The comparing of one run, on the thread that reads: decides what needs no body, hands the rest to the checker
+ * within bounds, and says of every answer what came of it. Never waits for the checker but at the end.
+ */
+export class AnswerChecks implements CheckerListener {
+  readonly #options: CheckOptions;
+  readonly #onChecked: AnswerChecksParts['onChecked'];
+  readonly #logger: AnswerChecksParts['logger'];
+  /** Null where nothing needs a body. */
+  readonly #arena: AnswerArena | null;
+  readonly #planned = new Map<number, RecordedAnswer>();
+  readonly #waiting = new Map<number, Waiting>();
+  readonly #apis = new Set<AnswerApi>();
+  #checker: Checker | null;
+
+  constructor({ options, createChecker, onChecked, logger }: AnswerChecksParts) {
+    this.#options = options;
+    this.#onChecked = onChecked;
+    this.#logger = logger;
+    this.#arena =
+      options.level === 'status' ? null : AnswerArena.create(LIMITS.checkBytes, LIMITS.checkedAnswerBytes);
+    this.#checker = this.#arena === null ? null : createChecker(this, this.#arena.setup);
+  }
+
+  /** What senders keep answers by; null where they need not. */
+  get keeping(): ArenaSetup | null {
+    return this.#arena?.setup ?? null;
+  }
+
+  planned({ index, row, warmup, changed }: PlannedRequest): void {
+    if (warmup === true) return;
+    const { status, outcome, streamed } = row;
+    this.#planned.set(index, { status, outcome, streamed, changed: changed ?? false });
+  }
+
+  /** The sends of these results, with their check where it is known already. */
+  take(results: readonly SendResult[], sends: readonly Send[]): Send[] {
+    const handed: AnswerToCheck[] = [];
+    const checked = sends.map((send, at) => {
+      const kept = results[at]?.kept ?? null;
+      const recorded = this.#planned.get(send.index);
+      this.#planned.delete(send.index);
+      const check =
+        recorded === undefined ? null : checkByFacts(send, recorded, this.#options.level === 'status');
+      if (recorded === undefined || check !== 'needs_body') {
+        if (kept !== null) this.#arena?.free(kept.slabs);
+        return check === null || check === 'needs_body' ? send : { ...send, check };
+      }
+      const reason = this.#refusal(kept);
+      if (reason !== null) {
+        if (kept !== null) this.#arena?.free(kept.slabs);
+        return { ...send, check: unchecked(reason) };
+      }
+      handed.push(this.#handOver(send, recorded.streamed ?? false, kept));
+      return send;
+    });
+    if (handed.length > 0) this.#checker?.check(handed);
+    return checked;
+  }
+
+  checked(answers: readonly CheckedAnswer[]): void {
+    this.#tell(
+      answers.flatMap(({ index, check }) => {
+        const waiting = this.#settled(index);
+        return waiting === null ? [] : [{ ...waiting, check }];
+      }),
+    );
+  }
+
+  failed(goesOn: boolean, reason: string): void {
+    this.#logger.warn({ reason, goesOn, answers: this.#waiting.size }, 'what compares answers failed');
+    if (!goesOn) this.#checker = null;
+    this.#giveUp('checker_failed');
+  }
+
+  /** Waits for what is being compared, for a while, and ends the checker. What is left is told of as unchecked. */
+  async finish(): Promise<void> {
+    for (let waitedMs = 0; this.#waiting.size > 0 && waitedMs < LIMITS.checkDrainMs; waitedMs += LOOK_MS)
+      await setTimeout(LOOK_MS);
+    await this.close();
+    this.#giveUp('backlog');
+  }
+
+  /** Ends the checker whatever it does. */
+  async close(): Promise<void> {
+    const checker = this.#checker;
+    this.#checker = null;
+    await checker?.close();
+  }
+
+  /** Pointers that were not compared: those asked for, and by whose answers they were the others. */
+  ignored(): IgnoredPlaces {
+    const byProtocol = [...this.#apis].sort().map((api) => [api, VARYING_POINTERS[api]] as const);
+    return { asked: this.#options.ignore, byProtocol: Object.fromEntries(byProtocol) };
+  }
+
+  #refusal(kept: HeldAnswer | null): UncheckedReason | null {
+    if (kept?.dropped != null) return kept.dropped;
+    if (this.#checker === null) return 'checker_failed';
+    return this.#waiting.size >= LIMITS.checkQueue ? 'backlog' : null;
+  }
+
+  #handOver(send: Send, streamed: boolean, kept: HeldAnswer | null): AnswerToCheck {
+    const { index, segment, exchangeId, route, answer } = send;
+    this.#waiting.set(index, { index, segment, exchangeId, slabs: kept?.slabs ?? [] });
+    this.#apis.add(apiOf(route));
+    const facts =
+      answer === null
+        ? null
+        : { contentEvents: answer.contentEvents, outputTokens: answer.outputTokens, finish: answer.finish };
+    return { index, segment, exchangeId, route, streamed, facts, kept };
+  }
+
+  #settled(index: number): Omit<CheckedSend, 'check'> | null {
+    const waiting = this.#waiting.get(index);
+    if (waiting === undefined) return null;
+    this.#waiting.delete(index);
+    const { slabs, ...send } = waiting;
+    this.#arena?.free(slabs);
+    return send;
+  }
+
+  #giveUp(reason: UncheckedReason): void {
+    const left = [...this.#waiting.keys()]
+      .map((index) => this.#settled(index))
+      .filter((send) => send !== null);
+    this.#tell(left.map((send) => ({ ...send, check: unchecked(reason) })));
+  }
+
+  #tell(sends: readonly CheckedSend[]): void {
+    if (sends.length > 0) this.#onChecked(sends);
+  }
+}
+
+/** What the facts of a send and of its recorded exchange decide; null for a send that is no answer to compare. */
+function checkByFacts(send: Send, recorded: RecordedAnswer, statusOnly: boolean) {
+  // What we did not send, or ended ourselves, says nothing of the server.
+  if (send.actualOffsetNs === null || send.refused || send.cancelled || send.error === 'stopped') return null;
+  if (send.status === null) return unchecked('no_answer');
+  if (recorded.status === null) return unchecked('no_recorded_answer');
+  if (send.status !== recorded.status) return mismatch('status');
+  if (recorded.outcome !== 'completed') return unchecked('recorded_incomplete');
+  // The recorded one came to its end.
+  if (send.error !== null) return mismatch('finish');
+  if (statusOnly) return SAME;
+  return recorded.changed ? unchecked('request_changed') : 'needs_body';
+}

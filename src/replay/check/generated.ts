@@ -1,0 +1,75 @@
+import { isJsonObject, jsonMember, jsonNumber, jsonStart, jsonTrue } from '../../core/json-cursor.ts';
+import type { FinishReason } from '../../core/run.ts';
+import { StreamEnd } from '../stream-end.ts';
+
+/** Requests that are answered with text a model makes up. */
+const GENERATING =
+  /\/(?:chat\/completions|completions|responses|v1\/messages|api\/chat|api\/generate|generate|generate_stream|completion|invocations)$/;
+
+/** Whether the answers of a route are generated text: another sample is another text, and both are right. */
+export function generatesText(route: string | null): boolean {
+  return route !== null && GENERATING.test(route);
+}
+
+/** Where requests say how much chance there is to be; a temperature of 0 is none. */
+const TEMPERATURES = [['temperature'], ['options', 'temperature'], ['parameters', 'temperature']] as const;
+
+/**
+ * Whether a request asked for the likeliest text, so that a second answer is to be the first one again.
+ * @param body as recorded; null where it is not known or cannot be read
+ */
+export function asksForLikeliest(body: Uint8Array | null): boolean {
+  if (body === null) return false;
+  const root = jsonStart(body);
+  if (!isJsonObject(body, root)) return false;
+  if (jsonTrue(body, jsonMember(body, jsonMember(body, root, 'parameters'), 'do_sample'))) return false;
+  return TEMPERATURES.some((path) => {
+    const at = path.reduce((object, name) => (object < 0 ? -1 : jsonMember(body, object, name)), root);
+    return jsonNumber(body, at) === 0;
+  });
+}
+
+type Document = Readonly<Record<string, unknown>>;
+
+/** Why the server stopped, by a whole answer; null where it does not say. */
+export function finishOf(document: unknown): FinishReason | null {
+  if (!isRecord(document)) return null;
+  const end = new StreamEnd(false);
+  const { type, object, stop_reason: stop, status, details } = document;
+  if (type === 'message') end.see({ type: 'message_delta', delta: { stop_reason: stop } });
+  else if (object === 'response') end.see({ type: `response.${status}`, response: document });
+  else if (isRecord(details)) end.see({ token: {}, generated_text: '', details });
+  else end.see(document);
+  return end.finish;
+}
+
+/** The outside of an answer of generated text, in which only the text differs from sample to sample. */
+export function outlineOf(document: unknown): unknown {
+  if (!isRecord(document)) return document;
+  const { choices } = document;
+  const outline = membersOf(document);
+  return choices === undefined ? outline : { ...outline, choices: outlines(choices) };
+}
+
+function membersOf(document: Document): Document {
+  return Object.fromEntries(Object.entries(document).map(([name, value]) => [name, kindOf(value)]));
+}
+
+function outlines(choices: unknown): unknown {
+  return Array.isArray(choices)
+    ? choices.map((choice) => (isRecord(choice) ? membersOf(choice) : kindOf(choice)))
+    : kindOf(choices);
+}
+
+const KINDS: Readonly<Record<string, unknown>> = { string: '', number: 0, boolean: true };
+
+/** A value of the same type that says nothing else. */
+function kindOf(value: unknown): unknown {
+  if (value === null) return null;
+  if (Array.isArray(value)) return [];
+  return typeof value === 'object' ? {} : (KINDS[typeof value] ?? null);
+}
+
+function isRecord(value: unknown): value is Document {
+  return typeof value === 'object' && value !== null && !Array.isArray(value);
+}

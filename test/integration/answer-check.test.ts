@@ -1,0 +1,52 @@
+import { readdirSync, readFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { expect, it } from 'vitest';
+import { RunReader } from '../../src/storage/run-reader.ts';
+import { captureOf } from '../support/captures.ts';
+import { exchangeOf, requestMessage, responseMessage, TEST_EPOCH_US } from '../support/exchanges.ts';
+import { documentOf, replay, serverOf } from '../support/replaying.ts';
+
+const SECRET = 'sk-planted-4711';
+const answerOf = (at: number) => ({
+  id: `r-${at}`,
+  outputs: [{ name: 'y', data: [0.25, 0.5] }],
+  note: SECRET,
+});
+
+it('a build that answers differently fails, and the run holds nothing of what either said', async () => {
+  const capture = captureOf(
+    Array.from({ length: 20 }, (_, at) =>
+      exchangeOf({
+        arrivalUs: TEST_EPOCH_US + at * 2_000,
+        request: requestMessage({ target: `/v2/models/m/infer?n=${at}` }),
+        response: responseMessage(200, JSON.stringify(answerOf(at))),
+      }),
+    ),
+  );
+  const server = await serverOf(({ target }, response) => {
+    const at = Number(target.split('=')[1]);
+    const other = { outputs: [{ name: 'y', data: [0.25, 0.51] }], note: SECRET };
+    response.setHeader('Content-Type', 'application/json');
+    response.end(JSON.stringify(at === 7 ? other : { ...answerOf(at), id: `another-${at}` }));
+  });
+  const run = await replay(capture, server.url, ['--json', '--slo', 'mismatch: rate<0.001']);
+  const { check, verdict } = documentOf(run);
+  expect([verdict, run.status]).toEqual(['FAIL', 3]);
+  expect(check).toMatchObject({
+    level: 'values',
+    answers: 20,
+    checked: 20,
+    mismatched: 1,
+    rate: 0.05,
+    byKind: { values: 1 },
+    unchecked: {},
+    examples: { values: [{ index: 7, exchangeId: 8, pointer: '/outputs/0/data/1' }] },
+  });
+  const reader = new RunReader(run.out);
+  const results = [...reader.sends()].map((send) => send.check?.result);
+  reader.close();
+  expect(results).toEqual(Array(20).fill('same').with(7, 'mismatch'));
+  for (const file of readdirSync(run.out))
+    expect(readFileSync(join(run.out, file)).includes(SECRET)).toBe(false);
+  expect(run.stdout + run.stderr).not.toContain(SECRET);
+});

@@ -1,0 +1,49 @@
+import { describe, expect, test } from 'vitest';
+import { Problems } from '../../../src/core/problems.ts';
+import { CHECK_TOLERANCE, type RawCheckOptions, resolveCheck } from '../../../src/replay/check/options.ts';
+
+function resolved(raw: RawCheckOptions) {
+  const problems = new Problems();
+  const options = resolveCheck(raw, problems);
+  problems.throwIfAny();
+  return options;
+}
+
+describe('what was asked for about comparing answers', () => {
+  test.each([
+    [undefined, null],
+    [false, null],
+    ['no', null],
+    [true, 'values'],
+    ['yes', 'values'],
+    ['shape', 'shape'],
+    ['status', 'status'],
+  ])('--check %j compares by %j', (check, level) => {
+    expect(resolved({ check })?.level ?? null).toBe(level);
+  });
+
+  test('has a tolerance of which each part may be set', () => {
+    const toleranceOf = (text: string) => resolved({ check: true, checkTolerance: text })?.tolerance;
+    expect(resolved({ check: true })?.tolerance).toEqual(CHECK_TOLERANCE);
+    expect(toleranceOf('1e-3')).toEqual({ ...CHECK_TOLERANCE, relative: 1e-3 });
+    expect(toleranceOf('rel:2%, abs:0.5,length:10%')).toEqual({
+      relative: 0.02,
+      absolute: 0.5,
+      lengthShare: 0.1,
+    });
+  });
+
+  test.each([
+    [{ check: 'bytes' }, 'is no level'],
+    [{ check: true, checkTolerance: 'rel:2' }, 'is no tolerance'],
+    [{ check: true, checkTolerance: 'abs:1%' }, 'is no tolerance'],
+    [{ check: true, checkTolerance: '' }, 'is no tolerance'],
+    [{ check: true, checkIgnore: ['a.b'] }, 'does not begin with /'],
+    [{ check: true, checkIgnore: [''] }, 'the whole answer'],
+    [{ check: true, checkIgnore: Array(65).fill('/a') }, 'more than 64'],
+    [{ checkTolerance: '1e-3' }, 'give --check'],
+    [{ checkIgnore: ['/a'] }, 'give --check'],
+  ])('refuses %j', (raw, problem) => {
+    expect(() => resolved(raw)).toThrow(problem);
+  });
+});

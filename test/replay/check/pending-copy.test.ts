@@ -1,0 +1,88 @@
+import { describe, expect, test } from 'vitest';
+import { AnswerArena } from '../../../src/replay/check/answer-arena.ts';
+import { NOTHING_EXPECTED } from '../../../src/replay/expected-answer.ts';
+import { PendingSend } from '../../../src/replay/pending-send.ts';
+import type { SendResult } from '../../../src/replay/send-result.ts';
+import { ManualClock } from '../../support/manual-clock.ts';
+
+function pending(keeping: AnswerArena | null) {
+  const results: SendResult[] = [];
+  const request = {
+    index: 3,
+    intendedOffsetNs: 0,
+    method: 'POST',
+    path: '/',
+    host: null,
+    fields: '',
+    body: null,
+    chunked: false,
+    lane: null,
+    chained: false,
+    follows: null,
+    answer: NOTHING_EXPECTED,
+  };
+  const send = new PendingSend(
+    request,
+    0,
+    new ManualClock(),
+    { events: 0 },
+    {
+      keeping,
+      bodyWritten: () => undefined,
+      over: (_, result) => results.push(result),
+    },
+  );
+  return { send, result: () => results[0] };
+}
+
+const head = (contentType: string) => ({
+  contentType,
+  contentEncoding: null,
+  hasLength: true,
+  inferenceHeaderLength: '5',
+});
+
+describe('an answer that is to be compared', () => {
+  test('comes with its result, whole', () => {
+    const arena = AnswerArena.create(1_048_576, 65_536);
+    const { send, result } = pending(arena);
+    send.onStatus(200, head('application/json'));
+    send.onData(Buffer.from('{"a"'));
+    send.onData(Buffer.from(':1}'));
+    send.onEnd();
+    const kept = result()?.kept;
+    expect(arena.read(kept?.slabs ?? [], kept?.length ?? 0).toString()).toBe('{"a":1}');
+    expect(kept).toMatchObject({ index: 3, contentType: 'application/json', inferenceHeaderLength: '5' });
+  });
+
+  test('leaves nothing behind where it broke off', () => {
+    const arena = AnswerArena.create(1_048_576, 65_536);
+    const { send, result } = pending(arena);
+    send.onStatus(200, head('application/json'));
+    send.onData(Buffer.from('{"a"'));
+    expect(arena.held).toBeGreaterThan(0);
+    send.onError('reset');
+    expect(result()).toMatchObject({ error: 'reset' });
+    expect(result()?.kept).toBeUndefined();
+    expect(arena.held).toBe(0);
+  });
+
+  test('is not copied where it streams, for its facts are read as it comes', () => {
+    const arena = AnswerArena.create(1_048_576, 65_536);
+    const { send, result } = pending(arena);
+    send.onStatus(200, head('text/event-stream'));
+    send.onData(Buffer.from('data: {"choices":[{"delta":{"content":"w"}}]}\n\n'));
+    expect(arena.held).toBe(0);
+    send.onEnd();
+    expect(result()?.answer).toMatchObject({ contentEvents: 1 });
+    expect(result()?.kept).toBeUndefined();
+  });
+
+  test('is not copied where nothing asks for that', () => {
+    const { send, result } = pending(null);
+    send.onStatus(200, head('application/json'));
+    send.onData(Buffer.from('{}'));
+    send.onEnd();
+    expect(result()).not.toHaveProperty('kept');
+  });
+});
