@@ -3,13 +3,10 @@ import { SHIFT_BOUNDS, type ShiftBounds, type ShiftGroup } from '../analysis/com
 import { AppError } from '../core/errors.ts';
 import { Problems } from '../core/problems.ts';
 import { parseShare } from '../core/units.ts';
+import { type DocumentOutput, outputsOf, type RawOutputs } from './document-outputs.ts';
 
 /** What was asked for, as it stands on the command line. */
-export interface RawCompareOptions {
-  readonly json?: boolean | undefined;
-  /** A file; `true` where none is named, for stdout. */
-  readonly html?: string | boolean | undefined;
-  readonly md?: string | boolean | undefined;
+export interface RawCompareOptions extends RawOutputs<CompareForm> {
   readonly floor?: string | undefined;
   readonly detect?: string | undefined;
   readonly failureFloor?: string | undefined;
@@ -17,18 +14,15 @@ export interface RawCompareOptions {
   readonly allowDifferences?: boolean | undefined;
 }
 
-/** Where a form of the comparison goes: a file, or stdout where the path is null. */
-export interface CompareOutput {
-  readonly form: 'text' | 'json' | 'html' | 'md';
-  readonly path: string | null;
-}
+const COMPARE_FORMS = ['html', 'md'] as const;
+export type CompareForm = (typeof COMPARE_FORMS)[number];
 
 export interface CompareOptions {
   readonly bounds: ComparisonBounds;
   readonly shiftBounds: ShiftBounds;
   /** Marks facts that differ instead of refusing them. */
   readonly allowsDifferences: boolean;
-  readonly outputs: readonly CompareOutput[];
+  readonly outputs: readonly DocumentOutput<CompareForm>[];
 }
 
 /** @throws AppError OPTION_INVALID listing every problem at once */
@@ -49,7 +43,7 @@ export function resolveCompareOptions(raw: RawCompareOptions): CompareOptions {
     const asked = problems.attempt(() => parseShiftBound(text), null);
     if (asked !== null) shiftBounds[asked.group] = asked.bound;
   }
-  const outputs = outputsOf(raw, problems);
+  const outputs = outputsOf(raw, COMPARE_FORMS, problems);
   problems.throwIfAny();
   return { bounds, shiftBounds, allowsDifferences: raw.allowDifferences ?? false, outputs };
 }
@@ -64,22 +58,4 @@ function parseShiftBound(text: string): { readonly group: ShiftGroup; readonly b
     });
   }
   return { group: group as ShiftGroup, bound: parseShare(text.slice(at + 1), `--shift-bound ${group}`) };
-}
-
-function outputsOf(raw: RawCompareOptions, problems: Problems): CompareOutput[] {
-  const outputs: CompareOutput[] = [];
-  if (raw.json ?? false) outputs.push({ form: 'json', path: null });
-  for (const form of ['html', 'md'] as const) {
-    const where = raw[form];
-    if (where === undefined || where === false) continue;
-    outputs.push({ form, path: typeof where === 'string' ? where : null });
-  }
-  const onStdout = outputs.filter(({ path }) => path === null);
-  if (onStdout.length > 1) {
-    const flags = onStdout.map(({ form }) => `--${form}`).join(' and ');
-    problems.add(`${flags} would both be printed: name a file for all but one`);
-  }
-  const paths = outputs.flatMap(({ path }) => path ?? []);
-  if (new Set(paths).size < paths.length) problems.add('--html and --md name the same file');
-  return onStdout.length === 0 ? [{ form: 'text', path: null }, ...outputs] : outputs;
 }

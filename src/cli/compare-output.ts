@@ -2,28 +2,18 @@ import type { ComparisonDocument } from '../analysis/compare/comparison-document
 import { comparisonMarkdown } from '../analysis/compare/comparison-markdown.ts';
 import { comparisonText } from '../analysis/compare/comparison-text.ts';
 import { comparisonPage } from '../analysis/pages/comparison-page.ts';
-import type { CompareOutput } from './compare-options.ts';
+import type { CompareForm } from './compare-options.ts';
+import type { DocumentForms } from './document-outputs.ts';
 import { pageAssets } from './page-assets.ts';
-import type { Terminal } from './terminal.ts';
-import { writeWhole } from './whole-file.ts';
 
-/** Prints the comparison and writes its files. @throws AppError OUTPUT_UNWRITABLE */
-export function writeComparison(
-  document: ComparisonDocument,
-  outputs: readonly CompareOutput[],
-  terminal: Terminal,
-): void {
-  for (const { form, path } of outputs) {
-    if (form === 'json') terminal.json(document);
-    else if (form === 'text') terminal.print(...comparisonText(document));
-    else if (path === null) terminal.document(render(form, document));
-    else {
-      writeWhole(path, render(form, document));
-      terminal.note(`${form === 'html' ? 'page' : 'Markdown'} written to ${path}`);
-    }
-  }
-}
-
-function render(form: 'html' | 'md', document: ComparisonDocument): string {
-  return form === 'md' ? comparisonMarkdown(document) : comparisonPage(document, pageAssets());
+/** A comparison in all its forms. */
+export function comparisonForms(document: ComparisonDocument): DocumentForms<CompareForm> {
+  return {
+    json: document,
+    text: () => comparisonText(document),
+    rendered: {
+      html: { called: 'page', render: () => comparisonPage(document, pageAssets()) },
+      md: { called: 'Markdown', render: () => comparisonMarkdown(document) },
+    },
+  };
 }

@@ -1,8 +1,9 @@
 import { Command } from 'commander';
 import { COMPARISON_BOUNDS } from '../analysis/compare/comparison-bounds.ts';
 import { type RawCompareOptions, resolveCompareOptions } from './compare-options.ts';
-import { writeComparison } from './compare-output.ts';
+import { comparisonForms } from './compare-output.ts';
 import { compareNamed } from './comparing.ts';
+import { writeOutputs } from './document-outputs.ts';
 import { EXIT } from './exit.ts';
 import { RepeatableOption } from './repeatable.ts';
 import { terminal } from './terminal.ts';
@@ -43,7 +44,7 @@ export function compareCommand(): Command {
     .action(async (a: string, b: string, flags: RawCompareOptions) => {
       const options = resolveCompareOptions(flags);
       const document = await compareNamed(a, b, options);
-      writeComparison(document, options.outputs, terminal);
+      writeOutputs(comparisonForms(document), options.outputs, terminal);
       if (document.verdict === 'WORSE') process.exitCode = EXIT.fail;
       if (document.verdict === 'INCONCLUSIVE') process.exitCode = EXIT.inconclusive;
     });

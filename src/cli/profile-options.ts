@@ -8,24 +8,21 @@ import {
   WINDOW_DEFAULTS,
   type WindowRequest,
 } from '../replay/windows/request.ts';
+import { type DocumentOutput, outputsOf, type RawOutputs } from './document-outputs.ts';
 
 /** What was asked for: texts as they stand on the command line, in the environment or in a file. */
-export interface RawProfileOptions extends Omit<RawWindowOptions, 'loop' | 'duration'>, RawFilterOptions {
-  readonly json?: boolean | undefined;
-  /** A file; `true` where none is named, for stdout. */
-  readonly html?: string | boolean | undefined;
-  readonly csv?: string | boolean | undefined;
+export interface RawProfileOptions
+  extends Omit<RawWindowOptions, 'loop' | 'duration'>,
+    RawFilterOptions,
+    RawOutputs<ProfileForm> {
   readonly share?: boolean | undefined;
   readonly payloadSample?: string | undefined;
 }
 
 export const PROFILE_DEFAULTS = Object.freeze({ payloadSample: '20000' });
 
-/** Where a form of the profile goes: a file, or stdout where the path is null. */
-export interface ProfileOutput {
-  readonly form: 'text' | 'json' | 'html' | 'csv';
-  readonly path: string | null;
-}
+const PROFILE_FORMS = ['html', 'csv'] as const;
+export type ProfileForm = (typeof PROFILE_FORMS)[number];
 
 /** What will be done. Plain data: it travels to a thread. */
 export interface ProfileOptions {
@@ -35,7 +32,7 @@ export interface ProfileOptions {
   readonly share: boolean;
   /** Payloads looked into at most, evenly spread over the window; null for every one. */
   readonly payloadSample: number | null;
-  readonly outputs: readonly ProfileOutput[];
+  readonly outputs: readonly DocumentOutput<ProfileForm>[];
 }
 
 /** @throws AppError OPTION_INVALID listing every problem at once */
@@ -50,7 +47,7 @@ export function resolveProfileOptions(raw: RawProfileOptions): ProfileOptions {
       () => parseSample(raw.payloadSample ?? PROFILE_DEFAULTS.payloadSample),
       0,
     ),
-    outputs: outputsOf(raw, problems),
+    outputs: outputsOf(raw, PROFILE_FORMS, problems),
   };
   problems.throwIfAny();
   return options;
@@ -72,23 +69,4 @@ function parseSample(text: string): number | null {
       },
     );
   }
-}
-
-function outputsOf(raw: RawProfileOptions, problems: Problems): ProfileOutput[] {
-  const outputs: ProfileOutput[] = [];
-  if (raw.json ?? false) outputs.push({ form: 'json', path: null });
-  for (const form of ['html', 'csv'] as const) {
-    const where = raw[form];
-    if (where === undefined || where === false) continue;
-    outputs.push({ form, path: typeof where === 'string' ? where : null });
-  }
-  const onStdout = outputs.filter(({ path }) => path === null);
-  if (onStdout.length > 1) {
-    problems.add(
-      `${onStdout.map(({ form }) => `--${form}`).join(' and ')} would both be printed: name a file for all but one`,
-    );
-  }
-  const paths = outputs.flatMap(({ path }) => path ?? []);
-  if (new Set(paths).size < paths.length) problems.add('--html and --csv name the same file');
-  return onStdout.length === 0 ? [{ form: 'text', path: null }, ...outputs] : outputs;
 }

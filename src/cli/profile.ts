@@ -1,9 +1,10 @@
 import { Command } from 'commander';
 import type { ProfileDocument } from '../analysis/profile/profile-document.ts';
+import { writeOutputs } from './document-outputs.ts';
 import { documentFromThread } from './document-thread.ts';
 import { type EncryptionFlag, encryptionKeyOf, encryptionKeyOption } from './encryption-flag.ts';
 import { PROFILE_DEFAULTS, type RawProfileOptions, resolveProfileOptions } from './profile-options.ts';
-import { writeProfile } from './profile-output.ts';
+import { profileForms } from './profile-output.ts';
 import type { ProfileRequest } from './profiling.ts';
 import { addSelectionFlags, addStretchFlags } from './replay-window-flags.ts';
 import { terminal } from './terminal.ts';
@@ -38,5 +39,5 @@ async function profile(directory: string, flags: RawProfileOptions & EncryptionF
   const encryptionKeyFile = flags.encryptionKeyFile ?? null;
   const request: ProfileRequest = { directory, encryptionKeyFile, options };
   const document = await documentFromThread<ProfileDocument>('profiler', request);
-  writeProfile(document, options.outputs, terminal);
+  writeOutputs(profileForms(document), options.outputs, terminal);
 }

@@ -1,8 +1,9 @@
 import { Command } from 'commander';
 import type { ReportDocument } from '../analysis/report/report-document.ts';
+import { writeOutputs } from './document-outputs.ts';
 import { documentFromThread } from './document-thread.ts';
 import { type RawReportOptions, resolveReportOptions } from './report-options.ts';
-import { writeReport } from './report-output.ts';
+import { reportForms } from './report-output.ts';
 import type { ReportRequest } from './reporting.ts';
 import { terminal } from './terminal.ts';
 
@@ -21,6 +22,7 @@ export function reportCommand(): Command {
     .action(async (directory: string, flags: RawReportOptions) => {
       const { outputs, capture } = resolveReportOptions(flags);
       const request: ReportRequest = { directory, capture };
-      writeReport(await documentFromThread<ReportDocument>('reporter', request), outputs, terminal);
+      const document = await documentFromThread<ReportDocument>('reporter', request);
+      writeOutputs(reportForms(document), outputs, terminal);
     });
 }

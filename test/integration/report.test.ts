@@ -2,12 +2,13 @@ import { readdirSync, readFileSync, truncateSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path';
 import { describe, expect, test } from 'vitest';
 import type { ReportDocument } from '../../src/analysis/report/report-document.ts';
+import { type DocumentOutput, writeOutputs } from '../../src/cli/document-outputs.ts';
 import {
   type RawReportOptions,
-  type ReportOutput,
+  type ReportForm,
   resolveReportOptions,
 } from '../../src/cli/report-options.ts';
-import { writeReport } from '../../src/cli/report-output.ts';
+import { reportForms } from '../../src/cli/report-output.ts';
 import { reportJsonSchema, reportSchema } from '../../src/cli/report-schema.ts';
 import { reportRun } from '../../src/cli/reporting.ts';
 import { Terminal } from '../../src/cli/terminal.ts';
@@ -59,7 +60,11 @@ describe('reprise report', () => {
     const written: string[] = [];
     const screen = { write: (text: string) => written.push(text) };
     const report = reportRun({ directory: storedRun(sends, null), capture: null });
-    writeReport(report, [{ form: 'text', path: null }], new Terminal(screen, screen, systemClock));
+    writeOutputs(
+      reportForms(report),
+      [{ form: 'text', path: null }],
+      new Terminal(screen, screen, systemClock),
+    );
     const text = written.join('');
     expect(text).toMatch(/^Verdict: none\. This run never came to its end/);
     expect(text).toContain('BY ROUTE, MODEL AND INPUT SIZE');
@@ -70,13 +75,13 @@ describe('reprise report', () => {
     const written: string[] = [];
     const screen = { write: (text: string) => written.push(text) };
     const folder = temporaryDirectory();
-    const outputs: ReportOutput[] = [
+    const outputs: DocumentOutput<ReportForm>[] = [
       { form: 'text', path: null },
       { form: 'html', path: join(folder, 'none', 'a.html') },
     ];
     const report = reportRun({ directory: storedRun(sends.slice(0, 9)), capture: null });
     const terminal = new Terminal(screen, screen, systemClock);
-    expect(() => writeReport(report, outputs, terminal)).toThrow('cannot be written');
+    expect(() => writeOutputs(reportForms(report), outputs, terminal)).toThrow('cannot be written');
     expect([written, readdirSync(folder)]).toEqual([[], []]);
   });
 

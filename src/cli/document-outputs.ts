@@ -1,0 +1,69 @@
+import type { Problems } from '../core/problems.ts';
+import type { Terminal } from './terminal.ts';
+import { writeWhole } from './whole-file.ts';
+
+/** What was asked for: a file for each form, `true` where none is named, for stdout. */
+export type RawOutputs<Form extends string> = { readonly json?: boolean | undefined } & {
+  readonly [form in Form]?: string | boolean | undefined;
+};
+
+/** Where one form of a document goes: a file, or stdout where the path is null. */
+export interface DocumentOutput<Form extends string> {
+  readonly form: Form | 'json' | 'text';
+  readonly path: string | null;
+}
+
+/** A document in each of its forms; what is not asked for is not rendered. */
+export interface DocumentForms<Form extends string> {
+  readonly json: object;
+  readonly text: () => readonly string[];
+  /** `called`: what a note calls the file. */
+  readonly rendered: Readonly<Record<Form, { readonly called: string; readonly render: () => string }>>;
+}
+
+/** The outputs a command was asked for, of which one at most is printed; text where none is. */
+export function outputsOf<Form extends string>(
+  raw: RawOutputs<Form>,
+  forms: readonly Form[],
+  problems: Problems,
+): DocumentOutput<Form>[] {
+  const outputs: DocumentOutput<Form>[] = [];
+  if (raw.json ?? false) outputs.push({ form: 'json', path: null });
+  for (const form of forms) {
+    const where = raw[form];
+    if (where === undefined || where === false) continue;
+    outputs.push({ form, path: typeof where === 'string' ? where : null });
+  }
+  const printed = outputs.filter(({ path }) => path === null);
+  if (printed.length > 1) {
+    const flags = printed.map(({ form }) => `--${form}`).join(' and ');
+    problems.add(`${flags} would both be printed: name a file for all but one`);
+  }
+  const paths = outputs.flatMap(({ path }) => path ?? []);
+  if (new Set(paths).size < paths.length) {
+    problems.add(`${forms.map((form) => `--${form}`).join(' and ')} name the same file`);
+  }
+  return printed.length === 0 ? [{ form: 'text', path: null }, ...outputs] : outputs;
+}
+
+/**
+ * Prints a document and writes its files, the files first: where one cannot be written, nothing was printed as if all
+ * were well. @throws AppError OUTPUT_UNWRITABLE
+ */
+export function writeOutputs<Form extends string>(
+  { json, text, rendered }: DocumentForms<Form>,
+  outputs: readonly DocumentOutput<Form>[],
+  terminal: Terminal,
+): void {
+  for (const { form, path } of outputs.toSorted(
+    (a, b) => Number(a.path === null) - Number(b.path === null),
+  )) {
+    if (form === 'json') terminal.json(json);
+    else if (form === 'text') terminal.print(...text());
+    else if (path === null) terminal.document(rendered[form].render());
+    else {
+      writeWhole(path, rendered[form].render());
+      terminal.note(`${rendered[form].called} written to ${path}`);
+    }
+  }
+}
