@@ -102,9 +102,9 @@ function tensorsCheck(
   const { root, values, tolerance } = comparison;
   const head = jsonDifference(ours.head, theirs.head, root, { values: false, tolerance });
   if (head.kind !== null) return mismatch('shape', head.pointer);
-  if (!values) return SAME;
-  const tensors = tensorDifference(ours, theirs, root, tolerance);
+  const tensors = tensorDifference(ours, theirs, root, { values, tolerance });
   if (tensors.check !== null) return tensors.check;
+  if (!values) return SAME;
   const rest = jsonCheck(ours.head, theirs.head, comparison);
   return rest.result === 'same' && tensors.masked ? unchecked('redacted') : rest;
 }

@@ -161,6 +161,12 @@ describe('binary tensors', () => {
     expect(check(tensor([1, 2]), plain)).toBe('shape');
   });
 
+  test('of another type or size differ in shape where shapes are all that is compared', () => {
+    const shape = { level: 'shape' } as const;
+    expect(check(tensor([1, 2]), tensor([1, 2], 'INT32'), V2, shape)).toBe('shape /outputs/0/datatype');
+    expect(check(tensor([1, 2]), tensor([1, 2, 3]), V2, shape)).toBe('length /outputs/0/data');
+  });
+
   test('that were masked are unchecked', () => {
     const recorded = { ...tensor([0, 0]), redacted: ['/outputs/*/data'] };
     expect(check(recorded, tensor([1, 2]))).toBe('unchecked redacted');
