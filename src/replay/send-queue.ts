@@ -16,6 +16,8 @@ export class SendQueue implements DueTimes {
   #takenFollowUp: OutgoingRequest | null = null;
   /** Planned requests come in the order of their indexes. */
   #lastTakenIndex = -1;
+  /** The latest instant that a follow-up was planned for. */
+  #lastFollowUpNs = Number.NEGATIVE_INFINITY;
   #overtimeSinceNs: number | null = null;
 
   /** See RequestQueue. */
@@ -52,6 +54,7 @@ export class SendQueue implements DueTimes {
     const reader = new BatchReader(batch);
     while (!reader.done) {
       const request = reader.read();
+      this.#lastFollowUpNs = Math.max(this.#lastFollowUpNs, this.#startNs + request.intendedOffsetNs);
       this.#followUps.hold(request, nowNs, (request.follows?.after ?? -1) > this.#lastTakenIndex);
     }
     this.#onSpent(reader.packed);
@@ -93,10 +96,13 @@ export class SendQueue implements DueTimes {
     return this.#followUps.ended(index, lastByteOffsetNs === null ? nowNs : this.#startNs + lastByteOffsetNs);
   }
 
-  /** Takes the follow-ups whose turn did not come within so long after everything planned was sent. */
+  /**
+   * Takes the follow-ups whose turn did not come within so long after the end of the plan: their own planned instants
+   * are part of it, and the last one may lie far behind that of the last request that waits for none.
+   */
   takeOvertime(nowNs: number, deadlineNs: number): OutgoingRequest[] {
     if (this.#planned.peekNs() !== null) return [];
-    this.#overtimeSinceNs ??= nowNs;
+    this.#overtimeSinceNs ??= Math.max(nowNs, this.#lastFollowUpNs);
     return nowNs - this.#overtimeSinceNs < deadlineNs ? [] : this.#followUps.takeAll();
   }
 }

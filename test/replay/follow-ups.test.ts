@@ -128,6 +128,19 @@ describe('a follow-up', () => {
     ]);
   });
 
+  test('has the drain deadline from its planned instant on, not from the last planned first of a session', () => {
+    const stage = new Stage(takes(10), { drainDeadlineMs: 1_000 });
+    stage.hand([first(0)]);
+    stage.follow([followUp(1, 0, 2_490, 'end', 2_500)]);
+    stage.sender.finish();
+    stage.playTo(3_000 * MS);
+    expect(sentMs(stage)).toEqual([
+      [0, 0],
+      [1, 2_500],
+    ]);
+    expect(stage.health).toMatchObject({ sent: 2, unreached: 0 });
+  });
+
   test('is not sent any more after a stop, and keeps nobody', () => {
     const stage = new Stage(takes(10));
     stage.hand([first(0)]);

@@ -8,7 +8,7 @@ import { decodeContent } from '../../core/privacy/content-coding.ts';
 import { UnreadableBody } from '../../core/privacy/unreadable-body.ts';
 import type { AnswerToCheck as Answer, KeptAnswer } from './answer-to-check.ts';
 import { documentCheck } from './document-check.ts';
-import { asksForLikeliest, generatesText } from './generated.ts';
+import { asksForLikeliest, generatesText, servesAnyModel } from './generated.ts';
 import type { CheckOptions } from './options.ts';
 import { type AnswerApi, maskedPointers, Places } from './places.ts';
 import { mediaTypeOf, type ReadableAnswer } from './readable-answer.ts';
@@ -84,6 +84,7 @@ export class AnswerComparer {
       values: level === 'values',
       tolerance,
       text: generates ? (likeliest ? 'likeliest' : 'sampled') : null,
+      anyModel: servesAnyModel(answer.route),
       finishes,
     });
   }

@@ -4,7 +4,7 @@ import { isJson } from '../../core/payload-facts.ts';
 import type { PointerState } from '../../core/privacy/pointer-states.ts';
 import { UnreadableBody } from '../../core/privacy/unreadable-body.ts';
 import { usageIn } from '../../core/token-usage.ts';
-import { finishOf, outlineOf } from './generated.ts';
+import { finishOf, holdsGeneratedText, outlineOf } from './generated.ts';
 import { jsonDifference } from './json-difference.ts';
 import type { CheckTolerance } from './options.ts';
 import { mediaTypeOf, type ReadableAnswer } from './readable-answer.ts';
@@ -20,6 +20,8 @@ export interface DocumentComparison {
   readonly tolerance: CheckTolerance;
   /** Of generated text: one of many that would be right, or the likeliest; null of everything else. */
   readonly text: 'sampled' | 'likeliest' | null;
+  /** It is generated text only where the recorded one says so itself. */
+  readonly anyModel: boolean;
   readonly finishes: boolean;
 }
 
@@ -42,9 +44,10 @@ export function documentCheck(
   if (ours === undefined) return bytesCheck(recorded, answered, comparison, 'unreadable');
   const theirs = parsed(answered.bytes);
   if (theirs === undefined) return mismatch('shape');
-  if (comparison.text === 'sampled') return sampledCheck(ours, theirs, recorded, answered, comparison);
+  const text = comparison.anyModel && !holdsGeneratedText(ours) ? null : comparison.text;
+  if (text === 'sampled') return sampledCheck(ours, theirs, recorded, answered, comparison);
   const check = jsonCheck(ours, theirs, comparison);
-  const ended = comparison.text === 'likeliest' && check.result === 'mismatch' && check.kind === 'values';
+  const ended = text === 'likeliest' && check.result === 'mismatch' && check.kind === 'values';
   return ended && endedOtherwise(ours, theirs, comparison) ? mismatch('finish') : check;
 }
 
@@ -102,9 +105,9 @@ function tensorsCheck(
   const { root, values, tolerance } = comparison;
   const head = jsonDifference(ours.head, theirs.head, root, { values: false, tolerance });
   if (head.kind !== null) return mismatch('shape', head.pointer);
-  if (!values) return SAME;
-  const tensors = tensorDifference(ours, theirs, root, tolerance);
+  const tensors = tensorDifference(ours, theirs, root, { values, tolerance });
   if (tensors.check !== null) return tensors.check;
+  if (!values) return SAME;
   const rest = jsonCheck(ours.head, theirs.head, comparison);
   return rest.result === 'same' && tensors.masked ? unchecked('redacted') : rest;
 }

@@ -11,6 +11,22 @@ export function generatesText(route: string | null): boolean {
   return route !== null && GENERATING.test(route);
 }
 
+/** Where models of any kind are asked: SageMaker's and MLflow's one route. */
+const ANY_MODEL = /\/invocations$/;
+
+/** Whether only an answer itself says that it is generated text. */
+export function servesAnyModel(route: string | null): boolean {
+  return route !== null && ANY_MODEL.test(route);
+}
+
+/** Whether a whole answer has the form of generated text. */
+export function holdsGeneratedText(document: unknown): boolean {
+  const answer: unknown = Array.isArray(document) ? document[0] : document;
+  return (
+    isRecord(answer) && (Array.isArray(answer['choices']) || typeof answer['generated_text'] === 'string')
+  );
+}
+
 /** Where requests say how much chance there is to be; a temperature of 0 is none. */
 const TEMPERATURES = [['temperature'], ['options', 'temperature'], ['parameters', 'temperature']] as const;
 

@@ -66,5 +66,7 @@ export function streamCheck(
     : [recorded.contentEvents, answered.contentEvents];
   // What was dropped from recorded events leaves them without content.
   if (masked && !tokens && ours === 0 && theirs > 0) return unchecked('redacted');
+  // Nothing of the two was held against each other.
+  if (!reasonKnown && !tokens && ours === 0 && theirs === 0) return unchecked('unreadable');
   return isNearLength(ours, theirs, lengthShare) ? SAME : mismatch('length');
 }

@@ -2,7 +2,7 @@ import type { AnswerCheck } from '../../core/answer-check.ts';
 import { mismatch } from '../../core/answer-check.ts';
 import type { PointerState } from '../../core/privacy/pointer-states.ts';
 import { UnreadableBody } from '../../core/privacy/unreadable-body.ts';
-import { isNearFloat } from './json-difference.ts';
+import { isNearFloat, type JsonComparison } from './json-difference.ts';
 import type { CheckTolerance } from './options.ts';
 import { placeAt } from './places.ts';
 
@@ -21,7 +21,8 @@ export interface TensorDifference {
 }
 
 /**
- * Compares the binary tensors of two answers: floating-point elements within the tolerance, all others byte by byte.
+ * Compares the binary tensors of two answers: their types and sizes, and where values count, floating-point elements
+ * within the tolerance and all others byte by byte.
  * @param recorded JSON and the bytes behind it; the same of what was answered
  * @throws UnreadableBody when the sizes do not add up in the recorded one
  */
@@ -29,7 +30,7 @@ export function tensorDifference(
   recorded: { readonly head: unknown; readonly binary: Buffer },
   answered: { readonly head: unknown; readonly binary: Buffer },
   root: PointerState,
-  tolerance: CheckTolerance,
+  { values, tolerance }: JsonComparison,
 ): TensorDifference {
   const ours = outputsOf(recorded.head);
   const theirs = outputsOf(answered.head);
@@ -46,6 +47,7 @@ export function tensorDifference(
     if (one.datatype !== other.datatype)
       return { check: mismatch('shape', `/outputs/${at}/datatype`), masked };
     if (one.bytes !== other.bytes) return { check: mismatch('length', pointer), masked };
+    if (!values) continue;
     const [left, right] = [sliceOf(recorded.binary, one), sliceOf(answered.binary, other)];
     if (left.equals(right)) continue;
     const element = elementOf(one.datatype);

@@ -46,7 +46,7 @@ export class RequestWriter {
     const { head, tail } = requestFrame(request, authority);
     const bodyBytes = request.body?.length ?? 0;
     const bytes = head.length + bodyBytes + tail.length;
-    const whole = bytes > WHOLE_BYTES ? Buffer.allocUnsafeSlow(bytes) : this.#scratch;
+    const whole = this.#memoryFor(socket, bytes);
     whole.write(head, 0, 'latin1');
     request.body?.copy(whole, head.length);
     if (tail !== '') whole.write(tail, head.length + bodyBytes, 'latin1');
@@ -54,5 +54,11 @@ export class RequestWriter {
     // What is still to be written lies in it.
     if (whole === this.#scratch && socket.writableLength > 0)
       this.#scratch = Buffer.allocUnsafeSlow(WHOLE_BYTES);
+  }
+
+  /** A socket that encrypts has everything still to write when it is asked, so that no memory comes back from it. */
+  #memoryFor(socket: Socket, bytes: number): Buffer {
+    if ('encrypted' in socket) return Buffer.allocUnsafe(bytes);
+    return bytes > WHOLE_BYTES ? Buffer.allocUnsafeSlow(bytes) : this.#scratch;
   }
 }

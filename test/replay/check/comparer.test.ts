@@ -161,6 +161,12 @@ describe('binary tensors', () => {
     expect(check(tensor([1, 2]), plain)).toBe('shape');
   });
 
+  test('of another type or size differ in shape where shapes are all that is compared', () => {
+    const shape = { level: 'shape' } as const;
+    expect(check(tensor([1, 2]), tensor([1, 2], 'INT32'), V2, shape)).toBe('shape /outputs/0/datatype');
+    expect(check(tensor([1, 2]), tensor([1, 2, 3]), V2, shape)).toBe('length /outputs/0/data');
+  });
+
   test('that were masked are unchecked', () => {
     const recorded = { ...tensor([0, 0]), redacted: ['/outputs/*/data'] };
     expect(check(recorded, tensor([1, 2]))).toBe('unchecked redacted');
@@ -189,6 +195,17 @@ describe('generated text', () => {
     expect(check(chat('one'), chat('one', 'stop', 20, { choices: [] }), CHAT)).toBe('shape /choices');
   });
 
+  test('is only what says that it is, on a route that serves models of any kind', () => {
+    const any = 'POST /invocations';
+    expect(check({ body: { predictions: [0.1, 0.9] } }, { body: { predictions: [0.9, 0.1] } }, any)).toBe(
+      'values /predictions/0',
+    );
+    expect(check({ body: [{ label: 'cat' }] }, { body: [{ label: 'dog' }] }, any)).toBe('values /0/label');
+    expect(check(chat('one'), chat('two'), any)).toBe('same');
+    const text = (words: string) => ({ body: [{ generated_text: words }] });
+    expect(check(text('one'), text('two'), any)).toBe('same');
+  });
+
   test('asked for without any chance in it is to be the same text', () => {
     const asked = '{"messages":[],"temperature":0 }';
     expect(check(chat('one'), chat('one'), CHAT, {}, asked)).toBe('same');
@@ -208,6 +225,19 @@ describe('generated text', () => {
   const facts = (contentEvents: number, finish: 'stop' | 'length' | null) => ({
     streamed: true,
     facts: { contentEvents, outputTokens: null, finish },
+  });
+
+  test('that streams and says neither why it ended nor how much it was is unchecked', () => {
+    const typed = (score: number) => ({
+      type: 'text/event-stream',
+      body: `data: {"type":"result","score":${score}}\n\n`,
+    });
+    const empty = { facts: { contentEvents: 0, outputTokens: null, finish: null } };
+    expect(check(typed(0.1), empty, 'POST /predict')).toBe('unchecked unreadable');
+    expect(check(typed(0.1), empty, 'POST /predict', { level: 'shape' })).toBe('same');
+    expect(check(typed(0.1), { facts: { ...empty.facts, contentEvents: 2 } }, 'POST /predict')).toBe(
+      'length',
+    );
   });
 
   test('that streams is compared by its end and its length', () => {

@@ -1,5 +1,6 @@
+import type { Socket } from 'node:net';
 import { describe, expect, test } from 'vitest';
-import { requestFrame } from '../../../src/replay/http1/request-writer.ts';
+import { RequestWriter, requestFrame } from '../../../src/replay/http1/request-writer.ts';
 import { outgoing } from '../../support/transport-stage.ts';
 
 /** All that is written of a request. */
@@ -41,5 +42,36 @@ describe('the bytes of a request', () => {
       `POST /0 HTTP/1.1\r\nhost: models:8000\r\nconnection: keep-alive\r\ntransfer-encoding: chunked\r\n\r\n` +
         `1a\r\n${'x'.repeat(26)}\r\n0\r\n\r\n`,
     );
+  });
+});
+
+describe('a writer', () => {
+  /** A socket that has everything still to write, as an encrypting one always has. */
+  function socketOf(parts: object): { readonly socket: Socket; readonly held: Buffer[] } {
+    const held: Buffer[] = [];
+    const socket = { writableLength: 1, write: (bytes: Buffer) => held.push(bytes), ...parts };
+    return { socket: socket as unknown as Socket, held };
+  }
+
+  function write(count: number, socket: Socket): void {
+    const writer = new RequestWriter();
+    for (let at = 0; at < count; at += 1)
+      writer.write(socket, outgoing({ headers: [], body: Buffer.alloc(2_000, `${at}`) }), 'models:8000');
+  }
+
+  test('never writes over what is still to be written', () => {
+    for (const parts of [{}, { encrypted: true }]) {
+      const { socket, held } = socketOf(parts);
+      write(3, socket);
+      expect(held.map((bytes) => bytes.toString('latin1').slice(-3))).toEqual(['000', '111', '222']);
+    }
+  });
+
+  test('takes about the memory of its requests where a socket encrypts them', () => {
+    const { socket, held } = socketOf({ encrypted: true });
+    write(64, socket);
+    const memory = new Set(held.map(({ buffer }) => buffer));
+    const bytes = [...memory].reduce((sum, { byteLength }) => sum + byteLength, 0);
+    expect(bytes).toBeLessThan(64 * 8 * 1_024);
   });
 });
