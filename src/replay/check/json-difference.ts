@@ -141,8 +141,11 @@ class DifferenceWalk {
   }
 }
 
-/** Names that programmers give; what clients or models write there may be anything, and is payload. */
-const PLAIN_NAME = /^[A-Za-z_$][A-Za-z_-]{0,39}\d{0,3}$/;
+/**
+ * Names that programmers give, in one case or in camels; what clients or models write there may be anything, a
+ * person's name or a key of theirs, and is payload.
+ */
+const PLAIN_NAME = /^_?(?:[a-z]{1,20}(?:_[a-z]{1,20}){0,4}|[a-z]{1,20}(?:[A-Z][a-z]{1,20}){0,4})_?\d{0,2}$/;
 
 /** The place as a JSON pointer that gives nothing away: a name that is no plain word is `*`. */
 export function pointerOf(path: readonly (string | number)[]): string {

@@ -138,6 +138,9 @@ describe('a pointer that is told', () => {
     expect(pointerOf(['users', 'alice@example.org', 'sk-planted-4711', 'x/y', 'scores'])).toBe(
       '/users/*/*/*/scores',
     );
+    expect(pointerOf(['Alice-Smith', 'sk-abcDEFghiJKLmnoPQRstuVWX', 'ALICE', 'finishReason'])).toBe(
+      '/*/*/*/finishReason',
+    );
     expect(pointerOf([])).toBe('');
   });
 });
