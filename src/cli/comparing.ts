@@ -1,3 +1,4 @@
+import { answerDoubts } from '../analysis/compare/answer-doubts.ts';
 import { type ComparisonReason, comparePairs } from '../analysis/compare/compare-pairs.ts';
 import { compareProfiles, profileFactDifferences } from '../analysis/compare/compare-profiles.ts';
 import type { ComparedSide, ComparisonDocument } from '../analysis/compare/comparison-document.ts';
@@ -72,7 +73,11 @@ function compareRows(
   const lacking = pairingDifference(a, b, { paired: paired + leftOut, onlyA, onlyB });
   assertAlike(lacking, options);
   const pairs = table.pairs();
-  const judgement = comparePairs(pairs, options.bounds);
+  const judgement = comparePairs(
+    pairs,
+    options.bounds,
+    answerDoubts(summaryOf(a), summaryOf(b), options.bounds.failureFloor),
+  );
   const doubts = [a, b].flatMap((side, at) =>
     side.kind === 'run' ? runDoubts(at === 0 ? 'A' : 'B', side.summary) : [],
   );
@@ -132,6 +137,10 @@ function factDifferences(a: RunSide | CaptureSide, b: RunSide | CaptureSide): Fa
   if (a.kind === 'run' && b.kind === 'run') return runFactDifferences(a.summary, b.summary);
   if (a.kind === 'run') return recordingFactDifferences(a.summary, true);
   return b.kind === 'run' ? recordingFactDifferences(b.summary, false) : [];
+}
+
+function summaryOf(side: RunSide | CaptureSide) {
+  return side.kind === 'run' ? side.summary : null;
 }
 
 /** A recording is read where the run on the other side replayed it. */

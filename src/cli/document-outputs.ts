@@ -1,3 +1,4 @@
+import { resolve } from 'node:path';
 import type { Problems } from '../core/problems.ts';
 import type { Terminal } from './terminal.ts';
 import { writeWhole } from './whole-file.ts';
@@ -39,7 +40,7 @@ export function outputsOf<Form extends string>(
     const flags = printed.map(({ form }) => `--${form}`).join(' and ');
     problems.add(`${flags} would both be printed: name a file for all but one`);
   }
-  const paths = outputs.flatMap(({ path }) => path ?? []);
+  const paths = outputs.flatMap(({ path }) => (path === null ? [] : resolve(path)));
   if (new Set(paths).size < paths.length) {
     problems.add(`${forms.map((form) => `--${form}`).join(' and ')} name the same file`);
   }

@@ -93,6 +93,21 @@ export const runSummarySchema = z.looseObject({
     lagOfServiceShare: z.number(),
     busyShare: z.number(),
   }),
+  check: z
+    .looseObject({
+      level: z.string(),
+      ...{ answers: count, checked: count, mismatched: count },
+      rate: nullable,
+      byKind: z.looseObject({
+        ...{ status: count, shape: count, values: count, length: count, finish: count },
+      }),
+      unchecked: counts,
+      examples: z.record(
+        z.string(),
+        z.array(z.looseObject({ index: count, segment: z.string(), exchangeId: count })),
+      ),
+    })
+    .nullish(),
   windows: z.array(z.looseObject({ from: z.string(), to: z.string() })).optional(),
 });
 

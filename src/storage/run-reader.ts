@@ -71,7 +71,7 @@ export class RunReader {
       this.run = parse<Run>(meta.get('run'));
       const totals = parse<RunTotals>(meta.get('totals'));
       this.totals = totals === null ? null : { ...totals, cancelled: totals.cancelled ?? 0 };
-      this.summary = this.sealed ? parse<object>(readFileSync(summaryPath, 'utf8')) : null;
+      this.summary = this.sealed ? summaryAt(summaryPath) : null;
     } catch (error) {
       this.#connection.close();
       throw error instanceof AppError ? error : noRun(directory, error);
@@ -181,6 +181,13 @@ function sendOf(stored: StoredSend): Send {
 
 function parse<T>(text: string | undefined): T | null {
   return text === undefined ? null : (JSON.parse(text) as T);
+}
+
+/** A file that is there and holds no document is damage, and no run that has not ended. */
+function summaryAt(path: string): object {
+  const summary = parse<unknown>(readFileSync(path, 'utf8'));
+  if (typeof summary === 'object' && summary !== null) return summary;
+  throw new Error(`${RUN_SUMMARY} holds no document`);
 }
 
 function noRun(directory: string, cause: unknown): AppError {

@@ -1,4 +1,4 @@
-import { mkdirSync, readFileSync, writeFileSync } from 'node:fs';
+import { chmodSync, mkdirSync, readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { describe, expect, test } from 'vitest';
 import type { ComparisonDocument } from '../../src/analysis/compare/comparison-document.ts';
@@ -63,6 +63,47 @@ describe('comparing what two names stand for', () => {
     expect(document.verdict).toBe('SAME');
     expect(document.differences.map(({ fact }) => fact)).toEqual(['multiplier', 'targetShare']);
     expect(document.notes.filter(({ code }) => code === 'facts_differ')).toHaveLength(2);
+  });
+
+  test('refuses runs that waited for answers, refused or ordered sessions differently', async () => {
+    const { a, b } = calmSends(COUNT, 1);
+    const own = { multiplier: 1.5, sessionOrder: 'open', timeoutMs: 300_000, maxRatePerSecond: null };
+    const one = comparedRun(a, { run: { options: own } });
+    const others = { ...own, sessionOrder: 'partly-open', timeoutMs: 500, maxRatePerSecond: 10 };
+    await expect(compareNamed(one, comparedRun(b, { run: { options: others } }), DEFAULTS)).rejects.toThrow(
+      /sessionOrder: open \| partly-open\n.*timeoutMs: 300000 \| 500\n.*maxRatePerSecond: null \| 10/,
+    );
+    // A run of an older version does not say.
+    const older = comparedRun(b, { run: { options: { multiplier: 1.5 } } });
+    expect((await compareNamed(one, older, DEFAULTS)).verdict).toBe('SAME');
+  });
+
+  test('compares runs of one capture that was named differently, or lay elsewhere', async () => {
+    const { a, b } = calmSends(COUNT, 1);
+    const one = comparedRun(a, { run: { capture: './captures/monday/' } });
+    const other = comparedRun(b, { run: { capture: '/builds/124/captures/monday' } });
+    expect((await compareNamed(one, other, DEFAULTS)).differences).toEqual([]);
+    const tuesday = comparedRun(b, { run: { capture: 'captures/tuesday' } });
+    await expect(compareNamed(one, tuesday, DEFAULTS)).rejects.toThrow('capture: monday | tuesday');
+  });
+
+  test('never takes a faster build for better that its own run found to answer otherwise', async () => {
+    const { a, b } = calmSends(COUNT, 0.5);
+    const one = comparedRun(a);
+    const other = comparedRun(b);
+    expect((await compareNamed(one, other, DEFAULTS)).verdict).toBe('BETTER');
+    const path = join(other, 'summary.json');
+    const summary = JSON.parse(readFileSync(path, 'utf8')) as object;
+    const byKind = { status: 0, shape: COUNT, values: 0, length: 0, finish: 0 };
+    const check = { answers: COUNT, checked: COUNT, mismatched: COUNT, rate: 1, byKind };
+    const rest = { level: 'values', unchecked: {}, examples: {} };
+    chmodSync(path, 0o600);
+    writeFileSync(path, JSON.stringify({ ...summary, check: { ...check, ...rest } }));
+    const document = await compareNamed(one, other, DEFAULTS);
+    expect(document.verdict).toBe('INCONCLUSIVE');
+    expect(document.reasons.map(({ code }) => code)).toEqual(['answers_differ']);
+    expect(document.notes.map(({ code }) => code)).toContain('latency_p50_better');
+    expect((await compareNamed(other, other, DEFAULTS)).verdict).toBe('SAME');
   });
 
   test('refuses runs of other requests', async () => {

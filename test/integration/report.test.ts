@@ -56,6 +56,45 @@ describe('reprise report', () => {
     expect(readFileSync(markdown, 'utf8')).toMatch(/^# Load test report\n\n\*\*FAIL\*\*/);
   });
 
+  test('says how answers compare with the recorded ones, where the run compared them', () => {
+    const directory = storedRun(sends);
+    const path = join(directory, 'summary.json');
+    const summary = JSON.parse(readFileSync(path, 'utf8')) as object;
+    const check = {
+      ...{ level: 'values', answers: 10, checked: 8, mismatched: 4, rate: 0.5 },
+      byKind: { status: 0, shape: 4, values: 0, length: 0, finish: 0 },
+      unchecked: { redacted: 2 },
+      examples: { shape: [{ index: 3, segment: 's.sqlite', exchangeId: 7, pointer: '/predictions' }] },
+    };
+    writeFileSync(path, JSON.stringify({ ...summary, check }));
+    const text = reportForms(reportRun({ directory, capture: null }))
+      .text()
+      .join('\n');
+    expect(text).toMatch(/mismatched: shape .*send 3: exchange 7 of s\.sqlite/);
+    expect(text).toMatch(/unchecked: redacted /);
+    writeFileSync(path, JSON.stringify({ ...summary, check: { ...check, byKind: null } }));
+    expect(refusal(directory).message).toContain('check.byKind');
+  });
+
+  test('takes a summary without a document for damage, not for a run that has not ended', () => {
+    const directory = storedRun(sends);
+    writeFileSync(join(directory, 'summary.json'), 'null');
+    expect(refusal(directory)).toMatchObject({ code: 'INPUT_INVALID' });
+  });
+
+  test('does not write two forms over each other under two names of one file', () => {
+    const raw: RawReportOptions = { html: 'a.out', markdown: './a.out' };
+    expect(() => resolveReportOptions(raw)).toThrow('name the same file');
+  });
+
+  test('does not say of a run that sent nothing that its capture holds no times', () => {
+    const directory = storedRun([]);
+    const text = reportForms(reportRun({ directory, capture: replayedCapture(sends.slice(0, 3), 5).capture }))
+      .text()
+      .join('\n');
+    expect(text).toContain('no requests were sent that could be held against the recording');
+  });
+
   test('tells as text what the rows of a run tell that never came to its end', () => {
     const written: string[] = [];
     const screen = { write: (text: string) => written.push(text) };

@@ -1,3 +1,4 @@
+import { formatMs } from '../../core/units.ts';
 import type { ComparedMetric } from './compared-metric.ts';
 import { COMPARISON_BOUNDS, type ComparisonBounds } from './comparison-bounds.ts';
 import { latencyMetrics } from './latency-metrics.ts';
@@ -27,10 +28,12 @@ const MIX_BOUND = 0.02;
 /**
  * Judges B against A by the same requests: WORSE where any metric is, BETTER where one is and none is worse or
  * undecided for the worse, SAME where every required metric shows that nothing changed, else INCONCLUSIVE.
+ * @param others doubts that the pairs do not show
  */
 export function comparePairs(
   pairs: PairedAnswers,
   bounds: ComparisonBounds = COMPARISON_BOUNDS,
+  others: readonly ComparisonReason[] = [],
 ): PairsJudgement {
   const { a, b } = comparableLatencies(pairs);
   const { aOutcome, bOutcome, count } = pairs;
@@ -46,7 +49,12 @@ export function comparePairs(
       Math.max(1, judged),
     );
   const metrics = [...latencies, shareOf('failed', FAILED), shareOf('turned_away', TURNED_AWAY)];
-  const doubts = [...mixDoubts(pairs), ...metrics.filter(isOpen).map(openReason)];
+  const doubts = [
+    ...others,
+    ...mixDoubts(pairs),
+    ...unansweredDoubts(latencies),
+    ...metrics.filter(isOpen).map(openReason),
+  ];
   const changes = (kind: 'worse' | 'better') =>
     metrics.filter(({ verdict }) => verdict === kind).map((metric) => changeReason(metric, kind));
   const worse = changes('worse');
@@ -75,10 +83,25 @@ function mixDoubts(pairs: PairedAnswers): ComparisonReason[] {
   ];
 }
 
+/** Two sides that are both down agree in nothing that could be compared. */
+function unansweredDoubts(latencies: readonly ComparedMetric[]): ComparisonReason[] {
+  const median = latencies.find(({ name }) => name === 'latency_p50');
+  if (median?.a !== 'Infinity' || median.b !== 'Infinity') return [];
+  return [
+    {
+      code: 'unanswered',
+      text: 'most requests got no answer on either side: there is nothing to compare',
+      advice: 'See the errors of both runs: reprise report.',
+    },
+  ];
+}
+
 function changeReason(metric: ComparedMetric, kind: 'worse' | 'better'): ComparisonReason {
   const text =
     metric.unit === 'ms'
-      ? `${metric.name} is ${changeText(metric.ratio ?? 1)}: ratio ${ratioText(metric.ratio)}, between ${ratioText(metric.interval?.[0])} and ${ratioText(metric.interval?.[1])}`
+      ? metric.a === 'Infinity' || metric.b === 'Infinity'
+        ? `${metric.name} went from ${latencyText(metric.a)} to ${latencyText(metric.b)}`
+        : `${metric.name} is ${changeText(metric.ratio ?? 1)}: ratio ${ratioText(metric.ratio)}, between ${ratioText(metric.interval?.[0])} and ${ratioText(metric.interval?.[1])}`
       : `${metric.name} went from ${percentText(metric.a)} to ${percentText(metric.b)} of the requests`;
   const advice =
     kind === 'worse' ? 'Look at the slowest and the failed requests of B: reprise report.' : 'Nothing to do.';
@@ -98,6 +121,10 @@ function openReason(metric: ComparedMetric): ComparisonReason {
     text: `${name} cannot be told from ${pairs} pairs: ${why}; about ${pairsNeeded} pairs are needed`,
     advice: 'Replay a longer window on both sides, or a lower multiplier, where queues vary less.',
   };
+}
+
+function latencyText(value: number | 'Infinity' | null): string {
+  return value === 'Infinity' ? 'no answer' : value === null ? '–' : formatMs(value);
 }
 
 function changeText(ratio: number): string {

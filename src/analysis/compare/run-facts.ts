@@ -14,6 +14,14 @@ const PLAN_OPTIONS = [
   'perturb', 'shard', 'maxRequests', 'connections', 'warmupMs', 'cancels', 'pinOutputLength', 'requestUsage',
   'shiftTime', 'maxInFlight', 'removedHeaders', 'pathMappings',
 ] as const; // biome-ignore format: a list of words
+/**
+ * The same, of which older runs say nothing: what one side does not know is no difference. How long an answer is
+ * waited for, and what is refused, decide what counts as failed.
+ */
+const LATER_OPTIONS = [
+  'sessionOrder', 'timeoutMs', 'connectTimeoutMs', 'firstByteTimeoutMs', 'idleTimeoutMs', 'maxRatePerSecond',
+  'maxInFlightBytes',
+] as const; // biome-ignore format: a list of words
 /** Kept short: a list of windows can be long. */
 const MAX_TEXT = 160;
 
@@ -35,10 +43,18 @@ const OUR_CAUSES: ReadonlySet<string> = new Set([
 /** What two runs do not have in common of what they must. */
 export function runFactDifferences(a: ReplayDocument, b: ReplayDocument): FactDifference[] {
   const facts: [string, unknown, unknown][] = [
-    ['capture', a.capture, b.capture],
+    ['capture', nameOf(a.capture), nameOf(b.capture)],
     ...PLAN_OPTIONS.map((name): [string, unknown, unknown] => [name, a.options[name], b.options[name]]),
+    ...LATER_OPTIONS.filter((name) => name in a.options && name in b.options).map(
+      (name): [string, unknown, unknown] => [name, a.options[name], b.options[name]],
+    ),
   ];
   return differing(facts);
+}
+
+/** Where a capture lay, and how it was named, is another matter on each machine: its requests tell which one it is. */
+function nameOf(capture: string): string {
+  return capture.split(/[/\\]+/).findLast((part) => part !== '' && part !== '.') ?? capture;
 }
 
 /** What keeps a run from being held against its recording. */

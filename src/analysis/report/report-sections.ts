@@ -3,7 +3,7 @@ import { groupTables } from './group-tables.ts';
 import { latencyTable, objectivesTable, streamTable } from './latency-tables.ts';
 import type { ReportDocument } from './report-document.ts';
 import type { ReportTable } from './report-table.ts';
-import { countsTable, errorTable, skippedTable, statusTable } from './trouble-tables.ts';
+import { answerTable, countsTable, errorTable, skippedTable, statusTable } from './trouble-tables.ts';
 
 export type SectionKey =
   | 'objectives'
@@ -38,6 +38,7 @@ export function sectionsOf(document: ReportDocument): ReportSection[] {
       skippedTable(document),
       errorTable(document),
       statusTable(document),
+      answerTable(document),
     ]),
     of(
       'fidelity',

@@ -27,6 +27,7 @@ function recordingLine({ unavailable, found, sought, timed }: ReportDocument['re
   if (found < sought) {
     return `the recording beside it: ${numberText(found)} of the ${numberText(sought)} requests are in the capture, ${numberText(timed)} with a latency`;
   }
+  if (sought === 0) return 'no requests were sent that could be held against the recording';
   return timed === 0
     ? 'recorded latency is not available: the capture holds no times of answers'
     : `the recording beside it: ${numberText(timed)} of the ${numberText(sought)} requests have a recorded latency`;

@@ -1,3 +1,4 @@
+import { MISMATCH_KINDS, UNCHECKED_REASONS, UNCHECKED_TEXTS } from '../../core/answer-check.ts';
 import type { ErrorLine, ReportDocument } from './report-document.ts';
 import { columnsOf, type ReportTable } from './report-table.ts';
 import { NONE, numberText, shareText } from './value-text.ts';
@@ -66,7 +67,7 @@ export function errorTable({ errors }: ReportDocument): ReportTable | null {
   };
 }
 
-function examplesText({ examples }: ErrorLine): string {
+function examplesText({ examples }: Pick<ErrorLine, 'examples'>): string {
   if (examples.length === 0) return NONE;
   return examples
     .map(({ index, segment, exchangeId }) => `send ${index}: exchange ${exchangeId} of ${segment}`)
@@ -93,5 +94,49 @@ export function statusTable({ statuses, recording }: ReportDocument): ReportTabl
       ...cells(statuses[status] ?? 0, answered),
       ...(recorded === null ? [] : cells(recorded[status] ?? 0, found)),
     ]),
+  };
+}
+
+const MISMATCH_TEXTS = {
+  status: 'another status',
+  shape: 'another form: members, types, lengths of lists, or bytes',
+  values: 'the same form with other values',
+  length: 'generated text of another length',
+  finish: 'ended for another reason, or broke off',
+} as const;
+
+/** How answers compare with the recorded ones; null where that was not asked for. */
+export function answerTable({ summary }: ReportDocument): ReportTable | null {
+  const check = summary?.check ?? null;
+  if (check === null) return null;
+  const { answers, checked, mismatched, byKind, unchecked, examples, level } = check;
+  const line = (name: string, meaning: string, example: string, count: number) => [
+    name,
+    meaning,
+    example,
+    numberText(count),
+    answers === 0 ? NONE : shareText(count / answers),
+  ];
+  return {
+    title: 'Answers held against the recorded ones',
+    unit: 'requests; share of all answers',
+    source: `replay --check, by ${level}; examples are the first of each kind`,
+    lookFor: 'any mismatch: a build that answers something else may be faster for that alone',
+    columns: columnsOf(['what', 'what it means', 'examples'], ['requests', 'share']),
+    rows: [
+      line('checked', 'compared as far as was asked, or found to differ', NONE, checked),
+      line('mismatched', 'not the recorded answer', NONE, mismatched),
+      ...MISMATCH_KINDS.filter((kind) => byKind[kind] > 0).map((kind) =>
+        line(
+          `mismatched: ${kind}`,
+          MISMATCH_TEXTS[kind],
+          examplesText({ examples: examples[kind] ?? [] }),
+          byKind[kind],
+        ),
+      ),
+      ...UNCHECKED_REASONS.filter((reason) => (unchecked[reason] ?? 0) > 0).map((reason) =>
+        line(`unchecked: ${reason}`, UNCHECKED_TEXTS[reason], NONE, unchecked[reason] ?? 0),
+      ),
+    ],
   };
 }

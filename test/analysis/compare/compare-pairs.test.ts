@@ -57,6 +57,17 @@ describe('comparing pairs of the same requests', () => {
     expect(comparePairs(nearly, { floor: 0.02, detect: 0.2, failureFloor: 0.005 }).verdict).toBe('WORSE');
   });
 
+  test('does not take two sides that are both down for the same, nor makes a ratio of no answer', () => {
+    const down = spoilt(pairsOf(1), FAILED, () => true);
+    const { reasons } = comparePairs(down);
+    expect(reasons.find(({ code }) => code === 'latency_p50_worse')?.text).toMatch(/ to no answer$/);
+    down.aOutcome.fill(FAILED);
+    down.aNs.fill(Number.POSITIVE_INFINITY);
+    const both = comparePairs(down);
+    expect(both.verdict).toBe('INCONCLUSIVE');
+    expect(both.reasons.map(({ code }) => code)).toEqual(['unanswered']);
+  });
+
   test('says how many pairs are needed where there are too few', () => {
     const { verdict, reasons } = comparePairs(pairsOf(1, 100));
     expect(verdict).toBe('INCONCLUSIVE');
