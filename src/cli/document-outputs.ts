@@ -22,6 +22,9 @@ export interface DocumentForms<Form extends string> {
   readonly rendered: Readonly<Record<Form, { readonly called: string; readonly render: () => string }>>;
 }
 
+/** What runs, captures and profiles are kept in: a slip of the finger must not write a page over one. */
+const DATA = /\.(?:sqlite|json)$/i;
+
 /** The outputs a command was asked for, of which one at most is printed; text where none is. */
 export function outputsOf<Form extends string>(
   raw: RawOutputs<Form>,
@@ -43,6 +46,9 @@ export function outputsOf<Form extends string>(
   const paths = outputs.flatMap(({ path }) => (path === null ? [] : resolve(path)));
   if (new Set(paths).size < paths.length) {
     problems.add(`${forms.map((form) => `--${form}`).join(' and ')} name the same file`);
+  }
+  for (const { form, path } of outputs) {
+    if (path !== null && DATA.test(path)) problems.add(`--${form} ${path}: a file of that name holds data`);
   }
   return printed.length === 0 ? [{ form: 'text', path: null }, ...outputs] : outputs;
 }
