@@ -2,6 +2,7 @@ import { answerDoubts } from '../analysis/compare/answer-doubts.ts';
 import { type ComparisonReason, comparePairs } from '../analysis/compare/compare-pairs.ts';
 import { compareProfiles, profileFactDifferences } from '../analysis/compare/compare-profiles.ts';
 import type { ComparedSide, ComparisonDocument } from '../analysis/compare/comparison-document.ts';
+import { leftOutDoubts } from '../analysis/compare/left-out-doubts.ts';
 import { PairTable, type SideRow } from '../analysis/compare/pair-table.ts';
 import {
   type FactDifference,
@@ -69,15 +70,15 @@ function compareRows(
   const table = new PairTable();
   for (const row of rowsOf(a, b)) table.addA(row);
   for (const row of rowsOf(b, a)) table.addB(row);
-  const { pairs: paired, onlyA, onlyB, leftOut } = table.counts();
+  const counts = table.counts();
+  const { pairs: paired, onlyA, onlyB, leftOut } = counts;
   const lacking = pairingDifference(a, b, { paired: paired + leftOut, onlyA, onlyB });
   assertAlike(lacking, options);
   const pairs = table.pairs();
-  const judgement = comparePairs(
-    pairs,
-    options.bounds,
-    answerDoubts(summaryOf(a), summaryOf(b), options.bounds.failureFloor),
-  );
+  const judgement = comparePairs(pairs, options.bounds, [
+    ...answerDoubts(summaryOf(a), summaryOf(b), options.bounds.failureFloor),
+    ...leftOutDoubts(counts),
+  ]);
   const doubts = [a, b].flatMap((side, at) =>
     side.kind === 'run' ? runDoubts(at === 0 ? 'A' : 'B', side.summary) : [],
   );

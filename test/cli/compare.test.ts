@@ -8,6 +8,7 @@ import { comparisonPage } from '../../src/analysis/pages/comparison-page.ts';
 import { resolveCompareOptions } from '../../src/cli/compare-options.ts';
 import { compareNamed } from '../../src/cli/comparing.ts';
 import { printable } from '../../src/cli/terminal.ts';
+import type { Send } from '../../src/core/run.ts';
 import { captureOf } from '../support/captures.ts';
 import { calmSends, comparedRun } from '../support/compared-runs.ts';
 import { exchangeOf, TEST_EPOCH_US } from '../support/exchanges.ts';
@@ -23,6 +24,12 @@ const ALLOWING = resolveCompareOptions({ allowDifferences: true });
 function runsOf(slowdown: number): [string, string] {
   const { a, b } = calmSends(COUNT, slowdown);
   return [comparedRun(a), comparedRun(b)];
+}
+
+/** As a run has it that ended before its turn. */
+function neverReached(planned: Send): Send {
+  const none = { actualOffsetNs: null, startOffsetNs: null, firstByteOffsetNs: null, lastByteOffsetNs: null };
+  return { ...planned, ...none, status: null, responseBytes: 0, error: null };
 }
 
 describe('reprise compare', () => {
@@ -120,6 +127,28 @@ describe('comparing what two names stand for', () => {
     expect(document.verdict).toBe('INCONCLUSIVE');
     expect(document.reasons.map(({ code }) => code)).toEqual(['run_b_interrupted']);
     expect(document.notes.map(({ code }) => code)).toContain('latency_p50_worse');
+  });
+
+  test('takes a build for worse whose failures made the guard stop its run', async () => {
+    const { a, b } = calmSends(COUNT, 1, (index) => (index % 2 === 0 ? { status: 503 } : {}));
+    const stopped = b.map((each, index) => (index < COUNT / 2 ? each : neverReached(each)));
+    const run = comparedRun(stopped, { interrupted: 'RUN_ABORTED' });
+    const document = await compareNamed(comparedRun(a), run, DEFAULTS);
+    expect(document.verdict).toBe('WORSE');
+    expect(document.reasons.map(({ code }) => code)).toContain('failed_worse');
+  });
+
+  test('never takes a faster build for better of which a fifth was cancelled alone', async () => {
+    const { a, b } = calmSends(COUNT, 0.5, (index) =>
+      index % 5 === 0 ? { cancelled: true, status: null } : {},
+    );
+    const document = await compareNamed(comparedRun(a), comparedRun(b), DEFAULTS);
+    expect(document.verdict).toBe('INCONCLUSIVE');
+    expect(document.reasons.map(({ code }) => code)).toEqual(['left_out']);
+    // What both sides leave out favours neither.
+    const both = (sends: readonly Send[]) =>
+      sends.map((each, index) => (index % 5 === 0 ? { ...each, cancelled: true, status: null } : each));
+    expect((await compareNamed(comparedRun(both(a)), comparedRun(both(b)), DEFAULTS)).verdict).toBe('BETTER');
   });
 
   test('takes a build that answers 5xx for worse, though its run is off the recording for that', async () => {

@@ -28,6 +28,9 @@ export interface PairCounts {
   readonly onlyB: number;
   /** Paired, and left out for a cause of our own on either side. */
   readonly leftOut: number;
+  /** Of these: answered or failed on the other side. */
+  readonly leftOutOfA: number;
+  readonly leftOutOfB: number;
 }
 
 /**
@@ -82,13 +85,17 @@ export class PairTable {
   }
 
   counts(): PairCounts {
-    let [pairs, onlyA, leftOut] = [0, 0, 0];
+    let [pairs, onlyA, leftOut, leftOutOfA, leftOutOfB] = [0, 0, 0, 0, 0];
     for (let at = 0; at < this.#count; at++) {
       if (this.#bOutcome[at] === MISSING) onlyA += 1;
       else if (this.#isPair(at)) pairs += 1;
-      else leftOut += 1;
+      else {
+        leftOut += 1;
+        if (this.#bOutcome[at] !== LEFT_OUT) leftOutOfA += 1;
+        if (this.#aOutcome[at] !== LEFT_OUT) leftOutOfB += 1;
+      }
     }
-    return { pairs, onlyA, onlyB: this.#onlyB, leftOut };
+    return { pairs, onlyA, onlyB: this.#onlyB, leftOut, leftOutOfA, leftOutOfB };
   }
 
   /** The pairs in the order of A, and when each was due. To be called once: it moves the columns together. */

@@ -40,6 +40,11 @@ const OUR_CAUSES: ReadonlySet<string> = new Set([
   'violated_by_our_lag',
 ]);
 
+/** What ended a run whose target failed so much that the guard stopped it, in `interrupted` of its document. */
+const STOPPED_BY_FAILURES = 'RUN_ABORTED';
+/** Then these are the target's doing, and what it did answer counts against it. */
+const CAUSED_BY_FAILURES: ReadonlySet<string> = new Set(['interrupted', 'achieved_below']);
+
 /** What two runs do not have in common of what they must. */
 export function runFactDifferences(a: ReplayDocument, b: ReplayDocument): FactDifference[] {
   const facts: [string, unknown, unknown][] = [
@@ -71,9 +76,14 @@ export function recordingFactDifferences(run: ReplayDocument, runIsA: boolean): 
 }
 
 /** Causes on our own side that keep a run from being compared. */
-export function runDoubts(side: 'A' | 'B', { reasons, notes }: ReplayDocument): ComparisonReason[] {
+export function runDoubts(
+  side: 'A' | 'B',
+  { reasons, notes, interrupted }: ReplayDocument,
+): ComparisonReason[] {
+  const isOurs = (code: string) =>
+    OUR_CAUSES.has(code) && !(interrupted === STOPPED_BY_FAILURES && CAUSED_BY_FAILURES.has(code));
   return [...reasons, ...notes]
-    .filter(({ code }) => OUR_CAUSES.has(code))
+    .filter(({ code }) => isOurs(code))
     .map(({ code, text, advice }) => ({
       code: `run_${side.toLowerCase()}_${code}`,
       text: `${side} is no valid run: ${text}`,

@@ -14,7 +14,14 @@ describe('pairing', () => {
     const table = new PairTable();
     for (const each of [row(1, 10), row(2, 20), row(1, 11), row(1, 12, { segment: 't' })]) table.addA(each);
     for (const each of [row(1, 100), row(2, 200), row(1, 101), row(1, 102), row(9, 1)]) table.addB(each);
-    expect(table.counts()).toEqual({ pairs: 3, onlyA: 1, onlyB: 2, leftOut: 0 });
+    expect(table.counts()).toEqual({
+      pairs: 3,
+      onlyA: 1,
+      onlyB: 2,
+      leftOut: 0,
+      leftOutOfA: 0,
+      leftOutOfB: 0,
+    });
     const { aNs, bNs, count } = table.pairs();
     expect({ count, a: [...aNs], b: [...bNs] }).toEqual({ count: 3, a: [10, 20, 11], b: [100, 200, 101] });
   });
@@ -58,7 +65,14 @@ describe('pairing', () => {
     table.addA(row(2, 10, { outcome: LEFT_OUT }));
     table.addB(row(1, 10, { outcome: LEFT_OUT }));
     table.addB(row(2, 10));
-    expect(table.counts()).toEqual({ pairs: 0, onlyA: 0, onlyB: 0, leftOut: 2 });
+    expect(table.counts()).toEqual({
+      pairs: 0,
+      onlyA: 0,
+      onlyB: 0,
+      leftOut: 2,
+      leftOutOfA: 1,
+      leftOutOfB: 1,
+    });
     expect(table.pairs().count).toBe(0);
   });
 
