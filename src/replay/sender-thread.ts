@@ -12,6 +12,7 @@ import { rehearse } from './rehearsal.ts';
 import { packResults } from './result-batch.ts';
 import type { SendResult } from './send-result.ts';
 import { SENDER_TICK_MS, Sender, type SenderHealth } from './sender.ts';
+import { afterAtLeast } from './sure-timer.ts';
 import type { FromSender, SenderSetup, ToSender } from './thread-messages.ts';
 import { Http1Transport, type Transport } from './transport.ts';
 
@@ -128,7 +129,7 @@ export class SenderThread {
         clock: this.#clock,
         ...aim,
         afterTurn: (callback) => setImmediate(callback),
-        afterMs: (callback, ms) => setTimeout(callback, ms),
+        afterMs: (callback, ms) => afterAtLeast(this.#clock, callback, ms),
         loopIdleNs: () => performance.eventLoopUtilization().idle * 1e6,
         onResults,
         onOver: (health) => {

@@ -20,7 +20,7 @@ interface Outcome {
   streams: number;
 }
 
-/** A round more where neighbours of this machine may have made the difference: the recorder's own would be there again. */
+/** Rounds that are played where the first shows harm: both after it must show that it was a neighbour's. */
 const ROUNDS_MAX = 3;
 const P50_MORE_MS = 5;
 const P99_MORE_MS = 100;
@@ -116,7 +116,7 @@ test.skipIf(!canGroup)(
       });
       const rounds: Round[] = [];
       do rounds.push({ direct: await load(Number(origin)), through: await load(recording.port) });
-      while (rounds.length < ROUNDS_MAX && !rounds.some(isUnharmed));
+      while (rounds.length < ROUNDS_MAX && !(rounds[0] && isUnharmed(rounds[0])));
       const { status, log, end } = await recording.stop();
       await server.kill('SIGTERM');
 
@@ -128,7 +128,8 @@ test.skipIf(!canGroup)(
         // Streams are paced by the server: as many as without the recorder, less what its own time costs.
         expect(through.streams).toBeGreaterThan(direct.streams * 0.9);
       }
-      expect(rounds.some(isUnharmed), JSON.stringify(rounds.map(moreMs))).toBe(true);
+      const decisive = rounds.length === 1 ? rounds : rounds.slice(1);
+      expect(decisive.every(isUnharmed), JSON.stringify(rounds.map(moreMs))).toBe(true);
       const account = end as unknown as {
         seen: { turns: number };
         recorded: { turns: number };

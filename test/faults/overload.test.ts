@@ -22,8 +22,8 @@ const STALL_LIMIT_MS = 30_000;
 const SLOW_GONE_MS = 20_000;
 const WARMING_MS = 1_000;
 const BEFORE_MS = 6_000;
-/** Stretches of that length in which it may show that nobody is hurt. */
-const WINDOWS_MAX = 4;
+/** Stretches that are looked at where the first shows somebody hurt. */
+const WINDOWS_MAX = 3;
 const PER_SECOND = 150;
 /** What two runs of a shared machine differ by when nothing is wrong, ms. */
 const FLOOR_MS = 10;
@@ -140,11 +140,12 @@ describe.each([
     await sleep(SLOW_GONE_MS);
     const meanwhile = p99sMs();
     const held = await ask(clients, { count: true });
-    // Once more where a neighbour of this machine may have been it: what the load does, it does again.
+    // A neighbour of this machine may have been it once: then both stretches after it must show that it was.
     const allowedMs = ({ direct: now }: P99s) =>
       2 * before.through + FLOOR_MS + Math.max(0, now - before.direct);
     const windows = [meanwhile];
-    while (windows.length < WINDOWS_MAX && !windows.some((one) => one.through < allowedMs(one))) {
+    const isUnhurt = (one: P99s) => one.through < allowedMs(one);
+    while (!isUnhurt(meanwhile) && windows.length < WINDOWS_MAX) {
       await sleep(BEFORE_MS);
       windows.push(p99sMs());
     }
@@ -159,7 +160,7 @@ describe.each([
     expect(held.slowLivedMs).toBeLessThan(SLOW_GONE_MS);
     expect(peak.forwarderMib).toBeLessThan(128 + 64 + connections / 16);
     expect(peak.recorderMib).toBeLessThan(384);
-    expect(windows.some((one) => one.through < allowedMs(one))).toBe(true);
+    expect(isUnhurt(meanwhile) || windows.slice(1).every(isUnhurt), JSON.stringify(windows)).toBe(true);
 
     await ask(clients, { release: true });
     await direct.stop();

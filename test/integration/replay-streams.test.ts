@@ -119,10 +119,9 @@ describe('a replay of streams', () => {
       [7, 8].reduce(asCancelled, Array(10).fill(false)),
     );
     expect(sends[7]?.answer?.contentEvents).toBeGreaterThan(0);
-    // A timer counts from when its loop last looked at the clock, and may be early by what has passed since.
-    expect(afterMs(sends[7] as Send)).toBeGreaterThan(400 - 5);
+    expect(afterMs(sends[7] as Send)).toBeGreaterThanOrEqual(400);
     expect(afterMs(sends[7] as Send)).toBeLessThan(15_000);
-    expect(afterMs(sends[8] as Send)).toBeGreaterThan(120 - 5);
+    expect(afterMs(sends[8] as Send)).toBeGreaterThanOrEqual(120);
     expect(afterMs(sends[8] as Send)).toBeLessThan(15_000);
     expect(sends[9]).toMatchObject({ cancelled: false, error: null, status: 200 });
   });

@@ -23,10 +23,3 @@ export async function worstOf(
   await Promise.all(Array.from({ length: LANES }, lane));
   return worst;
 }
-
-/** The least of what is measured, of so many measurements at most; the first below `bound` is the last. */
-export async function leastOf(times: number, bound: number, measure: () => Promise<number>): Promise<number> {
-  let least = Number.POSITIVE_INFINITY;
-  for (let time = 0; time < times && !(least < bound); time += 1) least = Math.min(least, await measure());
-  return least;
-}
