@@ -1,8 +1,8 @@
 import type { Clock } from '../core/clock.ts';
 
 /**
- * Runs a callback after so many milliseconds, and never before. A timer of Node counts from when its loop last looked
- * at the clock, and so comes early by what had passed since: nobody's client left before its time.
+ * Runs a callback after so many milliseconds, and never before. A timer of Node counts whole milliseconds from the
+ * last one that began, and so comes early by up to one in a loop that is awake: nobody's client left before its time.
  */
 export function afterAtLeast(clock: Clock, callback: () => void, ms: number): void {
   const dueNs = clock.nowNs() + ms * 1e6;
