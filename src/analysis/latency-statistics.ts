@@ -1,5 +1,6 @@
 import { Histogram } from '../core/histogram.ts';
 import { readyOffsetNs, type Send, type Stretch } from '../core/run.ts';
+import { DurationsAside } from './durations-aside.ts';
 import { StretchSet } from './stretch-set.ts';
 import { type PercentileIntervals, WindowPercentiles } from './window-percentiles.ts';
 
@@ -12,7 +13,7 @@ const MAX_ASIDE = 262_144;
 /** The loop that wakes up may learn how long it slept before it has stamped all that piled up meanwhile. */
 const PILED_UP_NS = 50e6;
 
-/** Durations of one send, nanoseconds; latencies are null where the answer did not complete. */
+/** Durations of one send, nanoseconds. */
 export interface Durations {
   readonly intendedOffsetNs: number;
   readonly endOffsetNs: number;
@@ -20,8 +21,8 @@ export interface Durations {
   readonly lagNs: number;
   readonly connectNs: number | null;
   readonly connectionWaitNs: number | null;
-  readonly scheduledNs: number | null;
-  readonly serviceNs: number | null;
+  /** Whether the answer completed: only then is its end the end of a latency. */
+  readonly hasLatency: boolean;
   /** Not waited for on purpose: it has a lag and no latency. */
   readonly cancelled: boolean;
   /** Failed through the run being stopped, and not by the target. */
@@ -62,10 +63,9 @@ export class LatencyStatistics {
   readonly #connect = new Histogram();
   readonly #connectionWait = new Histogram();
   readonly #lagOfAll = new Histogram();
-  readonly #late: Durations[] = [];
+  readonly #late: DurationsAside;
   /** Apart, because a slow model has only long ones: they must not take the place of the late. */
-  readonly #long: Durations[] = [];
-  readonly #maxAside: number;
+  readonly #long: DurationsAside;
   readonly #scheduledByWindow: WindowPercentiles;
   readonly #serviceByWindow: WindowPercentiles;
   #failed = 0;
@@ -73,7 +73,8 @@ export class LatencyStatistics {
 
   /** @param originNs where what is judged of the run begins */
   constructor(maxAside: number = MAX_ASIDE, originNs = 0) {
-    this.#maxAside = maxAside;
+    this.#late = new DurationsAside(maxAside);
+    this.#long = new DurationsAside(maxAside);
     this.#scheduledByWindow = new WindowPercentiles(originNs);
     this.#serviceByWindow = new WindowPercentiles(originNs);
   }
@@ -82,18 +83,18 @@ export class LatencyStatistics {
   add(send: Send & { readonly actualOffsetNs: number }, completed: boolean): void {
     const durations = durationsOf(send, completed);
     this.#lagOfAll.record(durations.lagNs);
-    const aside = this.#asideFor(durations);
-    if (aside !== null && aside.length < this.#maxAside) aside.push(durations);
-    else this.#record(durations);
+    if (this.#asideFor(durations)?.add(durations) !== true) this.#record(durations);
   }
 
   /** Ends the gathering: sends that left late, or whose end was noticed late, for one of the stretches are left out. */
   finish(stalls: readonly Stretch[]): LatencyFigures {
     const stalled = new StretchSet(stalls);
     let leftOut = 0;
-    for (const durations of [...this.#late.splice(0), ...this.#long.splice(0)]) {
-      if (hasSuffered(durations, stalled)) leftOut += 1;
-      else this.#record(durations);
+    for (const aside of [this.#late, this.#long]) {
+      for (const durations of aside.takeAll()) {
+        if (hasSuffered(durations, stalled)) leftOut += 1;
+        else this.#record(durations);
+      }
     }
     return {
       scheduled: this.#scheduled,
@@ -112,7 +113,7 @@ export class LatencyStatistics {
     };
   }
 
-  #asideFor({ lagNs, inFlightNs }: Durations): Durations[] | null {
+  #asideFor({ lagNs, inFlightNs }: Durations): DurationsAside | null {
     if (lagNs > LATE_NS) return this.#late;
     return inFlightNs > LONG_NS ? this.#long : null;
   }
@@ -121,11 +122,12 @@ export class LatencyStatistics {
     this.#lag.record(durations.lagNs);
     if (durations.connectNs !== null) this.#connect.record(durations.connectNs);
     if (durations.connectionWaitNs !== null) this.#connectionWait.record(durations.connectionWaitNs);
-    if (durations.scheduledNs !== null && durations.serviceNs !== null) {
-      this.#scheduled.record(durations.scheduledNs);
-      this.#service.record(durations.serviceNs);
-      this.#scheduledByWindow.record(durations.intendedOffsetNs, durations.scheduledNs);
-      this.#serviceByWindow.record(durations.intendedOffsetNs, durations.serviceNs);
+    if (durations.hasLatency) {
+      const { scheduledNs, serviceNs } = latencyOf(durations);
+      this.#scheduled.record(scheduledNs);
+      this.#service.record(serviceNs);
+      this.#scheduledByWindow.record(durations.intendedOffsetNs, scheduledNs);
+      this.#serviceByWindow.record(durations.intendedOffsetNs, serviceNs);
       return;
     }
     if (durations.cancelled) return;
@@ -141,9 +143,16 @@ export function hasSuffered(send: Durations, stalled: StretchSet): boolean {
   return stalled.has(send.endOffsetNs) || stalled.has(send.endOffsetNs - PILED_UP_NS);
 }
 
+/** How long the answer took that completed: from the instant it was due, and from its send. */
+export function latencyOf({ intendedOffsetNs, endOffsetNs, inFlightNs }: Durations): {
+  readonly scheduledNs: number;
+  readonly serviceNs: number;
+} {
+  return { scheduledNs: Math.max(0, endOffsetNs - intendedOffsetNs), serviceNs: Math.max(0, inFlightNs) };
+}
+
 /** What took how long of a send that left; `completed` says whether it has a latency. */
 export function durationsOf(send: Send & { readonly actualOffsetNs: number }, completed: boolean): Durations {
-  const end = completed ? send.lastByteOffsetNs : null;
   const endOffsetNs = send.lastByteOffsetNs ?? send.actualOffsetNs;
   return {
     intendedOffsetNs: send.intendedOffsetNs,
@@ -153,8 +162,7 @@ export function durationsOf(send: Send & { readonly actualOffsetNs: number }, co
     lagNs: Math.max(0, readyOffsetNs(send) - send.intendedOffsetNs),
     connectNs: send.startOffsetNs === null ? null : Math.max(0, send.startOffsetNs - send.actualOffsetNs),
     connectionWaitNs: send.connectionWaitNs,
-    scheduledNs: end === null ? null : Math.max(0, end - send.intendedOffsetNs),
-    serviceNs: end === null ? null : Math.max(0, end - send.actualOffsetNs),
+    hasLatency: completed && send.lastByteOffsetNs !== null,
     cancelled: send.cancelled,
     stopped: send.error === 'stopped',
   };

@@ -2,13 +2,13 @@ import { addGaps } from '../core/gap-counts.ts';
 import { Histogram } from '../core/histogram.ts';
 import { FINISH_REASONS, type FinishReason, type Send, type Stretch } from '../core/run.ts';
 import type { SendOutcome } from './outcome-counts.ts';
+import { type AsideLimits, StreamsAside } from './streams-aside.ts';
 import { StretchSet } from './stretch-set.ts';
 
 /** A stream over sooner than this can have had no stall in it. */
 const LONG_NS = 250e6;
-/** Streams kept aside until stalls are known, and the bytes of their gaps; beyond, they count as they are. */
-const MAX_ASIDE = 131_072;
-const MAX_ASIDE_BYTES = 32 * 1024 * 1024;
+/** Kept aside until stalls are known; beyond, streams count as they are. */
+const MAX_ASIDE: AsideLimits = { streams: 131_072, bytes: 32 * 1024 * 1024 };
 /** The loop that wakes up may learn how long it slept before it has stamped all that piled up meanwhile. */
 const PILED_UP_NS = 50e6;
 
@@ -46,7 +46,7 @@ export interface StreamFigures {
 }
 
 /** What is left of a stream that is over, offsets after the start of the run. */
-interface StreamTimes {
+export interface StreamTimes {
   readonly completed: boolean;
   readonly stopped: boolean;
   readonly intendedNs: number;
@@ -69,8 +69,7 @@ export class StreamStatistics {
   readonly #itl = new Histogram();
   readonly #tpot = new Histogram();
   readonly #finishes = new Map<FinishReason, number>();
-  readonly #aside: StreamTimes[] = [];
-  #asideBytes = 0;
+  readonly #aside: StreamsAside;
   #completed = 0;
   #withoutContent = 0;
   #unread = 0;
@@ -81,6 +80,10 @@ export class StreamStatistics {
   #promptTokens = 0;
   #outputTokens = 0;
 
+  constructor(maxAside: AsideLimits = MAX_ASIDE) {
+    this.#aside = new StreamsAside(maxAside);
+  }
+
   /** Takes every send that is over, whether it streams or not. */
   add(send: Send, outcome: SendOutcome): void {
     if (outcome === 'completed') this.#countTokens(send);
@@ -89,19 +92,15 @@ export class StreamStatistics {
     if (outcome !== 'completed' && outcome !== 'failed') return;
     if (outcome === 'completed') this.#completed += 1;
     const times = timesOf(send, outcome === 'completed');
-    const gapBytes = times.gaps?.length ?? 0;
     const isLong = times.endNs - times.intendedNs > LONG_NS;
-    if (isLong && this.#aside.length < MAX_ASIDE && this.#asideBytes + gapBytes <= MAX_ASIDE_BYTES) {
-      this.#aside.push(times);
-      this.#asideBytes += gapBytes;
-    } else this.#record(times);
+    if (!isLong || !this.#aside.add(times)) this.#record(times);
   }
 
   /** Ends the gathering: streams within which we stood still are left out, failed ones that ended in a stall. */
   finish(stalls: readonly Stretch[]): StreamFigures {
     const stalled = new StretchSet(stalls);
     let leftOut = 0;
-    for (const times of this.#aside.splice(0)) {
+    for (const times of this.#aside.takeAll()) {
       if (hasSuffered(times, stalled)) leftOut += 1;
       else this.#record(times);
     }

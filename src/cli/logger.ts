@@ -3,10 +3,8 @@ import { pino } from 'pino';
 import { type Clock, systemClock } from '../core/clock.ts';
 import type { Logger } from '../core/ports.ts';
 import { formatInstantUs } from '../core/units.ts';
+import type { LogFormat } from './log-formats.ts';
 import { printable, terminal } from './terminal.ts';
-
-export const LOG_FORMATS = ['pretty', 'json'] as const;
-export type LogFormat = (typeof LOG_FORMATS)[number];
 
 /** Where finished log lines go, each with its line end. */
 export interface LogDestination {

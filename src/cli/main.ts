@@ -1,8 +1,8 @@
 import { inspect } from 'node:util';
 import { isMainThread } from 'node:worker_threads';
+import { commandOf } from './bare-program.ts';
 import { runInThread } from './command-thread.ts';
 import { EXIT, failureOf } from './exit.ts';
-import { commandOf, prepare } from './program.ts';
 import { terminal } from './terminal.ts';
 
 /**
@@ -24,6 +24,8 @@ export async function main(args: readonly string[]): Promise<void> {
       await runInThread(args);
       return;
     }
+    // Not before: a process whose command runs in a thread needs none of it.
+    const { prepare } = await import('./program.ts');
     const { program } = await prepare(args);
     await program.parseAsync(args, { from: 'user' });
   } catch (thrown) {

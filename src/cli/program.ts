@@ -1,8 +1,8 @@
-import { Command, Option } from 'commander';
+import type { Command } from 'commander';
+import { bareProgram } from './bare-program.ts';
 import { ConfigFile } from './config-file.ts';
 import { bindEnvironment, unknownVariables, variableOf } from './environment.ts';
-import { LOG_FORMATS, loggerOf } from './logger.ts';
-import { VERSION } from './version.ts';
+import { loggerOf } from './logger.ts';
 
 interface Entry {
   readonly name: string;
@@ -151,11 +151,6 @@ export async function prepare(args: readonly string[]): Promise<Prepared> {
   return { program, config };
 }
 
-/** The name of the command that a command line means; empty where it names none. */
-export function commandOf(args: readonly string[]): string {
-  return bareProgram().parseOptions([...args]).operands[0] ?? '';
-}
-
 /** The file that `--config` or its variable names, checked against every command there is. */
 async function configOf(program: Command): Promise<ConfigFile | null> {
   const path = program.opts<{ config?: string }>().config ?? process.env[variableOf('--config')] ?? '';
@@ -165,32 +160,6 @@ async function configOf(program: Command): Promise<ConfigFile | null> {
 function everyCommand(withConfig: boolean): Promise<Command[]> {
   const entries = COMMANDS.filter((entry) => withConfig || entry.name !== 'config');
   return Promise.all(entries.map((entry) => entry.load()));
-}
-
-function bareProgram(): Command {
-  return new Command('reprise')
-    .description(
-      'Records the real traffic of a model server and plays it back against staging, ' +
-        'with the arrival pattern and payload mix that production had.',
-    )
-    .version(VERSION)
-    .addOption(
-      new Option(
-        '--log-format <format>',
-        'form of the logs on stderr (default: pretty on a terminal, else json)',
-      ).choices(LOG_FORMATS),
-    )
-    .configureHelp({ showGlobalOptions: true })
-    .option(
-      '--config <file>',
-      'settings as YAML: a section for each command, its flags without dashes as keys',
-    )
-    .addHelpText(
-      'afterAll',
-      '\nEvery option can also be given as a variable (--max-disk is REPRISE_MAX_DISK) or in a file (--config).',
-    )
-    .exitOverride()
-    .configureOutput({ outputError: () => {} });
 }
 
 /** Errors and help of a command built elsewhere, and of those below it, take the program's way. */

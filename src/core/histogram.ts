@@ -1,4 +1,9 @@
-import { Float64Histogram } from 'hdr-histogram-js';
+// The one class by its own file: all of the library, with a WebAssembly module and a compressor, is 23 MB resident and
+// 0.15 s in each thread that counts something.
+import float64Histogram from 'hdr-histogram-js/dist/Float64Histogram.js';
+
+/** What the default import of a CommonJS module is depends on who loads it: Node has the module, others its default. */
+const Float64Histogram = 'default' in float64Histogram ? float64Histogram.default : float64Histogram;
 
 /** Three digits: 2,048 linear steps below 2,048, then 1,024 to each doubling. */
 const SIGNIFICANT_DIGITS = 3;
@@ -20,7 +25,7 @@ export interface HistogramBin {
  * the greatest and the mean are exact. Values over 2⁴⁷ are counted in the top bucket.
  */
 export class Histogram {
-  readonly #counts: Float64Histogram;
+  readonly #counts: InstanceType<typeof Float64Histogram>;
   #sum = 0;
   #min = Number.POSITIVE_INFINITY;
   #max = Number.NEGATIVE_INFINITY;

@@ -2,8 +2,8 @@
 const LEAST_BYTES = 4 * 1024;
 /** Larger ones are made for single requests and used once. */
 const MOST_BYTES = 4 * 1024 * 1024;
-/** Most that waits to be used again. */
-const SPARE_BYTES = 16 * 1024 * 1024;
+/** Most that waits to be used again: what is given back is soon taken, so little waits. */
+const SPARE_BYTES = 4 * 1024 * 1024;
 
 /**
  * Buffers in which batches travel to a sender and come back when it has read them. A new one for each batch is memory

@@ -35,7 +35,7 @@ describe('memory of batches', () => {
     const large = Array.from({ length: 6 }, () => memory.take(4 * 1024 * 1024));
     for (const buffer of large) memory.give(buffer);
     const again = large.map(() => memory.take(4 * 1024 * 1024));
-    expect(again.filter((buffer) => large.includes(buffer))).toHaveLength(4);
+    expect(again.filter((buffer) => large.includes(buffer))).toHaveLength(1);
     const huge = memory.take(5_000_000);
     memory.give(huge);
     expect(memory.take(5_000_000)).not.toBe(huge);

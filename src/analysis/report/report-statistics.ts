@@ -1,7 +1,7 @@
 import { Histogram } from '../../core/histogram.ts';
 import type { Send, Stretch } from '../../core/run.ts';
 import { ErrorExampleKeeper, type ErrorExamples } from '../error-examples.ts';
-import { durationsOf, hasSuffered } from '../latency-statistics.ts';
+import { durationsOf, hasSuffered, latencyOf } from '../latency-statistics.ts';
 import { sizeClassOf } from '../mix-distance.ts';
 import { OutcomeCounts, type OutcomeFigures, type SendOutcome } from '../outcome-counts.ts';
 import { LazyHistogram } from '../profile/lazy-histogram.ts';
@@ -171,8 +171,8 @@ export class ReportStatistics {
       this.#leftOut += 1;
       return null;
     }
-    const { scheduledNs, serviceNs } = durations;
-    if (scheduledNs === null || serviceNs === null) return null;
+    if (!durations.hasLatency) return null;
+    const { scheduledNs, serviceNs } = latencyOf(durations);
     this.#scheduled.record(scheduledNs);
     this.#service.record(serviceNs);
     this.time.addLatency(send.intendedOffsetNs, scheduledNs, serviceNs);
