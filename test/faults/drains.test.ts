@@ -2,7 +2,7 @@ import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { describe, expect, test } from 'vitest';
 import { NumberedTraffic } from '../support/numbered-traffic.ts';
-import { startProcess } from '../support/process.ts';
+import { type RunningProcess, startProcess } from '../support/process.ts';
 import { accountOf, startRecording } from '../support/recording.ts';
 import { repositoryRoot } from '../support/shared-data.ts';
 import { storedIds } from '../support/stored-ids.ts';
@@ -18,6 +18,12 @@ async function startOrigin() {
   ]);
   const [, port] = await server.waitFor('stdout', /listening (\d+)/);
   return { server, port: Number(port) };
+}
+
+/** Its clients are withdrawn: it need not wait for any more of them. */
+async function ended(server: RunningProcess): Promise<void> {
+  server.child.kill('SIGUSR2');
+  await server.finished;
 }
 
 interface Account {
@@ -42,12 +48,11 @@ async function drain(flags: readonly string[], first: 'recorder' | 'upstream', w
     await sleep(WITHDRAWN_MS);
     await traffic.stop();
   }
-  if (first === 'upstream') await origin.server.finished;
+  if (first === 'upstream') await ended(origin.server);
   // A second signal would ask it to hurry.
   const { status, end } = await (first === 'upstream' ? recording.stop() : accountOf(recording.process));
   await traffic.stop();
-  origin.server.child.kill('SIGTERM');
-  await origin.server.finished;
+  await ended(origin.server);
   return { status, end: end as unknown as Account, traffic, stored: new Set(storedIds(directory)) };
 }
 
