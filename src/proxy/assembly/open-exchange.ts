@@ -265,6 +265,7 @@ export class OpenExchange {
       capBytes: this.#unwanted ? null : cap,
       hash: this.#unwanted ? null : this.#context.hash,
       budget: this.#context.budget,
+      bodies: this.#context.bodies,
     };
     const expectedBytes = framing.kind === 'length' ? framing.bytes : null;
     const body = new BodyCollector(taking, expectedBytes, originNs);
