@@ -15,6 +15,9 @@ const HASHED_AT_END_BYTES = 1024 * 1024;
 const FREE_TIMES = 32;
 const TIMES_STEP = 1_024;
 
+/** Never written to: most bodies come in one piece, and room for more would be most of what they take. */
+const NO_TIMES: number[] = [];
+
 const EMPTY = new Uint8Array(0);
 const EMPTY_BUFFER = Buffer.alloc(0);
 
@@ -37,7 +40,7 @@ export class BodyCollector {
   /** The first has room for a hash in front of it, so that a body of one block is hashed where it lies. */
   readonly #blocks: Buffer[] = [];
   #roomy: Buffer = EMPTY_BUFFER;
-  readonly #times: number[] = [];
+  #times: number[] = NO_TIMES;
   #timesRoom = FREE_TIMES;
   #blockFill = 0;
   #reservedBytes = 0;
@@ -88,9 +91,8 @@ export class BodyCollector {
     const last = this.#times.length - 1;
     if (last > 0 && (this.#times[last - 1] === offsetUs || !this.#hasRoomForTime())) {
       this.#times[last] = (this.#times[last] ?? 0) + wireBytes;
-    } else {
-      this.#times.push(offsetUs, wireBytes);
-    }
+    } else if (last < 0) this.#times = [offsetUs, wireBytes];
+    else this.#times.push(offsetUs, wireBytes);
   }
 
   /** Takes decoded bytes; they are copied or forgotten, never held. */
