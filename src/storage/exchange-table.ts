@@ -4,6 +4,7 @@ import type { BodyStore } from './body-store.ts';
 import { type Connection, damaged } from './database.ts';
 import { encodeHeads } from './message-codec.ts';
 import type { NameTable } from './name-table.ts';
+import { type Bound, RowsAtOnce } from './rows-at-once.ts';
 
 const COLUMNS = [
   'id',
@@ -34,21 +35,33 @@ const COLUMNS = [
   'response_body',
 ] as const;
 
-type Bound = number | Uint8Array | null;
+/** What exchanges that follow each other mostly share: one model is asked in one way, and answers. */
+const ALIKE = [
+  'outcome',
+  'protocol',
+  'method',
+  'route',
+  'status',
+  'model',
+  'streamed',
+  'first_token_offset_us',
+  'prompt_tokens',
+  'output_tokens',
+  'request_truncated',
+  'response_truncated',
+];
 
-/** Rows that one statement writes: running it costs as much as two of its rows. */
 const ROWS_AT_ONCE = 16;
 
 /** Writes rows of the `exchange` table and what they refer to. */
 export class ExchangeInserter {
   readonly #insertOne;
-  readonly #insertMany;
+  readonly #many: RowsAtOnce;
   readonly #names: NameTable;
   readonly #bodies: BodyStore;
   readonly #blocks: BlockWriter;
   readonly #breathe: () => void;
   /** What is bound, used again for every statement: what grows anew for each is most of the garbage of a commit. */
-  readonly #rows = new Array<Bound>(ROWS_AT_ONCE * COLUMNS.length).fill(null);
   readonly #row = new Array<Bound>(COLUMNS.length).fill(null);
 
   /** @param breathe called after each statement's rows */
@@ -61,8 +74,13 @@ export class ExchangeInserter {
     this.#bodies = bodies;
     this.#blocks = blocks;
     this.#breathe = breathe;
-    this.#insertOne = connection.prepare<Bound[]>(insertSql(1));
-    this.#insertMany = connection.prepare<Bound[]>(insertSql(ROWS_AT_ONCE));
+    this.#insertOne = connection.prepare<Bound[]>(INSERT_ONE);
+    this.#many = new RowsAtOnce(connection, {
+      table: 'exchange',
+      columns: COLUMNS,
+      alike: ALIKE,
+      rows: ROWS_AT_ONCE,
+    });
   }
 
   /** Writes exchanges under the ids that follow `lastId`, and answers the last of them. In a transaction. */
@@ -71,9 +89,9 @@ export class ExchangeInserter {
     for (let first = 0; first < many; first += ROWS_AT_ONCE) {
       for (let row = 0; row < ROWS_AT_ONCE; row += 1) {
         const index = first + row;
-        this.#bind(this.#rows, row * COLUMNS.length, lastId + index + 1, exchanges[index] as Exchange);
+        this.#bind(this.#many.bound, row * COLUMNS.length, lastId + index + 1, exchanges[index] as Exchange);
       }
-      this.#insertMany.run(...this.#rows);
+      this.#many.run();
       this.#breathe();
     }
     for (let index = many; index < exchanges.length; index += 1) {
@@ -118,10 +136,7 @@ export class ExchangeInserter {
   }
 }
 
-function insertSql(rows: number): string {
-  const row = `(${COLUMNS.map(() => '?').join(', ')})`;
-  return `INSERT INTO exchange (${COLUMNS.join(', ')}) VALUES ${Array.from({ length: rows }, () => row).join(', ')}`;
-}
+const INSERT_ONE = `INSERT INTO exchange (${COLUMNS.join(', ')}) VALUES (${COLUMNS.map(() => '?').join(', ')})`;
 
 /** Whether an exchange can be a row: one that cannot is counted as lost and does not spoil its batch. */
 export function isEncodable(exchange: Exchange): boolean {
