@@ -32,9 +32,7 @@ export class PackBuffer {
 
   /** A copy of what was written. */
   copy(): Buffer {
-    const copy = Buffer.allocUnsafe(this.#length);
-    this.#bytes.copy(copy, 0, 0, this.#length);
-    return copy;
+    return Buffer.from(this.view());
   }
 
   nil(): void {

@@ -68,6 +68,11 @@ export class BodyCollector {
     this.#originNs = originNs;
   }
 
+  /** The same body as it came before; null where it did not, or not in one piece. */
+  get known(): KnownBody | null {
+    return this.#known;
+  }
+
   /** Bytes seen after transfer decoding. */
   get bytes(): number {
     return this.#bytes;

@@ -1,11 +1,20 @@
 import type { KeyedHash } from '../../core/keyed-hash.ts';
+import type { RequestFeatures } from '../../core/payload-features.ts';
+import type { HeadJudgement } from './head-judgement.ts';
 
 /** A body that came before, byte for byte. Shared by all exchanges that brought it, and never written to. */
 export interface KnownBody {
   readonly bytes: Buffer;
   readonly hash: Uint8Array;
+  /** What it said as a request, with the judgement of the head it came under; null until somebody asked. */
+  said: BodySaying | null;
   /** Whether it came again since it was last looked at whether it should make room. */
   used: boolean;
+}
+
+/** What a body says under heads that are judged alike. */
+export interface BodySaying extends RequestFeatures {
+  readonly under: HeadJudgement;
 }
 
 /** Longer ones are read anew: they would take the room of many. */
@@ -61,7 +70,7 @@ export class KnownBodies {
     this.#forget(trace);
     const copy = Buffer.allocUnsafeSlow(bytes.length);
     copy.set(bytes);
-    const body = { bytes: copy, hash: this.#hash.ofBody(copy), used: false };
+    const body: KnownBody = { bytes: copy, hash: this.#hash.ofBody(copy), said: null, used: false };
     this.#heldBytes += bytes.length + ENTRY_BYTES;
     while (this.#heldBytes > HELD_BYTES) this.#makeRoom();
     this.#bodies.set(trace, body);

@@ -233,6 +233,7 @@ export class OpenExchange {
       keys: this.#context.keys,
       peer: this.#origin.peer,
       body: this.request.body.beginning(FACT_BYTES),
+      known: this.request.body.known,
     });
     return this.#facts;
   }

@@ -16,15 +16,39 @@ class NoBodies extends KnownBodies {
 /** Texts of few letters, so that they repeat, and differ in one place only. */
 const texts = fc.array(fc.stringMatching(/^a{0,40}[ab]a{0,40}$/), { minLength: 1, maxLength: 40 });
 
+/** Documents that say other things to each way of asking. */
+const DOCUMENTS = [
+  '{"inputs":[{"shape":[3,2]}],"instances":[1,2]}',
+  '{"inputs":["a","b","c"],"stream":true,"instances":[]}',
+  '{"prompt":["a","b"],"stream":true,"n":2,"inputs":[{"shape":[7]}]}',
+];
+
+/** Heads under which the same body says something else. */
+const HEADS = [
+  'POST /v1/completions HTTP/1.1\r\n',
+  'POST /v1/models/a:predict HTTP/1.1\r\n',
+  'POST /v2/models/a/infer HTTP/1.1\r\n',
+  'POST /v2/models/a/infer HTTP/1.1\r\nInference-Header-Content-Length: 20\r\n',
+  'POST /generate HTTP/1.1\r\nContent-Encoding: gzip\r\n',
+];
+
 interface Case {
-  readonly requests: readonly string[];
+  readonly requests: readonly { readonly body: string; readonly head: string }[];
   readonly pieces: number;
   readonly policy: BodyPolicy;
   readonly budgetBytes: number;
 }
 
 const cases: fc.Arbitrary<Case> = fc.record({
-  requests: texts,
+  requests: fc
+    .tuple(
+      texts,
+      fc.array(fc.constantFrom(...DOCUMENTS), { maxLength: 20 }),
+      fc.array(fc.constantFrom(...HEADS)),
+    )
+    .map(([some, documents, heads]) =>
+      [...documents, ...some].map((body, at) => ({ body, head: heads[at] ?? (HEADS[0] as string) })),
+    ),
   pieces: fc.integer({ min: 1, max: 3 }),
   policy: fc.record({
     bodies: fc.constantFrom('requests' as const, 'all' as const, 'none' as const),
@@ -34,8 +58,8 @@ const cases: fc.Arbitrary<Case> = fc.record({
   budgetBytes: fc.constantFrom(LIMITS.openExchangeBytes + 300, 1_000_000),
 });
 
-function post(body: string, pieces: number): string[] {
-  const head = `POST /v1/completions HTTP/1.1\r\nContent-Length: ${body.length}\r\n\r\n`;
+function post(start: string, body: string, pieces: number): string[] {
+  const head = `${start}Content-Length: ${body.length}\r\n\r\n`;
   const size = Math.max(1, Math.ceil(body.length / pieces));
   const rest = Array.from({ length: pieces }, (_, at) => body.slice(at * size, (at + 1) * size));
   return [head, ...rest].filter((piece) => piece !== '');
@@ -45,8 +69,8 @@ function post(body: string, pieces: number): string[] {
 function recorded(bodies: KnownBodies, { requests, pieces, policy, budgetBytes }: Case) {
   const budget = new AssemblyBudget(budgetBytes);
   const feed = new Feed({ bodies, budget, policy });
-  for (const body of requests) {
-    for (const piece of post(body, pieces)) feed.client(piece);
+  for (const { head, body } of requests) {
+    for (const piece of post(head, body, pieces)) feed.client(piece);
     feed.server(`HTTP/1.1 200 OK\r\nContent-Length: ${body.length}\r\n\r\n${body}`);
   }
   feed.close();
@@ -61,6 +85,16 @@ describe('bodies that are known', () => {
         expect(recorded(new KnownBodies(HASH), one)).toEqual(recorded(new NoBodies(HASH), one));
       }),
     );
+  });
+
+  it('say under each head what they say there', () => {
+    const body = DOCUMENTS[0] as string;
+    const requests = Array.from({ length: 12 }, (_, at) => ({ head: HEADS[1 + (at % 2)] as string, body }));
+    const policy: BodyPolicy = { bodies: 'all', requestBodyBytes: 1_000, responseBodyBytes: 1_000 };
+    const one = { requests, pieces: 1, policy, budgetBytes: 1_000_000 };
+    const { settlements } = recorded(new KnownBodies(HASH), one);
+    const batches = settlements.map((each) => (each.kind === 'recorded' ? each.exchange.batch : each));
+    expect(batches).toEqual([2, 3, 2, 3, 2, 3, 2, 3, 2, 3, 2, 3]);
   });
 
   it('are those with the same bytes, and no others', () => {
