@@ -25,8 +25,8 @@ export class RowsAtOnce {
   /** Places in a row of the columns in which rows are mostly equal, and of the others. */
   readonly #alike: readonly number[];
   readonly #own: readonly number[];
-  readonly #names: readonly string[];
-  readonly #ownBound: Bound[];
+  /** What both bind where rows are alike: what they share, then the rest of each. */
+  readonly #boundAlike: Bound[];
 
   constructor(connection: Connection, { table, columns, alike, rows }: RowsAtOnceOptions) {
     const places = columns.map((_, place) => place);
@@ -34,22 +34,23 @@ export class RowsAtOnce {
     this.#width = columns.length;
     this.#alike = places.filter(isAlike);
     this.#own = places.filter((place) => !isAlike(place));
-    this.#names = columns;
     this.bound = new Array<Bound>(rows * columns.length).fill(null);
-    this.#ownBound = new Array<Bound>(rows * this.#own.length).fill(null);
-    const sqlOf = (row: readonly string[]): string => {
-      const values = Array<string>(rows).fill(`(${row.join(', ')})`);
-      return `INSERT INTO ${table} (${columns.join(', ')}) VALUES ${values.join(', ')}`;
+    this.#boundAlike = new Array<Bound>(this.#alike.length + rows * this.#own.length).fill(null);
+    const insert = `INSERT INTO ${table} (${columns.join(', ')})`;
+    const values = (width: number): string => {
+      const row = `(${Array<string>(width).fill('?').join(', ')})`;
+      return `VALUES ${Array<string>(rows).fill(row).join(', ')}`;
     };
-    this.#insert = connection.prepare<Bound[]>(sqlOf(columns.map(() => '?')));
-    this.#insertAlike = connection.prepare<(Bound | Record<string, Bound>)[]>(
-      sqlOf(columns.map((name) => (alike.includes(name) ? `@${name}` : '?'))),
+    this.#insert = connection.prepare<Bound[]>(`${insert} ${values(columns.length)}`);
+    const chosen = places.map((place) => (isAlike(place) ? '?' : `column${this.#own.indexOf(place) + 1}`));
+    this.#insertAlike = connection.prepare<Bound[]>(
+      `${insert} SELECT ${chosen.join(', ')} FROM (${values(this.#own.length)})`,
     );
   }
 
   /** Writes what is bound. In a transaction. */
   run(): void {
-    if (this.#areAlike()) this.#insertAlike.run(...this.#takeOwn(), this.#shared());
+    if (this.#areAlike()) this.#insertAlike.run(...this.#takeAlike());
     else this.#insert.run(...this.bound);
   }
 
@@ -64,17 +65,12 @@ export class RowsAtOnce {
     return true;
   }
 
-  #takeOwn(): readonly Bound[] {
+  #takeAlike(): readonly Bound[] {
     let to = 0;
+    for (const place of this.#alike) this.#boundAlike[to++] = this.bound[place] as Bound;
     for (let row = 0; row < this.bound.length; row += this.#width) {
-      for (const place of this.#own) this.#ownBound[to++] = this.bound[row + place] as Bound;
+      for (const place of this.#own) this.#boundAlike[to++] = this.bound[row + place] as Bound;
     }
-    return this.#ownBound;
-  }
-
-  #shared(): Record<string, Bound> {
-    const shared: Record<string, Bound> = {};
-    for (const place of this.#alike) shared[this.#names[place] as string] = this.bound[place] as Bound;
-    return shared;
+    return this.#boundAlike;
   }
 }
