@@ -32,7 +32,7 @@ export function dropNote(reason: BodyDropReason): string {
 
 /** Why a message's body was dropped, from the names noted beside it; null where it was not. */
 export function dropReasonOf(redacted: readonly string[]): BodyDropReason | null {
-  if (redacted.length === 0) return null;
+  if (!redacted.some((name) => name.startsWith(DROP_MARK))) return null;
   return BODY_DROP_REASONS.find((reason) => redacted.includes(dropNote(reason))) ?? null;
 }
 

@@ -39,6 +39,9 @@ export class ExchangeKeys {
     client: new Map(),
   };
 
+  /** Of peers: each exchange of a connection has the same. */
+  readonly #addresses = new Map<string, string>();
+
   /**
    * @param specs places as the command line writes them
    * @throws AppError OPTION_INVALID
@@ -78,7 +81,7 @@ export class ExchangeKeys {
       }
     }
     if (!head.peer || peer === null) return head.hash;
-    return this.#identity(kind, addressOf(peer) ?? peer);
+    return this.#identity(kind, this.#addressOf(peer));
   }
 
   /**
@@ -97,6 +100,15 @@ export class ExchangeKeys {
         for (const range of queryRanges(text, source.name)) this.#hide(text, stored, range);
       }
     }
+  }
+
+  #addressOf(peer: string): string {
+    const known = this.#addresses.get(peer);
+    if (known !== undefined) return known;
+    const address = addressOf(peer) ?? peer;
+    if (this.#addresses.size >= REMEMBERED) this.#addresses.clear();
+    if (peer.length <= REMEMBERED_CHARS) this.#addresses.set(peer, address);
+    return address;
   }
 
   #hide(head: string, stored: Uint8Array, [from, to]: Range): void {

@@ -1,7 +1,7 @@
 import type { Loss, Omission, ProtocolUse } from '../core/accounting.ts';
 import { dropReasonOf } from '../core/body-redaction.ts';
 import type { Clock, ClockAnchor } from '../core/clock.ts';
-import type { Exchange } from '../core/exchange.ts';
+import type { Exchange, Message } from '../core/exchange.ts';
 import { LIMITS } from '../core/limits.ts';
 import type { CommitResult, CommittingSink } from '../core/ports.ts';
 import { BODY_DROP_REASONS, type BodyDropReason } from '../core/privacy/unreadable-body.ts';
@@ -29,7 +29,8 @@ export class ExchangeMonitor implements CommittingSink {
   readonly #requests = new Float64Array(METHODS.length * CODE_CLASSES.length);
   readonly #durations = new SecondsCounter(DURATION_BOUNDS_S);
   readonly #writes = new SecondsCounter(WRITE_BOUNDS_S);
-  readonly #last: RecentExchange[] = [];
+  /** Written over, not made anew: of thousands a second the last few are asked for once. */
+  readonly #last: Facts[] = [];
   #count = 0;
   readonly #dropped = new Map<BodyDropReason, number>();
   #requestBytes = 0;
@@ -100,11 +101,15 @@ export class ExchangeMonitor implements CommittingSink {
   /** The last exchanges, newest first. */
   recent(): RecentExchange[] {
     const next = this.#count % LIMITS.recentExchanges;
-    return [...this.#last.slice(next), ...this.#last.slice(0, next)].reverse();
+    const last = [...this.#last.slice(next), ...this.#last.slice(0, next)];
+    return last.map((facts) => ({ ...facts })).reverse();
   }
 
   #note(exchange: Exchange): void {
-    this.#last[this.#count % LIMITS.recentExchanges] = factsOf(exchange);
+    const place = this.#count % LIMITS.recentExchanges;
+    const last = this.#last[place];
+    if (last === undefined) this.#last[place] = noteFacts({ ...NO_FACTS }, exchange);
+    else noteFacts(last, exchange);
     this.#count += 1;
     const method = METHODS.indexOf(exchange.method as (typeof METHODS)[number]);
     const cell = (method < 0 ? OTHER_METHOD : method) * CODE_CLASSES.length + codeClassOf(exchange.status);
@@ -112,10 +117,13 @@ export class ExchangeMonitor implements CommittingSink {
     if (exchange.lastByteOffsetUs !== null) this.#durations.add(exchange.lastByteOffsetUs / 1e6);
     this.#requestBytes += exchange.request?.body.bytes ?? 0;
     this.#responseBytes += exchange.response?.body.bytes ?? 0;
-    for (const message of [exchange.request, exchange.response]) {
-      const reason = message === null ? null : dropReasonOf(message.redacted);
-      if (reason !== null) this.#dropped.set(reason, (this.#dropped.get(reason) ?? 0) + 1);
-    }
+    this.#noteDropped(exchange.request);
+    this.#noteDropped(exchange.response);
+  }
+
+  #noteDropped(message: Message | null): void {
+    const reason = message === null ? null : dropReasonOf(message.redacted);
+    if (reason !== null) this.#dropped.set(reason, (this.#dropped.get(reason) ?? 0) + 1);
   }
 }
 
@@ -151,18 +159,30 @@ export const NO_TRAFFIC: RecordedTraffic = {
   bodiesDropped: {},
 };
 
+type Facts = { -readonly [Fact in keyof RecentExchange]: RecentExchange[Fact] };
+
+const NO_FACTS: RecentExchange = {
+  arrivalUs: 0,
+  route: null,
+  model: null,
+  status: null,
+  outcome: 'completed',
+  requestBytes: 0,
+  responseBytes: 0,
+  durationUs: null,
+};
+
 /** Facts alone: an exchange that was kept would keep its bodies. */
-function factsOf(exchange: Exchange): RecentExchange {
-  return {
-    arrivalUs: exchange.arrivalUs,
-    route: exchange.route,
-    model: exchange.model,
-    status: exchange.status,
-    outcome: exchange.outcome,
-    requestBytes: exchange.request?.body.bytes ?? 0,
-    responseBytes: exchange.response?.body.bytes ?? 0,
-    durationUs: exchange.lastByteOffsetUs,
-  };
+function noteFacts(into: Facts, exchange: Exchange): Facts {
+  into.arrivalUs = exchange.arrivalUs;
+  into.route = exchange.route;
+  into.model = exchange.model;
+  into.status = exchange.status;
+  into.outcome = exchange.outcome;
+  into.requestBytes = exchange.request?.body.bytes ?? 0;
+  into.responseBytes = exchange.response?.body.bytes ?? 0;
+  into.durationUs = exchange.lastByteOffsetUs;
+  return into;
 }
 
 function codeClassOf(status: number | null): number {

@@ -127,12 +127,19 @@ export class FedConnection {
       const atUs = this.#deps.context.epochUsOf(this.#lastNs);
       this.#deps.sink.addLoss({ reason: fate.because, exchanges, bytes, fromUs: atUs, toUs: atUs });
     }
-    this.#answer({ ...fate, connection: this.#connection, clientEndOffset, serverEndOffset, exchanges });
+    const connection = this.#connection;
+    if (fate.kind === 'recorded') {
+      // Spelled out, as nearly all are of this kind.
+      const { kind, because } = fate;
+      this.#answer({ kind, because, connection, clientEndOffset, serverEndOffset, exchanges });
+    } else this.#answer({ ...fate, connection, clientEndOffset, serverEndOffset, exchanges });
   }
 }
 
 /** The sink counts what it cannot store by itself; nobody may be told that it was recorded. */
 const NOT_ENCODABLE: Fate = { kind: 'lost', because: 'encode_failed' };
+
+const RECORDED: Fate = { kind: 'recorded', because: null };
 
 /** Of what was lost unread, its turns are all that is known: without them coverage would look whole. */
 function exchangesOf(settled: Settlement): number {
@@ -143,5 +150,5 @@ function exchangesOf(settled: Settlement): number {
 function fateOf(settled: Settlement): Fate {
   if (settled.kind === 'lost') return { kind: 'lost', because: settled.reason };
   if (settled.kind === 'omitted') return { kind: 'omitted', because: settled.cause };
-  return { kind: 'recorded', because: null };
+  return RECORDED;
 }

@@ -97,7 +97,8 @@ export class SlabQueue {
       const slab = this.#slabWithRoom(taken === 0 ? together : 1);
       const length = Math.min(payload.length - taken, LIMITS.slabBytes - slab.used - FRAME_HEADER_BYTES);
       writeFrameHeader(slab.bytes, slab.used, taken === 0 ? head : { ...head, flags: 0 }, length);
-      slab.bytes.set(payload.subarray(taken, taken + length), slab.used + FRAME_HEADER_BYTES);
+      const part = length === payload.length ? payload : payload.subarray(taken, taken + length);
+      slab.bytes.set(part, slab.used + FRAME_HEADER_BYTES);
       slab.used += FRAME_HEADER_BYTES + length;
       taken += length;
     } while (taken < payload.length);

@@ -4,6 +4,7 @@ import type { BodyStore } from './body-store.ts';
 import { type Connection, damaged } from './database.ts';
 import { encodeHeads } from './message-codec.ts';
 import type { NameTable } from './name-table.ts';
+import { type Bound, RowsAtOnce } from './rows-at-once.ts';
 
 const COLUMNS = [
   'id',
@@ -34,32 +35,34 @@ const COLUMNS = [
   'response_body',
 ] as const;
 
-/** The facts of an exchange that must be whole numbers. */
-const NUMBERS = [
+/** What exchanges that follow each other mostly share: one model is asked in one way, and answers. */
+const ALIKE = [
+  'outcome',
+  'protocol',
+  'method',
+  'route',
   'status',
-  'connection',
-  'requestEndOffsetUs',
-  'firstByteOffsetUs',
-  'lastByteOffsetUs',
-  'firstTokenOffsetUs',
-  'promptTokens',
-  'outputTokens',
-  'batch',
-] as const;
+  'model',
+  'streamed',
+  'first_token_offset_us',
+  'prompt_tokens',
+  'output_tokens',
+  'request_truncated',
+  'response_truncated',
+];
 
-type Bound = number | Uint8Array | null;
-
-/** Rows that one statement writes: running it costs as much as two of its rows. */
 const ROWS_AT_ONCE = 16;
 
 /** Writes rows of the `exchange` table and what they refer to. */
 export class ExchangeInserter {
   readonly #insertOne;
-  readonly #insertMany;
+  readonly #many: RowsAtOnce;
   readonly #names: NameTable;
   readonly #bodies: BodyStore;
   readonly #blocks: BlockWriter;
   readonly #breathe: () => void;
+  /** What is bound, used again for every statement: what grows anew for each is most of the garbage of a commit. */
+  readonly #row = new Array<Bound>(COLUMNS.length).fill(null);
 
   /** @param breathe called after each statement's rows */
   constructor(
@@ -71,74 +74,89 @@ export class ExchangeInserter {
     this.#bodies = bodies;
     this.#blocks = blocks;
     this.#breathe = breathe;
-    this.#insertOne = connection.prepare<Bound[]>(insertSql(1));
-    this.#insertMany = connection.prepare<Bound[]>(insertSql(ROWS_AT_ONCE));
+    this.#insertOne = connection.prepare<Bound[]>(INSERT_ONE);
+    this.#many = new RowsAtOnce(connection, {
+      table: 'exchange',
+      columns: COLUMNS,
+      alike: ALIKE,
+      rows: ROWS_AT_ONCE,
+    });
   }
 
   /** Writes exchanges under the ids that follow `lastId`, and answers the last of them. In a transaction. */
   insert(lastId: number, exchanges: readonly Exchange[]): number {
     const many = exchanges.length - (exchanges.length % ROWS_AT_ONCE);
-    let id = lastId;
-    let row: Bound[] = [];
-    for (const [index, exchange] of exchanges.entries()) {
-      id += 1;
-      this.#bind(row, id, exchange);
-      if (index < many && row.length < ROWS_AT_ONCE * COLUMNS.length) continue;
-      (index < many ? this.#insertMany : this.#insertOne).run(...row);
-      row = [];
+    for (let first = 0; first < many; first += ROWS_AT_ONCE) {
+      for (let row = 0; row < ROWS_AT_ONCE; row += 1) {
+        const index = first + row;
+        this.#bind(this.#many.bound, row * COLUMNS.length, lastId + index + 1, exchanges[index] as Exchange);
+      }
+      this.#many.run();
       this.#breathe();
     }
-    return id;
+    for (let index = many; index < exchanges.length; index += 1) {
+      this.#bind(this.#row, 0, lastId + index + 1, exchanges[index] as Exchange);
+      this.#insertOne.run(...this.#row);
+      this.#breathe();
+    }
+    return lastId + exchanges.length;
   }
 
-  /** Appends what one row binds, in the order of the columns. */
-  #bind(row: Bound[], id: number, exchange: Exchange): void {
+  /** Sets what one row binds, in the order of the columns. */
+  #bind(into: Bound[], from: number, id: number, exchange: Exchange): void {
     const heads = encodeHeads(exchange);
     const { request, response } = exchange;
-    row.push(
-      id,
-      exchange.arrivalUs,
-      OUTCOMES.indexOf(exchange.outcome),
-      this.#names.idOf(exchange.protocol),
-      this.#names.idOf(exchange.method),
-      this.#names.idOf(exchange.route),
-      exchange.status,
-      exchange.connection,
-      exchange.client,
-      exchange.session,
-      this.#names.idOf(exchange.model),
-      exchange.streamed === null ? null : Number(exchange.streamed),
-      exchange.requestEndOffsetUs,
-      exchange.firstByteOffsetUs,
-      exchange.lastByteOffsetUs,
-      exchange.firstTokenOffsetUs,
-      exchange.promptTokens,
-      exchange.outputTokens,
-      exchange.batch,
-      request === null ? null : request.body.bytes,
-      response === null ? null : response.body.bytes,
-      Number(request?.body.truncated ?? false),
-      Number(response?.body.truncated ?? false),
-      heads === null ? null : this.#blocks.put(heads),
-      request === null ? null : this.#bodies.idOf(request.body),
-      response === null ? null : this.#bodies.idOf(response.body),
-    );
+    let at = from;
+    into[at++] = id;
+    into[at++] = exchange.arrivalUs;
+    into[at++] = OUTCOMES.indexOf(exchange.outcome);
+    into[at++] = this.#names.idOf(exchange.protocol);
+    into[at++] = this.#names.idOf(exchange.method);
+    into[at++] = this.#names.idOf(exchange.route);
+    into[at++] = exchange.status;
+    into[at++] = exchange.connection;
+    into[at++] = exchange.client;
+    into[at++] = exchange.session;
+    into[at++] = this.#names.idOf(exchange.model);
+    into[at++] = exchange.streamed === null ? null : Number(exchange.streamed);
+    into[at++] = exchange.requestEndOffsetUs;
+    into[at++] = exchange.firstByteOffsetUs;
+    into[at++] = exchange.lastByteOffsetUs;
+    into[at++] = exchange.firstTokenOffsetUs;
+    into[at++] = exchange.promptTokens;
+    into[at++] = exchange.outputTokens;
+    into[at++] = exchange.batch;
+    into[at++] = request === null ? null : request.body.bytes;
+    into[at++] = response === null ? null : response.body.bytes;
+    into[at++] = Number(request?.body.truncated ?? false);
+    into[at++] = Number(response?.body.truncated ?? false);
+    into[at++] = heads === null ? null : this.#blocks.put(heads);
+    into[at++] = request === null ? null : this.#bodies.idOf(request.body);
+    into[at++] = response === null ? null : this.#bodies.idOf(response.body);
   }
 }
 
-function insertSql(rows: number): string {
-  const row = `(${COLUMNS.map(() => '?').join(', ')})`;
-  return `INSERT INTO exchange (${COLUMNS.join(', ')}) VALUES ${Array.from({ length: rows }, () => row).join(', ')}`;
-}
+const INSERT_ONE = `INSERT INTO exchange (${COLUMNS.join(', ')}) VALUES (${COLUMNS.map(() => '?').join(', ')})`;
 
 /** Whether an exchange can be a row: one that cannot is counted as lost and does not spoil its batch. */
 export function isEncodable(exchange: Exchange): boolean {
-  if (!Number.isSafeInteger(exchange.arrivalUs)) return false;
-  for (const field of NUMBERS) {
-    const value = exchange[field];
-    if (value !== null && !Number.isSafeInteger(value)) return false;
-  }
-  return OUTCOMES.includes(exchange.outcome);
+  return (
+    Number.isSafeInteger(exchange.arrivalUs) &&
+    isWhole(exchange.status) &&
+    isWhole(exchange.connection) &&
+    isWhole(exchange.requestEndOffsetUs) &&
+    isWhole(exchange.firstByteOffsetUs) &&
+    isWhole(exchange.lastByteOffsetUs) &&
+    isWhole(exchange.firstTokenOffsetUs) &&
+    isWhole(exchange.promptTokens) &&
+    isWhole(exchange.outputTokens) &&
+    isWhole(exchange.batch) &&
+    OUTCOMES.includes(exchange.outcome)
+  );
+}
+
+function isWhole(fact: number | null): boolean {
+  return fact === null || Number.isSafeInteger(fact);
 }
 
 /** What a page of rows is read with; the order of `RawExchange`. */

@@ -55,12 +55,28 @@ export class PackBuffer {
   }
 
   text(text: string): void {
+    if (text.length < 32 && this.#shortAscii(text)) return;
     const length = Buffer.byteLength(text);
     this.#room(5 + length);
     if (length < 32) this.#bytes[this.#length++] = 0xa0 | length;
     else this.#sized(STR8, length, 1);
     this.#bytes.write(text, this.#length);
     this.#length += length;
+  }
+
+  /** Names of headers, mostly: a call of the encoder takes longer than their characters. False: it is not ASCII. */
+  #shortAscii(text: string): boolean {
+    this.#room(1 + text.length);
+    const bytes = this.#bytes;
+    const start = this.#length + 1;
+    for (let at = 0; at < text.length; at += 1) {
+      const code = text.charCodeAt(at);
+      if (code > 0x7f) return false;
+      bytes[start + at] = code;
+    }
+    bytes[this.#length] = 0xa0 | text.length;
+    this.#length = start + text.length;
+    return true;
   }
 
   /** Whole numbers up to 32 bits take one to five bytes, others nine. */

@@ -68,9 +68,17 @@ export class RollUps {
   add(exchanges: readonly Exchange[], committedUs: number): void {
     const seconds = new Map<number, Writable<SecondRollUp>>();
     const hours = new Map<number, HourSums>();
+    let second: Writable<SecondRollUp> | null = null;
+    let hour: HourSums | null = null;
     for (const exchange of exchanges) {
-      addToSecond(seconds, exchange);
-      addToHour(hours, exchange);
+      // Those that follow each other mostly arrived in the same second.
+      const at = Math.floor(exchange.arrivalUs / SECOND_US);
+      if (second === null || hour === null || second.second !== at) {
+        second = secondOf(seconds, at);
+        hour = hourSumsOf(hours, hourOf(exchange.arrivalUs));
+      }
+      addToSecond(second, exchange);
+      addToHour(hour, exchange);
     }
     for (const sum of seconds.values()) {
       this.#upsertSecond.run(
@@ -102,13 +110,19 @@ export class RollUps {
   }
 }
 
-function addToSecond(seconds: Map<number, Writable<SecondRollUp>>, exchange: Exchange): void {
-  const second = Math.floor(exchange.arrivalUs / SECOND_US);
-  let sum = seconds.get(second);
-  if (sum === undefined) {
-    sum = emptySecond(second);
-    seconds.set(second, sum);
-  }
+function secondOf(seconds: Map<number, Writable<SecondRollUp>>, second: number): Writable<SecondRollUp> {
+  const sum = seconds.get(second) ?? emptySecond(second);
+  seconds.set(second, sum);
+  return sum;
+}
+
+function hourSumsOf(hours: Map<number, HourSums>, hour: number): HourSums {
+  const sum = hours.get(hour) ?? emptyHour();
+  hours.set(hour, sum);
+  return sum;
+}
+
+function addToSecond(sum: Writable<SecondRollUp>, exchange: Exchange): void {
   sum.exchanges += 1;
   if (isFailed(exchange)) sum.failed += 1;
   sum.requestBytes += exchange.request?.body.bytes ?? 0;
@@ -120,13 +134,7 @@ function addToSecond(seconds: Map<number, Writable<SecondRollUp>>, exchange: Exc
   }
 }
 
-function addToHour(hours: Map<number, HourSums>, exchange: Exchange): void {
-  const hour = hourOf(exchange.arrivalUs);
-  let sum = hours.get(hour);
-  if (sum === undefined) {
-    sum = emptyHour();
-    hours.set(hour, sum);
-  }
+function addToHour(sum: HourSums, exchange: Exchange): void {
   sum.exchanges += 1;
   sum.requestBytes += exchange.request?.body.bytes ?? 0;
   sum.responseBytes += exchange.response?.body.bytes ?? 0;

@@ -87,6 +87,39 @@ const LEFTOVERS = `SELECT
   (SELECT coalesce(-min(first_slot), 0) - count(*) FROM block WHERE first_slot < 0) AS large`;
 
 describe('a capture', () => {
+  it('gives back exchanges that are alike in all but a few, which differ in one thing each', () => {
+    const changes: readonly Partial<Exchange>[] = [
+      { outcome: 'client_aborted' },
+      { method: 'PUT' },
+      { route: 'POST /other' },
+      { status: 500 },
+      { status: null },
+      { model: 'other' },
+      { streamed: true },
+      { firstTokenOffsetUs: 7 },
+      { promptTokens: 8 },
+      { outputTokens: 9 },
+      { session: Buffer.alloc(8, 1) },
+      { connection: 99 },
+    ];
+    const given = fc.array(fc.tuple(fc.nat(63), fc.constantFrom(...changes)), { maxLength: 3 });
+    fc.assert(
+      fc.property(given, (few) => {
+        const directory = newCapture();
+        const writer = new CaptureWriter(writerOptions(directory, { durability: 'seal' }), systemClock);
+        const exchanges = Array.from({ length: 64 }, (_, at) => ({
+          ...exchangeOf({ arrivalUs: TEST_EPOCH_US + at }),
+          ...few.find(([place]) => place === at)?.[1],
+        }));
+        for (const exchange of exchanges) writer.append(exchange);
+        expect(writer.commit()).toMatchObject({ committed: 64, lost: 0 });
+        writer.close();
+        expect(plain(readAll(directory))).toEqual(plain(exchanges));
+      }),
+      { numRuns: 30 },
+    );
+  });
+
   it('gives back every exchange as it was appended, whatever the commits between', () => {
     const steps = fc.array(fc.record({ exchange: anyExchange, commit: fc.boolean() }), { maxLength: 40 });
     fc.assert(

@@ -20,9 +20,14 @@ export class AssemblyBudget {
     return this.#refusals;
   }
 
+  /** Whether so many bytes would be granted now. */
+  hasRoom(bytes: number): boolean {
+    return this.#usedBytes + bytes <= this.limitBytes;
+  }
+
   /** Takes `bytes` from the budget, or counts a refusal and takes none. */
   reserve(bytes: number): boolean {
-    if (this.#usedBytes + bytes > this.limitBytes) {
+    if (!this.hasRoom(bytes)) {
       this.#refusals += 1;
       return false;
     }

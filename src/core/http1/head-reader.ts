@@ -4,8 +4,6 @@ import { GrowingBytes, type Refusal } from './growing-bytes.ts';
 
 const LF = 0x0a;
 const CR = 0x0d;
-const LF_CR_LF = Buffer.from('\n\r\n');
-const LF_LF = Buffer.from('\n\n');
 
 /**
  * Finds where a head ends: at its first blank line. A head that lies whole in one chunk, which is nearly every
@@ -103,13 +101,27 @@ export class HeadReader {
   }
 }
 
-/** Position after the first blank line at or after `from`, or -1. Lines may end in CRLF or in a bare LF. */
-function headEnd(bytes: Buffer, from: number): number {
-  const crlf = bytes.indexOf(LF_CR_LF, from);
-  const searched = crlf < 0 ? bytes : bytes.subarray(0, crlf + 1);
-  const bare = searched.indexOf(LF_LF, from);
-  if (bare >= 0) return bare + 2;
-  return crlf < 0 ? -1 : crlf + 3;
+/**
+ * Position after the first blank line at or after `from`, or -1. Lines may end in CRLF or in a bare LF. By hand,
+ * and every other byte alone: of two line ends that follow each other one is always met, and of a head of some
+ * hundred bytes that is known before a search has begun.
+ */
+export function headEnd(bytes: Uint8Array, from: number): number {
+  for (let at = from + 1; at < bytes.length; at += 2) {
+    if (bytes[at] !== LF && bytes[at] !== CR) continue;
+    const end = blankLineEnd(bytes, at - 1);
+    if (end >= 0) return end;
+    const next = blankLineEnd(bytes, at);
+    if (next >= 0) return next;
+  }
+  return -1;
+}
+
+/** Position after the blank line that follows the line feed at `at`; -1 where there is none of either. */
+function blankLineEnd(bytes: Uint8Array, at: number): number {
+  if (bytes[at] !== LF) return -1;
+  if (bytes[at + 1] === LF) return at + 2;
+  return bytes[at + 1] === CR && bytes[at + 2] === LF ? at + 3 : -1;
 }
 
 function lineText(bytes: Buffer, lineEnd: number): string {

@@ -6,6 +6,15 @@ import { isEventStream, isJson, isJsonLines, isPlain } from '../../core/payload-
 import { type AnswerForm, AnswerScan } from '../../core/stream-timing.ts';
 import type { BodyCollector } from './body.ts';
 
+/** What a response says that it is; null for anything else. */
+export type AnswerType = AnswerForm | null;
+
+export function answerType(contentType: string | null): AnswerType {
+  if (isEventStream(contentType)) return 'events';
+  if (isJsonLines(contentType)) return 'lines';
+  return isJson(contentType) ? 'document' : null;
+}
+
 /** Takes a response's body, and looks at it on the way. */
 export class WatchedBody implements BodyTaker {
   readonly #body: BodyCollector;
@@ -32,15 +41,13 @@ export class WatchedBody implements BodyTaker {
  * @param asksStream whether the request wants a stream, asked only where that decides
  */
 export function answerForm(
-  { fields }: ScannedResponse,
+  type: AnswerType,
   framing: Framing,
   api: PayloadApi | null,
   asksStream: () => boolean,
 ): AnswerForm | null {
-  const { contentType } = fields;
-  if (isEventStream(contentType)) return 'events';
-  if (isJsonLines(contentType)) return 'lines';
-  if (api === null || api === 'v1' || api === 'v2' || !isJson(contentType)) return null;
+  if (type === 'events' || type === 'lines') return type;
+  if (api === null || api === 'v1' || api === 'v2' || type !== 'document') return null;
   // Some servers stream JSON lines and call them JSON.
   return framing.kind !== 'length' && asksStream() ? 'lines' : 'document';
 }

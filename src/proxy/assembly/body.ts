@@ -2,6 +2,7 @@ import type { Body } from '../../core/exchange.ts';
 import type { AssemblyBudget } from '../../core/http1/budget.ts';
 import { HASH_ROOM_BYTES, type KeyedHash, type RunningHash } from '../../core/keyed-hash.ts';
 import { LIMITS } from '../../core/limits.ts';
+import type { KnownBodies, KnownBody } from './known-bodies.ts';
 
 /** Blocks of a body whose size is not known, or too large to be trusted, double between these. */
 const FIRST_BLOCK_BYTES = 4 * 1024;
@@ -14,6 +15,9 @@ const HASHED_AT_END_BYTES = 1024 * 1024;
 const FREE_TIMES = 32;
 const TIMES_STEP = 1_024;
 
+/** Never written to: most bodies come in one piece, and room for more would be most of what they take. */
+const NO_TIMES: number[] = [];
+
 const EMPTY = new Uint8Array(0);
 const EMPTY_BUFFER = Buffer.alloc(0);
 
@@ -24,6 +28,7 @@ export interface BodyTaking {
   /** Null where the exchange will not be recorded. */
   readonly hash: KeyedHash | null;
   readonly budget: AssemblyBudget;
+  readonly bodies: KnownBodies;
 }
 
 /**
@@ -35,7 +40,7 @@ export class BodyCollector {
   /** The first has room for a hash in front of it, so that a body of one block is hashed where it lies. */
   readonly #blocks: Buffer[] = [];
   #roomy: Buffer = EMPTY_BUFFER;
-  readonly #times: number[] = [];
+  #times: number[] = NO_TIMES;
   #timesRoom = FREE_TIMES;
   #blockFill = 0;
   #reservedBytes = 0;
@@ -44,6 +49,8 @@ export class BodyCollector {
   #wireBytes = 0;
   #cut = false;
   #hash: RunningHash | null = null;
+  /** What came in one piece, and before: it is neither copied nor hashed again. */
+  #known: KnownBody | null = null;
   /** Of a body that came in one piece and is not kept. */
   #digest: Uint8Array | null = null;
   readonly #expectedBytes: number | null;
@@ -59,6 +66,11 @@ export class BodyCollector {
     this.#taking = taking;
     this.#expectedBytes = expectedBytes;
     this.#originNs = originNs;
+  }
+
+  /** The same body as it came before; null where it did not, or not in one piece. */
+  get known(): KnownBody | null {
+    return this.#known;
   }
 
   /** Bytes seen after transfer decoding. */
@@ -84,13 +96,13 @@ export class BodyCollector {
     const last = this.#times.length - 1;
     if (last > 0 && (this.#times[last - 1] === offsetUs || !this.#hasRoomForTime())) {
       this.#times[last] = (this.#times[last] ?? 0) + wireBytes;
-    } else {
-      this.#times.push(offsetUs, wireBytes);
-    }
+    } else if (last < 0) this.#times = [offsetUs, wireBytes];
+    else this.#times.push(offsetUs, wireBytes);
   }
 
   /** Takes decoded bytes; they are copied or forgotten, never held. */
   write(bytes: Buffer): void {
+    if (this.#isKnown(bytes)) return;
     const keptBefore = this.#keptBytes;
     this.#bytes += bytes.length;
     if (this.#taking.capBytes !== null && !this.#cut) this.#keepOf(bytes, this.#taking.capBytes);
@@ -99,6 +111,11 @@ export class BodyCollector {
 
   /** @param whole False when the connection ended before the body did. */
   finish(whole: boolean): Body {
+    if (this.#known !== null) {
+      const { bytes, hash } = this.#known;
+      const kept = this.#taking.capBytes === null ? null : bytes;
+      return { bytes: this.#bytes, kept, truncated: !whole, hash };
+    }
     const roomy = this.#taking.capBytes === null ? null : this.#joined();
     const kept = roomy === null ? null : roomy.length === 0 ? EMPTY : roomy.subarray(HASH_ROOM_BYTES);
     return { bytes: this.#bytes, kept, truncated: this.#cut || !whole, hash: this.#hashed(roomy) };
@@ -107,13 +124,14 @@ export class BodyCollector {
   /** The beginning of what is kept, so many bytes at most: a view where one block has it. */
   beginning(mostBytes: number): Buffer {
     const bytes = Math.min(mostBytes, this.#keptBytes);
-    const first = this.#blocks[0] ?? EMPTY_BUFFER;
+    const first = this.#known?.bytes ?? this.#blocks[0] ?? EMPTY_BUFFER;
     return first.length >= bytes ? first.subarray(0, bytes) : Buffer.concat(this.#blocks, bytes);
   }
 
   /** Lets go of what is kept: it turned out, once all of it was there, that it will not be recorded. */
   forget(): void {
     this.release();
+    this.#known = null;
     this.#blocks.length = 0;
     this.#roomy = EMPTY_BUFFER;
     this.#keptBytes = 0;
@@ -123,6 +141,21 @@ export class BodyCollector {
   release(): void {
     this.#taking.budget.release(this.#reservedBytes);
     this.#reservedBytes = 0;
+  }
+
+  /** Takes a body that came in one piece where it is known. It is paid for like any other. */
+  #isKnown(bytes: Buffer): boolean {
+    const { capBytes, hash, budget, bodies } = this.#taking;
+    if (this.#bytes > 0 || bytes.length !== this.#expectedBytes || hash === null) return false;
+    const keptBytes = capBytes === null ? 0 : bytes.length;
+    if (keptBytes > (capBytes ?? 0) || !budget.hasRoom(keptBytes)) return false;
+    this.#known = bodies.find(bytes);
+    if (this.#known === null) return false;
+    budget.reserve(keptBytes);
+    this.#reservedBytes += keptBytes;
+    this.#keptBytes = keptBytes;
+    this.#bytes = bytes.length;
+    return true;
   }
 
   /** Whether another pair may be noted: within the limit, and paid for beyond the first few. */

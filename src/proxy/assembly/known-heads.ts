@@ -7,6 +7,7 @@ import {
 } from '../../core/http1/head-scan.ts';
 import type { RedactedBytes } from '../../core/redaction.ts';
 import type { Route, Routes } from '../../core/routes.ts';
+import { type AnswerType, answerType } from './answer-watch.ts';
 import type { HeadJudgement } from './head-judgement.ts';
 
 /** What is made of a request's head. Shared by all requests with the same head, and never changed but filled in. */
@@ -24,6 +25,7 @@ export interface ResponseReading {
   readonly scanned: ScannedResponse;
   readonly method: string;
   readonly framing: Framing;
+  readonly type: AnswerType;
   redacted: RedactedBytes | null;
 }
 
@@ -67,7 +69,9 @@ export class KnownHeads {
     const scanned = known?.scanned ?? scanResponse(head.toString('latin1'));
     const framing = scanned === null ? null : responseFraming(scanned, method);
     if (scanned === null || framing === null) return null;
-    return this.#responses.keep(place, head, { scanned, method, framing, redacted: known?.redacted ?? null });
+    const type = known === null ? answerType(scanned.fields.contentType) : known.type;
+    const redacted = known?.redacted ?? null;
+    return this.#responses.keep(place, head, { scanned, method, framing, type, redacted });
   }
 }
 

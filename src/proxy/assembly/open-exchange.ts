@@ -1,15 +1,14 @@
 import type { LossReason, OmissionCause } from '../../core/accounting.ts';
 import type { ChunkTimes, Exchange, Outcome } from '../../core/exchange.ts';
 import type { Framing } from '../../core/http1/framing.ts';
-import type { HeadFields, ScannedRequest, ScannedResponse } from '../../core/http1/head-scan.ts';
+import type { ScannedRequest, ScannedResponse } from '../../core/http1/head-scan.ts';
 import type { BodyTaker } from '../../core/http1/message-reader.ts';
 import { LIMITS } from '../../core/limits.ts';
-import { isEventStream, isJsonLines } from '../../core/payload-facts.ts';
 import { FACT_BYTES } from '../../core/payload-features.ts';
 import type { RedactedBytes } from '../../core/redaction.ts';
 import type { Route } from '../../core/routes.ts';
 import { AnswerScan } from '../../core/stream-timing.ts';
-import { answerForm, isReadable, WatchedBody } from './answer-watch.ts';
+import { type AnswerType, answerForm, isReadable, WatchedBody } from './answer-watch.ts';
 import { BodyCollector } from './body.ts';
 import { type HeadJudgement, judgeHead } from './head-judgement.ts';
 import type { RequestReading, ResponseReading } from './known-heads.ts';
@@ -49,6 +48,7 @@ export class OpenExchange {
   /** The room taken by its maker for the exchange itself is given back with the rest. */
   #chargedBytes: number = LIMITS.openExchangeBytes;
   #answer: ScannedResponse | null = null;
+  #answerType: AnswerType = null;
   #tunnels = false;
   readonly request: MessageDraft;
   response: MessageDraft | null = null;
@@ -118,6 +118,7 @@ export class OpenExchange {
   beginResponse(reading: ResponseReading, head: FoundHead): BodyTaker {
     const { policy, redaction } = this.#context;
     this.#answer = reading.scanned;
+    this.#answerType = reading.type;
     this.#tunnels = reading.framing.kind === 'tunnel';
     const redacted = this.#redacted(head.bytes, (bytes) => {
       reading.redacted ??= redaction.responseHead(bytes);
@@ -170,7 +171,7 @@ export class OpenExchange {
       client: facts.client(),
       session: facts.session(),
       model: facts.model(),
-      streamed: this.#answer === null ? null : this.#streams(this.#answer.fields),
+      streamed: this.#answer === null ? null : this.#streams(),
       requestEndOffsetUs: request.ended ? offsetUs(request.lastByteNs) : null,
       firstByteOffsetUs: response === null ? null : offsetUs(response.firstByteNs),
       lastByteOffsetUs: lastByteNs === null ? null : offsetUs(lastByteNs),
@@ -233,15 +234,16 @@ export class OpenExchange {
       keys: this.#context.keys,
       peer: this.#origin.peer,
       body: this.request.body.beginning(FACT_BYTES),
+      known: this.request.body.known,
     });
     return this.#facts;
   }
 
   /** Ties a scan to a response that says something of tokens. */
-  #watched(body: BodyCollector, { scanned, framing }: ResponseReading): BodyTaker {
+  #watched(body: BodyCollector, { scanned, framing, type }: ResponseReading): BodyTaker {
     if (this.#unwanted || !isReadable(scanned, framing)) return body;
     const asksStream = (): boolean => this.request.ended && this.#requestFacts().asksStream();
-    const form = answerForm(scanned, framing, this.#judged.api, asksStream);
+    const form = answerForm(type, framing, this.#judged.api, asksStream);
     const heldBytes = form === null ? 0 : AnswerScan.heldBytes(form);
     // Facts are given up before bodies are.
     if (form === null || !this.#context.budget.reserve(heldBytes)) return body;
@@ -251,8 +253,8 @@ export class OpenExchange {
     return watched;
   }
 
-  #streams({ contentType }: HeadFields): boolean {
-    return this.#scan?.streams ?? (isEventStream(contentType) || isJsonLines(contentType));
+  #streams(): boolean {
+    return this.#scan?.streams ?? (this.#answerType === 'events' || this.#answerType === 'lines');
   }
 
   #hidden(head: Buffer, redacted: RedactedBytes): RedactedBytes {
@@ -265,6 +267,7 @@ export class OpenExchange {
       capBytes: this.#unwanted ? null : cap,
       hash: this.#unwanted ? null : this.#context.hash,
       budget: this.#context.budget,
+      bodies: this.#context.bodies,
     };
     const expectedBytes = framing.kind === 'length' ? framing.bytes : null;
     const body = new BodyCollector(taking, expectedBytes, originNs);

@@ -5,6 +5,7 @@ import type { AssemblyBudget } from '../../core/http1/budget.ts';
 import type { KeyedHash } from '../../core/keyed-hash.ts';
 import type { BodyPolicy, Selection } from '../../core/recording-policy.ts';
 import type { Redaction } from '../../core/redaction.ts';
+import type { KnownBodies } from './known-bodies.ts';
 import type { KnownHeads } from './known-heads.ts';
 import type { Settlement } from './settlement.ts';
 
@@ -24,6 +25,7 @@ export interface AssemblyContext {
   /** What is recorded at all. */
   readonly selection: Selection;
   readonly heads: KnownHeads;
+  readonly bodies: KnownBodies;
 }
 
 /** One connection's own part. */

@@ -4,6 +4,7 @@ import { isPlain, modelOfJson } from '../../core/payload-facts.ts';
 import { modelOfForm, type RequestFeatures, requestFeatures } from '../../core/payload-features.ts';
 import type { Route } from '../../core/routes.ts';
 import type { HeadJudgement } from './head-judgement.ts';
+import type { KnownBody } from './known-bodies.ts';
 
 /** What the facts of a request are read from. */
 export interface FactSources {
@@ -15,6 +16,8 @@ export interface FactSources {
   readonly peer: string | null;
   /** The beginning of its body. */
   readonly body: Buffer;
+  /** The same body as it came before; null where it did not. */
+  readonly known: KnownBody | null;
 }
 
 const EMPTY = Buffer.alloc(0);
@@ -70,7 +73,16 @@ export class RequestFacts {
   }
 
   #asked(): RequestFeatures {
-    this.#features ??= requestFeatures(this.#from.judged.api, this.#text);
+    this.#features ??= this.#saidBefore();
     return this.#features;
+  }
+
+  /** What a body says depends on itself and its head alone, so that one that came under this head has said it. */
+  #saidBefore(): RequestFeatures {
+    const { judged, known } = this.#from;
+    if (known?.said?.under === judged) return known.said;
+    const said = { ...requestFeatures(judged.api, this.#text), under: judged };
+    if (known !== null) known.said = said;
+    return said;
   }
 }

@@ -51,7 +51,8 @@ export class SettledBytes {
 
   record(exchange: Exchange, stretch: Stretch): void {
     this.#advance(stretch);
-    this.#sink({ kind: 'recorded', exchange, ...stretch });
+    const { clientEndOffset, serverEndOffset, turns } = stretch;
+    this.#sink({ kind: 'recorded', exchange, clientEndOffset, serverEndOffset, turns });
   }
 
   leaveOut(as: Unrecorded, exchanges: number, stretch: Stretch): void {

@@ -12,6 +12,7 @@ import { Routes } from '../../../src/core/routes.ts';
 import { Sampling } from '../../../src/core/sampling.ts';
 import { SkipRules } from '../../../src/core/skip-rules.ts';
 import { ConnectionAssembly } from '../../../src/proxy/assembly/connection.ts';
+import { KnownBodies } from '../../../src/proxy/assembly/known-bodies.ts';
 import { KnownHeads } from '../../../src/proxy/assembly/known-heads.ts';
 import type { AssemblyContext, ResyncStart } from '../../../src/proxy/assembly/options.ts';
 import type { Settlement } from '../../../src/proxy/assembly/settlement.ts';
@@ -36,6 +37,7 @@ export function makeContext(changes: Partial<AssemblyContext> = {}): AssemblyCon
     keys: new ExchangeKeys({ session: [], client: ['forwarded-for', 'peer'] }, HASH),
     selection: { skip: new SkipRules([]), sampling: new Sampling(1) },
     heads: new KnownHeads(new Routes()),
+    bodies: new KnownBodies(HASH),
     ...changes,
   };
 }
