@@ -107,12 +107,13 @@ describe('the gateway', () => {
 
   it('passes the bytes of heads on as they are, also of heads that go ahead of their bodies', async () => {
     let received = '';
+    const headSeen = Promise.withResolvers<void>();
     const port = await rawUpstream((socket) => {
       socket.on('data', async (chunk) => {
         received += chunk.toString('latin1');
         if (!received.endsWith('late')) return;
         socket.write('HTTP/1.1 200 OK\r\nX-A: caf\xe9\xff\r\nContent-Length: 4\r\n\r\n', 'latin1');
-        await sleep(30);
+        await headSeen.promise;
         socket.write('late');
       });
     });
@@ -124,6 +125,7 @@ describe('the gateway', () => {
     client.send('late');
     await client.read(/X-A: caf\xe9\xff\r\n/);
     expect(client.received).not.toMatch(/late$/);
+    headSeen.resolve();
     await client.read(/late$/);
   });
 
