@@ -19,8 +19,9 @@ export interface HeaderLine {
 const ONCE_MAX = 256;
 /** Lines that came again. */
 const AGAIN_MAX = 4_096;
-/** Longer ones are read anew each time, which bounds what the remembered ones take: two MiB. */
-const REMEMBERED_CHARS = 512;
+/** Longer ones are read anew each time, and so are those of longer heads, which bounds what is kept: some six MiB. */
+const LINE_CHARS = 512;
+const HEAD_CHARS = 16_384;
 
 const LISTS: ReadonlySet<string> = new Set(['connection', 'transfer-encoding']);
 const NO_ITEMS: readonly string[] = [];
@@ -39,19 +40,20 @@ export class HeaderLines {
     let at = head.indexOf('\n') + 1;
     while (at > 0 && at < head.length) {
       const end = head.indexOf('\n', at);
-      const line = this.#line(end < 0 ? head.slice(at) : head.slice(at, end));
+      const text = end < 0 ? head.slice(at) : head.slice(at, end);
+      const line =
+        text.length > LINE_CHARS || head.length > HEAD_CHARS ? lineFrom(text) : this.#remembered(text);
       if (line !== null) lines.push(line);
       at = end + 1;
     }
     return lines;
   }
 
-  #line(text: string): HeaderLine | null {
+  #remembered(text: string): HeaderLine | null {
     // The empty line at the end, with or without its CR.
     if (text.length < 2) return null;
     const known = this.#again.get(text);
     if (known !== undefined) return known;
-    if (text.length > REMEMBERED_CHARS) return lineFrom(text);
     const seen = this.#once.get(text);
     if (seen === undefined) {
       if (this.#once.size >= ONCE_MAX) this.#once = new Map();

@@ -63,7 +63,7 @@ describe('HeaderLines', () => {
     expect(of('x-One: 1')).not.toBe(again);
   });
 
-  it('remembers no more than so many lines, and none that is long', () => {
+  it('remembers no more than so many lines, and none that is long or of a long head', () => {
     const lines = new HeaderLines();
     const of = (text: string) => lines.of(`GET / HTTP/1.1\r\n${text}\r\n\r\n`)[0];
     const twice = (text: string) => [of(text), of(text)][1];
@@ -74,6 +74,8 @@ describe('HeaderLines', () => {
     expect(of('X-First: 1')).not.toBe(first);
     const long = `X-Long: ${'x'.repeat(600)}`;
     expect(twice(long)).not.toBe(of(long));
+    const manyLines = ['X-Second: 1', ...Array.from({ length: 1_700 }, (_, at) => `a: ${at}`)].join('\r\n');
+    expect(twice(manyLines)).not.toBe(of(manyLines));
   });
 
   it('forgets lines that came once', () => {
