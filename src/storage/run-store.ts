@@ -14,14 +14,17 @@ const PRIVATE_DIRECTORY = 0o700;
 const PRIVATE_FILE = 0o600;
 const WAL_PAGES = 2_000;
 
-const INSERT_SEND = `
-  INSERT INTO send_row (
-    send_index, segment, exchange_id, route, model, request_bytes,
-    intended_offset_ns, actual_offset_ns, connection_wait_ns, start_offset_ns, first_byte_offset_ns,
-    last_byte_offset_ns, status, response_bytes, error, refused, cancelled, streamed,
-    content_events, first_token_offset_ns, last_token_offset_ns, gap_max_ns, gaps,
-    prompt_tokens, output_tokens, finish_reason, warmup, check_result, check_pointer
-  ) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)`;
+const COLUMNS = [
+  ...['send_index', 'segment', 'exchange_id', 'route', 'model', 'request_bytes'],
+  ...['intended_offset_ns', 'actual_offset_ns', 'connection_wait_ns', 'start_offset_ns'],
+  ...['first_byte_offset_ns', 'last_byte_offset_ns', 'status', 'response_bytes', 'error', 'refused'],
+  ...['cancelled', 'streamed', 'content_events', 'first_token_offset_ns', 'last_token_offset_ns'],
+  ...['gap_max_ns', 'gaps', 'prompt_tokens', 'output_tokens', 'finish_reason', 'warmup'],
+  ...['check_result', 'check_pointer'],
+];
+
+/** Rows that one statement writes: running it costs as much as some of its rows. */
+const ROWS_AT_ONCE = 16;
 
 const SET_CHECK = 'UPDATE send_row SET check_result = ?, check_pointer = ? WHERE send_index = ?';
 
@@ -35,7 +38,8 @@ const SET_CHECK = 'UPDATE send_row SET check_result = ?, check_pointer = ? WHERE
 export class SqliteRunStore implements RunStore {
   readonly #directory: string;
   readonly #connection: Connection;
-  readonly #insert;
+  readonly #insertOne;
+  readonly #insertMany;
   readonly #insertLabel;
   readonly #setCheck;
   readonly #seconds: RunSeconds;
@@ -49,7 +53,8 @@ export class SqliteRunStore implements RunStore {
     this.#directory = directory;
     makeRunDirectory(directory);
     this.#connection = writing(directory, () => createDatabase(join(directory, RUN_DATABASE)));
-    this.#insert = this.#connection.prepare(INSERT_SEND);
+    this.#insertOne = this.#connection.prepare<[unknown[]]>(insertSql(1));
+    this.#insertMany = this.#connection.prepare<[unknown[]]>(insertSql(ROWS_AT_ONCE));
     this.#insertLabel = this.#connection.prepare<[number, string]>(
       'INSERT INTO label (id, text) VALUES (?, ?)',
     );
@@ -104,32 +109,42 @@ export class SqliteRunStore implements RunStore {
   }
 
   #appendAll(sends: readonly Send[]): void {
-    for (const send of sends) {
-      this.#insert.run(
-        send.index,
-        this.#labelOf(send.segment),
-        send.exchangeId,
-        send.route === null ? null : this.#labelOf(send.route),
-        send.model === null ? null : this.#labelOf(send.model),
-        send.requestBytes,
-        send.intendedOffsetNs,
-        send.actualOffsetNs,
-        send.connectionWaitNs,
-        send.startOffsetNs,
-        send.firstByteOffsetNs,
-        send.lastByteOffsetNs,
-        send.status,
-        send.responseBytes,
-        send.error,
-        send.refused ? 1 : 0,
-        send.cancelled ? 1 : 0,
-        send.streamed ? 1 : 0,
-        ...answerColumns(send.answer),
-        send.warmup ? 1 : 0,
-        ...checkColumns(send.check ?? null),
-      );
+    const many = sends.length - (sends.length % ROWS_AT_ONCE);
+    let bound: unknown[] = [];
+    for (const [place, send] of sends.entries()) {
+      this.#bind(bound, send);
+      if (place < many && bound.length < ROWS_AT_ONCE * COLUMNS.length) continue;
+      (place < many ? this.#insertMany : this.#insertOne).run(bound);
+      bound = [];
     }
     this.#seconds.write(sends);
+  }
+
+  /** Appends what one row binds, in the order of the columns. */
+  #bind(bound: unknown[], send: Send): void {
+    bound.push(
+      send.index,
+      this.#labelOf(send.segment),
+      send.exchangeId,
+      send.route === null ? null : this.#labelOf(send.route),
+      send.model === null ? null : this.#labelOf(send.model),
+      send.requestBytes,
+      send.intendedOffsetNs,
+      send.actualOffsetNs,
+      send.connectionWaitNs,
+      send.startOffsetNs,
+      send.firstByteOffsetNs,
+      send.lastByteOffsetNs,
+      send.status,
+      send.responseBytes,
+      send.error,
+      send.refused ? 1 : 0,
+      send.cancelled ? 1 : 0,
+      send.streamed ? 1 : 0,
+    );
+    bindAnswer(bound, send.answer);
+    const [result, pointer] = checkColumns(send.check ?? null);
+    bound.push(send.warmup ? 1 : 0, result, pointer);
   }
 
   #labelOf(text: string): number {
@@ -142,9 +157,17 @@ export class SqliteRunStore implements RunStore {
   }
 }
 
-function answerColumns(answer: SendAnswer | null): unknown[] {
-  if (answer === null) return NO_ANSWER;
-  return [
+function insertSql(rows: number): string {
+  const row = `(${COLUMNS.map(() => '?').join(', ')})`;
+  return `INSERT INTO send_row (${COLUMNS.join(', ')}) VALUES ${Array.from({ length: rows }, () => row).join(', ')}`;
+}
+
+function bindAnswer(bound: unknown[], answer: SendAnswer | null): void {
+  if (answer === null) {
+    bound.push(null, null, null, null, null, null, null, null);
+    return;
+  }
+  bound.push(
     answer.contentEvents,
     answer.firstTokenOffsetNs,
     answer.lastTokenOffsetNs,
@@ -153,15 +176,15 @@ function answerColumns(answer: SendAnswer | null): unknown[] {
     answer.promptTokens,
     answer.outputTokens,
     answer.finish,
-  ];
+  );
 }
 
-function checkColumns(check: AnswerCheck | null): [string | null, string | null] {
-  if (check === null) return [null, null];
+const NO_CHECK: readonly [null, null] = [null, null];
+
+function checkColumns(check: AnswerCheck | null): readonly [string | null, string | null] {
+  if (check === null) return NO_CHECK;
   return [checkWord(check), check.result === 'mismatch' ? check.pointer : null];
 }
-
-const NO_ANSWER: unknown[] = Array.from({ length: 8 }, () => null);
 
 function makeRunDirectory(directory: string): void {
   writing(directory, () => {
