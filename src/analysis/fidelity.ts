@@ -98,12 +98,12 @@ export class FidelityStatistics {
 
   /** Takes a finished send, in any order. */
   addSend(send: Send): void {
-    const { actualOffsetNs } = send;
+    const { actualOffsetNs, connectionWaitNs } = send;
     // As ready as they were: what waits for its recorded connection waits for the target, and shows in latency.
     // The schedule is read farther than time has come, so the last planned instant is the last of what is to come.
     if ((actualOffsetNs !== null || send.refused) && send.intendedOffsetNs <= this.#lastPlannedNs)
       this.#dueInTime += 1;
-    const readyNs = actualOffsetNs === null ? null : readyOffsetNs({ ...send, actualOffsetNs });
+    const readyNs = actualOffsetNs === null ? null : readyOffsetNs({ actualOffsetNs, connectionWaitNs });
     if (!this.#partlyOpen) this.#order.add(send.index, readyNs);
     else if (readyNs !== null) {
       this.#sentOrder.add(readyNs);

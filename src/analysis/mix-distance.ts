@@ -19,6 +19,8 @@ export class MixDistance {
   readonly #streams: number;
   readonly #counts = new Map<string, Float64Array>();
   readonly #totals: Float64Array;
+  /** The same counts by route, model and class, found without a text being made; kinds over the bound are not here. */
+  readonly #byRoute = new Map<string | null, Map<string | null, Float64Array[]>>();
 
   constructor(streams: number) {
     this.#streams = streams;
@@ -43,15 +45,27 @@ export class MixDistance {
   }
 
   #countsOf(entry: MixEntry): Float64Array {
-    const kind = `${sizeClassOf(entry.requestBytes)}\n${entry.route ?? ''}\n${entry.model ?? ''}`;
+    const sizeClass = sizeClassOf(entry.requestBytes);
+    const found = this.#byRoute.get(entry.route)?.get(entry.model)?.[sizeClass];
+    if (found !== undefined) return found;
+    const kind = `${sizeClass}\n${entry.route ?? ''}\n${entry.model ?? ''}`;
     const known = this.#counts.get(kind);
-    if (known !== undefined) return known;
+    if (known !== undefined) return this.#remember(entry, sizeClass, known);
     const key = this.#counts.size < MAX_KINDS ? kind : `overflow ${groupOf(kind)}`;
     let counts = this.#counts.get(key);
     if (counts === undefined) {
       counts = new Float64Array(this.#streams);
       this.#counts.set(key, counts);
     }
+    return counts;
+  }
+
+  #remember({ route, model }: MixEntry, sizeClass: number, counts: Float64Array): Float64Array {
+    const byModel = this.#byRoute.get(route) ?? new Map<string | null, Float64Array[]>();
+    const byClass = byModel.get(model) ?? [];
+    byClass[sizeClass] = counts;
+    byModel.set(model, byClass);
+    this.#byRoute.set(route, byModel);
     return counts;
   }
 }

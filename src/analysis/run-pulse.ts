@@ -36,10 +36,11 @@ export class RunPulse {
   add(sends: readonly Send[]): void {
     for (const send of sends) {
       if (send.refused) this.#refused += 1;
-      if (send.actualOffsetNs === null) continue;
+      const { actualOffsetNs, connectionWaitNs } = send;
+      if (actualOffsetNs === null) continue;
       this.#ended += 1;
       if (hasFailed(send)) this.#failed += 1;
-      const readyNs = readyOffsetNs({ ...send, actualOffsetNs: send.actualOffsetNs });
+      const readyNs = readyOffsetNs({ actualOffsetNs, connectionWaitNs });
       this.#lag.record(Math.max(0, readyNs - send.intendedOffsetNs));
     }
   }

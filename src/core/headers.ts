@@ -38,9 +38,14 @@ export interface ResponseHead {
 
 /** The start line of a raw head, without its line end. */
 export function startLineOf(head: Uint8Array): string {
-  const text = latin1(head);
-  const end = text.indexOf('\n');
-  return (end < 0 ? text : text.slice(0, end)).replace(/\r$/, '');
+  return startLineIn(latin1(head));
+}
+
+/** The same of a head that is text already. */
+export function startLineIn(head: string): string {
+  const lineEnd = head.indexOf('\n');
+  const end = lineEnd < 0 ? head.length : lineEnd;
+  return head.slice(0, head[end - 1] === '\r' ? end - 1 : end);
 }
 
 /** Header pairs of a raw head (or of a trailer section when `skipStartLine` is false). */
@@ -48,23 +53,31 @@ export function headerPairsOf(head: Uint8Array, skipStartLine = true): HeaderPai
   const lines = latin1(head).split('\n');
   const pairs: HeaderPair[] = [];
   for (const line of skipStartLine ? lines.slice(1) : lines) {
-    const colon = line.indexOf(':');
-    if (colon > 0) pairs.push([line.slice(0, colon), trimOws(line.slice(colon + 1))]);
+    const pair = headerPairOf(line);
+    if (pair !== null) pairs.push(pair);
   }
   return pairs;
 }
 
+/** A header line, with or without its line end; null for what is none. */
+export function headerPairOf(line: string): HeaderPair | null {
+  const colon = line.indexOf(':');
+  return colon > 0 ? [line.slice(0, colon), trimOws(line.slice(colon + 1))] : null;
+}
+
+/** The first line of a request. */
+export type RequestLine = Omit<RequestHead, 'headers'>;
+
 /** Splits the raw head of a request that assembly accepted. */
 export function parseRequestHead(head: Uint8Array): RequestHead {
-  const line = startLineOf(head);
+  return { ...requestLineOf(startLineOf(head)), headers: headerPairsOf(head) };
+}
+
+/** Splits the start line of a request. */
+export function requestLineOf(line: string): RequestLine {
   const first = line.indexOf(' ');
   const last = line.lastIndexOf(' ');
-  return {
-    method: line.slice(0, first),
-    target: line.slice(first + 1, last),
-    version: line.slice(last + 1),
-    headers: headerPairsOf(head),
-  };
+  return { method: line.slice(0, first), target: line.slice(first + 1, last), version: line.slice(last + 1) };
 }
 
 /** Splits the raw head of a response that assembly accepted. */
@@ -107,6 +120,7 @@ function isOws(code: number): boolean {
   return code === 0x20 || code === 0x09 || code === 0x0d;
 }
 
-function latin1(bytes: Uint8Array): string {
+/** Bytes as text of as many characters. */
+export function latin1(bytes: Uint8Array): string {
   return Buffer.from(bytes.buffer, bytes.byteOffset, bytes.byteLength).toString('latin1');
 }

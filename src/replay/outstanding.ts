@@ -76,7 +76,27 @@ function plannedPart({ index, intendedOffsetNs, row, streams, warmup }: PlannedR
 }
 
 /** What was planned stands, but for the instant of a follow-up, which is known only when it is due. */
-function joined(planned: PlannedPart, { reusedConnection: _, streamed, ...result }: SendResult): Send {
-  const { intendedOffsetNs } = result;
-  return { ...result, ...planned, intendedOffsetNs, streamed: streamed ?? planned.streamed };
+function joined(planned: PlannedPart, result: SendResult): Send {
+  return {
+    index: planned.index,
+    segment: planned.segment,
+    exchangeId: planned.exchangeId,
+    route: planned.route,
+    model: planned.model,
+    requestBytes: planned.requestBytes,
+    intendedOffsetNs: result.intendedOffsetNs,
+    actualOffsetNs: result.actualOffsetNs,
+    connectionWaitNs: result.connectionWaitNs,
+    startOffsetNs: result.startOffsetNs,
+    firstByteOffsetNs: result.firstByteOffsetNs,
+    lastByteOffsetNs: result.lastByteOffsetNs,
+    status: result.status,
+    responseBytes: result.responseBytes,
+    error: result.error,
+    refused: result.refused,
+    warmup: planned.warmup,
+    cancelled: result.cancelled,
+    streamed: result.streamed ?? planned.streamed,
+    answer: result.answer,
+  };
 }

@@ -2,11 +2,13 @@ import type { ExchangePayload } from '../core/exchange.ts';
 import {
   type HeaderPair,
   HOP_BY_HOP,
-  headerValue,
+  latin1,
   MARKER_HEADER,
-  parseRequestHead,
+  requestLineOf,
+  startLineIn,
 } from '../core/headers.ts';
 import { type CopyIdentity, namesServerIssued, type PlayedAs } from './copy-identity.ts';
+import { type HeaderLine, HeaderLines } from './header-lines.ts';
 import type { HostPolicy } from './options.ts';
 import { mapPath, type PathMapping } from './path-map.ts';
 import { COPY_HEADER } from './perturbation.ts';
@@ -58,15 +60,22 @@ export interface RequestRules {
 }
 
 /** Left out besides the hop-by-hop names: written anew by the client, or by us. */
-const WRITTEN_ANEW: ReadonlySet<string> = new Set(['host', 'content-length', MARKER_HEADER, COPY_HEADER]);
+const WRITTEN_ANEW: readonly string[] = ['host', 'content-length', MARKER_HEADER, COPY_HEADER];
+
+const NOTHING: readonly string[] = [];
+const NOTHING_MASKED: MaskedParts = { headers: NOTHING, queryKeys: NOTHING, bodyValues: NOTHING };
 
 /** Turns what was recorded of a request into what will be sent. Never alters anything in silence. */
 export class RequestBuilder {
   readonly #rules: RequestRules;
   readonly #added: ReadonlyMap<string, readonly HeaderPair[]>;
+  /** Never sent as recorded, whatever the request. */
+  readonly #dropped: ReadonlySet<string>;
+  readonly #lines = new HeaderLines();
 
   constructor(rules: RequestRules) {
     this.#rules = rules;
+    this.#dropped = new Set([...HOP_BY_HOP, ...WRITTEN_ANEW, ...(rules.removedHeaders ?? [])]);
     this.#added = Map.groupBy(rules.addedHeaders, ([name]) => name.toLowerCase());
   }
 
@@ -94,12 +103,14 @@ export class RequestBuilder {
     const message = payload?.request ?? null;
     if (message === null || message.body.truncated) return { kind: 'no_payload' };
     if (message.body.kept === null && message.body.bytes > 0) return { kind: 'no_payload' };
-    const head = parseRequestHead(message.head);
+    const head = latin1(message.head);
+    const { method, target } = requestLineOf(startLineIn(head));
+    const lines = this.#lines.of(head);
     // Asked of the headers as recorded: a request without its Upgrade or Expect would be another request.
     const reason = unreplayableReason({
-      method: head.method,
-      target: head.target,
-      headers: head.headers.flat(),
+      method,
+      target,
+      headers: unsendableIn(lines),
       hasTrailers: message.trailers !== null && message.trailers.length > 0,
     });
     if (reason !== null) return { kind: 'unreplayable', reason };
@@ -107,36 +118,36 @@ export class RequestBuilder {
     return {
       kind: 'ready',
       masked,
-      recordedHost: headerValue(head.headers, 'host'),
+      recordedHost: lines.find(({ lower }) => lower === 'host')?.pair[1] ?? null,
       perturbed: false,
       bodyUnread: false,
       request: {
-        method: head.method,
-        path: this.#rules.basePath + mapPath(head.target, this.#rules.pathMappings ?? []),
-        headers: this.#headersOf(head.headers, masked.headers, copy),
+        method,
+        path: this.#rules.basePath + mapPath(target, this.#rules.pathMappings ?? []),
+        headers: this.#headersOf(lines, masked.headers, copy),
         body: message.body.bytes === 0 ? null : message.body.kept,
-        chunked: isChunked(head.headers),
+        chunked: listedBy(lines, 'transfer-encoding').includes('chunked'),
       },
     };
   }
 
-  #headersOf(recorded: readonly HeaderPair[], masked: readonly string[], copy: number | null): string[] {
-    const { host, removedHeaders = [] } = this.#rules;
-    const dropped = new Set([...nominatedBy(recorded), ...masked, ...removedHeaders]);
-    const placed = new Set<string>();
+  #headersOf(recorded: readonly HeaderLine[], masked: readonly string[], copy: number | null): string[] {
+    const { host } = this.#rules;
+    // Names a `Connection` header declares to belong to its connection.
+    const nominated = listedBy(recorded, 'connection');
+    const placed: string[] = [];
     const flat: string[] = [];
     const place = (lower: string): void => {
-      if (placed.has(lower)) return;
-      placed.add(lower);
+      if (placed.includes(lower)) return;
+      placed.push(lower);
       for (const [name, value] of this.#added.get(lower) ?? []) flat.push(name, value);
     };
-    for (const [name, value] of recorded) {
-      const lower = name.toLowerCase();
+    for (const { pair, lower } of recorded) {
       // An added header stands where the recorded one stood, even where that one was masked.
       if (this.#added.has(lower)) place(lower);
-      else if (lower === 'host' && host === 'recorded') flat.push(name, value);
-      else if (!HOP_BY_HOP.has(lower) && !WRITTEN_ANEW.has(lower) && !dropped.has(lower))
-        flat.push(name, value);
+      else if (lower === 'host' && host === 'recorded') flat.push(pair[0], pair[1]);
+      else if (!this.#dropped.has(lower) && !nominated.includes(lower) && !masked.includes(lower))
+        flat.push(pair[0], pair[1]);
     }
     if (host !== 'target' && host !== 'recorded') flat.push('Host', host);
     for (const lower of this.#added.keys()) place(lower);
@@ -151,24 +162,24 @@ function hasName(flat: readonly string[], lower: string): boolean {
   return flat.some((text, at) => at % 2 === 0 && text.toLowerCase() === lower);
 }
 
-function isChunked(headers: readonly HeaderPair[]): boolean {
-  return listOf(headers, 'transfer-encoding').includes('chunked');
+/** What all headers of one name list. */
+function listedBy(lines: readonly HeaderLine[], lowerName: string): readonly string[] {
+  let listed = NOTHING;
+  for (const { lower, items } of lines) {
+    if (lower === lowerName) listed = listed.length === 0 ? items : [...listed, ...items];
+  }
+  return listed;
 }
 
-/** Names a `Connection` header declares to belong to its connection. */
-function nominatedBy(headers: readonly HeaderPair[]): readonly string[] {
-  return listOf(headers, 'connection');
-}
-
-function listOf(headers: readonly HeaderPair[], lowerName: string): string[] {
-  return headers
-    .filter(([name]) => name.toLowerCase() === lowerName)
-    .flatMap(([, value]) => value.split(','))
-    .map((item) => item.trim().toLowerCase())
-    .filter((item) => item !== '');
+/** Names and values of the headers that keep a request from being sent. */
+function unsendableIn(lines: readonly HeaderLine[]): readonly string[] {
+  return lines.every(({ sendable }) => sendable)
+    ? NOTHING
+    : lines.filter(({ sendable }) => !sendable).flatMap(({ pair }) => pair);
 }
 
 function maskedPartsOf(redacted: readonly string[]): MaskedParts {
+  if (redacted.length === 0) return NOTHING_MASKED;
   const isPointer = (name: string) => name === '' || name.startsWith('/');
   return {
     headers: redacted.filter((name) => !name.startsWith('?') && !isPointer(name)),

@@ -38,7 +38,7 @@ export function unpackResults(bytes: Uint8Array): SendResult[] {
     const gapBytes = orNull(rows[at + 14]);
     const gaps = gapBytes === null ? null : bytes.slice(gapsAt, gapsAt + gapBytes);
     gapsAt += gapBytes ?? 0;
-    results.push(resultOf(rows.subarray(at, at + COLUMNS), gaps));
+    results.push(resultOf(rows, at, gaps));
   }
   return results;
 }
@@ -68,37 +68,37 @@ function rowOf(result: SendResult): number[] {
   ];
 }
 
-function resultOf(row: Float64Array, gaps: Uint8Array | null): SendResult {
-  const flags = row[9] ?? 0;
+function resultOf(rows: Float64Array, at: number, gaps: Uint8Array | null): SendResult {
+  const flags = rows[at + 9] ?? 0;
   return {
-    index: row[0] ?? 0,
-    intendedOffsetNs: row[1] ?? 0,
-    actualOffsetNs: orNull(row[2]),
-    connectionWaitNs: orNull(row[18]),
-    startOffsetNs: orNull(row[3]),
-    firstByteOffsetNs: orNull(row[4]),
-    lastByteOffsetNs: orNull(row[5]),
-    status: orNull(row[6]),
-    responseBytes: row[7] ?? 0,
-    error: SEND_ERRORS[row[8] ?? -1] ?? null,
+    index: rows[at] ?? 0,
+    intendedOffsetNs: rows[at + 1] ?? 0,
+    actualOffsetNs: orNull(rows[at + 2]),
+    connectionWaitNs: orNull(rows[at + 18]),
+    startOffsetNs: orNull(rows[at + 3]),
+    firstByteOffsetNs: orNull(rows[at + 4]),
+    lastByteOffsetNs: orNull(rows[at + 5]),
+    status: orNull(rows[at + 6]),
+    responseBytes: rows[at + 7] ?? 0,
+    error: SEND_ERRORS[rows[at + 8] ?? -1] ?? null,
     refused: (flags & REFUSED) !== 0,
     cancelled: (flags & CANCELLED) !== 0,
     streamed: (flags & HEADED) === 0 ? null : (flags & STREAMED) !== 0,
-    answer: (flags & ANSWERED) === 0 ? null : answerOf(row, gaps),
+    answer: (flags & ANSWERED) === 0 ? null : answerOf(rows, at, gaps),
     reusedConnection: (flags & REUSED) !== 0,
   };
 }
 
-function answerOf(row: Float64Array, gaps: Uint8Array | null): SendAnswer {
+function answerOf(rows: Float64Array, at: number, gaps: Uint8Array | null): SendAnswer {
   return {
-    firstTokenOffsetNs: orNull(row[10]),
-    lastTokenOffsetNs: orNull(row[11]),
-    contentEvents: row[12] ?? 0,
-    gapMaxNs: orNull(row[13]),
+    firstTokenOffsetNs: orNull(rows[at + 10]),
+    lastTokenOffsetNs: orNull(rows[at + 11]),
+    contentEvents: rows[at + 12] ?? 0,
+    gapMaxNs: orNull(rows[at + 13]),
     gaps,
-    promptTokens: orNull(row[15]),
-    outputTokens: orNull(row[16]),
-    finish: FINISH_REASONS[row[17] ?? -1] ?? null,
+    promptTokens: orNull(rows[at + 15]),
+    outputTokens: orNull(rows[at + 16]),
+    finish: FINISH_REASONS[rows[at + 17] ?? -1] ?? null,
   };
 }
 

@@ -1,14 +1,11 @@
-import { AppError } from '../core/errors.ts';
 import type { BatchMemory } from './batch-memory.ts';
 import type { ExpectedAnswer } from './expected-answer.ts';
+import { headBytesOf, NAMED, writeHead } from './packed-head.ts';
 import type { PreparedRequest } from './prepared-request.ts';
 import type { FollowUp } from './session-order.ts';
 
 /** Bodies of at least this size travel in a buffer of their own, moved and never copied again. */
 const OWN_BUFFER_BYTES = 64 * 1024;
-
-/** Stands before a host that is named, which may be empty. */
-const NAMED = '=';
 
 const COLUMNS = 13;
 const INDEX = 0;
@@ -68,11 +65,12 @@ export function transferListOf(batch: SendBatch): ArrayBuffer[] {
 
 /** Copies requests into buffers another thread can take over. Main thread, well ahead of their time. */
 export function packBatch(requests: readonly PreparedRequest[], memory: BatchMemory): SendBatch {
-  const heads = requests.map(headOf);
   const tableBytes = requests.length * COLUMNS * Float64Array.BYTES_PER_ELEMENT;
   let bytes = tableBytes;
-  for (const head of heads) bytes += head.length;
-  for (const { body } of requests) if (body && body.length < OWN_BUFFER_BYTES) bytes += body.length;
+  for (const request of requests) {
+    bytes += headBytesOf(request);
+    if (request.body !== null && request.body.length < OWN_BUFFER_BYTES) bytes += request.body.length;
+  }
 
   const packed = memory.take(bytes);
   const table = new Float64Array(packed, 0, requests.length * COLUMNS);
@@ -80,15 +78,14 @@ export function packBatch(requests: readonly PreparedRequest[], memory: BatchMem
   const bodies: ArrayBuffer[] = [];
   let at = tableBytes;
   requests.forEach((request, row) => {
-    const head = heads[row] ?? '';
     const body = request.body;
     const own = body !== null && body.length >= OWN_BUFFER_BYTES;
-    target.write(head, at, 'latin1');
-    at += head.length;
+    const headAt = at;
+    at = writeHead(target, at, request);
     const cell = row * COLUMNS;
     table[cell + INDEX] = request.index;
     table[cell + INTENDED] = request.intendedOffsetNs;
-    table[cell + HEAD_BYTES] = head.length;
+    table[cell + HEAD_BYTES] = at - headAt;
     table[cell + BODY_AT] = own ? bodies.length : at;
     table[cell + BODY_BYTES] = body === null ? -1 : body.length;
     table[cell + BODY_OWN] = own ? 1 : 0;
@@ -200,23 +197,6 @@ function expectedOf(bits: number, cancelAfterNs: number): ExpectedAnswer {
     ends: (bits & ENDS) !== 0,
     cancelAfterNs: Number.isNaN(cancelAfterNs) ? null : cancelAfterNs,
   };
-}
-
-/** Method, path and host, a line each, and the header lines as they go out, so that a sender only puts them together. */
-function headOf({ index, method, path, headers }: PreparedRequest): string {
-  // A line break inside a part could not be sent anyway; here it would shift every part behind it.
-  if ([method, path, ...headers].some((part) => /[\r\n]/.test(part))) {
-    throw new AppError('INTERNAL', `request ${index}: a line break within its head`);
-  }
-  let host: string | null = null;
-  let fields = '';
-  for (let at = 0; at < headers.length; at += 2) {
-    const name = headers[at] ?? '';
-    const value = headers[at + 1] ?? '';
-    if (host === null && name.length === 4 && name.toLowerCase() === 'host') host = value;
-    else fields += `${name}: ${value}\r\n`;
-  }
-  return `${method}\n${path}\n${host === null ? '' : NAMED + host}\n${fields}`;
 }
 
 function copyOf(body: Uint8Array): ArrayBuffer {

@@ -34,22 +34,29 @@ export function unreplayableReason(request: RecordedRequestShape): UnreplayableR
   // Asterisk form and absolute form: the first is refused, the second names the production host.
   if (!TARGET.test(request.target)) return 'invalid_target';
   if (request.hasTrailers) return 'trailers';
-  return headerReason(request.headers);
+  return firstHeaderReason(request.headers);
 }
 
-function headerReason(headers: readonly string[]): UnreplayableReason | null {
+function firstHeaderReason(headers: readonly string[]): UnreplayableReason | null {
   for (let i = 0; i + 1 < headers.length; i += 2) {
     const name = headers[i] ?? '';
-    const value = headers[i + 1] ?? '';
-    if (!TOKEN.test(name) || !HEADER_VALUE.test(value)) return 'invalid_header';
-    switch (name.toLowerCase()) {
-      case 'expect':
-        return 'expect_header';
-      case 'upgrade':
-        return 'upgrade_header';
-      case 'transfer-encoding':
-        if (value.trim().toLowerCase() !== 'chunked') return 'transfer_coding';
-    }
+    const reason = headerReason(name, name.toLowerCase(), headers[i + 1] ?? '');
+    if (reason !== null) return reason;
   }
   return null;
+}
+
+/** Why a request with this header is not sent. @param lower its name in lower case */
+export function headerReason(name: string, lower: string, value: string): UnreplayableReason | null {
+  if (!TOKEN.test(name) || !HEADER_VALUE.test(value)) return 'invalid_header';
+  switch (lower) {
+    case 'expect':
+      return 'expect_header';
+    case 'upgrade':
+      return 'upgrade_header';
+    case 'transfer-encoding':
+      return value.trim().toLowerCase() === 'chunked' ? null : 'transfer_coding';
+    default:
+      return null;
+  }
 }

@@ -35,17 +35,17 @@ export class BlockCache {
 
   /** The block that holds a slot, if it is here. */
   find(file: string, slot: number): UnpackedBlock | null {
-    const place = this.#blocks.findIndex(
-      (block) =>
-        block.file === file && slot >= block.firstSlot && slot < block.firstSlot + block.slots.length,
-    );
-    const found = this.#blocks[place];
-    if (found === undefined) return null;
-    if (place > 0) {
-      this.#blocks.splice(place, 1);
-      this.#blocks.unshift(found);
+    const blocks = this.#blocks;
+    for (let place = 0; place < blocks.length; place++) {
+      const block = blocks[place] as UnpackedBlock;
+      if (slot < block.firstSlot || slot >= block.firstSlot + block.slots.length || block.file !== file)
+        continue;
+      // Heads and bodies lie in blocks of their own, so that the first few change places at every look-up.
+      for (let at = place; at > 0; at--) blocks[at] = blocks[at - 1] as UnpackedBlock;
+      blocks[0] = block;
+      return block;
     }
-    return found;
+    return null;
   }
 
   add(block: UnpackedBlock): void {

@@ -50,7 +50,9 @@ export class PayloadReader {
   }
 
   #message(segment: SegmentFile, parts: HeadParts | null, place: BodyPlace): Message | null {
-    return parts === null ? null : { ...parts, body: this.#body(segment, place) };
+    if (parts === null) return null;
+    const { head, redacted, trailers } = parts;
+    return { head, redacted, trailers, body: this.#body(segment, place) };
   }
 
   #body(segment: SegmentFile, { bytes, truncated, hash, keptBytes, slot }: BodyPlace): Body {

@@ -47,13 +47,13 @@ export class RunSeconds {
   }
 
   #count(send: Send): void {
-    const { intendedOffsetNs, actualOffsetNs, lastByteOffsetNs } = send;
+    const { intendedOffsetNs, actualOffsetNs, connectionWaitNs, lastByteOffsetNs } = send;
     this.#at(intendedOffsetNs).offered += 1;
     if (send.refused) this.#at(intendedOffsetNs).refused += 1;
     if (send.refused || actualOffsetNs === null) return;
     const left = this.#at(actualOffsetNs);
     left.sent += 1;
-    const readyNs = readyOffsetNs({ ...send, actualOffsetNs });
+    const readyNs = readyOffsetNs({ actualOffsetNs, connectionWaitNs });
     left.lagMaxNs = Math.max(left.lagMaxNs ?? 0, readyNs - intendedOffsetNs);
     const ended = this.#at(lastByteOffsetNs ?? actualOffsetNs);
     if (send.cancelled) ended.cancelled += 1;

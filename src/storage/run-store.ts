@@ -1,27 +1,19 @@
 import { chmodSync, closeSync, mkdirSync, openSync, readdirSync } from 'node:fs';
 import { join } from 'node:path';
-import { type AnswerCheck, type CheckedSend, checkWord } from '../core/answer-check.ts';
+import type { CheckedSend } from '../core/answer-check.ts';
 import { AppError, reasonOf } from '../core/errors.ts';
 import { LIMITS } from '../core/limits.ts';
 import type { RunStore } from '../core/ports.ts';
-import type { Run, RunTotals, Send, SendAnswer } from '../core/run.ts';
+import type { Run, RunTotals, Send } from '../core/run.ts';
 import { type Connection, openForWriting } from './database.ts';
 import { syncPath, writeFileDurably } from './durable-files.ts';
 import { RUN_DATABASE, RUN_FORMAT_VERSION, RUN_SCHEMA, RUN_SUMMARY } from './run-schema.ts';
 import { RunSeconds } from './run-seconds.ts';
+import { checkColumns, SendInserter } from './send-inserter.ts';
 
 const PRIVATE_DIRECTORY = 0o700;
 const PRIVATE_FILE = 0o600;
 const WAL_PAGES = 2_000;
-
-const INSERT_SEND = `
-  INSERT INTO send_row (
-    send_index, segment, exchange_id, route, model, request_bytes,
-    intended_offset_ns, actual_offset_ns, connection_wait_ns, start_offset_ns, first_byte_offset_ns,
-    last_byte_offset_ns, status, response_bytes, error, refused, cancelled, streamed,
-    content_events, first_token_offset_ns, last_token_offset_ns, gap_max_ns, gaps,
-    prompt_tokens, output_tokens, finish_reason, warmup, check_result, check_pointer
-  ) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)`;
 
 const SET_CHECK = 'UPDATE send_row SET check_result = ?, check_pointer = ? WHERE send_index = ?';
 
@@ -35,11 +27,9 @@ const SET_CHECK = 'UPDATE send_row SET check_result = ?, check_pointer = ? WHERE
 export class SqliteRunStore implements RunStore {
   readonly #directory: string;
   readonly #connection: Connection;
-  readonly #insert;
-  readonly #insertLabel;
+  readonly #inserter: SendInserter;
   readonly #setCheck;
   readonly #seconds: RunSeconds;
-  readonly #labels = new Map<string, number>();
 
   /**
    * Makes the directory, parents included.
@@ -49,10 +39,7 @@ export class SqliteRunStore implements RunStore {
     this.#directory = directory;
     makeRunDirectory(directory);
     this.#connection = writing(directory, () => createDatabase(join(directory, RUN_DATABASE)));
-    this.#insert = this.#connection.prepare(INSERT_SEND);
-    this.#insertLabel = this.#connection.prepare<[number, string]>(
-      'INSERT INTO label (id, text) VALUES (?, ?)',
-    );
+    this.#inserter = new SendInserter(this.#connection);
     this.#setCheck = this.#connection.prepare(SET_CHECK);
     this.#seconds = new RunSeconds(this.#connection);
   }
@@ -63,13 +50,13 @@ export class SqliteRunStore implements RunStore {
    */
   append(sends: readonly Send[]): void {
     if (sends.length === 0) return;
-    const labelsBefore = this.#labels.size;
     try {
       writing(this.#directory, () => this.#connection.transaction(() => this.#appendAll(sends))());
     } catch (error) {
-      for (const text of [...this.#labels.keys()].slice(labelsBefore)) this.#labels.delete(text);
+      this.#inserter.rolledBack();
       throw error;
     }
+    this.#inserter.committed();
   }
 
   /** Keeps how answers compare whose sends were kept before, each once. @throws AppError OUTPUT_UNWRITABLE */
@@ -104,64 +91,10 @@ export class SqliteRunStore implements RunStore {
   }
 
   #appendAll(sends: readonly Send[]): void {
-    for (const send of sends) {
-      this.#insert.run(
-        send.index,
-        this.#labelOf(send.segment),
-        send.exchangeId,
-        send.route === null ? null : this.#labelOf(send.route),
-        send.model === null ? null : this.#labelOf(send.model),
-        send.requestBytes,
-        send.intendedOffsetNs,
-        send.actualOffsetNs,
-        send.connectionWaitNs,
-        send.startOffsetNs,
-        send.firstByteOffsetNs,
-        send.lastByteOffsetNs,
-        send.status,
-        send.responseBytes,
-        send.error,
-        send.refused ? 1 : 0,
-        send.cancelled ? 1 : 0,
-        send.streamed ? 1 : 0,
-        ...answerColumns(send.answer),
-        send.warmup ? 1 : 0,
-        ...checkColumns(send.check ?? null),
-      );
-    }
+    this.#inserter.insert(sends);
     this.#seconds.write(sends);
   }
-
-  #labelOf(text: string): number {
-    const known = this.#labels.get(text);
-    if (known !== undefined) return known;
-    const id = this.#labels.size + 1;
-    this.#insertLabel.run(id, text);
-    this.#labels.set(text, id);
-    return id;
-  }
 }
-
-function answerColumns(answer: SendAnswer | null): unknown[] {
-  if (answer === null) return NO_ANSWER;
-  return [
-    answer.contentEvents,
-    answer.firstTokenOffsetNs,
-    answer.lastTokenOffsetNs,
-    answer.gapMaxNs,
-    answer.gaps,
-    answer.promptTokens,
-    answer.outputTokens,
-    answer.finish,
-  ];
-}
-
-function checkColumns(check: AnswerCheck | null): [string | null, string | null] {
-  if (check === null) return [null, null];
-  return [checkWord(check), check.result === 'mismatch' ? check.pointer : null];
-}
-
-const NO_ANSWER: unknown[] = Array.from({ length: 8 }, () => null);
 
 function makeRunDirectory(directory: string): void {
   writing(directory, () => {
@@ -182,6 +115,9 @@ function createDatabase(path: string): Connection {
   const connection = openForWriting(path, 'seal');
   try {
     connection.pragma(`wal_autocheckpoint = ${WAL_PAGES}`);
+    // A label is written before the first row that names it; to look that up again for each row takes longer than
+    // to find its place.
+    connection.pragma('foreign_keys = OFF');
     connection.pragma(`journal_size_limit = ${LIMITS.walBytes}`);
     connection.exec(RUN_SCHEMA);
     connection

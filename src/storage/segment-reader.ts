@@ -194,11 +194,14 @@ type RawBody = [
 type RawPlace = [id: number, headsSlot: number | null, ...request: RawBody, ...response: RawBody];
 
 function placeFrom(raw: RawPlace): PayloadPlace {
-  const [id, headsSlot, ...bodies] = raw;
-  const [a, b, c, d, e, ...response] = bodies;
-  return { id, headsSlot, request: bodyFrom([a, b, c, d, e]), response: bodyFrom(response) };
+  return {
+    id: raw[0],
+    headsSlot: raw[1],
+    request: bodyFrom(raw[2], raw[3], raw[4], raw[5], raw[6]),
+    response: bodyFrom(raw[7], raw[8], raw[9], raw[10], raw[11]),
+  };
 }
 
-function bodyFrom([bytes, truncated, hash, keptBytes, slot]: RawBody): BodyPlace {
+function bodyFrom(...[bytes, truncated, hash, keptBytes, slot]: RawBody): BodyPlace {
   return { bytes: bytes ?? 0, truncated: truncated === 1, hash, keptBytes, slot };
 }
