@@ -2,6 +2,7 @@ import { answerDoubts } from '../analysis/compare/answer-doubts.ts';
 import { type ComparisonReason, comparePairs } from '../analysis/compare/compare-pairs.ts';
 import { compareProfiles, profileFactDifferences } from '../analysis/compare/compare-profiles.ts';
 import type { ComparedSide, ComparisonDocument } from '../analysis/compare/comparison-document.ts';
+import { undecidedOf } from '../analysis/compare/comparison-rows.ts';
 import { leftOutDoubts } from '../analysis/compare/left-out-doubts.ts';
 import { PairTable, type SideRow } from '../analysis/compare/pair-table.ts';
 import {
@@ -100,6 +101,7 @@ function compareRows(
     unpaired: { onlyA, onlyB, leftOut },
     differences: [...differences, ...lacking],
     metrics: judgement.metrics,
+    undecided: undecidedOf(judgement.metrics),
     windows: windowLines(pairs),
     bounds: options.bounds,
   };
@@ -119,6 +121,7 @@ async function compareTraffic(
     kind: 'comparison',
     compares: 'profiles',
     ...judgement,
+    undecided: undecidedOf(judgement.metrics),
     notes: [...judgement.notes, ...differenceNotes(differences)],
     a: sideOf(a),
     b: sideOf(b),

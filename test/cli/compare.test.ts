@@ -47,6 +47,16 @@ describe('reprise compare', () => {
     expect(same.stdout).toMatch(/^SAME: /);
   });
 
+  test('never says SAME without naming the percentile that could not be compared', async () => {
+    const [a, b] = runsOf(1);
+    const document = await compareNamed(a, b, DEFAULTS);
+    expect(document).toMatchObject({ verdict: 'SAME', undecided: ['latency_p99'] });
+    const line = 'B is as fast as A, and fails as often, apart from what cannot be told: latency_p99.';
+    expect(comparisonText(document)[0]).toBe(`SAME: ${line}`);
+    expect(comparisonMarkdown(document)).toContain('cannot be told: latency');
+    expect(comparisonPage(document, { chartLibrary: '', chartStyle: '' })).toContain(line);
+  });
+
   test('writes a page and Markdown', async () => {
     const [a, b] = runsOf(1);
     const folder = temporaryDirectory();

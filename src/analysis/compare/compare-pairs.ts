@@ -53,13 +53,15 @@ export function comparePairs(
     ...others,
     ...mixDoubts(pairs),
     ...unansweredDoubts(latencies),
-    ...metrics.filter(isOpen).map(openReason),
+    ...metrics.filter((metric) => isOpen(metric, bounds)).map(openReason),
   ];
   const changes = (kind: 'worse' | 'better') =>
     metrics.filter(({ verdict }) => verdict === kind).map((metric) => changeReason(metric, kind));
   const worse = changes('worse');
   const better = changes('better');
-  const notes = metrics.filter((metric) => metric.verdict === 'undecided' && !isOpen(metric)).map(openReason);
+  const notes = metrics
+    .filter((metric) => metric.verdict === 'undecided' && !isOpen(metric, bounds))
+    .map(openReason);
   if (worse.length > 0)
     return { verdict: 'WORSE', metrics, reasons: worse, notes: [...better, ...doubts, ...notes] };
   if (doubts.length > 0)
@@ -67,8 +69,10 @@ export function comparePairs(
   return { verdict: better.length > 0 ? 'BETTER' : 'SAME', metrics, reasons: better, notes };
 }
 
-function isOpen({ verdict, required }: ComparedMetric): boolean {
-  return verdict === 'undecided' && required;
+/** Undecided where SAME needs it, or where what was seen is worse by as much as SAME rules out. */
+function isOpen({ verdict, required, ratio, unit }: ComparedMetric, { detect }: ComparisonBounds): boolean {
+  if (verdict !== 'undecided') return false;
+  return required || (unit === 'ms' && ratio !== null && ratio >= 1 + detect);
 }
 
 function mixDoubts(pairs: PairedAnswers): ComparisonReason[] {

@@ -76,6 +76,17 @@ describe('comparing pairs of the same requests', () => {
     expect(comparePairs(pairsOf(1, 0))).toMatchObject({ verdict: 'INCONCLUSIVE' });
   });
 
+  test('is not sure of a p99 that was seen to be much worse in too few windows', () => {
+    // One request in fifty of the last two fifths takes four times as long: p50 and p95 stay.
+    const pairs = pairsOf(1, 4_000);
+    for (let at = 2_400; at < pairs.count; at += 50) pairs.bNs[at] = pairs.bNs[at]! * 4;
+    const { verdict, reasons, metrics } = comparePairs(pairs);
+    expect(metrics[2]).toMatchObject({ name: 'latency_p99', verdict: 'undecided', required: false });
+    expect(metrics[2]?.ratio).toBeGreaterThan(1.2);
+    expect(verdict).toBe('INCONCLUSIVE');
+    expect(reasons.map(({ code }) => code)).toEqual(['undecided']);
+  });
+
   test('takes a faster build that fails more for worse', () => {
     const { verdict, reasons, notes } = comparePairs(spoilt(pairsOf(0.7), FAILED, (at) => at % 50 === 0));
     expect(verdict).toBe('WORSE');
