@@ -1,6 +1,6 @@
 import { existsSync, readFileSync, statSync } from 'node:fs';
 import { join } from 'node:path';
-import type { SideRow } from '../analysis/compare/pair-table.ts';
+import type { SideRow } from '../analysis/compare/side-columns.ts';
 import { sideRowOfExchange, sideRowOfSend } from '../analysis/compare/side-rows.ts';
 import { JUDGEMENT_BOUNDS } from '../analysis/judgement-bounds.ts';
 import type { ProfileDocument } from '../analysis/profile/profile-document.ts';

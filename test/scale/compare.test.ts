@@ -1,7 +1,7 @@
 import { writeFileSync } from 'node:fs';
 import { describe, expect, test } from 'vitest';
 import { PairTable } from '../../src/analysis/compare/pair-table.ts';
-import { verdictsOf } from '../support/compared-pairs.ts';
+import { streamVerdictsOf, verdictsOf } from '../support/compared-pairs.ts';
 
 const DRAWS = 1_000;
 /** Pairs that are drawn by seed: the counts are the same on every machine. */
@@ -35,10 +35,37 @@ describe('verdicts over a thousand pairs of drawn queues', () => {
   );
 });
 
+describe('verdicts over a thousand pairs of drawn queues of streams', () => {
+  test.each([
+    { requests: 8_000, load: 0.5, service: 'exponential' },
+    { requests: 2_000, load: 0.5, service: 'steady' },
+  ] as const)('$requests streams, load $load, $service service times', (parts) => {
+    const drawn = (ttft: number, itl: number) =>
+      streamVerdictsOf(DRAWS, { ...parts, executors: 4 }, { ttft, itl });
+    const [same, later, slower] = [drawn(1, 1), drawn(1.2, 1), drawn(1, 1.2)];
+    writeFileSync(process.stderr.fd, `${JSON.stringify({ ...parts, streams: { same, later, slower } })}\n`);
+    expect(same.WORSE / DRAWS).toBeLessThanOrEqual(0.01);
+    for (const worse of [later, slower]) {
+      expect(worse.WORSE / DRAWS).toBeGreaterThanOrEqual(0.95);
+      expect(worse.SAME + worse.BETTER).toBe(0);
+    }
+  });
+});
+
 test('a million pairs take some tens of megabytes, and no object each', () => {
   const before = process.memoryUsage();
   const table = new PairTable();
-  const row = { segment: 's', exchangeId: 0, offsetNs: 0, latencyNs: 1e7, outcome: 0, status: 200 };
+  const row = {
+    segment: 's',
+    exchangeId: 0,
+    offsetNs: 0,
+    latencyNs: 1e7,
+    outcome: 0,
+    status: 200,
+    ttftNs: 5e6,
+    itlNs: 1e6,
+    traits: 1,
+  };
   for (let id = 0; id < 1_000_000; id++) table.addA(Object.assign(row, { exchangeId: id, offsetNs: id }));
   for (let id = 0; id < 1_000_000; id++) table.addB(Object.assign(row, { exchangeId: id }));
   expect(table.counts().pairs).toBe(1_000_000);
