@@ -2,13 +2,13 @@ import type { ReplayDocument } from '../analysis/replay-document.ts';
 import { buildReport } from '../analysis/report/build-report.ts';
 import type { ReportDocument } from '../analysis/report/report-document.ts';
 import { ReportStatistics } from '../analysis/report/report-statistics.ts';
-import { AppError, reasonOf } from '../core/errors.ts';
+import { AppError } from '../core/errors.ts';
 import type { TimeRange } from '../core/ports.ts';
 import { parseInstantUs } from '../core/units.ts';
 import { resolveCaptureDirectory } from '../storage/capture-directory.ts';
 import { CaptureReader } from '../storage/capture-reader.ts';
-import { sqliteCode } from '../storage/database.ts';
 import { RunReader } from '../storage/run-reader.ts';
+import { damagedRows } from './run-damage.ts';
 import { readRunSummary } from './run-summary.ts';
 
 /** What is reported; plain data, because it goes to a thread. */
@@ -48,12 +48,7 @@ function readRows(directory: string, reader: RunReader, summary: ReplayDocument 
     for (const send of reader.sends()) statistics.addSend(send);
     return statistics;
   } catch (thrown) {
-    if (thrown instanceof AppError) throw thrown;
-    if (sqliteCode(thrown) === null && !(thrown instanceof RangeError)) throw thrown;
-    throw new AppError('INPUT_INVALID', `the run ${directory} is damaged: ${reasonOf(thrown)}`, {
-      hint: 'Restore its run.sqlite from where it was kept, or replay again.',
-      cause: thrown,
-    });
+    throw damagedRows(directory, thrown);
   }
 }
 
