@@ -35,6 +35,17 @@ describe('verdicts over a thousand pairs of drawn queues', () => {
   );
 });
 
+test('a swing over the run that both sides share makes no verdict wrong, and keeps from none', () => {
+  const parts = { requests: 8_000, load: 0.5, service: 'exponential', executors: 4 } as const;
+  const same = verdictsOf(DRAWS, { ...parts, slowdown: 1 }, 0.4);
+  const slower = verdictsOf(DRAWS, { ...parts, slowdown: 1.2 }, 0.4);
+  writeFileSync(process.stderr.fd, `${JSON.stringify({ ...parts, swing: 0.4, same, slower })}\n`);
+  expect(same.WORSE / DRAWS).toBeLessThanOrEqual(0.01);
+  expect(same.SAME / DRAWS).toBeGreaterThanOrEqual(0.95);
+  expect(slower.WORSE / DRAWS).toBeGreaterThanOrEqual(0.95);
+  expect(slower.SAME + slower.BETTER).toBe(0);
+});
+
 describe('verdicts over a thousand pairs of drawn queues of streams', () => {
   const streams = [
     { requests: 4_000, load: 0.5, service: 'exponential' },

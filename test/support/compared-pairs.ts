@@ -1,6 +1,6 @@
 import { type ComparisonVerdict, comparePairs } from '../../src/analysis/compare/compare-pairs.ts';
 import { ANSWERED, type PairedAnswers, STREAMED, WHOLE } from '../../src/analysis/compare/paired-answers.ts';
-import { type QueuePairParts, queuePair } from './queue-simulator.ts';
+import { type QueuePairParts, queuePair, swinging } from './queue-simulator.ts';
 
 /** Pairs that all were answered with 200; latencies in seconds. */
 export function answeredPairs(a: Float64Array, b: Float64Array): PairedAnswers {
@@ -22,15 +22,16 @@ export function answeredPairs(a: Float64Array, b: Float64Array): PairedAnswers {
   };
 }
 
-/** What the comparison says of so many drawn pairs. */
+/** What the comparison says of so many drawn pairs. @param swing that both sides share over the run */
 export function verdictsOf(
   draws: number,
   parts: Omit<QueuePairParts, 'seed'>,
+  swing = 0,
 ): Record<ComparisonVerdict, number> {
   const counts = { BETTER: 0, SAME: 0, WORSE: 0, INCONCLUSIVE: 0 };
   for (let seed = 1; seed <= draws; seed++) {
     const { a, b } = queuePair({ ...parts, seed });
-    counts[comparePairs(answeredPairs(a, b)).verdict] += 1;
+    counts[comparePairs(answeredPairs(swinging(a, swing), swinging(b, swing))).verdict] += 1;
   }
   return counts;
 }

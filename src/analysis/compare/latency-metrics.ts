@@ -2,12 +2,13 @@ import { nearestRank } from '../../core/histogram.ts';
 import type { ComparedMetric, MetricVerdict } from './compared-metric.ts';
 import {
   type ComparisonBounds,
+  DEPENDENCE_TO_RATIOS,
   JOINT_CONFIDENCE,
   JUDGED_PERCENTILES,
   SAME_CONFIDENCE,
   WINDOW_TO_DEPENDENCE,
 } from './comparison-bounds.ts';
-import { dependenceLength } from './dependence.ts';
+import { dependenceLength, ratioDependenceLength } from './dependence.ts';
 import type { PairedTimes } from './paired-answers.ts';
 import {
   halfWidth,
@@ -38,7 +39,8 @@ interface Planned {
 
 /**
  * Differences of percentiles, window by window of the same requests, with intervals over the windows.
- * A window holds at least six times what hangs together on the calmer side: the same build has that on both.
+ * A window holds at least six times what hangs together on the calmer side: the same build has that on both. What
+ * hangs together on both for a cause that they share is left to the pairs: it is bounded by that of their ratios.
  * @param others metrics besides these that share the error with them
  */
 export function latencyMetrics(
@@ -52,7 +54,12 @@ export function latencyMetrics(
 }
 
 function plansOf(times: ComparedTimes): Planned[] {
-  const dependence = Math.min(dependenceLength(times.a), dependenceLength(times.b));
+  const { a, b } = times;
+  const dependence = Math.min(
+    dependenceLength(a),
+    dependenceLength(b),
+    DEPENDENCE_TO_RATIOS * ratioDependenceLength(a, b),
+  );
   return JUDGED_PERCENTILES.map(({ percent, leastPairs, required }) => {
     const least = Math.ceil(Math.max(leastPairs, WINDOW_TO_DEPENDENCE * dependence));
     const windows = windowCount(times.a.length, least);

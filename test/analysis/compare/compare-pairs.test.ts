@@ -39,6 +39,13 @@ describe('comparing pairs of the same requests', () => {
     expect(verdictsOf(draws, { ...CALM, slowdown: 1 / 1.2 })).toMatchObject({ BETTER: draws });
   });
 
+  test('is not kept from a verdict by a swing over the day that both sides share', () => {
+    const draws = 10;
+    const long = { ...CALM, requests: 8_000 };
+    expect(verdictsOf(draws, { ...long, slowdown: 1 }, 0.4)).toMatchObject({ SAME: draws });
+    expect(verdictsOf(draws, { ...long, slowdown: 1.2 }, 0.4)).toMatchObject({ WORSE: draws });
+  });
+
   test('gives ratio and intervals, and an effect that agrees with them', () => {
     const [p50] = comparePairs(pairsOf(1.2)).metrics;
     expect(p50).toMatchObject({
