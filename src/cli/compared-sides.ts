@@ -1,18 +1,22 @@
 import { existsSync, readFileSync, statSync } from 'node:fs';
 import { join } from 'node:path';
-import type { SideRow } from '../analysis/compare/pair-table.ts';
+import type { SideRow } from '../analysis/compare/side-columns.ts';
 import { sideRowOfExchange, sideRowOfSend } from '../analysis/compare/side-rows.ts';
 import { JUDGEMENT_BOUNDS } from '../analysis/judgement-bounds.ts';
+import { OutcomeCounts } from '../analysis/outcome-counts.ts';
 import type { ProfileDocument } from '../analysis/profile/profile-document.ts';
 import type { ReplayDocument } from '../analysis/replay-document.ts';
+import { rowDifferences } from '../analysis/row-agreement.ts';
 import { AppError, reasonOf } from '../core/errors.ts';
 import type { TimeRange } from '../core/ports.ts';
+import type { Send } from '../core/run.ts';
 import { type CaptureReader, openCapture } from '../storage/capture-reader.ts';
 import { RunReader } from '../storage/run-reader.ts';
-import { RUN_DATABASE } from '../storage/run-schema.ts';
+import { RUN_DATABASE, RUN_SUMMARY } from '../storage/run-schema.ts';
 import { documentFromThread } from './document-thread.ts';
 import { resolveProfileOptions } from './profile-options.ts';
 import { profileSchema } from './profile-schema.ts';
+import { damagedRows } from './run-damage.ts';
 import { readRunSummary } from './run-summary.ts';
 
 /** A profile of two weeks has some hundred kilobytes. */
@@ -23,6 +27,7 @@ export interface RunSide {
   readonly kind: 'run';
   readonly name: string;
   readonly summary: ReplayDocument;
+  /** Judged ones. Throws AppError INPUT_INVALID at their end where they are not those the summary was written of. */
   rows(): Generator<SideRow>;
   /** What it replayed of the recording. */
   range(): TimeRange | undefined;
@@ -50,7 +55,8 @@ export function openSide(name: string): Side {
   const there = statSync(name, { throwIfNoEntry: false });
   if (there?.isFile())
     return { kind: 'profile', name, document: readProfile(name, there.size), close: () => {} };
-  return existsSync(join(name, RUN_DATABASE)) ? openRun(name) : openRecording(name);
+  const isRun = [RUN_DATABASE, RUN_SUMMARY].some((file) => existsSync(join(name, file)));
+  return isRun ? openRun(name) : openRecording(name);
 }
 
 /** Profiles a capture as `profile` does, payloads left aside. */
@@ -78,11 +84,36 @@ function openRun(name: string): RunSide {
     name,
     summary,
     *rows() {
-      for (const send of reader.sends()) if (!send.warmup) yield sideRowOfSend(send, lagBoundNs);
+      const outcomes = new OutcomeCounts();
+      for (const send of sendsOf(name, reader)) {
+        if (send.warmup) continue;
+        outcomes.add(send);
+        yield sideRowOfSend(send, lagBoundNs);
+      }
+      assertOwnRows(name, rowDifferences(reader.run?.id ?? null, outcomes.figures(), summary));
     },
     range: () => rangeOf(summary),
     close: () => reader.close(),
   };
+}
+
+/** Rows as far as they can be read. @throws AppError INPUT_INVALID */
+function* sendsOf(name: string, reader: RunReader): Generator<Send> {
+  try {
+    yield* reader.sends();
+  } catch (thrown) {
+    throw damagedRows(name, thrown);
+  }
+}
+
+/** A verdict on rows that were changed, lost or swapped after the run would be one on something else. */
+function assertOwnRows(name: string, differences: readonly string[]): void {
+  if (differences.length === 0) return;
+  throw new AppError(
+    'INPUT_INVALID',
+    `the rows of the run ${name} are not those of its summary: ${differences.join('; ')}`,
+    { hint: 'Its files were changed or damaged after it ended: restore the directory, or replay again.' },
+  );
 }
 
 function summaryOf(name: string, summary: object | null): ReplayDocument {

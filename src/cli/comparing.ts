@@ -1,15 +1,18 @@
-import { answerDoubts } from '../analysis/compare/answer-doubts.ts';
+import { answerDoubts, uncheckedNotes } from '../analysis/compare/answer-doubts.ts';
 import { type ComparisonReason, comparePairs } from '../analysis/compare/compare-pairs.ts';
 import { compareProfiles, profileFactDifferences } from '../analysis/compare/compare-profiles.ts';
 import type { ComparedSide, ComparisonDocument } from '../analysis/compare/comparison-document.ts';
+import { undecidedOf } from '../analysis/compare/comparison-rows.ts';
 import { leftOutDoubts } from '../analysis/compare/left-out-doubts.ts';
-import { PairTable, type SideRow } from '../analysis/compare/pair-table.ts';
+import { checkedPairs } from '../analysis/compare/mismatch-metric.ts';
+import { PairTable } from '../analysis/compare/pair-table.ts';
 import {
   type FactDifference,
   recordingFactDifferences,
   runDoubts,
   runFactDifferences,
 } from '../analysis/compare/run-facts.ts';
+import type { SideRow } from '../analysis/compare/side-columns.ts';
 import { windowLines } from '../analysis/compare/window-lines.ts';
 import { AppError } from '../core/errors.ts';
 import type { CompareOptions } from './compare-options.ts';
@@ -76,7 +79,10 @@ function compareRows(
   assertAlike(lacking, options);
   const pairs = table.pairs();
   const judgement = comparePairs(pairs, options.bounds, [
-    ...answerDoubts(summaryOf(a), summaryOf(b), options.bounds.failureFloor),
+    // Where both sides were checked, the pairs tell.
+    ...(checkedPairs(pairs).length > 0
+      ? []
+      : answerDoubts(summaryOf(a), summaryOf(b), options.bounds.failureFloor)),
     ...leftOutDoubts(counts),
   ]);
   const doubts = [a, b].flatMap((side, at) =>
@@ -92,6 +98,7 @@ function compareRows(
     notes: [
       ...(isDoubted ? judgement.reasons : []),
       ...judgement.notes,
+      ...(a.kind === b.kind ? uncheckedNotes(pairs) : []),
       ...differenceNotes([...differences, ...lacking]),
     ],
     a: sideOf(a),
@@ -100,6 +107,7 @@ function compareRows(
     unpaired: { onlyA, onlyB, leftOut },
     differences: [...differences, ...lacking],
     metrics: judgement.metrics,
+    undecided: [...undecidedOf(judgement.metrics), ...judgement.unknown],
     windows: windowLines(pairs),
     bounds: options.bounds,
   };
@@ -119,6 +127,7 @@ async function compareTraffic(
     kind: 'comparison',
     compares: 'profiles',
     ...judgement,
+    undecided: undecidedOf(judgement.metrics),
     notes: [...judgement.notes, ...differenceNotes(differences)],
     a: sideOf(a),
     b: sideOf(b),

@@ -1,14 +1,16 @@
+import { existsSync } from 'node:fs';
 import type { ReplayDocument } from '../analysis/replay-document.ts';
 import { buildReport } from '../analysis/report/build-report.ts';
 import type { ReportDocument } from '../analysis/report/report-document.ts';
 import { ReportStatistics } from '../analysis/report/report-statistics.ts';
-import { AppError, reasonOf } from '../core/errors.ts';
+import { AppError } from '../core/errors.ts';
 import type { TimeRange } from '../core/ports.ts';
 import { parseInstantUs } from '../core/units.ts';
 import { resolveCaptureDirectory } from '../storage/capture-directory.ts';
 import { CaptureReader } from '../storage/capture-reader.ts';
-import { sqliteCode } from '../storage/database.ts';
 import { RunReader } from '../storage/run-reader.ts';
+import { capturePlaces } from './capture-places.ts';
+import { damagedRows } from './run-damage.ts';
 import { readRunSummary } from './run-summary.ts';
 
 /** What is reported; plain data, because it goes to a thread. */
@@ -34,7 +36,7 @@ export function reportRun({ directory, capture }: ReportRequest): ReportDocument
   try {
     const summary = reader.summary === null ? null : readRunSummary(directory, reader.summary);
     const statistics = readRows(directory, reader, summary);
-    const recording = readRecording(statistics, { named: capture, summary, run: reader.run });
+    const recording = readRecording(statistics, { directory, named: capture, summary, run: reader.run });
     return buildReport({ directory, run: reader.run, summary, statistics, recording });
   } finally {
     reader.close();
@@ -48,50 +50,80 @@ function readRows(directory: string, reader: RunReader, summary: ReplayDocument 
     for (const send of reader.sends()) statistics.addSend(send);
     return statistics;
   } catch (thrown) {
-    if (thrown instanceof AppError) throw thrown;
-    if (sqliteCode(thrown) === null && !(thrown instanceof RangeError)) throw thrown;
-    throw new AppError('INPUT_INVALID', `the run ${directory} is damaged: ${reasonOf(thrown)}`, {
-      hint: 'Restore its run.sqlite from where it was kept, or replay again.',
-      cause: thrown,
-    });
+    throw damagedRows(directory, thrown);
   }
 }
 
 interface Sought {
+  readonly directory: string;
   readonly named: string | null;
   readonly summary: ReplayDocument | null;
   readonly run: RunReader['run'];
 }
 
 /** What was recorded for the sends. A capture that the run names and that has moved is no error: it is said. */
-function readRecording(statistics: ReportStatistics, { named, summary, run }: Sought): Recording {
-  const directory = named ?? run?.capture ?? null;
-  if (directory === null)
+function readRecording(statistics: ReportStatistics, { directory, named, summary, run }: Sought): Recording {
+  if (named !== null) return readNamed(statistics, named, summary);
+  if (run === null)
     return {
       capture: null,
       unavailable: 'the run does not say of which capture it is; name it with --capture',
     };
-  try {
-    const source = new CaptureReader(resolveCaptureDirectory(directory, 'read'));
-    try {
-      for (const range of rangesOf(summary)) {
-        for (const row of source.rows(range)) statistics.addRecorded(row);
-      }
-    } finally {
-      source.close();
-    }
-  } catch (thrown) {
-    if (named !== null || !(thrown instanceof AppError)) throw thrown;
-    statistics.forgetRecorded();
-    return { capture: null, unavailable: `${thrown.message}; name it with --capture` };
+  const { capture } = run;
+  const places = capturePlaces(capture, directory);
+  let reason: string | null = null;
+  for (const place of places) {
+    const why = readFrom(statistics, place, summary);
+    if (why === null) return { capture, unavailable: null };
+    // What is there, and is of no help, says more than that nothing is at the other places.
+    if (existsSync(place)) reason ??= why;
   }
-  const { found, sought } = statistics.recordedFigures();
-  if (found > 0 || sought === 0) return { capture: directory, unavailable: null };
-  const other = `${directory} holds none of the exchanges that were replayed`;
-  if (named === null) return { capture: null, unavailable: `${other}; name the capture with --capture` };
-  throw new AppError('INPUT_INVALID', other, {
+  const gone =
+    places.length === 1
+      ? `the capture ${capture} is gone`
+      : `the capture ${capture} is gone: it lies neither beside the run, nor in a folder above it, nor in the working directory`;
+  return { capture: null, unavailable: `${reason ?? gone}; name it with --capture` };
+}
+
+/** @throws AppError where the capture is not there, is damaged, or is another one */
+function readNamed(statistics: ReportStatistics, named: string, summary: ReplayDocument | null): Recording {
+  addRecorded(statistics, named, summary);
+  if (isHelpful(statistics)) return { capture: named, unavailable: null };
+  throw new AppError('INPUT_INVALID', `${named} holds none of the exchanges that were replayed`, {
     hint: 'Name the capture this run was made of; exchanges that retention took are gone.',
   });
+}
+
+/** Why nothing could be had from there, and then nothing was; null where it could. */
+function readFrom(
+  statistics: ReportStatistics,
+  place: string,
+  summary: ReplayDocument | null,
+): string | null {
+  try {
+    addRecorded(statistics, place, summary);
+  } catch (thrown) {
+    if (!(thrown instanceof AppError)) throw thrown;
+    statistics.forgetRecorded();
+    return thrown.message;
+  }
+  return isHelpful(statistics) ? null : `${place} holds none of the exchanges that were replayed`;
+}
+
+function isHelpful(statistics: ReportStatistics): boolean {
+  const { found, sought } = statistics.recordedFigures();
+  return found > 0 || sought === 0;
+}
+
+function addRecorded(statistics: ReportStatistics, directory: string, summary: ReplayDocument | null): void {
+  const source = new CaptureReader(resolveCaptureDirectory(directory, 'read'));
+  try {
+    for (const range of rangesOf(summary)) {
+      for (const row of source.rows(range)) statistics.addRecorded(row);
+    }
+  } finally {
+    source.close();
+  }
 }
 
 /** Where the replayed exchanges lie. Stretches that were laid over the window lie anywhere. */

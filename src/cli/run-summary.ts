@@ -139,6 +139,6 @@ export function readRunSummary(directory: string, summary: object): ReplayDocume
   const [first] = error.issues;
   const where = first === undefined ? '' : `: ${first.path.join('.') || 'the document'}: ${first.message}`;
   throw new AppError('INPUT_INVALID', `${RUN_SUMMARY} of ${directory} is not that of a run${where}`, {
-    hint: 'Restore it from where the run was kept, or replay again.',
+    hint: 'Restore it from where the run was kept, or replay again. Moved away, a report tells what the rows say.',
   });
 }

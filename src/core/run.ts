@@ -39,6 +39,8 @@ export interface SendAnswer {
   readonly promptTokens: number | null;
   readonly outputTokens: number | null;
   readonly finish: FinishReason | null;
+  /** Why each of several choices ended, by their index; left out where there is one. Rows of a run do not keep it. */
+  readonly finishes?: readonly (FinishReason | null)[] | null;
 }
 
 /** What became of one planned send. */

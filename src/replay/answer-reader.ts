@@ -33,6 +33,8 @@ export interface AnswerFacts {
   readonly promptTokens: number | null;
   readonly outputTokens: number | null;
   readonly finish: FinishReason | null;
+  /** Why each of several choices ended; null where there is one. */
+  readonly finishes: readonly (FinishReason | null)[] | null;
 }
 
 /** Where an event may hold counts of tokens: looked at before it is searched for them. */
@@ -98,6 +100,7 @@ export class AnswerReader {
       promptTokens,
       outputTokens,
       finish: this.#end.finish,
+      finishes: this.#end.finishes,
     };
   }
 

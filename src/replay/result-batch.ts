@@ -1,7 +1,7 @@
-import { FINISH_REASONS, SEND_ERRORS, type SendAnswer } from '../core/run.ts';
+import { FINISH_REASONS, type FinishReason, SEND_ERRORS, type SendAnswer } from '../core/run.ts';
 import type { SendResult } from './send-result.ts';
 
-const COLUMNS = 19;
+const COLUMNS = 20;
 const REFUSED = 1;
 const REUSED = 2;
 const CANCELLED = 4;
@@ -65,6 +65,7 @@ function rowOf(result: SendResult): number[] {
     answer?.outputTokens ?? Number.NaN,
     answer === null || answer.finish === null ? -1 : FINISH_REASONS.indexOf(answer.finish),
     result.connectionWaitNs ?? Number.NaN,
+    packFinishes(answer?.finishes ?? null),
   ];
 }
 
@@ -99,7 +100,26 @@ function answerOf(rows: Float64Array, at: number, gaps: Uint8Array | null): Send
     promptTokens: orNull(rows[at + 15]),
     outputTokens: orNull(rows[at + 16]),
     finish: FINISH_REASONS[rows[at + 17] ?? -1] ?? null,
+    finishes: unpackFinishes(rows[at + 19] ?? 0),
   };
+}
+
+/** Three bits a choice, 49 with the mark of 16 choices, of the 53 that a number has: 0 is no reason. */
+const FINISH_STEPS = 8;
+
+/** Ends with a mark, so that choices that said nothing count as well. */
+function packFinishes(finishes: readonly (FinishReason | null)[] | null): number {
+  if (finishes === null) return 0;
+  const digits = finishes.map((reason) => (reason === null ? 0 : FINISH_REASONS.indexOf(reason) + 1));
+  return digits.reduceRight<number>((sum, digit) => sum * FINISH_STEPS + digit, 1);
+}
+
+function unpackFinishes(packed: number): readonly (FinishReason | null)[] | null {
+  if (packed === 0) return null;
+  const finishes: (FinishReason | null)[] = [];
+  for (let rest = packed; rest >= FINISH_STEPS; rest = Math.floor(rest / FINISH_STEPS))
+    finishes.push(FINISH_REASONS[(rest % FINISH_STEPS) - 1] ?? null);
+  return finishes;
 }
 
 function flagsOf({ refused, reusedConnection, cancelled, streamed, answer }: SendResult): number {

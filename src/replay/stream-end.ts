@@ -24,6 +24,9 @@ const FINISHES: Readonly<Record<string, FinishReason>> = {
 
 type Event = Readonly<Record<string, unknown>>;
 
+/** Choices of one answer that are told apart; of more, the first ones. */
+export const MAX_CHOICES = 16;
+
 /** What comes last in a stream of OpenAI's chat and completions. */
 const DONE = '[DONE]';
 
@@ -37,6 +40,7 @@ export class StreamEnd {
   #ended = false;
   #failed = false;
   finish: FinishReason | null = null;
+  readonly #choices: (FinishReason | null)[] = [];
 
   /** @param speaks whether the protocol of the request promises an end, even before an event came */
   constructor(speaks: boolean) {
@@ -46,6 +50,11 @@ export class StreamEnd {
   /** Whether the message, which is over, was a stream that broke: the server said so, or never said the end. */
   get broken(): boolean {
     return this.#failed || (this.#speaks && !this.#ended);
+  }
+
+  /** Why each of several choices ended, by their index; null where there is one, or none is told apart. */
+  get finishes(): readonly (FinishReason | null)[] | null {
+    return this.#choices.length > 1 ? this.#choices : null;
   }
 
   /** Whether the server told of an error within the stream. */
@@ -77,7 +86,18 @@ export class StreamEnd {
 
   #eachFinish(parts: readonly unknown[], name: string): void {
     this.#speaks = true;
-    for (const part of parts) if (isRecord(part) && isText(part[name])) this.#said(true, part[name]);
+    for (const [at, part] of parts.entries()) {
+      if (!isRecord(part) || !isText(part[name])) continue;
+      this.#said(true, part[name]);
+      this.#choiceEnded(typeof part['index'] === 'number' ? part['index'] : at, part[name]);
+    }
+  }
+
+  /** A stream tells of its choices one by one, in any order. */
+  #choiceEnded(index: number, reason: unknown): void {
+    if (!Number.isInteger(index) || index < 0 || index >= MAX_CHOICES) return;
+    while (this.#choices.length <= index) this.#choices.push(null);
+    this.#choices[index] = reasonOf(reason);
   }
 
   /** OpenAI's responses and Anthropic's messages name their events. */
@@ -98,10 +118,16 @@ export class StreamEnd {
   #said(ended: boolean, reason: unknown): void {
     this.#speaks = true;
     this.#ended ||= ended;
-    if (typeof reason === 'string' && reason !== '')
-      this.finish = Object.hasOwn(FINISHES, reason) ? (FINISHES[reason] ?? 'other') : 'other';
+    const known = reasonOf(reason);
+    if (known !== null) this.finish = known;
     else if (ended) this.finish ??= 'other';
   }
+}
+
+/** In our words; null where there is none. */
+function reasonOf(reason: unknown): FinishReason | null {
+  if (typeof reason !== 'string' || reason === '') return null;
+  return Object.hasOwn(FINISHES, reason) ? (FINISHES[reason] ?? 'other') : 'other';
 }
 
 function member(event: Event, outer: string, inner: string): unknown {

@@ -71,7 +71,7 @@ export class RunReader {
       this.run = parse<Run>(meta.get('run'));
       const totals = parse<RunTotals>(meta.get('totals'));
       this.totals = totals === null ? null : { ...totals, cancelled: totals.cancelled ?? 0 };
-      this.summary = this.sealed ? summaryAt(summaryPath) : null;
+      this.summary = this.sealed ? summaryIn(directory) : null;
     } catch (error) {
       this.#connection.close();
       throw error instanceof AppError ? error : noRun(directory, error);
@@ -183,11 +183,21 @@ function parse<T>(text: string | undefined): T | null {
   return text === undefined ? null : (JSON.parse(text) as T);
 }
 
-/** A file that is there and holds no document is damage, and no run that has not ended. */
-function summaryAt(path: string): object {
-  const summary = parse<unknown>(readFileSync(path, 'utf8'));
-  if (typeof summary === 'object' && summary !== null) return summary;
-  throw new Error(`${RUN_SUMMARY} holds no document`);
+/**
+ * A file that is there and holds no document is damage, and no run that has not ended.
+ * @throws AppError INPUT_INVALID
+ */
+function summaryIn(directory: string): object {
+  let reason = 'it holds no document';
+  try {
+    const summary = parse<unknown>(readFileSync(join(directory, RUN_SUMMARY), 'utf8').replace(/^\uFEFF/, ''));
+    if (typeof summary === 'object' && summary !== null) return summary;
+  } catch (thrown) {
+    reason = reasonOf(thrown);
+  }
+  throw new AppError('INPUT_INVALID', `${RUN_SUMMARY} of ${directory} is damaged: ${reason}`, {
+    hint: 'Restore it from where the run was kept, or replay again. Moved away, a report tells what the rows say.',
+  });
 }
 
 function noRun(directory: string, cause: unknown): AppError {

@@ -1,4 +1,4 @@
-import { chmodSync, mkdirSync, readFileSync, writeFileSync } from 'node:fs';
+import { mkdirSync, readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { describe, expect, test } from 'vitest';
 import type { ComparisonDocument } from '../../src/analysis/compare/comparison-document.ts';
@@ -47,6 +47,16 @@ describe('reprise compare', () => {
     expect(same.stdout).toMatch(/^SAME: /);
   });
 
+  test('never says SAME without naming the percentile that could not be compared', async () => {
+    const [a, b] = runsOf(1);
+    const document = await compareNamed(a, b, DEFAULTS);
+    expect(document).toMatchObject({ verdict: 'SAME', undecided: ['latency_p99'] });
+    const line = 'B is as fast as A, and fails as often, apart from what cannot be told: latency_p99.';
+    expect(comparisonText(document)[0]).toBe(`SAME: ${line}`);
+    expect(comparisonMarkdown(document)).toContain('cannot be told: latency');
+    expect(comparisonPage(document, { chartLibrary: '', chartStyle: '' })).toContain(line);
+  });
+
   test('writes a page and Markdown', async () => {
     const [a, b] = runsOf(1);
     const folder = temporaryDirectory();
@@ -92,25 +102,6 @@ describe('comparing what two names stand for', () => {
     expect((await compareNamed(one, other, DEFAULTS)).differences).toEqual([]);
     const tuesday = comparedRun(b, { run: { capture: 'captures/tuesday' } });
     await expect(compareNamed(one, tuesday, DEFAULTS)).rejects.toThrow('capture: monday | tuesday');
-  });
-
-  test('never takes a faster build for better that its own run found to answer otherwise', async () => {
-    const { a, b } = calmSends(COUNT, 0.5);
-    const one = comparedRun(a);
-    const other = comparedRun(b);
-    expect((await compareNamed(one, other, DEFAULTS)).verdict).toBe('BETTER');
-    const path = join(other, 'summary.json');
-    const summary = JSON.parse(readFileSync(path, 'utf8')) as object;
-    const byKind = { status: 0, shape: COUNT, values: 0, length: 0, finish: 0 };
-    const check = { answers: COUNT, checked: COUNT, mismatched: COUNT, rate: 1, byKind };
-    const rest = { level: 'values', unchecked: {}, examples: {} };
-    chmodSync(path, 0o600);
-    writeFileSync(path, JSON.stringify({ ...summary, check: { ...check, ...rest } }));
-    const document = await compareNamed(one, other, DEFAULTS);
-    expect(document.verdict).toBe('INCONCLUSIVE');
-    expect(document.reasons.map(({ code }) => code)).toEqual(['answers_differ']);
-    expect(document.notes.map(({ code }) => code)).toContain('latency_p50_better');
-    expect((await compareNamed(other, other, DEFAULTS)).verdict).toBe('SAME');
   });
 
   test('refuses runs of other requests', async () => {

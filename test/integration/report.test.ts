@@ -1,4 +1,4 @@
-import { readdirSync, readFileSync, truncateSync, writeFileSync } from 'node:fs';
+import { cpSync, readdirSync, readFileSync, truncateSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { describe, expect, test } from 'vitest';
 import type { ReportDocument } from '../../src/analysis/report/report-document.ts';
@@ -156,6 +156,32 @@ describe('the recording beside a run', () => {
       expect(recording).toMatchObject({ capture, unavailable: null, found: 40, timed: 40, sought: 40 });
       expect(latencyMs.recorded).toMatchObject({ count: 40, meanMs: 8.195, maxMs: 8.39 });
     }
+  });
+
+  test('is found above the run where the run names it relatively, whatever the working directory is', () => {
+    const home = temporaryDirectory();
+    cpSync(capture, join(home, 'captures', 'monday'), { recursive: true });
+    // Another capture of that name lies nearer, and holds none of the exchanges.
+    const another = replayedCapture(
+      played.map((each) => ({ ...each, exchangeId: each.exchangeId + 90_000 })),
+      10,
+    ).capture;
+    cpSync(another, join(home, 'runs', 'captures', 'monday'), { recursive: true });
+    const relative = join('captures', 'monday');
+    cpSync(storedRun(played, { run: { capture: relative } }), join(home, 'runs', 'one'), { recursive: true });
+    const { recording } = reportRun({ directory: join(home, 'runs', 'one'), capture: null });
+    expect(recording).toMatchObject({ capture: relative, unavailable: null, found: 40 });
+  });
+
+  test('is said to be gone where no place holds it, and never that it is no capture', () => {
+    const run = (at: string) =>
+      reportRun({ directory: storedRun(played, { run: { capture: at } }), capture: null });
+    const places = 'neither beside the run, nor in a folder above it, nor in the working directory';
+    expect(run('captures/gone').recording.unavailable).toBe(
+      `the capture captures/gone is gone: it lies ${places}; name it with --capture`,
+    );
+    const gone = join(temporaryDirectory(), 'gone');
+    expect(run(gone).recording.unavailable).toBe(`the capture ${gone} is gone; name it with --capture`);
   });
 
   test('is not made up where the capture is gone, another one or damaged', () => {

@@ -32,6 +32,7 @@ describe('the tarball', () => {
     ]);
     expect(installed.files.filter((file) => file.startsWith('docs/')).sort()).toEqual([
       'docs/capture-format.md',
+      'docs/compare.schema.json',
       'docs/profile.schema.json',
       'docs/report.schema.json',
     ]);

@@ -2,6 +2,7 @@ import fc from 'fast-check';
 import { expect, test } from 'vitest';
 import { FINISH_REASONS, SEND_ERRORS } from '../../src/core/run.ts';
 import { packResults, unpackResults } from '../../src/replay/result-batch.ts';
+import { MAX_CHOICES } from '../../src/replay/stream-end.ts';
 
 const offset = fc.oneof(fc.constant(null), fc.nat(2 ** 53 - 1));
 
@@ -14,6 +15,10 @@ const answer = fc.record({
   promptTokens: offset,
   outputTokens: offset,
   finish: fc.oneof(fc.constant(null), fc.constantFrom(...FINISH_REASONS)),
+  finishes: fc.oneof(
+    fc.constant(null),
+    fc.array(fc.constantFrom(null, ...FINISH_REASONS), { minLength: 2, maxLength: MAX_CHOICES }),
+  ),
 });
 
 test('results arrive as they were, with null for what never happened and 0 for what did at the start', () => {

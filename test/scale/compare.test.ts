@@ -1,7 +1,7 @@
 import { writeFileSync } from 'node:fs';
 import { describe, expect, test } from 'vitest';
 import { PairTable } from '../../src/analysis/compare/pair-table.ts';
-import { verdictsOf } from '../support/compared-pairs.ts';
+import { streamVerdictsOf, verdictsOf } from '../support/compared-pairs.ts';
 
 const DRAWS = 1_000;
 /** Pairs that are drawn by seed: the counts are the same on every machine. */
@@ -35,10 +35,60 @@ describe('verdicts over a thousand pairs of drawn queues', () => {
   );
 });
 
+test('a swing over the run that both sides share makes no verdict wrong, and keeps from none', () => {
+  const parts = { requests: 8_000, load: 0.5, service: 'exponential', executors: 4 } as const;
+  const same = verdictsOf(DRAWS, { ...parts, slowdown: 1 }, 0.4);
+  const slower = verdictsOf(DRAWS, { ...parts, slowdown: 1.2 }, 0.4);
+  writeFileSync(process.stderr.fd, `${JSON.stringify({ ...parts, swing: 0.4, same, slower })}\n`);
+  expect(same.WORSE / DRAWS).toBeLessThanOrEqual(0.01);
+  expect(same.SAME / DRAWS).toBeGreaterThanOrEqual(0.95);
+  expect(slower.WORSE / DRAWS).toBeGreaterThanOrEqual(0.95);
+  expect(slower.SAME + slower.BETTER).toBe(0);
+});
+
+describe('verdicts over a thousand pairs of drawn queues of streams', () => {
+  const streams = [
+    { requests: 4_000, load: 0.5, service: 'exponential' },
+    { requests: 2_000, load: 0.5, service: 'steady' },
+  ] as const;
+
+  test.each(streams)('$requests of the same build, $service service times', (parts) => {
+    const same = drawn(parts, { ttft: 1, itl: 1 });
+    expect(same.WORSE / DRAWS).toBeLessThanOrEqual(0.01);
+  });
+
+  test.each(
+    streams.flatMap((parts) => [
+      { parts, slowdown: { ttft: 1.2, itl: 1 } },
+      { parts, slowdown: { ttft: 1, itl: 1.2 } },
+    ]),
+  )('of which only tokens come a fifth later: $slowdown, $parts', ({ parts, slowdown }) => {
+    const worse = drawn(parts, slowdown);
+    expect(worse.WORSE / DRAWS).toBeGreaterThanOrEqual(0.95);
+    expect(worse.SAME + worse.BETTER).toBe(0);
+  });
+
+  function drawn(parts: (typeof streams)[number], slowdown: { ttft: number; itl: number }) {
+    const verdicts = streamVerdictsOf(DRAWS, { ...parts, executors: 4 }, slowdown);
+    writeFileSync(process.stderr.fd, `${JSON.stringify({ ...parts, slowdown, verdicts })}\n`);
+    return verdicts;
+  }
+});
+
 test('a million pairs take some tens of megabytes, and no object each', () => {
   const before = process.memoryUsage();
   const table = new PairTable();
-  const row = { segment: 's', exchangeId: 0, offsetNs: 0, latencyNs: 1e7, outcome: 0, status: 200 };
+  const row = {
+    segment: 's',
+    exchangeId: 0,
+    offsetNs: 0,
+    latencyNs: 1e7,
+    outcome: 0,
+    status: 200,
+    ttftNs: 5e6,
+    itlNs: 1e6,
+    traits: 1,
+  };
   for (let id = 0; id < 1_000_000; id++) table.addA(Object.assign(row, { exchangeId: id, offsetNs: id }));
   for (let id = 0; id < 1_000_000; id++) table.addB(Object.assign(row, { exchangeId: id }));
   expect(table.counts().pairs).toBe(1_000_000);

@@ -78,3 +78,8 @@ export function queuePair(parts: QueuePairParts): { readonly a: Float64Array; re
 function normal(random: () => number): number {
   return Math.sqrt(-2 * Math.log(random())) * Math.cos(2 * Math.PI * random());
 }
+
+/** Latencies with a swing over the whole run that both sides share, as the load of a day makes it. */
+export function swinging(latencies: Float64Array, share: number): Float64Array {
+  return latencies.map((each, at) => each * (1 + share * Math.sin((2 * Math.PI * at) / latencies.length)));
+}

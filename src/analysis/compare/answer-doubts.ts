@@ -1,6 +1,7 @@
 import type { CheckDocument } from '../check-statistics.ts';
 import type { ReplayDocument } from '../replay-document.ts';
 import { type ComparisonReason, percentText } from './compare-pairs.ts';
+import { CHECKED, type PairedAnswers } from './paired-answers.ts';
 
 /** A difference that requests taken one by one would show only once in a hundred by chance. */
 const CLEAR_Z = 2.576;
@@ -24,6 +25,19 @@ export function answerDoubts(a: CheckedSide, b: CheckedSide, floor: number): Com
       text: `${percentText(after.share)} of the answers of B differ from the recorded ones${known}`,
       advice:
         'See the mismatches of B by kind: reprise report. What is answered differently cannot be compared by its time.',
+    },
+  ];
+}
+
+/** Of two runs: where A was checked and B was not, nobody knows what B answers. */
+export function uncheckedNotes({ aTraits, bTraits }: PairedAnswers): ComparisonReason[] {
+  const isChecked = (traits: Uint8Array) => traits.some((each) => (each & CHECKED) > 0);
+  if (!isChecked(aTraits) || isChecked(bTraits)) return [];
+  return [
+    {
+      code: 'answers_unchecked',
+      text: 'the answers of A were held against the recorded ones, and those of B were not',
+      advice: 'Replay B with --check as well: a build that answers otherwise may be faster for that alone.',
     },
   ];
 }

@@ -1,8 +1,20 @@
 import { formatMs } from '../../core/units.ts';
 import type { ComparedMetric } from './compared-metric.ts';
-import { COMPARISON_BOUNDS, type ComparisonBounds } from './comparison-bounds.ts';
-import { latencyMetrics } from './latency-metrics.ts';
-import { comparableLatencies, FAILED, type PairedAnswers, TURNED_AWAY } from './paired-answers.ts';
+import { COMPARISON_BOUNDS, type ComparisonBounds, SMALL_PART } from './comparison-bounds.ts';
+import { type ComparedTimes, latencyMetrics } from './latency-metrics.ts';
+import { checkedPairs, mismatchMetric } from './mismatch-metric.ts';
+import {
+  ANSWERED,
+  comparableItls,
+  comparableLatencies,
+  comparableTtfts,
+  FAILED,
+  type PairedAnswers,
+  type PairedTimes,
+  STREAMED,
+  TURNED_AWAY,
+  WHOLE,
+} from './paired-answers.ts';
 import { shareMetric } from './share-metrics.ts';
 import { statusDistance } from './status-distance.ts';
 
@@ -20,6 +32,8 @@ export interface PairsJudgement {
   readonly metrics: readonly ComparedMetric[];
   readonly reasons: readonly ComparisonReason[];
   readonly notes: readonly ComparisonReason[];
+  /** Kinds of times that streams have, and of which no pair knows both sides. */
+  readonly unknown: readonly string[];
 }
 
 /** Share of requests whose kind of status differs, beyond failures and 4xx: then the answers are not the same. */
@@ -35,40 +49,68 @@ export function comparePairs(
   bounds: ComparisonBounds = COMPARISON_BOUNDS,
   others: readonly ComparisonReason[] = [],
 ): PairsJudgement {
-  const { a, b } = comparableLatencies(pairs);
   const { aOutcome, bOutcome, count } = pairs;
+  const checked = checkedPairs(pairs);
   // What happened on neither side cannot differ by chance, and takes no part of the error.
-  const shares = [FAILED, TURNED_AWAY].filter((each) => aOutcome.includes(each) || bOutcome.includes(each));
-  const latencies = latencyMetrics(a, b, bounds, shares.length);
-  const judged = latencies.filter(({ windows }) => windows > 0).length + shares.length;
+  const outcomes = [FAILED, TURNED_AWAY].filter((each) => aOutcome.includes(each) || bOutcome.includes(each));
+  const shares = outcomes.length + (checked.length > 0 ? 1 : 0);
+  const kinds = comparedTimes(pairs);
+  const isKnown = ({ name, a }: ComparedTimes) => name === 'latency' || a.length > 0;
+  const unknown = kinds.filter((kind) => !isKnown(kind)).map(({ name }) => name);
+  const latencies = latencyMetrics(kinds.filter(isKnown), bounds, shares);
+  const judged = Math.max(1, latencies.filter(({ windows }) => windows > 0).length + shares);
   const shareOf = (name: 'failed' | 'turned_away', outcome: number) =>
     shareMetric(
       { name, a: (at) => aOutcome[at] === outcome, b: (at) => bOutcome[at] === outcome },
       count,
       bounds,
-      Math.max(1, judged),
+      judged,
     );
-  const metrics = [...latencies, shareOf('failed', FAILED), shareOf('turned_away', TURNED_AWAY)];
+  const metrics = [
+    ...latencies,
+    shareOf('failed', FAILED),
+    shareOf('turned_away', TURNED_AWAY),
+    ...(checked.length === 0 ? [] : [mismatchMetric(pairs, checked, bounds, judged)]),
+  ];
   const doubts = [
     ...others,
     ...mixDoubts(pairs),
+    ...streamDoubts(pairs),
     ...unansweredDoubts(latencies),
-    ...metrics.filter(isOpen).map(openReason),
+    ...metrics.filter((metric) => isOpen(metric, bounds)).map(openReason),
   ];
   const changes = (kind: 'worse' | 'better') =>
     metrics.filter(({ verdict }) => verdict === kind).map((metric) => changeReason(metric, kind));
   const worse = changes('worse');
   const better = changes('better');
-  const notes = metrics.filter((metric) => metric.verdict === 'undecided' && !isOpen(metric)).map(openReason);
+  const notes = [
+    ...metrics.filter((metric) => metric.verdict === 'undecided' && !isOpen(metric, bounds)).map(openReason),
+    ...unknown.map(unknownNote),
+  ];
   if (worse.length > 0)
-    return { verdict: 'WORSE', metrics, reasons: worse, notes: [...better, ...doubts, ...notes] };
+    return { verdict: 'WORSE', metrics, reasons: worse, notes: [...better, ...doubts, ...notes], unknown };
   if (doubts.length > 0)
-    return { verdict: 'INCONCLUSIVE', metrics, reasons: doubts, notes: [...better, ...notes] };
-  return { verdict: better.length > 0 ? 'BETTER' : 'SAME', metrics, reasons: better, notes };
+    return { verdict: 'INCONCLUSIVE', metrics, reasons: doubts, notes: [...better, ...notes], unknown };
+  return { verdict: better.length > 0 ? 'BETTER' : 'SAME', metrics, reasons: better, notes, unknown };
 }
 
-function isOpen({ verdict, required }: ComparedMetric): boolean {
-  return verdict === 'undecided' && required;
+/** Latencies of all pairs; of streams their tokens too, which SAME needs where they are no small part. */
+function comparedTimes(pairs: PairedAnswers): ComparedTimes[] {
+  const tokens = (name: 'ttft' | 'itl_mean', times: PairedTimes): ComparedTimes => ({
+    name,
+    ...times,
+    required: times.a.length >= SMALL_PART * pairs.count,
+  });
+  const latency: ComparedTimes = { name: 'latency', ...comparableLatencies(pairs), required: true };
+  const hasStreams = (traits: Uint8Array) => traits.some((each) => (each & STREAMED) > 0);
+  if (!hasStreams(pairs.aTraits) && !hasStreams(pairs.bTraits)) return [latency];
+  return [latency, tokens('ttft', comparableTtfts(pairs)), tokens('itl_mean', comparableItls(pairs))];
+}
+
+/** Undecided where SAME needs it, or where what was seen is worse by as much as SAME rules out. */
+function isOpen({ verdict, required, ratio, unit }: ComparedMetric, { detect }: ComparisonBounds): boolean {
+  if (verdict !== 'undecided') return false;
+  return required || (unit === 'ms' && ratio !== null && ratio >= 1 + detect);
 }
 
 function mixDoubts(pairs: PairedAnswers): ComparisonReason[] {
@@ -79,6 +121,25 @@ function mixDoubts(pairs: PairedAnswers): ComparisonReason[] {
       code: 'status_mix',
       text: `${percentText(distance)} of the answers are of another kind than on the other side, failures and 4xx apart`,
       advice: 'See the statuses of both runs: what is answered differently cannot be compared by its time.',
+    },
+  ];
+}
+
+/** An answer that comes whole has no first token: those of a stream cannot be held against it. */
+function streamDoubts({ count, aOutcome, bOutcome, aTraits, bTraits }: PairedAnswers): ComparisonReason[] {
+  let [answered, apart] = [0, 0];
+  for (let at = 0; at < count; at++) {
+    if (aOutcome[at] !== ANSWERED || bOutcome[at] !== ANSWERED) continue;
+    const either = aTraits[at]! | bTraits[at]!;
+    answered += 1;
+    if ((either & STREAMED) > 0 && (either & WHOLE) > 0) apart += 1;
+  }
+  if (apart <= MIX_BOUND * answered) return [];
+  return [
+    {
+      code: 'streams_differ',
+      text: `${percentText(apart / answered)} of the answers came piece by piece on one side, and whole on the other`,
+      advice: 'See how both builds answer what asks for a stream: whole answers have no first token.',
     },
   ];
 }
@@ -102,24 +163,44 @@ function changeReason(metric: ComparedMetric, kind: 'worse' | 'better'): Compari
       ? metric.a === 'Infinity' || metric.b === 'Infinity'
         ? `${metric.name} went from ${latencyText(metric.a)} to ${latencyText(metric.b)}`
         : `${metric.name} is ${changeText(metric.ratio ?? 1)}: ratio ${ratioText(metric.ratio)}, between ${ratioText(metric.interval?.[0])} and ${ratioText(metric.interval?.[1])}`
-      : `${metric.name} went from ${percentText(metric.a)} to ${percentText(metric.b)} of the requests`;
+      : `${metric.name} went from ${percentText(metric.a)} to ${percentText(metric.b)} of the ${metric.name === 'mismatched' ? 'answers' : 'requests'}`;
   const advice =
-    kind === 'worse' ? 'Look at the slowest and the failed requests of B: reprise report.' : 'Nothing to do.';
+    kind === 'better'
+      ? 'Nothing to do.'
+      : metric.name === 'mismatched'
+        ? MISMATCH_ADVICE
+        : 'Look at the slowest and the failed requests of B: reprise report.';
   return { code: `${metric.name}_${kind}`, text, advice };
 }
 
+const OPEN_ADVICE = 'Replay a longer window on both sides, or a lower multiplier, where queues vary less.';
+const MISMATCH_ADVICE =
+  'See the mismatches of B by kind: reprise report. What may vary is left out by --check-ignore, or allowed by --check-tolerance.';
+
 function openReason(metric: ComparedMetric): ComparisonReason {
   const { name, pairs, interval90, pairsNeeded, windows } = metric;
+  const isMismatch = name === 'mismatched' && windows > 0;
   const why =
     windows === 0
       ? 'too few pairs'
-      : metric.unit === 'ms'
-        ? `the ratio lies between ${ratioText(interval90?.[0])} and ${ratioText(interval90?.[1])}`
-        : 'more requests than by chance, in too few windows to be sure';
+      : isMismatch
+        ? `B answers otherwise what A answered as recorded, ${percentText(metric.b)} for ${percentText(metric.a)}`
+        : metric.unit === 'ms'
+          ? `the ratio lies between ${ratioText(interval90?.[0])} and ${ratioText(interval90?.[1])}`
+          : 'more requests than by chance, in too few windows to be sure';
   return {
-    code: windows === 0 ? 'too_few_pairs' : 'undecided',
+    code: windows === 0 ? 'too_few_pairs' : isMismatch ? 'answers_differ' : 'undecided',
     text: `${name} cannot be told from ${pairs} pairs: ${why}; about ${pairsNeeded} pairs are needed`,
-    advice: 'Replay a longer window on both sides, or a lower multiplier, where queues vary less.',
+    advice: isMismatch ? MISMATCH_ADVICE : OPEN_ADVICE,
+  };
+}
+
+function unknownNote(name: string): ComparisonReason {
+  return {
+    code: `${name}_unknown`,
+    text: `${name} is not compared: no stream has it on both sides`,
+    advice:
+      "A recording holds no times between tokens, and another tool's file or a coded stream no first token either.",
   };
 }
 

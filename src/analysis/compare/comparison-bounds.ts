@@ -21,6 +21,11 @@ export const SAME_CONFIDENCE = 0.9;
 /** Windows hold at least so many times what hangs together. */
 export const WINDOW_TO_DEPENDENCE = 6;
 
+/** What hangs together is no longer than so many times that of the ratios: a swing that both sides share is no doubt. */
+export const DEPENDENCE_TO_RATIOS = 3;
+/** SAME needs what streams and checked answers say where these are at least this share of all pairs. */
+export const SMALL_PART = 0.1;
+
 /** Latency percentiles that are judged, and the fewest pairs of a window: MLPerf's floor, for p50 more than that. */
 export const JUDGED_PERCENTILES = [
   { percent: 50, leastPairs: 30, required: true },

@@ -50,6 +50,8 @@ export interface ComparisonDocument {
   /** What both sides should have in common and have not; empty unless it was allowed. */
   readonly differences: readonly FactDifference[];
   readonly metrics: readonly (ComparedMetric | ShiftedFigure)[];
+  /** Names of the metrics that could not be told: the verdict says nothing of them. */
+  readonly undecided: readonly string[];
   /** Over the plan; empty for profiles. */
   readonly windows: readonly WindowLine[];
   /** Beyond these something has changed; of profiles the bounds of the groups. */

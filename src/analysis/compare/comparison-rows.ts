@@ -36,8 +36,23 @@ export function sideText({ kind, name, run, target, startedAt, verdict }: Compar
   return `run ${run} in ${name}: ${target}, ${startedAt}${own}`;
 }
 
-/** What the verdict means, in a sentence. */
-export function verdictSentence({ compares, verdict }: ComparisonDocument): string {
+/** What could not be told. Of two profiles what only one of them knows: what neither has is not missed. */
+export function undecidedOf(metrics: ComparisonDocument['metrics']): string[] {
+  return metrics
+    .filter((metric) => metric.verdict === 'undecided')
+    .filter((metric) => !isShift(metric) || (metric.a === null) !== (metric.b === null))
+    .map(({ name }) => name);
+}
+
+/** What the verdict means, in a sentence, and what it leaves out: nobody may take SAME for more than was compared. */
+export function verdictSentence(document: ComparisonDocument): string {
+  const { verdict, undecided } = document;
+  const sentence = meaningOf(document);
+  if (undecided.length === 0 || (verdict !== 'SAME' && verdict !== 'BETTER')) return sentence;
+  return `${sentence.slice(0, -1)}, apart from what cannot be told: ${undecided.join(', ')}.`;
+}
+
+function meaningOf({ compares, verdict }: ComparisonDocument): string {
   if (compares === 'profiles') {
     return {
       SAME: 'The traffic is what it was: load tests of A still hold.',

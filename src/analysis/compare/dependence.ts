@@ -12,7 +12,20 @@ const MAX_LAG_SHARE = 0.25;
  * and joined by straight lines, up to the first that is negligible. Values that never came count as the greatest.
  */
 export function dependenceLength(values: Float64Array): number {
-  const logs = deviations(values);
+  return lengthOf(deviations(logsOf(values, greatestOf(values))));
+}
+
+/**
+ * The same of the ratios of two sides. What both share, such as the load over a day, makes the latencies of each hang
+ * together for hours, and says nothing of how the two differ.
+ */
+export function ratioDependenceLength(a: Float64Array, b: Float64Array): number {
+  const greatest = Math.max(greatestOf(a), greatestOf(b));
+  const others = logsOf(a, greatest);
+  return lengthOf(deviations(logsOf(b, greatest).map((each, at) => each - others[at]!)));
+}
+
+function lengthOf(logs: Float64Array): number {
   const count = logs.length;
   let variance = 0;
   for (const each of logs) variance += each * each;
@@ -33,16 +46,21 @@ export function dependenceLength(values: Float64Array): number {
   return Math.max(1, length);
 }
 
-function deviations(values: Float64Array): Float64Array {
+function greatestOf(values: Float64Array): number {
   let greatest = 1;
   for (const value of values) if (value > greatest && Number.isFinite(value)) greatest = value;
-  const logs = new Float64Array(values.length);
+  return greatest;
+}
+
+function logsOf(values: Float64Array, greatest: number): Float64Array {
+  return values.map((value) => Math.log(Math.max(1, Math.min(greatest, value))));
+}
+
+/** From their mean, in place. */
+function deviations(logs: Float64Array): Float64Array {
   let sum = 0;
-  for (let at = 0; at < values.length; at++) {
-    logs[at] = Math.log(Math.max(1, Math.min(greatest, values[at]!)));
-    sum += logs[at]!;
-  }
-  const mean = values.length === 0 ? 0 : sum / values.length;
+  for (const each of logs) sum += each;
+  const mean = logs.length === 0 ? 0 : sum / logs.length;
   for (let at = 0; at < logs.length; at++) logs[at]! -= mean;
   return logs;
 }

@@ -2,12 +2,14 @@ import { nearestRank } from '../../core/histogram.ts';
 import type { ComparedMetric, MetricVerdict } from './compared-metric.ts';
 import {
   type ComparisonBounds,
+  DEPENDENCE_TO_RATIOS,
   JOINT_CONFIDENCE,
   JUDGED_PERCENTILES,
   SAME_CONFIDENCE,
   WINDOW_TO_DEPENDENCE,
 } from './comparison-bounds.ts';
-import { dependenceLength } from './dependence.ts';
+import { dependenceLength, ratioDependenceLength } from './dependence.ts';
+import type { PairedTimes } from './paired-answers.ts';
 import {
   halfWidth,
   hodgesLehmann,
@@ -20,7 +22,15 @@ import {
 /** A window in which one side has no answer at the percentile differs by this, and by no more. */
 const MOST_DIFFERENCE = Math.log(100);
 
+/** Times of one kind, pair by pair. */
+export interface ComparedTimes extends PairedTimes {
+  readonly name: 'latency' | 'ttft' | 'itl_mean';
+  /** Whether SAME needs its percentiles, of those that it needs at all. */
+  readonly required: boolean;
+}
+
 interface Planned {
+  readonly times: ComparedTimes;
   readonly percent: number;
   readonly required: boolean;
   readonly least: number;
@@ -28,35 +38,43 @@ interface Planned {
 }
 
 /**
- * Differences of latency percentiles, window by window of the same requests, with intervals over the windows.
- * A window holds at least six times what hangs together on the calmer side: the same build has that on both.
- * @param a nanoseconds of A in the order of the plan, Infinity for what was not answered; `b` of B, pair by pair
+ * Differences of percentiles, window by window of the same requests, with intervals over the windows.
+ * A window holds at least six times what hangs together on the calmer side: the same build has that on both. What
+ * hangs together on both for a cause that they share is left to the pairs: it is bounded by that of their ratios.
  * @param others metrics besides these that share the error with them
  */
 export function latencyMetrics(
-  a: Float64Array,
-  b: Float64Array,
+  kinds: readonly ComparedTimes[],
   bounds: ComparisonBounds,
   others: number,
 ): ComparedMetric[] {
-  const dependence = Math.min(dependenceLength(a), dependenceLength(b));
-  const planned = JUDGED_PERCENTILES.map(({ percent, leastPairs, required }): Planned => {
-    const least = Math.ceil(Math.max(leastPairs, WINDOW_TO_DEPENDENCE * dependence));
-    return { percent, required, least, windows: windowCount(a.length, least) };
-  });
+  const planned = kinds.flatMap(plansOf);
   const judged = planned.filter(({ windows }) => windows > 0).length + others;
-  return planned.map((plan) => metricOf(a, b, plan, bounds, judged));
+  return planned.map((plan) => metricOf(plan, bounds, judged));
+}
+
+function plansOf(times: ComparedTimes): Planned[] {
+  const { a, b } = times;
+  const dependence = Math.min(
+    dependenceLength(a),
+    dependenceLength(b),
+    DEPENDENCE_TO_RATIOS * ratioDependenceLength(a, b),
+  );
+  return JUDGED_PERCENTILES.map(({ percent, leastPairs, required }) => {
+    const least = Math.ceil(Math.max(leastPairs, WINDOW_TO_DEPENDENCE * dependence));
+    const windows = windowCount(times.a.length, least);
+    return { times, percent, required: required && times.required, least, windows };
+  });
 }
 
 function metricOf(
-  a: Float64Array,
-  b: Float64Array,
-  { percent, required, least, windows }: Planned,
+  { times, percent, required, least, windows }: Planned,
   bounds: ComparisonBounds,
   judged: number,
 ): ComparedMetric {
+  const { a, b, name } = times;
   const base = {
-    name: `latency_p${percent}`,
+    name: `${name}_p${percent}`,
     unit: 'ms' as const,
     a: inMs(percentileOf(a, percent)),
     b: inMs(percentileOf(b, percent)),

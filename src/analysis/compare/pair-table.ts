@@ -1,23 +1,8 @@
 import { AppError } from '../../core/errors.ts';
 import type { PairedAnswers } from './paired-answers.ts';
+import { grown, LEFT_OUT, MISSING, SideColumns, type SideRow } from './side-columns.ts';
 
-/** One side's row of a request, as it enters a comparison. */
-export interface SideRow {
-  readonly segment: string;
-  readonly exchangeId: number;
-  /** From the start of the run; what orders the pairs. */
-  readonly offsetNs: number;
-  /** Infinity for what was not answered. */
-  readonly latencyNs: number;
-  /** As `PairedAnswers` has it, or `LEFT_OUT`. */
-  readonly outcome: number;
-  readonly status: number | null;
-}
-
-/** Neither side's doing: ended by ourselves, never reached, or sent late by us. */
-export const LEFT_OUT = 254;
-const MISSING = 255;
-/** Of one side; 60 bytes each. */
+/** Of one side; 80 bytes each, with what pairs them. */
 export const MAX_COMPARED_ROWS = 16_000_000;
 const FIRST_CAPACITY = 1_024;
 
@@ -35,19 +20,15 @@ export interface PairCounts {
 
 /**
  * Pairs rows of two sides by the recorded exchange and, where it was played more than once, by which copy. The rows
- * are numbers in columns, never objects: sixty bytes a request, whatever their order.
+ * are numbers in columns, never objects: eighty bytes a request, whatever their order.
  */
 export class PairTable {
   readonly #segments = new Map<string, number>();
   #segment = new Uint32Array(FIRST_CAPACITY);
   #id = new Float64Array(FIRST_CAPACITY);
   #offsetNs = new Float64Array(FIRST_CAPACITY);
-  #aNs = new Float64Array(FIRST_CAPACITY);
-  #bNs = new Float64Array(FIRST_CAPACITY);
-  #aOutcome = new Uint8Array(FIRST_CAPACITY);
-  #bOutcome = new Uint8Array(FIRST_CAPACITY).fill(MISSING);
-  #aStatus = new Uint16Array(FIRST_CAPACITY);
-  #bStatus = new Uint16Array(FIRST_CAPACITY);
+  readonly #a = new SideColumns(FIRST_CAPACITY);
+  readonly #b = new SideColumns(FIRST_CAPACITY);
   /** First row of an exchange that has no partner yet, by hash; then the next copy of it. 0 is none. */
   #slots: Int32Array | null = null;
   #next = new Int32Array(0);
@@ -66,33 +47,26 @@ export class PairTable {
     this.#segment[at] = this.#numberOf(row.segment);
     this.#id[at] = row.exchangeId;
     this.#offsetNs[at] = row.offsetNs;
-    this.#aNs[at] = row.latencyNs;
-    this.#aOutcome[at] = row.outcome;
-    this.#aStatus[at] = row.status ?? 0;
+    this.#a.set(at, row);
     this.#count += 1;
   }
 
   /** Takes a row of B, in the order of its plan, after all of A. */
   addB(row: SideRow): void {
     const at = this.#take(row);
-    if (at < 0) {
-      this.#onlyB += 1;
-      return;
-    }
-    this.#bNs[at] = row.latencyNs;
-    this.#bOutcome[at] = row.outcome;
-    this.#bStatus[at] = row.status ?? 0;
+    if (at < 0) this.#onlyB += 1;
+    else this.#b.set(at, row);
   }
 
   counts(): PairCounts {
     let [pairs, onlyA, leftOut, leftOutOfA, leftOutOfB] = [0, 0, 0, 0, 0];
     for (let at = 0; at < this.#count; at++) {
-      if (this.#bOutcome[at] === MISSING) onlyA += 1;
+      if (this.#b.outcomeAt(at) === MISSING) onlyA += 1;
       else if (this.#isPair(at)) pairs += 1;
       else {
         leftOut += 1;
-        if (this.#bOutcome[at] !== LEFT_OUT) leftOutOfA += 1;
-        if (this.#aOutcome[at] !== LEFT_OUT) leftOutOfB += 1;
+        if (this.#b.outcomeAt(at) !== LEFT_OUT) leftOutOfA += 1;
+        if (this.#a.outcomeAt(at) !== LEFT_OUT) leftOutOfB += 1;
       }
     }
     return { pairs, onlyA, onlyB: this.#onlyB, leftOut, leftOutOfA, leftOutOfB };
@@ -103,32 +77,25 @@ export class PairTable {
     let kept = 0;
     for (let at = 0; at < this.#count; at++) {
       if (!this.#isPair(at)) continue;
-      for (const column of this.#columns()) column[kept] = column[at]!;
+      this.#offsetNs[kept] = this.#offsetNs[at]!;
+      this.#a.copyWithin(kept, at);
+      this.#b.copyWithin(kept, at);
       kept += 1;
     }
     this.#count = kept;
+    const [a, b] = [this.#a.first(kept), this.#b.first(kept)];
     return {
       count: kept,
       offsetNs: this.#offsetNs.subarray(0, kept),
-      aNs: this.#aNs.subarray(0, kept),
-      bNs: this.#bNs.subarray(0, kept),
-      aOutcome: this.#aOutcome.subarray(0, kept),
-      bOutcome: this.#bOutcome.subarray(0, kept),
-      aStatus: this.#aStatus.subarray(0, kept),
-      bStatus: this.#bStatus.subarray(0, kept),
+      ...{ aNs: a.ns, aTtftNs: a.ttftNs, aItlNs: a.itlNs },
+      ...{ aStatus: a.status, aOutcome: a.outcome, aTraits: a.traits },
+      ...{ bNs: b.ns, bTtftNs: b.ttftNs, bItlNs: b.itlNs },
+      ...{ bStatus: b.status, bOutcome: b.outcome, bTraits: b.traits },
     };
   }
 
   #isPair(at: number): boolean {
-    return this.#aOutcome[at]! < LEFT_OUT && this.#bOutcome[at]! < LEFT_OUT;
-  }
-
-  #columns() {
-    const [times, codes] = [
-      [this.#offsetNs, this.#aNs, this.#bNs],
-      [this.#aOutcome, this.#bOutcome],
-    ];
-    return [...times, ...codes, this.#aStatus, this.#bStatus];
+    return this.#a.outcomeAt(at) < LEFT_OUT && this.#b.outcomeAt(at) < LEFT_OUT;
   }
 
   #numberOf(segment: string): number {
@@ -185,18 +152,9 @@ export class PairTable {
     this.#segment = grown(this.#segment, new Uint32Array(capacity));
     this.#id = grown(this.#id, new Float64Array(capacity));
     this.#offsetNs = grown(this.#offsetNs, new Float64Array(capacity));
-    this.#aNs = grown(this.#aNs, new Float64Array(capacity));
-    this.#bNs = grown(this.#bNs, new Float64Array(capacity));
-    this.#aOutcome = grown(this.#aOutcome, new Uint8Array(capacity));
-    this.#bOutcome = grown(this.#bOutcome, new Uint8Array(capacity).fill(MISSING));
-    this.#aStatus = grown(this.#aStatus, new Uint16Array(capacity));
-    this.#bStatus = grown(this.#bStatus, new Uint16Array(capacity));
+    this.#a.grow(capacity);
+    this.#b.grow(capacity);
   }
-}
-
-function grown<T extends Uint8Array | Uint16Array | Uint32Array | Float64Array>(from: T, to: T): T {
-  to.set(from);
-  return to;
 }
 
 function slotOf(segment: number, id: number, slots: number): number {

@@ -4,6 +4,13 @@ export const FAILED = 1;
 /** Answered with a 4xx: an answer, but not the one that was asked for. */
 export const TURNED_AWAY = 2;
 
+/** Traits of an answer, as bits: how it came, where that is known, and how it compares with the recorded one. */
+export const STREAMED = 1;
+export const WHOLE = 8;
+export const AGREES = 2;
+export const DIFFERS = 4;
+export const CHECKED = AGREES | DIFFERS;
+
 /**
  * The same requests on both sides, in the order of the plan, one position each. Latencies are nanoseconds,
  * Infinity for a request without a complete answer, with a 5xx, or refused by our own cap.
@@ -18,21 +25,70 @@ export interface PairedAnswers {
   /** 0 where there is none. */
   readonly aStatus: Uint16Array;
   readonly bStatus: Uint16Array;
+  /** From the planned instant to the first token, nanoseconds; Infinity where a stream had none, NaN: not known. */
+  readonly aTtftNs: Float32Array;
+  readonly bTtftNs: Float32Array;
+  /** Mean time between neighbouring events with content of one stream, nanoseconds; NaN: not known. */
+  readonly aItlNs: Float32Array;
+  readonly bItlNs: Float32Array;
+  readonly aTraits: Uint8Array;
+  readonly bTraits: Uint8Array;
+}
+
+/** One time of both sides, pair by pair in the order of the plan, nanoseconds; Infinity for what never came. */
+export interface PairedTimes {
+  readonly a: Float64Array;
+  readonly b: Float64Array;
 }
 
 /** The latencies of pairs that can be compared: a 4xx is no cheaper answer, so where either side has one, none is. */
-export function comparableLatencies(pairs: PairedAnswers): {
-  readonly a: Float64Array;
-  readonly b: Float64Array;
-} {
-  const a = new Float64Array(pairs.count);
-  const b = new Float64Array(pairs.count);
+export function comparableLatencies(
+  pairs: Pick<PairedAnswers, 'count' | 'aNs' | 'bNs' | 'aOutcome' | 'bOutcome'>,
+): PairedTimes {
+  return keptTimes(
+    pairs.count,
+    (at) => (isTurnedAway(pairs, at) ? Number.NaN : pairs.aNs[at]!),
+    (at) => pairs.bNs[at]!,
+  );
+}
+
+/** Times to the first token, of pairs of which a side streams; one that failed instead never had any. */
+export function comparableTtfts(pairs: PairedAnswers): PairedTimes {
+  const { aTraits, bTraits, aOutcome, bOutcome, aTtftNs, bTtftNs } = pairs;
+  const isStream = (at: number) => !isTurnedAway(pairs, at) && ((aTraits[at]! | bTraits[at]!) & STREAMED) > 0;
+  const timeOf = (outcomes: Uint8Array, times: Float32Array) => (at: number) =>
+    !isStream(at) ? Number.NaN : outcomes[at] === FAILED ? Number.POSITIVE_INFINITY : times[at]!;
+  return keptTimes(pairs.count, timeOf(aOutcome, aTtftNs), timeOf(bOutcome, bTtftNs));
+}
+
+/** Mean times between tokens, of pairs of which both sides have some. */
+export function comparableItls(pairs: PairedAnswers): PairedTimes {
+  const { count, aItlNs, bItlNs } = pairs;
+  return keptTimes(
+    count,
+    (at) => (isTurnedAway(pairs, at) ? Number.NaN : aItlNs[at]!),
+    (at) => bItlNs[at]!,
+  );
+}
+
+/** Times that both sides have. */
+function keptTimes(count: number, ofA: (at: number) => number, ofB: (at: number) => number): PairedTimes {
+  const a = new Float64Array(count);
+  const b = new Float64Array(count);
   let kept = 0;
-  for (let at = 0; at < pairs.count; at++) {
-    if (pairs.aOutcome[at] === TURNED_AWAY || pairs.bOutcome[at] === TURNED_AWAY) continue;
-    a[kept] = pairs.aNs[at]!;
-    b[kept] = pairs.bNs[at]!;
+  for (let at = 0; at < count; at++) {
+    const [one, other] = [ofA(at), ofB(at)];
+    if (Number.isNaN(one) || Number.isNaN(other)) continue;
+    a[kept] = one;
+    b[kept] = other;
     kept += 1;
   }
   return { a: a.subarray(0, kept), b: b.subarray(0, kept) };
+}
+
+function isTurnedAway(
+  { aOutcome, bOutcome }: Pick<PairedAnswers, 'aOutcome' | 'bOutcome'>,
+  at: number,
+): boolean {
+  return aOutcome[at] === TURNED_AWAY || bOutcome[at] === TURNED_AWAY;
 }

@@ -54,7 +54,9 @@ export function runFactDifferences(a: ReplayDocument, b: ReplayDocument): FactDi
       (name): [string, unknown, unknown] => [name, a.options[name], b.options[name]],
     ),
   ];
-  return differing(facts);
+  // A run that was not checked is held to nothing; two that were, to the same.
+  const [checkA, checkB] = [a.options['check'] ?? null, b.options['check'] ?? null];
+  return differing(checkA === null || checkB === null ? facts : [...facts, ['check', checkA, checkB]]);
 }
 
 /** Where a capture lay, and how it was named, is another matter on each machine: its requests tell which one it is. */

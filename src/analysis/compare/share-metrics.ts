@@ -8,7 +8,7 @@ const CLEAR_Z = 2.576;
 
 /** Whether the request at a position counts, on either side. */
 export interface Counted {
-  readonly name: 'failed' | 'turned_away';
+  readonly name: 'failed' | 'turned_away' | 'mismatched';
   readonly a: (at: number) => boolean;
   readonly b: (at: number) => boolean;
 }

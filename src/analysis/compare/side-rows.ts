@@ -1,12 +1,12 @@
 import type { ExchangeRow } from '../../core/exchange.ts';
 import { hasFailed, readyOffsetNs, type Send } from '../../core/run.ts';
-import { LEFT_OUT, type SideRow } from './pair-table.ts';
-import { ANSWERED, FAILED, TURNED_AWAY } from './paired-answers.ts';
+import { AGREES, ANSWERED, DIFFERS, FAILED, STREAMED, TURNED_AWAY, WHOLE } from './paired-answers.ts';
+import { LEFT_OUT, type SideRow } from './side-columns.ts';
 
 /** A send as a comparison takes it. @param lagBoundNs what left later than this is left out: it was our doing */
 export function sideRowOfSend(send: Send, lagBoundNs: number): SideRow {
   const { segment, exchangeId, intendedOffsetNs: offsetNs, lastByteOffsetNs, status } = send;
-  const base = { segment, exchangeId, offsetNs, status };
+  const base = { segment, exchangeId, offsetNs, status, ...tokenTimesOf(send), traits: traitsOf(send) };
   const { actualOffsetNs, connectionWaitNs } = send;
   if (send.refused) return { ...base, latencyNs: Number.POSITIVE_INFINITY, outcome: FAILED };
   const isOurs = actualOffsetNs === null || send.cancelled || send.error === 'stopped';
@@ -25,7 +25,10 @@ export function sideRowOfSend(send: Send, lagBoundNs: number): SideRow {
  */
 export function sideRowOfExchange(row: ExchangeRow): SideRow {
   const { segment, id: exchangeId, arrivalUs, outcome, status, lastByteOffsetUs } = row;
-  const base = { segment, exchangeId, offsetNs: arrivalUs * 1e3, status };
+  // Between tokens nothing was recorded; and a recording is not held against itself.
+  const tokens = { ttftNs: (row.firstTokenOffsetUs ?? Number.NaN) * 1e3, itlNs: Number.NaN };
+  const traits = row.streamed === null ? 0 : row.streamed ? STREAMED : WHOLE;
+  const base = { segment, exchangeId, offsetNs: arrivalUs * 1e3, status, ...tokens, traits };
   const isServerError = status !== null && status >= 500;
   if (outcome === 'upstream_failed' || outcome === 'timed_out' || isServerError) {
     return { ...base, latencyNs: Number.POSITIVE_INFINITY, outcome: FAILED };
@@ -38,4 +41,18 @@ export function sideRowOfExchange(row: ExchangeRow): SideRow {
 
 function answerKind(status: number | null): number {
   return status !== null && status >= 400 && status < 500 ? TURNED_AWAY : ANSWERED;
+}
+
+/** A stream that was read and had no content never came to a first token; of one that cannot be read nobody knows. */
+function tokenTimesOf({ streamed, answer, intendedOffsetNs }: Send): Pick<SideRow, 'ttftNs' | 'itlNs'> {
+  if (!streamed || answer === null) return { ttftNs: Number.NaN, itlNs: Number.NaN };
+  const { firstTokenOffsetNs: first, lastTokenOffsetNs: last, contentEvents } = answer;
+  const ttftNs = first === null ? Number.POSITIVE_INFINITY : Math.max(0, first - intendedOffsetNs);
+  const hasGaps = first !== null && last !== null && contentEvents > 1;
+  return { ttftNs, itlNs: hasGaps ? (last - first) / (contentEvents - 1) : Number.NaN };
+}
+
+function traitsOf({ streamed, check = null }: Send): number {
+  const result = check?.result;
+  return (streamed ? STREAMED : WHOLE) | (result === 'same' ? AGREES : result === 'mismatch' ? DIFFERS : 0);
 }

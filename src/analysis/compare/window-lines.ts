@@ -25,15 +25,13 @@ export function windowLines(pairs: PairedAnswers & { readonly offsetNs: Float64A
   });
 }
 
-function partOf(pairs: PairedAnswers, from: number, to: number): PairedAnswers {
+function partOf(pairs: PairedAnswers, from: number, to: number) {
   return {
     count: to - from,
     aNs: pairs.aNs.subarray(from, to),
     bNs: pairs.bNs.subarray(from, to),
     aOutcome: pairs.aOutcome.subarray(from, to),
     bOutcome: pairs.bOutcome.subarray(from, to),
-    aStatus: pairs.aStatus.subarray(from, to),
-    bStatus: pairs.bStatus.subarray(from, to),
   };
 }
 

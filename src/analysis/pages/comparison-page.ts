@@ -81,7 +81,7 @@ function metricSection(document: ComparisonDocument): string {
       }
     : {
         title: 'Every metric',
-        unit: 'latency: time to the last byte after the planned instant; shares of all pairs',
+        unit: 'latency and ttft: from the planned instant to the last byte, to the first token; itl_mean: mean time between tokens of a stream; shares of pairs',
         source: 'requests that were sent on both sides, paired by their recorded id',
         lookFor: 'undecided metrics: a longer window would tell',
       };

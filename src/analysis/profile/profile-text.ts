@@ -1,4 +1,4 @@
-import { formatBytes, formatMs } from '../../core/units.ts';
+import { countOf, formatBytes, formatMs } from '../../core/units.ts';
 import { IDC_WINDOWS } from '../arrival-statistics.ts';
 import type { Distribution } from './distribution.ts';
 import { findingsOf } from './findings.ts';
@@ -14,7 +14,7 @@ export function profileText(document: ProfileDocument): string[] {
     `Profile of ${document.capture ?? 'a capture'}`,
     window === null
       ? '  the capture holds no exchange'
-      : `  ${window.from} to ${window.to} (${formatMs(window.spanS * 1e3)}), ${requests} requests`,
+      : `  ${window.from} to ${window.to} (${formatMs(window.spanS * 1e3)}), ${countOf(requests, 'request')}`,
     ...(filters.length === 0
       ? []
       : [`  only ${filters.join('; ')}: ${requests} of ${document.unfilteredRequests}`]),

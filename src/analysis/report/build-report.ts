@@ -2,6 +2,7 @@ import type { Histogram } from '../../core/histogram.ts';
 import type { Run } from '../../core/run.ts';
 import { formatInstantUs } from '../../core/units.ts';
 import type { ReplayDocument } from '../replay-document.ts';
+import { rowDifferences } from '../row-agreement.ts';
 import { type AdvisedReason, advised, reportReason } from './advice.ts';
 import { headlineOf } from './headline.ts';
 import { errorMeaning, skippedMeaning } from './meanings.ts';
@@ -38,7 +39,7 @@ export function buildReport({ directory, run, summary, statistics, recording }: 
   const recorded = statistics.recordedFigures();
   const counts = countsOf(rows, summary);
   const verdict = summary?.verdict ?? null;
-  const own = ownReasons(rows, summary);
+  const own = ownReasons(rows, run, summary);
   const valid = own.length === 0 && (summary?.valid ?? false);
   const reported = runOf(directory, run, summary, rows);
   return {
@@ -67,18 +68,16 @@ export function buildReport({ directory, run, summary, statistics, recording }: 
   };
 }
 
-function ownReasons({ outcomes }: RowFigures, summary: ReplayDocument | null): AdvisedReason[] {
+function ownReasons(
+  { outcomes }: RowFigures,
+  run: Run | null,
+  summary: ReplayDocument | null,
+): AdvisedReason[] {
   if (summary === null) {
     return [reportReason('not_sealed', `its rows say that ${outcomes.sent} requests were sent`)];
   }
-  const differing = (['sent', 'completed', 'failed', 'cancelled', 'refused'] as const).filter(
-    (name) => outcomes[name] !== summary[name],
-  );
-  if (differing.length === 0) return [];
-  const text = differing.map(
-    (name) => `${name} ${outcomes[name]} in the rows, ${summary[name]} in the summary`,
-  );
-  return [reportReason('rows_differ', text.join('; '))];
+  const differing = rowDifferences(run?.id ?? null, outcomes, summary);
+  return differing.length === 0 ? [] : [reportReason('rows_differ', differing.join('; '))];
 }
 
 function runOf(

@@ -9,7 +9,7 @@ import {
 import type { ExchangeRow } from '../../core/exchange.ts';
 import { LIMITS } from '../../core/limits.ts';
 import type { Logger } from '../../core/ports.ts';
-import type { Send } from '../../core/run.ts';
+import type { Send, SendAnswer } from '../../core/run.ts';
 import type { PlannedRequest } from '../plan.ts';
 import type { SendResult } from '../send-result.ts';
 import { AnswerArena, type ArenaSetup } from './answer-arena.ts';
@@ -155,10 +155,7 @@ export class AnswerChecks implements CheckerListener {
     const { index, segment, exchangeId, route, answer } = send;
     this.#waiting.set(index, { index, segment, exchangeId, slabs: kept?.slabs ?? [] });
     this.#apis.add(apiOf(route));
-    const facts =
-      answer === null
-        ? null
-        : { contentEvents: answer.contentEvents, outputTokens: answer.outputTokens, finish: answer.finish };
+    const facts = answer === null ? null : factsOf(answer);
     return { index, segment, exchangeId, route, streamed, facts, kept };
   }
 
@@ -181,6 +178,10 @@ export class AnswerChecks implements CheckerListener {
   #tell(sends: readonly CheckedSend[]): void {
     if (sends.length > 0) this.#onChecked(sends);
   }
+}
+
+function factsOf({ contentEvents, outputTokens, finish, finishes = null }: SendAnswer) {
+  return { contentEvents, outputTokens, finish, finishes };
 }
 
 /** What the facts of a send and of its recorded exchange decide; null for a send that is no answer to compare. */

@@ -33,6 +33,6 @@ export interface AnswerToCheck<Kept = HeldAnswer> {
   /** Whether the recorded one came piece by piece. */
   readonly streamed: boolean;
   /** What was read of it as it came; of a stream they stand for its bytes, and `kept` is null. */
-  readonly facts: Pick<SendAnswer, 'contentEvents' | 'outputTokens' | 'finish'> | null;
+  readonly facts: Pick<SendAnswer, 'contentEvents' | 'outputTokens' | 'finish' | 'finishes'> | null;
   readonly kept: Kept | null;
 }

@@ -4,11 +4,12 @@ import { isJson } from '../../core/payload-facts.ts';
 import type { PointerState } from '../../core/privacy/pointer-states.ts';
 import { UnreadableBody } from '../../core/privacy/unreadable-body.ts';
 import { usageIn } from '../../core/token-usage.ts';
-import { finishOf, holdsGeneratedText, outlineOf } from './generated.ts';
+import { parseExactly } from './exact-json.ts';
+import { finishesOf, holdsGeneratedText, outlineOf, saidOtherwise } from './generated.ts';
 import { jsonDifference } from './json-difference.ts';
 import type { CheckTolerance } from './options.ts';
 import { mediaTypeOf, type ReadableAnswer } from './readable-answer.ts';
-import { finishMasked, isNearLength } from './stream-check.ts';
+import { differentEnds, finishMasked, isNearLength } from './stream-check.ts';
 import { tensorDifference } from './tensor-difference.ts';
 
 /** How two whole answers are compared. */
@@ -57,8 +58,8 @@ function endedOtherwise(
   theirs: unknown,
   { finishes, masked, root }: DocumentComparison,
 ): boolean {
-  const reason = finishes && !(masked.length > 0 && finishMasked(root)) ? finishOf(ours) : null;
-  return reason !== null && reason !== finishOf(theirs);
+  if (!finishes || (masked.length > 0 && finishMasked(root))) return false;
+  return differentEnds(finishesOf(ours), finishesOf(theirs));
 }
 
 function jsonCheck(
@@ -84,6 +85,8 @@ function sampledCheck(
   if (outline.kind !== null) return mismatch('shape', outline.pointer);
   if (!values) return SAME;
   if (endedOtherwise(ours, theirs, comparison)) return mismatch('finish');
+  const said = saidOtherwise(ours, theirs, root);
+  if (said !== null) return mismatch('shape', said);
   const tokens = [usageIn(recorded.bytes).outputTokens, usageIn(answered.bytes).outputTokens] as const;
   const [one, other] =
     tokens[0] !== null && tokens[1] !== null
@@ -144,7 +147,7 @@ function looksLikeJson(bytes: Uint8Array): boolean {
 function parsed(bytes: Uint8Array): unknown {
   if (bytes.length > LIMITS.checkedAnswerBytes) throw new UnreadableBody('too_large');
   try {
-    return JSON.parse(bufferOf(bytes).toString('utf8')) as unknown;
+    return parseExactly(bufferOf(bytes).toString('utf8'));
   } catch {
     // Its text tells nothing that may be told.
     return undefined;

@@ -1,6 +1,8 @@
 import { isJsonObject, jsonMember, jsonNumber, jsonStart, jsonTrue } from '../../core/json-cursor.ts';
+import type { PointerState } from '../../core/privacy/pointer-states.ts';
 import type { FinishReason } from '../../core/run.ts';
 import { StreamEnd } from '../stream-end.ts';
+import { placeAt } from './places.ts';
 
 /** Requests that are answered with text a model makes up. */
 const GENERATING =
@@ -47,16 +49,52 @@ export function asksForLikeliest(body: Uint8Array | null): boolean {
 
 type Document = Readonly<Record<string, unknown>>;
 
-/** Why the server stopped, by a whole answer; null where it does not say. */
-export function finishOf(document: unknown): FinishReason | null {
-  if (!isRecord(document)) return null;
+/** Why the server stopped, by a whole answer, choice by choice; null where it does not say. */
+export function finishesOf(document: unknown): readonly (FinishReason | null)[] {
+  if (!isRecord(document)) return [null];
   const end = new StreamEnd(false);
   const { type, object, stop_reason: stop, status, details } = document;
   if (type === 'message') end.see({ type: 'message_delta', delta: { stop_reason: stop } });
   else if (object === 'response') end.see({ type: `response.${status}`, response: document });
   else if (isRecord(details)) end.see({ token: {}, generated_text: '', details });
   else end.see(document);
-  return end.finish;
+  return end.finishes ?? [end.finish];
+}
+
+/**
+ * Where a message of a chat holds calls of tools and the other one none, or one is empty and the other is not, as a
+ * pointer; null where they agree. What the text says is another matter; with calls there may be text or null.
+ * @param root places that are ignored or masked are not looked at
+ */
+export function saidOtherwise(ours: unknown, theirs: unknown, root: PointerState): string | null {
+  const others = messagesOf(theirs);
+  for (const [at, message] of messagesOf(ours).entries()) {
+    const [one, other] = [saidBy(message), saidBy(others[at])];
+    if (one === null || other === null || one === other) continue;
+    const name = one === 'calls' || other === 'calls' ? 'tool_calls' : 'content';
+    const path = ['choices', `${at}`, 'message', name];
+    if (placeAt(root, path) === 'compared') return `/${path.join('/')}`;
+  }
+  return null;
+}
+
+function messagesOf(document: unknown): unknown[] {
+  const choices = isRecord(document) ? document['choices'] : null;
+  return Array.isArray(choices) ? choices.map((choice) => (isRecord(choice) ? choice['message'] : null)) : [];
+}
+
+/** Null for what is no message. */
+function saidBy(message: unknown): 'calls' | 'text' | 'nothing' | null {
+  if (!isRecord(message)) return null;
+  if (!isEmpty(message['tool_calls']) || !isEmpty(message['function_call'])) return 'calls';
+  return Object.entries(message).some(([name, value]) => name !== 'role' && !isEmpty(value))
+    ? 'text'
+    : 'nothing';
+}
+
+function isEmpty(value: unknown): boolean {
+  if (value === null || value === undefined || value === '') return true;
+  return Array.isArray(value) && value.length === 0;
 }
 
 /** The outside of an answer of generated text, in which only the text differs from sample to sample. */
@@ -67,8 +105,21 @@ export function outlineOf(document: unknown): unknown {
   return choices === undefined ? outline : { ...outline, choices: outlines(choices) };
 }
 
+/** What says why an answer ended, or by which stop word, is null or not from sample to sample; reasons are compared. */
+const ENDINGS: ReadonlySet<string> = new Set([
+  'finish_reason',
+  'stop_reason',
+  'stop_sequence',
+  'stopping_word',
+  'matched_stop',
+  'done_reason',
+  'incomplete_details',
+]);
+
 function membersOf(document: Document): Document {
-  return Object.fromEntries(Object.entries(document).map(([name, value]) => [name, kindOf(value)]));
+  return Object.fromEntries(
+    Object.entries(document).map(([name, value]) => [name, ENDINGS.has(name) ? null : kindOf(value)]),
+  );
 }
 
 function outlines(choices: unknown): unknown {
@@ -77,7 +128,7 @@ function outlines(choices: unknown): unknown {
     : kindOf(choices);
 }
 
-const KINDS: Readonly<Record<string, unknown>> = { string: '', number: 0, boolean: true };
+const KINDS: Readonly<Record<string, unknown>> = { string: '', number: 0, bigint: 0, boolean: true };
 
 /** A value of the same type that says nothing else. */
 function kindOf(value: unknown): unknown {

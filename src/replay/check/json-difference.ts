@@ -87,7 +87,10 @@ class DifferenceWalk {
 
   #equal(recorded: unknown, answered: unknown): boolean {
     if (recorded === answered) return true;
-    return typeof recorded === 'number' && isNear(recorded, answered as number, this.#comparison.tolerance);
+    // Both are integers that a number cannot hold, and other ones.
+    if (typeof recorded === 'bigint' && typeof answered === 'bigint') return false;
+    if (typeof recorded !== 'number' && typeof recorded !== 'bigint') return false;
+    return isNear(Number(recorded), Number(answered), this.#comparison.tolerance);
   }
 
   #arrays(recorded: readonly unknown[], answered: readonly unknown[], state: PointerState, depth: number) {
@@ -154,5 +157,6 @@ export function pointerOf(path: readonly (string | number)[]): string {
 
 function typeOf(value: unknown): string {
   if (value === null) return 'null';
+  if (typeof value === 'bigint') return 'number';
   return Array.isArray(value) ? 'array' : typeof value;
 }

@@ -1,11 +1,11 @@
 import { type AnswerCheck, mismatch, SAME, unchecked } from '../../core/answer-check.ts';
 import type { PointerState } from '../../core/privacy/pointer-states.ts';
-import type { SendAnswer } from '../../core/run.ts';
+import type { FinishReason, SendAnswer } from '../../core/run.ts';
 import { AnswerReader } from '../answer-reader.ts';
 import { placeAt } from './places.ts';
 
 /** What a stream is compared by. */
-export type StreamFacts = Pick<SendAnswer, 'contentEvents' | 'outputTokens' | 'finish'>;
+export type StreamFacts = Pick<SendAnswer, 'contentEvents' | 'outputTokens' | 'finish' | 'finishes'>;
 
 /** Reads a whole stream as a sender reads one that comes; null for what is none. */
 export function streamFactsOf(bytes: Uint8Array, contentType: string | null): StreamFacts | null {
@@ -16,8 +16,8 @@ export function streamFactsOf(bytes: Uint8Array, contentType: string | null): St
   );
   if (reader === null) return null;
   reader.write(Buffer.from(bytes.buffer, bytes.byteOffset, bytes.byteLength), 0);
-  const { contentEvents, outputTokens, finish } = reader.finish();
-  return { contentEvents, outputTokens, finish };
+  const { contentEvents, outputTokens, finish, finishes } = reader.finish();
+  return { contentEvents, outputTokens, finish, finishes };
 }
 
 /** Whether two lengths are as near as was asked for: this share of the longer. */
@@ -59,7 +59,7 @@ export function streamCheck(
   { lengthShare, finishes }: StreamComparison,
 ): AnswerCheck {
   const reasonKnown = finishes && recorded.finish !== null && !(masked && finishMasked(root));
-  if (reasonKnown && recorded.finish !== answered.finish) return mismatch('finish');
+  if (reasonKnown && differentEnds(endsOf(recorded), endsOf(answered))) return mismatch('finish');
   const tokens = recorded.outputTokens !== null && answered.outputTokens !== null;
   const [ours, theirs] = tokens
     ? [recorded.outputTokens ?? 0, answered.outputTokens ?? 0]
@@ -69,4 +69,16 @@ export function streamCheck(
   // Nothing of the two was held against each other.
   if (!reasonKnown && !tokens && ours === 0 && theirs === 0) return unchecked('unreadable');
   return isNearLength(ours, theirs, lengthShare) ? SAME : mismatch('length');
+}
+
+function endsOf({ finish, finishes }: StreamFacts): readonly (FinishReason | null)[] {
+  return finishes ?? [finish];
+}
+
+/** Whether any choice ended for another reason than the recorded one says. */
+export function differentEnds(
+  recorded: readonly (FinishReason | null)[],
+  answered: readonly (FinishReason | null)[],
+): boolean {
+  return recorded.some((reason, at) => reason !== null && reason !== (answered[at] ?? null));
 }

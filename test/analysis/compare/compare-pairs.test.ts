@@ -1,8 +1,17 @@
 import { describe, expect, test } from 'vitest';
 import { comparePairs } from '../../../src/analysis/compare/compare-pairs.ts';
-import { FAILED, type PairedAnswers, TURNED_AWAY } from '../../../src/analysis/compare/paired-answers.ts';
+import { chanceOfSoMany } from '../../../src/analysis/compare/mismatch-metric.ts';
+import {
+  AGREES,
+  DIFFERS,
+  FAILED,
+  type PairedAnswers,
+  STREAMED,
+  TURNED_AWAY,
+  WHOLE,
+} from '../../../src/analysis/compare/paired-answers.ts';
 import { answeredPairs, verdictsOf } from '../../support/compared-pairs.ts';
-import { queuePair } from '../../support/queue-simulator.ts';
+import { queuePair, uniform } from '../../support/queue-simulator.ts';
 
 const CALM = { requests: 2_000, executors: 4, load: 0.5, service: 'steady' } as const;
 
@@ -28,6 +37,13 @@ describe('comparing pairs of the same requests', () => {
     expect(verdictsOf(draws, { ...CALM, slowdown: 1 })).toMatchObject({ SAME: draws });
     expect(verdictsOf(draws, { ...CALM, slowdown: 1.2 })).toMatchObject({ WORSE: draws });
     expect(verdictsOf(draws, { ...CALM, slowdown: 1 / 1.2 })).toMatchObject({ BETTER: draws });
+  });
+
+  test('is not kept from a verdict by a swing over the day that both sides share', () => {
+    const draws = 10;
+    const long = { ...CALM, requests: 8_000 };
+    expect(verdictsOf(draws, { ...long, slowdown: 1 }, 0.4)).toMatchObject({ SAME: draws });
+    expect(verdictsOf(draws, { ...long, slowdown: 1.2 }, 0.4)).toMatchObject({ WORSE: draws });
   });
 
   test('gives ratio and intervals, and an effect that agrees with them', () => {
@@ -76,6 +92,17 @@ describe('comparing pairs of the same requests', () => {
     expect(comparePairs(pairsOf(1, 0))).toMatchObject({ verdict: 'INCONCLUSIVE' });
   });
 
+  test('is not sure of a p99 that was seen to be much worse in too few windows', () => {
+    // One request in fifty of the last two fifths takes four times as long: p50 and p95 stay.
+    const pairs = pairsOf(1, 4_000);
+    for (let at = 2_400; at < pairs.count; at += 50) pairs.bNs[at] = pairs.bNs[at]! * 4;
+    const { verdict, reasons, metrics } = comparePairs(pairs);
+    expect(metrics[2]).toMatchObject({ name: 'latency_p99', verdict: 'undecided', required: false });
+    expect(metrics[2]?.ratio).toBeGreaterThan(1.2);
+    expect(verdict).toBe('INCONCLUSIVE');
+    expect(reasons.map(({ code }) => code)).toEqual(['undecided']);
+  });
+
   test('takes a faster build that fails more for worse', () => {
     const { verdict, reasons, notes } = comparePairs(spoilt(pairsOf(0.7), FAILED, (at) => at % 50 === 0));
     expect(verdict).toBe('WORSE');
@@ -109,5 +136,152 @@ describe('comparing pairs of the same requests', () => {
     const { verdict, reasons } = comparePairs(pairs);
     expect(verdict).toBe('INCONCLUSIVE');
     expect(reasons.map(({ code }) => code)).toEqual(['status_mix']);
+  });
+});
+
+/** Streams whose latencies are alike, and whose tokens are drawn apart: those of B so many times slower. */
+function streamsOf(ttftSlowdown: number, itlSlowdown: number): PairedAnswers {
+  const pairs = pairsOf(1, 4_000);
+  const ttft = queuePair({ ...CALM, requests: 4_000, slowdown: ttftSlowdown, seed: 2 });
+  const itl = queuePair({ ...CALM, requests: 4_000, slowdown: itlSlowdown, seed: 3 });
+  for (let at = 0; at < pairs.count; at++) {
+    [pairs.aTtftNs[at], pairs.bTtftNs[at]] = [ttft.a[at]! * 1e8, ttft.b[at]! * 1e8];
+    [pairs.aItlNs[at], pairs.bItlNs[at]] = [itl.a[at]! * 1e7, itl.b[at]! * 1e7];
+  }
+  pairs.aTraits.fill(STREAMED);
+  pairs.bTraits.fill(STREAMED);
+  return pairs;
+}
+
+describe('comparing streams', () => {
+  test('never takes a build whose first tokens come a fifth later for the same, though its answers end as soon', () => {
+    const { verdict, reasons } = comparePairs(streamsOf(1.2, 1));
+    expect(verdict).toBe('WORSE');
+    expect(reasons.map(({ code }) => code)).toEqual(['ttft_p50_worse', 'ttft_p95_worse', 'ttft_p99_worse']);
+  });
+
+  test('never takes a build whose tokens come a fifth slower for the same', () => {
+    const { verdict, reasons } = comparePairs(streamsOf(1, 1.2));
+    expect(verdict).toBe('WORSE');
+    expect(reasons[0]?.code).toBe('itl_mean_p50_worse');
+  });
+
+  test('takes the same streams for the same', () => {
+    const { verdict, metrics } = comparePairs(streamsOf(1, 1));
+    expect(verdict).toBe('SAME');
+    expect(metrics.map(({ name }) => name)).toEqual([
+      ...['latency_p50', 'latency_p95', 'latency_p99', 'ttft_p50', 'ttft_p95', 'ttft_p99'],
+      ...['itl_mean_p50', 'itl_mean_p95', 'itl_mean_p99', 'failed', 'turned_away'],
+    ]);
+  });
+
+  test('takes streams that failed, or ended without a token, for those that never came to one', () => {
+    const pairs = streamsOf(1, 1);
+    for (let at = 0; at < pairs.count; at += 10) pairs.bTtftNs[at] = Number.POSITIVE_INFINITY;
+    const ttft = (of: PairedAnswers) => comparePairs(of).metrics.find(({ name }) => name === 'ttft_p95');
+    expect(ttft(pairs)).toMatchObject({ b: 'Infinity', verdict: 'worse' });
+    // A failure came whole, if at all: it is the other side that says that a stream was asked for.
+    const failing = spoilt(streamsOf(1, 1), FAILED, (at) => at % 10 === 0);
+    for (let at = 0; at < failing.count; at += 10) {
+      failing.bTraits[at] = WHOLE;
+      failing.bTtftNs[at] = Number.NaN;
+    }
+    expect(ttft(failing)).toMatchObject({ b: 'Infinity', verdict: 'worse', pairs: 4_000 });
+  });
+
+  test('does not hold answers that came whole against streams', () => {
+    const pairs = streamsOf(1, 1);
+    pairs.bTraits.fill(WHOLE, 0, 200);
+    pairs.bTtftNs.fill(Number.NaN, 0, 200);
+    const { verdict, reasons } = comparePairs(pairs);
+    expect(verdict).toBe('INCONCLUSIVE');
+    expect(reasons.map(({ code }) => code)).toEqual(['streams_differ']);
+  });
+
+  test('says of what no stream is known on both sides, as of a recording, and needs it for nothing', () => {
+    const pairs = streamsOf(1, 1);
+    pairs.aItlNs.fill(Number.NaN);
+    const { verdict, unknown, notes, metrics } = comparePairs(pairs);
+    expect({ verdict, unknown }).toEqual({ verdict: 'SAME', unknown: ['itl_mean'] });
+    expect(notes.map(({ code }) => code)).toEqual(['itl_mean_unknown']);
+    expect(metrics.some(({ name }) => name.startsWith('itl_mean'))).toBe(false);
+  });
+
+  test('does not need the tokens of a few streams among many other answers', () => {
+    const pairs = streamsOf(1, 1);
+    for (const [traits, ttft, itl] of [
+      [pairs.aTraits, pairs.aTtftNs, pairs.aItlNs],
+      [pairs.bTraits, pairs.bTtftNs, pairs.bItlNs],
+    ] as const) {
+      traits.fill(WHOLE, 100);
+      ttft.fill(Number.NaN, 100);
+      itl.fill(Number.NaN, 100);
+    }
+    const { verdict, metrics } = comparePairs(pairs);
+    expect(verdict).toBe('SAME');
+    expect(metrics.find(({ name }) => name === 'ttft_p50')).toMatchObject({
+      verdict: 'undecided',
+      pairs: 100,
+    });
+  });
+});
+
+describe('comparing answers that were held against the recorded ones', () => {
+  /** Both checked; those of a side that are named differ. */
+  function checkedPairsOf(a: (at: number) => boolean, b: (at: number) => boolean): PairedAnswers {
+    const pairs = pairsOf(1);
+    for (let at = 0; at < pairs.count; at++) {
+      pairs.aTraits[at] = WHOLE | (a(at) ? DIFFERS : AGREES);
+      pairs.bTraits[at] = WHOLE | (b(at) ? DIFFERS : AGREES);
+    }
+    return pairs;
+  }
+  const never = () => false;
+
+  test('never takes a build that answers otherwise where the other did not for the same, however seldom', () => {
+    const few = comparePairs(checkedPairsOf(never, (at) => at === 700));
+    expect(few.verdict).toBe('INCONCLUSIVE');
+    expect(few.reasons.map(({ code }) => code)).toEqual(['answers_differ']);
+    const many = comparePairs(checkedPairsOf(never, (at) => at % 20 === 0));
+    expect(many.verdict).toBe('WORSE');
+    expect(many.reasons[0]).toMatchObject({
+      code: 'mismatched_worse',
+      text: 'mismatched went from 0 % to 5 % of the answers',
+    });
+    expect(comparePairs(checkedPairsOf(never, never)).verdict).toBe('SAME');
+  });
+
+  test('takes answers that differ here and there by chance on both sides for the same', () => {
+    const random = uniform(5);
+    const draws = Array.from({ length: 4_000 }, () => random() < 0.02);
+    const pairs = checkedPairsOf(
+      (at) => draws[at * 2] ?? false,
+      (at) => draws[at * 2 + 1] ?? false,
+    );
+    expect(comparePairs(pairs).verdict).toBe('SAME');
+    // Ten more of B alone are no chance.
+    const more = checkedPairsOf(
+      (at) => at % 100 === 0,
+      (at) => at % 100 === 0 || at % 222 === 1,
+    );
+    expect(comparePairs(more)).toMatchObject({ verdict: 'INCONCLUSIVE' });
+  });
+
+  test('leaves what failed to the failures', () => {
+    const pairs = spoilt(
+      checkedPairsOf(never, (at) => at === 700),
+      FAILED,
+      (at) => at === 700,
+    );
+    const { verdict, metrics } = comparePairs(pairs);
+    expect(verdict).toBe('SAME');
+    expect(metrics.at(-1)).toMatchObject({ name: 'mismatched', b: 0, pairs: 1_999 });
+  });
+
+  test('knows the chance of so many heads', () => {
+    expect(chanceOfSoMany(7, 7)).toBeCloseTo(1 / 128, 12);
+    expect(chanceOfSoMany(2, 4)).toBeCloseTo(11 / 16, 12);
+    expect(chanceOfSoMany(0, 0)).toBe(1);
+    expect(chanceOfSoMany(501_000, 1_000_000)).toBeCloseTo(0.02282, 3);
   });
 });

@@ -1,12 +1,24 @@
 import fc from 'fast-check';
 import { describe, expect, test } from 'vitest';
-import { LEFT_OUT, PairTable, type SideRow } from '../../../src/analysis/compare/pair-table.ts';
+import { PairTable } from '../../../src/analysis/compare/pair-table.ts';
+import { AGREES, STREAMED, WHOLE } from '../../../src/analysis/compare/paired-answers.ts';
+import { LEFT_OUT, type SideRow } from '../../../src/analysis/compare/side-columns.ts';
 import { sideRowOfExchange, sideRowOfSend } from '../../../src/analysis/compare/side-rows.ts';
 import { exchangeRow } from '../../support/exchange-row.ts';
 import { failed, refused, send } from '../../support/sends.ts';
 
 function row(exchangeId: number, latencyNs: number, parts: Partial<SideRow> = {}): SideRow {
-  return { segment: 's', exchangeId, offsetNs: exchangeId, latencyNs, outcome: 0, status: 200, ...parts };
+  const none = { ttftNs: Number.NaN, itlNs: Number.NaN, traits: 0 };
+  return {
+    segment: 's',
+    exchangeId,
+    offsetNs: exchangeId,
+    latencyNs,
+    outcome: 0,
+    status: 200,
+    ...none,
+    ...parts,
+  };
 }
 
 describe('pairing', () => {
@@ -79,9 +91,10 @@ describe('pairing', () => {
   test('holds more rows than it began with', () => {
     const table = new PairTable();
     for (let id = 0; id < 5_000; id++) table.addA(row(id, id));
-    for (let id = 4_999; id >= 0; id--) table.addB(row(id, id * 2));
-    const { aNs, bNs } = table.pairs();
+    for (let id = 4_999; id >= 0; id--) table.addB(row(id, id * 2, { ttftNs: id * 3 }));
+    const { aNs, bNs, bTtftNs } = table.pairs();
     expect(aNs.every((each, at) => bNs[at] === each * 2)).toBe(true);
+    expect(bTtftNs.every((each, at) => each === at * 3)).toBe(true);
     expect(aNs.length).toBe(5_000);
   });
 });
@@ -105,6 +118,30 @@ describe('a row of a side', () => {
       outcome: 2,
       latencyNs: 10e6,
     });
+  });
+
+  test('of a stream has its first token from the planned instant, and the mean time between tokens', () => {
+    const answer = {
+      ...{ firstTokenOffsetNs: 30e6, lastTokenOffsetNs: 70e6, contentEvents: 5, gapMaxNs: 20e6, gaps: null },
+      ...{ promptTokens: null, outputTokens: null, finish: null },
+    };
+    const stream = send({ index: 0, streamed: true, answer, check: { result: 'same' } });
+    expect(sideRowOfSend(stream, late)).toMatchObject({
+      ttftNs: 30e6,
+      itlNs: 10e6,
+      traits: STREAMED | AGREES,
+    });
+    const empty = { ...answer, firstTokenOffsetNs: null, lastTokenOffsetNs: null, contentEvents: 0 };
+    expect(sideRowOfSend({ ...stream, answer: empty }, late)).toMatchObject({
+      ttftNs: Number.POSITIVE_INFINITY,
+      itlNs: Number.NaN,
+    });
+    // Under a content coding nobody can see tokens.
+    expect(sideRowOfSend({ ...stream, answer: null }, late)).toMatchObject({ ttftNs: Number.NaN });
+    expect(sideRowOfSend(send({ index: 0 }), late)).toMatchObject({ ttftNs: Number.NaN, traits: WHOLE });
+    const recorded = exchangeRow({ status: 200, streamed: true, firstTokenOffsetUs: 1_200 });
+    expect(sideRowOfExchange(recorded)).toMatchObject({ ttftNs: 1.2e6, traits: STREAMED });
+    expect(sideRowOfExchange({ ...recorded, streamed: null }).traits).toBe(0);
   });
 
   test('of a send that was late, cancelled, stopped or never reached by us is left out', () => {

@@ -129,6 +129,7 @@ describe('the page', () => {
   test('of nothing, and of one request, is a page that says so', () => {
     expect(profilePage(profileOf([]), ASSETS)).toContain('No request lies in the window.');
     expect(profilePage(profileOf([exchangeRow()]), ASSETS)).toContain('1 request in');
+    expect(profileText(profileOf([exchangeRow()]))[1]).toMatch(/, 1 request$/);
     expect(profileText(profileOf([])).join('\n')).toContain('the capture holds no exchange');
     expect(profileCsv(profileOf([]))).toContain('requests,,requests,0,');
   });
