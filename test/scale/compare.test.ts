@@ -48,7 +48,7 @@ test('a swing over the run that both sides share makes no verdict wrong, and kee
 
 describe('verdicts over a thousand pairs of drawn queues of streams', () => {
   const streams = [
-    { requests: 4_000, load: 0.5, service: 'exponential' },
+    { requests: 8_000, load: 0.5, service: 'exponential' },
     { requests: 2_000, load: 0.5, service: 'steady' },
   ] as const;
 
