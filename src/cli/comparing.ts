@@ -27,6 +27,8 @@ import {
 
 /** Fewer of the requests than this on both sides are no two runs of one window. */
 const LEAST_PAIRED_SHARE = 0.9;
+/** Fewer pairs than this with both answers checked do not speak for all answers. */
+const WELL_CHECKED_SHARE = 0.9;
 
 /**
  * Compares what two names stand for.
@@ -79,8 +81,8 @@ function compareRows(
   assertAlike(lacking, options);
   const pairs = table.pairs();
   const judgement = comparePairs(pairs, options.bounds, [
-    // Where both sides were checked, the pairs tell.
-    ...(checkedPairs(pairs).length > 0
+    // Where nearly all were checked on both sides, the pairs tell.
+    ...(checkedPairs(pairs).length >= WELL_CHECKED_SHARE * pairs.count
       ? []
       : answerDoubts(summaryOf(a), summaryOf(b), options.bounds.failureFloor)),
     ...leftOutDoubts(counts),

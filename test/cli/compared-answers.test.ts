@@ -9,6 +9,20 @@ import { calmSends, comparedRun } from '../support/compared-runs.ts';
 const COUNT = 900;
 const DEFAULTS = resolveCompareOptions({});
 
+/** Has the summary of a run say what came of its check. */
+function withCheck(run: string, checked: number, mismatched: number): void {
+  const path = join(run, 'summary.json');
+  const summary = JSON.parse(readFileSync(path, 'utf8')) as object;
+  const byKind = { status: 0, shape: 0, values: mismatched, length: 0, finish: 0 };
+  const counts = { answers: COUNT, checked, mismatched, rate: mismatched / checked, byKind };
+  const unchecked = checked < COUNT ? { checker_failed: COUNT - checked } : {};
+  chmodSync(path, 0o600);
+  writeFileSync(
+    path,
+    JSON.stringify({ ...summary, check: { level: 'values', ...counts, unchecked, examples: {} } }),
+  );
+}
+
 describe('comparing what the rows of runs say of answers and tokens', () => {
   test('takes a faster build for worse that answers otherwise where the other one did not', async () => {
     const { a, b } = calmSends(COUNT, 0.5, (index) => ({
@@ -58,18 +72,37 @@ describe('comparing what the rows of runs say of answers and tokens', () => {
     expect(reasons.map(({ code }) => code)).toEqual(['ttft_p50_worse', 'ttft_p95_worse']);
   });
 
+  test('lets a few pairs that were checked on both sides not speak for all answers', async () => {
+    const { a, b } = calmSends(COUNT, 1);
+    const early = (index: number) => index < COUNT / 20;
+    const one = comparedRun(
+      a.map((each) => ({
+        ...each,
+        check: early(each.index) ? { result: 'same' } : { result: 'unchecked', reason: 'checker_failed' },
+      })),
+    );
+    const other = comparedRun(
+      b.map((each) => ({
+        ...each,
+        check:
+          early(each.index) || each.index % 3 > 0
+            ? { result: 'same' }
+            : { result: 'mismatch', kind: 'values', pointer: null },
+      })),
+    );
+    withCheck(one, COUNT / 20, 0);
+    withCheck(other, COUNT, (COUNT * 0.95) / 3);
+    const document = await compareNamed(one, other, DEFAULTS);
+    expect(document.verdict).toBe('INCONCLUSIVE');
+    expect(document.reasons.map(({ code }) => code)).toContain('answers_differ');
+  });
+
   test('never takes a faster build for better that its own run found to answer otherwise', async () => {
     const { a, b } = calmSends(COUNT, 0.5);
     const one = comparedRun(a);
     const other = comparedRun(b);
     expect((await compareNamed(one, other, DEFAULTS)).verdict).toBe('BETTER');
-    const path = join(other, 'summary.json');
-    const summary = JSON.parse(readFileSync(path, 'utf8')) as object;
-    const byKind = { status: 0, shape: COUNT, values: 0, length: 0, finish: 0 };
-    const check = { answers: COUNT, checked: COUNT, mismatched: COUNT, rate: 1, byKind };
-    const rest = { level: 'values', unchecked: {}, examples: {} };
-    chmodSync(path, 0o600);
-    writeFileSync(path, JSON.stringify({ ...summary, check: { ...check, ...rest } }));
+    withCheck(other, COUNT, COUNT);
     const document = await compareNamed(one, other, DEFAULTS);
     expect(document.verdict).toBe('INCONCLUSIVE');
     expect(document.reasons.map(({ code }) => code)).toEqual(['answers_differ']);

@@ -61,13 +61,20 @@ export function comparableTtfts(pairs: PairedAnswers): PairedTimes {
   return keptTimes(pairs.count, timeOf(aOutcome, aTtftNs), timeOf(bOutcome, bTtftNs));
 }
 
-/** Mean times between tokens, of pairs of which both sides have some. */
+/**
+ * Less than this between tokens is no time of the server's: what lies in one segment is read at once, and whether it
+ * does is chance.
+ */
+const LEAST_ITL_NS = 1e6;
+
+/** Mean times between tokens, a millisecond at least, of pairs of which both sides have some. */
 export function comparableItls(pairs: PairedAnswers): PairedTimes {
   const { count, aItlNs, bItlNs } = pairs;
+  // NaN is the greater of any two.
   return keptTimes(
     count,
-    (at) => (isTurnedAway(pairs, at) ? Number.NaN : aItlNs[at]!),
-    (at) => bItlNs[at]!,
+    (at) => (isTurnedAway(pairs, at) ? Number.NaN : Math.max(LEAST_ITL_NS, aItlNs[at]!)),
+    (at) => Math.max(LEAST_ITL_NS, bItlNs[at]!),
   );
 }
 

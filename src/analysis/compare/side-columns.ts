@@ -19,7 +19,7 @@ export interface SideRow {
 export const LEFT_OUT = 254;
 export const MISSING = 255;
 
-/** What one side has to say of each request: numbers in columns, 21 bytes a request. */
+/** What one side has to say of each request: numbers in columns, 20 bytes a request. */
 export class SideColumns {
   #ns: Float64Array;
   #ttftNs: Float32Array;

@@ -34,8 +34,11 @@ const TRACES = 65_536;
  */
 export class KnownBodies {
   readonly #hash: KeyedHash;
-  /** By some of their bytes, in the order in which they are to make room. */
+  /** By some of their bytes. */
   readonly #bodies = new Map<number, KnownBody>();
+  /** Whose turn it is to make room. */
+  #turn = this.#bodies.keys();
+  /** What came once, and, less than nothing, what is shared by bodies that differ. */
   readonly #traces = new Int32Array(TRACES);
   #heldBytes = 0;
 
@@ -61,6 +64,14 @@ export class KnownBodies {
       return known;
     }
     const place = trace & (TRACES - 1);
+    const shared = -1 - trace;
+    if (known !== undefined) {
+      // Alike but for a number somewhere, each of its own: to keep one after the other would cost more than it saves.
+      this.#forget(trace);
+      this.#traces[place] = shared;
+      return null;
+    }
+    if (this.#traces[place] === shared) return null;
     if (this.#traces[place] === trace) return this.#keep(trace, bytes);
     this.#traces[place] = trace;
     return null;
@@ -77,18 +88,17 @@ export class KnownBodies {
     return body;
   }
 
-  /** The oldest goes, unless it was used: then it is looked at again after all others. */
+  /** The next in turn goes, unless it was used since its last turn. */
   #makeRoom(): void {
-    const oldest = this.#bodies.entries().next().value;
-    if (oldest === undefined) return;
-    const [trace, body] = oldest;
-    if (!body.used) {
-      this.#forget(trace);
-      return;
+    let next = this.#turn.next();
+    if (next.done === true) {
+      this.#turn = this.#bodies.keys();
+      next = this.#turn.next();
     }
-    this.#bodies.delete(trace);
-    this.#bodies.set(trace, body);
-    body.used = false;
+    if (next.done === true) return;
+    const body = this.#bodies.get(next.value);
+    if (body?.used === true) body.used = false;
+    else this.#forget(next.value);
   }
 
   #forget(trace: number): void {

@@ -1,5 +1,5 @@
 /** Where an integer may stand that a number cannot hold: sixteen digits and more, without fraction or exponent. */
-const MAY_BE_LARGE = /(?<![\d.])\d{16,}(?![\d.eE])/;
+const MAY_BE_LARGE = /(?:^|[[:,\s])-?\d{16,}(?:[\s,\]}]|$)/;
 const INTEGER = /^-?\d+$/;
 
 type Reviver = (

@@ -69,13 +69,23 @@ export function finishesOf(document: unknown): readonly (FinishReason | null)[] 
 export function saidOtherwise(ours: unknown, theirs: unknown, root: PointerState): string | null {
   const others = messagesOf(theirs);
   for (const [at, message] of messagesOf(ours).entries()) {
-    const [one, other] = [saidBy(message), saidBy(others[at])];
-    if (one === null || other === null || one === other) continue;
-    const name = one === 'calls' || other === 'calls' ? 'tool_calls' : 'content';
-    const path = ['choices', `${at}`, 'message', name];
-    if (placeAt(root, path) === 'compared') return `/${path.join('/')}`;
+    const placeOf = (name: string) => ['choices', `${at}`, 'message', name];
+    const isCompared = (name: string) => placeAt(root, placeOf(name)) === 'compared';
+    const [one, other] = [saidBy(message, isCompared), saidBy(others[at], isCompared)];
+    if (one === null || other === null || one.kind === other.kind) continue;
+    const { name } = KINDS_OF_SAYING.indexOf(one.kind) < KINDS_OF_SAYING.indexOf(other.kind) ? one : other;
+    return `/${placeOf(name).join('/')}`;
   }
   return null;
+}
+
+/** What tells more stands first. */
+const KINDS_OF_SAYING = ['calls', 'text', 'nothing'] as const;
+
+/** What a message says, and the member that says it. */
+interface Saying {
+  readonly kind: (typeof KINDS_OF_SAYING)[number];
+  readonly name: string;
 }
 
 function messagesOf(document: unknown): unknown[] {
@@ -84,12 +94,13 @@ function messagesOf(document: unknown): unknown[] {
 }
 
 /** Null for what is no message. */
-function saidBy(message: unknown): 'calls' | 'text' | 'nothing' | null {
+function saidBy(message: unknown, isCompared: (name: string) => boolean): Saying | null {
   if (!isRecord(message)) return null;
-  if (!isEmpty(message['tool_calls']) || !isEmpty(message['function_call'])) return 'calls';
-  return Object.entries(message).some(([name, value]) => name !== 'role' && !isEmpty(value))
-    ? 'text'
-    : 'nothing';
+  const says = (name: string): boolean => isCompared(name) && !isEmpty(message[name]);
+  const call = ['tool_calls', 'function_call'].find(says);
+  if (call !== undefined) return { kind: 'calls', name: call };
+  const text = Object.keys(message).find((name) => name !== 'role' && says(name));
+  return text === undefined ? { kind: 'nothing', name: 'content' } : { kind: 'text', name: text };
 }
 
 function isEmpty(value: unknown): boolean {
@@ -105,14 +116,12 @@ export function outlineOf(document: unknown): unknown {
   return choices === undefined ? outline : { ...outline, choices: outlines(choices) };
 }
 
-/** What says why an answer ended, or by which stop word, is null or not from sample to sample; reasons are compared. */
+/** What says by which stop word an answer ended, or what else cut it short, is null or not from sample to sample. */
 const ENDINGS: ReadonlySet<string> = new Set([
-  'finish_reason',
   'stop_reason',
   'stop_sequence',
   'stopping_word',
   'matched_stop',
-  'done_reason',
   'incomplete_details',
 ]);
 

@@ -166,6 +166,18 @@ describe('comparing streams', () => {
     expect(reasons[0]?.code).toBe('itl_mean_p50_worse');
   });
 
+  test('never blames a build for how many of its tokens come in one segment', () => {
+    const pairs = streamsOf(1, 1);
+    pairs.aItlNs.fill(0);
+    pairs.bItlNs.fill(30_000);
+    expect(comparePairs(pairs).verdict).toBe('SAME');
+    for (let at = 0; at < pairs.count; at++) {
+      pairs.aItlNs[at] = at % 5 < 3 ? 0 : 20_000;
+      pairs.bItlNs[at] = at % 5 < 2 ? 0 : 20_000;
+    }
+    expect(comparePairs(pairs).verdict).toBe('SAME');
+  });
+
   test('takes the same streams for the same', () => {
     const { verdict, metrics } = comparePairs(streamsOf(1, 1));
     expect(verdict).toBe('SAME');

@@ -126,12 +126,24 @@ describe('bodies that are known', () => {
     const bodies = new KnownBodies(HASH);
     const [one, other] = [Buffer.alloc(10_000, 'x'), Buffer.alloc(10_000, 'x')];
     other[1] = 0x79;
-    for (let round = 0; round < 3; round += 1) {
-      for (const body of [one, other]) {
-        const known = bodies.find(body);
-        if (known !== null) expect(known.bytes.equals(body)).toBe(true);
-      }
+    bodies.find(one);
+    expect(bodies.find(one)?.bytes.equals(one)).toBe(true);
+    expect(bodies.find(other)).toBeNull();
+    for (let round = 0; round < 3; round += 1)
+      for (const body of [one, other]) expect(bodies.find(body)?.bytes.equals(body) ?? true).toBe(true);
+  });
+
+  it('with a number of their own each are not kept one after the other', () => {
+    const bodies = new KnownBodies(HASH);
+    let kept = 0;
+    for (let at = 0; at < 1_000; at += 1) {
+      const body = Buffer.alloc(2_000, 'x');
+      // Between two of the bytes that say where it is looked for.
+      body.write(String(at).padStart(8, '0'), 2_000 - 80, 'latin1');
+      if (bodies.find(body) !== null) kept += 1;
     }
+    expect(kept).toBe(1);
+    expect(bodies.heldBytes).toBe(0);
   });
 
   it('take no more room than they may, and those that come again keep theirs', () => {

@@ -125,6 +125,24 @@ describe('a sampled chat answer', () => {
     expect(checked(chat(text('words')), chat({ message: nothing }), { ignore })).toBe('same');
   });
 
+  test('differs where one says why it ended and the other does not', () => {
+    const ended = (finish_reason: string | null) => chat({ ...text('words'), finish_reason });
+    expect(checked(ended(null), ended('length'))).toMatch(/^mismatch:shape/);
+    expect(checked(ended('stop'), ended(null))).toMatch(/^mismatch:shape/);
+  });
+
+  test('is looked at only where nothing is ignored, and the member that differs is named', () => {
+    const saying = (members: Choice) => chat({ message: { role: 'assistant', content: null, ...members } });
+    const thinking = saying({ reasoning_content: 'hm' });
+    const ignore = ['/choices/*/message/reasoning_content'];
+    expect(checked(thinking, saying({ reasoning_content: '' }), { ignore })).toBe('same');
+    expect(checked(thinking, saying({ reasoning_content: '' }))).toBe(
+      'mismatch:shape /choices/0/message/reasoning_content',
+    );
+    const calling = saying({ function_call: { name: 'weather', arguments: '{}' } });
+    expect(checked(calling, chat(text('words')))).toBe('mismatch:shape /choices/0/message/function_call');
+  });
+
   test('is the same whichever stop word ended it', () => {
     const ended = (stop_reason: unknown) => chat({ ...text('words'), stop_reason });
     expect(checked(ended(null), ended('###'))).toBe('same');
