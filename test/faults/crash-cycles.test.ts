@@ -73,7 +73,8 @@ describe.each([
   ['wire', []],
   ['gateway', ['--mode', 'gateway']],
 ])('kill -9, a hundred times under traffic, %s', (_, flags) => {
-  test('of the recorder: no request fails, nothing committed is lost, every gap is counted', async () => {
+  // Both at once: much of a cycle is waiting for a process to start.
+  test.concurrent('of the recorder: no request fails, nothing committed is lost, every gap is counted', async () => {
     const { account, stored, traffic } = await cycles('recorder', flags);
     expect(traffic.failed).toEqual([]);
     expect(account.pending).toEqual({ turns: 0, bytes: 0 });
@@ -82,7 +83,7 @@ describe.each([
     expect(stored.size).toBeGreaterThanOrEqual(account.recorded.turns);
   }, 600_000);
 
-  test('of the forwarder: nothing committed is lost, every gap is counted, and traffic goes on', async () => {
+  test.concurrent('of the forwarder: nothing committed is lost, every gap is counted, and traffic goes on', async () => {
     const { account, stored, traffic } = await cycles('forwarder', flags);
     expect(account.pending).toEqual({ turns: 0, bytes: 0 });
     // A forwarder takes with it what it saw since its last word; that is the bound of what nobody counted.

@@ -60,7 +60,8 @@ describe.each([
   ['gateway', ['--mode', 'gateway']],
   ['wire', []],
 ])('a drain under traffic, %s', (plane, flags) => {
-  test.each([
+  // Both at once: much of a drain is waiting for processes to start and to end.
+  test.concurrent.each([
     ['recorder', plane === 'wire'],
     ['upstream', true],
   ] as const)(
