@@ -1,5 +1,6 @@
+import { numberOf, orNull } from '../core/missing-number.ts';
 import type { Durations } from './latency-statistics.ts';
-import { NumberRows, numberOf, orNull } from './number-rows.ts';
+import { NumberRows } from './number-rows.ts';
 
 const COLUMNS = 7;
 const HAS_LATENCY = 1;

@@ -34,12 +34,3 @@ export class NumberRows {
     }
   }
 }
-
-/** A number that may be missing, as a row keeps it. */
-export function numberOf(value: number | null): number {
-  return value ?? Number.NaN;
-}
-
-export function orNull(value: number | undefined): number | null {
-  return value === undefined || Number.isNaN(value) ? null : value;
-}

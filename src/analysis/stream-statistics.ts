@@ -69,7 +69,7 @@ export class StreamStatistics {
   readonly #itl = new Histogram();
   readonly #tpot = new Histogram();
   readonly #finishes = new Map<FinishReason, number>();
-  readonly #aside: StreamsAside;
+  readonly #aside = new StreamsAside(MAX_ASIDE);
   #completed = 0;
   #withoutContent = 0;
   #unread = 0;
@@ -79,10 +79,6 @@ export class StreamStatistics {
   #answers = 0;
   #promptTokens = 0;
   #outputTokens = 0;
-
-  constructor(maxAside: AsideLimits = MAX_ASIDE) {
-    this.#aside = new StreamsAside(maxAside);
-  }
 
   /** Takes every send that is over, whether it streams or not. */
   add(send: Send, outcome: SendOutcome): void {

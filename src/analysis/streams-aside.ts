@@ -1,4 +1,5 @@
-import { NumberRows, numberOf, orNull } from './number-rows.ts';
+import { numberOf, orNull } from '../core/missing-number.ts';
+import { NumberRows } from './number-rows.ts';
 import type { StreamTimes } from './stream-statistics.ts';
 
 const COLUMNS = 9;

@@ -1,3 +1,4 @@
+import { orNull } from '../core/missing-number.ts';
 import { FINISH_REASONS, type FinishReason, SEND_ERRORS, type SendAnswer } from '../core/run.ts';
 import type { SendResult } from './send-result.ts';
 
@@ -130,8 +131,4 @@ function flagsOf({ refused, reusedConnection, cancelled, streamed, answer }: Sen
   if (streamed === true) flags |= STREAMED;
   if (answer !== null) flags |= ANSWERED;
   return flags;
-}
-
-function orNull(value: number | undefined): number | null {
-  return value === undefined || Number.isNaN(value) ? null : value;
 }

@@ -112,28 +112,30 @@ function isEmpty(value: unknown): boolean {
 export function outlineOf(document: unknown): unknown {
   if (!isRecord(document)) return document;
   const { choices } = document;
-  const outline = membersOf(document);
+  const outline = membersOf(document, ENDINGS_OF_ANSWER);
   return choices === undefined ? outline : { ...outline, choices: outlines(choices) };
 }
 
-/** What says by which stop word an answer ended, or what else cut it short, is null or not from sample to sample. */
-const ENDINGS: ReadonlySet<string> = new Set([
-  'stop_reason',
+/**
+ * What says by which stop word an answer ended, or what else cut it short, is null or not from sample to sample: of a
+ * choice, and of an answer, where `stop_reason` is why it ended and always there.
+ */
+const ENDINGS_OF_CHOICE: ReadonlySet<string> = new Set(['stop_reason', 'matched_stop']);
+const ENDINGS_OF_ANSWER: ReadonlySet<string> = new Set([
   'stop_sequence',
   'stopping_word',
-  'matched_stop',
   'incomplete_details',
 ]);
 
-function membersOf(document: Document): Document {
+function membersOf(document: Document, endings: ReadonlySet<string>): Document {
   return Object.fromEntries(
-    Object.entries(document).map(([name, value]) => [name, ENDINGS.has(name) ? null : kindOf(value)]),
+    Object.entries(document).map(([name, value]) => [name, endings.has(name) ? null : kindOf(value)]),
   );
 }
 
 function outlines(choices: unknown): unknown {
   return Array.isArray(choices)
-    ? choices.map((choice) => (isRecord(choice) ? membersOf(choice) : kindOf(choice)))
+    ? choices.map((choice) => (isRecord(choice) ? membersOf(choice, ENDINGS_OF_CHOICE) : kindOf(choice)))
     : kindOf(choices);
 }
 

@@ -131,6 +131,14 @@ describe('a sampled chat answer', () => {
     expect(checked(ended('stop'), ended(null))).toMatch(/^mismatch:shape/);
   });
 
+  test('differs where a message says why it ended and the other does not', () => {
+    const ended = (stop_reason: string | null) =>
+      JSON.stringify({ type: 'message', role: 'assistant', content: [], stop_reason, stop_sequence: null });
+    const route = 'POST /v1/messages';
+    expect(checked(ended(null), ended('end_turn'), { route })).toMatch(/^mismatch:shape/);
+    expect(checked(ended('end_turn'), ended('end_turn'), { route })).toBe('same');
+  });
+
   test('is looked at only where nothing is ignored, and the member that differs is named', () => {
     const saying = (members: Choice) => chat({ message: { role: 'assistant', content: null, ...members } });
     const thinking = saying({ reasoning_content: 'hm' });
