@@ -17,6 +17,7 @@ import { formatBytes } from '../core/units.ts';
 import type { HostLimits } from '../monitors/host-limits.ts';
 import { type Endpoint, formatEndpoint } from '../proxy/endpoint.ts';
 import { placeOf } from '../proxy/listening.ts';
+import { connectionRoom } from './connection-room.ts';
 
 /** What was found about one thing that a recording or a replay needs. */
 export interface Finding {
@@ -57,9 +58,9 @@ export function memoryFinding(limits: HostLimits): Finding {
 }
 
 export function openFilesFinding(limits: HostLimits): Finding {
-  if (limits.openFiles === null) return finding('open files', 'ok', 'no limit known');
-  const connections = Math.floor((limits.openFiles - 100) / 2);
-  const found = `${limits.openFiles} open files, room for ${Math.max(0, connections)} connections`;
+  const connections = connectionRoom(limits, null);
+  if (connections === null) return finding('open files', 'ok', 'no limit known');
+  const found = `${limits.openFiles} open files, room for ${connections} connections`;
   if (connections >= LIMITS.connections) return finding('open files', 'ok', found);
   const advice = `Each connection takes two: raise the limit, or lower --max-connections (${LIMITS.connections}).`;
   return finding('open files', connections >= 100 ? 'warn' : 'fail', found, advice);

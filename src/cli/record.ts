@@ -3,8 +3,10 @@ import { systemClock } from '../core/clock.ts';
 import { type DiskEstimate, estimateLines, estimateText } from '../core/disk-estimate.ts';
 import { SUPERVISION } from '../core/limits.ts';
 import type { Logger } from '../core/ports.ts';
+import { readHostLimits } from '../monitors/host-limits.ts';
 import { authorityOf, formatEndpoint } from '../proxy/endpoint.ts';
 import { Supervisor } from '../proxy/supervisor.ts';
+import { withinRoom } from './connection-room.ts';
 import { entryPath } from './entry-url.ts';
 import { loggerOf } from './logger.ts';
 import { addRecordFlags, type RecordFlags } from './record-flags.ts';
@@ -21,7 +23,16 @@ export function recordCommand(): Command {
   );
   return addRecordFlags(command).action(async (flags: RecordFlags) => {
     const given = (flag: string) => command.getOptionValueSource(flag) !== 'default' && flag in flags;
-    await record(readRecordOptions(flags, given), loggerOf(command));
+    const logger = loggerOf(command);
+    const options = readRecordOptions(flags, given);
+    const limits = readHostLimits();
+    const plane = withinRoom(options.plane, limits);
+    // Of the default nobody said that they need so many; `doctor` tells what a host has room for.
+    if (plane.maxConnections < options.plane.maxConnections && given('maxConnections')) {
+      const room = { maxConnections: plane.maxConnections, openFiles: limits.openFiles };
+      logger.warn(room, 'the limit of open files leaves no room for --max-connections; raise it (ulimit -n)');
+    }
+    await record({ ...options, plane }, logger);
   });
 }
 
@@ -58,6 +69,7 @@ async function record(options: RecordOptions, logger: Logger): Promise<void> {
       listen: bound.map(formatEndpoint).join(', '),
       target: options.recorder.targets.join(', '),
       mode: options.plane.mode,
+      maxConnections: options.plane.maxConnections,
       probes: probes === null ? unanswered : authorityOf({ kind: 'tcp', tls: false, ...probes }),
       dir: options.recorder.dir,
       bodies: options.recorder.policy.bodies,

@@ -103,7 +103,8 @@ export class CaptureReader implements CaptureSource {
       );
       const last = rows.at(-1);
       if (last === undefined) break;
-      yield* rows;
+      // Not `yield*`, which asks an iterator of the array for each: a tenth of reading two weeks.
+      for (const row of rows) yield row;
       position = last;
     }
     this.#pool.release(segment);

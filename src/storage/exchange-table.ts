@@ -2,6 +2,7 @@ import { type Exchange, type ExchangeRow, OUTCOMES } from '../core/exchange.ts';
 import type { BlockWriter } from './block-writer.ts';
 import type { BodyStore } from './body-store.ts';
 import { type Connection, damaged } from './database.ts';
+import { bytesOfHex, hexOf } from './hex-bytes.ts';
 import { encodeHeads } from './message-codec.ts';
 import type { NameTable } from './name-table.ts';
 import { type Bound, RowsAtOnce } from './rows-at-once.ts';
@@ -161,11 +162,11 @@ function isWhole(fact: number | null): boolean {
 
 /** What a page of rows is read with; the order of `RawExchange`. */
 const SELECTED = `SELECT
-  e.id, e.arrival_us, e.outcome, e.protocol, e.method, e.route, e.status, e.connection, e.client, e.session,
-  e.model, e.streamed, e.request_end_offset_us, e.first_byte_offset_us, e.last_byte_offset_us,
+  e.id, e.arrival_us, e.outcome, e.protocol, e.method, e.route, e.status, e.connection,
+  ${hexOf('e.client')}, ${hexOf('e.session')}, e.model, e.streamed, e.request_end_offset_us, e.first_byte_offset_us, e.last_byte_offset_us,
   e.first_token_offset_us, e.prompt_tokens, e.output_tokens, e.batch, e.request_bytes, e.response_bytes,
   e.request_truncated, e.request_bytes IS NOT NULL AND NOT e.request_truncated
-    AND (e.request_bytes = 0 OR b.slot IS NOT NULL), b.hash
+    AND (e.request_bytes = 0 OR b.slot IS NOT NULL), ${hexOf('b.hash')}
 FROM exchange e LEFT JOIN body b ON b.id = e.request_body`;
 
 /** The rest of the exchanges that share an arrival: `(arrival, afterId, limit)`. */
@@ -185,8 +186,8 @@ export type RawExchange = [
   route: Nullable,
   status: Nullable,
   connection: Nullable,
-  client: Uint8Array | null,
-  session: Uint8Array | null,
+  clientHex: string | null,
+  sessionHex: string | null,
   model: Nullable,
   streamed: Nullable,
   requestEndOffsetUs: Nullable,
@@ -200,7 +201,7 @@ export type RawExchange = [
   responseBytes: Nullable,
   requestTruncated: number,
   requestStored: number,
-  requestHash: Uint8Array | null,
+  requestHashHex: string | null,
 ];
 
 /** What a raw row cannot say by itself. */
@@ -225,8 +226,8 @@ export function rowFrom(raw: RawExchange, context: RowContext): ExchangeRow {
     route: named(raw[5], context),
     status: raw[6],
     connection: raw[7],
-    client: raw[8],
-    session: raw[9],
+    client: bytesOfHex(raw[8]),
+    session: bytesOfHex(raw[9]),
     model: named(raw[10], context),
     streamed: raw[11] === null ? null : raw[11] === 1,
     requestEndOffsetUs: raw[12],
@@ -240,7 +241,7 @@ export function rowFrom(raw: RawExchange, context: RowContext): ExchangeRow {
     responseBytes: raw[20] ?? 0,
     requestTruncated: raw[21] === 1,
     requestStored: raw[22] === 1,
-    requestHash: raw[23],
+    requestHash: bytesOfHex(raw[23]),
   };
 }
 

@@ -80,8 +80,8 @@ class HeadHeap<T> {
     let place = 0;
     for (;;) {
       let least = place;
-      for (const child of [2 * place + 1, 2 * place + 2]) {
-        if (child < heads.length && isBefore(heads[child], heads[least])) least = child;
+      for (let child = 2 * place + 1; child <= 2 * place + 2 && child < heads.length; child += 1) {
+        if (isBefore(heads[child], heads[least])) least = child;
       }
       if (least === place) return;
       this.#swap(place, least);

@@ -6,6 +6,7 @@ import type { BlockRow } from './block.ts';
 import type { SegmentFile } from './capture-directory.ts';
 import { type Connection, damaged, openForReading, segmentError, takenAway } from './database.ts';
 import { type RawExchange, rowFrom, SELECT_RANGE, SELECT_TIES } from './exchange-table.ts';
+import { bytesOfHex, hexOf } from './hex-bytes.ts';
 import type { SecondRollUp } from './roll-ups.ts';
 import { assertReadable, isUnborn } from './schema.ts';
 import { readMeta, type SegmentMeta } from './segment-meta.ts';
@@ -46,11 +47,13 @@ export class SegmentReader {
   readonly #connection: Connection;
   readonly #statements: StatementCache;
   readonly #names = new Map<number, string>();
+  readonly #readPage;
 
   private constructor(segment: SegmentFile, connection: Connection) {
     this.#segment = segment;
     this.#connection = connection;
     this.#statements = new StatementCache(connection);
+    this.#readPage = connection.transaction(this.#page.bind(this));
   }
 
   /**
@@ -86,7 +89,7 @@ export class SegmentReader {
 
   /** The next page of `range` after `position` (from its begin when null), in the order (arrival, id). */
   page(range: TimeRange, position: Position | null): RawExchange[] {
-    return this.#guard(() => this.#connection.transaction(() => this.#page(range, position))());
+    return this.#guard(() => this.#readPage(range, position));
   }
 
   /** A row of a page, with its names. */
@@ -177,8 +180,8 @@ const SELECT_SECONDS = `SELECT second, exchanges, failed, request_bytes AS reque
 FROM second WHERE second >= ? AND second < ? ORDER BY second LIMIT ?`;
 
 const SELECT_PLACES = `SELECT e.id, e.heads_slot,
-  e.request_bytes, e.request_truncated, request.hash, request.kept_bytes, request.slot,
-  e.response_bytes, e.response_truncated, response.hash, response.kept_bytes, response.slot
+  e.request_bytes, e.request_truncated, ${hexOf('request.hash')}, request.kept_bytes, request.slot,
+  e.response_bytes, e.response_truncated, ${hexOf('response.hash')}, response.kept_bytes, response.slot
 FROM exchange e
 LEFT JOIN body request ON request.id = e.request_body
 LEFT JOIN body response ON response.id = e.response_body
@@ -187,7 +190,7 @@ WHERE e.id BETWEEN ? AND ? ORDER BY e.id`;
 type RawBody = [
   bytes: number | null,
   truncated: number,
-  hash: Uint8Array | null,
+  hashHex: string | null,
   keptBytes: number | null,
   slot: number | null,
 ];
@@ -202,6 +205,6 @@ function placeFrom(raw: RawPlace): PayloadPlace {
   };
 }
 
-function bodyFrom(...[bytes, truncated, hash, keptBytes, slot]: RawBody): BodyPlace {
-  return { bytes: bytes ?? 0, truncated: truncated === 1, hash, keptBytes, slot };
+function bodyFrom(...[bytes, truncated, hashHex, keptBytes, slot]: RawBody): BodyPlace {
+  return { bytes: bytes ?? 0, truncated: truncated === 1, hash: bytesOfHex(hashHex), keptBytes, slot };
 }

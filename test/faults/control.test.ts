@@ -18,7 +18,7 @@ async function inspect(directory: string): Promise<unknown> {
   return JSON.parse((await runReprise(['inspect', directory, '--json'])).stdout);
 }
 
-describe.concurrent('an operator', { timeout: 60_000 }, () => {
+describe.concurrent('an operator', () => {
   it('sees how a recording fares, in words and as a document', async () => {
     const { server, directory } = await scene();
     const recording = await startRecording(server.port, directory);

@@ -145,7 +145,7 @@ describe('kill -9 under traffic', () => {
     expect(document).toMatchObject({
       losses: { byReason: { writer_down: { exchanges: expect.any(Number) } } },
     });
-  }, 60_000);
+  });
 
   it('of the forwarder: nothing committed is lost, and the same port is served again', async () => {
     const directory = `${temporaryDirectory()}/capture`;
@@ -157,5 +157,5 @@ describe('kill -9 under traffic', () => {
     await traffic.stop();
     expect((await recording.stop()).status).toBe(0);
     await expectWhole(directory, everCommitted);
-  }, 60_000);
+  });
 });

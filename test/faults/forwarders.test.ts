@@ -78,7 +78,7 @@ describe('several forwarders', () => {
     expect(connections.size).toBe(rows.length);
     expect(rows.length).toBeGreaterThanOrEqual(ledger.exchanges);
     await server.close();
-  }, 60_000);
+  });
 
   it.skipIf(!existsSync('/proc/self/fd'))(
     'and recorders that come and go leave no descriptor behind',
@@ -111,7 +111,6 @@ describe('several forwarders', () => {
       await stop();
       await server.close();
     },
-    60_000,
   );
 
   it('share their port with each other and with nobody else', async () => {

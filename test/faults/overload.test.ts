@@ -98,9 +98,7 @@ describe.each([
 ])('an overload of the $plane plane', ({ flags, descriptorsEach, slowLeft }) => {
   const idle = idleThatFit(descriptorsEach);
 
-  it(`by ${idle} idle connections, ${SLOW} slow clients and ${UPLOADS} unread uploads hurts nobody else`, {
-    timeout: 120_000,
-  }, async () => {
+  it(`by ${idle} idle connections, ${SLOW} slow clients and ${UPLOADS} unread uploads hurts nobody else`, async () => {
     const origin = helper('overload-origin');
     const clients = helper('overload-clients');
     const [{ port: originPort }] = (await once(origin, 'message')) as [{ port: number }];

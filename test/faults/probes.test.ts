@@ -23,7 +23,7 @@ async function scene(flags: readonly string[] = [], directory = join(temporaryDi
   return { server, recording, directory, get, ready, scrape };
 }
 
-describe.concurrent('probes of a recording', { timeout: 60_000 }, () => {
+describe.concurrent('probes of a recording', () => {
   it('say not ready the moment a drain begins, while traffic is served for the drain delay', async () => {
     const { server, recording, get, ready } = await scene(['--drain-delay', '1500ms']);
     expect(await ready()).toBe(200);
@@ -95,7 +95,7 @@ describe('a recording whose supervisor is killed', () => {
     const { stdout } = await runReprise(['inspect', directory, '--json']);
     expect(JSON.parse(stdout)).toMatchObject({ exchanges: 3, losses: { exchanges: 0 } });
     await server.close();
-  }, 60_000);
+  });
 });
 
 function isRunning(pid: number): boolean {
@@ -133,5 +133,5 @@ describe('a recording that is killed as a whole', () => {
     const { log } = await third.stop();
     expect(log.map(({ message }) => message).join()).not.toContain('left losses untold');
     await server.close();
-  }, 60_000);
+  });
 });

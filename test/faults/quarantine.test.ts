@@ -62,7 +62,7 @@ describe('a connection that the recorder dies of', () => {
     const { omitted } = inspectCapture(directory);
     expect(omitted.byCause.unparsed).toEqual({ exchanges: 3, bytes: ledger.omitted.unparsed?.bytes });
     await server.close();
-  }, 60_000);
+  });
 
   it('is looked for only after the recorder died of itself: a kill from outside accuses nobody', async () => {
     const server = await RawServer.start();
@@ -80,5 +80,5 @@ describe('a connection that the recorder dies of', () => {
     expect((await statusIn(directory)).omitted).toEqual({});
     await stop();
     await server.close();
-  }, 60_000);
+  });
 });

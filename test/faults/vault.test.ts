@@ -38,9 +38,7 @@ async function reprise(...args: string[]) {
 }
 
 describe('a capture that was imported encrypted', () => {
-  it('is inspected without its key, and replayed, verified and forgotten from with it', {
-    timeout: 120_000,
-  }, async () => {
+  it('is inspected without its key, and replayed, verified and forgotten from with it', async () => {
     const files = trace();
     const directory = join(temporaryDirectory(), 'capture');
     const keyFile = join(temporaryDirectory(), 'key');
@@ -125,9 +123,7 @@ describe('reprise forget', () => {
     ]);
   });
 
-  it('says with exit 4 what a live recorder still holds, and takes that too once it is sealed', {
-    timeout: 120_000,
-  }, async () => {
+  it('says with exit 4 what a live recorder still holds, and takes that too once it is sealed', async () => {
     const origin = await new ScriptedOrigin().listen();
     const answer = plainAnswer('{}');
     const body = Buffer.from('{"prompt":"unmistakable"}');

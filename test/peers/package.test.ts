@@ -12,7 +12,7 @@ let installed: InstalledPackage;
 
 beforeAll(async () => {
   installed = await packAndInstall(temporaryDirectory());
-}, 120_000);
+});
 
 async function reprise(...args: string[]) {
   return await runProcess(process.execPath, [installed.bin, ...args], { cwd: installed.project });

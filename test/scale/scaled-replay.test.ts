@@ -63,7 +63,7 @@ describe('a scaled replay', () => {
     expect(bySession.size).toBe(2 * SESSIONS);
     for (const requests of bySession.values()) expect(requests.map(turnOf)).toEqual(['0', '1', '2']);
     expect([...bySession.keys()].filter((name) => /^session-number-\d+$/.test(name))).toHaveLength(SESSIONS);
-  }, 30_000);
+  });
 
   it('thins by whole sessions for a share of the fleet, the same ones for the same seed', async () => {
     const capture = sessionCapture();
@@ -81,7 +81,7 @@ describe('a scaled replay', () => {
     }
     expect(sessions[0]).toEqual(sessions[1]);
     expect(sessions[0]).not.toEqual(sessions[2]);
-  }, 30_000);
+  });
 
   it('plays stages in the time of the run, and marks sessions that were under way when its window opened', async () => {
     const server = await serverOf();
@@ -95,7 +95,7 @@ describe('a scaled replay', () => {
     expect(document.multiplier).toBeCloseTo(document.effectiveMultiplier ?? 0, 6);
     expect(document.multiplier).toBeGreaterThan(1.3);
     expect(document.scalingPlan.counts.openedBefore).toMatchObject({ sessions: SESSIONS, exchanges: 30 });
-  }, 30_000);
+  });
 
   // 60 exchanges, 5 ms apart: 295 ms a pass. Stages of 200 ms play 200 ms, then 400 ms of what is repeated.
   it.each([

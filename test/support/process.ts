@@ -22,6 +22,8 @@ export interface ProcessOptions {
   readonly ownGroup?: boolean;
   /** Control groups that it and its children live in: directories with a `cgroup.procs`. */
   readonly controlGroups?: readonly string[];
+  /** The limit of open files that it and its children have. */
+  readonly openFiles?: number;
 }
 
 const running = new Set<RunningProcess>();
@@ -44,7 +46,14 @@ export class RunningProcess {
       detached: options.ownGroup ?? false,
     };
     if (options.cwd !== undefined) spawnOptions.cwd = options.cwd;
-    this.child = spawn(command, args, spawnOptions);
+    this.child =
+      options.openFiles === undefined
+        ? spawn(command, args, spawnOptions)
+        : spawn(
+            'sh',
+            ['-c', `ulimit -n ${options.openFiles}; exec "$0" "$@"`, command, ...args],
+            spawnOptions,
+          );
     for (const group of options.controlGroups ?? []) {
       writeFileSync(join(group, 'cgroup.procs'), String(this.child.pid));
     }
