@@ -1,8 +1,7 @@
 import type { Command } from 'commander';
 import { bareProgram } from './bare-program.ts';
-import { ConfigFile } from './config-file.ts';
+import type { ConfigFile } from './config-file.ts';
 import { bindEnvironment, unknownVariables, variableOf } from './environment.ts';
-import { loggerOf } from './logger.ts';
 
 interface Entry {
   readonly name: string;
@@ -154,7 +153,10 @@ export async function prepare(args: readonly string[]): Promise<Prepared> {
 /** The file that `--config` or its variable names, checked against every command there is. */
 async function configOf(program: Command): Promise<ConfigFile | null> {
   const path = program.opts<{ config?: string }>().config ?? process.env[variableOf('--config')] ?? '';
-  return path === '' ? null : ConfigFile.read(path, program, await everyCommand(true));
+  if (path === '') return null;
+  // Half of the modules of a small command are those that read and check YAML.
+  const { ConfigFile } = await import('./config-file.ts');
+  return ConfigFile.read(path, program, await everyCommand(true));
 }
 
 function everyCommand(withConfig: boolean): Promise<Command[]> {
@@ -171,6 +173,7 @@ function inherit(command: Command, program: Command): Command {
 
 async function warnOfUnknownVariables(program: Command, command: Command): Promise<void> {
   if (unknownVariables([program], process.env).length === 0) return;
+  const { loggerOf } = await import('./logger.ts');
   for (const { name, suggestion } of unknownVariables(
     [program, ...(await everyCommand(true))],
     process.env,

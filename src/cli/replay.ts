@@ -11,14 +11,12 @@ import {
 import { warmupBefore } from '../replay/warmup.ts';
 import { chooseWindow } from '../replay/window.ts';
 import { encryptionKeyOf, encryptionKeyOption } from './encryption-flag.ts';
-import { loggerOf } from './logger.ts';
 import { planInThread } from './planner-thread.ts';
 import { RepeatableOption } from './repeatable.ts';
 import { addAnswerFlags } from './replay-answer-flags.ts';
 import { openForReplay } from './replay-capture.ts';
 import { addCheckFlags, checkerOf, isCheckImplied } from './replay-check.ts';
 import { planTitle } from './replay-plan.ts';
-import { runReplay } from './replay-run.ts';
 import { forecastFor, plannedSpanNs, scalingOf, slowestPace, stagedSpanNs } from './replay-scaling.ts';
 import { addScalingFlags } from './replay-scaling-flags.ts';
 import { addSendingFlags } from './replay-sending-flags.ts';
@@ -118,6 +116,11 @@ async function replay(directory: string, flags: ReplayFlags, command: Command): 
       return;
     }
     const forecast = forecastFor(overview, window, scaling);
+    // What sends is half of all there is, and a plan needs none of it.
+    const [{ runReplay }, { loggerOf }] = await Promise.all([
+      import('./replay-run.ts'),
+      import('./logger.ts'),
+    ]);
     await runReplay({
       plan: { options, overview, window, forecast, scaling },
       target: options.target,

@@ -1,4 +1,5 @@
 import { existsSync } from 'node:fs';
+import type Database from 'better-sqlite3';
 import type { ExchangeRow } from '../core/exchange.ts';
 import { LIMITS } from '../core/limits.ts';
 import type { TimeRange } from '../core/ports.ts';
@@ -47,13 +48,12 @@ export class SegmentReader {
   readonly #connection: Connection;
   readonly #statements: StatementCache;
   readonly #names = new Map<number, string>();
-  readonly #readPage;
+  #readPage: Database.Transaction<SegmentReader['page']> | null = null;
 
   private constructor(segment: SegmentFile, connection: Connection) {
     this.#segment = segment;
     this.#connection = connection;
     this.#statements = new StatementCache(connection);
-    this.#readPage = connection.transaction(this.#page.bind(this));
   }
 
   /**
@@ -89,7 +89,10 @@ export class SegmentReader {
 
   /** The next page of `range` after `position` (from its begin when null), in the order (arrival, id). */
   page(range: TimeRange, position: Position | null): RawExchange[] {
-    return this.#guard(() => this.#readPage(range, position));
+    // Made once, and not by whoever only wants the sums of a segment.
+    this.#readPage ??= this.#connection.transaction(this.#page.bind(this));
+    const read = this.#readPage;
+    return this.#guard(() => read(range, position));
   }
 
   /** A row of a page, with its names. */
