@@ -70,6 +70,9 @@ export interface ExchangePayload {
   readonly responseChunks: ChunkTimes;
 }
 
+/** What of a payload is enough to send the request again. */
+export type RequestPart = Pick<ExchangePayload, 'request'>;
+
 /** An exchange on its way into a capture. */
 export interface Exchange extends ExchangeFacts, ExchangePayload {}
 

@@ -1,4 +1,4 @@
-import type { ExchangePayload, Message } from '../core/exchange.ts';
+import type { Message, RequestPart } from '../core/exchange.ts';
 import {
   buildRequestHead,
   type HeaderPair,
@@ -24,7 +24,7 @@ export interface PlayedAs {
 
 /** What became of a request that is somebody else's now. */
 export interface Renamed {
-  readonly payload: ExchangePayload;
+  readonly payload: RequestPart;
   /** Its body differs from what it is a copy of in a place that was asked for. */
   readonly perturbedBody: boolean;
   /** Headers that differ, in lower case; whether they are sent is not decided here. */
@@ -48,7 +48,7 @@ const INFERENCE_TARGET = /^\/v2\/models\/[^?]*\/(?:infer|generate|generate_strea
 const SERVER_ISSUED = 'previous_response_id';
 
 /** Whether a request goes on from an answer that the recorded server gave to somebody else. */
-export function namesServerIssued({ request }: ExchangePayload): boolean {
+export function namesServerIssued({ request }: RequestPart): boolean {
   const body = request?.body.kept ?? null;
   if (
     body === null ||
@@ -71,7 +71,7 @@ export class CopyIdentity {
     this.#perturb = perturb;
   }
 
-  rename(payload: ExchangePayload, message: Message, as: PlayedAs): Renamed {
+  rename(message: Message, as: PlayedAs): Renamed {
     const head = parseRequestHead(message.head);
     const places = as.copy === 0 ? [] : this.#perturb;
     let headers: readonly HeaderPair[] = head.headers.map((pair) => this.#header(pair, as.sessionSalt));
@@ -91,7 +91,7 @@ export class CopyIdentity {
       body: { ...message.body, kept: edited.kept, bytes: edited.kept?.length ?? message.body.bytes },
     };
     return {
-      payload: { ...payload, request },
+      payload: { request },
       perturbedBody: edited.perturbed,
       perturbedHeaders: places.flatMap((place) =>
         place.kind === 'header' ? [place.name.toLowerCase()] : [],

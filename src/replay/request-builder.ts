@@ -1,4 +1,4 @@
-import type { ExchangePayload } from '../core/exchange.ts';
+import type { RequestPart } from '../core/exchange.ts';
 import {
   type HeaderPair,
   HOP_BY_HOP,
@@ -80,14 +80,14 @@ export class RequestBuilder {
   }
 
   /** @param as who the request is played as; null for who it was recorded from */
-  build(payload: ExchangePayload | null, as: PlayedAs | null = null): BuildResult {
+  build(payload: RequestPart | null, as: PlayedAs | null = null): BuildResult {
     const recorded = payload?.request ?? null;
     const identity = this.#rules.identity;
     if (payload === null || recorded === null || as === null || identity === undefined) {
       return this.#build(payload, null);
     }
     if (as.copy > 0 && namesServerIssued(payload)) return { kind: 'unreplayable', reason: SERVER_ISSUED_ID };
-    const renamed = identity.rename(payload, recorded, as);
+    const renamed = identity.rename(recorded, as);
     const built = this.#build(renamed.payload, as.copy === 0 ? null : as.copy);
     if (built.kind !== 'ready') return built;
     // A header that was masked is left out, and one of --header is everybody's: such a copy does not differ.
@@ -99,7 +99,7 @@ export class RequestBuilder {
     };
   }
 
-  #build(payload: ExchangePayload | null, copy: number | null): BuildResult {
+  #build(payload: RequestPart | null, copy: number | null): BuildResult {
     const message = payload?.request ?? null;
     if (message === null || message.body.truncated) return { kind: 'no_payload' };
     if (message.body.kept === null && message.body.bytes > 0) return { kind: 'no_payload' };

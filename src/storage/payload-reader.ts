@@ -33,7 +33,8 @@ export class PayloadReader {
 
   /**
    * Payload of an exchange; null when it was stored without any. Bytes are views over a block: copy what is
-   * kept for long.
+   * kept for long. The response is read when it is asked for: a replay sends requests, and need not unpack
+   * megabytes of answers for them.
    * @throws AppError CAPTURE_DAMAGED when the segment does not hold what its row says, CAPTURE_ENCRYPTED when it
    * cannot be read without a key, or not with this one.
    */
@@ -41,9 +42,14 @@ export class PayloadReader {
     const place = this.#placeOf(segment, id);
     if (place.headsSlot === null) return null;
     const heads = decodeHeads(this.#slot(segment, place.headsSlot), segment.file);
+    const readResponse = () => this.#message(segment, heads.response, place.response);
+    let response: Message | null = null;
     return {
       request: this.#message(segment, heads.request, place.request),
-      response: this.#message(segment, heads.response, place.response),
+      get response() {
+        response ??= readResponse();
+        return response;
+      },
       requestChunks: heads.requestChunks,
       responseChunks: heads.responseChunks,
     };

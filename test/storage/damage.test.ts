@@ -1,3 +1,4 @@
+import { randomBytes } from 'node:crypto';
 import { chmodSync, existsSync, readFileSync, rmSync, truncateSync, writeFileSync } from 'node:fs';
 import { basename, join } from 'node:path';
 import Database from 'better-sqlite3';
@@ -8,13 +9,13 @@ import { CaptureReader } from '../../src/storage/capture-reader.ts';
 import { inspectCapture } from '../../src/storage/inspection.ts';
 import { sealSegment, settleSegment } from '../../src/storage/sealing.ts';
 import { captureOf, finishedSegment, overwrite, querySegment } from '../support/captures.ts';
-import { exchangeOf, requestMessage, TEST_EPOCH_US } from '../support/exchanges.ts';
+import { exchangeOf, requestMessage, responseMessage, TEST_EPOCH_US } from '../support/exchanges.ts';
 
 describe('reading what is not as it was', () => {
   const read = (directory: string) => {
     const reader = new CaptureReader(directory);
     try {
-      return [...reader.rows()].map((row) => reader.payload(row)).length;
+      return [...reader.rows()].map((row) => reader.payload(row)?.response).length;
     } finally {
       reader.close();
     }
@@ -119,6 +120,28 @@ describe('reading what is not as it was', () => {
         message: expect.stringContaining(segment?.file ?? ''),
       });
     }
+  });
+
+  it('gives the request of an exchange whose answer is spoilt, and names the segment to who asks for that', () => {
+    const response = responseMessage(200, randomBytes(300_000));
+    const directory = captureOf([exchangeOf({ response })]);
+    const [segment] = segmentsOf(directory);
+    chmodSync(segment?.path ?? '', 0o600);
+    const connection = new Database(segment?.path ?? '');
+    // A body of that size has a row of its own.
+    expect(connection.prepare('UPDATE block SET crc32 = crc32 + 1 WHERE first_slot < 0').run().changes).toBe(
+      1,
+    );
+    connection.close();
+    const reader = new CaptureReader(directory);
+    const [row] = [...reader.rows()];
+    const payload = row === undefined ? null : reader.payload(row);
+    expect(payload?.request?.body.kept?.byteLength).toBeGreaterThan(0);
+    expect(failure(() => payload?.response)).toMatchObject({
+      code: 'CAPTURE_DAMAGED',
+      message: expect.stringContaining(segment?.file ?? ''),
+    });
+    reader.close();
   });
 
   it('never answers with anything but an error that names the segment, wherever a page is overwritten', () => {
