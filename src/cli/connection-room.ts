@@ -1,27 +1,52 @@
 import type { HostLimits } from '../monitors/host-limits.ts';
+import type { Pair } from '../proxy/data-plane.ts';
+import { formatEndpoint } from '../proxy/endpoint.ts';
 import type { ForwarderOptions } from '../proxy/messages.ts';
 
-/** Descriptors of a forwarder that are no connection's: listeners, pipes, the runtime's own, probes of files. */
-const KEPT_FREE = 100;
+/** Descriptors of a forwarder that are no connection's: some 28 of the runtime's and its pipes, and a few for files. */
+const KEPT_FREE = 40;
+
+/** What decides how many descriptors the connections of a forwarder take. */
+interface Demand {
+  readonly pairs: readonly Pair[];
+  /** Null in the wire plane, where each client has an upstream connection of its own. */
+  readonly gateway: { readonly upstreams: number; readonly maxInFlight: number } | null;
+}
+
+/** As `doctor` has it, which knows of no options. */
+export const WIRE_DEMAND: Demand = { pairs: [], gateway: null };
 
 /**
- * How many connections a forwarder can hold open within the limit of open files; null where there is no limit.
- * Each takes two, the client's and the upstream's; a gateway's takes the second only while a request is in flight.
+ * How many client connections a forwarder can hold within the limit of open files; null where there is no limit.
+ * Each takes two descriptors in the wire plane. A gateway's takes a second only while a request is in flight, but
+ * every upstream may keep as many connections as were ever in flight to it.
  *
  * Whoever comes beyond must be turned away by us: with no descriptor left at all, the runtime accepts and closes
  * what waits, and says it to nobody.
  */
-export function connectionRoom({ openFiles }: HostLimits, maxInFlight: number | null): number | null {
+export function connectionRoom({ openFiles }: HostLimits, { pairs, gateway }: Demand): number | null {
   if (openFiles === null || openFiles === Number.POSITIVE_INFINITY) return null;
-  const free = openFiles - KEPT_FREE;
-  const room = Math.max(Math.floor(free / 2), maxInFlight === null ? 0 : free - maxInFlight);
-  return Math.max(0, room);
+  const free = Math.max(0, openFiles - KEPT_FREE - pairs.length);
+  if (gateway === null) return Math.floor(free / 2);
+  const { upstreams, maxInFlight } = gateway;
+  return Math.max(Math.floor(free / (1 + upstreams)), free - upstreams * maxInFlight);
 }
 
 /** The options with no more connections than the host has descriptors for. */
 export function withinRoom(options: ForwarderOptions, limits: HostLimits): ForwarderOptions {
-  const room = connectionRoom(limits, options.mode === 'gateway' ? options.maxInFlight : null);
+  const room = connectionRoom(limits, demandOf(options));
   if (room === null || room >= options.maxConnections) return options;
-  // One, where there is room for none: it will fail and say why, which a recorder that refuses all would not.
-  return { ...options, maxConnections: Math.max(1, room) };
+  // By the sum there is room for nobody. Whom it serves nevertheless must not be turned away for a sum.
+  if (room === 0) return options;
+  return { ...options, maxConnections: room };
+}
+
+function demandOf(options: ForwarderOptions): Demand {
+  const { pairs } = options;
+  if (options.mode === 'wire') return { pairs, gateway: null };
+  const { routes, websocket } = options;
+  const upstreams = new Set([...pairs, ...routes].map(({ target }) => formatEndpoint(target))).size;
+  // A tunnel is not in flight, and holds its upstream connection for as long as it lasts.
+  const maxInFlight = websocket ? Number.POSITIVE_INFINITY : options.maxInFlight;
+  return { pairs, gateway: { upstreams, maxInFlight } };
 }

@@ -17,7 +17,7 @@ import { formatBytes } from '../core/units.ts';
 import type { HostLimits } from '../monitors/host-limits.ts';
 import { type Endpoint, formatEndpoint } from '../proxy/endpoint.ts';
 import { placeOf } from '../proxy/listening.ts';
-import { connectionRoom } from './connection-room.ts';
+import { connectionRoom, WIRE_DEMAND } from './connection-room.ts';
 
 /** What was found about one thing that a recording or a replay needs. */
 export interface Finding {
@@ -58,7 +58,7 @@ export function memoryFinding(limits: HostLimits): Finding {
 }
 
 export function openFilesFinding(limits: HostLimits): Finding {
-  const connections = connectionRoom(limits, null);
+  const connections = connectionRoom(limits, WIRE_DEMAND);
   if (connections === null) return finding('open files', 'ok', 'no limit known');
   const found = `${limits.openFiles} open files, room for ${connections} connections`;
   if (connections >= LIMITS.connections) return finding('open files', 'ok', found);

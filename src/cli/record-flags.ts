@@ -97,7 +97,7 @@ const traffic: Adder = (command) => {
     .option('--forwarders <n>', 'processes that share the port, for more than one core', '1')
     .option(
       '--max-connections <n>',
-      'client connections at most; more are turned away and counted',
+      'client connections at most, as the limit of open files allows; more are turned away and counted',
       String(LIMITS.connections),
     );
 };

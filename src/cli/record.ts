@@ -17,6 +17,9 @@ import { Sealer } from './sealing.ts';
 import { terminal } from './terminal.ts';
 import { VERSION } from './version.ts';
 
+/** Fewer than so many are worth a word, whatever was asked for. */
+const FEW_CONNECTIONS = 1_000;
+
 export function recordCommand(): Command {
   const command = new Command('record').description(
     'Forward traffic to a model server and record it. Stop with SIGTERM, Ctrl-C or reprise drain.',
@@ -27,8 +30,9 @@ export function recordCommand(): Command {
     const options = readRecordOptions(flags, given);
     const limits = readHostLimits();
     const plane = withinRoom(options.plane, limits);
-    // Of the default nobody said that they need so many; `doctor` tells what a host has room for.
-    if (plane.maxConnections < options.plane.maxConnections && given('maxConnections')) {
+    // Of the default nobody said that they need so many.
+    const isFelt = given('maxConnections') || plane.maxConnections < FEW_CONNECTIONS;
+    if (plane.maxConnections < options.plane.maxConnections && isFelt) {
       const room = { maxConnections: plane.maxConnections, openFiles: limits.openFiles };
       logger.warn(room, 'the limit of open files leaves no room for --max-connections; raise it (ulimit -n)');
     }

@@ -1,6 +1,10 @@
 import { describe, expect, test } from 'vitest';
-import { connectionRoom } from '../../src/cli/connection-room.ts';
+import { connectionRoom, WIRE_DEMAND, withinRoom } from '../../src/cli/connection-room.ts';
 import type { HostLimits } from '../../src/monitors/host-limits.ts';
+import type { Pair } from '../../src/proxy/data-plane.ts';
+import { parseEndpoint } from '../../src/proxy/endpoint.ts';
+import { GATEWAY_DEFAULTS } from '../../src/proxy/gateway/options.ts';
+import type { ForwarderOptions } from '../../src/proxy/messages.ts';
 
 const host = (openFiles: number | null): HostLimits => ({
   cpus: 2,
@@ -11,24 +15,51 @@ const host = (openFiles: number | null): HostLimits => ({
   coreBytes: 0,
 });
 
+const pairTo = (target: string): Pair => ({
+  listen: parseEndpoint('127.0.0.1:8080', '--listen'),
+  target: parseEndpoint(target, '--target'),
+});
+
+function gatewayOf(parts: Partial<Extract<ForwarderOptions, { mode: 'gateway' }>> = {}): ForwarderOptions {
+  return { mode: 'gateway', ...GATEWAY_DEFAULTS, pairs: [pairTo('127.0.0.1:1')], ...parts };
+}
+
+const roomIn = (options: ForwarderOptions, openFiles: number | null) =>
+  withinRoom(options, host(openFiles)).maxConnections;
+
 describe('the room for connections', () => {
   test('is two descriptors each beside those kept free', () => {
-    expect(connectionRoom(host(1_024), null)).toBe(462);
-    expect(connectionRoom(host(1_023), null)).toBe(461);
-  });
-
-  test('of a gateway is what its requests in flight leave, and never less than that', () => {
-    expect(connectionRoom(host(20_000), 1_024)).toBe(18_876);
-    expect(connectionRoom(host(1_024), 1_024)).toBe(462);
-  });
-
-  test('is none where there is not even what is kept free', () => {
-    expect(connectionRoom(host(64), null)).toBe(0);
-    expect(connectionRoom(host(64), 10)).toBe(0);
+    expect(connectionRoom(host(1_024), WIRE_DEMAND)).toBe(492);
+    expect(connectionRoom(host(1_023), WIRE_DEMAND)).toBe(491);
+    expect(connectionRoom(host(20), WIRE_DEMAND)).toBe(0);
   });
 
   test('is unknown where no limit is', () => {
-    expect(connectionRoom(host(null), null)).toBeNull();
-    expect(connectionRoom(host(Number.POSITIVE_INFINITY), null)).toBeNull();
+    expect(connectionRoom(host(null), WIRE_DEMAND)).toBeNull();
+    expect(connectionRoom(host(Number.POSITIVE_INFINITY), WIRE_DEMAND)).toBeNull();
+    expect(roomIn(gatewayOf(), null)).toBe(10_000);
+  });
+
+  test('of a gateway is what its requests in flight leave, and never less than a share for each upstream', () => {
+    expect(roomIn(gatewayOf({ maxInFlight: 100 }), 1_041)).toBe(900);
+    expect(roomIn(gatewayOf(), 1_041)).toBe(500);
+  });
+
+  test('of a gateway counts each upstream once, because each keeps connections', () => {
+    const pairs = [pairTo('127.0.0.1:1'), pairTo('127.0.0.1:2'), pairTo('127.0.0.1:2')];
+    expect(roomIn(gatewayOf({ pairs, maxInFlight: 100 }), 1_043)).toBe(800);
+    const routes = [
+      { match: 'exact', path: '/x', target: parseEndpoint('127.0.0.1:3', 'x'), stripPrefix: false },
+    ] as const;
+    expect(roomIn(gatewayOf({ pairs, routes, maxInFlight: 100 }), 1_043)).toBe(700);
+  });
+
+  test('of a gateway with tunnels does not hang on what is in flight: they are not', () => {
+    expect(roomIn(gatewayOf({ maxInFlight: 100, websocket: true }), 1_041)).toBe(500);
+  });
+
+  test('never adds to what was asked for, and turns nobody away where by its sum there is room for nobody', () => {
+    expect(roomIn(gatewayOf({ maxConnections: 7 }), 1_041)).toBe(7);
+    expect(roomIn(gatewayOf(), 41)).toBe(10_000);
   });
 });

@@ -144,7 +144,7 @@ describe('in the replay', () => {
     expect(stderr).not.toContain('unexpected');
     expect([0, 4]).toContain(status);
     summary = JSON.parse(stdout) as Record<string, unknown>;
-  });
+  }, 150_000);
   afterAll(async () => await target.close());
 
   it('what is not sent is counted, and everything else is sent once', () => {

@@ -36,7 +36,7 @@ function conversation(): string {
 function exchangesIn(directory: string): number {
   const reader = new CaptureReader(directory);
   try {
-    return [...reader.rows()].filter((row) => reader.payload(row) !== null).length;
+    return [...reader.rows()].filter((row) => (reader.payload(row)?.response ?? null) !== null).length;
   } finally {
     reader.close();
   }

@@ -22,7 +22,7 @@ const SECRET = 'the patient in room 12 is called Ada';
 function payloadsOf(directory: string, encryptionKey: EncryptionKey | null) {
   const reader = openCapture(directory, { encryptionKey });
   try {
-    return [...reader.rows()].map((row) => reader.payload(row));
+    return [...reader.rows()].map((row) => ({ ...reader.payload(row) }));
   } finally {
     reader.close();
   }

@@ -41,7 +41,7 @@ export function verified(directory: string, encryptionKey: EncryptionKey | null 
 export function contentOf(directory: string, encryptionKey: EncryptionKey | null = null) {
   const reader = new CaptureReader(directory, { encryptionKey });
   try {
-    return [...reader.rows()].map((row) => ({ row, payload: reader.payload(row) }));
+    return [...reader.rows()].map((row) => ({ row, payload: { ...reader.payload(row) } }));
   } finally {
     reader.close();
   }

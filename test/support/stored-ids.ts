@@ -12,6 +12,7 @@ export function storedIds(directory: string): number[] {
       const body = Buffer.from(payload?.request?.body.kept ?? []).toString('utf8');
       if (!body.startsWith(`{"id":${id},`))
         throw new Error(`the body of request ${id} is ${body.slice(0, 60)}`);
+      if (payload?.response === undefined) throw new Error(`request ${id} has no payload`);
       ids.push(id);
     }
     return ids;

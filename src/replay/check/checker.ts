@@ -32,7 +32,9 @@ function checkOne(
 ): AnswerCheck {
   let payload: ExchangePayload | null;
   try {
-    payload = payloadOf(answer.segment, answer.exchangeId);
+    const read = payloadOf(answer.segment, answer.exchangeId);
+    // The answer is read when it is asked for, and what cannot be read must not pass for a fault of comparing.
+    payload = read === null ? null : { ...read };
   } catch (thrown) {
     // Retention may have taken the segment meanwhile, and a damaged block ends no replay.
     if (thrown instanceof AppError) return unchecked('recording_unreadable');

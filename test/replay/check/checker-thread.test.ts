@@ -66,6 +66,23 @@ describe('the thread that compares', () => {
 describe('a batch of answers', () => {
   const comparer = (check: () => typeof SAME) => ({ check }) as unknown as AnswerComparer;
 
+  test('says of an answer whose recorded one is spoilt that it could not be read, and not that comparing failed', () => {
+    const spoilt = {
+      request: null,
+      get response(): null {
+        throw new AppError('CAPTURE_DAMAGED', 'block 7 fails its checksum');
+      },
+      requestChunks: [],
+      responseChunks: [],
+    };
+    const looks = {
+      check: (payload: { response: unknown }) => payload.response,
+    } as unknown as AnswerComparer;
+    expect(checkAnswers([answer(1)], AnswerArena.create(65_536, 65_536), () => spoilt, looks)).toEqual({
+      checked: [{ index: 1, check: { result: 'unchecked', reason: 'recording_unreadable' } }],
+    });
+  });
+
   test('has a result for each, whatever comes of one of them', () => {
     const read = (_segment: string, id: number) => {
       if (id === 1) throw new AppError('CAPTURE_NOT_FOUND', 'segment s is gone');
