@@ -154,7 +154,7 @@ export async function prepare(args: readonly string[]): Promise<Prepared> {
 async function configOf(program: Command): Promise<ConfigFile | null> {
   const path = program.opts<{ config?: string }>().config ?? process.env[variableOf('--config')] ?? '';
   if (path === '') return null;
-  // Half of the modules of a small command are those that read and check YAML.
+  // Most modules of a small command would be those that read and check YAML.
   const { ConfigFile } = await import('./config-file.ts');
   return ConfigFile.read(path, program, await everyCommand(true));
 }

@@ -43,7 +43,10 @@ export interface TimeRange {
 export interface CaptureSource {
   /** Exchanges in the order (arrival, recorder, id) at constant memory. */
   rows(range?: TimeRange): IterableIterator<ExchangeRow>;
-  /** Head, bodies and chunk times of a row; null when the capture holds none for it. */
+  /**
+   * Head, bodies and chunk times of a row; null when the capture holds none for it. The response may be read when it
+   * is asked for, so before the source is closed.
+   */
   payload(row: ExchangeRow): ExchangePayload | null;
   close(): void;
 }

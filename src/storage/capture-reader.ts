@@ -103,7 +103,7 @@ export class CaptureReader implements CaptureSource {
       );
       const last = rows.at(-1);
       if (last === undefined) break;
-      // Not `yield*`, which asks an iterator of the array for each: a tenth of reading two weeks.
+      // Not `yield*`, which asks an iterator of the array for each.
       for (const row of rows) yield row;
       position = last;
     }

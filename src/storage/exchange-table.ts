@@ -163,8 +163,9 @@ function isWhole(fact: number | null): boolean {
 /** What a page of rows is read with; the order of `RawExchange`. */
 const SELECTED = `SELECT
   e.id, e.arrival_us, e.outcome, e.protocol, e.method, e.route, e.status, e.connection,
-  ${hexOf('e.client')}, ${hexOf('e.session')}, e.model, e.streamed, e.request_end_offset_us, e.first_byte_offset_us, e.last_byte_offset_us,
-  e.first_token_offset_us, e.prompt_tokens, e.output_tokens, e.batch, e.request_bytes, e.response_bytes,
+  ${hexOf('e.client')}, ${hexOf('e.session')}, e.model, e.streamed,
+  e.request_end_offset_us, e.first_byte_offset_us, e.last_byte_offset_us, e.first_token_offset_us,
+  e.prompt_tokens, e.output_tokens, e.batch, e.request_bytes, e.response_bytes,
   e.request_truncated, e.request_bytes IS NOT NULL AND NOT e.request_truncated
     AND (e.request_bytes = 0 OR b.slot IS NOT NULL), ${hexOf('b.hash')}
 FROM exchange e LEFT JOIN body b ON b.id = e.request_body`;

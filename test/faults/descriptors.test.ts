@@ -86,20 +86,20 @@ describe('a forwarder', () => {
     },
   );
 
-  it('says so when the open files leave no room for the connections that were asked for', async () => {
-    const recording = await startRecording(
-      upstreamPort,
-      `${temporaryDirectory()}/capture`,
-      ['--max-connections', '500'],
-      { openFiles: 200 },
-    );
-    const { log } = await recording.stop();
-    expect(log.find(({ message }) => message.includes('ulimit -n'))).toMatchObject({
-      level: 'warn',
-      maxConnections: 79,
-      openFiles: 200,
-    });
-  });
+  it.each([[['--max-connections', '500']], [[]]])(
+    'given %j says so when the open files leave room for few connections',
+    async (flags) => {
+      const recording = await startRecording(upstreamPort, `${temporaryDirectory()}/capture`, flags, {
+        openFiles: 200,
+      });
+      const { log } = await recording.stop();
+      expect(log.find(({ message }) => message.includes('ulimit -n'))).toMatchObject({
+        level: 'warn',
+        maxConnections: 79,
+        openFiles: 200,
+      });
+    },
+  );
 
   it('whose limit was lowered while it runs serves those it has, and others once some are free', async ({
     skip,

@@ -16,11 +16,6 @@ const PAGE_BYTES = 2_000_000;
 /** A machine that is busy elsewhere for a moment must be able to show what the program can do. */
 const ATTEMPTS = 3;
 
-/** One thread is at work: where the machine gave its processor to others meanwhile, that is not the profile's time. */
-function tookMs({ totalMs, cpuMs }: MeasuredRun): number {
-  return Math.min(totalMs, cpuMs);
-}
-
 beforeEach(({ skip }) => {
   skip(servegenPath === null, missing(servegenFile));
 });
@@ -46,17 +41,14 @@ describe('the profile of two weeks of a production trace', () => {
       const done = await measureReprise(['profile', capture, '--json', '--html', page]);
       expect(done, done.stderr).toMatchObject({ status: 0 });
       runs.push(done);
-      if (tookMs(done) < PROFILE_MS) break;
+      if (done.totalMs < PROFILE_MS) break;
     }
     profile = JSON.parse(runs[0]?.stdout ?? '') as ProfileDocument;
   }, 360_000);
 
   test('takes under ten seconds and under 300 MB, page included', () => {
-    expect(Math.min(...runs.map(tookMs))).toBeLessThan(PROFILE_MS);
-    // Nor does it wait for anything.
-    expect(Math.min(...runs.map(({ totalMs }) => totalMs))).toBeLessThan(3 * PROFILE_MS);
-    for (const { cpuMs, peakResidentBytes } of runs) {
-      expect(cpuMs).toBeGreaterThan(0);
+    expect(Math.min(...runs.map(({ totalMs }) => totalMs))).toBeLessThan(PROFILE_MS);
+    for (const { peakResidentBytes } of runs) {
       expect(peakResidentBytes).toBeGreaterThan(0);
       expect(peakResidentBytes).toBeLessThan(RESIDENT_BYTES);
     }

@@ -24,7 +24,10 @@ export interface PayloadFigures {
 const TOKEN_ESTIMATE =
   'reported: as the server counted them; counted: sent as token ids; estimated: from the shapes of words, within a quarter of real vocabularies';
 
-/** Looks into payloads one by one, at constant memory. Never throws for what the bytes are; what cannot be read throws as its reader does. */
+/**
+ * Looks into payloads one by one, at constant memory. Never throws for what the bytes are; what cannot be read throws
+ * as its reader does.
+ */
 export class PayloadStatistics {
   readonly #kinds = new Map<PayloadKind, KindStatistics>();
   readonly #unread = { not_stored: 0, no_body_kept: 0, truncated: 0, unreadable_coding: 0 };
