@@ -1,4 +1,5 @@
 import type { DueTimes } from './pacer.ts';
+import type { ComingDues } from './right-of-way.ts';
 
 const HANDED = 0;
 const TAKEN = 1;
@@ -48,7 +49,7 @@ export function heldKib(bodyBytes: number): number {
  *
  *     taken ──► [ due | due | due |     |     ] ◄── handed        capacity: a power of two
  */
-export class DueRing implements DueTimes {
+export class DueRing implements DueTimes, ComingDues {
   readonly memory: SharedArrayBuffer;
   readonly senders: number;
   readonly #control: Int32Array;
@@ -56,6 +57,7 @@ export class DueRing implements DueTimes {
   readonly #dueOffsetNs: Float64Array;
   readonly #dueSender: Uint8Array;
   readonly #mask: number;
+  #latestNs: number | null = null;
   /** Pacer: a bit for each sender something was taken of. */
   #takenOf = 0;
 
@@ -82,6 +84,7 @@ export class DueRing implements DueTimes {
   /** Main: adds one due time; there must be room. Follow with `announce`. */
   push(dueOffsetNs: number, sender = 0): void {
     const handed = Atomics.load(this.#control, HANDED);
+    this.#latestNs = dueOffsetNs;
     this.#dueOffsetNs[handed & this.#mask] = dueOffsetNs;
     this.#dueSender[handed & this.#mask] = sender;
     Atomics.store(this.#control, HANDED, (handed + 1) | 0);
@@ -115,11 +118,17 @@ export class DueRing implements DueTimes {
     return state === STOPPED || (state === FINISHED && this.peekNs() === null);
   }
 
-  /** Pacer: the earliest due offset, null when none is there. */
-  peekNs(): number | null {
+  /** The earliest due offset, or that which comes `later` places after it; -1 for the last that was taken. */
+  peekNs(later = 0): number | null {
     const taken = Atomics.load(this.#control, TAKEN);
-    if (taken === Atomics.load(this.#control, HANDED)) return null;
-    return this.#dueOffsetNs[taken & this.#mask] ?? null;
+    const handed = Atomics.load(this.#control, HANDED);
+    if (((handed - taken) | 0) <= later || (later < 0 && taken === 0)) return null;
+    return this.#dueOffsetNs[(taken + later) & this.#mask] ?? null;
+  }
+
+  /** Main: the due offset that was added last; null before the first. */
+  get latestNs(): number | null {
+    return this.#latestNs;
   }
 
   /** Pacer: takes it. */

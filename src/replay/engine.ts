@@ -11,6 +11,7 @@ import { EngineThreads, type ThreadsReport } from './engine-threads.ts';
 import type { HeldBounds } from './held-budget.ts';
 import type { PreparedRequest } from './prepared-request.ts';
 import { ReadAhead } from './read-ahead.ts';
+import { RightOfWay } from './right-of-way.ts';
 import { refusedResult, type SendResult } from './send-result.ts';
 
 export type { AddressUse, ConnectionUse, DurationsNs, EngineHealth, Stall } from './engine-health.ts';
@@ -92,6 +93,8 @@ export interface Engine {
  * both threads for it, so a few are better than many; the read-ahead lasts ten times as long at 10,000/s.
  */
 const POLL_MS = 40;
+/** Results that are taken in between two sends: half a millisecond of work. */
+const RESULTS_AT_ONCE = 32;
 /** From everything being ready to the first instant: time for what was read ahead to reach the sender. */
 const RUN_UP_NS = 250_000_000;
 /** A run that would begin later than this after the start that was set does not begin. */
@@ -123,7 +126,13 @@ export class ReplayEngine implements Engine {
   ): Promise<EngineHealth> {
     const ring = DueRing.create(this.#options.readAheadRequests, this.#options.senders);
     const memory = new BatchMemory();
-    const threads = new EngineThreads(this.#options, this.#deps, ring.memory, memory, onResults);
+    const rightOfWay = new RightOfWay(ring, this.#deps.clock);
+    const threads = new EngineThreads(this.#options, this.#deps, ring.memory, memory, (results) => {
+      for (let at = 0; at < results.length; at += RESULTS_AT_ONCE) {
+        rightOfWay.give();
+        onResults(results.slice(at, at + RESULTS_AT_ONCE));
+      }
+    });
     const stop = (): void => {
       ring.stop();
       threads.stop();
@@ -132,19 +141,27 @@ export class ReplayEngine implements Engine {
       const { clock } = this.#deps;
       const { readAheadBytes: maxBytes, readAheadRequests: maxRequests, held = null } = this.#options;
       let notHeld = 0;
-      const readAhead = new ReadAhead(requests, ring, { maxBytes, maxRequests, held }, clock, memory, {
-        hand: (kind, batch, sender) => threads.hand(kind, batch, sender),
-        refuse: ({ index, intendedOffsetNs }) => {
-          notHeld++;
-          onResults([refusedResult(index, intendedOffsetNs)]);
+      const readAhead = new ReadAhead(
+        rightOfWay.before(requests),
+        ring,
+        { maxBytes, maxRequests, held },
+        clock,
+        memory,
+        {
+          hand: (kind, batch, sender) => threads.hand(kind, batch, sender),
+          refuse: ({ index, intendedOffsetNs }) => {
+            notHeld++;
+            onResults([refusedResult(index, intendedOffsetNs)]);
+          },
         },
-      });
+      );
       if (this.#options.startBeforeReading !== true) readAhead.fill(-RUN_UP_NS);
       await threads.ready;
       const anchor = clock.anchor();
       const startNs = zeroOf(anchor, this.#options.startAtUs ?? null);
       this.#startNs = startNs;
       threads.start(startNs);
+      rightOfWay.start(startNs);
       signal.addEventListener('abort', stop, { once: true });
       if (signal.aborted) stop();
       const finished = await this.#feed(readAhead, startNs, threads.report, signal);

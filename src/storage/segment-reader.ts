@@ -25,12 +25,34 @@ export interface Position {
   readonly id: number;
 }
 
-/** Where an exchange's payload lies, and what its row says of it. */
-export interface PayloadPlace {
-  readonly id: number;
-  readonly headsSlot: number | null;
-  readonly request: BodyPlace;
-  readonly response: BodyPlace;
+/**
+ * Where an exchange's payload lies, and what its row says of it. Some thousands of them wait to be asked, most of
+ * them for the request alone: a body's place is made then.
+ */
+export class PayloadPlace {
+  readonly #raw: RawPlace;
+
+  constructor(raw: RawPlace) {
+    this.#raw = raw;
+  }
+
+  get id(): number {
+    return this.#raw[0];
+  }
+
+  get headsSlot(): number | null {
+    return this.#raw[1];
+  }
+
+  get request(): BodyPlace {
+    const [, , bytes, truncated, hashHex, keptBytes, slot] = this.#raw;
+    return bodyFrom(bytes, truncated, hashHex, keptBytes, slot);
+  }
+
+  get response(): BodyPlace {
+    const [, , , , , , , bytes, truncated, hashHex, keptBytes, slot] = this.#raw;
+    return bodyFrom(bytes, truncated, hashHex, keptBytes, slot);
+  }
 }
 
 export interface BodyPlace {
@@ -116,7 +138,7 @@ export class SegmentReader {
   payloadPlaces(firstId: number, lastId: number): PayloadPlace[] {
     return this.#guard(() =>
       this.#statements.of<[number, number], RawPlace>(SELECT_PLACES).raw().all(firstId, lastId),
-    ).map(placeFrom);
+    ).map((raw) => new PayloadPlace(raw));
   }
 
   /** The block or tail that holds a slot; null when there is none. */
@@ -198,15 +220,6 @@ type RawBody = [
   slot: number | null,
 ];
 type RawPlace = [id: number, headsSlot: number | null, ...request: RawBody, ...response: RawBody];
-
-function placeFrom(raw: RawPlace): PayloadPlace {
-  return {
-    id: raw[0],
-    headsSlot: raw[1],
-    request: bodyFrom(raw[2], raw[3], raw[4], raw[5], raw[6]),
-    response: bodyFrom(raw[7], raw[8], raw[9], raw[10], raw[11]),
-  };
-}
 
 function bodyFrom(...[bytes, truncated, hashHex, keptBytes, slot]: RawBody): BodyPlace {
   return { bytes: bytes ?? 0, truncated: truncated === 1, hash: bytesOfHex(hashHex), keptBytes, slot };
