@@ -11,16 +11,18 @@ export function runOn(cores: string, id: number, whole: boolean): boolean {
 
 export const allCores = `0-${availableParallelism() - 1}`;
 
-/** Gives the sender of a replay a core of its own: it is the busiest thread of the process below a shell. */
+/**
+ * Gives the sending half of a replay a core of its own: the sender and the pacer that wakes it, the two youngest
+ * threads of the process below a shell that are neither V8's nor Node's. What reads ahead has the rest.
+ */
 export function pinSender(shell: number): void {
   const [pid] = childrenOf(shell);
   if (pid === undefined) return;
-  const threads = readdirSync(`/proc/${pid}/task`).map((thread) => {
-    const stat = readFileSync(`/proc/${pid}/task/${thread}/stat`, 'utf8');
-    const fields = stat.slice(stat.lastIndexOf(')') + 2).split(' ');
-    return { thread: Number(thread), isWorker: stat.includes('(WorkerThread)'), ticks: Number(fields[11]) };
-  });
-  const [sender] = threads.filter(({ isWorker }) => isWorker).sort((a, b) => b.ticks - a.ticks);
-  if (sender === undefined || !runOn('0', pid, true)) return;
-  runOn('1', sender.thread, false);
+  const workers = readdirSync(`/proc/${pid}/task`)
+    .map(Number)
+    .filter((thread) => readFileSync(`/proc/${pid}/task/${thread}/comm`, 'utf8').trim() === 'WorkerThread')
+    .sort((a, b) => a - b);
+  const sending = workers.slice(-2);
+  if (sending.length < 2 || !runOn('0', pid, true)) return;
+  for (const thread of sending) runOn('1', thread, false);
 }

@@ -21,34 +21,43 @@ export interface Clock {
 export const systemClock: Clock = {
   nowNs: () => Number(process.hrtime.bigint()),
   epochUs: () => Date.now() * 1000,
-  anchor: () => {
-    let best = tick();
-    for (let tries = 1; best.widthNs > TICK_WIDTH_NS && tries < TICK_TRIES; tries += 1) {
-      const again = tick();
-      if (again.widthNs < best.widthNs) best = again;
-    }
-    return best.anchor;
-  },
+  anchor: () => pairClocks(Date.now, systemClock.nowNs),
 };
 
 /** On a busy host somebody else may run just then: a tick seen less sharply than this is looked for again. */
 const TICK_WIDTH_NS = 20_000;
 const TICK_TRIES = 5;
 
-/** Date.now() counts whole milliseconds; the instant it ticks over is known far better than that. */
-function tick(): { readonly anchor: ClockAnchor; readonly widthNs: number } {
-  const before = Date.now();
-  let now = before;
-  let lookedNs = 0n;
-  while (now === before) {
-    lookedNs = process.hrtime.bigint();
-    now = Date.now();
+/**
+ * Both clocks at one instant. The wall clock counts whole milliseconds; the instant it ticks over is known far
+ * better than that.
+ */
+export function pairClocks(wallMs: () => number, nowNs: () => number): ClockAnchor {
+  let best = tick(wallMs, nowNs);
+  for (let tries = 1; best.widthNs > TICK_WIDTH_NS && tries < TICK_TRIES; tries += 1) {
+    const again = tick(wallMs, nowNs);
+    if (again.widthNs < best.widthNs) best = again;
   }
-  const seenNs = process.hrtime.bigint();
-  return {
-    anchor: { monotonicNs: Number(seenNs), epochUs: now * 1000 },
-    widthNs: Number(seenNs - lookedNs),
-  };
+  return best.anchor;
+}
+
+/** The wall clock showed `before` at `lookedNs` or later, and has ticked over by `seenNs`. */
+function tick(
+  wallMs: () => number,
+  nowNs: () => number,
+): { readonly anchor: ClockAnchor; readonly widthNs: number } {
+  let lookedNs = nowNs();
+  const before = wallMs();
+  for (;;) {
+    const lookingNs = nowNs();
+    const now = wallMs();
+    if (now === before) {
+      lookedNs = lookingNs;
+      continue;
+    }
+    const seenNs = nowNs();
+    return { anchor: { monotonicNs: seenNs, epochUs: now * 1000 }, widthNs: seenNs - lookedNs };
+  }
 }
 
 /** Share of elapsed time by which the anchored clock may run fast or slow to follow the wall clock. */

@@ -1,5 +1,5 @@
 import { AssemblyBudget } from '../../core/http1/budget.ts';
-import { responseFraming } from '../../core/http1/framing.ts';
+import { type Framing, responseFraming } from '../../core/http1/framing.ts';
 import { isStatusLine, scanResponse } from '../../core/http1/head-scan.ts';
 import { type BodyTaker, type MessagePlan, MessageReader } from '../../core/http1/message-reader.ts';
 import { LIMITS } from '../../core/limits.ts';
@@ -17,8 +17,20 @@ export interface AnswerTaker {
 /** How far an answer has come. `protocol`: it is none that HTTP/1.1 knows. */
 export type AnswerProgress = 'open' | 'complete' | 'protocol';
 
+/** What a head says of the answer and of its connection. */
+interface ReadHead {
+  readonly framing: Framing;
+  readonly status: number;
+  readonly head: AnswerHead;
+  readonly keepsAlive: boolean;
+  readonly keepAliveSeconds: number | null;
+}
+
 /** One connection at a time: a head and its trailers, whatever they are like. */
 const BUDGET_BYTES = 2 * (LIMITS.headBytes + LIMITS.trailerBytes);
+
+/** Longer heads are read each time: one is kept with every connection. */
+const KNOWN_HEAD_LENGTH_MAX = 2_048;
 
 const CLOSES = /\nconnection:(?:[^\r\n]*,)?[ \t]*close[ \t]*[,\r\n]/i;
 const KEEPS = /\nconnection:(?:[^\r\n]*,)?[ \t]*keep-alive[ \t]*[,\r\n]/i;
@@ -37,6 +49,8 @@ export class AnswerParser {
   #begun = false;
   #kept = false;
   #keepAliveSeconds: number | null = null;
+  /** The head read last, and to what method: a server's heads are mostly alike, and reading one takes a while. */
+  #known: { readonly text: string; readonly method: string; readonly read: ReadHead } | null = null;
 
   constructor() {
     this.#reader = new MessageReader({
@@ -98,25 +112,46 @@ export class AnswerParser {
   }
 
   #onHead(head: Buffer): MessagePlan | null {
-    const text = head.toString('latin1');
-    const scanned = scanResponse(text);
-    const framing = scanned === null ? null : responseFraming(scanned, this.#method);
-    // A tunnel nobody asked for.
-    if (scanned === null || framing === null || framing.kind === 'tunnel') return null;
-    const { status, minorVersion, fields } = scanned;
+    const read = this.#readHead(head.toString('latin1'));
+    if (read === null) return null;
+    const { framing, status } = read;
     if (status < 200) return { framing, body: null };
     this.#isFinal = true;
-    this.#kept =
-      framing.kind !== 'until_close' && (minorVersion === 1 ? !CLOSES.test(text) : KEEPS.test(text));
-    const seconds = this.#kept ? KEEP_ALIVE_SECONDS.exec(text)?.[1] : undefined;
-    this.#keepAliveSeconds = seconds === undefined ? null : Number(seconds);
-    this.#taker?.onStatus(status, {
+    this.#kept = read.keepsAlive;
+    this.#keepAliveSeconds = read.keepAliveSeconds;
+    this.#taker?.onStatus(status, read.head);
+    return { framing, body: this.#body };
+  }
+
+  #readHead(text: string): ReadHead | null {
+    const method = this.#method;
+    if (this.#known?.text === text && this.#known.method === method) return this.#known.read;
+    const read = readHead(text, method);
+    this.#known = read === null || text.length > KNOWN_HEAD_LENGTH_MAX ? null : { text, method, read };
+    return read;
+  }
+}
+
+/** Null for what is no answer to a request of this method, a tunnel that nobody asked for included. */
+function readHead(text: string, method: string): ReadHead | null {
+  const scanned = scanResponse(text);
+  const framing = scanned === null ? null : responseFraming(scanned, method);
+  if (scanned === null || framing === null || framing.kind === 'tunnel') return null;
+  const { status, minorVersion, fields } = scanned;
+  const keepsAlive =
+    framing.kind !== 'until_close' && (minorVersion === 1 ? !CLOSES.test(text) : KEEPS.test(text));
+  const seconds = keepsAlive ? KEEP_ALIVE_SECONDS.exec(text)?.[1] : undefined;
+  return {
+    framing,
+    status,
+    head: {
       contentType: fields.contentType,
       contentEncoding: fields.contentEncoding,
       hasLength: fields.contentLength !== null,
       contentLength: fields.contentLength,
       inferenceHeaderLength: fields.inferenceHeaderLength,
-    });
-    return { framing, body: this.#body };
-  }
+    },
+    keepsAlive,
+    keepAliveSeconds: seconds === undefined ? null : Number(seconds),
+  };
 }
