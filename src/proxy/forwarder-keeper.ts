@@ -4,7 +4,7 @@ import { LIMITS, SUPERVISION } from '../core/limits.ts';
 import type { Logger } from '../core/ports.ts';
 import type { Endpoint } from './endpoint.ts';
 import { GATEWAY_EXEC_ARGV } from './gateway/options.ts';
-import { endText, ManagedProcess } from './managed-process.ts';
+import { COLLECTING_ALONE, endText, ManagedProcess } from './managed-process.ts';
 import type { ForwarderOptions, ForwarderReading, FromForwarder, ToForwarder } from './messages.ts';
 
 const YOUNG_GENERATION = ['min', 'max'].map(
@@ -133,7 +133,11 @@ export class ForwarderKeeper {
   #spawn(options: ForwarderOptions): Promise<readonly Endpoint[]> {
     return new Promise((resolve, reject) => {
       const { entry, clock, logger, events } = this.#deps;
-      const execArgv = [...YOUNG_GENERATION, ...(options.mode === 'gateway' ? GATEWAY_EXEC_ARGV : [])];
+      const execArgv = [
+        COLLECTING_ALONE,
+        ...YOUNG_GENERATION,
+        ...(options.mode === 'gateway' ? GATEWAY_EXEC_ARGV : []),
+      ];
       const forwarder: ForwarderChild = new ManagedProcess(
         { entry, execArgv },
         clock,

@@ -27,6 +27,12 @@ export function endText(end: ProcessEnd): string {
 }
 
 /**
+ * Garbage is collected by the thread that made it. By default V8 has four helpers for that in each process, which can
+ * keep every processor of a small host, or use up its share of one, for milliseconds in which nothing is forwarded.
+ */
+export const COLLECTING_ALONE = '--single-threaded-gc';
+
+/**
  * A child process of the supervisor: messages both ways, byte pipes, and the time of its last word. Its end is
  * reported once, whatever ended it.
  */

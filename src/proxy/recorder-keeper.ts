@@ -3,7 +3,7 @@ import type { Clock } from '../core/clock.ts';
 import type { DiskEstimate } from '../core/disk-estimate.ts';
 import { LIMITS, SUPERVISION } from '../core/limits.ts';
 import type { Logger } from '../core/ports.ts';
-import { endText, ManagedProcess, type ProcessEnd } from './managed-process.ts';
+import { COLLECTING_ALONE, endText, ManagedProcess, type ProcessEnd } from './managed-process.ts';
 import type { FromRecorder, RecorderBeat, ToRecorder } from './messages.ts';
 import { RestartPolicy } from './restart-policy.ts';
 
@@ -110,6 +110,7 @@ export class RecorderKeeper<Settings> {
         execArgv: [
           `--max-old-space-size=${LIMITS.recorderHeapMib}`,
           `--max-semi-space-size=${LIMITS.recorderSemiSpaceMib}`,
+          COLLECTING_ALONE,
         ],
         niceness: RECORDER_NICENESS,
         pipes,
