@@ -85,7 +85,7 @@ export function reprise(flags: readonly string[] = []): LoadTool {
       const args = [bin, 'replay', job.capture, '--target', `http://127.0.0.1:${target.port}`, '--json'];
       const tool = startTool(process.execPath, [...args, '--out', out, ...flags]);
       const watching = watched(tool, target, job);
-      const anchors = anchorsUntil(target.first);
+      const anchors = anchorsUntil(Promise.race([target.first, watching]));
       const { stdout, run } = await watching;
       const document = JSON.parse(stdout) as ReplayDocument;
       const startNs = monotonicOf(epochUsOf(document.startedAt), anchors);
@@ -212,7 +212,7 @@ async function ended(tool: ChildProcess): Promise<{ stdout: string }> {
 }
 
 /** Pairings of the two clocks, taken all the time until something happens. */
-function anchorsUntil(end: Promise<void>): ClockAnchor[] {
+function anchorsUntil(end: Promise<unknown>): ClockAnchor[] {
   const anchors = [systemClock.anchor()];
   const taking = setInterval(() => anchors.push(systemClock.anchor()), ANCHOR_EVERY_MS);
   const stop = (): void => clearInterval(taking);

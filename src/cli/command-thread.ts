@@ -1,6 +1,5 @@
 import { once } from 'node:events';
 import { constants } from 'node:os';
-import { setFlagsFromString } from 'node:v8';
 import { Worker } from 'node:worker_threads';
 import { entryUrl } from './entry-url.ts';
 
@@ -33,28 +32,10 @@ export interface Unheard {
 const LIMITS_OF_HEAP = { maxYoungGenerationSizeMb: 8, maxOldGenerationSizeMb: 128 } as const;
 
 /**
- * Each thread collects its own garbage. By default V8 has four helpers for that, which keep every processor of a
- * small host busy for milliseconds, and a thread that has to send just then waits behind them. These are what
- * `--single-threaded-gc` stands for, which is heard only before V8 begins; a V8 without one says so and goes on.
- */
-const COLLECTING_ALONE = [
-  '--no-concurrent-marking',
-  '--no-concurrent-sweeping',
-  '--no-concurrent-array-buffer-sweeping',
-  '--no-cppheap-concurrent-marking',
-  '--no-parallel-scavenge',
-  '--no-parallel-marking',
-  '--no-parallel-compaction',
-  '--no-parallel-pointer-update',
-  '--no-parallel-weak-ref-clearing',
-];
-
-/**
  * Runs a command line in a thread with a small heap and leaves its status in `process.exitCode`. Signals go to
  * the thread; where nothing waits for one, and the second time, the process ends as it would have without it.
  */
 export async function runInThread(args: readonly string[]): Promise<void> {
-  for (const flag of COLLECTING_ALONE) setFlagsFromString(flag);
   const setup: CommandSetup = { args, stdout: screenOf(process.stdout), stderr: screenOf(process.stderr) };
   const thread = new Worker(entryUrl('command'), { workerData: setup, resourceLimits: LIMITS_OF_HEAP });
   let signalled = false;

@@ -126,7 +126,7 @@ export class ReplayEngine implements Engine {
   ): Promise<EngineHealth> {
     const ring = DueRing.create(this.#options.readAheadRequests, this.#options.senders);
     const memory = new BatchMemory();
-    const rightOfWay = new RightOfWay(ring, this.#deps.clock);
+    const rightOfWay = new RightOfWay(ring, this.#deps.clock, () => this.#startNs);
     const threads = new EngineThreads(this.#options, this.#deps, ring.memory, memory, (results) => {
       for (let at = 0; at < results.length; at += RESULTS_AT_ONCE) {
         rightOfWay.give();
@@ -161,7 +161,6 @@ export class ReplayEngine implements Engine {
       const startNs = zeroOf(anchor, this.#options.startAtUs ?? null);
       this.#startNs = startNs;
       threads.start(startNs);
-      rightOfWay.start(startNs);
       signal.addEventListener('abort', stop, { once: true });
       if (signal.aborted) stop();
       const finished = await this.#feed(readAhead, startNs, threads.report, signal);

@@ -121,14 +121,14 @@ export class ReadAhead {
     this.#forgetDispatched();
     const untilNs = this.#clock.nowNs() + SLICE_NS;
     do {
-      const batch = this.#nextBatch(nowOffsetNs);
+      const batch = this.#nextBatch(nowOffsetNs, untilNs);
       if (batch.length === 0) return this.#exhausted ? 'done' : 'full';
       this.#handOver(batch);
     } while (this.#clock.nowNs() < untilNs);
     return 'more';
   }
 
-  #nextBatch(nowOffsetNs: number): PreparedRequest[] {
+  #nextBatch(nowOffsetNs: number, untilNs: number): PreparedRequest[] {
     const horizonNs = nowOffsetNs + (this.#held === null ? HORIZON_NS : FOLLOW_UP_HORIZON_NS);
     const batch: PreparedRequest[] = [];
     let bytes = 0;
@@ -143,6 +143,8 @@ export class ReadAhead {
       if (fits === 'never') continue;
       batch.push(request);
       bytes += sizeOf(request);
+      // What is pulled may have waited for others to send.
+      if (this.#clock.nowNs() >= untilNs) break;
     }
     return batch;
   }

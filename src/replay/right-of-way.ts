@@ -4,8 +4,8 @@ import type { Clock } from '../core/clock.ts';
 const BEFORE_NS = 150_000;
 /** So long after it the request was written and its answer, if it came at once, was read. */
 const AFTER_NS = 250_000;
-/** Instants nearer to each other than this leave nobody room between them. */
-const TIGHT_NS = BEFORE_NS + AFTER_NS;
+/** Instants nearer to each other than this leave too little room between them to get anywhere. */
+const TIGHT_NS = BEFORE_NS + AFTER_NS + 250_000;
 /** With less than this handed over nobody waits for anything. */
 const ENOUGH_AHEAD_NS = 500_000_000;
 
@@ -18,33 +18,38 @@ export interface ComingDues {
 }
 
 /**
- * Sends have the right of way: whoever reads ahead or keeps results waits while one is due. A low priority does not
- * do that, because the scheduler lets whoever runs finish a slice of some milliseconds, at times where another
- * processor is free. One wait is 0.4 ms at most; where sends are too near to each other, or what was read ahead is
- * running out, there is none.
+ * Sends have the right of way: whoever reads ahead or keeps results waits while a planned one is due. A low priority
+ * does not do that, because the scheduler lets whoever runs finish a slice of some milliseconds, at times where
+ * another processor is free. One wait is 0.4 ms at most; where sends are too near to each other, or what was read
+ * ahead is running out, there is none.
  */
 export class RightOfWay {
   readonly #dues: ComingDues;
   readonly #clock: Clock;
+  readonly #startNs: () => number | null;
   readonly #sleep: (ms: number) => void;
-  #startNs: number | null = null;
 
-  /** @param sleep blocks the calling thread */
-  constructor(dues: ComingDues, clock: Clock, sleep: (ms: number) => void = sleeper()) {
+  /**
+   * @param startNs the run's zero on the monotonic clock; null before it is set, when nobody waits
+   * @param sleep blocks the calling thread
+   */
+  constructor(
+    dues: ComingDues,
+    clock: Clock,
+    startNs: () => number | null,
+    sleep: (ms: number) => void = sleeper(),
+  ) {
     this.#dues = dues;
     this.#clock = clock;
+    this.#startNs = startNs;
     this.#sleep = sleep;
   }
 
-  /** From here on it is given. @param startNs the run's zero on the monotonic clock */
-  start(startNs: number): void {
-    this.#startNs = startNs;
-  }
-
-  /** To be called between pieces of work, each a good deal shorter than a millisecond. */
+  /** To be called between pieces of work; what a piece takes beyond half a millisecond is in the way. */
   give(): void {
-    if (this.#startNs === null) return;
-    const waitNs = this.#waitNs(this.#clock.nowNs() - this.#startNs);
+    const startNs = this.#startNs();
+    if (startNs === null) return;
+    const waitNs = this.#waitNs(this.#clock.nowNs() - startNs);
     if (waitNs > 0) this.#sleep(waitNs / 1e6);
   }
 

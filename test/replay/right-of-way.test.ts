@@ -14,14 +14,19 @@ class Reader {
   readonly clock = new ManualClock();
   readonly ring = DueRing.create(16);
   readonly sleptMs: number[] = [];
-  readonly rightOfWay = new RightOfWay(this.ring, this.clock, (ms) => {
-    this.sleptMs.push(ms);
-    this.clock.advance(ms * MS);
-  });
+  readonly rightOfWay: RightOfWay;
 
-  constructor(duesNs: readonly number[]) {
+  constructor(duesNs: readonly number[], startNs: number | null = START_NS) {
     for (const dueNs of duesNs) this.ring.push(dueNs);
-    this.rightOfWay.start(START_NS);
+    this.rightOfWay = new RightOfWay(
+      this.ring,
+      this.clock,
+      () => startNs,
+      (ms) => {
+        this.sleptMs.push(ms);
+        this.clock.advance(ms * MS);
+      },
+    );
   }
 
   /** What it waits, ms, when it comes to a piece of work at this instant of the run. */
@@ -50,22 +55,18 @@ describe('the right of way', () => {
   });
 
   test('is not given where the next send would take it at once: work would never get on', () => {
-    const tight = new Reader([10 * MS, 10.3 * MS, LATER_NS]);
+    const tight = new Reader([10 * MS, 10.6 * MS, LATER_NS]);
     expect(tight.waitsAt(9.9 * MS)).toBe(0);
     tight.ring.shift();
     expect(tight.waitsAt(10.1 * MS)).toBe(0);
-    const loose = new Reader([10 * MS, 10.4 * MS, LATER_NS]);
+    const loose = new Reader([10 * MS, 10.65 * MS, LATER_NS]);
     expect(loose.waitsAt(9.9 * MS)).toBeCloseTo(0.35, 6);
   });
 
   test('is not given when what was read ahead runs out, nor before the run begins', () => {
     expect(new Reader([10 * MS, 400 * MS]).waitsAt(9.9 * MS)).toBe(0);
     expect(new Reader([]).waitsAt(0)).toBe(0);
-    const clock = new ManualClock();
-    const ring = DueRing.create(4);
-    ring.push(0);
-    ring.push(LATER_NS);
-    new RightOfWay(ring, clock, () => expect.unreachable('nothing has begun')).give();
+    expect(new Reader([0, LATER_NS], null).waitsAt(0)).toBe(0);
   });
 
   test('hands on every item, each with the way free', () => {

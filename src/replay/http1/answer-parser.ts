@@ -127,7 +127,10 @@ export class AnswerParser {
     const method = this.#method;
     if (this.#known?.text === text && this.#known.method === method) return this.#known.read;
     const read = readHead(text, method);
-    this.#known = read === null || text.length > KNOWN_HEAD_LENGTH_MAX ? null : { text, method, read };
+    // Interim ones come before each answer, and say little.
+    if (read !== null && read.status >= 200 && text.length <= KNOWN_HEAD_LENGTH_MAX) {
+      this.#known = { text, method, read };
+    }
     return read;
   }
 }
