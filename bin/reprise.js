@@ -45,13 +45,18 @@ function sends(args) {
  * Each thread of what sends collects its own garbage. By default V8 has four helpers for that, which keep every
  * processor of a small host busy for milliseconds, and a thread that has to send just then waits behind them. V8
  * hears of it only as it begins (changed later it ends the process at its next collection), so the process begins
- * anew, as itself. Where it cannot, the helpers stay.
+ * anew, as itself.
  */
 function collectAlone() {
-  if (process.execArgv.includes(COLLECTING_ALONE) || typeof process.execve !== 'function') return;
+  if (process.execArgv.includes(COLLECTING_ALONE) || process.platform === 'win32') return;
   const [node, script, ...args] = process.argv;
   const command = [node, COLLECTING_ALONE, ...process.execArgv, script, ...args];
-  process.execve(process.execPath, command, process.env);
+  try {
+    process.execve(process.execPath, command, process.env);
+  } catch {
+    // Where a process may not begin anew (Node's permission model, say) the helpers stay: a replay says itself how
+    // well it kept its schedule.
+  }
 }
 
 /** Node 22 warns that it strips types; that is news to nobody who works in the checkout. */

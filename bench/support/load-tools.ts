@@ -3,7 +3,7 @@ import { once } from 'node:events';
 import { readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
-import { type ClockAnchor, systemClock } from '../../src/core/clock.ts';
+import { systemClock } from '../../src/core/clock.ts';
 import { goProgram, pythonWith, systemProgram } from '../../test/support/peer-tools.ts';
 import { type ArrivalErrors, arrivalErrors, type PlanStart } from './arrival-errors.ts';
 import type { ArrivalPlan } from './arrival-plan.ts';
@@ -12,10 +12,6 @@ import { treeCpuUsOf } from './process-cpu.ts';
 
 export const VEGETA = 'github.com/tsenart/vegeta/v12@v12.13.0';
 export const LOCUST = ['locust==2.47.0'];
-/** Between two pairings of the wall clock with the monotonic one. */
-const ANCHOR_EVERY_MS = 20;
-/** A replay pairs them so long before its first instant. */
-const RUN_UP_US = 250_000;
 /** After the last planned instant a tool that is late has so long to send the rest. */
 const LATE_MS = 20_000;
 /** A tool's shell outlives it for three times as long. */
@@ -81,14 +77,14 @@ export function reprise(flags: readonly string[] = []): LoadTool {
     name: 'reprise',
     startIs: 'known',
     play: async (target, job) => {
+      const anchor = systemClock.anchor();
       const out = join(job.directory, `run-${systemClock.nowNs()}`);
       const args = [bin, 'replay', job.capture, '--target', `http://127.0.0.1:${target.port}`, '--json'];
       const tool = startTool(process.execPath, [...args, '--out', out, ...flags]);
-      const watching = watched(tool, target, job);
-      const anchors = anchorsUntil(Promise.race([target.first, watching]));
-      const { stdout, run } = await watching;
+      const { stdout, run } = await watched(tool, target, job);
       const document = JSON.parse(stdout) as ReplayDocument;
-      const startNs = monotonicOf(epochUsOf(document.startedAt), anchors);
+      // `startedAt` is to the microsecond, from a pairing of the two clocks such as the one taken here.
+      const startNs = anchor.monotonicNs + (epochUsOf(document.startedAt) - anchor.epochUs) * 1e3;
       return { ...run({ startNs }), document, startNs };
     },
   };
@@ -209,28 +205,6 @@ async function ended(tool: ChildProcess): Promise<{ stdout: string }> {
   const [code] = (await once(tool, 'close')) as [number | null];
   if (code !== 0 && code !== 4) throw new Error(`${tool.spawnfile} ended with ${code}: ${texts.stderr}`);
   return { stdout: texts.stdout };
-}
-
-/** Pairings of the two clocks, taken all the time until something happens. */
-function anchorsUntil(end: Promise<unknown>): ClockAnchor[] {
-  const anchors = [systemClock.anchor()];
-  const taking = setInterval(() => anchors.push(systemClock.anchor()), ANCHOR_EVERY_MS);
-  const stop = (): void => clearInterval(taking);
-  end.then(stop, stop);
-  return anchors;
-}
-
-/**
- * The monotonic instant of a wall clock's one, which a replay got from a pairing of its own before it began. By the
- * pairing taken nearest to that: a wall clock that is being set right moves against the other by half a millisecond
- * a second.
- */
-function monotonicOf(epochUs: number, anchors: readonly ClockAnchor[]): number {
-  const pairedUs = epochUs - RUN_UP_US;
-  const nearest = anchors.reduce((best, anchor) =>
-    Math.abs(anchor.epochUs - pairedUs) < Math.abs(best.epochUs - pairedUs) ? anchor : best,
-  );
-  return nearest.monotonicNs + (epochUs - nearest.epochUs) * 1e3;
 }
 
 function epochUsOf(text: string): number {

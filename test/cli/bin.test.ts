@@ -6,15 +6,22 @@ import { repositoryRoot } from '../support/shared-data.ts';
 
 const bin = join(repositoryRoot, 'bin', 'reprise.js');
 
-/** Runs the command under a Node that says it is another. */
-async function underNode(version: string) {
-  const preload = `Object.defineProperty(process,'versions',{value:{...process.versions,node:'${version}'}})`;
+/** Runs the command in a process that something was done to first. */
+async function runAfter(preload: string, args: readonly string[]) {
   return await runProcess(process.execPath, [
     '--import',
     `data:text/javascript,${encodeURIComponent(preload)}`,
     bin,
-    '--version',
+    ...args,
   ]);
+}
+
+/** Runs the command under a Node that says it is another. */
+async function underNode(version: string) {
+  return await runAfter(
+    `Object.defineProperty(process,'versions',{value:{...process.versions,node:'${version}'}})`,
+    ['--version'],
+  );
 }
 
 describe('the command under an old Node', () => {
@@ -54,5 +61,15 @@ describe('the command under an old Node', () => {
   test('imports nothing that an old Node does not have, before the version is checked', () => {
     const imports = readFileSync(bin, 'utf8').match(/^import .*$/gm);
     expect(imports).toEqual(["import { existsSync } from 'fs';"]);
+  });
+});
+
+describe('a replay whose process cannot begin anew', () => {
+  test.each([
+    ['is refused it', "process.execve = () => { throw new Error('not here'); }"],
+    ['has no such call', 'delete process.execve'],
+    ['runs on Windows', "Object.defineProperty(process, 'platform', { value: 'win32' })"],
+  ])('goes on as it is: it %s', async (_why, preload) => {
+    expect(await runAfter(preload, ['replay', '--help'])).toMatchObject({ status: 0, stderr: '' });
   });
 });

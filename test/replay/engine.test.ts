@@ -1,5 +1,5 @@
 import { queryObjects } from 'node:v8';
-import { afterEach, describe, expect, test } from 'vitest';
+import { afterEach, describe, expect, test, vi } from 'vitest';
 import { entryUrl } from '../../src/cli/entry-url.ts';
 import { systemClock } from '../../src/core/clock.ts';
 import {
@@ -237,6 +237,30 @@ describe('the engine', () => {
     // Results come every 100 ms: what is ahead, what is in flight and what is not reported yet, together.
     expect(aheadMax).toBeLessThan(300);
     expect(server.requests).toHaveLength(300);
+  });
+
+  test('stands aside while a send is due, and takes results in by the few', async () => {
+    const server = await serve();
+    const waits = vi.spyOn(Atomics, 'wait');
+    const sizes: number[] = [];
+    const indexes: number[] = [];
+    try {
+      // Longer than is read before the start, and dense enough that some reading comes upon a send.
+      await engineFor(server.origin).run(
+        schedule(3_500, MS)[Symbol.iterator](),
+        (batch) => {
+          sizes.push(batch.length);
+          indexes.push(...batch.map(({ index }) => index));
+        },
+        new AbortController().signal,
+      );
+      expect(waits).toHaveBeenCalled();
+      for (const [, , , ms] of waits.mock.calls) expect(ms).toBeLessThanOrEqual(0.4);
+    } finally {
+      waits.mockRestore();
+    }
+    expect(Math.max(...sizes)).toBeLessThanOrEqual(32);
+    expect(indexes.toSorted((a, b) => a - b)).toEqual(Array.from({ length: 3_500 }, (_, index) => index));
   });
 
   test('waits for its turn, however long, without leaving anything behind', async () => {
