@@ -1,7 +1,7 @@
 import { afterEach, describe, expect, test } from 'vitest';
-import { entryUrl } from '../../src/cli/entry-url.ts';
 import { systemClock } from '../../src/core/clock.ts';
-import { ReplayEngine, type SendResult } from '../../src/replay/engine.ts';
+import type { SendResult } from '../../src/replay/engine.ts';
+import { engineFor } from '../support/engine.ts';
 import { prepared } from '../support/prepared.ts';
 import { RawServer } from '../support/raw-server.ts';
 
@@ -13,29 +13,7 @@ afterEach(async () => {
 async function play(startAtUs: number) {
   const server = await RawServer.start();
   servers.push(server);
-  const engine = new ReplayEngine(
-    {
-      origin: server.origin,
-      maxInFlight: 1_000,
-      socketPath: null,
-      senders: 1,
-      maxInFlightBytes: 256 * 1024 * 1024,
-      connectTimeoutMs: 2_000,
-      firstByteTimeoutMs: 10_000,
-      idleTimeoutMs: 10_000,
-      totalTimeoutMs: 10_000,
-      drainDeadlineMs: 5_000,
-      peakRatePerSecond: 10_000,
-      readAheadBytes: 1_024 * 1_024,
-      readAheadRequests: 4_096,
-      warmConnections: 2,
-      maxConnectionAgeMs: null,
-      caPem: null,
-      acceptAnyCertificate: false,
-      startAtUs,
-    },
-    { clock: systemClock, pacerEntry: entryUrl('pacer'), senderEntry: entryUrl('sender') },
-  );
+  const engine = engineFor(server.origin, { startAtUs });
   const results: SendResult[] = [];
   const requests = Array.from({ length: 20 }, (_, index) => prepared(index, index * 1e6, {}));
   const { signal } = new AbortController();

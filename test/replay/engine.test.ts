@@ -1,14 +1,7 @@
 import { queryObjects } from 'node:v8';
-import { afterEach, describe, expect, test, vi } from 'vitest';
-import { entryUrl } from '../../src/cli/entry-url.ts';
-import { systemClock } from '../../src/core/clock.ts';
-import {
-  type EngineHealth,
-  type EngineOptions,
-  type PreparedRequest,
-  ReplayEngine,
-  type SendResult,
-} from '../../src/replay/engine.ts';
+import { afterEach, describe, expect, test } from 'vitest';
+import type { EngineHealth, PreparedRequest, ReplayEngine, SendResult } from '../../src/replay/engine.ts';
+import { engineFor } from '../support/engine.ts';
 import { prepared } from '../support/prepared.ts';
 import { answer, RawServer, type Respond } from '../support/raw-server.ts';
 
@@ -23,36 +16,6 @@ async function serve(respond?: Respond): Promise<RawServer> {
   const server = await RawServer.start(respond);
   servers.push(server);
   return server;
-}
-
-function engineFor(
-  origin: string,
-  options: Partial<EngineOptions> = {},
-  senderEntry = entryUrl('sender'),
-): ReplayEngine {
-  return new ReplayEngine(
-    {
-      origin,
-      socketPath: null,
-      senders: 1,
-      maxInFlight: 1_000,
-      maxInFlightBytes: 256 * 1024 * 1024,
-      connectTimeoutMs: 2_000,
-      firstByteTimeoutMs: 10_000,
-      idleTimeoutMs: 10_000,
-      totalTimeoutMs: 10_000,
-      drainDeadlineMs: 5_000,
-      peakRatePerSecond: 10_000,
-      readAheadBytes: 64 * 1024 * 1024,
-      readAheadRequests: 4_096,
-      warmConnections: 2,
-      maxConnectionAgeMs: null,
-      caPem: null,
-      acceptAnyCertificate: false,
-      ...options,
-    },
-    { clock: systemClock, pacerEntry: entryUrl('pacer'), senderEntry },
-  );
 }
 
 interface Played {
@@ -237,30 +200,6 @@ describe('the engine', () => {
     // Results come every 100 ms: what is ahead, what is in flight and what is not reported yet, together.
     expect(aheadMax).toBeLessThan(300);
     expect(server.requests).toHaveLength(300);
-  });
-
-  test('stands aside while a send is due, and takes results in by the few', async () => {
-    const server = await serve();
-    const waits = vi.spyOn(Atomics, 'wait');
-    const sizes: number[] = [];
-    const indexes: number[] = [];
-    try {
-      // Longer than is read before the start, and dense enough that some reading comes upon a send.
-      await engineFor(server.origin).run(
-        schedule(3_500, MS)[Symbol.iterator](),
-        (batch) => {
-          sizes.push(batch.length);
-          indexes.push(...batch.map(({ index }) => index));
-        },
-        new AbortController().signal,
-      );
-      expect(waits).toHaveBeenCalled();
-      for (const [, , , ms] of waits.mock.calls) expect(ms).toBeLessThanOrEqual(0.4);
-    } finally {
-      waits.mockRestore();
-    }
-    expect(Math.max(...sizes)).toBeLessThanOrEqual(32);
-    expect(indexes.toSorted((a, b) => a - b)).toEqual(Array.from({ length: 3_500 }, (_, index) => index));
   });
 
   test('waits for its turn, however long, without leaving anything behind', async () => {

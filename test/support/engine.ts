@@ -1,0 +1,34 @@
+import { entryUrl } from '../../src/cli/entry-url.ts';
+import { systemClock } from '../../src/core/clock.ts';
+import { type EngineOptions, ReplayEngine } from '../../src/replay/engine.ts';
+
+/** An engine with its real threads and bounds that no small test meets, but for what is said otherwise. */
+export function engineFor(
+  origin: string,
+  options: Partial<EngineOptions> = {},
+  senderEntry = entryUrl('sender'),
+): ReplayEngine {
+  return new ReplayEngine(
+    {
+      origin,
+      socketPath: null,
+      senders: 1,
+      maxInFlight: 1_000,
+      maxInFlightBytes: 256 * 1024 * 1024,
+      connectTimeoutMs: 2_000,
+      firstByteTimeoutMs: 10_000,
+      idleTimeoutMs: 10_000,
+      totalTimeoutMs: 10_000,
+      drainDeadlineMs: 5_000,
+      peakRatePerSecond: 10_000,
+      readAheadBytes: 64 * 1024 * 1024,
+      readAheadRequests: 4_096,
+      warmConnections: 2,
+      maxConnectionAgeMs: null,
+      caPem: null,
+      acceptAnyCertificate: false,
+      ...options,
+    },
+    { clock: systemClock, pacerEntry: entryUrl('pacer'), senderEntry },
+  );
+}
