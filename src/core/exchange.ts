@@ -62,12 +62,21 @@ export interface ExchangeFacts {
   readonly batch: number | null;
 }
 
-/** What is kept of an exchange beyond its facts. `request` is null where only the arrival is known. */
+/**
+ * What is kept of an exchange beyond its facts. `request` is null where only the arrival is known. Of one that lies in
+ * a capture the rest may be read when it is asked for, and fail then: a spread does not ask, `wholePayload` does.
+ */
 export interface ExchangePayload {
   readonly request: Message | null;
   readonly response: Message | null;
   readonly requestChunks: ChunkTimes;
   readonly responseChunks: ChunkTimes;
+}
+
+/** The same payload with everything read. @throws what reading it throws */
+export function wholePayload(payload: ExchangePayload): ExchangePayload {
+  const { request, response, requestChunks, responseChunks } = payload;
+  return { request, response, requestChunks, responseChunks };
 }
 
 /** What of a payload is enough to send the request again. */

@@ -75,7 +75,7 @@ export const LIMITS = {
   diskReserveBytes: 64 * MIB,
   /** Sealing rewrites a segment up to this size, which takes so much again for a moment. */
   compactedSegmentBytes: 2 * MIB,
-  readPageRows: 256,
+  readPageRows: 64,
   blockCacheBytes: 16 * MIB,
 
   /** Probes, metrics and control. */

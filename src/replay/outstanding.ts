@@ -1,5 +1,6 @@
 import type { Send } from '../core/run.ts';
 import type { PlannedRequest } from './plan.ts';
+import { type PlannedPart, PlannedRing } from './planned-ring.ts';
 import { neverSentResult, refusedResult, type SendResult } from './send-result.ts';
 
 /**
@@ -7,34 +8,45 @@ import { neverSentResult, refusedResult, type SendResult } from './send-result.t
  * is bounded by the in-flight cap and the read-ahead.
  */
 export class Outstanding {
-  readonly #byIndex = new Map<number, PlannedPart>();
+  readonly #ring: PlannedRing;
+  /** Those that thousands of later ones have not waited for, in the order of the schedule. */
+  readonly #late = new Map<number, PlannedPart>();
+
+  constructor(ring: PlannedRing = new PlannedRing()) {
+    this.#ring = ring;
+  }
 
   /** Keeps of the row what its report needs: whole rows, some thousands at a time, would be most of our memory. */
   add(planned: PlannedRequest): void {
-    this.#byIndex.set(planned.index, plannedPart(planned));
+    for (;;) {
+      const late = this.#ring.takeBehind(planned.index);
+      if (late === null) break;
+      this.#late.set(late.index, late);
+    }
+    this.#ring.add(planned);
   }
 
   /** Joins a result with what it was planned from. */
   take(result: SendResult): Send {
-    const planned = this.#byIndex.get(result.index);
+    const planned = this.#ring.take(result.index) ?? this.#late.get(result.index);
     if (planned === undefined) throw new Error(`send ${result.index} ended twice or was never planned`);
-    this.#byIndex.delete(result.index);
+    this.#late.delete(result.index);
     return joined(planned, result);
   }
 
   /** Everything that a stop left without a result: planned and never reached. */
   takeUnreached(): Send[] {
-    const left = [...this.#byIndex.values()].map((planned) =>
+    const left = [...this.#late.values(), ...this.#ring.takeAll()].map((planned) =>
       joined(planned, neverSentResult(planned.index, planned.intendedOffsetNs)),
     );
-    this.#byIndex.clear();
+    this.#late.clear();
     return left;
   }
 
   /** How many were due at an instant of the run and have not ended. */
   dueAt(offsetNs: number): number {
-    let due = 0;
-    for (const planned of this.#byIndex.values()) {
+    let due = this.#ring.dueAt(offsetNs);
+    for (const planned of this.#late.values()) {
       // In the order of the schedule, so the first that is not due ends the count.
       if (planned.intendedOffsetNs > offsetNs) break;
       due += 1;
@@ -47,19 +59,6 @@ export class Outstanding {
 export function refusedSend(planned: PlannedRequest): Send {
   return joined(plannedPart(planned), refusedResult(planned.index, planned.intendedOffsetNs));
 }
-
-type PlannedPart = Pick<
-  Send,
-  | 'index'
-  | 'segment'
-  | 'exchangeId'
-  | 'route'
-  | 'model'
-  | 'requestBytes'
-  | 'intendedOffsetNs'
-  | 'streamed'
-  | 'warmup'
->;
 
 function plannedPart({ index, intendedOffsetNs, row, streams, warmup }: PlannedRequest): PlannedPart {
   return {

@@ -23,9 +23,15 @@ interface RecorderUse {
   requests: number;
 }
 
-/** Counts planned sends by the connection they were recorded on; a copy has one of its own. */
+/**
+ * Counts planned sends by the connection they were recorded on; a copy has one of its own. In two generations, of
+ * which the older is forgotten whole: an order of who spoke last, kept for each request, would be most of what the
+ * replay's memory is turned over for.
+ */
 export class RecordedConnections {
-  readonly #requests = new Map<number, number>();
+  /** Requests of the connections that spoke since the older ones were put aside, and of those that have not. */
+  #recent = new Map<number, number>();
+  #older = new Map<number, number>();
   readonly #byRecorder = new Map<string, RecorderUse>();
   readonly #bound: number;
   #max = 0;
@@ -42,16 +48,14 @@ export class RecordedConnections {
       this.#unknown += 1;
       return;
     }
-    const before = this.#requests.get(lane) ?? 0;
-    // Put behind the others: the first is then the one that was silent longest.
-    this.#requests.delete(lane);
-    this.#requests.set(lane, before + 1);
+    const before = this.#recent.get(lane) ?? this.#takeOlder(lane);
+    this.#recent.set(lane, before + 1);
+    if (this.#recent.size > this.#bound / 2) this.#forgetOlder();
     this.#max = Math.max(this.#max, before + 1);
     const use = this.#useOf(send.row.recorder);
     use.requests += 1;
     if (before > 0) return;
     use.connections += 1;
-    if (this.#requests.size > this.#bound) this.#forgetOldest();
   }
 
   figures(): RecordedConnectionUse {
@@ -67,11 +71,16 @@ export class RecordedConnections {
     };
   }
 
-  #forgetOldest(): void {
-    const [oldest] = this.#requests.keys();
-    if (oldest === undefined) return;
-    this.#requests.delete(oldest);
-    this.#forgotten += 1;
+  #takeOlder(lane: number): number {
+    const requests = this.#older.get(lane) ?? 0;
+    if (requests > 0) this.#older.delete(lane);
+    return requests;
+  }
+
+  #forgetOlder(): void {
+    this.#forgotten += this.#older.size;
+    this.#older = this.#recent;
+    this.#recent = new Map();
   }
 
   #useOf(recorder: string): RecorderUse {

@@ -1,8 +1,9 @@
 import { constants, crc32, zstdCompressSync, zstdDecompressSync } from 'node:zlib';
 import { LIMITS } from '../core/limits.ts';
 import type { BlockCipher } from './block-cipher.ts';
+import { BlockSlots } from './block-slots.ts';
 import { damaged } from './database.ts';
-import { decodeSlots, encodeSlots } from './message-codec.ts';
+import { encodeSlots } from './message-codec.ts';
 
 /** How a block's payload is coded. */
 const CODEC_STORED = 0;
@@ -54,12 +55,12 @@ export function encodeBlock(
 }
 
 /**
- * Unpacks a row into its slots, views over one buffer.
+ * Unpacks a row into its slots.
  * @throws AppError CAPTURE_DAMAGED naming `file` when a bit of it has changed.
  */
-export function decodeBlock(row: BlockRow, file: string, cipher: BlockCipher | null): Uint8Array[] {
+export function decodeBlock(row: BlockRow, file: string, cipher: BlockCipher | null): BlockSlots {
   assertChecksum(row, file);
-  return decodeSlots(decompress(decrypted(row, file, cipher), file), row.slots, file);
+  return new BlockSlots(decompress(decrypted(row, file, cipher), file), row.slots, file);
 }
 
 /** @throws AppError CAPTURE_DAMAGED naming `file` when the payload is not the one that was stored. */

@@ -1,4 +1,4 @@
-import type { Body, ExchangePayload, Message } from '../core/exchange.ts';
+import type { Body, ExchangePayload } from '../core/exchange.ts';
 import { LIMITS } from '../core/limits.ts';
 import { decodeBlock } from './block.ts';
 import { BlockCache, type UnpackedBlock } from './block-cache.ts';
@@ -6,9 +6,10 @@ import type { BlockCipher } from './block-cipher.ts';
 import type { SegmentFile } from './capture-directory.ts';
 import { damaged } from './database.ts';
 import { cipherFor, type EncryptionKey } from './encryption-key.ts';
-import { decodeHeads, type HeadParts } from './message-codec.ts';
+import { type BodyPlace, type PayloadPlace, PayloadPlaces } from './payload-places.ts';
 import type { SegmentPool } from './segment-pool.ts';
-import type { BodyPlace, PayloadPlace } from './segment-reader.ts';
+import { StoredHeads } from './stored-heads.ts';
+import { StoredPayload } from './stored-payload.ts';
 
 /** Exchanges whose places are read together: an unsealed segment is opened once for all of them. */
 const PLACES_PER_READ = 256;
@@ -23,7 +24,7 @@ export class PayloadReader {
   readonly #ciphers = new Map<string, BlockCipher | null>();
   readonly #blocks = new BlockCache(LIMITS.blockCacheBytes);
   /** Runs of places by segment and first id, oldest first. */
-  readonly #places = new Map<string, ReadonlyMap<number, PayloadPlace>>();
+  readonly #places = new Map<string, PayloadPlaces>();
 
   /** @param key for encrypted segments; null when there is none */
   constructor(pool: SegmentPool, key: EncryptionKey | null) {
@@ -33,32 +34,15 @@ export class PayloadReader {
 
   /**
    * Payload of an exchange; null when it was stored without any. Bytes are views over a block: copy what is
-   * kept for long. The response is read when it is asked for: a replay sends requests, and need not unpack
-   * megabytes of answers for them.
+   * kept for long.
    * @throws AppError CAPTURE_DAMAGED when the segment does not hold what its row says, CAPTURE_ENCRYPTED when it
    * cannot be read without a key, or not with this one.
    */
   payloadOf(segment: SegmentFile, id: number): ExchangePayload | null {
     const place = this.#placeOf(segment, id);
     if (place.headsSlot === null) return null;
-    const heads = decodeHeads(this.#slot(segment, place.headsSlot), segment.file);
-    const readResponse = () => this.#message(segment, heads.response, place.response);
-    let response: Message | null = null;
-    return {
-      request: this.#message(segment, heads.request, place.request),
-      get response() {
-        response ??= readResponse();
-        return response;
-      },
-      requestChunks: heads.requestChunks,
-      responseChunks: heads.responseChunks,
-    };
-  }
-
-  #message(segment: SegmentFile, parts: HeadParts | null, place: BodyPlace): Message | null {
-    if (parts === null) return null;
-    const { head, redacted, trailers } = parts;
-    return { head, redacted, trailers, body: this.#body(segment, place) };
+    const heads = new StoredHeads(this.#slot(segment, place.headsSlot), segment.file);
+    return new StoredPayload(heads, place, (body) => this.#body(segment, body));
   }
 
   #body(segment: SegmentFile, { bytes, truncated, hash, keptBytes, slot }: BodyPlace): Body {
@@ -74,23 +58,22 @@ export class PayloadReader {
     const first = id - ((id - 1) % PLACES_PER_READ);
     const key = `${segment.file} ${first}`;
     // An open segment grows: what is not in a run that was read before may be in the run by now.
-    const known = this.#places.get(key)?.get(id);
-    if (known !== undefined) return known;
-    const read = this.#pool.use<PayloadPlace[]>(segment, [], (reader) =>
+    const known = this.#places.get(key)?.of(id) ?? null;
+    if (known !== null) return known;
+    const run = this.#pool.use(segment, new PayloadPlaces(first, []), (reader) =>
       reader.payloadPlaces(first, first + PLACES_PER_READ - 1),
     );
-    const run = new Map(read.map((place) => [place.id, place]));
     this.#places.delete(key);
     this.#places.set(key, run);
     if (this.#places.size > PLACE_RUNS_KEPT) this.#places.delete(this.#places.keys().next().value ?? '');
-    const place = run.get(id);
-    if (place === undefined) throw damaged(segment.file, `it has no exchange ${id}`);
+    const place = run.of(id);
+    if (place === null) throw damaged(segment.file, `it has no exchange ${id}`);
     return place;
   }
 
   #slot(segment: SegmentFile, slot: number): Uint8Array {
     const { firstSlot, slots } = this.#blocks.find(segment.file, slot) ?? this.#unpack(segment, slot);
-    const found = slots[slot - firstSlot];
+    const found = slots.at(slot - firstSlot);
     if (found === undefined) throw damaged(segment.file, `it has no slot ${slot}`);
     return found;
   }

@@ -7,7 +7,7 @@ import type { BlockRow } from './block.ts';
 import type { SegmentFile } from './capture-directory.ts';
 import { type Connection, damaged, openForReading, segmentError, takenAway } from './database.ts';
 import { type RawExchange, rowFrom, SELECT_RANGE, SELECT_TIES } from './exchange-table.ts';
-import { bytesOfHex, hexOf } from './hex-bytes.ts';
+import { PayloadPlaces, type RawPlace, SELECT_PLACES } from './payload-places.ts';
 import type { SecondRollUp } from './roll-ups.ts';
 import { assertReadable, isUnborn } from './schema.ts';
 import { readMeta, type SegmentMeta } from './segment-meta.ts';
@@ -23,45 +23,6 @@ const SECONDS_PAGE = 3_600;
 export interface Position {
   readonly arrivalUs: number;
   readonly id: number;
-}
-
-/**
- * Where an exchange's payload lies, and what its row says of it. Some thousands of them wait to be asked, most of
- * them for the request alone: a body's place is made then.
- */
-export class PayloadPlace {
-  readonly #raw: RawPlace;
-
-  constructor(raw: RawPlace) {
-    this.#raw = raw;
-  }
-
-  get id(): number {
-    return this.#raw[0];
-  }
-
-  get headsSlot(): number | null {
-    return this.#raw[1];
-  }
-
-  get request(): BodyPlace {
-    const [, , bytes, truncated, hashHex, keptBytes, slot] = this.#raw;
-    return bodyFrom(bytes, truncated, hashHex, keptBytes, slot);
-  }
-
-  get response(): BodyPlace {
-    const [, , , , , , , bytes, truncated, hashHex, keptBytes, slot] = this.#raw;
-    return bodyFrom(bytes, truncated, hashHex, keptBytes, slot);
-  }
-}
-
-export interface BodyPlace {
-  readonly bytes: number;
-  readonly truncated: boolean;
-  readonly hash: Uint8Array | null;
-  /** Null when nothing was kept of it. */
-  readonly keptBytes: number | null;
-  readonly slot: number | null;
 }
 
 /** Reads one segment. Every call is one short transaction, so that no log of a writer waits for a reader. */
@@ -135,10 +96,12 @@ export class SegmentReader {
   }
 
   /** Where the payloads of the exchanges `firstId` to `lastId` lie. */
-  payloadPlaces(firstId: number, lastId: number): PayloadPlace[] {
-    return this.#guard(() =>
-      this.#statements.of<[number, number], RawPlace>(SELECT_PLACES).raw().all(firstId, lastId),
-    ).map((raw) => new PayloadPlace(raw));
+  payloadPlaces(firstId: number, lastId: number): PayloadPlaces {
+    const places = this.#statements.of<[number, number], RawPlace>(SELECT_PLACES).raw();
+    return new PayloadPlaces(
+      firstId,
+      this.#guard(() => places.all(firstId, lastId)),
+    );
   }
 
   /** The block or tail that holds a slot; null when there is none. */
@@ -203,24 +166,3 @@ const SELECT_SECONDS = `SELECT second, exchanges, failed, request_bytes AS reque
   response_bytes AS responseBytes, latency_count AS latencyCount, latency_sum_us AS latencySumUs,
   latency_max_us AS latencyMaxUs
 FROM second WHERE second >= ? AND second < ? ORDER BY second LIMIT ?`;
-
-const SELECT_PLACES = `SELECT e.id, e.heads_slot,
-  e.request_bytes, e.request_truncated, ${hexOf('request.hash')}, request.kept_bytes, request.slot,
-  e.response_bytes, e.response_truncated, ${hexOf('response.hash')}, response.kept_bytes, response.slot
-FROM exchange e
-LEFT JOIN body request ON request.id = e.request_body
-LEFT JOIN body response ON response.id = e.response_body
-WHERE e.id BETWEEN ? AND ? ORDER BY e.id`;
-
-type RawBody = [
-  bytes: number | null,
-  truncated: number,
-  hashHex: string | null,
-  keptBytes: number | null,
-  slot: number | null,
-];
-type RawPlace = [id: number, headsSlot: number | null, ...request: RawBody, ...response: RawBody];
-
-function bodyFrom(...[bytes, truncated, hashHex, keptBytes, slot]: RawBody): BodyPlace {
-  return { bytes: bytes ?? 0, truncated: truncated === 1, hash: bytesOfHex(hashHex), keptBytes, slot };
-}

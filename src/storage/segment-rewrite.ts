@@ -149,7 +149,7 @@ function without(
   file: string,
   cipher: BlockCipher | null,
 ): BlockRow {
-  const slots = decodeBlock(row, file, cipher);
+  const slots = [...decodeBlock(row, file, cipher)];
   for (const slot of dropped) slots[slot - row.firstSlot] = NOTHING;
   return encodeBlock(row.firstSlot, slots, cipher);
 }

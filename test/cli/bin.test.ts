@@ -73,3 +73,17 @@ describe('a replay whose process cannot begin anew', () => {
     expect(await runAfter(preload, ['replay', '--help'])).toMatchObject({ status: 0, stderr: '' });
   });
 });
+
+describe("V8's last compiler", () => {
+  const told =
+    "import v8 from 'node:v8'; const set = v8.setFlagsFromString;" +
+    "v8.setFlagsFromString = (flags) => { process.stderr.write(flags + '\\n'); set(flags); }";
+
+  test.each([
+    [['replay', '--help'], '--invocation-count-for-turbofan=30000\n'],
+    [['replay', '--dry-run', '--help'], ''],
+    [['profile', '--help'], ''],
+  ])('comes late in what sends, which %s does or not, and V8 knows that flag', async (args, stderr) => {
+    expect(await runAfter(told, args)).toMatchObject({ status: 0, stderr });
+  });
+});

@@ -14,6 +14,7 @@ import { captureOf, newCapture, querySegment, writerOptions } from '../support/c
 import { anyExchange, exchangeOf, requestMessage, TEST_EPOCH_US } from '../support/exchanges.ts';
 import { ManualClock } from '../support/manual-clock.ts';
 import { temporaryDirectory } from '../support/temp-dir.ts';
+import { wholePayload } from '../support/whole-payload.ts';
 
 const KEY = EncryptionKey.from(Buffer.alloc(32, 1), 'a key');
 const OTHER = EncryptionKey.from(Buffer.alloc(32, 2), 'another key');
@@ -22,7 +23,7 @@ const SECRET = 'the patient in room 12 is called Ada';
 function payloadsOf(directory: string, encryptionKey: EncryptionKey | null) {
   const reader = openCapture(directory, { encryptionKey });
   try {
-    return [...reader.rows()].map((row) => ({ ...reader.payload(row) }));
+    return [...reader.rows()].map((row) => wholePayload(reader.payload(row)));
   } finally {
     reader.close();
   }

@@ -15,6 +15,7 @@ import {
   TEST_EPOCH_US,
   wholeBody,
 } from '../support/exchanges.ts';
+import { wholePayload } from '../support/whole-payload.ts';
 
 /** What a reader gives for an exchange: an empty body has nothing left out and no hash, whatever policy says. */
 function asRead({ request, response, ...rest }: Exchange): Exchange {
@@ -50,10 +51,7 @@ function readAll(directory: string): Exchange[] {
       expect(requestStored).toBe(
         body !== undefined && !body.truncated && body.kept?.byteLength === body.bytes,
       );
-      return {
-        ...facts,
-        ...(payload ?? { request: null, response: null, requestChunks: [], responseChunks: [] }),
-      };
+      return { ...facts, ...wholePayload(payload) };
     });
   } finally {
     reader.close();

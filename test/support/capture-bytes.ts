@@ -21,7 +21,9 @@ export function placesOf(directory: string, text: string, key: EncryptionKey | n
           'SELECT first_slot AS firstSlot, slots, raw_bytes AS rawBytes, codec, crc32, payload FROM block',
         )
         .all()
-        .filter((row) => decodeBlock(row, file, cipher).some((slot) => Buffer.from(slot).includes(wanted)))
+        .filter((row) =>
+          [...decodeBlock(row, file, cipher)].some((slot) => Buffer.from(slot).includes(wanted)),
+        )
         .map((row) => `${file} block ${row.firstSlot}`);
     } finally {
       connection.close();

@@ -7,6 +7,7 @@ import { type ForgetOptions, forgetExchanges } from '../../src/storage/forget.ts
 import type { ForgetSelection } from '../../src/storage/forget-selection.ts';
 import { verifyCapture } from '../../src/storage/verify.ts';
 import { exchangeOf, requestMessage, responseMessage, TEST_EPOCH_US, testHash } from './exchanges.ts';
+import { wholePayload } from './whole-payload.ts';
 
 export const HOUR_US = 3_600_000_000;
 
@@ -41,7 +42,7 @@ export function verified(directory: string, encryptionKey: EncryptionKey | null 
 export function contentOf(directory: string, encryptionKey: EncryptionKey | null = null) {
   const reader = new CaptureReader(directory, { encryptionKey });
   try {
-    return [...reader.rows()].map((row) => ({ row, payload: { ...reader.payload(row) } }));
+    return [...reader.rows()].map((row) => ({ row, payload: wholePayload(reader.payload(row)) }));
   } finally {
     reader.close();
   }

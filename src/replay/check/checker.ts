@@ -1,6 +1,6 @@
 import { type AnswerCheck, unchecked } from '../../core/answer-check.ts';
 import { AppError } from '../../core/errors.ts';
-import type { ExchangePayload } from '../../core/exchange.ts';
+import { type ExchangePayload, wholePayload } from '../../core/exchange.ts';
 import type { AnswerArena } from './answer-arena.ts';
 import type { AnswerToCheck, KeptAnswer } from './answer-to-check.ts';
 import type { FromChecker } from './checker-messages.ts';
@@ -34,7 +34,7 @@ function checkOne(
   try {
     const read = payloadOf(answer.segment, answer.exchangeId);
     // The answer is read when it is asked for, and what cannot be read must not pass for a fault of comparing.
-    payload = read === null ? null : { ...read };
+    payload = read === null ? null : wholePayload(read);
   } catch (thrown) {
     // Retention may have taken the segment meanwhile, and a damaged block ends no replay.
     if (thrown instanceof AppError) return unchecked('recording_unreadable');
