@@ -5,8 +5,9 @@
  *   node bench/forwarding.ts [--rounds 12] [--requests 20000] [--rate 2000] [--distinct]
  *
  * CPU per request is user and system time of the contender's own processes over a closed loop of 32
- * connections, until they have come to rest; latency is from an open loop at `--rate`. The upstream is a process
- * of its own and billed to nobody. Without `--distinct`, 2,000 different bodies come in turn, with one head; with
+ * connections, until they have come to rest; latency is from an open loop at `--rate`, whose generator waits awake
+ * and has a core of its own (`taskset`; upstream and contender share the rest). The upstream is a process of its own
+ * and billed to nobody. Without `--distinct`, 2,000 different bodies come in turn, with one head; with
  * it, no two requests have the same body, nor the same head. Before anything is timed, each contender must answer
  * every request; after it, the recording must hold every one of them.
  */
@@ -25,6 +26,7 @@ import {
   startPipe,
   startRecorder,
 } from './support/contenders.ts';
+import { apart } from './support/pinning.ts';
 import { cpuUsOf } from './support/process-cpu.ts';
 import { median, quantile } from './support/statistics.ts';
 
@@ -101,7 +103,8 @@ async function roundOf(contender: Contender): Promise<Round> {
   await settled(contender);
   const cpuUs = (cpuUsOf(contender.pids()) - before) / REQUESTS;
   const recorderCpuUs = (cpuUsOf(contender.recorderPids()) - recorderBefore) / REQUESTS;
-  const open = await load(contender.port, RATE * 2, RATE);
+  const behind = [upstream.child.pid as number, ...contender.pids()];
+  const open = await apart(loader.pid as number, behind, () => load(contender.port, RATE * 2, RATE));
   await settled(contender);
   if (closed.failures + open.failures > 0) throw new Error(`${contender.name} failed requests`);
   return {

@@ -23,6 +23,7 @@ import {
   startPipe,
   startRecorder,
 } from './support/contenders.ts';
+import { apart } from './support/pinning.ts';
 import { median, quantile } from './support/statistics.ts';
 
 const { values: flags } = parseArgs({
@@ -104,19 +105,23 @@ async function addedFirstByteMs(contenders: readonly Contender[], one: Case) {
   return { case: one.name, ...Object.fromEntries(added) };
 }
 
-async function openLoopP99Ms(contenders: readonly Contender[]) {
+async function openLoopP99Ms(contenders: readonly Contender[], upstreamPid: number) {
   const loader = fork(new URL('./support/fixed-load.ts', import.meta.url));
   const all = new Map<string, number[]>(contenders.map(({ name }) => [name, []]));
   for (let round = 0; round <= ROUNDS; round += 1) {
     for (const contender of contenders) {
-      const { failures, latenciesUs } = await ask<{ failures: number; latenciesUs: number[] }>(loader, {
+      const job = {
         port: contender.port,
         requests: [OPEN_LOOP_REQUEST],
         responseBodyBytes: OPEN_LOOP_ANSWER_BYTES,
         connections: 32,
         count: RATE * 2,
         ratePerSecond: RATE,
-      });
+      };
+      const behind = [upstreamPid, ...contender.pids()];
+      const { failures, latenciesUs } = await apart(loader.pid as number, behind, () =>
+        ask<{ failures: number; latenciesUs: number[] }>(loader, job),
+      );
       if (failures > 0) throw new Error(`${contender.name} failed ${failures} requests`);
       await settled(contender);
       // The first round warms.
@@ -137,7 +142,10 @@ const firstBytes = await beside(await helper('first-byte-server', []), true, asy
 client.disconnect();
 streams.disconnect();
 const sizes = [String(OPEN_LOOP_BODY.length), String(OPEN_LOOP_ANSWER_BYTES)];
-const p99Ms = await beside(await helper('answering-server', sizes), false, openLoopP99Ms);
+const answering = await helper('answering-server', sizes);
+const p99Ms = await beside(answering, false, (contenders) =>
+  openLoopP99Ms(contenders, answering.child.pid as number),
+);
 
 console.log(`added time to first byte, ms, p50, medians of ${ROUNDS} rounds of ${REQUESTS}`);
 console.table(firstBytes);

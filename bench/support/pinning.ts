@@ -12,6 +12,25 @@ export function runOn(cores: string, id: number, whole: boolean): boolean {
 export const allCores = `0-${availableParallelism() - 1}`;
 
 /**
+ * Gives a process that waits awake the last core, and others the rest, while `work` goes on. A scheduler lets whoever
+ * runs finish its slice of some milliseconds, so that who is put behind such a process is late for no reason of its own.
+ */
+export async function apart<Result>(
+  awake: number,
+  others: readonly number[],
+  work: () => Promise<Result>,
+): Promise<Result> {
+  const last = availableParallelism() - 1;
+  const held = runOn(String(last), awake, true);
+  if (held) for (const pid of others) runOn(`0-${last - 1}`, pid, true);
+  try {
+    return await work();
+  } finally {
+    if (held) for (const pid of [awake, ...others]) runOn(allCores, pid, true);
+  }
+}
+
+/**
  * Gives the sending half of a replay a core of its own: the sender and the pacer that wakes it, the two youngest
  * threads of the process below a shell that are neither V8's nor Node's. What reads ahead has the rest.
  */
