@@ -7,15 +7,16 @@ export type { ReplayDocument } from './analysis/replay-document.ts';
 export { LOSS_REASONS, type LossReason, OMISSION_CAUSES, type OmissionCause } from './core/accounting.ts';
 export type { ClockAnchor } from './core/clock.ts';
 export { AppError, ERROR_CODES, type ErrorCode } from './core/errors.ts';
-export type {
-  Body,
-  ChunkTimes,
-  Exchange,
-  ExchangeFacts,
-  ExchangePayload,
-  ExchangeRow,
-  Message,
-  Outcome,
+export {
+  type Body,
+  type ChunkTimes,
+  type Exchange,
+  type ExchangeFacts,
+  type ExchangePayload,
+  type ExchangeRow,
+  type Message,
+  type Outcome,
+  wholePayload,
 } from './core/exchange.ts';
 export type { HeaderPair, RequestHead, ResponseHead } from './core/headers.ts';
 export {

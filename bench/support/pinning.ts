@@ -21,12 +21,12 @@ export async function apart<Result>(
   work: () => Promise<Result>,
 ): Promise<Result> {
   const last = availableParallelism() - 1;
-  const held = runOn(String(last), awake, true);
-  if (held) for (const pid of others) runOn(`0-${last - 1}`, pid, true);
+  const held = runOn(String(last), awake, true) && others.every((pid) => runOn(`0-${last - 1}`, pid, true));
+  if (!held) console.log('not held to cores of their own: who is late may have stood behind the generator');
   try {
     return await work();
   } finally {
-    if (held) for (const pid of [awake, ...others]) runOn(allCores, pid, true);
+    for (const pid of [awake, ...others]) runOn(allCores, pid, true);
   }
 }
 

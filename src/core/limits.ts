@@ -75,7 +75,7 @@ export const LIMITS = {
   diskReserveBytes: 64 * MIB,
   /** Sealing rewrites a segment up to this size, which takes so much again for a moment. */
   compactedSegmentBytes: 2 * MIB,
-  readPageRows: 64,
+  readPageRows: 256,
   blockCacheBytes: 16 * MIB,
 
   /** Probes, metrics and control. */
@@ -113,7 +113,7 @@ export const LIMITS = {
   senders: 16,
   /** Path of a unix socket: a longer one does not fit into the kernel's address of it. */
   socketPathBytes: 103,
-  /** Recorded connections told apart at once when they are counted. */
+  /** Recorded connections that are surely told apart at once when they are counted; twice as many may be held. */
   countedConnections: 65_536,
   rateOverPeak: 2,
   shards: 1_024,

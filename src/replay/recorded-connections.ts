@@ -25,7 +25,7 @@ interface RecorderUse {
 
 /**
  * Counts planned sends by the connection they were recorded on; a copy has one of its own. In two generations, of
- * which the older is forgotten whole: an order of who spoke last, kept for each request, would be most of what the
+ * which the older is forgotten whole, so that at most twice the bound are held: an order of who spoke last, kept for each request, would be most of what the
  * replay's memory is turned over for.
  */
 export class RecordedConnections {
@@ -50,7 +50,7 @@ export class RecordedConnections {
     }
     const before = this.#recent.get(lane) ?? this.#takeOlder(lane);
     this.#recent.set(lane, before + 1);
-    if (this.#recent.size > this.#bound / 2) this.#forgetOlder();
+    if (this.#recent.size >= this.#bound) this.#forgetOlder();
     this.#max = Math.max(this.#max, before + 1);
     const use = this.#useOf(send.row.recorder);
     use.requests += 1;

@@ -1,3 +1,4 @@
+import { damaged } from './database.ts';
 import { bytesOfHex, hexOf } from './hex-bytes.ts';
 
 export interface BodyPlace {
@@ -27,6 +28,9 @@ type RawBody = [
 ];
 export type RawPlace = [id: number, headsSlot: number | null, ...request: RawBody, ...response: RawBody];
 
+/** Longer than any hash that is written: one such would make room for as much for each of its neighbours. */
+const HASH_BYTES_MAX = 64;
+
 const HEADS_SLOT = 0;
 /** Of the request; those of the response follow it. */
 const BODY = 1;
@@ -51,13 +55,17 @@ export class PayloadPlaces {
   /** Room for one hash. */
   readonly #hashStride: number;
 
-  /** @param raw in the order of ids, none before `firstId` */
-  constructor(firstId: number, raw: readonly RawPlace[]) {
+  /**
+   * @param raw in the order of ids, none before `firstId`
+   * @throws AppError CAPTURE_DAMAGED naming `file` for a hash that is none
+   */
+  constructor(firstId: number, raw: readonly RawPlace[], file: string) {
     this.#firstId = firstId;
     this.#count = (raw.at(-1)?.[0] ?? firstId - 1) - firstId + 1;
     this.#numbers = new Float64Array(this.#count * COLUMNS).fill(Number.NaN);
     this.#hashStride =
       raw.reduce((most, row) => Math.max(most, hexLength(row[6]), hexLength(row[11])), 0) / 2;
+    if (this.#hashStride > HASH_BYTES_MAX) throw damaged(file, 'the hash of a body is too long for one');
     this.#hashes = new Uint8Array(this.#count * 2 * this.#hashStride);
     for (const row of raw) {
       const at = row[0] - firstId;

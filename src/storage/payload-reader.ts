@@ -60,7 +60,7 @@ export class PayloadReader {
     // An open segment grows: what is not in a run that was read before may be in the run by now.
     const known = this.#places.get(key)?.of(id) ?? null;
     if (known !== null) return known;
-    const run = this.#pool.use(segment, new PayloadPlaces(first, []), (reader) =>
+    const run = this.#pool.use(segment, new PayloadPlaces(first, [], segment.file), (reader) =>
       reader.payloadPlaces(first, first + PLACES_PER_READ - 1),
     );
     this.#places.delete(key);

@@ -98,10 +98,7 @@ export class SegmentReader {
   /** Where the payloads of the exchanges `firstId` to `lastId` lie. */
   payloadPlaces(firstId: number, lastId: number): PayloadPlaces {
     const places = this.#statements.of<[number, number], RawPlace>(SELECT_PLACES).raw();
-    return new PayloadPlaces(
-      firstId,
-      this.#guard(() => places.all(firstId, lastId)),
-    );
+    return this.#guard(() => new PayloadPlaces(firstId, places.all(firstId, lastId), this.#segment.file));
   }
 
   /** The block or tail that holds a slot; null when there is none. */

@@ -22,23 +22,25 @@ interface Rest {
  */
 export class StoredHeads {
   readonly request: HeadParts | null;
-  readonly #reader: PackReader;
+  readonly #slot: Uint8Array;
   readonly #file: string;
+  /** Where the request's part ends. */
+  readonly #restAt: number;
   #rest: Rest | null = null;
 
   /** @throws AppError CAPTURE_DAMAGED naming `file`, as does `rest`. */
   constructor(slot: Uint8Array, file: string) {
-    this.#reader = new PackReader(slot);
+    this.#slot = slot;
     this.#file = file;
-    this.request = this.#read((reader) => {
+    [this.request, this.#restAt] = this.#read(0, (reader) => {
       if (reader.array() !== 4) throw new PackError('it is no array of four');
-      return partsFrom(reader);
+      return [partsFrom(reader), reader.at];
     });
   }
 
-  /** Everything else. */
+  /** Everything else. Where it is damaged it is so whenever it is asked for. */
   get rest(): Rest {
-    this.#rest ??= this.#read((reader) => {
+    this.#rest ??= this.#read(this.#restAt, (reader) => {
       const response = partsFrom(reader);
       const requestChunks = reader.numbers();
       const responseChunks = reader.numbers();
@@ -48,9 +50,9 @@ export class StoredHeads {
     return this.#rest;
   }
 
-  #read<T>(read: (reader: PackReader) => T): T {
+  #read<T>(from: number, read: (reader: PackReader) => T): T {
     try {
-      return read(this.#reader);
+      return read(new PackReader(this.#slot.subarray(from)));
     } catch (error) {
       throw damaged(this.#file, 'the heads of an exchange are not what they should be', error);
     }

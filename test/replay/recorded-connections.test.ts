@@ -35,4 +35,16 @@ describe('connections as they were recorded', () => {
       forgotten: 2,
     });
   });
+
+  test.each([1, 2, 3, 4, 7, 64])('are told apart where no more than %i of them are', (bound) => {
+    const connections = new RecordedConnections(bound);
+    for (let turn = 0; turn < 3; turn += 1) {
+      for (let number = 0; number < bound; number += 1) connections.add(send(number));
+    }
+    expect(connections.figures()).toMatchObject({
+      connections: bound,
+      requestsPerConnection: { mean: 3, max: 3 },
+      forgotten: 0,
+    });
+  });
 });

@@ -17,10 +17,11 @@ const INSPECT_MS = 2_000;
 const FIRST_LINE_MS = 1_000;
 const PLAN_RESIDENT_BYTES = 250e6;
 /**
- * Constant, whatever the length: reading, the threads' heaps, and the blocks and bodies held ready. 275 to 310 MB on
- * machines of different load: what V8 has not yet given back is among it.
+ * Constant, whatever the length: reading, the threads' heaps, and the blocks and bodies held ready. What V8 has not
+ * yet given back is among it, which on a busy machine is more: never past the second bound.
  */
-const REPLAY_RESIDENT_BYTES = 350e6;
+const REPLAY_RESIDENT_BYTES = 300e6;
+const REPLAY_RESIDENT_BUSY_BYTES = 350e6;
 /** A machine that is busy elsewhere for a moment must be able to show what the program can do. */
 const ATTEMPTS = 3;
 
@@ -116,8 +117,7 @@ describe('two weeks of a production trace', () => {
 describe('two weeks of a production trace, each arrival with a request,', () => {
   const requests = 60_000;
   const capture = join(temporaryDirectory(), 'capture');
-  let target: ChildProcess;
-  let port: number;
+  let target: ChildProcess | undefined;
 
   beforeAll(async () => {
     if (servegenPath === null) return;
@@ -127,8 +127,6 @@ describe('two weeks of a production trace, each arrival with a request,', () => 
       ...['import', 'arrivals', servegenPath, ...servegenFlags, ...pairing, `--out=${capture}`],
     ]);
     expect(done, done.stderr).toMatchObject({ status: 0 });
-    target = fork(new URL('../../bench/support/counting-server.ts', import.meta.url));
-    [port] = (await once(target, 'message')) as [number];
   }, IMPORT_MS * 2);
 
   afterAll(() => {
@@ -139,17 +137,24 @@ describe('two weeks of a production trace, each arrival with a request,', () => 
     expectResidentBelow(await attempts(['replay', capture, '--dry-run']), PLAN_RESIDENT_BYTES);
   });
 
-  test('are replayed by the thousand a second, each once, under 350 MB', async () => {
-    const out = join(temporaryDirectory(), 'run');
-    const replayed = await measureReprise([
-      ...['replay', capture, '--target', `http://127.0.0.1:${port}`, '--json', '--out', out],
-      ...['--multiplier', '620', '--max-requests', String(requests), '--max-rate', '1000000'],
-    ]);
-    const document = JSON.parse(replayed.stdout) as ReplayDocument;
-    expect(document).toMatchObject({ planned: requests, sent: requests, completed: requests, failed: 0 });
-    target.send('report');
-    const [report] = (await once(target, 'message')) as [CountingServerReport];
-    expect(report.requests).toBe(requests);
-    expectResidentBelow([replayed], REPLAY_RESIDENT_BYTES);
+  test('are replayed by the thousand a second, each once, under 300 MB', async () => {
+    let leastBytes = Number.POSITIVE_INFINITY;
+    for (let attempt = 1; attempt <= ATTEMPTS && leastBytes >= REPLAY_RESIDENT_BYTES; attempt += 1) {
+      target = fork(new URL('../../bench/support/counting-server.ts', import.meta.url));
+      const [port] = (await once(target, 'message')) as [number];
+      const replayed = await measureReprise([
+        ...['replay', capture, '--target', `http://127.0.0.1:${port}`, '--json'],
+        ...['--out', join(temporaryDirectory(), 'run')],
+        ...['--multiplier', '620', '--max-requests', String(requests), '--max-rate', '1000000'],
+      ]);
+      const document = JSON.parse(replayed.stdout) as ReplayDocument;
+      expect(document).toMatchObject({ planned: requests, sent: requests, completed: requests, failed: 0 });
+      target.send('report');
+      const [report] = (await once(target, 'message')) as [CountingServerReport];
+      expect(report.requests).toBe(requests);
+      expectResidentBelow([replayed], REPLAY_RESIDENT_BUSY_BYTES);
+      leastBytes = Math.min(leastBytes, replayed.peakResidentBytes);
+    }
+    expect(leastBytes).toBeLessThan(REPLAY_RESIDENT_BYTES);
   });
 });

@@ -133,6 +133,27 @@ describe('reading a capture of several recorders', () => {
     reader.close();
   });
 
+  it('finds payloads that were committed after their neighbours had been read', () => {
+    const directory = newCapture();
+    const writer = new CaptureWriter(writerOptions(directory), systemClock);
+    const reader = new CaptureReader(directory);
+    const bodies: string[] = [];
+    for (let step = 0; step < 5; step += 1) {
+      for (let index = 0; index < 70; index += 1) {
+        const body = `body ${bodies.length}`;
+        bodies.push(body);
+        const arrivalUs = TEST_EPOCH_US + bodies.length;
+        writer.append(exchangeOf({ arrivalUs, request: requestMessage({ body }) }));
+      }
+      expect(writer.commit().lost).toBe(0);
+      expect([...reader.rows()].map((row) => String(reader.payload(row)?.request?.body.kept))).toEqual(
+        bodies,
+      );
+    }
+    reader.close();
+    writer.close();
+  });
+
   it('finds the payload of a row long after its segment was read to the end', () => {
     const exchanges = [0, 1, 2].map((hour) =>
       exchangeOf({

@@ -12,7 +12,7 @@ const ROWS: RawPlace[] = [
 ];
 
 describe('places of payloads', () => {
-  const places = new PayloadPlaces(257, ROWS);
+  const places = new PayloadPlaces(257, ROWS, 'a segment');
 
   it('are those of their rows, with what is missing in them', () => {
     expect(places.of(257)).toMatchObject({
@@ -33,6 +33,11 @@ describe('places of payloads', () => {
 
   it('are none for an exchange that is not there: before, between, and after', () => {
     for (const id of [256, 258, 261, 10_000]) expect(places.of(id)).toBeNull();
-    expect(new PayloadPlaces(1, []).of(1)).toBeNull();
+    expect(new PayloadPlaces(1, [], 'a segment').of(1)).toBeNull();
+  });
+
+  it('are refused, naming the segment, with a hash so long that room for it would be made for each of them', () => {
+    const long: RawPlace = [1, 0, 7, 0, 5, 0, 'FF'.repeat(65), 0, 0, null, null, null];
+    expect(() => new PayloadPlaces(1, [long], 'a segment')).toThrow(/a segment.*hash/s);
   });
 });

@@ -12,7 +12,6 @@ const ROOMS = ['proxy', 'replay', 'analysis', 'formats', 'monitors', 'storage'];
 /** Who may import which package. A package that is not listed has no owner yet and may be imported by nobody. */
 const PACKAGE_OWNERS: Readonly<Record<string, readonly string[]>> = {
   'better-sqlite3': ['storage'],
-  msgpackr: ['storage'],
   undici: ['replay', 'monitors'],
   'http-proxy': ['proxy'],
   commander: ['cli'],
