@@ -48,8 +48,8 @@ export class Replay {
   readonly #stop = new AbortController();
   /** Refused while planning, and told of together with the next results. */
   readonly #refused: Send[] = [];
-  /** Ends are reported in batches; between two, what is outstanding is not what is in flight. */
-  #reported = { atNs: Number.NEGATIVE_INFINITY, inFlight: 0 };
+  /** When ends were reported last: they come in batches, and of what is outstanding between two some has ended. */
+  #reportedAtNs = Number.NEGATIVE_INFINITY;
   readonly #timeShift: TimeShift;
   readonly #chains: SessionChains | null;
   #startUs: number | null = null;
@@ -126,10 +126,10 @@ export class Replay {
 
   position(): ReplayPosition {
     const elapsedNs = this.#elapsedNs();
-    const isFresh = elapsedNs - this.#reported.atNs < REPORT_FRESH_NS;
+    const isFresh = elapsedNs - this.#reportedAtNs < REPORT_FRESH_NS;
     return {
       elapsedNs,
-      inFlight: isFresh ? this.#reported.inFlight : this.#outstanding.dueAt(elapsedNs),
+      inFlight: this.#outstanding.dueAt(isFresh ? this.#reportedAtNs : elapsedNs),
       skipped: this.#audit.total(),
     };
   }
@@ -216,7 +216,7 @@ export class Replay {
     const sends = this.#checks?.take(results, taken) ?? taken;
     listener.ended([...this.#refused.splice(0), ...sends]);
     const offsetNs = this.#elapsedNs();
-    this.#reported = { atNs: offsetNs, inFlight: this.#outstanding.dueAt(offsetNs) };
+    this.#reportedAtNs = offsetNs;
     // What we ended ourselves says nothing of the target, and what a stop ended must not turn into another end.
     const ended = sends.filter((send) => send.actualOffsetNs !== null && !isEndedByUs(send));
     this.#abortRule.add(offsetNs, ended.length, ended.filter(hasFailed).length);

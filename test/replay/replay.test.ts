@@ -142,6 +142,21 @@ describe('Replay.run', () => {
     expect(positions).toEqual([1, 2, 3, 4, 4]);
   });
 
+  it('counts what became due after the last report of ends only when that is half a second ago', async () => {
+    const positionsAt = async (multiplier: string) => {
+      const positions: number[] = [];
+      const { replay, listener } = replayOf({
+        raw: { multiplier },
+        answer: ({ index }) => (index < 2 ? null : {}),
+        afterEach: () => positions.push(replay.position().inFlight),
+      });
+      await replay.run(listener, never);
+      return positions;
+    };
+    expect(await positionsAt('10')).toEqual([1, 2, 3, 2, 2]);
+    expect(await positionsAt('2')).toEqual([1, 2, 3, 3, 3]);
+  });
+
   it('asks the engine for no more than the plan and the options allow', async () => {
     const { replay, engines, listener } = replayOf({
       raw: { multiplier: '3', maxInFlight: '7', timeout: '5s', drainDeadline: '1s' },

@@ -1,14 +1,7 @@
 import { afterEach, describe, expect, test } from 'vitest';
-import { entryUrl } from '../../src/cli/entry-url.ts';
-import { systemClock } from '../../src/core/clock.ts';
-import {
-  type EngineHealth,
-  type EngineOptions,
-  type PreparedRequest,
-  ReplayEngine,
-  type SendResult,
-} from '../../src/replay/engine.ts';
+import type { EngineHealth, EngineOptions, PreparedRequest, SendResult } from '../../src/replay/engine.ts';
 import { DeafListener } from '../support/deaf-listener.ts';
+import { engineFor } from '../support/engine.ts';
 import { prepared } from '../support/prepared.ts';
 import { answer, RawServer, type Respond } from '../support/raw-server.ts';
 
@@ -30,29 +23,7 @@ async function play(
   requests: readonly PreparedRequest[],
   options: Partial<EngineOptions> = {},
 ): Promise<{ health: EngineHealth; results: SendResult[] }> {
-  const engine = new ReplayEngine(
-    {
-      origin,
-      socketPath: null,
-      senders: 2,
-      maxInFlight: 1_000,
-      maxInFlightBytes: 256 * 1024 * 1024,
-      connectTimeoutMs: 5_000,
-      firstByteTimeoutMs: 10_000,
-      idleTimeoutMs: 10_000,
-      totalTimeoutMs: 10_000,
-      drainDeadlineMs: 5_000,
-      peakRatePerSecond: 10_000,
-      readAheadBytes: 64 * 1024 * 1024,
-      readAheadRequests: 4_096,
-      warmConnections: 2,
-      maxConnectionAgeMs: null,
-      caPem: null,
-      acceptAnyCertificate: false,
-      ...options,
-    },
-    { clock: systemClock, pacerEntry: entryUrl('pacer'), senderEntry: entryUrl('sender') },
-  );
+  const engine = engineFor(origin, { senders: 2, connectTimeoutMs: 5_000, ...options });
   const results: SendResult[] = [];
   const health = await engine.run(
     requests[Symbol.iterator](),
