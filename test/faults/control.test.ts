@@ -23,7 +23,8 @@ describe.concurrent('an operator', () => {
     const { server, directory } = await scene();
     const recording = await startRecording(server.port, directory);
     await askOnce(recording.port);
-    await untilStatus(directory, ({ exchanges }) => exchanges === 1);
+    // The forwarders' count is of this instant; what the recorder tells of comes with its next heartbeat.
+    await untilStatus(directory, ({ exchanges, recent }) => exchanges === 1 && recent.length === 1);
     const text = await runReprise(['status', '--dir', directory]);
     expect(text.stdout).toMatch(/^state +HEALTHY$/m);
     expect(text.stdout).toMatch(/^recorded .* 1 exchanges$/m);
