@@ -1,5 +1,6 @@
 import type { Writable } from 'node:stream';
 import { LIMITS } from '../core/limits.ts';
+import { giveBack } from '../core/spent-memory.ts';
 import { FRAME_HEADER_BYTES, type FrameType, writeFrameHeader } from './frames.ts';
 
 /** What a frame carries besides its payload. */
@@ -135,5 +136,6 @@ export class SlabQueue {
   #release(bytes: Buffer): void {
     this.#slabs -= 1;
     if (this.#spare.length < SPARE_SLABS) this.#spare.push(bytes);
+    else giveBack(bytes);
   }
 }

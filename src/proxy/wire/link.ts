@@ -1,4 +1,5 @@
 import { WIRE } from '../../core/limits.ts';
+import { giveBack } from '../../core/spent-memory.ts';
 import type { ConnectionFailure } from '../data-plane.ts';
 import type { CloseCause } from '../frames.ts';
 import type { Side } from '../side.ts';
@@ -67,22 +68,32 @@ export class Link {
   }
 
   #onClientData(chunk: Buffer): void {
-    const to = this.#upstream.stream;
-    // A side that is gone takes nothing more; its close ends this one too.
-    if (to.writable && !to.write(chunk)) this.#pause(this.#client, this.#upstream);
+    this.#pass(chunk, this.#client, this.#upstream);
     this.#tap.client(chunk);
-    if (this.#firstLine === null) return;
-    this.#firstLine.take(chunk);
-    this.#refusal?.judge(this.#firstLine.verdict);
+    this.#firstLine?.take(chunk);
+    this.#spent(chunk, this.#upstream);
+    if (this.#firstLine !== null) this.#refusal?.judge(this.#firstLine.verdict);
   }
 
   #onUpstreamData(chunk: Buffer): void {
-    const to = this.#client.stream;
-    if (to.writable && !to.write(chunk)) this.#pause(this.#upstream, this.#client);
+    this.#pass(chunk, this.#upstream, this.#client);
     this.#tap.server(chunk);
+    this.#spent(chunk, this.#client);
     if (this.#answered) return;
     this.#answered = true;
     this.#firstLine = null;
+  }
+
+  #pass(chunk: Buffer, from: Side, to: Side): void {
+    // A side that is gone takes nothing more; its close ends this one too.
+    if (!to.stream.writable || to.stream.write(chunk)) return;
+    // A stream says that it is full at 64 KiB even when the kernel took them all: then nothing has to drain.
+    if (to.stream.writableLength > 0) this.#pause(from, to);
+  }
+
+  /** Where nothing waits, the kernel took all of it or refused it: TLS, and what is being connected, make it wait. */
+  #spent(chunk: Buffer, to: Side): void {
+    if (to.stream.writableLength === 0) giveBack(chunk);
   }
 
   #pause(side: Side, other: Side): void {
