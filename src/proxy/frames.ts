@@ -59,6 +59,7 @@ export const CLOSE_CAUSES = [
 ] as const;
 export type CloseCause = (typeof CLOSE_CAUSES)[number];
 
+/** Of long traffic a part: only the first of a frame has its flags. */
 export interface Frame {
   readonly type: number;
   readonly flags: number;
@@ -97,10 +98,27 @@ export function readDoubles(payload: Uint8Array): number[] {
   return Array.from({ length: payload.byteLength >> 3 }, (_, index) => view.getFloat64(index * 8, true));
 }
 
-/** Cuts a byte stream back into frames. `push` hands each whole frame to the consumer, in order. */
+/** So much of a frame of traffic is handed on before the rest of it came. */
+const PART_BYTES = 16 * 1024;
+
+/** A frame of traffic of which a part was handed on. */
+interface BegunFrame {
+  readonly type: number;
+  readonly connection: number;
+  readonly atNs: number;
+  leftBytes: number;
+}
+
+/**
+ * Cuts a byte stream back into frames, and hands each to the consumer, in order: control frames and short ones whole,
+ * longer ones of traffic as they come, each part a frame of its type of which only the first has the flags. Nothing
+ * that was pushed is kept.
+ */
 export class FrameReader {
   readonly #onFrame: (frame: Frame) => void;
+  /** The beginning of a frame that is to be handed on whole. */
   #rest: Buffer | null = null;
+  #begun: BegunFrame | null = null;
 
   constructor(onFrame: (frame: Frame) => void) {
     this.#onFrame = onFrame;
@@ -108,45 +126,64 @@ export class FrameReader {
 
   push(chunk: Buffer): void {
     let at = this.#rest ? this.#complete(this.#rest, chunk) : 0;
+    if (this.#begun) at = this.#goOn(this.#begun, chunk, at);
     while (chunk.length - at >= FRAME_HEADER_BYTES) {
       const end = at + FRAME_HEADER_BYTES + chunk.readUInt32LE(at);
       if (end > chunk.length) break;
       this.#hand(chunk, at, end);
       at = end;
     }
-    if (at < chunk.length) this.#rest = chunk.subarray(at);
+    if (at === chunk.length) return;
+    if (chunk.length - at >= enoughOf(chunk, at)) this.#hand(chunk, at, chunk.length);
+    else this.#rest = Buffer.from(chunk.subarray(at));
   }
 
-  /** Ends the frame that earlier chunks began; only that is copied, not the chunk. Answers where the next begins. */
+  /** Goes on with a frame of which too little had come; only that is copied. Answers where what follows begins. */
   #complete(begun: Buffer, chunk: Buffer): number {
     let rest = begun;
     let at = 0;
     const take = (length: number): void => {
-      const end = Math.min(chunk.length, at + length - rest.length);
+      const end = Math.min(chunk.length, at + Math.max(0, length - rest.length));
       rest = Buffer.concat([rest, chunk.subarray(at, end)]);
       at = end;
     };
-    if (rest.length < FRAME_HEADER_BYTES) take(FRAME_HEADER_BYTES);
-    this.#rest = rest;
-    if (rest.length < FRAME_HEADER_BYTES) return at;
-    const length = FRAME_HEADER_BYTES + rest.readUInt32LE(0);
-    if (rest.length < length) take(length);
-    this.#rest = rest;
-    if (rest.length < length) return at;
-    this.#rest = null;
-    this.#hand(rest, 0, length);
+    take(FRAME_HEADER_BYTES);
+    const enough = enoughOf(rest, 0);
+    if (rest.length >= FRAME_HEADER_BYTES) take(enough);
+    this.#rest = rest.length < enough ? rest : null;
+    if (this.#rest === null) this.#hand(rest, 0, rest.length);
     return at;
   }
 
-  #hand(bytes: Buffer, at: number, end: number): void {
-    this.#onFrame({
-      type: bytes[at + 4] as number,
-      flags: bytes[at + 5] as number,
-      connection: bytes.readUInt32LE(at + 8),
-      atNs: bytes.readDoubleLE(at + 12),
-      payload: bytes.subarray(at + FRAME_HEADER_BYTES, end),
-    });
+  /** The next part of a frame that was begun. Answers where what follows begins. */
+  #goOn(begun: BegunFrame, chunk: Buffer, at: number): number {
+    const end = Math.min(chunk.length, at + begun.leftBytes);
+    const { type, connection, atNs } = begun;
+    begun.leftBytes -= end - at;
+    if (begun.leftBytes === 0) this.#begun = null;
+    if (end > at) this.#onFrame({ type, flags: 0, connection, atNs, payload: chunk.subarray(at, end) });
+    return end;
   }
+
+  /** Hands on a frame from its header to an end, which may be before its own. */
+  #hand(bytes: Buffer, at: number, end: number): void {
+    const type = bytes[at + 4] as number;
+    const connection = bytes.readUInt32LE(at + 8);
+    const atNs = bytes.readDoubleLE(at + 12);
+    const leftBytes = at + FRAME_HEADER_BYTES + bytes.readUInt32LE(at) - end;
+    if (leftBytes > 0) this.#begun = { type, connection, atNs, leftBytes };
+    const payload = bytes.subarray(at + FRAME_HEADER_BYTES, end);
+    this.#onFrame({ type, flags: bytes[at + 5] as number, connection, atNs, payload });
+  }
+}
+
+/** How much of a frame must be there before it is handed on, its header included. */
+function enoughOf(bytes: Buffer, at: number): number {
+  if (bytes.length - at < FRAME_HEADER_BYTES) return FRAME_HEADER_BYTES;
+  const type = bytes[at + 4];
+  const isTraffic = type === FRAME.clientBytes || type === FRAME.serverBytes;
+  const payloadBytes = bytes.readUInt32LE(at);
+  return FRAME_HEADER_BYTES + (isTraffic ? Math.min(payloadBytes, PART_BYTES) : payloadBytes);
 }
 
 /** What became of a connection's bytes up to two offsets. Settlements of a connection arrive in order. */
