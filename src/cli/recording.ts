@@ -83,7 +83,7 @@ export function openRecording(
     const id = randomBytes(4).toString('hex');
     const parts = recordingParts(settings.policy, hash, id);
     const maxDiskBytes = settings.maxDiskBytes ?? defaultMaxDiskBytes(directory);
-    const breath = new Breath(clock, () => performance.nodeTiming.idleTime * 1e6);
+    const breath = new Breath(clock);
     const writer = new CaptureWriter(
       {
         directory,

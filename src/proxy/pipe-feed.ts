@@ -1,6 +1,7 @@
 import type { Duplex } from 'node:stream';
 import { LOSS_REASONS, type LossReason, OMISSION_CAUSES } from '../core/accounting.ts';
 import { LIMITS } from '../core/limits.ts';
+import { giveBack } from '../core/spent-memory.ts';
 import { decodeOrigin } from './connection-origin.ts';
 import { FedConnection, type RecorderDeps } from './fed-connection.ts';
 import {
@@ -43,11 +44,19 @@ export class PipeFeed {
     this.#pipe = pipe;
     this.#deps = deps;
     this.#place = place;
-    const reader = new FrameReader((frame) => this.#take(frame));
     const breath = deps.breath ?? null;
+    let told = false;
+    const reader = new FrameReader((frame) => {
+      // The first of a chunk says for all of them how old they are.
+      if (!told) breath?.heard(frame.atNs);
+      told = true;
+      this.#take(frame);
+    });
     pipe.on('data', (chunk: Buffer) => {
       breath?.take();
+      told = false;
       reader.push(chunk);
+      giveBack(chunk);
       breath?.take();
       onProgress();
     });

@@ -4,25 +4,10 @@ import { ManualClock } from '../support/manual-clock.ts';
 
 const MS = 1_000_000;
 
-/** A loop that works and sleeps as it is told. */
-class Stage {
-  readonly clock = new ManualClock();
-  idleNs = 0;
-  readonly breath = new Breath(this.clock, () => this.idleNs);
-
-  work(ns: number): void {
-    this.clock.advance(ns);
-  }
-
-  sleep(ns: number): void {
-    this.clock.advance(ns);
-    this.idleNs += ns;
-  }
-}
-
 describe('a breath', () => {
-  it('is taken when a stretch of work is over, and not before', () => {
-    const stage = new Stage();
+  it('is taken when a stretch of work is over, and not before, nor by who is behind', () => {
+    const clock = new ManualClock();
+    const breath = new Breath(clock);
     const waits: number[] = [];
     const wait = Atomics.wait;
     Atomics.wait = ((...args: Parameters<typeof wait>) => {
@@ -30,23 +15,29 @@ describe('a breath', () => {
       return 'timed-out';
     }) as typeof wait;
     try {
-      stage.breath.take();
-      stage.work(0.5 * MS - 1);
-      stage.breath.take();
+      breath.take();
+      clock.advance(0.25 * MS - 1);
+      breath.take();
       expect(waits).toEqual([]);
-      stage.work(1);
-      stage.breath.take();
-      stage.breath.take();
+      clock.advance(1);
+      breath.take();
+      breath.take();
       expect(waits).toEqual([0.02]);
-      // Busy for longer than it slept: there is no time to rest, until there is again.
-      stage.work(30 * MS);
-      stage.breath.take();
-      stage.work(0.5 * MS);
-      stage.breath.take();
+      // What is worked on came long ago: there is no time to rest, in what follows of it either.
+      breath.heard(clock.nowNs() - 25 * MS);
+      clock.advance(MS);
+      breath.take();
+      clock.advance(MS);
+      breath.take();
       expect(waits).toEqual([0.02]);
-      stage.sleep(100 * MS);
-      stage.breath.take();
+      // But not for ever, and silence is not being behind.
+      clock.advance(25 * MS);
+      breath.take();
       expect(waits).toEqual([0.02, 0.02]);
+      breath.heard(clock.nowNs());
+      clock.advance(60_000 * MS);
+      breath.take();
+      expect(waits).toEqual([0.02, 0.02, 0.02]);
     } finally {
       Atomics.wait = wait;
     }

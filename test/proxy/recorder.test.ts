@@ -1,5 +1,6 @@
 import { setTimeout as sleep } from 'node:timers/promises';
 import { afterEach, describe, expect, it } from 'vitest';
+import { Breath } from '../../src/core/breath.ts';
 import { systemClock } from '../../src/core/clock.ts';
 import { LIMITS } from '../../src/core/limits.ts';
 import { Ledger } from '../../src/proxy/ledger.ts';
@@ -47,6 +48,46 @@ function responseOf(bytes: number): Buffer {
     Buffer.alloc(bytes, 'x'),
   ]);
 }
+
+/** Notes what it was told instead of resting. */
+class NotedBreath extends Breath {
+  readonly heardNs: number[] = [];
+  taken = 0;
+
+  override heard(atNs: number): void {
+    this.heardNs.push(atNs);
+  }
+
+  override take(): void {
+    this.taken += 1;
+  }
+}
+
+describe('a recorder at work', () => {
+  it('takes a breath around each chunk of its pipe, and says how old that is', async () => {
+    const [forwarderEnd, recorderEnd] = await socketPair();
+    ends.push(
+      () => forwarderEnd.destroy(),
+      () => recorderEnd.destroy(),
+    );
+    const breath = new NotedBreath(systemClock);
+    const link = new RecorderLink({ clock: systemClock, ledger: new Ledger() });
+    new Recorder({ sink: new CountingSink(), context: makeContext(), clock: systemClock, breath }).attach(
+      recorderEnd,
+    );
+    link.attach(forwarderEnd);
+    const beforeNs = systemClock.nowNs();
+    const tap = link.open();
+    tap.client(REQUEST);
+    tap.server(RESPONSE);
+    link.queue.flush();
+    await until(() => breath.taken > 0);
+    expect(breath.heardNs).toHaveLength(1);
+    expect(breath.taken).toBe(2);
+    expect(breath.heardNs[0]).toBeGreaterThanOrEqual(beforeNs);
+    expect(breath.heardNs[0]).toBeLessThanOrEqual(systemClock.nowNs());
+  });
+});
 
 describe('what the capture is told', () => {
   it('names the turns shed while the recorder was slow, not their bytes alone', async () => {
