@@ -2,7 +2,7 @@ import type { Clock } from './clock.ts';
 
 /**
  * So long a stretch of work may be, ns: what others that became ready meanwhile have waited. A rest costs 20 µs of
- * processor time, a twelfth of what is done without a pause for longer.
+ * processor time, so that long work takes a twelfth more.
  */
 const STRETCH_NS = 250_000;
 /** What is asked for; the kernel's slack makes some 70 µs of it. */

@@ -143,7 +143,8 @@ export class FrameReader {
     let rest = begun;
     let at = 0;
     const take = (length: number): void => {
-      const end = Math.min(chunk.length, at + Math.max(0, length - rest.length));
+      const end = Math.min(chunk.length, at + length - rest.length);
+      if (end <= at) return;
       rest = Buffer.concat([rest, chunk.subarray(at, end)]);
       at = end;
     };

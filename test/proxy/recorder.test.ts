@@ -1,8 +1,10 @@
+import { PassThrough } from 'node:stream';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { afterEach, describe, expect, it } from 'vitest';
 import { Breath } from '../../src/core/breath.ts';
 import { systemClock } from '../../src/core/clock.ts';
 import { LIMITS } from '../../src/core/limits.ts';
+import { FRAME } from '../../src/proxy/frames.ts';
 import { Ledger } from '../../src/proxy/ledger.ts';
 import { Recorder } from '../../src/proxy/recorder.ts';
 import { RecorderLink } from '../../src/proxy/recorder-link.ts';
@@ -86,6 +88,24 @@ describe('a recorder at work', () => {
     expect(breath.taken).toBe(2);
     expect(breath.heardNs[0]).toBeGreaterThanOrEqual(beforeNs);
     expect(breath.heardNs[0]).toBeLessThanOrEqual(systemClock.nowNs());
+  });
+});
+
+describe('what a recorder has read of its pipe', () => {
+  it('is given back at once', () => {
+    const pipe = new PassThrough();
+    new Recorder({ sink: new CountingSink(), context: makeContext(), clock: systemClock }).attach(pipe);
+    const queue = new SlabQueue();
+    const slabs = new PassThrough({ highWaterMark: 4 * LIMITS.slabBytes });
+    queue.attach(slabs);
+    queue.append({ type: FRAME.clientBytes, flags: 1, connection: 1, atNs: 1 }, Buffer.alloc(60_000, 'x'));
+    queue.flush();
+    const bytes = slabs.read() as Buffer;
+    const chunk = Buffer.allocUnsafeSlow(bytes.length);
+    chunk.set(bytes);
+    pipe.emit('data', chunk);
+    expect(chunk.length).toBe(0);
+    ends.push(() => pipe.destroy());
   });
 });
 

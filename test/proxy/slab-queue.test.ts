@@ -1,4 +1,4 @@
-import { PassThrough } from 'node:stream';
+import { PassThrough, Writable } from 'node:stream';
 import { describe, expect, it } from 'vitest';
 import { LIMITS } from '../../src/core/limits.ts';
 import { FRAME, FRAME_HEADER_BYTES, type Frame, FrameReader } from '../../src/proxy/frames.ts';
@@ -38,6 +38,29 @@ describe('the queue into the pipe', () => {
     expect(queue.append({ type: FRAME.serverBytes, flags: 0, connection: 1, atNs: 0 }, payload)).toBe(true);
     queue.flush();
     expect(Buffer.concat(framesOf(pipe).map((frame) => frame.payload)).equals(payload)).toBe(true);
+  });
+});
+
+describe('slabs that were written', () => {
+  it('are kept for the next ones up to a number, and given back beyond it', () => {
+    const written: Buffer[] = [];
+    const queue = new SlabQueue();
+    queue.attach(
+      new Writable({
+        write(chunk: Buffer, _encoding, done) {
+          written.push(chunk);
+          done();
+        },
+      }),
+    );
+    const payload = Buffer.alloc(40 * LIMITS.slabBytes);
+    queue.append({ type: FRAME.serverBytes, flags: 0, connection: 1, atNs: 0 }, payload);
+    queue.flush();
+    return new Promise<void>((resolve) => setImmediate(resolve)).then(() => {
+      expect(queue.heldBytes).toBe(0);
+      const kept = new Set(written.filter(({ length }) => length > 0).map(({ buffer }) => buffer));
+      expect(kept.size).toBe(16);
+    });
   });
 });
 

@@ -5,8 +5,9 @@ import { giveBack } from '../../core/spent-memory.ts';
 /** Blocks of what has no announced length, or not much of it yet, double between these. */
 const FIRST_BLOCK_BYTES = 4 * 1024;
 const LARGEST_BLOCK_BYTES = 256 * 1024;
-/** When so much has come of an announced length, it is believed. */
+/** When so much has come of an announced length, and this share of it, it is believed. */
 const BELIEVED_BYTES = 256 * 1024;
+const BELIEVED_SHARE = 1 / 8;
 /** Of what lies in one block from then on, so much is paid for at once. */
 const PAID_BYTES = 256 * 1024;
 
@@ -16,7 +17,8 @@ const EMPTY_BUFFER = Buffer.alloc(0);
  * The beginning of a body, up to a cap and to what the budget has room for. Chunks are copied into few blocks, so
  * that a body dripping in byte by byte costs what its size says. An announced length is believed when it is small,
  * or when so much has come that it is no mere claim: from then on all lies in one block and need not be joined, and
- * it is paid for as it fills, because the kernel gives memory as it is written.
+ * it is paid for as it fills, because the kernel gives memory as it is written. What is asked of the kernel is so
+ * never more than eight times what is paid for.
  */
 export class KeptPrefix {
   readonly #capBytes: number;
@@ -105,7 +107,8 @@ export class KeptPrefix {
 
   #makeRoom(neededBytes: number): boolean {
     const wholeBytes = Math.min(this.#capBytes, this.#expectedBytes ?? 0);
-    const believed = this.#bytes >= BELIEVED_BYTES && wholeBytes > this.#bytes;
+    const enoughBytes = Math.max(BELIEVED_BYTES, BELIEVED_SHARE * wholeBytes);
+    const believed = this.#bytes >= enoughBytes && wholeBytes > this.#bytes;
     const bytes = believed
       ? Math.min(PAID_BYTES, wholeBytes - this.#bytes)
       : this.#nextBlockBytes(neededBytes);

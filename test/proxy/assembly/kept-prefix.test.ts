@@ -81,6 +81,20 @@ describe('the kept beginning of a body', () => {
     expect(told.equals(SOURCE.subarray(0, 20 * KIB))).toBe(true);
   });
 
+  it('takes no more room at once than eight times what has come', () => {
+    const piece = SOURCE.subarray(0, 64 * KIB);
+    const kept = new KeptPrefix(32 * KIB * KIB, 2 ** 40, new AssemblyBudget(64 * KIB * KIB));
+    const rooms = new Set<number>();
+    for (let added = 0; added < 5 * KIB * KIB; added += piece.length) {
+      kept.add(piece);
+      const room = kept.beginning(1).buffer.byteLength - HASH_ROOM_BYTES;
+      expect(room).toBeLessThanOrEqual(8 * kept.bytes);
+      rooms.add(room);
+    }
+    // And all of it then.
+    expect([...rooms]).toEqual([piece.length, 32 * KIB * KIB]);
+  });
+
   it('of what a length only announces is paid for as it comes', () => {
     const budget = new AssemblyBudget(32 * KIB * KIB);
     const kept = new KeptPrefix(32 * KIB * KIB, 2 ** 40, budget);
