@@ -1,5 +1,6 @@
 import { once } from 'node:events';
 import { connect, type Socket } from 'node:net';
+import { setTimeout as sleep } from 'node:timers/promises';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
 import { parseRequestHead } from '../../src/core/headers.ts';
 import { openCapture } from '../../src/storage/capture-reader.ts';
@@ -99,11 +100,15 @@ describe('reprise record', () => {
   it('holds no event of a stream back and keeps the times of its chunks', async () => {
     const events = ['data: {"n":1}\n\n', 'data: {"n":2}\n\n', 'data: [DONE]\n\n'];
     const answer = streamedAnswer(events);
-    origin.expect([{ requestBytes: REQUEST.length, answer, pauseMs: 60 }]);
+    const arrivals: string[] = [];
+    // The server goes on when the client has what it wrote so far: one event held back, and nothing more comes.
+    const arrived = async (bytes: number) => {
+      while (Buffer.byteLength(arrivals.join('')) < bytes) await sleep(1);
+    };
+    origin.expect([{ requestBytes: REQUEST.length, answer, pauseMs: 60, arrived }]);
     const directory = `${temporaryDirectory()}/capture`;
     const recording = await startRecording(origin.port, directory);
     const client = await clientOf(recording.port);
-    const arrivals: string[] = [];
     client.on('data', (chunk: Buffer) => arrivals.push(chunk.toString()));
     await ask(client, REQUEST, Buffer.concat(answer).length);
     client.end();

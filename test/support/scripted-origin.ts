@@ -7,6 +7,8 @@ export interface ScriptedExchange {
   readonly answer: readonly Buffer[];
   /** Pause between the answer's chunks, ms. */
   readonly pauseMs?: number;
+  /** Waited for after each chunk of the answer, before the pause; `bytes` of the answer were written by then. */
+  readonly arrived?: (bytes: number) => Promise<unknown>;
   /** End the connection after the answer. */
   readonly close?: boolean;
 }
@@ -63,8 +65,11 @@ export class ScriptedOrigin {
           wake = resolve;
         });
       }
+      let written = 0;
       for (const part of step.answer) {
         socket.write(part);
+        written += part.length;
+        await step.arrived?.(written);
         if (step.pauseMs) await new Promise((resolve) => setTimeout(resolve, step.pauseMs));
       }
       if (step.close) socket.end();
