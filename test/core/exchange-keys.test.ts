@@ -126,10 +126,12 @@ describe('a session key', () => {
       `Cookie: ${'s;'.repeat(50_000)}`,
       `Forwarded:${blanks};`,
     );
-    const startedNs = process.hrtime.bigint();
+    // Of the processor, which is ours alone: what others take of the machine is no work on these bytes.
+    const started = process.cpuUsage();
     expect(sessionBy(['header:x-s', 'cookie:s', 'query:s', 'forwarded-for'], { head })).toBeNull();
     expect(sessionBy(['json:/a/b'], { body: `{"b":${'['.repeat(200_000)}` })).toBeNull();
-    expect(Number(process.hrtime.bigint() - startedNs) / 1e6).toBeLessThan(1_000);
+    const { user, system } = process.cpuUsage(started);
+    expect((user + system) / 1e3).toBeLessThan(1_000);
   });
 });
 
