@@ -4,8 +4,8 @@ import { runProcess } from '../support/process.ts';
 import { repositoryRoot } from '../support/shared-data.ts';
 
 const PLAYS = 2;
-/** What the bench says where a process grew or shrank by more than is promised. */
-const MEMORY = /: memory went from /;
+/** What the bench says where a process holds more or less in the second half than in the first. */
+const DRIFT = /: (?:memory|descriptors) went from /;
 
 interface Verdict {
   readonly problems: readonly string[];
@@ -29,9 +29,10 @@ describe('five minutes of mixed traffic', () => {
         const { problems, segments, load } = JSON.parse(stdout) as Verdict;
         expect(segments).toBeGreaterThan(1);
         expect(load.answered).toBeGreaterThan(load.sent * 0.9);
-        // When V8 collects and what the kernel takes back differ from run to run: what leaks does so in each. Only
-        // where memory is all that is wrong is it played again; everything else must hold in every play.
-        const again = play < PLAYS && problems.length > 0 && problems.every((line) => MEMORY.test(line));
+        // When V8 collects, and how many connections a machine with a busy half has open at once, differs from run
+        // to run: what leaks does so in each. Only where drift is all that is wrong is it played again; everything
+        // else must hold in every play.
+        const again = play < PLAYS && problems.length > 0 && problems.every((line) => DRIFT.test(line));
         if (again) continue;
         expect(problems).toEqual([]);
         expect(status).toBe(0);
