@@ -134,7 +134,10 @@ describe('replay --check', () => {
       json(response, at % 4 === 1 ? answer(at) : answerOf(at)),
     );
     expect(document.check).toMatchObject({ mismatched: COUNT / 4, byKind: { [kind]: COUNT / 4 } });
-    expect(document.check?.examples[kind]?.[0]).toMatchObject({ index: 1, exchangeId: 2, pointer });
+    // Which of them was answered first is chance.
+    const { index = 0, ...example } = document.check?.examples[kind]?.[0] ?? {};
+    expect(index % 4).toBe(1);
+    expect(example).toMatchObject({ exchangeId: index + 1, pointer });
     expect([document.verdict, status]).toEqual(['FAIL', 3]);
     expect(document.reasons.map(({ code }) => code)).toEqual(['slo_violated']);
     // Neither what was recorded nor what was answered stands in any file of the run.

@@ -1,19 +1,24 @@
 import { describe, expect, test } from 'vitest';
 import type { ComparisonDocument } from '../../src/analysis/compare/comparison-document.ts';
+import { runDoubts } from '../../src/analysis/compare/run-facts.ts';
 import { captureOf } from '../support/captures.ts';
 import { exchangeOf, requestMessage, TEST_EPOCH_US } from '../support/exchanges.ts';
 import { runReprise } from '../support/process.ts';
 import { queueServer } from '../support/queue-server.ts';
 import { poissonArrivals, uniform } from '../support/queue-simulator.ts';
-import { replay } from '../support/replaying.ts';
+import { documentOf, replay } from '../support/replaying.ts';
 
 const EXECUTORS = 8;
 const SERVICE_MS = 40;
 const REQUESTS = 1_000;
 /** Half of what the executors can do. */
 const RATE_PER_SECOND = (EXECUTORS / SERVICE_MS) * 1_000 * 0.5;
-/** A run that a neighbour on the machine spoilt says so, and is played again. */
+/**
+ * A run that a neighbour on the machine spoilt says so, and is played again; what the neighbour did to the server,
+ * which lives with this test, the server says.
+ */
 const ATTEMPTS = 6;
+const SERVER_LATE_MS = 100;
 /** Our own lateness does not matter beside service times of 40 ms. */
 const PATIENT = ['--lag-bound', '20ms,50%'];
 
@@ -29,29 +34,37 @@ function recordedCapture(): string {
   );
 }
 
-async function comparison(capture: string, slowdown: number, seed: number): Promise<ComparisonDocument> {
-  let document: ComparisonDocument | null = null;
-  for (let attempt = 0; attempt < ATTEMPTS; attempt++) {
-    const runs: string[] = [];
-    for (const [side, factor] of [
-      [0, 1],
-      [1, slowdown],
-    ] as const) {
-      const parts = {
-        executors: EXECUTORS,
-        serviceMs: SERVICE_MS * factor,
-        seed: seed * 10 + side + attempt,
-      };
-      const done = await replay(capture, await queueServer(parts), PATIENT);
-      runs.push(done.out);
-    }
-    const done = await runReprise(['compare', ...runs, '--json']);
-    document = JSON.parse(done.stdout || '{}') as ComparisonDocument;
-    const expected = { SAME: 0, BETTER: 0, WORSE: 3, INCONCLUSIVE: 4 }[document.verdict];
-    expect(done, done.stderr).toMatchObject({ status: expected });
-    if (!document.reasons.some(({ code }) => code.startsWith('run_'))) return document;
+/**
+ * One side, played until its run is valid and its server was punctual: each on its own, for two undisturbed runs in
+ * a row are rarer than one. On a machine that never rests it is the valid run with the most punctual server.
+ */
+async function validRun(capture: string, serviceMs: number, seed: number): Promise<string> {
+  const valid: { readonly out: string; readonly lateMs: number }[] = [];
+  const doubts: string[] = [];
+  for (let attempt = 0; attempt < ATTEMPTS; attempt += 1) {
+    // By twos: the other side has the seeds between, and never the same service times.
+    const server = await queueServer({ executors: EXECUTORS, serviceMs, seed: seed + 2 * attempt });
+    const done = await replay(capture, server.url, ['--json', ...PATIENT]);
+    const found = runDoubts('A', documentOf(done)).map(({ text }) => text);
+    doubts.push(...found);
+    if (found.length > 0) continue;
+    valid.push({ out: done.out, lateMs: server.lateMs() });
+    if (server.lateMs() <= SERVER_LATE_MS) break;
   }
-  throw new Error(`no valid pair of runs: ${JSON.stringify(document?.reasons)}`);
+  const best = valid.toSorted((a, b) => a.lateMs - b.lateMs)[0];
+  if (best === undefined) throw new Error(`no valid run: ${JSON.stringify(doubts)}`);
+  return best.out;
+}
+
+async function comparison(capture: string, slowdown: number, seed: number): Promise<ComparisonDocument> {
+  const a = await validRun(capture, SERVICE_MS, seed * 10);
+  const b = await validRun(capture, SERVICE_MS * slowdown, seed * 10 + 1);
+  const done = await runReprise(['compare', a, b, '--json']);
+  const document = JSON.parse(done.stdout || '{}') as ComparisonDocument;
+  const expected = { SAME: 0, BETTER: 0, WORSE: 3, INCONCLUSIVE: 4 }[document.verdict];
+  expect(done, done.stderr).toMatchObject({ status: expected });
+  expect(document.reasons.filter(({ code }) => code.startsWith('run_'))).toEqual([]);
+  return document;
 }
 
 describe('real runs against a server with executors and a queue', () => {

@@ -62,14 +62,14 @@ describe(`${MUTATIONS} mutated messages from each side, seed ${SEED}`, () => {
       '--mode',
       'gateway',
     ]);
-    const { faults, requests } = await attackAsUpstream(oracle, recording.port, cases);
+    const { faults, requests, gaveUp } = await attackAsUpstream(oracle, recording.port, cases);
     expect(faults, recording.process.stderr).toEqual([]);
     expect(requests).toBeGreaterThanOrEqual(cases);
     const { exchanges, unparsedTurns } = await expectUnharmed(recording);
     // Some answers are passed on by one Node and refused by another, and are no HTTP to the recorder: counted apart.
     expect(unparsedTurns).toBeLessThan(requests * 0.01);
-    // A client that gave up may have done so before its request was sent.
+    // A client that gave up may have done so before its request was sent: on a busy machine many do.
     expect(exchanges + unparsedTurns).toBeGreaterThanOrEqual(requests);
-    expect(exchanges + unparsedTurns).toBeLessThan(requests * 1.02);
+    expect(exchanges + unparsedTurns).toBeLessThan(requests * 1.02 + gaveUp);
   });
 });

@@ -125,11 +125,12 @@ describe.concurrent('an operator', () => {
   it('finds the socket again after the directory was removed under a running recording', async () => {
     const { server, directory } = await scene();
     const recording = await startRecording(server.port, directory);
-    // The recorder makes files meanwhile.
+    // It would make files meanwhile, and may see of itself that they are gone.
+    const { recorder } = recording.children();
+    process.kill(recorder, 'SIGSTOP');
     rmSync(directory, { recursive: true, maxRetries: 20, retryDelay: 10 });
-    process.kill(recording.children().recorder, 'SIGKILL');
-    const status = await untilStatus(directory, ({ state }) => state === 'HEALTHY');
-    expect(status.restarts.recorder).toBe(1);
+    process.kill(recorder, 'SIGKILL');
+    await untilStatus(directory, ({ state, restarts }) => state === 'HEALTHY' && restarts.recorder === 1);
     await askOnce(recording.port);
     expect((await recording.stop()).end).toMatchObject({ exchanges: 1 });
     await server.close();

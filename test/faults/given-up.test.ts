@@ -7,16 +7,19 @@ import { askOnce } from '../support/one-request.ts';
 import { RawServer } from '../support/raw-server.ts';
 import { MORTAL_RECORDER, startSupervised } from '../support/supervised.ts';
 
+const DEATHS = 5;
+
 describe('a recorder that dies before it has committed anything', () => {
   it('is given up after five times; traffic flows on, and an operator can have it tried at once', async () => {
     const server = await RawServer.start();
     const scene = await startSupervised(server.port, { recorderEntry: MORTAL_RECORDER });
     const { directory, port, log, stop } = scene;
-    for (let death = 1; death <= 5; death += 1) {
+    for (let death = 1; death <= DEATHS; death += 1) {
       await untilStatus(directory, ({ state, pids }) => state === 'HEALTHY' && pids.recorder !== null);
       // Of a connection of its own each time, so that quarantine cannot help.
       expect(await askOnce(port, 'GET /poison HTTP/1.1\r\nHost: h\r\n\r\n')).toContain('200 OK');
-      await untilStatus(directory, ({ pids }) => pids.recorder === null);
+      // None is there for a moment only: what lasts is that another was started, or that it was given up.
+      if (death < DEATHS) await untilStatus(directory, ({ restarts }) => restarts.recorder === death);
     }
     const off = await untilStatus(directory, ({ state }) => state === 'OFF');
     expect(off).toMatchObject({ ready: true, why: expect.stringContaining('again and again') });

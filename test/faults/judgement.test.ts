@@ -202,17 +202,24 @@ class SlowServer {
 
 describe('a server at twice its capacity', () => {
   const SLO = ['--json', '--slo', 'latency: p(95)<500'];
+  const PLAYS = 3;
 
   it('fails, with its queue in service latency and our lag in bounds', async () => {
-    const server = await serverOf(new SlowServer(20).answer);
-    const result = await replay(recorded(400, 10_000), server.url, SLO);
-    const document = documentOf(result);
-    expectVerdict(document, result.status, 'FAIL', ['slo_violated']);
-    expect(document).toMatchObject({ sent: 400, refused: 0, failed: 0 });
-    const { scheduled, service } = document.latencyMs;
-    expect(service.p50).toBeGreaterThan(500);
-    expect((scheduled.p50 ?? 0) - (service.p50 ?? 0)).toBeLessThan((service.p50 ?? 0) * 0.05);
-    expect(document.notes.map(({ code }) => code)).not.toContain('lag_over_bound');
+    let punctual = false;
+    // A busy machine makes us late in one run or another; were the server's queue taken for our lag, it would be so
+    // in each.
+    for (let play = 0; play < PLAYS && !punctual; play += 1) {
+      const server = await serverOf(new SlowServer(20).answer);
+      const result = await replay(recorded(400, 10_000), server.url, SLO);
+      const document = documentOf(result);
+      expectVerdict(document, result.status, 'FAIL', ['slo_violated']);
+      expect(document).toMatchObject({ sent: 400, refused: 0, failed: 0 });
+      const { scheduled, service } = document.latencyMs;
+      expect(service.p50).toBeGreaterThan(500);
+      expect((scheduled.p50 ?? 0) - (service.p50 ?? 0)).toBeLessThan((service.p50 ?? 0) * 0.05);
+      punctual = !document.notes.some(({ code }) => code === 'lag_over_bound');
+    }
+    expect(punctual).toBe(true);
   });
 
   it('fails as well when it drives us into the cap', async () => {

@@ -4,6 +4,7 @@ import { type AddressInfo, connect, type Socket } from 'node:net';
 import { join } from 'node:path';
 import { setImmediate as nextTick, setTimeout as sleep } from 'node:timers/promises';
 import { afterEach, describe, expect, it } from 'vitest';
+import { untilStatus } from '../support/control.ts';
 import { filesBelow, findSecrets, type Haystack, payloadsOf } from '../support/leak-search.ts';
 import { LEAK_FLAGS, type PlantedExchange, plantedExchanges } from '../support/planted-secrets.ts';
 import { type RecordingProcess, startRecording } from '../support/recording.ts';
@@ -77,6 +78,12 @@ function isWhole(text: string): boolean {
   return headEnd >= 0 && text.length >= headEnd + 4 + length;
 }
 
+/** Until what has passed is in a file, however slow the disk: what is not is no haystack. */
+async function committed(directory: string): Promise<void> {
+  await sleep(COMMIT_MS);
+  await untilStatus(directory, ({ pending }) => pending.turns === 0);
+}
+
 async function killed(recording: RecordingProcess): Promise<void> {
   const { forwarder, recorder } = recording.children();
   for (const pid of [recorder, forwarder]) process.kill(pid, 'SIGKILL');
@@ -105,7 +112,7 @@ async function recorded(flags: readonly string[], exchanges: readonly PlantedExc
   const [first, second] = [0, 1].map((rest) => exchanges.filter((_, index) => index % 2 === rest));
   const before = await start();
   await play(before, first as PlantedExchange[]);
-  await sleep(COMMIT_MS);
+  await committed(directory);
   const open = connect({ port: before.port, host: '127.0.0.1' }).on('error', () => {});
   for (const piece of exchanges.find(({ leaves }) => leaves)?.request ?? []) open.write(piece);
   await sleep(50);
@@ -116,10 +123,10 @@ async function recorded(flags: readonly string[], exchanges: readonly PlantedExc
   const after = await start();
   const quarter = Math.floor((second as PlantedExchange[]).length / 2);
   await play(after, (second as PlantedExchange[]).slice(0, quarter));
-  await sleep(COMMIT_MS);
+  await committed(directory);
   process.kill(after.children().recorder, 'SIGKILL');
   await after.process.waitFor('stderr', /recorder started.*recorder started/s);
-  await sleep(COMMIT_MS);
+  await untilStatus(directory, ({ state, restarts }) => state === 'HEALTHY' && restarts.recorder === 1);
   await play(after, (second as PlantedExchange[]).slice(quarter));
   const { status } = await after.stop();
   note(after);

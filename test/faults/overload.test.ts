@@ -22,8 +22,11 @@ const STALL_LIMIT_MS = 30_000;
 const SLOW_GONE_MS = 20_000;
 const WARMING_MS = 1_000;
 const BEFORE_MS = 6_000;
-/** Stretches that are looked at where the first shows somebody hurt. */
-const WINDOWS_MAX = 3;
+/** Stretches that are looked at where the first shows somebody hurt, and how many of them must show nobody. */
+const WINDOWS_MAX = 5;
+const WINDOWS_UNHURT = 3;
+/** For the last of the slow clients to be heard of; how long each lived is told by those who held it. */
+const SLOW_HEARD_MS = 40_000;
 const PER_SECOND = 150;
 /** What two runs of a shared machine differ by when nothing is wrong, ms. */
 const FLOOR_MS = 10;
@@ -137,13 +140,19 @@ describe.each([
     forget();
     await sleep(SLOW_GONE_MS);
     const meanwhile = p99sMs();
-    const held = await ask(clients, { count: true });
-    // A neighbour of this machine may have been it once: then both stretches after it must show that it was.
+    let held = await ask(clients, { count: true });
+    await msUntil(SLOW_HEARD_MS, 'the slow clients have gone', async () => {
+      if (held.slow !== slowLeft) held = await ask(clients, { count: true });
+      return held.slow === slowLeft;
+    });
+    // A neighbour of this machine may have been it for a while: then most stretches must show that it was. Harm that
+    // the burden does lasts as long as the burden, and shows in all.
     const allowedMs = ({ direct: now }: P99s) =>
       2 * before.through + FLOOR_MS + Math.max(0, now - before.direct);
     const windows = [meanwhile];
     const isUnhurt = (one: P99s) => one.through < allowedMs(one);
-    while (!isUnhurt(meanwhile) && windows.length < WINDOWS_MAX) {
+    const unhurt = () => windows.filter(isUnhurt).length;
+    while (!isUnhurt(meanwhile) && unhurt() < WINDOWS_UNHURT && windows.length < WINDOWS_MAX) {
       await sleep(BEFORE_MS);
       windows.push(p99sMs());
     }
@@ -158,7 +167,7 @@ describe.each([
     expect(held.slowLivedMs).toBeLessThan(SLOW_GONE_MS);
     expect(peak.forwarderMib).toBeLessThan(128 + 64 + connections / 16);
     expect(peak.recorderMib).toBeLessThan(384);
-    expect(isUnhurt(meanwhile) || windows.slice(1).every(isUnhurt), JSON.stringify(windows)).toBe(true);
+    expect(isUnhurt(meanwhile) || unhurt() >= WINDOWS_UNHURT, JSON.stringify(windows)).toBe(true);
 
     await ask(clients, { release: true });
     await direct.stop();

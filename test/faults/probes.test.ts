@@ -4,10 +4,13 @@ import { connect } from 'node:net';
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { describe, expect, it } from 'vitest';
+import { CELL_BYTES, decodeCell, type LifeAccount } from '../../src/proxy/ledger-cell.ts';
+import { LEDGER_FILE } from '../../src/proxy/ledger-file.ts';
 import { samplesOf, scrapeImbalance } from '../support/metrics.ts';
 import { askOnce, REQUEST } from '../support/one-request.ts';
 import { runReprise } from '../support/process.ts';
 import { RawServer } from '../support/raw-server.ts';
+import { msUntil } from '../support/recorder-watch.ts';
 import { accountOf, startRecording } from '../support/recording.ts';
 import { temporaryDirectory } from '../support/temp-dir.ts';
 
@@ -25,13 +28,15 @@ async function scene(flags: readonly string[] = [], directory = join(temporaryDi
 
 describe.concurrent('probes of a recording', () => {
   it('say not ready the moment a drain begins, while traffic is served for the drain delay', async () => {
-    const { server, recording, get, ready } = await scene(['--drain-delay', '1500ms']);
+    const { server, recording, get, ready } = await scene(['--drain-delay', '60s']);
     expect(await ready()).toBe(200);
     recording.process.child.kill('SIGTERM');
     await recording.process.waitFor('stderr', /"message":"draining"/);
     expect(await ready()).toBe(503);
     expect((await get('/livez')).status).toBe(200);
     expect(await askOnce(recording.port)).toContain('200 OK');
+    // Only now is the delay over, however long the questions took.
+    recording.process.child.kill('SIGTERM');
     const { status, end } = await accountOf(recording.process);
     expect([status, end['exchanges']]).toEqual([0, 1]);
     expect(end).toMatchObject({ pending: { bytes: 0, turns: 0 }, cut: 0 });
@@ -42,10 +47,12 @@ describe.concurrent('probes of a recording', () => {
     const { server, recording, ready, scrape } = await scene([], '/proc/reprise-cannot-be-here');
     expect(await ready()).toBe(200);
     await askOnce(recording.port);
-    await sleep(1_300);
-    const samples = await scrape();
+    let samples = await scrape();
+    await msUntil(20_000, 'the loss is told', async () => {
+      samples = await scrape();
+      return samples.get('reprise_lost_turns_total{reason="writer_down"}') === 1;
+    });
     expect(samples.get('reprise_state{state="OFF"}')).toBe(1);
-    expect(samples.get('reprise_lost_turns_total{reason="writer_down"}')).toBe(1);
     expect(scrapeImbalance(samples)).toEqual({ bytes: 0, turns: 0 });
     await recording.stop();
     await server.close();
@@ -107,6 +114,15 @@ function isRunning(pid: number): boolean {
   }
 }
 
+/** What the only recording of a directory has in its ledger by now. */
+function ledgerOf(directory: string): LifeAccount | undefined {
+  const bytes = readFileSync(join(directory, LEDGER_FILE));
+  const cells = Array.from({ length: bytes.length / CELL_BYTES }, (_, at) =>
+    decodeCell(bytes.subarray(at * CELL_BYTES, (at + 1) * CELL_BYTES)),
+  );
+  return cells.filter((cell) => cell !== null).toSorted((a, b) => b.number - a.number)[0];
+}
+
 describe('a recording that is killed as a whole', () => {
   it('leaves its account behind: the next one notes what had not been told', async () => {
     const { server, recording, directory } = await scene([], undefined);
@@ -115,8 +131,10 @@ describe('a recording that is killed as a whole', () => {
     process.kill(recording.children().recorder, 'SIGSTOP');
     await askOnce(recording.port);
     await askOnce(recording.port);
-    // The ledger is written every second from beats that come every second.
-    await sleep(2_500);
+    await msUntil(20_000, 'the ledger tells of them', () => {
+      const { seen, pending } = ledgerOf(directory) ?? { seen: { turns: 0 }, pending: { turns: 0 } };
+      return seen.turns === 3 && pending.turns >= 2;
+    });
     for (const pid of [recording.process.child.pid as number, ...Object.values(recording.children())]) {
       process.kill(pid, 'SIGKILL');
     }

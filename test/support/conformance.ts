@@ -66,6 +66,11 @@ export interface Findings {
   readonly requests: number;
 }
 
+export interface UpstreamFindings extends Findings {
+  /** Clients that left before any byte of an answer had come, and whose request had not gone out by then. */
+  readonly gaveUp: number;
+}
+
 /**
  * Clients against a gateway: the corpus, the smuggling table and mutations of both, each on a connection of its
  * own. The upstream must see nothing but whole, well-framed requests, and honest clients must not notice.
@@ -89,7 +94,7 @@ export async function attackAsClient(
   return { cases, faults, requests: oracle.targets.length + oracle.controls };
 }
 
-/** An upstream that answers `/` with the next case, and leaves the connection open or ends it. */
+/** An upstream that answers whatever it is asked with the next case, and leaves the connection open or ends it. */
 export async function startHostileUpstream(
   mutations: number,
   seed: number,
@@ -113,12 +118,16 @@ export async function attackAsUpstream(
   oracle: Oracle,
   gatewayPort: number,
   cases: number,
-): Promise<Findings> {
+): Promise<UpstreamFindings> {
   const faults: string[] = [];
+  const unanswered: string[] = [];
   await inParallel(cases, async (index) => {
-    const received = await exchange(gatewayPort, Buffer.from('GET / HTTP/1.1\r\nHost: c\r\n\r\n'), 1_000);
+    const target = `/?case=${index}`;
+    const request = Buffer.from(`GET ${target} HTTP/1.1\r\nHost: c\r\n\r\n`);
+    const received = await exchange(gatewayPort, request, 1_000);
     const answers =
       received.match(/(?:^|\r\n)HTTP\/1\.1 [2-5]\d\d [^\r\n]*\r\n(?:[^\r\n:]+:[^\r\n]*\r\n)*\r\n/g) ?? [];
+    if (received === '') unanswered.push(target);
     if (received !== '' && !/^HTTP\/1\.1 [2-5]\d\d /.test(received))
       faults.push(`case ${index}: ${received.slice(0, 100)}`);
     if (answers.length > 1 && !isOneBody(received))
@@ -126,7 +135,9 @@ export async function attackAsUpstream(
     if (index % CONTROL_EVERY === 0) await control(gatewayPort, index, faults, /^HTTP\/1\.1 502 /);
   });
   faults.push(...oracle.desyncs.map((head) => `the upstream was sent ${JSON.stringify(head)}`));
-  return { cases, faults, requests: oracle.targets.length + oracle.controls };
+  const sent = new Set(oracle.targets);
+  const gaveUp = unanswered.filter((target) => !sent.has(target)).length;
+  return { cases, faults, requests: oracle.targets.length + oracle.controls, gaveUp };
 }
 
 /** Whether what looks like further answers is the body of the first. */

@@ -13,6 +13,15 @@ export interface QueueServerParts {
   readonly refusal?: { readonly every: number; readonly status: number };
 }
 
+export interface QueueServer {
+  readonly url: string;
+  /** By how much its answers came later than the queue would have it, beyond what any timer does, ms in all. */
+  readonly lateMs: () => number;
+}
+
+/** A timer fires within that long where nothing keeps its process from running. */
+const TIMER_MS = 3;
+
 const servers: Server[] = [];
 afterEach(async () => {
   await Promise.all(
@@ -23,13 +32,14 @@ afterEach(async () => {
   );
 });
 
-/** A model server with executors, a queue before them, and steady service times: by real time. Its address. */
+/** A model server with executors, a queue before them, and steady service times: by real time. */
 export async function queueServer({
   executors,
   serviceMs,
   seed,
   refusal,
-}: QueueServerParts): Promise<string> {
+}: QueueServerParts): Promise<QueueServer> {
+  let lateMs = 0;
   const random = uniform(seed);
   let turn = 0;
   const freeAtMs = new Float64Array(executors);
@@ -42,12 +52,15 @@ export async function queueServer({
       return;
     }
     const service = SERVICE_TIMES.steady(random) * serviceMs;
-    await sleep(endOf(freeAtMs, service) - performance.now());
+    const endMs = endOf(freeAtMs, service);
+    await sleep(endMs - performance.now());
+    lateMs += Math.max(0, performance.now() - endMs - TIMER_MS);
     response.writeHead(200, { 'content-type': 'application/json' }).end('{"outputs":[]}');
   });
   servers.push(server);
   await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve));
-  return `http://127.0.0.1:${(server.address() as AddressInfo).port}`;
+  const url = `http://127.0.0.1:${(server.address() as AddressInfo).port}`;
+  return { url, lateMs: () => lateMs };
 }
 
 /** When a request that comes now is done: first come first served by the executor that is free first. */
