@@ -5,10 +5,11 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { systemClock } from '../../src/core/clock.ts';
 import { expectUnharmed } from '../support/attacked-recording.ts';
+import { leastOf } from '../support/least-of.ts';
 import { type RecordingProcess, startRecording } from '../support/recording.ts';
 import { steady } from '../support/steady.ts';
 import { temporaryDirectory } from '../support/temp-dir.ts';
-import { leastOf, worstOf } from '../support/worst-of.ts';
+import { worstOf } from '../support/worst-of.ts';
 
 const TOLD_MS = 250;
 /** Descriptors: when the forwarder closes the last of them is up to the machine; what leaks is never closed. */

@@ -23,13 +23,3 @@ export async function worstOf(
   await Promise.all(Array.from({ length: LANES }, lane));
   return worst;
 }
-
-/** Times that something is done at most, until it was quick enough. */
-const TRIES = 3;
-
-/** The same rule for what is too large to be done beside another: done again where it reaches `bound`; the least. */
-export async function leastOf(bound: number, act: () => Promise<number>): Promise<number> {
-  let least = Number.POSITIVE_INFINITY;
-  for (let tries = 0; tries < TRIES && least >= bound; tries += 1) least = Math.min(least, await act());
-  return least;
-}
