@@ -3,6 +3,7 @@ import { isMainThread } from 'node:worker_threads';
 import { commandOf } from './bare-program.ts';
 import { runInThread } from './command-thread.ts';
 import { EXIT, failureOf } from './exit.ts';
+import { idleHelpers } from './helper-threads.ts';
 import { terminal } from './terminal.ts';
 
 /**
@@ -11,6 +12,8 @@ import { terminal } from './terminal.ts';
  */
 const IN_THREAD: ReadonlySet<string> = new Set(['replay']);
 const DRY_RUN = '--dry-run';
+/** Commands that keep a schedule. */
+const SENDING: ReadonlySet<string> = new Set(['replay', 'selftest']);
 
 /** Runs one command line (without `node` and the script) and leaves its status in `process.exitCode`. */
 export async function main(args: readonly string[]): Promise<void> {
@@ -20,9 +23,14 @@ export async function main(args: readonly string[]): Promise<void> {
     process.exit();
   });
   try {
-    if (isMainThread && IN_THREAD.has(commandOf(args)) && !args.includes(DRY_RUN)) {
-      await runInThread(args);
-      return;
+    if (isMainThread && !args.includes(DRY_RUN)) {
+      const command = commandOf(args);
+      // Nobody waits for it: it is done long before the first instant.
+      if (SENDING.has(command)) void idleHelpers();
+      if (IN_THREAD.has(command)) {
+        await runInThread(args);
+        return;
+      }
     }
     // Not before: a process whose command runs in a thread needs none of it.
     const { prepare } = await import('./program.ts');
