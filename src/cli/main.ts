@@ -25,8 +25,8 @@ export async function main(args: readonly string[]): Promise<void> {
   try {
     if (isMainThread && !args.includes(DRY_RUN)) {
       const command = commandOf(args);
-      // Nobody waits for it: it is done long before the first instant.
-      if (SENDING.has(command)) void idleHelpers();
+      // Nobody waits for it: where it comes late, helpers are in the way until then.
+      if (SENDING.has(command)) idleHelpers();
       if (IN_THREAD.has(command)) {
         await runInThread(args);
         return;

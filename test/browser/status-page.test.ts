@@ -14,6 +14,9 @@ const SECRET = 'xxxxxxxxxxxxxxxxxxxx';
 /** Screenshots, to be looked at. */
 const PICTURES = join(repositoryRoot, 'artefacts', 'browser');
 
+/** The page asks every second. */
+const SOON = { timeout: 5_000 };
+
 describe.skipIf(!existsSync(CHROMIUM))('the live page in a browser (needs Debian’s chromium)', () => {
   let browser: Browser;
   let page: Page;
@@ -59,8 +62,8 @@ describe.skipIf(!existsSync(CHROMIUM))('the live page in a browser (needs Debian
   test('shows state, rate and what is on disk, and follows them', async () => {
     await expect.poll(() => field('state')).toBe('HEALTHY');
     const before = await number('exchanges');
-    await expect.poll(() => number('exchanges')).toBeGreaterThan(before);
-    await expect.poll(() => number('rate')).toBeGreaterThan(10);
+    await expect.poll(() => number('exchanges'), SOON).toBeGreaterThan(before);
+    await expect.poll(() => number('rate'), SOON).toBeGreaterThan(10);
     await expect.poll(() => field('disk')).toMatch(/[KM]iB of .*iB/);
     const points = async () => ((await page.locator('#rate-line').getAttribute('points')) ?? '').split(' ');
     await expect.poll(async () => (await points()).length).toBeGreaterThan(3);
@@ -109,6 +112,6 @@ describe.skipIf(!existsSync(CHROMIUM))('the live page in a browser (needs Debian
 
   test('says so when the recorder is gone', async () => {
     await page.evaluate("window.fetch = () => Promise.reject(new Error('down'))");
-    await expect.poll(() => page.evaluate('document.body.dataset.state')).toBe('GONE');
+    await expect.poll(() => page.evaluate('document.body.dataset.state'), SOON).toBe('GONE');
   });
 });

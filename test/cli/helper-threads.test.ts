@@ -1,9 +1,10 @@
 import { spawnSync } from 'node:child_process';
-import { readdirSync, readFileSync } from 'node:fs';
+import { readdirSync, readFileSync, symlinkSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
+import { setTimeout as sleep } from 'node:timers/promises';
 import { describe, expect, test } from 'vitest';
 import { captureOf } from '../support/captures.ts';
-import { startReprise } from '../support/process.ts';
+import { runReprise, startReprise } from '../support/process.ts';
 import { requestsOf, serverOf } from '../support/replaying.ts';
 import { temporaryDirectory } from '../support/temp-dir.ts';
 
@@ -38,32 +39,79 @@ function statOf(path: string): string | null {
   }
 }
 
-/** What the threads of a replay are once its first request has come; it ends as it should. */
-async function policiesOfReplay(env: Record<string, string> = {}): Promise<Map<string, Set<number>>> {
-  const seen = Promise.withResolvers<Map<string, Set<number>>>();
-  const server = await serverOf((_, response) => {
-    seen.resolve(policiesOf(run.child.pid as number));
+/** A replay that is not answered before `asExpected` holds of its threads, or ten seconds are over; what they were. */
+async function policiesOfReplay(
+  asExpected: (policies: Map<string, Set<number>>) => boolean,
+  env: Record<string, string> = {},
+): Promise<Map<string, Set<number>>> {
+  let policies = new Map<string, Set<number>>();
+  const server = await serverOf(async (_, response) => {
+    const fromMs = performance.now();
+    do {
+      policies = policiesOf(run.child.pid as number);
+      await sleep(10);
+    } while (!asExpected(policies) && performance.now() - fromMs < 10_000);
     response.end('{}');
   });
   const out = join(temporaryDirectory(), 'run');
-  const args = ['replay', captureOf(requestsOf(50)), '--target', server.url, '--out', out];
-  const run = startReprise(args, { env });
-  const { stderr } = await run.finished;
-  expect(stderr).not.toContain('error');
-  expect(server.requests).toHaveLength(50);
-  return await seen.promise;
+  const run = startReprise(['replay', captureOf(requestsOf(1)), '--target', server.url, '--out', out], {
+    env,
+  });
+  await run.finished;
+  expect(server.requests).toHaveLength(1);
+  return policies;
 }
 
-describe.skipIf(!threadsAreNamed)("V8's helpers in a replay", () => {
-  test.skipIf(!hasChrt)('run only where nothing else wants to, and nothing else does', async () => {
-    const policies = await policiesOfReplay();
-    expect(policies.get('V8Worker')).toEqual(new Set([IDLE]));
-    expect(policies.get('WorkerThread')).toEqual(new Set([NORMAL]));
-    expect(policies.get('MainThread')).toEqual(new Set([NORMAL]));
-  });
+/** A directory with a `chrt` of its own, which notes what it was told. */
+function fakeChrt(script: string): { readonly path: string; readonly notes: () => string[] } {
+  const path = temporaryDirectory();
+  const notes = join(path, 'notes');
+  writeFileSync(notes, '');
+  writeFileSync(join(path, 'chrt'), `#!/bin/sh\necho "$@" >> ${notes}\n${script}\n`, { mode: 0o755 });
+  return { path, notes: () => readFileSync(notes, 'utf8').split('\n').slice(0, -1) };
+}
+
+describe.skipIf(!threadsAreNamed)("V8's helpers", () => {
+  test.skipIf(!hasChrt)(
+    'of a replay run only where nothing else wants to, and nothing else does',
+    async () => {
+      const helpers = ['V8Worker', 'DelayedTaskSche'];
+      const policies = await policiesOfReplay((now) =>
+        helpers.every((name) => now.get(name)?.has(IDLE) === true && now.get(name)?.size === 1),
+      );
+      for (const name of helpers) expect(policies.get(name)).toEqual(new Set([IDLE]));
+      expect(policies.get('WorkerThread')).toEqual(new Set([NORMAL]));
+      expect(policies.get('MainThread')).toEqual(new Set([NORMAL]));
+    },
+  );
 
   test('stay what they are where there is no chrt', async () => {
-    const policies = await policiesOfReplay({ PATH: temporaryDirectory() });
+    const policies = await policiesOfReplay(() => true, { PATH: temporaryDirectory() });
     expect(policies.get('V8Worker')).toEqual(new Set([NORMAL]));
+  });
+
+  test.each([
+    [['replay', '--help'], 5],
+    [['selftest', '--help'], 5],
+    [['replay', '--dry-run', '--help'], 0],
+    [['profile', '--help'], 0],
+  ] as const)('are told of by %s to chrt, each once, where it sends', async (args, helpers) => {
+    const { path, notes } = fakeChrt('');
+    const { status } = await runReprise(args, { env: { PATH: `${path}:${process.env['PATH']}` } });
+    expect(status).toBe(0);
+    await expect.poll(() => notes().length).toBeGreaterThanOrEqual(helpers);
+    expect(notes().filter((line) => /^-i -p 0 \d+$/.test(line)).length).toBe(notes().length);
+    expect(helpers === 0 ? notes() : []).toEqual([]);
+  });
+
+  test('keep nobody who waits for a chrt that hangs, nor fail one that cannot be started', async () => {
+    const hanging = fakeChrt('exec sleep 60');
+    const looping = temporaryDirectory();
+    symlinkSync('chrt', join(looping, 'chrt'));
+    for (const path of [hanging.path, looping]) {
+      const env = { PATH: `${path}:${process.env['PATH']}` };
+      const { status, stderr } = await runReprise(['replay', '--help'], { env });
+      expect({ status, stderr }).toEqual({ status: 0, stderr: '' });
+    }
   });
 });

@@ -12,8 +12,10 @@ import { temporaryDirectory } from '../support/temp-dir.ts';
 import { worstOf } from '../support/worst-of.ts';
 
 const TOLD_MS = 250;
-/** Descriptors: when the forwarder closes the last of them is up to the machine; what leaks is never closed. */
-const GIVEN_BACK = { timeout: 10_000 };
+/**
+ * Descriptors: when the forwarder closes the last of them is up to the machine; what leaks is never closed, or by a last
+ * resort after ten seconds. */
+const GIVEN_BACK = { timeout: 5_000 };
 const BODY = '0123456789'.repeat(200);
 const LENGTH = `HTTP/1.1 200 OK\r\nContent-Length: ${BODY.length}\r\n\r\n${BODY}`;
 const CHUNKED = `HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n3e8\r\n${BODY.slice(0, 1_000)}\r\n3e8\r\n${BODY.slice(1_000)}\r\n0\r\n\r\n`;

@@ -11,8 +11,10 @@ import { temporaryDirectory } from '../support/temp-dir.ts';
 import { worstOf } from '../support/worst-of.ts';
 
 const TOLD_MS = 250;
-/** Descriptors: when the forwarder closes the last of them is up to the machine; what leaks is never closed. */
-const GIVEN_BACK = { timeout: 10_000 };
+/**
+ * Descriptors: when the forwarder closes the last of them is up to the machine; what leaks is never closed, or by a last
+ * resort after ten seconds. */
+const GIVEN_BACK = { timeout: 5_000 };
 const REQUEST = 'GET /stream HTTP/1.1\r\nHost: model\r\n\r\n';
 const HALF_BODY = 'POST / HTTP/1.1\r\nContent-Length: 9\r\n\r\nbody';
 const HEAD = 'HTTP/1.1 200 OK\r\nContent-Length: 1990\r\n\r\n';

@@ -44,14 +44,18 @@ function childrenOf(pid: number): string[] | null {
   return pids?.map((child) => textOf(`/proc/${child}/cmdline`) ?? '') ?? null;
 }
 
+/** Within which one must have been started. */
+const SEALER_MS = 60_000;
+
 /** Waits for the sealer. @returns false where it came and went between two looks, and its parent after it */
 async function sealerSeen(supervisor: number): Promise<boolean> {
-  for (;;) {
+  for (const sinceMs = performance.now(); performance.now() - sinceMs < SEALER_MS; ) {
     const children = childrenOf(supervisor);
     if (children === null) return false;
     if (children.some((command) => command.includes('entries/sealer'))) return true;
     await sleep(1);
   }
+  throw new Error('no sealer was started');
 }
 
 /** @returns false where there is nobody left to hear it */

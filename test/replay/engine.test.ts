@@ -1,3 +1,4 @@
+import { setTimeout as sleep } from 'node:timers/promises';
 import { queryObjects } from 'node:v8';
 import { afterEach, describe, expect, test } from 'vitest';
 import type { EngineHealth, PreparedRequest, ReplayEngine, SendResult } from '../../src/replay/engine.ts';
@@ -113,6 +114,8 @@ describe('the engine', () => {
     expect(results.filter(({ refused }) => refused)).toHaveLength(45);
     expect(health).toMatchObject({ prepared: 50, sent: 5, refused: 45, stopped: 5 });
     await expect.poll(() => server.requests.length).toBe(5);
+    await sleep(50);
+    expect(server.requests).toHaveLength(5);
   });
 
   test('keeps sending, in time, while the target refuses connections', async () => {
@@ -250,7 +253,7 @@ describe('the engine', () => {
       new AbortController().signal,
     );
     await expect(failing).rejects.toThrow('disk full');
-    await expect.poll(() => server.openConnections).toBe(0);
+    await expect.poll(() => server.openConnections, { timeout: 1_000 }).toBe(0);
   });
 
   test('fails with an error of its own when a thread cannot run', async () => {

@@ -1,3 +1,4 @@
+import { setTimeout as sleep } from 'node:timers/promises';
 import { afterEach, describe, expect, test } from 'vitest';
 import type { SendError } from '../../src/core/run.ts';
 import type { EngineHealth, EngineOptions, PreparedRequest, SendResult } from '../../src/replay/engine.ts';
@@ -79,6 +80,8 @@ describe('several senders', () => {
     expect(health).toMatchObject({ sent: 20, refused: 40, refusedForBytes: 0, inFlightMax: 20, stopped: 20 });
     // What was sent lies in the kernel until this thread has read it.
     await expect.poll(() => server.requests.length).toBe(20);
+    await sleep(50);
+    expect(server.requests).toHaveLength(20);
   });
 });
 

@@ -89,12 +89,7 @@ export class EquationWatch {
 
   async #watch(probePort: number, everyMs: number): Promise<void> {
     while (!this.#stopped) {
-      const series = await scrape(probePort).catch((error: NodeJS.ErrnoException) => {
-        // Asked once more where it was reset: a listener with much to accept does so without harm to the account.
-        if (error.code !== 'ECONNRESET' || this.#stopped) throw error;
-        return scrape(probePort);
-      });
-      const balance = scrapedImbalance(series);
+      const balance = scrapedImbalance(await scrape(probePort));
       if (balance.bytes !== 0 || balance.turns !== 0) this.imbalances.push(balance);
       this.scrapes += 1;
       await sleep(everyMs);

@@ -119,6 +119,7 @@ describe('limits of number', () => {
     await until(() => asked === 2);
     release();
     await second.read(/ok$/);
+    expect(asked).toBe(2);
     expect(gateway.gateway.counts).toMatchObject({ inFlight: 0, refused: { in_flight: 1 } });
     expect(imbalance(await gateway.settle())).toEqual({ bytes: 0, turns: 0 });
     const refused = gateway.sink.exchanges.find(({ status }) => status === 503);
@@ -189,38 +190,41 @@ describe('upstream connections', () => {
   it.each([
     ['about when the gateway does', 80],
     ['about when the upstream would', 380],
-  ])('are given up before an upstream closes idle ones, and no request %s races an end', async (_, from) => {
-    // Either is the gateway's doing each time, or that of a moment in which this process stood still.
-    const failed = await leastOf(1, async () => {
-      let wrong = 0;
-      const port = await rawUpstream((socket) => {
-        let idle: NodeJS.Timeout | undefined;
-        const giveUp = () => {
-          wrong += 1;
-          socket.resetAndDestroy();
-        };
-        socket.on('data', () => {
-          clearTimeout(idle);
-          socket.write(OK);
-          idle = setTimeout(giveUp, 400);
+  ])(
+    'are given up before an upstream that closes idle ones does: no request that comes %s meets an end',
+    async (_, from) => {
+      // Either is the gateway's doing each time, or that of a moment in which this process stood still.
+      const failed = await leastOf(1, async () => {
+        let wrong = 0;
+        const port = await rawUpstream((socket) => {
+          let idle: NodeJS.Timeout | undefined;
+          const giveUp = () => {
+            wrong += 1;
+            socket.resetAndDestroy();
+          };
+          socket.on('data', () => {
+            clearTimeout(idle);
+            socket.write(OK);
+            idle = setTimeout(giveUp, 400);
+          });
+          socket.on('close', () => clearTimeout(idle));
         });
-        socket.on('close', () => clearTimeout(idle));
+        // All at once, and each through a gateway of its own, so that nobody uses what another left idle.
+        const turns = Array.from({ length: 20 }, async (_gap, turn) => {
+          const gateway = await startGateway(port, { freeSocketMs: 100 });
+          const client = await RawClient.connect(gateway.port);
+          for (const gapMs of [0, from + 2 * turn]) {
+            await sleep(gapMs);
+            client.send(GET);
+            if (!(await client.read(/\r\n\r\n/)).includes('HTTP/1.1 200 ')) wrong += 1;
+          }
+        });
+        await Promise.all(turns);
+        return wrong;
       });
-      // All at once, and each through a gateway of its own, so that nobody uses what another left idle.
-      const turns = Array.from({ length: 20 }, async (_gap, turn) => {
-        const gateway = await startGateway(port, { freeSocketMs: 100 });
-        const client = await RawClient.connect(gateway.port);
-        for (const gapMs of [0, from + 2 * turn]) {
-          await sleep(gapMs);
-          client.send(GET);
-          if (!(await client.read(/\r\n\r\n/)).includes('HTTP/1.1 200 ')) wrong += 1;
-        }
-      });
-      await Promise.all(turns);
-      return wrong;
-    });
-    expect(failed).toBe(0);
-  });
+      expect(failed).toBe(0);
+    },
+  );
 
   it('serve one request each where they are not to be reused', async () => {
     const upstream = await server();
