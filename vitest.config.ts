@@ -9,7 +9,5 @@ export default defineConfig({
     maxWorkers: 2,
     testTimeout: 30_000,
     hookTimeout: 30_000,
-    // How long something may take that only has to come: Vitest's own second is less than a busy machine stands still.
-    expect: { poll: { timeout: 20_000 } },
   },
 });

@@ -11,7 +11,5 @@ export default defineConfig({
     fileParallelism: false,
     testTimeout: 300_000,
     hookTimeout: 120_000,
-    // As in npm test: how long something may take that only has to come.
-    expect: { poll: { timeout: 20_000 } },
   },
 });

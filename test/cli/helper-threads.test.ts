@@ -71,9 +71,9 @@ function fakeChrt(script: string): { readonly path: string; readonly notes: () =
   return { path, notes: () => readFileSync(notes, 'utf8').split('\n').slice(0, -1) };
 }
 
-describe.skipIf(!threadsAreNamed)("V8's helpers", () => {
+describe.skipIf(!threadsAreNamed)("V8's helpers (needs a Node that names its threads)", () => {
   test.skipIf(!hasChrt)(
-    'of a replay run only where nothing else wants to, and nothing else does',
+    'of a replay run only where nothing else wants to, and nothing else does (needs chrt)',
     async () => {
       const helpers = ['V8Worker', 'DelayedTaskSche'];
       const policies = await policiesOfReplay((now) =>
@@ -99,9 +99,10 @@ describe.skipIf(!threadsAreNamed)("V8's helpers", () => {
     const { path, notes } = fakeChrt('');
     const { status } = await runReprise(args, { env: { PATH: `${path}:${process.env['PATH']}` } });
     expect(status).toBe(0);
-    await expect.poll(() => notes().length).toBeGreaterThanOrEqual(helpers);
-    expect(notes().filter((line) => /^-i -p 0 \d+$/.test(line)).length).toBe(notes().length);
-    expect(helpers === 0 ? notes() : []).toEqual([]);
+    // It ends when they have: nothing is noted after it.
+    expect(notes().every((line) => /^-i -p 0 \d+$/.test(line))).toBe(true);
+    expect(new Set(notes()).size).toBe(helpers);
+    expect(notes()).toHaveLength(helpers);
   });
 
   test('keep nobody who waits for a chrt that hangs, nor fail one that cannot be started', async () => {

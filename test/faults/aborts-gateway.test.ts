@@ -13,8 +13,9 @@ import { worstOf } from '../support/worst-of.ts';
 
 const TOLD_MS = 250;
 /**
- * Descriptors: when the forwarder closes the last of them is up to the machine; what leaks is never closed, or by a last
- * resort after ten seconds. */
+ * Descriptors: when the forwarder closes the last of them is up to the machine; what leaks is never closed, or by a
+ * last resort after ten seconds.
+ */
 const GIVEN_BACK = { timeout: 5_000 };
 const BODY = '0123456789'.repeat(200);
 const LENGTH = `HTTP/1.1 200 OK\r\nContent-Length: ${BODY.length}\r\n\r\n${BODY}`;

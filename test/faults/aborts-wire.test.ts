@@ -12,8 +12,9 @@ import { worstOf } from '../support/worst-of.ts';
 
 const TOLD_MS = 250;
 /**
- * Descriptors: when the forwarder closes the last of them is up to the machine; what leaks is never closed, or by a last
- * resort after ten seconds. */
+ * Descriptors: when the forwarder closes the last of them is up to the machine; what leaks is never closed, or by a
+ * last resort after ten seconds.
+ */
 const GIVEN_BACK = { timeout: 5_000 };
 const REQUEST = 'GET /stream HTTP/1.1\r\nHost: model\r\n\r\n';
 const HALF_BODY = 'POST / HTTP/1.1\r\nContent-Length: 9\r\n\r\nbody';

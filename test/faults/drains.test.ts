@@ -39,9 +39,7 @@ async function drain(flags: readonly string[], first: 'recorder' | 'upstream', w
   const origin = await startOrigin();
   const directory = join(temporaryDirectory(), 'capture');
   const recording = await startRecording(origin.port, directory, [
-    ...['--probe-listen', 'off', '--drain-delay', '100ms'],
-    // It ends when its clients are gone; when they have heard that they shall go is up to the machine.
-    ...['--drain-deadline', withdrawn ? '30s' : '3s'],
+    ...['--probe-listen', 'off', '--drain-delay', '100ms', '--drain-deadline', '3s'],
     ...flags,
   ]);
   const traffic = new NumberedTraffic(recording.port, { clients: CLIENTS, thinkMs: 2, endWhenRefused: true });

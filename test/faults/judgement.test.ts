@@ -202,7 +202,7 @@ class SlowServer {
 
 describe('a server at twice its capacity', () => {
   const SLO = ['--json', '--slo', 'latency: p(95)<500'];
-  const PLAYS = 3;
+  const PLAYS = 2;
 
   it('fails, with its queue in service latency and our lag in bounds', async () => {
     let punctual = false;

@@ -77,7 +77,8 @@ describe('a sealer that is killed', () => {
   }, async () => {
     const original = waiting();
     const random = new SeededRandom(2);
-    // And a little beyond: its last steps come when the manifest is there. A fixed stretch would be over before the work of a slow machine began, or go on after that of a fast one.
+    // A little longer than it works: its last steps come when the manifest is there. A fixed stretch would be over
+    // before the work of a slow machine began, or go on after that of a fast one.
     const longestMs = await workingMs(original);
     let interrupted = 0;
     for (let kill = 0; kill < KILLS; kill += 1) {

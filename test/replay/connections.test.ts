@@ -8,9 +8,6 @@ import { CERTIFICATE_KEY_PEM, CERTIFICATE_NAME, CERTIFICATE_PEM } from '../suppo
 import { answer } from '../support/raw-server.ts';
 import { afterwards, type Outcome, outgoing, play, serve, transportTo } from '../support/transport-stage.ts';
 
-/** Below the second and a half after which any idle connection is given up: it was for another reason. */
-const BEFORE_IDLE = { timeout: 1_000 };
-
 describe('connections', () => {
   test('are as many as there are requests at once, then used again, the youngest first', async () => {
     const waiting: (() => void)[] = [];
@@ -66,7 +63,7 @@ describe('connections', () => {
     for (let nth = 0; nth < 2; nth++) {
       expect(await play(transport, outgoing())).toMatchObject({ error: null, reused: false });
     }
-    await expect.poll(() => server.openConnections, BEFORE_IDLE).toBe(0);
+    await expect.poll(() => server.openConnections).toBe(0);
     expect(server.connections).toBe(2);
   });
 
@@ -77,7 +74,7 @@ describe('connections', () => {
     });
     const transport = transportTo(server.origin);
     await play(transport, outgoing());
-    await expect.poll(() => server.openConnections, BEFORE_IDLE).toBe(0);
+    await expect.poll(() => server.openConnections).toBe(0);
     expect(await play(transport, outgoing())).toMatchObject({ error: null, reused: false });
   });
 

@@ -253,7 +253,7 @@ describe('the engine', () => {
       new AbortController().signal,
     );
     await expect(failing).rejects.toThrow('disk full');
-    await expect.poll(() => server.openConnections, { timeout: 1_000 }).toBe(0);
+    await expect.poll(() => server.openConnections).toBe(0);
   });
 
   test('fails with an error of its own when a thread cannot run', async () => {

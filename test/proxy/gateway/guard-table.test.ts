@@ -122,7 +122,7 @@ describe('a request that unguarded proxies die of, or send on as two', () => {
       `POST / HTTP/1.1\r\n${HOST}Transfer-Encoding: chunked\r\n\r\n3\r\nabc\r\n-5\r\n`,
     );
     expect([got, upstream.requests.length]).toEqual(['', 0]);
-    await until(() => upstream.openConnections === 0);
+    await until(() => upstream.openConnections === 0, 250);
     await gateway.settle();
     expect(gateway.sink.exchanges[0]).toMatchObject({ outcome: 'client_aborted', status: null });
   });
