@@ -12,12 +12,23 @@ export const LIMITS = {
   listenBacklog: 1_024,
   /** Held at most of what is read from a side only to learn whether its peer is still there. */
   probedBytes: 1 * MIB,
+  /** What is read at once from a socket that did not fill as much before, and so what waits for a slow peer. */
+  readBytes: 64 * KIB,
+  /** Sockets at most that are read into a slab of their own: those in the middle of something large. */
+  intakeSlabs: 32,
+  /** Slabs that one socket fills at a stretch before others have their turn. */
+  slabsInRow: 8,
+  /** Writes at most that wait for their peers in a slab; then none is lent, and what would wait is copied. */
+  waitingSlabs: 64,
+  waitingLookMs: 50,
+  /** Slabs that nobody uses and that are kept. */
+  spareSlabs: 24,
   /** A PROXY protocol header with all its extensions. */
   proxyHeaderBytes: 4 * KIB,
   /** A certificate, key or bundle of them. */
   tlsFileBytes: 4 * MIB,
   /** Forwarder to recorder. */
-  slabBytes: 64 * KIB,
+  slabBytes: 256 * KIB,
   slabBudgetBytes: 64 * MIB,
   flushDelayMs: 5,
 

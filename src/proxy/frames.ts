@@ -98,8 +98,8 @@ export function readDoubles(payload: Uint8Array): number[] {
   return Array.from({ length: payload.byteLength >> 3 }, (_, index) => view.getFloat64(index * 8, true));
 }
 
-/** So much of a frame of traffic is handed on before the rest of it came. */
-const PART_BYTES = 16 * 1024;
+/** Frames of traffic of up to so much are handed on whole; of longer ones so much before the rest of it came. */
+export const WHOLE_FRAME_BYTES = 16 * 1024;
 
 /** A frame of traffic of which a part was handed on. */
 interface BegunFrame {
@@ -184,7 +184,7 @@ function enoughOf(bytes: Buffer, at: number): number {
   const type = bytes[at + 4];
   const isTraffic = type === FRAME.clientBytes || type === FRAME.serverBytes;
   const payloadBytes = bytes.readUInt32LE(at);
-  return FRAME_HEADER_BYTES + (isTraffic ? Math.min(payloadBytes, PART_BYTES) : payloadBytes);
+  return FRAME_HEADER_BYTES + (isTraffic ? Math.min(payloadBytes, WHOLE_FRAME_BYTES) : payloadBytes);
 }
 
 /** What became of a connection's bytes up to two offsets. Settlements of a connection arrive in order. */

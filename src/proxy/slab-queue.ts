@@ -1,7 +1,7 @@
 import type { Writable } from 'node:stream';
 import { LIMITS } from '../core/limits.ts';
-import { giveBack } from '../core/spent-memory.ts';
-import { FRAME_HEADER_BYTES, type FrameType, writeFrameHeader } from './frames.ts';
+import { FRAME_HEADER_BYTES, type FrameType, WHOLE_FRAME_BYTES, writeFrameHeader } from './frames.ts';
+import { type Piece, type Slab, SlabPool } from './slab.ts';
 
 /** What a frame carries besides its payload. */
 export interface FrameHead {
@@ -11,31 +11,24 @@ export interface FrameHead {
   readonly atNs: number;
 }
 
-interface Slab {
-  readonly bytes: Buffer;
-  used: number;
-}
-
-/** Empty slabs kept for reuse; more than a busy pipe holds in flight would only be idle memory. */
-const SPARE_SLABS = 16;
-/** Full slabs are written at the latest when there are so many. */
-const SLABS_AT_ONCE = 8;
+/** So many full slabs are written as soon as all that could be read was passed on. */
+const SLABS_AT_ONCE = 4;
 
 /**
- * Frames on their way into the recorder's pipe, copied at once into slabs of a fixed size: a chunk that was
- * merely referenced would keep alive the whole buffer it was read into. The budget counts slabs, so it is the
- * memory that is really held. Frames are collected for some milliseconds, because a write per chunk would cost
- * both processes a system call per chunk.
+ * Frames on their way into the recorder's pipe, in slabs: what was read into memory of others is copied into one,
+ * what was read into a slab stays there. The budget counts slabs, so it is the memory that is really held. Frames
+ * are collected for some milliseconds, because a write per chunk would cost both processes a system call per chunk.
  */
 export class SlabQueue {
+  readonly pool = new SlabPool();
   readonly #budgetSlabs: number;
-  readonly #spare: Buffer[] = [];
   #pipe: Writable | null = null;
   #current: Slab | null = null;
   /** Full ones that wait to be written together. */
   #full: Slab[] = [];
   #slabs = 0;
   #timer: NodeJS.Timeout | null = null;
+  #immediate: NodeJS.Immediate | null = null;
 
   constructor(budgetBytes: number = LIMITS.slabBudgetBytes) {
     this.#budgetSlabs = Math.max(1, Math.floor(budgetBytes / LIMITS.slabBytes));
@@ -53,18 +46,34 @@ export class SlabQueue {
 
   /** Sends to this pipe from now on; null drops what has not been written. */
   attach(pipe: Writable | null): void {
-    for (const slab of this.#take()) this.#release(slab.bytes);
+    for (const slab of this.#take()) this.#release(slab);
     this.#pipe = pipe;
   }
 
   /**
-   * Takes a frame whole, or not at all: false means the budget is spent or nobody listens. Long payloads are cut
+   * Takes a frame whole, or not at all: null means the budget is spent or nobody listens. Long payloads are cut
    * into several frames of the same type, of which only the first keeps the flags.
+   * @returns where its payload lies now, until the call is over and for whoever holds those slabs
    */
-  append(head: FrameHead, payload: Uint8Array): boolean {
-    if (!this.#pipe || !this.#fits(payload.length)) return false;
-    this.#copy(head, payload, Math.min(payload.length, 1));
-    return true;
+  append(head: FrameHead, payload: Uint8Array): readonly Piece[] | null {
+    if (!this.#pipe || !this.#fits(payload.length)) return null;
+    return this.#copy(head, payload, payload.length <= WHOLE_FRAME_BYTES ? payload.length : 1);
+  }
+
+  /**
+   * Takes a frame whose payload was read into the body of a slab of this pool, or not, as `append` does. The slab is
+   * the queue's to write on in, behind that payload; the caller still holds it, and reads no more into it. Little
+   * is copied instead, behind what is there: a slab for it would be spent budget.
+   */
+  adopt(head: FrameHead, slab: Slab, payload: Buffer): readonly Piece[] | null {
+    if (this.#current && payload.length <= WHOLE_FRAME_BYTES) return this.append(head, payload);
+    if (!this.#pipe || this.#slabs >= this.#budgetSlabs) return null;
+    writeFrameHeader(slab.bytes, 0, head, payload.length);
+    slab.used = FRAME_HEADER_BYTES + payload.length;
+    slab.hold();
+    this.#begin(slab);
+    this.#flushSoon();
+    return [{ bytes: payload, slab }];
   }
 
   /**
@@ -77,7 +86,9 @@ export class SlabQueue {
 
   flush(): void {
     if (this.#timer) clearTimeout(this.#timer);
+    if (this.#immediate) clearImmediate(this.#immediate);
     this.#timer = null;
+    this.#immediate = null;
     const slabs = this.#take();
     if (slabs.length > 1) this.#pipe?.cork();
     for (const slab of slabs) this.#write(slab);
@@ -92,31 +103,41 @@ export class SlabQueue {
   }
 
   /** @param together bytes of the payload that must lie in the first frame */
-  #copy(head: FrameHead, payload: Uint8Array, together: number): void {
+  #copy(head: FrameHead, payload: Uint8Array, together: number): readonly Piece[] {
+    const pieces: Piece[] = [];
     let taken = 0;
     do {
       const slab = this.#slabWithRoom(taken === 0 ? together : 1);
-      const length = Math.min(payload.length - taken, LIMITS.slabBytes - slab.used - FRAME_HEADER_BYTES);
+      const at = slab.used + FRAME_HEADER_BYTES;
+      const length = Math.min(payload.length - taken, LIMITS.slabBytes - at);
       writeFrameHeader(slab.bytes, slab.used, taken === 0 ? head : { ...head, flags: 0 }, length);
-      const part = length === payload.length ? payload : payload.subarray(taken, taken + length);
-      slab.bytes.set(part, slab.used + FRAME_HEADER_BYTES);
-      slab.used += FRAME_HEADER_BYTES + length;
+      slab.bytes.set(length === payload.length ? payload : payload.subarray(taken, taken + length), at);
+      slab.used = at + length;
       taken += length;
+      pieces.push({ bytes: slab.bytes.subarray(at, slab.used), slab });
     } while (taken < payload.length);
-    this.#timer ??= setTimeout(() => this.flush(), LIMITS.flushDelayMs);
+    this.#flushSoon();
+    return pieces;
   }
 
   #slabWithRoom(payloadBytes: number): Slab {
     const current = this.#current;
     if (current && LIMITS.slabBytes - current.used >= FRAME_HEADER_BYTES + Math.max(payloadBytes, 32))
       return current;
-    if (current) this.#full.push(current);
-    this.#current = null;
-    // Not at once: the chunk that filled it is on its way to a peer, and the next may be waiting in a socket.
-    if (this.#full.length >= SLABS_AT_ONCE) this.flush();
+    return this.#begin(this.pool.take());
+  }
+
+  #begin(slab: Slab): Slab {
+    if (this.#current) this.#full.push(this.#current);
     this.#slabs += 1;
-    this.#current = { bytes: this.#spare.pop() ?? Buffer.allocUnsafeSlow(LIMITS.slabBytes), used: 0 };
-    return this.#current;
+    this.#current = slab;
+    return slab;
+  }
+
+  /** Not at once: what fills a slab is on its way to a peer, and the next chunk may be waiting in a socket. */
+  #flushSoon(): void {
+    if (this.#full.length >= SLABS_AT_ONCE) this.#immediate ??= setImmediate(() => this.flush());
+    else this.#timer ??= setTimeout(() => this.flush(), LIMITS.flushDelayMs);
   }
 
   /** All that was collected; nothing is left. */
@@ -129,13 +150,12 @@ export class SlabQueue {
   }
 
   #write(slab: Slab): void {
-    if (this.#pipe) this.#pipe.write(slab.bytes.subarray(0, slab.used), () => this.#release(slab.bytes));
-    else this.#release(slab.bytes);
+    if (this.#pipe) this.#pipe.write(slab.bytes.subarray(0, slab.used), () => this.#release(slab));
+    else this.#release(slab);
   }
 
-  #release(bytes: Buffer): void {
+  #release(slab: Slab): void {
     this.#slabs -= 1;
-    if (this.#spare.length < SPARE_SLABS) this.#spare.push(bytes);
-    else giveBack(bytes);
+    slab.release();
   }
 }

@@ -13,6 +13,7 @@ import {
 } from './frames.ts';
 import type { ConnectionAccount, Fate, Tally } from './ledger.ts';
 import type { RecorderLink } from './recorder-link.ts';
+import type { Piece, Slab } from './slab.ts';
 
 const EMPTY = new Uint8Array(0);
 const UNPARSED: Fate = { kind: 'omitted', because: 'unparsed' };
@@ -65,15 +66,20 @@ export class TapConnection {
     return this.#gap ? { reason: this.#gap.reason, ...gapTally(this.#gap) } : null;
   }
 
-  client(chunk: Uint8Array): void {
+  /**
+   * @param slab what the bytes lie in, if they were read into a slab's body
+   * @returns where they lie for the recorder; null for what it is not given
+   */
+  client(bytes: Buffer, slab: Slab | null = null): readonly Piece[] | null {
     const turnStart = this.#turnDue;
     this.#turnDue = false;
-    this.#pass(FRAME.clientBytes, chunk, turnStart);
+    return this.#pass(FRAME.clientBytes, bytes, slab, turnStart);
   }
 
-  server(chunk: Uint8Array): void {
+  /** As `client`. */
+  server(bytes: Buffer, slab: Slab | null = null): readonly Piece[] | null {
     this.#turnDue = true;
-    this.#pass(FRAME.serverBytes, chunk, false);
+    return this.#pass(FRAME.serverBytes, bytes, slab, false);
   }
 
   clientEnd(): void {
@@ -129,20 +135,21 @@ export class TapConnection {
     this.#gap = null;
   }
 
-  #pass(type: FrameType, chunk: Uint8Array, turnStart: boolean): void {
-    const clientBytes = type === FRAME.clientBytes ? chunk.length : 0;
-    const serverBytes = chunk.length - clientBytes;
+  #pass(type: FrameType, bytes: Buffer, slab: Slab | null, turnStart: boolean): readonly Piece[] | null {
+    const clientBytes = type === FRAME.clientBytes ? bytes.length : 0;
+    const serverBytes = bytes.length - clientBytes;
     if (this.#opaque) {
       this.account.seeSettled(clientBytes, serverBytes, turnStart, UNPARSED);
-      this.#unseen.bytes += chunk.length;
+      this.#unseen.bytes += bytes.length;
       this.#unseen.turns += turnStart ? 1 : 0;
-      return;
+      return null;
     }
     if (this.#gap && turnStart) this.#resume();
-    if (!this.#gap && !this.#copy(type, turnStart ? FLAG_TURN_START : 0, chunk))
-      this.#gap = newGap('queue_bytes');
+    const pieces = this.#gap ? null : this.#hand(type, turnStart ? FLAG_TURN_START : 0, bytes, slab);
+    if (pieces === null) this.#gap ??= newGap('queue_bytes');
     if (this.#gap) this.#shed(this.#gap, clientBytes, serverBytes, turnStart);
     else this.account.see(clientBytes, serverBytes, turnStart);
+    return pieces;
   }
 
   #shed(gap: Gap, clientBytes: number, serverBytes: number, turnStart: boolean): void {
@@ -177,10 +184,11 @@ export class TapConnection {
     this.#announced = true;
   }
 
-  #copy(type: FrameType, flags: number, chunk: Uint8Array): boolean {
+  #hand(type: FrameType, flags: number, bytes: Buffer, slab: Slab | null): readonly Piece[] | null {
     if (!this.#announced) this.#announce();
     const head = { type, flags, connection: this.connection, atNs: this.#clock.nowNs() };
-    return this.#link.queue.append(head, chunk);
+    const { queue } = this.#link;
+    return slab === null ? queue.append(head, bytes) : queue.adopt(head, slab, bytes);
   }
 
   #control(type: FrameType, flags: number, payload: Uint8Array): void {

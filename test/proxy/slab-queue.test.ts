@@ -1,7 +1,13 @@
 import { PassThrough, Writable } from 'node:stream';
 import { describe, expect, it } from 'vitest';
 import { LIMITS } from '../../src/core/limits.ts';
-import { FRAME, FRAME_HEADER_BYTES, type Frame, FrameReader } from '../../src/proxy/frames.ts';
+import {
+  FRAME,
+  FRAME_HEADER_BYTES,
+  type Frame,
+  FrameReader,
+  WHOLE_FRAME_BYTES,
+} from '../../src/proxy/frames.ts';
 import { SlabQueue } from '../../src/proxy/slab-queue.ts';
 
 /** Frames that come out of the pipe; payloads are copied, because they are views. */
@@ -35,9 +41,61 @@ describe('the queue into the pipe', () => {
     const pipe = new PassThrough({ highWaterMark: 100 * LIMITS.slabBytes });
     queue.attach(pipe);
     const payload = Buffer.alloc(30 * LIMITS.slabBytes, 'abcdefg');
-    expect(queue.append({ type: FRAME.serverBytes, flags: 0, connection: 1, atNs: 0 }, payload)).toBe(true);
+    const pieces = queue.append({ type: FRAME.serverBytes, flags: 0, connection: 1, atNs: 0 }, payload) ?? [];
+    expect(Buffer.concat(pieces.map(({ bytes }) => bytes)).equals(payload)).toBe(true);
     queue.flush();
     expect(Buffer.concat(framesOf(pipe).map((frame) => frame.payload)).equals(payload)).toBe(true);
+  });
+});
+
+describe('a slab that was read into', () => {
+  const head = { type: FRAME.clientBytes, flags: 0, connection: 1, atNs: 0 } as const;
+
+  it('lies between what was appended before it and after it, and is written on in', async () => {
+    const queue = new SlabQueue();
+    const pipe = new PassThrough({ highWaterMark: 10 * LIMITS.slabBytes });
+    queue.attach(pipe);
+    queue.append(head, Buffer.from('before'));
+    const slab = queue.pool.take();
+    const payload = slab.body.subarray(0, WHOLE_FRAME_BYTES + 1).fill('read');
+    const adopted = queue.adopt(head, slab, payload) ?? [];
+    expect([adopted.length, adopted[0]?.bytes === payload, adopted[0]?.slab === slab]).toEqual([
+      1,
+      true,
+      true,
+    ]);
+    const after = queue.append(head, Buffer.from('after')) ?? [];
+    expect([after.length, after[0]?.slab === slab]).toEqual([1, true]);
+    queue.flush();
+    expect(framesOf(pipe).map((frame) => Buffer.from(frame.payload).toString())).toEqual([
+      'before',
+      payload.toString(),
+      'after',
+    ]);
+    await new Promise((resolve) => setImmediate(resolve));
+    // Whoever read into it holds it still.
+    expect([queue.heldBytes, slab.holders]).toEqual([0, 1]);
+  });
+
+  it('is not spent on little: that is copied behind what is there', () => {
+    const queue = new SlabQueue();
+    queue.attach(new PassThrough());
+    queue.append(head, Buffer.from('before'));
+    const slab = queue.pool.take();
+    const adopted = queue.adopt(head, slab, slab.body.subarray(0, WHOLE_FRAME_BYTES)) ?? [];
+    expect([adopted.length, adopted[0]?.slab === slab, slab.holders]).toEqual([1, false, 1]);
+    expect(queue.heldBytes).toBe(LIMITS.slabBytes);
+  });
+
+  it('is not taken over the budget, nor where nobody listens', () => {
+    const queue = new SlabQueue(2 * LIMITS.slabBytes);
+    const adopt = () => {
+      const slab = queue.pool.take();
+      return queue.adopt(head, slab, slab.body) !== null;
+    };
+    expect(adopt()).toBe(false);
+    queue.attach(new PassThrough());
+    expect([adopt(), adopt(), adopt()]).toEqual([true, true, false]);
   });
 });
 
@@ -59,7 +117,7 @@ describe('slabs that were written', () => {
     return new Promise<void>((resolve) => setImmediate(resolve)).then(() => {
       expect(queue.heldBytes).toBe(0);
       const kept = new Set(written.filter(({ length }) => length > 0).map(({ buffer }) => buffer));
-      expect(kept.size).toBe(16);
+      expect(kept.size).toBe(LIMITS.spareSlabs);
     });
   });
 });

@@ -3,11 +3,11 @@ import { type SecureContext, TLSSocket } from 'node:tls';
 import { WIRE } from '../../core/limits.ts';
 import type { ConnectionFailure } from '../data-plane.ts';
 import { type ProxyHeader, readProxyHeader } from '../proxy-protocol.ts';
-import { Side } from '../side.ts';
+import { PassingSide } from './passing-side.ts';
 
 /** A client whose traffic can begin. */
 export interface Admitted {
-  readonly side: Side;
+  readonly side: PassingSide;
   /** What its PROXY protocol header said; null where none was asked for. */
   readonly header: ProxyHeader | null;
   /** What was agreed on under TLS; null without. */
@@ -42,7 +42,7 @@ export async function admit(
   const agreed = stream instanceof TLSSocket ? stream.alpnProtocol : null;
   if (stream.destroyed) return null;
   return {
-    side: new Side(stream, socket, socket.remoteAddress !== undefined),
+    side: new PassingSide(stream, socket, socket.remoteAddress !== undefined, null),
     header,
     protocol: agreed || null,
   };

@@ -4,12 +4,13 @@ import type { Endpoint } from '../endpoint.ts';
 import { type Listening, listenOn } from '../listening.ts';
 import { type ProxyHeader, plainAddress, writeProxyHeader } from '../proxy-protocol.ts';
 import type { RecorderLink } from '../recorder-link.ts';
-import { Side } from '../side.ts';
 import { TlsFiles } from '../tls-files.ts';
 import { type Admitted, admit } from './admission.ts';
 import { DeafSides } from './deaf-sides.ts';
+import { Intake, readThrough } from './inlet.ts';
 import { Link, type LinkHost } from './link.ts';
 import type { WireOptions } from './options.ts';
+import { PassingSide } from './passing-side.ts';
 import { openUpstream, SOCKET_OPTIONS, type UpstreamSecurity } from './upstream.ts';
 
 /**
@@ -26,6 +27,7 @@ export class Forwarder implements DataPlane {
   readonly #admitting = new Set<Socket>();
   readonly #links = new Set<Link>();
   readonly #host: LinkHost;
+  readonly #intake: Intake;
   readonly #failed: Partial<Record<ConnectionFailure, number>> = {};
   #certificate: TlsFiles | null = null;
   #trusted: TlsFiles | null = null;
@@ -39,6 +41,7 @@ export class Forwarder implements DataPlane {
     this.#link = link;
     this.#notify = notify;
     this.#servers = options.pairs.map((pair, index) => this.#serverOf(pair, index));
+    this.#intake = new Intake(link.queue.pool);
     this.#host = {
       deaf: new DeafSides(),
       refused: options.refused,
@@ -131,21 +134,26 @@ export class Forwarder implements DataPlane {
   #serverOf(pair: Pair, index: number): Server {
     const { acceptProxyProtocol, maxConnections } = this.#options;
     const secure = pair.listen.kind === 'tcp' && pair.listen.tls;
-    const server = createServer(SOCKET_OPTIONS, (socket) => {
+    const admits = secure || acceptProxyProtocol;
+    const server = createServer({ ...SOCKET_OPTIONS, pauseOnConnect: !admits }, (socket) => {
       if (this.#open >= maxConnections) {
         this.#turnedAway += 1;
         socket.destroy();
-      } else if (secure || acceptProxyProtocol) void this.#admit(socket, secure, pair.target, index);
-      else {
-        const side = new Side(socket, socket, pair.listen.kind === 'tcp');
-        this.#begin({ side, header: null, protocol: null }, pair.target, index);
-      }
+      } else if (admits) void this.#admit(socket, secure, pair.target, index);
+      else this.#begin(this.#plain(socket, pair.listen), pair.target, index);
     });
     // A connection that could not be accepted (no descriptor left, say) must not end those that could.
     server.on('error', () => {
       this.#turnedAway += 1;
     });
     return server;
+  }
+
+  /** A client that needs no admission. */
+  #plain(accepted: Socket, listen: Endpoint): Admitted {
+    const { socket, inlet } = readThrough(this.#intake, accepted);
+    const side = new PassingSide(socket, socket, listen.kind === 'tcp', inlet);
+    return { side, header: null, protocol: null };
   }
 
   /** Never rejects: whatever happens to the socket is an outcome. */
@@ -163,7 +171,7 @@ export class Forwarder implements DataPlane {
 
   #begin(client: Admitted, target: Endpoint, pair: number): void {
     const { socket } = client.side;
-    const upstream = openUpstream(target, {
+    const upstream = openUpstream(target, this.#intake, {
       security: this.#security(),
       preamble: this.#preamble(socket, client.header),
       protocol: client.protocol,

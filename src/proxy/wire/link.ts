@@ -1,10 +1,11 @@
 import { WIRE } from '../../core/limits.ts';
-import { giveBack } from '../../core/spent-memory.ts';
 import type { ConnectionFailure } from '../data-plane.ts';
 import type { CloseCause } from '../frames.ts';
 import type { Side } from '../side.ts';
+import type { Piece, Slab } from '../slab.ts';
 import type { TapConnection } from '../tap-connection.ts';
 import type { DeafSides } from './deaf-sides.ts';
+import type { PassingSide } from './passing-side.ts';
 import { Refusal } from './refusal.ts';
 import { FirstLine } from './request-line.ts';
 import type { Upstream } from './upstream.ts';
@@ -19,12 +20,13 @@ export interface LinkHost {
 }
 
 /**
- * One client and one upstream: bytes both ways, unchanged, with back-pressure. The tap is told of each chunk
- * after it has been passed on. Half-closes are passed on as half-closes and resets as resets.
+ * One client and one upstream: bytes both ways, unchanged, with back-pressure. They are passed on from where they
+ * lie for the recorder, if they do, so that one copy serves both. Half-closes are passed on as half-closes and
+ * resets as resets.
  */
 export class Link {
-  readonly #client: Side;
-  readonly #upstream: Side;
+  readonly #client: PassingSide;
+  readonly #upstream: PassingSide;
   readonly #tap: TapConnection;
   readonly #host: LinkHost;
   /** Runs until the upstream is there. */
@@ -38,7 +40,7 @@ export class Link {
   #cause: CloseCause | null = null;
   #open = 2;
 
-  constructor(client: Side, upstream: Upstream, tap: TapConnection, host: LinkHost) {
+  constructor(client: PassingSide, upstream: Upstream, tap: TapConnection, host: LinkHost) {
     this.#client = client;
     this.#upstream = upstream.side;
     this.#tap = tap;
@@ -48,8 +50,8 @@ export class Link {
     // A header that was read before left it paused.
     if (client.stream.isPaused()) client.stream.resume();
     upstream.side.stream.once(upstream.ready, () => this.#connected());
-    client.stream.on('data', (chunk: Buffer) => this.#onClientData(chunk));
-    upstream.side.stream.on('data', (chunk: Buffer) => this.#onUpstreamData(chunk));
+    client.onBytes = (bytes, slab) => this.#onClientBytes(bytes, slab);
+    upstream.side.onBytes = (bytes, slab) => this.#onUpstreamBytes(bytes, slab);
     client.stream.on('drain', () => this.#resume(this.#upstream));
     upstream.side.stream.on('drain', () => this.#resume(this.#client));
     client.stream.on('end', () => client.believeEnd(() => this.#onClientEnd()));
@@ -67,33 +69,28 @@ export class Link {
     this.#upstream.reset();
   }
 
-  #onClientData(chunk: Buffer): void {
-    this.#pass(chunk, this.#client, this.#upstream);
-    this.#tap.client(chunk);
-    this.#firstLine?.take(chunk);
-    this.#spent(chunk, this.#upstream);
+  #onClientBytes(bytes: Buffer, slab: Slab | null): boolean {
+    const pieces = this.#tap.client(bytes, slab) ?? [{ bytes, slab }];
+    const wantsMore = this.#pass(pieces, this.#client, this.#upstream);
+    this.#firstLine?.take(bytes);
     if (this.#firstLine !== null) this.#refusal?.judge(this.#firstLine.verdict);
+    return wantsMore;
   }
 
-  #onUpstreamData(chunk: Buffer): void {
-    this.#pass(chunk, this.#upstream, this.#client);
-    this.#tap.server(chunk);
-    this.#spent(chunk, this.#client);
-    if (this.#answered) return;
-    this.#answered = true;
-    this.#firstLine = null;
+  #onUpstreamBytes(bytes: Buffer, slab: Slab | null): boolean {
+    const pieces = this.#tap.server(bytes, slab) ?? [{ bytes, slab }];
+    const wantsMore = this.#pass(pieces, this.#upstream, this.#client);
+    if (!this.#answered) {
+      this.#answered = true;
+      this.#firstLine = null;
+    }
+    return wantsMore;
   }
 
-  #pass(chunk: Buffer, from: Side, to: Side): void {
-    // A side that is gone takes nothing more; its close ends this one too.
-    if (!to.stream.writable || to.stream.write(chunk)) return;
-    // A stream says that it is full at 64 KiB even when the kernel took them all: then nothing has to drain.
-    if (to.stream.writableLength > 0) this.#pause(from, to);
-  }
-
-  /** Where nothing waits, the kernel took all of it or refused it: TLS, and what is being connected, make it wait. */
-  #spent(chunk: Buffer, to: Side): void {
-    if (to.stream.writableLength === 0) giveBack(chunk);
+  #pass(pieces: readonly Piece[], from: PassingSide, to: PassingSide): boolean {
+    const wantsMore = to.pass(pieces);
+    if (!wantsMore) this.#pause(from, to);
+    return wantsMore;
   }
 
   #pause(side: Side, other: Side): void {
@@ -180,7 +177,8 @@ export class Link {
     this.#refusal.judge(this.#firstLine.verdict);
   }
 
-  #onClosed(side: Side, other: Side): void {
+  #onClosed(side: PassingSide, other: PassingSide): void {
+    side.closed();
     this.#host.deaf.delete(side);
     this.#open -= 1;
     if (this.#open === 1) {

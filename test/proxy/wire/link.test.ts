@@ -3,9 +3,9 @@ import { describe, expect, it } from 'vitest';
 import { systemClock } from '../../../src/core/clock.ts';
 import { Ledger } from '../../../src/proxy/ledger.ts';
 import { RecorderLink } from '../../../src/proxy/recorder-link.ts';
-import { Side } from '../../../src/proxy/side.ts';
 import { DeafSides } from '../../../src/proxy/wire/deaf-sides.ts';
 import { Link } from '../../../src/proxy/wire/link.ts';
+import { PassingSide } from '../../../src/proxy/wire/passing-side.ts';
 import { socketPair } from '../../support/socket-pair.ts';
 
 describe('a link', () => {
@@ -22,8 +22,9 @@ describe('a link', () => {
         failed: () => undefined,
         closed: () => resolve(),
       } as const;
-      const side = new Side(upstream, upstream, true);
-      const link = new Link(new Side(client, client, true), { side, ready: 'connect' }, tap, host);
+      const side = new PassingSide(upstream, upstream, true, null);
+      const ownSide = new PassingSide(client, client, true, null);
+      const link = new Link(ownSide, { side, ready: 'connect' }, tap, host);
       // The link hears of the end first and passes it on; the cut meets an end that is still on its way.
       upstream.on('end', () => link.cut());
     });

@@ -1,0 +1,70 @@
+import type { Socket } from 'node:net';
+import { giveBack } from '../../core/spent-memory.ts';
+import { Side } from '../side.ts';
+import type { Piece, Slab } from '../slab.ts';
+import type { Inlet, TakeBytes } from './inlet.ts';
+
+/** What is shorter and has to wait is copied: it would keep a whole slab. */
+const COPIED_BYTES = 16 * 1024;
+
+/** A side whose bytes are read and which is written to. */
+export class PassingSide extends Side {
+  readonly #inlet: Inlet | null;
+
+  /** @param inlet what its socket is read through; null for one that makes its own memory */
+  constructor(stream: Socket, socket: Socket, resettable: boolean, inlet: Inlet | null) {
+    super(stream, socket, resettable);
+    this.#inlet = inlet;
+  }
+
+  /** Hands over what is read. */
+  set onBytes(take: TakeBytes) {
+    if (this.#inlet) this.#inlet.open(this.socket, take);
+    else {
+      this.stream.on('data', (chunk: Buffer) => {
+        take(chunk, null);
+        giveBack(chunk);
+      });
+    }
+  }
+
+  /**
+   * Writes pieces that follow each other. What the kernel does not take at once keeps its slab, or is a copy.
+   * @returns false where something waits and nothing more should come
+   */
+  pass(pieces: readonly Piece[]): boolean {
+    const { stream } = this;
+    // A side that is gone takes nothing more; its close ends the other one too.
+    if (!stream.writable) return true;
+    let room = true;
+    for (const { bytes, slab } of pieces)
+      room = slab === null || this.#isCopied(bytes, slab) ? this.#copy(bytes) : this.#write(bytes, slab);
+    // A stream says that it is full at 64 KiB even when the kernel took them all: then nothing has to drain.
+    return room || stream.writableLength === 0;
+  }
+
+  /** To be called when the socket is closed. */
+  closed(): void {
+    this.#inlet?.close();
+  }
+
+  /** TLS makes everything wait, and so does a peer that is behind or being connected: not for little in a slab. */
+  #isCopied(bytes: Buffer, slab: Slab): boolean {
+    const { stream, socket } = this;
+    if (stream !== socket || !slab.pool.waiting.hasRoom) return true;
+    return bytes.length < COPIED_BYTES && (stream.writableLength > 0 || socket.connecting);
+  }
+
+  #write(bytes: Buffer, slab: Slab): boolean {
+    const room = this.stream.write(bytes);
+    if (this.stream.writableLength > 0) slab.pool.waiting.add(this.stream, slab);
+    return room;
+  }
+
+  #copy(bytes: Buffer): boolean {
+    const copy = Buffer.from(bytes);
+    const room = this.stream.write(copy);
+    if (this.stream.writableLength === 0) giveBack(copy);
+    return room;
+  }
+}
