@@ -31,7 +31,7 @@ export interface Finding {
 
 const MIB = 1024 * 1024;
 /** Supervisor, recorder, a sealer now and then, and one forwarder with its slabs. */
-const RECORDING_BYTES = (128 + 384 + 100 + 192) * MIB;
+const RECORDING_BYTES = (128 + 384 + 100 + 222) * MIB;
 const SYNCS = 20;
 const SLOW_SYNC_MS = 50;
 const WAITS = 200;

@@ -16,9 +16,9 @@ export const LIMITS = {
   readBytes: 64 * KIB,
   /** Sockets at most that are read into a slab of their own: those in the middle of something large. */
   intakeSlabs: 32,
-  /** Slabs that one socket fills at a stretch before others have their turn. */
-  slabsInRow: 8,
-  /** Writes at most that wait for their peers in a slab; then none is lent, and what would wait is copied. */
+  /** Reads of one socket at a stretch, if each fills what it is read into, before others have their turn. */
+  readsInRow: 8,
+  /** Writes at most that wait for their peers in a slab; then none is lent, and little is copied instead. */
   waitingSlabs: 64,
   waitingLookMs: 50,
   /** Slabs that nobody uses and that are kept. */

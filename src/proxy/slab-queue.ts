@@ -134,10 +134,25 @@ export class SlabQueue {
     return slab;
   }
 
-  /** Not at once: what fills a slab is on its way to a peer, and the next chunk may be waiting in a socket. */
+  /**
+   * Not at once: what fills a slab is on its way to a peer, and the next chunk may be waiting in a socket. Nor while
+   * the pipe has not taken what it was given: a slab that is written with little in it is spent budget, and a
+   * recorder that stands still would cost one every few milliseconds.
+   */
   #flushSoon(): void {
-    if (this.#full.length >= SLABS_AT_ONCE) this.#immediate ??= setImmediate(() => this.flush());
-    else this.#timer ??= setTimeout(() => this.flush(), LIMITS.flushDelayMs);
+    if (this.#full.length >= SLABS_AT_ONCE && !this.#pipeIsBehind)
+      this.#immediate ??= setImmediate(() => this.flush());
+    else this.#timer ??= setTimeout(() => this.#flushOrWait(), LIMITS.flushDelayMs);
+  }
+
+  #flushOrWait(): void {
+    this.#timer = null;
+    if (this.#pipeIsBehind) this.#flushSoon();
+    else this.flush();
+  }
+
+  get #pipeIsBehind(): boolean {
+    return this.#pipe !== null && this.#pipe.writableLength > 0;
   }
 
   /** All that was collected; nothing is left. */
@@ -150,8 +165,13 @@ export class SlabQueue {
   }
 
   #write(slab: Slab): void {
-    if (this.#pipe) this.#pipe.write(slab.bytes.subarray(0, slab.used), () => this.#release(slab));
+    if (this.#pipe) this.#pipe.write(slab.bytes.subarray(0, slab.used), () => this.#written(slab));
     else this.#release(slab);
+  }
+
+  #written(slab: Slab): void {
+    this.#release(slab);
+    if (this.#full.length > 0) this.#flushSoon();
   }
 
   #release(slab: Slab): void {

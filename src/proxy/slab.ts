@@ -14,7 +14,7 @@ export class Slab {
   readonly body: Buffer = this.bytes.subarray(FRAME_HEADER_BYTES);
   /** How much of it the queue has filled with frames, from its beginning. */
   used = 0;
-  #holders = 1;
+  #holders = 0;
 
   constructor(pool: SlabPool) {
     this.pool = pool;
@@ -33,13 +33,6 @@ export class Slab {
     this.#holders -= 1;
     if (this.#holders === 0) this.pool.takeBack(this);
   }
-
-  /** It is taken up again, by one. */
-  begin(): this {
-    this.#holders = 1;
-    this.used = 0;
-    return this;
-  }
 }
 
 /** Bytes to be passed on, and where they lie. */
@@ -57,7 +50,10 @@ export class SlabPool {
 
   /** A slab that only the caller holds. */
   take(): Slab {
-    return (this.#spare.pop() ?? new Slab(this)).begin();
+    const slab = this.#spare.pop() ?? new Slab(this);
+    slab.used = 0;
+    slab.hold();
+    return slab;
   }
 
   /** Nobody holds it. */

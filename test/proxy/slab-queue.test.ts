@@ -1,4 +1,5 @@
 import { PassThrough, Writable } from 'node:stream';
+import { setTimeout as sleep } from 'node:timers/promises';
 import { describe, expect, it } from 'vitest';
 import { LIMITS } from '../../src/core/limits.ts';
 import {
@@ -96,6 +97,34 @@ describe('a slab that was read into', () => {
     expect(adopt()).toBe(false);
     queue.attach(new PassThrough());
     expect([adopt(), adopt(), adopt()]).toEqual([true, true, false]);
+  });
+});
+
+describe('a pipe that takes nothing', () => {
+  it('costs no slab for each few bytes: they are collected until it takes what it has', async () => {
+    const queue = new SlabQueue();
+    let done: () => void = () => undefined;
+    const written: number[] = [];
+    const pipe = new Writable({
+      write(chunk: Buffer, _encoding, taken) {
+        written.push(chunk.length);
+        done = taken;
+      },
+    });
+    queue.attach(pipe);
+    const head = { type: FRAME.clientBytes, flags: 0, connection: 1, atNs: 0 } as const;
+    const framed = 200 + FRAME_HEADER_BYTES;
+    for (let count = 0; count < 20; count += 1) {
+      expect(queue.append(head, Buffer.alloc(200))).not.toBe(null);
+      await sleep(LIMITS.flushDelayMs + 2);
+    }
+    // One that is stuck in the pipe, and one for all that came since.
+    expect([queue.heldBytes / LIMITS.slabBytes, written.length]).toEqual([2, 1]);
+    done();
+    while (written.length < 2) await sleep(1);
+    done();
+    while (queue.heldBytes > 0) await sleep(1);
+    expect(written.reduce((sum, bytes) => sum + bytes)).toBe(20 * framed);
   });
 });
 

@@ -5,7 +5,7 @@ import type { Slab, SlabPool } from '../slab.ts';
 /**
  * Takes what was read; the bytes are lent for the length of the call.
  * @param slab what they lie in, if they have one to themselves
- * @returns false: what follows is not wanted soon
+ * @returns false where some of it has to wait
  */
 export type TakeBytes = (bytes: Buffer, slab: Slab | null) => boolean;
 
@@ -26,7 +26,8 @@ export class Intake {
 
   /** Null when as many are lent as may be, or wait for slow peers: theirs are read in smaller pieces. */
   lend(): Slab | null {
-    if (this.#lent >= LIMITS.intakeSlabs || !this.#pool.waiting.hasRoom) return null;
+    const { waiting } = this.#pool;
+    if (this.#lent >= LIMITS.intakeSlabs || this.#lent + waiting.count >= LIMITS.waitingSlabs) return null;
     this.#lent += 1;
     return this.#pool.take();
   }
@@ -45,7 +46,7 @@ export class Inlet {
   #socket: Socket | null = null;
   #take: TakeBytes = () => true;
   #slab: Slab | null = null;
-  /** Reads in a row that left no room, and after which more was wanted. */
+  /** Reads in a row that left no room, and all of which went at once. */
   #filled = 0;
 
   constructor(intake: Intake) {
@@ -62,21 +63,31 @@ export class Inlet {
     this.#take = take;
   }
 
-  /** To be called when the socket is closed. */
+  /** To be called when nothing more is read. */
   close(): void {
     this.#giveSlabBack();
   }
 
   /** @returns false: it is not to be read on now */
   #onRead(bytes: Buffer, roomBytes: number): boolean {
-    const wantsMore = this.#take(bytes, this.#slab);
+    const went = this.#handOver(bytes);
     this.#giveSlabBack();
-    this.#filled = wantsMore && bytes.length === roomBytes ? this.#filled + 1 : 0;
+    this.#filled = went && bytes.length === roomBytes ? this.#filled + 1 : 0;
     // Once may be chance: a message of that very size.
     if (this.#filled > 1) this.#slab = this.#intake.lend();
-    if (this.#filled % LIMITS.slabsInRow > 0 || this.#filled === 0) return true;
+    if (this.#filled % LIMITS.readsInRow > 0 || this.#filled === 0) return true;
     setImmediate(() => this.#readOn());
     return false;
+  }
+
+  #handOver(bytes: Buffer): boolean {
+    try {
+      return this.#take(bytes, this.#slab);
+    } catch (error) {
+      // Something of it may not have gone: an end says so, and a hole in what passes would not.
+      this.#socket?.destroy();
+      throw error;
+    }
   }
 
   #readOn(): void {

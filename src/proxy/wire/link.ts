@@ -70,27 +70,37 @@ export class Link {
   }
 
   #onClientBytes(bytes: Buffer, slab: Slab | null): boolean {
-    const pieces = this.#tap.client(bytes, slab) ?? [{ bytes, slab }];
-    const wantsMore = this.#pass(pieces, this.#client, this.#upstream);
+    let recorded: readonly Piece[] | null = null;
+    try {
+      recorded = this.#tap.client(bytes, slab);
+    } catch (error) {
+      throwLater(error);
+    }
+    const went = this.#pass(recorded ?? [{ bytes, slab }], this.#client, this.#upstream);
     this.#firstLine?.take(bytes);
     if (this.#firstLine !== null) this.#refusal?.judge(this.#firstLine.verdict);
-    return wantsMore;
+    return went;
   }
 
   #onUpstreamBytes(bytes: Buffer, slab: Slab | null): boolean {
-    const pieces = this.#tap.server(bytes, slab) ?? [{ bytes, slab }];
-    const wantsMore = this.#pass(pieces, this.#upstream, this.#client);
+    let recorded: readonly Piece[] | null = null;
+    try {
+      recorded = this.#tap.server(bytes, slab);
+    } catch (error) {
+      throwLater(error);
+    }
+    const went = this.#pass(recorded ?? [{ bytes, slab }], this.#upstream, this.#client);
     if (!this.#answered) {
       this.#answered = true;
       this.#firstLine = null;
     }
-    return wantsMore;
+    return went;
   }
 
+  /** Answers whether all of it went at once. */
   #pass(pieces: readonly Piece[], from: PassingSide, to: PassingSide): boolean {
-    const wantsMore = to.pass(pieces);
-    if (!wantsMore) this.#pause(from, to);
-    return wantsMore;
+    if (!to.pass(pieces)) this.#pause(from, to);
+    return to.stream.writableLength === 0;
   }
 
   #pause(side: Side, other: Side): void {
@@ -116,6 +126,7 @@ export class Link {
 
   #onClientEnd(): void {
     this.#clientEnded = true;
+    this.#client.readNoMore();
     if (this.#upstreamEnded) this.#cause ??= 'server_end';
     this.#tap.clientEnd();
     // A TLS handshake would not survive the end of what carries it.
@@ -126,6 +137,7 @@ export class Link {
 
   #onUpstreamEnd(): void {
     this.#upstreamEnded = true;
+    this.#upstream.readNoMore();
     if (this.#clientEnded) this.#cause ??= 'client_end';
     this.#tap.serverEnd();
     this.#client.stream.end();
@@ -178,7 +190,7 @@ export class Link {
   }
 
   #onClosed(side: PassingSide, other: PassingSide): void {
-    side.closed();
+    side.readNoMore();
     this.#host.deaf.delete(side);
     this.#open -= 1;
     if (this.#open === 1) {
@@ -190,6 +202,13 @@ export class Link {
     this.#tap.close(this.#cause ?? (this.#upstreamEnded ? 'server_end' : 'client_end'));
     this.#host.closed(this);
   }
+}
+
+/** A fault of the recording ends the process in good order, and must not take the bytes along that it befell. */
+function throwLater(error: unknown): void {
+  process.nextTick(() => {
+    throw error;
+  });
 }
 
 /** Errors of TLS come from the stream, a reset met by a probe from the socket beneath. */

@@ -1,11 +1,9 @@
 import type { Socket } from 'node:net';
+import { LIMITS } from '../../core/limits.ts';
 import { giveBack } from '../../core/spent-memory.ts';
 import { Side } from '../side.ts';
 import type { Piece, Slab } from '../slab.ts';
 import type { Inlet, TakeBytes } from './inlet.ts';
-
-/** What is shorter and has to wait is copied: it would keep a whole slab. */
-const COPIED_BYTES = 16 * 1024;
 
 /** A side whose bytes are read and which is written to. */
 export class PassingSide extends Side {
@@ -39,20 +37,23 @@ export class PassingSide extends Side {
     let room = true;
     for (const { bytes, slab } of pieces)
       room = slab === null || this.#isCopied(bytes, slab) ? this.#copy(bytes) : this.#write(bytes, slab);
-    // A stream says that it is full at 64 KiB even when the kernel took them all: then nothing has to drain.
+    // Where nothing waits nothing has to drain, whatever the stream says of itself.
     return room || stream.writableLength === 0;
   }
 
-  /** To be called when the socket is closed. */
-  closed(): void {
+  /** To be called when it has ended or is closed. */
+  readNoMore(): void {
     this.#inlet?.close();
   }
 
-  /** TLS makes everything wait, and so does a peer that is behind or being connected: not for little in a slab. */
+  /**
+   * TLS makes everything wait, and so does a peer that is behind or being connected: a stopped reader keeps one slab
+   * at most. What was read into a slab of its own is never copied out of it: few are lent.
+   */
   #isCopied(bytes: Buffer, slab: Slab): boolean {
     const { stream, socket } = this;
-    if (stream !== socket || !slab.pool.waiting.hasRoom) return true;
-    return bytes.length < COPIED_BYTES && (stream.writableLength > 0 || socket.connecting);
+    if (stream !== socket || stream.writableLength > 0 || socket.connecting) return true;
+    return !slab.pool.waiting.hasRoom && bytes.length <= LIMITS.readBytes;
   }
 
   #write(bytes: Buffer, slab: Slab): boolean {

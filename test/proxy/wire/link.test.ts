@@ -33,4 +33,40 @@ describe('a link', () => {
     await closed;
     expect([client.destroyed, upstream.destroyed]).toEqual([true, true]);
   });
+
+  it('passes on what its recording fails over, and says of what it failed when that is done', async () => {
+    const [client, clientPeer] = await socketPair({ allowHalfOpen: true });
+    const [upstream, upstreamPeer] = await socketPair({ allowHalfOpen: true });
+    const tap = new RecorderLink({ clock: systemClock, ledger: new Ledger() }).open();
+    tap.client = () => {
+      throw new Error('planted');
+    };
+    const uncaught = uncaughtError();
+    const host = {
+      deaf: new DeafSides(),
+      refused: 'reset',
+      failed: () => undefined,
+      closed: () => undefined,
+    } as const;
+    const side = new PassingSide(upstream, upstream, true, null);
+    new Link(new PassingSide(client, client, true, null), { side, ready: 'connect' }, tap, host);
+    clientPeer.end('all of it');
+    const [heard] = (await once(upstreamPeer, 'data')) as [Buffer];
+    expect([heard.toString(), (await uncaught).message]).toEqual(['all of it', 'planted']);
+    upstreamPeer.end();
+    await once(client, 'close');
+    clientPeer.destroy();
+  });
 });
+
+/** What nobody catches next, in the place of those who listen for such. */
+function uncaughtError(): Promise<Error> {
+  const others = process.listeners('uncaughtException');
+  process.removeAllListeners('uncaughtException');
+  return new Promise((resolve) => {
+    process.once('uncaughtException', (error) => {
+      for (const other of others) process.on('uncaughtException', other);
+      resolve(error);
+    });
+  });
+}

@@ -1,18 +1,15 @@
 import { once } from 'node:events';
+import type { Socket } from 'node:net';
+import { Writable } from 'node:stream';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { describe, expect, it } from 'vitest';
 import { LIMITS } from '../../../src/core/limits.ts';
-import { SlabPool } from '../../../src/proxy/slab.ts';
+import { type Slab, SlabPool } from '../../../src/proxy/slab.ts';
 import { PassingSide } from '../../../src/proxy/wire/passing-side.ts';
 import { socketPair } from '../../support/socket-pair.ts';
 
-/** Passes a whole slab, filled with one byte over and over. */
-function passSlab(side: PassingSide, pool: SlabPool, filling: number) {
-  const slab = pool.take();
-  slab.body.fill(filling);
-  const goesOn = side.pass([{ bytes: slab.body, slab }]);
-  return { slab, goesOn };
-}
+/** More than the kernel takes for a peer that does not read. */
+const PLENTY_BYTES = 64 * 1024 * 1024;
 
 async function stage() {
   const pool = new SlabPool();
@@ -21,40 +18,56 @@ async function stage() {
   return { pool, own, peer, side: new PassingSide(own, own, true, null) };
 }
 
+/** Passes so many bytes of a slab, filled with one byte over and over. */
+function pass(side: PassingSide, slab: Slab, length: number, filling: number): boolean {
+  return side.pass([{ bytes: slab.body.subarray(0, length).fill(filling), slab }]);
+}
+
+/** Passes until something waits; what all of it was, and the slab that waits. */
+function passUntilItWaits(side: PassingSide, pool: SlabPool, length: number) {
+  const passed: number[] = [];
+  for (let bytes = 0; bytes < PLENTY_BYTES; bytes += length) {
+    const slab = pool.take();
+    const goesOn = pass(side, slab, length, passed.length);
+    passed.push(passed.length % 256);
+    if (slab.holders === 2) return { passed, slab, goesOn };
+    slab.release();
+  }
+  throw new Error('the kernel took all of it');
+}
+
+async function allOf(peer: Socket): Promise<Buffer> {
+  const chunks: Buffer[] = [];
+  peer.on('data', (chunk: Buffer) => chunks.push(chunk));
+  await once(peer, 'end');
+  return Buffer.concat(chunks);
+}
+
 describe('a side that is written to', () => {
-  it('holds slabs that wait for its peer, some, and lets them go when they went', async () => {
+  it('holds one slab for a peer that stopped reading, copies what comes behind, and loses nothing', async () => {
     const { pool, own, peer, side } = await stage();
-    const passed = [];
-    while (pool.waiting.hasRoom) passed.push(passSlab(side, pool, passed.length));
-    const held = passed.filter(({ slab }) => slab.holders === 2);
-    expect([held.length, passed.at(-1)?.goesOn]).toEqual([LIMITS.waitingSlabs, false]);
-    // One more is copied out of its slab, which nobody holds then.
-    const beyond = passSlab(side, pool, passed.length);
-    expect(beyond.slab.holders).toBe(1);
-    beyond.slab.body.fill(255);
-    const chunks: Buffer[] = [];
-    peer.on('data', (chunk: Buffer) => chunks.push(chunk));
+    const length = pool.take().body.length;
+    const { passed, slab, goesOn } = passUntilItWaits(side, pool, length);
+    const behind = pool.take();
+    expect([goesOn, pass(side, behind, length, 255), behind.holders]).toEqual([false, false, 1]);
+    behind.body.fill(0);
     own.end();
-    await once(peer, 'end');
-    const got = Buffer.concat(chunks);
-    const body = passed[0]?.slab.body.length ?? 0;
-    expect(got.length).toBe((passed.length + 1) * body);
-    expect(Array.from({ length: passed.length + 1 }, (_, at) => got[(at + 1) * body - 1])).toEqual(
-      Array.from({ length: passed.length + 1 }, (_, at) => at % 256),
-    );
+    const got = await allOf(peer);
+    expect(got.length).toBe((passed.length + 1) * length);
+    const lastOfEach = Array.from({ length: passed.length + 1 }, (_, at) => got[(at + 1) * length - 1]);
+    expect(lastOfEach).toEqual([...passed, 255]);
     while (pool.waiting.count > 0) await sleep(5);
-    expect(new Set(passed.map(({ slab }) => slab.holders))).toEqual(new Set([1]));
+    expect(slab.holders).toBe(1);
     peer.destroy();
   });
 
-  it('lets them go when it is reset', async () => {
+  it('lets it go when it is reset', async () => {
     const { pool, own, peer, side } = await stage();
-    const passed = [];
-    while (pool.waiting.hasRoom) passed.push(passSlab(side, pool, 0));
+    const { slab } = passUntilItWaits(side, pool, LIMITS.readBytes);
     side.reset();
     await once(own, 'close');
     while (pool.waiting.count > 0) await sleep(5);
-    expect(new Set(passed.map(({ slab }) => slab.holders))).toEqual(new Set([1]));
+    expect(slab.holders).toBe(1);
     peer.destroy();
   });
 
@@ -64,10 +77,8 @@ describe('a side that is written to', () => {
     own.on('drain', () => {
       drains += 1;
     });
-    const slab = pool.take();
-    const bytes = slab.body.subarray(0, 20_000);
-    while (pool.waiting.count === 0) expect(side.pass([{ bytes, slab }])).toBe(true);
-    expect(slab.holders).toBe(2);
+    const { slab, goesOn } = passUntilItWaits(side, pool, 20_000);
+    expect(goesOn).toBe(true);
     peer.resume();
     while (pool.waiting.count > 0) await sleep(5);
     expect([slab.holders, drains, own.listenerCount('drain')]).toEqual([1, 0, 1]);
@@ -75,19 +86,24 @@ describe('a side that is written to', () => {
     own.destroy();
   });
 
-  it('copies a few bytes that must wait, so that they keep no slab', async () => {
+  it('holds none for little where as many wait as may, and goes on holding those that were lent', async () => {
     const { pool, own, peer, side } = await stage();
-    while (own.writableLength === 0) passSlab(side, pool, 1);
-    const slab = pool.take();
-    const bytes = slab.body.subarray(0, slab.body.write('a few'));
-    expect(side.pass([{ bytes, slab }])).toBe(false);
-    expect(slab.holders).toBe(1);
-    slab.body.fill(0);
-    const chunks: Buffer[] = [];
-    peer.on('data', (chunk: Buffer) => chunks.push(chunk));
-    own.end();
-    await once(peer, 'end');
-    expect(Buffer.concat(chunks).subarray(-5).toString()).toBe('a few');
+    const stuck = new Writable({ write: () => undefined });
+    stuck.write('something');
+    for (let count = 0; count < LIMITS.waitingSlabs; count += 1) pool.waiting.add(stuck, pool.take());
+    const little = pool.take();
+    let passedBytes = 0;
+    for (; own.writableLength === 0 && passedBytes < PLENTY_BYTES; passedBytes += LIMITS.readBytes)
+      pass(side, little, LIMITS.readBytes, 7);
+    expect([own.writableLength, little.holders]).toEqual([LIMITS.readBytes, 1]);
+    peer.resume();
+    while (own.writableLength > 0) await sleep(5);
+    peer.pause();
+    const { slab } = passUntilItWaits(side, pool, little.body.length);
+    expect([slab.holders, pool.waiting.count]).toEqual([2, LIMITS.waitingSlabs + 1]);
+    stuck.destroy();
+    own.destroy();
+    while (pool.waiting.count > 0) await sleep(5);
     peer.destroy();
   });
 });
