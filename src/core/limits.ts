@@ -20,6 +20,7 @@ export const LIMITS = {
   readsInRow: 8,
   /** Writes at most that wait for their peers in a slab; then none is lent, and little is copied instead. */
   waitingSlabs: 64,
+  /** How soon a slab is let go whose stream does not say that it has drained. */
   waitingLookMs: 50,
   /** Slabs that nobody uses and that are kept. */
   spareSlabs: 24,

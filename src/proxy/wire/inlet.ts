@@ -11,9 +11,9 @@ export type TakeBytes = (bytes: Buffer, slab: Slab | null) => boolean;
 
 /**
  * Memory that the sockets of a process are read into. One buffer serves all of them: what was read is copied or gone
- * before the next socket is read. A socket that filled it has more to say, and gets a slab to itself, from which its
- * bytes go to the peer and to the recorder without a copy. One that is silent holds nothing, unless all that it said
- * last filled what it was read into to the byte.
+ * before the next socket is read. A socket that filled it twice in a row has more to say, and gets a slab to itself,
+ * from which its bytes go to the peer and to the recorder without a copy. One that is silent holds nothing, unless
+ * all that it said last filled what it was read into to the byte.
  */
 export class Intake {
   readonly shared: Buffer = Buffer.allocUnsafeSlow(LIMITS.readBytes);

@@ -70,31 +70,34 @@ export class Link {
   }
 
   #onClientBytes(bytes: Buffer, slab: Slab | null): boolean {
-    let recorded: readonly Piece[] | null = null;
-    try {
-      recorded = this.#tap.client(bytes, slab);
-    } catch (error) {
-      throwLater(error);
-    }
-    const went = this.#pass(recorded ?? [{ bytes, slab }], this.#client, this.#upstream);
+    const went = this.#pass(this.#record('client', bytes, slab), this.#client, this.#upstream);
     this.#firstLine?.take(bytes);
     if (this.#firstLine !== null) this.#refusal?.judge(this.#firstLine.verdict);
     return went;
   }
 
   #onUpstreamBytes(bytes: Buffer, slab: Slab | null): boolean {
-    let recorded: readonly Piece[] | null = null;
-    try {
-      recorded = this.#tap.server(bytes, slab);
-    } catch (error) {
-      throwLater(error);
-    }
-    const went = this.#pass(recorded ?? [{ bytes, slab }], this.#upstream, this.#client);
+    const went = this.#pass(this.#record('server', bytes, slab), this.#upstream, this.#client);
     if (!this.#answered) {
       this.#answered = true;
       this.#firstLine = null;
     }
     return went;
+  }
+
+  /**
+   * Tells the tap, and answers where the bytes lie now. A fault of the recording ends the process in good order, but
+   * must not take the bytes along that it befell: it is thrown when they have been passed on.
+   */
+  #record(from: 'client' | 'server', bytes: Buffer, slab: Slab | null): readonly Piece[] {
+    try {
+      return this.#tap[from](bytes, slab) ?? [{ bytes, slab }];
+    } catch (error) {
+      process.nextTick(() => {
+        throw error;
+      });
+      return [{ bytes, slab }];
+    }
   }
 
   /** Answers whether all of it went at once. */
@@ -202,13 +205,6 @@ export class Link {
     this.#tap.close(this.#cause ?? (this.#upstreamEnded ? 'server_end' : 'client_end'));
     this.#host.closed(this);
   }
-}
-
-/** A fault of the recording ends the process in good order, and must not take the bytes along that it befell. */
-function throwLater(error: unknown): void {
-  process.nextTick(() => {
-    throw error;
-  });
 }
 
 /** Errors of TLS come from the stream, a reset met by a probe from the socket beneath. */

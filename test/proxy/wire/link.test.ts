@@ -1,9 +1,12 @@
 import { once } from 'node:events';
 import { describe, expect, it } from 'vitest';
 import { systemClock } from '../../../src/core/clock.ts';
+import { LIMITS } from '../../../src/core/limits.ts';
 import { Ledger } from '../../../src/proxy/ledger.ts';
 import { RecorderLink } from '../../../src/proxy/recorder-link.ts';
+import { type Slab, SlabPool } from '../../../src/proxy/slab.ts';
 import { DeafSides } from '../../../src/proxy/wire/deaf-sides.ts';
+import { Inlet, Intake } from '../../../src/proxy/wire/inlet.ts';
 import { Link } from '../../../src/proxy/wire/link.ts';
 import { PassingSide } from '../../../src/proxy/wire/passing-side.ts';
 import { socketPair } from '../../support/socket-pair.ts';
@@ -56,6 +59,46 @@ describe('a link', () => {
     upstreamPeer.end();
     await once(client, 'close');
     clientPeer.destroy();
+  });
+
+  it.each(['ends', 'is reset'] as const)('gives back what a client is read into when it %s', async (how) => {
+    const pool = new SlabPool();
+    const intake = new Intake(pool);
+    const inlet = new Inlet(intake);
+    const [client, clientPeer] = await socketPair({ allowHalfOpen: true });
+    const [upstream, upstreamPeer] = await socketPair({ allowHalfOpen: true });
+    upstreamPeer.on('error', () => undefined).resume();
+    const tap = new RecorderLink({ clock: systemClock, ledger: new Ledger() }).open();
+    const host = {
+      deaf: new DeafSides(),
+      refused: 'reset',
+      failed: () => undefined,
+      closed: () => undefined,
+    } as const;
+    const side = new PassingSide(upstream, upstream, true, null);
+    new Link(new PassingSide(client, client, true, inlet), { side, ready: 'connect' }, tap, host);
+    // As it is after two reads that left no room: the next one has a slab.
+    for (let reads = 0; reads < 2; reads += 1) inlet.onread.callback(LIMITS.readBytes, intake.shared);
+    const lendable = () => {
+      const slabs: Slab[] = [];
+      for (let slab = intake.lend(); slab !== null; slab = intake.lend()) slabs.push(slab);
+      for (const slab of slabs) intake.takeBack(slab);
+      return slabs.length;
+    };
+    expect(lendable()).toBe(LIMITS.intakeSlabs - 1);
+    client.resume();
+    if (how === 'ends') {
+      clientPeer.end();
+      await once(client, 'end');
+      expect(client.destroyed).toBe(false);
+    } else {
+      clientPeer.resetAndDestroy();
+      await new Promise((resolve) => client.once('close', resolve));
+    }
+    await expect.poll(lendable).toBe(LIMITS.intakeSlabs);
+    upstreamPeer.destroy();
+    clientPeer.destroy();
+    client.destroy();
   });
 });
 
