@@ -1,10 +1,12 @@
 import { once } from 'node:events';
+import type { Socket } from 'node:net';
 import { describe, expect, it } from 'vitest';
 import { systemClock } from '../../../src/core/clock.ts';
 import { LIMITS } from '../../../src/core/limits.ts';
 import { Ledger } from '../../../src/proxy/ledger.ts';
 import { RecorderLink } from '../../../src/proxy/recorder-link.ts';
 import { type Slab, SlabPool } from '../../../src/proxy/slab.ts';
+import type { TapConnection } from '../../../src/proxy/tap-connection.ts';
 import { DeafSides } from '../../../src/proxy/wire/deaf-sides.ts';
 import { Inlet, Intake } from '../../../src/proxy/wire/inlet.ts';
 import { Link } from '../../../src/proxy/wire/link.ts';
@@ -45,14 +47,7 @@ describe('a link', () => {
       throw new Error('planted');
     };
     const uncaught = uncaughtError();
-    const host = {
-      deaf: new DeafSides(),
-      refused: 'reset',
-      failed: () => undefined,
-      closed: () => undefined,
-    } as const;
-    const side = new PassingSide(upstream, upstream, true, null);
-    new Link(new PassingSide(client, client, true, null), { side, ready: 'connect' }, tap, host);
+    link(new PassingSide(client, client, true, null), upstream, tap);
     clientPeer.end('all of it');
     const [heard] = (await once(upstreamPeer, 'data')) as [Buffer];
     expect([heard.toString(), (await uncaught).message]).toEqual(['all of it', 'planted']);
@@ -69,14 +64,7 @@ describe('a link', () => {
     const [upstream, upstreamPeer] = await socketPair({ allowHalfOpen: true });
     upstreamPeer.on('error', () => undefined).resume();
     const tap = new RecorderLink({ clock: systemClock, ledger: new Ledger() }).open();
-    const host = {
-      deaf: new DeafSides(),
-      refused: 'reset',
-      failed: () => undefined,
-      closed: () => undefined,
-    } as const;
-    const side = new PassingSide(upstream, upstream, true, null);
-    new Link(new PassingSide(client, client, true, inlet), { side, ready: 'connect' }, tap, host);
+    link(new PassingSide(client, client, true, inlet), upstream, tap);
     // As it is after two reads that left no room: the next one has a slab.
     for (let reads = 0; reads < 2; reads += 1) inlet.onread.callback(LIMITS.readBytes, intake.shared);
     const lendable = () => {
@@ -101,6 +89,18 @@ describe('a link', () => {
     client.destroy();
   });
 });
+
+/** A link that nobody hears of. */
+function link(client: PassingSide, upstream: Socket, tap: TapConnection): Link {
+  const host = {
+    deaf: new DeafSides(),
+    refused: 'reset',
+    failed: () => undefined,
+    closed: () => undefined,
+  } as const;
+  const side = new PassingSide(upstream, upstream, true, null);
+  return new Link(client, { side, ready: 'connect' }, tap, host);
+}
 
 /** What nobody catches next, in the place of those who listen for such. */
 function uncaughtError(): Promise<Error> {
