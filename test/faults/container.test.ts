@@ -107,6 +107,8 @@ test.skipIf(!canGroup)(
       const server = startProcess(process.execPath, [
         join(repositoryRoot, 'fixtures', 'model-server', 'main.ts'),
         ...['--listen', '127.0.0.1:0', '--executors', '500', '--token-ms', '25', '--base-ms', '1'],
+        // An idle connection that the server closes just when it is taken again fails without a recorder, too.
+        ...['--keep-alive-timeout', '10m'],
       ]);
       const [, origin] = await server.waitFor('stdout', /127\.0\.0\.1:(\d+)/);
       const directory = join(temporaryDirectory(), 'capture');
@@ -120,7 +122,9 @@ test.skipIf(!canGroup)(
       const { status, log, end } = await recording.stop();
       await server.kill('SIGTERM');
 
-      expect(rounds.flatMap(({ direct, through }) => [...direct.failed, ...through.failed])).toEqual([]);
+      expect(rounds.map(({ direct, through }) => [direct.failed, through.failed])).toEqual(
+        rounds.map(() => [[], []]),
+      );
       expect(status).toBe(0);
       expect(container.killed).toBe(0);
       expect(log.filter(({ message }) => /killing|ended/.test(message))).toEqual([]);
