@@ -11,6 +11,9 @@ export interface FrameHead {
   readonly atNs: number;
 }
 
+/** Of a payload that may be cut, less is not begun at the end of a slab. */
+const LEAST_PAYLOAD_BYTES = 32;
+
 /** So many full slabs are written as soon as all that could be read was passed on. */
 const SLABS_AT_ONCE = 4;
 
@@ -56,8 +59,9 @@ export class SlabQueue {
    * @returns where its payload lies now, until the call is over and for whoever holds those slabs
    */
   append(head: FrameHead, payload: Uint8Array): readonly Piece[] | null {
-    if (!this.#pipe || !this.#fits(payload.length)) return null;
-    return this.#copy(head, payload, payload.length <= WHOLE_FRAME_BYTES ? payload.length : 1);
+    const together = payload.length <= WHOLE_FRAME_BYTES ? payload.length : 1;
+    if (!this.#pipe || !this.#fits(payload.length, together)) return null;
+    return this.#copy(head, payload, together);
   }
 
   /**
@@ -95,11 +99,16 @@ export class SlabQueue {
     if (slabs.length > 1) this.#pipe?.uncork();
   }
 
-  #fits(payloadBytes: number): boolean {
-    const room = this.#current ? LIMITS.slabBytes - this.#current.used : 0;
-    const perSlab = LIMITS.slabBytes - FRAME_HEADER_BYTES;
-    const beyond = Math.max(0, payloadBytes + FRAME_HEADER_BYTES - room);
-    return this.#slabs + Math.ceil(beyond / perSlab) <= this.#budgetSlabs;
+  #fits(payloadBytes: number, together: number): boolean {
+    const beyondBytes = payloadBytes - this.#roomBytes(together);
+    const perSlabBytes = LIMITS.slabBytes - FRAME_HEADER_BYTES;
+    return this.#slabs + Math.ceil(Math.max(0, beyondBytes) / perSlabBytes) <= this.#budgetSlabs;
+  }
+
+  /** Room in the current slab for the payload of one more frame; 0 where that is not worth a frame. */
+  #roomBytes(together: number): number {
+    const roomBytes = this.#current ? LIMITS.slabBytes - this.#current.used - FRAME_HEADER_BYTES : 0;
+    return roomBytes >= Math.max(together, LEAST_PAYLOAD_BYTES) ? roomBytes : 0;
   }
 
   /** @param together bytes of the payload that must lie in the first frame */
@@ -107,7 +116,8 @@ export class SlabQueue {
     const pieces: Piece[] = [];
     let taken = 0;
     do {
-      const slab = this.#slabWithRoom(taken === 0 ? together : 1);
+      const roomBytes = this.#roomBytes(taken === 0 ? together : 1);
+      const slab = this.#current && roomBytes > 0 ? this.#current : this.#begin(this.pool.take());
       const at = slab.used + FRAME_HEADER_BYTES;
       const length = Math.min(payload.length - taken, LIMITS.slabBytes - at);
       writeFrameHeader(slab.bytes, slab.used, taken === 0 ? head : { ...head, flags: 0 }, length);
@@ -118,13 +128,6 @@ export class SlabQueue {
     } while (taken < payload.length);
     this.#flushSoon();
     return pieces;
-  }
-
-  #slabWithRoom(payloadBytes: number): Slab {
-    const current = this.#current;
-    if (current && LIMITS.slabBytes - current.used >= FRAME_HEADER_BYTES + Math.max(payloadBytes, 32))
-      return current;
-    return this.#begin(this.pool.take());
   }
 
   #begin(slab: Slab): Slab {

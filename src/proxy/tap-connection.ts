@@ -29,7 +29,7 @@ interface Gap {
 /**
  * One client connection as the recorder is told of it. The data plane reports bytes and ends as they pass; this
  * decides whether they go into the pipe or are counted where they fell. All it knows of HTTP is the turn: client
- * bytes after server bytes.
+ * bytes after server bytes, unless it is told better.
  */
 export class TapConnection {
   readonly connection: number;
@@ -74,6 +74,11 @@ export class TapConnection {
     const turnStart = this.#turnDue;
     this.#turnDue = false;
     return this.#pass(FRAME.clientBytes, bytes, slab, turnStart);
+  }
+
+  /** Client bytes that belong to the turn which has begun, though its answer may be under way already. */
+  restOfTurn(bytes: Buffer): void {
+    this.#pass(FRAME.clientBytes, bytes, null, false);
   }
 
   /** As `client`. */

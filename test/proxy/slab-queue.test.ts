@@ -1,5 +1,6 @@
 import { PassThrough, Writable } from 'node:stream';
 import { setTimeout as sleep } from 'node:timers/promises';
+import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
 import { LIMITS } from '../../src/core/limits.ts';
 import {
@@ -46,6 +47,43 @@ describe('the queue into the pipe', () => {
     expect(Buffer.concat(pieces.map(({ bytes }) => bytes)).equals(payload)).toBe(true);
     queue.flush();
     expect(Buffer.concat(framesOf(pipe).map((frame) => frame.payload)).equals(payload)).toBe(true);
+  });
+});
+
+describe('the budget', () => {
+  it('is never gone over, wherever the current slab ends', () => {
+    const head = { type: FRAME.clientBytes, flags: 0, connection: 1, atNs: 0 } as const;
+    const most = LIMITS.slabBytes - FRAME_HEADER_BYTES;
+    // Many that leave a few bytes at the end of a slab, and as many that nearly fit there.
+    const sizes = fc.oneof(
+      fc.integer({ min: 1, max: 80 }),
+      fc.integer({ min: most - 80, max: most + 10 }),
+      fc.integer({ min: 1, max: 2 * LIMITS.slabBytes }),
+    );
+    const budgets = fc.integer({ min: 1, max: 3 });
+    fc.assert(
+      fc.property(budgets, fc.array(sizes, { maxLength: 12 }), (budgetSlabs, payloads) => {
+        const queue = new SlabQueue(budgetSlabs * LIMITS.slabBytes);
+        queue.attach(new PassThrough({ highWaterMark: 100 * LIMITS.slabBytes }));
+        for (const bytes of payloads) {
+          queue.append(head, Buffer.alloc(bytes));
+          expect(queue.heldBytes).toBeLessThanOrEqual(budgetSlabs * LIMITS.slabBytes);
+        }
+        queue.attach(null);
+        expect(queue.heldBytes).toBe(0);
+      }),
+    );
+  });
+
+  it('is gone over by no frame that leaves less than a header at the end of a slab', () => {
+    const head = { type: FRAME.clientBytes, flags: 0, connection: 1, atNs: 0 } as const;
+    const queue = new SlabQueue(LIMITS.slabBytes);
+    queue.attach(new PassThrough({ highWaterMark: 10 * LIMITS.slabBytes }));
+    const most = LIMITS.slabBytes - FRAME_HEADER_BYTES;
+    expect(queue.append(head, Buffer.alloc(most - 40))).not.toBeNull();
+    expect(queue.append(head, Buffer.alloc(10))).toBeNull();
+    expect(queue.heldBytes).toBe(LIMITS.slabBytes);
+    queue.attach(null);
   });
 });
 

@@ -34,11 +34,11 @@ export class ExchangeTap {
   }
 
   requestBytes(bytes: Buffer): void {
-    this.#tap.client(this.#request === 'chunked' ? chunkOf(bytes) : bytes);
+    this.#tap.restOfTurn(this.#request === 'chunked' ? chunkOf(bytes) : bytes);
   }
 
   requestEnd(trailers: RawHeaders): void {
-    if (this.#request === 'chunked') this.#tap.client(lastChunk(trailers));
+    if (this.#request === 'chunked') this.#tap.restOfTurn(lastChunk(trailers));
   }
 
   responseHead(line: string, headers: RawHeaders, form: BodyForm): void {

@@ -183,6 +183,24 @@ describe('replayed traffic', () => {
     expect(reading.omitted.replay_marked?.turns).toBe(1);
     expect(gateway.sink.exchanges).toHaveLength(0);
   });
+
+  it.each([
+    ['of an announced length', 'content-length: 9\r\n\r\n', 'ninebytes'],
+    ['in chunks', 'transfer-encoding: chunked\r\n\r\n', '9\r\nninebytes\r\n0\r\n\r\n'],
+  ])('is one turn where its body, %s, comes after the answer', async (_, rest, body) => {
+    const upstream = await server();
+    const gateway = await startGateway(upstream.port, { refuseMarked: true });
+    const client = await RawClient.connect(gateway.port);
+    client.send(`POST /m HTTP/1.1\r\nHost: m\r\nx-reprise-run: r1\r\n${rest}`);
+    expect(await client.read(/\r\n\r\n/)).toMatch(/^HTTP\/1\.1 403 Forbidden\r\n/);
+    client.send(body);
+    client.send(GET);
+    expect(await client.read(/ok$/)).toMatch(/200 OK/);
+    const reading = await gateway.settle();
+    expect(reading.seen.turns).toBe(2);
+    expect(reading.omitted.replay_marked?.turns).toBe(1);
+    expect(gateway.sink.exchanges).toHaveLength(1);
+  });
 });
 
 describe('upstream connections', () => {
