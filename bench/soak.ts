@@ -53,6 +53,7 @@ const children: ChildProcess[] = [];
 process.on('exit', () => {
   for (const child of children) child.kill('SIGKILL');
 });
+for (const signal of ['SIGINT', 'SIGTERM'] as const) process.on(signal, () => process.exit(1));
 
 /** Text of a process's output until a line matches. */
 async function lineOf(stream: NodeJS.ReadableStream, pattern: RegExp): Promise<RegExpExecArray> {
@@ -66,6 +67,7 @@ async function lineOf(stream: NodeJS.ReadableStream, pattern: RegExp): Promise<R
 async function main(): Promise<void> {
   const seconds = Number(values.minutes) * 60;
   const directory = mkdtempSync(join(tmpdir(), 'reprise-soak-'));
+  process.on('exit', () => rmSync(directory, { recursive: true, force: true }));
   const here = new URL('.', import.meta.url).pathname;
   const server = spawn(
     process.execPath,
@@ -128,7 +130,6 @@ async function main(): Promise<void> {
   recorder.kill('SIGTERM');
   const [status] = (await once(recorder, 'close')) as [number | null];
   server.kill('SIGTERM');
-  rmSync(directory, { recursive: true, force: true });
   const end = JSON.parse(log.at(-1) ?? '{}') as Record<string, unknown>;
   print(verdictOf(samples, { status, failed: report.failed.length, restarts: restartsIn(log) }), report, end);
 }

@@ -1,7 +1,7 @@
-import { readdirSync, writeFileSync } from 'node:fs';
+import { readdirSync, readFileSync, writeFileSync } from 'node:fs';
 import { createServer, request } from 'node:http';
 import type { AddressInfo } from 'node:net';
-import { join } from 'node:path';
+import { dirname, join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { type InstalledPackage, packAndInstall } from '../support/packed-tarball.ts';
 import { RunningProcess, runProcess } from '../support/process.ts';
@@ -14,6 +14,13 @@ beforeAll(async () => {
   installed = await packAndInstall(temporaryDirectory());
 });
 
+/** The relative links of a page, without what they point to within a page. */
+function linksOf(markdown: string): string[] {
+  return [...markdown.matchAll(/\]\((?<link>[^)#\s]+)/g)]
+    .map((match) => (match.groups?.['link'] ?? '').replace(/\/$/, ''))
+    .filter((link) => !/^[a-z]+:/.test(link));
+}
+
 async function reprise(...args: string[]) {
   return await runProcess(process.execPath, [installed.bin, ...args], { cwd: installed.project });
 }
@@ -23,23 +30,34 @@ describe('the tarball', () => {
     const top = new Set(installed.files.map((file) => file.split('/')[0]));
     expect([...top].sort()).toEqual([
       'CHANGELOG.md',
+      'CONTRIBUTING.md',
       'LICENSE',
       'README.md',
+      'SECURITY.md',
+      'bench',
       'bin',
+      'deploy',
       'dist',
       'docs',
       'package.json',
     ]);
-    expect(installed.files.filter((file) => file.startsWith('docs/')).sort()).toEqual([
-      'docs/capture-format.md',
-      'docs/compare.schema.json',
-      'docs/profile.schema.json',
-      'docs/report.schema.json',
-    ]);
+    expect(installed.files.filter((file) => file.startsWith('bench/'))).toEqual(['bench/README.md']);
     expect(installed.files.filter((file) => file.startsWith('bin/'))).toEqual(['bin/reprise.js']);
     expect(installed.files.filter((file) => /^dist\//.test(file) && !/\.(?:js|d\.ts)$/.test(file))).toEqual(
       [],
     );
+  });
+
+  test('has whatever its README and its guides point to', () => {
+    const pages = installed.files.filter((file) => /^(?:README|CHANGELOG|docs\/[a-z-]+)\.md$/.test(file));
+    expect(pages.length).toBeGreaterThan(8);
+    const dead = pages.flatMap((page) =>
+      linksOf(readFileSync(join(repositoryRoot, page), 'utf8'))
+        .map((link) => join(dirname(page), link))
+        .filter((path) => !installed.files.some((file) => file === path || file.startsWith(`${path}/`)))
+        .map((path) => `${page}: ${path}`),
+    );
+    expect(dead).toEqual([]);
   });
 
   test('carries every process and thread of its own, beside the commands', () => {
