@@ -57,6 +57,7 @@ function statusLines(status: RecorderStatus): string[] {
     ['omitted', talliesText(status.omitted)],
     ['pending', tallyText(status.pending)],
     ['queue', formatBytes(status.queuedBytes)],
+    ['slab shortages', String(status.slabShortages)],
     ['bodies cut', String(status.bodiesCut)],
     ['bodies dropped', countsText(status.traffic.bodiesDropped)],
     ['recorder', sizeText(status.recorderResidentBytes)],

@@ -89,6 +89,8 @@ export interface RecorderStatus {
   /** Bodies kept in part because the memory for assembly was spent. */
   readonly bodiesCut: number;
   readonly queuedBytes: number;
+  /** Times what passed was copied once more, because as much of the forwarders' memory was lent as may be. */
+  readonly slabShortages: number;
   readonly recorderResidentBytes: number | null;
   readonly disk: {
     readonly directory: string;

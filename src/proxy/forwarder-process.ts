@@ -75,6 +75,7 @@ export class ForwarderProcess {
       failed,
       refused,
       queuedBytes: this.#link.queue.heldBytes,
+      slabShortages: this.#link.queue.pool.shortages,
       untold: untold.map((loss) => this.#dated(loss)),
     };
   }

@@ -10,6 +10,7 @@ export interface ForwardersReading {
   readonly failed: Readonly<Record<string, number>>;
   readonly refused: Readonly<Record<string, number>>;
   readonly queuedBytes: number;
+  readonly slabShortages: number;
 }
 
 const NOTHING: ForwardersReading = {
@@ -27,6 +28,7 @@ const NOTHING: ForwardersReading = {
   failed: {},
   refused: {},
   queuedBytes: 0,
+  slabShortages: 0,
 };
 
 /**
@@ -90,6 +92,7 @@ function sumOf(past: ForwardersReading, reading: ForwardersReading): ForwardersR
     failed: sumOfCounts(past.failed, reading.failed),
     refused: sumOfCounts(past.refused, reading.refused),
     queuedBytes: past.queuedBytes + reading.queuedBytes,
+    slabShortages: past.slabShortages + reading.slabShortages,
   };
 }
 

@@ -32,6 +32,8 @@ export interface ForwarderReading {
   readonly refused: Readonly<Partial<Record<RefusalReason, number>>>;
   /** Memory held for what waits for the recorder. */
   readonly queuedBytes: number;
+  /** Times a slab would have saved a copy and none was to be had. */
+  readonly slabShortages: number;
   /** Losses that no recorder has been told of yet. */
   readonly untold: readonly Loss[];
 }

@@ -129,6 +129,11 @@ function healthOf(status: RecorderStatus): Family[] {
     gauge('forwarders', 'Forwarder processes that are to run', status.forwarders),
     counter('restarts_total', 'Processes started again after they ended', restarts),
     gauge('capture_queue_depth', 'Bytes of memory held for what waits for the recorder', status.queuedBytes),
+    counter(
+      'proxy_slab_shortages_total',
+      'Times what passed was copied once more, as much memory being lent to sockets and slow peers as may be',
+      status.slabShortages,
+    ),
     counter('capture_bodies_cut_total', 'Times the memory for assembly was spent', status.bodiesCut),
     counter(
       'capture_bodies_dropped_total',

@@ -47,6 +47,16 @@ export class SlabPool {
   /** Those of them that writes wait in. */
   readonly waiting = new WaitingWrites();
   readonly #spare: Slab[] = [];
+  #shortages = 0;
+
+  /** How often as many were lent, or waited in, as may be, so that what passed was copied instead. */
+  get shortages(): number {
+    return this.#shortages;
+  }
+
+  noteShortage(): void {
+    this.#shortages += 1;
+  }
 
   /** A slab that only the caller holds. */
   take(): Slab {

@@ -109,6 +109,7 @@ export function statusOf(parts: StatusParts): RecorderStatus {
     exchanges: ledger.exchanges,
     bodiesCut: recorders.bodiesCut,
     queuedBytes: reading.queuedBytes,
+    slabShortages: reading.slabShortages,
     recorderResidentBytes: recorder.residentBytes,
     disk: {
       directory: recorders.directory ?? parts.directory,

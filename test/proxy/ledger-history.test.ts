@@ -25,6 +25,7 @@ function readingOf(ledger: Ledger): ForwarderReading {
     failed: { upstream_refused: 3 },
     refused: {},
     queuedBytes: 65_536,
+    slabShortages: 5,
     untold: [],
   };
 }
@@ -48,6 +49,7 @@ describe('the account over several forwarders', () => {
       turnedAway: 6,
       failed: { upstream_refused: 9 },
       queuedBytes: 3 * 65_536,
+      slabShortages: 15,
     });
   });
 
@@ -57,7 +59,7 @@ describe('the account over several forwarders', () => {
     history.update(1, someReading());
     history.forwarderEnded(0);
     history.update(0, someReading());
-    const { ledger, queuedBytes } = history.read();
+    const { ledger, queuedBytes, slabShortages } = history.read();
     expect(imbalance(ledger)).toEqual({ bytes: 0, turns: 0 });
     expect(ledger).toMatchObject({
       connections: 3,
@@ -67,7 +69,7 @@ describe('the account over several forwarders', () => {
       lost: { queue_bytes: { bytes: 21, turns: 3 }, crash_gap: { bytes: 49, turns: 1 } },
       pending: { bytes: 98, turns: 2 },
     });
-    expect(queuedBytes).toBe(2 * 65_536);
+    expect([queuedBytes, slabShortages]).toEqual([2 * 65_536, 15]);
   });
 
   it('names no crash gap where nothing was pending', () => {

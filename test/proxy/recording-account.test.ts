@@ -37,6 +37,7 @@ class ForwarderModel {
       failed: {},
       refused: {},
       queuedBytes: this.#queue.heldBytes,
+      slabShortages: this.#queue.pool.shortages,
       untold: this.link
         .untold()
         .map(({ reason, bytes, turns }) => ({ reason, bytes, exchanges: turns, fromUs: 0, toUs: 0 })),

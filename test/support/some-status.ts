@@ -27,6 +27,7 @@ export function someStatus(changes: Partial<RecorderStatus> = {}): RecorderStatu
     exchanges: 6,
     bodiesCut: 0,
     queuedBytes: 65_536,
+    slabShortages: 0,
     recorderResidentBytes: null,
     disk: { directory: '/capture', bytes: null, maxBytes: null, freeBytes: null },
     traffic: NO_TRAFFIC,

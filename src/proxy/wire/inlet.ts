@@ -27,7 +27,10 @@ export class Intake {
   /** Null when as many are lent as may be, or wait for slow peers: theirs are read in smaller pieces. */
   lend(): Slab | null {
     const { waiting } = this.#pool;
-    if (this.#lent >= LIMITS.intakeSlabs || this.#lent + waiting.count >= LIMITS.waitingSlabs) return null;
+    if (this.#lent >= LIMITS.intakeSlabs || this.#lent + waiting.count >= LIMITS.waitingSlabs) {
+      this.#pool.noteShortage();
+      return null;
+    }
     this.#lent += 1;
     return this.#pool.take();
   }

@@ -53,7 +53,9 @@ export class PassingSide extends Side {
   #isCopied(bytes: Buffer, slab: Slab): boolean {
     const { stream, socket } = this;
     if (stream !== socket || stream.writableLength > 0 || socket.connecting) return true;
-    return !slab.pool.waiting.hasRoom && bytes.length <= LIMITS.readBytes;
+    if (slab.pool.waiting.hasRoom || bytes.length > LIMITS.readBytes) return false;
+    slab.pool.noteShortage();
+    return true;
   }
 
   #write(bytes: Buffer, slab: Slab): boolean {

@@ -223,20 +223,23 @@ describe('an inlet', () => {
     expect(resumed).toBe(1);
   });
 
-  it('gets none while as many writes wait in slabs as may', async () => {
+  it('gets none while as many writes wait in slabs as may, which is counted', async () => {
     const pool = new SlabPool();
     const intake = new Intake(pool);
     const stuck = new Writable({ write: () => undefined });
     stuck.write('something');
     for (let count = 0; count < LIMITS.waitingSlabs; count += 1) pool.waiting.add(stuck, pool.take());
     expect(intake.lend()).toBe(null);
+    expect(pool.shortages).toBe(1);
     stuck.destroy();
     while (pool.waiting.count > 0) await sleep(5);
     expect(intake.lend()).not.toBe(null);
+    expect(pool.shortages).toBe(1);
   });
 
   it('shares a number of slabs with all others, and gives its own back as it is closed', () => {
-    const intake = new Intake(new SlabPool());
+    const pool = new SlabPool();
+    const intake = new Intake(pool);
     const inlets = Array.from({ length: LIMITS.intakeSlabs + 1 }, () => new Inlet(intake));
     // Over and over: what is given back after each read is there for the next.
     for (let count = 0; count < LIMITS.intakeSlabs * 2; count += 1)
@@ -247,8 +250,10 @@ describe('an inlet', () => {
     }
     const last = inlets.at(-1) as Inlet;
     expect(read(last, full.length)).toBe(intake.shared);
+    expect(pool.shortages).toBe(2);
     inlets[0]?.close();
     expect(read(last, full.length)).toBe(intake.shared);
     expect(read(last, 1)).not.toBe(intake.shared);
+    expect(pool.shortages).toBe(2);
   });
 });

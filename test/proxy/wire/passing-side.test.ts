@@ -96,6 +96,7 @@ describe('a side that is written to', () => {
     for (; own.writableLength === 0 && passedBytes < PLENTY_BYTES; passedBytes += LIMITS.readBytes)
       pass(side, little, LIMITS.readBytes, 7);
     expect([own.writableLength, little.holders]).toEqual([LIMITS.readBytes, 1]);
+    expect(pool.shortages).toBeGreaterThan(0);
     peer.resume();
     while (own.writableLength > 0) await sleep(5);
     peer.pause();
