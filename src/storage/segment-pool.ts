@@ -14,11 +14,13 @@ export class SegmentPool {
   /** Least recently used first. */
   readonly #open = new Map<string, SegmentReader>();
   readonly #sealed = new Set<string>();
+  #closed = false;
 
   /** What `work` makes of the segment; `unborn` when its writer has not made its tables yet. */
   use<T>(segment: SegmentFile, unborn: T, work: (reader: SegmentReader) => T): T {
-    if (this.#isSealed(segment)) return work(this.#keep(segment));
-    const reader = SegmentReader.open({ ...segment, sealed: false });
+    const sealed = this.#isSealed(segment);
+    if (sealed && !this.#closed) return work(this.#keep(segment));
+    const reader = SegmentReader.open({ ...segment, sealed });
     if (reader === null) return unborn;
     try {
       return work(reader);
@@ -33,7 +35,9 @@ export class SegmentPool {
     this.#open.delete(segment.file);
   }
 
+  /** Keeps none open from here: a payload that was handed out may still be asked for what lies further in. */
   close(): void {
+    this.#closed = true;
     for (const reader of this.#open.values()) reader.close();
     this.#open.clear();
   }
