@@ -53,7 +53,7 @@ const children: ChildProcess[] = [];
 process.on('exit', () => {
   for (const child of children) child.kill('SIGKILL');
 });
-for (const signal of ['SIGINT', 'SIGTERM'] as const) process.on(signal, () => process.exit(1));
+for (const signal of ['SIGINT', 'SIGTERM', 'SIGHUP'] as const) process.on(signal, () => process.exit(1));
 
 /** Text of a process's output until a line matches. */
 async function lineOf(stream: NodeJS.ReadableStream, pattern: RegExp): Promise<RegExpExecArray> {
@@ -95,6 +95,7 @@ async function main(): Promise<void> {
     ],
     { stdio: ['ignore', 'inherit', 'pipe'] },
   );
+  children.push(recorder);
   const log: string[] = [];
   const lines = createInterface({ input: recorder.stderr });
   lines.on('line', (line) => log.push(line));
@@ -109,8 +110,8 @@ async function main(): Promise<void> {
       stdio: ['ignore', 'pipe', 'inherit'],
     },
   );
+  children.push(load);
   const said = lineOf(load.stdout, /^(\{.*\})$/);
-  children.push(recorder, load);
   const samples: Sample[] = [];
   const startMs = performance.now();
   const ended = once(load, 'close');

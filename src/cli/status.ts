@@ -57,7 +57,10 @@ function statusLines(status: RecorderStatus): string[] {
     ['omitted', talliesText(status.omitted)],
     ['pending', tallyText(status.pending)],
     ['queue', formatBytes(status.queuedBytes)],
-    ['slab shortages', String(status.slabShortages)],
+    // Only where it bit; a recorder of before knows of none.
+    ...(status.slabShortages > 0
+      ? [['slab shortages', String(status.slabShortages)] as [string, string]]
+      : []),
     ['bodies cut', String(status.bodiesCut)],
     ['bodies dropped', countsText(status.traffic.bodiesDropped)],
     ['recorder', sizeText(status.recorderResidentBytes)],

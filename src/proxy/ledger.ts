@@ -27,6 +27,7 @@ export type Fate =
 
 /** A stretch whose bytes were counted as they were shed, inside what is still to be settled. */
 interface Shed {
+  readonly fate: Fate;
   clientEndOffset: number;
   serverEndOffset: number;
   bytes: number;
@@ -131,7 +132,10 @@ export class ConnectionAccount {
     this.#ledger.see(clientBytes + serverBytes, turnStart ? 1 : 0);
   }
 
-  /** Counts bytes that do not go to the recorder, with their fate, at once. */
+  /**
+   * Counts bytes that do not go to the recorder, with their fate, at once. What follows each other with one and the
+   * same fate is one stretch, which no settlement ends within.
+   */
   seeSettled(clientBytes: number, serverBytes: number, turnStart: boolean, fate: Fate): void {
     const bytes = clientBytes + serverBytes;
     const turns = turnStart ? 1 : 0;
@@ -139,13 +143,14 @@ export class ConnectionAccount {
     this.#ledger.settle(fate, bytes, turns);
     this.seenClient += clientBytes;
     this.seenServer += serverBytes;
-    if (this.#openShed === null) {
-      this.#openShed = { clientEndOffset: 0, serverEndOffset: 0, bytes: 0 };
+    if (this.#openShed?.fate !== fate) {
+      this.#openShed = { fate, clientEndOffset: 0, serverEndOffset: 0, bytes: 0 };
       this.#shed.push(this.#openShed);
     }
-    this.#openShed.clientEndOffset = this.seenClient;
-    this.#openShed.serverEndOffset = this.seenServer;
-    this.#openShed.bytes += bytes;
+    const stretch = this.#openShed;
+    stretch.clientEndOffset = this.seenClient;
+    stretch.serverEndOffset = this.seenServer;
+    stretch.bytes += bytes;
     this.#shedBytes += bytes;
   }
 

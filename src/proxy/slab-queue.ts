@@ -67,11 +67,13 @@ export class SlabQueue {
   /**
    * Takes a frame whose payload was read into the body of a slab of this pool, or not, as `append` does. The slab is
    * the queue's to write on in, behind that payload; the caller still holds it, and reads no more into it. Little
-   * is copied instead, behind what is there: a slab for it would be spent budget.
+   * is copied instead, behind what is there: a slab for it would be spent budget. So is what fits there once the
+   * budget is spent.
    */
   adopt(head: FrameHead, slab: Slab, payload: Buffer): readonly Piece[] | null {
-    if (this.#current && payload.length <= WHOLE_FRAME_BYTES) return this.append(head, payload);
-    if (!this.#pipe || this.#slabs >= this.#budgetSlabs) return null;
+    const spent = this.#slabs >= this.#budgetSlabs;
+    if (this.#current && (spent || payload.length <= WHOLE_FRAME_BYTES)) return this.append(head, payload);
+    if (!this.#pipe || spent) return null;
     writeFrameHeader(slab.bytes, 0, head, payload.length);
     slab.used = FRAME_HEADER_BYTES + payload.length;
     slab.hold();
@@ -100,7 +102,8 @@ export class SlabQueue {
   }
 
   #fits(payloadBytes: number, together: number): boolean {
-    const beyondBytes = payloadBytes - this.#roomBytes(together);
+    // A frame without a payload wants a place as well.
+    const beyondBytes = Math.max(1, payloadBytes) - this.#roomBytes(together);
     const perSlabBytes = LIMITS.slabBytes - FRAME_HEADER_BYTES;
     return this.#slabs + Math.ceil(Math.max(0, beyondBytes) / perSlabBytes) <= this.#budgetSlabs;
   }

@@ -21,6 +21,8 @@ const UNPARSED: Fate = { kind: 'omitted', because: 'unparsed' };
 /** What was shed since the recorder last heard of this connection. */
 interface Gap {
   readonly reason: LossReason;
+  /** Of this gap and no other. */
+  readonly fate: Fate;
   clientBytes: number;
   serverBytes: number;
   turns: number;
@@ -161,7 +163,7 @@ export class TapConnection {
     gap.clientBytes += clientBytes;
     gap.serverBytes += serverBytes;
     gap.turns += turnStart ? 1 : 0;
-    this.account.seeSettled(clientBytes, serverBytes, turnStart, { kind: 'lost', because: gap.reason });
+    this.account.seeSettled(clientBytes, serverBytes, turnStart, gap.fate);
   }
 
   /** Takes the connection up again at a turn, when the recorder listens and there is room. */
@@ -209,7 +211,8 @@ export class TapConnection {
 }
 
 function newGap(reason: LossReason): Gap {
-  return { reason, clientBytes: 0, serverBytes: 0, turns: 0 };
+  const fate: Fate = { kind: 'lost', because: reason };
+  return { reason, fate, clientBytes: 0, serverBytes: 0, turns: 0 };
 }
 
 function gapTally(gap: Gap): { bytes: number; turns: number } {

@@ -48,9 +48,9 @@ describe('the tarball', () => {
     );
   });
 
-  test('has whatever its README and its guides point to', () => {
-    const pages = installed.files.filter((file) => /^(?:README|CHANGELOG|docs\/[a-z-]+)\.md$/.test(file));
-    expect(pages.length).toBeGreaterThan(8);
+  test('has whatever its pages point to', () => {
+    const pages = installed.files.filter((file) => file.endsWith('.md'));
+    expect(pages.length).toBeGreaterThan(20);
     const dead = pages.flatMap((page) =>
       linksOf(readFileSync(join(repositoryRoot, page), 'utf8'))
         .map((link) => join(dirname(page), link))

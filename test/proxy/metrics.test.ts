@@ -44,6 +44,11 @@ describe('metrics', () => {
     expect(known.get('reprise_recorder_resident_bytes')).toBe(13);
   });
 
+  it('count how often memory for large transfers was short', async () => {
+    const samples = samplesOf(await metricsOf(someStatus({ slabShortages: 3 })));
+    expect(samples.get('reprise_proxy_slab_shortages_total')).toBe(3);
+  });
+
   it('cumulate the buckets of a histogram', async () => {
     const durationSeconds = { bounds: [0.1, 1], counts: [3, 2, 1], sum: 12.5 };
     const { traffic } = someStatus();

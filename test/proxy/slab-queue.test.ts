@@ -56,7 +56,7 @@ describe('the budget', () => {
     const most = LIMITS.slabBytes - FRAME_HEADER_BYTES;
     // Many that leave a few bytes at the end of a slab, and as many that nearly fit there.
     const sizes = fc.oneof(
-      fc.integer({ min: 1, max: 80 }),
+      fc.integer({ min: 0, max: 80 }),
       fc.integer({ min: most - 80, max: most + 10 }),
       fc.integer({ min: 1, max: 2 * LIMITS.slabBytes }),
     );
@@ -82,8 +82,25 @@ describe('the budget', () => {
     const most = LIMITS.slabBytes - FRAME_HEADER_BYTES;
     expect(queue.append(head, Buffer.alloc(most - 40))).not.toBeNull();
     expect(queue.append(head, Buffer.alloc(10))).toBeNull();
+    expect(queue.append(head, Buffer.alloc(0))).toBeNull();
     expect(queue.heldBytes).toBe(LIMITS.slabBytes);
     queue.attach(null);
+  });
+
+  it('that is spent leaves what was read into a slab the room that is left', () => {
+    const head = { type: FRAME.clientBytes, flags: 0, connection: 1, atNs: 0 } as const;
+    const queue = new SlabQueue(LIMITS.slabBytes);
+    const pipe = new PassThrough({ highWaterMark: 10 * LIMITS.slabBytes });
+    queue.attach(pipe);
+    queue.append(head, Buffer.from('before'));
+    const slab = queue.pool.take();
+    const payload = slab.body.subarray(0, LIMITS.readBytes).fill('read');
+    const [piece] = queue.adopt(head, slab, payload) ?? [];
+    expect(piece?.slab === slab).toBe(false);
+    expect(queue.adopt(head, slab, slab.body)).toBeNull();
+    expect(queue.heldBytes).toBe(LIMITS.slabBytes);
+    queue.flush();
+    expect(framesOf(pipe).map((frame) => frame.payload.length)).toEqual([6, payload.length]);
   });
 });
 

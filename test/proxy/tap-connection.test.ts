@@ -1,0 +1,85 @@
+import { Duplex } from 'node:stream';
+import { afterEach, beforeEach, describe, expect, it } from 'vitest';
+import { systemClock } from '../../src/core/clock.ts';
+import { LIMITS } from '../../src/core/limits.ts';
+import { Ledger } from '../../src/proxy/ledger.ts';
+import { RecorderLink } from '../../src/proxy/recorder-link.ts';
+import { SlabQueue } from '../../src/proxy/slab-queue.ts';
+import type { TapConnection } from '../../src/proxy/tap-connection.ts';
+import { imbalance } from '../support/imbalance.ts';
+
+const HANDED = { client: 100, server: 50 };
+/** More than the budget of one slab has room for. */
+const SHED_BYTES = LIMITS.slabBytes + 1;
+
+let ledger: Ledger;
+let link: RecorderLink;
+let tap: TapConnection;
+let pipe: Duplex;
+
+/** A connection of which some was handed over and some shed. */
+beforeEach(() => {
+  ledger = new Ledger();
+  link = new RecorderLink({ clock: systemClock, ledger, queue: new SlabQueue(LIMITS.slabBytes) });
+  // A recorder that takes everything and says only what a test says for it.
+  pipe = new Duplex({ read: () => undefined, write: (_chunk, _encoding, done) => done() });
+  link.attach(pipe);
+  tap = link.open();
+  tap.client(Buffer.alloc(HANDED.client));
+  tap.server(Buffer.alloc(HANDED.server));
+  tap.server(Buffer.alloc(SHED_BYTES));
+});
+afterEach(() => {
+  pipe.destroy();
+});
+
+/** The recorder's word on a gap that it was told of, and on what was handed over before it. */
+function settleGap(): void {
+  tap.settled({
+    ...{ kind: 'lost', because: 'queue_bytes', connection: tap.connection, exchanges: 0 },
+    ...{ clientEndOffset: HANDED.client, serverEndOffset: HANDED.server + SHED_BYTES },
+  });
+}
+
+describe('a connection in a gap, of which nothing more is recorded', () => {
+  it.each([
+    ['because a recorder died of it', () => tap.quarantine()],
+    [
+      'because it is no HTTP',
+      () =>
+        tap.settled({
+          ...{ kind: 'opaque', because: null, connection: tap.connection, exchanges: 0 },
+          ...{ clientEndOffset: 0, serverEndOffset: 0 },
+        }),
+    ],
+  ])('%s, has each byte counted once and is forgotten at its end', (_, turnOpaque) => {
+    turnOpaque();
+    tap.server(Buffer.alloc(1_000));
+    tap.close('client_end');
+    settleGap();
+    tap.settled({
+      ...{ kind: 'omitted', because: 'unparsed', connection: tap.connection, exchanges: 0 },
+      ...{ clientEndOffset: HANDED.client, serverEndOffset: HANDED.server + SHED_BYTES + 1_000 },
+    });
+    const reading = ledger.read();
+    expect(imbalance(reading)).toEqual({ bytes: 0, turns: 0 });
+    expect(reading).toMatchObject({
+      openConnections: 0,
+      pending: { bytes: 0, turns: 0 },
+      lost: { queue_bytes: { bytes: HANDED.client + HANDED.server + SHED_BYTES, turns: 1 } },
+      omitted: { unparsed: { bytes: 1_000, turns: 0 } },
+    });
+  });
+});
+
+it('a gap that follows another at once is settled on its own', async () => {
+  link.queue.flush();
+  await expect.poll(() => link.queue.hasRoom).toBe(true);
+  // The next turn is taken up, and is too long as well.
+  tap.client(Buffer.alloc(SHED_BYTES));
+  settleGap();
+  expect(ledger.read()).toMatchObject({
+    lost: { queue_bytes: { bytes: HANDED.client + HANDED.server + 2 * SHED_BYTES, turns: 2 } },
+    pending: { bytes: 0, turns: 0 },
+  });
+});
