@@ -10,11 +10,11 @@ import { Forwarder } from '../../../src/proxy/wire/forwarder.ts';
 import { imbalance } from '../../support/imbalance.ts';
 import {
   client,
+  DEAD_PORT,
   everything,
   failure,
   local,
   startWire,
-  unusedPort,
   upstreamServer,
   wireOptions,
 } from '../../support/wire-stage.ts';
@@ -98,8 +98,7 @@ describe('the wire', () => {
   });
 
   it('resets the client when nobody listens at the target', async () => {
-    const unused = await unusedPort();
-    const { port: listening, ledger } = await startWire({ target: local(unused) });
+    const { port: listening, ledger } = await startWire({ target: local(DEAD_PORT) });
     const socket = connect({ port: listening, host: '127.0.0.1' });
     expect((await failure(socket)).code).toBe('ECONNRESET');
     await sleep(20);

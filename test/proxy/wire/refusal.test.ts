@@ -6,11 +6,11 @@ import { describe, expect, it } from 'vitest';
 import { FirstLine } from '../../../src/proxy/wire/request-line.ts';
 import {
   client,
+  DEAD_PORT,
   everything,
   failure,
   local,
   startWire,
-  unusedPort,
   upstreamServer,
 } from '../../support/wire-stage.ts';
 
@@ -19,7 +19,7 @@ const REFUSAL = 'HTTP/1.1 502 Bad Gateway\r\nConnection: close\r\nContent-Length
 
 /** Sends something to a wire whose target is not there. */
 async function refusedClient(refused: 'reset' | '502') {
-  const wire = await startWire({ target: local(await unusedPort()), refused });
+  const wire = await startWire({ target: local(DEAD_PORT), refused });
   return { wire, socket: await client(wire.port) };
 }
 
