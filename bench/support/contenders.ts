@@ -1,4 +1,4 @@
-import { type ChildProcess, fork, spawn } from 'node:child_process';
+import { type ChildProcess, execFileSync, fork, spawn } from 'node:child_process';
 import { once } from 'node:events';
 import { writeFileSync } from 'node:fs';
 import { createServer } from 'node:net';
@@ -19,6 +19,8 @@ export interface Contender {
 /** A contender that keeps what passed. */
 export interface RecordingContender extends Contender {
   readonly capture: string;
+  /** How many turns it says it lost so far. */
+  readonly lostTurns: () => number;
 }
 
 /** So long a contender's processes must have done nothing to count as done with what they were given. */
@@ -137,6 +139,7 @@ export async function startRecorder(targetPort: number, directory: string): Prom
     name: 'record',
     port: Number(await find(/"listen":"127\.0\.0\.1:(\d+)"/)),
     capture,
+    lostTurns: () => lostTurnsOf(execFileSync(process.execPath, [bin, 'status', '--dir', capture, '--json'])),
     pids: () => [recorder.pid as number, ...childrenOf(recorder.pid as number)],
     recorderPids: () => {
       const started = [...said.matchAll(/"pid":(\d+),"message":"recorder started"/g)].at(-1);
@@ -147,6 +150,11 @@ export async function startRecorder(targetPort: number, directory: string): Prom
       if (recorder.exitCode === null) await once(recorder, 'exit');
     },
   };
+}
+
+function lostTurnsOf(status: Buffer): number {
+  const { lost } = JSON.parse(status.toString()) as { lost: Record<string, { turns: number }> };
+  return Object.values(lost).reduce((sum, { turns }) => sum + turns, 0);
 }
 
 async function freePort(): Promise<number> {

@@ -4,17 +4,18 @@ import { connect, type Socket } from 'node:net';
 /**
  * One request at a time on one connection, each timed from its first byte to the first byte of its answer.
  *
- * Message in: `{ port, bodyBytes, count }`. Message out: `{ latenciesUs }`.
+ * Message in: `{ port, bodyBytes, count, pauseMs }`. Message out: `{ latenciesUs }`.
  */
 interface Job {
   readonly port: number;
   readonly bodyBytes: number;
   readonly count: number;
+  /** Between an answer and the next request. */
+  readonly pauseMs: number;
 }
 
 /** Requests that are not counted: connections and code paths are warm after them. */
 const WARMING = 5;
-const PAUSE_MS = 1;
 
 function requestOf(bodyBytes: number): Buffer {
   const head =
@@ -41,7 +42,7 @@ async function timed(socket: Socket, request: Buffer): Promise<number> {
   return latencyUs;
 }
 
-async function run({ port, bodyBytes, count }: Job): Promise<{ latenciesUs: number[] }> {
+async function run({ port, bodyBytes, count, pauseMs }: Job): Promise<{ latenciesUs: number[] }> {
   const socket = connect({ port, host: '127.0.0.1', noDelay: true });
   await once(socket, 'connect');
   const request = requestOf(bodyBytes);
@@ -49,7 +50,7 @@ async function run({ port, bodyBytes, count }: Job): Promise<{ latenciesUs: numb
   for (let sent = 0; sent < WARMING + count; sent += 1) {
     const latencyUs = await timed(socket, request);
     if (sent >= WARMING) latenciesUs.push(latencyUs);
-    await new Promise((resolve) => setTimeout(resolve, PAUSE_MS));
+    await new Promise((resolve) => setTimeout(resolve, pauseMs));
   }
   socket.destroy();
   return { latenciesUs };
