@@ -183,6 +183,8 @@ export class Link {
   /** Nothing was answered and nothing will be. */
   #refuse(): void {
     this.#cause ??= 'server_reset';
+    // Before the client's end, which is only its answer to what it is told now.
+    this.#tap.serverEnd();
     if (this.#firstLine === null) {
       this.#client.reset();
       return;

@@ -4,6 +4,7 @@ import type { Socket } from 'node:net';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { describe, expect, it } from 'vitest';
 import { FirstLine } from '../../../src/proxy/wire/request-line.ts';
+import { startRecordedWire } from '../../support/recorded-wire.ts';
 import {
   client,
   DEAD_PORT,
@@ -50,6 +51,16 @@ describe('a target that cannot be reached', () => {
     // It never came from the upstream: only what the client said was seen.
     expect(wire.ledger.read().seen).toEqual({ bytes: REQUEST.length, turns: 1 });
     expect(wire.forwarder.connections.failed).toEqual({ upstream_refused: 1 });
+  });
+
+  it('is recorded as a failure of the upstream, not as a client that left when it had read its 502', async () => {
+    const wire = await startRecordedWire({ target: local(DEAD_PORT), refused: '502' });
+    const socket = await client(wire.port);
+    socket.write(REQUEST);
+    expect((await everything(socket)).toString()).toBe(REFUSAL);
+    socket.end();
+    await wire.settled();
+    expect(wire.sink.exchanges).toMatchObject([{ outcome: 'upstream_failed', status: null }]);
   });
 
   it('is a 502 also for a request that comes in pieces long after, and one that ended with it', async () => {
