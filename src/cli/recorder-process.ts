@@ -35,6 +35,8 @@ export class RecorderProcess {
   readonly #timers: NodeJS.Timeout[] = [];
   #recording: Recording | null = null;
   #pipes = 0;
+  /** So many of each place so far. */
+  readonly #pipesOf = new Map<number, number>();
   #orphaned = false;
   #heardLosses = 0;
   #store: StoreReading | null = null;
@@ -128,12 +130,16 @@ export class RecorderProcess {
   }
 
   #attach(pipe: Socket | undefined, slot: number): void {
+    const ordinal = this.#pipesOf.get(slot) ?? 0;
+    this.#pipesOf.set(slot, ordinal + 1);
     if (!pipe || !this.#recording) {
       pipe?.destroy();
       return;
     }
     this.#pipes += 1;
-    this.#recording.recorder.attach(pipe, slot);
+    this.#recording.recorder.attach(pipe, slot, (heard) =>
+      this.#deps.say({ type: 'feed-ended', slot, ordinal, heard }),
+    );
     pipe.on('close', () => {
       this.#pipes -= 1;
       if (this.#orphaned && this.#pipes === 0) this.#stop([], 'crash_gap');

@@ -33,8 +33,9 @@ export class ForwarderProcess {
   }
 
   async hear(message: ToForwarder, socket: Socket | undefined): Promise<void> {
-    if (message.type === 'recorder') this.#link.attach(socket ?? new Socket({ fd: PIPE_FD }));
-    else if (message.type === 'listen') await this.#listen(message.options);
+    if (message.type === 'recorder') {
+      this.#link.attach(socket ?? new Socket({ fd: PIPE_FD }), message.pipe);
+    } else if (message.type === 'listen') await this.#listen(message.options);
     else if (message.type === 'quarantine') this.#link.quarantine(message.connection);
     else if (message.type === 'drain') await this.drain(message.deadlineMs);
     else this.#plane?.cut();
@@ -77,6 +78,7 @@ export class ForwarderProcess {
       queuedBytes: this.#link.queue.heldBytes,
       slabShortages: this.#link.queue.pool.shortages,
       untold: untold.map((loss) => this.#dated(loss)),
+      handed: this.#link.handed,
     };
   }
 

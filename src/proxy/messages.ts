@@ -5,7 +5,8 @@ import type { ConnectionFailure, Notice } from './data-plane.ts';
 import type { Endpoint } from './endpoint.ts';
 import type { RefusalReason } from './gateway/guard.ts';
 import type { GatewayOptions } from './gateway/options.ts';
-import type { LedgerReading } from './ledger.ts';
+import type { Handed } from './hand-over.ts';
+import type { LedgerReading, Tally } from './ledger.ts';
 import type { WireOptions } from './wire/options.ts';
 
 /** Which plane a forwarder runs, and all it is asked to do; plain data. */
@@ -16,7 +17,7 @@ export type ForwarderOptions =
 /** What the supervisor and its processes say to each other over Node's own channel. */
 export type ToForwarder =
   /** The message carries a pipe to a new recorder; without one, the recorder has the other end of our own. */
-  | { readonly type: 'recorder' }
+  | { readonly type: 'recorder'; readonly pipe: number }
   | { readonly type: 'listen'; readonly options: ForwarderOptions }
   /** Nothing further of this connection goes to a recorder: the last one died of it. */
   | { readonly type: 'quarantine'; readonly connection: number }
@@ -36,6 +37,7 @@ export interface ForwarderReading {
   readonly slabShortages: number;
   /** Losses that no recorder has been told of yet. */
   readonly untold: readonly Loss[];
+  readonly handed: Handed;
 }
 
 export type FromForwarder =
@@ -91,6 +93,13 @@ export interface StoreReading {
   readonly freeBytes: number;
 }
 
+/** The end of a forwarder's pipe at the recorder, the one of that ordinal in its place: so much came through it. */
+export interface FeedEnd {
+  readonly slot: number;
+  readonly ordinal: number;
+  readonly heard: Readonly<Tally>;
+}
+
 export type FromRecorder =
   /** Recording. `unsealed` are the segments that earlier lives left open. */
   | {
@@ -111,6 +120,7 @@ export type FromRecorder =
   /** What the traffic so far says of the disk. */
   | { readonly type: 'estimate'; readonly estimate: DiskEstimate }
   | { readonly type: 'notice'; readonly notice: Notice }
+  | ({ readonly type: 'feed-ended' } & FeedEnd)
   /** A segment is complete and wants sealing. */
   | { readonly type: 'finished'; readonly file: string }
   /** `unwritten` are losses that the capture could not be told of. */

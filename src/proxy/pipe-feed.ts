@@ -7,12 +7,14 @@ import { FedConnection, type RecorderDeps } from './fed-connection.ts';
 import {
   encodeSettlements,
   FLAG_RESYNC,
+  FLAG_TURN_START,
   FRAME,
   type Frame,
   FrameReader,
   type PipeSettlement,
   readDoubles,
 } from './frames.ts';
+import type { Tally } from './ledger.ts';
 
 /** Where a feed stands among those of its recorder. */
 export interface FeedPlace {
@@ -37,6 +39,7 @@ export class PipeFeed {
   /** Something was noted that no settlement waits for. */
   #noted = false;
   #waitingSinceNs = 0;
+  readonly #heard: Tally = { bytes: 0, turns: 0 };
   /** Number of the last flush that was asked for and is not answered; 0 for none. */
   #flushAsked = 0;
 
@@ -62,6 +65,11 @@ export class PipeFeed {
     });
     // The close that follows says all there is to know: the forwarder is gone.
     pipe.on('error', () => undefined);
+  }
+
+  /** How much of the traffic came through it, shed stretches that it was told of included. */
+  get heard(): Readonly<Tally> {
+    return this.#heard;
   }
 
   /** Whether something here wants a commit even if the sink does not. */
@@ -102,10 +110,22 @@ export class PipeFeed {
     else if (frame.type === FRAME.flush) this.#flushAsked = frame.connection;
     else {
       const { mark } = this.#deps;
+      this.#hear(frame);
       mark?.set(this.#place.slot, frame.connection);
       this.#connections.get(frame.connection)?.take(frame);
       mark?.clear();
       if (frame.type === FRAME.close) this.#connections.delete(frame.connection);
+    }
+  }
+
+  #hear({ type, flags, payload }: Frame): void {
+    if (type === FRAME.clientBytes || type === FRAME.serverBytes) {
+      this.#heard.bytes += payload.length;
+      if (type === FRAME.clientBytes) this.#heard.turns += flags & FLAG_TURN_START;
+    } else if (type === FRAME.gap) {
+      const [clientBytes = 0, serverBytes = 0, turns = 0] = readDoubles(payload);
+      this.#heard.bytes += clientBytes + serverBytes;
+      this.#heard.turns += turns;
     }
   }
 

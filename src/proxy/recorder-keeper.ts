@@ -4,7 +4,7 @@ import type { DiskEstimate } from '../core/disk-estimate.ts';
 import { LIMITS, SUPERVISION } from '../core/limits.ts';
 import type { Logger } from '../core/ports.ts';
 import { COLLECTING_ALONE, endText, ManagedProcess, type ProcessEnd } from './managed-process.ts';
-import type { FromRecorder, RecorderBeat, ToRecorder } from './messages.ts';
+import type { FeedEnd, FromRecorder, RecorderBeat, ToRecorder } from './messages.ts';
 import { RestartPolicy } from './restart-policy.ts';
 
 export type RecorderChild<Settings> = ManagedProcess<FromRecorder, ToRecorder<Settings>>;
@@ -17,14 +17,17 @@ export interface RecorderEvents<Settings> {
   ready(message: RecorderReady): void;
   beat(beat: RecorderBeat): void;
   finished(file: string): void;
+  /** It came to the end of a forwarder's pipe. */
+  feedEnded(end: FeedEnd): void;
   estimated(estimate: DiskEstimate): void;
   /** Its capture cannot be had. */
   fault(message: string, hint: string | null): void;
-  /** It ended, whatever ended it: what it was told and had not written is owed again. */
-  gone(): void;
+  /**
+   * It ended, whatever ended it. Where it was told to, it says that it has written all losses but these; null: what
+   * it was told and had not written is owed again.
+   */
+  gone(unwritten: readonly Loss[] | null): void;
   died(death: RecorderDeath): void;
-  /** It ended because it was told to, and said that it has written all losses but these. */
-  stopped(unwritten: readonly Loss[]): void;
 }
 
 export interface RecorderDeath {
@@ -169,6 +172,7 @@ export class RecorderKeeper<Settings> {
       this.#faulted = true;
       events.fault(message.message, message.hint);
     } else if (message.type === 'finished') events.finished(message.file);
+    else if (message.type === 'feed-ended') events.feedEnded(message);
     else if (message.type === 'estimate') events.estimated(message.estimate);
     else if (message.type === 'notice')
       logger[message.notice.level](message.notice.fields, message.notice.message);
@@ -194,11 +198,8 @@ export class RecorderKeeper<Settings> {
     this.#process = null;
     this.#lastBeat = null;
     this.#readyNs = null;
-    events.gone();
-    if (!this.#wanted) {
-      if (this.#stopped) events.stopped(this.#stopped);
-      return;
-    }
+    events.gone(this.#stopped);
+    if (!this.#wanted) return;
     const delayMs = this.#faulted ? this.#policy.faulted() : this.#policy.died(life);
     if (!this.#faulted) {
       const watchful = this.#watchful;

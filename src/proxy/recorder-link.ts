@@ -4,6 +4,7 @@ import { LOSS_REASONS, OMISSION_CAUSES } from '../core/accounting.ts';
 import type { Clock } from '../core/clock.ts';
 import { type ConnectionOrigin, UNKNOWN_ORIGIN } from './connection-origin.ts';
 import { doubles, FRAME, type PipeSettlement, SettlementReader } from './frames.ts';
+import type { Handed } from './hand-over.ts';
 import type { Ledger, Tally } from './ledger.ts';
 import { RecorderReports, type UnreportedLoss } from './recorder-reports.ts';
 import { SlabQueue } from './slab-queue.ts';
@@ -23,6 +24,9 @@ export class RecorderLink {
   readonly #taps = new Map<number, TapConnection>();
   readonly #reports = new RecorderReports();
   #pipe: Duplex | null = null;
+  #pipeNumber = 0;
+  /** What went into it. */
+  #handed: Tally = { bytes: 0, turns: 0 };
   #nextConnection = 1;
   /** Flushes asked for so far; each has the number that its answer names. */
   #flushes = 0;
@@ -39,10 +43,25 @@ export class RecorderLink {
     return this.#pipe !== null;
   }
 
-  /** A recorder listens at the other end. One that listened before is gone. */
-  attach(pipe: Duplex): void {
+  /** What of the traffic a recorder has been told through its pipe, shed stretches included. */
+  get handed(): Handed {
+    return { pipe: this.#pipeNumber, ...this.#handed };
+  }
+
+  /** So much more was put into the queue, or told of as a gap. */
+  handOver(bytes: number, turns: number): void {
+    this.#handed.bytes += bytes;
+    this.#handed.turns += turns;
+  }
+
+  /**
+   * A recorder listens at the other end. One that listened before is gone.
+   * @param number what the supervisor calls this pipe
+   */
+  attach(pipe: Duplex, number = 0): void {
     this.#detach();
     this.#pipe = pipe;
+    this.#count(number);
     this.queue.attach(pipe);
     const reader = new SettlementReader((settlement) => this.#settle(settlement));
     pipe.on('data', (chunk: Buffer) => reader.push(chunk));
@@ -112,12 +131,19 @@ export class RecorderLink {
     for (const tap of [...this.#taps.values()]) {
       this.noteLoss('shutdown_timeout', tap.account.settleAll({ kind: 'lost', because: 'shutdown_timeout' }));
     }
+    // Nothing is under way any more that has not been counted.
+    this.#count(0);
     return this.#reports.losses;
   }
 
   /** Lets the recorder go: it reads the end of the pipe. */
   end(): void {
     this.#pipe?.end();
+  }
+
+  #count(pipe: number): void {
+    this.#pipeNumber = pipe;
+    this.#handed = { bytes: 0, turns: 0 };
   }
 
   #flushed(): Promise<void> {
@@ -140,6 +166,7 @@ export class RecorderLink {
     if (!this.#pipe) return;
     this.#pipe.destroy();
     this.#pipe = null;
+    this.#count(0);
     this.queue.attach(null);
     this.#reports.recorderGone();
     for (const tap of [...this.#taps.values()]) tap.recorderGone();

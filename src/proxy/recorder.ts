@@ -1,7 +1,11 @@
 import type { Duplex } from 'node:stream';
 import type { Loss, LossReason } from '../core/accounting.ts';
 import type { RecorderDeps } from './fed-connection.ts';
+import type { Tally } from './ledger.ts';
 import { PipeFeed } from './pipe-feed.ts';
+
+/** Told, when a pipe has come to its end, how much of the traffic came through it. */
+export type OnFeedEnd = (heard: Readonly<Tally>) => void;
 
 /**
  * The other end of the pipes: assembles exchanges, hands them to the sink, and acknowledges after the commit.
@@ -10,7 +14,7 @@ import { PipeFeed } from './pipe-feed.ts';
  */
 export class Recorder {
   readonly #deps: RecorderDeps;
-  readonly #feeds = new Set<PipeFeed>();
+  readonly #feeds = new Map<PipeFeed, OnFeedEnd>();
   /** Feeds so far; each numbers its connections in a range of its own. */
   #feedCount = 0;
   #abandoned = 0;
@@ -31,23 +35,25 @@ export class Recorder {
   }
 
   /** Reads the pipe of the forwarder in a place until it ends. */
-  attach(pipe: Duplex, slot = 0): void {
+  attach(pipe: Duplex, slot = 0, onEnd: OnFeedEnd = () => undefined): void {
     const place = { slot, ordinal: this.#feedCount };
     this.#feedCount += 1;
     const feed = new PipeFeed(pipe, this.#deps, place, () => this.commitIfDue());
-    this.#feeds.add(feed);
+    this.#feeds.set(feed, onEnd);
     pipe.on('close', () => {
       if (!this.#feeds.has(feed)) return;
       this.#abandoned += feed.abandon('crash_gap');
       this.#commit();
       this.#feeds.delete(feed);
+      onEnd(feed.heard);
     });
   }
 
   /** To be called every few milliseconds as well: an exchange must not wait for the next one. */
   commitIfDue(): void {
     const wanted =
-      this.#deps.sink.due(this.#deps.clock.nowNs()) || [...this.#feeds].some((feed) => feed.wantsCommit());
+      this.#deps.sink.due(this.#deps.clock.nowNs()) ||
+      [...this.#feeds.keys()].some((feed) => feed.wantsCommit());
     if (wanted) this.#commit();
   }
 
@@ -59,8 +65,9 @@ export class Recorder {
 
   /** Commits what is left and closes the sink. What is still open is lost for that reason. */
   close(because: LossReason = 'crash_gap'): void {
-    for (const feed of this.#feeds) feed.abandon(because);
+    for (const feed of this.#feeds.keys()) feed.abandon(because);
     this.#commit();
+    for (const [feed, onEnd] of this.#feeds) onEnd(feed.heard);
     this.#feeds.clear();
     this.#deps.sink.close();
   }
@@ -68,6 +75,6 @@ export class Recorder {
   #commit(): void {
     const { reason } = this.#deps.sink.commit();
     this.#shedding = reason;
-    for (const feed of this.#feeds) feed.acknowledge(reason);
+    for (const feed of this.#feeds.keys()) feed.acknowledge(reason);
   }
 }

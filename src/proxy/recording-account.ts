@@ -1,9 +1,11 @@
 import type { Loss } from '../core/accounting.ts';
 import type { Clock } from '../core/clock.ts';
 import type { Logger } from '../core/ports.ts';
+import { HandOver } from './hand-over.ts';
+import type { Tally } from './ledger.ts';
 import { type ForwardersReading, LedgerHistory } from './ledger-history.ts';
 import { type Account, LedgerKeeper } from './ledger-keeper.ts';
-import type { ForwarderReading, RecorderBeat } from './messages.ts';
+import type { FeedEnd, ForwarderReading, RecorderBeat } from './messages.ts';
 import { sumOfLosses, UntoldLosses } from './untold-losses.ts';
 
 /**
@@ -16,6 +18,7 @@ export class RecordingAccount {
   readonly #startedUs: number;
   readonly #forwarders = new LedgerHistory();
   readonly #untold = new UntoldLosses();
+  readonly #handOver = new HandOver();
   readonly #ledger: LedgerKeeper;
   /** Losses that the running recorder knows of and has not written. */
   #unwritten: readonly Loss[] = [];
@@ -45,8 +48,22 @@ export class RecordingAccount {
 
   forwarderEnded(slot: number): void {
     const last = this.#forwarders.forwarderEnded(slot);
-    if (last) this.#untold.add(last.untold);
+    if (last) {
+      this.#untold.add(last.untold);
+      const { handed, ledger } = last;
+      this.#addGap(this.#handOver.forwarderEnded({ handed, pending: ledger.pending }));
+    }
     void this.#ledger.beat();
+  }
+
+  /** A forwarder and the running recorder have a pipe between them. Answers its number. */
+  joined(slot: number): number {
+    return this.#handOver.joined(slot);
+  }
+
+  /** The recorder came to the end of a pipe, the one of that ordinal in its place. */
+  feedEnded({ slot, ordinal, heard }: FeedEnd): void {
+    this.#addGap(this.#handOver.feedEnded(slot, ordinal, heard));
   }
 
   recorderSaid(beat: RecorderBeat): void {
@@ -54,16 +71,16 @@ export class RecordingAccount {
     this.#untold.heard(beat.heardLosses);
   }
 
-  /** What it was told and had not written is owed again. */
-  recorderGone(): void {
-    this.#untold.recorderEnded(this.#unwritten);
+  /**
+   * @param unwritten the losses that the capture does not hold, of one that ended as it was told to; null: of what
+   * it was told, all that it had not written is owed again
+   */
+  recorderGone(unwritten: readonly Loss[] | null): void {
+    if (unwritten) this.#untold.recorderStopped(unwritten);
+    else this.#untold.recorderEnded(this.#unwritten);
+    this.#addGap(this.#handOver.recorderEnded());
     this.#unwritten = [];
     void this.#ledger.beat();
-  }
-
-  /** The one that is gone ended as it was told to, and wrote all but these. */
-  recorderStopped(unwritten: readonly Loss[]): void {
-    this.#untold.recorderStopped(unwritten);
   }
 
   /** There are losses that no recorder is known to have heard of. */
@@ -93,6 +110,13 @@ export class RecordingAccount {
   /** The forwarder's place and the connection that a watchful recorder was at work on when it died. */
   mark(): Promise<{ readonly slot: number; readonly connection: number } | null> {
     return this.#ledger.mark();
+  }
+
+  /** What was on its way to the recorder when a forwarder died: the capture does not know of it. */
+  #addGap({ bytes, turns }: Readonly<Tally>): void {
+    if (bytes + turns === 0) return;
+    const atUs = this.#clock.epochUs();
+    this.#untold.add([{ reason: 'crash_gap', exchanges: turns, bytes, fromUs: atUs, toUs: atUs }]);
   }
 
   #read(): Account {

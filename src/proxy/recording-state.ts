@@ -9,6 +9,7 @@ export class RecordingState {
   /** Null until the first recorder said how it fares. */
   #name: StateName | null = null;
   #why: string | null = null;
+  #onWord: () => void = () => undefined;
 
   constructor(logger: Logger) {
     this.#logger = logger;
@@ -22,6 +23,17 @@ export class RecordingState {
   /** Null where it is healthy, or where nobody knows. */
   get why(): string | null {
     return this.#why;
+  }
+
+  /** Resolves when the next word on it is said, or after so many milliseconds without one. */
+  nextWord(limitMs: number): Promise<void> {
+    return new Promise((resolve) => {
+      const timer = setTimeout(resolve, limitMs);
+      this.#onWord = () => {
+        clearTimeout(timer);
+        resolve();
+      };
+    });
   }
 
   healthy(): void {
@@ -40,6 +52,7 @@ export class RecordingState {
     const changed = name !== this.#name;
     this.#name = name;
     this.#why = why;
+    this.#onWord();
     if (changed) this.#logger[name === 'HEALTHY' ? 'info' : 'error']({ state: name, ...fields }, message);
   }
 }

@@ -131,11 +131,13 @@ export class Supervisor<Settings> {
   }
 
   resume(): Promise<void> {
-    this.#switching = this.#switching.then(() => {
+    this.#switching = this.#switching.then(async () => {
       if (!this.#paused || this.#stopping) return;
       this.#paused = false;
       this.#recorder.spawn();
       this.#recorder.open();
+      // Whoever asked for it reads what came of it.
+      await this.#state.nextWord(SUPERVISION.resumeWaitMs);
     });
     return this.#switching;
   }
@@ -202,10 +204,8 @@ export class Supervisor<Settings> {
       events: {
         spawned: (forwarder) => this.#join(slot, forwarder, this.#recorder.process),
         reading: (reading) => this.#account.forwarderSaid(slot, reading),
-        ended: () => {
-          this.#account.forwarderEnded(slot);
-          if (!this.#stopping) this.#tellLosses();
-        },
+        // What is owed to the capture now is told at the recorder's next beat.
+        ended: () => this.#account.forwarderEnded(slot),
       },
     });
   }
@@ -225,17 +225,17 @@ export class Supervisor<Settings> {
         ready: (message) => void this.#onRecorderReady(message),
         beat: (beat) => this.#onRecorderBeat(beat),
         finished: (file) => this.#sealing.add([file]),
+        feedEnded: (end) => this.#account.feedEnded(end),
         estimated: (estimate) => this.#deps.estimated(estimate),
         fault: (fault, hint) => {
           const fields = { fault, hint, control: 'not answered while the capture cannot be had' };
           this.#state.off(fault, 'NOT RECORDING: traffic flows, nothing is kept', fields);
         },
-        gone: () => {
+        gone: (unwritten) => {
           this.#recorders.recorderEnded();
-          this.#account.recorderGone();
+          this.#account.recorderGone(unwritten);
         },
         died: (death) => this.#onRecorderDied(death),
-        stopped: (unwritten) => this.#account.recorderStopped(unwritten),
       },
     });
   }
@@ -244,7 +244,7 @@ export class Supervisor<Settings> {
   #join(slot: number, forwarder: ForwarderChild | null, recorder: RecorderChild<Settings> | null): void {
     if (!forwarder || !recorder) return;
     const pipe = recorder.takePipe(slot);
-    forwarder.send({ type: 'recorder' }, pipe);
+    forwarder.send({ type: 'recorder', pipe: this.#account.joined(slot) }, pipe);
     if (!pipe) recorder.send({ type: 'forwarder', slot }, forwarder.takePipe());
   }
 

@@ -155,7 +155,10 @@ export class TapConnection {
     const pieces = this.#gap ? null : this.#hand(type, turnStart ? FLAG_TURN_START : 0, bytes, slab);
     if (pieces === null) this.#gap ??= newGap('queue_bytes');
     if (this.#gap) this.#shed(this.#gap, clientBytes, serverBytes, turnStart);
-    else this.account.see(clientBytes, serverBytes, turnStart);
+    else {
+      this.account.see(clientBytes, serverBytes, turnStart);
+      this.#link.handOver(bytes.length, turnStart ? 1 : 0);
+    }
     return pieces;
   }
 
@@ -181,6 +184,7 @@ export class TapConnection {
     if (!this.#gap) return;
     const { reason, clientBytes, serverBytes, turns } = this.#gap;
     this.#control(FRAME.gap, LOSS_REASONS.indexOf(reason), doubles(clientBytes, serverBytes, turns));
+    this.#link.handOver(clientBytes + serverBytes, turns);
   }
 
   #announce(): void {

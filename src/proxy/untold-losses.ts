@@ -41,9 +41,9 @@ export class UntoldLosses {
     this.#told = this.#told.filter((message) => message.number > number);
   }
 
-  /** The recorder ended in good order and wrote all but these. */
+  /** The recorder ended in good order and wrote all that it was told but these. */
   recorderStopped(unwritten: readonly Loss[]): void {
-    this.#losses = [...unwritten];
+    this.#losses = sumOfLosses(this.#losses, unwritten);
     this.#told = [];
   }
 

@@ -55,8 +55,8 @@ describe.concurrent('an operator', () => {
     // Paused it stays, however long.
     await sleep(1_500);
     expect(await askFor(directory, '/pause')).toMatchObject({ state: 'OFF', why: 'paused' });
-    await runReprise(['resume', '--dir', directory]);
-    await untilStatus(directory, ({ state }) => state === 'HEALTHY');
+    const resumed = await runReprise(['resume', '--dir', directory]);
+    expect(resumed).toMatchObject({ status: 0, stdout: 'recording is HEALTHY; traffic flows\n' });
     await askOnce(recording.port);
     const { end, log } = await recording.stop();
     expect(end).toMatchObject({ exchanges: 2, lost: { writer_down: { turns: 1 } }, pending: { bytes: 0 } });

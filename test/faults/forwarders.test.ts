@@ -13,6 +13,7 @@ import { startSupervised } from '../support/supervised.ts';
 import { temporaryDirectory } from '../support/temp-dir.ts';
 
 const BALANCED = { bytes: 0, turns: 0 };
+const LARGE_BYTES = 3_000_000;
 
 /** Asks over and over, each time on a connection of its own, until it is stopped. */
 class Stream {
@@ -78,6 +79,33 @@ describe('several forwarders', () => {
     const connections = new Set(rows.map(({ recorder, connection }) => `${recorder} ${connection}`));
     expect(connections.size).toBe(rows.length);
     expect(rows.length).toBeGreaterThanOrEqual(ledger.exchanges);
+    await server.close();
+  });
+
+  it('take down with them what no recorder had read, and the capture is told of it', async () => {
+    const server = await RawServer.start();
+    const { directory, port, stop } = await startSupervised(server.port);
+    const { pids } = await untilStatus(directory, ({ state }) => state === 'HEALTHY');
+    await askOnce(port);
+    await untilStatus(directory, ({ exchanges }) => exchanges === 1);
+    // More than a pipe holds waits in the forwarder.
+    process.kill(pids.recorder as number, 'SIGSTOP');
+    const large = `POST /v1/x HTTP/1.1\r\nHost: h\r\nContent-Length: ${LARGE_BYTES}\r\n\r\n${'x'.repeat(LARGE_BYTES)}`;
+    for (let count = 0; count < 4; count += 1) await askOnce(port, large);
+    await untilStatus(directory, ({ seen }) => seen.turns === 5);
+    process.kill(pids.forwarders[0] as number, 'SIGKILL');
+    await untilStatus(directory, ({ restarts }) => restarts.forwarder === 1);
+    process.kill(pids.recorder as number, 'SIGCONT');
+    await untilStatus(directory, ({ state, ready }) => state === 'HEALTHY' && ready);
+    await askOnce(port);
+    await untilStatus(directory, ({ exchanges }) => exchanges === 2);
+    const { ledger } = await stop();
+    expect(imbalance(ledger)).toEqual(BALANCED);
+    const { stdout } = await runReprise(['inspect', directory, '--json']);
+    const { exchanges, losses } = JSON.parse(stdout);
+    expect(exchanges + losses.exchanges).toBe(ledger.seen.turns);
+    expect(losses.bytes).toBeGreaterThan(3 * LARGE_BYTES);
+    expect(losses.bytes).toBeLessThanOrEqual(ledger.seen.bytes);
     await server.close();
   });
 

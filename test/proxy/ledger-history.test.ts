@@ -27,6 +27,7 @@ function readingOf(ledger: Ledger): ForwarderReading {
     queuedBytes: 65_536,
     slabShortages: 5,
     untold: [],
+    handed: { pipe: 0, bytes: 0, turns: 0 },
   };
 }
 

@@ -43,6 +43,7 @@ class ForwarderModel {
       untold: this.link
         .untold()
         .map(({ reason, bytes, turns }) => ({ reason, bytes, exchanges: turns, fromUs: 0, toUs: 0 })),
+      handed: this.link.handed,
     };
   }
 

@@ -48,4 +48,13 @@ describe('losses that the capture does not know of', () => {
     untold.recorderStopped([loss(6, 'quota')]);
     expect(untold.all).toEqual([loss(6, 'quota')]);
   });
+
+  it('are also what came about when a recorder had already been told to end', () => {
+    const untold = new UntoldLosses();
+    untold.add([loss(5)]);
+    untold.tell();
+    untold.add([loss(7)]);
+    untold.recorderStopped([]);
+    expect(untold.all).toEqual([loss(7)]);
+  });
 });
