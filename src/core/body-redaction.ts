@@ -102,8 +102,8 @@ export class BodyRedaction {
     const cover = new ValueCover(this.#hash, about.hash ?? this.#hash.ofBody(bytes));
     this.#cover(plain, about, cover);
     const { names } = cover;
-    // Packed anew even where nothing was covered: a file's name in gzip's header, or what follows the last
-    // frame, was not looked into.
+    // Packed anew even where nothing was covered: a file's name in gzip's header, or a frame of zstd that
+    // decoders skip, was not looked into.
     if (names.length === 0 && !decoded.coded) return { kept: bytes, names: NOTHING, dropped: null };
     return { kept: decoded.encode(plain), names, dropped: null };
   }

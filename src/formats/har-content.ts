@@ -1,6 +1,5 @@
-import { brotliDecompressSync, gunzipSync, inflateSync, zstdDecompressSync } from 'node:zlib';
 import { type HeaderPair, headerValue } from '../core/headers.ts';
-import { LIMITS } from '../core/limits.ts';
+import { decodeContent } from '../core/privacy/content-coding.ts';
 
 /** A body as a HAR has it: text, or base64 where it is none. */
 export interface HarText {
@@ -9,13 +8,6 @@ export interface HarText {
 }
 
 const UTF8 = new TextDecoder('utf-8', { fatal: true, ignoreBOM: true });
-const UNPACK = {
-  gzip: gunzipSync,
-  'x-gzip': gunzipSync,
-  deflate: inflateSync,
-  br: brotliDecompressSync,
-  zstd: zstdDecompressSync,
-} as const;
 
 export function harText(body: Uint8Array): HarText {
   try {
@@ -25,14 +17,10 @@ export function harText(body: Uint8Array): HarText {
   }
 }
 
-/** A body without its content coding, as a HAR wants responses; null where it cannot be had, or is too large. */
+/** A body without its content codings, as a HAR wants responses; null where it cannot be had, or is too large. */
 export function unpackedBody(headers: readonly HeaderPair[], body: Uint8Array): Uint8Array | null {
-  const coding = headerValue(headers, 'content-encoding')?.trim().toLowerCase() ?? '';
-  if (coding === '' || coding === 'identity') return body;
-  const unpack = Object.hasOwn(UNPACK, coding) ? UNPACK[coding as keyof typeof UNPACK] : null;
-  if (unpack === null) return null;
   try {
-    return unpack(body, { maxOutputLength: LIMITS.decodedBodyBytes });
+    return decodeContent(body, headerValue(headers, 'content-encoding')).bytes;
   } catch {
     // Cut short, damaged or a bomb: counted by who asked.
     return null;

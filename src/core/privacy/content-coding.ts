@@ -16,8 +16,21 @@ import { UnreadableBody } from './unreadable-body.ts';
 
 /** One content coding, there and back. */
 interface Coding {
+  /** @throws when the data is not in the coding from its first byte to its last */
   decode(bytes: Uint8Array, maxOutputLength: number): Buffer;
   encode(bytes: Uint8Array): Buffer;
+}
+
+/** One of Node's decoders: it stops where its data ends, and passes over what follows without a word. */
+type Decoder = (
+  bytes: Uint8Array,
+  options: { readonly info: true; readonly maxOutputLength: number },
+) => unknown;
+
+/** What Node's decoders return with `info`, which its types leave out; `bytesWritten` is what was read. */
+interface Decoded {
+  readonly buffer: Buffer;
+  readonly engine: { readonly bytesWritten: number };
 }
 
 /** A server that takes zstd need not accept a larger window; nor do we hold one. */
@@ -26,20 +39,20 @@ const ZSTD_WINDOW_LOG = 23;
 const BROTLI_QUALITY = 4;
 
 const GZIP: Coding = {
-  decode: (bytes, maxOutputLength) => gunzipSync(bytes, { maxOutputLength }),
+  decode: (bytes, maxOutputLength) => wholeOf(gunzipSync, bytes, maxOutputLength),
   encode: (bytes) => gzipSync(bytes),
 };
 const DEFLATE: Coding = {
-  decode: (bytes, maxOutputLength) => inflateSync(bytes, { maxOutputLength }),
+  decode: (bytes, maxOutputLength) => wholeOf(inflateSync, bytes, maxOutputLength),
   encode: (bytes) => deflateSync(bytes),
 };
 /** What some clients send under the name of deflate: no zlib header around it. */
 const RAW_DEFLATE: Coding = {
-  decode: (bytes, maxOutputLength) => inflateRawSync(bytes, { maxOutputLength }),
+  decode: (bytes, maxOutputLength) => wholeOf(inflateRawSync, bytes, maxOutputLength),
   encode: (bytes) => deflateRawSync(bytes),
 };
 const BROTLI: Coding = {
-  decode: (bytes, maxOutputLength) => brotliDecompressSync(bytes, { maxOutputLength }),
+  decode: (bytes, maxOutputLength) => wholeOf(brotliDecompressSync, bytes, maxOutputLength),
   encode: (bytes) =>
     brotliCompressSync(bytes, {
       params: {
@@ -49,11 +62,7 @@ const BROTLI: Coding = {
     }),
 };
 const ZSTD: Coding = {
-  decode: (bytes, maxOutputLength) =>
-    zstdDecompressSync(bytes, {
-      maxOutputLength,
-      params: { [constants.ZSTD_d_windowLogMax]: ZSTD_WINDOW_LOG },
-    }),
+  decode: framesOf,
   encode: (bytes) => zstdCompressSync(bytes),
 };
 
@@ -116,9 +125,38 @@ function unfold(coding: Coding, bytes: Uint8Array): Buffer {
   try {
     return coding.decode(bytes, Math.min(share, LIMITS.decodedBodyBytes));
   } catch (error) {
+    if (error instanceof UnreadableBody) throw error;
     const code = error instanceof Error && 'code' in error ? error.code : null;
     throw new UnreadableBody(code === 'ERR_BUFFER_TOO_LARGE' ? 'too_large' : 'bad_coding');
   }
+}
+
+/** Node's decoder for gzip goes through all members by itself; the other codings have one stream each. */
+function wholeOf(decoder: Decoder, bytes: Uint8Array, maxOutputLength: number): Buffer {
+  const { buffer, engine } = decoder(bytes, { info: true, maxOutputLength }) as Decoded;
+  // What a server makes of the rest nobody knows.
+  if (engine.bytesWritten < bytes.length) throw new UnreadableBody('bad_coding');
+  return buffer;
+}
+
+/** zstd's data is any number of frames (RFC 8878, section 3), of which Node's decoder takes the first. */
+function framesOf(bytes: Uint8Array, maxOutputLength: number): Buffer {
+  const contents: Buffer[] = [];
+  let room = maxOutputLength;
+  let at = 0;
+  do {
+    // A frame of nothing has nine bytes, and takes a decoder of its own like any other.
+    if (contents.length === LIMITS.zstdFrames || room === 0) throw new UnreadableBody('too_large');
+    const { buffer, engine } = zstdDecompressSync(bytes.subarray(at), {
+      info: true,
+      maxOutputLength: room,
+      params: { [constants.ZSTD_d_windowLogMax]: ZSTD_WINDOW_LOG },
+    }) as unknown as Decoded;
+    contents.push(buffer);
+    room -= buffer.length;
+    at += engine.bytesWritten;
+  } while (at < bytes.length);
+  return Buffer.concat(contents);
 }
 
 /** RFC 1950: method 8, and the two bytes together a multiple of 31. */

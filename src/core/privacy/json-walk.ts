@@ -68,7 +68,7 @@ export class JsonWalk {
     if (container) {
       if (depth >= LIMITS.jsonDepth) throw new UnreadableBody('too_deep');
       const dropped = treatment?.covering === 'drop';
-      const inner = treatment?.covering === 'keep' ? (outer ?? masked(treatment)) : treatment;
+      const inner = treatment === null ? null : innerOf(treatment, outer);
       this.#container(first === OPEN_BRACE, dropped ? NOWHERE : state, dropped ? null : inner, depth + 1);
     } else if (first === QUOTE) {
       this.#skipString();
@@ -206,9 +206,14 @@ export class JsonWalk {
   }
 }
 
-/** A name that presets keep stands for a word; whatever else is found there is masked. */
-function masked({ strength, name }: Treatment): Treatment {
-  return { covering: 'mask', strength, name };
+/**
+ * What is said about what lies within a value. A name that presets keep stands for a word, and whose mask is to be
+ * JSON for a text; whatever else is found there is masked.
+ */
+function innerOf(treatment: Treatment, outer: Treatment | null): Treatment {
+  const { covering, strength, name } = treatment;
+  if (covering === 'keep' && outer !== null) return outer;
+  return covering === 'keep' || covering === 'mask_json' ? { covering: 'mask', strength, name } : treatment;
 }
 
 /** Whether the value that begins here, and was found to be one, is a number and no literal. */

@@ -10,6 +10,11 @@ const BLANK_LINE = '\r\n\r\n';
 const MAX_PARTS = 1_000;
 const MAX_PART_HEAD_BYTES = 8 * 1024;
 
+/**
+ * What the head of a part may hold: what describes it (RFC 7578, section 4.8), and its length. Servers pass over any
+ * other header, and no rule can name it.
+ */
+const PART_HEAD = /^(?:\r\ncontent-(?:disposition|type|transfer-encoding|length)[ \t]*:[^\r\n]*)+\r\n\r\n$/i;
 const BOUNDARY = /;\s*boundary=(?:"([^"\r\n]{1,70})"|([^\s;"]{1,70}))/i;
 const DISPOSITION = /^content-disposition:\s*form-data\b([^\r\n]*)/im;
 const FIELD_NAME = /;\s*name="((?:[^"\\]|\\.)*)"/i;
@@ -41,6 +46,7 @@ export function coverParts(
 ): void {
   for (const { headFrom, from, to } of partsOf(form, boundary)) {
     const head = form.toString('latin1', headFrom, from);
+    if (!PART_HEAD.test(head)) throw new UnreadableBody('bad_multipart');
     const disposition = DISPOSITION.exec(head);
     const name = FIELD_NAME.exec(disposition?.[1] ?? '')?.[1];
     if (name === undefined || ambiguous(head)) throw new UnreadableBody('bad_multipart');

@@ -10,58 +10,95 @@ type PresetCovering = keyof typeof STRENGTH.preset;
 type PresetRules = Readonly<Partial<Record<PresetCovering, readonly string[]>>>;
 
 /** What a part of a message is, and which call it answers: without these a server refuses the request. */
-const PART_LABELS = ['type', 'id', 'call_id', 'tool_use_id', 'name', 'status', 'role'];
-const PART_FORMATS = [
-  'image_url/detail',
-  'input_audio/format',
-  'source/type',
-  'source/media_type',
-  'cache_control/type',
+const PART_LABELS = [
+  ...['type', 'id', 'call_id', 'tool_use_id', 'name', 'status', 'role'],
+  ...['image_url/detail', 'input_audio/format', 'source/type', 'source/media_type', 'cache_control/type'],
 ];
 
-function labelsOf(...parts: readonly string[]): string[] {
-  return parts.flatMap((part) => [...PART_LABELS, ...PART_FORMATS].map((label) => `${part}/${label}`));
+/** Likewise of a message. Its own name may be a person's. */
+const MESSAGE_LABELS = [
+  ...['role', 'channel', 'tool_call_id', 'audio/id', 'function_call/name', 'cache_control/type'],
+  ...['type', 'id', 'index', 'function/name', 'custom/name'].map((label) => `tool_calls/*/${label}`),
+  ...['type', 'id', 'index', 'format'].map((label) => `reasoning_details/*/${label}`),
+  'annotations/*/type',
+];
+
+/** The members of an answer's message, or of a piece of one, that hold what a model said. */
+const SAID = [
+  ...['content', 'reasoning', 'reasoning_content', 'reasoning_details', 'thinking', 'refusal', 'audio'],
+  ...['name', 'images', 'annotations', 'citations', 'tool_plan', 'executed_tools', 'token_id'],
+  'tool_calls/*/custom/input',
+];
+
+const CALL_ARGUMENTS = ['tool_calls/*/function/arguments', 'function_call/arguments'];
+
+/** Each of these members of each of these values. */
+function membersOf(values: readonly string[], members: readonly string[]): string[] {
+  return values.flatMap((value) => members.map((member) => `${value}/${member}`));
 }
 
-/** The text fields of a message, in a request, in a response and in a piece of a streamed one. */
-function messageTexts(message: string): string[] {
-  const fields = ['content', 'reasoning', 'reasoning_content', 'refusal', 'audio', 'name'];
-  return fields.map((field) => `${message}/${field}`);
-}
-
-function callArguments(message: string): string[] {
-  return [`${message}/tool_calls/*/function/arguments`, `${message}/function_call/arguments`];
-}
+/** What users wrote or sent, by the member of a request; for forms, by the field. */
+const ASKED = [
+  ...['/messages/*', '/prompt', '/suffix', '/input', '/instructions', '/system', '/metadata', '/items'],
+  ...['/prediction', '/query', '/queries', '/documents', '/texts', '/text_1', '/text_2', '/prompt_embeds'],
+  ...['/file', '/image', '/image[]', '/images', '/mask', '/input_reference'],
+  ...['/known_speaker_names[]', '/known_speaker_references[]'],
+  // Definitions of tools stay, but for what lets a server in elsewhere.
+  ...['/tools/*/headers', '/tools/*/authorization', '/mcp_servers/*/authorization_token'],
+];
 
 /**
- * Chat completions, completions, responses, embeddings and reranking as OpenAI's API has them, and the messages
- * of Anthropic's, and the files of its forms for sound and pictures. What users wrote and what models answered is masked, whoever the user is becomes a hash.
+ * What models answered. The members of a choice are named one by one: where answers are compared later, what is
+ * around a covered value would not be.
+ */
+const ANSWERED = [
+  ...membersOf(['/choices/*/message', '/choices/*/delta'], SAID),
+  ...membersOf(['/choices/*/delta'], CALL_ARGUMENTS),
+  ...membersOf(['/choices/*', ''], ['prompt_logprobs', 'token_ids', 'prompt_token_ids', 'text']),
+  // At the root of a request this is a number or `true`.
+  ...['/choices/*/logprobs', '/logprobs/*'],
+  ...['/output', '/output_text', '/delta', '/part', '/item', '/content', '/content_block', '/arguments'],
+  ...['/refusal', '/code', '/annotation', '/transcript', '/speaker', '/audio', '/thinking'],
+  ...['/partial_image_b64', '/b64_json', '/results/*/document'],
+  ...membersOf(['/data/*'], ['content', 'revised_prompt', 'b64_json', 'url']),
+  ...['/words/*/word', ...membersOf(['/segments/*'], ['text', 'tokens', 'speaker'])],
+  ...['/message', '/response', '/context', '/tokens', '/token_strs', '/token_strings', '/error', '/detail'],
+];
+
+/**
+ * Chat completions, completions, responses, conversations, embeddings, reranking, speech and pictures as OpenAI's
+ * API has them, with what vLLM and others add to it; the messages of Anthropic's, and what Ollama has of its own.
+ * What users wrote and what models answered is masked, whoever the user is becomes a hash.
  */
 const CHAT: PresetRules = {
-  mask: [
-    ...messageTexts('/messages/*'),
-    ...['/prompt', '/suffix', '/input', '/instructions', '/system', '/query', '/documents', '/metadata'],
-    ...['/choices/*/message', '/choices/*/delta'].flatMap(messageTexts),
-    ...['/choices/*/delta'].flatMap(callArguments),
-    ...['/choices/*/text', '/choices/*/logprobs', '/choices/*/prompt_logprobs', '/prompt_logprobs'],
-    ...['/output', '/output_text', '/text', '/delta', '/part', '/item', '/content', '/content_block'],
-    ...['/file', '/image', '/image[]', '/mask', '/input_reference'],
-    ...['/message', '/response', '/error', '/detail', '/arguments', '/results/*/document'],
-  ],
-  mask_json: [...callArguments('/messages/*'), ...callArguments('/choices/*/message'), '/input/*/arguments'],
+  mask: [...ASKED, ...ANSWERED],
+  mask_json: [...membersOf(['/messages/*', '/choices/*/message'], CALL_ARGUMENTS), '/input/*/arguments'],
   hash: ['/user', '/safety_identifier', '/prompt_cache_key'],
-  drop: ['/data/*/embedding'],
+  drop: [
+    ...['/data/*/embedding', '/data/*/data', '/embedding', '/embeddings'],
+    // A mask is no country and no time zone, and a server does without either.
+    ...['/web_search_options/user_location', '/tools/*/user_location'],
+  ],
   keep: [
-    ...labelsOf('/messages/*/content/*', '/system/*', '/input/*', '/input/*/content/*'),
-    ...labelsOf('/output/*', '/output/*/content/*', '/item', '/item/content/*', '/part', '/delta'),
-    ...labelsOf('/content/*', '/content_block', '/message', '/message/content/*'),
-    ...['/delta/stop_reason', '/message/model', '/message/stop_reason', '/error/type', '/error/code'],
-    ...['id', 'object', 'status', 'model', 'created_at'].map((field) => `/response/${field}`),
-    ...['input_tokens', 'output_tokens', 'total_tokens'].flatMap((field) => [
-      `/response/usage/${field}`,
-      `/message/usage/${field}`,
-    ]),
-    ...labelsOf('/response/output/*', '/response/output/*/content/*'),
+    ...membersOf(['/messages/*', '/choices/*/message', '/choices/*/delta', '/message'], MESSAGE_LABELS),
+    ...membersOf(
+      [
+        ...['/messages/*/content/*', '/system/*', '/input/*', '/input/*/content/*', '/prediction'],
+        ...['/prediction/content/*', '/items/*', '/items/*/content/*'],
+        ...['/output/*', '/output/*/content/*', '/item', '/item/content/*', '/part', '/delta', '/content/*'],
+        ...['/content_block', '/message', '/message/content/*', '/data/*/content/*'],
+        ...['/response/output/*', '/response/output/*/content/*'],
+      ],
+      PART_LABELS,
+    ),
+    ...membersOf(['/messages/*/content/*/content/*'], ['type', 'source/type', 'source/media_type']),
+    ...['/annotation/type', '/delta/stop_reason', '/message/model', '/message/stop_reason'],
+    ...['/error/type', '/error/code'],
+    ...membersOf(['/response'], ['id', 'object', 'status', 'model', 'created_at']),
+    ...membersOf(['/response/usage', '/message/usage'], ['input_tokens', 'output_tokens', 'total_tokens']),
+    // Parameters of requests whose names are those of something said in a response.
+    ...['/audio/voice', '/audio/voice/id', '/audio/format', '/thinking/*'],
+    ...['/text/verbosity', '/text/format/type'],
   ],
 };
 

@@ -13,10 +13,13 @@ export interface Treatment {
   readonly name: string;
 }
 
-/** What a user asks for is stronger than any preset, and among equals more hiding is stronger than less. */
+/**
+ * What a user asks for is stronger than any preset, and more hiding is stronger than less; but a preset that says
+ * how a value within a masked one is to be masked, or that it is kept, means it.
+ */
 export const STRENGTH = {
-  preset: { hash: 1, mask: 2, mask_json: 2, drop: 3, keep: 4 },
-  user: { hash: 5, mask: 6, drop: 7 },
+  preset: { hash: 1, mask: 2, mask_json: 3, drop: 4, keep: 5 },
+  user: { hash: 6, mask: 7, drop: 8 },
 } as const;
 
 /** The stronger of two treatments; null is none. */

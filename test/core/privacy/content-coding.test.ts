@@ -1,5 +1,6 @@
 import * as zlib from 'node:zlib';
 import { describe, expect, it } from 'vitest';
+import { LIMITS } from '../../../src/core/limits.ts';
 import { decodeContent } from '../../../src/core/privacy/content-coding.ts';
 import { bodyRedaction, cover } from '../../support/body-redaction.ts';
 
@@ -36,9 +37,7 @@ describe('a coded body', () => {
     named[3] = 0x08;
     const withName = Buffer.concat([named.subarray(0, 10), Buffer.from('secret.json\0'), named.subarray(10)]);
     expect(zlib.gunzipSync(withName).toString()).toBe('{"b":1}');
-    const { kept, names } = cover(redaction, Buffer.concat([withName, Buffer.from('\0secret')]), {
-      contentEncoding: 'gzip',
-    });
+    const { kept, names } = cover(redaction, withName, { contentEncoding: 'gzip' });
     expect(names).toEqual([]);
     expect(zlib.gunzipSync(kept ?? Buffer.alloc(0)).toString()).toBe('{"b":1}');
     expect(Buffer.from(kept ?? []).includes('secret')).toBe(false);
@@ -61,6 +60,50 @@ describe('a coded body', () => {
   });
 });
 
+describe('a body in several pieces of its coding', () => {
+  const LINES = ['{"id":1,"a":"the first secret"}\n', '{"id":2,"a":"the second secret"}\n'];
+  const COVERED = /^\{"id":1,"a":"[a-z ]{16}"\}\n\{"id":2,"a":"[a-z ]{17}"\}\n$/;
+  const skippable = Buffer.from([0x5a, 0x2a, 0x4d, 0x18, 6, 0, 0, 0, ...Buffer.from('secret')]);
+  const frames = (...texts: string[]) => texts.map((text) => zlib.zstdCompressSync(text));
+
+  it.each([
+    ['zstd', frames(...LINES), zlib.zstdDecompressSync],
+    ['zstd', [skippable, ...frames(...LINES)], zlib.zstdDecompressSync],
+    ['zstd', [...frames(LINES[0] ?? '', '', LINES[1] ?? ''), skippable], zlib.zstdDecompressSync],
+    ['gzip', LINES.map((line) => zlib.gzipSync(line)), zlib.gunzipSync],
+  ])('under %s does not lose what follows the first: %#', (contentEncoding, pieces, decode) => {
+    const { kept, names } = cover(redaction, Buffer.concat(pieces), {
+      contentType: 'application/x-ndjson',
+      contentEncoding,
+    });
+    expect(names).toEqual(['/a']);
+    const text = decode(Buffer.from(kept ?? [])).toString();
+    expect(text).toMatch(COVERED);
+    expect(text).not.toContain('secret');
+    expect(Buffer.from(kept ?? []).includes('secret')).toBe(false);
+  });
+
+  it('under zstd is one document where its frames are', () => {
+    const body = Buffer.concat([skippable, ...frames(BODY.slice(0, 20), BODY.slice(20))]);
+    const { kept, names } = cover(redaction, body, { contentEncoding: 'zstd' });
+    expect(names).toEqual(['/a']);
+    expect(zlib.zstdDecompressSync(Buffer.from(kept ?? [])).toString()).toHaveLength(BODY.length);
+  });
+
+  it.each([
+    ['zstd', 'what is no frame', Buffer.concat([...frames(BODY), Buffer.from('secret')])],
+    ['zstd', 'less than a magic number', Buffer.concat([...frames(BODY), Buffer.alloc(2)])],
+    ['zstd', 'half a frame', Buffer.concat([...frames(BODY), zlib.zstdCompressSync(' ').subarray(0, 7)])],
+    ['gzip', 'what is no member', Buffer.concat([zlib.gzipSync(BODY), Buffer.from('secret')])],
+    ['gzip', 'a zero', Buffer.concat([zlib.gzipSync(BODY), Buffer.from('\0secret')])],
+    ['deflate', 'anything', Buffer.concat([zlib.deflateSync(BODY), Buffer.from('secret')])],
+    ['deflate', 'anything', Buffer.concat([zlib.deflateRawSync(BODY), Buffer.from('secret')])],
+    ['br', 'anything', Buffer.concat([zlib.brotliCompressSync(BODY), Buffer.from('secret')])],
+  ])('under %s is dropped where %s follows the last', (contentEncoding, _, body) => {
+    expect(cover(redaction, body, { contentEncoding })).toMatchObject({ kept: null, dropped: 'bad_coding' });
+  });
+});
+
 describe('a bomb', () => {
   const blanks = Buffer.alloc(2 * 1024 * 1024, ' ');
 
@@ -72,6 +115,20 @@ describe('a bomb', () => {
     ['gzip, gzip', zlib.gzipSync(zlib.gzipSync(blanks))],
   ])('under %s is dropped', (contentEncoding, body) => {
     expect(cover(redaction, body, { contentEncoding })).toMatchObject({ kept: null, dropped: 'too_large' });
+  });
+
+  it('under zstd is dropped where only all its frames together are one', () => {
+    const half = zlib.zstdCompressSync(Buffer.alloc(700 * 1024, ' '));
+    const decode = (frames: number) => decodeContent(Buffer.concat(Array(frames).fill(half)), 'zstd');
+    expect(decode(1).bytes).toHaveLength(700 * 1024);
+    expect(() => decode(2)).toThrow('too_large');
+  });
+
+  it('is what holds its decoder up with frames of nothing', () => {
+    const empty = zlib.zstdCompressSync('');
+    const frames = Buffer.concat(Array(LIMITS.zstdFrames).fill(empty));
+    expect(decodeContent(frames, 'zstd').bytes).toHaveLength(0);
+    expect(() => decodeContent(Buffer.concat([frames, empty]), 'zstd')).toThrow('too_large');
   });
 
   it('is no body that unfolds a hundredfold and stays small', () => {

@@ -46,6 +46,36 @@ describe('a form with files', () => {
     expect(multipart(body)).toMatchObject({ kept: null, dropped: reason });
   });
 
+  it('keeps no credential that stands in the head of a part', () => {
+    const disposition = 'Content-Disposition: form-data; name="model"';
+    const heads = [
+      `Authorization: secret\r\n${disposition}`,
+      `${disposition}\r\nX-Api-Key: secret`,
+      `${disposition}\r\nContent-Secret: secret`,
+      `${disposition}\r\n secret`,
+      `${disposition}\r\nsecret`,
+      `${disposition}\nAuthorization: secret`,
+      `${disposition}\rAuthorization: secret`,
+    ];
+    for (const head of heads) {
+      expect([head, multipart(`----x y\r\n${head}\r\n\r\nm\r\n${END}`).dropped]).toEqual([
+        head,
+        'bad_multipart',
+      ]);
+    }
+  });
+
+  it('keeps the headers that describe a part, in any case and order', () => {
+    const head = [
+      'content-type: text/plain; charset=utf-8',
+      'CONTENT-LENGTH:9',
+      'Content-Transfer-Encoding: 8bit',
+      'Content-Disposition: form-data; name="model"',
+    ];
+    const body = `----x y\r\n${head.join('\r\n')}\r\n\r\nwhisper-1\r\n${END}`;
+    expect(multipart(body)).toMatchObject({ text: body, dropped: null });
+  });
+
   it('without a boundary, or of another kind, is dropped', () => {
     expect(multipart(MODEL + END, [], ['chat'], 'multipart/form-data').dropped).toBe('bad_multipart');
     expect(multipart(MODEL + END, [], ['chat'], 'multipart/mixed; boundary=x').dropped).toBe('unknown_type');
