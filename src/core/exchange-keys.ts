@@ -4,7 +4,8 @@ import { jsonElement, jsonMember, jsonNumberLiteral, jsonStart, jsonText } from 
 import { type JsonSource, type KeySource, parseKeySources } from './key-source.ts';
 import type { KeyedHash } from './keyed-hash.ts';
 import { ownText } from './own-text.ts';
-import { decodePercent } from './secret-names.ts';
+import { decodePercent } from './percent-encoding.ts';
+import type { SessionNames } from './secret-names.ts';
 
 /** What a request's head says of one of its keys. */
 export interface HeadKey {
@@ -27,13 +28,13 @@ type Range = readonly [from: number, to: number];
 
 /**
  * Which exchanges belong together: reads the configured places of a request and answers keyed hashes. The values
- * themselves are stored nowhere; a header or query key that names the session is hashed in the stored head too.
+ * themselves are stored nowhere; what names the session is hashed in what is stored of heads too, by Redaction.
  */
 export class ExchangeKeys {
   readonly #hash: KeyedHash;
   readonly #sources: Readonly<Record<KeyKind, readonly KeySource[]>>;
-  /** Session keys that stand in the head in plain text. */
-  readonly #hidden: readonly KeySource[];
+  /** Where a session's key stands in heads in plain text. */
+  readonly sessionNames: SessionNames;
   readonly #hashes: Readonly<Record<KeyKind, Map<string, Uint8Array>>> = {
     session: new Map(),
     client: new Map(),
@@ -52,7 +53,9 @@ export class ExchangeKeys {
       session: parseKeySources('session', specs.session),
       client: parseKeySources('client', specs.client),
     };
-    this.#hidden = this.#sources.session.filter(({ kind }) => kind === 'header' || kind === 'query');
+    const named = (wanted: 'header' | 'query') =>
+      this.#sources.session.flatMap((source) => (source.kind === wanted ? [source.name] : []));
+    this.sessionNames = { headers: named('header'), queryKeys: named('query') };
   }
 
   /** What the head says of this key. `head` is latin1 and was accepted as a request. */
@@ -84,24 +87,6 @@ export class ExchangeKeys {
     return this.#identity(kind, this.#addressOf(peer));
   }
 
-  /**
-   * Puts keyed hashes of equal length in the place of session keys in a head that is to be stored. Equal values
-   * stay equal, so that a replay still says which requests belong together. What is masked already stays masked.
-   * @param head as received
-   * @param stored its masked copy, written to
-   */
-  hideSession(head: Buffer, stored: Uint8Array): void {
-    if (this.#hidden.length === 0) return;
-    const text = head.toString('latin1');
-    for (const source of this.#hidden) {
-      if (source.kind === 'header') {
-        for (const range of headerRanges(text, source.name)) this.#hide(text, stored, range);
-      } else if (source.kind === 'query') {
-        for (const range of queryRanges(text, source.name)) this.#hide(text, stored, range);
-      }
-    }
-  }
-
   #addressOf(peer: string): string {
     const known = this.#addresses.get(peer);
     if (known !== undefined) return known;
@@ -109,13 +94,6 @@ export class ExchangeKeys {
     if (this.#addresses.size >= REMEMBERED) this.#addresses.clear();
     if (peer.length <= REMEMBERED_CHARS) this.#addresses.set(peer, address);
     return address;
-  }
-
-  #hide(head: string, stored: Uint8Array, [from, to]: Range): void {
-    for (let at = from; at < to; at += 1) if (stored[at] !== head.charCodeAt(at)) return;
-    const digest = Buffer.from(this.#hash.ofValue(Buffer.from(head.slice(from, to), 'latin1')));
-    const text = digest.toString('base64url');
-    for (let at = from; at < to; at += 1) stored[at] = text.charCodeAt((at - from) % text.length);
   }
 
   #identity(kind: KeyKind, text: string): Uint8Array {

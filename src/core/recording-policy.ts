@@ -78,11 +78,12 @@ export function recordingParts(policy: RecordingPolicy, hash: KeyedHash, recorde
     });
   }
   const additions = { headers: redact.headers, queryKeys: redact.queryKeys };
+  const keys = new ExchangeKeys({ session: policy.session, client: policy.client }, hash);
   return {
     policy: { bodies, requestBodyBytes, responseBodyBytes },
-    redaction: new Redaction(additions),
+    redaction: new Redaction(additions, { names: keys.sessionNames, hash }),
     bodyRedaction: new BodyRedaction(parseBodyRules(redact.rules, redact.presets), hash, additions),
-    keys: new ExchangeKeys({ session: policy.session, client: policy.client }, hash),
+    keys,
     selection: { skip: new SkipRules(policy.skip), sampling: new Sampling(sample, seedOf(recorder)) },
   };
 }

@@ -1,19 +1,31 @@
 import { ownText } from './own-text.ts';
+import { decodedRounds, decodePercent } from './percent-encoding.ts';
 
 /**
- * Which header names and query keys carry secrets. The floor below cannot be taken away, only added to; it
+ * Which header names and query keys carry secrets, and which name the session. The floor below cannot be taken away, only added to; it
  * errs on the side of masking, because a masked header is an inconvenience and a stored key is an incident.
  * docs/adr/0008-redaction-default.md explains the words and the exceptions.
  */
 
-/** What becomes of a header's value: left alone, masked whole, or masked inside the URLs it holds. */
-export type Treatment = 'keep' | 'mask' | 'urls';
+/** What becomes of the value under a name: left alone, masked, or, where it names the session, hashed. */
+export type NameTreatment = 'keep' | 'mask' | 'hash';
+
+/** The same of a header, in whose value only the URLs may be looked into. */
+export type HeaderTreatment = NameTreatment | 'urls';
 
 /** Additions to the floor, compared without regard to case. */
 export interface SecretNameAdditions {
   readonly headers?: readonly string[];
   readonly queryKeys?: readonly string[];
 }
+
+/** Headers, in lower case, and query keys that name the session. */
+export interface SessionNames {
+  readonly headers: readonly string[];
+  readonly queryKeys: readonly string[];
+}
+
+const NO_SESSION: SessionNames = { headers: [], queryKeys: [] };
 
 /** Names no word below would catch. */
 const SECRET_HEADERS = new Set([
@@ -93,16 +105,20 @@ const CACHED_NAME_CHARS = 128;
 export class SecretNames {
   readonly #addedHeaders: ReadonlySet<string>;
   readonly #addedQueryKeys: ReadonlySet<string>;
-  readonly #headers = new Map<string, Treatment>();
-  readonly #queryKeys = new Map<string, boolean>();
+  readonly #sessionHeaders: ReadonlySet<string>;
+  readonly #sessionQueryKeys: ReadonlySet<string>;
+  readonly #headers = new Map<string, HeaderTreatment>();
+  readonly #queryKeys = new Map<string, NameTreatment>();
 
-  constructor(additions: SecretNameAdditions = {}) {
+  constructor(additions: SecretNameAdditions = {}, session: SessionNames = NO_SESSION) {
     this.#addedHeaders = new Set(additions.headers?.map((name) => name.toLowerCase()));
     this.#addedQueryKeys = new Set(additions.queryKeys?.map((key) => key.toLowerCase()));
+    this.#sessionHeaders = new Set(session.headers);
+    this.#sessionQueryKeys = new Set(session.queryKeys);
   }
 
   /** How the value of the header of this name, in whatever case, is treated. */
-  header(name: string): Treatment {
+  header(name: string): HeaderTreatment {
     let treatment = this.#headers.get(name);
     if (treatment === undefined) {
       treatment = this.#judgeHeader(name);
@@ -111,54 +127,49 @@ export class SecretNames {
     return treatment;
   }
 
-  /** Whether the value under this query key is secret. `key` is as sent, percent-encoding included. */
-  queryKey(key: string): boolean {
-    let secret = this.#queryKeys.get(key);
-    if (secret === undefined) {
-      secret = this.#judgeQueryKey(key);
-      remember(this.#queryKeys, key, secret);
+  /** How the value under this query key is treated. `key` is as sent, percent-encoding included. */
+  queryKey(key: string): NameTreatment {
+    let treatment = this.#queryKeys.get(key);
+    if (treatment === undefined) {
+      treatment = this.#judgeQueryKey(key);
+      remember(this.#queryKeys, key, treatment);
     }
-    return secret;
+    return treatment;
   }
 
-  /** Whether a percent-encoded value is itself a URL or query with a secret in it (`next=%2Fx%3Ftoken%3Dabc`). */
-  hiddenIn(value: string): boolean {
-    let plain = value;
-    for (let round = 0; round < 3 && plain.includes('%'); round += 1) {
-      plain = decodePercent(plain);
+  /** The same of a percent-encoded value that is itself a URL or query (`next=%2Fx%3Ftoken%3Dabc`). */
+  hiddenIn(value: string): NameTreatment {
+    let treatment: NameTreatment = 'keep';
+    for (const plain of decodedRounds(value)) {
       for (const pair of plain.split(/[?&;#]/)) {
         const equals = pair.indexOf('=');
-        if (equals > 0 && this.queryKey(pair.slice(0, equals))) return true;
+        const named = equals > 0 ? this.queryKey(pair.slice(0, equals)) : 'keep';
+        if (named === 'mask') return named;
+        if (named === 'hash') treatment = named;
       }
     }
-    return false;
+    return treatment;
   }
 
-  #judgeHeader(name: string): Treatment {
+  #judgeHeader(name: string): HeaderTreatment {
     const lower = name.toLowerCase();
     if (NEVER_MASKED.has(lower)) return 'keep';
     if (this.#addedHeaders.has(lower) || SECRET_HEADERS.has(lower)) return 'mask';
-    if (URL_HEADERS.has(lower)) return 'urls';
-    return hasSecretWord(name) ? 'mask' : 'keep';
+    if (hasSecretWord(name) && !URL_HEADERS.has(lower)) return 'mask';
+    if (this.#sessionHeaders.has(lower)) return 'hash';
+    return URL_HEADERS.has(lower) ? 'urls' : 'keep';
   }
 
-  #judgeQueryKey(key: string): boolean {
+  #judgeQueryKey(key: string): NameTreatment {
     const plain = decodePercent(key);
-    return this.#addedQueryKeys.has(plain.toLowerCase()) || hasSecretWord(plain);
+    if (this.#addedQueryKeys.has(plain.toLowerCase()) || hasSecretWord(plain)) return 'mask';
+    return this.#sessionQueryKeys.has(plain) ? 'hash' : 'keep';
   }
 }
 
 function remember<Judgement>(judged: Map<string, Judgement>, name: string, judgement: Judgement): void {
   if (judged.size >= CACHED_NAMES || name.length > CACHED_NAME_CHARS) return;
   judged.set(ownText(name), judgement);
-}
-
-/** Decodes percent-encoded ASCII; anything else stays as it is, so that no input can fail. */
-export function decodePercent(text: string): string {
-  if (!text.includes('%')) return text;
-  return text.replace(/%([0-7][0-9a-fA-F])/g, (_, hex: string) =>
-    String.fromCharCode(Number.parseInt(hex, 16)),
-  );
 }
 
 function hasSecretWord(name: string): boolean {

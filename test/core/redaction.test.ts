@@ -140,36 +140,6 @@ describe('masking', () => {
     expect(Buffer.from(bare.bytes).toString()).toBe('GET /?key=****** HTTP/1.1\nCookie: ******\n\n');
   });
 
-  it('never splits a value where some server would not', () => {
-    expect(request('/p?token=abc;def&x=1').target).toBe('/p?token=*******&x=1');
-    expect(request('/p?a=1;token=abc').target).toBe('/p?a=1;token=***');
-    expect(request('/p?token=a?b=c').target).toBe('/p?token=*****');
-    // What stands inside a masked value is part of the value, whatever it looks like.
-    expect(request('/p?token=a;key=c')).toMatchObject({ target: '/p?token=*******', names: ['?token'] });
-    expect(request('/p;key=abc?x=1').target).toBe('/p;key=*******');
-  });
-
-  it('looks into percent-encoded values', () => {
-    expect(request('/p?next=%2Fx%3Ftoken%3Dabc&a=1').target).toBe(`/p?next=${'*'.repeat(18)}&a=1`);
-    expect(request('/p?next=%252Fx%253Ftoken%253Dabc').target).toBe(`/p?next=${'*'.repeat(24)}`);
-    expect(request('/p?next=%2Fx%3Fmodel%3Dabc').target).toBe('/p?next=%2Fx%3Fmodel%3Dabc');
-  });
-
-  it('masks user info in targets and in the URLs of headers', () => {
-    const { target, names } = request(
-      'http://joe:pw@host:80/p@q?key=k',
-      'Referer: https://u:p@h/x?api_key=abc#token=de',
-    );
-    expect(target).toBe('http://******@host:80/p@q?key=*');
-    expect(names).toEqual(['@', '?key', 'referer']);
-    expect(request('/', 'Referer: https://u:p@h/x?api_key=abc#token=de').headers[0]?.[1]).toBe(
-      'https://***@h/x?api_key=***#token=**',
-    );
-    expect(request('/a@b/c').target).toBe('/a@b/c');
-    const connect = redaction.requestHead(Buffer.from('CONNECT u:p@db:1 HTTP/1.1\r\n\r\n'));
-    expect(Buffer.from(connect.bytes).toString()).toBe('CONNECT ***@db:1 HTTP/1.1\r\n\r\n');
-  });
-
   it('masks redirects, cookies and links of responses, and trailers', () => {
     const head = Buffer.from(
       'HTTP/1.1 302 Found\r\nLocation: /cb?code=1&access_token=abc\r\nSet-Cookie: s=abc; Path=/\r\n' +
@@ -264,6 +234,10 @@ describe('masking', () => {
       `GET /?${'&'.repeat(size)} HTTP/1.1\r\n\r\n`,
       `GET /?a=${'%25'.repeat(size / 3)} HTTP/1.1\r\n\r\n`,
       `GET http:${'//'.repeat(size / 2)}@ HTTP/1.1\r\n\r\n`,
+      `GET /?${'//a@'.repeat(size / 4)} HTTP/1.1\r\n\r\n`,
+      `GET /?${'u=//a@h;'.repeat(size / 8)} HTTP/1.1\r\n\r\n`,
+      `GET ${'/%40'.repeat(size / 4)} HTTP/1.1\r\n\r\n`,
+      `GET /?${'%2F%2F%40&'.repeat(size / 10)} HTTP/1.1\r\n\r\n`,
       `GET / HTTP/1.1\r\n${'a\r\n'.repeat(size / 3)}\r\n`,
       `GET / HTTP/1.1\r\nCookie: ${' '.repeat(size)}x\r\n\r\n`,
       `GET / HTTP/1.1\r\nLink: ${'<//'.repeat(size / 3)}\r\n\r\n`,

@@ -1,4 +1,5 @@
-import { decodePercent, type SecretNames } from '../secret-names.ts';
+import { decodePercent } from '../percent-encoding.ts';
+import type { SecretNames } from '../secret-names.ts';
 import type { PointerState } from './pointer-states.ts';
 import { strongerOf, type Treatment } from './treatment.ts';
 import { UnreadableBody } from './unreadable-body.ts';
@@ -60,7 +61,7 @@ function treatmentOf(
 ): Treatment | null {
   const name = plainText(form.toString('latin1', from, equals).replaceAll('+', ' ')).toString('utf8');
   const known = fieldTreatment(name, root, names);
-  if (known !== null || !names.hiddenIn(form.toString('latin1', equals + 1, next))) return known;
+  if (known !== null || names.hiddenIn(form.toString('latin1', equals + 1, next)) !== 'mask') return known;
   return wholeField(name);
 }
 
@@ -69,7 +70,7 @@ export function fieldTreatment(name: string, root: PointerState, names: SecretNa
   const state = root.member(name);
   const asked = strongerOf(root.treatment, state.treatment);
   if (asked !== null) return asked;
-  return names.queryKey(name) || !state.idle ? wholeField(name) : null;
+  return names.queryKey(name) === 'mask' || !state.idle ? wholeField(name) : null;
 }
 
 function wholeField(name: string): Treatment {

@@ -76,7 +76,7 @@ export class OpenExchange {
     if (session.inBody.length === 0)
       this.#sample(() => context.keys.of('session', session, null, origin.peer), head.firstByteNs);
     const redacted = this.#redacted(head.bytes, (bytes) => {
-      reading.redacted ??= this.#hidden(bytes, context.redaction.requestHead(bytes));
+      reading.redacted ??= context.redaction.requestHead(bytes);
       return reading.redacted;
     });
     this.request = this.#draft(redacted, head, head.firstByteNs, reading.framing, this.#requestCap());
@@ -255,11 +255,6 @@ export class OpenExchange {
 
   #streams(): boolean {
     return this.#scan?.streams ?? (this.#answerType === 'events' || this.#answerType === 'lines');
-  }
-
-  #hidden(head: Buffer, redacted: RedactedBytes): RedactedBytes {
-    this.#context.keys.hideSession(head, redacted.bytes);
-    return redacted;
   }
 
   #draft(redacted: RedactedBytes, head: FoundHead, originNs: number, framing: Framing, cap: number | null) {

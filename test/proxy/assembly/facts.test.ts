@@ -1,6 +1,7 @@
 import { gzipSync } from 'node:zlib';
 import { describe, expect, it } from 'vitest';
 import { ExchangeKeys } from '../../../src/core/exchange-keys.ts';
+import { Redaction } from '../../../src/core/redaction.ts';
 import { Feed, HASH, latin1, makeContext, readRequest } from './harness.ts';
 
 const JSON_TYPE = 'Content-Type: application/json\r\n';
@@ -168,8 +169,10 @@ describe('the facts of an exchange', () => {
 });
 
 describe('the keys of an exchange', () => {
-  const keyed = (session: readonly string[]) =>
-    new Feed({ keys: new ExchangeKeys({ session, client: ['forwarded-for', 'peer'] }, HASH) });
+  const keyed = (session: readonly string[]) => {
+    const keys = new ExchangeKeys({ session, client: ['forwarded-for', 'peer'] }, HASH);
+    return new Feed({ keys, redaction: new Redaction({}, { names: keys.sessionNames, hash: HASH }) });
+  };
 
   it('are the session that head or body names, and the client’s address', () => {
     const feed = keyed(['x-session-id', 'json:/user']);

@@ -1,0 +1,180 @@
+import type { NameTreatment, SecretNames } from './secret-names.ts';
+import { fieldUserInfo, hidesUserInfo, holdsUserInfo, userInfoIn } from './user-info.ts';
+
+/** Takes the places that are not stored as they came. */
+export interface Hiding {
+  /** @param name what it is noted as beside the message */
+  mask(from: number, to: number, name: string): void;
+  /** Of a session key: a hash takes its place. */
+  hash(from: number, to: number): void;
+}
+
+/** A URL, or what holds some, in a longer text. */
+interface UrlPlace {
+  readonly text: string;
+  readonly from: number;
+  readonly to: number;
+  /** Where its path ends: at the first `?` or `#`, or with the text. */
+  readonly query: number;
+  /** The lower-case name of the header it is the value of; null for a request's target. */
+  readonly header: string | null;
+  /** What ends a value beside `&` and `#`. */
+  readonly closing: number;
+}
+
+const USER_INFO = '@';
+
+const HASH = 0x23;
+const PERCENT = 0x25;
+const AMPERSAND = 0x26;
+const SLASH = 0x2f;
+const SEMICOLON = 0x3b;
+const LESS = 0x3c;
+const EQUALS = 0x3d;
+const GREATER = 0x3e;
+const QUESTION = 0x3f;
+const AT = 0x40;
+
+const NOTHING = -1;
+
+/**
+ * Finds what a URL must not be stored with: user info, its own and that of URLs within it, and the values of keys by
+ * their names. Reads on the side of finding too much: docs/adr/0008-redaction-default.md. Takes time linear in any
+ * text.
+ */
+export class UrlSecrets {
+  readonly #names: SecretNames;
+
+  constructor(names: SecretNames) {
+    this.#names = names;
+  }
+
+  /** @param header the lower-case name of the header whose value it is; null for a request's target */
+  find(text: string, from: number, to: number, header: string | null, hiding: Hiding): void {
+    // A list of URLs has each in angle brackets. Elsewhere `>` is a character, and clients send it as it is.
+    const listed = header !== null && text.charCodeAt(from) === LESS;
+    const query = queryOf(text, from, to);
+    const url = { text, from, to, query, header, closing: listed ? GREATER : NOTHING };
+    if (mayHoldUserInfo(text, from, to)) this.#findUserInfo(url, hiding);
+    this.#findValues(url, hiding);
+  }
+
+  #findUserInfo(url: UrlPlace, hiding: Hiding): void {
+    const { text, from, to, query, header, closing } = url;
+    const name = header ?? USER_INFO;
+    // In a header another URL may follow the first one's query.
+    for (const [start, end] of userInfoIn(text, from, header === null ? query : to, true)) {
+      hiding.mask(start, end, name);
+    }
+    if (indexWithin(text, PERCENT, from, query) >= 0) {
+      for (let start = from; start < query; ) {
+        const end = indexOr(text, SLASH, start, query);
+        if (hidesUserInfo(text.slice(start, end))) hiding.mask(start, end, name);
+        start = end + 1;
+      }
+    }
+    for (let start = query + 1; start < to; ) {
+      const end = valueEnd(text, start, to, closing);
+      findInField(text, start, end, header, hiding);
+      start = end + 1;
+    }
+  }
+
+  /** A key may follow any of `? & ; #`, a value ends at `&` and `#` only: whichever way a server splits. */
+  #findValues({ text, from, to, query, header, closing }: UrlPlace, hiding: Hiding): void {
+    let at = nextDelimiter(text, from, to);
+    while (at < to) {
+      const inPath = at < query;
+      const start = at + 1;
+      const next = nextDelimiter(text, start, to);
+      const equals = indexWithin(text, EQUALS, start, next);
+      const key = equals < 0 ? '' : text.slice(start, equals);
+      const value = equals < 0 ? start : equals + 1;
+      const treatment = this.#treatmentOf(key, text, value, next);
+      at = next;
+      if (treatment === 'keep') continue;
+      const end =
+        treatment === 'hash' && inPath
+          ? parameterEnd(text, value, query)
+          : valueEnd(text, value, to, closing);
+      if (treatment === 'hash') hiding.hash(value, end);
+      else hiding.mask(value, end, header ?? noteOf(key));
+      at = nextDelimiter(text, end, to);
+    }
+  }
+
+  #treatmentOf(key: string, text: string, from: number, to: number): NameTreatment {
+    const named = this.#names.queryKey(key);
+    if (named !== 'keep' || indexWithin(text, PERCENT, from, to) < 0) return named;
+    return this.#names.hiddenIn(text.slice(from, to));
+  }
+}
+
+/** User info in what stands between two `&`: the key's value is masked whole where it is an encoded URL. */
+function findInField(text: string, from: number, to: number, header: string | null, hiding: Hiding): void {
+  if (!mayHoldUserInfo(text, from, to)) return;
+  const { plain, hidden } = fieldUserInfo(text.slice(from, to));
+  if (plain.length === 0 && !hidden) return;
+  const equals = indexWithin(text, EQUALS, from, to);
+  const key = text.slice(from, Math.max(equals, from));
+  const name = header ?? (equals < 0 ? USER_INFO : noteOf(key));
+  for (const [start, end] of plain) hiding.mask(from + start, from + end, name);
+  if (hidden) hiding.mask(equals < 0 || hidesUserInfo(key) ? from : equals + 1, to, name);
+}
+
+/** What a value is noted as: its key, unless that holds a secret itself. */
+function noteOf(key: string): string {
+  return holdsUserInfo(key) ? USER_INFO : `?${key.toLowerCase()}`;
+}
+
+function mayHoldUserInfo(text: string, from: number, to: number): boolean {
+  for (let at = from; at < to; at += 1) {
+    const code = text.charCodeAt(at);
+    if (code === AT || code === PERCENT) return true;
+  }
+  return false;
+}
+
+/** Position of `code` in `text[from, to)`, or -1. Never looks past `to`, so that many short lines stay cheap. */
+export function indexWithin(text: string, code: number, from: number, to: number): number {
+  for (let at = from; at < to; at += 1) if (text.charCodeAt(at) === code) return at;
+  return NOTHING;
+}
+
+function indexOr(text: string, code: number, from: number, to: number): number {
+  const found = indexWithin(text, code, from, to);
+  return found < 0 ? to : found;
+}
+
+function queryOf(text: string, from: number, to: number): number {
+  for (let at = from; at < to; at += 1) {
+    const code = text.charCodeAt(at);
+    if (code === QUESTION || code === HASH) return at;
+  }
+  return to;
+}
+
+function nextDelimiter(text: string, from: number, to: number): number {
+  for (let at = from; at < to; at += 1) {
+    const code = text.charCodeAt(at);
+    if (code === QUESTION || code === AMPERSAND || code === SEMICOLON || code === HASH) return at;
+  }
+  return to;
+}
+
+function valueEnd(text: string, from: number, to: number, closing: number): number {
+  for (let at = from; at < to; at += 1) {
+    const code = text.charCodeAt(at);
+    if (code === AMPERSAND || code === HASH || code === closing) return at;
+  }
+  return to;
+}
+
+/** Where a parameter of the path ends (`/a;sid=1/b`). */
+function parameterEnd(text: string, from: number, to: number): number {
+  for (let at = from; at < to; at += 1) {
+    const code = text.charCodeAt(at);
+    if (code === SLASH || code === SEMICOLON) return at;
+  }
+  return to;
+}

@@ -1,0 +1,99 @@
+import { describe, expect, it } from 'vitest';
+import type { Exchange } from '../../../src/core/exchange.ts';
+import { DEFAULT_RECORDING_POLICY, recordingParts } from '../../../src/core/recording-policy.ts';
+import { Feed, HASH, latin1 } from './harness.ts';
+
+interface Passed {
+  readonly target?: string;
+  readonly method?: string;
+  readonly lines?: readonly string[];
+  readonly form?: string;
+  readonly answerLines?: readonly string[];
+  /** Of request and answer, each with its line end. */
+  readonly trailers?: string;
+}
+
+/** Records one exchange under a policy of added query keys, session keys and a rule for bodies. */
+function recorded({
+  target = '/p',
+  method = 'POST',
+  lines = [],
+  form = '',
+  answerLines = [],
+  trailers,
+}: Passed): Exchange {
+  const policy = {
+    ...DEFAULT_RECORDING_POLICY,
+    bodies: 'all' as const,
+    session: ['x-session-id', 'query:sid'],
+    redact: { ...DEFAULT_RECORDING_POLICY.redact, rules: ['/prompt=mask'], queryKeys: ['ticket'] },
+  };
+  const feed = new Feed(recordingParts(policy, HASH, 'r1'));
+  const framing = trailers === undefined ? `Content-Length: ${form.length}` : 'Transfer-Encoding: chunked';
+  const type = 'Content-Type: application/x-www-form-urlencoded';
+  const ends = trailers === undefined ? '' : `0\r\n${trailers}\r\n`;
+  feed.client(
+    [`${method} ${target} HTTP/1.1`, 'Host: m', type, framing, ...lines, '', form + ends].join('\r\n'),
+  );
+  const answered = trailers === undefined ? 'Content-Length: 0' : 'Transfer-Encoding: chunked';
+  feed.server(['HTTP/1.1 200 OK', answered, ...answerLines, '', ends].join('\r\n'));
+  const [exchange] = feed.exchanges;
+  if (exchange === undefined) throw new Error(`not recorded: ${feed.fates.join(', ')}`);
+  return exchange;
+}
+
+/** Everything of it that is written: the row's names, heads, trailers, bodies, and what was noted as masked. */
+function writtenOf({ route, model, request, response }: Exchange): string {
+  const messages = [request, response].map((message) =>
+    message === null
+      ? ''
+      : [latin1(message.head), latin1(message.trailers), latin1(message.body.kept), ...message.redacted].join(
+          '\n',
+        ),
+  );
+  return [route, model, ...messages].join('\n');
+}
+
+describe('a session key is stored as its hash', () => {
+  const hashOf = (value: string) => {
+    const text = Buffer.from(HASH.ofValue(Buffer.from(value))).toString('base64url');
+    return text.repeat(2).slice(0, value.length);
+  };
+  const key = 'conversation-7';
+
+  it.each<[string, Passed]>([
+    ['a header of the request', { lines: [`X-Session-Id: ${key}`] }],
+    ['the server’s echo of it', { answerLines: [`x-session-id: ${key}`] }],
+    ['a trailer of request and answer, the first one too', { trailers: `X-Session-Id: ${key}\r\n` }],
+    ['the query', { target: `/p?a=1&sid=${key}&b=2` }],
+    ['the query behind a semicolon', { target: `/p?a=1;sid=${key}` }],
+    ['the query under a percent-encoded name', { target: `/p?%73id=${key}` }],
+    ['the fragment', { target: `/p?a#sid=${key}` }],
+    ['a Referer', { lines: [`Referer: http://m/y?sid=${key}`] }],
+    ['a Location', { answerLines: [`Location: /x?a=1&sid=${key}#top`] }],
+    ['a Link', { answerLines: [`Link: </x?sid=${key}>; rel=next`] }],
+    ['a trailer that is a URL', { trailers: `Content-Location: /x?sid=${key}\r\n` }],
+  ])('in %s', (_, passed) => {
+    const written = writtenOf(recorded(passed));
+    expect(written).not.toContain(key);
+    expect(written).toContain(hashOf(key));
+  });
+
+  it('whole where an encoded URL holds it', () => {
+    const next = encodeURIComponent(`/x?sid=${key}`);
+    const written = writtenOf(
+      recorded({ target: `/p?next=${next}&b=2`, answerLines: [`Location: /p?next=${next}`] }),
+    );
+    expect(written).not.toContain(key);
+    expect(written).toMatch(/POST \/p\?next=[\w-]{27}&b=2 HTTP/);
+  });
+
+  it('and what surrounds it stays', () => {
+    const { request, response } = recorded({
+      target: `/p;sid=${key}/read?b=2`,
+      answerLines: [`Link: </x?a=1&sid=${key}>; rel=next`],
+    });
+    expect(latin1(request?.head ?? null)).toContain(`POST /p;sid=${hashOf(key)}/read?b=2 HTTP/1.1`);
+    expect(latin1(response?.head ?? null)).toContain(`Link: </x?a=1&sid=${hashOf(key)}>; rel=next`);
+  });
+});
