@@ -116,7 +116,7 @@ export function openRecording(
         ...parts,
         budget,
         hash,
-        heads: new KnownHeads(new Routes()),
+        heads: new KnownHeads(new Routes(parts.redaction)),
         bodies: new KnownBodies(hash),
       },
     });

@@ -1,6 +1,7 @@
 import type { KeyedHash } from './keyed-hash.ts';
 import { type SecretNameAdditions, SecretNames, type SessionNames } from './secret-names.ts';
 import { type Hiding, indexWithin, UrlSecrets } from './url-secrets.ts';
+import type { TextRange } from './user-info.ts';
 
 /** Bytes with their secrets masked, always a copy of its own, and what was masked. */
 export interface RedactedBytes {
@@ -26,6 +27,9 @@ const LF = 0x0a;
 const CR = 0x0d;
 const SPACE = 0x20;
 const COLON = 0x3a;
+
+/** What a path has in it wherever it has something to hide. */
+const MAY_HIDE = /[;&@]|%(?:25)*40/;
 
 /**
  * Masks secrets in raw heads before anything is stored, and puts keyed hashes in the place of session keys: equal
@@ -67,6 +71,14 @@ export class Redaction {
     const masking = new Masking(lines, this.#hash);
     this.#maskFields(masking, 0);
     return masking.result();
+  }
+
+  /** A request target as a route may name it: what is hidden in it is one `*`, however long it was. */
+  nameable(target: string): string {
+    if (!MAY_HIDE.test(target)) return target;
+    const hidden = new HiddenRanges();
+    this.#urls.find(target, 0, target.length, null, hidden);
+    return hidden.starred(target);
   }
 
   #maskTarget(masking: Masking, lineEnd: number): void {
@@ -149,6 +161,30 @@ class Masking implements Hiding {
       // Line ends inside a folded value are framing and stay.
       if (byte !== CR && byte !== LF) this.#copy[at] = text.charCodeAt((at - from) % text.length);
     }
+  }
+}
+
+/** What is hidden of a text, whether masked or hashed. */
+class HiddenRanges implements Hiding {
+  readonly #ranges: TextRange[] = [];
+
+  mask(from: number, to: number): void {
+    if (to > from) this.#ranges.push([from, to]);
+  }
+
+  hash(from: number, to: number): void {
+    this.mask(from, to);
+  }
+
+  /** The text with a `*` for each stretch that is hidden. */
+  starred(text: string): string {
+    let shown = '';
+    let at = 0;
+    for (const [from, to] of this.#ranges.sort(([a], [b]) => a - b)) {
+      if (from >= at) shown += `${text.slice(at, from)}${MASK}`;
+      at = Math.max(at, to);
+    }
+    return shown + text.slice(at);
   }
 }
 

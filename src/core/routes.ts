@@ -1,4 +1,5 @@
 import { ownText } from './own-text.ts';
+import type { Redaction } from './redaction.ts';
 
 /** A request's method and path with its variable parts named, and the model where the path names one. */
 export interface Route {
@@ -67,10 +68,11 @@ const KNOWN_PATHS: readonly KnownPath[] = [
 
 /**
  * Names the route of a request. `target` is the raw request target in any of its four forms; query and
- * fragment play no part. Total: whatever the text, there is a route.
+ * fragment play no part, and what is masked in the stored target is a `*` in the names as well, so that requests
+ * which differ in a secret only are one route. Total: whatever the text, there is a route.
  */
-export function routeOf(method: string, target: string): Route {
-  const path = pathOf(method, target);
+export function routeOf(method: string, target: string, redaction: Redaction): Route {
+  const path = pathOf(method, redaction.nameable(target));
   for (const { pattern, name } of KNOWN_PATHS) {
     const groups = pattern.exec(path)?.groups;
     if (groups === undefined) continue;
@@ -82,7 +84,12 @@ export function routeOf(method: string, target: string): Route {
 
 /** `routeOf` with a memory: a service answers on a handful of targets, and patterns cost microseconds. */
 export class Routes {
+  readonly #redaction: Redaction;
   readonly #known = new Map<string, Route>();
+
+  constructor(redaction: Redaction) {
+    this.#redaction = redaction;
+  }
 
   /** Targets remembered now. */
   get size(): number {
@@ -95,7 +102,7 @@ export class Routes {
     const key = `${method} ${path}`;
     let route = this.#known.get(key);
     if (route === undefined) {
-      route = routeOf(method, ownText(path));
+      route = routeOf(method, ownText(path), this.#redaction);
       // Begun anew when full, so that a scanner's million paths do not push out a service's few for ever.
       if (this.#known.size >= CACHED_TARGETS) this.#known.clear();
       if (key.length <= CACHED_TARGET_CHARS) this.#known.set(ownText(key), route);

@@ -50,7 +50,7 @@ export function wholeBody(bytes: Uint8Array): ImportedBody {
 /** An exchange of a file as a recorder would have kept it: masked, hashed, its route named, its facts read. */
 export function importedExchange(parts: ImportedParts, deps: ImportSourceDeps): Exchange {
   const { request, response } = parts;
-  const named = routeOf(request.method, request.target);
+  const named = routeOf(request.method, request.target, deps.redaction);
   const contentType = response && headerValue(headerPairsOf(response.head), 'content-type');
   const text = request.body.kept;
   const plain = isPlain(headerValue(headerPairsOf(request.head), 'content-encoding'));

@@ -99,7 +99,7 @@ function pooled(draft: RequestDraft, deps: PayloadPoolDeps): PooledRequest {
   const head = deps.redaction.requestHead(draft.head);
   const trailers = draft.trailers === null ? null : deps.redaction.trailers(draft.trailers);
   const { body } = draft;
-  const { route, model } = routeOf(draft.method, draft.target);
+  const { route, model } = routeOf(draft.method, draft.target, deps.redaction);
   return {
     method: draft.method,
     route,

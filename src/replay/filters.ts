@@ -163,7 +163,8 @@ function isStatus(status: number | null, asked: string): boolean {
 /** The path where route and model say all of it; null where a part of it has only a name. */
 function pathOfRow(row: ExchangeRow): string | null {
   const path = routePath(row);
-  if (path === null || path.endsWith('…')) return null;
+  // A `*` stands for what is masked in the path, or is the whole of one.
+  if (path === null || path.endsWith('…') || path.includes('*')) return null;
   if (!path.includes('{')) return path;
   // A name with other characters may have been written in more than one way.
   if (row.model === null || !/^[\w.~-]+$/.test(row.model)) return null;

@@ -4,10 +4,13 @@ import { gunzipSync } from 'node:zlib';
 import { describe, expect, it } from 'vitest';
 import { payloadApiOf } from '../../src/core/payload-api.ts';
 import { FACT_BYTES, modelOfForm, requestFeatures } from '../../src/core/payload-features.ts';
+import { Redaction } from '../../src/core/redaction.ts';
 import { routeOf } from '../../src/core/routes.ts';
 import { missing, sharedData } from '../support/shared-data.ts';
 
-const api = (target: string) => payloadApiOf(routeOf('POST', target));
+const redaction = new Redaction();
+
+const api = (target: string) => payloadApiOf(routeOf('POST', target, redaction));
 const features = (target: string, body: unknown) =>
   requestFeatures(api(target), Buffer.from(typeof body === 'string' ? body : JSON.stringify(body)));
 

@@ -1,6 +1,9 @@
 import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
+import { Redaction } from '../../src/core/redaction.ts';
 import { Routes, routeOf } from '../../src/core/routes.ts';
+
+const redaction = new Redaction();
 
 describe('a route', () => {
   it.each([
@@ -50,18 +53,18 @@ describe('a route', () => {
     ['CONNECT', 'db:5432', 'CONNECT {authority}', null],
     ['GET', '/v2/models/%ff/infer', 'GET /v2/models/{model}/infer', '%ff'],
   ])('of %s %s', (method, target, route, model) => {
-    expect(routeOf(method, target)).toEqual({ route, model });
+    expect(routeOf(method, target, redaction)).toEqual({ route, model });
   });
 
   it('is bounded and cut at a segment', () => {
-    const { route } = routeOf('GET', `/${'segment/'.repeat(100)}`);
+    const { route } = routeOf('GET', `/${'segment/'.repeat(100)}`, redaction);
     expect(route.length).toBeLessThan(210);
     expect(route.endsWith('/segment/…')).toBe(true);
-    expect(routeOf('GET', `/${'a'.repeat(500)}`).route.length).toBeLessThan(210);
+    expect(routeOf('GET', `/${'a'.repeat(500)}`, redaction).route.length).toBeLessThan(210);
   });
 
   it('is the same with a memory as without, whatever the target, and whatever was asked before', () => {
-    const routes = new Routes();
+    const routes = new Routes(redaction);
     const segment = fc.constantFrom(
       'v1',
       'v2',
@@ -81,7 +84,7 @@ describe('a route', () => {
         fc.array(segment, { maxLength: 8 }),
         (method, parts) => {
           const target = `/${parts.join('/')}`;
-          expect(routes.of(method, target)).toEqual(routeOf(method, target));
+          expect(routes.of(method, target)).toEqual(routeOf(method, target, redaction));
         },
       ),
       { numRuns: 1_000 },
@@ -89,7 +92,7 @@ describe('a route', () => {
   });
 
   it('is remembered for so many targets and no more, and right for each', () => {
-    const routes = new Routes();
+    const routes = new Routes(redaction);
     for (let id = 0; id < 10_000; id += 1) {
       expect(routes.of('GET', `/v2/models/m${id}/ready`)).toEqual({
         route: 'GET /v2/models/{model}/ready',
@@ -105,7 +108,7 @@ describe('a route', () => {
       `/${'/v1/models'.repeat(20_000)}`,
       `/${'1/'.repeat(100_000)}`,
     ]) {
-      expect(routeOf('GET', target).route.length).toBeLessThan(420);
+      expect(routeOf('GET', target, redaction).route.length).toBeLessThan(420);
     }
   });
 });

@@ -1,9 +1,10 @@
 import { describe, expect, it } from 'vitest';
+import { Redaction } from '../../src/core/redaction.ts';
 import { Routes } from '../../src/core/routes.ts';
 import { DEFAULT_SKIP_RULES, SkipRules } from '../../src/core/skip-rules.ts';
 
 function skips(rules: readonly string[], method: string, target: string): boolean {
-  return new SkipRules(rules).skips(method, target, new Routes().of(method, target));
+  return new SkipRules(rules).skips(method, target, new Routes(new Redaction()).of(method, target));
 }
 
 describe('skip rules', () => {
@@ -46,7 +47,7 @@ describe('skip rules', () => {
 
   it('judge each path by itself, however often they are asked', () => {
     const rules = new SkipRules(['path:/v2/models/a/*']);
-    const routes = new Routes();
+    const routes = new Routes(new Redaction());
     for (let round = 0; round < 3; round += 1) {
       expect(rules.skips('POST', '/v2/models/a/infer', routes.of('POST', '/v2/models/a/infer'))).toBe(true);
       expect(rules.skips('POST', '/v2/models/b/infer', routes.of('POST', '/v2/models/b/infer'))).toBe(false);

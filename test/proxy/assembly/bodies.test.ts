@@ -198,6 +198,7 @@ describe('what is not recorded although it was read', () => {
 
   it('is an exchange whose redaction failed: nothing of it is stored', () => {
     const failing = {
+      nameable: (target: string) => target,
       requestHead: (head: Uint8Array) => {
         if (Buffer.from(head).includes('/bad')) throw new Error('broken rule');
         return { bytes: Buffer.from(head), names: [] };

@@ -9,6 +9,7 @@ const responses = new NodeResponseParser();
 
 /** Redaction is another test's business: here both sides must show what was on the wire. */
 const unmasked = {
+  nameable: (target: string) => target,
   requestHead: (bytes: Uint8Array) => ({ bytes: Buffer.from(bytes), names: [] }),
   responseHead: (bytes: Uint8Array) => ({ bytes: Buffer.from(bytes), names: [] }),
   trailers: (bytes: Uint8Array) => ({ bytes: Buffer.from(bytes), names: [] }),

@@ -23,6 +23,7 @@ export const HASH = new KeyedHash(Buffer.alloc(32, 7));
 export const EPOCH_US = 1_700_000_000_000_000;
 
 export function makeContext(changes: Partial<AssemblyContext> = {}): AssemblyContext {
+  const redaction = changes.redaction ?? new Redaction();
   return {
     epochUsOf: (ns) => EPOCH_US + Math.round(ns / 1_000),
     policy: {
@@ -32,11 +33,11 @@ export function makeContext(changes: Partial<AssemblyContext> = {}): AssemblyCon
     },
     budget: new AssemblyBudget(LIMITS.assemblyBudgetBytes),
     hash: HASH,
-    redaction: new Redaction(),
+    redaction,
     bodyRedaction: new BodyRedaction(NO_BODY_RULES, HASH),
     keys: new ExchangeKeys({ session: [], client: ['forwarded-for', 'peer'] }, HASH),
     selection: { skip: new SkipRules([]), sampling: new Sampling(1) },
-    heads: new KnownHeads(new Routes()),
+    heads: new KnownHeads(new Routes(redaction)),
     bodies: new KnownBodies(HASH),
     ...changes,
   };

@@ -68,6 +68,7 @@ describe('a session key is stored as its hash', () => {
     ['the query', { target: `/p?a=1&sid=${key}&b=2` }],
     ['the query behind a semicolon', { target: `/p?a=1;sid=${key}` }],
     ['the query under a percent-encoded name', { target: `/p?%73id=${key}` }],
+    ['a parameter of the path', { target: `/p;sid=${key}/read?b=2` }],
     ['the fragment', { target: `/p?a#sid=${key}` }],
     ['a Referer', { lines: [`Referer: http://m/y?sid=${key}`] }],
     ['a Location', { answerLines: [`Location: /x?a=1&sid=${key}#top`] }],
@@ -89,11 +90,33 @@ describe('a session key is stored as its hash', () => {
   });
 
   it('and what surrounds it stays', () => {
-    const { request, response } = recorded({
+    const { request, response, route } = recorded({
       target: `/p;sid=${key}/read?b=2`,
       answerLines: [`Link: </x?a=1&sid=${key}>; rel=next`],
     });
     expect(latin1(request?.head ?? null)).toContain(`POST /p;sid=${hashOf(key)}/read?b=2 HTTP/1.1`);
     expect(latin1(response?.head ?? null)).toContain(`Link: </x?a=1&sid=${hashOf(key)}>; rel=next`);
+    expect(route).toBe('POST /p;sid=*/read');
+  });
+});
+
+describe('a route and a model name nothing that the head hides', () => {
+  it.each([
+    ['/v1/doc;token=S3cretMAT/read', 'POST /v1/doc;token=*', null],
+    ['/v1/doc;token=other', 'POST /v1/doc;token=*', null],
+    ['/x&api_key=S3cretKEY', 'POST /x&api_key=*', null],
+    ['/x&ticket=S3cretADD?a=1', 'POST /x&ticket=*', null],
+    ['/v2/models/m;token=S3cretMOD/infer', 'POST /v2/models/{model}', 'm;token=*'],
+    ['//user:S3cretPW@host/x', 'POST //*@host/x', null],
+    ['user:S3cretPW@host:443', 'POST *@host:443', null],
+    ['http://user:S3cretPW@host/v2/models/m/infer', 'POST /v2/models/{model}/infer', 'm'],
+    ['/unsafe/https%3A%2F%2Fu%3AS3cret%40h%2Fa.png', 'POST /unsafe/*', null],
+    ['/fetch/https://u:S3cret@h/a.png', 'POST /fetch/https://*@h/a.png', null],
+    ['/v2/models/m;v=1/infer', 'POST /v2/models/{model}/infer', 'm;v=1'],
+    ['/a@b/c', 'POST /a@b/c', null],
+  ])('of %s', (target, route, model) => {
+    const exchange = recorded({ target });
+    expect(writtenOf(exchange)).not.toContain('S3cret');
+    expect(exchange).toMatchObject({ route, model });
   });
 });
