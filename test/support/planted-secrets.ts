@@ -44,9 +44,9 @@ const CODINGS = { gzip: gzipSync, deflate: deflateSync, br: brotliCompressSync, 
 const KINDS: Readonly<Record<string, readonly [number, Maker]>> = {
   header: [20, (secret, nth) => post([`${HEADERS[nth % HEADERS.length]}${secret}`], json('{}'))],
   'added header': [8, (secret) => post([`X-Tenant-Note: ${secret}`], json('{}'))],
-  query: [16, (secret, nth) => get(`/p?a=1&${nth % 2 ? 'api%5Fkey' : 'access_token'}=${secret}&b=2`)],
+  query: [16, (secret, nth) => get(queried(secret, nth))],
   'added query key': [8, (secret) => get(`/p?ticket=${secret}`)],
-  'user info': [8, (secret) => get(`http://user:${secret}@model.internal/p`)],
+  'user info': [8, (secret, nth) => get(withUserInfo(secret, nth))],
   'URL in a header': [8, (secret) => get('/p', [`Referer: http://h/x?token=${secret}`])],
   'nested JSON': [24, (secret, nth) => post([], json(nested(secret, nth)))],
   'base64 in JSON': [10, (secret) => post([], json(`{"encoded":"${base64(secret)}"}`))],
@@ -67,7 +67,7 @@ const KINDS: Readonly<Record<string, readonly [number, Maker]>> = {
     6,
     (secret) => ({ ...get('/p'), answer: response([`Set-Cookie: sid=${secret}; HttpOnly`], '{}') }),
   ],
-  form: [8, (secret, nth) => formPost(`a=1&${nth % 2 ? 'prompt' : 'password'}=${secret}`)],
+  form: [8, (secret, nth) => formPost(`a=1&${fieldWith(secret, nth)}`)],
   'JSON answer': [
     6,
     (secret) => ({ ...get('/p'), answer: response([], `{"choices":[{"message":{"content":"${secret}"}}]}`) }),
@@ -105,6 +105,38 @@ export function variantsOf(secret: string): Buffer[] {
   const texts = [secret, ...base64s, bytes.toString('hex'), percent, escaped];
   const cased = texts.flatMap((text) => [text, text.toLowerCase(), text.toUpperCase()]);
   return [...[...new Set(cased)].map((text) => Buffer.from(text)), Buffer.from(secret, 'utf16le')];
+}
+
+function queried(secret: string, nth: number): string {
+  const places = [
+    `/p?a=1&access_token=${secret}&b=2`,
+    `/p?a=1&api%5Fkey=${secret}&b=2`,
+    `/p?password=ab>${secret}`,
+    `/v1/doc;token=${secret}/read`,
+    `/v2/models/m&api_key=${secret}/infer`,
+  ];
+  return places[nth % places.length] as string;
+}
+
+function withUserInfo(secret: string, nth: number): string {
+  const url = `http://user:${secret}@model.internal/p`;
+  const places = [
+    url,
+    `/p?image_url=${url}`,
+    `/p?url=${encodeURIComponent(url)}`,
+    `/p/${encodeURIComponent(url)}`,
+  ];
+  return places[nth % places.length] as string;
+}
+
+function fieldWith(secret: string, nth: number): string {
+  const places = [
+    `password=${secret}`,
+    `prompt=${secret}`,
+    `callback=https://h/cb?token=${secret}`,
+    `image_url=https://user:${secret}@h/a.png`,
+  ];
+  return places[nth % places.length] as string;
 }
 
 function nested(secret: string, nth: number): string {

@@ -40,13 +40,46 @@ describe('a form', () => {
     expect(names).toEqual(['/doc']);
   });
 
+  it.each([
+    ['callback=https://h/cb?token=S3cretTOK&b=1', /^callback=https:\/\/h\/cb\?token=[a-z+]{9}&b=1$/],
+    ['callback=https://h/cb#access_token=S3cret', /^callback=https:\/\/h\/cb#access_token=[a-z+]{6}$/],
+    ['callback=https%3A%2F%2Fh%2Fcb%3Ftoken%3DS3cret', /^callback=[a-z+]{37}$/],
+    ['u=https://svc:S3cretPW@h/a.png', /^u=https:\/\/[a-z+]{12}@h\/a\.png$/],
+    ['u=https%3A%2F%2Fsvc%3AS3cretPW%40h', /^u=[a-z+]{32}$/],
+    ['u=https://svc:S3c;ret@h/a?token=S3cret', /^u=https:\/\/[a-z+]{11}@h\/a\?token=[a-z+]{6}$/],
+    ['u=https://svc:S3c;token=S3cret@h', /^u=https:\/\/[a-z+]{22}$/],
+    ['a=1&u=https%3A%2F%2Fsvc%3Ax;S3cret%40h', /^a=1&u=[a-z+]{32}$/],
+  ])('has the credentials of URLs in it covered, as a query has: %s', (body, stored) => {
+    const { text, names } = form(body);
+    expect(text).toMatch(stored);
+    expect(names).not.toEqual([]);
+  });
+
+  it('notes no name that is a secret itself, and is none where a name is an encoded URL with one', () => {
+    expect(form('https://u:S3cret@h=1&//u:S3cret@token=2').names).toEqual(['/@']);
+    expect(form('https%3A%2F%2Fu%3AS3cret%40h=1')).toMatchObject({ kept: null, dropped: 'bad_form' });
+  });
+
+  it('hashes the whole of a field whose rule says so, credentials of a URL included', () => {
+    const plain = (body: string) => form(body).text.slice(5, 21);
+    expect(plain('user=https://a:b@host/x')).toBe(plain('user=https%3A%2F%2Fa%3Ab%40host%2Fx'));
+  });
+
+  it.each(['a=joe@example.com', 'a=joe%40example.com&u=https://h/x', 'q=what?+and+#b=1'])(
+    'keeps what only looks like it: %s',
+    (body) => {
+      expect(form(body)).toMatchObject({ text: body, names: [] });
+    },
+  );
+
   it('without such fields stays as it is', () => {
     expect(form('a=1&b=&&c=x y\r\n')).toMatchObject({ names: [], dropped: null });
   });
 
   it('made of semicolons alone takes no time to speak of', () => {
-    const { dropped } = form(`a=${';'.repeat(1_000_000)}`);
-    expect(dropped).toBeNull();
+    for (const hostile of [';'.repeat(1_000_000), '//a@;'.repeat(50_000), '%2F%2F%40;'.repeat(50_000)]) {
+      expect(form(`a=${hostile}`).dropped).toBeNull();
+    }
   }, 2_000);
 
   it.each([

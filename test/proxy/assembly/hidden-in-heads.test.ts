@@ -1,3 +1,4 @@
+import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
 import type { Exchange } from '../../../src/core/exchange.ts';
 import { DEFAULT_RECORDING_POLICY, recordingParts } from '../../../src/core/recording-policy.ts';
@@ -118,5 +119,54 @@ describe('a route and a model name nothing that the head hides', () => {
     const exchange = recorded({ target });
     expect(writtenOf(exchange)).not.toContain('S3cret');
     expect(exchange).toMatchObject({ route, model });
+  });
+});
+
+describe('a planted secret', () => {
+  const url = (secret: string) =>
+    fc.constantFrom(
+      `https://svc:${secret}@store.internal/a.png`,
+      `//${secret}@h`,
+      `http://h/cb?token=${secret}`,
+      `http://h/cb#access_token=${secret}`,
+      `https://h/x?next=//u:${secret}@h&email=a@b.c`,
+      `/x;sid=${secret}`,
+    );
+  const written = (text: string) =>
+    fc.constantFrom(text, encodeURIComponent(text), encodeURIComponent(encodeURIComponent(text)));
+  const passedWith = (secret: string): fc.Arbitrary<Passed> =>
+    fc
+      .record({
+        value: url(secret).chain(written),
+        bare: url(secret),
+        tail: fc.constantFrom('', '&b=a@b.c', '#t'),
+      })
+      .chain(({ value, bare, tail }) =>
+        fc.constantFrom<Passed>(
+          { target: `/fetch?a=1&image_url=${value}${tail}` },
+          { target: `/fetch?${value}${tail}` },
+          { target: `/fetch/${bare.replace(/^\/+/, 'ftp://')}` },
+          { target: bare.replace(/^https?:\/\/h\//, '/') },
+          { target: `/v1/doc;token=${secret}/read` },
+          { target: `/v2/models/m&ticket=${secret}/infer` },
+          { target: `/p?password=ab>${secret}${tail}` },
+          { target: `/p;sid=x>${secret}` },
+          { lines: [`Referer: ${bare}`], answerLines: [`Location: ${bare}`, `Link: <${bare}>, <${bare}>`] },
+          { lines: [`Referer: /p?u=${value}${tail}`] },
+          { lines: [`X-Session-Id: ${secret}`], answerLines: [`X-Session-Id: ${secret}`] },
+          { trailers: `X-Session-Id: ${secret}\r\nContent-Location: ${bare}\r\n` },
+          // The session's key is hashed in heads only.
+          ...(value.includes('sid') ? [] : [{ form: `a=1&callback=${value}&b=a%40b.c` }]),
+        ),
+      );
+
+  it('is in nothing that is written, whatever URL it stands in, and wherever that stands', () => {
+    const secret = 'Zq0S3cret9';
+    fc.assert(
+      fc.property(passedWith(secret), (passed) => {
+        expect(writtenOf(recorded(passed))).not.toContain(secret);
+      }),
+      { numRuns: 1_000 },
+    );
   });
 });
