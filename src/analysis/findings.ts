@@ -3,6 +3,7 @@ import type { ArrivalFigures } from './arrival-statistics.ts';
 import { IDC_WINDOWS } from './arrival-statistics.ts';
 import type { JudgementBounds } from './judgement-bounds.ts';
 import type { RunContext } from './run-context.ts';
+import type { StatusMixFigures } from './status-mix.ts';
 import { StretchSet } from './stretch-set.ts';
 
 /** Every reason a judgement can give. */
@@ -28,6 +29,7 @@ export const REASON_CODES = [
   'violated_by_our_lag',
   'uncalibrated',
   'partly_open',
+  'turned_away',
   'unknown',
   'left_out',
   'warmup_short',
@@ -218,13 +220,13 @@ function multiplier(context: RunContext, bounds: JudgementBounds): Reason | null
 }
 
 function comparable({ figures }: RunContext, bounds: JudgementBounds): Reason | null {
-  const { sentTurnedAway, recordedTurnedAway, distance } = figures.statusMix;
-  const excess = (sentTurnedAway ?? 0) - (recordedTurnedAway ?? 0);
-  if (excess > bounds.statusShare) {
+  const { turnedAwayExcess, distance } = figures.statusMix;
+  if (turnedAwayExcess > bounds.statusShare) {
     return {
       code: 'not_comparable',
-      text: `the target turned away ${percent(sentTurnedAway ?? 0)} of the requests (401, 403, 404, 429), production ${recordedTurnedAway === null ? 'unknown' : percent(recordedTurnedAway)}`,
-      advice: 'Give the replay credentials, load the same models, and lift rate limits meant for clients.',
+      text: turnedAwayText(figures.statusMix),
+      advice:
+        'See by which statuses: give the replay credentials, the path and the models that the target serves, and lift rate limits meant for clients.',
     };
   }
   if (distance === null || distance <= bounds.statusShare) return null;
@@ -233,6 +235,12 @@ function comparable({ figures }: RunContext, bounds: JudgementBounds): Reason | 
     text: `${percent(distance)} of the answers have another status than the recorded ones`,
     advice: 'Compare statuses with inspect: the target must serve what production served.',
   };
+}
+
+/** What the target did not serve, beside what production did not. */
+export function turnedAwayText({ sentTurnedAway, recordedTurnedAway }: StatusMixFigures): string {
+  const production = recordedTurnedAway === null ? 'unknown' : percent(recordedTurnedAway);
+  return `the target turned away ${percent(sentTurnedAway ?? 0)} of the requests (answers that are no 2xx, below 500), production ${production}`;
 }
 
 function representative({ calibration }: RunContext): Reason | null {
