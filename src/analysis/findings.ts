@@ -207,12 +207,14 @@ function coverage({ coverage: { unexplained } }: RunContext, bounds: JudgementBo
 }
 
 function multiplier(context: RunContext, bounds: JudgementBounds): Reason | null {
-  const { effectiveMultiplier: effective, multiplier: asked } = context;
-  if (effective === null || effective >= asked * (1 - bounds.multiplierShare)) return null;
+  const { effectiveMultiplier, playedMultiplier, multiplier: asked } = context;
+  // Where nobody knows what was seen, the multiplier is of what the capture holds, and must be reached all the same.
+  const reached = effectiveMultiplier ?? playedMultiplier;
+  if (reached === null || reached >= asked * (1 - bounds.multiplierShare)) return null;
   const partlyOpen = context.figures.fidelity.resolved !== null;
   return {
     code: 'multiplier_not_reached',
-    text: `${partlyOpen ? 'what came due in time' : 'the plan'} is ${effective.toFixed(3)} times the traffic that was seen, not ${asked}`,
+    text: `${partlyOpen ? 'what came due in time' : 'the plan'} is ${reached.toFixed(3)} times ${effectiveMultiplier === null ? 'what the capture holds' : 'the traffic that was seen'}, not ${asked}`,
     advice: partlyOpen
       ? 'The target slowed its sessions down, or requests are missing: see sessionOrder, skipped and coverage. Replay a smaller multiplier, or a window that is long beside its sessions.'
       : 'Requests are missing from the recording or cannot be replayed: see skipped and coverage. Where sessions were drawn, the seed drew few: give another --seed, or a longer window.',
