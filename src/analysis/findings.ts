@@ -3,6 +3,7 @@ import type { ArrivalFigures } from './arrival-statistics.ts';
 import { IDC_WINDOWS } from './arrival-statistics.ts';
 import type { JudgementBounds } from './judgement-bounds.ts';
 import type { RunContext } from './run-context.ts';
+import type { StatusMixFigures } from './status-mix.ts';
 import { StretchSet } from './stretch-set.ts';
 
 /** Every reason a judgement can give. */
@@ -28,6 +29,7 @@ export const REASON_CODES = [
   'violated_by_our_lag',
   'uncalibrated',
   'partly_open',
+  'turned_away',
   'unknown',
   'left_out',
   'warmup_short',
@@ -205,12 +207,14 @@ function coverage({ coverage: { unexplained } }: RunContext, bounds: JudgementBo
 }
 
 function multiplier(context: RunContext, bounds: JudgementBounds): Reason | null {
-  const { effectiveMultiplier: effective, multiplier: asked } = context;
-  if (effective === null || effective >= asked * (1 - bounds.multiplierShare)) return null;
+  const { effectiveMultiplier, playedMultiplier, multiplier: asked } = context;
+  // Where nobody knows what was seen, the multiplier is of what the capture holds, and must be reached all the same.
+  const reached = effectiveMultiplier ?? playedMultiplier;
+  if (reached === null || reached >= asked * (1 - bounds.multiplierShare)) return null;
   const partlyOpen = context.figures.fidelity.resolved !== null;
   return {
     code: 'multiplier_not_reached',
-    text: `${partlyOpen ? 'what came due in time' : 'the plan'} is ${effective.toFixed(3)} times the traffic that was seen, not ${asked}`,
+    text: `${partlyOpen ? 'what came due in time' : 'the plan'} is ${reached.toFixed(3)} times ${effectiveMultiplier === null ? 'what the capture holds' : 'the traffic that was seen'}, not ${asked}`,
     advice: partlyOpen
       ? 'The target slowed its sessions down, or requests are missing: see sessionOrder, skipped and coverage. Replay a smaller multiplier, or a window that is long beside its sessions.'
       : 'Requests are missing from the recording or cannot be replayed: see skipped and coverage. Where sessions were drawn, the seed drew few: give another --seed, or a longer window.',
@@ -218,13 +222,13 @@ function multiplier(context: RunContext, bounds: JudgementBounds): Reason | null
 }
 
 function comparable({ figures }: RunContext, bounds: JudgementBounds): Reason | null {
-  const { sentTurnedAway, recordedTurnedAway, distance } = figures.statusMix;
-  const excess = (sentTurnedAway ?? 0) - (recordedTurnedAway ?? 0);
-  if (excess > bounds.statusShare) {
+  const { turnedAwayExcess, distance } = figures.statusMix;
+  if (turnedAwayExcess > bounds.statusShare) {
     return {
       code: 'not_comparable',
-      text: `the target turned away ${percent(sentTurnedAway ?? 0)} of the requests (401, 403, 404, 429), production ${recordedTurnedAway === null ? 'unknown' : percent(recordedTurnedAway)}`,
-      advice: 'Give the replay credentials, load the same models, and lift rate limits meant for clients.',
+      text: turnedAwayText(figures.statusMix),
+      advice:
+        'See by which statuses: give the replay credentials, the path and the models that the target serves, and lift rate limits meant for clients.',
     };
   }
   if (distance === null || distance <= bounds.statusShare) return null;
@@ -233,6 +237,12 @@ function comparable({ figures }: RunContext, bounds: JudgementBounds): Reason | 
     text: `${percent(distance)} of the answers have another status than the recorded ones`,
     advice: 'Compare statuses with inspect: the target must serve what production served.',
   };
+}
+
+/** What the target did not serve, beside what production did not. */
+export function turnedAwayText({ sentTurnedAway, recordedTurnedAway }: StatusMixFigures): string {
+  const production = recordedTurnedAway === null ? 'unknown' : percent(recordedTurnedAway);
+  return `the target turned away ${percent(sentTurnedAway ?? 0)} of the requests (answers that are no 2xx, below 500), production ${production}`;
 }
 
 function representative({ calibration }: RunContext): Reason | null {

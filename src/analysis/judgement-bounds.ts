@@ -17,7 +17,7 @@ export interface JudgementBounds {
   readonly unexplainedShare: number;
   /** By how much of it the effective multiplier may fall short. */
   readonly multiplierShare: number;
-  /** By how much the share of 401, 403, 404 and 429, or the mix of statuses, may be off the recording. */
+  /** By how much the share of answers that are no 2xx, or the mix of statuses, may be off the recording. */
   readonly statusShare: number;
   /** Share of answers that may be without comparison before an objective on mismatches is in doubt. */
   readonly uncheckedShare: number;

@@ -80,6 +80,8 @@ export interface StreamsDocument {
   readonly withoutContent: number;
   /** Completed under a content coding, and so not read: their times are not known. */
   readonly unread: number;
+  /** Wanted as streams and answered by no 2xx: neither completed nor failed. */
+  readonly turnedAway: number;
   /** Gaps between tokens that `itlMs` is of. */
   readonly gaps: number;
   /** Left out of `ttftMs`, `itlMs` and `tpotMs` because we stood still while they came. */

@@ -62,19 +62,9 @@ export interface ReplaySummaryInput {
 
 /** Judges a run that is over and writes everything about it into one document that JSON can hold. */
 export function summariseReplay(input: ReplaySummaryInput): ReplayDocument {
-  const { run, figures, coverage, health, interrupted, multiplier, shards } = input;
-  const effectiveMultiplier = effectiveMultiplierOf(input);
+  const { run, figures, coverage, health, interrupted, multiplier } = input;
   const calibration = input.calibration ?? null;
-  const context: RunContext = {
-    figures,
-    health,
-    coverage,
-    multiplier,
-    effectiveMultiplier,
-    interrupted,
-    calibration,
-    shards,
-  };
+  const context = contextOf(input);
   const bounds = { ...JUDGEMENT_BOUNDS, ...input.bounds };
   const judgement = judge(context, input.thresholds, bounds);
   const { outcomes, latency, streams, planned } = figures;
@@ -104,7 +94,7 @@ export function summariseReplay(input: ReplaySummaryInput): ReplayDocument {
     unreplayable: input.unreplayable,
     skipped: { ...input.skipped, filtered: input.filtered ?? 0 },
     multiplier,
-    effectiveMultiplier,
+    effectiveMultiplier: context.effectiveMultiplier,
     coverage: coverage.share,
     coverageUnexplained: coverage.unexplained,
     scaling: input.scaling,
@@ -135,15 +125,24 @@ export function summariseReplay(input: ReplaySummaryInput): ReplayDocument {
   };
 }
 
+function contextOf(input: ReplaySummaryInput): RunContext {
+  const { figures, health, coverage, multiplier, interrupted, calibration = null, shards } = input;
+  const playedMultiplier = playedMultiplierOf(input);
+  const isSeen = playedMultiplier !== null && coverage.share !== null;
+  const effectiveMultiplier = isSeen ? playedMultiplier * coverage.share : null;
+  const multipliers = { multiplier, playedMultiplier, effectiveMultiplier };
+  return { figures, health, coverage, ...multipliers, interrupted, calibration, shards };
+}
+
 /**
- * Planned rate ÷ seen rate. The plan has what was planned of each recorded exchange, in as much less time as the
- * pace says; the capture has `coverage` of what was seen. Null when either is unknown.
+ * Planned rate ÷ rate of what the capture holds: what was planned of each recorded exchange, in as much less time as
+ * the pace says. Null where nothing was recorded.
  */
-function effectiveMultiplierOf(input: ReplaySummaryInput): number | null {
-  const { figures, coverage, pace = input.multiplier, targetShare = 1 } = input;
+function playedMultiplierOf(input: ReplaySummaryInput): number | null {
+  const { figures, pace = input.multiplier, targetShare = 1 } = input;
   const { recorded, planned } = input.played ?? figures;
-  if (coverage.share === null || recorded === 0) return null;
-  return ((pace * (planned / recorded) * coverage.share) / targetShare) * offeredShare(figures);
+  if (recorded === 0) return null;
+  return ((pace * (planned / recorded)) / targetShare) * offeredShare(figures);
 }
 
 /** What came due in the time of the plan, of what was planned: less than 1 only where sessions waited for the target. */
@@ -171,8 +170,8 @@ function fidelityDocument({ fidelity, statusMix }: RunFigures): FidelityDocument
 }
 
 function streamsDocument(streams: StreamFigures): StreamsDocument {
-  const { completed, failed, refused, withoutContent, unread, leftOut, itl } = streams;
-  return { completed, failed, refused, withoutContent, unread, gaps: itl.count, leftOut };
+  const { completed, failed, refused, withoutContent, unread, turnedAway, leftOut, itl } = streams;
+  return { completed, failed, refused, withoutContent, unread, turnedAway, gaps: itl.count, leftOut };
 }
 
 function healthDocument(health: SenderHealth, leftOut: number): HealthDocument {

@@ -170,7 +170,7 @@ function trustLines({ warmup, calibration }: ReplayDocument): string[] {
 }
 
 function streamLines({ streams, tokens, ttftMs, itlMs, tpotMs }: ReplayDocument): string[] {
-  const seen = streams.completed + streams.failed + streams.refused;
+  const seen = streams.completed + streams.failed + streams.refused + streams.turnedAway;
   const row = (name: string, { p50, p95, p99, max }: LatencyMs) => [name, ...[p50, p95, p99, max].map(ms)];
   const told = tokens.answers === 0 ? '' : `; tokens: ${tokens.prompt} prompt, ${tokens.output} output`;
   const finishes =
@@ -178,9 +178,10 @@ function streamLines({ streams, tokens, ttftMs, itlMs, tpotMs }: ReplayDocument)
   if (seen === 0) return [];
   const without = streams.withoutContent === 0 ? '' : ` (${streams.withoutContent} without any content)`;
   const unread = streams.unread === 0 ? '' : `, ${streams.unread} not read for their content coding`;
+  const away = streams.turnedAway === 0 ? '' : `, ${streams.turnedAway} turned away`;
   return [
     '',
-    `Streams: ${streams.completed} completed${without}, ${streams.failed} failed${unread}${told}`,
+    `Streams: ${streams.completed} completed${without}, ${streams.failed} failed${away}${unread}${told}`,
     ...table([
       ['', 'p50', 'p95', 'p99', 'max'],
       row('first token (TTFT)', ttftMs),

@@ -39,7 +39,9 @@ export interface RunContext {
   readonly health: SenderHealth;
   readonly coverage: Coverage;
   readonly multiplier: number;
-  /** Planned rate ÷ seen rate; null when unknown. */
+  /** Planned rate ÷ rate of what the capture holds; null where it holds nothing. */
+  readonly playedMultiplier: number | null;
+  /** Planned rate ÷ seen rate; null where what was seen is not known. */
   readonly effectiveMultiplier: number | null;
   /** Why the schedule was not played to its end (`SIGINT`, `failed_share` …); null when it was. */
   readonly interrupted: string | null;

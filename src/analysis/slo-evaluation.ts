@@ -1,6 +1,6 @@
 import type { Histogram } from '../core/histogram.ts';
 import type { RunFigures } from './run-statistics.ts';
-import type { SloMetric, SloOperator, Threshold } from './slo.ts';
+import { type SloMetric, type SloOperator, STREAM_METRICS, type Threshold } from './slo.ts';
 
 const NS_PER_MS = 1e6;
 
@@ -16,6 +16,12 @@ export interface SloResult {
    * what we refused, which has none. Else null.
    */
   readonly brokenByService: boolean | null;
+  /**
+   * Of an objective of streams: whether it is broken without the requests that were turned away instead of being
+   * answered by a stream. Those count as infinitely slow, so that their absence hides no tail, and prove nothing: a
+   * quick refusal is not slow. Else null.
+   */
+  readonly brokenByStreams: boolean | null;
 }
 
 /** Requests that count as infinitely slow, and those that do not count because we stopped them ourselves. */
@@ -25,11 +31,14 @@ interface Unanswered {
   readonly unsent: number;
   readonly failed: number;
   readonly sent: number;
-  /** Of these infinitely slow ones, streams; and as many gaps as they would have had at the mean of the others. */
+}
+
+/** Streams that count as infinitely slow; and as many gaps as they would have had at the mean of the others. */
+interface UnansweredStreams {
   readonly streams: number;
+  readonly gaps: number;
   /** Streams that never reached a first token: those, and such as ended in good order without any content. */
   readonly withoutToken: number;
-  readonly gaps: number;
 }
 
 /**
@@ -42,20 +51,21 @@ export function evaluateSlo(
   interrupted: boolean,
 ): SloResult[] {
   const { outcomes, latency } = figures;
-  const streams = unansweredStreams(figures, interrupted);
   // What still waited for its recorded connection when the drain was over never came, unless we ended the run.
   const unsent = outcomes.refused + (interrupted ? 0 : outcomes.unreached);
   const unanswered: Unanswered = {
-    streams,
-    withoutToken: streams + figures.streams.withoutContent,
-    gaps: Math.round(streams * gapsOfStream(figures)),
     infinite: latency.failed + unsent - (interrupted ? latency.stopped : 0),
     unsent,
     failed: outcomes.failed - (interrupted ? outcomes.stopped : 0),
     // What the recorded client gave up was neither answered nor failed: it must not make a share of errors smaller.
     sent: outcomes.sent - outcomes.cancelled - (interrupted ? outcomes.stopped : 0),
   };
-  return thresholds.map((threshold) => evaluate(threshold, figures, unanswered));
+  const failed = unansweredStreams(figures, interrupted);
+  const streams = {
+    answered: slowStreams(figures, failed),
+    wanted: slowStreams(figures, failed + figures.streams.turnedAway),
+  };
+  return thresholds.map((threshold) => evaluate(threshold, figures, unanswered, streams));
 }
 
 /**
@@ -74,21 +84,39 @@ export function sampleCount(figures: RunFigures, interrupted: boolean, metric: S
   return latency.service.count + latency.failed + outcomes.refused - (interrupted ? latency.stopped : 0);
 }
 
-function evaluate(threshold: Threshold, figures: RunFigures, unanswered: Unanswered): SloResult {
-  const observed = observe(threshold, figures, unanswered);
+/** @param streams with and without the requests that were turned away */
+function evaluate(
+  threshold: Threshold,
+  figures: RunFigures,
+  unanswered: Unanswered,
+  streams: { readonly answered: UnansweredStreams; readonly wanted: UnansweredStreams },
+): SloResult {
+  const observed = observe(threshold, figures, unanswered, streams.wanted);
   const ok = observed === null ? null : holds(observed, threshold.operator, threshold.limit);
   let brokenByService: boolean | null = null;
   if (threshold.metric === 'latency' || threshold.metric === 'ttft') {
     const service =
       threshold.metric === 'ttft'
-        ? timeMs(threshold, figures.streams.ttftService, unanswered.withoutToken)
+        ? timeMs(threshold, figures.streams.ttftService, streams.answered.withoutToken)
         : timeMs(threshold, figures.latency.service, unanswered.infinite - unanswered.unsent);
-    brokenByService = service !== null && !holds(service, threshold.operator, threshold.limit);
+    brokenByService = isBroken(threshold, service);
   }
-  return { threshold, observed, ok, brokenByService };
+  const brokenByStreams = STREAM_METRICS.has(threshold.metric)
+    ? isBroken(threshold, observe(threshold, figures, unanswered, streams.answered))
+    : null;
+  return { threshold, observed, ok, brokenByService, brokenByStreams };
 }
 
-function observe(threshold: Threshold, figures: RunFigures, unanswered: Unanswered): number | null {
+function isBroken({ operator, limit }: Threshold, observed: number | null): boolean {
+  return observed !== null && !holds(observed, operator, limit);
+}
+
+function observe(
+  threshold: Threshold,
+  figures: RunFigures,
+  unanswered: Unanswered,
+  streams: UnansweredStreams,
+): number | null {
   const { outcomes, planned, latency } = figures;
   const isCount = threshold.aggregation.kind === 'count';
   switch (threshold.metric) {
@@ -103,11 +131,11 @@ function observe(threshold: Threshold, figures: RunFigures, unanswered: Unanswer
     case 'makespan':
       return figures.makespanNs === null ? null : figures.makespanNs / NS_PER_MS;
     case 'ttft':
-      return timeMs(threshold, figures.streams.ttft, unanswered.withoutToken);
+      return timeMs(threshold, figures.streams.ttft, streams.withoutToken);
     case 'itl':
-      return timeMs(threshold, figures.streams.itl, unanswered.gaps);
+      return timeMs(threshold, figures.streams.itl, streams.gaps);
     case 'tpot':
-      return timeMs(threshold, figures.streams.tpot, unanswered.streams);
+      return timeMs(threshold, figures.streams.tpot, streams.streams);
     case 'mismatch':
       return mismatches(threshold, figures);
   }
@@ -132,6 +160,14 @@ export function isBrokenByChecked({ aggregation, operator, limit }: Threshold, f
 
 function unansweredStreams({ streams }: RunFigures, interrupted: boolean): number {
   return streams.failed + streams.refused - (interrupted ? streams.stopped : 0);
+}
+
+function slowStreams(figures: RunFigures, streams: number): UnansweredStreams {
+  return {
+    streams,
+    gaps: Math.round(streams * gapsOfStream(figures)),
+    withoutToken: streams + figures.streams.withoutContent,
+  };
 }
 
 /** The mean over the streams that had a token; at least one, so that a run of failures is not without any. */

@@ -15,6 +15,9 @@ export const SLO_METRICS = [
 ] as const;
 export type SloMetric = (typeof SLO_METRICS)[number];
 
+/** Those that are about answers which come piece by piece, and say nothing of others. */
+export const STREAM_METRICS: ReadonlySet<SloMetric> = new Set(['ttft', 'itl', 'tpot']);
+
 export type SloOperator = '<' | '<=' | '>' | '>=';
 
 /** `percentile` of a time; `total` is the plain value of a metric that has but one. */

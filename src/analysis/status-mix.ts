@@ -1,17 +1,17 @@
-/** Answers that say the request was turned away and no model ran. */
-const TURNED_AWAY: ReadonlySet<number> = new Set([401, 403, 404, 429]);
+import { FIRST_SERVER_ERROR, isTurnedAway } from '../core/run.ts';
+
 /** A server too busy says so with one of these; clients tend to try again. */
 const REJECTED: ReadonlySet<number> = new Set([429, 503]);
-/** Failures are judged by `errors`; here only what was an answer counts. */
-const FIRST_SERVER_ERROR = 500;
 
 export interface StatusMixFigures {
   /** Recorded answers below 500 among the planned requests; 0 when the recording knows no statuses. */
   readonly recordedAnswers: number;
   readonly sentAnswers: number;
-  /** Share of 401, 403, 404 and 429; null without answers. */
+  /** Share of the answers that were no 2xx; null without answers. */
   readonly recordedTurnedAway: number | null;
   readonly sentTurnedAway: number | null;
+  /** Share of what was answered now that was no 2xx and that the recording does not say belongs there. */
+  readonly turnedAwayExcess: number;
   /** Share of 429 and 503 among all recorded statuses: arrivals that may be a client's second try follow them. */
   readonly recordedRejected: number | null;
   /** Total variation between both mixes of statuses, 0 to 1; null when either side has none. */
@@ -44,11 +44,16 @@ export class StatusMix {
     const recordedStatuses = total(this.#recordedStatuses);
     const recordedAnswers = total(this.#recorded);
     const sentAnswers = total(this.#sent);
+    const recordedAway = turnedAway(this.#recorded);
+    const sentAway = turnedAway(this.#sent);
+    // Where only some recorded statuses are known, those are no sample of the others: each explains one of its kind.
+    const explained = recordedAway / Math.max(1, recordedAnswers, sentAnswers);
     return {
       recordedAnswers,
       sentAnswers,
-      recordedTurnedAway: turnedAwayShare(this.#recorded, recordedAnswers),
-      sentTurnedAway: turnedAwayShare(this.#sent, sentAnswers),
+      recordedTurnedAway: recordedAnswers === 0 ? null : recordedAway / recordedAnswers,
+      sentTurnedAway: sentAnswers === 0 ? null : sentAway / sentAnswers,
+      turnedAwayExcess: sentAnswers === 0 ? 0 : Math.max(0, sentAway / sentAnswers - explained),
       recordedRejected: recordedStatuses === 0 ? null : this.#rejections() / recordedStatuses,
       distance:
         recordedAnswers === 0 || sentAnswers === 0 ? null : this.#distance(recordedAnswers, sentAnswers),
@@ -71,6 +76,7 @@ export class StatusMix {
   }
 }
 
+/** Failures are judged by `errors`; here only what was an answer counts. */
 function count(counts: Map<number, number>, status: number | null, times = 1): void {
   if (status === null || status >= FIRST_SERVER_ERROR) return;
   counts.set(status, (counts.get(status) ?? 0) + times);
@@ -82,9 +88,8 @@ function total(counts: ReadonlyMap<number, number>): number {
   return sum;
 }
 
-function turnedAwayShare(counts: ReadonlyMap<number, number>, answers: number): number | null {
-  if (answers === 0) return null;
-  let turnedAway = 0;
-  for (const [status, each] of counts) if (TURNED_AWAY.has(status)) turnedAway += each;
-  return turnedAway / answers;
+function turnedAway(counts: ReadonlyMap<number, number>): number {
+  let sum = 0;
+  for (const [status, each] of counts) if (isTurnedAway(status)) sum += each;
+  return sum;
 }

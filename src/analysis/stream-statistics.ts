@@ -1,6 +1,6 @@
 import { addGaps } from '../core/gap-counts.ts';
 import { Histogram } from '../core/histogram.ts';
-import { FINISH_REASONS, type FinishReason, type Send, type Stretch } from '../core/run.ts';
+import { FINISH_REASONS, type FinishReason, isTurnedAway, type Send, type Stretch } from '../core/run.ts';
 import type { SendOutcome } from './outcome-counts.ts';
 import { type AsideLimits, StreamsAside } from './streams-aside.ts';
 import { StretchSet } from './stretch-set.ts';
@@ -29,6 +29,8 @@ export interface StreamFigures {
   readonly withoutContent: number;
   /** Completed, and not to be read (a content coding): whether and when there was a first token is not known. */
   readonly unread: number;
+  /** Wanted as streams and answered by a status that says no model ran: neither completed nor failed. */
+  readonly turnedAway: number;
   /** First token minus intended send, and minus actual send. */
   readonly ttft: Histogram;
   readonly ttftService: Histogram;
@@ -56,7 +58,7 @@ export interface StreamTimes {
   readonly lastNs: number | null;
   readonly gaps: Uint8Array | null;
   readonly outputTokens: number | null;
-  readonly content: 'some' | 'none' | 'unread' | null;
+  readonly content: 'some' | 'none' | 'unread';
 }
 
 /**
@@ -73,6 +75,7 @@ export class StreamStatistics {
   #completed = 0;
   #withoutContent = 0;
   #unread = 0;
+  #turnedAway = 0;
   #failed = 0;
   #stopped = 0;
   #refused = 0;
@@ -86,6 +89,10 @@ export class StreamStatistics {
     if (!send.streamed) return;
     if (outcome === 'refused') this.#refused += 1;
     if (outcome !== 'completed' && outcome !== 'failed') return;
+    if (outcome === 'completed' && send.status !== null && isTurnedAway(send.status)) {
+      this.#turnedAway += 1;
+      return;
+    }
     if (outcome === 'completed') this.#completed += 1;
     const times = timesOf(send, outcome === 'completed');
     const isLong = times.endNs - times.intendedNs > LONG_NS;
@@ -104,6 +111,7 @@ export class StreamStatistics {
       completed: this.#completed,
       withoutContent: this.#withoutContent,
       unread: this.#unread,
+      turnedAway: this.#turnedAway,
       ttft: this.#ttft,
       ttftService: this.#ttftService,
       itl: this.#itl,
@@ -185,10 +193,9 @@ function timesOf(send: Send, completed: boolean): StreamTimes {
   };
 }
 
-/** Null for an answer of another status: that is no stream, whatever was expected. */
-function contentOf({ answer, status }: Send): StreamTimes['content'] {
-  if (answer !== null) return answer.contentEvents > 0 ? 'some' : 'none';
-  return status !== null && status >= 200 && status <= 299 ? 'unread' : null;
+function contentOf({ answer }: Send): StreamTimes['content'] {
+  if (answer === null) return 'unread';
+  return answer.contentEvents > 0 ? 'some' : 'none';
 }
 
 /** The figures of several runs of one plan as those of one: distributions are merged value by value. */
@@ -212,6 +219,7 @@ export function mergedStreams(each: readonly StreamFigures[]): StreamFigures {
     completed: sum(({ completed }) => completed),
     withoutContent: sum(({ withoutContent }) => withoutContent),
     unread: sum(({ unread }) => unread),
+    turnedAway: sum(({ turnedAway }) => turnedAway),
     failed: sum(({ failed }) => failed),
     stopped: sum(({ stopped }) => stopped),
     refused: sum(({ refused }) => refused),

@@ -6,7 +6,7 @@ const COLUMNS = 9;
 const COMPLETED = 1;
 const STOPPED = 2;
 /** What `content` says, by its place. */
-const CONTENTS = [null, 'some', 'none', 'unread'] as const satisfies readonly StreamTimes['content'][];
+const CONTENTS = ['some', 'none', 'unread'] as const satisfies readonly StreamTimes['content'][];
 /** Gaps lie behind each other in pieces of memory of this size; those of one stream in one piece. */
 const PIECE_BYTES = 64 * 1024;
 
@@ -103,6 +103,6 @@ function timesIn(row: Float64Array, gaps: Uint8Array | null): StreamTimes {
     lastNs: orNull(lastNs),
     gaps,
     outputTokens: orNull(outputTokens),
-    content: CONTENTS[row[8] ?? 0] ?? null,
+    content: CONTENTS[row[8] ?? 0] ?? 'unread',
   };
 }

@@ -1,10 +1,10 @@
-import { formatMs } from '../core/units.ts';
+import { countOf, formatMs } from '../core/units.ts';
 import { checkDoubts, isProvenMismatch } from './check-judgement.ts';
-import { findings, isOurSideLate, percent, type Reason } from './findings.ts';
+import { findings, isOurSideLate, percent, type Reason, turnedAwayText } from './findings.ts';
 import { JUDGEMENT_BOUNDS, type JudgementBounds } from './judgement-bounds.ts';
 import type { RunContext } from './run-context.ts';
 import { sampleFloor } from './sample-floor.ts';
-import { type SloMetric, type Threshold, unitOf } from './slo.ts';
+import { STREAM_METRICS, type Threshold, unitOf } from './slo.ts';
 import { evaluateSlo, type SloResult, sampleCount } from './slo-evaluation.ts';
 
 export type Verdict = 'PASS' | 'FAIL' | 'INCONCLUSIVE';
@@ -36,15 +36,16 @@ export function judge(
   const proven = violated.filter((result) =>
     result.threshold.metric === 'mismatch'
       ? isProvenMismatch(result, context.figures, bounds)
-      : !late || isProvenWhileLate(result),
+      : result.brokenByStreams !== false && (!late || isProvenWhileLate(result)),
   );
   const doubts = [
     ...findings(context, bounds),
     ...sampleDoubts(slo, context),
     ...checkDoubts(thresholds, context.figures, bounds),
     ...unreadStreams(thresholds, context.figures),
+    ...streamsTurnedAway(violated, context.figures),
   ];
-  const notes = [...lagNotes(violated, proven), ...standingNotes(context)];
+  const notes = [...lagNotes(violated, proven), ...standingNotes(context, bounds)];
   const valid = doubts.length === 0;
   if (proven.length > 0) {
     return { verdict: 'FAIL', valid, reasons: proven.map(violationOf), notes: [...doubts, ...notes], slo };
@@ -53,7 +54,6 @@ export function judge(
   return { verdict: valid ? 'PASS' : 'INCONCLUSIVE', valid, reasons: doubts, notes, slo };
 }
 
-const STREAM_METRICS: ReadonlySet<SloMetric> = new Set(['ttft', 'itl', 'tpot']);
 /** As much of the streams may be unread before their objectives are in doubt: as of coverage. */
 const UNREAD_SHARE = 0.01;
 
@@ -113,9 +113,23 @@ function unreadStreams(thresholds: readonly Threshold[], { streams }: RunContext
   ];
 }
 
+/** What was wanted as a stream and turned away has no token: where an objective hangs on it, nobody knows. */
+function streamsTurnedAway(violated: readonly SloResult[], { streams }: RunContext['figures']): Reason[] {
+  const open = violated.filter(({ brokenByStreams }) => brokenByStreams === false);
+  if (open.length === 0) return [];
+  return [
+    {
+      code: 'not_comparable',
+      text: `turned away instead of answered by a stream: ${countOf(streams.turnedAway, 'request')}, on which hangs ${open.map(({ threshold }) => threshold.expression).join('; ')}`,
+      advice: 'See by which statuses; the target must serve what production served.',
+    },
+  ];
+}
+
 function lagNotes(violated: readonly SloResult[], proven: readonly SloResult[]): Reason[] {
   return violated
     .filter((result) => !proven.includes(result) && result.threshold.metric !== 'mismatch')
+    .filter(({ brokenByStreams }) => brokenByStreams !== false)
     .map((result) => ({
       code: 'violated_by_our_lag',
       text: `${result.threshold.expression}: observed ${observedText(result)}, which our own lateness may explain`,
@@ -124,7 +138,7 @@ function lagNotes(violated: readonly SloResult[], proven: readonly SloResult[]):
 }
 
 /** What is not known counts neither for the run nor against it, and is said. */
-function standingNotes(context: RunContext): Reason[] {
+function standingNotes(context: RunContext, bounds: JudgementBounds): Reason[] {
   const { figures, health, coverage, effectiveMultiplier } = context;
   const unknown = [
     health.busyShare === null ? 'how busy the sender was' : null,
@@ -135,7 +149,7 @@ function standingNotes(context: RunContext): Reason[] {
       : null,
     figures.statusMix.recordedAnswers === 0 ? 'the recorded statuses' : null,
   ].filter((each) => each !== null);
-  const notes = [...uncalibrated(context), ...partlyOpen(context)];
+  const notes = [...uncalibrated(context), ...partlyOpen(context), ...turnedAway(context, bounds)];
   if (unknown.length > 0) {
     notes.push({
       code: 'unknown',
@@ -161,6 +175,19 @@ function partlyOpen({ figures: { fidelity } }: RunContext): Reason[] {
       code: 'partly_open',
       text: 'follow-ups waited for what they follow, so a slower target was offered less: this is no capacity for an open load',
       advice: 'For a capacity, replay with --session-order open.',
+    },
+  ];
+}
+
+/** Too few to doubt the comparison; and still no fast answers, and nothing the recording explains. */
+function turnedAway({ figures: { statusMix } }: RunContext, { statusShare }: JudgementBounds): Reason[] {
+  const { turnedAwayExcess } = statusMix;
+  if (turnedAwayExcess === 0 || turnedAwayExcess > statusShare) return [];
+  return [
+    {
+      code: 'turned_away',
+      text: turnedAwayText(statusMix),
+      advice: 'See by which statuses: their latencies are those of refusals.',
     },
   ];
 }

@@ -23,10 +23,21 @@ export interface CompareOptions {
   /** Marks facts that differ instead of refusing them. */
   readonly allowsDifferences: boolean;
   readonly outputs: readonly DocumentOutput<CompareForm>[];
+  /** Flags that were given and that one kind of comparison alone looks at. */
+  readonly given: { readonly ofRequests: readonly string[]; readonly ofProfiles: readonly string[] };
 }
 
-/** @throws AppError OPTION_INVALID listing every problem at once */
-export function resolveCompareOptions(raw: RawCompareOptions): CompareOptions {
+const OF_REQUESTS = { floor: '--floor', detect: '--detect', failureFloor: '--failure-floor' } as const;
+const OF_PROFILES = { shiftBound: '--shift-bound' } as const;
+
+/**
+ * @param isGiven whether a flag stands on the command line: a configuration is for every comparison
+ * @throws AppError OPTION_INVALID listing every problem at once
+ */
+export function resolveCompareOptions(
+  raw: RawCompareOptions,
+  isGiven: (name: keyof RawCompareOptions) => boolean = (name) => raw[name] !== undefined,
+): CompareOptions {
   const problems = new Problems();
   const share = (text: string | undefined, flag: string, otherwise: number) =>
     problems.optional(text, (given) => parseShare(given, flag)) ?? otherwise;
@@ -45,7 +56,20 @@ export function resolveCompareOptions(raw: RawCompareOptions): CompareOptions {
   }
   const outputs = outputsOf(raw, COMPARE_FORMS, problems);
   problems.throwIfAny();
-  return { bounds, shiftBounds, allowsDifferences: raw.allowDifferences ?? false, outputs };
+  const given = {
+    ofRequests: flagsIn(OF_REQUESTS, isGiven),
+    ofProfiles: flagsIn(OF_PROFILES, isGiven),
+  };
+  return { bounds, shiftBounds, allowsDifferences: raw.allowDifferences ?? false, outputs, given };
+}
+
+function flagsIn(
+  flags: Partial<Readonly<Record<keyof RawCompareOptions, string>>>,
+  isGiven: (name: keyof RawCompareOptions) => boolean,
+): string[] {
+  return Object.entries(flags).flatMap(([name, flag]) =>
+    isGiven(name as keyof RawCompareOptions) ? [flag] : [],
+  );
 }
 
 /** `rate=30%`. */

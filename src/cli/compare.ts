@@ -41,8 +41,8 @@ export function compareCommand(): Command {
       ),
     )
     .option('--allow-differences', 'compare runs of different facts nevertheless, and mark them')
-    .action(async (a: string, b: string, flags: RawCompareOptions) => {
-      const options = resolveCompareOptions(flags);
+    .action(async (a: string, b: string, flags: RawCompareOptions, command: Command) => {
+      const options = resolveCompareOptions(flags, (name) => command.getOptionValueSource(name) === 'cli');
       const document = await compareNamed(a, b, options);
       writeOutputs(comparisonForms(document), options.outputs, terminal);
       if (document.verdict === 'WORSE') process.exitCode = EXIT.fail;

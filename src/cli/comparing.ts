@@ -12,7 +12,6 @@ import {
   runDoubts,
   runFactDifferences,
 } from '../analysis/compare/run-facts.ts';
-import type { SideRow } from '../analysis/compare/side-columns.ts';
 import { windowLines } from '../analysis/compare/window-lines.ts';
 import { AppError } from '../core/errors.ts';
 import type { CompareOptions } from './compare-options.ts';
@@ -53,8 +52,9 @@ export async function compareNamed(
 }
 
 async function compareSides(a: Side, b: Side, options: CompareOptions): Promise<ComparisonDocument> {
-  if (a.kind === 'run' && b.kind !== 'profile') return compareRows(a, b, options);
-  if (b.kind === 'run' && a.kind === 'recording') return compareRows(a, b, options);
+  if (b.kind === 'run' && a.kind !== 'profile') return compareRows(a, b, options);
+  // What was recorded is what is known, whichever of the two is named first.
+  if (a.kind === 'run' && b.kind === 'recording') return compareRows(b, a, options);
   if (a.kind !== 'run' && b.kind !== 'run') return compareTraffic(a, b, options);
   throw new AppError(
     'INPUT_INVALID',
@@ -65,16 +65,14 @@ async function compareSides(a: Side, b: Side, options: CompareOptions): Promise<
   );
 }
 
-function compareRows(
-  a: RunSide | CaptureSide,
-  b: RunSide | CaptureSide,
-  options: CompareOptions,
-): ComparisonDocument {
+function compareRows(a: RunSide | CaptureSide, b: RunSide, options: CompareOptions): ComparisonDocument {
+  assertUsed(options.given.ofProfiles, 'of two profiles or captures', 'of the requests of a run');
   const differences = factDifferences(a, b);
   assertAlike(differences, options);
   const table = new PairTable();
-  for (const row of rowsOf(a, b)) table.addA(row);
-  for (const row of rowsOf(b, a)) table.addB(row);
+  // A recording is read where the run on the other side replayed it.
+  for (const row of a.kind === 'run' ? a.rows() : a.rows(b.range())) table.addA(row);
+  for (const row of b.rows()) table.addB(row);
   const counts = table.counts();
   const { pairs: paired, onlyA, onlyB, leftOut } = counts;
   const lacking = pairingDifference(a, b, { paired: paired + leftOut, onlyA, onlyB });
@@ -84,7 +82,7 @@ function compareRows(
     // Where nearly all were checked on both sides, the pairs tell.
     ...(checkedPairs(pairs).length >= WELL_CHECKED_SHARE * pairs.count
       ? []
-      : answerDoubts(summaryOf(a), summaryOf(b), options.bounds.failureFloor)),
+      : answerDoubts(a.kind === 'run' ? a.summary : null, b.summary, options.bounds.failureFloor)),
     ...leftOutDoubts(counts),
   ]);
   const doubts = [a, b].flatMap((side, at) =>
@@ -120,6 +118,7 @@ async function compareTraffic(
   b: ProfileSide | CaptureSide,
   options: CompareOptions,
 ): Promise<ComparisonDocument> {
+  assertUsed(options.given.ofRequests, 'of the requests of a run', 'of two profiles or captures');
   const [one, other] = [await profileOf(a), await profileOf(b)];
   const differences = profileFactDifferences(one, other);
   assertAlike(differences, options);
@@ -145,27 +144,24 @@ async function profileOf(side: ProfileSide | CaptureSide) {
   return side.kind === 'profile' ? side.document : await profileOfCapture(side);
 }
 
-function factDifferences(a: RunSide | CaptureSide, b: RunSide | CaptureSide): FactDifference[] {
-  if (a.kind === 'run' && b.kind === 'run') return runFactDifferences(a.summary, b.summary);
-  if (a.kind === 'run') return recordingFactDifferences(a.summary, true);
-  return b.kind === 'run' ? recordingFactDifferences(b.summary, false) : [];
+function factDifferences(a: RunSide | CaptureSide, b: RunSide): FactDifference[] {
+  return a.kind === 'run' ? runFactDifferences(a.summary, b.summary) : recordingFactDifferences(b.summary);
 }
 
-function summaryOf(side: RunSide | CaptureSide) {
-  return side.kind === 'run' ? side.summary : null;
-}
-
-/** A recording is read where the run on the other side replayed it. */
-function rowsOf(side: RunSide | CaptureSide, other: RunSide | CaptureSide): Iterable<SideRow> {
-  if (side.kind === 'run') return side.rows();
-  if (other.kind === 'run') return side.rows(other.range());
-  throw new AppError('INTERNAL', 'two recordings have no requests in common');
+/** A bound that is given and looked at by nothing would be taken for one that holds. */
+function assertUsed(flags: readonly string[], theirs: string, these: string): void {
+  if (flags.length === 0) return;
+  throw new AppError(
+    'OPTION_INVALID',
+    `${flags.join(', ')}: for comparisons ${theirs}, and this is one ${these}`,
+    { hint: 'Leave it out, or name the sides it is for.' },
+  );
 }
 
 /** A recording holds more than was replayed; two runs do not. */
 function pairingDifference(
   a: RunSide | CaptureSide,
-  b: RunSide | CaptureSide,
+  b: RunSide,
   { paired, onlyA, onlyB }: { readonly paired: number; readonly onlyA: number; readonly onlyB: number },
 ): FactDifference[] {
   const least = (only: number, side: RunSide | CaptureSide) =>

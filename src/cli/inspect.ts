@@ -110,7 +110,9 @@ function amountText(
   return names.length === 0 ? 'nothing' : `${total.exchanges} exchanges: ${names.join(', ')}`;
 }
 
-function coverageText({ coverage, unexplained }: InspectDocument): string {
+function coverageText({ coverage, unexplained, origins }: InspectDocument): string {
+  if (origins.some(({ kind }) => kind === 'imported'))
+    return 'not known: what an imported file left out is not counted';
   if (coverage === null || unexplained === null) return '–';
   const share = (value: number) => `${(value * 100).toFixed(2)} %`;
   return `${share(coverage)}${unexplained > 0.00005 ? `, ${share(unexplained)} unexplained` : ''}`;

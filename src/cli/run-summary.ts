@@ -54,6 +54,7 @@ export const runSummarySchema = z.looseObject({
   fidelity: z.looseObject({
     recorded: arrivals,
     planned: arrivals,
+    resolved: arrivals.nullable().default(null),
     sent: arrivals,
     ksGaps: nullable,
     mixDistance: nullable,

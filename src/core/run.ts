@@ -122,7 +122,15 @@ export function readyOffsetNs(send: {
 }
 
 /** The least status by which a server says that it failed. */
-const FIRST_SERVER_ERROR = 500;
+export const FIRST_SERVER_ERROR = 500;
+
+/**
+ * Whether an answer says that the request was not served: any but a 2xx and a server error. A redirect, a wrong path
+ * or a body that is not understood is answered without any model at work.
+ */
+export function isTurnedAway(status: number): boolean {
+  return (status < 200 || status > 299) && status < FIRST_SERVER_ERROR;
+}
 
 /**
  * Whether a send that left has failed: no complete answer, or a 5xx. Any other status is an answer, and one that

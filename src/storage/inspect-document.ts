@@ -30,7 +30,8 @@ export interface InspectDocument {
   };
   /**
    * recorded ÷ seen, in exchanges: seen is what was recorded (forgotten since or not), lost and sampled out, and where the fleet's size is
-   * known what the recorders that are missing must have seen. Null where nothing passed.
+   * known what the recorders that are missing must have seen. Null where nothing passed, and where anything was imported:
+   * its file keeps no account of what it left out.
    */
   readonly coverage: number | null;
   /** The share of what was seen that neither sampling nor an omission accounts for. */

@@ -19,7 +19,7 @@ import { SegmentReader } from './segment-reader.ts';
 import { type HourSummary, type SegmentSummary, summaryOf } from './segment-summary.ts';
 import type { ExpiredSums } from './side-records.ts';
 import { commonSightings } from './sightings.ts';
-import { type CoverageShares, coverageWithin } from './window-coverage.ts';
+import { type CoverageShares, coverageWithin, isAccounted, type ReadSegment } from './window-coverage.ts';
 
 export type { InspectDocument } from './inspect-document.ts';
 
@@ -97,7 +97,7 @@ class Inspection {
 
   /** Empty for all recorders. */
   readonly #recorders: ReadonlySet<string>;
-  readonly #read: { readonly file: SegmentFile; readonly summary: SegmentSummary }[] = [];
+  readonly #read: ReadSegment[] = [];
 
   constructor(calendar: DayCalendar, recorders: readonly string[] = []) {
     this.#calendar = calendar;
@@ -274,7 +274,7 @@ class Inspection {
     const sampledOut = this.#omitted.of('sampled_out').exchanges;
     const accounted = this.#exchanges + this.#forgotten.exchanges + sampledOut;
     const here = accounted + this.#losses.total.exchanges;
-    if (here === 0) return { coverage: null, unexplained: null };
+    if (here === 0 || !isAccounted(this.#read)) return { coverage: null, unexplained: null };
     const presence = lives.map((life) => life.presence(this.#latestUs));
     const share = this.#fleetSize === null ? null : fleetShare(this.#fleetSize, presence, this.#hours);
     const seen = here / (share ?? 1);

@@ -15,8 +15,21 @@ export interface CoverageShares {
   readonly unexplained: number | null;
 }
 
+const NOT_KNOWN: CoverageShares = Object.freeze({ coverage: null, unexplained: null });
+
+/** A segment and what it says of itself. */
+export interface ReadSegment {
+  readonly file: SegmentFile;
+  readonly summary: SegmentSummary;
+}
+
+/** Whether anybody counted what passed. A file of another tool keeps no account of what it left out. */
+export function isAccounted(segments: readonly ReadSegment[]): boolean {
+  return segments.every(({ summary }) => summary.meta.origin.kind === 'recorded');
+}
+
 export interface CoverageParts {
-  readonly segments: readonly { readonly file: SegmentFile; readonly summary: SegmentSummary }[];
+  readonly segments: readonly ReadSegment[];
   /** When each recorder was there. */
   readonly presence: readonly (readonly Stretch[])[];
   readonly fleetSize: number | null;
@@ -35,6 +48,7 @@ interface Seen {
  * in a window, and what has no time of its own (sampling, what was forgotten) by a segment's share of exchanges.
  */
 export function coverageWithin(parts: CoverageParts, ranges: readonly TimeRange[]): CoverageShares {
+  if (!isAccounted(parts.segments)) return NOT_KNOWN;
   let recorded = 0;
   let explained = 0;
   let seen = 0;
@@ -47,7 +61,7 @@ export function coverageWithin(parts: CoverageParts, ranges: readonly TimeRange[
     explained += sums.explained;
     seen += here / (fleetShareWithin(parts, hours, range) ?? 1);
   }
-  if (seen === 0) return { coverage: null, unexplained: null };
+  if (seen === 0) return NOT_KNOWN;
   return { coverage: recorded / seen, unexplained: Math.max(0, seen - recorded - explained) / seen };
 }
 

@@ -127,6 +127,16 @@ describe('summariseReplay', () => {
     expect(document.reasons.map(({ code }) => code)).toContain('multiplier_not_reached');
   });
 
+  test('a plan below the multiplier is found where coverage is not known, of what the capture holds', () => {
+    const unknown = { coverage: { share: null, unexplained: null } };
+    const whole = summariseReplay(inputOf(good(200), unknown));
+    expect(whole).toMatchObject({ verdict: 'PASS', effectiveMultiplier: null, reasons: [] });
+    const half = summariseReplay(inputOf(good(200), { ...unknown, played: { recorded: 400, planned: 200 } }));
+    expect(half).toMatchObject({ verdict: 'INCONCLUSIVE', effectiveMultiplier: null });
+    expect(half.reasons).toMatchObject([{ code: 'multiplier_not_reached' }]);
+    expect(half.reasons[0]?.text).toContain('0.750 times what the capture holds, not 1.5');
+  });
+
   test('counts what was planned and never reached', () => {
     const sends = [
       ...good(5),

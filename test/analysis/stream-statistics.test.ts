@@ -136,11 +136,16 @@ describe('objectives for streams', () => {
     expect(judged([...good, ...runs], 'itl: p(99)<80')?.ok).toBe(true);
   });
 
-  it('know nothing of streams that could not be read, and take an answer of another status for no stream', () => {
+  it('know nothing of streams that could not be read, and count no stream where a request for one was turned away', () => {
     const others = [stream(95, { answer: null }), stream(96, { answer: null, status: 429 })];
     const { streams } = figuresOf([...good, ...others]);
-    expect(streams).toMatchObject({ completed: 97, withoutContent: 0, unread: 1 });
-    expect(judged([...good, ...others], 'ttft: max<1000')?.ok).toBe(true);
+    expect(streams).toMatchObject({ completed: 96, withoutContent: 0, unread: 1, turnedAway: 1 });
+    expect(judged([...good, ...others], 'ttft: max<1000')).toMatchObject({
+      ok: false,
+      brokenByService: false,
+      brokenByStreams: false,
+    });
+    expect(judged([...good, ...others], 'ttft: max<50')).toMatchObject({ ok: false, brokenByStreams: true });
   });
 
   it('are no matter of failed requests that are no streams, nor of those our own stop ended', () => {

@@ -168,9 +168,11 @@ describe('comparing what two names stand for', () => {
     const run = comparedRun(slower, { run: { options } });
     const forward = await compareNamed(capture, run, DEFAULTS);
     expect(forward).toMatchObject({ compares: 'recording', verdict: 'WORSE', pairs: COUNT });
-    expect((await compareNamed(run, capture, DEFAULTS)).verdict).toBe('BETTER');
+    // The run is what is new, whichever is named first: the verdict and the exit code of a gate must not turn round.
+    expect(await compareNamed(run, capture, DEFAULTS)).toEqual(forward);
     const twice = comparedRun(slower, { run: { options: { ...options, multiplier: 2 } } });
-    await expect(compareNamed(capture, twice, DEFAULTS)).rejects.toThrow('multiplier: 1 | 2');
+    for (const [a, b] of [[capture, twice] as const, [twice, capture] as const])
+      await expect(compareNamed(a, b, DEFAULTS)).rejects.toThrow('multiplier: 1 | 2');
   });
 
   test('compares files of profiles and captures by their profiles', async () => {
@@ -185,6 +187,20 @@ describe('comparing what two names stand for', () => {
     const file = join(temporaryDirectory(), 'profile.json');
     writeFileSync(file, `\uFEFF${JSON.stringify(profileOf([]))}`);
     expect((await compareNamed(file, capture, ALLOWING)).verdict).toBe('INCONCLUSIVE');
+  });
+
+  test('refuses bounds that its comparison does not look at, instead of leaving them unused', async () => {
+    const runs = runsOf(1);
+    const file = join(temporaryDirectory(), 'profile.json');
+    writeFileSync(file, JSON.stringify(profileOf([])));
+    const refusal = (sides: readonly string[], ...flags: string[]) =>
+      runReprise(['compare', ...sides, ...flags]);
+    const shifted = await refusal(runs, '--shift-bound', 'rate=3%');
+    expect(shifted).toMatchObject({ status: 2, stdout: '' });
+    expect(shifted.stderr).toContain('--shift-bound');
+    const floored = await refusal([file, file], '--floor', '3%', '--failure-floor', '1%');
+    expect(floored).toMatchObject({ status: 2, stdout: '' });
+    expect(floored.stderr).toContain('--floor, --failure-floor');
   });
 
   test.each([

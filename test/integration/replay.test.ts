@@ -129,6 +129,20 @@ describe('the exit status', () => {
     expect(result.status).toBe(4);
   });
 
+  it.each([
+    [400, null],
+    [302, null],
+    [422, 200],
+  ])('is 4 for a target that answers %d to all, where %s was recorded', async (status, recorded) => {
+    const server = await serverOf((_, response) => response.writeHead(status).end());
+    const exchanges = requestsOf(200).map((each) => ({ ...each, status: recorded }));
+    for (const slo of [['--slo', 'latency: p(90)<10000'], []]) {
+      const result = await replay(captureOf(exchanges), server.url, ['--json', ...slo]);
+      expect(documentOf(result).reasons.map(({ code }) => code)).toContain('not_comparable');
+      expect(result.status).toBe(4);
+    }
+  });
+
   it('is 4 when our own process stood still, however slow or late the target looks for it', async () => {
     const server = await serverOf((_, response) => setTimeout(() => response.end('{}'), 300));
     const out = join(temporaryDirectory(), 'run');

@@ -19,6 +19,7 @@ export function contextOf(sends: readonly Send[], facts: Partial<RunContext> = {
     health: HEALTHY,
     coverage: COVERED,
     multiplier: 1,
+    playedMultiplier: 1,
     effectiveMultiplier: 1,
     interrupted: null,
     ...facts,

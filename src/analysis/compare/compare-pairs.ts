@@ -36,7 +36,7 @@ export interface PairsJudgement {
   readonly unknown: readonly string[];
 }
 
-/** Share of requests whose kind of status differs, beyond failures and 4xx: then the answers are not the same. */
+/** Share of requests whose kind of status differs, beyond failures and what was turned away: then the answers are not the same. */
 const MIX_BOUND = 0.02;
 
 /**
@@ -119,7 +119,7 @@ function mixDoubts(pairs: PairedAnswers): ComparisonReason[] {
   return [
     {
       code: 'status_mix',
-      text: `${percentText(distance)} of the answers are of another kind than on the other side, failures and 4xx apart`,
+      text: `${percentText(distance)} of the answers are of another kind than on the other side, failures, 4xx and 3xx apart`,
       advice: 'See the statuses of both runs: what is answered differently cannot be compared by its time.',
     },
   ];

@@ -1,7 +1,7 @@
 /** What became of a request on one side. */
 export const ANSWERED = 0;
 export const FAILED = 1;
-/** Answered with a 4xx: an answer, but not the one that was asked for. */
+/** Answered with a 4xx or a 3xx: an answer, but not the one that was asked for. */
 export const TURNED_AWAY = 2;
 
 /** Traits of an answer, as bits: how it came, where that is known, and how it compares with the recorded one. */
@@ -41,7 +41,7 @@ export interface PairedTimes {
   readonly b: Float64Array;
 }
 
-/** The latencies of pairs that can be compared: a 4xx is no cheaper answer, so where either side has one, none is. */
+/** The latencies of pairs that can be compared: a 4xx or 3xx is no cheaper answer, so where either side has one, none is. */
 export function comparableLatencies(
   pairs: Pick<PairedAnswers, 'count' | 'aNs' | 'bNs' | 'aOutcome' | 'bOutcome'>,
 ): PairedTimes {

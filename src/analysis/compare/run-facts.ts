@@ -64,17 +64,14 @@ function nameOf(capture: string): string {
   return capture.split(/[/\\]+/).findLast((part) => part !== '' && part !== '.') ?? capture;
 }
 
-/** What keeps a run from being held against its recording. */
-export function recordingFactDifferences(run: ReplayDocument, runIsA: boolean): FactDifference[] {
-  const expected: [string, unknown, unknown][] = [
-    ['multiplier', run.options['multiplier'] ?? run.multiplier, 1],
-    ['stages', run.options['stages'] ?? null, null],
-    ['targetShare', run.options['targetShare'] ?? 1, 1],
-    ['shard', run.options['shard'] ?? null, null],
-  ];
-  return differing(
-    expected.map(([name, of, recorded]) => (runIsA ? [name, of, recorded] : [name, recorded, of])),
-  );
+/** What keeps a run, which is B, from being held against its recording. */
+export function recordingFactDifferences(run: ReplayDocument): FactDifference[] {
+  return differing([
+    ['multiplier', 1, run.options['multiplier'] ?? run.multiplier],
+    ['stages', null, run.options['stages'] ?? null],
+    ['targetShare', 1, run.options['targetShare'] ?? 1],
+    ['shard', null, run.options['shard'] ?? null],
+  ]);
 }
 
 /** Causes on our own side that keep a run from being compared. */

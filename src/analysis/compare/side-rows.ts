@@ -1,5 +1,5 @@
 import type { ExchangeRow } from '../../core/exchange.ts';
-import { hasFailed, readyOffsetNs, type Send } from '../../core/run.ts';
+import { hasFailed, isTurnedAway, readyOffsetNs, type Send } from '../../core/run.ts';
 import { AGREES, ANSWERED, DIFFERS, FAILED, STREAMED, TURNED_AWAY, WHOLE } from './paired-answers.ts';
 import { LEFT_OUT, type SideRow } from './side-columns.ts';
 
@@ -40,7 +40,7 @@ export function sideRowOfExchange(row: ExchangeRow): SideRow {
 }
 
 function answerKind(status: number | null): number {
-  return status !== null && status >= 400 && status < 500 ? TURNED_AWAY : ANSWERED;
+  return status !== null && isTurnedAway(status) ? TURNED_AWAY : ANSWERED;
 }
 
 /** A stream that was read and had no content never came to a first token; of one that cannot be read nobody knows. */

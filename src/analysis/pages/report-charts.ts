@@ -1,5 +1,6 @@
 import { formatMs } from '../../core/units.ts';
 import { type ArrivalFigures, IDC_WINDOWS } from '../arrival-statistics.ts';
+import { arrivalStreams } from '../report/fidelity-tables.ts';
 import type { PercentileLadder } from '../report/percentile-ladder.ts';
 import type { ReportDocument } from '../report/report-document.ts';
 import { numberText } from '../report/value-text.ts';
@@ -64,10 +65,10 @@ export function latencyMapFigure({ latencyMap }: ReportDocument): string {
   );
 }
 
-/** Dispersion of counts by window, for what was recorded, planned and sent. */
+/** Dispersion of counts by window, for each stream of arrivals. */
 export function dispersionFigure({ summary }: ReportDocument): string {
   if (summary === null) return '';
-  const { recorded, planned, sent } = summary.fidelity;
+  const { streams, due } = arrivalStreams(summary.fidelity);
   const list = (figures: ArrivalFigures) =>
     IDC_WINDOWS.filter((window) => figures.idc[window] !== null).map((window) => ({
       label: `${window} s`,
@@ -75,19 +76,15 @@ export function dispersionFigure({ summary }: ReportDocument): string {
       value: Math.log10(1 + (figures.idc[window] ?? 0)),
       text: numberText(figures.idc[window]),
     }));
-  const parts = [
-    ['recorded', list(recorded), 'three'],
-    ['planned', list(planned), 'two'],
-    ['sent', list(sent), 'one'],
-  ] as const;
+  const colours = { recorded: 'three', planned: 'two', 'came due': 'four', sent: 'one' } as const;
+  const parts = streams.map(({ name, figures }) => [name, list(figures), colours[name]] as const);
   if (parts.every(([, each]) => each.length === 0)) return '';
   return figure(
     {
       title: 'Index of dispersion',
       unit: 'variance over mean of counts; 1 is random traffic',
       source: 'counts in windows of 0.1 to 600 s; left out below 20 windows; bars on a logarithmic scale',
-      lookFor:
-        'planned and sent alike; growth with the window means slow swings that an autoscaler must follow',
+      lookFor: `${due.name} and sent alike; growth with the window means slow swings that an autoscaler must follow`,
     },
     parts
       .filter(([, each]) => each.length > 0)

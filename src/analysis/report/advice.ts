@@ -106,7 +106,8 @@ export const ADVICE: Readonly<Record<ReasonCode | ReportReasonCode, Advice>> = {
   },
   not_comparable: {
     title: 'The answers are of another kind than recorded',
-    means: 'Refusals are cheap to serve: latency of a target that turns requests away says nothing.',
+    means:
+      'Refusals are cheap to serve: latency of a target that turns requests away, by a 4xx or a redirect, says nothing. Without recorded statuses every one of them is taken for a refusal that production did not give.',
     next: 'Compare the statuses below; once they agree, replay again.',
   },
   staging_not_representative: {
@@ -124,6 +125,12 @@ export const ADVICE: Readonly<Record<ReasonCode | ReportReasonCode, Advice>> = {
     means:
       'Follow-ups waited for the answer before them, so a slower target was offered less. The figures are no capacity for an open load.',
     next: 'For a capacity, replay with `--session-order open`.',
+  },
+  turned_away: {
+    title: 'A few requests were turned away',
+    means:
+      'Too few to doubt the comparison. Their quick answers are among the latencies, and nothing says that production gave them.',
+    next: 'Find them by their status in table send of `run.sqlite`: long prompts that are refused would have been the slow ones.',
   },
   uncalibrated: {
     title: 'Not calibrated',

@@ -134,6 +134,7 @@ function streamsOf({ streams }: RowFigures, recorded: RecordedFigures): Reported
   return {
     completed: streams.completed,
     failed: streams.failed,
+    turnedAway: streams.turnedAway,
     ttft: ladderOf(streams.ttft),
     itl: ladderOf(streams.itl),
     tpot: ladderOf(streams.tpot),

@@ -3,23 +3,44 @@ import type { ReplayDocument } from '../replay-document.ts';
 import { columnsOf, type ReportTable } from './report-table.ts';
 import { msText, NONE, numberText, shareText } from './value-text.ts';
 
-/** How arrivals were recorded, planned and sent. */
+/** A stream of arrivals by its name. */
+interface ArrivalStream {
+  readonly name: 'recorded' | 'planned' | 'came due' | 'sent';
+  readonly figures: ArrivalFigures;
+}
+
+/**
+ * The streams of a run, each made of the one before it: what was sent is held against the last but one. Runs of
+ * before sessions could wait do not say what came due.
+ */
+export function arrivalStreams({ recorded, planned, resolved, sent }: ReplayDocument['fidelity']): {
+  readonly streams: readonly ArrivalStream[];
+  readonly due: ArrivalStream;
+} {
+  const plan: ArrivalStream = { name: 'planned', figures: planned };
+  const due: ArrivalStream = resolved == null ? plan : { name: 'came due', figures: resolved };
+  const before: ArrivalStream[] = [{ name: 'recorded', figures: recorded }, ...(due === plan ? [] : [plan])];
+  return { streams: [...before, due, { name: 'sent', figures: sent }], due };
+}
+
+/** How arrivals were recorded, planned, came due where that is another stream, and sent. */
 export function arrivalTable({ fidelity, bounds }: ReplayDocument): ReportTable {
-  const streams = [fidelity.recorded, fidelity.planned, fidelity.sent];
+  const { streams, due } = arrivalStreams(fidelity);
+  const names = streams.map(({ name }) => name);
   const row = (name: string, value: (figures: ArrivalFigures) => number | null | undefined) => [
     name,
-    ...streams.map((figures) => numberText(value(figures))),
-    value(fidelity.planned) == null || value(fidelity.sent) == null
+    ...streams.map(({ figures }) => numberText(value(figures))),
+    value(due.figures) == null || value(fidelity.sent) == null
       ? NONE
-      : changeText(value(fidelity.planned) ?? 0, value(fidelity.sent) ?? 0),
+      : changeText(value(due.figures) ?? 0, value(fidelity.sent) ?? 0),
   ];
   return {
-    title: 'Arrivals: recorded, planned, sent',
+    title: `Arrivals: ${names.join(', ')}`,
     unit: 'requests/s for rates; CV and index of dispersion (IDC) are ratios, 1 for random traffic',
     source:
       'arrivals as recorded, intended instants, and instants of sending; IDC in windows from the first arrival, left out below 20 windows',
-    lookFor: `sent beside planned: CV and IDC may differ by ${shareText(bounds.arrivalShare)} or ${numberText(bounds.arrivalDifference)}. Recorded beside planned shows what the scaling bends`,
-    columns: columnsOf(['measure'], ['recorded', 'planned', 'sent', 'sent − planned']),
+    lookFor: `sent beside ${due.name}: CV and IDC may differ by ${shareText(bounds.arrivalShare)} or ${numberText(bounds.arrivalDifference)}. Recorded beside planned shows what the scaling bends${due.name === 'planned' ? '' : ', planned beside came due what the waiting of sessions does'}`,
+    columns: columnsOf(['measure'], [...names, `sent − ${due.name}`]),
     rows: [
       row('requests', ({ count }) => count),
       row('requests/s', ({ ratePerSecond }) => ratePerSecond),
@@ -34,8 +55,8 @@ export function arrivalTable({ fidelity, bounds }: ReplayDocument): ReportTable 
   };
 }
 
-function changeText(planned: number, sent: number): string {
-  const difference = sent - planned;
+function changeText(due: number, sent: number): string {
+  const difference = sent - due;
   const text = numberText(difference);
   return difference > 0 ? `+${text}` : text;
 }
@@ -43,6 +64,8 @@ function changeText(planned: number, sent: number): string {
 /** How far two streams lie apart. */
 export function distanceTable({ fidelity }: ReplayDocument): ReportTable {
   const { recordedToPlanned, ksGaps, mixDistance } = fidelity;
+  const { due } = arrivalStreams(fidelity);
+  const ofSent = due.name === 'planned' ? '' : ` (of sent: to what ${due.name})`;
   return {
     title: 'Distances and repeats',
     unit: 'shares from 0 (alike) to 1',
@@ -52,7 +75,7 @@ export function distanceTable({ fidelity }: ReplayDocument): ReportTable {
       'anything far from 0 between planned and sent. Many duplicates: a cache of the target answers them, and production’s might not',
     columns: columnsOf(['measure'], ['recorded to planned', 'planned to sent']),
     rows: [
-      ['KS distance of gaps', numberText(recordedToPlanned.ksGaps), numberText(ksGaps)],
+      [`KS distance of gaps${ofSent}`, numberText(recordedToPlanned.ksGaps), numberText(ksGaps)],
       ['distance of the mix', numberText(recordedToPlanned.mixDistance), numberText(mixDistance)],
       [
         `requests that repeat an earlier one${fidelity.duplicateRatioExact ? '' : ' (estimate)'}`,

@@ -58,6 +58,8 @@ export interface ReportedLatency {
 export interface ReportedStreams {
   readonly completed: number;
   readonly failed: number;
+  /** Wanted as streams and answered by no 2xx: neither of the two. */
+  readonly turnedAway: number;
   readonly ttft: PercentileLadder;
   readonly itl: PercentileLadder;
   readonly tpot: PercentileLadder;

@@ -87,7 +87,7 @@ export function statusTable({ statuses, recording }: ReportDocument): ReportTabl
     title: 'Statuses',
     unit: 'requests; share of answers',
     source: `answers of the target${recorded === null ? '' : ', and what was recorded for the same requests (none: nobody saw an answer)'}`,
-    lookFor: 'a mix that differs from the recording: 401, 403, 404 and 429 are cheap to answer',
+    lookFor: 'a mix that differs from the recording: what is no 2xx is cheap to answer',
     columns: columnsOf(['status'], ['sent', 'share', ...(recorded === null ? [] : ['recorded', 'share'])]),
     rows: names.map((status) => [
       status,

@@ -1,7 +1,7 @@
 import fc from 'fast-check';
 import { describe, expect, test } from 'vitest';
 import { PairTable } from '../../../src/analysis/compare/pair-table.ts';
-import { AGREES, STREAMED, WHOLE } from '../../../src/analysis/compare/paired-answers.ts';
+import { AGREES, STREAMED, TURNED_AWAY, WHOLE } from '../../../src/analysis/compare/paired-answers.ts';
 import { LEFT_OUT, type SideRow } from '../../../src/analysis/compare/side-columns.ts';
 import { sideRowOfExchange, sideRowOfSend } from '../../../src/analysis/compare/side-rows.ts';
 import { exchangeRow } from '../../support/exchange-row.ts';
@@ -114,6 +114,7 @@ describe('a row of a side', () => {
       latencyNs: Number.POSITIVE_INFINITY,
       outcome: 1,
     });
+    expect(sideRowOfSend(send({ index: 1, status: 302 }), late)).toMatchObject({ outcome: TURNED_AWAY });
     expect(sideRowOfSend(send({ index: 1, status: 429 }), late)).toMatchObject({
       outcome: 2,
       latencyNs: 10e6,

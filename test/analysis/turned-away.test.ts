@@ -1,0 +1,127 @@
+import { describe, expect, test } from 'vitest';
+import { comparePairs } from '../../src/analysis/compare/compare-pairs.ts';
+import { TURNED_AWAY } from '../../src/analysis/compare/paired-answers.ts';
+import { RunStatistics } from '../../src/analysis/run-statistics.ts';
+import { parseSlo } from '../../src/analysis/slo.ts';
+import { exitCodeOf, judge } from '../../src/analysis/verdict.ts';
+import { GapCounts } from '../../src/core/gap-counts.ts';
+import type { Send } from '../../src/core/run.ts';
+import { answeredPairs } from '../support/compared-pairs.ts';
+import { exchangeRow } from '../support/exchange-row.ts';
+import { contextOf } from '../support/run-contexts.ts';
+import { send } from '../support/sends.ts';
+
+const MS = 1e6;
+const COUNT = 1_000;
+const REALTIME = ['latency: p(50)<50', 'errors: rate<0.01'];
+
+type StatusOf = (index: number) => number | null;
+
+/** The first so many of a thousand. */
+const first =
+  (count: number, status: number, others: number | null = 200): StatusOf =>
+  (index) =>
+    index < count ? status : others;
+const always =
+  (status: number | null): StatusOf =>
+  () =>
+    status;
+
+/** A thousand requests, each with its recorded status (null: nobody knows) and the one it was answered with now. */
+function judged(recorded: StatusOf, sent: StatusOf, slo: readonly string[] = REALTIME, facts = plain) {
+  const sends = Array.from({ length: COUNT }, (_, index) => facts(index, sent(index)));
+  const statistics = new RunStatistics();
+  for (const each of sends) {
+    statistics.addPlanned(exchangeRow({ status: recorded(each.index) }), each.intendedOffsetNs);
+  }
+  statistics.addSends(sends);
+  const judgement = judge({ ...contextOf(sends), figures: statistics.figures([]) }, parseSlo([...slo]));
+  const codes = judgement.reasons.map(({ code }) => code);
+  const note = judgement.notes.find(({ code }) => code === 'turned_away')?.text;
+  return { ...judgement, codes, note, exitCode: exitCodeOf(judgement) };
+}
+
+const plain = (index: number, status: number | null): Send => send({ index, status });
+
+/** Asked for as a stream; answered so where the answer is one, its first token after 5 ms. */
+function stream(index: number, status: number | null): Send {
+  const base = send({ index, status, streamed: true });
+  const at = base.intendedOffsetNs + 5 * MS;
+  const gaps = new GapCounts();
+  gaps.add(3 * MS);
+  const times = {
+    firstTokenOffsetNs: at,
+    lastTokenOffsetNs: at + 3 * MS,
+    contentEvents: 2,
+    gapMaxNs: 3 * MS,
+  };
+  const said = { gaps: gaps.toBytes(), promptTokens: 5, outputTokens: 4, finish: 'stop' as const };
+  return status === 200 ? { ...base, answer: { ...times, ...said } } : base;
+}
+
+describe('a target that turns requests away', () => {
+  test.each([400, 401, 404, 405, 413, 415, 422, 429, 302, 307])(
+    'is INCONCLUSIVE where nobody knows the recorded statuses and all is answered with %d, never PASS',
+    (status) => {
+      const run = judged(always(null), always(status));
+      expect(run).toMatchObject({ verdict: 'INCONCLUSIVE', codes: ['not_comparable'], exitCode: 4 });
+      expect(judged(always(null), always(status), [])).toMatchObject({ valid: false, exitCode: 4 });
+    },
+  );
+
+  test('is judged by the 2 % that statuses may be off, and a smaller share is said', () => {
+    expect(judged(always(null), first(21, 400))).toMatchObject({ codes: ['not_comparable'] });
+    const few = judged(always(null), first(20, 422));
+    expect(few).toMatchObject({ verdict: 'PASS' });
+    expect(few.note).toContain('2.0 %');
+    expect(judged(always(200), first(10, 400)).note).toContain('1.0 %');
+    expect(judged(always(null), always(200)).note).toBeUndefined();
+  });
+
+  test('is none where as much was turned away when it was recorded', () => {
+    const run = judged(first(300, 404), first(300, 404));
+    expect(run).toMatchObject({ verdict: 'PASS', note: undefined });
+    expect(judged(first(300, 304), first(300, 304)).verdict).toBe('PASS');
+    expect(judged(first(300, 404), first(330, 404)).codes).toEqual(['not_comparable']);
+  });
+
+  test('is not excused for all of its requests by the few whose recorded status is known', () => {
+    expect(judged(first(1, 400, null), always(400)).codes).toEqual(['not_comparable']);
+  });
+
+  test('is not taken for one that failed', () => {
+    const run = judged(always(null), always(400), ['errors: rate<0.01']);
+    expect(run.slo[0]).toMatchObject({ observed: 0, ok: true });
+  });
+});
+
+test('two builds that both turn everything away are never called the same', () => {
+  const pairs = answeredPairs(new Float64Array(2_000).fill(0.001), new Float64Array(2_000).fill(0.001));
+  const away = new Uint8Array(pairs.count).fill(TURNED_AWAY);
+  expect(comparePairs({ ...pairs, aOutcome: away, bOutcome: away }).verdict).toBe('INCONCLUSIVE');
+});
+
+describe('requests for streams that are turned away', () => {
+  const objectives = ['ttft: p(99)<100', 'itl: p(99)<100', 'tpot: p(99)<100'];
+
+  test.each(objectives)('cannot hide a tail by their absence: %s', (slo) => {
+    const hidden = judged(always(null), first(15, 429), [slo], stream);
+    expect(hidden).toMatchObject({ verdict: 'INCONCLUSIVE', codes: ['not_comparable'], exitCode: 4 });
+    expect(hidden.reasons[0]?.text).toContain('15 requests');
+    expect(judged(always(null), first(5, 429), [slo], stream).verdict).toBe('PASS');
+  });
+
+  test.each(objectives)('are no proof that a target is slow, and excuse none that is: %s', (slo) => {
+    const slow = slo.replace('<100', '<0.5');
+    expect(judged(always(null), first(15, 429), [slow], stream)).toMatchObject({
+      verdict: 'FAIL',
+      codes: ['slo_violated'],
+    });
+    expect(judged(always(null), always(429), [slow], stream).verdict).toBe('INCONCLUSIVE');
+  });
+
+  test('are no completed streams', () => {
+    const sends = [200, 200, 400].map((status, index) => stream(index, status));
+    expect(contextOf(sends).figures.streams).toMatchObject({ completed: 2, turnedAway: 1, unread: 0 });
+  });
+});
