@@ -3,6 +3,7 @@ import { countOf, formatInstantUs, formatMs } from '../core/units.ts';
 import type { CaptureOverview } from '../replay/capture-overview.ts';
 import type { Forecast } from '../replay/forecast.ts';
 import type { ReplayOptions } from '../replay/options.ts';
+import { planEndOf } from '../replay/plan-end.ts';
 import { scalingDocument, scalingLines } from '../replay/scaling/description.ts';
 import type { Scaling } from '../replay/scaling/scaling.ts';
 import type { Warmup } from '../replay/warmup.ts';
@@ -31,6 +32,7 @@ export function planTitle({ options, overview, window }: Omit<ReplayPlan, 'forec
 /** The rest of it. */
 export function planLines({ options, window, forecast, overview, scaling }: ReplayPlan): string[] {
   const planned = Math.min(forecast.plannedExchanges, options.maxRequests ?? Number.POSITIVE_INFINITY);
+  const end = planEndOf(scaling, window);
   const spanMs = window.plannedSpanNs / 1e6;
   const rate =
     spanMs > 0 ? `${(forecast.plannedExchanges / (spanMs / 1e3)).toFixed(3)}/s on average` : 'all at once';
@@ -38,9 +40,9 @@ export function planLines({ options, window, forecast, overview, scaling }: Repl
     planned < forecast.plannedExchanges ? ` (no more than ${planned} are sent in all: --max-requests)` : '';
   return [
     `  ${countOf(forecast.exchanges, 'exchange')}${cut} in ${formatMs(spanMs)}, ${rate}`,
-    ...windowLines(window, options.filters),
+    ...windowLines(window, end, options.filters),
     ...peakLines(forecast),
-    ...scalingLines(scaling, window, forecast),
+    ...scalingLines(scaling, end, window, forecast),
     ...sessionOrderLines(options, overview),
     ...coverageLines(overview),
     ...shardLines(options),
@@ -85,6 +87,7 @@ export function planDocument({ options, overview, window, forecast, scaling }: R
     shard: options.shard,
     startAt: options.startAtUs === null ? null : formatInstantUs(options.startAtUs),
     durationS: window.plannedSpanNs / 1e9,
+    endsWith: planEndOf(scaling, window).with,
     peak: {
       second: forecast.peakSecond === null ? null : formatInstantUs(forecast.peakSecond * 1e6),
       recordedPerSecond: forecast.recordedPeakPerSecond,
