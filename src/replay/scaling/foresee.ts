@@ -46,7 +46,7 @@ function expected(
   for (const [layer, { shiftUs }] of scaling.layers.entries()) {
     let first: number | null = null;
     const range = shifted(window, shiftUs);
-    for (const { second, exchanges, share } of until(overview.seconds(range), range, endUs)) {
+    for (const { second, exchanges, share = 1 } of until(overview.seconds(range), range, endUs)) {
       first ??= second;
       const multiplier = scaling.curve.multiplierAt((second - first) * 1e9);
       const { kept, copies } = scaling.loadAt(multiplier);
@@ -66,7 +66,7 @@ function* until(
   seconds: Iterable<SecondCount>,
   { fromUs }: TimeRange,
   endUs: number,
-): Generator<Required<PlayedSecond>> {
+): Generator<PlayedSecond> {
   let beginUs: number | null = null;
   let lastUs = 0;
   for (const each of seconds) {
@@ -76,8 +76,13 @@ function* until(
       lastUs = secondUs + SECOND_US + endUs;
     }
     if (secondUs >= lastUs) return;
+    // All but the last are told of as they are: a week has 600,000 of them.
+    if (secondUs + SECOND_US <= beginUs + endUs) {
+      yield each;
+      continue;
+    }
     const heldFromUs = Math.max(secondUs, beginUs);
-    const playedUs = Math.min(secondUs + SECOND_US, beginUs + endUs) - heldFromUs;
+    const playedUs = beginUs + endUs - heldFromUs;
     yield { ...each, share: Math.max(0, playedUs / (secondUs + SECOND_US - heldFromUs)) };
   }
 }
