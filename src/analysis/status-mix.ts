@@ -1,4 +1,5 @@
-import { FIRST_SERVER_ERROR, isTurnedAway } from '../core/run.ts';
+import { FIRST_SERVER_ERROR } from '../core/exchange.ts';
+import { isTurnedAway } from '../core/run.ts';
 
 /** A server too busy says so with one of these; clients tend to try again. */
 const REJECTED: ReadonlySet<number> = new Set([429, 503]);

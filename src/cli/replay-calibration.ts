@@ -2,20 +2,16 @@ import { join } from 'node:path';
 import { type Calibration, CalibrationStatistics } from '../analysis/calibration.ts';
 import { RunStatistics, totalsOf } from '../analysis/run-statistics.ts';
 import { AppError } from '../core/errors.ts';
-import type { CaptureSource, TimeRange } from '../core/ports.ts';
+import type { CaptureSource } from '../core/ports.ts';
 import type { Run } from '../core/run.ts';
 import { countOf, formatInstantUs, formatMs } from '../core/units.ts';
-import type { ReplayOptions } from '../replay/options.ts';
 import type { Replay, ReplayEnd } from '../replay/replay.ts';
-import type { Warmup } from '../replay/warmup.ts';
-import { chooseWindow, type ReplayWindow } from '../replay/window.ts';
 import { CALIBRATION_DIRECTORY } from '../storage/run-schema.ts';
 import { SqliteRunStore } from '../storage/run-store.ts';
+import type { CalibrationPlan } from './calibration-plan.ts';
 import type { ReplayEvents } from './replay-events.ts';
 import type { ReplayPlan } from './replay-plan.ts';
 import { ReplayProgress } from './replay-progress.ts';
-import { forecastFor, scalingOf } from './replay-scaling.ts';
-import { playbackOf } from './replay-windows.ts';
 import type { Terminal } from './terminal.ts';
 
 /** A calibration with what was played for it: a part of the document. */
@@ -28,50 +24,35 @@ export interface CalibrationDocument extends Calibration {
   readonly failed: number;
 }
 
-export interface CalibrationParts {
-  /** Of the run it precedes. */
-  readonly plan: ReplayPlan;
-  readonly warmup: Warmup | null;
-  /** The capture as it was opened. */
-  readonly capture: CaptureSource;
-  readonly replayOf: (plan: ReplayPlan, source: CaptureSource) => Replay;
-}
-
 /** Plays some minutes of the recording at 1x and holds the answers against what was recorded for them. */
 export class CalibrationPhase {
   readonly plan: ReplayPlan;
   readonly #replay: Replay;
   readonly #precedesWindow: boolean;
 
-  private constructor(plan: ReplayPlan, replay: Replay, precedesWindow: boolean) {
+  private constructor({ plan, precedesWindow }: CalibrationPlan, replay: Replay) {
     this.plan = plan;
     this.#replay = replay;
     this.#precedesWindow = precedesWindow;
   }
 
   /**
-   * Plans it; null where it was not asked for. Sends nothing.
+   * Makes it ready; null where it was not asked for. Sends nothing.
    * @throws AppError as `Replay.check`, but for a stretch that holds nothing to send
    */
-  static async plan({ plan, warmup, capture, replayOf }: CalibrationParts): Promise<CalibrationPhase | null> {
-    const { calibrateMs } = plan.options;
-    if (calibrateMs === null) return null;
-    const options = atOnce(plan.options);
-    const { range, precedes } = stretchFor(plan, warmup, calibrateMs);
-    const asked = { ...options.window, ranges: [range], search: null, loops: 1, durationMs: null };
-    const window: ReplayWindow = chooseWindow(plan.overview, asked, 1);
-    const source = playbackOf(capture, window, options.filters);
-    const scaling = scalingOf(options, plan.overview, source, window);
-    const forecast = forecastFor(plan.overview, window, scaling);
-    const own = { options, overview: plan.overview, window, scaling, forecast };
-    const replay = replayOf(own, source);
+  static async prepare(
+    planned: CalibrationPlan | null,
+    replayOf: (plan: ReplayPlan, source: CaptureSource) => Replay,
+  ): Promise<CalibrationPhase | null> {
+    if (planned === null) return null;
+    const replay = replayOf(planned.plan, planned.source);
     try {
       await replay.check();
     } catch (thrown) {
       // It is planned all the same, and says that it compared nothing.
       if (!(thrown instanceof AppError) || thrown.code !== 'CAPTURE_EMPTY') throw thrown;
     }
-    return new CalibrationPhase(own, replay, precedes);
+    return new CalibrationPhase(planned, replay);
   }
 
   /** Plays it, and keeps its sends below the run's directory. */
@@ -132,43 +113,6 @@ export class CalibrationPhase {
     const stretch = { from: formatInstantUs(fromUs), to: formatInstantUs(toUs - 1) };
     return { ...report, ...stretch, precedesWindow: this.#precedesWindow, sent, failed };
   }
-}
-
-/** Nothing that scales, and nothing that judges; begun as soon as it can be: a start that was set is the run's. */
-export function atOnce(options: ReplayOptions): ReplayOptions {
-  return {
-    ...options,
-    ...{
-      multiplier: 1,
-      stages: null,
-      scaling: 'compress',
-      perturb: [],
-      startAtUs: null,
-      sessionOrder: 'open',
-      check: null,
-    },
-  };
-}
-
-/**
- * What lies before the window and its warm-up, so that the run meets no cache that was filled with its own requests;
- * where the recording does not go back so far, the begin of the window.
- */
-function stretchFor(
-  { overview, window }: ReplayPlan,
-  warmup: Warmup | null,
-  calibrateMs: number,
-): { readonly range: TimeRange; readonly precedes: boolean } {
-  const lengthUs = Math.round(calibrateMs * 1e3);
-  const first = window.parts[0] ?? window;
-  const beforeUs = warmup === null ? first.fromUs : warmup.range.fromUs;
-  if (beforeUs - lengthUs >= (overview.firstArrivalUs ?? first.fromUs)) {
-    return { range: { fromUs: beforeUs - lengthUs, toUs: beforeUs }, precedes: true };
-  }
-  return {
-    range: { fromUs: first.fromUs, toUs: Math.min(first.toUs, first.fromUs + lengthUs) },
-    precedes: false,
-  };
 }
 
 function calibrationLines({ representative, differences, pairs }: CalibrationDocument): string[] {

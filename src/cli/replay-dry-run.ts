@@ -7,6 +7,7 @@ import { type DryRunParts, type DryRunReport, dryRun } from '../replay/dry-run.t
 import { describeFilters } from '../replay/filters.ts';
 import type { ReplayOptions } from '../replay/options.ts';
 import { PAYLOAD_FINDING_TEXTS, PAYLOAD_FINDINGS, type PayloadAudit } from '../replay/payload-audit.ts';
+import { RateCeiling } from '../replay/rate-ceiling.ts';
 import { RequestBuilder } from '../replay/request-builder.ts';
 import { copyIdentityOf } from '../replay/scaling/arrivals.ts';
 import { scalingCountLines } from '../replay/scaling/description.ts';
@@ -14,6 +15,7 @@ import { OpenSessions } from '../replay/sessions.ts';
 import type { ReplayWindow } from '../replay/window.ts';
 import type { Playback } from '../replay/windows/playback.ts';
 import { EncryptionKey } from '../storage/encryption-key.ts';
+import { type LeadIn, leadInDocument, leadInOf, requestsLeft } from './lead-in.ts';
 import { openForReplay } from './replay-capture.ts';
 import { planDocument, planLines, type ReplayPlan } from './replay-plan.ts';
 import { forecastFor, scalingOf } from './replay-scaling.ts';
@@ -39,7 +41,8 @@ export interface DryRunOutput {
 
 /**
  * Plans the window to its end, sends nothing, and tells what a replay would do.
- * @throws AppError CAPTURE_EMPTY where nothing of it is selected; CAPTURE_DAMAGED, CAPTURE_ENCRYPTED,
+ * @throws AppError CAPTURE_EMPTY where nothing of it is selected; OPTION_INVALID where what is played before it leaves
+ *   nothing to judge; CAPTURE_DAMAGED, CAPTURE_ENCRYPTED,
  *   SCHEMA_TOO_NEW, CAPTURE_NOT_FOUND
  */
 export function planWindow(request: DryRunRequest, output: DryRunOutput): void {
@@ -52,37 +55,38 @@ export function planWindow(request: DryRunRequest, output: DryRunOutput): void {
     const scaling = scalingOf(options, overview, source, window);
     const forecast = forecastFor(overview, window, scaling);
     const plan = { options, overview, window, scaling, forecast };
-    if (!json) output.print(planLines(plan));
+    const leadIn = leadInOf(plan, source, opened.source);
+    if (!json) output.print(planLines(plan, leadIn));
     const statistics = new FidelityStatistics();
     source.hear((offsetUs) => statistics.addInWindow(offsetUs));
-    const report = dryRun(dryRunParts(plan, source), {
+    const report = dryRun(dryRunParts(plan, leadIn, source), {
       recorded: (row) => statistics.addRecorded(row),
       planned: (row, intendedOffsetNs) => statistics.addPlanned(row, intendedOffsetNs),
     });
     const fidelity = statistics.figures();
     // As the replay itself would be: a script that plans first learns it here.
     if (fidelity.recorded.count === 0) throw nothingSelected(describeFilters(options.filters));
-    if (json) output.json(dryRunDocument(plan, report, fidelity, source));
+    if (json) output.json(dryRunDocument(plan, leadIn, report, fidelity, source));
     else output.print(dryRunLines(plan, report, fidelity, source));
   } finally {
     opened.source.close();
   }
 }
 
-function dryRunParts(
-  { options, overview, window, forecast, scaling }: ReplayPlan,
-  source: CaptureSource,
-): DryRunParts {
+function dryRunParts(plan: ReplayPlan, leadIn: LeadIn, source: CaptureSource): DryRunParts {
+  const { options, overview, window, forecast, scaling } = plan;
+  const maxRequests = requestsLeft(plan, leadIn);
   return {
     source,
     range: window,
     scaling,
     openSessions: OpenSessions.before(overview, source, window),
     shard: options.shard,
-    maxRequests: options.maxRequests,
+    maxRequests,
+    ceiling: RateCeiling.over(forecast.plannedPeakPerSecond, options.maxRatePerSecond),
     durationNs: window.durationNs,
     expected:
-      Math.min(forecast.plannedExchanges, options.maxRequests ?? Number.POSITIVE_INFINITY) /
+      Math.min(forecast.plannedExchanges, maxRequests ?? Number.POSITIVE_INFINITY) /
       (options.shard?.count ?? 1),
     arrivalsOnly: overview.arrivalsOnly,
     builder: new RequestBuilder({
@@ -99,6 +103,7 @@ function dryRunParts(
 
 function dryRunDocument(
   plan: ReplayPlan,
+  leadIn: LeadIn,
   report: DryRunReport,
   fidelity: Fidelity,
   playback: Playback,
@@ -112,6 +117,9 @@ function dryRunDocument(
     recorded: recorded.count + playback.filtered,
     selected: recorded.count,
     planned: planned.count,
+    maxRatePerSecond: plan.options.maxRatePerSecond,
+    refusedForRate: report.refusedForRate,
+    ...leadInDocument(leadIn),
     sendable: !plan.overview.arrivalsOnly,
     connections: report.connections,
     skipped: { ...report.audit.skipped, filtered: playback.filtered },
@@ -130,7 +138,7 @@ function dryRunDocument(
 }
 
 function dryRunLines(
-  { overview, window }: ReplayPlan,
+  { overview, window, options }: ReplayPlan,
   report: DryRunReport,
   fidelity: Fidelity,
   playback: Playback,
@@ -157,9 +165,17 @@ function dryRunLines(
     ...skipped.map(([reason, count]) => `  ${reason}: ${count} of ${sends}`),
     ...(playback.filtered === 0 ? [] : [`  filtered: ${playback.filtered} of ${inWindow}`]),
     ...(overview.arrivalsOnly ? ['  This capture has no requests: it can be planned, not replayed.'] : []),
+    ...rateLines(options.maxRatePerSecond, report.refusedForRate, fidelity.planned.count),
     ...payloadLines(report.payloads),
     ...scalingCountLines(report.scaling),
   ];
+}
+
+/** The ceiling that was stated: what it is alone for is known before anything is sent. */
+function rateLines(maxRate: number | null, refused: number, planned: number): string[] {
+  if (maxRate === null) return [];
+  const what = refused === 0 ? 'nothing' : `${refused} of ${planned} planned, and counts them`;
+  return [`  --max-rate ${maxRate} refuses ${what}`];
 }
 
 function arrivalLines({ recorded, planned, recordedToPlanned, duplicates }: Fidelity): string[] {

@@ -4,6 +4,7 @@ import { systemClock } from '../core/clock.ts';
 import { scalingCountLines } from '../replay/scaling/description.ts';
 import { timeShiftCountLines } from '../replay/time-shift.ts';
 import { removeOlderRuns } from '../storage/run-retention.ts';
+import { requestsLeft } from './lead-in.ts';
 import { answerLines } from './replay-answers.ts';
 import { connectionLines } from './replay-connections.ts';
 import type { StartEvent } from './replay-events.ts';
@@ -17,8 +18,9 @@ import { playedLines, unfilteredLines } from './replay-windows.ts';
 export function startFacts(
   run: string,
   directory: string,
-  { plan, target, warmup }: ReplayRunParts,
+  parts: ReplayRunParts,
 ): Omit<StartEvent, 'event' | 'schemaVersion' | 'at'> {
+  const { plan, target, warmup } = parts;
   const { options, forecast, overview, window } = plan;
   return {
     run,
@@ -29,7 +31,7 @@ export function startFacts(
     scaling: options.scaling,
     plannedRequests: Math.min(
       forecast.plannedExchanges,
-      (options.maxRequests ?? Number.POSITIVE_INFINITY) - (warmup?.plannedExchanges ?? 0),
+      requestsLeft(plan, parts) ?? Number.POSITIVE_INFINITY,
     ),
     plannedS: window.plannedSpanNs / 1e9,
     warmupS: (warmup?.spanNs ?? 0) / 1e9,

@@ -1,12 +1,12 @@
-import { AppError } from '../core/errors.ts';
 import { countOf, formatInstantUs, formatMs } from '../core/units.ts';
 import type { CaptureOverview } from '../replay/capture-overview.ts';
 import type { Forecast } from '../replay/forecast.ts';
 import type { ReplayOptions } from '../replay/options.ts';
+import { planEndOf } from '../replay/plan-end.ts';
 import { scalingDocument, scalingLines } from '../replay/scaling/description.ts';
 import type { Scaling } from '../replay/scaling/scaling.ts';
-import type { Warmup } from '../replay/warmup.ts';
 import type { ReplayWindow } from '../replay/window.ts';
+import { type LeadIn, leadInLines, requestsLeft, requestsOf } from './lead-in.ts';
 import { sessionOrderLines } from './replay-session-order.ts';
 import { shardLines } from './replay-shard.ts';
 import { windowLines, windowsDocument } from './replay-windows.ts';
@@ -20,6 +20,8 @@ export interface ReplayPlan {
   readonly scaling: Scaling;
 }
 
+const NO_LEAD_IN: LeadIn = { calibration: null, warmup: null };
+
 /** Its first line, which needs no roll-ups. */
 export function planTitle({ options, overview, window }: Omit<ReplayPlan, 'forecast' | 'scaling'>): string {
   const against = options.target === null ? '' : ` against ${options.target.url}`;
@@ -28,43 +30,25 @@ export function planTitle({ options, overview, window }: Omit<ReplayPlan, 'forec
   return `Plan: ${overview.name}${against} at ${options.multiplier}x, ${from} to ${to}`;
 }
 
-/** The rest of it. */
-export function planLines({ options, window, forecast, overview, scaling }: ReplayPlan): string[] {
-  const planned = Math.min(forecast.plannedExchanges, options.maxRequests ?? Number.POSITIVE_INFINITY);
+/** The rest of it. @param leadIn what is played before it, and counts as sent */
+export function planLines(plan: ReplayPlan, leadIn: LeadIn = NO_LEAD_IN): string[] {
+  const { options, window, forecast, overview, scaling } = plan;
+  const end = planEndOf(scaling, window);
   const spanMs = window.plannedSpanNs / 1e6;
   const rate =
     spanMs > 0 ? `${(forecast.plannedExchanges / (spanMs / 1e3)).toFixed(3)}/s on average` : 'all at once';
-  const cut =
-    planned < forecast.plannedExchanges ? ` (no more than ${planned} are sent in all: --max-requests)` : '';
   return [
-    `  ${countOf(forecast.exchanges, 'exchange')}${cut} in ${formatMs(spanMs)}, ${rate}`,
-    ...windowLines(window, options.filters),
+    `  ${countOf(forecast.exchanges, 'exchange')} in ${formatMs(spanMs)}, ${rate}`,
+    ...ceilingLines(plan, leadIn),
+    ...leadInLines(leadIn),
+    ...windowLines(window, end, options.filters),
     ...peakLines(forecast),
-    ...scalingLines(scaling, window, forecast),
+    ...scalingLines(scaling, end, window, forecast),
     ...sessionOrderLines(options, overview),
     ...coverageLines(overview),
     ...shardLines(options),
     ...timeShiftLines(options.shiftTime),
   ];
-}
-
-/**
- * The ceiling holds for all that is sent, and what comes first may not leave the judged part without any.
- * @param calibration requests of it that are foreseen
- * @throws AppError OPTION_INVALID
- */
-export function assertRequestsLeft(
-  maxRequests: number | null,
-  calibration: number,
-  warmup: Pick<Warmup, 'plannedExchanges'> | null,
-): void {
-  const before = calibration + (warmup?.plannedExchanges ?? 0);
-  if (maxRequests === null || before === 0 || before < maxRequests) return;
-  throw new AppError(
-    'OPTION_INVALID',
-    `--max-requests ${maxRequests} leaves nothing to judge: some ${before} go before, to calibrate and to warm up`,
-    { hint: 'It is the most that is sent in all. Raise it, or calibrate and warm up for a shorter time.' },
-  );
 }
 
 /** The same for a program. */
@@ -85,6 +69,7 @@ export function planDocument({ options, overview, window, forecast, scaling }: R
     shard: options.shard,
     startAt: options.startAtUs === null ? null : formatInstantUs(options.startAtUs),
     durationS: window.plannedSpanNs / 1e9,
+    endsWith: planEndOf(scaling, window).with,
     peak: {
       second: forecast.peakSecond === null ? null : formatInstantUs(forecast.peakSecond * 1e6),
       recordedPerSecond: forecast.recordedPeakPerSecond,
@@ -93,6 +78,23 @@ export function planDocument({ options, overview, window, forecast, scaling }: R
     coverage: overview.coverage,
     shiftTime: options.shiftTime.map(({ pointer }) => pointer),
   };
+}
+
+/** What the ceilings that were stated leave of the plan, as far as can be told before it is read. */
+function ceilingLines(plan: ReplayPlan, leadIn: LeadIn): string[] {
+  const { maxRequests, maxRatePerSecond } = plan.options;
+  const { plannedExchanges, plannedPeakPerSecond } = plan.forecast;
+  const left = requestsLeft(plan, leadIn) ?? Number.POSITIVE_INFINITY;
+  const before = requestsOf(leadIn);
+  const lines: string[] = [];
+  if (left < plannedExchanges) {
+    const others = before === 0 ? '' : `, of which some ${before} go before`;
+    lines.push(`  no more than ${left} are sent of it: --max-requests ${maxRequests}${others}`);
+  }
+  if (maxRatePerSecond !== null && maxRatePerSecond < plannedPeakPerSecond) {
+    lines.push(`  more than ${maxRatePerSecond} in a second of the run are refused and counted: --max-rate`);
+  }
+  return lines;
 }
 
 function timeShiftLines(places: ReplayOptions['shiftTime']): string[] {

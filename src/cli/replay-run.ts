@@ -25,13 +25,14 @@ import { SqliteRunStore } from '../storage/run-store.ts';
 import { entryUrl } from './entry-url.ts';
 import { EXIT } from './exit.ts';
 import { Interruption } from './interruption.ts';
+import type { LeadIn } from './lead-in.ts';
 import { answersDocument } from './replay-answers.ts';
 import { type CalibrationDocument, CalibrationPhase } from './replay-calibration.ts';
 import { checkDocument } from './replay-check.ts';
 import { connectionsDocument } from './replay-connections.ts';
 import { endEvent, ReplayEvents, startEvent } from './replay-events.ts';
 import { printSummary, retainRuns, startFacts } from './replay-output.ts';
-import { assertRequestsLeft, planLines, planTitle, type ReplayPlan } from './replay-plan.ts';
+import { planLines, planTitle, type ReplayPlan } from './replay-plan.ts';
 import { ReplayProgress } from './replay-progress.ts';
 import { askedMultiplier, playedPace } from './replay-scaling.ts';
 import { sessionOrderDocument } from './replay-session-order.ts';
@@ -42,13 +43,10 @@ import { newRunId } from './run-id.ts';
 import type { Terminal } from './terminal.ts';
 import { VERSION } from './version.ts';
 
-export interface ReplayRunParts {
+export interface ReplayRunParts extends LeadIn {
   readonly plan: ReplayPlan;
   readonly target: Target;
   readonly source: Playback;
-  /** The capture as it was opened. */
-  readonly capture: CaptureSource;
-  readonly warmup: Warmup | null;
   readonly thresholds: readonly Threshold[];
   /** Recorded traffic that neither sampling nor an omission accounts for; null when unknown. */
   readonly unexplained: number | null;
@@ -74,15 +72,14 @@ export async function runReplay(parts: ReplayRunParts): Promise<void> {
   const replayOf = replayMaker(runId, parts);
   const replay = replayOf(plan, parts.source, warmup);
   await replay.check();
-  const calibration = await CalibrationPhase.plan({ ...parts, replayOf });
-  assertRequestsLeft(plan.options.maxRequests, calibration?.plan.forecast.plannedExchanges ?? 0, warmup);
+  const calibration = await CalibrationPhase.prepare(parts.calibration, replayOf);
   const directory = parts.out ?? join('runs', runId);
   const events = parts.ndjson ? new ReplayEvents(terminal) : null;
   // From here on a signal ends the run in order; before, it ends the process, which has left no trace.
   const interruption = new Interruption();
   try {
     const store = new SqliteRunStore(directory);
-    terminal.note(planTitle(plan), ...planLines(plan), `Run ${runId}, kept in ${directory}`);
+    terminal.note(planTitle(plan), ...planLines(plan, parts), `Run ${runId}, kept in ${directory}`);
     events?.tell(startEvent(systemClock.epochUs(), startFacts(runId, directory, parts)));
     const facts = factsOf(runId, parts);
     const calibrated =

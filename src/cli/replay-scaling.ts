@@ -3,6 +3,7 @@ import type { CaptureOverview } from '../replay/capture-overview.ts';
 import { describeFilters } from '../replay/filters.ts';
 import type { Forecast } from '../replay/forecast.ts';
 import type { ReplayOptions } from '../replay/options.ts';
+import { planEndOf, reachUs } from '../replay/plan-end.ts';
 import { foresee } from '../replay/scaling/foresee.ts';
 import { chooseLayers } from '../replay/scaling/layers.ts';
 import { Scaling } from '../replay/scaling/scaling.ts';
@@ -51,42 +52,27 @@ export function scalingOf(
 
 /** How long the run is planned to last, nanoseconds. */
 export function plannedSpanNs(scaling: Scaling, window: ReplayWindow): number {
-  const { curve, options } = scaling;
-  if (options.stages === null) return window.plannedSpanNs;
-  const playedNs = wholeUs(scaling, window) * 1e3;
-  const compressedNs = () => (playedNs < curve.playedNs ? curve.offsetNsAt(playedNs) : curve.durationNs);
-  const spanNs = options.scaling === 'compress' ? compressedNs() : playedNs;
-  return Math.min(spanNs, curve.durationNs, window.durationNs ?? Number.POSITIVE_INFINITY);
+  return planEndOf(scaling, window).offsetNs;
 }
 
 /** What the windows, one after the other, will ask of the target. */
 export function forecastFor(overview: CaptureOverview, window: ReplayWindow, scaling: Scaling): Forecast {
-  // Without stages every pass is like the others: how many there are decides, and nobody has to count along.
-  const endUs = scaling.options.stages === null ? scaling.endUs : runEndUs(scaling, window);
-  return outlookOn(overview, window, { most: scaling.maxPace, endUs }, (each, range) =>
-    foresee(each, range, scaling, endUs),
-  );
+  const pace = {
+    most: scaling.maxPace,
+    endUs: reachUs(scaling, window.durationNs),
+    isConstant: scaling.options.stages === null,
+  };
+  return outlookOn(overview, window, pace, (each, range, endUs) => foresee(each, range, scaling, endUs));
 }
 
 /** The multiplier that was asked for: with stages, the mean of what they ask of this window. */
 export function askedMultiplier({ scaling, window, forecast, options }: ReplayPlan): number {
   if (options.stages === null) return options.multiplier;
   if (options.scaling === 'compress') return playedPace(scaling, window);
-  const times = forecast.exchanges === 0 ? 1 : forecast.plannedExchanges / forecast.exchanges;
-  return times / scaling.coverageFactor / options.targetShare;
+  return forecast.timesEach / scaling.coverageFactor / options.targetShare;
 }
 
 /** Recorded time that passes in a second of the run, on average. */
 export function playedPace(scaling: Scaling, window: ReplayWindow): number {
-  return scaling.meanPace(Math.min(wholeUs(scaling, window), runEndUs(scaling, window)));
-}
-
-/** Recorded time of all passes, microseconds; seams are left out of it. */
-function wholeUs({ minPace }: Scaling, { onceNs, loops }: ReplayWindow): number {
-  return (onceNs / 1e3) * minPace * (loops ?? Number.POSITIVE_INFINITY);
-}
-
-/** How far into that stages and duration let the run come. */
-function runEndUs(scaling: Scaling, { durationNs }: ReplayWindow): number {
-  return scaling.playedUs(durationNs ?? Number.POSITIVE_INFINITY);
+  return scaling.meanPace(planEndOf(scaling, window).playedUs);
 }

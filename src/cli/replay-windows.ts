@@ -4,6 +4,7 @@ import type { CaptureSource } from '../core/ports.ts';
 import { countOf, formatInstantUs, formatMs } from '../core/units.ts';
 import { describeFilters, type Filters, RowFilter } from '../replay/filters.ts';
 import type { ReplayOptions } from '../replay/options.ts';
+import type { PlanEnd } from '../replay/plan-end.ts';
 import type { ReplayWindow } from '../replay/window.ts';
 import { isSequence, Playback } from '../replay/windows/playback.ts';
 import type { OpenedCapture } from './replay-capture.ts';
@@ -52,8 +53,13 @@ export function assertScalable({ scaling }: ReplayOptions, window: ReplayWindow)
 }
 
 /** What a reader should know of the windows before they are played. */
-export function windowLines(window: ReplayWindow, filters: Filters): string[] {
-  return [...foundLines(window), ...sequenceLines(window), ...filterLines(filters)];
+export function windowLines(window: ReplayWindow, end: PlanEnd, filters: Filters): string[] {
+  return [
+    ...foundLines(window),
+    ...sequenceLines(window, end),
+    ...durationLines(window, end),
+    ...filterLines(filters),
+  ];
 }
 
 /** The same for a program. */
@@ -110,8 +116,8 @@ function foundLines({ found }: ReplayWindow): string[] {
   return [`  the ${name} ${length} of the capture: ${countOf(found.exchanges, 'exchange')}${latency}`];
 }
 
-function sequenceLines(window: ReplayWindow): string[] {
-  const { parts, loops, durationNs } = window;
+function sequenceLines(window: ReplayWindow, end: PlanEnd): string[] {
+  const { parts, loops } = window;
   const lines: string[] = [];
   if (parts.length > 1) {
     lines.push(`  ${parts.length} windows, one after the other:`);
@@ -120,16 +126,26 @@ function sequenceLines(window: ReplayWindow): string[] {
     }
     if (parts.length > LISTED_WINDOWS) lines.push(`    and ${parts.length - LISTED_WINDOWS} more`);
   }
-  if (loops === null) lines.push('  repeated until the duration is over');
-  else if (loops > 1) lines.push(`  played ${loops} times`);
-  if (isSequence(window)) {
+  const repeats = end.playedUs > parts.reduce((sum, { fromUs, toUs }) => sum + toUs - fromUs, 0);
+  if (loops !== null && loops > 1) {
+    lines.push(`  played ${end.with === 'windows' ? '' : 'up to '}${countOf(loops, 'time')}`);
+  } else if (repeats)
+    lines.push(`  repeated until the ${end.with === 'stages' ? 'stages are' : 'duration is'} over`);
+  if (parts.length > 1 || repeats) {
     lines.push('  seam: edge to edge, with the silence that windows have there, and at least one mean gap');
   }
-  if (isSequence(window) && loops !== 1) {
+  if (repeats) {
     lines.push('    payloads, sessions and keys repeat with each pass, and meet warm caches: see duplicates');
   }
-  if (durationNs !== null) lines.push(`  the plan ends after ${formatMs(durationNs / 1e6)} of the run`);
   return lines;
+}
+
+/** What the duration that was asked for does, if anything. */
+function durationLines({ durationNs }: ReplayWindow, end: PlanEnd): string[] {
+  if (durationNs === null) return [];
+  const line = `  the plan ends after ${formatMs(end.offsetNs / 1e6)} of the run`;
+  if (durationNs <= end.offsetNs) return [line];
+  return [`${line}, with its ${end.with}: --duration ${formatMs(durationNs / 1e6)} is longer`];
 }
 
 function filterLines(filters: Filters): string[] {

@@ -8,9 +8,9 @@ import {
   REPLAY_DEFAULTS,
   resolveReplayOptions,
 } from '../replay/options.ts';
-import { warmupBefore } from '../replay/warmup.ts';
 import { chooseWindow } from '../replay/window.ts';
 import { encryptionKeyOf, encryptionKeyOption } from './encryption-flag.ts';
+import { leadInOf } from './lead-in.ts';
 import { planInThread } from './planner-thread.ts';
 import { RepeatableOption } from './repeatable.ts';
 import { addAnswerFlags } from './replay-answer-flags.ts';
@@ -121,15 +121,12 @@ async function replay(directory: string, flags: ReplayFlags, command: Command): 
       import('./replay-run.ts'),
       import('./logger.ts'),
     ]);
+    const plan = { options, overview, window, forecast, scaling };
     await runReplay({
-      plan: { options, overview, window, forecast, scaling },
+      plan,
       target: options.target,
       source,
-      capture: opened.source,
-      warmup:
-        options.warmupMs === null
-          ? null
-          : warmupBefore({ askedMs: options.warmupMs, overview, source, window, scaling }),
+      ...leadInOf(plan, source, opened.source),
       thresholds: parseSlo(options.slo),
       unexplained,
       captureIdentity: opened.identity,

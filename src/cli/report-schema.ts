@@ -52,7 +52,9 @@ const groups = z.object({
       share,
       failed: count,
       latencyMs: distribution.describe('Scheduled latency of completed requests.'),
-      recordedMs: distribution.describe('Latency of the same requests when they were recorded.'),
+      recordedMs: distribution.describe(
+        'Latency of the same requests when they were recorded, of those that completed then.',
+      ),
     }),
   ),
   ungrouped: count,

@@ -13,6 +13,7 @@ import { RateLadder } from '../replay/selftest/rate-ladder.ts';
 import { entryPath } from './entry-url.ts';
 import { EXIT } from './exit.ts';
 import { Interruption } from './interruption.ts';
+import { conclusionLines, type SelftestEnd, type Tested } from './selftest-conclusion.ts';
 import { playStep } from './selftest-step.ts';
 import { type Column, tableLines, terminal } from './terminal.ts';
 import { VERSION } from './version.ts';
@@ -30,15 +31,6 @@ interface SelftestOptions {
   readonly senders: number;
   readonly secondsPerStep: number;
   readonly budgetMs: number;
-}
-
-/** Why no further rate was tried. */
-type SelftestEnd = 'found' | 'highest_tried' | 'budget' | 'interrupted';
-
-interface Tested {
-  readonly steps: readonly SelftestStep[];
-  readonly highestHonestRate: number | null;
-  readonly endedBy: SelftestEnd;
 }
 
 const MAX_SECONDS = 60;
@@ -133,6 +125,7 @@ async function climb(
   const ended = (endedBy: SelftestEnd): Tested => ({
     steps,
     highestHonestRate: ladder.highestKept,
+    lowestMissedRate: ladder.lowestMissed,
     endedBy,
   });
   for (let rate = ladder.next; rate !== null; rate = ladder.next) {
@@ -147,7 +140,10 @@ async function climb(
   return ended(ladder.isOpen ? 'highest_tried' : 'found');
 }
 
-function documentOf(options: SelftestOptions, { steps, highestHonestRate, endedBy }: Tested): object {
+function documentOf(
+  options: SelftestOptions,
+  { steps, highestHonestRate, lowestMissedRate, endedBy }: Tested,
+): object {
   const { lagNs, achievedShare, busyShare, stallNs } = JUDGEMENT_BOUNDS;
   return {
     schemaVersion: 1,
@@ -164,6 +160,7 @@ function documentOf(options: SelftestOptions, { steps, highestHonestRate, endedB
       return { ...step, honest: doubts.length === 0, doubts };
     }),
     highestHonestRate,
+    lowestMissedRate,
     endedBy,
   };
 }
@@ -191,25 +188,5 @@ function cellsOf(step: SelftestStep): string[] {
     percent(step.achievedShare),
     percent(step.senderBusyShare),
     doubts.length === 0 ? 'kept' : `not kept: ${doubts.join(', ')}`,
-  ];
-}
-
-function conclusionLines({ highestHonestRate: rate, endedBy }: Tested): string[] {
-  const { lagNs, busyShare } = JUDGEMENT_BOUNDS;
-  const why: Readonly<Record<SelftestEnd, string>> = {
-    found: '',
-    highest_tried: ' (the highest that is tried)',
-    budget: ' (no time was left for higher ones: --budget)',
-    interrupted: ' (interrupted)',
-  };
-  const found =
-    rate === null
-      ? `Highest honest rate: none${why[endedBy]}`
-      : `Highest honest rate: ${rate} requests/s${why[endedBy]}`;
-  return [
-    found,
-    `  honest: lag p99 up to ${formatMs(lagNs / 1e6)}, at least 99 % achieved, the sender busy up to ${(busyShare * 100).toFixed(0)} %, no stall over 250 ms; a rate`,
-    '  is given up when it was missed twice. The server ran on the same machine and took a part of it: with a target',
-    '  elsewhere the rate is no lower. TLS, larger bodies and slow answers in great numbers cost more than this.',
   ];
 }

@@ -62,6 +62,17 @@ export interface ExchangeFacts {
   readonly batch: number | null;
 }
 
+/** The least status by which a server says that it failed. */
+export const FIRST_SERVER_ERROR = 500;
+
+/**
+ * Whether a recorded exchange failed: no complete answer, or a 5xx. Any other status is an answer, and an arrival
+ * without one (imports) says nothing about failure.
+ */
+export function hasExchangeFailed({ outcome, status }: Pick<ExchangeFacts, 'outcome' | 'status'>): boolean {
+  return outcome !== 'completed' || (status !== null && status >= FIRST_SERVER_ERROR);
+}
+
 /**
  * What is kept of an exchange beyond its facts. `request` is null where only the arrival is known. Of one that lies in
  * a capture the rest may be read when it is asked for, and fail then: a spread does not ask, `wholePayload` does.

@@ -1,4 +1,5 @@
 import type { AnswerCheck } from './answer-check.ts';
+import { FIRST_SERVER_ERROR } from './exchange.ts';
 
 /**
  * The replay's noun. A run is one replay; a send is one planned request of it and what became of it.
@@ -120,9 +121,6 @@ export function readyOffsetNs(send: {
 }): number {
   return send.actualOffsetNs - (send.connectionWaitNs ?? 0);
 }
-
-/** The least status by which a server says that it failed. */
-export const FIRST_SERVER_ERROR = 500;
 
 /**
  * Whether an answer says that the request was not served: any but a 2xx and a server error. A redirect, a wrong path

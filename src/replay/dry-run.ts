@@ -3,6 +3,7 @@ import type { CaptureSource, TimeRange } from '../core/ports.ts';
 import { AuditCounter, type ReplayAudit } from './audit.ts';
 import { Concurrency } from './concurrency.ts';
 import { type PayloadAudit, PayloadAuditor } from './payload-audit.ts';
+import type { RateCeiling } from './rate-ceiling.ts';
 import type { RequestBuilder } from './request-builder.ts';
 import { arrivalsIn, playedAs } from './scaling/arrivals.ts';
 import type { Scaling } from './scaling/scaling.ts';
@@ -28,8 +29,9 @@ export interface DryRunParts {
   readonly openSessions: OpenSessions | null;
   /** Which of several processes is planned; without it the whole schedule is. */
   readonly shard?: Shard | null;
-  /** Of the whole plan. */
+  /** Of the whole plan, without what is played before it. So is the ceiling. */
   readonly maxRequests: number | null;
+  readonly ceiling: RateCeiling;
   /** The plan ends before this instant of the run; without it, with the window. */
   readonly durationNs?: number | null;
   /** Sends expected of the plan, by which the sample is spread. */
@@ -49,6 +51,8 @@ export interface DryRunReport {
   /** From the facts of every row. */
   readonly audit: ReplayAudit;
   readonly scaling: ScalingCounts;
+  /** Of what is planned, over the ceiling on a second. */
+  readonly refusedForRate: number;
   /** From the payloads of a sample. */
   readonly payloads: PayloadAudit;
   /** Connections in use at once if the target is as fast as what was recorded; null where that is not known. */
@@ -65,6 +69,7 @@ export function dryRun(parts: DryRunParts, listener: DryRunListener): DryRunRepo
   const stripe = new Stripe(parts.shard ?? null, parts.scaling.draws);
   let places = 0;
   let planned = 0;
+  let refusedForRate = 0;
   const { source, scaling, openSessions } = parts;
   for (const send of scheduleOf(arrivalsIn(source, parts.range, scaling), scaling)) {
     if (places === parts.maxRequests) break;
@@ -82,6 +87,7 @@ export function dryRun(parts: DryRunParts, listener: DryRunListener): DryRunRepo
     const skipped = skipReasonOf(row);
     const sendable = skipped === null || (parts.arrivalsOnly && skipped === 'no_payload');
     if (sendable) places += 1;
+    const admitted = !sendable || parts.ceiling.admits(intendedOffsetNs);
     if (skipped !== null && own) audit.skip(skipped);
     if (!sendable || !own) continue;
     if (skipped === null && planned % stride < SAMPLE_STRETCH) {
@@ -91,10 +97,12 @@ export function dryRun(parts: DryRunParts, listener: DryRunListener): DryRunRepo
     listener.planned(row, intendedOffsetNs);
     concurrency.add(intendedOffsetNs, row.lastByteOffsetUs === null ? null : row.lastByteOffsetUs * 1000);
     planned += 1;
+    if (!admitted) refusedForRate += 1;
   }
   return {
     audit: audit.report(),
     scaling: tally.counts(scaling.forgottenSessions, openSessions?.figures() ?? null),
+    refusedForRate,
     payloads: auditor.report(),
     connections: concurrency.max,
   };

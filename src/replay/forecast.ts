@@ -5,6 +5,8 @@ export interface Forecast {
   readonly exchanges: number;
   /** Requests that will be planned of them, on average over all seeds. */
   readonly plannedExchanges: number;
+  /** How often each of them is planned on average, nothing rounded; 1 where there are none. */
+  readonly timesEach: number;
   /** The busiest recorded second, epoch seconds; null where there is none. */
   readonly peakSecond: number | null;
   readonly recordedPeakPerSecond: number;
@@ -15,8 +17,14 @@ export interface Forecast {
 /** Passed seconds kept before they are cut off, so that each is moved rarely. */
 const TRIM_AFTER = 4_096;
 
+/** A second, of which the run may come to a part alone. */
+export interface PlayedSecond extends SecondCount {
+  /** Share of what was recorded in it that is played; 1 where nothing is said. */
+  readonly share?: number;
+}
+
 /** Sums seconds, which come in order, in one pass and at the memory of one replayed second. */
-export function forecastOf(seconds: Iterable<SecondCount>, multiplier: number): Forecast {
+export function forecastOf(seconds: Iterable<PlayedSecond>, multiplier: number): Forecast {
   // A replayed second covers `multiplier` recorded ones, which touch at most one whole second more than that
   // rounded up; sums over so many neighbours bound every alignment.
   const reach = Math.ceil(multiplier) + 1;
@@ -29,7 +37,7 @@ export function forecastOf(seconds: Iterable<SecondCount>, multiplier: number): 
   for (const each of seconds) {
     recent.push(each);
     sum += each.exchanges;
-    exchanges += each.exchanges;
+    exchanges += each.exchanges * (each.share ?? 1);
     while (recent[head]!.second <= each.second - reach) sum -= recent[head++]!.exchanges;
     if (head > TRIM_AFTER) {
       recent.splice(0, head);
@@ -39,8 +47,9 @@ export function forecastOf(seconds: Iterable<SecondCount>, multiplier: number): 
     if (each.exchanges > busiest.exchanges) busiest = each;
   }
   return {
-    exchanges,
-    plannedExchanges: exchanges,
+    exchanges: Math.round(exchanges),
+    plannedExchanges: Math.round(exchanges),
+    timesEach: 1,
     peakSecond: busiest.exchanges > 0 ? busiest.second : null,
     recordedPeakPerSecond: busiest.exchanges,
     plannedPeakPerSecond,

@@ -17,7 +17,12 @@ import { stageText } from './stages.ts';
 import { parseTarget, type Target } from './target.ts';
 import { parseTimePlaces, type TimePlace } from './time-shift.ts';
 import { type RawTrustOptions, resolveTrust, type TrustOptions } from './trust-options.ts';
-import { type RawWindowOptions, resolveWindowRequest, type WindowRequest } from './windows/request.ts';
+import {
+  checkZoneIsOfDays,
+  type RawWindowOptions,
+  resolveWindowRequest,
+  type WindowRequest,
+} from './windows/request.ts';
 
 /** What was asked for: texts as they stand on the command line, in the environment or in a file. */
 export interface RawReplayOptions
@@ -118,6 +123,7 @@ export function resolveReplayOptions(raw: RawReplayOptions, sources: OptionSourc
   if (raw.ndjson && raw.json) problems.add('--json and --ndjson are one at a time: each is all of stdout');
   if (raw.ndjson && dryRun)
     problems.add('--ndjson tells of a run as it goes on, and a dry run has none: use --json');
+  checkZoneIsOfDays(raw, problems);
   const slo = raw.slo ?? [];
   problems.attempt(() => sources.checkSlo(slo), undefined);
   const multiplier = problems.attempt(

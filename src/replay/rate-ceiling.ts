@@ -1,3 +1,5 @@
+import { LIMITS } from '../core/limits.ts';
+
 const NS_PER_S = 1e9;
 
 /**
@@ -11,6 +13,11 @@ export class RateCeiling {
 
   constructor(maxPerSecond: number) {
     this.#maxPerSecond = maxPerSecond;
+  }
+
+  /** @param maxPerSecond as it was stated; null for so many times the planned peak */
+  static over(plannedPeakPerSecond: number, maxPerSecond: number | null): RateCeiling {
+    return new RateCeiling(maxPerSecond ?? plannedPeakPerSecond * LIMITS.rateOverPeak);
   }
 
   /** Whether a send planned at this instant is within the ceiling. Instants come in order. */

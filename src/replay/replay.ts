@@ -177,9 +177,7 @@ export class Replay {
       changes: this.#changes,
       answers: this.#answers,
       fence: this.#fence,
-      ceiling: new RateCeiling(
-        options.maxRatePerSecond ?? forecast.plannedPeakPerSecond * LIMITS.rateOverPeak,
-      ),
+      ceiling: RateCeiling.over(forecast.plannedPeakPerSecond, options.maxRatePerSecond),
       audit: this.#audit,
       connections: options.connections,
       recordedConnections: this.#recordedConnections,

@@ -50,6 +50,12 @@ export const TRUST_DEFAULTS = Object.freeze({
 /** Resolves what was asked for; what is wrong with it goes to `problems`. */
 export function resolveTrust(raw: RawTrustOptions, problems: Problems): TrustOptions {
   const calibrate = calibrateText(raw.calibrate);
+  const { calibrateBounds = TRUST_DEFAULTS.calibrateBounds } = raw;
+  if (calibrate === undefined && calibrateBounds !== TRUST_DEFAULTS.calibrateBounds) {
+    problems.add(
+      '--calibrate-bounds says how far the target may be from the recording, and nothing asks for that: give --calibrate',
+    );
+  }
   return {
     warmupMs: problems.optional(raw.warmup, (text) => parsePositiveMs(text, '--warmup')),
     calibrateMs: problems.optional(calibrate, (text) => parsePositiveMs(text, '--calibrate')),

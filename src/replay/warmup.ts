@@ -1,4 +1,3 @@
-import { LIMITS } from '../core/limits.ts';
 import type { CaptureSource, TimeRange } from '../core/ports.ts';
 import { AuditCounter } from './audit.ts';
 import type { CaptureOverview } from './capture-overview.ts';
@@ -85,7 +84,7 @@ export function* warmedUp(
         tally: new ScalingTally(),
         openSessions: null,
         durationNs: warmup.spanNs,
-        ceiling: new RateCeiling(maxRatePerSecond ?? warmup.peakPerSecond * LIMITS.rateOverPeak),
+        ceiling: RateCeiling.over(warmup.peakPerSecond, maxRatePerSecond),
         audit: new AuditCounter(),
         changes: parts.changes.apart(),
         answers: parts.answers.apart(),

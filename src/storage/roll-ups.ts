@@ -1,4 +1,4 @@
-import type { Exchange, ExchangeFacts } from '../core/exchange.ts';
+import { type Exchange, hasExchangeFailed } from '../core/exchange.ts';
 import type { Connection } from './database.ts';
 import { hourOf } from './segment-name.ts';
 
@@ -124,7 +124,7 @@ function hourSumsOf(hours: Map<number, HourSums>, hour: number): HourSums {
 
 function addToSecond(sum: Writable<SecondRollUp>, exchange: Exchange): void {
   sum.exchanges += 1;
-  if (isFailed(exchange)) sum.failed += 1;
+  if (hasExchangeFailed(exchange)) sum.failed += 1;
   sum.requestBytes += exchange.request?.body.bytes ?? 0;
   sum.responseBytes += exchange.response?.body.bytes ?? 0;
   if (exchange.lastByteOffsetUs !== null) {
@@ -168,9 +168,4 @@ function emptyHour(): HourSums {
     requestsTruncated: 0,
     responsesTruncated: 0,
   };
-}
-
-/** An arrival without a status (imports) says nothing about failure and is not counted as one. */
-function isFailed(facts: ExchangeFacts): boolean {
-  return facts.outcome !== 'completed' || (facts.status !== null && facts.status >= 500);
 }

@@ -1,6 +1,6 @@
 import { expect, test } from 'vitest';
-import { atOnce } from '../../src/cli/replay-calibration.ts';
-import { assertRequestsLeft } from '../../src/cli/replay-plan.ts';
+import { atOnce } from '../../src/cli/calibration-plan.ts';
+import { assertRequestsLeft } from '../../src/cli/lead-in.ts';
 import { resolveReplayOptions } from '../../src/replay/options.ts';
 
 test('a start that was set is the start of the run, and not of its calibration', () => {
@@ -22,8 +22,8 @@ test.each([
   [100, 60, 40, false],
   [100, 200, 0, false],
 ])('--max-requests %s with %i to calibrate and %i to warm up: something is left to judge: %s', (...facts) => {
-  const [maxRequests, calibration, plannedExchanges, isLeft] = facts;
-  const check = () => assertRequestsLeft(maxRequests, calibration, { plannedExchanges });
+  const [maxRequests, calibration, warmup, isLeft] = facts;
+  const check = () => assertRequestsLeft(maxRequests, calibration + warmup);
   if (isLeft) expect(check).not.toThrow();
   else expect(check).toThrow('leaves nothing to judge');
 });

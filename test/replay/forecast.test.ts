@@ -14,6 +14,7 @@ describe('forecastOf', () => {
     expect(forecastOf(seconds, 1)).toEqual({
       exchanges: 16,
       plannedExchanges: 16,
+      timesEach: 1,
       peakSecond: 11,
       recordedPeakPerSecond: 9,
       plannedPeakPerSecond: 12,
@@ -21,6 +22,7 @@ describe('forecastOf', () => {
     expect(forecastOf([], 1)).toEqual({
       exchanges: 0,
       plannedExchanges: 0,
+      timesEach: 1,
       peakSecond: null,
       recordedPeakPerSecond: 0,
       plannedPeakPerSecond: 0,

@@ -148,6 +148,7 @@ describe('dryRun', () => {
         scaling: scalingAt(2),
         openSessions: null,
         maxRequests: null,
+        ceiling: new RateCeiling(1_000),
         expected: 5,
         arrivalsOnly: false,
         builder,

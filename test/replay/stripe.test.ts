@@ -189,6 +189,7 @@ describe('a stripe', () => {
     const planned: string[] = [];
     dryRun(
       {
+        ceiling: new RateCeiling(1e9),
         source: new MemoryCapture(sessions, (row) => requestPayload(`/${row.id}`)),
         range: RANGE,
         scaling: scalingAt(1),

@@ -1,6 +1,7 @@
 import { describe, expect, it } from 'vitest';
 import type { AppError } from '../../src/core/errors.ts';
 import { type RawReplayOptions, resolveReplayOptions } from '../../src/replay/options.ts';
+import { TRUST_DEFAULTS } from '../../src/replay/trust-options.ts';
 
 const sources = { environment: () => undefined, readFile: () => '', checkSlo: () => {}, nowUs: () => 0 };
 const resolved = (raw: RawReplayOptions) =>
@@ -32,13 +33,31 @@ describe('the options of trust', () => {
     ['p50:1.5, status:5%, size:50%', { p50Factor: 1.5, statusShare: 0.05, sizeShare: 0.5 }],
     ['size:2,status:0', { p50Factor: 2, statusShare: 0, sizeShare: 2 }],
   ])('--calibrate-bounds %s', (calibrateBounds, bounds) => {
-    expect(resolved({ calibrateBounds }).calibrationBounds).toEqual(bounds);
+    expect(resolved({ calibrate: true, calibrateBounds }).calibrationBounds).toEqual(bounds);
   });
 
   it.each(['p50:0.5', 'p99:2', 'status:2', 'size', '', 'p50:2;size:1'])(
     '--calibrate-bounds %s is refused, with what it takes',
     (calibrateBounds) => {
-      expect(problemsOf({ calibrateBounds })).toContain('--calibrate-bounds: ');
+      expect(problemsOf({ calibrate: true, calibrateBounds })).toContain('--calibrate-bounds: ');
+    },
+  );
+
+  it('--calibrate-bounds is refused where nothing calibrates, unless it says what holds anyway', () => {
+    const said = 'nothing asks for that: give --calibrate';
+    expect(problemsOf({ calibrateBounds: 'p50:9' })).toContain(said);
+    expect(problemsOf({ calibrateBounds: 'p50:9', calibrate: 'off' })).toContain(said);
+    // What a command line has that leaves the flag out.
+    expect(resolved({ calibrateBounds: TRUST_DEFAULTS.calibrateBounds }).calibrateMs).toBeNull();
+  });
+
+  it.each<RawReplayOptions>([{}, { peak: '15m' }, { from: '2026-11-20T10:00+01:00' }])(
+    '--tz is refused where no day is asked for: %j',
+    (raw) => {
+      const said = '--tz is the zone of --day, and no day is asked for';
+      expect(problemsOf({ ...raw, tz: 'Europe/Berlin' })).toContain(said);
+      expect(resolved({ ...raw, tz: 'UTC' }).window.ranges).toHaveLength(1);
+      expect(resolved({ tz: 'Europe/Berlin', day: ['2026-11-20'] }).window.ranges).toHaveLength(1);
     },
   );
 

@@ -1,5 +1,10 @@
-import type { ExchangeRow, Outcome } from '../../core/exchange.ts';
-import { OUTCOMES } from '../../core/exchange.ts';
+import {
+  type ExchangeRow,
+  FIRST_SERVER_ERROR,
+  hasExchangeFailed,
+  OUTCOMES,
+  type Outcome,
+} from '../../core/exchange.ts';
 import { Histogram } from '../../core/histogram.ts';
 import type { TimeRange } from '../../core/ports.ts';
 import { ArrivalStatistics } from '../arrival-statistics.ts';
@@ -14,7 +19,6 @@ import { RateSeries } from './rate-series.ts';
 import { Retries } from './retries.ts';
 
 const US_PER_S = 1e6;
-const SERVER_ERROR = 500;
 const TOO_MANY_REQUESTS = 429;
 const PEAK_WINDOWS_S = [1, 60, 600, 3_600] as const;
 
@@ -110,16 +114,16 @@ export class ProfileStatistics {
     this.concurrency.endWindow();
   }
 
-  #countOutcome({ outcome, status, method, protocol }: ExchangeRow): boolean {
+  #countOutcome(row: ExchangeRow): boolean {
+    const { outcome, status, method, protocol } = row;
     this.outcomes[outcome] += 1;
     count(this.statuses, status);
     count(this.methods, method);
     count(this.protocols, protocol);
-    const isServerError = status !== null && status >= SERVER_ERROR;
-    if (isServerError) this.errors.serverErrors += 1;
+    if (status !== null && status >= FIRST_SERVER_ERROR) this.errors.serverErrors += 1;
     else if (status !== null && status >= 400) this.errors.clientErrors += 1;
     if (status === TOO_MANY_REQUESTS) this.errors.tooManyRequests += 1;
-    const failed = outcome !== 'completed' || isServerError;
+    const failed = hasExchangeFailed(row);
     if (failed) this.errors.failed += 1;
     return failed;
   }

@@ -32,7 +32,9 @@ function table(
   if (groups.length === 0) return null;
   const cut = groups.length > SHOWN ? `; ${SHOWN} of ${groups.length} are shown` : '';
   const rest = ungrouped === 0 ? '' : `; ${numberText(ungrouped)} requests under further names are in none`;
-  const recorded = hasRecorded ? 'latency of the same requests as recorded beside it' : 'no recorded latency';
+  const recorded = hasRecorded
+    ? 'latency of the same requests as recorded beside it, of those completed then'
+    : 'no recorded latency';
   return {
     title,
     unit: 'requests; scheduled latency of completed requests in ms, s or min',

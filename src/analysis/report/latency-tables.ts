@@ -42,7 +42,7 @@ export function latencyTable(document: ReportDocument): ReportTable | null {
   return {
     title: 'Latency from p50 to p99.99',
     unit: 'ms, s or min',
-    source: `${numberText(scheduled.count)} completed requests (${numberText(counts.failed)} failed have none)${leftOutText(document)}; ${recorded === null ? `as recorded: ${recording.unavailable ?? 'not known'}` : `as recorded: ${numberText(recorded.count)} of the same requests`}`,
+    source: `${numberText(scheduled.count)} completed requests (${numberText(counts.failed)} failed have none)${leftOutText(document)}; ${recorded === null ? `as recorded: ${recording.unavailable ?? 'not known'}` : `as recorded: ${numberText(recorded.count)} of the same requests, completed then`}`,
     lookFor: `scheduled far over service: requests waited on our side before they left. Values marked ${TOO_FEW} rest on fewer samples than the percentile needs`,
     columns: columnsOf(['percentile'], ['scheduled', 'service', 'as recorded', 'samples needed']),
     rows: [

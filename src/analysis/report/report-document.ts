@@ -48,7 +48,7 @@ export interface ReportedLatency {
   /** Last byte minus intended send, and minus actual send; of requests that completed. */
   readonly scheduled: PercentileLadder;
   readonly service: PercentileLadder;
-  /** Of the same requests when they were recorded; null where the recording was not read. */
+  /** Of the same requests when they were recorded, of those that completed then; null where the recording was not read. */
   readonly recorded: PercentileLadder | null;
   /** Sends in none of these because the generator stood still; null where the run does not say when it did. */
   readonly leftOut: number | null;

@@ -17,7 +17,7 @@ export interface ReportGroup {
   readonly failed: number;
   /** Scheduled latency of those that completed. */
   readonly latencyMs: Distribution;
-  /** Latency of the same requests when they were recorded; `count` 0 where that is not known. */
+  /** Latency of the same requests when they were recorded, of those that completed then; `count` 0 where that is not known. */
   readonly recordedMs: Distribution;
 }
 

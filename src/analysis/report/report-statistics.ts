@@ -1,3 +1,4 @@
+import { hasExchangeFailed, type Outcome } from '../../core/exchange.ts';
 import { Histogram } from '../../core/histogram.ts';
 import type { Send, Stretch } from '../../core/run.ts';
 import { ErrorExampleKeeper, type ErrorExamples } from '../error-examples.ts';
@@ -20,7 +21,7 @@ export interface RecordedAnswer {
   readonly id: number;
   readonly route: string | null;
   readonly model: string | null;
-  readonly outcome: string;
+  readonly outcome: Outcome;
   readonly status: number | null;
   readonly streamed: boolean | null;
   readonly lastByteOffsetUs: number | null;
@@ -117,7 +118,8 @@ export class ReportStatistics {
     this.#recordedFound += times;
     const status = answer.status === null ? 'none' : String(answer.status);
     this.#recordedStatuses.set(status, (this.#recordedStatuses.get(status) ?? 0) + times);
-    if (answer.outcome !== 'completed') return;
+    // Beside the latency of the run, which leaves failures out: a quick 503 would make the recording look faster.
+    if (hasExchangeFailed(answer)) return;
     const ttftUs = answer.streamed === true ? answer.firstTokenOffsetUs : null;
     for (let copy = 0; ttftUs !== null && copy < times; copy += 1)
       this.#recordedTtft.record(ttftUs * NS_PER_US);

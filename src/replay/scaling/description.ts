@@ -2,6 +2,7 @@ import type { TimeRange } from '../../core/ports.ts';
 import { countOf, formatInstantUs, formatMs } from '../../core/units.ts';
 import type { Forecast } from '../forecast.ts';
 import { placeText } from '../perturbation.ts';
+import type { PlanEnd } from '../plan-end.ts';
 import { stageText } from '../stages.ts';
 import { SCALING_KINDS } from './kinds.ts';
 import { shifted } from './layers.ts';
@@ -58,14 +59,19 @@ export function scalingDocument(scaling: Scaling, window: TimeRange, forecast: F
 }
 
 /** The same for people, before the start. */
-export function scalingLines(scaling: Scaling, window: TimeRange, forecast: Forecast): string[] {
+export function scalingLines(
+  scaling: Scaling,
+  end: PlanEnd,
+  window: TimeRange,
+  forecast: Forecast,
+): string[] {
   const document = scalingDocument(scaling, window, forecast);
   const { options } = scaling;
   const repeats = document.timesEach[1] > 1;
   return [
     `  scaling ${options.scaling}: keeps ${document.keeps};`,
     `    bends ${document.bends}`,
-    ...stageLines(scaling, document.stages),
+    ...stageLines(options.multiplier, document.stages, end),
     ...(options.targetShare < 1
       ? [
           `  target share ${shareText(options.targetShare)} of what was recorded: sessions are left out first, the multiplier is of what stays`,
@@ -117,11 +123,17 @@ export function scalingCountLines(counts: ScalingCounts): string[] {
   return lines.length === 0 ? [] : ['', 'Scaling', ...lines];
 }
 
-function stageLines({ endUs, options }: Scaling, stages: readonly string[] | null): string[] {
+const STAGES_END: Readonly<Record<PlanEnd['with'], string>> = {
+  stages: '',
+  duration: ', until the duration is over',
+  windows: ', to the end of the windows',
+};
+
+function stageLines(multiplier: number, stages: readonly string[] | null, end: PlanEnd): string[] {
   if (stages === null) return [];
   return [
-    `  stages ${stages.join(', ')}${options.multiplier === 1 ? '' : `, each times ${options.multiplier}`}`,
-    `    they play ${formatMs(endUs / 1e3)} of the recording, or end with the window`,
+    `  stages ${stages.join(', ')}${multiplier === 1 ? '' : `, each times ${multiplier}`}`,
+    `    they play ${formatMs(end.playedUs / 1e3)} of the recording${STAGES_END[end.with]}`,
   ];
 }
 

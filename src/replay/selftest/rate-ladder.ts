@@ -33,6 +33,11 @@ export class RateLadder {
     return this.#kept;
   }
 
+  /** The lowest rate that was given up; null while none was. */
+  get lowestMissed(): number | null {
+    return this.#missed;
+  }
+
   /** Whether the highest rate that is tried was kept, so that the limit lies beyond. */
   get isOpen(): boolean {
     return this.#kept !== null && this.#missed === null && this.#rate > LAST_RATE;

@@ -5,8 +5,8 @@ import type { ReplayWindow } from '../window.ts';
 import { isSequence } from './playback.ts';
 import { LONE_SEAM_US } from './timeline.ts';
 
-/** Foresees one stretch of a capture. */
-export type Forecaster = (overview: CaptureOverview, range: TimeRange) => Forecast;
+/** Foresees one stretch of a capture, as far into it as the run comes, microseconds. */
+export type Forecaster = (overview: CaptureOverview, range: TimeRange, endUs: number) => Forecast;
 
 const SECOND_US = 1_000_000;
 
@@ -20,8 +20,10 @@ interface Shift {
 export interface Pace {
   /** The most recorded seconds that pass in a second of the run. */
   readonly most: number;
-  /** How far into the windows stages or a duration let the run come, microseconds; infinite without stages. */
+  /** How far into the windows stages or a duration let the run come, microseconds; infinite without either. */
   readonly endUs: number;
+  /** Whether every pass is played alike, as it is without stages. */
+  readonly isConstant: boolean;
 }
 
 /** Where stages come to more passes than this, so many are foreseen and multiplied. */
@@ -31,43 +33,73 @@ const READ_PASSES = 6;
 
 /**
  * Foresees windows that follow each other, by a forecaster that knows of one stretch: it is shown their seconds as
- * if they had been recorded in a row, with as many passes as may meet in a second of the run.
- * Stages ask something else of every pass, so there all of them are shown.
+ * if they had been recorded in a row, with as many passes as may meet in a second of the run. Passes that are played
+ * alike are counted, with what the last one comes to. Stages ask something else of every pass, so there all of them
+ * are shown.
  */
 export function outlookOn(
   overview: CaptureOverview,
   window: ReplayWindow,
-  { most: pace, endUs }: Pace,
+  pace: Pace,
   forecaster: Forecaster,
 ): Forecast {
-  if (!isSequence(window)) return forecaster(overview, window);
-  const onceS = shortestS(window);
-  const meeting = Math.min(window.loops ?? Number.POSITIVE_INFINITY, 2 + Math.ceil((pace + 2) / onceS));
-  const staged = Math.min(window.loops ?? Number.POSITIVE_INFINITY, Math.ceil(endUs / SECOND_US / onceS) + 1);
-  const shown = meeting > READ_PASSES ? 1 : meeting;
-  const isWhole = staged <= STAGED_PASSES && Number.isFinite(endUs);
-  const passes = isWhole ? staged : shown;
-  const shifts: Shift[] = [];
-  const seconds = () => joined(overview, Array.from({ length: passes }, () => window.parts).flat(), shifts);
-  const forecast = forecaster({ ...overview, seconds }, window);
-  const times = isWhole ? 1 : passesOf(window, onceS / pace) / passes;
+  const { endUs } = pace;
+  if (!isSequence(window)) return forecaster(overview, window, endUs);
+  const shown = (passes: number, toUs: number) => shownPasses(overview, window, passes, toUs, forecaster);
+  // The begin of a window is no mean of it; and where it is all that is played, it is all that needs to be read.
+  if (endUs <= lengthUs(window.parts)) return shown(1, endUs);
+  const onceS = shortestS(window.parts);
+  const most = window.loops ?? Number.POSITIVE_INFINITY;
+  const staged = Math.min(most, Math.ceil(endUs / SECOND_US / onceS) + 1);
+  if (!pace.isConstant && staged <= STAGED_PASSES) return shown(staged, endUs);
+  const meeting = Math.min(most, 2 + Math.ceil((pace.most + 2) / onceS));
+  const passes = meeting > READ_PASSES ? 1 : meeting;
+  const alike = shown(passes, Number.POSITIVE_INFINITY);
+  const eachUs = passUs(overview, window, alike.exchanges / passes);
+  const whole = Math.min(most, Math.floor(endUs / eachUs));
+  const rest = whole === most ? null : shown(1, endUs - whole * eachUs);
   return {
-    ...forecast,
-    exchanges: Math.round(forecast.exchanges * times),
-    plannedExchanges: Math.round(forecast.plannedExchanges * times),
-    peakSecond: forecast.peakSecond === null ? null : recordedSecond(forecast.peakSecond, shifts),
-    plannedPeakPerSecond: forecast.plannedPeakPerSecond * (passes < meeting ? meeting : 1),
+    ...alike,
+    exchanges: Math.round((alike.exchanges / passes) * whole) + (rest?.exchanges ?? 0),
+    plannedExchanges: Math.round((alike.plannedExchanges / passes) * whole) + (rest?.plannedExchanges ?? 0),
+    plannedPeakPerSecond: alike.plannedPeakPerSecond * (passes < meeting ? meeting : 1),
   };
 }
 
-/** How often the windows are played; where a duration decides, as often as their lengths go into it. */
-function passesOf({ loops, durationNs }: ReplayWindow, onceS: number): number {
-  const byDuration = durationNs === null ? Number.POSITIVE_INFINITY : durationNs / 1e9 / onceS;
-  return Math.min(loops ?? Number.POSITIVE_INFINITY, byDuration);
+/** So many passes in a row, as far as the run comes. */
+function shownPasses(
+  overview: CaptureOverview,
+  window: ReplayWindow,
+  passes: number,
+  endUs: number,
+  forecaster: Forecaster,
+): Forecast {
+  const parts = Array.from({ length: passes }, () => window.parts).flat();
+  const shifts: Shift[] = [];
+  const seconds = () => joined(overview, parts, shifts);
+  const forecast = forecaster({ ...overview, seconds }, window.parts[0] ?? window, endUs);
+  const { peakSecond } = forecast;
+  return { ...forecast, peakSecond: peakSecond === null ? null : recordedSecond(peakSecond, shifts) };
+}
+
+/**
+ * What a pass takes as recorded, microseconds. One over all of a capture ends with its last arrival, and a mean gap
+ * follows before the next; others have silence at their edges.
+ */
+function passUs(
+  { firstArrivalUs, lastArrivalUs }: CaptureOverview,
+  { parts }: ReplayWindow,
+  exchanges: number,
+): number {
+  const onceUs = lengthUs(parts);
+  const [{ fromUs, toUs } = { fromUs: 0, toUs: 0 }] = parts;
+  const isWhole = parts.length === 1 && fromUs === firstArrivalUs && toUs - 1 === lastArrivalUs;
+  if (!isWhole) return shortestS(parts) * SECOND_US;
+  return exchanges > 1 && onceUs > 1 ? onceUs - 1 + (onceUs - 1) / (exchanges - 1) : LONE_SEAM_US;
 }
 
 /** The least time that a pass takes as recorded: a lone instant is repeated no sooner than after its seam. */
-function shortestS({ parts }: ReplayWindow): number {
+function shortestS(parts: readonly TimeRange[]): number {
   const onceUs = lengthUs(parts);
   return (onceUs <= parts.length ? LONE_SEAM_US : onceUs) / SECOND_US;
 }

@@ -55,6 +55,12 @@ export function resolveWindowRequest(raw: RawWindowOptions, problems: Problems):
   };
 }
 
+/** For who reads the zone for nothing but days: one that is stated, and has none, would be ignored. */
+export function checkZoneIsOfDays({ tz, day = [] }: RawWindowOptions, problems: Problems): void {
+  if (day.length > 0 || (tz ?? WINDOW_DEFAULTS.tz) === WINDOW_DEFAULTS.tz) return;
+  problems.add('--tz is the zone of --day, and no day is asked for');
+}
+
 function rangesOf(raw: RawWindowOptions, problems: Problems): readonly AskedRange[] {
   const from = listOf(raw.from);
   const to = listOf(raw.to);

@@ -93,6 +93,26 @@ describe('a report of the rows', () => {
     expect(sizes).toEqual(sizes.toSorted((a, b) => a - b));
   });
 
+  test('what was recorded counts no failures as latency, as nothing beside it does', () => {
+    const sends = Array.from({ length: 50 }, (_, index) =>
+      send({ index, exchangeId: index + 1, route: 'POST /v1/chat/completions', streamed: true }),
+    );
+    const answers = recordedOf(sends, 40);
+    const recorded = answers.map((answer, at) => {
+      if (at < 20) return { ...answer, status: 503, lastByteOffsetUs: 300, firstTokenOffsetUs: 200 };
+      // Imports say no status: that is no failure. A stream that broke is one, whatever its status.
+      if (at < 25) return { ...answer, status: null };
+      return at < 30 ? { ...answer, outcome: 'upstream_failed' as const } : answer;
+    });
+    const { recording, latencyMs, streams, routes, models, inputSizes } = reportOf(sends, {}, recorded);
+    expect(latencyMs.recorded).toMatchObject({ count: 25, meanMs: 40 });
+    expect(streams.recordedTtft).toMatchObject({ count: 25, meanMs: 10 });
+    for (const { groups } of [routes, models, inputSizes]) {
+      expect(groups.map(({ recordedMs }) => recordedMs)).toMatchObject([{ count: 25, mean: 40, p50: 40 }]);
+    }
+    expect(recording).toMatchObject({ found: 50, timed: 25, statuses: { 200: 25, 503: 20, none: 5 } });
+  });
+
   test('finds nothing where the capture is another one', () => {
     const { recording, latencyMs } = reportOf(mixedSends(60), {}, [
       { ...recordedOf([send({ index: 0 })], 5)[0]!, segment: 'another.sqlite' },

@@ -30,6 +30,14 @@ describe('the ladder of rates', () => {
     expect(climb(10)).toEqual({ tried: [125, 125], highest: null, isOpen: false });
   });
 
+  it('says which rate is the lowest that was given up, and not one that was missed once', () => {
+    const ladder = new RateLadder();
+    for (const kept of [true, false]) ladder.tell(kept);
+    expect(ladder).toMatchObject({ highestKept: 125, lowestMissed: null });
+    for (const kept of [false, true, false, false]) ladder.tell(kept);
+    expect(ladder).toMatchObject({ highestKept: 250, lowestMissed: 350 });
+  });
+
   it('says when the highest rate that is tried was kept', () => {
     expect(climb(1e9)).toMatchObject({ highest: 128_000, isOpen: true });
   });

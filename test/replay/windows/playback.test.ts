@@ -231,7 +231,7 @@ describe('the outlook on windows', () => {
           const forecast = outlookOn(
             overviewOn(all),
             window,
-            { most: multiplier, endUs: Number.POSITIVE_INFINITY },
+            { most: multiplier, endUs: Number.POSITIVE_INFINITY, isConstant: true },
             (overview, range) => forecastOf(overview.seconds(range), multiplier),
           );
           const times = [...playbackOf(captureOf(all), window).rows()].map(({ arrivalUs }) => arrivalUs);
@@ -256,7 +256,7 @@ describe('the outlook on windows', () => {
     const forecast = outlookOn(
       overviewOn(arrivals),
       windowOf(parts, 3),
-      { most: 1, endUs: Number.POSITIVE_INFINITY },
+      { most: 1, endUs: Number.POSITIVE_INFINITY, isConstant: true },
       (overview, range) => forecastOf(overview.seconds(range), 1),
     );
     expect(forecast).toMatchObject({ exchanges: 12 });

@@ -1,0 +1,94 @@
+import { describe, expect, it } from 'vitest';
+import { openForReplay } from '../../src/cli/replay-capture.ts';
+import { planWindow } from '../../src/cli/replay-dry-run.ts';
+import { type RawReplayOptions, resolveReplayOptions } from '../../src/replay/options.ts';
+import { chooseWindow } from '../../src/replay/window.ts';
+import { captureOf } from '../support/captures.ts';
+import { exchangeOf, TEST_EPOCH_US } from '../support/exchanges.ts';
+
+const at = (seconds: number) => new Date(TEST_EPOCH_US / 1e3 + seconds * 1e3).toISOString();
+
+/** A minute of ten requests a second. */
+function minute(): string {
+  return captureOf(
+    Array.from({ length: 600 }, (_, n) => exchangeOf({ arrivalUs: TEST_EPOCH_US + n * 100_000 })),
+  );
+}
+
+function planOf(capture: string, flags: RawReplayOptions) {
+  const options = resolveReplayOptions(
+    { dryRun: true, ...flags },
+    { environment: () => undefined, readFile: () => '', checkSlo: () => {}, nowUs: () => 0 },
+  );
+  const opened = openForReplay(capture, null, options.window.recorders);
+  const window = chooseWindow(opened.overview, options.window, options.multiplier);
+  opened.source.close();
+  const lines: string[] = [];
+  const documents: object[] = [];
+  for (const json of [false, true]) {
+    planWindow(
+      { directory: capture, encryptionKeyFile: null, options, window, json },
+      { print: (more) => lines.push(...more), json: (document) => documents.push(document) },
+    );
+  }
+  return { text: lines.join('\n'), document: documents[0] };
+}
+
+describe('a dry run', () => {
+  it('refuses what leaves nothing to judge, as the run does', () => {
+    const capture = minute();
+    const from = at(30);
+    expect(() => planOf(capture, { maxRequests: '50', warmup: '5s', from })).toThrow(
+      '--max-requests 50 leaves nothing to judge: some 50 go before',
+    );
+    expect(() => planOf(capture, { maxRequests: '100', calibrate: '20s', from })).toThrow(
+      '--max-requests 100 leaves nothing to judge: some 200 go before',
+    );
+    expect(() => planOf(capture, { maxRequests: '50', from })).not.toThrow();
+  });
+
+  it('leaves of --max-requests what warms up and calibrates, and says what goes before', () => {
+    const from = at(30);
+    const flags = { maxRequests: '180', warmup: '5s', calibrate: '10s', from };
+    const { text, document } = planOf(minute(), flags);
+    expect(document).toMatchObject({
+      planned: 30,
+      maxRequests: 180,
+      warmup: { askedS: 5, spanS: 5, plannedRequests: 50 },
+      calibration: { from: at(15).replace('Z', '000Z'), precedesWindow: true, plannedRequests: 100 },
+    });
+    expect(text).toContain('no more than 30 are sent of it: --max-requests 180, of which some 150 go before');
+    expect(text).toContain('warm-up: 5.0 s before the window, some 50 requests that are in no figure');
+    expect(text).toContain('calibration: 10.0 s at 1x before all else, some 100 requests');
+  });
+
+  it('says that a recording is too short to warm up, and that the run repeats what calibrates', () => {
+    const { text, document } = planOf(minute(), { warmup: '5s', calibrate: '10s', from: at(2) });
+    expect(document).toMatchObject({
+      warmup: { askedS: 5, spanS: 2, plannedRequests: 20 },
+      calibration: { precedesWindow: false, plannedRequests: 100 },
+    });
+    expect(text).toContain(
+      'warm-up: 2.0 s before the window (the recording goes no farther back; 5.0 s were asked for)',
+    );
+    expect(text).toContain('some 100 requests, which the run repeats');
+  });
+
+  it('says what --max-rate will refuse', () => {
+    const { text, document } = planOf(minute(), { maxRate: '7' });
+    expect(document).toMatchObject({ planned: 600, maxRatePerSecond: 7, refusedForRate: 180 });
+    expect(text).toContain('--max-rate 7 refuses 180 of 600 planned');
+    const halved = planOf(minute(), { maxRate: '7', multiplier: '2', maxRequests: '100' });
+    expect(halved.document).toMatchObject({ planned: 100, refusedForRate: 65 });
+    const enough = planOf(minute(), { maxRate: '1000' });
+    expect(enough.document).toMatchObject({ refusedForRate: 0 });
+    expect(enough.text).toContain('--max-rate 1000 refuses nothing');
+    expect(planOf(minute(), {})).toMatchObject({ document: { maxRatePerSecond: null, refusedForRate: 0 } });
+  });
+
+  it('says nothing of what was not asked for', () => {
+    const { text, document } = planOf(minute(), {});
+    expect(document).toMatchObject({ warmup: null, calibration: null });
+    expect(text).not.toMatch(/warm-up|calibration|--max-rate/);
+  });
+});

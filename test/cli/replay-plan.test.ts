@@ -1,0 +1,110 @@
+import { describe, expect, it } from 'vitest';
+import { planLines } from '../../src/cli/replay-plan.ts';
+import { askedMultiplier, plannedSpanNs } from '../../src/cli/replay-scaling.ts';
+import { scheduledBy } from '../support/scheduled.ts';
+
+const SECOND_US = 1_000_000;
+
+/** So many seconds, the n-th of which holds what is said; nothing lies at their edges. */
+function arrivalsOf(seconds: number, perSecond: (second: number) => number, fromUs = 700_000): number[] {
+  return Array.from({ length: seconds }, (_, second) => {
+    const count = perSecond(second);
+    return Array.from({ length: count }, (_each, n) =>
+      Math.round(fromUs + (second + (n + 0.5) / count) * SECOND_US),
+    );
+  }).flat();
+}
+
+const steady = arrivalsOf(100, () => 4);
+
+function linesOf(flags: Parameters<typeof scheduledBy>[1], arrivals = steady): string {
+  return planLines(scheduledBy(arrivals, flags).plan).join('\n');
+}
+
+describe('the end of a plan', () => {
+  it('stages end before the duration that was asked for', () => {
+    const text = linesOf({ stages: '5s@1x', duration: '20s' });
+    expect(text).toContain(
+      'the plan ends after 5.0 s of the run, with its stages: --duration 20.0 s is longer',
+    );
+    expect(text).toContain('they play 5.0 s of the recording');
+    expect(text).not.toContain('until the duration is over');
+    expect(text).not.toContain('repeated');
+  });
+
+  it('the duration ends before the stages do', () => {
+    const text = linesOf({ stages: '5s@1x,3s@1x..2x', duration: '6s', multiplier: '10' });
+    expect(text).toContain('the plan ends after 6.0 s of the run');
+    expect(text).toContain('they play 61.7 s of the recording, until the duration is over');
+  });
+
+  it('the windows end before the stages and the duration do', () => {
+    const text = linesOf({ stages: '10m@1x', duration: '20m', loop: '1' });
+    expect(text).toMatch(/ends after 99\.\d s of the run, with its windows: --duration 20\.0 min is longer/);
+    expect(text).toMatch(/they play 99\.\d s of the recording, to the end of the windows/);
+    expect(linesOf({ loop: '3', duration: '1h' })).toContain(
+      'with its windows: --duration 60.0 min is longer',
+    );
+  });
+
+  it('windows are called repeated where they are', () => {
+    expect(linesOf({ duration: '8s' })).not.toContain('repeated');
+    expect(linesOf({ duration: '8s' })).not.toContain('meet warm caches');
+    expect(linesOf({ duration: '250s' })).toContain('repeated until the duration is over');
+    expect(linesOf({ stages: '250s@1x', duration: '1h' })).toContain('repeated until the stages are over');
+    expect(linesOf({ loop: '3', duration: '150s' })).toContain('played up to 3 times');
+    expect(linesOf({ loop: '3' })).toContain('played 3 times');
+  });
+
+  it('is known for a lone arrival that is repeated', () => {
+    const { plan } = scheduledBy([1_500_000], { stages: '20s@1x', duration: '1h', scaling: 'amplify' });
+    expect(plannedSpanNs(plan.scaling, plan.window)).toBe(20e9);
+    expect(askedMultiplier(plan)).toBe(1);
+  });
+});
+
+describe('the requests that are foreseen', () => {
+  // Quiet, then busy: the mean says nothing of either part.
+  const rising = arrivalsOf(400, (second) => (second < 320 ? 2 : 20));
+
+  it.each<[string, Parameters<typeof scheduledBy>[1], number]>([
+    ['the begin of a window is quiet', { duration: '8s', multiplier: '40' }, 0.02],
+    ['most of a window is played', { duration: '9500ms', multiplier: '40' }, 0.02],
+    ['a window is played and a part of it again', { duration: '15s', multiplier: '40' }, 0.02],
+    ['a window is played twice at most', { duration: '1h', loop: '2', multiplier: '40' }, 0.02],
+    ['sessions are played more often', { duration: '300s', scaling: 'amplify', multiplier: '3' }, 0.02],
+    ['stages end within the window', { stages: '50s@0.5x', scaling: 'amplify', multiplier: '10' }, 0.02],
+    ['stages pass quickly', { stages: '4s@1x,4s@1x..2x', multiplier: '20' }, 0.02],
+  ])('are those of what is played: %s', (_, flags, within) => {
+    const { plan, planned } = scheduledBy(rising, flags);
+    expect(Math.abs(plan.forecast.plannedExchanges / planned - 1)).toBeLessThan(within);
+  });
+
+  it('are counted in the last second that stages reach', () => {
+    // Half of what lies in five seconds lies in the last, which roll-ups hold with what follows it.
+    const late = [1_680_000, 3_000_000, 6_200_000, 6_500_000, 6_900_000, 9_000_000];
+    const { plan, planned } = scheduledBy(late, {
+      stages: '5s@0.5x',
+      scaling: 'amplify',
+      multiplier: '10',
+      jitter: '0s',
+    });
+    expect(planned).toBe(20);
+    expect(plan.forecast).toMatchObject({ exchanges: 4, plannedExchanges: 20 });
+    expect(askedMultiplier(plan)).toBe(5);
+  });
+
+  it('round no multiplier that was asked for', () => {
+    const { plan } = scheduledBy(steady, { stages: '1s@1.3x', scaling: 'amplify' });
+    expect(askedMultiplier(plan)).toBeCloseTo(1.3, 9);
+  });
+
+  it('bound every second of what a duration leaves of the window', () => {
+    for (const duration of ['250ms', '1s', '2300ms', '12s']) {
+      for (const from of [undefined, '1970-01-01T00:00:03.950Z']) {
+        const { plan, peakPerSecond } = scheduledBy(rising, { duration, multiplier: '30', from });
+        expect(plan.forecast.plannedPeakPerSecond).toBeGreaterThanOrEqual(peakPerSecond);
+      }
+    }
+  });
+});

@@ -1,0 +1,72 @@
+import type { ReplayPlan } from '../../src/cli/replay-plan.ts';
+import {
+  forecastFor,
+  plannedSpanNs,
+  scalingOf,
+  slowestPace,
+  stagedSpanNs,
+} from '../../src/cli/replay-scaling.ts';
+import { playbackOf } from '../../src/cli/replay-windows.ts';
+import type { CaptureOverview } from '../../src/replay/capture-overview.ts';
+import { type RawReplayOptions, resolveReplayOptions } from '../../src/replay/options.ts';
+import { arrivalsIn } from '../../src/replay/scaling/arrivals.ts';
+import { scheduleOf } from '../../src/replay/schedule.ts';
+import { chooseWindow } from '../../src/replay/window.ts';
+import { exchangeRow } from './exchange-row.ts';
+import { MemoryCapture } from './memory-capture.ts';
+
+/** What is foreseen of a capture of these arrivals, and what its schedule then holds. */
+export function scheduledBy(
+  arrivalsUs: readonly number[],
+  flags: RawReplayOptions,
+): { readonly plan: ReplayPlan; readonly planned: number; readonly peakPerSecond: number } {
+  const options = resolveReplayOptions(
+    { dryRun: true, ...flags },
+    { environment: () => undefined, readFile: () => '', checkSlo: () => {}, nowUs: () => 0 },
+  );
+  const capture = new MemoryCapture(arrivalsUs.map((arrivalUs, id) => exchangeRow({ id, arrivalUs })));
+  const overview = overviewOf(arrivalsUs);
+  const chosen = chooseWindow(overview, options.window, slowestPace(options), stagedSpanNs(options));
+  const scaling = () => scalingOf(options, overview, capture, chosen);
+  const window = { ...chosen, plannedSpanNs: plannedSpanNs(scaling(), chosen) };
+  const plan = {
+    options,
+    overview,
+    window,
+    scaling: scaling(),
+    forecast: forecastFor(overview, window, scaling()),
+  };
+  const source = playbackOf(capture, window, options.filters);
+  const seconds = new Map<number, number>();
+  const schedule = scaling();
+  for (const { kept, intendedOffsetNs } of scheduleOf(arrivalsIn(source, window, schedule), schedule)) {
+    if (intendedOffsetNs >= (window.durationNs ?? Number.POSITIVE_INFINITY)) break;
+    const second = Math.floor(intendedOffsetNs / 1e9);
+    if (kept) seconds.set(second, (seconds.get(second) ?? 0) + 1);
+  }
+  const counts = [...seconds.values()];
+  return {
+    plan,
+    planned: counts.reduce((sum, count) => sum + count, 0),
+    peakPerSecond: Math.max(0, ...counts),
+  };
+}
+
+function overviewOf(arrivalsUs: readonly number[]): CaptureOverview {
+  const counts = Map.groupBy(arrivalsUs, (us) => Math.floor(us / 1e6));
+  const seconds = [...counts].map(([second, { length: exchanges }]) => ({
+    ...{ second, exchanges, latencyCount: 0, latencySumUs: 0 },
+  }));
+  return {
+    name: 'capture',
+    exchanges: arrivalsUs.length,
+    firstArrivalUs: arrivalsUs[0] ?? null,
+    lastArrivalUs: arrivalsUs.at(-1) ?? null,
+    coverage: 1,
+    arrivalsOnly: false,
+    targets: [],
+    sessionKeys: [],
+    seconds: ({ fromUs, toUs }) =>
+      seconds.filter(({ second }) => second * 1e6 < toUs && (second + 1) * 1e6 > fromUs),
+  };
+}
