@@ -57,12 +57,17 @@ export function exportCommand(): Command {
     )
     .addOption(encryptionKeyOption('file with the key of an encrypted capture'))
     .option('--json', 'print one JSON document')
-    .action(async (format: string, directory: string, flags: ExportFlags) => {
-      await runExport(format, directory, flags);
+    .action(async (format: string, directory: string, flags: ExportFlags, command: Command) => {
+      await runExport(format, directory, flags, command);
     });
 }
 
-async function runExport(name: string, directory: string, flags: ExportFlags): Promise<void> {
+async function runExport(
+  name: string,
+  directory: string,
+  flags: ExportFlags,
+  command: Command,
+): Promise<void> {
   const format = formatNamed(name);
   const settings = settingsOf(format, flags);
   const options = resolveReplayOptions(
@@ -72,6 +77,7 @@ async function runExport(name: string, directory: string, flags: ExportFlags): P
       readFile: (path) => readFileSync(path, 'utf8'),
       checkSlo: () => undefined,
       nowUs: () => systemClock.epochUs(),
+      isOnCommandLine: (flag) => command.getOptionValueSource(flag) === 'cli',
     },
   );
   if (options.target !== null && options.target.socketPath !== null) {

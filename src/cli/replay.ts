@@ -87,7 +87,7 @@ export function replayCommand(): Command {
     });
 }
 
-const SOURCES: OptionSources = {
+const SOURCES: Omit<OptionSources, 'isOnCommandLine'> = {
   environment: (name) => process.env[name],
   readFile: (path) => readFileSync(path, 'utf8'),
   checkSlo: (expressions) => {
@@ -98,7 +98,8 @@ const SOURCES: OptionSources = {
 
 async function replay(directory: string, flags: ReplayFlags, command: Command): Promise<void> {
   const check = flags.check ?? isCheckImplied(flags.slo ?? []);
-  const options = resolveReplayOptions({ ...flags, check }, SOURCES);
+  const isOnCommandLine = (flag: string) => command.getOptionValueSource(flag) === 'cli';
+  const options = resolveReplayOptions({ ...flags, check }, { ...SOURCES, isOnCommandLine });
   const json = flags.json ?? false;
   const encryptionKeyFile = flags.encryptionKeyFile ?? null;
   const opened = openForReplay(directory, encryptionKeyOf(flags), options.window.recorders);

@@ -110,6 +110,8 @@ export interface OptionSources extends Secrets {
   checkSlo(expressions: readonly string[]): void;
   /** The wall clock, epoch microseconds. */
   nowUs(): number;
+  /** Whether a flag stands on the command line itself: a variable, or a key of a file, is for other commands too. */
+  isOnCommandLine(flag: keyof RawReplayOptions): boolean;
 }
 
 /**
@@ -123,7 +125,7 @@ export function resolveReplayOptions(raw: RawReplayOptions, sources: OptionSourc
   if (raw.ndjson && raw.json) problems.add('--json and --ndjson are one at a time: each is all of stdout');
   if (raw.ndjson && dryRun)
     problems.add('--ndjson tells of a run as it goes on, and a dry run has none: use --json');
-  checkZoneIsOfDays(raw, problems);
+  if (sources.isOnCommandLine('tz')) checkZoneIsOfDays(raw, problems);
   const slo = raw.slo ?? [];
   problems.attempt(() => sources.checkSlo(slo), undefined);
   const multiplier = problems.attempt(

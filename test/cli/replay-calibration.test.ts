@@ -10,6 +10,7 @@ test('a start that was set is the start of the run, and not of its calibration',
     readFile: () => '',
     checkSlo: () => undefined,
     nowUs: () => Date.parse('2026-11-24T21:00:00Z') * 1e3,
+    isOnCommandLine: () => true,
   });
   expect(options.startAtUs).not.toBeNull();
   expect(atOnce(options).startAtUs).toBeNull();

@@ -18,7 +18,13 @@ function minute(): string {
 function planOf(capture: string, flags: RawReplayOptions) {
   const options = resolveReplayOptions(
     { dryRun: true, ...flags },
-    { environment: () => undefined, readFile: () => '', checkSlo: () => {}, nowUs: () => 0 },
+    {
+      environment: () => undefined,
+      readFile: () => '',
+      checkSlo: () => {},
+      nowUs: () => 0,
+      isOnCommandLine: () => true,
+    },
   );
   const opened = openForReplay(capture, null, options.window.recorders);
   const window = chooseWindow(opened.overview, options.window, options.multiplier);

@@ -17,7 +17,13 @@ const overview = {
 };
 
 function digestOf(raw: RawReplayOptions, identity = 'files', name = overview.name): string {
-  const sources = { environment: () => undefined, readFile: () => '', checkSlo: () => {}, nowUs: () => 0 };
+  const sources = {
+    environment: () => undefined,
+    readFile: () => '',
+    checkSlo: () => {},
+    nowUs: () => 0,
+    isOnCommandLine: () => true,
+  };
   const options = resolveReplayOptions({ target: 'http://staging', shard: '0/3', ...raw }, sources);
   const window = chooseWindow(overview, options.window, options.multiplier);
   const scaling = new Scaling({ options, coverage: overview.coverage });

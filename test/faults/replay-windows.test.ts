@@ -42,6 +42,7 @@ async function plan(capture: string, args: readonly string[]): Promise<PlanDocum
     readFile: () => '',
     checkSlo: () => {},
     nowUs: () => 0,
+    isOnCommandLine: () => true,
   });
   const opened = openForReplay(capture, null, options.window.recorders);
   const window = chooseWindow(opened.overview, options.window, options.multiplier);

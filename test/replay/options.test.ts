@@ -8,6 +8,7 @@ import {
 } from '../../src/replay/options.ts';
 
 const sources: OptionSources = {
+  isOnCommandLine: () => true,
   environment: (name) => (name === 'STAGING_TOKEN' ? 'Bearer s3cret\n' : undefined),
   readFile: (path) => {
     if (path !== '/run/token') throw new Error('no such file');

@@ -22,7 +22,13 @@ export function scheduledBy(
 ): { readonly plan: ReplayPlan; readonly planned: number; readonly peakPerSecond: number } {
   const options = resolveReplayOptions(
     { dryRun: true, ...flags },
-    { environment: () => undefined, readFile: () => '', checkSlo: () => {}, nowUs: () => 0 },
+    {
+      environment: () => undefined,
+      readFile: () => '',
+      checkSlo: () => {},
+      nowUs: () => 0,
+      isOnCommandLine: () => true,
+    },
   );
   const capture = new MemoryCapture(arrivalsUs.map((arrivalUs, id) => exchangeRow({ id, arrivalUs })));
   const overview = overviewOf(arrivalsUs);

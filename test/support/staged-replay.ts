@@ -38,7 +38,13 @@ export function replayOf(setup: ReplaySetup) {
   const target = parseTarget(setup.target ?? 'http://127.0.0.1:9/base');
   const options = resolveReplayOptions(
     { target: target.url, ...setup.raw },
-    { environment: () => undefined, readFile: () => '', checkSlo: () => {}, nowUs: () => 0 },
+    {
+      environment: () => undefined,
+      readFile: () => '',
+      checkSlo: () => {},
+      nowUs: () => 0,
+      isOnCommandLine: () => true,
+    },
   );
   const overview = {
     name: 'capture',
