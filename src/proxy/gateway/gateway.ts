@@ -137,7 +137,7 @@ export class Gateway implements DataPlane, ExchangeHost {
   #serverOf(pair: Pair, index: number): Server {
     const upstream = this.#upstreamOf(pair.target);
     const server = createListener(pair, this.#options, this.#certificate, (request) =>
-      this.#mayUpgrade(request),
+      this.#mayUpgrade(request, this.#look(request)),
     );
     server.on(isSecure(pair) ? 'secureConnection' : 'connection', (socket: Socket) =>
       this.#accept(socket, index),
@@ -206,9 +206,13 @@ export class Gateway implements DataPlane, ExchangeHost {
     exchange.forward(upstream, requestTarget, this.#headersFor(request, connection, look));
   }
 
-  /** Only where nothing else is under way: a tunnel would begin amid the answers before it, or after a refusal. */
-  #mayUpgrade(request: IncomingMessage): boolean {
+  /**
+   * Only where nothing else is under way: a tunnel would begin amid the answers before it, or after a refusal. And
+   * only without a body, which nobody would read: the target would take for it what comes next.
+   */
+  #mayUpgrade(request: IncomingMessage, look: RequestLook): boolean {
     if (!this.#options.websocket || !asksForWebSocket(request)) return false;
+    if (look.refusal !== null || look.hasBody) return false;
     return this.#connections.get(request.socket)?.quiet ?? false;
   }
 
@@ -216,9 +220,8 @@ export class Gateway implements DataPlane, ExchangeHost {
     const connection = this.#connections.get(socket);
     const look = this.#look(request);
     // Older versions of Node offer every upgrade here, whatever they were told.
-    const refusal = this.#mayUpgrade(request) ? look.refusal : { reason: 'upgrade' as const, status: 400 };
-    if (connection === undefined || refusal !== null) {
-      this.#refuse(refusal?.reason ?? 'upgrade', socket, refusal?.status ?? 400);
+    if (connection === undefined || !this.#mayUpgrade(request, look)) {
+      this.#refuse('upgrade', socket, 400);
       return;
     }
     const { target: upstream, requestTarget } = this.#destinationOf(request.url ?? '/', fallback);

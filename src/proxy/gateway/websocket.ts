@@ -13,8 +13,8 @@ import type { Timed } from './time-limits.ts';
 const UPGRADE_MS = 60_000;
 
 /** Whether a request asks for WebSocket, and for nothing else, in a way that can be upgraded. */
-export function asksForWebSocket(request: IncomingMessage): boolean {
-  return request.method === 'GET' && request.headers.upgrade?.toLowerCase() === 'websocket';
+export function asksForWebSocket({ method, httpVersion, headers }: IncomingMessage): boolean {
+  return method === 'GET' && httpVersion === '1.1' && headers.upgrade?.toLowerCase() === 'websocket';
 }
 
 /**
