@@ -1,6 +1,7 @@
 import type { Socket } from 'node:net';
+import { LIMITS } from '../../core/limits.ts';
 import type { CloseCause } from '../frames.ts';
-import { resetSocket } from '../side.ts';
+import { askPeer, resetSocket } from '../side.ts';
 import type { ClientConnection, Underway } from './client-connection.ts';
 import type { ExchangeHost } from './exchange-host.ts';
 import type { ExchangeTap } from './exchange-tap.ts';
@@ -8,7 +9,7 @@ import type { Timed } from './time-limits.ts';
 
 /**
  * A connection that was upgraded: bytes both ways until either side ends, and the end of one is always the end of
- * the other. No time is too long for it.
+ * the other. No time is too long for it; it is looked at from time to time to hear of a side that left.
  */
 export class Tunnel implements Timed, Underway {
   readonly requestWhole = true;
@@ -43,7 +44,8 @@ export class Tunnel implements Timed, Underway {
   }
 
   checkTime(): void {
-    // No time is too long for it.
+    ask(this.#client, this.#target);
+    ask(this.#target, this.#client);
   }
 
   #flow(from: 'client' | 'server', source: Socket, sink: Socket): void {
@@ -67,6 +69,16 @@ export class Tunnel implements Timed, Underway {
     this.#connection.end(this);
     this.#host.tunnelled(-1);
   }
+}
+
+/**
+ * A side that is held back hears no reset of its peer, and is asked, as a wire asks. What cannot be asked (it has
+ * ended its own side, or is a unix socket) is let read on a little, which the other side holds: up to a bound.
+ */
+function ask(side: Socket, other: Socket): void {
+  if (!side.isPaused()) return;
+  if (side.remoteAddress !== undefined && !side.writableEnded) askPeer(side);
+  else if (other.writableLength < LIMITS.probedBytes) side.resume();
 }
 
 function end(side: Socket, hard: boolean): void {
