@@ -199,6 +199,7 @@ export class Gateway implements DataPlane, ExchangeHost {
     const target = request.url ?? '/';
     const unwelcome = this.#unwelcome(look);
     this.#inFlight += 1;
+    connection.answer = response;
     const exchange = new GatewayExchange(this, connection, { request, response }, look);
     if (unwelcome !== null) {
       this.#count(unwelcome);
