@@ -16,7 +16,10 @@ export type TlsPaths = Readonly<Partial<Record<'cert' | 'key' | 'ca', string>>>;
  * Half a replacement, or one that cannot be read, is told of and changes nothing.
  */
 export class TlsFiles {
+  /** Called when other files were read. */
+  onReplaced: () => void = () => undefined;
   readonly #paths: TlsPaths;
+  #contents: SecureContextOptions = {};
   #context: SecureContext;
   #signature: string;
   #timer: NodeJS.Timeout | null = null;
@@ -43,6 +46,11 @@ export class TlsFiles {
     return this.#context;
   }
 
+  /** What the context is made of, for a server of Node's, which makes its own. */
+  get contents(): Readonly<SecureContextOptions> {
+    return this.#contents;
+  }
+
   /** Looks for new files from time to time, until `close`. */
   watch(notify: (notice: Notice) => void, everyMs: number = WIRE.certificateCheckMs): void {
     this.#timer = setInterval(() => this.#check(notify), everyMs).unref();
@@ -60,6 +68,7 @@ export class TlsFiles {
       this.#context = this.#read();
       this.#signature = signature;
       this.#failure = null;
+      this.onReplaced();
       notify({ level: 'info', message: 'certificate files were replaced and read', fields: this.#paths });
     } catch (error) {
       const reason = reasonOf(error);
@@ -94,7 +103,9 @@ export class TlsFiles {
       throw new Error(`${this.#paths.key} holds no private key that can be read`, { cause: error });
     }
     try {
-      return createSecureContext(contents);
+      const context = createSecureContext(contents);
+      this.#contents = contents;
+      return context;
     } catch (error) {
       if ((error as NodeJS.ErrnoException).code !== 'ERR_OSSL_X509_KEY_VALUES_MISMATCH') throw error;
       const { key, cert } = this.#paths;

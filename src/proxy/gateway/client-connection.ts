@@ -1,4 +1,4 @@
-import { STATUS_CODES } from 'node:http';
+import { type ServerResponse, STATUS_CODES } from 'node:http';
 import type { Socket } from 'node:net';
 import { resetSocket } from '../side.ts';
 import type { Timed, TimeLimits } from './time-limits.ts';
@@ -26,6 +26,8 @@ export class ClientConnection implements Timed {
   readonly pair: number;
   /** Its number in the capture: that of the first exchange, since each is fed as a connection of its own. */
   number: number | null = null;
+  /** What answers its latest request, while that is under way. */
+  answer: ServerResponse | null = null;
   readonly #limits: TimeLimits;
   /** One in nearly all cases; more where requests are pipelined. */
   readonly #underway: Underway[] = [];
@@ -75,19 +77,24 @@ export class ClientConnection implements Timed {
   end(one: Underway): void {
     this.#underway.splice(this.#underway.indexOf(one), 1);
     if (this.#underway.length > 0) return;
+    this.answer = null;
     this.#quietSinceMs = this.#limits.nowMs;
     if (this.#refusalDue !== null) this.refuse(this.#refusalDue);
   }
 
   /**
-   * Answers bytes that are no request, and ends the connection. Requests before them are answered first; when
-   * the unreadable bytes belong to one of those, nothing can be answered any more.
+   * Answers what is no request, and ends the connection. Requests before it are answered first. One that has begun
+   * and will not become whole is over; only where its answer has begun too, there is nothing more to be said.
    */
   refuse(status: number): void {
     if (this.#lingerUntilMs !== null) return;
-    if (this.#underway.some((one) => !one.requestWhole)) {
+    const broken = this.#underway.find((one) => !one.requestWhole);
+    if (broken !== undefined && this.answer?.headersSent) {
       this.socket.destroy();
-    } else if (this.#underway.length > 0) {
+      return;
+    }
+    broken?.clientGone();
+    if (this.#underway.length > 0) {
       this.#refusalDue = status;
     } else {
       this.#limits.add(this);

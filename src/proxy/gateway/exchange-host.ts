@@ -9,7 +9,9 @@ export interface ExchangeHost {
   readonly limits: TimeLimits;
   readonly timeouts: GatewayTimeouts;
   readonly draining: boolean;
-  /** An exchange is over. */
+  /** An exchange is over, or became a tunnel. */
   ended(): void;
+  /** There is a tunnel more, or one less. */
+  tunnelled(change: 1 | -1): void;
   failed(failure: ConnectionFailure): void;
 }

@@ -15,14 +15,16 @@ import { reasonOfClientError } from './refusals.ts';
 import { type Destination, RouteTable } from './routes.ts';
 import { TimeLimits } from './time-limits.ts';
 import { Upstream } from './upstream.ts';
-import { asksForWebSocket, WebSocketTunnel } from './websocket.ts';
+import { asksForWebSocket, WebSocketUpgrade } from './websocket-upgrade.ts';
 
 /** While draining, a connection ends after it was quiet for that long; sooner, a request may be on its way. */
 const QUIET_MS = 1_000;
 
 /** What a gateway did beside forwarding. */
 export interface GatewayCounts {
+  /** Requests under way, those for WebSocket among them until they are answered. */
   readonly inFlight: number;
+  /** Connections that have become WebSockets. */
   readonly tunnels: number;
   /** Requests that the gateway answered itself, by reason. */
   readonly refused: Readonly<Partial<Record<RefusalReason, number>>>;
@@ -125,9 +127,12 @@ export class Gateway implements DataPlane, ExchangeHost {
     for (const connection of [...this.#connections.values()]) connection.cut();
   }
 
-  /** An exchange is over. */
   ended(): void {
     this.#inFlight -= 1;
+  }
+
+  tunnelled(change: 1 | -1): void {
+    this.#tunnels += change;
   }
 
   failed(failure: ConnectionFailure): void {
@@ -137,7 +142,7 @@ export class Gateway implements DataPlane, ExchangeHost {
   #serverOf(pair: Pair, index: number): Server {
     const upstream = this.#upstreamOf(pair.target);
     const server = createListener(pair, this.#options, this.#certificate, (request) =>
-      this.#mayUpgrade(request),
+      this.#mayUpgrade(request, this.#look(request)),
     );
     server.on(isSecure(pair) ? 'secureConnection' : 'connection', (socket: Socket) =>
       this.#accept(socket, index),
@@ -192,13 +197,13 @@ export class Gateway implements DataPlane, ExchangeHost {
       return;
     }
     const target = request.url ?? '/';
-    const isRefused = look.marked && this.#options.refuseMarked;
-    const isFull = this.#inFlight >= this.#options.maxInFlight;
+    const unwelcome = this.#unwelcome(look);
     this.#inFlight += 1;
+    connection.answer = response;
     const exchange = new GatewayExchange(this, connection, { request, response }, look);
-    if (isRefused || isFull) {
-      this.#count(isRefused ? 'replay_marked' : 'in_flight');
-      exchange.refuse(isRefused ? 403 : 503);
+    if (unwelcome !== null) {
+      this.#count(unwelcome);
+      exchange.refuse(unwelcome === 'replay_marked' ? 403 : 503);
       return;
     }
     if (expects) response.writeContinue();
@@ -206,9 +211,19 @@ export class Gateway implements DataPlane, ExchangeHost {
     exchange.forward(upstream, requestTarget, this.#headersFor(request, connection, look));
   }
 
-  /** Only where nothing else is under way: a tunnel would begin amid the answers before it, or after a refusal. */
-  #mayUpgrade(request: IncomingMessage): boolean {
+  /** Why a request that could be forwarded is answered here. */
+  #unwelcome(look: RequestLook): 'replay_marked' | 'in_flight' | null {
+    if (look.marked && this.#options.refuseMarked) return 'replay_marked';
+    return this.#inFlight >= this.#options.maxInFlight ? 'in_flight' : null;
+  }
+
+  /**
+   * Only where nothing else is under way: a tunnel would begin amid the answers before it, or after a refusal. And
+   * only without a body, which nobody would read: the target would take for it what comes next.
+   */
+  #mayUpgrade(request: IncomingMessage, look: RequestLook): boolean {
     if (!this.#options.websocket || !asksForWebSocket(request)) return false;
+    if (look.refusal !== null || look.hasBody || this.#unwelcome(look) !== null) return false;
     return this.#connections.get(request.socket)?.quiet ?? false;
   }
 
@@ -216,19 +231,17 @@ export class Gateway implements DataPlane, ExchangeHost {
     const connection = this.#connections.get(socket);
     const look = this.#look(request);
     // Older versions of Node offer every upgrade here, whatever they were told.
-    const refusal = this.#mayUpgrade(request) ? look.refusal : { reason: 'upgrade' as const, status: 400 };
-    if (connection === undefined || refusal !== null) {
-      this.#refuse(refusal?.reason ?? 'upgrade', socket, refusal?.status ?? 400);
+    if (connection === undefined || !this.#mayUpgrade(request, look)) {
+      this.#refuse('upgrade', socket, 400);
       return;
     }
     const { target: upstream, requestTarget } = this.#destinationOf(request.url ?? '/', fallback);
     const headers = this.#headersFor(request, connection, look);
     headers.push('Connection', 'Upgrade', 'Upgrade', request.headers.upgrade ?? 'websocket');
-    this.#tunnels += 1;
-    const open = () => upstream.upgradeRequest(requestTarget, headers);
-    new WebSocketTunnel(this, connection, { request, early, look }, open, () => {
-      this.#tunnels -= 1;
-    });
+    this.#inFlight += 1;
+    new WebSocketUpgrade(this, connection, { request, early }, () =>
+      upstream.upgradeRequest(requestTarget, headers),
+    );
   }
 
   #look(request: IncomingMessage): RequestLook {

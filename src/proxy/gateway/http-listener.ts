@@ -1,7 +1,5 @@
-import { readFileSync } from 'node:fs';
 import { createServer, type IncomingMessage, type Server, type ServerOptions } from 'node:http';
-import { createServer as createTlsServer } from 'node:https';
-import type { TlsOptions } from 'node:tls';
+import { createServer as createTlsServer, type Server as TlsServer } from 'node:https';
 import { AppError } from '../../core/errors.ts';
 import { WIRE } from '../../core/limits.ts';
 import type { Notice, Pair } from '../data-plane.ts';
@@ -16,24 +14,25 @@ type Settings = ServerOptions & { shouldUpgradeCallback: (request: IncomingMessa
 
 /** Certificate and key of the listeners that speak TLS: whoever connects gets those of the moment. */
 export class ListenerCertificate {
-  readonly #tls: GatewayTls;
   readonly #files: TlsFiles;
+  readonly #servers: TlsServer[] = [];
 
   /** @throws AppError OPTION_INVALID when they are of no use */
   constructor(tls: GatewayTls, notify: (notice: Notice) => void) {
-    this.#tls = tls;
     this.#files = new TlsFiles({ cert: tls.certPath, key: tls.keyPath }, '--tls-cert, --tls-key');
+    // Set on the servers, because one chosen by the name of the host would miss clients that name none.
+    this.#files.onReplaced = () => {
+      for (const server of this.#servers) server.setSecureContext(this.#files.contents);
+    };
     this.#files.watch(notify);
   }
 
-  /** For clients that name no host there is a certificate too: the one that was there at the start. */
-  get options(): TlsOptions {
-    return {
-      cert: readFileSync(this.#tls.certPath),
-      key: readFileSync(this.#tls.keyPath),
-      handshakeTimeout: WIRE.handshakeMs,
-      SNICallback: (_name, done) => done(null, this.#files.context),
-    };
+  /** A server that speaks TLS. */
+  createServer(settings: ServerOptions): Server {
+    const tls = { ...this.#files.contents, handshakeTimeout: WIRE.handshakeMs };
+    const server = createTlsServer({ ...settings, ...tls });
+    this.#servers.push(server);
+    return server;
   }
 
   close(): void {
@@ -73,9 +72,8 @@ export function createListener(
       hint: 'Give --tls-cert and --tls-key.',
     });
   }
-  const server = isSecure(pair)
-    ? createTlsServer({ ...settings, ...certificate?.options })
-    : createServer(settings);
+  const server =
+    isSecure(pair) && certificate !== null ? certificate.createServer(settings) : createServer(settings);
   server.maxConnections = maxConnections;
   // Beyond its own default Node would drop header lines without a word; the head's size is the bound.
   server.maxHeadersCount = 0;

@@ -42,6 +42,7 @@ export class Upstream {
   readonly endpoint: Endpoint;
   readonly #proxy: httpProxy;
   readonly #agent: HttpAgent;
+  readonly #upgrades: HttpAgent;
   readonly #address: RequestOptions;
   readonly #isTls: boolean;
 
@@ -55,14 +56,14 @@ export class Upstream {
       endpoint.kind === 'unix' ? { socketPath: endpoint.path } : { host: endpoint.host, port: endpoint.port };
     // The time is for idle connections, which end before the target's own limit ends them, or a request would
     // race its end. A busy one outlives it: only what lies idle is closed for it.
-    const common = {
+    const pooled = {
       keepAlive: options.upstreamReuse,
       maxFreeSockets: FREE_SOCKETS,
       timeout: options.freeSocketMs,
     };
-    this.#agent = this.#isTls
-      ? new TlsAgent({ ...common, ...trust(options.upstreamTls) })
-      : new HttpAgent(common);
+    const trusted = this.#isTls ? trust(options.upstreamTls) : {};
+    this.#agent = this.#isTls ? new TlsAgent({ ...pooled, ...trusted }) : new HttpAgent(pooled);
+    this.#upgrades = this.#isTls ? new TlsAgent({ keepAlive: false, ...trusted }) : new HttpAgent();
     this.#proxy = guardedProxy(this.#address, this.#isTls, options.upstreamTls, this.#agent);
   }
 
@@ -74,12 +75,13 @@ export class Upstream {
     this.#proxy.web(request, response, undefined, (error) => forwarding.fail(error));
   }
 
-  /** A request with a connection of its own that may be upgraded; header lines are sent exactly as given. */
+  /**
+   * A request that may be upgraded; header lines are sent exactly as given. Its connection is made for it and
+   * serves nothing else, whatever the target answers: what a target still expects on it is not for us to know.
+   */
   upgradeRequest(path: string, headers: string[]): ClientRequest {
     const request = this.#isTls ? tlsRequest : httpRequest;
-    // Connections of the agent are reused; one that was upgraded never is.
-    const options = { ...this.#address, method: 'GET', path, headers, agent: this.#agent };
-    return request(options);
+    return request({ ...this.#address, method: 'GET', path, headers, agent: this.#upgrades });
   }
 
   /** Ends the idle connections. */

@@ -115,13 +115,14 @@ describe('a request that unguarded proxies die of, or send on as two', () => {
     expect(upstream.requests).toHaveLength(2);
   });
 
-  it('tells the upstream of a body that turns out to be none, and answers nothing', async () => {
+  it('tells the upstream of a body that turns out to be none, and answers 400', async () => {
     const { upstream, gateway } = await counting();
     const got = await ask(
       gateway.port,
       `POST / HTTP/1.1\r\n${HOST}Transfer-Encoding: chunked\r\n\r\n3\r\nabc\r\n-5\r\n`,
     );
-    expect([got, upstream.requests.length]).toEqual(['', 0]);
+    const refusal = 'HTTP/1.1 400 Bad Request\r\nConnection: close\r\nContent-Length: 0\r\n\r\n';
+    expect([got, upstream.requests.length]).toEqual([refusal, 0]);
     await until(() => upstream.openConnections === 0, 250);
     await gateway.settle();
     expect(gateway.sink.exchanges[0]).toMatchObject({ outcome: 'client_aborted', status: null });

@@ -3,6 +3,7 @@ import { type AddressInfo, connect, createServer, type Socket } from 'node:net';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { afterEach } from 'vitest';
 import { systemClock } from '../../../src/core/clock.ts';
+import type { Notice } from '../../../src/proxy/data-plane.ts';
 import { Gateway } from '../../../src/proxy/gateway/gateway.ts';
 import {
   GATEWAY_DEFAULTS,
@@ -32,7 +33,11 @@ export type GatewayUnderTest = Awaited<ReturnType<typeof startGateway>>;
 type Asked = Partial<Omit<GatewayOptions, 'timeouts'>> & { timeouts?: Partial<GatewayOptions['timeouts']> };
 
 /** A gateway in front of a port, with a real recorder behind a real pipe and a sink that keeps what it is told. */
-export async function startGateway(targetPort: number, asked: Asked = {}) {
+export async function startGateway(
+  targetPort: number,
+  asked: Asked = {},
+  notify: (notice: Notice) => void = () => undefined,
+) {
   const [forwarderEnd, recorderEnd] = await socketPair();
   const sink = new CountingSink();
   const ledger = new Ledger();
@@ -49,6 +54,7 @@ export async function startGateway(targetPort: number, asked: Asked = {}) {
       timeouts: { ...GATEWAY_TIMEOUTS, ...asked.timeouts },
     },
     link,
+    notify,
   );
   const bound = await gateway.listen();
   const tick = setInterval(() => recorder.commitIfDue(), 5);

@@ -1,6 +1,10 @@
+import { once } from 'node:events';
+import { createServer, type Socket } from 'node:net';
+import { setTimeout as sleep } from 'node:timers/promises';
 import { describe, expect, it } from 'vitest';
 import { imbalance } from '../../support/imbalance.ts';
-import { ask, RawClient, rawUpstream, startGateway, until } from './support.ts';
+import { temporaryDirectory } from '../../support/temp-dir.ts';
+import { ask, atEnd, RawClient, rawUpstream, startGateway, tcp, until } from './support.ts';
 
 const ASK =
   'GET /chat HTTP/1.1\r\nHost: m\r\nConnection: keep-alive, Upgrade\r\nUpgrade: websocket\r\n' +
@@ -139,4 +143,60 @@ describe('WebSocket', () => {
     await gateway.settle();
     expect(gateway.sink.exchanges.map(({ status }) => status)).toEqual([200, 200]);
   });
+
+  it.each(['client', 'target'] as const)('passes on that a %s held back resets', async (leaver) => {
+    const accepted: Socket[] = [];
+    const port = await rawUpstream((socket) => {
+      accepted.push(socket.once('data', () => socket.write(SWITCH)));
+    });
+    const gateway = await startGateway(port, { websocket: true });
+    const { socket: client } = await tunnelled(gateway.port);
+    const target = accepted[0] as Socket;
+    const [leaving, standing] = leaver === 'client' ? [client, target] : [target, client];
+    standing.pause();
+    await stuff(leaving);
+    leaving.resetAndDestroy();
+    // Nobody else moves meanwhile: whatever is written to a side that left tells of it as well.
+    await until(() => gateway.gateway.counts.tunnels === 0);
+    // One that was ended takes a write more. What is read is no proof: older versions read a reset as an end.
+    const written = Promise.withResolvers<unknown>();
+    standing.write('x', written.resolve);
+    expect(await written.promise).toMatchObject({ code: 'ECONNRESET' });
+    expect(imbalance(await gateway.settle())).toEqual({ bytes: 0, turns: 0 });
+  });
+
+  it('hears of a target behind a unix socket that leaves while its client stands still', async () => {
+    const path = `${temporaryDirectory()}/up.sock`;
+    const accepted: Socket[] = [];
+    const server = createServer((socket) => {
+      accepted.push(socket.once('data', () => socket.write(SWITCH)));
+    }).listen(path);
+    atEnd(() => server.close());
+    await once(server, 'listening');
+    const pairs = [{ listen: tcp(0), target: { kind: 'unix', path } as const }];
+    const gateway = await startGateway(0, { pairs, websocket: true });
+    const { socket: client } = await tunnelled(gateway.port);
+    client.pause();
+    // Not for longer: a little is taken ten times a second, and no more than a bound in all.
+    await stuff(accepted[0] as Socket, 50);
+    accepted[0]?.destroy();
+    await until(() => gateway.gateway.counts.tunnels === 0);
+  });
 });
+
+/** A client whose connection is a WebSocket by now. */
+async function tunnelled(port: number): Promise<RawClient> {
+  const client = await RawClient.connect(port);
+  client.send(ASK);
+  await client.read(/\r\n\r\n$/);
+  return client;
+}
+
+/** Writes until no more of it is taken for a while. */
+async function stuff(socket: Socket, quietMs = 500): Promise<void> {
+  const piece = Buffer.alloc(64 * 1024);
+  for (let moved = true; moved; ) {
+    while (socket.write(piece));
+    moved = await Promise.race([once(socket, 'drain').then(() => true), sleep(quietMs, false)]);
+  }
+}

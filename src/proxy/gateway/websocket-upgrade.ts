@@ -1,0 +1,185 @@
+import type { ClientRequest, IncomingMessage } from 'node:http';
+import type { Socket } from 'node:net';
+import type { CloseCause } from '../frames.ts';
+import { askPeer, resetSocket } from '../side.ts';
+import type { ClientConnection, Underway } from './client-connection.ts';
+import type { ExchangeHost } from './exchange-host.ts';
+import { ExchangeTap, headOf } from './exchange-tap.ts';
+import { passableResponse } from './guard.ts';
+import { isLate, type Timed } from './time-limits.ts';
+import { Tunnel } from './tunnel.ts';
+import { whenConnected } from './upstream.ts';
+
+/** For a target to answer an upgrade, where no other limit is set. */
+const UPGRADE_MS = 60_000;
+
+/** Whether a request asks for WebSocket, and for nothing else, in a way that can be upgraded. */
+export function asksForWebSocket({ method, httpVersion, headers }: IncomingMessage): boolean {
+  return method === 'GET' && httpVersion === '1.1' && headers.upgrade?.toLowerCase() === 'websocket';
+}
+
+/**
+ * A request for WebSocket until it has come to something: a tunnel, or the answer of a target that declines. It is
+ * a request under way for as long, with the limits of any other. The library has no part in it: it sends the
+ * answer's head in another form than it came in, and leaves sockets behind.
+ */
+export class WebSocketUpgrade implements Timed, Underway {
+  readonly requestWhole = true;
+  place = -1;
+  readonly #host: ExchangeHost;
+  readonly #connection: ClientConnection;
+  readonly #client: Socket;
+  readonly #tap: ExchangeTap;
+  readonly #toTarget: ClientRequest;
+  readonly #startMs: number;
+  #activeMs: number;
+  #connecting = true;
+  /** A target that declines has begun to say so. */
+  #declining = false;
+  #cause: CloseCause | null = null;
+  #over = false;
+
+  /** @param early what the client sent behind its request: it lies there to be read, by whoever will */
+  constructor(
+    host: ExchangeHost,
+    connection: ClientConnection,
+    asked: { request: IncomingMessage; early: Buffer },
+    open: () => ClientRequest,
+  ) {
+    this.#host = host;
+    this.#connection = connection;
+    this.#client = connection.socket;
+    host.limits.add(this);
+    this.#startMs = host.limits.nowMs;
+    this.#activeMs = this.#startMs;
+    const { peer, pair, number } = connection;
+    this.#tap = new ExchangeTap(host.link, { peer, pair, clientConnection: number });
+    connection.number ??= this.#tap.connection;
+    connection.begin(this);
+    const { method, url, httpVersion, rawHeaders } = asked.request;
+    this.#tap.requestHead(`${method} ${url} HTTP/${httpVersion}`, rawHeaders, false);
+    this.#client.setTimeout(0);
+    if (asked.early.length > 0) this.#client.unshift(asked.early);
+    this.#client.on('error', () => this.clientGone());
+    this.#client.on('end', () => this.clientGone());
+    this.#toTarget = open();
+    this.#listen();
+    this.#toTarget.end();
+  }
+
+  clientGone(): void {
+    this.#ended('client_reset');
+  }
+
+  cut(): void {
+    this.#ended('shutdown');
+  }
+
+  checkTime(nowMs: number): void {
+    const { timeouts } = this.#host;
+    const standing = {
+      ageMs: nowMs - this.#startMs,
+      quietMs: nowMs - this.#activeMs,
+      connecting: this.#connecting,
+      waiting: !this.#declining,
+      flowing: this.#declining,
+    };
+    const firstByteMs = timeouts.firstByteMs || UPGRADE_MS;
+    if (isLate(standing, { ...timeouts, firstByteMs })) this.#ended('timed_out');
+    // It is read on for nobody, and hears no reset behind what it sent.
+    else askPeer(this.#client);
+  }
+
+  #listen(): void {
+    const request = this.#toTarget;
+    const connected = () => {
+      this.#connecting = false;
+    };
+    request.on('socket', () => {
+      if (whenConnected(request, connected)) connected();
+    });
+    request.on('upgrade', (answer, socket, early) => this.#upgraded(answer, socket as Socket, early));
+    request.on('response', (answer) => this.#declined(answer));
+    request.on('error', () => this.#ended('server_reset'));
+    request.on('close', () => {
+      if (!this.#declining) this.#ended('server_reset');
+    });
+  }
+
+  #upgraded(answer: IncomingMessage, target: Socket, early: Buffer): void {
+    if (this.#over) {
+      target.destroy();
+      return;
+    }
+    const line = `HTTP/1.1 ${answer.statusCode} ${answer.statusMessage}`;
+    this.#tap.responseHead(line, answer.rawHeaders, 'none');
+    this.#client.write(headOf(line, answer.rawHeaders));
+    if (early.length > 0) target.unshift(early);
+    new Tunnel(this.#host, this.#connection, target, this.#tap);
+    this.#leave();
+  }
+
+  /** The target answers as if nothing had been asked: its answer is passed on, and the connection ends with it. */
+  #declined(answer: IncomingMessage): void {
+    const { statusCode: status = 0, statusMessage: reason = '', rawHeaders: headers } = answer;
+    const passable = passableResponse({ status, reason, headers }, { method: 'GET', httpVersion: '1.0' });
+    if (this.#over || passable === null) {
+      answer.destroy();
+      this.#ended('server_reset');
+      return;
+    }
+    this.#declining = true;
+    this.#activeMs = this.#host.limits.nowMs;
+    const line = `HTTP/1.1 ${status} ${reason}`;
+    this.#tap.responseHead(line, headers, passable.body);
+    const client = this.#client;
+    client.write(headOf(line, [...passable.headers, 'Connection', 'close']));
+    // What it says now is meant for a tunnel. Left unread, it would make a reset of the answer's end.
+    client.resume();
+    answer.on('data', (chunk: Buffer) => {
+      this.#activeMs = this.#host.limits.nowMs;
+      if (client.writable && !client.write(chunk)) answer.pause();
+      this.#tap.responseBytes(chunk);
+    });
+    client.on('drain', () => answer.resume());
+    answer.on('error', () => this.#ended('server_reset'));
+    answer.on('end', () => {
+      if (!answer.complete) return;
+      this.#tap.responseEnd(answer.rawTrailers);
+      this.#cause = 'client_end';
+      client.end(() => this.#ended('client_end'));
+    });
+  }
+
+  #ended(cause: CloseCause): void {
+    if (this.#over) return;
+    this.#cause ??= cause;
+    this.#toTarget.destroy();
+    this.#tap.close(this.#cause);
+    this.#leave();
+    if (this.#declining) this.#endAnswer();
+    else if (this.#cause === 'server_reset') this.#refuse(502);
+    else if (this.#cause === 'timed_out') this.#refuse(504);
+    else this.#client.destroy();
+  }
+
+  /** Where a close would look like the end of an answer, one that broke off ends in a reset. */
+  #endAnswer(): void {
+    if (this.#client.writableFinished) this.#client.destroySoon();
+    else resetSocket(this.#client);
+  }
+
+  #refuse(status: 502 | 504): void {
+    const isLate = status === 504;
+    if (this.#connecting) this.#host.failed(isLate ? 'upstream_timeout' : 'upstream_refused');
+    else if (!isLate) this.#host.failed('upstream_gone');
+    this.#connection.refuse(status);
+  }
+
+  #leave(): void {
+    this.#over = true;
+    this.#host.limits.remove(this);
+    this.#connection.end(this);
+    this.#host.ended();
+  }
+}
