@@ -5,6 +5,7 @@ import { type RawReplayOptions, resolveReplayOptions } from '../../src/replay/op
 import { chooseWindow } from '../../src/replay/window.ts';
 import { captureOf } from '../support/captures.ts';
 import { exchangeOf, TEST_EPOCH_US } from '../support/exchanges.ts';
+import { COMMAND_LINE_ALONE } from '../support/option-sources.ts';
 
 const at = (seconds: number) => new Date(TEST_EPOCH_US / 1e3 + seconds * 1e3).toISOString();
 
@@ -16,16 +17,7 @@ function minute(): string {
 }
 
 function planOf(capture: string, flags: RawReplayOptions) {
-  const options = resolveReplayOptions(
-    { dryRun: true, ...flags },
-    {
-      environment: () => undefined,
-      readFile: () => '',
-      checkSlo: () => {},
-      nowUs: () => 0,
-      isOnCommandLine: () => true,
-    },
-  );
+  const options = resolveReplayOptions({ dryRun: true, ...flags }, COMMAND_LINE_ALONE);
   const opened = openForReplay(capture, null, options.window.recorders);
   const window = chooseWindow(opened.overview, options.window, options.multiplier);
   opened.source.close();

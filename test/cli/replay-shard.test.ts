@@ -3,6 +3,7 @@ import { planDigest } from '../../src/cli/replay-shard.ts';
 import { type RawReplayOptions, resolveReplayOptions } from '../../src/replay/options.ts';
 import { Scaling } from '../../src/replay/scaling/scaling.ts';
 import { chooseWindow } from '../../src/replay/window.ts';
+import { COMMAND_LINE_ALONE } from '../support/option-sources.ts';
 
 const overview = {
   name: '/captures/monday',
@@ -17,14 +18,10 @@ const overview = {
 };
 
 function digestOf(raw: RawReplayOptions, identity = 'files', name = overview.name): string {
-  const sources = {
-    environment: () => undefined,
-    readFile: () => '',
-    checkSlo: () => {},
-    nowUs: () => 0,
-    isOnCommandLine: () => true,
-  };
-  const options = resolveReplayOptions({ target: 'http://staging', shard: '0/3', ...raw }, sources);
+  const options = resolveReplayOptions(
+    { target: 'http://staging', shard: '0/3', ...raw },
+    COMMAND_LINE_ALONE,
+  );
   const window = chooseWindow(overview, options.window, options.multiplier);
   const scaling = new Scaling({ options, coverage: overview.coverage });
   return planDigest({ options, overview: { ...overview, name }, window, scaling }, identity);

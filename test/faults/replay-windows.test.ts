@@ -9,6 +9,7 @@ import { resolveCaptureDirectory } from '../../src/storage/capture-directory.ts'
 import { CaptureWriter } from '../../src/storage/capture-writer.ts';
 import { captureOf, newCapture, writerOptions } from '../support/captures.ts';
 import { exchangeOf, requestMessage, TEST_EPOCH_US } from '../support/exchanges.ts';
+import { COMMAND_LINE_ALONE } from '../support/option-sources.ts';
 import { runReprise } from '../support/process.ts';
 import { documentOf, replay, requestsOf, serverOf } from '../support/replaying.ts';
 
@@ -37,13 +38,7 @@ async function plan(capture: string, args: readonly string[]): Promise<PlanDocum
   // The flags as the command reads them, the plan as its thread makes it; in this process, which has started.
   const command = replayCommand().action(() => {});
   await command.parseAsync([capture, '--dry-run', ...args], { from: 'user' });
-  const options = resolveReplayOptions(command.opts(), {
-    environment: () => undefined,
-    readFile: () => '',
-    checkSlo: () => {},
-    nowUs: () => 0,
-    isOnCommandLine: () => true,
-  });
+  const options = resolveReplayOptions(command.opts(), COMMAND_LINE_ALONE);
   const opened = openForReplay(capture, null, options.window.recorders);
   const window = chooseWindow(opened.overview, options.window, options.multiplier);
   opened.source.close();

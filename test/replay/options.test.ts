@@ -1,21 +1,18 @@
 import { describe, expect, it } from 'vitest';
 import { AppError } from '../../src/core/errors.ts';
-import {
-  describeReplayOptions,
-  type OptionSources,
-  type RawReplayOptions,
-  resolveReplayOptions,
-} from '../../src/replay/options.ts';
+import type { RawReplayOptions } from '../../src/replay/options.ts';
+import { describeReplayOptions, resolveReplayOptions } from '../../src/replay/options.ts';
+import { COMMAND_LINE_ALONE } from '../support/option-sources.ts';
 
-const sources: OptionSources = {
-  isOnCommandLine: () => true,
-  environment: (name) => (name === 'STAGING_TOKEN' ? 'Bearer s3cret\n' : undefined),
-  readFile: (path) => {
+const sources = {
+  ...COMMAND_LINE_ALONE,
+  environment: (name: string) => (name === 'STAGING_TOKEN' ? 'Bearer s3cret\n' : undefined),
+  readFile: (path: string) => {
     if (path !== '/run/token') throw new Error('no such file');
     return 'from-file\n';
   },
   nowUs: () => Date.UTC(2026, 10, 24, 12) * 1e3,
-  checkSlo: (expressions) => {
+  checkSlo: (expressions: readonly string[]) => {
     if (expressions.includes('nonsense')) throw new AppError('OPTION_INVALID', '--slo: "nonsense" is none');
   },
 };

@@ -2,16 +2,10 @@ import { describe, expect, it } from 'vitest';
 import type { AppError } from '../../src/core/errors.ts';
 import { type RawReplayOptions, resolveReplayOptions } from '../../src/replay/options.ts';
 import { TRUST_DEFAULTS } from '../../src/replay/trust-options.ts';
+import { COMMAND_LINE_ALONE } from '../support/option-sources.ts';
 
-const sources = {
-  environment: () => undefined,
-  readFile: () => '',
-  checkSlo: () => {},
-  nowUs: () => 0,
-  isOnCommandLine: () => true,
-};
 const resolved = (raw: RawReplayOptions) =>
-  resolveReplayOptions({ target: 'http://staging:8000', ...raw }, sources);
+  resolveReplayOptions({ target: 'http://staging:8000', ...raw }, COMMAND_LINE_ALONE);
 
 function problemsOf(raw: RawReplayOptions): string {
   try {
@@ -64,7 +58,7 @@ describe('the options of trust', () => {
       expect(problemsOf({ ...raw, tz: 'Europe/Berlin' })).toContain(said);
       expect(resolved({ ...raw, tz: 'UTC' }).window.ranges).toHaveLength(1);
       expect(resolved({ tz: 'Europe/Berlin', day: ['2026-11-20'] }).window.ranges).toHaveLength(1);
-      const elsewhere = { ...sources, isOnCommandLine: () => false };
+      const elsewhere = { ...COMMAND_LINE_ALONE, isOnCommandLine: () => false };
       const ofTheHost = { target: 'http://staging:8000', ...raw, tz: 'Europe/Berlin' };
       expect(resolveReplayOptions(ofTheHost, elsewhere).window.ranges).toHaveLength(1);
     },

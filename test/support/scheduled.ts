@@ -14,22 +14,14 @@ import { scheduleOf } from '../../src/replay/schedule.ts';
 import { chooseWindow } from '../../src/replay/window.ts';
 import { exchangeRow } from './exchange-row.ts';
 import { MemoryCapture } from './memory-capture.ts';
+import { COMMAND_LINE_ALONE } from './option-sources.ts';
 
 /** What is foreseen of a capture of these arrivals, and what its schedule then holds. */
 export function scheduledBy(
   arrivalsUs: readonly number[],
   flags: RawReplayOptions,
 ): { readonly plan: ReplayPlan; readonly planned: number; readonly peakPerSecond: number } {
-  const options = resolveReplayOptions(
-    { dryRun: true, ...flags },
-    {
-      environment: () => undefined,
-      readFile: () => '',
-      checkSlo: () => {},
-      nowUs: () => 0,
-      isOnCommandLine: () => true,
-    },
-  );
+  const options = resolveReplayOptions({ dryRun: true, ...flags }, COMMAND_LINE_ALONE);
   const capture = new MemoryCapture(arrivalsUs.map((arrivalUs, id) => exchangeRow({ id, arrivalUs })));
   const overview = overviewOf(arrivalsUs);
   const chosen = chooseWindow(overview, options.window, slowestPace(options), stagedSpanNs(options));

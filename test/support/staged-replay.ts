@@ -11,6 +11,7 @@ import { warmupBefore } from '../../src/replay/warmup.ts';
 import { chooseWindow } from '../../src/replay/window.ts';
 import { exchangeRow } from './exchange-row.ts';
 import { MemoryCapture, requestPayload } from './memory-capture.ts';
+import { COMMAND_LINE_ALONE } from './option-sources.ts';
 import { ScriptedEngine } from './scripted-engine.ts';
 
 export const SECOND_US = 1_000_000;
@@ -36,16 +37,7 @@ export function replayOf(setup: ReplaySetup) {
   const count = setup.count ?? 5;
   const source = setup.capture ?? captureOf(count);
   const target = parseTarget(setup.target ?? 'http://127.0.0.1:9/base');
-  const options = resolveReplayOptions(
-    { target: target.url, ...setup.raw },
-    {
-      environment: () => undefined,
-      readFile: () => '',
-      checkSlo: () => {},
-      nowUs: () => 0,
-      isOnCommandLine: () => true,
-    },
-  );
+  const options = resolveReplayOptions({ target: target.url, ...setup.raw }, COMMAND_LINE_ALONE);
   const overview = {
     name: 'capture',
     exchanges: count,
