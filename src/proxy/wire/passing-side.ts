@@ -3,16 +3,19 @@ import { LIMITS } from '../../core/limits.ts';
 import { giveBack } from '../../core/spent-memory.ts';
 import { Side } from '../side.ts';
 import type { Piece, Slab } from '../slab.ts';
+import { FailedWrite } from './failed-write.ts';
 import type { Inlet, TakeBytes } from './inlet.ts';
 
 /** A side whose bytes are read and which is written to. */
 export class PassingSide extends Side {
   readonly #inlet: Inlet | null;
+  readonly #failedWrite: FailedWrite;
 
   /** @param inlet what its socket is read through; null for one that makes its own memory */
   constructor(stream: Socket, socket: Socket, resettable: boolean, inlet: Inlet | null) {
     super(stream, socket, resettable);
     this.#inlet = inlet;
+    this.#failedWrite = new FailedWrite(stream, socket);
   }
 
   /** Hands over what is read. */
@@ -41,9 +44,21 @@ export class PassingSide extends Side {
     return room || stream.writableLength === 0;
   }
 
+  /**
+   * Where a write has failed the kernel has told of the reset already and calls what comes behind the last bytes an
+   * end. It is one only if the peer had ended its side before, and the error of the write says so.
+   */
+  override believeEnd(act: () => void): void {
+    const { error } = this.#failedWrite;
+    if (error === null) super.believeEnd(act);
+    else if (error.code === 'EPIPE') act();
+    this.#failedWrite.tell();
+  }
+
   /** To be called when it has ended or is closed. */
   readNoMore(): void {
     this.#inlet?.close();
+    this.#failedWrite.tell();
   }
 
   /**
