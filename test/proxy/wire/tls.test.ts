@@ -1,17 +1,10 @@
 import { randomBytes } from 'node:crypto';
 import { once } from 'node:events';
-import { writeFileSync } from 'node:fs';
-import { type AddressInfo, connect, type Socket } from 'node:net';
+import type { Socket } from 'node:net';
 import { setTimeout as sleep } from 'node:timers/promises';
-import {
-  type ConnectionOptions,
-  connect as connectTls,
-  createServer as createTlsServer,
-  type TLSSocket,
-} from 'node:tls';
+import { connect as connectTls, type TLSSocket } from 'node:tls';
 import { describe, expect, it } from 'vitest';
 import { systemClock } from '../../../src/core/clock.ts';
-import { FailedWrite } from '../../../src/proxy/wire/failed-write.ts';
 import {
   CERTIFICATE_KEY_PEM,
   CERTIFICATE_NAME,
@@ -22,82 +15,8 @@ import {
 import { leastOf } from '../../support/least-of.ts';
 import { mountedSecret } from '../../support/mounted-secret.ts';
 import { shorten } from '../../support/shorten.ts';
-import { temporaryDirectory } from '../../support/temp-dir.ts';
-import {
-  afterwards,
-  client,
-  everything,
-  failure,
-  local,
-  startWire,
-  upstreamServer,
-} from '../../support/wire-stage.ts';
-
-/** A TLS client that trusts the certificate of this machine. */
-async function tlsClient(port: number, options: ConnectionOptions = {}): Promise<TLSSocket> {
-  const socket = connect({ port, host: '127.0.0.1', allowHalfOpen: true });
-  const stream = connectTls({ socket, ca: LOCAL_CERTIFICATE_PEM, servername: 'localhost', ...options });
-  stream.on('error', () => undefined);
-  socket.on('error', () => undefined);
-  afterwards(() => stream.destroy());
-  await once(stream, 'secureConnect');
-  return stream;
-}
-
-/** A TLS server that hands each stream to the test. */
-async function tlsUpstream(onStream: (stream: TLSSocket) => void, key = LOCAL_CERTIFICATE_KEY_PEM) {
-  const cert = key === CERTIFICATE_KEY_PEM ? CERTIFICATE_PEM : LOCAL_CERTIFICATE_PEM;
-  const raw = new Set<Socket>();
-  const server = createTlsServer(
-    { cert, key, allowHalfOpen: true, ALPNProtocols: ['h2', 'http/1.1'] },
-    (stream) => {
-      stream.on('error', () => undefined);
-      onStream(stream);
-    },
-  ).listen(0, '127.0.0.1');
-  server.on('connection', (socket: Socket) => raw.add(socket));
-  await once(server, 'listening');
-  afterwards(() => {
-    for (const socket of raw) socket.destroy();
-    server.close();
-  });
-  return { port: (server.address() as AddressInfo).port, raw };
-}
-
-function caFile(pem = LOCAL_CERTIFICATE_PEM): string {
-  const path = `${temporaryDirectory()}/ca.pem`;
-  writeFileSync(path, pem);
-  return path;
-}
-
-const VERIFIED = () => ({ caPath: caFile(), serverName: null, verify: true });
-
-const REJECTION = 'HTTP/1.1 413 Content Too Large\r\nConnection: close\r\nContent-Length: 0\r\n\r\n';
-
-/** Answers an upload that it does not read, and is gone. */
-function reject(stream: Socket): void {
-  stream.once('data', () => {
-    stream.pause();
-    stream.write(REJECTION, () => stream.destroy());
-  });
-}
-
-/** What a client reads of the answer to an upload, over and over. */
-async function answersToUploads(connectOne: () => Promise<Socket>): Promise<string[]> {
-  const answers: string[] = [];
-  for (let round = 0; round < 10; round += 1) {
-    const stream = await connectOne();
-    new FailedWrite(stream, stream);
-    let answer = '';
-    stream.on('data', (chunk: Buffer) => {
-      answer += chunk.toString();
-    });
-    stream.write(Buffer.alloc(5_000_000));
-    await new Promise((resolve) => stream.on('error', resolve).on('close', resolve));
-    answers.push(answer);
-  }
-  return answers;
-}
+import { caFile, tlsClient, tlsUpstream, VERIFIED } from '../../support/tls-stage.ts';
+import { client, everything, failure, local, startWire, upstreamServer } from '../../support/wire-stage.ts';
 
 describe('TLS at the listener', () => {
   it('ends here: the upstream gets the bytes, and the client what it answers, both with their ends', async () => {
@@ -311,21 +230,5 @@ describe('TLS to the upstream', () => {
     await sleep(50);
     while (wire.forwarder.connections.open > 0) await sleep(5);
     expect(wire.forwarder.connections.failed).toEqual({});
-  });
-});
-
-describe('an answer to an upload that nobody reads', () => {
-  it('arrives from an upstream that speaks TLS', async () => {
-    const { port } = await tlsUpstream(reject);
-    const wire = await startWire({ target: local(port, true), upstreamTls: VERIFIED() });
-    const answers = await answersToUploads(() => client(wire.port));
-    expect(answers).toEqual(answers.map(() => REJECTION));
-  });
-
-  it('arrives at a client that speaks TLS', async () => {
-    const port = await upstreamServer(reject);
-    const wire = await startWire({ listen: local(0, true), target: local(port), tls: mountedSecret() });
-    const answers = await answersToUploads(() => tlsClient(wire.port));
-    expect(answers).toEqual(answers.map(() => REJECTION));
   });
 });
