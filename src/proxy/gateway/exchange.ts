@@ -1,4 +1,5 @@
 import type { ClientRequest, IncomingMessage, ServerResponse } from 'node:http';
+import type { FailedWrite } from '../failed-write.ts';
 import type { CloseCause } from '../frames.ts';
 import { askPeer, resetSocket } from '../side.ts';
 import { AnswerFlow, type AnswerListener, addTrailers, sendHead } from './answer-flow.ts';
@@ -8,6 +9,7 @@ import type { ExchangeHost } from './exchange-host.ts';
 import { ExchangeTap } from './exchange-tap.ts';
 import { passableResponse, type RequestLook } from './guard.ts';
 import { Progress } from './progress.ts';
+import { failedWriteOf } from './target-connection.ts';
 import { isLate, type Timed } from './time-limits.ts';
 import { type Forwarding, storeHead, type Upstream, whenConnected } from './upstream.ts';
 
@@ -33,6 +35,7 @@ export class GatewayExchange implements AnswerListener, Forwarding, Timed, Under
   #line = '';
   #headers: readonly string[] = [];
   #toTarget: ClientRequest | null = null;
+  #failedWrite: FailedWrite | null = null;
   #flow: AnswerFlow | null = null;
   #connecting = true;
   /** The answer came to its end, whatever happens to the target now. */
@@ -113,6 +116,7 @@ export class GatewayExchange implements AnswerListener, Forwarding, Timed, Under
       return;
     }
     toTarget.on('close', () => this.closed());
+    if (toTarget.socket) this.#failedWrite = failedWriteOf(toTarget.socket);
     this.#connecting = !whenConnected(toTarget, () => {
       this.#connecting = false;
     });
@@ -134,7 +138,8 @@ export class GatewayExchange implements AnswerListener, Forwarding, Timed, Under
     }
     this.#delimited = passable.delimited;
     this.#tap.responseHead(`HTTP/${fromTarget.httpVersion} ${status} ${reason}`, headers, passable.body);
-    this.#flow = new AnswerFlow(fromTarget, this.#response, this.#tap, this);
+    const isEnd = () => passable.body !== 'until_close' || !this.#failedWrite?.brokeOff;
+    this.#flow = new AnswerFlow({ from: fromTarget, isEnd }, this.#response, this.#tap, this);
   }
 
   /** The library has an error, at any time and perhaps not for the first. */
@@ -212,6 +217,8 @@ export class GatewayExchange implements AnswerListener, Forwarding, Timed, Under
   #listen(): void {
     if (!this.#look.hasBody) return;
     this.#request.on('data', (chunk: Buffer) => {
+      // What is read out of it behind the end has no place in the account any more.
+      if (this.#over) return;
       this.#sent = true;
       this.moved();
       this.#tap.requestBytes(chunk);
@@ -219,6 +226,7 @@ export class GatewayExchange implements AnswerListener, Forwarding, Timed, Under
   }
 
   #onRequestEnd(): void {
+    if (this.#over) return;
     this.#requestEnded = true;
     this.moved();
     const trailers = this.#request.rawTrailers;

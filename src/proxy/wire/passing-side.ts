@@ -1,9 +1,9 @@
 import type { Socket } from 'node:net';
 import { LIMITS } from '../../core/limits.ts';
 import { giveBack } from '../../core/spent-memory.ts';
+import { FailedWrite } from '../failed-write.ts';
 import { Side } from '../side.ts';
 import type { Piece, Slab } from '../slab.ts';
-import { FailedWrite } from './failed-write.ts';
 import type { Inlet, TakeBytes } from './inlet.ts';
 
 /** A side whose bytes are read and which is written to. */
@@ -44,14 +44,11 @@ export class PassingSide extends Side {
     return room || stream.writableLength === 0;
   }
 
-  /**
-   * Where a write has failed the kernel has told of the reset already and calls what comes behind the last bytes an
-   * end. It is one only if the peer had ended its side before, and the error of the write says so.
-   */
+  /** Where a write has failed, its error has told already what the end is. */
   override believeEnd(act: () => void): void {
-    const { error } = this.#failedWrite;
-    if (error === null) super.believeEnd(act);
-    else if (error.code === 'EPIPE') act();
+    const { failed, brokeOff } = this.#failedWrite;
+    if (!failed) super.believeEnd(act);
+    else if (!brokeOff) act();
     this.#failedWrite.tell();
   }
 

@@ -1,12 +1,11 @@
 import { once } from 'node:events';
-import { request } from 'node:http';
 import { connect } from 'node:net';
 import { join } from 'node:path';
 import { Duplex } from 'node:stream';
 import { Worker } from 'node:worker_threads';
 import { describe, expect, it } from 'vitest';
-import { FailedWrite } from '../../../src/proxy/wire/failed-write.ts';
 import { startRecordedWire } from '../../support/recorded-wire.ts';
+import { answersToUploads, REJECTERS, type Rejecter, rejecter } from '../../support/rejecters.ts';
 import { temporaryDirectory } from '../../support/temp-dir.ts';
 import { afterwards, local, startWire } from '../../support/wire-stage.ts';
 
@@ -58,80 +57,16 @@ describe('a unix upstream that is gone as soon as it has answered', () => {
   });
 });
 
-/** Answers an upload without reading it and closes: each in its own way, on a thread of its own. */
-const REJECTERS = {
-  'an HTTP server of Node': `
-    require('node:http').createServer((request, response) => {
-      response.writeHead(413, { Connection: 'close', 'Content-Length': 3 });
-      response.end('big');
-    })`,
-  'a server that closes at once': `
-    require('node:net').createServer((socket) => {
-      socket.on('error', () => undefined);
-      socket.once('data', () => {
-        socket.pause();
-        socket.write(ANSWER, () => socket.destroy());
-      });
-    })`,
-  'a server that ends its side first, and closes a little later': `
-    require('node:net').createServer((socket) => {
-      socket.on('error', () => undefined);
-      socket.once('data', () => {
-        socket.pause();
-        socket.end(ANSWER);
-        setTimeout(() => socket.destroy(), 20);
-      });
-    })`,
-} as const;
-const ANSWER = 'HTTP/1.1 413 Content Too Large\\r\\nConnection: close\\r\\nContent-Length: 3\\r\\n\\r\\nbig';
-const UPLOADS_BYTES = [200_000, 5_000_000] as const;
-const UPLOADS_EACH = 15;
-
-/** The port of one of them. */
-async function rejecter(which: keyof typeof REJECTERS): Promise<number> {
-  const program = `
-    const { parentPort } = require('node:worker_threads');
-    const ANSWER = '${ANSWER}';
-    const server = ${REJECTERS[which]}.listen(0, '127.0.0.1', () => parentPort.postMessage(server.address().port));`;
-  const worker = new Worker(program, { eval: true });
-  afterwards(() => worker.terminate());
-  const [port] = await once(worker, 'message');
-  return port as number;
-}
-
-/**
- * What a client makes of an upload: the status, or why there is none. It reads what has come to it, although it could
- * not write on: a client that does not is in the same straits without a wire.
- */
-function upload(port: number, bytes: number): Promise<string> {
-  return new Promise((resolve) => {
-    const createConnection = () => {
-      const socket = connect({ port, host: '127.0.0.1' });
-      new FailedWrite(socket, socket);
-      return socket;
-    };
-    const headers = { 'Content-Length': bytes };
-    const sent = request({ method: 'POST', headers, createConnection }, (answer) => {
-      answer.resume();
-      resolve(String(answer.statusCode));
-    });
-    sent.on('error', ({ message }) => resolve(message));
-    sent.end(Buffer.alloc(bytes));
-  });
-}
-
 describe('an upstream that answers an upload before it has read it, and closes', () => {
   const cases = Object.keys(REJECTERS).flatMap((which) =>
     (['reset', '502'] as const).map((refused) => [which, refused] as const),
   );
 
   it.each(cases)('is heard: %s, with --refused=%s', async (which, refused) => {
-    const port = await rejecter(which as keyof typeof REJECTERS);
+    const { port, worker } = await rejecter(which as Rejecter);
+    afterwards(() => worker.terminate());
     const wire = await startRecordedWire({ target: local(port), refused });
-    const outcomes: string[] = [];
-    for (const bytes of UPLOADS_BYTES) {
-      for (let round = 0; round < UPLOADS_EACH; round += 1) outcomes.push(await upload(wire.port, bytes));
-    }
+    const outcomes = await answersToUploads(wire.port);
     expect(outcomes).toEqual(outcomes.map(() => '413'));
     expect(wire.forwarder.connections.failed).toEqual({});
     await wire.settled();

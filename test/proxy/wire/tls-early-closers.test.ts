@@ -1,6 +1,6 @@
 import type { Socket } from 'node:net';
 import { describe, expect, it } from 'vitest';
-import { FailedWrite } from '../../../src/proxy/wire/failed-write.ts';
+import { FailedWrite } from '../../../src/proxy/failed-write.ts';
 import { mountedSecret } from '../../support/mounted-secret.ts';
 import { tlsClient, tlsUpstream, VERIFIED } from '../../support/tls-stage.ts';
 import { client, local, startWire, upstreamServer } from '../../support/wire-stage.ts';

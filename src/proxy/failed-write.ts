@@ -1,5 +1,5 @@
 import type { Socket } from 'node:net';
-import { WIRE } from '../../core/limits.ts';
+import { WIRE } from '../core/limits.ts';
 
 type Settle = (error?: NodeJS.ErrnoException | null) => void;
 
@@ -23,9 +23,17 @@ export class FailedWrite {
     if (socket !== stream) this.#watch(socket);
   }
 
-  /** Null while none has failed. */
-  get error(): NodeJS.ErrnoException | null {
-    return this.#error;
+  /** Whether one has failed. */
+  get failed(): boolean {
+    return this.#error !== null;
+  }
+
+  /**
+   * Whether the peer reset the connection without having ended its side. The kernel told of it once, to the write,
+   * and calls what comes behind the last bytes an end; it is one only where the write met `EPIPE`.
+   */
+  get brokeOff(): boolean {
+    return this.#error !== null && this.#error.code !== 'EPIPE';
   }
 
   /** Nothing more is to be read: a failure that was not told is told now. */
