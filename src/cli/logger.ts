@@ -44,9 +44,16 @@ export function createLogger(
   };
 }
 
-/** Written at once, so that the last line before an exit is not lost, and on a line of its own. */
+/** Lines that could not be written are kept for the next attempt, up to here. */
+const UNWRITTEN_BYTES = 64 * 1024;
+
+/**
+ * Written at once, so that the last line before an exit is not lost, and on a line of its own. Where nobody reads any
+ * more, as when a terminal was closed, the work goes on without a log.
+ */
 function standardError(): LogDestination {
-  const stream = pino.destination({ dest: 2, sync: true });
+  const stream = pino.destination({ dest: 2, sync: true, maxLength: UNWRITTEN_BYTES });
+  stream.on('error', () => undefined);
   return {
     write: (line) => {
       terminal.endProgress();

@@ -50,14 +50,16 @@ function fail(thrown: unknown): void {
   if (process.env['REPRISE_DEBUG']) terminal.note(...inspect(thrown).split('\n'));
 }
 
+const CLOSED_CODES: ReadonlySet<string | undefined> = new Set(['EPIPE', 'EIO', 'ERR_STREAM_DESTROYED']);
+
 /**
- * `reprise inspect DIR | head -1` closes our stdout while we write. What was asked for still runs to its end,
+ * `reprise inspect DIR | head -1` closes our stdout while we write, and a terminal may be closed (`EIO`). What was asked for still runs to its end,
  * with its own exit status; only the printing stops.
  */
 function surviveClosedPipes(): void {
   for (const stream of [process.stdout, process.stderr]) {
     stream.on('error', (error: NodeJS.ErrnoException) => {
-      if (error.code === 'EPIPE' || error.code === 'ERR_STREAM_DESTROYED') return;
+      if (CLOSED_CODES.has(error.code)) return;
       process.exitCode = EXIT.unexpected;
     });
   }

@@ -93,9 +93,10 @@ async function record(options: RecordOptions, logger: Logger): Promise<void> {
 async function stopAsked(supervisor: Supervisor<RecorderSettings>): Promise<string> {
   let asked = false;
   const signalled = new Promise<string>((resolve) => {
-    for (const signal of ['SIGTERM', 'SIGINT'] as const) {
+    for (const signal of ['SIGTERM', 'SIGINT', 'SIGHUP'] as const) {
       process.on(signal, () => {
-        if (asked) supervisor.hurry();
+        // Of a terminal that closes a process may hear twice, and from nobody who means to hurry it.
+        if (asked && signal !== 'SIGHUP') supervisor.hurry();
         resolve(signal);
         asked = true;
       });

@@ -183,6 +183,8 @@ export const WIRE = {
   proxyHeaderMs: 5_000,
   /** How often a side that hears nothing is asked whether its peer is still there. */
   probeMs: 100,
+  /** For what a peer had said before it reset the connection; with the asking, a reset is passed on within 250 ms. */
+  readOutMs: 100,
   /** For the first line of a client whose upstream cannot be reached, and to read its refusal. */
   refusalMs: 10_000,
   refusalLingerMs: 2_000,

@@ -50,6 +50,23 @@ const REQUEST = rawRequest(
 );
 
 describe('reprise record', () => {
+  it('drains at SIGHUP, however often it comes, although nobody reads its log any more', async () => {
+    const answer = plainAnswer('{"outputs":[]}');
+    const exchange = { requestBytes: REQUEST.length, answer: [answer] };
+    origin.expect([exchange, exchange]);
+    const recording = await startRecording(origin.port, `${temporaryDirectory()}/capture`);
+    const client = await clientOf(recording.port);
+    await ask(client, REQUEST, answer.length);
+    recording.process.child.stderr?.destroy();
+    for (let time = 0; time < 2; time += 1) {
+      recording.process.child.kill('SIGHUP');
+      await sleep(200);
+    }
+    expect((await ask(client, REQUEST, answer.length)).equals(answer)).toBe(true);
+    client.end();
+    expect(await recording.process.finished).toMatchObject({ status: 0, signal: null });
+  });
+
   it('forwards unchanged and keeps what passed, redacted, in a sealed capture', async () => {
     const answer = plainAnswer('{"outputs":[]}');
     const exchange = { requestBytes: REQUEST.length, answer: [answer] };

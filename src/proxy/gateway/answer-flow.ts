@@ -14,20 +14,29 @@ export interface AnswerListener {
   closed(): void;
 }
 
+/** An answer, and whether an end that Node's parser saw is one: of a body that only its connection ends it cannot know. */
+export interface Answer {
+  readonly from: IncomingMessage;
+  readonly isEnd: () => boolean;
+}
+
 /**
  * The body of an answer on its way to the client, and to the recorder: with back-pressure, with its trailers,
  * and its head at once, because a stream's first event may be long in coming.
  */
 export class AnswerFlow {
   readonly #from: IncomingMessage;
+  readonly #isEnd: () => boolean;
   readonly #response: ServerResponse;
   readonly #tap: ExchangeTap;
   readonly #listener: AnswerListener;
   #begun = false;
   #holding = false;
 
-  constructor(from: IncomingMessage, response: ServerResponse, tap: ExchangeTap, listener: AnswerListener) {
+  constructor(answer: Answer, response: ServerResponse, tap: ExchangeTap, listener: AnswerListener) {
+    const { from } = answer;
     this.#from = from;
+    this.#isEnd = answer.isEnd;
     this.#response = response;
     this.#tap = tap;
     this.#listener = listener;
@@ -42,7 +51,7 @@ export class AnswerFlow {
 
   /** Whether Node's parser saw the whole answer. */
   get whole(): boolean {
-    return this.#from.complete;
+    return this.#from.complete && this.#isEnd();
   }
 
   get paused(): boolean {
@@ -73,7 +82,7 @@ export class AnswerFlow {
 
   #end(): void {
     // A connection that broke off ends the stream as well; its close says what there is to say.
-    if (!this.#from.complete) return;
+    if (!this.whole) return;
     const trailers = this.#from.rawTrailers;
     this.#tap.responseEnd(trailers);
     this.#listener.complete();

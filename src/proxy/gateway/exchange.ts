@@ -1,11 +1,15 @@
 import type { ClientRequest, IncomingMessage, ServerResponse } from 'node:http';
+import type { FailedWrite } from '../failed-write.ts';
 import type { CloseCause } from '../frames.ts';
 import { askPeer, resetSocket } from '../side.ts';
 import { AnswerFlow, type AnswerListener, addTrailers, sendHead } from './answer-flow.ts';
+import { AnswerHead } from './answer-head.ts';
 import type { ClientConnection, Underway } from './client-connection.ts';
 import type { ExchangeHost } from './exchange-host.ts';
 import { ExchangeTap } from './exchange-tap.ts';
 import { passableResponse, type RequestLook } from './guard.ts';
+import { Progress } from './progress.ts';
+import { failedWriteOf } from './target-connection.ts';
 import { isLate, type Timed } from './time-limits.ts';
 import { type Forwarding, storeHead, type Upstream, whenConnected } from './upstream.ts';
 
@@ -26,18 +30,18 @@ export class GatewayExchange implements AnswerListener, Forwarding, Timed, Under
   readonly #response: ServerResponse;
   readonly #look: RequestLook;
   readonly #tap: ExchangeTap;
-  readonly #startMs: number;
-  readonly #nth: number;
+  readonly #head: AnswerHead;
+  readonly #progress: Progress;
   #line = '';
   #headers: readonly string[] = [];
   #toTarget: ClientRequest | null = null;
+  #failedWrite: FailedWrite | null = null;
   #flow: AnswerFlow | null = null;
   #connecting = true;
   /** The answer came to its end, whatever happens to the target now. */
   #answered = false;
   #cause: CloseCause | null = null;
   #over = false;
-  #activeMs: number;
   #probes = 0;
   place = -1;
   /** Whether the client can tell that an answer broke off without being reset. */
@@ -57,12 +61,12 @@ export class GatewayExchange implements AnswerListener, Forwarding, Timed, Under
     this.#response = messages.response;
     this.#look = look;
     host.limits.add(this);
-    this.#startMs = host.limits.nowMs;
-    this.#activeMs = this.#startMs;
+    this.#progress = new Progress(host.limits);
     const { peer, pair, number } = connection;
     this.#tap = new ExchangeTap(host.link, { peer, pair, clientConnection: number });
     connection.number ??= this.#tap.connection;
-    this.#nth = connection.begin(this);
+    const nth = connection.begin(this);
+    this.#head = new AnswerHead(this.#response, () => host.draining && connection.isLatest(nth));
     const { method, url, httpVersion, rawHeaders } = this.#request;
     this.#tap.requestHead(`${method} ${url} HTTP/${httpVersion}`, rawHeaders, look.chunked);
     this.#request.on('end', () => this.#onRequestEnd());
@@ -89,7 +93,7 @@ export class GatewayExchange implements AnswerListener, Forwarding, Timed, Under
   /** Answers it here. The request is read to its end all the same, so that the connection can go on. */
   refuse(status: number): void {
     this.#answered = true;
-    this.#answerWith(status);
+    this.#head.answer(status);
     const head = `HTTP/1.1 ${status} ${this.#response.statusMessage}`;
     this.#tap.responseHead(head, ['Content-Length', '0'], 'length');
     this.#listen();
@@ -112,6 +116,7 @@ export class GatewayExchange implements AnswerListener, Forwarding, Timed, Under
       return;
     }
     toTarget.on('close', () => this.closed());
+    if (toTarget.socket) this.#failedWrite = failedWriteOf(toTarget.socket);
     this.#connecting = !whenConnected(toTarget, () => {
       this.#connecting = false;
     });
@@ -126,14 +131,15 @@ export class GatewayExchange implements AnswerListener, Forwarding, Timed, Under
     const { statusCode: status = 0, statusMessage: reason = '', rawHeaders: headers } = fromTarget;
     const towards = { method: this.#request.method ?? '', httpVersion: this.#request.httpVersion };
     const passable = passableResponse({ status, reason, headers }, towards);
-    this.#activeMs = this.#host.limits.nowMs;
-    if (passable === null || !this.#writeHead(status, reason, passable.headers)) {
+    this.#progress.moved();
+    if (passable === null || !this.#head.pass(status, reason, passable.headers)) {
       this.#broken('server_reset', 502);
       return;
     }
     this.#delimited = passable.delimited;
     this.#tap.responseHead(`HTTP/${fromTarget.httpVersion} ${status} ${reason}`, headers, passable.body);
-    this.#flow = new AnswerFlow(fromTarget, this.#response, this.#tap, this);
+    const isEnd = () => passable.body !== 'until_close' || !this.#failedWrite?.brokeOff;
+    this.#flow = new AnswerFlow({ from: fromTarget, isEnd }, this.#response, this.#tap, this);
   }
 
   /** The library has an error, at any time and perhaps not for the first. */
@@ -144,7 +150,7 @@ export class GatewayExchange implements AnswerListener, Forwarding, Timed, Under
   }
 
   moved(): void {
-    this.#activeMs = this.#host.limits.nowMs;
+    this.#progress.moved();
   }
 
   drained(): void {
@@ -172,27 +178,47 @@ export class GatewayExchange implements AnswerListener, Forwarding, Timed, Under
     this.#end();
   }
 
-  checkTime(nowMs: number): void {
+  checkTime(): void {
     if (this.#over) return;
     if (this.#cause !== null && this.#response.headersSent) {
-      if (nowMs - this.#activeMs > CUT_LINGER_MS) this.#response.destroy();
+      if (this.#progress.quietMs > CUT_LINGER_MS) this.#response.destroy();
       return;
     }
+    this.#progress.noteUntaken(this.#response.writableLength);
     const standing = {
-      ageMs: nowMs - this.#startMs,
-      quietMs: nowMs - this.#activeMs,
+      ageMs: this.#progress.ageMs,
+      quietMs: this.#progress.quietMs,
       connecting: this.#connecting,
       waiting: this.#flow === null && this.#requestEnded,
-      flowing: this.#flow !== null || this.#request.isPaused(),
+      flowing: this.#flowing,
     };
-    if (isLate(standing, this.#host.timeouts)) this.#broken('timed_out', 504);
+    if (isLate(standing, this.#host.timeouts)) this.#timedOut();
     else this.#probe();
+  }
+
+  /** An answer that is whole and waits for its turn on the connection, or is out, stands still for no fault of its own. */
+  get #flowing(): boolean {
+    if (this.#request.isPaused()) return true;
+    return this.#flow !== null && (!this.#answered || this.#response.socket !== null);
+  }
+
+  /** A client that does not take what its target has finished is owed nothing more, and told by a reset. */
+  #timedOut(): void {
+    if (!this.#answered) {
+      this.#broken('timed_out', 504);
+      return;
+    }
+    this.#cause ??= 'timed_out';
+    resetSocket(this.#connection.socket);
+    this.#end();
   }
 
   /** The body flows by the library's own pipe; this only listens. To be called in the tick that began it. */
   #listen(): void {
     if (!this.#look.hasBody) return;
     this.#request.on('data', (chunk: Buffer) => {
+      // What is read out of it behind the end has no place in the account any more.
+      if (this.#over) return;
       this.#sent = true;
       this.moved();
       this.#tap.requestBytes(chunk);
@@ -200,6 +226,7 @@ export class GatewayExchange implements AnswerListener, Forwarding, Timed, Under
   }
 
   #onRequestEnd(): void {
+    if (this.#over) return;
     this.#requestEnded = true;
     this.moved();
     const trailers = this.#request.rawTrailers;
@@ -221,12 +248,12 @@ export class GatewayExchange implements AnswerListener, Forwarding, Timed, Under
   #broken(cause: CloseCause, status: number): void {
     if (this.#over || this.#answered || this.#cause !== null) return;
     this.#cause = cause;
-    this.#activeMs = this.#host.limits.nowMs;
+    this.#progress.moved();
     this.#toTarget?.destroy();
     this.#noteFailure(cause);
     if (!this.#response.headersSent) {
       this.#readRequestOut();
-      this.#answerWith(status);
+      this.#head.answer(status);
     } else if (this.#delimited) this.#connection.socket.destroySoon();
     else resetSocket(this.#connection.socket);
   }
@@ -240,30 +267,6 @@ export class GatewayExchange implements AnswerListener, Forwarding, Timed, Under
   #readRequestOut(): void {
     this.#request.unpipe();
     this.#request.resume();
-  }
-
-  #answerWith(status: number): void {
-    this.#endConnectionIfDraining();
-    this.#response.writeHead(status, ['Content-Length', '0']);
-    this.#response.end();
-  }
-
-  /** @returns false when Node finds something in it that cannot be sent */
-  #writeHead(status: number, reason: string, headers: string[]): boolean {
-    if (this.#response.headersSent) return false;
-    this.#response.sendDate = false;
-    this.#endConnectionIfDraining();
-    try {
-      this.#response.writeHead(status, reason, headers);
-      return true;
-    } catch {
-      // Its own check is the stricter one; what it refuses is answered as any other answer that is none.
-      return false;
-    }
-  }
-
-  #endConnectionIfDraining(): void {
-    if (this.#host.draining && this.#connection.isLatest(this.#nth)) this.#response.shouldKeepAlive = false;
   }
 
   #sendHead(toTarget: ClientRequest): void {

@@ -1,6 +1,7 @@
 import type { Socket } from 'node:net';
 import { LIMITS } from '../../core/limits.ts';
 import { giveBack } from '../../core/spent-memory.ts';
+import { FailedWrite } from '../failed-write.ts';
 import { Side } from '../side.ts';
 import type { Piece, Slab } from '../slab.ts';
 import type { Inlet, TakeBytes } from './inlet.ts';
@@ -8,11 +9,13 @@ import type { Inlet, TakeBytes } from './inlet.ts';
 /** A side whose bytes are read and which is written to. */
 export class PassingSide extends Side {
   readonly #inlet: Inlet | null;
+  readonly #failedWrite: FailedWrite;
 
   /** @param inlet what its socket is read through; null for one that makes its own memory */
   constructor(stream: Socket, socket: Socket, resettable: boolean, inlet: Inlet | null) {
     super(stream, socket, resettable);
     this.#inlet = inlet;
+    this.#failedWrite = new FailedWrite(stream, socket);
   }
 
   /** Hands over what is read. */
@@ -41,9 +44,18 @@ export class PassingSide extends Side {
     return room || stream.writableLength === 0;
   }
 
+  /** Where a write has failed, its error has told already what the end is. */
+  override believeEnd(act: () => void): void {
+    const { failed, brokeOff } = this.#failedWrite;
+    if (!failed) super.believeEnd(act);
+    else if (!brokeOff) act();
+    this.#failedWrite.tell();
+  }
+
   /** To be called when it has ended or is closed. */
   readNoMore(): void {
     this.#inlet?.close();
+    this.#failedWrite.tell();
   }
 
   /**

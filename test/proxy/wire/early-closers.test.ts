@@ -4,8 +4,10 @@ import { join } from 'node:path';
 import { Duplex } from 'node:stream';
 import { Worker } from 'node:worker_threads';
 import { describe, expect, it } from 'vitest';
+import { startRecordedWire } from '../../support/recorded-wire.ts';
+import { answersToUploads, REJECTERS, type Rejecter, rejecter } from '../../support/rejecters.ts';
 import { temporaryDirectory } from '../../support/temp-dir.ts';
-import { afterwards, startWire } from '../../support/wire-stage.ts';
+import { afterwards, local, startWire } from '../../support/wire-stage.ts';
 
 const BODY = Buffer.alloc(1_500_000, 'x');
 const ROUNDS = 60;
@@ -52,5 +54,23 @@ describe('a unix upstream that is gone as soon as it has answered', () => {
     }
     expect(outcomes).toEqual(Array.from({ length: ROUNDS }, () => 'ANSWER'));
     expect(wire.forwarder.connections.failed).toEqual({});
+  });
+});
+
+describe('an upstream that answers an upload before it has read it, and closes', () => {
+  const cases = Object.keys(REJECTERS).flatMap((which) =>
+    (['reset', '502'] as const).map((refused) => [which, refused] as const),
+  );
+
+  it.each(cases)('is heard: %s, with --refused=%s', async (which, refused) => {
+    const { port, worker } = await rejecter(which as Rejecter);
+    afterwards(() => worker.terminate());
+    const wire = await startRecordedWire({ target: local(port), refused });
+    const outcomes = await answersToUploads(wire.port);
+    expect(outcomes).toEqual(outcomes.map(() => '413'));
+    expect(wire.forwarder.connections.failed).toEqual({});
+    await wire.settled();
+    const recorded = wire.sink.exchanges.map(({ status, outcome }) => `${status} ${outcome}`);
+    expect(recorded).toEqual(outcomes.map(() => '413 completed'));
   });
 });

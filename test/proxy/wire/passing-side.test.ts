@@ -108,3 +108,60 @@ describe('a side that is written to', () => {
     peer.destroy();
   });
 });
+
+function closed(socket: Socket): Promise<unknown> {
+  return new Promise((resolve) => socket.once('close', resolve));
+}
+
+/** A side with something to read and a reset behind it, not read yet. */
+async function answeredAndGone(gone: (peer: Socket) => void) {
+  const { own, peer, side, pool } = await stage();
+  own.pause();
+  const told: string[] = [];
+  side.onBytes = (bytes) => {
+    told.push(bytes.toString());
+    return true;
+  };
+  own.on('end', () => side.believeEnd(() => void told.push('end')));
+  own.on('error', ({ code }: NodeJS.ErrnoException) => void told.push(code ?? ''));
+  peer.pause();
+  await new Promise((resolve) => own.write('unread', resolve));
+  await new Promise((resolve) => peer.write('ANSWER', resolve));
+  gone(peer);
+  await closed(peer);
+  return { own, side, pool, told };
+}
+
+describe('a side whose peer reset the connection behind what it said', () => {
+  it('hands over what was said before it tells of the write that failed', async () => {
+    const { own, side, pool, told } = await answeredAndGone((peer) => peer.resetAndDestroy());
+    pass(side, pool.take(), 10, 0);
+    own.resume();
+    await closed(own);
+    expect(told).toEqual(['ANSWER', 'ECONNRESET']);
+  });
+
+  it('takes an end before the reset for the end that it was', async () => {
+    const { own, side, pool, told } = await answeredAndGone((peer) => peer.end(() => peer.destroy()));
+    pass(side, pool.take(), 10, 0);
+    own.resume();
+    await closed(own);
+    expect(told).toEqual(['ANSWER', 'end', 'EPIPE']);
+  });
+
+  it('tells of the failure in the end although nobody reads', async () => {
+    const { own, side, pool, told } = await answeredAndGone((peer) => peer.resetAndDestroy());
+    pass(side, pool.take(), 10, 0);
+    await closed(own);
+    expect(told).toEqual(['ECONNRESET']);
+  });
+
+  it('can be given up meanwhile, and then tells of nothing', async () => {
+    const { own, side, pool, told } = await answeredAndGone((peer) => peer.resetAndDestroy());
+    pass(side, pool.take(), 10, 0);
+    own.on('close', () => side.readNoMore());
+    side.reset();
+    await sleep(300);
+    expect([own.destroyed, told]).toEqual([true, []]);
+  });
+});

@@ -1,14 +1,8 @@
 import { randomBytes } from 'node:crypto';
 import { once } from 'node:events';
-import { writeFileSync } from 'node:fs';
-import { type AddressInfo, connect, type Socket } from 'node:net';
+import type { Socket } from 'node:net';
 import { setTimeout as sleep } from 'node:timers/promises';
-import {
-  type ConnectionOptions,
-  connect as connectTls,
-  createServer as createTlsServer,
-  type TLSSocket,
-} from 'node:tls';
+import { connect as connectTls, type TLSSocket } from 'node:tls';
 import { describe, expect, it } from 'vitest';
 import { systemClock } from '../../../src/core/clock.ts';
 import {
@@ -21,55 +15,8 @@ import {
 import { leastOf } from '../../support/least-of.ts';
 import { mountedSecret } from '../../support/mounted-secret.ts';
 import { shorten } from '../../support/shorten.ts';
-import { temporaryDirectory } from '../../support/temp-dir.ts';
-import {
-  afterwards,
-  client,
-  everything,
-  failure,
-  local,
-  startWire,
-  upstreamServer,
-} from '../../support/wire-stage.ts';
-
-/** A TLS client that trusts the certificate of this machine. */
-async function tlsClient(port: number, options: ConnectionOptions = {}): Promise<TLSSocket> {
-  const socket = connect({ port, host: '127.0.0.1', allowHalfOpen: true });
-  const stream = connectTls({ socket, ca: LOCAL_CERTIFICATE_PEM, servername: 'localhost', ...options });
-  stream.on('error', () => undefined);
-  socket.on('error', () => undefined);
-  afterwards(() => stream.destroy());
-  await once(stream, 'secureConnect');
-  return stream;
-}
-
-/** A TLS server that hands each stream to the test. */
-async function tlsUpstream(onStream: (stream: TLSSocket) => void, key = LOCAL_CERTIFICATE_KEY_PEM) {
-  const cert = key === CERTIFICATE_KEY_PEM ? CERTIFICATE_PEM : LOCAL_CERTIFICATE_PEM;
-  const raw = new Set<Socket>();
-  const server = createTlsServer(
-    { cert, key, allowHalfOpen: true, ALPNProtocols: ['h2', 'http/1.1'] },
-    (stream) => {
-      stream.on('error', () => undefined);
-      onStream(stream);
-    },
-  ).listen(0, '127.0.0.1');
-  server.on('connection', (socket: Socket) => raw.add(socket));
-  await once(server, 'listening');
-  afterwards(() => {
-    for (const socket of raw) socket.destroy();
-    server.close();
-  });
-  return { port: (server.address() as AddressInfo).port, raw };
-}
-
-function caFile(pem = LOCAL_CERTIFICATE_PEM): string {
-  const path = `${temporaryDirectory()}/ca.pem`;
-  writeFileSync(path, pem);
-  return path;
-}
-
-const VERIFIED = () => ({ caPath: caFile(), serverName: null, verify: true });
+import { caFile, tlsClient, tlsUpstream, VERIFIED } from '../../support/tls-stage.ts';
+import { client, everything, failure, local, startWire, upstreamServer } from '../../support/wire-stage.ts';
 
 describe('TLS at the listener', () => {
   it('ends here: the upstream gets the bytes, and the client what it answers, both with their ends', async () => {
