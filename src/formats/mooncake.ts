@@ -44,12 +44,12 @@ class MooncakeWriter implements ExportWriter {
     return [{ name: null, bytes: this.#file.bytes }];
   }
 
-  add(send: ExportedSend): void {
+  add(send: ExportedSend): boolean {
     const body = send.request?.body ?? null;
     const payload = body === null ? null : this.#payloadOf(body);
     if (payload === null) {
       this.lost.count('no body that is a JSON object with something in it: left out');
-      return;
+      return false;
     }
     this.#file.write(`{"timestamp": ${send.offsetNs / 1e6}, "payload": ${payload}}\n`);
     if (this.#routes.size > 0 && !this.#routes.has(send.row.route)) {
@@ -57,6 +57,7 @@ class MooncakeWriter implements ExportWriter {
     } else {
       this.#routes.add(send.row.route);
     }
+    return true;
   }
 
   end(): void {
