@@ -3,7 +3,7 @@ import type { OpenImport } from './import-source.ts';
 import { ImportedFile } from './imported-file.ts';
 import { inertJsonText } from './inert-text.ts';
 import { textBytes } from './input-bytes.ts';
-import { InputProblem } from './input-problem.ts';
+import { InputProblem, NOTHING_IN_IT } from './input-problem.ts';
 import { parseJsonLine } from './json-line.ts';
 import { kindOf, MooncakeReader, type MooncakeReading } from './mooncake-reader.ts';
 import { OutputFile } from './output-file.ts';
@@ -106,7 +106,7 @@ export function openMooncake(path: string, reading: MooncakeReading): OpenImport
     try {
       const first = await rows.next();
       const [line] = first.done === true ? [] : first.value;
-      if (line === undefined) throw new InputProblem('holds no row');
+      if (line === undefined) throw new InputProblem('holds no row', { hint: NOTHING_IN_IT });
       const kind = kindOf(parseJsonLine(line));
       const reader = new MooncakeReader(reading, kind, deps);
       return new ImportedFile({

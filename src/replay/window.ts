@@ -107,7 +107,9 @@ function askedText({ fromUs, toUs }: AskedRange): string {
 function cut(overview: CaptureOverview, asked: AskedRange): TimeRange {
   const { firstArrivalUs: firstUs, lastArrivalUs: lastUs } = overview;
   if (firstUs === null || lastUs === null) {
-    throw new AppError('CAPTURE_EMPTY', `The capture ${overview.name} holds no exchange`);
+    throw new AppError('CAPTURE_EMPTY', `The capture ${overview.name} holds no exchange`, {
+      hint: 'Record some traffic first. What was lost or left out of it, reprise inspect says.',
+    });
   }
   // A capture that is still being recorded must not grow the plan while it runs.
   const fromUs = Math.max(asked.fromUs ?? firstUs, firstUs);
