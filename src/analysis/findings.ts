@@ -2,7 +2,8 @@ import { formatMs } from '../core/units.ts';
 import type { ArrivalFigures } from './arrival-statistics.ts';
 import { IDC_WINDOWS } from './arrival-statistics.ts';
 import type { JudgementBounds } from './judgement-bounds.ts';
-import type { RunContext } from './run-context.ts';
+import type { OutcomeFigures } from './outcome-counts.ts';
+import { type RunContext, STOPPED_BY_FAILURES } from './run-context.ts';
 import type { StatusMixFigures } from './status-mix.ts';
 import { StretchSet } from './stretch-set.ts';
 
@@ -79,22 +80,39 @@ export function isOurSideLate(context: RunContext, bounds: JudgementBounds): boo
   );
 }
 
-function interrupted({ interrupted: cause }: RunContext): Reason | null {
+function interrupted({ interrupted: cause, figures }: RunContext): Reason | null {
   if (cause === null) return null;
+  const text = `the schedule was not played to its end (${cause})`;
+  // Of a merged run the shard stands in front.
+  if (!cause.endsWith(STOPPED_BY_FAILURES)) {
+    return { code: 'interrupted', text, advice: 'Let the run finish, or replay a shorter window.' };
+  }
+  const { sent, failed, stopped } = figures.outcomes;
   return {
     code: 'interrupted',
-    text: `the schedule was not played to its end (${cause})`,
-    advice: 'Let the run finish, or replay a shorter window.',
+    text: `${text}: ${failed - stopped} of ${sent} sent requests had failed, most often with ${commonestFailure(figures.outcomes)}`,
+    advice: 'Mend what the target answers (see the errors by kind), or replay a smaller multiplier.',
   };
 }
 
-function achieved({ figures }: RunContext, bounds: JudgementBounds): Reason | null {
+function commonestFailure({ statuses, errors }: OutcomeFigures): string {
+  const failures = [
+    ...Object.entries(statuses).filter(([status]) => Number(status) >= 500),
+    ...Object.entries(errors).filter(([error]) => error !== 'stopped'),
+  ];
+  return failures.sort(([, a], [, b]) => b - a)[0]?.[0] ?? 'an unknown error';
+}
+
+function achieved({ figures, interrupted: cause }: RunContext, bounds: JudgementBounds): Reason | null {
   const { planned, outcomes } = figures;
   if (planned > 0 && outcomes.sent / planned >= bounds.achievedShare) return null;
+  const wasCutShort = cause !== null && outcomes.unreached > outcomes.refused;
   return {
     code: 'achieved_below',
     text: `${outcomes.sent} of ${planned} planned requests were sent, under ${percent(bounds.achievedShare)}`,
-    advice: 'Raise the caps on requests in flight, rate and total, or replay a smaller multiplier.',
+    advice: wasCutShort
+      ? 'The rest was not due yet when the run ended: see what ended it.'
+      : 'Raise the caps on requests in flight, rate and total, or replay a smaller multiplier.',
   };
 }
 

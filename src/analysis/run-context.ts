@@ -2,6 +2,9 @@ import type { Stretch } from '../core/run.ts';
 import type { Calibration } from './calibration.ts';
 import type { RunFigures } from './run-statistics.ts';
 
+/** In `interrupted`: what ended a run whose target failed so much that the guard stopped it. */
+export const STOPPED_BY_FAILURES = 'RUN_ABORTED';
+
 /** How the sending side did. Null where nobody measured it: unknown, and not good. */
 export interface SenderHealth {
   /** Share of time the busiest sender thread was at work, its waiting for the instant excluded. */

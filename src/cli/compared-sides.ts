@@ -123,8 +123,21 @@ function summaryOf(name: string, summary: object | null): ReplayDocument {
   });
 }
 
+/** What is none of all that can be compared is told of all of them. */
+function captureNamed(name: string): CaptureReader {
+  try {
+    return openCapture(name);
+  } catch (thrown) {
+    if (!(thrown instanceof AppError) || thrown.code !== 'CAPTURE_NOT_FOUND') throw thrown;
+    throw new AppError('CAPTURE_NOT_FOUND', `${name} is nothing that can be compared: ${thrown.message}`, {
+      hint: 'Name a run (replay --out), a capture (record --dir) or a profile (the file of profile --json).',
+      cause: thrown,
+    });
+  }
+}
+
 function openRecording(name: string): CaptureSide {
-  const reader: CaptureReader = openCapture(name);
+  const reader = captureNamed(name);
   return {
     kind: 'recording',
     name,

@@ -3,7 +3,7 @@ import type { Command, Option } from 'commander';
 import { isMap, isScalar, LineCounter, type Node, parseDocument } from 'yaml';
 import type { z } from 'zod';
 import { AppError, reasonOf } from '../core/errors.ts';
-import { configKeyOf, configSchema, structuredKeysOf } from './config-schema.ts';
+import { configKeysOf, configSchema, structuredKeysOf } from './config-schema.ts';
 import { nearest } from './nearest.ts';
 import { RepeatableOption } from './repeatable.ts';
 
@@ -59,12 +59,12 @@ export class ConfigFile {
 
   /** Gives a command what the file says of it: weaker than a variable or a flag, stronger than a default. */
   apply(command: Command, keys: readonly string[] = []): void {
-    const section = keys.reduce<unknown>((value, key) => (value as Section | undefined)?.[key], this.#values);
-    if (section === undefined || section === null) return;
+    const section = this.#sectionAt(keys);
+    if (section === null) return;
     for (const option of command.options) {
-      const key = configKeyOf(option);
-      const value = key === null ? undefined : (section as Section)[key];
-      if (value === undefined || key === null) continue;
+      const key = this.keyOf(option, keys);
+      if (key === null) continue;
+      const value = section[key];
       const set = (chosen: unknown) =>
         command.setOptionValueWithSource(option.attributeName(), chosen, 'config');
       if (typeof value === 'boolean') set(value);
@@ -72,16 +72,27 @@ export class ConfigFile {
       else set(this.#parsed(option, String(value), [...keys, key]));
     }
     for (const key of Object.keys(structuredKeysOf(command))) {
-      const value = (section as Section)[key];
+      const value = section[key];
       if (value !== undefined) command.setOptionValueWithSource(key, value, 'config');
     }
     for (const child of command.commands) this.apply(child, [...keys, child.name()]);
+  }
+
+  /** By which of its names a section sets an option; null where it does not. */
+  keyOf(option: Option, keys: readonly string[]): string | null {
+    const section = this.#sectionAt(keys);
+    return configKeysOf(option).find((key) => section?.[key] !== undefined) ?? null;
   }
 
   /** `file:line` of a key, for whoever asks where a value came from. */
   originOf(keys: readonly string[]): string {
     const line = this.#lineOf(keys);
     return line === null ? this.path : `${this.path}:${line}`;
+  }
+
+  #sectionAt(keys: readonly string[]): Section | null {
+    const found = keys.reduce<unknown>((value, key) => (value as Section | undefined)?.[key], this.#values);
+    return (found as Section | null | undefined) ?? null;
   }
 
   #parsed(option: Option, text: string, keys: readonly string[]): unknown {
@@ -140,7 +151,7 @@ function keysAt(path: readonly string[], program: Command, commands: readonly Co
   const [section, ...rest] = path;
   let command = section === undefined ? program : commands.find((one) => one.name() === section);
   for (const name of rest) command = command?.commands.find((one) => one.name() === name);
-  const keys = command?.options.map(configKeyOf).filter((key) => key !== null) ?? [];
+  const keys = command?.options.flatMap(configKeysOf) ?? [];
   const children = (section === undefined ? commands : (command?.commands ?? [])).map((one) => one.name());
   return new Set([...keys, ...children, ...Object.keys(command ? structuredKeysOf(command) : {})]);
 }

@@ -1,5 +1,6 @@
 import type { Command, Option } from 'commander';
 import { z } from 'zod';
+import { longNamesOf } from './option-names.ts';
 import { RepeatableOption } from './repeatable.ts';
 
 /** Options that say where settings come from, or that end the command at once: no settings themselves. */
@@ -18,11 +19,11 @@ export function structuredKeysOf(command: Command): Readonly<Record<string, z.Zo
   return structured.get(command) ?? {};
 }
 
-/** `--max-disk` is the key `max-disk`; `--no-progress` is `progress`, to be set to false. Null for no setting. */
-export function configKeyOf(option: Option): string | null {
-  return option.long === undefined || NOT_SETTINGS.has(option.long)
-    ? null
-    : option.long.replace(/^--(no-)?/, '');
+/** `--max-disk` is the key `max-disk`; `--no-progress` is `progress`, to be set to false. Empty for no setting. */
+export function configKeysOf(option: Option): string[] {
+  return longNamesOf(option)
+    .filter((name) => !NOT_SETTINGS.has(name))
+    .map((name) => name.replace(/^--(no-)?/, ''));
 }
 
 /** What a whole file may hold: the program's own settings, and a section for each command. */
@@ -49,8 +50,9 @@ function sectionOf(command: Command): z.ZodObject {
 function keysOf(command: Command): Record<string, z.ZodType> {
   const keys: Record<string, z.ZodType> = {};
   for (const option of command.options) {
-    const key = configKeyOf(option);
-    if (key !== null) keys[key] = valueSchema(option).describe(option.description).optional();
+    for (const key of configKeysOf(option)) {
+      keys[key] = valueSchema(option).describe(option.description).optional();
+    }
   }
   for (const [key, schema] of Object.entries(structuredKeysOf(command))) keys[key] = schema.optional();
   for (const child of command.commands) {
@@ -64,10 +66,15 @@ function valueSchema(option: Option): z.ZodType {
   if (!option.required && !option.optional) return z.boolean();
   // Without its value such a flag says yes.
   if (option.optional) return z.union([z.boolean(), scalar()]);
-  return option.argChoices === undefined ? scalar() : z.enum(option.argChoices as [string, ...string[]]);
+  return option.argChoices === undefined ? scalar() : choice(option.argChoices);
 }
 
 /** YAML reads `2` as a number where a flag has a text; both say the same. */
 function scalar(): z.ZodType {
   return z.union([z.string(), z.number()]);
+}
+
+function choice(words: readonly string[]): z.ZodType {
+  const numbers = words.map(Number).filter((number, at) => String(number) === words[at]);
+  return z.literal([...words, ...numbers]);
 }

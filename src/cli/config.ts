@@ -1,8 +1,8 @@
-import { Command } from 'commander';
+import { Command, type Option } from 'commander';
 import { AppError } from '../core/errors.ts';
 import type { ConfigFile } from './config-file.ts';
-import { configJsonSchema, configKeyOf, structuredKeysOf } from './config-schema.ts';
-import { variableOf } from './environment.ts';
+import { configJsonSchema, configKeysOf, structuredKeysOf } from './config-schema.ts';
+import { variableIn } from './environment.ts';
 import type { Settings } from './program.ts';
 import { tableLines, terminal } from './terminal.ts';
 
@@ -75,21 +75,20 @@ function neverRun(command: Command): void {
 function readSettings(command: Command, path: readonly string[], config: ConfigFile | null): Setting[] {
   const found: Setting[] = [];
   for (const option of command.options) {
-    const key = configKeyOf(option);
-    if (key === null || option.long === undefined) continue;
+    const [key] = configKeysOf(option);
+    if (key === undefined) continue;
     const value = command.getOptionValue(option.attributeName()) as unknown;
     const source = command.getOptionValueSource(option.attributeName());
-    const keys = [...path, key];
     found.push({
-      key: keys.join('.'),
+      key: [...path, key].join('.'),
       value: value ?? null,
-      origin: originOf(source, option.long, keys, config),
+      origin: originOf(source, option, [...path, config?.keyOf(option, path) ?? key], config),
     });
   }
   for (const key of Object.keys(structuredKeysOf(command))) {
     const value = command.getOptionValue(key) as unknown;
     const keys = [...path, key];
-    const origin = value === undefined ? 'default' : originOf('config', '', keys, config);
+    const origin = value === undefined || config === null ? 'default' : config.originOf(keys);
     found.push({ key: keys.join('.'), value: value ?? null, origin });
   }
   return found;
@@ -97,12 +96,12 @@ function readSettings(command: Command, path: readonly string[], config: ConfigF
 
 function originOf(
   source: string | undefined,
-  flag: string,
+  option: Option,
   keys: readonly string[],
   config: ConfigFile | null,
 ): string {
   if (source === 'cli') return 'flag';
-  if (source === 'env') return variableOf(flag);
+  if (source === 'env') return variableIn(process.env, option) ?? 'default';
   return source === 'config' && config !== null ? config.originOf(keys) : 'default';
 }
 

@@ -3,6 +3,7 @@ import { type Command, CommanderError, type Option } from 'commander';
 import { AppError } from '../core/errors.ts';
 import { failureOf } from './exit.ts';
 import { nearest } from './nearest.ts';
+import { longNamesOf } from './option-names.ts';
 import { RepeatableOption } from './repeatable.ts';
 
 export type Environment = Readonly<Record<string, string | undefined>>;
@@ -41,16 +42,20 @@ export function variableOf(flag: string): string {
  */
 export function bindEnvironment(command: Command, environment: Environment): void {
   for (const option of command.options) {
-    const variable = variableOfOption(option);
+    const variable = variableIn(environment, option);
     if (variable === null) continue;
     const value = environment[variable] ?? '';
     const takesValue = option.required || option.optional;
     // Commander reads the mere presence of a yes-or-no variable as yes, so `=false` must not be bound.
-    if (takesValue ? value !== '' : isSet(option, variable, value)) bind(command, option, variable);
-    else if (!takesValue && value !== '')
-      command.setOptionValueWithSource(option.attributeName(), option.negate, 'env');
+    if (takesValue || isSet(option, variable, value)) bind(command, option, variable);
+    else command.setOptionValueWithSource(option.attributeName(), option.negate, 'env');
   }
   for (const child of command.commands) bindEnvironment(child, environment);
+}
+
+/** The variable that gives a flag its value: the first of its names that is not empty; null where none is. */
+export function variableIn(environment: Environment, option: Option): string | null {
+  return variablesOf(option).find((name) => (environment[name] ?? '') !== '') ?? null;
 }
 
 /**
@@ -92,14 +97,15 @@ export function unknownVariables(commands: readonly Command[], environment: Envi
 
 function collectVariables(command: Command, into: Set<string>): void {
   for (const option of command.options) {
-    const variable = variableOfOption(option);
-    if (variable !== null) into.add(variable);
+    for (const variable of variablesOf(option)) into.add(variable);
   }
   for (const child of command.commands) collectVariables(child, into);
 }
 
-function variableOfOption(option: Option): string | null {
-  return option.long === undefined || FLAGS_ONLY.has(option.long) ? null : variableOf(option.long);
+function variablesOf(option: Option): string[] {
+  return longNamesOf(option)
+    .filter((name) => !FLAGS_ONLY.has(name))
+    .map(variableOf);
 }
 
 function isSet(option: Option, variable: string, value: string): boolean {

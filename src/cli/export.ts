@@ -143,7 +143,10 @@ function settingsOf(format: ExportFormat, flags: ExportFlags): ExportSettings {
     problems.add(`${names[option]} is for ${takers.join(', ')}, not for ${format.name}`);
   }
   if (format.needsTarget && flags.target === undefined) {
-    problems.add(`--target is missing: ${format.name} writes whole URLs`);
+    problems.add(
+      `--target is missing: ${format.name} writes whole URLs`,
+      'Name the server that will be sent to, such as --target http://staging:8000; nothing is sent now.',
+    );
   }
   const mode = EXPORT_MODES.find((known) => known === (flags.mode ?? 'exact'));
   if (mode === undefined) problems.add(`--mode ${JSON.stringify(flags.mode)} is neither exact nor rate`);

@@ -12,6 +12,7 @@ import { StagedFile } from './staged-file.ts';
 
 /** Sends between two looks at whether somebody wants it to stop. */
 const BREATH = 256;
+const TABLES_HOLD_ALL = 'csv and parquet hold what can be said without requests.';
 
 export interface ExportRequest {
   readonly format: ExportFormat;
@@ -30,7 +31,7 @@ export interface ExportResult {
   /** Exchanges of the window that the filters left. */
   readonly recorded: number;
   readonly filtered: number;
-  /** Requests, or rows of a table. */
+  /** Requests, or rows of a table, that the output holds. */
   readonly exported: number;
   readonly spanNs: number;
   readonly audit: ReplayAudit;
@@ -54,12 +55,12 @@ export async function exportCapture(request: ExportRequest, deps: ExportDeps): P
   let writer: ExportWriter | null = null;
   try {
     writer = written(out, () => format.open(staged.path, settings));
-    await fill(writer, planned, request, deps);
+    const exported = await fill(writer, planned, request, deps);
     staged.publish();
     return {
       recorded: planned.recorded,
       filtered: request.source.filtered,
-      exported: planned.sends,
+      exported,
       spanNs: planned.spanNs,
       audit: planned.audit,
       lost: writer.lost.all,
@@ -73,25 +74,36 @@ export async function exportCapture(request: ExportRequest, deps: ExportDeps): P
   }
 }
 
+/** @returns how many sends the output holds */
 async function fill(
   writer: ExportWriter,
   planned: ExportPlan,
   { format, plan, out }: ExportRequest,
   { signal, onProgress }: ExportDeps,
-): Promise<void> {
+): Promise<number> {
+  let exported = 0;
   const sends = format.holds === 'requests' ? planned.requests() : planned.rows();
   for (const send of sends) {
-    written(out, () => writer.add(send));
+    if (written(out, () => writer.add(send))) exported += 1;
     if (send.index % BREATH !== BREATH - 1) continue;
     await setImmediate();
     signal.throwIfAborted();
-    onProgress(planned.sends);
+    onProgress(exported);
   }
   signal.throwIfAborted();
   if (planned.recorded === 0) throw nothingSelected(describeFilters(plan.options.filters));
   if (planned.sends === 0) throw nothingSendable(planned);
-  const { sends: requests, spanNs, concurrency } = planned;
-  written(out, () => writer.end({ requests, spanNs, concurrency }));
+  if (exported === 0) throw nothingFits(format, planned, writer);
+  const { spanNs, concurrency } = planned;
+  written(out, () => writer.end({ requests: exported, spanNs, concurrency }));
+  return exported;
+}
+
+function nothingFits({ name }: ExportFormat, { sends }: ExportPlan, { lost }: ExportWriter): AppError {
+  const why = Object.entries(lost.all).map(([what, count]) => `${what} ${count}`);
+  return new AppError('CAPTURE_EMPTY', `None of ${sends} requests fits ${name}: ${why.join(', ')}`, {
+    hint: TABLES_HOLD_ALL,
+  });
 }
 
 function nothingSendable({ recorded, audit }: ExportPlan): AppError {
@@ -99,7 +111,7 @@ function nothingSendable({ recorded, audit }: ExportPlan): AppError {
     .filter(([, count]) => count > 0)
     .map(([reason, count]) => `${reason} ${count}`);
   return new AppError('CAPTURE_EMPTY', `None of ${recorded} exchanges can be sent: ${why.join(', ')}`, {
-    hint: 'csv and parquet hold what can be said without requests.',
+    hint: TABLES_HOLD_ALL,
   });
 }
 

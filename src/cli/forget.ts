@@ -99,7 +99,9 @@ function hashKeyOf(
 function selectionOf(flags: ForgetFlags, hash: KeyedHash | null): ForgetSelection {
   const { before, from, to } = flags;
   if (before !== undefined && (from !== undefined || to !== undefined)) {
-    throw new AppError('OPTION_INVALID', '--before stands alone, without --from and --to');
+    throw new AppError('OPTION_INVALID', '--before stands alone, without --from and --to', {
+      hint: 'Give --before for everything older, or --from and --to for a stretch.',
+    });
   }
   const selection = {
     identity: identityOf(flags, hash),
@@ -130,7 +132,10 @@ function identityOf(
     if (!new RegExp(`^[0-9a-f]{${IDENTITY_HASH_BYTES * 2}}$`, 'i').test(sessionHash)) {
       throw new AppError(
         'OPTION_INVALID',
-        `--session-hash has ${IDENTITY_HASH_BYTES * 2} hexadecimal digits`,
+        `--session-hash ${JSON.stringify(sessionHash)} is no hash: it has ${IDENTITY_HASH_BYTES * 2} hexadecimal digits`,
+        {
+          hint: 'The view exchanges of a segment shows them (column session); --session takes the name itself.',
+        },
       );
     }
     return { kind: 'session', hashes: [Buffer.from(sessionHash, 'hex')] };

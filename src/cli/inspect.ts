@@ -89,11 +89,16 @@ function originText(origin: InspectDocument['origins'][number]): string {
   return `imported from ${origin.file}, ${origin.paired ? 'with requests' : 'arrivals alone'}`;
 }
 
-function recorderText({ recorders, fleetSize }: InspectDocument): string {
+/** A member that paused has several lives, which are no other members. */
+function recorderText({ recorders, recordersAtOnce, fleetSize }: InspectDocument): string {
   const names = recorders.slice(0, SEGMENTS_SHOWN).map(({ id, host }) => `${id} on ${host}`);
   const more = recorders.length > names.length ? ` and ${recorders.length - names.length} more` : '';
   const of = fleetSize === null ? '' : ` of a fleet of ${fleetSize}`;
-  return `${recorders.length}${of}${names.length === 0 ? '' : `: ${names.join(', ')}${more}`}`;
+  const count =
+    of === '' || recordersAtOnce === recorders.length
+      ? `${recorders.length}${of}`
+      : `at most ${recordersAtOnce} at once${of}, in ${recorders.length} lives`;
+  return `${count}${names.length === 0 ? '' : `: ${names.join(', ')}${more}`}`;
 }
 
 function sizeText(bytes: number, truncated: number): string {

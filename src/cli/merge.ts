@@ -1,5 +1,5 @@
-import { existsSync, mkdirSync } from 'node:fs';
-import { dirname, join } from 'node:path';
+import { existsSync } from 'node:fs';
+import { join } from 'node:path';
 import { setTimeout } from 'node:timers/promises';
 import { Command } from 'commander';
 import { type ReplaySummaryInput, summariseReplay } from '../analysis/replay-summary.ts';
@@ -71,7 +71,6 @@ function merge(directories: readonly string[], slo: readonly string[] | null, fl
     const runId = newRunId();
     const directory = flags.out ?? join('runs', runId);
     // What a replay sent cannot be had again, so that stays unsealed; a merge can, and leaves a whole run or none.
-    mkdirSync(dirname(directory), { recursive: true, mode: 0o700 });
     const staged = new StagedDirectory(directory, 'merging');
     try {
       const document = mergeInto(staged.path, runId, shards, objectives);

@@ -4,7 +4,7 @@ import type { ProfileDocument } from '../analysis/profile/profile-document.ts';
 import { ProfileStatistics } from '../analysis/profile/profile-statistics.ts';
 import { shareable } from '../analysis/profile/sharing.ts';
 import { describeFilters, RowFilter } from '../replay/filters.ts';
-import { chooseWindow, type ReplayWindow } from '../replay/window.ts';
+import { type CaptureSlice, sliceOf } from '../replay/window.ts';
 import { Timeline } from '../replay/windows/timeline.ts';
 import { EncryptionKey } from '../storage/encryption-key.ts';
 import { PayloadSample } from './payload-sample.ts';
@@ -31,7 +31,7 @@ export function profileCapture({ directory, encryptionKeyFile, options }: Profil
   try {
     // A capture that holds nothing has a profile too: what was lost is a part of it.
     const isEmpty = opened.overview.firstArrivalUs === null;
-    const window = isEmpty ? null : chooseWindow(opened.overview, options.window, 1);
+    const window = isEmpty ? null : sliceOf(opened.overview, options.window);
     const document = profileWindow(opened, window, options, key !== null);
     return options.share ? shareable(document) : document;
   } finally {
@@ -41,7 +41,7 @@ export function profileCapture({ directory, encryptionKeyFile, options }: Profil
 
 function profileWindow(
   opened: OpenedCapture,
-  window: ReplayWindow | null,
+  window: CaptureSlice | null,
   options: ProfileOptions,
   hasKey: boolean,
 ): ProfileDocument {
@@ -83,7 +83,7 @@ type CaptureContext = Omit<ProfileContext, 'unfilteredRequests' | 'payloads' | '
 
 function captureContext(
   opened: OpenedCapture,
-  window: ReplayWindow | null,
+  window: CaptureSlice | null,
   options: ProfileOptions,
 ): CaptureContext {
   const { inspection, overview } = opened;

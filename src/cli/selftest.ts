@@ -65,7 +65,12 @@ function optionsOf({ body, senders, seconds, budget }: SelftestFlags): SelftestO
     budgetMs: problems.attempt(() => parseDurationMs(budget, '--budget'), 0),
   };
   if (options.bodyBytes > LIMITS.readAheadBytes / 4) problems.add(`--body: ${body} is over 16 MiB`);
-  if (options.senders > LIMITS.senders) problems.add(`--senders: ${senders} is over ${LIMITS.senders}`);
+  if (options.senders > LIMITS.senders) {
+    problems.add(
+      `--senders: ${senders} is over ${LIMITS.senders}`,
+      `Give 1 to ${LIMITS.senders}: no more than there are cores.`,
+    );
+  }
   if (options.secondsPerStep > MAX_SECONDS) problems.add(`--seconds: ${seconds} is over ${MAX_SECONDS}`);
   if (options.budgetMs < options.secondsPerStep * 1e3 + STEP_OVERHEAD_MS) {
     problems.add(`--budget: ${budget} is too short for one rate of ${seconds} s`);

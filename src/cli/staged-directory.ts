@@ -1,8 +1,9 @@
 import { randomBytes } from 'node:crypto';
-import { mkdirSync, readdirSync, realpathSync, renameSync, rmSync, statSync } from 'node:fs';
+import { existsSync, mkdirSync, readdirSync, realpathSync, renameSync, rmSync } from 'node:fs';
 import { dirname, resolve } from 'node:path';
 import { AppError, reasonOf } from '../core/errors.ts';
-import { syncPath } from '../storage/durable-files.ts';
+import { isMissing, syncPath } from '../storage/durable-files.ts';
+import { NewParents } from './new-parents.ts';
 
 /**
  * A directory that is built beside its final place and takes that place whole: whoever looks there finds
@@ -13,9 +14,10 @@ export class StagedDirectory {
   readonly path: string;
   /** Where it will be. */
   readonly destination: string;
+  readonly #parents: NewParents;
 
   /**
-   * Makes the directory to build in (0700).
+   * Makes the directory to build in (0700), and those above it that are missing.
    * @throws AppError OUTPUT_EXISTS when something is in the place already (an empty directory is not), or
    * OUTPUT_UNWRITABLE.
    */
@@ -23,8 +25,14 @@ export class StagedDirectory {
     this.destination = freePlace(destination);
     this.path = `${this.destination}.${doing}-${randomBytes(4).toString('hex')}`;
     try {
+      this.#parents = new NewParents(dirname(this.destination));
+    } catch (thrown) {
+      throw unwritable(destination, thrown);
+    }
+    try {
       mkdirSync(this.path, { mode: 0o700 });
     } catch (thrown) {
+      this.#parents.remove();
       throw unwritable(destination, thrown);
     }
   }
@@ -36,6 +44,7 @@ export class StagedDirectory {
     try {
       renameSync(this.path, this.destination);
       syncPath(dirname(this.destination));
+      this.#parents.sync();
     } catch (thrown) {
       throw unwritable(this.destination, thrown);
     }
@@ -44,6 +53,7 @@ export class StagedDirectory {
   /** Takes away what was built, as if nothing had happened. */
   discard(): void {
     rmSync(this.path, { recursive: true, force: true });
+    this.#parents.remove();
   }
 }
 
@@ -52,12 +62,11 @@ function freePlace(path: string): string {
   let entries: string[];
   const absolute = resolve(path);
   try {
-    const parent = statSync(dirname(absolute));
-    if (!parent.isDirectory()) throw new Error(`${dirname(absolute)} is no directory`);
-    if (statSync(absolute, { throwIfNoEntry: false }) === undefined) return absolute;
     entries = readdirSync(absolute);
   } catch (thrown) {
-    if ((thrown as NodeJS.ErrnoException).code === 'ENOTDIR') throw exists(path, 'is a file');
+    if (isMissing(thrown)) return absolute;
+    if ((thrown as NodeJS.ErrnoException).code === 'ENOTDIR' && existsSync(absolute))
+      throw exists(path, 'is a file');
     throw unwritable(path, thrown);
   }
   if (entries.length > 0) throw exists(path, 'is not empty');
@@ -72,7 +81,7 @@ function exists(path: string, how: string): AppError {
 
 function unwritable(path: string, cause: unknown): AppError {
   return new AppError('OUTPUT_UNWRITABLE', `${path} cannot be written: ${reasonOf(cause)}`, {
-    hint: 'The directory it lies in must exist and be writable for this user.',
+    hint: 'Name a place that this user may write to.',
     cause,
   });
 }

@@ -1,6 +1,6 @@
 import { createServer, type IncomingMessage, type Server, type ServerResponse } from 'node:http';
 import { isIP } from 'node:net';
-import { LIVE_POLICY, livePage } from '../analysis/pages/live-page.ts';
+import { absentPage, LIVE_POLICY, livePage } from '../analysis/pages/live-page.ts';
 import { AppError, reasonOf } from '../core/errors.ts';
 import type { RecorderStatus } from '../core/status.ts';
 import { type Endpoint, formatEndpoint } from '../proxy/endpoint.ts';
@@ -55,25 +55,41 @@ export class StatusServer {
       send(response, 421, 'text/plain', 'This page is served under its own address alone.\n');
     } else if (request.method !== 'GET' && request.method !== 'HEAD') {
       send(response, 405, 'text/plain', 'This page is for reading.\n');
-    } else if (request.url === '/') await this.#show(response, 'text/html', livePage);
-    else if (request.url === '/status.json') await this.#show(response, 'application/json', JSON.stringify);
+    } else if (request.url === '/') await this.#show(response, PAGE);
+    else if (request.url === '/status.json') await this.#show(response, DOCUMENT);
     else send(response, 404, 'text/plain', 'There is / and /status.json.\n');
   }
 
-  async #show(
-    response: ServerResponse,
-    type: string,
-    render: (status: RecorderStatus) => string,
-  ): Promise<void> {
+  async #show(response: ServerResponse, { type, status, absent }: Showing): Promise<void> {
+    let reading: RecorderStatus;
     try {
-      send(response, 200, type, render(await this.#ask()));
+      reading = await this.#ask();
     } catch (error) {
-      const reason = reasonOf(error);
-      if (type === 'application/json') send(response, 503, type, JSON.stringify({ error: reason }));
-      else send(response, 503, 'text/plain', `The recorder does not answer: ${reason}\n`);
+      send(response, 503, type, absent(reasonOf(error), error instanceof AppError ? error.hint : null));
+      return;
     }
+    send(response, 200, type, status(reading));
   }
 }
+
+/** One way to show a recorder, while it answers and while it does not. */
+interface Showing {
+  readonly type: string;
+  readonly status: (status: RecorderStatus) => string;
+  readonly absent: (error: string, hint: string | null) => string;
+}
+
+const PAGE: Showing = {
+  type: 'text/html',
+  status: livePage,
+  absent: (error, hint) => absentPage(hint === null ? error : `${error}. ${hint}`),
+};
+
+const DOCUMENT: Showing = {
+  type: 'application/json',
+  status: JSON.stringify,
+  absent: (error, hint) => JSON.stringify({ error, hint }),
+};
 
 function send(response: ServerResponse, status: number, type: string, body: string): void {
   response.writeHead(status, {

@@ -5,8 +5,9 @@ export class Problems {
   readonly #messages: string[] = [];
   readonly #hints = new Set<string>();
 
-  add(message: string): void {
+  add(message: string, hint: string | null = null): void {
     this.#messages.push(message);
+    if (hint !== null) this.#hints.add(hint);
   }
 
   attempt<T>(parse: () => T, otherwise: T): T {
@@ -14,8 +15,7 @@ export class Problems {
       return parse();
     } catch (thrown) {
       if (!(thrown instanceof AppError) || thrown.code !== 'OPTION_INVALID') throw thrown;
-      this.#messages.push(reasonOf(thrown));
-      if (thrown.hint !== null) this.#hints.add(thrown.hint);
+      this.add(reasonOf(thrown), thrown.hint);
       return otherwise;
     }
   }

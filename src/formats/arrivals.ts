@@ -7,7 +7,7 @@ import { ArrivalTimes, type TimeReading } from './exact-time.ts';
 import type { ImportOptions } from './import-options.ts';
 import type { OpenImport } from './import-source.ts';
 import { textBytes } from './input-bytes.ts';
-import { InputProblem } from './input-problem.ts';
+import { InputProblem, NOTHING_IN_IT } from './input-problem.ts';
 import { loadPayloads, type PayloadPool } from './payload-pool.ts';
 import type { TraceFields, TraceRow } from './trace-row.ts';
 import { traceRows } from './trace-rows.ts';
@@ -102,7 +102,7 @@ export class ArrivalImport {
         }
         yield exchanges;
       }
-      if (this.tally.rows === 0) throw new InputProblem('holds no row');
+      if (this.tally.rows === 0) throw new InputProblem('holds no row', { hint: NOTHING_IN_IT });
     } catch (thrown) {
       if (!(thrown instanceof InputProblem)) throw thrown;
       throw thrown.after(line).toAppError(this.#trace.path);

@@ -35,8 +35,9 @@ class CsvWriter implements ExportWriter {
     return [{ name: null, bytes: this.#file.bytes }];
   }
 
-  add(send: ExportedSend): void {
+  add(send: ExportedSend): boolean {
     this.#file.write(`${EXPORT_COLUMNS.map((column) => cellOf(column, send)).join(',')}\n`);
+    return true;
   }
 
   end(): void {

@@ -48,6 +48,7 @@ export type ExportMode = (typeof EXPORT_MODES)[number];
 
 /** What is known once every send was told of. */
 export interface ExportFacts {
+  /** That the export holds. */
   readonly requests: number;
   readonly spanNs: number;
   /** Requests open at once if each takes as long as it did when recorded; null where that is not known. */
@@ -56,7 +57,8 @@ export interface ExportFacts {
 
 /** Writes one export. Used once: sends in order, then `end`; `abandon` when it comes to nothing. */
 export interface ExportWriter {
-  add(send: ExportedSend): void;
+  /** @returns whether the export holds it; what it leaves out is counted in `lost` */
+  add(send: ExportedSend): boolean;
   end(facts: ExportFacts): void;
   abandon(): void;
   /** What could not be carried, by what it is, how many sends it concerns. */

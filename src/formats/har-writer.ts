@@ -36,9 +36,9 @@ export class HarWriter implements ExportWriter {
     return [{ name: null, bytes: this.#file.bytes }];
   }
 
-  add(send: ExportedSend): void {
+  add(send: ExportedSend): boolean {
     const { request, row } = send;
-    if (request === null) return;
+    if (request === null) return false;
     const recorded = send.recorded();
     const entry = {
       startedDateTime: formatInstantUs(send.instantUs),
@@ -51,6 +51,7 @@ export class HarWriter implements ExportWriter {
     if (row.lastByteOffsetUs === null) this.lost.count('a latency that was not recorded: 0');
     this.#file.write(`${this.#entries === 0 ? '\n' : ',\n'}${inertJson(entry)}`);
     this.#entries += 1;
+    return true;
   }
 
   end(): void {

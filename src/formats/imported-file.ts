@@ -1,7 +1,7 @@
 import type { Exchange } from '../core/exchange.ts';
 import { ArrivalCounter, type ArrivalTally } from './arrival-counter.ts';
 import type { ImportSource } from './import-source.ts';
-import { InputProblem } from './input-problem.ts';
+import { InputProblem, NOTHING_IN_IT } from './input-problem.ts';
 import type { TextCounts } from './text-counts.ts';
 
 export interface ImportedFileParts {
@@ -57,7 +57,7 @@ export class ImportedFile implements ImportSource {
         }
         yield exchanges;
       }
-      if (this.tally.rows === 0) throw new InputProblem('holds no exchange');
+      if (this.tally.rows === 0) throw new InputProblem('holds no exchange', { hint: NOTHING_IN_IT });
     } catch (thrown) {
       throw thrown instanceof InputProblem ? thrown.toAppError(this.#parts.path) : thrown;
     }

@@ -3,7 +3,7 @@ import { Readable } from 'node:stream';
 import { pipeline } from 'node:stream/promises';
 import { createGunzip } from 'node:zlib';
 import { reasonOf } from '../core/errors.ts';
-import { InputProblem } from './input-problem.ts';
+import { InputProblem, NOTHING_IN_IT } from './input-problem.ts';
 
 const UTF8_MARK = Buffer.from([0xef, 0xbb, 0xbf]);
 const GZIP_MAGIC = Buffer.from([0x1f, 0x8b]);
@@ -27,7 +27,7 @@ export async function* inputBytes(path: string, signal: AbortSignal): AsyncGener
  */
 export async function* textBytes(path: string, signal: AbortSignal): AsyncGenerator<Buffer> {
   const { head, rest } = await splitHead(inputBytes(path, signal));
-  if (head.length === 0) throw new InputProblem('the file is empty');
+  if (head.length === 0) throw new InputProblem('the file is empty', { hint: NOTHING_IN_IT });
   const mark = head.subarray(0, 2).toString('hex');
   if (mark === 'fffe' || mark === 'feff') {
     throw new InputProblem('the text is UTF-16', { hint: 'Convert it to UTF-8, e.g. with iconv.' });

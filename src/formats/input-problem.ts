@@ -36,6 +36,11 @@ export class InputProblem extends Error {
   }
 }
 
+/** For a file that is something else than was said. */
+export const OTHER_FORMAT = 'Name a file of this format; reprise import --help lists those that can be read.';
+/** For a file in which there is nothing to import. */
+export const NOTHING_IN_IT = 'Look at what wrote it: there is nothing in it to make a capture of.';
+
 /** A piece of the input as it may be shown: quoted, and short whatever it is. */
 export function shown(text: string): string {
   return JSON.stringify(text.length > 60 ? `${text.slice(0, 57)}…` : text);

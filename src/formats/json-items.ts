@@ -1,5 +1,5 @@
 import { LIMITS } from '../core/limits.ts';
-import { InputProblem, shown } from './input-problem.ts';
+import { InputProblem, OTHER_FORMAT, shown } from './input-problem.ts';
 
 /** A value of an array within a JSON document. */
 export interface JsonItem {
@@ -145,7 +145,7 @@ class ItemScanner {
     else if (byte === CLOSE_OBJECT || byte === CLOSE_ARRAY) this.#close(byte === CLOSE_ARRAY);
     else if (byte === COMMA && level !== undefined && !level.array) level.key = null;
     // Numbers and words are of no interest; within no container they are no document.
-    else if (level === undefined) throw new InputProblem('not JSON', { line: 1 });
+    else if (level === undefined) throw new InputProblem('not JSON', { line: 1, hint: OTHER_FORMAT });
   }
 
   #open(array: boolean): void {
@@ -155,7 +155,8 @@ class ItemScanner {
   }
 
   #close(array: boolean): void {
-    if (this.#levels.pop()?.array !== array) throw new InputProblem('not JSON: brackets do not match');
+    if (this.#levels.pop()?.array !== array)
+      throw new InputProblem('not JSON: brackets do not match', { hint: OTHER_FORMAT });
     this.#over = this.#levels.length === 0;
   }
 

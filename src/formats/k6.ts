@@ -60,8 +60,8 @@ class K6Writer implements ExportWriter {
     ];
   }
 
-  add(send: ExportedSend): void {
-    if (send.request === null) return;
+  add(send: ExportedSend): boolean {
+    if (send.request === null) return false;
     countHeaderLosses(send.request.headers, this.lost);
     if (send.request.chunked) this.lost.count('a chunked body, which goes with its length');
     if (this.#settings.mode === 'rate') {
@@ -69,6 +69,7 @@ class K6Writer implements ExportWriter {
       this.#steps.add(send.offsetNs);
     }
     this.#requests.write(requestLine(send, send.request));
+    return true;
   }
 
   end(facts: ExportFacts): void {

@@ -62,11 +62,12 @@ class LocustWriter implements ExportWriter {
     ];
   }
 
-  add(send: ExportedSend): void {
-    if (send.request === null) return;
+  add(send: ExportedSend): boolean {
+    if (send.request === null) return false;
     countHeaderLosses(send.request.headers, this.lost);
     if (send.request.chunked) this.lost.count('a chunked body, which goes with its length');
     this.#requests.write(requestLine(send, send.request));
+    return true;
   }
 
   end(): void {

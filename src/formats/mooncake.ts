@@ -3,7 +3,7 @@ import type { OpenImport } from './import-source.ts';
 import { ImportedFile } from './imported-file.ts';
 import { inertJsonText } from './inert-text.ts';
 import { textBytes } from './input-bytes.ts';
-import { InputProblem } from './input-problem.ts';
+import { InputProblem, NOTHING_IN_IT } from './input-problem.ts';
 import { parseJsonLine } from './json-line.ts';
 import { kindOf, MooncakeReader, type MooncakeReading } from './mooncake-reader.ts';
 import { OutputFile } from './output-file.ts';
@@ -44,12 +44,12 @@ class MooncakeWriter implements ExportWriter {
     return [{ name: null, bytes: this.#file.bytes }];
   }
 
-  add(send: ExportedSend): void {
+  add(send: ExportedSend): boolean {
     const body = send.request?.body ?? null;
     const payload = body === null ? null : this.#payloadOf(body);
     if (payload === null) {
       this.lost.count('no body that is a JSON object with something in it: left out');
-      return;
+      return false;
     }
     this.#file.write(`{"timestamp": ${send.offsetNs / 1e6}, "payload": ${payload}}\n`);
     if (this.#routes.size > 0 && !this.#routes.has(send.row.route)) {
@@ -57,6 +57,7 @@ class MooncakeWriter implements ExportWriter {
     } else {
       this.#routes.add(send.row.route);
     }
+    return true;
   }
 
   end(): void {
@@ -105,7 +106,7 @@ export function openMooncake(path: string, reading: MooncakeReading): OpenImport
     try {
       const first = await rows.next();
       const [line] = first.done === true ? [] : first.value;
-      if (line === undefined) throw new InputProblem('holds no row');
+      if (line === undefined) throw new InputProblem('holds no row', { hint: NOTHING_IN_IT });
       const kind = kindOf(parseJsonLine(line));
       const reader = new MooncakeReader(reading, kind, deps);
       return new ImportedFile({

@@ -76,7 +76,7 @@ class ParquetTable implements ExportWriter {
     return [{ name: null, bytes: this.#file.bytes }];
   }
 
-  add(send: ExportedSend): void {
+  add(send: ExportedSend): boolean {
     for (const [at, { type, read }] of EXPORT_COLUMNS.entries()) {
       const value = read(send);
       const whole = (type === 'whole' || type === 'instant') && typeof value === 'number';
@@ -85,6 +85,7 @@ class ParquetTable implements ExportWriter {
     if (this.#withBodies) this.#addBody(send);
     this.#rows += 1;
     if (this.#rows >= GROUP_ROWS || this.#bodyBytes >= GROUP_BYTES) this.#writeGroup();
+    return true;
   }
 
   end(): void {

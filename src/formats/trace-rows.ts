@@ -1,5 +1,5 @@
 import { csvRows } from './csv-rows.ts';
-import { InputProblem } from './input-problem.ts';
+import { InputProblem, NOTHING_IN_IT } from './input-problem.ts';
 import { jsonlRows } from './jsonl-rows.ts';
 import type { TraceFields, TraceRow } from './trace-row.ts';
 
@@ -12,7 +12,7 @@ export async function* traceRows(
   fields: TraceFields,
 ): AsyncGenerator<TraceRow[]> {
   const first = await chunks.next();
-  if (first.done === true) throw new InputProblem('the file is empty');
+  if (first.done === true) throw new InputProblem('the file is empty', { hint: NOTHING_IN_IT });
   const firstCharacter = first.value.toString('latin1').trimStart()[0];
   if (firstCharacter === '[') {
     throw new InputProblem('the file is a JSON array', {

@@ -51,11 +51,12 @@ class VegetaWriter implements ExportWriter {
     return [`vegeta attack -format=json -lazy -redirects=-1 -rate=${rate}/s -targets=FILE | vegeta report`];
   }
 
-  add({ request }: ExportedSend): void {
-    if (request === null) return;
+  add({ request }: ExportedSend): boolean {
+    if (request === null) return false;
     countHeaderLosses(request.headers, this.lost, false);
     if (request.chunked) this.lost.count('a chunked body, which goes with its length');
     this.#file.write(`${inertJson(this.#target(request))}\n`);
+    return true;
   }
 
   end(facts: ExportFacts): void {

@@ -121,7 +121,12 @@ export interface OptionSources extends Secrets {
 export function resolveReplayOptions(raw: RawReplayOptions, sources: OptionSources): ReplayOptions {
   const problems = new Problems();
   const dryRun = raw.dryRun ?? false;
-  if (raw.target === undefined && !dryRun) problems.add('--target is missing (a dry run needs none)');
+  if (raw.target === undefined && !dryRun) {
+    problems.add(
+      '--target is missing (a dry run needs none)',
+      'Name the server to send to, such as --target http://staging:8000, or plan only: --dry-run.',
+    );
+  }
   if (raw.ndjson && raw.json) problems.add('--json and --ndjson are one at a time: each is all of stdout');
   if (raw.ndjson && dryRun)
     problems.add('--ndjson tells of a run as it goes on, and a dry run has none: use --json');

@@ -1,6 +1,6 @@
 import { AppError } from '../core/errors.ts';
 import type { TimeRange } from '../core/ports.ts';
-import { formatInstantUs, formatMs } from '../core/units.ts';
+import { formatInstantUs } from '../core/units.ts';
 import type { CaptureOverview } from './capture-overview.ts';
 import type { AskedRange, WindowRequest } from './windows/request.ts';
 import { type FoundStretch, findStretch, type SearchKind } from './windows/search.ts';
@@ -9,16 +9,23 @@ const SECOND_US = 1_000_000;
 /** A stretch is judged by its latencies where it has this share of what a mean stretch has, and so many. */
 const MIN_LATENCY_SHARE = 0.1;
 const MIN_LATENCIES = 20;
+const DAY_NS = 86_400e9;
 
 /**
- * The slice of a capture that is replayed, closed at the last arrival known when it was chosen. `fromUs` and `toUs`
- * are the least and the greatest instant of its parts. Plain data: it travels to a thread.
+ * A slice of a capture, closed at the last arrival known when it was chosen. `fromUs` and `toUs` are the least and
+ * the greatest instant of its parts.
  */
-export interface ReplayWindow extends TimeRange {
-  /** In the order they are played. */
+export interface CaptureSlice extends TimeRange {
+  /** In the order that was asked for. */
   readonly parts: readonly TimeRange[];
   /** What was asked for, whose coverage counts: an open side reaches as far as anything is known. */
   readonly coverageRanges: readonly TimeRange[];
+  /** What was looked for and found; null where the window was stated. */
+  readonly found: (FoundStretch & { readonly kind: SearchKind }) | null;
+}
+
+/** A slice, and how long it is played. Plain data: it travels to a thread. */
+export interface ReplayWindow extends CaptureSlice {
   /** How often all of them are played; null for as often as the duration takes. */
   readonly loops: number | null;
   /** The plan ends before this instant of the run, nanoseconds; null without one. */
@@ -27,12 +34,27 @@ export interface ReplayWindow extends TimeRange {
   readonly onceNs: number;
   /** Length of the replay if it spans the whole window, nanoseconds. */
   readonly plannedSpanNs: number;
-  /** What was looked for and found; null where the window was stated. */
-  readonly found: (FoundStretch & { readonly kind: SearchKind }) | null;
 }
 
 /**
- * Chooses the window: what was asked for, cut to what there is.
+ * What was asked for, cut to what there is.
+ * @throws AppError CAPTURE_EMPTY where nothing lies in it
+ */
+export function sliceOf(overview: CaptureOverview, asked: WindowRequest): CaptureSlice {
+  const ranges = asked.ranges.map((range) => cut(overview, range));
+  const found = asked.search === null ? null : find(overview, asked.search, asked.ranges);
+  const parts = found === null ? ranges : [found.part];
+  return {
+    fromUs: Math.min(...parts.map(({ fromUs }) => fromUs)),
+    toUs: Math.max(...parts.map(({ toUs }) => toUs)),
+    parts,
+    coverageRanges: found === null ? asked.ranges.map(opened) : parts,
+    found: found === null || asked.search === null ? null : { ...found.stretch, kind: asked.search.kind },
+  };
+}
+
+/**
+ * Chooses the window that is played.
  * @param stagedNs the run ends there at the latest, nanoseconds
  * @throws AppError CAPTURE_EMPTY where nothing lies in it, OPTION_INVALID where its replay would last too long.
  */
@@ -42,17 +64,12 @@ export function chooseWindow(
   multiplier: number,
   stagedNs = Number.POSITIVE_INFINITY,
 ): ReplayWindow {
-  const ranges = asked.ranges.map((range) => cut(overview, range));
-  const found = asked.search === null ? null : find(overview, asked.search, asked.ranges);
-  const parts = found === null ? ranges : [found.part];
+  const slice = sliceOf(overview, asked);
   const durationNs = asked.durationMs === null ? null : Math.round(asked.durationMs * 1e6);
-  const onceUs = parts.reduce((sum, { fromUs, toUs }) => sum + toUs - 1 - fromUs, 0);
+  const onceUs = slice.parts.reduce((sum, { fromUs, toUs }) => sum + toUs - 1 - fromUs, 0);
   const onceNs = (onceUs * 1000) / multiplier;
   return {
-    fromUs: Math.min(...parts.map(({ fromUs }) => fromUs)),
-    toUs: Math.max(...parts.map(({ toUs }) => toUs)),
-    parts,
-    coverageRanges: found === null ? asked.ranges.map(opened) : parts,
+    ...slice,
     loops: asked.loops,
     durationNs,
     onceNs,
@@ -62,7 +79,6 @@ export function chooseWindow(
       Math.min(durationNs ?? Number.POSITIVE_INFINITY, stagedNs),
       multiplier,
     ),
-    found: found === null || asked.search === null ? null : { ...found.stretch, kind: asked.search.kind },
   };
 }
 
@@ -91,7 +107,9 @@ function askedText({ fromUs, toUs }: AskedRange): string {
 function cut(overview: CaptureOverview, asked: AskedRange): TimeRange {
   const { firstArrivalUs: firstUs, lastArrivalUs: lastUs } = overview;
   if (firstUs === null || lastUs === null) {
-    throw new AppError('CAPTURE_EMPTY', `The capture ${overview.name} holds no exchange`);
+    throw new AppError('CAPTURE_EMPTY', `The capture ${overview.name} holds no exchange`, {
+      hint: 'Record some traffic first. What was lost or left out of it, reprise inspect says.',
+    });
   }
   // A capture that is still being recorded must not grow the plan while it runs.
   const fromUs = Math.max(asked.fromUs ?? firstUs, firstUs);
@@ -107,11 +125,12 @@ function opened({ fromUs, toUs }: AskedRange): TimeRange {
 function spanOf(onceNs: number, loops: number | null, mostNs: number, multiplier: number): number {
   const allNs = loops === null ? Number.POSITIVE_INFINITY : onceNs * loops;
   const spanNs = Math.min(allNs, mostNs);
+  // Beyond, nanoseconds of the run no longer count exactly.
   if (spanNs <= Number.MAX_SAFE_INTEGER) return spanNs;
   throw new AppError(
     'OPTION_INVALID',
-    `--multiplier: at ${multiplier} this window lasts ${formatMs(spanNs / 1e6)}; the most is 104 days`,
-    { hint: 'Narrow the window with --from and --to or --duration, or raise the multiplier.' },
+    `at ${multiplier}x this window lasts ${(spanNs / DAY_NS).toFixed(1)} days; a replay or an export lasts at most 104 days`,
+    { hint: 'Narrow the window with --from and --to, end it with --duration, or raise --multiplier.' },
   );
 }
 

@@ -39,6 +39,23 @@ export function fleetShare(
   return recorded / (seen + outside);
 }
 
+/** The most recorders that were there at one time: one that goes as another comes may be the same member. */
+export function mostAtOnce(presence: readonly (readonly Stretch[])[]): number {
+  const changes = presence
+    .flat()
+    .flatMap(({ fromUs, toUs }) => [
+      { atUs: fromUs, by: 1 },
+      { atUs: toUs, by: -1 },
+    ])
+    .sort((a, b) => a.atUs - b.atUs || a.by - b.by);
+  let [here, most] = [0, 0];
+  for (const { by } of changes) {
+    here += by;
+    most = Math.max(most, here);
+  }
+  return most;
+}
+
 function spanOf(stretches: readonly Stretch[]): Stretch {
   return {
     fromUs: stretches.reduce((least, { fromUs }) => Math.min(least, fromUs), Number.POSITIVE_INFINITY),

@@ -24,6 +24,7 @@ function givenKey(path: string): Uint8Array {
     key = readFileSync(path);
   } catch (error) {
     throw new AppError('OPTION_INVALID', `hash key file ${path} cannot be read: ${reasonOf(error)}`, {
+      hint: 'Name a file this user may read, or leave --hash-key-file out: then a capture has a key of its own.',
       cause: error,
     });
   }

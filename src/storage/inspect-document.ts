@@ -60,6 +60,8 @@ export interface InspectDocument {
   readonly clockSkew: SkewDocument;
   /** Recorders the fleet has, where somebody said so. */
   readonly fleetSize: number | null;
+  /** The most that were there at one time: a member that paused, or was started again, has several lives. */
+  readonly recordersAtOnce: number;
   readonly origins: readonly CaptureOrigin[];
   /** Where its recorders looked for the key of a session; empty where they knew none. */
   readonly sessionKeys: readonly string[];

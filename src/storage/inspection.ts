@@ -9,7 +9,7 @@ import { Amounts, entryOf } from './amounts.ts';
 import { type SegmentFile, segmentsOf } from './capture-directory.ts';
 import type { CaptureOrigin } from './capture-origin.ts';
 import { clockSkew } from './clock-skew.ts';
-import { fleetShare } from './fleet-coverage.ts';
+import { fleetShare, mostAtOnce } from './fleet-coverage.ts';
 import type { InspectDocument } from './inspect-document.ts';
 import { manifestOfWhole } from './manifest.ts';
 import { AbsentSegments, type LifeSegment, RecorderLife } from './recorder-life.ts';
@@ -152,6 +152,7 @@ class Inspection {
       recorders: lives.map((life) => life.document()),
       clockSkew: clockSkew(lives, commonSightings(lives), this.#latestUs),
       fleetSize: this.#fleetSize,
+      recordersAtOnce: mostAtOnce(lives.map((life) => life.presence(this.#latestUs))),
       origins: [...this.#origins.values()],
       sessionKeys: [...this.#sessionKeys],
       clockAnchors: this.#clockAnchors,

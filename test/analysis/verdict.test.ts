@@ -76,6 +76,23 @@ describe('judge', () => {
     expect(codesOf(contextOf(late(200)), 'latency: p(95)<500').reasons).toEqual(['lag_over_bound']);
   });
 
+  test('a run that the guard stopped says what failed, and asks neither for more of it nor for caps', () => {
+    const answered = Array.from({ length: 60 }, (_, index) =>
+      send({ index, status: index < 40 ? 500 : 200 }),
+    );
+    const unsent = Array.from({ length: 40 }, (_, at) => send({ index: 60 + at, actualOffsetNs: null }));
+    const stopped = contextOf([...answered, ...unsent], { interrupted: 'RUN_ABORTED' });
+    const [first, second] = judge(stopped, []).reasons;
+    expect(first?.text).toBe(
+      'the schedule was not played to its end (RUN_ABORTED): 40 of 60 sent requests had failed, most often with 500',
+    );
+    expect(first?.advice).toMatch(/^Mend what the target answers/);
+    expect(second).toMatchObject({ code: 'achieved_below' });
+    expect(second?.advice).not.toContain('caps');
+    const merged = contextOf([...answered, ...unsent], { interrupted: 'shard 1: RUN_ABORTED' });
+    expect(judge(merged, []).reasons[0]?.advice).toBe(first?.advice);
+  });
+
   const bursty = Array.from({ length: 500 }, (_, index) =>
     send({ index, actualOffsetNs: Math.floor(index / 10) * 1_000 * MS + 1_000 * MS }),
   );

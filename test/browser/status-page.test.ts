@@ -3,10 +3,14 @@ import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { type Browser, chromium, type Page } from 'playwright-core';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
+import { StatusServer } from '../../src/cli/status-server.ts';
+import type { RecorderStatus } from '../../src/core/status.ts';
+import { formatEndpoint, parseEndpoint } from '../../src/proxy/endpoint.ts';
 import { NumberedOrigin, NumberedTraffic } from '../support/numbered-traffic.ts';
 import { startReprise } from '../support/process.ts';
 import { startRecording } from '../support/recording.ts';
 import { repositoryRoot } from '../support/shared-data.ts';
+import { someStatus } from '../support/some-status.ts';
 import { temporaryDirectory } from '../support/temp-dir.ts';
 
 const CHROMIUM = '/usr/bin/chromium';
@@ -108,6 +112,25 @@ describe.skipIf(!existsSync(CHROMIUM))('the live page in a browser (needs Debian
     expect((await fetch(`${url}drain`)).status).toBe(404);
     const foreign = await page.request.get(url, { headers: { host: 'evil.example' } });
     expect(foreign.status()).toBe(421);
+  });
+
+  test('that was loaded before the recorder was there follows it once it is', async () => {
+    let ask = () => Promise.reject<RecorderStatus>(new Error('no recording answers'));
+    const server = new StatusServer(() => ask());
+    cleanUps.push(async () => server.close());
+    const bound = await server.listen(parseEndpoint('127.0.0.1:0', '--serve', { anyPort: true }));
+    const early = await browser.newPage();
+    await early.goto(`http://${formatEndpoint(bound)}/`);
+    const state = () => early.evaluate('document.body.dataset.state');
+    expect(await state()).toBe('GONE');
+    ask = () => Promise.resolve(someStatus({ slabShortages: 3 }));
+    await expect.poll(state, SOON).toBe('HEALTHY');
+    expect(await early.locator('[data-field="about"]').textContent()).toBe(
+      'wire 127.0.0.1:8080 → 127.0.0.1:8000',
+    );
+    expect(await early.locator('[data-field="slab-shortages"]').isVisible()).toBe(true);
+    expect(await early.locator('[data-field="bodies-cut"]').isVisible()).toBe(false);
+    await early.close();
   });
 
   test('says so when the recorder is gone', async () => {

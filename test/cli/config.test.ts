@@ -55,6 +55,33 @@ describe('a configuration file', () => {
     ]);
   });
 
+  test('may give as a number what a flag has as a word, such as 502', async () => {
+    const path = configOf('record:\n  refused: 502\n');
+    const setting = await settingsOf(['--config', path, 'record']);
+    expect(setting('record.refused')).toEqual(['502', `${path}:2`]);
+    const wrong = await runReprise([
+      'config',
+      'print',
+      '--config',
+      configOf('record: {refused: 503}'),
+      'record',
+    ]);
+    expect(wrong.stderr).toContain('record.refused: Invalid option: expected one of "reset"|"502"|502');
+  });
+
+  test('may use either name of a flag that has two, and so may a variable', async () => {
+    for (const key of ['md', 'markdown']) {
+      const path = configOf(`report:\n  json: true\n  ${key}: z.md\n`);
+      expect((await settingsOf(['--config', path, 'report']))('report.markdown')).toEqual([
+        'z.md',
+        `${path}:3`,
+      ]);
+      const variable = `REPRISE_${key.toUpperCase()}`;
+      const ofVariable = await settingsOf(['report'], { [variable]: 'v.md' });
+      expect(ofVariable('report.markdown')).toEqual(['v.md', variable]);
+    }
+  });
+
   test('may be switched off by a variable', async () => {
     const path = configOf('replay:\n  dry-run: true\n');
     const setting = await settingsOf(['--config', path, 'replay'], { REPRISE_DRY_RUN: 'no' });

@@ -4,6 +4,7 @@ import { describe, expect, it } from 'vitest';
 import { CaptureWriter } from '../../src/storage/capture-writer.ts';
 import { captureOf, newCapture, writerOptions } from '../support/captures.ts';
 import { arrivalAlone, exchangeOf, TEST_EPOCH_US } from '../support/exchanges.ts';
+import { live } from '../support/lives.ts';
 import { ManualClock } from '../support/manual-clock.ts';
 import { runReprise } from '../support/process.ts';
 import { temporaryDirectory } from '../support/temp-dir.ts';
@@ -116,6 +117,7 @@ describe('reprise inspect', () => {
         ],
       },
       fleetSize: 3,
+      recordersAtOnce: 2,
       origins: [{ kind: 'recorded', target: 'model.internal:8000' }],
       sessionKeys: [],
       clockAnchors: 1,
@@ -139,6 +141,17 @@ describe('reprise inspect', () => {
     ]) {
       expect(stdout).toMatch(line);
     }
+  });
+
+  it('takes the lives of one member, before a pause and after it, for no other members of the fleet', async () => {
+    const directory = live({ id: 'before', hours: 2, fleetSize: 2 });
+    live({ id: 'after', directory, hours: 1, startHour: 3, fleetSize: 2 });
+    const { stdout } = await runReprise(['inspect', directory]);
+    expect(stdout).toMatch(
+      /^recorders +at most 1 at once of a fleet of 2, in 2 lives: before on host-before, after on host-after$/m,
+    );
+    const { stdout: json } = await runReprise(['inspect', directory, '--json']);
+    expect(JSON.parse(json)).toMatchObject({ fleetSize: 2, recordersAtOnce: 1 });
   });
 
   it('knows no coverage where nothing passed, and counts what is open', async () => {

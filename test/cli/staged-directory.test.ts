@@ -62,7 +62,26 @@ describe('a staged directory', () => {
     expect(readdirSync(out)).toEqual(['theirs']);
   });
 
-  test('refuses a place whose parent is missing or a file', () => {
+  test('makes the directories above its place, private, as record and replay do', () => {
+    const { parent } = place();
+    const staged = new StagedDirectory(join(parent, 'captures', 'today', 'out'), 'importing');
+    writeFileSync(join(staged.path, 'a'), 'content');
+    staged.publish();
+    expect(readdirSync(join(parent, 'captures', 'today'))).toEqual(['out']);
+    expect(statSync(join(parent, 'captures')).mode & 0o777).toBe(0o700);
+  });
+
+  test('takes the directories it made away again, except those that somebody uses by now', () => {
+    const { parent } = place();
+    const staged = new StagedDirectory(join(parent, 'captures', 'today', 'out'), 'importing');
+    writeFileSync(join(parent, 'captures', 'theirs'), '');
+    staged.discard();
+    expect(readdirSync(join(parent, 'captures'))).toEqual(['theirs']);
+    new StagedDirectory(join(parent, 'runs', 'today', 'out'), 'importing').discard();
+    expect(readdirSync(parent)).toEqual(['captures']);
+  });
+
+  test('refuses a place below a file, or whose name is too long, and makes nothing', () => {
     const { parent } = place();
     writeFileSync(join(parent, 'file'), '');
     const code = (path: string): unknown => {
@@ -72,7 +91,8 @@ describe('a staged directory', () => {
         return (thrown as { code?: unknown }).code;
       }
     };
-    expect(code(join(parent, 'none', 'out'))).toBe('OUTPUT_UNWRITABLE');
+    expect(code(join(parent, 'none', 'x'.repeat(300), 'out'))).toBe('OUTPUT_UNWRITABLE');
+    expect(code(join(parent, 'none', 'x'.repeat(250)))).toBe('OUTPUT_UNWRITABLE');
     expect(code(join(parent, 'file', 'out'))).toBe('OUTPUT_UNWRITABLE');
     expect(readdirSync(parent)).toEqual(['file']);
   });

@@ -63,6 +63,53 @@ describe('deploy/', () => {
   });
 });
 
+describe('the memory that is stated at most', () => {
+  const guide = readFileSync(join(repositoryRoot, 'docs', 'deploy.md'), 'utf8');
+  const [stated = ''] = /^128 MiB supervisor .* C × 64 KiB$/m.exec(guide) ?? [];
+  /** Of one forwarder, without its connections. */
+  const fixedMiB = [...stated.matchAll(/(\d+) MiB/g)].reduce((sum, [, mib]) => sum + Number(mib), 0);
+
+  test.each([
+    ['base', () => sidecar('base/deployment.yaml', 'base/reprise.yaml')],
+    ['production', () => sidecar('base/deployment.yaml', 'overlays/production/reprise.yaml')],
+    ['stateful set', () => sidecar('statefulset/statefulset.yaml', 'statefulset/reprise.yaml')],
+    [
+      'KServe',
+      () => {
+        const [recorder] = yamlOf('kserve/inferenceservice.yaml').spec.predictor.containers;
+        return [recorder.resources.limits.memory, flagOf(recorder, 'max-connections')];
+      },
+    ],
+    [
+      'compose',
+      () => {
+        const { recorder } = yamlOf('compose/compose.yaml').services;
+        return [recorder.mem_limit, flagOf({ args: recorder.command }, 'max-connections')];
+      },
+    ],
+    [
+      'systemd',
+      () => {
+        const unit = readFileSync(join(deploy, 'systemd/reprise.service'), 'utf8');
+        return [
+          /^MemoryMax=(.*)$/m.exec(unit)?.[1],
+          yamlOf('systemd/reprise.yaml').record['max-connections'],
+        ];
+      },
+    ],
+  ])('is within the limit of the example for %s', (_, example) => {
+    const [limit, connections] = example();
+    expect(stated).not.toBe('');
+    const limitMiB = parseBytes(String(limit).toUpperCase().replace(/I?$/, 'iB'), 'limit') / 1024 ** 2;
+    expect(fixedMiB + (Number(connections) * 64) / 1024).toBeLessThanOrEqual(limitMiB);
+  });
+
+  function sidecar(workload: string, settings: string): [string, number] {
+    const [recorder] = yamlOf(`kubernetes/${workload}`).spec.template.spec.initContainers;
+    return [recorder.resources.limits.memory, yamlOf(`kubernetes/${settings}`).record['max-connections']];
+  }
+});
+
 describe('the sidecar', () => {
   const pod = yamlOf('kubernetes/base/deployment.yaml').spec.template.spec;
   const [recorder] = pod.initContainers;

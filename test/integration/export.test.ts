@@ -47,9 +47,32 @@ describe('reprise export', () => {
     const out = join(temporaryDirectory(), 'a.jsonl');
     const { status, stdout, stderr } = await runReprise(['export', 'mooncake', capture, '--out', out]);
     expect(status, stderr).toBe(0);
-    expect(stdout).toMatch(/Exported 60 requests of 60 exchanges/);
+    expect(stdout).toMatch(/Exported 54 requests of 60 exchanges/);
     expect(stdout).toMatch(/mooncake cannot carry\n {2}method, path/);
     expect(stdout).toMatch(/6 with no body that is a JSON object/);
+  });
+
+  test('counts as exported what lies in the file, not what the format left out', async () => {
+    const { out, document } = await exported('mooncake', capture);
+    expect(jsonLines(out)).toHaveLength(54);
+    expect(document).toMatchObject({ recorded: 60, exported: 54 });
+    const left = join(temporaryDirectory(), 'none.jsonl');
+    const none = await runReprise([
+      'export',
+      'mooncake',
+      capture,
+      '--out',
+      left,
+      '--model',
+      'm',
+      '--max-requests',
+      '1',
+      '--from',
+      '2026-11-24T15:00:00.09Z',
+    ]);
+    expect(none.status).toBe(2);
+    expect(none.stderr).toMatch(/None of 1 requests fits mooncake: no body that is a JSON object.* 1\n/);
+    expect(existsSync(left)).toBe(false);
   });
 
   test.each([

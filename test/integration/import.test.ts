@@ -228,6 +228,17 @@ describe('an import that fails exits 2, says why, and leaves nothing behind', ()
     expect(readdirSync(folder)).toEqual(['trace.csv']);
   });
 
+  test('where the directories above its place were missing too, which a good file gets made', async () => {
+    const { folder, file } = trace('t\n1\nx\n');
+    const out = join(folder, 'captures', 'azure');
+    expect((await importArrivals(file, '--time=t', '--unit=s', `--out=${out}`)).stderr).toContain('line 3');
+    expect(readdirSync(folder)).toEqual(['trace.csv']);
+    writeFileSync(file, 't\n1\n2\n');
+    const done = await importArrivals(file, '--time=t', '--unit=s', `--out=${out}`);
+    expect(done, done.stderr).toMatchObject({ status: 0 });
+    expect(readBack(out).rows).toHaveLength(2);
+  });
+
   test('also after thousands of rows were written', async () => {
     const { folder, file, out } = trace(`t\n${'1\n'.repeat(60_000)}oops\n`);
     const done = await importArrivals(file, '--time=t', '--unit=s', `--out=${out}`);

@@ -6,8 +6,8 @@ import type { ProfileDocument } from '../../src/analysis/profile/profile-documen
 import { profileJsonSchema, profileSchema } from '../../src/cli/profile-schema.ts';
 import { systemClock } from '../../src/core/clock.ts';
 import { CaptureWriter } from '../../src/storage/capture-writer.ts';
-import { newCapture, writerOptions } from '../support/captures.ts';
-import { TEST_EPOCH_US } from '../support/exchanges.ts';
+import { captureOf, newCapture, writerOptions } from '../support/captures.ts';
+import { exchangeOf, TEST_EPOCH_US } from '../support/exchanges.ts';
 import { runReprise } from '../support/process.ts';
 import { ODD_DAY, profiledCapture, SECRET_PROMPT } from '../support/profiled-capture.ts';
 import { repositoryRoot } from '../support/shared-data.ts';
@@ -88,6 +88,19 @@ describe('reprise profile', () => {
     expect(readFileSync(html, 'utf8')).toMatch(/^<!doctype html>/);
     expect(readFileSync(csv, 'utf8')).toMatch(/^section,item,measure,value,unit\r\n/);
   });
+});
+
+test('a capture of more than 104 days has a profile, though no replay could play it', async () => {
+  const dayUs = 86_400e6;
+  const yearLong = captureOf(
+    [0, 200, 365].map((day) => exchangeOf({ arrivalUs: TEST_EPOCH_US + day * dayUs })),
+  );
+  expect(await profile(yearLong)).toMatchObject({ requests: 3 });
+  const played = await runReprise(['replay', yearLong, '--dry-run']);
+  expect(played.status).toBe(2);
+  expect(played.stderr).toContain(
+    'at 1x this window lasts 365.0 days; a replay or an export lasts at most 104 days',
+  );
 });
 
 test('a capture without exchanges has a profile, which says what was lost', async () => {

@@ -76,6 +76,12 @@ describe('chooseWindow', () => {
     );
   });
 
+  it('says the way out of a capture that holds nothing at all', () => {
+    expect(() => chooseWindow(overviewOf(null, null), asked({}), 1)).toThrow(
+      expect.objectContaining({ hint: expect.stringContaining('reprise inspect') }),
+    );
+  });
+
   it('says which of several days lies outside of the capture', () => {
     const overview = overviewOf(Date.UTC(2026, 10, 20) * 1e3, Date.UTC(2026, 10, 22) * 1e3);
     const days = asked({ day: ['2026-11-20', '2026-11-24', '2026-11-21'] });

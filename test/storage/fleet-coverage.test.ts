@@ -1,5 +1,5 @@
 import { describe, expect, it } from 'vitest';
-import { fleetShare } from '../../src/storage/fleet-coverage.ts';
+import { fleetShare, mostAtOnce } from '../../src/storage/fleet-coverage.ts';
 
 const HOUR_US = 3_600_000_000;
 const hours = (from: number, to: number) => ({ fromUs: from * HOUR_US, toUs: to * HOUR_US });
@@ -20,5 +20,20 @@ describe('the share of a fleet that was recorded', () => {
     ]);
     // 40 in two recorded hours; the hour between is taken to have had 20.
     expect(fleetShare(1, [[hours(0, 1), hours(2, 3)]], counts)).toBeCloseTo(40 / 60, 12);
+  });
+});
+
+describe('the most recorders that were there at once', () => {
+  it.each([
+    ['none', [], 0],
+    ['one after the other, to the very instant', [[hours(0, 1)], [hours(1, 2)]], 1],
+    [
+      'one that comes back while another is there',
+      [[hours(0, 1), hours(3, 4)], [hours(2, 5)], [hours(1, 2)]],
+      2,
+    ],
+    ['all', [[hours(0, 9)], [hours(1, 2)], [hours(1, 2)]], 3],
+  ])('%s', (_, presence, most) => {
+    expect(mostAtOnce(presence)).toBe(most);
   });
 });

@@ -9,14 +9,18 @@ const MOST_LEFT_OUT = 0.1;
  * what is left would look faster for it.
  */
 export function leftOutDoubts({ pairs, leftOut, leftOutOfA, leftOutOfB }: PairCounts): ComparisonReason[] {
+  const share = (count: number) => count / Math.max(1, pairs + leftOut);
   return [
-    { side: 'A', share: leftOutOfA / Math.max(1, pairs + leftOut) },
-    { side: 'B', share: leftOutOfB / Math.max(1, pairs + leftOut) },
+    { side: 'A', ...leftOutOfA },
+    { side: 'B', ...leftOutOfB },
   ]
-    .filter(({ share }) => share > MOST_LEFT_OUT)
-    .map(({ side, share }) => ({
+    .filter(({ all }) => share(all) > MOST_LEFT_OUT)
+    .map(({ side, all, late }) => ({
       code: 'left_out',
-      text: `${percentText(share)} of the requests were cancelled, not reached or late in ${side} alone: what is left may not stand for them`,
-      advice: 'Replay both with --cancels wait, to their ends.',
+      text: `${percentText(share(all))} of the requests were left out of ${side} alone (${percentText(share(late))} sent late, ${percentText(share(all - late))} cancelled or not reached): what is left may not stand for them`,
+      advice:
+        late > all / 2
+          ? `Give the generator of ${side} idle cores of its own, or replay both at a smaller multiplier.`
+          : 'Replay both with --cancels wait, to their ends.',
     }));
 }

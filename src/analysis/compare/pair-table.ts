@@ -1,6 +1,6 @@
 import { AppError } from '../../core/errors.ts';
 import type { PairedAnswers } from './paired-answers.ts';
-import { grown, LEFT_OUT, MISSING, SideColumns, type SideRow } from './side-columns.ts';
+import { grown, LATE, MISSING, SideColumns, type SideRow } from './side-columns.ts';
 
 /** Of one side; 80 bytes each, with what pairs them. */
 export const MAX_COMPARED_ROWS = 16_000_000;
@@ -14,8 +14,15 @@ export interface PairCounts {
   /** Paired, and left out for a cause of our own on either side. */
   readonly leftOut: number;
   /** Of these: answered or failed on the other side. */
-  readonly leftOutOfA: number;
-  readonly leftOutOfB: number;
+  readonly leftOutOfA: LeftOut;
+  readonly leftOutOfB: LeftOut;
+}
+
+/** Requests of one side alone. */
+export interface LeftOut {
+  readonly all: number;
+  /** Of these, because that side sent them late. */
+  readonly late: number;
 }
 
 /**
@@ -59,14 +66,19 @@ export class PairTable {
   }
 
   counts(): PairCounts {
-    let [pairs, onlyA, leftOut, leftOutOfA, leftOutOfB] = [0, 0, 0, 0, 0];
+    let [pairs, onlyA, leftOut] = [0, 0, 0];
+    const [leftOutOfA, leftOutOfB] = [
+      { all: 0, late: 0 },
+      { all: 0, late: 0 },
+    ];
     for (let at = 0; at < this.#count; at++) {
-      if (this.#b.outcomeAt(at) === MISSING) onlyA += 1;
+      const [a, b] = [this.#a.outcomeAt(at), this.#b.outcomeAt(at)];
+      if (b === MISSING) onlyA += 1;
       else if (this.#isPair(at)) pairs += 1;
       else {
         leftOut += 1;
-        if (this.#b.outcomeAt(at) !== LEFT_OUT) leftOutOfA += 1;
-        if (this.#a.outcomeAt(at) !== LEFT_OUT) leftOutOfB += 1;
+        if (b < LATE) countLeftOut(leftOutOfA, a);
+        if (a < LATE) countLeftOut(leftOutOfB, b);
       }
     }
     return { pairs, onlyA, onlyB: this.#onlyB, leftOut, leftOutOfA, leftOutOfB };
@@ -95,7 +107,7 @@ export class PairTable {
   }
 
   #isPair(at: number): boolean {
-    return this.#a.outcomeAt(at) < LEFT_OUT && this.#b.outcomeAt(at) < LEFT_OUT;
+    return this.#a.outcomeAt(at) < LATE && this.#b.outcomeAt(at) < LATE;
   }
 
   #numberOf(segment: string): number {
@@ -155,6 +167,11 @@ export class PairTable {
     this.#a.grow(capacity);
     this.#b.grow(capacity);
   }
+}
+
+function countLeftOut(counts: { all: number; late: number }, outcome: number): void {
+  counts.all += 1;
+  if (outcome === LATE) counts.late += 1;
 }
 
 function slotOf(segment: number, id: number, slots: number): number {

@@ -1,4 +1,5 @@
 import type { ReplayDocument } from '../replay-document.ts';
+import { STOPPED_BY_FAILURES } from '../run-context.ts';
 import type { ComparisonReason } from './compare-pairs.ts';
 
 /** Something that both sides must have in common, and have not. */
@@ -40,9 +41,7 @@ const OUR_CAUSES: ReadonlySet<string> = new Set([
   'violated_by_our_lag',
 ]);
 
-/** What ended a run whose target failed so much that the guard stopped it, in `interrupted` of its document. */
-const STOPPED_BY_FAILURES = 'RUN_ABORTED';
-/** Then these are the target's doing, and what it did answer counts against it. */
+/** Where the guard stopped a run, these are the target's doing, and what it did answer counts against it. */
 const CAUSED_BY_FAILURES: ReadonlySet<string> = new Set(['interrupted', 'achieved_below']);
 
 /** What two runs do not have in common of what they must. */

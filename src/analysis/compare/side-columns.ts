@@ -15,7 +15,9 @@ export interface SideRow {
   readonly traits: number;
 }
 
-/** Neither side's doing: ended by ourselves, never reached, or sent late by us. */
+/** From here on an outcome keeps its pair from being compared; these are neither target's doing. Sent late by us. */
+export const LATE = 253;
+/** Ended by ourselves, or never reached. */
 export const LEFT_OUT = 254;
 export const MISSING = 255;
 

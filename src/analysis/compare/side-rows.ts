@@ -1,7 +1,7 @@
 import type { ExchangeRow } from '../../core/exchange.ts';
 import { hasFailed, isTurnedAway, readyOffsetNs, type Send } from '../../core/run.ts';
 import { AGREES, ANSWERED, DIFFERS, FAILED, STREAMED, TURNED_AWAY, WHOLE } from './paired-answers.ts';
-import { LEFT_OUT, type SideRow } from './side-columns.ts';
+import { LATE, LEFT_OUT, type SideRow } from './side-columns.ts';
 
 /** A send as a comparison takes it. @param lagBoundNs what left later than this is left out: it was our doing */
 export function sideRowOfSend(send: Send, lagBoundNs: number): SideRow {
@@ -9,9 +9,11 @@ export function sideRowOfSend(send: Send, lagBoundNs: number): SideRow {
   const base = { segment, exchangeId, offsetNs, status, ...tokenTimesOf(send), traits: traitsOf(send) };
   const { actualOffsetNs, connectionWaitNs } = send;
   if (send.refused) return { ...base, latencyNs: Number.POSITIVE_INFINITY, outcome: FAILED };
-  const isOurs = actualOffsetNs === null || send.cancelled || send.error === 'stopped';
-  if (isOurs || readyOffsetNs({ actualOffsetNs, connectionWaitNs }) - offsetNs > lagBoundNs) {
+  if (actualOffsetNs === null || send.cancelled || send.error === 'stopped') {
     return { ...base, latencyNs: 0, outcome: LEFT_OUT };
+  }
+  if (readyOffsetNs({ actualOffsetNs, connectionWaitNs }) - offsetNs > lagBoundNs) {
+    return { ...base, latencyNs: 0, outcome: LATE };
   }
   if (hasFailed(send) || lastByteOffsetNs === null) {
     return { ...base, latencyNs: Number.POSITIVE_INFINITY, outcome: FAILED };

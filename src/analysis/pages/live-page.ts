@@ -20,6 +20,28 @@ export const LIVE_POLICY = [
  */
 export function livePage(status: RecorderStatus): string {
   const pairs = status.pairs.map(({ listen, target }) => `${listen} → ${target}`).join(', ');
+  return page(status, {
+    state: status.state,
+    badge: status.state,
+    why: status.why ?? '',
+    about: `${status.mode} ${pairs}`,
+    directory: status.disk.directory,
+    at: new Date(status.atUs / 1000).toISOString(),
+  });
+}
+
+/** The same page while no recorder answers: it says why, and follows the recorder once there is one. */
+export function absentPage(why: string): string {
+  return page(null, { state: 'GONE', badge: 'no answer', why, about: '', directory: '', at: '–' });
+}
+
+type Field = 'badge' | 'why' | 'about' | 'directory' | 'at';
+
+function page(
+  status: RecorderStatus | null,
+  { state, ...shown }: { readonly state: string } & Readonly<Record<Field, string>>,
+): string {
+  const text = (field: Field) => escaped(shown[field]);
   return `<!doctype html>
 <html lang="en">
 <head>
@@ -28,12 +50,12 @@ export function livePage(status: RecorderStatus): string {
 <title>Reprise: recorder</title>
 <style>${LIVE_STYLE}</style>
 </head>
-<body data-state="${escaped(status.state)}">
-<header><h1>Recorder</h1> <span class="badge" data-field="state">${escaped(status.state)}</span> <span data-field="why">${escaped(status.why ?? '')}</span></header>
-<p>${escaped(status.mode)} ${escaped(pairs)}</p>
-<p>${escaped(status.disk.directory)}, as of <span data-field="at">${new Date(status.atUs / 1000).toISOString()}</span></p>
+<body data-state="${escaped(state)}">
+<header><h1>Recorder</h1> <span class="badge" data-field="state">${text('badge')}</span> <span data-field="why">${text('why')}</span></header>
+<p data-field="about">${text('about')}</p>
+<p><span data-field="directory">${text('directory')}</span> as of <span data-field="at">${text('at')}</span></p>
 <dl class="facts">
-${FACTS.map(([name, field]) => `<div><dt>${name}</dt><dd data-field="${field}">${escaped(factOf(status, field))}</dd></div>`).join('\n')}
+${FACTS.map(([name, field]) => factCard(name, field, status === null ? '–' : factOf(status, field))).join('\n')}
 </dl>
 <figure>
 <figcaption>Exchanges recorded each second, over two minutes (top: <span data-field="rate-top">–</span>). A dip without a dip in traffic is a recorder that sheds.</figcaption>
@@ -66,14 +88,26 @@ const FACTS = [
   ['capture on disk', 'disk'],
   ['free on its disk', 'free'],
   ['restarts', 'restarts'],
+  ['slab shortages', 'slab-shortages'],
+  ['bodies cut', 'bodies-cut'],
 ] as const;
+type Fact = (typeof FACTS)[number][1];
+/** Shown where there are any. */
+const MISHAPS: ReadonlySet<Fact> = new Set(['slab-shortages', 'bodies-cut']);
+
+function factCard(name: string, field: Fact, value: string): string {
+  const hidden = MISHAPS.has(field) && (value === '0' || value === '–') ? ' hidden' : '';
+  return `<div${hidden}><dt>${name}</dt><dd data-field="${field}">${escaped(value)}</dd></div>`;
+}
 
 /** What can be said of one reading alone, for whoever runs no script. */
-function factOf(status: RecorderStatus, field: (typeof FACTS)[number][1]): string {
+function factOf(status: RecorderStatus, field: Fact): string {
   if (field === 'exchanges') return String(status.exchanges);
   if (field === 'open') return String(status.connections.open);
   if (field === 'turned-away') return String(status.connections.turnedAway);
   if (field === 'disk') return `${status.disk.bytes ?? '–'} of ${status.disk.maxBytes ?? '–'} bytes`;
+  if (field === 'slab-shortages') return String(status.slabShortages);
+  if (field === 'bodies-cut') return String(status.bodiesCut);
   if (field === 'pending') return `${status.pending.turns} turns`;
   return '–';
 }

@@ -12,6 +12,10 @@ export const LIVE_SCRIPT = `'use strict';
     const cell = find(name);
     if (cell) cell.textContent = text;
   };
+  const mishaps = (name, count) => {
+    put(name, number(count));
+    find(name).parentElement.hidden = !(count > 0);
+  };
   const number = (value) => (value === null || value === undefined ? '–' : value.toLocaleString('en'));
   const size = (bytes) => {
     if (bytes === null || bytes === undefined) return '–';
@@ -55,6 +59,8 @@ export const LIVE_SCRIPT = `'use strict';
     document.body.dataset.state = status.state;
     put('state', status.draining ? status.state + ', draining' : status.state);
     put('why', status.why ?? '');
+    put('about', status.mode + ' ' + status.pairs.map(({ listen, target }) => listen + ' → ' + target).join(', '));
+    put('directory', status.disk.directory);
     put('exchanges', number(status.exchanges));
     put('open', number(status.connections.open));
     put('turned-away', number(status.connections.turnedAway));
@@ -64,6 +70,8 @@ export const LIVE_SCRIPT = `'use strict';
     put('disk', size(status.disk.bytes) + ' of ' + size(status.disk.maxBytes));
     put('free', size(status.disk.freeBytes));
     put('restarts', status.restarts.recorder + ' recorder, ' + status.restarts.forwarder + ' forwarder');
+    mishaps('slab-shortages', status.slabShortages);
+    mishaps('bodies-cut', status.bodiesCut);
     const seen = status.seen.bytes;
     put('share', seen === 0 ? '–' : ((100 * status.recorded.bytes) / Math.max(1, seen - status.pending.bytes)).toFixed(2) + ' %');
     rows('lost', tallies(status.lost));
@@ -96,7 +104,7 @@ export const LIVE_SCRIPT = `'use strict';
     try {
       const answer = await fetch('/status.json', { cache: 'no-store' });
       const status = await answer.json();
-      if (!answer.ok) throw new Error(status.error);
+      if (!answer.ok) throw new Error([status.error, status.hint].filter(Boolean).join('. '));
       show(status);
     } catch (error) {
       document.body.dataset.state = 'GONE';
@@ -105,7 +113,8 @@ export const LIVE_SCRIPT = `'use strict';
     }
     setTimeout(ask, 1000);
   };
-  show(JSON.parse(document.querySelector('#first').textContent));
+  const first = JSON.parse(document.querySelector('#first').textContent);
+  if (first) show(first);
   setTimeout(ask, 1000);
 })();
 `;

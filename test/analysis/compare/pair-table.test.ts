@@ -2,7 +2,7 @@ import fc from 'fast-check';
 import { describe, expect, test } from 'vitest';
 import { PairTable } from '../../../src/analysis/compare/pair-table.ts';
 import { AGREES, STREAMED, TURNED_AWAY, WHOLE } from '../../../src/analysis/compare/paired-answers.ts';
-import { LEFT_OUT, type SideRow } from '../../../src/analysis/compare/side-columns.ts';
+import { LATE, LEFT_OUT, type SideRow } from '../../../src/analysis/compare/side-columns.ts';
 import { sideRowOfExchange, sideRowOfSend } from '../../../src/analysis/compare/side-rows.ts';
 import { exchangeRow } from '../../support/exchange-row.ts';
 import { failed, refused, send } from '../../support/sends.ts';
@@ -31,8 +31,8 @@ describe('pairing', () => {
       onlyA: 1,
       onlyB: 2,
       leftOut: 0,
-      leftOutOfA: 0,
-      leftOutOfB: 0,
+      leftOutOfA: { all: 0, late: 0 },
+      leftOutOfB: { all: 0, late: 0 },
     });
     const { aNs, bNs, count } = table.pairs();
     expect({ count, a: [...aNs], b: [...bNs] }).toEqual({ count: 3, a: [10, 20, 11], b: [100, 200, 101] });
@@ -82,8 +82,8 @@ describe('pairing', () => {
       onlyA: 0,
       onlyB: 0,
       leftOut: 2,
-      leftOutOfA: 1,
-      leftOutOfB: 1,
+      leftOutOfA: { all: 1, late: 0 },
+      leftOutOfB: { all: 1, late: 0 },
     });
     expect(table.pairs().count).toBe(0);
   });
@@ -154,7 +154,7 @@ describe('a row of a side', () => {
       send({ index: 3, actualOffsetNs: null }),
     ];
     expect(ours.map((each) => sideRowOfSend(each, late).outcome)).toEqual([
-      LEFT_OUT,
+      LATE,
       LEFT_OUT,
       LEFT_OUT,
       LEFT_OUT,

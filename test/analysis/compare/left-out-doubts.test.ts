@@ -1,0 +1,42 @@
+import { describe, expect, test } from 'vitest';
+import { leftOutDoubts } from '../../../src/analysis/compare/left-out-doubts.ts';
+import { PairTable } from '../../../src/analysis/compare/pair-table.ts';
+import { sideRowOfSend } from '../../../src/analysis/compare/side-rows.ts';
+import type { Send } from '../../../src/core/run.ts';
+import { send } from '../../support/sends.ts';
+
+const MS = 1e6;
+const LATE: Partial<Send> = { actualOffsetNs: 50 * MS };
+const CANCELLED: Partial<Send> = { cancelled: true };
+
+/** Ten requests, on time in A; the first of them fared so in B. */
+function doubtsOf(...fates: readonly Partial<Send>[]) {
+  const table = new PairTable();
+  const rowOf = (facts: Partial<Send>, index: number) =>
+    sideRowOfSend(send({ index, intendedOffsetNs: 0, ...facts }), 2 * MS);
+  for (let index = 0; index < 10; index++) table.addA(rowOf({}, index));
+  for (let index = 0; index < 10; index++) table.addB(rowOf(fates[index] ?? {}, index));
+  return leftOutDoubts(table.counts());
+}
+
+describe('requests that were left out of one side', () => {
+  test('because it sent them late ask for a faster sender, not for other cancels', () => {
+    expect(doubtsOf(LATE, LATE, CANCELLED)).toEqual([
+      {
+        code: 'left_out',
+        text: '30 % of the requests were left out of B alone (20 % sent late, 10 % cancelled or not reached): what is left may not stand for them',
+        advice: 'Give the generator of B idle cores of its own, or replay both at a smaller multiplier.',
+      },
+    ]);
+  });
+
+  test('because their clients would have left ask for other cancels', () => {
+    expect(doubtsOf(LATE, CANCELLED, CANCELLED)[0]?.advice).toBe(
+      'Replay both with --cancels wait, to their ends.',
+    );
+  });
+
+  test('are no doubt up to a tenth', () => {
+    expect(doubtsOf(LATE)).toEqual([]);
+  });
+});

@@ -1,0 +1,46 @@
+import { expect, onTestFinished, test } from 'vitest';
+import { StatusServer } from '../../src/cli/status-server.ts';
+import { AppError } from '../../src/core/errors.ts';
+import type { RecorderStatus } from '../../src/core/status.ts';
+import { formatEndpoint, parseEndpoint } from '../../src/proxy/endpoint.ts';
+import { someStatus } from '../support/some-status.ts';
+
+async function served(ask: () => Promise<RecorderStatus>): Promise<string> {
+  const server = new StatusServer(ask);
+  onTestFinished(() => server.close());
+  const bound = await server.listen(parseEndpoint('127.0.0.1:0', '--serve', { anyPort: true }));
+  return `http://${formatEndpoint(bound)}/`;
+}
+
+test('a recorder that is absent when the page is loaded has a page that says so, with the way out, and asks again', async () => {
+  const absent = new AppError('RECORDER_UNREACHABLE', 'no recording answers in /c', {
+    hint: 'Start it with <reprise record>.',
+  });
+  const url = await served(() => Promise.reject(absent));
+  const page = await fetch(url);
+  expect(page.status).toBe(503);
+  expect(page.headers.get('content-type')).toContain('text/html');
+  const html = await page.text();
+  expect(html).toContain('<body data-state="GONE">');
+  expect(html).toContain('no recording answers in /c. Start it with &#60;reprise record&#62;.');
+  expect(html).toContain('id="first">null</script>');
+  expect(html).toContain("fetch('/status.json'");
+  const json = await fetch(`${url}status.json`);
+  expect(json.status).toBe(503);
+  expect(await json.json()).toEqual({ error: absent.message, hint: absent.hint });
+});
+
+test('shortages of memory and bodies that were cut are on the page where there are any', async () => {
+  let status = someStatus();
+  const url = await served(() => Promise.resolve(status));
+  const hidden = async (field: string) =>
+    new RegExp(`<div hidden><dt>[a-z ]+</dt><dd data-field="${field}">`).test(
+      await (await fetch(url)).text(),
+    );
+  expect(await hidden('slab-shortages')).toBe(true);
+  expect(await hidden('bodies-cut')).toBe(true);
+  status = someStatus({ slabShortages: 3, bodiesCut: 7 });
+  const html = await (await fetch(url)).text();
+  expect(html).toContain('<div><dt>slab shortages</dt><dd data-field="slab-shortages">3</dd></div>');
+  expect(html).toContain('<div><dt>bodies cut</dt><dd data-field="bodies-cut">7</dd></div>');
+});
