@@ -173,18 +173,7 @@ export function resolveReplayOptions(raw: RawReplayOptions, sources: OptionSourc
     check: resolveCheck(raw, problems),
     retainRuns: problems.optional(raw.retainRuns, parseRetainRuns),
   };
-  for (const place of resolved.perturb) {
-    const isSet = ([name]: HeaderPair) =>
-      place.kind === 'header' && name.toLowerCase() === place.name.toLowerCase();
-    if (resolved.addedHeaders.some(isSet)) {
-      problems.add(`--perturb ${placeText(place)}: --header sets it to one value on every request`);
-    }
-  }
-  for (const [name] of resolved.addedHeaders) {
-    if (resolved.removedHeaders.includes(name.toLowerCase())) {
-      problems.add(`--remove-header ${name}: --header sets it on every request`);
-    }
-  }
+  checkHeaders(resolved, problems);
   if (resolved.shard !== null && (resolved.warmupMs !== null || resolved.calibrateMs !== null)) {
     problems.add(
       '--shard goes without --warmup and --calibrate: a stripe of them would warm and prove a stripe only',
@@ -197,6 +186,22 @@ export function resolveReplayOptions(raw: RawReplayOptions, sources: OptionSourc
   checkSessionOrder(resolved, problems);
   problems.throwIfAny();
   return Object.freeze(resolved);
+}
+
+/** What is set on every request is neither perturbed nor removed. */
+function checkHeaders({ addedHeaders, removedHeaders, perturb }: ReplayOptions, problems: Problems): void {
+  for (const place of perturb) {
+    const isSet = ([name]: HeaderPair) =>
+      place.kind === 'header' && name.toLowerCase() === place.name.toLowerCase();
+    if (addedHeaders.some(isSet)) {
+      problems.add(`--perturb ${placeText(place)}: --header sets it to one value on every request`);
+    }
+  }
+  for (const [name] of addedHeaders) {
+    if (removedHeaders.includes(name.toLowerCase())) {
+      problems.add(`--remove-header ${name}: --header sets it on every request`);
+    }
+  }
 }
 
 /** What cannot be had together with follow-ups that wait. */
