@@ -16,7 +16,12 @@ import { type RawShardOptions, resolveShard, type ShardOptions } from './shard.t
 import { stageText } from './stages.ts';
 import { parseTarget, type Target } from './target.ts';
 import { parseTimePlaces, type TimePlace } from './time-shift.ts';
-import { type RawTrustOptions, resolveTrust, type TrustOptions } from './trust-options.ts';
+import {
+  checkBoundsAreAskedFor,
+  type RawTrustOptions,
+  resolveTrust,
+  type TrustOptions,
+} from './trust-options.ts';
 import {
   checkZoneIsOfDays,
   type RawWindowOptions,
@@ -131,6 +136,7 @@ export function resolveReplayOptions(raw: RawReplayOptions, sources: OptionSourc
   if (raw.ndjson && dryRun)
     problems.add('--ndjson tells of a run as it goes on, and a dry run has none: use --json');
   if (sources.isOnCommandLine('tz')) checkZoneIsOfDays(raw, problems);
+  if (sources.isOnCommandLine('calibrateBounds')) checkBoundsAreAskedFor(raw, problems);
   const slo = raw.slo ?? [];
   problems.attempt(() => sources.checkSlo(slo), undefined);
   const multiplier = problems.attempt(

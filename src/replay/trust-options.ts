@@ -50,18 +50,22 @@ export const TRUST_DEFAULTS = Object.freeze({
 /** Resolves what was asked for; what is wrong with it goes to `problems`. */
 export function resolveTrust(raw: RawTrustOptions, problems: Problems): TrustOptions {
   const calibrate = calibrateText(raw.calibrate);
-  const { calibrateBounds = TRUST_DEFAULTS.calibrateBounds } = raw;
-  if (calibrate === undefined && calibrateBounds !== TRUST_DEFAULTS.calibrateBounds) {
-    problems.add(
-      '--calibrate-bounds says how far the target may be from the recording, and nothing asks for that: give --calibrate',
-    );
-  }
   return {
     warmupMs: problems.optional(raw.warmup, (text) => parsePositiveMs(text, '--warmup')),
     calibrateMs: problems.optional(calibrate, (text) => parsePositiveMs(text, '--calibrate')),
     calibrationBounds: problems.optional(raw.calibrateBounds, parseCalibrationBounds) ?? CALIBRATION_BOUNDS,
     lagBound: problems.optional(raw.lagBound, parseLagBound) ?? { lagMs: null, ofServiceShare: null },
   };
+}
+
+/** For a flag: bounds that a variable or a file has are for runs that calibrate, and for others of no use. */
+export function checkBoundsAreAskedFor(raw: RawTrustOptions, problems: Problems): void {
+  const { calibrateBounds = TRUST_DEFAULTS.calibrateBounds } = raw;
+  if (calibrateText(raw.calibrate) !== undefined || calibrateBounds === TRUST_DEFAULTS.calibrateBounds)
+    return;
+  problems.add(
+    '--calibrate-bounds says how far the target may be from the recording, and nothing asks for that: give --calibrate',
+  );
 }
 
 /** A variable or a file can say yes and no where the command line has the flag or has it not. */

@@ -49,6 +49,10 @@ describe('the options of trust', () => {
     expect(problemsOf({ calibrateBounds: 'p50:9', calibrate: 'off' })).toContain(said);
     // What a command line has that leaves the flag out.
     expect(resolved({ calibrateBounds: TRUST_DEFAULTS.calibrateBounds }).calibrateMs).toBeNull();
+    // As a file has it for the runs that calibrate.
+    const elsewhere = { ...COMMAND_LINE_ALONE, isOnCommandLine: () => false };
+    const ofAFile = { target: 'http://staging:8000', calibrateBounds: 'p50:9' };
+    expect(resolveReplayOptions(ofAFile, elsewhere).calibrateMs).toBeNull();
   });
 
   it.each<RawReplayOptions>([{}, { peak: '15m' }, { from: '2026-11-20T10:00+01:00' }])(

@@ -97,8 +97,7 @@ export class GatewayExchange implements AnswerListener, Forwarding, Timed, Under
     const head = `HTTP/1.1 ${status} ${this.#response.statusMessage}`;
     this.#tap.responseHead(head, ['Content-Length', '0'], 'length');
     this.#listen();
-    this.#request.on('error', ignore);
-    this.#request.resume();
+    this.#request.on('error', ignore).resume();
   }
 
   begin(toTarget: ClientRequest): void {
@@ -188,8 +187,9 @@ export class GatewayExchange implements AnswerListener, Forwarding, Timed, Under
     const standing = {
       ageMs: this.#progress.ageMs,
       quietMs: this.#progress.quietMs,
-      connecting: this.#connecting,
-      waiting: this.#flow === null && this.#requestEnded,
+      // Whom the gateway answers itself waits for no target.
+      connecting: this.#connecting && !this.#answered,
+      waiting: this.#flow === null && this.#requestEnded && !this.#answered,
       flowing: this.#flowing,
     };
     if (isLate(standing, this.#host.timeouts)) this.#timedOut();

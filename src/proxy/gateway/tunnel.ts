@@ -5,6 +5,7 @@ import { askPeer, resetSocket } from '../side.ts';
 import type { ClientConnection, Underway } from './client-connection.ts';
 import type { ExchangeHost } from './exchange-host.ts';
 import type { ExchangeTap } from './exchange-tap.ts';
+import { failedWriteOf } from './target-connection.ts';
 import type { Timed } from './time-limits.ts';
 
 /**
@@ -31,6 +32,8 @@ export class Tunnel implements Timed, Underway {
     host.tunnelled(1);
     connection.begin(this);
     target.setTimeout(0);
+    // What either side says before it breaks off is read, though a write to it has failed.
+    for (const side of [this.#client, target]) failedWriteOf(side);
     this.#flow('client', this.#client, target);
     this.#flow('server', target, this.#client);
   }
@@ -54,7 +57,11 @@ export class Tunnel implements Timed, Underway {
       this.#tap.tunnelled(from, chunk);
     });
     sink.on('drain', () => source.resume());
-    source.on('end', () => sink.end());
+    source.on('end', () => {
+      const failedWrite = failedWriteOf(source);
+      if (!failedWrite.brokeOff) sink.end();
+      failedWrite.tell();
+    });
     source.on('error', () => this.#ended(`${from}_reset`));
     source.on('close', () => this.#ended(`${from}_end`));
   }

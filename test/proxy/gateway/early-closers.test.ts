@@ -2,7 +2,7 @@ import { once } from 'node:events';
 import { connect, type Socket } from 'node:net';
 import { describe, expect, it } from 'vitest';
 import { answersToUploads, REJECTERS, type Rejecter, rejecter } from '../../support/rejecters.ts';
-import { atEnd, rawUpstream, startGateway } from './support.ts';
+import { atEnd, RawClient, rawUpstream, startGateway } from './support.ts';
 
 describe('a target that answers an upload before it has read it, and closes', () => {
   it.each(Object.keys(REJECTERS))('is heard: %s', async (which) => {
@@ -37,5 +37,28 @@ describe('a target that answers an upload before it has read it, and closes', ()
       await once(socket, 'close').catch(() => undefined);
       expect(answer).not.toMatch(/\r\n0\r\n\r\n$/);
     }
+  });
+
+  it('is heard at the end of a WebSocket too: its last word came before its reset', async () => {
+    const port = await rawUpstream((socket: Socket) => {
+      socket.once('data', () => {
+        socket.write('HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\r\n');
+        socket.once('data', () => {
+          socket.pause();
+          socket.write('last word', () => socket.destroy());
+        });
+      });
+    });
+    const gateway = await startGateway(port, { websocket: true });
+    for (let round = 0; round < 20; round += 1) {
+      const client = await RawClient.connect(gateway.port);
+      client.send('GET /chat HTTP/1.1\r\nHost: m\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\r\n');
+      await client.read(/101 Switching.*\r\n(?:.+\r\n)*\r\n/);
+      const sending = setInterval(() => client.socket.write(Buffer.alloc(200_000)), 1);
+      await client.closed;
+      clearInterval(sending);
+      expect(client.received).toBe('last word');
+    }
+    await gateway.settle();
   });
 });
