@@ -102,7 +102,7 @@ export class ExchangeKeys {
     const hash = this.#hash.ofIdentity(kind, text);
     if (text.length <= REMEMBERED_CHARS) {
       if (this.#hashes[kind].size >= REMEMBERED) this.#hashes[kind].clear();
-      this.#hashes[kind].set(ownUnicode(text), hash);
+      this.#hashes[kind].set(ownText(text), hash);
     }
     return hash;
   }
@@ -234,11 +234,6 @@ function utf8(text: string): string {
 
 function latin1(text: string): string {
   return Buffer.from(text, 'utf8').toString('latin1');
-}
-
-/** A copy that does not keep alive what it was cut from. */
-function ownUnicode(text: string): string {
-  return utf8(ownText(latin1(text)));
 }
 
 function asBuffer(bytes: Uint8Array): Buffer {

@@ -55,7 +55,8 @@ export const LIMITS = {
   /**
    * Redaction of bodies: nesting; what a content coding may unfold to, absolutely (as much as is kept of a body
    * without one) and, past a floor, as a multiple; frames of zstd in one body, at 20 µs each; values that are
-   * hashed in one body, at 6 µs each; lines of an event.
+   * hashed in one body, at 6 µs each; names of fields in one form, and of keys in what its values encode, at up to
+   * 20 µs each; lines of an event.
    */
   jsonDepth: 128,
   decodedBodyBytes: 32 * MIB,
@@ -63,6 +64,7 @@ export const LIMITS = {
   decodedBodyRatio: 100,
   zstdFrames: 4_096,
   hashedValues: 10_000,
+  judgedNames: 10_000,
   eventLines: 10_000,
   contentCodings: 3,
 

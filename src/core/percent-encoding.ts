@@ -1,19 +1,66 @@
 /** URLs in URLs are encoded once for each that is around them; more than this nobody has seen. */
 const ROUNDS = 3;
 
+const PERCENT = 0x25;
+const NO_DIGIT = -1;
+/** Codes of this and above are parts of characters that ASCII does not have. */
+const ASCII_END = 0x80;
+
+const HEX_DIGITS = Int8Array.from({ length: 256 }, (_, byte) => {
+  const character = String.fromCharCode(byte);
+  return /[0-9a-f]/i.test(character) ? Number.parseInt(character, 16) : NO_DIGIT;
+});
+
+/** A character that no single byte can hold. */
+const WIDE = /[\u0100-\uffff]/;
+
 /** Decodes percent-encoded ASCII; anything else stays as it is, so that no input can fail. */
 export function decodePercent(text: string): string {
   if (!text.includes('%')) return text;
-  return text.replace(/%([0-7][0-9a-fA-F])/g, (_, hex: string) =>
-    String.fromCharCode(Number.parseInt(hex, 16)),
-  );
+  const coding = WIDE.test(text) ? 'utf8' : 'latin1';
+  const bytes = Buffer.from(text, coding);
+  const length = decodeInPlace(bytes, ASCII_END);
+  return length === bytes.length ? text : bytes.toString(coding, 0, length);
 }
 
-/** An encoded text decoded once, twice and so on, as often as a server or those behind it may. */
-export function* decodedRounds(text: string): Generator<string> {
-  let plain = text;
-  for (let round = 0; round < ROUNDS && plain.includes('%'); round += 1) {
-    plain = decodePercent(plain);
-    yield plain;
+/** All bytes that a percent-encoded text stands for; what is no code stays as it is. */
+export function decodePercentBytes(encoded: Uint8Array): Buffer {
+  const bytes = Buffer.from(encoded);
+  return bytes.subarray(0, decodeInPlace(bytes, 256));
+}
+
+/**
+ * ASCII in an encoded text decoded once, twice and so on, as often as a server or those behind it may. Each round is
+ * there until the next is asked for: one copy serves them all, however large the text.
+ */
+export function* decodedRounds(encoded: Uint8Array): Generator<Uint8Array> {
+  if (!encoded.includes(PERCENT)) return;
+  let bytes = Buffer.from(encoded);
+  for (let round = 0; round < ROUNDS; round += 1) {
+    const length = decodeInPlace(bytes, ASCII_END);
+    if (round > 0 && length === bytes.length) return;
+    bytes = bytes.subarray(0, length);
+    yield bytes;
   }
+}
+
+/** Puts bytes below `end` in the place of their codes, in one pass; answers how many bytes there are then. */
+function decodeInPlace(bytes: Uint8Array, end: number): number {
+  let length = bytes.indexOf(PERCENT);
+  if (length < 0) return bytes.length;
+  for (let at = length; at < bytes.length; at += 1, length += 1) {
+    const code = encodedByte(bytes, at);
+    const decodes = code !== null && code < end;
+    bytes[length] = decodes ? code : (bytes[at] as number);
+    if (decodes) at += 2;
+  }
+  return length;
+}
+
+/** The byte whose code begins there; null where none does. */
+export function encodedByte(bytes: Uint8Array, at: number): number | null {
+  if (bytes[at] !== PERCENT || at + 2 >= bytes.length) return null;
+  const high = HEX_DIGITS[bytes[at + 1] as number] as number;
+  const low = HEX_DIGITS[bytes[at + 2] as number] as number;
+  return high === NO_DIGIT || low === NO_DIGIT ? null : high * 16 + low;
 }

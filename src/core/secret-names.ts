@@ -1,3 +1,4 @@
+import { LIMITS } from './limits.ts';
 import { ownText } from './own-text.ts';
 import { decodedRounds, decodePercent } from './percent-encoding.ts';
 
@@ -101,6 +102,27 @@ const COUNTS =
 const CACHED_NAMES = 2_048;
 const CACHED_NAME_CHARS = 128;
 
+/** Of a name as it was sent: what follows says no more about it, and may be megabytes. */
+export const JUDGED_NAME_CHARS = 4_096;
+
+const HASH = 0x23;
+const PERCENT = 0x25;
+const AMPERSAND = 0x26;
+const SEMICOLON = 0x3b;
+const EQUALS = 0x3d;
+const QUESTION = 0x3f;
+
+/** How many more names are judged, of as many as a client may send; past that everything is taken for a secret. */
+export class NameAllowance {
+  #left: number = LIMITS.judgedNames;
+
+  /** Whether there was one left. */
+  take(): boolean {
+    this.#left -= 1;
+    return this.#left >= 0;
+  }
+}
+
 /** Decides by name, and remembers: a service sees the same few dozen names for ever. */
 export class SecretNames {
   readonly #addedHeaders: ReadonlySet<string>;
@@ -127,8 +149,9 @@ export class SecretNames {
     return treatment;
   }
 
-  /** How the value under this query key is treated. `key` is as sent, percent-encoding included. */
-  queryKey(key: string): NameTreatment {
+  /** How the value under this query key is treated. `sent`: percent-encoding included. */
+  queryKey(sent: string): NameTreatment {
+    const key = sent.length > JUDGED_NAME_CHARS ? sent.slice(0, JUDGED_NAME_CHARS) : sent;
     let treatment = this.#queryKeys.get(key);
     if (treatment === undefined) {
       treatment = this.#judgeQueryKey(key);
@@ -138,15 +161,33 @@ export class SecretNames {
   }
 
   /** The same of a percent-encoded value that is itself a URL or query (`next=%2Fx%3Ftoken%3Dabc`). */
-  hiddenIn(value: string): NameTreatment {
+  hiddenIn(value: Uint8Array, allowance: NameAllowance = new NameAllowance()): NameTreatment {
+    if (!value.includes(PERCENT)) return 'keep';
+    if (!allowance.take()) return 'mask';
     let treatment: NameTreatment = 'keep';
     for (const plain of decodedRounds(value)) {
-      for (const pair of plain.split(/[?&;#]/)) {
-        const equals = pair.indexOf('=');
-        const named = equals > 0 ? this.queryKey(pair.slice(0, equals)) : 'keep';
+      const named = this.within(plain, allowance);
+      if (named === 'mask') return named;
+      if (named === 'hash') treatment = named;
+    }
+    return treatment;
+  }
+
+  /** The same of a text that may be a URL or query, as it stands: a key may follow any of `? & ; #`. */
+  within(text: Uint8Array, allowance: NameAllowance): NameTreatment {
+    let treatment: NameTreatment = 'keep';
+    // Where the key at hand begins; none does between its equals sign and the next delimiter.
+    let from = 0;
+    for (let at = 0; at < text.length; at += 1) {
+      const code = text[at];
+      if (code === QUESTION || code === AMPERSAND || code === SEMICOLON || code === HASH) from = at + 1;
+      if (code !== EQUALS) continue;
+      if (at > from) {
+        const named = allowance.take() ? this.queryKey(keyIn(text, from, at)) : 'mask';
         if (named === 'mask') return named;
         if (named === 'hash') treatment = named;
       }
+      from = text.length;
     }
     return treatment;
   }
@@ -165,6 +206,11 @@ export class SecretNames {
     if (this.#addedQueryKeys.has(plain.toLowerCase()) || hasSecretWord(plain)) return 'mask';
     return this.#sessionQueryKeys.has(plain) ? 'hash' : 'keep';
   }
+}
+
+function keyIn(text: Uint8Array, from: number, to: number): string {
+  const key = text.subarray(from, Math.min(to, from + JUDGED_NAME_CHARS));
+  return Buffer.from(key.buffer, key.byteOffset, key.length).toString('latin1');
 }
 
 function remember<Judgement>(judged: Map<string, Judgement>, name: string, judgement: Judgement): void {

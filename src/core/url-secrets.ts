@@ -1,5 +1,5 @@
 import type { NameTreatment, SecretNames } from './secret-names.ts';
-import { fieldUserInfo, hidesUserInfo, holdsUserInfo, userInfoIn } from './user-info.ts';
+import { fieldUserInfo, hidesInName, hidesUserInfo, holdsUserInfo, userInfoIn } from './user-info.ts';
 
 /** Takes the places that are not stored as they came. */
 export interface Hiding {
@@ -37,6 +37,8 @@ const AT = 0x40;
 
 const NOTHING = -1;
 
+const WIDE = /[\u0100-\uffff]/g;
+
 /**
  * Finds what a URL must not be stored with: user info, its own and that of URLs within it, and the values of keys by
  * their names. Reads on the side of finding too much: docs/adr/0008-redaction-default.md. Takes time linear in any
@@ -63,13 +65,13 @@ export class UrlSecrets {
     const { text, from, to, query, header, closing } = url;
     const name = header ?? USER_INFO;
     // In a header another URL may follow the first one's query.
-    for (const [start, end] of userInfoIn(text, from, header === null ? query : to, true)) {
-      hiding.mask(start, end, name);
+    for (const [start, end] of userInfoIn(bytesOf(text, from, header === null ? query : to), true)) {
+      hiding.mask(from + start, from + end, name);
     }
     if (indexWithin(text, PERCENT, from, query) >= 0) {
       for (let start = from; start < query; ) {
         const end = indexOr(text, SLASH, start, query);
-        if (hidesUserInfo(text.slice(start, end))) hiding.mask(start, end, name);
+        if (hidesUserInfo(bytesOf(text, start, end))) hiding.mask(start, end, name);
         start = end + 1;
       }
     }
@@ -106,25 +108,30 @@ export class UrlSecrets {
   #treatmentOf(key: string, text: string, from: number, to: number): NameTreatment {
     const named = this.#names.queryKey(key);
     if (named !== 'keep' || indexWithin(text, PERCENT, from, to) < 0) return named;
-    return this.#names.hiddenIn(text.slice(from, to));
+    return this.#names.hiddenIn(bytesOf(text, from, to));
   }
 }
 
 /** User info in what stands between two `&`: the key's value is masked whole where it is an encoded URL. */
 function findInField(text: string, from: number, to: number, header: string | null, hiding: Hiding): void {
   if (!mayHoldUserInfo(text, from, to)) return;
-  const { plain, hidden } = fieldUserInfo(text.slice(from, to));
-  if (plain.length === 0 && !hidden) return;
+  const { plain, more } = fieldUserInfo(bytesOf(text, from, to));
+  if (plain.length === 0 && !more) return;
   const equals = indexWithin(text, EQUALS, from, to);
   const key = text.slice(from, Math.max(equals, from));
   const name = header ?? (equals < 0 ? USER_INFO : noteOf(key));
   for (const [start, end] of plain) hiding.mask(from + start, from + end, name);
-  if (hidden) hiding.mask(equals < 0 || hidesUserInfo(key) ? from : equals + 1, to, name);
+  if (more) hiding.mask(equals < 0 || hidesInName(bytesOf(key)) ? from : equals + 1, to, name);
 }
 
 /** What a value is noted as: its key, unless that holds a secret itself. */
 function noteOf(key: string): string {
-  return holdsUserInfo(key) ? USER_INFO : `?${key.toLowerCase()}`;
+  return holdsUserInfo(bytesOf(key)) ? USER_INFO : `?${key.toLowerCase()}`;
+}
+
+/** A byte for each character; what none can hold is no part of any URL's grammar, and becomes one that is not either. */
+function bytesOf(text: string, from = 0, to = text.length): Buffer {
+  return Buffer.from(text.slice(from, to).replace(WIDE, '\xff'), 'latin1');
 }
 
 function mayHoldUserInfo(text: string, from: number, to: number): boolean {

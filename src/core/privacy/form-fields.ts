@@ -1,8 +1,9 @@
-import { decodePercent } from '../percent-encoding.ts';
-import type { SecretNames } from '../secret-names.ts';
-import { fieldUserInfo, hidesUserInfo, holdsUserInfo } from '../user-info.ts';
+import { decodePercentBytes } from '../percent-encoding.ts';
+import { JUDGED_NAME_CHARS, type SecretNames } from '../secret-names.ts';
+import { fieldUserInfo, hidesInName } from '../user-info.ts';
+import { FieldTreatments } from './field-treatments.ts';
 import type { PointerState } from './pointer-states.ts';
-import { strongerOf, type Treatment } from './treatment.ts';
+import type { Treatment } from './treatment.ts';
 import { UnreadableBody } from './unreadable-body.ts';
 import type { ValueCover } from './value-cover.ts';
 
@@ -10,6 +11,7 @@ const LF = 0x0a;
 const CR = 0x0d;
 const SPACE = 0x20;
 const HASH = 0x23;
+const PERCENT = 0x25;
 const AMPERSAND = 0x26;
 const PLUS = 0x2b;
 const ZERO = 0x30;
@@ -18,92 +20,101 @@ const EQUALS = 0x3d;
 const QUESTION = 0x3f;
 const DELETE = 0x7f;
 
-/** Of a field's name, noted beside the message. */
-const NOTED_CHARS = 64;
-
 /**
  * Covers the fields of a form (`a=1&b=2`) in place: by rules of one step, by names that are secret, and user info
  * of URLs. A name may follow `;`, `?` and `#` as well, a value ends at `&` only: whichever way a server divides, and
- * whatever URL a value is, nothing secret is left over.
+ * whatever URL a value is, nothing secret is left over. Takes time linear in any form, and memory of a few times its
+ * size.
  * @throws UnreadableBody for what is no form: many clients give any text that type
  */
 export function coverForm(form: Buffer, root: PointerState, names: SecretNames, cover: ValueCover): void {
+  const fields = new FormFields(form, new FieldTreatments(root, names), cover);
   const end = endOf(form);
   for (let from = 0; from < end; ) {
     const to = indexOr(form, AMPERSAND, from, end);
-    assertField(form, from, to);
-    coverField(form, from, to, root, names, cover);
+    if (to > from) fields.cover(from, to);
     from = to + 1;
   }
 }
 
-function coverField(
-  form: Buffer,
-  from: number,
-  to: number,
-  root: PointerState,
-  names: SecretNames,
-  cover: ValueCover,
-): void {
-  const { plain, hidden } = fieldUserInfo(form.toString('latin1', from, to));
-  const name = form.toString('latin1', from, indexOr(form, EQUALS, from, to));
-  // A URL in the place of a name: whoever reads it, it is no form that we understand.
-  if (hidden && hidesUserInfo(name)) throw new UnreadableBody('bad_form');
-  let kept = to;
-  for (let start = from; start < kept; ) {
-    const next = nextName(form, start, to);
-    const equals = indexOr(form, EQUALS, start, next);
-    const treatment = equals < next ? treatmentOf(form, start, equals, next, root, names, hidden) : null;
-    if (treatment !== null) {
-      coverValue(form, equals + 1, to, treatment, cover);
-      kept = equals + 1;
-    }
-    start = next + 1;
+class FormFields {
+  readonly #form: Buffer;
+  readonly #treatments: FieldTreatments;
+  readonly #cover: ValueCover;
+
+  constructor(form: Buffer, treatments: FieldTreatments, cover: ValueCover) {
+    this.#form = form;
+    this.#treatments = treatments;
+    this.#cover = cover;
   }
-  if (plain.length === 0) return;
-  const masked = wholeField(decodedName(name));
-  for (const [start, end] of plain) coverValue(form, from + start, Math.min(from + end, kept), masked, cover);
+
+  /** What stands between two `&`. */
+  cover(from: number, to: number): void {
+    const form = this.#form;
+    assertField(form, from, to);
+    const named = indexOr(form, EQUALS, from, to);
+    const { plain, more } = fieldUserInfo(form.subarray(from, to));
+    this.#assertName(from, named);
+    if (more && hidesInName(form.subarray(from, named))) throw new UnreadableBody('bad_form');
+    const kept = this.#coverFirst(from, named, to, more);
+    if (plain.length === 0) return;
+    const masked = this.#whole(from, named);
+    for (const [start, end] of plain) {
+      coverValue(form, from + start, Math.min(from + end, kept), masked, this.#cover);
+    }
+  }
+
+  /** Covers a field from the first value on that is not kept; answers where that is. */
+  #coverFirst(from: number, named: number, to: number, secret: boolean): number {
+    const form = this.#form;
+    for (let start = from; start < to; ) {
+      const next = nextName(form, start, to);
+      const equals = indexOr(form, EQUALS, start, next);
+      const isNamed = equals < next;
+      if (isNamed && start > named) this.#assertName(start, equals);
+      const treatment = isNamed ? this.#treatmentOf(start, equals, next, secret) : null;
+      const hidden = !isNamed && start > named && this.#hidesKey(start, next);
+      if (treatment !== null || hidden) {
+        const value = isNamed ? equals + 1 : start;
+        coverValue(form, value, to, treatment ?? this.#whole(from, named), this.#cover);
+        return value;
+      }
+      start = next + 1;
+    }
+    return to;
+  }
+
+  #treatmentOf(from: number, equals: number, next: number, secret: boolean): Treatment | null {
+    const name = decodedName(this.#form, from, equals);
+    const known = this.#treatments.byName(name);
+    if (known !== null) return known;
+    return secret || this.#hidesKey(equals + 1, next) ? this.#treatments.whole(name) : null;
+  }
+
+  #whole(from: number, equals: number): Treatment {
+    return this.#treatments.whole(decodedName(this.#form, from, equals));
+  }
+
+  #hidesKey(from: number, to: number): boolean {
+    return hasCode(this.#form, from, to) && this.#treatments.valueHidesKey(this.#form.subarray(from, to));
+  }
+
+  /** A URL with a secret in the place of a name: whoever reads it, it is no form that we understand. */
+  #assertName(from: number, to: number): void {
+    if (!hasCode(this.#form, from, to)) return;
+    if (this.#treatments.nameHidesKey(this.#form.subarray(from, to))) throw new UnreadableBody('bad_form');
+  }
 }
 
 /** A field has an equals sign, no blank in its name, and nothing that its encoding would have replaced. */
 function assertField(form: Buffer, from: number, to: number): void {
-  let named = from === to;
+  let named = false;
   for (let at = from; at < to; at += 1) {
     const byte = form[at] as number;
     if (byte === EQUALS) named = true;
     if (byte < SPACE || byte === DELETE || (byte === SPACE && !named)) throw new UnreadableBody('bad_form');
   }
   if (!named) throw new UnreadableBody('bad_form');
-}
-
-function treatmentOf(
-  form: Buffer,
-  from: number,
-  equals: number,
-  next: number,
-  root: PointerState,
-  names: SecretNames,
-  hidden: boolean,
-): Treatment | null {
-  const name = decodedName(form.toString('latin1', from, equals));
-  const known = fieldTreatment(name, root, names);
-  if (known !== null) return known;
-  const secret = hidden || names.hiddenIn(form.toString('latin1', equals + 1, next)) === 'mask';
-  return secret ? wholeField(name) : null;
-}
-
-/** What becomes of a form's field; one that rules look into is masked whole, for it is text to us. */
-export function fieldTreatment(name: string, root: PointerState, names: SecretNames): Treatment | null {
-  const state = root.member(name);
-  const asked = strongerOf(root.treatment, state.treatment);
-  if (asked !== null) return asked;
-  return names.queryKey(name) === 'mask' || !state.idle ? wholeField(name) : null;
-}
-
-function wholeField(name: string): Treatment {
-  // A name that is a URL may be a secret itself.
-  const noted = holdsUserInfo(name) ? '@' : name.slice(0, NOTED_CHARS);
-  return { covering: 'mask', strength: 0, name: `/${noted}` };
 }
 
 function coverValue(form: Buffer, from: number, to: number, treatment: Treatment, cover: ValueCover): void {
@@ -113,29 +124,20 @@ function coverValue(form: Buffer, from: number, to: number, treatment: Treatment
     form.fill(PLUS, from, to);
     return;
   }
-  const value = form.toString('latin1', from, to);
   // To be weighed as what it says: a form writes its blanks as plus signs.
   for (let at = from; at < to; at += 1) if (form[at] === PLUS) form[at] = SPACE;
   const how = treatment.covering === 'hash' ? treatment : ({ ...treatment, covering: 'mask' } as const);
-  cover.string(form, from, to, how, () => plainText(value.replaceAll('+', ' ')));
+  cover.string(form, from, to, how, () => decodePercentBytes(form.subarray(from, to)));
   for (let at = from; at < to; at += 1) {
     if (form[at] === SPACE) form[at] = PLUS;
     else if (form[at] === EQUALS) form[at] = ZERO;
   }
 }
 
-function decodedName(encoded: string): string {
-  return plainText(encoded.replaceAll('+', ' ')).toString('utf8');
-}
-
-/** A field without its percent-encoding, as bytes. */
-function plainText(encoded: string): Buffer {
-  try {
-    return Buffer.from(decodeURIComponent(encoded), 'utf8');
-  } catch {
-    // Not UTF-8 after all: ASCII is decoded, the rest stays as it is.
-    return Buffer.from(decodePercent(encoded), 'latin1');
-  }
+function decodedName(form: Buffer, from: number, to: number): string {
+  const encoded = Buffer.from(form.subarray(from, Math.min(to, from + JUDGED_NAME_CHARS)));
+  for (let at = 0; at < encoded.length; at += 1) if (encoded[at] === PLUS) encoded[at] = SPACE;
+  return decodePercentBytes(encoded).toString('utf8');
 }
 
 /** Where another name may begin, less one: at `;` to some servers, at `?` and `#` in a value that is a URL. */
@@ -154,7 +156,12 @@ function endOf(form: Buffer): number {
   return end;
 }
 
+function hasCode(form: Buffer, from: number, to: number): boolean {
+  return indexOr(form, PERCENT, from, to) < to;
+}
+
+/** By hand: most of what a field is divided into is short, and calls of the runtime would take longer than it. */
 function indexOr(form: Buffer, byte: number, from: number, end: number): number {
-  const found = form.subarray(from, end).indexOf(byte);
-  return found < 0 ? end : from + found;
+  for (let at = from; at < end; at += 1) if (form[at] === byte) return at;
+  return end;
 }

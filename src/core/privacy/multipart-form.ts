@@ -1,5 +1,5 @@
 import type { SecretNames } from '../secret-names.ts';
-import { fieldTreatment } from './form-fields.ts';
+import { FieldTreatments } from './field-treatments.ts';
 import type { PointerState } from './pointer-states.ts';
 import type { Treatment } from './treatment.ts';
 import { UnreadableBody } from './unreadable-body.ts';
@@ -24,6 +24,9 @@ const FILE_NAME = /;\s*filename="((?:[^"\\]|\\.)*?)(?:\.[A-Za-z0-9]{1,5})?"/i;
 const ANY_FILE_NAME = /;\s*filename/i;
 const ENCODED_FILE_NAME = /;\s*filename\*=/i;
 
+/** A part of a type that is no text: a file, whether it has a file's name or not. */
+const OTHER_THAN_TEXT = /^content-type[ \t]*:[ \t]*(?!text\/)[^\s]/im;
+
 /** @throws UnreadableBody when a type names no boundary */
 export function boundaryOf(contentType: string): string {
   const match = BOUNDARY.exec(contentType);
@@ -34,7 +37,7 @@ export function boundaryOf(contentType: string): string {
 
 /**
  * Covers the parts of a form with files in place, as a form's fields, and the names of covered files up to
- * their extension. A file that no rule names is something nobody looked into: then the body is not kept.
+ * their extension. A field that holds credentials of URLs, encoded or not, is masked whole. A file that no rule names is something nobody looked into: then the body is not kept.
  * @throws UnreadableBody for that, and when the parts cannot be told apart for certain
  */
 export function coverParts(
@@ -44,14 +47,21 @@ export function coverParts(
   names: SecretNames,
   cover: ValueCover,
 ): void {
+  const treatments = new FieldTreatments(root, names);
   for (const { headFrom, from, to } of partsOf(form, boundary)) {
     const head = form.toString('latin1', headFrom, from);
     if (!PART_HEAD.test(head)) throw new UnreadableBody('bad_multipart');
     const disposition = DISPOSITION.exec(head);
-    const name = FIELD_NAME.exec(disposition?.[1] ?? '')?.[1];
-    if (name === undefined || ambiguous(head)) throw new UnreadableBody('bad_multipart');
-    const treatment = fieldTreatment(Buffer.from(name, 'latin1').toString('utf8'), root, names);
+    const sent = FIELD_NAME.exec(disposition?.[1] ?? '')?.[1];
+    if (sent === undefined || ambiguous(head)) throw new UnreadableBody('bad_multipart');
+    const name = Buffer.from(sent, 'latin1').toString('utf8');
+    // A URL with a secret in the place of a name, as in other forms.
+    if (treatments.nameHasCredential(Buffer.from(sent, 'latin1'))) throw new UnreadableBody('bad_multipart');
     const isFile = ANY_FILE_NAME.test(head);
+    const mayBeUrl = !isFile && !OTHER_THAN_TEXT.test(head);
+    const hasCredential = () => treatments.valueHasCredential(form.subarray(from, to));
+    const treatment =
+      treatments.byName(name) ?? (mayBeUrl && hasCredential() ? treatments.whole(name) : null);
     if (treatment === null && isFile) throw new UnreadableBody('unknown_type');
     if (treatment === null) continue;
     if (ENCODED_FILE_NAME.test(head)) throw new UnreadableBody('bad_multipart');
@@ -72,8 +82,7 @@ function coverContent(form: Buffer, from: number, to: number, treatment: Treatme
     form.fill(SPACE, from, to);
     return;
   }
-  const plain = Buffer.from(form.subarray(from, to));
-  cover.string(form, from, to, treatment, () => plain);
+  cover.string(form, from, to, treatment, () => form.subarray(from, to));
 }
 
 function coverFileName(

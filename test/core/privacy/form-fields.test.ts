@@ -65,6 +65,41 @@ describe('a form', () => {
     expect(plain('user=https://a:b@host/x')).toBe(plain('user=https%3A%2F%2Fa%3Ab%40host%2Fx'));
   });
 
+  it.each([
+    ['https%3A%2F%2Fh%2F%3Ftoken%3DS3cret=1'],
+    ['x=1;https%3A%2F%2Fh%2F%3Ftoken%3DS3cret=1'],
+    ['%2525252F=1&a%253Bapi_key%253DS3cret=1'],
+  ])('is none where a name hides a secret of a URL: %s', (body) => {
+    expect(form(body)).toMatchObject({ kept: null, dropped: 'bad_form' });
+  });
+
+  it('has what a URL hides in its fragment covered, named or not', () => {
+    expect(form('u=https://h/#%2Fcb%3Ftoken%3DS3cret').text).toMatch(/^u=https:\/\/h\/#[a-z+]{22}$/);
+  });
+
+  it('has user info covered whose sign is encoded byte by byte', () => {
+    expect(form('u=https%3A%2F%2Fa%3AS3cret%25%34%30h').text).toMatch(/^u=[a-z+]{34}$/);
+  });
+
+  it('with more credentials than are told one by one has the value covered whole', () => {
+    const { text, names } = form(`a=1&u=${'//S3cret@h,'.repeat(100)}&b=2`);
+    expect(text).toMatch(/^a=1&u=[a-z+]{1100}&b=2$/);
+    expect(names).toEqual(['/u']);
+  });
+
+  it('notes nothing of a secret in a name of thousands of characters', () => {
+    expect(form(`//S3cret${'x'.repeat(5_000)}@token=2`).names).toEqual(['/@']);
+  });
+
+  it('keeps no secret because a name of other letters was kept before it', () => {
+    // Letters whose lowest bytes spell `api_key`.
+    const wide = String.fromCharCode(...[...Buffer.from('api_key')].map((byte) => 0x100 + byte));
+    const fresh = bodyRedaction(['/prompt=mask']);
+    const covered = (body: string) => cover(fresh, body, { contentType }).text;
+    expect(covered(`${encodeURIComponent(wide)}=1`)).toContain('=1');
+    expect(covered('api_key=S3cret')).toMatch(/^api_key=[a-z+]{6}$/);
+  });
+
   it.each(['a=joe@example.com', 'a=joe%40example.com&u=https://h/x', 'q=what?+and+#b=1'])(
     'keeps what only looks like it: %s',
     (body) => {

@@ -76,6 +76,39 @@ describe('a form with files', () => {
     expect(multipart(body)).toMatchObject({ text: body, dropped: null });
   });
 
+  it.each([
+    'https://u:S3cret@h/a',
+    'https%3A%2F%2Fu%3AS3cret%40h',
+    'https://h/?token=S3cret',
+    'https%3A%2F%2Fh%2F%3Ftoken%3DS3cret',
+    'see https://h/a and\n//u:S3cret@h',
+  ])('keeps no credential of a URL in a field, as other forms do: %s', (value) => {
+    const { text, names } = multipart(MODEL + part('name="a"', value) + MODEL + END);
+    const covered = text.slice(MODEL.length, -MODEL.length - END.length);
+    expect(covered).toMatch(/name="a"\r\n\r\n[a-z ]+\r\n$/);
+    expect(covered).toHaveLength(part('name="a"', value).length);
+    expect(names).toEqual(['/a']);
+  });
+
+  it.each([
+    'https://u:S3cret@h',
+    'https%3A%2F%2Fu%3AS3cret%40h',
+    'https://h/?token=S3cret',
+    'a%3Ftoken%3DS3cret',
+  ])('is dropped where a name has a credential of a URL: %s', (name) => {
+    const body = part(`name="${name}"`, '1') + END;
+    expect(multipart(body)).toMatchObject({ kept: null, names: [], dropped: 'bad_multipart' });
+  });
+
+  it('keeps what only looks like a credential, and parts of other types as they came', () => {
+    const body =
+      part('name="to"', 'joe@example.com & 1=1; https://h/a?size=2') +
+      part('name="b"\r\nContent-Type: application/json', '{"u":"https://u:p@h"}') +
+      part('name="c"\r\nContent-Type: text/plain', 'joe%40example.com') +
+      END;
+    expect(multipart(body)).toMatchObject({ text: body, names: [] });
+  });
+
   it('without a boundary, or of another kind, is dropped', () => {
     expect(multipart(MODEL + END, [], ['chat'], 'multipart/form-data').dropped).toBe('bad_multipart');
     expect(multipart(MODEL + END, [], ['chat'], 'multipart/mixed; boundary=x').dropped).toBe('unknown_type');
