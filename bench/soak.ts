@@ -36,10 +36,8 @@ const WARM_UP_SHARE = 0.25;
 /** In a short run V8 is still growing into its traffic when a quarter of it is over. */
 const WARM_UP_LEAST_S = 90;
 const MEMORY_DRIFT = 0.1;
-/** What a forwarder holds besides its connections, and the other processes at all. */
+/** By the least of each half: connections come and go with the load and its host's, and what leaks stays. */
 const DESCRIPTOR_DRIFT = 20;
-/** A forwarder's, of a connection: the client's and the upstream's. */
-const DESCRIPTORS_PER_CONNECTION = 2;
 
 interface Sample {
   readonly atS: number;
@@ -48,12 +46,6 @@ interface Sample {
   readonly directoryBytes: number;
   readonly segments: number;
   readonly imbalance: number;
-}
-
-/** A process, less what connections of the moment hold of it: those come and go with the load, and with its host's. */
-function restingOf(holding: ProcessHolding, role: string, openConnections: number): ProcessHolding {
-  const descriptors = role === 'forwarder' ? DESCRIPTORS_PER_CONNECTION * openConnections : 0;
-  return { ...holding, descriptors: holding.descriptors - descriptors };
 }
 
 /** Whatever ends this bench ends what it started. */
@@ -147,17 +139,16 @@ async function main(): Promise<void> {
 }
 
 async function sampleOf(pid: number, directory: string, probe: string, startMs: number): Promise<Sample> {
+  const processes: Record<string, ProcessHolding> = { supervisor: holdingOf(pid) };
+  for (const child of childrenOf(pid)) {
+    const name = roleOf(child);
+    if (name !== null) processes[name] = holdingOf(child);
+  }
   const files = readdirSync(directory);
   const sizeOf = (file: string) => statSync(join(directory, file), { throwIfNoEntry: false })?.size ?? 0;
   const text = await (
     await fetch(`http://127.0.0.1:${probe}/metrics`, { headers: { connection: 'close' } })
   ).text();
-  const openConnections = totalIn(text, 'reprise_proxy_connections');
-  const processes: Record<string, ProcessHolding> = { supervisor: holdingOf(pid) };
-  for (const child of childrenOf(pid)) {
-    const role = roleOf(child);
-    if (role !== null) processes[role] = restingOf(holdingOf(child), role, openConnections);
-  }
   return {
     atS: (performance.now() - startMs) / 1_000,
     processes,
@@ -180,13 +171,12 @@ function roleOf(pid: number): string | null {
   }
 }
 
-function totalIn(metrics: string, family: string): number {
-  const samples = metrics.matchAll(new RegExp(`^${family}(?:\\{[^}]*\\})? (\\S+)$`, 'gm'));
-  return [...samples].reduce((sum, [, value]) => sum + Number(value), 0);
-}
-
 function imbalanceIn(metrics: string): number {
-  const total = (family: string) => totalIn(metrics, family);
+  const total = (family: string) =>
+    [...metrics.matchAll(new RegExp(`^${family}(?:\\{[^}]*\\})? (\\S+)$`, 'gm'))].reduce(
+      (sum, [, value]) => sum + Number(value),
+      0,
+    );
   return (
     total('reprise_seen_bytes_total') -
     total('reprise_recorded_bytes_total') -
@@ -212,13 +202,10 @@ function verdictOf(
   const figures: Record<string, unknown> = {};
   for (const role of ['supervisor', 'forwarder', 'recorder']) {
     const held = (part: readonly Sample[], what: keyof ProcessHolding) =>
-      median(part.map(({ processes }) => processes[role]?.[what] ?? Number.NaN));
-    const before = held(settled.slice(0, half), 'residentBytes');
-    const after = held(settled.slice(half), 'residentBytes');
-    const descriptors = [
-      held(settled.slice(0, half), 'descriptors'),
-      held(settled.slice(half), 'descriptors'),
-    ];
+      part.map(({ processes }) => processes[role]?.[what] ?? Number.NaN);
+    const halves = [settled.slice(0, half), settled.slice(half)];
+    const [before = 0, after = 0] = halves.map((part) => median(held(part, 'residentBytes')));
+    const descriptors = halves.map((part) => Math.min(...held(part, 'descriptors')));
     figures[role] = { residentMib: [mib(before), mib(after)], descriptors };
     if (Math.abs(after - before) > before * MEMORY_DRIFT)
       problems.push(`${role}: memory went from ${mib(before)} to ${mib(after)} MiB`);
