@@ -4,7 +4,8 @@
  * 5 MiB, and with 1 KB under 500 event streams through the same contender. Then p99 of an open loop beside nginx.
  *
  * What is lost costs less than what is recorded. So 5 MiB come 20 ms after each answer, at a rate that two cores
- * record whole, and once more with hardly a pause, beside how much of that was lost.
+ * record whole, and once more with hardly a pause, beside how much of that was lost. A figure of which anything was
+ * lost is not judged.
  *
  *   node bench/ttfb.ts [--rounds 12] [--requests 40] [--streams 500] [--rate 2000]
  *
@@ -48,15 +49,13 @@ interface Case {
   readonly bodyBytes: number;
   readonly streams: number;
   readonly pauseMs: number;
-  /** More than two cores can record: what is lost of it is told, and is no error. */
-  readonly tooFast?: boolean;
 }
 const MIB = 1_024 * 1_024;
 const CASES: readonly Case[] = [
   { name: '1 KB', bodyBytes: 1_024, streams: 0, pauseMs: 1 },
   { name: '100 KB', bodyBytes: 100 * 1_024, streams: 0, pauseMs: 1 },
   { name: '5 MiB', bodyBytes: 5 * MIB, streams: 0, pauseMs: 20 },
-  { name: '5 MiB, hardly a pause', bodyBytes: 5 * MIB, streams: 0, pauseMs: 1, tooFast: true },
+  { name: '5 MiB, hardly a pause', bodyBytes: 5 * MIB, streams: 0, pauseMs: 1 },
   { name: `1 KB, ${STREAMS} streams`, bodyBytes: 1_024, streams: STREAMS, pauseMs: 1 },
 ];
 
@@ -96,6 +95,12 @@ async function beside<Result>(
   }
 }
 
+/** What is not recorded costs less than what is. */
+function noteLost(name: string, lost: number): void {
+  if (lost > 0)
+    console.log(`not judged: of ${name} ${lost} were lost, so that it is no figure of a recording`);
+}
+
 async function addedFirstByteMs(contenders: readonly Contender[], recorder: RecordingContender, one: Case) {
   const lostBefore = recorder.lostTurns();
   const times = new Map<string, number[]>(contenders.map(({ name }) => [name, []]));
@@ -110,7 +115,7 @@ async function addedFirstByteMs(contenders: readonly Contender[], recorder: Reco
   }
   await settled(recorder);
   const lost = recorder.lostTurns() - lostBefore;
-  if (lost > 0 && !one.tooFast) throw new Error(`of ${one.name} ${lost} were lost: no figure of a recording`);
+  noteLost(one.name, lost);
   const base = times.get('direct') ?? [];
   const added = [...times].map(([name, each]) => [
     name === 'direct' ? 'direct, whole' : name,
@@ -148,7 +153,7 @@ async function openLoopP99Ms(
   }
   loader.disconnect();
   const lost = recorder.lostTurns();
-  if (lost > 0) throw new Error(`at ${RATE}/s ${lost} were lost: no figure of a recording`);
+  noteLost(`${RATE}/s`, lost);
   return Object.fromEntries([...all].map(([name, each]) => [name, Number(median(each).toFixed(3))]));
 }
 
