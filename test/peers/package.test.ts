@@ -41,7 +41,8 @@ describe('the tarball', () => {
       'docs',
       'package.json',
     ]);
-    expect(installed.files.filter((file) => file.startsWith('bench/'))).toEqual(['bench/README.md']);
+    const bench = installed.files.filter((file) => file.startsWith('bench/')).sort();
+    expect(bench).toEqual(['bench/HISTORY.md', 'bench/README.md']);
     expect(installed.files.filter((file) => file.startsWith('bin/'))).toEqual(['bin/reprise.js']);
     expect(installed.files.filter((file) => /^dist\//.test(file) && !/\.(?:js|d\.ts)$/.test(file))).toEqual(
       [],
