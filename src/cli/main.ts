@@ -53,8 +53,8 @@ function fail(thrown: unknown): void {
 const CLOSED_CODES: ReadonlySet<string | undefined> = new Set(['EPIPE', 'EIO', 'ERR_STREAM_DESTROYED']);
 
 /**
- * `reprise inspect DIR | head -1` closes our stdout while we write, and a terminal may be closed (`EIO`). What was asked for still runs to its end,
- * with its own exit status; only the printing stops.
+ * `reprise inspect DIR | head -1` closes our stdout while we write, and a terminal may be closed (`EIO`). What was
+ * asked for still runs to its end, with its own exit status; only the printing stops.
  */
 function surviveClosedPipes(): void {
   for (const stream of [process.stdout, process.stderr]) {

@@ -3,9 +3,9 @@ import { ownText } from './own-text.ts';
 import { decodedRounds, decodePercent } from './percent-encoding.ts';
 
 /**
- * Which header names and query keys carry secrets, and which name the session. The floor below cannot be taken away, only added to; it
- * errs on the side of masking, because a masked header is an inconvenience and a stored key is an incident.
- * docs/adr/0008-redaction-default.md explains the words and the exceptions.
+ * Which header names and query keys carry secrets, and which name the session. The floor below cannot be taken away,
+ * only added to; it errs on the side of masking, because a masked header is an inconvenience and a stored key is an
+ * incident. docs/adr/0008-redaction-default.md explains the words and the exceptions.
  */
 
 /** What becomes of the value under a name: left alone, masked, or, where it names the session, hashed. */

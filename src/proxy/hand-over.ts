@@ -30,6 +30,14 @@ export class HandOver {
   /** What the recorder heard of pipes whose forwarder is not known to have ended. */
   #heard = new Map<number, Readonly<Tally>>();
 
+  /** What forwarders that ended had pending, and of which the recorder has not said yet what it heard. */
+  get unresolved(): Readonly<Tally> {
+    return [...this.#left.values()].reduce(
+      (sum, { pending }) => ({ bytes: sum.bytes + pending.bytes, turns: sum.turns + pending.turns }),
+      NOTHING,
+    );
+  }
+
   /** A forwarder and the recorder have a pipe between them now. Answers its number. */
   joined(place: number): number {
     this.#pipes += 1;
@@ -64,11 +72,11 @@ export class HandOver {
 
   /** @returns what nobody will tell the fate of any more */
   recorderEnded(): Readonly<Tally> {
-    const lost = [...this.#left.values()].map(({ pending }) => pending);
+    const lost = this.unresolved;
     this.#ofPlace = new Map();
     this.#left = new Map();
     this.#heard = new Map();
-    return lost.reduce((a, b) => ({ bytes: a.bytes + b.bytes, turns: a.turns + b.turns }), NOTHING);
+    return lost;
   }
 }
 

@@ -113,16 +113,22 @@ export class RecordingAccount {
   }
 
   /** What was on its way to the recorder when a forwarder died: the capture does not know of it. */
-  #addGap({ bytes, turns }: Readonly<Tally>): void {
-    if (bytes + turns === 0) return;
+  #addGap(tally: Readonly<Tally>): void {
+    this.#untold.add(this.#gapOf(tally));
+  }
+
+  #gapOf({ bytes, turns }: Readonly<Tally>): Loss[] {
     const atUs = this.#clock.epochUs();
-    this.#untold.add([{ reason: 'crash_gap', exchanges: turns, bytes, fromUs: atUs, toUs: atUs }]);
+    if (bytes + turns === 0) return [];
+    return [{ reason: 'crash_gap', exchanges: turns, bytes, fromUs: atUs, toUs: atUs }];
   }
 
   #read(): Account {
     const { seen, recorded, lost, omitted, pending } = this.reading.ledger;
     const forwarders = [...this.#forwarders.current()].flatMap(({ untold }) => untold);
-    const untold = sumOfLosses(forwarders, this.#untold.all, this.#unwritten);
+    // Should all of us be gone before the recorder has said what it heard, the next recording tells of it.
+    const unresolved = this.#gapOf(this.#handOver.unresolved);
+    const untold = sumOfLosses(forwarders, this.#untold.all, this.#unwritten, unresolved);
     return {
       startedUs: this.#startedUs,
       atUs: this.#clock.epochUs(),

@@ -5,6 +5,7 @@ import { describe, expect, it } from 'vitest';
 import { systemClock } from '../../src/core/clock.ts';
 import { LIMITS } from '../../src/core/limits.ts';
 import { Ledger } from '../../src/proxy/ledger.ts';
+import { LedgerFile } from '../../src/proxy/ledger-file.ts';
 import type { ForwarderReading } from '../../src/proxy/messages.ts';
 import { RecorderLink } from '../../src/proxy/recorder-link.ts';
 import { RecordingAccount } from '../../src/proxy/recording-account.ts';
@@ -14,6 +15,7 @@ import { imbalance } from '../support/imbalance.ts';
 import { LogBook } from '../support/log-book.ts';
 import { ModelRecorder } from '../support/model-recorder.ts';
 import { socketPair } from '../support/socket-pair.ts';
+import { temporaryDirectory } from '../support/temp-dir.ts';
 
 const BALANCED = { bytes: 0, turns: 0 };
 const FORWARDERS = 3;
@@ -178,6 +180,26 @@ describe('the account of a recording', () => {
     await stage.restartForwarder(0);
     expect(stage.account.tell()?.losses).toMatchObject([{ reason: 'writer_down', bytes: 500, exchanges: 1 }]);
     expect(stage.account.tell()).toBeNull();
+  });
+
+  it('is owed what a dead forwarder had on its way, should everybody end before the recorder says what it heard', async () => {
+    const directory = temporaryDirectory();
+    const account = new RecordingAccount({ clock: systemClock, logger: new LogBook() });
+    await account.captureReady(directory);
+    const forwarder = new ForwarderModel();
+    const [ours, theirs] = await socketPair();
+    forwarder.link.attach(ours, account.joined(0));
+    forwarder.tap(0).client(Buffer.alloc(700));
+    account.forwarderSaid(0, forwarder.read());
+    account.forwarderEnded(0);
+    await account.beat();
+    const ledger = await LedgerFile.open(directory);
+    const owed = ledger.untold('', systemClock.epochUs());
+    await ledger.close();
+    expect(owed).toMatchObject([{ reason: 'crash_gap', bytes: 700, exchanges: 1 }]);
+    account.feedEnded({ slot: 0, ordinal: 0, heard: { bytes: 700, turns: 1 } });
+    expect(account.owes).toBe(false);
+    for (const pipe of [ours, theirs]) pipe.destroy();
   });
 });
 

@@ -37,7 +37,8 @@ export function boundaryOf(contentType: string): string {
 
 /**
  * Covers the parts of a form with files in place, as a form's fields, and the names of covered files up to
- * their extension. A field that holds credentials of URLs, encoded or not, is masked whole. A file that no rule names is something nobody looked into: then the body is not kept.
+ * their extension. A field that holds credentials of URLs, encoded or not, is masked whole. A file that no rule names
+ * is something nobody looked into: then the body is not kept.
  * @throws UnreadableBody for that, and when the parts cannot be told apart for certain
  */
 export function coverParts(
