@@ -11,6 +11,7 @@ import {
   type WindowRequest,
 } from '../../src/replay/windows/request.ts';
 import { findStretch, type SearchKind, type StretchSearch } from '../../src/replay/windows/search.ts';
+import { rolledUp } from '../support/rolled-up.ts';
 
 const DAY_US = 86_400_000_000;
 
@@ -28,8 +29,7 @@ function overviewOf(
     arrivalsOnly: false,
     targets: [],
     sessionKeys: [],
-    seconds: ({ fromUs, toUs }) =>
-      seconds.filter(({ second }) => second * 1e6 < toUs && (second + 1) * 1e6 > fromUs),
+    seconds: rolledUp(seconds),
   };
 }
 

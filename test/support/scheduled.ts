@@ -15,6 +15,7 @@ import { chooseWindow } from '../../src/replay/window.ts';
 import { exchangeRow } from './exchange-row.ts';
 import { MemoryCapture } from './memory-capture.ts';
 import { COMMAND_LINE_ALONE } from './option-sources.ts';
+import { rolledUp } from './rolled-up.ts';
 
 /** What is foreseen of a capture of these arrivals, and what its schedule then holds. */
 export function scheduledBy(
@@ -64,7 +65,6 @@ function overviewOf(arrivalsUs: readonly number[]): CaptureOverview {
     arrivalsOnly: false,
     targets: [],
     sessionKeys: [],
-    seconds: ({ fromUs, toUs }) =>
-      seconds.filter(({ second }) => second * 1e6 < toUs && (second + 1) * 1e6 > fromUs),
+    seconds: rolledUp(seconds),
   };
 }
