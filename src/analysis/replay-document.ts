@@ -82,6 +82,8 @@ export interface StreamsDocument {
   readonly unread: number;
   /** Wanted as streams and answered by no 2xx: neither completed nor failed. */
   readonly turnedAway: number;
+  /** Wanted as streams and answered whole by a 2xx: neither completed nor failed. */
+  readonly whole: number;
   /** Gaps between tokens that `itlMs` is of. */
   readonly gaps: number;
   /** Left out of `ttftMs`, `itlMs` and `tpotMs` because we stood still while they came. */

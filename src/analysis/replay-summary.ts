@@ -170,8 +170,8 @@ function fidelityDocument({ fidelity, statusMix }: RunFigures): FidelityDocument
 }
 
 function streamsDocument(streams: StreamFigures): StreamsDocument {
-  const { completed, failed, refused, withoutContent, unread, turnedAway, leftOut, itl } = streams;
-  return { completed, failed, refused, withoutContent, unread, turnedAway, gaps: itl.count, leftOut };
+  const { completed, failed, refused, withoutContent, unread, turnedAway, whole, leftOut, itl } = streams;
+  return { completed, failed, refused, withoutContent, unread, turnedAway, whole, gaps: itl.count, leftOut };
 }
 
 function healthDocument(health: SenderHealth, leftOut: number): HealthDocument {

@@ -170,7 +170,7 @@ function trustLines({ warmup, calibration }: ReplayDocument): string[] {
 }
 
 function streamLines({ streams, tokens, ttftMs, itlMs, tpotMs }: ReplayDocument): string[] {
-  const seen = streams.completed + streams.failed + streams.refused + streams.turnedAway;
+  const seen = streams.completed + streams.failed + streams.refused + streams.turnedAway + streams.whole;
   const row = (name: string, { p50, p95, p99, max }: LatencyMs) => [name, ...[p50, p95, p99, max].map(ms)];
   const told = tokens.answers === 0 ? '' : `; tokens: ${tokens.prompt} prompt, ${tokens.output} output`;
   const finishes =
@@ -179,9 +179,10 @@ function streamLines({ streams, tokens, ttftMs, itlMs, tpotMs }: ReplayDocument)
   const without = streams.withoutContent === 0 ? '' : ` (${streams.withoutContent} without any content)`;
   const unread = streams.unread === 0 ? '' : `, ${streams.unread} not read for their content coding`;
   const away = streams.turnedAway === 0 ? '' : `, ${streams.turnedAway} turned away`;
+  const whole = streams.whole === 0 ? '' : `, ${streams.whole} answered whole`;
   return [
     '',
-    `Streams: ${streams.completed} completed${without}, ${streams.failed} failed${away}${unread}${told}`,
+    `Streams: ${streams.completed} completed${without}, ${streams.failed} failed${away}${whole}${unread}${told}`,
     ...table([
       ['', 'p50', 'p95', 'p99', 'max'],
       row('first token (TTFT)', ttftMs),

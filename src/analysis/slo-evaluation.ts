@@ -17,9 +17,9 @@ export interface SloResult {
    */
   readonly brokenByService: boolean | null;
   /**
-   * Of an objective of streams: whether it is broken without the requests that were turned away instead of being
-   * answered by a stream. Those count as infinitely slow, so that their absence hides no tail, and prove nothing: a
-   * quick refusal is not slow. Else null.
+   * Of an objective of streams: whether it is broken without the requests that were turned away, or answered whole,
+   * instead of being answered by a stream. Those count as infinitely slow, so that their absence hides no tail, and
+   * prove nothing: a quick refusal is not slow. Else null.
    */
   readonly brokenByStreams: boolean | null;
 }
@@ -63,7 +63,7 @@ export function evaluateSlo(
   const failed = unansweredStreams(figures, interrupted);
   const streams = {
     answered: slowStreams(figures, failed),
-    wanted: slowStreams(figures, failed + figures.streams.turnedAway),
+    wanted: slowStreams(figures, failed + figures.streams.turnedAway + figures.streams.whole),
   };
   return thresholds.map((threshold) => evaluate(threshold, figures, unanswered, streams));
 }
@@ -84,7 +84,7 @@ export function sampleCount(figures: RunFigures, interrupted: boolean, metric: S
   return latency.service.count + latency.failed + outcomes.refused - (interrupted ? latency.stopped : 0);
 }
 
-/** @param streams with and without the requests that were turned away */
+/** @param streams with and without the requests that were turned away or answered whole */
 function evaluate(
   threshold: Threshold,
   figures: RunFigures,

@@ -31,6 +31,8 @@ export interface StreamFigures {
   readonly unread: number;
   /** Wanted as streams and answered by a status that says no model ran: neither completed nor failed. */
   readonly turnedAway: number;
+  /** Wanted as streams and answered whole by a 2xx: neither completed nor failed. */
+  readonly whole: number;
   /** First token minus intended send, and minus actual send. */
   readonly ttft: Histogram;
   readonly ttftService: Histogram;
@@ -76,6 +78,7 @@ export class StreamStatistics {
   #withoutContent = 0;
   #unread = 0;
   #turnedAway = 0;
+  #whole = 0;
   #failed = 0;
   #stopped = 0;
   #refused = 0;
@@ -86,11 +89,15 @@ export class StreamStatistics {
   /** Takes every send that is over, whether it streams or not. */
   add(send: Send, outcome: SendOutcome): void {
     if (outcome === 'completed') this.#countTokens(send);
-    if (!send.streamed) return;
+    if (!send.streamed && !send.unstreamed) return;
     if (outcome === 'refused') this.#refused += 1;
     if (outcome !== 'completed' && outcome !== 'failed') return;
     if (outcome === 'completed' && send.status !== null && isTurnedAway(send.status)) {
       this.#turnedAway += 1;
+      return;
+    }
+    if (outcome === 'completed' && send.unstreamed) {
+      this.#whole += 1;
       return;
     }
     if (outcome === 'completed') this.#completed += 1;
@@ -112,6 +119,7 @@ export class StreamStatistics {
       withoutContent: this.#withoutContent,
       unread: this.#unread,
       turnedAway: this.#turnedAway,
+      whole: this.#whole,
       ttft: this.#ttft,
       ttftService: this.#ttftService,
       itl: this.#itl,
@@ -220,6 +228,7 @@ export function mergedStreams(each: readonly StreamFigures[]): StreamFigures {
     withoutContent: sum(({ withoutContent }) => withoutContent),
     unread: sum(({ unread }) => unread),
     turnedAway: sum(({ turnedAway }) => turnedAway),
+    whole: sum(({ whole }) => whole),
     failed: sum(({ failed }) => failed),
     stopped: sum(({ stopped }) => stopped),
     refused: sum(({ refused }) => refused),

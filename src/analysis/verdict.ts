@@ -43,7 +43,7 @@ export function judge(
     ...sampleDoubts(slo, context),
     ...checkDoubts(thresholds, context.figures, bounds),
     ...unreadStreams(thresholds, context.figures),
-    ...streamsTurnedAway(violated, context.figures),
+    ...streamsMissing(violated, context.figures),
   ];
   const notes = [...lagNotes(violated, proven), ...standingNotes(context, bounds)];
   const valid = doubts.length === 0;
@@ -113,15 +113,20 @@ function unreadStreams(thresholds: readonly Threshold[], { streams }: RunContext
   ];
 }
 
-/** What was wanted as a stream and turned away has no token: where an objective hangs on it, nobody knows. */
-function streamsTurnedAway(violated: readonly SloResult[], { streams }: RunContext['figures']): Reason[] {
+/** What was wanted as a stream and came as none has no token: where an objective hangs on it, nobody knows. */
+function streamsMissing(violated: readonly SloResult[], { streams }: RunContext['figures']): Reason[] {
   const open = violated.filter(({ brokenByStreams }) => brokenByStreams === false);
   if (open.length === 0) return [];
+  const ways = [
+    { requests: streams.turnedAway, how: 'turned away' },
+    { requests: streams.whole, how: 'answered whole' },
+  ].filter(({ requests }) => requests > 0);
+  const missing = ways.map(({ requests, how }) => `${how} ${countOf(requests, 'request')}`).join(' and ');
   return [
     {
       code: 'not_comparable',
-      text: `turned away instead of answered by a stream: ${countOf(streams.turnedAway, 'request')}, on which hangs ${open.map(({ threshold }) => threshold.expression).join('; ')}`,
-      advice: 'See by which statuses; the target must serve what production served.',
+      text: `instead of a stream the target ${missing}, on which hangs ${open.map(({ threshold }) => threshold.expression).join('; ')}`,
+      advice: 'See by which statuses and types; the target must serve what production served.',
     },
   ];
 }

@@ -107,7 +107,15 @@ export const reportSchema = z.object({
     leftOut: count.nullable(),
   }),
   streams: z.object({
-    ...{ completed: count, failed: count, turnedAway: count, ttft: ladder, itl: ladder, tpot: ladder },
+    ...{
+      completed: count,
+      failed: count,
+      turnedAway: count,
+      whole: count,
+      ttft: ladder,
+      itl: ladder,
+      tpot: ladder,
+    },
     recordedTtft: ladder.nullable(),
     tokens: z.object({ answers: count, prompt: count, output: count, finishReasons: counts }),
   }),

@@ -77,6 +77,8 @@ export interface Send {
   readonly cancelled: boolean;
   /** Whether the answer came piece by piece; where none came, whether the recorded one did. */
   readonly streamed: boolean;
+  /** A stream was recorded, or asked for, and the answer came whole: it has no first token, nor did it fail. */
+  readonly unstreamed: boolean;
   /** Null where the answer was not looked into. */
   readonly answer: SendAnswer | null;
   /** How the answer compares with the recorded one; null or left out where it was not, or is not yet, compared. */

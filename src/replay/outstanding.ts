@@ -96,6 +96,7 @@ function joined(planned: PlannedPart, result: SendResult): Send {
     warmup: planned.warmup,
     cancelled: result.cancelled,
     streamed: result.streamed ?? planned.streamed,
+    unstreamed: planned.streamed && result.streamed === false,
     answer: result.answer,
   };
 }

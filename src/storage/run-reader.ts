@@ -4,7 +4,7 @@ import { checkOfWord } from '../core/answer-check.ts';
 import { AppError, reasonOf } from '../core/errors.ts';
 import type { Run, RunTotals, Send, SendAnswer } from '../core/run.ts';
 import { type Connection, openForReading } from './database.ts';
-import { RUN_DATABASE, RUN_FORMAT_VERSION, RUN_SUMMARY } from './run-schema.ts';
+import { ANSWERED_WHOLE, RUN_DATABASE, RUN_FORMAT_VERSION, RUN_SUMMARY } from './run-schema.ts';
 
 /** What happened within one second of a run; `inFlight` and `lagMaxNs` at and up to its end. */
 export interface RunSecond {
@@ -21,7 +21,7 @@ export interface RunSecond {
 
 /** Columns of the answer are all null where there is none. */
 interface StoredSend
-  extends Omit<Send, 'refused' | 'cancelled' | 'streamed' | 'answer' | 'warmup' | 'check'>,
+  extends Omit<Send, 'refused' | 'cancelled' | 'streamed' | 'unstreamed' | 'answer' | 'warmup' | 'check'>,
     Omit<SendAnswer, 'contentEvents'> {
   readonly contentEvents: number | null;
   readonly refused: number;
@@ -174,6 +174,7 @@ function sendOf(stored: StoredSend): Send {
     refused: row.refused === 1,
     cancelled: row.cancelled === 1,
     streamed: row.streamed === 1,
+    unstreamed: row.streamed === ANSWERED_WHOLE,
     warmup: row.warmup === 1,
     answer,
   };

@@ -1,5 +1,7 @@
 /** Raised when a reader of an older version would misread a run. */
 export const RUN_FORMAT_VERSION = 3;
+/** In the column `streamed`, beside 0 and 1: a stream was to come, and a whole answer did. */
+export const ANSWERED_WHOLE = 2;
 export const RUN_DATABASE = 'run.sqlite';
 export const RUN_SUMMARY = 'summary.json';
 /** Within a run's directory: what was played to calibrate, itself in the form of a run. */

@@ -1,6 +1,7 @@
 import { type AnswerCheck, checkWord } from '../core/answer-check.ts';
 import type { Send } from '../core/run.ts';
 import type { Connection } from './database.ts';
+import { ANSWERED_WHOLE } from './run-schema.ts';
 
 /** What every send has. */
 const COMMON = [
@@ -78,7 +79,7 @@ export class SendInserter {
       send.firstByteOffsetNs,
       send.lastByteOffsetNs,
       send.status,
-      send.streamed ? 1 : 0,
+      streamedColumn(send),
       send.warmup ? 1 : 0,
     );
   }
@@ -160,6 +161,11 @@ function bindFurther(bound: unknown[], send: Send): void {
   }
   const [result, pointer] = checkColumns(send.check ?? null);
   bound.push(result, pointer);
+}
+
+/** One column for both: what was to be a stream and came whole is neither. */
+function streamedColumn({ streamed, unstreamed }: Send): number {
+  return unstreamed ? ANSWERED_WHOLE : Number(streamed);
 }
 
 /** How an answer compares, in two columns. */

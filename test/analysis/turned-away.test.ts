@@ -120,6 +120,20 @@ describe('requests for streams that are turned away', () => {
     expect(judged(always(null), always(429), [slow], stream).verdict).toBe('INCONCLUSIVE');
   });
 
+  test.each(objectives)('nor can those that were answered whole: %s', (slo) => {
+    const whole =
+      (count: number) =>
+      (index: number, status: number | null): Send =>
+        index < count ? send({ index, status, unstreamed: true }) : stream(index, status);
+    const hidden = judged(always(200), always(200), [slo], whole(15));
+    expect(hidden).toMatchObject({ verdict: 'INCONCLUSIVE', codes: ['not_comparable'], exitCode: 4 });
+    expect(hidden.reasons[0]?.text).toContain('answered whole 15 requests');
+    expect(judged(always(200), always(200), [slo], whole(5)).verdict).toBe('PASS');
+    const slow = slo.replace('<100', '<0.5');
+    expect(judged(always(200), always(200), [slow], whole(15)).verdict).toBe('FAIL');
+    expect(judged(always(200), always(200), [slow], whole(COUNT)).verdict).toBe('INCONCLUSIVE');
+  });
+
   test('are no completed streams', () => {
     const sends = [200, 200, 400].map((status, index) => stream(index, status));
     expect(contextOf(sends).figures.streams).toMatchObject({ completed: 2, turnedAway: 1, unread: 0 });

@@ -69,6 +69,20 @@ async function replayed(exchanges: readonly Exchange[], args: readonly string[])
   return { document, sends, status: result.status };
 }
 
+it('counts a whole answer where a stream was recorded, and passes no objective of streams without it', async () => {
+  const { document, sends, status } = await replayed(
+    [...[0, 1, 2].map((at) => chat(at)), ...[3, 4].map((at) => chat(at, { streamed: true }, null, false))],
+    ['--slo', 'ttft: p(50)<5000', '--slo', 'tpot: max<5000'],
+  );
+  expect(document.streams).toMatchObject({ completed: 3, failed: 0, turnedAway: 0, whole: 2 });
+  expect(sends.map(({ streamed, unstreamed }) => [streamed, unstreamed])).toEqual([
+    ...[0, 1, 2].map(() => [true, false]),
+    ...[3, 4].map(() => [false, true]),
+  ]);
+  expect(document.reasons.map(({ text }) => text).join()).toContain('answered whole 2 requests');
+  expect(status).toBe(4);
+});
+
 const afterMs = ({ lastByteOffsetNs, actualOffsetNs }: Send) =>
   ((lastByteOffsetNs ?? 0) - (actualOffsetNs ?? 0)) / 1e6;
 

@@ -77,7 +77,11 @@ const anySend = fc.record({
   refused: fc.boolean(),
   warmup: fc.boolean(),
   cancelled: fc.boolean(),
-  streamed: fc.boolean(),
+  form: fc.constantFrom(
+    { streamed: false, unstreamed: false },
+    { streamed: true, unstreamed: false },
+    { streamed: false, unstreamed: true },
+  ),
   answer: fc.option(
     fc.record({
       firstTokenOffsetNs: offset,
@@ -100,7 +104,7 @@ describe('SqliteRunStore', () => {
         fc.nat(10),
         fc.array(anyCheck, { maxLength: 20 }),
         (facts, cut, checks) => {
-          const sends: Send[] = facts.map((each, index) => ({ ...each, index }));
+          const sends: Send[] = facts.map(({ form, ...each }, index) => ({ ...each, ...form, index }));
           const directory = freshDirectory();
           const store = new SqliteRunStore(directory);
           // Completed out of order and in two batches; some are compared before they are kept, some after that.

@@ -26,6 +26,7 @@ export function send(facts: Partial<Send> & { index: number }): Send {
     warmup: false,
     cancelled: false,
     streamed: false,
+    unstreamed: false,
     answer: null,
     ...facts,
   };

@@ -135,6 +135,7 @@ function streamsOf({ streams }: RowFigures, recorded: RecordedFigures): Reported
     completed: streams.completed,
     failed: streams.failed,
     turnedAway: streams.turnedAway,
+    whole: streams.whole,
     ttft: ladderOf(streams.ttft),
     itl: ladderOf(streams.itl),
     tpot: ladderOf(streams.tpot),

@@ -71,8 +71,8 @@ function leftOutText({ latencyMs: { leftOut }, summary }: ReportDocument): strin
 }
 
 export function streamTable({ streams }: ReportDocument): ReportTable | null {
-  const { ttft, itl, tpot, recordedTtft, completed, failed, turnedAway, tokens } = streams;
-  if (completed + failed + turnedAway === 0) return null;
+  const { ttft, itl, tpot, recordedTtft, completed, failed, turnedAway, whole, tokens } = streams;
+  if (completed + failed + turnedAway + whole === 0) return null;
   const ladders = [ttft, itl, tpot, recordedTtft];
   const told =
     tokens.answers === 0
@@ -81,7 +81,7 @@ export function streamTable({ streams }: ReportDocument): ReportTable | null {
   return {
     title: 'Streams: first token, between tokens, per output token',
     unit: 'ms, s or min',
-    source: `${numberText(completed)} streams that completed, ${numberText(failed)} failed, ${numberText(turnedAway)} turned away instead; TTFT from the intended send, ITL over all gaps (${numberText(itl.count)}), TPOT where the answer says its tokens (${numberText(tpot.count)}); ${told}`,
+    source: `${numberText(completed)} streams that completed, ${numberText(failed)} failed, ${numberText(turnedAway)} turned away instead, ${numberText(whole)} answered whole; TTFT from the intended send, ITL over all gaps (${numberText(itl.count)}), TPOT where the answer says its tokens (${numberText(tpot.count)}); ${told}`,
     lookFor: `a TTFT that grows while ITL stays: requests queue before they are worked on. An ITL that grows: the batch is too full. ${TOO_FEW}: too few samples`,
     columns: columnsOf(['percentile'], ['TTFT', 'ITL', 'TPOT', 'TTFT as recorded']),
     rows: [

@@ -60,6 +60,8 @@ export interface ReportedStreams {
   readonly failed: number;
   /** Wanted as streams and answered by no 2xx: neither of the two. */
   readonly turnedAway: number;
+  /** Wanted as streams and answered whole: neither of the two. */
+  readonly whole: number;
   readonly ttft: PercentileLadder;
   readonly itl: PercentileLadder;
   readonly tpot: PercentileLadder;
