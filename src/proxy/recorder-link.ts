@@ -129,7 +129,7 @@ export class RecorderLink {
       timer.abort();
     }
     for (const tap of [...this.#taps.values()]) {
-      this.noteLoss('shutdown_timeout', tap.account.settleAll({ kind: 'lost', because: 'shutdown_timeout' }));
+      this.noteLoss('shutdown_timeout', tap.giveUp({ kind: 'lost', because: 'shutdown_timeout' }));
     }
     // Nothing is under way any more that has not been counted.
     this.#count(0);

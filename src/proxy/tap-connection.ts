@@ -121,6 +121,13 @@ export class TapConnection {
     this.#retireIfSettled();
   }
 
+  /** Nobody will say any more what became of what is pending. @returns so much has this fate now */
+  giveUp(fate: Fate): Tally {
+    const tally = this.account.settleAll(fate);
+    this.#retireIfSettled();
+    return tally;
+  }
+
   /** Everything unacknowledged went with the recorder. What was shed before is reported by its own reason. */
   recorderGone(): void {
     this.#announced = false;

@@ -143,6 +143,18 @@ describe('the link to the recorder', () => {
     expect(harness.ledger.read().pending).toEqual(BALANCED);
   });
 
+  it('holds no connection open that had closed before the deadline passed', async () => {
+    const harness = new Harness(1 << 20);
+    const [ours] = await socketPair();
+    harness.link.attach(ours);
+    const closed = harness.link.open();
+    closed.client(Buffer.alloc(10));
+    closed.close('client_end');
+    harness.link.open().client(Buffer.alloc(5));
+    await harness.link.finish(1);
+    expect(harness.ledger.read()).toMatchObject({ openConnections: 1, pending: BALANCED });
+  });
+
   it('keeps the equation exact through any history of traffic, shedding, crashes and restarts', async () => {
     const step = fc.oneof(
       {

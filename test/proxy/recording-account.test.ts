@@ -168,7 +168,8 @@ describe('the account of a recording', () => {
         expect(ledger.openConnections).toBe(0);
         stage.killRecorder();
       }),
-      { numRuns: 250 },
+      // A failure that is still being shrunk when the test's time is over would be told as a time-out.
+      { numRuns: 250, interruptAfterTimeLimit: 25_000 },
     );
   });
 
