@@ -80,13 +80,17 @@ const traffic: Adder = (command) => {
       new RepeatableOption(
         '--target <url>',
         'the model server, such as http://127.0.0.1:8085, https://host:443 or unix:/path',
-      ).makeOptionMandatory(),
+      )
+        .makeNeverEmpty()
+        .makeOptionMandatory(),
     )
     .addOption(
       new RepeatableOption(
         '--listen <address>',
         'where clients connect; the first belongs to the first target …',
-      ).default([':8080']),
+      )
+        .makeNeverEmpty()
+        .default([':8080']),
     )
     .requiredOption('--dir <directory>', 'where the capture is kept')
     .addOption(

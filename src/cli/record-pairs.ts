@@ -11,6 +11,11 @@ type AddressFlags = Pick<RecordFlags, 'listen' | 'target' | 'tlsCert'>;
  * @throws AppError OPTION_INVALID where an address is none, is given twice, or leads back to where it came from
  */
 export function pairsOf({ listen, target: targets, tlsCert }: AddressFlags): Pair[] {
+  if (listen.length === 0) {
+    throw new AppError('OPTION_INVALID', '--listen: there is no address, so nothing would be forwarded', {
+      hint: 'Give one, such as :8080.',
+    });
+  }
   if (targets.length !== listen.length && targets.length !== 1) {
     throw new AppError(
       'OPTION_INVALID',

@@ -98,6 +98,7 @@ describe('a configuration file', () => {
     ['a value that is no choice', 'record:\n  bodies: some\n', /line 2: record\.bodies: .*"requests"/],
     ['a key given twice', 'record:\n  dir: a\n  dir: b\n', /line 3: .*unique/],
     ['what is no YAML', 'a: [1\nb: 2', /line 2: /],
+    ['no address to listen on', 'record:\n  listen: []\n', /line 2: record\.listen: the list is empty/],
     ['a list where one value belongs', 'record:\n  dir: [a]\n', /line 2: record\.dir/],
   ])('is refused for %s', async (_, text, reason) => {
     const path = configOf(text);

@@ -2,6 +2,7 @@ import { Command } from 'commander';
 import { describe, expect, test } from 'vitest';
 import { addRecordFlags, type RecordFlags, type RouteSetting } from '../../src/cli/record-flags.ts';
 import { type RecordOptions, readRecordOptions } from '../../src/cli/record-options.ts';
+import { pairsOf } from '../../src/cli/record-pairs.ts';
 
 const TARGET = ['--target', 'http://127.0.0.1:8085'];
 
@@ -37,6 +38,12 @@ test('all that is wrong with the flags of record is said at once, whichever plan
 });
 
 describe('addresses of record', () => {
+  test('are at least one: a recording that listens nowhere would call itself ready', () => {
+    expect(() => pairsOf({ listen: [], target: ['127.0.0.1:8085'] })).toThrow(
+      '--listen: there is no address',
+    );
+  });
+
   test('that speak TLS are refused without a certificate, and not served plainly', () => {
     expect(() => read([...TARGET, '--listen', 'https://:8443'])).toThrow(
       '--listen: https://[::]:8443 needs a certificate',
