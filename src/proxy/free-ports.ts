@@ -1,7 +1,7 @@
 import { once } from 'node:events';
 import { createServer } from 'node:net';
 import type { Endpoint } from './endpoint.ts';
-import { listenOn } from './listening.ts';
+import { listenOn, mustHaveRoom } from './listening.ts';
 import { PortGates } from './port-gates.ts';
 
 /**
@@ -25,11 +25,15 @@ export async function bindFree<Bound>(
 }
 
 /**
- * Makes sure that nobody listens on a port.
+ * Makes sure that an address could be listened on now, and leaves it as it is.
  * @throws AppError LISTEN_FAILED
  */
-async function mustBeFree(endpoint: Endpoint): Promise<void> {
-  if (endpoint.kind !== 'tcp' || endpoint.port === 0) return;
+export async function mustBeFree(endpoint: Endpoint): Promise<void> {
+  if (endpoint.kind === 'unix') {
+    await mustHaveRoom(endpoint);
+    return;
+  }
+  if (endpoint.port === 0) return;
   const server = createServer((socket) => socket.destroy());
   await listenOn(server, endpoint);
   server.close();
