@@ -3,13 +3,7 @@ import { AppError } from '../core/errors.ts';
 import { KeyedHash } from '../core/keyed-hash.ts';
 import { LIMITS, SUPERVISION } from '../core/limits.ts';
 import { Problems } from '../core/problems.ts';
-import {
-  DEFAULT_CLIENT_KEYS,
-  DEFAULT_RECORDING_POLICY,
-  type RecordingPolicy,
-  recordingParts,
-} from '../core/recording-policy.ts';
-import { DEFAULT_SKIP_RULES } from '../core/skip-rules.ts';
+import { DEFAULT_RECORDING_POLICY, type RecordingPolicy, recordingParts } from '../core/recording-policy.ts';
 import {
   formatBytes,
   parseBytes,
@@ -134,8 +128,8 @@ function policyOf(flags: RecordFlags, problems: Problems): RecordingPolicy {
     responseBodyBytes: problems.attempt(() => parseBytes(flags.maxResponseBody, '--max-response-body'), 0),
     sample: problems.attempt(() => parseShare(flags.sample, '--sample'), 1),
     session: flags.session ?? [],
-    client: flags.client ?? DEFAULT_CLIENT_KEYS,
-    skip: flags.skip ?? DEFAULT_SKIP_RULES,
+    client: flags.client,
+    skip: flags.skip,
     redact: {
       rules: [],
       presets: [],

@@ -38,6 +38,9 @@ describe('a configuration file', () => {
     expect(setting('record.max-request-body')).toEqual(['2MiB', 'REPRISE_MAX_REQUEST_BODY']);
     expect(setting('record.bodies')).toEqual(['none', 'flag']);
     expect(setting('record.drain-deadline')?.[1]).toBe('default');
+    // Lists in force by default are shown too, not as if nothing were left out.
+    expect(setting('record.skip')).toEqual([['health'], 'default']);
+    expect(setting('record.client')).toEqual([['forwarded-for', 'peer'], 'default']);
   });
 
   test('states a list whole: a flag replaces it and does not add to it', async () => {
