@@ -16,6 +16,7 @@ import { authorityOf, formatEndpoint, parseEndpoint } from '../proxy/endpoint.ts
 import type { ForwarderOptions } from '../proxy/messages.ts';
 import type { ProbeAddress } from '../proxy/probe-server.ts';
 import type { RecordFlags } from './record-flags.ts';
+import { mustLeaveRoom } from './record-pairs.ts';
 import { planeOf } from './record-plane.ts';
 import type { RecorderSettings } from './recording.ts';
 
@@ -63,6 +64,7 @@ export function readRecordOptions(
     ),
   };
   problems.attempt(() => mustShare(plane, options.forwarders), undefined);
+  problems.attempt(() => mustLeaveRoom(plane.pairs, options.probeListen), undefined);
   problems.throwIfAny();
   const { policy, maxDiskBytes, retainMs, fleetSize, ...rest } = options;
   return {
