@@ -29,6 +29,8 @@ function start() {
   const fromSource = !/[\\/]node_modules[\\/]/.test(source.pathname) && existsSync(source);
   if (fromSource) silenceTypeStrippingWarning();
   const entry = fromSource ? source : new URL('../dist/cli/main.js', import.meta.url);
+  // Node would open its debugger at it, and whoever shares this host's loopback could run code in here.
+  process.on('SIGUSR1', () => undefined);
   if (sends(process.argv.slice(2))) {
     collectAlone();
     compileLate();

@@ -62,7 +62,10 @@ function keysOf(command: Command): Record<string, z.ZodType> {
 }
 
 function valueSchema(option: Option): z.ZodType {
-  if (option instanceof RepeatableOption) return z.union([scalar(), z.array(scalar())]);
+  if (option instanceof RepeatableOption) {
+    const list = z.array(scalar());
+    return z.union([scalar(), option.neverEmpty ? list.min(1, 'the list is empty') : list]);
+  }
   if (!option.required && !option.optional) return z.boolean();
   // Without its value such a flag says yes.
   if (option.optional) return z.union([z.boolean(), scalar()]);

@@ -8,15 +8,15 @@ import {
   statfsSync,
   writeSync,
 } from 'node:fs';
-import { connect, createServer } from 'node:net';
+import { connect } from 'node:net';
 import { dirname, join } from 'node:path';
 import { type Clock, systemClock } from '../core/clock.ts';
-import { reasonOf } from '../core/errors.ts';
+import { AppError, reasonOf } from '../core/errors.ts';
 import { LIMITS } from '../core/limits.ts';
 import { formatBytes } from '../core/units.ts';
 import type { HostLimits } from '../monitors/host-limits.ts';
-import { type Endpoint, formatEndpoint } from '../proxy/endpoint.ts';
-import { placeOf } from '../proxy/listening.ts';
+import { type Endpoint, formatEndpoint, parseEndpoint } from '../proxy/endpoint.ts';
+import { mustBeFree } from '../proxy/free-ports.ts';
 import { connectionRoom, WIRE_DEMAND } from './connection-room.ts';
 
 /** What was found about one thing that a recording or a replay needs. */
@@ -119,24 +119,28 @@ export function timerFinding(clock: Clock = systemClock): Finding {
   );
 }
 
-/** Whether an address can be listened on, found by doing it. */
-export function listenFinding(endpoint: Endpoint): Promise<Finding> {
+/**
+ * Whether an address can be listened on, found as a recording does.
+ * @param served where the recording that runs here listens
+ */
+export async function listenFinding(endpoint: Endpoint, served: readonly string[] = []): Promise<Finding> {
   const where = formatEndpoint(endpoint);
-  const place = endpoint.kind === 'unix' ? { path: endpoint.path } : placeOf(endpoint);
-  return new Promise((resolve) => {
-    const server = createServer();
-    server.on('error', (error) => {
-      resolve(
-        finding(
-          'listen',
-          'fail',
-          `${where}: ${reasonOf(error)}`,
-          'Stop what listens there, or take another.',
-        ),
-      );
-    });
-    server.listen(place, () => server.close(() => resolve(finding('listen', 'ok', `${where} is free`))));
-  });
+  try {
+    await mustBeFree(endpoint);
+    return finding('listen', 'ok', `${where} is free`);
+  } catch (error) {
+    if (served.some((listen) => isSamePlace(parseEndpoint(listen, 'listen', { anyPort: true }), endpoint)))
+      return finding('listen', 'ok', `${where} is served by the recording that runs here`);
+    const advice = (error instanceof AppError ? error.hint : null) ?? 'Take another address.';
+    return finding('listen', 'fail', reasonOf(error), advice);
+  }
+}
+
+/** Of a port that could not be had: whichever of its addresses they name, they mean the one process behind it. */
+function isSamePlace(one: Endpoint, other: Endpoint): boolean {
+  if (one.kind === 'unix' || other.kind === 'unix')
+    return one.kind === 'unix' && other.kind === 'unix' && one.path === other.path;
+  return one.port === other.port;
 }
 
 /** Whether the model server takes connections now. It may come later than the recorder, so this is no failure. */

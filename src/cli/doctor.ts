@@ -1,6 +1,7 @@
 import { Command } from 'commander';
 import { readHostLimits } from '../monitors/host-limits.ts';
 import { parseEndpoint } from '../proxy/endpoint.ts';
+import { ask } from './control.ts';
 import {
   coreFinding,
   cpuFinding,
@@ -44,6 +45,7 @@ async function examine(flags: DoctorFlags): Promise<Finding[]> {
   const listen =
     flags.listen === undefined ? [] : [parseEndpoint(flags.listen, '--listen', { anyPort: true })];
   const target = flags.target === undefined ? [] : [parseEndpoint(flags.target, '--target')];
+  const served = listen.length === 0 ? [] : await servedBy(flags.dir);
   return [
     nodeFinding(process.versions.node),
     cpuFinding(limits),
@@ -52,9 +54,19 @@ async function examine(flags: DoctorFlags): Promise<Finding[]> {
     coreFinding(limits),
     diskFinding(flags.dir),
     timerFinding(),
-    ...(await Promise.all(listen.map((endpoint) => listenFinding(endpoint)))),
+    ...(await Promise.all(listen.map((endpoint) => listenFinding(endpoint, served)))),
     ...(await Promise.all(target.map((endpoint) => targetFinding(endpoint)))),
   ];
+}
+
+/** Where the recording of this directory listens, if one runs: in its own container it is what holds the port. */
+async function servedBy(directory: string): Promise<string[]> {
+  try {
+    return (await ask(directory, 'GET', '/status')).pairs.map(({ listen }) => listen);
+  } catch {
+    // None runs, or it belongs to somebody else: then what holds the port is a stranger to whoever asks.
+    return [];
+  }
 }
 
 function linesOf(findings: readonly Finding[]): string[] {

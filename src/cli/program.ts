@@ -1,4 +1,5 @@
 import type { Command } from 'commander';
+import { AppError } from '../core/errors.ts';
 import { bareProgram } from './bare-program.ts';
 import type { ConfigFile } from './config-file.ts';
 import { bindEnvironment, unknownVariables, variableOf } from './environment.ts';
@@ -107,7 +108,7 @@ const COMMANDS: readonly Entry[] = [
 const SETTINGS: Settings = {
   everyCommand: () => everyCommand(true),
   bareProgram: () => bareProgram(),
-  prepare: (args) => prepare(args),
+  prepare: (args) => assemble(args),
 };
 
 /** What explaining the settings takes. */
@@ -127,12 +128,22 @@ export interface Prepared {
 }
 
 /**
- * The program for a command line, holding the named command in full and the others by name alone, with the
- * configuration file applied and the variables bound.
+ * The program that runs a command line.
  * @param args Without `node` and the script.
  * @throws AppError OPTION_INVALID for a configuration or a variable that cannot be meant.
  */
 export async function prepare(args: readonly string[]): Promise<Prepared> {
+  const prepared = await assemble(args);
+  const { program } = prepared;
+  program.hook('preAction', (_, command) => warnOfUnknownVariables(program, command));
+  return prepared;
+}
+
+/**
+ * The program for a command line, holding the named command in full and the others by name alone, with the
+ * configuration file applied and the variables bound.
+ */
+async function assemble(args: readonly string[]): Promise<Prepared> {
   const program = bareProgram();
   const { operands } = program.parseOptions([...args]);
   const wanted = operands[0] === 'help' ? operands[1] : operands[0];
@@ -146,7 +157,7 @@ export async function prepare(args: readonly string[]): Promise<Prepared> {
     for (const command of program.commands) config.apply(command, [command.name()]);
   }
   bindEnvironment(program, process.env);
-  program.hook('preAction', (_, command) => warnOfUnknownVariables(program, command));
+  program.hook('preAction', (_, command) => refuseEmptyPaths(command));
   return { program, config };
 }
 
@@ -169,6 +180,20 @@ function inherit(command: Command, program: Command): Command {
   command.copyInheritedSettings(program);
   for (const child of command.commands) inherit(child, program);
   return command;
+}
+
+/**
+ * `--dir "$CAPTURE"` without that variable names no place at all.
+ * @throws AppError OPTION_INVALID
+ */
+function refuseEmptyPaths(command: Command): void {
+  for (const option of command.options) {
+    const [, kind] = /<(directory|file)>/.exec(option.flags) ?? [];
+    if (kind === undefined || command.getOptionValue(option.attributeName()) !== '') continue;
+    throw new AppError('OPTION_INVALID', `${option.long}: the name of the ${kind} is empty`, {
+      hint: 'Is a variable in the command line set?',
+    });
+  }
 }
 
 async function warnOfUnknownVariables(program: Command, command: Command): Promise<void> {

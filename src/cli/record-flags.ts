@@ -1,6 +1,8 @@
 import { type Command, Option } from 'commander';
 import { z } from 'zod';
 import { LIMITS, SUPERVISION } from '../core/limits.ts';
+import { DEFAULT_CLIENT_KEYS } from '../core/recording-policy.ts';
+import { DEFAULT_SKIP_RULES } from '../core/skip-rules.ts';
 import { formatBytes } from '../core/units.ts';
 import { GATEWAY_DEFAULTS, GATEWAY_TIMEOUTS } from '../proxy/gateway/options.ts';
 import { acceptStructured } from './config-schema.ts';
@@ -29,9 +31,9 @@ export interface RecordFlags {
   readonly maxRequestBody: string;
   readonly maxResponseBody: string;
   readonly session?: readonly string[];
-  readonly client?: readonly string[];
+  readonly client: readonly string[];
   readonly sample: string;
-  readonly skip?: readonly string[];
+  readonly skip: readonly string[];
   readonly hashKeyFile?: string;
   readonly redact?: readonly string[];
   readonly redactPreset?: readonly string[];
@@ -80,13 +82,17 @@ const traffic: Adder = (command) => {
       new RepeatableOption(
         '--target <url>',
         'the model server, such as http://127.0.0.1:8085, https://host:443 or unix:/path',
-      ).makeOptionMandatory(),
+      )
+        .makeNeverEmpty()
+        .makeOptionMandatory(),
     )
     .addOption(
       new RepeatableOption(
         '--listen <address>',
         'where clients connect; the first belongs to the first target …',
-      ).default([':8080']),
+      )
+        .makeNeverEmpty()
+        .default([':8080']),
     )
     .requiredOption('--dir <directory>', 'where the capture is kept')
     .addOption(
@@ -147,11 +153,16 @@ const stored: Adder = (command) => {
       ),
     )
     .addOption(
-      new RepeatableOption('--client <key>', 'who sent a request (default: forwarded-for, else peer)'),
+      new RepeatableOption('--client <key>', 'who sent a request: the first of these that it has').default(
+        DEFAULT_CLIENT_KEYS,
+      ),
     )
     .option('--sample <share>', 'record this share of the sessions, or of the exchanges without one', '100%')
     .addOption(
-      new RepeatableOption('--skip <rule>', 'leave these out: health, path:/prefix*, route:GET /x, none'),
+      new RepeatableOption(
+        '--skip <rule>',
+        'leave these out: health, path:/prefix*, route:GET /x, none',
+      ).default(DEFAULT_SKIP_RULES),
     )
     .option('--hash-key-file <file>', 'key of the hashes of bodies, clients and sessions, a fleet’s own');
 };

@@ -3,13 +3,7 @@ import { AppError } from '../core/errors.ts';
 import { KeyedHash } from '../core/keyed-hash.ts';
 import { LIMITS, SUPERVISION } from '../core/limits.ts';
 import { Problems } from '../core/problems.ts';
-import {
-  DEFAULT_CLIENT_KEYS,
-  DEFAULT_RECORDING_POLICY,
-  type RecordingPolicy,
-  recordingParts,
-} from '../core/recording-policy.ts';
-import { DEFAULT_SKIP_RULES } from '../core/skip-rules.ts';
+import { DEFAULT_RECORDING_POLICY, type RecordingPolicy, recordingParts } from '../core/recording-policy.ts';
 import {
   formatBytes,
   parseBytes,
@@ -22,6 +16,7 @@ import { authorityOf, formatEndpoint, parseEndpoint } from '../proxy/endpoint.ts
 import type { ForwarderOptions } from '../proxy/messages.ts';
 import type { ProbeAddress } from '../proxy/probe-server.ts';
 import type { RecordFlags } from './record-flags.ts';
+import { mustLeaveRoom } from './record-pairs.ts';
 import { planeOf } from './record-plane.ts';
 import type { RecorderSettings } from './recording.ts';
 
@@ -69,6 +64,7 @@ export function readRecordOptions(
     ),
   };
   problems.attempt(() => mustShare(plane, options.forwarders), undefined);
+  problems.attempt(() => mustLeaveRoom(plane.pairs, options.probeListen), undefined);
   problems.throwIfAny();
   const { policy, maxDiskBytes, retainMs, fleetSize, ...rest } = options;
   return {
@@ -134,8 +130,8 @@ function policyOf(flags: RecordFlags, problems: Problems): RecordingPolicy {
     responseBodyBytes: problems.attempt(() => parseBytes(flags.maxResponseBody, '--max-response-body'), 0),
     sample: problems.attempt(() => parseShare(flags.sample, '--sample'), 1),
     session: flags.session ?? [],
-    client: flags.client ?? DEFAULT_CLIENT_KEYS,
-    skip: flags.skip ?? DEFAULT_SKIP_RULES,
+    client: flags.client,
+    skip: flags.skip,
     redact: {
       rules: [],
       presets: [],

@@ -2,6 +2,7 @@ import { isIPv4 } from 'node:net';
 import { AppError } from '../core/errors.ts';
 import type { Pair } from '../proxy/data-plane.ts';
 import { type Endpoint, formatEndpoint, parseEndpoint } from '../proxy/endpoint.ts';
+import type { ProbeAddress } from '../proxy/probe-server.ts';
 import type { RecordFlags } from './record-flags.ts';
 
 type AddressFlags = Pick<RecordFlags, 'listen' | 'target' | 'tlsCert'>;
@@ -11,6 +12,11 @@ type AddressFlags = Pick<RecordFlags, 'listen' | 'target' | 'tlsCert'>;
  * @throws AppError OPTION_INVALID where an address is none, is given twice, or leads back to where it came from
  */
 export function pairsOf({ listen, target: targets, tlsCert }: AddressFlags): Pair[] {
+  if (listen.length === 0) {
+    throw new AppError('OPTION_INVALID', '--listen: there is no address, so nothing would be forwarded', {
+      hint: 'Give one, such as :8080.',
+    });
+  }
   if (targets.length !== listen.length && targets.length !== 1) {
     throw new AppError(
       'OPTION_INVALID',
@@ -37,6 +43,29 @@ function mustBeOnce(listen: Endpoint, before: readonly Pair[]): void {
   throw new AppError('OPTION_INVALID', `--listen: ${formatEndpoint(listen)} is given twice`, {
     hint: 'Give each --listen an address of its own.',
   });
+}
+
+/**
+ * Refuses probes on a port that clients connect to: their address could never be had.
+ * @throws AppError OPTION_INVALID
+ */
+export function mustLeaveRoom(pairs: readonly Pair[], probes: ProbeAddress | null): void {
+  if (probes === null || probes.port === 0) return;
+  const taken = pairs.find(({ listen }) => listen.kind === 'tcp' && overlap(listen, probes));
+  if (taken === undefined) return;
+  const where = formatEndpoint(taken.listen);
+  throw new AppError('OPTION_INVALID', `--probe-listen: its port is taken by --listen ${where}`, {
+    hint: 'Give --probe-listen a port of its own, or off.',
+  });
+}
+
+/** Names of hosts are not looked up. */
+function overlap(one: ProbeAddress, other: ProbeAddress): boolean {
+  if (one.port !== other.port) return false;
+  const all = (host: string) => host === '::' || host === '0.0.0.0';
+  // Every address of IPv4 is among those of `::`, and none of IPv6 among those of 0.0.0.0.
+  if (all(one.host)) return one.host === '::' || other.host === '::' || isIPv4(other.host);
+  return all(other.host) ? overlap(other, one) : dialled(one.host).some((host) => takes(other.host, host));
 }
 
 /**

@@ -14,6 +14,7 @@ import { type RecordOptions, readRecordOptions } from './record-options.ts';
 import type { RecorderSettings } from './recording.ts';
 import { SealHook } from './seal-hook.ts';
 import { Sealer } from './sealing.ts';
+import { StopRequest } from './stop-request.ts';
 import { terminal } from './terminal.ts';
 import { VERSION } from './version.ts';
 
@@ -64,8 +65,17 @@ async function record(options: RecordOptions, logger: Logger): Promise<void> {
     if (asked) terminal.print(...estimateLines(estimate));
     asked = false;
   };
-  const stopCause = stopAsked(supervisor);
-  const bound = await supervisor.start();
+  const stop = new StopRequest(supervisor);
+  const bound = await supervisor.start().catch((error: unknown) => {
+    if (stop.signal === null) throw error;
+    return null;
+  });
+  if (bound === null) {
+    // A signal of the terminal is every process's of ours: what it ended could only fail to start.
+    process.exitCode = stop.exitStatus;
+    logger.info({ cause: stop.signal }, 'stopped before anything was forwarded');
+    return;
+  }
   const probes = supervisor.probeAddress;
   const unanswered = options.probeListen === null ? 'off' : 'not yet';
   logger.info(
@@ -80,29 +90,11 @@ async function record(options: RecordOptions, logger: Logger): Promise<void> {
     },
     'forwarding',
   );
-  const cause = await stopCause;
+  const cause = await stop.asked;
   const { drainDelayMs: delayMs, drainDeadlineMs: deadlineMs } = options;
   logger.info({ cause, delayMs, deadlineMs }, 'draining');
   sealer.stopWithin(SUPERVISION.sealMs);
   const { ledger, cut, turnedAway } = await supervisor.stop({ delayMs, deadlineMs });
   await hook?.settle(SUPERVISION.sealHookMs);
   logger.info({ cut, turnedAway, ...ledger }, 'stopped');
-}
-
-/** Resolves with what first asks for the end: a signal, or an operator. A signal after it asks to hurry. */
-async function stopAsked(supervisor: Supervisor<RecorderSettings>): Promise<string> {
-  let asked = false;
-  const signalled = new Promise<string>((resolve) => {
-    for (const signal of ['SIGTERM', 'SIGINT', 'SIGHUP'] as const) {
-      process.on(signal, () => {
-        // Of a terminal that closes a process may hear twice, and from nobody who means to hurry it.
-        if (asked && signal !== 'SIGHUP') supervisor.hurry();
-        resolve(signal);
-        asked = true;
-      });
-    }
-  });
-  const cause = await Promise.race([signalled, supervisor.drainAsked.then(() => 'drain')]);
-  asked = true;
-  return cause;
 }

@@ -6,10 +6,17 @@ import { Option } from 'commander';
  */
 export class RepeatableOption extends Option {
   readonly #given = new WeakSet<object>();
+  /** A file may not state a list without anything in it. */
+  neverEmpty = false;
 
   constructor(flags: string, description: string) {
     super(flags, `${description}; repeatable`);
     this.argParser((value: string, previous: unknown) => this.#append(value, previous));
+  }
+
+  makeNeverEmpty(): this {
+    this.neverEmpty = true;
+    return this;
   }
 
   #append(value: string, previous: unknown): readonly string[] {

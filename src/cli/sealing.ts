@@ -3,6 +3,7 @@ import { setPriority } from 'node:os';
 import { basename } from 'node:path';
 import { reasonOf } from '../core/errors.ts';
 import type { Logger } from '../core/ports.ts';
+import { NO_DEBUGGER } from '../proxy/managed-process.ts';
 import { entryPath } from './entry-url.ts';
 
 /** Yields to the traffic as the recorder does, and to the recorder. */
@@ -128,11 +129,15 @@ export class Sealer {
 /** One sealer over some segments. */
 export function runSealer(files: readonly string[], limitMs: number): Promise<SealerEnd> {
   return new Promise((resolve) => {
-    const sealer = spawn(process.execPath, [...process.execArgv, entryPath('sealer'), ...files], {
-      stdio: ['ignore', 'pipe', 'inherit'],
-      // In a group of its own, Ctrl-C does not reach it: the recording that is stopped waits for its seal.
-      detached: true,
-    });
+    const sealer = spawn(
+      process.execPath,
+      [...process.execArgv, NO_DEBUGGER, entryPath('sealer'), ...files],
+      {
+        stdio: ['ignore', 'pipe', 'inherit'],
+        // In a group of its own, Ctrl-C does not reach it: the recording that is stopped waits for its seal.
+        detached: true,
+      },
+    );
     let said = '';
     const timer = setTimeout(() => sealer.kill('SIGKILL'), limitMs);
     sealer.stdout.setEncoding('utf8').on('data', (text: string) => {

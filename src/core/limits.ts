@@ -143,6 +143,8 @@ export const SUPERVISION = {
   readingMs: 250,
   heartbeatLimitMs: 5_000,
   startLimitMs: 30_000,
+  /** For another recorder that is just starting on the same port; one start takes half a second. */
+  gateMs: 10_000,
   /** So long a resume waits to say how recording fares. */
   resumeWaitMs: 3_000,
   restartDelayMs: 200,

@@ -1,4 +1,4 @@
-import { chmodSync, lstatSync, renameSync, rmSync, statSync } from 'node:fs';
+import { accessSync, chmodSync, constants, lstatSync, renameSync, rmSync, statSync } from 'node:fs';
 import type { ListenOptions, Server } from 'node:net';
 import { dirname } from 'node:path';
 import { AppError } from '../core/errors.ts';
@@ -50,8 +50,7 @@ export function placeOf({ host, port }: { host: string; port: number }): { host?
 async function listenOnPath(server: Server, endpoint: { kind: 'unix'; path: string }): Promise<Listening> {
   const { path } = endpoint;
   const unfinished = `${path}${UNFINISHED}`;
-  const refusal = await makeRoom(path).catch((error: unknown) => error);
-  if (refusal !== null) throw listenError(endpoint, refusal as NodeJS.ErrnoException);
+  await mustHaveRoom(endpoint);
   rmSync(unfinished, { force: true });
   await listening(server, endpoint, { path: unfinished });
   try {
@@ -66,6 +65,15 @@ async function listenOnPath(server: Server, endpoint: { kind: 'unix'; path: stri
     if (lstatSync(path, { throwIfNoEntry: false })?.ino === inode) rmSync(path, { force: true });
   };
   return { endpoint, remove };
+}
+
+/**
+ * Makes sure that a socket may be made at a path. Nothing is there, or the socket of a process that is gone.
+ * @throws AppError LISTEN_FAILED
+ */
+export async function mustHaveRoom(endpoint: { kind: 'unix'; path: string }): Promise<void> {
+  const refusal = await refusalAt(endpoint.path).catch((error: unknown) => error);
+  if (refusal !== null) throw listenError(endpoint, refusal as NodeJS.ErrnoException);
 }
 
 function listening(server: Server, endpoint: Endpoint, where: ListenOptions): Promise<void> {
@@ -83,9 +91,10 @@ function listening(server: Server, endpoint: Endpoint, where: ListenOptions): Pr
  * Finds out what lies at a path: nothing and a dead process's socket may be replaced, which is null.
  * @throws what the file system says
  */
-async function makeRoom(path: string): Promise<{ code: string } | null> {
+async function refusalAt(path: string): Promise<{ code: string } | null> {
   // Node would call a directory that is missing one that this user may not enter.
   statSync(dirname(path));
+  accessSync(dirname(path), constants.W_OK | constants.X_OK);
   const found = lstatSync(path, { throwIfNoEntry: false });
   if (!found) return null;
   if (!found.isSocket()) return { code: 'ENOTSOCK' };

@@ -32,6 +32,9 @@ export function endText(end: ProcessEnd): string {
  */
 export const COLLECTING_ALONE = '--single-threaded-gc';
 
+/** Whoever shares the loopback of a process whose debugger is open, of a pod say, runs code in it. */
+export const NO_DEBUGGER = '--disable-sigusr1';
+
 /**
  * A child process of the supervisor: messages both ways, byte pipes, and the time of its last word. Its end is
  * reported once, whatever ended it.
@@ -48,7 +51,7 @@ export class ManagedProcess<In extends { readonly type: string }, Out> {
     this.lastWordNs = clock.nowNs();
     const pipes = spec.pipes ?? 1;
     this.#child = fork(spec.entry, {
-      execArgv: [...process.execArgv, ...(spec.execArgv ?? [])],
+      execArgv: [...process.execArgv, NO_DEBUGGER, ...(spec.execArgv ?? [])],
       stdio: ['ignore', 'ignore', 'inherit', 'ipc', ...Array<'pipe'>(pipes).fill('pipe')],
     });
     this.#pipes = Array.from({ length: pipes }, (_, index) =>

@@ -1,10 +1,12 @@
 import type { Server } from 'node:http';
+import { type Clock, systemClock } from '../core/clock.ts';
 import { reasonOf } from '../core/errors.ts';
 import { LIMITS } from '../core/limits.ts';
 import type { Logger } from '../core/ports.ts';
 import type { RecorderStatus } from '../core/status.ts';
 import { placeOf } from './listening.ts';
-import { METRICS_TYPE, metricsOf } from './metrics.ts';
+import { METRICS_TYPE } from './metrics.ts';
+import { MetricsPage } from './metrics-page.ts';
 import { type Answer, smallServer, text } from './small-http.ts';
 
 /** Where probes and metrics are answered. */
@@ -22,6 +24,7 @@ const RETRY_MS = 5_000;
  */
 export class ProbeServer {
   readonly #statusOf: () => RecorderStatus;
+  readonly #metrics: MetricsPage;
   readonly #logger: Logger;
   readonly #retryMs: number;
   readonly #server: Server;
@@ -32,8 +35,10 @@ export class ProbeServer {
     readonly statusOf: () => RecorderStatus;
     readonly logger: Logger;
     readonly retryMs?: number;
+    readonly clock?: Clock;
   }) {
     this.#statusOf = deps.statusOf;
+    this.#metrics = new MetricsPage(deps.statusOf, deps.clock ?? systemClock);
     this.#logger = deps.logger;
     this.#retryMs = deps.retryMs ?? RETRY_MS;
     this.#server = smallServer(LIMITS.probeConnections, (method, path) => this.#answer(method, path));
@@ -77,8 +82,8 @@ export class ProbeServer {
     }
     if (method !== 'GET' && method !== 'HEAD') return text(405, 'ask with GET', { Allow: 'GET, HEAD' });
     if (path === '/livez') return text(200, 'live');
+    if (path === '/metrics') return { status: 200, type: METRICS_TYPE, body: await this.#metrics.text() };
     const status = this.#statusOf();
-    if (path === '/metrics') return { status: 200, type: METRICS_TYPE, body: await metricsOf(status) };
     if (status.ready) return text(200, 'ready');
     return text(503, status.draining ? 'draining' : 'not accepting connections');
   }

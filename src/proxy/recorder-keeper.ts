@@ -140,12 +140,8 @@ export class RecorderKeeper<Settings> {
 
   /** Commits and closes the capture; no other is started until `spawn`. Killed when it takes too long. */
   async stop(losses: readonly Loss[], because: LossReason): Promise<void> {
-    this.#wanted = false;
-    if (this.#restart) clearTimeout(this.#restart);
-    this.#restart = null;
+    this.#unwant();
     this.#policy.reset();
-    if (this.#watch) clearInterval(this.#watch);
-    this.#watch = null;
     const recorder = this.#process;
     if (!recorder) return;
     recorder.send({ type: 'stop', losses, because });
@@ -156,9 +152,18 @@ export class RecorderKeeper<Settings> {
 
   /** Ends it the hard way; the start of the recording has failed. */
   async abort(): Promise<void> {
-    this.#wanted = false;
+    this.#unwant();
     this.#process?.kill();
     await this.#process?.ended;
+  }
+
+  /** Not only the running one: one that is about to be started again would outlive whoever wants none. */
+  #unwant(): void {
+    this.#wanted = false;
+    if (this.#restart) clearTimeout(this.#restart);
+    this.#restart = null;
+    if (this.#watch) clearInterval(this.#watch);
+    this.#watch = null;
   }
 
   #hear(recorder: RecorderChild<Settings>, message: FromRecorder): void {

@@ -6,6 +6,7 @@ import type { Tally } from './ledger.ts';
 import { type ForwardersReading, LedgerHistory } from './ledger-history.ts';
 import { type Account, LedgerKeeper } from './ledger-keeper.ts';
 import type { FeedEnd, ForwarderReading, RecorderBeat } from './messages.ts';
+import { TurnedAwayNotice } from './turned-away-notice.ts';
 import { sumOfLosses, UntoldLosses } from './untold-losses.ts';
 
 /**
@@ -20,12 +21,14 @@ export class RecordingAccount {
   readonly #untold = new UntoldLosses();
   readonly #handOver = new HandOver();
   readonly #ledger: LedgerKeeper;
+  readonly #turnedAway: TurnedAwayNotice;
   /** Losses that the running recorder knows of and has not written. */
   #unwritten: readonly Loss[] = [];
 
   constructor(deps: { readonly clock: Clock; readonly logger: Logger }) {
     this.#clock = deps.clock;
     this.#startedUs = deps.clock.epochUs();
+    this.#turnedAway = new TurnedAwayNotice(deps);
     this.#ledger = new LedgerKeeper({
       ...deps,
       accountOf: () => this.#read(),
@@ -99,6 +102,7 @@ export class RecordingAccount {
   }
 
   beat(): Promise<void> {
+    this.#turnedAway.look(this.reading.turnedAway);
     return this.#ledger.beat();
   }
 

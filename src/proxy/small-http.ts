@@ -5,7 +5,7 @@ import { LIMITS } from '../core/limits.ts';
 export interface Answer {
   readonly status: number;
   readonly type: string;
-  readonly body: string;
+  readonly body: string | Buffer;
   readonly headers?: Readonly<Record<string, string>>;
 }
 
@@ -48,7 +48,7 @@ async function respond(
 ): Promise<void> {
   const { status, type, body, headers } = await answerOf(request, answering);
   if (hasBody(request)) response.setHeader('Connection', 'close');
-  const bytes = Buffer.from(body, 'utf8');
+  const bytes = typeof body === 'string' ? Buffer.from(body, 'utf8') : body;
   response.writeHead(status, {
     'Content-Type': type,
     'Content-Length': bytes.length,

@@ -5,7 +5,7 @@ import { ControlServer } from './control-server.ts';
 import { DrainDelay } from './drain-delay.ts';
 import type { Endpoint } from './endpoint.ts';
 import { type ForwarderChild, ForwarderKeeper } from './forwarder-keeper.ts';
-import { mustBeFree } from './free-ports.ts';
+import { bindFree } from './free-ports.ts';
 import type { RecorderBeat } from './messages.ts';
 import { type ProbeAddress, ProbeServer } from './probe-server.ts';
 import {
@@ -187,9 +187,10 @@ export class Supervisor<Settings> {
   async #startForwarders(): Promise<readonly Endpoint[]> {
     const [first, ...others] = this.#forwarders;
     const { forwarder } = this.#deps;
-    const options = { ...forwarder, reusePort: others.length > 0 };
-    if (options.reusePort) await mustBeFree(options.pairs.map(({ listen }) => listen));
-    const bound = (await first?.start(options)) ?? [];
+    if (others.length === 0) return (await first?.start(forwarder)) ?? [];
+    const options = { ...forwarder, reusePort: true };
+    const listens = options.pairs.map(({ listen }) => listen);
+    const bound = await bindFree(listens, async () => (await first?.start(options)) ?? []);
     const pairs = options.pairs.map((pair, index) => ({ ...pair, listen: bound[index] ?? pair.listen }));
     await Promise.all(others.map((other) => other.start({ ...options, pairs })));
     return bound;

@@ -90,9 +90,27 @@ function findCapture(directory: string): string {
   if (isCapture(directory)) return directory;
   const own = join(directory, OWN_SUBDIRECTORY);
   if (isCapture(own)) return own;
+  if (isClosed(directory)) {
+    throw new AppError(
+      'CAPTURE_NOT_FOUND',
+      `${directory} cannot be entered: this user lacks the permission`,
+      {
+        hint: 'Do it as the user that records: a capture is its alone (0700).',
+      },
+    );
+  }
   throw new AppError('CAPTURE_NOT_FOUND', `${directory} is not a capture: ${whyNot(directory)}`, {
     hint: 'Name the directory that `reprise record --dir` or `reprise import --out` wrote.',
   });
+}
+
+function isClosed(directory: string): boolean {
+  try {
+    readdirSync(directory);
+    return false;
+  } catch (error) {
+    return error instanceof Error && 'code' in error && error.code === 'EACCES';
+  }
 }
 
 function whyNot(directory: string): string {

@@ -43,7 +43,9 @@ export class DirectoryLock {
       connection.close();
       if (!sqliteCode(error)?.startsWith('SQLITE_BUSY')) throw error;
       throw new AppError('OUTPUT_UNWRITABLE', `${captureDirectory} is being written by ${describe(other)}`, {
-        hint: 'Stop that one first, or give this one a directory of its own.',
+        hint:
+          'Stop that one first, or give this one a directory of its own. ' +
+          'A recorder whose supervisor was killed ends by itself, with its last connection.',
         cause: error,
       });
     }

@@ -38,6 +38,9 @@ describe('a configuration file', () => {
     expect(setting('record.max-request-body')).toEqual(['2MiB', 'REPRISE_MAX_REQUEST_BODY']);
     expect(setting('record.bodies')).toEqual(['none', 'flag']);
     expect(setting('record.drain-deadline')?.[1]).toBe('default');
+    // Lists in force by default are shown too, not as if nothing were left out.
+    expect(setting('record.skip')).toEqual([['health'], 'default']);
+    expect(setting('record.client')).toEqual([['forwarded-for', 'peer'], 'default']);
   });
 
   test('states a list whole: a flag replaces it and does not add to it', async () => {
@@ -98,6 +101,7 @@ describe('a configuration file', () => {
     ['a value that is no choice', 'record:\n  bodies: some\n', /line 2: record\.bodies: .*"requests"/],
     ['a key given twice', 'record:\n  dir: a\n  dir: b\n', /line 3: .*unique/],
     ['what is no YAML', 'a: [1\nb: 2', /line 2: /],
+    ['no address to listen on', 'record:\n  listen: []\n', /line 2: record\.listen: the list is empty/],
     ['a list where one value belongs', 'record:\n  dir: [a]\n', /line 2: record\.dir/],
   ])('is refused for %s', async (_, text, reason) => {
     const path = configOf(text);

@@ -1,9 +1,9 @@
-import { readdirSync } from 'node:fs';
+import { existsSync, readdirSync } from 'node:fs';
 import { createServer } from 'node:net';
 import { join } from 'node:path';
 import { describe, expect, test } from 'vitest';
-import type { Finding } from '../../src/cli/doctor-checks.ts';
-import { runReprise } from '../support/process.ts';
+import { type Finding, listenFinding } from '../../src/cli/doctor-checks.ts';
+import { runProcess, runReprise } from '../support/process.ts';
 import { temporaryDirectory } from '../support/temp-dir.ts';
 
 async function doctor(...flags: readonly string[]) {
@@ -52,6 +52,25 @@ describe('reprise doctor', () => {
         result: 'warn',
         found: expect.stringContaining('ECONNREFUSED'),
       });
+    });
+  });
+
+  test('finds free the socket that a killed recorder left behind, which record takes over', async () => {
+    const path = join(temporaryDirectory(), 'http.sock');
+    const script = `require('net').createServer().listen(${JSON.stringify(path)}, () => process.kill(process.pid, 'SIGKILL'))`;
+    await runProcess(process.execPath, ['-e', script]);
+    expect(await listenFinding({ kind: 'unix', path })).toMatchObject({ result: 'ok' });
+    expect(existsSync(path)).toBe(true);
+  });
+
+  test('finds well what the recording that runs here serves, as in its own container', async () => {
+    await busyPort(async (port) => {
+      const endpoint = { kind: 'tcp', host: '::', port, tls: false } as const;
+      expect(await listenFinding(endpoint, [`127.0.0.1:${port}`])).toMatchObject({
+        result: 'ok',
+        found: `[::]:${port} is served by the recording that runs here`,
+      });
+      expect(await listenFinding(endpoint, [`127.0.0.1:${port + 1}`])).toMatchObject({ result: 'fail' });
     });
   });
 

@@ -2,6 +2,7 @@ import { Command } from 'commander';
 import { describe, expect, test } from 'vitest';
 import { addRecordFlags, type RecordFlags, type RouteSetting } from '../../src/cli/record-flags.ts';
 import { type RecordOptions, readRecordOptions } from '../../src/cli/record-options.ts';
+import { pairsOf } from '../../src/cli/record-pairs.ts';
 
 const TARGET = ['--target', 'http://127.0.0.1:8085'];
 
@@ -37,6 +38,12 @@ test('all that is wrong with the flags of record is said at once, whichever plan
 });
 
 describe('addresses of record', () => {
+  test('are at least one: a recording that listens nowhere would call itself ready', () => {
+    expect(() => pairsOf({ listen: [], target: ['127.0.0.1:8085'] })).toThrow(
+      '--listen: there is no address',
+    );
+  });
+
   test('that speak TLS are refused without a certificate, and not served plainly', () => {
     expect(() => read([...TARGET, '--listen', 'https://:8443'])).toThrow(
       '--listen: https://[::]:8443 needs a certificate',
@@ -87,6 +94,31 @@ describe('addresses of record', () => {
     ['127.0.0.1:0', '127.0.0.1:8080'],
   ])('that another host or address of this one may have are not: %s to %s', (listen, target) => {
     expect(listens(['--listen', listen, '--target', target])).toHaveLength(1);
+  });
+
+  test.each([
+    [':9464', ':9464'],
+    ['0.0.0.0:9464', '127.0.0.1:9464'],
+    ['127.0.0.1:9464', ':9464'],
+    ['127.0.0.1:9464', 'localhost:9464'],
+  ])(
+    'that the probes would need are refused, because those would be tried for ever: %s, %s',
+    (listen, probes) => {
+      expect(() => read([...TARGET, '--listen', listen, '--probe-listen', probes])).toThrow(
+        '--probe-listen: its port is taken by --listen',
+      );
+    },
+  );
+
+  test.each([
+    [':9465', ':9464'],
+    ['127.0.0.1:9464', '127.0.0.2:9464'],
+    ['0.0.0.0:9464', '[::1]:9464'],
+    ['127.0.0.1:0', '127.0.0.1:0'],
+    ['unix:/run/a.sock', ':9464'],
+    [':9464', 'off'],
+  ])('that leave the probes room are not: %s, %s', (listen, probes) => {
+    expect(listens([...TARGET, '--listen', listen, '--probe-listen', probes])).toHaveLength(1);
   });
 
   test('of a route are held against --listen as well', () => {

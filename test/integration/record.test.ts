@@ -50,13 +50,20 @@ const REQUEST = rawRequest(
 );
 
 describe('reprise record', () => {
-  it('drains at SIGHUP, however often it comes, although nobody reads its log any more', async () => {
+  it('opens no debugger and cuts nothing at SIGUSR1 and SIGUSR2, and drains at SIGHUP, log or no log', async () => {
     const answer = plainAnswer('{"outputs":[]}');
     const exchange = { requestBytes: REQUEST.length, answer: [answer] };
-    origin.expect([exchange, exchange]);
+    origin.expect([exchange, exchange, exchange]);
     const recording = await startRecording(origin.port, `${temporaryDirectory()}/capture`);
     const client = await clientOf(recording.port);
     await ask(client, REQUEST, answer.length);
+    for (const pid of [recording.process.child.pid, ...Object.values(recording.children())]) {
+      process.kill(pid as number, 'SIGUSR1');
+      process.kill(pid as number, 'SIGUSR2');
+    }
+    await sleep(200);
+    await ask(client, REQUEST, answer.length);
+    expect(recording.process.stderr).not.toMatch(/Debugger listening|ended/);
     recording.process.child.stderr?.destroy();
     for (let time = 0; time < 2; time += 1) {
       recording.process.child.kill('SIGHUP');

@@ -13,6 +13,7 @@ import { SlabQueue } from '../../src/proxy/slab-queue.ts';
 import type { TapConnection } from '../../src/proxy/tap-connection.ts';
 import { imbalance } from '../support/imbalance.ts';
 import { LogBook } from '../support/log-book.ts';
+import { ManualClock } from '../support/manual-clock.ts';
 import { ModelRecorder } from '../support/model-recorder.ts';
 import { socketPair } from '../support/socket-pair.ts';
 import { temporaryDirectory } from '../support/temp-dir.ts';
@@ -221,5 +222,27 @@ describe('a quarantined connection', () => {
     tap.close('client_end');
     expect(stage.forwarders[0]?.read().ledger.openConnections).toBe(0);
     stage.killRecorder();
+  });
+});
+
+describe('clients that were turned away', () => {
+  it('are a warning at once, and then one a minute with the count since, where the log said nothing', async () => {
+    const clock = new ManualClock();
+    const log = new LogBook();
+    const account = new RecordingAccount({ clock, logger: log });
+    const counted = () => log.lines.map(({ level, fields }) => ({ level, ...fields }));
+    const pass = async (seconds: number, turnedAway: number) => {
+      clock.advance(seconds * 1e9);
+      account.forwarderSaid(0, { ...new ForwarderModel().read(), turnedAway });
+      await account.beat();
+    };
+    await pass(1, 0);
+    expect(counted()).toEqual([]);
+    for (const turnedAway of [7, 500, 1_000]) await pass(1, turnedAway);
+    expect(counted()).toEqual([{ level: 'warn', connections: 7, turnedAway: 7 }]);
+    await pass(60, 1_200);
+    expect(counted()[1]).toEqual({ level: 'warn', connections: 1_193, turnedAway: 1_200 });
+    await pass(600, 1_200);
+    expect(counted()).toHaveLength(2);
   });
 });

@@ -13,7 +13,7 @@ import { loadHashKey } from '../../src/storage/hash-key.ts';
 import { formatSegmentName, hourOf, parseSegmentName } from '../../src/storage/segment-name.ts';
 import { captureOf, newCapture } from '../support/captures.ts';
 import { exchangeOf, TEST_EPOCH_US } from '../support/exchanges.ts';
-import { RunningProcess } from '../support/process.ts';
+import { RunningProcess, runProcess } from '../support/process.ts';
 import { repositoryRoot } from '../support/shared-data.ts';
 import { temporaryDirectory } from '../support/temp-dir.ts';
 
@@ -22,6 +22,21 @@ function modeOf(path: string): string {
 }
 
 describe('the directory of a capture', () => {
+  it('that another user recorded is not called something else: what lacks is the permission', async () => {
+    const named = temporaryDirectory();
+    mkdirSync(join(named, 'closed'), { mode: 0o000 });
+    const script = `
+      import { resolveCaptureDirectory } from ${JSON.stringify(join(repositoryRoot, 'src/storage/capture-directory.ts'))};
+      if (process.getuid() === 0) process.seteuid(65534);
+      try {
+        resolveCaptureDirectory(${JSON.stringify(join(named, 'closed'))}, 'read');
+      } catch ({ message, hint }) {
+        console.log(message + '; ' + hint);
+      }`;
+    const { stdout } = await runProcess(process.execPath, ['--input-type=module', '-e', script]);
+    expect(stdout).toMatch(/closed cannot be entered: this user lacks the permission; .* user that records/);
+  });
+
   it('is the one that was named when there is none yet, made with its parents and private', () => {
     const named = join(temporaryDirectory(), 'a', 'b');
     const umask = process.umask(0);

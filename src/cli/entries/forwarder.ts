@@ -6,7 +6,7 @@ import { ForwarderProcess } from '../../proxy/forwarder-process.ts';
 import type { FromForwarder, ToForwarder } from '../../proxy/messages.ts';
 
 /** The process that holds the sockets. Signals of the terminal are the supervisor's to answer. */
-for (const signal of ['SIGINT', 'SIGTERM', 'SIGHUP'] as const) process.on(signal, () => undefined);
+for (const signal of ['SIGINT', 'SIGTERM', 'SIGHUP', 'SIGUSR2'] as const) process.on(signal, () => undefined);
 
 const say = (message: FromForwarder) => {
   if (process.connected) process.send?.(message);

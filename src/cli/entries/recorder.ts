@@ -7,7 +7,7 @@ import { RecorderProcess } from '../recorder-process.ts';
 import type { RecorderSettings } from '../recording.ts';
 
 /** The process that assembles and stores. Signals of the terminal are the supervisor's to answer. */
-for (const signal of ['SIGINT', 'SIGTERM', 'SIGHUP'] as const) process.on(signal, () => undefined);
+for (const signal of ['SIGINT', 'SIGTERM', 'SIGHUP', 'SIGUSR2'] as const) process.on(signal, () => undefined);
 
 /**
  * Most of what a recorder holds are bytes outside the heap, which is small. V8 takes the heap's size as the measure
