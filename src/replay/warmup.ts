@@ -96,6 +96,12 @@ export function* warmedUp(
         recorded: () => undefined,
         planned: (request) => listener.planned(marked(request)),
         refusedByCeiling: (request) => listener.refusedByCeiling(marked(request)),
+        unread: {
+          addRecorded: () => undefined,
+          addPlanned: () => {
+            count += 1;
+          },
+        },
       },
     );
   }
@@ -111,6 +117,7 @@ export function* warmedUp(
   };
   const window = plannedRequests(later, {
     whole: listener.whole,
+    ...(listener.unread === undefined ? {} : { unread: listener.unread }),
     recorded: (row) => listener.recorded(row),
     planned: (request) => listener.planned(moved(request)),
     refusedByCeiling: (request) => listener.refusedByCeiling(moved(request)),
