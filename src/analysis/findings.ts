@@ -105,11 +105,12 @@ function commonestFailure({ statuses, errors }: OutcomeFigures): string {
 
 function achieved({ figures, interrupted: cause }: RunContext, bounds: JudgementBounds): Reason | null {
   const { planned, outcomes } = figures;
+  const atLeast = cause !== null && figures.planCounted !== true ? 'at least ' : '';
   if (planned > 0 && outcomes.sent / planned >= bounds.achievedShare) return null;
-  const wasCutShort = cause !== null && outcomes.unreached > outcomes.refused;
+  const wasCutShort = cause !== null && planned - outcomes.sent - outcomes.refused > outcomes.refused;
   return {
     code: 'achieved_below',
-    text: `${outcomes.sent} of ${planned} planned requests were sent, under ${percent(bounds.achievedShare)}`,
+    text: `${outcomes.sent} of ${atLeast}${planned} planned requests were sent, under ${percent(bounds.achievedShare)}`,
     advice: wasCutShort
       ? 'The rest was not due yet when the run ended: see what ended it.'
       : 'Raise the caps on requests in flight, rate and total, or replay a smaller multiplier.',

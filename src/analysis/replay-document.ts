@@ -25,6 +25,7 @@ export interface SloLine {
   readonly ok: boolean | null;
 }
 
+/** Of a run that was stopped: of what it had read of its plan until then. */
 export interface FidelityDocument {
   readonly recorded: ArrivalFigures;
   readonly planned: ArrivalFigures;
@@ -117,6 +118,11 @@ export interface ReplayDocument {
   readonly recorded: number;
   readonly selected: number;
   readonly planned: number;
+  /**
+   * Whether `recorded`, `selected`, `planned` and what hangs on them are of the whole plan. False where a run was
+   * stopped and its plan was too long to be counted to its end: they are then at least so many. Absent in older runs.
+   */
+  readonly planCounted?: boolean;
   readonly sent: number;
   readonly completed: number;
   readonly failed: number;

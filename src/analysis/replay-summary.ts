@@ -85,6 +85,7 @@ export function summariseReplay(input: ReplaySummaryInput): ReplayDocument {
     recorded: figures.recorded + (input.filtered ?? 0),
     selected: figures.recorded,
     planned,
+    planCounted: figures.planCounted ?? interrupted === null,
     sent: outcomes.sent,
     completed: outcomes.completed,
     failed: outcomes.failed,

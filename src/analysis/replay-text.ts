@@ -74,6 +74,8 @@ function countLines(document: ReplayDocument): string[] {
       ].map(String),
     ]),
   ];
+  if (document.planCounted === false)
+    lines.push('  the plan was too long to be counted when the run was stopped: it has at least so many');
   if (skipped > 0) lines.push(`  skipped by reason: ${pairs(document.skipped)}`);
   if (Object.keys(document.statuses).length > 0)
     lines.push(`  answers by status: ${pairs(document.statuses)}`);
@@ -82,7 +84,7 @@ function countLines(document: ReplayDocument): string[] {
   return lines;
 }
 
-function fidelityLines({ fidelity }: ReplayDocument): string[] {
+function fidelityLines({ fidelity, interrupted }: ReplayDocument): string[] {
   const { recorded, planned, resolved, sent } = fidelity;
   const came = resolved === null ? [] : [resolved];
   const row = (name: string, value: (figures: ArrivalFigures) => number | null, digits: number) => [
@@ -90,7 +92,7 @@ function fidelityLines({ fidelity }: ReplayDocument): string[] {
     ...[recorded, planned, ...came, sent].map((figures) => number(value(figures), digits)),
   ];
   return [
-    fidelity.unfiltered === null ? 'Arrivals' : 'Arrivals (recorded: those that the filters kept)',
+    `Arrivals${interrupted === null ? '' : ', of what was read of the plan until the run was stopped'}${fidelity.unfiltered === null ? '' : ' (recorded: those that the filters kept)'}`,
     ...table([
       ['', 'recorded', 'planned', ...(resolved === null ? [] : ['came due']), 'sent'],
       row('requests/s', ({ ratePerSecond }) => ratePerSecond, 3),

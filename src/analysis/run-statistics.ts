@@ -14,6 +14,11 @@ export interface RunFigures {
   /** Exchanges of the window, replayable or not. */
   readonly recorded: number;
   readonly planned: number;
+  /**
+   * Whether both are of the whole plan; false where it was stopped and they are as much of it as could be counted.
+   * Left out where a stopped run does not know.
+   */
+  readonly planCounted?: boolean;
   readonly outcomes: OutcomeFigures;
   readonly latency: LatencyFigures;
   readonly streams: StreamFigures;
@@ -29,6 +34,13 @@ export interface RunFigures {
   readonly endOffsetNs: number;
   /** From the first intended send to the end of the last answer or error; null when nothing was sent. */
   readonly makespanNs: number | null;
+}
+
+/** Of the plan of a run that was stopped. */
+export interface UnreadPart {
+  readonly recorded: number;
+  readonly planned: number;
+  readonly toTheEnd: boolean;
 }
 
 /**
@@ -47,6 +59,7 @@ export class RunStatistics {
   readonly #checks = new CheckStatistics();
   #recorded = 0;
   #planned = 0;
+  #planCounted = true;
   #firstIntendedNs: number | null = null;
   #lastIntendedNs: number;
   #endOffsetNs: number;
@@ -84,6 +97,16 @@ export class RunStatistics {
     this.#statusMix.addRecorded(row.status);
   }
 
+  /**
+   * Takes what a run that was stopped had not read of its plan. It counts as recorded and planned, and in nothing that
+   * describes arrivals: what was sent is held against what was planned until then.
+   */
+  addUnread({ recorded, planned, toTheEnd }: UnreadPart): void {
+    this.#recorded += recorded;
+    this.#planned += planned;
+    this.#planCounted = toTheEnd;
+  }
+
   /** Takes finished sends, in any order, each once. */
   addSends(sends: readonly Send[]): void {
     for (const send of sends) this.#addSend(send);
@@ -112,6 +135,7 @@ export class RunStatistics {
     return {
       recorded: this.#recorded,
       planned: this.#planned,
+      planCounted: this.#planCounted,
       outcomes,
       latency: this.#latency.finish(stalls),
       streams: this.#streams.finish(stalls),

@@ -65,7 +65,10 @@ export function evaluateSlo(
     answered: slowStreams(figures, failed),
     wanted: slowStreams(figures, failed + figures.streams.turnedAway + figures.streams.whole),
   };
-  return thresholds.map((threshold) => evaluate(threshold, figures, unanswered, streams));
+  const results = thresholds.map((threshold) => evaluate(threshold, figures, unanswered, streams));
+  // A share of a part of the plan would be far too good.
+  if (!interrupted || figures.planCounted === true) return results;
+  return results.map((each) => (isOfPlan(each.threshold) ? { ...each, observed: null, ok: null } : each));
 }
 
 /**
@@ -82,6 +85,11 @@ export function sampleCount(figures: RunFigures, interrupted: boolean, metric: S
   if (metric === 'ttft' || metric === 'itl' || metric === 'tpot')
     return timed[metric] + unansweredStreams(figures, interrupted);
   return latency.service.count + latency.failed + outcomes.refused - (interrupted ? latency.stopped : 0);
+}
+
+/** Whether an objective is on how much was sent of what was planned. */
+export function isOfPlan({ metric, aggregation }: Threshold): boolean {
+  return metric === 'achieved' && aggregation.kind !== 'count';
 }
 
 /** @param streams with and without the requests that were turned away or answered whole */

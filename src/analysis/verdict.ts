@@ -5,7 +5,7 @@ import { JUDGEMENT_BOUNDS, type JudgementBounds } from './judgement-bounds.ts';
 import type { RunContext } from './run-context.ts';
 import { sampleFloor } from './sample-floor.ts';
 import { STREAM_METRICS, type Threshold, unitOf } from './slo.ts';
-import { evaluateSlo, type SloResult, sampleCount } from './slo-evaluation.ts';
+import { evaluateSlo, isOfPlan, type SloResult, sampleCount } from './slo-evaluation.ts';
 
 export type Verdict = 'PASS' | 'FAIL' | 'INCONCLUSIVE';
 
@@ -32,7 +32,10 @@ export function judge(
 ): Judgement {
   const slo = evaluateSlo(thresholds, context.figures, context.interrupted !== null);
   const late = isOurSideLate(context, bounds);
-  const violated = slo.filter((result) => result.ok === false);
+  // How little was sent of a plan that was stopped is our doing.
+  const isOfStopped = ({ threshold }: SloResult) =>
+    context.interrupted !== null && threshold.metric === 'achieved';
+  const violated = slo.filter((result) => result.ok === false && !isOfStopped(result));
   const proven = violated.filter((result) =>
     result.threshold.metric === 'mismatch'
       ? isProvenMismatch(result, context.figures, bounds)
@@ -87,6 +90,8 @@ function sampleDoubts(results: readonly SloResult[], context: RunContext): Reaso
     const { aggregation, expression, metric } = threshold;
     // Its own doubts say why there is none.
     if (metric === 'mismatch') return [];
+    // That a plan was stopped, and is not known to its end, is told.
+    if (observed === null && context.interrupted !== null && isOfPlan(threshold)) return [];
     const samples = sampleCount(context.figures, context.interrupted !== null, metric);
     const floor = aggregation.kind === 'percentile' ? sampleFloor(aggregation.percent) : 1;
     if (observed !== null && (aggregation.kind !== 'percentile' || samples >= floor)) return [];

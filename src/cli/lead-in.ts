@@ -19,33 +19,34 @@ export interface LeadIn {
  */
 export function leadInOf(plan: ReplayPlan, source: CaptureSource, capture: CaptureSource): LeadIn {
   const { overview, window, scaling, options } = plan;
-  const { warmupMs: askedMs } = options;
-  const warmup = askedMs === null ? null : warmupBefore({ askedMs, overview, source, window, scaling });
+  const { warmupMs: askedMs, maxRequests } = options;
+  const warmup =
+    askedMs === null ? null : warmupBefore({ askedMs, overview, source, window, scaling, maxRequests });
   const leadIn = { warmup, calibration: calibrationPlanOf(plan, warmup, capture) };
-  assertRequestsLeft(options.maxRequests, requestsOf(leadIn));
+  assertRequestsLeft(maxRequests, requestsOf(leadIn));
   return leadIn;
 }
 
-/** How many requests of it are foreseen. */
+/** How many requests of it are foreseen, or counted where --max-requests bounds them. */
 export function requestsOf({ calibration, warmup }: LeadIn): number {
-  return (calibration?.plan.forecast.plannedExchanges ?? 0) + (warmup?.plannedExchanges ?? 0);
+  return (calibration?.plannedRequests ?? 0) + (warmup?.plannedExchanges ?? 0);
 }
 
-/** What --max-requests leaves to the judged part, foreseen; null where nothing bounds it. */
+/** What --max-requests leaves to the judged part; null where nothing bounds it. */
 export function requestsLeft({ options }: ReplayPlan, leadIn: LeadIn): number | null {
   return options.maxRequests === null ? null : options.maxRequests - requestsOf(leadIn);
 }
 
 /**
  * The ceiling holds for all that is sent, and what comes first may not leave the judged part without any.
- * @param before requests that are foreseen to come first
+ * @param before requests that come first
  * @throws AppError OPTION_INVALID
  */
 export function assertRequestsLeft(maxRequests: number | null, before: number): void {
   if (maxRequests === null || before === 0 || before < maxRequests) return;
   throw new AppError(
     'OPTION_INVALID',
-    `--max-requests ${maxRequests} leaves nothing to judge: some ${before} go before, to calibrate and to warm up`,
+    `--max-requests ${maxRequests} leaves nothing to judge: at least ${before} go before, to calibrate and to warm up`,
     { hint: 'It is the most that is sent in all. Raise it, or calibrate and warm up for a shorter time.' },
   );
 }
@@ -68,7 +69,7 @@ export function leadInDocument({ calibration, warmup }: LeadIn): object {
             from: formatInstantUs(calibration.plan.window.fromUs),
             to: formatInstantUs(calibration.plan.window.toUs - 1),
             precedesWindow: calibration.precedesWindow,
-            plannedRequests: calibration.plan.forecast.plannedExchanges,
+            plannedRequests: calibration.plannedRequests,
           },
     warmup:
       warmup === null
@@ -81,9 +82,9 @@ export function leadInDocument({ calibration, warmup }: LeadIn): object {
   };
 }
 
-function calibrationText({ plan, precedesWindow }: CalibrationPlan): string {
-  const { window, forecast } = plan;
-  const requests = `some ${countOf(forecast.plannedExchanges, 'request')}`;
+function calibrationText({ plan, plannedRequests, precedesWindow }: CalibrationPlan): string {
+  const { window } = plan;
+  const requests = `some ${countOf(plannedRequests, 'request')}`;
   const repeated = precedesWindow ? '' : ', which the run repeats: the recording goes no farther back';
   return `${formatMs(window.plannedSpanNs / 1e6)} at 1x before all else, ${requests}${repeated}`;
 }

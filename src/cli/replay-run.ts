@@ -169,6 +169,7 @@ async function play(
   try {
     const outcome = await replay.run(
       {
+        stopped: () => source.hear(() => undefined),
         whole: watch?.listener,
         recorded: (row) => statistics.addRecorded(row),
         planned: (row, intendedOffsetNs) => statistics.addPlanned(row, intendedOffsetNs),
@@ -185,6 +186,7 @@ async function play(
       interruption.signal,
       sentBefore,
     );
+    if (outcome.unread !== null) statistics.addUnread(outcome.unread);
     return {
       outcome,
       figures: statistics.figures(outcome.health.stalls),

@@ -13,8 +13,8 @@ const PIECE_BYTES = 128;
 export type StreamForm = 'events' | 'lines';
 
 /**
- * The data of a stream's events, out of pieces cut anywhere. Lines end in LF or CRLF, as those of all model
- * servers do. An event is told when its blank line came, a line when its end did.
+ * The data of a stream's events, out of pieces cut anywhere. Lines of events end in LF, CRLF or CR, those of JSON in
+ * LF or CRLF. An event is told when its blank line came, a line when its end did.
  */
 export class EventData {
   readonly #form: StreamForm;
@@ -27,6 +27,8 @@ export class EventData {
   /** The event at hand is too long, and passed over to its end. */
   #passing = false;
   #passedOver = 0;
+  /** The piece before ended in a CR, which a LF may belong to. */
+  #mayEndInLf = false;
 
   /** @param eventBytes the longest event that is put together; twice as much is held at most */
   constructor(form: StreamForm, onData: (data: string) => void, eventBytes = EVENT_BYTES) {
@@ -45,11 +47,9 @@ export class EventData {
 
   /** Takes a piece; what must be kept of it is copied. */
   write(bytes: Buffer): void {
-    let at = 0;
-    for (let end = bytes.indexOf(LF); end >= 0; end = bytes.indexOf(LF, at)) {
-      const rest = bytes.subarray(at, end);
-      this.#line(this.#partial.length === 0 ? rest : Buffer.concat([...this.#partial, rest]));
-      this.#partial = [];
+    let at = this.#form === 'events' ? this.#linesToLastCr(bytes) : 0;
+    for (let end = bytes.indexOf(LF, at); end >= 0; end = bytes.indexOf(LF, at)) {
+      this.#endLine(bytes.subarray(at, end));
       at = end + 1;
     }
     if (at < bytes.length && this.#mayHold(bytes.length - at + PIECE_BYTES))
@@ -59,6 +59,29 @@ export class EventData {
   /** The stream ended: a last line needs no line end, while an event without its blank line is none. */
   end(): void {
     if (this.#form === 'lines' && this.#partial.length > 0) this.#line(Buffer.concat(this.#partial));
+    this.#partial = [];
+  }
+
+  /** Takes lines up to the last that ends in CR or CRLF; most servers send none. Returns where the next begins. */
+  #linesToLastCr(bytes: Buffer): number {
+    let at = this.#mayEndInLf && bytes[0] === LF ? 1 : 0;
+    if (bytes.length > 0) this.#mayEndInLf = false;
+    let lf = -1;
+    for (let cr = nextOrEnd(bytes, CR, at); cr < bytes.length; ) {
+      if (lf < at) lf = nextOrEnd(bytes, LF, at);
+      const end = Math.min(cr, lf);
+      this.#endLine(bytes.subarray(at, end));
+      at = end + 1;
+      if (end === lf) continue;
+      this.#mayEndInLf = at === bytes.length;
+      if (bytes[at] === LF) at += 1;
+      cr = nextOrEnd(bytes, CR, at);
+    }
+    return at;
+  }
+
+  #endLine(rest: Buffer): void {
+    this.#line(this.#partial.length === 0 ? rest : Buffer.concat([...this.#partial, rest]));
     this.#partial = [];
   }
 
@@ -95,6 +118,11 @@ export class EventData {
     this.#heldBytes = 0;
     this.#data = '';
   }
+}
+
+function nextOrEnd(bytes: Buffer, byte: number, at: number): number {
+  const next = bytes.indexOf(byte, at);
+  return next < 0 ? bytes.length : next;
 }
 
 function isData(line: Buffer): boolean {

@@ -37,8 +37,26 @@ export function isJsonString(text: Uint8Array, at: number): boolean {
 
 /** The value under `key` of the object at `at`; -1 where that is no object. Escaped keys are not recognised. */
 export function jsonMember(text: Uint8Array, at: number, key: string): number {
-  if (!isJsonObject(text, at)) return -1;
-  let next = skipBlanks(text, at + 1);
+  return isJsonObject(text, at) ? memberFrom(text, at + 1, key) : -1;
+}
+
+/** The next value under the key of the one at `at`, of an object that repeats it. */
+export function jsonMemberAgain(text: Uint8Array, at: number, key: string): number {
+  const end = afterValue(text, at);
+  if (end < 0) return -1;
+  const next = skipBlanks(text, end);
+  return text[next] === COMMA ? memberFrom(text, next + 1, key) : -1;
+}
+
+/** The last value under `key`: what a parser makes of an object that repeats it. Reads to the object's end. */
+export function jsonLastMember(text: Uint8Array, at: number, key: string): number {
+  let last = jsonMember(text, at, key);
+  for (let next = last; next >= 0; next = jsonMemberAgain(text, next, key)) last = next;
+  return last;
+}
+
+function memberFrom(text: Uint8Array, at: number, key: string): number {
+  let next = skipBlanks(text, at);
   while (text[next] === QUOTE) {
     const keyEnd = stringEnd(text, next);
     if (keyEnd < 0) return -1;

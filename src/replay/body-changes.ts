@@ -1,7 +1,8 @@
 import type { ExchangeRow } from '../core/exchange.ts';
-import { isJsonObject, jsonMember, jsonStart, jsonTrue } from '../core/json-cursor.ts';
+import { isJsonObject, jsonLastMember, jsonStart, jsonTrue } from '../core/json-cursor.ts';
 import { isPlain } from '../core/payload-facts.ts';
 import { withJsonMember } from './json-members.ts';
+import { asksOneAnswer } from './one-answer.ts';
 import type { BuiltRequest } from './request-builder.ts';
 
 /** How the recorded length of an answer is asked for: as its most, or by vLLM's fields as its least as well. */
@@ -24,7 +25,7 @@ export const NO_BODY_CHANGES: BodyChangeOptions = Object.freeze({
 export interface BodyChangeCounts {
   readonly pinOutputLength: PinMode | null;
   readonly pinned: number;
-  /** Their recorded length is not known, or of several answers together, or their body is no plain JSON. */
+  /** Their recorded length is not known, or not surely that of one answer, or their body is no plain JSON. */
   readonly unpinned: number;
   readonly requestUsage: boolean;
   /** Streams that asked for their counts because of us. */
@@ -86,7 +87,8 @@ function pin(body: Uint8Array, row: ExchangeRow, mode: PinMode): Buffer | null {
   const { outputTokens, batch } = row;
   // A client that left, or a server that broke off, did not let the answer come to its length.
   if (outputTokens === null || outputTokens < 1 || row.outcome !== 'completed') return null;
-  if (batch !== null && batch !== 1) return null;
+  // The recorder read the beginning alone, and an `n` may lie behind it.
+  if ((batch !== null && batch !== 1) || !asksOneAnswer(body)) return null;
   const limit = String(outputTokens);
   const members: [string, string][] = [[lengthName(body), limit]];
   if (mode === 'vllm') members.push(['min_tokens', limit], ['ignore_eos', 'true']);
@@ -97,7 +99,7 @@ function pin(body: Uint8Array, row: ExchangeRow, mode: PinMode): Buffer | null {
 
 /** The name that the body uses; the older one, which every server knows, where it uses none. */
 function lengthName(body: Uint8Array): string {
-  return jsonMember(body, jsonStart(body), 'max_completion_tokens') >= 0
+  return jsonLastMember(body, jsonStart(body), 'max_completion_tokens') >= 0
     ? 'max_completion_tokens'
     : 'max_tokens';
 }
@@ -105,9 +107,9 @@ function lengthName(body: Uint8Array): string {
 /** Null where it is no stream, or asks already. */
 function askUsage(body: Uint8Array): Buffer | null {
   const start = jsonStart(body);
-  if (!jsonTrue(body, jsonMember(body, start, 'stream'))) return null;
-  const options = jsonMember(body, start, 'stream_options');
-  if (jsonTrue(body, jsonMember(body, options, 'include_usage'))) return null;
+  if (!jsonTrue(body, jsonLastMember(body, start, 'stream'))) return null;
+  const options = jsonLastMember(body, start, 'stream_options');
+  if (jsonTrue(body, jsonLastMember(body, options, 'include_usage'))) return null;
   return isJsonObject(body, options)
     ? withJsonMember(body, ['stream_options', 'include_usage'], 'true')
     : withJsonMember(body, ['stream_options'], '{"include_usage":true}');

@@ -143,12 +143,13 @@ export class ConnectionPool implements ConnectionHost {
     this.#counts.noteRequest(connection.address, connection.served + 1);
   }
 
-  heard(connection: Connection, answering: boolean): void {
-    const nowNs = this.#clock.nowNs();
-    if (answering) {
-      this.#unanswered.forget(connection);
-      this.#answering.touch(connection, nowNs);
-    } else this.#unanswered.touch(connection, nowNs);
+  waits(connection: Connection): void {
+    this.#unanswered.touch(connection, this.#clock.nowNs());
+  }
+
+  heard(connection: Connection): void {
+    this.#unanswered.forget(connection);
+    this.#answering.touch(connection, this.#clock.nowNs());
   }
 
   released(connection: Connection): void {

@@ -1,6 +1,6 @@
 import type { SecondCount } from './capture-overview.ts';
 
-/** What a replay will ask of its target, foreseen from roll-ups: whole seconds at the window's edges. */
+/** What a replay will ask of its target, foreseen from roll-ups: of seconds at the window's edges so much as lies in it. */
 export interface Forecast {
   readonly exchanges: number;
   /** Requests that will be planned of them, on average over all seeds. */

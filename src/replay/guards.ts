@@ -1,8 +1,9 @@
 import { lookup } from 'node:dns/promises';
 import { isIP, connect as tcpConnect } from 'node:net';
-import { type ConnectionOptions, rootCertificates, connect as tlsConnect } from 'node:tls';
+import { type ConnectionOptions, connect as tlsConnect } from 'node:tls';
 import { AppError, reasonOf } from '../core/errors.ts';
 import { hostnameOf, type Target } from './target.ts';
+import { type CertificateRules, trustOf } from './target-certificates.ts';
 
 /** All addresses of a name; an empty list when it has none. */
 export type ResolveHost = (hostname: string) => Promise<readonly string[]>;
@@ -101,13 +102,6 @@ export async function resolveHost(hostname: string, timeoutMs = 1_000): Promise<
   }
 }
 
-/** How the certificate of a TLS target is judged. */
-export interface CertificateRules {
-  /** Trusted besides the system's, PEM. */
-  readonly caPem: string | null;
-  readonly acceptAnyCertificate: boolean;
-}
-
 /**
  * Connects once (and ends TLS where the target speaks it), sending nothing.
  * @throws AppError TARGET_UNREACHABLE
@@ -142,8 +136,7 @@ export async function assertReachable(
 
 function tlsOptionsOf(host: string, certificates: CertificateRules): ConnectionOptions {
   return {
-    rejectUnauthorized: !certificates.acceptAnyCertificate,
+    ...trustOf(certificates),
     ...(isIP(host) === 0 ? { servername: host } : {}),
-    ...(certificates.caPem === null ? {} : { ca: [...rootCertificates, certificates.caPem] }),
   };
 }

@@ -1,24 +1,39 @@
-import { isJsonObject, jsonEnd, jsonMember, jsonStart } from '../core/json-cursor.ts';
+import {
+  isJsonObject,
+  jsonEnd,
+  jsonLastMember,
+  jsonMember,
+  jsonMemberAgain,
+  jsonStart,
+} from '../core/json-cursor.ts';
 
 /**
- * A JSON object with a member set, every other byte as it was: in the place of its value, or in front of the first.
+ * A JSON object with a member set, every other byte as it was: in the place of its value, of each where the object
+ * repeats it, or in front of the first.
  * @param path names of the members down to the one that is set; all but the last must be objects
  * @param literal the value as JSON
  * @returns null where the bytes are no such object
  */
 export function withJsonMember(json: Uint8Array, path: readonly string[], literal: string): Buffer | null {
   let object = jsonStart(json);
-  for (const name of path.slice(0, -1)) object = jsonMember(json, object, name);
-  if (!isJsonObject(json, object)) return null;
-  const name = path.at(-1) ?? '';
-  const at = jsonMember(json, object, name);
-  const [from, to, text] =
-    at >= 0
-      ? [at, jsonEnd(json, at), literal]
-      : [object + 1, object + 1, `${JSON.stringify(name)}:${literal}${isEmpty(json, object) ? '' : ','}`];
+  for (const name of path.slice(0, -1)) object = jsonLastMember(json, object, name);
   // A number may end with the text only where the object is cut.
-  if (to < 0 || jsonEnd(json, object) < 0) return null;
-  return Buffer.concat([json.subarray(0, from), Buffer.from(text, 'utf8'), json.subarray(to)]);
+  if (!isJsonObject(json, object) || jsonEnd(json, object) < 0) return null;
+  const name = path.at(-1) ?? '';
+  const value = Buffer.from(literal, 'utf8');
+  const pieces: Uint8Array[] = [];
+  let from = 0;
+  for (let at = jsonMember(json, object, name); at >= 0; at = jsonMemberAgain(json, at, name)) {
+    pieces.push(json.subarray(from, at), value);
+    from = jsonEnd(json, at);
+    if (from < 0) return null;
+  }
+  if (pieces.length === 0) {
+    const member = `${JSON.stringify(name)}:${literal}${isEmpty(json, object) ? '' : ','}`;
+    from = object + 1;
+    pieces.push(json.subarray(0, from), Buffer.from(member, 'utf8'));
+  }
+  return Buffer.concat([...pieces, json.subarray(from)]);
 }
 
 function isEmpty(json: Uint8Array, object: number): boolean {

@@ -25,6 +25,8 @@ export interface ReplayListener {
   ended(sends: readonly Send[]): void;
   /** How answers compare whose sends were told of before; with `check` in the options. */
   checked?(sends: readonly CheckedSend[]): void;
+  /** The run was stopped: what is read of the source from here on is counted, and told of when it is over. */
+  stopped?(): void;
   /** Of a shard: told of the plan of all of them. */
   readonly whole?: WholePlanListener | undefined;
 }

@@ -23,6 +23,7 @@ import { ScalingTally } from './scaling/tally.ts';
 import { SessionChains } from './session-order.ts';
 import { OpenSessions } from './sessions.ts';
 import { TimeShift } from './time-shift.ts';
+import { type UnreadCounts, UnreadPlan } from './unread-plan.ts';
 import { type WarmedUpParts, warmedUp } from './warmup.ts';
 
 export type { ReplayEnd, ReplayOutcome, ReplayPosition } from './replay-outcome.ts';
@@ -51,6 +52,7 @@ export class Replay {
   /** When ends were reported last: they come in batches, and of what is outstanding between two some has ended. */
   #reportedAtNs = Number.NEGATIVE_INFINITY;
   readonly #timeShift: TimeShift;
+  readonly #unread: UnreadPlan;
   readonly #chains: SessionChains | null;
   #startUs: number | null = null;
   #engine: Engine | null = null;
@@ -63,6 +65,7 @@ export class Replay {
     this.#changes = new BodyChanges(parts.options);
     this.#answers = new AnswerForecast(parts.options.cancels);
     this.#timeShift = new TimeShift(parts.options.shiftTime, () => this.#runStartUs());
+    this.#unread = new UnreadPlan(parts.clock);
     this.#chains = parts.options.sessionOrder === 'open' ? null : new SessionChains();
     this.#fence = new TargetFence({
       target: parts.target,
@@ -97,21 +100,29 @@ export class Replay {
     });
     const openSessions = OpenSessions.before(overview, source, window);
     this.#engine = engine;
+    const requests = this.#requests(listener, openSessions, sentBefore);
     let health: ReplayOutcome['health'];
     try {
       health = await engine.run(
-        this.#requests(listener, openSessions, sentBefore),
+        // Without its end: what the engine leaves of it is counted.
+        { next: () => requests.next() },
         (results) => this.#take(results, listener),
         AbortSignal.any([signal, this.#stop.signal]),
       );
       listener.ended([...this.#refused.splice(0), ...this.#outstanding.takeUnreached()]);
       await checks?.finish();
+    } catch (thrown) {
+      requests.return(undefined);
+      throw thrown;
     } finally {
       await checks?.close();
     }
+    const end = this.#endOf(signal);
+    const unread = end.kind === 'complete' ? null : this.#countUnread(requests, listener);
     const counts = this.#tally.counts(scaling.forgottenSessions, openSessions?.figures() ?? null);
     return {
-      end: this.#endOf(signal),
+      end,
+      unread,
       health,
       audit: this.#audit.report(),
       scaling: counts,
@@ -122,6 +133,15 @@ export class Replay {
       sessionOrder: this.#chains?.counts() ?? null,
       ignored: checks?.ignored() ?? null,
     };
+  }
+
+  #countUnread(requests: Generator<PreparedRequest>, listener: ReplayListener): UnreadCounts {
+    listener.stopped?.();
+    this.#unread.begin();
+    // Nothing is built any more, so nothing is yielded before the end.
+    requests.next();
+    requests.return(undefined);
+    return this.#unread.counts();
   }
 
   position(): ReplayPosition {
@@ -183,9 +203,11 @@ export class Replay {
       recordedConnections: this.#recordedConnections,
       timeShift: this.#timeShift,
       chains: this.#chains,
+      unread: this.#unread,
     };
     const told: PlanListener = {
       whole: listener.whole,
+      unread: this.#unread,
       recorded: (row) => listener.recorded(row),
       planned: (request) => {
         planned(request);
@@ -205,7 +227,9 @@ export class Replay {
     } catch (thrown) {
       // What was sent stays a run that can be read: it is sealed with the reason it ended for.
       if (!(thrown instanceof AppError)) throw thrown;
-      this.#abort(thrown);
+      const wasStopped = this.#unread.begun;
+      this.#unread.cut();
+      if (!wasStopped) this.#abort(thrown);
     }
   }
 

@@ -1,6 +1,7 @@
 import type { CaptureSource, TimeRange } from '../core/ports.ts';
 import { AuditCounter } from './audit.ts';
 import type { CaptureOverview } from './capture-overview.ts';
+import { countedSends } from './counted-sends.ts';
 import { type PlanListener, type PlannedRequest, type PlanParts, plannedRequests } from './plan.ts';
 import type { PreparedRequest } from './prepared-request.ts';
 import { RateCeiling } from './rate-ceiling.ts';
@@ -23,7 +24,7 @@ export interface Warmup {
   readonly scaling: Scaling;
   /** No second of it plans more than this. */
   readonly peakPerSecond: number;
-  /** Requests, as far as roll-ups can tell. */
+  /** Requests, as far as roll-ups can tell; where there is a most, counted up to that. */
   readonly plannedExchanges: number;
 }
 
@@ -33,26 +34,33 @@ export interface WarmupParts {
   readonly source: CaptureSource;
   readonly window: ReplayWindow;
   readonly scaling: Scaling;
+  readonly maxRequests: number | null;
 }
 
-/** The recording that precedes the window, as far back as it goes. Reads one row. */
-export function warmupBefore({ askedMs, overview, source, window, scaling }: WarmupParts): Warmup {
+/** The recording that precedes the window, as far back as it goes. Reads one row, or as many as may be sent. */
+export function warmupBefore(parts: WarmupParts): Warmup {
+  const { askedMs, overview, source, window, scaling, maxRequests } = parts;
   const { options, coverage, layers, curve } = scaling;
   const multiplier = curve.multiplierAt(0);
-  const own = new Scaling({ options: { ...options, multiplier, stages: null }, coverage, layers });
+  const asBegun = () => new Scaling({ options: { ...options, multiplier, stages: null }, coverage, layers });
+  const own = asBegun();
   const beginUs = window.parts[0]?.fromUs ?? window.fromUs;
   const askedUs = Math.round(askedMs * 1e3 * own.maxPace);
   const range = { fromUs: Math.max(beginUs - askedUs, overview.firstArrivalUs ?? beginUs), toUs: beginUs };
   const firstUs = range.fromUs < range.toUs ? firstArrivalUs(source, range) : null;
+  const spanNs = firstUs === null ? 0 : own.offsetNsAt(beginUs - firstUs);
   const foreseen = firstUs === null ? null : foresee(overview, range, own);
+  const { arrivalsOnly } = overview;
+  const stretch = { source, range, scaling: asBegun(), durationNs: spanNs, arrivalsOnly };
   return {
     askedNs: askedMs * 1e6,
     recordedNs: own.offsetNsAt(Math.max(0, beginUs - range.fromUs)),
-    spanNs: firstUs === null ? 0 : own.offsetNsAt(beginUs - firstUs),
+    spanNs,
     range,
     scaling: own,
     peakPerSecond: foreseen?.plannedPeakPerSecond ?? 0,
-    plannedExchanges: foreseen?.plannedExchanges ?? 0,
+    plannedExchanges:
+      maxRequests === null ? (foreseen?.plannedExchanges ?? 0) : countedSends(stretch, maxRequests),
   };
 }
 
@@ -96,6 +104,12 @@ export function* warmedUp(
         recorded: () => undefined,
         planned: (request) => listener.planned(marked(request)),
         refusedByCeiling: (request) => listener.refusedByCeiling(marked(request)),
+        unread: {
+          addRecorded: () => undefined,
+          addPlanned: () => {
+            count += 1;
+          },
+        },
       },
     );
   }
@@ -111,6 +125,7 @@ export function* warmedUp(
   };
   const window = plannedRequests(later, {
     whole: listener.whole,
+    ...(listener.unread === undefined ? {} : { unread: listener.unread }),
     recorded: (row) => listener.recorded(row),
     planned: (request) => listener.planned(moved(request)),
     refusedByCeiling: (request) => listener.refusedByCeiling(moved(request)),

@@ -37,12 +37,27 @@ describe('a dry run', () => {
     const capture = minute();
     const from = at(30);
     expect(() => planOf(capture, { maxRequests: '50', warmup: '5s', from })).toThrow(
-      '--max-requests 50 leaves nothing to judge: some 50 go before',
+      '--max-requests 50 leaves nothing to judge: at least 50 go before',
     );
     expect(() => planOf(capture, { maxRequests: '100', calibrate: '20s', from })).toThrow(
-      '--max-requests 100 leaves nothing to judge: some 200 go before',
+      '--max-requests 100 leaves nothing to judge: at least 100 go before',
     );
     expect(() => planOf(capture, { maxRequests: '50', from })).not.toThrow();
+  });
+
+  it('refuses nothing for requests that lie in the second of the warm-up, and not in it', () => {
+    // Sixty lie in the second in front of the ten that warm up, nineteen behind them.
+    const arrivals = [
+      ...Array.from({ length: 60 }, (_, n) => n * 1_000),
+      ...Array.from({ length: 10 }, (_, n) => 800_000 + n * 30_000),
+      ...Array.from({ length: 90 }, (_, n) => 1_200_000 + n * 100_000),
+    ];
+    const capture = captureOf(
+      arrivals.map((offsetUs) => exchangeOf({ arrivalUs: TEST_EPOCH_US + offsetUs })),
+    );
+    const { text, document } = planOf(capture, { maxRequests: '30', warmup: '500ms', from: at(1.25) });
+    expect(document).toMatchObject({ planned: 19, warmup: { plannedRequests: 11 } });
+    expect(text).toContain('no more than 19 are sent of it: --max-requests 30, of which some 11 go before');
   });
 
   it('leaves of --max-requests what warms up and calibrates, and says what goes before', () => {

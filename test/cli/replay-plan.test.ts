@@ -94,6 +94,17 @@ describe('the requests that are foreseen', () => {
     expect(askedMultiplier(plan)).toBe(5);
   });
 
+  it.each([
+    ['begins and ends within seconds', '1970-01-01T00:00:03.950Z', '1970-01-01T00:00:05.050Z', 22],
+    ['lies within one second', '1970-01-01T00:00:03.250Z', '1970-01-01T00:00:03.750Z', 10],
+    ['is all that there is', undefined, undefined, 190],
+  ])('are not all of a second where a window %s', (_, from, to, expected) => {
+    const even = arrivalsOf(19, () => 10, 0).map((us) => 700_000 + us / 2);
+    const { plan, planned } = scheduledBy(even, { from, to });
+    expect(Math.abs(planned - expected)).toBeLessThanOrEqual(1);
+    expect(Math.abs(plan.forecast.exchanges - planned)).toBeLessThanOrEqual(1);
+  });
+
   it('round no multiplier that was asked for', () => {
     const { plan } = scheduledBy(steady, { stages: '1s@1.3x', scaling: 'amplify' });
     expect(askedMultiplier(plan)).toBeCloseTo(1.3, 9);

@@ -186,6 +186,36 @@ describe('an answer that is watched', () => {
 });
 
 describe('the data of events', () => {
+  it('is the same whether lines end in LF, CRLF or CR, and wherever they are cut', () => {
+    const lines = fc.array(fc.constantFrom('data: a', 'data:b', ': ping', 'event: x', '', ''), {
+      maxLength: 20,
+    });
+    const ends = fc.array(fc.constantFrom('\n', '\r\n', '\r'), { minLength: 1, maxLength: 3 });
+    fc.assert(
+      fc.property(lines, ends, fc.infiniteStream(fc.integer({ min: 1, max: 9 })), (text, ending, cuts) => {
+        // A CR and an LF of two lines would be one end.
+        const endOf = (at: number) => ending[at % ending.length] ?? '';
+        const mixed = text.map((line, at) =>
+          line === '' && endOf(at) === '\n' && endOf(at - 1 + ending.length) === '\r'
+            ? ': \n\n'
+            : line + endOf(at),
+        );
+        const told = (whole: string, isCut: boolean) => {
+          const data: string[] = [];
+          const events = new EventData('events', (each) => data.push(each));
+          const bytes = Buffer.from(whole);
+          for (let at = 0; at < bytes.length; ) {
+            const length = isCut ? cuts.next().value : bytes.length;
+            events.write(bytes.subarray(at, at + length));
+            at += length;
+          }
+          return data;
+        };
+        expect(told(mixed.join(''), true)).toEqual(told(text.map((line) => `${line}\n`).join(''), false));
+      }),
+    );
+  });
+
   it('is joined over lines, and passed over where it is too long', () => {
     const told: string[] = [];
     const events = new EventData('events', (data) => told.push(data));

@@ -178,6 +178,12 @@ describe('the exit status', () => {
     expect(document.sent).toBeGreaterThanOrEqual(5);
     expect(document.unreached).toBeGreaterThan(0);
     expect(document.planned).toBe(document.sent + document.refused + document.unreached);
+    // What had been read of the plan is not the plan.
+    expect(document.planned).toBeGreaterThan(document.fidelity.planned.count);
+    expect(document).toMatchObject({
+      selected: document.planned,
+      windows: [{ exchanges: document.recorded }],
+    });
     expect(JSON.parse(readFileSync(join(out, 'summary.json'), 'utf8'))).toEqual(document);
   });
 

@@ -2,7 +2,7 @@ import { once } from 'node:events';
 import { createServer as createTlsServer } from 'node:https';
 import { type AddressInfo, createServer } from 'node:net';
 import { setTimeout as delay } from 'node:timers/promises';
-import type { TLSSocket } from 'node:tls';
+import { getCACertificates, rootCertificates, setDefaultCACertificates, type TLSSocket } from 'node:tls';
 import { describe, expect, test } from 'vitest';
 import { CERTIFICATE_KEY_PEM, CERTIFICATE_NAME, CERTIFICATE_PEM } from '../support/certificate.ts';
 import { answer } from '../support/raw-server.ts';
@@ -225,6 +225,44 @@ describe('TLS', () => {
     }
     expect(names).toEqual([false, false, false]);
     expect(connections() - refused).toBe(1);
+  });
+
+  test('trusts a certificate of the system where others are given as well', async () => {
+    const { port } = await serveTls();
+    const system = getCACertificates('default');
+    afterwards(async () => setDefaultCACertificates(system));
+    setDefaultCACertificates([...system, CERTIFICATE_PEM]);
+    const caPem = rootCertificates[0] ?? '';
+    const transport = transportTo(`https://${CERTIFICATE_NAME}:${port}`, { caPem }, ['127.0.0.1']);
+    await transport.warm(1);
+    expect((await play(transport, outgoing())).error).toBeNull();
+  });
+
+  test('that is not answered is given up when its time is over, and its socket is closed', async () => {
+    let closed = false;
+    const mute = createServer((socket) => {
+      socket
+        .on('error', () => {})
+        .on('close', () => {
+          closed = true;
+        });
+      socket.resume();
+    });
+    mute.listen(0, '127.0.0.1');
+    await once(mute, 'listening');
+    afterwards(async () => {
+      mute.close();
+    });
+    const connectTimeoutMs = 1_001;
+    const origin = `https://127.0.0.1:${(mute.address() as AddressInfo).port}`;
+    const begunMs = performance.now();
+    const attempt = play(transportTo(origin, { connectTimeoutMs }), outgoing());
+    await once(mute, 'connection');
+    // Begun after the other, for longer: however busy the machine is, this one is over later.
+    const later = delay(connectTimeoutMs + 50, null);
+    expect(await Promise.race([attempt, later])).toMatchObject({ error: 'connect_timeout' });
+    expect(performance.now() - begunMs).toBeGreaterThan(connectTimeoutMs - 2);
+    await expect.poll(() => closed).toBe(true);
   });
 
   test('does not take a certificate for another name', async () => {

@@ -95,6 +95,23 @@ describe('a request that fails', () => {
     expect((await play(transportTo(halfway.origin, bounds), outgoing())).error).toBe('idle_timeout');
   });
 
+  test.each([
+    ['a head that comes byte by byte', 'HTTP/1.1 200 OK\r\nx-slow: '.padEnd(150, 'x').split('')],
+    ['interim answers without end', Array<string>(150).fill('HTTP/1.1 103 Early Hints\r\n\r\n')],
+  ])('is first_byte_timeout for %s', async (_title, words) => {
+    const dripping = await serve((_request, socket) => {
+      const left = [...words, 'HTTP/1.1 200 OK\r\ncontent-length: 0\r\n\r\n'];
+      const timer = setInterval(() => {
+        socket.write(left.shift() ?? '');
+        if (left.length === 0) clearInterval(timer);
+      }, 10);
+      socket.on('close', () => clearInterval(timer));
+    });
+    const bounds = { firstByteTimeoutMs: 100, idleTimeoutMs: 5_000 };
+    const { error } = await play(transportTo(dripping.origin, bounds), outgoing());
+    expect(error).toBe('first_byte_timeout');
+  });
+
   test('is no time-out while a word comes now and then, however long the whole takes', async () => {
     const slow = await serve((_request, socket) => {
       socket.write('HTTP/1.1 200 OK\r\ncontent-length: 6\r\n\r\n');

@@ -64,9 +64,9 @@ export function replayOf(setup: ReplaySetup) {
   };
   const engines: ScriptedEngine[] = [];
   const scaling = new Scaling({ options, coverage: 1 });
-  const { warmupMs } = options;
+  const { warmupMs: askedMs, maxRequests } = options;
   const warmup =
-    warmupMs === null ? null : warmupBefore({ askedMs: warmupMs, overview, source, window, scaling });
+    askedMs === null ? null : warmupBefore({ askedMs, overview, source, window, scaling, maxRequests });
   const replay = new Replay({
     runId: 'run-1',
     options,

@@ -24,7 +24,7 @@ export function arrivalStreams({ recorded, planned, resolved, sent }: ReplayDocu
 }
 
 /** How arrivals were recorded, planned, came due where that is another stream, and sent. */
-export function arrivalTable({ fidelity, bounds }: ReplayDocument): ReportTable {
+export function arrivalTable({ fidelity, bounds, interrupted }: ReplayDocument): ReportTable {
   const { streams, due } = arrivalStreams(fidelity);
   const names = streams.map(({ name }) => name);
   const row = (name: string, value: (figures: ArrivalFigures) => number | null | undefined) => [
@@ -37,8 +37,7 @@ export function arrivalTable({ fidelity, bounds }: ReplayDocument): ReportTable 
   return {
     title: `Arrivals: ${names.join(', ')}`,
     unit: 'requests/s for rates; CV and index of dispersion (IDC) are ratios, 1 for random traffic',
-    source:
-      'arrivals as recorded, intended instants, and instants of sending; IDC in windows from the first arrival, left out below 20 windows',
+    source: `arrivals as recorded, intended instants, and instants of sending${interrupted === null ? '' : ', of what was read of the plan until the run was stopped'}; IDC in windows from the first arrival, left out below 20 windows`,
     lookFor: `sent beside ${due.name}: CV and IDC may differ by ${shareText(bounds.arrivalShare)} or ${numberText(bounds.arrivalDifference)}. Recorded beside planned shows what the scaling bends${due.name === 'planned' ? '' : ', planned beside came due what the waiting of sessions does'}`,
     columns: columnsOf(['measure'], [...names, `sent − ${due.name}`]),
     rows: [

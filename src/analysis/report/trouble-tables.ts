@@ -3,11 +3,16 @@ import type { ErrorLine, ReportDocument } from './report-document.ts';
 import { columnsOf, type ReportTable } from './report-table.ts';
 import { NONE, numberText, shareText } from './value-text.ts';
 
-export function countsTable({ counts }: ReportDocument): ReportTable {
+export function countsTable({ counts, summary }: ReportDocument): ReportTable {
+  const whole = isOfWholePlan(summary);
   const meanings = [
-    ['recorded in the window', counts.recorded, 'all exchanges of the window, filtered ones too'],
-    ['selected', counts.selected, 'what the filters kept'],
-    ['planned', counts.planned, 'what the schedule asked for'],
+    [
+      'recorded in the window',
+      counts.recorded,
+      whole ? 'all exchanges of the window, filtered ones too' : OF_A_PART,
+    ],
+    ['selected', counts.selected, whole ? 'what the filters kept' : OF_A_PART],
+    ['planned', counts.planned, whole ? 'what the schedule asked for' : OF_A_PART],
     ['sent', counts.sent, 'completed + failed + cancelled'],
     ['completed', counts.completed, 'a whole answer of any status below 500'],
     ['failed', counts.failed, 'no whole answer, or a 5xx'],
@@ -34,6 +39,13 @@ export function countsTable({ counts }: ReportDocument): ReportTable {
           ],
     ),
   };
+}
+
+const OF_A_PART = 'at least: the run was stopped, and read no farther';
+
+/** One that says nothing of it was counted as far as it had read. */
+function isOfWholePlan(summary: ReportDocument['summary']): boolean {
+  return summary === null || (summary.planCounted ?? summary.interrupted === null);
 }
 
 export function skippedTable({ skipped }: ReportDocument): ReportTable | null {

@@ -16,8 +16,10 @@ export interface ConnectionHost {
   failed(connection: Connection): void;
   /** A request is being written. */
   carries(connection: Connection): void;
-  /** All of a request is written, or another word of its answer came: from here it may be silent for so long. */
-  heard(connection: Connection, answering: boolean): void;
+  /** All of a request is written, and no head of an answer is there: from here that may take so long. */
+  waits(connection: Connection): void;
+  /** The head of the answer or more of it came: from here it may be silent for so long. */
+  heard(connection: Connection): void;
   /** Its request is over, with a whole answer. */
   released(connection: Connection): void;
   /** It can carry nothing more; also told of one that was retired. */
@@ -94,8 +96,10 @@ export class Connection {
     // Whoever was told of the bytes may have ended the request.
     if (this.#exchange !== exchange) return;
     if (progress === 'complete') this.#complete();
-    else if (progress === 'open') this.#host.heard(this, this.#parser.hasStatus);
-    else this.retire('protocol');
+    else if (progress === 'open') {
+      // Interim answers and pieces of a head are not what is waited for, however many come.
+      if (this.#parser.hasStatus) this.#host.heard(this);
+    } else this.retire('protocol');
   }
 
   #dialed(socket: Socket): void {
@@ -131,7 +135,7 @@ export class Connection {
       return;
     }
     this.#host.writer.write(socket, request, this.#host.dialer.authority);
-    this.#host.heard(this, false);
+    this.#host.waits(this);
   }
 
   #writeLarge(socket: Socket, exchange: Exchange, request: OutgoingRequest, body: Buffer): void {
@@ -139,7 +143,9 @@ export class Connection {
     const written = (error?: Error | null): void => {
       if (error) return;
       exchange.bodyWritten();
-      if (this.#exchange === exchange) this.#host.heard(this, this.#parser.hasStatus);
+      if (this.#exchange !== exchange) return;
+      if (this.#parser.hasStatus) this.#host.heard(this);
+      else this.#host.waits(this);
     };
     socket.cork();
     socket.write(head, 'latin1');

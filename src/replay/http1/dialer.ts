@@ -1,13 +1,12 @@
-import { connect, isIP, type Socket } from 'node:net';
+import { connect, isIP, Socket } from 'node:net';
 import type { buildConnector } from 'undici';
+import { type CertificateRules, trustOf } from '../target-certificates.ts';
 
-export interface DialOptions {
+export interface DialOptions extends CertificateRules {
   readonly origin: string;
   /** Path of a unix socket that is the target in place of the origin's host; null without one. */
   readonly socketPath: string | null;
   readonly connectTimeoutMs: number;
-  readonly caPem: string | null;
-  readonly acceptAnyCertificate: boolean;
 }
 
 /** What a socket tells from its first connect on. A view of bytes is valid during the call only. */
@@ -87,10 +86,22 @@ export class Dialer {
     const { hostname, port, protocol } = this.#origin;
     // What TLS asks for and checks is the name, whichever of its addresses is meant; an address is no name.
     const isName = isIP(hostname.replace(/^\[|\]$/g, '')) === 0;
-    let unwanted = false;
+    let over = false;
+    let dialing: unknown = null;
+    let timer: NodeJS.Timeout | undefined;
+    const giveUp = (): void => {
+      over = true;
+      clearTimeout(timer);
+      if (dialing instanceof Socket) dialing.destroy();
+    };
     const connected = (error: Error | null, socket: Socket | null): void => {
-      if (unwanted) socket?.destroy();
-      else if (!socket) done(error ?? new Error('no socket'), null);
+      if (over) {
+        socket?.destroy();
+        return;
+      }
+      over = true;
+      clearTimeout(timer);
+      if (!socket) done(error ?? new Error('no socket'), null);
       else {
         socket.on('data', (bytes: Buffer) => taker.onBytes(bytes));
         done(null, socket);
@@ -100,13 +111,17 @@ export class Dialer {
     this.#connectTls ??= tlsConnector(this.#options);
     this.#connectTls.then(
       (connectTls) => {
-        if (!unwanted) connectTls(at, (error, socket) => connected(error, socket));
+        if (over) return;
+        // Told by no type of undici's: the socket, which would be half open for as long as the target likes.
+        dialing = connectTls(at, (error, socket) => connected(error, socket));
+        timer = setTimeout(() => {
+          giveUp();
+          done(new ConnectTimeout(), null);
+        }, this.#options.connectTimeoutMs);
       },
       (error: Error) => connected(error, null),
     );
-    return () => {
-      unwanted = true;
-    };
+    return giveUp;
   }
 }
 
@@ -115,9 +130,9 @@ async function tlsConnector(options: DialOptions): Promise<buildConnector.connec
   const { buildConnector } = await import('undici');
   return buildConnector({
     allowH2: false,
-    timeout: options.connectTimeoutMs,
-    rejectUnauthorized: !options.acceptAnyCertificate,
-    ...(options.caPem === null ? {} : { ca: options.caPem }),
+    // Its own fires up to half a second early or late.
+    timeout: 0,
+    ...trustOf(options),
     ...(options.socketPath === null ? {} : { socketPath: options.socketPath }),
   });
 }

@@ -16,12 +16,12 @@ export function foresee(
   scaling: Scaling,
   endUs = scaling.endUs,
 ): Forecast {
-  const own = forecastOf(until(overview.seconds(window), window, endUs), scaling.maxPace);
+  const own = forecastOf(until(overview.seconds(window), window, endUs, overview), scaling.maxPace);
   if (!scaling.alters && scaling.layers.length === 1) return own;
   // Copies come up to the jitter later, so that much more of the recording may meet in a second.
   const jitterS = scaling.options.jitterMs / 1e3;
   const laid = forecastOf(
-    until(layeredSeconds(overview, window, scaling.layers), window, endUs),
+    until(layeredSeconds(overview, window, scaling.layers), window, endUs, overview),
     scaling.maxPace + jitterS,
   );
   const { copies } = scaling.loadAt(scaling.curve.max);
@@ -46,7 +46,7 @@ function expected(
   for (const [layer, { shiftUs }] of scaling.layers.entries()) {
     let first: number | null = null;
     const range = shifted(window, shiftUs);
-    for (const { second, exchanges, share = 1 } of until(overview.seconds(range), range, endUs)) {
+    for (const { second, exchanges, share = 1 } of until(overview.seconds(range), range, endUs, overview)) {
       first ??= second;
       const multiplier = scaling.curve.multiplierAt((second - first) * 1e9);
       const { kept, copies } = scaling.loadAt(multiplier);
@@ -57,15 +57,19 @@ function expected(
   return { recorded, planned };
 }
 
+/** Where a capture has arrivals at all: a second at its ends holds them in a part of it. */
+type Extent = Pick<CaptureOverview, 'firstArrivalUs' | 'lastArrivalUs'>;
+
 /**
- * Seconds that the run may come to, from the first arrival on, each with the share of it that is played. Where in its
- * second that arrival lies roll-ups do not say: no sooner than the window begins, and at the latest at its end, up to
- * which seconds are told of, so that whatever sums them whole has a bound.
+ * Seconds that the run may come to, from the first arrival on, each with the share of it that is played: those at an
+ * edge lie in the window in part. Where in its second that arrival lies roll-ups do not say: no sooner than the window
+ * begins, and at the latest at its end, up to which seconds are told of, so that whatever sums them whole has a bound.
  */
 function* until(
   seconds: Iterable<SecondCount>,
-  { fromUs }: TimeRange,
+  { fromUs, toUs }: TimeRange,
   endUs: number,
+  { firstArrivalUs, lastArrivalUs }: Extent,
 ): Generator<PlayedSecond> {
   let beginUs: number | null = null;
   let lastUs = 0;
@@ -76,13 +80,15 @@ function* until(
       lastUs = secondUs + SECOND_US + endUs;
     }
     if (secondUs >= lastUs) return;
-    // All but the last are told of as they are: a week has 600,000 of them.
-    if (secondUs + SECOND_US <= beginUs + endUs) {
+    const playedToUs = Math.min(beginUs + endUs, toUs);
+    // All but those at the edges are told of as they are: a week has 600,000 of them.
+    if (secondUs >= beginUs && secondUs + SECOND_US <= playedToUs) {
       yield each;
       continue;
     }
-    const heldFromUs = Math.max(secondUs, beginUs);
-    const playedUs = beginUs + endUs - heldFromUs;
-    yield { ...each, share: Math.max(0, playedUs / (secondUs + SECOND_US - heldFromUs)) };
+    const heldFromUs = Math.max(secondUs, firstArrivalUs ?? secondUs);
+    const heldToUs = Math.min(secondUs + SECOND_US, (lastArrivalUs ?? Number.POSITIVE_INFINITY) + 1);
+    const playedUs = Math.min(heldToUs, playedToUs) - Math.max(heldFromUs, beginUs);
+    yield { ...each, share: Math.max(0, Math.min(1, playedUs / (heldToUs - heldFromUs))) };
   }
 }

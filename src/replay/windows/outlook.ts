@@ -77,7 +77,10 @@ function shownPasses(
   const parts = Array.from({ length: passes }, () => window.parts).flat();
   const shifts: Shift[] = [];
   const seconds = () => joined(overview, parts, shifts);
-  const forecast = forecaster({ ...overview, seconds }, window.parts[0] ?? window, endUs);
+  // On a time of their own, which ends with the last of them and not with the capture.
+  const { fromUs } = window.parts[0] ?? window;
+  const range = { fromUs, toUs: Number.POSITIVE_INFINITY };
+  const forecast = forecaster({ ...overview, lastArrivalUs: null, seconds }, range, endUs);
   const { peakSecond } = forecast;
   return { ...forecast, peakSecond: peakSecond === null ? null : recordedSecond(peakSecond, shifts) };
 }

@@ -1,0 +1,57 @@
+import { expect, test } from 'vitest';
+import { summariseReplay } from '../../src/analysis/replay-summary.ts';
+import { replayText } from '../../src/analysis/replay-text.ts';
+import { RunStatistics } from '../../src/analysis/run-statistics.ts';
+import { parseSlo } from '../../src/analysis/slo.ts';
+import { exchangeRow } from '../support/exchange-row.ts';
+import { run, send } from '../support/sends.ts';
+
+/** Stopped when ten requests had been read, all of which were sent. */
+function stopped(unread: { recorded: number; planned: number; toTheEnd: boolean }) {
+  const statistics = new RunStatistics();
+  const sends = Array.from({ length: 10 }, (_, index) => send({ index }));
+  for (const { intendedOffsetNs } of sends) {
+    statistics.addRecorded(exchangeRow({ arrivalUs: intendedOffsetNs / 1e3 }));
+    statistics.addPlanned(exchangeRow(), intendedOffsetNs);
+  }
+  statistics.addSends(sends);
+  statistics.addUnread(unread);
+  return summariseReplay({
+    run: run(),
+    figures: statistics.figures([]),
+    thresholds: parseSlo(['achieved: rate>0.6', 'achieved: count>=10']),
+    multiplier: 1,
+    scaling: 'compress',
+    skipped: {},
+    unreplayable: 0,
+    coverage: { share: 1, unexplained: 0 },
+    health: { busyShare: 0.1, throttled: false, stalls: [], starved: 0 },
+    interrupted: 'SIGINT',
+  });
+}
+
+test('an objective on what was achieved is held against the whole plan of a stopped run', () => {
+  const document = stopped({ recorded: 90, planned: 90, toTheEnd: true });
+  expect(document).toMatchObject({ recorded: 100, planned: 100, planCounted: true, sent: 10, unreached: 90 });
+  expect(document).toMatchObject({ effectiveMultiplier: 1, fidelity: { planned: { count: 10 } } });
+  expect(document.slo.slice(0, 2)).toMatchObject([
+    { observed: 0.1, ok: false },
+    { observed: 10, ok: true },
+  ]);
+  // Ctrl-C is no failure of the target.
+  expect(document.verdict).toBe('INCONCLUSIVE');
+  expect(document.reasons.map(({ text }) => text)).toContain(
+    '10 of 100 planned requests were sent, under 99.0 %',
+  );
+});
+
+test('where the plan of a stopped run is too long to be counted nobody knows what was achieved of it', () => {
+  const document = stopped({ recorded: 2, planned: 2, toTheEnd: false });
+  expect(document).toMatchObject({ planned: 12, planCounted: false, verdict: 'INCONCLUSIVE' });
+  expect(document.slo.slice(0, 2)).toMatchObject([
+    { observed: null, ok: null },
+    { observed: 10, ok: true },
+  ]);
+  expect(document.reasons.map(({ code }) => code)).not.toContain('too_few_samples');
+  expect(replayText(document).join('\n')).toContain('it has at least so many');
+});
