@@ -37,7 +37,10 @@ function linesOf(document: VerifyDocument): string[] {
     ...open.map(({ file }) => `${file}: not sealed yet: held against itself, there is no hash`),
     ...unread.map(({ file }) => `${file}: encrypted: checksums only (--encryption-key-file reads the rest)`),
     ...expiring.map((file) => `${file}: an expiry that is not recorded yet`),
-    ...leftovers.map((file) => `${file}: left by a forget that was interrupted; the next one removes it`),
+    ...leftovers.map(
+      (file) =>
+        `${file}: left by a forget that was interrupted; the next one removes it, or the next start of a recorder`,
+    ),
     `${segments.length} segments, ${document.exchanges} exchanges, ${blocks} blocks: ${verdictOf(document)}`,
   ];
 }

@@ -1,11 +1,11 @@
-import { readdirSync, readFileSync, renameSync, rmSync, statSync } from 'node:fs';
+import { existsSync, readdirSync, readFileSync, renameSync, rmSync, statSync } from 'node:fs';
 import { join } from 'node:path';
 import type { Clock } from '../core/clock.ts';
 import { AppError } from '../core/errors.ts';
 import type { SegmentFile } from './capture-directory.ts';
 import { isMissing } from './durable-files.ts';
 import { parseManifest } from './manifest.ts';
-import { HANDED_SUFFIX, MANIFEST_SUFFIX, TOMBSTONE_SUFFIX } from './segment-name.ts';
+import { HANDED_SUFFIX, LEFTOVER_SUFFIXES, MANIFEST_SUFFIX, TOMBSTONE_SUFFIX } from './segment-name.ts';
 import type { Expiry } from './side-records.ts';
 
 /**
@@ -32,7 +32,7 @@ export class SegmentExpiry {
     const bytes = statSync(segment.path, { throwIfNoEntry: false })?.size ?? 0;
     const tombstone = `${segment.path}${TOMBSTONE_SUFFIX}`;
     if (!renamed(`${segment.path}${MANIFEST_SUFFIX}`, tombstone)) return null;
-    this.#unlink(segment.path);
+    unlinkSegment(segment.path);
     this.#tombstones.push(tombstone);
     return this.#expiryOf(segment.file, tombstone, bytes, why);
   }
@@ -40,12 +40,11 @@ export class SegmentExpiry {
   /** Expiries of a life that ended before it could commit them. What asked for them is not known any more. */
   unrecorded(): Expiry[] {
     const found: Expiry[] = [];
-    for (const file of readdirSync(this.#directory)) {
-      if (!file.endsWith(TOMBSTONE_SUFFIX)) continue;
+    for (const file of tombstonedIn(this.#directory)) {
       const path = join(this.#directory, file);
-      this.#unlink(path.slice(0, -TOMBSTONE_SUFFIX.length));
-      found.push(this.#expiryOf(file.slice(0, -TOMBSTONE_SUFFIX.length), path, 0, 'quota'));
-      this.#tombstones.push(path);
+      unlinkSegment(path);
+      found.push(this.#expiryOf(file, `${path}${TOMBSTONE_SUFFIX}`, 0, 'quota'));
+      this.#tombstones.push(`${path}${TOMBSTONE_SUFFIX}`);
     }
     return found;
   }
@@ -53,11 +52,6 @@ export class SegmentExpiry {
   /** The expiries told so far are committed. */
   recorded(): void {
     for (const path of this.#tombstones.splice(0)) rmSync(path, { force: true });
-  }
-
-  #unlink(path: string): void {
-    rmSync(path, { force: true });
-    rmSync(`${path}${HANDED_SUFFIX}`, { force: true });
   }
 
   #expiryOf(file: string, tombstone: string, bytes: number, why: Expiry['why']): Expiry {
@@ -81,6 +75,28 @@ export class SegmentExpiry {
       };
     }
   }
+}
+
+/** Segments whose expiry began and is not recorded yet, there still or not. */
+function tombstonedIn(directory: string): string[] {
+  return readdirSync(directory)
+    .filter((file) => file.endsWith(TOMBSTONE_SUFFIX))
+    .map((file) => file.slice(0, -TOMBSTONE_SUFFIX.length));
+}
+
+/** Those of them that are there still: a recorder died before it could unlink them, or is just about to. */
+export function expiringSegments(directory: string): string[] {
+  return tombstonedIn(directory).filter((file) => existsSync(join(directory, file)));
+}
+
+/** Takes away what an expiry left, for whoever holds the recorder's lock; the next recorder records the expiry. */
+export function finishExpiries(directory: string): void {
+  for (const file of tombstonedIn(directory)) unlinkSegment(join(directory, file));
+}
+
+/** A copy that a `forget` was just writing, or left half written, goes with it. */
+function unlinkSegment(path: string): void {
+  for (const suffix of ['', HANDED_SUFFIX, ...LEFTOVER_SUFFIXES]) rmSync(`${path}${suffix}`, { force: true });
 }
 
 /** False when there is nothing of the name `from`. */

@@ -4,13 +4,8 @@ import { AppError } from '../core/errors.ts';
 import { segmentsOf } from './capture-directory.ts';
 import type { EncryptionKey } from './encryption-key.ts';
 import { type CaptureProblem, SegmentCheck, type SegmentReport } from './segment-check.ts';
-import {
-  CLAIMED_SUFFIX,
-  DAMAGED_SUFFIX,
-  MANIFEST_SUFFIX,
-  REWRITING_SUFFIX,
-  TOMBSTONE_SUFFIX,
-} from './segment-name.ts';
+import { DAMAGED_SUFFIX, MANIFEST_SUFFIX, TOMBSTONE_SUFFIX } from './segment-name.ts';
+import { leftoversIn } from './segment-replacement.ts';
 
 /** What `verify` says of a capture. */
 export interface VerifyDocument {
@@ -23,7 +18,7 @@ export interface VerifyDocument {
   readonly problems: readonly CaptureProblem[];
   /** Segments that retention is taking away, or was when its recorder died. */
   readonly expiring: readonly string[];
-  /** What an interrupted `forget` left behind; the next one removes it. */
+  /** What an interrupted `forget` left behind; the next one removes it, or the next start of a recorder. */
   readonly leftovers: readonly string[];
 }
 
@@ -61,7 +56,7 @@ export function verifyCapture(captureDirectory: string, options: VerifyOptions):
     segments: reports.map((report) => ({ ...report, problems: report.problems.length })),
     problems,
     expiring: files.filter((file) => file.endsWith(TOMBSTONE_SUFFIX)),
-    leftovers: files.filter((file) => file.endsWith(REWRITING_SUFFIX) || file.endsWith(CLAIMED_SUFFIX)),
+    leftovers: leftoversIn(captureDirectory),
   };
 }
 

@@ -1,4 +1,4 @@
-import { chmodSync, existsSync, readdirSync, renameSync, rmSync, statSync } from 'node:fs';
+import { chmodSync, existsSync, readdirSync, renameSync, rmSync, statSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
@@ -6,6 +6,7 @@ import { systemClock } from '../../src/core/clock.ts';
 import { segmentsOf } from '../../src/storage/capture-directory.ts';
 import { CaptureReader } from '../../src/storage/capture-reader.ts';
 import { CaptureWriter } from '../../src/storage/capture-writer.ts';
+import { openForFilling } from '../../src/storage/database.ts';
 import { DirectoryLock } from '../../src/storage/directory-lock.ts';
 import { EncryptionKey } from '../../src/storage/encryption-key.ts';
 import { inspectCapture } from '../../src/storage/inspection.ts';
@@ -22,6 +23,7 @@ import {
   session,
   verified,
 } from '../support/forgetting.ts';
+import { temporaryDirectory } from '../support/temp-dir.ts';
 
 const KEY = EncryptionKey.from(Buffer.alloc(32, 1), 'a key');
 
@@ -209,6 +211,16 @@ describe('forgetting', () => {
     const directory = captureOf(conversation(), { encryption: KEY });
     expect(() => forget(directory, ofSession('Adalberta'))).toThrow(/its payloads need a key/);
     expect(verified(directory, KEY).exchanges).toBe(60);
+  });
+
+  it('keeps what a transaction takes back in memory: no file of it lies beside the segment', () => {
+    const directory = temporaryDirectory();
+    writeFileSync(join(directory, 'new'), '');
+    const connection = openForFilling(join(directory, 'new'), 512);
+    connection.exec('CREATE TABLE a (b)');
+    connection.exec('BEGIN; INSERT INTO a VALUES (1)');
+    expect(readdirSync(directory)).toEqual(['new']);
+    connection.close();
   });
 
   it('lets one work at a capture at a time', () => {
