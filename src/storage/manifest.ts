@@ -77,9 +77,11 @@ export function readManifest(segmentPath: string): Manifest {
  */
 export function manifestOfWhole(segmentPath: string): Manifest {
   const manifest = readManifest(segmentPath);
+  const file = basename(segmentPath);
+  if (manifest.file !== file) throw damaged(file, `its manifest is that of ${manifest.file}`);
   const { size } = orTakenAway(segmentPath, () => statSync(segmentPath));
   if (size === manifest.fileBytes) return manifest;
-  throw damaged(manifest.file, `it has ${size} bytes, and was sealed with ${manifest.fileBytes}`);
+  throw damaged(file, `it has ${size} bytes, and was sealed with ${manifest.fileBytes}`);
 }
 
 /** @throws AppError CAPTURE_DAMAGED naming `file`. */

@@ -10,6 +10,7 @@ import { isIntact, type Manifest, readManifest } from './manifest.ts';
 import { HOUR_COLUMNS, SELECT_HOUR_SUMS, SELECT_SECOND_SUMS } from './roll-up-queries.ts';
 import { assertReadable, isUnborn } from './schema.ts';
 import { factsOf, sha256Of } from './sealing.ts';
+import type { SegmentIdentities } from './segment-identities.ts';
 import { readMeta } from './segment-meta.ts';
 import { MANIFEST_SUFFIX } from './segment-name.ts';
 import { SlotTable } from './slot-table.ts';
@@ -20,6 +21,7 @@ export const PROBLEM_KINDS = [
   'manifest',
   'hash',
   'database',
+  'name',
   'block',
   'payload',
   'reference',
@@ -72,16 +74,21 @@ const REFERENCES = [
 export class SegmentCheck {
   readonly #segment: SegmentFile;
   readonly #key: EncryptionKey | null;
+  readonly #identities: SegmentIdentities;
   readonly #problems: CaptureProblem[] = [];
   #unsaid = 0;
   #exchanges = 0;
   #blocks = 0;
   #encrypted = false;
 
-  /** @param key null when there is none */
-  constructor(segment: SegmentFile, key: EncryptionKey | null) {
+  /**
+   * @param key null when there is none
+   * @param identities of the capture's segments that were checked before
+   */
+  constructor(segment: SegmentFile, key: EncryptionKey | null, identities: SegmentIdentities) {
     this.#segment = segment;
     this.#key = key;
+    this.#identities = identities;
   }
 
   /** @throws AppError CAPTURE_ENCRYPTED for a wrong key, CAPTURE_NOT_FOUND when it was taken away, SCHEMA_TOO_NEW. */
@@ -132,7 +139,11 @@ export class SegmentCheck {
       connection.exec('BEGIN');
       assertReadable(connection, file);
       this.#checkStructure(connection);
-      const { encryption } = readMeta(connection, file);
+      const meta = readMeta(connection, file);
+      this.#guard('name', () =>
+        this.#identities.assertNew(this.#segment, { meta, span: spanOf(connection) }),
+      );
+      const { encryption } = meta;
       this.#encrypted = encryption !== null;
       const cipher = this.#key === null ? null : cipherFor(encryption, this.#key, file);
       const slots = this.#guard('block', () => this.#checkBlocks(connection, cipher));
@@ -267,6 +278,16 @@ export class SegmentCheck {
     if (this.#problems.length < PROBLEMS_MAX) this.#problems.push({ file: this.#segment.file, kind, what });
     else this.#unsaid += 1;
   }
+}
+
+function spanOf(connection: Connection): { firstUs: number; lastUs: number } | null {
+  const span = connection
+    .prepare<[], { firstUs: number | null; lastUs: number | null }>(
+      'SELECT min(arrival_us) AS firstUs, max(arrival_us) AS lastUs FROM exchange',
+    )
+    .get();
+  if (span === undefined || span.firstUs === null || span.lastUs === null) return null;
+  return { firstUs: span.firstUs, lastUs: span.lastUs };
 }
 
 function countOf(connection: Connection, from: string): number {

@@ -4,6 +4,7 @@ import { AppError } from '../core/errors.ts';
 import { segmentsOf } from './capture-directory.ts';
 import type { EncryptionKey } from './encryption-key.ts';
 import { type CaptureProblem, SegmentCheck, type SegmentReport } from './segment-check.ts';
+import { SegmentIdentities } from './segment-identities.ts';
 import { DAMAGED_SUFFIX, MANIFEST_SUFFIX, TOMBSTONE_SUFFIX } from './segment-name.ts';
 import { leftoversIn } from './segment-replacement.ts';
 
@@ -37,9 +38,10 @@ export interface VerifyOptions {
 export function verifyCapture(captureDirectory: string, options: VerifyOptions): VerifyDocument {
   const segments = segmentsOf(captureDirectory);
   const reports: SegmentReport[] = [];
+  const identities = new SegmentIdentities();
   for (const [index, segment] of segments.entries()) {
     options.onSegment(segment.file, index, segments.length);
-    const report = reportOn(new SegmentCheck(segment, options.encryptionKey));
+    const report = reportOn(new SegmentCheck(segment, options.encryptionKey, identities));
     if (report !== null) reports.push(report);
   }
   const files = readdirSync(captureDirectory).sort();

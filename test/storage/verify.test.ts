@@ -4,8 +4,10 @@ import Database from 'better-sqlite3';
 import { describe, expect, it } from 'vitest';
 import { systemClock } from '../../src/core/clock.ts';
 import { segmentsOf } from '../../src/storage/capture-directory.ts';
+import { CaptureReader } from '../../src/storage/capture-reader.ts';
 import { CaptureWriter } from '../../src/storage/capture-writer.ts';
 import { EncryptionKey } from '../../src/storage/encryption-key.ts';
+import { inspectCapture } from '../../src/storage/inspection.ts';
 import { sealSegment } from '../../src/storage/sealing.ts';
 import { type VerifyDocument, verifyCapture } from '../../src/storage/verify.ts';
 import { flipBits } from '../support/bit-flips.ts';
@@ -120,6 +122,25 @@ describe('verifying a capture', () => {
       { file: first?.file, kind: 'counts', what: expect.stringContaining('exchanges is 60') },
       { file: second?.file, kind: 'missing' },
     ]);
+  });
+
+  it.each([
+    ['of another recorder', '20261124T15-ffffffff-0001.sqlite', 'it is a segment of recorder 7f3a9c21'],
+    ['of another number', '20261124T15-7f3a9c21-0007.sqlite', 'it is the same segment as'],
+  ])('finds a copy of a segment under a name %s, which nobody counts twice', (_, copy, what) => {
+    const directory = mixedCapture();
+    const [first] = segmentsOf(directory);
+    cpSync(first?.path ?? '', join(directory, copy));
+    const problems = [{ file: copy, kind: 'name', what: expect.stringContaining(what) }];
+    expect(verify(directory)).toMatchObject({ ok: false, problems });
+    expect(() => inspectCapture(directory)).toThrow(`segment ${copy} is damaged: ${what}`);
+    // With its manifest it is no better.
+    cpSync(`${first?.path}.manifest.json`, join(directory, `${copy}.manifest.json`));
+    expect(verify(directory).ok).toBe(false);
+    const read = () => [...new CaptureReader(directory).rows()];
+    for (const reading of [read, () => inspectCapture(directory)]) {
+      expect(reading).toThrow(`segment ${copy} is damaged: its manifest is that of ${first?.file}`);
+    }
   });
 
   it('tells of segments set aside and of expiries that nobody recorded', () => {
