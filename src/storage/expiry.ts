@@ -1,10 +1,10 @@
-import { existsSync, readdirSync, readFileSync, renameSync, rmSync, statSync } from 'node:fs';
+import { existsSync, readdirSync, renameSync, rmSync, statSync } from 'node:fs';
 import { join } from 'node:path';
 import type { Clock } from '../core/clock.ts';
 import { AppError } from '../core/errors.ts';
 import type { SegmentFile } from './capture-directory.ts';
 import { isMissing } from './durable-files.ts';
-import { parseManifest } from './manifest.ts';
+import { parseManifest, readManifestText } from './manifest.ts';
 import { HANDED_SUFFIX, LEFTOVER_SUFFIXES, MANIFEST_SUFFIX, TOMBSTONE_SUFFIX } from './segment-name.ts';
 import type { Expiry } from './side-records.ts';
 
@@ -51,13 +51,13 @@ export class SegmentExpiry {
 
   /** The expiries told so far are committed. */
   recorded(): void {
-    for (const path of this.#tombstones.splice(0)) rmSync(path, { force: true });
+    for (const path of this.#tombstones.splice(0)) rmSync(path, { force: true, recursive: true });
   }
 
   #expiryOf(file: string, tombstone: string, bytes: number, why: Expiry['why']): Expiry {
     const expiredUs = this.#clock.epochUs();
     try {
-      const manifest = parseManifest(readFileSync(tombstone, 'utf8'), tombstone);
+      const manifest = parseManifest(readManifestText(tombstone), tombstone);
       const { firstArrivalUs, lastArrivalUs, exchanges, fileBytes, expired: earlier } = manifest;
       return { file, firstArrivalUs, lastArrivalUs, exchanges, bytes: fileBytes, expiredUs, why, earlier };
     } catch (error) {

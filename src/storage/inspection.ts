@@ -184,7 +184,8 @@ class Inspection {
       if (reader === null) return;
       try {
         const summary = summaryOf(reader);
-        this.#identities.assertNew(segment, summary);
+        const exchanges = summary.hours.reduce((sum, hour) => sum + hour.exchanges, 0);
+        this.#identities.assertNew(segment, { ...summary, exchanges });
         const days = summary.hours.flatMap((hour) => this.#daysOf(reader, hour));
         this.#add(segment, summary, days);
       } finally {

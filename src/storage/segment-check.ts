@@ -1,16 +1,16 @@
-import { existsSync, readFileSync, statSync } from 'node:fs';
+import { existsSync, statSync } from 'node:fs';
 import { AppError, reasonOf } from '../core/errors.ts';
 import { assertChecksum, type BlockRow, decodeBlock } from './block.ts';
 import type { BlockCipher } from './block-cipher.ts';
 import type { BlockSlots } from './block-slots.ts';
 import type { SegmentFile } from './capture-directory.ts';
+import type { CheckedSegments } from './checked-segments.ts';
 import { type Connection, openForReading, segmentError } from './database.ts';
 import { cipherFor, type EncryptionKey } from './encryption-key.ts';
-import { isIntact, type Manifest, readManifest } from './manifest.ts';
+import { isIntact, type Manifest, readManifest, readManifestText } from './manifest.ts';
 import { HOUR_COLUMNS, SELECT_HOUR_SUMS, SELECT_SECOND_SUMS } from './roll-up-queries.ts';
 import { assertReadable, isUnborn } from './schema.ts';
 import { factsOf, sha256Of } from './sealing.ts';
-import type { SegmentIdentities } from './segment-identities.ts';
 import { readMeta } from './segment-meta.ts';
 import { MANIFEST_SUFFIX } from './segment-name.ts';
 import { SlotTable } from './slot-table.ts';
@@ -28,6 +28,7 @@ export const PROBLEM_KINDS = [
   'roll_ups',
   'counts',
   'missing',
+  'ledger',
   'set_aside',
 ] as const;
 export type ProblemKind = (typeof PROBLEM_KINDS)[number];
@@ -74,7 +75,7 @@ const REFERENCES = [
 export class SegmentCheck {
   readonly #segment: SegmentFile;
   readonly #key: EncryptionKey | null;
-  readonly #identities: SegmentIdentities;
+  readonly #others: CheckedSegments;
   readonly #problems: CaptureProblem[] = [];
   #unsaid = 0;
   #exchanges = 0;
@@ -83,12 +84,12 @@ export class SegmentCheck {
 
   /**
    * @param key null when there is none
-   * @param identities of the capture's segments that were checked before
+   * @param others those of the capture that were checked before
    */
-  constructor(segment: SegmentFile, key: EncryptionKey | null, identities: SegmentIdentities) {
+  constructor(segment: SegmentFile, key: EncryptionKey | null, others: CheckedSegments) {
     this.#segment = segment;
     this.#key = key;
-    this.#identities = identities;
+    this.#others = others;
   }
 
   /** @throws AppError CAPTURE_ENCRYPTED for a wrong key, CAPTURE_NOT_FOUND when it was taken away, SCHEMA_TOO_NEW. */
@@ -117,7 +118,7 @@ export class SegmentCheck {
   #manifest(): Manifest | null {
     const { file, path } = this.#segment;
     return this.#guard('manifest', () => {
-      if (!isIntact(readFileSync(`${path}${MANIFEST_SUFFIX}`, 'utf8'))) {
+      if (!isIntact(readManifestText(`${path}${MANIFEST_SUFFIX}`))) {
         this.#found('manifest', `${file}${MANIFEST_SUFFIX} is not what was written`);
       }
       const manifest = readManifest(path);
@@ -140,9 +141,7 @@ export class SegmentCheck {
       assertReadable(connection, file);
       this.#checkStructure(connection);
       const meta = readMeta(connection, file);
-      this.#guard('name', () =>
-        this.#identities.assertNew(this.#segment, { meta, span: spanOf(connection) }),
-      );
+      this.#guard('name', () => this.#others.add(this.#segment, meta, connection));
       const { encryption } = meta;
       this.#encrypted = encryption !== null;
       const cipher = this.#key === null ? null : cipherFor(encryption, this.#key, file);
@@ -278,16 +277,6 @@ export class SegmentCheck {
     if (this.#problems.length < PROBLEMS_MAX) this.#problems.push({ file: this.#segment.file, kind, what });
     else this.#unsaid += 1;
   }
-}
-
-function spanOf(connection: Connection): { firstUs: number; lastUs: number } | null {
-  const span = connection
-    .prepare<[], { firstUs: number | null; lastUs: number | null }>(
-      'SELECT min(arrival_us) AS firstUs, max(arrival_us) AS lastUs FROM exchange',
-    )
-    .get();
-  if (span === undefined || span.firstUs === null || span.lastUs === null) return null;
-  return { firstUs: span.firstUs, lastUs: span.lastUs };
 }
 
 function countOf(connection: Connection, from: string): number {

@@ -1,10 +1,18 @@
 import type { SegmentFile } from './capture-directory.ts';
 import { damaged } from './database.ts';
-import type { SegmentSummary } from './segment-summary.ts';
+import type { SegmentMeta } from './segment-meta.ts';
 
 /** @throws AppError CAPTURE_DAMAGED for a segment that goes by the name of another recorder than its own. */
 export function assertOwnName({ file, recorder: named }: SegmentFile, recorder: string): void {
   if (recorder !== named) throw damaged(file, `it is a segment of recorder ${recorder}, under another name`);
+}
+
+/** What no two segments have in common: opened within one tick of the clock, they hold something else. */
+export interface SegmentIdentity {
+  readonly meta: SegmentMeta;
+  /** Null for one without exchanges. */
+  readonly span: { readonly firstUs: number; readonly lastUs: number } | null;
+  readonly exchanges: number;
 }
 
 /**
@@ -15,11 +23,11 @@ export class SegmentIdentities {
   readonly #files = new Map<string, string>();
 
   /** @throws AppError CAPTURE_DAMAGED when it is not the segment that its name says, or one that was there before. */
-  assertNew(segment: SegmentFile, { meta, span }: Pick<SegmentSummary, 'meta' | 'span'>): void {
+  assertNew(segment: SegmentFile, { meta, span, exchanges }: SegmentIdentity): void {
     assertOwnName(segment, meta.recorder.id);
-    // Two that were opened within one tick of the clock differ in what arrived; copies without exchanges do no harm.
+    // Copies without exchanges do no harm.
     if (span === null) return;
-    const identity = `${meta.recorder.id} ${meta.openedUs} ${span.firstUs} ${span.lastUs}`;
+    const identity = `${meta.recorder.id} ${meta.openedUs} ${span.firstUs} ${span.lastUs} ${exchanges}`;
     const other = this.#files.get(identity) ?? segment.file;
     this.#files.set(identity, other);
     if (other !== segment.file)

@@ -1,10 +1,12 @@
 import { existsSync, readdirSync } from 'node:fs';
 import { join } from 'node:path';
 import { AppError } from '../core/errors.ts';
+import { LEDGER_FILE } from '../core/ledger-cell.ts';
 import { segmentsOf } from './capture-directory.ts';
+import { CheckedSegments, type MissingSegments } from './checked-segments.ts';
 import type { EncryptionKey } from './encryption-key.ts';
+import { ledgerProblem } from './ledger-check.ts';
 import { type CaptureProblem, SegmentCheck, type SegmentReport } from './segment-check.ts';
-import { SegmentIdentities } from './segment-identities.ts';
 import { DAMAGED_SUFFIX, MANIFEST_SUFFIX, TOMBSTONE_SUFFIX } from './segment-name.ts';
 import { leftoversIn } from './segment-replacement.ts';
 
@@ -17,6 +19,11 @@ export interface VerifyDocument {
   readonly exchanges: number;
   readonly segments: readonly (Omit<SegmentReport, 'problems'> & { readonly problems: number })[];
   readonly problems: readonly CaptureProblem[];
+  /**
+   * Segments that are not there and nothing here says why. No damage: whoever takes what was handed over, or puts
+   * captures together in part, leaves them behind. Of those after a recorder's last nobody knows.
+   */
+  readonly missing: readonly MissingSegments[];
   /** Segments that retention is taking away, or was when its recorder died. */
   readonly expiring: readonly string[];
   /** What an interrupted `forget` left behind; the next one removes it, or the next start of a recorder. */
@@ -38,17 +45,19 @@ export interface VerifyOptions {
 export function verifyCapture(captureDirectory: string, options: VerifyOptions): VerifyDocument {
   const segments = segmentsOf(captureDirectory);
   const reports: SegmentReport[] = [];
-  const identities = new SegmentIdentities();
+  const checked = new CheckedSegments();
   for (const [index, segment] of segments.entries()) {
     options.onSegment(segment.file, index, segments.length);
-    const report = reportOn(new SegmentCheck(segment, options.encryptionKey, identities));
+    const report = reportOn(new SegmentCheck(segment, options.encryptionKey, checked));
     if (report !== null) reports.push(report);
   }
   const files = readdirSync(captureDirectory).sort();
-  const problems = [
+  const ledger = checked.recorded ? ledgerProblem(captureDirectory) : null;
+  const problems: CaptureProblem[] = [
     ...reports.flatMap((report) => report.problems),
     ...missingFrom(captureDirectory, files),
     ...files.filter((file) => file.endsWith(DAMAGED_SUFFIX)).map(setAside),
+    ...(ledger === null ? [] : [{ file: LEDGER_FILE, kind: 'ledger' as const, what: ledger }]),
   ];
   return {
     schemaVersion: 1,
@@ -57,6 +66,7 @@ export function verifyCapture(captureDirectory: string, options: VerifyOptions):
     exchanges: reports.reduce((sum, { exchanges }) => sum + exchanges, 0),
     segments: reports.map((report) => ({ ...report, problems: report.problems.length })),
     problems,
+    missing: checked.missing([...segments.map(({ file }) => file), ...files]),
     expiring: files.filter((file) => file.endsWith(TOMBSTONE_SUFFIX)),
     leftovers: leftoversIn(captureDirectory),
   };
