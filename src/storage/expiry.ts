@@ -2,7 +2,8 @@ import { existsSync, readdirSync, renameSync, rmSync, statSync } from 'node:fs';
 import { join } from 'node:path';
 import type { Clock } from '../core/clock.ts';
 import { AppError } from '../core/errors.ts';
-import type { SegmentFile } from './capture-directory.ts';
+import { type SegmentFile, segmentsOf } from './capture-directory.ts';
+import { openForReading } from './database.ts';
 import { isMissing } from './durable-files.ts';
 import { parseManifest, readManifestText } from './manifest.ts';
 import { HANDED_SUFFIX, LEFTOVER_SUFFIXES, MANIFEST_SUFFIX, TOMBSTONE_SUFFIX } from './segment-name.ts';
@@ -43,8 +44,11 @@ export class SegmentExpiry {
     for (const file of tombstonedIn(this.#directory)) {
       const path = join(this.#directory, file);
       unlinkSegment(path);
-      found.push(this.#expiryOf(file, `${path}${TOMBSTONE_SUFFIX}`, 0, 'quota'));
       this.#tombstones.push(`${path}${TOMBSTONE_SUFFIX}`);
+      // One that died after its commit has only the tombstone left to remove; told again it would be summed twice.
+      if (!isRecorded(this.#directory, file)) {
+        found.push(this.#expiryOf(file, `${path}${TOMBSTONE_SUFFIX}`, 0, 'quota'));
+      }
     }
     return found;
   }
@@ -87,6 +91,23 @@ function tombstonedIn(directory: string): string[] {
 /** Those of them that are there still: a recorder died before it could unlink them, or is just about to. */
 export function expiringSegments(directory: string): string[] {
   return tombstonedIn(directory).filter((file) => existsSync(join(directory, file)));
+}
+
+/** Whether a segment that a recorder died over holds the expiry of `file`; what cannot be read does not. */
+function isRecorded(directory: string, file: string): boolean {
+  const open = segmentsOf(directory).filter(({ sealed }) => !sealed);
+  return open.some(({ path }) => {
+    try {
+      const connection = openForReading(path);
+      try {
+        return connection.prepare('SELECT 1 FROM expiry WHERE file = ?').get(file) !== undefined;
+      } finally {
+        connection.close();
+      }
+    } catch {
+      return false;
+    }
+  });
 }
 
 /** Takes away what an expiry left, for whoever holds the recorder's lock; the next recorder records the expiry. */

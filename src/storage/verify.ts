@@ -1,14 +1,17 @@
-import { existsSync, readdirSync } from 'node:fs';
+import { existsSync, readdirSync, statSync } from 'node:fs';
 import { join } from 'node:path';
 import { AppError } from '../core/errors.ts';
 import { LEDGER_FILE } from '../core/ledger-cell.ts';
-import { segmentsOf } from './capture-directory.ts';
+import { type SegmentFile, segmentsOf } from './capture-directory.ts';
 import { CheckedSegments, type MissingSegments } from './checked-segments.ts';
 import type { EncryptionKey } from './encryption-key.ts';
 import { ledgerProblem } from './ledger-check.ts';
 import { type CaptureProblem, SegmentCheck, type SegmentReport } from './segment-check.ts';
 import { DAMAGED_SUFFIX, MANIFEST_SUFFIX, TOMBSTONE_SUFFIX } from './segment-name.ts';
 import { leftoversIn } from './segment-replacement.ts';
+
+/** How often a segment is checked that is replaced each time. */
+const ATTEMPTS = 3;
 
 /** What `verify` says of a capture. */
 export interface VerifyDocument {
@@ -48,7 +51,7 @@ export function verifyCapture(captureDirectory: string, options: VerifyOptions):
   const checked = new CheckedSegments();
   for (const [index, segment] of segments.entries()) {
     options.onSegment(segment.file, index, segments.length);
-    const report = reportOn(new SegmentCheck(segment, options.encryptionKey, checked));
+    const report = reportOn(segment, options.encryptionKey, checked);
     if (report !== null) reports.push(report);
   }
   const files = readdirSync(captureDirectory).sort();
@@ -72,14 +75,35 @@ export function verifyCapture(captureDirectory: string, options: VerifyOptions):
   };
 }
 
-/** Null for a segment that retention took while it was being checked. */
-function reportOn(check: SegmentCheck): SegmentReport | null {
+/**
+ * Null for a segment that retention took while it was being checked. One that a `forget` put anew in its place, or
+ * that was sealed, meanwhile is looked at again: its manifest was that of another file.
+ */
+function reportOn(
+  segment: SegmentFile,
+  key: EncryptionKey | null,
+  checked: CheckedSegments,
+): SegmentReport | null {
+  for (let attempt = 1; ; attempt += 1) {
+    const seal = sealOf(segment);
+    const report = reportOnce(new SegmentCheck({ ...segment, sealed: seal !== null }, key, checked));
+    if (attempt === ATTEMPTS || sealOf(segment) === seal) return report;
+  }
+}
+
+function reportOnce(check: SegmentCheck): SegmentReport | null {
   try {
     return check.run();
   } catch (error) {
     if (error instanceof AppError && error.code === 'CAPTURE_NOT_FOUND') return null;
     throw error;
   }
+}
+
+/** Tells one seal from the next; null while there is none. */
+function sealOf({ path }: SegmentFile): string | null {
+  const status = statSync(`${path}${MANIFEST_SUFFIX}`, { throwIfNoEntry: false });
+  return status === undefined ? null : `${status.ino} ${status.mtimeMs}`;
 }
 
 /** Segments whose manifest is there and who are not: expiry takes the manifest first, so nobody meant it. */

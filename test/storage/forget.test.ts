@@ -1,7 +1,7 @@
 import { chmodSync, existsSync, readdirSync, renameSync, rmSync, statSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import fc from 'fast-check';
-import { describe, expect, it } from 'vitest';
+import { describe, expect, it, vi } from 'vitest';
 import { systemClock } from '../../src/core/clock.ts';
 import { segmentsOf } from '../../src/storage/capture-directory.ts';
 import { CaptureReader } from '../../src/storage/capture-reader.ts';
@@ -11,6 +11,7 @@ import { DirectoryLock } from '../../src/storage/directory-lock.ts';
 import { EncryptionKey } from '../../src/storage/encryption-key.ts';
 import { inspectCapture } from '../../src/storage/inspection.ts';
 import { readManifest } from '../../src/storage/manifest.ts';
+import { SegmentCheck } from '../../src/storage/segment-check.ts';
 import { placesOf } from '../support/capture-bytes.ts';
 import { captureOf, overwrite, querySegment, writerOptions } from '../support/captures.ts';
 import { anyExchange, exchangeOf, TEST_EPOCH_US, testHash } from '../support/exchanges.ts';
@@ -221,6 +222,24 @@ describe('forgetting', () => {
     connection.exec('BEGIN; INSERT INTO a VALUES (1)');
     expect(readdirSync(directory)).toEqual(['new']);
     connection.close();
+  });
+
+  it('is no damage to a check that had read the manifest of the old segment', () => {
+    const directory = captureOf(conversation());
+    const original = SegmentCheck.prototype.run;
+    const run = vi.spyOn(SegmentCheck.prototype, 'run').mockImplementationOnce(function (this: SegmentCheck) {
+      forget(directory, ofSession('Adalberta'));
+      const report = original.call(this);
+      return {
+        ...report,
+        problems: [{ file: report.file, kind: 'hash', what: 'not the one it was sealed with' }],
+      };
+    });
+    try {
+      expect(verified(directory)).toEqual({ ok: true, exchanges: 30, leftovers: [] });
+    } finally {
+      run.mockRestore();
+    }
   });
 
   it('lets one work at a capture at a time', () => {
