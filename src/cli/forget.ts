@@ -1,5 +1,6 @@
 import { existsSync } from 'node:fs';
 import { join } from 'node:path';
+import { setImmediate as nextTurn } from 'node:timers/promises';
 import { Command } from 'commander';
 import { systemClock } from '../core/clock.ts';
 import { AppError } from '../core/errors.ts';
@@ -13,6 +14,7 @@ import { loadHashKey } from '../storage/hash-key.ts';
 import { HASH_KEY_FILE } from '../storage/segment-name.ts';
 import { type EncryptionFlag, encryptionKeyOf, encryptionKeyOption } from './encryption-flag.ts';
 import { EXIT } from './exit.ts';
+import { Interruption } from './interruption.ts';
 import { terminal } from './terminal.ts';
 
 interface ForgetFlags extends EncryptionFlag {
@@ -28,6 +30,7 @@ interface ForgetFlags extends EncryptionFlag {
 }
 
 const REMAINS: Readonly<Record<RemainReason, string>> = {
+  expiring: 'is just being taken away by retention; run this again to be sure that it is gone',
   open: 'is still being written; run this again when it is sealed',
   nobody_named:
     'was recorded without a key for that (record --session, --client), so that nobody can say whose they are',
@@ -51,29 +54,55 @@ export function forgetCommand(): Command {
     .option('--hash-key-file <file>', "key of the hashes (default: the capture's own)")
     .addOption(encryptionKeyOption('file with the key of an encrypted capture'))
     .option('--json', 'print one JSON document')
-    .action((named: string, flags: ForgetFlags) => {
-      forget(named, flags);
-    });
+    .action(forget);
 }
 
-function forget(named: string, flags: ForgetFlags): void {
+async function forget(named: string, flags: ForgetFlags): Promise<void> {
   const directory = resolveCaptureDirectory(named, 'read');
   const encryptionKey = encryptionKeyOf(flags);
   const hash = hashKeyOf(directory, flags);
-  const document = forgetExchanges(directory, {
+  const steps = forgetExchanges(directory, {
     selection: selectionOf(flags, hash),
     hashKeyFingerprint: hash?.fingerprint() ?? null,
     encryptionKey,
     dryRun: flags.dryRun ?? false,
     clock: systemClock,
-    onSegment: (file) => terminal.progress(`writing ${file} anew`),
   });
+  const document = await carriedOut(steps);
+  if (document === null) {
+    terminal.note('Interrupted. What was forgotten until here stays forgotten; run this again for the rest.');
+    return;
+  }
   if (flags.json) terminal.json(document);
   else terminal.print(...linesOf(document));
   if (!document.dryRun && document.exchanges > 0) {
     terminal.note('Copies elsewhere (shipped segments, backups, snapshots) still hold it.');
   }
   if (!document.complete) process.exitCode = EXIT.inconclusive;
+}
+
+/**
+ * Null when a signal came: no segment is begun any more, and the one at hand was ended, so that nothing half written
+ * stays behind. The process then ends as the signal asks.
+ */
+export async function carriedOut(
+  steps: Generator<string, ForgetDocument | null, undefined>,
+): Promise<ForgetDocument | null> {
+  const interruption = new Interruption();
+  try {
+    for (let step = steps.next(); ; step = steps.next()) {
+      if (step.done) return step.value;
+      terminal.progress(`writing ${step.value} anew`);
+      // Signals are heard in between.
+      await nextTurn();
+      if (interruption.status === null) continue;
+      process.exitCode = interruption.status;
+      steps.return(null);
+      return null;
+    }
+  } finally {
+    interruption.end();
+  }
 }
 
 /** The key that names are looked up under; null where none is needed. Never makes one: nothing would match it. */

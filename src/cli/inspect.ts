@@ -115,12 +115,17 @@ function amountText(
   return names.length === 0 ? 'nothing' : `${total.exchanges} exchanges: ${names.join(', ')}`;
 }
 
-function coverageText({ coverage, unexplained, origins }: InspectDocument): string {
+function coverageText({ coverage, unexplained, origins, recorders }: InspectDocument): string {
   if (origins.some(({ kind }) => kind === 'imported'))
     return 'not known: what an imported file left out is not counted';
   if (coverage === null || unexplained === null) return '–';
   const share = (value: number) => `${(value * 100).toFixed(2)} %`;
-  return `${share(coverage)}${unexplained > 0.00005 ? `, ${share(unexplained)} unexplained` : ''}`;
+  // What a segment held that is somewhere else, or cannot be read, nobody knows.
+  const partial = recorders.some(({ gaps }) =>
+    gaps.some(({ kind }) => kind === 'missing' || kind === 'damaged'),
+  );
+  const rest = unexplained > 0.00005 ? `, ${share(unexplained)} unexplained` : '';
+  return `${share(coverage)}${rest}${partial ? ', of what is here: segments are missing' : ''}`;
 }
 
 function skewText({ clockSkew, recorders }: InspectDocument): string {

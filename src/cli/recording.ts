@@ -23,6 +23,7 @@ import { CaptureWriter } from '../storage/capture-writer.ts';
 import { DirectoryLock } from '../storage/directory-lock.ts';
 import { EncryptionKey } from '../storage/encryption-key.ts';
 import { loadHashKey } from '../storage/hash-key.ts';
+import { removeLeftovers } from '../storage/segment-replacement.ts';
 
 /** What a recorder process is started with; plain data, because it travels between processes. */
 export interface RecorderSettings {
@@ -76,6 +77,7 @@ export function openRecording(
   const directory = resolveCaptureDirectory(settings.dir, 'write');
   const lock = DirectoryLock.acquire(directory);
   try {
+    removeLeftovers(directory);
     const unsealed = unsealedSegments(directory);
     const hash = new KeyedHash(loadHashKey(directory, settings.hashKeyFile));
     const anchor = clock.anchor();

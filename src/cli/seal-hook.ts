@@ -1,19 +1,14 @@
-import { spawn } from 'node:child_process';
 import { access } from 'node:fs/promises';
 import { reasonOf } from '../core/errors.ts';
 import type { Logger } from '../core/ports.ts';
 import { isMissing } from '../storage/durable-files.ts';
 import { markHanded, sealMark, unhandedSegments } from '../storage/handed-over.ts';
 import { MANIFEST_SUFFIX } from '../storage/segment-name.ts';
-import { yieldProcessor } from './sealing.ts';
+import { CommandRun } from './command-run.ts';
 
 const COMMAND_LIMIT_MS = 600_000;
 const RETRY_MS = 1_000;
 const RETRY_MAX_MS = 300_000;
-/** How long a command that is told to end may take to do so. */
-const GRACE_MS = 1_000;
-/** The end of what a command said, for the log. */
-const SAID_CHARS = 500;
 
 export interface SealHookOptions {
   /** For `sh -c`; it finds the segment in `$1` and its manifest in `$2`. */
@@ -138,43 +133,13 @@ export class SealHook {
   #run(file: string): Promise<string | null> {
     const { command, commandLimitMs = COMMAND_LIMIT_MS } = this.#options;
     const manifest = `${file}${MANIFEST_SUFFIX}`;
-    return new Promise((resolve) => {
-      const child = spawn('sh', ['-c', command, 'reprise', file, manifest], {
-        stdio: ['ignore', 'pipe', 'pipe'],
-        env: { ...process.env, REPRISE_SEGMENT: file, REPRISE_MANIFEST: manifest },
-        // A group of its own: Ctrl-C does not reach it, and what it started ends with it.
-        detached: true,
-      });
-      let said = '';
-      let late = false;
-      for (const stream of [child.stdout, child.stderr]) {
-        stream.setEncoding('utf8').on('data', (text: string) => {
-          said = (said + text).slice(-SAID_CHARS);
-        });
-      }
-      let grace: NodeJS.Timeout | null = null;
-      this.#kill = () => {
-        signalGroup(child.pid, 'SIGTERM');
-        grace ??= setTimeout(() => signalGroup(child.pid, 'SIGKILL'), GRACE_MS);
-      };
-      const timer = setTimeout(() => {
-        late = true;
-        this.#kill?.();
-      }, commandLimitMs);
-      const end = (failure: string | null) => {
-        clearTimeout(timer);
-        if (grace) clearTimeout(grace);
-        this.#kill = null;
-        resolve(failure);
-      };
-      child.on('error', (error) => end(reasonOf(error)));
-      // What it left running in the background ends with it; it would hold the output open for ever.
-      child.on('exit', () => signalGroup(child.pid, 'SIGKILL'));
-      child.on('close', (code, signal) => {
-        const how = late ? `it took longer than ${commandLimitMs} ms` : `it ended with ${signal ?? code}`;
-        end(code === 0 && !late ? null : [how, said.trim()].filter(Boolean).join(': '));
-      });
-      yieldProcessor(child.pid);
+    const run = new CommandRun(command, [file, manifest], {
+      REPRISE_SEGMENT: file,
+      REPRISE_MANIFEST: manifest,
+    });
+    this.#kill = () => run.end();
+    return run.failureWithin(commandLimitMs).finally(() => {
+      this.#kill = null;
     });
   }
 
@@ -217,15 +182,5 @@ async function isThere(file: string): Promise<boolean> {
   } catch (error) {
     if (isMissing(error)) return false;
     throw error;
-  }
-}
-
-/** To all of a command's processes; those that ended already hear nothing. */
-function signalGroup(pid: number | undefined, signal: NodeJS.Signals): void {
-  if (pid === undefined) return;
-  try {
-    process.kill(-pid, signal);
-  } catch (error) {
-    if (!(error instanceof Error && 'code' in error && error.code === 'ESRCH')) throw error;
   }
 }

@@ -28,7 +28,7 @@ export function verifyCommand(): Command {
 }
 
 function linesOf(document: VerifyDocument): string[] {
-  const { segments, problems, expiring, leftovers } = document;
+  const { segments, problems, missing, expiring, leftovers } = document;
   const open = segments.filter(({ sealed }) => !sealed);
   const unread = segments.filter(({ decoded }) => !decoded);
   const blocks = segments.reduce((sum, segment) => sum + segment.blocks, 0);
@@ -36,14 +36,22 @@ function linesOf(document: VerifyDocument): string[] {
     ...problems.map(({ file, kind, what }) => `${file}: ${kind}: ${what}`),
     ...open.map(({ file }) => `${file}: not sealed yet: held against itself, there is no hash`),
     ...unread.map(({ file }) => `${file}: encrypted: checksums only (--encryption-key-file reads the rest)`),
+    ...missing.map(
+      ({ recorder, from, to }) =>
+        `recorder ${recorder}: ${from === to ? `segment ${from} is` : `segments ${from} to ${to} are`} missing: moved away or lost, nothing here says which`,
+    ),
     ...expiring.map((file) => `${file}: an expiry that is not recorded yet`),
-    ...leftovers.map((file) => `${file}: left by a forget that was interrupted; the next one removes it`),
+    ...leftovers.map(
+      (file) =>
+        `${file}: left by a forget that was interrupted; the next one removes it, or the next start of a recorder`,
+    ),
     `${segments.length} segments, ${document.exchanges} exchanges, ${blocks} blocks: ${verdictOf(document)}`,
   ];
 }
 
-function verdictOf({ problems }: VerifyDocument): string {
-  if (problems.length === 0) return 'no damage found';
+function verdictOf({ problems, missing }: VerifyDocument): string {
+  const gone = missing.reduce((sum, { from, to }) => sum + to - from + 1, 0);
+  if (problems.length === 0) return `no damage found${gone > 0 ? ` in what is here, ${gone} missing` : ''}`;
   const files = new Set(problems.map(({ file }) => file)).size;
   return `${problems.length} problems in ${files} ${files === 1 ? 'file' : 'files'}`;
 }

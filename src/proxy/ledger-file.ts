@@ -1,10 +1,9 @@
 import { type FileHandle, open } from 'node:fs/promises';
 import { join } from 'node:path';
 import type { Loss } from '../core/accounting.ts';
-import { CELL_BYTES, decodeCell, encodeCell, type LifeAccount } from './ledger-cell.ts';
+import { CELL_BYTES, decodeCell, encodeCell, LEDGER_FILE, type LifeAccount } from '../core/ledger-cell.ts';
 import { sumOfLosses } from './untold-losses.ts';
 
-export const LEDGER_FILE = 'ledger.bin';
 /** Its whole size, for good. */
 export const LEDGER_BYTES = 1024 * 1024;
 /** The last cell belongs to the mark of a recorder at work. */

@@ -4,9 +4,9 @@ import { join } from 'node:path';
 import type { Loss } from '../core/accounting.ts';
 import type { Clock } from '../core/clock.ts';
 import { reasonOf } from '../core/errors.ts';
+import { LEDGER_FILE, type LifeAccount } from '../core/ledger-cell.ts';
 import type { Logger } from '../core/ports.ts';
-import type { LifeAccount } from './ledger-cell.ts';
-import { LEDGER_FILE, LedgerFile } from './ledger-file.ts';
+import { LedgerFile } from './ledger-file.ts';
 
 /** After a failure the ledger is left alone for this long. */
 const RETRY_MS = 10_000;

@@ -1,6 +1,7 @@
 import { openSync, writeSync } from 'node:fs';
 import { join } from 'node:path';
-import { LEDGER_FILE, MARK_OFFSET } from './ledger-file.ts';
+import { LEDGER_FILE } from '../core/ledger-cell.ts';
+import { MARK_OFFSET } from './ledger-file.ts';
 
 const MARK_BYTES = 8;
 const NONE = Buffer.alloc(MARK_BYTES);

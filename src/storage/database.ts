@@ -56,7 +56,7 @@ export function openForSealing(path: string): Connection {
 
 /**
  * Opens a new file that is filled in one go and synced by whoever fills it: what a crash leaves of it is thrown
- * away. Without a journal, so that no other file ever holds a part of it.
+ * away. Its journal is in memory, so that no other file ever holds a part of it.
  */
 export function openForFilling(path: string, pageBytes: number): Connection {
   const connection = open(path, { fileMustExist: true, timeout: BUSY_TIMEOUT_MS });
@@ -66,7 +66,9 @@ export function openForFilling(path: string, pageBytes: number): Connection {
     connection.pragma('cell_size_check = ON');
     connection.pragma('mmap_size = 0');
     connection.pragma('temp_store = MEMORY');
-    connection.pragma('journal_mode = OFF');
+    // The binding's defensive mode refuses OFF, and says so in nothing but its answer.
+    const journal = connection.pragma('journal_mode = MEMORY', { simple: true });
+    if (journal !== 'memory') throw new AppError('INTERNAL', `the journal of ${path} is ${journal}`);
     connection.pragma('synchronous = OFF');
     return connection;
   } catch (error) {

@@ -35,6 +35,8 @@ export class DiskQuota {
   readonly #clock: Clock;
   /** What the writer's open segment does not account for, as last counted, with what sealing may add. */
   #otherBytes = 0;
+  /** The segment that was open then. Once it has ended, it is what the directory alone tells of. */
+  #countedOpen: string | null = null;
   #countedNs = Number.NEGATIVE_INFINITY;
 
   constructor(directory: string, maxBytes: number, expiry: SegmentExpiry, clock: Clock) {
@@ -82,7 +84,8 @@ export class DiskQuota {
   /** A directory of hundreds of files is not counted anew for every commit while there is plenty of room. */
   #count(open: OpenSegment, neededBytes: number): void {
     const age = this.#clock.nowNs() - this.#countedNs;
-    if (this.#roomBytes(open, neededBytes) < this.#maxBytes / 8 || age > 5e9) this.#recount(open);
+    const rotated = open.file !== this.#countedOpen;
+    if (rotated || age > 5e9 || this.#roomBytes(open, neededBytes) < this.#maxBytes / 8) this.#recount(open);
   }
 
   #recount(open: OpenSegment): void {
@@ -94,6 +97,7 @@ export class DiskQuota {
       bytes += sealingBytes(size, sizes.get(`${file}-wal`) ?? 0);
     }
     this.#otherBytes = bytes;
+    this.#countedOpen = open.file;
     this.#countedNs = this.#clock.nowNs();
   }
 }

@@ -29,5 +29,10 @@ export function writeFileDurably(path: string, content: string | Uint8Array, mod
 
 /** Whether an error of the file system says that there is no such file. */
 export function isMissing(error: unknown): boolean {
-  return error instanceof Error && 'code' in error && error.code === 'ENOENT';
+  return hasCode(error, 'ENOENT');
+}
+
+/** Whether an error is the file system's of that code. */
+export function hasCode(error: unknown, code: string): boolean {
+  return error instanceof Error && 'code' in error && error.code === code;
 }

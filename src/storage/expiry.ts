@@ -1,11 +1,12 @@
-import { readdirSync, readFileSync, renameSync, rmSync, statSync } from 'node:fs';
+import { existsSync, readdirSync, renameSync, rmSync, statSync } from 'node:fs';
 import { join } from 'node:path';
 import type { Clock } from '../core/clock.ts';
 import { AppError } from '../core/errors.ts';
-import type { SegmentFile } from './capture-directory.ts';
+import { type SegmentFile, segmentsOf } from './capture-directory.ts';
+import { openForReading } from './database.ts';
 import { isMissing } from './durable-files.ts';
-import { parseManifest } from './manifest.ts';
-import { HANDED_SUFFIX, MANIFEST_SUFFIX, TOMBSTONE_SUFFIX } from './segment-name.ts';
+import { parseManifest, readManifestText } from './manifest.ts';
+import { HANDED_SUFFIX, LEFTOVER_SUFFIXES, MANIFEST_SUFFIX, TOMBSTONE_SUFFIX } from './segment-name.ts';
 import type { Expiry } from './side-records.ts';
 
 /**
@@ -32,7 +33,7 @@ export class SegmentExpiry {
     const bytes = statSync(segment.path, { throwIfNoEntry: false })?.size ?? 0;
     const tombstone = `${segment.path}${TOMBSTONE_SUFFIX}`;
     if (!renamed(`${segment.path}${MANIFEST_SUFFIX}`, tombstone)) return null;
-    this.#unlink(segment.path);
+    unlinkSegment(segment.path);
     this.#tombstones.push(tombstone);
     return this.#expiryOf(segment.file, tombstone, bytes, why);
   }
@@ -40,30 +41,27 @@ export class SegmentExpiry {
   /** Expiries of a life that ended before it could commit them. What asked for them is not known any more. */
   unrecorded(): Expiry[] {
     const found: Expiry[] = [];
-    for (const file of readdirSync(this.#directory)) {
-      if (!file.endsWith(TOMBSTONE_SUFFIX)) continue;
+    for (const file of tombstonedIn(this.#directory)) {
       const path = join(this.#directory, file);
-      this.#unlink(path.slice(0, -TOMBSTONE_SUFFIX.length));
-      found.push(this.#expiryOf(file.slice(0, -TOMBSTONE_SUFFIX.length), path, 0, 'quota'));
-      this.#tombstones.push(path);
+      unlinkSegment(path);
+      this.#tombstones.push(`${path}${TOMBSTONE_SUFFIX}`);
+      // One that died after its commit has only the tombstone left to remove; told again it would be summed twice.
+      if (!isRecorded(this.#directory, file)) {
+        found.push(this.#expiryOf(file, `${path}${TOMBSTONE_SUFFIX}`, 0, 'quota'));
+      }
     }
     return found;
   }
 
   /** The expiries told so far are committed. */
   recorded(): void {
-    for (const path of this.#tombstones.splice(0)) rmSync(path, { force: true });
-  }
-
-  #unlink(path: string): void {
-    rmSync(path, { force: true });
-    rmSync(`${path}${HANDED_SUFFIX}`, { force: true });
+    for (const path of this.#tombstones.splice(0)) rmSync(path, { force: true, recursive: true });
   }
 
   #expiryOf(file: string, tombstone: string, bytes: number, why: Expiry['why']): Expiry {
     const expiredUs = this.#clock.epochUs();
     try {
-      const manifest = parseManifest(readFileSync(tombstone, 'utf8'), tombstone);
+      const manifest = parseManifest(readManifestText(tombstone), tombstone);
       const { firstArrivalUs, lastArrivalUs, exchanges, fileBytes, expired: earlier } = manifest;
       return { file, firstArrivalUs, lastArrivalUs, exchanges, bytes: fileBytes, expiredUs, why, earlier };
     } catch (error) {
@@ -81,6 +79,45 @@ export class SegmentExpiry {
       };
     }
   }
+}
+
+/** Segments whose expiry began and is not recorded yet, there still or not. */
+function tombstonedIn(directory: string): string[] {
+  return readdirSync(directory)
+    .filter((file) => file.endsWith(TOMBSTONE_SUFFIX))
+    .map((file) => file.slice(0, -TOMBSTONE_SUFFIX.length));
+}
+
+/** Those of them that are there still: a recorder died before it could unlink them, or is just about to. */
+export function expiringSegments(directory: string): string[] {
+  return tombstonedIn(directory).filter((file) => existsSync(join(directory, file)));
+}
+
+/** Whether a segment that a recorder died over holds the expiry of `file`; what cannot be read does not. */
+function isRecorded(directory: string, file: string): boolean {
+  const open = segmentsOf(directory).filter(({ sealed }) => !sealed);
+  return open.some(({ path }) => {
+    try {
+      const connection = openForReading(path);
+      try {
+        return connection.prepare('SELECT 1 FROM expiry WHERE file = ?').get(file) !== undefined;
+      } finally {
+        connection.close();
+      }
+    } catch {
+      return false;
+    }
+  });
+}
+
+/** Takes away what an expiry left, for whoever holds the recorder's lock; the next recorder records the expiry. */
+export function finishExpiries(directory: string): void {
+  for (const file of tombstonedIn(directory)) unlinkSegment(join(directory, file));
+}
+
+/** A copy that a `forget` was just writing, or left half written, goes with it. */
+function unlinkSegment(path: string): void {
+  for (const suffix of ['', HANDED_SUFFIX, ...LEFTOVER_SUFFIXES]) rmSync(`${path}${suffix}`, { force: true });
 }
 
 /** False when there is nothing of the name `from`. */

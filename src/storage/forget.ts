@@ -6,6 +6,7 @@ import { type SegmentFile, segmentsOf } from './capture-directory.ts';
 import { lossReasonOf, openForReading, segmentError } from './database.ts';
 import { DirectoryLock } from './directory-lock.ts';
 import { cipherFor, type EncryptionKey } from './encryption-key.ts';
+import { expiringSegments, finishExpiries } from './expiry.ts';
 import { amountOf, type ForgetSelection, touches } from './forget-selection.ts';
 import { manifestOfWhole } from './manifest.ts';
 import { FORMAT_VERSION, isUnborn } from './schema.ts';
@@ -16,7 +17,7 @@ import { finishInterrupted, replaceSegment } from './segment-replacement.ts';
 import { rewriteWithout } from './segment-rewrite.ts';
 
 /** Why something that is asked for may still be in a capture. */
-export type RemainReason = 'open' | 'other_hash_key' | 'nobody_named' | 'damaged' | 'set_aside';
+export type RemainReason = 'open' | 'expiring' | 'other_hash_key' | 'nobody_named' | 'damaged' | 'set_aside';
 
 /** What `forget` did, or would do. Bytes are those of bodies, after transfer decoding. */
 export interface ForgetDocument {
@@ -45,8 +46,6 @@ export interface ForgetOptions {
   readonly encryptionKey: EncryptionKey | null;
   readonly dryRun: boolean;
   readonly clock: Clock;
-  /** Told before each segment is written anew. */
-  readonly onSegment: (file: string) => void;
 }
 
 interface Planned {
@@ -59,16 +58,24 @@ interface Planned {
 /**
  * Removes exchanges from the sealed segments of a capture, each written anew without them. A recorder may go on
  * beside it; what its open segment holds can be removed once that is sealed.
+ *
+ * Gives the name of each segment before it is written anew. Whoever returns then leaves nothing half done: what was
+ * done until there stays. The document is null only for who returned null.
  * @param captureDirectory as `resolveCaptureDirectory(…, 'read')` gave it
  * @throws AppError CAPTURE_ENCRYPTED before anything is changed, OUTPUT_UNWRITABLE; what was done until then stays.
  */
-export function forgetExchanges(captureDirectory: string, options: ForgetOptions): ForgetDocument {
+export function* forgetExchanges(
+  captureDirectory: string,
+  options: ForgetOptions,
+): Generator<string, ForgetDocument | null, undefined> {
   if (options.dryRun) return new Forgetting(captureDirectory, options).plan().document();
   const lock = lockOf(captureDirectory, FORGET_LOCK_FILE);
   try {
     finishInterrupted(captureDirectory, options.clock);
     settleAbandoned(captureDirectory, options.clock);
-    return new Forgetting(captureDirectory, options).plan().carryOut().document();
+    const forgetting = new Forgetting(captureDirectory, options).plan();
+    yield* forgetting.carryOut();
+    return forgetting.document();
   } finally {
     lock.release();
   }
@@ -98,15 +105,16 @@ class Forgetting {
         else if (error.code !== 'CAPTURE_NOT_FOUND') throw error;
       }
     }
+    for (const file of expiringSegments(this.#directory)) this.#remains(file, 'expiring', null);
     for (const file of readdirSync(this.#directory).filter((name) => name.endsWith(DAMAGED_SUFFIX))) {
       this.#remains(file, 'set_aside', null);
     }
     return this;
   }
 
-  carryOut(): this {
+  *carryOut(): Generator<string, void, undefined> {
     for (const [index, planned] of this.#planned.entries()) {
-      this.#options.onSegment(planned.segment.file);
+      yield planned.segment.file;
       try {
         this.#rewrite(planned);
       } catch (thrown) {
@@ -120,7 +128,6 @@ class Forgetting {
         if (code === 'CAPTURE_DAMAGED') this.#remains(planned.segment.file, 'damaged', planned.exchanges);
       }
     }
-    return this;
   }
 
   document(): ForgetDocument {
@@ -210,19 +217,23 @@ function namesNobody(places: unknown): boolean {
   return Array.isArray(places) && places.every((place) => place === 'none');
 }
 
-/** Without a recorder, segments that were left open are sealed first, as its next start would do. */
+/**
+ * Without a recorder, segments that were left open are sealed first, and those that it was taking away when it died
+ * are taken away, as its next start would do.
+ */
 function settleAbandoned(captureDirectory: string, clock: Clock): void {
   const open = segmentsOf(captureDirectory).filter(({ sealed }) => !sealed);
-  if (open.length === 0) return;
+  if (open.length + expiringSegments(captureDirectory).length === 0) return;
   let lock: DirectoryLock;
   try {
     lock = DirectoryLock.acquire(captureDirectory);
   } catch (error) {
-    // Somebody records: the segment is theirs, and told of as open.
+    // Somebody records: the segments are theirs, and told of as open or expiring.
     if (error instanceof AppError && error.code === 'OUTPUT_UNWRITABLE') return;
     throw error;
   }
   try {
+    finishExpiries(captureDirectory);
     for (const { path } of open) settleSegment(path, clock);
   } finally {
     lock.release();

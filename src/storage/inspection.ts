@@ -13,7 +13,8 @@ import { fleetShare, mostAtOnce } from './fleet-coverage.ts';
 import type { InspectDocument } from './inspect-document.ts';
 import { manifestOfWhole } from './manifest.ts';
 import { AbsentSegments, type LifeSegment, RecorderLife } from './recorder-life.ts';
-import type { SegmentMeta } from './segment-meta.ts';
+import { SegmentIdentities } from './segment-identities.ts';
+import { type SegmentMeta, sessionKeysOf } from './segment-meta.ts';
 import { DAMAGED_SUFFIX, SIDE_SUFFIXES } from './segment-name.ts';
 import { SegmentReader } from './segment-reader.ts';
 import { type HourSummary, type SegmentSummary, summaryOf } from './segment-summary.ts';
@@ -86,6 +87,7 @@ class Inspection {
   readonly #expired = new Map<string, ExpiredSums>();
   readonly #forgotten = { exchanges: 0, bytes: 0 };
   readonly #encrypted = { segments: 0, keys: new Set<string>() };
+  readonly #identities = new SegmentIdentities();
   readonly #absent = new AbsentSegments();
   readonly #lives = new Map<string, LifeSegment[]>();
   readonly #origins = new Map<string, CaptureOrigin>();
@@ -182,6 +184,8 @@ class Inspection {
       if (reader === null) return;
       try {
         const summary = summaryOf(reader);
+        const exchanges = summary.hours.reduce((sum, hour) => sum + hour.exchanges, 0);
+        this.#identities.assertNew(segment, { ...summary, exchanges });
         const days = summary.hours.flatMap((hour) => this.#daysOf(reader, hour));
         this.#add(segment, summary, days);
       } finally {
@@ -289,11 +293,4 @@ function diskBytesOf(path: string): number {
 
 function sizeOf(path: string): number {
   return statSync(path, { throwIfNoEntry: false })?.size ?? 0;
-}
-
-/** Where a recorder looked for the key of a session; none in captures of before there were any. */
-function sessionKeysOf({ policy }: SegmentMeta): string[] {
-  const { session } = policy;
-  if (!Array.isArray(session)) return [];
-  return session.filter((key): key is string => typeof key === 'string' && key !== 'none');
 }

@@ -4,7 +4,7 @@ import { crc32 } from 'node:zlib';
 import type { Amount } from '../core/accounting.ts';
 import { AppError, reasonOf } from '../core/errors.ts';
 import { damaged, takenAway } from './database.ts';
-import { isMissing, writeFileDurably } from './durable-files.ts';
+import { hasCode, isMissing, writeFileDurably } from './durable-files.ts';
 import { MANIFEST_SUFFIX } from './segment-name.ts';
 import type { ExpiredSums } from './side-records.ts';
 
@@ -65,9 +65,18 @@ function textOf(manifest: Manifest): string {
 export function readManifest(segmentPath: string): Manifest {
   const path = `${segmentPath}${MANIFEST_SUFFIX}`;
   return parseManifest(
-    orTakenAway(segmentPath, () => readFileSync(path, 'utf8')),
+    orTakenAway(segmentPath, () => readManifestText(path)),
     path,
   );
+}
+
+/** @throws AppError CAPTURE_DAMAGED when there is something else of that name; what the file system throws. */
+export function readManifestText(path: string): string {
+  try {
+    return readFileSync(path, 'utf8');
+  } catch (error) {
+    throw hasCode(error, 'EISDIR') ? invalid(path, 'it is a directory') : error;
+  }
 }
 
 /**
@@ -77,9 +86,11 @@ export function readManifest(segmentPath: string): Manifest {
  */
 export function manifestOfWhole(segmentPath: string): Manifest {
   const manifest = readManifest(segmentPath);
+  const file = basename(segmentPath);
+  if (manifest.file !== file) throw damaged(file, `its manifest is that of ${manifest.file}`);
   const { size } = orTakenAway(segmentPath, () => statSync(segmentPath));
   if (size === manifest.fileBytes) return manifest;
-  throw damaged(manifest.file, `it has ${size} bytes, and was sealed with ${manifest.fileBytes}`);
+  throw damaged(file, `it has ${size} bytes, and was sealed with ${manifest.fileBytes}`);
 }
 
 /** @throws AppError CAPTURE_DAMAGED naming `file`. */

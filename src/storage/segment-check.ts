@@ -1,12 +1,13 @@
-import { existsSync, readFileSync, statSync } from 'node:fs';
+import { existsSync, statSync } from 'node:fs';
 import { AppError, reasonOf } from '../core/errors.ts';
 import { assertChecksum, type BlockRow, decodeBlock } from './block.ts';
 import type { BlockCipher } from './block-cipher.ts';
 import type { BlockSlots } from './block-slots.ts';
 import type { SegmentFile } from './capture-directory.ts';
+import type { CheckedSegments } from './checked-segments.ts';
 import { type Connection, openForReading, segmentError } from './database.ts';
 import { cipherFor, type EncryptionKey } from './encryption-key.ts';
-import { isIntact, type Manifest, readManifest } from './manifest.ts';
+import { isIntact, type Manifest, readManifest, readManifestText } from './manifest.ts';
 import { HOUR_COLUMNS, SELECT_HOUR_SUMS, SELECT_SECOND_SUMS } from './roll-up-queries.ts';
 import { assertReadable, isUnborn } from './schema.ts';
 import { factsOf, sha256Of } from './sealing.ts';
@@ -20,12 +21,14 @@ export const PROBLEM_KINDS = [
   'manifest',
   'hash',
   'database',
+  'name',
   'block',
   'payload',
   'reference',
   'roll_ups',
   'counts',
   'missing',
+  'ledger',
   'set_aside',
 ] as const;
 export type ProblemKind = (typeof PROBLEM_KINDS)[number];
@@ -72,16 +75,21 @@ const REFERENCES = [
 export class SegmentCheck {
   readonly #segment: SegmentFile;
   readonly #key: EncryptionKey | null;
+  readonly #others: CheckedSegments;
   readonly #problems: CaptureProblem[] = [];
   #unsaid = 0;
   #exchanges = 0;
   #blocks = 0;
   #encrypted = false;
 
-  /** @param key null when there is none */
-  constructor(segment: SegmentFile, key: EncryptionKey | null) {
+  /**
+   * @param key null when there is none
+   * @param others those of the capture that were checked before
+   */
+  constructor(segment: SegmentFile, key: EncryptionKey | null, others: CheckedSegments) {
     this.#segment = segment;
     this.#key = key;
+    this.#others = others;
   }
 
   /** @throws AppError CAPTURE_ENCRYPTED for a wrong key, CAPTURE_NOT_FOUND when it was taken away, SCHEMA_TOO_NEW. */
@@ -110,7 +118,7 @@ export class SegmentCheck {
   #manifest(): Manifest | null {
     const { file, path } = this.#segment;
     return this.#guard('manifest', () => {
-      if (!isIntact(readFileSync(`${path}${MANIFEST_SUFFIX}`, 'utf8'))) {
+      if (!isIntact(readManifestText(`${path}${MANIFEST_SUFFIX}`))) {
         this.#found('manifest', `${file}${MANIFEST_SUFFIX} is not what was written`);
       }
       const manifest = readManifest(path);
@@ -132,7 +140,9 @@ export class SegmentCheck {
       connection.exec('BEGIN');
       assertReadable(connection, file);
       this.#checkStructure(connection);
-      const { encryption } = readMeta(connection, file);
+      const meta = readMeta(connection, file);
+      this.#guard('name', () => this.#others.add(this.#segment, meta, connection));
+      const { encryption } = meta;
       this.#encrypted = encryption !== null;
       const cipher = this.#key === null ? null : cipherFor(encryption, this.#key, file);
       const slots = this.#guard('block', () => this.#checkBlocks(connection, cipher));

@@ -99,3 +99,10 @@ export function readMeta(connection: Connection, file: string): SegmentMeta {
     throw error;
   }
 }
+
+/** Where a recorder looked for the key of a session; none in captures of before there were any. */
+export function sessionKeysOf({ policy }: SegmentMeta): string[] {
+  const { session } = policy;
+  if (!Array.isArray(session)) return [];
+  return session.filter((key): key is string => typeof key === 'string' && key !== 'none');
+}

@@ -12,6 +12,8 @@ export const DAMAGED_SUFFIX = '.damaged';
 export const REWRITING_SUFFIX = '.rewriting';
 /** The manifest of a segment for the instant in which the one written anew takes its place. */
 export const CLAIMED_SUFFIX = '.rewriting.json';
+/** What an interrupted `forget` may leave beside a segment; earlier versions kept a journal as well. */
+export const LEFTOVER_SUFFIXES = [REWRITING_SUFFIX, `${REWRITING_SUFFIX}-journal`, CLAIMED_SUFFIX] as const;
 /** An empty file beside a sealed segment that was handed over to whoever ships it. */
 export const HANDED_SUFFIX = '.handed';
 /** SQLite's own files beside an open segment. */

@@ -10,6 +10,7 @@ import { type RawExchange, rowFrom, SELECT_RANGE, SELECT_TIES } from './exchange
 import { PayloadPlaces, type RawPlace, SELECT_PLACES } from './payload-places.ts';
 import type { SecondRollUp } from './roll-ups.ts';
 import { assertReadable, isUnborn } from './schema.ts';
+import { assertOwnName } from './segment-identities.ts';
 import { readMeta, type SegmentMeta } from './segment-meta.ts';
 import { StatementCache } from './statement-cache.ts';
 
@@ -52,6 +53,7 @@ export class SegmentReader {
           return null;
         }
         assertReadable(connection, segment.file);
+        assertOwnName(segment, readMeta(connection, segment.file).recorder.id);
         return new SegmentReader(segment, connection);
       } catch (error) {
         connection.close();

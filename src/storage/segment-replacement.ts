@@ -2,10 +2,18 @@ import { chmodSync, existsSync, readdirSync, renameSync, rmSync, statSync } from
 import { basename, dirname, join } from 'node:path';
 import type { Clock } from '../core/clock.ts';
 import { takenAway } from './database.ts';
+import { DirectoryLock } from './directory-lock.ts';
 import { isMissing, syncPath } from './durable-files.ts';
 import { type Manifest, writeManifest } from './manifest.ts';
 import { settleSegment, sha256Of } from './sealing.ts';
-import { CLAIMED_SUFFIX, HANDED_SUFFIX, MANIFEST_SUFFIX, REWRITING_SUFFIX } from './segment-name.ts';
+import {
+  CLAIMED_SUFFIX,
+  FORGET_LOCK_FILE,
+  HANDED_SUFFIX,
+  LEFTOVER_SUFFIXES,
+  MANIFEST_SUFFIX,
+  REWRITING_SUFFIX,
+} from './segment-name.ts';
 
 /**
  * Puts a segment that was written anew in the place of the sealed one.
@@ -33,14 +41,37 @@ export function replaceSegment(path: string, facts: Omit<Manifest, 'fileBytes' |
 
 /** Ends what a rewriting began that did not come to its end: half a file goes, a segment without seal gets one. */
 export function finishInterrupted(captureDirectory: string, clock: Clock): void {
-  for (const file of readdirSync(captureDirectory)) {
+  for (const file of leftoversIn(captureDirectory)) {
     const path = join(captureDirectory, file);
-    if (file.endsWith(REWRITING_SUFFIX)) rmSync(path, { force: true });
-    if (!file.endsWith(CLAIMED_SUFFIX)) continue;
     const segment = path.slice(0, -CLAIMED_SUFFIX.length);
-    if (existsSync(segment)) settleSegment(segment, clock);
+    if (file.endsWith(CLAIMED_SUFFIX) && existsSync(segment)) settleSegment(segment, clock);
     rmSync(path, { force: true });
   }
+}
+
+/**
+ * Removes what an interrupted `forget` left, for a recorder that starts: a copy of a segment that nobody reads
+ * would take of its quota for ever. What has no seal its sealer finds by itself. Where a `forget` works, or the
+ * files are another user's, they stay: recording does not depend on it.
+ */
+export function removeLeftovers(captureDirectory: string): void {
+  if (leftoversIn(captureDirectory).length === 0) return;
+  let lock: DirectoryLock | null = null;
+  try {
+    lock = DirectoryLock.acquire(captureDirectory, FORGET_LOCK_FILE);
+    for (const file of leftoversIn(captureDirectory)) rmSync(join(captureDirectory, file), { force: true });
+  } catch {
+    // `verify` tells of them, and the next forget or start removes them.
+  } finally {
+    lock?.release();
+  }
+}
+
+/** What an interrupted `forget` left, or one that works has there just now. */
+export function leftoversIn(captureDirectory: string): string[] {
+  return readdirSync(captureDirectory)
+    .filter((file) => LEFTOVER_SUFFIXES.some((suffix) => file.endsWith(suffix)))
+    .sort();
 }
 
 function claim(path: string): void {

@@ -83,13 +83,15 @@ export function summaryOf(reader: SegmentReader): SegmentSummary {
     losses,
     omissions: reader.all('SELECT cause, exchanges, bytes FROM omission'),
     protocols: reader.all('SELECT protocol, connections, bytes FROM protocol_use'),
-    expiries:
-      reader.all(`SELECT file, 1 + earlier_segments AS segments, exchanges + earlier_exchanges AS exchanges,
-      bytes + earlier_bytes AS bytes, exchanges AS ownExchanges FROM expiry`),
+    expiries: reader.all(SELECT_EXPIRIES),
     anchors: (anchored ? reader.all<AnchorSummary>(SELECT_ANCHORS)[0] : undefined) ?? NO_ANCHORS,
     crashes: crashed ? reader.all<TimedLoss>(SELECT_CRASHES) : [],
   };
 }
+
+/** Rows of `ExpirySummary`. */
+export const SELECT_EXPIRIES = `SELECT file, 1 + earlier_segments AS segments,
+  exchanges + earlier_exchanges AS exchanges, bytes + earlier_bytes AS bytes, exchanges AS ownExchanges FROM expiry`;
 
 const SELECT_CRASHES = `SELECT from_us AS fromUs, to_us AS toUs, exchanges FROM loss
   WHERE reason = 'crash_gap' ORDER BY from_us`;

@@ -1,16 +1,17 @@
-import { existsSync, readdirSync } from 'node:fs';
+import { existsSync, readdirSync, statSync } from 'node:fs';
 import { join } from 'node:path';
 import { AppError } from '../core/errors.ts';
-import { segmentsOf } from './capture-directory.ts';
+import { LEDGER_FILE } from '../core/ledger-cell.ts';
+import { type SegmentFile, segmentsOf } from './capture-directory.ts';
+import { CheckedSegments, type MissingSegments } from './checked-segments.ts';
 import type { EncryptionKey } from './encryption-key.ts';
+import { ledgerProblem } from './ledger-check.ts';
 import { type CaptureProblem, SegmentCheck, type SegmentReport } from './segment-check.ts';
-import {
-  CLAIMED_SUFFIX,
-  DAMAGED_SUFFIX,
-  MANIFEST_SUFFIX,
-  REWRITING_SUFFIX,
-  TOMBSTONE_SUFFIX,
-} from './segment-name.ts';
+import { DAMAGED_SUFFIX, MANIFEST_SUFFIX, TOMBSTONE_SUFFIX } from './segment-name.ts';
+import { leftoversIn } from './segment-replacement.ts';
+
+/** How often a segment is checked that is replaced each time. */
+const ATTEMPTS = 3;
 
 /** What `verify` says of a capture. */
 export interface VerifyDocument {
@@ -21,9 +22,14 @@ export interface VerifyDocument {
   readonly exchanges: number;
   readonly segments: readonly (Omit<SegmentReport, 'problems'> & { readonly problems: number })[];
   readonly problems: readonly CaptureProblem[];
+  /**
+   * Segments that are not there and nothing here says why. No damage: whoever takes what was handed over, or puts
+   * captures together in part, leaves them behind. Of those after a recorder's last nobody knows.
+   */
+  readonly missing: readonly MissingSegments[];
   /** Segments that retention is taking away, or was when its recorder died. */
   readonly expiring: readonly string[];
-  /** What an interrupted `forget` left behind; the next one removes it. */
+  /** What an interrupted `forget` left behind; the next one removes it, or the next start of a recorder. */
   readonly leftovers: readonly string[];
 }
 
@@ -42,16 +48,19 @@ export interface VerifyOptions {
 export function verifyCapture(captureDirectory: string, options: VerifyOptions): VerifyDocument {
   const segments = segmentsOf(captureDirectory);
   const reports: SegmentReport[] = [];
+  const checked = new CheckedSegments();
   for (const [index, segment] of segments.entries()) {
     options.onSegment(segment.file, index, segments.length);
-    const report = reportOn(new SegmentCheck(segment, options.encryptionKey));
+    const report = reportOn(segment, options.encryptionKey, checked);
     if (report !== null) reports.push(report);
   }
   const files = readdirSync(captureDirectory).sort();
-  const problems = [
+  const ledger = checked.recorded ? ledgerProblem(captureDirectory) : null;
+  const problems: CaptureProblem[] = [
     ...reports.flatMap((report) => report.problems),
     ...missingFrom(captureDirectory, files),
     ...files.filter((file) => file.endsWith(DAMAGED_SUFFIX)).map(setAside),
+    ...(ledger === null ? [] : [{ file: LEDGER_FILE, kind: 'ledger' as const, what: ledger }]),
   ];
   return {
     schemaVersion: 1,
@@ -60,19 +69,41 @@ export function verifyCapture(captureDirectory: string, options: VerifyOptions):
     exchanges: reports.reduce((sum, { exchanges }) => sum + exchanges, 0),
     segments: reports.map((report) => ({ ...report, problems: report.problems.length })),
     problems,
+    missing: checked.missing([...segments.map(({ file }) => file), ...files]),
     expiring: files.filter((file) => file.endsWith(TOMBSTONE_SUFFIX)),
-    leftovers: files.filter((file) => file.endsWith(REWRITING_SUFFIX) || file.endsWith(CLAIMED_SUFFIX)),
+    leftovers: leftoversIn(captureDirectory),
   };
 }
 
-/** Null for a segment that retention took while it was being checked. */
-function reportOn(check: SegmentCheck): SegmentReport | null {
+/**
+ * Null for a segment that retention took while it was being checked. One that a `forget` put anew in its place, or
+ * that was sealed, meanwhile is looked at again: its manifest was that of another file.
+ */
+function reportOn(
+  segment: SegmentFile,
+  key: EncryptionKey | null,
+  checked: CheckedSegments,
+): SegmentReport | null {
+  for (let attempt = 1; ; attempt += 1) {
+    const seal = sealOf(segment);
+    const report = reportOnce(new SegmentCheck({ ...segment, sealed: seal !== null }, key, checked));
+    if (attempt === ATTEMPTS || sealOf(segment) === seal) return report;
+  }
+}
+
+function reportOnce(check: SegmentCheck): SegmentReport | null {
   try {
     return check.run();
   } catch (error) {
     if (error instanceof AppError && error.code === 'CAPTURE_NOT_FOUND') return null;
     throw error;
   }
+}
+
+/** Tells one seal from the next; null while there is none. */
+function sealOf({ path }: SegmentFile): string | null {
+  const status = statSync(`${path}${MANIFEST_SUFFIX}`, { throwIfNoEntry: false });
+  return status === undefined ? null : `${status.ino} ${status.mtimeMs}`;
 }
 
 /** Segments whose manifest is there and who are not: expiry takes the manifest first, so nobody meant it. */

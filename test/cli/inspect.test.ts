@@ -1,6 +1,7 @@
-import { symlinkSync } from 'node:fs';
+import { rmSync, symlinkSync } from 'node:fs';
 import { join } from 'node:path';
 import { describe, expect, it } from 'vitest';
+import { segmentsOf } from '../../src/storage/capture-directory.ts';
 import { CaptureWriter } from '../../src/storage/capture-writer.ts';
 import { captureOf, newCapture, writerOptions } from '../support/captures.ts';
 import { arrivalAlone, exchangeOf, TEST_EPOCH_US } from '../support/exchanges.ts';
@@ -144,9 +145,13 @@ describe('reprise inspect', () => {
   });
 
   it('takes the lives of one member, before a pause and after it, for no other members of the fleet', async () => {
-    const directory = live({ id: 'before', hours: 2, fleetSize: 2 });
-    live({ id: 'after', directory, hours: 1, startHour: 3, fleetSize: 2 });
+    const directory = live({ id: 'before', hours: 3, fleetSize: 2 });
+    live({ id: 'after', directory, hours: 1, startHour: 4, fleetSize: 2 });
+    const [, middle] = segmentsOf(directory).filter(({ recorder }) => recorder === 'before');
+    for (const suffix of ['', '.manifest.json']) rmSync(`${middle?.path}${suffix}`);
     const { stdout } = await runReprise(['inspect', directory]);
+    // Of what the segment in the middle held nothing is known: the share is not of it.
+    expect(stdout).toMatch(/^coverage +\d+\.\d\d %.*, of what is here: segments are missing$/m);
     expect(stdout).toMatch(
       /^recorders +at most 1 at once of a fleet of 2, in 2 lives: before on host-before, after on host-after$/m,
     );

@@ -102,6 +102,23 @@ describe('the seal hook', () => {
     await hook.settle(10);
   });
 
+  it('does not wait for what a command left in a session of its own, which holds its output', async () => {
+    const directory = sealed(2);
+    const pids = join(temporaryDirectory(), 'pids');
+    // Before it is in its own session it would be ended with the command.
+    const leave = `setsid sh -c 'echo $$ > ${pids}; exec sleep 77' & while [ ! -s ${pids} ]; do sleep 0.01; done`;
+    const { hook, log } = hookOf(`case "$1" in *0001.sqlite) ${leave};; esac`);
+    try {
+      await hook.resume(directory);
+      await until(() => hook.pending === 0);
+      await hook.settle(5_000);
+      expect(await unhandedSegments(directory)).toEqual([]);
+      expect(log.lines).toEqual([]);
+    } finally {
+      process.kill(Number(readFileSync(pids, 'utf8')));
+    }
+  });
+
   it('gives up at the deadline of a stop, and the next start hands over what is left', async () => {
     const directory = sealed(3);
     const { hook, log } = hookOf('sleep 60');

@@ -1,8 +1,8 @@
 import { closeSync, openSync, statSync, writeSync } from 'node:fs';
 import { join } from 'node:path';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
-import { CELL_BYTES, type LifeAccount } from '../../src/proxy/ledger-cell.ts';
-import { LEDGER_BYTES, LEDGER_FILE, LedgerFile } from '../../src/proxy/ledger-file.ts';
+import { CELL_BYTES, LEDGER_FILE, type LifeAccount } from '../../src/core/ledger-cell.ts';
+import { LEDGER_BYTES, LedgerFile } from '../../src/proxy/ledger-file.ts';
 import { WorkMark } from '../../src/proxy/work-mark.ts';
 import { temporaryDirectory } from '../support/temp-dir.ts';
 

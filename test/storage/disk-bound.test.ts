@@ -39,6 +39,18 @@ const step: fc.Arbitrary<Step> = fc.record({
   pauseMs: fc.oneof(fc.integer({ min: 1, max: 900 }), fc.integer({ min: 60_000, max: 4_000_000 })),
 });
 
+/** Larger bodies milliseconds apart: whole segments come and go while the clock hardly moves. */
+const rushed: fc.Arbitrary<Step> = fc.record({
+  exchanges: fc.integer({ min: 10, max: 40 }),
+  bodyBytes: fc.integer({ min: 10_000, max: 60_000 }),
+  noise: fc.constant(true),
+  pauseMs: fc.integer({ min: 1, max: 20 }),
+});
+
+const steps = fc
+  .tuple(fc.array(rushed, { minLength: 30, maxLength: 45 }), fc.array(step, { minLength: 30, maxLength: 45 }))
+  .map(([hurried, paused]) => [...hurried, ...paused]);
+
 function contentOf({ bodyBytes, noise }: Step, random: SeededRandom): Buffer {
   if (!noise) return Buffer.alloc(bodyBytes, `body ${random.nextUint32()} `);
   const content = Buffer.alloc(bodyBytes);
@@ -59,7 +71,7 @@ describe('the disk a capture takes', () => {
     const sealing = new SealingThread();
     sealer = sealing;
     await fc.assert(
-      fc.asyncProperty(fc.array(step, { minLength: 60, maxLength: 90 }), fc.nat(), async (steps, seed) => {
+      fc.asyncProperty(steps, fc.nat(), async (sequence, seed) => {
         const directory = newCapture();
         const random = new SeededRandom(seed);
         const clock = new StandingClock();
@@ -84,7 +96,7 @@ describe('the disk a capture takes', () => {
           peak = Math.max(peak, diskUsage(directory), sealing.peakOf(directory));
           expect(peak).toBeLessThanOrEqual(MAX_BYTES);
         };
-        for (const each of steps) {
+        for (const each of sequence) {
           for (let count = 0; count < each.exchanges; count += 1) {
             const body = wholeBody(contentOf(each, random));
             writer.append(exchangeOf({ arrivalUs: clock.wallUs, request: { ...requestMessage(), body } }));

@@ -1,4 +1,4 @@
-import { readdirSync, renameSync, statSync } from 'node:fs';
+import { existsSync, readdirSync, readFileSync, renameSync, statSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { describe, expect, it } from 'vitest';
 import { AppError } from '../../src/core/errors.ts';
@@ -7,7 +7,7 @@ import { segmentsOf } from '../../src/storage/capture-directory.ts';
 import { CaptureWriter } from '../../src/storage/capture-writer.ts';
 import { inspectCapture } from '../../src/storage/inspection.ts';
 import { sealSegment } from '../../src/storage/sealing.ts';
-import { captureOf, newCapture, writerOptions } from '../support/captures.ts';
+import { captureOf, newCapture, querySegment, writerOptions } from '../support/captures.ts';
 import { arrivalAlone, exchangeOf, requestMessage, TEST_EPOCH_US, wholeBody } from '../support/exchanges.ts';
 import { StandingClock } from '../support/standing-clock.ts';
 
@@ -39,7 +39,8 @@ describe('the quota', () => {
     const random = new SeededRandom(7);
     let committed = 0;
     for (let index = 0; index < 240; index += 1) {
-      clock.monotonicNs += 1e8;
+      // At first whole segments come and go within milliseconds, and what is on the disk is not asked for its age.
+      clock.monotonicNs += index < 120 ? 1e6 : 1e8;
       writer.append(noisy(random, index));
       const result = writer.commit();
       expect(result.lost).toBe(0);
@@ -106,6 +107,23 @@ describe('the quota', () => {
 });
 
 describe('expiry', () => {
+  it('that was committed before a crash is not recorded once more by the next writer', () => {
+    const directory = captureOf([0, 1].map((hour) => arrivalAlone(TEST_EPOCH_US + hour * HOUR_US)));
+    const [oldest] = segmentsOf(directory);
+    const manifest = `${oldest?.path}.manifest.json`;
+    const tombstone = `${oldest?.path}.expired.json`;
+    renameSync(manifest, tombstone);
+    const kept = readFileSync(tombstone);
+    captureOf([], { directory, onFinished: () => undefined });
+    writeFileSync(tombstone, kept);
+    captureOf([arrivalAlone(TEST_EPOCH_US)], { directory });
+    expect(existsSync(tombstone)).toBe(false);
+    const records = segmentsOf(directory).flatMap((_, index) =>
+      querySegment(directory, 'SELECT file FROM expiry', index),
+    );
+    expect(records).toEqual([{ file: oldest?.file }]);
+  });
+
   it('that a crash interrupted is finished and recorded by the next writer', () => {
     const directory = captureOf([0, 1].map((hour) => arrivalAlone(TEST_EPOCH_US + hour * HOUR_US)));
     const [oldest] = segmentsOf(directory);

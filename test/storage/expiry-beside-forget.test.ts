@@ -1,6 +1,8 @@
 import { existsSync, renameSync, rmSync } from 'node:fs';
+import { basename } from 'node:path';
 import { describe, expect, it } from 'vitest';
 import { segmentsOf } from '../../src/storage/capture-directory.ts';
+import { DirectoryLock } from '../../src/storage/directory-lock.ts';
 import { DiskQuota } from '../../src/storage/disk-quota.ts';
 import { SegmentExpiry } from '../../src/storage/expiry.ts';
 import { Retention } from '../../src/storage/retention.ts';
@@ -50,6 +52,31 @@ describe('a segment that a forget is just putting in its place', () => {
     renameSync(`${first?.path}.rewriting.json`, `${first?.path}.manifest.json`);
     enforce();
     expect(expired).toEqual([second?.file, first?.file]);
+  });
+});
+
+describe('a segment that a recorder died over while it took it away', () => {
+  const halfExpired = () => {
+    const directory = captureOf(conversation());
+    const path = segmentsOf(directory)[0]?.path ?? '';
+    renameSync(`${path}.manifest.json`, `${path}.expired.json`);
+    return { directory, path };
+  };
+
+  it('is gone before a forget says that nothing is left, and its expiry is still to be recorded', () => {
+    const { directory, path } = halfExpired();
+    expect(forget(directory, ofSession('Adalberta'))).toMatchObject({ complete: true, exchanges: 15 });
+    expect(existsSync(path)).toBe(false);
+    expect(existsSync(`${path}.expired.json`)).toBe(true);
+  });
+
+  it('is told of where a recorder is at work, or nothing may be changed', () => {
+    const { directory, path } = halfExpired();
+    const remaining = [{ file: basename(path), why: 'expiring', exchanges: null }];
+    expect(forget(directory, ofSession('Adalberta'), { dryRun: true })).toMatchObject({ remaining });
+    const lock = DirectoryLock.acquire(directory);
+    expect(forget(directory, ofSession('Adalberta'))).toMatchObject({ complete: false, remaining });
+    lock.release();
   });
 });
 

@@ -1,15 +1,17 @@
-import { chmodSync, existsSync, readdirSync, renameSync, rmSync, statSync } from 'node:fs';
+import { chmodSync, existsSync, readdirSync, renameSync, rmSync, statSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import fc from 'fast-check';
-import { describe, expect, it } from 'vitest';
+import { describe, expect, it, vi } from 'vitest';
 import { systemClock } from '../../src/core/clock.ts';
 import { segmentsOf } from '../../src/storage/capture-directory.ts';
 import { CaptureReader } from '../../src/storage/capture-reader.ts';
 import { CaptureWriter } from '../../src/storage/capture-writer.ts';
+import { openForFilling } from '../../src/storage/database.ts';
 import { DirectoryLock } from '../../src/storage/directory-lock.ts';
 import { EncryptionKey } from '../../src/storage/encryption-key.ts';
 import { inspectCapture } from '../../src/storage/inspection.ts';
 import { readManifest } from '../../src/storage/manifest.ts';
+import { SegmentCheck } from '../../src/storage/segment-check.ts';
 import { placesOf } from '../support/capture-bytes.ts';
 import { captureOf, overwrite, querySegment, writerOptions } from '../support/captures.ts';
 import { anyExchange, exchangeOf, TEST_EPOCH_US, testHash } from '../support/exchanges.ts';
@@ -22,6 +24,7 @@ import {
   session,
   verified,
 } from '../support/forgetting.ts';
+import { temporaryDirectory } from '../support/temp-dir.ts';
 
 const KEY = EncryptionKey.from(Buffer.alloc(32, 1), 'a key');
 
@@ -209,6 +212,34 @@ describe('forgetting', () => {
     const directory = captureOf(conversation(), { encryption: KEY });
     expect(() => forget(directory, ofSession('Adalberta'))).toThrow(/its payloads need a key/);
     expect(verified(directory, KEY).exchanges).toBe(60);
+  });
+
+  it('keeps what a transaction takes back in memory: no file of it lies beside the segment', () => {
+    const directory = temporaryDirectory();
+    writeFileSync(join(directory, 'new'), '');
+    const connection = openForFilling(join(directory, 'new'), 512);
+    connection.exec('CREATE TABLE a (b)');
+    connection.exec('BEGIN; INSERT INTO a VALUES (1)');
+    expect(readdirSync(directory)).toEqual(['new']);
+    connection.close();
+  });
+
+  it('is no damage to a check that had read the manifest of the old segment', () => {
+    const directory = captureOf(conversation());
+    const original = SegmentCheck.prototype.run;
+    const run = vi.spyOn(SegmentCheck.prototype, 'run').mockImplementationOnce(function (this: SegmentCheck) {
+      forget(directory, ofSession('Adalberta'));
+      const report = original.call(this);
+      return {
+        ...report,
+        problems: [{ file: report.file, kind: 'hash', what: 'not the one it was sealed with' }],
+      };
+    });
+    try {
+      expect(verified(directory)).toEqual({ ok: true, exchanges: 30, leftovers: [] });
+    } finally {
+      run.mockRestore();
+    }
   });
 
   it('lets one work at a capture at a time', () => {

@@ -1,16 +1,21 @@
-import { chmodSync, cpSync, readFileSync, renameSync, rmSync, writeFileSync } from 'node:fs';
+import { chmodSync, cpSync, mkdirSync, readFileSync, renameSync, rmSync, writeFileSync } from 'node:fs';
 import { basename, join } from 'node:path';
 import Database from 'better-sqlite3';
 import { describe, expect, it } from 'vitest';
 import { systemClock } from '../../src/core/clock.ts';
+import { encodeCell } from '../../src/core/ledger-cell.ts';
 import { segmentsOf } from '../../src/storage/capture-directory.ts';
+import { CaptureReader } from '../../src/storage/capture-reader.ts';
 import { CaptureWriter } from '../../src/storage/capture-writer.ts';
 import { EncryptionKey } from '../../src/storage/encryption-key.ts';
+import { SegmentExpiry } from '../../src/storage/expiry.ts';
+import { inspectCapture } from '../../src/storage/inspection.ts';
 import { sealSegment } from '../../src/storage/sealing.ts';
 import { type VerifyDocument, verifyCapture } from '../../src/storage/verify.ts';
 import { flipBits } from '../support/bit-flips.ts';
 import { captureOf, finishedSegment, newCapture, writerOptions } from '../support/captures.ts';
 import { arrivalAlone, exchangeOf, requestMessage, TEST_EPOCH_US } from '../support/exchanges.ts';
+import { live } from '../support/lives.ts';
 import { runReprise } from '../support/process.ts';
 import { temporaryDirectory } from '../support/temp-dir.ts';
 
@@ -120,6 +125,71 @@ describe('verifying a capture', () => {
       { file: first?.file, kind: 'counts', what: expect.stringContaining('exchanges is 60') },
       { file: second?.file, kind: 'missing' },
     ]);
+  });
+
+  it.each([
+    ['of another recorder', '20261124T15-ffffffff-0001.sqlite', 'it is a segment of recorder 7f3a9c21'],
+    ['of another number', '20261124T15-7f3a9c21-0007.sqlite', 'it is the same segment as'],
+  ])('finds a copy of a segment under a name %s, which nobody counts twice', (_, copy, what) => {
+    const directory = mixedCapture();
+    const [first] = segmentsOf(directory);
+    cpSync(first?.path ?? '', join(directory, copy));
+    const problems = [{ file: copy, kind: 'name', what: expect.stringContaining(what) }];
+    expect(verify(directory)).toMatchObject({ ok: false, problems });
+    expect(() => inspectCapture(directory)).toThrow(`segment ${copy} is damaged: ${what}`);
+    // With its manifest it is no better.
+    cpSync(`${first?.path}.manifest.json`, join(directory, `${copy}.manifest.json`));
+    expect(verify(directory).ok).toBe(false);
+    const read = () => [...new CaptureReader(directory).rows()];
+    for (const reading of [read, () => inspectCapture(directory)]) {
+      expect(reading).toThrow(`segment ${copy} is damaged: its manifest is that of ${first?.file}`);
+    }
+  });
+
+  it('tells of segments that are gone with their manifests, but of none that were handed over or expired', () => {
+    const directory = live({ id: 'a', hours: 6 });
+    const [, second, third, fourth, fifth] = segmentsOf(directory);
+    for (const gone of [second, third, fifth]) {
+      rmSync(gone?.path ?? '');
+      rmSync(`${gone?.path}.manifest.json`);
+    }
+    writeFileSync(`${fifth?.path}.handed`, '');
+    expect(verify(directory)).toMatchObject({ ok: true, missing: [{ recorder: 'a', from: 2, to: 3 }] });
+    writeFileSync(`${third?.path}.damaged`, '');
+    expect(verify(directory)).toMatchObject({ ok: false, missing: [{ recorder: 'a', from: 2, to: 2 }] });
+    renameSync(`${fourth?.path}.manifest.json`, `${fourth?.path}.expired.json`);
+    expect(verify(directory).missing).toEqual([{ recorder: 'a', from: 2, to: 2 }]);
+  });
+
+  it('finds a ledger that was zeroed or cut short, and misses none that was never there', () => {
+    const directory = mixedCapture();
+    expect(verify(directory)).toMatchObject({ ok: true, missing: [] });
+    const ledger = join(directory, 'ledger.bin');
+    for (const bytes of [Buffer.alloc(1024 * 1024), Buffer.alloc(100)]) {
+      writeFileSync(ledger, bytes);
+      expect(verify(directory).problems).toMatchObject([{ file: 'ledger.bin', kind: 'ledger' }]);
+    }
+    const sums = { bytes: 0, turns: 0 };
+    const account = { life: 'a', number: 1, state: 'ended', startedUs: 1, atUs: 2 } as const;
+    const nothing = { seen: sums, recorded: sums, pending: sums, lost: {}, omitted: {}, untold: [] };
+    writeFileSync(ledger, encodeCell({ ...account, ...nothing }));
+    expect(verify(directory).problems).toEqual([]);
+  });
+
+  it('names a manifest that is a directory, and an expiry takes it', () => {
+    const directory = mixedCapture();
+    const [first] = segmentsOf(directory);
+    if (first === undefined) throw new Error('no segment');
+    rmSync(`${first.path}.manifest.json`);
+    mkdirSync(`${first.path}.manifest.json`);
+    expect(verify(directory).problems).toMatchObject([
+      { file: first.file, kind: 'manifest', what: expect.stringContaining('it is a directory') },
+    ]);
+    expect(() => inspectCapture(directory)).toThrow(/manifest .* cannot be read: it is a directory/);
+    const expiry = new SegmentExpiry(directory, systemClock);
+    expect(expiry.expire(first, 'quota')).toMatchObject({ file: first.file, exchanges: 0 });
+    expiry.recorded();
+    expect(verify(directory)).toMatchObject({ ok: true, exchanges: 30 });
   });
 
   it('tells of segments set aside and of expiries that nobody recorded', () => {

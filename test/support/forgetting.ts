@@ -3,7 +3,7 @@ import { systemClock } from '../../src/core/clock.ts';
 import type { Exchange } from '../../src/core/exchange.ts';
 import { CaptureReader } from '../../src/storage/capture-reader.ts';
 import type { EncryptionKey } from '../../src/storage/encryption-key.ts';
-import { type ForgetOptions, forgetExchanges } from '../../src/storage/forget.ts';
+import { type ForgetDocument, type ForgetOptions, forgetExchanges } from '../../src/storage/forget.ts';
 import type { ForgetSelection } from '../../src/storage/forget-selection.ts';
 import { verifyCapture } from '../../src/storage/verify.ts';
 import { exchangeOf, requestMessage, responseMessage, TEST_EPOCH_US, testHash } from './exchanges.ts';
@@ -18,16 +18,27 @@ export const ofSession = (text: string): ForgetSelection => ({
   toUs: null,
 });
 
-export function forget(directory: string, selection: ForgetSelection, parts: Partial<ForgetOptions> = {}) {
-  return forgetExchanges(directory, {
+/** All of it; `onSegment` is told before each segment is written anew. */
+export function forget(
+  directory: string,
+  selection: ForgetSelection,
+  { onSegment, ...parts }: Partial<ForgetOptions & { onSegment: (file: string) => void }> = {},
+): ForgetDocument {
+  const steps = forgetExchanges(directory, {
     selection,
     hashKeyFingerprint: testHash.fingerprint(),
     encryptionKey: null,
     dryRun: false,
     clock: systemClock,
-    onSegment: () => {},
     ...parts,
   });
+  for (let step = steps.next(); ; step = steps.next()) {
+    if (step.done) {
+      if (step.value === null) throw new Error('the forgetting was given up');
+      return step.value;
+    }
+    onSegment?.(step.value);
+  }
 }
 
 export function verified(directory: string, encryptionKey: EncryptionKey | null = null) {

@@ -1,6 +1,6 @@
 import { crc32 } from 'node:zlib';
-import type { Loss } from '../core/accounting.ts';
-import type { StatusTally } from '../core/status.ts';
+import type { Loss } from './accounting.ts';
+import type { StatusTally } from './status.ts';
 
 /** The account of one life of a recording as its ledger holds it. Times are epoch microseconds. */
 export interface LifeAccount {
@@ -19,6 +19,9 @@ export interface LifeAccount {
   /** Losses that no segment of the capture is known to hold. */
   readonly untold: readonly Loss[];
 }
+
+/** Where the accounts of a capture's recordings lie in its directory. */
+export const LEDGER_FILE = 'ledger.bin';
 
 /** One page of a file system: it is written whole or, where it tears, the checksum says so. */
 export const CELL_BYTES = 4_096;
