@@ -3,7 +3,7 @@ import type { ArrivalFigures } from './arrival-statistics.ts';
 import { IDC_WINDOWS } from './arrival-statistics.ts';
 import type { JudgementBounds } from './judgement-bounds.ts';
 import type { OutcomeFigures } from './outcome-counts.ts';
-import { type RunContext, STOPPED_BY_FAILURES } from './run-context.ts';
+import { isStoppedByFailures, type RunContext } from './run-context.ts';
 import type { StatusMixFigures } from './status-mix.ts';
 import { StretchSet } from './stretch-set.ts';
 
@@ -83,8 +83,7 @@ export function isOurSideLate(context: RunContext, bounds: JudgementBounds): boo
 function interrupted({ interrupted: cause, figures }: RunContext): Reason | null {
   if (cause === null) return null;
   const text = `the schedule was not played to its end (${cause})`;
-  // Of a merged run the shard stands in front.
-  if (!cause.endsWith(STOPPED_BY_FAILURES)) {
+  if (!isStoppedByFailures(cause)) {
     return { code: 'interrupted', text, advice: 'Let the run finish, or replay a shorter window.' };
   }
   const { sent, failed, stopped } = figures.outcomes;

@@ -1,12 +1,13 @@
 import { existsSync, readFileSync, statSync } from 'node:fs';
 import { join } from 'node:path';
 import type { SideRow } from '../analysis/compare/side-columns.ts';
-import { sideRowOfExchange, sideRowOfSend } from '../analysis/compare/side-rows.ts';
+import { type OwnDoing, sideRowOfExchange, sideRowOfSend } from '../analysis/compare/side-rows.ts';
 import { JUDGEMENT_BOUNDS } from '../analysis/judgement-bounds.ts';
 import { OutcomeCounts } from '../analysis/outcome-counts.ts';
 import type { ProfileDocument } from '../analysis/profile/profile-document.ts';
 import type { ReplayDocument } from '../analysis/replay-document.ts';
 import { rowDifferences } from '../analysis/row-agreement.ts';
+import { isStoppedByFailures } from '../analysis/run-context.ts';
 import { AppError, reasonOf } from '../core/errors.ts';
 import type { TimeRange } from '../core/ports.ts';
 import type { Send } from '../core/run.ts';
@@ -78,7 +79,7 @@ function openRun(name: string): RunSide {
     reader.close();
     throw thrown;
   }
-  const lagBoundNs = lagBoundOf(summary);
+  const ours = ownDoingIn(summary);
   return {
     kind: 'run',
     name,
@@ -88,7 +89,7 @@ function openRun(name: string): RunSide {
       for (const send of sendsOf(name, reader)) {
         if (send.warmup) continue;
         outcomes.add(send);
-        yield sideRowOfSend(send, lagBoundNs);
+        yield sideRowOfSend(send, ours);
       }
       assertOwnRows(name, rowDifferences(reader.run?.id ?? null, outcomes.figures(), summary));
     },
@@ -148,10 +149,13 @@ function openRecording(name: string): CaptureSide {
   };
 }
 
-/** What a run may be late by itself, as it judged itself. */
-function lagBoundOf({ bounds, latencyMs }: ReplayDocument): number {
+/** What a run may be late by itself, as it judged itself, and whether it was played as far as the target let it. */
+function ownDoingIn({ bounds, latencyMs, interrupted }: ReplayDocument): OwnDoing {
   const { lagNs, lagOfServiceShare } = { ...JUDGEMENT_BOUNDS, ...bounds };
-  return Math.max(lagNs, lagOfServiceShare * (latencyMs.service.p50 ?? 0) * NS_PER_MS);
+  return {
+    lagBoundNs: Math.max(lagNs, lagOfServiceShare * (latencyMs.service.p50 ?? 0) * NS_PER_MS),
+    endedOpen: interrupted !== null && !isStoppedByFailures(interrupted),
+  };
 }
 
 function rangeOf({ options }: ReplayDocument): TimeRange | undefined {

@@ -31,6 +31,7 @@ export const runSummarySchema = z.looseObject({
   valid: z.boolean(),
   reasons: z.array(reason),
   notes: z.array(reason),
+  interrupted: z.string().nullable().default(null),
   slo: z.array(
     z.looseObject({
       expression: z.string(),

@@ -129,6 +129,41 @@ describe('comparing what two names stand for', () => {
     expect(document.reasons.map(({ code }) => code)).toContain('failed_worse');
   });
 
+  test('takes a build for worse whose failures made the guard stop its run before most of the plan', async () => {
+    const { a, b } = calmSends(COUNT, 1, (index) => (index % 2 === 0 ? { status: 503 } : {}));
+    const [known, stopped] = [comparedRun(a), b.slice(0, COUNT / 2)];
+    // A merged run says of which shard it was.
+    for (const interrupted of ['RUN_ABORTED', 'shard 0: RUN_ABORTED']) {
+      const document = await compareNamed(known, comparedRun(stopped, { interrupted }), DEFAULTS);
+      expect(document).toMatchObject({ verdict: 'WORSE', pairs: COUNT / 2, unpaired: { onlyA: COUNT / 2 } });
+    }
+    const other = await compareNamed(comparedRun(stopped, { interrupted: 'RUN_ABORTED' }), known, DEFAULTS);
+    expect(other).toMatchObject({ pairs: COUNT / 2, unpaired: { onlyB: COUNT / 2 } });
+    // What it did get to is still asked for, and of a run that was not stopped by failures all is.
+    const holes = comparedRun(
+      stopped.filter((_, index) => index % 4 !== 1),
+      { interrupted: 'RUN_ABORTED' },
+    );
+    for (const run of [holes, comparedRun(stopped), comparedRun(stopped, { interrupted: 'SIGINT' })]) {
+      await expect(compareNamed(known, run, DEFAULTS)).rejects.toThrow('requests are on this side only');
+    }
+  });
+
+  test('takes a build for worse that leaves requests open until the run gives them up', async () => {
+    const { a, b } = calmSends(COUNT, 1, (index) =>
+      index % 12 === 0 ? { error: 'stopped', status: null } : {},
+    );
+    const known = comparedRun(a);
+    for (const facts of [{}, { interrupted: 'RUN_ABORTED' }, { interrupted: 'shard 1: RUN_ABORTED' }]) {
+      const document = await compareNamed(known, comparedRun(b, facts), DEFAULTS);
+      expect(document).toMatchObject({ verdict: 'WORSE', unpaired: { leftOut: 0 } });
+      expect(document.reasons.map(({ code }) => code)).toContain('failed_worse');
+    }
+    // Whoever stops a run ends what is open.
+    const ours = await compareNamed(known, comparedRun(b, { interrupted: 'SIGINT' }), DEFAULTS);
+    expect(ours).toMatchObject({ verdict: 'INCONCLUSIVE', unpaired: { leftOut: COUNT / 12 } });
+  });
+
   test('never takes a faster build for better of which a fifth was cancelled alone', async () => {
     const { a, b } = calmSends(COUNT, 0.5, (index) =>
       index % 5 === 0 ? { cancelled: true, status: null } : {},

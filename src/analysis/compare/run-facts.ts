@@ -1,5 +1,5 @@
 import type { ReplayDocument } from '../replay-document.ts';
-import { STOPPED_BY_FAILURES } from '../run-context.ts';
+import { isStoppedByFailures } from '../run-context.ts';
 import type { ComparisonReason } from './compare-pairs.ts';
 
 /** Something that both sides must have in common, and have not. */
@@ -79,7 +79,7 @@ export function runDoubts(
   { reasons, notes, interrupted }: ReplayDocument,
 ): ComparisonReason[] {
   const isOurs = (code: string) =>
-    OUR_CAUSES.has(code) && !(interrupted === STOPPED_BY_FAILURES && CAUSED_BY_FAILURES.has(code));
+    OUR_CAUSES.has(code) && !(isStoppedByFailures(interrupted) && CAUSED_BY_FAILURES.has(code));
   return [...reasons, ...notes]
     .filter(({ code }) => isOurs(code))
     .map(({ code, text, advice }) => ({
