@@ -2,6 +2,7 @@ import type { CheckedSend } from '../core/answer-check.ts';
 import type { RunTotals, Send, Stretch } from '../core/run.ts';
 import { type CheckFigures, CheckStatistics, checkedSendOf } from './check-statistics.ts';
 import { ErrorExampleKeeper, type ErrorExamples } from './error-examples.ts';
+import type { Excused } from './excused.ts';
 import { type Fidelity, FidelityStatistics, type RecordedRequest } from './fidelity.ts';
 import { type LatencyFigures, LatencyStatistics } from './latency-statistics.ts';
 import { OutcomeCounts, type OutcomeFigures } from './outcome-counts.ts';
@@ -20,6 +21,8 @@ export interface RunFigures {
   readonly fidelity: Fidelity;
   readonly statusMix: StatusMixFigures;
   readonly errorExamples: ErrorExamples;
+  /** Of shards, some of which may have been stopped; without it everything or nothing is, as the run was. */
+  readonly excused?: Excused;
   /** How answers compare with the recorded ones; without it they were not compared. */
   readonly check?: CheckFigures | null;
   /** What was sent before the judged part, and counts nowhere else. */

@@ -10,14 +10,13 @@ import { rowDifferences } from '../analysis/row-agreement.ts';
 import { isStoppedByFailures } from '../analysis/run-context.ts';
 import { AppError, reasonOf } from '../core/errors.ts';
 import type { TimeRange } from '../core/ports.ts';
-import type { Send } from '../core/run.ts';
 import { type CaptureReader, openCapture } from '../storage/capture-reader.ts';
 import { RunReader } from '../storage/run-reader.ts';
 import { RUN_DATABASE, RUN_SUMMARY } from '../storage/run-schema.ts';
 import { documentFromThread } from './document-thread.ts';
 import { resolveProfileOptions } from './profile-options.ts';
 import { profileSchema } from './profile-schema.ts';
-import { damagedRows } from './run-damage.ts';
+import { assertOwnRows, sendsOf } from './run-rows.ts';
 import { readRunSummary } from './run-summary.ts';
 
 /** A profile of two weeks has some hundred kilobytes. */
@@ -96,25 +95,6 @@ function openRun(name: string): RunSide {
     range: () => rangeOf(summary),
     close: () => reader.close(),
   };
-}
-
-/** Rows as far as they can be read. @throws AppError INPUT_INVALID */
-function* sendsOf(name: string, reader: RunReader): Generator<Send> {
-  try {
-    yield* reader.sends();
-  } catch (thrown) {
-    throw damagedRows(name, thrown);
-  }
-}
-
-/** A verdict on rows that were changed, lost or swapped after the run would be one on something else. */
-function assertOwnRows(name: string, differences: readonly string[]): void {
-  if (differences.length === 0) return;
-  throw new AppError(
-    'INPUT_INVALID',
-    `the rows of the run ${name} are not those of its summary: ${differences.join('; ')}`,
-    { hint: 'Its files were changed or damaged after it ended: restore the directory, or replay again.' },
-  );
 }
 
 function summaryOf(name: string, summary: object | null): ReplayDocument {

@@ -10,7 +10,7 @@ const counts = z.record(z.string(), z.number());
 const percentiles = z.looseObject({ p50: nullable, p95: nullable, p99: nullable, max: nullable });
 const reason = z.looseObject({ code: z.string(), text: z.string(), advice: z.string() });
 
-const arrivals = z.looseObject({
+export const arrivals = z.looseObject({
   count,
   ratePerSecond: nullable,
   cv: nullable,

@@ -90,6 +90,10 @@ describe('comparing what two names stand for', () => {
     await expect(compareNamed(one, comparedRun(b, { run: { options: others } }), DEFAULTS)).rejects.toThrow(
       /sessionOrder: open \| partly-open\n.*timeoutMs: 300000 \| 500\n.*maxRatePerSecond: null \| 10/,
     );
+    // What is still open at the end failed, so how long that is waited for decides as well.
+    const hasty = comparedRun(b, { run: { options: { ...own, drainDeadlineMs: 0 } } });
+    const patient = comparedRun(a, { run: { options: { ...own, drainDeadlineMs: 30_000 } } });
+    await expect(compareNamed(patient, hasty, DEFAULTS)).rejects.toThrow('drainDeadlineMs: 30000 | 0');
     // A run of an older version does not say.
     const older = comparedRun(b, { run: { options: { multiplier: 1.5 } } });
     expect((await compareNamed(one, older, DEFAULTS)).verdict).toBe('SAME');

@@ -20,8 +20,8 @@ const PLAN_OPTIONS = [
  * waited for, and what is refused, decide what counts as failed.
  */
 const LATER_OPTIONS = [
-  'sessionOrder', 'timeoutMs', 'connectTimeoutMs', 'firstByteTimeoutMs', 'idleTimeoutMs', 'maxRatePerSecond',
-  'maxInFlightBytes',
+  'sessionOrder', 'timeoutMs', 'connectTimeoutMs', 'firstByteTimeoutMs', 'idleTimeoutMs', 'drainDeadlineMs',
+  'maxRatePerSecond', 'maxInFlightBytes',
 ] as const; // biome-ignore format: a list of words
 /** Kept short: a list of windows can be long. */
 const MAX_TEXT = 160;
