@@ -94,12 +94,13 @@ function interrupted({ interrupted: cause, figures }: RunContext): Reason | null
   };
 }
 
-function commonestFailure({ statuses, errors }: OutcomeFigures): string {
+/** Of 5xx and errors. What was open at the end of the run is told of only where nothing else failed. */
+export function commonestFailure({ statuses, errors }: OutcomeFigures): string {
   const failures = [
     ...Object.entries(statuses).filter(([status]) => Number(status) >= 500),
     ...Object.entries(errors).filter(([error]) => error !== 'stopped'),
   ];
-  return failures.sort(([, a], [, b]) => b - a)[0]?.[0] ?? 'an unknown error';
+  return failures.sort(([, a], [, b]) => b - a)[0]?.[0] ?? 'no answer by the end of the run';
 }
 
 function achieved({ figures, interrupted: cause }: RunContext, bounds: JudgementBounds): Reason | null {

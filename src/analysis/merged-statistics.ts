@@ -28,6 +28,7 @@ export interface MergedParts {
   readonly shards: readonly {
     readonly stalls: readonly Stretch[];
     readonly recordedStatuses: Readonly<Record<string, number>>;
+    readonly recordedUnanswered: number;
     /** Whether it was stopped before its end. */
     readonly interrupted: boolean;
     /** Whether it compared answers; left out where none of them did. */
@@ -64,7 +65,8 @@ export class MergedStatistics {
     );
     this.#streams = parts.shards.map(() => new StreamStatistics());
     this.#outcomesOfShards = parts.shards.map(() => new OutcomeCounts());
-    for (const { recordedStatuses } of parts.shards) {
+    for (const { recordedStatuses, recordedUnanswered } of parts.shards) {
+      this.#statusMix.addUnanswered(recordedUnanswered);
       for (const [status, count] of Object.entries(recordedStatuses)) {
         this.#statusMix.addRecorded(Number(status), count);
       }

@@ -85,6 +85,7 @@ export class RunStatistics {
     this.#lastIntendedNs = intendedOffsetNs;
     this.#fidelity.addPlanned(row, intendedOffsetNs);
     this.#statusMix.addRecorded(row.status);
+    if (wentUnanswered(row)) this.#statusMix.addUnanswered();
   }
 
   /** Takes finished sends, in any order, each once. */
@@ -105,6 +106,11 @@ export class RunStatistics {
   /** Planned requests by recorded status. */
   recordedStatuses(): Readonly<Record<string, number>> {
     return this.#statusMix.recordedStatuses();
+  }
+
+  /** Planned requests that no server answered when they were recorded. */
+  recordedUnanswered(): number {
+    return this.#statusMix.recordedUnanswered;
   }
 
   /** The figures of a run that is over. To be called once; `stalls` are left out of lag and latency. */
@@ -146,6 +152,10 @@ export class RunStatistics {
     this.#latency.add(send, outcome === 'completed');
     if (send.error === null) this.#statusMix.addSent(send.status);
   }
+}
+
+function wentUnanswered({ outcome, status }: RecordedRequest): boolean {
+  return status === null && (outcome === 'upstream_failed' || outcome === 'timed_out');
 }
 
 function hasLeft(send: Send): send is Send & { readonly actualOffsetNs: number } {

@@ -52,6 +52,7 @@ export class OpenShards {
       shards: runs.map((run) => ({
         stalls: this.stallsOf(run),
         recordedStatuses: run.document.shard.recordedStatuses,
+        recordedUnanswered: run.document.shard.recordedUnanswered,
         interrupted: run.document.interrupted !== null,
         ...(checked ? { checks: run.document.check != null } : {}),
       })),

@@ -21,6 +21,7 @@ const shardSummarySchema = z.looseObject({
     pace: z.number(),
     stalls: z.array(z.looseObject({ fromOffsetNs: z.number(), toOffsetNs: z.number() })),
     recordedStatuses: z.record(z.string(), z.number()),
+    recordedUnanswered: count,
     whole: z.looseObject({
       ...{ recorded: arrivals, planned: arrivals },
       recordedToPlanned: z.looseObject({ ksGaps: nullable, mixDistance: nullable }),
