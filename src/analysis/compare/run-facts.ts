@@ -21,7 +21,7 @@ const PLAN_OPTIONS = [
  */
 const LATER_OPTIONS = [
   'sessionOrder', 'timeoutMs', 'connectTimeoutMs', 'firstByteTimeoutMs', 'idleTimeoutMs', 'drainDeadlineMs',
-  'maxRatePerSecond', 'maxInFlightBytes',
+  'maxRatePerSecond', 'maxInFlightBytes', 'host', 'addedHeaders',
 ] as const; // biome-ignore format: a list of words
 /** Kept short: a list of windows can be long. */
 const MAX_TEXT = 160;
@@ -50,12 +50,19 @@ export function runFactDifferences(a: ReplayDocument, b: ReplayDocument): FactDi
     ['capture', nameOf(a.capture), nameOf(b.capture)],
     ...PLAN_OPTIONS.map((name): [string, unknown, unknown] => [name, a.options[name], b.options[name]]),
     ...LATER_OPTIONS.filter((name) => name in a.options && name in b.options).map(
-      (name): [string, unknown, unknown] => [name, a.options[name], b.options[name]],
+      (name): [string, unknown, unknown] => [name, statedOf(a, name), statedOf(b, name)],
     ),
   ];
   // A run that was not checked is held to nothing; two that were, to the same.
   const [checkA, checkB] = [a.options['check'] ?? null, b.options['check'] ?? null];
   return differing(checkA === null || checkB === null ? facts : [...facts, ['check', checkA, checkB]]);
+}
+
+/** Of headers that are set on every request the names: a run keeps no values, because they may be credentials. */
+function statedOf({ options }: ReplayDocument, name: string): unknown {
+  const value = options[name];
+  if (name !== 'addedHeaders' || !Array.isArray(value)) return value;
+  return [...new Set(value.map((each) => String(each).toLowerCase()))].sort();
 }
 
 /** Where a capture lay, and how it was named, is another matter on each machine: its requests tell which one it is. */
