@@ -21,7 +21,8 @@ const shardSummarySchema = z.looseObject({
     pace: z.number(),
     stalls: z.array(z.looseObject({ fromOffsetNs: z.number(), toOffsetNs: z.number() })),
     recordedStatuses: z.record(z.string(), z.number()),
-    recordedUnanswered: count,
+    // Older shards do not say.
+    recordedUnanswered: count.default(0),
     whole: z.looseObject({
       ...{ recorded: arrivals, planned: arrivals },
       recordedToPlanned: z.looseObject({ ksGaps: nullable, mixDistance: nullable }),
@@ -43,9 +44,9 @@ export function readShardSummary(
       hint: 'Only runs of replay --shard belong together; compare runs of whole plans by their documents.',
     });
   }
-  const { success, error } = shardSummarySchema.safeParse(document);
+  const { success, data, error } = shardSummarySchema.safeParse(document);
   // Whatever else a shard wrote is there as it wrote it; what a merge reads of it was just looked at.
-  if (success) return document as ReplayDocument & { readonly shard: ShardDocument };
+  if (success) return data as unknown as ReplayDocument & { readonly shard: ShardDocument };
   const [first] = error.issues;
   const where = first === undefined ? '' : `: ${first.path.join('.')}: ${first.message}`;
   throw new AppError('INPUT_INVALID', `${RUN_SUMMARY} of ${directory} is not that of a shard${where}`, {

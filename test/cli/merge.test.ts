@@ -126,6 +126,18 @@ describe('a merge of shards that are not as they were kept', () => {
   });
 });
 
+it('merges shards of a version that did not count what went unanswered when it was recorded', async () => {
+  const older = shards(SENDS);
+  for (const directory of older) {
+    editSummary(directory, (summary) => {
+      delete (summary['shard'] as Record<string, unknown>)['recordedUnanswered'];
+    });
+  }
+  const { document, failure } = await merge(older);
+  expect(failure).toBeNull();
+  expect(document).toMatchObject({ planned: SENDS.length, completed: SENDS.length });
+});
+
 describe('a merge of shards that were stopped', () => {
   it('ends with 5 where the guard stopped one, as a replay does', async () => {
     const stopped = await merge(shards(SENDS, [{}, { interrupted: 'RUN_ABORTED' }]));
