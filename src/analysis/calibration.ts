@@ -42,6 +42,13 @@ export interface Calibration {
 
 type RecordedAnswer = Pick<ExchangeRow, 'outcome' | 'status' | 'lastByteOffsetUs' | 'responseBytes'>;
 
+/** A send whose request was answered while recording, and how. */
+interface AnsweredSend {
+  readonly recorded: RecordedAnswer;
+  readonly status: number;
+  readonly send: Send;
+}
+
 /**
  * Compares answers with those that were recorded for the same requests, one by one, so that what has no recorded
  * answer counts on neither side. Memory is that of the requests without an end.
@@ -52,6 +59,8 @@ export class CalibrationStatistics {
   readonly #latency = { recorded: new Histogram(), observed: new Histogram() };
   readonly #bytes = { recorded: new Histogram(), observed: new Histogram() };
   readonly #statuses = { recorded: new Map<number, number>(), observed: new Map<number, number>() };
+  /** Open when the calibration was over. Whose doing that was is known only then. */
+  readonly #open: AnsweredSend[] = [];
   #planned = 0;
   #pairs = 0;
   #unanswered = 0;
@@ -71,15 +80,18 @@ export class CalibrationStatistics {
     for (const send of sends) {
       const recorded = this.#recorded.get(send.index);
       this.#recorded.delete(send.index);
-      // What we ended ourselves, or never sent, says nothing of the target.
-      const isOurs = send.actualOffsetNs === null || send.error === 'stopped' || send.cancelled;
-      if (recorded?.outcome === 'completed' && recorded.status !== null && !isOurs) {
-        this.#addPair(recorded, recorded.status, send);
-      }
+      // What we cancelled, or never sent, says nothing of the target.
+      if (send.actualOffsetNs === null || send.cancelled) continue;
+      if (recorded?.outcome !== 'completed' || recorded.status === null) continue;
+      const answered = { recorded, status: recorded.status, send };
+      if (send.error === 'stopped') this.#open.push(answered);
+      else this.#addPair(answered);
     }
   }
 
-  report(): Calibration {
+  /** Where it was interrupted, what was open was ended by us; else it had all its time. */
+  report({ interrupted }: { readonly interrupted: boolean }): Calibration {
+    for (const open of this.#open.splice(0)) if (!interrupted) this.#addPair(open);
     const isEnough = this.#pairs >= MIN_PAIRS;
     const statusDistance = this.#pairs === 0 ? null : this.#distance();
     const figures = { p50Ms: this.#p50Ms(), responseBytes: this.#medianBytes(), statusDistance };
@@ -97,7 +109,7 @@ export class CalibrationStatistics {
     };
   }
 
-  #addPair(recorded: RecordedAnswer, status: number, send: Send): void {
+  #addPair({ recorded, status, send }: AnsweredSend): void {
     this.#pairs += 1;
     count(this.#statuses.recorded, status);
     this.#bytes.recorded.record(recorded.responseBytes);

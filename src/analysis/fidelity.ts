@@ -16,7 +16,7 @@ const SENT = 2;
 /** What the statistics need to know of a recorded exchange; every ExchangeRow has it. */
 export type RecordedRequest = Pick<
   ExchangeRow,
-  'arrivalUs' | 'route' | 'model' | 'requestBytes' | 'requestStored' | 'requestHash' | 'status'
+  'arrivalUs' | 'route' | 'model' | 'requestBytes' | 'requestStored' | 'requestHash' | 'status' | 'outcome'
 >;
 
 /** How far one stream of requests lies from the one it was made of; null where there is nothing to compare. */

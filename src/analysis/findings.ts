@@ -3,7 +3,7 @@ import type { ArrivalFigures } from './arrival-statistics.ts';
 import { IDC_WINDOWS } from './arrival-statistics.ts';
 import type { JudgementBounds } from './judgement-bounds.ts';
 import type { OutcomeFigures } from './outcome-counts.ts';
-import { type RunContext, STOPPED_BY_FAILURES } from './run-context.ts';
+import { isStoppedByFailures, type RunContext } from './run-context.ts';
 import type { StatusMixFigures } from './status-mix.ts';
 import { StretchSet } from './stretch-set.ts';
 
@@ -83,8 +83,7 @@ export function isOurSideLate(context: RunContext, bounds: JudgementBounds): boo
 function interrupted({ interrupted: cause, figures }: RunContext): Reason | null {
   if (cause === null) return null;
   const text = `the schedule was not played to its end (${cause})`;
-  // Of a merged run the shard stands in front.
-  if (!cause.endsWith(STOPPED_BY_FAILURES)) {
+  if (!isStoppedByFailures(cause)) {
     return { code: 'interrupted', text, advice: 'Let the run finish, or replay a shorter window.' };
   }
   const { sent, failed, stopped } = figures.outcomes;
@@ -95,12 +94,13 @@ function interrupted({ interrupted: cause, figures }: RunContext): Reason | null
   };
 }
 
-function commonestFailure({ statuses, errors }: OutcomeFigures): string {
+/** Of 5xx and errors. What was open at the end of the run is told of only where nothing else failed. */
+export function commonestFailure({ statuses, errors }: OutcomeFigures): string {
   const failures = [
     ...Object.entries(statuses).filter(([status]) => Number(status) >= 500),
     ...Object.entries(errors).filter(([error]) => error !== 'stopped'),
   ];
-  return failures.sort(([, a], [, b]) => b - a)[0]?.[0] ?? 'an unknown error';
+  return failures.sort(([, a], [, b]) => b - a)[0]?.[0] ?? 'no answer by the end of the run';
 }
 
 function achieved({ figures, interrupted: cause }: RunContext, bounds: JudgementBounds): Reason | null {

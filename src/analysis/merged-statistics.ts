@@ -3,11 +3,12 @@ import type { Send, Stretch } from '../core/run.ts';
 import { type ArrivalFigures, ArrivalStatistics } from './arrival-statistics.ts';
 import { CheckStatistics, checkedSendOf } from './check-statistics.ts';
 import { ErrorExampleKeeper } from './error-examples.ts';
+import { excusedTogether } from './excused.ts';
 import type { Fidelity } from './fidelity.ts';
 import { gapDistance } from './gap-distance.ts';
 import { type LatencyFigures, LatencyStatistics } from './latency-statistics.ts';
 import { MixDistance } from './mix-distance.ts';
-import { OutcomeCounts } from './outcome-counts.ts';
+import { OutcomeCounts, type OutcomeFigures } from './outcome-counts.ts';
 import type { RunFigures } from './run-statistics.ts';
 import type { WholePlan } from './shard-document.ts';
 import { StatusMix } from './status-mix.ts';
@@ -27,6 +28,9 @@ export interface MergedParts {
   readonly shards: readonly {
     readonly stalls: readonly Stretch[];
     readonly recordedStatuses: Readonly<Record<string, number>>;
+    readonly recordedUnanswered: number;
+    /** Whether it was stopped before its end. */
+    readonly interrupted: boolean;
     /** Whether it compared answers; left out where none of them did. */
     readonly checks?: boolean;
   }[];
@@ -43,6 +47,7 @@ export class MergedStatistics {
   readonly #errorExamples = new ErrorExampleKeeper();
   readonly #checks = new CheckStatistics();
   readonly #outcomes = new OutcomeCounts();
+  readonly #outcomesOfShards: readonly OutcomeCounts[];
   readonly #statusMix = new StatusMix();
   readonly #mix = new MixDistance(2);
   readonly #planned = new ArrivalStatistics(NS_PER_S);
@@ -59,7 +64,9 @@ export class MergedStatistics {
       ({ stalls }) => new LatencyStatistics(...(stalls.length === 0 ? [0] : [])),
     );
     this.#streams = parts.shards.map(() => new StreamStatistics());
-    for (const { recordedStatuses } of parts.shards) {
+    this.#outcomesOfShards = parts.shards.map(() => new OutcomeCounts());
+    for (const { recordedStatuses, recordedUnanswered } of parts.shards) {
+      this.#statusMix.addUnanswered(recordedUnanswered);
       for (const [status, count] of Object.entries(recordedStatuses)) {
         this.#statusMix.addRecorded(Number(status), count);
       }
@@ -77,6 +84,7 @@ export class MergedStatistics {
     this.#planned.add(send.intendedOffsetNs);
     this.#mix.add(PLANNED, send);
     const outcome = this.#outcomes.add(send);
+    this.#outcomesOfShards[shard]?.add(send);
     this.#streams[shard]?.add(send, outcome);
     if (outcome === 'failed') this.#errorExamples.add(send);
     this.#addCheck(shard, send);
@@ -106,20 +114,29 @@ export class MergedStatistics {
     this.#unordered += count;
   }
 
+  /** What became of the sends of one shard, of those that were added. */
+  outcomesOf(shard: number): OutcomeFigures {
+    return (this.#outcomesOfShards[shard] ?? new OutcomeCounts()).figures();
+  }
+
   /** To be called once. */
   figures(recorded: number): RunFigures {
     const outcomes = this.#outcomes.figures();
     const first = this.#firstIntendedNs;
+    const { shards } = this.#parts;
+    const ended = shards.map(({ stalls, interrupted }, shard) => ({
+      outcomes: this.outcomesOf(shard),
+      latency: (this.#latency[shard] as LatencyStatistics).finish(stalls),
+      streams: (this.#streams[shard] as StreamStatistics).finish(stalls),
+      interrupted,
+    }));
     return {
       recorded,
       planned: this.#planned.count,
       outcomes,
-      latency: mergedLatency(
-        this.#latency.map((each, shard) => each.finish(this.#parts.shards[shard]?.stalls ?? [])),
-      ),
-      streams: mergedStreams(
-        this.#streams.map((each, shard) => each.finish(this.#parts.shards[shard]?.stalls ?? [])),
-      ),
+      latency: mergedLatency(ended.map(({ latency }) => latency)),
+      streams: mergedStreams(ended.map(({ streams }) => streams)),
+      excused: excusedTogether(ended),
       fidelity: this.#fidelity(),
       statusMix: this.#statusMix.figures(),
       errorExamples: this.#errorExamples.examples(),

@@ -1,7 +1,7 @@
 import type { OutcomeFigures } from './outcome-counts.ts';
 import type { ReplayDocument } from './replay-document.ts';
 
-const COUNTS = ['sent', 'completed', 'failed', 'cancelled', 'refused'] as const;
+const COUNTS = ['sent', 'completed', 'failed', 'cancelled', 'refused', 'unreached'] as const;
 
 /**
  * In what the rows of a run are not those its summary was written of, in words; empty where they agree.

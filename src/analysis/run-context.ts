@@ -5,6 +5,11 @@ import type { RunFigures } from './run-statistics.ts';
 /** In `interrupted`: what ended a run whose target failed so much that the guard stopped it. */
 export const STOPPED_BY_FAILURES = 'RUN_ABORTED';
 
+/** Whether the guard stopped a run. Of a merged run the shard stands in front of what ended it. */
+export function isStoppedByFailures(interrupted: string | null): boolean {
+  return interrupted?.endsWith(STOPPED_BY_FAILURES) ?? false;
+}
+
 /** How the sending side did. Null where nobody measured it: unknown, and not good. */
 export interface SenderHealth {
   /** Share of time the busiest sender thread was at work, its waiting for the instant excluded. */

@@ -2,6 +2,7 @@ import type { CheckedSend } from '../core/answer-check.ts';
 import type { RunTotals, Send, Stretch } from '../core/run.ts';
 import { type CheckFigures, CheckStatistics, checkedSendOf } from './check-statistics.ts';
 import { ErrorExampleKeeper, type ErrorExamples } from './error-examples.ts';
+import type { Excused } from './excused.ts';
 import { type Fidelity, FidelityStatistics, type RecordedRequest } from './fidelity.ts';
 import { type LatencyFigures, LatencyStatistics } from './latency-statistics.ts';
 import { OutcomeCounts, type OutcomeFigures } from './outcome-counts.ts';
@@ -25,6 +26,8 @@ export interface RunFigures {
   readonly fidelity: Fidelity;
   readonly statusMix: StatusMixFigures;
   readonly errorExamples: ErrorExamples;
+  /** Of shards, some of which may have been stopped; without it everything or nothing is, as the run was. */
+  readonly excused?: Excused;
   /** How answers compare with the recorded ones; without it they were not compared. */
   readonly check?: CheckFigures | null;
   /** What was sent before the judged part, and counts nowhere else. */
@@ -95,6 +98,7 @@ export class RunStatistics {
     this.#lastIntendedNs = intendedOffsetNs;
     this.#fidelity.addPlanned(row, intendedOffsetNs);
     this.#statusMix.addRecorded(row.status);
+    if (wentUnanswered(row)) this.#statusMix.addUnanswered();
   }
 
   /**
@@ -125,6 +129,11 @@ export class RunStatistics {
   /** Planned requests by recorded status. */
   recordedStatuses(): Readonly<Record<string, number>> {
     return this.#statusMix.recordedStatuses();
+  }
+
+  /** Planned requests that no server answered when they were recorded. */
+  recordedUnanswered(): number {
+    return this.#statusMix.recordedUnanswered;
   }
 
   /** The figures of a run that is over. To be called once; `stalls` are left out of lag and latency. */
@@ -167,6 +176,10 @@ export class RunStatistics {
     this.#latency.add(send, outcome === 'completed');
     if (send.error === null) this.#statusMix.addSent(send.status);
   }
+}
+
+function wentUnanswered({ outcome, status }: RecordedRequest): boolean {
+  return status === null && (outcome === 'upstream_failed' || outcome === 'timed_out');
 }
 
 function hasLeft(send: Send): send is Send & { readonly actualOffsetNs: number } {

@@ -37,6 +37,8 @@ export interface ShardDocument {
   readonly stalls: readonly Stretch[];
   /** Recorded statuses of what was planned here. */
   readonly recordedStatuses: Readonly<Record<string, number>>;
+  /** Of the same, those that no server answered then. */
+  readonly recordedUnanswered: number;
   readonly whole: WholePlan;
 }
 

@@ -31,6 +31,7 @@ export function shardSetOf(given: readonly ShardRun[]): ShardSet {
   if (first === undefined) throw new AppError('INPUT_INVALID', 'There is no run to merge');
   const runs: [ShardRun, ...ShardRun[]] = [first, ...others];
   for (const run of others) assertOnePlan(first, run);
+  assertOneCheck(runs);
   for (const [at, run] of others.entries()) assertDistinct(runs[at] ?? first, run);
   const { count, startAt } = first.document.shard;
   const present = new Set(runs.map(indexOf));
@@ -58,6 +59,22 @@ function assertOnePlan(first: ShardRun, other: ShardRun): void {
     {
       hint: 'Shards need the same version, capture, target and options, --start-at included; --shard alone differs.',
     },
+  );
+}
+
+/** One that compared nothing says so of its answers; what was compared otherwise is no part of one figure. */
+function assertOneCheck(runs: readonly ShardRun[]): void {
+  const asked = runs.flatMap(({ directory, document }) => {
+    const check = document.options['check'] ?? null;
+    return check === null ? [] : [{ directory, text: JSON.stringify(check) }];
+  });
+  const [first] = asked;
+  const other = asked.find(({ text }) => text !== first?.text);
+  if (first === undefined || other === undefined) return;
+  throw new AppError(
+    'INPUT_INVALID',
+    `${first.directory} and ${other.directory} compared answers by different bounds: ${first.text}, ${other.text}`,
+    { hint: 'Give all shards the same --check, --check-tolerance and --check-ignore.' },
   );
 }
 

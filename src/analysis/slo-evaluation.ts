@@ -1,4 +1,5 @@
 import type { Histogram } from '../core/histogram.ts';
+import { type Excused, excusedOf } from './excused.ts';
 import type { RunFigures } from './run-statistics.ts';
 import { type SloMetric, type SloOperator, STREAM_METRICS, type Threshold } from './slo.ts';
 
@@ -51,16 +52,17 @@ export function evaluateSlo(
   interrupted: boolean,
 ): SloResult[] {
   const { outcomes, latency } = figures;
+  const excused = excusedIn(figures, interrupted);
   // What still waited for its recorded connection when the drain was over never came, unless we ended the run.
-  const unsent = outcomes.refused + (interrupted ? 0 : outcomes.unreached);
+  const unsent = outcomes.refused + outcomes.unreached - excused.unreached;
   const unanswered: Unanswered = {
-    infinite: latency.failed + unsent - (interrupted ? latency.stopped : 0),
+    infinite: latency.failed + unsent - excused.outsideStalls,
     unsent,
-    failed: outcomes.failed - (interrupted ? outcomes.stopped : 0),
+    failed: outcomes.failed - excused.stopped,
     // What the recorded client gave up was neither answered nor failed: it must not make a share of errors smaller.
-    sent: outcomes.sent - outcomes.cancelled - (interrupted ? outcomes.stopped : 0),
+    sent: outcomes.sent - outcomes.cancelled - excused.stopped,
   };
-  const failed = unansweredStreams(figures, interrupted);
+  const failed = unansweredStreams(figures, excused);
   const streams = {
     answered: slowStreams(figures, failed),
     wanted: slowStreams(figures, failed + figures.streams.turnedAway + figures.streams.whole),
@@ -77,14 +79,15 @@ export function evaluateSlo(
  */
 export function sampleCount(figures: RunFigures, interrupted: boolean, metric: SloMetric): number {
   const { latency, outcomes, streams } = figures;
+  const excused = excusedIn(figures, interrupted);
   const timed = {
     ttft: streams.ttft.count + streams.withoutContent,
     itl: streams.ttft.count,
     tpot: streams.tpot.count,
   };
   if (metric === 'ttft' || metric === 'itl' || metric === 'tpot')
-    return timed[metric] + unansweredStreams(figures, interrupted);
-  return latency.service.count + latency.failed + outcomes.refused - (interrupted ? latency.stopped : 0);
+    return timed[metric] + unansweredStreams(figures, excused);
+  return latency.service.count + latency.failed + outcomes.refused - excused.outsideStalls;
 }
 
 /** Whether an objective is on how much was sent of what was planned. */
@@ -166,8 +169,12 @@ export function isBrokenByChecked({ aggregation, operator, limit }: Threshold, f
   return !holds(least, operator, limit);
 }
 
-function unansweredStreams({ streams }: RunFigures, interrupted: boolean): number {
-  return streams.failed + streams.refused - (interrupted ? streams.stopped : 0);
+function excusedIn(figures: RunFigures, interrupted: boolean): Excused {
+  return figures.excused ?? excusedOf({ ...figures, interrupted });
+}
+
+function unansweredStreams({ streams }: RunFigures, excused: Excused): number {
+  return streams.failed + streams.refused - excused.streams;
 }
 
 function slowStreams(figures: RunFigures, streams: number): UnansweredStreams {

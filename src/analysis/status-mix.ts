@@ -13,6 +13,9 @@ export interface StatusMixFigures {
   readonly sentTurnedAway: number | null;
   /** Share of what was answered now that was no 2xx and that the recording does not say belongs there. */
   readonly turnedAwayExcess: number;
+  /** Planned requests of which it is known how they fared when recorded; of these, answered 5xx or not at all. */
+  readonly recordedKnown: number;
+  readonly recordedFailed: number;
   /** Share of 429 and 503 among all recorded statuses: arrivals that may be a client's second try follow them. */
   readonly recordedRejected: number | null;
   /** Total variation between both mixes of statuses, 0 to 1; null when either side has none. */
@@ -24,12 +27,18 @@ export class StatusMix {
   readonly #recorded = new Map<number, number>();
   readonly #sent = new Map<number, number>();
   readonly #recordedStatuses = new Map<number, number>();
+  #recordedUnanswered = 0;
 
   /** @param times so many requests that were answered so */
   addRecorded(status: number | null, times = 1): void {
     if (status !== null)
       this.#recordedStatuses.set(status, (this.#recordedStatuses.get(status) ?? 0) + times);
     count(this.#recorded, status, times);
+  }
+
+  /** @param times so many requests that no server answered when they were recorded */
+  addUnanswered(times = 1): void {
+    this.#recordedUnanswered += times;
   }
 
   addSent(status: number | null): void {
@@ -39,6 +48,11 @@ export class StatusMix {
   /** Requests by recorded status; those without one are in none. */
   recordedStatuses(): Readonly<Record<string, number>> {
     return Object.fromEntries([...this.#recordedStatuses].sort(([a], [b]) => a - b));
+  }
+
+  /** Requests that no server answered then. */
+  get recordedUnanswered(): number {
+    return this.#recordedUnanswered;
   }
 
   figures(): StatusMixFigures {
@@ -55,6 +69,9 @@ export class StatusMix {
       recordedTurnedAway: recordedAnswers === 0 ? null : recordedAway / recordedAnswers,
       sentTurnedAway: sentAnswers === 0 ? null : sentAway / sentAnswers,
       turnedAwayExcess: sentAnswers === 0 ? 0 : Math.max(0, sentAway / sentAnswers - explained),
+      recordedKnown: recordedStatuses + this.#recordedUnanswered,
+      // Every known status below 500 is an answer.
+      recordedFailed: recordedStatuses - recordedAnswers + this.#recordedUnanswered,
       recordedRejected: recordedStatuses === 0 ? null : this.#rejections() / recordedStatuses,
       distance:
         recordedAnswers === 0 || sentAnswers === 0 ? null : this.#distance(recordedAnswers, sentAnswers),

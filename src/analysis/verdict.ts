@@ -1,5 +1,6 @@
 import { countOf, formatMs } from '../core/units.ts';
 import { checkDoubts, isProvenMismatch } from './check-judgement.ts';
+import { failureDoubts } from './failure-doubts.ts';
 import { findings, isOurSideLate, percent, type Reason, turnedAwayText } from './findings.ts';
 import { JUDGEMENT_BOUNDS, type JudgementBounds } from './judgement-bounds.ts';
 import type { RunContext } from './run-context.ts';
@@ -43,6 +44,7 @@ export function judge(
   );
   const doubts = [
     ...findings(context, bounds),
+    ...failureDoubts(thresholds, context, bounds),
     ...sampleDoubts(slo, context),
     ...checkDoubts(thresholds, context.figures, bounds),
     ...unreadStreams(thresholds, context.figures),

@@ -1,22 +1,22 @@
 import { existsSync, readFileSync, statSync } from 'node:fs';
 import { join } from 'node:path';
 import type { SideRow } from '../analysis/compare/side-columns.ts';
-import { sideRowOfExchange, sideRowOfSend } from '../analysis/compare/side-rows.ts';
+import { type OwnDoing, sideRowOfExchange, sideRowOfSend } from '../analysis/compare/side-rows.ts';
 import { JUDGEMENT_BOUNDS } from '../analysis/judgement-bounds.ts';
 import { OutcomeCounts } from '../analysis/outcome-counts.ts';
 import type { ProfileDocument } from '../analysis/profile/profile-document.ts';
 import type { ReplayDocument } from '../analysis/replay-document.ts';
 import { rowDifferences } from '../analysis/row-agreement.ts';
+import { isStoppedByFailures } from '../analysis/run-context.ts';
 import { AppError, reasonOf } from '../core/errors.ts';
 import type { TimeRange } from '../core/ports.ts';
-import type { Send } from '../core/run.ts';
 import { type CaptureReader, openCapture } from '../storage/capture-reader.ts';
 import { RunReader } from '../storage/run-reader.ts';
 import { RUN_DATABASE, RUN_SUMMARY } from '../storage/run-schema.ts';
 import { documentFromThread } from './document-thread.ts';
 import { resolveProfileOptions } from './profile-options.ts';
 import { profileSchema } from './profile-schema.ts';
-import { damagedRows } from './run-damage.ts';
+import { assertOwnRows, sendsOf } from './run-rows.ts';
 import { readRunSummary } from './run-summary.ts';
 
 /** A profile of two weeks has some hundred kilobytes. */
@@ -78,7 +78,7 @@ function openRun(name: string): RunSide {
     reader.close();
     throw thrown;
   }
-  const lagBoundNs = lagBoundOf(summary);
+  const ours = ownDoingIn(summary);
   return {
     kind: 'run',
     name,
@@ -88,32 +88,13 @@ function openRun(name: string): RunSide {
       for (const send of sendsOf(name, reader)) {
         if (send.warmup) continue;
         outcomes.add(send);
-        yield sideRowOfSend(send, lagBoundNs);
+        yield sideRowOfSend(send, ours);
       }
       assertOwnRows(name, rowDifferences(reader.run?.id ?? null, outcomes.figures(), summary));
     },
     range: () => rangeOf(summary),
     close: () => reader.close(),
   };
-}
-
-/** Rows as far as they can be read. @throws AppError INPUT_INVALID */
-function* sendsOf(name: string, reader: RunReader): Generator<Send> {
-  try {
-    yield* reader.sends();
-  } catch (thrown) {
-    throw damagedRows(name, thrown);
-  }
-}
-
-/** A verdict on rows that were changed, lost or swapped after the run would be one on something else. */
-function assertOwnRows(name: string, differences: readonly string[]): void {
-  if (differences.length === 0) return;
-  throw new AppError(
-    'INPUT_INVALID',
-    `the rows of the run ${name} are not those of its summary: ${differences.join('; ')}`,
-    { hint: 'Its files were changed or damaged after it ended: restore the directory, or replay again.' },
-  );
 }
 
 function summaryOf(name: string, summary: object | null): ReplayDocument {
@@ -148,10 +129,13 @@ function openRecording(name: string): CaptureSide {
   };
 }
 
-/** What a run may be late by itself, as it judged itself. */
-function lagBoundOf({ bounds, latencyMs }: ReplayDocument): number {
+/** What a run may be late by itself, as it judged itself, and whether it was played as far as the target let it. */
+function ownDoingIn({ bounds, latencyMs, interrupted }: ReplayDocument): OwnDoing {
   const { lagNs, lagOfServiceShare } = { ...JUDGEMENT_BOUNDS, ...bounds };
-  return Math.max(lagNs, lagOfServiceShare * (latencyMs.service.p50 ?? 0) * NS_PER_MS);
+  return {
+    lagBoundNs: Math.max(lagNs, lagOfServiceShare * (latencyMs.service.p50 ?? 0) * NS_PER_MS),
+    endedOpen: interrupted !== null && !isStoppedByFailures(interrupted),
+  };
 }
 
 function rangeOf({ options }: ReplayDocument): TimeRange | undefined {

@@ -5,7 +5,7 @@ import type { ComparedSide, ComparisonDocument } from '../analysis/compare/compa
 import { undecidedOf } from '../analysis/compare/comparison-rows.ts';
 import { leftOutDoubts } from '../analysis/compare/left-out-doubts.ts';
 import { checkedPairs } from '../analysis/compare/mismatch-metric.ts';
-import { PairTable } from '../analysis/compare/pair-table.ts';
+import { type PairCounts, PairTable } from '../analysis/compare/pair-table.ts';
 import {
   type FactDifference,
   recordingFactDifferences,
@@ -13,6 +13,7 @@ import {
   runFactDifferences,
 } from '../analysis/compare/run-facts.ts';
 import { windowLines } from '../analysis/compare/window-lines.ts';
+import { isStoppedByFailures } from '../analysis/run-context.ts';
 import { AppError } from '../core/errors.ts';
 import type { CompareOptions } from './compare-options.ts';
 import {
@@ -104,7 +105,7 @@ function compareRows(a: RunSide | CaptureSide, b: RunSide, options: CompareOptio
     a: sideOf(a),
     b: sideOf(b),
     pairs: paired,
-    unpaired: { onlyA, onlyB, leftOut },
+    unpaired: { onlyA: onlyA.all, onlyB: onlyB.all, leftOut },
     differences: [...differences, ...lacking],
     metrics: judgement.metrics,
     undecided: [...undecidedOf(judgement.metrics), ...judgement.unknown],
@@ -158,12 +159,20 @@ function assertUsed(flags: readonly string[], theirs: string, these: string): vo
   );
 }
 
-/** A recording holds more than was replayed; two runs do not. */
+/**
+ * A recording holds more than was replayed, and a run more than one that failures stopped before its end; else two
+ * runs do not.
+ */
 function pairingDifference(
   a: RunSide | CaptureSide,
   b: RunSide,
-  { paired, onlyA, onlyB }: { readonly paired: number; readonly onlyA: number; readonly onlyB: number },
+  counts: { readonly paired: number } & Pick<PairCounts, 'onlyA' | 'onlyB'>,
 ): FactDifference[] {
+  const { paired } = counts;
+  const isCutShort = (side: RunSide | CaptureSide) =>
+    side.kind === 'run' && isStoppedByFailures(side.summary.interrupted);
+  const onlyA = isCutShort(b) ? counts.onlyA.within : counts.onlyA.all;
+  const onlyB = isCutShort(a) ? counts.onlyB.within : counts.onlyB.all;
   const least = (only: number, side: RunSide | CaptureSide) =>
     side.kind === 'recording' || paired >= LEAST_PAIRED_SHARE * (paired + only);
   if (least(onlyA, a) && least(onlyB, b)) return [];

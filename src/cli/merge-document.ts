@@ -1,5 +1,6 @@
+import { isDeepStrictEqual } from 'node:util';
 import type { ReplayDocument } from '../analysis/replay-document.ts';
-import type { SenderHealth } from '../analysis/run-context.ts';
+import { isStoppedByFailures, type SenderHealth } from '../analysis/run-context.ts';
 import type { ShardRun, ShardSet } from '../analysis/shard-set.ts';
 import type { Stretch } from '../core/run.ts';
 import { formatInstantUs, formatMs } from '../core/units.ts';
@@ -128,12 +129,31 @@ export function mergedSkipped(documents: readonly ReplayDocument[]): { skipped: 
   return { skipped, filtered: Math.max(...each.map((counts) => counts.get('filtered') ?? 0)) };
 }
 
-/** Why the schedule was not played to its end, by the first shard that was stopped; null where none was. */
+/**
+ * Why the schedule was not played to its end, by the first shard that was stopped; null where none was. What failures
+ * stopped stands behind what somebody did: only where all shards were stopped by failures were they the cause.
+ */
 export function mergedInterruption(runs: ShardSet['runs']): string | null {
-  const stopped = runs.find(({ document }) => document.interrupted !== null);
+  const ended = runs.filter(({ document }) => document.interrupted !== null);
+  const stopped = ended.find(({ document }) => !isStoppedByFailures(document.interrupted)) ?? ended[0];
   return stopped === undefined
     ? null
     : `shard ${stopped.document.shard.index}: ${stopped.document.interrupted}`;
+}
+
+/** Options of all shards. Where they differ, which only those of one process do: a list, in the order of the shards. */
+export function mergedOptions(runs: ShardSet['runs']): Record<string, unknown> {
+  const each = runs.map(({ document }) => document.options);
+  const names = new Set(each.flatMap((options) => Object.keys(options)));
+  return Object.fromEntries(
+    [...names].map((name) => {
+      const values = each.map((options) => options[name] ?? null);
+      const isOne = values.every((value) => isDeepStrictEqual(value, values[0]));
+      // What a shard did not compare is said by its answers; those that did compare did so alike.
+      if (name === 'check') return [name, values.find((value) => value !== null) ?? null];
+      return [name, isOne ? values[0] : values];
+    }),
+  );
 }
 
 /** Parts of a run's document that are the same for the whole window, or sums over its shards. */

@@ -1,5 +1,5 @@
 import { MergedStatistics } from '../analysis/merged-statistics.ts';
-import type { ReplayDocument } from '../analysis/replay-document.ts';
+import { rowDifferences } from '../analysis/row-agreement.ts';
 import type { RunFigures } from '../analysis/run-statistics.ts';
 import { type ShardRun, type ShardSet, shardSetOf } from '../analysis/shard-set.ts';
 import { AppError } from '../core/errors.ts';
@@ -7,6 +7,8 @@ import type { RunStore } from '../core/ports.ts';
 import { readyOffsetNs, type Send, type Stretch } from '../core/run.ts';
 import { mergeInOrder } from '../storage/merge.ts';
 import { RunReader } from '../storage/run-reader.ts';
+import { assertOwnRows, sendsOf } from './run-rows.ts';
+import { readShardSummary } from './shard-summary.ts';
 
 /** Rows of the merged run that are written at once. */
 const BATCH = 1_024;
@@ -35,7 +37,10 @@ export class OpenShards {
     this.#readers = this.set.runs.map(({ directory }) => readers.get(directory) as RunReader);
   }
 
-  /** Reads every row into `store`, as rows of one run, and gives the figures of that run. */
+  /**
+   * Reads every row into `store`, as rows of one run, and gives the figures of that run.
+   * @throws AppError INPUT_INVALID for rows that are damaged, or are not those of the summary beside them
+   */
   mergeInto(store: RunStore): RunFigures {
     const { runs } = this.set;
     const documents = runs.map(({ document }) => document);
@@ -47,10 +52,13 @@ export class OpenShards {
       shards: runs.map((run) => ({
         stalls: this.stallsOf(run),
         recordedStatuses: run.document.shard.recordedStatuses,
+        recordedUnanswered: run.document.shard.recordedUnanswered,
+        interrupted: run.document.interrupted !== null,
         ...(checked ? { checks: run.document.check != null } : {}),
       })),
     });
     this.#readSends(store, statistics);
+    this.#assertOwnRows(statistics);
     this.#readInstants(statistics);
     return statistics.figures(documents.reduce((sum, { selected }) => sum + selected, 0));
   }
@@ -76,7 +84,7 @@ export class OpenShards {
   #readSends(store: RunStore, statistics: MergedStatistics): void {
     const sources = this.set.runs.map((run, shard) => ({
       firstKey: Number.NEGATIVE_INFINITY,
-      open: () => onCommonTime(shard, this.#readerOf(shard).sends(), this.#shiftNs(run)),
+      open: () => onCommonTime(shard, this.#sendsOf(run, shard), this.#shiftNs(run)),
     }));
     let index = 0;
     let batch: Send[] = [];
@@ -99,12 +107,23 @@ export class OpenShards {
     const sources = this.set.runs.map((run, shard) => ({
       firstKey: Number.NEGATIVE_INFINITY,
       open: () =>
-        instantsOf(this.#readerOf(shard).sends(), this.#shiftNs(run), () => {
+        instantsOf(this.#sendsOf(run, shard), this.#shiftNs(run), () => {
           unordered += 1;
         }),
     }));
     for (const atNs of mergeInOrder(sources, (each) => each)) statistics.addSent(atNs);
     statistics.addUnordered(unordered);
+  }
+
+  #assertOwnRows(statistics: MergedStatistics): void {
+    for (const [shard, { directory, document }] of this.set.runs.entries()) {
+      const { run } = this.#readerOf(shard);
+      assertOwnRows(directory, rowDifferences(run?.id ?? null, statistics.outcomesOf(shard), document));
+    }
+  }
+
+  #sendsOf({ directory }: ShardRun, shard: number): Iterable<Send> {
+    return sendsOf(directory, this.#readerOf(shard));
   }
 
   #readerOf(shard: number): RunReader {
@@ -156,17 +175,11 @@ function* instantsOf(sends: Iterable<Send>, shiftNs: number, onDisorder: () => v
 }
 
 function shardRunOf(directory: string, reader: RunReader): ShardRun {
-  if (!reader.sealed || reader.run === null) {
+  if (reader.summary === null || reader.run === null) {
     throw new AppError('INPUT_INVALID', `The run ${directory} was never sealed: it did not come to its end`, {
       hint: 'Leave it out to merge the others (then inconclusive), or replay all shards again.',
     });
   }
-  const document = reader.summary as (ReplayDocument & Partial<ShardRun['document']>) | null;
-  const shard = document?.shard ?? null;
-  if (document === null || document.kind !== 'replay' || shard === null) {
-    throw new AppError('INPUT_INVALID', `The run ${directory} is no shard: it played a whole plan`, {
-      hint: 'Only runs of replay --shard belong together; compare runs of whole plans by their documents.',
-    });
-  }
-  return { directory, document: { ...document, shard }, startedAtUs: reader.run.startedAtUs };
+  const document = readShardSummary(directory, reader.summary);
+  return { directory, document, startedAtUs: reader.run.startedAtUs };
 }

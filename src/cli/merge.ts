@@ -4,6 +4,7 @@ import { setTimeout } from 'node:timers/promises';
 import { Command } from 'commander';
 import { type ReplaySummaryInput, summariseReplay } from '../analysis/replay-summary.ts';
 import { replayText } from '../analysis/replay-text.ts';
+import { isStoppedByFailures } from '../analysis/run-context.ts';
 import { type RunFigures, totalsOf } from '../analysis/run-statistics.ts';
 import type { ShardSet } from '../analysis/shard-set.ts';
 import { parseSlo } from '../analysis/slo.ts';
@@ -14,12 +15,14 @@ import type { Run, Stretch } from '../core/run.ts';
 import { formatMs, parseDurationMs } from '../core/units.ts';
 import { RUN_SUMMARY } from '../storage/run-schema.ts';
 import { SqliteRunStore } from '../storage/run-store.ts';
+import { EXIT } from './exit.ts';
 import {
   carriedOver,
   mergedDocument,
   mergedHealth,
   mergedInterruption,
   mergedLines,
+  mergedOptions,
   mergedSkipped,
 } from './merge-document.ts';
 import { farthestOf, OpenShards } from './merge-runs.ts';
@@ -83,7 +86,7 @@ function merge(directories: readonly string[], slo: readonly string[] | null, fl
           '',
           `Run ${runId}: ${directory}`,
         );
-      process.exitCode = exitCodeOf(document);
+      process.exitCode = wasStoppedByFailures(shards.set) ? EXIT.unreachable : exitCodeOf(document);
     } catch (thrown) {
       staged.discard();
       throw thrown;
@@ -91,6 +94,11 @@ function merge(directories: readonly string[], slo: readonly string[] | null, fl
   } finally {
     shards.close();
   }
+}
+
+/** As of each replay, whatever its verdict: a target that fails so much is no question of objectives. */
+function wasStoppedByFailures({ runs }: ShardSet): boolean {
+  return runs.some(({ document }) => isStoppedByFailures(document.interrupted));
 }
 
 /** Keeps the merged run, sealed, in an empty directory. */
@@ -135,7 +143,12 @@ function runOf(id: string, set: ShardSet, figures: RunFigures, slo: readonly str
     target: document.target,
     startedAtUs: set.startedAtUs,
     endedAtUs: set.startedAtUs + Math.round(figures.endOffsetNs / 1e3),
-    options: { ...document.options, shard: null, slo, mergedFrom: set.runs.map((each) => each.document.run) },
+    options: {
+      ...mergedOptions(set.runs),
+      shard: null,
+      slo,
+      mergedFrom: set.runs.map((each) => each.document.run),
+    },
   };
 }
 

@@ -97,7 +97,7 @@ export class CalibrationPhase {
       const { startedAtUs } = health;
       const times = { startedAtUs, endedAtUs: startedAtUs + Math.round(health.endOffsetNs / 1e3) };
       const totals = totalsOf(statistics.figures(health.stalls));
-      const document = this.#document(compared.report(), totals);
+      const document = this.#document(compared.report({ interrupted: end.kind !== 'complete' }), totals);
       store.seal({ ...run, ...times }, totals, { schemaVersion: 1, kind: 'calibration', ...document });
       output.terminal.note(...calibrationLines(document));
       output.events?.tell({ event: 'calibration', ...document });

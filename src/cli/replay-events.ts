@@ -25,7 +25,10 @@ export interface StartEvent {
   readonly calibrates: boolean;
 }
 
-/** What happened since the event before; counts add up to the run. `elapsedS` is counted from its phase's start. */
+/**
+ * What happened since the event before; counts add up to the run. `phase` is the one at the event: a span may begin in
+ * the one before. `elapsedS` is counted from its phase's start.
+ */
 export interface SecondEvent {
   readonly event: 'second';
   readonly phase: ReplayPhase;

@@ -82,6 +82,7 @@ export class ShardWatch {
       readonly captureIdentity: string;
       readonly stalls: readonly Stretch[];
       readonly recordedStatuses: Readonly<Record<string, number>>;
+      readonly recordedUnanswered: number;
     },
   ): ShardDocument {
     const { startAtUs } = plan.options;
@@ -99,6 +100,7 @@ export class ShardWatch {
       pace: playedPace(plan.scaling, plan.window),
       stalls: played.stalls,
       recordedStatuses: played.recordedStatuses,
+      recordedUnanswered: played.recordedUnanswered,
       whole: wholePlanOf(this.#fidelity.figures()),
     };
   }

@@ -10,7 +10,7 @@ const counts = z.record(z.string(), z.number());
 const percentiles = z.looseObject({ p50: nullable, p95: nullable, p99: nullable, max: nullable });
 const reason = z.looseObject({ code: z.string(), text: z.string(), advice: z.string() });
 
-const arrivals = z.looseObject({
+export const arrivals = z.looseObject({
   count,
   ratePerSecond: nullable,
   cv: nullable,
@@ -31,6 +31,7 @@ export const runSummarySchema = z.looseObject({
   valid: z.boolean(),
   reasons: z.array(reason),
   notes: z.array(reason),
+  interrupted: z.string().nullable().default(null),
   slo: z.array(
     z.looseObject({
       expression: z.string(),

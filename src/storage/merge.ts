@@ -26,25 +26,31 @@ export function* mergeInOrder<T>(
     .sort((a, b) => a.source.firstKey - b.source.firstKey);
   const heads = new HeadHeap<T>();
   let next = 0;
-  for (;;) {
-    const least = heads.least();
-    const entering = waiting[next];
-    if (entering !== undefined && (least === null || entering.source.firstKey <= least.key)) {
-      next += 1;
-      const items = entering.source.open();
-      const first = items.next();
-      if (!first.done) heads.push({ rank: entering.rank, items, item: first.value, key: keyOf(first.value) });
-      continue;
+  try {
+    for (;;) {
+      const least = heads.least();
+      const entering = waiting[next];
+      if (entering !== undefined && (least === null || entering.source.firstKey <= least.key)) {
+        next += 1;
+        const items = entering.source.open();
+        const first = items.next();
+        if (!first.done)
+          heads.push({ rank: entering.rank, items, item: first.value, key: keyOf(first.value) });
+        continue;
+      }
+      if (least === null) return;
+      yield least.item;
+      const following = least.items.next();
+      if (following.done) heads.removeLeast();
+      else {
+        least.item = following.value;
+        least.key = keyOf(following.value);
+        heads.leastGrew();
+      }
     }
-    if (least === null) return;
-    yield least.item;
-    const following = least.items.next();
-    if (following.done) heads.removeLeast();
-    else {
-      least.item = following.value;
-      least.key = keyOf(following.value);
-      heads.leastGrew();
-    }
+  } finally {
+    // Whatever ended this early: what is still open would keep its source from being closed.
+    heads.end();
   }
 }
 
@@ -72,6 +78,11 @@ class HeadHeap<T> {
     if (last === undefined || this.#heads.length === 0) return;
     this.#heads[0] = last;
     this.leastGrew();
+  }
+
+  /** Ends whatever is still open. */
+  end(): void {
+    for (const { items } of this.#heads) items.return?.();
   }
 
   /** Puts the head whose key has grown back in its place. */

@@ -10,12 +10,12 @@ const BOUNDS = { p50Factor: 2, statusShare: 0.02, sizeShare: 0.2 };
 function compare(
   sends: readonly Send[],
   recorded: Parameters<typeof exchangeRow>[0] = {},
-  bounds = BOUNDS,
+  { bounds = BOUNDS, interrupted = false } = {},
 ): Calibration {
   const statistics = new CalibrationStatistics(bounds);
   for (const _ of sends) statistics.addPlanned(exchangeRow({ lastByteOffsetUs: 10_000, ...recorded }));
   statistics.addSends(sends);
-  return statistics.report();
+  return statistics.report({ interrupted });
 }
 
 const answers = (count: number, facts: Partial<Send> = {}) =>
@@ -60,8 +60,12 @@ describe('CalibrationStatistics', () => {
     expect(compare(answersAfter(100, 20)).representative).toBe(true);
     expect(compare(answersAfter(100, 5)).representative).toBe(true);
     expect(compare(answers(100, { responseBytes: 24 })).representative).toBe(true);
-    expect(compare(answersAfter(100, 1), {}, { ...BOUNDS, p50Factor: 20 }).representative).toBe(true);
-    expect(compare(answersAfter(100, 15), {}, { ...BOUNDS, p50Factor: 1.2 }).representative).toBe(false);
+    expect(compare(answersAfter(100, 1), {}, { bounds: { ...BOUNDS, p50Factor: 20 } }).representative).toBe(
+      true,
+    );
+    expect(compare(answersAfter(100, 15), {}, { bounds: { ...BOUNDS, p50Factor: 1.2 } }).representative).toBe(
+      false,
+    );
   });
 
   test('a target that answers nobody has an infinite median, which JSON can hold', () => {
@@ -83,7 +87,21 @@ describe('CalibrationStatistics', () => {
       },
     );
     const ours = [...answers(30), refused(30), failed(31, { error: 'stopped' })];
-    expect(compare(ours)).toMatchObject({ pairs: 30, representative: true });
+    expect(compare(ours, {}, { interrupted: true })).toMatchObject({ pairs: 30, representative: true });
+  });
+
+  test('what the target left open until the calibration was over was not answered', () => {
+    const open = [11, 23, 35, 47, 59].map((at) => failed(at, { error: 'stopped' }));
+    const kept = answers(60).filter(({ index }) => open.every((each) => each.index !== index));
+    expect(compare([...kept, ...open])).toMatchObject({
+      pairs: 60,
+      statuses: { observed: { none: 5, '200': 55 } },
+      representative: false,
+      differences: ['8.3 % of the answers have another status'],
+    });
+    // What never left for it says nothing of the target.
+    const waiting = open.map(({ index }) => send({ index, actualOffsetNs: null, error: 'stopped' }));
+    expect(compare([...kept, ...waiting])).toMatchObject({ pairs: 55, representative: true });
   });
 
   test('knows nothing without recorded latency, but for a difference that is there all the same', () => {

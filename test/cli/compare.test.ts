@@ -69,49 +69,6 @@ describe('reprise compare', () => {
 });
 
 describe('comparing what two names stand for', () => {
-  test('refuses runs whose facts differ, naming them, and marks them where that is allowed', async () => {
-    const { a, b } = calmSends(COUNT, 1);
-    const one = comparedRun(a);
-    const other = comparedRun(b, { run: { options: { multiplier: 2, targetShare: 0.1 } } });
-    await expect(compareNamed(one, other, DEFAULTS)).rejects.toThrow(
-      /multiplier: 1\.5 \| 2\n.*targetShare: null \| 0\.1/,
-    );
-    const document = await compareNamed(one, other, ALLOWING);
-    expect(document.verdict).toBe('SAME');
-    expect(document.differences.map(({ fact }) => fact)).toEqual(['multiplier', 'targetShare']);
-    expect(document.notes.filter(({ code }) => code === 'facts_differ')).toHaveLength(2);
-  });
-
-  test('refuses runs that waited for answers, refused or ordered sessions differently', async () => {
-    const { a, b } = calmSends(COUNT, 1);
-    const own = { multiplier: 1.5, sessionOrder: 'open', timeoutMs: 300_000, maxRatePerSecond: null };
-    const one = comparedRun(a, { run: { options: own } });
-    const others = { ...own, sessionOrder: 'partly-open', timeoutMs: 500, maxRatePerSecond: 10 };
-    await expect(compareNamed(one, comparedRun(b, { run: { options: others } }), DEFAULTS)).rejects.toThrow(
-      /sessionOrder: open \| partly-open\n.*timeoutMs: 300000 \| 500\n.*maxRatePerSecond: null \| 10/,
-    );
-    // A run of an older version does not say.
-    const older = comparedRun(b, { run: { options: { multiplier: 1.5 } } });
-    expect((await compareNamed(one, older, DEFAULTS)).verdict).toBe('SAME');
-  });
-
-  test('compares runs of one capture that was named differently, or lay elsewhere', async () => {
-    const { a, b } = calmSends(COUNT, 1);
-    const one = comparedRun(a, { run: { capture: './captures/monday/' } });
-    const other = comparedRun(b, { run: { capture: '/builds/124/captures/monday' } });
-    expect((await compareNamed(one, other, DEFAULTS)).differences).toEqual([]);
-    const tuesday = comparedRun(b, { run: { capture: 'captures/tuesday' } });
-    await expect(compareNamed(one, tuesday, DEFAULTS)).rejects.toThrow('capture: monday | tuesday');
-  });
-
-  test('refuses runs of other requests', async () => {
-    const { a, b } = calmSends(COUNT, 1);
-    const others = b.map((each) => ({ ...each, exchangeId: each.exchangeId + 500 }));
-    await expect(compareNamed(comparedRun(a), comparedRun(others), DEFAULTS)).rejects.toThrow(
-      'requests are on this side only',
-    );
-  });
-
   test('is inconclusive where a run is no valid one by our own doing, whatever its figures', async () => {
     const { a, b } = calmSends(COUNT, 1.5);
     const document = await compareNamed(comparedRun(a), comparedRun(b, { interrupted: 'SIGINT' }), DEFAULTS);
@@ -127,6 +84,41 @@ describe('comparing what two names stand for', () => {
     const document = await compareNamed(comparedRun(a), run, DEFAULTS);
     expect(document.verdict).toBe('WORSE');
     expect(document.reasons.map(({ code }) => code)).toContain('failed_worse');
+  });
+
+  test('takes a build for worse whose failures made the guard stop its run before most of the plan', async () => {
+    const { a, b } = calmSends(COUNT, 1, (index) => (index % 2 === 0 ? { status: 503 } : {}));
+    const [known, stopped] = [comparedRun(a), b.slice(0, COUNT / 2)];
+    // A merged run says of which shard it was.
+    for (const interrupted of ['RUN_ABORTED', 'shard 0: RUN_ABORTED']) {
+      const document = await compareNamed(known, comparedRun(stopped, { interrupted }), DEFAULTS);
+      expect(document).toMatchObject({ verdict: 'WORSE', pairs: COUNT / 2, unpaired: { onlyA: COUNT / 2 } });
+    }
+    const other = await compareNamed(comparedRun(stopped, { interrupted: 'RUN_ABORTED' }), known, DEFAULTS);
+    expect(other).toMatchObject({ pairs: COUNT / 2, unpaired: { onlyB: COUNT / 2 } });
+    // What it did get to is still asked for, and of a run that was not stopped by failures all is.
+    const holes = comparedRun(
+      stopped.filter((_, index) => index % 4 !== 1),
+      { interrupted: 'RUN_ABORTED' },
+    );
+    for (const run of [holes, comparedRun(stopped), comparedRun(stopped, { interrupted: 'SIGINT' })]) {
+      await expect(compareNamed(known, run, DEFAULTS)).rejects.toThrow('requests are on this side only');
+    }
+  });
+
+  test('takes a build for worse that leaves requests open until the run gives them up', async () => {
+    const { a, b } = calmSends(COUNT, 1, (index) =>
+      index % 12 === 0 ? { error: 'stopped', status: null } : {},
+    );
+    const known = comparedRun(a);
+    for (const facts of [{}, { interrupted: 'RUN_ABORTED' }, { interrupted: 'shard 1: RUN_ABORTED' }]) {
+      const document = await compareNamed(known, comparedRun(b, facts), DEFAULTS);
+      expect(document).toMatchObject({ verdict: 'WORSE', unpaired: { leftOut: 0 } });
+      expect(document.reasons.map(({ code }) => code)).toContain('failed_worse');
+    }
+    // Whoever stops a run ends what is open.
+    const ours = await compareNamed(known, comparedRun(b, { interrupted: 'SIGINT' }), DEFAULTS);
+    expect(ours).toMatchObject({ verdict: 'INCONCLUSIVE', unpaired: { leftOut: COUNT / 12 } });
   });
 
   test('never takes a faster build for better of which a fifth was cancelled alone', async () => {

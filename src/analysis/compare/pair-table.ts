@@ -9,13 +9,20 @@ const FIRST_CAPACITY = 1_024;
 /** What became of the rows of both sides. */
 export interface PairCounts {
   readonly pairs: number;
-  readonly onlyA: number;
-  readonly onlyB: number;
+  readonly onlyA: RowsAlone;
+  readonly onlyB: RowsAlone;
   /** Paired, and left out for a cause of our own on either side. */
   readonly leftOut: number;
   /** Of these: answered or failed on the other side. */
   readonly leftOutOfA: LeftOut;
   readonly leftOutOfB: LeftOut;
+}
+
+/** Rows of one side without one of the other. */
+export interface RowsAlone {
+  readonly all: number;
+  /** Of these: due within what the other side has rows of. */
+  readonly within: number;
 }
 
 /** Requests of one side alone. */
@@ -40,7 +47,10 @@ export class PairTable {
   #slots: Int32Array | null = null;
   #next = new Int32Array(0);
   #count = 0;
-  #onlyB = 0;
+  readonly #onlyB = { all: 0, within: 0 };
+  /** When the last row of each side was due. */
+  #endOfANs = Number.NEGATIVE_INFINITY;
+  #endOfBNs = Number.NEGATIVE_INFINITY;
 
   /** Takes a row of A, in the order of the plan. @throws AppError INPUT_INVALID beyond what is bounded */
   addA(row: SideRow): void {
@@ -55,25 +65,28 @@ export class PairTable {
     this.#id[at] = row.exchangeId;
     this.#offsetNs[at] = row.offsetNs;
     this.#a.set(at, row);
+    this.#endOfANs = Math.max(this.#endOfANs, row.offsetNs);
     this.#count += 1;
   }
 
   /** Takes a row of B, in the order of its plan, after all of A. */
   addB(row: SideRow): void {
+    this.#endOfBNs = Math.max(this.#endOfBNs, row.offsetNs);
     const at = this.#take(row);
-    if (at < 0) this.#onlyB += 1;
-    else this.#b.set(at, row);
+    if (at >= 0) this.#b.set(at, row);
+    else countAlone(this.#onlyB, row.offsetNs <= this.#endOfANs);
   }
 
   counts(): PairCounts {
-    let [pairs, onlyA, leftOut] = [0, 0, 0];
+    let [pairs, leftOut] = [0, 0];
+    const onlyA = { all: 0, within: 0 };
     const [leftOutOfA, leftOutOfB] = [
       { all: 0, late: 0 },
       { all: 0, late: 0 },
     ];
     for (let at = 0; at < this.#count; at++) {
       const [a, b] = [this.#a.outcomeAt(at), this.#b.outcomeAt(at)];
-      if (b === MISSING) onlyA += 1;
+      if (b === MISSING) countAlone(onlyA, this.#offsetNs[at]! <= this.#endOfBNs);
       else if (this.#isPair(at)) pairs += 1;
       else {
         leftOut += 1;
@@ -81,7 +94,7 @@ export class PairTable {
         if (a < LATE) countLeftOut(leftOutOfB, b);
       }
     }
-    return { pairs, onlyA, onlyB: this.#onlyB, leftOut, leftOutOfA, leftOutOfB };
+    return { pairs, onlyA, onlyB: { ...this.#onlyB }, leftOut, leftOutOfA, leftOutOfB };
   }
 
   /** The pairs in the order of A, and when each was due. To be called once: it moves the columns together. */
@@ -167,6 +180,11 @@ export class PairTable {
     this.#a.grow(capacity);
     this.#b.grow(capacity);
   }
+}
+
+function countAlone(counts: { all: number; within: number }, isWithin: boolean): void {
+  counts.all += 1;
+  if (isWithin) counts.within += 1;
 }
 
 function countLeftOut(counts: { all: number; late: number }, outcome: number): void {

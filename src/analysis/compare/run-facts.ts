@@ -1,5 +1,5 @@
 import type { ReplayDocument } from '../replay-document.ts';
-import { STOPPED_BY_FAILURES } from '../run-context.ts';
+import { isStoppedByFailures } from '../run-context.ts';
 import type { ComparisonReason } from './compare-pairs.ts';
 
 /** Something that both sides must have in common, and have not. */
@@ -20,8 +20,8 @@ const PLAN_OPTIONS = [
  * waited for, and what is refused, decide what counts as failed.
  */
 const LATER_OPTIONS = [
-  'sessionOrder', 'timeoutMs', 'connectTimeoutMs', 'firstByteTimeoutMs', 'idleTimeoutMs', 'maxRatePerSecond',
-  'maxInFlightBytes',
+  'sessionOrder', 'timeoutMs', 'connectTimeoutMs', 'firstByteTimeoutMs', 'idleTimeoutMs', 'drainDeadlineMs',
+  'maxRatePerSecond', 'maxInFlightBytes', 'host', 'addedHeaders',
 ] as const; // biome-ignore format: a list of words
 /** Kept short: a list of windows can be long. */
 const MAX_TEXT = 160;
@@ -50,12 +50,19 @@ export function runFactDifferences(a: ReplayDocument, b: ReplayDocument): FactDi
     ['capture', nameOf(a.capture), nameOf(b.capture)],
     ...PLAN_OPTIONS.map((name): [string, unknown, unknown] => [name, a.options[name], b.options[name]]),
     ...LATER_OPTIONS.filter((name) => name in a.options && name in b.options).map(
-      (name): [string, unknown, unknown] => [name, a.options[name], b.options[name]],
+      (name): [string, unknown, unknown] => [name, statedOf(a, name), statedOf(b, name)],
     ),
   ];
   // A run that was not checked is held to nothing; two that were, to the same.
   const [checkA, checkB] = [a.options['check'] ?? null, b.options['check'] ?? null];
   return differing(checkA === null || checkB === null ? facts : [...facts, ['check', checkA, checkB]]);
+}
+
+/** Of headers that are set on every request the names: a run keeps no values, because they may be credentials. */
+function statedOf({ options }: ReplayDocument, name: string): unknown {
+  const value = options[name];
+  if (name !== 'addedHeaders' || !Array.isArray(value)) return value;
+  return [...new Set(value.map((each) => String(each).toLowerCase()))].sort();
 }
 
 /** Where a capture lay, and how it was named, is another matter on each machine: its requests tell which one it is. */
@@ -79,7 +86,7 @@ export function runDoubts(
   { reasons, notes, interrupted }: ReplayDocument,
 ): ComparisonReason[] {
   const isOurs = (code: string) =>
-    OUR_CAUSES.has(code) && !(interrupted === STOPPED_BY_FAILURES && CAUSED_BY_FAILURES.has(code));
+    OUR_CAUSES.has(code) && !(isStoppedByFailures(interrupted) && CAUSED_BY_FAILURES.has(code));
   return [...reasons, ...notes]
     .filter(({ code }) => isOurs(code))
     .map(({ code, text, advice }) => ({

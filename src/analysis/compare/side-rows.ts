@@ -3,13 +3,24 @@ import { hasFailed, isTurnedAway, readyOffsetNs, type Send } from '../../core/ru
 import { AGREES, ANSWERED, DIFFERS, FAILED, STREAMED, TURNED_AWAY, WHOLE } from './paired-answers.ts';
 import { LATE, LEFT_OUT, type SideRow } from './side-columns.ts';
 
-/** A send as a comparison takes it. @param lagBoundNs what left later than this is left out: it was our doing */
-export function sideRowOfSend(send: Send, lagBoundNs: number): SideRow {
+/** What a comparison takes for our own doing in the sends of a run. */
+export interface OwnDoing {
+  /** What left later than this. */
+  readonly lagBoundNs: number;
+  /**
+   * Whether somebody stopped the run, and so ended what was open. Where nobody did, and where the target's failures
+   * did, what was open had its time: without an answer it failed.
+   */
+  readonly endedOpen: boolean;
+}
+
+/** A send as a comparison takes it: what is our own doing is left out. */
+export function sideRowOfSend(send: Send, { lagBoundNs, endedOpen }: OwnDoing): SideRow {
   const { segment, exchangeId, intendedOffsetNs: offsetNs, lastByteOffsetNs, status } = send;
   const base = { segment, exchangeId, offsetNs, status, ...tokenTimesOf(send), traits: traitsOf(send) };
   const { actualOffsetNs, connectionWaitNs } = send;
   if (send.refused) return { ...base, latencyNs: Number.POSITIVE_INFINITY, outcome: FAILED };
-  if (actualOffsetNs === null || send.cancelled || send.error === 'stopped') {
+  if (actualOffsetNs === null || send.cancelled || (endedOpen && send.error === 'stopped')) {
     return { ...base, latencyNs: 0, outcome: LEFT_OUT };
   }
   if (readyOffsetNs({ actualOffsetNs, connectionWaitNs }) - offsetNs > lagBoundNs) {

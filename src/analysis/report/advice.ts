@@ -107,7 +107,7 @@ export const ADVICE: Readonly<Record<ReasonCode | ReportReasonCode, Advice>> = {
   not_comparable: {
     title: 'The answers are of another kind than recorded',
     means:
-      'Refusals are cheap to serve: latency of a target that turns requests away, by a 4xx or a redirect, says nothing. Without recorded statuses every one of them is taken for a refusal that production did not give.',
+      'Refusals are cheap to serve: latency of a target that turns requests away, by a 4xx or a redirect, says nothing, and no more does that of one that fails. Without recorded statuses every one of them is taken for a refusal that production did not give.',
     next: 'Compare the statuses below; once they agree, replay again.',
   },
   staging_not_representative: {

@@ -13,7 +13,7 @@ const CANCELLED: Partial<Send> = { cancelled: true };
 function doubtsOf(...fates: readonly Partial<Send>[]) {
   const table = new PairTable();
   const rowOf = (facts: Partial<Send>, index: number) =>
-    sideRowOfSend(send({ index, intendedOffsetNs: 0, ...facts }), 2 * MS);
+    sideRowOfSend(send({ index, intendedOffsetNs: 0, ...facts }), { lagBoundNs: 2 * MS, endedOpen: false });
   for (let index = 0; index < 10; index++) table.addA(rowOf({}, index));
   for (let index = 0; index < 10; index++) table.addB(rowOf(fates[index] ?? {}, index));
   return leftOutDoubts(table.counts());

@@ -1,7 +1,13 @@
 import fc from 'fast-check';
 import { describe, expect, test } from 'vitest';
 import { PairTable } from '../../../src/analysis/compare/pair-table.ts';
-import { AGREES, STREAMED, TURNED_AWAY, WHOLE } from '../../../src/analysis/compare/paired-answers.ts';
+import {
+  AGREES,
+  FAILED,
+  STREAMED,
+  TURNED_AWAY,
+  WHOLE,
+} from '../../../src/analysis/compare/paired-answers.ts';
 import { LATE, LEFT_OUT, type SideRow } from '../../../src/analysis/compare/side-columns.ts';
 import { sideRowOfExchange, sideRowOfSend } from '../../../src/analysis/compare/side-rows.ts';
 import { exchangeRow } from '../../support/exchange-row.ts';
@@ -28,8 +34,8 @@ describe('pairing', () => {
     for (const each of [row(1, 100), row(2, 200), row(1, 101), row(1, 102), row(9, 1)]) table.addB(each);
     expect(table.counts()).toEqual({
       pairs: 3,
-      onlyA: 1,
-      onlyB: 2,
+      onlyA: { all: 1, within: 1 },
+      onlyB: { all: 2, within: 1 },
       leftOut: 0,
       leftOutOfA: { all: 0, late: 0 },
       leftOutOfB: { all: 0, late: 0 },
@@ -63,8 +69,8 @@ describe('pairing', () => {
         for (const [key, count] of inA) common += Math.min(count, inB.get(key) ?? 0);
         expect(table.counts()).toMatchObject({
           pairs: common,
-          onlyA: a.length - common,
-          onlyB: b.length - common,
+          onlyA: { all: a.length - common },
+          onlyB: { all: b.length - common },
         });
       }),
       { numRuns: 100 },
@@ -79,8 +85,8 @@ describe('pairing', () => {
     table.addB(row(2, 10));
     expect(table.counts()).toEqual({
       pairs: 0,
-      onlyA: 0,
-      onlyB: 0,
+      onlyA: { all: 0, within: 0 },
+      onlyB: { all: 0, within: 0 },
       leftOut: 2,
       leftOutOfA: { all: 1, late: 0 },
       leftOutOfB: { all: 1, late: 0 },
@@ -100,7 +106,7 @@ describe('pairing', () => {
 });
 
 describe('a row of a side', () => {
-  const late = 2e6;
+  const late = { lagBoundNs: 2e6, endedOpen: false };
 
   test('of a send has its latency from the planned instant, without end where it failed or was refused', () => {
     expect(sideRowOfSend(send({ index: 3 }), late)).toMatchObject({
@@ -153,12 +159,11 @@ describe('a row of a side', () => {
       failed(2, { error: 'stopped' }),
       send({ index: 3, actualOffsetNs: null }),
     ];
-    expect(ours.map((each) => sideRowOfSend(each, late).outcome)).toEqual([
-      LATE,
-      LEFT_OUT,
-      LEFT_OUT,
-      LEFT_OUT,
-    ]);
+    const outcomes = (endedOpen: boolean) =>
+      ours.map((each) => sideRowOfSend(each, { ...late, endedOpen }).outcome);
+    expect(outcomes(true)).toEqual([LATE, LEFT_OUT, LEFT_OUT, LEFT_OUT]);
+    // In a run that nobody stopped, what was still open had all its time.
+    expect(outcomes(false)).toEqual([LATE, LEFT_OUT, FAILED, LEFT_OUT]);
   });
 
   test('of a recording has its recorded latency; where the client left there is none', () => {
