@@ -1,12 +1,12 @@
 import type { Exchange } from '../core/exchange.ts';
-import { jsonEnd, jsonMember, jsonStart } from '../core/json-cursor.ts';
 import { LIMITS } from '../core/limits.ts';
 import { ArrivalTimes } from './exact-time.ts';
 import type { ImportSourceDeps } from './import-source.ts';
 import { importedExchange, wholeBody } from './imported-exchange.ts';
 import { InputProblem } from './input-problem.ts';
-import { numberAt, textAt } from './json-fields.ts';
+import { numberAt, objectAt, textAt } from './json-fields.ts';
 import { type JsonObject, parseJsonLine } from './json-line.ts';
+import { verbatimMember } from './json-verbatim.ts';
 import { draftRequest } from './request-draft.ts';
 import { TextCounts } from './text-counts.ts';
 import type { TextLine } from './text-lines.ts';
@@ -124,10 +124,10 @@ export class MooncakeReader {
   }
 
   #bodyOf(row: JsonObject, line: TextLine): Uint8Array {
-    if (Object.hasOwn(row, 'payload')) return verbatim(row['payload'], line);
+    if (Object.hasOwn(row, 'payload')) return payloadOf(row, line);
     this.lacking.count('no payload: a body was made of its messages or text');
-    const { messages, tools, text_input: prompt, output_length: max_tokens, extra } = row;
-    return Buffer.from(JSON.stringify({ messages, prompt, tools, max_tokens, ...asObject(extra) }));
+    const { messages, tools, text_input: prompt, output_length: max_tokens } = row;
+    return Buffer.from(JSON.stringify({ messages, prompt, tools, max_tokens, ...objectAt(row, 'extra') }));
   }
 }
 
@@ -152,16 +152,9 @@ const LENGTHS_ALONE = {
   responseChunks: [],
 } as const;
 
-/** The bytes of the payload as the line has them: a parser would round numbers of more digits than it holds. */
-function verbatim(payload: unknown, { bytes }: TextLine): Uint8Array {
-  const at = jsonMember(bytes, jsonStart(bytes), 'payload');
-  const end = jsonEnd(bytes, at);
-  if (asObject(payload) === null || end < 0) throw new InputProblem('the payload is no JSON object');
-  return bytes.subarray(at, end);
-}
-
-function asObject(value: unknown): JsonObject | null {
-  return typeof value === 'object' && value !== null && !Array.isArray(value) ? (value as JsonObject) : null;
+function payloadOf(row: JsonObject, { bytes }: TextLine): Uint8Array {
+  if (objectAt(row, 'payload') === null) throw new InputProblem('the payload is no JSON object');
+  return verbatimMember(bytes, row, 'payload');
 }
 
 function wholeOf(value: number | null): number | null {

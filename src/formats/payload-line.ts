@@ -1,6 +1,7 @@
 import type { HeaderPair } from '../core/headers.ts';
 import { InputProblem, shown } from './input-problem.ts';
 import { type JsonObject, parseJsonLine } from './json-line.ts';
+import { verbatimMember } from './json-verbatim.ts';
 import { draftRequest, type RequestDraft } from './request-draft.ts';
 import type { TextLine } from './text-lines.ts';
 
@@ -25,7 +26,7 @@ export function parsePayloadLine(line: TextLine, fallback: BodyRequest): Request
     const method = textOf(object, 'method') ?? fallback.method;
     const path = textOf(object, 'path') ?? fallback.path;
     if (path === null) throw withoutPath();
-    const { body, isJson } = bodyOf(object);
+    const { body, isJson } = bodyOf(object, line.bytes);
     return draftRequest(method, path, withContentType(headersOf(object['headers']), isJson), body);
   } catch (thrown) {
     throw thrown instanceof InputProblem ? thrown.at(line.number) : thrown;
@@ -42,13 +43,13 @@ function bareBody(body: Uint8Array, fallback: BodyRequest): RequestDraft {
   return draftRequest(fallback.method, fallback.path, [['Content-Type', 'application/json']], body);
 }
 
-function bodyOf(object: JsonObject): { body: Uint8Array; isJson: boolean } {
+function bodyOf(object: JsonObject, text: Buffer): { body: Uint8Array; isJson: boolean } {
   const { body, bodyBase64 } = object as { body?: unknown; bodyBase64?: unknown };
   const hasBody = body !== undefined && body !== null;
   if (bodyBase64 === undefined || bodyBase64 === null) {
     if (!hasBody) return { body: Buffer.alloc(0), isJson: false };
     if (typeof body === 'string') return { body: Buffer.from(body), isJson: false };
-    return { body: Buffer.from(JSON.stringify(body)), isJson: true };
+    return { body: verbatimMember(text, object, 'body'), isJson: true };
   }
   if (hasBody) throw new InputProblem('both body and bodyBase64', { hint: 'Give one of them.' });
   const bytes = typeof bodyBase64 === 'string' ? Buffer.from(bodyBase64, 'base64') : null;
