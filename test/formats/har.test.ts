@@ -5,6 +5,7 @@ import type { Exchange } from '../../src/core/exchange.ts';
 import { openHar } from '../../src/formats/har.ts';
 import { EXPORT_FORMATS } from '../../src/formats/index.ts';
 import { jsonItems } from '../../src/formats/json-items.ts';
+import { exchangeOf, requestMessage, responseMessage } from '../support/exchanges.ts';
 import { exportOf, numberedExchanges, sendsOf } from '../support/export-scene.ts';
 import { sharedData } from '../support/shared-data.ts';
 import { BOM, latin1, readImport, traceFile } from './support.ts';
@@ -47,11 +48,122 @@ function entry(parts: Entry = {}): Entry {
         { name: 'content-encoding', value: 'br' },
         { name: 'Content-Type', value: 'application/json' },
       ],
-      content: { size: 4, text: 'aGkh', encoding: 'base64' },
+      content: { size: 3, text: 'aGkh', encoding: 'base64' },
     },
     timings: { blocked: -1, dns: 2, send: 1, wait: 20, receive: 7 },
     ...parts,
   };
+}
+
+const bytes = Buffer.from(Array.from({ length: 256 }, (_, at) => at));
+
+function sized(bodySize: number, postData?: object): object {
+  return { method: 'POST', url: 'http://h/x', headers: [], bodySize, ...(postData && { postData }) };
+}
+
+function answer(content: object): object {
+  return { status: 200, headers: [], content };
+}
+
+/** What is read of one entry, and what it lacked. */
+async function readOne(parts: Entry): Promise<{ exchange: Exchange; lacking: string[] }> {
+  const { exchanges, source } = await readImport(openHar(traceFile(har(entry(parts)), 'a.har')));
+  return { exchange: exchanges[0]!, lacking: Object.keys(source.lacking) };
+}
+
+describe('a body of a HAR', () => {
+  test.each(['encoding', '_encoding'])('is unpacked where %s says base64', async (key) => {
+    const post = { text: bytes.toString('base64'), [key]: 'base64' };
+    const { exchange, lacking } = await readOne({ request: sized(256, post) });
+    expect(exchange.request?.body.kept).toEqual(bytes);
+    expect(lacking).toEqual([]);
+  });
+
+  test('is not kept where its base64 is damaged: a shorter one is not what was sent', async () => {
+    const text = `QUJD***${bytes.toString('base64').slice(0, -90)}`;
+    const sent = await readOne({ request: sized(256, { text, encoding: 'base64' }) });
+    expect(sent.exchange.request?.body).toMatchObject({ bytes: 256, kept: null, hash: null });
+    expect(sent.lacking).toEqual(['a request body whose base64 is damaged']);
+    const received = await readOne({ response: answer({ size: 256, text, encoding: 'base64' }) });
+    expect(received.exchange.response?.body).toMatchObject({ bytes: 256, kept: null, hash: null });
+    expect(received.lacking).toEqual(['a response body whose base64 is damaged']);
+  });
+
+  test('is not kept where it has another size than was sent', async () => {
+    const { exchange, lacking } = await readOne({ request: sized(300, { text: 'short' }) });
+    expect(exchange.request?.body).toMatchObject({ bytes: 300, kept: null });
+    expect(lacking).toEqual(['a request body of another size than the file states']);
+  });
+
+  test('of a response that was cut is cut, and one of which nothing is said is not an empty one', async () => {
+    const cut = await readOne({ response: answer({ size: 1_000, text: 'short' }) });
+    expect(cut.exchange.response?.body).toMatchObject({ bytes: 1_000, truncated: true, hash: null });
+    expect(cut.lacking).toEqual(['a response body that is cut']);
+    for (const content of [{}, { size: -1 }]) {
+      const unknown = await readOne({ response: answer(content) });
+      expect(unknown.exchange.response?.body).toMatchObject({ kept: null, truncated: true, hash: null });
+      expect(latin1(unknown.exchange.response?.head ?? null)).not.toMatch(/content-length/i);
+      expect(unknown.lacking).toContain('a response body that the file does not hold');
+    }
+    const empty = await readOne({ response: answer({ size: 0 }) });
+    expect(empty.exchange.response?.body).toMatchObject({ bytes: 0, truncated: false });
+    expect(empty.lacking).toEqual([]);
+  });
+
+  test('comes back from an export as it was, cut or whole, with the mark of what is no text, under a coding', async () => {
+    const cut = responseMessage(200, 'first half');
+    const coded = [['Content-Encoding', 'br']] as const;
+    const given = [
+      exchangeOf({ request: requestMessage({ body: '{"a":"\ufffd"}' }) }),
+      exchangeOf({ request: requestMessage({ body: 'text, says nobody', headers: coded }) }),
+      exchangeOf({ response: { ...cut, body: { ...cut.body, truncated: true } } }),
+    ];
+    const { exchanges, source } = await exportedAndRead(given);
+    expect(exchanges.map(({ request }) => latin1(request?.body.kept ?? null))).toEqual(
+      given.map(({ request }) => latin1(request?.body.kept ?? null)),
+    );
+    expect(exchanges.map(({ response }) => response?.body.truncated)).toEqual([false, false, true]);
+    expect(source.lacking).toEqual({ 'a response body that is cut': 1 });
+  });
+});
+
+describe('an exchange of a HAR', () => {
+  test('without a status failed only where the archive says so', async () => {
+    const none = { status: 0, content: { size: 0 } };
+    const outcomeOf = async (parts: Entry) => (await readOne(parts)).exchange.outcome;
+    expect(await outcomeOf({ response: none })).toBe('completed');
+    expect(await outcomeOf({ response: { ...none, _error: null } as object })).toBe('completed');
+    expect(await outcomeOf({ response: { ...none, _error: 'net::ERR_FAILED' } })).toBe('upstream_failed');
+    expect(await outcomeOf({ response: { ...none, _failureText: 'refused' } })).toBe('upstream_failed');
+  });
+
+  test('comes back from an export with its outcome, known or not', async () => {
+    const request = requestMessage({ body: '{}' });
+    const given = [
+      exchangeOf({ request, response: null, status: null }),
+      exchangeOf({ request, response: null, status: null, outcome: 'timed_out' }),
+      exchangeOf({ request, outcome: 'client_aborted' }),
+    ];
+    const { exchanges } = await exportedAndRead(given);
+    expect(exchanges.map(({ outcome, status }) => [outcome, status])).toEqual(
+      given.map(({ outcome, status }) => [outcome, status]),
+    );
+  });
+
+  test('that is no object is counted, and the others keep their numbers', async () => {
+    const text = har(entry()).replace('"entries":[{"started', '"entries":[null,"x",[{"a":1},2],7,{"started');
+    const { exchanges, source } = await readImport(openHar(traceFile(text, 'a.har')));
+    expect(exchanges).toHaveLength(1);
+    expect(source.lacking).toEqual({ 'an entry that is no object: left out': 4 });
+    const broken = traceFile(text.replace('2026-11-24T15', 'x'), 'a.har');
+    await expect(readImport(openHar(broken))).rejects.toThrow(/entry 5: startedDateTime/);
+  });
+});
+
+/** What an export and an import make of exchanges. */
+function exportedAndRead(exchanges: readonly Exchange[]): ReturnType<typeof readImport> {
+  const { path } = exportOf(EXPORT_FORMATS.find(({ name }) => name === 'har')!, sendsOf(exchanges));
+  return readImport(openHar(path));
 }
 
 describe('a HAR', () => {
@@ -109,7 +221,7 @@ describe('a HAR', () => {
       'a=b+c',
     ]);
     expect(exchanges.map(({ request }) => request?.body.bytes)).toEqual([7, 7, 5]);
-    expect(exchanges[1]).toMatchObject({ status: null, outcome: 'upstream_failed', lastByteOffsetUs: null });
+    expect(exchanges[1]).toMatchObject({ status: null, outcome: 'completed', lastByteOffsetUs: null });
     expect(source.lacking).toEqual({
       'a request body that the file does not hold': 1,
       'a request body that the file has as text, which it was not': 1,
@@ -138,6 +250,19 @@ describe('a HAR', () => {
     expect(facts(again).map((each) => ({ ...each, line: without(each.line ?? '') }))).toEqual(
       facts(exchanges),
     );
+  });
+
+  test.each([
+    ['an instant beyond all', har(entry({ startedDateTime: '9999-01-01' })), /entry 1: .*past the year 2255/],
+    ['a time that no exchange takes', har(entry({ time: 1e300 })), /entry 1: time 1e\+300 is more milli/],
+    ['a part of a byte', har(entry({ request: sized(10.5) })), /entry 1: bodySize 10.5 is no size/],
+    [
+      'a size beyond all',
+      har(entry({ response: answer({ size: 1e300 }) })),
+      /entry 1: size 1e\+300 is no size/,
+    ],
+  ])('with %s is refused where it is read', async (_, content, reason) => {
+    await expect(readImport(openHar(traceFile(content, 'a.har')))).rejects.toThrow(reason);
   });
 
   test.each([
