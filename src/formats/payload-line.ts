@@ -1,7 +1,7 @@
 import type { HeaderPair } from '../core/headers.ts';
 import { base64Bytes } from './base64-text.ts';
 import { InputProblem, shown } from './input-problem.ts';
-import { type JsonObject, parseJsonLine } from './json-line.ts';
+import { type JsonObject, lineProblem, parseJsonLine } from './json-line.ts';
 import { verbatimMember } from './json-verbatim.ts';
 import { draftRequest, type RequestDraft } from './request-draft.ts';
 import type { TextLine } from './text-lines.ts';
@@ -30,7 +30,7 @@ export function parsePayloadLine(line: TextLine, fallback: BodyRequest): Request
     const { body, isJson } = bodyOf(object, line.bytes);
     return draftRequest(method, path, withContentType(headersOf(object['headers']), isJson), body);
   } catch (thrown) {
-    throw thrown instanceof InputProblem ? thrown.at(line.number) : thrown;
+    throw lineProblem(thrown, line.number);
   }
 }
 
