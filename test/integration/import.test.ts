@@ -1,4 +1,5 @@
-import { readdirSync, readFileSync, statSync, writeFileSync } from 'node:fs';
+import { spawnSync } from 'node:child_process';
+import { closeSync, openSync, readdirSync, readFileSync, statSync, writeFileSync, writeSync } from 'node:fs';
 import { join } from 'node:path';
 import { gzipSync } from 'node:zlib';
 import { describe, expect, test } from 'vitest';
@@ -272,6 +273,33 @@ describe('an import that fails exits 2, says why, and leaves nothing behind', ()
     expect(readdirSync(folder)).toEqual(['trace.csv']);
   });
 });
+
+test.each([
+  ['a quiet pipe', 't\n1\n'],
+  ['a pipe that nobody writes to', null],
+])(
+  'an import that waits for %s is stopped by a signal at once and leaves nothing behind',
+  async (_, written) => {
+    const folder = temporaryDirectory();
+    const pipe = join(folder, 'pipe');
+    expect(spawnSync('mkfifo', [pipe]).status).toBe(0);
+    const writer = written === null ? null : openSync(pipe, 'r+');
+    if (writer !== null) writeSync(writer, written ?? '');
+    const child = startReprise([
+      'import',
+      'arrivals',
+      pipe,
+      '--time=t',
+      '--unit=s',
+      `--out=${join(folder, 'capture')}`,
+    ]);
+    while (readdirSync(folder).length === 1) await new Promise((resolve) => setTimeout(resolve, 20));
+    const done = await child.kill('SIGTERM');
+    if (writer !== null) closeSync(writer);
+    expect(done).toMatchObject({ status: 143, signal: null });
+    expect(readdirSync(folder)).toEqual(['pipe']);
+  },
+);
 
 test.each([
   ['SIGINT', 130],
