@@ -1,5 +1,4 @@
-import { spawnSync } from 'node:child_process';
-import { closeSync, openSync, readdirSync, readFileSync, statSync, writeFileSync, writeSync } from 'node:fs';
+import { readdirSync, readFileSync, statSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { gzipSync } from 'node:zlib';
 import { describe, expect, test } from 'vitest';
@@ -8,7 +7,7 @@ import { CaptureReader } from '../../src/storage/capture-reader.ts';
 import { openForReading } from '../../src/storage/database.ts';
 import { readMeta } from '../../src/storage/segment-meta.ts';
 import { azureArrivalsUs, azureTracePath, countDispersion, gapVariation } from '../support/azure-trace.ts';
-import { type Finished, runProcess, runReprise, startReprise } from '../support/process.ts';
+import { type Finished, runProcess, runReprise } from '../support/process.ts';
 import { fixtureData, repositoryRoot } from '../support/shared-data.ts';
 import { temporaryDirectory } from '../support/temp-dir.ts';
 
@@ -272,45 +271,4 @@ describe('an import that fails exits 2, says why, and leaves nothing behind', ()
     expect(done.stderr).toContain('is not empty');
     expect(readdirSync(folder)).toEqual(['trace.csv']);
   });
-});
-
-test.each([
-  ['a quiet pipe', 't\n1\n'],
-  ['a pipe that nobody writes to', null],
-])(
-  'an import that waits for %s is stopped by a signal at once and leaves nothing behind',
-  async (_, written) => {
-    const folder = temporaryDirectory();
-    const pipe = join(folder, 'pipe');
-    expect(spawnSync('mkfifo', [pipe]).status).toBe(0);
-    const writer = written === null ? null : openSync(pipe, 'r+');
-    if (writer !== null) writeSync(writer, written ?? '');
-    const child = startReprise([
-      'import',
-      'arrivals',
-      pipe,
-      '--time=t',
-      '--unit=s',
-      `--out=${join(folder, 'capture')}`,
-    ]);
-    while (readdirSync(folder).length === 1) await new Promise((resolve) => setTimeout(resolve, 20));
-    const done = await child.kill('SIGTERM');
-    if (writer !== null) closeSync(writer);
-    expect(done).toMatchObject({ status: 143, signal: null });
-    expect(readdirSync(folder)).toEqual(['pipe']);
-  },
-);
-
-test.each([
-  ['SIGINT', 130],
-  ['SIGTERM', 143],
-] as const)('an import stopped by %s leaves nothing behind and exits %d', async (signal, status) => {
-  // Some seconds of work, of which a few milliseconds are done when the signal comes.
-  const { folder, file, out } = trace(`t\n${'1\n'.repeat(3_000_000)}`);
-  const child = startReprise(['import', 'arrivals', file, '--time=t', '--unit=s', `--out=${out}`]);
-  while (readdirSync(folder).length === 1) await new Promise((resolve) => setTimeout(resolve, 20));
-  const done = await child.kill(signal);
-  expect(done.status).toBe(status);
-  expect(done.stderr).toContain(`stopped by ${signal}`);
-  expect(readdirSync(folder)).toEqual(['trace.csv']);
 });
