@@ -112,7 +112,7 @@ export class CalibrationStatistics {
   #addPair({ recorded, status, send }: AnsweredSend): void {
     this.#pairs += 1;
     count(this.#statuses.recorded, status);
-    this.#bytes.recorded.record(recorded.responseBytes);
+    if (recorded.responseBytes !== null) this.#bytes.recorded.record(recorded.responseBytes);
     if (recorded.lastByteOffsetUs !== null) {
       this.#latency.recorded.record(Math.max(0, recorded.lastByteOffsetUs * 1e3));
     }

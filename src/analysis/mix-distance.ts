@@ -2,7 +2,7 @@
 export interface MixEntry {
   readonly route: string | null;
   readonly model: string | null;
-  readonly requestBytes: number;
+  readonly requestBytes: number | null;
 }
 
 /** Kinds kept apart. Routes are normalised, so a real mix has far fewer; this bounds a hostile one. */
@@ -45,7 +45,7 @@ export class MixDistance {
   }
 
   #countsOf(entry: MixEntry): Float64Array {
-    const sizeClass = sizeClassOf(entry.requestBytes);
+    const sizeClass = sizeClassOf(entry.requestBytes ?? 0);
     const found = this.#byRoute.get(entry.route)?.get(entry.model)?.[sizeClass];
     if (found !== undefined) return found;
     const kind = `${sizeClass}\n${entry.route ?? ''}\n${entry.model ?? ''}`;

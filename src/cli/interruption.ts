@@ -11,7 +11,11 @@ export class Interruption {
   readonly #stop = new AbortController();
   readonly #onSignal = (name: NodeJS.Signals): void => {
     const known = name as InterruptSignal;
-    if (this.#received !== null) process.exit(STATUS[known]);
+    if (this.#received !== null) {
+      // What waits for a thread of ours may hold up even this; the next signal is then one that nobody handles.
+      this.end();
+      process.exit(STATUS[known]);
+    }
     this.#received = known;
     this.#stop.abort();
   };

@@ -98,14 +98,25 @@ export interface Exchange extends ExchangeFacts, ExchangePayload {}
 
 /** An exchange as read back without its payload. */
 export interface ExchangeRow extends ExchangeFacts {
+  /** When it was recorded, where a playback has moved `arrivalUs` behind other windows; absent where nothing has. */
+  readonly recordedUs?: number;
   /** Position within its segment; with `segment` it names the exchange for good. */
   readonly id: number;
   readonly segment: string;
   readonly recorder: string;
-  readonly requestBytes: number;
-  readonly responseBytes: number;
+  /** Null where nothing is known of the message. */
+  readonly requestBytes: number | null;
+  readonly responseBytes: number | null;
   readonly requestTruncated: boolean;
   /** Whether the whole request (head and body) is there to be sent again. */
   readonly requestStored: boolean;
   readonly requestHash: Uint8Array | null;
+}
+
+/** When an exchange arrived as the recorder saw it, whatever time it is played on. */
+export function recordedArrivalUs({
+  recordedUs,
+  arrivalUs,
+}: Pick<ExchangeRow, 'recordedUs' | 'arrivalUs'>): number {
+  return recordedUs ?? arrivalUs;
 }

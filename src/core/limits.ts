@@ -104,6 +104,9 @@ export const LIMITS = {
   importLineBytes: 64 * MIB,
   importRecordBytes: 1 * MIB,
   importPoolBytes: 512 * MIB,
+  /** What a file may say of a body's size, and of times within an exchange (a year): sums of many stay exact. */
+  importBodyBytes: 1024 * 1024 * MIB,
+  importOffsetUs: 366 * 86_400_000_000,
 
   /** Replay. */
   readAheadBytes: 64 * MIB,

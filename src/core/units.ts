@@ -129,18 +129,18 @@ export function parseMultiplier(text: string, what: string): number {
  */
 export function parseInstantUs(text: string, what: string): number {
   const match =
-    /^\s*(\d{4}-\d{2}-\d{2})(?:[T ](\d{2}:\d{2}(?::\d{2})?)(?:\.(\d{1,9}))?)?\s*(Z|[+-]\d{2}:?\d{2})?\s*$/i.exec(
+    /^\s*(\d{4}-\d{2}-\d{2})(?:[T ](\d{2}:\d{2})(?:(:\d{2})(?:\.(\d{1,9}))?)?)?\s*(Z|[+-]\d{2}:?\d{2})?\s*$/i.exec(
       text,
     );
   const seconds = match
-    ? Date.parse(`${match[1]}T${withSeconds(match[2] ?? '00:00:00')}${withColon(match[4] ?? 'Z')}`)
+    ? Date.parse(`${match[1]}T${match[2] ?? '00:00'}${match[3] ?? ':00'}${withColon(match[5] ?? 'Z')}`)
     : Number.NaN;
   if (!match || Number.isNaN(seconds) || !isCalendarDay(match[1] ?? '')) {
     throw new AppError('OPTION_INVALID', `${what}: ${JSON.stringify(text)} is not an instant`, {
       hint: 'Give ISO 8601, such as 2026-11-20T10:00:00Z.',
     });
   }
-  const fractionUs = Math.round(Number(`0.${match[3] ?? '0'}`) * 1e6);
+  const fractionUs = Math.round(Number(`0.${match[4] ?? '0'}`) * 1e6);
   return seconds * 1000 + fractionUs;
 }
 
@@ -148,10 +148,6 @@ export function parseInstantUs(text: string, what: string): number {
 function isCalendarDay(date: string): boolean {
   const day = Number(date.slice(8));
   return day <= 28 || new Date(`${date}T00:00:00Z`).getUTCDate() === day;
-}
-
-function withSeconds(time: string): string {
-  return time.length === 5 ? `${time}:00` : time;
 }
 
 function withColon(offset: string): string {

@@ -102,6 +102,13 @@ function parseIso(text: string): number {
       cause: thrown,
     });
   }
-  if (instantUs < 0) throw new InputProblem(`${shown(text)} is a time before 1970`);
-  return instantUs;
+  return checkedInstant(instantUs, text);
+}
+
+/** @throws InputProblem for an instant that no capture holds */
+export function checkedInstant(instantUs: number, text: string): number {
+  const hint = 'Correct the time, or take what has it out of the file.';
+  if (instantUs < 0) throw new InputProblem(`${shown(text)} is a time before 1970`, { hint });
+  if (Number.isSafeInteger(instantUs)) return instantUs;
+  throw new InputProblem(`${shown(text)} is a time past the year 2255`, { hint });
 }

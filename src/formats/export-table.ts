@@ -1,3 +1,4 @@
+import { recordedArrivalUs } from '../core/exchange.ts';
 import type { ExportedSend } from './export-writer.ts';
 
 export type ColumnType = 'text' | 'whole' | 'number' | 'instant' | 'flag';
@@ -28,7 +29,7 @@ export const EXPORT_COLUMNS: readonly ExportColumn[] = [
   column('copy', 'whole', ({ copy }) => copy ?? 0),
   column('ts_us', 'instant', ({ instantUs }) => instantUs),
   column('offset_ms', 'number', ({ offsetNs }) => offsetNs / 1e6),
-  column('arrival_us', 'instant', ({ row }) => row.arrivalUs),
+  column('arrival_us', 'instant', ({ row }) => recordedArrivalUs(row)),
   column('method', 'text', ({ row }) => row.method),
   column('route', 'text', ({ row }) => row.route),
   column('model', 'text', ({ row }) => row.model),

@@ -1,5 +1,6 @@
 import type { Exchange } from '../core/exchange.ts';
-import { gorRequest, gorResponse } from './gor-message.ts';
+import { LIMITS } from '../core/limits.ts';
+import { gorRequest, gorResponse, RecordWithin, withoutInterim } from './gor-message.ts';
 import { type GorRecord, gorRecords } from './gor-records.ts';
 import type { ImportSourceDeps, OpenImport } from './import-source.ts';
 import { type ImportedParts, importedExchange } from './imported-exchange.ts';
@@ -70,8 +71,13 @@ class GorPairs {
       this.#lacking.count('a response of a replay: left out');
       return;
     }
-    // A copy: the message is a piece of a chunk that would stay as long as it waits.
-    const own = { ...record, message: Buffer.from(record.message) };
+    const message = record.type === 1 ? record.message : withoutInterim(record.message);
+    if (message === null) {
+      this.#lacking.count('an interim response (100 Continue): left out');
+      return;
+    }
+    // A copy: the message is a piece of a memory that others come into.
+    const own = { ...record, message: Buffer.from(message) };
     if (record.type === 1) {
       const pair = { request: own, answer: null };
       this.#waiting.set(record.number, pair);
@@ -112,9 +118,10 @@ class GorPairs {
   }
 
   #parts(request: GorRecord, answer: GorRecord | null): ImportedParts {
-    const sent = gorRequest(request.message);
+    const sent = gorRequest(request.message, this.#lacking);
     const response = answer === null ? null : this.#response(answer, sent.method);
-    const answeredUs = answer === null ? null : Math.max(0, answer.timeUs - request.timeUs);
+    const answeredUs = answer === null ? null : checkedOffset(answer.timeUs - request.timeUs, answer);
+    const latencyUs = answer?.latencyUs == null ? 0 : checkedOffset(answer.latencyUs, answer);
     return {
       arrivalUs: request.timeUs,
       outcome: 'completed',
@@ -123,17 +130,26 @@ class GorPairs {
       session: null,
       requestEndOffsetUs: null,
       firstByteOffsetUs: answeredUs,
-      lastByteOffsetUs: answeredUs === null ? null : Math.max(answeredUs, answer?.latencyUs ?? 0),
+      lastByteOffsetUs: answeredUs === null ? null : Math.max(answeredUs, latencyUs),
     };
   }
 
   #response(answer: GorRecord, method: string): ImportedParts['response'] {
     try {
-      return gorResponse(answer.message, method);
+      return gorResponse(answer.message, method, this.#lacking);
     } catch (thrown) {
+      if (thrown instanceof RecordWithin) throw placed(`record ${answer.number}`, thrown);
       if (!(thrown instanceof InputProblem)) throw thrown;
       this.#lacking.count('a response that is no HTTP/1.1');
       return null;
     }
   }
+}
+
+/** @throws InputProblem where no exchange takes as long */
+function checkedOffset(us: number, { number }: GorRecord): number {
+  if (us <= LIMITS.importOffsetUs) return Math.max(0, us);
+  throw new InputProblem(`its response, record ${number}, came more than a year behind it`, {
+    hint: 'Correct the time or the latency of the response, or leave it out.',
+  });
 }

@@ -13,8 +13,12 @@ export function harText(body: Uint8Array): HarText {
   try {
     return { text: UTF8.decode(body), encoding: null };
   } catch {
-    return { text: Buffer.from(body).toString('base64'), encoding: 'base64' };
+    return base64Text(body);
   }
+}
+
+export function base64Text(body: Uint8Array): HarText {
+  return { text: Buffer.from(body).toString('base64'), encoding: 'base64' };
 }
 
 /** A body without its content codings, as a HAR wants responses; null where it cannot be had, or is too large. */

@@ -1,13 +1,11 @@
+import { OUTCOMES, type Outcome } from '../core/exchange.ts';
 import { buildRequestHead, type HeaderPair, headerValue } from '../core/headers.ts';
 import { parseInstantUs } from '../core/units.ts';
-import {
-  type ImportedBody,
-  type ImportedParts,
-  type ImportedResponse,
-  wholeBody,
-} from './imported-exchange.ts';
+import { checkedInstant } from './exact-time.ts';
+import { HarBodies } from './har-bodies.ts';
+import type { ImportedBody, ImportedParts, ImportedResponse } from './imported-exchange.ts';
 import { InputProblem, shown } from './input-problem.ts';
-import { arrayAt, numberAt, objectAt, textAt } from './json-fields.ts';
+import { arrayAt, durationMsAt, numberAt, objectAt, textAt } from './json-fields.ts';
 import type { JsonObject } from './json-line.ts';
 import { checkStart, isHeader } from './request-draft.ts';
 import { TextCounts } from './text-counts.ts';
@@ -18,6 +16,7 @@ const FRAMING: ReadonlySet<string> = new Set(['content-length', 'transfer-encodi
 /** Entries of an archive as the parts of exchanges. */
 export class HarReader {
   readonly lacking = new TextCounts();
+  readonly #bodies = new HarBodies(this.lacking);
 
   /**
    * @returns null for an entry that is no HTTP exchange
@@ -34,7 +33,7 @@ export class HarReader {
     const method = textAt(request, 'method');
     checkStart(method, target.path);
     const headers = this.#headers(request);
-    const body = this.#requestBody(request, headers);
+    const body = this.#bodies.ofRequest(request, headers);
     const named = headerValue(headers, 'host') !== null;
     const length: HeaderPair[] = body.bytes > 0 || needsLength(method) ? [lengthOf(body)] : [];
     const pairs: HeaderPair[] = [
@@ -42,10 +41,11 @@ export class HarReader {
       ...headers,
       ...length,
     ];
-    const response = this.#response(objectAt(entry, 'response'));
+    const answer = objectAt(entry, 'response');
+    const response = this.#response(answer, method);
     return {
       arrivalUs: arrivalOf(entry),
-      outcome: response === null ? 'upstream_failed' : 'completed',
+      outcome: outcomeOf(entry, answer),
       request: {
         method,
         target: target.path,
@@ -72,59 +72,18 @@ export class HarReader {
     return pairs;
   }
 
-  #requestBody(request: JsonObject, headers: readonly HeaderPair[]): ImportedBody {
-    const stated = numberAt(request, 'bodySize');
-    const post = objectAt(request, 'postData');
-    const text = post === null ? '' : textAt(post, 'text');
-    if (post !== null && text !== '') return this.#statedBody(post, text, stated, headers);
-    const form = post === null ? [] : arrayAt(post, 'params');
-    const mimeType = post === null ? '' : textAt(post, 'mimeType');
-    if (form.length > 0 && /^application\/x-www-form-urlencoded/i.test(mimeType)) {
-      this.lacking.count('a request body that was put together from its parameters');
-      const pairs = form.map((each): [string, string] => [textAt(each, 'name'), textAt(each, 'value')]);
-      return wholeBody(Buffer.from(new URLSearchParams(pairs).toString()));
-    }
-    if (form.length === 0 && (stated === null || stated <= 0)) return wholeBody(Buffer.alloc(0));
-    this.lacking.count('a request body that the file does not hold');
-    return { bytes: Math.max(stated ?? 1, 1), kept: null, truncated: false };
-  }
-
-  #statedBody(
-    post: JsonObject,
-    text: string,
-    stated: number | null,
-    headers: readonly HeaderPair[],
-  ): ImportedBody {
-    if (textAt(post, '_encoding') === 'base64') return wholeBody(Buffer.from(text, 'base64'));
-    const bytes = Buffer.from(text);
-    const coded = !/^(?:identity)?$/i.test(headerValue(headers, 'content-encoding')?.trim() ?? '');
-    if (coded || text.includes('\ufffd')) {
-      this.lacking.count('a request body that the file has as text, which it was not');
-      return { bytes: Math.max(stated ?? bytes.length, 1), kept: null, truncated: false };
-    }
-    if (stated !== null && stated > 0 && stated !== bytes.length) {
-      this.lacking.count('a request body of another size than the file states');
-    }
-    return wholeBody(bytes);
-  }
-
-  #response(response: JsonObject | null): ImportedResponse | null {
+  #response(response: JsonObject | null, method: string): ImportedResponse | null {
     const status = response === null ? null : numberAt(response, 'status');
     if (response === null || status === null || status < 100 || status > 999 || !Number.isInteger(status)) {
       this.lacking.count('no status: nothing answered, or the file does not say what');
       return null;
     }
-    const content = objectAt(response, 'content') ?? {};
-    const text = textAt(content, 'text');
-    const stated = Math.max(0, numberAt(content, 'size') ?? 0);
-    const kept = Buffer.from(text, textAt(content, 'encoding') === 'base64' ? 'base64' : 'utf8');
-    const known = text !== '' || stated === 0;
-    if (!known) this.lacking.count('a response body that the file does not hold');
-    const body = known ? wholeBody(kept) : { bytes: stated, kept: null, truncated: false };
+    const body = this.#bodies.ofResponse(response, method === 'HEAD' || status === 204 || status === 304);
     // An archive holds what came out of the content coding, so the header would not be true of it.
     const headers = this.#headers(response).filter(([name]) => name.toLowerCase() !== 'content-encoding');
+    const length: HeaderPair[] = body.truncated && body.bytes === 0 ? [] : [lengthOf(body)];
     const reason = textAt(response, 'statusText').replace(/[^\t\x20-\x7e]/g, '');
-    const lines = [...headers, lengthOf(body)].map(([name, value]) => `${name}: ${value}\r\n`).join('');
+    const lines = [...headers, ...length].map(([name, value]) => `${name}: ${value}\r\n`).join('');
     return { status, body, head: Buffer.from(`HTTP/1.1 ${status} ${reason}\r\n${lines}\r\n`, 'latin1') };
   }
 
@@ -133,9 +92,9 @@ export class HarReader {
     answered: boolean,
   ): Pick<ImportedParts, 'requestEndOffsetUs' | 'firstByteOffsetUs' | 'lastByteOffsetUs'> {
     const timings = objectAt(entry, 'timings') ?? {};
-    const part = (name: string): number => Math.max(0, numberAt(timings, name) ?? 0);
-    const totalMs = numberAt(entry, 'time');
-    const waited = (numberAt(timings, 'wait') ?? -1) >= 0;
+    const part = (name: string): number => durationMsAt(timings, name) ?? 0;
+    const totalMs = durationMsAt(entry, 'time');
+    const waited = durationMsAt(timings, 'wait') !== null;
     const sentMs = part('blocked') + part('dns') + part('connect') + part('send');
     const knownEnd = answered && totalMs !== null && totalMs > 0;
     if (answered && !knownEnd) this.lacking.count('no latency');
@@ -147,15 +106,25 @@ export class HarReader {
   }
 }
 
+/** Without a status nothing is known of it, as of an arrival; it failed where the archive says so. */
+function outcomeOf(entry: JsonObject, response: JsonObject | null): Outcome {
+  const said = [response ?? {}, entry].flatMap((each) => [
+    textAt(each, '_error'),
+    textAt(each, '_failureText'),
+  ]);
+  const error = said.find((text) => text !== '');
+  return error === undefined ? 'completed' : (OUTCOMES.find((known) => known === error) ?? 'upstream_failed');
+}
+
 function arrivalOf(entry: JsonObject): number {
   const text = textAt(entry, 'startedDateTime');
+  let arrivalUs: number;
   try {
-    const arrivalUs = parseInstantUs(text, 'startedDateTime');
-    if (arrivalUs >= 0) return arrivalUs;
+    arrivalUs = parseInstantUs(text, 'startedDateTime');
   } catch (cause) {
     throw new InputProblem(`startedDateTime ${shown(text)} is no instant`, { cause });
   }
-  throw new InputProblem(`startedDateTime ${shown(text)} is before 1970`);
+  return checkedInstant(arrivalUs, text);
 }
 
 /** Path, query and authority of a URL, as written where they can stand in a request line. */

@@ -9,7 +9,8 @@ import type {
   ExportWriter,
 } from './export-writer.ts';
 import { asciiTarget, recordedPairs } from './exported-headers.ts';
-import { harText, unpackedBody } from './har-content.ts';
+import { isCoded } from './har-bodies.ts';
+import { base64Text, harText, unpackedBody } from './har-content.ts';
 import { inertJson } from './inert-text.ts';
 import { OutputFile } from './output-file.ts';
 import { TextCounts } from './text-counts.ts';
@@ -82,7 +83,10 @@ export class HarWriter implements ExportWriter {
   }
 
   #postData(headers: readonly HeaderPair[], body: Uint8Array): object {
-    const { text, encoding } = harText(body);
+    // A text under a content coding, and one with the mark of what was no text, are taken for damaged ones.
+    const doubtful =
+      isCoded(headers) || Buffer.from(body.buffer, body.byteOffset, body.length).includes('\ufffd');
+    const { text, encoding } = doubtful ? base64Text(body) : harText(body);
     const mimeType = headerValue(headers, 'content-type') ?? '';
     if (encoding === null) return { mimeType, text };
     this.lost.count('a binary request body: base64, which other readers take for text');
@@ -93,7 +97,7 @@ export class HarWriter implements ExportWriter {
     const response = recorded?.response ?? null;
     if (response === null) {
       this.lost.count('a response that was not recorded');
-      return { ...NO_RESPONSE, status: row.status ?? 0 };
+      return { ...NO_RESPONSE, status: row.status ?? 0, ...failureOf(row) };
     }
     const head = parseResponseHead(response.head);
     return {
@@ -106,6 +110,7 @@ export class HarWriter implements ExportWriter {
       redirectURL: headerValue(head.headers, 'location') ?? '',
       headersSize: response.head.length,
       bodySize: response.body.bytes,
+      ...failureOf(row),
     };
   }
 
@@ -124,7 +129,8 @@ export class HarWriter implements ExportWriter {
     }
     const { text, encoding } = harText(unpacked);
     const size = body.truncated ? body.bytes : unpacked.length;
-    return { size, mimeType, text, ...(encoding === null ? {} : { encoding }) };
+    const cut = body.truncated ? { _truncated: true } : {};
+    return { size, mimeType, text, ...(encoding === null ? {} : { encoding }), ...cut };
   }
 }
 
@@ -133,11 +139,16 @@ const NO_RESPONSE = {
   httpVersion: HTTP,
   cookies: [],
   headers: [],
-  content: { size: 0, mimeType: 'application/octet-stream' },
+  content: { size: -1, mimeType: 'application/octet-stream' },
   redirectURL: '',
   headersSize: -1,
   bodySize: -1,
 };
+
+/** That it failed, which the standard has no place for; browsers say it so. */
+function failureOf({ outcome }: ExchangeRow): object {
+  return outcome === 'completed' ? {} : { _error: outcome };
+}
 
 /** Milliseconds of each part; -1 where it is not known. */
 function timingsOf({ requestEndOffsetUs, firstByteOffsetUs, lastByteOffsetUs }: ExchangeRow): object {

@@ -58,7 +58,8 @@ async function* harExchanges(
   deps: ImportSourceDeps,
   signal: AbortSignal,
 ): AsyncGenerator<Exchange[]> {
-  for await (const items of jsonItems(textBytes(path, signal), ['log', 'entries'])) {
+  const onOther = () => reader.lacking.count('an entry that is no object: left out');
+  for await (const items of jsonItems(textBytes(path, signal), ['log', 'entries'], onOther)) {
     const exchanges: Exchange[] = [];
     for (const { number, bytes } of items) {
       try {

@@ -12,14 +12,14 @@ const CONTROLS = /(?!\t)[\p{Cc}\p{Bidi_Control}\p{Zl}\p{Zp}]/gu;
 /** A cell that begins so is a formula to spreadsheets. */
 const FORMULA = /^[=+\-@\t\r]/;
 
-/** A JSON text that says the same and is inert. In JSON these characters stand within strings only. */
-export function inertJsonText(json: string): string {
-  return json.replace(UNSHOWN, escaped).replace(MARKUP, '\\u003c');
+/** A JSON text that says the same and does nothing to a terminal. In JSON these characters stand within strings only. */
+export function shownJsonText(json: string): string {
+  return json.replace(UNSHOWN, escaped);
 }
 
-/** A value as inert JSON, on one line. */
+/** A value as inert JSON, on one line, for terminals and pages. */
 export function inertJson(value: unknown): string {
-  return inertJsonText(JSON.stringify(value));
+  return shownJsonText(JSON.stringify(value)).replace(MARKUP, '\\u003c');
 }
 
 /** A text with visible stand-ins for controls: for names that other programs print. */

@@ -1,9 +1,9 @@
-import { createReadStream } from 'node:fs';
 import { Readable } from 'node:stream';
 import { pipeline } from 'node:stream/promises';
 import { createGunzip } from 'node:zlib';
 import { reasonOf } from '../core/errors.ts';
 import { InputProblem, NOTHING_IN_IT } from './input-problem.ts';
+import { inputStream } from './input-stream.ts';
 
 const UTF8_MARK = Buffer.from([0xef, 0xbb, 0xbf]);
 const GZIP_MAGIC = Buffer.from([0x1f, 0x8b]);
@@ -37,7 +37,7 @@ export async function* textBytes(path: string, signal: AbortSignal): AsyncGenera
 
 async function* fileBytes(path: string, signal: AbortSignal): AsyncGenerator<Buffer> {
   try {
-    yield* createReadStream(path, { signal, highWaterMark: 256 * 1024 }) as AsyncIterable<Buffer>;
+    yield* (await inputStream(path, signal)) as AsyncIterable<Buffer>;
   } catch (thrown) {
     signal.throwIfAborted();
     throw new InputProblem(`cannot be read: ${reasonOf(thrown)}`, { cause: thrown });

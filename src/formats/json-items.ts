@@ -30,14 +30,16 @@ interface Level {
 /**
  * The objects of the array at a path of keys (`log`, `entries`), one by one, however large the document: only an
  * item at a time is held. What stands beside the array is passed over.
+ * @param onOther told of each element of the array that is no object, and is passed over as well
  * @throws InputProblem when the document is cut short, is no JSON, or has no such array
  */
 export async function* jsonItems(
   chunks: AsyncIterable<Buffer>,
   path: readonly string[],
+  onOther: () => void = () => undefined,
   itemBytes: number = LIMITS.importLineBytes,
 ): AsyncGenerator<JsonItem[]> {
-  const scanner = new ItemScanner(path, itemBytes);
+  const scanner = new ItemScanner(path, onOther, itemBytes);
   for await (const chunk of chunks) {
     const items = scanner.take(chunk);
     if (items.length > 0) yield items;
@@ -47,11 +49,14 @@ export async function* jsonItems(
 
 class ItemScanner {
   readonly #path: readonly string[];
+  readonly #onOther: () => void;
   readonly #itemBytes: number;
   readonly #levels: Level[] = [];
   #found = false;
   #over = false;
   #number = 0;
+  /** Within an element of the array that is no object. */
+  #inOther = false;
   /** Within a string, and after a backslash in it. */
   #inString = false;
   #escaped = false;
@@ -63,8 +68,9 @@ class ItemScanner {
   #pieceBytes = 0;
   #depth = 0;
 
-  constructor(path: readonly string[], itemBytes: number) {
+  constructor(path: readonly string[], onOther: () => void, itemBytes: number) {
     this.#path = path;
+    this.#onOther = onOther;
     this.#itemBytes = itemBytes;
   }
 
@@ -137,6 +143,7 @@ class ItemScanner {
     const level = this.#levels.at(-1);
     if (byte <= 0x20) return;
     if (this.#over) throw new InputProblem('something stands after the end of the JSON');
+    if (this.#inArray()) this.#readOther(byte);
     if (byte === QUOTE) {
       this.#inString = true;
       this.#name = level !== undefined && !level.array ? [] : null;
@@ -146,6 +153,16 @@ class ItemScanner {
     else if (byte === COMMA && level !== undefined && !level.array) level.key = null;
     // Numbers and words are of no interest; within no container they are no document.
     else if (level === undefined) throw new InputProblem('not JSON', { line: 1, hint: OTHER_FORMAT });
+  }
+
+  /** Counts an element that is no object when it is over, so that entries keep their numbers. */
+  #readOther(byte: number): void {
+    const ends = byte === COMMA || byte === CLOSE_ARRAY;
+    if (ends && this.#inOther) {
+      this.#number += 1;
+      this.#onOther();
+    }
+    this.#inOther = !ends;
   }
 
   #open(array: boolean): void {

@@ -4,6 +4,17 @@ import type { TextLine } from './text-lines.ts';
 
 export type JsonObject = Readonly<Record<string, unknown>>;
 
+/** What went wrong with a line, in place. JSON that is nested deeper than the stack is an input like any other. */
+export function lineProblem(thrown: unknown, line: number): unknown {
+  if (thrown instanceof InputProblem) return thrown.at(line);
+  if (!(thrown instanceof RangeError && /call stack/i.test(thrown.message))) return thrown;
+  return new InputProblem('the JSON is nested too deeply', {
+    line,
+    hint: 'Take the line out, or flatten it.',
+    cause: thrown,
+  });
+}
+
 /**
  * The object on a line.
  * @throws InputProblem when there is none.

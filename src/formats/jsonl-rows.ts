@@ -1,6 +1,6 @@
 import { LIMITS } from '../core/limits.ts';
 import { InputProblem, shown } from './input-problem.ts';
-import { type JsonObject, parseJsonLine } from './json-line.ts';
+import { type JsonObject, lineProblem, parseJsonLine } from './json-line.ts';
 import { type TextLine, textLines } from './text-lines.ts';
 import type { TraceFields, TraceRow } from './trace-row.ts';
 
@@ -19,12 +19,16 @@ export async function* jsonlRows(
   for await (const lines of textLines(chunks, LIMITS.importRecordBytes)) {
     yield lines.map((line) => {
       const row = parseJsonLine(line);
-      return {
-        line: line.number,
-        time: timeText(row, time, fields.time, line),
-        client: client && scalarText(row, client, line),
-        session: session && scalarText(row, session, line),
-      };
+      try {
+        return {
+          line: line.number,
+          time: timeText(row, time, fields.time, line),
+          client: client && scalarText(row, client, line),
+          session: session && scalarText(row, session, line),
+        };
+      } catch (thrown) {
+        throw lineProblem(thrown, line.number);
+      }
     });
   }
 }

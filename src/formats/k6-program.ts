@@ -58,10 +58,11 @@ const rows = new SharedArray('requests', () =>
  * @returns {Record<string, string>}
  */
 function headersOf(pairs) {
+  // Without a prototype: names such as constructor and __proto__ are recorded ones like any other.
   /** @type {Record<string, string>} */
-  const headers = {};
+  const headers = Object.create(null);
   /** @type {Record<string, string>} */
-  const names = {};
+  const names = Object.create(null);
   for (const [name, value] of pairs) {
     const first = (names[name.toLowerCase()] = names[name.toLowerCase()] || name);
     const joint = name.toLowerCase() === 'cookie' ? '; ' : ', ';

@@ -1,12 +1,12 @@
 import type { Exchange } from '../core/exchange.ts';
-import { jsonEnd, jsonMember, jsonStart } from '../core/json-cursor.ts';
 import { LIMITS } from '../core/limits.ts';
 import { ArrivalTimes } from './exact-time.ts';
 import type { ImportSourceDeps } from './import-source.ts';
 import { importedExchange, wholeBody } from './imported-exchange.ts';
 import { InputProblem } from './input-problem.ts';
-import { numberAt, textAt } from './json-fields.ts';
-import { type JsonObject, parseJsonLine } from './json-line.ts';
+import { numberAt, objectAt, textAt } from './json-fields.ts';
+import { type JsonObject, lineProblem, parseJsonLine } from './json-line.ts';
+import { verbatimMember } from './json-verbatim.ts';
 import { draftRequest } from './request-draft.ts';
 import { TextCounts } from './text-counts.ts';
 import type { TextLine } from './text-lines.ts';
@@ -68,8 +68,8 @@ export class MooncakeReader {
       const arrivalUs = this.#arrivalOf(row);
       this.#previousUs = arrivalUs;
       const facts = {
-        promptTokens: wholeOf(numberAt(row, 'input_length')),
-        outputTokens: wholeOf(numberAt(row, 'output_length')),
+        promptTokens: this.#lengthAt(row, 'input_length'),
+        outputTokens: this.#lengthAt(row, 'output_length'),
         session: this.#sessionOf(row),
       };
       if (Object.hasOwn(row, 'hash_ids')) this.lacking.count('hash_ids, which a capture does not keep');
@@ -77,14 +77,19 @@ export class MooncakeReader {
         ? { ...LENGTHS_ALONE, arrivalUs, ...facts }
         : { ...this.#request(row, line, arrivalUs), ...facts };
     } catch (thrown) {
-      throw thrown instanceof InputProblem ? thrown.at(line.number) : thrown;
+      throw lineProblem(thrown, line.number);
     }
   }
 
   #arrivalOf(row: JsonObject): number {
-    const timestamp = numberAt(row, 'timestamp');
     // The shortest text of a double is the digits of the file, as long as they are no more than it holds.
-    if (timestamp !== null) return this.#times.next(String(timestamp));
+    const timestamp = textAt(row, 'timestamp') || String(numberAt(row, 'timestamp') ?? '');
+    if (timestamp !== '') return this.#times.next(timestamp);
+    if (textAt(row, 'delay') !== '' || numberAt(row, 'delay') !== null) {
+      throw new InputProblem('a delay and no timestamp: it counts from an answer, which no trace holds', {
+        hint: 'Give such rows timestamps; --gap is for rows that say nothing of when they are due.',
+      });
+    }
     const { gapMs } = this.#reading;
     if (gapMs === null) {
       throw new InputProblem('no timestamp', {
@@ -93,6 +98,16 @@ export class MooncakeReader {
     }
     this.lacking.count(`no time: ${gapMs} ms after the row before`);
     return Math.round(this.#previousUs + gapMs * 1e3);
+  }
+
+  /** Tokens; null where the row does not say how many. */
+  #lengthAt(row: JsonObject, key: string): number | null {
+    const value = Object.hasOwn(row, key) ? row[key] : null;
+    if (value === null) return null;
+    const length = typeof value === 'string' && /^\d+$/.test(value) ? Number(value) : value;
+    if (typeof length === 'number' && Number.isSafeInteger(length) && length >= 0) return length;
+    this.lacking.count(`an ${key} that is no whole number: not known`);
+    return null;
   }
 
   #sessionOf(row: JsonObject): Uint8Array | null {
@@ -124,10 +139,10 @@ export class MooncakeReader {
   }
 
   #bodyOf(row: JsonObject, line: TextLine): Uint8Array {
-    if (Object.hasOwn(row, 'payload')) return verbatim(row['payload'], line);
+    if (Object.hasOwn(row, 'payload')) return payloadOf(row, line);
     this.lacking.count('no payload: a body was made of its messages or text');
-    const { messages, tools, text_input: prompt, output_length: max_tokens, extra } = row;
-    return Buffer.from(JSON.stringify({ messages, prompt, tools, max_tokens, ...asObject(extra) }));
+    const { messages, tools, text_input: prompt, output_length: max_tokens } = row;
+    return Buffer.from(JSON.stringify({ messages, prompt, tools, max_tokens, ...objectAt(row, 'extra') }));
   }
 }
 
@@ -152,18 +167,7 @@ const LENGTHS_ALONE = {
   responseChunks: [],
 } as const;
 
-/** The bytes of the payload as the line has them: a parser would round numbers of more digits than it holds. */
-function verbatim(payload: unknown, { bytes }: TextLine): Uint8Array {
-  const at = jsonMember(bytes, jsonStart(bytes), 'payload');
-  const end = jsonEnd(bytes, at);
-  if (asObject(payload) === null || end < 0) throw new InputProblem('the payload is no JSON object');
-  return bytes.subarray(at, end);
-}
-
-function asObject(value: unknown): JsonObject | null {
-  return typeof value === 'object' && value !== null && !Array.isArray(value) ? (value as JsonObject) : null;
-}
-
-function wholeOf(value: number | null): number | null {
-  return value !== null && Number.isSafeInteger(value) && value >= 0 ? value : null;
+function payloadOf(row: JsonObject, { bytes }: TextLine): Uint8Array {
+  if (objectAt(row, 'payload') === null) throw new InputProblem('the payload is no JSON object');
+  return verbatimMember(bytes, row, 'payload');
 }

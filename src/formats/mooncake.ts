@@ -1,7 +1,7 @@
 import type { ExportedFile, ExportedSend, ExportFormat, ExportWriter } from './export-writer.ts';
 import type { OpenImport } from './import-source.ts';
 import { ImportedFile } from './imported-file.ts';
-import { inertJsonText } from './inert-text.ts';
+import { shownJsonText } from './inert-text.ts';
 import { textBytes } from './input-bytes.ts';
 import { InputProblem, NOTHING_IN_IT } from './input-problem.ts';
 import { parseJsonLine } from './json-line.ts';
@@ -80,8 +80,8 @@ class MooncakeWriter implements ExportWriter {
       // No UTF-8 or no JSON: told by the count of those left out.
       return null;
     }
-    // Line ends stand between the tokens of JSON only, where a space means the same.
-    return inertJsonText(text.replace(/[\r\n]/g, ' '));
+    // Line ends stand between the tokens of JSON only, where a space means the same. Markup stays: it is no page.
+    return shownJsonText(text.replace(/[\r\n]/g, ' '));
   }
 }
 

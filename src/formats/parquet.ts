@@ -102,7 +102,7 @@ class ParquetTable implements ExportWriter {
     const body = send.request?.body ?? send.recorded()?.request?.body.kept ?? null;
     this.#columns.at(-1)?.push(body);
     this.#bodyBytes += body?.length ?? 0;
-    if (body === null && send.row.requestBytes > 0) this.lost.count('a body that was not recorded');
+    if (body === null && (send.row.requestBytes ?? 0) > 0) this.lost.count('a body that was not recorded');
   }
 
   #writeGroup(): void {

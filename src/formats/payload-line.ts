@@ -1,6 +1,8 @@
 import type { HeaderPair } from '../core/headers.ts';
+import { base64Bytes } from './base64-text.ts';
 import { InputProblem, shown } from './input-problem.ts';
-import { type JsonObject, parseJsonLine } from './json-line.ts';
+import { type JsonObject, lineProblem, parseJsonLine } from './json-line.ts';
+import { verbatimMember } from './json-verbatim.ts';
 import { draftRequest, type RequestDraft } from './request-draft.ts';
 import type { TextLine } from './text-lines.ts';
 
@@ -25,10 +27,10 @@ export function parsePayloadLine(line: TextLine, fallback: BodyRequest): Request
     const method = textOf(object, 'method') ?? fallback.method;
     const path = textOf(object, 'path') ?? fallback.path;
     if (path === null) throw withoutPath();
-    const { body, isJson } = bodyOf(object);
+    const { body, isJson } = bodyOf(object, line.bytes);
     return draftRequest(method, path, withContentType(headersOf(object['headers']), isJson), body);
   } catch (thrown) {
-    throw thrown instanceof InputProblem ? thrown.at(line.number) : thrown;
+    throw lineProblem(thrown, line.number);
   }
 }
 
@@ -42,25 +44,18 @@ function bareBody(body: Uint8Array, fallback: BodyRequest): RequestDraft {
   return draftRequest(fallback.method, fallback.path, [['Content-Type', 'application/json']], body);
 }
 
-function bodyOf(object: JsonObject): { body: Uint8Array; isJson: boolean } {
+function bodyOf(object: JsonObject, text: Buffer): { body: Uint8Array; isJson: boolean } {
   const { body, bodyBase64 } = object as { body?: unknown; bodyBase64?: unknown };
   const hasBody = body !== undefined && body !== null;
   if (bodyBase64 === undefined || bodyBase64 === null) {
     if (!hasBody) return { body: Buffer.alloc(0), isJson: false };
     if (typeof body === 'string') return { body: Buffer.from(body), isJson: false };
-    return { body: Buffer.from(JSON.stringify(body)), isJson: true };
+    return { body: verbatimMember(text, object, 'body'), isJson: true };
   }
   if (hasBody) throw new InputProblem('both body and bodyBase64', { hint: 'Give one of them.' });
-  const bytes = typeof bodyBase64 === 'string' ? Buffer.from(bodyBase64, 'base64') : null;
-  // Node skips what is no base64; a damaged body must not become a shorter one.
-  if (bytes === null || bytes.toString('base64') !== padded(String(bodyBase64))) {
-    throw new InputProblem('bodyBase64 is not base64');
-  }
+  const bytes = typeof bodyBase64 === 'string' ? base64Bytes(bodyBase64) : null;
+  if (bytes === null) throw new InputProblem('bodyBase64 is not base64');
   return { body: bytes, isJson: false };
-}
-
-function padded(base64: string): string {
-  return base64.padEnd(Math.ceil(base64.length / 4) * 4, '=');
 }
 
 /** Headers as `{name: value | [value, …]}` or, where order and duplicates matter, `[[name, value], …]`. */

@@ -47,8 +47,8 @@ class VegetaWriter implements ExportWriter {
 
   get usage(): readonly string[] {
     const { requests = 0, spanNs = 0 } = this.#facts ?? {};
-    const rate = spanNs > 0 ? Math.max(1, Math.round((requests * 1e9) / spanNs)) : Math.max(1, requests);
-    return [`vegeta attack -format=json -lazy -redirects=-1 -rate=${rate}/s -targets=FILE | vegeta report`];
+    const rate = `${Math.max(1, requests)}/${spanNs > 0 ? goDuration(spanNs) : '1s'}`;
+    return [`vegeta attack -format=json -lazy -redirects=-1 -rate=${rate} -targets=FILE | vegeta report`];
   }
 
   add({ request }: ExportedSend): boolean {
@@ -79,3 +79,16 @@ class VegetaWriter implements ExportWriter {
     };
   }
 }
+
+/** A length of time as Go reads it, in the largest unit that says it exactly: a rate of whole requests a second would be another than the mean. */
+function goDuration(ns: number): string {
+  const whole = Math.max(1, Math.round(ns));
+  const [unit, size] = GO_UNITS.find(([, each]) => whole % each === 0) ?? ['ns', 1];
+  return `${whole / size}${unit}`;
+}
+
+const GO_UNITS = [
+  ['s', 1e9],
+  ['ms', 1e6],
+  ['us', 1e3],
+] as const;

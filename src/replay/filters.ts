@@ -111,8 +111,8 @@ export class RowFilter {
     // The cheapest first: whatever fails there is not held against the rest.
     if (methods.length > 0) tests.push(({ method }) => method !== null && methods.includes(method));
     if (statuses.length > 0) tests.push(({ status }) => statuses.some((asked) => isStatus(status, asked)));
-    if (min !== null) tests.push(({ requestBytes }) => requestBytes >= min);
-    if (max !== null) tests.push(({ requestBytes }) => requestBytes <= max);
+    if (min !== null) tests.push(({ requestBytes: bytes }) => bytes !== null && bytes >= min);
+    if (max !== null) tests.push(({ requestBytes: bytes }) => bytes !== null && bytes <= max);
     if (clients.length > 0) {
       tests.push(({ client }) => client !== null && clients.includes(Buffer.from(client).toString('hex')));
     }

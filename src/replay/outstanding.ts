@@ -67,7 +67,7 @@ function plannedPart({ index, intendedOffsetNs, row, streams, warmup }: PlannedR
     exchangeId: row.id,
     route: row.route,
     model: row.model,
-    requestBytes: row.requestBytes,
+    requestBytes: row.requestBytes ?? 0,
     intendedOffsetNs,
     warmup: warmup ?? false,
     streamed: streams,

@@ -71,7 +71,7 @@ export class PlannedRing {
     const at = index % this.#capacity;
     this.#indices[at] = index;
     this.#exchangeIds[at] = row.id;
-    this.#requestBytes[at] = row.requestBytes;
+    this.#requestBytes[at] = row.requestBytes ?? 0;
     this.#intendedNs[at] = planned.intendedOffsetNs;
     this.#flags[at] = (streams ? STREAMED : 0) | (warmup ? WARMUP : 0);
     this.#segments[at] = row.segment;

@@ -1,4 +1,5 @@
 import { AppError } from '../core/errors.ts';
+import { recordedArrivalUs } from '../core/exchange.ts';
 import { ANY_MEMBER, parseJsonPointer } from '../core/json-pointer.ts';
 import type { Problems } from '../core/problems.ts';
 import { spliceJson } from './json-splice.ts';
@@ -70,7 +71,7 @@ export class TimeShift implements TimeMover {
   /** The request with its times moved; the very same where there are none. */
   move(request: BuiltRequest, { row, intendedOffsetNs }: MovedSend): BuiltRequest {
     if (this.#places.length === 0) return request;
-    const times = { arrivalUs: row.arrivalUs, sendUs: this.#startUs() + intendedOffsetNs / 1e3 };
+    const times = { arrivalUs: recordedArrivalUs(row), sendUs: this.#startUs() + intendedOffsetNs / 1e3 };
     const { body, headers } = request;
     if (body === null || isCoded(headers)) {
       this.#unshifted += this.#places.length;

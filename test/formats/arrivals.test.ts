@@ -183,6 +183,12 @@ describe('bad input is refused with its line, the reason and the way out', () =>
     ],
     ['an object without the field', '{"t":1}\n{"u":2}\n', ', line 2: no time in field "t"', '"u"'],
     ['a field that is no time', '{"t":1}\n{"t":true}\n', ', line 2: no time in field "t"', null],
+    [
+      'JSON deeper than a stack',
+      `{"t":1}\n{"t":0.5,"u":${'['.repeat(50_000)}${']'.repeat(50_000)}}\n`,
+      ', line 2: the JSON is nested too deeply',
+      'flatten',
+    ],
     ['a JSON array', '[{"t":1}]', ', line 1: the file is a JSON array', 'one JSON object a line'],
     ['a column that is not there', 'a,"b c"\n1,2\n', ', line 1: no column "t"', '"a", "b c"'],
     ['a column that is there twice', 't,t\n1,2\n', ', line 1: two columns are called "t"', 'Rename'],
@@ -191,6 +197,13 @@ describe('bad input is refused with its line, the reason and the way out', () =>
     expect(problem.code).toBe('INPUT_INVALID');
     expect(problem.message.slice(0, message.length)).toBe(message);
     if (hint !== null) expect(problem.hint).toContain(hint);
+  });
+
+  test.each([
+    ['a fraction without seconds', '2023-11-16T18:15.5Z', /line 2: "2023-11-16T18:15.5Z" is not an ISO 8601/],
+    ['an instant that no capture holds', '2262-04-11T23:47:16Z', /line 2: .* is a time past the year 2255/],
+  ])('%s is refused where it stands', async (_title, time, reason) => {
+    expect((await problemOf(`t\n${time}\n`, { time: 't' })).message).toMatch(reason);
   });
 
   test('a number where ISO 8601 is expected asks for the unit instead of guessing one', async () => {

@@ -1,9 +1,12 @@
 import { readdirSync, readFileSync, statSync, writeFileSync } from 'node:fs';
 import { dirname, join } from 'node:path';
+import { runInNewContext } from 'node:vm';
 import fc from 'fast-check';
 import { describe, expect, test } from 'vitest';
+import type { ExportFormat } from '../../src/formats/export-writer.ts';
 import { EXPORT_FORMATS } from '../../src/formats/index.ts';
-import { csvCell, inertJson, inertJsonText } from '../../src/formats/inert-text.ts';
+import { csvCell, inertJson, shownJsonText } from '../../src/formats/inert-text.ts';
+import { k6Program } from '../../src/formats/k6-program.ts';
 import { OutputFile } from '../../src/formats/output-file.ts';
 import { RateSteps } from '../../src/formats/rate-steps.ts';
 import { arrivalAlone, exchangeOf, requestMessage, responseMessage } from '../support/exchanges.ts';
@@ -41,8 +44,10 @@ describe('an export', () => {
         expect(statSync(file).mode & 0o777).toBe(0o600);
         if (format.name !== 'parquet') {
           const lines = readFileSync(file, 'utf8');
-          // In CSV markup is a text like any other; only a page would have to escape it.
-          expect(format.name === 'csv' ? lines.replaceAll('</', '') : lines).not.toMatch(HARMFUL);
+          // In tables and traces markup is a text like any other; only a page would have to escape it.
+          expect(['csv', 'mooncake'].includes(format.name) ? lines.replaceAll('</', '') : lines).not.toMatch(
+            HARMFUL,
+          );
         }
       }
       if (format.shape === 'directory') {
@@ -60,9 +65,9 @@ describe('an export', () => {
         expect(JSON.parse(inertJson(value))).toEqual(JSON.parse(JSON.stringify(value)));
       }),
     );
-    const text = '{"a":"\u009b</script>\u202e<!--","b":12345678901234567890}';
-    expect(JSON.parse(inertJsonText(text))).toEqual(JSON.parse(text));
-    expect(inertJsonText(text)).not.toMatch(HARMFUL);
+    const text = '{"a":"\u009b\u202e","b":12345678901234567890}';
+    expect(JSON.parse(shownJsonText(text))).toEqual(JSON.parse(text));
+    expect(shownJsonText(text)).not.toMatch(HARMFUL);
   });
 
   test.each([
@@ -136,6 +141,65 @@ test('a Mooncake payload keeps its digits and its keys, on one line', () => {
   expect(text).toContain('"b": 1.10, "a": 12345678901234567890');
   expect(jsonLines<{ payload: { text: string } }>(path)[0]?.payload.text).toBe('one\ntwo');
 });
+
+test('a Mooncake payload keeps its markup: a trace is no page', () => {
+  const body = '{"text":"</script><!-- </think>"}';
+  const { path } = exportOf(
+    formatNamed('mooncake'),
+    sendsOf([exchangeOf({ request: requestMessage({ body }) })]),
+  );
+  expect(readFileSync(path, 'utf8')).toContain(`"payload": ${body}}`);
+});
+
+test.each([
+  [4, 300e9, '4/300s'],
+  [19_366, 3_600_123e6, '19366/3600123ms'],
+  [10, 1.5, '10/2ns'],
+  [7, 0, '7/1s'],
+])('the rate that is printed for Vegeta is the mean of %i requests in %i ns', (requests, spanNs, rate) => {
+  const settings = {
+    creator: { name: 'reprise', version: '0' },
+    origin: 'http://h',
+    mode: 'exact',
+    includeBodies: false,
+  } as const;
+  const writer = formatNamed('vegeta').open(join(temporaryDirectory(), 'out'), settings);
+  writer.end({ requests, spanNs, concurrency: 1 });
+  expect(writer.usage[0]).toContain(` -rate=${rate} `);
+});
+
+test('headers that are called like members of every object reach k6 as they are', () => {
+  const program = k6Program({
+    mode: 'rate',
+    origin: null,
+    requests: 1,
+    spanS: 1,
+    users: 1,
+    stepS: 1,
+    counts: [1],
+  });
+  const source = /function headersOf[\s\S]*?\n\}\n/.exec(program)?.[0];
+  const headersOf = runInNewContext(`(() => { const extra = {}; ${source}; return headersOf; })()`) as (
+    pairs: readonly (readonly [string, string])[],
+  ) => object;
+  const pairs = [
+    ['constructor', '1'],
+    ['__proto__', '2'],
+    ['toString', '3'],
+    ['X', 'a'],
+    ['x', 'b'],
+  ] as const;
+  expect(Object.entries(headersOf(pairs))).toEqual([
+    ['constructor', '1'],
+    ['__proto__', '2'],
+    ['toString', '3'],
+    ['X', 'a, b'],
+  ]);
+});
+
+function formatNamed(name: string): ExportFormat {
+  return EXPORT_FORMATS.find((format) => format.name === name)!;
+}
 
 describe('steps of a rate', () => {
   test('hold every send, in as many steps as there may be', () => {

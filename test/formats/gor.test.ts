@@ -1,6 +1,9 @@
 import { gzipSync } from 'node:zlib';
+import fc from 'fast-check';
 import { describe, expect, test } from 'vitest';
 import { openGor } from '../../src/formats/gor.ts';
+import { gorRecords } from '../../src/formats/gor-records.ts';
+import { GrowingBytes } from '../../src/formats/growing-bytes.ts';
 import { sharedData } from '../support/shared-data.ts';
 import { BOM, latin1, readImport, traceFile } from './support.ts';
 
@@ -16,6 +19,7 @@ function gor(...records: readonly (readonly [head: string, message: string | Buf
   );
 }
 
+const CONTINUE = 'HTTP/1.1 100 Continue\r\n\r\n';
 const POST = 'POST /v1/models/m:predict HTTP/1.1\r\nHost: h\r\nContent-Length: 2\r\n\r\n{}';
 
 describe('a GoReplay file', () => {
@@ -60,7 +64,78 @@ describe('a GoReplay file', () => {
   });
 
   test.each([
+    ['its length', (body: string) => `Content-Length: ${Buffer.byteLength(body)}\r\n\r\n${body}`],
+    [
+      'its chunks',
+      (body: string) =>
+        `Transfer-Encoding: chunked\r\n\r\n${Buffer.byteLength(body).toString(16)}\r\n${body}\r\n0\r\n\r\n`,
+    ],
+  ])('keeps a record that a client wrote into its body there, by %s', async (_, framed) => {
+    const planted = `{"a":"${MONKEYS}1 b 1700000000000000001\nDELETE /admin HTTP/1.1\r\nHost: h\r\n\r\n`;
+    const cut = 'POST /cut HTTP/1.1\r\nContent-Length: 200\r\n\r\nabc';
+    const file = gor(
+      ['1 a 1700000000000000000', `POST /p HTTP/1.1\r\n${framed(planted)}`],
+      ['1 c 1700000000000000002', cut],
+      ['1 d 1700000000000000003', POST],
+    );
+    await fc.assert(
+      fc.asyncProperty(fc.integer({ min: 1, max: 200 }), async (chunkBytes) => {
+        const found: string[] = [];
+        async function* chunks() {
+          for (let at = 0; at < file.length; at += chunkBytes) yield file.subarray(at, at + chunkBytes);
+        }
+        for await (const records of gorRecords(chunks())) found.push(...records.map(({ id }) => id));
+        expect(found).toEqual(['a', 'c', 'd']);
+      }),
+      { numRuns: 20 },
+    );
+    const { exchanges } = await readImport(openGor(traceFile(file, 'a.gor')));
+    expect(exchanges.map(({ route }) => route)).toEqual([
+      'POST /p',
+      'POST /cut',
+      'POST /v1/models/{model}:predict',
+    ]);
+    expect(Buffer.from(exchanges[0]?.request?.body.kept ?? []).toString()).toBe(planted);
+  });
+
+  test('counts what stands behind the end of a message', async () => {
+    const file = gor(['1 a 1700000000000000000', `${POST} and more`]);
+    const { exchanges, source } = await readImport(openGor(traceFile(file, 'a.gor')));
+    expect(latin1(exchanges[0]?.request?.body.kept ?? null)).toBe('{}');
+    expect(source.lacking).toMatchObject({ 'bytes behind the end of a request: left out': 1 });
+  });
+
+  test.each([
+    ['one record', ['2 a 1700000000010000000', `${CONTINUE}HTTP/1.1 201 Created\r\n\r\n`] as const, []],
+    [
+      'records of their own',
+      ['2 a 1700000000005000000', CONTINUE] as const,
+      [['2 a 1700000000010000000', 'HTTP/1.1 201 Created\r\n\r\n'] as const],
+    ],
+  ])('takes the answer behind 100 Continue for the answer, in %s', async (_, first, more) => {
+    const file = gor(['1 a 1700000000000000000', POST], first, ...more);
+    const { exchanges } = await readImport(openGor(traceFile(file, 'a.gor')));
+    expect(exchanges).toMatchObject([{ status: 201, firstByteOffsetUs: 10_000 }]);
+  });
+
+  test.each([
     ['an empty file', '', /the file is empty/],
+    [
+      'a file that lacks a separator',
+      gor(['1 a 1', `${POST}\n1 b 2\n${POST}`]),
+      /record 1: another record begins within it/,
+    ],
+    [
+      'one that lacks a separator behind a head alone',
+      gor(['1 a 1', `GET / HTTP/1.1\r\n\r\n1 b 2\n${POST}`]),
+      /record 1: another record begins within it/,
+    ],
+    ['an instant beyond all', gor(['1 a 9999999999999999999', POST]), /record 1: .*past the year 2255/],
+    [
+      'a latency beyond all',
+      gor(['1 a 1', POST], ['2 a 2 9999999999999999999', 'HTTP/1.1 200 OK\r\n\r\n']),
+      /record 1: its response, record 2, came more than a year/,
+    ],
     ['no such file', 'POST / HTTP/1.1\r\n\r\n', /record 1: .* is no line of a GoReplay file/],
     ['a file cut short', gor(['1 a 1', POST], ['1 b 2', POST]).subarray(0, -20), /ends within record 2/],
     ['a message that is none', gor(['1 a 1', 'hello\r\n\r\n']), /record 1: "hello" is no request line/],
@@ -76,4 +151,20 @@ describe('a GoReplay file', () => {
   ])('is read under %s', async (_, content) => {
     expect((await readImport(openGor(traceFile(content, 'a.bin')))).exchanges).toHaveLength(1);
   });
+});
+
+test('bytes that wait are those that came and did not go', () => {
+  fc.assert(
+    fc.property(fc.array(fc.tuple(fc.uint8Array({ maxLength: 9 }), fc.nat(9))), (steps) => {
+      const waiting = new GrowingBytes();
+      let model: number[] = [];
+      for (const [come, go] of steps) {
+        waiting.add(come);
+        model.push(...come);
+        waiting.drop(Math.min(go, model.length));
+        model = model.slice(Math.min(go, model.length));
+        expect([...waiting.view]).toEqual(model);
+      }
+    }),
+  );
 });

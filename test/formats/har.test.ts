@@ -7,52 +7,8 @@ import { EXPORT_FORMATS } from '../../src/formats/index.ts';
 import { jsonItems } from '../../src/formats/json-items.ts';
 import { exportOf, numberedExchanges, sendsOf } from '../support/export-scene.ts';
 import { sharedData } from '../support/shared-data.ts';
+import { answer, entry, har, sized } from './har-entries.ts';
 import { BOM, latin1, readImport, traceFile } from './support.ts';
-
-interface Entry {
-  startedDateTime?: string;
-  time?: number;
-  request?: object;
-  response?: object;
-  timings?: object;
-}
-
-function har(...entries: readonly Entry[]): string {
-  return JSON.stringify({
-    log: { version: '1.2', creator: { entries: [1] }, entries },
-    more: { entries: [{}] },
-  });
-}
-
-function entry(parts: Entry = {}): Entry {
-  return {
-    startedDateTime: '2026-11-24T15:00:00.250+01:00',
-    time: 30,
-    request: {
-      method: 'POST',
-      url: 'https://user:secret@api.example/v1/chat/completions?api_key=sk-12345&n=1#top',
-      headers: [
-        { name: ':authority', value: 'api.example' },
-        { name: 'Authorization', value: 'Bearer sk-secret' },
-        { name: 'Content-Length', value: '99' },
-      ],
-      bodySize: 13,
-      postData: { mimeType: 'application/json', text: '{"model":"m"}' },
-    },
-    response: {
-      status: 200,
-      statusText: 'OK',
-      headers: [
-        { name: 'Set-Cookie', value: 'sid=secret' },
-        { name: 'content-encoding', value: 'br' },
-        { name: 'Content-Type', value: 'application/json' },
-      ],
-      content: { size: 4, text: 'aGkh', encoding: 'base64' },
-    },
-    timings: { blocked: -1, dns: 2, send: 1, wait: 20, receive: 7 },
-    ...parts,
-  };
-}
 
 describe('a HAR', () => {
   test('becomes an exchange with times, masked secrets and framing of its own', async () => {
@@ -109,7 +65,7 @@ describe('a HAR', () => {
       'a=b+c',
     ]);
     expect(exchanges.map(({ request }) => request?.body.bytes)).toEqual([7, 7, 5]);
-    expect(exchanges[1]).toMatchObject({ status: null, outcome: 'upstream_failed', lastByteOffsetUs: null });
+    expect(exchanges[1]).toMatchObject({ status: null, outcome: 'completed', lastByteOffsetUs: null });
     expect(source.lacking).toEqual({
       'a request body that the file does not hold': 1,
       'a request body that the file has as text, which it was not': 1,
@@ -138,6 +94,19 @@ describe('a HAR', () => {
     expect(facts(again).map((each) => ({ ...each, line: without(each.line ?? '') }))).toEqual(
       facts(exchanges),
     );
+  });
+
+  test.each([
+    ['an instant beyond all', har(entry({ startedDateTime: '9999-01-01' })), /entry 1: .*past the year 2255/],
+    ['a time that no exchange takes', har(entry({ time: 1e300 })), /entry 1: time 1e\+300 is more milli/],
+    ['a part of a byte', har(entry({ request: sized(10.5) })), /entry 1: bodySize 10.5 is no size/],
+    [
+      'a size beyond all',
+      har(entry({ response: answer({ size: 1e300 }) })),
+      /entry 1: size 1e\+300 is no size/,
+    ],
+  ])('with %s is refused where it is read', async (_, content, reason) => {
+    await expect(readImport(openHar(traceFile(content, 'a.har')))).rejects.toThrow(reason);
   });
 
   test.each([

@@ -55,10 +55,39 @@ describe('a Mooncake trace', () => {
     ],
     ['a row without a time', '{"payload": {"a": 1}}', /line 1: no timestamp/],
     ['a time below zero', '{"timestamp": -1, "input_length": 1}', /line 1: .*below zero/],
+    [
+      'JSON deeper than a stack',
+      `{"timestamp": 1, "text_input": ${'['.repeat(50_000)}${']'.repeat(50_000)}}`,
+      /line 1: the JSON is nested too deeply/,
+    ],
     ['a file cut in a line', '{"timestamp": 1, "input_length": 1}\n{"timesta', /line 2: not JSON/],
     ['a gzip cut short', gzipSync('{"timestamp": 1, "input_length": 1}').subarray(0, -5), /gzip/],
   ])('refuses %s with the line', async (_, content, reason) => {
     await expect(readImport(openMooncake(traceFile(content, 'a.jsonl'), reading()))).rejects.toThrow(reason);
+  });
+
+  test('takes timestamps and lengths that are texts, and counts lengths that are none', async () => {
+    const lines = [
+      '{"timestamp": "0", "input_length": "12"}',
+      '{"timestamp": "5000", "input_length": -5, "output_length": 1.5}',
+    ].join('\n');
+    const { exchanges, source } = await readImport(
+      openMooncake(traceFile(lines, 'a.jsonl'), reading({ gap: '100ms' })),
+    );
+    expect(exchanges).toMatchObject([
+      { arrivalUs: 0, promptTokens: 12 },
+      { arrivalUs: 5_000_000, promptTokens: null, outputTokens: null },
+    ]);
+    expect(source.lacking).toEqual({
+      'an input_length that is no whole number: not known': 1,
+      'an output_length that is no whole number: not known': 1,
+    });
+  });
+
+  test('with delays after answers is refused, also where a gap is given: they are no rows without a time', async () => {
+    const lines = '{"timestamp": 0, "payload": {"a": 1}}\n{"delay": 5000, "payload": {"a": 2}}';
+    const open = openMooncake(traceFile(lines, 'a.jsonl'), reading({ gap: '100ms' }));
+    await expect(readImport(open)).rejects.toThrow(/line 2: a delay and no timestamp/);
   });
 
   test('wants a path for payloads, and is read under a mark and gzip', async () => {

@@ -38,6 +38,23 @@ describe('a line of a payload file', () => {
     expect(headerPairsOf(message.head)).toEqual(headers);
   });
 
+  test('is sent with the digits, the keys and the order that its body is written with', async () => {
+    const body = '{"seed":12345678901234567890, "t":1.0,"b":1,"2":2,"1":1,"e":1e400,"d":1,"d":2}';
+    expect(latin1((await only(`{"path":"/p","body":${body} }`)).body.kept)).toBe(body);
+    expect(latin1((await only(`{"path":"/p","body": [1e400]}`)).body.kept)).toBe('[1e400]');
+  });
+
+  test.each([
+    ['two bodies', '{"path":"/p","body":{"a":1},"body":{"a":2}}', /line 1: two keys are called body/],
+    [
+      'a key in disguise',
+      '{"path":"/p","\\u0062ody":{"a":1}}',
+      /line 1: the key body is not written plainly/,
+    ],
+  ])('is refused with %s: which bytes are meant is not known', async (_, line, reason) => {
+    await expect(only(line)).rejects.toThrow(reason);
+  });
+
   test('may give several values to a header', async () => {
     const message = await only({ path: '/', method: 'GET', headers: { Host: 'h', A: ['1', '2'] } });
     expect(latin1(message.head)).toBe('GET / HTTP/1.1\r\nHost: h\r\nA: 1\r\nA: 2\r\n\r\n');

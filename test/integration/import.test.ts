@@ -7,7 +7,7 @@ import { CaptureReader } from '../../src/storage/capture-reader.ts';
 import { openForReading } from '../../src/storage/database.ts';
 import { readMeta } from '../../src/storage/segment-meta.ts';
 import { azureArrivalsUs, azureTracePath, countDispersion, gapVariation } from '../support/azure-trace.ts';
-import { type Finished, runProcess, runReprise, startReprise } from '../support/process.ts';
+import { type Finished, runProcess, runReprise } from '../support/process.ts';
 import { fixtureData, repositoryRoot } from '../support/shared-data.ts';
 import { temporaryDirectory } from '../support/temp-dir.ts';
 
@@ -271,18 +271,4 @@ describe('an import that fails exits 2, says why, and leaves nothing behind', ()
     expect(done.stderr).toContain('is not empty');
     expect(readdirSync(folder)).toEqual(['trace.csv']);
   });
-});
-
-test.each([
-  ['SIGINT', 130],
-  ['SIGTERM', 143],
-] as const)('an import stopped by %s leaves nothing behind and exits %d', async (signal, status) => {
-  // Some seconds of work, of which a few milliseconds are done when the signal comes.
-  const { folder, file, out } = trace(`t\n${'1\n'.repeat(3_000_000)}`);
-  const child = startReprise(['import', 'arrivals', file, '--time=t', '--unit=s', `--out=${out}`]);
-  while (readdirSync(folder).length === 1) await new Promise((resolve) => setTimeout(resolve, 20));
-  const done = await child.kill(signal);
-  expect(done.status).toBe(status);
-  expect(done.stderr).toContain(`stopped by ${signal}`);
-  expect(readdirSync(folder)).toEqual(['trace.csv']);
 });

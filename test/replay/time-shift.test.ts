@@ -49,6 +49,12 @@ test('behind a warm-up times move to when they are sent, not to that much earlie
   expect(shift.counts()).toMatchObject({ shifted: 1, unshifted: 0 });
 });
 
+test('a request that was moved behind another window has its times moved from when it was recorded', () => {
+  const shift = shiftOf('/at');
+  const row = { ...send.row, arrivalUs: ARRIVAL_US - 1_800e6, recordedUs: ARRIVAL_US };
+  expect(textOf(shift.move(requestOf('{"at":1795532400}'), { ...send, row }))).toBe('{"at":1795618802}');
+});
+
 test.each([
   ['a place that is not there', requestOf('{"b":1795532400}')],
   ['a number that is no time', requestOf('{"at":17}')],

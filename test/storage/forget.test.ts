@@ -56,7 +56,7 @@ describe('forgetting', () => {
     const directory = captureOf(conversation());
     const bytes = contentOf(directory)
       .filter(({ row }) => row.route === 'POST /chat/Adalberta' && row.arrivalUs < TEST_EPOCH_US + HOUR_US)
-      .reduce((sum, { row }) => sum + row.requestBytes + row.responseBytes, 0);
+      .reduce((sum, { row }) => sum + (row.requestBytes ?? 0) + (row.responseBytes ?? 0), 0);
     const forgottenOf = () =>
       JSON.parse(
         querySegment<{ value: string }>(directory, "SELECT value FROM meta WHERE key = 'forgotten'")[0]

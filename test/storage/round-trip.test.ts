@@ -43,8 +43,8 @@ function readAll(directory: string): Exchange[] {
         requestHash,
         ...facts
       } = row;
-      expect(requestBytes).toBe(payload?.request?.body.bytes ?? 0);
-      expect(responseBytes).toBe(payload?.response?.body.bytes ?? 0);
+      expect(requestBytes).toBe(payload?.request?.body.bytes ?? null);
+      expect(responseBytes).toBe(payload?.response?.body.bytes ?? null);
       expect(requestTruncated).toBe(payload?.request?.body.truncated ?? false);
       expect(plain(requestHash)).toEqual(plain(payload?.request?.body.hash ?? null));
       const body = payload?.request?.body;
@@ -271,7 +271,8 @@ describe('a capture', () => {
       [0, 0, 1].map((offset) => ({
         arrivalUs: TEST_EPOCH_US + offset,
         requestStored: false,
-        requestBytes: 0,
+        requestBytes: null,
+        responseBytes: null,
       })),
     );
     reader.close();

@@ -93,8 +93,8 @@ export class ProfileStatistics {
       lastByteUs === null ? null : row.arrivalUs + lastByteUs,
     );
     const entry: GroupEntry = {
-      requestBytes: row.requestBytes,
-      responseBytes: row.responseBytes,
+      requestBytes: row.requestBytes ?? 0,
+      responseBytes: row.responseBytes ?? 0,
       failed,
       latencyUs: failed ? null : lastByteUs,
     };
@@ -130,9 +130,9 @@ export class ProfileStatistics {
 
   #addSizes(row: ExchangeRow, entry: GroupEntry): void {
     this.inputSizes.add(entry);
-    this.requestBytes.record(row.requestBytes);
-    // An import has requests without any answer; an empty answer has a status.
-    if (row.status !== null) this.responseBytes.record(row.responseBytes);
+    if (row.requestBytes !== null) this.requestBytes.record(row.requestBytes);
+    // An import has requests without any answer; an empty answer has its size.
+    if (row.responseBytes !== null) this.responseBytes.record(row.responseBytes);
     if (row.streamed) this.streamed += 1;
     if (row.requestTruncated) this.truncatedRequests += 1;
     if (row.requestStored) this.storedRequests += 1;

@@ -132,7 +132,7 @@ class PlayedTime {
   move(row: ExchangeRow): ExchangeRow {
     this.#firstUs ??= row.arrivalUs;
     const arrivalUs = this.#firstUs + this.#timeline.place(row.arrivalUs);
-    return arrivalUs === row.arrivalUs ? row : { ...row, arrivalUs };
+    return arrivalUs === row.arrivalUs ? row : { ...row, arrivalUs, recordedUs: row.arrivalUs };
   }
 
   begin(range: TimeRange): void {

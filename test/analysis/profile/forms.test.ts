@@ -96,6 +96,7 @@ describe('recorded text', () => {
     ['a,b', '"a,b"'],
     ['say "hi"', '"say ""hi"""'],
     ['two\nlines', '"two\nlines"'],
+    ['turned \u202e round\u2028', 'turned   round '],
     ['plain', 'plain'],
   ])('%j is the cell %j', (text, cell) => {
     expect(csvLine([text])).toBe(cell);
