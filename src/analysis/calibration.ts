@@ -89,9 +89,9 @@ export class CalibrationStatistics {
     }
   }
 
-  /** Where it was interrupted, what was open was ended by us; else it had all its time. */
+  /** Where it was interrupted, what was open was ended by us; else it had as long as a drain may take. */
   report({ interrupted }: { readonly interrupted: boolean }): Calibration {
-    for (const open of this.#open.splice(0)) if (!interrupted) this.#addPair(open);
+    for (const open of this.#open.splice(0)) if (!interrupted && hadItsTime(open)) this.#addPair(open);
     const isEnough = this.#pairs >= MIN_PAIRS;
     const statusDistance = this.#pairs === 0 ? null : this.#distance();
     const figures = { p50Ms: this.#p50Ms(), responseBytes: this.#medianBytes(), statusDistance };
@@ -149,6 +149,12 @@ export class CalibrationStatistics {
     }
     return sum / 2 / this.#pairs;
   }
+}
+
+/** Whether a request without an answer had as long as its recorded one took; where nobody knows that, it had. */
+function hadItsTime({ recorded: { lastByteOffsetUs }, send }: AnsweredSend): boolean {
+  if (lastByteOffsetUs === null || send.lastByteOffsetNs === null) return true;
+  return send.lastByteOffsetNs - (send.actualOffsetNs ?? 0) >= lastByteOffsetUs * 1e3;
 }
 
 function differencesOf(

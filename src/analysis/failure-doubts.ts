@@ -28,7 +28,7 @@ export function failureDoubts(
       code: 'not_comparable',
       text: `${percent(failed / sent)} of the requests failed (5xx, or no answer), most often with ${commonestFailure(outcomes)}; production ${production}`,
       advice:
-        "Mend what the target answers (see the errors by kind). Where so much may fail, say so by an objective: --slo 'errors: rate<0.1'.",
+        "Mend what the target answers (see the errors by kind); where its answers take longer than a run waits at its end, give a longer --drain-deadline. Where so much may fail, say so by an objective: --slo 'errors: rate<0.1'.",
     },
   ];
 }

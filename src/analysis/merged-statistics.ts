@@ -11,7 +11,7 @@ import { MixDistance } from './mix-distance.ts';
 import { OutcomeCounts, type OutcomeFigures } from './outcome-counts.ts';
 import type { RunFigures } from './run-statistics.ts';
 import type { WholePlan } from './shard-document.ts';
-import { StatusMix } from './status-mix.ts';
+import { type RecordedFailures, StatusMix } from './status-mix.ts';
 import { mergedStreams, StreamStatistics } from './stream-statistics.ts';
 import { WarmupStatistics } from './warmup-statistics.ts';
 
@@ -28,7 +28,7 @@ export interface MergedParts {
   readonly shards: readonly {
     readonly stalls: readonly Stretch[];
     readonly recordedStatuses: Readonly<Record<string, number>>;
-    readonly recordedUnanswered: number;
+    readonly recordedFailures: RecordedFailures;
     /** Whether it was stopped before its end. */
     readonly interrupted: boolean;
     /** Whether it compared answers; left out where none of them did. */
@@ -65,8 +65,8 @@ export class MergedStatistics {
     );
     this.#streams = parts.shards.map(() => new StreamStatistics());
     this.#outcomesOfShards = parts.shards.map(() => new OutcomeCounts());
-    for (const { recordedStatuses, recordedUnanswered } of parts.shards) {
-      this.#statusMix.addUnanswered(recordedUnanswered);
+    for (const { recordedStatuses, recordedFailures } of parts.shards) {
+      this.#statusMix.addRecordedFailures(recordedFailures);
       for (const [status, count] of Object.entries(recordedStatuses)) {
         this.#statusMix.addRecorded(Number(status), count);
       }

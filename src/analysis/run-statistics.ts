@@ -1,4 +1,5 @@
 import type { CheckedSend } from '../core/answer-check.ts';
+import { FIRST_SERVER_ERROR } from '../core/exchange.ts';
 import type { RunTotals, Send, Stretch } from '../core/run.ts';
 import { type CheckFigures, CheckStatistics, checkedSendOf } from './check-statistics.ts';
 import { ErrorExampleKeeper, type ErrorExamples } from './error-examples.ts';
@@ -6,7 +7,7 @@ import type { Excused } from './excused.ts';
 import { type Fidelity, FidelityStatistics, type RecordedRequest } from './fidelity.ts';
 import { type LatencyFigures, LatencyStatistics } from './latency-statistics.ts';
 import { OutcomeCounts, type OutcomeFigures } from './outcome-counts.ts';
-import { StatusMix, type StatusMixFigures } from './status-mix.ts';
+import { type RecordedFailures, StatusMix, type StatusMixFigures } from './status-mix.ts';
 import { type StreamFigures, StreamStatistics } from './stream-statistics.ts';
 import { type WarmupFigures, WarmupStatistics } from './warmup-statistics.ts';
 
@@ -98,7 +99,7 @@ export class RunStatistics {
     this.#lastIntendedNs = intendedOffsetNs;
     this.#fidelity.addPlanned(row, intendedOffsetNs);
     this.#statusMix.addRecorded(row.status);
-    if (wentUnanswered(row)) this.#statusMix.addUnanswered();
+    this.#statusMix.addRecordedFailures(failuresOf(row));
   }
 
   /**
@@ -131,9 +132,9 @@ export class RunStatistics {
     return this.#statusMix.recordedStatuses();
   }
 
-  /** Planned requests that no server answered when they were recorded. */
-  recordedUnanswered(): number {
-    return this.#statusMix.recordedUnanswered;
+  /** Planned requests that failed when they were recorded, besides those answered 5xx. */
+  recordedFailures(): RecordedFailures {
+    return this.#statusMix.recordedFailures();
   }
 
   /** The figures of a run that is over. To be called once; `stalls` are left out of lag and latency. */
@@ -178,8 +179,12 @@ export class RunStatistics {
   }
 }
 
-function wentUnanswered({ outcome, status }: RecordedRequest): boolean {
-  return status === null && (outcome === 'upstream_failed' || outcome === 'timed_out');
+const NO_FAILURE: RecordedFailures = { unanswered: 0, broken: 0 };
+
+function failuresOf({ outcome, status }: RecordedRequest): RecordedFailures {
+  if (outcome !== 'upstream_failed' && outcome !== 'timed_out') return NO_FAILURE;
+  if (status === null) return { unanswered: 1, broken: 0 };
+  return status < FIRST_SERVER_ERROR ? { unanswered: 0, broken: 1 } : NO_FAILURE;
 }
 
 function hasLeft(send: Send): send is Send & { readonly actualOffsetNs: number } {

@@ -2,6 +2,7 @@ import type { Stretch } from '../core/run.ts';
 import type { ArrivalFigures } from './arrival-statistics.ts';
 import type { DuplicateFigures } from './duplicate-ratio.ts';
 import type { Fidelity, StreamDistance } from './fidelity.ts';
+import type { RecordedFailures } from './status-mix.ts';
 
 /** What a shard knows of the plan that all shards play. */
 export interface WholePlan {
@@ -37,8 +38,8 @@ export interface ShardDocument {
   readonly stalls: readonly Stretch[];
   /** Recorded statuses of what was planned here. */
   readonly recordedStatuses: Readonly<Record<string, number>>;
-  /** Of the same, those that no server answered then. */
-  readonly recordedUnanswered: number;
+  /** Of the same, those that failed then without a 5xx. */
+  readonly recordedFailures: RecordedFailures;
   readonly whole: WholePlan;
 }
 

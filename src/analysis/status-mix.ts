@@ -13,7 +13,7 @@ export interface StatusMixFigures {
   readonly sentTurnedAway: number | null;
   /** Share of what was answered now that was no 2xx and that the recording does not say belongs there. */
   readonly turnedAwayExcess: number;
-  /** Planned requests of which it is known how they fared when recorded; of these, answered 5xx or not at all. */
+  /** Planned requests of which it is known how they fared when recorded; of these, answered 5xx, not at all or in part. */
   readonly recordedKnown: number;
   readonly recordedFailed: number;
   /** Share of 429 and 503 among all recorded statuses: arrivals that may be a client's second try follow them. */
@@ -22,12 +22,21 @@ export interface StatusMixFigures {
   readonly distance: number | null;
 }
 
+/** Planned requests that failed when they were recorded, besides those answered 5xx. */
+export interface RecordedFailures {
+  /** No server answered. */
+  readonly unanswered: number;
+  /** The answer had begun, with a status below 500, and broke off. */
+  readonly broken: number;
+}
+
 /** Compares the statuses staging answered with those that were recorded for the same requests. */
 export class StatusMix {
   readonly #recorded = new Map<number, number>();
   readonly #sent = new Map<number, number>();
   readonly #recordedStatuses = new Map<number, number>();
   #recordedUnanswered = 0;
+  #recordedBroken = 0;
 
   /** @param times so many requests that were answered so */
   addRecorded(status: number | null, times = 1): void {
@@ -36,9 +45,10 @@ export class StatusMix {
     count(this.#recorded, status, times);
   }
 
-  /** @param times so many requests that no server answered when they were recorded */
-  addUnanswered(times = 1): void {
-    this.#recordedUnanswered += times;
+  /** Takes failures of the recording; those that broke off have a status as well, which `addRecorded` is told. */
+  addRecordedFailures({ unanswered, broken }: RecordedFailures): void {
+    this.#recordedUnanswered += unanswered;
+    this.#recordedBroken += broken;
   }
 
   addSent(status: number | null): void {
@@ -50,9 +60,8 @@ export class StatusMix {
     return Object.fromEntries([...this.#recordedStatuses].sort(([a], [b]) => a - b));
   }
 
-  /** Requests that no server answered then. */
-  get recordedUnanswered(): number {
-    return this.#recordedUnanswered;
+  recordedFailures(): RecordedFailures {
+    return { unanswered: this.#recordedUnanswered, broken: this.#recordedBroken };
   }
 
   figures(): StatusMixFigures {
@@ -70,8 +79,8 @@ export class StatusMix {
       sentTurnedAway: sentAnswers === 0 ? null : sentAway / sentAnswers,
       turnedAwayExcess: sentAnswers === 0 ? 0 : Math.max(0, sentAway / sentAnswers - explained),
       recordedKnown: recordedStatuses + this.#recordedUnanswered,
-      // Every known status below 500 is an answer.
-      recordedFailed: recordedStatuses - recordedAnswers + this.#recordedUnanswered,
+      // Every known status below 500 is an answer, be it one that broke off.
+      recordedFailed: recordedStatuses - recordedAnswers + this.#recordedUnanswered + this.#recordedBroken,
       recordedRejected: recordedStatuses === 0 ? null : this.#rejections() / recordedStatuses,
       distance:
         recordedAnswers === 0 || sentAnswers === 0 ? null : this.#distance(recordedAnswers, sentAnswers),

@@ -52,7 +52,7 @@ export class OpenShards {
       shards: runs.map((run) => ({
         stalls: this.stallsOf(run),
         recordedStatuses: run.document.shard.recordedStatuses,
-        recordedUnanswered: run.document.shard.recordedUnanswered,
+        recordedFailures: run.document.shard.recordedFailures,
         interrupted: run.document.interrupted !== null,
         ...(checked ? { checks: run.document.check != null } : {}),
       })),

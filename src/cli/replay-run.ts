@@ -198,7 +198,7 @@ async function play(
               captureIdentity,
               stalls: outcome.health.stalls,
               recordedStatuses: statistics.recordedStatuses(),
-              recordedUnanswered: statistics.recordedUnanswered(),
+              recordedFailures: statistics.recordedFailures(),
             }),
     };
   } catch (thrown) {

@@ -4,6 +4,7 @@ import { hostname } from 'node:os';
 import { setTimeout } from 'node:timers/promises';
 import { FidelityStatistics } from '../analysis/fidelity.ts';
 import { type ShardDocument, wholePlanOf } from '../analysis/shard-document.ts';
+import type { RecordedFailures } from '../analysis/status-mix.ts';
 import { type ClockAnchor, systemClock } from '../core/clock.ts';
 import type { Stretch } from '../core/run.ts';
 import { countOf, formatInstantUs, formatMs } from '../core/units.ts';
@@ -82,7 +83,7 @@ export class ShardWatch {
       readonly captureIdentity: string;
       readonly stalls: readonly Stretch[];
       readonly recordedStatuses: Readonly<Record<string, number>>;
-      readonly recordedUnanswered: number;
+      readonly recordedFailures: RecordedFailures;
     },
   ): ShardDocument {
     const { startAtUs } = plan.options;
@@ -100,7 +101,7 @@ export class ShardWatch {
       pace: playedPace(plan.scaling, plan.window),
       stalls: played.stalls,
       recordedStatuses: played.recordedStatuses,
-      recordedUnanswered: played.recordedUnanswered,
+      recordedFailures: played.recordedFailures,
       whole: wholePlanOf(this.#fidelity.figures()),
     };
   }

@@ -22,7 +22,7 @@ const shardSummarySchema = z.looseObject({
     stalls: z.array(z.looseObject({ fromOffsetNs: z.number(), toOffsetNs: z.number() })),
     recordedStatuses: z.record(z.string(), z.number()),
     // Older shards do not say.
-    recordedUnanswered: count.default(0),
+    recordedFailures: z.object({ unanswered: count, broken: count }).default({ unanswered: 0, broken: 0 }),
     whole: z.looseObject({
       ...{ recorded: arrivals, planned: arrivals },
       recordedToPlanned: z.looseObject({ ksGaps: nullable, mixDistance: nullable }),

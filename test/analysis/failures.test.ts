@@ -71,6 +71,10 @@ describe('a run without an objective', () => {
     expect(judged([33, unavailable], [30, { status: 500 }])).toMatchObject({ exitCode: 4 });
     const unanswered: Recorded = { outcome: 'upstream_failed', status: null };
     expect(judged([32, unavailable], [30, unanswered])).toMatchObject({ codes: [], exitCode: 0 });
+    // An answer that broke off had its status, and is one failure all the same, as is one of 5xx.
+    const broken: Recorded = { outcome: 'upstream_failed', status: 200 };
+    expect(judged([32, unavailable], [30, broken])).toMatchObject({ codes: [], exitCode: 0 });
+    expect(judged([33, unavailable], [30, { ...broken, status: 500 }])).toMatchObject({ exitCode: 4 });
     // Of arrivals alone nobody knows how they were answered, and a failure is one all the same.
     const unknown = judged([3, unavailable], [COUNT, { status: null }]);
     expect(unknown).toMatchObject({ exitCode: 4, text: expect.stringMatching(/production unknown$/) });

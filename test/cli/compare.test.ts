@@ -107,9 +107,11 @@ describe('comparing what two names stand for', () => {
   });
 
   test('takes a build for worse that leaves requests open until the run gives them up', async () => {
-    const { a, b } = calmSends(COUNT, 1, (index) =>
-      index % 12 === 0 ? { error: 'stopped', status: null } : {},
-    );
+    const openFor = (ms: number) => (index: number) =>
+      index % 12 === 0
+        ? { error: 'stopped' as const, status: null, lastByteOffsetNs: index * 20e6 + ms * 1e6 }
+        : {};
+    const { a, b } = calmSends(COUNT, 1, openFor(30_000));
     const known = comparedRun(a);
     for (const facts of [{}, { interrupted: 'RUN_ABORTED' }, { interrupted: 'shard 1: RUN_ABORTED' }]) {
       const document = await compareNamed(known, comparedRun(b, facts), DEFAULTS);
@@ -119,6 +121,10 @@ describe('comparing what two names stand for', () => {
     // Whoever stops a run ends what is open.
     const ours = await compareNamed(known, comparedRun(b, { interrupted: 'SIGINT' }), DEFAULTS);
     expect(ours).toMatchObject({ verdict: 'INCONCLUSIVE', unpaired: { leftOut: COUNT / 12 } });
+    // What had less time than the other side took for its answer says nothing.
+    const soon = comparedRun(calmSends(COUNT, 1, openFor(0.001)).b);
+    const unknown = await compareNamed(known, soon, DEFAULTS);
+    expect(unknown).toMatchObject({ verdict: 'SAME', unpaired: { leftOut: COUNT / 12 } });
   });
 
   test('never takes a faster build for better of which a fifth was cancelled alone', async () => {

@@ -130,7 +130,7 @@ it('merges shards of a version that did not count what went unanswered when it w
   const older = shards(SENDS);
   for (const directory of older) {
     editSummary(directory, (summary) => {
-      delete (summary['shard'] as Record<string, unknown>)['recordedUnanswered'];
+      delete (summary['shard'] as Record<string, unknown>)['recordedFailures'];
     });
   }
   const { document, failure } = await merge(older);

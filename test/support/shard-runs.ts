@@ -70,7 +70,7 @@ export function shardRun(
     pace: 1.5,
     stalls: [],
     recordedStatuses: statistics.recordedStatuses(),
-    recordedUnanswered: statistics.recordedUnanswered(),
+    recordedFailures: statistics.recordedFailures(),
     whole: wholePlanOf(all.figures()),
     ...facts.shard,
   };

@@ -17,10 +17,10 @@ export function leftOutDoubts({ pairs, leftOut, leftOutOfA, leftOutOfB }: PairCo
     .filter(({ all }) => share(all) > MOST_LEFT_OUT)
     .map(({ side, all, late }) => ({
       code: 'left_out',
-      text: `${percentText(share(all))} of the requests were left out of ${side} alone (${percentText(share(late))} sent late, ${percentText(share(all - late))} cancelled or not reached): what is left may not stand for them`,
+      text: `${percentText(share(all))} of the requests were left out of ${side} alone (${percentText(share(late))} sent late, ${percentText(share(all - late))} cancelled, not reached or open at the end): what is left may not stand for them`,
       advice:
         late > all / 2
           ? `Give the generator of ${side} idle cores of its own, or replay both at a smaller multiplier.`
-          : 'Replay both with --cancels wait, to their ends.',
+          : 'Replay both with --cancels wait, to their ends, and with a --drain-deadline as long as answers take.',
     }));
 }

@@ -1,6 +1,6 @@
 import { AppError } from '../../core/errors.ts';
-import type { PairedAnswers } from './paired-answers.ts';
-import { grown, LATE, MISSING, SideColumns, type SideRow } from './side-columns.ts';
+import { FAILED, type PairedAnswers } from './paired-answers.ts';
+import { grown, LATE, LEFT_OUT, MISSING, OPEN, SideColumns, type SideRow } from './side-columns.ts';
 
 /** Of one side; 80 bytes each, with what pairs them. */
 export const MAX_COMPARED_ROWS = 16_000_000;
@@ -73,8 +73,10 @@ export class PairTable {
   addB(row: SideRow): void {
     this.#endOfBNs = Math.max(this.#endOfBNs, row.offsetNs);
     const at = this.#take(row);
-    if (at >= 0) this.#b.set(at, row);
-    else countAlone(this.#onlyB, row.offsetNs <= this.#endOfANs);
+    if (at >= 0) {
+      this.#b.set(at, row);
+      this.#concludeOpen(at);
+    } else countAlone(this.#onlyB, row.offsetNs <= this.#endOfANs);
   }
 
   counts(): PairCounts {
@@ -117,6 +119,12 @@ export class PairTable {
       ...{ bNs: b.ns, bTtftNs: b.ttftNs, bItlNs: b.itlNs },
       ...{ bStatus: b.status, bOutcome: b.outcome, bTraits: b.traits },
     };
+  }
+
+  #concludeOpen(at: number): void {
+    const [a, b] = [this.#a.outcomeAt(at), this.#b.outcomeAt(at)];
+    if (a === OPEN) this.#a.conclude(at, openAs(this.#a.nsAt(at), b, this.#b.nsAt(at)));
+    if (b === OPEN) this.#b.conclude(at, openAs(this.#b.nsAt(at), a, this.#a.nsAt(at)));
   }
 
   #isPair(at: number): boolean {
@@ -180,6 +188,14 @@ export class PairTable {
     this.#a.grow(capacity);
     this.#b.grow(capacity);
   }
+}
+
+/**
+ * What had as long as the other side needed, and no answer, has failed; what had less says nothing. Where the other
+ * side had none either, neither target served it.
+ */
+function openAs(hadNs: number, other: number, otherNs: number): number {
+  return other >= OPEN || other === FAILED || hadNs >= otherNs ? FAILED : LEFT_OUT;
 }
 
 function countAlone(counts: { all: number; within: number }, isWithin: boolean): void {

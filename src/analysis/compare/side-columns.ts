@@ -4,9 +4,9 @@ export interface SideRow {
   readonly exchangeId: number;
   /** From the start of the run; what orders the pairs. */
   readonly offsetNs: number;
-  /** Infinity for what was not answered. */
+  /** Infinity for what was not answered; of what is `OPEN`, the time that it had. */
   readonly latencyNs: number;
-  /** As `PairedAnswers` has it, or `LEFT_OUT`. */
+  /** As `PairedAnswers` has it, or one of those below. */
   readonly outcome: number;
   readonly status: number | null;
   /** As `PairedAnswers` has them. */
@@ -15,6 +15,8 @@ export interface SideRow {
   readonly traits: number;
 }
 
+/** Without an answer when the run was over: whether it failed, what the other side took for its answer has to say. */
+export const OPEN = 252;
 /** From here on an outcome keeps its pair from being compared; these are neither target's doing. Sent late by us. */
 export const LATE = 253;
 /** Ended by ourselves, or never reached. */
@@ -51,6 +53,16 @@ export class SideColumns {
   /** `MISSING` where this side has no such request. */
   outcomeAt(at: number): number {
     return this.#outcome[at]!;
+  }
+
+  nsAt(at: number): number {
+    return this.#ns[at]!;
+  }
+
+  /** Says what became of a request that was open. */
+  conclude(at: number, outcome: number): void {
+    this.#outcome[at] = outcome;
+    this.#ns[at] = Number.POSITIVE_INFINITY;
   }
 
   copyWithin(to: number, from: number): void {

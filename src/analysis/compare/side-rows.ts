@@ -1,7 +1,7 @@
 import type { ExchangeRow } from '../../core/exchange.ts';
 import { hasFailed, isTurnedAway, readyOffsetNs, type Send } from '../../core/run.ts';
 import { AGREES, ANSWERED, DIFFERS, FAILED, STREAMED, TURNED_AWAY, WHOLE } from './paired-answers.ts';
-import { LATE, LEFT_OUT, type SideRow } from './side-columns.ts';
+import { LATE, LEFT_OUT, OPEN, type SideRow } from './side-columns.ts';
 
 /** What a comparison takes for our own doing in the sends of a run. */
 export interface OwnDoing {
@@ -9,7 +9,7 @@ export interface OwnDoing {
   readonly lagBoundNs: number;
   /**
    * Whether somebody stopped the run, and so ended what was open. Where nobody did, and where the target's failures
-   * did, what was open had its time: without an answer it failed.
+   * did, what was open had at least the time that a drain may take.
    */
   readonly endedOpen: boolean;
 }
@@ -25,6 +25,9 @@ export function sideRowOfSend(send: Send, { lagBoundNs, endedOpen }: OwnDoing): 
   }
   if (readyOffsetNs({ actualOffsetNs, connectionWaitNs }) - offsetNs > lagBoundNs) {
     return { ...base, latencyNs: 0, outcome: LATE };
+  }
+  if (send.error === 'stopped' && lastByteOffsetNs !== null) {
+    return { ...base, latencyNs: lastByteOffsetNs - offsetNs, outcome: OPEN };
   }
   if (hasFailed(send) || lastByteOffsetNs === null) {
     return { ...base, latencyNs: Number.POSITIVE_INFINITY, outcome: FAILED };

@@ -24,7 +24,7 @@ describe('requests that were left out of one side', () => {
     expect(doubtsOf(LATE, LATE, CANCELLED)).toEqual([
       {
         code: 'left_out',
-        text: '30 % of the requests were left out of B alone (20 % sent late, 10 % cancelled or not reached): what is left may not stand for them',
+        text: '30 % of the requests were left out of B alone (20 % sent late, 10 % cancelled, not reached or open at the end): what is left may not stand for them',
         advice: 'Give the generator of B idle cores of its own, or replay both at a smaller multiplier.',
       },
     ]);
@@ -32,7 +32,7 @@ describe('requests that were left out of one side', () => {
 
   test('because their clients would have left ask for other cancels', () => {
     expect(doubtsOf(LATE, CANCELLED, CANCELLED)[0]?.advice).toBe(
-      'Replay both with --cancels wait, to their ends.',
+      'Replay both with --cancels wait, to their ends, and with a --drain-deadline as long as answers take.',
     );
   });
 

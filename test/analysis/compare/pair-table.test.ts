@@ -8,7 +8,7 @@ import {
   TURNED_AWAY,
   WHOLE,
 } from '../../../src/analysis/compare/paired-answers.ts';
-import { LATE, LEFT_OUT, type SideRow } from '../../../src/analysis/compare/side-columns.ts';
+import { LATE, LEFT_OUT, OPEN, type SideRow } from '../../../src/analysis/compare/side-columns.ts';
 import { sideRowOfExchange, sideRowOfSend } from '../../../src/analysis/compare/side-rows.ts';
 import { exchangeRow } from '../../support/exchange-row.ts';
 import { failed, refused, send } from '../../support/sends.ts';
@@ -42,6 +42,38 @@ describe('pairing', () => {
     });
     const { aNs, bNs, count } = table.pairs();
     expect({ count, a: [...aNs], b: [...bNs] }).toEqual({ count: 3, a: [10, 20, 11], b: [100, 200, 101] });
+  });
+
+  test.each([
+    ['the other side needed as long as it had, and failed', 50, [FAILED, 0]],
+    ['the other side needed longer, and nobody knows', 51, null],
+    ['the other side failed, as it did', Number.POSITIVE_INFINITY, [FAILED, FAILED]],
+  ])('of a request that was open when its run ended: %s', (_, needed, expected) => {
+    const open = row(1, 50, { outcome: OPEN });
+    const other = row(1, needed, { outcome: needed === Number.POSITIVE_INFINITY ? FAILED : 0 });
+    for (const [first, second] of [
+      [open, other],
+      [other, open],
+    ] as const) {
+      const table = new PairTable();
+      table.addA(first);
+      table.addB(second);
+      expect(table.counts()).toMatchObject({
+        pairs: expected === null ? 0 : 1,
+        leftOut: expected === null ? 1 : 0,
+      });
+      const { aOutcome, bOutcome } = table.pairs();
+      const both = first === open ? [aOutcome[0], bOutcome[0]] : [bOutcome[0], aOutcome[0]];
+      expect(both).toEqual(expected ?? [undefined, undefined]);
+    }
+  });
+
+  test('of requests that were open on both sides finds neither served', () => {
+    const table = new PairTable();
+    table.addA(row(1, 50, { outcome: OPEN }));
+    table.addB(row(1, 40, { outcome: OPEN }));
+    const { aOutcome, bOutcome, aNs } = table.pairs();
+    expect([aOutcome[0], bOutcome[0], aNs[0]]).toEqual([FAILED, FAILED, Number.POSITIVE_INFINITY]);
   });
 
   test('finds what any order of both sides has in common, copy by copy', () => {
@@ -162,8 +194,9 @@ describe('a row of a side', () => {
     const outcomes = (endedOpen: boolean) =>
       ours.map((each) => sideRowOfSend(each, { ...late, endedOpen }).outcome);
     expect(outcomes(true)).toEqual([LATE, LEFT_OUT, LEFT_OUT, LEFT_OUT]);
-    // In a run that nobody stopped, what was still open had all its time.
-    expect(outcomes(false)).toEqual([LATE, LEFT_OUT, FAILED, LEFT_OUT]);
+    // In a run that nobody stopped, what was still open says by how long it was.
+    expect(outcomes(false)).toEqual([LATE, LEFT_OUT, OPEN, LEFT_OUT]);
+    expect(sideRowOfSend(failed(2, { error: 'stopped' }), late).latencyNs).toBe(50e6);
   });
 
   test('of a recording has its recorded latency; where the client left there is none', () => {
