@@ -105,7 +105,7 @@ export function commonestFailure({ statuses, errors }: OutcomeFigures): string {
 
 function achieved({ figures, interrupted: cause }: RunContext, bounds: JudgementBounds): Reason | null {
   const { planned, outcomes } = figures;
-  const atLeast = cause !== null && figures.planCounted !== true ? 'at least ' : '';
+  const atLeast = cause !== null && !figures.unread.toTheEnd ? 'at least ' : '';
   if (planned > 0 && outcomes.sent / planned >= bounds.achievedShare) return null;
   const wasCutShort = cause !== null && planned - outcomes.sent - outcomes.refused > outcomes.refused;
   return {
@@ -231,6 +231,8 @@ function multiplier(context: RunContext, bounds: JudgementBounds): Reason | null
   const reached = effectiveMultiplier ?? playedMultiplier;
   if (reached === null || reached >= asked * (1 - bounds.multiplierShare)) return null;
   const partlyOpen = context.figures.fidelity.resolved !== null;
+  // What had not come due when the run was stopped says nothing of how its sessions went.
+  if (partlyOpen && context.interrupted !== null) return null;
   return {
     code: 'multiplier_not_reached',
     text: `${partlyOpen ? 'what came due in time' : 'the plan'} is ${reached.toFixed(3)} times ${effectiveMultiplier === null ? 'what the capture holds' : 'the traffic that was seen'}, not ${asked}`,

@@ -9,7 +9,7 @@ import { gapDistance } from './gap-distance.ts';
 import { type LatencyFigures, LatencyStatistics } from './latency-statistics.ts';
 import { MixDistance } from './mix-distance.ts';
 import { OutcomeCounts, type OutcomeFigures } from './outcome-counts.ts';
-import type { RunFigures } from './run-statistics.ts';
+import type { RunFigures, UnreadPart } from './run-statistics.ts';
 import type { WholePlan } from './shard-document.ts';
 import { type RecordedFailures, StatusMix } from './status-mix.ts';
 import { mergedStreams, StreamStatistics } from './stream-statistics.ts';
@@ -119,8 +119,12 @@ export class MergedStatistics {
     return (this.#outcomesOfShards[shard] ?? new OutcomeCounts()).figures();
   }
 
-  /** To be called once. */
-  figures(recorded: number): RunFigures {
+  /**
+   * To be called once.
+   * @param selected exchanges of the window, over all shards
+   * @param unread what of these those that were stopped had not read; its sends are none that were added
+   */
+  figures(selected: number, unread: UnreadPart): RunFigures {
     const outcomes = this.#outcomes.figures();
     const first = this.#firstIntendedNs;
     const { shards } = this.#parts;
@@ -131,8 +135,9 @@ export class MergedStatistics {
       interrupted,
     }));
     return {
-      recorded,
-      planned: this.#planned.count,
+      recorded: selected,
+      planned: this.#planned.count + unread.planned,
+      unread,
       outcomes,
       latency: mergedLatency(ended.map(({ latency }) => latency)),
       streams: mergedStreams(ended.map(({ streams }) => streams)),

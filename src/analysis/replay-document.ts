@@ -123,6 +123,8 @@ export interface ReplayDocument {
    * stopped and its plan was too long to be counted to its end: they are then at least so many. Absent in older runs.
    */
   readonly planCounted?: boolean;
+  /** What of `selected` and `planned` a run that was stopped had not read of its plan: it has no rows. */
+  readonly unread: { readonly recorded: number; readonly planned: number };
   readonly sent: number;
   readonly completed: number;
   readonly failed: number;

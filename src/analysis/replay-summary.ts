@@ -85,7 +85,8 @@ export function summariseReplay(input: ReplaySummaryInput): ReplayDocument {
     recorded: figures.recorded + (input.filtered ?? 0),
     selected: figures.recorded,
     planned,
-    planCounted: figures.planCounted ?? interrupted === null,
+    planCounted: figures.unread.toTheEnd,
+    unread: { recorded: figures.unread.recorded, planned: figures.unread.planned },
     sent: outcomes.sent,
     completed: outcomes.completed,
     failed: outcomes.failed,
@@ -146,9 +147,12 @@ function playedMultiplierOf(input: ReplaySummaryInput): number | null {
   return ((pace * (planned / recorded)) / targetShare) * offeredShare(figures);
 }
 
-/** What came due in the time of the plan, of what was planned: less than 1 only where sessions waited for the target. */
-function offeredShare({ planned, fidelity: { dueInTime } }: RunFigures): number {
-  return dueInTime === null || planned === 0 ? 1 : dueInTime / planned;
+/**
+ * What came due in the time of the plan, of what was planned and read: less than 1 only where sessions waited for the
+ * target, or where the run was stopped before it came to all that it had read.
+ */
+function offeredShare({ fidelity: { dueInTime, planned } }: RunFigures): number {
+  return dueInTime === null || planned.count === 0 ? 1 : dueInTime / planned.count;
 }
 
 function fidelityDocument({ fidelity, statusMix }: RunFigures): FidelityDocument {

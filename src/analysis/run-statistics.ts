@@ -16,11 +16,8 @@ export interface RunFigures {
   /** Exchanges of the window, replayable or not. */
   readonly recorded: number;
   readonly planned: number;
-  /**
-   * Whether both are of the whole plan; false where it was stopped and they are as much of it as could be counted.
-   * Left out where a stopped run does not know.
-   */
-  readonly planCounted?: boolean;
+  /** What of both a run that was stopped had not read; its sends have no rows. */
+  readonly unread: UnreadPart;
   readonly outcomes: OutcomeFigures;
   readonly latency: LatencyFigures;
   readonly streams: StreamFigures;
@@ -40,12 +37,15 @@ export interface RunFigures {
   readonly makespanNs: number | null;
 }
 
-/** Of the plan of a run that was stopped. */
+/** Of the plan of a run that was stopped; nothing of one that came to its end. */
 export interface UnreadPart {
   readonly recorded: number;
   readonly planned: number;
+  /** Whether that is all; else it is as much as could be counted. */
   readonly toTheEnd: boolean;
 }
+
+const NOTHING_UNREAD: UnreadPart = { recorded: 0, planned: 0, toTheEnd: true };
 
 /**
  * Follows a run while it goes on, at constant memory: what is recorded and planned as the schedule is drawn,
@@ -63,7 +63,7 @@ export class RunStatistics {
   readonly #checks = new CheckStatistics();
   #recorded = 0;
   #planned = 0;
-  #planCounted = true;
+  #unread: UnreadPart = NOTHING_UNREAD;
   #firstIntendedNs: number | null = null;
   #lastIntendedNs: number;
   #endOffsetNs: number;
@@ -106,10 +106,8 @@ export class RunStatistics {
    * Takes what a run that was stopped had not read of its plan. It counts as recorded and planned, and in nothing that
    * describes arrivals: what was sent is held against what was planned until then.
    */
-  addUnread({ recorded, planned, toTheEnd }: UnreadPart): void {
-    this.#recorded += recorded;
-    this.#planned += planned;
-    this.#planCounted = toTheEnd;
+  addUnread(unread: UnreadPart): void {
+    this.#unread = unread;
   }
 
   /** Takes finished sends, in any order, each once. */
@@ -143,9 +141,9 @@ export class RunStatistics {
     const first = this.#firstIntendedNs;
     const outcomes = this.#outcomes.figures();
     return {
-      recorded: this.#recorded,
-      planned: this.#planned,
-      planCounted: this.#planCounted,
+      recorded: this.#recorded + this.#unread.recorded,
+      planned: this.#planned + this.#unread.planned,
+      unread: this.#unread,
       outcomes,
       latency: this.#latency.finish(stalls),
       streams: this.#streams.finish(stalls),

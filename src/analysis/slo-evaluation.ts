@@ -69,7 +69,7 @@ export function evaluateSlo(
   };
   const results = thresholds.map((threshold) => evaluate(threshold, figures, unanswered, streams));
   // A share of a part of the plan would be far too good.
-  if (!interrupted || figures.planCounted === true) return results;
+  if (!interrupted || figures.unread.toTheEnd) return results;
   return results.map((each) => (isOfPlan(each.threshold) ? { ...each, observed: null, ok: null } : each));
 }
 

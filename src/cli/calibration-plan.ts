@@ -1,5 +1,5 @@
 import type { CaptureSource, TimeRange } from '../core/ports.ts';
-import { countedSends } from '../replay/counted-sends.ts';
+import { type CountedStretch, countedSends } from '../replay/counted-sends.ts';
 import type { ReplayOptions } from '../replay/options.ts';
 import type { Warmup } from '../replay/warmup.ts';
 import { chooseWindow } from '../replay/window.ts';
@@ -14,6 +14,8 @@ export interface CalibrationPlan {
   readonly source: Playback;
   /** As far as roll-ups can tell; where there is a most, counted up to that. */
   readonly plannedRequests: number;
+  /** For whoever counts closer. */
+  readonly stretch: CountedStretch;
   /** Before the window; else its begin, so that the run repeats these requests. */
   readonly precedesWindow: boolean;
 }
@@ -41,10 +43,10 @@ export function calibrationPlanOf(
   const own = { options, overview: plan.overview, window, scaling, forecast };
   const { maxRequests } = options;
   const { arrivalsOnly } = plan.overview;
-  const stretch = { source, range: window, scaling: asPlayed(), durationNs: window.durationNs, arrivalsOnly };
+  const stretch = { source, range: window, scaling: asPlayed, durationNs: window.durationNs, arrivalsOnly };
   const plannedRequests =
     maxRequests === null ? forecast.plannedExchanges : countedSends(stretch, maxRequests);
-  return { plan: own, source, plannedRequests, precedesWindow: precedes };
+  return { plan: own, source, plannedRequests, stretch, precedesWindow: precedes };
 }
 
 /** Nothing that scales, and nothing that judges; begun as soon as it can be: a start that was set is the run's. */

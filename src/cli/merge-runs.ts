@@ -1,6 +1,6 @@
 import { MergedStatistics } from '../analysis/merged-statistics.ts';
 import { rowDifferences } from '../analysis/row-agreement.ts';
-import type { RunFigures } from '../analysis/run-statistics.ts';
+import type { RunFigures, UnreadPart } from '../analysis/run-statistics.ts';
 import { type ShardRun, type ShardSet, shardSetOf } from '../analysis/shard-set.ts';
 import { AppError } from '../core/errors.ts';
 import type { RunStore } from '../core/ports.ts';
@@ -60,7 +60,10 @@ export class OpenShards {
     this.#readSends(store, statistics);
     this.#assertOwnRows(statistics);
     this.#readInstants(statistics);
-    return statistics.figures(documents.reduce((sum, { selected }) => sum + selected, 0));
+    return statistics.figures(
+      documents.reduce((sum, { selected }) => sum + selected, 0),
+      unreadOf(documents),
+    );
   }
 
   /** Where a shard stood still, on the common time. */
@@ -136,6 +139,16 @@ export function farthestOf<T extends ShardRun['document']>(documents: readonly T
   return documents.reduce((best, each) =>
     each.shard.whole.recorded.count > best.shard.whole.recorded.count ? each : best,
   );
+}
+
+/** What of their plans shards that were stopped had not read, together. */
+function unreadOf(documents: readonly ShardRun['document'][]): UnreadPart {
+  return {
+    recorded: documents.reduce((sum, { unread }) => sum + unread.recorded, 0),
+    planned: documents.reduce((sum, { unread }) => sum + unread.planned, 0),
+    // An older one that was stopped does not know.
+    toTheEnd: documents.every(({ planCounted, interrupted }) => planCounted ?? interrupted === null),
+  };
 }
 
 function* onCommonTime(

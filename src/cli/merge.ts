@@ -172,8 +172,10 @@ function documentOf(
     targetShare: asked(options).targetShare,
     ...mergedSkipped(documents),
     unreplayable: documents.reduce((sum, { unreplayable }) => sum + unreplayable, 0),
-    // Where shards are missing, what was planned is less than the window asks for.
-    played: { recorded: shard.whole.recorded.count, planned: figures.planned },
+    // Where shards are missing, what was planned is less than the window asks for; of that, as far as it was read.
+    ...(set.missing.length === 0
+      ? {}
+      : { played: { recorded: shard.whole.recorded.count, planned: figures.fidelity.planned.count } }),
     coverage: { share: coverage, unexplained: coverageUnexplained },
     health: mergedHealth(documents, stalls),
     interrupted: mergedInterruption(set.runs),

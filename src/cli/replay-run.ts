@@ -169,7 +169,7 @@ async function play(
   try {
     const outcome = await replay.run(
       {
-        stopped: () => source.hear(() => undefined),
+        stopped: (goesOn) => source.countOn(goesOn),
         whole: watch?.listener,
         recorded: (row) => statistics.addRecorded(row),
         planned: (row, intendedOffsetNs) => statistics.addPlanned(row, intendedOffsetNs),

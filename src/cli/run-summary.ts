@@ -43,6 +43,9 @@ export const runSummarySchema = z.looseObject({
   ),
   ...{ recorded: count, selected: count, planned: count, sent: count, completed: count, failed: count },
   ...{ cancelled: count.default(0), refused: count, unreached: count, unreplayable: count },
+  planCounted: z.boolean().optional(),
+  // Older runs counted no more of a plan than they had read.
+  unread: z.looseObject({ recorded: count, planned: count }).default({ recorded: 0, planned: 0 }),
   skipped: counts,
   multiplier: z.number(),
   effectiveMultiplier: nullable,

@@ -136,8 +136,8 @@ export class Replay {
   }
 
   #countUnread(requests: Generator<PreparedRequest>, listener: ReplayListener): UnreadCounts {
-    listener.stopped?.();
     this.#unread.begin();
+    listener.stopped?.(() => this.#unread.goesOn());
     // Nothing is built any more, so nothing is yielded before the end.
     requests.next();
     requests.return(undefined);

@@ -2,8 +2,6 @@ import type { Clock } from '../core/clock.ts';
 
 /** So long is a stopped plan counted on. The second signal, which ends the process, waits no longer than this. */
 const COUNT_NS = 1_000_000_000;
-/** Exchanges between two looks at the clock. */
-const LOOK_EVERY = 256;
 
 /** What a run that was stopped had not read of its plan. */
 export interface UnreadCounts {
@@ -21,7 +19,6 @@ export interface UnreadCounts {
 export class UnreadPlan {
   readonly #clock: Clock;
   #untilNs: number | null = null;
-  #looks = 0;
   #isCut = false;
   #recorded = 0;
   #planned = 0;
@@ -38,11 +35,13 @@ export class UnreadPlan {
     this.#untilNs = this.#clock.nowNs() + COUNT_NS;
   }
 
-  /** Whether another exchange of the plan is to be looked at. */
+  /**
+   * Whether another exchange of the plan is to be looked at. To be asked for each that is read, also of those that are
+   * no part of the plan: they may be all that is read for long.
+   */
   goesOn(): boolean {
     if (this.#untilNs === null) return true;
-    this.#looks += 1;
-    if (this.#looks % LOOK_EVERY === 0 && this.#clock.nowNs() > this.#untilNs) this.#isCut = true;
+    if (this.#clock.nowNs() > this.#untilNs) this.#isCut = true;
     return !this.#isCut;
   }
 

@@ -1,7 +1,7 @@
 import type { CaptureSource, TimeRange } from '../core/ports.ts';
 import { AuditCounter } from './audit.ts';
 import type { CaptureOverview } from './capture-overview.ts';
-import { countedSends } from './counted-sends.ts';
+import { type CountedStretch, countedSends } from './counted-sends.ts';
 import { type PlanListener, type PlannedRequest, type PlanParts, plannedRequests } from './plan.ts';
 import type { PreparedRequest } from './prepared-request.ts';
 import { RateCeiling } from './rate-ceiling.ts';
@@ -26,6 +26,8 @@ export interface Warmup {
   readonly peakPerSecond: number;
   /** Requests, as far as roll-ups can tell; where there is a most, counted up to that. */
   readonly plannedExchanges: number;
+  /** For whoever counts closer. */
+  readonly stretch: CountedStretch;
 }
 
 export interface WarmupParts {
@@ -51,12 +53,13 @@ export function warmupBefore(parts: WarmupParts): Warmup {
   const spanNs = firstUs === null ? 0 : own.offsetNsAt(beginUs - firstUs);
   const foreseen = firstUs === null ? null : foresee(overview, range, own);
   const { arrivalsOnly } = overview;
-  const stretch = { source, range, scaling: asBegun(), durationNs: spanNs, arrivalsOnly };
+  const stretch = { source, range, scaling: asBegun, durationNs: spanNs, arrivalsOnly };
   return {
     askedNs: askedMs * 1e6,
     recordedNs: own.offsetNsAt(Math.max(0, beginUs - range.fromUs)),
     spanNs,
     range,
+    stretch,
     scaling: own,
     peakPerSecond: foreseen?.plannedPeakPerSecond ?? 0,
     plannedExchanges:

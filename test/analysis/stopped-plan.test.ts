@@ -6,10 +6,13 @@ import { parseSlo } from '../../src/analysis/slo.ts';
 import { exchangeRow } from '../support/exchange-row.ts';
 import { run, send } from '../support/sends.ts';
 
-/** Stopped when ten requests had been read, all of which were sent. */
-function stopped(unread: { recorded: number; planned: number; toTheEnd: boolean }) {
-  const statistics = new RunStatistics();
-  const sends = Array.from({ length: 10 }, (_, index) => send({ index }));
+/** Stopped when ten requests had been read, all of which were sent; of a partly open run, eight of them. */
+function stopped(unread: { recorded: number; planned: number; toTheEnd: boolean }, partlyOpen = false) {
+  const statistics = new RunStatistics(0, partlyOpen);
+  const sent = partlyOpen ? 8 : 10;
+  const sends = Array.from({ length: 10 }, (_, index) =>
+    send({ index, ...(index < sent ? {} : { actualOffsetNs: null, lastByteOffsetNs: null }) }),
+  );
   for (const { intendedOffsetNs } of sends) {
     statistics.addRecorded(exchangeRow({ arrivalUs: intendedOffsetNs / 1e3 }));
     statistics.addPlanned(exchangeRow(), intendedOffsetNs);
@@ -33,6 +36,7 @@ function stopped(unread: { recorded: number; planned: number; toTheEnd: boolean 
 test('an objective on what was achieved is held against the whole plan of a stopped run', () => {
   const document = stopped({ recorded: 90, planned: 90, toTheEnd: true });
   expect(document).toMatchObject({ recorded: 100, planned: 100, planCounted: true, sent: 10, unreached: 90 });
+  expect(document.unread).toEqual({ recorded: 90, planned: 90 });
   expect(document).toMatchObject({ effectiveMultiplier: 1, fidelity: { planned: { count: 10 } } });
   expect(document.slo.slice(0, 2)).toMatchObject([
     { observed: 0.1, ok: false },
@@ -54,4 +58,11 @@ test('where the plan of a stopped run is too long to be counted nobody knows wha
   ]);
   expect(document.reasons.map(({ code }) => code)).not.toContain('too_few_samples');
   expect(replayText(document).join('\n')).toContain('it has at least so many');
+});
+
+test('what a stopped run had not read does not pass for sessions that the target slowed down', () => {
+  const document = stopped({ recorded: 890, planned: 890, toTheEnd: true }, true);
+  // Of what was read the last two had not come due.
+  expect(document).toMatchObject({ planned: 900, effectiveMultiplier: 0.8 });
+  expect(document.reasons.map(({ code }) => code)).not.toContain('multiplier_not_reached');
 });

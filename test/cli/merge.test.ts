@@ -148,6 +148,32 @@ describe('a merge of shards that were stopped', () => {
     expect(await merge(shards(SENDS, [{ interrupted: 'SIGINT' }]))).toMatchObject({ status: 4 });
   });
 
+  it('is of one plan, all of it: of what no shard had read as well', async () => {
+    const stopped = (recorded: number, planned: number, toTheEnd = true): ShardFacts => ({
+      interrupted: 'RUN_ABORTED',
+      unread: { recorded, planned, toTheEnd },
+    });
+    const all = await merge(shards(SENDS, [stopped(40, 38), stopped(60, 58)]));
+    const unread = { recorded: 100, planned: 96 };
+    expect(all).toMatchObject({ status: 5, document: { selected: 104, planned: 100, unread } });
+    expect(all.document).toMatchObject({ planCounted: true, sent: 4, unreached: 96 });
+    expect(all.document?.effectiveMultiplier).toBeCloseTo((1.5 * 100) / 104, 9);
+    // Its rows are its own, and it is compared up to where it was stopped.
+    expect(await compareNamed(all.out, all.out, resolveCompareOptions({}))).toMatchObject({ pairs: 4 });
+    const some = await merge(shards(SENDS, [stopped(40, 38), stopped(60, 58, false)]));
+    expect(some.document).toMatchObject({ planned: 100, planCounted: false });
+  });
+
+  it('knows no whole plan where a shard of a version was stopped that did not count on', async () => {
+    const older = shards(SENDS, [{}, { interrupted: 'SIGINT' }]);
+    editSummary(older[1], (summary) => {
+      delete summary['unread'];
+      delete summary['planCounted'];
+    });
+    const { document } = await merge(older);
+    expect(document).toMatchObject({ planned: 4, planCounted: false, unread: { recorded: 0, planned: 0 } });
+  });
+
   it('holds against the target what a whole shard left open, though another shard was stopped', async () => {
     const sends = Array.from({ length: 80 }, (_, index) =>
       send({ index, ...(index % 8 === 1 ? { error: 'stopped', status: null } : {}) }),

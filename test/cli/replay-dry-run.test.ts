@@ -4,7 +4,7 @@ import { planWindow } from '../../src/cli/replay-dry-run.ts';
 import { type RawReplayOptions, resolveReplayOptions } from '../../src/replay/options.ts';
 import { chooseWindow } from '../../src/replay/window.ts';
 import { captureOf } from '../support/captures.ts';
-import { exchangeOf, TEST_EPOCH_US } from '../support/exchanges.ts';
+import { exchangeOf, requestMessage, TEST_EPOCH_US } from '../support/exchanges.ts';
 import { COMMAND_LINE_ALONE } from '../support/option-sources.ts';
 
 const at = (seconds: number) => new Date(TEST_EPOCH_US / 1e3 + seconds * 1e3).toISOString();
@@ -43,6 +43,24 @@ describe('a dry run', () => {
       '--max-requests 100 leaves nothing to judge: at least 100 go before',
     );
     expect(() => planOf(capture, { maxRequests: '50', from })).not.toThrow();
+  });
+
+  it('refuses nothing for requests that go before and turn out not to be replayable', () => {
+    const tunnel = { request: requestMessage({ method: 'CONNECT', target: 'model.internal:8000' }) };
+    const capture = captureOf(
+      Array.from({ length: 100 }, (_, n) =>
+        exchangeOf({ arrivalUs: TEST_EPOCH_US + n * 100_000, ...(n >= 10 && n < 50 ? tunnel : {}) }),
+      ),
+    );
+    const planned = (flags: RawReplayOptions) =>
+      planOf(capture, { maxRequests: '30', from: at(5), ...flags });
+    expect(planned({ warmup: '5s' }).document).toMatchObject({
+      planned: 20,
+      warmup: { plannedRequests: 10 },
+    });
+    const { document } = planned({ calibrate: '5s' });
+    expect(document).toMatchObject({ planned: 20, calibration: { plannedRequests: 10 } });
+    expect(() => planned({ maxRequests: '10', warmup: '5s' })).toThrow('at least 10 go before');
   });
 
   it('refuses nothing for requests that lie in the second of the warm-up, and not in it', () => {

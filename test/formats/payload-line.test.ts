@@ -47,6 +47,11 @@ describe('a line of a payload file', () => {
   test.each([
     ['two bodies', '{"path":"/p","body":{"a":1},"body":{"a":2}}', /line 1: two keys are called body/],
     [
+      'two bodies, of which one is written with an escape',
+      '{"path":"/p","body":{"a":1},"b\\u006fdy":{"a":2}}',
+      /line 1: two keys are called body/,
+    ],
+    [
       'a key in disguise',
       '{"path":"/p","\\u0062ody":{"a":1}}',
       /line 1: the key body is not written plainly/,

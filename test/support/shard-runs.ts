@@ -2,7 +2,7 @@ import { join } from 'node:path';
 import type { CheckDocument, CheckFigures } from '../../src/analysis/check-statistics.ts';
 import { FidelityStatistics, type RecordedRequest } from '../../src/analysis/fidelity.ts';
 import { summariseReplay } from '../../src/analysis/replay-summary.ts';
-import { RunStatistics, totalsOf } from '../../src/analysis/run-statistics.ts';
+import { RunStatistics, totalsOf, type UnreadPart } from '../../src/analysis/run-statistics.ts';
 import { type ShardDocument, wholePlanOf } from '../../src/analysis/shard-document.ts';
 import type { Run, Send } from '../../src/core/run.ts';
 import { SqliteRunStore } from '../../src/storage/run-store.ts';
@@ -31,6 +31,8 @@ export interface ShardFacts {
   readonly shard?: Partial<ShardDocument>;
   readonly run?: Partial<Run>;
   readonly interrupted?: string;
+  /** What it had not read of its plan when it was. */
+  readonly unread?: UnreadPart;
   /** It played a whole plan and was no shard. */
   readonly alone?: boolean;
 }
@@ -59,6 +61,7 @@ export function shardRun(
     statistics.addPlanned(recordedOf(send), send.intendedOffsetNs);
   }
   statistics.addSends(sends);
+  if (facts.unread !== undefined) statistics.addUnread(facts.unread);
   const own = run({ id: `run-${index}`, startedAtUs: SHARD_START_US, ...facts.run });
   const shard: ShardDocument = {
     index,

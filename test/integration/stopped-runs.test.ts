@@ -1,0 +1,75 @@
+import { readFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { setTimeout as sleep } from 'node:timers/promises';
+import { afterEach, expect, test, vi } from 'vitest';
+import type { ReplayDocument } from '../../src/analysis/replay-document.ts';
+import { resolveCompareOptions } from '../../src/cli/compare-options.ts';
+import { compareNamed } from '../../src/cli/comparing.ts';
+import { mergeCommand } from '../../src/cli/merge.ts';
+import { reportRun } from '../../src/cli/reporting.ts';
+import { terminal } from '../../src/cli/terminal.ts';
+import { captureOf } from '../support/captures.ts';
+import { startReprise } from '../support/process.ts';
+import { requestsOf, serverOf } from '../support/replaying.ts';
+import { temporaryDirectory } from '../support/temp-dir.ts';
+
+afterEach(() => {
+  vi.restoreAllMocks();
+  process.exitCode = 0;
+});
+
+const COUNT = 600;
+
+function summaryOf(directory: string): ReplayDocument {
+  return JSON.parse(readFileSync(join(directory, 'summary.json'), 'utf8')) as ReplayDocument;
+}
+
+/** Both shards of a plan of a minute, each stopped when it has sent something. @returns their directories */
+async function stoppedShards(): Promise<[string, string]> {
+  const server = await serverOf();
+  const senders = () =>
+    new Set(
+      server.requests.map(({ headers }) => headers.find(([name]) => /^x-reprise-run$/i.test(name))?.[1]),
+    );
+  const capture = captureOf(requestsOf(COUNT, 100_000));
+  const runs = [0, 1].map((shard) => {
+    const out = join(temporaryDirectory(), `shard-${shard}`);
+    const args = ['replay', capture, '--target', server.url, '--shard', `${shard}/2`, '--out', out];
+    return { out, process: startReprise(args) };
+  });
+  while (senders().size < 2) await sleep(20);
+  const ended = await Promise.all(runs.map(({ process }) => process.kill('SIGINT')));
+  expect(ended.map(({ status }) => status)).toEqual([130, 130]);
+  return [runs[0]?.out ?? '', runs[1]?.out ?? ''];
+}
+
+test('a run that was stopped long before the end of its plan is merged, compared and reported as it was', async () => {
+  const shards = await stoppedShards();
+  const out = join(temporaryDirectory(), 'merged');
+  vi.spyOn(terminal, 'json').mockImplementation(() => undefined);
+  await mergeCommand().parseAsync([...shards, '--out', out, '--json'], { from: 'user' });
+  const merged = summaryOf(out);
+  // One plan, however much of it there was time to count when they were stopped.
+  const parts = shards.map(summaryOf);
+  const sum = (of: (document: ReplayDocument) => number) => parts.reduce((all, each) => all + of(each), 0);
+  expect(merged).toMatchObject({
+    recorded: sum(({ recorded }) => recorded),
+    selected: sum(({ selected }) => selected),
+    planned: sum(({ planned }) => planned),
+    planCounted: parts.every(({ planCounted }) => planCounted),
+    unread: { planned: sum(({ unread }) => unread.planned) },
+    effectiveMultiplier: 1,
+    interrupted: 'shard 0: SIGINT',
+  });
+  expect(merged.planned).toBeGreaterThan(merged.fidelity.planned.count);
+  expect(merged.planned).toBe(merged.sent + merged.unreached);
+  for (const directory of [...shards, out]) {
+    expect(reportRun({ directory, capture: null }).reasons.map(({ code }) => code)).not.toContain(
+      'rows_differ',
+    );
+    // Up to where it stopped.
+    const compared = await compareNamed(directory, directory, resolveCompareOptions({}));
+    const rows = summaryOf(directory).fidelity.planned.count;
+    expect((compared.pairs ?? 0) + (compared.unpaired?.leftOut ?? 0)).toBe(rows);
+  }
+});
