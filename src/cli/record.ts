@@ -55,7 +55,7 @@ async function record(options: RecordOptions, logger: Logger): Promise<void> {
     probeListen: options.probeListen,
     captureReady: (directory) => void hook?.resume(directory),
     estimated: (estimate) => tellEstimate(estimate),
-    seal: (files) => sealer.seal(files),
+    sealer,
     logger,
     clock: systemClock,
   });
@@ -93,7 +93,6 @@ async function record(options: RecordOptions, logger: Logger): Promise<void> {
   const cause = await stop.asked;
   const { drainDelayMs: delayMs, drainDeadlineMs: deadlineMs } = options;
   logger.info({ cause, delayMs, deadlineMs }, 'draining');
-  sealer.stopWithin(SUPERVISION.sealMs);
   const { ledger, cut, turnedAway } = await supervisor.stop({ delayMs, deadlineMs });
   await hook?.settle(SUPERVISION.sealHookMs);
   logger.info({ cut, turnedAway, ...ledger }, 'stopped');

@@ -54,7 +54,7 @@ export class Supervisor<Settings> {
     this.#deps = deps;
     const { clock, logger } = deps;
     this.#account = new RecordingAccount({ clock, logger });
-    this.#sealing = new SealQueue(deps.seal, logger);
+    this.#sealing = new SealQueue(deps.sealer, logger);
     this.#state = new RecordingState(logger);
     this.#forwarders = Array.from({ length: deps.forwarders }, (_, slot) => this.#forwarderKeeper(slot));
     this.#recorder = this.#recorderKeeper();
@@ -162,7 +162,7 @@ export class Supervisor<Settings> {
     );
     this.#employOneToTell();
     await this.#stopRecorder('crash_gap');
-    await this.#sealing.settled();
+    await this.#sealing.settle(SUPERVISION.sealMs);
     await this.#close();
     const { ledger, turnedAway } = this.#account.reading;
     return { ledger, turnedAway, cut: drained.reduce((sum, end) => sum + (end?.cut ?? 0), 0) };

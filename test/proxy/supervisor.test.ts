@@ -63,7 +63,7 @@ it('a start that fails late leaves nothing open, though its recorder died and wa
     probeListen: null,
     captureReady: () => undefined,
     estimated: () => undefined,
-    seal: async () => undefined,
+    sealer: { seal: async () => undefined, stopWithin: () => undefined },
     logger: log,
     clock: systemClock,
   });
