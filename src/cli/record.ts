@@ -1,6 +1,7 @@
 import { Command } from 'commander';
 import { systemClock } from '../core/clock.ts';
 import { type DiskEstimate, estimateLines, estimateText } from '../core/disk-estimate.ts';
+import { reasonOf } from '../core/errors.ts';
 import { SUPERVISION } from '../core/limits.ts';
 import type { Logger } from '../core/ports.ts';
 import { readHostLimits } from '../monitors/host-limits.ts';
@@ -68,14 +69,12 @@ async function record(options: RecordOptions, logger: Logger): Promise<void> {
   const stop = new StopRequest(supervisor);
   const bound = await supervisor.start().catch((error: unknown) => {
     if (stop.signal === null) throw error;
-    return null;
-  });
-  if (bound === null) {
     // A signal of the terminal is every process's of ours: what it ended could only fail to start.
     process.exitCode = stop.exitStatus;
-    logger.info({ cause: stop.signal }, 'stopped before anything was forwarded');
-    return;
-  }
+    logger.info({ cause: stop.signal, reason: reasonOf(error) }, 'stopped before anything was forwarded');
+    return null;
+  });
+  if (bound === null) return;
   const probes = supervisor.probeAddress;
   const unanswered = options.probeListen === null ? 'off' : 'not yet';
   logger.info(

@@ -1,4 +1,13 @@
-import { chmodSync, cpSync, mkdirSync, readFileSync, renameSync, rmSync, writeFileSync } from 'node:fs';
+import {
+  chmodSync,
+  cpSync,
+  existsSync,
+  mkdirSync,
+  readFileSync,
+  renameSync,
+  rmSync,
+  writeFileSync,
+} from 'node:fs';
 import { basename, join } from 'node:path';
 import Database from 'better-sqlite3';
 import { describe, expect, it } from 'vitest';
@@ -161,6 +170,20 @@ describe('verifying a capture', () => {
     expect(verify(directory)).toMatchObject({ ok: false, missing: [{ recorder: 'a', from: 2, to: 2 }] });
     renameSync(`${fourth?.path}.manifest.json`, `${fourth?.path}.expired.json`);
     expect(verify(directory).missing).toEqual([{ recorder: 'a', from: 2, to: 2 }]);
+  });
+
+  it('misses none that a recorder made, and took away, while it was checked', () => {
+    const directory = live({ id: 'a', hours: 3 });
+    const later =
+      segmentsOf(directory)
+        .at(-1)
+        ?.path.replace(/0003\.sqlite$/, '0009.sqlite') ?? '';
+    const { missing } = verifyCapture(directory, {
+      encryptionKey: null,
+      onSegment: () => writeFileSync(later, ''),
+    });
+    expect(existsSync(later)).toBe(true);
+    expect(missing).toEqual([]);
   });
 
   it('finds a ledger that was zeroed or cut short, and misses none that was never there', () => {
