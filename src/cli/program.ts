@@ -182,12 +182,16 @@ function inherit(command: Command, program: Command): Command {
   return command;
 }
 
+/** What only the recording of `record` needs: without it none is made, which is loud, and traffic flows. */
+const KEEPS_NO_TRAFFIC_AWAY: ReadonlySet<string> = new Set(['dir', 'hashKeyFile', 'encryptionKeyFile']);
+
 /**
  * `--dir "$CAPTURE"` without that variable names no place at all.
  * @throws AppError OPTION_INVALID
  */
 function refuseEmptyPaths(command: Command): void {
   for (const option of command.options) {
+    if (command.name() === 'record' && KEEPS_NO_TRAFFIC_AWAY.has(option.attributeName())) continue;
     const [, kind] = /<(directory|file)>/.exec(option.flags) ?? [];
     if (kind === undefined || command.getOptionValue(option.attributeName()) !== '') continue;
     throw new AppError('OPTION_INVALID', `${option.long}: the name of the ${kind} is empty`, {

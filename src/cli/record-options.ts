@@ -16,7 +16,6 @@ import { authorityOf, formatEndpoint, parseEndpoint } from '../proxy/endpoint.ts
 import type { ForwarderOptions } from '../proxy/messages.ts';
 import type { ProbeAddress } from '../proxy/probe-server.ts';
 import type { RecordFlags } from './record-flags.ts';
-import { mustLeaveRoom } from './record-pairs.ts';
 import { planeOf } from './record-plane.ts';
 import type { RecorderSettings } from './recording.ts';
 
@@ -64,7 +63,6 @@ export function readRecordOptions(
     ),
   };
   problems.attempt(() => mustShare(plane, options.forwarders), undefined);
-  problems.attempt(() => mustLeaveRoom(plane.pairs, options.probeListen), undefined);
   problems.throwIfAny();
   const { policy, maxDiskBytes, retainMs, fleetSize, ...rest } = options;
   return {

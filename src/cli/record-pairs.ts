@@ -2,7 +2,6 @@ import { isIPv4 } from 'node:net';
 import { AppError } from '../core/errors.ts';
 import type { Pair } from '../proxy/data-plane.ts';
 import { type Endpoint, formatEndpoint, parseEndpoint } from '../proxy/endpoint.ts';
-import type { ProbeAddress } from '../proxy/probe-server.ts';
 import type { RecordFlags } from './record-flags.ts';
 
 type AddressFlags = Pick<RecordFlags, 'listen' | 'target' | 'tlsCert'>;
@@ -43,29 +42,6 @@ function mustBeOnce(listen: Endpoint, before: readonly Pair[]): void {
   throw new AppError('OPTION_INVALID', `--listen: ${formatEndpoint(listen)} is given twice`, {
     hint: 'Give each --listen an address of its own.',
   });
-}
-
-/**
- * Refuses probes on a port that clients connect to: their address could never be had.
- * @throws AppError OPTION_INVALID
- */
-export function mustLeaveRoom(pairs: readonly Pair[], probes: ProbeAddress | null): void {
-  if (probes === null || probes.port === 0) return;
-  const taken = pairs.find(({ listen }) => listen.kind === 'tcp' && overlap(listen, probes));
-  if (taken === undefined) return;
-  const where = formatEndpoint(taken.listen);
-  throw new AppError('OPTION_INVALID', `--probe-listen: its port is taken by --listen ${where}`, {
-    hint: 'Give --probe-listen a port of its own, or off.',
-  });
-}
-
-/** Names of hosts are not looked up. */
-function overlap(one: ProbeAddress, other: ProbeAddress): boolean {
-  if (one.port !== other.port) return false;
-  const all = (host: string) => host === '::' || host === '0.0.0.0';
-  // Every address of IPv4 is among those of `::`, and none of IPv6 among those of 0.0.0.0.
-  if (all(one.host)) return one.host === '::' || other.host === '::' || isIPv4(other.host);
-  return all(other.host) ? overlap(other, one) : dialled(one.host).some((host) => takes(other.host, host));
 }
 
 /**

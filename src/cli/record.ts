@@ -1,6 +1,7 @@
 import { Command } from 'commander';
 import { systemClock } from '../core/clock.ts';
 import { type DiskEstimate, estimateLines, estimateText } from '../core/disk-estimate.ts';
+import { reasonOf } from '../core/errors.ts';
 import { SUPERVISION } from '../core/limits.ts';
 import type { Logger } from '../core/ports.ts';
 import { readHostLimits } from '../monitors/host-limits.ts';
@@ -55,7 +56,7 @@ async function record(options: RecordOptions, logger: Logger): Promise<void> {
     probeListen: options.probeListen,
     captureReady: (directory) => void hook?.resume(directory),
     estimated: (estimate) => tellEstimate(estimate),
-    seal: (files) => sealer.seal(files),
+    sealer,
     logger,
     clock: systemClock,
   });
@@ -68,14 +69,12 @@ async function record(options: RecordOptions, logger: Logger): Promise<void> {
   const stop = new StopRequest(supervisor);
   const bound = await supervisor.start().catch((error: unknown) => {
     if (stop.signal === null) throw error;
-    return null;
-  });
-  if (bound === null) {
     // A signal of the terminal is every process's of ours: what it ended could only fail to start.
     process.exitCode = stop.exitStatus;
-    logger.info({ cause: stop.signal }, 'stopped before anything was forwarded');
-    return;
-  }
+    logger.info({ cause: stop.signal, reason: reasonOf(error) }, 'stopped before anything was forwarded');
+    return null;
+  });
+  if (bound === null) return;
   const probes = supervisor.probeAddress;
   const unanswered = options.probeListen === null ? 'off' : 'not yet';
   logger.info(
@@ -93,7 +92,6 @@ async function record(options: RecordOptions, logger: Logger): Promise<void> {
   const cause = await stop.asked;
   const { drainDelayMs: delayMs, drainDeadlineMs: deadlineMs } = options;
   logger.info({ cause, delayMs, deadlineMs }, 'draining');
-  sealer.stopWithin(SUPERVISION.sealMs);
   const { ledger, cut, turnedAway } = await supervisor.stop({ delayMs, deadlineMs });
   await hook?.settle(SUPERVISION.sealHookMs);
   logger.info({ cut, turnedAway, ...ledger }, 'stopped');

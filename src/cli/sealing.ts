@@ -36,8 +36,8 @@ export interface SealerOptions {
   readonly logger: Logger;
   /** Told of each segment that is sealed. */
   readonly onSealed: (file: string) => void;
-  /** Runs one sealer, for so long at most. Never rejects. */
-  readonly attempt?: (files: readonly string[], limitMs: number) => Promise<SealerEnd>;
+  /** Runs one sealer, until the signal at the latest. Never rejects. */
+  readonly attempt?: (files: readonly string[], signal: AbortSignal) => Promise<SealerEnd>;
   readonly retryMs?: number;
 }
 
@@ -53,8 +53,11 @@ export class Sealer {
   /** Segments that failed, how often, and the timer that queues them again. */
   readonly #failed = new Map<string, { times: number; timer: NodeJS.Timeout | null }>();
   #running: Promise<void> | null = null;
-  #limitMs = ATTEMPT_LIMIT_MS;
   #stopping = false;
+  /** Nothing is left of the time of a stop. */
+  #over = false;
+  /** Ends the attempt that runs. */
+  #cut = new AbortController();
   #lastFailure: string | null = null;
 
   constructor(options: SealerOptions) {
@@ -78,22 +81,37 @@ export class Sealer {
     return new Set([...this.#queue, ...this.#failed.keys()]).size;
   }
 
-  /** From now on an attempt gets so long, and what fails is left to the next start. */
+  /** All that is still to be sealed gets so long, an attempt that runs included; the rest is left to the next start. */
   stopWithin(limitMs: number): void {
     this.#stopping = true;
-    this.#limitMs = limitMs;
+    setTimeout(() => {
+      this.#over = true;
+      this.#cut.abort();
+    }, limitMs).unref();
     for (const { timer } of this.#failed.values()) if (timer) clearTimeout(timer);
   }
 
   async #drain(): Promise<void> {
     while (this.#queue.size > 0) {
       const files = [...this.#queue].slice(0, BATCH_MAX);
-      const { lines, failure } = await this.#attempt(files, this.#limitMs);
+      const { lines, failure } = await this.#try(files);
       const said = new Map(lines.map((line) => [basename(line.file), line]));
       for (const file of files) {
         this.#queue.delete(file);
         this.#settle(file, said.get(basename(file)), failure);
       }
+    }
+  }
+
+  async #try(files: readonly string[]): Promise<SealerEnd> {
+    if (this.#over) return { lines: [], failure: 'the recording ended first' };
+    const cut = new AbortController();
+    this.#cut = cut;
+    const timer = setTimeout(() => cut.abort(), ATTEMPT_LIMIT_MS);
+    try {
+      return await this.#attempt(files, cut.signal);
+    } finally {
+      clearTimeout(timer);
     }
   }
 
@@ -127,7 +145,7 @@ export class Sealer {
 }
 
 /** One sealer over some segments. */
-export function runSealer(files: readonly string[], limitMs: number): Promise<SealerEnd> {
+export function runSealer(files: readonly string[], signal: AbortSignal): Promise<SealerEnd> {
   return new Promise((resolve) => {
     const sealer = spawn(
       process.execPath,
@@ -139,17 +157,18 @@ export function runSealer(files: readonly string[], limitMs: number): Promise<Se
       },
     );
     let said = '';
-    const timer = setTimeout(() => sealer.kill('SIGKILL'), limitMs);
+    const kill = () => sealer.kill('SIGKILL');
+    signal.addEventListener('abort', kill);
     sealer.stdout.setEncoding('utf8').on('data', (text: string) => {
       if (said.length < SAID_CHARS_MAX) said += text;
     });
     const end = (failure: string | null) => {
-      clearTimeout(timer);
+      signal.removeEventListener('abort', kill);
       resolve({ lines: linesOf(said), failure });
     };
     sealer.on('error', (error) => end(reasonOf(error)));
-    sealer.on('close', (code, signal) => {
-      end(code === 0 || code === 1 ? null : `the sealer ended with ${signal ?? code}`);
+    sealer.on('close', (code, killedBy) => {
+      end(code === 0 || code === 1 ? null : `the sealer ended with ${killedBy ?? code}`);
     });
     yieldProcessor(sealer.pid);
   });

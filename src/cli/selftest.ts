@@ -9,6 +9,7 @@ import { AppError } from '../core/errors.ts';
 import { LIMITS } from '../core/limits.ts';
 import { Problems } from '../core/problems.ts';
 import { formatBytes, formatMs, parseBytes, parseCount, parseDurationMs } from '../core/units.ts';
+import { NO_DEBUGGER } from '../proxy/managed-process.ts';
 import { RateLadder } from '../replay/selftest/rate-ladder.ts';
 import { entryPath } from './entry-url.ts';
 import { EXIT } from './exit.ts';
@@ -81,7 +82,10 @@ function optionsOf({ body, senders, seconds, budget }: SelftestFlags): SelftestO
 
 async function selftest(options: SelftestOptions, json: boolean): Promise<void> {
   const interruption = new Interruption();
-  const server = fork(entryPath('null-server'), { stdio: ['ignore', 'inherit', 'inherit', 'ipc'] });
+  const server = fork(entryPath('null-server'), {
+    execArgv: [...process.execArgv, NO_DEBUGGER],
+    stdio: ['ignore', 'inherit', 'inherit', 'ipc'],
+  });
   try {
     const port = await portOf(server);
     if (!json) {

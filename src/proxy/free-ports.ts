@@ -13,9 +13,13 @@ import { PortGates } from './port-gates.ts';
 export async function bindFree<Bound>(
   endpoints: readonly Endpoint[],
   bind: () => Promise<Bound>,
+  patienceMs?: number,
 ): Promise<Bound> {
   const ports = endpoints.flatMap((endpoint) => (endpoint.kind === 'tcp' ? [endpoint.port] : []));
-  const gates = await PortGates.enter(ports.filter((port) => port !== 0));
+  const gates = await PortGates.enter(
+    ports.filter((port) => port !== 0),
+    patienceMs,
+  );
   try {
     for (const endpoint of endpoints) await mustBeFree(endpoint);
     return await bind();

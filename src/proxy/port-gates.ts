@@ -1,6 +1,5 @@
 import { createServer, type Server } from 'node:net';
 import { setTimeout as sleep } from 'node:timers/promises';
-import { AppError } from '../core/errors.ts';
 import { SUPERVISION } from '../core/limits.ts';
 
 const LOOK_MS = 25;
@@ -18,38 +17,32 @@ export class PortGates {
   }
 
   /**
-   * Waits until nobody else is at these ports. Where a system has no such sockets, or gives us none, we are alone.
-   * @throws AppError LISTEN_FAILED when another does not come to an end
+   * Waits until nobody else is at these ports. Where a system has no such sockets, or gives us none, we are alone. A
+   * gate whose holder does not leave, which may be anybody's, is passed by: no traffic waits for it for good, and
+   * that a port is free is looked at all the same.
    */
   static async enter(ports: readonly number[], patienceMs: number = SUPERVISION.gateMs): Promise<PortGates> {
     const held: Server[] = [];
-    const gates = new PortGates(held);
     // In one order for all, so that no two wait for each other.
     for (const port of [...new Set(ports)].sort((a, b) => a - b)) {
-      for (let waitedMs = 0; ; waitedMs += LOOK_MS) {
-        const gate = await take(port);
-        if (gate !== 'taken') {
-          if (gate) held.push(gate);
-          break;
-        }
-        if (waitedMs >= patienceMs) {
-          gates.leave();
-          throw new AppError(
-            'LISTEN_FAILED',
-            `cannot listen on :${port}: another recorder is starting there`,
-            {
-              hint: 'Stop that one, or give another --listen.',
-            },
-          );
-        }
-        await sleep(LOOK_MS);
-      }
+      const gate = await waitFor(port, patienceMs);
+      if (gate !== null) held.push(gate);
     }
-    return gates;
+    return new PortGates(held);
   }
 
   leave(): void {
     for (const gate of this.#held) gate.close();
+  }
+}
+
+/** Null where it cannot be had. */
+async function waitFor(port: number, patienceMs: number): Promise<Server | null> {
+  for (let waitedMs = 0; ; waitedMs += LOOK_MS) {
+    const gate = await take(port);
+    if (gate !== 'taken') return gate;
+    if (waitedMs >= patienceMs) return null;
+    await sleep(LOOK_MS);
   }
 }
 

@@ -69,6 +69,8 @@ export class RecorderKeeper<Settings> {
   #stopped: readonly Loss[] | null = null;
   #watchful = false;
   #wanted = true;
+  /** The capture is to be had: until then one that is started again waits as the first one did. */
+  #opens = false;
   #restart: NodeJS.Timeout | null = null;
   #watch: NodeJS.Timeout | null = null;
   #watchedNs = 0;
@@ -132,6 +134,7 @@ export class RecorderKeeper<Settings> {
   }
 
   open(): void {
+    this.#opens = true;
     const { settings, pipes, clock } = this.#deps;
     this.#process?.send({ type: 'start', settings, pipes, watchful: this.#watchful });
     this.#watchedNs = clock.nowNs();
@@ -160,6 +163,7 @@ export class RecorderKeeper<Settings> {
   /** Not only the running one: one that is about to be started again would outlive whoever wants none. */
   #unwant(): void {
     this.#wanted = false;
+    this.#opens = false;
     if (this.#restart) clearTimeout(this.#restart);
     this.#restart = null;
     if (this.#watch) clearInterval(this.#watch);
@@ -216,7 +220,7 @@ export class RecorderKeeper<Settings> {
     this.#restart = setTimeout(() => {
       this.#restart = null;
       this.spawn();
-      this.open();
+      if (this.#opens) this.open();
     }, delayMs);
   }
 

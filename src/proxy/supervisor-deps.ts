@@ -4,6 +4,7 @@ import type { Logger } from '../core/ports.ts';
 import type { LedgerReading } from './ledger.ts';
 import type { ForwarderOptions } from './messages.ts';
 import type { ProbeAddress } from './probe-server.ts';
+import type { SegmentSealer } from './seal-queue.ts';
 
 /** What a recording is started with. */
 export interface SupervisorDeps<Settings> {
@@ -23,8 +24,7 @@ export interface SupervisorDeps<Settings> {
   readonly captureReady: (directory: string) => void;
   /** Told how long the disk lasts, each time that this has become another story. */
   readonly estimated: (estimate: DiskEstimate) => void;
-  /** Seals finished segments in a process of its own. */
-  readonly seal: (files: readonly string[]) => Promise<void>;
+  readonly sealer: SegmentSealer;
   readonly logger: Logger;
   readonly clock: Clock;
 }

@@ -5,7 +5,7 @@ import { ControlServer } from './control-server.ts';
 import { DrainDelay } from './drain-delay.ts';
 import type { Endpoint } from './endpoint.ts';
 import { type ForwarderChild, ForwarderKeeper } from './forwarder-keeper.ts';
-import { bindFree } from './free-ports.ts';
+import { startForwarders } from './forwarder-start.ts';
 import type { RecorderBeat } from './messages.ts';
 import { type ProbeAddress, ProbeServer } from './probe-server.ts';
 import {
@@ -54,7 +54,7 @@ export class Supervisor<Settings> {
     this.#deps = deps;
     const { clock, logger } = deps;
     this.#account = new RecordingAccount({ clock, logger });
-    this.#sealing = new SealQueue(deps.seal, logger);
+    this.#sealing = new SealQueue(deps.sealer, logger);
     this.#state = new RecordingState(logger);
     this.#forwarders = Array.from({ length: deps.forwarders }, (_, slot) => this.#forwarderKeeper(slot));
     this.#recorder = this.#recorderKeeper();
@@ -107,11 +107,17 @@ export class Supervisor<Settings> {
   async start(): Promise<readonly Endpoint[]> {
     // The recorder's pipes are there before the first connection, its capture only once the addresses are ours.
     this.#recorder.spawn();
-    this.#bound = await this.#startForwarders().catch(async (error: unknown) => {
-      this.#stopping = true;
-      await Promise.all([this.#recorder.abort(), ...this.#forwarders.map((forwarder) => forwarder.abort())]);
-      throw error;
-    });
+    this.#bound = await startForwarders(this.#forwarders, this.#deps.forwarder).catch(
+      async (error: unknown) => {
+        this.#stopping = true;
+        await Promise.all([
+          this.#recorder.abort(),
+          ...this.#forwarders.map((forwarder) => forwarder.abort()),
+        ]);
+        await this.#close();
+        throw error;
+      },
+    );
     this.#recorder.open();
     this.#beat = setInterval(() => void this.#account.beat(), SUPERVISION.heartbeatMs);
     if (this.#deps.probeListen) this.probeAddress = await this.#probes.listen(this.#deps.probeListen);
@@ -156,13 +162,18 @@ export class Supervisor<Settings> {
     );
     this.#employOneToTell();
     await this.#stopRecorder('crash_gap');
-    await this.#sealing.settled();
+    await this.#sealing.settle(SUPERVISION.sealMs);
+    await this.#close();
+    const { ledger, turnedAway } = this.#account.reading;
+    return { ledger, turnedAway, cut: drained.reduce((sum, end) => sum + (end?.cut ?? 0), 0) };
+  }
+
+  /** What would keep this process. */
+  async #close(): Promise<void> {
     if (this.#beat) clearInterval(this.#beat);
     await this.#account.end();
     this.#probes.close();
     await this.#control.close();
-    const { ledger, turnedAway } = this.#account.reading;
-    return { ledger, turnedAway, cut: drained.reduce((sum, end) => sum + (end?.cut ?? 0), 0) };
   }
 
   /** Cuts short what a stop still waits for. */
@@ -182,18 +193,6 @@ export class Supervisor<Settings> {
   async #stopRecorder(because: LossReason): Promise<void> {
     const losses = this.#recorder.process ? (this.#account.tell()?.losses ?? []) : [];
     await this.#recorder.stop(losses, because);
-  }
-
-  async #startForwarders(): Promise<readonly Endpoint[]> {
-    const [first, ...others] = this.#forwarders;
-    const { forwarder } = this.#deps;
-    if (others.length === 0) return (await first?.start(forwarder)) ?? [];
-    const options = { ...forwarder, reusePort: true };
-    const listens = options.pairs.map(({ listen }) => listen);
-    const bound = await bindFree(listens, async () => (await first?.start(options)) ?? []);
-    const pairs = options.pairs.map((pair, index) => ({ ...pair, listen: bound[index] ?? pair.listen }));
-    await Promise.all(others.map((other) => other.start({ ...options, pairs })));
-    return bound;
   }
 
   #forwarderKeeper(slot: number): ForwarderKeeper {

@@ -10,6 +10,7 @@ import { manifestOfWhole } from './manifest.ts';
 import { type MergeSource, mergeInOrder } from './merge.ts';
 import { PayloadReader } from './payload-reader.ts';
 import { emptySecond, type SecondRollUp, type Writable } from './roll-ups.ts';
+import { SegmentIdentities } from './segment-identities.ts';
 import { MANIFEST_SUFFIX, parseSegmentName } from './segment-name.ts';
 import { SegmentPool } from './segment-pool.ts';
 import type { Position } from './segment-reader.ts';
@@ -135,20 +136,32 @@ export class CaptureReader implements CaptureSource {
       if (span === null || span.firstUs >= range.toUs || span.lastUs < range.fromUs) continue;
       spans.push({ segment, ...span });
     }
-    return spans.sort((a, b) => compare(a.segment, b.segment));
+    spans.sort((a, b) => compare(a.segment, b.segment));
+    this.#assertNoneTwice(spans);
+    return spans;
+  }
+
+  /** Only segments with the same first and last arrival are looked into. @throws AppError CAPTURE_DAMAGED */
+  #assertNoneTwice(spans: readonly SpannedSegment[]): void {
+    const alike = Map.groupBy(
+      spans,
+      ({ segment, firstUs, lastUs }) => `${segment.recorder} ${firstUs} ${lastUs}`,
+    );
+    const identities = new SegmentIdentities();
+    for (const { segment } of [...alike.values()].filter(({ length }) => length > 1).flat()) {
+      const identity = orGone(() => this.#pool.use(segment, null, (reader) => reader.identity()));
+      if (identity !== null) identities.assertNew(segment, identity);
+    }
   }
 
   /** Null for a segment without exchanges, and for one that retention took since the directory was listed. */
   #spanOf(segment: SegmentFile): { firstUs: number; lastUs: number } | null {
-    try {
+    return orGone(() => {
       if (!segment.sealed) return this.#pool.use(segment, null, (reader) => reader.span());
       const { firstArrivalUs, lastArrivalUs } = manifestOfWhole(segment.path);
       if (firstArrivalUs === null || lastArrivalUs === null) return null;
       return { firstUs: firstArrivalUs, lastUs: lastArrivalUs };
-    } catch (error) {
-      if (error instanceof AppError && error.code === 'CAPTURE_NOT_FOUND') return null;
-      throw error;
-    }
+    });
   }
 
   #segmentNamed(file: string): SegmentFile {
@@ -172,6 +185,16 @@ export function openCapture(directory: string, options: ReadingOptions = UNENCRY
   const captureDirectory = resolveCaptureDirectory(directory, 'read');
   if (options.encryptionKey !== null) assertKeyFits(captureDirectory, options.encryptionKey);
   return new CaptureReader(captureDirectory, options);
+}
+
+/** Null for what is asked of a segment that was taken away since the directory was listed. */
+function orGone<T>(ask: () => T): T | null {
+  try {
+    return ask();
+  } catch (error) {
+    if (error instanceof AppError && error.code === 'CAPTURE_NOT_FOUND') return null;
+    throw error;
+  }
 }
 
 function compare(a: SegmentFile, b: SegmentFile): number {

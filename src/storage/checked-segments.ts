@@ -42,7 +42,7 @@ export class CheckedSegments {
     this.#identities.assertNew(segment, { meta, ...arrivalsIn(connection) });
   }
 
-  /** @param files all that the directory holds, or held when the check began */
+  /** @param files all that the directory held when the check began */
   missing(files: readonly string[]): MissingSegments[] {
     const missing: MissingSegments[] = [];
     for (const [recorder, numbers] of numbersIn(files)) {

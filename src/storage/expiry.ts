@@ -41,12 +41,14 @@ export class SegmentExpiry {
   /** Expiries of a life that ended before it could commit them. What asked for them is not known any more. */
   unrecorded(): Expiry[] {
     const found: Expiry[] = [];
-    for (const file of tombstonedIn(this.#directory)) {
+    const files = tombstonedIn(this.#directory);
+    const recorded = recordedOf(this.#directory, files);
+    for (const file of files) {
       const path = join(this.#directory, file);
       unlinkSegment(path);
       this.#tombstones.push(`${path}${TOMBSTONE_SUFFIX}`);
       // One that died after its commit has only the tombstone left to remove; told again it would be summed twice.
-      if (!isRecorded(this.#directory, file)) {
+      if (!recorded.has(file)) {
         found.push(this.#expiryOf(file, `${path}${TOMBSTONE_SUFFIX}`, 0, 'quota'));
       }
     }
@@ -93,21 +95,28 @@ export function expiringSegments(directory: string): string[] {
   return tombstonedIn(directory).filter((file) => existsSync(join(directory, file)));
 }
 
-/** Whether a segment that a recorder died over holds the expiry of `file`; what cannot be read does not. */
-function isRecorded(directory: string, file: string): boolean {
-  const open = segmentsOf(directory).filter(({ sealed }) => !sealed);
-  return open.some(({ path }) => {
+/** Those of some files whose expiry is recorded, mostly in one of the latest segments. */
+function recordedOf(directory: string, files: readonly string[]): ReadonlySet<string> {
+  const recorded = new Set<string>();
+  for (const { path } of segmentsOf(directory).reverse()) {
+    if (recorded.size === files.length) break;
+    for (const file of expiriesIn(path)) if (files.includes(file)) recorded.add(file);
+  }
+  return recorded;
+}
+
+/** Files whose expiry a segment records; of one that cannot be read, none. */
+function expiriesIn(path: string): readonly string[] {
+  try {
+    const connection = openForReading(path);
     try {
-      const connection = openForReading(path);
-      try {
-        return connection.prepare('SELECT 1 FROM expiry WHERE file = ?').get(file) !== undefined;
-      } finally {
-        connection.close();
-      }
-    } catch {
-      return false;
+      return connection.prepare<[], string>('SELECT file FROM expiry').pluck().all();
+    } finally {
+      connection.close();
     }
-  });
+  } catch {
+    return [];
+  }
 }
 
 /** Takes away what an expiry left, for whoever holds the recorder's lock; the next recorder records the expiry. */
@@ -115,8 +124,12 @@ export function finishExpiries(directory: string): void {
   for (const file of tombstonedIn(directory)) unlinkSegment(join(directory, file));
 }
 
-/** A copy that a `forget` was just writing, or left half written, goes with it. */
+/**
+ * A segment that has its tombstone. A copy that a `forget` was just writing, or left half written, goes with it, and
+ * a manifest that it was given since: alone, that would be a segment that was lost.
+ */
 function unlinkSegment(path: string): void {
+  rmSync(`${path}${MANIFEST_SUFFIX}`, { force: true, recursive: true });
   for (const suffix of ['', HANDED_SUFFIX, ...LEFTOVER_SUFFIXES]) rmSync(`${path}${suffix}`, { force: true });
 }
 

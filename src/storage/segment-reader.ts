@@ -10,7 +10,7 @@ import { type RawExchange, rowFrom, SELECT_RANGE, SELECT_TIES } from './exchange
 import { PayloadPlaces, type RawPlace, SELECT_PLACES } from './payload-places.ts';
 import type { SecondRollUp } from './roll-ups.ts';
 import { assertReadable, isUnborn } from './schema.ts';
-import { assertOwnName } from './segment-identities.ts';
+import { assertOwnName, type SegmentIdentity } from './segment-identities.ts';
 import { readMeta, type SegmentMeta } from './segment-meta.ts';
 import { StatementCache } from './statement-cache.ts';
 
@@ -95,6 +95,12 @@ export class SegmentReader {
       ),
     );
     return typeof firstUs === 'number' && typeof lastUs === 'number' ? { firstUs, lastUs } : null;
+  }
+
+  /** What tells it from all others. Counts its rows. */
+  identity(): SegmentIdentity {
+    const count = () => this.#statements.of<[], number>('SELECT count(*) FROM exchange').pluck().get();
+    return { meta: this.meta(), span: this.span(), exchanges: this.#guard(count) ?? 0 };
   }
 
   /** Where the payloads of the exchanges `firstId` to `lastId` lie. */

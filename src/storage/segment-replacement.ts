@@ -13,6 +13,7 @@ import {
   LEFTOVER_SUFFIXES,
   MANIFEST_SUFFIX,
   REWRITING_SUFFIX,
+  TOMBSTONE_SUFFIX,
 } from './segment-name.ts';
 
 /**
@@ -39,12 +40,16 @@ export function replaceSegment(path: string, facts: Omit<Manifest, 'fileBytes' |
   return manifest;
 }
 
-/** Ends what a rewriting began that did not come to its end: half a file goes, a segment without seal gets one. */
+/**
+ * Ends what a rewriting began that did not come to its end: half a file goes, a segment without seal gets one, but
+ * for one that is being taken away: sealed anew, it would be half there again.
+ */
 export function finishInterrupted(captureDirectory: string, clock: Clock): void {
   for (const file of leftoversIn(captureDirectory)) {
     const path = join(captureDirectory, file);
     const segment = path.slice(0, -CLAIMED_SUFFIX.length);
-    if (file.endsWith(CLAIMED_SUFFIX) && existsSync(segment)) settleSegment(segment, clock);
+    const isLeft = file.endsWith(CLAIMED_SUFFIX) && existsSync(segment);
+    if (isLeft && !existsSync(`${segment}${TOMBSTONE_SUFFIX}`)) settleSegment(segment, clock);
     rmSync(path, { force: true });
   }
 }

@@ -46,6 +46,8 @@ export interface VerifyOptions {
  * @throws AppError CAPTURE_ENCRYPTED for a wrong key, SCHEMA_TOO_NEW
  */
 export function verifyCapture(captureDirectory: string, options: VerifyOptions): VerifyDocument {
+  // Before all else: what a recorder makes, and takes away, while we read is missed by nobody.
+  const listed = readdirSync(captureDirectory);
   const segments = segmentsOf(captureDirectory);
   const reports: SegmentReport[] = [];
   const checked = new CheckedSegments();
@@ -69,7 +71,7 @@ export function verifyCapture(captureDirectory: string, options: VerifyOptions):
     exchanges: reports.reduce((sum, { exchanges }) => sum + exchanges, 0),
     segments: reports.map((report) => ({ ...report, problems: report.problems.length })),
     problems,
-    missing: checked.missing([...segments.map(({ file }) => file), ...files]),
+    missing: checked.missing(listed),
     expiring: files.filter((file) => file.endsWith(TOMBSTONE_SUFFIX)),
     leftovers: leftoversIn(captureDirectory),
   };

@@ -18,10 +18,33 @@ async function run(...args: string[]): Promise<void> {
 
 test.each([
   [['status', '--dir', ''], '--dir: the name of the directory is empty'],
+  [
+    ['record', '--dir', '/rec', '--target', 'x', '--tls-cert', ''],
+    '--tls-cert: the name of the file is empty',
+  ],
   [['forget', '/no/such', '--hash-key-file', ''], '--hash-key-file: the name of the file is empty'],
 ])('a path that an unset variable left empty is refused: %j', async (args, reason) => {
   await expect(run(...args)).rejects.toThrow(reason);
 });
+
+test.each(['--dir', '--hash-key-file', '--encryption-key-file'])(
+  'an empty %s keeps no traffic away: the recorder is off, and says so',
+  async (flag) => {
+    // Behind what refuses empty names for good; nothing is started.
+    const args = [
+      'record',
+      '--dir',
+      '/rec',
+      '--listen',
+      'nowhere',
+      '--target',
+      'http://127.0.0.1:1',
+      flag,
+      '',
+    ];
+    await expect(run(...args)).rejects.toThrow('--listen:');
+  },
+);
 
 test('an unknown variable is warned of once where the settings of another command line are printed', async () => {
   vi.stubEnv('REPRISE_TARKET', 'x');

@@ -67,6 +67,27 @@ describe('the sealer', () => {
     expect(sealer.pending).toBe(1);
   });
 
+  it('is ended within what a stop leaves it, though it ran before, and with it all that waits', async () => {
+    const log = new LogBook();
+    let attempts = 0;
+    const sealer = new Sealer({
+      logger: log,
+      onSealed: () => undefined,
+      attempt: (_, signal) => {
+        attempts += 1;
+        return new Promise((resolve) => signal.addEventListener('abort', () => resolve(killed())));
+      },
+    });
+    const sealing = sealer.seal(Array.from({ length: 40 }, (_, index) => `/a/${index}`));
+    sealer.stopWithin(1);
+    await sealing;
+    expect(attempts).toBe(1);
+    expect(sealer.pending).toBe(40);
+    await sealer.seal(['/a/late']);
+    expect(attempts).toBe(1);
+    expect(sealer.pending).toBe(41);
+  });
+
   it('does not try again what is damaged, and forgets what is gone', async () => {
     const { sealer, log, sealed } = scripted([
       () => ({
@@ -89,7 +110,7 @@ describe('the sealer', () => {
     const reader = new Database(path, { readonly: true });
     const rows = reader.prepare('SELECT * FROM exchange').iterate();
     rows.next();
-    const { failure } = await runSealer([path], 1_000);
+    const { failure } = await runSealer([path], AbortSignal.timeout(1_000));
     expect(failure).toBe('the sealer ended with SIGKILL');
     rows.return?.();
     reader.close();

@@ -107,14 +107,17 @@ describe('the quota', () => {
 });
 
 describe('expiry', () => {
-  it('that was committed before a crash is not recorded once more by the next writer', () => {
+  it.each([
+    ['is open still', false],
+    ['was sealed since', true],
+  ])('that was committed before a crash, in a segment that %s, is not recorded once more', (_, sealed) => {
     const directory = captureOf([0, 1].map((hour) => arrivalAlone(TEST_EPOCH_US + hour * HOUR_US)));
     const [oldest] = segmentsOf(directory);
     const manifest = `${oldest?.path}.manifest.json`;
     const tombstone = `${oldest?.path}.expired.json`;
     renameSync(manifest, tombstone);
     const kept = readFileSync(tombstone);
-    captureOf([], { directory, onFinished: () => undefined });
+    captureOf([], { directory, ...(sealed ? {} : { onFinished: () => undefined }) });
     writeFileSync(tombstone, kept);
     captureOf([arrivalAlone(TEST_EPOCH_US)], { directory });
     expect(existsSync(tombstone)).toBe(false);

@@ -1,4 +1,4 @@
-import { existsSync, renameSync, rmSync } from 'node:fs';
+import { copyFileSync, existsSync, renameSync, rmSync } from 'node:fs';
 import { basename } from 'node:path';
 import { describe, expect, it } from 'vitest';
 import { segmentsOf } from '../../src/storage/capture-directory.ts';
@@ -68,6 +68,20 @@ describe('a segment that a recorder died over while it took it away', () => {
     expect(forget(directory, ofSession('Adalberta'))).toMatchObject({ complete: true, exchanges: 15 });
     expect(existsSync(path)).toBe(false);
     expect(existsSync(`${path}.expired.json`)).toBe(true);
+  });
+
+  it('does not come back by half where a forget had been interrupted at it before', () => {
+    const { directory, path } = halfExpired();
+    copyFileSync(`${path}.expired.json`, `${path}.rewriting.json`);
+    expect(forget(directory, ofSession('Adalberta'))).toMatchObject({ complete: true, exchanges: 15 });
+    expect(verified(directory)).toEqual({ ok: true, exchanges: 15, leftovers: [] });
+  });
+
+  it('goes with a manifest that it was given meanwhile', () => {
+    const { directory, path } = halfExpired();
+    copyFileSync(`${path}.expired.json`, `${path}.manifest.json`);
+    forget(directory, ofSession('Adalberta'));
+    expect(verified(directory)).toMatchObject({ ok: true, exchanges: 15 });
   });
 
   it('is told of where a recorder is at work, or nothing may be changed', () => {

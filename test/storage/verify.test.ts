@@ -1,4 +1,13 @@
-import { chmodSync, cpSync, mkdirSync, readFileSync, renameSync, rmSync, writeFileSync } from 'node:fs';
+import {
+  chmodSync,
+  cpSync,
+  existsSync,
+  mkdirSync,
+  readFileSync,
+  renameSync,
+  rmSync,
+  writeFileSync,
+} from 'node:fs';
 import { basename, join } from 'node:path';
 import Database from 'better-sqlite3';
 import { describe, expect, it } from 'vitest';
@@ -136,11 +145,13 @@ describe('verifying a capture', () => {
     cpSync(first?.path ?? '', join(directory, copy));
     const problems = [{ file: copy, kind: 'name', what: expect.stringContaining(what) }];
     expect(verify(directory)).toMatchObject({ ok: false, problems });
-    expect(() => inspectCapture(directory)).toThrow(`segment ${copy} is damaged: ${what}`);
+    const read = () => [...new CaptureReader(directory).rows()];
+    for (const reading of [read, () => inspectCapture(directory)]) {
+      expect(reading).toThrow(`segment ${copy} is damaged: ${what}`);
+    }
     // With its manifest it is no better.
     cpSync(`${first?.path}.manifest.json`, join(directory, `${copy}.manifest.json`));
     expect(verify(directory).ok).toBe(false);
-    const read = () => [...new CaptureReader(directory).rows()];
     for (const reading of [read, () => inspectCapture(directory)]) {
       expect(reading).toThrow(`segment ${copy} is damaged: its manifest is that of ${first?.file}`);
     }
@@ -159,6 +170,20 @@ describe('verifying a capture', () => {
     expect(verify(directory)).toMatchObject({ ok: false, missing: [{ recorder: 'a', from: 2, to: 2 }] });
     renameSync(`${fourth?.path}.manifest.json`, `${fourth?.path}.expired.json`);
     expect(verify(directory).missing).toEqual([{ recorder: 'a', from: 2, to: 2 }]);
+  });
+
+  it('misses none that a recorder made, and took away, while it was checked', () => {
+    const directory = live({ id: 'a', hours: 3 });
+    const later =
+      segmentsOf(directory)
+        .at(-1)
+        ?.path.replace(/0003\.sqlite$/, '0009.sqlite') ?? '';
+    const { missing } = verifyCapture(directory, {
+      encryptionKey: null,
+      onSegment: () => writeFileSync(later, ''),
+    });
+    expect(existsSync(later)).toBe(true);
+    expect(missing).toEqual([]);
   });
 
   it('finds a ledger that was zeroed or cut short, and misses none that was never there', () => {

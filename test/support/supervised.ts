@@ -53,7 +53,7 @@ export async function startSupervised(
     probeListen: { host: '127.0.0.1', port: 0 },
     captureReady: () => undefined,
     estimated: () => undefined,
-    seal: async () => undefined,
+    sealer: { seal: async () => undefined, stopWithin: () => undefined },
     logger: log,
     clock: systemClock,
   });

@@ -8,6 +8,9 @@ import { systemClock } from '../../core/clock.ts';
 import { reasonOf } from '../../core/errors.ts';
 import { settleSegment } from '../../storage/sealing.ts';
 
+// Meant for others, as in all of a recording's processes.
+process.on('SIGUSR2', () => undefined);
+
 for (const path of process.argv.slice(2)) {
   const line = settle(path);
   process.stdout.write(`${JSON.stringify(line)}\n`);
