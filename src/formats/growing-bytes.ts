@@ -1,4 +1,7 @@
-/** Bytes that come at one end and go at the other, in a memory that grows by doubling: what waits is not copied anew for all that comes. */
+/**
+ * Bytes that come at one end and go at the other, in a memory that grows by doubling: what waits is not copied anew for
+ * all that comes.
+ */
 export class GrowingBytes {
   #memory = Buffer.alloc(0);
   #from = 0;

@@ -80,7 +80,10 @@ class VegetaWriter implements ExportWriter {
   }
 }
 
-/** A length of time as Go reads it, in the largest unit that says it exactly: a rate of whole requests a second would be another than the mean. */
+/**
+ * A length of time as Go reads it, in the largest unit that says it exactly: a rate of whole requests a second would be
+ * another than the mean.
+ */
 function goDuration(ns: number): string {
   const whole = Math.max(1, Math.round(ns));
   const [unit, size] = GO_UNITS.find(([, each]) => whole % each === 0) ?? ['ns', 1];

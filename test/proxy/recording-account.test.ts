@@ -169,8 +169,8 @@ describe('the account of a recording', () => {
         expect(ledger.openConnections).toBe(0);
         stage.killRecorder();
       }),
-      // A failure that is still being shrunk when the test's time is over would be told as a time-out.
-      { numRuns: 250, interruptAfterTimeLimit: 25_000 },
+      // A failure that is still being shrunk when the test's time is over would be told as a time-out. Too slow is one.
+      { numRuns: 250, plugins: [fc.interruptAfterTimeLimit(25_000, { failOnInterrupt: true })] },
     );
   });
 
