@@ -7,6 +7,7 @@ import { Connection, type ConnectionHost } from './http1/connection.ts';
 import { Dialer, type DialOptions } from './http1/dialer.ts';
 import { RequestWriter } from './http1/request-writer.ts';
 import { SilenceWatch } from './http1/silence-watch.ts';
+import { LoopTime } from './loop-time.ts';
 
 /** Model servers close idle connections after 2 to 5 s; giving them up earlier avoids racing that close. */
 const IDLE_MS = 1_500;
@@ -31,6 +32,7 @@ export class ConnectionPool implements ConnectionHost {
   readonly #options: PoolOptions;
   readonly #book: AddressBook;
   readonly #clock: Clock;
+  readonly #loopTime: LoopTime;
   readonly #connectTimes = new Durations();
   readonly #counts = new ConnectionCounts();
   #idle: Connection[] = [];
@@ -41,21 +43,24 @@ export class ConnectionPool implements ConnectionHost {
   readonly #live = new Set<Connection>();
   /** Since when those that are connecting are, and who waits for the outcome. */
   readonly #dialing = new Map<Connection, { readonly sinceNs: number; readonly settled: () => void }>();
+  /** Silent targets have the time in which this loop could hear them; idle connections grow old in any. */
   readonly #unanswered: SilenceWatch<Connection>;
   readonly #answering: SilenceWatch<Connection>;
   readonly #idling = new SilenceWatch<Connection>(IDLE_MS * 1e6);
   readonly #idlingLanes = new SilenceWatch<Connection>(LANE_IDLE_MS * 1e6);
   readonly #watching: NodeJS.Timeout;
+  /** The last watch by the loop's time. */
   #lastWatchNs: number;
 
   constructor(options: PoolOptions, book: AddressBook, clock: Clock) {
     this.#options = options;
     this.#book = book;
     this.#clock = clock;
-    this.dialer = new Dialer(options);
+    this.#loopTime = new LoopTime(clock);
+    this.dialer = new Dialer(options, this.#loopTime);
     this.#unanswered = new SilenceWatch(options.firstByteTimeoutMs * 1e6);
     this.#answering = new SilenceWatch(options.idleTimeoutMs * 1e6);
-    this.#lastWatchNs = clock.nowNs();
+    this.#lastWatchNs = this.#loopTime.nowNs();
     this.#watching = setInterval(() => this.#watch(), WATCH_MS).unref();
   }
 
@@ -144,12 +149,12 @@ export class ConnectionPool implements ConnectionHost {
   }
 
   waits(connection: Connection): void {
-    this.#unanswered.touch(connection, this.#clock.nowNs());
+    this.#unanswered.touch(connection, this.#loopTime.nowNs());
   }
 
   heard(connection: Connection): void {
     this.#unanswered.forget(connection);
-    this.#answering.touch(connection, this.#clock.nowNs());
+    this.#answering.touch(connection, this.#loopTime.nowNs());
   }
 
   released(connection: Connection): void {
@@ -183,9 +188,12 @@ export class ConnectionPool implements ConnectionHost {
   }
 
   #takeIdle(): Connection | null {
+    const nowNs = this.#clock.nowNs();
     for (let last = this.#idle.pop(); last; last = this.#idle.pop()) {
+      // Where nothing turned, nothing has watched either, and the server may have closed it meanwhile.
+      const isOld = this.#idling.isOverdue(last, nowNs);
       this.#idling.forget(last);
-      if (this.#usable(last)) return last;
+      if (!isOld && this.#usable(last)) return last;
       last.retire();
     }
     return null;
@@ -212,11 +220,12 @@ export class ConnectionPool implements ConnectionHost {
    */
   #watch(): void {
     const atNs = this.#lastWatchNs;
-    this.#lastWatchNs = this.#clock.nowNs();
+    this.#lastWatchNs = this.#loopTime.nowNs();
+    const nowNs = this.#clock.nowNs();
     for (const connection of this.#unanswered.takeOverdue(atNs)) connection.retire('first_byte_timeout');
     for (const connection of this.#answering.takeOverdue(atNs)) connection.retire('idle_timeout');
-    for (const connection of this.#idling.takeOverdue(atNs)) connection.retire();
-    for (const connection of this.#idlingLanes.takeOverdue(atNs)) connection.retire();
+    for (const connection of this.#idling.takeOverdue(nowNs)) connection.retire();
+    for (const connection of this.#idlingLanes.takeOverdue(nowNs)) connection.retire();
     if (this.#idleEnded) this.#idle = this.#idle.filter(({ open }) => open);
     this.#idleEnded = false;
   }

@@ -39,6 +39,7 @@ export class PendingSend implements SendEvents {
   readonly #listener: PendingListener;
   /** Until the transport has it: a body must not live as long as its answer takes. */
   #request: OutgoingRequest | null;
+  /** The actual send; before it, when the request's turn came. */
   #actualNs: number;
   #bodyBytes: number;
   #writtenNs: number | null = null;
@@ -68,11 +69,6 @@ export class PendingSend implements SendEvents {
     this.#listener = listener;
     this.readyNs = clock.nowNs();
     this.#actualNs = this.readyNs;
-  }
-
-  /** The actual send; before it, when the request's turn came. */
-  get actualNs(): number {
-    return this.#actualNs;
   }
 
   /** How long after the send its client leaves; null for one that stays. */

@@ -3,6 +3,7 @@ import { Cancels } from './cancels.ts';
 import { ConnectionLanes } from './connection-lanes.ts';
 import { Durations } from './durations.ts';
 import type { Admission } from './in-flight.ts';
+import { LoopTime } from './loop-time.ts';
 import { Pacer } from './pacer.ts';
 import { type Activity, PendingSend } from './pending-send.ts';
 import type { OutgoingRequest, SendBatch } from './send-batch.ts';
@@ -41,8 +42,9 @@ export class Sender {
   readonly #activity: Activity = { events: 0 };
   readonly #cancels: Cancels;
   readonly #timer: WakeTimer;
-  /** In order of their actual sends. */
-  readonly #inFlight = new Set<PendingSend>();
+  readonly #loopTime: LoopTime;
+  /** In order of their actual sends, and when those were by the loop's time. */
+  readonly #inFlight = new Map<PendingSend, number>();
   readonly #lanes = new ConnectionLanes<PendingSend>();
   #results: SendResult[] = [];
   #dispatched = 0;
@@ -55,10 +57,12 @@ export class Sender {
   #inFlightMax = 0;
   #turnPlanned = false;
   #lastTickNs: number;
+  /** The last tick by the loop's time. */
+  #lastLookNs: number;
   #ticks = 0;
   /** No batch will follow. */
   #finished = false;
-  /** Sending is over, by plan or by a stop: since when answers are only waited for. */
+  /** Sending is over, by plan or by a stop: since when, by the loop's time, answers are only waited for. */
   #drainingSinceNs: number | null = null;
   #over = false;
 
@@ -72,6 +76,8 @@ export class Sender {
     this.#busy = new BusyMeter(deps.clock.nowNs(), deps.loopIdleNs);
     this.#spin = new SpinAccount(this.#busy, this.#activity);
     this.#lastTickNs = deps.clock.nowNs();
+    this.#loopTime = new LoopTime(deps.clock);
+    this.#lastLookNs = this.#loopTime.nowNs();
   }
 
   /** Takes requests over, ahead of their time: follow-ups wait for other requests, and not for the pacer. */
@@ -98,7 +104,7 @@ export class Sender {
 
   /** Sends nothing more; what is in flight has the drain deadline to finish. */
   stop(): void {
-    this.#drainingSinceNs ??= this.#deps.clock.nowNs();
+    this.#drainingSinceNs ??= this.#loopTime.nowNs();
     this.#giveUpWaiting();
     this.#endWhenDrained();
   }
@@ -111,9 +117,10 @@ export class Sender {
     this.#stalls.noteLoopGap(this.#offset(plannedNs), this.#offset(nowNs));
     // Answers that came while nothing ran are read after this tick: what was overdue at the one before has had
     // a turn of the loop since, and only that is the target's doing.
-    this.#endOverdue(this.#lastTickNs);
+    this.#endOverdue(this.#lastLookNs);
     this.#endOvertime(nowNs);
     this.#lastTickNs = nowNs;
+    this.#lastLookNs = this.#loopTime.nowNs();
     this.#busy.tick(nowNs);
     this.#ticks += 1;
     if (this.#ticks % TICKS_PER_REPORT === 0) this.#flush();
@@ -131,7 +138,7 @@ export class Sender {
     this.#spin.turn(this.#deps.clock.nowNs());
     const waitNs = this.#sendDue();
     if (this.#finished && waitNs === Number.POSITIVE_INFINITY && this.#queue.followUps.size === 0)
-      this.#drainingSinceNs ??= this.#deps.clock.nowNs();
+      this.#drainingSinceNs ??= this.#loopTime.nowNs();
     if (this.#drainingSinceNs === null && waitNs <= this.#queue.awakeNs(this.#options.spinNs)) {
       this.#planTurn();
       return;
@@ -178,7 +185,7 @@ export class Sender {
 
   #dispatch(pending: PendingSend): void {
     this.#sent++;
-    this.#inFlight.add(pending);
+    this.#inFlight.set(pending, this.#loopTime.nowNs());
     pending.dispatch(this.#deps.transport);
     if (pending.cancelAfterNs !== null) this.#cancels.add(pending, pending.cancelAfterNs);
   }
@@ -199,7 +206,7 @@ export class Sender {
     const next = pending.lane === null ? null : this.#lanes.leave(pending.lane);
     if (next !== null) {
       // The last send is the one that waited longest; answers have their time from there.
-      if (this.#drainingSinceNs !== null) this.#drainingSinceNs = this.#deps.clock.nowNs();
+      if (this.#drainingSinceNs !== null) this.#drainingSinceNs = this.#loopTime.nowNs();
       this.#dispatch(next);
     }
     if (this.#drainingSinceNs !== null) this.#endWhenDrained();
@@ -209,7 +216,7 @@ export class Sender {
   #endOvertime(nowNs: number): void {
     if (!this.#finished || this.#drainingSinceNs !== null) return;
     const late = this.#queue.takeOvertime(nowNs, this.#options.drainDeadlineMs * 1e6);
-    if (late.length > 0) this.#drainingSinceNs = nowNs;
+    if (late.length > 0) this.#drainingSinceNs = this.#loopTime.nowNs();
     this.#unreached += late.length;
     for (const { index, intendedOffsetNs } of late) this.#report(neverSentResult(index, intendedOffsetNs));
   }
@@ -236,15 +243,16 @@ export class Sender {
     this.#deps.onResults(results);
   }
 
+  /** @param atNs by the loop's time */
   #endOverdue(atNs: number): void {
-    for (const pending of this.#inFlight) {
-      if (atNs - pending.actualNs < this.#options.totalTimeoutMs * 1e6) break;
+    for (const [pending, sinceNs] of this.#inFlight) {
+      if (atNs - sinceNs < this.#options.totalTimeoutMs * 1e6) break;
       pending.handle?.abort('total_timeout');
     }
     const drainedNs = this.#drainingSinceNs === null ? 0 : atNs - this.#drainingSinceNs;
     if (this.#drainingSinceNs === null || drainedNs < this.#options.drainDeadlineMs * 1e6) return;
     this.#giveUpWaiting();
-    for (const pending of this.#inFlight) pending.handle?.abort('stopped');
+    for (const pending of this.#inFlight.keys()) pending.handle?.abort('stopped');
   }
 
   #endWhenDrained(): void {

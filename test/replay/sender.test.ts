@@ -201,15 +201,28 @@ describe('the sender', () => {
     ]);
   });
 
-  test('gives an answer that came while the process stood still a turn to be read before its time is up', () => {
+  test('takes no time from a request in which the process stood still, for it could not be heard then', () => {
     const stage = new Stage(() => ({ afterNs: Number.POSITIVE_INFINITY }), { totalTimeoutMs: 1_000 });
     stage.hand([prepared(0, 0)]);
     stage.sender.finish();
     stage.playTo(500 * MS);
     stage.freeze(2_000 * MS);
+    stage.playTo(2_850 * MS);
     expect(stage.results).toEqual([]);
-    stage.playTo(2_500 * MS + 2 * TICK_NS);
+    stage.playTo(3_000 * MS + 3 * TICK_NS);
     expect(stage.results.map(({ error }) => error)).toEqual(['total_timeout']);
+  });
+
+  test('takes no time from the drain in which the process stood still', () => {
+    const stage = new Stage(() => ({ afterNs: Number.POSITIVE_INFINITY }), { drainDeadlineMs: 1_000 });
+    stage.hand([prepared(0, 0)]);
+    stage.playTo(100 * MS);
+    stage.sender.stop();
+    stage.freeze(5_000 * MS);
+    stage.playTo(5_900 * MS);
+    expect(stage.results).toEqual([]);
+    stage.playTo(6_100 * MS + 3 * TICK_NS);
+    expect(stage.results.map(({ error }) => error)).toEqual(['stopped']);
   });
 
   test('marks a stop of 300 ms in which nothing was due', () => {

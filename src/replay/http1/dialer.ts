@@ -1,5 +1,7 @@
 import { connect, isIP, Socket } from 'node:net';
 import type { buildConnector } from 'undici';
+import type { LoopTime } from '../loop-time.ts';
+import { afterAtLeast } from '../sure-timer.ts';
 import { type CertificateRules, trustOf } from '../target-certificates.ts';
 
 export interface DialOptions extends CertificateRules {
@@ -20,11 +22,14 @@ const READ_BUFFER = Buffer.allocUnsafeSlow(64 * 1024);
 /** Opens sockets to the target: plain ones read without an allocation, TLS ones are undici's. */
 export class Dialer {
   readonly #options: DialOptions;
+  readonly #loopTime: LoopTime;
   readonly #origin: URL;
   #connectTls: Promise<buildConnector.connector> | null = null;
 
-  constructor(options: DialOptions) {
+  /** @param loopTime what an attempt has its time of */
+  constructor(options: DialOptions, loopTime: LoopTime) {
     this.#options = options;
+    this.#loopTime = loopTime;
     this.#origin = new URL(options.origin);
   }
 
@@ -49,7 +54,7 @@ export class Dialer {
     taker: SocketTaker,
     done: (error: Error | null, socket: Socket | null) => void,
   ): () => void {
-    const { socketPath, connectTimeoutMs } = this.#options;
+    const { socketPath } = this.#options;
     const onread = {
       buffer: READ_BUFFER,
       callback: (length: number): boolean => {
@@ -61,19 +66,19 @@ export class Dialer {
       socketPath === null
         ? connect({ host: address, port: Number(this.#origin.port || 80), noDelay: true, onread })
         : connect({ path: socketPath, onread });
-    const timer = setTimeout(() => socket.destroy(new ConnectTimeout()), connectTimeoutMs);
+    const inTime = this.#timeOut(() => socket.destroy(new ConnectTimeout()));
     const failed = (error: Error): void => {
-      clearTimeout(timer);
+      inTime();
       done(error, null);
     };
     socket.once('error', failed);
     socket.once('connect', () => {
-      clearTimeout(timer);
+      inTime();
       socket.off('error', failed);
       done(null, socket);
     });
     return () => {
-      clearTimeout(timer);
+      inTime();
       socket.destroy();
     };
   }
@@ -88,10 +93,10 @@ export class Dialer {
     const isName = isIP(hostname.replace(/^\[|\]$/g, '')) === 0;
     let over = false;
     let dialing: unknown = null;
-    let timer: NodeJS.Timeout | undefined;
+    let inTime = (): void => undefined;
     const giveUp = (): void => {
       over = true;
-      clearTimeout(timer);
+      inTime();
       if (dialing instanceof Socket) dialing.destroy();
     };
     const connected = (error: Error | null, socket: Socket | null): void => {
@@ -100,7 +105,7 @@ export class Dialer {
         return;
       }
       over = true;
-      clearTimeout(timer);
+      inTime();
       if (!socket) done(error ?? new Error('no socket'), null);
       else {
         socket.on('data', (bytes: Buffer) => taker.onBytes(bytes));
@@ -114,14 +119,31 @@ export class Dialer {
         if (over) return;
         // Told by no type of undici's: the socket, which would be half open for as long as the target likes.
         dialing = connectTls(at, (error, socket) => connected(error, socket));
-        timer = setTimeout(() => {
+        inTime = this.#timeOut(() => {
           giveUp();
           done(new ConnectTimeout(), null);
-        }, this.#options.connectTimeoutMs);
+        });
       },
       (error: Error) => connected(error, null),
     );
     return giveUp;
+  }
+
+  /** Ends an attempt that takes too long, unless what it returns is called before. */
+  #timeOut(end: () => void): () => void {
+    let last: NodeJS.Immediate | undefined;
+    // What came while the loop stood still is read behind its timers: it has that turn.
+    const cancel = afterAtLeast(
+      this.#loopTime,
+      () => {
+        last = setImmediate(end);
+      },
+      this.#options.connectTimeoutMs,
+    );
+    return () => {
+      cancel();
+      clearImmediate(last);
+    };
   }
 }
 

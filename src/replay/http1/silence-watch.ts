@@ -20,6 +20,10 @@ export class SilenceWatch<Item> {
     this.#sinceNs.delete(item);
   }
 
+  isOverdue(item: Item, atNs: number): boolean {
+    return atNs - (this.#sinceNs.get(item) ?? atNs) >= this.#limitNs;
+  }
+
   /** Those that had been silent for the limit at `atNs`; they are watched no longer. */
   takeOverdue(atNs: number): Item[] {
     const overdue: Item[] = [];
