@@ -7,12 +7,13 @@ import { idleHelpers } from './helper-threads.ts';
 import { terminal } from './terminal.ts';
 
 /**
- * Commands that read a capture by the million, and would let the heap of a process grow. A dry run does that in a
- * thread of its own making, and a second one would only take more.
+ * A dry run reads a capture by the million in a thread of its own making, and a second one would only take more.
  */
-const IN_THREAD: ReadonlySet<string> = new Set(['replay']);
 const DRY_RUN = '--dry-run';
-/** Commands that keep a schedule. */
+/**
+ * Commands that keep a schedule. They run in a thread: one of them reads a capture by the million, which would let the
+ * heap of a process grow, and whoever watches the threads must not wait for any of them.
+ */
 const SENDING: ReadonlySet<string> = new Set(['replay', 'selftest']);
 
 /** Runs one command line (without `node` and the script) and leaves its status in `process.exitCode`. */
@@ -25,9 +26,9 @@ export async function main(args: readonly string[]): Promise<void> {
   try {
     if (isMainThread && !args.includes(DRY_RUN)) {
       const command = commandOf(args);
-      // Nobody waits for it: where it comes late, helpers are in the way until then.
-      if (SENDING.has(command)) idleHelpers();
-      if (IN_THREAD.has(command)) {
+      if (SENDING.has(command)) {
+        // Nobody waits for it: where it comes late, helpers are in the way until then.
+        void idleHelpers();
         await runInThread(args);
         return;
       }

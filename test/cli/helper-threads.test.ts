@@ -1,5 +1,4 @@
-import { spawnSync } from 'node:child_process';
-import { readdirSync, readFileSync, symlinkSync, writeFileSync } from 'node:fs';
+import { readFileSync, symlinkSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { describe, expect, test } from 'vitest';
@@ -7,37 +6,10 @@ import { captureOf } from '../support/captures.ts';
 import { runReprise, startReprise } from '../support/process.ts';
 import { requestsOf, serverOf } from '../support/replaying.ts';
 import { temporaryDirectory } from '../support/temp-dir.ts';
+import { IDLE, mayReturn, NORMAL, policiesOf, threadsAreNamed } from '../support/thread-policies.ts';
 
-/** Of Linux: what has no wish of its own, and what runs only where nobody else wants to. */
-const NORMAL = 0;
-const IDLE = 5;
-/** Places of a thread's `stat` behind its name, of which the first is its state. */
-const POLICY = 38;
-
-const hasChrt = spawnSync('chrt', ['--version']).status === 0;
-const threadsAreNamed = process.platform === 'linux' && policiesOf(process.pid).has('V8Worker');
-
-/** The scheduling policies of a process's threads, by the name of the thread. */
-function policiesOf(pid: number): Map<string, Set<number>> {
-  const policies = new Map<string, Set<number>>();
-  for (const id of readdirSync(`/proc/${pid}/task`)) {
-    const stat = statOf(`/proc/${pid}/task/${id}/stat`);
-    if (stat === null) continue;
-    const name = stat.slice(stat.indexOf('(') + 1, stat.lastIndexOf(')'));
-    const policy = Number(stat.slice(stat.lastIndexOf(')') + 2).split(' ')[POLICY]);
-    policies.set(name, (policies.get(name) ?? new Set()).add(policy));
-  }
-  return policies;
-}
-
-/** Null where the thread has ended meanwhile. */
-function statOf(path: string): string | null {
-  try {
-    return readFileSync(path, 'utf8');
-  } catch {
-    return null;
-  }
-}
+/** What `chrt` is asked first: whether a program of the idle class may leave it. */
+const TRIAL = '-i 0 chrt -o 0 true';
 
 /** A replay that is not answered before `asExpected` holds of its threads, or ten seconds are over; what they were. */
 async function policiesOfReplay(
@@ -72,8 +44,8 @@ function fakeChrt(script: string): { readonly path: string; readonly notes: () =
 }
 
 describe.skipIf(!threadsAreNamed)("V8's helpers (needs a Node that names its threads)", () => {
-  test.skipIf(!hasChrt)(
-    'of a replay run only where nothing else wants to, and nothing else does (needs chrt)',
+  test.skipIf(!mayReturn)(
+    'of a replay run only where nothing else wants to, and nothing else does (needs chrt, and leave to leave its idle class)',
     async () => {
       const helpers = ['V8Worker', 'DelayedTaskSche'];
       const policies = await policiesOfReplay((now) =>
@@ -95,14 +67,26 @@ describe.skipIf(!threadsAreNamed)("V8's helpers (needs a Node that names its thr
     [['selftest', '--help'], 5],
     [['replay', '--dry-run', '--help'], 0],
     [['profile', '--help'], 0],
-  ] as const)('are told of by %s to chrt, each once, where it sends', async (args, helpers) => {
-    const { path, notes } = fakeChrt('');
-    const { status } = await runReprise(args, { env: { PATH: `${path}:${process.env['PATH']}` } });
-    expect(status).toBe(0);
-    // It ends when they have: nothing is noted after it.
-    expect(notes().every((line) => /^-i -p 0 \d+$/.test(line))).toBe(true);
-    expect(new Set(notes()).size).toBe(helpers);
-    expect(notes()).toHaveLength(helpers);
+  ] as const)(
+    'are told of by %s to chrt, each once, where it sends and they may return',
+    async (args, helpers) => {
+      const { path, notes } = fakeChrt('');
+      const { status } = await runReprise(args, { env: { PATH: `${path}:${process.env['PATH']}` } });
+      expect(status).toBe(0);
+      // It ends when they have: nothing is noted after it.
+      const [trial, ...told] = notes();
+      expect(trial).toBe(helpers === 0 ? undefined : TRIAL);
+      expect(told.every((line) => /^-i -p 0 \d+$/.test(line))).toBe(true);
+      expect(new Set(told).size).toBe(helpers);
+      expect(told).toHaveLength(helpers);
+    },
+  );
+
+  test('stay what they are where they might not return: a class that is left by nobody can hold up a run', async () => {
+    const { path, notes } = fakeChrt('exit 1');
+    const env = { PATH: `${path}:${process.env['PATH']}` };
+    const { status } = await runReprise(['replay', '--help'], { env });
+    expect({ status, notes: notes() }).toEqual({ status: 0, notes: [TRIAL] });
   });
 
   test('keep nobody who waits for a chrt that hangs, nor fail one that cannot be started', async () => {
@@ -114,5 +98,6 @@ describe.skipIf(!threadsAreNamed)("V8's helpers (needs a Node that names its thr
       const { status, stderr } = await runReprise(['replay', '--help'], { env });
       expect({ status, stderr }).toEqual({ status: 0, stderr: '' });
     }
+    expect(hanging.notes()).toEqual([TRIAL]);
   });
 });

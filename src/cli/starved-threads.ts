@@ -1,0 +1,48 @@
+import { readFileSync } from 'node:fs';
+
+/** Reads a file of a thread's below `/proc`; empty where the thread has ended. */
+export type ThreadFile = (id: string, name: 'stat' | 'schedstat') => string;
+
+const RUNNABLE = 'R';
+
+/**
+ * Tells whether threads want to run and do not get a processor. One that is runnable at two looks and was not given
+ * a nanosecond between them was so all the time: it cannot have slept without running first.
+ */
+export class StarvedThreads {
+  readonly #ids: readonly string[];
+  readonly #read: ThreadFile;
+  /** What each that was runnable at the last look had run by then, as Linux writes it. */
+  #ran = new Map<string, string>();
+
+  constructor(ids: readonly string[], read: ThreadFile = readThreadFile) {
+    this.#ids = ids;
+    this.#read = read;
+  }
+
+  /** Whether any has waited since the look before. */
+  look(): boolean {
+    const ran = new Map<string, string>();
+    for (const id of this.#ids) {
+      if (stateOf(this.#read(id, 'stat')) !== RUNNABLE) continue;
+      const [ranNs = ''] = this.#read(id, 'schedstat').split(' ');
+      if (ranNs !== '') ran.set(id, ranNs);
+    }
+    const starved = [...ran].some(([id, ranNs]) => this.#ran.get(id) === ranNs);
+    this.#ran = ran;
+    return starved;
+  }
+}
+
+/** The letter behind the name, which may hold anything. */
+function stateOf(stat: string): string {
+  return stat.charAt(stat.lastIndexOf(')') + 2);
+}
+
+function readThreadFile(id: string, name: 'stat' | 'schedstat'): string {
+  try {
+    return readFileSync(`/proc/self/task/${id}/${name}`, 'utf8').trim();
+  } catch {
+    return '';
+  }
+}
