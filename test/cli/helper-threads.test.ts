@@ -1,3 +1,4 @@
+import { spawnSync } from 'node:child_process';
 import { readFileSync, symlinkSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
@@ -48,10 +49,18 @@ describe.skipIf(!threadsAreNamed)("V8's helpers (needs a Node that names its thr
     'of a replay run only where nothing else wants to, and nothing else does (needs chrt, and leave to leave its idle class)',
     async () => {
       const helpers = ['V8Worker', 'DelayedTaskSche'];
-      const policies = await policiesOfReplay((now) =>
-        helpers.every((name) => now.get(name)?.has(IDLE) === true && now.get(name)?.size === 1),
-      );
-      for (const name of helpers) expect(policies.get(name)).toEqual(new Set([IDLE]));
+      // Passes on what it is told, but for the trial, which a busy machine may keep from its end.
+      const real = spawnSync('sh', ['-c', 'command -v chrt'], { encoding: 'utf8' }).stdout.trim();
+      const { path, notes } = fakeChrt(`[ "$2" = 0 ] || exec ${real} "$@"`);
+      const returned = (): boolean => notes().some((line) => line.startsWith('-o'));
+      const areIdle = (now: Map<string, Set<number>>): boolean =>
+        helpers.every((name) => now.get(name)?.has(IDLE) === true && now.get(name)?.size === 1);
+      const policies = await policiesOfReplay((now) => areIdle(now) || returned(), {
+        PATH: `${path}:${process.env['PATH']}`,
+      });
+      // On a machine that is never idle they are back among the others at once.
+      if (!returned()) for (const name of helpers) expect(policies.get(name)).toEqual(new Set([IDLE]));
+      expect(notes().filter((line) => line.startsWith('-i -p 0 '))).toHaveLength(5);
       expect(policies.get('WorkerThread')).toEqual(new Set([NORMAL]));
       expect(policies.get('MainThread')).toEqual(new Set([NORMAL]));
     },
