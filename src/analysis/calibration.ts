@@ -1,11 +1,15 @@
 import type { ExchangeRow } from '../core/exchange.ts';
 import { Histogram } from '../core/histogram.ts';
-import type { Send } from '../core/run.ts';
+import type { Send, Stretch } from '../core/run.ts';
 import { formatBytes, formatMs } from '../core/units.ts';
+import { durationsOf, hasSuffered, mayHaveSuffered } from './latency-statistics.ts';
+import { StretchSet } from './stretch-set.ts';
 
 const NS_PER_MS = 1e6;
 /** A median of fewer answers says nothing of a server. */
 const MIN_PAIRS = 20;
+/** Pairs of which only the end shows whether we stood still meanwhile. With more the others count as they are. */
+const MAX_ASIDE = 100_000;
 /** Stands for a request that was not answered, beside statuses. */
 const NO_ANSWER = 0;
 
@@ -26,6 +30,8 @@ interface Compared<T> {
 export interface Calibration {
   /** Requests that were answered while recording and were sent again. */
   readonly pairs: number;
+  /** Such requests that are none of them, because we stood still when they were due or answered. */
+  readonly leftOut: number;
   /** Median, milliseconds: from the request to the last byte of its answer. `"Infinity"` where most failed. */
   readonly p50Ms: { readonly recorded: number | null; readonly observed: number | 'Infinity' | null };
   /** Median bytes of the answer's body. */
@@ -42,11 +48,17 @@ export interface Calibration {
 
 type RecordedAnswer = Pick<ExchangeRow, 'outcome' | 'status' | 'lastByteOffsetUs' | 'responseBytes'>;
 
+/** How a calibration came to its end. */
+interface CalibrationEnd {
+  readonly interrupted: boolean;
+  readonly stalls: readonly Stretch[];
+}
+
 /** A send whose request was answered while recording, and how. */
 interface AnsweredSend {
   readonly recorded: RecordedAnswer;
   readonly status: number;
-  readonly send: Send;
+  readonly send: Send & { readonly actualOffsetNs: number };
 }
 
 /**
@@ -61,8 +73,10 @@ export class CalibrationStatistics {
   readonly #statuses = { recorded: new Map<number, number>(), observed: new Map<number, number>() };
   /** Open when the calibration was over. Whose doing that was is known only then. */
   readonly #open: AnsweredSend[] = [];
+  readonly #aside: AnsweredSend[] = [];
   #planned = 0;
   #pairs = 0;
+  #leftOut = 0;
   #unanswered = 0;
 
   constructor(limits: CalibrationLimits) {
@@ -81,16 +95,25 @@ export class CalibrationStatistics {
       const recorded = this.#recorded.get(send.index);
       this.#recorded.delete(send.index);
       // What we cancelled, or never sent, says nothing of the target.
-      if (send.actualOffsetNs === null || send.cancelled) continue;
+      const { actualOffsetNs } = send;
+      if (actualOffsetNs === null || send.cancelled) continue;
       if (recorded?.outcome !== 'completed' || recorded.status === null) continue;
-      const answered = { recorded, status: recorded.status, send };
+      const answered = { recorded, status: recorded.status, send: { ...send, actualOffsetNs } };
       if (send.error === 'stopped') this.#open.push(answered);
-      else this.#addPair(answered);
+      else this.#addAnswered(answered);
     }
   }
 
-  /** Where it was interrupted, what was open was ended by us; else it had as long as a drain may take. */
-  report({ interrupted }: { readonly interrupted: boolean }): Calibration {
+  /**
+   * Where it was interrupted, what was open was ended by us; else it had as long as a drain may take.
+   * @param stalls where we stood still
+   */
+  report({ interrupted, stalls }: CalibrationEnd): Calibration {
+    const stalled = new StretchSet(stalls);
+    for (const aside of this.#aside.splice(0)) {
+      if (hasSuffered(durationsOf(aside.send, true), stalled)) this.#leftOut += 1;
+      else this.#addPair(aside);
+    }
     for (const open of this.#open.splice(0)) if (!interrupted && hadItsTime(open)) this.#addPair(open);
     const isEnough = this.#pairs >= MIN_PAIRS;
     const statusDistance = this.#pairs === 0 ? null : this.#distance();
@@ -98,6 +121,7 @@ export class CalibrationStatistics {
     const differences = isEnough ? differencesOf(figures, this.#limits) : [];
     return {
       pairs: this.#pairs,
+      leftOut: this.#leftOut,
       ...figures,
       statuses: { recorded: countsOf(this.#statuses.recorded), observed: countsOf(this.#statuses.observed) },
       bounds: this.#limits,
@@ -107,6 +131,12 @@ export class CalibrationStatistics {
           : null,
       differences,
     };
+  }
+
+  #addAnswered(answered: AnsweredSend): void {
+    const waits = mayHaveSuffered(durationsOf(answered.send, true)) && this.#aside.length < MAX_ASIDE;
+    if (waits) this.#aside.push(answered);
+    else this.#addPair(answered);
   }
 
   #addPair({ recorded, status, send }: AnsweredSend): void {
@@ -123,7 +153,7 @@ export class CalibrationStatistics {
     }
     count(this.#statuses.observed, send.status);
     this.#bytes.observed.record(send.responseBytes);
-    this.#latency.observed.record(Math.max(0, send.lastByteOffsetNs - (send.actualOffsetNs ?? 0)));
+    this.#latency.observed.record(Math.max(0, send.lastByteOffsetNs - send.actualOffsetNs));
   }
 
   #p50Ms(): Calibration['p50Ms'] {
@@ -151,10 +181,15 @@ export class CalibrationStatistics {
   }
 }
 
+/** To be said behind a number of pairs; nothing where none was left out. */
+export function leftOutText(leftOut: number): string {
+  return leftOut === 0 ? '' : ` (${leftOut} left out because the generator stood still)`;
+}
+
 /** Whether a request without an answer had as long as its recorded one took; where nobody knows that, it had. */
 function hadItsTime({ recorded: { lastByteOffsetUs }, send }: AnsweredSend): boolean {
   if (lastByteOffsetUs === null || send.lastByteOffsetNs === null) return true;
-  return send.lastByteOffsetNs - (send.actualOffsetNs ?? 0) >= lastByteOffsetUs * 1e3;
+  return send.lastByteOffsetNs - send.actualOffsetNs >= lastByteOffsetUs * 1e3;
 }
 
 function differencesOf(

@@ -50,6 +50,8 @@ export interface LatencyFigures {
   readonly stopped: number;
   /** Sends left out of all of the above: due in a stalled stretch and late, or ended in one, whenever that was. */
   readonly leftOut: number;
+  /** How long the stalled stretches are together. */
+  readonly stalledNs: number;
 }
 
 /**
@@ -110,12 +112,13 @@ export class LatencyStatistics {
       failed: this.#failed,
       stopped: this.#stopped,
       leftOut,
+      stalledNs: stalled.totalNs,
     };
   }
 
-  #asideFor({ lagNs, inFlightNs }: Durations): DurationsAside | null {
-    if (lagNs > LATE_NS) return this.#late;
-    return inFlightNs > LONG_NS ? this.#long : null;
+  #asideFor(durations: Durations): DurationsAside | null {
+    if (!mayHaveSuffered(durations)) return null;
+    return durations.lagNs > LATE_NS ? this.#late : this.#long;
   }
 
   #record(durations: Durations): void {
@@ -134,6 +137,11 @@ export class LatencyStatistics {
     this.#failed += 1;
     if (durations.stopped) this.#stopped += 1;
   }
+}
+
+/** Whether it can be told only when the stretches are known in which we stood still. */
+export function mayHaveSuffered({ lagNs, inFlightNs }: Durations): boolean {
+  return lagNs > LATE_NS || inFlightNs > LONG_NS;
 }
 
 /** Whether what was measured of a send may be the doing of a stretch in which we stood still. */

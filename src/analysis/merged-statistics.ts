@@ -181,7 +181,7 @@ function isAnswer({ actualOffsetNs, cancelled, error }: Send): boolean {
 function mergedLatency(shards: readonly LatencyFigures[]): LatencyFigures {
   // Made by statistics that nothing was added to: empty distributions.
   const merged = new LatencyStatistics().finish([]);
-  let { lagMaxNs, failed, stopped, leftOut } = merged;
+  let { lagMaxNs, failed, stopped, leftOut, stalledNs } = merged;
   for (const each of shards) {
     merged.scheduled.merge(each.scheduled);
     merged.service.merge(each.service);
@@ -192,6 +192,7 @@ function mergedLatency(shards: readonly LatencyFigures[]): LatencyFigures {
     failed += each.failed;
     stopped += each.stopped;
     leftOut += each.leftOut;
+    stalledNs += each.stalledNs;
   }
-  return { ...merged, lagMaxNs, failed, stopped, leftOut };
+  return { ...merged, lagMaxNs, failed, stopped, leftOut, stalledNs };
 }

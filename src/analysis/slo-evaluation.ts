@@ -1,5 +1,6 @@
 import type { Histogram } from '../core/histogram.ts';
 import { type Excused, excusedOf } from './excused.ts';
+import { OurLateness } from './our-lateness.ts';
 import type { RunFigures } from './run-statistics.ts';
 import { type SloMetric, type SloOperator, STREAM_METRICS, type Threshold } from './slo.ts';
 
@@ -23,6 +24,11 @@ export interface SloResult {
    * prove nothing: a quick refusal is not slow. Else null.
    */
   readonly brokenByStreams: boolean | null;
+  /**
+   * Of a time, of the makespan and of errors: whether the objective is broken without all that our own lateness and
+   * our standstills may have added. Else null.
+   */
+  readonly brokenWithoutUs: boolean | null;
 }
 
 /** Requests that count as infinitely slow, and those that do not count because we stopped them ourselves. */
@@ -31,6 +37,8 @@ interface Unanswered {
   /** Of them, those that never left: refused by our own cap or ceiling, or not reached. */
   readonly unsent: number;
   readonly failed: number;
+  /** Of them, those that neither left late nor ended while we stood still. */
+  readonly failedApart: number;
   readonly sent: number;
 }
 
@@ -59,6 +67,7 @@ export function evaluateSlo(
     infinite: latency.failed + unsent - excused.outsideStalls,
     unsent,
     failed: outcomes.failed - excused.stopped,
+    failedApart: latency.failed - excused.outsideStalls,
     // What the recorded client gave up was neither answered nor failed: it must not make a share of errors smaller.
     sent: outcomes.sent - outcomes.cancelled - excused.stopped,
   };
@@ -115,7 +124,46 @@ function evaluate(
   const brokenByStreams = STREAM_METRICS.has(threshold.metric)
     ? isBroken(threshold, observe(threshold, figures, unanswered, streams.answered))
     : null;
-  return { threshold, observed, ok, brokenByService, brokenByStreams };
+  const brokenWithoutUs = isBrokenWithoutUs(threshold, figures, unanswered, streams.answered);
+  return { threshold, observed, ok, brokenByService, brokenByStreams, brokenWithoutUs };
+}
+
+function isBrokenWithoutUs(
+  threshold: Threshold,
+  figures: RunFigures,
+  unanswered: Unanswered,
+  streams: UnansweredStreams,
+): boolean | null {
+  const { metric, aggregation } = threshold;
+  if (metric === 'achieved' || metric === 'mismatch') return null;
+  if (metric === 'errors') {
+    const failed = unanswered.failedApart;
+    return isBroken(threshold, aggregation.kind === 'count' ? failed : ratio(failed, unanswered.sent));
+  }
+  // What is too short is no longer for being late.
+  if (threshold.operator === '>' || threshold.operator === '>=') return true;
+  const ours = new OurLateness(figures.latency);
+  const limitNs = threshold.limit * NS_PER_MS;
+  if (metric === 'makespan') return ours.provesSpan(figures.makespanNs ?? 0, limitNs);
+  const { latency, streams: timed } = figures;
+  const proves = (times: Histogram, infinite: number, ends: 1 | 2): boolean =>
+    ours.proves(aggregation, limitNs, times, infinite, ends);
+  switch (metric) {
+    case 'service':
+      return proves(latency.service, unanswered.infinite, 1);
+    case 'latency':
+      return (
+        proves(latency.service, unanswered.infinite, 1) || proves(latency.scheduled, unanswered.infinite, 2)
+      );
+    case 'ttft':
+      return (
+        proves(timed.ttftService, streams.withoutToken, 1) || proves(timed.ttft, streams.withoutToken, 2)
+      );
+    case 'itl':
+      return proves(timed.itl, streams.gaps, 1);
+    case 'tpot':
+      return proves(timed.tpot, streams.streams, 1);
+  }
 }
 
 function isBroken({ operator, limit }: Threshold, observed: number | null): boolean {

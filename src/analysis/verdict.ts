@@ -1,4 +1,5 @@
 import { countOf, formatMs } from '../core/units.ts';
+import { leftOutText } from './calibration.ts';
 import { checkDoubts, isProvenMismatch } from './check-judgement.ts';
 import { failureDoubts } from './failure-doubts.ts';
 import { findings, isOurSideLate, percent, type Reason, turnedAwayText } from './findings.ts';
@@ -23,8 +24,8 @@ export interface Judgement {
 }
 
 /**
- * Judges a run that is over, in this order: FAIL for a violated objective (where we were late ourselves, only if
- * service latency violates it too); INCONCLUSIVE for causes on our side or in the comparison; only then PASS.
+ * Judges a run that is over, in this order: FAIL for a violated objective (if it is without what our own lateness and
+ * standstills may have added, and where we were late, by service latency too); INCONCLUSIVE for causes on our side or in the comparison; only then PASS.
  */
 export function judge(
   context: RunContext,
@@ -40,7 +41,9 @@ export function judge(
   const proven = violated.filter((result) =>
     result.threshold.metric === 'mismatch'
       ? isProvenMismatch(result, context.figures, bounds)
-      : result.brokenByStreams !== false && (!late || isProvenWhileLate(result)),
+      : result.brokenByStreams !== false &&
+        result.brokenWithoutUs !== false &&
+        (!late || isProvenWhileLate(result)),
   );
   const doubts = [
     ...findings(context, bounds),
@@ -50,13 +53,16 @@ export function judge(
     ...unreadStreams(thresholds, context.figures),
     ...streamsMissing(violated, context.figures),
   ];
-  const notes = [...lagNotes(violated, proven), ...standingNotes(context, bounds)];
-  const valid = doubts.length === 0;
+  const ours = lagNotes(violated, proven);
+  // Where nothing else is in doubt, what we may have broken ourselves is neither kept nor broken.
+  const reasons = doubts.length === 0 && proven.length === 0 ? ours : doubts;
+  const notes = [...(reasons === ours ? [] : ours), ...standingNotes(context, bounds)];
+  const valid = reasons.length === 0;
   if (proven.length > 0) {
     return { verdict: 'FAIL', valid, reasons: proven.map(violationOf), notes: [...doubts, ...notes], slo };
   }
-  if (thresholds.length === 0) return { verdict: null, valid, reasons: doubts, notes, slo };
-  return { verdict: valid ? 'PASS' : 'INCONCLUSIVE', valid, reasons: doubts, notes, slo };
+  if (thresholds.length === 0) return { verdict: null, valid, reasons, notes, slo };
+  return { verdict: valid ? 'PASS' : 'INCONCLUSIVE', valid, reasons, notes, slo };
 }
 
 /** As much of the streams may be unread before their objectives are in doubt: as of coverage. */
@@ -69,7 +75,7 @@ export function exitCodeOf({ verdict, valid }: Pick<Judgement, 'verdict' | 'vali
   return verdict === null && valid ? 0 : 4;
 }
 
-/** Lateness of our own cannot raise service latency or make a server fail; it can all other figures. */
+/** Lateness of our own cannot make a server slower or fail; what it adds to our reading of it is taken off before. */
 function isProvenWhileLate(result: SloResult): boolean {
   const { metric } = result.threshold;
   if (metric === 'latency' || metric === 'ttft') return result.brokenByService === true;
@@ -211,7 +217,7 @@ function uncalibrated({ calibration }: RunContext): Reason[] {
       ? 'whether it answers as production did was not tested'
       : calibration.p50Ms.recorded === null && calibration.pairs > 0
         ? 'the recording has no latency to hold it against'
-        : `too few of the recorded answers could be held against: ${calibration.pairs}`;
+        : `too few of the recorded answers could be held against: ${calibration.pairs}${leftOutText(calibration.leftOut)}`;
   return [
     {
       code: 'uncalibrated',

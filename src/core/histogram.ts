@@ -88,6 +88,13 @@ export class Histogram {
     return Math.max(this.#min, Math.min(this.#max, value));
   }
 
+  /** How many values are greater for certain: of the bin that holds `value` none is counted. */
+  countOver(value: number): number {
+    let over = 0;
+    for (const { lowest, count } of this.bins()) if (lowest > value) over += count;
+    return over;
+  }
+
   /** The bins that hold anything, in rising order. */
   *bins(): Generator<HistogramBin> {
     const counts = this.#counts;

@@ -12,7 +12,7 @@ const BOUNDS = { p50Factor: 2, statusShare: 0.02, sizeShare: 0.2 };
 
 function calibrated(facts: Partial<Calibration> = {}): Calibration {
   return {
-    ...new CalibrationStatistics(BOUNDS).report({ interrupted: false }),
+    ...new CalibrationStatistics(BOUNDS).report({ interrupted: false, stalls: [] }),
     pairs: 100,
     representative: true,
     ...facts,

@@ -45,7 +45,7 @@ describe('judge', () => {
     const excused = codesOf(contextOf(late(200)), 'latency: p(95)<12');
     expect(excused).toMatchObject({ verdict: 'INCONCLUSIVE', reasons: ['lag_over_bound'] });
     expect(excused.notes.map(({ code }) => code)).toContain('violated_by_our_lag');
-    expect(codesOf(contextOf(late(200)), 'latency: p(95)<8').verdict).toBe('FAIL');
+    expect(codesOf(contextOf(late(200)), 'latency: p(95)<4').verdict).toBe('FAIL');
   });
 
   test.each([
@@ -55,14 +55,14 @@ describe('judge', () => {
     const slow = good(200).map(({ index }) => send({ index, actualOffsetNs: index * 100 * MS + 1.9 * MS }));
     const context = contextOf(slow, { health: { ...HEALTHY, ...health } });
     expect(codesOf(context, 'latency: p(95)<11').verdict).toBe('INCONCLUSIVE');
-    expect(codesOf(context, 'latency: p(95)<9').verdict).toBe('FAIL');
-    expect(codesOf(contextOf(slow), 'latency: p(95)<11').verdict).toBe('FAIL');
+    expect(codesOf(context, 'latency: p(95)<8').verdict).toBe('FAIL');
+    expect(codesOf(contextOf(slow), 'latency: p(95)<8').verdict).toBe('FAIL');
   });
 
   test('errors and service latency fail a run however late we were; makespan and achieved do not', () => {
     const sends = [...late(150), ...Array.from({ length: 50 }, (_, at) => failed(150 + at))];
     expect(codesOf(contextOf(sends), 'errors: rate<0.1').verdict).toBe('FAIL');
-    expect(codesOf(contextOf(late(200)), 'service: p(95)<9').verdict).toBe('FAIL');
+    expect(codesOf(contextOf(late(200)), 'service: p(95)<4').verdict).toBe('FAIL');
     expect(codesOf(contextOf(late(200)), 'makespan: <1s').verdict).toBe('INCONCLUSIVE');
     expect(codesOf(contextOf(good(200)), 'makespan: <1s').verdict).toBe('FAIL');
   });
