@@ -118,7 +118,7 @@ export const ADVICE: Readonly<Record<ReasonCode | ReportReasonCode, Advice>> = {
   violated_by_our_lag: {
     title: 'Violated, perhaps by our own lateness',
     means: 'It speaks neither against the target nor for it.',
-    next: 'Compare scheduled and service latency below: where only the scheduled one is high, the time was lost on our side.',
+    next: 'Compare scheduled and service latency below: where only the scheduled one is high, the time was lost on our side. Where both are, answers may have been read late: see lag and standstills, and replay from idle cores.',
   },
   partly_open: {
     title: 'Sessions waited for the target',
