@@ -2,7 +2,8 @@ import { spawnSync } from 'node:child_process';
 import { readFileSync, symlinkSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
-import { describe, expect, test } from 'vitest';
+import { describe, expect, test, vi } from 'vitest';
+import { idleHelpers } from '../../src/cli/helper-threads.ts';
 import { captureOf } from '../support/captures.ts';
 import { runReprise, startReprise } from '../support/process.ts';
 import { requestsOf, serverOf } from '../support/replaying.ts';
@@ -96,6 +97,14 @@ describe.skipIf(!threadsAreNamed)("V8's helpers (needs a Node that names its thr
     const env = { PATH: `${path}:${process.env['PATH']}` };
     const { status } = await runReprise(['replay', '--help'], { env });
     expect({ status, notes: notes() }).toEqual({ status: 0, notes: [TRIAL] });
+  });
+
+  test('stay what they are where nobody can see whether they starve: they would be idle for good', async () => {
+    const { path, notes } = fakeChrt('');
+    vi.stubEnv('PATH', `${path}:${process.env['PATH']}`);
+    await idleHelpers((_id, name) => (name === 'stat' ? '1 (V8Worker) S 1' : ''));
+    vi.unstubAllEnvs();
+    expect(notes()).toEqual([]);
   });
 
   test('keep nobody who waits for a chrt that hangs, nor fail one that cannot be started', async () => {
