@@ -2,7 +2,7 @@
 // Any Node can read this file, so that one too old says so in a line instead of failing on the syntax or on a
 // native module further in. Hence no `node:` prefix, no top-level await, and no static import of anything else.
 // biome-ignore lint/style/useNodejsImportProtocol: the prefix is younger than the oldest Node that must get here
-import { existsSync } from 'fs';
+import { accessSync, constants, existsSync } from 'fs';
 
 const NEEDED = [22, 19];
 const COLLECTING_ALONE = '--single-threaded-gc';
@@ -64,13 +64,16 @@ function compileLate() {
  */
 function collectAlone() {
   if (process.execArgv.includes(COLLECTING_ALONE) || process.platform === 'win32') return;
+  // Node ends a process that cannot begin anew as the program it names; without /proc it knows its own by name only.
+  if (!process.execPath.startsWith('/')) return;
   const [node, script, ...args] = process.argv;
   const command = [node, COLLECTING_ALONE, ...process.execArgv, script, ...args];
   try {
+    accessSync(process.execPath, constants.X_OK);
     process.execve(process.execPath, command, process.env);
   } catch {
-    // Where a process may not begin anew (Node's permission model, say) the helpers stay: a replay says itself how
-    // well it kept its schedule.
+    // Where a process may not begin anew (Node's permission model, say), or its Node is gone, the helpers stay: a
+    // replay says itself how well it kept its schedule.
   }
 }
 

@@ -153,7 +153,7 @@ function stalled({ health, figures }: RunContext, bounds: JudgementBounds): Reas
   if (stalls.longestNs <= bounds.stallNs && share <= bounds.stalledShare) return null;
   return {
     code: 'stalled',
-    text: `the generator stood still for up to ${formatMs(stalls.longestNs / 1e6)}, ${percent(share)} of the run in all`,
+    text: `the generator was late without a break for up to ${formatMs(stalls.longestNs / 1e6)}, catching up included, ${percent(share)} of the run in all`,
     advice: 'Give the generator idle cores of its own and enough memory; then replay again.',
   };
 }
@@ -233,11 +233,16 @@ function multiplier(context: RunContext, bounds: JudgementBounds): Reason | null
   const partlyOpen = context.figures.fidelity.resolved !== null;
   // What had not come due when the run was stopped says nothing of how its sessions went.
   if (partlyOpen && context.interrupted !== null) return null;
+  // What comes due follows the answers, and those follow our sends.
+  const slow =
+    stalled(context, bounds) === null
+      ? 'The target slowed its sessions down'
+      : 'We stood still ourselves, which put off what was to follow: mend that first (see stalled). Else the target slowed its sessions down';
   return {
     code: 'multiplier_not_reached',
     text: `${partlyOpen ? 'what came due in time' : 'the plan'} is ${reached.toFixed(3)} times ${effectiveMultiplier === null ? 'what the capture holds' : 'the traffic that was seen'}, not ${asked}`,
     advice: partlyOpen
-      ? 'The target slowed its sessions down, or requests are missing: see sessionOrder, skipped and coverage. Replay a smaller multiplier, or a window that is long beside its sessions.'
+      ? `${slow}, or requests are missing: see sessionOrder, skipped and coverage. Replay a smaller multiplier, or a window that is long beside its sessions.`
       : 'Requests are missing from the recording or cannot be replayed: see skipped and coverage. Where sessions were drawn, the seed drew few: give another --seed, or a longer window.',
   };
 }

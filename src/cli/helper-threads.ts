@@ -1,7 +1,7 @@
 import { spawn } from 'node:child_process';
 import { once } from 'node:events';
 import { readdirSync, readFileSync } from 'node:fs';
-import { StarvedThreads } from './starved-threads.ts';
+import { StarvedThreads, type ThreadFile } from './starved-threads.ts';
 
 const THREADS = '/proc/self/task';
 /** As Node names those that V8 lends work to: compilers above all. */
@@ -24,12 +24,13 @@ const NORMAL = '-o';
  * On a host that is never idle such a thread gets next to nothing, and a collection that waits for it stands still
  * for as long. So they are watched, and are as all others again for good when one starves; and they stay so from the
  * beginning where that is not allowed (it takes CAP_SYS_NICE or `ulimit -e 20`), where nothing is idle, where there
- * is no `chrt`, or where the host names no threads. A replay says itself how well it kept its schedule.
+ * is no `chrt`, or where the host names no threads or does not say what each has run. A replay says itself how well
+ * it kept its schedule.
  */
-export async function idleHelpers(): Promise<void> {
+export async function idleHelpers(read?: ThreadFile): Promise<void> {
   const ids = helpers();
-  if (ids.length === 0) return;
-  const threads = new StarvedThreads(ids);
+  const threads = new StarvedThreads(ids, read);
+  if (ids.length === 0 || !threads.areSeen) return;
   const mayReturn = await succeeds([IDLE, '0', 'chrt', NORMAL, '0', 'true'], TRIAL_LIMIT_MS);
   if (!mayReturn) return;
   const idled = Promise.all(ids.map((id) => succeeds([IDLE, '-p', '0', id])));

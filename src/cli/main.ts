@@ -7,9 +7,10 @@ import { idleHelpers } from './helper-threads.ts';
 import { terminal } from './terminal.ts';
 
 /**
- * A dry run reads a capture by the million in a thread of its own making, and a second one would only take more.
+ * Flags under which nothing is sent. A dry run reads a capture by the million in a thread of its own making, and a
+ * second one would only take more; help reads nothing.
  */
-const DRY_RUN = '--dry-run';
+const NOT_SENDING: ReadonlySet<string> = new Set(['--dry-run', '--help', '-h']);
 /**
  * Commands that keep a schedule. They run in a thread: one of them reads a capture by the million, which would let the
  * heap of a process grow, and whoever watches the threads must not wait for any of them.
@@ -24,7 +25,7 @@ export async function main(args: readonly string[]): Promise<void> {
     process.exit();
   });
   try {
-    if (isMainThread && !args.includes(DRY_RUN)) {
+    if (isMainThread && !args.some((arg) => NOT_SENDING.has(arg))) {
       const command = commandOf(args);
       if (SENDING.has(command)) {
         // Nobody waits for it: where it comes late, helpers are in the way until then.

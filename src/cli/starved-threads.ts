@@ -20,17 +20,27 @@ export class StarvedThreads {
     this.#read = read;
   }
 
+  /** Whether it can be told of each: not where the host does not say what a thread has run. */
+  get areSeen(): boolean {
+    return this.#ids.every((id) => stateOf(this.#read(id, 'stat')) !== '' && this.#ranNs(id) !== '');
+  }
+
   /** Whether any has waited since the look before. */
   look(): boolean {
     const ran = new Map<string, string>();
     for (const id of this.#ids) {
       if (stateOf(this.#read(id, 'stat')) !== RUNNABLE) continue;
-      const [ranNs = ''] = this.#read(id, 'schedstat').split(' ');
+      const ranNs = this.#ranNs(id);
       if (ranNs !== '') ran.set(id, ranNs);
     }
     const starved = [...ran].some(([id, ranNs]) => this.#ran.get(id) === ranNs);
     this.#ran = ran;
     return starved;
+  }
+
+  /** As Linux writes it; empty where it does not. */
+  #ranNs(id: string): string {
+    return this.#read(id, 'schedstat').split(' ')[0] ?? '';
   }
 }
 

@@ -5,14 +5,15 @@ const LONGEST_MS = 2 ** 31 - 1;
 
 /** Requests in flight whose recorded clients left, each until its own has. */
 export class Cancels {
-  readonly #afterMs: (callback: () => void, ms: number) => void;
+  readonly #afterHearing: (callback: () => void, ms: number) => void;
   /** By number: a timer that outlives its request must not keep it, and its answer, in memory. */
   readonly #waiting = new Map<number, PendingSend>();
   readonly #numbers = new Map<PendingSend, number>();
   #next = 0;
 
-  constructor(afterMs: (callback: () => void, ms: number) => void) {
-    this.#afterMs = afterMs;
+  /** @param afterHearing an answer that came before its client left must have been read by then */
+  constructor(afterHearing: (callback: () => void, ms: number) => void) {
+    this.#afterHearing = afterHearing;
   }
 
   /** To be called when it was sent; `afterNs` is from then on. */
@@ -22,7 +23,7 @@ export class Cancels {
     const number = this.#next++;
     this.#waiting.set(number, pending);
     this.#numbers.set(pending, number);
-    this.#afterMs(() => this.#leave(number), ms);
+    this.#afterHearing(() => this.#leave(number), ms);
   }
 
   /** It is over, before its client left or by that. */

@@ -4,6 +4,7 @@ import type { SenderSignals } from './due-ring.ts';
 import type { PackedDurations } from './durations.ts';
 import type { Stall } from './engine-health.ts';
 import type { InFlight } from './in-flight.ts';
+import type { LoopTime } from './loop-time.ts';
 import type { CatchUp } from './pacer.ts';
 import type { SendResult } from './send-result.ts';
 import type { Transport } from './transport.ts';
@@ -22,6 +23,8 @@ export interface SenderOptions {
 
 export interface SenderDeps {
   readonly clock: Clock;
+  /** That of the sender's event loop; the sender looks at it. */
+  readonly loopTime: LoopTime;
   readonly transport: Transport;
   readonly signals: SenderSignals;
   /** What this sender and the others have under way. */
@@ -31,6 +34,8 @@ export interface SenderDeps {
   /** Runs a callback after the event loop has had a turn. */
   readonly afterTurn: (callback: () => void) => void;
   readonly afterMs: (callback: () => void, ms: number) => void;
+  /** By `loopTime`, and after whatever had come by then was read. */
+  readonly afterHearing: (callback: () => void, ms: number) => void;
   /** Nanoseconds the event loop has slept so far. */
   readonly loopIdleNs: () => number;
   /** A batch is read to its end: its memory can be used again. */

@@ -7,12 +7,13 @@ import { AnswerArena } from './check/answer-arena.ts';
 import { ConnectionPool } from './connection-pool.ts';
 import { DueRing, type SenderSignals } from './due-ring.ts';
 import { InFlight } from './in-flight.ts';
+import { LoopTime } from './loop-time.ts';
 import { WAKE_LEAD_NS } from './pacer-thread.ts';
 import { rehearse } from './rehearsal.ts';
 import { packResults } from './result-batch.ts';
 import type { SendResult } from './send-result.ts';
 import { SENDER_TICK_MS, Sender, type SenderHealth } from './sender.ts';
-import { afterAtLeast } from './sure-timer.ts';
+import { afterAtLeast, afterHearing } from './sure-timer.ts';
 import type { FromSender, SenderSetup, ToSender } from './thread-messages.ts';
 import { Http1Transport, type Transport } from './transport.ts';
 
@@ -115,6 +116,7 @@ export class SenderThread {
     onOver: (health: SenderHealth) => void,
   ): Sender {
     const { totalTimeoutMs, drainDeadlineMs, catchUpGapNs, judgedFromNs = 0 } = this.#setup;
+    const loopTime = new LoopTime(this.#clock);
     const ticks = setInterval(() => sender.tick(), SENDER_TICK_MS);
     const sender = new Sender(
       {
@@ -127,9 +129,11 @@ export class SenderThread {
       },
       {
         clock: this.#clock,
+        loopTime,
         ...aim,
         afterTurn: (callback) => setImmediate(callback),
         afterMs: (callback, ms) => afterAtLeast(this.#clock, callback, ms),
+        afterHearing: (callback, ms) => afterHearing(loopTime, callback, ms),
         loopIdleNs: () => performance.eventLoopUtilization().idle * 1e6,
         onResults,
         onOver: (health) => {

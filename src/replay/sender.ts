@@ -3,7 +3,7 @@ import { Cancels } from './cancels.ts';
 import { ConnectionLanes } from './connection-lanes.ts';
 import { Durations } from './durations.ts';
 import type { Admission } from './in-flight.ts';
-import { LoopTime } from './loop-time.ts';
+import type { LoopTime } from './loop-time.ts';
 import { Pacer } from './pacer.ts';
 import { type Activity, PendingSend } from './pending-send.ts';
 import type { OutgoingRequest, SendBatch } from './send-batch.ts';
@@ -71,12 +71,12 @@ export class Sender {
     this.#deps = deps;
     this.#queue = new SendQueue(options.startNs, deps.onSpent);
     this.#pacer = new Pacer(this.#queue, { leadNs: 0, catchUp: options.catchUp });
-    this.#cancels = new Cancels(deps.afterMs);
+    this.#cancels = new Cancels(deps.afterHearing);
     this.#timer = new WakeTimer(deps.afterMs, () => this.wake());
     this.#busy = new BusyMeter(deps.clock.nowNs(), deps.loopIdleNs);
     this.#spin = new SpinAccount(this.#busy, this.#activity);
     this.#lastTickNs = deps.clock.nowNs();
-    this.#loopTime = new LoopTime(deps.clock);
+    this.#loopTime = deps.loopTime;
     this.#lastLookNs = this.#loopTime.nowNs();
   }
 

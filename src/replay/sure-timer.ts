@@ -1,4 +1,5 @@
 import type { Clock } from '../core/clock.ts';
+import type { LoopTime } from './loop-time.ts';
 
 /**
  * Runs a callback after so many milliseconds, and never before. A timer of Node counts whole milliseconds from the
@@ -14,4 +15,23 @@ export function afterAtLeast(clock: Pick<Clock, 'nowNs'>, callback: () => void, 
   };
   let timer = setTimeout(look, ms);
   return () => clearTimeout(timer);
+}
+
+/**
+ * As `afterAtLeast`, for giving up on somebody who may have been heard meanwhile: by the time of a loop, and not before
+ * it has heard what had come. What came while the loop stood still is read behind its timers, so it has that turn.
+ */
+export function afterHearing(loopTime: LoopTime, callback: () => void, ms: number): () => void {
+  let last: NodeJS.Immediate | undefined;
+  const cancel = afterAtLeast(
+    loopTime,
+    () => {
+      last = setImmediate(callback);
+    },
+    ms,
+  );
+  return () => {
+    cancel();
+    clearImmediate(last);
+  };
 }

@@ -1,9 +1,11 @@
 import { describe, expect, test } from 'vitest';
 import { type Calibration, CalibrationStatistics } from '../../src/analysis/calibration.ts';
 import type { RunContext } from '../../src/analysis/run-context.ts';
+import { RunStatistics } from '../../src/analysis/run-statistics.ts';
 import { parseSlo } from '../../src/analysis/slo.ts';
 import { exitCodeOf, judge } from '../../src/analysis/verdict.ts';
 import type { Send } from '../../src/core/run.ts';
+import { exchangeRow } from '../support/exchange-row.ts';
 import { contextOf, good, HEALTHY, late } from '../support/run-contexts.ts';
 import { refused } from '../support/sends.ts';
 
@@ -107,6 +109,21 @@ describe('a run that cannot be trusted', () => {
       lastByteOffsetNs: (each.actualOffsetNs ?? 0) + 60 * MS,
     }));
     expect(codesOf(contextOf(some(slow)), slo).verdict).toBe('FAIL');
+  });
+
+  test('names a standstill of ours before it takes sessions that came due late for the doing of the target', () => {
+    const sends = good(200);
+    const statistics = new RunStatistics(0, true);
+    for (const { intendedOffsetNs } of sends) statistics.addPlanned(exchangeRow(), intendedOffsetNs);
+    statistics.addSends(sends);
+    const advices = [[], [{ fromOffsetNs: 0, toOffsetNs: 2_500 * MS }]].map((stalls) => {
+      const figures = statistics.figures(stalls);
+      const health = { ...HEALTHY, stalls };
+      const { reasons } = judge(contextOf(sends, { figures, health, effectiveMultiplier: 0.9 }), []);
+      return reasons.find(({ code }) => code === 'multiplier_not_reached')?.advice;
+    });
+    expect(advices[0]).toMatch(/^The target slowed its sessions down/);
+    expect(advices[1]).toMatch(/^We stood still ourselves/);
   });
 
   test('says of a calibration that could not be made why, and of one that held nothing', () => {

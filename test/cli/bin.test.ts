@@ -60,7 +60,7 @@ describe('the command under an old Node', () => {
 
   test('imports nothing that an old Node does not have, before the version is checked', () => {
     const imports = readFileSync(bin, 'utf8').match(/^import .*$/gm);
-    expect(imports).toEqual(["import { existsSync } from 'fs';"]);
+    expect(imports).toEqual(["import { accessSync, constants, existsSync } from 'fs';"]);
   });
 });
 
@@ -69,6 +69,9 @@ describe('a replay whose process cannot begin anew', () => {
     ['is refused it', "process.execve = () => { throw new Error('not here'); }"],
     ['has no such call', 'delete process.execve'],
     ['runs on Windows', "Object.defineProperty(process, 'platform', { value: 'win32' })"],
+    // As where there is no /proc. Node ends a process that begins anew as a program that cannot be run.
+    ['does not know where its Node is', "process.execPath = 'node'"],
+    ['runs a Node that is gone', "process.execPath = '/nowhere/bin/node'"],
   ])('goes on as it is: it %s', async (_why, preload) => {
     expect(await runAfter(preload, ['replay', '--help'])).toMatchObject({ status: 0, stderr: '' });
   });

@@ -2,7 +2,8 @@ import { spawnSync } from 'node:child_process';
 import { readFileSync, symlinkSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
-import { describe, expect, test } from 'vitest';
+import { describe, expect, test, vi } from 'vitest';
+import { idleHelpers } from '../../src/cli/helper-threads.ts';
 import { captureOf } from '../support/captures.ts';
 import { runReprise, startReprise } from '../support/process.ts';
 import { requestsOf, serverOf } from '../support/replaying.ts';
@@ -72,16 +73,18 @@ describe.skipIf(!threadsAreNamed)("V8's helpers (needs a Node that names its thr
   });
 
   test.each([
-    [['replay', '--help'], 5],
-    [['selftest', '--help'], 5],
-    [['replay', '--dry-run', '--help'], 0],
-    [['profile', '--help'], 0],
+    [['replay', '--nothing'], 2, 5],
+    [['selftest', '--nothing'], 2, 5],
+    [['replay', '--dry-run', '--nothing'], 2, 0],
+    // It needs no thread of its own either, which would take twice the time.
+    [['replay', '--help'], 0, 0],
+    [['profile', '--help'], 0, 0],
   ] as const)(
-    'are told of by %s to chrt, each once, where it sends and they may return',
-    async (args, helpers) => {
+    'are told of by %s, which ends with %d, to chrt, each once, where it sends and they may return',
+    async (args, ends, helpers) => {
       const { path, notes } = fakeChrt('');
       const { status } = await runReprise(args, { env: { PATH: `${path}:${process.env['PATH']}` } });
-      expect(status).toBe(0);
+      expect(status).toBe(ends);
       // It ends when they have: nothing is noted after it.
       const [trial, ...told] = notes();
       expect(trial).toBe(helpers === 0 ? undefined : TRIAL);
@@ -94,8 +97,16 @@ describe.skipIf(!threadsAreNamed)("V8's helpers (needs a Node that names its thr
   test('stay what they are where they might not return: a class that is left by nobody can hold up a run', async () => {
     const { path, notes } = fakeChrt('exit 1');
     const env = { PATH: `${path}:${process.env['PATH']}` };
-    const { status } = await runReprise(['replay', '--help'], { env });
-    expect({ status, notes: notes() }).toEqual({ status: 0, notes: [TRIAL] });
+    const { status } = await runReprise(['replay', '--nothing'], { env });
+    expect({ status, notes: notes() }).toEqual({ status: 2, notes: [TRIAL] });
+  });
+
+  test('stay what they are where nobody can see whether they starve: they would be idle for good', async () => {
+    const { path, notes } = fakeChrt('');
+    vi.stubEnv('PATH', `${path}:${process.env['PATH']}`);
+    await idleHelpers((_id, name) => (name === 'stat' ? '1 (V8Worker) S 1' : ''));
+    vi.unstubAllEnvs();
+    expect(notes()).toEqual([]);
   });
 
   test('keep nobody who waits for a chrt that hangs, nor fail one that cannot be started', async () => {
@@ -104,8 +115,9 @@ describe.skipIf(!threadsAreNamed)("V8's helpers (needs a Node that names its thr
     symlinkSync('chrt', join(looping, 'chrt'));
     for (const path of [hanging.path, looping]) {
       const env = { PATH: `${path}:${process.env['PATH']}` };
-      const { status, stderr } = await runReprise(['replay', '--help'], { env });
-      expect({ status, stderr }).toEqual({ status: 0, stderr: '' });
+      const { status, stderr } = await runReprise(['replay', '--nothing'], { env });
+      const said = "reprise: unknown option '--nothing'\n  hint: See reprise --help.\n";
+      expect({ status, stderr }).toEqual({ status: 2, stderr: said });
     }
     expect(hanging.notes()).toEqual([TRIAL]);
   });

@@ -26,6 +26,16 @@ test('a thread that sleeps, that gets its processor, or that is gone, does not',
   expect(lookAt('R5 R1', 'S5 -', 'R5 -')).toEqual([false, false, false]);
 });
 
+test.each([
+  ['each says both', true, { stat: '1 (V8Worker) S 1', schedstat: '0 0 0' }],
+  ['one is gone', false, { stat: '', schedstat: '' }],
+  ['of one nobody says what it ran', false, { stat: '1 (V8Worker) S 1', schedstat: '' }],
+])('threads are watched where %s: %s', (_title, seen, second) => {
+  const first = { stat: '0 (V8Worker) R 1', schedstat: '5 400 5' };
+  const threads = new StarvedThreads(['0', '1'], (id, name) => (id === '0' ? first : second)[name]);
+  expect(threads.areSeen).toBe(seen);
+});
+
 test.skipIf(process.platform !== 'linux')('a thread that works is seen to run (needs Linux)', () => {
   const threads = new StarvedThreads([String(process.pid)]);
   const looks = Array.from({ length: 4 }, () => {

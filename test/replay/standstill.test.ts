@@ -1,9 +1,21 @@
 import { once } from 'node:events';
 import { type AddressInfo, createServer } from 'node:net';
 import { setTimeout as delay } from 'node:timers/promises';
+import { MessageChannel } from 'node:worker_threads';
 import { describe, expect, test } from 'vitest';
+import { systemClock } from '../../src/core/clock.ts';
+import { BatchMemory } from '../../src/replay/batch-memory.ts';
+import { DueRing } from '../../src/replay/due-ring.ts';
+import { NOTHING_EXPECTED } from '../../src/replay/expected-answer.ts';
+import { InFlight } from '../../src/replay/in-flight.ts';
 import { LoopTime } from '../../src/replay/loop-time.ts';
+import { unpackResults } from '../../src/replay/result-batch.ts';
+import { packBatch } from '../../src/replay/send-batch.ts';
+import type { SendResult } from '../../src/replay/send-result.ts';
+import { SenderThread } from '../../src/replay/sender-thread.ts';
+import type { FromSender } from '../../src/replay/thread-messages.ts';
 import { ManualClock } from '../support/manual-clock.ts';
+import { prepared } from '../support/prepared.ts';
 import { answer } from '../support/raw-server.ts';
 import { afterwards, outgoing, play, serve, transportTo } from '../support/transport-stage.ts';
 
@@ -11,6 +23,44 @@ import { afterwards, outgoing, play, serve, transportTo } from '../support/trans
 function standStill(ms: number): void {
   const untilMs = performance.now() + ms;
   while (performance.now() < untilMs);
+}
+
+/** What becomes of one request whose client leaves after so many milliseconds, sent on this very loop. */
+async function leaving(origin: string, leaveMs: number): Promise<SendResult> {
+  const limits = { maxRequests: 1_000, maxBodyBytes: 2 ** 30 };
+  const [ports, wake] = [new MessageChannel(), new MessageChannel()];
+  const setup = {
+    sender: 0,
+    ringMemory: DueRing.create(1).memory,
+    inFlightMemory: InFlight.create(limits).memory,
+    inFlightLimits: limits,
+    wakePort: wake.port1,
+    origin,
+    socketPath: null,
+    connectTimeoutMs: 10_000,
+    firstByteTimeoutMs: 10_000,
+    idleTimeoutMs: 10_000,
+    totalTimeoutMs: 10_000,
+    drainDeadlineMs: 10_000,
+    catchUpGapNs: 1e6,
+    warmConnections: 1,
+    maxConnectionAgeMs: null,
+    caPem: null,
+    acceptAnyCertificate: false,
+  };
+  const results: SendResult[] = [];
+  const over = Promise.withResolvers<void>();
+  ports.port2.on('message', (message: FromSender) => {
+    if (message.kind === 'results') results.push(...unpackResults(message.rows));
+    if (message.kind === 'over') over.resolve();
+  });
+  await new SenderThread(setup, ports.port1, systemClock).run();
+  const leaves = prepared(0, 0, { answer: { ...NOTHING_EXPECTED, cancelAfterNs: leaveMs * 1e6 } });
+  ports.port2.postMessage({ kind: 'start', startNs: systemClock.nowNs() });
+  ports.port2.postMessage({ kind: 'batch', batch: packBatch([leaves], new BatchMemory()) });
+  ports.port2.postMessage({ kind: 'finish' });
+  await over.promise;
+  return results[0] as SendResult;
 }
 
 test('the time of a loop is the clock while the loop turns, and stands where it stood', () => {
@@ -65,6 +115,14 @@ describe('a process that stood still', () => {
     standStill(1_000);
     // Ended by whom it had reached, and not given up.
     expect((await outcome).error).toBe('connect_failed');
+  });
+
+  test('does not take its own time for the patience of a client that left', async () => {
+    const server = await serve((_request, socket) => {
+      standStill(400);
+      setImmediate(() => setImmediate(() => socket.write(answer())));
+    });
+    expect(await leaving(server.origin, 300)).toMatchObject({ cancelled: false, error: null, status: 200 });
   });
 
   test('uses no connection that grew old meanwhile: nobody has seen yet whether its server is gone', async () => {

@@ -1,6 +1,7 @@
 import { BatchMemory } from '../../src/replay/batch-memory.ts';
 import type { SenderSignals } from '../../src/replay/due-ring.ts';
 import { InFlight, type InFlightLimits } from '../../src/replay/in-flight.ts';
+import { LoopTime } from '../../src/replay/loop-time.ts';
 import { Pacer } from '../../src/replay/pacer.ts';
 import type { PreparedRequest } from '../../src/replay/prepared-request.ts';
 import { packBatch } from '../../src/replay/send-batch.ts';
@@ -35,6 +36,8 @@ export class Stage implements SenderSignals {
     limits: Partial<InFlightLimits> = {},
   ) {
     this.transport = new ScriptedTransport(this.clock, ({ index }) => script(index));
+    const afterMs = (callback: () => void, ms: number): void =>
+      this.clock.sleepUntil(this.clock.nowNs() + ms * MS, callback);
     this.sender = new Sender(
       {
         startNs: START_NS,
@@ -46,11 +49,13 @@ export class Stage implements SenderSignals {
       },
       {
         clock: this.clock,
+        loopTime: new LoopTime(this.clock),
         transport: this.transport,
         signals: this,
         inFlight: InFlight.create({ maxRequests: 10_000, maxBodyBytes: 2 ** 30, ...limits }),
         afterTurn: (callback) => this.#turns.push(callback),
-        afterMs: (callback, ms) => this.clock.sleepUntil(this.clock.nowNs() + ms * MS, callback),
+        afterMs,
+        afterHearing: afterMs,
         loopIdleNs: () => 0,
         onSpent: () => undefined,
         onResults: (results) => this.results.push(...results),

@@ -53,8 +53,9 @@ export const ADVICE: Readonly<Record<ReasonCode | ReportReasonCode, Advice>> = {
     next: 'Set the CPU limit to at least the threads the replay uses, or none, and run it again.',
   },
   stalled: {
-    title: 'The generator stood still',
-    means: 'Part of the arrival pattern was sent late and bunched; the percentiles leave that part out.',
+    title: 'The generator stood still, or caught up after it',
+    means:
+      'Until it had caught up, what was due was sent late and bunched; the percentiles leave that part out.',
     next: 'Look for neighbours on the host, swapping or a suspended virtual machine at the times shown under schedule lag.',
   },
   arrivals_off_plan: {

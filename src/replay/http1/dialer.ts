@@ -1,7 +1,7 @@
 import { connect, isIP, Socket } from 'node:net';
 import type { buildConnector } from 'undici';
 import type { LoopTime } from '../loop-time.ts';
-import { afterAtLeast } from '../sure-timer.ts';
+import { afterHearing } from '../sure-timer.ts';
 import { type CertificateRules, trustOf } from '../target-certificates.ts';
 
 export interface DialOptions extends CertificateRules {
@@ -131,19 +131,7 @@ export class Dialer {
 
   /** Ends an attempt that takes too long, unless what it returns is called before. */
   #timeOut(end: () => void): () => void {
-    let last: NodeJS.Immediate | undefined;
-    // What came while the loop stood still is read behind its timers: it has that turn.
-    const cancel = afterAtLeast(
-      this.#loopTime,
-      () => {
-        last = setImmediate(end);
-      },
-      this.#options.connectTimeoutMs,
-    );
-    return () => {
-      cancel();
-      clearImmediate(last);
-    };
+    return afterHearing(this.#loopTime, end, this.#options.connectTimeoutMs);
   }
 }
 
