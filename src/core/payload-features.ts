@@ -10,6 +10,7 @@ import {
   jsonTrue,
 } from './json-cursor.ts';
 import type { PayloadApi } from './payload-api.ts';
+import { fieldOf } from './privacy/multipart-form.ts';
 
 /** How much of a request is read for facts. What lies behind is not known; counting on would cost as it is long. */
 export const FACT_BYTES = 256 * 1024;
@@ -43,14 +44,12 @@ export function requestFeatures(api: PayloadApi | null, body: Uint8Array): Reque
   return { batch: batchOfPrompts(api, text, at), stream: jsonTrue(text, stream) };
 }
 
-/** The model that a multipart form names, as uploads to OpenAI's API have it. */
-export function modelOfForm(body: Uint8Array): string | null {
-  const text = Buffer.from(body.buffer, body.byteOffset, body.length);
-  const name = text.indexOf('name="model"');
-  const start = name < 0 ? -1 : text.indexOf('\r\n\r\n', name);
-  const end = start < 0 ? -1 : text.indexOf('\r\n', start + 4);
-  if (end < 0 || start - name > MODEL_CHARS || end - start > MODEL_CHARS) return null;
-  return text.toString('utf8', start + 4, end) || null;
+/**
+ * The model that a multipart form names, as uploads to OpenAI's API have it.
+ * @param body its beginning, not content-encoded
+ */
+export function modelOfForm(body: Uint8Array, contentType: string): string | null {
+  return fieldOf(beginning(body), contentType, 'model', MODEL_CHARS) || null;
 }
 
 /** V2's inputs have the batch as their first dimension; all have the same. */

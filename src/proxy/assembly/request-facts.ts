@@ -55,9 +55,8 @@ export class RequestFacts {
     if (route.model !== null) return route.model;
     const named = judged.api !== null || route.route.includes('/v1/');
     if (!named || scanned.method !== 'POST' || this.#text.length === 0) return null;
-    return MULTIPART.test(scanned.fields.contentType ?? '')
-      ? modelOfForm(this.#text)
-      : modelOfJson(this.#text);
+    const type = scanned.fields.contentType ?? '';
+    return MULTIPART.test(type) ? modelOfForm(this.#text, type) : modelOfJson(this.#text);
   }
 
   batch(): number | null {

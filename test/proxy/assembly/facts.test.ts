@@ -140,6 +140,19 @@ describe('the facts of an exchange', () => {
     });
   });
 
+  it('hold nothing of what a form uploads, whatever it is called', () => {
+    const part = (disposition: string, value: string) =>
+      `--b\r\nContent-Disposition: form-data; ${disposition}\r\n\r\n${value}\r\n`;
+    const type = 'Content-Type: multipart/form-data; boundary=b\r\n';
+    for (const secret of [
+      part('name="file"; filename="model"', 'SECRET'),
+      part('name="prompt"', 'he wrote name="model"\r\n\r\nSECRET'),
+    ]) {
+      const form = `${secret}${part('name="model"', 'whisper')}--b--\r\n`;
+      expect(recorded(post('/v1/audio/transcriptions', form, type), answer('{}')).model).toBe('whisper');
+    }
+  });
+
   it('are the same where no body is kept', () => {
     const { policy } = makeContext();
     const feed = new Feed({ policy: { ...policy, bodies: 'none' } });
