@@ -132,12 +132,14 @@ export class OpenExchange {
   /** @param trailers Trailer lines, a view valid during the call only; null when there were none. */
   endMessage(message: MessageDraft, trailers: Buffer | null): void {
     message.ended = true;
-    if (message === this.request && this.#judged.session.inBody.length > 0) {
-      this.#sample(() => this.#requestFacts().session(), message.firstByteNs);
-      if (this.omission !== null) this.#forgetRequest();
-    }
+    if (message === this.request) this.#sampleByBody();
     if (trailers === null) return;
     message.trailers = this.#redacted(trailers, (bytes) => this.#context.redaction.trailers(bytes));
+  }
+
+  /** To be called before it is settled: what a request that did not end says, it has said now. */
+  settling(): void {
+    if (!this.request.ended) this.#sampleByBody();
   }
 
   /** How it ended, given who ended the connection first (null while nobody has). */
@@ -199,6 +201,15 @@ export class OpenExchange {
     return this.omission !== null || this.lossReason !== null;
   }
 
+  /** Asked once, when nothing more comes of the request: at its end, or at the exchange's. */
+  #sampleByBody(): void {
+    if (this.#judged.session.inBody.length === 0) return;
+    this.#sample(() => this.#requestFacts().session(), this.request.firstByteNs);
+    if (this.omission === null) return;
+    this.request.body.forget();
+    this.#facts = null;
+  }
+
   /** Leaves it out where its session, or without one it alone, is not in the sample. */
   #sample(sessionOf: () => Uint8Array | null, firstByteNs: number): void {
     const { sampling } = this.#context.selection;
@@ -209,11 +220,6 @@ export class OpenExchange {
         ? sampling.keepsExchange(this.#origin.connection, firstByteNs)
         : sampling.keepsSession(session);
     if (!kept) this.omission = 'sampled_out';
-  }
-
-  #forgetRequest(): void {
-    this.request.body.forget();
-    this.#facts = null;
   }
 
   /** Kept of the request's body at most; what nothing is read from is not kept for a policy that stores none. */
