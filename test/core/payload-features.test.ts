@@ -95,6 +95,19 @@ describe('the batch of a request', () => {
     expect(requestFeatures('v2', Buffer.from(tensor)).batch).toBe(8);
   });
 
+  it('is not guessed where an n may stand behind what is read', () => {
+    const chat = JSON.stringify({ messages: [{ content: 'x'.repeat(50), n: 9 }], user: '}', n: 4 });
+    for (let end = 0; end < chat.length; end += 1)
+      expect([null, 4]).toContain(requestFeatures('openai', Buffer.from(chat.slice(0, end)), false).batch);
+    // Of a body that is there whole, what it does not say is not asked for.
+    expect(requestFeatures('openai', Buffer.from('{"messages":[]}'), false).batch).toBe(1);
+    expect(features('/v1/chat/completions', '{"messages":[]} ').batch).toBe(1);
+    const long = JSON.stringify({ messages: [], user: 'x'.repeat(FACT_BYTES), n: 4 });
+    expect(features('/v1/chat/completions', long).batch).toBeNull();
+    // Of others there is none.
+    expect(features('/v1/messages', long).batch).toBe(1);
+  });
+
   it('is found in the payloads of real samples', (context) => {
     const data = sharedData('kserve-payloads');
     if (data === null) return context.skip(missing('kserve-payloads'));
