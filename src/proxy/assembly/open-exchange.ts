@@ -167,7 +167,7 @@ export class OpenExchange {
     return {
       arrivalUs: this.#context.epochUsOf(request.firstByteNs),
       outcome,
-      protocol: 'http/1.1',
+      protocol: this.#scanned.minorVersion === 0 ? 'http/1.0' : 'http/1.1',
       method: this.method,
       route: this.#route.route,
       status: this.#answer?.status ?? null,
