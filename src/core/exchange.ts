@@ -39,7 +39,7 @@ export type ChunkTimes = readonly number[];
 export interface ExchangeFacts {
   readonly arrivalUs: number;
   readonly outcome: Outcome;
-  /** `http/1.1` for what was assembled; an imported arrival without payload has null. */
+  /** The request's: `http/1.1` or `http/1.0`; an imported arrival without payload has null. */
   readonly protocol: string | null;
   readonly method: string | null;
   /** Method and path with its variable parts named, e.g. `POST /v2/models/{model}/infer`. */

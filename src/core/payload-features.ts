@@ -3,6 +3,7 @@ import {
   isJsonObject,
   isJsonString,
   jsonElement,
+  jsonEnd,
   jsonLength,
   jsonMember,
   jsonNumber,
@@ -10,6 +11,7 @@ import {
   jsonTrue,
 } from './json-cursor.ts';
 import type { PayloadApi } from './payload-api.ts';
+import { fieldOf } from './privacy/multipart-form.ts';
 
 /** How much of a request is read for facts. What lies behind is not known; counting on would cost as it is long. */
 export const FACT_BYTES = 256 * 1024;
@@ -30,8 +32,9 @@ const NOTHING: RequestFeatures = Object.freeze({ batch: null, stream: false });
 /**
  * Reads the features of a request. Pure, and never throwing, whatever the bytes.
  * @param body its beginning, not content-encoded; of Triton's binary form the JSON before the tensors
+ * @param whole false where there is more of it than was handed in
  */
-export function requestFeatures(api: PayloadApi | null, body: Uint8Array): RequestFeatures {
+export function requestFeatures(api: PayloadApi | null, body: Uint8Array, whole = true): RequestFeatures {
   if (api === null) return NOTHING;
   const text = beginning(body);
   const at = jsonStart(text);
@@ -40,17 +43,18 @@ export function requestFeatures(api: PayloadApi | null, body: Uint8Array): Reque
     return { batch: known(jsonLength(text, jsonMember(text, at, 'instances'))), stream: false };
   if (api === 'v2') return { batch: firstDimension(text, at), stream: false };
   const stream = memberIfNamed(text, at, 'stream', '"stream"');
-  return { batch: batchOfPrompts(api, text, at), stream: jsonTrue(text, stream) };
+  const prompts = promptsOf(text, at);
+  if (api !== 'openai' || prompts === null) return { batch: prompts, stream: jsonTrue(text, stream) };
+  const wanted = answersWanted(text, at, whole && text.length === body.length);
+  return { batch: wanted === null ? null : prompts * wanted, stream: jsonTrue(text, stream) };
 }
 
-/** The model that a multipart form names, as uploads to OpenAI's API have it. */
-export function modelOfForm(body: Uint8Array): string | null {
-  const text = Buffer.from(body.buffer, body.byteOffset, body.length);
-  const name = text.indexOf('name="model"');
-  const start = name < 0 ? -1 : text.indexOf('\r\n\r\n', name);
-  const end = start < 0 ? -1 : text.indexOf('\r\n', start + 4);
-  if (end < 0 || start - name > MODEL_CHARS || end - start > MODEL_CHARS) return null;
-  return text.toString('utf8', start + 4, end) || null;
+/**
+ * The model that a multipart form names, as uploads to OpenAI's API have it.
+ * @param body its beginning, not content-encoded
+ */
+export function modelOfForm(body: Uint8Array, contentType: string): string | null {
+  return fieldOf(beginning(body), contentType, 'model', MODEL_CHARS) || null;
 }
 
 /** V2's inputs have the batch as their first dimension; all have the same. */
@@ -61,12 +65,11 @@ function firstDimension(text: Buffer, at: number): number | null {
   return rows !== null && Number.isSafeInteger(rows) && rows >= 0 ? rows : null;
 }
 
-/** Prompts, times the answers wanted for each (`n`). */
-function batchOfPrompts(api: PayloadApi, text: Buffer, at: number): number | null {
-  const prompts = promptsOf(text, at);
-  if (prompts === null || api !== 'openai') return prompts;
+/** The answers wanted for each prompt (`n`); null where it may stand behind what was read. */
+function answersWanted(text: Buffer, at: number, whole: boolean): number | null {
   const wanted = jsonNumber(text, memberIfNamed(text, at, 'n', '"n"'));
-  return prompts * (wanted !== null && Number.isSafeInteger(wanted) && wanted > 0 ? wanted : 1);
+  if (wanted !== null && Number.isSafeInteger(wanted) && wanted > 0) return wanted;
+  return whole || jsonEnd(text, at) >= 0 ? 1 : null;
 }
 
 function promptsOf(text: Buffer, at: number): number | null {

@@ -15,6 +15,14 @@ export interface BodyPolicy {
   readonly responseBodyBytes: number;
 }
 
+/** Most bytes of either body that a policy stores; null for none. */
+export function storedBytes({ bodies, requestBodyBytes, responseBodyBytes }: BodyPolicy) {
+  return {
+    request: bodies === 'none' ? null : requestBodyBytes,
+    response: bodies === 'all' ? responseBodyBytes : null,
+  };
+}
+
 /** What is hidden before it is stored, beside what always is; texts as the command line has them. */
 export interface RedactPolicy {
   /** `pointer=action` */

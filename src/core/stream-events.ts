@@ -30,9 +30,7 @@ function contentOf(event: Readonly<Record<string, unknown>>): boolean | null {
   if (event['error'] !== undefined && event['error'] !== null) return false;
   // OpenAI's chat and completions.
   if (Array.isArray(choices)) return choices.some(choiceBringsContent);
-  // OpenAI's responses (`response.output_text.delta`) and Anthropic's messages (`content_block_delta`).
-  if (typeof type === 'string')
-    return /delta$/.test(type) && type !== 'message_delta' && holdsText(event['delta']);
+  if (typeof type === 'string') return typedBringsContent(type, event);
   // TGI.
   if (isRecord(token)) return isText(token['text']);
   // Ollama's chat.
@@ -46,6 +44,20 @@ function contentOf(event: Readonly<Record<string, unknown>>): boolean | null {
   }
   return null;
 }
+
+/** OpenAI's responses (`response.output_text.delta`) and Anthropic's messages (`content_block_delta`). */
+function typedBringsContent(type: string, event: Readonly<Record<string, unknown>>): boolean {
+  // What begins is a text, which has no words yet, or the call of a tool.
+  const begun = BEGINNINGS.get(type);
+  if (begun !== undefined) return callBegins(event[begun]);
+  return /delta$/.test(type) && type !== 'message_delta' && holdsText(event['delta']);
+}
+
+/** Where an event has what begins with it. */
+const BEGINNINGS = new Map([
+  ['content_block_start', 'content_block'],
+  ['response.output_item.added', 'item'],
+]);
 
 function choiceBringsContent(choice: unknown): boolean {
   if (!isRecord(choice)) return false;

@@ -1,6 +1,6 @@
 import { EventData, type StreamForm } from './event-data.ts';
 import { bringsContent } from './stream-events.ts';
-import { laterUsage, NO_USAGE, type TokenUsage, usageIn } from './token-usage.ts';
+import { laterUsage, MESSAGE_START, NO_USAGE, type TokenUsage, usageIn } from './token-usage.ts';
 
 /** What an answer is looked at as: a stream for its first token and its counts, one document for its counts. */
 export type AnswerForm = StreamForm | 'document';
@@ -23,6 +23,8 @@ export class AnswerScan {
   #found = false;
   #lastNs = 0;
   #early: TokenUsage = NO_USAGE;
+  /** Whether it began with an event that counts what is not there yet. */
+  #startsMessage = false;
   #tail: Buffer = EMPTY;
   #fill = 0;
   /** Monotonic nanoseconds at which the first content came; null while none has. */
@@ -58,11 +60,14 @@ export class AnswerScan {
       this.#events.end();
       this.arrived(this.#lastNs);
     }
-    return laterUsage(this.#early, usageIn(this.#tail.subarray(0, this.#fill)));
+    const tail = this.#tail.subarray(0, this.#fill);
+    // Its first line may be the rest of the event that was read already, which no longer says what it is.
+    return laterUsage(this.#early, usageIn(this.#startsMessage ? afterLine(tail) : tail));
   }
 
   #event(data: string): void {
     if (this.#found) return;
+    this.#startsMessage ||= data.includes(MESSAGE_START);
     // Anthropic's first event counts the prompt.
     if (data.includes('"usage"')) this.#early = laterUsage(this.#early, usageIn(Buffer.from(data)));
     this.#found = bringsContent(data);
@@ -92,3 +97,8 @@ export class AnswerScan {
 }
 
 const EMPTY = Buffer.alloc(0);
+
+function afterLine(text: Buffer): Buffer {
+  const end = text.findIndex((byte) => byte === 0x0a || byte === 0x0d);
+  return end < 0 ? EMPTY : text.subarray(end);
+}

@@ -11,7 +11,8 @@ export const NO_USAGE: TokenUsage = Object.freeze({ promptTokens: null, outputTo
 /** Objects that hold the counts, the commonest first. */
 const HOLDERS = ['"usage"', '"details"', '"usageMetadata"'] as const;
 
-const PROMPT_NAMES = ['prompt_tokens', 'input_tokens', 'input_length', 'promptTokenCount'] as const;
+/** Under these it is the whole prompt, cached or not. */
+const PROMPT_NAMES = ['prompt_tokens', 'input_length', 'promptTokenCount'] as const;
 /** Read from a cache or put there: part of the prompt, where `input_tokens` leaves them out. */
 const CACHED_NAMES = ['cache_read_input_tokens', 'cache_creation_input_tokens'] as const;
 const OUTPUT_NAMES = [
@@ -25,7 +26,12 @@ const OUTPUT_NAMES = [
 const PLAIN_PROMPT_NAMES = ['prompt_eval_count', 'tokens_evaluated'] as const;
 const PLAIN_OUTPUT_NAMES = ['eval_count', 'tokens_predicted'] as const;
 
+/** Anthropic's first event: it counts the prompt, and says a placeholder of the output that is to come. */
+export const MESSAGE_START = '"message_start"';
+
 const COLON = 0x3a;
+const LINE_FEED = 0x0a;
+const CARRIAGE_RETURN = 0x0d;
 /** How often a holder is looked at before the search is given up: streams repeat theirs in every event. */
 const TRIES = 32;
 
@@ -59,14 +65,27 @@ function lastHeld(text: Buffer, holder: string): TokenUsage | null {
     if (at < 0) return null;
     const value = valueAfter(text, at + holder.length);
     if (!isJsonObject(text, value)) continue;
-    const outputTokens = firstCount(text, value, OUTPUT_NAMES);
-    let promptTokens = firstCount(text, value, PROMPT_NAMES);
-    if (promptTokens !== null) {
-      for (const name of CACHED_NAMES) promptTokens += countAt(text, jsonMember(text, value, name)) ?? 0;
-    }
+    const promptTokens = firstCount(text, value, PROMPT_NAMES) ?? uncachedWithCached(text, value);
+    const outputTokens = isOfStart(text, at) ? null : firstCount(text, value, OUTPUT_NAMES);
     if (promptTokens !== null || outputTokens !== null) return { promptTokens, outputTokens };
   }
   return null;
+}
+
+/** The prompt as Anthropic counts it, in three parts. */
+function uncachedWithCached(text: Buffer, usage: number): number | null {
+  let promptTokens = countAt(text, jsonMember(text, usage, 'input_tokens'));
+  if (promptTokens === null) return null;
+  for (const name of CACHED_NAMES) promptTokens += countAt(text, jsonMember(text, usage, name)) ?? 0;
+  return promptTokens;
+}
+
+/** Whether what is at `at` lies in the event that begins a message: an event has one line. */
+function isOfStart(text: Buffer, at: number): boolean {
+  const start = text.lastIndexOf(MESSAGE_START, undefined, 'latin1');
+  if (start < 0) return false;
+  const between = text.subarray(Math.min(start, at), Math.max(start, at));
+  return !between.includes(LINE_FEED) && !between.includes(CARRIAGE_RETURN);
 }
 
 function lastPlain(text: Buffer, names: readonly string[]): number | null {

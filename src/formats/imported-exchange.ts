@@ -72,7 +72,7 @@ export function importedExchange(parts: ImportedParts, deps: ImportSourceDeps): 
     lastByteOffsetUs: parts.lastByteOffsetUs,
     firstTokenOffsetUs: null,
     ...usageOf(response),
-    batch: text === null || !plain ? null : requestFeatures(api, text).batch,
+    batch: text === null || !plain ? null : requestFeatures(api, text, !request.body.truncated).batch,
     request: requestMessage(request, deps),
     response: response && responseMessage(response, deps),
     requestChunks: NO_CHUNKS,

@@ -95,6 +95,19 @@ describe('the batch of a request', () => {
     expect(requestFeatures('v2', Buffer.from(tensor)).batch).toBe(8);
   });
 
+  it('is not guessed where an n may stand behind what is read', () => {
+    const chat = JSON.stringify({ messages: [{ content: 'x'.repeat(50), n: 9 }], user: '}', n: 4 });
+    for (let end = 0; end < chat.length; end += 1)
+      expect([null, 4]).toContain(requestFeatures('openai', Buffer.from(chat.slice(0, end)), false).batch);
+    // Of a body that is there whole, what it does not say is not asked for.
+    expect(requestFeatures('openai', Buffer.from('{"messages":[]}'), false).batch).toBe(1);
+    expect(features('/v1/chat/completions', '{"messages":[]} ').batch).toBe(1);
+    const long = JSON.stringify({ messages: [], user: 'x'.repeat(FACT_BYTES), n: 4 });
+    expect(features('/v1/chat/completions', long).batch).toBeNull();
+    // Of others there is none.
+    expect(features('/v1/messages', long).batch).toBe(1);
+  });
+
   it('is found in the payloads of real samples', (context) => {
     const data = sharedData('kserve-payloads');
     if (data === null) return context.skip(missing('kserve-payloads'));
@@ -118,13 +131,53 @@ describe('what else a request says', () => {
     expect(features('/api/chat', { options: { stream: true } }).stream).toBe(false);
   });
 
-  it('is the model of a form, wherever the field stands', () => {
-    const part = (name: string, value: string) =>
-      `--b\r\nContent-Disposition: form-data; name="${name}"\r\n\r\n${value}\r\n`;
+  describe('is the model of a form', () => {
+    const TYPE = 'multipart/form-data; boundary=b';
+    const part = (disposition: string, value: string) =>
+      `--b\r\nContent-Disposition: form-data; ${disposition}\r\n\r\n${value}\r\n`;
     const form = (...parts: string[]) => Buffer.from(`${parts.join('')}--b--\r\n`);
-    expect(modelOfForm(form(part('file', 'x'.repeat(50_000)), part('model', 'whisper-1')))).toBe('whisper-1');
-    expect(modelOfForm(form(part('language', 'model')))).toBeNull();
-    expect(modelOfForm(form(part('model', '')))).toBeNull();
-    expect(modelOfForm(Buffer.from('name="model"\r\n\r\ncut'))).toBeNull();
+    const MODEL = part('name="model"', 'whisper-1');
+
+    it('wherever the field stands, of a form that is cut behind it too', () => {
+      const file = part('name="file"; filename="a.wav"', 'x'.repeat(50_000));
+      expect(modelOfForm(form(file, MODEL), TYPE)).toBe('whisper-1');
+      expect(modelOfForm(form(file, MODEL), 'multipart/form-data; charset=utf-8; boundary="b"')).toBe(
+        'whisper-1',
+      );
+      expect(modelOfForm(form(MODEL, file).subarray(0, 1_000), TYPE)).toBe('whisper-1');
+    });
+
+    it.each<[string, string[], string | null]>([
+      ['a file that is called so', [part('name="file"; filename="model"', 'SECRET')], null],
+      ['and the field behind it', [part('name="file"; filename="model"', 'SECRET'), MODEL], 'whisper-1'],
+      ['a file in its field', [part('name="model"; filename="a"', 'SECRET')], null],
+      ['words that look like it', [part('name="prompt"', 'name="model"\r\n\r\nSECRET'), MODEL], 'whisper-1'],
+      [
+        'a part within a part',
+        [part('name="prompt"', `--x\r\nContent-Disposition: form-data; name="model"\r\n\r\nSECRET`)],
+        null,
+      ],
+      ['a header of somebody’s own', [part('name="x"\r\nX-Said: name="model"', 'SECRET')], null],
+      ['a name within another', [part('name="x; name=\\"model\\""', 'SECRET')], null],
+      ['two names', [part('name="model"; name="secret"', 'SECRET')], null],
+      ['another field', [part('name="language"', 'model')], null],
+      ['a longer text', [part('name="model"', 'SECRET '.repeat(50))], null],
+      ['nothing', [part('name="model"', '')], null],
+    ])('and never %s', (_, parts, expected) => {
+      expect(modelOfForm(form(...parts), TYPE)).toBe(expected);
+    });
+
+    it('only where its parts can be told apart, and where the field is whole', () => {
+      expect(modelOfForm(form(MODEL), 'multipart/form-data')).toBeNull();
+      expect(modelOfForm(form(MODEL), 'multipart/form-data; boundary=other')).toBeNull();
+      expect(modelOfForm(Buffer.from(`--b\r\n${MODEL.slice(5, -2)}`), TYPE)).toBeNull();
+      expect(modelOfForm(Buffer.from('name="model"\r\n\r\ncut'), TYPE)).toBeNull();
+      expect(modelOfForm(Buffer.from('--b'), TYPE)).toBeNull();
+    });
+
+    it('only from its beginning', () => {
+      const file = part('name="file"; filename="a.wav"', 'x'.repeat(FACT_BYTES));
+      expect(modelOfForm(form(file, MODEL), TYPE)).toBeNull();
+    });
   });
 });

@@ -54,6 +54,26 @@ describe('an event that brings content', () => {
     ['Anthropic’s start', { type: 'message_start', message: { content: [], usage: {} } }, false],
     ['Anthropic’s ping', { type: 'ping' }, false],
     ['Anthropic’s block', { type: 'content_block_start', content_block: { type: 'text', text: '' } }, false],
+    [
+      'Anthropic’s tool',
+      { type: 'content_block_start', content_block: { type: 'tool_use', id: 't', name: 'f', input: {} } },
+      true,
+    ],
+    [
+      'responses’ tool',
+      { type: 'response.output_item.added', item: { type: 'function_call', name: 'f', arguments: '' } },
+      true,
+    ],
+    [
+      'responses’ message',
+      { type: 'response.output_item.added', item: { type: 'message', role: 'assistant', content: [] } },
+      false,
+    ],
+    [
+      'responses’ tool once more, when it is whole',
+      { type: 'response.output_item.done', item: { type: 'function_call', name: 'f', arguments: '{}' } },
+      false,
+    ],
     ['Anthropic’s delta', { type: 'content_block_delta', delta: { type: 'text_delta', text: 'Hi' } }, true],
     [
       'Anthropic’s thought',
@@ -136,7 +156,28 @@ describe('an answer that is watched', () => {
       promptTokens: 25,
       outputTokens: 300,
     });
-    expect(scanned('events', [start, ...words])).toEqual({ firstMs: 2, promptTokens: 25, outputTokens: 1 });
+  });
+
+  it('takes no placeholder for a count: a stream that broke off said 1 token', () => {
+    const message = { id: 'm'.repeat(40), usage: { input_tokens: 25, output_tokens: 1 }, model: 'm' };
+    const word = event({ type: 'content_block_delta', delta: { text: 'word ' } });
+    // Serialised by somebody who sorts keys, too.
+    for (const start of [
+      event({ type: 'message_start', message }),
+      event({ message, type: 'message_start' }),
+      `event: message_start\r\n${event({ type: 'message_start', message })}`,
+    ]) {
+      // However much of the start is still there when it breaks off.
+      for (let filler = 0; filler < 2 * start.length; filler += 7) {
+        const pieces = [start, word, `: ${'x'.repeat(4_200 - start.length + filler)}\n`, word.repeat(60)];
+        const broken = { firstMs: 2, promptTokens: 25, outputTokens: null };
+        expect(scanned('events', pieces)).toEqual(broken);
+        expect(scanned('events', [pieces.join('')])).toEqual({ ...broken, firstMs: 1 });
+        expect(scanned('events', pieces.slice(0, 2))).toEqual(broken);
+      }
+      const end = event({ type: 'message_delta', usage: { output_tokens: 1 } });
+      expect(scanned('events', [start + word + end]).outputTokens).toBe(1);
+    }
   });
 
   it('finds the counts at the end of a last event that is longer than what is kept', () => {

@@ -30,6 +30,26 @@ describe('the tokens an answer says it took', () => {
       117,
       3,
     ],
+    [
+      'somebody who counts the cached in the prompt, and says them as Anthropic does',
+      {
+        usage: {
+          prompt_tokens: 1_000,
+          completion_tokens: 5,
+          total_tokens: 1_005,
+          cache_creation_input_tokens: 0,
+          cache_read_input_tokens: 900,
+        },
+      },
+      1_000,
+      5,
+    ],
+    [
+      'Anthropic’s start, which has but a placeholder for what is to come',
+      { type: 'message_start', message: { usage: { input_tokens: 25, output_tokens: 1 } } },
+      25,
+      null,
+    ],
     ['Ollama', { done: true, prompt_eval_count: 26, eval_count: 298 }, 26, 298],
     ['TGI', { generated_text: 'x', details: { generated_tokens: 20, input_length: 4, prefill: [] } }, 4, 20],
     ['Gemini', { usageMetadata: { promptTokenCount: 4, candidatesTokenCount: 6 } }, 4, 6],

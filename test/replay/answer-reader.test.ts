@@ -72,6 +72,20 @@ describe('a stream', () => {
     expect(gaps.max).toBeCloseTo(2e6, -4);
   });
 
+  it('has its first token with a tool’s name, and no count where it broke off, as when it is recorded', () => {
+    const pieces = [
+      { type: 'message_start', message: { usage: { input_tokens: 25, output_tokens: 1 } } },
+      { type: 'content_block_start', content_block: { type: 'tool_use', name: 'f', input: {} } },
+      { type: 'content_block_delta', delta: { type: 'input_json_delta', partial_json: '{' } },
+    ].map(event);
+    expect(read(pieces)).toMatchObject({
+      firstTokenNs: 2e6,
+      contentEvents: 2,
+      promptTokens: 25,
+      outputTokens: null,
+    });
+  });
+
   const part = fc.oneof(
     fc.string({ unit: 'grapheme', minLength: 1, maxLength: 12 }).map((text) => word(text)),
     fc.constantFrom(

@@ -18,6 +18,8 @@ const PART_HEAD = /^(?:\r\ncontent-(?:disposition|type|transfer-encoding|length)
 const BOUNDARY = /;\s*boundary=(?:"([^"\r\n]{1,70})"|([^\s;"]{1,70}))/i;
 const DISPOSITION = /^content-disposition:\s*form-data\b([^\r\n]*)/im;
 const FIELD_NAME = /;\s*name="((?:[^"\\]|\\.)*)"/i;
+/** A field that says its name and nothing else, so that it is no file to anybody. */
+const PLAIN_FIELD = /^content-disposition[ \t]*:[ \t]*form-data[ \t]*;[ \t]*name="([^"\\;]*)"[ \t]*$/im;
 /** The name of a file up to its extension, which tells a server what it gets. */
 const FILE_NAME = /;\s*filename="((?:[^"\\]|\\.)*?)(?:\.[A-Za-z0-9]{1,5})?"/i;
 /** A file by any spelling, the encoded one (`filename*=`) included. */
@@ -29,10 +31,14 @@ const OTHER_THAN_TEXT = /^content-type[ \t]*:[ \t]*(?!text\/)[^\s]/im;
 
 /** @throws UnreadableBody when a type names no boundary */
 export function boundaryOf(contentType: string): string {
-  const match = BOUNDARY.exec(contentType);
-  const boundary = match?.[1] ?? match?.[2];
-  if (boundary === undefined) throw new UnreadableBody('bad_multipart');
+  const boundary = boundaryIn(contentType);
+  if (boundary === null) throw new UnreadableBody('bad_multipart');
   return boundary;
+}
+
+function boundaryIn(contentType: string): string | null {
+  const match = BOUNDARY.exec(contentType);
+  return match?.[1] ?? match?.[2] ?? null;
 }
 
 /**
@@ -109,21 +115,57 @@ export interface Part {
 
 /** @throws UnreadableBody when the parts cannot be told apart for certain */
 export function partsOf(form: Buffer, boundary: string): Part[] {
-  const delimiter = Buffer.from(`\r\n--${boundary}`, 'latin1');
-  // The first delimiter stands at the very beginning; text before it is nobody's.
-  if (form.indexOf(delimiter.subarray(2)) !== 0) throw new UnreadableBody('bad_multipart');
+  const delimiter = delimiterOf(boundary);
   const parts: Part[] = [];
-  let at = delimiter.length - 2;
-  while (form.toString('latin1', at, at + 2) === '\r\n') {
-    const headEnd = form.indexOf(BLANK_LINE, at, 'latin1');
-    const to = form.indexOf(delimiter, at);
-    const from = headEnd + BLANK_LINE.length;
-    const torn = headEnd < 0 || to < from - 2 || from - at > MAX_PART_HEAD_BYTES;
-    if (torn || parts.length >= MAX_PARTS) throw new UnreadableBody('bad_multipart');
-    parts.push({ headFrom: at, from, to: Math.max(from, to) });
-    at = to + delimiter.length;
+  let at = firstHead(form, delimiter);
+  while (at >= 0 && form.toString('latin1', at, at + 2) === '\r\n') {
+    const part = partAt(form, delimiter, at);
+    if (part === null || parts.length >= MAX_PARTS) throw new UnreadableBody('bad_multipart');
+    parts.push(part);
+    at = part.next;
   }
-  const end = form.toString('latin1', at).trimEnd();
+  const end = at < 0 ? null : form.toString('latin1', at).trimEnd();
   if (end !== '--') throw new UnreadableBody('bad_multipart');
   return parts;
+}
+
+/**
+ * What the first field of this name says, in a form or the beginning of one; null where there is none that is whole,
+ * or none that can be told for certain from a file or from what another part says.
+ * @param mostBytes longer ones are not what was looked for
+ */
+export function fieldOf(form: Buffer, contentType: string, name: string, mostBytes: number): string | null {
+  const boundary = boundaryIn(contentType);
+  if (boundary === null) return null;
+  const delimiter = delimiterOf(boundary);
+  let at = firstHead(form, delimiter);
+  for (let passed = 0; at >= 0 && passed < MAX_PARTS; passed += 1) {
+    const part = partAt(form, delimiter, at);
+    if (part === null) return null;
+    const head = form.toString('latin1', part.headFrom, part.from);
+    if (PLAIN_FIELD.exec(head)?.[1] === name && PART_HEAD.test(head) && !ambiguous(head))
+      return part.to - part.from > mostBytes ? null : form.toString('utf8', part.from, part.to);
+    at = part.next;
+  }
+  return null;
+}
+
+function delimiterOf(boundary: string): Buffer {
+  return Buffer.from(`\r\n--${boundary}`, 'latin1');
+}
+
+/** The first delimiter stands at the very beginning; text before it is nobody's. */
+function firstHead(form: Buffer, delimiter: Buffer): number {
+  const begins = form.subarray(0, delimiter.length - 2).equals(delimiter.subarray(2));
+  return begins ? delimiter.length - 2 : -1;
+}
+
+/** The part whose head begins here, after a delimiter; null where there is none, or none that is whole. */
+function partAt(form: Buffer, delimiter: Buffer, at: number): (Part & { readonly next: number }) | null {
+  if (form.toString('latin1', at, at + 2) !== '\r\n') return null;
+  const headEnd = form.indexOf(BLANK_LINE, at, 'latin1');
+  const to = form.indexOf(delimiter, at);
+  const from = headEnd + BLANK_LINE.length;
+  if (headEnd < 0 || to < from - 2 || from - at > MAX_PART_HEAD_BYTES) return null;
+  return { headFrom: at, from, to: Math.max(from, to), next: to + delimiter.length };
 }

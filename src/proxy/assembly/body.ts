@@ -20,7 +20,7 @@ const NOTHING = Buffer.alloc(0);
 
 /** What is to be taken of a body. */
 export interface BodyTaking {
-  /** Most bytes kept; null keeps none and calls nothing truncated. */
+  /** Most bytes kept until the exchange is settled; null keeps none. */
   readonly capBytes: number | null;
   /** Null where the exchange will not be recorded. */
   readonly hash: KeyedHash | null;
@@ -103,17 +103,20 @@ export class BodyCollector {
     if (hash !== null) this.#hashOn(hash, bytes, keptBefore);
   }
 
-  /** @param whole False when the connection ended before the body did. */
-  finish(whole: boolean): Body {
-    if (this.#known !== null) {
-      const { bytes, hash } = this.#known;
-      const kept = this.#taking.capBytes === null ? null : bytes;
-      return { bytes: this.#bytes, kept, truncated: !whole, hash };
-    }
-    const roomy = this.#taking.capBytes === null ? null : (this.#kept?.joined() ?? EMPTY);
-    const kept = roomy === null ? null : roomy.length === 0 ? EMPTY : roomy.subarray(HASH_ROOM_BYTES);
-    const truncated = this.#kept?.cut === true || !whole;
-    return { bytes: this.#bytes, kept, truncated, hash: this.#hashed(roomy) };
+  /**
+   * @param whole False when the connection ended before the body did.
+   * @param storedBytes Most of it that is stored: what is kept may be more, for its facts. Null stores none of it.
+   */
+  finish(whole: boolean, storedBytes: number | null): Body {
+    const { capBytes } = this.#taking;
+    const roomy = capBytes === null || this.#known !== null ? null : (this.#kept?.joined() ?? EMPTY);
+    const hash = this.#known?.hash ?? this.#hashed(roomy);
+    const bytes = this.#bytes;
+    if (capBytes === null || storedBytes === null) return { bytes, kept: null, truncated: !whole, hash };
+    const kept = this.#known?.bytes ?? roomy?.subarray(HASH_ROOM_BYTES) ?? EMPTY;
+    // A copy: what was kept for facts alone would live as long as what is stored.
+    const stored = kept.length > storedBytes ? Buffer.from(kept.subarray(0, storedBytes)) : kept;
+    return { bytes, kept: stored, truncated: !whole || stored.length < bytes, hash };
   }
 
   /** The beginning of what is kept, so many bytes at most: a view where one block has it. */

@@ -9,6 +9,10 @@ import type { AssemblyContext } from './options.ts';
 export interface HeadJudgement {
   /** How the model is asked. */
   readonly api: PayloadApi | null;
+  /** Whether its body may name the model, which its path does not. */
+  readonly namesModel: boolean;
+  /** Whether anything is looked up in its body. */
+  readonly readsBody: boolean;
   /** Why it is left out, whatever its connection and its session. */
   readonly omission: OmissionCause | null;
   readonly session: HeadKey;
@@ -25,10 +29,13 @@ export function judgeHead(
   head: Buffer,
 ): HeadJudgement {
   const api = payloadApiOf(route);
-  if (fields.marked) return { api, omission: 'replay_marked', session: NO_KEY, client: NO_KEY };
-  if (selection.skip.skips(method, target, route))
-    return { api, omission: 'skip_rule', session: NO_KEY, client: NO_KEY };
+  const namesModel =
+    route.model === null && method === 'POST' && (api !== null || route.route.includes('/v1/'));
+  const leftOut = { api, namesModel, readsBody: false, session: NO_KEY, client: NO_KEY };
+  if (fields.marked) return { ...leftOut, omission: 'replay_marked' };
+  if (selection.skip.skips(method, target, route)) return { ...leftOut, omission: 'skip_rule' };
   const text = head.toString('latin1');
   const [session, client] = [keys.inHead('session', text), keys.inHead('client', text)];
-  return { api, omission: null, session, client };
+  const readsBody = api !== null || namesModel || session.inBody.length + client.inBody.length > 0;
+  return { api, namesModel, readsBody, omission: null, session, client };
 }

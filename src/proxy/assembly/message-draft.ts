@@ -34,14 +34,12 @@ export class MessageDraft {
 
   /**
    * The message as it may be stored: nothing of its body leaves here that a rule hides.
-   * @param keepsBody Whether the policy stores this body; what was kept of another served its facts alone.
+   * @param storedBytes Most of its body that the policy stores; null for none of it.
    */
-  finish(keepsBody: boolean, redaction: BodyRedaction, fields: HeadFields | null): Message {
+  finish(storedBytes: number | null, redaction: BodyRedaction, fields: HeadFields | null): Message {
     const names = this.trailers === null ? this.head.names : union(this.head.names, this.trailers.names);
     const message = { head: this.head.bytes, trailers: this.trailers?.bytes ?? null };
-    const body = this.body.finish(this.ended);
-    if (!keepsBody && body.kept !== null)
-      return { ...message, redacted: names, body: { ...body, kept: null, truncated: !this.ended } };
+    const body = this.body.finish(this.ended, storedBytes);
     if (!redaction.active || body.kept === null || fields === null)
       return { ...message, redacted: names, body };
     const { kept, names: covered, dropped } = redaction.redact(body.kept, aboutBody(body, fields));

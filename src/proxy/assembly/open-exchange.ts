@@ -5,6 +5,7 @@ import type { ScannedRequest, ScannedResponse } from '../../core/http1/head-scan
 import type { BodyTaker } from '../../core/http1/message-reader.ts';
 import { LIMITS } from '../../core/limits.ts';
 import { FACT_BYTES } from '../../core/payload-features.ts';
+import { storedBytes } from '../../core/recording-policy.ts';
 import type { RedactedBytes } from '../../core/redaction.ts';
 import type { Route } from '../../core/routes.ts';
 import { AnswerScan } from '../../core/stream-timing.ts';
@@ -124,7 +125,7 @@ export class OpenExchange {
       reading.redacted ??= redaction.responseHead(bytes);
       return reading.redacted;
     });
-    const cap = policy.bodies === 'all' ? policy.responseBodyBytes : null;
+    const cap = storedBytes(policy).response;
     this.response = this.#draft(redacted, head, this.request.firstByteNs, reading.framing, cap);
     return this.#watched(this.response.body, reading);
   }
@@ -132,12 +133,14 @@ export class OpenExchange {
   /** @param trailers Trailer lines, a view valid during the call only; null when there were none. */
   endMessage(message: MessageDraft, trailers: Buffer | null): void {
     message.ended = true;
-    if (message === this.request && this.#judged.session.inBody.length > 0) {
-      this.#sample(() => this.#requestFacts().session(), message.firstByteNs);
-      if (this.omission !== null) this.#forgetRequest();
-    }
+    if (message === this.request) this.#sampleByBody();
     if (trailers === null) return;
     message.trailers = this.#redacted(trailers, (bytes) => this.#context.redaction.trailers(bytes));
+  }
+
+  /** To be called before it is settled: what a request that did not end says, it has said now. */
+  settling(): void {
+    if (!this.request.ended) this.#sampleByBody();
   }
 
   /** How it ended, given who ended the connection first (null while nobody has). */
@@ -153,6 +156,7 @@ export class OpenExchange {
   finish(outcome: Outcome, clientEndNs: number | null): Exchange {
     const { request, response } = this;
     const { bodyRedaction, policy } = this.#context;
+    const stored = storedBytes(policy);
     const facts = this.#requestFacts();
     const usage = this.#scan?.finish() ?? null;
     const offsetUs = (ns: number): number => Math.round((ns - request.firstByteNs) / 1_000);
@@ -163,7 +167,7 @@ export class OpenExchange {
     return {
       arrivalUs: this.#context.epochUsOf(request.firstByteNs),
       outcome,
-      protocol: 'http/1.1',
+      protocol: this.#scanned.minorVersion === 0 ? 'http/1.0' : 'http/1.1',
       method: this.method,
       route: this.#route.route,
       status: this.#answer?.status ?? null,
@@ -179,9 +183,8 @@ export class OpenExchange {
       promptTokens: usage?.promptTokens ?? null,
       outputTokens: usage?.outputTokens ?? null,
       batch: facts.batch(),
-      request: request.finish(policy.bodies !== 'none', bodyRedaction, this.#scanned.fields),
-      response:
-        response?.finish(policy.bodies === 'all', bodyRedaction, this.#answer?.fields ?? null) ?? null,
+      request: request.finish(stored.request, bodyRedaction, this.#scanned.fields),
+      response: response?.finish(stored.response, bodyRedaction, this.#answer?.fields ?? null) ?? null,
       requestChunks: request.body.times,
       responseChunks: response?.body.times ?? NO_TIMES,
     };
@@ -199,6 +202,15 @@ export class OpenExchange {
     return this.omission !== null || this.lossReason !== null;
   }
 
+  /** Asked once, when nothing more comes of the request: at its end, or at the exchange's. */
+  #sampleByBody(): void {
+    if (this.#judged.session.inBody.length === 0) return;
+    this.#sample(() => this.#requestFacts().session(), this.request.firstByteNs);
+    if (this.omission === null) return;
+    this.request.body.forget();
+    this.#facts = null;
+  }
+
   /** Leaves it out where its session, or without one it alone, is not in the sample. */
   #sample(sessionOf: () => Uint8Array | null, firstByteNs: number): void {
     const { sampling } = this.#context.selection;
@@ -211,30 +223,26 @@ export class OpenExchange {
     if (!kept) this.omission = 'sampled_out';
   }
 
-  #forgetRequest(): void {
-    this.request.body.forget();
-    this.#facts = null;
-  }
-
-  /** Kept of the request's body at most; what nothing is read from is not kept for a policy that stores none. */
+  /** Kept of the request's body at most until it is settled: what is stored of it, and what facts are read from. */
   #requestCap(): number | null {
-    const { bodies, requestBodyBytes } = this.#context.policy;
-    if (bodies !== 'none') return requestBodyBytes;
-    const { api, session, client } = this.#judged;
-    const read = api !== null || session.inBody.length + client.inBody.length > 0;
-    return read ? Math.min(FACT_BYTES, requestBodyBytes) : null;
+    const stored = storedBytes(this.#context.policy).request;
+    return this.#judged.readsBody ? Math.max(FACT_BYTES, stored ?? 0) : stored;
   }
 
   /** What the request says; read once, when it is complete or will not be. */
   #requestFacts(): RequestFacts {
-    this.#facts ??= new RequestFacts({
+    if (this.#facts !== null) return this.#facts;
+    const { ended, body } = this.request;
+    const read = body.beginning(FACT_BYTES);
+    this.#facts = new RequestFacts({
       scanned: this.#scanned,
       route: this.#route,
       judged: this.#judged,
       keys: this.#context.keys,
       peer: this.#origin.peer,
-      body: this.request.body.beginning(FACT_BYTES),
-      known: this.request.body.known,
+      body: read,
+      whole: ended && read.length === body.bytes,
+      known: body.known,
     });
     return this.#facts;
   }

@@ -212,6 +212,7 @@ export class Pairing {
   /** Settles the oldest exchange, in whatever state it is. */
   #settle(exchange: OpenExchange): void {
     this.#open.shift();
+    exchange.settling();
     this.settledExchanges += 1;
     let turns = exchange.turns;
     if (!exchange.request.ended) {

@@ -16,6 +16,8 @@ export interface FactSources {
   readonly peer: string | null;
   /** The beginning of its body. */
   readonly body: Buffer;
+  /** Whether that is all of it. */
+  readonly whole: boolean;
   /** The same body as it came before; null where it did not. */
   readonly known: KnownBody | null;
 }
@@ -53,11 +55,9 @@ export class RequestFacts {
   model(): string | null {
     const { route, scanned, judged } = this.#from;
     if (route.model !== null) return route.model;
-    const named = judged.api !== null || route.route.includes('/v1/');
-    if (!named || scanned.method !== 'POST' || this.#text.length === 0) return null;
-    return MULTIPART.test(scanned.fields.contentType ?? '')
-      ? modelOfForm(this.#text)
-      : modelOfJson(this.#text);
+    if (!judged.namesModel || this.#text.length === 0) return null;
+    const type = scanned.fields.contentType ?? '';
+    return MULTIPART.test(type) ? modelOfForm(this.#text, type) : modelOfJson(this.#text);
   }
 
   batch(): number | null {
@@ -79,9 +79,9 @@ export class RequestFacts {
 
   /** What a body says depends on itself and its head alone, so that one that came under this head has said it. */
   #saidBefore(): RequestFeatures {
-    const { judged, known } = this.#from;
+    const { judged, known, whole } = this.#from;
     if (known?.said?.under === judged) return known.said;
-    const said = { ...requestFeatures(judged.api, this.#text), under: judged };
+    const said = { ...requestFeatures(judged.api, this.#text, whole), under: judged };
     if (known !== null) known.said = said;
     return said;
   }

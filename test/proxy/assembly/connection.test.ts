@@ -41,6 +41,14 @@ describe('an exchange', () => {
     expect(response?.body.hash).toEqual(HASH.ofBody(Buffer.from('ab')));
   });
 
+  it('of HTTP/1.0 says so', () => {
+    const feed = new Feed().client('GET /a HTTP/1.0\r\n\r\n').server('HTTP/1.0 200 OK\r\n\r\nok');
+    feed.close('server_end');
+    const newer = new Feed().client(GET).server('HTTP/1.0 200 OK\r\n\r\nok').close('server_end');
+    expect(feed.exchanges[0]).toMatchObject({ protocol: 'http/1.0', outcome: 'completed' });
+    expect(newer.exchanges[0]?.protocol).toBe('http/1.1');
+  });
+
   it('without a body has an empty one, no hash and no chunk times', () => {
     const feed = new Feed().client(GET).server('HTTP/1.1 204 No Content\r\n\r\n');
     expect(feed.exchanges[0]?.request?.body).toEqual({

@@ -140,6 +140,19 @@ describe('the facts of an exchange', () => {
     });
   });
 
+  it('hold nothing of what a form uploads, whatever it is called', () => {
+    const part = (disposition: string, value: string) =>
+      `--b\r\nContent-Disposition: form-data; ${disposition}\r\n\r\n${value}\r\n`;
+    const type = 'Content-Type: multipart/form-data; boundary=b\r\n';
+    for (const secret of [
+      part('name="file"; filename="model"', 'SECRET'),
+      part('name="prompt"', 'he wrote name="model"\r\n\r\nSECRET'),
+    ]) {
+      const form = `${secret}${part('name="model"', 'whisper')}--b--\r\n`;
+      expect(recorded(post('/v1/audio/transcriptions', form, type), answer('{}')).model).toBe('whisper');
+    }
+  });
+
   it('are the same where no body is kept', () => {
     const { policy } = makeContext();
     const feed = new Feed({ policy: { ...policy, bodies: 'none' } });
@@ -156,6 +169,65 @@ describe('the facts of an exchange', () => {
       truncated: false,
       hash: HASH.ofBody(Buffer.from(CHAT)),
     });
+  });
+
+  it.each(['requests', 'none'] as const)('are the same where little is kept of a body (%s)', (bodies) => {
+    const body = JSON.stringify({
+      messages: [{ role: 'user', content: 'w '.repeat(3_000) }],
+      model: 'llama',
+      n: 4,
+      user: 'u1',
+    });
+    for (const requestBodyBytes of [0, 20, 4_096, body.length - 1, body.length]) {
+      const policy = { bodies, requestBodyBytes, responseBodyBytes: 0 };
+      const keys = new ExchangeKeys({ session: ['json:/user'], client: [] }, HASH);
+      const feed = new Feed({ policy, keys });
+      const request = post('/v1/chat/completions', body);
+      // From the second time on it is known, and so in one piece; then it is not.
+      for (let round = 0; round < 3; round += 1) feed.client(request).server(answer('{}'));
+      feed.client(request.subarray(0, 5_000)).client(request.subarray(5_000)).server(answer('{}')).close();
+      feed.assertSettled();
+      expect(feed.exchanges).toHaveLength(4);
+      for (const exchange of feed.exchanges) {
+        expect(exchange).toMatchObject({ model: 'llama', batch: 4 });
+        expect(exchange.session).toEqual(HASH.ofIdentity('session', 'u1'));
+        const { kept, ...rest } = exchange.request?.body ?? { kept: null };
+        const truncated = bodies !== 'none' && requestBodyBytes < body.length;
+        expect(rest).toEqual({ bytes: body.length, truncated, hash: HASH.ofBody(Buffer.from(body)) });
+        expect(latin1(kept)).toBe(bodies === 'none' ? '<none>' : body.slice(0, requestBodyBytes));
+      }
+    }
+  });
+
+  it('are read from what does not live on beside what is stored', () => {
+    const policy = { bodies: 'requests', requestBodyBytes: 10, responseBodyBytes: 0 } as const;
+    const feed = new Feed({ policy });
+    feed
+      .client(post('/v1/completions', JSON.stringify({ prompt: 'x'.repeat(300_000) })))
+      .server(answer('{}'));
+    feed.close();
+    feed.assertSettled();
+    const kept = feed.exchanges[0]?.request?.body.kept;
+    expect(kept).toHaveLength(10);
+    expect(kept?.buffer.byteLength).toBeLessThan(100_000);
+  });
+
+  it('hold a model that no body is kept of, of any route that may name one', () => {
+    const { policy } = makeContext();
+    const feed = new Feed({ policy: { ...policy, bodies: 'none' } });
+    feed.client(post('/v1/moderations', '{"model":"m"}')).server(answer('{}')).close();
+    expect(feed.exchanges[0]).toMatchObject({ model: 'm' });
+  });
+
+  it('of an upload that was cut do not take an n that may have been to come for 1', () => {
+    const cut = (body: string) => {
+      const feed = new Feed();
+      feed.client(post('/v1/chat/completions', body).subarray(0, -1)).close('client_reset');
+      return feed.exchanges[0]?.batch;
+    };
+    expect(cut('{"messages":[],"user":"u"}')).toBeNull();
+    expect(cut('{"messages":[],"n":2,"user":"u"}')).toBe(2);
+    expect(cut('{"messages":[]}\n')).toBe(1);
   });
 
   it('of a stream that broke off are what came of them', () => {

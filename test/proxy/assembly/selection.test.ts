@@ -93,6 +93,39 @@ describe('a sample', () => {
     expect(feed.fates).toEqual(['omitted sampled_out', 'recorded 200 completed']);
   });
 
+  it('is of whole sessions where a request did not end as well: cut uploads were all recorded', () => {
+    const early = 'HTTP/1.1 413 Too Large\r\nContent-Length: 0\r\n\r\n';
+    const fates = (name: string, answer: string) => {
+      const selection = { skip: everything, sampling: half };
+      const feed = new Feed({ selection, keys: by(['json:/user', 'x-session-id']) });
+      const request = post(JSON.stringify({ user: name, padding: 'x'.repeat(1_000) }));
+      feed.client(request.subarray(0, -500));
+      if (answer !== '') feed.server(answer);
+      feed.close('client_reset');
+      feed.assertSettled();
+      return feed.fates;
+    };
+    expect(fates(OUT, '')).toEqual(['omitted sampled_out']);
+    expect(fates(OUT, early)).toEqual(['omitted sampled_out']);
+    expect(fates(IN, '')).toEqual(['recorded - client_aborted']);
+    expect(fates(IN, early)).toEqual(['recorded 413 completed']);
+  });
+
+  it('is by the head, else of exchanges, where what came of a body says no session', () => {
+    const fate = (lines: string, atNs = 0) => {
+      const selection = { skip: everything, sampling: half };
+      const feed = new Feed({ selection, keys: by(['json:/user', 'x-session-id']) }).at(atNs);
+      feed.client(post('{"prompt":"x"}', lines).subarray(0, -4)).close('client_reset');
+      feed.assertSettled();
+      return feed.fates.join();
+    };
+    expect(fate(`X-Session-Id: ${OUT}\r\n`)).toBe('omitted sampled_out');
+    expect(fate(`X-Session-Id: ${IN}\r\n`)).toBe('recorded - client_aborted');
+    const alone = Array.from({ length: 400 }, (_, index) => fate('', index * 1_000));
+    const kept = alone.filter((text) => text === 'recorded - client_aborted').length;
+    expect(Math.abs(kept - 200)).toBeLessThan(50);
+  });
+
   it('is of exchanges where there is no session', () => {
     const feed = new Feed({ selection: { skip: everything, sampling: new Sampling(0.2, 3) } });
     for (let index = 0; index < 2_000; index += 1) feed.client('GET / HTTP/1.1\r\n\r\n').server(OK);
