@@ -43,6 +43,15 @@ describe('a configuration file', () => {
     expect(setting('record.client')).toEqual([['forwarded-for', 'peer'], 'default']);
   });
 
+  test('is printed without the credentials it holds', async () => {
+    const path = configOf(
+      'replay:\n  header: "Authorization: Bearer s3cret"\n  target: http://u:s3cret@model\n',
+    );
+    const setting = await settingsOf(['--config', path, 'replay']);
+    expect(setting('replay.header')?.[0]).toEqual(['Authorization: ***']);
+    expect(setting('replay.target')?.[0]).toBe('http://***@model');
+  });
+
   test('states a list whole: a flag replaces it and does not add to it', async () => {
     const path = configOf('replay:\n  production-host: [a.example, b.example]\n');
     const ofFile = await settingsOf(['--config', path, 'replay']);
