@@ -37,6 +37,8 @@ const SLOW_SYNC_MS = 50;
 const WAITS = 200;
 const LATE_WAIT_US = 1_000;
 const CONNECT_MS = 3_000;
+/** How file systems say that there is no room: theirs, this user's, or this process's. */
+const NO_ROOM: ReadonlySet<string> = new Set(['ENOSPC', 'EDQUOT', 'EFBIG']);
 
 export function nodeFinding(version: string): Finding {
   return finding('node', 'ok', `Node ${version}`);
@@ -73,8 +75,8 @@ export function coreFinding(limits: HostLimits): Finding {
 
 /** Writes and syncs in the place where the capture would lie, as commits do, and takes it all away again. */
 export function diskFinding(directory: string, clock: Clock = systemClock): Finding {
-  const home = nearestExisting(directory);
   try {
+    const home = nearestExisting(directory);
     const probe = mkdtempSync(join(home, '.reprise-doctor-'));
     try {
       const syncMs = medianSyncMs(join(probe, 'probe'), clock);
@@ -93,7 +95,11 @@ export function diskFinding(directory: string, clock: Clock = systemClock): Find
       rmSync(probe, { recursive: true, force: true });
     }
   } catch (error) {
-    return finding('disk', 'fail', reasonOf(error), 'Name a directory that this user may write to.');
+    const isFull = NO_ROOM.has((error as NodeJS.ErrnoException).code ?? '');
+    const advice = isFull
+      ? 'Make room there, or name another --dir.'
+      : 'Name a directory that this user may write to.';
+    return finding('disk', 'fail', reasonOf(error), advice);
   }
 }
 

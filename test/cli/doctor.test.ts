@@ -1,9 +1,10 @@
-import { existsSync, readdirSync } from 'node:fs';
+import { existsSync, readdirSync, writeFileSync } from 'node:fs';
 import { createServer } from 'node:net';
 import { join } from 'node:path';
 import { describe, expect, test } from 'vitest';
-import { type Finding, listenFinding } from '../../src/cli/doctor-checks.ts';
+import { diskFinding, type Finding, listenFinding } from '../../src/cli/doctor-checks.ts';
 import { runProcess, runReprise } from '../support/process.ts';
+import { repositoryRoot } from '../support/shared-data.ts';
 import { temporaryDirectory } from '../support/temp-dir.ts';
 
 async function doctor(...flags: readonly string[]) {
@@ -36,6 +37,26 @@ describe('reprise doctor', () => {
     const { status, finding } = await doctor('--dir', '/proc/no/such');
     expect(status).toBe(3);
     expect(finding('disk')).toMatchObject({ result: 'fail', advice: expect.stringContaining('write') });
+  });
+
+  test('advises room where there is none', async () => {
+    const script = 'ulimit -f 1 && exec "$0" "$1" doctor --json --dir "$2"';
+    const bin = join(repositoryRoot, 'bin', 'reprise.js');
+    const { stdout } = await runProcess('bash', ['-c', script, process.execPath, bin, temporaryDirectory()]);
+    const { findings } = JSON.parse(stdout) as { findings: Finding[] };
+    expect(findings.find((one) => one.check === 'disk')).toMatchObject({
+      result: 'fail',
+      found: expect.stringContaining('EFBIG'),
+      advice: expect.stringContaining('room'),
+    });
+  });
+
+  test('fails where the place of the capture leads through a file', () => {
+    const file = join(temporaryDirectory(), 'file');
+    writeFileSync(file, '');
+    for (const path of [file, join(file, 'x'), join(file, 'x', 'y')]) {
+      expect(diskFinding(path)).toMatchObject({ result: 'fail', found: expect.stringContaining('ENOTDIR') });
+    }
   });
 
   test('examines the place where a missing directory would be made', async () => {
