@@ -141,8 +141,8 @@ function throttled({ health }: RunContext): Reason | null {
   if (health.throttled !== true) return null;
   return {
     code: 'cpu_throttled',
-    text: 'the CPU quota of our own container held the generator back',
-    advice: 'Raise or remove the CPU limit of the container the replay runs in.',
+    text: 'the CPU quota of our own container, unit or slice held the generator back',
+    advice: 'Raise or remove the CPU limit of what the replay runs in.',
   };
 }
 

@@ -39,12 +39,24 @@ export function configJsonSchema(program: Command, commands: readonly Command[])
   return {
     $id: 'https://reprise.invalid/config.schema.json',
     title: 'Configuration of Reprise',
-    ...z.toJSONSchema(configSchema(program, commands), { target: 'draft-2020-12' }),
+    ...z.toJSONSchema(configSchema(program, commands), {
+      target: 'draft-2020-12',
+      override: ({ jsonSchema }) => flattenEmpty(jsonSchema),
+    }),
   };
 }
 
-function sectionOf(command: Command): z.ZodObject {
-  return z.strictObject(keysOf(command)).describe(command.description());
+/** What may be empty is of two types, which editors follow better than a choice of two schemas. */
+function flattenEmpty(schema: z.core.JSONSchema.BaseSchema): void {
+  const [some, none, more] = schema.anyOf ?? [];
+  if (some?.type !== 'object' || none?.type !== 'null' || more !== undefined) return;
+  delete schema.anyOf;
+  Object.assign(schema, some, { type: ['object', 'null'] });
+}
+
+/** One whose keys are all commented out is empty, which YAML calls null. */
+function sectionOf(command: Command): z.ZodType {
+  return z.strictObject(keysOf(command)).describe(command.description()).nullable();
 }
 
 function keysOf(command: Command): Record<string, z.ZodType> {

@@ -4,9 +4,10 @@ import type { ConfigFile } from './config-file.ts';
 import { configJsonSchema, configKeysOf, structuredKeysOf } from './config-schema.ts';
 import { variableIn } from './environment.ts';
 import type { Settings } from './program.ts';
+import { shownSetting } from './shown-setting.ts';
 import { tableLines, terminal } from './terminal.ts';
 
-/** One setting as it is in force. */
+/** One setting as it is in force, without what it holds of credentials. */
 interface Setting {
   readonly key: string;
   readonly value: unknown;
@@ -81,7 +82,7 @@ function readSettings(command: Command, path: readonly string[], config: ConfigF
     const source = command.getOptionValueSource(option.attributeName());
     found.push({
       key: [...path, key].join('.'),
-      value: value ?? null,
+      value: shownSetting(key, value ?? null),
       origin: originOf(source, option, [...path, config?.keyOf(option, path) ?? key], config),
     });
   }
@@ -89,7 +90,7 @@ function readSettings(command: Command, path: readonly string[], config: ConfigF
     const value = command.getOptionValue(key) as unknown;
     const keys = [...path, key];
     const origin = value === undefined || config === null ? 'default' : config.originOf(keys);
-    found.push({ key: keys.join('.'), value: value ?? null, origin });
+    found.push({ key: keys.join('.'), value: shownSetting(key, value ?? null), origin });
   }
   return found;
 }

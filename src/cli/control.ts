@@ -1,7 +1,9 @@
 import { Command } from 'commander';
+import { AppError } from '../core/errors.ts';
 import type { RecorderStatus } from '../core/status.ts';
 import { type ControlPath, controlRequest } from '../proxy/control-client.ts';
 import { resolveCaptureDirectory } from '../storage/capture-directory.ts';
+import { hasCode } from '../storage/durable-files.ts';
 import { terminal } from './terminal.ts';
 
 export interface ControlFlags {
@@ -19,10 +21,27 @@ export function controlCommand(name: string, description: string): Command {
 
 /**
  * Asks the recording of the directory that `--dir` names.
- * @throws AppError CAPTURE_NOT_FOUND, RECORDER_UNREACHABLE
+ * @throws AppError RECORDER_UNREACHABLE where none answers, CAPTURE_NOT_FOUND where this user may not look
  */
-export function ask(directory: string, method: 'GET' | 'POST', path: ControlPath): Promise<RecorderStatus> {
-  return controlRequest<RecorderStatus>(resolveCaptureDirectory(directory, 'read'), method, path);
+export async function ask(
+  directory: string,
+  method: 'GET' | 'POST',
+  path: ControlPath,
+): Promise<RecorderStatus> {
+  return controlRequest<RecorderStatus>(captureToAsk(directory), method, path);
+}
+
+/** A recording that starts, or cannot have its directory, forwards traffic all the same: none answers, is all we know. */
+function captureToAsk(directory: string): string {
+  try {
+    return resolveCaptureDirectory(directory, 'read');
+  } catch (error) {
+    if (!(error instanceof AppError) || hasCode(error.cause, 'EACCES')) throw error;
+    throw new AppError('RECORDER_UNREACHABLE', `no recording answers: ${error.message}`, {
+      hint: 'Name the directory of `reprise record --dir`. A recording that is still starting, or cannot have its directory, answers nowhere: its log says so.',
+      cause: error,
+    });
+  }
 }
 
 /** `recording is OFF (paused); traffic flows` */

@@ -8,8 +8,9 @@ import {
   statfsSync,
   writeSync,
 } from 'node:fs';
-import { connect } from 'node:net';
+import { connect, isIP, type Socket } from 'node:net';
 import { dirname, join } from 'node:path';
+import { connect as connectTls } from 'node:tls';
 import { type Clock, systemClock } from '../core/clock.ts';
 import { AppError, reasonOf } from '../core/errors.ts';
 import { LIMITS } from '../core/limits.ts';
@@ -37,6 +38,8 @@ const SLOW_SYNC_MS = 50;
 const WAITS = 200;
 const LATE_WAIT_US = 1_000;
 const CONNECT_MS = 3_000;
+/** How file systems say that there is no room: theirs, this user's, or this process's. */
+const NO_ROOM: ReadonlySet<string> = new Set(['ENOSPC', 'EDQUOT', 'EFBIG']);
 
 export function nodeFinding(version: string): Finding {
   return finding('node', 'ok', `Node ${version}`);
@@ -73,8 +76,8 @@ export function coreFinding(limits: HostLimits): Finding {
 
 /** Writes and syncs in the place where the capture would lie, as commits do, and takes it all away again. */
 export function diskFinding(directory: string, clock: Clock = systemClock): Finding {
-  const home = nearestExisting(directory);
   try {
+    const home = nearestExisting(directory);
     const probe = mkdtempSync(join(home, '.reprise-doctor-'));
     try {
       const syncMs = medianSyncMs(join(probe, 'probe'), clock);
@@ -93,7 +96,11 @@ export function diskFinding(directory: string, clock: Clock = systemClock): Find
       rmSync(probe, { recursive: true, force: true });
     }
   } catch (error) {
-    return finding('disk', 'fail', reasonOf(error), 'Name a directory that this user may write to.');
+    const isFull = NO_ROOM.has((error as NodeJS.ErrnoException).code ?? '');
+    const advice = isFull
+      ? 'Make room there, or name another --dir.'
+      : 'Name a directory that this user may write to.';
+    return finding('disk', 'fail', reasonOf(error), advice);
   }
 }
 
@@ -143,27 +150,61 @@ function isSamePlace(one: Endpoint, other: Endpoint): boolean {
   return one.port === other.port;
 }
 
-/** Whether the model server takes connections now. It may come later than the recorder, so this is no failure. */
-export function targetFinding(endpoint: Endpoint, clock: Clock = systemClock): Promise<Finding> {
+/**
+ * Whether probes and metrics could be answered at an address, without which a recording goes on all the same.
+ * @param served where the recording that runs here listens; where it answers probes it does not say
+ */
+export async function probeFinding(endpoint: Endpoint, served: readonly string[] = []): Promise<Finding> {
   const where = formatEndpoint(endpoint);
-  const place =
-    endpoint.kind === 'unix' ? { path: endpoint.path } : { host: endpoint.host, port: endpoint.port };
+  try {
+    await mustBeFree(endpoint);
+    return finding('probes', 'ok', `${where} is free`);
+  } catch (error) {
+    if (served.length > 0) return finding('probes', 'ok', `${where} is taken, and a recording runs here`);
+    const advice =
+      'A recording would be without probes and metrics: free it, or name another --probe-listen.';
+    return finding('probes', 'warn', reasonOf(error), advice);
+  }
+}
+
+/**
+ * Whether the model server takes connections now, and speaks TLS where that is asked for. It may come later than the
+ * recorder, so this is no failure. By whom its certificate must be trusted is for the recording and the replay to say.
+ */
+export function targetFinding(
+  endpoint: Endpoint,
+  clock: Clock = systemClock,
+  patienceMs: number = CONNECT_MS,
+): Promise<Finding> {
+  const where = formatEndpoint(endpoint);
   return new Promise((resolve) => {
     const sinceNs = clock.nowNs();
-    const socket = connect(place);
+    const { socket, ready } = connectionTo(endpoint);
     const end = (one: Finding) => {
       socket.destroy();
       resolve(one);
     };
+    const plain = ready === 'connect' ? '' : ' One without TLS is named with http://.';
     const unreachable = (reason: string) =>
-      end(finding('target', 'warn', `${where}: ${reason}`, 'Start it, or name another --target.'));
-    socket.setTimeout(CONNECT_MS, () => unreachable(`no answer within ${CONNECT_MS / 1000} s`));
+      end(finding('target', 'warn', `${where}: ${reason}`, `Start it, or name another --target.${plain}`));
+    socket.setTimeout(patienceMs, () => unreachable(`no answer within ${patienceMs / 1000} s`));
     socket.on('error', (error) => unreachable(reasonOf(error)));
-    socket.on('connect', () => {
+    socket.on(ready, () => {
       const ms = (clock.nowNs() - sinceNs) / 1e6;
-      end(finding('target', 'ok', `${where} took a connection in ${ms.toFixed(1)} ms`));
+      const what = ready === 'connect' ? 'a connection' : 'a TLS connection';
+      end(finding('target', 'ok', `${where} took ${what} in ${ms.toFixed(1)} ms`));
     });
   });
+}
+
+/** A connection under way, and the event with which it is made. */
+function connectionTo(endpoint: Endpoint): { socket: Socket; ready: 'connect' | 'secureConnect' } {
+  if (endpoint.kind === 'unix') return { socket: connect({ path: endpoint.path }), ready: 'connect' };
+  const { host, port, tls } = endpoint;
+  if (!tls) return { socket: connect({ host, port }), ready: 'connect' };
+  const named = isIP(host) === 0 ? { servername: host } : {};
+  const socket = connectTls({ host, port, rejectUnauthorized: false, ...named });
+  return { socket, ready: 'secureConnect' };
 }
 
 function medianSyncMs(path: string, clock: Clock): number {

@@ -11,15 +11,19 @@ import {
   memoryFinding,
   nodeFinding,
   openFilesFinding,
+  probeFinding,
   targetFinding,
   timerFinding,
 } from './doctor-checks.ts';
 import { EXIT } from './exit.ts';
+import { PROBE_LISTEN } from './record-flags.ts';
+import { probeAddressOf } from './record-options.ts';
 import { tableLines, terminal } from './terminal.ts';
 
 interface DoctorFlags {
   readonly dir: string;
   readonly listen?: string;
+  readonly probeListen: string;
   readonly target?: string;
   readonly json?: boolean;
 }
@@ -30,6 +34,7 @@ export function doctorCommand(): Command {
     .description('check what a recording or a replay needs of this host; changes nothing')
     .option('--dir <directory>', 'where a capture would be kept', '.')
     .option('--listen <address>', 'where clients would connect')
+    .option('--probe-listen <address>', 'with --listen: where probes would be answered', PROBE_LISTEN)
     .option('--target <url>', 'the model server')
     .option('--json', 'print one JSON document')
     .action(async (flags: DoctorFlags) => {
@@ -45,6 +50,7 @@ async function examine(flags: DoctorFlags): Promise<Finding[]> {
   const listen =
     flags.listen === undefined ? [] : [parseEndpoint(flags.listen, '--listen', { anyPort: true })];
   const target = flags.target === undefined ? [] : [parseEndpoint(flags.target, '--target')];
+  const probes = listen.length === 0 ? null : probeAddressOf(flags.probeListen);
   const served = listen.length === 0 ? [] : await servedBy(flags.dir);
   return [
     nodeFinding(process.versions.node),
@@ -55,6 +61,7 @@ async function examine(flags: DoctorFlags): Promise<Finding[]> {
     diskFinding(flags.dir),
     timerFinding(),
     ...(await Promise.all(listen.map((endpoint) => listenFinding(endpoint, served)))),
+    ...(probes === null ? [] : [await probeFinding({ kind: 'tcp', tls: false, ...probes }, served)]),
     ...(await Promise.all(target.map((endpoint) => targetFinding(endpoint)))),
   ];
 }

@@ -1,5 +1,6 @@
 import { CommanderError } from 'commander';
 import { AppError, type ErrorCode } from '../core/errors.ts';
+import { withShownUrls } from '../core/shown-url.ts';
 
 /** What the process says to the shell. A command that ends with anything but 0 sets `process.exitCode`. */
 export const EXIT = {
@@ -64,7 +65,8 @@ function failureOfUsage(error: CommanderError): Failure {
   if (error.exitCode === 0) return { status: EXIT.ok, message: null, hint: null };
   // `reprise` alone has already printed its help; there is nothing to add.
   if (error.code === 'commander.help') return { status: EXIT.usage, message: null, hint: null };
-  const [message = '', ...suggestions] = error.message.replace(/^error: /, '').split('\n');
+  const text = withShownUrls(error.message.replace(/^error: /, ''));
+  const [message = '', ...suggestions] = text.split('\n');
   const hint = suggestions.join(' ').replace(/^\((.*)\)$/, '$1');
   return { status: EXIT.usage, message, hint: hint || 'See reprise --help.' };
 }

@@ -8,6 +8,9 @@ import { GATEWAY_DEFAULTS, GATEWAY_TIMEOUTS } from '../proxy/gateway/options.ts'
 import { acceptStructured } from './config-schema.ts';
 import { RepeatableOption } from './repeatable.ts';
 
+/** Where probes and metrics are answered unless something else is said. */
+export const PROBE_LISTEN = ':9464';
+
 /** The flags of `record` as commander hands them over: texts, not yet read. */
 export interface RecordFlags {
   readonly target: readonly string[];
@@ -195,7 +198,7 @@ const disk: Adder = (command) => {
 
 const operation: Adder = (command) => {
   command
-    .option('--probe-listen <address>', 'livez, readyz and metrics; off for none', ':9464')
+    .option('--probe-listen <address>', 'livez, readyz and metrics; off for none', PROBE_LISTEN)
     .option(
       '--drain-delay <time>',
       'how long a stop goes on accepting',

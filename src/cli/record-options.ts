@@ -109,7 +109,8 @@ function maxDiskOf(text: string): number {
   });
 }
 
-function probeAddressOf(text: string): ProbeAddress | null {
+/** Null for none. @throws AppError OPTION_INVALID */
+export function probeAddressOf(text: string): ProbeAddress | null {
   if (text === 'off') return null;
   const endpoint = parseEndpoint(text, '--probe-listen', { anyPort: true });
   if (endpoint.kind === 'tcp' && !endpoint.tls) return endpoint;

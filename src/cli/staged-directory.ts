@@ -1,8 +1,9 @@
 import { randomBytes } from 'node:crypto';
-import { existsSync, mkdirSync, readdirSync, realpathSync, renameSync, rmSync } from 'node:fs';
+import { existsSync, mkdirSync, readdirSync, realpathSync, renameSync } from 'node:fs';
 import { dirname, resolve } from 'node:path';
 import { AppError, reasonOf } from '../core/errors.ts';
 import { isMissing, syncPath } from '../storage/durable-files.ts';
+import { discard } from './discard.ts';
 import { NewParents } from './new-parents.ts';
 
 /**
@@ -52,7 +53,7 @@ export class StagedDirectory {
 
   /** Takes away what was built, as if nothing had happened. */
   discard(): void {
-    rmSync(this.path, { recursive: true, force: true });
+    discard(this.path);
     this.#parents.remove();
   }
 }

@@ -3,6 +3,7 @@ import { linkSync, renameSync, rmSync, statSync } from 'node:fs';
 import { dirname, resolve } from 'node:path';
 import { AppError, reasonOf } from '../core/errors.ts';
 import { syncPath } from '../storage/durable-files.ts';
+import { discard } from './discard.ts';
 
 /** How file systems say that they have no hard links. */
 const NO_LINKS: ReadonlySet<string> = new Set(['EPERM', 'ENOTSUP', 'EOPNOTSUPP', 'ENOSYS', 'EMLINK']);
@@ -17,12 +18,14 @@ export class StagedFile {
   /** @throws AppError OUTPUT_EXISTS, OUTPUT_UNWRITABLE */
   constructor(destination: string, doing: string) {
     this.destination = resolve(destination);
+    let taken: boolean;
     try {
       if (!statSync(dirname(this.destination)).isDirectory()) throw new Error('it lies in no directory');
+      taken = statSync(this.destination, { throwIfNoEntry: false }) !== undefined;
     } catch (thrown) {
       throw unwritable(destination, thrown);
     }
-    if (statSync(this.destination, { throwIfNoEntry: false }) !== undefined) throw exists(destination);
+    if (taken) throw exists(destination);
     this.path = `${this.destination}.${doing}-${randomBytes(4).toString('hex')}`;
   }
 
@@ -52,7 +55,7 @@ export class StagedFile {
 
   /** Takes away what was written, as if nothing had happened. */
   discard(): void {
-    rmSync(this.path, { force: true });
+    discard(this.path);
   }
 }
 

@@ -1,6 +1,7 @@
 import { randomBytes } from 'node:crypto';
-import { renameSync, rmSync, statSync, writeFileSync } from 'node:fs';
+import { renameSync, statSync, writeFileSync } from 'node:fs';
 import { AppError, reasonOf } from '../core/errors.ts';
+import { discard } from './discard.ts';
 
 /**
  * A file is there whole or not at all; one of that name is replaced, as a report of a pipeline is each night.
@@ -14,7 +15,7 @@ export function writeWhole(path: string, text: string): void {
     writeFileSync(building, text, { flag: 'wx' });
     renameSync(building, path);
   } catch (cause) {
-    rmSync(building, { force: true });
+    discard(building);
     throw new AppError('OUTPUT_UNWRITABLE', `${path} cannot be written: ${reasonOf(cause)}`, {
       hint: 'The directory it lies in must exist and be writable for this user.',
       cause,

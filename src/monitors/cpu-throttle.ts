@@ -1,34 +1,39 @@
-import { readFileSync } from 'node:fs';
+import { type ControlGroup, controlGroupOf } from './control-group.ts';
+import { type ReadKernelFile, readKernelFile } from './kernel-file.ts';
 
-const CGROUP_CPU_STAT = '/sys/fs/cgroup/cpu.stat';
+/** How often, and for how long, a group was held back so far: times, and µs (version 2) or ns (version 1). */
+const COUNTERS = /^(?:nr_throttled|throttled_usec|throttled_time) (\d+)$/gm;
 
-/** Tells whether a CPU quota held the processes of this container back since it was made. */
+/** Tells whether a CPU quota of our control group, or of one around it, held its processes back since it was made. */
 export class CpuThrottle {
-  readonly #path: string;
-  readonly #before: number | null;
+  readonly #read: ReadKernelFile;
+  readonly #group: ControlGroup | null;
+  readonly #before: readonly number[] | null;
 
-  /** `path`: the `cpu.stat` of a version 2 control group. */
-  constructor(path: string = CGROUP_CPU_STAT) {
-    this.#path = path;
-    this.#before = throttledUs(path);
+  constructor(read: ReadKernelFile = readKernelFile) {
+    this.#read = read;
+    this.#group = controlGroupOf('cpu', read);
+    this.#before = this.#counters();
   }
 
-  /** Null where the host does not say: no control group, or no quota. */
+  /** Null where the host does not say: no control group in sight, no counters, or another group than before. */
   throttled(): boolean | null {
-    const now = throttledUs(this.#path);
-    return now === null || this.#before === null ? null : now > this.#before;
+    const before = this.#before;
+    const now = this.#counters();
+    if (before === null || now === null || now.length !== before.length) return null;
+    if (now.some((count, nth) => count > (before[nth] as number))) return true;
+    const isMoved = controlGroupOf('cpu', this.#read)?.directories[0] !== this.#group?.directories[0];
+    return isMoved ? null : false;
   }
-}
 
-/** Microseconds of throttling so far; null where the file or the line is not there. */
-function throttledUs(path: string): number | null {
-  let text: string;
-  try {
-    text = readFileSync(path, 'utf8');
-  } catch {
-    // Other systems, and hosts with version 1 groups, have no such file: that is an answer, not a fault.
-    return null;
+  #counters(): readonly number[] | null {
+    const [own, ...around] = (this.#group?.directories ?? []).map((directory) =>
+      this.#read(`${directory}/cpu.stat`),
+    );
+    // Every group has the file, if only with times: where ours has none, what is around it is not ours.
+    if (typeof own !== 'string') return null;
+    const texts = [own, ...around].join('\n');
+    const counts = [...texts.matchAll(COUNTERS)].map(([, count]) => Number(count));
+    return counts.length === 0 ? null : counts;
   }
-  const match = /^throttled_usec (\d+)$/m.exec(text);
-  return match ? Number(match[1]) : null;
 }

@@ -1,4 +1,5 @@
 import { AppError } from '../core/errors.ts';
+import { shownUrl } from '../core/shown-url.ts';
 import { UNIX_PATH_BYTES } from './unix-socket.ts';
 
 /** Where a socket listens or connects to: a TCP address, or the path of a unix socket. */
@@ -28,7 +29,7 @@ export function parseEndpoint(text: string, what: string, reading: EndpointReadi
   const tls = scheme === undefined ? (reading.tls ?? false) : scheme.toLowerCase() === 'https';
   const port = digits === undefined ? schemePort(scheme, host) : Number(digits);
   if (port === null || port > 65_535 || (port === 0 && !reading.anyPort)) {
-    throw new AppError('OPTION_INVALID', `${what}: ${JSON.stringify(text)} is not an address`, {
+    throw new AppError('OPTION_INVALID', `${what}: ${JSON.stringify(shownUrl(text))} is not an address`, {
       hint: refusalOf(text),
     });
   }
@@ -68,6 +69,9 @@ function parseUnix(text: string, what: string): Endpoint {
 }
 
 function refusalOf(text: string): string {
-  if (/^https?:\/\/[^/]+\/./i.test(text)) return 'Give host and port alone: paths pass through unchanged.';
+  if (text.includes('@'))
+    return 'Leave the credentials out: clients bring their own, and those pass through unchanged.';
+  if (/^https?:\/\/[^/?#]+(?:[?#]|\/.)/i.test(text))
+    return 'Give host and port alone: paths pass through unchanged.';
   return 'Give host:port, such as 127.0.0.1:8080 or https://[::1]:8443, or unix:/path.';
 }

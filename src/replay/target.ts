@@ -1,5 +1,6 @@
 import { AppError } from '../core/errors.ts';
 import { LIMITS } from '../core/limits.ts';
+import { shownUrl } from '../core/shown-url.ts';
 
 /** Where a replay sends. */
 export interface Target {
@@ -24,7 +25,7 @@ export interface Target {
  */
 export function parseTarget(text: string): Target {
   const refuse = (why: string) =>
-    new AppError('OPTION_INVALID', `--target: ${JSON.stringify(withoutPassword(text))} ${why}`, {
+    new AppError('OPTION_INVALID', `--target: ${JSON.stringify(shownUrl(text))} ${why}`, {
       hint: 'Give the URL of the server to test, such as http://staging:8000, or unix:/path of its socket.',
     });
   if (/^unix:/i.test(text.trim())) return unixTarget(text.trim(), refuse);
@@ -84,8 +85,4 @@ function bareHostname(host: string): string {
     .toLowerCase()
     .replace(/^\[|\]$/g, '')
     .replace(/\.$/, '');
-}
-
-function withoutPassword(text: string): string {
-  return text.replace(/\/\/[^@/]*@/, '//***@');
 }

@@ -3,7 +3,7 @@ import { dirname, join } from 'node:path';
 import { AppError, reasonOf } from '../core/errors.ts';
 import { LIMITS } from '../core/limits.ts';
 import { directoryBytes, fileSizesOf } from './directory-size.ts';
-import { isMissing } from './durable-files.ts';
+import { hasCode, isMissing } from './durable-files.ts';
 import {
   HASH_KEY_FILE,
   LOCK_FILE,
@@ -90,13 +90,12 @@ function findCapture(directory: string): string {
   if (isCapture(directory)) return directory;
   const own = join(directory, OWN_SUBDIRECTORY);
   if (isCapture(own)) return own;
-  if (isClosed(directory)) {
+  const closed = whyClosed(directory);
+  if (closed !== null) {
     throw new AppError(
       'CAPTURE_NOT_FOUND',
       `${directory} cannot be entered: this user lacks the permission`,
-      {
-        hint: 'Do it as the user that records: a capture is its alone (0700).',
-      },
+      { hint: 'Do it as the user that records: a capture is its alone (0700).', cause: closed },
     );
   }
   throw new AppError('CAPTURE_NOT_FOUND', `${directory} is not a capture: ${whyNot(directory)}`, {
@@ -104,12 +103,13 @@ function findCapture(directory: string): string {
   });
 }
 
-function isClosed(directory: string): boolean {
+/** What the file system says where this user may not look. */
+function whyClosed(directory: string): unknown {
   try {
     readdirSync(directory);
-    return false;
+    return null;
   } catch (error) {
-    return error instanceof Error && 'code' in error && error.code === 'EACCES';
+    return hasCode(error, 'EACCES') ? error : null;
   }
 }
 

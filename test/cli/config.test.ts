@@ -1,6 +1,8 @@
 import { readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
+import { Command } from 'commander';
 import { describe, expect, test } from 'vitest';
+import { ConfigFile } from '../../src/cli/config-file.ts';
 import { runReprise } from '../support/process.ts';
 import { repositoryRoot } from '../support/shared-data.ts';
 import { temporaryDirectory } from '../support/temp-dir.ts';
@@ -41,6 +43,25 @@ describe('a configuration file', () => {
     // Lists in force by default are shown too, not as if nothing were left out.
     expect(setting('record.skip')).toEqual([['health'], 'default']);
     expect(setting('record.client')).toEqual([['forwarded-for', 'peer'], 'default']);
+  });
+
+  test('is printed without the credentials it holds', async () => {
+    const path = configOf(
+      'replay:\n  header: "Authorization: Bearer s3cret"\n  target: http://u:s3cret@model\n',
+    );
+    const setting = await settingsOf(['--config', path, 'replay']);
+    expect(setting('replay.header')?.[0]).toEqual(['Authorization: ***']);
+    expect(setting('replay.target')?.[0]).toBe('http://***@model');
+  });
+
+  test('may have a section whose keys are all commented out', () => {
+    const program = new Command().option('--log-format <format>');
+    const record = new Command('record').option('--dir <directory>');
+    const path = configOf('log-format: json\nrecord:\n  # dir: x\n');
+    const file = ConfigFile.read(path, program, [record]);
+    file.apply(program.addCommand(record));
+    expect(program.opts()).toEqual({ logFormat: 'json' });
+    expect(record.opts()).toEqual({});
   });
 
   test('states a list whole: a flag replaces it and does not add to it', async () => {

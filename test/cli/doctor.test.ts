@@ -1,9 +1,20 @@
-import { existsSync, readdirSync } from 'node:fs';
+import { once } from 'node:events';
+import { existsSync, readdirSync, writeFileSync } from 'node:fs';
 import { createServer } from 'node:net';
 import { join } from 'node:path';
+import { createServer as createTlsServer } from 'node:tls';
 import { describe, expect, test } from 'vitest';
-import { type Finding, listenFinding } from '../../src/cli/doctor-checks.ts';
+import {
+  diskFinding,
+  type Finding,
+  listenFinding,
+  probeFinding,
+  targetFinding,
+} from '../../src/cli/doctor-checks.ts';
+import { systemClock } from '../../src/core/clock.ts';
+import { CERTIFICATE_KEY_PEM, CERTIFICATE_PEM } from '../support/certificate.ts';
 import { runProcess, runReprise } from '../support/process.ts';
+import { repositoryRoot } from '../support/shared-data.ts';
 import { temporaryDirectory } from '../support/temp-dir.ts';
 
 async function doctor(...flags: readonly string[]) {
@@ -38,6 +49,26 @@ describe('reprise doctor', () => {
     expect(finding('disk')).toMatchObject({ result: 'fail', advice: expect.stringContaining('write') });
   });
 
+  test('advises room where there is none', async () => {
+    const script = 'ulimit -f 1 && exec "$0" "$1" doctor --json --dir "$2"';
+    const bin = join(repositoryRoot, 'bin', 'reprise.js');
+    const { stdout } = await runProcess('bash', ['-c', script, process.execPath, bin, temporaryDirectory()]);
+    const { findings } = JSON.parse(stdout) as { findings: Finding[] };
+    expect(findings.find((one) => one.check === 'disk')).toMatchObject({
+      result: 'fail',
+      found: expect.stringContaining('EFBIG'),
+      advice: expect.stringContaining('room'),
+    });
+  });
+
+  test('fails where the place of the capture leads through a file', () => {
+    const file = join(temporaryDirectory(), 'file');
+    writeFileSync(file, '');
+    for (const path of [file, join(file, 'x'), join(file, 'x', 'y')]) {
+      expect(diskFinding(path)).toMatchObject({ result: 'fail', found: expect.stringContaining('ENOTDIR') });
+    }
+  });
+
   test('examines the place where a missing directory would be made', async () => {
     const { finding } = await doctor('--dir', join(temporaryDirectory(), 'a', 'b'));
     expect(finding('disk')?.result).toBe('ok');
@@ -45,9 +76,13 @@ describe('reprise doctor', () => {
 
   test('fails for a port in use, and only warns of a model server that is not up yet', async () => {
     await busyPort(async (port) => {
-      const { status, finding } = await doctor('--listen', `127.0.0.1:${port}`, '--target', '127.0.0.1:1');
+      const { status, finding } = await doctor(
+        ...['--listen', `127.0.0.1:${port}`, '--probe-listen', `127.0.0.1:${port}`],
+        ...['--target', '127.0.0.1:1'],
+      );
       expect(status).toBe(3);
       expect(finding('listen')?.result).toBe('fail');
+      expect(finding('probes')?.result).toBe('warn');
       expect(finding('target')).toMatchObject({
         result: 'warn',
         found: expect.stringContaining('ECONNREFUSED'),
@@ -72,6 +107,39 @@ describe('reprise doctor', () => {
       });
       expect(await listenFinding(endpoint, [`127.0.0.1:${port + 1}`])).toMatchObject({ result: 'fail' });
     });
+  });
+
+  test('only warns of a probe port in use, which may be that of the recording that runs here', async () => {
+    await busyPort(async (port) => {
+      const endpoint = { kind: 'tcp', host: '127.0.0.1', port, tls: false } as const;
+      expect(await probeFinding(endpoint)).toMatchObject({
+        result: 'warn',
+        advice: expect.stringContaining('--probe-listen'),
+      });
+      expect(await probeFinding(endpoint, ['127.0.0.1:8080'])).toMatchObject({ result: 'ok' });
+    });
+  });
+
+  test('speaks TLS with a target that is to, and warns of one that does not', async () => {
+    const plain = createServer((socket) => socket.end('HTTP/1.1 400 Bad Request\r\n\r\n'));
+    const secure = createTlsServer({ cert: CERTIFICATE_PEM, key: CERTIFICATE_KEY_PEM });
+    const findings = await Promise.all(
+      [plain, secure].map(async (server) => {
+        await once(server.listen(0, '127.0.0.1'), 'listening');
+        const { port } = server.address() as { port: number };
+        const found = await targetFinding(
+          { kind: 'tcp', host: '127.0.0.1', port, tls: true },
+          systemClock,
+          60_000,
+        );
+        server.close();
+        return found;
+      }),
+    );
+    expect(findings).toMatchObject([
+      { result: 'warn', advice: expect.stringContaining('http://') },
+      { result: 'ok', found: expect.stringContaining('TLS') },
+    ]);
   });
 
   test('finds a model server that is up', async () => {

@@ -59,6 +59,12 @@ describe('a command line that is wrong', () => {
     });
   });
 
+  test('is quoted without the credentials of its URLs', () => {
+    expect(failureOf(thrownBy(['--origin=http://u:s3cret@model:80?key=s3cret'])).message).toBe(
+      "unknown option '--origin=http://***@model:80?key=***'",
+    );
+  });
+
   test('without a near flag points to the help', () => {
     expect(failureOf(thrownBy(['--multiplier']))).toEqual({
       status: 2,

@@ -31,4 +31,5 @@ test('a place that is taken, or in no directory, is refused before anything is w
   expect(() => new StagedFile(join(home, 'out'), 'testing')).toThrow(/is there already/);
   expect(() => new StagedFile(join(home, 'no', 'out'), 'testing')).toThrow(/cannot be written/);
   expect(() => new StagedFile(join(home, 'out', 'x'), 'testing')).toThrow(/cannot be written/);
+  expect(() => new StagedFile(join(home, 'x'.repeat(300)), 'testing')).toThrow(/cannot be written/);
 });

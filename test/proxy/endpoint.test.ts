@@ -24,7 +24,8 @@ describe('an endpoint', () => {
     ['127.0.0.1:0', 'host:port'],
     ['127.0.0.1:65536', 'host:port'],
     ['ftp://model:21', 'host:port'],
-    ['http://user@model:80', 'host:port'],
+    ['http://user@model:80', 'credentials'],
+    ['http://model:80?key=s3cret', 'paths pass through'],
     ['http://model:80/v1', 'paths pass through'],
     ['unix:relative.sock', 'absolute path'],
     ['unix:/run/', 'absolute path'],
@@ -33,6 +34,15 @@ describe('an endpoint', () => {
     const refusal = expect.objectContaining({ code: 'OPTION_INVALID', hint: expect.stringContaining(hint) });
     expect(() => parseEndpoint(text, '--target')).toThrow(refusal);
   });
+
+  it.each(['http://u:s3cret@model:80', 'u:s3cret@model:80', 'http://model:80/?key=s3cret'])(
+    'that is refused is quoted without its credentials: %s',
+    (text) => {
+      expect(() => parseEndpoint(text, '--target')).toThrow(
+        /^--target: "(?!.*s3cret).*\*\*\*.*" is not an address$/,
+      );
+    },
+  );
 
   it('that is listened on may leave the port and the host to us, and speak TLS without saying so', () => {
     expect(parseEndpoint(':0', '--listen', { anyPort: true })).toEqual(tcp('::', 0));

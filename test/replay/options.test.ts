@@ -169,6 +169,7 @@ describe('resolveReplayOptions', () => {
     const { message } = problemsOf({ target: 'http://user:hunter2@host/' });
     expect(message).toContain('credentials');
     expect(message).not.toContain('hunter2');
+    expect(problemsOf({ target: 'http://host/?key=hunter2' }).message).not.toContain('hunter2');
   });
 
   it('refuses a header that is to be the same everywhere and to differ in copies', () => {

@@ -48,7 +48,7 @@ export const ADVICE: Readonly<Record<ReasonCode | ReportReasonCode, Advice>> = {
     next: 'Raise --senders where there are idle cores; else split the load with --shard.',
   },
   cpu_throttled: {
-    title: 'The sending container was held back',
+    title: 'The sending side was held back',
     means: 'Pauses of the CPU quota look like latency of the target.',
     next: 'Set the CPU limit to at least the threads the replay uses, or none, and run it again.',
   },
