@@ -33,6 +33,11 @@ const parties = z.object({
   count,
   exact: z.boolean(),
   requests: count,
+  undercount: count
+    .optional()
+    .describe(
+      'By how much the requests of one in `top` may be too low; 0 where `exact`. Older profiles lack it.',
+    ),
   topShares: z.object({ top1: nullable, top10: nullable, top100: nullable }),
   requestsEach: distribution,
   spanS: distribution,

@@ -213,8 +213,15 @@ function notesOf(statistics: ProfileStatistics): string[] {
     notes.push('the window spans more than 1,100 days: its cycle is of a part of them, or of none');
   if (concurrency.figures().capped)
     notes.push('over 1,048,576 requests were in flight: concurrency is a lower bound');
-  if (!sessions.figures().exact || !clients.figures().exact)
-    notes.push('over 65,536 sessions or clients: their number is an estimate, their shares are lower bounds');
+  for (const [name, { exact, undercount }] of [
+    ['sessions', sessions.figures()],
+    ['clients', clients.figures()],
+  ] as const) {
+    if (!exact)
+      notes.push(
+        `over 65,536 ${name}: their number is an estimate, the requests and shares of the busiest are lower bounds (each sent up to ${undercount} more), and what each of all sent is not known`,
+      );
+  }
   if (!statistics.duplicates.figures().exact)
     notes.push('over 262,144 different requests: the duplicate ratio is an estimate, good to 0.01');
   if (requests > 0 && concurrency.figures().known === 0)

@@ -66,7 +66,9 @@ function mixFindings({ duplicateRatio, clients, mix }: ProfileDocument): string[
     );
   const { top1 } = clients.topShares;
   if (clients.count > 1 && top1 !== null && top1 > 0.2)
-    findings.push(`One client of ${clients.count} sends ${Math.round(top1 * 100)} % of the requests.`);
+    findings.push(
+      `One client of ${clients.exact ? '' : 'about '}${clients.count} sends ${clients.exact ? '' : 'at least '}${Math.round(top1 * 100)} % of the requests.`,
+    );
   const streamed = mix.streamed;
   if (streamed > 0) findings.push(`${streamed} answers came as streams.`);
   return findings;

@@ -124,7 +124,8 @@ function fact(name: string, value: number | null): string | null {
 function partyText(parties: ProfileDocument['sessions']): string {
   if (parties.requests === 0) return 'not known';
   const { count, exact, topShares } = parties;
-  return `${exact ? '' : 'about '}${count}; the busiest sent ${percent(topShares.top1)}, the busiest ten ${percent(topShares.top10)}`;
+  const bound = exact ? '' : 'at least ';
+  return `${exact ? '' : 'about '}${count}; the busiest sent ${bound}${percent(topShares.top1)}, the busiest ten ${bound}${percent(topShares.top10)}`;
 }
 
 function bytesText({ count, p50, p90, p99, max }: Distribution): string {

@@ -75,6 +75,26 @@ describe('sessions and clients', () => {
     expect(figures.exact).toBe(false);
     expect(Math.abs(figures.count / 133_334 - 1)).toBeLessThan(0.04);
     expect(figures.topShares.top1).toBeGreaterThan(0.33);
+    const [busiest] = figures.top;
+    expect(busiest?.requests).toBeLessThanOrEqual(66_667);
+    expect((busiest?.requests ?? 0) + figures.undercount).toBeGreaterThanOrEqual(66_667);
+  });
+
+  test('over the bound do not say what each of them sent, where the most of it was forgotten', () => {
+    const parties = new Parties();
+    const id = Buffer.alloc(8);
+    for (let index = 0; index < 2 * 66_000; index += 1) {
+      id.writeUInt32LE(Math.imul(index % 66_000, 0x9e3779b1) >>> 0, 0);
+      id.writeUInt32LE(Math.imul(index % 66_000, 0x85ebca6b) >>> 0, 4);
+      parties.add(id, index * 1e3);
+    }
+    const { requestsEach, spanS, top, undercount } = parties.figures();
+    expect(requestsEach).toMatchObject({ count: 0, mean: null, p50: null, max: null });
+    expect(spanS).toMatchObject({ count: 0, mean: null, max: null });
+    for (const { requests } of top) {
+      expect(requests).toBeLessThanOrEqual(2);
+      expect(requests + undercount).toBeGreaterThanOrEqual(2);
+    }
   });
 });
 
