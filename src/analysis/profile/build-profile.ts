@@ -140,8 +140,11 @@ function mixOf(statistics: ProfileStatistics): ProfileDocument['mix'] {
     routes: statistics.routes.figures(total).map(({ name, ...rest }) => ({ route: shown(name), ...rest })),
     models: statistics.models.figures(total).map(({ name, ...rest }) => ({ model: shown(name), ...rest })),
     statuses: counted(statistics.statuses).map(({ name: status, ...rest }) => ({ status, ...rest })),
-    methods: counted(statistics.methods).map(({ name: method, ...rest }) => ({ method, ...rest })),
-    protocols: counted(statistics.protocols).map(({ name: protocol, ...rest }) => ({ protocol, ...rest })),
+    methods: counted(statistics.methods.counts).map(({ name: method, ...rest }) => ({ method, ...rest })),
+    protocols: counted(statistics.protocols.counts).map(({ name: protocol, ...rest }) => ({
+      protocol,
+      ...rest,
+    })),
     outcomes: statistics.outcomes,
     streamed: statistics.streamed,
   };
@@ -209,6 +212,12 @@ function notesOf(statistics: ProfileStatistics): string[] {
     notes.push(`${routes.ungrouped} requests went to further routes, which are not listed`);
   if (models.ungrouped > 0)
     notes.push(`${models.ungrouped} requests named further models, which are not listed`);
+  for (const [name, { unlisted }] of [
+    ['methods', statistics.methods],
+    ['protocols', statistics.protocols],
+  ] as const) {
+    if (unlisted > 0) notes.push(`${unlisted} requests used further ${name}, which are not listed`);
+  }
   if (!hours.complete)
     notes.push('the window spans more than 1,100 days: its cycle is of a part of them, or of none');
   if (concurrency.figures().capped)

@@ -17,6 +17,7 @@ import { Parties } from './parties.ts';
 import { PeakCounts } from './peak-counts.ts';
 import { RateSeries } from './rate-series.ts';
 import { Retries } from './retries.ts';
+import { STANDARD_METHODS, TextCounts } from './text-counts.ts';
 
 const US_PER_S = 1e6;
 const TOO_MANY_REQUESTS = 429;
@@ -53,8 +54,8 @@ export class ProfileStatistics {
   readonly outputTokens = new Histogram();
   readonly batch = new Histogram();
   readonly statuses = new Map<number | null, number>();
-  readonly methods = new Map<string | null, number>();
-  readonly protocols = new Map<string | null, number>();
+  readonly methods = new TextCounts(STANDARD_METHODS);
+  readonly protocols = new TextCounts();
   readonly outcomes: Record<Outcome, number> = Object.fromEntries(
     OUTCOMES.map((name) => [name, 0]),
   ) as Record<Outcome, number>;
@@ -117,9 +118,9 @@ export class ProfileStatistics {
   #countOutcome(row: ExchangeRow): boolean {
     const { outcome, status, method, protocol } = row;
     this.outcomes[outcome] += 1;
-    count(this.statuses, status);
-    count(this.methods, method);
-    count(this.protocols, protocol);
+    this.statuses.set(status, (this.statuses.get(status) ?? 0) + 1);
+    this.methods.add(method);
+    this.protocols.add(protocol);
     if (status !== null && status >= FIRST_SERVER_ERROR) this.errors.serverErrors += 1;
     else if (status !== null && status >= 400) this.errors.clientErrors += 1;
     if (status === TOO_MANY_REQUESTS) this.errors.tooManyRequests += 1;
@@ -156,13 +157,4 @@ export class ProfileStatistics {
     const endUs = row.arrivalUs + Math.max(0, row.lastByteOffsetUs ?? 0);
     this.retries.add(row.route, row.requestHash, row.arrivalUs, failed ? endUs : null);
   }
-}
-
-/** Different texts that are counted under their own; a method is a token that anybody may make up. */
-const MAX_TEXTS = 64;
-
-function count<Name>(counts: Map<Name | null, number>, name: Name | null): void {
-  const known = counts.get(name);
-  if (known !== undefined) counts.set(name, known + 1);
-  else if (counts.size < MAX_TEXTS || name === null || typeof name === 'number') counts.set(name, 1);
 }

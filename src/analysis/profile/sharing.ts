@@ -2,6 +2,7 @@ import { PRIVACY_STATEMENT } from './build-profile.ts';
 import type { PartyFigures } from './parties.ts';
 import type { ProfileDocument } from './profile-document.ts';
 import { isPublicModel, isPublicSegment } from './public-words.ts';
+import { STANDARD_METHODS } from './text-counts.ts';
 
 const SHARED_STATEMENT = `${PRIVACY_STATEMENT} Names that could identify clients were left out: hashes of clients and sessions, hosts, recorders, directories, the values of filters, and parts of routes and models that are not made of public words and few digits.`;
 
@@ -57,11 +58,10 @@ class Pseudonyms {
   }
 }
 
-const METHODS = /^(?:GET|HEAD|POST|PUT|DELETE|PATCH|OPTIONS|CONNECT|TRACE)$/;
 const PLACEHOLDER = /^\{[a-z]+\}(?::[a-z]+)?$/;
 
 function publicMethod(method: string, methods: Pseudonyms): string {
-  return METHODS.test(method) ? method : methods.of(method);
+  return STANDARD_METHODS.includes(method) ? method : methods.of(method);
 }
 
 function publicRoute(route: string | null, segments: Pseudonyms, methods: Pseudonyms): string | null {

@@ -218,4 +218,17 @@ describe('mix, sizes and latency', () => {
     expect(many.mix.routes).toHaveLength(100);
     expect(many.notes).toContain('900 requests went to further routes, which are not listed');
   });
+
+  test('lose no method among made-up ones, and say how much went by further ones', () => {
+    const { mix, notes } = profileOf(
+      Array.from({ length: 200 }, (_, at) =>
+        exchangeRow({ arrivalUs: 1e15 + at, method: at < 100 ? `M${at}` : 'POST', protocol: `p/${at}` }),
+      ),
+    );
+    expect(mix.methods[0]).toEqual({ method: 'POST', requests: 100, share: 0.5 });
+    const unlisted = 200 - mix.methods.reduce((sum, { requests }) => sum + requests, 0);
+    expect(unlisted).toBe(36);
+    expect(notes).toContain('36 requests used further methods, which are not listed');
+    expect(notes).toContain('136 requests used further protocols, which are not listed');
+  });
 });
