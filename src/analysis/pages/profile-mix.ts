@@ -91,7 +91,7 @@ function groupRow([name, group]: readonly [string | null, GroupFigures]): string
     number(group.requests),
     percent(group.share),
     number(group.failed),
-    bytes(Math.round(group.meanRequestBytes)),
+    bytes(group.meanRequestBytes === null ? null : Math.round(group.meanRequestBytes)),
     ...percentileCells(group.latencyMs, ms),
   ];
 }

@@ -79,7 +79,7 @@ function windowOf(
 function arrivalParts(
   statistics: ProfileStatistics,
 ): Pick<ProfileDocument, 'rate' | 'peaks' | 'series' | 'interArrival' | 'idc'> {
-  const { arrivals, windows, series } = statistics;
+  const { arrivals } = statistics;
   const { ratePerSecond: mean, cv, ties, idc, gapMs } = arrivals.figures();
   const peaks = statistics.peaks.flatMap((counts) => {
     const peak = counts.peak();
@@ -103,7 +103,7 @@ function arrivalParts(
       peakToMean1h: of(3_600)?.toMean ?? null,
     },
     peaks,
-    series: series.columns(windows),
+    series: seriesOf(statistics),
     interArrival: {
       cv,
       meanMs: arrivals.gaps.mean === null ? null : arrivals.gaps.mean / 1e3,
@@ -116,6 +116,11 @@ function arrivalParts(
     },
     idc,
   };
+}
+
+function seriesOf(statistics: ProfileStatistics): ProfileDocument['series'] {
+  const columns = statistics.series.columns(statistics.windows);
+  return { ...columns, failed: columns.failed.map((count) => whereEnded(statistics, count)) };
 }
 
 function cycleParts({
@@ -145,7 +150,9 @@ function mixOf(statistics: ProfileStatistics): ProfileDocument['mix'] {
       protocol,
       ...rest,
     })),
-    outcomes: statistics.outcomes,
+    outcomes: Object.fromEntries(
+      Object.entries(statistics.outcomes).map(([name, count]) => [name, whereEnded(statistics, count)]),
+    ),
     streamed: statistics.streamed,
   };
 }
@@ -184,25 +191,33 @@ function latencyParts(
   };
 }
 
-function errorsOf({ errors, outcomes, requests, statuses }: ProfileStatistics): ProfileDocument['errors'] {
-  // Of an import nobody knows how a request ended.
-  const isKnown = requests > (statuses.get(null) ?? 0) || errors.failed > 0;
+function errorsOf(statistics: ProfileStatistics): ProfileDocument['errors'] {
+  const { errors, outcomes, ended } = statistics;
+  const counted = (count: number) => whereEnded(statistics, count);
   return {
-    failed: errors.failed,
-    failedShare: isKnown ? errors.failed / requests : null,
-    serverErrors: errors.serverErrors,
-    clientErrors: errors.clientErrors,
-    tooManyRequests: errors.tooManyRequests,
-    clientAborted: outcomes.client_aborted,
-    upstreamFailed: outcomes.upstream_failed,
-    timedOut: outcomes.timed_out,
+    failed: counted(errors.failed),
+    failedShare: ended === 0 ? null : errors.failed / ended,
+    serverErrors: counted(errors.serverErrors),
+    clientErrors: counted(errors.clientErrors),
+    tooManyRequests: counted(errors.tooManyRequests),
+    clientAborted: counted(outcomes.client_aborted),
+    upstreamFailed: counted(outcomes.upstream_failed),
+    timedOut: counted(outcomes.timed_out),
   };
 }
 
-function retriesOf({ retries, duplicates }: ProfileStatistics): ProfileDocument['retries'] {
+/** What is counted by how requests ended; null where there are some, and it is known of none. */
+function whereEnded<Counts>({ requests, ended }: ProfileStatistics, counts: Counts): Counts | null {
+  return requests > 0 && ended === 0 ? null : counts;
+}
+
+function retriesOf(statistics: ProfileStatistics): ProfileDocument['retries'] {
+  const { retries, duplicates, requests } = statistics;
   const { count } = duplicates.figures();
   const figures = retries.figures();
-  return { ...figures, share: count === 0 ? null : figures.likely / count };
+  // Without a body, or a failure that could be seen, there is nothing to tell a retry by.
+  const likely = requests > 0 && count === 0 ? null : whereEnded(statistics, figures.likely);
+  return { ...figures, likely, share: count === 0 || likely === null ? null : likely / count };
 }
 
 function notesOf(statistics: ProfileStatistics): string[] {

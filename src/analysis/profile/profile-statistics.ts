@@ -61,7 +61,10 @@ export class ProfileStatistics {
   ) as Record<Outcome, number>;
   readonly errors = { serverErrors: 0, clientErrors: 0, tooManyRequests: 0, failed: 0 };
   readonly windows: ProfiledWindow[] = [];
-  streamed = 0;
+  /** Requests of which it is known how they ended: by a status, or by breaking off. */
+  ended = 0;
+  /** Null where it is known of none whether it was. */
+  streamed: number | null = null;
   truncatedRequests = 0;
   storedRequests = 0;
 
@@ -94,9 +97,9 @@ export class ProfileStatistics {
       lastByteUs === null ? null : row.arrivalUs + lastByteUs,
     );
     const entry: GroupEntry = {
-      requestBytes: row.requestBytes ?? 0,
-      responseBytes: row.responseBytes ?? 0,
-      failed,
+      requestBytes: row.requestBytes,
+      responseBytes: row.responseBytes,
+      failed: failed || row.status !== null ? failed : null,
       latencyUs: failed ? null : lastByteUs,
     };
     this.series.add({ arrivalUs: row.arrivalUs, failed, latencyUs: entry.latencyUs, inFlight });
@@ -126,6 +129,8 @@ export class ProfileStatistics {
     if (status === TOO_MANY_REQUESTS) this.errors.tooManyRequests += 1;
     const failed = hasExchangeFailed(row);
     if (failed) this.errors.failed += 1;
+    // Of an import nobody knows how a request ended.
+    if (failed || status !== null) this.ended += 1;
     return failed;
   }
 
@@ -134,7 +139,7 @@ export class ProfileStatistics {
     if (row.requestBytes !== null) this.requestBytes.record(row.requestBytes);
     // An import has requests without any answer; an empty answer has its size.
     if (row.responseBytes !== null) this.responseBytes.record(row.responseBytes);
-    if (row.streamed) this.streamed += 1;
+    if (row.streamed !== null) this.streamed = (this.streamed ?? 0) + (row.streamed ? 1 : 0);
     if (row.requestTruncated) this.truncatedRequests += 1;
     if (row.requestStored) this.storedRequests += 1;
   }

@@ -89,8 +89,10 @@ function latencyLines({ latencyMs, ttftMs, errors, retries, coverage, losses }: 
     ...(ttftMs.count === 0 ? [] : [`  to the first token: ${msText(ttftMs)}`]),
     '',
     'What went wrong',
-    `  failed ${errors.failed} (${percent(errors.failedShare)}): 5xx ${errors.serverErrors}, client aborted ${errors.clientAborted}, upstream failed ${errors.upstreamFailed}, timed out ${errors.timedOut}; 4xx ${errors.clientErrors}, of them 429 ${errors.tooManyRequests}`,
-    `  likely retries ${retries.likely} (${percent(retries.share)})`,
+    errors.failed === null
+      ? '  how requests ended is not known'
+      : `  failed ${errors.failed} (${percent(errors.failedShare)}): 5xx ${errors.serverErrors}, client aborted ${errors.clientAborted}, upstream failed ${errors.upstreamFailed}, timed out ${errors.timedOut}; 4xx ${errors.clientErrors}, of them 429 ${errors.tooManyRequests}`,
+    `  likely retries ${retries.likely === null ? 'not known' : `${retries.likely} (${percent(retries.share)})`}`,
     `  coverage ${percent(coverage)}; lost in the whole capture: ${losses.exchanges} exchanges`,
   ];
 }

@@ -2,6 +2,7 @@ import fc from 'fast-check';
 import { describe, expect, test } from 'vitest';
 import { Concurrency } from '../../../src/analysis/profile/concurrency.ts';
 import { Parties } from '../../../src/analysis/profile/parties.ts';
+import { profileText } from '../../../src/analysis/profile/profile-text.ts';
 import { RateSeries } from '../../../src/analysis/profile/rate-series.ts';
 import { Retries } from '../../../src/analysis/profile/retries.ts';
 import { exchangeRow } from '../../support/exchange-row.ts';
@@ -230,5 +231,65 @@ describe('mix, sizes and latency', () => {
     expect(unlisted).toBe(36);
     expect(notes).toContain('36 requests used further methods, which are not listed');
     expect(notes).toContain('136 requests used further protocols, which are not listed');
+  });
+});
+
+describe('what nobody recorded', () => {
+  const unanswered = {
+    status: null,
+    streamed: null,
+    firstByteOffsetUs: null,
+    lastByteOffsetUs: null,
+    responseBytes: null,
+  };
+
+  test('of imported requests without answers is null, and not 0', () => {
+    const profile = profileOf(
+      arrivingAt([1e15, 1e15 + 1, 1e15 + 2], {
+        ...unanswered,
+        requestBytes: 100,
+        requestHash: testHash.ofBody(Buffer.from('a')),
+      }),
+    );
+    expect(profile.mix.routes[0]).toMatchObject({
+      failed: null,
+      meanRequestBytes: 100,
+      meanResponseBytes: null,
+    });
+    expect(profile.mix).toMatchObject({ streamed: null, outcomes: { completed: null, timed_out: null } });
+    expect(profile.latencyByInputSize[0]).toMatchObject({ failed: null, meanResponseBytes: null });
+    for (const value of Object.values(profile.errors)) expect(value).toBeNull();
+    expect(profile.retries).toMatchObject({ likely: null, watched: 0, share: null });
+    expect(profile.series.failed).toEqual([null]);
+    const text = profileText(profile).join('\n');
+    expect(text).toContain('how requests ended is not known');
+    expect(text).not.toMatch(/5xx 0|client aborted 0|retries 0/);
+  });
+
+  test('of an arrival that is known alone is null, its size as well', () => {
+    const profile = profileOf(
+      arrivingAt([1e15, 1e15 + 1], { ...unanswered, protocol: null, method: null, requestBytes: null }),
+    );
+    expect(profile.mix.routes[0]).toMatchObject({ meanRequestBytes: null, meanResponseBytes: null });
+    expect(profile.retries).toMatchObject({ likely: null, share: null });
+  });
+
+  test('is no part of means and shares of what was recorded', () => {
+    const { mix, errors, latencyByInputSize } = profileOf([
+      exchangeRow({ arrivalUs: 1e15, status: 503, requestBytes: 100, responseBytes: 30 }),
+      exchangeRow({ arrivalUs: 1e15 + 1, requestBytes: null, responseBytes: 50 }),
+      exchangeRow({ arrivalUs: 1e15 + 2, ...unanswered, requestBytes: 300 }),
+    ]);
+    expect(mix.routes[0]).toMatchObject({ failed: 1, meanRequestBytes: 200, meanResponseBytes: 40 });
+    expect(errors).toMatchObject({ failed: 1, failedShare: 0.5 });
+    expect(latencyByInputSize.map(({ fromBytes, requests }) => [fromBytes, requests])).toEqual([
+      [64, 1],
+      [256, 1],
+    ]);
+  });
+
+  test('keeps an empty body at 0 bytes', () => {
+    const { mix } = profileOf([exchangeRow({ requestBytes: 0, responseBytes: 0 })]);
+    expect(mix.routes[0]).toMatchObject({ failed: 0, meanRequestBytes: 0, meanResponseBytes: 0 });
   });
 });
