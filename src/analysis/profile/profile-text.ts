@@ -1,4 +1,4 @@
-import { countOf, formatBytes, formatMs } from '../../core/units.ts';
+import { countOf, formatBytes, formatMs, formatShare } from '../../core/units.ts';
 import { IDC_WINDOWS } from '../arrival-statistics.ts';
 import type { Distribution } from './distribution.ts';
 import { findingsOf } from './findings.ts';
@@ -150,10 +150,13 @@ function ms(value: number | null): string {
   return value === null ? NONE : formatMs(value);
 }
 
+/** What is small keeps three digits that matter: a request a day is a rate, and not 0. */
 function number(value: number | null, digits = 3): string {
-  return value === null ? NONE : value.toFixed(digits);
+  if (value === null) return NONE;
+  const isSmall = value !== 0 && Math.abs(value) < 0.1;
+  return isSmall ? String(Number(value.toPrecision(3))) : value.toFixed(digits);
 }
 
 function percent(share: number | null): string {
-  return share === null ? NONE : `${Number((share * 100).toPrecision(3))} %`;
+  return share === null ? NONE : formatShare(share);
 }
