@@ -243,11 +243,13 @@ function notesOf(statistics: ProfileStatistics): string[] {
   ] as const) {
     if (!exact)
       notes.push(
-        `over 65,536 ${name}: their number is an estimate, the requests and shares of the busiest are lower bounds (each sent up to ${undercount} more), and what each of all sent is not known`,
+        `over 65,536 ${name}: their number is an estimate (standard error 0.4 %), the requests and shares of the busiest are lower bounds (each sent up to ${undercount} more), and what each of all sent is not known`,
       );
   }
   if (!statistics.duplicates.figures().exact)
-    notes.push('over 262,144 different requests: the duplicate ratio is an estimate, good to 0.01');
+    notes.push(
+      'over 262,144 different requests: the duplicate ratio is an estimate, with a standard error of 0.004',
+    );
   if (requests > 0 && concurrency.figures().known === 0)
     notes.push('no end of an exchange was recorded: latency and concurrency are not known');
   return notes;

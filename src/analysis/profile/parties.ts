@@ -4,7 +4,7 @@ import { type Distribution, distributionOf } from './distribution.ts';
 
 /** Sessions, or clients, and how the requests are spread over them. */
 export interface PartyFigures {
-  /** Different ones; an estimate (to 1 %) where `exact` is false. */
+  /** Different ones; an estimate (standard error 0.4 %) where `exact` is false. */
   readonly count: number;
   readonly exact: boolean;
   /** Requests that name one. */
