@@ -9,7 +9,7 @@ export interface DuplicateFigures {
   readonly count: number;
   /** Share of them that repeat an earlier request; null when none is known. */
   readonly ratio: number | null;
-  /** False over 262,144 distinct requests, from where the ratio is an estimate good to 0.01 (HyperLogLog). */
+  /** False over 262,144 distinct requests, from where the ratio is an estimate with a standard error of 0.004. */
   readonly exact: boolean;
 }
 

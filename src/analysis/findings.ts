@@ -1,4 +1,4 @@
-import { formatMs } from '../core/units.ts';
+import { formatMs, formatShare } from '../core/units.ts';
 import type { ArrivalFigures } from './arrival-statistics.ts';
 import { IDC_WINDOWS } from './arrival-statistics.ts';
 import type { JudgementBounds } from './judgement-bounds.ts';
@@ -281,7 +281,9 @@ function representative({ calibration }: RunContext): Reason | null {
   };
 }
 
-/** `0.0123` → `1.2 %`. */
+/** `0.0123` → `1.2 %`; what is not whole is not rounded to it, and what is not nothing not to nothing. */
 export function percent(share: number): string {
-  return `${(share * 100).toFixed(1)} %`;
+  const text = (share * 100).toFixed(1);
+  const isRounded = (text === '100.0' && share < 1) || (text === '0.0' && share > 0);
+  return isRounded ? formatShare(share) : `${text} %`;
 }

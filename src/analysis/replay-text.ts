@@ -1,4 +1,4 @@
-import { countOf, formatMs } from '../core/units.ts';
+import { countOf, formatMs, formatShare } from '../core/units.ts';
 import type { ArrivalFigures, IdcWindow } from './arrival-statistics.ts';
 import { IDC_WINDOWS } from './arrival-statistics.ts';
 import { checkLines } from './check-text.ts';
@@ -223,7 +223,7 @@ function number(value: number | null, digits: number): string {
 function observedText({ observed, unit }: SloLine): string {
   if (typeof observed !== 'number') return observed ?? NONE;
   if (unit === 'ms') return formatMs(observed);
-  return unit === 'count' ? String(observed) : `${Number((observed * 100).toPrecision(4))} %`;
+  return unit === 'count' ? String(observed) : formatShare(observed, 4);
 }
 
 /** Rows of equal length as aligned lines: the first column to the left, the others to the right. */

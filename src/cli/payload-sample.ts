@@ -1,58 +1,61 @@
-import type { TimeRange } from '../core/ports.ts';
-import type { CaptureOverview } from '../replay/capture-overview.ts';
-
 /** Payloads lie hundreds together in a block: neighbours cost little once the first of them is unpacked. */
-const RUN = 256;
+const LONGEST_RUN = 256;
+/** A small sample is made of shorter runs, so that it is of more than one or two places. */
+const LEAST_RUNS = 16;
 
 /** Decides exchange by exchange whether its payload is looked into: runs of neighbours, evenly spread. */
 export class PayloadSample {
-  readonly #every: number;
+  readonly #most: number;
   readonly #run: number;
+  /** Exchanges from the beginning of one run to that of the next, in parts of an exchange as well. */
+  readonly #stride: number;
   #seen = 0;
+  #taken = 0;
+  /** Runs begun, and how much of the last of them is left. */
+  #runs = 0;
+  #left = 0;
 
-  /** `run` of each `every` exchanges are taken. */
-  private constructor(run: number, every: number) {
+  private constructor(most: number, run: number, stride: number) {
+    this.#most = most;
     this.#run = run;
-    this.#every = every;
+    this.#stride = stride;
   }
 
-  /** @param most null for every exchange, 0 for none */
-  static over(
-    most: number | null,
-    overview: CaptureOverview,
-    window: { readonly parts: readonly TimeRange[] } | null,
-  ): PayloadSample {
-    if (most === 0 || window === null) return new PayloadSample(0, 1);
-    const total = most === null ? 0 : countOf(overview, window.parts);
-    if (most === null || total <= most) return new PayloadSample(1, 1);
-    const run = Math.min(RUN, most);
-    return new PayloadSample(run, Math.ceil((total * run) / most));
+  static none(): PayloadSample {
+    return new PayloadSample(0, 0, 1);
+  }
+
+  static every(): PayloadSample {
+    return new PayloadSample(Number.POSITIVE_INFINITY, 1, 1);
+  }
+
+  /** At most so many of a greater number. */
+  static of(most: number, total: number): PayloadSample {
+    const run = Math.min(LONGEST_RUN, Math.ceil(most / LEAST_RUNS));
+    return new PayloadSample(most, run, total / Math.ceil(most / run));
   }
 
   get isNone(): boolean {
-    return this.#run === 0;
+    return this.#most === 0;
   }
 
+  /** Whether all were taken that were asked for until now. */
   get isComplete(): boolean {
-    return this.#run === this.#every;
+    return this.#taken === this.#seen;
   }
 
   /** To be asked once for each exchange, in order. */
   takes(): boolean {
-    const place = this.#seen % this.#every;
+    const place = this.#seen;
     this.#seen += 1;
-    return place < this.#run;
+    if (this.#taken >= this.#most) return false;
+    while (Math.floor(this.#runs * this.#stride) <= place) {
+      this.#runs += 1;
+      this.#left = this.#run;
+    }
+    if (this.#left === 0) return false;
+    this.#left -= 1;
+    this.#taken += 1;
+    return true;
   }
-}
-
-/** Exchanges of the windows, by whole seconds: from roll-ups, where the window is not the whole capture. */
-function countOf(overview: CaptureOverview, parts: readonly TimeRange[]): number {
-  const { firstArrivalUs, lastArrivalUs } = overview;
-  const [only] = parts;
-  const isWhole =
-    parts.length === 1 && only?.fromUs === firstArrivalUs && only?.toUs === (lastArrivalUs ?? 0) + 1;
-  if (isWhole) return overview.exchanges;
-  let total = 0;
-  for (const part of parts) for (const { exchanges } of overview.seconds(part)) total += exchanges;
-  return total;
 }

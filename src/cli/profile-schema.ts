@@ -22,9 +22,9 @@ const shape = z
   .describe('Cumulative: the share of values that are at most `upTo`.');
 const counted = z.object({ requests: count, share });
 const group = counted.extend({
-  failed: count,
-  meanRequestBytes: z.number(),
-  meanResponseBytes: z.number(),
+  failed: count.nullable(),
+  meanRequestBytes: nullable,
+  meanResponseBytes: nullable,
   latencyMs: distribution,
 });
 const tokens = z.object({ reported: distribution, counted: distribution, estimated: distribution });
@@ -33,6 +33,11 @@ const parties = z.object({
   count,
   exact: z.boolean(),
   requests: count,
+  undercount: count
+    .optional()
+    .describe(
+      'By how much the requests of one in `top` may be too low; 0 where `exact`. Older profiles lack it.',
+    ),
   topShares: z.object({ top1: nullable, top10: nullable, top100: nullable }),
   requestsEach: distribution,
   spanS: distribution,
@@ -109,7 +114,7 @@ const series = z
     stepS: count,
     at: z.array(z.int()),
     requests: z.array(count),
-    failed: z.array(count),
+    failed: z.array(count.nullable()),
     peak1s: z.array(count),
     meanLatencyMs: z.array(nullable),
     inFlight: z.array(count.nullable()),
@@ -143,8 +148,8 @@ const mix = z.object({
   statuses: z.array(counted.extend({ status: z.int().nullable() })),
   methods: z.array(counted.extend({ method: name })),
   protocols: z.array(counted.extend({ protocol: name })),
-  outcomes: z.record(z.string(), count),
-  streamed: count,
+  outcomes: z.record(z.string(), count.nullable()),
+  streamed: count.nullable(),
 });
 
 const arrivals = {
@@ -193,16 +198,16 @@ const latency = {
 
 const health = {
   errors: z.object({
-    failed: count,
+    failed: count.nullable(),
     failedShare: nullable,
-    serverErrors: count,
-    clientErrors: count,
-    tooManyRequests: count,
-    clientAborted: count,
-    upstreamFailed: count,
-    timedOut: count,
+    serverErrors: count.nullable(),
+    clientErrors: count.nullable(),
+    tooManyRequests: count.nullable(),
+    clientAborted: count.nullable(),
+    upstreamFailed: count.nullable(),
+    timedOut: count.nullable(),
   }),
-  retries: z.object({ likely: count, windowS: count, watched: count, share: nullable }),
+  retries: z.object({ likely: count.nullable(), windowS: count, watched: count, share: nullable }),
   coverage: nullable,
   coverageUnexplained: nullable,
   losses: amountBy(LOSS_REASONS),

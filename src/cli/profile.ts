@@ -20,7 +20,7 @@ export function profileCommand(): Command {
     .option('--share', 'leave out names that could identify clients')
     .option(
       '--payload-sample <n>',
-      'look into so many payloads, evenly spread; 0 for none, or all',
+      'look into so many payloads at most, evenly spread; 0 for none, or all',
       PROFILE_DEFAULTS.payloadSample,
     )
     .addOption(encryptionKeyOption('file with the key of an encrypted capture, to look into its payloads'));

@@ -3,6 +3,8 @@ import { PayloadStatistics } from '../analysis/profile/payloads/payload-statisti
 import type { ProfileDocument } from '../analysis/profile/profile-document.ts';
 import { ProfileStatistics } from '../analysis/profile/profile-statistics.ts';
 import { shareable } from '../analysis/profile/sharing.ts';
+import type { TimeRange } from '../core/ports.ts';
+import type { CaptureOverview } from '../replay/capture-overview.ts';
 import { describeFilters, RowFilter } from '../replay/filters.ts';
 import { type CaptureSlice, sliceOf } from '../replay/window.ts';
 import { Timeline } from '../replay/windows/timeline.ts';
@@ -51,7 +53,7 @@ function profileWindow(
   const filter = RowFilter.of(options.filters, (row) => source.payload(row));
   const isSealed = inspection.encrypted.segments > 0 && !hasKey;
   const cannotLook = overview.arrivalsOnly || isSealed;
-  const sample = PayloadSample.over(cannotLook ? 0 : options.payloadSample, overview, window);
+  const sample = cannotLook ? PayloadSample.none() : sampleOf(opened, window, filter, options.payloadSample);
   const timeline = new Timeline();
   let inWindow = 0;
   for (const part of window?.parts ?? []) {
@@ -72,6 +74,35 @@ function profileWindow(
     payloads: sample.isNone ? null : payloads.figures(sample.isComplete),
     notes: filter === null ? notes : [...notes, FILTERED],
   });
+}
+
+/** Spread over what the filter leaves, which is only known once it was counted. */
+function sampleOf(
+  { source, overview }: OpenedCapture,
+  window: CaptureSlice | null,
+  filter: RowFilter | null,
+  most: number | null,
+): PayloadSample {
+  if (most === 0 || window === null) return PayloadSample.none();
+  const { parts } = window;
+  const total = most === null ? 0 : countOf(overview, parts);
+  if (most === null || total <= most) return PayloadSample.every();
+  if (filter === null) return PayloadSample.of(most, total);
+  let selected = 0;
+  for (const part of parts) for (const row of source.rows(part)) if (filter.selects(row)) selected += 1;
+  return selected <= most ? PayloadSample.every() : PayloadSample.of(most, selected);
+}
+
+/** Exchanges of the windows, by whole seconds: from roll-ups, where the window is not the whole capture. */
+function countOf(overview: CaptureOverview, parts: readonly TimeRange[]): number {
+  const { firstArrivalUs, lastArrivalUs } = overview;
+  const [only] = parts;
+  const isWhole =
+    parts.length === 1 && only?.fromUs === firstArrivalUs && only?.toUs === (lastArrivalUs ?? 0) + 1;
+  if (isWhole) return overview.exchanges;
+  let total = 0;
+  for (const part of parts) for (const { exchanges } of overview.seconds(part)) total += exchanges;
+  return total;
 }
 
 const SEALED =

@@ -10,7 +10,7 @@ const SIGNIFICANT_DIGITS = 3;
 /** Where the counts start out; they grow by themselves for greater values. */
 const INITIAL_HIGHEST = 2 ** 36;
 /** Beyond this the library's logarithm no longer tells neighbouring buckets apart. 2⁴⁷ ns are 39 hours. */
-const GREATEST_VALUE = 2 ** 47;
+export const GREATEST_VALUE = 2 ** 47;
 
 /** Values `lowest` … `highest`, both included, that the histogram does not tell apart. */
 export interface HistogramBin {

@@ -173,6 +173,20 @@ export function formatMs(ms: number): string {
   return `${(ms / 3_600_000).toFixed(1)} h`;
 }
 
+/** What a sum of floating point may lack of a whole. */
+const NO_DISTANCE = 1e-12;
+
+/**
+ * A share as a percentage of so many digits that matter: `0.01234` → `1.23 %`. Beyond 99 % it is the distance to 100 %
+ * that matters, so that what lacks a hair is never told as whole: `0.99986` → `99.986 %`.
+ */
+export function formatShare(share: number, digits = 3): string {
+  const lacking = (1 - share) * 100;
+  if (lacking >= 1 || lacking < NO_DISTANCE) return `${Number((share * 100).toPrecision(digits))} %`;
+  const places = Math.max(digits - 2, 1 - Math.floor(Math.log10(lacking)));
+  return `${Number((100 - lacking).toFixed(places))} %`;
+}
+
 /** Epoch microseconds as ISO 8601 UTC with six decimals. */
 export function formatInstantUs(us: number): string {
   const fraction = String(((us % 1e6) + 1e6) % 1e6).padStart(6, '0');

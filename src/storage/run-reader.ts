@@ -78,7 +78,7 @@ export class RunReader {
     }
   }
 
-  /** Sends in the order of the schedule, at constant memory. */
+  /** Sends in the order of the plan, at constant memory; where sessions waited, they came due in another. */
   *sends(): Generator<Send> {
     const rows = this.#connection.prepare<[], StoredSend>(`
       SELECT

@@ -1,4 +1,4 @@
-import { formatMs } from '../../core/units.ts';
+import { formatMs, formatShare } from '../../core/units.ts';
 import type { ComparedMetric } from './compared-metric.ts';
 import { COMPARISON_BOUNDS, type ComparisonBounds, SMALL_PART } from './comparison-bounds.ts';
 import { type ComparedTimes, latencyMetrics } from './latency-metrics.ts';
@@ -218,5 +218,5 @@ export function ratioText(ratio: number | null | undefined): string {
 }
 
 export function percentText(share: number | 'Infinity' | null): string {
-  return typeof share === 'number' ? `${Number((share * 100).toPrecision(3))} %` : '–';
+  return typeof share === 'number' ? formatShare(share) : '–';
 }

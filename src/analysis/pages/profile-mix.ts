@@ -91,7 +91,7 @@ function groupRow([name, group]: readonly [string | null, GroupFigures]): string
     number(group.requests),
     percent(group.share),
     number(group.failed),
-    bytes(Math.round(group.meanRequestBytes)),
+    bytes(group.meanRequestBytes === null ? null : Math.round(group.meanRequestBytes)),
     ...percentileCells(group.latencyMs, ms),
   ];
 }
@@ -165,9 +165,9 @@ export function partySection({ sessions, clients }: ProfileDocument): string {
       : figure(
           {
             title: `${title}: ${parties.exact ? '' : 'about '}${number(parties.count)}`,
-            unit: 'share of the requests that name one',
+            unit: `share of the requests that name one${parties.exact ? '' : ' (lower bounds: too many to count each)'}`,
             source: 'keyed hashes made while recording',
-            lookFor: `a few who send most: scaling by sessions then goes in large steps. The busiest ten send ${percent(parties.topShares.top10)}; one sends p50 ${number(parties.requestsEach.p50)}, p99 ${number(parties.requestsEach.p99)} requests`,
+            lookFor: `a few who send most: scaling by sessions then goes in large steps. The busiest ten send ${parties.exact ? '' : 'at least '}${percent(parties.topShares.top10)}${parties.exact ? `; one sends p50 ${number(parties.requestsEach.p50)}, p99 ${number(parties.requestsEach.p99)} requests` : ''}`,
           },
           bars(
             parties.top.map(({ id, share, requests }, at) => ({

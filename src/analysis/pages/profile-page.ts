@@ -89,7 +89,8 @@ function seriesOf({ series, latencyMs, errors, concurrency, requests }: ProfileD
   if (requests === 0) return [];
   const { at, stepS } = series;
   const step = `in steps of ${formatMs(stepS * 1e3)}`;
-  const perSecond = (values: readonly number[]) => values.map((value) => value / stepS);
+  const perSecond = (values: readonly (number | null)[]) =>
+    values.map((value) => (value === null ? null : value / stepS));
   const blocks = [
     timeSeries({
       id: 'rate',
@@ -104,7 +105,7 @@ function seriesOf({ series, latencyMs, errors, concurrency, requests }: ProfileD
       ],
     }),
   ];
-  if (errors.failed > 0) {
+  if (errors.failed !== null && errors.failed > 0) {
     blocks.push(
       timeSeries({
         id: 'failed',

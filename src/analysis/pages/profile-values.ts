@@ -1,4 +1,4 @@
-import { formatBytes, formatMs } from '../../core/units.ts';
+import { formatBytes, formatMs, formatShare } from '../../core/units.ts';
 import type { Distribution, ShapeStep } from '../profile/distribution.ts';
 import type { Bar } from './bars.ts';
 
@@ -14,7 +14,7 @@ export function number(value: number | null): string {
 }
 
 export function percent(share: number | null): string {
-  return share === null ? NONE : `${Number((share * 100).toPrecision(3))} %`;
+  return share === null ? NONE : formatShare(share);
 }
 
 export function ms(value: number | null): string {

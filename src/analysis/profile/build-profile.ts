@@ -79,7 +79,7 @@ function windowOf(
 function arrivalParts(
   statistics: ProfileStatistics,
 ): Pick<ProfileDocument, 'rate' | 'peaks' | 'series' | 'interArrival' | 'idc'> {
-  const { arrivals, windows, series } = statistics;
+  const { arrivals } = statistics;
   const { ratePerSecond: mean, cv, ties, idc, gapMs } = arrivals.figures();
   const peaks = statistics.peaks.flatMap((counts) => {
     const peak = counts.peak();
@@ -103,7 +103,7 @@ function arrivalParts(
       peakToMean1h: of(3_600)?.toMean ?? null,
     },
     peaks,
-    series: series.columns(windows),
+    series: seriesOf(statistics),
     interArrival: {
       cv,
       meanMs: arrivals.gaps.mean === null ? null : arrivals.gaps.mean / 1e3,
@@ -116,6 +116,11 @@ function arrivalParts(
     },
     idc,
   };
+}
+
+function seriesOf(statistics: ProfileStatistics): ProfileDocument['series'] {
+  const columns = statistics.series.columns(statistics.windows);
+  return { ...columns, failed: columns.failed.map((count) => whereEnded(statistics, count)) };
 }
 
 function cycleParts({
@@ -140,9 +145,14 @@ function mixOf(statistics: ProfileStatistics): ProfileDocument['mix'] {
     routes: statistics.routes.figures(total).map(({ name, ...rest }) => ({ route: shown(name), ...rest })),
     models: statistics.models.figures(total).map(({ name, ...rest }) => ({ model: shown(name), ...rest })),
     statuses: counted(statistics.statuses).map(({ name: status, ...rest }) => ({ status, ...rest })),
-    methods: counted(statistics.methods).map(({ name: method, ...rest }) => ({ method, ...rest })),
-    protocols: counted(statistics.protocols).map(({ name: protocol, ...rest }) => ({ protocol, ...rest })),
-    outcomes: statistics.outcomes,
+    methods: counted(statistics.methods.counts).map(({ name: method, ...rest }) => ({ method, ...rest })),
+    protocols: counted(statistics.protocols.counts).map(({ name: protocol, ...rest }) => ({
+      protocol,
+      ...rest,
+    })),
+    outcomes: Object.fromEntries(
+      Object.entries(statistics.outcomes).map(([name, count]) => [name, whereEnded(statistics, count)]),
+    ),
     streamed: statistics.streamed,
   };
 }
@@ -181,25 +191,33 @@ function latencyParts(
   };
 }
 
-function errorsOf({ errors, outcomes, requests, statuses }: ProfileStatistics): ProfileDocument['errors'] {
-  // Of an import nobody knows how a request ended.
-  const isKnown = requests > (statuses.get(null) ?? 0) || errors.failed > 0;
+function errorsOf(statistics: ProfileStatistics): ProfileDocument['errors'] {
+  const { errors, outcomes, ended } = statistics;
+  const counted = (count: number) => whereEnded(statistics, count);
   return {
-    failed: errors.failed,
-    failedShare: isKnown ? errors.failed / requests : null,
-    serverErrors: errors.serverErrors,
-    clientErrors: errors.clientErrors,
-    tooManyRequests: errors.tooManyRequests,
-    clientAborted: outcomes.client_aborted,
-    upstreamFailed: outcomes.upstream_failed,
-    timedOut: outcomes.timed_out,
+    failed: counted(errors.failed),
+    failedShare: ended === 0 ? null : errors.failed / ended,
+    serverErrors: counted(errors.serverErrors),
+    clientErrors: counted(errors.clientErrors),
+    tooManyRequests: counted(errors.tooManyRequests),
+    clientAborted: counted(outcomes.client_aborted),
+    upstreamFailed: counted(outcomes.upstream_failed),
+    timedOut: counted(outcomes.timed_out),
   };
 }
 
-function retriesOf({ retries, duplicates }: ProfileStatistics): ProfileDocument['retries'] {
+/** What is counted by how requests ended; null where there are some, and it is known of none. */
+function whereEnded<Counts>({ requests, ended }: ProfileStatistics, counts: Counts): Counts | null {
+  return requests > 0 && ended === 0 ? null : counts;
+}
+
+function retriesOf(statistics: ProfileStatistics): ProfileDocument['retries'] {
+  const { retries, duplicates, requests } = statistics;
   const { count } = duplicates.figures();
   const figures = retries.figures();
-  return { ...figures, share: count === 0 ? null : figures.likely / count };
+  // Without a body, or a failure that could be seen, there is nothing to tell a retry by.
+  const likely = requests > 0 && count === 0 ? null : whereEnded(statistics, figures.likely);
+  return { ...figures, likely, share: count === 0 || likely === null ? null : likely / count };
 }
 
 function notesOf(statistics: ProfileStatistics): string[] {
@@ -209,14 +227,29 @@ function notesOf(statistics: ProfileStatistics): string[] {
     notes.push(`${routes.ungrouped} requests went to further routes, which are not listed`);
   if (models.ungrouped > 0)
     notes.push(`${models.ungrouped} requests named further models, which are not listed`);
+  for (const [name, { unlisted }] of [
+    ['methods', statistics.methods],
+    ['protocols', statistics.protocols],
+  ] as const) {
+    if (unlisted > 0) notes.push(`${unlisted} requests used further ${name}, which are not listed`);
+  }
   if (!hours.complete)
     notes.push('the window spans more than 1,100 days: its cycle is of a part of them, or of none');
   if (concurrency.figures().capped)
     notes.push('over 1,048,576 requests were in flight: concurrency is a lower bound');
-  if (!sessions.figures().exact || !clients.figures().exact)
-    notes.push('over 65,536 sessions or clients: their number is an estimate, their shares are lower bounds');
+  for (const [name, { exact, undercount }] of [
+    ['sessions', sessions.figures()],
+    ['clients', clients.figures()],
+  ] as const) {
+    if (!exact)
+      notes.push(
+        `over 65,536 ${name}: their number is an estimate (standard error 0.4 %), the requests and shares of the busiest are lower bounds (each sent up to ${undercount} more), and what each of all sent is not known`,
+      );
+  }
   if (!statistics.duplicates.figures().exact)
-    notes.push('over 262,144 different requests: the duplicate ratio is an estimate, good to 0.01');
+    notes.push(
+      'over 262,144 different requests: the duplicate ratio is an estimate, with a standard error of 0.004',
+    );
   if (requests > 0 && concurrency.figures().known === 0)
     notes.push('no end of an exchange was recorded: latency and concurrency are not known');
   return notes;

@@ -1,4 +1,4 @@
-import { formatMs } from '../../core/units.ts';
+import { formatMs, formatShare } from '../../core/units.ts';
 import type { ProfileDocument } from './profile-document.ts';
 
 /** What a reader should see first, as sentences: how much, how bursty, how regular, how whole. */
@@ -62,24 +62,29 @@ function mixFindings({ duplicateRatio, clients, mix }: ProfileDocument): string[
   const findings: string[] = [];
   if (duplicateRatio !== null && duplicateRatio > 0.05)
     findings.push(
-      `${Math.round(duplicateRatio * 100)} % of the requests repeat an earlier one: a cache would see them.`,
+      `${formatShare(duplicateRatio)} of the requests repeat an earlier one: a cache would see them.`,
     );
   const { top1 } = clients.topShares;
   if (clients.count > 1 && top1 !== null && top1 > 0.2)
-    findings.push(`One client of ${clients.count} sends ${Math.round(top1 * 100)} % of the requests.`);
+    findings.push(
+      `One client of ${clients.exact ? '' : 'about '}${clients.count} sends ${clients.exact ? '' : 'at least '}${formatShare(top1)} of the requests.`,
+    );
   const streamed = mix.streamed;
-  if (streamed > 0) findings.push(`${streamed} answers came as streams.`);
+  if (streamed !== null && streamed > 0) findings.push(`${streamed} answers came as streams.`);
   return findings;
 }
 
 function healthFindings({ errors, retries, coverage, losses }: ProfileDocument): string[] {
   const findings: string[] = [];
-  const share = errors.failedShare ?? 0;
-  if (errors.failed > 0) findings.push(`${errors.failed} requests failed (${figure(share * 100)} %).`);
-  if (errors.tooManyRequests > 0) findings.push(`${errors.tooManyRequests} were turned away with 429.`);
-  if (retries.likely > 0) findings.push(`${retries.likely} look like retries of one that failed.`);
+  const { failed, failedShare, tooManyRequests } = errors;
+  if (failed !== null && failed > 0)
+    findings.push(`${failed} requests failed (${formatShare(failedShare ?? 0)}).`);
+  if (tooManyRequests !== null && tooManyRequests > 0)
+    findings.push(`${tooManyRequests} were turned away with 429.`);
+  if (retries.likely !== null && retries.likely > 0)
+    findings.push(`${retries.likely} look like retries of one that failed.`);
   if (coverage !== null && coverage < 0.995)
-    findings.push(`The capture holds ${figure(coverage * 100)} % of what was seen: true rates are higher.`);
+    findings.push(`The capture holds ${formatShare(coverage)} of what was seen: true rates are higher.`);
   if (losses.exchanges > 0) findings.push(`${losses.exchanges} exchanges were lost in the whole capture.`);
   return findings;
 }

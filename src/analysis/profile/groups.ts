@@ -5,9 +5,11 @@ import { LazyHistogram } from './lazy-histogram.ts';
 export interface GroupFigures {
   readonly requests: number;
   readonly share: number;
-  readonly failed: number;
-  readonly meanRequestBytes: number;
-  readonly meanResponseBytes: number;
+  /** Null where it is known of none how it ended. */
+  readonly failed: number | null;
+  /** Of those whose size is known; null where that is none. */
+  readonly meanRequestBytes: number | null;
+  readonly meanResponseBytes: number | null;
   readonly latencyMs: Distribution;
 }
 
@@ -18,19 +20,36 @@ export interface NamedGroup extends GroupFigures {
 
 /** One request as a group takes it. */
 export interface GroupEntry {
-  readonly requestBytes: number;
-  readonly responseBytes: number;
-  readonly failed: boolean;
+  readonly requestBytes: number | null;
+  readonly responseBytes: number | null;
+  /** Null where nobody recorded how it ended. */
+  readonly failed: boolean | null;
   /** Null where it did not complete, or nobody recorded when. */
   readonly latencyUs: number | null;
+}
+
+/** The mean of what is known. */
+class KnownMean {
+  #sum = 0;
+  #count = 0;
+
+  add(value: number | null): void {
+    if (value === null) return;
+    this.#sum += value;
+    this.#count += 1;
+  }
+
+  get value(): number | null {
+    return this.#count === 0 ? null : this.#sum / this.#count;
+  }
 }
 
 /** Sums up requests that belong together. */
 export class Group {
   #requests = 0;
-  #failed = 0;
-  #requestBytes = 0;
-  #responseBytes = 0;
+  #failed: number | null = null;
+  readonly #requestBytes = new KnownMean();
+  readonly #responseBytes = new KnownMean();
   readonly #latencyUs = new LazyHistogram();
 
   get requests(): number {
@@ -39,9 +58,9 @@ export class Group {
 
   add({ requestBytes, responseBytes, failed, latencyUs }: GroupEntry): void {
     this.#requests += 1;
-    this.#requestBytes += requestBytes;
-    this.#responseBytes += responseBytes;
-    if (failed) this.#failed += 1;
+    this.#requestBytes.add(requestBytes);
+    this.#responseBytes.add(responseBytes);
+    if (failed !== null) this.#failed = (this.#failed ?? 0) + (failed ? 1 : 0);
     if (latencyUs !== null) this.#latencyUs.record(latencyUs);
   }
 
@@ -50,8 +69,8 @@ export class Group {
       requests: this.#requests,
       share: of === 0 ? 0 : this.#requests / of,
       failed: this.#failed,
-      meanRequestBytes: this.#requests === 0 ? 0 : this.#requestBytes / this.#requests,
-      meanResponseBytes: this.#requests === 0 ? 0 : this.#responseBytes / this.#requests,
+      meanRequestBytes: this.#requestBytes.value,
+      meanResponseBytes: this.#responseBytes.value,
       latencyMs: distributionOf(this.#latencyUs.histogram, 1e-3),
     };
   }

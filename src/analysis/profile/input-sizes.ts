@@ -11,7 +11,9 @@ export interface InputSizeGroup extends GroupFigures {
 export class InputSizes {
   readonly #classes: Group[] = [];
 
+  /** A request whose size is not known is in no class. */
   add(entry: GroupEntry): void {
+    if (entry.requestBytes === null) return;
     const index = sizeClassOf(entry.requestBytes);
     while (this.#classes.length <= index) this.#classes.push(new Group());
     this.#classes[index]!.add(entry);

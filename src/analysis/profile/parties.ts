@@ -4,20 +4,25 @@ import { type Distribution, distributionOf } from './distribution.ts';
 
 /** Sessions, or clients, and how the requests are spread over them. */
 export interface PartyFigures {
-  /** Different ones; an estimate (to 1 %) where `exact` is false. */
+  /** Different ones; an estimate (standard error 0.4 %) where `exact` is false. */
   readonly count: number;
   readonly exact: boolean;
   /** Requests that name one. */
   readonly requests: number;
+  /**
+   * How many requests of one may have been forgotten: 0 where `exact`. Else what `top` has is a lower bound by at most
+   * so much, and `topShares` are lower bounds.
+   */
+  readonly undercount: number;
   /** Share of those requests that the busiest one, ten, and hundred sent. */
   readonly topShares: {
     readonly top1: number | null;
     readonly top10: number | null;
     readonly top100: number | null;
   };
-  /** Requests of one; of all of them where `exact`, else of those that were kept. */
+  /** Requests of one; not known where not `exact`. */
   readonly requestsEach: Distribution;
-  /** From the first to the last arrival of one that sent more than one, seconds. */
+  /** From the first to the last arrival of one that sent more than one, seconds; not known where not `exact`. */
   readonly spanS: Distribution;
   /** The busiest ten. `id` is the keyed hash of the capture; null in a profile that is shared. */
   readonly top: readonly { readonly id: string | null; readonly requests: number; readonly share: number }[];
@@ -43,6 +48,7 @@ export class Parties {
   readonly #parties = new Map<number, Party>();
   readonly #distinct = new DistinctEstimate();
   #requests = 0;
+  #undercount = 0;
   #exact = true;
 
   /** @param id 8 bytes of a keyed hash, which is uniform */
@@ -65,16 +71,13 @@ export class Parties {
 
   figures(): PartyFigures {
     const ordered = [...this.#parties.values()].sort((a, b) => b.requests - a.requests);
-    const each = new Histogram();
-    const spans = new Histogram();
-    for (const { requests, firstUs, lastUs } of ordered) {
-      each.record(requests);
-      if (requests > 1) spans.record(Math.max(0, lastUs - firstUs));
-    }
+    // What was forgotten is missing in every one, and those that are left were seen again since: nothing to tell by.
+    const { each, spans } = this.#exact ? spreadOf(ordered) : { each: null, spans: null };
     return {
       count: this.#exact ? ordered.length : Math.round(this.#distinct.estimate()),
       exact: this.#exact,
       requests: this.#requests,
+      undercount: this.#undercount,
       topShares: {
         top1: this.#share(ordered, 1),
         top10: this.#share(ordered, 10),
@@ -99,11 +102,22 @@ export class Parties {
     this.#exact = false;
     const counts = Float64Array.from(this.#parties.values(), ({ requests }) => requests).sort();
     const least = counts[counts.length - KEPT] ?? 0;
+    this.#undercount += least;
     for (const [key, party] of this.#parties) {
       party.requests -= least;
       if (party.requests <= 0) this.#parties.delete(key);
     }
   }
+}
+
+function spreadOf(parties: readonly Party[]): { readonly each: Histogram; readonly spans: Histogram } {
+  const each = new Histogram();
+  const spans = new Histogram();
+  for (const { requests, firstUs, lastUs } of parties) {
+    each.record(requests);
+    if (requests > 1) spans.record(Math.max(0, lastUs - firstUs));
+  }
+  return { each, spans };
 }
 
 function word(id: Uint8Array, at: number): number {

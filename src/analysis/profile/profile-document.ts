@@ -72,7 +72,7 @@ export interface ProfileDocument {
     readonly toMean: number;
     readonly from: string;
   }[];
-  readonly series: SeriesColumns;
+  readonly series: Omit<SeriesColumns, 'failed'> & { readonly failed: readonly (number | null)[] };
   readonly interArrival: {
     readonly cv: number | null;
     readonly meanMs: number | null;
@@ -100,8 +100,9 @@ export interface ProfileDocument {
     readonly statuses: readonly (Counted & { readonly status: number | null })[];
     readonly methods: readonly (Counted & { readonly method: string | null })[];
     readonly protocols: readonly (Counted & { readonly protocol: string | null })[];
-    readonly outcomes: Readonly<Record<string, number>>;
-    readonly streamed: number;
+    /** Null where it is known of no request how it ended; so are the counts of `errors`, and `likely` of `retries`. */
+    readonly outcomes: Readonly<Record<string, number | null>>;
+    readonly streamed: number | null;
   };
   readonly requestBytes: SizeFigures;
   readonly responseBytes: SizeFigures;
@@ -120,16 +121,20 @@ export interface ProfileDocument {
   readonly concurrency: ConcurrencyFigures;
   readonly errors: {
     /** No complete answer, or a 5xx. */
-    readonly failed: number;
+    readonly failed: number | null;
+    /** Of those of which it is known how they ended. */
     readonly failedShare: number | null;
-    readonly serverErrors: number;
-    readonly clientErrors: number;
-    readonly tooManyRequests: number;
-    readonly clientAborted: number;
-    readonly upstreamFailed: number;
-    readonly timedOut: number;
+    readonly serverErrors: number | null;
+    readonly clientErrors: number | null;
+    readonly tooManyRequests: number | null;
+    readonly clientAborted: number | null;
+    readonly upstreamFailed: number | null;
+    readonly timedOut: number | null;
   };
-  readonly retries: RetryFigures & { readonly share: number | null };
+  readonly retries: Omit<RetryFigures, 'likely'> & {
+    readonly likely: number | null;
+    readonly share: number | null;
+  };
   /** Recorded share of what was seen in the window; null where it is not known. */
   readonly coverage: number | null;
   readonly coverageUnexplained: number | null;

@@ -17,6 +17,7 @@ import { Parties } from './parties.ts';
 import { PeakCounts } from './peak-counts.ts';
 import { RateSeries } from './rate-series.ts';
 import { Retries } from './retries.ts';
+import { STANDARD_METHODS, TextCounts } from './text-counts.ts';
 
 const US_PER_S = 1e6;
 const TOO_MANY_REQUESTS = 429;
@@ -53,14 +54,17 @@ export class ProfileStatistics {
   readonly outputTokens = new Histogram();
   readonly batch = new Histogram();
   readonly statuses = new Map<number | null, number>();
-  readonly methods = new Map<string | null, number>();
-  readonly protocols = new Map<string | null, number>();
+  readonly methods = new TextCounts(STANDARD_METHODS);
+  readonly protocols = new TextCounts();
   readonly outcomes: Record<Outcome, number> = Object.fromEntries(
     OUTCOMES.map((name) => [name, 0]),
   ) as Record<Outcome, number>;
   readonly errors = { serverErrors: 0, clientErrors: 0, tooManyRequests: 0, failed: 0 };
   readonly windows: ProfiledWindow[] = [];
-  streamed = 0;
+  /** Requests of which it is known how they ended: by a status, or by breaking off. */
+  ended = 0;
+  /** Null where it is known of none whether it was. */
+  streamed: number | null = null;
   truncatedRequests = 0;
   storedRequests = 0;
 
@@ -93,9 +97,9 @@ export class ProfileStatistics {
       lastByteUs === null ? null : row.arrivalUs + lastByteUs,
     );
     const entry: GroupEntry = {
-      requestBytes: row.requestBytes ?? 0,
-      responseBytes: row.responseBytes ?? 0,
-      failed,
+      requestBytes: row.requestBytes,
+      responseBytes: row.responseBytes,
+      failed: failed || row.status !== null ? failed : null,
       latencyUs: failed ? null : lastByteUs,
     };
     this.series.add({ arrivalUs: row.arrivalUs, failed, latencyUs: entry.latencyUs, inFlight });
@@ -117,14 +121,16 @@ export class ProfileStatistics {
   #countOutcome(row: ExchangeRow): boolean {
     const { outcome, status, method, protocol } = row;
     this.outcomes[outcome] += 1;
-    count(this.statuses, status);
-    count(this.methods, method);
-    count(this.protocols, protocol);
+    this.statuses.set(status, (this.statuses.get(status) ?? 0) + 1);
+    this.methods.add(method);
+    this.protocols.add(protocol);
     if (status !== null && status >= FIRST_SERVER_ERROR) this.errors.serverErrors += 1;
     else if (status !== null && status >= 400) this.errors.clientErrors += 1;
     if (status === TOO_MANY_REQUESTS) this.errors.tooManyRequests += 1;
     const failed = hasExchangeFailed(row);
     if (failed) this.errors.failed += 1;
+    // Of an import nobody knows how a request ended.
+    if (failed || status !== null) this.ended += 1;
     return failed;
   }
 
@@ -133,7 +139,7 @@ export class ProfileStatistics {
     if (row.requestBytes !== null) this.requestBytes.record(row.requestBytes);
     // An import has requests without any answer; an empty answer has its size.
     if (row.responseBytes !== null) this.responseBytes.record(row.responseBytes);
-    if (row.streamed) this.streamed += 1;
+    if (row.streamed !== null) this.streamed = (this.streamed ?? 0) + (row.streamed ? 1 : 0);
     if (row.requestTruncated) this.truncatedRequests += 1;
     if (row.requestStored) this.storedRequests += 1;
   }
@@ -156,13 +162,4 @@ export class ProfileStatistics {
     const endUs = row.arrivalUs + Math.max(0, row.lastByteOffsetUs ?? 0);
     this.retries.add(row.route, row.requestHash, row.arrivalUs, failed ? endUs : null);
   }
-}
-
-/** Different texts that are counted under their own; a method is a token that anybody may make up. */
-const MAX_TEXTS = 64;
-
-function count<Name>(counts: Map<Name | null, number>, name: Name | null): void {
-  const known = counts.get(name);
-  if (known !== undefined) counts.set(name, known + 1);
-  else if (counts.size < MAX_TEXTS || name === null || typeof name === 'number') counts.set(name, 1);
 }

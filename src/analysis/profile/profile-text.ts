@@ -1,4 +1,4 @@
-import { countOf, formatBytes, formatMs } from '../../core/units.ts';
+import { countOf, formatBytes, formatMs, formatShare } from '../../core/units.ts';
 import { IDC_WINDOWS } from '../arrival-statistics.ts';
 import type { Distribution } from './distribution.ts';
 import { findingsOf } from './findings.ts';
@@ -89,8 +89,10 @@ function latencyLines({ latencyMs, ttftMs, errors, retries, coverage, losses }: 
     ...(ttftMs.count === 0 ? [] : [`  to the first token: ${msText(ttftMs)}`]),
     '',
     'What went wrong',
-    `  failed ${errors.failed} (${percent(errors.failedShare)}): 5xx ${errors.serverErrors}, client aborted ${errors.clientAborted}, upstream failed ${errors.upstreamFailed}, timed out ${errors.timedOut}; 4xx ${errors.clientErrors}, of them 429 ${errors.tooManyRequests}`,
-    `  likely retries ${retries.likely} (${percent(retries.share)})`,
+    errors.failed === null
+      ? '  how requests ended is not known'
+      : `  failed ${errors.failed} (${percent(errors.failedShare)}): 5xx ${errors.serverErrors}, client aborted ${errors.clientAborted}, upstream failed ${errors.upstreamFailed}, timed out ${errors.timedOut}; 4xx ${errors.clientErrors}, of them 429 ${errors.tooManyRequests}`,
+    `  likely retries ${retries.likely === null ? 'not known' : `${retries.likely} (${percent(retries.share)})`}`,
     `  coverage ${percent(coverage)}; lost in the whole capture: ${losses.exchanges} exchanges`,
   ];
 }
@@ -124,7 +126,8 @@ function fact(name: string, value: number | null): string | null {
 function partyText(parties: ProfileDocument['sessions']): string {
   if (parties.requests === 0) return 'not known';
   const { count, exact, topShares } = parties;
-  return `${exact ? '' : 'about '}${count}; the busiest sent ${percent(topShares.top1)}, the busiest ten ${percent(topShares.top10)}`;
+  const bound = exact ? '' : 'at least ';
+  return `${exact ? '' : 'about '}${count}; the busiest sent ${bound}${percent(topShares.top1)}, the busiest ten ${bound}${percent(topShares.top10)}`;
 }
 
 function bytesText({ count, p50, p90, p99, max }: Distribution): string {
@@ -147,10 +150,13 @@ function ms(value: number | null): string {
   return value === null ? NONE : formatMs(value);
 }
 
+/** What is small keeps three digits that matter: a request a day is a rate, and not 0. */
 function number(value: number | null, digits = 3): string {
-  return value === null ? NONE : value.toFixed(digits);
+  if (value === null) return NONE;
+  const isSmall = value !== 0 && Math.abs(value) < 0.1;
+  return isSmall ? String(Number(value.toPrecision(3))) : value.toFixed(digits);
 }
 
 function percent(share: number | null): string {
-  return share === null ? NONE : `${Number((share * 100).toPrecision(3))} %`;
+  return share === null ? NONE : formatShare(share);
 }

@@ -1,6 +1,7 @@
 /**
  * Words that paths of model servers and names of public models are made of. In a profile that is shared, a name
- * made of these alone is kept; any other may be a customer's, a tenant's or a person's, and becomes a number.
+ * made of these and of few digits is kept; any other may be a customer's, a tenant's or a person's, and becomes a
+ * number.
  */
 const WORDS = [
   // Paths.
@@ -14,23 +15,66 @@ const WORDS = [
   'authority endpoint endpoints serve serving run runs sync async batch queue detect detection segment segmentation',
   'search query similarity features feature vision llm nlp asr tts ocr',
   // Families of public models, and how their variants are called.
-  'gpt turbo mini nano o davinci babbage curie ada omni preview llama codellama qwen qwq mistral mixtral ministral',
-  'codestral gemma gemini phi claude opus sonnet haiku deepseek coder yi falcon bloom opt mpt dbrx command cohere',
-  'granite olmo nemotron smollm tinyllama vicuna alpaca zephyr starcoder stablelm glm chatglm internlm baichuan kimi',
-  'bert distilbert roberta xlm albert electra deberta minilm mpnet bge gte e colbert splade t ul flan bart pegasus',
-  'marian nllb clip blip siglip vit deit swin convnext resnet resnext densenet vgg inception mobilenet efficientnet',
-  'alexnet squeezenet yolo rcnn ssd detr unet sam dino dinov mask faster stable diffusion sd sdxl flux dit whisper',
-  'wav vec hubert tacotron xgboost lightgbm catboost sklearn pmml onnx tensorrt torchscript pytorch tensorflow iris',
+  'gpt turbo mini nano o omni preview llama codellama qwen qwq mistral mixtral ministral',
+  'codestral gemini opus sonnet haiku deepseek coder falcon opt mpt dbrx command cohere',
+  'granite olmo nemotron smollm tinyllama vicuna alpaca zephyr starcoder stablelm glm chatglm internlm baichuan',
+  'distilbert xlm deberta minilm mpnet bge gte e colbert splade t ul flan pegasus',
+  'nllb clip blip siglip vit deit swin convnext resnet resnext densenet vgg inception mobilenet efficientnet',
+  'alexnet squeezenet yolo rcnn ssd detr unet dinov mask faster stable diffusion sd sdxl flux dit whisper',
+  'wav vec tacotron xgboost lightgbm catboost sklearn pmml onnx tensorrt torchscript pytorch tensorflow',
   'mnist cifar imagenet squad demo example test simple identity add sub ensemble',
   'base small medium large xl xxl tiny big huge instruct it chat reasoning thinking distill vl moe pro lite flash fast',
   'latest quant quantized fp int bf awq gptq gguf q k m s b x en multilingual uncased cased ft hf',
 ].join(' ');
 
-const PUBLIC: ReadonlySet<string> = new Set(WORDS.split(/\s+/));
+/** Models that are called as people are: in a path, the same word is rather somebody's name. */
+const NAMED_LIKE_PEOPLE =
+  'ada albert babbage bart bert bloom claude curie davinci dino electra gemma hubert iris kimi marian phi roberta sam yi';
 
-/** Whether a name is made of public words and short numbers alone: `llama-3.1-8b-instruct`, `v2`, `resnet50`. */
-export function isPublicName(name: string): boolean {
-  if (!/^[A-Za-z0-9._:-]{1,80}$/.test(name)) return false;
-  const parts = name.toLowerCase().match(/[a-z]+|\d+/g) ?? [];
-  return parts.length > 0 && parts.every((part) => (/^\d/.test(part) ? part.length <= 4 : PUBLIC.has(part)));
+const PATH_WORDS: ReadonlySet<string> = new Set(WORDS.split(/\s+/));
+const MODEL_WORDS: ReadonlySet<string> = new Set([...PATH_WORDS, ...NAMED_LIKE_PEOPLE.split(' ')]);
+
+/** `v2`, `v1.0`. */
+const VERSION = /^v\d{1,3}(?:\.\d{1,3}){0,2}$/;
+/** `o3`, `t5`. */
+const SHORT_MODEL = /^[a-z]\d$/;
+/** The day a model was released, at the end of its name. */
+const RELEASE_DAY = /-20(?:1[89]|[2-9]\d)-(?:0[1-9]|1[0-2])-(?:0[1-9]|[12]\d|3[01])$/;
+const ADDRESS = /\d+\.\d+\.\d+\.\d+/;
+
+/** Digits a name may have: more, however they are parted, number a person, a card, a telephone or a machine. */
+const PATH_DIGITS = 3;
+const MODEL_DIGITS = 6;
+
+/** Whether a segment of a path is made of public words and very few digits: `completions`, `v2`, `resnet50`. */
+export function isPublicSegment(segment: string): boolean {
+  const name = segment.toLowerCase();
+  return isMadeOf(PATH_WORDS, name) && digitsOf(name) <= PATH_DIGITS && (hasWord(name) || VERSION.test(name));
+}
+
+/** Whether the name of a model is made of public words and few digits: `llama-3.1-8b-instruct`, `gpt-4o-2024-08-06`. */
+export function isPublicModel(model: string): boolean {
+  const name = model.toLowerCase();
+  const undated = name.replace(RELEASE_DAY, '');
+  return (
+    isMadeOf(MODEL_WORDS, name) &&
+    digitsOf(undated) <= MODEL_DIGITS &&
+    !ADDRESS.test(undated) &&
+    (hasWord(undated) || VERSION.test(undated) || SHORT_MODEL.test(undated))
+  );
+}
+
+function isMadeOf(words: ReadonlySet<string>, name: string): boolean {
+  if (!/^[a-z0-9._:-]{1,80}$/.test(name)) return false;
+  const parts = name.match(/[a-z]+|\d+/g) ?? [];
+  return parts.every((part) => (/^\d/.test(part) ? part.length <= 4 : words.has(part)));
+}
+
+function digitsOf(name: string): number {
+  return name.replace(/\D/g, '').length;
+}
+
+/** A single letter is no word: with digits, it may number anything. */
+function hasWord(name: string): boolean {
+  return /[a-z]{2}/.test(name);
 }

@@ -1,9 +1,10 @@
 import { PRIVACY_STATEMENT } from './build-profile.ts';
 import type { PartyFigures } from './parties.ts';
 import type { ProfileDocument } from './profile-document.ts';
-import { isPublicName } from './public-words.ts';
+import { isPublicModel, isPublicSegment } from './public-words.ts';
+import { STANDARD_METHODS } from './text-counts.ts';
 
-const SHARED_STATEMENT = `${PRIVACY_STATEMENT} Names that could identify clients were left out: hashes of clients and sessions, hosts, recorders, directories, the values of filters, and parts of routes and models that are no public words.`;
+const SHARED_STATEMENT = `${PRIVACY_STATEMENT} Names that could identify clients were left out: hashes of clients and sessions, hosts, recorders, directories, the values of filters, and parts of routes and models that are not made of public words and few digits.`;
 
 /**
  * A profile for people who may not know who the clients are. Numbers stay as they are; names go that could say whose
@@ -26,7 +27,7 @@ export function shareable(document: ProfileDocument): ProfileDocument {
       })),
       models: document.mix.models.map((group) => ({
         ...group,
-        model: group.model === null || isPublicName(group.model) ? group.model : models.of(group.model),
+        model: group.model === null || isPublicModel(group.model) ? group.model : models.of(group.model),
       })),
       methods: document.mix.methods.map((each) => ({
         ...each,
@@ -57,11 +58,10 @@ class Pseudonyms {
   }
 }
 
-const METHODS = /^(?:GET|HEAD|POST|PUT|DELETE|PATCH|OPTIONS|CONNECT|TRACE)$/;
 const PLACEHOLDER = /^\{[a-z]+\}(?::[a-z]+)?$/;
 
 function publicMethod(method: string, methods: Pseudonyms): string {
-  return METHODS.test(method) ? method : methods.of(method);
+  return STANDARD_METHODS.includes(method) ? method : methods.of(method);
 }
 
 function publicRoute(route: string | null, segments: Pseudonyms, methods: Pseudonyms): string | null {
@@ -69,7 +69,7 @@ function publicRoute(route: string | null, segments: Pseudonyms, methods: Pseudo
   const space = route.indexOf(' ');
   const path = route.slice(space + 1).split('/');
   const named = path.map((segment) =>
-    segment === '' || segment === '…' || PLACEHOLDER.test(segment) || isPublicName(segment)
+    segment === '' || segment === '…' || PLACEHOLDER.test(segment) || isPublicSegment(segment)
       ? segment
       : segments.of(segment),
   );

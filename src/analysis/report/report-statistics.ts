@@ -51,7 +51,7 @@ export interface RowFigures {
 }
 
 /**
- * Takes the rows of a run in the order of the schedule, then what was recorded for them, at bounded memory. Where
+ * Takes the rows of a run in the order of the plan, then what was recorded for them, at bounded memory. Where
  * the run says when the generator stood still, the same sends are left out as in its own figures.
  */
 export class ReportStatistics {

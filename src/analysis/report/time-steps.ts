@@ -1,4 +1,4 @@
-import { Histogram } from '../../core/histogram.ts';
+import { PagedHistogram } from '../../core/paged-histogram.ts';
 
 const NS_PER_S = 1e9;
 const NS_PER_MS = 1e6;
@@ -50,9 +50,15 @@ export function stepFor(seconds: number): number {
   return fitting ?? Math.ceil(seconds / MAX_STEPS);
 }
 
+/** Latencies of the requests that were planned for a step. */
+interface StepLatencies {
+  readonly scheduled: PagedHistogram;
+  readonly service: PagedHistogram;
+}
+
 /**
- * Lays a run over a bounded number of steps, whatever its length. Latencies come in the order of the schedule, so
- * that one step's histograms are enough; one that comes out of order counts for the step that is open.
+ * Lays a run over a bounded number of steps, whatever its length. Every step stays open: where sessions wait for
+ * their answers, rows in the order of the plan jump to and fro in the time at which they came due.
  */
 export class TimeSteps {
   readonly stepS: number;
@@ -60,12 +66,9 @@ export class TimeSteps {
   readonly #sums: Record<'offered' | 'sent' | 'completed' | 'failed' | 'refused', number[]>;
   readonly #inFlight: (number | null)[];
   readonly #lagMaxMs: (number | null)[];
-  readonly #samples: number[];
-  readonly #latency: Record<'p50Ms' | 'p95Ms' | 'p99Ms' | 'serviceP99Ms', (number | null)[]>;
+  /** Undefined where no request of the step completed. */
+  readonly #latencies: (StepLatencies | undefined)[];
   readonly #lastOfStep: (number | null)[];
-  #open = -1;
-  #scheduled = new Histogram();
-  #service = new Histogram();
 
   /** @param seconds from the start of the run to the end of the last in which anything happened */
   constructor(seconds: number) {
@@ -77,8 +80,7 @@ export class TimeSteps {
     this.#inFlight = unknown();
     this.#lastOfStep = unknown();
     this.#lagMaxMs = unknown();
-    this.#samples = zeros();
-    this.#latency = { p50Ms: unknown(), p95Ms: unknown(), p99Ms: unknown(), serviceP99Ms: unknown() };
+    this.#latencies = new Array<StepLatencies | undefined>(this.#count).fill(undefined);
   }
 
   /** Takes the seconds of the run in order. */
@@ -94,21 +96,16 @@ export class TimeSteps {
       this.#lagMaxMs[at] = Math.max(this.#lagMaxMs[at] ?? 0, second.lagMaxNs / NS_PER_MS);
   }
 
-  /** Takes the latency of a request that completed, in the order of the schedule. */
+  /** Takes the latency of a request that completed, in any order. */
   addLatency(intendedNs: number, scheduledNs: number, serviceNs: number): void {
     const at = this.#stepOf(intendedNs / NS_PER_S);
     if (at === null) return;
-    if (at > this.#open) {
-      this.#close();
-      this.#open = at;
-    }
-    this.#samples[this.#open]! += 1;
-    this.#scheduled.record(scheduledNs);
-    this.#service.record(serviceNs);
+    this.#latencies[at] ??= { scheduled: new PagedHistogram(), service: new PagedHistogram() };
+    this.#latencies[at].scheduled.record(scheduledNs);
+    this.#latencies[at].service.record(serviceNs);
   }
 
   columns(): TimeColumns {
-    this.#close();
     let standing = 0;
     const inFlight = this.#inFlight.map((most, at) => {
       // A step in which nothing happened keeps what the one before it left.
@@ -118,12 +115,15 @@ export class TimeSteps {
     });
     return {
       stepS: this.stepS,
-      at: this.#samples.map((_, at) => at * this.stepS),
+      at: this.#latencies.map((_, at) => at * this.stepS),
       ...this.#sums,
       inFlight,
       lagMaxMs: this.#lagMaxMs,
-      samples: this.#samples,
-      ...this.#latency,
+      samples: this.#latencies.map((step) => step?.scheduled.count ?? 0),
+      p50Ms: this.#percentiles('scheduled', 50),
+      p95Ms: this.#percentiles('scheduled', 95),
+      p99Ms: this.#percentiles('scheduled', 99),
+      serviceP99Ms: this.#percentiles('service', 99),
     };
   }
 
@@ -132,14 +132,10 @@ export class TimeSteps {
     return at >= 0 && at < this.#count ? at : null;
   }
 
-  #close(): void {
-    if (this.#scheduled.count === 0) return;
-    const inMs = (ns: number | null) => (ns === null ? null : ns / NS_PER_MS);
-    this.#latency.p50Ms[this.#open] = inMs(this.#scheduled.percentile(50));
-    this.#latency.p95Ms[this.#open] = inMs(this.#scheduled.percentile(95));
-    this.#latency.p99Ms[this.#open] = inMs(this.#scheduled.percentile(99));
-    this.#latency.serviceP99Ms[this.#open] = inMs(this.#service.percentile(99));
-    this.#scheduled = new Histogram();
-    this.#service = new Histogram();
+  #percentiles(which: keyof StepLatencies, percent: number): (number | null)[] {
+    return this.#latencies.map((step) => {
+      const ns = step?.[which].percentile(percent) ?? null;
+      return ns === null ? null : ns / NS_PER_MS;
+    });
   }
 }

@@ -1,4 +1,4 @@
-import { formatBytes, formatMs } from '../../core/units.ts';
+import { formatBytes, formatMs, formatShare } from '../../core/units.ts';
 
 /** Stands where nothing is known. */
 export const NONE = '–';
@@ -13,7 +13,7 @@ export function numberText(value: number | null | undefined): string {
 }
 
 export function shareText(share: number | null | undefined): string {
-  return share == null ? NONE : `${Number((share * 100).toPrecision(3))} %`;
+  return share == null ? NONE : formatShare(share);
 }
 
 export function msText(value: number | 'Infinity' | null | undefined): string {

@@ -3,7 +3,6 @@ import { csvLine } from '../../../src/analysis/csv-cells.ts';
 import { profilePage } from '../../../src/analysis/pages/profile-page.ts';
 import { profileCsv } from '../../../src/analysis/profile/profile-csv.ts';
 import { profileText } from '../../../src/analysis/profile/profile-text.ts';
-import { isPublicName } from '../../../src/analysis/profile/public-words.ts';
 import { shareable } from '../../../src/analysis/profile/sharing.ts';
 import { exchangeRow } from '../../support/exchange-row.ts';
 import { testHash } from '../../support/exchanges.ts';
@@ -50,17 +49,46 @@ describe('a profile that is shared', () => {
     expect(shared.latencyMs).toEqual(profile.latencyMs);
   });
 
+  const sharedNames = (name: string) => {
+    const { routes, models } = shareable(
+      profileOf([exchangeRow({ route: `POST /score/${name}/predict`, model: name })]),
+    ).mix;
+    return [routes[0]?.route === `POST /score/${name}/predict`, models[0]?.model === name];
+  };
+
   test.each([
-    ['llama-3.1-8b-instruct', true],
-    ['resnet50', true],
-    ['completions', true],
-    ['acme', false],
-    ['llama-acme', false],
-    ['alice@example.test', false],
-    ['123456', false],
-    ['', false],
-  ])('takes %j for a public name: %s', (name, isPublic) => {
-    expect(isPublicName(name)).toBe(isPublic);
+    ['llama-3.1-8b-instruct', true, true],
+    ['resnet50', true, true],
+    ['completions', true, true],
+    ['v1.0', true, true],
+    ['gpt-4o-2024-08-06', false, true],
+    ['gpt-3.5-turbo-0125', false, true],
+    ['o3', false, true],
+    ['sam', false, true],
+    ['ada', false, true],
+    ['acme', false, false],
+    ['llama-acme', false, false],
+    ['alice@example.test', false, false],
+  ])('keeps %j in a route: %s, as a model: %s', (name, inRoute, asModel) => {
+    expect(sharedNames(name)).toEqual([inRoute, asModel]);
+  });
+
+  test.each([
+    '078-05-1120',
+    '4111-1111-1111-1111',
+    '555-867-5309',
+    '10.12.13.14',
+    'llm-10.1.2.3',
+    'message-078-05-1120',
+    'id-4711',
+    'k8s-1984-02-11',
+    'iris-1984-02-11',
+    '12:34',
+  ])('keeps no identifier made of digits and separators: %j', (name) => {
+    const [inRoute, asModel] = sharedNames(name);
+    expect(inRoute).toBe(false);
+    // A model is no customer's number: there a short one is a version.
+    if (name !== 'id-4711') expect(asModel).toBe(false);
   });
 });
 

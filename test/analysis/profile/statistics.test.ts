@@ -2,8 +2,10 @@ import fc from 'fast-check';
 import { describe, expect, test } from 'vitest';
 import { Concurrency } from '../../../src/analysis/profile/concurrency.ts';
 import { Parties } from '../../../src/analysis/profile/parties.ts';
+import { profileText } from '../../../src/analysis/profile/profile-text.ts';
 import { RateSeries } from '../../../src/analysis/profile/rate-series.ts';
 import { Retries } from '../../../src/analysis/profile/retries.ts';
+import { SeededRandom } from '../../../src/core/random.ts';
 import { exchangeRow } from '../../support/exchange-row.ts';
 import { testHash } from '../../support/exchanges.ts';
 import { arrivingAt, profileOf } from '../../support/profiles.ts';
@@ -65,16 +67,37 @@ describe('sessions and clients', () => {
 
   test('over the bound are estimated, and the busiest are still found', () => {
     const parties = new Parties();
+    const random = new SeededRandom(3);
     const id = Buffer.alloc(8);
     for (let index = 0; index < 200_000; index += 1) {
-      id.writeUInt32LE(index % 3 === 0 ? 7 : Math.imul(index, 0x9e3779b1) >>> 0, 0);
-      id.writeUInt32LE(index % 3 === 0 ? 7 : Math.imul(index, 0x85ebca6b) >>> 0, 4);
+      id.writeUInt32LE(index % 3 === 0 ? 7 : random.nextUint32(), 0);
+      id.writeUInt32LE(index % 3 === 0 ? 7 : random.nextUint32(), 4);
       parties.add(id, index);
     }
     const figures = parties.figures();
     expect(figures.exact).toBe(false);
-    expect(Math.abs(figures.count / 133_334 - 1)).toBeLessThan(0.04);
+    expect(Math.abs(figures.count / 133_334 - 1)).toBeLessThan(0.02);
     expect(figures.topShares.top1).toBeGreaterThan(0.33);
+    const [busiest] = figures.top;
+    expect(busiest?.requests).toBeLessThanOrEqual(66_667);
+    expect((busiest?.requests ?? 0) + figures.undercount).toBeGreaterThanOrEqual(66_667);
+  });
+
+  test('over the bound do not say what each of them sent, where the most of it was forgotten', () => {
+    const parties = new Parties();
+    const id = Buffer.alloc(8);
+    for (let index = 0; index < 2 * 66_000; index += 1) {
+      id.writeUInt32LE(Math.imul(index % 66_000, 0x9e3779b1) >>> 0, 0);
+      id.writeUInt32LE(Math.imul(index % 66_000, 0x85ebca6b) >>> 0, 4);
+      parties.add(id, index * 1e3);
+    }
+    const { requestsEach, spanS, top, undercount } = parties.figures();
+    expect(requestsEach).toMatchObject({ count: 0, mean: null, p50: null, max: null });
+    expect(spanS).toMatchObject({ count: 0, mean: null, max: null });
+    for (const { requests } of top) {
+      expect(requests).toBeLessThanOrEqual(2);
+      expect(requests + undercount).toBeGreaterThanOrEqual(2);
+    }
   });
 });
 
@@ -197,5 +220,78 @@ describe('mix, sizes and latency', () => {
     );
     expect(many.mix.routes).toHaveLength(100);
     expect(many.notes).toContain('900 requests went to further routes, which are not listed');
+  });
+
+  test('lose no method among made-up ones, and say how much went by further ones', () => {
+    const { mix, notes } = profileOf(
+      Array.from({ length: 200 }, (_, at) =>
+        exchangeRow({ arrivalUs: 1e15 + at, method: at < 100 ? `M${at}` : 'POST', protocol: `p/${at}` }),
+      ),
+    );
+    expect(mix.methods[0]).toEqual({ method: 'POST', requests: 100, share: 0.5 });
+    const unlisted = 200 - mix.methods.reduce((sum, { requests }) => sum + requests, 0);
+    expect(unlisted).toBe(36);
+    expect(notes).toContain('36 requests used further methods, which are not listed');
+    expect(notes).toContain('136 requests used further protocols, which are not listed');
+  });
+});
+
+describe('what nobody recorded', () => {
+  const unanswered = {
+    status: null,
+    streamed: null,
+    firstByteOffsetUs: null,
+    lastByteOffsetUs: null,
+    responseBytes: null,
+  };
+
+  test('of imported requests without answers is null, and not 0', () => {
+    const profile = profileOf(
+      arrivingAt([1e15, 1e15 + 1, 1e15 + 2], {
+        ...unanswered,
+        requestBytes: 100,
+        requestHash: testHash.ofBody(Buffer.from('a')),
+      }),
+    );
+    expect(profile.mix.routes[0]).toMatchObject({
+      failed: null,
+      meanRequestBytes: 100,
+      meanResponseBytes: null,
+    });
+    expect(profile.mix).toMatchObject({ streamed: null, outcomes: { completed: null, timed_out: null } });
+    expect(profile.latencyByInputSize[0]).toMatchObject({ failed: null, meanResponseBytes: null });
+    for (const value of Object.values(profile.errors)) expect(value).toBeNull();
+    expect(profile.retries).toMatchObject({ likely: null, watched: 0, share: null });
+    expect(profile.series.failed).toEqual([null]);
+    const text = profileText(profile).join('\n');
+    expect(text).toContain('how requests ended is not known');
+    expect(text).not.toMatch(/5xx 0|client aborted 0|retries 0/);
+  });
+
+  test('of an arrival that is known alone is null, its size as well', () => {
+    const profile = profileOf(
+      arrivingAt([1e15, 1e15 + 1], { ...unanswered, protocol: null, method: null, requestBytes: null }),
+    );
+    expect(profile.mix.routes[0]).toMatchObject({ meanRequestBytes: null, meanResponseBytes: null });
+    expect(profile.retries).toMatchObject({ likely: null, share: null });
+  });
+
+  test('is no part of means and shares of what was recorded', () => {
+    const { mix, errors, latencyByInputSize } = profileOf([
+      exchangeRow({ arrivalUs: 1e15, status: 503, requestBytes: 100, responseBytes: 30 }),
+      exchangeRow({ arrivalUs: 1e15 + 1, requestBytes: null, responseBytes: 50 }),
+      exchangeRow({ arrivalUs: 1e15 + 2, ...unanswered, requestBytes: 300 }),
+    ]);
+    expect(mix.routes[0]).toMatchObject({ failed: 1, meanRequestBytes: 200, meanResponseBytes: 40 });
+    expect(errors).toMatchObject({ failed: 1, failedShare: 0.5 });
+    expect(latencyByInputSize.map(({ fromBytes, requests }) => [fromBytes, requests])).toEqual([
+      [64, 1],
+      [256, 1],
+    ]);
+  });
+
+  test('keeps an empty body at 0 bytes', () => {
+    const { mix } = profileOf([exchangeRow({ requestBytes: 0, responseBytes: 0 })]);
+    expect(mix.routes[0]).toMatchObject({ failed: 0, meanRequestBytes: 0, meanResponseBytes: 0 });
   });
 });

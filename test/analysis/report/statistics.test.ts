@@ -163,6 +163,23 @@ describe('a run over time', () => {
     }
   });
 
+  test('counts a request for the step it was due in where sessions wait, and rows come in another order', () => {
+    const [inOrder, waited] = [new TimeSteps(30), new TimeSteps(30)];
+    const rows = Array.from({ length: 3_000 }, (_, index) => ({
+      intendedNs: index * 0.01 * S,
+      latencyNs: (1 + ((index * 7_919) % 100)) * (1 + Math.floor(index / 100)) * MS,
+    }));
+    for (const { intendedNs, latencyNs } of rows) inOrder.addLatency(intendedNs, latencyNs, 2 * latencyNs);
+    // Every third request of a session that waits comes due long after its neighbours in the schedule.
+    const late = rows.filter((_, at) => at % 3 === 0).toReversed();
+    for (const [at, row] of rows.entries()) {
+      const { intendedNs, latencyNs } = at % 3 === 0 ? late[at / 3]! : row;
+      waited.addLatency(intendedNs, latencyNs, 2 * latencyNs);
+    }
+    expect(new Set(waited.columns().samples)).toEqual(new Set([100]));
+    expect(waited.columns()).toEqual(inOrder.columns());
+  });
+
   test('keeps the most in flight of a step, and carries it over steps in which nothing happens', () => {
     const time = new TimeSteps(1_000);
     const second = { offered: 1, sent: 1, completed: 0, failed: 0, refused: 0, lagMaxNs: null };

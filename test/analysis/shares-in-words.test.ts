@@ -1,0 +1,46 @@
+import { describe, expect, test } from 'vitest';
+import { percentText } from '../../src/analysis/compare/compare-pairs.ts';
+import { percent as reasonPercent } from '../../src/analysis/findings.ts';
+import { percent as pagePercent } from '../../src/analysis/pages/profile-values.ts';
+import { profileText } from '../../src/analysis/profile/profile-text.ts';
+import { replayText } from '../../src/analysis/replay-text.ts';
+import { shareText } from '../../src/analysis/report/value-text.ts';
+import { exchangeRow } from '../support/exchange-row.ts';
+import { profileOf } from '../support/profiles.ts';
+import { summaryOf } from '../support/reported-runs.ts';
+import { refused, send } from '../support/sends.ts';
+
+describe.each([
+  ['a report', shareText],
+  ['a profile’s page', pagePercent],
+  ['a comparison', percentText],
+  ['a reason', reasonPercent],
+])('a share in %s', (_, text) => {
+  test.each([
+    [0.9997, '99.97 %'],
+    [0.99986, '99.986 %'],
+    [0.999999, '99.9999 %'],
+    [0.000012, '0.0012 %'],
+  ])('of %d is not rounded to all, or to nothing', (share, words) => {
+    expect(text(share)).toBe(words);
+  });
+
+  test.each([0, 0.01, 0.123, 0.9, 0.99, 1])('of %d is said in short', (share) => {
+    expect(Number.parseFloat(text(share))).toBe(Number((share * 100).toPrecision(3)));
+    // What a sum of floating point lacks of a whole is nothing that was counted.
+    expect(Number.parseFloat(text(1 - 2 ** -53))).toBe(100);
+  });
+});
+
+test('an objective that was missed by a hair is not shown as kept to the digit', () => {
+  const sends = Array.from({ length: 3_000 }, (_, index) => (index === 7 ? refused(index) : send({ index })));
+  const lines = replayText(summaryOf(sends, { slo: ['achieved: rate>=0.9999'] }));
+  expect(lines.find((line) => line.includes('achieved'))).toContain('99.967 %');
+});
+
+test('a profile of few requests in much time has a rate', () => {
+  const rows = [0, 1, 2].map((day) => exchangeRow({ arrivalUs: 1.7e15 + day * 86_400e6 }));
+  expect(profileText(profileOf(rows))).toContain('  mean 0.0000174/s');
+  const busy = [0, 1, 2].map((at) => exchangeRow({ arrivalUs: 1.7e15 + at * 800_000 }));
+  expect(profileText(profileOf(busy))).toContain('  mean 1.875/s');
+});
