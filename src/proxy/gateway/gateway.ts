@@ -11,6 +11,7 @@ import type { ExchangeHost } from './exchange-host.ts';
 import { forwardedHeaders, lookAtRequest, type RefusalReason, type RequestLook } from './guard.ts';
 import { createListener, isSecure, ListenerCertificate } from './http-listener.ts';
 import type { GatewayOptions } from './options.ts';
+import { ProbeBudget } from './probed-bytes.ts';
 import { reasonOfClientError } from './refusals.ts';
 import { type Destination, RouteTable } from './routes.ts';
 import { TimeLimits } from './time-limits.ts';
@@ -38,6 +39,7 @@ export interface GatewayCounts {
 export class Gateway implements DataPlane, ExchangeHost {
   readonly link: RecorderLink;
   readonly limits: TimeLimits;
+  readonly probes = new ProbeBudget();
   readonly timeouts: GatewayOptions['timeouts'];
   draining = false;
   readonly #options: GatewayOptions;
