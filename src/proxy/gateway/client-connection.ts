@@ -1,6 +1,7 @@
 import { type ServerResponse, STATUS_CODES } from 'node:http';
 import type { Socket } from 'node:net';
 import { resetSocket } from '../side.ts';
+import type { GatewayTimeouts } from './options.ts';
 import type { Timed, TimeLimits } from './time-limits.ts';
 
 /** What a connection needs to know of a request that is under way on it. */
@@ -15,6 +16,12 @@ export interface Underway {
 
 /** How long a connection that was refused is read on, so that the client gets to read why. */
 const LINGER_MS = 1_000;
+
+/** Until when a connection is kept on which nothing is said, or only blank lines, which begin no head for Node. */
+interface Silence {
+  readonly endsMs: number;
+  readonly headEndsMs: number;
+}
 
 /**
  * One client connection: what is under way on it, and how it ends. While draining it is ended once it has been
@@ -37,6 +44,7 @@ export class ClientConnection implements Timed {
   #quietLimitMs: number | null = null;
   #lingerUntilMs: number | null = null;
   #refusalDue: number | null = null;
+  #silence: Silence | null = null;
 
   constructor(socket: Socket, pair: number, limits: TimeLimits) {
     this.socket = socket;
@@ -60,6 +68,21 @@ export class ClientConnection implements Timed {
   /** Whether nothing is under way on it, and something may begin. */
   get quiet(): boolean {
     return this.#underway.length === 0 && !this.refused;
+  }
+
+  /** Whether nothing was ever said on it: opened ahead of its first request, it is as idle as one between two. */
+  get silent(): boolean {
+    return this.socket.bytesRead === 0;
+  }
+
+  /**
+   * Node counts a head's time from the connect, and that is over. Silence is no slow head: the connection is kept as
+   * idle ones are, and ended without a word. The time for a head begins anew with its first byte.
+   */
+  keepSilent({ headersMs, keepAliveMs }: GatewayTimeouts): void {
+    this.#limits.add(this);
+    const endsMs = this.#limits.nowMs + keepAliveMs - headersMs;
+    this.#silence = { endsMs, headEndsMs: endsMs + 2 * headersMs };
   }
 
   /** @returns which one of this connection it is, to be asked for with `isLatest` */
@@ -123,6 +146,18 @@ export class ClientConnection implements Timed {
       // What arrived meanwhile is read before this runs: then it is not quiet any more.
       setImmediate(() => {
         if (this.#isQuietSince(nowMs)) this.socket.end();
+      });
+    } else if (this.#silence !== null) this.#checkSilence(nowMs, this.#silence);
+  }
+
+  #checkSilence(nowMs: number, { endsMs, headEndsMs }: Silence): void {
+    if (this.#begun > 0 || this.refused) {
+      this.#silence = null;
+      if (this.#quietLimitMs === null && this.#lingerUntilMs === null) this.#limits.remove(this);
+    } else if (nowMs > endsMs) {
+      // What arrived meanwhile is read before this runs.
+      setImmediate(() => {
+        if (this.silent || (nowMs > headEndsMs && this.#begun === 0)) this.socket.destroySoon();
       });
     }
   }

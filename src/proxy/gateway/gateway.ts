@@ -272,7 +272,9 @@ export class Gateway implements DataPlane, ExchangeHost {
 
   #onClientError(error: NodeJS.ErrnoException, socket: Socket): void {
     const refusal = reasonOfClientError(error);
-    if (refusal === null) socket.destroy();
+    const connection = this.#connections.get(socket);
+    if (refusal?.reason === 'too_slow' && connection?.silent) connection.keepSilent(this.timeouts);
+    else if (refusal === null) socket.destroy();
     else this.#refuse(refusal.reason, socket, refusal.status);
   }
 
