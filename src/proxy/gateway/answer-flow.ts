@@ -92,8 +92,8 @@ export class AnswerFlow {
 }
 
 /** Adds to a chunked message what trailers may be passed on. */
-export function addTrailers(message: OutgoingMessage, trailers: RawHeaders): void {
-  const passed = passableTrailers(trailers);
+export function addTrailers(message: OutgoingMessage, trailers: RawHeaders, tellsPeer = false): void {
+  const passed = passableTrailers(trailers, tellsPeer);
   if (passed.length === 0) return;
   try {
     message.addTrailers(passed);

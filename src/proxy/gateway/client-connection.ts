@@ -1,5 +1,6 @@
 import { type ServerResponse, STATUS_CODES } from 'node:http';
 import type { Socket } from 'node:net';
+import { plainAddress } from '../proxy-protocol.ts';
 import { resetSocket } from '../side.ts';
 import type { GatewayTimeouts } from './options.ts';
 import type { Timed, TimeLimits } from './time-limits.ts';
@@ -48,7 +49,7 @@ export class ClientConnection implements Timed {
 
   constructor(socket: Socket, pair: number, limits: TimeLimits) {
     this.socket = socket;
-    this.peer = socket.remoteAddress ?? null;
+    this.peer = socket.remoteAddress === undefined ? null : plainAddress(socket.remoteAddress);
     this.pair = pair;
     this.#limits = limits;
     this.#quietSinceMs = limits.nowMs;
@@ -70,19 +71,17 @@ export class ClientConnection implements Timed {
     return this.#underway.length === 0 && !this.refused;
   }
 
-  /** Whether nothing was ever said on it: opened ahead of its first request, it is as idle as one between two. */
-  get silent(): boolean {
-    return this.socket.bytesRead === 0;
-  }
-
   /**
    * Node counts a head's time from the connect, and that is over. Silence is no slow head: the connection is kept as
    * idle ones are, and ended without a word. The time for a head begins anew with its first byte.
+   * @returns false where something was said
    */
-  keepSilent({ headersMs, keepAliveMs }: GatewayTimeouts): void {
+  keepSilent({ headersMs, keepAliveMs }: GatewayTimeouts): boolean {
+    if (!this.#isSilent) return false;
     this.#limits.add(this);
     const endsMs = this.#limits.nowMs + keepAliveMs - headersMs;
     this.#silence = { endsMs, headEndsMs: endsMs + 2 * headersMs };
+    return true;
   }
 
   /** @returns which one of this connection it is, to be asked for with `isLatest` */
@@ -150,6 +149,11 @@ export class ClientConnection implements Timed {
     } else if (this.#silence !== null) this.#checkSilence(nowMs, this.#silence);
   }
 
+  /** Whether nothing was ever said on it. */
+  get #isSilent(): boolean {
+    return this.socket.bytesRead === 0;
+  }
+
   #checkSilence(nowMs: number, { endsMs, headEndsMs }: Silence): void {
     if (this.#begun > 0 || this.refused) {
       this.#silence = null;
@@ -157,7 +161,7 @@ export class ClientConnection implements Timed {
     } else if (nowMs > endsMs) {
       // What arrived meanwhile is read before this runs.
       setImmediate(() => {
-        if (this.silent || (nowMs > headEndsMs && this.#begun === 0)) this.socket.destroySoon();
+        if (this.#isSilent || (nowMs > headEndsMs && this.#begun === 0)) this.socket.destroySoon();
       });
     }
   }

@@ -11,6 +11,8 @@ export interface ExchangeHost {
   readonly probes: ProbeBudget;
   readonly timeouts: GatewayTimeouts;
   readonly draining: boolean;
+  /** Whether the target is told whom a request came from, so that its client may not say it. */
+  readonly tellsPeer: boolean;
   /** An exchange is over, or became a tunnel. */
   ended(): void;
   /** There is a tunnel more, or one less. */

@@ -233,7 +233,7 @@ export class GatewayExchange implements AnswerListener, Forwarding, Timed, Under
     this.#progress.moved();
     const trailers = this.#request.rawTrailers;
     this.#tap.requestEnd(trailers);
-    if (this.#look.chunked && this.#toTarget !== null) addTrailers(this.#toTarget, trailers);
+    if (this.#look.chunked && this.#toTarget) addTrailers(this.#toTarget, trailers, this.#host.tellsPeer);
     if (this.#response.closed) this.#onResponseClosed();
   }
 

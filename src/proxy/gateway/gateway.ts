@@ -41,6 +41,7 @@ export class Gateway implements DataPlane, ExchangeHost {
   readonly limits: TimeLimits;
   readonly probes = new ProbeBudget();
   readonly timeouts: GatewayOptions['timeouts'];
+  readonly tellsPeer: boolean;
   draining = false;
   readonly #options: GatewayOptions;
   readonly #notify: (notice: Notice) => void;
@@ -70,6 +71,7 @@ export class Gateway implements DataPlane, ExchangeHost {
     this.link = link;
     this.limits = new TimeLimits(clock);
     this.timeouts = options.timeouts;
+    this.tellsPeer = options.forwardedHeaders;
   }
 
   get connections(): ConnectionCounts {
@@ -260,21 +262,17 @@ export class Gateway implements DataPlane, ExchangeHost {
   }
 
   #headersFor(request: IncomingMessage, connection: ClientConnection, look: RequestLook): string[] {
-    const forwarded = this.#options.forwardedHeaders
-      ? { peer: connection.peer, proto: this.#protoOf(connection), host: look.host }
-      : null;
-    return forwardedHeaders(request.rawHeaders, look, forwarded);
-  }
-
-  #protoOf({ pair }: ClientConnection): 'http' | 'https' {
-    return isSecure(this.#options.pairs[pair] as Pair) ? 'https' : 'http';
+    if (!this.tellsPeer) return forwardedHeaders(request.rawHeaders, look, null);
+    const { peer, pair } = connection;
+    const proto = isSecure(this.#options.pairs[pair] as Pair) ? 'https' : 'http';
+    return forwardedHeaders(request.rawHeaders, look, { peer, proto, host: look.host });
   }
 
   #onClientError(error: NodeJS.ErrnoException, socket: Socket): void {
     const refusal = reasonOfClientError(error);
-    const connection = this.#connections.get(socket);
-    if (refusal?.reason === 'too_slow' && connection?.silent) connection.keepSilent(this.timeouts);
-    else if (refusal === null) socket.destroy();
+    const isSlow = refusal?.reason === 'too_slow';
+    if (isSlow && this.#connections.get(socket)?.keepSilent(this.timeouts)) return;
+    if (refusal === null) socket.destroy();
     else this.#refuse(refusal.reason, socket, refusal.status);
   }
 
