@@ -15,6 +15,7 @@ import { ProbeBudget } from './probed-bytes.ts';
 import { reasonOfClientError } from './refusals.ts';
 import { type Destination, RouteTable } from './routes.ts';
 import { TimeLimits } from './time-limits.ts';
+import { TlsFailureNotice } from './tls-failure-notice.ts';
 import { Upstream } from './upstream.ts';
 import { asksForWebSocket, WebSocketUpgrade } from './websocket-upgrade.ts';
 
@@ -173,7 +174,8 @@ export class Gateway implements DataPlane, ExchangeHost {
 
   #upstreamOf(endpoint: Endpoint): Upstream {
     const name = formatEndpoint(endpoint);
-    const upstream = this.#upstreams.get(name) ?? new Upstream(endpoint, this.#options);
+    const notice = new TlsFailureNotice(endpoint, this.#notify, this.limits.clock);
+    const upstream = this.#upstreams.get(name) ?? new Upstream(endpoint, this.#options, notice);
     this.#upstreams.set(name, upstream);
     return upstream;
   }
