@@ -89,7 +89,8 @@ describe('clients that do not read', () => {
       socket.on('error', () => undefined).write('GET / HTTP/1.1\r\nHost: m\r\n\r\n');
       atEnd(() => socket.destroy());
     }
-    await until(() => responses.length === clients && responses.every((one) => one.writableNeedDrain));
+    const held = () => responses.length === clients && responses.every((one) => one.writableNeedDrain);
+    await until(held, 20_000);
     for (let probe = 0; probe < 20; probe += 1) {
       gateway.limits.walk();
       await sleep(10);
