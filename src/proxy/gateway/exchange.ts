@@ -200,7 +200,7 @@ export class GatewayExchange implements AnswerListener, Forwarding, Timed, Under
 
   /** An answer that is whole and waits for its turn on the connection, or is out, stands still for no fault of its own. */
   get #flowing(): boolean {
-    if (this.#request.isPaused()) return true;
+    if (!this.#requestEnded && this.#request.isPaused()) return true;
     return this.#flow !== null && (!this.#answered || this.#response.socket !== null);
   }
 
