@@ -106,7 +106,7 @@ const traffic: Adder = (command) => {
     .option('--forwarders <n>', 'processes that share the port, for more than one core', '1')
     .option(
       '--max-connections <n>',
-      'client connections at most, as the limit of open files allows; more are turned away and counted',
+      'for each forwarder: clients at most, as the limit of open files allows; more are turned away and counted',
       String(LIMITS.connections),
     );
 };
@@ -219,7 +219,7 @@ const gateway: Adder = (command) => {
     .option('--refuse-marked', 'gateway: answer 403 to replayed traffic')
     .option(
       '--max-in-flight <n>',
-      'gateway: more requests are answered 503',
+      'gateway: for each forwarder, more requests at once are answered 503',
       String(GATEWAY_DEFAULTS.maxInFlight),
     )
     .option(

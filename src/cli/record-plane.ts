@@ -2,12 +2,13 @@ import { AppError } from '../core/errors.ts';
 import type { Problems } from '../core/problems.ts';
 import { parseCount, parseTimeLimitMs } from '../core/units.ts';
 import type { Pair } from '../proxy/data-plane.ts';
-import { type Endpoint, formatEndpoint, parseEndpoint } from '../proxy/endpoint.ts';
+import { type Endpoint, formatEndpoint } from '../proxy/endpoint.ts';
 import { GATEWAY_DEFAULTS, GATEWAY_TIMEOUTS, type GatewayRoute } from '../proxy/gateway/options.ts';
 import type { ForwarderOptions } from '../proxy/messages.ts';
 import type { ListenerTls, UpstreamTls } from '../proxy/wire/options.ts';
-import type { RecordFlags, RouteSetting } from './record-flags.ts';
-import { mustLeadOn, pairsOf } from './record-pairs.ts';
+import type { RecordFlags } from './record-flags.ts';
+import { pairsOf } from './record-pairs.ts';
+import { routesOf } from './record-routes.ts';
 
 /** Flags that mean something to one plane only; given to the other, they would be silently without effect. */
 const GATEWAY_ONLY = [
@@ -40,9 +41,7 @@ export function planeOf(
   problems.attempt(() => mustHaveEffect(flags.mode, given), undefined);
   const pairs = problems.attempt(() => pairsOf(flags), []);
   const settings = flags.routes ?? [];
-  const routes = settings.flatMap((setting, index) =>
-    problems.attempt(() => [routeOf(setting, index, pairs)], []),
-  );
+  const routes = routesOf(settings, pairs, problems);
   // Of addresses that could not be read nobody knows what they speak.
   if (pairs.length > 0 && routes.length === settings.length)
     problems.attempt(() => mustServeTls(flags, pairs, routes), undefined);
@@ -140,25 +139,6 @@ function gatewayOf(flags: RecordFlags, problems: Problems) {
     upstreamReuse: flags.upstreamReuse === 'on',
     freeSocketMs: GATEWAY_DEFAULTS.freeSocketMs,
   };
-}
-
-function routeOf(setting: RouteSetting, index: number, pairs: readonly Pair[]): GatewayRoute {
-  const what = `routes[${index}]`;
-  const prefix = setting.path.endsWith('*');
-  const path = prefix ? setting.path.slice(0, -1).replace(/(?<=.)\/$/, '') : setting.path;
-  if (!/^\/[^\s?#*]*$/.test(path)) {
-    throw new AppError('OPTION_INVALID', `${what}.path: ${JSON.stringify(setting.path)} is not a path`, {
-      hint: 'Give a path such as /v2/models/a, or with a trailing * all that begin with it.',
-    });
-  }
-  if (setting['strip-prefix'] && !prefix) {
-    throw new AppError('OPTION_INVALID', `${what}.strip-prefix: ${setting.path} is no prefix`, {
-      hint: 'End the path with *.',
-    });
-  }
-  const target: Endpoint = parseEndpoint(setting.target, `${what}.target`);
-  for (const { listen } of pairs) mustLeadOn(listen, target, `${what}.target`);
-  return { match: prefix ? 'prefix' : 'exact', path, target, stripPrefix: setting['strip-prefix'] ?? false };
 }
 
 function flagOf(name: string): string {

@@ -12,6 +12,8 @@ export const LIMITS = {
   listenBacklog: 1_024,
   /** Held at most of what is read from a side only to learn whether its peer is still there. */
   probedBytes: 1 * MIB,
+  /** The same of a gateway in all, which has no slabs for sockets and for what waits: it fits into their place. */
+  gatewayProbedBytes: 24 * MIB,
   /** What is read at once from a socket that did not fill as much before, and so what waits for a slow peer. */
   readBytes: 64 * KIB,
   /** Sockets at most that are read into a slab of their own: those in the middle of something large. */

@@ -111,6 +111,33 @@ describe('addresses of record', () => {
   });
 });
 
+describe('routes of record', () => {
+  const to = (...paths: string[]) =>
+    paths.map((path, nth) => ({ path, target: `http://127.0.0.1:${nth + 1}` }));
+
+  test.each([
+    ['/a', '/a'],
+    ['/a*', '/a*'],
+    ['/a*', '/a/*'],
+  ])('%s beside %s: one of them would take no request, and is refused', (first, second) => {
+    expect(() => read([...TARGET, '--mode', 'gateway'], to(first, second))).toThrow(
+      `routes[1].path: "${second}" takes the same paths as routes[0], "${first}"`,
+    );
+  });
+
+  test.each(['/é', '/a\u0000', '/a\u007f*'])('%j can be asked by nobody, and is refused', (path) => {
+    expect(() => read([...TARGET, '--mode', 'gateway'], to(path))).toThrow(
+      `routes[0].path: ${JSON.stringify(path)} holds characters that no request line can hold`,
+    );
+  });
+
+  test('that take different paths stand beside each other', () => {
+    const paths = ['/a', '/a*', '/a/b', '/%C3%A9', '/*', '/'];
+    const { plane } = read([...TARGET, '--mode', 'gateway'], to(...paths));
+    expect(plane).toMatchObject({ routes: paths.map(() => ({})) });
+  });
+});
+
 describe('flags of record', () => {
   test.each([['--upstream-ca', 'ca.pem'], ['--upstream-server-name', 'model'], ['--upstream-insecure']])(
     '%s without a target that speaks TLS would do nothing, and is refused',

@@ -4,8 +4,8 @@ import { passableTrailers, type RawHeaders } from './guard.ts';
 
 /** What the flow of an answer tells. */
 export interface AnswerListener {
-  /** Bytes came from the target. */
-  moved(): void;
+  /** So many bytes came from the target. */
+  moved(bytes: number): void;
   /** The client has read what it was given. */
   drained(): void;
   /** All of it came; what is not out yet is on its way. */
@@ -64,7 +64,7 @@ export class AnswerFlow {
 
   #pass(chunk: Buffer): void {
     this.#begun = true;
-    this.#listener.moved();
+    this.#listener.moved(chunk.length);
     if (!this.#response.write(chunk)) this.#hold();
     this.#tap.responseBytes(chunk);
   }
@@ -92,8 +92,8 @@ export class AnswerFlow {
 }
 
 /** Adds to a chunked message what trailers may be passed on. */
-export function addTrailers(message: OutgoingMessage, trailers: RawHeaders): void {
-  const passed = passableTrailers(trailers);
+export function addTrailers(message: OutgoingMessage, trailers: RawHeaders, tellsPeer = false): void {
+  const passed = passableTrailers(trailers, tellsPeer);
   if (passed.length === 0) return;
   try {
     message.addTrailers(passed);

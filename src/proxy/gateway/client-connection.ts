@@ -1,6 +1,8 @@
 import { type ServerResponse, STATUS_CODES } from 'node:http';
 import type { Socket } from 'node:net';
+import { plainAddress } from '../proxy-protocol.ts';
 import { resetSocket } from '../side.ts';
+import type { GatewayTimeouts } from './options.ts';
 import type { Timed, TimeLimits } from './time-limits.ts';
 
 /** What a connection needs to know of a request that is under way on it. */
@@ -15,6 +17,12 @@ export interface Underway {
 
 /** How long a connection that was refused is read on, so that the client gets to read why. */
 const LINGER_MS = 1_000;
+
+/** Until when a connection is kept on which nothing is said, or only blank lines, which begin no head for Node. */
+interface Silence {
+  readonly endsMs: number;
+  readonly headEndsMs: number;
+}
 
 /**
  * One client connection: what is under way on it, and how it ends. While draining it is ended once it has been
@@ -37,10 +45,11 @@ export class ClientConnection implements Timed {
   #quietLimitMs: number | null = null;
   #lingerUntilMs: number | null = null;
   #refusalDue: number | null = null;
+  #silence: Silence | null = null;
 
   constructor(socket: Socket, pair: number, limits: TimeLimits) {
     this.socket = socket;
-    this.peer = socket.remoteAddress ?? null;
+    this.peer = socket.remoteAddress === undefined ? null : plainAddress(socket.remoteAddress);
     this.pair = pair;
     this.#limits = limits;
     this.#quietSinceMs = limits.nowMs;
@@ -60,6 +69,19 @@ export class ClientConnection implements Timed {
   /** Whether nothing is under way on it, and something may begin. */
   get quiet(): boolean {
     return this.#underway.length === 0 && !this.refused;
+  }
+
+  /**
+   * Node counts a head's time from the connect, and that is over. Silence is no slow head: the connection is kept as
+   * idle ones are, and ended without a word. The time for a head begins anew with its first byte.
+   * @returns false where something was said
+   */
+  keepSilent({ headersMs, keepAliveMs }: GatewayTimeouts): boolean {
+    if (!this.#isSilent) return false;
+    this.#limits.add(this);
+    const endsMs = this.#limits.nowMs + keepAliveMs - headersMs;
+    this.#silence = { endsMs, headEndsMs: endsMs + 2 * headersMs };
+    return true;
   }
 
   /** @returns which one of this connection it is, to be asked for with `isLatest` */
@@ -123,6 +145,23 @@ export class ClientConnection implements Timed {
       // What arrived meanwhile is read before this runs: then it is not quiet any more.
       setImmediate(() => {
         if (this.#isQuietSince(nowMs)) this.socket.end();
+      });
+    } else if (this.#silence !== null) this.#checkSilence(nowMs, this.#silence);
+  }
+
+  /** Whether nothing was ever said on it. */
+  get #isSilent(): boolean {
+    return this.socket.bytesRead === 0;
+  }
+
+  #checkSilence(nowMs: number, { endsMs, headEndsMs }: Silence): void {
+    if (this.#begun > 0 || this.refused) {
+      this.#silence = null;
+      if (this.#quietLimitMs === null && this.#lingerUntilMs === null) this.#limits.remove(this);
+    } else if (nowMs > endsMs) {
+      // What arrived meanwhile is read before this runs.
+      setImmediate(() => {
+        if (this.#isSilent || (nowMs > headEndsMs && this.#begun === 0)) this.socket.destroySoon();
       });
     }
   }

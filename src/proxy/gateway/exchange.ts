@@ -8,13 +8,12 @@ import type { ClientConnection, Underway } from './client-connection.ts';
 import type { ExchangeHost } from './exchange-host.ts';
 import { ExchangeTap } from './exchange-tap.ts';
 import { passableResponse, type RequestLook } from './guard.ts';
+import { ProbedBytes } from './probed-bytes.ts';
 import { Progress } from './progress.ts';
 import { failedWriteOf } from './target-connection.ts';
 import { isLate, type Timed } from './time-limits.ts';
 import { type Forwarding, storeHead, type Upstream, whenConnected } from './upstream.ts';
 
-/** So often a target whose answer is held back is let read on. */
-const PROBES = 16;
 /** For what an answer that broke off still has on its way to the client. */
 const CUT_LINGER_MS = 10_000;
 
@@ -32,6 +31,7 @@ export class GatewayExchange implements AnswerListener, Forwarding, Timed, Under
   readonly #tap: ExchangeTap;
   readonly #head: AnswerHead;
   readonly #progress: Progress;
+  readonly #probed: ProbedBytes;
   #line = '';
   #headers: readonly string[] = [];
   #toTarget: ClientRequest | null = null;
@@ -42,7 +42,6 @@ export class GatewayExchange implements AnswerListener, Forwarding, Timed, Under
   #answered = false;
   #cause: CloseCause | null = null;
   #over = false;
-  #probes = 0;
   place = -1;
   /** Whether the client can tell that an answer broke off without being reset. */
   #delimited = true;
@@ -62,6 +61,7 @@ export class GatewayExchange implements AnswerListener, Forwarding, Timed, Under
     this.#look = look;
     host.limits.add(this);
     this.#progress = new Progress(host.limits);
+    this.#probed = new ProbedBytes(host.probes);
     const { peer, pair, number } = connection;
     this.#tap = new ExchangeTap(host.link, { peer, pair, clientConnection: number });
     connection.number ??= this.#tap.connection;
@@ -148,16 +148,18 @@ export class GatewayExchange implements AnswerListener, Forwarding, Timed, Under
     else this.#broken('server_reset', 502);
   }
 
-  moved(): void {
+  moved(bytes: number): void {
     this.#progress.moved();
+    this.#probed.came(bytes);
   }
 
   drained(): void {
-    this.#probes = 0;
+    this.#probed.release();
   }
 
   complete(): void {
     this.#answered = true;
+    this.#probed.came(0);
   }
 
   /** Nothing more comes from the target, whether it answered, failed, or was let go. */
@@ -198,7 +200,7 @@ export class GatewayExchange implements AnswerListener, Forwarding, Timed, Under
 
   /** An answer that is whole and waits for its turn on the connection, or is out, stands still for no fault of its own. */
   get #flowing(): boolean {
-    if (this.#request.isPaused()) return true;
+    if (!this.#requestEnded && this.#request.isPaused()) return true;
     return this.#flow !== null && (!this.#answered || this.#response.socket !== null);
   }
 
@@ -220,7 +222,7 @@ export class GatewayExchange implements AnswerListener, Forwarding, Timed, Under
       // What is read out of it behind the end has no place in the account any more.
       if (this.#over) return;
       this.#sent = true;
-      this.moved();
+      this.#progress.moved();
       this.#tap.requestBytes(chunk);
     });
   }
@@ -228,10 +230,10 @@ export class GatewayExchange implements AnswerListener, Forwarding, Timed, Under
   #onRequestEnd(): void {
     if (this.#over) return;
     this.#requestEnded = true;
-    this.moved();
+    this.#progress.moved();
     const trailers = this.#request.rawTrailers;
     this.#tap.requestEnd(trailers);
-    if (this.#look.chunked && this.#toTarget !== null) addTrailers(this.#toTarget, trailers);
+    if (this.#look.chunked && this.#toTarget) addTrailers(this.#toTarget, trailers, this.#host.tellsPeer);
     if (this.#response.closed) this.#onResponseClosed();
   }
 
@@ -275,19 +277,18 @@ export class GatewayExchange implements AnswerListener, Forwarding, Timed, Under
 
   /**
    * A paused side hears no reset. The client is asked as often as it takes. Of what the target said nothing may be
-   * lost, which a reset behind it would take along: there a little is read on, so often without progress.
+   * lost, which a reset behind it would take along: there a little is read on, as far as there is room for it.
    */
   #probe(): void {
     if (!this.#requestEnded && this.#request.isPaused()) askPeer(this.#connection.socket);
-    if (this.#probes >= PROBES || !this.#flow?.paused) return;
-    this.#probes += 1;
-    this.#flow.resume();
+    if (this.#flow?.paused && this.#probed.mayProbe()) this.#flow.resume();
   }
 
   #end(): void {
     if (this.#over) return;
     this.#over = true;
     this.#host.limits.remove(this);
+    this.#probed.release();
     if (!this.#answered || !this.#requestEnded) this.#toTarget?.destroy();
     this.#tap.close(this.#cause ?? 'client_end');
     this.#connection.end(this);

@@ -11,9 +11,11 @@ import type { ExchangeHost } from './exchange-host.ts';
 import { forwardedHeaders, lookAtRequest, type RefusalReason, type RequestLook } from './guard.ts';
 import { createListener, isSecure, ListenerCertificate } from './http-listener.ts';
 import type { GatewayOptions } from './options.ts';
+import { ProbeBudget } from './probed-bytes.ts';
 import { reasonOfClientError } from './refusals.ts';
 import { type Destination, RouteTable } from './routes.ts';
 import { TimeLimits } from './time-limits.ts';
+import { TlsFailureNotice } from './tls-failure-notice.ts';
 import { Upstream } from './upstream.ts';
 import { asksForWebSocket, WebSocketUpgrade } from './websocket-upgrade.ts';
 
@@ -38,7 +40,9 @@ export interface GatewayCounts {
 export class Gateway implements DataPlane, ExchangeHost {
   readonly link: RecorderLink;
   readonly limits: TimeLimits;
+  readonly probes = new ProbeBudget();
   readonly timeouts: GatewayOptions['timeouts'];
+  readonly tellsPeer: boolean;
   draining = false;
   readonly #options: GatewayOptions;
   readonly #notify: (notice: Notice) => void;
@@ -68,6 +72,7 @@ export class Gateway implements DataPlane, ExchangeHost {
     this.link = link;
     this.limits = new TimeLimits(clock);
     this.timeouts = options.timeouts;
+    this.tellsPeer = options.forwardedHeaders;
   }
 
   get connections(): ConnectionCounts {
@@ -169,7 +174,8 @@ export class Gateway implements DataPlane, ExchangeHost {
 
   #upstreamOf(endpoint: Endpoint): Upstream {
     const name = formatEndpoint(endpoint);
-    const upstream = this.#upstreams.get(name) ?? new Upstream(endpoint, this.#options);
+    const notice = new TlsFailureNotice(endpoint, this.#notify, this.limits.clock);
+    const upstream = this.#upstreams.get(name) ?? new Upstream(endpoint, this.#options, notice);
     this.#upstreams.set(name, upstream);
     return upstream;
   }
@@ -258,18 +264,16 @@ export class Gateway implements DataPlane, ExchangeHost {
   }
 
   #headersFor(request: IncomingMessage, connection: ClientConnection, look: RequestLook): string[] {
-    const forwarded = this.#options.forwardedHeaders
-      ? { peer: connection.peer, proto: this.#protoOf(connection), host: look.host }
-      : null;
-    return forwardedHeaders(request.rawHeaders, look, forwarded);
-  }
-
-  #protoOf({ pair }: ClientConnection): 'http' | 'https' {
-    return isSecure(this.#options.pairs[pair] as Pair) ? 'https' : 'http';
+    if (!this.tellsPeer) return forwardedHeaders(request.rawHeaders, look, null);
+    const { peer, pair } = connection;
+    const proto = isSecure(this.#options.pairs[pair] as Pair) ? 'https' : 'http';
+    return forwardedHeaders(request.rawHeaders, look, { peer, proto, host: look.host });
   }
 
   #onClientError(error: NodeJS.ErrnoException, socket: Socket): void {
     const refusal = reasonOfClientError(error);
+    const isSlow = refusal?.reason === 'too_slow';
+    if (isSlow && this.#connections.get(socket)?.keepSilent(this.timeouts)) return;
     if (refusal === null) socket.destroy();
     else this.#refuse(refusal.reason, socket, refusal.status);
   }

@@ -51,6 +51,11 @@ export interface RequestLook {
 const PROTECTED = new Set(['content-length', 'transfer-encoding', 'host', 'authorization', 'cookie']);
 const FORWARDED = new Set(['x-forwarded-for', 'x-forwarded-proto', 'x-forwarded-host']);
 
+/** Many servers hand both to programs by one name: what comes as `X_Forwarded_For` would pass for the gateway's word. */
+function isForwarded(lower: string): boolean {
+  return FORWARDED.has(lower.replaceAll('_', '-'));
+}
+
 /**
  * Judges a request that Node's parser let pass, before any library sees it. Refused is what two servers could
  * read differently, and what is not addressed to an origin.
@@ -151,7 +156,7 @@ export function forwardedHeaders(
     // Node has asked for the body already, so the target is not to be asked once more.
     if (lower === 'expect' || look.nominated?.has(lower)) continue;
     if (HOP_BY_HOP.has(lower) && !isFraming(lower, look.chunked)) continue;
-    if (forwarded !== null && FORWARDED.has(lower)) continue;
+    if (forwarded !== null && isForwarded(lower)) continue;
     kept.push(name, value);
   }
   if (forwarded === null) return kept;
@@ -221,13 +226,17 @@ export function passableResponse(
   return { headers: kept, body, delimited };
 }
 
-/** Trailer lines as pairs, less those that must not come late: a length or a host after the body is an attack. */
-export function passableTrailers(trailers: RawHeaders): [string, string][] {
+/**
+ * Trailer lines as pairs, less those that must not come late: a length or a host after the body is an attack.
+ * @param tellsPeer whether it is the gateway that says whom a request came from, and not its client
+ */
+export function passableTrailers(trailers: RawHeaders, tellsPeer: boolean): [string, string][] {
   const pairs: [string, string][] = [];
   for (let at = 0; at < trailers.length; at += 2) {
     const name = trailers[at] as string;
     const lower = name.toLowerCase();
-    if (!PROTECTED.has(lower) && !HOP_BY_HOP.has(lower)) pairs.push([name, trailers[at + 1] as string]);
+    if (PROTECTED.has(lower) || HOP_BY_HOP.has(lower) || (tellsPeer && isForwarded(lower))) continue;
+    pairs.push([name, trailers[at + 1] as string]);
   }
   return pairs;
 }

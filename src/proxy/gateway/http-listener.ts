@@ -6,8 +6,8 @@ import type { Notice, Pair } from '../data-plane.ts';
 import { TlsFiles } from '../tls-files.ts';
 import { GATEWAY_HEAD_BYTES, type GatewayOptions, type GatewayTls } from './options.ts';
 
-/** How often Node looks for clients that are too slow with a head or a body. */
-const CHECKING_MS = 2_000;
+/** Node looks so often, within the time for a head, for clients that are too slow with one, or with a body. */
+const CHECKS = 8;
 
 /** Newer than the types of Node: which requests are offered to `upgrade`; the others are served as usual. */
 type Settings = ServerOptions & { shouldUpgradeCallback: (request: IncomingMessage) => boolean };
@@ -59,7 +59,7 @@ export function createListener(
     headersTimeout: timeouts.headersMs,
     requestTimeout: timeouts.requestMs,
     keepAliveTimeout: timeouts.keepAliveMs,
-    connectionsCheckingInterval: CHECKING_MS,
+    connectionsCheckingInterval: Math.ceil(timeouts.headersMs / CHECKS),
     maxHeaderSize: GATEWAY_HEAD_BYTES,
     // The guard looks for the host itself: it counts what it refuses.
     requireHostHeader: false,

@@ -16,21 +16,21 @@ const STEP_MS = 100;
  * the time at that precision, so that stamping a chunk costs nothing.
  */
 export class TimeLimits {
-  readonly #clock: Clock;
+  readonly clock: Clock;
   readonly #open = new Roster<Timed>();
   #timer: NodeJS.Timeout | null = null;
   /** Monotonic milliseconds, at most one step behind while something is open. */
   nowMs: number;
 
   constructor(clock: Clock) {
-    this.#clock = clock;
+    this.clock = clock;
     this.nowMs = clock.nowNs() / 1e6;
   }
 
   add(timed: Timed): void {
     this.#open.add(timed);
     if (this.#timer !== null) return;
-    this.nowMs = this.#clock.nowNs() / 1e6;
+    this.nowMs = this.clock.nowNs() / 1e6;
     this.#timer = setInterval(() => this.walk(), STEP_MS);
     this.#timer.unref();
   }
@@ -40,7 +40,7 @@ export class TimeLimits {
   }
 
   walk(): void {
-    this.nowMs = this.#clock.nowNs() / 1e6;
+    this.nowMs = this.clock.nowNs() / 1e6;
     this.#open.each((timed) => timed.checkTime(this.nowMs));
     if (this.#open.size > 0 || this.#timer === null) return;
     clearInterval(this.#timer);

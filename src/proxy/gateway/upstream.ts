@@ -13,6 +13,7 @@ import { AppError } from '../../core/errors.ts';
 import type { Endpoint } from '../endpoint.ts';
 import { TlsFiles } from '../tls-files.ts';
 import type { GatewayOptions, GatewayUpstreamTls } from './options.ts';
+import type { TlsFailureNotice } from './tls-failure-notice.ts';
 
 /** What the library tells of one request: it may do so more than once, and in any state. */
 export interface Forwarding {
@@ -45,12 +46,15 @@ export class Upstream {
   readonly #upgrades: HttpAgent;
   readonly #address: RequestOptions;
   readonly #isTls: boolean;
+  readonly #notice: TlsFailureNotice;
 
   constructor(
     endpoint: Endpoint,
     options: Pick<GatewayOptions, 'upstreamReuse' | 'freeSocketMs' | 'upstreamTls'>,
+    notice: TlsFailureNotice,
   ) {
     this.endpoint = endpoint;
+    this.#notice = notice;
     this.#isTls = endpoint.kind === 'tcp' && endpoint.tls;
     this.#address =
       endpoint.kind === 'unix' ? { socketPath: endpoint.path } : { host: endpoint.host, port: endpoint.port };
@@ -72,7 +76,10 @@ export class Upstream {
     (request as Carrying)[FORWARDING] = forwarding;
     request.url = '/';
     request.headers = {};
-    this.#proxy.web(request, response, undefined, (error) => forwarding.fail(error));
+    this.#proxy.web(request, response, undefined, (error) => {
+      this.#notice.look(error);
+      forwarding.fail(error);
+    });
   }
 
   /**
@@ -81,7 +88,8 @@ export class Upstream {
    */
   upgradeRequest(path: string, headers: string[]): ClientRequest {
     const request = this.#isTls ? tlsRequest : httpRequest;
-    return request({ ...this.#address, method: 'GET', path, headers, agent: this.#upgrades });
+    const asked = request({ ...this.#address, method: 'GET', path, headers, agent: this.#upgrades });
+    return asked.on('error', (error) => this.#notice.look(error));
   }
 
   /** Ends the idle connections. */

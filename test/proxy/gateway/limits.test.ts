@@ -81,6 +81,16 @@ describe('time limits', () => {
     await client.read(/0\r\n\r\n$/);
   });
 
+  it('of idleness leave a request that was sent in full to the one for the first byte', async () => {
+    const port = await rawUpstream((socket) => {
+      socket.on('data', () => setTimeout(() => socket.write(OK), 600));
+    });
+    const gateway = await startGateway(port, { timeouts: { idleMs: 100 } });
+    const post = 'POST / HTTP/1.1\r\nHost: m\r\nContent-Length: 2\r\n\r\nhi';
+    const answers = await Promise.all([GET, post].map(async (text) => await ask(gateway.port, text)));
+    for (const answer of answers) expect(answer).toMatch(/^HTTP\/1\.1 200 /);
+  });
+
   it('end connections that are too slow with a head, and leave the others alone', async () => {
     const upstream = await server();
     const gateway = await startGateway(upstream.port, { timeouts: { headersMs: 500, requestMs: 1_000 } });

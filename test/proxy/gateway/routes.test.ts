@@ -12,7 +12,7 @@ import {
   LOCAL_CERTIFICATE_KEY_PEM as key,
 } from '../../support/certificate.ts';
 import { RawServer } from '../../support/raw-server.ts';
-import { ask, atEnd, startGateway, tcp } from './support.ts';
+import { ask, atEnd, rawUpstream, startGateway, tcp } from './support.ts';
 
 const [a, b, c] = [tcp(1), tcp(2), tcp(3)];
 const table = new RouteTable(
@@ -97,6 +97,43 @@ describe('X-Forwarded', () => {
       ['X-Forwarded-Proto', 'http'],
       ['X-Forwarded-Host', 'api'],
     ]);
+  });
+});
+
+describe('X-Forwarded, where the gateway says it,', () => {
+  it.each([
+    [
+      'with underscores',
+      /\r\n\r\n$/,
+      'GET / HTTP/1.1\r\nHost: m\r\nX_Forwarded_For: 6.6.6.6\r\nx-forwarded_PROTO: https\r\n\r\n',
+    ],
+    [
+      'in trailers',
+      /X-Sum: 9\r\n\r\n$/,
+      'POST / HTTP/1.1\r\nHost: m\r\nTransfer-Encoding: chunked\r\n\r\n1\r\nx\r\n0\r\nX-Forwarded-For: 6.6.6.6\r\nx_forwarded_host: evil\r\nX-Sum: 9\r\n\r\n',
+    ],
+  ])('is not said by the client, %s', async (_, whole, request) => {
+    let said = '';
+    const upstream = await rawUpstream((socket) => {
+      socket.on('data', (chunk: Buffer) => {
+        said += chunk.toString('latin1');
+        if (whole.test(said)) socket.end('HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n');
+      });
+    });
+    const { port } = await startGateway(upstream, { forwardedHeaders: true });
+    await ask(port, request);
+    expect(said).not.toMatch(/6\.6\.6\.6|evil|https/);
+  });
+
+  it('names a client of IPv4 by its own address on a socket for both families', async () => {
+    const upstream = await RawServer.start();
+    atEnd(() => upstream.close());
+    const gateway = await startGateway(0, {
+      pairs: [{ listen: { ...tcp(0), host: '::' }, target: tcp(upstream.port) }],
+      forwardedHeaders: true,
+    });
+    await ask(gateway.port, 'GET / HTTP/1.1\r\nHost: m\r\n\r\n');
+    expect(upstream.requests[0]?.headers).toContainEqual(['X-Forwarded-For', '127.0.0.1']);
   });
 });
 

@@ -1,0 +1,80 @@
+import { once } from 'node:events';
+import type { AddressInfo } from 'node:net';
+import { createServer } from 'node:tls';
+import { describe, expect, it } from 'vitest';
+import type { Notice } from '../../../src/proxy/data-plane.ts';
+import { TlsFailureNotice } from '../../../src/proxy/gateway/tls-failure-notice.ts';
+import {
+  LOCAL_CERTIFICATE_PEM as cert,
+  LOCAL_CERTIFICATE_KEY_PEM as key,
+} from '../../support/certificate.ts';
+import { ManualClock } from '../../support/manual-clock.ts';
+import { mountedSecret } from '../../support/mounted-secret.ts';
+import { ask, atEnd, rawUpstream, startGateway, tcp } from './support.ts';
+
+const GET = 'GET / HTTP/1.1\r\nHost: m\r\n\r\n';
+const UPGRADE = 'GET / HTTP/1.1\r\nHost: m\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\r\n';
+
+async function secureUpstream(): Promise<number> {
+  const server = createServer({ cert, key }, (socket) => socket.on('error', () => undefined)).listen(0);
+  await once(server, 'listening');
+  atEnd(() => server.close());
+  return (server.address() as AddressInfo).port;
+}
+
+async function plainUpstream(): Promise<number> {
+  return await rawUpstream((socket) => socket.end('HTTP/1.1 400 Bad Request\r\n\r\n'));
+}
+
+describe('an upstream that TLS keeps from being asked', () => {
+  const named = (serverName: string) => ({ caPath: mountedSecret().certPath, serverName, verify: true });
+  const WAYS: readonly [
+    string,
+    () => Promise<number>,
+    serverName: string | null,
+    request: string,
+    code: string,
+  ][] = [
+    ['a certificate that nobody trusts', secureUpstream, null, GET, 'SELF_SIGNED_CERT'],
+    ['another name', secureUpstream, 'other', GET, 'ERR_TLS_CERT_ALTNAME_INVALID'],
+    ['another name, for WebSocket', secureUpstream, 'other', UPGRADE, 'ERR_TLS_CERT_ALTNAME_INVALID'],
+    ['no TLS', plainUpstream, null, GET, 'ERR_SSL_'],
+  ];
+
+  it.each(WAYS)('for %s is told of once, with the reason', async (_, upstream, name, request, code) => {
+    const upstreamTls = name === null ? null : named(name);
+    const port = await upstream();
+    const notices: Notice[] = [];
+    const target = { ...tcp(port), tls: true };
+    const gateway = await startGateway(
+      0,
+      { pairs: [{ listen: tcp(0), target }], upstreamTls, websocket: true },
+      (notice) => notices.push(notice),
+    );
+    for (let nth = 0; nth < 3; nth += 1) expect(await ask(gateway.port, request)).toMatch(/^HTTP\/1\.1 502 /);
+    expect(notices).toHaveLength(1);
+    expect(notices[0]).toMatchObject({
+      level: 'error',
+      fields: {
+        target: `https://127.0.0.1:${port}`,
+        code: expect.stringContaining(code),
+        reason: expect.any(String),
+      },
+    });
+  });
+
+  it('is told of again after a minute, and not of what is no fault of TLS', () => {
+    const clock = new ManualClock();
+    const notices: Notice[] = [];
+    const notice = new TlsFailureNotice(tcp(1), (one) => notices.push(one), clock);
+    const failure = (code: string) => Object.assign(new Error('x'.repeat(10_000)), { code });
+    for (const code of ['ECONNREFUSED', 'ECONNRESET', 'HPE_INVALID_CONSTANT']) notice.look(failure(code));
+    expect(notices).toHaveLength(0);
+    notice.look(failure('CERT_HAS_EXPIRED'));
+    clock.advanceTo(clock.nowNs() + 59e9);
+    notice.look(failure('CERT_HAS_EXPIRED'));
+    clock.advanceTo(clock.nowNs() + 2e9);
+    notice.look(failure('CERT_HAS_EXPIRED'));
+    expect(notices.map(({ fields }) => String(fields['reason']).length)).toEqual([300, 300]);
+  });
+});
