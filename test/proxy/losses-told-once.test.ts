@@ -1,6 +1,7 @@
 import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
-import { RecordingLives, sumOf } from '../support/recording-lives.ts';
+import { sumOf } from '../support/forwarder-life.ts';
+import { RecordingLives } from '../support/recording-lives.ts';
 
 const FORWARDERS = 2;
 const TAPS = 2;
@@ -150,7 +151,7 @@ describe('what passed', () => {
         expect(held.bytes).toBeLessThanOrEqual(most.bytes);
       }),
       // A failure that is still being shrunk when the test's time is over would be told as a time-out. Too slow is one.
-      { numRuns: 200, plugins: [fc.interruptAfterTimeLimit(25_000, { failOnInterrupt: true })] },
+      { numRuns: 120, plugins: [fc.interruptAfterTimeLimit(25_000, { failOnInterrupt: true })] },
     );
   });
 });
