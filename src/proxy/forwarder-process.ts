@@ -78,6 +78,7 @@ export class ForwarderProcess {
       queuedBytes: this.#link.queue.heldBytes,
       slabShortages: this.#link.queue.pool.shortages,
       untold: untold.map((loss) => this.#dated(loss)),
+      noted: this.#link.noted.map((loss) => this.#dated(loss)),
       handed: this.#link.handed,
     };
   }

@@ -5,8 +5,8 @@ import type { ConnectionFailure, Notice } from './data-plane.ts';
 import type { Endpoint } from './endpoint.ts';
 import type { RefusalReason } from './gateway/guard.ts';
 import type { GatewayOptions } from './gateway/options.ts';
-import type { Handed } from './hand-over.ts';
-import type { LedgerReading, Tally } from './ledger.ts';
+import type { Handed, Heard } from './hand-over.ts';
+import type { LedgerReading } from './ledger.ts';
 import type { WireOptions } from './wire/options.ts';
 
 /** Which plane a forwarder runs, and all it is asked to do; plain data. */
@@ -35,8 +35,10 @@ export interface ForwarderReading {
   readonly queuedBytes: number;
   /** Times a slab would have saved a copy and none was to be had. */
   readonly slabShortages: number;
-  /** Losses that no recorder has been told of yet. */
+  /** Losses that no recorder is known to have noted. */
   readonly untold: readonly Loss[];
+  /** Those that the one at the other end of its pipe has noted. */
+  readonly noted: readonly Loss[];
   readonly handed: Handed;
 }
 
@@ -97,7 +99,7 @@ export interface StoreReading {
 export interface FeedEnd {
   readonly slot: number;
   readonly ordinal: number;
-  readonly heard: Readonly<Tally>;
+  readonly heard: Heard;
 }
 
 export type FromRecorder =

@@ -1,5 +1,5 @@
 import type { Duplex } from 'node:stream';
-import { LOSS_REASONS, type LossReason, OMISSION_CAUSES } from '../core/accounting.ts';
+import { addLoss, LOSS_REASONS, type Loss, type LossReason, OMISSION_CAUSES } from '../core/accounting.ts';
 import { LIMITS } from '../core/limits.ts';
 import { giveBack } from '../core/spent-memory.ts';
 import { decodeOrigin } from './connection-origin.ts';
@@ -14,6 +14,7 @@ import {
   type PipeSettlement,
   readDoubles,
 } from './frames.ts';
+import type { Heard } from './hand-over.ts';
 import type { Tally } from './ledger.ts';
 
 /** Where a feed stands among those of its recorder. */
@@ -40,6 +41,7 @@ export class PipeFeed {
   #noted = false;
   #waitingSinceNs = 0;
   readonly #heard: Tally = { bytes: 0, turns: 0 };
+  readonly #heardLosses = new Map<LossReason, Loss>();
   /** Number of the last flush that was asked for and is not answered; 0 for none. */
   #flushAsked = 0;
 
@@ -67,9 +69,9 @@ export class PipeFeed {
     pipe.on('error', () => undefined);
   }
 
-  /** How much of the traffic came through it, shed stretches that it was told of included. */
-  get heard(): Readonly<Tally> {
-    return this.#heard;
+  /** How much of the traffic came through it, and of what losses it was told. */
+  get heard(): Heard {
+    return { ...this.#heard, losses: [...this.#heardLosses.values()] };
   }
 
   /** Whether something here wants a commit even if the sink does not. */
@@ -118,15 +120,23 @@ export class PipeFeed {
     }
   }
 
-  #hear({ type, flags, payload }: Frame): void {
+  #hear({ type, flags, payload, atNs }: Frame): void {
     if (type === FRAME.clientBytes || type === FRAME.serverBytes) {
       this.#heard.bytes += payload.length;
       if (type === FRAME.clientBytes) this.#heard.turns += flags & FLAG_TURN_START;
     } else if (type === FRAME.gap) {
       const [clientBytes = 0, serverBytes = 0, turns = 0] = readDoubles(payload);
-      this.#heard.bytes += clientBytes + serverBytes;
-      this.#heard.turns += turns;
+      this.#hearLoss(flags, turns, clientBytes + serverBytes, atNs, atNs);
     }
+  }
+
+  /** The sink is told by whoever takes the frame. */
+  #hearLoss(flags: number, exchanges: number, bytes: number, fromNs: number, toNs: number): Loss {
+    const { epochUsOf } = this.#deps.context;
+    const reason = LOSS_REASONS[flags] ?? 'corrupt';
+    const loss = { reason, exchanges, bytes, fromUs: epochUsOf(fromNs), toUs: epochUsOf(toNs) };
+    addLoss(this.#heardLosses, loss);
+    return loss;
   }
 
   #open(frame: Frame): void {
@@ -173,13 +183,7 @@ export class PipeFeed {
     const [turns = 0, bytes = 0, fromNs = 0, toNs = 0] = readDoubles(frame.payload);
     this.#startWaiting();
     this.#noted = true;
-    this.#deps.sink.addLoss({
-      reason: LOSS_REASONS[frame.flags] ?? 'corrupt',
-      exchanges: turns,
-      bytes,
-      fromUs: this.#deps.context.epochUsOf(fromNs),
-      toUs: this.#deps.context.epochUsOf(toNs),
-    });
+    this.#deps.sink.addLoss(this.#hearLoss(frame.flags, turns, bytes, fromNs, toNs));
   }
 }
 

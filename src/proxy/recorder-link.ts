@@ -24,9 +24,8 @@ export class RecorderLink {
   readonly #taps = new Map<number, TapConnection>();
   readonly #reports = new RecorderReports();
   #pipe: Duplex | null = null;
-  #pipeNumber = 0;
-  /** What went into it. */
-  #handed: Tally = { bytes: 0, turns: 0 };
+  /** What went into it; once it is gone or settled, that it did. */
+  #handed: Handed = { pipe: 0, open: false, bytes: 0, turns: 0 };
   #nextConnection = 1;
   /** Flushes asked for so far; each has the number that its answer names. */
   #flushes = 0;
@@ -43,12 +42,17 @@ export class RecorderLink {
     return this.#pipe !== null;
   }
 
-  /** What of the traffic a recorder has been told through its pipe, shed stretches included. */
+  /** What of the traffic went into the last pipe. */
   get handed(): Handed {
-    return { pipe: this.#pipeNumber, ...this.#handed };
+    return { ...this.#handed };
   }
 
-  /** So much more was put into the queue, or told of as a gap. */
+  /** Losses that the running recorder has noted. */
+  get noted(): UnreportedLoss[] {
+    return this.#reports.notedLosses;
+  }
+
+  /** So much more was put into the queue. */
   handOver(bytes: number, turns: number): void {
     this.#handed.bytes += bytes;
     this.#handed.turns += turns;
@@ -61,7 +65,7 @@ export class RecorderLink {
   attach(pipe: Duplex, number = 0): void {
     this.#detach();
     this.#pipe = pipe;
-    this.#count(number);
+    this.#handed = { pipe: number, open: true, bytes: 0, turns: 0 };
     this.queue.attach(pipe);
     const reader = new SettlementReader((settlement) => this.#settle(settlement));
     pipe.on('data', (chunk: Buffer) => reader.push(chunk));
@@ -84,14 +88,11 @@ export class RecorderLink {
     return tap;
   }
 
-  /** Losses that no recorder was told of yet, those of stretches that are still being shed included. */
+  /** Losses that no recorder is known to have noted, those of stretches that are still being shed included. */
   untold(): UnreportedLoss[] {
-    const nowNs = this.#clock.nowNs();
     const losses = this.#reports.losses;
-    for (const tap of this.#taps.values()) {
-      const shed = tap.shedding;
-      if (shed) losses.push({ ...shed, fromNs: nowNs, toNs: nowNs });
-    }
+    for (const tap of this.#taps.values())
+      for (const { reason, tally } of tap.shed) losses.push(this.#lossOf(reason, tally));
     return losses;
   }
 
@@ -114,8 +115,12 @@ export class RecorderLink {
 
   /** Keeps a loss until a recorder can be told of it. */
   noteLoss(reason: LossReason, tally: Readonly<Tally>): void {
-    const nowNs = this.#clock.nowNs();
-    this.#reports.addLoss({ reason, bytes: tally.bytes, turns: tally.turns, fromNs: nowNs, toNs: nowNs });
+    this.#reports.addLoss(this.#lossOf(reason, tally));
+  }
+
+  /** The recorder noted a stretch that was shed, of which it was told in its place. */
+  gapNoted(reason: LossReason, tally: Readonly<Tally>): void {
+    this.#reports.addNoted(this.#lossOf(reason, tally));
   }
 
   /**
@@ -132,7 +137,7 @@ export class RecorderLink {
       this.noteLoss('shutdown_timeout', tap.giveUp({ kind: 'lost', because: 'shutdown_timeout' }));
     }
     // Nothing is under way any more that has not been counted.
-    this.#count(0);
+    this.#nothingUnderWay();
     return this.#reports.losses;
   }
 
@@ -141,9 +146,13 @@ export class RecorderLink {
     this.#pipe?.end();
   }
 
-  #count(pipe: number): void {
-    this.#pipeNumber = pipe;
-    this.#handed = { bytes: 0, turns: 0 };
+  #nothingUnderWay(): void {
+    this.#handed = { pipe: this.#handed.pipe, open: false, bytes: 0, turns: 0 };
+  }
+
+  #lossOf(reason: LossReason, { bytes, turns }: Readonly<Tally>): UnreportedLoss {
+    const nowNs = this.#clock.nowNs();
+    return { reason, bytes, turns, fromNs: nowNs, toNs: nowNs };
   }
 
   #flushed(): Promise<void> {
@@ -166,7 +175,7 @@ export class RecorderLink {
     if (!this.#pipe) return;
     this.#pipe.destroy();
     this.#pipe = null;
-    this.#count(0);
+    this.#nothingUnderWay();
     this.queue.attach(null);
     this.#reports.recorderGone();
     for (const tap of [...this.#taps.values()]) tap.recorderGone();

@@ -27,19 +27,23 @@ export class RecorderReports {
   #omissions = new Map<OmissionCause, UnreportedOmission>();
   /** Under way to the recorder, by the number of the flush that follows. */
   #told: Told[] = [];
+  /** What the running recorder said that it has noted. */
+  readonly #noted = new Map<LossReason, UnreportedLoss>();
 
   /** Losses that no recorder is known to have noted. */
   get losses(): UnreportedLoss[] {
-    const sum = new RecorderReports();
-    for (const { losses } of this.#told) for (const loss of losses) sum.addLoss(loss);
-    for (const loss of this.#losses.values()) sum.addLoss(loss);
-    return [...sum.#losses.values()];
+    const sums = new Map(this.#losses);
+    for (const { losses } of this.#told) for (const loss of losses) addTo(sums, loss);
+    return [...sums.values()];
+  }
+
+  /** Losses that the running recorder has noted. */
+  get notedLosses(): UnreportedLoss[] {
+    return [...this.#noted.values()];
   }
 
   addLoss(loss: UnreportedLoss): void {
-    if (loss.bytes === 0 && loss.turns === 0) return;
-    const known = this.#losses.get(loss.reason);
-    this.#losses.set(loss.reason, known === undefined ? loss : sumOf(known, loss));
+    if (loss.bytes > 0 || loss.turns > 0) addTo(this.#losses, loss);
   }
 
   addOmission(omission: UnreportedOmission): void {
@@ -64,16 +68,29 @@ export class RecorderReports {
 
   /** The recorder noted all that came before the flush of that number. */
   noted(number: number): void {
+    const noted = this.#told.filter((told) => told.number <= number);
+    for (const { losses } of noted) for (const loss of losses) this.addNoted(loss);
     this.#told = this.#told.filter((told) => told.number > number);
+  }
+
+  /** The recorder noted a loss that it was told of in another way. */
+  addNoted(loss: UnreportedLoss): void {
+    addTo(this.#noted, loss);
   }
 
   /** The recorder is gone: what it was told is for the next. */
   recorderGone(): void {
+    this.#noted.clear();
     for (const { losses, omissions } of this.#told.splice(0)) {
       for (const loss of losses) this.addLoss(loss);
       for (const omission of omissions) this.addOmission(omission);
     }
   }
+}
+
+function addTo(sums: Map<LossReason, UnreportedLoss>, loss: UnreportedLoss): void {
+  const known = sums.get(loss.reason);
+  sums.set(loss.reason, known === undefined ? loss : sumOf(known, loss));
 }
 
 function sumOf(a: UnreportedLoss, b: UnreportedLoss): UnreportedLoss {

@@ -1,11 +1,11 @@
 import type { Duplex } from 'node:stream';
 import type { Loss, LossReason } from '../core/accounting.ts';
 import type { RecorderDeps } from './fed-connection.ts';
-import type { Tally } from './ledger.ts';
+import type { Heard } from './hand-over.ts';
 import { PipeFeed } from './pipe-feed.ts';
 
-/** Told, when a pipe has come to its end, how much of the traffic came through it. */
-export type OnFeedEnd = (heard: Readonly<Tally>) => void;
+/** Told, when a pipe has come to its end, how much came through it. */
+export type OnFeedEnd = (heard: Heard) => void;
 
 /**
  * The other end of the pipes: assembles exchanges, hands them to the sink, and acknowledges after the commit.

@@ -2,7 +2,6 @@ import type { Loss } from '../core/accounting.ts';
 import type { Clock } from '../core/clock.ts';
 import type { Logger } from '../core/ports.ts';
 import { HandOver } from './hand-over.ts';
-import type { Tally } from './ledger.ts';
 import { type ForwardersReading, LedgerHistory } from './ledger-history.ts';
 import { type Account, LedgerKeeper } from './ledger-keeper.ts';
 import type { FeedEnd, ForwarderReading, RecorderBeat } from './messages.ts';
@@ -19,15 +18,17 @@ export class RecordingAccount {
   readonly #startedUs: number;
   readonly #forwarders = new LedgerHistory();
   readonly #untold = new UntoldLosses();
-  readonly #handOver = new HandOver();
+  readonly #handOver: HandOver;
   readonly #ledger: LedgerKeeper;
   readonly #turnedAway: TurnedAwayNotice;
   /** Losses that the running recorder knows of and has not written. */
   #unwritten: readonly Loss[] = [];
+  #onResolved: () => void = () => undefined;
 
   constructor(deps: { readonly clock: Clock; readonly logger: Logger }) {
     this.#clock = deps.clock;
     this.#startedUs = deps.clock.epochUs();
+    this.#handOver = new HandOver(deps.clock);
     this.#turnedAway = new TurnedAwayNotice(deps);
     this.#ledger = new LedgerKeeper({
       ...deps,
@@ -52,9 +53,9 @@ export class RecordingAccount {
   forwarderEnded(slot: number): void {
     const last = this.#forwarders.forwarderEnded(slot);
     if (last) {
-      this.#untold.add(last.untold);
-      const { handed, ledger } = last;
-      this.#addGap(this.#handOver.forwarderEnded({ handed, pending: ledger.pending }));
+      const { handed, untold, noted, ledger } = last;
+      const words = { handed, untold, noted, pending: ledger.pending };
+      this.#untold.add(this.#handOver.forwarderEnded(slot, words));
     }
     void this.#ledger.beat();
   }
@@ -66,7 +67,8 @@ export class RecordingAccount {
 
   /** The recorder came to the end of a pipe, the one of that ordinal in its place. */
   feedEnded({ slot, ordinal, heard }: FeedEnd): void {
-    this.#addGap(this.#handOver.feedEnded(slot, ordinal, heard));
+    this.#untold.add(this.#handOver.feedEnded(slot, ordinal, heard));
+    this.#onResolved();
   }
 
   recorderSaid(beat: RecorderBeat): void {
@@ -81,9 +83,23 @@ export class RecordingAccount {
   recorderGone(unwritten: readonly Loss[] | null): void {
     if (unwritten) this.#untold.recorderStopped(unwritten);
     else this.#untold.recorderEnded(this.#unwritten);
-    this.#addGap(this.#handOver.recorderEnded());
+    this.#untold.add(this.#handOver.recorderEnded());
+    this.#onResolved();
     this.#unwritten = [];
     void this.#ledger.beat();
+  }
+
+  /** Waits, no longer than that, until it is known what the recorder heard of forwarders that ended. */
+  resolved(limitMs: number): Promise<void> {
+    return new Promise((resolve) => {
+      const timer = setTimeout(resolve, limitMs);
+      this.#onResolved = () => {
+        if (this.#handOver.unresolved.length > 0) return;
+        clearTimeout(timer);
+        resolve();
+      };
+      this.#onResolved();
+    });
   }
 
   /** There are losses that no recorder is known to have heard of. */
@@ -116,22 +132,11 @@ export class RecordingAccount {
     return this.#ledger.mark();
   }
 
-  /** What was on its way to the recorder when a forwarder died: the capture does not know of it. */
-  #addGap(tally: Readonly<Tally>): void {
-    this.#untold.add(this.#gapOf(tally));
-  }
-
-  #gapOf({ bytes, turns }: Readonly<Tally>): Loss[] {
-    const atUs = this.#clock.epochUs();
-    if (bytes + turns === 0) return [];
-    return [{ reason: 'crash_gap', exchanges: turns, bytes, fromUs: atUs, toUs: atUs }];
-  }
-
   #read(): Account {
     const { seen, recorded, lost, omitted, pending } = this.reading.ledger;
     const forwarders = [...this.#forwarders.current()].flatMap(({ untold }) => untold);
     // Should all of us be gone before the recorder has said what it heard, the next recording tells of it.
-    const unresolved = this.#gapOf(this.#handOver.unresolved);
+    const { unresolved } = this.#handOver;
     const untold = sumOfLosses(forwarders, this.#untold.all, this.#unwritten, unresolved);
     return {
       startedUs: this.#startedUs,

@@ -160,6 +160,7 @@ export class Supervisor<Settings> {
     const drained = await Promise.all(
       this.#forwarders.map((forwarder) => forwarder.stop(this.#delay.hurried ? 0 : deadlineMs)),
     );
+    await this.#account.resolved(SUPERVISION.flushMs);
     this.#employOneToTell();
     await this.#stopRecorder('crash_gap');
     await this.#sealing.settle(SUPERVISION.sealMs);

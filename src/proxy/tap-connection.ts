@@ -26,6 +26,9 @@ interface Gap {
   clientBytes: number;
   serverBytes: number;
   turns: number;
+  /** Where it ends. */
+  clientEndOffset: number;
+  serverEndOffset: number;
 }
 
 /**
@@ -45,6 +48,8 @@ export class TapConnection {
   #opaque = false;
   #closed = false;
   #gap: Gap | null = null;
+  /** Those that the recorder was told of and has not settled. */
+  #toldGaps: Gap[] = [];
   /** What passed since it is opaque. A recorder that knows the connection learns of it by the close. */
   readonly #unseen: Tally = { bytes: 0, turns: 0 };
 
@@ -63,9 +68,10 @@ export class TapConnection {
     if (!link.attached) this.#gap = newGap('writer_down');
   }
 
-  /** What is being shed and no recorder was told of yet. */
-  get shedding(): (Tally & { readonly reason: LossReason }) | null {
-    return this.#gap ? { reason: this.#gap.reason, ...gapTally(this.#gap) } : null;
+  /** What was shed here, and no recorder is known to have noted. */
+  get shed(): { readonly reason: LossReason; readonly tally: Readonly<Tally> }[] {
+    const gaps = this.#gap ? [...this.#toldGaps, this.#gap] : this.#toldGaps;
+    return gaps.map((gap) => ({ reason: gap.reason, tally: gapTally(gap) }));
   }
 
   /**
@@ -117,6 +123,7 @@ export class TapConnection {
     if (settlement.kind === 'opaque') this.#opaque = true;
     else if (settlement.kind !== 'flushed') {
       this.account.settle(settlement, settlement.clientEndOffset, settlement.serverEndOffset);
+      this.#gapsSettled(settlement);
     }
     this.#retireIfSettled();
   }
@@ -124,6 +131,7 @@ export class TapConnection {
   /** Nobody will say any more what became of what is pending. @returns so much has this fate now */
   giveUp(fate: Fate): Tally {
     const tally = this.account.settleAll(fate);
+    this.#oweToldGaps();
     this.#retireIfSettled();
     return tally;
   }
@@ -131,6 +139,7 @@ export class TapConnection {
   /** Everything unacknowledged went with the recorder. What was shed before is reported by its own reason. */
   recorderGone(): void {
     this.#announced = false;
+    this.#oweToldGaps();
     if (this.#gap && this.#gap.reason !== 'writer_down') {
       this.#link.noteLoss(this.#gap.reason, gapTally(this.#gap));
       this.#gap = null;
@@ -174,6 +183,8 @@ export class TapConnection {
     gap.serverBytes += serverBytes;
     gap.turns += turnStart ? 1 : 0;
     this.account.seeSettled(clientBytes, serverBytes, turnStart, gap.fate);
+    gap.clientEndOffset = this.account.seenClient;
+    gap.serverEndOffset = this.account.seenServer;
   }
 
   /** Takes the connection up again at a turn, when the recorder listens and there is room. */
@@ -191,7 +202,23 @@ export class TapConnection {
     if (!this.#gap) return;
     const { reason, clientBytes, serverBytes, turns } = this.#gap;
     this.#control(FRAME.gap, LOSS_REASONS.indexOf(reason), doubles(clientBytes, serverBytes, turns));
-    this.#link.handOver(clientBytes + serverBytes, turns);
+    this.#toldGaps.push(this.#gap);
+    this.#gap = null;
+  }
+
+  /** A settlement of what lies behind a gap, or of the gap, is of a commit that noted it. */
+  #gapsSettled({ clientEndOffset, serverEndOffset }: PipeSettlement): void {
+    for (let first = this.#toldGaps[0]; first !== undefined; first = this.#toldGaps[0]) {
+      if (first.clientEndOffset > clientEndOffset || first.serverEndOffset > serverEndOffset) return;
+      this.#toldGaps.shift();
+      this.#link.gapNoted(first.reason, gapTally(first));
+    }
+  }
+
+  /** Nobody will say any more that these were noted. */
+  #oweToldGaps(): void {
+    for (const gap of this.#toldGaps) this.#link.noteLoss(gap.reason, gapTally(gap));
+    this.#toldGaps = [];
   }
 
   #announce(): void {
@@ -217,13 +244,13 @@ export class TapConnection {
   #retireIfSettled(): void {
     if (!this.#closed) return;
     const { bytes, turns } = this.account.pending();
-    if (bytes === 0 && turns === 0) this.#link.retire(this);
+    if (bytes === 0 && turns === 0 && this.#toldGaps.length === 0) this.#link.retire(this);
   }
 }
 
 function newGap(reason: LossReason): Gap {
   const fate: Fate = { kind: 'lost', because: reason };
-  return { reason, fate, clientBytes: 0, serverBytes: 0, turns: 0 };
+  return { reason, fate, clientBytes: 0, serverBytes: 0, turns: 0, clientEndOffset: 0, serverEndOffset: 0 };
 }
 
 function gapTally(gap: Gap): { bytes: number; turns: number } {

@@ -44,6 +44,10 @@ class Stream {
   }
 }
 
+async function until(condition: () => boolean): Promise<void> {
+  while (!condition()) await sleep(5);
+}
+
 describe('several forwarders', () => {
   it('share a port, one recorder and one account, through the deaths of all of them', async () => {
     const server = await RawServer.start();
@@ -106,6 +110,37 @@ describe('several forwarders', () => {
     expect(exchanges + losses.exchanges).toBe(ledger.seen.turns);
     expect(losses.bytes).toBeGreaterThan(3 * LARGE_BYTES);
     expect(losses.bytes).toBeLessThanOrEqual(ledger.seen.bytes);
+    await server.close();
+  });
+
+  it('do not count twice what was lost, when one dies while the recorder is coming back', async () => {
+    const server = await RawServer.start();
+    const { directory, port, supervisor, stop } = await startSupervised(server.port);
+    const { pids } = await untilStatus(directory, ({ state }) => state === 'HEALTHY');
+    await askOnce(port);
+    await untilStatus(directory, ({ exchanges }) => exchanges === 1);
+    process.kill(pids.recorder as number, 'SIGKILL');
+    let asked = 1;
+    let next = supervisor.status().pids.recorder;
+    while (next === pids.recorder || next === null) {
+      await askOnce(port);
+      asked += 1;
+      next = supervisor.status().pids.recorder;
+    }
+    // It has its pipe, and what was lost lies in it unread.
+    process.kill(next, 'SIGSTOP');
+    await until(() => supervisor.status().seen.turns === asked);
+    process.kill(pids.forwarders[0] as number, 'SIGKILL');
+    await until(() => supervisor.status().restarts.forwarder === 1);
+    process.kill(next, 'SIGCONT');
+    await untilStatus(directory, ({ state, ready }) => state === 'HEALTHY' && ready);
+    await askOnce(port);
+    const { ledger } = await stop();
+    expect(imbalance(ledger)).toEqual(BALANCED);
+    const { stdout } = await runReprise(['inspect', directory, '--json']);
+    const { exchanges, losses } = JSON.parse(stdout);
+    expect(ledger.seen.turns).toBe(asked + 1);
+    expect(exchanges + losses.exchanges).toBe(asked + 1);
     await server.close();
   });
 

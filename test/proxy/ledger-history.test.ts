@@ -27,7 +27,8 @@ function readingOf(ledger: Ledger): ForwarderReading {
     queuedBytes: 65_536,
     slabShortages: 5,
     untold: [],
-    handed: { pipe: 0, bytes: 0, turns: 0 },
+    noted: [],
+    handed: { pipe: 0, open: false, bytes: 0, turns: 0 },
   };
 }
 

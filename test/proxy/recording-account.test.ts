@@ -46,6 +46,7 @@ class ForwarderModel {
       untold: this.link
         .untold()
         .map(({ reason, bytes, turns }) => ({ reason, bytes, exchanges: turns, fromUs: 0, toUs: 0 })),
+      noted: [],
       handed: this.link.handed,
     };
   }
@@ -199,7 +200,7 @@ describe('the account of a recording', () => {
     const owed = ledger.untold('', systemClock.epochUs());
     await ledger.close();
     expect(owed).toMatchObject([{ reason: 'crash_gap', bytes: 700, exchanges: 1 }]);
-    account.feedEnded({ slot: 0, ordinal: 0, heard: { bytes: 700, turns: 1 } });
+    account.feedEnded({ slot: 0, ordinal: 0, heard: { bytes: 700, turns: 1, losses: [] } });
     expect(account.owes).toBe(false);
     for (const pipe of [ours, theirs]) pipe.destroy();
   });
