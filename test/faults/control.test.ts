@@ -118,7 +118,7 @@ describe.concurrent('an operator', () => {
       expect(status).toBe(5);
       expect(stderr).toContain('none is running there');
     }
-    expect((await runReprise(['status', '--dir', join(directory, 'nothing')])).status).toBe(2);
+    expect((await runReprise(['status', '--dir', join(directory, 'nothing')])).status).toBe(5);
     await server.close();
   });
 
