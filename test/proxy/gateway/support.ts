@@ -93,6 +93,7 @@ export async function startTimedGateway(targetPort: number, asked: Asked = {}) {
     ...started,
     pass: (ms: number) => {
       clock.advance(ms * 1e6);
+      started.gateway.limits.readTime();
       started.gateway.limits.walk();
     },
   };

@@ -1,6 +1,7 @@
 import type { Socket } from 'node:net';
 import { describe, expect, it } from 'vitest';
 import { imbalance } from '../../support/imbalance.ts';
+import { ManualClock } from '../../support/manual-clock.ts';
 import { RawServer } from '../../support/raw-server.ts';
 import { ask, atEnd, RawClient, rawUpstream, startGateway, startTimedGateway } from './support.ts';
 
@@ -27,6 +28,21 @@ describe('time limits', () => {
     expect(await ask(gateway.port, GET, 300)).toMatch(/^HTTP\/1\.1 504 Gateway Timeout\r\n/);
     expect(imbalance(await gateway.settle())).toEqual({ bytes: 0, turns: 0 });
     expect(gateway.sink.exchanges[0]).toMatchObject({ outcome: 'timed_out', status: null });
+  });
+
+  it('take no answer for late that had come by the time a gateway which stood still could read it', async () => {
+    const clock = new ManualClock();
+    const port = await rawUpstream((socket) => {
+      socket.on('data', () => {
+        socket.write(OK);
+        clock.advance(301e6);
+        // By then it is time to look whose time ran out.
+        const untilMs = performance.now() + 200;
+        while (performance.now() < untilMs);
+      });
+    });
+    const gateway = await startGateway(port, { timeouts: { firstByteMs: 300 } }, undefined, clock);
+    expect(await ask(gateway.port, GET)).toMatch(/^HTTP\/1\.1 200 OK\r\n/);
   });
 
   it('end an answer that stands still in the middle, without making it look whole', async () => {
