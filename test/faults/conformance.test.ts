@@ -1,4 +1,5 @@
 import { afterAll, describe, expect, it } from 'vitest';
+import { serverOutside } from '../support/accepted-clients.ts';
 import { expectUnharmed } from '../support/attacked-recording.ts';
 import {
   attackAsClient,
@@ -43,7 +44,12 @@ describe(`${MUTATIONS} mutated messages from each side, seed ${SEED}`, () => {
     stops.push(() => oracle.close());
     const directory = temporaryDirectory();
     const recording = await startRecording(oracle.port, directory, [...COMMON, '--mode', 'gateway']);
-    const { faults, requests } = await attackAsClient(oracle, recording.port, MUTATIONS, SEED + 1);
+    const { faults, requests } = await attackAsClient(
+      oracle,
+      serverOutside(recording.port),
+      MUTATIONS,
+      SEED + 1,
+    );
     expect(faults, recording.process.stderr).toEqual([]);
     const { exchanges } = await expectUnharmed(recording);
     const inspected = await runReprise(['inspect', directory, '--json']);
@@ -62,7 +68,7 @@ describe(`${MUTATIONS} mutated messages from each side, seed ${SEED}`, () => {
       '--mode',
       'gateway',
     ]);
-    const { faults, requests, gaveUp } = await attackAsUpstream(oracle, recording.port, cases);
+    const { faults, requests, gaveUp } = await attackAsUpstream(oracle, serverOutside(recording.port), cases);
     expect(faults, recording.process.stderr).toEqual([]);
     expect(requests).toBeGreaterThanOrEqual(cases);
     const { exchanges, unparsedTurns } = await expectUnharmed(recording);

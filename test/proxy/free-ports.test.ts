@@ -5,7 +5,7 @@ import type { Endpoint } from '../../src/proxy/endpoint.ts';
 import { bindFree } from '../../src/proxy/free-ports.ts';
 import { listenOn } from '../../src/proxy/listening.ts';
 import { PortGates } from '../../src/proxy/port-gates.ts';
-import { local, portOf } from '../support/wire-stage.ts';
+import { freePort } from '../support/free-port.ts';
 
 const servers: Server[] = [];
 afterEach(() => {
@@ -20,10 +20,7 @@ async function share(endpoint: Endpoint): Promise<Endpoint> {
 }
 
 async function freeEndpoint(): Promise<Endpoint & { kind: 'tcp' }> {
-  const server = createServer();
-  const { endpoint } = await listenOn(server, local());
-  server.close();
-  return { kind: 'tcp', host: '127.0.0.1', port: portOf(endpoint), tls: false };
+  return { kind: 'tcp', host: '127.0.0.1', port: await freePort(), tls: false };
 }
 
 describe.runIf(process.platform === 'linux')('ports that several processes share', () => {

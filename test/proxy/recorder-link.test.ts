@@ -104,7 +104,7 @@ describe('the link to the recorder', () => {
     harness.link.attach(ours);
     await harness.settleDown();
     unread.destroy();
-    await expect.poll(() => harness.link.attached).toBe(false);
+    await expect.poll(() => harness.link.attached, { timeout: 10_000 }).toBe(false);
     expect(harness.link.untold()).toMatchObject([{ reason: 'writer_down', turns: 1, bytes: 30 }]);
     await harness.startRecorder();
     expect(await harness.link.finish(1000)).toEqual([]);

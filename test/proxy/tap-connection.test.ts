@@ -74,7 +74,7 @@ describe('a connection in a gap, of which nothing more is recorded', () => {
 
 it('a gap that follows another at once is settled on its own', async () => {
   link.queue.flush();
-  await expect.poll(() => link.queue.hasRoom).toBe(true);
+  await expect.poll(() => link.queue.hasRoom, { timeout: 10_000 }).toBe(true);
   // The next turn is taken up, and is too long as well.
   tap.client(Buffer.alloc(SHED_BYTES));
   settleGap();

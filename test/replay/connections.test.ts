@@ -1,7 +1,6 @@
 import { once } from 'node:events';
 import { createServer as createTlsServer } from 'node:https';
 import { type AddressInfo, createServer } from 'node:net';
-import { setTimeout as delay } from 'node:timers/promises';
 import { getCACertificates, rootCertificates, setDefaultCACertificates, type TLSSocket } from 'node:tls';
 import { describe, expect, test } from 'vitest';
 import { systemClock } from '../../src/core/clock.ts';
@@ -9,6 +8,9 @@ import { LoopTime } from '../../src/replay/loop-time.ts';
 import { CERTIFICATE_KEY_PEM, CERTIFICATE_NAME, CERTIFICATE_PEM } from '../support/certificate.ts';
 import { answer } from '../support/raw-server.ts';
 import { afterwards, type Outcome, outgoing, play, serve, transportTo } from '../support/transport-stage.ts';
+
+/** What is waited for comes; how soon is not what a test is about. */
+const LONG = { timeout: 10_000 };
 
 describe('connections', () => {
   test('are as many as there are requests at once, then used again, the youngest first', async () => {
@@ -36,7 +38,7 @@ describe('connections', () => {
     const server = await serve();
     const transport = transportTo(server.origin);
     await transport.warm(3);
-    await expect.poll(() => server.connections).toBe(3);
+    await expect.poll(() => server.connections, LONG).toBe(3);
     expect(server.received(0).length).toBe(0);
     const first = await Promise.all(Array.from({ length: 3 }, () => play(transport, outgoing())));
     expect(first.every(({ error, reused }) => error === null && !reused)).toBe(true);
@@ -48,8 +50,8 @@ describe('connections', () => {
     const transport = transportTo(server.origin);
     for (let i = 0; i < 3; i++) {
       expect((await play(transport, outgoing())).error).toBeNull();
-      // Time for the close to be heard; a request in the very same moment is a race nobody can win.
-      await delay(20);
+      // The close is heard and answered; a request in the very same moment is a race nobody can win.
+      await expect.poll(() => server.openConnections, LONG).toBe(0);
     }
     expect(server.connections).toBe(3);
   });
@@ -65,7 +67,7 @@ describe('connections', () => {
     for (let nth = 0; nth < 2; nth++) {
       expect(await play(transport, outgoing())).toMatchObject({ error: null, reused: false });
     }
-    await expect.poll(() => server.openConnections).toBe(0);
+    await expect.poll(() => server.openConnections, LONG).toBe(0);
     expect(server.connections).toBe(2);
   });
 
@@ -76,7 +78,7 @@ describe('connections', () => {
     });
     const transport = transportTo(server.origin);
     await play(transport, outgoing());
-    await expect.poll(() => server.openConnections).toBe(0);
+    await expect.poll(() => server.openConnections, LONG).toBe(0);
     expect(await play(transport, outgoing())).toMatchObject({ error: null, reused: false });
   });
 
@@ -85,7 +87,7 @@ describe('connections', () => {
     const transport = transportTo(server.origin);
     await play(transport, outgoing());
     await transport.warm(1);
-    await expect.poll(() => server.openConnections, { timeout: 5_000 }).toBe(0);
+    await expect.poll(() => server.openConnections, LONG).toBe(0);
   });
 
   test('older than their limit are given up, so that new replicas get traffic', async () => {
@@ -104,7 +106,7 @@ describe('connections', () => {
     }
     expect(server.requests.map(({ connection }) => connection)).toEqual([0, 1, 0, 2, 1, 0]);
     // What is free is not a lane's, and is given up when it has been idle; a lane's is kept.
-    await expect.poll(() => server.openConnections, { timeout: 5_000 }).toBe(2);
+    await expect.poll(() => server.openConnections, LONG).toBe(2);
     expect((await play(transport, outgoing({ lane: 1 }))).reused).toBe(true);
   });
 
@@ -112,7 +114,7 @@ describe('connections', () => {
     const server = await serve((_request, socket) => socket.end(answer()));
     const transport = transportTo(server.origin);
     await play(transport, outgoing({ lane: 1 }));
-    await expect.poll(() => server.openConnections).toBe(0);
+    await expect.poll(() => server.openConnections, LONG).toBe(0);
     expect(await play(transport, outgoing({ lane: 1 }))).toMatchObject({ error: null, reused: false });
     const patient = await serve();
     const aging = transportTo(patient.origin, { maxConnectionAgeMs: 0 });
@@ -271,7 +273,7 @@ describe('TLS', () => {
     // The connector's own limit is up to half a second late. Two that look at the time of one loop see the begin of
     // each standstill a look apart, and no more than ten of those can be in a second.
     expect((endedNs - connectedNs) / 1e6).toBeLessThan(connectTimeoutMs + 300);
-    await expect.poll(() => closed).toBe(true);
+    await expect.poll(() => closed, LONG).toBe(true);
   });
 
   test('does not take a certificate for another name', async () => {

@@ -3,6 +3,7 @@ import { queryObjects } from 'node:v8';
 import { afterEach, describe, expect, test } from 'vitest';
 import type { EngineHealth, PreparedRequest, ReplayEngine, SendResult } from '../../src/replay/engine.ts';
 import { engineFor } from '../support/engine.ts';
+import { DEAD_PORT } from '../support/free-port.ts';
 import { prepared } from '../support/prepared.ts';
 import { answer, RawServer, type Respond } from '../support/raw-server.ts';
 
@@ -100,7 +101,7 @@ describe('the engine', () => {
     const engine = engineFor(server.origin, { drainDeadlineMs: 500 });
     const { health, results } = await play(engine, schedule(200, MS));
     // What was sent lies in the kernel until this thread has read it.
-    await expect.poll(() => server.requests.length).toBe(200);
+    await expect.poll(() => server.requests.length, { timeout: 10_000 }).toBe(200);
     expect(health).toMatchObject({ sent: 200, stopped: 200, refused: 0, inFlightMax: 200 });
     expect(results.every(({ error, actualOffsetNs }) => error === 'stopped' && actualOffsetNs !== null)).toBe(
       true,
@@ -113,15 +114,14 @@ describe('the engine', () => {
     const { health, results } = await play(engine, schedule(50, MS));
     expect(results.filter(({ refused }) => refused)).toHaveLength(45);
     expect(health).toMatchObject({ prepared: 50, sent: 5, refused: 45, stopped: 5 });
-    await expect.poll(() => server.requests.length).toBe(5);
+    await expect.poll(() => server.requests.length, { timeout: 10_000 }).toBe(5);
     await sleep(50);
     expect(server.requests).toHaveLength(5);
   });
 
   test('keeps sending, in time, while the target refuses connections', async () => {
-    const server = await RawServer.start();
-    await server.close();
-    const { health, results } = await play(engineFor(server.origin), schedule(50, 2 * MS));
+    const engine = engineFor(`http://127.0.0.1:${DEAD_PORT}`);
+    const { health, results } = await play(engine, schedule(50, 2 * MS));
     expect(results.map(({ error }) => error)).toEqual(Array.from({ length: 50 }, () => 'connect_refused'));
     expect(health.sent).toBe(50);
     expect(health.connections.opened).toBe(0);
@@ -253,7 +253,7 @@ describe('the engine', () => {
       new AbortController().signal,
     );
     await expect(failing).rejects.toThrow('disk full');
-    await expect.poll(() => server.openConnections).toBe(0);
+    await expect.poll(() => server.openConnections, { timeout: 10_000 }).toBe(0);
   });
 
   test('fails with an error of its own when a thread cannot run', async () => {

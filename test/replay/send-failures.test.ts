@@ -1,6 +1,7 @@
 import { describe, expect, test } from 'vitest';
 import type { SendError } from '../../src/core/run.ts';
-import { answer, RawServer, type Respond } from '../support/raw-server.ts';
+import { DEAD_PORT } from '../support/free-port.ts';
+import { answer, type Respond } from '../support/raw-server.ts';
 import { outgoing, play, serve, transportTo } from '../support/transport-stage.ts';
 
 describe('a request that fails', () => {
@@ -67,10 +68,7 @@ describe('a request that fails', () => {
   });
 
   test('is connect_refused where nobody listens', async () => {
-    const server = await RawServer.start();
-    const { origin } = server;
-    await server.close();
-    const outcome = await play(transportTo(origin), outgoing());
+    const outcome = await play(transportTo(`http://127.0.0.1:${DEAD_PORT}`), outgoing());
     expect(outcome).toEqual({
       events: ['error'],
       status: null,

@@ -79,13 +79,13 @@ test('the time of a loop is the clock while the loop turns, and stands where it 
 
 describe('a process that stood still', () => {
   test.each([
-    ['first byte', { firstByteTimeoutMs: 400 }, ''],
-    ['pause in an answer', { idleTimeoutMs: 400 }, 'HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\n'],
+    ['first byte', { firstByteTimeoutMs: 1_000 }, ''],
+    ['pause in an answer', { idleTimeoutMs: 1_000 }, 'HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\n'],
   ])('does not take its own time for a target that is too slow: %s', async (_title, limit, head) => {
     const server = await serve(async (_request, socket) => {
       socket.write(head);
       await delay(100);
-      standStill(1_000);
+      standStill(1_500);
       await delay(100);
       socket.write(head === '' ? answer() : 'ab');
     });
@@ -109,10 +109,10 @@ describe('a process that stood still', () => {
       greeted.close();
     });
     const origin = `https://127.0.0.1:${(greeted.address() as AddressInfo).port}`;
-    const transport = transportTo(origin, { connectTimeoutMs: 500 });
+    const transport = transportTo(origin, { connectTimeoutMs: 1_000 });
     const outcome = play(transport, outgoing());
     await once(greeted, 'connection');
-    standStill(1_000);
+    standStill(1_500);
     // Ended by whom it had reached, and not given up.
     expect((await outcome).error).toBe('connect_failed');
   });

@@ -2,10 +2,13 @@ import { once } from 'node:events';
 import { type AddressInfo, connect, createServer, type Socket } from 'node:net';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { SeededRandom } from '../../src/core/random.ts';
+import type { Attacked } from './accepted-clients.ts';
 import { CaseSource } from './conformance-cases.ts';
 import { Oracle } from './oracle.ts';
 
 const PARALLEL = 32;
+/** How often it is looked whether anything came. */
+const LOOK_MS = 12.5;
 /** A case that is answered by silence is over after that long. */
 const QUIET_MS = 25;
 const CONTROL_EVERY = 20;
@@ -21,15 +24,19 @@ async function inParallel(count: number, one: (index: number) => Promise<void>):
   await Promise.all(Array.from({ length: PARALLEL }, worker));
 }
 
-/** Sends bytes, now and then in pieces, and answers what came back until the end or a silence. */
-async function exchange(port: number, bytes: Buffer, cut: number, quietMs = QUIET_MS): Promise<string> {
-  const socket = connect({ port, host: '127.0.0.1', noDelay: true });
+/**
+ * Sends bytes, now and then in pieces, and answers what came back until the end or a silence. That begins when the
+ * server has this client, or those who gave up before would stand in front of the others; and it is counted in
+ * looks, so that a moment in which nothing of this process ran is none.
+ */
+async function exchange(server: Attacked, bytes: Buffer, cut: number, quietMs = QUIET_MS): Promise<string> {
+  const socket = connect({ port: server.port, host: '127.0.0.1', noDelay: true });
   let received = '';
-  let changedMs = performance.now();
+  let looks = 0;
   socket.on('error', () => undefined);
   socket.on('data', (chunk: Buffer) => {
     received += chunk.toString('latin1');
-    changedMs = performance.now();
+    looks = 0;
   });
   const closed = new Promise<void>((resolve) => socket.on('close', () => resolve()));
   socket.write(bytes.subarray(0, cut));
@@ -37,8 +44,9 @@ async function exchange(port: number, bytes: Buffer, cut: number, quietMs = QUIE
     await Promise.race([sleep(1), closed]);
     if (socket.writable) socket.write(bytes.subarray(cut));
   }
-  while (!socket.destroyed && performance.now() - changedMs < quietMs) {
-    await Promise.race([sleep(Math.min(quietMs, QUIET_MS) / 2), closed]);
+  while (!socket.destroyed && looks * LOOK_MS < quietMs) {
+    await Promise.race([sleep(LOOK_MS), closed]);
+    looks = server.has(socket) ? looks + 1 : 0;
   }
   socket.destroy();
   return received;
@@ -48,10 +56,10 @@ async function exchange(port: number, bytes: Buffer, cut: number, quietMs = QUIE
  * An honest client among the others. `orElse` is what it may get instead of its answer: an upstream that resets
  * connections may have done so just when this one was chosen, and nothing is sent twice.
  */
-async function control(port: number, id: number, faults: string[], orElse = /^$/): Promise<void> {
+async function control(server: Attacked, id: number, faults: string[], orElse = /^$/): Promise<void> {
   const target = `/control/${id}`;
   const bytes = Buffer.from(`GET ${target} HTTP/1.1\r\nHost: c\r\nConnection: close\r\n\r\n`);
-  const received = await exchange(port, bytes, bytes.length, CONTROL_MS);
+  const received = await exchange(server, bytes, bytes.length, CONTROL_MS);
   const isItsOwn = received.startsWith('HTTP/1.1 200 ') && received.endsWith(`\r\n\r\n${target}`);
   if (!isItsOwn && (received === '' || !orElse.test(received))) {
     faults.push(`control ${id} got ${JSON.stringify(received.slice(0, 200))}`);
@@ -77,7 +85,7 @@ export interface UpstreamFindings extends Findings {
  */
 export async function attackAsClient(
   oracle: Oracle,
-  gatewayPort: number,
+  gateway: Attacked,
   mutations: number,
   seed: number,
 ): Promise<Findings> {
@@ -87,8 +95,8 @@ export async function attackAsClient(
   const cases = source.whole.length + mutations;
   await inParallel(cases, async (index) => {
     const bytes = source.whole[index] ?? source.mutation();
-    await exchange(gatewayPort, bytes, random.below(4) === 0 ? random.below(bytes.length + 1) : bytes.length);
-    if (index % CONTROL_EVERY === 0) await control(gatewayPort, index, faults);
+    await exchange(gateway, bytes, random.below(4) === 0 ? random.below(bytes.length + 1) : bytes.length);
+    if (index % CONTROL_EVERY === 0) await control(gateway, index, faults);
   });
   faults.push(...oracle.desyncs.map((head) => `the upstream was sent ${JSON.stringify(head)}`));
   return { cases, faults, requests: oracle.targets.length + oracle.controls };
@@ -116,7 +124,7 @@ export async function startHostileUpstream(
 /** A client that asks a hostile upstream through the gateway: never more answers than requests, none astray. */
 export async function attackAsUpstream(
   oracle: Oracle,
-  gatewayPort: number,
+  gateway: Attacked,
   cases: number,
 ): Promise<UpstreamFindings> {
   const faults: string[] = [];
@@ -124,7 +132,7 @@ export async function attackAsUpstream(
   await inParallel(cases, async (index) => {
     const target = `/?case=${index}`;
     const request = Buffer.from(`GET ${target} HTTP/1.1\r\nHost: c\r\n\r\n`);
-    const received = await exchange(gatewayPort, request, 1_000);
+    const received = await exchange(gateway, request, 1_000);
     const answers =
       received.match(/(?:^|\r\n)HTTP\/1\.1 [2-5]\d\d [^\r\n]*\r\n(?:[^\r\n:]+:[^\r\n]*\r\n)*\r\n/g) ?? [];
     if (received === '') unanswered.push(target);
@@ -132,7 +140,7 @@ export async function attackAsUpstream(
       faults.push(`case ${index}: ${received.slice(0, 100)}`);
     if (answers.length > 1 && !isOneBody(received))
       faults.push(`case ${index}: ${answers.length} answers to one request`);
-    if (index % CONTROL_EVERY === 0) await control(gatewayPort, index, faults, /^HTTP\/1\.1 502 /);
+    if (index % CONTROL_EVERY === 0) await control(gateway, index, faults, /^HTTP\/1\.1 502 /);
   });
   faults.push(...oracle.desyncs.map((head) => `the upstream was sent ${JSON.stringify(head)}`));
   const sent = new Set(oracle.targets);

@@ -2,7 +2,7 @@ import { readFileSync } from 'node:fs';
 import type { Exchange } from '../../src/core/exchange.ts';
 import { buildRequestHead } from '../../src/core/headers.ts';
 import { SeededRandom } from '../../src/core/random.ts';
-import { captureOf } from './captures.ts';
+import { captureOf, newCapture } from './captures.ts';
 import { exchangeOf, requestMessage, responseMessage, testHash, wholeBody } from './exchanges.ts';
 import { fixtureData } from './shared-data.ts';
 
@@ -43,7 +43,15 @@ export function profiledCapture(scale = 1): string {
   );
   exchanges.push(...retried(MONDAY_US + 10 * HOUR_US, random), hostile(MONDAY_US + 11 * HOUR_US));
   exchanges.sort((a, b) => a.arrivalUs - b.arrivalUs);
-  return captureOf(exchanges);
+  return captureOfDays(exchanges);
+}
+
+/** A segment for each day: one for each hour would be sealed, and synced, hundreds of times. */
+function captureOfDays(exchanges: readonly Exchange[]): string {
+  const directory = newCapture();
+  const days = Map.groupBy(exchanges, ({ arrivalUs }) => Math.floor(arrivalUs / (24 * HOUR_US)));
+  for (const day of days.values()) captureOf(day, { directory, segmentBy: 'clock' });
+  return directory;
 }
 
 function someExchange(arrivalUs: number, index: number, random: SeededRandom): Exchange {

@@ -109,9 +109,3 @@ export async function everything(socket: Socket): Promise<Buffer> {
 export function failure(socket: Socket): Promise<NodeJS.ErrnoException> {
   return new Promise((resolve) => socket.once('error', resolve));
 }
-
-/**
- * Where nobody listens: below the ports that a kernel gives away by itself. One that was just given back may be
- * another's by the time it is tried.
- */
-export const DEAD_PORT = 1;

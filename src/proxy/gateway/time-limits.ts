@@ -30,8 +30,13 @@ export class TimeLimits {
   add(timed: Timed): void {
     this.#open.add(timed);
     if (this.#timer !== null) return;
-    this.nowMs = this.clock.nowNs() / 1e6;
-    this.#timer = setInterval(() => this.walk(), STEP_MS);
+    this.readTime();
+    this.#timer = setInterval(() => {
+      this.readTime();
+      // What came meanwhile is read before this runs: a gateway that stood still for longer than a limit has not
+      // heard yet who kept it.
+      setImmediate(() => this.walk());
+    }, STEP_MS);
     this.#timer.unref();
   }
 
@@ -39,8 +44,12 @@ export class TimeLimits {
     this.#open.remove(timed);
   }
 
-  walk(): void {
+  readTime(): void {
     this.nowMs = this.clock.nowNs() / 1e6;
+  }
+
+  /** Lets each look, at the time that was read last. */
+  walk(): void {
     this.#open.each((timed) => timed.checkTime(this.nowMs));
     if (this.#open.size > 0 || this.#timer === null) return;
     clearInterval(this.#timer);

@@ -1,7 +1,8 @@
+import type { Socket } from 'node:net';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { describe, expect, it } from 'vitest';
 import { imbalance } from '../../support/imbalance.ts';
-import { ask, RawClient, rawUpstream, startGateway } from './support.ts';
+import { ask, RawClient, rawUpstream, startGateway, until } from './support.ts';
 
 const HOST = 'Host: m\r\n';
 const OK = 'HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok';
@@ -53,13 +54,11 @@ describe('an answer that unguarded proxies die of', () => {
   });
 
   it('a second answer on an idle connection is not given to the next request', async () => {
+    const asked: Socket[] = [];
     const port = await rawUpstream((socket) => {
       socket.on('data', () => {
+        asked.push(socket);
         socket.write(OK);
-        setTimeout(
-          () => socket.writable && socket.write('HTTP/1.1 200 OK\r\nContent-Length: 4\r\n\r\nevil'),
-          10,
-        );
       });
     });
     const gateway = await startGateway(port);
@@ -67,7 +66,10 @@ describe('an answer that unguarded proxies die of', () => {
     for (let turn = 0; turn < 5; turn += 1) {
       client.send(`GET / HTTP/1.1\r\n${HOST}\r\n`);
       expect(await client.read(/\r\n\r\n(ok|evil)/)).toMatch(/ok$/);
-      await sleep(40);
+      expect(asked).toHaveLength(turn + 1);
+      const target = asked[turn] as Socket;
+      target.write('HTTP/1.1 200 OK\r\nContent-Length: 4\r\n\r\nevil');
+      await until(() => target.destroyed);
     }
   });
 
@@ -80,15 +82,18 @@ describe('an answer that unguarded proxies die of', () => {
   });
 
   it('an upstream that dies in an answer without a length towards HTTP/1.0 is a reset, not an end', async () => {
+    const asked = Promise.withResolvers<Socket>();
     const port = await rawUpstream((socket) => {
       socket.on('data', () => {
         socket.write('HTTP/1.1 200 OK\r\n\r\nhalf');
-        setTimeout(() => socket.resetAndDestroy(), 20);
+        asked.resolve(socket);
       });
     });
     const gateway = await startGateway(port);
     const client = await RawClient.connect(gateway.port);
     client.send(`GET / HTTP/1.0\r\n${HOST}\r\n`);
+    await client.read(/half$/);
+    (await asked.promise).resetAndDestroy();
     expect(await client.closed).toBe('reset');
   });
 

@@ -1,15 +1,22 @@
 import { describe, expect, it } from 'vitest';
+import { ServerWithin } from '../../support/accepted-clients.ts';
 import { attackAsClient, attackAsUpstream, startHostileUpstream } from '../../support/conformance.ts';
 import { imbalance } from '../../support/imbalance.ts';
 import { Oracle } from '../../support/oracle.ts';
 import { atEnd, startGateway } from './support.ts';
+
+function attacked(port: number): ServerWithin {
+  const server = new ServerWithin(port);
+  atEnd(() => server.close());
+  return server;
+}
 
 describe('a short attack on the gateway', () => {
   it('by clients: the upstream sees whole requests, as many as were recorded, and honest clients notice nothing', async () => {
     const oracle = await Oracle.start();
     atEnd(() => oracle.close());
     const gateway = await startGateway(oracle.port);
-    const { faults, requests } = await attackAsClient(oracle, gateway.port, 500, 7);
+    const { faults, requests } = await attackAsClient(oracle, attacked(gateway.port), 500, 7);
     expect(faults).toEqual([]);
     const reading = await gateway.settle();
     expect(imbalance(reading)).toEqual({ bytes: 0, turns: 0 });
@@ -25,7 +32,7 @@ describe('a short attack on the gateway', () => {
     const { oracle, cases } = await startHostileUpstream(500, 8);
     atEnd(() => oracle.close());
     const gateway = await startGateway(oracle.port);
-    const { faults, requests } = await attackAsUpstream(oracle, gateway.port, cases);
+    const { faults, requests } = await attackAsUpstream(oracle, attacked(gateway.port), cases);
     expect(faults).toEqual([]);
     expect(requests).toBeGreaterThanOrEqual(cases);
     const reading = await gateway.settle();

@@ -2,7 +2,7 @@ import { once } from 'node:events';
 import { type AddressInfo, connect, createServer, type Socket } from 'node:net';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { afterEach } from 'vitest';
-import { systemClock } from '../../../src/core/clock.ts';
+import { type Clock, systemClock } from '../../../src/core/clock.ts';
 import type { Notice } from '../../../src/proxy/data-plane.ts';
 import { Gateway } from '../../../src/proxy/gateway/gateway.ts';
 import {
@@ -14,6 +14,7 @@ import { Ledger } from '../../../src/proxy/ledger.ts';
 import { Recorder } from '../../../src/proxy/recorder.ts';
 import { RecorderLink } from '../../../src/proxy/recorder-link.ts';
 import { CountingSink } from '../../support/counting-sink.ts';
+import { ManualClock } from '../../support/manual-clock.ts';
 import { socketPair } from '../../support/socket-pair.ts';
 import { makeContext } from '../assembly/harness.ts';
 
@@ -37,6 +38,7 @@ export async function startGateway(
   targetPort: number,
   asked: Asked = {},
   notify: (notice: Notice) => void = () => undefined,
+  clock: Clock = systemClock,
 ) {
   const [forwarderEnd, recorderEnd] = await socketPair();
   const sink = new CountingSink();
@@ -55,6 +57,7 @@ export async function startGateway(
     },
     link,
     notify,
+    clock,
   );
   const bound = await gateway.listen();
   const tick = setInterval(() => recorder.commitIfDue(), 5);
@@ -82,11 +85,25 @@ export async function startGateway(
   };
 }
 
+/** A gateway whose time limits know no time but what `pass` says: a machine that stands still uses none of them up. */
+export async function startTimedGateway(targetPort: number, asked: Asked = {}) {
+  const clock = new ManualClock();
+  const started = await startGateway(targetPort, asked, undefined, clock);
+  return {
+    ...started,
+    pass: (ms: number) => {
+      clock.advance(ms * 1e6);
+      started.gateway.limits.readTime();
+      started.gateway.limits.walk();
+    },
+  };
+}
+
 export function tcp(port: number) {
   return { kind: 'tcp', host: '127.0.0.1', port, tls: false } as const;
 }
 
-export async function until(condition: () => boolean, limitMs = 5_000): Promise<void> {
+export async function until(condition: () => boolean, limitMs = 20_000): Promise<void> {
   const endMs = performance.now() + limitMs;
   while (!condition()) {
     if (performance.now() > endMs) throw new Error(`not within ${limitMs} ms: ${condition}`);
@@ -154,11 +171,12 @@ export class RawClient {
   }
 }
 
-/** What one connection got for what it sent: up to its end, or a silence after the first bytes. */
+/** What one connection got for what it sent: up to its end, or a silence after a whole answer. */
 export async function ask(port: number, text: string, quietMs = 50): Promise<string> {
   const client = await RawClient.connect(port);
   client.send(text);
-  await until(() => client.received !== '' || client.socket.destroyed);
+  const isWhole = () => isWholeAnswer(client.received, text.startsWith('HEAD '));
+  await until(() => isWhole() || client.socket.destroyed);
   let last = 0;
   while (!client.socket.destroyed && last !== client.received.length) {
     last = client.received.length;
@@ -166,4 +184,16 @@ export async function ask(port: number, text: string, quietMs = 50): Promise<str
   }
   client.socket.destroy();
   return client.received;
+}
+
+/** Whether `text` begins with all of an answer; of one that goes on up to the close only the close can tell. */
+function isWholeAnswer(text: string, toHead: boolean): boolean {
+  const headEnd = text.indexOf('\r\n\r\n') + 4;
+  if (headEnd < 4) return false;
+  const head = text.slice(0, headEnd);
+  if (/^HTTP\/1\.\d 1/.test(head)) return isWholeAnswer(text.slice(headEnd), toHead);
+  if (toHead || /^HTTP\/1\.\d (?:204|304)/.test(head)) return true;
+  if (/\r\ntransfer-encoding: *chunked/i.test(head)) return text.endsWith('0\r\n\r\n');
+  const length = /\r\ncontent-length: *(\d+)/i.exec(head)?.[1];
+  return length !== undefined && text.length >= headEnd + Number(length);
 }

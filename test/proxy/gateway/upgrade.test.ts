@@ -2,7 +2,8 @@ import type { Socket } from 'node:net';
 import { describe, expect, it } from 'vitest';
 import { imbalance } from '../../support/imbalance.ts';
 import { RawServer } from '../../support/raw-server.ts';
-import { atEnd, RawClient, rawUpstream, startGateway, until } from './support.ts';
+import { standstillOf } from '../../support/standstill.ts';
+import { atEnd, RawClient, rawUpstream, startGateway, startTimedGateway, until } from './support.ts';
 
 const SWITCH = 'HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\r\n';
 const GET = 'GET / HTTP/1.1\r\nHost: m\r\n\r\n';
@@ -124,29 +125,38 @@ describe('an upgrade that is declined', () => {
     ['of a length', 'Content-Length: 9\r\n'],
     ['up to the close', ''],
   ])('is ended where its answer, %s, stands still, without looking whole', async (_, framing) => {
-    const gateway = await startGateway(await saying(`HTTP/1.1 200 OK\r\n${framing}\r\nhalf`), {
+    const gateway = await startTimedGateway(await saying(`HTTP/1.1 200 OK\r\n${framing}\r\nhalf`), {
       websocket: true,
       timeouts: { idleMs: 300 },
     });
     const client = await RawClient.connect(gateway.port);
     client.send(upgrade());
+    await client.read(/\r\n\r\nhalf$/);
+    gateway.pass(301);
     expect(await client.closed).toBe('reset');
-    expect(client.received).toMatch(/\r\n\r\nhalf$/);
+    expect(client.received).toBe('');
     expect(imbalance(await gateway.settle())).toEqual({ bytes: 0, turns: 0 });
     expect(gateway.sink.exchanges[0]).toMatchObject({ outcome: 'timed_out', status: 200 });
   });
 
   it('is ended where its answer drips for longer than an exchange may take', async () => {
+    const asked = Promise.withResolvers<Socket>();
     const port = await rawUpstream((socket) => {
-      socket.on('data', () => {
+      socket.once('data', () => {
         socket.write('HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n');
-        const drip = setInterval(() => socket.write('1\r\nx\r\n'), 20);
-        socket.on('close', () => clearInterval(drip));
+        asked.resolve(socket);
       });
     });
-    const gateway = await startGateway(port, { websocket: true, timeouts: { totalMs: 500 } });
+    const timeouts = { totalMs: 500, idleMs: 200 };
+    const gateway = await startTimedGateway(port, { websocket: true, timeouts });
     const client = await RawClient.connect(gateway.port);
     client.send(upgrade());
+    const target = await asked.promise;
+    for (let ageMs = 0; ageMs <= 500; ageMs += 100) {
+      target.write('1\r\nx\r\n');
+      await client.read(/x(?:\r\n)?$/);
+      gateway.pass(100);
+    }
     expect(await client.closed).toBe('reset');
     await gateway.settle();
     expect(gateway.sink.exchanges[0]?.outcome).toBe('timed_out');
@@ -245,7 +255,9 @@ describe('an upgrade', () => {
     client.send(upgrade());
     await until(() => open === 1);
     // More than is read before anybody wants it.
-    client.socket.write(Buffer.alloc(1024 * 1024), () => client.socket.resetAndDestroy());
+    client.socket.write(Buffer.alloc(1024 * 1024));
+    await standstillOf(() => client.socket.writableLength);
+    client.socket.resetAndDestroy();
     await until(() => open === 0);
   });
 });

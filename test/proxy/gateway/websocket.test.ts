@@ -88,7 +88,7 @@ describe('WebSocket', () => {
         await until(() => open > 0);
         if (phase === 'after') await client.read(/\r\n\r\n/);
         client.socket.resetAndDestroy();
-        await until(() => open === 0, 500);
+        await until(() => open === 0);
       }
       expect(imbalance(await gateway.settle())).toEqual({ bytes: 0, turns: 0 });
       expect(gateway.gateway.counts.tunnels).toBe(0);

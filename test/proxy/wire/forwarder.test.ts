@@ -7,10 +7,10 @@ import { systemClock } from '../../../src/core/clock.ts';
 import { Ledger } from '../../../src/proxy/ledger.ts';
 import { RecorderLink } from '../../../src/proxy/recorder-link.ts';
 import { Forwarder } from '../../../src/proxy/wire/forwarder.ts';
+import { DEAD_PORT } from '../../support/free-port.ts';
 import { imbalance } from '../../support/imbalance.ts';
 import {
   client,
-  DEAD_PORT,
   everything,
   failure,
   local,

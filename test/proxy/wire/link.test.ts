@@ -83,7 +83,7 @@ describe('a link', () => {
       clientPeer.resetAndDestroy();
       await new Promise((resolve) => client.once('close', resolve));
     }
-    await expect.poll(lendable).toBe(LIMITS.intakeSlabs);
+    await expect.poll(lendable, { timeout: 10_000 }).toBe(LIMITS.intakeSlabs);
     upstreamPeer.destroy();
     clientPeer.destroy();
     client.destroy();

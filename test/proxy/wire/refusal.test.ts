@@ -4,16 +4,9 @@ import type { Socket } from 'node:net';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { describe, expect, it } from 'vitest';
 import { FirstLine } from '../../../src/proxy/wire/request-line.ts';
+import { DEAD_PORT } from '../../support/free-port.ts';
 import { startRecordedWire } from '../../support/recorded-wire.ts';
-import {
-  client,
-  DEAD_PORT,
-  everything,
-  failure,
-  local,
-  startWire,
-  upstreamServer,
-} from '../../support/wire-stage.ts';
+import { client, everything, failure, local, startWire, upstreamServer } from '../../support/wire-stage.ts';
 
 const REQUEST = 'POST /v1/chat HTTP/1.1\r\nHost: model\r\nContent-Length: 4\r\n\r\nbody';
 const REFUSAL = 'HTTP/1.1 502 Bad Gateway\r\nConnection: close\r\nContent-Length: 0\r\n\r\n';
