@@ -117,6 +117,8 @@ export class SealHook {
         return null;
       }
       const seal = await sealMark(file);
+      // The time to settle may have run out while the disk was asked: nobody would end what begins now.
+      if (this.#ended) return 'the recorder ends';
       const failure = await this.#run(file);
       if (failure !== null) return failure;
       // Retention has taken it since: there is nothing left to put a mark beside.

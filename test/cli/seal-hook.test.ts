@@ -1,7 +1,7 @@
 import { cpSync, existsSync, readdirSync, readFileSync, rmSync, statSync, writeFileSync } from 'node:fs';
 import { dirname, join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
-import { describe, expect, it } from 'vitest';
+import { describe, expect, it, vi } from 'vitest';
 import { SealHook, type SealHookOptions } from '../../src/cli/seal-hook.ts';
 import { segmentsOf } from '../../src/storage/capture-directory.ts';
 import { unhandedSegments } from '../../src/storage/handed-over.ts';
@@ -193,5 +193,20 @@ describe('the seal hook', () => {
     expect(await unhandedSegments(volume)).toEqual(
       [first, second].map((segment) => join(volume, 'reprise', segment?.file ?? '')),
     );
+  });
+
+  it('begins no command when its time runs out before one', async () => {
+    const out = join(temporaryDirectory(), 'out');
+    const { hook } = hookOf(`echo begun >> ${out}`);
+    const [segment] = segmentsOf(sealed(1));
+    vi.useFakeTimers({ toFake: ['setTimeout'] });
+    hook.handOver(segment?.path ?? '');
+    const settled = hook.settle(10);
+    // The disk was asked for the segment, and answers in a later turn of the loop.
+    vi.advanceTimersByTime(10);
+    vi.useRealTimers();
+    await settled;
+    expect(hook.pending).toBe(1);
+    expect(existsSync(out)).toBe(false);
   });
 });
