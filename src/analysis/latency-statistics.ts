@@ -52,6 +52,8 @@ export interface LatencyFigures {
   readonly leftOut: number;
   /** How long the stalled stretches are together. */
   readonly stalledNs: number;
+  /** Of `scheduled` and `service`, such as were over before the first of these stretches: not all, and none without one. */
+  readonly beforeStalls: { readonly scheduled: Histogram; readonly service: Histogram };
 }
 
 /**
@@ -70,6 +72,8 @@ export class LatencyStatistics {
   readonly #long: DurationsAside;
   readonly #scheduledByWindow: WindowPercentiles;
   readonly #serviceByWindow: WindowPercentiles;
+  /** There was no room aside for some. */
+  #full = false;
   #failed = 0;
   #stopped = 0;
 
@@ -85,18 +89,28 @@ export class LatencyStatistics {
   add(send: Send & { readonly actualOffsetNs: number }, completed: boolean): void {
     const durations = durationsOf(send, completed);
     this.#lagOfAll.record(durations.lagNs);
-    if (this.#asideFor(durations)?.add(durations) !== true) this.#record(durations);
+    const aside = this.#asideFor(durations);
+    if (aside?.add(durations) === true) return;
+    this.#full ||= aside !== null;
+    this.#record(durations);
   }
 
-  /** Ends the gathering: sends that left late, or whose end was noticed late, for one of the stretches are left out. */
-  finish(stalls: readonly Stretch[]): LatencyFigures {
+  /**
+   * Ends the gathering: sends that left late, or whose end was noticed late, for one of the stretches are left out.
+   * @param firstStallNs where the first stretch of the run begins, of which these may be a part
+   */
+  finish(stalls: readonly Stretch[], firstStallNs = firstOf(stalls)): LatencyFigures {
     const stalled = new StretchSet(stalls);
+    const later = new DurationsAside(Number.POSITIVE_INFINITY);
+    for (const durations of this.#takeAside()) {
+      if (durations.endOffsetNs > firstStallNs) later.add(durations);
+      else this.#record(durations);
+    }
+    const beforeStalls = this.#until(firstStallNs - LONG_NS - LATE_NS);
     let leftOut = 0;
-    for (const aside of [this.#late, this.#long]) {
-      for (const durations of aside.takeAll()) {
-        if (hasSuffered(durations, stalled)) leftOut += 1;
-        else this.#record(durations);
-      }
+    for (const durations of later.takeAll()) {
+      if (hasSuffered(durations, stalled)) leftOut += 1;
+      else this.#record(durations);
     }
     return {
       scheduled: this.#scheduled,
@@ -113,6 +127,20 @@ export class LatencyStatistics {
       stopped: this.#stopped,
       leftOut,
       stalledNs: stalled.totalNs,
+      beforeStalls,
+    };
+  }
+
+  *#takeAside(): Generator<Durations> {
+    for (const aside of [this.#late, this.#long]) yield* aside.takeAll();
+  }
+
+  /** What is recorded by now and was sent until then. Nothing where some did not wait aside that should have. */
+  #until(offsetNs: number): LatencyFigures['beforeStalls'] {
+    const untilNs = Number.isFinite(offsetNs) && !this.#full ? offsetNs : Number.NEGATIVE_INFINITY;
+    return {
+      scheduled: this.#scheduledByWindow.until(untilNs),
+      service: this.#serviceByWindow.until(untilNs),
     };
   }
 
@@ -137,6 +165,10 @@ export class LatencyStatistics {
     this.#failed += 1;
     if (durations.stopped) this.#stopped += 1;
   }
+}
+
+function firstOf(stalls: readonly Stretch[]): number {
+  return Math.min(...stalls.map(({ fromOffsetNs }) => fromOffsetNs), Number.POSITIVE_INFINITY);
 }
 
 /** Whether it can be told only when the stretches are known in which we stood still. */

@@ -13,6 +13,7 @@ import type { RunFigures, UnreadPart } from './run-statistics.ts';
 import type { WholePlan } from './shard-document.ts';
 import { type RecordedFailures, StatusMix } from './status-mix.ts';
 import { mergedStreams, StreamStatistics } from './stream-statistics.ts';
+import { StretchSet } from './stretch-set.ts';
 import { WarmupStatistics } from './warmup-statistics.ts';
 
 const NS_PER_S = 1e9;
@@ -60,9 +61,8 @@ export class MergedStatistics {
   constructor(parts: MergedParts) {
     this.#parts = parts;
     // Where nothing stood still, nothing has to wait aside until that is known.
-    this.#latency = parts.shards.map(
-      ({ stalls }) => new LatencyStatistics(...(stalls.length === 0 ? [0] : [])),
-    );
+    const isStill = parts.shards.some(({ stalls }) => stalls.length > 0);
+    this.#latency = parts.shards.map(() => new LatencyStatistics(...(isStill ? [] : [0])));
     this.#streams = parts.shards.map(() => new StreamStatistics());
     this.#outcomesOfShards = parts.shards.map(() => new OutcomeCounts());
     for (const { recordedStatuses, recordedFailures } of parts.shards) {
@@ -128,9 +128,10 @@ export class MergedStatistics {
     const outcomes = this.#outcomes.figures();
     const first = this.#firstIntendedNs;
     const { shards } = this.#parts;
+    const still = new StretchSet(shards.flatMap(({ stalls }) => stalls));
     const ended = shards.map(({ stalls, interrupted }, shard) => ({
       outcomes: this.outcomesOf(shard),
-      latency: (this.#latency[shard] as LatencyStatistics).finish(stalls),
+      latency: (this.#latency[shard] as LatencyStatistics).finish(stalls, still.stretches[0]?.fromOffsetNs),
       streams: (this.#streams[shard] as StreamStatistics).finish(stalls),
       interrupted,
     }));
@@ -139,7 +140,8 @@ export class MergedStatistics {
       planned: this.#planned.count + unread.planned,
       unread,
       outcomes,
-      latency: mergedLatency(ended.map(({ latency }) => latency)),
+      // Hosts that stand still at once keep their parts of one load from the target.
+      latency: { ...mergedLatency(ended.map(({ latency }) => latency)), stalledNs: still.totalNs },
       streams: mergedStreams(ended.map(({ streams }) => streams)),
       excused: excusedTogether(ended),
       fidelity: this.#fidelity(),
@@ -181,10 +183,12 @@ function isAnswer({ actualOffsetNs, cancelled, error }: Send): boolean {
 function mergedLatency(shards: readonly LatencyFigures[]): LatencyFigures {
   // Made by statistics that nothing was added to: empty distributions.
   const merged = new LatencyStatistics().finish([]);
-  let { lagMaxNs, failed, stopped, leftOut, stalledNs } = merged;
+  let { lagMaxNs, failed, stopped, leftOut } = merged;
   for (const each of shards) {
     merged.scheduled.merge(each.scheduled);
     merged.service.merge(each.service);
+    merged.beforeStalls.scheduled.merge(each.beforeStalls.scheduled);
+    merged.beforeStalls.service.merge(each.beforeStalls.service);
     merged.lag.merge(each.lag);
     merged.connect.merge(each.connect);
     merged.connectionWait.merge(each.connectionWait);
@@ -192,7 +196,6 @@ function mergedLatency(shards: readonly LatencyFigures[]): LatencyFigures {
     failed += each.failed;
     stopped += each.stopped;
     leftOut += each.leftOut;
-    stalledNs += each.stalledNs;
   }
-  return { ...merged, lagMaxNs, failed, stopped, leftOut, stalledNs };
+  return { ...merged, lagMaxNs, failed, stopped, leftOut };
 }

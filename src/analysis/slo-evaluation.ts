@@ -1,6 +1,7 @@
 import type { Histogram } from '../core/histogram.ts';
 import { type Excused, excusedOf } from './excused.ts';
-import { OurLateness } from './our-lateness.ts';
+import type { LatencyFigures } from './latency-statistics.ts';
+import { type MeasuredTimes, OurLateness } from './our-lateness.ts';
 import type { RunFigures } from './run-statistics.ts';
 import { type SloMetric, type SloOperator, STREAM_METRICS, type Threshold } from './slo.ts';
 
@@ -146,24 +147,32 @@ function isBrokenWithoutUs(
   const limitNs = threshold.limit * NS_PER_MS;
   if (metric === 'makespan') return ours.provesSpan(figures.makespanNs ?? 0, limitNs);
   const { latency, streams: timed } = figures;
-  const proves = (times: Histogram, infinite: number, ends: 1 | 2): boolean =>
-    ours.proves(aggregation, limitNs, times, infinite, ends);
+  const proves = (times: MeasuredTimes): boolean => ours.proves(aggregation, limitNs, times);
+  const { infinite } = unanswered;
+  const { withoutToken } = streams;
   switch (metric) {
     case 'service':
-      return proves(latency.service, unanswered.infinite, 1);
+      return proves({ ...serviceOf(latency), infinite });
     case 'latency':
-      return (
-        proves(latency.service, unanswered.infinite, 1) || proves(latency.scheduled, unanswered.infinite, 2)
-      );
+      return proves({ ...serviceOf(latency), infinite }) || proves({ ...scheduledOf(latency), infinite });
     case 'ttft':
       return (
-        proves(timed.ttftService, streams.withoutToken, 1) || proves(timed.ttft, streams.withoutToken, 2)
+        proves({ all: timed.ttftService, infinite: withoutToken, ends: 1 }) ||
+        proves({ all: timed.ttft, infinite: withoutToken, ends: 2 })
       );
     case 'itl':
-      return proves(timed.itl, streams.gaps, 1);
+      return proves({ all: timed.itl, infinite: streams.gaps, ends: 1 });
     case 'tpot':
-      return proves(timed.tpot, streams.streams, 1);
+      return proves({ all: timed.tpot, infinite: streams.streams, ends: 1 });
   }
+}
+
+function serviceOf({ service, beforeStalls }: LatencyFigures): Omit<MeasuredTimes, 'infinite'> {
+  return { all: service, beforeStalls: beforeStalls.service, ends: 1 };
+}
+
+function scheduledOf({ scheduled, beforeStalls }: LatencyFigures): Omit<MeasuredTimes, 'infinite'> {
+  return { all: scheduled, beforeStalls: beforeStalls.scheduled, ends: 2 };
 }
 
 function isBroken({ operator, limit }: Threshold, observed: number | null): boolean {

@@ -52,6 +52,15 @@ export class WindowPercentiles {
     this.#slots[at]?.record(value);
   }
 
+  /** All values of the stretches that ended by an instant, on the clock of `record`. */
+  until(offsetNs: number): Histogram {
+    const whole = new Histogram();
+    for (const [at, slot] of this.#slots.entries()) {
+      if (this.#originNs + (at + 1) * this.#slotNs <= offsetNs) whole.merge(slot);
+    }
+    return whole;
+  }
+
   /**
    * The interval around a percentile of all values: Student's t over the same percentile of each window, about the
    * percentile of the whole (sectioning; Asmussen and Glynn, Stochastic Simulation), in logarithms, because

@@ -47,7 +47,7 @@ test('what is proven is true of the times without us, however late we were at ei
       ({ times, late, others }, aggregation, limit, ends) => {
         const seen = times.map((time, at) => time + (late[at] ?? 0) + (ends === 2 ? (others[at] ?? 0) : 0));
         const ours = new OurLateness({ lag: histogramOf(late), stalledNs: 0 });
-        if (!ours.proves(aggregation, limit, histogramOf(seen), 0, ends)) return;
+        if (!ours.proves(aggregation, limit, { all: histogramOf(seen), infinite: 0, ends })) return;
         const { kind } = aggregation;
         if (kind === 'percentile') expect(percentileOf(times, aggregation.percent)).toBeGreaterThan(limit);
         else if (kind === 'avg')
@@ -63,10 +63,13 @@ test('what nobody was late for is proven to the bin, and what never ended is gre
   const ours = new OurLateness({ lag: new Histogram(), stalledNs: 0 });
   const p90 = { kind: 'percentile', percent: 90 } as const;
   const times = histogramOf(Array.from({ length: 10 }, (_, at) => (at + 1) * 100));
-  expect([899, 900].map((limit) => ours.proves(p90, limit, times, 0, 1))).toEqual([true, false]);
-  expect(ours.proves(p90, 5_000, times, 1, 1)).toBe(false);
-  expect(ours.proves(p90, 5_000, times, 2, 1)).toBe(true);
-  expect(ours.proves(p90, 0, new Histogram(), 0, 1)).toBe(false);
+  expect([899, 900].map((limit) => ours.proves(p90, limit, { all: times, infinite: 0, ends: 1 }))).toEqual([
+    true,
+    false,
+  ]);
+  expect(ours.proves(p90, 5_000, { all: times, infinite: 1, ends: 1 })).toBe(false);
+  expect(ours.proves(p90, 5_000, { all: times, infinite: 2, ends: 1 })).toBe(true);
+  expect(ours.proves(p90, 0, { all: new Histogram(), infinite: 0, ends: 1 })).toBe(false);
 });
 
 /** As `send`, answered so long after it left. */
@@ -110,6 +113,23 @@ describe('a run is no failure of the target', () => {
     expect(verdictOf(sends, 'latency: p(50)<6', [[5_000, 5_300]]).verdict).toBe('INCONCLUSIVE');
     const slow = Array.from({ length: 200 }, (_, index) => answered(index, 3_000));
     expect(verdictOf(slow, 'latency: p(50)<100', [[5_000, 5_300]]).verdict).toBe('FAIL');
+  });
+
+  test('but is one for what was over before we stood still, quick answers and slow ones', () => {
+    for (const afterMs of [240, 450]) {
+      const sends = Array.from({ length: 600 }, (_, index) => answered(index, afterMs));
+      const late: [number, number][] = [[55_000, 55_300]];
+      for (const slo of ['latency: p(50)<200', 'service: p(90)<200', 'latency: max<200'])
+        expect(verdictOf(sends, slo, late).verdict).toBe('FAIL');
+      expect(verdictOf(sends, 'latency: p(5)<200', late).verdict).toBe('INCONCLUSIVE');
+      expect(verdictOf(sends, 'latency: p(50)<200', [[2_000, 2_300]]).verdict).toBe('INCONCLUSIVE');
+    }
+  });
+
+  test('but is one for a maximum that hundreds are over, though one request left late', () => {
+    const sends = Array.from({ length: 2_000 }, (_, index) => answered(index, 300, index === 7 ? 240 : 0));
+    for (const slo of ['latency: max<200', 'service: max<200'])
+      expect(verdictOf(sends, slo).verdict).toBe('FAIL');
   });
 
   test('that we took longer for because we stood still at its end', () => {

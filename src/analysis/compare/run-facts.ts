@@ -38,7 +38,6 @@ const OUR_CAUSES: ReadonlySet<string> = new Set([
   'in_flight_cap',
   'shards_missing',
   'shards_apart',
-  'violated_by_our_lag',
 ]);
 
 /** Where the guard stopped a run, these are the target's doing, and what it did answer counts against it. */
