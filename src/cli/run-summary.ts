@@ -80,6 +80,7 @@ export const runSummarySchema = z.looseObject({
   calibration: z
     .looseObject({
       pairs: count,
+      leftOut: count.default(0),
       p50Ms: z.looseObject({
         recorded: nullable,
         observed: z.union([z.number(), z.literal('Infinity')]).nullable(),

@@ -1,4 +1,5 @@
 import { type ArrivalFigures, IDC_WINDOWS } from '../arrival-statistics.ts';
+import { leftOutText } from '../calibration.ts';
 import type { ReplayDocument } from '../replay-document.ts';
 import { columnsOf, type ReportTable } from './report-table.ts';
 import { msText, NONE, numberText, shareText } from './value-text.ts';
@@ -128,12 +129,12 @@ export function healthTable({
 /** What the target answered at recorded speed. */
 export function calibrationTable({ calibration }: ReplayDocument): ReportTable | null {
   if (calibration == null) return null;
-  const { p50Ms, responseBytes, statusDistance, bounds, pairs, representative } = calibration;
+  const { p50Ms, responseBytes, statusDistance, bounds, pairs, leftOut, representative } = calibration;
   const state = representative === null ? 'not known' : representative ? 'as recorded' : 'NOT as recorded';
   return {
     title: `Calibration at 1x: ${state}`,
     unit: 'as named in each row',
-    source: `${numberText(pairs)} requests that were answered while recording, sent again at recorded speed`,
+    source: `${numberText(pairs)} requests that were answered while recording, sent again at recorded speed${leftOutText(leftOut)}`,
     lookFor:
       'a target that is faster than production before any load: a cache, a smaller model, an error page',
     columns: columnsOf(['measure'], ['recorded', 'observed', 'allowed']),
