@@ -7,7 +7,10 @@ import type { Settings } from './program.ts';
 import { shownSetting } from './shown-setting.ts';
 import { tableLines, terminal } from './terminal.ts';
 
-/** One setting as it is in force, without what it holds of credentials. */
+/**
+ * One setting as it is in force, without the values of headers and the credentials of URLs and addresses. Commands
+ * and files are shown as they are otherwise: what they hold of secrets is not known.
+ */
 interface Setting {
   readonly key: string;
   readonly value: unknown;

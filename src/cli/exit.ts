@@ -1,6 +1,6 @@
 import { CommanderError } from 'commander';
 import { AppError, type ErrorCode } from '../core/errors.ts';
-import { withShownUrls } from '../core/shown-url.ts';
+import { shownUrl, withShownUrls } from '../core/shown-url.ts';
 
 /** What the process says to the shell. A command that ends with anything but 0 sets `process.exitCode`. */
 export const EXIT = {
@@ -39,6 +39,12 @@ const STATUS_OF_CODE: Readonly<Record<ErrorCode, ExitStatus>> = {
   INTERNAL: EXIT.unexpected,
 };
 
+/** How commander ends a message with what was meant, and quotes what it was given. */
+const SUGGESTION = /\n\((Did you mean [^\n]*)\)$/;
+const UNKNOWN = /^(unknown option ')([\s\S]*)'$/;
+const INVALID =
+  /^((?:option '[^']*' (?:argument|value)|command-argument value) ')([\s\S]*)('(?: from env '[^']*')? is invalid[\s\S]*)$/;
+
 /** What the user is told about something thrown, and the status the process ends with. */
 export interface Failure {
   readonly status: ExitStatus;
@@ -65,8 +71,18 @@ function failureOfUsage(error: CommanderError): Failure {
   if (error.exitCode === 0) return { status: EXIT.ok, message: null, hint: null };
   // `reprise` alone has already printed its help; there is nothing to add.
   if (error.code === 'commander.help') return { status: EXIT.usage, message: null, hint: null };
-  const text = withShownUrls(error.message.replace(/^error: /, ''));
-  const [message = '', ...suggestions] = text.split('\n');
-  const hint = suggestions.join(' ').replace(/^\((.*)\)$/, '$1');
-  return { status: EXIT.usage, message, hint: hint || 'See reprise --help.' };
+  const [text = '', hint = 'See reprise --help.'] = error.message.replace(/^error: /, '').split(SUGGESTION);
+  const message = withShownUrls(text.replace(UNKNOWN, shownUnknown).replace(INVALID, shownInvalid));
+  return { status: EXIT.usage, message, hint };
+}
+
+/** What a flag that is none was to be set to is not known: it may be a header. */
+function shownUnknown(whole: string, before: string, flag: string): string {
+  const [name = ''] = flag.match(/^[\p{L}\p{N}_-]*=?/u) ?? [];
+  return name === flag ? whole : `${before}${name}***'`;
+}
+
+/** A value is quoted whole, so that whatever it holds of quotes and spaces is its own. */
+function shownInvalid(whole: string, before: string, value: string, after: string): string {
+  return /@|:\/\//.test(value) ? `${before}${shownUrl(value)}${after}` : whole;
 }

@@ -8,7 +8,7 @@ export function shownSetting(key: string, value: unknown): unknown {
   if (typeof value === 'string') {
     if (key === 'header') return shownHeader(value);
     // An address need not have a scheme.
-    return key === 'target' || key === 'listen' ? shownUrl(value) : withShownUrls(value);
+    return key === 'target' || key.endsWith('listen') ? shownUrl(value) : withShownUrls(value);
   }
   if (Array.isArray(value)) return value.map((one) => shownSetting(key, one));
   if (typeof value !== 'object' || value === null) return value;

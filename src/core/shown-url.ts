@@ -1,6 +1,7 @@
 const MASK = '***';
 const USER_INFO = /^(\s*(?:[a-z][a-z0-9+.-]{0,30}:)?\/\/)?[\s\S]*@/i;
-const URL_IN_TEXT = /\b[a-z][a-z0-9+.-]{0,30}:\/\/[^\s"'<>]+/gi;
+/** A quote ends a URL, but not before its user info does: a password may hold one. No second `//` is looked past. */
+const URL_IN_TEXT = /\b[a-z][a-z0-9+.-]{0,30}:\/\/(?:[^\s/]*(?:\/(?!\/)[^\s/]*)*@)?[^\s"'<>]*/gi;
 
 /**
  * A URL as an error or a list of settings may quote it: without user info, the values of its query, and its fragment.

@@ -1,4 +1,4 @@
-import { Command } from 'commander';
+import { Command, Option } from 'commander';
 import { describe, expect, test } from 'vitest';
 import { failureOf } from '../../src/cli/exit.ts';
 import { AppError, ERROR_CODES } from '../../src/core/errors.ts';
@@ -7,6 +7,7 @@ function thrownBy(args: readonly string[]): unknown {
   const command = new Command('reprise')
     .version('1.2.3')
     .option('--multiplier <number>')
+    .addOption(new Option('--mode <plane>').choices(['wire', 'gateway']))
     .exitOverride()
     .configureOutput({ writeOut: () => {}, writeErr: () => {}, outputError: () => {} });
   try {
@@ -59,10 +60,33 @@ describe('a command line that is wrong', () => {
     });
   });
 
-  test('is quoted without the credentials of its URLs', () => {
-    expect(failureOf(thrownBy(['--origin=http://u:s3cret@model:80?key=s3cret'])).message).toBe(
-      "unknown option '--origin=http://***@model:80?key=***'",
-    );
+  test.each([
+    [['--origin=http://u:s3cret@model:80?key=s3cret'], "unknown option '--origin=***'"],
+    [['--headr=Authorization: Bearer s3cret'], "unknown option '--headr=***'"],
+    [["--headr=a'\n(b) s3cret"], "unknown option '--headr=***'"],
+    [['--tarjet=u:s3cret@model'], "unknown option '--tarjet=***'"],
+    [['-XKey: s3cret'], "unknown option '-XKey***'"],
+    [['x', 'http://u:s3cret@a'], 'too many arguments. Expected 0 arguments but got 2: x, http://***@a.'],
+  ])('is quoted without credentials: %j', (args, message) => {
+    expect(failureOf(thrownBy(args)).message).toBe(message);
+  });
+
+  test.each([
+    ["http://u:s3'c ret@model", 'http://***@model'],
+    ["u:s3'cret@model", '***@model'],
+    ["http://model?key=s3'cret", 'http://model?key=***'],
+    ["it's", "it's"],
+  ])('quotes a value that is no choice without credentials: %s', (value, shown) => {
+    expect(failureOf(thrownBy([`--mode=${value}`]))).toMatchObject({
+      message: `option '--mode <plane>' argument '${shown}' is invalid. Allowed choices are wire, gateway.`,
+    });
+  });
+
+  test('keeps the hint of a flag whose value is not quoted', () => {
+    expect(failureOf(thrownBy(['--multiplie=2']))).toMatchObject({
+      message: "unknown option '--multiplie=***'",
+      hint: 'Did you mean --multiplier?',
+    });
   });
 
   test('without a near flag points to the help', () => {

@@ -9,6 +9,7 @@ test.each([
     ['Authorization: env:TOKEN', 'X-Key:file:/run/key'],
   ],
   ['target', 'u:s3cret@model:80', '***@model:80'],
+  ['probe-listen', 'u:s3cret@host:1', '***@host:1'],
   ['target', ['http://model:80'], ['http://model:80']],
   ['routes', [{ path: '/a', target: 'http://u:s3cret@a' }], [{ path: '/a', target: 'http://***@a' }]],
   ['on-seal', 'curl -T "$1" https://u:s3cret@store/x', 'curl -T "$1" https://***@store/x'],

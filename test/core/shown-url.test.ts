@@ -30,4 +30,16 @@ describe('withShownUrls', () => {
       "too many: 'http://***@a/?k=***', https://b.c/d, a@b",
     );
   });
+
+  it.each([
+    [`curl "https://u:s3'cret@store/x" -d a@b`, 'curl "https://***@store/x" -d a@b'],
+    [`"http://u:s3'c/r@et@a","http://b/?k=s3cret"`, `"http://***@a","http://b/?k=***"`],
+  ])('covers a password that holds a quote: %s', (text, shown) => {
+    expect(withShownUrls(text)).toBe(shown);
+  });
+
+  it('takes time linear in any text', () => {
+    const text = `${'a://"'.repeat(100_000)}${'/"'.repeat(100_000)}`;
+    expect(withShownUrls(text)).toBe(text);
+  });
 });
