@@ -150,12 +150,38 @@ function isSamePlace(one: Endpoint, other: Endpoint): boolean {
   return one.port === other.port;
 }
 
-/**
- * Whether probes and metrics could be answered at an address, without which a recording goes on all the same.
- * @param served where the recording that runs here listens; where it answers probes it does not say
- */
-export async function probeFinding(endpoint: Endpoint, served: readonly string[] = []): Promise<Finding> {
+/** Whether only one of two addresses can be listened on. Of names only the one that every host has is known. */
+function isTakenBy(one: Endpoint, other: Endpoint): boolean {
+  if (one.kind === 'unix' || other.kind === 'unix' || one.port === 0) return false;
+  return one.port === other.port && (covers(one.host, other.host) || covers(other.host, one.host));
+}
+
+/** `::` takes what is sent to addresses of IPv4, too. */
+function covers(host: string, other: string): boolean {
+  if (host === '::' || host === other) return true;
+  if (host === '0.0.0.0') return isIP(other) !== 6;
+  return host === 'localhost' && (other === '127.0.0.1' || other === '::1');
+}
+
+/** What else listens on the host, or would. */
+interface Neighbours {
+  /** Where clients would connect, which a recording takes first. */
+  readonly listen?: Endpoint | undefined;
+  /** Where the recording that runs here listens; where it answers probes it does not say. */
+  readonly served?: readonly string[];
+}
+
+/** Whether probes and metrics could be answered at an address, without which a recording goes on all the same. */
+export async function probeFinding(
+  endpoint: Endpoint,
+  { listen, served = [] }: Neighbours,
+): Promise<Finding> {
   const where = formatEndpoint(endpoint);
+  // Each alone would be found free.
+  if (listen !== undefined && isTakenBy(listen, endpoint)) {
+    const advice = 'A recording would be without probes and metrics: name another port as --probe-listen.';
+    return finding('probes', 'warn', `${where} is where --listen listens`, advice);
+  }
   try {
     await mustBeFree(endpoint);
     return finding('probes', 'ok', `${where} is free`);

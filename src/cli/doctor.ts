@@ -48,10 +48,10 @@ export function doctorCommand(): Command {
 async function examine(flags: DoctorFlags): Promise<Finding[]> {
   const limits = readHostLimits();
   const listen =
-    flags.listen === undefined ? [] : [parseEndpoint(flags.listen, '--listen', { anyPort: true })];
+    flags.listen === undefined ? undefined : parseEndpoint(flags.listen, '--listen', { anyPort: true });
   const target = flags.target === undefined ? [] : [parseEndpoint(flags.target, '--target')];
-  const probes = listen.length === 0 ? null : probeAddressOf(flags.probeListen);
-  const served = listen.length === 0 ? [] : await servedBy(flags.dir);
+  const probes = listen === undefined ? null : probeAddressOf(flags.probeListen);
+  const served = listen === undefined ? [] : await servedBy(flags.dir);
   return [
     nodeFinding(process.versions.node),
     cpuFinding(limits),
@@ -60,8 +60,10 @@ async function examine(flags: DoctorFlags): Promise<Finding[]> {
     coreFinding(limits),
     diskFinding(flags.dir),
     timerFinding(),
-    ...(await Promise.all(listen.map((endpoint) => listenFinding(endpoint, served)))),
-    ...(probes === null ? [] : [await probeFinding({ kind: 'tcp', tls: false, ...probes }, served)]),
+    ...(listen === undefined ? [] : [await listenFinding(listen, served)]),
+    ...(probes === null
+      ? []
+      : [await probeFinding({ kind: 'tcp', tls: false, ...probes }, { listen, served })]),
     ...(await Promise.all(target.map((endpoint) => targetFinding(endpoint)))),
   ];
 }

@@ -12,6 +12,7 @@ import {
   targetFinding,
 } from '../../src/cli/doctor-checks.ts';
 import { systemClock } from '../../src/core/clock.ts';
+import type { Endpoint } from '../../src/proxy/endpoint.ts';
 import { CERTIFICATE_KEY_PEM, CERTIFICATE_PEM } from '../support/certificate.ts';
 import { runProcess, runReprise } from '../support/process.ts';
 import { repositoryRoot } from '../support/shared-data.ts';
@@ -82,7 +83,10 @@ describe('reprise doctor', () => {
       );
       expect(status).toBe(3);
       expect(finding('listen')?.result).toBe('fail');
-      expect(finding('probes')?.result).toBe('warn');
+      expect(finding('probes')).toMatchObject({
+        result: 'warn',
+        found: `127.0.0.1:${port} is where --listen listens`,
+      });
       expect(finding('target')).toMatchObject({
         result: 'warn',
         found: expect.stringContaining('ECONNREFUSED'),
@@ -112,12 +116,30 @@ describe('reprise doctor', () => {
   test('only warns of a probe port in use, which may be that of the recording that runs here', async () => {
     await busyPort(async (port) => {
       const endpoint = { kind: 'tcp', host: '127.0.0.1', port, tls: false } as const;
-      expect(await probeFinding(endpoint)).toMatchObject({
+      expect(await probeFinding(endpoint, {})).toMatchObject({
         result: 'warn',
         advice: expect.stringContaining('--probe-listen'),
       });
-      expect(await probeFinding(endpoint, ['127.0.0.1:8080'])).toMatchObject({ result: 'ok' });
+      expect(await probeFinding(endpoint, { served: ['127.0.0.1:8080'] })).toMatchObject({ result: 'ok' });
     });
+  });
+
+  test.each([
+    ['127.0.0.1', '127.0.0.1', 'warn'],
+    ['::', '127.0.0.1', 'warn'],
+    ['127.0.0.1', '0.0.0.0', 'warn'],
+    ['::', '0.0.0.0', 'warn'],
+    ['localhost', '127.0.0.1', 'warn'],
+    ['10.255.255.1', '127.0.0.1', 'ok'],
+    ['::1', '0.0.0.0', 'ok'],
+  ])('finds no port free twice: --listen on %s, probes on %s', async (host, probeHost, result) => {
+    const port = await busyPort(async (free) => free);
+    const [listen, probes] = [host, probeHost].map(
+      (one) => ({ kind: 'tcp', host: one, port, tls: false }) as const,
+    ) as [Endpoint, Endpoint];
+    expect(await probeFinding(probes, { listen })).toMatchObject({ result });
+    const elsewhere = { ...listen, port: 0 } as Endpoint;
+    expect(await probeFinding(probes, { listen: elsewhere })).toMatchObject({ result: 'ok' });
   });
 
   test('speaks TLS with a target that is to, and warns of one that does not', async () => {
