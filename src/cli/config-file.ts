@@ -73,7 +73,7 @@ export class ConfigFile {
     }
     for (const key of Object.keys(structuredKeysOf(command))) {
       const value = section[key];
-      if (value !== undefined) command.setOptionValueWithSource(key, value, 'config');
+      if (value !== undefined && value !== null) command.setOptionValueWithSource(key, value, 'config');
     }
     for (const child of command.commands) this.apply(child, [...keys, child.name()]);
   }
@@ -81,7 +81,7 @@ export class ConfigFile {
   /** By which of its names a section sets an option; null where it does not. */
   keyOf(option: Option, keys: readonly string[]): string | null {
     const section = this.#sectionAt(keys);
-    return configKeysOf(option).find((key) => section?.[key] !== undefined) ?? null;
+    return configKeysOf(option).find((key) => (section?.[key] ?? null) !== null) ?? null;
   }
 
   /** `file:line` of a key, for whoever asks where a value came from. */

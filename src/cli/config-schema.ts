@@ -6,6 +6,8 @@ import { RepeatableOption } from './repeatable.ts';
 /** Options that say where settings come from, or that end the command at once: no settings themselves. */
 const NOT_SETTINGS: ReadonlySet<string> = new Set(['--help', '--version', '--config']);
 
+const EMPTY = 'the list is empty';
+
 /** Keys of a command's section that are too rich for a flag, such as a list of routes. */
 const structured = new WeakMap<Command, Readonly<Record<string, z.ZodType>>>();
 
@@ -49,9 +51,10 @@ export function configJsonSchema(program: Command, commands: readonly Command[])
 /** What may be empty is of two types, which editors follow better than a choice of two schemas. */
 function flattenEmpty(schema: z.core.JSONSchema.BaseSchema): void {
   const [some, none, more] = schema.anyOf ?? [];
-  if (some?.type !== 'object' || none?.type !== 'null' || more !== undefined) return;
+  if (some?.type !== 'object' && some?.type !== 'array') return;
+  if (none?.type !== 'null' || more !== undefined) return;
   delete schema.anyOf;
-  Object.assign(schema, some, { type: ['object', 'null'] });
+  Object.assign(schema, some, { type: [some.type, 'null'] });
 }
 
 /** One whose keys are all commented out is empty, which YAML calls null. */
@@ -59,6 +62,7 @@ function sectionOf(command: Command): z.ZodType {
   return z.strictObject(keysOf(command)).describe(command.description()).nullable();
 }
 
+/** A list whose entries are all commented out is null as well, and left out: what holds without it does. */
 function keysOf(command: Command): Record<string, z.ZodType> {
   const keys: Record<string, z.ZodType> = {};
   for (const option of command.options) {
@@ -66,7 +70,7 @@ function keysOf(command: Command): Record<string, z.ZodType> {
       keys[key] = valueSchema(option).describe(option.description).optional();
     }
   }
-  for (const [key, schema] of Object.entries(structuredKeysOf(command))) keys[key] = schema.optional();
+  for (const [key, schema] of Object.entries(structuredKeysOf(command))) keys[key] = schema.nullish();
   for (const child of command.commands) {
     if (Object.keys(keysOf(child)).length > 0) keys[child.name()] = sectionOf(child).optional();
   }
@@ -76,7 +80,11 @@ function keysOf(command: Command): Record<string, z.ZodType> {
 function valueSchema(option: Option): z.ZodType {
   if (option instanceof RepeatableOption) {
     const list = z.array(scalar());
-    return z.union([scalar(), option.neverEmpty ? list.min(1, 'the list is empty') : list]);
+    if (option.neverEmpty)
+      return z.union([scalar(), list.min(1, EMPTY)], {
+        error: ({ input }) => (input === null ? EMPTY : undefined),
+      });
+    return z.union([scalar(), list, z.null()]);
   }
   if (!option.required && !option.optional) return z.boolean();
   // Without its value such a flag says yes.

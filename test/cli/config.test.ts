@@ -2,7 +2,10 @@ import { readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { Command } from 'commander';
 import { describe, expect, test } from 'vitest';
+import { z } from 'zod';
 import { ConfigFile } from '../../src/cli/config-file.ts';
+import { acceptStructured } from '../../src/cli/config-schema.ts';
+import { RepeatableOption } from '../../src/cli/repeatable.ts';
 import { runReprise } from '../support/process.ts';
 import { repositoryRoot } from '../support/shared-data.ts';
 import { temporaryDirectory } from '../support/temp-dir.ts';
@@ -64,6 +67,23 @@ describe('a configuration file', () => {
     expect(record.opts()).toEqual({});
   });
 
+  test('may have a list whose entries are all commented out, which is left out', () => {
+    const record = acceptStructured(
+      new Command('record').addOption(new RepeatableOption('--skip <rule>', 'x').default(['health'])),
+      { routes: z.array(z.string()) },
+    );
+    const file = ConfigFile.read(
+      configOf('record:\n  skip:\n    # - none\n  routes:\n    # - a\n'),
+      new Command(),
+      [record],
+    );
+    file.apply(new Command().addCommand(record));
+    expect(record.opts()).toEqual({ skip: ['health'] });
+    expect(record.getOptionValue('routes')).toBeUndefined();
+    const [skip] = record.options;
+    expect(skip && file.keyOf(skip, ['record'])).toBeNull();
+  });
+
   test('states a list whole: a flag replaces it and does not add to it', async () => {
     const path = configOf('replay:\n  production-host: [a.example, b.example]\n');
     const ofFile = await settingsOf(['--config', path, 'replay']);
@@ -123,6 +143,11 @@ describe('a configuration file', () => {
     ['a key given twice', 'record:\n  dir: a\n  dir: b\n', /line 3: .*unique/],
     ['what is no YAML', 'a: [1\nb: 2', /line 2: /],
     ['no address to listen on', 'record:\n  listen: []\n', /line 2: record\.listen: the list is empty/],
+    [
+      'addresses that are all commented out',
+      'record:\n  listen:\n  # - a\n',
+      /line 2: record\.listen: the list/,
+    ],
     ['a list where one value belongs', 'record:\n  dir: [a]\n', /line 2: record\.dir/],
   ])('is refused for %s', async (_, text, reason) => {
     const path = configOf(text);
