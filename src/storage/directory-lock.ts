@@ -20,6 +20,8 @@ interface LockHolder {
  * process is number 1 of a namespace of its own.
  */
 export class DirectoryLock {
+  /** Those that were not released: a connection that nobody refers to is closed with its collection, and the lock is gone. */
+  static readonly #held = new Set<DirectoryLock>();
   readonly #connection: Connection;
 
   private constructor(connection: Connection) {
@@ -37,7 +39,9 @@ export class DirectoryLock {
     const connection = new Database(path, { timeout: 0 });
     try {
       take(connection);
-      return new DirectoryLock(connection);
+      const lock = new DirectoryLock(connection);
+      DirectoryLock.#held.add(lock);
+      return lock;
     } catch (error) {
       const other = holderOf(connection);
       connection.close();
@@ -53,6 +57,7 @@ export class DirectoryLock {
 
   /** Lets others write. The file stays: unlinking a lock is how two come to hold it. */
   release(): void {
+    DirectoryLock.#held.delete(this);
     if (this.#connection.inTransaction) this.#connection.exec('ROLLBACK');
     this.#connection.close();
   }

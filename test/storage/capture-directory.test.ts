@@ -205,6 +205,10 @@ describe('the lock of a directory', () => {
   const HOLD = `
     const { DirectoryLock } = await import(process.argv[1] + '/src/storage/directory-lock.ts');
     DirectoryLock.acquire(process.argv[2]);
+    for (let turn = 0; turn < 5; turn += 1) {
+      gc();
+      await new Promise(setImmediate);
+    }
     console.log('held');
     setInterval(() => {}, 1000);
   `;
@@ -223,9 +227,10 @@ describe('the lock of a directory', () => {
     mkdirSync(join(directory, 'sub'));
   });
 
-  it('goes with the process that held it, even one that was killed', async () => {
+  it('goes with the process that held it, even one that was killed, and not with what its garbage takes', async () => {
     const directory = newCapture();
     const holder = new RunningProcess(process.execPath, [
+      '--expose-gc',
       '--input-type=module',
       '-e',
       HOLD,
