@@ -91,6 +91,8 @@ export interface RecorderStatus {
   readonly queuedBytes: number;
   /** Times what passed was copied once more, because as much of the forwarders' memory was lent as may be. */
   readonly slabShortages: number;
+  /** Times a gateway had no room to read a held answer on, so that a reset of its server is heard late. */
+  readonly probeShortages: number;
   readonly recorderResidentBytes: number | null;
   readonly disk: {
     readonly directory: string;

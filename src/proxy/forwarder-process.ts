@@ -69,7 +69,7 @@ export class ForwarderProcess {
   }
 
   #read(untold: readonly UnreportedLoss[]): ForwarderReading {
-    const { turnedAway = 0, failed = {}, refused = {} } = this.#plane?.connections ?? {};
+    const { turnedAway = 0, failed = {}, refused = {}, probeShortages = 0 } = this.#plane?.connections ?? {};
     return {
       ledger: this.#ledger.read(),
       turnedAway,
@@ -77,6 +77,7 @@ export class ForwarderProcess {
       refused,
       queuedBytes: this.#link.queue.heldBytes,
       slabShortages: this.#link.queue.pool.shortages,
+      probeShortages,
       untold: untold.map((loss) => this.#dated(loss)),
       noted: this.#link.noted.map((loss) => this.#dated(loss)),
       handed: this.#link.handed,

@@ -11,6 +11,7 @@ export interface ForwardersReading {
   readonly refused: Readonly<Record<string, number>>;
   readonly queuedBytes: number;
   readonly slabShortages: number;
+  readonly probeShortages: number;
 }
 
 const NOTHING: ForwardersReading = {
@@ -29,6 +30,7 @@ const NOTHING: ForwardersReading = {
   refused: {},
   queuedBytes: 0,
   slabShortages: 0,
+  probeShortages: 0,
 };
 
 /**
@@ -93,6 +95,7 @@ function sumOf(past: ForwardersReading, reading: ForwardersReading): ForwardersR
     refused: sumOfCounts(past.refused, reading.refused),
     queuedBytes: past.queuedBytes + reading.queuedBytes,
     slabShortages: past.slabShortages + reading.slabShortages,
+    probeShortages: past.probeShortages + reading.probeShortages,
   };
 }
 

@@ -35,6 +35,8 @@ export interface ForwarderReading {
   readonly queuedBytes: number;
   /** Times a slab would have saved a copy and none was to be had. */
   readonly slabShortages: number;
+  /** Times an answer that is held back found no room to be read on. */
+  readonly probeShortages: number;
   /** Losses that no recorder is known to have noted. */
   readonly untold: readonly Loss[];
   /** Those that the one at the other end of its pipe has noted. */

@@ -134,6 +134,11 @@ function healthOf(status: RecorderStatus): Family[] {
       'Times what passed was copied once more, as much memory being lent to sockets and slow peers as may be',
       status.slabShortages,
     ),
+    counter(
+      'proxy_probe_shortages_total',
+      'Times an answer that its client does not take found no room to be read on, to hear of a reset behind it',
+      status.probeShortages,
+    ),
     counter('capture_bodies_cut_total', 'Times the memory for assembly was spent', status.bodiesCut),
     counter(
       'capture_bodies_dropped_total',

@@ -110,6 +110,7 @@ export function statusOf(parts: StatusParts): RecorderStatus {
     bodiesCut: recorders.bodiesCut,
     queuedBytes: reading.queuedBytes,
     slabShortages: reading.slabShortages,
+    probeShortages: reading.probeShortages,
     recorderResidentBytes: recorder.residentBytes,
     disk: {
       directory: recorders.directory ?? parts.directory,

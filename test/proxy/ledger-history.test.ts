@@ -26,6 +26,7 @@ function readingOf(ledger: Ledger): ForwarderReading {
     refused: {},
     queuedBytes: 65_536,
     slabShortages: 5,
+    probeShortages: 7,
     untold: [],
     noted: [],
     handed: { pipe: 0, open: false, bytes: 0, turns: 0 },
@@ -52,6 +53,7 @@ describe('the account over several forwarders', () => {
       failed: { upstream_refused: 9 },
       queuedBytes: 3 * 65_536,
       slabShortages: 15,
+      probeShortages: 21,
     });
   });
 
@@ -61,7 +63,7 @@ describe('the account over several forwarders', () => {
     history.update(1, someReading());
     history.forwarderEnded(0);
     history.update(0, someReading());
-    const { ledger, queuedBytes, slabShortages } = history.read();
+    const { ledger, queuedBytes, slabShortages, probeShortages } = history.read();
     expect(imbalance(ledger)).toEqual({ bytes: 0, turns: 0 });
     expect(ledger).toMatchObject({
       connections: 3,
@@ -71,7 +73,7 @@ describe('the account over several forwarders', () => {
       lost: { queue_bytes: { bytes: 21, turns: 3 }, crash_gap: { bytes: 49, turns: 1 } },
       pending: { bytes: 98, turns: 2 },
     });
-    expect([queuedBytes, slabShortages]).toEqual([2 * 65_536, 15]);
+    expect([queuedBytes, slabShortages, probeShortages]).toEqual([2 * 65_536, 15, 21]);
   });
 
   it('names no crash gap where nothing was pending', () => {

@@ -49,6 +49,11 @@ describe('metrics', () => {
     expect(samples.get('reprise_proxy_slab_shortages_total')).toBe(3);
   });
 
+  it('count how often there was no room to listen to a held answer', async () => {
+    const samples = samplesOf(await metricsOf(someStatus({ probeShortages: 4 })));
+    expect(samples.get('reprise_proxy_probe_shortages_total')).toBe(4);
+  });
+
   it('cumulate the buckets of a histogram', async () => {
     const durationSeconds = { bounds: [0.1, 1], counts: [3, 2, 1], sum: 12.5 };
     const { traffic } = someStatus();

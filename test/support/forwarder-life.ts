@@ -147,7 +147,15 @@ export class ForwarderLife {
     const { handed, noted } = this.link;
     return {
       ledger: this.#ledger.read(),
-      ...{ turnedAway: 0, failed: {}, refused: {}, queuedBytes: 0, slabShortages: 0, handed },
+      ...{
+        turnedAway: 0,
+        failed: {},
+        refused: {},
+        queuedBytes: 0,
+        slabShortages: 0,
+        probeShortages: 0,
+        handed,
+      },
       untold: untold.map(dated),
       noted: noted.map(dated),
     };

@@ -28,6 +28,7 @@ export function someStatus(changes: Partial<RecorderStatus> = {}): RecorderStatu
     bodiesCut: 0,
     queuedBytes: 65_536,
     slabShortages: 0,
+    probeShortages: 0,
     recorderResidentBytes: null,
     disk: { directory: '/capture', bytes: null, maxBytes: null, freeBytes: null },
     traffic: NO_TRAFFIC,

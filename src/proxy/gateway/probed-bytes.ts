@@ -9,6 +9,8 @@ const PROBES = 16;
  */
 export class ProbeBudget {
   #free: number = LIMITS.gatewayProbedBytes;
+  /** Times a held answer found no room to be read on. */
+  shortages = 0;
 
   /** @returns whether there is so much room; then it is taken */
   take(bytes: number): boolean {
@@ -28,6 +30,7 @@ export class ProbedBytes {
   #probes = 0;
   #taken = 0;
   #reading = false;
+  #short = false;
 
   constructor(budget: ProbeBudget) {
     this.#budget = budget;
@@ -35,7 +38,14 @@ export class ProbedBytes {
 
   /** Whether the answer may be read on a little. Where there is no room it may when there is. */
   mayProbe(): boolean {
-    if (this.#probes >= PROBES || !this.#budget.take(LIMITS.readBytes)) return false;
+    if (this.#probes >= PROBES) return false;
+    if (!this.#budget.take(LIMITS.readBytes)) {
+      // Asked ten times a second; it is one shortage until there is room.
+      if (!this.#short) this.#budget.shortages += 1;
+      this.#short = true;
+      return false;
+    }
+    this.#short = false;
     this.#probes += 1;
     this.#taken += LIMITS.readBytes;
     this.#reading = true;
@@ -56,5 +66,6 @@ export class ProbedBytes {
     this.#taken = 0;
     this.#probes = 0;
     this.#reading = false;
+    this.#short = false;
   }
 }
