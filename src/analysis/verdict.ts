@@ -24,8 +24,9 @@ export interface Judgement {
 }
 
 /**
- * Judges a run that is over, in this order: FAIL for a violated objective (if it is without what our own lateness and
- * standstills may have added, and where we were late, by service latency too); INCONCLUSIVE for causes on our side or in the comparison; only then PASS.
+ * Judges a run that is over, in this order: FAIL for a violated objective (violated without what our own lateness and
+ * standstills may have added, and where we were late, by service latency too); INCONCLUSIVE for causes on our side or
+ * in the comparison; only then PASS.
  */
 export function judge(
   context: RunContext,

@@ -1,6 +1,7 @@
 import { spawn } from 'node:child_process';
 import { once } from 'node:events';
-import { readdirSync, readFileSync } from 'node:fs';
+import { readdirSync } from 'node:fs';
+import { readKernelFile } from '../monitors/kernel-file.ts';
 import { StarvedThreads, type ThreadFile } from './starved-threads.ts';
 
 const THREADS = '/proc/self/task';
@@ -63,9 +64,5 @@ function helpers(): string[] {
 
 /** Empty where the thread has ended meanwhile. */
 function nameOf(id: string): string {
-  try {
-    return readFileSync(`${THREADS}/${id}/comm`, 'utf8').trim();
-  } catch {
-    return '';
-  }
+  return readKernelFile(`${THREADS}/${id}/comm`)?.trim() ?? '';
 }

@@ -1,4 +1,4 @@
-import { readFileSync } from 'node:fs';
+import { readKernelFile } from '../monitors/kernel-file.ts';
 
 /** Reads a file of a thread's below `/proc`; empty where the thread has ended. */
 export type ThreadFile = (id: string, name: 'stat' | 'schedstat') => string;
@@ -50,9 +50,5 @@ function stateOf(stat: string): string {
 }
 
 function readThreadFile(id: string, name: 'stat' | 'schedstat'): string {
-  try {
-    return readFileSync(`/proc/self/task/${id}/${name}`, 'utf8').trim();
-  } catch {
-    return '';
-  }
+  return readKernelFile(`/proc/self/task/${id}/${name}`)?.trim() ?? '';
 }

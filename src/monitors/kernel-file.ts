@@ -7,7 +7,7 @@ export function readKernelFile(path: string): string | null {
   try {
     return readFileSync(path, 'utf8');
   } catch {
-    // Another system, or another version of control groups.
+    // Another system, another version of control groups, or a thread that has ended.
     return null;
   }
 }

@@ -20,7 +20,10 @@ interface LockHolder {
  * process is number 1 of a namespace of its own.
  */
 export class DirectoryLock {
-  /** Those that were not released: a connection that nobody refers to is closed with its collection, and the lock is gone. */
+  /**
+   * Those that were not released: a connection that nobody refers to is closed with its collection, and the lock is
+   * gone.
+   */
   static readonly #held = new Set<DirectoryLock>();
   readonly #connection: Connection;
 

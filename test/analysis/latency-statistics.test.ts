@@ -24,4 +24,21 @@ describe('LatencyStatistics', () => {
     statistics.add({ ...send({ index: 0, intendedOffsetNs: 500 }), actualOffsetNs: 400 }, true);
     expect(statistics.finish([]).lag.max).toBe(0);
   });
+
+  test('knows what was over before the first standstill, but not where some found no room to wait for it', () => {
+    const stalls = [{ fromOffsetNs: 9_500 * MS, toOffsetNs: 9_800 * MS }];
+    // Answered after 2 s each, a second apart: those of the first 7 s before it, the others in it or after it.
+    const beforeOf = (room: number) => {
+      const statistics = new LatencyStatistics(room);
+      for (let index = 0; index < 10; index++) {
+        const actualOffsetNs = index * 1_000 * MS;
+        const one = { actualOffsetNs, lastByteOffsetNs: actualOffsetNs + 2_000 * MS };
+        statistics.add({ ...send({ index, intendedOffsetNs: actualOffsetNs }), ...one }, true);
+      }
+      const { service, scheduled } = statistics.finish(stalls).beforeStalls;
+      return [service.count, scheduled.count];
+    };
+    expect(beforeOf(100)).toEqual([8, 8]);
+    expect(beforeOf(9)).toEqual([0, 0]);
+  });
 });

@@ -66,19 +66,19 @@ export class Dialer {
       socketPath === null
         ? connect({ host: address, port: Number(this.#origin.port || 80), noDelay: true, onread })
         : connect({ path: socketPath, onread });
-    const inTime = this.#timeOut(() => socket.destroy(new ConnectTimeout()));
+    const settled = this.#timeOut(() => socket.destroy(new ConnectTimeout()));
     const failed = (error: Error): void => {
-      inTime();
+      settled();
       done(error, null);
     };
     socket.once('error', failed);
     socket.once('connect', () => {
-      inTime();
+      settled();
       socket.off('error', failed);
       done(null, socket);
     });
     return () => {
-      inTime();
+      settled();
       socket.destroy();
     };
   }
@@ -93,10 +93,10 @@ export class Dialer {
     const isName = isIP(hostname.replace(/^\[|\]$/g, '')) === 0;
     let over = false;
     let dialing: unknown = null;
-    let inTime = (): void => undefined;
+    let settled = (): void => undefined;
     const giveUp = (): void => {
       over = true;
-      inTime();
+      settled();
       if (dialing instanceof Socket) dialing.destroy();
     };
     const connected = (error: Error | null, socket: Socket | null): void => {
@@ -105,7 +105,7 @@ export class Dialer {
         return;
       }
       over = true;
-      inTime();
+      settled();
       if (!socket) done(error ?? new Error('no socket'), null);
       else {
         socket.on('data', (bytes: Buffer) => taker.onBytes(bytes));
@@ -119,7 +119,7 @@ export class Dialer {
         if (over) return;
         // Told by no type of undici's: the socket, which would be half open for as long as the target likes.
         dialing = connectTls(at, (error, socket) => connected(error, socket));
-        inTime = this.#timeOut(() => {
+        settled = this.#timeOut(() => {
           giveUp();
           done(new ConnectTimeout(), null);
         });
