@@ -6,7 +6,8 @@
  * One target for all, in a process of its own, which stamps each request's first byte on the host's monotonic
  * clock. Every tool is run as its user runs it, Reprise by its command line from a capture. Per stage:
  *
- * - `even`: 1,000/s, evenly, all tools interleaved round by round.
+ * - `even`: 1,000/s, evenly, all tools interleaved round by round, and a bare sender that waits awake: what is late
+ *   there too, target and host are late by.
  * - `poisson`: 1,000/s for `--long` seconds, Reprise alone: dispersion at 0.1, 1 and 10 s, and drift.
  * - `fast`: 5,000/s, a Poisson process, Reprise alone; sender and target on cores of their own by `taskset`.
  * - `cost`: the highest rate of `--cost` at which both keep up, Reprise and vegeta: CPU a request.
@@ -24,6 +25,7 @@ import { arrivalErrors, dispersionErrors } from './support/arrival-errors.ts';
 import { type ArrivalPlan, captureOf, evenPlan, poissonPlan } from './support/arrival-plan.ts';
 import { ArrivalTarget } from './support/arrival-target.ts';
 import {
+  awake,
   type Job,
   type LoadTool,
   locust,
@@ -174,7 +176,7 @@ const target = await ArrivalTarget.start();
 try {
   const tools = toolsThere();
   if (stages.includes('even')) {
-    await interleaved(tools, jobOf('even', evenPlan(1_000, SECONDS), 1_000, SECONDS), target);
+    await interleaved([...tools, awake()], jobOf('even', evenPlan(1_000, SECONDS), 1_000, SECONDS), target);
   }
   if (stages.includes('poisson')) await longPoisson(target);
   if (stages.includes('fast')) {

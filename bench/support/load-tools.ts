@@ -116,15 +116,38 @@ export function locust(): FoundTool {
     name: 'locust',
     startIs: 'known',
     play: async (target, job) => {
-      const [plan, start] = [join(job.directory, 'plan.json'), join(job.directory, 'start')];
-      writeFileSync(plan, JSON.stringify(job.plan));
+      const { environment, startNs } = planFiles(job);
       const args = ['-m', 'locust', '-f', script, '--headless', '--users', '1', '--only-summary'];
-      const environment = { BENCH_PLAN: plan, BENCH_BODY: job.bodyFile, BENCH_START: start };
-      const tool = startTool(found.path, [...args, '--host', `http://127.0.0.1:${target.port}`], environment);
+      const host = `http://127.0.0.1:${target.port}`;
+      const tool = startTool(found.path, [...args, '--host', host], environment);
       const { run } = await watched(tool, target, job);
-      const startNs = Number(readFileSync(start, 'utf8'));
-      return { ...run({ startNs }), document: null, startNs };
+      return { ...run({ startNs: startNs() }), document: null, startNs: startNs() };
     },
+  };
+}
+
+/** No tool but what one is held against: the error of a sender that waits awake on a core of its own. */
+export function awake(): LoadTool {
+  const script = fileURLToPath(new URL('./awake-sender.ts', import.meta.url));
+  return {
+    name: 'waiting awake',
+    startIs: 'known',
+    play: async (target, job) => {
+      const { environment, startNs } = planFiles(job);
+      const tool = startTool(process.execPath, [script], { ...environment, BENCH_PORT: String(target.port) });
+      const { run } = await watched(tool, target, job);
+      return { ...run({ startNs: startNs() }), document: null, startNs: startNs() };
+    },
+  };
+}
+
+/** A job for a sender of ours: where its plan and its body are, and when it said that it started. */
+function planFiles(job: Job): { environment: Record<string, string>; startNs: () => number } {
+  const [plan, start] = [join(job.directory, 'plan.json'), join(job.directory, 'start')];
+  writeFileSync(plan, JSON.stringify(job.plan));
+  return {
+    environment: { BENCH_PLAN: plan, BENCH_BODY: job.bodyFile, BENCH_START: start },
+    startNs: () => Number(readFileSync(start, 'utf8')),
   };
 }
 
