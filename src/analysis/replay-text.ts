@@ -174,24 +174,31 @@ function trustLines({ warmup, calibration }: ReplayDocument): string[] {
 function streamLines({ streams, tokens, ttftMs, itlMs, tpotMs }: ReplayDocument): string[] {
   const seen = streams.completed + streams.failed + streams.refused + streams.turnedAway + streams.whole;
   const row = (name: string, { p50, p95, p99, max }: LatencyMs) => [name, ...[p50, p95, p99, max].map(ms)];
-  const told = tokens.answers === 0 ? '' : `; tokens: ${tokens.prompt} prompt, ${tokens.output} output`;
-  const finishes =
-    Object.keys(tokens.finishReasons).length === 0 ? [] : [`  ended for: ${pairs(tokens.finishReasons)}`];
-  if (seen === 0) return [];
+  if (seen === 0) return tokenLines(tokens);
   const without = streams.withoutContent === 0 ? '' : ` (${streams.withoutContent} without any content)`;
   const unread = streams.unread === 0 ? '' : `, ${streams.unread} not read for their content coding`;
   const away = streams.turnedAway === 0 ? '' : `, ${streams.turnedAway} turned away`;
   const whole = streams.whole === 0 ? '' : `, ${streams.whole} answered whole`;
   return [
     '',
-    `Streams: ${streams.completed} completed${without}, ${streams.failed} failed${away}${whole}${unread}${told}`,
+    `Streams: ${streams.completed} completed${without}, ${streams.failed} failed${away}${whole}${unread}`,
     ...table([
       ['', 'p50', 'p95', 'p99', 'max'],
       row('first token (TTFT)', ttftMs),
       row('between tokens (ITL)', itlMs),
       row('per output token (TPOT)', tpotMs),
     ]),
-    ...finishes,
+    ...tokenLines(tokens),
+  ];
+}
+
+/** Whole answers have tokens as streams do, and say how many more often. */
+function tokenLines({ answers, prompt, output, finishReasons }: ReplayDocument['tokens']): string[] {
+  return [
+    ...(answers === 0
+      ? []
+      : [`  tokens, as ${countOf(answers, 'answer')} counted them: ${prompt} prompt, ${output} output`]),
+    ...(Object.keys(finishReasons).length === 0 ? [] : [`  ended for: ${pairs(finishReasons)}`]),
   ];
 }
 

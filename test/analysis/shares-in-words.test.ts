@@ -44,3 +44,20 @@ test('a profile of few requests in much time has a rate', () => {
   const busy = [0, 1, 2].map((at) => exchangeRow({ arrivalUs: 1.7e15 + at * 800_000 }));
   expect(profileText(profileOf(busy))).toContain('  mean 1.875/s');
 });
+
+test('tokens of whole answers are not said to be those of streams', () => {
+  const answer = {
+    firstTokenOffsetNs: null,
+    lastTokenOffsetNs: null,
+    contentEvents: 0,
+    gapMaxNs: null,
+    gaps: null,
+    promptTokens: 5,
+    outputTokens: 7,
+    finish: 'stop',
+  } as const;
+  const lines = replayText(summaryOf([0, 1].map((index) => send({ index, answer }))));
+  expect(lines).toContain('  tokens, as 2 answers counted them: 10 prompt, 14 output');
+  expect(lines).toContain('  ended for: stop 2');
+  expect(lines.filter((line) => line.startsWith('Streams'))).toEqual([]);
+});
