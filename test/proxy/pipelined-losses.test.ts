@@ -1,132 +1,26 @@
 import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
-import type { Exchange } from '../../src/core/exchange.ts';
-import { parseRequestHead } from '../../src/core/headers.ts';
-import type { CommittingSink } from '../../src/core/ports.ts';
-import { UNKNOWN_ORIGIN } from '../../src/proxy/connection-origin.ts';
-import { FedConnection } from '../../src/proxy/fed-connection.ts';
-import { FLAG_RESYNC, FRAME, type Frame, readDoubles } from '../../src/proxy/frames.ts';
-import { Ledger } from '../../src/proxy/ledger.ts';
-import type { RecorderLink } from '../../src/proxy/recorder-link.ts';
-import type { FrameHead } from '../../src/proxy/slab-queue.ts';
-import { TapConnection } from '../../src/proxy/tap-connection.ts';
-import { imbalance } from '../support/imbalance.ts';
-import { ManualClock } from '../support/manual-clock.ts';
-import { latin1, makeContext } from './assembly/harness.ts';
-
-/** One connection from its tap to what is recorded of it, with a pipe that sheds and a recorder that dies when told. */
-class Recording {
-  readonly #exchanges: Exchange[] = [];
-  readonly #ledger = new Ledger();
-  readonly #clock = new ManualClock();
-  readonly #tap: TapConnection;
-  #recorder: FedConnection | null = null;
-  #piped: Frame[] = [];
-  shedding = false;
-
-  constructor() {
-    const piped = (head: FrameHead, payload: Uint8Array) => {
-      this.#piped.push({ ...head, payload: Uint8Array.from(payload) });
-    };
-    const append = (head: FrameHead, bytes: Buffer) => {
-      if (this.shedding) return null;
-      piped(head, bytes);
-      return [];
-    };
-    const queue = Object.defineProperty({ append, appendControl: piped }, 'hasRoom', {
-      get: () => !this.shedding,
-    });
-    const deaf = () => undefined;
-    const notes = { handOver: deaf, noteLoss: deaf, noteOmission: deaf, gapNoted: deaf, retire: deaf };
-    const link = { ...notes, attached: true, queue } as unknown as RecorderLink;
-    this.#tap = new TapConnection(1, UNKNOWN_ORIGIN, this.#ledger.open(), link, this.#clock);
-  }
-
-  client(text: string): this {
-    this.#tap.client(Buffer.from(text, 'latin1'));
-    return this.#deliver();
-  }
-
-  server(text: string): this {
-    this.#tap.server(Buffer.from(text, 'latin1'));
-    return this.#deliver();
-  }
-
-  shed(pass: () => void): this {
-    this.shedding = true;
-    pass();
-    this.shedding = false;
-    return this;
-  }
-
-  recorderDies(): this {
-    this.#recorder = null;
-    this.#tap.recorderGone();
-    return this.#deliver();
-  }
-
-  /** What was asked for and what was answered to it, as it is recorded. */
-  rows(): string[] {
-    this.#tap.close('client_end');
-    this.#deliver();
-    expect(this.#ledger.read().pending).toEqual({ bytes: 0, turns: 0 });
-    return this.#exchanges.map(({ request, response }) => {
-      const { target } = parseRequestHead(request?.head ?? new Uint8Array(0));
-      return `${target} ${response === null ? '' : latin1(response.body.kept)}`;
-    });
-  }
-
-  #deliver(): this {
-    this.#clock.advance(1);
-    const frames = this.#piped;
-    this.#piped = [];
-    for (const frame of frames) {
-      if (frame.type === FRAME.open) this.#recorder = this.#opened(frame);
-      else this.#recorder?.take(frame);
-    }
-    expect(imbalance(this.#ledger.read())).toEqual({ bytes: 0, turns: 0 });
-    return this;
-  }
-
-  #opened(frame: Frame): FedConnection {
-    const [clientOffset = 0, serverOffset = 0] = readDoubles(frame.payload.slice(0, 16));
-    const resync = (frame.flags & FLAG_RESYNC) !== 0;
-    const append = (exchange: Exchange) => this.#exchanges.push(exchange) > 0;
-    const deaf = () => undefined;
-    const sink = {
-      append,
-      addLoss: deaf,
-      addOmission: deaf,
-      addProtocolUse: deaf,
-    } as unknown as CommittingSink;
-    return new FedConnection(
-      1,
-      { sink, context: makeContext(), clock: this.#clock },
-      { origin: UNKNOWN_ORIGIN, number: 1, clientOffset, serverOffset, resync },
-      (settlement) => this.#tap.settled(settlement),
-    );
-  }
-}
+import { TappedRecording } from '../support/tapped-recording.ts';
 
 const ask = (name: string, header = ''): string => `GET /${name} HTTP/1.1\r\nHost: m\r\n${header}\r\n`;
 const answer = (name: string): string => `HTTP/1.1 200 OK\r\nContent-Length: ${name.length}\r\n\r\n${name}`;
 
 describe('a client that has several requests under way as something is lost', () => {
   it('has no request recorded with the answer to the one before, once its recorder died', () => {
-    const recording = new Recording().client(ask('one') + ask('two')).recorderDies();
+    const recording = new TappedRecording().client(ask('one') + ask('two')).recorderDies();
     recording.server(answer('one')).client(ask('three')).server(answer('two')).server(answer('three'));
     expect(recording.client(ask('four')).server(answer('four')).rows()).toEqual([]);
   });
 
   it('has none so recorded where both were shed, though a whole exchange was recorded before', () => {
-    const recording = new Recording().client(ask('zero')).server(answer('zero'));
+    const recording = new TappedRecording().client(ask('zero')).server(answer('zero'));
     recording.shed(() => recording.client(ask('one') + ask('two')));
     recording.server(answer('one')).client(ask('three')).server(answer('two')).server(answer('three'));
     expect(recording.client(ask('four')).server(answer('four')).rows()).toEqual(['/zero zero']);
   });
 
   it('has none so recorded when it stays one ahead for the rest of the connection', () => {
-    const recording = new Recording();
+    const recording = new TappedRecording();
     recording.shed(() => recording.client(ask('0')).client(ask('1')));
     for (let next = 2; next < 10; next += 1) recording.server(answer(`${next - 2}`)).client(ask(`${next}`));
     expect(recording.server(answer('8')).server(answer('9')).rows()).toEqual([]);
@@ -134,7 +28,7 @@ describe('a client that has several requests under way as something is lost', ()
 
   it('has none so recorded when it asks on while an answer is under way, or after an interim one', () => {
     for (const beginning of [answer('one').slice(0, 30), 'HTTP/1.1 103 Early Hints\r\n\r\n']) {
-      const recording = new Recording();
+      const recording = new TappedRecording();
       recording.shed(() => recording.client(ask('one')).server(beginning));
       recording.client(ask('two')).server(answer('one').slice(beginning.startsWith('HTTP/1.1 2') ? 30 : 0));
       expect(recording.client(ask('three')).server(answer('two')).server(answer('three')).rows()).toEqual([]);
@@ -156,7 +50,7 @@ describe('a client that has several requests under way as something is lost', ()
           }
         },
       ),
-      { numRuns: 200 },
+      { numRuns: 100 },
     );
   });
 });
@@ -190,7 +84,7 @@ const step: fc.Arbitrary<Step> = fc.oneof(
 
 /** A client that has up to `depth` requests under way, and a server that answers them in order. */
 class Play {
-  readonly recording = new Recording();
+  readonly recording = new TappedRecording();
   readonly #depth: number;
   readonly #clientSays: { readonly text: string; readonly asked: number }[] = [];
   readonly #serverSays: { readonly text: string; readonly answered: boolean }[] = [];
@@ -251,12 +145,12 @@ function cut(text: string, pieces: number): string[] {
 }
 
 describe('a client that asks for one thing after the other', () => {
-  const lost = (recording: Recording): void => {
+  const lost = (recording: TappedRecording): void => {
     recording.shed(() => recording.client(ask('lost'))).server(answer('lost'));
   };
 
   it('is recorded from the next turn on, after every loss', () => {
-    const recording = new Recording();
+    const recording = new TappedRecording();
     lost(recording);
     recording.client(ask('one')).server(answer('one')).client(ask('two')).recorderDies();
     recording.server(answer('two')).client(ask('three')).server(answer('three'));
@@ -272,7 +166,7 @@ describe('a client that asks for one thing after the other', () => {
     const body = 'we speak HTTP/1.1, and\nGET it: "GET / HTTP/1.1\\r\\n"';
     const post = `POST /lost HTTP/1.1\r\nExpect: 100-continue\r\nContent-Length: ${body.length}\r\n\r\n`;
     const interim = 'HTTP/1.1 100 Continue\r\n\r\n';
-    const before: ((recording: Recording) => Recording)[] = [
+    const before: ((recording: TappedRecording) => TappedRecording)[] = [
       (it) => it.client(post).server(interim).client(body).server(answer('lost')),
       (it) => it.client(post + body).server(interim + answer('lost')),
       (it) =>
@@ -288,7 +182,7 @@ describe('a client that asks for one thing after the other', () => {
       (it) => it.client(post).server(answer('refused')).client(body),
     ];
     for (const pass of before) {
-      const recording = new Recording();
+      const recording = new TappedRecording();
       recording.shed(() => pass(recording));
       expect(
         recording
