@@ -8,6 +8,7 @@ import type { Settlement } from './assembly/settlement.ts';
 import type { ConnectionOrigin } from './connection-origin.ts';
 import {
   CLOSE_CAUSES,
+  FLAG_NOTHING_OPEN,
   FLAG_TURN_START,
   FRAME,
   type Frame,
@@ -73,7 +74,9 @@ export class FedConnection {
     this.#lastNs = frame.atNs;
     const assembly = this.#assembly;
     if (frame.type === FRAME.clientBytes) {
-      assembly.clientBytes(frame.atNs, frame.payload, (frame.flags & FLAG_TURN_START) !== 0);
+      const turnStart = (frame.flags & FLAG_TURN_START) !== 0;
+      const nothingOpen = (frame.flags & FLAG_NOTHING_OPEN) !== 0;
+      assembly.clientBytes(frame.atNs, frame.payload, turnStart, nothingOpen);
     } else if (frame.type === FRAME.serverBytes) assembly.serverBytes(frame.atNs, frame.payload);
     else if (frame.type === FRAME.clientEnd) assembly.clientEnd(frame.atNs);
     else if (frame.type === FRAME.serverEnd) assembly.serverEnd(frame.atNs);

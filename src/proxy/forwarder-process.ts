@@ -69,9 +69,11 @@ export class ForwarderProcess {
   }
 
   #read(untold: readonly UnreportedLoss[]): ForwarderReading {
-    const { turnedAway = 0, failed = {}, refused = {}, probeShortages = 0 } = this.#plane?.connections ?? {};
+    const counts = this.#plane?.connections ?? { open: 0, turnedAway: 0 };
+    const { open, turnedAway, failed = {}, refused = {}, probeShortages = 0 } = counts;
     return {
       ledger: this.#ledger.read(),
+      open,
       turnedAway,
       failed,
       refused,

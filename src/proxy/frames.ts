@@ -42,6 +42,8 @@ export const FRAME = {
 export type FrameType = (typeof FRAME)[keyof typeof FRAME];
 
 export const FLAG_TURN_START = 1;
+/** Of a turn's start: nothing that was asked before it waits for its answer to begin. */
+export const FLAG_NOTHING_OPEN = 2;
 export const FLAG_RESYNC = 1;
 
 /**

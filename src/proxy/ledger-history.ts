@@ -6,6 +6,7 @@ type Tallies = Readonly<Record<string, Readonly<Tally>>>;
 /** What the forwarders of a recording counted together. */
 export interface ForwardersReading {
   readonly ledger: LedgerReading;
+  readonly open: number;
   readonly turnedAway: number;
   readonly failed: Readonly<Record<string, number>>;
   readonly refused: Readonly<Record<string, number>>;
@@ -17,7 +18,7 @@ export interface ForwardersReading {
 const NOTHING: ForwardersReading = {
   ledger: {
     connections: 0,
-    openConnections: 0,
+    unsettledConnections: 0,
     seen: { bytes: 0, turns: 0 },
     recorded: { bytes: 0, turns: 0 },
     lost: {},
@@ -25,6 +26,7 @@ const NOTHING: ForwardersReading = {
     pending: { bytes: 0, turns: 0 },
     exchanges: 0,
   },
+  open: 0,
   turnedAway: 0,
   failed: {},
   refused: {},
@@ -72,8 +74,9 @@ function settled(reading: ForwarderReading): ForwardersReading {
     pending.bytes + pending.turns === 0 ? ledger.lost : sumOfTallies(ledger.lost, { crash_gap: pending });
   return {
     ...reading,
+    open: 0,
     queuedBytes: 0,
-    ledger: { ...ledger, openConnections: 0, lost, pending: { bytes: 0, turns: 0 } },
+    ledger: { ...ledger, unsettledConnections: 0, lost, pending: { bytes: 0, turns: 0 } },
   };
 }
 
@@ -82,7 +85,7 @@ function sumOf(past: ForwardersReading, reading: ForwardersReading): ForwardersR
   return {
     ledger: {
       connections: a.connections + b.connections,
-      openConnections: a.openConnections + b.openConnections,
+      unsettledConnections: a.unsettledConnections + b.unsettledConnections,
       seen: sumOfTally(a.seen, b.seen),
       recorded: sumOfTally(a.recorded, b.recorded),
       lost: sumOfTallies(a.lost, b.lost),
@@ -90,6 +93,7 @@ function sumOf(past: ForwardersReading, reading: ForwardersReading): ForwardersR
       pending: sumOfTally(a.pending, b.pending),
       exchanges: a.exchanges + b.exchanges,
     },
+    open: past.open + reading.open,
     turnedAway: past.turnedAway + reading.turnedAway,
     failed: sumOfCounts(past.failed, reading.failed),
     refused: sumOfCounts(past.refused, reading.refused),

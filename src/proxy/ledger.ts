@@ -9,7 +9,8 @@ export interface Tally {
 /** seen = recorded + lost + omitted + pending, exact in bytes and in turns at every call. */
 export interface LedgerReading {
   readonly connections: number;
-  readonly openConnections: number;
+  /** Of those, the ones that are open, or closed and not acknowledged in full. */
+  readonly unsettledConnections: number;
   readonly seen: Readonly<Tally>;
   readonly recorded: Readonly<Tally>;
   readonly lost: Readonly<Partial<Record<LossReason, Readonly<Tally>>>>;
@@ -81,7 +82,7 @@ export class Ledger {
     }
     return {
       connections: this.#connections,
-      openConnections: this.#accounts.size,
+      unsettledConnections: this.#accounts.size,
       seen: { ...this.#seen },
       recorded: { ...this.#recorded },
       lost: structuredClone(this.#lost),

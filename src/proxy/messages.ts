@@ -28,6 +28,8 @@ export type ToForwarder =
 /** How a forwarder fares, all of one instant. */
 export interface ForwarderReading {
   readonly ledger: LedgerReading;
+  /** Connections of clients that are open now, whatever the recorder has acknowledged. */
+  readonly open: number;
   readonly turnedAway: number;
   readonly failed: Readonly<Partial<Record<ConnectionFailure, number>>>;
   readonly refused: Readonly<Partial<Record<RefusalReason, number>>>;

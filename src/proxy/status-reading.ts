@@ -95,7 +95,7 @@ export function statusOf(parts: StatusParts): RecorderStatus {
       recorder: recorder.restarts,
     },
     connections: {
-      open: ledger.openConnections,
+      open: reading.open,
       seen: ledger.connections,
       turnedAway: reading.turnedAway,
       failed: reading.failed,

@@ -5,6 +5,7 @@ import {
   CLOSE_CAUSES,
   type CloseCause,
   doubles,
+  FLAG_NOTHING_OPEN,
   FLAG_RESYNC,
   FLAG_TURN_START,
   FRAME,
@@ -13,6 +14,7 @@ import {
 } from './frames.ts';
 import type { ConnectionAccount, Fate, Tally } from './ledger.ts';
 import type { RecorderLink } from './recorder-link.ts';
+import { SerialProof } from './serial-proof.ts';
 import type { Piece, Slab } from './slab.ts';
 
 const EMPTY = new Uint8Array(0);
@@ -33,8 +35,8 @@ interface Gap {
 
 /**
  * One client connection as the recorder is told of it. The data plane reports bytes and ends as they pass; this
- * decides whether they go into the pipe or are counted where they fell. All it knows of HTTP is the turn: client
- * bytes after server bytes, unless it is told better.
+ * decides whether they go into the pipe or are counted where they fell. All it knows of HTTP is the turn, client
+ * bytes after server bytes unless it is told better, and whether one request is known to have followed the other.
  */
 export class TapConnection {
   readonly connection: number;
@@ -42,6 +44,7 @@ export class TapConnection {
   readonly #link: RecorderLink;
   readonly #clock: Clock;
   readonly #origin: ConnectionOrigin;
+  readonly #serial = new SerialProof();
   /** The next client bytes begin a turn. */
   #turnDue = true;
   #announced = false;
@@ -79,20 +82,22 @@ export class TapConnection {
    * @returns where they lie for the recorder; null for what it is not given
    */
   client(bytes: Buffer, slab: Slab | null = null): readonly Piece[] | null {
-    const turnStart = this.#turnDue;
+    const flags = this.#turnDue ? this.#turnFlags() : 0;
     this.#turnDue = false;
-    return this.#pass(FRAME.clientBytes, bytes, slab, turnStart);
+    if (!this.#opaque) this.#serial.client(bytes);
+    return this.#pass(FRAME.clientBytes, bytes, slab, flags);
   }
 
   /** Client bytes that belong to the turn which has begun, though its answer may be under way already. */
   restOfTurn(bytes: Buffer): void {
-    this.#pass(FRAME.clientBytes, bytes, null, false);
+    this.#pass(FRAME.clientBytes, bytes, null, 0);
   }
 
   /** As `client`. */
   server(bytes: Buffer, slab: Slab | null = null): readonly Piece[] | null {
     this.#turnDue = true;
-    return this.#pass(FRAME.serverBytes, bytes, slab, false);
+    if (!this.#opaque) this.#serial.server(bytes);
+    return this.#pass(FRAME.serverBytes, bytes, slab, 0);
   }
 
   clientEnd(): void {
@@ -158,7 +163,12 @@ export class TapConnection {
     this.#gap = null;
   }
 
-  #pass(type: FrameType, bytes: Buffer, slab: Slab | null, turnStart: boolean): readonly Piece[] | null {
+  #turnFlags(): number {
+    return this.#serial.nothingOpen ? FLAG_TURN_START | FLAG_NOTHING_OPEN : FLAG_TURN_START;
+  }
+
+  #pass(type: FrameType, bytes: Buffer, slab: Slab | null, flags: number): readonly Piece[] | null {
+    const turnStart = flags !== 0;
     const clientBytes = type === FRAME.clientBytes ? bytes.length : 0;
     const serverBytes = bytes.length - clientBytes;
     if (this.#opaque) {
@@ -168,7 +178,7 @@ export class TapConnection {
       return null;
     }
     if (this.#gap && turnStart) this.#resume();
-    const pieces = this.#gap ? null : this.#hand(type, turnStart ? FLAG_TURN_START : 0, bytes, slab);
+    const pieces = this.#gap ? null : this.#hand(type, flags, bytes, slab);
     if (pieces === null) this.#gap ??= newGap('queue_bytes');
     if (this.#gap) this.#shed(this.#gap, clientBytes, serverBytes, turnStart);
     else {

@@ -21,6 +21,7 @@ function someReading(): ForwarderReading {
 function readingOf(ledger: Ledger): ForwarderReading {
   return {
     ledger: ledger.read(),
+    open: 4,
     turnedAway: 2,
     failed: { upstream_refused: 3 },
     refused: {},
@@ -48,7 +49,8 @@ describe('the account over several forwarders', () => {
     const sum = history.read();
     expect(imbalance(sum.ledger)).toEqual({ bytes: 0, turns: 0 });
     expect(sum).toMatchObject({
-      ledger: { connections: 3, openConnections: 3, exchanges: 3, pending: { bytes: 147, turns: 3 } },
+      ledger: { connections: 3, unsettledConnections: 3, exchanges: 3, pending: { bytes: 147, turns: 3 } },
+      open: 12,
       turnedAway: 6,
       failed: { upstream_refused: 9 },
       queuedBytes: 3 * 65_536,
@@ -63,11 +65,12 @@ describe('the account over several forwarders', () => {
     history.update(1, someReading());
     history.forwarderEnded(0);
     history.update(0, someReading());
-    const { ledger, queuedBytes, slabShortages, probeShortages } = history.read();
+    const { ledger, open, queuedBytes, slabShortages, probeShortages } = history.read();
     expect(imbalance(ledger)).toEqual({ bytes: 0, turns: 0 });
+    expect(open).toBe(8);
     expect(ledger).toMatchObject({
       connections: 3,
-      openConnections: 2,
+      unsettledConnections: 2,
       exchanges: 3,
       recorded: { bytes: 450, turns: 3 },
       lost: { queue_bytes: { bytes: 21, turns: 3 }, crash_gap: { bytes: 49, turns: 1 } },

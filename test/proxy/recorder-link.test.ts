@@ -63,11 +63,11 @@ describe('the link to the recorder', () => {
     await exchange(harness, tap);
     tap.close('client_end');
     await harness.settleDown();
-    expect(harness.ledger.read().openConnections).toBe(1);
+    expect(harness.ledger.read().unsettledConnections).toBe(1);
     harness.recorder?.settle();
     await harness.settleDown();
     expect(harness.ledger.read()).toMatchObject({
-      openConnections: 0,
+      unsettledConnections: 0,
       recorded: { bytes: 1000, turns: 1 },
       pending: BALANCED,
     });
@@ -152,7 +152,7 @@ describe('the link to the recorder', () => {
     closed.close('client_end');
     harness.link.open().client(Buffer.alloc(5));
     await harness.link.finish(1);
-    expect(harness.ledger.read()).toMatchObject({ openConnections: 1, pending: BALANCED });
+    expect(harness.ledger.read()).toMatchObject({ unsettledConnections: 1, pending: BALANCED });
   });
 
   it('keeps the equation exact through any history of traffic, shedding, crashes and restarts', async () => {

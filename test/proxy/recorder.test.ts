@@ -159,7 +159,7 @@ describe('what the forwarder is told', () => {
     tap.server(RESPONSE);
     tap.close('client_end');
     startReading();
-    await until(() => ledger.read().openConnections === 0);
+    await until(() => ledger.read().unsettledConnections === 0);
     const bytes = REQUEST.length + RESPONSE.length;
     expect(ledger.read()).toMatchObject({ lost: { encode_failed: { bytes, turns: 1 } }, exchanges: 0 });
     expect(ledger.read().recorded).toEqual({ bytes: 0, turns: 0 });

@@ -38,6 +38,7 @@ class ForwarderModel {
   read(): ForwarderReading {
     return {
       ledger: this.#ledger.read(),
+      open: 0,
       turnedAway: 0,
       failed: {},
       refused: {},
@@ -168,7 +169,7 @@ describe('the account of a recording', () => {
         const { ledger } = stage.account.reading;
         expect(imbalance(ledger)).toEqual(BALANCED);
         expect(ledger.pending).toEqual(BALANCED);
-        expect(ledger.openConnections).toBe(0);
+        expect(ledger.unsettledConnections).toBe(0);
         stage.killRecorder();
       }),
       // A failure that is still being shrunk when the test's time is over would be told as a time-out. Too slow is one.
@@ -222,7 +223,7 @@ describe('a quarantined connection', () => {
     expect(ledger.lost).toEqual({ writer_down: { bytes: 100, turns: 1 } });
     expect(ledger.omitted).toEqual({ unparsed: { bytes: 50, turns: 1 } });
     tap.close('client_end');
-    expect(stage.forwarders[0]?.read().ledger.openConnections).toBe(0);
+    expect(stage.forwarders[0]?.read().ledger.unsettledConnections).toBe(0);
     stage.killRecorder();
   });
 });

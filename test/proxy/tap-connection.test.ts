@@ -64,7 +64,7 @@ describe('a connection in a gap, of which nothing more is recorded', () => {
     const reading = ledger.read();
     expect(imbalance(reading)).toEqual({ bytes: 0, turns: 0 });
     expect(reading).toMatchObject({
-      openConnections: 0,
+      unsettledConnections: 0,
       pending: { bytes: 0, turns: 0 },
       lost: { queue_bytes: { bytes: HANDED.client + HANDED.server + SHED_BYTES, turns: 1 } },
       omitted: { unparsed: { bytes: 1_000, turns: 0 } },

@@ -148,6 +148,7 @@ export class ForwarderLife {
     return {
       ledger: this.#ledger.read(),
       ...{
+        open: 0,
         turnedAway: 0,
         failed: {},
         refused: {},

@@ -27,8 +27,8 @@ export async function startRecordedWire(options: PlainWire): Promise<RecordedWir
   });
   const settled = async () => {
     for (;;) {
-      const { pending, openConnections, connections } = wire.ledger.read();
-      const open = wire.forwarder.connections.open + openConnections + pending.bytes + pending.turns;
+      const { pending, unsettledConnections, connections } = wire.ledger.read();
+      const open = wire.forwarder.connections.open + unsettledConnections + pending.bytes + pending.turns;
       // The last the recorder hears of a connection is its close, which nothing is settled by.
       if (open === 0 && sink.protocolUses.length >= connections) return;
       await new Promise((resolve) => setTimeout(resolve, 5));

@@ -8,7 +8,9 @@ import type { ConnectionFeed } from './settlement.ts';
 
 /**
  * - `reading`: exchanges are assembled.
- * - `waiting`: bytes were missed; everything is lost until a turn begins with a request line.
+ * - `waiting`: bytes were missed; everything is lost until a turn begins with a request line and nothing older can
+ *   be unanswered. Of a client that may have had several requests under way, that is up to its end: from the middle
+ *   on, an answer to the one before looks like an answer to the next.
  * - `candidate`: such a turn is being read; the next server chunk must begin with `HTTP/1.`.
  * - `confirming`: it did; the first exchange settled makes it certain.
  * - `opaque`: nothing further can become an exchange.
@@ -37,13 +39,14 @@ export class ConnectionAssembly implements ConnectionFeed {
     if (resync !== undefined) this.#wait(resync.reason);
   }
 
-  clientBytes(atNs: number, bytes: Uint8Array, turnStart: boolean): void {
+  clientBytes(atNs: number, bytes: Uint8Array, turnStart: boolean, nothingOpen: boolean): void {
     if (this.#state === 'closed') return;
     const offset = this.#settled.clientCame(bytes.length);
     const buffer = asBuffer(bytes);
     if (turnStart) {
       this.#pairing.countTurns(1);
-      if (this.#state === 'waiting' && beginsWithRequestLine(buffer)) this.#state = 'candidate';
+      const takenUp = this.#state === 'waiting' && nothingOpen && beginsWithRequestLine(buffer);
+      if (takenUp) this.#state = 'candidate';
     }
     if (this.#isReading()) this.#heed(this.#pairing.readClient(atNs, buffer, offset));
     else this.#dropPending();

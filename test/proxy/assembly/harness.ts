@@ -91,12 +91,12 @@ export class Feed {
     return this;
   }
 
-  client(bytes: string | Uint8Array, turnStart = this.#serverSpoke): this {
+  client(bytes: string | Uint8Array, turnStart = this.#serverSpoke, nothingOpen = true): this {
     const buffer = typeof bytes === 'string' ? Buffer.from(bytes, 'latin1') : Buffer.from(bytes);
     this.clientFed += buffer.length;
     if (turnStart) this.turnsFed += 1;
     this.#serverSpoke = false;
-    this.assembly.clientBytes(this.nowNs, buffer, turnStart);
+    this.assembly.clientBytes(this.nowNs, buffer, turnStart, nothingOpen);
     buffer.fill(0xee); // what was kept without being copied would show
     this.nowNs += 1_000;
     return this;

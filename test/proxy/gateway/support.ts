@@ -78,7 +78,7 @@ export async function startGateway(
     port: ports[0] ?? 0,
     /** Waits until everything fed is committed and settled. */
     settle: async () => {
-      await until(() => ledger.read().openConnections === 0);
+      await until(() => ledger.read().unsettledConnections === 0);
       await link.finish(5_000);
       return ledger.read();
     },

@@ -102,7 +102,7 @@ describe('the wire', () => {
     const socket = connect({ port: listening, host: '127.0.0.1' });
     expect((await failure(socket)).code).toBe('ECONNRESET');
     await sleep(20);
-    expect(ledger.read().openConnections).toBe(0);
+    expect(ledger.read().unsettledConnections).toBe(0);
   });
 
   it('refuses a port that is taken with the reason and the way out', async () => {

@@ -1,0 +1,108 @@
+import { expect } from 'vitest';
+import type { Exchange } from '../../src/core/exchange.ts';
+import { parseRequestHead } from '../../src/core/headers.ts';
+import type { CommittingSink } from '../../src/core/ports.ts';
+import { UNKNOWN_ORIGIN } from '../../src/proxy/connection-origin.ts';
+import { FedConnection } from '../../src/proxy/fed-connection.ts';
+import { FLAG_RESYNC, FRAME, type Frame, readDoubles } from '../../src/proxy/frames.ts';
+import { Ledger } from '../../src/proxy/ledger.ts';
+import type { RecorderLink } from '../../src/proxy/recorder-link.ts';
+import type { FrameHead } from '../../src/proxy/slab-queue.ts';
+import { TapConnection } from '../../src/proxy/tap-connection.ts';
+import { latin1, makeContext } from '../proxy/assembly/harness.ts';
+import { imbalance } from './imbalance.ts';
+import { ManualClock } from './manual-clock.ts';
+
+/** One connection from its tap to what is recorded of it, with a pipe that sheds and a recorder that dies when told. */
+export class TappedRecording {
+  readonly #exchanges: Exchange[] = [];
+  readonly #ledger = new Ledger();
+  readonly #clock = new ManualClock();
+  readonly #tap: TapConnection;
+  #recorder: FedConnection | null = null;
+  #piped: Frame[] = [];
+  shedding = false;
+
+  constructor() {
+    const piped = (head: FrameHead, payload: Uint8Array) => {
+      this.#piped.push({ ...head, payload: Uint8Array.from(payload) });
+    };
+    const append = (head: FrameHead, bytes: Buffer) => {
+      if (this.shedding) return null;
+      piped(head, bytes);
+      return [];
+    };
+    const queue = Object.defineProperty({ append, appendControl: piped }, 'hasRoom', {
+      get: () => !this.shedding,
+    });
+    const deaf = () => undefined;
+    const notes = { handOver: deaf, noteLoss: deaf, noteOmission: deaf, gapNoted: deaf, retire: deaf };
+    const link = { ...notes, attached: true, queue } as unknown as RecorderLink;
+    this.#tap = new TapConnection(1, UNKNOWN_ORIGIN, this.#ledger.open(), link, this.#clock);
+  }
+
+  client(text: string): this {
+    this.#tap.client(Buffer.from(text, 'latin1'));
+    return this.#deliver();
+  }
+
+  server(text: string): this {
+    this.#tap.server(Buffer.from(text, 'latin1'));
+    return this.#deliver();
+  }
+
+  shed(pass: () => void): this {
+    this.shedding = true;
+    pass();
+    this.shedding = false;
+    return this;
+  }
+
+  recorderDies(): this {
+    this.#recorder = null;
+    this.#tap.recorderGone();
+    return this.#deliver();
+  }
+
+  /** What was asked for and what was answered to it, as it is recorded. */
+  rows(): string[] {
+    this.#tap.close('client_end');
+    this.#deliver();
+    expect(this.#ledger.read().pending).toEqual({ bytes: 0, turns: 0 });
+    return this.#exchanges.map(({ request, response }) => {
+      const { target } = parseRequestHead(request?.head ?? new Uint8Array(0));
+      return `${target} ${response === null ? '' : latin1(response.body.kept)}`;
+    });
+  }
+
+  #deliver(): this {
+    this.#clock.advance(1);
+    const frames = this.#piped;
+    this.#piped = [];
+    for (const frame of frames) {
+      if (frame.type === FRAME.open) this.#recorder = this.#opened(frame);
+      else this.#recorder?.take(frame);
+    }
+    expect(imbalance(this.#ledger.read())).toEqual({ bytes: 0, turns: 0 });
+    return this;
+  }
+
+  #opened(frame: Frame): FedConnection {
+    const [clientOffset = 0, serverOffset = 0] = readDoubles(frame.payload.slice(0, 16));
+    const resync = (frame.flags & FLAG_RESYNC) !== 0;
+    const append = (exchange: Exchange) => this.#exchanges.push(exchange) > 0;
+    const deaf = () => undefined;
+    const sink = {
+      append,
+      addLoss: deaf,
+      addOmission: deaf,
+      addProtocolUse: deaf,
+    } as unknown as CommittingSink;
+    return new FedConnection(
+      1,
+      { sink, context: makeContext(), clock: this.#clock },
+      { origin: UNKNOWN_ORIGIN, number: 1, clientOffset, serverOffset, resync },
+      (settlement) => this.#tap.settled(settlement),
+    );
+  }
+}
