@@ -107,6 +107,12 @@ export class Scaling {
     return this.options.scaling === 'compress' ? this.curve.min : 1;
   }
 
+  /** The most recorded seconds of which a second of the run may hold something: copies come up to the jitter later. */
+  get meetingSeconds(): number {
+    const repeats = this.loadAt(this.curve.max).copies > 1;
+    return this.maxPace + (repeats ? this.options.jitterMs / 1e3 : 0);
+  }
+
   /** The most that a second of the recording becomes, in a pace, in copies and in layers. */
   get growth(): number {
     return this.maxPace * Math.max(1, this.loadAt(this.curve.max).copies) * this.layers.length;
