@@ -1,6 +1,7 @@
 import { formatMs, formatShare } from '../core/units.ts';
 import type { ArrivalFigures } from './arrival-statistics.ts';
 import { IDC_WINDOWS } from './arrival-statistics.ts';
+import { nothingPlanned } from './empty-plan.ts';
 import type { JudgementBounds } from './judgement-bounds.ts';
 import type { OutcomeFigures } from './outcome-counts.ts';
 import { isStoppedByFailures, type RunContext } from './run-context.ts';
@@ -11,6 +12,7 @@ import { StretchSet } from './stretch-set.ts';
 export const REASON_CODES = [
   'slo_violated',
   'interrupted',
+  'nothing_planned',
   'achieved_below',
   'lag_over_bound',
   'sender_busy',
@@ -48,6 +50,7 @@ type Check = (context: RunContext, bounds: JudgementBounds) => Reason | null;
 
 const CHECKS: readonly Check[] = [
   interrupted,
+  nothingPlanned,
   achieved,
   lag,
   senderBusy,
@@ -106,7 +109,7 @@ export function commonestFailure({ statuses, errors }: OutcomeFigures): string {
 function achieved({ figures, interrupted: cause }: RunContext, bounds: JudgementBounds): Reason | null {
   const { planned, outcomes } = figures;
   const atLeast = cause !== null && !figures.unread.toTheEnd ? 'at least ' : '';
-  if (planned > 0 && outcomes.sent / planned >= bounds.achievedShare) return null;
+  if (planned === 0 || outcomes.sent / planned >= bounds.achievedShare) return null;
   const wasCutShort = cause !== null && planned - outcomes.sent - outcomes.refused > outcomes.refused;
   return {
     code: 'achieved_below',
@@ -229,6 +232,7 @@ function multiplier(context: RunContext, bounds: JudgementBounds): Reason | null
   const { effectiveMultiplier, playedMultiplier, multiplier: asked } = context;
   // Where nobody knows what was seen, the multiplier is of what the capture holds, and must be reached all the same.
   const reached = effectiveMultiplier ?? playedMultiplier;
+  if (nothingPlanned(context) !== null) return null;
   if (reached === null || reached >= asked * (1 - bounds.multiplierShare)) return null;
   const partlyOpen = context.figures.fidelity.resolved !== null;
   // What had not come due when the run was stopped says nothing of how its sessions went.

@@ -132,8 +132,9 @@ function contextOf(input: ReplaySummaryInput): RunContext {
   const playedMultiplier = playedMultiplierOf(input);
   const isSeen = playedMultiplier !== null && coverage.share !== null;
   const effectiveMultiplier = isSeen ? playedMultiplier * coverage.share : null;
+  const plannedElsewhere = Math.max(0, (input.played?.planned ?? 0) - figures.planned);
   const multipliers = { multiplier, playedMultiplier, effectiveMultiplier };
-  return { figures, health, coverage, ...multipliers, interrupted, calibration, shards };
+  return { figures, health, coverage, ...multipliers, interrupted, calibration, shards, plannedElsewhere };
 }
 
 /**

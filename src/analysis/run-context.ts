@@ -56,4 +56,6 @@ export interface RunContext {
   /** How the target compares with the recording; null or left out where that was not asked for. */
   readonly calibration?: Calibration | null;
   readonly shards?: ShardsContext | undefined;
+  /** Of the same plan, by other shards that are no part of this run; 0 where it is the whole plan. */
+  readonly plannedElsewhere: number;
 }

@@ -1,6 +1,7 @@
 import { countOf, formatMs } from '../core/units.ts';
 import { leftOutText } from './calibration.ts';
 import { checkDoubts, isProvenMismatch } from './check-judgement.ts';
+import { emptyShard } from './empty-plan.ts';
 import { failureDoubts } from './failure-doubts.ts';
 import { findings, isOurSideLate, percent, type Reason, turnedAwayText } from './findings.ts';
 import { JUDGEMENT_BOUNDS, type JudgementBounds } from './judgement-bounds.ts';
@@ -168,7 +169,12 @@ function standingNotes(context: RunContext, bounds: JudgementBounds): Reason[] {
       : null,
     figures.statusMix.recordedAnswers === 0 ? 'the recorded statuses' : null,
   ].filter((each) => each !== null);
-  const notes = [...uncalibrated(context), ...partlyOpen(context), ...turnedAway(context, bounds)];
+  const notes = [
+    ...emptyShard(context),
+    ...uncalibrated(context),
+    ...partlyOpen(context),
+    ...turnedAway(context, bounds),
+  ];
   if (unknown.length > 0) {
     notes.push({
       code: 'unknown',

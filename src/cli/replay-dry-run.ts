@@ -65,7 +65,7 @@ export function planWindow(request: DryRunRequest, output: DryRunOutput): void {
     });
     const fidelity = statistics.figures();
     // As the replay itself would be: a script that plans first learns it here.
-    if (fidelity.recorded.count === 0) throw nothingSelected(describeFilters(options.filters));
+    if (report.selected === 0) throw nothingSelected(describeFilters(options.filters));
     if (json) output.json(dryRunDocument(plan, leadIn, report, fidelity, source));
     else output.print(dryRunLines(plan, report, fidelity, source));
   } finally {
@@ -161,6 +161,7 @@ function dryRunLines(
     ...playedLines(window, playback),
     '',
     'What will not be sent',
+    ...emptyShardLines(options, fidelity.planned.count, skippedSends),
     ...(skipped.length + playback.filtered === 0 ? ['  nothing is left out by its facts'] : []),
     ...skipped.map(([reason, count]) => `  ${reason}: ${count} of ${sends}`),
     ...(playback.filtered === 0 ? [] : [`  filtered: ${playback.filtered} of ${inWindow}`]),
@@ -169,6 +170,12 @@ function dryRunLines(
     ...payloadLines(report.payloads),
     ...scalingCountLines(report.scaling),
   ];
+}
+
+/** A good plan, of which none of the sessions fell to this shard. */
+function emptyShardLines({ shard }: ReplayOptions, planned: number, skipped: number): string[] {
+  if (shard === null || planned + skipped > 0) return [];
+  return [`  this shard plays nothing: nothing of the plan fell to ${shard.index}/${shard.count}`];
 }
 
 /** The ceiling that was stated: what it is alone for is known before anything is sent. */

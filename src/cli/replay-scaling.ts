@@ -58,11 +58,11 @@ export function plannedSpanNs(scaling: Scaling, window: ReplayWindow): number {
 /** What the windows, one after the other, will ask of the target. */
 export function forecastFor(overview: CaptureOverview, window: ReplayWindow, scaling: Scaling): Forecast {
   const pace = {
-    most: scaling.maxPace,
+    meetingSeconds: scaling.meetingSeconds,
     endUs: reachUs(scaling, window.durationNs),
     isConstant: scaling.options.stages === null,
   };
-  return outlookOn(overview, window, pace, (each, range, endUs) => foresee(each, range, scaling, endUs));
+  return outlookOn(overview, window, pace, (seconds, endUs) => foresee(seconds, scaling, endUs));
 }
 
 /** The multiplier that was asked for: with stages, the mean of what they ask of this window. */

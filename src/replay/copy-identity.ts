@@ -6,7 +6,7 @@ import {
   parseRequestHead,
   type RequestHead,
 } from '../core/headers.ts';
-import { jsonMember, jsonStart } from '../core/json-cursor.ts';
+import { jsonLastMember, jsonStart } from '../core/json-cursor.ts';
 import type { KeySource } from '../core/key-source.ts';
 import { spliceJson } from './json-splice.ts';
 import { newName, newScalar } from './new-names.ts';
@@ -56,7 +56,7 @@ export function namesServerIssued({ request }: RequestPart): boolean {
   ) {
     return false;
   }
-  const at = jsonMember(body, jsonStart(body), SERVER_ISSUED);
+  const at = jsonLastMember(body, jsonStart(body), SERVER_ISSUED);
   return at >= 0 && body[at] === 0x22;
 }
 

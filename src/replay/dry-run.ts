@@ -48,6 +48,8 @@ export interface DryRunListener {
 }
 
 export interface DryRunReport {
+  /** Exchanges of the window that are played, whichever shard plays them. */
+  readonly selected: number;
   /** From the facts of every row. */
   readonly audit: ReplayAudit;
   readonly scaling: ScalingCounts;
@@ -67,6 +69,7 @@ export function dryRun(parts: DryRunParts, listener: DryRunListener): DryRunRepo
   const concurrency = new Concurrency();
   const tally = new ScalingTally();
   const stripe = new Stripe(parts.shard ?? null, parts.scaling.draws);
+  let selected = 0;
   let places = 0;
   let planned = 0;
   let refusedForRate = 0;
@@ -76,6 +79,7 @@ export function dryRun(parts: DryRunParts, listener: DryRunListener): DryRunRepo
     const { row, intendedOffsetNs } = send;
     if (intendedOffsetNs >= (parts.durationNs ?? Number.POSITIVE_INFINITY)) break;
     const own = stripe.holds(send);
+    if (isOfWindow(send)) selected += 1;
     if (own && isOfWindow(send)) {
       listener.recorded(row);
       openSessions?.see(row);
@@ -100,6 +104,7 @@ export function dryRun(parts: DryRunParts, listener: DryRunListener): DryRunRepo
     if (!admitted) refusedForRate += 1;
   }
   return {
+    selected,
     audit: audit.report(),
     scaling: tally.counts(scaling.forgottenSessions, openSessions?.figures() ?? null),
     refusedForRate,

@@ -1,4 +1,4 @@
-import type { SecondCount } from './capture-overview.ts';
+import type { PlayedSecond } from './played-seconds.ts';
 
 /** What a replay will ask of its target, foreseen from roll-ups: of seconds at the window's edges so much as lies in it. */
 export interface Forecast {
@@ -16,29 +16,27 @@ export interface Forecast {
 
 /** Passed seconds kept before they are cut off, so that each is moved rarely. */
 const TRIM_AFTER = 4_096;
+const SECOND_US = 1_000_000;
 
-/** A second, of which the run may come to a part alone. */
-export interface PlayedSecond extends SecondCount {
-  /** Share of what was recorded in it that is played; 1 where nothing is said. */
-  readonly share?: number;
-}
-
-/** Sums seconds, which come in order, in one pass and at the memory of one replayed second. */
-export function forecastOf(seconds: Iterable<PlayedSecond>, multiplier: number): Forecast {
-  // A replayed second covers `multiplier` recorded ones, which touch at most one whole second more than that
-  // rounded up; sums over so many neighbours bound every alignment.
-  const reach = Math.ceil(multiplier) + 1;
-  const recent: SecondCount[] = [];
+/**
+ * Sums seconds, which come in order, in one pass and at the memory of one replayed second. Counts are not rounded.
+ * @param meeting recorded seconds of which a second of the replay may hold something
+ */
+export function forecastOf(seconds: Iterable<PlayedSecond>, meeting: number): Forecast {
+  // A stretch so long that begins wherever it may and reaches into a second touches of those before it the ones that
+  // end less than its length before that one begins; sums over so many neighbours bound every alignment.
+  const reachUs = meeting * SECOND_US;
+  const recent: PlayedSecond[] = [];
   let head = 0;
   let sum = 0;
   let exchanges = 0;
   let plannedPeakPerSecond = 0;
-  let busiest: SecondCount = { second: 0, exchanges: 0 };
+  let busiest = { second: 0, exchanges: 0 };
   for (const each of seconds) {
     recent.push(each);
     sum += each.exchanges;
-    exchanges += each.exchanges * (each.share ?? 1);
-    while (recent[head]!.second <= each.second - reach) sum -= recent[head++]!.exchanges;
+    exchanges += each.exchanges * each.share;
+    while (recent[head]!.toUs <= each.fromUs - reachUs) sum -= recent[head++]!.exchanges;
     if (head > TRIM_AFTER) {
       recent.splice(0, head);
       head = 0;
@@ -47,8 +45,8 @@ export function forecastOf(seconds: Iterable<PlayedSecond>, multiplier: number):
     if (each.exchanges > busiest.exchanges) busiest = each;
   }
   return {
-    exchanges: Math.round(exchanges),
-    plannedExchanges: Math.round(exchanges),
+    exchanges,
+    plannedExchanges: exchanges,
     timesEach: 1,
     peakSecond: busiest.exchanges > 0 ? busiest.second : null,
     recordedPeakPerSecond: busiest.exchanges,

@@ -1,4 +1,4 @@
-import { jsonElement, jsonMember, jsonStart } from '../core/json-cursor.ts';
+import { jsonElement, jsonLastMember, jsonMember, jsonMemberAgain, jsonStart } from '../core/json-cursor.ts';
 
 /** A text or a number of a document as it stands there, quotes included. */
 export interface JsonScalar {
@@ -6,45 +6,52 @@ export interface JsonScalar {
   readonly isText: boolean;
 }
 
-/** A document, and where a value of it begins and ends. */
-interface Found {
-  readonly from: number;
-  readonly to: number;
-  readonly value: JsonScalar;
-}
-
 /**
- * Puts another value in the place of one, every other byte as it was.
- * @param change gives the new literal; null leaves the document as it is
- * @returns null where there is no such text or number, or it is to stay
+ * Puts another value in the place of one, and of each where its object repeats it: a server may take any of them, and
+ * most take the last. Every other byte stays as it was.
+ * @param change gives the new literal; null leaves the value as it is
+ * @returns null where there is no such text or number, or all are to stay
  */
 export function spliceJson(
   json: Uint8Array,
   steps: readonly string[],
   change: (value: JsonScalar) => string | null,
 ): Buffer | null {
-  const found = find(json, steps);
-  const literal = found === null ? null : change(found.value);
-  if (found === null || literal === null) return null;
-  return Buffer.concat([json.subarray(0, found.from), Buffer.from(literal, 'utf8'), json.subarray(found.to)]);
-}
-
-/** Whether there is a text or a number in this place. */
-export function hasScalar(json: Uint8Array, steps: readonly string[]): boolean {
-  return find(json, steps) !== null;
-}
-
-function find(json: Uint8Array, steps: readonly string[]): Found | null {
-  let at = jsonStart(json);
-  for (const step of steps) {
-    const member = jsonMember(json, at, Buffer.from(step, 'utf8').toString('latin1'));
-    at = member < 0 && /^\d{1,6}$/.test(step) ? jsonElement(json, at, Number(step)) : member;
-    if (at < 0) return null;
-  }
   const bytes = Buffer.from(json.buffer, json.byteOffset, json.byteLength);
-  const to = json[at] === 0x22 ? textEnd(bytes, at) : numberEnd(bytes, at);
-  if (to < 0) return null;
-  return { from: at, to, value: { literal: bytes.toString('utf8', at, to), isText: json[at] === 0x22 } };
+  const pieces: Uint8Array[] = [];
+  let from = 0;
+  for (const at of places(json, steps)) {
+    const isText = json[at] === 0x22;
+    const to = isText ? textEnd(bytes, at) : numberEnd(bytes, at);
+    const literal = to < 0 ? null : change({ literal: bytes.toString('utf8', at, to), isText });
+    if (literal === null) continue;
+    pieces.push(json.subarray(from, at), Buffer.from(literal, 'utf8'));
+    from = to;
+  }
+  return pieces.length === 0 ? null : Buffer.concat([...pieces, json.subarray(from)]);
+}
+
+/** Where values of this place stand, in order: of what holds them the last one counts, as for a parser. */
+function* places(json: Uint8Array, steps: readonly string[]): Generator<number> {
+  let holder = jsonStart(json);
+  for (const step of steps.slice(0, -1)) {
+    const member = jsonLastMember(json, holder, nameOf(step));
+    holder = member < 0 ? elementAt(json, holder, step) : member;
+    if (holder < 0) return;
+  }
+  const last = steps.at(-1) ?? '';
+  const name = nameOf(last);
+  const element = elementAt(json, holder, last);
+  if (element >= 0) yield element;
+  else for (let at = jsonMember(json, holder, name); at >= 0; at = jsonMemberAgain(json, at, name)) yield at;
+}
+
+function nameOf(step: string): string {
+  return Buffer.from(step, 'utf8').toString('latin1');
+}
+
+function elementAt(json: Uint8Array, holder: number, step: string): number {
+  return /^\d{1,6}$/.test(step) ? jsonElement(json, holder, Number(step)) : -1;
 }
 
 /** Position after the closing quote of the text that opens at `at`; -1 where it is cut. */

@@ -4,7 +4,7 @@ import type { ReplayWindow } from './window.ts';
 /** Where a plan ends, and with which of the things that end one: whichever comes first. */
 export interface PlanEnd {
   readonly with: 'windows' | 'stages' | 'duration';
-  /** Nanoseconds of the run. */
+  /** Nanoseconds of the run, with the copies that come after what they repeat. */
   readonly offsetNs: number;
   /** How far into its windows that is, all passes together, microseconds of the recording; seams are left out. */
   readonly playedUs: number;
@@ -14,9 +14,12 @@ export interface PlanEnd {
 export function planEndOf(scaling: Scaling, { onceNs, loops, durationNs }: ReplayWindow): PlanEnd {
   const once = (onceNs / 1e3) * scaling.minPace;
   const windowsUs = loops === null ? Number.POSITIVE_INFINITY : once * loops;
+  const { latestCopyUs, endUs } = scaling;
+  // Copies of what was played until the stages were over are played as well.
+  const stagesNs = latestCopyUs === 0 ? scaling.curve.durationNs : scaling.offsetNsAt(endUs + latestCopyUs);
   const ends = [
-    { with: 'windows', offsetNs: scaling.offsetNsAt(windowsUs) },
-    { with: 'stages', offsetNs: scaling.curve.durationNs },
+    { with: 'windows', offsetNs: scaling.offsetNsAt(windowsUs + latestCopyUs) },
+    { with: 'stages', offsetNs: stagesNs },
     { with: 'duration', offsetNs: durationNs ?? Number.POSITIVE_INFINITY },
   ] as const;
   const first = ends.reduce((least, each) => (each.offsetNs < least.offsetNs ? each : least));

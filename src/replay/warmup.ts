@@ -3,6 +3,7 @@ import { AuditCounter } from './audit.ts';
 import type { CaptureOverview } from './capture-overview.ts';
 import { type CountedStretch, countedSends } from './counted-sends.ts';
 import { type PlanListener, type PlannedRequest, type PlanParts, plannedRequests } from './plan.ts';
+import { playedSeconds } from './played-seconds.ts';
 import type { PreparedRequest } from './prepared-request.ts';
 import { RateCeiling } from './rate-ceiling.ts';
 import { foresee } from './scaling/foresee.ts';
@@ -51,7 +52,7 @@ export function warmupBefore(parts: WarmupParts): Warmup {
   const range = { fromUs: Math.max(beginUs - askedUs, overview.firstArrivalUs ?? beginUs), toUs: beginUs };
   const firstUs = range.fromUs < range.toUs ? firstArrivalUs(source, range) : null;
   const spanNs = firstUs === null ? 0 : own.offsetNsAt(beginUs - firstUs);
-  const foreseen = firstUs === null ? null : foresee(overview, range, own);
+  const foreseen = firstUs === null ? null : foresee(playedSeconds(overview, [range]), own);
   const { arrivalsOnly } = overview;
   const stretch = { source, range, scaling: asBegun, durationNs: spanNs, arrivalsOnly };
   return {
@@ -63,7 +64,7 @@ export function warmupBefore(parts: WarmupParts): Warmup {
     scaling: own,
     peakPerSecond: foreseen?.plannedPeakPerSecond ?? 0,
     plannedExchanges:
-      maxRequests === null ? (foreseen?.plannedExchanges ?? 0) : countedSends(stretch, maxRequests),
+      maxRequests === null ? Math.round(foreseen?.plannedExchanges ?? 0) : countedSends(stretch, maxRequests),
   };
 }
 

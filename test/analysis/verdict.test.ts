@@ -183,6 +183,27 @@ describe('judge', () => {
     },
   );
 
+  test('a plan of nothing was not cut short by caps: it says that nothing was planned', () => {
+    const nothing = contextOf([], { effectiveMultiplier: 0 });
+    const judgement = judge(nothing, []);
+    expect(judgement).toMatchObject({ valid: false, reasons: [{ code: 'nothing_planned' }] });
+    expect(judgement.reasons).toHaveLength(1);
+    expect(judgement.reasons[0]?.advice).not.toContain('caps');
+    const stopped = codesOf(contextOf([], { interrupted: 'SIGINT' }), '');
+    expect(stopped).toMatchObject({ valid: false, reasons: ['interrupted'] });
+  });
+
+  test('a shard to which nothing fell has played its part, and has no objective to keep', () => {
+    const shard = contextOf([], { plannedElsewhere: 24 });
+    const judgement = judge(shard, []);
+    expect(exitCodeOf(judgement)).toBe(0);
+    expect(judgement).toMatchObject({ verdict: null, valid: true, reasons: [] });
+    expect(judgement.notes).toContainEqual(expect.objectContaining({ code: 'nothing_planned' }));
+    const asked = codesOf(shard);
+    expect(asked.verdict).toBe('INCONCLUSIVE');
+    expect(new Set(asked.reasons)).toEqual(new Set(['too_few_samples']));
+  });
+
   test('just inside every bound is still a PASS', () => {
     const nearly = good(20_000).map(({ index }) =>
       send({ index, actualOffsetNs: index * 100 * MS + 1.9 * MS }),

@@ -117,6 +117,25 @@ describe('a dry run', () => {
     expect(planOf(minute(), {})).toMatchObject({ document: { maxRatePerSecond: null, refusedForRate: 0 } });
   });
 
+  it('refuses no shard for what falls to others: it plays copies alone, or nothing and says so', () => {
+    const session = Buffer.from('session1');
+    const capture = captureOf(
+      Array.from({ length: 5 }, (_, n) => exchangeOf({ arrivalUs: TEST_EPOCH_US + n * 100_000, session })),
+    );
+    const shards = [0, 1, 2, 3].map((index) =>
+      planOf(capture, { scaling: 'amplify', multiplier: '2', shard: `${index}/4` }),
+    );
+    const counts = shards.map(({ document }) => document as { planned: number; selected: number });
+    expect(counts.reduce((sum, { planned }) => sum + planned, 0)).toBe(10);
+    expect(counts).toContainEqual(expect.objectContaining({ planned: 5, selected: 0 }));
+    for (const [index, { text }] of shards.entries()) {
+      expect(text.includes(`plays nothing: nothing of the plan fell to ${index}/4`)).toBe(
+        counts[index]?.planned === 0,
+      );
+    }
+    expect(() => planOf(capture, { status: ['404'], shard: '0/4' })).toThrow('No exchange of the window has');
+  });
+
   it('says nothing of what was not asked for', () => {
     const { text, document } = planOf(minute(), {});
     expect(document).toMatchObject({ warmup: null, calibration: null });

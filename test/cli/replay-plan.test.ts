@@ -63,6 +63,23 @@ describe('the end of a plan', () => {
   });
 });
 
+describe('the length of a plan', () => {
+  it.each<[string, Parameters<typeof scheduledBy>[1], number]>([
+    ['stages', { stages: '10s@1x' }, 30],
+    ['windows', { to: '1970-01-01T00:00:10Z' }, 29],
+    ['a duration', { duration: '12s' }, 12],
+  ])('holds the copies that come after what they repeat, where it ends with %s', (_, flags, leastS) => {
+    const copied = { scaling: 'amplify', multiplier: '2', jitter: '20s', ...flags };
+    const { plan, planned, lastNs } = scheduledBy(steady, copied);
+    expect(plan.window.plannedSpanNs).toBeGreaterThan(lastNs);
+    expect(plan.window.plannedSpanNs).toBeGreaterThanOrEqual(leastS * 1e9);
+    expect(plan.window.plannedSpanNs).toBeLessThanOrEqual((leastS + 1) * 1e9);
+    if (flags.duration === undefined) {
+      expect(Math.abs(plan.forecast.plannedExchanges / planned - 1)).toBeLessThan(0.03);
+    }
+  });
+});
+
 describe('the requests that are foreseen', () => {
   // Quiet, then busy: the mean says nothing of either part.
   const rising = arrivalsOf(400, (second) => (second < 320 ? 2 : 20));

@@ -1,16 +1,18 @@
 import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
-import type { SecondCount } from '../../src/replay/capture-overview.ts';
 import { forecastOf } from '../../src/replay/forecast.ts';
+import type { PlayedSecond } from '../../src/replay/played-seconds.ts';
 import { scalingAt } from '../support/scalings.ts';
+
+/** A second that is played as a whole. */
+const whole = (second: number, exchanges: number): PlayedSecond => ({
+  ...{ second, exchanges, share: 1 },
+  ...{ fromUs: second * 1e6, toUs: (second + 1) * 1e6 },
+});
 
 describe('forecastOf', () => {
   it('sums a window and finds its busiest second', () => {
-    const seconds = [
-      { second: 10, exchanges: 3 },
-      { second: 11, exchanges: 9 },
-      { second: 500, exchanges: 4 },
-    ];
+    const seconds = [whole(10, 3), whole(11, 9), whole(500, 4)];
     expect(forecastOf(seconds, 1)).toEqual({
       exchanges: 16,
       plannedExchanges: 16,
@@ -35,10 +37,7 @@ describe('forecastOf', () => {
       fc.property(arrivals, fc.constantFrom(0.1, 0.5, 1, 1.5, 2, 3.7, 20), (unsorted, multiplier) => {
         const all = unsorted.sort((a, b) => a - b);
         const counts = Map.groupBy(all, (us) => Math.floor(us / 1e6));
-        const seconds: SecondCount[] = [...counts].map(([second, { length }]) => ({
-          second,
-          exchanges: length,
-        }));
+        const seconds = [...counts].map(([second, { length }]) => whole(second, length));
         const scaling = scalingAt(multiplier);
         const planned = all.map((us) => scaling.offsetNsAt(us - all[0]!));
         const perSecond = Map.groupBy(planned, (ns) => Math.floor(ns / 1e9));

@@ -22,6 +22,7 @@ export function contextOf(sends: readonly Send[], facts: Partial<RunContext> = {
     playedMultiplier: 1,
     effectiveMultiplier: 1,
     interrupted: null,
+    plannedElsewhere: 0,
     ...facts,
   };
 }

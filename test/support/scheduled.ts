@@ -21,7 +21,12 @@ import { rolledUp } from './rolled-up.ts';
 export function scheduledBy(
   arrivalsUs: readonly number[],
   flags: RawReplayOptions,
-): { readonly plan: ReplayPlan; readonly planned: number; readonly peakPerSecond: number } {
+): {
+  readonly plan: ReplayPlan;
+  readonly planned: number;
+  readonly peakPerSecond: number;
+  readonly lastNs: number;
+} {
   const options = resolveReplayOptions({ dryRun: true, ...flags }, COMMAND_LINE_ALONE);
   const capture = new MemoryCapture(arrivalsUs.map((arrivalUs, id) => exchangeRow({ id, arrivalUs })));
   const overview = overviewOf(arrivalsUs);
@@ -37,9 +42,11 @@ export function scheduledBy(
   };
   const source = playbackOf(capture, window, options.filters);
   const seconds = new Map<number, number>();
+  let lastNs = 0;
   const schedule = scaling();
   for (const { kept, intendedOffsetNs } of scheduleOf(arrivalsIn(source, window, schedule), schedule)) {
     if (intendedOffsetNs >= (window.durationNs ?? Number.POSITIVE_INFINITY)) break;
+    lastNs = intendedOffsetNs;
     const second = Math.floor(intendedOffsetNs / 1e9);
     if (kept) seconds.set(second, (seconds.get(second) ?? 0) + 1);
   }
@@ -48,6 +55,7 @@ export function scheduledBy(
     plan,
     planned: counts.reduce((sum, count) => sum + count, 0),
     peakPerSecond: Math.max(0, ...counts),
+    lastNs,
   };
 }
 

@@ -4,6 +4,7 @@ import type { Send } from '../../src/core/run.ts';
 import type { PreparedRequest, SendResult } from '../../src/replay/engine.ts';
 import { forecastOf } from '../../src/replay/forecast.ts';
 import { type RawReplayOptions, resolveReplayOptions } from '../../src/replay/options.ts';
+import { playedSeconds } from '../../src/replay/played-seconds.ts';
 import { Replay, type ReplayListener } from '../../src/replay/replay.ts';
 import { Scaling } from '../../src/replay/scaling/scaling.ts';
 import { parseTarget } from '../../src/replay/target.ts';
@@ -73,7 +74,7 @@ export function replayOf(setup: ReplaySetup) {
     target,
     overview,
     window,
-    forecast: forecastOf(overview.seconds(), options.multiplier),
+    forecast: forecastOf(playedSeconds(overview, [window])(0), options.multiplier),
     scaling,
     warmup,
     source,

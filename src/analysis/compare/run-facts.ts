@@ -29,6 +29,7 @@ const MAX_TEXT = 160;
 /** Causes in a run's own judgement that are ours, so that its figures say nothing of the target. */
 const OUR_CAUSES: ReadonlySet<string> = new Set([
   'interrupted',
+  'nothing_planned',
   'achieved_below',
   'lag_over_bound',
   'sender_busy',

@@ -31,6 +31,11 @@ export const ADVICE: Readonly<Record<ReasonCode | ReportReasonCode, Advice>> = {
     means: 'The busiest part of the window may not have been sent, so a pass would be luck.',
     next: 'If a guard stopped it, its cause stands under errors by kind: mend that before the next run.',
   },
+  nothing_planned: {
+    title: 'Nothing was planned',
+    means: 'The target was under no load, so the run says nothing of it.',
+    next: 'See skipped and unreplayable under counts and the scaling of the plan; of a shard that had nothing to send, see the merged run.',
+  },
   achieved_below: {
     title: 'Less was sent than was planned',
     means: 'The target was under less load than the report names.',

@@ -1,7 +1,7 @@
 import { AppError } from '../../core/errors.ts';
 import type { CaptureSource, TimeRange } from '../../core/ports.ts';
 import type { Arrival } from '../arrival.ts';
-import type { CaptureOverview, SecondCount } from '../capture-overview.ts';
+import type { CaptureOverview } from '../capture-overview.ts';
 import type { Layer } from './scaling.ts';
 
 const SECOND_US = 1_000_000;
@@ -67,34 +67,6 @@ export function* layeredArrivals(
     firstUs ??= atUs;
     yield { row, offsetUs: atUs - firstUs, layer };
     heads[layer] = next(streams[layer]!);
-  }
-}
-
-/** Seconds of all layers on the window's own time, in order; shifts are whole seconds. */
-export function* layeredSeconds(
-  overview: CaptureOverview,
-  window: TimeRange,
-  layers: readonly Pick<Layer, 'shiftUs'>[],
-): Generator<SecondCount> {
-  const streams = layers.map(({ shiftUs }) => overview.seconds(shifted(window, shiftUs))[Symbol.iterator]());
-  const heads = streams.map((stream) => next(stream));
-  const secondOf = (layer: number): number =>
-    heads[layer] == null
-      ? Number.POSITIVE_INFINITY
-      : heads[layer].second - layers[layer]!.shiftUs / SECOND_US;
-  for (;;) {
-    const second = layers.reduce(
-      (least, _, layer) => Math.min(least, secondOf(layer)),
-      Number.POSITIVE_INFINITY,
-    );
-    if (second === Number.POSITIVE_INFINITY) return;
-    let exchanges = 0;
-    for (let layer = 0; layer < streams.length; layer += 1) {
-      if (secondOf(layer) !== second) continue;
-      exchanges += heads[layer]!.exchanges;
-      heads[layer] = next(streams[layer]!);
-    }
-    yield { second, exchanges };
   }
 }
 

@@ -107,6 +107,16 @@ export class Scaling {
     return this.options.scaling === 'compress' ? this.curve.min : 1;
   }
 
+  /** How long after what it repeats a copy may come, on the window's own time, microseconds; 0 where nothing is repeated. */
+  get latestCopyUs(): number {
+    return this.loadAt(this.curve.max).copies > 1 ? this.options.jitterMs * 1e3 : 0;
+  }
+
+  /** The most recorded seconds of which a second of the run may hold something, copies included. */
+  get meetingSeconds(): number {
+    return this.maxPace + this.latestCopyUs / 1e6;
+  }
+
   /** The most that a second of the recording becomes, in a pace, in copies and in layers. */
   get growth(): number {
     return this.maxPace * Math.max(1, this.loadAt(this.curve.max).copies) * this.layers.length;

@@ -2,10 +2,7 @@ import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
 import type { ExchangeRow } from '../../../src/core/exchange.ts';
 import type { TimeRange } from '../../../src/core/ports.ts';
-import type { CaptureOverview } from '../../../src/replay/capture-overview.ts';
-import { forecastOf } from '../../../src/replay/forecast.ts';
 import type { ReplayWindow } from '../../../src/replay/window.ts';
-import { outlookOn } from '../../../src/replay/windows/outlook.ts';
 import { Playback, type RowSelection } from '../../../src/replay/windows/playback.ts';
 import { LONE_SEAM_US } from '../../../src/replay/windows/timeline.ts';
 import { exchangeRow } from '../../support/exchange-row.ts';
@@ -189,77 +186,5 @@ describe('Playback', () => {
     const playback = playbackOf(captureOf([10, 20, 30]), windowOf([{ fromUs: 25, toUs: 100 }]), odd);
     expect(played(playback.rows({ fromUs: 0, toUs: 25 }))).toEqual([[1, 20]]);
     expect(playback.filtered).toBe(0);
-  });
-});
-
-describe('the outlook on windows', () => {
-  const overviewOn = (arrivals: readonly number[]): CaptureOverview => ({
-    name: 'capture',
-    exchanges: arrivals.length,
-    firstArrivalUs: arrivals[0] ?? null,
-    lastArrivalUs: arrivals.at(-1) ?? null,
-    coverage: 1,
-    arrivalsOnly: false,
-    targets: [],
-    sessionKeys: [],
-    seconds: ({ fromUs, toUs }) => {
-      const first = Math.floor(fromUs / 1e6);
-      const last = Math.ceil(toUs / 1e6);
-      const within = arrivals.map((us) => Math.floor(us / 1e6)).filter((s) => s >= first && s < last);
-      return [...Map.groupBy(within, (second) => second)].map(([second, { length }]) => ({
-        second,
-        exchanges: length,
-        latencyCount: 0,
-        latencySumUs: 0,
-      }));
-    },
-  });
-
-  it('bounds every second of the run, seams and loops included', () => {
-    const arrivals = fc.array(fc.integer({ min: 0, max: 20_000_000 }), { minLength: 1, maxLength: 120 });
-    const edges = fc.array(fc.integer({ min: 0, max: 20_000_000 }), { minLength: 2, maxLength: 2 });
-    fc.assert(
-      fc.property(
-        arrivals,
-        fc.array(edges, { minLength: 1, maxLength: 4 }),
-        fc.integer({ min: 1, max: 4 }),
-        fc.constantFrom(0.5, 1, 2, 3.7),
-        (unsorted, pairs, loops, multiplier) => {
-          const all = unsorted.sort((a, b) => a - b);
-          const parts = pairs.map(([a = 0, b = 0]) => ({ fromUs: Math.min(a, b), toUs: Math.max(a, b) + 1 }));
-          const window = windowOf(parts, loops);
-          const forecast = outlookOn(
-            overviewOn(all),
-            window,
-            { most: multiplier, endUs: Number.POSITIVE_INFINITY, isConstant: true },
-            (overview, range) => forecastOf(overview.seconds(range), multiplier),
-          );
-          const times = [...playbackOf(captureOf(all), window).rows()].map(({ arrivalUs }) => arrivalUs);
-          const planned = times.map((us) => Math.floor((us - (times[0] ?? 0)) / multiplier / 1e6));
-          const peak = Math.max(
-            0,
-            ...[...Map.groupBy(planned, (s) => s).values()].map(({ length }) => length),
-          );
-          expect(forecast.plannedPeakPerSecond).toBeGreaterThanOrEqual(peak);
-          expect(forecast.exchanges).toBeGreaterThanOrEqual(times.length);
-        },
-      ),
-    );
-  });
-
-  it('names the peak second as it was recorded', () => {
-    const arrivals = [1_000_000, 50_000_000, 50_100_000, 50_200_000];
-    const parts = [
-      { fromUs: 0, toUs: 2_000_000 },
-      { fromUs: 49_000_000, toUs: 60_000_000 },
-    ];
-    const forecast = outlookOn(
-      overviewOn(arrivals),
-      windowOf(parts, 3),
-      { most: 1, endUs: Number.POSITIVE_INFINITY, isConstant: true },
-      (overview, range) => forecastOf(overview.seconds(range), 1),
-    );
-    expect(forecast).toMatchObject({ exchanges: 12 });
-    expect([1, 50]).toContain(forecast.peakSecond);
   });
 });
