@@ -182,8 +182,10 @@ function secondsWithin(range: TimeRange, asked: AskedRange): { fromSecond: numbe
 }
 
 function enoughLatencies(overview: CaptureOverview, lengthS: number): number {
-  const { firstArrivalUs: firstUs, lastArrivalUs: lastUs, exchanges } = overview;
-  const spanS = ((lastUs ?? 0) - (firstUs ?? 0)) / SECOND_US;
-  const mean = spanS > lengthS ? (exchanges * lengthS) / spanS : exchanges;
+  const [fromUs, lastUs] = [overview.firstArrivalUs ?? 0, overview.lastArrivalUs ?? 0];
+  let latencies = 0;
+  for (const { latencyCount } of overview.seconds({ fromUs, toUs: lastUs + 1 })) latencies += latencyCount;
+  const spanS = (lastUs - fromUs) / SECOND_US;
+  const mean = spanS > lengthS ? (latencies * lengthS) / spanS : latencies;
   return Math.max(MIN_LATENCIES, Math.ceil(mean * MIN_LATENCY_SHARE));
 }

@@ -277,6 +277,14 @@ describe('the stretch that is looked for', () => {
     });
   });
 
+  it('does not either where few of the requests have a latency', () => {
+    const of = (at: number) => ({ ...sums(at, 30, at === 50 ? 9 : 1), exchanges: 1_000 });
+    const few = Array.from({ length: 100 }, (_, at) => of(at));
+    const night = sums(100, 1, 5_000);
+    const mostlyUnknown = overviewOf(0, 101_000_000 - 1, [...few, night]);
+    expect(chooseWindow(mostlyUnknown, asked({ worst: '1s' }), 1)).toMatchObject({ fromUs: 50_000_000 });
+  });
+
   it('is the best of several windows', () => {
     const pairs = {
       from: [instant(10_000_000), instant(39_000_000)],
