@@ -32,7 +32,7 @@ export class AnswerScan {
 
   constructor(form: AnswerForm) {
     this.streams = form !== 'document';
-    this.#events = form === 'document' ? null : new EventData(form, (data) => this.#event(data));
+    this.#events = form === 'document' ? null : new EventData(form, (data, name) => this.#event(data, name));
   }
 
   /** Most bytes that a scan of this form holds. */
@@ -65,12 +65,12 @@ export class AnswerScan {
     return laterUsage(this.#early, usageIn(this.#startsMessage ? afterLine(tail) : tail));
   }
 
-  #event(data: string): void {
+  #event(data: string, name: string): void {
     if (this.#found) return;
     this.#startsMessage ||= data.includes(MESSAGE_START);
     // Anthropic's first event counts the prompt.
     if (data.includes('"usage"')) this.#early = laterUsage(this.#early, usageIn(Buffer.from(data)));
-    this.#found = bringsContent(data);
+    this.#found = bringsContent(data, name);
   }
 
   #keepEnd(bytes: Buffer): void {

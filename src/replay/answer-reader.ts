@@ -3,6 +3,7 @@ import { GapCounts } from '../core/gap-counts.ts';
 import { LIMITS } from '../core/limits.ts';
 import { isEventStream, isJson, isJsonLines, isPlain } from '../core/payload-facts.ts';
 import type { FinishReason } from '../core/run.ts';
+import { ERROR_EVENT } from '../core/stream-error.ts';
 import { holdsContent } from '../core/stream-events.ts';
 import { type AnswerForm, AnswerScan } from '../core/stream-timing.ts';
 import { laterUsage, NO_USAGE, type TokenUsage, usageIn } from '../core/token-usage.ts';
@@ -64,7 +65,7 @@ export class AnswerReader {
     this.#document = form === 'document' ? new AnswerScan('document') : null;
     this.#events =
       form === 'events' || form === 'lines'
-        ? new EventData(form, (data) => this.#event(data), LIMITS.answerEventBytes)
+        ? new EventData(form, (data, name) => this.#event(data, name), LIMITS.answerEventBytes)
         : null;
   }
 
@@ -118,8 +119,9 @@ export class AnswerReader {
     return this.#end.failed || (this.#end.broken && this.#events.passedOver === 0);
   }
 
-  #event(data: string): void {
-    if (this.#end.seeText(data)) return;
+  #event(data: string, name: string): void {
+    if (name === ERROR_EVENT) this.#end.fail();
+    if (name === ERROR_EVENT || this.#end.seeText(data)) return;
     let event: unknown;
     try {
       event = JSON.parse(data);

@@ -125,8 +125,30 @@ describe('a stream', () => {
     ['a stream that ends before its end', [word('a'), word('b')]],
     ['one that never said a word', ['']],
     ['one that tells of an error', [word('a'), event({ error: { message: 'out of memory' } }), DONE]],
+    ['one that names an event so', [word('a'), 'event: error\ndata: {"message":"x","code":500}\n\n', DONE]],
+    ['one whose error has no words', [word('a'), 'event: error\n\n', DONE]],
+    ['one that sends an error as an object', [word('a'), event({ object: 'error', message: 'x' }), DONE]],
   ])('%s is broken, although its message was complete', (_, pieces) => {
     expect(read(pieces).broken).toBe(true);
+  });
+
+  it.each([
+    ['in words', 'event: error\ndata: CUDA out of memory\n\n'],
+    ['in JSON', 'event: error\ndata: {"message":"engine is dead","code":500}\n\n'],
+    ['as an object', event({ object: 'error', message: 'engine is dead', code: 500 }) + DONE],
+  ])('that is nothing but an error %s is broken, and has no first token', (_, stream) => {
+    expect(read([stream], EVENTS, { ...CHAT, ends: false })).toMatchObject({
+      firstTokenNs: null,
+      contentEvents: 0,
+      broken: true,
+    });
+  });
+
+  it.each([[''], [false], [null], [0]])('whose events all have an error that is %j is whole', (error) => {
+    const words = ['a', 'b'].map((text) => event({ text, error }));
+    expect(read(words, EVENTS, { ...CHAT, ends: false })).toMatchObject({ contentEvents: 2, broken: false });
+    const last = event({ choices: [{ index: 0, delta: {}, finish_reason: 'stop' }], error });
+    expect(read([word('a'), last, DONE]).broken).toBe(false);
   });
 
   it('is not broken where its protocol has no end, or where the end may have been in an event too long', () => {
