@@ -197,6 +197,58 @@ describe('another answer', () => {
     });
   });
 
+  const CALLED_JSON = { ...JSON_HEAD, hasLength: false };
+  const WHOLE = {
+    choices: [{ index: 0, message: { content: 'Hi' }, finish_reason: 'stop' }],
+    usage: { prompt_tokens: 9, completion_tokens: 4 },
+  };
+
+  it.each([
+    ['on one line', JSON.stringify(WHOLE)],
+    ['on one line that ends', `${JSON.stringify(WHOLE)}\n`],
+    ['on many lines', JSON.stringify(WHOLE, null, 2)],
+    ['on many lines that end as on another system', JSON.stringify(WHOLE, null, 2).replaceAll('\n', '\r\n')],
+    [
+      'on more lines than are put together',
+      JSON.stringify({ filler: Array(9_000).fill(1), ...WHOLE }, null, 2),
+    ],
+    [
+      'on lines of which one is too long to be read',
+      JSON.stringify({ text: 'x'.repeat(99_000), ...WHOLE }, null, 2),
+    ],
+    ['on a line too long to be read', JSON.stringify({ text: 'x'.repeat(200_000), ...WHOLE })],
+  ])('that is whole %s, where a stream was asked for, is none, and not a broken one', (_, text) => {
+    const bytes = Buffer.from(text);
+    for (const at of [[], [1], [Math.floor(bytes.length / 2)], [2, 3, bytes.length - 1]]) {
+      expect(read(cut(bytes, at), CALLED_JSON)).toMatchObject({
+        streamed: false,
+        read: true,
+        firstTokenNs: null,
+        lastTokenNs: null,
+        contentEvents: 0,
+        gaps: null,
+        promptTokens: 9,
+        outputTokens: 4,
+        broken: false,
+      });
+    }
+  });
+
+  it.each([
+    ['nothing', ''],
+    ['an error', JSON.stringify({ error: { message: 'out of memory' } })],
+    ['a piece that says more was to come', `${JSON.stringify({ response: 'a', done: false })}\n`],
+    [
+      'a choice that has not ended',
+      JSON.stringify({ choices: [{ delta: { content: 'a' }, finish_reason: null }] }),
+    ],
+    ['an error on many lines', JSON.stringify({ error: { message: 'out of memory' } }, null, 2)],
+    ['a document that was cut short', JSON.stringify(WHOLE).slice(0, 40)],
+    ['a document of many lines that was cut short', JSON.stringify(WHOLE, null, 2).slice(0, 60)],
+  ])('of which only %s came, where a stream was asked for, is a broken stream', (_, text) => {
+    expect(read([text], CALLED_JSON)).toMatchObject({ streamed: true, broken: true });
+  });
+
   it('that is an error, or says nothing of tokens, is not read', () => {
     expect(AnswerReader.of(500, EVENTS, CHAT)).toBeNull();
     expect(AnswerReader.of(200, JSON_HEAD, NOTHING_EXPECTED)).toBeNull();
