@@ -243,6 +243,25 @@ describe('an answer that is watched', () => {
     }
   });
 
+  it('may be a document that counts before its long answer, as after it', () => {
+    const usage = { prompt_tokens: 2, completion_tokens: 1 };
+    const choices = [{ message: { content: 'x'.repeat(9_000) } }];
+    const body = Buffer.from(JSON.stringify({ id: 'i'.repeat(300), usage, choices }));
+    for (const size of [1, 100, 4_096, 5_000, body.length]) {
+      const pieces = Array.from({ length: Math.ceil(body.length / size) }, (_, index) =>
+        body.subarray(index * size, (index + 1) * size),
+      );
+      expect(scanned('document', pieces)).toEqual({ firstMs: null, promptTokens: 2, outputTokens: 1 });
+    }
+    const both = JSON.stringify({
+      usage: { completion_tokens: 5 },
+      choices,
+      details: {},
+      ...{ eval_count: 7 },
+    });
+    expect(scanned('document', [both]).outputTokens).toBe(7);
+  });
+
   it('is given up without content after so much, and costs no more', () => {
     const noise = Buffer.from(`${': '.repeat(500)}\n`);
     const pieces = [...Array.from({ length: 400 }, () => noise), Buffer.from(chat({ content: 'late' }))];
