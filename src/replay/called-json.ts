@@ -23,8 +23,9 @@ export class CalledJson {
     this.#lines += 1;
     if (this.#lines === 1) this.#first = document;
     else if (this.#first !== undefined) return 'lines';
+    if (this.#first !== undefined) return null;
     this.#text += `${data}\n`;
-    return this.#first === undefined && this.#text.length > HELD_CHARS ? 'document' : null;
+    return this.#text.length > HELD_CHARS ? 'document' : null;
   }
 
   /**
@@ -33,7 +34,7 @@ export class CalledJson {
    * @param passedOver lines that were too long to be read: longer than a piece of a stream ever is
    */
   atEnd(passedOver: number): 'lines' | 'document' {
-    if (this.#first === undefined && passedOver > 0) return 'document';
+    if (passedOver > 0) return this.#first === undefined ? 'document' : 'lines';
     const document = this.#first ?? parsedJson(this.#text);
     if (document === undefined) return 'lines';
     const end = new StreamEnd(false);

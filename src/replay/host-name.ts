@@ -41,9 +41,10 @@ export function parseHostName(text: string, flag: string): string {
 }
 
 function comparable(host: string): string {
+  const bare = host.toLowerCase().replace(/\.$/, '');
   // Which interface an address is reached by makes it no other one.
-  const bare = host.toLowerCase().replace(/\.$/, '').replace(/%.*$/, '');
-  if (isIP(bare) === 6) return addressOf(bare) ?? bare;
+  const address = bare.replace(/%.*$/, '');
+  if (isIP(address) === 6) return addressOf(address) ?? address;
   // The platform's own reader, as a target is read: it knows all spellings of IPv4, and names in other scripts.
   return URL.parse(`http://${bare}/`)?.hostname ?? bare;
 }

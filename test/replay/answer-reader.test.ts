@@ -177,6 +177,14 @@ describe('a stream', () => {
       ...said,
     });
     expect(read(lines.slice(0, 2), LINES).broken).toBe(true);
+    const long = `${JSON.stringify({ response: 'x'.repeat(200_000) })}\n`;
+    const [word = '', rest = ''] = ['{"response":"a"}\n', '{"response":"b"}\n'];
+    for (const pieces of [
+      [word, long],
+      [long, word],
+      [word, rest],
+    ])
+      expect(read(pieces, { ...LINES, contentType: 'application/json' }).streamed).toBe(true);
   });
 
   it('under a content coding is a stream whose times are not known', () => {

@@ -120,6 +120,7 @@ describe('hostnameOf', () => {
     ['https://a.example:1', 'a.example'],
     ['', ''],
     ['*.example', '*.example'],
+    ['prod%2Eexample', 'prod.example'],
     ['a b', 'a b'],
   ])('of %j', (authority, hostname) => {
     expect(hostnameOf(authority)).toBe(hostname);

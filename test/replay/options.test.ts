@@ -287,6 +287,7 @@ describe('resolveReplayOptions', () => {
     '*.example',
     'a..',
     'a:b:c',
+    'a%b',
   ])('refuses the production host %j, which would fence in nothing', (host) => {
     const { code, message, hint } = problemsOf({ target: 'http://staging', productionHost: [host] });
     expect([code, message]).toEqual([
