@@ -94,9 +94,10 @@ export class EventData {
   }
 
   #line(whole: Buffer): void {
-    const from = this.#isFirstLine && startsWith(whole, BYTE_ORDER_MARK) ? BYTE_ORDER_MARK.length : 0;
+    const text = whole.at(-1) === CR ? whole.subarray(0, -1) : whole;
+    const line =
+      this.#isFirstLine && startsWith(text, BYTE_ORDER_MARK) ? text.subarray(BYTE_ORDER_MARK.length) : text;
     this.#isFirstLine = false;
-    const line = whole.subarray(from, whole.at(-1) === CR ? -1 : whole.length);
     if (this.#form === 'lines') {
       const isLong = line.length > this.#eventBytes;
       if (isLong && !this.#passing) this.#passedOver += 1;
@@ -108,8 +109,8 @@ export class EventData {
       this.#forget();
       if (data !== '' || name !== '') this.#onEvent(data, name);
     } else if (isField(line, DATA) && this.#mayHold(line.length)) {
-      const text = fieldValue(line, DATA);
-      this.#data = this.#data === '' ? text : `${this.#data}\n${text}`;
+      const data = fieldValue(line, DATA);
+      this.#data = this.#data === '' ? data : `${this.#data}\n${data}`;
     } else if (isField(line, NAME) && this.#mayHold(line.length)) this.#name = fieldValue(line, NAME);
   }
 
