@@ -105,6 +105,7 @@ function sampleDoubts(results: readonly SloResult[], context: RunContext): Reaso
     const samples = sampleCount(context.figures, context.interrupted !== null, metric);
     const floor = aggregation.kind === 'percentile' ? sampleFloor(aggregation.percent) : 1;
     if (observed !== null && (aggregation.kind !== 'percentile' || samples >= floor)) return [];
+    if (metric === 'itl' && samples >= floor) return [gapless(expression, samples)];
     return [
       {
         code: 'too_few_samples',
@@ -113,6 +114,15 @@ function sampleDoubts(results: readonly SloResult[], context: RunContext): Reaso
       } satisfies Reason,
     ];
   });
+}
+
+/** There are streams enough, and nothing in them that could be measured. */
+function gapless(expression: string, streams: number): Reason {
+  return {
+    code: 'too_few_samples',
+    text: `${expression} needs times between tokens, and none of ${countOf(streams, 'stream')} had a second token`,
+    advice: 'Judge answers of one token by ttft or latency, or replay such as are longer.',
+  };
 }
 
 /** A stream that was not read is in no sample, so an objective of streams says nothing of it. */

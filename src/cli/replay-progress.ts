@@ -38,7 +38,10 @@ export class ReplayProgress {
   constructor(parts: ReplayProgressParts) {
     this.#parts = parts;
     const redrawMs = parts.terminal.interactive ? SECOND_MS : LINE_MS;
-    this.#timers = [setInterval(() => this.#show(), redrawMs), setInterval(() => this.#tell(), SECOND_MS)];
+    this.#timers = [
+      setInterval(() => this.#show(), redrawMs),
+      setInterval(() => this.#tellOfSecond(), SECOND_MS),
+    ];
     for (const timer of this.#timers) timer.unref();
   }
 
@@ -52,6 +55,11 @@ export class ReplayProgress {
     for (const timer of this.#timers) clearInterval(timer);
     this.#tell();
     this.#parts.terminal.endProgress();
+  }
+
+  /** While threads and plan are made ready there is nothing to tell. */
+  #tellOfSecond(): void {
+    if (this.#parts.position().elapsedNs > 0) this.#tell();
   }
 
   #tell(): void {

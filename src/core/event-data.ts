@@ -3,6 +3,8 @@ const CR = 0x0d;
 const COLON = 0x3a;
 const SPACE = 0x20;
 const DATA = Buffer.from('data:');
+const NAME = Buffer.from('event:');
+const BYTE_ORDER_MARK = Buffer.from('\ufeff');
 
 /** Longest event that is put together; of a longer one nothing is told. */
 const EVENT_BYTES = 16 * 1024;
@@ -12,28 +14,34 @@ const PIECE_BYTES = 128;
 /** How an answer comes piece by piece: as server-sent events, or as a JSON document a line. */
 export type StreamForm = 'events' | 'lines';
 
+/** @param name of the event, as its server calls it; empty where it has none, as a line of JSON */
+export type OnEvent = (data: string, name: string) => void;
+
 /**
  * The data of a stream's events, out of pieces cut anywhere. Lines of events end in LF, CRLF or CR, those of JSON in
- * LF or CRLF. An event is told when its blank line came, a line when its end did.
+ * LF or CRLF. An event is told when its blank line came, a line when its end did. One without data is told where it
+ * has a name, which alone may say what happened.
  */
 export class EventData {
   readonly #form: StreamForm;
-  readonly #onData: (data: string) => void;
+  readonly #onEvent: OnEvent;
   readonly #eventBytes: number;
   /** Of the line that is not complete. */
   #partial: Buffer[] = [];
   #data = '';
+  #name = '';
   #heldBytes = 0;
   /** The event at hand is too long, and passed over to its end. */
   #passing = false;
   #passedOver = 0;
+  #isFirstLine = true;
   /** The piece before ended in a CR, which a LF may belong to. */
   #mayEndInLf = false;
 
   /** @param eventBytes the longest event that is put together; twice as much is held at most */
-  constructor(form: StreamForm, onData: (data: string) => void, eventBytes = EVENT_BYTES) {
+  constructor(form: StreamForm, onEvent: OnEvent, eventBytes = EVENT_BYTES) {
     this.#form = form;
-    this.#onData = onData;
+    this.#onEvent = onEvent;
     this.#eventBytes = eventBytes;
   }
 
@@ -86,21 +94,24 @@ export class EventData {
   }
 
   #line(whole: Buffer): void {
-    const line = whole.at(-1) === CR ? whole.subarray(0, -1) : whole;
+    const text = whole.at(-1) === CR ? whole.subarray(0, -1) : whole;
+    const line =
+      this.#isFirstLine && startsWith(text, BYTE_ORDER_MARK) ? text.subarray(BYTE_ORDER_MARK.length) : text;
+    this.#isFirstLine = false;
     if (this.#form === 'lines') {
       const isLong = line.length > this.#eventBytes;
       if (isLong && !this.#passing) this.#passedOver += 1;
-      if (line.length > 0 && !this.#passing && !isLong) this.#onData(line.toString('utf8'));
+      if (line.length > 0 && !this.#passing && !isLong) this.#onEvent(line.toString('utf8'), '');
       this.#forget();
     } else if (line.length === 0) {
       const data = this.#data;
+      const name = this.#name;
       this.#forget();
-      if (data !== '') this.#onData(data);
-    } else if (isData(line) && this.#mayHold(line.length)) {
-      const from = DATA.length + (line[DATA.length] === SPACE ? 1 : 0);
-      const text = line.toString('utf8', from);
-      this.#data = this.#data === '' ? text : `${this.#data}\n${text}`;
-    }
+      if (data !== '' || name !== '') this.#onEvent(data, name);
+    } else if (isField(line, DATA) && this.#mayHold(line.length)) {
+      const data = fieldValue(line, DATA);
+      this.#data = this.#data === '' ? data : `${this.#data}\n${data}`;
+    } else if (isField(line, NAME) && this.#mayHold(line.length)) this.#name = fieldValue(line, NAME);
   }
 
   #mayHold(bytes: number): boolean {
@@ -110,6 +121,7 @@ export class EventData {
     this.#passing = true;
     this.#partial = [];
     this.#data = '';
+    this.#name = '';
     return false;
   }
 
@@ -117,6 +129,7 @@ export class EventData {
     this.#passing = false;
     this.#heldBytes = 0;
     this.#data = '';
+    this.#name = '';
   }
 }
 
@@ -125,6 +138,14 @@ function nextOrEnd(bytes: Buffer, byte: number, at: number): number {
   return next < 0 ? bytes.length : next;
 }
 
-function isData(line: Buffer): boolean {
-  return line[DATA.length - 1] === COLON && line.subarray(0, DATA.length).equals(DATA);
+function isField(line: Buffer, field: Buffer): boolean {
+  return line[field.length - 1] === COLON && startsWith(line, field);
+}
+
+function fieldValue(line: Buffer, { length }: Buffer): string {
+  return line.toString('utf8', length + (line[length] === SPACE ? 1 : 0));
+}
+
+function startsWith(line: Buffer, bytes: Buffer): boolean {
+  return line.subarray(0, bytes.length).equals(bytes);
 }

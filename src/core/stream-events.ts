@@ -1,12 +1,17 @@
+import { ERROR_EVENT, tellsOfError } from './stream-error.ts';
+
 /**
  * Which event of a stream brings content: words, reasoning or the arguments of a tool, not a role, a start or a
  * sign of life. One function for the forms of all servers, because a stream does not say whose it is.
  */
 
-/** @param data of one event or line, whole */
-export function bringsContent(data: string): boolean {
+/**
+ * @param data of one event or line, whole
+ * @param name of the event; empty where it has none
+ */
+export function bringsContent(data: string, name: string): boolean {
   const text = data.trim();
-  if (text === '' || text === '[DONE]') return false;
+  if (name === ERROR_EVENT || text === '' || text === '[DONE]') return false;
   let value: unknown;
   try {
     value = JSON.parse(text);
@@ -27,7 +32,7 @@ export function holdsContent(value: unknown): boolean {
 /** Whether there is content in it, or null where it has no form that is known. */
 function contentOf(event: Readonly<Record<string, unknown>>): boolean | null {
   const { choices, type, token, message, candidates } = event;
-  if (event['error'] !== undefined && event['error'] !== null) return false;
+  if (tellsOfError(event)) return false;
   // OpenAI's chat and completions.
   if (Array.isArray(choices)) return choices.some(choiceBringsContent);
   if (typeof type === 'string') return typedBringsContent(type, event);

@@ -5,7 +5,7 @@ import { laterUsage, MESSAGE_START, NO_USAGE, type TokenUsage, usageIn } from '.
 /** What an answer is looked at as: a stream for its first token and its counts, one document for its counts. */
 export type AnswerForm = StreamForm | 'document';
 
-/** Counts stand at the end of an answer. */
+/** Counts stand at the end of an answer, or at the beginning of a document whose server sorts its members so. */
 const TAIL_BYTES = 4 * 1024;
 const FIRST_ROOM_BYTES = 1024;
 /** A stream that brought so much without content is not looked through any further. */
@@ -25,6 +25,8 @@ export class AnswerScan {
   #early: TokenUsage = NO_USAGE;
   /** Whether it began with an event that counts what is not there yet. */
   #startsMessage = false;
+  /** What is kept is all that came. */
+  #isOfBeginning = true;
   #tail: Buffer = EMPTY;
   #fill = 0;
   /** Monotonic nanoseconds at which the first content came; null while none has. */
@@ -32,7 +34,7 @@ export class AnswerScan {
 
   constructor(form: AnswerForm) {
     this.streams = form !== 'document';
-    this.#events = form === 'document' ? null : new EventData(form, (data) => this.#event(data));
+    this.#events = form === 'document' ? null : new EventData(form, (data, name) => this.#event(data, name));
   }
 
   /** Most bytes that a scan of this form holds. */
@@ -65,19 +67,27 @@ export class AnswerScan {
     return laterUsage(this.#early, usageIn(this.#startsMessage ? afterLine(tail) : tail));
   }
 
-  #event(data: string): void {
+  #event(data: string, name: string): void {
     if (this.#found) return;
     this.#startsMessage ||= data.includes(MESSAGE_START);
     // Anthropic's first event counts the prompt.
     if (data.includes('"usage"')) this.#early = laterUsage(this.#early, usageIn(Buffer.from(data)));
-    this.#found = bringsContent(data);
+    this.#found = bringsContent(data, name);
   }
 
   #keepEnd(bytes: Buffer): void {
+    if (!this.streams && this.#isOfBeginning && this.#fill + bytes.length > TAIL_BYTES)
+      this.#readBeginning(bytes.subarray(0, TAIL_BYTES));
     const end = bytes.length > TAIL_BYTES ? bytes.subarray(bytes.length - TAIL_BYTES) : bytes;
     if (this.#fill + end.length > this.#tail.length) this.#makeRoom(end.length);
     this.#tail.set(end, this.#fill);
     this.#fill += end.length;
+  }
+
+  /** Nothing of a document was let go yet, and some of it will be. */
+  #readBeginning(rest: Buffer): void {
+    this.#isOfBeginning = false;
+    this.#early = usageIn(Buffer.concat([this.#tail.subarray(0, this.#fill), rest]));
   }
 
   /** A stream fills room for two tails, and then keeps the last, so that few bytes are moved twice. */

@@ -3,9 +3,11 @@ import { GapCounts } from '../core/gap-counts.ts';
 import { LIMITS } from '../core/limits.ts';
 import { isEventStream, isJson, isJsonLines, isPlain } from '../core/payload-facts.ts';
 import type { FinishReason } from '../core/run.ts';
+import { ERROR_EVENT } from '../core/stream-error.ts';
 import { holdsContent } from '../core/stream-events.ts';
 import { type AnswerForm, AnswerScan } from '../core/stream-timing.ts';
 import { laterUsage, NO_USAGE, type TokenUsage, usageIn } from '../core/token-usage.ts';
+import { CalledJson, parsedJson } from './called-json.ts';
 import type { ExpectedAnswer } from './expected-answer.ts';
 import { StreamEnd } from './stream-end.ts';
 
@@ -46,26 +48,35 @@ const MAY_COUNT = /"(?:usage|details|usageMetadata|eval_count|tokens_predicted)"
  */
 export class AnswerReader {
   readonly #end: StreamEnd;
-  readonly #events: EventData | null;
-  readonly #document: AnswerScan | null;
-  readonly #streamed: boolean;
+  /** Null for what is not read event by event, as soon as that is known. */
+  #events: EventData | null;
+  #document: AnswerScan | null;
+  /** While it is not known whether it is lines or a document. */
+  #called: CalledJson | null;
+  #streamed: boolean;
   readonly #read: boolean;
-  readonly #gaps = new GapCounts();
+  #gaps = new GapCounts();
   #usage: TokenUsage = NO_USAGE;
   #atNs = 0;
   #firstTokenNs: number | null = null;
   #lastTokenNs: number | null = null;
   #contentEvents = 0;
 
-  private constructor(form: AnswerForm | 'unread', ends: boolean) {
+  private constructor(form: ReadForm | 'unread', ends: boolean) {
     this.#streamed = form !== 'document';
     this.#read = form !== 'unread';
     this.#end = new StreamEnd(ends);
-    this.#document = form === 'document' ? new AnswerScan('document') : null;
+    const isCalledJson = form === 'called_json';
+    this.#called = isCalledJson ? new CalledJson() : null;
+    this.#document = isCalledJson || form === 'document' ? new AnswerScan('document') : null;
     this.#events =
-      form === 'events' || form === 'lines'
-        ? new EventData(form, (data) => this.#event(data), LIMITS.answerEventBytes)
-        : null;
+      form === 'document' || form === 'unread'
+        ? null
+        : new EventData(
+            isCalledJson ? 'lines' : form,
+            (data, name) => this.#event(data, name),
+            LIMITS.answerEventBytes,
+          );
   }
 
   /** Null for an answer that says nothing of tokens. */
@@ -88,6 +99,7 @@ export class AnswerReader {
   /** The message is over, in whatever way: a last line needs no line end. */
   finish(): AnswerFacts {
     this.#events?.end();
+    if (this.#called !== null) this.#proved(this.#called.atEnd(this.#events?.passedOver ?? 0));
     const { promptTokens, outputTokens } = this.#document?.finish() ?? this.#usage;
     return {
       streamed: this.#streamed,
@@ -118,12 +130,14 @@ export class AnswerReader {
     return this.#end.failed || (this.#end.broken && this.#events.passedOver === 0);
   }
 
-  #event(data: string): void {
-    if (this.#end.seeText(data)) return;
-    let event: unknown;
-    try {
-      event = JSON.parse(data);
-    } catch {
+  #event(data: string, name: string): void {
+    if (name === ERROR_EVENT) this.#end.fail();
+    if (name === ERROR_EVENT || this.#end.seeText(data)) return;
+    const event = parsedJson(data);
+    const form = this.#called?.line(data, event) ?? null;
+    if (form !== null) this.#proved(form);
+    if (this.#events === null) return;
+    if (event === undefined) {
       // Words as they are, from a server of somebody's own.
       if (data.trim() !== '') this.#token();
       return;
@@ -131,6 +145,21 @@ export class AnswerReader {
     this.#end.see(event);
     if (holdsContent(event)) this.#token();
     if (MAY_COUNT.test(data)) this.#usage = laterUsage(this.#usage, usageIn(Buffer.from(data)));
+  }
+
+  /** It is known now; a whole answer had no tokens that came one by one. */
+  #proved(form: 'lines' | 'document'): void {
+    this.#called = null;
+    if (form === 'lines') {
+      this.#document = null;
+      return;
+    }
+    this.#events = null;
+    this.#streamed = false;
+    this.#contentEvents = 0;
+    this.#gaps = new GapCounts();
+    this.#firstTokenNs = null;
+    this.#lastTokenNs = null;
   }
 
   #token(): void {
@@ -141,10 +170,12 @@ export class AnswerReader {
   }
 }
 
-function formOf({ contentType, hasLength }: AnswerHead, expected: ExpectedAnswer): AnswerForm | null {
+/** How an answer is read; `called_json` is lines or a document. */
+type ReadForm = AnswerForm | 'called_json';
+
+function formOf({ contentType, hasLength }: AnswerHead, expected: ExpectedAnswer): ReadForm | null {
   if (isEventStream(contentType)) return 'events';
   if (isJsonLines(contentType)) return 'lines';
   if (!expected.counts || !isJson(contentType)) return null;
-  // Some servers stream JSON lines and call them JSON.
-  return expected.streams && !hasLength ? 'lines' : 'document';
+  return expected.streams && !hasLength ? 'called_json' : 'document';
 }

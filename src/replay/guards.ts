@@ -2,7 +2,8 @@ import { lookup } from 'node:dns/promises';
 import { isIP, connect as tcpConnect } from 'node:net';
 import { type ConnectionOptions, connect as tlsConnect } from 'node:tls';
 import { AppError, reasonOf } from '../core/errors.ts';
-import { hostnameOf, type Target } from './target.ts';
+import { hostnameOf } from './host-name.ts';
+import type { Target } from './target.ts';
 import { type CertificateRules, trustOf } from './target-certificates.ts';
 
 /** All addresses of a name; an empty list when it has none. */
@@ -25,15 +26,16 @@ const MAX_SEEN_NAMES = 10_000;
  * under, what they resolve to, and those declared with --production-host. Ports play no part.
  */
 export class TargetFence {
-  readonly #target: Target;
+  /** The target's host, as hosts are compared. */
+  readonly #name: string;
   readonly #declared: ReadonlySet<string>;
   readonly #open: boolean;
   readonly #seen = new Set<string>();
 
   constructor(options: FenceOptions) {
-    this.#target = options.target;
+    this.#name = hostnameOf(options.target.hostname);
     this.#declared = new Set(options.productionHosts.map(hostnameOf));
-    this.#open = options.allowed.map(hostnameOf).includes(options.target.hostname);
+    this.#open = options.allowed.map(hostnameOf).includes(this.#name);
   }
 
   /**
@@ -42,17 +44,17 @@ export class TargetFence {
    */
   async check(recordedAuthorities: Iterable<string>, resolve: ResolveHost): Promise<void> {
     if (this.#open) return;
-    if (this.#declared.has(this.#target.hostname)) throw this.#forbidden('is named by --production-host');
+    if (this.#declared.has(this.#name)) throw this.#forbidden('is named by --production-host');
     const names = new Set(this.#declared);
     for (const authority of recordedAuthorities) {
       this.checkRecorded(authority);
       names.add(hostnameOf(authority));
     }
     const fenced = [...names].filter((name) => name !== '' && !isLoopback(name)).slice(0, MAX_RESOLVED_NAMES);
-    const [own, ...theirs] = await Promise.all([this.#target.hostname, ...fenced].map(resolve));
-    const reachable = new Set((own ?? []).filter((address) => !isLoopback(address)));
+    const [own, ...theirs] = await Promise.all([this.#name, ...fenced].map(resolve));
+    const reachable = new Set((own ?? []).map(hostnameOf).filter((address) => !isLoopback(address)));
     for (const [index, name] of fenced.entries()) {
-      const shared = theirs[index]?.find((address) => reachable.has(address));
+      const shared = theirs[index]?.map(hostnameOf).find((address) => reachable.has(address));
       if (shared !== undefined) throw this.#forbidden(`is the same address (${shared}) as ${name}`);
     }
   }
@@ -64,14 +66,14 @@ export class TargetFence {
   checkRecorded(authority: string | null): void {
     if (this.#open || authority === null || this.#seen.has(authority)) return;
     const name = hostnameOf(authority);
-    if (name === this.#target.hostname && !isLoopback(name)) {
+    if (name === this.#name && !isLoopback(name)) {
       throw this.#forbidden('is the host this capture was recorded under');
     }
     if (this.#seen.size < MAX_SEEN_NAMES) this.#seen.add(authority);
   }
 
   #forbidden(why: string): AppError {
-    const name = this.#target.hostname;
+    const name = this.#name;
     return new AppError('TARGET_FORBIDDEN', `The target ${name} ${why}: a replay must not hit production`, {
       hint: `Give a staging target, or state that it may be hit: --allow-production-host ${name}`,
     });

@@ -7,6 +7,7 @@ import { parseAddedHeader, parseRemovedHeader, type Secrets } from './added-head
 import { type AnswerOptions, type RawAnswerOptions, resolveAnswerOptions } from './answer-options.ts';
 import { type CheckOptions, type RawCheckOptions, resolveCheck } from './check/options.ts';
 import { type Filters, type RawFilterOptions, resolveFilters } from './filters.ts';
+import { parseHostName } from './host-name.ts';
 import { type PathMapping, parsePathMapping } from './path-map.ts';
 import { placeText } from './perturbation.ts';
 import { parseRetainRuns, type RunsRetained } from './run-retention-option.ts';
@@ -174,8 +175,8 @@ export function resolveReplayOptions(raw: RawReplayOptions, sources: OptionSourc
       problems.attempt<PathMapping[]>(() => [parsePathMapping(text)], []),
     ),
     shiftTime: parseTimePlaces(raw.shiftTime ?? [], problems),
-    productionHosts: raw.productionHost ?? [],
-    allowedProductionHosts: raw.allowProductionHost ?? [],
+    productionHosts: parseHosts(raw.productionHost, '--production-host', problems),
+    allowedProductionHosts: parseHosts(raw.allowProductionHost, '--allow-production-host', problems),
     check: resolveCheck(raw, problems),
     retainRuns: problems.optional(raw.retainRuns, parseRetainRuns),
   };
@@ -192,6 +193,10 @@ export function resolveReplayOptions(raw: RawReplayOptions, sources: OptionSourc
   checkSessionOrder(resolved, problems);
   problems.throwIfAny();
   return Object.freeze(resolved);
+}
+
+function parseHosts(texts: readonly string[] = [], flag: string, problems: Problems): string[] {
+  return texts.flatMap((text) => problems.attempt<string[]>(() => [parseHostName(text, flag)], []));
 }
 
 /** What is set on every request is neither perturbed nor removed. */

@@ -1,4 +1,5 @@
 import type { FinishReason } from '../core/run.ts';
+import { tellsOfError } from '../core/stream-error.ts';
 
 /** The servers' words for why they stopped, in ours. */
 const FINISHES: Readonly<Record<string, FinishReason>> = {
@@ -70,11 +71,16 @@ export class StreamEnd {
     return true;
   }
 
+  /** The server told of an error, whatever it said of it. */
+  fail(): void {
+    this.#failed = true;
+  }
+
   /** @param event what was parsed of it */
   see(event: unknown): void {
     if (!isRecord(event)) return;
-    const { error, type, choices, candidates, token, done, stop } = event;
-    if ((error !== undefined && error !== null && error !== '') || type === 'error') this.#failed = true;
+    const { type, choices, candidates, token, done, stop } = event;
+    if (tellsOfError(event)) this.fail();
     else if (Array.isArray(choices)) this.#eachFinish(choices, 'finish_reason');
     else if (typeof type === 'string') this.#typed(type, event);
     else if (typeof done === 'boolean') this.#said(done, event['done_reason']);
@@ -104,7 +110,7 @@ export class StreamEnd {
   #typed(type: string, event: Event): void {
     if (type.startsWith('response.')) {
       const status = type.slice('response.'.length);
-      if (status === 'failed') this.#failed = true;
+      if (status === 'failed') this.fail();
       if (status === 'completed') this.#said(true, 'stop');
       else if (status === 'incomplete') {
         const response = event['response'];

@@ -71,15 +71,6 @@ function unixTarget(text: string, refuse: (why: string) => AppError): Target {
   };
 }
 
-/** The name in an authority (`Host` value, `host:port`, `[::1]:80`): lower case, no port, no trailing dot. */
-export function hostnameOf(authority: string): string {
-  const text = authority.trim().replace(/^[a-z][a-z0-9+.-]*:\/\//i, '');
-  const bracketed = /^\[([^\]]*)\]/.exec(text);
-  if (bracketed) return bareHostname(bracketed[1] ?? '');
-  const colons = text.split(':').length - 1;
-  return bareHostname(colons === 1 ? text.slice(0, text.indexOf(':')) : text);
-}
-
 function bareHostname(host: string): string {
   return host
     .toLowerCase()

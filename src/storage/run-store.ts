@@ -1,4 +1,4 @@
-import { chmodSync, closeSync, mkdirSync, openSync, readdirSync } from 'node:fs';
+import { chmodSync, closeSync, mkdirSync, openSync, readdirSync, statSync } from 'node:fs';
 import { join } from 'node:path';
 import type { CheckedSend } from '../core/answer-check.ts';
 import { AppError, reasonOf } from '../core/errors.ts';
@@ -48,12 +48,16 @@ export class SqliteRunStore implements RunStore {
 
   /**
    * Keeps finished sends, each once, in any order. Some microseconds a send; a batch is one transaction.
-   * @throws AppError OUTPUT_UNWRITABLE when the disk refuses; nothing of the batch is kept then.
+   * @throws AppError OUTPUT_UNWRITABLE when the disk refuses, or the run was removed; nothing of the batch is kept then.
    */
   append(sends: readonly Send[]): void {
     if (sends.length === 0) return;
     try {
-      writing(this.#directory, () => this.#connection.transaction(() => this.#appendAll(sends))());
+      writing(this.#directory, () => {
+        // SQLite writes on into a file that was removed, and would say so at the end of the run.
+        statSync(join(this.#directory, RUN_DATABASE));
+        this.#connection.transaction(() => this.#appendAll(sends))();
+      });
     } catch (error) {
       this.#inserter.rolledBack();
       throw error;

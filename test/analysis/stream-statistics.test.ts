@@ -3,8 +3,10 @@ import { RunStatistics } from '../../src/analysis/run-statistics.ts';
 import { parseSlo } from '../../src/analysis/slo.ts';
 import { evaluateSlo, sampleCount } from '../../src/analysis/slo-evaluation.ts';
 import type { StreamStatistics } from '../../src/analysis/stream-statistics.ts';
+import { judge } from '../../src/analysis/verdict.ts';
 import { GapCounts } from '../../src/core/gap-counts.ts';
 import type { Send } from '../../src/core/run.ts';
+import { contextOf } from '../support/run-contexts.ts';
 import { failed, refused, send } from '../support/sends.ts';
 
 const MS = 1e6;
@@ -63,6 +65,19 @@ describe('the figures of streams', () => {
     expect(outcomes).toMatchObject({ sent: 3, completed: 2, failed: 0, cancelled: 1 });
     expect(latency.failed).toBe(0);
     expect(latency.service.count).toBe(2);
+  });
+
+  it('have no times between tokens where every stream had one token, which is said of an objective for them', () => {
+    const sends = Array.from({ length: 200 }, (_, index) => stream(index, {}, 1));
+    const { reasons } = judge(contextOf(sends), parseSlo(['itl: p(95)<80', 'ttft: p(90)<200']));
+    expect(reasons.map(({ code, text }) => [code, text])).toEqual([
+      [
+        'too_few_samples',
+        'itl: p(95)<80 needs times between tokens, and none of 200 streams had a second token',
+      ],
+    ]);
+    const few = judge(contextOf(sends.slice(0, 10)), parseSlo(['itl: p(95)<80'])).reasons;
+    expect(few[0]?.text).toBe('itl: p(95)<80 needs 130 answers, there are 10');
   });
 
   it('know no first token of a stream without content, and no rate of one that counted nothing', () => {

@@ -94,23 +94,32 @@ describe('an event that brings content', () => {
     ['Triton', { model_name: 'm', text_output: 'Hi' }, true],
     ['Gemini', { candidates: [{ content: { parts: [{ text: 'Hi' }], role: 'model' } }] }, true],
     ['an error', { error: { message: 'no' } }, false],
+    ['an error by what it is', { object: 'error', message: 'engine is dead', code: 500 }, false],
+    ['a word beside an error that is empty', { text: 'Hi', error: '' }, true],
+    ['a word beside an error that is false', { response: 'Hi', done: false, error: false }, true],
     ['somebody’s own form', { word: 'Hi' }, true],
     ['nothing', {}, false],
   ])('is told from one that does not: %s', (_, value, expected) => {
-    expect(bringsContent(JSON.stringify(value))).toBe(expected);
+    expect(bringsContent(JSON.stringify(value), '')).toBe(expected);
   });
 
   it('may be no JSON at all', () => {
-    expect(bringsContent('Hi')).toBe(true);
-    expect(bringsContent('"Hi"')).toBe(true);
-    expect(bringsContent('')).toBe(false);
-    expect(bringsContent('[DONE]')).toBe(false);
-    expect(bringsContent('null')).toBe(false);
+    expect(bringsContent('Hi', '')).toBe(true);
+    expect(bringsContent('"Hi"', '')).toBe(true);
+    expect(bringsContent('', '')).toBe(false);
+    expect(bringsContent('[DONE]', '')).toBe(false);
+    expect(bringsContent('null', '')).toBe(false);
+  });
+
+  it('is none that is named an error, whatever it says', () => {
+    for (const data of ['CUDA out of memory', '{"message":"engine is dead","code":500}', '{"text":"Hi"}'])
+      expect(bringsContent(data, 'error')).toBe(false);
+    expect(bringsContent('Hi', 'token')).toBe(true);
   });
 
   it('is judged without failing, whatever it is', () => {
-    fc.assert(fc.property(fc.json({ maxDepth: 6 }), (text) => typeof bringsContent(text) === 'boolean'));
-    expect(bringsContent(`{"choices":[{"delta":${'['.repeat(5_000)}${']'.repeat(5_000)}}]}`)).toBe(false);
+    fc.assert(fc.property(fc.json({ maxDepth: 6 }), (text) => typeof bringsContent(text, '') === 'boolean'));
+    expect(bringsContent(`{"choices":[{"delta":${'['.repeat(5_000)}${']'.repeat(5_000)}}]}`, '')).toBe(false);
   });
 });
 
@@ -140,6 +149,21 @@ describe('an answer that is watched', () => {
         expect(scanned('events', pieces).firstMs).toBe(expected);
       }),
     );
+  });
+
+  it('has none where all that came was an error', () => {
+    for (const error of [
+      'event: error\ndata: CUDA out of memory\n\n',
+      event({ object: 'error', message: 'engine is dead', code: 500 }),
+    ])
+      expect(scanned('events', [error, event('[DONE]')]).firstMs).toBeNull();
+  });
+
+  it('has it also after a byte order mark, wherever that is cut', () => {
+    const marked = Buffer.from(`\ufeff${chat({ content: 'Hi' })}`);
+    for (const at of [0, 1, 2, 3, 4])
+      expect(scanned('events', [marked.subarray(0, at), marked.subarray(at)]).firstMs).toBe(2);
+    expect(scanned('lines', [`\ufeff{"response":"","done":false}\n`, '{"response":"Hi"}\n']).firstMs).toBe(2);
   });
 
   it('counts what the end of a stream says, and what its beginning said of the prompt', () => {
@@ -219,6 +243,25 @@ describe('an answer that is watched', () => {
     }
   });
 
+  it('may be a document that counts before its long answer, as after it', () => {
+    const usage = { prompt_tokens: 2, completion_tokens: 1 };
+    const choices = [{ message: { content: 'x'.repeat(9_000) } }];
+    const body = Buffer.from(JSON.stringify({ id: 'i'.repeat(300), usage, choices }));
+    for (const size of [1, 100, 4_096, 5_000, body.length]) {
+      const pieces = Array.from({ length: Math.ceil(body.length / size) }, (_, index) =>
+        body.subarray(index * size, (index + 1) * size),
+      );
+      expect(scanned('document', pieces)).toEqual({ firstMs: null, promptTokens: 2, outputTokens: 1 });
+    }
+    const both = JSON.stringify({
+      usage: { completion_tokens: 5 },
+      choices,
+      details: {},
+      ...{ eval_count: 7 },
+    });
+    expect(scanned('document', [both]).outputTokens).toBe(7);
+  });
+
   it('is given up without content after so much, and costs no more', () => {
     const noise = Buffer.from(`${': '.repeat(500)}\n`);
     const pieces = [...Array.from({ length: 400 }, () => noise), Buffer.from(chat({ content: 'late' }))];
@@ -255,6 +298,21 @@ describe('the data of events', () => {
         expect(told(mixed.join(''), true)).toEqual(told(text.map((line) => `${line}\n`).join(''), false));
       }),
     );
+  });
+
+  it('has the name of its event, as far as it has one', () => {
+    const told: [string, string][] = [];
+    const events = new EventData('events', (data, name) => told.push([data, name]));
+    const text =
+      'event: error\ndata: a\n\ndata: b\n\ndata:c\r\nevent:x\r\n\r\nevents: y\ndata: d\n\nevent: error\n\n\n';
+    for (const byte of Buffer.from(text)) events.write(Buffer.from([byte]));
+    expect(told).toEqual([
+      ['a', 'error'],
+      ['b', ''],
+      ['c', 'x'],
+      ['d', ''],
+      ['', 'error'],
+    ]);
   });
 
   it('is joined over lines, and passed over where it is too long', () => {

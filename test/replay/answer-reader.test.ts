@@ -125,8 +125,30 @@ describe('a stream', () => {
     ['a stream that ends before its end', [word('a'), word('b')]],
     ['one that never said a word', ['']],
     ['one that tells of an error', [word('a'), event({ error: { message: 'out of memory' } }), DONE]],
+    ['one that names an event so', [word('a'), 'event: error\ndata: {"message":"x","code":500}\n\n', DONE]],
+    ['one whose error has no words', [word('a'), 'event: error\n\n', DONE]],
+    ['one that sends an error as an object', [word('a'), event({ object: 'error', message: 'x' }), DONE]],
   ])('%s is broken, although its message was complete', (_, pieces) => {
     expect(read(pieces).broken).toBe(true);
+  });
+
+  it.each([
+    ['in words', 'event: error\ndata: CUDA out of memory\n\n'],
+    ['in JSON', 'event: error\ndata: {"message":"engine is dead","code":500}\n\n'],
+    ['as an object', event({ object: 'error', message: 'engine is dead', code: 500 }) + DONE],
+  ])('that is nothing but an error %s is broken, and has no first token', (_, stream) => {
+    expect(read([stream], EVENTS, { ...CHAT, ends: false })).toMatchObject({
+      firstTokenNs: null,
+      contentEvents: 0,
+      broken: true,
+    });
+  });
+
+  it.each([[''], [false], [null], [0]])('whose events all have an error that is %j is whole', (error) => {
+    const words = ['a', 'b'].map((text) => event({ text, error }));
+    expect(read(words, EVENTS, { ...CHAT, ends: false })).toMatchObject({ contentEvents: 2, broken: false });
+    const last = event({ choices: [{ index: 0, delta: {}, finish_reason: 'stop' }], error });
+    expect(read([word('a'), last, DONE]).broken).toBe(false);
   });
 
   it('is not broken where its protocol has no end, or where the end may have been in an event too long', () => {
@@ -155,6 +177,14 @@ describe('a stream', () => {
       ...said,
     });
     expect(read(lines.slice(0, 2), LINES).broken).toBe(true);
+    const long = `${JSON.stringify({ response: 'x'.repeat(200_000) })}\n`;
+    const [word = '', rest = ''] = ['{"response":"a"}\n', '{"response":"b"}\n'];
+    for (const pieces of [
+      [word, long],
+      [long, word],
+      [word, rest],
+    ])
+      expect(read(pieces, { ...LINES, contentType: 'application/json' }).streamed).toBe(true);
   });
 
   it('under a content coding is a stream whose times are not known', () => {
@@ -173,6 +203,58 @@ describe('another answer', () => {
       firstTokenNs: null,
       broken: false,
     });
+  });
+
+  const CALLED_JSON = { ...JSON_HEAD, hasLength: false };
+  const WHOLE = {
+    choices: [{ index: 0, message: { content: 'Hi' }, finish_reason: 'stop' }],
+    usage: { prompt_tokens: 9, completion_tokens: 4 },
+  };
+
+  it.each([
+    ['on one line', JSON.stringify(WHOLE)],
+    ['on one line that ends', `${JSON.stringify(WHOLE)}\n`],
+    ['on many lines', JSON.stringify(WHOLE, null, 2)],
+    ['on many lines that end as on another system', JSON.stringify(WHOLE, null, 2).replaceAll('\n', '\r\n')],
+    [
+      'on more lines than are put together',
+      JSON.stringify({ filler: Array(9_000).fill(1), ...WHOLE }, null, 2),
+    ],
+    [
+      'on lines of which one is too long to be read',
+      JSON.stringify({ text: 'x'.repeat(99_000), ...WHOLE }, null, 2),
+    ],
+    ['on a line too long to be read', JSON.stringify({ text: 'x'.repeat(200_000), ...WHOLE })],
+  ])('that is whole %s, where a stream was asked for, is none, and not a broken one', (_, text) => {
+    const bytes = Buffer.from(text);
+    for (const at of [[], [1], [Math.floor(bytes.length / 2)], [2, 3, bytes.length - 1]]) {
+      expect(read(cut(bytes, at), CALLED_JSON)).toMatchObject({
+        streamed: false,
+        read: true,
+        firstTokenNs: null,
+        lastTokenNs: null,
+        contentEvents: 0,
+        gaps: null,
+        promptTokens: 9,
+        outputTokens: 4,
+        broken: false,
+      });
+    }
+  });
+
+  it.each([
+    ['nothing', ''],
+    ['an error', JSON.stringify({ error: { message: 'out of memory' } })],
+    ['a piece that says more was to come', `${JSON.stringify({ response: 'a', done: false })}\n`],
+    [
+      'a choice that has not ended',
+      JSON.stringify({ choices: [{ delta: { content: 'a' }, finish_reason: null }] }),
+    ],
+    ['an error on many lines', JSON.stringify({ error: { message: 'out of memory' } }, null, 2)],
+    ['a document that was cut short', JSON.stringify(WHOLE).slice(0, 40)],
+    ['a document of many lines that was cut short', JSON.stringify(WHOLE, null, 2).slice(0, 60)],
+  ])('of which only %s came, where a stream was asked for, is a broken stream', (_, text) => {
+    expect(read([text], CALLED_JSON)).toMatchObject({ streamed: true, broken: true });
   });
 
   it('that is an error, or says nothing of tokens, is not read', () => {

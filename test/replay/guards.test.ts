@@ -2,7 +2,8 @@ import { createServer, isIP } from 'node:net';
 import { afterEach, describe, expect, it } from 'vitest';
 import { AbortRule } from '../../src/replay/abort-rule.ts';
 import { assertReachable, isLoopback, type ResolveHost, TargetFence } from '../../src/replay/guards.ts';
-import { hostnameOf, parseTarget } from '../../src/replay/target.ts';
+import { hostnameOf } from '../../src/replay/host-name.ts';
+import { parseTarget } from '../../src/replay/target.ts';
 
 const ADDRESSES: Readonly<Record<string, readonly string[]>> = {
   'triton.prod': ['10.0.0.5', '10.0.0.6'],
@@ -37,6 +38,10 @@ describe('TargetFence', () => {
     ['a recorded IPv6 address', 'http://[fd00::1]:80', ['[fd00::1]:8000']],
     ['a name of the same address', 'http://alias.example', ['triton.prod:8000']],
     ['the address a recorded name resolves to', 'http://10.0.0.5', ['triton.prod:8000']],
+    ['a recorded address, written as one of IPv6', 'http://[::ffff:192.0.2.2]:8000', ['192.0.2.2:80']],
+    ['a recorded address of IPv6 in another spelling', 'http://[fd00::2]', ['[FD00:0:0::2]:80']],
+    ['a recorded address of IPv6 with its interface', 'http://[fd00::2]', ['[fd00::2%eth0]']],
+    ['an address of a recorded name, written as one of IPv6', 'http://[::ffff:10.0.0.5]', ['triton.prod']],
   ])('forbids %s', async (_, target, recorded) => {
     await expect(check(target, recorded)).rejects.toMatchObject({ code: 'TARGET_FORBIDDEN' });
   });
@@ -62,6 +67,26 @@ describe('TargetFence', () => {
     await expect(check('http://alias.example', [], { production: ['triton.prod'] })).rejects.toMatchObject({
       code: 'TARGET_FORBIDDEN',
     });
+  });
+
+  it.each([
+    ['http://127.0.0.1:8000', 'http://127.0.0.1/'],
+    ['http://127.0.0.1:8000', 'https://127.0.0.1/v1'],
+    ['http://127.0.0.1:8000', '127.0.0.1/'],
+    ['http://127.0.0.1:8000', 'user:p@ss@127.0.0.1:8000'],
+    ['http://127.0.0.1:8000', '::ffff:127.0.0.1'],
+    ['http://prod.example:8000', 'HTTPS://Prod.Example./v1?a=b'],
+    ['http://[::ffff:192.0.2.2]:8000', '192.0.2.2'],
+    ['http://192.0.2.2:8000', '[::ffff:192.0.2.2]:80'],
+    ['http://[fd00::2]:8000', 'FD00:0:0::2'],
+    ['http://bücher.example', 'bücher.example'],
+  ])('forbids %s where --production-host says %s, as it was pasted', async (target, production) => {
+    await expect(check(target, [], { production: [production] })).rejects.toMatchObject({
+      code: 'TARGET_FORBIDDEN',
+    });
+    await expect(
+      check(target, [], { production: [production], allowed: [production] }),
+    ).resolves.toBeUndefined();
   });
 
   it('opens for the target that is named, not for another', async () => {
@@ -94,6 +119,9 @@ describe('hostnameOf', () => {
     ['::1', '::1'],
     ['https://a.example:1', 'a.example'],
     ['', ''],
+    ['*.example', '*.example'],
+    ['prod%2Eexample', 'prod.example'],
+    ['a b', 'a b'],
   ])('of %j', (authority, hostname) => {
     expect(hostnameOf(authority)).toBe(hostname);
   });

@@ -1,4 +1,4 @@
-import { existsSync, mkdirSync, readdirSync, readFileSync, statSync, writeFileSync } from 'node:fs';
+import { existsSync, mkdirSync, readdirSync, readFileSync, rmSync, statSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import Database from 'better-sqlite3';
 import fc from 'fast-check';
@@ -233,6 +233,20 @@ describe('SqliteRunStore', () => {
     const problem = problemOf(() => new SqliteRunStore(join(file, 'run')));
     expect(problem.code).toBe('OUTPUT_UNWRITABLE');
     expect(problem.hint).not.toBeNull();
+  });
+
+  test('says of a directory that is removed while the run goes on that nothing can be kept, at once', () => {
+    const directory = freshDirectory();
+    const store = new SqliteRunStore(directory);
+    store.append([send({ index: 0 })]);
+    rmSync(directory, { recursive: true });
+    const problem = problemOf(() => store.append([send({ index: 1 })]));
+    expect([problem.code, problem.message]).toEqual([
+      'OUTPUT_UNWRITABLE',
+      expect.stringContaining(directory),
+    ]);
+    store.close();
+    expect(existsSync(directory)).toBe(false);
   });
 
   test('a batch the disk refuses leaves nothing behind, and the next one is kept', () => {

@@ -63,7 +63,7 @@ export class AnswerComparer {
     const root = this.#places.root(api, masked);
     const { level, tolerance, finishes } = this.#options;
     const ours = isStream(recorded.contentType, answer)
-      ? streamFactsOf(recorded.bytes, streamTypeOf(head))
+      ? streamFactsOf(recorded.bytes, head.contentType)
       : null;
     const theirs = answer.kept === null ? answer.facts : null;
     const answered = answer.kept === null ? null : readable(answer.kept);
@@ -124,10 +124,6 @@ function isTheSame(head: AnswerHeaders, bytes: Uint8Array, kept: KeptAnswer): bo
 function isStream(contentType: string | null, { facts, streamed }: AnswerToCheck): boolean {
   if (isEventStream(contentType) || isJsonLines(contentType)) return true;
   return streamed && facts !== null && isJson(contentType);
-}
-
-function streamTypeOf({ contentType }: AnswerHeaders): string | null {
-  return isJson(contentType) ? 'application/x-ndjson' : contentType;
 }
 
 /** @throws UnreadableBody for a coding we do not know, and what unfolds to too much */

@@ -1,0 +1,50 @@
+import { isIP } from 'node:net';
+import { addressOf } from '../core/client-address.ts';
+import { AppError } from '../core/errors.ts';
+import { shownUrl } from '../core/shown-url.ts';
+
+/** What stands between several names, for which there would have to be several options. */
+const SEPARATOR = /[\s,;]/;
+const NAME = /^[\w-]+(?:\.[\w-]+)*$/;
+
+/**
+ * The host in an authority or a URL (`Host` value, `host:port`, `[::1]:80`, `https://user@host/path`), in the one
+ * form that hosts are compared in: lower case, no port, no trailing dot, addresses in their shortest spelling. What
+ * is no host is left as it is.
+ */
+export function hostnameOf(text: string): string {
+  const authority = text
+    .trim()
+    .replace(/^(?:[a-z][a-z0-9+.-]*:)?\/\//i, '')
+    .replace(/[/?#][\s\S]*$/, '')
+    .replace(/^[\s\S]*@/, '');
+  const bracketed = /^\[([^\]]*)\]/.exec(authority)?.[1];
+  const colon = authority.indexOf(':');
+  const hasPort = bracketed === undefined && colon >= 0 && colon === authority.lastIndexOf(':');
+  return comparable(bracketed ?? (hasPort ? authority.slice(0, colon) : authority));
+}
+
+/**
+ * The host that an option names, which is the name alone or the URL it is pasted from.
+ * @throws AppError OPTION_INVALID for what is no host, or more than one: a fence would be open where it is
+ */
+export function parseHostName(text: string, flag: string): string {
+  const name = hostnameOf(text);
+  if (!SEPARATOR.test(text.trim()) && (NAME.test(name) || isIP(name) !== 0)) return name;
+  throw new AppError(
+    'OPTION_INVALID',
+    `${flag}: ${JSON.stringify(shownUrl(text))} is not the name of one host`,
+    {
+      hint: `Name each host by itself, without patterns: ${flag} models.example.com ${flag} 10.0.0.1 (in a configuration file an entry each, in the environment a line each).`,
+    },
+  );
+}
+
+function comparable(host: string): string {
+  const bare = host.toLowerCase().replace(/\.$/, '');
+  // Which interface an address is reached by makes it no other one.
+  const address = bare.replace(/%.*$/, '');
+  if (isIP(address) === 6) return addressOf(address) ?? address;
+  // The platform's own reader, as a target is read: it knows all spellings of IPv4, and names in other scripts.
+  return URL.parse(`http://${bare}/`)?.hostname ?? bare;
+}

@@ -1,0 +1,35 @@
+import { afterEach, beforeEach, expect, test, vi } from 'vitest';
+import { ReplayEvents } from '../../src/cli/replay-events.ts';
+import { ReplayProgress } from '../../src/cli/replay-progress.ts';
+import { Terminal } from '../../src/cli/terminal.ts';
+import { ManualClock } from '../support/manual-clock.ts';
+import { send } from '../support/sends.ts';
+
+const SECOND_NS = 1e9;
+
+beforeEach(() => void vi.useFakeTimers());
+afterEach(() => void vi.useRealTimers());
+
+test('tells of no second before the run has begun, and of the rest at its end', () => {
+  const told: unknown[] = [];
+  let elapsedNs = 0;
+  const progress = new ReplayProgress({
+    position: () => ({ elapsedNs, inFlight: 0 }),
+    warmupNs: 0,
+    plannedNs: 10 * SECOND_NS,
+    calibrates: false,
+    terminal: new Terminal({ write: () => {} }, { write: () => {} }, new ManualClock()),
+    events: new ReplayEvents({ jsonLine: (event) => void told.push(event) }),
+  });
+  vi.advanceTimersByTime(5_000);
+  expect(told).toEqual([]);
+  elapsedNs = SECOND_NS;
+  progress.add([send({ index: 0 })]);
+  vi.advanceTimersByTime(1_000);
+  elapsedNs = 1.5 * SECOND_NS;
+  progress.end();
+  expect(told).toMatchObject([
+    { event: 'second', elapsedS: 1, spanS: 1, achieved: 1, etaS: 9 },
+    { event: 'second', elapsedS: 1.5, spanS: 0.5, achieved: 0, etaS: 8.5 },
+  ]);
+});
