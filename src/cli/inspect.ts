@@ -115,7 +115,8 @@ function amountText(
   return names.length === 0 ? 'nothing' : `${total.exchanges} exchanges: ${names.join(', ')}`;
 }
 
-function coverageText({ coverage, unexplained, origins, recorders }: InspectDocument): string {
+function coverageText(document: InspectDocument): string {
+  const { coverage, unexplained, origins, recorders, omitted } = document;
   if (origins.some(({ kind }) => kind === 'imported'))
     return 'not known: what an imported file left out is not counted';
   if (coverage === null || unexplained === null) return '–';
@@ -125,7 +126,13 @@ function coverageText({ coverage, unexplained, origins, recorders }: InspectDocu
     gaps.some(({ kind }) => kind === 'missing' || kind === 'damaged'),
   );
   const rest = unexplained > 0.00005 ? `, ${share(unexplained)} unexplained` : '';
-  return `${share(coverage)}${rest}${partial ? ', of what is here: segments are missing' : ''}`;
+  // How many exchanges were in it, or would have been, nobody knows either.
+  const unread = omitted.byCause.unparsed?.bytes ?? 0;
+  const of = [
+    ...(unread > 0 ? [`of what was read as exchanges: ${formatBytes(unread)} were not`] : []),
+    ...(partial ? ['of what is here: segments are missing'] : []),
+  ];
+  return [`${share(coverage)}${rest}`, ...of].join(', ');
 }
 
 function skewText({ clockSkew, recorders }: InspectDocument): string {

@@ -118,7 +118,11 @@ export class BodyRedaction {
     if (lines || JSON_TYPE.test(type)) {
       new JsonWalk(plain, 0, plain.length, cover).run(this.#root, lines);
     } else if (type === EVENT_STREAM_TYPE) {
-      coverEvents(plain, (text, from, to) => new JsonWalk(text, from, to, cover).run(this.#root));
+      coverEvents(
+        plain,
+        (text, from, to) => new JsonWalk(text, from, to, cover).run(this.#root),
+        (text, from, to, field) => cover.text(text, from, to, `/${field || 'comment'}`),
+      );
     } else if (type === MULTIPART_TYPE) {
       coverParts(plain, boundaryOf(about.contentType ?? ''), this.#root, this.#names, cover);
     } else if (JSON_BEGINNING.test(plain.toString('latin1', 0, BEGINNING_BYTES))) {

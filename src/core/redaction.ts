@@ -1,5 +1,5 @@
 import type { KeyedHash } from './keyed-hash.ts';
-import { type SecretNameAdditions, SecretNames, type SessionNames } from './secret-names.ts';
+import { isCredential, type SecretNameAdditions, SecretNames, type SessionNames } from './secret-names.ts';
 import { type Hiding, indexWithin, UrlSecrets } from './url-secrets.ts';
 import type { TextRange } from './user-info.ts';
 
@@ -113,9 +113,11 @@ export class Redaction {
     let to = end;
     while (from < to && isBlank(text.charCodeAt(from))) from += 1;
     while (to > from && isBlankOrCr(text.charCodeAt(to - 1))) to -= 1;
-    if (treatment === 'mask') masking.mask(from, to, name.toLowerCase());
-    else if (treatment === 'hash') masking.hash(from, to);
-    else this.#urls.find(text, from, to, name.toLowerCase(), masking);
+    const lower = name.toLowerCase();
+    if (treatment === 'hash') masking.hash(from, to);
+    else if (treatment === 'mask' || isCredential(text, from, to)) masking.mask(from, to, lower);
+    else if (treatment === 'ask') this.#urls.findUserInfo(text, from, to, lower, masking);
+    else this.#urls.find(text, from, to, lower, masking);
   }
 }
 

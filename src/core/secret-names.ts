@@ -11,8 +11,11 @@ import { decodedRounds, decodePercent } from './percent-encoding.ts';
 /** What becomes of the value under a name: left alone, masked, or, where it names the session, hashed. */
 export type NameTreatment = 'keep' | 'mask' | 'hash';
 
-/** The same of a header, in whose value only the URLs may be looked into. */
-export type HeaderTreatment = NameTreatment | 'urls';
+/**
+ * The same of a header, in whose value only the URLs may be looked into, or whose name says nothing, so that the value
+ * is asked whether it is a credential.
+ */
+export type HeaderTreatment = NameTreatment | 'urls' | 'ask';
 
 /** Additions to the floor, compared without regard to case. */
 export interface SecretNameAdditions {
@@ -43,12 +46,15 @@ const SECRET_HEADERS = new Set([
   'x-goog-api-key',
   'x-amzn-oidc-data',
   'x-ms-client-principal',
+  'dpop',
   // Browsers cannot send Authorization with a WebSocket, and put their token here.
   'sec-websocket-protocol',
 ]);
 
 /** Headers whose value is a URL, or holds some: their query keys and user info are masked, the rest is kept. */
 const URL_HEADERS = new Set([
+  'host',
+  'origin',
   'referer',
   'location',
   'content-location',
@@ -78,6 +84,13 @@ const NEVER_MASKED = new Set([
   'x-reprise-run',
 ]);
 
+/** A server asks for credentials with these, by the names of schemes that credentials begin with. */
+const CHALLENGES = new Set(['www-authenticate', 'proxy-authenticate']);
+
+/** How credentials begin, in whatever header. */
+const SCHEME = /^(?:bearer|basic|digest|dpop|negotiate|ntlm|aws4-hmac-sha256)\s+\S/i;
+const SCHEME_CHARS = 64;
+
 /** Names, less a leading `x-` and separators, that hold a secret word and are known to hold no secret. */
 const NOT_SECRET = new Set([
   'secwebsocketkey',
@@ -90,10 +103,16 @@ const NOT_SECRET = new Set([
 
 /** Secret wherever they stand in a name whose separators were taken out. */
 const WORDS =
-  /token|secret|passw|passphrase|signature|credential|authorization|apikey|accesskey|secretkey|privatekey/;
+  /token|secret|passw|passphrase|passcode|samlresponse|samlart|signature|credential|authorization|apikey|accesskey|secretkey|privatekey/;
 
 /** Secret as a whole segment of a name. */
-const SEGMENTS = /^(?:.*keys?|sig|auth|jwt|bearer|pwd|cookies?)$/;
+const SEGMENTS = /^(?:.*keys?|sig|auth|authentication|jwt|bearer|assertion|pwd|t?otp|[cx]srf|cookies?)$/;
+
+/** Secret as the last segment: `user_pass` is, `pass_through` and `pin_memory` are not. */
+const LAST_SEGMENTS = /^(?:pass|pw|pin)$/;
+
+/** Segments by which servers call what they know a session again by, and let it in. */
+const SESSION_SEGMENTS = /^(?:j?sessionid|(?:php)?sessid)$/;
 
 /** Beside `tokens`, one of these says that the header counts tokens. A single `token` never counts. */
 const COUNTS =
@@ -194,18 +213,26 @@ export class SecretNames {
 
   #judgeHeader(name: string): HeaderTreatment {
     const lower = name.toLowerCase();
-    if (NEVER_MASKED.has(lower)) return 'keep';
+    if (NEVER_MASKED.has(lower)) return URL_HEADERS.has(lower) ? 'urls' : 'keep';
     if (this.#addedHeaders.has(lower) || SECRET_HEADERS.has(lower)) return 'mask';
     if (hasSecretWord(name) && !URL_HEADERS.has(lower)) return 'mask';
     if (this.#sessionHeaders.has(lower)) return 'hash';
-    return URL_HEADERS.has(lower) ? 'urls' : 'keep';
+    if (namesSession(name)) return 'mask';
+    if (CHALLENGES.has(lower)) return 'keep';
+    return URL_HEADERS.has(lower) ? 'urls' : 'ask';
   }
 
   #judgeQueryKey(key: string): NameTreatment {
     const plain = decodePercent(key);
     if (this.#addedQueryKeys.has(plain.toLowerCase()) || hasSecretWord(plain)) return 'mask';
-    return this.#sessionQueryKeys.has(plain) ? 'hash' : 'keep';
+    if (this.#sessionQueryKeys.has(plain)) return 'hash';
+    return namesSession(plain) ? 'mask' : 'keep';
   }
+}
+
+/** Whether the value of a header says itself that it is a credential. */
+export function isCredential(text: string, from: number, to: number): boolean {
+  return SCHEME.test(text.slice(from, Math.min(to, from + SCHEME_CHARS)));
 }
 
 function keyIn(text: Uint8Array, from: number, to: number): string {
@@ -225,7 +252,13 @@ function hasSecretWord(name: string): boolean {
   const judged = segments.filter(
     (segment) => !(counted && segment === 'tokens') && !/^tokeni[sz]/.test(segment),
   );
+  if (LAST_SEGMENTS.test(judged.at(-1) ?? '')) return true;
   return judged.some((segment) => SEGMENTS.test(segment)) || WORDS.test(judged.join(''));
+}
+
+/** Where such a name is the session's key, its value is hashed and not masked. */
+function namesSession(name: string): boolean {
+  return segmentsOf(name).some((segment) => SESSION_SEGMENTS.test(segment));
 }
 
 /** `x-api-key`, `x_api_key` and `xApiKey` are one name. */

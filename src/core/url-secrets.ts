@@ -61,6 +61,14 @@ export class UrlSecrets {
     this.#findValues(url, hiding);
   }
 
+  /** In the value of a header that may be anything: the user info of a URL in it, and nothing else. */
+  findUserInfo(text: string, from: number, to: number, header: string, hiding: Hiding): void {
+    if (indexWithin(text, AT, from, to) < 0) return;
+    for (const [start, end] of userInfoIn(bytesOf(text, from, to), false)) {
+      hiding.mask(from + start, from + end, header);
+    }
+  }
+
   #findUserInfo(url: UrlPlace, hiding: Hiding): void {
     const { text, from, to, query, header, closing } = url;
     const name = header ?? USER_INFO;

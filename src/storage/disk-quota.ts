@@ -16,6 +16,8 @@ export interface OpenSegment {
   readonly file: string | null;
   /** Database and log. */
   readonly bytes: number;
+  /** How many its writer has ended before it: of those the directory alone tells. */
+  readonly endedBefore: number;
 }
 
 /** Why a batch may not be written; null when it may. */
@@ -35,8 +37,8 @@ export class DiskQuota {
   readonly #clock: Clock;
   /** What the writer's open segment does not account for, as last counted, with what sealing may add. */
   #otherBytes = 0;
-  /** The segment that was open then. Once it has ended, it is what the directory alone tells of. */
-  #countedOpen: string | null = null;
+  /** How many segments had ended then. What each of them took has changed sides since it did. */
+  #countedEnded = 0;
   #countedNs = Number.NEGATIVE_INFINITY;
 
   constructor(directory: string, maxBytes: number, expiry: SegmentExpiry, clock: Clock) {
@@ -84,8 +86,8 @@ export class DiskQuota {
   /** A directory of hundreds of files is not counted anew for every commit while there is plenty of room. */
   #count(open: OpenSegment, neededBytes: number): void {
     const age = this.#clock.nowNs() - this.#countedNs;
-    const rotated = open.file !== this.#countedOpen;
-    if (rotated || age > 5e9 || this.#roomBytes(open, neededBytes) < this.#maxBytes / 8) this.#recount(open);
+    const ended = open.endedBefore !== this.#countedEnded;
+    if (ended || age > 5e9 || this.#roomBytes(open, neededBytes) < this.#maxBytes / 8) this.#recount(open);
   }
 
   #recount(open: OpenSegment): void {
@@ -97,7 +99,7 @@ export class DiskQuota {
       bytes += sealingBytes(size, sizes.get(`${file}-wal`) ?? 0);
     }
     this.#otherBytes = bytes;
-    this.#countedOpen = open.file;
+    this.#countedEnded = open.endedBefore;
     this.#countedNs = this.#clock.nowNs();
   }
 }

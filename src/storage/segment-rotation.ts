@@ -36,6 +36,7 @@ export class SegmentRotation {
   /** Of the open segment when it was empty, and of those before it without that. */
   #emptyBytes = 0;
   #endedBytes = 0;
+  #ended = 0;
   #sequence: number;
 
   /** @throws AppError OPTION_INVALID for a recorder id that no segment's name can hold. */
@@ -93,9 +94,9 @@ export class SegmentRotation {
     // What the log holds by now may have to go into the database as well.
     const needed = () => growth + (segment?.walBytes ?? 0);
     if (!quota.leavesReserve(growth)) return 'disk_reserve';
-    if (quota.fits(openSegmentOf(segment), needed())) return null;
+    if (quota.fits(this.#asOpen(), needed())) return null;
     segment?.truncateWal();
-    return quota.makeRoom(openSegmentOf(segment), needed(), expired) ? null : 'quota';
+    return quota.makeRoom(this.#asOpen(), needed(), expired) ? null : 'quota';
   }
 
   /** Bounds the log, between batches. One that a reader holds open past the bound stays behind with its segment. */
@@ -124,7 +125,15 @@ export class SegmentRotation {
     if (segment !== null) this.#handOver(segment);
   }
 
+  /** The open segment, as the quota takes it. */
+  #asOpen(): OpenSegment {
+    const segment = this.#segment;
+    const file = segment === null ? null : basename(segment.path);
+    return { file, bytes: bytesOf(segment), endedBefore: this.#ended };
+  }
+
   #handOver(segment: SegmentWriter): void {
+    this.#ended += 1;
     try {
       segment.close();
     } finally {
@@ -176,10 +185,6 @@ function lastSequence({ directory, recorder }: CaptureWriterOptions): number {
   return segmentsOf(directory)
     .filter((segment) => segment.recorder === recorder.id)
     .reduce((last, segment) => Math.max(last, segment.sequence), 0);
-}
-
-function openSegmentOf(segment: SegmentWriter | null): OpenSegment {
-  return { file: segment === null ? null : basename(segment.path), bytes: bytesOf(segment) };
 }
 
 function bytesOf(segment: SegmentWriter | null): number {

@@ -1,6 +1,7 @@
 import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
 import { headerPairsOf, parseRequestHead } from '../../src/core/headers.ts';
+import { KeyedHash } from '../../src/core/keyed-hash.ts';
 import { Redaction } from '../../src/core/redaction.ts';
 
 const redaction = new Redaction();
@@ -47,6 +48,16 @@ describe('the floor list', () => {
     'X-Access-Keys',
     'reset-token',
     'x-refresh-tokens',
+    'X-Pass',
+    'X-User-Pass',
+    'X-Passcode',
+    'X-PIN',
+    'X-OTP',
+    'X-Csrf',
+    'X-XSRF',
+    'DPoP',
+    'Authentication',
+    'JSESSIONID',
   ])('masks the header %s, whole and at its length', (name) => {
     const { headers, names } = header(`${name}:  s3cr3t v@lue\t`);
     expect(headers).toEqual([[name, '************']]);
@@ -73,6 +84,8 @@ describe('the floor list', () => {
     'Keep-Alive',
     'WWW-Authenticate',
     'X-Keyframe',
+    'X-Pass-Through',
+    'X-Pinned',
   ])('leaves the header %s alone', (name) => {
     const { headers, names } = header(`${name}: 17`);
     expect(headers).toEqual([[name, '17']]);
@@ -96,18 +109,80 @@ describe('the floor list', () => {
     'subscription-key',
     'jwt',
     'auth',
+    'pass',
+    'user_pass',
+    'pw',
+    'pin',
+    'otp',
+    'passcode',
+    'SAMLResponse',
+    'assertion',
+    'client_assertion',
+    'sessionid',
+    'PHPSESSID',
   ])('masks the query key %s', (key) => {
     const { target, names } = request(`/p?a=1&${key}=s%33cret/+x&b=2`);
     expect(target).toBe(`/p?a=1&${key}=***********&b=2`);
     expect(names).toEqual([`?${key.toLowerCase()}`]);
   });
 
-  it.each(['max_tokens', 'tokens_limit', 'tokenizer', 'signature_name', 'model', 'keyword', 'prompt_tokens'])(
-    'leaves the query key %s alone',
-    (key) => {
-      expect(request(`/p?${key}=17`)).toMatchObject({ target: `/p?${key}=17`, names: [] });
-    },
-  );
+  it.each([
+    'max_tokens',
+    'tokens_limit',
+    'tokenizer',
+    'signature_name',
+    'model',
+    'keyword',
+    'prompt_tokens',
+    'code',
+    'state',
+    'pin_memory',
+    'pass_through',
+    'bypass',
+    'spin',
+    'session_id',
+  ])('leaves the query key %s alone', (key) => {
+    expect(request(`/p?${key}=17`)).toMatchObject({ target: `/p?${key}=17`, names: [] });
+  });
+
+  it.each([
+    'Bearer s3cr3t',
+    'bearer\ts3cr3t',
+    'Basic czNjcjN0',
+    'DPoP s3cr3t',
+    'Negotiate s3cr3t',
+    'AWS4-HMAC-SHA256 Credential=s3cr3t',
+  ])('masks a header of any name that begins as credentials do: %s', (value) => {
+    for (const name of ['X-Authenticated', 'X-Access', 'Referer', 'User-Agent']) {
+      const { headers, names } = header(`${name}: ${value}`);
+      expect(headers).toEqual([[name, '*'.repeat(value.length)]]);
+      expect(names).toEqual([name.toLowerCase()]);
+    }
+    const folded = redaction.requestHead(Buffer.from('GET / HTTP/1.1\r\nX-A: Bearer\r\n s3cr3t\r\n\r\n'));
+    expect(Buffer.from(folded.bytes).toString()).toBe('GET / HTTP/1.1\r\nX-A: ******\r\n*******\r\n\r\n');
+  });
+
+  it.each([
+    ['X-Plan', 'Basic'],
+    ['X-Role', 'bearers of news'],
+    ['WWW-Authenticate', 'Bearer realm="models"'],
+    ['Proxy-Authenticate', 'Basic realm="models"'],
+  ])('leaves a header alone that only looks like one: %s: %s', (name, value) => {
+    expect(header(`${name}: ${value}`)).toMatchObject({ headers: [[name, value]], names: [] });
+  });
+
+  it('hashes a session key whose name is on it as a session’s', () => {
+    const names = { headers: ['jsessionid'], queryKeys: ['sessionid', 'jsessionid'] };
+    const hashing = new Redaction({}, { names, hash: new KeyedHash(Buffer.alloc(32, 7)) });
+    const head = 'GET /a;jsessionid=s3cr3t?sessionid=s3cr3t HTTP/1.1\r\nJSESSIONID: s3cr3t\r\n\r\n';
+    const { bytes, names: masked } = hashing.requestHead(Buffer.from(head));
+    const text = Buffer.from(bytes).toString();
+    expect(text).toMatch(
+      /^GET \/a;jsessionid=([\w-]{6})\?sessionid=\1 HTTP\/1\.1\r\nJSESSIONID: \1\r\n\r\n$/,
+    );
+    expect(masked).toEqual([]);
+    expect(request('/a;jsessionid=s3cr3t/b').target).toBe('/a;jsessionid=********');
+  });
 
   it('can be added to, and not taken away from', () => {
     const more = new Redaction({ headers: ['X-Tenant', 'Content-Length'], queryKeys: ['Who'] });

@@ -76,6 +76,25 @@ describe('of a URL', () => {
     expect(request(target)).toMatchObject({ target, names: [] });
   });
 
+  it.each([
+    ['Host', 'u:S3cret@models:80', '********@models:80'],
+    ['Origin', 'https://u:S3cret@h', 'https://********@h'],
+    ['X-Source', 'see https://u:S3cret@h/a and //v@h', 'see https://********@h/a and //*@h'],
+  ])('masks user info in the header %s: %s', (name, value, stored) => {
+    const { headers, names } = request('/', `${name}: ${value}`);
+    expect(headers).toEqual([[name, stored]]);
+    expect(names).toEqual([name.toLowerCase()]);
+  });
+
+  it.each([
+    ['From', 'joe@example.com'],
+    ['User-Agent', 'bot/1.0 (+https://example.com/bot; joe@example.com)'],
+    ['Host', 'models:80'],
+    ['Origin', 'null'],
+  ])('leaves alone what has none in the header %s: %s', (name, value) => {
+    expect(request('/', `${name}: ${value}`)).toMatchObject({ headers: [[name, value]], names: [] });
+  });
+
   it('masks user info of a target that begins with two slashes, or holds a URL in its path', () => {
     expect(request('//user:PW@host/x')).toMatchObject({ target: '//*******@host/x', names: ['@'] });
     expect(request('/get/https://user:PW@host/x').target).toBe('/get/https://*******@host/x');

@@ -1,5 +1,6 @@
 import { existsSync, readdirSync, readFileSync, renameSync, statSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
+import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
 import { AppError } from '../../src/core/errors.ts';
 import { SeededRandom } from '../../src/core/random.ts';
@@ -59,6 +60,60 @@ describe('the quota', () => {
     // It is kept within, and it is used: a quota that is half empty would expire too early.
     expect(diskBytes(directory)).toBeGreaterThan(MAX_BYTES / 3);
     expect(readdirSync(directory).filter((file) => file.endsWith('.expired.json'))).toEqual([]);
+  });
+
+  /** Each at least what a segment may be, so that every one ends its segment; in less time than a count may be old. */
+  const filling = fc.array(
+    fc.record({
+      bytes: fc.integer({ min: MAX_BYTES / 8, max: MAX_BYTES / 4 }),
+      pauseMs: fc.integer({ min: 1, max: 200 }),
+      turnsHour: fc.boolean(),
+      keepsHouse: fc.boolean(),
+      sealsNext: fc.boolean(),
+    }),
+    { minLength: 16, maxLength: 24 },
+  );
+
+  it('is never exceeded by batches that fill a segment each, within the age of a count', () => {
+    const noise = Buffer.alloc(MAX_BYTES / 4);
+    const random = new SeededRandom(9);
+    for (let place = 0; place < noise.length; place += 4) noise.writeUInt32LE(random.nextUint32(), place);
+    fc.assert(
+      fc.property(filling, (steps) => {
+        const directory = newCapture();
+        const clock = new StandingClock();
+        const finished: string[] = [];
+        let ended = 0;
+        const onFinished = (file: string) => {
+          ended += 1;
+          finished.push(file);
+        };
+        const parts = {
+          maxDiskBytes: MAX_BYTES,
+          segmentBy: 'clock',
+          durability: 'seal',
+          onFinished,
+        } as const;
+        const writer = new CaptureWriter(writerOptions(directory, parts), clock);
+        for (const [index, { bytes, pauseMs, turnsHour, keepsHouse, sealsNext }] of steps.entries()) {
+          noise.writeUInt32LE(index, 0);
+          const body = wholeBody(noise.subarray(0, bytes));
+          writer.append(exchangeOf({ request: { ...requestMessage(), body } }));
+          const { lost, reason } = writer.commit();
+          if (lost > 0) expect(reason).toBe('quota');
+          expect(diskBytes(directory)).toBeLessThanOrEqual(MAX_BYTES);
+          clock.monotonicNs += pauseMs * 1e6;
+          if (turnsHour) clock.wallUs += HOUR_US;
+          if (keepsHouse) writer.housekeep();
+          if (sealsNext) for (const file of finished.splice(0)) sealSegment(file, clock);
+          expect(diskBytes(directory)).toBeLessThanOrEqual(MAX_BYTES);
+        }
+        writer.close();
+        expect(diskBytes(directory)).toBeLessThanOrEqual(MAX_BYTES);
+        expect(ended).toBeGreaterThan(3);
+      }),
+      { numRuns: 1, seed: 20_261_128, endOnFailure: true },
+    );
   });
 
   it('makes the writer shed when nothing sealed is left, and go on when there is room again', () => {

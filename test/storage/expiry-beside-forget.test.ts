@@ -31,7 +31,7 @@ describe('a segment that a forget is just putting in its place', () => {
     const [first, second] = segmentsOf(directory);
     const quota = new DiskQuota(directory, 1024 * 1024, new Overtaken(directory, clock), clock);
     const expired: Expiry[] = [];
-    quota.makeRoom({ file: null, bytes: 0 }, 1024 * 1024, (expiry) => expired.push(expiry));
+    quota.makeRoom({ file: null, bytes: 0, endedBefore: 0 }, 1024 * 1024, (expiry) => expired.push(expiry));
     expect(expired.map(({ file }) => file)).toEqual([second?.file]);
     expect(existsSync(first?.path ?? '')).toBe(true);
   });

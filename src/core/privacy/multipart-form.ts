@@ -1,21 +1,19 @@
 import type { SecretNames } from '../secret-names.ts';
 import { FieldTreatments } from './field-treatments.ts';
+import { boundaryIn } from './multipart-type.ts';
+import { describesPart, isAmbiguous } from './part-head.ts';
 import type { PointerState } from './pointer-states.ts';
 import type { Treatment } from './treatment.ts';
 import { UnreadableBody } from './unreadable-body.ts';
 import type { ValueCover } from './value-cover.ts';
 
+const LF = 0x0a;
+const CR = 0x0d;
 const SPACE = 0x20;
 const BLANK_LINE = '\r\n\r\n';
 const MAX_PARTS = 1_000;
 const MAX_PART_HEAD_BYTES = 8 * 1024;
 
-/**
- * What the head of a part may hold: what describes it (RFC 7578, section 4.8), and its length. Servers pass over any
- * other header, and no rule can name it.
- */
-const PART_HEAD = /^(?:\r\ncontent-(?:disposition|type|transfer-encoding|length)[ \t]*:[^\r\n]*)+\r\n\r\n$/i;
-const BOUNDARY = /;\s*boundary=(?:"([^"\r\n]{1,70})"|([^\s;"]{1,70}))/i;
 const DISPOSITION = /^content-disposition:\s*form-data\b([^\r\n]*)/im;
 const FIELD_NAME = /;\s*name="((?:[^"\\]|\\.)*)"/i;
 /** A field that says its name and nothing else, so that it is no file to anybody. */
@@ -29,16 +27,11 @@ const ENCODED_FILE_NAME = /;\s*filename\*=/i;
 /** A part of a type that is no text: a file, whether it has a file's name or not. */
 const OTHER_THAN_TEXT = /^content-type[ \t]*:[ \t]*(?!text\/)[^\s]/im;
 
-/** @throws UnreadableBody when a type names no boundary */
+/** @throws UnreadableBody when a type names no boundary that is one for certain */
 export function boundaryOf(contentType: string): string {
   const boundary = boundaryIn(contentType);
   if (boundary === null) throw new UnreadableBody('bad_multipart');
   return boundary;
-}
-
-function boundaryIn(contentType: string): string | null {
-  const match = BOUNDARY.exec(contentType);
-  return match?.[1] ?? match?.[2] ?? null;
 }
 
 /**
@@ -57,10 +50,10 @@ export function coverParts(
   const treatments = new FieldTreatments(root, names);
   for (const { headFrom, from, to } of partsOf(form, boundary)) {
     const head = form.toString('latin1', headFrom, from);
-    if (!PART_HEAD.test(head)) throw new UnreadableBody('bad_multipart');
+    if (!describesPart(head)) throw new UnreadableBody('bad_multipart');
     const disposition = DISPOSITION.exec(head);
     const sent = FIELD_NAME.exec(disposition?.[1] ?? '')?.[1];
-    if (sent === undefined || ambiguous(head)) throw new UnreadableBody('bad_multipart');
+    if (sent === undefined || isAmbiguous(head)) throw new UnreadableBody('bad_multipart');
     const name = Buffer.from(sent, 'latin1').toString('utf8');
     // A URL with a secret in the place of a name, as in other forms.
     if (treatments.nameHasCredential(Buffer.from(sent, 'latin1'))) throw new UnreadableBody('bad_multipart');
@@ -75,12 +68,6 @@ export function coverParts(
     if (isFile) coverFileName(form, headFrom, head, treatment, cover);
     coverContent(form, from, to, treatment, cover);
   }
-}
-
-/** Whether servers may differ about which name a part has. */
-function ambiguous(head: string): boolean {
-  const count = (pattern: RegExp) => [...head.matchAll(pattern)].length;
-  return count(/^content-disposition\s*:/gim) !== 1 || count(/;\s*name\s*\*?=/gi) !== 1;
 }
 
 function coverContent(form: Buffer, from: number, to: number, treatment: Treatment, cover: ValueCover): void {
@@ -120,7 +107,8 @@ export function partsOf(form: Buffer, boundary: string): Part[] {
   let at = firstHead(form, delimiter);
   while (at >= 0 && form.toString('latin1', at, at + 2) === '\r\n') {
     const part = partAt(form, delimiter, at);
-    if (part === null || parts.length >= MAX_PARTS) throw new UnreadableBody('bad_multipart');
+    if (part === null || parts.length >= MAX_PARTS || hidesDelimiter(form, boundary, part))
+      throw new UnreadableBody('bad_multipart');
     parts.push(part);
     at = part.next;
   }
@@ -143,7 +131,7 @@ export function fieldOf(form: Buffer, contentType: string, name: string, mostByt
     const part = partAt(form, delimiter, at);
     if (part === null) return null;
     const head = form.toString('latin1', part.headFrom, part.from);
-    if (PLAIN_FIELD.exec(head)?.[1] === name && PART_HEAD.test(head) && !ambiguous(head))
+    if (PLAIN_FIELD.exec(head)?.[1] === name && describesPart(head) && !isAmbiguous(head))
       return part.to - part.from > mostBytes ? null : form.toString('utf8', part.from, part.to);
     at = part.next;
   }
@@ -152,6 +140,18 @@ export function fieldOf(form: Buffer, contentType: string, name: string, mostByt
 
 function delimiterOf(boundary: string): Buffer {
   return Buffer.from(`\r\n--${boundary}`, 'latin1');
+}
+
+/** Whether a part has in it what servers that take a line of any end would divide it at. */
+function hidesDelimiter(form: Buffer, boundary: string, { from, to }: Part): boolean {
+  const content = form.subarray(from, to);
+  const dashed = `--${boundary}`;
+  for (let at = content.indexOf(dashed, 0, 'latin1'); at >= 0; ) {
+    const before = at === 0 ? LF : content[at - 1];
+    if (before === LF || before === CR) return true;
+    at = content.indexOf(dashed, at + 1, 'latin1');
+  }
+  return false;
 }
 
 /** The first delimiter stands at the very beginning; text before it is nobody's. */

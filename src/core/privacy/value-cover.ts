@@ -75,6 +75,11 @@ export class ValueCover {
     else coverWithWords(text, from, to, this.#random);
   }
 
+  /** Covers text that no rule can name, where a label was in place; `name` is what it is noted as. */
+  text(text: Buffer, from: number, to: number, name: string): void {
+    this.string(text, from, to, { covering: 'mask', strength: 0, name }, () => Buffer.alloc(0));
+  }
+
   /** Covers a number: sign, point and the count of digits stay, so that it is still a number of its kind. */
   number(text: Buffer, from: number, to: number, treatment: Treatment): void {
     if (treatment.covering === 'keep') return;

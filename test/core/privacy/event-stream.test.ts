@@ -17,6 +17,23 @@ describe('an event stream', () => {
     expect(text).not.toMatch(/secret|hidden/);
   });
 
+  it('has comments, names and ids of events covered that are more than labels', () => {
+    const { text, names } = stream(
+      ': user said secret\nevent: my secret\nid: secret, all\nretry: secret\n\ndata: {}\n\n:secret1\n',
+    );
+    expect(text).toMatch(
+      /^: [a-z ]{16}\nevent: [a-z ]{9}\nid: [a-z ]{11}\nretry: [a-z ]{6}\n\ndata: \{\}\n\n:[a-z ]{7}\n$/,
+    );
+    expect(text).not.toContain('secret');
+    expect(names).toEqual(['/comment', '/event', '/id', '/retry']);
+  });
+
+  it('keeps what tells events apart', () => {
+    const body =
+      ': keep-alive\n\n:\n\nevent: response.output_text.delta\nid: 3f0c8a52-6f6c-4d4e-8f0e-0c9a3c1d2b11\nretry: 3000\ndata: {}\n\nid:17\nevent\nid\n\n';
+    expect(stream(body)).toMatchObject({ text: body, names: [] });
+  });
+
   it('may divide the data of an event over lines', () => {
     const { text } = stream(
       'data: {"text":\ndata:   "secret",\rdata: "b":[1,\ndata: 2]}\n\ndata: {"text":"x y"}',

@@ -65,6 +65,78 @@ describe('a form with files', () => {
     }
   });
 
+  it('keeps no text that stands beside what describes a part, in parameters and values nobody looks at', () => {
+    const disposition = 'Content-Disposition: form-data; name="model"';
+    const heads = [
+      `${disposition}; password="secret"`,
+      `${disposition}; x=secret`,
+      `${disposition} secret`,
+      `${disposition}; filename="a.wav"; filename="secret.wav"`,
+      `${disposition}\r\nContent-Type: text/plain; x="secret"`,
+      `${disposition}\r\nContent-Type: text/plain; charset="my secret: (all of it)"`,
+      `${disposition}\r\nContent-Type: a secret`,
+      `${disposition}\r\nContent-Type: text/plain\r\nContent-Type: audio/wav`,
+      `${disposition}\r\nContent-Transfer-Encoding: secret`,
+      `${disposition}\r\nContent-Length: secret`,
+    ];
+    for (const head of heads) {
+      const { dropped } = multipart(`----x y\r\n${head}\r\n\r\nm\r\n${END}`);
+      expect([head, dropped]).toEqual([head, 'bad_multipart']);
+    }
+  });
+
+  it('is judged in no time where the head of a part is made to be tried in many ways', () => {
+    for (const filler of ['; ', ' ;', ' ', ';'])
+      expect(multipart(part(`name="model"${filler.repeat(3_000)}\x00`, 'm') + END).dropped).toBe(
+        'bad_multipart',
+      );
+  });
+
+  it.each([
+    'audio/webm;codecs=opus',
+    'audio/webm; codecs="vp8, opus"',
+    'audio/L16;rate=16000; channels=1',
+    'text/plain; charset="UTF-8";',
+  ])('keeps the type of a part that says how it is to be read: %s', (type) => {
+    const body = part(`name="model"\r\nContent-Type: ${type}`, 'm') + END;
+    expect(multipart(body)).toMatchObject({ text: body, dropped: null });
+  });
+
+  it.each([
+    'multipart/form-data; boundary="--x y"; boundary=YY',
+    'multipart/form-data; boundary=YY; boundary="--x y"',
+    'multipart/form-data; boundary="--x y"; BOUNDARY=YY',
+    `multipart/form-data; boundary="--x y"; boundary*=utf-8''YY`,
+    'multipart/form-data; boundary*0="--x"; boundary*1=" y"',
+    'multipart/form-data; boundary="--x y", multipart/form-data; boundary=YY',
+    'multipart/form-data; x=1, text/plain; boundary="--x y"',
+    'multipart/form-data; x="; boundary=YY"; boundary="--x y"',
+    'multipart/form-data; boundary="--x\\ y"',
+    'multipart/form-data; boundary ="--x y"',
+    'multipart/form-data; boundary= "--x y"',
+    'multipart/form-data; boundary=--x y',
+    `multipart/form-data; ${'boundary '.repeat(10_000)}`,
+  ])('is dropped where its type can be read in two ways (%#)', (type) => {
+    expect(multipart(MODEL + END, [], ['chat'], type).dropped).toBe('bad_multipart');
+  });
+
+  it.each(['multipart/form-data; boundary="--x y"', 'Multipart/Form-Data;charset=utf-8;BOUNDARY="--x y";'])(
+    'is read where there is one way: %s',
+    (type) => {
+      expect(multipart(MODEL + END, [], ['chat'], type).dropped).toBeNull();
+    },
+  );
+
+  it.each(['\n', '\r'])(
+    'is dropped where a part has a boundary after a line end of another kind: %j',
+    (end) => {
+      const inner = ['----x y', 'Content-Disposition: form-data; name="password"', '', 'secret'].join(end);
+      for (const value of [`m${end}${inner}`, inner])
+        expect(multipart(part('name="model"', value) + END).dropped).toBe('bad_multipart');
+      expect(multipart(part('name="model"', 'm ----x y') + END).dropped).toBeNull();
+    },
+  );
+
   it('keeps the headers that describe a part, in any case and order', () => {
     const head = [
       'content-type: text/plain; charset=utf-8',
