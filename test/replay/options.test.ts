@@ -267,39 +267,6 @@ describe('resolveReplayOptions', () => {
     expect(problemsOf({ target: 'http://a', header: [header] }).message).toMatch(reason);
   });
 
-  it('takes the host out of what is pasted as production', () => {
-    const raw = {
-      target: 'http://staging',
-      productionHost: ['https://Prod.example:8443/v1', '[FD00:0::2]:80'],
-    };
-    expect(resolveReplayOptions(raw, sources).productionHosts).toEqual(['prod.example', 'fd00::2']);
-  });
-
-  it.each([
-    '',
-    ' ',
-    'a,b',
-    '127.0.0.1,10.0.0.1',
-    'a;b',
-    'a b',
-    'http://a/,http://b/',
-    '*.0.0.1',
-    '*.example',
-    'a..',
-    'a:b:c',
-    'a%b',
-  ])('refuses the production host %j, which would fence in nothing', (host) => {
-    const { code, message, hint } = problemsOf({ target: 'http://staging', productionHost: [host] });
-    expect([code, message]).toEqual([
-      'OPTION_INVALID',
-      `--production-host: ${JSON.stringify(host)} is not the name of one host`,
-    ]);
-    expect(hint).toContain('--production-host models.example.com');
-    expect(problemsOf({ target: 'http://a', allowProductionHost: [host] }).message).toContain(
-      '--allow-production',
-    );
-  });
-
   it('takes a shard, counted from 0, and a start in either form of time', () => {
     const raw = { target: 'http://staging', shard: '2/3' };
     const startAtUs = Date.UTC(2026, 10, 24, 12, 30) * 1e3;

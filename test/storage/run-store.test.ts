@@ -285,19 +285,3 @@ describe('SqliteRunStore', () => {
     ]);
   });
 });
-
-describe('RunReader', () => {
-  test('refuses what is no run, and a later format, with the reason', () => {
-    const directory = temporaryDirectory();
-    expect(problemOf(() => new RunReader(directory)).code).toBe('INPUT_INVALID');
-    writeFileSync(join(directory, 'run.sqlite'), 'not a database at all, just some text');
-    expect(problemOf(() => new RunReader(directory)).code).toBe('INPUT_INVALID');
-    const later = stored([send({ index: 0 })]);
-    const database = new Database(join(later, 'run.sqlite'));
-    database.prepare("UPDATE meta SET value = '99' WHERE key = 'format_version'").run();
-    database.close();
-    const problem = problemOf(() => new RunReader(later));
-    expect(problem.code).toBe('SCHEMA_TOO_NEW');
-    expect(problem.message).toContain('99');
-  });
-});
