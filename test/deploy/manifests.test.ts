@@ -8,6 +8,7 @@ import { runReprise } from '../support/process.ts';
 import { repositoryRoot } from '../support/shared-data.ts';
 
 const deploy = join(repositoryRoot, 'deploy');
+const guide = readFileSync(join(repositoryRoot, 'docs', 'deploy.md'), 'utf8');
 
 // biome-ignore lint/suspicious/noExplicitAny: manifests are other people's trees, read at a dozen places
 type Manifest = any;
@@ -65,7 +66,6 @@ describe('deploy/', () => {
 });
 
 describe('the memory that is stated at most', () => {
-  const guide = readFileSync(join(repositoryRoot, 'docs', 'deploy.md'), 'utf8');
   const [stated = ''] = /^128 MiB supervisor .* C × 64 KiB$/m.exec(guide) ?? [];
   /** Of one forwarder, without its connections. */
   const fixedMiB = [...stated.matchAll(/(\d+) MiB/g)].reduce((sum, [, mib]) => sum + Number(mib), 0);
@@ -124,6 +124,16 @@ describe('the time that an end is given', () => {
     const beforeS = containers[0].lifecycle.preStop.sleep.seconds + 20;
     return [terminationGracePeriodSeconds - beforeS, yamlOf(settings).record];
   };
+  /** A forwarder that does not end is killed, then one that died is waited for, the last commit, and the seal. */
+  const ownMs =
+    SUPERVISION.flushMs +
+    SUPERVISION.heartbeatLimitMs +
+    SUPERVISION.flushMs +
+    SUPERVISION.recorderStopMs +
+    SUPERVISION.sealMs;
+  /** A command that is told to end, is killed, and leaves its output to a process out of reach. */
+  const hookMs = SUPERVISION.sealHookMs + 2 * SUPERVISION.commandGraceMs;
+  const SPARE_MS = 5_000;
   const flagsOf = (args: readonly string[]) =>
     Object.fromEntries(args.map((argument) => argument.replace(/^--/, '').split(/=(.*)/s)));
 
@@ -143,9 +153,19 @@ describe('the time that an end is given', () => {
       settings[key] === undefined ? otherwise : parseDurationMs(settings[key], key);
     const drainMs =
       ms('drain-delay', SUPERVISION.drainDelayMs) + ms('drain-deadline', SUPERVISION.drainDeadlineMs);
-    const ownMs = SUPERVISION.flushMs + SUPERVISION.recorderStopMs + SUPERVISION.sealMs;
-    const hookMs = settings['on-seal'] === undefined ? 0 : SUPERVISION.sealHookMs;
-    expect(graceS * 1000).toBeGreaterThanOrEqual(drainMs + ownMs + hookMs);
+    const endMs = settings['on-seal'] === undefined ? ownMs : ownMs + hookMs;
+    expect(graceS * 1000).toBe(drainMs + endMs + SPARE_MS);
+  });
+
+  test('is what the guide and the examples say', () => {
+    const ownS = ownMs / 1000;
+    expect(guide).toContain(`delay, deadline and ${ownS} s, with a hook ${ownS + hookMs / 1000} s`);
+    const said = filesUnder(deploy).flatMap((path) => {
+      const text = readFileSync(path, 'utf8');
+      return [...text.matchAll(/(seal|shipping) (\d+) s at worst/g)].map(([, last, s]) => [last, Number(s)]);
+    });
+    expect(said).toHaveLength(5);
+    for (const [last, s] of said) expect(s).toBe(last === 'seal' ? ownS : ownS + hookMs / 1000);
   });
 });
 
@@ -203,6 +223,10 @@ describe('the sidecar', () => {
       parseBytes(ofSet['max-disk'], 'max-disk'),
     );
   });
+});
+
+test('the unit of systemd goes on when the kernel ends one of its processes for want of memory', () => {
+  expect(readFileSync(join(deploy, 'systemd/reprise.service'), 'utf8')).toMatch(/^OOMPolicy=continue$/m);
 });
 
 describe('as KServe has it', () => {
@@ -291,5 +315,6 @@ describe('the replay by an indexed job', () => {
     const [spread] = job.template.spec.topologySpreadConstraints;
     expect(spread.labelSelector.matchLabels).toEqual(job.template.metadata.labels);
     expect(spread.whenUnsatisfiable).toBe('DoNotSchedule');
+    expect(spread.nodeTaintsPolicy).toBe('Honor');
   });
 });
