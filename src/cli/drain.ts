@@ -65,8 +65,9 @@ function isGone(cause: unknown): boolean {
 }
 
 function killed(directory: string, cause: AppError): AppError {
-  return new AppError('RECORDER_UNREACHABLE', `the recording of ${directory} was killed before its end`, {
-    hint: 'What it had not recorded, sealed or handed over by then, the next start there counts and makes up for.',
+  const message = `the recording of ${directory} is gone and has left its socket: it was killed before its end, or its disk refuses changes`;
+  return new AppError('RECORDER_UNREACHABLE', message, {
+    hint: 'Its log says which. What it had not recorded, sealed or handed over, the next start there counts and makes up for.',
     cause,
   });
 }

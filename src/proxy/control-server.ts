@@ -84,7 +84,7 @@ export class ControlServer {
     this.#directory = null;
     if (!server) return;
     // First, so that one at which nobody answers is that of a process which was killed.
-    if (directory !== null) rmSync(join(directory, CONTROL_SOCKET), { force: true });
+    if (directory !== null) removeSocket(directory);
     server.closeAllConnections();
     await new Promise((resolve) => server.close(resolve));
   }
@@ -116,5 +116,14 @@ export class ControlServer {
     else if (action === '/pause') await this.#controls.pause();
     else await this.#controls.resume();
     return json(200, this.#controls.status());
+  }
+}
+
+/** Best effort: a disk that refuses changes by now must not keep the recording from its end. */
+function removeSocket(directory: string): void {
+  try {
+    rmSync(join(directory, CONTROL_SOCKET), { force: true });
+  } catch {
+    // Nobody answers there, which whoever asks is told.
   }
 }

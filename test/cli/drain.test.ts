@@ -71,7 +71,7 @@ test.concurrent('a recording that was killed while it drained is not taken for o
   expect(existsSync(socket)).toBe(true);
   await expect(waitForEnd(directory, FIRST, PATIENCE_MS, systemClock)).rejects.toMatchObject({
     code: 'RECORDER_UNREACHABLE',
-    message: `the recording of ${directory} was killed before its end`,
+    message: expect.stringContaining('it was killed before its end'),
   });
 });
 

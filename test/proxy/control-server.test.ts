@@ -1,5 +1,5 @@
 import { once } from 'node:events';
-import { mkdirSync, statSync, writeFileSync } from 'node:fs';
+import { mkdirSync, rmSync, statSync, writeFileSync } from 'node:fs';
 import { createServer } from 'node:net';
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
@@ -101,6 +101,15 @@ describe('the control socket', () => {
     while (log.texts('info').length === 0) await sleep(5);
     expect(await controlRequest(directory, 'GET', '/status')).toEqual(someStatus());
     expect(log.texts('error')).toHaveLength(1);
+  });
+
+  it('that cannot be removed, as on a disk that is read-only by now, keeps no recording from its end', async () => {
+    const server = await open();
+    rmSync(join(directory, 'control.sock'));
+    mkdirSync(join(directory, 'control.sock'));
+    await server.close();
+    await open();
+    expect(log.texts('error')).toEqual([expect.stringContaining('NO CONTROL SOCKET')]);
   });
 
   it('is gone with the recording', async () => {
