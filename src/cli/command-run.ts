@@ -1,10 +1,9 @@
 import { type ChildProcessByStdio, spawn } from 'node:child_process';
 import type { Readable } from 'node:stream';
 import { reasonOf } from '../core/errors.ts';
+import { SUPERVISION } from '../core/limits.ts';
 import { yieldProcessor } from './sealing.ts';
 
-/** How long a command that is told to end, or what it said last, may take. */
-const GRACE_MS = 1_000;
 /** The end of what a command said, for the log. */
 const SAID_CHARS = 500;
 
@@ -61,7 +60,7 @@ export class CommandRun {
     // What is left after its end is not waited for anyhow, and its number may be somebody else's by then.
     if (this.#hasExited) return;
     this.#signal('SIGTERM');
-    this.#grace ??= setTimeout(() => this.#signal('SIGKILL'), GRACE_MS);
+    this.#grace ??= setTimeout(() => this.#signal('SIGKILL'), SUPERVISION.commandGraceMs);
   }
 
   get #hasExited(): boolean {
@@ -75,7 +74,7 @@ export class CommandRun {
     this.#grace = setTimeout(() => {
       this.#child.stdout.destroy();
       this.#child.stderr.destroy();
-    }, GRACE_MS);
+    }, SUPERVISION.commandGraceMs);
   }
 
   #ended(code: number | null, signal: NodeJS.Signals | null): void {

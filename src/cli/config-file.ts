@@ -1,6 +1,6 @@
 import { readFileSync } from 'node:fs';
 import type { Command, Option } from 'commander';
-import { isMap, isScalar, LineCounter, type Node, parseDocument } from 'yaml';
+import { type Document, isMap, isScalar, LineCounter, type Node, parseDocument, visit } from 'yaml';
 import type { z } from 'zod';
 import { AppError, reasonOf } from '../core/errors.ts';
 import { configKeysOf, configSchema, structuredKeysOf } from './config-schema.ts';
@@ -9,6 +9,8 @@ import { RepeatableOption } from './repeatable.ts';
 
 /** More than any configuration needs, and less than a mistaken path could make us read. */
 const CONFIG_BYTES = 1024 * 1024;
+/** What aliases stand for may hold aliases: with few lines more than any memory holds. */
+const EXPANSIONS = 100;
 
 type Section = Readonly<Record<string, unknown>>;
 
@@ -44,7 +46,7 @@ export class ConfigFile {
       const offset = offsetOf(document.contents, keys);
       return offset === null ? null : lineAt(offset);
     };
-    const values = (document.toJS({ maxAliasCount: 100 }) ?? {}) as Section;
+    const values = valuesOf(document, (problem) => invalid(path, [problem]), lineAt);
     const checked = configSchema(program, commands).safeParse(values);
     if (!checked.success) {
       const problems = checked.error.issues.flatMap((issue) => problemsOf(issue, program, commands, lineOf));
@@ -117,6 +119,29 @@ function textOf(path: string): string {
     });
   }
   throw new AppError('OPTION_INVALID', `configuration ${path} is larger than ${CONFIG_BYTES} bytes`);
+}
+
+/** @param refusal what is thrown for a problem */
+function valuesOf(
+  document: Document,
+  refusal: (problem: string) => AppError,
+  lineAt: (offset: number) => number,
+): Section {
+  let last = '';
+  visit(document, {
+    Alias: (_, alias) => {
+      last = `line ${lineAt(alias.range?.[0] ?? 0)}: *${alias.source}`;
+      if (alias.resolve(document) === undefined)
+        throw refusal(`${last} has no anchor &${alias.source} before it`);
+    },
+  });
+  try {
+    return (document.toJS({ maxAliasCount: EXPANSIONS }) ?? {}) as Section;
+  } catch (error) {
+    // How often it is one of them, which hold each other, only their library counts.
+    if (!(error instanceof ReferenceError)) throw error;
+    throw refusal(`${last} and those before it stand for more than ${EXPANSIONS} values`);
+  }
 }
 
 function invalid(path: string, problems: readonly string[]): AppError {

@@ -13,7 +13,7 @@ interface Demand {
   readonly gateway: { readonly upstreams: number; readonly maxInFlight: number } | null;
 }
 
-/** As `doctor` has it, which knows of no options. */
+/** As `doctor` has it, which knows of no addresses and no routes. */
 export const WIRE_DEMAND: Demand = { pairs: [], gateway: null };
 
 /**

@@ -13,12 +13,12 @@ import { dirname, join } from 'node:path';
 import { connect as connectTls } from 'node:tls';
 import { type Clock, systemClock } from '../core/clock.ts';
 import { AppError, reasonOf } from '../core/errors.ts';
-import { LIMITS } from '../core/limits.ts';
 import { formatBytes } from '../core/units.ts';
 import type { HostLimits } from '../monitors/host-limits.ts';
 import { type Endpoint, formatEndpoint, parseEndpoint } from '../proxy/endpoint.ts';
 import { mustBeFree } from '../proxy/free-ports.ts';
 import { connectionRoom, WIRE_DEMAND } from './connection-room.ts';
+import { leastMemoryBytes, recordingBytes } from './recording-memory.ts';
 
 /** What was found about one thing that a recording or a replay needs. */
 export interface Finding {
@@ -31,8 +31,6 @@ export interface Finding {
 }
 
 const MIB = 1024 * 1024;
-/** Supervisor, recorder, a sealer now and then, and one forwarder with its slabs. */
-const RECORDING_BYTES = (128 + 384 + 100 + 222) * MIB;
 const SYNCS = 20;
 const SLOW_SYNC_MS = 50;
 const WAITS = 200;
@@ -52,20 +50,35 @@ export function cpuFinding(limits: HostLimits): Finding {
   return finding('processors', 'warn', found, 'Below one processor traffic itself waits; allow at least 1.');
 }
 
-export function memoryFinding(limits: HostLimits): Finding {
-  const { memoryBytes, memoryLimited } = limits;
-  const found = `${formatBytes(memoryBytes)}${memoryLimited ? ' by limit' : ''}`;
-  if (memoryBytes >= RECORDING_BYTES) return finding('memory', 'ok', found);
-  const advice = `A recording may hold ${formatBytes(RECORDING_BYTES)} with one forwarder; raise the limit.`;
-  return finding('memory', memoryBytes >= RECORDING_BYTES / 2 ? 'warn' : 'fail', found, advice);
+/** What a recording would be asked to hold. */
+export interface RecordingSize {
+  readonly forwarders: number;
+  /** For each forwarder, at most. */
+  readonly maxConnections: number;
 }
 
-export function openFilesFinding(limits: HostLimits): Finding {
+/** For as many connections as it would take: what open files leave no room for, it turns away. */
+export function memoryFinding(limits: HostLimits, { forwarders, maxConnections }: RecordingSize): Finding {
+  const { memoryBytes, memoryLimited } = limits;
+  const found = `${formatBytes(memoryBytes)}${memoryLimited ? ' by limit' : ''}`;
+  const room = connectionRoom(limits, WIRE_DEMAND) ?? maxConnections;
+  const connections = forwarders * Math.min(maxConnections, room);
+  const leastBytes = leastMemoryBytes(forwarders, connections);
+  if (memoryBytes >= leastBytes) return finding('memory', 'ok', found);
+  const size = `${forwarders === 1 ? 'one forwarder' : `${forwarders} forwarders`} and ${connections} connections`;
+  const advice =
+    `A recording with ${size} needs ${formatBytes(leastBytes)}, a gateway more: ` +
+    'raise the limit, or lower --max-connections.';
+  const result = memoryBytes >= recordingBytes(forwarders) / 2 ? 'warn' : 'fail';
+  return finding('memory', result, found, advice);
+}
+
+export function openFilesFinding(limits: HostLimits, { maxConnections }: RecordingSize): Finding {
   const connections = connectionRoom(limits, WIRE_DEMAND);
   if (connections === null) return finding('open files', 'ok', 'no limit known');
   const found = `${limits.openFiles} open files, room for ${connections} connections`;
-  if (connections >= LIMITS.connections) return finding('open files', 'ok', found);
-  const advice = `Each connection takes two: raise the limit, or lower --max-connections (${LIMITS.connections}).`;
+  if (connections >= maxConnections) return finding('open files', 'ok', found);
+  const advice = `Each connection takes two: raise the limit, or lower --max-connections (${maxConnections}).`;
   return finding('open files', connections >= 100 ? 'warn' : 'fail', found, advice);
 }
 

@@ -1,4 +1,6 @@
 import { Command } from 'commander';
+import { LIMITS } from '../core/limits.ts';
+import { parseCount } from '../core/units.ts';
 import { readHostLimits } from '../monitors/host-limits.ts';
 import { parseEndpoint } from '../proxy/endpoint.ts';
 import { ask } from './control.ts';
@@ -17,7 +19,7 @@ import {
 } from './doctor-checks.ts';
 import { EXIT } from './exit.ts';
 import { PROBE_LISTEN } from './record-flags.ts';
-import { probeAddressOf } from './record-options.ts';
+import { forwardersOf, probeAddressOf } from './record-options.ts';
 import { tableLines, terminal } from './terminal.ts';
 
 interface DoctorFlags {
@@ -25,6 +27,8 @@ interface DoctorFlags {
   readonly listen?: string;
   readonly probeListen: string;
   readonly target?: string;
+  readonly forwarders: string;
+  readonly maxConnections: string;
   readonly json?: boolean;
 }
 
@@ -36,6 +40,8 @@ export function doctorCommand(): Command {
     .option('--listen <address>', 'where clients would connect')
     .option('--probe-listen <address>', 'with --listen: where probes would be answered', PROBE_LISTEN)
     .option('--target <url>', 'the model server')
+    .option('--forwarders <n>', 'as record would have it', '1')
+    .option('--max-connections <n>', 'as record would have it', String(LIMITS.connections))
     .option('--json', 'print one JSON document')
     .action(async (flags: DoctorFlags) => {
       const findings = await examine(flags);
@@ -47,6 +53,10 @@ export function doctorCommand(): Command {
 
 async function examine(flags: DoctorFlags): Promise<Finding[]> {
   const limits = readHostLimits();
+  const size = {
+    forwarders: forwardersOf(flags.forwarders),
+    maxConnections: parseCount(flags.maxConnections, '--max-connections'),
+  };
   const listen =
     flags.listen === undefined ? undefined : parseEndpoint(flags.listen, '--listen', { anyPort: true });
   const target = flags.target === undefined ? [] : [parseEndpoint(flags.target, '--target')];
@@ -55,8 +65,8 @@ async function examine(flags: DoctorFlags): Promise<Finding[]> {
   return [
     nodeFinding(process.versions.node),
     cpuFinding(limits),
-    memoryFinding(limits),
-    openFilesFinding(limits),
+    memoryFinding(limits, size),
+    openFilesFinding(limits, size),
     coreFinding(limits),
     diskFinding(flags.dir),
     timerFinding(),

@@ -83,7 +83,8 @@ export function readRecordOptions(
   };
 }
 
-function forwardersOf(text: string): number {
+/** @throws AppError OPTION_INVALID */
+export function forwardersOf(text: string): number {
   const forwarders = parseCount(text, '--forwarders');
   if (forwarders <= LIMITS.forwarders) return forwarders;
   throw new AppError('OPTION_INVALID', `--forwarders: ${forwarders} are more than ${LIMITS.forwarders}`, {

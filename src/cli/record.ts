@@ -57,6 +57,7 @@ async function record(options: RecordOptions, logger: Logger): Promise<void> {
     captureReady: (directory) => void hook?.resume(directory),
     estimated: (estimate) => tellEstimate(estimate),
     sealer,
+    settleSealed: async () => hook?.settle(SUPERVISION.sealHookMs),
     logger,
     clock: systemClock,
   });
@@ -93,6 +94,5 @@ async function record(options: RecordOptions, logger: Logger): Promise<void> {
   const { drainDelayMs: delayMs, drainDeadlineMs: deadlineMs } = options;
   logger.info({ cause, delayMs, deadlineMs }, 'draining');
   const { ledger, cut, turnedAway } = await supervisor.stop({ delayMs, deadlineMs });
-  await hook?.settle(SUPERVISION.sealHookMs);
   logger.info({ cut, turnedAway, ...ledger }, 'stopped');
 }

@@ -76,7 +76,10 @@ export class SealHook {
     this.#ended = true;
     if (this.#queue.size > 0) {
       const { logger } = this.#options;
-      logger.warn({ segments: this.#queue.size }, 'segments were not handed over; the next start does it');
+      logger.warn(
+        { segments: this.#queue.size },
+        'segments were not handed over; the next start does it, if they are still there',
+      );
     }
   }
 

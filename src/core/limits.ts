@@ -177,8 +177,10 @@ export const SUPERVISION = {
   lingerMs: 1_000,
   /** For the sealer at the end; what it does not finish, the next start does. */
   sealMs: 30_000,
-  /** For the command that ships segments, after that; what it does not take is for the next start as well. */
+  /** For the command that ships segments, after that, until it is told to end; the rest is for the next start as well. */
   sealHookMs: 20_000,
+  /** For a command that is told to end to do so, and again for what it said last. */
+  commandGraceMs: 1_000,
   /** For the recorder to settle what it was handed before the forwarder goes. */
   flushMs: 5_000,
 } as const;

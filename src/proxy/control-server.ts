@@ -18,6 +18,9 @@ export interface Controls {
   resume(): Promise<void>;
 }
 
+/** One that is taken (by a predecessor that still ships its last segment, say) is asked for again after so long. */
+const RETRY_MS = 5_000;
+
 const ACTIONS = ['/drain', '/pause', '/resume'] as const;
 
 /**
@@ -27,39 +30,63 @@ const ACTIONS = ['/drain', '/pause', '/resume'] as const;
 export class ControlServer {
   readonly #controls: Controls;
   readonly #logger: Logger;
+  readonly #retryMs: number;
   #server: Server | null = null;
   #directory: string | null = null;
 
-  constructor(controls: Controls, logger: Logger) {
+  /** What was asked of us is done one after the other. */
+  #last: Promise<void> = Promise.resolve();
+  #retry: NodeJS.Timeout | null = null;
+  #failing = false;
+
+  constructor(controls: Controls, logger: Logger, retryMs = RETRY_MS) {
     this.#controls = controls;
     this.#logger = logger;
+    this.#retryMs = retryMs;
   }
 
-  /** Listens in a capture whose lock is held. What keeps it from doing so is one line in the log. */
-  async open(directory: string): Promise<void> {
+  /** Listens in a capture whose lock is held. What keeps it from doing so is one line in the log, and tried again. */
+  open(directory: string): Promise<void> {
+    this.#last = this.#last.then(() => this.#open(directory));
+    return this.#last;
+  }
+
+  close(): Promise<void> {
+    this.#last = this.#last.then(() => this.#close());
+    return this.#last;
+  }
+
+  async #open(directory: string): Promise<void> {
     // A directory that was removed and made again has no socket, whatever we still listen on.
     if (this.#directory === directory && existsSync(join(directory, CONTROL_SOCKET))) return;
-    await this.close();
+    await this.#close();
     this.#directory = directory;
     try {
       await this.#listen(directory);
+      if (this.#failing) this.#logger.info({ directory }, 'the control socket is answered now');
+      this.#failing = false;
     } catch (error) {
       this.#directory = null;
-      this.#logger.error(
-        { directory, reason: reasonOf(error) },
-        'NO CONTROL SOCKET: status, drain, pause and resume are not answered',
-      );
+      if (!this.#failing) {
+        const fields = { directory, reason: reasonOf(error) };
+        this.#logger.error(fields, 'NO CONTROL SOCKET: status, drain, pause and resume are not answered');
+      }
+      this.#failing = true;
+      this.#retry = setTimeout(() => void this.open(directory), this.#retryMs).unref();
     }
   }
 
-  async close(): Promise<void> {
+  async #close(): Promise<void> {
+    if (this.#retry) clearTimeout(this.#retry);
+    this.#retry = null;
     const [server, directory] = [this.#server, this.#directory];
     this.#server = null;
     this.#directory = null;
     if (!server) return;
+    // First, so that one at which nobody answers is that of a process which was killed.
+    if (directory !== null) removeSocket(directory);
     server.closeAllConnections();
     await new Promise((resolve) => server.close(resolve));
-    if (directory !== null) rmSync(join(directory, CONTROL_SOCKET), { force: true });
   }
 
   async #listen(directory: string): Promise<void> {
@@ -89,5 +116,14 @@ export class ControlServer {
     else if (action === '/pause') await this.#controls.pause();
     else await this.#controls.resume();
     return json(200, this.#controls.status());
+  }
+}
+
+/** Best effort: a disk that refuses changes by now must not keep the recording from its end. */
+function removeSocket(directory: string): void {
+  try {
+    rmSync(join(directory, CONTROL_SOCKET), { force: true });
+  } catch {
+    // Nobody answers there, which whoever asks is told.
   }
 }

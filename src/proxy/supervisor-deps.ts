@@ -25,6 +25,8 @@ export interface SupervisorDeps<Settings> {
   /** Told how long the disk lasts, each time that this has become another story. */
   readonly estimated: (estimate: DiskEstimate) => void;
   readonly sealer: SegmentSealer;
+  /** Ends what is done with sealed segments, within a limit of its own. The recording has not ended before. */
+  readonly settleSealed: () => Promise<void>;
   readonly logger: Logger;
   readonly clock: Clock;
 }

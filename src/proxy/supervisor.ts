@@ -169,10 +169,11 @@ export class Supervisor<Settings> {
     return { ledger, turnedAway, cut: drained.reduce((sum, end) => sum + (end?.cut ?? 0), 0) };
   }
 
-  /** What would keep this process. */
+  /** What would keep this process. It answers to the very end, for which silence would be taken. */
   async #close(): Promise<void> {
     if (this.#beat) clearInterval(this.#beat);
     await this.#account.end();
+    await this.#deps.settleSealed();
     this.#probes.close();
     await this.#control.close();
   }
@@ -293,8 +294,7 @@ export class Supervisor<Settings> {
   }
 
   #tellLosses(): void {
-    if (!this.#recorder.ready) return;
-    const message = this.#account.tell();
+    const message = this.#recorder.ready ? this.#account.tell() : null;
     if (message) this.#recorder.process?.send({ type: 'losses', ...message });
   }
 }

@@ -90,13 +90,14 @@ function findCapture(directory: string): string {
   if (isCapture(directory)) return directory;
   const own = join(directory, OWN_SUBDIRECTORY);
   if (isCapture(own)) return own;
-  const closed = whyClosed(directory);
-  if (closed !== null) {
-    throw new AppError(
-      'CAPTURE_NOT_FOUND',
-      `${directory} cannot be entered: this user lacks the permission`,
-      { hint: 'Do it as the user that records: a capture is its alone (0700).', cause: closed },
-    );
+  for (const place of [directory, own]) {
+    const closed = whyClosed(place);
+    if (closed === null) continue;
+    const who = `this user (${process.geteuid?.()}) lacks the permission`;
+    throw new AppError('CAPTURE_NOT_FOUND', `${place} cannot be entered: ${who}`, {
+      hint: `Do it as the user that records${ownerOf(place)}: a capture is its alone (0700).`,
+      cause: closed,
+    });
   }
   throw new AppError('CAPTURE_NOT_FOUND', `${directory} is not a capture: ${whyNot(directory)}`, {
     hint: 'Name the directory that `reprise record --dir` or `reprise import --out` wrote.',
@@ -110,6 +111,16 @@ function whyClosed(directory: string): unknown {
     return null;
   } catch (error) {
     return hasCode(error, 'EACCES') ? error : null;
+  }
+}
+
+/** In brackets; nothing where this user may not know. */
+function ownerOf(place: string): string {
+  try {
+    return ` (${lstatSync(place).uid})`;
+  } catch {
+    // What holds it is closed as well.
+    return '';
   }
 }
 

@@ -1,5 +1,5 @@
 import { once } from 'node:events';
-import { existsSync, readdirSync, writeFileSync } from 'node:fs';
+import { existsSync, readdirSync, readFileSync, writeFileSync } from 'node:fs';
 import { createServer } from 'node:net';
 import { join } from 'node:path';
 import { createServer as createTlsServer } from 'node:tls';
@@ -8,6 +8,8 @@ import {
   diskFinding,
   type Finding,
   listenFinding,
+  memoryFinding,
+  openFilesFinding,
   probeFinding,
   targetFinding,
 } from '../../src/cli/doctor-checks.ts';
@@ -73,6 +75,60 @@ describe('reprise doctor', () => {
   test('examines the place where a missing directory would be made', async () => {
     const { finding } = await doctor('--dir', join(temporaryDirectory(), 'a', 'b'));
     expect(finding('disk')?.result).toBe('ok');
+  });
+
+  describe('of the memory and the open files', () => {
+    const host = (memoryMiB: number, openFiles: number | null = null) => ({
+      ...{ cpus: 1, cpuQuota: false, memoryLimited: true, coreBytes: 0 },
+      ...{ memoryBytes: memoryMiB * 1024 ** 2, openFiles },
+    });
+    const guide = readFileSync(join(repositoryRoot, 'docs', 'deploy.md'), 'utf8');
+    /** Its formula for the memory at most, and what it leaves for what runs beside it. */
+    const statedMiB = (forwarders: number, connections: number) => {
+      const [, once = '', each = ''] = /^(128 MiB .*) \+ N × \((.*)\) \+ C × 64 KiB$/m.exec(guide) ?? [];
+      const sum = (text: string) =>
+        [...text.matchAll(/(\d+) MiB/g)].reduce((total, [, mib]) => total + Number(mib), 0);
+      const beside = Number(/(\d+) MiB at least are left for what is not in the sum/.exec(guide)?.[1]);
+      return sum(once) + forwarders * sum(each) + connections / 16 + beside;
+    };
+
+    test.each([
+      { forwarders: 1, maxConnections: 10_000 },
+      { forwarders: 1, maxConnections: 3_008 },
+      { forwarders: 2, maxConnections: 160 },
+    ])('goes by what the guide says of %o', (size) => {
+      const leastMiB = statedMiB(size.forwarders, size.forwarders * size.maxConnections);
+      expect(leastMiB).toBeGreaterThan(1_000);
+      expect(memoryFinding(host(leastMiB), size)).toMatchObject({ result: 'ok' });
+      expect(memoryFinding(host(leastMiB - 1), size)).toMatchObject({
+        result: 'warn',
+        advice: expect.stringContaining(`${size.forwarders * size.maxConnections} connections`),
+      });
+      expect(memoryFinding(host(300), size)).toMatchObject({ result: 'fail' });
+    });
+
+    test('counts no memory for connections that the open files leave no room for', () => {
+      const size = { forwarders: 1, maxConnections: 10_000 };
+      expect(memoryFinding(host(statedMiB(1, 480), 1_000), size)).toMatchObject({ result: 'ok' });
+    });
+
+    test('asks for no more open files than the connections that are wanted take', () => {
+      const room = (maxConnections: number) =>
+        openFilesFinding(host(2_000, 1_000), { forwarders: 1, maxConnections });
+      expect(room(480)).toMatchObject({ result: 'ok' });
+      expect(room(481)).toMatchObject({ result: 'warn', advice: expect.stringContaining('(481)') });
+    });
+
+    test('takes both from its flags', async () => {
+      const { status, stderr } = await runReprise([
+        'doctor',
+        '--max-connections',
+        '3000',
+        '--forwarders',
+        '17',
+      ]);
+      expect([status, stderr]).toEqual([2, expect.stringContaining('--forwarders: 17 are more than 16')]);
+    });
   });
 
   test('fails for a port in use, and only warns of a model server that is not up yet', async () => {

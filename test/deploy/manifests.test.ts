@@ -1,27 +1,10 @@
-import { readdirSync, readFileSync, statSync } from 'node:fs';
+import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { describe, expect, test } from 'vitest';
-import { parse, parseAllDocuments } from 'yaml';
-import { SUPERVISION } from '../../src/core/limits.ts';
+import { parseAllDocuments } from 'yaml';
 import { parseBytes, parseDurationMs } from '../../src/core/units.ts';
+import { deploy, filesUnder, guide, type Manifest, yamlOf } from '../support/manifests.ts';
 import { runReprise } from '../support/process.ts';
-import { repositoryRoot } from '../support/shared-data.ts';
-
-const deploy = join(repositoryRoot, 'deploy');
-
-// biome-ignore lint/suspicious/noExplicitAny: manifests are other people's trees, read at a dozen places
-type Manifest = any;
-
-function yamlOf(path: string): Manifest {
-  return parse(readFileSync(join(deploy, path), 'utf8'));
-}
-
-function filesUnder(directory: string): string[] {
-  return readdirSync(directory).flatMap((name) => {
-    const path = join(directory, name);
-    return statSync(path).isDirectory() ? filesUnder(path) : [path];
-  });
-}
 
 /** Kubernetes' binary quantities, bytes. */
 function quantityBytes(text: string): number {
@@ -65,7 +48,6 @@ describe('deploy/', () => {
 });
 
 describe('the memory that is stated at most', () => {
-  const guide = readFileSync(join(repositoryRoot, 'docs', 'deploy.md'), 'utf8');
   const [stated = ''] = /^128 MiB supervisor .* C × 64 KiB$/m.exec(guide) ?? [];
   /** Of one forwarder, without its connections. */
   const fixedMiB = [...stated.matchAll(/(\d+) MiB/g)].reduce((sum, [, mib]) => sum + Number(mib), 0);
@@ -111,42 +93,6 @@ describe('the memory that is stated at most', () => {
     const [recorder] = yamlOf(`kubernetes/${workload}`).spec.template.spec.initContainers;
     return [recorder.resources.limits.memory, yamlOf(`kubernetes/${settings}`).record['max-connections']];
   }
-});
-
-describe('the time that an end is given', () => {
-  const unit = readFileSync(join(deploy, 'systemd/reprise.service'), 'utf8');
-  const composed = yamlOf('compose/compose.yaml').services.recorder;
-  const predictor = yamlOf('kserve/inferenceservice.yaml').spec.predictor;
-  const podOf = (workload: string) => yamlOf(`kubernetes/${workload}`).spec.template.spec;
-  const pod = (workload: string, settings: string) => {
-    const { terminationGracePeriodSeconds, containers } = podOf(workload);
-    // A native sidecar is told last: after the model's sleep, and its own drain of 20 s.
-    const beforeS = containers[0].lifecycle.preStop.sleep.seconds + 20;
-    return [terminationGracePeriodSeconds - beforeS, yamlOf(settings).record];
-  };
-  const flagsOf = (args: readonly string[]) =>
-    Object.fromEntries(args.map((argument) => argument.replace(/^--/, '').split(/=(.*)/s)));
-
-  test.each([
-    ['base', () => pod('base/deployment.yaml', 'kubernetes/base/reprise.yaml')],
-    ['production', () => pod('base/deployment.yaml', 'kubernetes/overlays/production/reprise.yaml')],
-    ['stateful set', () => pod('statefulset/statefulset.yaml', 'kubernetes/statefulset/reprise.yaml')],
-    ['KServe', () => [predictor.terminationGracePeriodSeconds, flagsOf(predictor.containers[0].args)]],
-    ['compose', () => [Number.parseInt(composed.stop_grace_period, 10), flagsOf(composed.command)]],
-    [
-      'systemd',
-      () => [Number(/^TimeoutStopSec=(\d+)$/m.exec(unit)?.[1]), yamlOf('systemd/reprise.yaml').record],
-    ],
-  ])('is enough at worst in the example for %s, or the last hour is killed over its seal', (_, example) => {
-    const [graceS, settings] = example();
-    const ms = (key: string, otherwise: number) =>
-      settings[key] === undefined ? otherwise : parseDurationMs(settings[key], key);
-    const drainMs =
-      ms('drain-delay', SUPERVISION.drainDelayMs) + ms('drain-deadline', SUPERVISION.drainDeadlineMs);
-    const ownMs = SUPERVISION.flushMs + SUPERVISION.recorderStopMs + SUPERVISION.sealMs;
-    const hookMs = settings['on-seal'] === undefined ? 0 : SUPERVISION.sealHookMs;
-    expect(graceS * 1000).toBeGreaterThanOrEqual(drainMs + ownMs + hookMs);
-  });
 });
 
 describe('the sidecar', () => {
@@ -203,6 +149,10 @@ describe('the sidecar', () => {
       parseBytes(ofSet['max-disk'], 'max-disk'),
     );
   });
+});
+
+test('the unit of systemd goes on when the kernel ends one of its processes for want of memory', () => {
+  expect(readFileSync(join(deploy, 'systemd/reprise.service'), 'utf8')).toMatch(/^OOMPolicy=continue$/m);
 });
 
 describe('as KServe has it', () => {
@@ -291,5 +241,6 @@ describe('the replay by an indexed job', () => {
     const [spread] = job.template.spec.topologySpreadConstraints;
     expect(spread.labelSelector.matchLabels).toEqual(job.template.metadata.labels);
     expect(spread.whenUnsatisfiable).toBe('DoNotSchedule');
+    expect(spread.nodeTaintsPolicy).toBe('Honor');
   });
 });

@@ -1,7 +1,8 @@
 import { once } from 'node:events';
-import { mkdirSync, statSync, writeFileSync } from 'node:fs';
+import { mkdirSync, rmSync, statSync, writeFileSync } from 'node:fs';
 import { createServer } from 'node:net';
 import { join } from 'node:path';
+import { setTimeout as sleep } from 'node:timers/promises';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
 import { controlRequest } from '../../src/proxy/control-client.ts';
 import { ControlServer, type Controls } from '../../src/proxy/control-server.ts';
@@ -31,7 +32,7 @@ afterEach(async () => {
 });
 
 async function open(where = directory): Promise<ControlServer> {
-  const server = new ControlServer(controls, log);
+  const server = new ControlServer(controls, log, 10);
   servers.push(server);
   await server.open(where);
   return server;
@@ -88,6 +89,27 @@ describe('the control socket', () => {
     await open();
     expect(log.texts('error')).toEqual([expect.stringContaining('NO CONTROL SOCKET')]);
     other.close();
+  });
+
+  it('answers when a predecessor that took its time has gone, and says the want of it once', async () => {
+    const other = createServer((socket) => socket.end()).listen(join(directory, 'control.sock'));
+    await once(other, 'listening');
+    await open();
+    // One attempt more finds it there.
+    await once(other, 'connection');
+    other.close();
+    while (log.texts('info').length === 0) await sleep(5);
+    expect(await controlRequest(directory, 'GET', '/status')).toEqual(someStatus());
+    expect(log.texts('error')).toHaveLength(1);
+  });
+
+  it('that cannot be removed, as on a disk that is read-only by now, keeps no recording from its end', async () => {
+    const server = await open();
+    rmSync(join(directory, 'control.sock'));
+    mkdirSync(join(directory, 'control.sock'));
+    await server.close();
+    await open();
+    expect(log.texts('error')).toEqual([expect.stringContaining('NO CONTROL SOCKET')]);
   });
 
   it('is gone with the recording', async () => {

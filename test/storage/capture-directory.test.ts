@@ -24,17 +24,28 @@ function modeOf(path: string): string {
 describe('the directory of a capture', () => {
   it('that another user recorded is not called something else: what lacks is the permission', async () => {
     const named = temporaryDirectory();
-    mkdirSync(join(named, 'closed'), { mode: 0o000 });
+    mkdirSync(join(named, 'shared'));
+    for (const open of [named, join(named, 'shared')]) chmodSync(open, 0o755);
+    for (const closed of ['closed', 'shared/reprise']) mkdirSync(join(named, closed), { mode: 0o000 });
+    const places = ['closed', 'shared', 'closed/reprise'].map((place) => join(named, place));
     const script = `
       import { resolveCaptureDirectory } from ${JSON.stringify(join(repositoryRoot, 'src/storage/capture-directory.ts'))};
       if (process.getuid() === 0) process.seteuid(65534);
-      try {
-        resolveCaptureDirectory(${JSON.stringify(join(named, 'closed'))}, 'read');
-      } catch ({ message, hint }) {
-        console.log(message + '; ' + hint);
+      for (const place of ${JSON.stringify(places)}) {
+        try {
+          resolveCaptureDirectory(place, 'read');
+        } catch ({ message, hint }) {
+          console.log(message + '; ' + hint);
+        }
       }`;
     const { stdout } = await runProcess(process.execPath, ['--input-type=module', '-e', script]);
-    expect(stdout).toMatch(/closed cannot be entered: this user lacks the permission; .* user that records/);
+    const us = process.geteuid?.();
+    const lacks = `cannot be entered: this user (${us === 0 ? 65_534 : us}) lacks the permission; Do it as the user that records`;
+    expect(stdout.split('\n').slice(0, -1)).toEqual([
+      expect.stringContaining(`${join(named, 'closed')} ${lacks} (${us}): `),
+      expect.stringContaining(`${join(named, 'shared/reprise')} ${lacks} (${us}): `),
+      expect.stringContaining(`${join(named, 'closed/reprise')} ${lacks}: `),
+    ]);
   });
 
   it('is the one that was named when there is none yet, made with its parents and private', () => {

@@ -54,6 +54,7 @@ export async function startSupervised(
     captureReady: () => undefined,
     estimated: () => undefined,
     sealer: { seal: async () => undefined, stopWithin: () => undefined },
+    settleSealed: async () => undefined,
     logger: log,
     clock: systemClock,
   });
