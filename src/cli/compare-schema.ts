@@ -27,8 +27,10 @@ const comparedMetric = z
     interval90: interval.describe('Of this metric alone, with 90 %.'),
     shift: nullable,
     windows: count,
+    blindWindows: count.describe('Of these: neither side has an answer at the percentile.'),
     pairs: count,
     verdict: z.enum(['better', 'same', 'worse', 'undecided']),
+    doubt: z.enum(['no_answer']).nullable().describe('Why it is undecided where more pairs would not tell.'),
     required: z.boolean().describe('Whether SAME needs it.'),
     pairsNeeded: count.nullable(),
   })

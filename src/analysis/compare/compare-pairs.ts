@@ -72,12 +72,14 @@ export function comparePairs(
     shareOf('turned_away', TURNED_AWAY),
     ...(checked.length === 0 ? [] : [mismatchMetric(pairs, checked, bounds, judged)]),
   ];
+  const unanswered = unansweredDoubts(latencies);
   const doubts = [
     ...others,
     ...mixDoubts(pairs),
     ...streamDoubts(pairs),
-    ...unansweredDoubts(latencies),
-    ...metrics.filter((metric) => isOpen(metric, bounds)).map(openReason),
+    ...unanswered,
+    // Of what neither side answers nothing else is worth saying.
+    ...(unanswered.length > 0 ? [] : metrics.filter((metric) => isOpen(metric, bounds)).map(openReason)),
   ];
   const changes = (kind: 'worse' | 'better') =>
     metrics.filter(({ verdict }) => verdict === kind).map((metric) => changeReason(metric, kind));
@@ -179,6 +181,7 @@ const MISMATCH_ADVICE =
 
 function openReason(metric: ComparedMetric): ComparisonReason {
   const { name, pairs, interval90, pairsNeeded, windows } = metric;
+  if (metric.doubt === 'no_answer') return blindReason(metric);
   const isMismatch = name === 'mismatched' && windows > 0;
   const why =
     windows === 0
@@ -192,6 +195,15 @@ function openReason(metric: ComparedMetric): ComparisonReason {
     code: windows === 0 ? 'too_few_pairs' : isMismatch ? 'answers_differ' : 'undecided',
     text: `${name} cannot be told from ${pairs} pairs: ${why}; about ${pairsNeeded} pairs are needed`,
     advice: isMismatch ? MISMATCH_ADVICE : OPEN_ADVICE,
+  };
+}
+
+function blindReason({ name, windows, blindWindows }: ComparedMetric): ComparisonReason {
+  return {
+    code: 'no_answer',
+    text: `${name} cannot be told: in ${blindWindows} of ${windows} windows neither side has an answer at this percentile`,
+    advice:
+      'See the failures of both runs: reprise report. Replayed without what fails (--path, --status), the rest can be compared.',
   };
 }
 

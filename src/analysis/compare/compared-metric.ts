@@ -3,6 +3,9 @@ export type MetricVerdict = 'better' | 'same' | 'worse' | 'undecided';
 
 export type Bounds = readonly [low: number, high: number];
 
+/** Why a metric is undecided that more pairs would not tell: neither side has an answer at its percentile. */
+export type MetricDoubt = 'no_answer';
+
 /** One metric of a comparison. Of latencies `ratio` and its intervals are B ÷ A; of shares they are B − A. */
 export interface ComparedMetric {
   readonly name: string;
@@ -23,9 +26,13 @@ export interface ComparedMetric {
   readonly shift: number | null;
   readonly windows: number;
   readonly pairs: number;
+  /** Of these: neither side has an answer at the percentile. */
+  readonly blindWindows: number;
   readonly verdict: MetricVerdict;
+  /** Null where it was told, or more pairs would tell. */
+  readonly doubt: MetricDoubt | null;
   /** Whether SAME needs it. */
   readonly required: boolean;
-  /** Pairs from which it can probably be told; null where it was. */
+  /** Pairs from which it can probably be told; null where it was, and where pairs do not help. */
   readonly pairsNeeded: number | null;
 }

@@ -130,6 +130,31 @@ describe('comparing pairs of the same requests', () => {
     expect(metrics[1]).toMatchObject({ name: 'latency_p95', b: 'Infinity', verdict: 'worse' });
   });
 
+  test('never takes a percentile for the same at which neither side has an answer', () => {
+    // One request in twelve fails on both sides; the slowest of the others take three times as long on B.
+    const pairs = spoilt(pairsOf(1, 14_000), FAILED, (at) => at % 12 === 0);
+    for (let at = 0; at < pairs.count; at++) {
+      if (pairs.bNs[at]! > 1.3e9) pairs.bNs[at] = pairs.bNs[at]! * 3;
+      if (at % 12 === 0) [pairs.aOutcome[at], pairs.aNs[at]] = [FAILED, Number.POSITIVE_INFINITY];
+    }
+    const { verdict, reasons, notes, metrics } = comparePairs(pairs);
+    expect(metrics.map((each) => each.verdict)).toEqual(['same', 'undecided', 'undecided', 'same', 'same']);
+    expect(metrics[1]).toMatchObject({ a: 'Infinity', b: 'Infinity', doubt: 'no_answer', pairsNeeded: null });
+    expect(verdict).toBe('INCONCLUSIVE');
+    expect([...reasons, ...notes].map(({ text }) => text)).toEqual([
+      'latency_p95 cannot be told: in 20 of 20 windows neither side has an answer at this percentile',
+      'latency_p99 cannot be told: in 20 of 20 windows neither side has an answer at this percentile',
+    ]);
+  });
+
+  test('tells a percentile by the windows in which a side has an answer, where these are nearly all', () => {
+    // Both failed in one window of twenty.
+    const pairs = spoilt(pairsOf(1, 14_000), FAILED, (at) => at >= 700 && at < 1_400);
+    for (let at = 700; at < 1_400; at++)
+      [pairs.aOutcome[at], pairs.aNs[at]] = [FAILED, Number.POSITIVE_INFINITY];
+    expect(comparePairs(pairs).verdict).toBe('SAME');
+  });
+
   test('does not compare answers of another kind', () => {
     const pairs = pairsOf(1);
     for (let at = 0; at < pairs.count; at += 20) pairs.bStatus[at] = 204;
