@@ -1,4 +1,4 @@
-import type { ComparedMetric } from './compared-metric.ts';
+import type { ComparedMetric, MetricVerdict } from './compared-metric.ts';
 import {
   type ComparisonBounds,
   DEPENDENCE_TO_RATIOS,
@@ -13,6 +13,8 @@ import { MIN_WINDOWS, windowCount } from './window-interval.ts';
 /** Times of one kind, pair by pair. */
 export interface ComparedTimes extends PairedTimes {
   readonly name: 'latency' | 'ttft' | 'itl_mean';
+  /** The same pairs with our own lag taken out; null where there is none, or it is no part of them. */
+  readonly lessLag: (() => PairedTimes) | null;
   /** Whether SAME needs its percentiles, of those that it needs at all. */
   readonly required: boolean;
 }
@@ -38,7 +40,12 @@ export function latencyMetrics(
 ): ComparedMetric[] {
   const planned = kinds.flatMap(plansOf);
   const judged = planned.filter(({ windows }) => windows > 0).length + others;
-  return planned.map((plan) => metricOf(plan, bounds, judged));
+  return kinds.flatMap((times) => {
+    const lessLag = times.lessLag?.() ?? null;
+    return planned
+      .filter((plan) => plan.times === times)
+      .map((plan) => metricOf(plan, lessLag, bounds, judged));
+  });
 }
 
 function plansOf(times: ComparedTimes): Planned[] {
@@ -57,6 +64,7 @@ function plansOf(times: ComparedTimes): Planned[] {
 
 function metricOf(
   { times, percent, required, least, windows }: Planned,
+  lessLag: PairedTimes | null,
   bounds: ComparisonBounds,
   judged: number,
 ): ComparedMetric {
@@ -71,19 +79,46 @@ function metricOf(
     required,
   };
   if (windows === 0) {
-    const none = { ratio: null, interval: null, interval90: null, shift: null, windows: 0, blindWindows: 0 };
+    const none = {
+      ratio: null,
+      ratioLessLag: null,
+      interval: null,
+      interval90: null,
+      shift: null,
+      windows: 0,
+      blindWindows: 0,
+    };
     return { ...base, ...none, verdict: 'undecided', doubt: null, pairsNeeded: least * MIN_WINDOWS };
   }
-  const { halfLog90, isBlind, ...change } = percentileChange(times, percent, windows, judged, bounds);
-  const doubt = isBlind ? ('no_answer' as const) : null;
-  const isForPairs = change.verdict === 'undecided' && doubt === null;
+  const changeOf = (each: PairedTimes) => percentileChange(each, percent, windows, judged, bounds);
+  const { halfLog90, isBlind, ...change } = changeOf(times);
+  const without = lessLag === null ? null : changeOf(lessLag);
+  const verdict = without === null ? change.verdict : heldByBoth(change.verdict, without.verdict);
+  const doubt = isBlind
+    ? 'no_answer'
+    : verdict !== change.verdict && verdict === 'undecided'
+      ? 'our_lag'
+      : null;
+  const isForPairs = verdict === 'undecided' && doubt === null;
   return {
     ...base,
     ...change,
+    ratioLessLag: without?.ratio ?? null,
     windows,
+    verdict,
     doubt,
     pairsNeeded: isForPairs ? neededFor(a.length, halfLog90, bounds) : null,
   };
+}
+
+/**
+ * What is told of a time holds from the planned instant and from when we sent: a late generator makes no target slower,
+ * and a punctual one hides none that is.
+ */
+function heldByBoth(scheduled: MetricVerdict, lessLag: MetricVerdict): MetricVerdict {
+  if (scheduled === lessLag) return scheduled;
+  const isNoWorse = (verdict: MetricVerdict) => verdict === 'same' || verdict === 'better';
+  return isNoWorse(scheduled) && isNoWorse(lessLag) ? 'same' : 'undecided';
 }
 
 /** The width falls with the root of the number; two thirds of the bound leave room for chance. */

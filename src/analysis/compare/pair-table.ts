@@ -2,7 +2,7 @@ import { AppError } from '../../core/errors.ts';
 import { FAILED, type PairedAnswers } from './paired-answers.ts';
 import { grown, LATE, LEFT_OUT, MISSING, OPEN, SideColumns, type SideRow } from './side-columns.ts';
 
-/** Of one side; 80 bytes each, with what pairs them. */
+/** Of one side; 90 bytes each, with what pairs them. */
 export const MAX_COMPARED_ROWS = 16_000_000;
 const FIRST_CAPACITY = 1_024;
 
@@ -34,7 +34,7 @@ export interface LeftOut {
 
 /**
  * Pairs rows of two sides by the recorded exchange and, where it was played more than once, by which copy. The rows
- * are numbers in columns, never objects: eighty bytes a request, whatever their order.
+ * are numbers in columns, never objects: ninety bytes a request, whatever their order.
  */
 export class PairTable {
   readonly #segments = new Map<string, number>();
@@ -114,9 +114,9 @@ export class PairTable {
     return {
       count: kept,
       offsetNs: this.#offsetNs.subarray(0, kept),
-      ...{ aNs: a.ns, aTtftNs: a.ttftNs, aItlNs: a.itlNs },
+      ...{ aNs: a.ns, aTtftNs: a.ttftNs, aItlNs: a.itlNs, aLagNs: a.lagNs },
       ...{ aStatus: a.status, aOutcome: a.outcome, aTraits: a.traits },
-      ...{ bNs: b.ns, bTtftNs: b.ttftNs, bItlNs: b.itlNs },
+      ...{ bNs: b.ns, bTtftNs: b.ttftNs, bItlNs: b.itlNs, bLagNs: b.lagNs },
       ...{ bStatus: b.status, bOutcome: b.outcome, bTraits: b.traits },
     };
   }

@@ -34,7 +34,7 @@ export function shareMetric(
     difference: pairs === 0 ? null : difference,
     pairs,
     required: true,
-    ...{ blindWindows: 0, doubt: null },
+    ...{ ratioLessLag: null, blindWindows: 0, doubt: null },
   };
   const windows = windowCount(pairs, LEAST_PAIRS);
   if (windows === 0) {

@@ -14,7 +14,7 @@ import { exchangeRow } from '../../support/exchange-row.ts';
 import { failed, refused, send } from '../../support/sends.ts';
 
 function row(exchangeId: number, latencyNs: number, parts: Partial<SideRow> = {}): SideRow {
-  const none = { ttftNs: Number.NaN, itlNs: Number.NaN, traits: 0 };
+  const none = { ttftNs: Number.NaN, itlNs: Number.NaN, lagNs: 0, traits: 0 };
   return {
     segment: 's',
     exchangeId,
@@ -129,10 +129,11 @@ describe('pairing', () => {
   test('holds more rows than it began with', () => {
     const table = new PairTable();
     for (let id = 0; id < 5_000; id++) table.addA(row(id, id));
-    for (let id = 4_999; id >= 0; id--) table.addB(row(id, id * 2, { ttftNs: id * 3 }));
-    const { aNs, bNs, bTtftNs } = table.pairs();
+    for (let id = 4_999; id >= 0; id--) table.addB(row(id, id * 2, { ttftNs: id * 3, lagNs: id }));
+    const { aNs, bNs, bTtftNs, bLagNs } = table.pairs();
     expect(aNs.every((each, at) => bNs[at] === each * 2)).toBe(true);
     expect(bTtftNs.every((each, at) => each === at * 3)).toBe(true);
+    expect(bLagNs.every((each, at) => each === at)).toBe(true);
     expect(aNs.length).toBe(5_000);
   });
 });
@@ -157,6 +158,15 @@ describe('a row of a side', () => {
       outcome: 2,
       latencyNs: 10e6,
     });
+  });
+
+  test('of a send has how late we were by ourselves, and what waited for its recorded connection is no part of that', () => {
+    const facts = { index: 0, intendedOffsetNs: 0, actualOffsetNs: 1.5e6 };
+    expect(sideRowOfSend(send(facts), late).lagNs).toBe(1.5e6);
+    expect(sideRowOfSend(send({ ...facts, connectionWaitNs: 1e6 }), late).lagNs).toBe(0.5e6);
+    expect(sideRowOfSend(send({ index: 0, actualOffsetNs: null }), late).lagNs).toBe(0);
+    const recorded = exchangeRow({ outcome: 'completed', status: 200, lastByteOffsetUs: 1_500 });
+    expect(sideRowOfExchange(recorded).lagNs).toBe(0);
   });
 
   test('of a stream has its first token from the planned instant, and the mean time between tokens', () => {
