@@ -121,15 +121,27 @@ describe('comparing what two names stand for', () => {
     // Whoever stops a run ends what is open.
     const ours = await compareNamed(known, comparedRun(b, { interrupted: 'SIGINT' }), DEFAULTS);
     expect(ours).toMatchObject({ verdict: 'INCONCLUSIVE', unpaired: { leftOut: COUNT / 12 } });
-    // What had less time than the other side took for its answer says nothing.
+    // What had less time than the other side took for its answer says nothing, and so many may be the slowest.
     const soon = comparedRun(calmSends(COUNT, 1, openFor(0.001)).b);
     const unknown = await compareNamed(known, soon, DEFAULTS);
-    expect(unknown).toMatchObject({ verdict: 'SAME', unpaired: { leftOut: COUNT / 12 } });
+    expect(unknown).toMatchObject({ verdict: 'INCONCLUSIVE', unpaired: { leftOut: COUNT / 12 } });
+    expect(unknown.reasons.map(({ code }) => code)).toEqual(['left_out']);
+  });
+
+  test('takes a build for worse whose clients leave without the answers that they had', async () => {
+    const { a, b } = calmSends(COUNT, 1, (index) =>
+      index % 12 === 0
+        ? { cancelled: true, status: null, firstByteOffsetNs: null, lastByteOffsetNs: index * 20e6 + 5_000e6 }
+        : {},
+    );
+    const document = await compareNamed(comparedRun(a), comparedRun(b), DEFAULTS);
+    expect(document).toMatchObject({ verdict: 'WORSE', unpaired: { leftOut: 0 } });
+    expect(document.reasons.map(({ code }) => code)).toContain('failed_worse');
   });
 
   test('never takes a faster build for better of which a fifth was cancelled alone', async () => {
     const { a, b } = calmSends(COUNT, 0.5, (index) =>
-      index % 5 === 0 ? { cancelled: true, status: null } : {},
+      index % 5 === 0 ? { cancelled: true, status: null, lastByteOffsetNs: index * 20e6 + 1 } : {},
     );
     const document = await compareNamed(comparedRun(a), comparedRun(b), DEFAULTS);
     expect(document.verdict).toBe('INCONCLUSIVE');

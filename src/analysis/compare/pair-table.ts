@@ -1,6 +1,15 @@
 import { AppError } from '../../core/errors.ts';
-import { FAILED, type PairedAnswers } from './paired-answers.ts';
-import { grown, LATE, LEFT_OUT, MISSING, OPEN, SideColumns, type SideRow } from './side-columns.ts';
+import { ANSWERED, FAILED, type PairedAnswers, TURNED_AWAY } from './paired-answers.ts';
+import {
+  CANCELLED,
+  grown,
+  LATE,
+  LEFT_OUT,
+  MISSING,
+  OPEN,
+  SideColumns,
+  type SideRow,
+} from './side-columns.ts';
 
 /** Of one side; 90 bytes each, with what pairs them. */
 export const MAX_COMPARED_ROWS = 16_000_000;
@@ -123,8 +132,11 @@ export class PairTable {
 
   #concludeOpen(at: number): void {
     const [a, b] = [this.#a.outcomeAt(at), this.#b.outcomeAt(at)];
-    if (a === OPEN) this.#a.conclude(at, openAs(this.#a.nsAt(at), b, this.#b.nsAt(at)));
-    if (b === OPEN) this.#b.conclude(at, openAs(this.#b.nsAt(at), a, this.#a.nsAt(at)));
+    const [aNs, bNs] = [this.#a.nsAt(at), this.#b.nsAt(at)];
+    if (a === OPEN) this.#a.conclude(at, openAs(aNs, b, bNs));
+    if (b === OPEN) this.#b.conclude(at, openAs(bNs, a, aNs));
+    if (a === CANCELLED) this.#a.conclude(at, cancelledAs(aNs, b, bNs));
+    if (b === CANCELLED) this.#b.conclude(at, cancelledAs(bNs, a, aNs));
   }
 
   #isPair(at: number): boolean {
@@ -196,6 +208,12 @@ export class PairTable {
  */
 function openAs(hadNs: number, other: number, otherNs: number): number {
   return other >= OPEN || other === FAILED || hadNs >= otherNs ? FAILED : LEFT_OUT;
+}
+
+/** A client that left had no answer in as long as the other side took for its; where that has none, it wanted none. */
+function cancelledAs(hadNs: number, other: number, otherNs: number): number {
+  const isAnswered = other === ANSWERED || other === TURNED_AWAY;
+  return isAnswered && hadNs >= otherNs ? FAILED : LEFT_OUT;
 }
 
 function countAlone(counts: { all: number; within: number }, isWithin: boolean): void {

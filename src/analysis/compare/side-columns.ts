@@ -4,7 +4,7 @@ export interface SideRow {
   readonly exchangeId: number;
   /** From the start of the run; what orders the pairs. */
   readonly offsetNs: number;
-  /** Infinity for what was not answered; of what is `OPEN`, the time that it had. */
+  /** Infinity for what was not answered; of what is `OPEN` or `CANCELLED`, the time that it had. */
   readonly latencyNs: number;
   /** As `PairedAnswers` has it, or one of those below. */
   readonly outcome: number;
@@ -17,7 +17,9 @@ export interface SideRow {
 }
 
 /** Without an answer when the run was over: whether it failed, what the other side took for its answer has to say. */
-export const OPEN = 252;
+export const OPEN = 251;
+/** Without an answer when its client left: the same, but that it is nothing where the other side has no answer either. */
+export const CANCELLED = 252;
 /** From here on an outcome keeps its pair from being compared; these are neither target's doing. Sent late by us. */
 export const LATE = 253;
 /** Ended by ourselves, or never reached. */

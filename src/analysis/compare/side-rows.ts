@@ -1,7 +1,7 @@
 import type { ExchangeRow } from '../../core/exchange.ts';
 import { hasFailed, isTurnedAway, readyOffsetNs, type Send } from '../../core/run.ts';
 import { AGREES, ANSWERED, DIFFERS, FAILED, STREAMED, TURNED_AWAY, WHOLE } from './paired-answers.ts';
-import { LATE, LEFT_OUT, OPEN, type SideRow } from './side-columns.ts';
+import { CANCELLED, LATE, LEFT_OUT, OPEN, type SideRow } from './side-columns.ts';
 
 /** What a comparison takes for our own doing in the sends of a run. */
 export interface OwnDoing {
@@ -30,11 +30,14 @@ export function sideRowOfSend(send: Send, { lagBoundNs, endedOpen }: OwnDoing): 
     traits: traitsOf(send),
   };
   if (send.refused) return { ...base, latencyNs: Number.POSITIVE_INFINITY, outcome: FAILED };
-  if (actualOffsetNs === null || send.cancelled || (endedOpen && send.error === 'stopped')) {
+  if (actualOffsetNs === null || (endedOpen && send.error === 'stopped')) {
     return { ...base, latencyNs: 0, outcome: LEFT_OUT };
   }
   if (lagNs > lagBoundNs) {
     return { ...base, latencyNs: 0, outcome: LATE };
+  }
+  if (send.cancelled) {
+    return { ...base, latencyNs: Math.max(0, (lastByteOffsetNs ?? offsetNs) - offsetNs), outcome: CANCELLED };
   }
   if (send.error === 'stopped' && lastByteOffsetNs !== null) {
     return { ...base, latencyNs: lastByteOffsetNs - offsetNs, outcome: OPEN };
