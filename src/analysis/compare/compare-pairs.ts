@@ -210,7 +210,7 @@ function openReason(metric: ComparedMetric): ComparisonReason {
         ? `B answers otherwise what A answered as recorded, ${percentText(metric.b)} for ${percentText(metric.a)}`
         : metric.unit === 'ms'
           ? `the ratio lies between ${ratioText(interval90?.[0])} and ${ratioText(interval90?.[1])}`
-          : 'more requests than by chance, in too few windows to be sure';
+          : `the difference lies between ${pointsText(interval90?.[0])} and ${pointsText(interval90?.[1])}`;
   return {
     code: windows === 0 ? 'too_few_pairs' : isMismatch ? 'answers_differ' : 'undecided',
     text: `${name} cannot be told from ${pairs} pairs: ${why}; about ${pairsNeeded} pairs are needed`,
@@ -256,6 +256,12 @@ function changeText(ratio: number): string {
 
 export function ratioText(ratio: number | null | undefined): string {
   return ratio == null ? '–' : ratio.toFixed(3);
+}
+
+/** A difference of shares, in percentage points. */
+export function pointsText(difference: number | null | undefined): string {
+  if (difference == null) return '–';
+  return `${difference > 0 ? '+' : ''}${Number((difference * 100).toFixed(2))} pp`;
 }
 
 export function percentText(share: number | 'Infinity' | null): string {

@@ -125,6 +125,36 @@ describe('comparing pairs of the same requests', () => {
     expect(reasons.map(({ text }) => text).join()).toContain('failed cannot be told from 2000 pairs');
   });
 
+  test('never says of a build that it fails as often where twice as many failures would not be seen', () => {
+    // Of 700 requests six more, spread so that no burst is to blame.
+    const { verdict, reasons, metrics } = comparePairs(
+      spoilt(pairsOf(1, 700), FAILED, (at) => at % 117 === 50),
+    );
+    expect(verdict).toBe('INCONCLUSIVE');
+    expect(metrics.find(({ name }) => name === 'failed')).toMatchObject({ verdict: 'undecided' });
+    expect(reasons.map(({ text }) => text).join()).toMatch(
+      /failed cannot be told from 700 pairs: the difference lies between [+-]?[\d.]+ pp and \+1\.\d+ pp; about \d+ pairs are needed/,
+    );
+  });
+
+  test('takes failures that both sides share for the same, however many, and a failure of either here and there', () => {
+    const pairs = spoilt(pairsOf(1), FAILED, (at) => at % 40 === 0);
+    for (let at = 0; at < pairs.count; at++) {
+      if (at % 40 === 0) [pairs.aOutcome[at], pairs.aNs[at]] = [FAILED, Number.POSITIVE_INFINITY];
+    }
+    expect(comparePairs(pairs).verdict).toBe('SAME');
+    expect(comparePairs(spoilt(pairsOf(1), FAILED, (at) => at % 1_000 === 0)).verdict).toBe('SAME');
+  });
+
+  test('takes a build that never fails for no worse than one that failed in a burst', () => {
+    const pairs = pairsOf(1);
+    for (let at = 500; at < 560; at++)
+      [pairs.aOutcome[at], pairs.aNs[at]] = [FAILED, Number.POSITIVE_INFINITY];
+    expect(comparePairs(pairs).metrics.find(({ name }) => name === 'failed')).toMatchObject({
+      verdict: 'same',
+    });
+  });
+
   test('counts failures as latency without end', () => {
     const { metrics } = comparePairs(spoilt(pairsOf(1), FAILED, (at) => at % 10 === 0));
     expect(metrics[1]).toMatchObject({ name: 'latency_p95', b: 'Infinity', verdict: 'worse' });
