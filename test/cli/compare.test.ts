@@ -1,4 +1,4 @@
-import { mkdirSync, readFileSync, writeFileSync } from 'node:fs';
+import { cpSync, mkdirSync, readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { describe, expect, test } from 'vitest';
 import type { ComparisonDocument } from '../../src/analysis/compare/comparison-document.ts';
@@ -42,7 +42,7 @@ describe('reprise compare', () => {
     for (const metric of document.metrics) {
       for (const key of ['name', 'a', 'b', 'ratio', 'interval']) expect(metric).toHaveProperty(key);
     }
-    const same = await runReprise(['compare', a, a]);
+    const same = await runReprise(['compare', ...runsOf(1)]);
     expect(same).toMatchObject({ status: 0 });
     expect(same.stdout).toMatch(/^SAME: /);
   });
@@ -230,6 +230,29 @@ describe('comparing what two names stand for', () => {
     writeFileSync(file, JSON.stringify(profileOf([])));
     await expect(compareNamed(run, file, DEFAULTS)).rejects.toThrow('no requests in common');
     await expect(compareNamed(run, '/nonexistent', DEFAULTS)).rejects.toThrow('/nonexistent');
+  });
+
+  test('never takes a run that was named twice for two runs that are the same', async () => {
+    const [a] = runsOf(1);
+    await expect(compareNamed(a, a, DEFAULTS)).rejects.toThrow(/are one run, 01JDTEST\d+/);
+    const copy = join(temporaryDirectory(), 'copy');
+    cpSync(a, copy, { recursive: true });
+    await expect(compareNamed(a, copy, DEFAULTS)).rejects.toThrow(/are one run/);
+    const allowed = await compareNamed(a, a, ALLOWING);
+    expect(allowed.verdict).toBe('SAME');
+    expect(allowed.notes.map(({ code }) => code)).toContain('same_run');
+  });
+
+  test.each([
+    ['latencyMs', 'latencyMs'],
+    ['options', 'options'],
+    ['capture', 'capture'],
+    ['run', 'run'],
+  ])('names what a summary lacks: %s', async (field, message) => {
+    const [a, b] = [comparedRun([send({ index: 0 })]), comparedRun([send({ index: 0 })])];
+    const file = join(b, 'summary.json');
+    writeFileSync(file, JSON.stringify({ ...JSON.parse(readFileSync(file, 'utf8')), [field]: undefined }));
+    await expect(compareNamed(a, b, DEFAULTS)).rejects.toThrow(`is not that of a run: ${message}`);
   });
 
   test('says every problem of its flags at once', () => {
