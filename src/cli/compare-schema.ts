@@ -22,13 +22,21 @@ const comparedMetric = z
     a: value.describe('Over all pairs; "Infinity" where too many requests had no answer.'),
     b: value,
     ratio: nullable.describe('B ÷ A; of a time by the mean over paired windows of its logarithm.'),
+    ratioLessLag: nullable.describe(
+      'The same of times from when each request was sent, without our own lag.',
+    ),
     difference: nullable.describe('B − A of a share; null of a time.'),
     interval: interval.describe('All of them hold together with 99 %: of the ratio, or of the difference.'),
     interval90: interval.describe('Of this metric alone, with 90 %.'),
     shift: nullable,
     windows: count,
+    blindWindows: count.describe('Of these: neither side has an answer at the percentile.'),
     pairs: count,
     verdict: z.enum(['better', 'same', 'worse', 'undecided']),
+    doubt: z
+      .enum(['no_answer', 'our_lag'])
+      .nullable()
+      .describe('Why it is undecided where more pairs would not tell.'),
     required: z.boolean().describe('Whether SAME needs it.'),
     pairsNeeded: count.nullable(),
   })

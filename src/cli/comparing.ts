@@ -30,6 +30,12 @@ const LEAST_PAIRED_SHARE = 0.9;
 /** Fewer pairs than this with both answers checked do not speak for all answers. */
 const WELL_CHECKED_SHARE = 0.9;
 
+const SAME_RUN: ComparisonReason = {
+  code: 'same_run',
+  text: 'A and B are one run, which was compared with itself',
+  advice: 'Name the run of the other build.',
+};
+
 /**
  * Compares what two names stand for.
  * @throws AppError INPUT_INVALID for sides that cannot be compared, and for facts that differ unless that is allowed
@@ -68,6 +74,8 @@ async function compareSides(a: Side, b: Side, options: CompareOptions): Promise<
 
 function compareRows(a: RunSide | CaptureSide, b: RunSide, options: CompareOptions): ComparisonDocument {
   assertUsed(options.given.ofProfiles, 'of two profiles or captures', 'of the requests of a run');
+  const isOneRun = a.kind === 'run' && a.summary.run === b.summary.run;
+  if (isOneRun) assertMeant(a, b, options);
   const differences = factDifferences(a, b);
   assertAlike(differences, options);
   const table = new PairTable();
@@ -101,6 +109,7 @@ function compareRows(a: RunSide | CaptureSide, b: RunSide, options: CompareOptio
       ...judgement.notes,
       ...(a.kind === b.kind ? uncheckedNotes(pairs) : []),
       ...differenceNotes([...differences, ...lacking]),
+      ...(isOneRun ? [SAME_RUN] : []),
     ],
     a: sideOf(a),
     b: sideOf(b),
@@ -147,6 +156,18 @@ async function profileOf(side: ProfileSide | CaptureSide) {
 
 function factDifferences(a: RunSide | CaptureSide, b: RunSide): FactDifference[] {
   return a.kind === 'run' ? runFactDifferences(a.summary, b.summary) : recordingFactDifferences(b.summary);
+}
+
+/** A gate that names one run twice would be open for every build. */
+function assertMeant(a: RunSide, b: RunSide, { allowsDifferences }: CompareOptions): void {
+  if (allowsDifferences) return;
+  throw new AppError(
+    'INPUT_INVALID',
+    `${a.name} and ${b.name} are one run, ${a.summary.run}, which is always the same as itself`,
+    {
+      hint: 'Name the run of the other build; --allow-differences compares it with itself nevertheless, and says so.',
+    },
+  );
 }
 
 /** A bound that is given and looked at by nothing would be taken for one that holds. */

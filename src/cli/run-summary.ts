@@ -23,10 +23,12 @@ export const arrivals = z.looseObject({
 
 const stretch = z.looseObject({ fromOffsetNs: z.number(), toOffsetNs: z.number() });
 
-/** What a report takes from `summary.json`: the document of `replay --json`. All else of it may be there. */
+/** What a report and a comparison take from `summary.json`: the document of `replay --json`. All else of it may be there. */
 export const runSummarySchema = z.looseObject({
   schemaVersion: z.literal(REPLAY_SCHEMA_VERSION),
   kind: z.literal('replay'),
+  ...{ run: z.string(), version: z.string(), capture: z.string(), target: z.string(), startedAt: z.string() },
+  options: z.record(z.string(), z.unknown()),
   verdict: z.enum(['PASS', 'FAIL', 'INCONCLUSIVE']).nullable(),
   valid: z.boolean(),
   reasons: z.array(reason),
@@ -53,6 +55,7 @@ export const runSummarySchema = z.looseObject({
   scaling: z.string(),
   durationS: z.number(),
   lagUs: z.looseObject({ p50: nullable, p90: nullable, p99: nullable, max: nullable }),
+  latencyMs: z.looseObject({ service: z.looseObject({ p50: nullable }) }),
   connectMs: percentiles,
   connectionWaitMs: percentiles.default({ p50: null, p95: null, p99: null, max: null }),
   fidelity: z.looseObject({

@@ -1,4 +1,4 @@
-import { mkdirSync, readFileSync, writeFileSync } from 'node:fs';
+import { cpSync, mkdirSync, readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { describe, expect, test } from 'vitest';
 import type { ComparisonDocument } from '../../src/analysis/compare/comparison-document.ts';
@@ -42,7 +42,7 @@ describe('reprise compare', () => {
     for (const metric of document.metrics) {
       for (const key of ['name', 'a', 'b', 'ratio', 'interval']) expect(metric).toHaveProperty(key);
     }
-    const same = await runReprise(['compare', a, a]);
+    const same = await runReprise(['compare', ...runsOf(1)]);
     expect(same).toMatchObject({ status: 0 });
     expect(same.stdout).toMatch(/^SAME: /);
   });
@@ -121,15 +121,27 @@ describe('comparing what two names stand for', () => {
     // Whoever stops a run ends what is open.
     const ours = await compareNamed(known, comparedRun(b, { interrupted: 'SIGINT' }), DEFAULTS);
     expect(ours).toMatchObject({ verdict: 'INCONCLUSIVE', unpaired: { leftOut: COUNT / 12 } });
-    // What had less time than the other side took for its answer says nothing.
+    // What had less time than the other side took for its answer says nothing, and so many may be the slowest.
     const soon = comparedRun(calmSends(COUNT, 1, openFor(0.001)).b);
     const unknown = await compareNamed(known, soon, DEFAULTS);
-    expect(unknown).toMatchObject({ verdict: 'SAME', unpaired: { leftOut: COUNT / 12 } });
+    expect(unknown).toMatchObject({ verdict: 'INCONCLUSIVE', unpaired: { leftOut: COUNT / 12 } });
+    expect(unknown.reasons.map(({ code }) => code)).toEqual(['left_out']);
+  });
+
+  test('takes a build for worse whose clients leave without the answers that they had', async () => {
+    const { a, b } = calmSends(COUNT, 1, (index) =>
+      index % 12 === 0
+        ? { cancelled: true, status: null, firstByteOffsetNs: null, lastByteOffsetNs: index * 20e6 + 5_000e6 }
+        : {},
+    );
+    const document = await compareNamed(comparedRun(a), comparedRun(b), DEFAULTS);
+    expect(document).toMatchObject({ verdict: 'WORSE', unpaired: { leftOut: 0 } });
+    expect(document.reasons.map(({ code }) => code)).toContain('failed_worse');
   });
 
   test('never takes a faster build for better of which a fifth was cancelled alone', async () => {
     const { a, b } = calmSends(COUNT, 0.5, (index) =>
-      index % 5 === 0 ? { cancelled: true, status: null } : {},
+      index % 5 === 0 ? { cancelled: true, status: null, lastByteOffsetNs: index * 20e6 + 1 } : {},
     );
     const document = await compareNamed(comparedRun(a), comparedRun(b), DEFAULTS);
     expect(document.verdict).toBe('INCONCLUSIVE');
@@ -218,6 +230,29 @@ describe('comparing what two names stand for', () => {
     writeFileSync(file, JSON.stringify(profileOf([])));
     await expect(compareNamed(run, file, DEFAULTS)).rejects.toThrow('no requests in common');
     await expect(compareNamed(run, '/nonexistent', DEFAULTS)).rejects.toThrow('/nonexistent');
+  });
+
+  test('never takes a run that was named twice for two runs that are the same', async () => {
+    const [a] = runsOf(1);
+    await expect(compareNamed(a, a, DEFAULTS)).rejects.toThrow(/are one run, 01JDTEST\d+/);
+    const copy = join(temporaryDirectory(), 'copy');
+    cpSync(a, copy, { recursive: true });
+    await expect(compareNamed(a, copy, DEFAULTS)).rejects.toThrow(/are one run/);
+    const allowed = await compareNamed(a, a, ALLOWING);
+    expect(allowed.verdict).toBe('SAME');
+    expect(allowed.notes.map(({ code }) => code)).toContain('same_run');
+  });
+
+  test.each([
+    ['latencyMs', 'latencyMs'],
+    ['options', 'options'],
+    ['capture', 'capture'],
+    ['run', 'run'],
+  ])('names what a summary lacks: %s', async (field, message) => {
+    const [a, b] = [comparedRun([send({ index: 0 })]), comparedRun([send({ index: 0 })])];
+    const file = join(b, 'summary.json');
+    writeFileSync(file, JSON.stringify({ ...JSON.parse(readFileSync(file, 'utf8')), [field]: undefined }));
+    await expect(compareNamed(a, b, DEFAULTS)).rejects.toThrow(`is not that of a run: ${message}`);
   });
 
   test('says every problem of its flags at once', () => {

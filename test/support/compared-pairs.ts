@@ -17,6 +17,8 @@ export function answeredPairs(a: Float64Array, b: Float64Array): PairedAnswers {
     bTtftNs: new Float32Array(count).fill(Number.NaN),
     aItlNs: new Float32Array(count).fill(Number.NaN),
     bItlNs: new Float32Array(count).fill(Number.NaN),
+    aLagNs: new Float32Array(count),
+    bLagNs: new Float32Array(count),
     aTraits: new Uint8Array(count).fill(WHOLE),
     bTraits: new Uint8Array(count).fill(WHOLE),
   };

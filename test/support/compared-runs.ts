@@ -8,6 +8,8 @@ import { contextOf } from './run-contexts.ts';
 import { run, send } from './sends.ts';
 import { temporaryDirectory } from './temp-dir.ts';
 
+let runs = 0;
+
 export interface ComparedRunFacts {
   readonly run?: Partial<Run>;
   /** Why it was not played to its end. */
@@ -19,7 +21,8 @@ export interface ComparedRunFacts {
 export function comparedRun(sends: readonly Send[], facts: ComparedRunFacts = {}): string {
   const directory = facts.directory ?? join(temporaryDirectory(), 'run');
   const store = new SqliteRunStore(directory);
-  const own = run(facts.run);
+  runs += 1;
+  const own = run({ id: `01JDTEST${runs}`, ...facts.run });
   const context = contextOf(sends, { interrupted: facts.interrupted ?? null });
   const { figures, health, coverage, multiplier, interrupted } = context;
   const document = summariseReplay({

@@ -9,10 +9,12 @@ import {
   comparableLatencies,
   comparableTtfts,
   FAILED,
+  latenciesLessLag,
   type PairedAnswers,
   type PairedTimes,
   STREAMED,
   TURNED_AWAY,
+  ttftsLessLag,
   WHOLE,
 } from './paired-answers.ts';
 import { shareMetric } from './share-metrics.ts';
@@ -72,12 +74,14 @@ export function comparePairs(
     shareOf('turned_away', TURNED_AWAY),
     ...(checked.length === 0 ? [] : [mismatchMetric(pairs, checked, bounds, judged)]),
   ];
+  const unanswered = unansweredDoubts(latencies);
   const doubts = [
     ...others,
     ...mixDoubts(pairs),
     ...streamDoubts(pairs),
-    ...unansweredDoubts(latencies),
-    ...metrics.filter((metric) => isOpen(metric, bounds)).map(openReason),
+    ...unanswered,
+    // Of what neither side answers nothing else is worth saying.
+    ...(unanswered.length > 0 ? [] : metrics.filter((metric) => isOpen(metric, bounds)).map(openReason)),
   ];
   const changes = (kind: 'worse' | 'better') =>
     metrics.filter(({ verdict }) => verdict === kind).map((metric) => changeReason(metric, kind));
@@ -96,21 +100,38 @@ export function comparePairs(
 
 /** Latencies of all pairs; of streams their tokens too, which SAME needs where they are no small part. */
 function comparedTimes(pairs: PairedAnswers): ComparedTimes[] {
-  const tokens = (name: 'ttft' | 'itl_mean', times: PairedTimes): ComparedTimes => ({
+  const tokens = (
+    name: 'ttft' | 'itl_mean',
+    times: PairedTimes,
+    lessLag: ComparedTimes['lessLag'],
+  ): ComparedTimes => ({
     name,
     ...times,
+    lessLag,
     required: times.a.length >= SMALL_PART * pairs.count,
   });
-  const latency: ComparedTimes = { name: 'latency', ...comparableLatencies(pairs), required: true };
+  const isLate = (lags: Float32Array) => lags.some((each) => each > 0);
+  const hasLag = isLate(pairs.aLagNs) || isLate(pairs.bLagNs);
+  const latency: ComparedTimes = {
+    name: 'latency',
+    ...comparableLatencies(pairs),
+    lessLag: hasLag ? () => latenciesLessLag(pairs) : null,
+    required: true,
+  };
   const hasStreams = (traits: Uint8Array) => traits.some((each) => (each & STREAMED) > 0);
   if (!hasStreams(pairs.aTraits) && !hasStreams(pairs.bTraits)) return [latency];
-  return [latency, tokens('ttft', comparableTtfts(pairs)), tokens('itl_mean', comparableItls(pairs))];
+  return [
+    latency,
+    tokens('ttft', comparableTtfts(pairs), hasLag ? () => ttftsLessLag(pairs) : null),
+    tokens('itl_mean', comparableItls(pairs), null),
+  ];
 }
 
 /** Undecided where SAME needs it, or where what was seen is worse by as much as SAME rules out. */
-function isOpen({ verdict, required, ratio, unit }: ComparedMetric, { detect }: ComparisonBounds): boolean {
+function isOpen(metric: ComparedMetric, { detect }: ComparisonBounds): boolean {
+  const { verdict, required, ratio, ratioLessLag, unit } = metric;
   if (verdict !== 'undecided') return false;
-  return required || (unit === 'ms' && ratio !== null && ratio >= 1 + detect);
+  return required || (unit === 'ms' && Math.max(ratio ?? 0, ratioLessLag ?? 0) >= 1 + detect);
 }
 
 function mixDoubts(pairs: PairedAnswers): ComparisonReason[] {
@@ -179,6 +200,8 @@ const MISMATCH_ADVICE =
 
 function openReason(metric: ComparedMetric): ComparisonReason {
   const { name, pairs, interval90, pairsNeeded, windows } = metric;
+  if (metric.doubt === 'no_answer') return blindReason(metric);
+  if (metric.doubt === 'our_lag') return lagReason(metric);
   const isMismatch = name === 'mismatched' && windows > 0;
   const why =
     windows === 0
@@ -187,11 +210,29 @@ function openReason(metric: ComparedMetric): ComparisonReason {
         ? `B answers otherwise what A answered as recorded, ${percentText(metric.b)} for ${percentText(metric.a)}`
         : metric.unit === 'ms'
           ? `the ratio lies between ${ratioText(interval90?.[0])} and ${ratioText(interval90?.[1])}`
-          : 'more requests than by chance, in too few windows to be sure';
+          : `the difference lies between ${pointsText(interval90?.[0])} and ${pointsText(interval90?.[1])}`;
   return {
     code: windows === 0 ? 'too_few_pairs' : isMismatch ? 'answers_differ' : 'undecided',
     text: `${name} cannot be told from ${pairs} pairs: ${why}; about ${pairsNeeded} pairs are needed`,
     advice: isMismatch ? MISMATCH_ADVICE : OPEN_ADVICE,
+  };
+}
+
+function blindReason({ name, windows, blindWindows }: ComparedMetric): ComparisonReason {
+  return {
+    code: 'no_answer',
+    text: `${name} cannot be told: in ${blindWindows} of ${windows} windows neither side has an answer at this percentile`,
+    advice:
+      'See the failures of both runs: reprise report. Replayed without what fails (--path, --status), the rest can be compared.',
+  };
+}
+
+function lagReason({ name, ratio, ratioLessLag }: ComparedMetric): ComparisonReason {
+  return {
+    code: 'our_lag',
+    text: `${name} cannot be told for how late we sent: its ratio is ${ratioText(ratio)} from the planned instants, and ${ratioText(ratioLessLag)} from when we sent`,
+    advice:
+      'Give the generators of both runs idle cores of their own, or replay both at a smaller multiplier.',
   };
 }
 
@@ -215,6 +256,12 @@ function changeText(ratio: number): string {
 
 export function ratioText(ratio: number | null | undefined): string {
   return ratio == null ? '–' : ratio.toFixed(3);
+}
+
+/** A difference of shares, in percentage points. */
+export function pointsText(difference: number | null | undefined): string {
+  if (difference == null) return '–';
+  return `${difference > 0 ? '+' : ''}${Number((difference * 100).toFixed(2))} pp`;
 }
 
 export function percentText(share: number | 'Infinity' | null): string {

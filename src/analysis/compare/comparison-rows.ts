@@ -1,5 +1,5 @@
 import { formatMs } from '../../core/units.ts';
-import { percentText, ratioText } from './compare-pairs.ts';
+import { percentText, pointsText, ratioText } from './compare-pairs.ts';
 import { figureText } from './compare-profiles.ts';
 import type { Bounds, ComparedMetric } from './compared-metric.ts';
 import type { ComparedSide, ComparisonDocument, ShiftedFigure } from './comparison-document.ts';
@@ -101,10 +101,4 @@ function shiftCells({ name, group, a, b, ratio, shift, bound, verdict }: Shifted
 function msText(value: ComparedMetric['a']): string {
   if (typeof value === 'number') return formatMs(value);
   return value === null ? NONE : 'no answer';
-}
-
-/** A difference of shares, in percentage points. */
-function pointsText(difference: number | null): string {
-  if (difference === null) return NONE;
-  return `${difference > 0 ? '+' : ''}${Number((difference * 100).toFixed(2))} pp`;
 }

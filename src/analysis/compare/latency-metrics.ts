@@ -1,30 +1,20 @@
-import { nearestRank } from '../../core/histogram.ts';
 import type { ComparedMetric, MetricVerdict } from './compared-metric.ts';
 import {
   type ComparisonBounds,
   DEPENDENCE_TO_RATIOS,
-  JOINT_CONFIDENCE,
   JUDGED_PERCENTILES,
-  SAME_CONFIDENCE,
   WINDOW_TO_DEPENDENCE,
 } from './comparison-bounds.ts';
 import { dependenceLength, ratioDependenceLength } from './dependence.ts';
 import type { PairedTimes } from './paired-answers.ts';
-import {
-  halfWidth,
-  hodgesLehmann,
-  MIN_WINDOWS,
-  spreadsOver,
-  windowCount,
-  windowEdges,
-} from './window-interval.ts';
-
-/** A window in which one side has no answer at the percentile differs by this, and by no more. */
-const MOST_DIFFERENCE = Math.log(100);
+import { percentileChange, percentileOf } from './percentile-change.ts';
+import { MIN_WINDOWS, windowCount } from './window-interval.ts';
 
 /** Times of one kind, pair by pair. */
 export interface ComparedTimes extends PairedTimes {
   readonly name: 'latency' | 'ttft' | 'itl_mean';
+  /** The same pairs with our own lag taken out; null where there is none, or it is no part of them. */
+  readonly lessLag: (() => PairedTimes) | null;
   /** Whether SAME needs its percentiles, of those that it needs at all. */
   readonly required: boolean;
 }
@@ -50,7 +40,12 @@ export function latencyMetrics(
 ): ComparedMetric[] {
   const planned = kinds.flatMap(plansOf);
   const judged = planned.filter(({ windows }) => windows > 0).length + others;
-  return planned.map((plan) => metricOf(plan, bounds, judged));
+  return kinds.flatMap((times) => {
+    const lessLag = times.lessLag?.() ?? null;
+    return planned
+      .filter((plan) => plan.times === times)
+      .map((plan) => metricOf(plan, lessLag, bounds, judged));
+  });
 }
 
 function plansOf(times: ComparedTimes): Planned[] {
@@ -69,6 +64,7 @@ function plansOf(times: ComparedTimes): Planned[] {
 
 function metricOf(
   { times, percent, required, least, windows }: Planned,
+  lessLag: PairedTimes | null,
   bounds: ComparisonBounds,
   judged: number,
 ): ComparedMetric {
@@ -83,61 +79,52 @@ function metricOf(
     required,
   };
   if (windows === 0) {
-    const none = { ratio: null, interval: null, interval90: null, shift: null, windows: 0 };
-    return { ...base, ...none, verdict: 'undecided', pairsNeeded: least * MIN_WINDOWS };
+    const none = {
+      ratio: null,
+      ratioLessLag: null,
+      interval: null,
+      interval90: null,
+      shift: null,
+      windows: 0,
+      blindWindows: 0,
+    };
+    return { ...base, ...none, verdict: 'undecided', doubt: null, pairsNeeded: least * MIN_WINDOWS };
   }
-  const differencesOf = (count: number) => windowDifferences(a, b, percent, count);
-  const spreads = spreadsOver(windows, differencesOf);
-  const mean = spreads[0]!.mean;
-  const half = halfWidth(spreads, 1 - (1 - JOINT_CONFIDENCE) / 2 / judged);
-  const half90 = halfWidth(spreads, (1 + SAME_CONFIDENCE) / 2);
-  const verdict = verdictOf(mean, half, half90, bounds);
+  const changeOf = (each: PairedTimes) => percentileChange(each, percent, windows, judged, bounds);
+  const { halfLog90, isBlind, ...change } = changeOf(times);
+  const without = lessLag === null ? null : changeOf(lessLag);
+  const verdict = without === null ? change.verdict : heldByBoth(change.verdict, without.verdict);
+  const doubt = isBlind
+    ? 'no_answer'
+    : verdict !== change.verdict && verdict === 'undecided'
+      ? 'our_lag'
+      : null;
+  const isForPairs = verdict === 'undecided' && doubt === null;
   return {
     ...base,
-    ratio: Math.exp(mean),
-    interval: [Math.exp(mean - half), Math.exp(mean + half)],
-    interval90: [Math.exp(mean - half90), Math.exp(mean + half90)],
-    shift: Math.exp(hodgesLehmann(differencesOf(windows))),
+    ...change,
+    ratioLessLag: without?.ratio ?? null,
     windows,
     verdict,
-    pairsNeeded: verdict === 'undecided' ? neededFor(a.length, half90, bounds) : null,
+    doubt,
+    pairsNeeded: isForPairs ? neededFor(a.length, halfLog90, bounds) : null,
   };
 }
 
-/** All in logarithms. A change must be more than chance and more than the floor; no change must be shown as well. */
-function verdictOf(mean: number, half: number, half90: number, bounds: ComparisonBounds): MetricVerdict {
-  const floor = Math.log1p(bounds.floor);
-  if (mean - half > 0 && mean >= floor) return 'worse';
-  if (mean + half < 0 && mean <= -floor) return 'better';
-  return mean + half90 < Math.log1p(bounds.detect) ? 'same' : 'undecided';
+/**
+ * What is told of a time holds from the planned instant and from when we sent: a late generator makes no target slower,
+ * and a punctual one hides none that is.
+ */
+function heldByBoth(scheduled: MetricVerdict, lessLag: MetricVerdict): MetricVerdict {
+  if (scheduled === lessLag) return scheduled;
+  const isNoWorse = (verdict: MetricVerdict) => verdict === 'same' || verdict === 'better';
+  return isNoWorse(scheduled) && isNoWorse(lessLag) ? 'same' : 'undecided';
 }
 
 /** The width falls with the root of the number; two thirds of the bound leave room for chance. */
 function neededFor(pairs: number, half90: number, { detect }: ComparisonBounds): number {
   const wanted = (2 / 3) * Math.log1p(detect);
   return Math.ceil(pairs * Math.max(1.5, (half90 / wanted) ** 2));
-}
-
-function windowDifferences(a: Float64Array, b: Float64Array, percent: number, windows: number): number[] {
-  return Array.from({ length: windows }, (_, at) => {
-    const [from, to] = windowEdges(a.length, windows, at);
-    return differenceOf(
-      percentileOf(a.subarray(from, to), percent),
-      percentileOf(b.subarray(from, to), percent),
-    );
-  });
-}
-
-function differenceOf(a: number, b: number): number {
-  if (a === b) return 0;
-  const difference = Math.log(Math.max(1, b)) - Math.log(Math.max(1, a));
-  return Math.max(-MOST_DIFFERENCE, Math.min(MOST_DIFFERENCE, difference));
-}
-
-/** Nearest rank. NaN where there is none. */
-export function percentileOf(values: Float64Array, percent: number): number {
-  if (values.length === 0) return Number.NaN;
-  return Float64Array.from(values).sort()[nearestRank(percent, values.length) - 1]!;
 }
 
 function inMs(ns: number): number | 'Infinity' | null {

@@ -46,7 +46,13 @@ export function mismatchMetric(
     if ((one & AGREES) > 0 && (other & DIFFERS) > 0) onlyB += 1;
   }
   const differs = inA === 0 ? onlyB > 0 : chanceOfSoMany(onlyB, onlyA + onlyB) <= CLEAR_CHANCE;
-  if (metric.verdict === 'worse' || !differs) return metric;
+  if (metric.verdict === 'worse') return metric;
+  // Models that answer otherwise each time differ on both sides, too often for a share to be told to the floor: chance
+  // between the two sides is what the requests say that differ on one alone.
+  if (!differs) {
+    const isTold = metric.verdict !== 'undecided' || metric.windows === 0;
+    return isTold ? metric : { ...metric, verdict: 'same', pairsNeeded: null };
+  }
   return { ...metric, verdict: 'undecided', required: true, pairsNeeded: checked.length * 2 };
 }
 

@@ -1,8 +1,17 @@
 import { AppError } from '../../core/errors.ts';
-import { FAILED, type PairedAnswers } from './paired-answers.ts';
-import { grown, LATE, LEFT_OUT, MISSING, OPEN, SideColumns, type SideRow } from './side-columns.ts';
+import { ANSWERED, FAILED, type PairedAnswers, TURNED_AWAY } from './paired-answers.ts';
+import {
+  CANCELLED,
+  grown,
+  LATE,
+  LEFT_OUT,
+  MISSING,
+  OPEN,
+  SideColumns,
+  type SideRow,
+} from './side-columns.ts';
 
-/** Of one side; 80 bytes each, with what pairs them. */
+/** Of one side; 90 bytes each, with what pairs them. */
 export const MAX_COMPARED_ROWS = 16_000_000;
 const FIRST_CAPACITY = 1_024;
 
@@ -34,7 +43,7 @@ export interface LeftOut {
 
 /**
  * Pairs rows of two sides by the recorded exchange and, where it was played more than once, by which copy. The rows
- * are numbers in columns, never objects: eighty bytes a request, whatever their order.
+ * are numbers in columns, never objects: ninety bytes a request, whatever their order.
  */
 export class PairTable {
   readonly #segments = new Map<string, number>();
@@ -114,17 +123,20 @@ export class PairTable {
     return {
       count: kept,
       offsetNs: this.#offsetNs.subarray(0, kept),
-      ...{ aNs: a.ns, aTtftNs: a.ttftNs, aItlNs: a.itlNs },
+      ...{ aNs: a.ns, aTtftNs: a.ttftNs, aItlNs: a.itlNs, aLagNs: a.lagNs },
       ...{ aStatus: a.status, aOutcome: a.outcome, aTraits: a.traits },
-      ...{ bNs: b.ns, bTtftNs: b.ttftNs, bItlNs: b.itlNs },
+      ...{ bNs: b.ns, bTtftNs: b.ttftNs, bItlNs: b.itlNs, bLagNs: b.lagNs },
       ...{ bStatus: b.status, bOutcome: b.outcome, bTraits: b.traits },
     };
   }
 
   #concludeOpen(at: number): void {
     const [a, b] = [this.#a.outcomeAt(at), this.#b.outcomeAt(at)];
-    if (a === OPEN) this.#a.conclude(at, openAs(this.#a.nsAt(at), b, this.#b.nsAt(at)));
-    if (b === OPEN) this.#b.conclude(at, openAs(this.#b.nsAt(at), a, this.#a.nsAt(at)));
+    const [aNs, bNs] = [this.#a.nsAt(at), this.#b.nsAt(at)];
+    if (a === OPEN) this.#a.conclude(at, openAs(aNs, b, bNs));
+    if (b === OPEN) this.#b.conclude(at, openAs(bNs, a, aNs));
+    if (a === CANCELLED) this.#a.conclude(at, cancelledAs(aNs, b, bNs));
+    if (b === CANCELLED) this.#b.conclude(at, cancelledAs(bNs, a, aNs));
   }
 
   #isPair(at: number): boolean {
@@ -196,6 +208,12 @@ export class PairTable {
  */
 function openAs(hadNs: number, other: number, otherNs: number): number {
   return other >= OPEN || other === FAILED || hadNs >= otherNs ? FAILED : LEFT_OUT;
+}
+
+/** A client that left had no answer in as long as the other side took for its; where that has none, it wanted none. */
+function cancelledAs(hadNs: number, other: number, otherNs: number): number {
+  const isAnswered = other === ANSWERED || other === TURNED_AWAY;
+  return isAnswered && hadNs >= otherNs ? FAILED : LEFT_OUT;
 }
 
 function countAlone(counts: { all: number; within: number }, isWithin: boolean): void {

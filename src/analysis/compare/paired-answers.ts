@@ -31,6 +31,9 @@ export interface PairedAnswers {
   /** Mean time between neighbouring events with content of one stream, nanoseconds; NaN: not known. */
   readonly aItlNs: Float32Array;
   readonly bItlNs: Float32Array;
+  /** How late we sent it by ourselves, nanoseconds: a part of latency and of the time to the first token. */
+  readonly aLagNs: Float32Array;
+  readonly bLagNs: Float32Array;
   readonly aTraits: Uint8Array;
   readonly bTraits: Uint8Array;
 }
@@ -52,6 +55,16 @@ export function comparableLatencies(
   );
 }
 
+/** The same of the same pairs, each counted from when we sent it. */
+export function latenciesLessLag(pairs: PairedAnswers): PairedTimes {
+  const { aNs, bNs, aLagNs, bLagNs } = pairs;
+  return comparableLatencies({
+    ...pairs,
+    aNs: aNs.map((each, at) => Math.max(0, each - aLagNs[at]!)),
+    bNs: bNs.map((each, at) => Math.max(0, each - bLagNs[at]!)),
+  });
+}
+
 /** Times to the first token, of pairs of which a side streams; one that failed instead never had any. */
 export function comparableTtfts(pairs: PairedAnswers): PairedTimes {
   const { aTraits, bTraits, aOutcome, bOutcome, aTtftNs, bTtftNs } = pairs;
@@ -59,6 +72,16 @@ export function comparableTtfts(pairs: PairedAnswers): PairedTimes {
   const timeOf = (outcomes: Uint8Array, times: Float32Array) => (at: number) =>
     !isStream(at) ? Number.NaN : outcomes[at] === FAILED ? Number.POSITIVE_INFINITY : times[at]!;
   return keptTimes(pairs.count, timeOf(aOutcome, aTtftNs), timeOf(bOutcome, bTtftNs));
+}
+
+/** The same of the same pairs, each counted from when we sent it. */
+export function ttftsLessLag(pairs: PairedAnswers): PairedTimes {
+  const { aTtftNs, bTtftNs, aLagNs, bLagNs } = pairs;
+  return comparableTtfts({
+    ...pairs,
+    aTtftNs: aTtftNs.map((each, at) => Math.max(0, each - aLagNs[at]!)),
+    bTtftNs: bTtftNs.map((each, at) => Math.max(0, each - bLagNs[at]!)),
+  });
 }
 
 /**

@@ -1,7 +1,7 @@
 import type { ExchangeRow } from '../../core/exchange.ts';
 import { hasFailed, isTurnedAway, readyOffsetNs, type Send } from '../../core/run.ts';
 import { AGREES, ANSWERED, DIFFERS, FAILED, STREAMED, TURNED_AWAY, WHOLE } from './paired-answers.ts';
-import { LATE, LEFT_OUT, OPEN, type SideRow } from './side-columns.ts';
+import { CANCELLED, LATE, LEFT_OUT, OPEN, type SideRow } from './side-columns.ts';
 
 /** What a comparison takes for our own doing in the sends of a run. */
 export interface OwnDoing {
@@ -17,14 +17,27 @@ export interface OwnDoing {
 /** A send as a comparison takes it: what is our own doing is left out. */
 export function sideRowOfSend(send: Send, { lagBoundNs, endedOpen }: OwnDoing): SideRow {
   const { segment, exchangeId, intendedOffsetNs: offsetNs, lastByteOffsetNs, status } = send;
-  const base = { segment, exchangeId, offsetNs, status, ...tokenTimesOf(send), traits: traitsOf(send) };
   const { actualOffsetNs, connectionWaitNs } = send;
+  const readyNs = actualOffsetNs === null ? offsetNs : readyOffsetNs({ actualOffsetNs, connectionWaitNs });
+  const lagNs = Math.max(0, readyNs - offsetNs);
+  const base = {
+    segment,
+    exchangeId,
+    offsetNs,
+    status,
+    lagNs,
+    ...tokenTimesOf(send),
+    traits: traitsOf(send),
+  };
   if (send.refused) return { ...base, latencyNs: Number.POSITIVE_INFINITY, outcome: FAILED };
-  if (actualOffsetNs === null || send.cancelled || (endedOpen && send.error === 'stopped')) {
+  if (actualOffsetNs === null || (endedOpen && send.error === 'stopped')) {
     return { ...base, latencyNs: 0, outcome: LEFT_OUT };
   }
-  if (readyOffsetNs({ actualOffsetNs, connectionWaitNs }) - offsetNs > lagBoundNs) {
+  if (lagNs > lagBoundNs) {
     return { ...base, latencyNs: 0, outcome: LATE };
+  }
+  if (send.cancelled) {
+    return { ...base, latencyNs: Math.max(0, (lastByteOffsetNs ?? offsetNs) - offsetNs), outcome: CANCELLED };
   }
   if (send.error === 'stopped' && lastByteOffsetNs !== null) {
     return { ...base, latencyNs: lastByteOffsetNs - offsetNs, outcome: OPEN };
@@ -44,7 +57,8 @@ export function sideRowOfExchange(row: ExchangeRow): SideRow {
   // Between tokens nothing was recorded; and a recording is not held against itself.
   const tokens = { ttftNs: (row.firstTokenOffsetUs ?? Number.NaN) * 1e3, itlNs: Number.NaN };
   const traits = row.streamed === null ? 0 : row.streamed ? STREAMED : WHOLE;
-  const base = { segment, exchangeId, offsetNs: arrivalUs * 1e3, status, ...tokens, traits };
+  // When it came is when its client sent it.
+  const base = { segment, exchangeId, offsetNs: arrivalUs * 1e3, status, lagNs: 0, ...tokens, traits };
   const isServerError = status !== null && status >= 500;
   if (outcome === 'upstream_failed' || outcome === 'timed_out' || isServerError) {
     return { ...base, latencyNs: Number.POSITIVE_INFINITY, outcome: FAILED };

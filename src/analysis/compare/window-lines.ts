@@ -1,5 +1,5 @@
-import { percentileOf } from './latency-metrics.ts';
 import { comparableLatencies, type PairedAnswers } from './paired-answers.ts';
+import { percentileOf } from './percentile-change.ts';
 import { windowEdges } from './window-interval.ts';
 
 /** One stretch of the plan: percentiles in milliseconds of both sides, null where too many had no answer. */

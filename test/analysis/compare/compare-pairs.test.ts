@@ -125,9 +125,64 @@ describe('comparing pairs of the same requests', () => {
     expect(reasons.map(({ text }) => text).join()).toContain('failed cannot be told from 2000 pairs');
   });
 
+  test('never says of a build that it fails as often where twice as many failures would not be seen', () => {
+    // Of 700 requests six more, spread so that no burst is to blame.
+    const { verdict, reasons, metrics } = comparePairs(
+      spoilt(pairsOf(1, 700), FAILED, (at) => at % 117 === 50),
+    );
+    expect(verdict).toBe('INCONCLUSIVE');
+    expect(metrics.find(({ name }) => name === 'failed')).toMatchObject({ verdict: 'undecided' });
+    expect(reasons.map(({ text }) => text).join()).toMatch(
+      /failed cannot be told from 700 pairs: the difference lies between [+-]?[\d.]+ pp and \+1\.\d+ pp; about \d+ pairs are needed/,
+    );
+  });
+
+  test('takes failures that both sides share for the same, however many, and a failure of either here and there', () => {
+    const pairs = spoilt(pairsOf(1), FAILED, (at) => at % 40 === 0);
+    for (let at = 0; at < pairs.count; at++) {
+      if (at % 40 === 0) [pairs.aOutcome[at], pairs.aNs[at]] = [FAILED, Number.POSITIVE_INFINITY];
+    }
+    expect(comparePairs(pairs).verdict).toBe('SAME');
+    expect(comparePairs(spoilt(pairsOf(1), FAILED, (at) => at % 1_000 === 0)).verdict).toBe('SAME');
+  });
+
+  test('takes a build that never fails for no worse than one that failed in a burst', () => {
+    const pairs = pairsOf(1);
+    for (let at = 500; at < 560; at++)
+      [pairs.aOutcome[at], pairs.aNs[at]] = [FAILED, Number.POSITIVE_INFINITY];
+    expect(comparePairs(pairs).metrics.find(({ name }) => name === 'failed')).toMatchObject({
+      verdict: 'same',
+    });
+  });
+
   test('counts failures as latency without end', () => {
     const { metrics } = comparePairs(spoilt(pairsOf(1), FAILED, (at) => at % 10 === 0));
     expect(metrics[1]).toMatchObject({ name: 'latency_p95', b: 'Infinity', verdict: 'worse' });
+  });
+
+  test('never takes a percentile for the same at which neither side has an answer', () => {
+    // One request in twelve fails on both sides; the slowest of the others take three times as long on B.
+    const pairs = spoilt(pairsOf(1, 14_000), FAILED, (at) => at % 12 === 0);
+    for (let at = 0; at < pairs.count; at++) {
+      if (pairs.bNs[at]! > 1.3e9) pairs.bNs[at] = pairs.bNs[at]! * 3;
+      if (at % 12 === 0) [pairs.aOutcome[at], pairs.aNs[at]] = [FAILED, Number.POSITIVE_INFINITY];
+    }
+    const { verdict, reasons, notes, metrics } = comparePairs(pairs);
+    expect(metrics.map((each) => each.verdict)).toEqual(['same', 'undecided', 'undecided', 'same', 'same']);
+    expect(metrics[1]).toMatchObject({ a: 'Infinity', b: 'Infinity', doubt: 'no_answer', pairsNeeded: null });
+    expect(verdict).toBe('INCONCLUSIVE');
+    expect([...reasons, ...notes].map(({ text }) => text)).toEqual([
+      'latency_p95 cannot be told: in 20 of 20 windows neither side has an answer at this percentile',
+      'latency_p99 cannot be told: in 20 of 20 windows neither side has an answer at this percentile',
+    ]);
+  });
+
+  test('tells a percentile by the windows in which a side has an answer, where these are nearly all', () => {
+    // Both failed in one window of twenty.
+    const pairs = spoilt(pairsOf(1, 14_000), FAILED, (at) => at >= 700 && at < 1_400);
+    for (let at = 700; at < 1_400; at++)
+      [pairs.aOutcome[at], pairs.aNs[at]] = [FAILED, Number.POSITIVE_INFINITY];
+    expect(comparePairs(pairs).verdict).toBe('SAME');
   });
 
   test('does not compare answers of another kind', () => {
@@ -136,6 +191,57 @@ describe('comparing pairs of the same requests', () => {
     const { verdict, reasons } = comparePairs(pairs);
     expect(verdict).toBe('INCONCLUSIVE');
     expect(reasons.map(({ code }) => code)).toEqual(['status_mix']);
+  });
+});
+
+describe('what we sent late by ourselves', () => {
+  /** The target needs 2 ms, B so many times as long; each side was late by so many milliseconds. */
+  function lateBy(aMs: number, bMs: number, slowdown: number): PairedAnswers {
+    const { a, b } = queuePair({ ...CALM, slowdown, seed: 1 });
+    const pairs = answeredPairs(
+      a.map((each) => each * 2e-3 + aMs / 1e3),
+      b.map((each) => each * 2e-3 + bMs / 1e3),
+    );
+    pairs.aLagNs.fill(aMs * 1e6);
+    pairs.bLagNs.fill(bMs * 1e6);
+    return pairs;
+  }
+  const codesOf = ({ reasons }: { readonly reasons: readonly { readonly code: string }[] }) =>
+    reasons.map(({ code }) => code);
+
+  test('never makes a build worse that answers as fast', () => {
+    const { verdict, reasons, metrics } = comparePairs(lateBy(0.1, 1.2, 1));
+    expect(verdict).toBe('INCONCLUSIVE');
+    expect(new Set(reasons.map(({ code }) => code))).toEqual(new Set(['our_lag']));
+    expect(metrics[0]).toMatchObject({ verdict: 'undecided', doubt: 'our_lag', pairsNeeded: null });
+    expect(metrics[0]?.ratio).toBeGreaterThan(1.4);
+    expect(metrics[0]?.ratioLessLag).toBeCloseTo(1, 1);
+  });
+
+  test('never makes a build better that answers as fast', () => {
+    expect(comparePairs(lateBy(1.2, 0.1, 1)).verdict).toBe('SAME');
+  });
+
+  test('never hides a slower build behind a quieter generator', () => {
+    const { verdict, reasons } = comparePairs(lateBy(1, 0, 1.25));
+    expect(verdict).toBe('INCONCLUSIVE');
+    expect(codesOf({ reasons })).toContain('our_lag');
+  });
+
+  test('keeps from no verdict where both are late alike, or nothing to speak of', () => {
+    expect(comparePairs(lateBy(0.1, 0.1, 1))).toMatchObject({ verdict: 'SAME' });
+    expect(comparePairs(lateBy(0.1, 0.1, 1.5)).verdict).toBe('WORSE');
+    expect(comparePairs(lateBy(0.1, 0.1, 1 / 1.5)).verdict).toBe('BETTER');
+  });
+
+  test('counts against first tokens likewise', () => {
+    const pairs = lateBy(0.1, 1.2, 1);
+    pairs.aTtftNs.set(pairs.aNs);
+    pairs.bTtftNs.set(pairs.bNs);
+    pairs.aTraits.fill(STREAMED);
+    pairs.bTraits.fill(STREAMED);
+    const ttft = comparePairs(pairs).metrics.find(({ name }) => name === 'ttft_p50');
+    expect(ttft).toMatchObject({ verdict: 'undecided', doubt: 'our_lag' });
   });
 });
 

@@ -8,13 +8,13 @@ import {
   TURNED_AWAY,
   WHOLE,
 } from '../../../src/analysis/compare/paired-answers.ts';
-import { LATE, LEFT_OUT, OPEN, type SideRow } from '../../../src/analysis/compare/side-columns.ts';
+import { CANCELLED, LATE, LEFT_OUT, OPEN, type SideRow } from '../../../src/analysis/compare/side-columns.ts';
 import { sideRowOfExchange, sideRowOfSend } from '../../../src/analysis/compare/side-rows.ts';
 import { exchangeRow } from '../../support/exchange-row.ts';
 import { failed, refused, send } from '../../support/sends.ts';
 
 function row(exchangeId: number, latencyNs: number, parts: Partial<SideRow> = {}): SideRow {
-  const none = { ttftNs: Number.NaN, itlNs: Number.NaN, traits: 0 };
+  const none = { ttftNs: Number.NaN, itlNs: Number.NaN, lagNs: 0, traits: 0 };
   return {
     segment: 's',
     exchangeId,
@@ -64,6 +64,30 @@ describe('pairing', () => {
       });
       const { aOutcome, bOutcome } = table.pairs();
       const both = first === open ? [aOutcome[0], bOutcome[0]] : [bOutcome[0], aOutcome[0]];
+      expect(both).toEqual(expected ?? [undefined, undefined]);
+    }
+  });
+
+  test.each([
+    ['answered in as long as it had', 50, 0, [FAILED, 0]],
+    ['turned it away sooner', 5, TURNED_AWAY, [FAILED, TURNED_AWAY]],
+    ['answered later', 51, 0, null],
+    ['failed', Number.POSITIVE_INFINITY, FAILED, null],
+    ['was left as well', 20, CANCELLED, null],
+    ['was not reached', 0, LEFT_OUT, null],
+  ])('of a request whose client left, where the other side %s', (_, needed, outcome, expected) => {
+    const left = row(1, 50, { outcome: CANCELLED });
+    const other = row(1, needed, { outcome });
+    for (const [first, second] of [
+      [left, other],
+      [other, left],
+    ] as const) {
+      const table = new PairTable();
+      table.addA(first);
+      table.addB(second);
+      expect(table.counts()).toMatchObject({ pairs: expected === null ? 0 : 1 });
+      const { aOutcome, bOutcome } = table.pairs();
+      const both = first === left ? [aOutcome[0], bOutcome[0]] : [bOutcome[0], aOutcome[0]];
       expect(both).toEqual(expected ?? [undefined, undefined]);
     }
   });
@@ -129,10 +153,11 @@ describe('pairing', () => {
   test('holds more rows than it began with', () => {
     const table = new PairTable();
     for (let id = 0; id < 5_000; id++) table.addA(row(id, id));
-    for (let id = 4_999; id >= 0; id--) table.addB(row(id, id * 2, { ttftNs: id * 3 }));
-    const { aNs, bNs, bTtftNs } = table.pairs();
+    for (let id = 4_999; id >= 0; id--) table.addB(row(id, id * 2, { ttftNs: id * 3, lagNs: id }));
+    const { aNs, bNs, bTtftNs, bLagNs } = table.pairs();
     expect(aNs.every((each, at) => bNs[at] === each * 2)).toBe(true);
     expect(bTtftNs.every((each, at) => each === at * 3)).toBe(true);
+    expect(bLagNs.every((each, at) => each === at)).toBe(true);
     expect(aNs.length).toBe(5_000);
   });
 });
@@ -159,6 +184,15 @@ describe('a row of a side', () => {
     });
   });
 
+  test('of a send has how late we were by ourselves, and what waited for its recorded connection is no part of that', () => {
+    const facts = { index: 0, intendedOffsetNs: 0, actualOffsetNs: 1.5e6 };
+    expect(sideRowOfSend(send(facts), late).lagNs).toBe(1.5e6);
+    expect(sideRowOfSend(send({ ...facts, connectionWaitNs: 1e6 }), late).lagNs).toBe(0.5e6);
+    expect(sideRowOfSend(send({ index: 0, actualOffsetNs: null }), late).lagNs).toBe(0);
+    const recorded = exchangeRow({ outcome: 'completed', status: 200, lastByteOffsetUs: 1_500 });
+    expect(sideRowOfExchange(recorded).lagNs).toBe(0);
+  });
+
   test('of a stream has its first token from the planned instant, and the mean time between tokens', () => {
     const answer = {
       ...{ firstTokenOffsetNs: 30e6, lastTokenOffsetNs: 70e6, contentEvents: 5, gapMaxNs: 20e6, gaps: null },
@@ -183,7 +217,7 @@ describe('a row of a side', () => {
     expect(sideRowOfExchange({ ...recorded, streamed: null }).traits).toBe(0);
   });
 
-  test('of a send that was late, cancelled, stopped or never reached by us is left out', () => {
+  test('of a send that was late, stopped or never reached by us is left out, and of one that was cancelled has its time', () => {
     const lateSend = send({ index: 0, intendedOffsetNs: 0, actualOffsetNs: 3e6 });
     const ours = [
       lateSend,
@@ -193,9 +227,10 @@ describe('a row of a side', () => {
     ];
     const outcomes = (endedOpen: boolean) =>
       ours.map((each) => sideRowOfSend(each, { ...late, endedOpen }).outcome);
-    expect(outcomes(true)).toEqual([LATE, LEFT_OUT, LEFT_OUT, LEFT_OUT]);
+    expect(outcomes(true)).toEqual([LATE, CANCELLED, LEFT_OUT, LEFT_OUT]);
     // In a run that nobody stopped, what was still open says by how long it was.
-    expect(outcomes(false)).toEqual([LATE, LEFT_OUT, OPEN, LEFT_OUT]);
+    expect(outcomes(false)).toEqual([LATE, CANCELLED, OPEN, LEFT_OUT]);
+    expect(sideRowOfSend(send({ index: 1, cancelled: true }), late).latencyNs).toBe(10e6);
     expect(sideRowOfSend(failed(2, { error: 'stopped' }), late).latencyNs).toBe(50e6);
   });
 
