@@ -1,5 +1,11 @@
 import { type ComparisonVerdict, comparePairs } from '../../src/analysis/compare/compare-pairs.ts';
-import { ANSWERED, type PairedAnswers, STREAMED, WHOLE } from '../../src/analysis/compare/paired-answers.ts';
+import {
+  ANSWERED,
+  FAILED,
+  type PairedAnswers,
+  STREAMED,
+  WHOLE,
+} from '../../src/analysis/compare/paired-answers.ts';
 import { type QueuePairParts, queuePair, swinging } from './queue-simulator.ts';
 
 /** Pairs that all were answered with 200; latencies in seconds. */
@@ -63,4 +69,24 @@ export function streamVerdictsOf(
     counts[comparePairs(pairs).verdict] += 1;
   }
   return counts;
+}
+
+/** What is far from its limit. */
+export const CALM = { requests: 2_000, executors: 4, load: 0.5, service: 'steady' } as const;
+
+/** B is slower than A by so much. */
+export function pairsOf(slowdown: number, requests: number = CALM.requests): PairedAnswers {
+  const { a, b } = queuePair({ ...CALM, requests, slowdown, seed: 1 });
+  return answeredPairs(a, b);
+}
+
+/** Every so many requests of B end otherwise. */
+export function spoilt(pairs: PairedAnswers, outcome: number, every: (at: number) => boolean): PairedAnswers {
+  for (let at = 0; at < pairs.count; at++) {
+    if (!every(at)) continue;
+    pairs.bOutcome[at] = outcome;
+    pairs.bStatus[at] = outcome === FAILED ? 503 : 429;
+    pairs.bNs[at] = outcome === FAILED ? Number.POSITIVE_INFINITY : 1e6;
+  }
+  return pairs;
 }
