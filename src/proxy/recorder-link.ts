@@ -2,6 +2,8 @@ import type { Duplex } from 'node:stream';
 import type { LossReason, OmissionCause } from '../core/accounting.ts';
 import { LOSS_REASONS, OMISSION_CAUSES } from '../core/accounting.ts';
 import type { Clock } from '../core/clock.ts';
+import { AssemblyBudget } from '../core/http1/budget.ts';
+import { LIMITS } from '../core/limits.ts';
 import { type ConnectionOrigin, UNKNOWN_ORIGIN } from './connection-origin.ts';
 import { doubles, FRAME, type PipeSettlement, SettlementReader } from './frames.ts';
 import type { Handed } from './hand-over.ts';
@@ -19,6 +21,8 @@ const EMPTY = new Uint8Array(0);
  */
 export class RecorderLink {
   readonly queue: SlabQueue;
+  /** For heads in pieces, of all connections. */
+  readonly proofBudget = new AssemblyBudget(LIMITS.proofBudgetBytes);
   readonly #ledger: Ledger;
   readonly #clock: Clock;
   readonly #taps = new Map<number, TapConnection>();

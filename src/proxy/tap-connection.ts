@@ -44,7 +44,7 @@ export class TapConnection {
   readonly #link: RecorderLink;
   readonly #clock: Clock;
   readonly #origin: ConnectionOrigin;
-  readonly #serial = new SerialProof();
+  readonly #serial: SerialProof;
   /** The next client bytes begin a turn. */
   #turnDue = true;
   #announced = false;
@@ -68,6 +68,7 @@ export class TapConnection {
     this.account = account;
     this.#link = link;
     this.#clock = clock;
+    this.#serial = new SerialProof(link.proofBudget);
     if (!link.attached) this.#gap = newGap('writer_down');
   }
 
@@ -111,6 +112,7 @@ export class TapConnection {
   close(cause: CloseCause): void {
     if (this.#closed) return;
     this.#closed = true;
+    this.#serial.close();
     if (!this.#announced && !this.#gap && !this.#opaque) this.#announce();
     if (this.#announced) {
       this.#sendGap();

@@ -3,6 +3,9 @@ import { describe, expect, it } from 'vitest';
 import { TappedRecording } from '../support/tapped-recording.ts';
 
 const ask = (name: string, header = ''): string => `GET /${name} HTTP/1.1\r\nHost: m\r\n${header}\r\n`;
+const PAD = `X-Pad: ${'y'.repeat(1_100)}\r\n`;
+const post = (name: string, body: string, header = ''): string =>
+  `POST /${name} HTTP/1.1\r\nHost: m\r\n${header}Content-Length: ${body.length}\r\n\r\n${body}`;
 const answer = (name: string): string => `HTTP/1.1 200 OK\r\nContent-Length: ${name.length}\r\n\r\n${name}`;
 
 describe('a client that has several requests under way as something is lost', () => {
@@ -46,6 +49,29 @@ describe('a client that has several requests under way as something is lost', ()
       recording.server(answer('one')).client(ask('three')).server(answer('two')).server(answer('three'));
       expect(recording.rows()).toEqual([]);
     }
+  });
+
+  it.each([
+    ['compact JSON', post('one', '{"a":1}') + post('two', '{"a":2}')],
+    ['JSON with blanks', post('one', '{"a": 1}') + post('two', '{"a": 2}')],
+    ['large heads', post('one', '{"a":1}', PAD) + post('two', '{"a":2}', PAD)],
+    ['a line in a body', post('one', `{"p":"${PAD}",\n"m":1}`) + post('two', '{"m":2}')],
+    ['bare line feeds', `GET /one HTTP/1.1\nHost: m\n\n${ask('two')}`],
+    ['line ends of both kinds', `GET /one HTTP/1.1\r\nHost: m\n\r\n${ask('two')}`],
+    ['an empty line between', `${ask('one')}\r\n${ask('two')}`],
+    ['chunks', `${ask('one', 'Transfer-Encoding: chunked\r\n')}1\r\nx\r\n0\r\n\r\n${ask('two')}`],
+  ])('has none so recorded where %s are pipelined', (_, pipelined) => {
+    const recording = new TappedRecording().client(pipelined).recorderDies();
+    recording.server(answer('one')).client(ask('three')).server(answer('two')).server(answer('three'));
+    expect(recording.client(ask('four')).server(answer('four')).rows()).toEqual([]);
+  });
+
+  it('has none so recorded where a body was refused before it came, and may come or not', () => {
+    const asking = ask('one', 'Expect: 100-continue\r\nContent-Length: 36\r\n');
+    const recording = new TappedRecording();
+    recording.shed(() => recording.client(asking).server(answer('no')).client(ask('two').padEnd(36)));
+    recording.client(ask('three')).server(answer('two')).server(answer('three'));
+    expect(recording.rows()).toEqual([]);
   });
 
   it('has none so recorded however deep it asks, and whatever is cut, shed or dies when', () => {
@@ -123,8 +149,8 @@ class Play {
     if (room <= 0) return;
     let text = '';
     for (let written = 0; written < room; written += 1, this.#written += 1) {
-      // Small bytes are looked through, bodies of what is large are not; both say what a request line ends in.
-      const body = 'HTTP/1.1'.padEnd(this.#written % 3 === 0 ? 8_000 : 8, '.');
+      // Small and large ones, ones that say what a request line ends in, and one whose line looks like a field.
+      const body = ['HTTP/1.1'.padEnd(8_000, '.'), 'HTTP/1.1', '{"a": 1}'][this.#written % 3] ?? '';
       const length = `Content-Length: ${body.length}`;
       text += `POST /${this.#written} HTTP/1.1\r\nVia: HTTP/1.1 p\r\n${length}\r\n\r\n${body}`;
     }
@@ -183,6 +209,7 @@ describe('a client that asks for one thing after the other', () => {
     const interim = 'HTTP/1.1 100 Continue\r\n\r\n';
     const lines = 'GET /a HTTP/1.1\r\n'.repeat(600);
     const large = `POST /lost HTTP/1.1\r\ncontent-length: ${lines.length}\r\n\r\n${lines}`;
+    const chunked = 'POST /lost HTTP/1.1\r\nTransfer-Encoding: chunked\r\n\r\n';
     const before: ((recording: TappedRecording) => TappedRecording)[] = [
       (it) => it.client(post).server(interim).client(body).server(answer('lost')),
       (it) => it.client(post + body).server(interim + answer('lost')),
@@ -200,7 +227,19 @@ describe('a client that asks for one thing after the other', () => {
       (it) => it.client(large.slice(0, 46)).client(large.slice(46)).server(answer('lost')),
       (it) => it.client(large.slice(0, 5_000)).client(large.slice(5_000)).server(answer('lost')),
       // Refused early, and then said to the end.
-      (it) => it.client(post).server(answer('refused')).client(body),
+      (it) => it.client(large.slice(0, 60)).server(answer('refused')).client(large.slice(60)),
+      // In chunks, in one of which a request stands.
+      (it) => it.client(`${chunked}11\r\nGET /a HTTP/1.1\r\n`).client('\r\n0\r\n\r\n').server(answer('lost')),
+      // An answer that is cut anywhere, and an interim one before it.
+      (it) => it.client(ask('lost')).server('H').server('TTP/1').server('.1').server(answer('lost').slice(8)),
+      (it) =>
+        it
+          .client(ask('lost'))
+          .server('HTTP/1.1 103 Early Hints\r\nLink: </a>')
+          .server('\r\n\r\nHTTP/1.1 ')
+          .server(answer('lost').slice(9)),
+      // Each of its bytes alone.
+      (it) => [...ask('lost')].reduce((each, byte) => each.client(byte), it).server(answer('lost')),
     ];
     for (const pass of before) {
       const recording = new TappedRecording();

@@ -1,6 +1,7 @@
 import { expect } from 'vitest';
 import type { Exchange } from '../../src/core/exchange.ts';
 import { parseRequestHead } from '../../src/core/headers.ts';
+import { AssemblyBudget } from '../../src/core/http1/budget.ts';
 import type { CommittingSink } from '../../src/core/ports.ts';
 import { UNKNOWN_ORIGIN } from '../../src/proxy/connection-origin.ts';
 import { FedConnection } from '../../src/proxy/fed-connection.ts';
@@ -37,7 +38,12 @@ export class TappedRecording {
     });
     const deaf = () => undefined;
     const notes = { handOver: deaf, noteLoss: deaf, noteOmission: deaf, gapNoted: deaf, retire: deaf };
-    const link = { ...notes, attached: true, queue } as unknown as RecorderLink;
+    const link = {
+      ...notes,
+      attached: true,
+      queue,
+      proofBudget: new AssemblyBudget(2 ** 20),
+    } as unknown as RecorderLink;
     this.#tap = new TapConnection(1, UNKNOWN_ORIGIN, this.#ledger.open(), link, this.#clock);
   }
 
