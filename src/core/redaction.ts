@@ -1,5 +1,6 @@
+import { isCredential } from './header-credential.ts';
 import type { KeyedHash } from './keyed-hash.ts';
-import { isCredential, type SecretNameAdditions, SecretNames, type SessionNames } from './secret-names.ts';
+import { type SecretNameAdditions, SecretNames, type SessionNames } from './secret-names.ts';
 import { type Hiding, indexWithin, UrlSecrets } from './url-secrets.ts';
 import type { TextRange } from './user-info.ts';
 

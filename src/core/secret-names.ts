@@ -87,10 +87,6 @@ const NEVER_MASKED = new Set([
 /** A server asks for credentials with these, by the names of schemes that credentials begin with. */
 const CHALLENGES = new Set(['www-authenticate', 'proxy-authenticate']);
 
-/** How credentials begin, in whatever header. */
-const SCHEME = /^(?:bearer|basic|digest|dpop|negotiate|ntlm|aws4-hmac-sha256)\s+\S/i;
-const SCHEME_CHARS = 64;
-
 /** Names, less a leading `x-` and separators, that hold a secret word and are known to hold no secret. */
 const NOT_SECRET = new Set([
   'secwebsocketkey',
@@ -228,11 +224,6 @@ export class SecretNames {
     if (this.#sessionQueryKeys.has(plain)) return 'hash';
     return namesSession(plain) ? 'mask' : 'keep';
   }
-}
-
-/** Whether the value of a header says itself that it is a credential. */
-export function isCredential(text: string, from: number, to: number): boolean {
-  return SCHEME.test(text.slice(from, Math.min(to, from + SCHEME_CHARS)));
 }
 
 function keyIn(text: Uint8Array, from: number, to: number): string {

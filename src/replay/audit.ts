@@ -7,7 +7,7 @@ export interface ReplayAudit {
   /** Requests the HTTP client cannot send as they were. */
   readonly unreplayable: number;
   readonly unreplayableByReason: Readonly<Record<string, number>>;
-  /** Requests sent without a header whose recorded value was masked, by header. */
+  /** Requests sent without a header whose recorded value was masked, or without that of a `Host`, by header. */
   readonly maskedHeaders: Readonly<Record<string, number>>;
   /** Requests sent with a query value as masked, by key. */
   readonly maskedQueryKeys: Readonly<Record<string, number>>;

@@ -20,7 +20,7 @@ export type BuiltRequest = Omit<PreparedRequest, 'index' | 'intendedOffsetNs' | 
 
 /** What recording masked in a request, and what becomes of it here. */
 export interface MaskedParts {
-  /** Lower-case names of recorded headers left out because their value was masked. */
+  /** Lower-case names of recorded headers left out, of `host` maybe only its user info, because it was masked. */
   readonly headers: readonly string[];
   /** Query keys whose masked value is sent as it was recorded. */
   readonly queryKeys: readonly string[];
@@ -145,8 +145,10 @@ export class RequestBuilder {
     for (const { pair, lower } of recorded) {
       // An added header stands where the recorded one stood, even where that one was masked.
       if (this.#added.has(lower)) place(lower);
-      else if (lower === 'host' && host === 'recorded') flat.push(pair[0], pair[1]);
-      else if (!this.#dropped.has(lower) && !nominated.includes(lower) && !masked.includes(lower))
+      else if (lower === 'host' && host === 'recorded') {
+        const authority = masked.includes(lower) ? unmaskedHost(pair[1]) : pair[1];
+        if (authority !== null) flat.push(pair[0], authority);
+      } else if (!this.#dropped.has(lower) && !nominated.includes(lower) && !masked.includes(lower))
         flat.push(pair[0], pair[1]);
     }
     if (host !== 'target' && host !== 'recorded') flat.push('Host', host);
@@ -155,6 +157,12 @@ export class RequestBuilder {
     if (copy !== null) flat.push(COPY_HEADER, String(copy));
     return flat;
   }
+}
+
+/** What is left of a recorded `Host` without its user info; null where that is masked too: the target's is sent then. */
+function unmaskedHost(authority: string): string | null {
+  const host = authority.slice(authority.lastIndexOf('@') + 1);
+  return host === '' || host.includes('*') ? null : host;
 }
 
 /** Whether a flat list of names and values has a header. @param lower its name in lower case */

@@ -144,6 +144,10 @@ describe('what else a request says', () => {
       expect(modelOfForm(form(file, MODEL), 'multipart/form-data; charset=utf-8; boundary="b"')).toBe(
         'whisper-1',
       );
+      const mailed = form(MODEL).toString().replaceAll('--b', '------=_Part_1');
+      expect(modelOfForm(Buffer.from(mailed), 'multipart/form-data; boundary=----=_Part_1')).toBe(
+        'whisper-1',
+      );
       expect(modelOfForm(form(MODEL, file).subarray(0, 1_000), TYPE)).toBe('whisper-1');
     });
 

@@ -151,6 +151,33 @@ describe('the floor list', () => {
     'DPoP s3cr3t',
     'Negotiate s3cr3t',
     'AWS4-HMAC-SHA256 Credential=s3cr3t',
+    // As their standards have them.
+    'Basic QWxhZGRpbjpvcGVuIHNlc2FtZQ==',
+    'Bearer mF_9.B5f-4.1JqM',
+    'Bearer eyJhbGciOiJIUzI1NiJ9.eyJzdWIiOiJqb2UifQ.c2lnbmF0dXJl',
+    'DPoP Kz~8mXK1EalYznwH-LC-1fBAo.4Ljp~zsPE_NeO.gxU',
+    'Negotiate YIIJvwYGKwYBBQUCoIIJszCCCa+gJDAiBgkqhkiC9xIBAgI=',
+    'NTLM TlRMTVNTUAABAAAAB4IIogAAAAAAAAAAAAAAAAAAAAAGAbEdAAAADw==',
+    'Digest username="Mufasa", realm="r", nonce="7ypf", uri="/", response="8ca523"',
+    'AWS4-HMAC-SHA256 Credential=AKID/20130524/us-east-1/s3/aws4_request, SignedHeaders=host, Signature=f0e8',
+    // As servers take them all the same.
+    'Bearer opensesame',
+    'Bearer EMPTY',
+    'Bearer 1|laravelsanctumtoken',
+    'Bearer user:opensesame',
+    'Bearer "opensesame"',
+    'Bearer Bearer opensesame',
+    'Bearer Basic opensesame',
+    'Bearer opensesame, Basic bjph',
+    'Bearer opensesame; expires',
+    'Bearer token: s3cr3t',
+    `Bearer${' '.repeat(100)}opensesame`,
+    'Basic Basic QWxhZGRpbjpvcGVuIHNlc2FtZQ==',
+    'Basic b3BlbnNlc2FtZQ==',
+    'Digest s3cr3t',
+    // n:a, in small letters only.
+    'Basic bjph',
+    'Negotiate realm YIIJvwYGKwYBBQUC',
   ])('masks a header of any name that begins as credentials do: %s', (value) => {
     for (const name of ['X-Authenticated', 'X-Access', 'Referer', 'User-Agent']) {
       const { headers, names } = header(`${name}: ${value}`);
@@ -164,6 +191,14 @@ describe('the floor list', () => {
   it.each([
     ['X-Plan', 'Basic'],
     ['X-Role', 'bearers of news'],
+    ['X-Title', 'Basic English'],
+    ['X-Title', 'basic English test'],
+    ['X-Prompt', 'Basic arithmetic: what is 2+2'],
+    ['User-Agent', 'basic client'],
+    ['X-Title', 'Bearer bonds of 2026'],
+    ['X-Topic', 'negotiate terms'],
+    ['X-Topic', 'NTLM explained.'],
+    ['X-Title', 'Digest of the day'],
     ['WWW-Authenticate', 'Bearer realm="models"'],
     ['Proxy-Authenticate', 'Basic realm="models"'],
   ])('leaves a header alone that only looks like one: %s: %s', (name, value) => {

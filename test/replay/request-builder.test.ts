@@ -163,6 +163,25 @@ describe('RequestBuilder', () => {
     expect(builderOf().build(payload)).toEqual({ kind: 'no_payload' });
   });
 
+  it.each([
+    ['*******@prod.example:8000', ['Host', 'prod.example:8000']],
+    ['http://***@prod.example', ['Host', 'prod.example']],
+    ['****@*****@prod.example', ['Host', 'prod.example']],
+    ['*************', []],
+    ['*******@', []],
+    ['prod.example?token=***', []],
+  ])('sends no mask in place of a recorded Host: %s', (host, sent) => {
+    const masked = payloadOf({ headers: [`Host: ${host}`, 'X: 1'], redacted: ['host'] });
+    expect(builderOf({ host: 'recorded' }).build(masked)).toMatchObject({
+      recordedHost: host,
+      masked: { headers: ['host'] },
+      request: { headers: [...sent, 'X', '1', ...MARKER] },
+    });
+    expect(builderOf({ host: 'target' }).build(masked)).toMatchObject({
+      request: { headers: ['X', '1', ...MARKER] },
+    });
+  });
+
   it('sends a masked query value and a covered body as recorded, and says so', () => {
     const recorded = {
       line: 'GET /x?api_key=**** HTTP/1.1',

@@ -1,7 +1,11 @@
 const TYPE = /^multipart\/form-data[ \t]*(?=;)/i;
-/** A parameter of a media type (RFC 9110, section 5.6.6), or none between two semicolons. */
+/**
+ * A parameter of a media type (RFC 9110, section 5.6.6), or none between two semicolons. Mailers write boundaries
+ * without the quotes that some of their characters ask for; what servers take of such a one ends at the
+ * semicolon, but of one with a comma, which is none here, at the comma for some.
+ */
 const PARAMETER =
-  /[ \t]*;[ \t]*(?:([!#$%&'*+.^_`|~0-9A-Za-z-]+)=(?:([!#$%&'*+.^_`|~0-9A-Za-z-]+)|"([^"\\]*)"))?[ \t]*/y;
+  /[ \t]*;[ \t]*(?:boundary=(?:([0-9a-z'()+_./:=?-]+)|"([^"\\]*)")|[!#$%&'*+.^_`|~0-9a-z-]+=(?:[!#$%&'*+.^_`|~0-9a-z-]+|"[^"\\]*"))?[ \t]*/iy;
 /** What RFC 2046 makes boundaries of, section 5.1.1. */
 const BOUNDARY = /^(?! )[0-9A-Za-z'()+_,./:=? -]{1,70}(?<! )$/;
 /** Some servers look for this wherever it stands, in the quoted value of another parameter too. */
@@ -20,8 +24,8 @@ export function boundaryIn(contentType: string): string | null {
     PARAMETER.lastIndex = at;
     const match = PARAMETER.exec(contentType);
     if (match === null) return null;
-    const [whole, name, token, quoted] = match;
-    if (name?.toLowerCase() === 'boundary') boundary = token ?? quoted ?? null;
+    const [whole, bare, quoted] = match;
+    boundary ??= bare ?? quoted ?? null;
     at += whole.length;
   }
   return boundary !== null && BOUNDARY.test(boundary) ? boundary : null;

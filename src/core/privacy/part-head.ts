@@ -7,8 +7,8 @@ const DISPOSITION = parameters('form-data', 'name|filename\\*?', `(?:${QUOTED}|[
 /** Of a type what tells a server how to read the part, in a word. */
 const TYPE = parameters(
   `${LABEL}/${LABEL}`,
-  'charset|boundary|codecs|rate|channels|format',
-  `(?:"[A-Za-z0-9_.,:=+ -]{0,64}"|${LABEL})`,
+  'charset|boundary|codecs|rate|samplerate|channels|endianness|format|version',
+  `(?:"[A-Za-z0-9_.,:=+ /-]{0,64}"|[A-Za-z0-9!#$&^_.+/-]{1,64})`,
 );
 const HEADERS = [
   `disposition${BLANKS}:${BLANKS}${DISPOSITION}`,

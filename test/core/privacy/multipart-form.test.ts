@@ -1,4 +1,5 @@
-import { describe, expect, it } from 'vitest';
+import { describe, expect, it, vi } from 'vitest';
+import { partsOf } from '../../../src/core/privacy/multipart-form.ts';
 import { bodyRedaction, cover } from '../../support/body-redaction.ts';
 
 const contentType = 'multipart/form-data; boundary="--x y"';
@@ -97,6 +98,10 @@ describe('a form with files', () => {
     'audio/webm; codecs="vp8, opus"',
     'audio/L16;rate=16000; channels=1',
     'text/plain; charset="UTF-8";',
+    'audio/wav; codecs=audio/pcm; samplerate=16000',
+    'audio/wav; codecs="audio/pcm"',
+    'audio/l16; rate=16000; endianness=little-endian',
+    'application/vnd.api+json; version=1',
   ])('keeps the type of a part that says how it is to be read: %s', (type) => {
     const body = part(`name="model"\r\nContent-Type: ${type}`, 'm') + END;
     expect(multipart(body)).toMatchObject({ text: body, dropped: null });
@@ -115,6 +120,7 @@ describe('a form with files', () => {
     'multipart/form-data; boundary ="--x y"',
     'multipart/form-data; boundary= "--x y"',
     'multipart/form-data; boundary=--x y',
+    'multipart/form-data; charset=a=b; boundary="--x y"',
     `multipart/form-data; ${'boundary '.repeat(10_000)}`,
   ])('is dropped where its type can be read in two ways (%#)', (type) => {
     expect(multipart(MODEL + END, [], ['chat'], type).dropped).toBe('bad_multipart');
@@ -127,6 +133,29 @@ describe('a form with files', () => {
     },
   );
 
+  it.each(['----=_Part_1_2.3', "a'(b)+_./:=?"])(
+    'is read where mailers’ boundaries stand without quotes: %s',
+    (boundary) => {
+      const body = (MODEL + END).replaceAll('----x y', `--${boundary}`);
+      expect(multipart(body, [], ['chat'], `multipart/form-data; boundary=${boundary}`)).toMatchObject({
+        text: body,
+        dropped: null,
+      });
+    },
+  );
+
+  it.each(['x,y', 'x=y; boundary=z', 'boundary=x', 'x=y"z"', 'x=y z'])(
+    'is dropped where one without quotes can be read in two ways: %s',
+    (boundary) => {
+      for (const read of [boundary, boundary.split(';')[0]]) {
+        const body = (MODEL + END).replaceAll('----x y', `--${read}`);
+        expect(multipart(body, [], ['chat'], `multipart/form-data; boundary=${boundary}`).dropped).toBe(
+          'bad_multipart',
+        );
+      }
+    },
+  );
+
   it.each(['\n', '\r'])(
     'is dropped where a part has a boundary after a line end of another kind: %j',
     (end) => {
@@ -136,6 +165,18 @@ describe('a form with files', () => {
       expect(multipart(part('name="model"', 'm ----x y') + END).dropped).toBeNull();
     },
   );
+
+  it('is searched for a hidden boundary from end to end, and not at each of its dashes', () => {
+    const searches = vi.spyOn(Buffer.prototype, 'indexOf');
+    try {
+      const dashes = '-'.repeat(70);
+      const body = `--${dashes}\r\nContent-Disposition: form-data; name="a"\r\n\r\nx${'-'.repeat(5_000)}\r\n--${dashes}--\r\n`;
+      partsOf(Buffer.from(body), dashes);
+      expect(searches.mock.calls.length).toBeLessThan(10);
+    } finally {
+      searches.mockRestore();
+    }
+  });
 
   it('keeps the headers that describe a part, in any case and order', () => {
     const head = [
