@@ -64,7 +64,7 @@ export function endLines({ drained, last, successor }: DrainEnd, { dir, timeout 
   if (!successor) return [ended];
   return [
     ended,
-    `another recording (${recordingText(successor)}) records into ${dir} and was not drained; drain again to end that one`,
+    `another recording (${recordingText(successor)}) records into ${dir} and was not drained; drain again in 5 s to end that one`,
   ];
 }
 
