@@ -1,7 +1,7 @@
 import { Command } from 'commander';
 import { AppError } from '../core/errors.ts';
 import type { RecorderStatus } from '../core/status.ts';
-import { type ControlPath, controlRequest } from '../proxy/control-client.ts';
+import { type ControlPath, controlRequest, PATIENCE_MS } from '../proxy/control-client.ts';
 import { resolveCaptureDirectory } from '../storage/capture-directory.ts';
 import { hasCode } from '../storage/durable-files.ts';
 import { terminal } from './terminal.ts';
@@ -20,19 +20,20 @@ export function controlCommand(name: string, description: string): Command {
 }
 
 /**
- * Asks the recording of the directory that `--dir` names.
+ * Asks the recording of the directory that `--dir` names, and waits no longer than that for its answer.
  * @throws AppError RECORDER_UNREACHABLE where none answers, CAPTURE_NOT_FOUND where this user may not look
  */
 export async function ask(
   directory: string,
   method: 'GET' | 'POST',
   path: ControlPath,
+  patienceMs = PATIENCE_MS,
 ): Promise<RecorderStatus> {
-  return controlRequest<RecorderStatus>(captureToAsk(directory), method, path);
+  return controlRequest<RecorderStatus>(captureToAsk(directory), method, path, patienceMs);
 }
 
 /** A recording that starts, or cannot have its directory, forwards traffic all the same: none answers, is all we know. */
-function captureToAsk(directory: string): string {
+export function captureToAsk(directory: string): string {
   try {
     return resolveCaptureDirectory(directory, 'read');
   } catch (error) {

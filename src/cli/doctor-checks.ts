@@ -67,7 +67,7 @@ export function memoryFinding(limits: HostLimits, { forwarders, maxConnections }
   if (memoryBytes >= leastBytes) return finding('memory', 'ok', found);
   const size = `${forwarders === 1 ? 'one forwarder' : `${forwarders} forwarders`} and ${connections} connections`;
   const advice =
-    `A recording with ${size} needs ${formatBytes(leastBytes)}, a gateway more: ` +
+    `A recording with ${size} needs ${Math.ceil(leastBytes / MIB)} MiB, a gateway more: ` +
     'raise the limit, or lower --max-connections.';
   const result = memoryBytes >= recordingBytes(forwarders) / 2 ? 'warn' : 'fail';
   return finding('memory', result, found, advice);

@@ -3,9 +3,11 @@ import type { Command } from 'commander';
 import { type Clock, systemClock } from '../core/clock.ts';
 import { AppError } from '../core/errors.ts';
 import type { RecorderStatus } from '../core/status.ts';
-import { parseDurationMs } from '../core/units.ts';
+import { formatInstantUs, parseDurationMs } from '../core/units.ts';
+import { PATIENCE_MS } from '../proxy/control-client.ts';
+import { readLives } from '../proxy/ledger-file.ts';
 import { hasCode, isMissing } from '../storage/durable-files.ts';
-import { ask, type ControlFlags, controlCommand } from './control.ts';
+import { ask, type ControlFlags, captureToAsk, controlCommand } from './control.ts';
 import { EXIT } from './exit.ts';
 import { terminal } from './terminal.ts';
 
@@ -13,7 +15,27 @@ interface DrainFlags extends ControlFlags {
   readonly timeout: string;
 }
 
+/** What is waited for, and what came of it. */
+export interface DrainEnd {
+  readonly drained: boolean;
+  /** The last words of the recording that was asked. */
+  readonly last: RecorderStatus;
+  /** Another one that records there at the end. Nobody asked it to drain. */
+  readonly successor: Recording | null;
+}
+
+/** Processes of containers have one number: the start tells recordings apart. */
+interface Recording {
+  /** Null where only its ledger is known. */
+  readonly pid: number | null;
+  readonly startedUs: number;
+}
+
 const POLL_MS = 200;
+/** The question that begins it must arrive, however little is to be waited for the end. */
+const LEAST_PATIENCE_MS = 1_000;
+/** A recording writes its ledger each second: one that has not for so long was killed. */
+const SILENT_US = 5e6;
 
 /** `reprise drain --dir DIR`: what SIGTERM does, and waits for the end of it. */
 export function drainCommand(): Command {
@@ -21,13 +43,29 @@ export function drainCommand(): Command {
     .option('--timeout <time>', 'how long to wait for it', '60s')
     .action(async (flags: DrainFlags) => {
       const timeoutMs = parseDurationMs(flags.timeout, '--timeout');
-      const first = await ask(flags.dir, 'POST', '/drain');
-      const { drained, last } = await waitForEnd(flags.dir, first, timeoutMs, systemClock);
-      if (!drained) process.exitCode = EXIT.inconclusive;
-      if (flags.json) terminal.json({ drained, last });
-      else if (drained) terminal.print('drained: the recording has ended');
-      else terminal.print(`not drained after ${flags.timeout}: ${pendingText(last)}`);
+      const patienceMs = Math.min(PATIENCE_MS, Math.max(timeoutMs, LEAST_PATIENCE_MS));
+      const first = await ask(flags.dir, 'POST', '/drain', patienceMs);
+      const end = await waitForEnd(flags.dir, first, timeoutMs, systemClock);
+      if (!isOver(end, first)) process.exitCode = EXIT.inconclusive;
+      if (flags.json) terminal.json(end);
+      else terminal.print(...endLines(end, flags));
     });
+}
+
+/** One that was started after the question is a restart. One that was there before goes on against what was asked for. */
+export function isOver({ drained, successor }: DrainEnd, first: RecorderStatus): boolean {
+  return drained && (successor === null || successor.startedUs > first.atUs);
+}
+
+export function endLines({ drained, last, successor }: DrainEnd, { dir, timeout }: DrainFlags): string[] {
+  if (!drained) return [`not drained after ${timeout}: ${pendingText(last)}`];
+  const asked = { pid: last.pids?.supervisor ?? null, startedUs: last.startedUs };
+  const ended = `drained: the recording has ended (${recordingText(asked)})`;
+  if (!successor) return [ended];
+  return [
+    ended,
+    `another recording (${recordingText(successor)}) records into ${dir} and was not drained; drain again in 5 s to end that one`,
+  ];
 }
 
 /**
@@ -40,23 +78,52 @@ export async function waitForEnd(
   first: RecorderStatus,
   timeoutMs: number,
   clock: Clock,
-): Promise<{ drained: boolean; last: RecorderStatus }> {
+): Promise<DrainEnd> {
   const deadlineNs = clock.nowNs() + timeoutMs * 1e6;
   let last = first;
-  while (clock.nowNs() < deadlineNs) {
-    await sleep(POLL_MS);
+  for (;;) {
+    const leftMs = (deadlineNs - clock.nowNs()) / 1e6;
+    if (leftMs <= 0) return { drained: false, last, successor: null };
+    await sleep(Math.min(POLL_MS, leftMs));
     try {
-      const status = await ask(directory, 'GET', '/status');
-      if (status.startedUs !== first.startedUs) return { drained: true, last };
+      const status = await ask(directory, 'GET', '/status', Math.min(PATIENCE_MS, leftMs));
+      if (status.startedUs !== first.startedUs) {
+        const successor = { pid: status.pids?.supervisor ?? null, startedUs: status.startedUs };
+        return { drained: true, last, successor };
+      }
       last = status;
     } catch (error) {
       if (!(error instanceof AppError) || error.code !== 'RECORDER_UNREACHABLE') throw error;
-      if (isGone(error.cause)) return { drained: true, last };
       if (hasCode(error.cause, 'ECONNREFUSED')) throw killed(directory, error);
+      if (isGone(error.cause)) {
+        const startedUs = await startsAtWork(directory, clock);
+        // Else somebody removed the socket under it, and it makes another.
+        if (!startedUs.includes(first.startedUs)) {
+          const [other] = startedUs;
+          return {
+            drained: true,
+            last,
+            successor: other === undefined ? null : { pid: null, startedUs: other },
+          };
+        }
+      }
     }
     terminal.progress(`draining: ${pendingText(last)}`);
   }
-  return { drained: false, last };
+}
+
+/** When the recordings began that write to a directory now, by its ledger: a successor has no socket at once. */
+async function startsAtWork(directory: string, clock: Clock): Promise<number[]> {
+  try {
+    const lives = await readLives(captureToAsk(directory));
+    const sinceUs = clock.epochUs() - SILENT_US;
+    return lives
+      .filter(({ state, atUs }) => state === 'open' && atUs > sinceUs)
+      .map(({ startedUs }) => startedUs);
+  } catch {
+    // Moved away, or never had one: then nobody is known to write there.
+    return [];
+  }
 }
 
 /** It takes its socket away as the last thing it does; and whoever waits beside us may have moved the capture. */
@@ -72,8 +139,14 @@ function killed(directory: string, cause: AppError): AppError {
   });
 }
 
+/** A recorder of before may not say which processes it has. */
 function pendingText({ connections, pending, pids }: RecorderStatus): string {
-  if (pids.recorder === null && pids.forwarders.every((pid) => pid === null))
+  if (pids?.recorder === null && pids.forwarders?.every((pid) => pid === null))
     return 'all is recorded; the last segment is still being sealed and handed over';
   return `${connections.open} connections open, ${pending.turns} turns pending`;
+}
+
+function recordingText({ pid, startedUs }: Recording): string {
+  const started = `started ${formatInstantUs(startedUs)}`;
+  return pid === null ? started : `process ${pid}, ${started}`;
 }

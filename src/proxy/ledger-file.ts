@@ -1,4 +1,4 @@
-import { type FileHandle, open } from 'node:fs/promises';
+import { type FileHandle, open, readFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import type { Loss } from '../core/accounting.ts';
 import { CELL_BYTES, decodeCell, encodeCell, LEDGER_FILE, type LifeAccount } from '../core/ledger-cell.ts';
@@ -119,6 +119,15 @@ export class LedgerFile {
     const newest = newestOf(bytes, 0);
     return newest === null || (newest.life === life && newest.state !== 'told');
   }
+}
+
+/**
+ * The newest account of each life that the ledger of a capture holds, for whoever only looks.
+ * @throws Error of the file system
+ */
+export async function readLives(directory: string): Promise<LifeAccount[]> {
+  const bytes = await readFile(join(directory, LEDGER_FILE));
+  return Array.from({ length: LIVES }, (_, place) => newestOf(bytes, place)).filter((one) => one !== null);
 }
 
 function offsetOf(place: number, number: number): number {

@@ -67,14 +67,13 @@ export interface StatusParts {
 }
 
 export function statusOf(parts: StatusParts): RecorderStatus {
-  const { state, options, forwarders, recorder, recorders, reading, draining } = parts;
+  const { options, forwarders, recorder, recorders, reading, draining } = parts;
   const { ledger } = reading;
   return {
     schema: 'reprise-status/1',
     version: parts.version,
     mode: options.mode,
-    state: state.name,
-    why: state.why,
+    ...stateOf(parts),
     paused: parts.paused,
     draining,
     ready: !draining && forwarders.some((forwarder) => forwarder.listening),
@@ -121,4 +120,10 @@ export function statusOf(parts: StatusParts): RecorderStatus {
     traffic: recorders.traffic,
     recent: recorders.last?.recent ?? [],
   };
+}
+
+/** At the end the recorder goes first, with all recorded: healthy, but nothing is recorded any more. */
+function stateOf({ state, draining, recorder }: StatusParts): Pick<RecorderStatus, 'state' | 'why'> {
+  const hasEnded = draining && recorder.pid === null && state.name === 'HEALTHY';
+  return hasEnded ? { state: 'OFF', why: 'ended' } : { state: state.name, why: state.why };
 }

@@ -102,7 +102,9 @@ describe('reprise doctor', () => {
       expect(memoryFinding(host(leastMiB), size)).toMatchObject({ result: 'ok' });
       expect(memoryFinding(host(leastMiB - 1), size)).toMatchObject({
         result: 'warn',
-        advice: expect.stringContaining(`${size.forwarders * size.maxConnections} connections`),
+        advice: expect.stringContaining(
+          `${size.forwarders * size.maxConnections} connections needs ${leastMiB} MiB,`,
+        ),
       });
       expect(memoryFinding(host(300), size)).toMatchObject({ result: 'fail' });
     });

@@ -3,10 +3,11 @@ import { existsSync, renameSync, writeFileSync } from 'node:fs';
 import { createServer } from 'node:http';
 import { join } from 'node:path';
 import { expect, test } from 'vitest';
-import { waitForEnd } from '../../src/cli/drain.ts';
+import { endLines, isOver, waitForEnd } from '../../src/cli/drain.ts';
 import { systemClock } from '../../src/core/clock.ts';
 import type { RecorderStatus } from '../../src/core/status.ts';
 import { ControlServer } from '../../src/proxy/control-server.ts';
+import { LedgerFile } from '../../src/proxy/ledger-file.ts';
 import { LOCK_FILE } from '../../src/storage/segment-name.ts';
 import { LogBook } from '../support/log-book.ts';
 import { runProcess } from '../support/process.ts';
@@ -45,13 +46,22 @@ function capture(): string {
   return directory;
 }
 
+/** The ledger of a capture to which one recording wrote last at `atUs`. */
+async function writeLife(directory: string, startedUs: number, state: 'open' | 'ended', atUs: number) {
+  const ledger = await LedgerFile.open(directory);
+  const nothing = { bytes: 0, turns: 0 };
+  const sums = { seen: nothing, recorded: nothing, pending: nothing, lost: {}, omitted: {}, untold: [] };
+  await ledger.write({ ...sums, life: 'one', state, startedUs, atUs });
+  await ledger.close();
+}
+
 test.concurrent('a drain ends with the recording, whose last words are kept', async () => {
   const last = someStatus({ draining: true, exchanges: 7 });
   const { directory, server, asked } = await answering(() => last);
   const end = waitForEnd(directory, FIRST, PATIENCE_MS, systemClock);
   await asked;
   await server.close();
-  expect(await end).toEqual({ drained: true, last });
+  expect(await end).toEqual({ drained: true, last, successor: null });
 });
 
 test.concurrent('a drain ends where another recording was started in the meantime, and does not wait for that one', async () => {
@@ -59,6 +69,7 @@ test.concurrent('a drain ends where another recording was started in the meantim
   expect(await waitForEnd(directory, FIRST, PATIENCE_MS, systemClock)).toEqual({
     drained: true,
     last: FIRST,
+    successor: { pid: 1, startedUs: FIRST.startedUs + 1 },
   });
   await server.close();
 });
@@ -88,6 +99,7 @@ test.concurrent('a drain goes on waiting for a recording that turns a question a
   expect(await waitForEnd(directory, FIRST, PATIENCE_MS, systemClock)).toEqual({
     drained: true,
     last: FIRST,
+    successor: null,
   });
   expect(answers).toEqual([]);
   busy.close();
@@ -97,4 +109,62 @@ test.concurrent('a drain that takes longer than is waited for is none', async ()
   const { directory, server } = await answering(() => FIRST);
   expect(await waitForEnd(directory, FIRST, 1, systemClock)).toMatchObject({ drained: false });
   await server.close();
+});
+
+test.concurrent('a recording that hangs does not hold a drain longer than it is to wait', async () => {
+  const directory = capture();
+  const hanging = createServer(() => undefined);
+  await once(hanging.listen(join(directory, 'control.sock')), 'listening');
+  // The test's own time is over before that of one question.
+  const end = await waitForEnd(directory, FIRST, 50, systemClock);
+  expect(end).toEqual({ drained: false, last: FIRST, successor: null });
+  hanging.closeAllConnections();
+  hanging.close();
+}, 25_000);
+
+test.concurrent('a successor that writes to the directory and has no socket yet is told of', async () => {
+  const directory = capture();
+  await writeLife(directory, FIRST.startedUs - 5, 'open', systemClock.epochUs() + 3_600e6);
+  expect(await waitForEnd(directory, FIRST, PATIENCE_MS, systemClock)).toEqual({
+    drained: true,
+    last: FIRST,
+    successor: { pid: null, startedUs: FIRST.startedUs - 5 },
+  });
+});
+
+test.concurrent.each([
+  ['was killed long ago', 'open', 0],
+  ['has ended', 'ended', systemClock.epochUs()],
+] as const)('a recording that %s is no successor', async (_, state, atUs) => {
+  const directory = capture();
+  await writeLife(directory, FIRST.startedUs - 5, state, atUs);
+  expect(await waitForEnd(directory, FIRST, PATIENCE_MS, systemClock)).toMatchObject({ successor: null });
+});
+
+test.concurrent('a recording whose socket somebody removed is not taken for one that has ended', async () => {
+  const directory = capture();
+  await writeLife(directory, FIRST.startedUs, 'open', systemClock.epochUs() + 3_600e6);
+  expect(await waitForEnd(directory, FIRST, 300, systemClock)).toMatchObject({ drained: false });
+});
+
+test('a drain is over where the next recording is a restart, not where it was there before', () => {
+  const end = (startedUs: number) => ({ drained: true, last: FIRST, successor: { pid: 7, startedUs } });
+  expect(isOver(end(FIRST.atUs + 1), FIRST)).toBe(true);
+  expect(isOver(end(FIRST.atUs - 1), FIRST)).toBe(false);
+  expect(endLines(end(FIRST.atUs - 1), { dir: '/rec', timeout: '1s' })).toEqual([
+    'drained: the recording has ended (process 1, started 2026-09-21T14:13:20.000000Z)',
+    'another recording (process 7, started 2026-09-21T14:14:19.999999Z) records into /rec and was not drained; drain again in 5 s to end that one',
+  ]);
+});
+
+test('a recorder of before that names no processes is drained all the same', () => {
+  const { pids: _, ...before } = FIRST;
+  const last = before as RecorderStatus;
+  const flags = { dir: '/rec', timeout: '1s' };
+  expect(endLines({ drained: false, last, successor: null }, flags)).toEqual([
+    'not drained after 1s: 4 connections open, 1 turns pending',
+  ]);
+  expect(endLines({ drained: true, last, successor: null }, flags)).toEqual([
+    'drained: the recording has ended (started 2026-09-21T14:13:20.000000Z)',
+  ]);
 });

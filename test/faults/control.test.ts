@@ -91,7 +91,10 @@ describe.concurrent('an operator', () => {
     const recording = await startRecording(server.port, directory, ['--drain-delay', '300ms']);
     await askOnce(recording.port);
     const drained = await runReprise(['drain', '--dir', directory]);
-    expect(drained).toMatchObject({ status: 0, stdout: 'drained: the recording has ended\n' });
+    expect(drained).toMatchObject({
+      status: 0,
+      stdout: expect.stringMatching(/^drained: the recording has ended \(process \d+, started \S+Z\)\n$/),
+    });
     const { status, end } = await accountOf(recording.process);
     expect([status, end['exchanges']]).toEqual([0, 1]);
     expect(await inspect(directory)).toMatchObject({ exchanges: 1, segments: [{ sealed: true }] });

@@ -1,5 +1,5 @@
 import { once } from 'node:events';
-import { mkdirSync, rmSync, statSync, writeFileSync } from 'node:fs';
+import { existsSync, mkdirSync, readdirSync, rmSync, statSync, writeFileSync } from 'node:fs';
 import { createServer } from 'node:net';
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
@@ -14,11 +14,16 @@ const servers: ControlServer[] = [];
 let directory = '';
 let log: LogBook;
 let asked: string[];
+let draining: boolean;
+let onPause: () => void;
 
 const controls: Controls = {
-  status: () => someStatus({ paused: asked.at(-1) === 'pause' }),
+  status: () => someStatus({ paused: asked.at(-1) === 'pause', draining }),
   drain: () => void asked.push('drain'),
-  pause: async () => void asked.push('pause'),
+  pause: async () => {
+    asked.push('pause');
+    onPause();
+  },
   resume: async () => void asked.push('resume'),
 };
 
@@ -26,13 +31,15 @@ beforeEach(() => {
   directory = temporaryDirectory();
   log = new LogBook();
   asked = [];
+  draining = false;
+  onPause = () => undefined;
 });
 afterEach(async () => {
   for (const server of servers.splice(0)) await server.close();
 });
 
-async function open(where = directory): Promise<ControlServer> {
-  const server = new ControlServer(controls, log, 10);
+async function open(where = directory, lookMs = 10): Promise<ControlServer> {
+  const server = new ControlServer(controls, log, lookMs);
   servers.push(server);
   await server.open(where);
   return server;
@@ -110,6 +117,43 @@ describe('the control socket', () => {
     await server.close();
     await open();
     expect(log.texts('error')).toEqual([expect.stringContaining('NO CONTROL SOCKET')]);
+  });
+
+  it('of a successor stays when the recording ends whose own was removed', async () => {
+    const first = await open(directory, 600_000);
+    rmSync(join(directory, 'control.sock'));
+    await open();
+    await first.close();
+    expect(await controlRequest(directory, 'GET', '/status')).toEqual(someStatus());
+  });
+
+  it('that somebody removed is made again, and leaves nothing behind in the end', async () => {
+    const server = await open();
+    rmSync(join(directory, 'control.sock'));
+    while (!existsSync(join(directory, 'control.sock'))) await sleep(5);
+    expect(await controlRequest(directory, 'GET', '/status')).toEqual(someStatus());
+    await server.close();
+    expect(readdirSync(directory)).toEqual([]);
+    expect(log.texts('error')).toEqual([]);
+  });
+
+  it.each(['/pause', '/resume'] as const)('refuses %s while the recording ends, in words', async (path) => {
+    draining = true;
+    await open();
+    await expect(controlRequest(directory, 'POST', path)).rejects.toMatchObject({
+      code: 'RECORDER_UNREACHABLE',
+      message: `the recording of ${directory} refuses: it drains and is about to end, and neither pauses nor resumes any more`,
+    });
+    expect(asked).toEqual([]);
+  });
+
+  it('refuses a pause that came to its turn when the end had begun', async () => {
+    await open();
+    onPause = () => {
+      draining = true;
+      asked.pop();
+    };
+    await expect(controlRequest(directory, 'POST', '/pause')).rejects.toThrow(/about to end/);
   });
 
   it('is gone with the recording', async () => {

@@ -117,6 +117,9 @@ it('a recording answers, and is not ready, until its last segment is handed over
   // Of two that drain it, each is answered.
   for (const _ of ['one', 'other'])
     expect(await askFor(directory, '/drain')).toMatchObject({ draining: true, ready: false });
+  // And nobody takes what its recorder left for a recording.
+  expect(supervisor.status()).toMatchObject({ state: 'OFF', why: 'ended', pids: { recorder: null } });
+  await expect(askFor(directory, '/pause')).rejects.toThrow(/about to end/);
   const probe = async (path: string) =>
     (await fetch(`http://127.0.0.1:${supervisor.probeAddress?.port}${path}`)).status;
   expect([await probe('/livez'), await probe('/readyz')]).toEqual([200, 503]);
