@@ -39,7 +39,7 @@ export function calibrationPlanOf(
   const source = playbackOf(capture, window, options.filters);
   const asPlayed = () => scalingOf(options, plan.overview, source, window);
   const scaling = asPlayed();
-  const forecast = forecastFor(plan.overview, window, scaling);
+  const forecast = forecastFor(plan.overview, window, scaling, source);
   const own = { options, overview: plan.overview, window, scaling, forecast };
   const { maxRequests } = options;
   const { arrivalsOnly } = plan.overview;

@@ -98,7 +98,13 @@ async function runExport(
     const source = playbackOf(opened.source, chosen, options.filters);
     const scaling = scalingOf(options, overview, source, chosen);
     const window = { ...chosen, plannedSpanNs: plannedSpanNs(scaling, chosen) };
-    const plan = { options, overview, window, scaling, forecast: forecastFor(overview, window, scaling) };
+    const plan = {
+      options,
+      overview,
+      window,
+      scaling,
+      forecast: forecastFor(overview, window, scaling, source),
+    };
     if (!flags.json) terminal.note(planTitle(plan), ...planLines(plan));
     const result = await exportCapture(
       {

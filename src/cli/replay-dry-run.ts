@@ -53,7 +53,7 @@ export function planWindow(request: DryRunRequest, output: DryRunOutput): void {
     const { overview } = withinWindow(opened, window);
     const source = playbackOf(opened.source, window, options.filters);
     const scaling = scalingOf(options, overview, source, window);
-    const forecast = forecastFor(overview, window, scaling);
+    const forecast = forecastFor(overview, window, scaling, source);
     const plan = { options, overview, window, scaling, forecast };
     const leadIn = leadInOf(plan, source, opened.source);
     if (!json) output.print(planLines(plan, leadIn));

@@ -9,7 +9,9 @@ import { chooseLayers } from '../replay/scaling/layers.ts';
 import { Scaling } from '../replay/scaling/scaling.ts';
 import { RateCurve } from '../replay/stages.ts';
 import type { ReplayWindow } from '../replay/window.ts';
+import { firstPlayedUs } from '../replay/windows/first-played.ts';
 import { outlookOn } from '../replay/windows/outlook.ts';
+import type { Playback } from '../replay/windows/playback.ts';
 import type { ReplayPlan } from './replay-plan.ts';
 
 /** The slowest that time passes in a run: what decides how long a window may last. */
@@ -55,14 +57,21 @@ export function plannedSpanNs(scaling: Scaling, window: ReplayWindow): number {
   return planEndOf(scaling, window).offsetNs;
 }
 
-/** What the windows, one after the other, will ask of the target. */
-export function forecastFor(overview: CaptureOverview, window: ReplayWindow, scaling: Scaling): Forecast {
+/** What the windows, one after the other, will ask of the target. With filters, a run that ends early begins late. */
+export function forecastFor(
+  overview: CaptureOverview,
+  window: ReplayWindow,
+  scaling: Scaling,
+  source: Playback,
+): Forecast {
+  const endUs = reachUs(scaling, window.durationNs);
+  const isWhole = !source.isSelective || endUs === Number.POSITIVE_INFINITY;
   const pace = {
     meetingSeconds: scaling.meetingSeconds,
-    endUs: reachUs(scaling, window.durationNs),
+    reach: { firstUs: isWhole ? null : firstPlayedUs(source, window.parts, scaling.layers), endUs },
     isConstant: scaling.options.stages === null,
   };
-  return outlookOn(overview, window, pace, (seconds, endUs) => foresee(seconds, scaling, endUs));
+  return outlookOn(overview, window, pace, (seconds, reach) => foresee(seconds, scaling, reach));
 }
 
 /** The multiplier that was asked for: with stages, the mean of what they ask of this window. */

@@ -116,7 +116,7 @@ async function replay(directory: string, flags: ReplayFlags, command: Command): 
       await planInThread({ directory, encryptionKeyFile, options, window, json }, terminal);
       return;
     }
-    const forecast = forecastFor(overview, window, scaling);
+    const forecast = forecastFor(overview, window, scaling, source);
     // What sends is half of all there is, and a plan needs none of it.
     const [{ runReplay }, { loggerOf }] = await Promise.all([
       import('./replay-run.ts'),

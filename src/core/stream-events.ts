@@ -5,13 +5,21 @@ import { ERROR_EVENT, tellsOfError } from './stream-error.ts';
  * sign of life. One function for the forms of all servers, because a stream does not say whose it is.
  */
 
+/** What servers name the events by which they say that they are still there, whatever their data says. */
+const SIGNS_OF_LIFE = new Set(['ping', 'heartbeat', 'keepalive']);
+
+/** Whether an event of this name is no content, words as its data or not. */
+export function isSignOfLife(name: string): boolean {
+  return SIGNS_OF_LIFE.has(name);
+}
+
 /**
  * @param data of one event or line, whole
  * @param name of the event; empty where it has none
  */
 export function bringsContent(data: string, name: string): boolean {
   const text = data.trim();
-  if (name === ERROR_EVENT || text === '' || text === '[DONE]') return false;
+  if (name === ERROR_EVENT || isSignOfLife(name) || text === '' || text === '[DONE]') return false;
   let value: unknown;
   try {
     value = JSON.parse(text);

@@ -4,10 +4,10 @@ import { LIMITS } from '../core/limits.ts';
 import { isEventStream, isJson, isJsonLines, isPlain } from '../core/payload-facts.ts';
 import type { FinishReason } from '../core/run.ts';
 import { ERROR_EVENT } from '../core/stream-error.ts';
-import { holdsContent } from '../core/stream-events.ts';
+import { holdsContent, isSignOfLife } from '../core/stream-events.ts';
 import { type AnswerForm, AnswerScan } from '../core/stream-timing.ts';
 import { laterUsage, NO_USAGE, type TokenUsage, usageIn } from '../core/token-usage.ts';
-import { CalledJson, parsedJson } from './called-json.ts';
+import { type CalledForm, CalledJson, parsedJson } from './called-json.ts';
 import type { ExpectedAnswer } from './expected-answer.ts';
 import { StreamEnd } from './stream-end.ts';
 
@@ -139,23 +139,24 @@ export class AnswerReader {
     if (this.#events === null) return;
     if (event === undefined) {
       // Words as they are, from a server of somebody's own.
-      if (data.trim() !== '') this.#token();
+      if (data.trim() !== '' && !isSignOfLife(name)) this.#token();
       return;
     }
     this.#end.see(event);
-    if (holdsContent(event)) this.#token();
+    if (holdsContent(event) && !isSignOfLife(name)) this.#token();
     if (MAY_COUNT.test(data)) this.#usage = laterUsage(this.#usage, usageIn(Buffer.from(data)));
   }
 
-  /** It is known now; a whole answer had no tokens that came one by one. */
-  #proved(form: 'lines' | 'document'): void {
+  /** It is known now; a whole answer, or one that only told of an error, had no tokens that came one by one. */
+  #proved(form: CalledForm): void {
     this.#called = null;
-    if (form === 'lines') {
-      this.#document = null;
-      return;
+    if (form !== 'document') this.#document = null;
+    if (form === 'lines') return;
+    if (form === 'failed') this.#end.fail();
+    else {
+      this.#events = null;
+      this.#streamed = false;
     }
-    this.#events = null;
-    this.#streamed = false;
     this.#contentEvents = 0;
     this.#gaps = new GapCounts();
     this.#firstTokenNs = null;

@@ -3,6 +3,9 @@ import { StreamEnd } from './stream-end.ts';
 /** The longest document over several lines that is put together: one that tells of an error is short. */
 const HELD_CHARS = 16 * 1024;
 
+/** Lines of a stream, one document, or one that tells of an error where there should have been a stream. */
+export type CalledForm = 'lines' | 'document' | 'failed';
+
 /**
  * An answer that is called JSON where a stream was asked for, and has no length: some servers stream JSON lines and
  * call them so, others answer whole, on one line or on many. Its first line tells, or its end.
@@ -33,12 +36,13 @@ export class CalledJson {
    * was to come; and one that was cut short is none.
    * @param passedOver lines that were too long to be read: longer than a piece of a stream ever is
    */
-  atEnd(passedOver: number): 'lines' | 'document' {
+  atEnd(passedOver: number): CalledForm {
     if (passedOver > 0) return this.#first === undefined ? 'document' : 'lines';
     const document = this.#first ?? parsedJson(this.#text);
     if (document === undefined) return 'lines';
     const end = new StreamEnd(false);
     end.see(document);
+    if (end.failed) return 'failed';
     return end.broken ? 'lines' : 'document';
   }
 }

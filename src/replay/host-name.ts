@@ -5,6 +5,7 @@ import { shownUrl } from '../core/shown-url.ts';
 
 /** What stands between several names, for which there would have to be several options. */
 const SEPARATOR = /[\s,;]/;
+const URL_BEGIN = /^(?:[a-z][a-z0-9+.-]*:)?\/\//i;
 const NAME = /^[\w-]+(?:\.[\w-]+)*$/;
 
 /**
@@ -13,11 +14,7 @@ const NAME = /^[\w-]+(?:\.[\w-]+)*$/;
  * is no host is left as it is.
  */
 export function hostnameOf(text: string): string {
-  const authority = text
-    .trim()
-    .replace(/^(?:[a-z][a-z0-9+.-]*:)?\/\//i, '')
-    .replace(/[/?#][\s\S]*$/, '')
-    .replace(/^[\s\S]*@/, '');
+  const authority = authorityIn(text);
   const bracketed = /^\[([^\]]*)\]/.exec(authority)?.[1];
   const colon = authority.indexOf(':');
   const hasPort = bracketed === undefined && colon >= 0 && colon === authority.lastIndexOf(':');
@@ -30,7 +27,7 @@ export function hostnameOf(text: string): string {
  */
 export function parseHostName(text: string, flag: string): string {
   const name = hostnameOf(text);
-  if (!SEPARATOR.test(text.trim()) && (NAME.test(name) || isIP(name) !== 0)) return name;
+  if (!SEPARATOR.test(text.trim()) && !hasOddPort(text) && (NAME.test(name) || isIP(name) !== 0)) return name;
   throw new AppError(
     'OPTION_INVALID',
     `${flag}: ${JSON.stringify(shownUrl(text))} is not the name of one host`,
@@ -38,6 +35,24 @@ export function parseHostName(text: string, flag: string): string {
       hint: `Name each host by itself, without patterns: ${flag} models.example.com ${flag} 10.0.0.1 (in a configuration file an entry each, in the environment a line each).`,
     },
   );
+}
+
+function authorityIn(text: string): string {
+  return text
+    .trim()
+    .replace(URL_BEGIN, '')
+    .replace(/[/?#][\s\S]*$/, '')
+    .replace(/^[\s\S]*@/, '');
+}
+
+/**
+ * Whether what is behind the only colon is no port: then what stands before it is no host, but the scheme of a URL
+ * without its slashes. A URL may leave its port empty.
+ */
+function hasOddPort(text: string): boolean {
+  const port = /^(?:\[[^\]]*\]|[^:[]*):([^:]*)$/.exec(authorityIn(text))?.[1];
+  if (port === undefined) return false;
+  return port === '' ? !URL_BEGIN.test(text.trim()) : !/^\d+$/.test(port);
 }
 
 function comparable(host: string): string {

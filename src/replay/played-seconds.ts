@@ -81,21 +81,32 @@ function next(stream: Iterator<PlayedSecond>): PlayedSecond | null {
   return step.done ? null : step.value;
 }
 
+/** How much of its windows a run plays. */
+export interface Reach {
+  /** Where its first arrival lies on the windows' time, microseconds; null for in the first second that there is. */
+  readonly firstUs: number | null;
+  /** How long after that it ends, microseconds; infinite with the windows. */
+  readonly endUs: number;
+}
+
 /**
  * As far as a run comes that ends so long after its first arrival: where in its second that arrival lies roll-ups do
- * not say. What is summed by shares takes it for the second's begin; and seconds are told of up to where the run ends
+ * not say, unless it was looked up. What is summed by shares takes it for the second's begin; and seconds are told of up to where the run ends
  * if it came last, so that whatever sums them whole has a bound. A second that lies in the window in part may hold
  * nothing there: the first whole one surely holds an arrival.
  */
-export function* until(seconds: Iterable<PlayedSecond>, endUs: number): Generator<PlayedSecond> {
-  let playedToUs: number | null = null;
-  let lastUs = Number.POSITIVE_INFINITY;
+export function* until(seconds: Iterable<PlayedSecond>, { firstUs, endUs }: Reach): Generator<PlayedSecond> {
+  const playedFromUs = firstUs ?? Number.NEGATIVE_INFINITY;
+  let playedToUs = firstUs === null ? null : firstUs + endUs;
+  let lastUs = playedToUs ?? Number.POSITIVE_INFINITY;
   for (const each of seconds) {
     const { fromUs, toUs, share } = each;
+    if (toUs <= playedFromUs) continue;
     if (fromUs >= lastUs) return;
     playedToUs ??= fromUs + endUs;
-    if (share === 1) lastUs = Math.min(lastUs, toUs + endUs);
-    const played = Math.min(1, Math.max(0, (playedToUs - fromUs) / (toUs - fromUs)));
+    if (firstUs === null && share === 1) lastUs = Math.min(lastUs, toUs + endUs);
+    const playedUs = Math.min(playedToUs, toUs) - Math.max(playedFromUs, fromUs);
+    const played = Math.max(0, playedUs / (toUs - fromUs));
     // Most are told of as they are: a week has 600,000 of them.
     yield played === 1 ? each : { ...each, share: share * played };
   }

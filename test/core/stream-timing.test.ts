@@ -116,6 +116,12 @@ describe('an event that brings content', () => {
     expect(bringsContent('Hi', 'token')).toBe(true);
   });
 
+  it('is no sign of life, whatever words that brings', () => {
+    for (const name of ['ping', 'heartbeat', 'keepalive'])
+      expect(bringsContent('2024-01-01 00:00:00.000000', name)).toBe(false);
+    for (const name of ['message', 'delta', 'data', 'pings']) expect(bringsContent('Hi', name)).toBe(true);
+  });
+
   it('is judged without failing, whatever it is', () => {
     fc.assert(fc.property(fc.json({ maxDepth: 6 }), (text) => typeof bringsContent(text, '') === 'boolean'));
     expect(bringsContent(`{"choices":[{"delta":${'['.repeat(5_000)}${']'.repeat(5_000)}}]}`, '')).toBe(false);

@@ -25,9 +25,14 @@ describe('a production host', () => {
   it('is taken out of what is pasted', () => {
     const raw = {
       target: 'http://staging',
-      productionHost: ['https://Prod.example:8443/v1', '[FD00:0::2]:80'],
+      productionHost: ['https://Prod.example:8443/v1', '[FD00:0::2]:80', 'http://one.example:/v1', 'fd00::3'],
     };
-    expect(resolveReplayOptions(raw, sources).productionHosts).toEqual(['prod.example', 'fd00::2']);
+    expect(resolveReplayOptions(raw, sources).productionHosts).toEqual([
+      'prod.example',
+      'fd00::2',
+      'one.example',
+      'fd00::3',
+    ]);
   });
 
   it.each([
@@ -43,6 +48,11 @@ describe('a production host', () => {
     'a..',
     'a:b:c',
     'a%b',
+    'http:models.example.com',
+    'https:models.example.com',
+    'http:/models.example.com',
+    'http:',
+    'models.example.com:80x',
   ])('is not %j, which would fence in nothing', (host) => {
     const { code, message, hint } = problemOf({ productionHost: [host] });
     expect([code, message]).toEqual([

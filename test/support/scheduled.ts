@@ -17,10 +17,14 @@ import { MemoryCapture } from './memory-capture.ts';
 import { COMMAND_LINE_ALONE } from './option-sources.ts';
 import { rolledUp } from './rolled-up.ts';
 
-/** What is foreseen of a capture of these arrivals, and what its schedule then holds. */
+/**
+ * What is foreseen of a capture of these arrivals, and what its schedule then holds.
+ * @param modelOf of each, for filters
+ */
 export function scheduledBy(
   arrivalsUs: readonly number[],
   flags: RawReplayOptions,
+  modelOf: (at: number) => string = () => 'a',
 ): {
   readonly plan: ReplayPlan;
   readonly planned: number;
@@ -28,19 +32,21 @@ export function scheduledBy(
   readonly lastNs: number;
 } {
   const options = resolveReplayOptions({ dryRun: true, ...flags }, COMMAND_LINE_ALONE);
-  const capture = new MemoryCapture(arrivalsUs.map((arrivalUs, id) => exchangeRow({ id, arrivalUs })));
+  const capture = new MemoryCapture(
+    arrivalsUs.map((arrivalUs, id) => exchangeRow({ id, arrivalUs, model: modelOf(id) })),
+  );
   const overview = overviewOf(arrivalsUs);
   const chosen = chooseWindow(overview, options.window, slowestPace(options), stagedSpanNs(options));
-  const scaling = () => scalingOf(options, overview, capture, chosen);
+  const source = playbackOf(capture, chosen, options.filters);
+  const scaling = () => scalingOf(options, overview, source, chosen);
   const window = { ...chosen, plannedSpanNs: plannedSpanNs(scaling(), chosen) };
   const plan = {
     options,
     overview,
     window,
     scaling: scaling(),
-    forecast: forecastFor(overview, window, scaling()),
+    forecast: forecastFor(overview, window, scaling(), source),
   };
-  const source = playbackOf(capture, window, options.filters);
   const seconds = new Map<number, number>();
   let lastNs = 0;
   const schedule = scaling();

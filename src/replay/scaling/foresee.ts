@@ -1,19 +1,23 @@
 import { type Forecast, forecastOf } from '../forecast.ts';
-import { inOneOrder, type PlayedSeconds, until } from '../played-seconds.ts';
+import { inOneOrder, type PlayedSeconds, type Reach, until } from '../played-seconds.ts';
 import type { Scaling } from './scaling.ts';
 
 /**
  * What scaled windows will ask of their target: they are summed, with what is laid over them, from roll-ups. Counts
  * are not rounded.
- * @param endUs how far into the windows the run comes
+ * @param reach how much of the windows the run plays
  */
-export function foresee(seconds: PlayedSeconds, scaling: Scaling, endUs = scaling.endUs): Forecast {
-  const own = forecastOf(until(seconds(0), endUs), scaling.meetingSeconds);
+export function foresee(
+  seconds: PlayedSeconds,
+  scaling: Scaling,
+  reach: Reach = { firstUs: null, endUs: scaling.endUs },
+): Forecast {
+  const own = forecastOf(until(seconds(0), reach), scaling.meetingSeconds);
   if (!scaling.alters && scaling.layers.length === 1) return own;
   const all = inOneOrder(scaling.layers.map(({ shiftUs }) => seconds(shiftUs)));
-  const laid = forecastOf(until(all, endUs), scaling.meetingSeconds);
+  const laid = forecastOf(until(all, reach), scaling.meetingSeconds);
   const { copies } = scaling.loadAt(scaling.curve.max);
-  const { recorded, planned } = expected(seconds, scaling, endUs);
+  const { recorded, planned } = expected(seconds, scaling, reach);
   return {
     ...own,
     plannedExchanges: planned,
@@ -26,13 +30,13 @@ export function foresee(seconds: PlayedSeconds, scaling: Scaling, endUs = scalin
 function expected(
   seconds: PlayedSeconds,
   scaling: Scaling,
-  endUs: number,
+  reach: Reach,
 ): { readonly recorded: number; readonly planned: number } {
   let recorded = 0;
   let planned = 0;
   for (const [layer, { shiftUs }] of scaling.layers.entries()) {
     let beginUs: number | null = null;
-    for (const { fromUs, exchanges, share } of until(seconds(shiftUs), endUs)) {
+    for (const { fromUs, exchanges, share } of until(seconds(shiftUs), reach)) {
       beginUs ??= fromUs;
       const multiplier = scaling.curve.multiplierAt((fromUs - beginUs) * 1e3);
       const { kept, copies } = scaling.loadAt(multiplier);

@@ -1,13 +1,13 @@
 import type { TimeRange } from '../../core/ports.ts';
 import type { CaptureOverview } from '../capture-overview.ts';
 import type { Forecast } from '../forecast.ts';
-import { type PlayedSeconds, playedSeconds } from '../played-seconds.ts';
+import { type PlayedSeconds, playedSeconds, type Reach } from '../played-seconds.ts';
 import type { ReplayWindow } from '../window.ts';
 import { isSequence } from './playback.ts';
 import { LONE_SEAM_US } from './timeline.ts';
 
-/** Foresees what is played, as far into it as the run comes, microseconds; nothing rounded. */
-export type Forecaster = (seconds: PlayedSeconds, endUs: number) => Forecast;
+/** Foresees what is played of seconds; nothing is rounded. */
+export type Forecaster = (seconds: PlayedSeconds, reach: Reach) => Forecast;
 
 const SECOND_US = 1_000_000;
 
@@ -15,8 +15,8 @@ const SECOND_US = 1_000_000;
 export interface Pace {
   /** The most recorded seconds of which a second of the run may hold something. */
   readonly meetingSeconds: number;
-  /** How far into the windows stages or a duration let the run come, microseconds; infinite without either. */
-  readonly endUs: number;
+  /** What stages or a duration let the run play of the windows. */
+  readonly reach: Reach;
   /** Whether every pass is played alike, as it is without stages. */
   readonly isConstant: boolean;
 }
@@ -48,24 +48,27 @@ export function outlookOn(
 function outlook(
   overview: CaptureOverview,
   window: ReplayWindow,
-  { endUs, isConstant, meetingSeconds }: Pace,
+  { reach, isConstant, meetingSeconds }: Pace,
   forecaster: Forecaster,
 ): Forecast {
   const { parts } = window;
-  const shown = (passes: number, toUs: number) => forecaster(playedSeconds(overview, parts, passes), toUs);
+  const { firstUs, endUs } = reach;
+  const shown = (passes: number, played: Reach) => forecaster(playedSeconds(overview, parts, passes), played);
   // The begin of a window is no mean of it; and where it is all that is played, it is all that needs to be read.
-  if (!isSequence(window) || endUs <= lengthUs(parts)) return shown(1, endUs);
+  if (!isSequence(window) || (firstUs ?? 0) + endUs <= lengthUs(parts)) return shown(1, reach);
   const onceS = shortestS(parts);
   const most = window.loops ?? Number.POSITIVE_INFINITY;
   const staged = Math.min(most, Math.ceil(endUs / SECOND_US / onceS) + 1);
-  if (!isConstant && staged <= STAGED_PASSES) return shown(staged, endUs);
+  if (!isConstant && staged <= STAGED_PASSES) return shown(staged, reach);
   // A stretch touches as many as fit into it, and one more.
   const meeting = Math.min(most, Math.ceil(meetingSeconds / onceS) + 1);
   const passes = meeting > READ_PASSES ? 1 : meeting;
-  const alike = shown(passes, Number.POSITIVE_INFINITY);
+  const alike = shown(passes, { firstUs: null, endUs: Number.POSITIVE_INFINITY });
   const eachUs = passUs(overview, window, alike.exchanges / passes);
   const whole = Math.min(most, Math.floor(endUs / eachUs));
-  const rest = whole === most ? null : shown(1, endUs - whole * eachUs);
+  // What is left over may lie in two passes where the first arrival is not at their begin.
+  const left = { firstUs, endUs: endUs - whole * eachUs };
+  const rest = whole === most ? null : shown(Math.min(most - whole, firstUs === null ? 1 : 2), left);
   return {
     ...alike,
     exchanges: (alike.exchanges / passes) * whole + (rest?.exchanges ?? 0),

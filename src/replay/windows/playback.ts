@@ -44,6 +44,11 @@ export class Playback implements CaptureSource {
     this.#parts = parts;
   }
 
+  /** Whether something of the windows may be left out. */
+  get isSelective(): boolean {
+    return this.#parts.selection !== null;
+  }
+
   /** Tells from now on of everything that is read of the window. Costs nothing without a selection. */
   hear(inWindow: InWindow): void {
     this.#inWindow = this.#parts.selection === null ? null : inWindow;

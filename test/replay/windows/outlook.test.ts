@@ -92,16 +92,46 @@ describe('the outlook on windows', () => {
         fc.array(fc.tuple(instant, lengthUs), { minLength: 1, maxLength: 3 }),
         scaling,
         ending,
-        (arrivals, parts, scaled, ends) => {
-          const { plan, peakPerSecond } = scheduledBy(within(arrivals), {
-            ...windowsOf(parts),
-            ...scaled,
-            ...ends,
-          });
+        fc.option(fc.integer({ min: 1, max: 60 })),
+        (arrivals, parts, scaled, ends, leftOut) => {
+          const filter = leftOut === null ? {} : { model: ['b'] };
+          const { plan, peakPerSecond } = scheduledBy(
+            within(arrivals),
+            { ...windowsOf(parts), ...scaled, ...ends, ...filter },
+            (at) => (at < (leftOut ?? 0) ? 'a' : 'b'),
+          );
           expect(plan.forecast.plannedPeakPerSecond).toBeGreaterThanOrEqual(peakPerSecond);
         },
       ),
     );
+  });
+
+  it.each<[string, RawReplayOptions]>([
+    ['a duration', { duration: '3s' }],
+    ['a duration behind the end of a pass', { duration: '12s', loop: '3' }],
+    [
+      'a duration in a second window',
+      {
+        ...windowsOf([
+          [0, 9_000_000],
+          [9_000_000, 11_000_000],
+        ]),
+        duration: '3s',
+      },
+    ],
+    ['stages', { stages: '2s@1x,1s@2x' }],
+    ['a duration of copies', { duration: '3s', scaling: 'amplify', multiplier: '2', jitter: '0s' }],
+  ])('bounds what a filter leaves, which begins after %s counted from all traffic is over', (_, flags) => {
+    const all = even(0, SPAN_US, 20);
+    const late = even(15_000_000, 4_000_000, 800);
+    const arrivals = [...all, ...late].sort((a, b) => a - b);
+    const few = new Set(all);
+    const { plan, planned, peakPerSecond } = scheduledBy(arrivals, { ...flags, model: ['b'] }, (at) =>
+      few.has(arrivals[at] ?? -1) ? 'a' : 'b',
+    );
+    expect(peakPerSecond).toBeGreaterThan(190);
+    expect(plan.forecast.plannedPeakPerSecond).toBeGreaterThanOrEqual(peakPerSecond);
+    expect(plan.forecast.plannedExchanges).toBeGreaterThanOrEqual(planned);
   });
 
   it('names the peak second as it was recorded', () => {
