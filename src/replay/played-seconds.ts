@@ -90,10 +90,10 @@ export interface Reach {
 }
 
 /**
- * As far as a run comes that ends so long after its first arrival: where in its second that arrival lies roll-ups do
- * not say, unless it was looked up. What is summed by shares takes it for the second's begin; and seconds are told of up to where the run ends
- * if it came last, so that whatever sums them whole has a bound. A second that lies in the window in part may hold
- * nothing there: the first whole one surely holds an arrival.
+ * As far as a run comes that ends so long after its first arrival. Where in its second that arrival lies roll-ups do
+ * not say, unless it was looked up: what is summed by shares takes it for the second's begin, and seconds are told of
+ * up to where the run ends if it came last, so that whatever sums them whole has a bound. A second that lies in the
+ * window in part may hold nothing there: the first whole one surely holds an arrival.
  */
 export function* until(seconds: Iterable<PlayedSecond>, { firstUs, endUs }: Reach): Generator<PlayedSecond> {
   const playedFromUs = firstUs ?? Number.NEGATIVE_INFINITY;

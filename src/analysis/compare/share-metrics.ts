@@ -15,8 +15,8 @@ export interface Counted {
 }
 
 /**
- * Difference of the shares of requests that count, window by window. Failures come in bursts: what
- * could be more of them is by the windows and by single requests, whichever is more, and the same is only what is not.
+ * Difference of the shares of requests that count, window by window. Failures come in bursts: what could be more of
+ * them is by the windows and by single requests, whichever is more, and the same is only what is not.
  * @param judged metrics that share the error between them, this included
  */
 export function shareMetric(
