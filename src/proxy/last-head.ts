@@ -28,7 +28,7 @@ export class LastHead {
 
   /** Null for a head that servers could read in two ways. */
   planOf(head: Buffer): BodyPlan | null {
-    if (this.#head !== null && this.#isLikeLast(head, this.#head)) {
+    if (head.length === this.#head?.length && this.#beginsLike(head, this.#head)) {
       if (this.#from === this.#to) return this.#plan;
       const bytes = numberIn(head, this.#from, this.#to);
       if (bytes !== null) return { framing: { kind: 'length', bytes }, asksFirst: false };
@@ -36,12 +36,21 @@ export class LastHead {
     return this.#read(head);
   }
 
-  #isLikeLast(head: Buffer, last: Buffer): boolean {
-    return (
-      head.length === last.length &&
-      head.compare(last, this.#to, last.length, this.#to, last.length) === 0 &&
-      head.compare(last, 0, this.#from, 0, this.#from) === 0
-    );
+  /** Whether these bytes are one whole request, its head like the last: they need not be read. */
+  isWholeRequest(bytes: Buffer): boolean {
+    const last = this.#head;
+    const plan = this.#plan;
+    if (last === null || plan === null || plan.asksFirst || !this.#beginsLike(bytes, last)) return false;
+    if (plan.framing.kind === 'none') return bytes.length === last.length;
+    if (this.#from === this.#to) return false;
+    const bodyBytes = numberIn(bytes, this.#from, this.#to);
+    return bodyBytes !== null && bytes.length === last.length + bodyBytes;
+  }
+
+  #beginsLike(bytes: Buffer, last: Buffer): boolean {
+    const [from, to, end] = [this.#from, this.#to, last.length];
+    if (bytes.length < end) return false;
+    return bytes.compare(last, to, end, to, end) === 0 && bytes.compare(last, 0, from, 0, from) === 0;
   }
 
   #read(head: Buffer): BodyPlan | null {

@@ -45,16 +45,15 @@ export class SerialProof {
 
   /** Whether everything asked so far is known to be answered, or being answered as the last that will be. */
   get nothingOpen(): boolean {
-    return (
-      this.#requests !== null && this.#unanswered === 0 && (this.#requests.ended || !this.#requests.inside)
-    );
+    return this.#requests !== null && this.#unanswered === 0 && isBetween(this.#requests);
   }
 
   client(bytes: Buffer): void {
     const requests = this.#requests;
     if (requests === null) return;
     let at = 0;
-    while (at >= 0 && at < bytes.length) at = requests.read(bytes, at, 0);
+    if (isBetween(requests) && this.#heads.isWholeRequest(bytes)) this.#unanswered += 1;
+    else while (at >= 0 && at < bytes.length) at = requests.read(bytes, at, 0);
     if (at < 0 || this.#unanswered > 1) this.close();
   }
 
@@ -91,6 +90,11 @@ export class SerialProof {
     // Whether the body still comes, or the next request in its place, nobody says.
     if (this.#asksFirst) this.close();
   }
+}
+
+/** One request has come whole, and nothing of the next. */
+function isBetween({ ended, inside }: MessageReader): boolean {
+  return ended || !inside;
 }
 
 /** Where the interim answers end that these bytes begin with, as far as they are whole. */
