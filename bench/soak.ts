@@ -31,6 +31,8 @@ const { values } = parseArgs({
 });
 
 const SAMPLE_MS = 2_000;
+/** On a wire each connection has one of its own to the server; a gateway's are shared. */
+const SOCKETS_OF_CONNECTION = values.mode === 'wire' ? 2 : 1;
 const MAX_DISK_BYTES = 64 * 1024 * 1024;
 const RETAIN = '60s';
 const WARM_UP_SHARE = 0.25;
@@ -151,8 +153,8 @@ async function sampleOf(pid: number, directory: string, probe: string, startMs: 
     await fetch(`http://127.0.0.1:${probe}/metrics`, { headers: { connection: 'close' } })
   ).text();
   const { forwarder } = processes;
-  // How many connections are held open is the clients' choice, and a busy host's: each has a socket on either side.
-  const ofClients = 2 * totalIn(text, 'reprise_proxy_connections');
+  // How many connections are held open is the clients' choice, and a busy host's.
+  const ofClients = SOCKETS_OF_CONNECTION * totalIn(text, 'reprise_proxy_connections');
   if (forwarder) processes['forwarder'] = { ...forwarder, descriptors: forwarder.descriptors - ofClients };
   return {
     atS: (performance.now() - startMs) / 1_000,
