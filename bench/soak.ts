@@ -4,9 +4,9 @@
  *     node bench/soak.ts [--minutes 60] [--rate 150] [--mode wire] [--json]
  *
  * The quota is small and what is retained short, so that segments are rotated, sealed and let go of all the time.
- * After a warm-up of a quarter (90 s at least), resident memory stays within 10 %, descriptors but those of open
- * connections stay as many, the write-ahead log and the directory stay within their bounds, and the account holds in
- * every scrape. Exit 1 when any does not.
+ * After a warm-up of a quarter (90 s at least), resident memory stays within 10 %, descriptors stay as many, the
+ * write-ahead log and the directory stay within their bounds, and the account holds in every scrape. Exit 1 when any
+ * does not.
  */
 import { type ChildProcess, spawn } from 'node:child_process';
 import { once } from 'node:events';
@@ -31,8 +31,6 @@ const { values } = parseArgs({
 });
 
 const SAMPLE_MS = 2_000;
-/** On a wire each connection has one of its own to the server; a gateway's are shared. */
-const SOCKETS_OF_CONNECTION = values.mode === 'wire' ? 2 : 1;
 const MAX_DISK_BYTES = 64 * 1024 * 1024;
 const RETAIN = '60s';
 const WARM_UP_SHARE = 0.25;
@@ -152,10 +150,6 @@ async function sampleOf(pid: number, directory: string, probe: string, startMs: 
   const text = await (
     await fetch(`http://127.0.0.1:${probe}/metrics`, { headers: { connection: 'close' } })
   ).text();
-  const { forwarder } = processes;
-  // How many connections are held open is the clients' choice, and a busy host's.
-  const ofClients = SOCKETS_OF_CONNECTION * totalIn(text, 'reprise_proxy_connections');
-  if (forwarder) processes['forwarder'] = { ...forwarder, descriptors: forwarder.descriptors - ofClients };
   return {
     atS: (performance.now() - startMs) / 1_000,
     processes,
