@@ -61,6 +61,9 @@ function statusLines(status: RecorderStatus): string[] {
     ...(status.slabShortages > 0
       ? [['slab shortages', String(status.slabShortages)] as [string, string]]
       : []),
+    ...(status.proofShortages > 0
+      ? [['proof shortages', String(status.proofShortages)] as [string, string]]
+      : []),
     ...(status.probeShortages > 0
       ? [['probe shortages', String(status.probeShortages)] as [string, string]]
       : []),

@@ -93,6 +93,8 @@ export interface RecorderStatus {
   readonly slabShortages: number;
   /** Times a gateway had no room to read a held answer on, so that a reset of its server is heard late. */
   readonly probeShortages: number;
+  /** Times a request's head in pieces found no room: its connection is not recorded again after a loss. */
+  readonly proofShortages: number;
   readonly recorderResidentBytes: number | null;
   readonly disk: {
     readonly directory: string;

@@ -80,6 +80,7 @@ export class ForwarderProcess {
       queuedBytes: this.#link.queue.heldBytes,
       slabShortages: this.#link.queue.pool.shortages,
       probeShortages,
+      proofShortages: this.#link.proofBudget.refusals,
       untold: untold.map((loss) => this.#dated(loss)),
       noted: this.#link.noted.map((loss) => this.#dated(loss)),
       handed: this.#link.handed,

@@ -13,6 +13,7 @@ export interface ForwardersReading {
   readonly queuedBytes: number;
   readonly slabShortages: number;
   readonly probeShortages: number;
+  readonly proofShortages: number;
 }
 
 const NOTHING: ForwardersReading = {
@@ -33,6 +34,7 @@ const NOTHING: ForwardersReading = {
   queuedBytes: 0,
   slabShortages: 0,
   probeShortages: 0,
+  proofShortages: 0,
 };
 
 /**
@@ -100,6 +102,7 @@ function sumOf(past: ForwardersReading, reading: ForwardersReading): ForwardersR
     queuedBytes: past.queuedBytes + reading.queuedBytes,
     slabShortages: past.slabShortages + reading.slabShortages,
     probeShortages: past.probeShortages + reading.probeShortages,
+    proofShortages: past.proofShortages + reading.proofShortages,
   };
 }
 

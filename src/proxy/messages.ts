@@ -39,6 +39,8 @@ export interface ForwarderReading {
   readonly slabShortages: number;
   /** Times an answer that is held back found no room to be read on. */
   readonly probeShortages: number;
+  /** Times the head of a request came in pieces and there was no room to put it together. */
+  readonly proofShortages: number;
   /** Losses that no recorder is known to have noted. */
   readonly untold: readonly Loss[];
   /** Those that the one at the other end of its pipe has noted. */

@@ -139,6 +139,11 @@ function healthOf(status: RecorderStatus): Family[] {
       'Times an answer that its client does not take found no room to be read on, to hear of a reset behind it',
       status.probeShortages,
     ),
+    counter(
+      'proxy_proof_shortages_total',
+      'Times a head in pieces found no room, so that its connection is not recorded again after a loss',
+      status.proofShortages,
+    ),
     counter('capture_bodies_cut_total', 'Times the memory for assembly was spent', status.bodiesCut),
     counter(
       'capture_bodies_dropped_total',

@@ -110,6 +110,7 @@ export function statusOf(parts: StatusParts): RecorderStatus {
     queuedBytes: reading.queuedBytes,
     slabShortages: reading.slabShortages,
     probeShortages: reading.probeShortages,
+    proofShortages: reading.proofShortages,
     recorderResidentBytes: recorder.residentBytes,
     disk: {
       directory: recorders.directory ?? parts.directory,

@@ -1,18 +1,9 @@
 import { describe, expect, it } from 'vitest';
-import { parseRequestHead } from '../../src/core/headers.ts';
 import { KeyedHash } from '../../src/core/keyed-hash.ts';
 import { Redaction } from '../../src/core/redaction.ts';
+import { maskedHeader as header, maskedRequest as request } from '../support/masked-heads.ts';
 
 const redaction = new Redaction();
-
-function request(target: string, ...lines: string[]) {
-  const head = Buffer.from([`GET ${target} HTTP/1.1`, ...lines, '', ''].join('\r\n'), 'latin1');
-  const { bytes, names } = redaction.requestHead(head);
-  expect(bytes).toHaveLength(head.length);
-  return { ...parseRequestHead(bytes), names, text: Buffer.from(bytes).toString('latin1') };
-}
-
-const header = (line: string) => request('/', line);
 
 describe('the floor list', () => {
   it.each([

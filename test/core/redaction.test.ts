@@ -1,18 +1,10 @@
 import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
-import { headerPairsOf, parseRequestHead } from '../../src/core/headers.ts';
+import { headerPairsOf } from '../../src/core/headers.ts';
 import { Redaction } from '../../src/core/redaction.ts';
+import { maskedHeader as header, maskedRequest as request } from '../support/masked-heads.ts';
 
 const redaction = new Redaction();
-
-function request(target: string, ...lines: string[]) {
-  const head = Buffer.from([`GET ${target} HTTP/1.1`, ...lines, '', ''].join('\r\n'), 'latin1');
-  const { bytes, names } = redaction.requestHead(head);
-  expect(bytes).toHaveLength(head.length);
-  return { ...parseRequestHead(bytes), names, text: Buffer.from(bytes).toString('latin1') };
-}
-
-const header = (line: string) => request('/', line);
 
 describe('masking', () => {
   it('keeps line ends, order, case, duplicates, white space and every other byte', () => {

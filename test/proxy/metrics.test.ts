@@ -50,8 +50,9 @@ describe('metrics', () => {
   });
 
   it('count how often there was no room to listen to a held answer', async () => {
-    const samples = samplesOf(await metricsOf(someStatus({ probeShortages: 4 })));
+    const samples = samplesOf(await metricsOf(someStatus({ probeShortages: 4, proofShortages: 3 })));
     expect(samples.get('reprise_proxy_probe_shortages_total')).toBe(4);
+    expect(samples.get('reprise_proxy_proof_shortages_total')).toBe(3);
   });
 
   it('cumulate the buckets of a histogram', async () => {

@@ -63,3 +63,17 @@ it('reads a head that differs from the last behind its length', () => {
   proof.server(Buffer.from(ANSWER));
   expect(proof.nothingOpen).toBe(false);
 });
+
+it('is gone for heads in pieces that find no room, which is counted, and gives back what it held', () => {
+  // Room for the pieces of two, of which the first finds none for its rest, and the second then does.
+  const budget = new AssemblyBudget(3 * 1_024);
+  const head = `POST / HTTP/1.1\r\nX: ${'x'.repeat(1_500)}\r\nContent-Length: 0\r\n\r\n`;
+  const proofs = Array.from({ length: 3 }, () => new SerialProof(budget));
+  for (const proof of proofs) proof.client(Buffer.from(head.slice(0, 1_400)));
+  for (const proof of proofs) proof.client(Buffer.from(head.slice(1_400)));
+  for (const proof of proofs) proof.server(Buffer.from(ANSWER));
+  expect(proofs.map(({ nothingOpen }) => nothingOpen)).toEqual([false, true, false]);
+  expect(budget.refusals).toBe(2);
+  for (const proof of proofs) proof.close();
+  expect(budget.usedBytes).toBe(0);
+});

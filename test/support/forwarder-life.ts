@@ -155,6 +155,7 @@ export class ForwarderLife {
         queuedBytes: 0,
         slabShortages: 0,
         probeShortages: 0,
+        proofShortages: 0,
         handed,
       },
       untold: untold.map(dated),

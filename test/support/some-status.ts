@@ -29,6 +29,7 @@ export function someStatus(changes: Partial<RecorderStatus> = {}): RecorderStatu
     queuedBytes: 65_536,
     slabShortages: 0,
     probeShortages: 0,
+    proofShortages: 0,
     recorderResidentBytes: null,
     disk: { directory: '/capture', bytes: null, maxBytes: null, freeBytes: null },
     traffic: NO_TRAFFIC,

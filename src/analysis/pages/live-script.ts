@@ -72,6 +72,7 @@ export const LIVE_SCRIPT = `'use strict';
     put('restarts', status.restarts.recorder + ' recorder, ' + status.restarts.forwarder + ' forwarder');
     mishaps('slab-shortages', status.slabShortages);
     mishaps('probe-shortages', status.probeShortages);
+    mishaps('proof-shortages', status.proofShortages);
     mishaps('bodies-cut', status.bodiesCut);
     const seen = status.seen.bytes;
     put('share', seen === 0 ? '–' : ((100 * status.recorded.bytes) / Math.max(1, seen - status.pending.bytes)).toFixed(2) + ' %');

@@ -1,0 +1,15 @@
+import { expect } from 'vitest';
+import { parseRequestHead } from '../../src/core/headers.ts';
+import { Redaction } from '../../src/core/redaction.ts';
+
+const redaction = new Redaction();
+
+/** A request's head as the floor leaves it, and what it names as masked. */
+export function maskedRequest(target: string, ...lines: string[]) {
+  const head = Buffer.from([`GET ${target} HTTP/1.1`, ...lines, '', ''].join('\r\n'), 'latin1');
+  const { bytes, names } = redaction.requestHead(head);
+  expect(bytes).toHaveLength(head.length);
+  return { ...parseRequestHead(bytes), names, text: Buffer.from(bytes).toString('latin1') };
+}
+
+export const maskedHeader = (line: string) => maskedRequest('/', line);
