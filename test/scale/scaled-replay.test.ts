@@ -101,9 +101,14 @@ describe('a scaled replay', () => {
   it.each([
     [['--loop', '9', '--stages', '200ms@1x,200ms@2x'], { durationS: 0.4, planned: 120 }],
     [['--duration', '300ms', '--stages', '200ms@1x,200ms@2x'], { durationS: 0.3, planned: 80 }],
+    // Copies come up to a second after what they repeat, unless told otherwise.
     [
       ['--loop', '9', '--stages', '300ms@1x,300ms@3x', '--scaling', 'amplify'],
-      { durationS: 0.6, planned: 240 },
+      { durationS: 1.6, planned: 240 },
+    ],
+    [
+      ['--loop', '9', '--stages', '300ms@1x,300ms@3x', '--scaling', 'amplify', '--jitter', '100ms'],
+      { durationS: 0.7, planned: 240 },
     ],
     [['--loop', '1', '--stages', '400ms@0.5x', '--scaling', 'compress'], { durationS: 0.4, planned: 40 }],
     [['--loop', '1000000', '--stages', '200ms@1x'], { durationS: 0.2, planned: 40 }],
