@@ -1,0 +1,27 @@
+import { join } from 'node:path';
+import { describe, expect, it } from 'vitest';
+import { RunningProcess } from '../support/process.ts';
+import { repositoryRoot } from '../support/shared-data.ts';
+
+const PROGRAM = join(repositoryRoot, 'test/support/passing-through.ts');
+const MIB = 1024 * 1024;
+
+/** Bytes that the old generation grew by while 20 MB came and went after a full collection, some 30 KB at a time. */
+async function growthBytes(through: string): Promise<number> {
+  const flags = ['--expose-gc', '--single-threaded-gc', '--min-semi-space-size=1', '--max-semi-space-size=1'];
+  const child = new RunningProcess(process.execPath, [...flags, PROGRAM, through]);
+  const { status, stdout, stderr } = await child.finished;
+  expect({ status, stderr }).toEqual({ status: 0, stderr: '' });
+  return Number(stdout);
+}
+
+describe('what passed through after a full collection', () => {
+  it.each(['numberMap', 'linkedList'])('a %s is collected with the young', async (through) => {
+    expect(await growthBytes(through)).toBeLessThan(MIB);
+  });
+
+  // Should this fail, V8 has mended its tables and nobody needs ours any more.
+  it.each(['map', 'set'])('a %s of V8 is kept until the next one', async (through) => {
+    expect(await growthBytes(through)).toBeGreaterThan(5 * MIB);
+  });
+});
