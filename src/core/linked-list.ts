@@ -12,8 +12,8 @@ export class Link<Item> {
 }
 
 /**
- * Items in the order they came, for what comes and goes with requests and connections, in place of a `Set` (of which
- * `NumberMap` says what is wrong with it there). Whoever added an item keeps its link, which takes it away again
+ * Items in the order they came, for what comes and goes with requests and connections, in place of a `Set`
+ * (`NumberMap` says what is wrong with that). Whoever added an item keeps its link, which takes it away again
  * without a search.
  *
  * The links of an entry that is removed are cleared, which is the whole point: one that has got into the old

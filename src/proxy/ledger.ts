@@ -1,4 +1,5 @@
 import type { LossReason, OmissionCause } from '../core/accounting.ts';
+import { type Enrolled, Roster } from '../core/roster.ts';
 
 /** An amount in the two units the equation is kept in. */
 export interface Tally {
@@ -36,7 +37,7 @@ interface Shed {
 
 /** The whole forwarder's side: running totals, and the accounts that hold what is pending. */
 export class Ledger {
-  readonly #accounts = new Set<ConnectionAccount>();
+  readonly #accounts = new Roster<ConnectionAccount>();
   readonly #seen: Tally = { bytes: 0, turns: 0 };
   readonly #recorded: Tally = { bytes: 0, turns: 0 };
   readonly #lost: Partial<Record<LossReason, Tally>> = {};
@@ -53,11 +54,7 @@ export class Ledger {
 
   /** Forgets an account that has nothing pending. */
   retire(account: ConnectionAccount): void {
-    this.#accounts.delete(account);
-  }
-
-  accounts(): Iterable<ConnectionAccount> {
-    return this.#accounts;
+    this.#accounts.remove(account);
   }
 
   addExchanges(count: number): void {
@@ -76,10 +73,10 @@ export class Ledger {
 
   read(): LedgerReading {
     const pending: Tally = { bytes: 0, turns: 0 };
-    for (const account of this.#accounts) {
+    this.#accounts.each((account) => {
       const own = account.pending();
       add(pending, own.bytes, own.turns);
-    }
+    });
     return {
       connections: this.#connections,
       unsettledConnections: this.#accounts.size,
@@ -108,7 +105,9 @@ function tallyOf<Key extends string>(tallies: Partial<Record<Key, Tally>>, key: 
  * One connection's side of the equation. Pending is measured, from the bytes and turns that nobody has settled
  * yet; it is never computed as what is left over.
  */
-export class ConnectionAccount {
+export class ConnectionAccount implements Enrolled {
+  /** In its ledger. */
+  place = -1;
   readonly #ledger: Ledger;
   seenClient = 0;
   seenServer = 0;

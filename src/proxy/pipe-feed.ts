@@ -1,6 +1,7 @@
 import type { Duplex } from 'node:stream';
 import { addLoss, LOSS_REASONS, type Loss, type LossReason, OMISSION_CAUSES } from '../core/accounting.ts';
 import { LIMITS } from '../core/limits.ts';
+import { NumberMap } from '../core/number-map.ts';
 import { giveBack } from '../core/spent-memory.ts';
 import { decodeOrigin } from './connection-origin.ts';
 import { FedConnection, type RecorderDeps } from './fed-connection.ts';
@@ -33,10 +34,10 @@ export class PipeFeed {
   readonly #pipe: Duplex;
   readonly #deps: RecorderDeps;
   readonly #place: FeedPlace;
-  readonly #connections = new Map<number, FedConnection>();
+  readonly #connections = new NumberMap<FedConnection>();
   #waiting: PipeSettlement[] = [];
   /** Where in it each connection's last one is. */
-  readonly #lastWaiting = new Map<number, number>();
+  readonly #lastWaiting = new NumberMap<number>();
   /** Something was noted that no settlement waits for. */
   #noted = false;
   #waitingSinceNs = 0;

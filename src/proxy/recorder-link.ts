@@ -4,6 +4,7 @@ import { LOSS_REASONS, OMISSION_CAUSES } from '../core/accounting.ts';
 import type { Clock } from '../core/clock.ts';
 import { AssemblyBudget } from '../core/http1/budget.ts';
 import { LIMITS } from '../core/limits.ts';
+import { NumberMap } from '../core/number-map.ts';
 import { type ConnectionOrigin, UNKNOWN_ORIGIN } from './connection-origin.ts';
 import { doubles, FRAME, type PipeSettlement, SettlementReader } from './frames.ts';
 import type { Handed } from './hand-over.ts';
@@ -25,7 +26,7 @@ export class RecorderLink {
   readonly proofBudget = new AssemblyBudget(LIMITS.proofBudgetBytes);
   readonly #ledger: Ledger;
   readonly #clock: Clock;
-  readonly #taps = new Map<number, TapConnection>();
+  readonly #taps = new NumberMap<TapConnection>();
   readonly #reports = new RecorderReports();
   #pipe: Duplex | null = null;
   /** What went into it; once it is gone or settled, that it did. */
@@ -137,7 +138,7 @@ export class RecorderLink {
       await Promise.race([this.#flushed(), delay(deadlineMs, timer.signal)]);
       timer.abort();
     }
-    for (const tap of [...this.#taps.values()]) {
+    for (const tap of this.#taps.values()) {
       this.noteLoss('shutdown_timeout', tap.giveUp({ kind: 'lost', because: 'shutdown_timeout' }));
     }
     // Nothing is under way any more that has not been counted.
@@ -182,7 +183,7 @@ export class RecorderLink {
     this.#nothingUnderWay();
     this.queue.attach(null);
     this.#reports.recorderGone();
-    for (const tap of [...this.#taps.values()]) tap.recorderGone();
+    for (const tap of this.#taps.values()) tap.recorderGone();
     this.#onFlushed?.();
   }
 

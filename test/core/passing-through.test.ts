@@ -16,7 +16,7 @@ async function growthBytes(through: string): Promise<number> {
 }
 
 describe('what passed through after a full collection', () => {
-  it.each(['numberMap', 'linkedList'])('a %s is collected with the young', async (through) => {
+  it.each(['numberMap', 'linkedList', 'roster'])('a %s is collected with the young', async (through) => {
     expect(await growthBytes(through)).toBeLessThan(MIB);
   });
 

@@ -1,6 +1,7 @@
 import { getHeapSpaceStatistics } from 'node:v8';
 import { LinkedList } from '../../src/core/linked-list.ts';
 import { NumberMap } from '../../src/core/number-map.ts';
+import { Roster } from '../../src/core/roster.ts';
 
 /**
  * A process of its own, with `--expose-gc`: has objects come and go after a full collection, and prints by how many
@@ -14,6 +15,7 @@ const AFTER = 20_000;
 
 /** Some kilobyte. */
 interface Passing {
+  place: number;
   readonly words: number[];
 }
 
@@ -37,16 +39,32 @@ function linkedList(): Passage {
   return { add: (_, item) => list.push(item), remove: () => list.shift() };
 }
 
-function set(): Passage {
-  const held = new Set<Passing>();
+/** What is removed by itself and not by a number. */
+function byItem(add: (item: Passing) => void, remove: (item: Passing) => void): Passage {
   const slots: Passing[] = [];
   return {
     add: (index, item) => {
-      held.add(item);
+      add(item);
       slots[index % HELD] = item;
     },
-    remove: (index) => held.delete(slots[index % HELD] as Passing),
+    remove: (index) => remove(slots[index % HELD] as Passing),
   };
+}
+
+function roster(): Passage {
+  const held = new Roster<Passing>();
+  return byItem(
+    (item) => held.add(item),
+    (item) => held.remove(item),
+  );
+}
+
+function set(): Passage {
+  const held = new Set<Passing>();
+  return byItem(
+    (item) => held.add(item),
+    (item) => held.delete(item),
+  );
 }
 
 function oldBytes(): number {
@@ -57,12 +75,12 @@ function oldBytes(): number {
 function pass(passage: Passage, from: number, count: number): void {
   for (let index = from; index < from + count; index += 1) {
     if (index >= HELD) passage.remove(index - HELD);
-    passage.add(index, { words: new Array<number>(128).fill(index) });
+    passage.add(index, { place: -1, words: new Array<number>(128).fill(index) });
   }
 }
 
 const collect = (globalThis as { gc?: () => void }).gc;
-const passages: Readonly<Record<string, () => Passage>> = { numberMap, map, linkedList, set };
+const passages: Readonly<Record<string, () => Passage>> = { numberMap, linkedList, roster, map, set };
 const make = passages[process.argv[2] ?? ''];
 if (collect === undefined || make === undefined)
   throw new Error('needs --expose-gc and what to pass through');

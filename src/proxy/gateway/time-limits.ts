@@ -1,6 +1,6 @@
 import type { Clock } from '../../core/clock.ts';
+import { type Enrolled, Roster } from '../../core/roster.ts';
 import type { GatewayTimeouts } from './options.ts';
-import { type Enrolled, Roster } from './roster.ts';
 
 /** Something under way whose time may run out. */
 export interface Timed extends Enrolled {

@@ -1,5 +1,7 @@
 import { LIMITS, WIRE } from '../../core/limits.ts';
+import { Roster } from '../../core/roster.ts';
 import { askPeer, type Side } from '../side.ts';
+import type { PassingSide } from './passing-side.ts';
 
 /**
  * Sides that hear nothing of their peers: a socket that is not read, because the other side does not keep up or
@@ -7,17 +9,18 @@ import { askPeer, type Side } from '../side.ts';
  * and runs only while there are such sides.
  */
 export class DeafSides {
-  /** Each side with the one that its bytes go to. */
-  readonly #sides = new Map<Side, Side>();
+  readonly #sides = new Roster<PassingSide>();
   #timer: NodeJS.Timeout | null = null;
 
-  add(side: Side, other: Side): void {
-    this.#sides.set(side, other);
+  /** @param other what its bytes go to; the same whenever the side is added */
+  add(side: PassingSide, other: Side): void {
+    side.other = other;
+    this.#sides.add(side);
     this.#timer ??= setInterval(() => this.#askAll(), WIRE.probeMs).unref();
   }
 
-  delete(side: Side): void {
-    this.#sides.delete(side);
+  delete(side: PassingSide): void {
+    this.#sides.remove(side);
   }
 
   #askAll(): void {
@@ -25,7 +28,9 @@ export class DeafSides {
       clearInterval(this.#timer);
       this.#timer = null;
     }
-    for (const [side, other] of this.#sides) ask(side, other);
+    this.#sides.each((side) => {
+      if (side.other !== null) ask(side, side.other);
+    });
   }
 }
 

@@ -1,4 +1,6 @@
 import { createServer, type Server, type Socket } from 'node:net';
+import { LinkedList } from '../../core/linked-list.ts';
+import { Roster } from '../../core/roster.ts';
 import type { ConnectionCounts, ConnectionFailure, DataPlane, Notice, Pair } from '../data-plane.ts';
 import type { Endpoint } from '../endpoint.ts';
 import { type Listening, listenOn } from '../listening.ts';
@@ -24,8 +26,8 @@ export class Forwarder implements DataPlane {
   readonly #servers: Server[];
   readonly #listening: Listening[] = [];
   /** Clients whose traffic has not begun. */
-  readonly #admitting = new Set<Socket>();
-  readonly #links = new Set<Link>();
+  readonly #admitting = new LinkedList<Socket>();
+  readonly #links = new Roster<Link>();
   readonly #host: LinkHost;
   readonly #intake: Intake;
   readonly #failed: Partial<Record<ConnectionFailure, number>> = {};
@@ -47,7 +49,7 @@ export class Forwarder implements DataPlane {
       refused: options.refused,
       failed: (failure) => this.#count(failure),
       closed: (closed) => {
-        this.#links.delete(closed);
+        this.#links.remove(closed);
         this.#noteIdle();
       },
     };
@@ -96,7 +98,7 @@ export class Forwarder implements DataPlane {
 
   cut(): void {
     this.#cut += this.#open;
-    for (const link of this.#links) link.cut();
+    this.#links.each((link) => link.cut());
     for (const socket of this.#admitting) socket.destroy();
   }
 
@@ -158,12 +160,12 @@ export class Forwarder implements DataPlane {
 
   /** Never rejects: whatever happens to the socket is an outcome. */
   async #admit(socket: Socket, secure: boolean, target: Endpoint, pair: number): Promise<void> {
-    this.#admitting.add(socket);
+    const admitting = this.#admitting.push(socket);
     const admitted = await admit(socket, {
       acceptProxyProtocol: this.#options.acceptProxyProtocol,
       secureContext: secure ? (this.#certificate?.context ?? null) : null,
     });
-    this.#admitting.delete(socket);
+    this.#admitting.remove(admitting);
     if (admitted !== null && typeof admitted === 'object') this.#begin(admitted, target, pair);
     else if (admitted) this.#count(admitted);
     this.#noteIdle();

@@ -1,4 +1,5 @@
 import { WIRE } from '../../core/limits.ts';
+import type { Enrolled } from '../../core/roster.ts';
 import type { ConnectionFailure } from '../data-plane.ts';
 import type { CloseCause } from '../frames.ts';
 import type { Side } from '../side.ts';
@@ -24,7 +25,9 @@ export interface LinkHost {
  * lie for the recorder, if they do, so that one copy serves both. Half-closes are passed on as half-closes and
  * resets as resets.
  */
-export class Link {
+export class Link implements Enrolled {
+  /** Among those of its host. */
+  place = -1;
   readonly #client: PassingSide;
   readonly #upstream: PassingSide;
   readonly #tap: TapConnection;
@@ -106,12 +109,12 @@ export class Link {
     return to.stream.writableLength === 0;
   }
 
-  #pause(side: Side, other: Side): void {
+  #pause(side: PassingSide, other: PassingSide): void {
     side.stream.pause();
     this.#host.deaf.add(side, other);
   }
 
-  #resume(side: Side): void {
+  #resume(side: PassingSide): void {
     // What has ended stays deaf until it is closed.
     if (!(side === this.#client ? this.#clientEnded : this.#upstreamEnded)) this.#host.deaf.delete(side);
     side.stream.resume();

@@ -1,5 +1,6 @@
 import type { Socket } from 'node:net';
 import { LIMITS } from '../../core/limits.ts';
+import type { Enrolled } from '../../core/roster.ts';
 import { giveBack } from '../../core/spent-memory.ts';
 import { FailedWrite } from '../failed-write.ts';
 import { Side } from '../side.ts';
@@ -7,7 +8,11 @@ import type { Piece, Slab } from '../slab.ts';
 import type { Inlet, TakeBytes } from './inlet.ts';
 
 /** A side whose bytes are read and which is written to. */
-export class PassingSide extends Side {
+export class PassingSide extends Side implements Enrolled {
+  /** Among the deaf ones. */
+  place = -1;
+  /** The other end of its link, once it was deaf. */
+  other: Side | null = null;
   readonly #inlet: Inlet | null;
   readonly #failedWrite: FailedWrite;
 
