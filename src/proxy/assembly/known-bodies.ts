@@ -1,9 +1,13 @@
 import type { KeyedHash } from '../../core/keyed-hash.ts';
+import { type Link, LinkedList } from '../../core/linked-list.ts';
+import { NumberMap } from '../../core/number-map.ts';
 import type { RequestFeatures } from '../../core/payload-features.ts';
 import type { HeadJudgement } from './head-judgement.ts';
 
 /** A body that came before, byte for byte. Shared by all exchanges that brought it, and never written to. */
 export interface KnownBody {
+  /** Some of its bytes, by which it is found. */
+  readonly trace: number;
   readonly bytes: Buffer;
   readonly hash: Uint8Array;
   /** What it said as a request, with the judgement of the head it came under; null until somebody asked. */
@@ -21,7 +25,7 @@ export interface BodySaying extends RequestFeatures {
 const LONGEST_BYTES = 16 * 1024;
 /** Held at most, with what an entry takes beside its bytes. */
 const HELD_BYTES = 8 * 1024 * 1024;
-const ENTRY_BYTES = 320;
+const ENTRY_BYTES = 384;
 /** Bytes of a body that say where it is looked for. */
 const SAMPLES = 24;
 /** Traces of bodies that came once. */
@@ -34,10 +38,10 @@ const TRACES = 65_536;
  */
 export class KnownBodies {
   readonly #hash: KeyedHash;
-  /** By some of their bytes. */
-  readonly #bodies = new Map<number, KnownBody>();
-  /** Whose turn it is to make room. */
-  #turn = this.#bodies.keys();
+  /** By their traces. */
+  readonly #bodies = new NumberMap<Link<KnownBody>>();
+  /** In the order in which they are looked at whether they should make room. */
+  readonly #turns = new LinkedList<KnownBody>();
   /** What came once, and, less than nothing, what is shared by bodies that differ. */
   readonly #traces = new Int32Array(TRACES);
   #heldBytes = 0;
@@ -58,7 +62,7 @@ export class KnownBodies {
   find(bytes: Buffer): KnownBody | null {
     if (bytes.length === 0 || bytes.length > LONGEST_BYTES) return null;
     const trace = traceOf(bytes);
-    const known = this.#bodies.get(trace);
+    const known = this.#bodies.get(trace)?.item;
     if (known?.bytes.equals(bytes)) {
       known.used = true;
       return known;
@@ -81,31 +85,31 @@ export class KnownBodies {
     this.#forget(trace);
     const copy = Buffer.allocUnsafeSlow(bytes.length);
     copy.set(bytes);
-    const body: KnownBody = { bytes: copy, hash: this.#hash.ofBody(copy), said: null, used: false };
+    const body: KnownBody = { trace, bytes: copy, hash: this.#hash.ofBody(copy), said: null, used: false };
     this.#heldBytes += bytes.length + ENTRY_BYTES;
     while (this.#heldBytes > HELD_BYTES) this.#makeRoom();
-    this.#bodies.set(trace, body);
+    this.#bodies.set(trace, this.#turns.push(body));
     return body;
   }
 
   /** The next in turn goes, unless it was used since its last turn. */
   #makeRoom(): void {
-    let next = this.#turn.next();
-    if (next.done === true) {
-      this.#turn = this.#bodies.keys();
-      next = this.#turn.next();
+    const next = this.#turns.first;
+    if (next === null) return;
+    const { item: body } = next;
+    if (!body.used) this.#forget(body.trace);
+    else {
+      body.used = false;
+      this.#turns.append(next);
     }
-    if (next.done === true) return;
-    const body = this.#bodies.get(next.value);
-    if (body?.used === true) body.used = false;
-    else this.#forget(next.value);
   }
 
   #forget(trace: number): void {
-    const body = this.#bodies.get(trace);
-    if (body === undefined) return;
-    this.#heldBytes -= body.bytes.length + ENTRY_BYTES;
+    const held = this.#bodies.get(trace);
+    if (held === undefined) return;
+    this.#heldBytes -= held.item.bytes.length + ENTRY_BYTES;
     this.#bodies.delete(trace);
+    this.#turns.remove(held);
   }
 }
 
