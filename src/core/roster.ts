@@ -32,6 +32,11 @@ export class Roster<Item extends Enrolled> {
     item.place = -1;
   }
 
+  /** One that fits; all may have to be asked. */
+  find(fits: (item: Item) => boolean): Item | undefined {
+    return this.#items.find(fits);
+  }
+
   /** Calls with each; whichever it is called with may leave meanwhile, and so may others. */
   each(call: (item: Item) => void): void {
     for (const item of [...this.#items]) if (item.place >= 0) call(item);

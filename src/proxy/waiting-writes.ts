@@ -1,11 +1,19 @@
 import type { Writable } from 'node:stream';
 import { LIMITS } from '../core/limits.ts';
+import { type Enrolled, Roster } from '../core/roster.ts';
 import type { Slab } from './slab.ts';
 
 /** What waits in one stream. */
-interface Wait {
-  readonly slabs: Slab[];
+class Wait implements Enrolled {
+  place = -1;
+  readonly stream: Writable;
+  readonly slabs: Slab[] = [];
   readonly onDrain: () => void;
+
+  constructor(stream: Writable, settle: (wait: Wait) => void) {
+    this.stream = stream;
+    this.onDrain = () => settle(this);
+  }
 }
 
 /**
@@ -14,7 +22,8 @@ interface Wait {
  * waits. A callback with each write would say it of all, and costs a tenth of what forwarding a small request does.
  */
 export class WaitingWrites {
-  readonly #waits = new Map<Writable, Wait>();
+  /** No more than there are slabs that wait or are lent, so that one is soon found. */
+  readonly #waits = new Roster<Wait>();
   #count = 0;
   #timer: NodeJS.Timeout | null = null;
 
@@ -30,7 +39,7 @@ export class WaitingWrites {
 
   /** What was written to a stream, from a slab, did not go at once. */
   add(stream: Writable, slab: Slab): void {
-    const wait = this.#waits.get(stream) ?? this.#begin(stream);
+    const wait = this.#waits.find((one) => one.stream === stream) ?? this.#begin(stream);
     wait.slabs.push(slab);
     slab.hold();
     this.#count += 1;
@@ -38,24 +47,25 @@ export class WaitingWrites {
   }
 
   #begin(stream: Writable): Wait {
-    const wait = { slabs: [], onDrain: () => this.#settle(stream, wait) };
-    this.#waits.set(stream, wait);
+    const wait = new Wait(stream, (drained) => this.#settle(drained));
+    this.#waits.add(wait);
     stream.on('drain', wait.onDrain);
     return wait;
   }
 
   #lookAtAll(): void {
-    for (const [stream, wait] of this.#waits) this.#settle(stream, wait);
+    this.#waits.each((wait) => this.#settle(wait));
     if (this.#waits.size > 0 || !this.#timer) return;
     clearInterval(this.#timer);
     this.#timer = null;
   }
 
   /** A stream that is destroyed has closed its handle: the kernel is handed no more of it. */
-  #settle(stream: Writable, { slabs, onDrain }: Wait): void {
+  #settle(wait: Wait): void {
+    const { stream, slabs, onDrain } = wait;
     if (stream.writableLength > 0 && !stream.destroyed) return;
     stream.off('drain', onDrain);
-    this.#waits.delete(stream);
+    this.#waits.remove(wait);
     this.#count -= slabs.length;
     for (const slab of slabs) slab.release();
   }

@@ -32,6 +32,7 @@ describe('a roster', () => {
             model.delete(item);
           }
           expect(itemsOf(roster)).toEqual(model);
+          expect(roster.find((each) => each === item)).toBe(model.has(item) ? item : undefined);
         }
       }),
     );
