@@ -1,3 +1,5 @@
+import { NumberMap } from '../core/number-map.ts';
+
 interface Lane<T> {
   /** In the order they came; the one that has the lane is not among them. */
   readonly waiting: T[];
@@ -8,7 +10,7 @@ interface Lane<T> {
  * that of the lanes in use: one that nothing is on and nothing waits for is forgotten.
  */
 export class ConnectionLanes<T> {
-  readonly #lanes = new Map<number, Lane<T>>();
+  readonly #lanes = new NumberMap<Lane<T>>();
 
   /** Takes the lane for something, or has it wait behind what came before it: false then. */
   enter(lane: number, item: T): boolean {
@@ -30,6 +32,6 @@ export class ConnectionLanes<T> {
 
   /** Takes everything that waits, of all lanes. What has a lane keeps it. */
   takeWaiting(): T[] {
-    return [...this.#lanes.values()].flatMap(({ waiting }) => waiting.splice(0));
+    return this.#lanes.values().flatMap(({ waiting }) => waiting.splice(0));
   }
 }

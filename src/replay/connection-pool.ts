@@ -1,4 +1,6 @@
 import type { Clock } from '../core/clock.ts';
+import { NumberMap } from '../core/number-map.ts';
+import { Roster } from '../core/roster.ts';
 import type { AddressBook } from './address-book.ts';
 import { ConnectionCounts } from './connection-counts.ts';
 import { Durations, type PackedDurations } from './durations.ts';
@@ -39,10 +41,8 @@ export class ConnectionPool implements ConnectionHost {
   /** Some of the idle ones are over. */
   #idleEnded = false;
   /** Of recorded connections, by their lane; each carries one request at a time. */
-  readonly #lanes = new Map<number, Connection>();
-  readonly #live = new Set<Connection>();
-  /** Since when those that are connecting are, and who waits for the outcome. */
-  readonly #dialing = new Map<Connection, { readonly sinceNs: number; readonly settled: () => void }>();
+  readonly #lanes = new NumberMap<Connection>();
+  readonly #live = new Roster<Connection>();
   /** Silent targets have the time in which this loop could hear them; idle connections grow old in any. */
   readonly #unanswered: SilenceWatch<Connection>;
   readonly #answering: SilenceWatch<Connection>;
@@ -102,7 +102,7 @@ export class ConnectionPool implements ConnectionHost {
 
   close(): void {
     clearInterval(this.#watching);
-    for (const connection of [...this.#live]) connection.retire();
+    this.#live.each((connection) => connection.retire());
   }
 
   use(): ConnectionUse {
@@ -128,8 +128,8 @@ export class ConnectionPool implements ConnectionHost {
   }
 
   opened(connection: Connection): void {
-    const dialing = this.#dialing.get(connection);
-    this.#dialing.delete(connection);
+    const { dialing } = connection;
+    connection.dialing = null;
     this.#connectTimes.record(this.#clock.nowNs() - (dialing?.sinceNs ?? 0));
     this.#book.noteSuccess(connection.address);
     this.#counts.noteOpened(connection.address);
@@ -140,8 +140,8 @@ export class ConnectionPool implements ConnectionHost {
   failed(connection: Connection): void {
     this.#counts.failed++;
     this.#book.noteFailure(connection.address);
-    this.#dialing.get(connection)?.settled();
-    this.#dialing.delete(connection);
+    connection.dialing?.settled();
+    connection.dialing = null;
   }
 
   carries(connection: Connection): void {
@@ -165,10 +165,10 @@ export class ConnectionPool implements ConnectionHost {
   }
 
   gone(connection: Connection): void {
-    this.#live.delete(connection);
+    this.#live.remove(connection);
     if (connection.openedNs > 0) this.#counts.noteClosed();
-    else this.#dialing.get(connection)?.settled();
-    this.#dialing.delete(connection);
+    else connection.dialing?.settled();
+    connection.dialing = null;
     for (const watch of [this.#unanswered, this.#answering, this.#idling, this.#idlingLanes]) {
       watch.forget(connection);
     }
@@ -210,7 +210,7 @@ export class ConnectionPool implements ConnectionHost {
     const sinceNs = this.#clock.nowNs();
     const connection = new Connection(this.#book.next(), lane, this);
     this.#live.add(connection);
-    this.#dialing.set(connection, { sinceNs, settled });
+    connection.dialing = { sinceNs, settled };
     return connection;
   }
 

@@ -1,10 +1,12 @@
 import type { Socket } from 'node:net';
+import type { Enrolled } from '../../core/roster.ts';
 import type { OutgoingRequest } from '../send-batch.ts';
 import { brokenErrorOf, connectErrorOf, endedErrorOf, type SendEnd } from '../send-error.ts';
 import type { SendEvents, SendHandle } from '../transport.ts';
 import { AnswerParser } from './answer-parser.ts';
 import type { Dialer } from './dialer.ts';
 import { LARGE_BODY_BYTES, type RequestWriter, requestFrame } from './request-writer.ts';
+import { Silence, type Silent } from './silence-watch.ts';
 
 /** What a connection tells its pool, and asks of it. */
 export interface ConnectionHost {
@@ -26,11 +28,21 @@ export interface ConnectionHost {
   gone(connection: Connection): void;
 }
 
+/** Since when a connection has been dialled, and who waits for the outcome. */
+export interface Dialing {
+  readonly sinceNs: number;
+  readonly settled: () => void;
+}
+
 /** Taken off a server's own `Keep-Alive: timeout=` hint. */
 const KEEP_ALIVE_MARGIN_NS = 500_000_000;
 
 /** One connection to the target, and the one request that is on it. Begins to connect when it is made. */
-export class Connection {
+export class Connection implements Enrolled, Silent<Connection> {
+  /** These three are its host's: its place among others, its silence, and what there is of it while it is dialled. */
+  place = -1;
+  readonly silence = new Silence<Connection>(this);
+  dialing: Dialing | null = null;
   /** The recorded connection it stands for; null for one that carries whatever comes. */
   lane: number | null;
   readonly address: string;
