@@ -1,5 +1,6 @@
 import type { ExchangeRow } from '../core/exchange.ts';
 import { Histogram } from '../core/histogram.ts';
+import { NumberMap } from '../core/number-map.ts';
 import type { Send, Stretch } from '../core/run.ts';
 import { formatBytes, formatMs } from '../core/units.ts';
 import { durationsOf, hasSuffered, mayHaveSuffered } from './latency-statistics.ts';
@@ -67,7 +68,7 @@ interface AnsweredSend {
  */
 export class CalibrationStatistics {
   readonly #limits: CalibrationLimits;
-  readonly #recorded = new Map<number, RecordedAnswer>();
+  readonly #recorded = new NumberMap<RecordedAnswer>();
   readonly #latency = { recorded: new Histogram(), observed: new Histogram() };
   readonly #bytes = { recorded: new Histogram(), observed: new Histogram() };
   readonly #statuses = { recorded: new Map<number, number>(), observed: new Map<number, number>() };

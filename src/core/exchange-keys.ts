@@ -35,13 +35,14 @@ export class ExchangeKeys {
   readonly #sources: Readonly<Record<KeyKind, readonly KeySource[]>>;
   /** Where a session's key stands in heads in plain text. */
   readonly sessionNames: SessionNames;
-  readonly #hashes: Readonly<Record<KeyKind, Map<string, Uint8Array>>> = {
+  /** Begun anew when full, and not cleared: what a map was cleared of stays until the next full collection. */
+  readonly #hashes: Record<KeyKind, Map<string, Uint8Array>> = {
     session: new Map(),
     client: new Map(),
   };
 
   /** Of peers: each exchange of a connection has the same. */
-  readonly #addresses = new Map<string, string>();
+  #addresses = new Map<string, string>();
 
   /**
    * @param specs places as the command line writes them
@@ -91,7 +92,7 @@ export class ExchangeKeys {
     const known = this.#addresses.get(peer);
     if (known !== undefined) return known;
     const address = addressOf(peer) ?? peer;
-    if (this.#addresses.size >= REMEMBERED) this.#addresses.clear();
+    if (this.#addresses.size >= REMEMBERED) this.#addresses = new Map();
     if (peer.length <= REMEMBERED_CHARS) this.#addresses.set(peer, address);
     return address;
   }
@@ -101,7 +102,7 @@ export class ExchangeKeys {
     if (known !== undefined) return known;
     const hash = this.#hash.ofIdentity(kind, text);
     if (text.length <= REMEMBERED_CHARS) {
-      if (this.#hashes[kind].size >= REMEMBERED) this.#hashes[kind].clear();
+      if (this.#hashes[kind].size >= REMEMBERED) this.#hashes[kind] = new Map();
       this.#hashes[kind].set(ownText(text), hash);
     }
     return hash;

@@ -85,7 +85,7 @@ export function routeOf(method: string, target: string, redaction: Redaction): R
 /** `routeOf` with a memory: a service answers on a handful of targets, and patterns cost microseconds. */
 export class Routes {
   readonly #redaction: Redaction;
-  readonly #known = new Map<string, Route>();
+  #known = new Map<string, Route>();
 
   constructor(redaction: Redaction) {
     this.#redaction = redaction;
@@ -103,8 +103,9 @@ export class Routes {
     let route = this.#known.get(key);
     if (route === undefined) {
       route = routeOf(method, ownText(path), this.#redaction);
-      // Begun anew when full, so that a scanner's million paths do not push out a service's few for ever.
-      if (this.#known.size >= CACHED_TARGETS) this.#known.clear();
+      // Begun anew when full, so that a scanner's million paths do not push out a service's few for ever; and not
+      // cleared, as what a map was cleared of stays until the next full collection.
+      if (this.#known.size >= CACHED_TARGETS) this.#known = new Map();
       if (key.length <= CACHED_TARGET_CHARS) this.#known.set(ownText(key), route);
     }
     return route;

@@ -1,6 +1,8 @@
+import { type Link, LinkedList } from '../core/linked-list.ts';
+import { NumberMap } from '../core/number-map.ts';
 import type { OutgoingRequest } from './send-batch.ts';
 
-/** Ends remembered of requests whose follow-up has not come, or never will: some ten MB. */
+/** Ends remembered of requests whose follow-up has not come, or never will: some twenty MB. */
 const REMEMBERED = 131_072;
 
 /** A request of a session that is not over, and what waits for it. */
@@ -13,6 +15,7 @@ interface Underway {
 }
 
 interface Ended {
+  readonly index: number;
   readonly intendedNs: number;
   readonly endNs: number;
 }
@@ -24,8 +27,10 @@ interface Ended {
  */
 export class FollowUps {
   readonly #startNs: number;
-  readonly #underway = new Map<number, Underway>();
-  readonly #ended = new Map<number, Ended>();
+  readonly #underway = new NumberMap<Underway>();
+  readonly #ended = new NumberMap<Link<Ended>>();
+  /** The first to be forgotten first. */
+  readonly #endedInOrder = new LinkedList<Ended>();
   /** Those whose instant is known, the next one last. */
   readonly #resolved: OutgoingRequest[] = [];
   #unresolved = 0;
@@ -53,9 +58,8 @@ export class FollowUps {
     const { follows } = request;
     if (follows === null) throw new Error(`request ${request.index} follows none`);
     this.#underway.set(request.index, { intendedNs: null, follower: null, followed: false });
-    const ended = this.#ended.get(follows.after);
-    if (ended !== undefined) {
-      this.#ended.delete(follows.after);
+    const ended = this.#takeEnded(follows.after);
+    if (ended !== null) {
       this.#resolveLate(
         request,
         (follows.from === 'end' ? ended.endNs : ended.intendedNs) + follows.delayNs,
@@ -102,7 +106,7 @@ export class FollowUps {
       this.#release(own, endNs);
       return true;
     }
-    if (!own.followed) this.#remember(index, { intendedNs: own.intendedNs ?? endNs, endNs });
+    if (!own.followed) this.#remember({ index, intendedNs: own.intendedNs ?? endNs, endNs });
     return false;
   }
 
@@ -117,8 +121,9 @@ export class FollowUps {
 
   /** Takes all of them away: they will not be sent. */
   takeAll(): OutgoingRequest[] {
-    const waiting = [...this.#underway.values()].flatMap(({ follower }) => follower ?? []);
-    for (const own of this.#underway.values()) own.follower = null;
+    const underway = this.#underway.values();
+    const waiting = underway.flatMap(({ follower }) => follower ?? []);
+    for (const own of underway) own.follower = null;
     this.#unresolved = 0;
     return [...this.#resolved.splice(0), ...waiting];
   }
@@ -148,13 +153,18 @@ export class FollowUps {
     this.#resolved.splice(from, 0, resolved);
   }
 
-  #remember(index: number, ended: Ended): void {
-    this.#ended.set(index, ended);
-    if (this.#ended.size <= REMEMBERED) return;
-    for (const oldest of this.#ended.keys()) {
-      this.#ended.delete(oldest);
-      return;
-    }
+  #remember(ended: Ended): void {
+    const oldest = this.#endedInOrder.first;
+    if (oldest !== null && this.#ended.size >= REMEMBERED) this.#takeEnded(oldest.item.index);
+    this.#ended.set(ended.index, this.#endedInOrder.push(ended));
+  }
+
+  #takeEnded(index: number): Ended | null {
+    const link = this.#ended.get(index);
+    if (link === undefined) return null;
+    this.#ended.delete(index);
+    this.#endedInOrder.remove(link);
+    return link.item;
   }
 }
 

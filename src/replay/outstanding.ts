@@ -1,3 +1,5 @@
+import { type Link, LinkedList } from '../core/linked-list.ts';
+import { NumberMap } from '../core/number-map.ts';
 import type { Send } from '../core/run.ts';
 import type { PlannedRequest } from './plan.ts';
 import { type PlannedPart, PlannedRing } from './planned-ring.ts';
@@ -10,7 +12,8 @@ import { neverSentResult, refusedResult, type SendResult } from './send-result.t
 export class Outstanding {
   readonly #ring: PlannedRing;
   /** Those that thousands of later ones have not waited for, in the order of the schedule. */
-  readonly #late = new Map<number, PlannedPart>();
+  readonly #late = new LinkedList<PlannedPart>();
+  readonly #lateByIndex = new NumberMap<Link<PlannedPart>>();
 
   constructor(ring: PlannedRing = new PlannedRing()) {
     this.#ring = ring;
@@ -21,37 +24,43 @@ export class Outstanding {
     for (;;) {
       const late = this.#ring.takeBehind(planned.index);
       if (late === null) break;
-      this.#late.set(late.index, late);
+      this.#lateByIndex.set(late.index, this.#late.push(late));
     }
     this.#ring.add(planned);
   }
 
   /** Joins a result with what it was planned from. */
   take(result: SendResult): Send {
-    const planned = this.#ring.take(result.index) ?? this.#late.get(result.index);
+    const planned = this.#ring.take(result.index) ?? this.#takeLate(result.index);
     if (planned === undefined) throw new Error(`send ${result.index} ended twice or was never planned`);
-    this.#late.delete(result.index);
     return joined(planned, result);
   }
 
   /** Everything that a stop left without a result: planned and never reached. */
   takeUnreached(): Send[] {
-    const left = [...this.#late.values(), ...this.#ring.takeAll()].map((planned) =>
+    const late = this.#late.items().map(({ index }) => this.#takeLate(index) as PlannedPart);
+    return [...late, ...this.#ring.takeAll()].map((planned) =>
       joined(planned, neverSentResult(planned.index, planned.intendedOffsetNs)),
     );
-    this.#late.clear();
-    return left;
   }
 
   /** How many were due at an instant of the run and have not ended. */
   dueAt(offsetNs: number): number {
     let due = this.#ring.dueAt(offsetNs);
-    for (const planned of this.#late.values()) {
+    for (let late = this.#late.first; late !== null; late = late.next) {
       // In the order of the schedule, so the first that is not due ends the count.
-      if (planned.intendedOffsetNs > offsetNs) break;
+      if (late.item.intendedOffsetNs > offsetNs) break;
       due += 1;
     }
     return due;
+  }
+
+  #takeLate(index: number): PlannedPart | undefined {
+    const link = this.#lateByIndex.get(index);
+    if (link === undefined) return undefined;
+    this.#lateByIndex.delete(index);
+    this.#late.remove(link);
+    return link.item;
   }
 }
 

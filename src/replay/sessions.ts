@@ -1,11 +1,12 @@
 import type { ExchangeRow } from '../core/exchange.ts';
+import { type Link, LinkedList } from '../core/linked-list.ts';
 import type { CaptureSource, TimeRange } from '../core/ports.ts';
 import type { CaptureOverview } from './capture-overview.ts';
 import type { OpenedBefore } from './scaling/tally.ts';
 
 /** A session that was silent for longer has ended; one of the same name is another. */
 const SILENCE_S = 1_800;
-/** Sessions remembered at once; some 15 MB. */
+/** Sessions remembered at once; some 20 MB. */
 const REMEMBERED = 100_000;
 
 /** The text a session is looked up by; null for an exchange that stands alone. */
@@ -14,13 +15,22 @@ export function sessionName(row: Pick<ExchangeRow, 'session'>): string | null {
   return Buffer.from(row.session.buffer, row.session.byteOffset, row.session.byteLength).toString('latin1');
 }
 
+interface Remembered<T> {
+  readonly name: string;
+  decided: T;
+  atUs: number;
+}
+
 /**
  * What was decided of each session when its first exchange came, so that the rest of it is treated alike. Of more
  * sessions than are remembered the one that was silent longest is forgotten; if it speaks again it is decided
  * anew, and counted.
  */
 export class SessionMemory<T> {
-  readonly #byName = new Map<string, { readonly decided: T; readonly atUs: number }>();
+  /** Changed when sessions come and go, and not at each of their exchanges. */
+  readonly #byName = new Map<string, Link<Remembered<T>>>();
+  /** The one that was silent longest first. */
+  readonly #inOrder = new LinkedList<Remembered<T>>();
   readonly #bound: number;
   #forgotten = 0;
 
@@ -38,21 +48,23 @@ export class SessionMemory<T> {
    * @param begins whether the exchange is the one by which this was decided, come again: a window is repeated
    */
   of(name: string, atUs: number, decide: () => T, begins: (decided: T) => boolean = () => false): T {
-    const known = this.#byName.get(name);
-    const goesOn = known !== undefined && atUs - known.atUs <= SILENCE_S * 1e6 && !begins(known.decided);
-    const decided = goesOn ? known.decided : decide();
-    this.#byName.delete(name);
-    this.#byName.set(name, { decided, atUs });
-    if (this.#byName.size > this.#bound) this.#forgetOldest();
-    return decided;
+    const link = this.#byName.get(name);
+    if (link === undefined) return this.#remember({ name, decided: decide(), atUs });
+    const known = link.item;
+    const goesOn = atUs - known.atUs <= SILENCE_S * 1e6 && !begins(known.decided);
+    if (!goesOn) known.decided = decide();
+    known.atUs = atUs;
+    this.#inOrder.append(link);
+    return known.decided;
   }
 
-  #forgetOldest(): void {
-    for (const name of this.#byName.keys()) {
-      this.#byName.delete(name);
+  #remember(session: Remembered<T>): T {
+    this.#byName.set(session.name, this.#inOrder.push(session));
+    if (this.#byName.size > this.#bound) {
+      this.#byName.delete(this.#inOrder.shift()?.name ?? '');
       this.#forgotten += 1;
-      return;
     }
+    return session.decided;
   }
 }
 

@@ -7,7 +7,7 @@ const REMEMBERED = 4_096;
 export class NameTable {
   readonly #insert;
   readonly #find;
-  readonly #ids = new Map<string, number>();
+  #ids = new Map<string, number>();
 
   constructor(connection: Connection) {
     this.#insert = connection.prepare<[string]>('INSERT INTO name (text) VALUES (?)');
@@ -20,12 +20,12 @@ export class NameTable {
     const known = this.#ids.get(text);
     if (known !== undefined) return known;
     const id = this.#find.get(text) ?? Number(this.#insert.run(text).lastInsertRowid);
-    if (this.#ids.size >= REMEMBERED) this.#ids.clear();
+    if (this.#ids.size >= REMEMBERED) this.#ids = new Map();
     this.#ids.set(text, id);
     return id;
   }
 
   rolledBack(): void {
-    this.#ids.clear();
+    this.#ids = new Map();
   }
 }

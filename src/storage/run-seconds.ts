@@ -16,7 +16,7 @@ interface SecondCounts {
 /** Counts what a batch of sends adds to each second of the run, and adds it to table `second`. */
 export class RunSeconds {
   readonly #upsert;
-  readonly #batch = new Map<number, SecondCounts>();
+  #batch = new Map<number, SecondCounts>();
 
   constructor(connection: Connection) {
     this.#upsert = connection.prepare<
@@ -37,8 +37,8 @@ export class RunSeconds {
 
   /** To be called within the transaction that inserts the same sends. */
   write(sends: readonly Send[]): void {
-    // A batch whose transaction did not come about may have left something.
-    this.#batch.clear();
+    // A batch whose transaction did not come about may have left something. What a map is cleared of would stay.
+    this.#batch = new Map();
     for (const send of sends) this.#count(send);
     for (const [second, counts] of this.#batch) {
       const { offered, sent, completed, failed, cancelled, refused, lagMaxNs } = counts;

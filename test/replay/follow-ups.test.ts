@@ -1,9 +1,11 @@
 import fc from 'fast-check';
 import { describe, expect, test } from 'vitest';
+import { FollowUps } from '../../src/replay/follow-ups.ts';
 import type { PreparedRequest } from '../../src/replay/prepared-request.ts';
 import { prepared } from '../support/prepared.ts';
 import type { ScriptedAnswer } from '../support/scripted-transport.ts';
 import { MS, START_NS, Stage } from '../support/sender-stage.ts';
+import { outgoing } from '../support/transport-stage.ts';
 
 /** How much later than its instant a send may leave on the stage: some turns of its loop. */
 const TURNS_NS = 60_000;
@@ -209,6 +211,21 @@ describe('sessions of any shape', () => {
       }),
       { seed: 7, numRuns: 25 },
     );
+  });
+
+  test('is due when it was planned where what it follows ended so long ago that it was forgotten', () => {
+    const remembered = 131_072;
+    const followUps = new FollowUps(START_NS);
+    for (let index = 0; index <= remembered; index += 1) {
+      followUps.sent(index, START_NS + index);
+      followUps.ended(index, START_NS + index + 1);
+    }
+    const following = (index: number, after: number) =>
+      outgoing({ index, intendedOffsetNs: 500 * MS, follows: { after, from: 'end', delayNs: MS } });
+    followUps.hold(following(200_000, 1), START_NS, false);
+    followUps.hold(following(200_001, 0), START_NS, false);
+    const offsetsNs = [followUps.shift(), followUps.shift()].map((request) => request?.intendedOffsetNs);
+    expect(offsetsNs).toEqual([1 * MS + 2, 500 * MS]);
   });
 
   function planOf(sessions: readonly { startMs: number; turns: readonly Turn[] }[]) {

@@ -8,6 +8,7 @@ import {
 } from '../../core/answer-check.ts';
 import type { ExchangeRow } from '../../core/exchange.ts';
 import { LIMITS } from '../../core/limits.ts';
+import { NumberMap } from '../../core/number-map.ts';
 import type { Logger } from '../../core/ports.ts';
 import type { Send, SendAnswer } from '../../core/run.ts';
 import type { PlannedRequest } from '../plan.ts';
@@ -59,8 +60,8 @@ export class AnswerChecks implements CheckerListener {
   readonly #logger: AnswerChecksParts['logger'];
   /** Null where nothing needs a body. */
   readonly #arena: AnswerArena | null;
-  readonly #planned = new Map<number, RecordedAnswer>();
-  readonly #waiting = new Map<number, Waiting>();
+  readonly #planned = new NumberMap<RecordedAnswer>();
+  readonly #waiting = new NumberMap<Waiting>();
   readonly #apis = new Set<AnswerApi>();
   #checker: Checker | null;
 
@@ -169,8 +170,9 @@ export class AnswerChecks implements CheckerListener {
   }
 
   #giveUp(reason: UncheckedReason): void {
-    const left = [...this.#waiting.keys()]
-      .map((index) => this.#settled(index))
+    const left = this.#waiting
+      .values()
+      .map(({ index }) => this.#settled(index))
       .filter((send) => send !== null);
     this.#tell(left.map((send) => ({ ...send, check: unchecked(reason) })));
   }
