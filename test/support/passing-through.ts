@@ -1,7 +1,16 @@
 import { getHeapSpaceStatistics } from 'node:v8';
+import { systemClock } from '../../src/core/clock.ts';
 import { LinkedList } from '../../src/core/linked-list.ts';
 import { NumberMap } from '../../src/core/number-map.ts';
 import { Roster } from '../../src/core/roster.ts';
+import { Ledger } from '../../src/proxy/ledger.ts';
+import { RecorderLink } from '../../src/proxy/recorder-link.ts';
+import type { TapConnection } from '../../src/proxy/tap-connection.ts';
+import { Outstanding } from '../../src/replay/outstanding.ts';
+import { PlannedRing } from '../../src/replay/planned-ring.ts';
+import { refusedResult } from '../../src/replay/send-result.ts';
+import { SessionMemory } from '../../src/replay/sessions.ts';
+import { exchangeRow } from './exchange-row.ts';
 
 /**
  * A process of its own, with `--expose-gc`: has objects come and go after a full collection, and prints by how many
@@ -13,7 +22,7 @@ const HELD = 32;
 const BEFORE = 20_000;
 const AFTER = 20_000;
 
-/** Some kilobyte. */
+/** A kilobyte. */
 interface Passing {
   place: number;
   readonly words: number[];
@@ -67,6 +76,40 @@ function set(): Passage {
   );
 }
 
+/** Connections of a forwarder without a recorder, which are settled as they are closed. */
+function recorderLink(): Passage {
+  const link = new RecorderLink({ clock: systemClock, ledger: new Ledger() });
+  const taps: TapConnection[] = [];
+  const bytes = Buffer.from('GET / HTTP/1.1\r\n\r\n');
+  return {
+    add: (index) => {
+      const tap = link.open();
+      tap.client(bytes);
+      taps[index % HELD] = tap;
+    },
+    remove: (index) => taps[index % HELD]?.close('client_end'),
+  };
+}
+
+/** Requests that all those read ahead since have not waited for. */
+function lateRequests(): Passage {
+  const outstanding = new Outstanding(new PlannedRing(1));
+  const row = exchangeRow({ id: 1 });
+  return {
+    add: (index) => outstanding.add({ index, intendedOffsetNs: index, row, streams: false }),
+    remove: (index) => outstanding.take(refusedResult(index, index)),
+  };
+}
+
+/** Sessions that go on, however many exchanges they have. */
+function sessions(): Passage {
+  const memory = new SessionMemory<number>();
+  return {
+    add: (index) => memory.of(`session ${index % HELD}`, 0, () => 1),
+    remove: () => undefined,
+  };
+}
+
 function oldBytes(): number {
   const spaces = getHeapSpaceStatistics();
   return spaces.find(({ space_name }) => space_name === 'old_space')?.space_used_size ?? 0;
@@ -80,7 +123,16 @@ function pass(passage: Passage, from: number, count: number): void {
 }
 
 const collect = (globalThis as { gc?: () => void }).gc;
-const passages: Readonly<Record<string, () => Passage>> = { numberMap, linkedList, roster, map, set };
+const passages: Readonly<Record<string, () => Passage>> = {
+  numberMap,
+  linkedList,
+  roster,
+  recorderLink,
+  lateRequests,
+  sessions,
+  map,
+  set,
+};
 const make = passages[process.argv[2] ?? ''];
 if (collect === undefined || make === undefined)
   throw new Error('needs --expose-gc and what to pass through');
