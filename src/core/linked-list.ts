@@ -1,10 +1,10 @@
-/** An item's place in a list, or where it was in none yet or is in none any more. */
-export class Link<Item> {
+/** What has an item in a list; in none yet, or in none any more, it has no links. */
+export class Entry<Item> {
   readonly item: Item;
   /** These three are the list's to write. */
   list: LinkedList<Item> | null = null;
-  next: Link<Item> | null = null;
-  previous: Link<Item> | null = null;
+  next: Entry<Item> | null = null;
+  previous: Entry<Item> | null = null;
 
   constructor(item: Item) {
     this.item = item;
@@ -13,7 +13,7 @@ export class Link<Item> {
 
 /**
  * Items in the order they came, for what comes and goes with requests and connections, in place of a `Set`
- * (`NumberMap` says what is wrong with that). Whoever added an item keeps its link, which takes it away again
+ * (`NumberMap` says what is wrong with that). Whoever added an item keeps its entry, which takes it away again
  * without a search.
  *
  * The links of an entry that is removed are cleared, which is the whole point: one that has got into the old
@@ -21,8 +21,8 @@ export class Link<Item> {
  * of the young one. It must not lead to the entry behind it, and that to the next.
  */
 export class LinkedList<Item> {
-  #first: Link<Item> | null = null;
-  #last: Link<Item> | null = null;
+  #first: Entry<Item> | null = null;
+  #last: Entry<Item> | null = null;
   #size = 0;
 
   get size(): number {
@@ -30,55 +30,55 @@ export class LinkedList<Item> {
   }
 
   /** The one that was added first; from it `next` leads to the others, as long as none of them is removed. */
-  get first(): Link<Item> | null {
+  get first(): Entry<Item> | null {
     return this.#first;
   }
 
   /** Adds an item at the end. */
-  push(item: Item): Link<Item> {
-    const link = new Link(item);
-    this.append(link);
-    return link;
+  push(item: Item): Entry<Item> {
+    const entry = new Entry(item);
+    this.append(entry);
+    return entry;
   }
 
-  /** Puts a link at the end: one that was removed, one of this list, or one of another, which it leaves. */
-  append(link: Link<Item>): void {
-    link.list?.remove(link);
-    link.list = this;
-    link.previous = this.#last;
-    if (this.#last === null) this.#first = link;
-    else this.#last.next = link;
-    this.#last = link;
+  /** Puts an entry at the end: one that was removed, one of this list, or one of another, which it leaves. */
+  append(entry: Entry<Item>): void {
+    entry.list?.remove(entry);
+    entry.list = this;
+    entry.previous = this.#last;
+    if (this.#last === null) this.#first = entry;
+    else this.#last.next = entry;
+    this.#last = entry;
     this.#size += 1;
   }
 
   /** @returns whether it was in this list */
-  remove(link: Link<Item>): boolean {
-    if (link.list !== this) return false;
-    const { previous, next } = link;
+  remove(entry: Entry<Item>): boolean {
+    if (entry.list !== this) return false;
+    const { previous, next } = entry;
     if (previous === null) this.#first = next;
     else previous.next = next;
     if (next === null) this.#last = previous;
     else next.previous = previous;
-    link.list = null;
-    link.previous = null;
-    link.next = null;
+    entry.list = null;
+    entry.previous = null;
+    entry.next = null;
     this.#size -= 1;
     return true;
   }
 
   /** Takes the first away. */
   shift(): Item | undefined {
-    const link = this.#first;
-    if (link === null) return undefined;
-    this.remove(link);
-    return link.item;
+    const entry = this.#first;
+    if (entry === null) return undefined;
+    this.remove(entry);
+    return entry.item;
   }
 
   /** Those that are here now, in order. It is a copy: the list may be changed in any way while it is walked. */
   items(): Item[] {
     const items: Item[] = [];
-    for (let link = this.#first; link !== null; link = link.next) items.push(link.item);
+    for (let entry = this.#first; entry !== null; entry = entry.next) items.push(entry.item);
     return items;
   }
 

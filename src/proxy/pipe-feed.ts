@@ -95,7 +95,7 @@ export class PipeFeed {
 
   /**
    * The forwarder is gone, or nobody listens to it any more. One that ends in good order closed its connections
-   * before; of those still open nobody will say how they ended.
+   * before; of those still open nobody will say how they ended. They are abandoned in no order.
    * @returns how many were open
    */
   abandon(because: LossReason): number {

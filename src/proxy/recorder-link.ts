@@ -5,6 +5,7 @@ import type { Clock } from '../core/clock.ts';
 import { AssemblyBudget } from '../core/http1/budget.ts';
 import { LIMITS } from '../core/limits.ts';
 import { NumberMap } from '../core/number-map.ts';
+import { Roster } from '../core/roster.ts';
 import { type ConnectionOrigin, UNKNOWN_ORIGIN } from './connection-origin.ts';
 import { doubles, FRAME, type PipeSettlement, SettlementReader } from './frames.ts';
 import type { Handed } from './hand-over.ts';
@@ -27,6 +28,8 @@ export class RecorderLink {
   readonly #ledger: Ledger;
   readonly #clock: Clock;
   readonly #taps = new NumberMap<TapConnection>();
+  /** Those that have shed something, apart: it is asked for four times a second, and they are few of many as a rule. */
+  readonly #shedding = new Roster<TapConnection>();
   readonly #reports = new RecorderReports();
   #pipe: Duplex | null = null;
   /** What went into it; once it is gone or settled, that it did. */
@@ -96,9 +99,17 @@ export class RecorderLink {
   /** Losses that no recorder is known to have noted, those of stretches that are still being shed included. */
   untold(): UnreportedLoss[] {
     const losses = this.#reports.losses;
-    for (const tap of this.#taps.values())
-      for (const { reason, tally } of tap.shed) losses.push(this.#lossOf(reason, tally));
+    this.#shedding.each((tap) => {
+      const { shed } = tap;
+      if (shed.length === 0) this.#shedding.remove(tap);
+      for (const { reason, tally } of shed) losses.push(this.#lossOf(reason, tally));
+    });
     return losses;
+  }
+
+  /** It sheds, until it is found to have nothing left that no recorder has noted. */
+  sheds(tap: TapConnection): void {
+    this.#shedding.add(tap);
   }
 
   /** Keeps the rest of a connection from every recorder. Nothing happens when it is gone. */
@@ -115,6 +126,7 @@ export class RecorderLink {
   /** Forgets a connection that is closed and settled. */
   retire(tap: TapConnection): void {
     this.#taps.delete(tap.connection);
+    this.#shedding.remove(tap);
     this.#ledger.retire(tap.account);
   }
 

@@ -1,5 +1,6 @@
 import { LOSS_REASONS, type LossReason } from '../core/accounting.ts';
 import type { Clock } from '../core/clock.ts';
+import type { Enrolled } from '../core/roster.ts';
 import { type ConnectionOrigin, encodeOrigin } from './connection-origin.ts';
 import {
   CLOSE_CAUSES,
@@ -38,7 +39,9 @@ interface Gap {
  * decides whether they go into the pipe or are counted where they fell. All it knows of HTTP is the turn, client
  * bytes after server bytes unless it is told better, and whether one request is known to have followed the other.
  */
-export class TapConnection {
+export class TapConnection implements Enrolled {
+  /** Among those that shed. */
+  place = -1;
   readonly connection: number;
   readonly account: ConnectionAccount;
   readonly #link: RecorderLink;
@@ -191,6 +194,7 @@ export class TapConnection {
   }
 
   #shed(gap: Gap, clientBytes: number, serverBytes: number, turnStart: boolean): void {
+    this.#link.sheds(this);
     gap.clientBytes += clientBytes;
     gap.serverBytes += serverBytes;
     gap.turns += turnStart ? 1 : 0;

@@ -1,3 +1,4 @@
+import { NumberMap } from '../core/number-map.ts';
 import type { PendingSend } from './pending-send.ts';
 
 /** The longest a timer can wait; nobody is that patient. */
@@ -7,8 +8,7 @@ const LONGEST_MS = 2 ** 31 - 1;
 export class Cancels {
   readonly #afterHearing: (callback: () => void, ms: number) => void;
   /** By number: a timer that outlives its request must not keep it, and its answer, in memory. */
-  readonly #waiting = new Map<number, PendingSend>();
-  readonly #numbers = new Map<PendingSend, number>();
+  readonly #waiting = new NumberMap<PendingSend>();
   #next = 0;
 
   /** @param afterHearing an answer that came before its client left must have been read by then */
@@ -22,16 +22,15 @@ export class Cancels {
     if (ms > LONGEST_MS) return;
     const number = this.#next++;
     this.#waiting.set(number, pending);
-    this.#numbers.set(pending, number);
+    pending.cancelNumber = number;
     this.#afterHearing(() => this.#leave(number), ms);
   }
 
   /** It is over, before its client left or by that. */
   forget(pending: PendingSend): void {
-    const number = this.#numbers.get(pending);
-    if (number === undefined) return;
-    this.#numbers.delete(pending);
-    this.#waiting.delete(number);
+    if (pending.cancelNumber === null) return;
+    this.#waiting.delete(pending.cancelNumber);
+    pending.cancelNumber = null;
   }
 
   #leave(number: number): void {

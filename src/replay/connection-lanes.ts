@@ -30,7 +30,7 @@ export class ConnectionLanes<T> {
     return next;
   }
 
-  /** Takes everything that waits, of all lanes. What has a lane keeps it. */
+  /** Takes everything that waits, of all lanes: those of a lane in their order, the lanes in none. What has a lane keeps it. */
   takeWaiting(): T[] {
     return this.#lanes.values().flatMap(({ waiting }) => waiting.splice(0));
   }

@@ -87,6 +87,18 @@ export class ConnectionPool implements ConnectionHost {
     return this.#takeIdle() ?? this.#create(null);
   }
 
+  /** An idle connection, for a request that is laid out; null where none is. */
+  takeLaunchable(): Connection | null {
+    // It stays under its watch: that a request is laid out for it makes it no younger.
+    return this.#popIdle();
+  }
+
+  /** Nothing is laid out for it any more: it is as idle as it was. */
+  unclaimed(connection: Connection): void {
+    if (this.#usable(connection)) this.#idle.push(connection);
+    else connection.retire();
+  }
+
   #acquireLane(lane: number): Connection {
     const own = this.#lanes.get(lane);
     if (own !== undefined && this.#usable(own)) {
@@ -188,12 +200,16 @@ export class ConnectionPool implements ConnectionHost {
   }
 
   #takeIdle(): Connection | null {
+    const connection = this.#popIdle();
+    if (connection !== null) this.#idling.forget(connection);
+    return connection;
+  }
+
+  #popIdle(): Connection | null {
     const nowNs = this.#clock.nowNs();
     for (let last = this.#idle.pop(); last; last = this.#idle.pop()) {
       // Where nothing turned, nothing has watched either, and the server may have closed it meanwhile.
-      const isOld = this.#idling.isOverdue(last, nowNs);
-      this.#idling.forget(last);
-      if (!isOld && this.#usable(last)) return last;
+      if (!this.#idling.isOverdue(last, nowNs) && this.#usable(last)) return last;
       last.retire();
     }
     return null;
@@ -224,7 +240,7 @@ export class ConnectionPool implements ConnectionHost {
     const nowNs = this.#clock.nowNs();
     for (const connection of this.#unanswered.takeOverdue(atNs)) connection.retire('first_byte_timeout');
     for (const connection of this.#answering.takeOverdue(atNs)) connection.retire('idle_timeout');
-    for (const connection of this.#idling.takeOverdue(nowNs)) connection.retire();
+    for (const connection of this.#idling.takeOverdue(nowNs)) connection.retireIdle();
     for (const connection of this.#idlingLanes.takeOverdue(nowNs)) connection.retire();
     if (this.#idleEnded) this.#idle = this.#idle.filter(({ open }) => open);
     this.#idleEnded = false;

@@ -1,4 +1,3 @@
-import type { DueTimes } from './pacer.ts';
 import type { ComingDues } from './right-of-way.ts';
 
 const HANDED = 0;
@@ -49,7 +48,7 @@ export function heldKib(bodyBytes: number): number {
  *
  *     taken ──► [ due | due | due |     |     ] ◄── handed        capacity: a power of two
  */
-export class DueRing implements DueTimes, ComingDues {
+export class DueRing implements ComingDues {
   readonly memory: SharedArrayBuffer;
   readonly senders: number;
   readonly #control: Int32Array;
@@ -58,8 +57,6 @@ export class DueRing implements DueTimes, ComingDues {
   readonly #dueSender: Uint8Array;
   readonly #mask: number;
   #latestNs: number | null = null;
-  /** Pacer: a bit for each sender something was taken of. */
-  #takenOf = 0;
 
   constructor(memory: SharedArrayBuffer) {
     this.memory = memory;
@@ -118,6 +115,11 @@ export class DueRing implements DueTimes, ComingDues {
     return state === STOPPED || (state === FINISHED && this.peekNs() === null);
   }
 
+  /** Pacer: whatever is left, none of it is sent any more. */
+  get stopped(): boolean {
+    return Atomics.load(this.#control, END) === STOPPED;
+  }
+
   /** The earliest due offset, or that which comes `later` places after it; -1 for the last that was taken. */
   peekNs(later = 0): number | null {
     const taken = Atomics.load(this.#control, TAKEN);
@@ -131,19 +133,14 @@ export class DueRing implements DueTimes, ComingDues {
     return this.#latestNs;
   }
 
-  /** Pacer: takes it. */
-  shift(): void {
-    const taken = Atomics.add(this.#control, TAKEN, 1);
-    this.#takenOf |= 1 << (this.#dueSender[taken & this.#mask] ?? 0);
+  /** Pacer: the sender of the earliest; there must be one. */
+  peekSender(): number {
+    return this.#dueSender[Atomics.load(this.#control, TAKEN) & this.#mask] ?? 0;
   }
 
-  /** Pacer: the senders whose requests were taken since it was last asked, each once. */
-  takenSenders(): number[] {
-    const senders: number[] = [];
-    for (let sender = 0; this.#takenOf !== 0; sender++, this.#takenOf >>>= 1) {
-      if ((this.#takenOf & 1) === 1) senders.push(sender);
-    }
-    return senders;
+  /** Pacer: takes it. */
+  shift(): void {
+    Atomics.add(this.#control, TAKEN, 1);
   }
 
   /** Pacer: a mark to sleep on; a change made after it was taken ends the sleep at once. */

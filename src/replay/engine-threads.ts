@@ -5,6 +5,7 @@ import type { HeldAnswer } from './check/answer-to-check.ts';
 import type { EngineDeps, EngineOptions } from './engine.ts';
 import type { DurationsNs } from './engine-health.ts';
 import { InFlight } from './in-flight.ts';
+import { LaunchPad } from './launch-pad.ts';
 import { unpackResults } from './result-batch.ts';
 import { type SendBatch, transferListOf } from './send-batch.ts';
 import type { SendResult } from './send-result.ts';
@@ -63,12 +64,14 @@ export class EngineThreads {
     const { senders, maxInFlight, maxInFlightBytes, warmConnections, ...setup } = shared;
     const inFlightLimits = { maxRequests: maxInFlight, maxBodyBytes: maxInFlightBytes };
     const inFlightMemory = InFlight.create(inFlightLimits).memory;
+    const padMemory = LaunchPad.create(senders).memory;
     const channels = Array.from({ length: senders }, () => new MessageChannel());
     this.#senders = channels.map(({ port2 }, sender) => {
       const senderSetup: SenderSetup = {
         ...setup,
         sender,
         ringMemory,
+        padMemory,
         inFlightMemory,
         inFlightLimits,
         wakePort: port2,
@@ -80,7 +83,8 @@ export class EngineThreads {
     });
     this.#sendersOver = this.#senders.map(() => null);
     const wakePorts = channels.map(({ port1 }) => port1);
-    this.#pacer = startThread(deps.pacerEntry, { ringMemory, wakePorts }, wakePorts);
+    const pacerSetup = { ringMemory, padMemory, inFlightMemory, inFlightLimits, wakePorts };
+    this.#pacer = startThread(deps.pacerEntry, pacerSetup, wakePorts);
     for (const [sender, thread] of this.#senders.entries()) {
       thread.on('message', (message: FromSender) => this.#fromSender(sender, message, onResults));
       this.#watch(thread, 'sender', () => this.#sendersOver[sender] !== null);
@@ -129,7 +133,9 @@ export class EngineThreads {
 
   /** Ends all threads whatever they do. */
   async terminate(): Promise<void> {
-    await Promise.all([this.#pacer, ...this.#senders].map((thread) => thread.terminate()));
+    // First whoever writes to descriptors of the others.
+    await this.#pacer.terminate();
+    await Promise.all(this.#senders.map((thread) => thread.terminate()));
   }
 
   #toSenders(message: ToSender): void {

@@ -1,4 +1,4 @@
-import { type Link, LinkedList } from '../core/linked-list.ts';
+import { type Entry, LinkedList } from '../core/linked-list.ts';
 import { NumberMap } from '../core/number-map.ts';
 import type { OutgoingRequest } from './send-batch.ts';
 
@@ -28,7 +28,7 @@ interface Ended {
 export class FollowUps {
   readonly #startNs: number;
   readonly #underway = new NumberMap<Underway>();
-  readonly #ended = new NumberMap<Link<Ended>>();
+  readonly #ended = new NumberMap<Entry<Ended>>();
   /** The first to be forgotten first. */
   readonly #endedInOrder = new LinkedList<Ended>();
   /** Those whose instant is known, the next one last. */
@@ -119,7 +119,7 @@ export class FollowUps {
     return this.#resolved.pop() ?? null;
   }
 
-  /** Takes all of them away: they will not be sent. */
+  /** Takes all of them away, in no order: they will not be sent. */
   takeAll(): OutgoingRequest[] {
     const underway = this.#underway.values();
     const waiting = underway.flatMap(({ follower }) => follower ?? []);
@@ -160,11 +160,11 @@ export class FollowUps {
   }
 
   #takeEnded(index: number): Ended | null {
-    const link = this.#ended.get(index);
-    if (link === undefined) return null;
+    const entry = this.#ended.get(index);
+    if (entry === undefined) return null;
     this.#ended.delete(index);
-    this.#endedInOrder.remove(link);
-    return link.item;
+    this.#endedInOrder.remove(entry);
+    return entry.item;
   }
 }
 

@@ -1,4 +1,4 @@
-import { type Link, LinkedList } from '../core/linked-list.ts';
+import { type Entry, LinkedList } from '../core/linked-list.ts';
 import { NumberMap } from '../core/number-map.ts';
 import type { Send } from '../core/run.ts';
 import type { PlannedRequest } from './plan.ts';
@@ -13,7 +13,7 @@ export class Outstanding {
   readonly #ring: PlannedRing;
   /** Those that thousands of later ones have not waited for, in the order of the schedule. */
   readonly #late = new LinkedList<PlannedPart>();
-  readonly #lateByIndex = new NumberMap<Link<PlannedPart>>();
+  readonly #lateByIndex = new NumberMap<Entry<PlannedPart>>();
 
   constructor(ring: PlannedRing = new PlannedRing()) {
     this.#ring = ring;
@@ -56,11 +56,11 @@ export class Outstanding {
   }
 
   #takeLate(index: number): PlannedPart | undefined {
-    const link = this.#lateByIndex.get(index);
-    if (link === undefined) return undefined;
+    const entry = this.#lateByIndex.get(index);
+    if (entry === undefined) return undefined;
     this.#lateByIndex.delete(index);
-    this.#late.remove(link);
-    return link.item;
+    this.#late.remove(entry);
+    return entry.item;
   }
 }
 

@@ -6,13 +6,6 @@ export interface DueTimes {
   shift(): void;
 }
 
-export interface PacerOptions {
-  /** How long before its instant something counts as due: 0 to send, the wake-up lead to wake a sender. */
-  readonly leadNs: number;
-  /** Null where nothing has to be spread out after a stall. */
-  readonly catchUp: CatchUp | null;
-}
-
 /** How overdue instants are worked off: in order, and not as one burst that nobody ever recorded. */
 export interface CatchUp {
   /** Lateness from which on instants are spread out. Below it they are simply taken at once. */
@@ -35,21 +28,20 @@ export interface PacerStep {
 
 /**
  * Decides what is due. Knows only absolute deadlines, so silence costs nothing and an error never adds up; no
- * clock, no thread, no sleep. An instant is never due before itself less the lead.
+ * clock, no thread, no sleep. An instant is never due before itself.
  */
 export class Pacer {
   readonly #dues: DueTimes;
-  readonly #leadNs: number;
   readonly #catchUp: CatchUp | null;
   #previousDueNs = Number.NEGATIVE_INFINITY;
   /** Where the previous overdue instant was put; meaningful while catching up. */
   #slotNs = Number.NEGATIVE_INFINITY;
   #catchingUp = false;
 
-  constructor(dues: DueTimes, options: PacerOptions) {
+  /** @param catchUp null where nothing has to be spread out after a stall */
+  constructor(dues: DueTimes, catchUp: CatchUp | null) {
     this.#dues = dues;
-    this.#leadNs = options.leadNs;
-    this.#catchUp = options.catchUp;
+    this.#catchUp = catchUp;
   }
 
   /** Overdue instants are being spread out. */
@@ -62,7 +54,7 @@ export class Pacer {
     let due = 0;
     for (let dueNs = this.#dues.peekNs(); dueNs !== null; dueNs = this.#dues.peekNs()) {
       const slotNs = this.#slotOf(dueNs, nowNs);
-      if (slotNs - this.#leadNs > nowNs) return { due, waitNs: slotNs - this.#leadNs - nowNs };
+      if (slotNs > nowNs) return { due, waitNs: slotNs - nowNs };
       if (due >= limit) return { due, waitNs: 0 };
       this.#dues.shift();
       this.#previousDueNs = dueNs;

@@ -1,4 +1,5 @@
 import type { Clock } from '../core/clock.ts';
+import type { Entry } from '../core/linked-list.ts';
 import type { SendAnswer, SendError } from '../core/run.ts';
 import { type AnswerFacts, type AnswerHead, AnswerReader } from './answer-reader.ts';
 import type { AnswerArena } from './check/answer-arena.ts';
@@ -7,7 +8,7 @@ import type { ExpectedAnswer } from './expected-answer.ts';
 import type { OutgoingRequest } from './send-batch.ts';
 import type { SendEnd } from './send-error.ts';
 import { neverSentResult, type SendResult } from './send-result.ts';
-import type { SendEvents, SendHandle, Transport } from './transport.ts';
+import type { LaidOut, SendEvents, SendHandle, Transport } from './transport.ts';
 
 /** Counts events, so that a turn of the loop in which there were none can be told from work. */
 export interface Activity {
@@ -28,6 +29,10 @@ export class PendingSend implements SendEvents {
   /** When its turn came. */
   readonly readyNs: number;
   readonly lane: number | null;
+  /** Under which its client's leaving is waited for; null where it is not. */
+  cancelNumber: number | null = null;
+  /** Its place among those that are under way, and since when by the loop's time. */
+  underWay: { readonly entry: Entry<PendingSend>; readonly sinceNs: number } | null = null;
   /** Set once the transport has it. */
   handle: SendHandle | null = null;
   readonly #index: number;
@@ -56,6 +61,7 @@ export class PendingSend implements SendEvents {
     clock: Clock,
     activity: Activity,
     listener: PendingListener,
+    readyNs = clock.nowNs(),
   ) {
     this.#request = request;
     this.lane = request.lane;
@@ -67,7 +73,7 @@ export class PendingSend implements SendEvents {
     this.#clock = clock;
     this.#activity = activity;
     this.#listener = listener;
-    this.readyNs = clock.nowNs();
+    this.readyNs = readyNs;
     this.#actualNs = this.readyNs;
   }
 
@@ -85,6 +91,12 @@ export class PendingSend implements SendEvents {
     this.handle = transport.send(request, this);
   }
 
+  /** Another thread sent it when its turn came, but for the rest. */
+  launched(laidOut: LaidOut, rest: Buffer | null): void {
+    this.#request = null;
+    this.handle = laidOut.launched(this, this.readyNs, rest);
+  }
+
   /** Ends it before it was sent. */
   neverSent(): SendResult {
     this.#request = null;
@@ -97,9 +109,9 @@ export class PendingSend implements SendEvents {
     this.#bodyBytes = 0;
   }
 
-  onStart(reusedConnection: boolean): void {
+  onStart(reusedConnection: boolean, atNs = this.#clock.nowNs()): void {
     this.#activity.events++;
-    this.#writtenNs = this.#clock.nowNs();
+    this.#writtenNs = atNs;
     this.#reusedConnection = reusedConnection;
   }
 

@@ -13,6 +13,7 @@ export class SendQueue implements DueTimes {
   readonly #planned: RequestQueue;
   readonly #followUps: FollowUps;
   readonly #onSpent: (packed: ArrayBuffer) => void;
+  readonly #areLaidOut: () => boolean;
   #takenFollowUp: OutgoingRequest | null = null;
   /** Planned requests come in the order of their indexes. */
   #lastTakenIndex = -1;
@@ -20,8 +21,12 @@ export class SendQueue implements DueTimes {
   #lastFollowUpNs = Number.NEGATIVE_INFINITY;
   #overtimeSinceNs: number | null = null;
 
-  /** See RequestQueue. */
-  constructor(startNs: number, onSpent: (packed: ArrayBuffer) => void) {
+  /**
+   * See RequestQueue.
+   * @param areLaidOut whether the first planned requests are, so that the sender has nothing to do at their instants
+   */
+  constructor(startNs: number, onSpent: (packed: ArrayBuffer) => void, areLaidOut = (): boolean => false) {
+    this.#areLaidOut = areLaidOut;
     this.#onSpent = onSpent;
     this.#startNs = startNs;
     this.#planned = new RequestQueue(startNs, onSpent);
@@ -36,7 +41,7 @@ export class SendQueue implements DueTimes {
   /** Whether the next instant is one that no pacer knows of. */
   get nextIsOwn(): boolean {
     const own = this.#followUps.peekNs();
-    return own !== null && own < (this.#planned.peekNs() ?? Number.POSITIVE_INFINITY);
+    return own !== null && own < (this.#ownPlannedNs() ?? Number.POSITIVE_INFINITY);
   }
 
   /** How close to the next instant it is waited for awake, nanoseconds: a timer is not as exact as the pacer. */
@@ -60,8 +65,24 @@ export class SendQueue implements DueTimes {
     this.#onSpent(reader.packed);
   }
 
+  /** Nothing of what was planned waits here. */
+  get isEmpty(): boolean {
+    return this.#planned.peekNs() === null;
+  }
+
+  /** A planned request; see RequestQueue. */
+  plannedAt(place: number): OutgoingRequest | null {
+    return this.#planned.at(place);
+  }
+
+  /** Takes the first planned request, which has left already. */
+  takePlanned(): OutgoingRequest | null {
+    this.#planned.shift();
+    return this.#takeShiftedPlanned();
+  }
+
   peekNs(): number | null {
-    const planned = this.#planned.peekNs();
+    const planned = this.#ownPlannedNs();
     const own = this.#followUps.peekNs();
     if (planned === null || own === null) return planned ?? own;
     return Math.min(planned, own);
@@ -77,9 +98,18 @@ export class SendQueue implements DueTimes {
     const taken = this.#takenFollowUp;
     this.#takenFollowUp = null;
     if (taken !== null) return taken;
+    return this.#takeShiftedPlanned();
+  }
+
+  #takeShiftedPlanned(): OutgoingRequest | null {
     const planned = this.#planned.takeShifted();
     if (planned !== null) this.#lastTakenIndex = planned.index;
     return planned;
+  }
+
+  /** The next planned instant at which the sender has something to do. */
+  #ownPlannedNs(): number | null {
+    return this.#areLaidOut() ? null : this.#planned.peekNs();
   }
 
   prepare(): void {

@@ -4,6 +4,7 @@ import type { SenderSignals } from './due-ring.ts';
 import type { PackedDurations } from './durations.ts';
 import type { Stall } from './engine-health.ts';
 import type { InFlight } from './in-flight.ts';
+import type { SenderPad } from './launches.ts';
 import type { LoopTime } from './loop-time.ts';
 import type { CatchUp } from './pacer.ts';
 import type { SendResult } from './send-result.ts';
@@ -29,6 +30,8 @@ export interface SenderDeps {
   readonly signals: SenderSignals;
   /** What this sender and the others have under way. */
   readonly inFlight: InFlight;
+  /** Where the next requests are laid out for the pacer to send; left out where the sender sends all itself. */
+  readonly pad?: SenderPad;
   /** Where answers are kept to be compared; null or left out where they are not. */
   readonly keeping?: AnswerArena | null;
   /** Runs a callback after the event loop has had a turn. */

@@ -7,6 +7,8 @@ import { AnswerArena } from './check/answer-arena.ts';
 import { ConnectionPool } from './connection-pool.ts';
 import { DueRing, type SenderSignals } from './due-ring.ts';
 import { InFlight } from './in-flight.ts';
+import { LaunchPad } from './launch-pad.ts';
+import type { SenderPad } from './launches.ts';
 import { LoopTime } from './loop-time.ts';
 import { WAKE_LEAD_NS } from './pacer-thread.ts';
 import { rehearse } from './rehearsal.ts';
@@ -27,6 +29,7 @@ interface Aim {
   readonly transport: Transport;
   readonly signals: SenderSignals;
   readonly inFlight: InFlight;
+  readonly pad?: SenderPad;
   readonly onSpent: (packed: ArrayBuffer) => void;
   readonly keeping?: AnswerArena | null;
 }
@@ -78,7 +81,8 @@ export class SenderThread {
   }
 
   #start(startNs: number): Sender {
-    const { ringMemory, inFlightMemory, inFlightLimits, wakePort, keeping = null } = this.#setup;
+    const { ringMemory, padMemory, inFlightMemory, inFlightLimits, wakePort, keeping = null } = this.#setup;
+    const ring = new DueRing(ringMemory);
     const report = (results: SendResult[]): void => {
       const rows = packResults(results);
       if (keeping === null) this.#post({ kind: 'results', rows }, [rows.buffer]);
@@ -89,7 +93,8 @@ export class SenderThread {
     };
     const aim = {
       transport: this.#transport,
-      signals: new DueRing(ringMemory).signalsOf(this.#setup.sender),
+      signals: ring.signalsOf(this.#setup.sender),
+      pad: { pad: new LaunchPad(padMemory, ring.senders), sender: this.#setup.sender },
       inFlight: new InFlight(inFlightMemory, inFlightLimits),
       keeping: keeping === null ? null : new AnswerArena(keeping),
     };

@@ -1,5 +1,5 @@
 import type { ExchangeRow } from '../core/exchange.ts';
-import { type Link, LinkedList } from '../core/linked-list.ts';
+import { type Entry, LinkedList } from '../core/linked-list.ts';
 import type { CaptureSource, TimeRange } from '../core/ports.ts';
 import type { CaptureOverview } from './capture-overview.ts';
 import type { OpenedBefore } from './scaling/tally.ts';
@@ -28,7 +28,7 @@ interface Remembered<T> {
  */
 export class SessionMemory<T> {
   /** Changed when sessions come and go, and not at each of their exchanges. */
-  readonly #byName = new Map<string, Link<Remembered<T>>>();
+  readonly #byName = new Map<string, Entry<Remembered<T>>>();
   /** The one that was silent longest first. */
   readonly #inOrder = new LinkedList<Remembered<T>>();
   readonly #bound: number;
@@ -48,13 +48,13 @@ export class SessionMemory<T> {
    * @param begins whether the exchange is the one by which this was decided, come again: a window is repeated
    */
   of(name: string, atUs: number, decide: () => T, begins: (decided: T) => boolean = () => false): T {
-    const link = this.#byName.get(name);
-    if (link === undefined) return this.#remember({ name, decided: decide(), atUs });
-    const known = link.item;
+    const entry = this.#byName.get(name);
+    if (entry === undefined) return this.#remember({ name, decided: decide(), atUs });
+    const known = entry.item;
     const goesOn = atUs - known.atUs <= SILENCE_S * 1e6 && !begins(known.decided);
     if (!goesOn) known.decided = decide();
     known.atUs = atUs;
-    this.#inOrder.append(link);
+    this.#inOrder.append(entry);
     return known.decided;
   }
 

@@ -12,6 +12,7 @@ export interface SenderSetup {
   /** Which of the senders it is, from 0. */
   readonly sender: number;
   readonly ringMemory: SharedArrayBuffer;
+  readonly padMemory: SharedArrayBuffer;
   readonly inFlightMemory: SharedArrayBuffer;
   readonly inFlightLimits: InFlightLimits;
   readonly wakePort: MessagePort;
@@ -61,6 +62,9 @@ export type FromSender =
 /** What the pacer thread is born with. */
 export interface PacerSetup {
   readonly ringMemory: SharedArrayBuffer;
+  readonly padMemory: SharedArrayBuffer;
+  readonly inFlightMemory: SharedArrayBuffer;
+  readonly inFlightLimits: InFlightLimits;
   /** One for each sender. */
   readonly wakePorts: readonly MessagePort[];
 }

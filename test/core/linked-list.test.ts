@@ -1,6 +1,6 @@
 import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
-import { Link, LinkedList } from '../../src/core/linked-list.ts';
+import { Entry, LinkedList } from '../../src/core/linked-list.ts';
 
 const step = fc.record({
   kind: fc.constantFrom('push', 'push', 'remove', 'append', 'other', 'shift'),
@@ -10,13 +10,13 @@ const step = fc.record({
 /** From either end, by the links. */
 function chain(list: LinkedList<number>): { forwards: number[]; backwards: number[] } {
   const forwards: number[] = [];
-  let last: Link<number> | null = null;
-  for (let link = list.first; link !== null; link = link.next) {
-    forwards.push(link.item);
-    last = link;
+  let last: Entry<number> | null = null;
+  for (let entry = list.first; entry !== null; entry = entry.next) {
+    forwards.push(entry.item);
+    last = entry;
   }
   const backwards: number[] = [];
-  for (let link = last; link !== null; link = link.previous) backwards.push(link.item);
+  for (let entry = last; entry !== null; entry = entry.previous) backwards.push(entry.item);
   return { forwards, backwards: backwards.reverse() };
 }
 
@@ -31,20 +31,20 @@ describe('a linked list', () => {
         const [list, other] = [new LinkedList<number>(), new LinkedList<number>()];
         let model: number[] = [];
         let otherModel: number[] = [];
-        const links: Link<number>[] = [];
+        const entries: Entry<number>[] = [];
         for (const [at, { kind, which }] of steps.entries()) {
-          const link = links[which % links.length];
+          const entry = entries[which % entries.length];
           if (kind === 'push') {
-            links.push(list.push(at));
+            entries.push(list.push(at));
             model = [...model, at];
           } else if (kind === 'shift') {
             expect(list.shift()).toBe(model[0]);
             model = model.slice(1);
-          } else if (link !== undefined) {
-            const { item } = link;
+          } else if (entry !== undefined) {
+            const { item } = entry;
             const had = model.includes(item);
-            if (kind === 'remove') expect(list.remove(link)).toBe(had);
-            else (kind === 'append' ? list : other).append(link);
+            if (kind === 'remove') expect(list.remove(entry)).toBe(had);
+            else (kind === 'append' ? list : other).append(entry);
             if (kind !== 'remove') otherModel = without(otherModel, item);
             model = without(model, item);
             if (kind === 'append') model.push(item);
@@ -60,32 +60,32 @@ describe('a linked list', () => {
     );
   });
 
-  it('leaves nothing in the links of what was removed', () => {
+  it('leaves no links in the entry of what was removed', () => {
     const list = new LinkedList<string>();
-    const links = ['a', 'b', 'c'].map((item) => list.push(item));
-    for (const link of links) {
-      expect(list.remove(link)).toBe(true);
-      expect([link.list, link.next, link.previous]).toEqual([null, null, null]);
-      expect(list.remove(link)).toBe(false);
+    const entries = ['a', 'b', 'c'].map((item) => list.push(item));
+    for (const entry of entries) {
+      expect(list.remove(entry)).toBe(true);
+      expect([entry.list, entry.next, entry.previous]).toEqual([null, null, null]);
+      expect(list.remove(entry)).toBe(false);
     }
     expect([list.first, list.size, list.shift()]).toEqual([null, 0, undefined]);
   });
 
   it('does not let go of what is in another list, or in none', () => {
     const [one, other] = [new LinkedList<string>(), new LinkedList<string>()];
-    const link = one.push('a');
-    expect([other.remove(link), other.remove(new Link('b'))]).toEqual([false, false]);
+    const entry = one.push('a');
+    expect([other.remove(entry), other.remove(new Entry('b'))]).toEqual([false, false]);
     expect([one.size, other.size]).toEqual([1, 0]);
   });
 
   it('may be changed in any way while it is walked: what comes is what was there', () => {
     const list = new LinkedList<number>();
-    const links = [0, 1, 2, 3].map((item) => list.push(item));
+    const entries = [0, 1, 2, 3].map((item) => list.push(item));
     const walked: number[] = [];
     for (const item of list) {
       walked.push(item);
-      list.remove(links[3 - item] as Link<number>);
-      list.append(links[item] as Link<number>);
+      list.remove(entries[3 - item] as Entry<number>);
+      list.append(entries[item] as Entry<number>);
       list.push(10 + item);
     }
     expect(walked).toEqual([0, 1, 2, 3]);

@@ -56,6 +56,24 @@ describe('a number map', () => {
       expect(map.get(key * 1_000_003)).toBe(key % 3 === 0 ? undefined : key);
   });
 
+  it('holds what is left, and what comes again, when most of many have gone', () => {
+    const map = new NumberMap<number>();
+    const model = new Map<number, number>();
+    for (const most of [20_000, 3_000, 40_000]) {
+      for (let key = 0; key < most; key += 1) {
+        map.set(key * 1_000_003, key);
+        model.set(key * 1_000_003, key);
+      }
+      for (let key = 0; key < most; key += 1) {
+        if (key % 997 === 0) continue;
+        expect(map.delete(key * 1_000_003)).toBe(model.delete(key * 1_000_003));
+      }
+      expect(map.size).toBe(model.size);
+      expect(sorted(map.values())).toEqual(sorted(model.values()));
+      for (const [key, value] of model) expect(map.get(key)).toBe(value);
+    }
+  });
+
   it('is as quick for numbers that differ in their upper half alone', () => {
     const map = new NumberMap<number>();
     const startedMs = performance.now();

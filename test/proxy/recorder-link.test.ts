@@ -7,7 +7,7 @@ import { LIMITS } from '../../src/core/limits.ts';
 import { Ledger } from '../../src/proxy/ledger.ts';
 import { RecorderLink } from '../../src/proxy/recorder-link.ts';
 import { SlabQueue } from '../../src/proxy/slab-queue.ts';
-import type { TapConnection } from '../../src/proxy/tap-connection.ts';
+import { TapConnection } from '../../src/proxy/tap-connection.ts';
 import { imbalance } from '../support/imbalance.ts';
 import { ModelRecorder } from '../support/model-recorder.ts';
 import { socketPair } from '../support/socket-pair.ts';
@@ -110,6 +110,35 @@ describe('the link to the recorder', () => {
     expect(await harness.link.finish(1000)).toEqual([]);
     expect(harness.recorder?.losses).toEqual([{ turns: 1, bytes: 30 }]);
     expect(harness.ledger.read().lost).toEqual({ writer_down: { turns: 1, bytes: 30 } });
+  });
+
+  it('asks what was shed of those alone that shed, until it is noted', async () => {
+    const harness = new Harness(4 * LIMITS.slabBytes);
+    await harness.startRecorder();
+    const [sheds, other] = [harness.link.open(), harness.link.open()];
+    const asked: string[] = [];
+    for (const [name, tap] of Object.entries({ sheds, other })) {
+      const get = () => {
+        asked.push(name);
+        return Reflect.get(TapConnection.prototype, 'shed', tap);
+      };
+      Object.defineProperty(tap, 'shed', { get });
+    }
+    other.client(Buffer.alloc(10));
+    for (let chunk = 0; chunk < 50; chunk += 1) sheds.client(Buffer.alloc(60_000));
+    expect(harness.link.untold()).toMatchObject([{ reason: 'queue_bytes' }]);
+    await harness.settleDown();
+    // The next turn tells of it.
+    sheds.server(Buffer.alloc(10));
+    await exchange(harness, sheds);
+    const untold = () => {
+      harness.recorder?.settle();
+      return harness.link.untold();
+    };
+    await expect.poll(untold, { timeout: 10_000 }).toEqual([]);
+    const times = asked.length;
+    expect(harness.link.untold()).toEqual([]);
+    expect(asked).toEqual(new Array(times).fill('sheds'));
   });
 
   it('sheds to the end of the turn when the budget is spent and never holds more than the budget', async () => {

@@ -25,8 +25,8 @@ class ListedTimes implements DueTimes {
   }
 }
 
-function pacerOf(times: readonly number[], leadNs = 0, catchUp: CatchUp | null = null): Pacer {
-  return new Pacer(new ListedTimes(times), { leadNs, catchUp });
+function pacerOf(times: readonly number[], catchUp: CatchUp | null = null): Pacer {
+  return new Pacer(new ListedTimes(times), catchUp);
 }
 
 interface Taken {
@@ -41,7 +41,7 @@ function play(
   catchUp: CatchUp | null,
   fromNs = 0,
 ): Taken[] {
-  const pacer = pacerOf(times, 0, catchUp);
+  const pacer = pacerOf(times, catchUp);
   const taken: Taken[] = [];
   for (let nowNs = fromNs, asked = 0; ; asked++) {
     const { due, waitNs } = pacer.next(nowNs);
@@ -61,12 +61,6 @@ describe('the pacer', () => {
     ['with nothing known there is nothing to wait for', [], 7, { due: 0, waitNs: Number.POSITIVE_INFINITY }],
   ])('%s', (_title, times, nowNs, expected) => {
     expect(pacerOf(times).next(nowNs)).toEqual(expected);
-  });
-
-  test('counts an instant as due by its lead early, and not a nanosecond earlier', () => {
-    const pacer = pacerOf([1_000], 200);
-    expect(pacer.next(799)).toEqual({ due: 0, waitNs: 1 });
-    expect(pacer.next(800)).toEqual({ due: 1, waitNs: Number.POSITIVE_INFINITY });
   });
 
   test('takes no more than its limit and says that there is more', () => {
@@ -92,7 +86,7 @@ describe('the pacer', () => {
 
   test('takes up instants that become known later', () => {
     const times = new ListedTimes([]);
-    const pacer = new Pacer(times, { leadNs: 0, catchUp: null });
+    const pacer = new Pacer(times, null);
     expect(pacer.next(0).waitNs).toBe(Number.POSITIVE_INFINITY);
     times.add(50);
     expect(pacer.next(20)).toEqual({ due: 0, waitNs: 30 });
@@ -119,7 +113,7 @@ describe('the pacer after a stall', () => {
   const catchUp: CatchUp = { fromLagNs: 50 * MS, gapNs: MS, slackNs: MS };
 
   test('sends at once what is less late than a stall', () => {
-    expect(pacerOf([0, 1, 2], 0, catchUp).next(49 * MS)).toEqual({
+    expect(pacerOf([0, 1, 2], catchUp).next(49 * MS)).toEqual({
       due: 3,
       waitNs: Number.POSITIVE_INFINITY,
     });
@@ -149,7 +143,7 @@ describe('the pacer after a stall', () => {
   });
 
   test('says that it is catching up until it has', () => {
-    const pacer = pacerOf([0, 99 * MS, 200 * MS], 0, catchUp);
+    const pacer = pacerOf([0, 99 * MS, 200 * MS], catchUp);
     pacer.next(100 * MS, 1);
     expect(pacer.catchingUp).toBe(true);
     pacer.next(101 * MS, 1);

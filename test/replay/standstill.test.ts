@@ -8,6 +8,7 @@ import { BatchMemory } from '../../src/replay/batch-memory.ts';
 import { DueRing } from '../../src/replay/due-ring.ts';
 import { NOTHING_EXPECTED } from '../../src/replay/expected-answer.ts';
 import { InFlight } from '../../src/replay/in-flight.ts';
+import { LaunchPad } from '../../src/replay/launch-pad.ts';
 import { LoopTime } from '../../src/replay/loop-time.ts';
 import { unpackResults } from '../../src/replay/result-batch.ts';
 import { packBatch } from '../../src/replay/send-batch.ts';
@@ -32,6 +33,7 @@ async function leaving(origin: string, leaveMs: number): Promise<SendResult> {
   const setup = {
     sender: 0,
     ringMemory: DueRing.create(1).memory,
+    padMemory: LaunchPad.create(1).memory,
     inFlightMemory: InFlight.create(limits).memory,
     inFlightLimits: limits,
     wakePort: wake.port1,

@@ -38,6 +38,21 @@ function numberMap(): Passage {
   return { add: (index, item) => map.set(index, item), remove: (index) => map.delete(index) };
 }
 
+/** Now and then many more come and go, so that tables are made anew with what is passing. */
+function resizedNumberMap(): Passage {
+  const map = new NumberMap<Passing | null>();
+  const more = Array.from({ length: 1_000 }, (_, at) => 2 ** 40 + at);
+  return {
+    add: (index, item) => {
+      map.set(index, item);
+      if (index % 50 > 0) return;
+      for (const key of more) map.set(key, null);
+      for (const key of more) map.delete(key);
+    },
+    remove: (index) => map.delete(index),
+  };
+}
+
 function map(): Passage {
   const held = new Map<number, Passing>();
   return { add: (index, item) => held.set(index, item), remove: (index) => held.delete(index) };
@@ -46,6 +61,28 @@ function map(): Passage {
 function linkedList(): Passage {
   const list = new LinkedList<Passing>();
   return { add: (_, item) => list.push(item), remove: () => list.shift() };
+}
+
+interface Uncleared {
+  readonly item: Passing;
+  next: Uncleared | null;
+}
+
+/** A list whose entries keep their links when they are removed. */
+function uncleared(): Passage {
+  let first: Uncleared | null = null;
+  let last: Uncleared | null = null;
+  return {
+    add: (_, item) => {
+      const entry: Uncleared = { item, next: null };
+      if (last === null) first = entry;
+      else last.next = entry;
+      last = entry;
+    },
+    remove: () => {
+      first = first?.next ?? null;
+    },
+  };
 }
 
 /** What is removed by itself and not by a number. */
@@ -125,7 +162,9 @@ function pass(passage: Passage, from: number, count: number): void {
 const collect = (globalThis as { gc?: () => void }).gc;
 const passages: Readonly<Record<string, () => Passage>> = {
   numberMap,
+  resizedNumberMap,
   linkedList,
+  uncleared,
   roster,
   recorderLink,
   lateRequests,

@@ -83,12 +83,9 @@ export class Stage implements SenderSignals {
   hand(requests: readonly PreparedRequest[]): void {
     this.sender.accept(packBatch(requests, new BatchMemory()));
     const dues = requests.map(({ intendedOffsetNs }) => START_NS + intendedOffsetNs);
-    const pacer = new Pacer(
-      { peekNs: () => dues[0] ?? null, shift: () => dues.shift() },
-      { leadNs: LEAD_NS, catchUp: null },
-    );
+    const pacer = new Pacer({ peekNs: () => dues[0] ?? null, shift: () => dues.shift() }, null);
     const pace = (): void => {
-      const { due, waitNs } = pacer.next(this.clock.nowNs());
+      const { due, waitNs } = pacer.next(this.clock.nowNs() + LEAD_NS);
       if (due > 0 && !this.awake) this.sender.wake();
       if (Number.isFinite(waitNs)) this.clock.sleepUntil(this.clock.nowNs() + waitNs, pace);
     };

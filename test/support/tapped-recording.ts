@@ -37,9 +37,11 @@ export class TappedRecording {
       get: () => !this.shedding,
     });
     const deaf = () => undefined;
-    const notes = { handOver: deaf, noteLoss: deaf, noteOmission: deaf, gapNoted: deaf, retire: deaf };
+    const notes = { handOver: deaf, sheds: deaf, noteLoss: deaf, gapNoted: deaf };
+    const ends = { noteOmission: deaf, retire: deaf };
     const link = {
       ...notes,
+      ...ends,
       attached: true,
       queue,
       proofBudget: new AssemblyBudget(2 ** 20),

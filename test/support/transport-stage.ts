@@ -1,5 +1,5 @@
 import { afterEach } from 'vitest';
-import { systemClock } from '../../src/core/clock.ts';
+import { type Clock, systemClock } from '../../src/core/clock.ts';
 import { AddressBook } from '../../src/replay/address-book.ts';
 import { BatchMemory } from '../../src/replay/batch-memory.ts';
 import { ConnectionPool, type PoolOptions } from '../../src/replay/connection-pool.ts';
@@ -26,15 +26,16 @@ export async function serve(respond?: Respond): Promise<RawServer> {
   return server;
 }
 
-/** The real transport, to `origin`; `addresses` is what the target's name resolves to. */
-export function transportTo(
+/** Connections to `origin`; `addresses` is what the target's name resolves to. Whoever asks closes it. */
+export function poolTo(
   origin: string,
   options: Partial<PoolOptions> = {},
   addresses?: readonly string[],
-): Http1Transport {
+  clock: Clock = systemClock,
+): ConnectionPool {
   const resolve = async (): Promise<readonly string[]> => addresses ?? [];
-  const book = new AddressBook(new URL(origin).hostname, resolve, systemClock);
-  const pool = new ConnectionPool(
+  const book = new AddressBook(new URL(origin).hostname, resolve, clock);
+  return new ConnectionPool(
     {
       origin,
       socketPath: null,
@@ -47,9 +48,13 @@ export function transportTo(
       ...options,
     },
     book,
-    systemClock,
+    clock,
   );
-  const transport = new Http1Transport(pool);
+}
+
+/** The real transport, as `poolTo`. */
+export function transportTo(...target: Parameters<typeof poolTo>): Http1Transport {
+  const transport = new Http1Transport(poolTo(...target));
   cleanUps.push(async () => transport.close());
   return transport;
 }
@@ -67,42 +72,48 @@ export interface Outcome {
   readonly reused: boolean;
 }
 
+/** Hears what becomes of one request, from its start to its end. */
+export function hearing(): { readonly listener: SendEvents; readonly outcome: Promise<Outcome> } {
+  const outcome = Promise.withResolvers<Outcome>();
+  const events: string[] = [];
+  let status: number | null = null;
+  let bytes = 0;
+  let reused = false;
+  const over = (error: SendEnd | null): void => outcome.resolve({ events, status, bytes, error, reused });
+  const listener: SendEvents = {
+    onStart: (reusedConnection) => {
+      events.push('start');
+      reused = reusedConnection;
+    },
+    onBodyWritten: () => events.push('body written'),
+    onFirstByte: () => events.push('first byte'),
+    onStatus: (got) => {
+      events.push('status');
+      status = got;
+    },
+    onData: (got) => {
+      bytes += got.length;
+    },
+    onEnd: () => {
+      events.push('end');
+      over(null);
+    },
+    onError: (error) => {
+      events.push('error');
+      over(error);
+    },
+  };
+  return { listener, outcome: outcome.promise };
+}
+
 /** Sends one request and waits for its end. */
 export function play(
   transport: Http1Transport,
   request: OutgoingRequest,
   onHandle?: (handle: SendHandle) => void,
 ): Promise<Outcome> {
-  return new Promise((resolve) => {
-    const events: string[] = [];
-    let status: number | null = null;
-    let bytes = 0;
-    let reused = false;
-    const over = (error: SendEnd | null): void => resolve({ events, status, bytes, error, reused });
-    const listener: SendEvents = {
-      onStart: (reusedConnection) => {
-        events.push('start');
-        reused = reusedConnection;
-      },
-      onBodyWritten: () => events.push('body written'),
-      onFirstByte: () => events.push('first byte'),
-      onStatus: (got) => {
-        events.push('status');
-        status = got;
-      },
-      onData: (got) => {
-        bytes += got.length;
-      },
-      onEnd: () => {
-        events.push('end');
-        over(null);
-      },
-      onError: (error) => {
-        events.push('error');
-        over(error);
-      },
-    };
-    const handle = transport.send(request, listener);
-    onHandle?.(handle);
-  });
+  const { listener, outcome } = hearing();
+  const handle = transport.send(request, listener);
+  onHandle?.(handle);
+  return outcome;
 }

@@ -1,5 +1,5 @@
 import type { KeyedHash } from '../../core/keyed-hash.ts';
-import { type Link, LinkedList } from '../../core/linked-list.ts';
+import { type Entry, LinkedList } from '../../core/linked-list.ts';
 import { NumberMap } from '../../core/number-map.ts';
 import type { RequestFeatures } from '../../core/payload-features.ts';
 import type { HeadJudgement } from './head-judgement.ts';
@@ -39,7 +39,7 @@ const TRACES = 65_536;
 export class KnownBodies {
   readonly #hash: KeyedHash;
   /** By their traces. */
-  readonly #bodies = new NumberMap<Link<KnownBody>>();
+  readonly #bodies = new NumberMap<Entry<KnownBody>>();
   /** In the order in which they are looked at whether they should make room. */
   readonly #turns = new LinkedList<KnownBody>();
   /** What came once, and, less than nothing, what is shared by bodies that differ. */

@@ -1,11 +1,11 @@
 import type { Socket } from 'node:net';
-import { type Link, LinkedList } from '../../core/linked-list.ts';
+import { type Entry, LinkedList } from '../../core/linked-list.ts';
 import type { ClientConnection } from './client-connection.ts';
 
 const OWN = Symbol('the connection of a socket');
 
 interface Known extends Socket {
-  [OWN]?: Link<ClientConnection> | null;
+  [OWN]?: Entry<ClientConnection> | null;
 }
 
 /** The connections that are open, each known by its socket, which Node names with whatever it has to say of it. */
@@ -19,11 +19,11 @@ export class ClientConnections {
   /** @param onClosed called once it is here no longer */
   add(connection: ClientConnection, onClosed: () => void): void {
     const socket: Known = connection.socket;
-    const link = this.#open.push(connection);
-    socket[OWN] = link;
+    const entry = this.#open.push(connection);
+    socket[OWN] = entry;
     socket.on('close', () => {
       socket[OWN] = null;
-      this.#open.remove(link);
+      this.#open.remove(entry);
       onClosed();
     });
   }

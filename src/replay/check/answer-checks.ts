@@ -169,6 +169,7 @@ export class AnswerChecks implements CheckerListener {
     return send;
   }
 
+  /** In no order. */
   #giveUp(reason: UncheckedReason): void {
     const left = this.#waiting
       .values()

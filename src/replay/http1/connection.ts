@@ -1,12 +1,14 @@
 import type { Socket } from 'node:net';
 import type { Enrolled } from '../../core/roster.ts';
+import type { Descriptor } from '../launch-pad.ts';
 import type { OutgoingRequest } from '../send-batch.ts';
 import { brokenErrorOf, connectErrorOf, endedErrorOf, type SendEnd } from '../send-error.ts';
-import type { SendEvents, SendHandle } from '../transport.ts';
+import type { LaidOut, SendEvents, SendHandle } from '../transport.ts';
 import { AnswerParser } from './answer-parser.ts';
-import type { Dialer } from './dialer.ts';
-import { LARGE_BODY_BYTES, type RequestWriter, requestFrame } from './request-writer.ts';
-import { Silence, type Silent } from './silence-watch.ts';
+import { type Dialer, descriptorOf } from './dialer.ts';
+import { OneRequest } from './one-request.ts';
+import { LARGE_BODY_BYTES, layRequest, type RequestWriter, requestFrame } from './request-writer.ts';
+import { type Watchable, Watched } from './silence-watch.ts';
 
 /** What a connection tells its pool, and asks of it. */
 export interface ConnectionHost {
@@ -24,6 +26,8 @@ export interface ConnectionHost {
   heard(connection: Connection): void;
   /** Its request is over, with a whole answer. */
   released(connection: Connection): void;
+  /** It is idle still: what was laid out for it goes another way. */
+  unclaimed(connection: Connection): void;
   /** It can carry nothing more; also told of one that was retired. */
   gone(connection: Connection): void;
 }
@@ -38,10 +42,10 @@ export interface Dialing {
 const KEEP_ALIVE_MARGIN_NS = 500_000_000;
 
 /** One connection to the target, and the one request that is on it. Begins to connect when it is made. */
-export class Connection implements Enrolled, Silent<Connection> {
-  /** These three are its host's: its place among others, its silence, and what there is of it while it is dialled. */
+export class Connection implements Enrolled, Watchable<Connection> {
+  /** These three are its host's: its places among others, under its watches, and what there is of it while dialled. */
   place = -1;
-  readonly silence = new Silence<Connection>(this);
+  readonly watched = new Watched<Connection>(this);
   dialing: Dialing | null = null;
   /** The recorded connection it stands for; null for one that carries whatever comes. */
   lane: number | null;
@@ -53,7 +57,11 @@ export class Connection implements Enrolled, Silent<Connection> {
   readonly #parser = new AnswerParser();
   readonly #giveUpDialing: () => void;
   #socket: Socket | null = null;
-  #exchange: Exchange | null = null;
+  #descriptor: Descriptor | null = null;
+  #exchange: OneRequest | null = null;
+  /** Has whoever laid a request out for it find out whether that has left; null where none is. */
+  #askLaunched: (() => void) | null = null;
+  #asked = false;
   #over = false;
   #usableUntilNs = Number.POSITIVE_INFINITY;
 
@@ -68,11 +76,11 @@ export class Connection implements Enrolled, Silent<Connection> {
   }
 
   get open(): boolean {
-    return this.#socket !== null && !this.#over;
+    return this.#socket !== null && !this.#over && !this.#asked;
   }
 
   get idle(): boolean {
-    return this.#exchange === null;
+    return this.#exchange === null && this.#askLaunched === null;
   }
 
   /** Whether it could carry a request now. */
@@ -83,20 +91,56 @@ export class Connection implements Enrolled, Silent<Connection> {
 
   /** Sends a request as soon as it is connected. It must be idle. */
   carry(request: OutgoingRequest, events: SendEvents): SendHandle {
-    const exchange = new Exchange(request, events, this);
+    const exchange = new OneRequest(request, events, this);
     this.#exchange = exchange;
     if (this.#socket !== null) this.#write(this.#socket, exchange);
     return exchange;
   }
 
+  /** See Transport. It must be usable. */
+  layOut(request: OutgoingRequest, into: Buffer, onNeeded: () => void): LaidOut | null {
+    if (this.#socket === null) return null;
+    this.#descriptor ??= descriptorOf(this.#socket);
+    const descriptor = this.#descriptor;
+    if (descriptor === null) return null;
+    const bytes = layRequest(into, request, this.#host.dialer.authority);
+    if (bytes === 0) return null;
+    this.#askLaunched = onNeeded;
+    return {
+      descriptor,
+      bytes,
+      launched: (events, atNs, rest) => this.#launched(request, events, atNs, rest),
+      withdraw: () => this.rest(),
+      discard: () => {
+        this.#askLaunched = null;
+        this.retire();
+      },
+    };
+  }
+
+  /** Nothing is laid out for it any more. */
+  rest(): void {
+    this.#askLaunched = null;
+    // One that is asked for is about to end, or was spoken to by nobody.
+    if (!this.#asked) this.#host.unclaimed(this);
+  }
+
   /** Ends it, and what is on it with `end`. */
   retire(end: SendEnd = 'stopped'): void {
+    this.#settleLaunch();
     if (this.#over) return;
     this.#close();
     this.#fail(end);
   }
 
+  /** It was idle for too long: ends it, unless what was laid out for it has left meanwhile. */
+  retireIdle(): void {
+    this.#settleLaunch();
+    if (this.#exchange === null) this.retire();
+  }
+
   onBytes(bytes: Buffer): void {
+    this.#settleLaunch();
     const exchange = this.#exchange;
     if (this.#over) return;
     if (exchange === null) {
@@ -113,6 +157,9 @@ export class Connection implements Enrolled, Silent<Connection> {
       if (this.#parser.hasStatus) this.#host.heard(this);
     } else this.retire('protocol');
   }
+
+  /** Its socket is about to be gone, and its descriptor somebody else's. */
+  readonly onClosing = (): void => this.#settleLaunch();
 
   #dialed(socket: Socket): void {
     if (this.#over) {
@@ -136,7 +183,7 @@ export class Connection implements Enrolled, Silent<Connection> {
     this.#fail(connectErrorOf(error));
   }
 
-  #write(socket: Socket, exchange: Exchange): void {
+  #write(socket: Socket, exchange: OneRequest): void {
     const request = exchange.take();
     if (request === null) return;
     this.#parser.expect(request.method, exchange);
@@ -150,7 +197,30 @@ export class Connection implements Enrolled, Silent<Connection> {
     this.#host.waits(this);
   }
 
-  #writeLarge(socket: Socket, exchange: Exchange, request: OutgoingRequest, body: Buffer): void {
+  /** Another thread wrote it. */
+  #launched(request: OutgoingRequest, events: SendEvents, atNs: number, rest: Buffer | null): SendHandle {
+    this.#askLaunched = null;
+    const exchange = new OneRequest(request, events, this);
+    exchange.take();
+    this.#exchange = exchange;
+    this.#parser.expect(request.method, exchange);
+    this.#host.carries(this);
+    exchange.start(this.served > 0, atNs);
+    if (rest !== null) this.#socket?.write(rest);
+    this.#host.waits(this);
+    return exchange;
+  }
+
+  /** What is laid out for it has left from here on, or will not leave. */
+  #settleLaunch(): void {
+    const ask = this.#askLaunched;
+    if (ask === null) return;
+    this.#asked = true;
+    ask();
+    this.#asked = false;
+  }
+
+  #writeLarge(socket: Socket, exchange: OneRequest, request: OutgoingRequest, body: Buffer): void {
     const { head, tail } = requestFrame(request, this.#host.dialer.authority);
     const written = (error?: Error | null): void => {
       if (error) return;
@@ -180,6 +250,7 @@ export class Connection implements Enrolled, Silent<Connection> {
   }
 
   #ended(): void {
+    this.#settleLaunch();
     const exchange = this.#exchange;
     if (exchange !== null && this.#parser.endOfStream()) {
       this.#complete();
@@ -190,6 +261,7 @@ export class Connection implements Enrolled, Silent<Connection> {
   }
 
   #broke(error: Error): void {
+    this.#settleLaunch();
     const exchange = this.#exchange;
     this.#close();
     if (exchange !== null) this.#fail(brokenErrorOf(error, exchange));
@@ -197,6 +269,7 @@ export class Connection implements Enrolled, Silent<Connection> {
 
   /** Without an end or an error before it, only we can have closed it. */
   #closed(): void {
+    this.#settleLaunch();
     const exchange = this.#exchange;
     this.#close();
     if (exchange !== null) this.#fail(endedErrorOf(exchange));
@@ -214,73 +287,5 @@ export class Connection implements Enrolled, Silent<Connection> {
     const exchange = this.#exchange;
     this.#exchange = null;
     exchange?.fail(end);
-  }
-}
-
-/** One request on its connection. */
-class Exchange implements SendHandle {
-  readonly #events: SendEvents;
-  readonly #connection: Connection;
-  #request: OutgoingRequest | null;
-  #answered = false;
-  #reused = false;
-  #over = false;
-
-  constructor(request: OutgoingRequest, events: SendEvents, connection: Connection) {
-    this.#request = request;
-    this.#events = events;
-    this.#connection = connection;
-  }
-
-  /** A byte of an answer came. */
-  get answered(): boolean {
-    return this.#answered;
-  }
-
-  get reusedConnection(): boolean {
-    return this.#reused;
-  }
-
-  /** What is to be written; from here nobody holds it. */
-  take(): OutgoingRequest | null {
-    const request = this.#request;
-    this.#request = null;
-    return request;
-  }
-
-  abort(end: SendEnd): void {
-    if (!this.#over) this.#connection.retire(end);
-  }
-
-  start(reusedConnection: boolean): void {
-    this.#reused = reusedConnection;
-    this.#events.onStart(reusedConnection);
-  }
-
-  bodyWritten(): void {
-    if (!this.#over) this.#events.onBodyWritten();
-  }
-
-  onFirstByte(): void {
-    this.#answered = true;
-    if (!this.#over) this.#events.onFirstByte();
-  }
-
-  onStatus(...word: Parameters<SendEvents['onStatus']>): void {
-    if (!this.#over) this.#events.onStatus(...word);
-  }
-
-  onData(bytes: Buffer): void {
-    if (!this.#over) this.#events.onData(bytes);
-  }
-
-  end(): void {
-    this.#over = true;
-    this.#events.onEnd();
-  }
-
-  fail(end: SendEnd): void {
-    this.#over = true;
-    this.#events.onError(end);
   }
 }

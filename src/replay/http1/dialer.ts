@@ -1,5 +1,7 @@
-import { connect, isIP, Socket } from 'node:net';
+import { fstatSync } from 'node:fs';
+import { isIP, Socket, type SocketConstructorOpts } from 'node:net';
 import type { buildConnector } from 'undici';
+import type { Descriptor } from '../launch-pad.ts';
 import type { LoopTime } from '../loop-time.ts';
 import { afterHearing } from '../sure-timer.ts';
 import { type CertificateRules, trustOf } from '../target-certificates.ts';
@@ -14,6 +16,33 @@ export interface DialOptions extends CertificateRules {
 /** What a socket tells from its first connect on. A view of bytes is valid during the call only. */
 export interface SocketTaker {
   onBytes(bytes: Buffer): void;
+  /** It is about to be closed. */
+  onClosing(): void;
+}
+
+/** A plain one: whoever uses its descriptor beside it hears before that is given back. */
+class PlainSocket extends Socket {
+  readonly #taker: SocketTaker;
+
+  constructor(options: SocketConstructorOpts, taker: SocketTaker) {
+    super(options);
+    this.#taker = taker;
+  }
+
+  override _destroy(error: Error | null, callback: (error?: Error | null) => void): void {
+    this.#taker.onClosing();
+    super._destroy(error, callback);
+  }
+}
+
+/**
+ * What the process knows a connected plain socket by; null where there is no such thing. Node names the number of a
+ * descriptor nowhere else.
+ */
+export function descriptorOf(socket: Socket): Descriptor | null {
+  if (!(socket instanceof PlainSocket)) return null;
+  const fd = (socket as unknown as { readonly _handle?: { readonly fd?: number } | null })._handle?.fd ?? -1;
+  return fd >= 0 ? { fd, inode: fstatSync(fd).ino } : null;
 }
 
 /** What is read from any connection of this thread is read into here, looked at and forgotten. */
@@ -62,10 +91,9 @@ export class Dialer {
         return true;
       },
     };
-    const socket =
-      socketPath === null
-        ? connect({ host: address, port: Number(this.#origin.port || 80), noDelay: true, onread })
-        : connect({ path: socketPath, onread });
+    const socket = new PlainSocket({ onread }, taker);
+    if (socketPath !== null) socket.connect({ path: socketPath });
+    else socket.setNoDelay(true).connect(Number(this.#origin.port || 80), address);
     const settled = this.#timeOut(() => socket.destroy(new ConnectTimeout()));
     const failed = (error: Error): void => {
       settled();

@@ -26,6 +26,26 @@ export function requestFrame(request: OutgoingRequest, authority: string): Reque
   return { head: `${start}content-length: ${body.length}\r\n\r\n`, tail: '' };
 }
 
+/**
+ * Puts all of a request into memory that is there, if it fits and its body is a small one.
+ * @returns its bytes; 0 where it was not put
+ */
+export function layRequest(into: Buffer, request: OutgoingRequest, authority: string): number {
+  const { body } = request;
+  if (body !== null && body.length >= LARGE_BODY_BYTES) return 0;
+  const frame = requestFrame(request, authority);
+  const bytes = frame.head.length + (body?.length ?? 0) + frame.tail.length;
+  if (bytes > into.length) return 0;
+  lay(into, frame, body);
+  return bytes;
+}
+
+function lay(into: Buffer, { head, tail }: RequestFrame, body: Buffer | null): void {
+  into.write(head, 0, 'latin1');
+  body?.copy(into, head.length);
+  if (tail !== '') into.write(tail, head.length + (body?.length ?? 0), 'latin1');
+}
+
 /** All of a body in one chunk; an empty one would be the last. */
 function chunkedFrame(head: string, bodyBytes: number): RequestFrame {
   if (bodyBytes === 0) return { head: head + LAST_CHUNK, tail: '' };
@@ -43,13 +63,10 @@ export class RequestWriter {
   #scratch: Buffer = Buffer.allocUnsafeSlow(WHOLE_BYTES);
 
   write(socket: Socket, request: OutgoingRequest, authority: string): void {
-    const { head, tail } = requestFrame(request, authority);
-    const bodyBytes = request.body?.length ?? 0;
-    const bytes = head.length + bodyBytes + tail.length;
+    const frame = requestFrame(request, authority);
+    const bytes = frame.head.length + (request.body?.length ?? 0) + frame.tail.length;
     const whole = this.#memoryFor(socket, bytes);
-    whole.write(head, 0, 'latin1');
-    request.body?.copy(whole, head.length);
-    if (tail !== '') whole.write(tail, head.length + bodyBytes, 'latin1');
+    lay(whole, frame, request.body);
     socket.write(whole.subarray(0, bytes));
     // What is still to be written lies in it.
     if (whole === this.#scratch && socket.writableLength > 0)

@@ -1,20 +1,20 @@
-import { Link, LinkedList } from '../../core/linked-list.ts';
+import { Entry, LinkedList } from '../../core/linked-list.ts';
 
-/** Since when something has been silent, and its place among the others under the same watch. */
-export class Silence<Item> extends Link<Item> {
+/** Since when something has been silent, and its entry among the others under the same watch. */
+export class Watched<Item> extends Entry<Item> {
   sinceNs = 0;
 }
 
-/** It holds its silence itself, so that nothing is made and looked up for a touch; it is under one watch at a time. */
-export interface Silent<Item> {
-  readonly silence: Silence<Item>;
+/** It has what is watched of it itself, so that nothing is made and looked up for a touch; it is under one watch at a time. */
+export interface Watchable<Item> {
+  readonly watched: Watched<Item>;
 }
 
 /**
  * Things that must not be silent for longer than one limit, the longest silent first. A touch puts one at the end of
  * a list and needs no timer, whatever their number; whoever owns a watch asks it some forty times a second.
  */
-export class SilenceWatch<Item extends Silent<Item>> {
+export class SilenceWatch<Item extends Watchable<Item>> {
   readonly #limitNs: number;
   /** In the order in which they were touched, which is that of their age. */
   readonly #silent = new LinkedList<Item>();
@@ -24,17 +24,17 @@ export class SilenceWatch<Item extends Silent<Item>> {
   }
 
   /** From here it is under this watch, and under no other. */
-  touch({ silence }: Item, nowNs: number): void {
-    silence.sinceNs = nowNs;
-    this.#silent.append(silence);
+  touch({ watched }: Item, nowNs: number): void {
+    watched.sinceNs = nowNs;
+    this.#silent.append(watched);
   }
 
-  forget({ silence }: Item): void {
-    this.#silent.remove(silence);
+  forget({ watched }: Item): void {
+    this.#silent.remove(watched);
   }
 
-  isOverdue({ silence }: Item, atNs: number): boolean {
-    return silence.list === this.#silent && atNs - silence.sinceNs >= this.#limitNs;
+  isOverdue({ watched }: Item, atNs: number): boolean {
+    return watched.list === this.#silent && atNs - watched.sinceNs >= this.#limitNs;
   }
 
   /** Those that had been silent for the limit at `atNs`; they are watched no longer. */

@@ -160,6 +160,31 @@ describe('bodies that are known', () => {
     }
   });
 
+  it('make room in turn, but for those that came again since their last turn', () => {
+    const bodies = new KnownBodies(HASH);
+    let others = 0;
+    const fill = () => {
+      // 8 MB and more.
+      for (let count = 0; count < 1_100; count += 1, others += 1) {
+        const body = Buffer.alloc(8_000, `${others},`);
+        bodies.find(body);
+        bodies.find(body);
+      }
+    };
+    const [first, second] = [Buffer.from('first'), Buffer.from('second')];
+    for (const body of [first, second]) bodies.find(body);
+    const [kept, other] = [bodies.find(first), bodies.find(second)];
+    expect(bodies.find(first)).toBe(kept);
+    fill();
+    // One that was let go of is made anew.
+    expect(bodies.find(second)).not.toBe(other);
+    expect(bodies.find(first)).toBe(kept);
+    fill();
+    expect(bodies.find(first)).toBe(kept);
+    for (let round = 0; round < 2; round += 1) fill();
+    expect(bodies.find(first)).not.toBe(kept);
+  });
+
   it('that are long are not kept', () => {
     const bodies = new KnownBodies(HASH);
     const long = Buffer.alloc(20_000, 'x');

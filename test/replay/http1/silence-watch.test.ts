@@ -1,10 +1,10 @@
 import fc from 'fast-check';
 import { describe, expect, test } from 'vitest';
-import { Silence, SilenceWatch } from '../../../src/replay/http1/silence-watch.ts';
+import { SilenceWatch, Watched } from '../../../src/replay/http1/silence-watch.ts';
 
 class Item {
   readonly name: number;
-  readonly silence = new Silence<Item>(this);
+  readonly watched = new Watched<Item>(this);
 
   constructor(name: number) {
     this.name = name;

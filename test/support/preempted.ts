@@ -1,0 +1,31 @@
+/**
+ * Runs a call as if its thread were stopped in the middle: before its `ops`-th look at shared memory (from 0) the
+ * other side runs, all of it. Where the call ends before, the other side does not run.
+ */
+export function preempted<T>(call: () => T, ops: number, other: () => void): T {
+  const { load, store, compareExchange } = Atomics;
+  let left = ops;
+  const look = (): void => {
+    left -= 1;
+    if (left === -1) other();
+  };
+  Object.assign(Atomics, {
+    load: (...args: Parameters<typeof load>) => {
+      look();
+      return load(...args);
+    },
+    store: (...args: Parameters<typeof store>) => {
+      look();
+      return store(...args);
+    },
+    compareExchange: (...args: Parameters<typeof compareExchange>) => {
+      look();
+      return compareExchange(...args);
+    },
+  });
+  try {
+    return call();
+  } finally {
+    Object.assign(Atomics, { load, store, compareExchange });
+  }
+}
