@@ -5,7 +5,7 @@ import type { Clock } from '../../src/core/clock.ts';
 import { LAUNCH_BYTES } from '../../src/replay/launch-pad.ts';
 import type { Http1Transport } from '../../src/replay/transport.ts';
 import { AheadClock } from '../support/ahead-clock.ts';
-import { LaidOutRequest } from '../support/laid-out.ts';
+import { LaidOutRequest, WRITTEN_NS } from '../support/laid-out.ts';
 import { answer, type RawServer, type Respond } from '../support/raw-server.ts';
 import { outgoing, play, serve, transportTo } from '../support/transport-stage.ts';
 
@@ -50,7 +50,9 @@ describe('a connection that a request is laid out for', () => {
       reused: true,
     });
     expect(laidOut.asked).toEqual([true]);
+    expect(laidOut.startedNs).toBe(WRITTEN_NS);
     expect(await play(transport, outgoing({}, 2))).toMatchObject({ error: null, reused: true });
+    expect(transport.use().byAddress).toMatchObject([{ requests: 3 }]);
     expect(targets(server)).toEqual(['/100', '/1', '/2']);
     expect(server.requests[1]?.body.toString()).toBe('hello');
     expect(server.connections).toBe(1);
@@ -112,7 +114,9 @@ describe('a connection that a request is laid out for', () => {
   test('is gone where it took nothing', async () => {
     const { server, transport, theirs } = await stage();
     const closed = once(theirs, 'close');
-    new LaidOutRequest(transport, outgoing({}, 1)).discard();
+    const laidOut = new LaidOutRequest(transport, outgoing({}, 1));
+    laidOut.discard();
+    expect([laidOut.isOpen, laidOut.asked]).toEqual([false, []]);
     await closed;
     expect(await play(transport, outgoing({}, 2))).toMatchObject({ error: null, reused: false });
     expect(targets(server)).toEqual(['/100', '/2']);

@@ -5,11 +5,16 @@ import type { OutgoingRequest } from '../../src/replay/send-batch.ts';
 import type { Http1Transport, LaidOut, SendHandle } from '../../src/replay/transport.ts';
 import { hearing, type Outcome } from './transport-stage.ts';
 
+/** When a request was written, as its sender is told. */
+export const WRITTEN_NS = 5;
+
 /** A request that is laid out for an idle connection, and what its connection asked since. */
 export class LaidOutRequest {
   /** For each time that its connection had to know: whether its descriptor was its own then. */
   readonly asked: boolean[] = [];
   readonly outcome: Promise<Outcome>;
+  /** When it says that it started. */
+  startedNs: number | undefined;
   handle: SendHandle | null = null;
   readonly #into = Buffer.alloc(LAUNCH_BYTES);
   readonly #hearing = hearing();
@@ -20,6 +25,12 @@ export class LaidOutRequest {
 
   constructor(transport: Http1Transport, request: OutgoingRequest, onAsked = (): void => undefined) {
     this.outcome = this.#hearing.outcome;
+    const { listener } = this.#hearing;
+    const { onStart } = listener;
+    listener.onStart = (isReused, atNs) => {
+      this.startedNs = atNs;
+      onStart(isReused, atNs);
+    };
     const laidOut = transport.layOut(request, this.#into, () => {
       this.#needed();
       onAsked();
@@ -55,7 +66,7 @@ export class LaidOutRequest {
     else {
       const isWhole = this.#writtenBytes === this.#laidOut.bytes;
       const rest = isWhole ? null : Buffer.from(this.bytes.subarray(this.#writtenBytes));
-      this.handle = this.#laidOut.launched(this.#hearing.listener, 5, rest);
+      this.handle = this.#laidOut.launched(this.#hearing.listener, WRITTEN_NS, rest);
     }
   }
 
