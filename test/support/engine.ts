@@ -7,6 +7,7 @@ export function engineFor(
   origin: string,
   options: Partial<EngineOptions> = {},
   senderEntry = entryUrl('sender'),
+  pacerEntry = entryUrl('pacer'),
 ): ReplayEngine {
   return new ReplayEngine(
     {
@@ -29,6 +30,6 @@ export function engineFor(
       acceptAnyCertificate: false,
       ...options,
     },
-    { clock: systemClock, pacerEntry: entryUrl('pacer'), senderEntry },
+    { clock: systemClock, pacerEntry, senderEntry },
   );
 }
