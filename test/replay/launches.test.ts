@@ -143,6 +143,16 @@ describe('what a sender lays out', () => {
     expect(stage.launches.size).toBe(2);
   });
 
+  test('is nothing whose instant is there, passed by or not', () => {
+    const stage = new LaunchStage(planned(2));
+    stage.at(MS);
+    stage.launches.layOut();
+    expect(stage.launches.size).toBe(0);
+    stage.sendFirst();
+    stage.launches.layOut();
+    expect(stage.launches.size).toBe(1);
+  });
+
   test('leaves its connection free where its instant passes by in that very moment', () => {
     const stage = new LaunchStage(tied(2));
     const { layOut } = stage.pad;
@@ -210,6 +220,29 @@ describe('what is laid out', () => {
     stage.due();
     stage.launches.settle();
     expect(stage.told.at(-1)).toBe('launched 2');
+  });
+
+  test('stays where it is when a connection asks for one before it that has left', () => {
+    const stage = new LaunchStage(planned(4));
+    stage.launches.layOut();
+    stage.due();
+    stage.transport.needs.get(10)?.();
+    expect(stage.told).toEqual(['launched 0']);
+    expect(stage.transport.withdrawn).toEqual([]);
+    expect(stage.launches.size).toBe(3);
+  });
+
+  test('is told of before its connection goes on where it left in that very moment', () => {
+    const stage = new LaunchStage(tied(2));
+    stage.launches.layOut();
+    const { takeBack } = stage.pad;
+    stage.pad.takeBack = (sender, order) => {
+      if (order === 0) stage.due();
+      return takeBack.call(stage.pad, sender, order);
+    };
+    stage.transport.needs.get(10)?.();
+    expect(stage.transport.withdrawn).toEqual([1]);
+    expect(stage.told).toEqual(['launched 0']);
   });
 
   test("is its sender's again once it is late by more than a grace, all of it", () => {
