@@ -4,12 +4,15 @@ import { LIMITS, SUPERVISION } from '../core/limits.ts';
 import type { Logger } from '../core/ports.ts';
 import type { Endpoint } from './endpoint.ts';
 import { GATEWAY_EXEC_ARGV } from './gateway/options.ts';
-import { COLLECTING_ALONE, endText, ManagedProcess } from './managed-process.ts';
+import { ALLOCATING_YOUNG, COLLECTING_ALONE, endText, ManagedProcess } from './managed-process.ts';
 import type { ForwarderOptions, ForwarderReading, FromForwarder, ToForwarder } from './messages.ts';
 
-const YOUNG_GENERATION = ['min', 'max'].map(
-  (end) => `--${end}-semi-space-size=${LIMITS.forwarderSemiSpaceMib}`,
-);
+/** How a forwarder's garbage is collected. */
+export const FORWARDER_COLLECTION: readonly string[] = [
+  COLLECTING_ALONE,
+  ALLOCATING_YOUNG,
+  ...['min', 'max'].map((end) => `--${end}-semi-space-size=${LIMITS.forwarderSemiSpaceMib}`),
+];
 
 export type ForwarderChild = ManagedProcess<FromForwarder, ToForwarder>;
 type Drained = Extract<FromForwarder, { type: 'drained' }>;
@@ -133,11 +136,7 @@ export class ForwarderKeeper {
   #spawn(options: ForwarderOptions): Promise<readonly Endpoint[]> {
     return new Promise((resolve, reject) => {
       const { entry, clock, logger, events } = this.#deps;
-      const execArgv = [
-        COLLECTING_ALONE,
-        ...YOUNG_GENERATION,
-        ...(options.mode === 'gateway' ? GATEWAY_EXEC_ARGV : []),
-      ];
+      const execArgv = [...FORWARDER_COLLECTION, ...(options.mode === 'gateway' ? GATEWAY_EXEC_ARGV : [])];
       const forwarder: ForwarderChild = new ManagedProcess(
         { entry, execArgv },
         clock,

@@ -47,6 +47,11 @@ export class LastHead {
     return bodyBytes !== null && bytes.length === last.length + bodyBytes;
   }
 
+  forget(): void {
+    this.#head = null;
+    this.#plan = null;
+  }
+
   #beginsLike(bytes: Buffer, last: Buffer): boolean {
     const [from, to, end] = [this.#from, this.#to, last.length];
     if (bytes.length < end) return false;

@@ -32,6 +32,14 @@ export function endText(end: ProcessEnd): string {
  */
 export const COLLECTING_ALONE = '--single-threaded-gc';
 
+/**
+ * Everything is made young. By default V8 notes how much of what one place in the code makes outlives its first
+ * collection, and makes what comes of that place in the old generation from then on. Of a place that all share, such
+ * as the one in Node where the second listener of an event is added, that is learned from the sockets of the first
+ * moments, and holds for each request after them: what it leads to is kept until the next full collection.
+ */
+export const ALLOCATING_YOUNG = '--no-allocation-site-pretenuring';
+
 /** Whoever shares the loopback of a process whose debugger is open, of a pod say, runs code in it. */
 export const NO_DEBUGGER = '--disable-sigusr1';
 

@@ -25,12 +25,6 @@ export class SerialProof {
   #unanswered = 0;
   /** The last head asked whether its body is wanted, and none of that has come. */
   #asksFirst = false;
-  readonly #awaited: BodyTaker = {
-    write: () => {
-      this.#asksFirst = false;
-    },
-    arrived: () => undefined,
-  };
   /** What came of an answer's beginning, as far as it does not tell yet. */
   #answer: Buffer = NOTHING;
 
@@ -70,10 +64,11 @@ export class SerialProof {
     else this.#answer = Buffer.from(answer);
   }
 
-  /** Nothing is proven from here on. */
+  /** Nothing is proven from here on, and nothing held for it: its connection stays until all of it is settled. */
   close(): void {
     this.#requests?.reset();
     this.#requests = null;
+    this.#heads.forget();
     this.#answer = NOTHING;
   }
 
@@ -82,7 +77,16 @@ export class SerialProof {
     if (plan === null) return null;
     this.#unanswered += 1;
     this.#asksFirst = plan.asksFirst;
-    return { framing: plan.framing, body: this.#asksFirst ? this.#awaited : null };
+    return { framing: plan.framing, body: this.#asksFirst ? this.#awaited() : null };
+  }
+
+  #awaited(): BodyTaker {
+    return {
+      write: () => {
+        this.#asksFirst = false;
+      },
+      arrived: () => undefined,
+    };
   }
 
   #answered(): void {

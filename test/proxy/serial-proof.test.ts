@@ -1,3 +1,5 @@
+import { setFlagsFromString } from 'node:v8';
+import { runInNewContext } from 'node:vm';
 import fc from 'fast-check';
 import { expect, it } from 'vitest';
 import { AssemblyBudget } from '../../src/core/http1/budget.ts';
@@ -76,4 +78,22 @@ it('is gone for heads in pieces that find no room, which is counted, and gives b
   expect(budget.refusals).toBe(2);
   for (const proof of proofs) proof.close();
   expect(budget.usedBytes).toBe(0);
+});
+
+it('keeps no head once it is closed, though its connection is not settled yet', () => {
+  setFlagsFromString('--expose-gc');
+  const collect = runInNewContext('gc') as () => void;
+  const held = (count: number) => {
+    const proofs = Array.from({ length: count }, (_, at) => {
+      const proof = new SerialProof(new AssemblyBudget(2 ** 16));
+      proof.client(Buffer.from(`GET /${at} HTTP/1.1\r\nHost: m\r\nX: ${'x'.repeat(1_000)}\r\n\r\n`));
+      proof.server(Buffer.from(ANSWER));
+      proof.close();
+      return proof;
+    });
+    collect();
+    return { bytes: process.memoryUsage().arrayBuffers, proofs };
+  };
+  const few = held(1);
+  expect(held(4_000).bytes - few.bytes).toBeLessThan(2_000_000);
 });

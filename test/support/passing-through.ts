@@ -1,3 +1,4 @@
+import { EventEmitter } from 'node:events';
 import { getHeapSpaceStatistics } from 'node:v8';
 import { systemClock } from '../../src/core/clock.ts';
 import { LinkedList } from '../../src/core/linked-list.ts';
@@ -21,6 +22,8 @@ import { exchangeRow } from './exchange-row.ts';
 const HELD = 32;
 const BEFORE = 20_000;
 const AFTER = 20_000;
+/** Emitters that stay. */
+const LASTING = 500;
 
 /** A kilobyte. */
 interface Passing {
@@ -147,6 +150,25 @@ function sessions(): Passage {
   };
 }
 
+/**
+ * Emitters that two listen to, as to a request. Node keeps the two in an array, and one place in its code makes those
+ * of a process: some of sockets that stay open are the first.
+ */
+function listeners(): Passage {
+  const emitters = Array.from({ length: LASTING }, (_, index) => heard(index));
+  collect?.();
+  return {
+    add: (index, item) => {
+      emitters[LASTING + (index % HELD)] = heard(item);
+    },
+    remove: () => undefined,
+  };
+}
+
+function heard(told: unknown): EventEmitter {
+  return new EventEmitter().on('end', () => told).on('end', () => told);
+}
+
 function oldBytes(): number {
   const spaces = getHeapSpaceStatistics();
   return spaces.find(({ space_name }) => space_name === 'old_space')?.space_used_size ?? 0;
@@ -169,6 +191,7 @@ const passages: Readonly<Record<string, () => Passage>> = {
   recorderLink,
   lateRequests,
   sessions,
+  listeners,
   map,
   set,
 };
