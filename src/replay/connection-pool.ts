@@ -9,6 +9,7 @@ import { Connection, type ConnectionHost } from './http1/connection.ts';
 import { Dialer, type DialOptions } from './http1/dialer.ts';
 import { RequestWriter } from './http1/request-writer.ts';
 import { SilenceWatch } from './http1/silence-watch.ts';
+import { LAUNCH_HORIZON_NS } from './launch-pad.ts';
 import { LoopTime } from './loop-time.ts';
 
 /** Model servers close idle connections after 2 to 5 s; giving them up earlier avoids racing that close. */
@@ -87,10 +88,13 @@ export class ConnectionPool implements ConnectionHost {
     return this.#takeIdle() ?? this.#create(null);
   }
 
-  /** An idle connection, for a request that is laid out; null where none is. */
+  /** An idle connection, for a request that is laid out and may leave that much later; null where none is. */
   takeLaunchable(): Connection | null {
     // It stays under its watch: that a request is laid out for it makes it no younger.
-    return this.#popIdle();
+    const connection = this.#popIdle();
+    if (connection === null || this.#usable(connection, LAUNCH_HORIZON_NS)) return connection;
+    this.#idle.push(connection);
+    return null;
   }
 
   /** Nothing is laid out for it any more: it is as idle as it was. */
@@ -215,11 +219,12 @@ export class ConnectionPool implements ConnectionHost {
     return null;
   }
 
-  #usable(connection: Connection): boolean {
+  /** @param inNs so long from now */
+  #usable(connection: Connection, inNs = 0): boolean {
     const { maxConnectionAgeMs } = this.#options;
-    const nowNs = this.#clock.nowNs();
-    if (!connection.usable(nowNs)) return false;
-    return maxConnectionAgeMs === null || nowNs - connection.openedNs < maxConnectionAgeMs * 1e6;
+    const atNs = this.#clock.nowNs() + inNs;
+    if (!connection.usable(atNs)) return false;
+    return maxConnectionAgeMs === null || atNs - connection.openedNs < maxConnectionAgeMs * 1e6;
   }
 
   #create(lane: number | null, settled: () => void = () => undefined): Connection {

@@ -101,7 +101,7 @@ const RUN_UP_NS = 250_000_000;
 const MAX_LATE_START_US = 5_000_000;
 
 /**
- * Sends requests at their instants: a pacer thread that keeps time, sender threads that own the sockets, and
+ * Sends requests at their instants: a pacer thread that keeps time and writes what is laid out, sender threads that own the sockets, and
  * this thread, which reads ahead. Open loop: nothing a target does delays a send. One engine, one run.
  */
 export class ReplayEngine implements Engine {

@@ -1,5 +1,7 @@
 /** Requests that one sender has laid out at most. */
 export const LAUNCH_SLOTS = 8;
+/** Only what is due within this time is laid out, nanoseconds: its connection may carry nothing else until then. */
+export const LAUNCH_HORIZON_NS = 250_000_000;
 /** The longest request that is laid out, head and body. */
 export const LAUNCH_BYTES = 80 * 1024;
 
@@ -50,8 +52,8 @@ export interface LaunchPlan extends Descriptor {
   readonly tells: boolean;
 }
 
-/** What became of it. */
-export type LaunchEnd =
+/** A request that had its turn: it was sent, or there was no room for it under way. */
+export type LaunchTurn =
   | {
       readonly kind: 'launched';
       /** When its first byte was about to be written, monotonic nanoseconds. */
@@ -60,10 +62,10 @@ export type LaunchEnd =
       /** Requests under way then, this one included. */
       readonly inFlight: number;
     }
-  /** There was no room for it under way. */
-  | { readonly kind: 'too_many' | 'too_heavy'; readonly atNs: number }
-  /** Its sender has it again: its connection took nothing, or it was not tried. */
-  | { readonly kind: 'failed' | 'left' };
+  | { readonly kind: 'too_many' | 'too_heavy'; readonly atNs: number };
+
+/** What became of it; its sender has it again where its connection took nothing, or it was not tried. */
+export type LaunchEnd = LaunchTurn | { readonly kind: 'failed' } | { readonly kind: 'left' };
 
 /**
  * Memory in which senders lay out their next requests, each with the connection it goes over, for the pacer to

@@ -1,10 +1,8 @@
 import type { Clock } from '../core/clock.ts';
-import { LAUNCH_SLOTS, type LaunchEnd, type LaunchPad } from './launch-pad.ts';
+import { LAUNCH_HORIZON_NS, LAUNCH_SLOTS, type LaunchEnd, type LaunchPad } from './launch-pad.ts';
 import type { OutgoingRequest } from './send-batch.ts';
 import type { LaidOut, Transport } from './transport.ts';
 
-/** Only what is due within this time is laid out: its connection may carry nothing else until then. */
-const HORIZON_NS = 250_000_000;
 /** What has not left so long after its instant, its sender sends: whoever keeps the time got no processor. */
 const GRACE_NS = 50_000;
 
@@ -100,7 +98,7 @@ export class Launches {
     const { pad, sender, transport, clock, startNs } = this.#parts;
     const dueNs = startNs + request.intendedOffsetNs;
     const waitNs = dueNs - clock.nowNs();
-    if (waitNs <= 0 || waitNs > HORIZON_NS || request.lane !== null) return false;
+    if (waitNs <= 0 || waitNs > LAUNCH_HORIZON_NS || request.lane !== null) return false;
     const order = (this.#order + this.#places.length) | 0;
     if (pad.hasPassed(sender, order)) return false;
     const into = pad.bytesOf(sender, order);

@@ -6,10 +6,9 @@ import type { Launcher } from './launcher.ts';
 import { WakeLead } from './wake-lead.ts';
 
 /**
- * How long before an instant the pacer is up, or wakes the sender. A thread asleep on Atomics.wait with tightened
- * timers is some 40 µs late at the median: so half of the sends are met awake and the other half are some tens of
- * microseconds late. Twice as long would take those to 2 µs, and cost each request 40 µs of CPU more, which is
- * what keeps a busy machine from running us in time.
+ * How long before an instant the sender is woken for what is not laid out, behind what is: two threads wake then,
+ * each some 10 to 40 µs late at the median. Twice as long would meet more of those sends awake, and cost each 40 µs
+ * of CPU more, which is what keeps a busy machine from running us in time.
  */
 export const WAKE_LEAD_NS = 60_000;
 /** So late it leaves a request to its sender, which spreads out what is overdue. */

@@ -173,24 +173,26 @@ export class Sender {
   }
 
   /** Goes on with what was laid out and is not any more. */
-  readonly #onLaunch = (launch: Launch): void => {
-    if (launch.end.kind === 'failed' || launch.end.kind === 'left') {
-      if (launch.end.kind === 'failed') launch.laidOut.discard();
-      else launch.laidOut.withdraw();
+  readonly #onLaunch = ({ index, laidOut, end, rest }: Launch): void => {
+    if (end.kind === 'failed' || end.kind === 'left') {
+      if (end.kind === 'failed') laidOut.discard();
+      else laidOut.withdraw();
       this.wake();
       return;
     }
     const request = this.#queue.takePlanned();
     this.#queue.prepare();
-    if (request?.index !== launch.index) throw new Error('what was laid out is not what waits');
-    this.#sends.goOnWith(request, launch);
+    if (request?.index !== index) throw new Error('what was laid out is not what waits');
+    this.#sends.goOnWith(request, laidOut, end, rest);
     // Nobody else would find that everything was sent.
     if (this.#finished && this.#queue.isEmpty) this.wake();
   };
 
   /** Lays out what comes next, as far as there are connections, for whoever keeps the time to send it. */
   #layOut(): void {
-    if (this.#drainingSinceNs === null && !this.#pacer.catchingUp) this.#launches?.layOut();
+    // A follow-up that comes due would find no idle connection, and open one that its recorded session did not.
+    if (this.#queue.followUps.size > 0 || this.#pacer.catchingUp) return;
+    if (this.#drainingSinceNs === null) this.#launches?.layOut();
   }
 
   /** Once everything planned was sent, follow-ups have the drain deadline for their turns; then answers have. */

@@ -1,13 +1,14 @@
 import { Cancels } from './cancels.ts';
 import { ConnectionLanes } from './connection-lanes.ts';
 import type { Admission } from './in-flight.ts';
-import type { Launch } from './launches.ts';
+import type { LaunchTurn } from './launch-pad.ts';
 import { type Activity, PendingSend } from './pending-send.ts';
 import { ResultOutbox } from './result-outbox.ts';
 import type { OutgoingRequest } from './send-batch.ts';
 import { refusedResult, type SendResult } from './send-result.ts';
 import type { SendTally } from './send-tally.ts';
 import type { SenderDeps } from './sender-parts.ts';
+import type { LaidOut } from './transport.ts';
 import { UnderWay } from './under-way.ts';
 
 /** What sends tell whoever knows when they are due. */
@@ -65,11 +66,11 @@ export class Sends {
   }
 
   /** Goes on with a request that another thread has sent, or found no room for. */
-  goOnWith(request: OutgoingRequest, { laidOut, end, rest }: Launch): void {
+  goOnWith(request: OutgoingRequest, laidOut: LaidOut, end: LaunchTurn, rest: Buffer | null): void {
     this.#leaves(request);
     if (end.kind !== 'launched') {
       laidOut.withdraw();
-      if (end.kind === 'too_many' || end.kind === 'too_heavy') this.#refuse(request, end.kind, end.atNs);
+      this.#refuse(request, end.kind, end.atNs);
       return;
     }
     const pending = this.#admitted(request, end.atNs, end.inFlight);

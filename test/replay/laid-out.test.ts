@@ -1,7 +1,7 @@
 import { once } from 'node:events';
 import type { Socket } from 'node:net';
 import { describe, expect, test } from 'vitest';
-import type { Clock } from '../../src/core/clock.ts';
+import { type Clock, systemClock } from '../../src/core/clock.ts';
 import { LAUNCH_BYTES } from '../../src/replay/launch-pad.ts';
 import type { Http1Transport } from '../../src/replay/transport.ts';
 import { AheadClock } from '../support/ahead-clock.ts';
@@ -210,5 +210,14 @@ describe('a connection that has been idle for too long', () => {
     if (hasLeft) expect(await laidOut.outcome).toMatchObject({ error: null, status: 200 });
     await expect.poll(() => laidOut.isOpen).toBe(hasLeft);
     expect(targets(server)).toEqual(hasLeft ? ['/100', '/1'] : ['/100']);
+  });
+
+  test('is none that would be too old by the time the request may leave, and may still carry what leaves now', async () => {
+    const server = await serve((_request, socket) => socket.write(answer()));
+    const standing: Clock = { ...systemClock, nowNs: () => 1e9 };
+    const transport = transportTo(server.origin, { maxConnectionAgeMs: 200 }, undefined, standing);
+    await play(transport, outgoing({}, 1));
+    expect(transport.layOut(outgoing({}, 2), Buffer.alloc(LAUNCH_BYTES), () => undefined)).toBe(null);
+    expect(await play(transport, outgoing({}, 2))).toMatchObject({ error: null, reused: true });
   });
 });

@@ -14,7 +14,9 @@ const { writeSync } = fs;
 function noted(fd: number, bytes: Buffer, offset: number, length: number): number {
   const writtenBytes = writeSync(fd, bytes, offset, length);
   const [, path] = bytes.toString('latin1', offset, offset + 40).split(' ');
-  launched[1 + Atomics.load(launched, 0)] = Number(path?.slice(1));
+  // It rehearses with what is no request.
+  if (path === undefined) return writtenBytes;
+  launched[1 + Atomics.load(launched, 0)] = Number(path.slice(1));
   Atomics.add(launched, 0, 1);
   return writtenBytes;
 }

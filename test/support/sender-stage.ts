@@ -6,7 +6,13 @@ import { Pacer } from '../../src/replay/pacer.ts';
 import type { PreparedRequest } from '../../src/replay/prepared-request.ts';
 import { packBatch } from '../../src/replay/send-batch.ts';
 import type { SendResult } from '../../src/replay/send-result.ts';
-import { SENDER_TICK_MS, Sender, type SenderHealth, type SenderOptions } from '../../src/replay/sender.ts';
+import {
+  SENDER_TICK_MS,
+  Sender,
+  type SenderDeps,
+  type SenderHealth,
+  type SenderOptions,
+} from '../../src/replay/sender.ts';
 import { ManualClock } from './manual-clock.ts';
 import { type ScriptedAnswer, ScriptedTransport } from './scripted-transport.ts';
 
@@ -34,6 +40,7 @@ export class Stage implements SenderSignals {
     script: (index: number) => ScriptedAnswer,
     options: Partial<SenderOptions> = {},
     limits: Partial<InFlightLimits> = {},
+    deps: Partial<SenderDeps> = {},
   ) {
     this.transport = new ScriptedTransport(this.clock, ({ index }) => script(index));
     const afterMs = (callback: () => void, ms: number): void =>
@@ -62,6 +69,7 @@ export class Stage implements SenderSignals {
         onOver: (health) => {
           this.health = health;
         },
+        ...deps,
       },
     );
     this.#tickEvery(TICK_NS);

@@ -4,24 +4,29 @@ import { systemClock } from '../../core/clock.ts';
 import { DueRing } from '../../replay/due-ring.ts';
 import { InFlight } from '../../replay/in-flight.ts';
 import { LaunchPad } from '../../replay/launch-pad.ts';
-import { Launcher } from '../../replay/launcher.ts';
+import { rehearseLaunches } from '../../replay/launch-rehearsal.ts';
+import { Launcher, type WriteNow } from '../../replay/launcher.ts';
 import { runPacer } from '../../replay/pacer-thread.ts';
 import type { FromPacer, PacerSetup, ToPacer } from '../../replay/thread-messages.ts';
 import { tightenTimers } from '../../replay/timer-slack.ts';
 
-/** The thread that keeps time for a replay. Started by the engine only. */
+/** The thread that keeps time for a replay, and writes what is laid out. Started by the engine only. */
 if (!parentPort) throw new Error('the pacer runs as a worker thread');
 const port = parentPort;
 const { ringMemory, padMemory, inFlightMemory, inFlightLimits, wakePorts } = workerData as PacerSetup;
 const ring = new DueRing(ringMemory);
+// A sender that died of a fault closed its sockets unasked, and their numbers may be other files' by now.
+const writeNow: WriteNow = ({ fd, inode }, bytes, length) =>
+  fstatSync(fd).ino === inode ? writeSync(fd, bytes, 0, length) : 0;
 const launcher = new Launcher(
   new LaunchPad(padMemory, ring.senders),
   ring.senders,
   new InFlight(inFlightMemory, inFlightLimits),
   systemClock,
-  // A sender that died of a fault closed its sockets unasked, and their numbers may be other files' by now.
-  ({ fd, inode }, bytes, length) => (fstatSync(fd).ino === inode ? writeSync(fd, bytes, 0, length) : 0),
+  writeNow,
 );
+
+rehearseLaunches(systemClock, writeNow);
 
 tightenTimers();
 port.once('message', ({ startNs }: ToPacer) => {

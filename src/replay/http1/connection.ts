@@ -261,7 +261,6 @@ export class Connection implements Enrolled, Watchable<Connection> {
   }
 
   #broke(error: Error): void {
-    this.#settleLaunch();
     const exchange = this.#exchange;
     this.#close();
     if (exchange !== null) this.#fail(brokenErrorOf(error, exchange));
@@ -269,7 +268,6 @@ export class Connection implements Enrolled, Watchable<Connection> {
 
   /** Without an end or an error before it, only we can have closed it. */
   #closed(): void {
-    this.#settleLaunch();
     const exchange = this.#exchange;
     this.#close();
     if (exchange !== null) this.#fail(endedErrorOf(exchange));
