@@ -20,6 +20,19 @@ test('a thread that is runnable at two looks, and ran for nothing between them, 
   expect(lookAt('S1 R0', 'S1 R0')).toEqual([false, true]);
 });
 
+test('a thread that is given a slice now and then, and waits in between, starves', () => {
+  const waitedMs = [0, 20, 99, 180, 180];
+  let look = -1;
+  const threads = new StarvedThreads(['0'], (_id, name) =>
+    name === 'stat' ? '0 (V8) S 1' : `${5 * look} ${(waitedMs[look] ?? 0) * 1e6} 5`,
+  );
+  const starves = waitedMs.map(() => {
+    look += 1;
+    return threads.look();
+  });
+  expect(starves).toEqual([false, false, false, true, false]);
+});
+
 test('a thread that sleeps, that gets its processor, or that is gone, does not', () => {
   expect(lookAt('S5 S1', 'S5 S1')).toEqual([false, false]);
   expect(lookAt('R5 R1', 'R6 R2', 'R7 R3')).toEqual([false, false, false]);

@@ -161,7 +161,9 @@ async function play(
       while (next < COUNT) {
         if (directory !== null && next % PAUSE_EVERY === 0)
           await untilStatus(directory, ({ queuedBytes }) => queuedBytes < SHORT_QUEUE_BYTES);
-        const exchange = exchanges[next++] as GeneratedExchange;
+        // Meanwhile others may have taken the last.
+        const exchange = exchanges[next++];
+        if (exchange === undefined) break;
         answers[exchange.id] = await line.ask(exchange);
       }
       line.close();
