@@ -11,7 +11,7 @@ const LINE_BYTES = 64;
 const PASSED = 0;
 const MORE = 1;
 
-/** Of a request, and with it the order of that but for what its slot says: a slot is used again. */
+/** What has become of a request, and in the same word which one it is: a slot is used again. */
 const STATE = 0;
 const FD = 1;
 const BYTES = 2;

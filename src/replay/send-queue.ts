@@ -25,7 +25,7 @@ export class SendQueue implements DueTimes {
    * See RequestQueue.
    * @param areLaidOut whether the first planned requests are, so that the sender has nothing to do at their instants
    */
-  constructor(startNs: number, onSpent: (packed: ArrayBuffer) => void, areLaidOut = (): boolean => false) {
+  constructor(startNs: number, onSpent: (packed: ArrayBuffer) => void, areLaidOut: () => boolean) {
     this.#areLaidOut = areLaidOut;
     this.#onSpent = onSpent;
     this.#startNs = startNs;

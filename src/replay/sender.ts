@@ -135,8 +135,8 @@ export class Sender {
     const waitNs = this.#sendDue();
     if (this.#finished && this.#queue.isEmpty && this.#queue.followUps.size === 0)
       this.#drainingSinceNs ??= this.#loopTime.nowNs();
-    this.#layOut();
     if (this.#drainingSinceNs === null && waitNs <= this.#queue.awakeNs(this.#options.spinNs)) {
+      this.#layOut();
       this.#planTurn();
       return;
     }

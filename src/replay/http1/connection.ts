@@ -159,7 +159,9 @@ export class Connection implements Enrolled, Watchable<Connection> {
   }
 
   /** Its socket is about to be gone, and its descriptor somebody else's. */
-  readonly onClosing = (): void => this.#settleLaunch();
+  onClosing(): void {
+    this.#settleLaunch();
+  }
 
   #dialed(socket: Socket): void {
     if (this.#over) {
