@@ -89,9 +89,8 @@ export function writeFrameHeader(
 /** A payload of doubles, for the frames that carry amounts. */
 export function doubles(...values: number[]): Buffer {
   const payload = Buffer.allocUnsafe(values.length * 8);
-  values.forEach((value, index) => {
-    payload.writeDoubleLE(value, index * 8);
-  });
+  for (let index = 0; index < values.length; index += 1)
+    payload.writeDoubleLE(values[index] as number, index * 8);
   return payload;
 }
 

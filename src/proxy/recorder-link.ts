@@ -11,6 +11,7 @@ import { doubles, FRAME, type PipeSettlement, SettlementReader } from './frames.
 import type { Handed } from './hand-over.ts';
 import type { Ledger, Tally } from './ledger.ts';
 import { RecorderReports, type UnreportedLoss } from './recorder-reports.ts';
+import { SerialProof } from './serial-proof.ts';
 import { SlabQueue } from './slab-queue.ts';
 import { TapConnection } from './tap-connection.ts';
 
@@ -87,13 +88,12 @@ export class RecorderLink {
 
   /** A client connection begins. */
   open(origin: ConnectionOrigin = UNKNOWN_ORIGIN): TapConnection {
-    const account = this.#ledger.open();
-    const tap = new TapConnection(this.#nextConnection, origin, account, this, this.#clock);
-    this.#taps.set(this.#nextConnection, tap);
-    do {
-      this.#nextConnection = this.#nextConnection === 0xffff_ffff ? 1 : this.#nextConnection + 1;
-    } while (this.#taps.has(this.#nextConnection));
-    return tap;
+    return this.#open(origin, new SerialProof(this.proofBudget));
+  }
+
+  /** An exchange begins that is fed as a connection of its own, with one request and its answer. */
+  openExchange(origin: ConnectionOrigin): TapConnection {
+    return this.#open(origin, null);
   }
 
   /** Losses that no recorder is known to have noted, those of stretches that are still being shed included. */
@@ -161,6 +161,21 @@ export class RecorderLink {
   /** Lets the recorder go: it reads the end of the pipe. */
   end(): void {
     this.#pipe?.end();
+  }
+
+  #open(origin: ConnectionOrigin, serial: SerialProof | null): TapConnection {
+    const connection = this.#nextConnection;
+    const tap = new TapConnection(
+      { connection, origin, account: this.#ledger.open() },
+      this,
+      this.#clock,
+      serial,
+    );
+    this.#taps.set(connection, tap);
+    do {
+      this.#nextConnection = this.#nextConnection === 0xffff_ffff ? 1 : this.#nextConnection + 1;
+    } while (this.#taps.has(this.#nextConnection));
+    return tap;
   }
 
   #nothingUnderWay(): void {

@@ -1,7 +1,7 @@
 import type { Writable } from 'node:stream';
 import { LIMITS } from '../core/limits.ts';
 import { FRAME_HEADER_BYTES, type FrameType, WHOLE_FRAME_BYTES, writeFrameHeader } from './frames.ts';
-import { type Piece, type Slab, SlabPool } from './slab.ts';
+import { type Piece, type Slab, SlabPiece, SlabPool } from './slab.ts';
 
 /** What a frame carries besides its payload. */
 export interface FrameHead {
@@ -127,7 +127,7 @@ export class SlabQueue {
       slab.bytes.set(length === payload.length ? payload : payload.subarray(taken, taken + length), at);
       slab.used = at + length;
       taken += length;
-      pieces.push({ bytes: slab.bytes.subarray(at, slab.used), slab });
+      pieces.push(new SlabPiece(slab, at, slab.used));
     } while (taken < payload.length);
     this.#flushSoon();
     return pieces;

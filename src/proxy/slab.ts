@@ -42,6 +42,23 @@ export interface Piece {
   readonly slab: Slab | null;
 }
 
+/** A piece of a slab. Most are never asked for their bytes, and a view of them costs more than to write them there. */
+export class SlabPiece implements Piece {
+  readonly slab: Slab;
+  readonly #from: number;
+  readonly #to: number;
+
+  constructor(slab: Slab, from: number, to: number) {
+    this.slab = slab;
+    this.#from = from;
+    this.#to = to;
+  }
+
+  get bytes(): Buffer {
+    return this.slab.bytes.subarray(this.#from, this.#to);
+  }
+}
+
 /** The slabs of a process. */
 export class SlabPool {
   /** Those of them that writes wait in. */

@@ -15,7 +15,7 @@ import {
 } from './frames.ts';
 import type { ConnectionAccount, Fate, Tally } from './ledger.ts';
 import type { RecorderLink } from './recorder-link.ts';
-import { SerialProof } from './serial-proof.ts';
+import type { SerialProof } from './serial-proof.ts';
 import type { Piece, Slab } from './slab.ts';
 
 const EMPTY = new Uint8Array(0);
@@ -34,6 +34,13 @@ interface Gap {
   serverEndOffset: number;
 }
 
+/** What a connection is known by on its way to the recorder. */
+export interface TapIdentity {
+  readonly connection: number;
+  readonly origin: ConnectionOrigin;
+  readonly account: ConnectionAccount;
+}
+
 /**
  * One client connection as the recorder is told of it. The data plane reports bytes and ends as they pass; this
  * decides whether they go into the pipe or are counted where they fell. All it knows of HTTP is the turn, client
@@ -47,7 +54,7 @@ export class TapConnection implements Enrolled {
   readonly #link: RecorderLink;
   readonly #clock: Clock;
   readonly #origin: ConnectionOrigin;
-  readonly #serial: SerialProof;
+  readonly #serial: SerialProof | null;
   /** The next client bytes begin a turn. */
   #turnDue = true;
   #announced = false;
@@ -59,19 +66,19 @@ export class TapConnection implements Enrolled {
   /** What passed since it is opaque. A recorder that knows the connection learns of it by the close. */
   readonly #unseen: Tally = { bytes: 0, turns: 0 };
 
+  /** @param serial null where nothing that follows the first request could be recorded */
   constructor(
-    connection: number,
-    origin: ConnectionOrigin,
-    account: ConnectionAccount,
+    { connection, origin, account }: TapIdentity,
     link: RecorderLink,
     clock: Clock,
+    serial: SerialProof | null,
   ) {
     this.connection = connection;
     this.#origin = origin;
     this.account = account;
     this.#link = link;
     this.#clock = clock;
-    this.#serial = new SerialProof(link.proofBudget);
+    this.#serial = serial;
     if (!link.attached) this.#gap = newGap('writer_down');
   }
 
@@ -88,7 +95,7 @@ export class TapConnection implements Enrolled {
   client(bytes: Buffer, slab: Slab | null = null): readonly Piece[] | null {
     const flags = this.#turnDue ? this.#turnFlags() : 0;
     this.#turnDue = false;
-    if (!this.#opaque) this.#serial.client(bytes);
+    if (!this.#opaque) this.#serial?.client(bytes);
     return this.#pass(FRAME.clientBytes, bytes, slab, flags);
   }
 
@@ -100,7 +107,7 @@ export class TapConnection implements Enrolled {
   /** As `client`. */
   server(bytes: Buffer, slab: Slab | null = null): readonly Piece[] | null {
     this.#turnDue = true;
-    if (!this.#opaque) this.#serial.server(bytes);
+    if (!this.#opaque) this.#serial?.server(bytes);
     return this.#pass(FRAME.serverBytes, bytes, slab, 0);
   }
 
@@ -115,7 +122,7 @@ export class TapConnection implements Enrolled {
   close(cause: CloseCause): void {
     if (this.#closed) return;
     this.#closed = true;
-    this.#serial.close();
+    this.#serial?.close();
     if (!this.#announced && !this.#gap && !this.#opaque) this.#announce();
     if (this.#announced) {
       this.#sendGap();
@@ -169,7 +176,7 @@ export class TapConnection implements Enrolled {
   }
 
   #turnFlags(): number {
-    return this.#serial.nothingOpen ? FLAG_TURN_START | FLAG_NOTHING_OPEN : FLAG_TURN_START;
+    return this.#serial?.nothingOpen ? FLAG_TURN_START | FLAG_NOTHING_OPEN : FLAG_TURN_START;
   }
 
   #pass(type: FrameType, bytes: Buffer, slab: Slab | null, flags: number): readonly Piece[] | null {

@@ -8,6 +8,7 @@ import { FedConnection } from '../../src/proxy/fed-connection.ts';
 import { FLAG_RESYNC, FRAME, type Frame, readDoubles } from '../../src/proxy/frames.ts';
 import { Ledger } from '../../src/proxy/ledger.ts';
 import type { RecorderLink } from '../../src/proxy/recorder-link.ts';
+import { SerialProof } from '../../src/proxy/serial-proof.ts';
 import type { FrameHead } from '../../src/proxy/slab-queue.ts';
 import { TapConnection } from '../../src/proxy/tap-connection.ts';
 import { latin1, makeContext } from '../proxy/assembly/harness.ts';
@@ -39,14 +40,10 @@ export class TappedRecording {
     const deaf = () => undefined;
     const notes = { handOver: deaf, sheds: deaf, noteLoss: deaf, gapNoted: deaf };
     const ends = { noteOmission: deaf, retire: deaf };
-    const link = {
-      ...notes,
-      ...ends,
-      attached: true,
-      queue,
-      proofBudget: new AssemblyBudget(2 ** 20),
-    } as unknown as RecorderLink;
-    this.#tap = new TapConnection(1, UNKNOWN_ORIGIN, this.#ledger.open(), link, this.#clock);
+    const link = { ...notes, ...ends, attached: true, queue } as unknown as RecorderLink;
+    const identity = { connection: 1, origin: UNKNOWN_ORIGIN, account: this.#ledger.open() };
+    const serial = new SerialProof(new AssemblyBudget(2 ** 20));
+    this.#tap = new TapConnection(identity, link, this.#clock, serial);
   }
 
   client(text: string): this {

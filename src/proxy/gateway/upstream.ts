@@ -123,9 +123,7 @@ function guardedProxy(
     selfHandleResponse: true,
     toProxy: true,
     secure: tls?.verify ?? true,
-    // What the library fills in for each request before it hands it to Node: a `Host` of Node's own making would
-    // be made for nothing.
-    ssl: { setHost: false } as object,
+    ssl: outgoingOptions(),
   });
   keepOnlyForwarding(proxy as unknown as { webPasses: Pass[] });
   proxy.on('proxyReq', (toTarget, request) => (request as Carrying)[FORWARDING]?.begin(toTarget));
@@ -133,6 +131,22 @@ function guardedProxy(
   // Of the two ways the library tells of an error, this one is for connections whose client is gone already.
   proxy.on('econnreset', (error, request) => (request as Carrying)[FORWARDING]?.fail(error));
   return proxy;
+}
+
+/** What the library sets for each request, though its value is the agent's to know, or none, or set in the head. */
+const UNUSED_OPTIONS = [
+  ...['pfx', 'key', 'passphrase', 'cert', 'ca', 'ciphers', 'secureProtocol', 'rejectUnauthorized'],
+  ...['hostname', 'localAddress', 'path', 'headers'],
+];
+
+/**
+ * The options that the library fills in for each request before it hands them to Node, which copies them three times.
+ * What is of no use is there and not counted among what is copied; nor is a `Host` of Node's own making made.
+ */
+function outgoingOptions(): object {
+  const unused = { writable: true, enumerable: false, value: undefined };
+  const hidden = Object.fromEntries(UNUSED_OPTIONS.map((name) => [name, unused]));
+  return Object.defineProperties({ setHost: false }, hidden);
 }
 
 /** @throws AppError INTERNAL when the library is not the one this was written for */
