@@ -114,7 +114,7 @@ export class ConnectionAccount implements Enrolled {
   #settledClient = 0;
   #settledServer = 0;
   /** Client offsets at which the unsettled turns begin. */
-  readonly #turnStarts: number[] = [];
+  #turnStarts: number[] = [];
   readonly #shed: Shed[] = [];
   #openShed: Shed | null = null;
   #shedBytes = 0;
@@ -126,7 +126,7 @@ export class ConnectionAccount implements Enrolled {
   /** Counts bytes that go to the recorder. */
   see(clientBytes: number, serverBytes: number, turnStart: boolean): void {
     this.#openShed = null;
-    if (turnStart) this.#turnStarts.push(this.seenClient);
+    if (turnStart) this.#beginTurn();
     this.seenClient += clientBytes;
     this.seenServer += serverBytes;
     this.#ledger.see(clientBytes + serverBytes, turnStart ? 1 : 0);
@@ -172,6 +172,12 @@ export class ConnectionAccount implements Enrolled {
     this.#settledClient = clientEndOffset;
     this.#settledServer = serverEndOffset;
     this.#ledger.settle(fate, bytes, turns);
+  }
+
+  /** An array that grows takes room for seventeen at once, and most hold one, until a commit. */
+  #beginTurn(): void {
+    if (this.#turnStarts.length === 0) this.#turnStarts = [this.seenClient];
+    else this.#turnStarts.push(this.seenClient);
   }
 
   /** Settles all that is pending with a fate known on this side: the recorder died, or time ran out. */

@@ -116,21 +116,27 @@ export class SlabQueue {
 
   /** @param together bytes of the payload that must lie in the first frame */
   #copy(head: FrameHead, payload: Uint8Array, together: number): readonly Piece[] {
-    const pieces: Piece[] = [];
-    let taken = 0;
-    do {
-      const roomBytes = this.#roomBytes(taken === 0 ? together : 1);
-      const slab = this.#current && roomBytes > 0 ? this.#current : this.#begin(this.pool.take());
-      const at = slab.used + FRAME_HEADER_BYTES;
-      const length = Math.min(payload.length - taken, LIMITS.slabBytes - at);
-      writeFrameHeader(slab.bytes, slab.used, taken === 0 ? head : { ...head, flags: 0 }, length);
-      slab.bytes.set(length === payload.length ? payload : payload.subarray(taken, taken + length), at);
-      slab.used = at + length;
-      taken += length;
-      pieces.push(new SlabPiece(slab, at, slab.used));
-    } while (taken < payload.length);
+    const first = this.#copyBeginning(head, payload, together);
+    const pieces = [first];
+    for (let taken = first.length; taken < payload.length; ) {
+      const next = this.#copyBeginning({ ...head, flags: 0 }, payload.subarray(taken), 1);
+      pieces.push(next);
+      taken += next.length;
+    }
     this.#flushSoon();
     return pieces;
+  }
+
+  /** A frame of as much of a payload as there is room for, at least so many bytes together. */
+  #copyBeginning(head: FrameHead, payload: Uint8Array, together: number): SlabPiece {
+    const fits = this.#roomBytes(together) > 0;
+    const slab = this.#current && fits ? this.#current : this.#begin(this.pool.take());
+    const at = slab.used + FRAME_HEADER_BYTES;
+    const length = Math.min(payload.length, LIMITS.slabBytes - at);
+    writeFrameHeader(slab.bytes, slab.used, head, length);
+    slab.bytes.set(length === payload.length ? payload : payload.subarray(0, length), at);
+    slab.used = at + length;
+    return new SlabPiece(slab, at, slab.used);
   }
 
   #begin(slab: Slab): Slab {

@@ -54,6 +54,10 @@ export class SlabPiece implements Piece {
     this.#to = to;
   }
 
+  get length(): number {
+    return this.#to - this.#from;
+  }
+
   get bytes(): Buffer {
     return this.slab.bytes.subarray(this.#from, this.#to);
   }
