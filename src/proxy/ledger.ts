@@ -174,7 +174,7 @@ export class ConnectionAccount implements Enrolled {
     this.#ledger.settle(fate, bytes, turns);
   }
 
-  /** An array that grows takes room for seventeen at once, and most hold one, until a commit. */
+  /** In V8 an array that grows takes room for seventeen at once; most hold one, until a commit. */
   #beginTurn(): void {
     if (this.#turnStarts.length === 0) this.#turnStarts = [this.seenClient];
     else this.#turnStarts.push(this.seenClient);

@@ -4,6 +4,7 @@ import { afterEach, describe, expect, it } from 'vitest';
 import { Breath } from '../../src/core/breath.ts';
 import { systemClock } from '../../src/core/clock.ts';
 import { LIMITS } from '../../src/core/limits.ts';
+import { UNKNOWN_ORIGIN } from '../../src/proxy/connection-origin.ts';
 import { FRAME } from '../../src/proxy/frames.ts';
 import { Ledger } from '../../src/proxy/ledger.ts';
 import { Recorder } from '../../src/proxy/recorder.ts';
@@ -163,6 +164,28 @@ describe('what the forwarder is told', () => {
     const bytes = REQUEST.length + RESPONSE.length;
     expect(ledger.read()).toMatchObject({ lost: { encode_failed: { bytes, turns: 1 } }, exchanges: 0 });
     expect(ledger.read().recorded).toEqual({ bytes: 0, turns: 0 });
+    expect(imbalance(ledger.read())).toEqual({ bytes: 0, turns: 0 });
+  });
+});
+
+describe('what looks like HTTP behind a loss', () => {
+  it.each([
+    ['is recorded of a client connection that asked for one thing after the other', 1],
+    ['is not recorded of an exchange fed by itself, whose tunnel may carry anything', 0],
+  ])('%s', async (_, recorded) => {
+    const { link, ledger, queue, sink, startReading } = await bothEnds(2);
+    const tap = recorded === 1 ? link.open() : link.openExchange(UNKNOWN_ORIGIN);
+    const interim = Buffer.from('HTTP/1.1 101 S\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\r\n');
+    tap.client(Buffer.from('GET / HTTP/1.1\r\nHost: h\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\r\n'));
+    tap.server(Buffer.concat([interim, responseOf(2 * LIMITS.slabBytes)]));
+    startReading();
+    queue.flush();
+    await until(() => queue.heldBytes === 0);
+    tap.client(REQUEST);
+    tap.server(RESPONSE);
+    tap.close('client_end');
+    await until(() => ledger.read().unsettledConnections === 0);
+    expect(sink.exchanges).toHaveLength(recorded);
     expect(imbalance(ledger.read())).toEqual({ bytes: 0, turns: 0 });
   });
 });

@@ -48,6 +48,35 @@ describe('the queue into the pipe', () => {
     queue.flush();
     expect(Buffer.concat(framesOf(pipe).map((frame) => frame.payload)).equals(payload)).toBe(true);
   });
+
+  it('says where each payload lies, of whatever length, and flags the first of its frames alone', () => {
+    const most = LIMITS.slabBytes - FRAME_HEADER_BYTES;
+    const sizes = fc.oneof(fc.constantFrom(0, 1, WHOLE_FRAME_BYTES + 1, most, most + 1), fc.nat(3 * most));
+    fc.assert(
+      fc.property(fc.array(sizes, { minLength: 1, maxLength: 8 }), (lengths) => {
+        const queue = new SlabQueue();
+        const pipe = new PassThrough({ highWaterMark: 100 * LIMITS.slabBytes });
+        queue.attach(pipe);
+        const pieces = lengths.flatMap((bytes, connection) => {
+          const payload = Buffer.alloc(bytes, `of ${connection}`);
+          const own = queue.append({ type: FRAME.serverBytes, flags: 1, connection, atNs: 0 }, payload) ?? [];
+          expect(Buffer.concat(own.map(({ bytes: piece }) => piece)).equals(payload)).toBe(true);
+          return own.map((piece, nth) => ({ piece, connection, flags: nth === 0 ? 1 : 0 }));
+        });
+        for (const { piece } of pieces) expect(piece.bytes.buffer).toBe(piece.slab?.bytes.buffer);
+        queue.flush();
+        const shown = framesOf(pipe).map(({ connection, flags, payload }) => [
+          connection,
+          flags,
+          payload.length,
+        ]);
+        expect(shown).toEqual(
+          pieces.map(({ piece, connection, flags }) => [connection, flags, piece.bytes.length]),
+        );
+      }),
+      { numRuns: 30 },
+    );
+  });
 });
 
 describe('the budget', () => {

@@ -1,4 +1,5 @@
-import { describe, expect, it } from 'vitest';
+import { Agent } from 'node:http';
+import { describe, expect, it, vi } from 'vitest';
 import { imbalance } from '../../support/imbalance.ts';
 import { answer, RawServer } from '../../support/raw-server.ts';
 import { ask, atEnd, RawClient, rawUpstream, startGateway, startTimedGateway, until } from './support.ts';
@@ -61,6 +62,22 @@ describe('the gateway', () => {
     await gateway.settle();
     const rows = new Set(gateway.sink.exchanges.map(({ connection }) => connection));
     expect([gateway.sink.exchanges.length, rows.size]).toEqual([5, 1]);
+  });
+
+  it('lets Node copy no option of a request that is of no use to it', async () => {
+    const upstream = await server();
+    const { port } = await startGateway(upstream.port);
+    const asked = vi.spyOn(
+      Agent.prototype as unknown as { addRequest(...of: unknown[]): void },
+      'addRequest',
+    );
+    atEnd(() => asked.mockRestore());
+    await ask(port, request('GET /'));
+    const [[, options]] = asked.mock.calls as [[unknown, object]];
+    expect({ ...options }).toStrictEqual({
+      ...{ host: '127.0.0.1', port: upstream.port, socketPath: undefined },
+      ...{ method: 'GET', agent: expect.any(Agent), setHost: false },
+    });
   });
 
   it('answers 502 when nobody listens, and records that the upstream failed', async () => {

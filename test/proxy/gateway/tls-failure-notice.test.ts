@@ -1,7 +1,7 @@
 import { once } from 'node:events';
 import type { AddressInfo } from 'node:net';
 import { createServer } from 'node:tls';
-import { describe, expect, it } from 'vitest';
+import { afterEach, describe, expect, it, vi } from 'vitest';
 import type { Notice } from '../../../src/proxy/data-plane.ts';
 import { TlsFailureNotice } from '../../../src/proxy/gateway/tls-failure-notice.ts';
 import {
@@ -16,7 +16,10 @@ const GET = 'GET / HTTP/1.1\r\nHost: m\r\n\r\n';
 const UPGRADE = 'GET / HTTP/1.1\r\nHost: m\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\r\n';
 
 async function secureUpstream(): Promise<number> {
-  const server = createServer({ cert, key }, (socket) => socket.on('error', () => undefined)).listen(0);
+  const server = createServer({ cert, key }, (socket) => {
+    socket.on('error', () => undefined);
+    socket.once('data', () => socket.end('HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n'));
+  }).listen(0);
   await once(server, 'listening');
   atEnd(() => server.close());
   return (server.address() as AddressInfo).port;
@@ -25,6 +28,10 @@ async function secureUpstream(): Promise<number> {
 async function plainUpstream(): Promise<number> {
   return await rawUpstream((socket) => socket.end('HTTP/1.1 400 Bad Request\r\n\r\n'));
 }
+
+afterEach(() => {
+  vi.unstubAllEnvs();
+});
 
 describe('an upstream that TLS keeps from being asked', () => {
   const named = (serverName: string) => ({ caPath: mountedSecret().certPath, serverName, verify: true });
@@ -61,6 +68,13 @@ describe('an upstream that TLS keeps from being asked', () => {
         reason: expect.any(String),
       },
     });
+  });
+
+  it.each([GET, UPGRADE])('is not asked because the environment says to trust anybody', async (request) => {
+    vi.stubEnv('NODE_TLS_REJECT_UNAUTHORIZED', '0');
+    const target = { ...tcp(await secureUpstream()), tls: true };
+    const gateway = await startGateway(0, { pairs: [{ listen: tcp(0), target }], websocket: true });
+    expect(await ask(gateway.port, request)).toMatch(/^HTTP\/1\.1 502 /);
   });
 
   it('is told of again after a minute, and not of what is no fault of TLS', () => {
