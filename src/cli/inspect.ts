@@ -66,8 +66,9 @@ function factLines(document: InspectDocument): string[] {
     ['clock skew', skewText(document)],
   ];
   if (expired.segments > 0) {
-    const { segments, exchanges } = expired;
-    rows.push(['expired', `${segments} segments, ${exchanges} exchanges, ${formatBytes(expired.bytes)}`]);
+    const { segments, exchanges, exact } = expired;
+    const text = `${segments} segments, ${exchanges} exchanges, ${formatBytes(expired.bytes)}`;
+    rows.push(['expired', exact ? text : `at least ${text}`]);
   }
   if (forgotten.exchanges > 0) {
     rows.push(['forgotten', `${forgotten.exchanges} exchanges (${formatBytes(forgotten.bytes)})`]);

@@ -3,6 +3,7 @@ import { join } from 'node:path';
 import { describe, expect, it } from 'vitest';
 import { segmentsOf } from '../../src/storage/capture-directory.ts';
 import { CaptureWriter } from '../../src/storage/capture-writer.ts';
+import { archivedLife, leaveOut } from '../support/archives.ts';
 import { captureOf, newCapture, writerOptions } from '../support/captures.ts';
 import { arrivalAlone, exchangeOf, TEST_EPOCH_US } from '../support/exchanges.ts';
 import { live } from '../support/lives.ts';
@@ -91,7 +92,7 @@ describe('reprise inspect', () => {
         { file: '20261124T15-other-0001.sqlite', sealed: true, exchanges: 1, bytes: expect.any(Number) },
         { file: '20261125T15-7f3a9c21-0002.sqlite', sealed: true, exchanges: 1, bytes: expect.any(Number) },
       ],
-      expired: { segments: 0, exchanges: 0, bytes: 0 },
+      expired: { segments: 0, exchanges: 0, bytes: 0, exact: true },
       forgotten: { exchanges: 0, bytes: 0 },
       encrypted: { segments: 0, keys: [] },
       damaged: [],
@@ -157,6 +158,17 @@ describe('reprise inspect', () => {
     );
     const { stdout: json } = await runReprise(['inspect', directory, '--json']);
     expect(JSON.parse(json)).toMatchObject({ fleetSize: 2, recordersAtOnce: 1 });
+  });
+
+  it('counts of an archive what is not there, and says where that is only a part', async () => {
+    const { archive } = archivedLife({ hours: 10, retainHours: 3 });
+    const rowOf = async () =>
+      /^expired .*$/m.exec((await runReprise(['inspect', archive])).stdout)?.[0] ?? null;
+    expect(await rowOf()).toBeNull();
+    leaveOut(archive, 5);
+    expect(await rowOf()).toMatch(/^expired +at least 1 segments, 1 exchanges, [\d.]+ KiB$/);
+    for (const number of [1, 2, 3, 4]) leaveOut(archive, number);
+    expect(await rowOf()).toMatch(/^expired +5 segments, 5 exchanges, [\d.]+ KiB$/);
   });
 
   it('knows no coverage where nothing passed, and counts what is open', async () => {
