@@ -136,12 +136,13 @@ function coverageText(document: InspectDocument): string {
   return [`${share(coverage)}${rest}`, ...of].join(', ');
 }
 
-function skewText({ clockSkew, recorders }: InspectDocument): string {
-  if (recorders.length < 2) return '–';
-  const { boundMs, between } = clockSkew;
+function skewText({ clockSkew }: InspectDocument): string {
+  const { boundMs, pairs, clocks } = clockSkew;
+  if (clocks.length < 2) return '–';
   if (boundMs !== null) return `at most ${formatMs(boundMs)} between recorders`;
-  const pairs = between.length === 0 ? '' : `; bounded for ${between.length} pairs (--json shows them)`;
-  return `not known: nothing was seen by all recorders that ran at one time${pairs}`;
+  if (pairs.boundMs === null) return 'not known: no two hosts saw enough of the same exchanges';
+  const bounded = `at most ${formatMs(pairs.boundMs)} for ${pairs.bounded}`;
+  return `not known for ${pairs.all - pairs.bounded} of ${pairs.all} pairs of hosts, ${bounded} (--json shows them)`;
 }
 
 function protocolText({ protocols }: InspectDocument): string {

@@ -148,7 +148,7 @@ class Inspection {
       damaged: this.#damaged,
       duplicates: this.#duplicates,
       recorders: lives.map((life) => life.document()),
-      clockSkew: clockSkew(lives, commonSightings(lives), this.#latestUs),
+      clockSkew: clockSkew(lives, commonSightings(lives)),
       fleetSize: this.#fleetSize,
       recordersAtOnce: mostAtOnce(lives.map((life) => life.presence(this.#latestUs))),
       origins: [...this.#origins.values()],
