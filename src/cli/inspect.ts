@@ -74,7 +74,12 @@ function factLines(document: InspectDocument): string[] {
     rows.push(['forgotten', `${forgotten.exchanges} exchanges (${formatBytes(forgotten.bytes)})`]);
   }
   if (encrypted.segments > 0) {
-    rows.push(['encrypted', `${encrypted.segments} segments, under ${encrypted.keys.join(', ')}`]);
+    const of = encrypted.segments === document.segments.length ? '' : ` of ${document.segments.length}`;
+    const rest = of === '' ? '' : '; the others are in clear';
+    rows.push([
+      'encrypted',
+      `${encrypted.segments}${of} segments, under ${encrypted.keys.join(', ')}${rest}`,
+    ]);
   }
   if (document.duplicates.length > 0) {
     rows.push(['in several captures', `${document.duplicates.length} segments, counted once`]);

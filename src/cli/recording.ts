@@ -21,6 +21,7 @@ import {
 import type { CaptureOrigin } from '../storage/capture-origin.ts';
 import { CaptureWriter } from '../storage/capture-writer.ts';
 import { DirectoryLock } from '../storage/directory-lock.ts';
+import { earlierKeysOf, type KeyChange, keyChanges } from '../storage/earlier-keys.ts';
 import { EncryptionKey } from '../storage/encryption-key.ts';
 import { loadHashKey } from '../storage/hash-key.ts';
 import { removeLeftovers } from '../storage/segment-replacement.ts';
@@ -53,6 +54,8 @@ export interface Recording {
   readonly epoch: AnchoredClock;
   /** Segments that earlier lives left open. */
   readonly unsealed: readonly string[];
+  /** What goes on under other keys than so far. */
+  readonly keyChanges: readonly KeyChange[];
   /** Commits, closes the segment and gives the directory back. What is still open is lost for that reason. */
   close(because: LossReason): void;
 }
@@ -80,6 +83,10 @@ export function openRecording(
     removeLeftovers(directory);
     const unsealed = unsealedSegments(directory);
     const hash = new KeyedHash(loadHashKey(directory, settings.hashKeyFile));
+    const { encryptionKeyFile } = settings;
+    const encryption = encryptionKeyFile === null ? null : EncryptionKey.load(encryptionKeyFile);
+    const hashKeyFingerprint = hash.fingerprint();
+    const changes = keyChanges(earlierKeysOf(directory), { encryption, hashKeyFingerprint });
     const anchor = clock.anchor();
     const epoch = new AnchoredClock(anchor);
     const id = randomBytes(4).toString('hex');
@@ -92,9 +99,8 @@ export function openRecording(
         recorder: { id, host: hostname(), startedUs: anchor.epochUs },
         origin: originOf(settings.targets),
         policy: storedPolicy(settings.policy),
-        hashKeyFingerprint: hash.fingerprint(),
-        encryption:
-          settings.encryptionKeyFile === null ? null : EncryptionKey.load(settings.encryptionKeyFile),
+        hashKeyFingerprint,
+        encryption,
         fleetSize: settings.fleetSize,
         maxDiskBytes,
         retainMs: settings.retainMs,
@@ -126,7 +132,11 @@ export function openRecording(
       recorder.close(because);
       lock.release();
     };
-    return { directory, maxDiskBytes, recorder, writer, monitor, budget, mark, epoch, unsealed, close };
+    return {
+      ...{ directory, maxDiskBytes, recorder, writer, monitor, budget, mark, epoch, unsealed },
+      keyChanges: changes,
+      close,
+    };
   } catch (error) {
     lock.release();
     throw error;

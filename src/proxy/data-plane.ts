@@ -35,7 +35,7 @@ export interface ConnectionCounts {
 
 /** Something that whoever runs the plane should hear of: one line in the log. */
 export interface Notice {
-  readonly level: 'info' | 'error';
+  readonly level: 'info' | 'warn' | 'error';
   readonly message: string;
   readonly fields: Readonly<Record<string, unknown>>;
 }
