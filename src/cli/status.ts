@@ -44,6 +44,15 @@ function statusLines(status: RecorderStatus): string[] {
     ['state', `${status.state}${status.why === null ? '' : ` (${status.why})`}`],
     ['traffic', trafficText(status)],
     ['pairs', status.pairs.map(({ listen, target }) => `${listen} to ${target}`).join(', ')],
+    // A recorder of before says none.
+    ...(status.routes?.length > 0
+      ? [
+          ['routes', status.routes.map(({ path, target }) => `${path} to ${target}`).join(', ')] as [
+            string,
+            string,
+          ],
+        ]
+      : []),
     ['since', formatInstantUs(status.startedUs)],
     [
       'connections',

@@ -63,6 +63,8 @@ export interface RecorderStatus {
   readonly startedUs: number;
   readonly atUs: number;
   readonly pairs: readonly { readonly listen: string; readonly target: string }[];
+  /** Where a gateway sends the requests of some paths instead; one that ends with `*` takes what begins so. */
+  readonly routes: readonly { readonly path: string; readonly target: string }[];
   readonly forwarders: number;
   /** Process ids; null where none runs just now. */
   readonly pids: {
