@@ -15,8 +15,11 @@ import type { Upstream } from './upstream.ts';
 export interface LinkHost {
   readonly deaf: DeafSides;
   readonly refused: 'reset' | '502';
-  /** The upstream was not there for this client. `null`: for want of a descriptor. */
-  failed(failure: ConnectionFailure | null): void;
+  /**
+   * The upstream was not there for this client. `null`: for want of a descriptor.
+   * @param error what it failed by, if anything said so
+   */
+  failed(failure: ConnectionFailure | null, error?: Error): void;
   closed(link: Link): void;
 }
 
@@ -169,7 +172,7 @@ export class Link implements Enrolled {
       this.#cause ??= 'server_reset';
       this.#client.reset();
     } else {
-      this.#host.failed('upstream_gone');
+      this.#host.failed('upstream_gone', error);
       this.#refuse();
     }
   }
@@ -178,7 +181,7 @@ export class Link implements Enrolled {
     this.#attemptOver();
     // Our own cut, or the client's, ended the attempt.
     if (this.#cause) return;
-    this.#host.failed(error?.code === 'EMFILE' || error?.code === 'ENFILE' ? null : failure);
+    this.#host.failed(error?.code === 'EMFILE' || error?.code === 'ENFILE' ? null : failure, error);
     this.#refuse();
     this.#upstream.reset();
   }
