@@ -137,7 +137,8 @@ export class Link implements Enrolled {
     this.#clientEnded = true;
     this.#client.readNoMore();
     if (this.#upstreamEnded) this.#cause ??= 'server_end';
-    this.#tap.clientEnd();
+    // Whom we refused ends for that; a recorder that knew of nothing yet was told of no end before this one.
+    if (!this.#refusal) this.#tap.clientEnd();
     // A TLS handshake would not survive the end of what carries it.
     if (!this.#connecting) this.#upstream.stream.end();
     this.#refusal?.clientEnded();
