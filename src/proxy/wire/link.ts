@@ -147,11 +147,32 @@ export class Link implements Enrolled {
 
   #onUpstreamEnd(): void {
     this.#upstreamEnded = true;
+    // Before what is held back of a failed write is told: there is nothing to wait for behind that.
+    const unanswered = this.#owesAnswer;
+    if (unanswered) this.#endUnanswered();
     this.#upstream.readNoMore();
+    if (unanswered) return;
     if (this.#clientEnded) this.#cause ??= 'client_end';
     this.#tap.serverEnd();
     this.#client.stream.end();
     this.#host.deaf.add(this.#upstream, this.#client);
+  }
+
+  /**
+   * Whether a request of HTTP/1 stands with nothing said to it, and its client is there to be told. A client that
+   * ended first has mostly left, and the end of its upstream is the answer to that. Whatever is no HTTP/1 may go on
+   * with an upstream that has ended its side.
+   */
+  get #owesAnswer(): boolean {
+    return this.#cause === null && !this.#clientEnded && this.#firstLine?.verdict === 'http1';
+  }
+
+  /** An upstream that ends its side can answer nothing any more; what is on its way to it still goes there. */
+  #endUnanswered(): void {
+    this.#cause = 'server_end';
+    this.#host.failed('upstream_gone');
+    this.#refuse();
+    this.#upstream.stream.destroySoon();
   }
 
   #onClientError(): void {
@@ -207,7 +228,8 @@ export class Link implements Enrolled {
     this.#open -= 1;
     if (this.#open === 1) {
       this.#attemptOver();
-      if (!other.stream.destroyed && !this.#refusal) other.stream.destroySoon();
+      // A client that is refused is let go by its refusal.
+      if (!other.stream.destroyed && !(this.#refusal && other === this.#client)) other.stream.destroySoon();
       return;
     }
     this.#refusal?.over();
