@@ -63,6 +63,7 @@ describe('reprise record --mode gateway', () => {
     await get(recording.port, '/a');
     const status = await runReprise(['status', '--dir', directory]);
     expect(status.stdout).toMatch(/^routes +\/b\* to https:\/\/192\.0\.2\.7:8443$/m);
+    expect(status.stdout).toMatch(/^protocols +/m);
     const { log } = await recording.stop();
     const targets = `127.0.0.1:${targetPort}, https://192.0.2.7:8443`;
     expect(log.find(({ message }) => message === 'forwarding')).toMatchObject({ target: targets });
