@@ -29,7 +29,7 @@ import { removeLeftovers } from '../storage/segment-replacement.ts';
 /** What a recorder process is started with; plain data, because it travels between processes. */
 export interface RecorderSettings {
   readonly dir: string;
-  /** `host:port` of each model server. */
+  /** Each server that is forwarded to, those of routes as well: a replay is kept away from all of them. */
   readonly targets: readonly string[];
   readonly policy: RecordingPolicy;
   /** Null: the capture has a key of its own. */
