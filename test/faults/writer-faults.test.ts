@@ -5,9 +5,15 @@ import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import Database from 'better-sqlite3';
 import { describe, expect, test } from 'vitest';
-import { smallDisk, survives } from '../support/fault-scene.ts';
+import {
+  type Scene,
+  type SceneOptions,
+  smallDisk,
+  survives as survivesWith,
+} from '../support/fault-scene.ts';
 import { canGroup, canMount, canTrace } from '../support/host-abilities.ts';
 import { NumberedOrigin, NumberedTraffic } from '../support/numbered-traffic.ts';
+import { PLANES } from '../support/planes.ts';
 import { msUntil } from '../support/recorder-watch.ts';
 import { startRecording } from '../support/recording.ts';
 import { temporaryDirectory } from '../support/temp-dir.ts';
@@ -19,7 +25,10 @@ const SILENT_MS = { least: 5_000, below: 7_000 };
 const BEAT_MS = 1_500;
 const HANGS = /"silentMs":(\d+),"message":"recorder hangs; killing it"/;
 
-describe('no request fails, and each is stored or counted', () => {
+describe.each(PLANES)('%s: no request fails, and each is stored or counted', (_plane, flags) => {
+  const survives = (fault: (scene: Scene) => Promise<void>, options: SceneOptions = {}) =>
+    survivesWith(fault, { ...options, flags: [...flags, ...(options.flags ?? [])] });
+
   test.skipIf(!canMount)('while the disk is full (no file system can be mounted here)', async () => {
     const disk = smallDisk(192);
     const end = await survives(
@@ -43,7 +52,7 @@ describe('no request fails, and each is stored or counted', () => {
         stdio: 'ignore',
       });
       const origin = await new NumberedOrigin().listen();
-      const recording = await startRecording(origin.port, join(disk, 'capture'), ['--drain-delay', '0s']);
+      const recording = await startRecording(origin.port, join(disk, 'capture'), flags);
       const traffic = new NumberedTraffic(recording.port);
       await sleep(1_000);
       await msUntil(20_000, 'requests are answered', () => traffic.succeeded.length > 20);
@@ -170,7 +179,7 @@ describe('no request fails, and each is stored or counted', () => {
   });
 });
 
-describe('a sink that cannot be had at the start', () => {
+describe.each(PLANES)('%s: a sink that cannot be had at the start', (_plane, flags) => {
   test.each([
     ['a directory that is a file', (place: string) => join(place, 'file')],
     ['a path below a file', (place: string) => join(place, 'file', 'capture')],
@@ -178,7 +187,7 @@ describe('a sink that cannot be had at the start', () => {
     const place = temporaryDirectory();
     writeFileSync(join(place, 'file'), '');
     const origin = await new NumberedOrigin().listen();
-    const recording = await startRecording(origin.port, capture(place), ['--drain-delay', '0s']);
+    const recording = await startRecording(origin.port, capture(place), flags);
     const traffic = new NumberedTraffic(recording.port);
     await sleep(500);
     await msUntil(20_000, 'requests are answered', () => traffic.succeeded.length > 10);
