@@ -15,6 +15,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { parseArgs } from 'node:util';
+import { withinBounds } from './support/judgement.ts';
 import { cpuUsOf } from './support/process-cpu.ts';
 import { median } from './support/statistics.ts';
 
@@ -31,8 +32,6 @@ const SETTLE_MS = 700;
 const RESPONSE_BODY_BYTES = 256;
 /** As much as the gateway's forwarder may cost, in CPU of http-proxy alone. */
 const BOUND = 1.25;
-/** Fewer rounds show that it runs, and not what it costs. */
-const JUDGED_ROUNDS = 5;
 
 const bodies = Array.from({ length: 2_000 }, (_, index) => {
   const data = Array.from({ length: 180 }, (_, at) =>
@@ -171,6 +170,5 @@ console.log(`gateway: ${bodyBytes} B JSON POST, ${CONNECTIONS} connections, medi
 console.table(rows);
 console.log(`the forwarder takes ${ratio} of the CPU of http-proxy alone; the bound is ${BOUND}`);
 console.log(JSON.stringify({ bench: 'gateway', rounds: ROUNDS, requests: REQUESTS, ratio, rows }));
-if (ROUNDS < JUDGED_ROUNDS)
-  console.log(`not judged: ${ROUNDS} rounds are too few, ${JUDGED_ROUNDS} would do`);
-else process.exitCode = ratio <= BOUND ? 0 : 1;
+const figure = 'CPU of the forwarder, in that of http-proxy alone';
+process.exitCode = withinBounds(ROUNDS, [{ figure, bound: BOUND, value: ratio }]) ? 0 : 1;

@@ -5,7 +5,7 @@
  *
  * What is lost costs less than what is recorded. So 5 MiB come 20 ms after each answer, at a rate that two cores
  * record whole, and once more with hardly a pause, beside how much of that was lost. A figure of which anything was
- * lost is not judged.
+ * lost is not judged. Of five rounds or more, no other figure may be beyond its bound.
  *
  *   node bench/ttfb.ts [--rounds 12] [--requests 40] [--streams 500] [--rate 2000]
  *
@@ -28,6 +28,7 @@ import {
   startPipe,
   startRecorder,
 } from './support/contenders.ts';
+import { type Bounded, withinBounds } from './support/judgement.ts';
 import { apart } from './support/pinning.ts';
 import { median, quantile } from './support/statistics.ts';
 
@@ -49,14 +50,16 @@ interface Case {
   readonly bodyBytes: number;
   readonly streams: number;
   readonly pauseMs: number;
+  /** The most that may be added, ms, or as much as nginx adds; null for what is only looked at. */
+  readonly bound: number | 'nginx' | null;
 }
 const MIB = 1_024 * 1_024;
 const CASES: readonly Case[] = [
-  { name: '1 KB', bodyBytes: 1_024, streams: 0, pauseMs: 1 },
-  { name: '100 KB', bodyBytes: 100 * 1_024, streams: 0, pauseMs: 1 },
-  { name: '5 MiB', bodyBytes: 5 * MIB, streams: 0, pauseMs: 20 },
-  { name: '5 MiB, hardly a pause', bodyBytes: 5 * MIB, streams: 0, pauseMs: 1 },
-  { name: `1 KB, ${STREAMS} streams`, bodyBytes: 1_024, streams: STREAMS, pauseMs: 1 },
+  { name: '1 KB', bodyBytes: 1_024, streams: 0, pauseMs: 1, bound: 0.3 },
+  { name: '100 KB', bodyBytes: 100 * 1_024, streams: 0, pauseMs: 1, bound: 0.3 },
+  { name: '5 MiB', bodyBytes: 5 * MIB, streams: 0, pauseMs: 20, bound: 'nginx' },
+  { name: '5 MiB, hardly a pause', bodyBytes: 5 * MIB, streams: 0, pauseMs: 1, bound: null },
+  { name: `1 KB, ${STREAMS} streams`, bodyBytes: 1_024, streams: STREAMS, pauseMs: 1, bound: 1 },
 ];
 
 const OPEN_LOOP_BODY = JSON.stringify('x'.repeat(2_046));
@@ -101,7 +104,17 @@ function noteLost(name: string, lost: number): void {
     console.log(`not judged: of ${name} ${lost} were lost, so that it is no figure of a recording`);
 }
 
-async function addedFirstByteMs(contenders: readonly Contender[], recorder: RecordingContender, one: Case) {
+interface Added {
+  /** Of direct the whole, of the others what they add; by name. */
+  readonly ms: Readonly<Record<string, number>>;
+  readonly lost: number;
+}
+
+async function addedFirstByteMs(
+  contenders: readonly Contender[],
+  recorder: RecordingContender,
+  one: Case,
+): Promise<Added> {
   const lostBefore = recorder.lostTurns();
   const times = new Map<string, number[]>(contenders.map(({ name }) => [name, []]));
   for (let round = 0; round < ROUNDS; round += 1) {
@@ -121,7 +134,7 @@ async function addedFirstByteMs(contenders: readonly Contender[], recorder: Reco
     name === 'direct' ? 'direct, whole' : name,
     Number(median(name === 'direct' ? each : each.map((ms, at) => ms - (base[at] ?? 0))).toFixed(3)),
   ]);
-  return { case: one.name, ...Object.fromEntries(added), lost };
+  return { ms: Object.fromEntries(added), lost };
 }
 
 async function openLoopP99Ms(
@@ -154,26 +167,45 @@ async function openLoopP99Ms(
   loader.disconnect();
   const lost = recorder.lostTurns();
   noteLost(`${RATE}/s`, lost);
-  return Object.fromEntries([...all].map(([name, each]) => [name, Number(median(each).toFixed(3))]));
+  const ms = Object.fromEntries([...all].map(([name, each]) => [name, Number(median(each).toFixed(3))]));
+  return { ms, lost };
+}
+
+/** Null where there is no figure of a recording, or nothing to hold it against. */
+function boundedFirstByte(one: Case, { ms, lost }: Added): readonly Bounded[] {
+  if (one.bound === null) return [];
+  const nginxMs = ms['nginx'] ?? null;
+  const bound = one.bound === 'nginx' ? nginxMs : one.bound;
+  const value = lost > 0 || bound === null ? null : (ms['record'] ?? Number.NaN);
+  return [{ figure: `ms added to the first byte, ${one.name}`, bound: bound ?? Number.NaN, value }];
+}
+
+function boundedP99({ ms, lost }: Added): Bounded {
+  const { record = Number.NaN, nginx = null } = ms;
+  const value = lost > 0 || nginx === null ? null : Number((record - nginx).toFixed(3));
+  return { figure: `ms of p99 over nginx, ${RATE}/s`, bound: 1, value };
 }
 
 const client = fork(new URL('./support/first-byte-client.ts', import.meta.url));
 const streams = fork(new URL('./support/stream-holder.ts', import.meta.url));
 const firstBytes = await beside(await helper('first-byte-server', []), true, async (contenders, recorder) => {
-  const rows = [];
-  for (const one of CASES) rows.push(await addedFirstByteMs(contenders, recorder, one));
-  return rows;
+  const each: { one: Case; added: Added }[] = [];
+  for (const one of CASES) each.push({ one, added: await addedFirstByteMs(contenders, recorder, one) });
+  return each;
 });
 client.disconnect();
 streams.disconnect();
 const sizes = [String(OPEN_LOOP_BODY.length), String(OPEN_LOOP_ANSWER_BYTES)];
 const answering = await helper('answering-server', sizes);
-const p99Ms = await beside(answering, false, (contenders, recorder) =>
+const p99 = await beside(answering, false, (contenders, recorder) =>
   openLoopP99Ms(contenders, recorder, answering.child.pid as number),
 );
 
 console.log(`added time to first byte, ms, p50, medians of ${ROUNDS} rounds of ${REQUESTS}`);
-console.table(firstBytes);
+const rows = firstBytes.map(({ one, added }) => ({ case: one.name, ...added.ms, lost: added.lost }));
+console.table(rows);
 console.log(`p99 at ${RATE}/s, ms, medians of ${ROUNDS} rounds (record ≤ nginx + 1)`);
-console.table(p99Ms);
-console.log(JSON.stringify({ bench: 'ttfb', rounds: ROUNDS, firstBytes, p99Ms }));
+console.table(p99.ms);
+console.log(JSON.stringify({ bench: 'ttfb', rounds: ROUNDS, firstBytes: rows, p99Ms: p99.ms }));
+const figures = [...firstBytes.flatMap(({ one, added }) => boundedFirstByte(one, added)), boundedP99(p99)];
+process.exitCode = withinBounds(ROUNDS, figures) ? 0 : 1;

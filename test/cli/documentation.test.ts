@@ -19,7 +19,9 @@ import { resumeCommand } from '../../src/cli/resume.ts';
 import { selftestCommand } from '../../src/cli/selftest.ts';
 import { statusCommand } from '../../src/cli/status.ts';
 import { verifyCommand } from '../../src/cli/verify.ts';
+import { metricsOf } from '../../src/proxy/metrics.ts';
 import { repositoryRoot } from '../support/shared-data.ts';
+import { someStatus } from '../support/some-status.ts';
 
 const readme = readFileSync(join(repositoryRoot, 'README.md'), 'utf8');
 /** The page that has the flags of `record`, too many for the README. */
@@ -119,6 +121,16 @@ describe('a page of the documentation', () => {
     const targets = [...text.matchAll(/\]\(([^)#:\s]+)(?:#[^)]*)?\)/g)].map(([, target = '']) => target);
     const broken = targets.filter((target) => !existsSync(join(repositoryRoot, dirname(page), target)));
     expect(broken).toEqual([]);
+  });
+
+  test.each(pages)('names only metrics that a scrape has: %s', async (page) => {
+    const scraped = await metricsOf(someStatus());
+    const known = new Set([...scraped.matchAll(/^# TYPE (\S+)/gm)].map(([, name]) => name));
+    expect(known.size).toBeGreaterThan(30);
+    const text = readFileSync(join(repositoryRoot, page), 'utf8');
+    expect(
+      [...text.matchAll(/\breprise_\w+/g)].map(([name]) => name).filter((name) => !known.has(name)),
+    ).toEqual([]);
   });
 
   test('names only source files that exist: docs/ARCHITECTURE.md', () => {

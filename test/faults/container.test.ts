@@ -99,6 +99,8 @@ function isUnharmed(round: Round): boolean {
   return p50 < P50_MORE_MS && p99 < P99_MORE_MS;
 }
 
+// The wire's alone: how much one processor carries is stated of the plane that reads nothing on the way. What befalls a
+// recorder process that is short of memory is tested on both (`writer-faults-*.test.ts`).
 test.skipIf(!canGroup)(
   'one processor and 512 MiB carry 200 requests a second of 10 KB and 200 event streams, and what is lost is counted (no control groups of version 1 can be made here)',
   async () => {

@@ -3,6 +3,7 @@ import { join } from 'node:path';
 import Database from 'better-sqlite3';
 import { describe, expect, test } from 'vitest';
 import { NumberedOrigin, NumberedTraffic } from '../support/numbered-traffic.ts';
+import { PLANES } from '../support/planes.ts';
 import { EquationWatch, msUntil, scrape, totalOf } from '../support/recorder-watch.ts';
 import { type RecordingProcess, startRecording } from '../support/recording.ts';
 import { storedIds } from '../support/stored-ids.ts';
@@ -69,10 +70,7 @@ function lostTurns(account: Account): number {
   return Object.values(account.lost).reduce((sum, { turns }) => sum + turns, 0);
 }
 
-describe.each([
-  ['wire', []],
-  ['gateway', ['--mode', 'gateway']],
-])('kill -9, a hundred times under traffic, %s', (_, flags) => {
+describe.each(PLANES)('kill -9, a hundred times under traffic, %s', (_, flags) => {
   // Both at once: much of a cycle is waiting for a process to start.
   test.concurrent('of the recorder: no request fails, nothing committed is lost, every gap is counted', async () => {
     const { account, stored, traffic } = await cycles('recorder', flags);

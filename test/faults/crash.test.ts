@@ -3,6 +3,7 @@ import { Agent, createServer, request } from 'node:http';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
 import { openCapture } from '../../src/storage/capture-reader.ts';
+import { PLANES } from '../support/planes.ts';
 import { runReprise } from '../support/process.ts';
 import { type RecordingProcess, startRecording } from '../support/recording.ts';
 import { temporaryDirectory } from '../support/temp-dir.ts';
@@ -121,10 +122,10 @@ async function expectWhole(directory: string, everCommitted: Set<string>): Promi
   return document;
 }
 
-describe('kill -9 under traffic', () => {
+describe.each(PLANES)('kill -9 under traffic, %s', (_plane, flags) => {
   it('of the recorder: no request fails, nothing committed is lost, and every gap is counted', async () => {
     const directory = `${temporaryDirectory()}/capture`;
-    const recording = await startRecording(originPort, directory);
+    const recording = await startRecording(originPort, directory, flags);
     const traffic = new Traffic(recording.port);
     const everCommitted = await killUnderTraffic(recording, directory, 'recorder');
     await traffic.stop();
@@ -149,7 +150,7 @@ describe('kill -9 under traffic', () => {
 
   it('of the forwarder: nothing committed is lost, and the same port is served again', async () => {
     const directory = `${temporaryDirectory()}/capture`;
-    const recording = await startRecording(originPort, directory);
+    const recording = await startRecording(originPort, directory, flags);
     const traffic = new Traffic(recording.port);
     const everCommitted = await killUnderTraffic(recording, directory, 'forwarder');
     const answeredBefore = traffic.answered;

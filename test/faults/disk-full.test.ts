@@ -18,6 +18,8 @@ import { runProcess } from '../support/process.ts';
 import { repositoryRoot } from '../support/shared-data.ts';
 import { temporaryDirectory } from '../support/temp-dir.ts';
 
+// The writer and its files by themselves, which know no plane; with traffic, on both: `writer-faults-*.test.ts`.
+
 /** Seven a commit, with a pause after each: two seconds, and a disk that failed is left alone for one. */
 const COUNT = 700;
 const PAUSE_MS = 20;

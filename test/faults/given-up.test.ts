@@ -4,15 +4,16 @@ import type { RecorderStatus } from '../../src/core/status.ts';
 import { askFor, untilStatus } from '../support/control.ts';
 import { imbalance } from '../support/imbalance.ts';
 import { askOnce } from '../support/one-request.ts';
+import { PLANES } from '../support/planes.ts';
 import { RawServer } from '../support/raw-server.ts';
 import { MORTAL_RECORDER, startSupervised } from '../support/supervised.ts';
 
 const DEATHS = 5;
 
-describe('a recorder that dies before it has committed anything', () => {
+describe.each(PLANES)('a recorder that dies before it has committed anything, %s', (mode) => {
   it('is given up after five times; traffic flows on, and an operator can have it tried at once', async () => {
     const server = await RawServer.start();
-    const scene = await startSupervised(server.port, { recorderEntry: MORTAL_RECORDER });
+    const scene = await startSupervised(server.port, { recorderEntry: MORTAL_RECORDER, mode });
     const { directory, port, log, stop } = scene;
     for (let death = 1; death <= DEATHS; death += 1) {
       await untilStatus(directory, ({ state, pids }) => state === 'HEALTHY' && pids.recorder !== null);
@@ -38,10 +39,10 @@ describe('a recorder that dies before it has committed anything', () => {
   });
 });
 
-describe('a recorder whose directory is taken away', () => {
+describe.each(PLANES)('a recorder whose directory is taken away, %s', (mode) => {
   it('is followed by another, and what was counted before stays counted', async () => {
     const server = await RawServer.start();
-    const { directory, port, supervisor, stop } = await startSupervised(server.port);
+    const { directory, port, supervisor, stop } = await startSupervised(server.port, { mode });
     const requests = ({ traffic }: RecorderStatus) =>
       traffic.requests.reduce((sum, { count }) => sum + count, 0);
     await askOnce(port);

@@ -5,6 +5,7 @@ import { inspectCapture } from '../../src/storage/inspection.ts';
 import { statusIn, untilStatus } from '../support/control.ts';
 import { imbalance } from '../support/imbalance.ts';
 import { askOnce, REQUEST } from '../support/one-request.ts';
+import { PLANES } from '../support/planes.ts';
 import { RawServer } from '../support/raw-server.ts';
 import { MORTAL_RECORDER, startSupervised } from '../support/supervised.ts';
 
@@ -30,7 +31,8 @@ class Client {
 }
 
 describe('a connection that the recorder dies of', () => {
-  it('is left out after the second death, and everybody else is recorded', async () => {
+  // The wire's alone: there a connection goes on to the next recorder. A gateway feeds each exchange by itself.
+  it('is left out of the wire after the second death, and everybody else is recorded', async () => {
     const server = await RawServer.start();
     const { directory, port, log, stop } = await startSupervised(server.port, {
       recorderEntry: MORTAL_RECORDER,
@@ -66,9 +68,38 @@ describe('a connection that the recorder dies of', () => {
     await server.close();
   });
 
+  it('is recorded from its next request on by a gateway, where what it died of never comes again', async () => {
+    const server = await RawServer.start();
+    const { directory, port, stop } = await startSupervised(server.port, {
+      recorderEntry: MORTAL_RECORDER,
+      mode: 'gateway',
+    });
+    await untilStatus(directory, ({ state }) => state === 'HEALTHY');
+    const killer = new Client(port);
+    for (let death = 1; death <= 2; death += 1) {
+      await killer.ask(POISON);
+      await untilStatus(
+        directory,
+        ({ restarts, state }) => restarts.recorder === death && state === 'HEALTHY',
+      );
+    }
+    for (let turn = 0; turn < 3; turn += 1) await killer.ask(REQUEST);
+    const { restarts } = await untilStatus(directory, ({ exchanges }) => exchanges === 3);
+    expect(restarts.recorder).toBe(2);
+    await killer.end();
+    const { ledger } = await stop();
+    expect(imbalance(ledger)).toEqual({ bytes: 0, turns: 0 });
+    expect(ledger.pending).toEqual({ bytes: 0, turns: 0 });
+    expect([ledger.lost.writer_down?.turns, ledger.omitted]).toEqual([2, {}]);
+    expect(inspectCapture(directory).losses.byReason).toMatchObject({ writer_down: { exchanges: 2 } });
+    await server.close();
+  });
+});
+
+describe.each(PLANES)('a connection that the recorder dies of, %s', (mode) => {
   it('is looked for only after the recorder died of itself: a kill from outside accuses nobody', async () => {
     const server = await RawServer.start();
-    const { directory, port, stop } = await startSupervised(server.port);
+    const { directory, port, stop } = await startSupervised(server.port, { mode });
     for (let kill = 0; kill < 2; kill += 1) {
       const { pids } = await untilStatus(
         directory,

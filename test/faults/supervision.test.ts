@@ -4,6 +4,7 @@ import { connect, type Socket } from 'node:net';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { describe, expect, it } from 'vitest';
 import { untilStatus } from '../support/control.ts';
+import { PLANES } from '../support/planes.ts';
 import { runReprise } from '../support/process.ts';
 import { answer, RawServer } from '../support/raw-server.ts';
 import { accountOf, startRecording } from '../support/recording.ts';
@@ -67,10 +68,10 @@ function interrupt(group: number): boolean {
   }
 }
 
-describe.concurrent('the processes of a recording', () => {
+describe.concurrent.each(PLANES)('the processes of a recording, %s', (_plane, flags) => {
   it('go on recording after all of them were frozen together, as a paused container is', async () => {
     const server = await RawServer.start();
-    const recording = await startRecording(server.port, `${temporaryDirectory()}/capture`, [], {
+    const recording = await startRecording(server.port, `${temporaryDirectory()}/capture`, flags, {
       ownGroup: true,
     });
     const group = -(recording.process.child.pid as number);
@@ -88,7 +89,7 @@ describe.concurrent('the processes of a recording', () => {
   it('end in bounded time when the forwarder hangs', async () => {
     const server = await RawServer.start();
     const directory = `${temporaryDirectory()}/capture`;
-    const recording = await startRecording(server.port, directory, ['--drain-deadline', '0s']);
+    const recording = await startRecording(server.port, directory, [...flags, '--drain-deadline', '0s']);
     await ask(recording.port);
     await untilStatus(directory, ({ exchanges }) => exchanges === 1);
     process.kill(recording.children().forwarder, 'SIGSTOP');
@@ -108,7 +109,7 @@ describe.concurrent('the processes of a recording', () => {
       let interrupted = false;
       for (let scene = 0; scene < SCENES && !interrupted; scene += 1) {
         const directory = `${temporaryDirectory()}/capture`;
-        const recording = await startRecording(server.port, directory, [], { ownGroup: true });
+        const recording = await startRecording(server.port, directory, flags, { ownGroup: true });
         await ask(recording.port);
         const supervisor = recording.process.child.pid as number;
         process.kill(-supervisor, 'SIGINT');
@@ -126,8 +127,8 @@ describe.concurrent('the processes of a recording', () => {
   it('say once that the capture cannot be had, however often it is tried, and record when it can', async () => {
     const server = await RawServer.start();
     const directory = `${temporaryDirectory()}/capture`;
-    const first = await startRecording(server.port, directory);
-    const second = await startRecording(server.port, directory);
+    const first = await startRecording(server.port, directory, flags);
+    const second = await startRecording(server.port, directory, flags);
     await ask(second.port);
     // Some attempts: after 0.2, 0.4 and 0.8 seconds.
     await sleep(2_000);
@@ -148,7 +149,7 @@ describe.concurrent('the processes of a recording', () => {
   it('give one account over the lives of all forwarders', async () => {
     const server = await RawServer.start((_request, socket) => void socket.write(answer()));
     const directory = `${temporaryDirectory()}/capture`;
-    const recording = await startRecording(server.port, directory);
+    const recording = await startRecording(server.port, directory, flags);
     await ask(recording.port);
     // What the supervisor has read is what it holds a dead forwarder to.
     await untilStatus(directory, ({ exchanges }) => exchanges === 1);

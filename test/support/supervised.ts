@@ -5,11 +5,14 @@ import type { RecorderSettings } from '../../src/cli/recording.ts';
 import { systemClock } from '../../src/core/clock.ts';
 import { LIMITS } from '../../src/core/limits.ts';
 import { DEFAULT_RECORDING_POLICY } from '../../src/core/recording-policy.ts';
+import type { Pair } from '../../src/proxy/data-plane.ts';
 import type { Endpoint } from '../../src/proxy/endpoint.ts';
+import { GATEWAY_DEFAULTS } from '../../src/proxy/gateway/options.ts';
 import type { ForwarderOptions } from '../../src/proxy/messages.ts';
 import { Supervisor } from '../../src/proxy/supervisor.ts';
 import type { RecordingEnd } from '../../src/proxy/supervisor-deps.ts';
 import { LogBook } from './log-book.ts';
+import type { Plane } from './planes.ts';
 import { repositoryRoot } from './shared-data.ts';
 import { temporaryDirectory } from './temp-dir.ts';
 
@@ -26,17 +29,23 @@ export interface Supervised {
   readonly stop: () => Promise<RecordingEnd>;
 }
 
+export interface SupervisedOptions {
+  readonly forwarders?: number;
+  readonly recorderEntry?: string;
+  readonly mode?: Plane;
+}
+
 /** A supervisor in this very process, with forwarders and a recorder of its own. */
 export async function startSupervised(
   targetPort: number,
-  { forwarders = 1, recorderEntry = entryPath('recorder') } = {},
+  { forwarders = 1, recorderEntry = entryPath('recorder'), mode = 'wire' }: SupervisedOptions = {},
 ): Promise<Supervised> {
   const directory = join(temporaryDirectory(), 'capture');
   const log = new LogBook();
   const supervisor = new Supervisor<RecorderSettings>({
     forwarderEntry: entryPath('forwarder'),
     recorderEntry,
-    forwarder: wire(targetPort),
+    forwarder: planeTo(targetPort, mode),
     forwarders,
     recorder: {
       dir: directory,
@@ -70,15 +79,17 @@ export async function startSupervised(
 /** The entry of a recorder that dies of requests whose path names poison. */
 export const MORTAL_RECORDER = join(repositoryRoot, 'test', 'support', 'mortal-recorder.ts');
 
-function wire(targetPort: number): ForwarderOptions {
+function planeTo(targetPort: number, mode: Plane): ForwarderOptions {
+  const pairs: Pair[] = [
+    {
+      listen: { kind: 'tcp', host: '127.0.0.1', port: 0, tls: false },
+      target: { kind: 'tcp', host: '127.0.0.1', port: targetPort, tls: false },
+    },
+  ];
+  if (mode === 'gateway') return { mode, ...GATEWAY_DEFAULTS, pairs };
   return {
-    mode: 'wire',
-    pairs: [
-      {
-        listen: { kind: 'tcp', host: '127.0.0.1', port: 0, tls: false },
-        target: { kind: 'tcp', host: '127.0.0.1', port: targetPort, tls: false },
-      },
-    ],
+    mode,
+    pairs,
     reusePort: false,
     maxConnections: LIMITS.connections,
     refused: 'reset',

@@ -1,0 +1,3 @@
+import { testWriterFaults } from '../support/writer-fault-cases.ts';
+
+testWriterFaults([]);

@@ -1,0 +1,9 @@
+import type { ForwarderOptions } from '../../src/proxy/messages.ts';
+
+export type Plane = ForwarderOptions['mode'];
+
+/** Both data planes, each with the flags of `reprise record` that ask for it: what holds of one holds of the other. */
+export const PLANES: readonly (readonly [plane: Plane, flags: readonly string[]])[] = [
+  ['wire', []],
+  ['gateway', ['--mode', 'gateway']],
+];
