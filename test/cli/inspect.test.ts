@@ -80,6 +80,8 @@ describe('reprise inspect', () => {
       // Half of it by losses and sampling; the third recorder of the fleet saw as much as the others in their hours.
       coverage: expect.closeTo(0.5 / 1.5, 9),
       unexplained: expect.any(Number),
+      coverageIsAtMost: false,
+      killed: [],
       protocols: { 'http/1.1': { connections: 2, bytes: 4_096 } },
       timeZone: 'UTC',
       days: [
@@ -135,7 +137,7 @@ describe('reprise inspect', () => {
       /^outcomes +completed 2, client_aborted 1$/m,
       /^lost +1 exchanges: queue_bytes 1 \(1000 B\)$/m,
       /^omitted +11 exchanges: sampled_out 2 \(50 B\), unparsed 9 \(90 B\)$/m,
-      /^coverage +\d+\.\d\d %, \d+\.\d\d % unexplained, of what was read as exchanges: 90 B were not$/m,
+      /^coverage +\d+\.\d\d %, \d+\.\d\d % missing, of what was read as exchanges: 90 B were not$/m,
       /^recorders +2 of a fleet of 3: 7f3a9c21 on test, other on second$/m,
       /^2026-11-25 +1 +13 B$/m,
       /^20261124T15-other-0001\.sqlite +sealed +1 /m,
