@@ -3,11 +3,13 @@ import { join } from 'node:path';
 import { describe, expect, it } from 'vitest';
 import { segmentsOf } from '../../src/storage/capture-directory.ts';
 import { CaptureWriter } from '../../src/storage/capture-writer.ts';
+import { sealSegment } from '../../src/storage/sealing.ts';
 import { captureOf, newCapture, writerOptions } from '../support/captures.ts';
 import { arrivalAlone, exchangeOf, TEST_EPOCH_US } from '../support/exchanges.ts';
 import { live } from '../support/lives.ts';
 import { ManualClock } from '../support/manual-clock.ts';
 import { runReprise } from '../support/process.ts';
+import { StandingClock } from '../support/standing-clock.ts';
 import { temporaryDirectory } from '../support/temp-dir.ts';
 
 const DAY_US = 86_400_000_000;
@@ -183,6 +185,29 @@ describe('reprise inspect', () => {
       segments: [{ sealed: false, exchanges: 1 }],
     });
     writer.close();
+  });
+
+  it('says that losses are missing from the sum that expired with the segment that recorded them', async () => {
+    const directory = newCapture();
+    const clock = new StandingClock();
+    const onFinished = (file: string) => void sealSegment(file, clock);
+    const writer = new CaptureWriter(
+      writerOptions(directory, { segmentBy: 'clock', retainMs: 3 * 3_600_000, onFinished }),
+      clock,
+    );
+    for (let hour = 0; hour < 8; hour += 1) {
+      writer.append(exchangeOf({ arrivalUs: clock.wallUs }));
+      writer.addLoss({ reason: 'quota', fromUs: 1, toUs: 2, exchanges: 10, bytes: 0 });
+      writer.commit();
+      clock.monotonicNs += 3_600e9;
+      clock.wallUs += 3_600e6;
+      writer.housekeep();
+    }
+    writer.close();
+    const { stdout } = await runReprise(['inspect', directory]);
+    expect(stdout).toMatch(
+      /^lost +\d+ exchanges: quota \d0 .*; without what the expired segments recorded as lost$/m,
+    );
   });
 
   it('refuses a directory that is no capture: exit 2, one reason, one way out', async () => {
