@@ -1,7 +1,7 @@
 import type { HostLimits } from '../monitors/host-limits.ts';
 import type { Pair } from '../proxy/data-plane.ts';
-import { formatEndpoint } from '../proxy/endpoint.ts';
 import type { ForwarderOptions } from '../proxy/messages.ts';
+import { targetsOf } from './record-plane.ts';
 
 /** Descriptors of a forwarder that are no connection's: some 28 of the runtime's and its pipes, and a few for files. */
 const KEPT_FREE = 40;
@@ -44,9 +44,8 @@ export function withinRoom(options: ForwarderOptions, limits: HostLimits): Forwa
 function demandOf(options: ForwarderOptions): Demand {
   const { pairs } = options;
   if (options.mode === 'wire') return { pairs, gateway: null };
-  const { routes, websocket } = options;
-  const upstreams = new Set([...pairs, ...routes].map(({ target }) => formatEndpoint(target))).size;
+  const upstreams = targetsOf(options).length;
   // A tunnel is not in flight, and holds its upstream connection for as long as it lasts.
-  const maxInFlight = websocket ? Number.POSITIVE_INFINITY : options.maxInFlight;
+  const maxInFlight = options.websocket ? Number.POSITIVE_INFINITY : options.maxInFlight;
   return { pairs, gateway: { upstreams, maxInFlight } };
 }

@@ -1,7 +1,7 @@
 import type { Clock } from '../core/clock.ts';
-import { type DiskEstimate, estimateDisk } from '../core/disk-estimate.ts';
+import { type DiskEstimate, estimateDisk, isTooLittle } from '../core/disk-estimate.ts';
 
-/** So much traffic is looked at before anything is said. */
+/** So much traffic is looked at before anything is said, and so much more where it was too little. */
 const FIRST_NS = 60e9;
 /** From then on it is looked at again this often, and told when it has changed by so much. */
 const AGAIN_NS = 3_600e9;
@@ -19,7 +19,7 @@ interface Mark extends Stored {
 
 /**
  * Watches how a capture grows and says how long its disk will last: after the first minute with traffic in it,
- * then each hour if that hour tells another story.
+ * then each hour if that hour tells another story. Where it was too little to tell from, each minute adds to it.
  */
 export class DiskEstimates {
   readonly #clock: Clock;
@@ -28,6 +28,8 @@ export class DiskEstimates {
   #before: Mark;
   #since: Mark | null = null;
   #told: DiskEstimate | null = null;
+  /** When to look again, after a stretch that was too little; null where there is none. */
+  #againNs: number | null = null;
 
   constructor(clock: Clock, maxDiskBytes: number, retainMs: number | null) {
     this.#clock = clock;
@@ -46,7 +48,8 @@ export class DiskEstimates {
       return null;
     }
     const elapsedNs = now.atNs - this.#since.atNs;
-    if (elapsedNs < (this.#told === null ? FIRST_NS : AGAIN_NS)) return null;
+    if (now.atNs < (this.#againNs ?? this.#since.atNs + (this.#told === null ? FIRST_NS : AGAIN_NS)))
+      return null;
     const estimate = estimateDisk({
       seconds: elapsedNs / 1e9,
       exchanges: now.exchanges - this.#since.exchanges,
@@ -54,6 +57,12 @@ export class DiskEstimates {
       maxDiskBytes: this.#maxDiskBytes,
       retainMs: this.#retainMs,
     });
+    if (isTooLittle(estimate)) {
+      const isNews = this.#againNs === null;
+      this.#againNs = now.atNs + FIRST_NS;
+      return isNews ? estimate : null;
+    }
+    this.#againNs = null;
     this.#since = now;
     if (this.#told !== null && !differs(estimate.bytesPerDay, this.#told.bytesPerDay)) return null;
     this.#told = estimate;

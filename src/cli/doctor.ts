@@ -4,6 +4,7 @@ import { parseCount } from '../core/units.ts';
 import { readHostLimits } from '../monitors/host-limits.ts';
 import { parseEndpoint } from '../proxy/endpoint.ts';
 import { ask } from './control.ts';
+import { encryptionFindings } from './doctor-capture.ts';
 import {
   coreFinding,
   cpuFinding,
@@ -69,6 +70,7 @@ async function examine(flags: DoctorFlags): Promise<Finding[]> {
     openFilesFinding(limits, size),
     coreFinding(limits),
     diskFinding(flags.dir),
+    ...encryptionFindings(flags.dir),
     timerFinding(),
     ...(listen === undefined ? [] : [await listenFinding(listen, served)]),
     ...(probes === null

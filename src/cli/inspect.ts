@@ -68,14 +68,20 @@ function factLines(document: InspectDocument): string[] {
     ['clock skew', skewText(document)],
   ];
   if (expired.segments > 0) {
-    const { segments, exchanges } = expired;
-    rows.push(['expired', `${segments} segments, ${exchanges} exchanges, ${formatBytes(expired.bytes)}`]);
+    const { segments, exchanges, exact } = expired;
+    const text = `${segments} segments, ${exchanges} exchanges, ${formatBytes(expired.bytes)}`;
+    rows.push(['expired', exact ? text : `at least ${text}`]);
   }
   if (forgotten.exchanges > 0) {
     rows.push(['forgotten', `${forgotten.exchanges} exchanges (${formatBytes(forgotten.bytes)})`]);
   }
   if (encrypted.segments > 0) {
-    rows.push(['encrypted', `${encrypted.segments} segments, under ${encrypted.keys.join(', ')}`]);
+    const of = encrypted.segments === document.segments.length ? '' : ` of ${document.segments.length}`;
+    const rest = of === '' ? '' : '; the others are in clear';
+    rows.push([
+      'encrypted',
+      `${encrypted.segments}${of} segments, under ${encrypted.keys.join(', ')}${rest}`,
+    ]);
   }
   if (document.duplicates.length > 0) {
     rows.push(['in several captures', `${document.duplicates.length} segments, counted once`]);
@@ -155,12 +161,13 @@ function coverageText(document: InspectDocument): string {
   return [`${most}${share(coverage)}${rest}`, ...of].join(', ');
 }
 
-function skewText({ clockSkew, recorders }: InspectDocument): string {
-  if (recorders.length < 2) return '–';
-  const { boundMs, between } = clockSkew;
+function skewText({ clockSkew }: InspectDocument): string {
+  const { boundMs, pairs, clocks } = clockSkew;
+  if (clocks.length < 2) return '–';
   if (boundMs !== null) return `at most ${formatMs(boundMs)} between recorders`;
-  const pairs = between.length === 0 ? '' : `; bounded for ${between.length} pairs (--json shows them)`;
-  return `not known: nothing was seen by all recorders that ran at one time${pairs}`;
+  if (pairs.boundMs === null) return 'not known: no two hosts saw enough of the same exchanges';
+  const bounded = `at most ${formatMs(pairs.boundMs)} for ${pairs.bounded}`;
+  return `not known for ${pairs.all - pairs.bounded} of ${pairs.all} pairs of hosts, ${bounded} (--json shows them)`;
 }
 
 function protocolText({ protocols }: InspectDocument): string {

@@ -12,11 +12,11 @@ import {
   parseShare,
   parseWaitMs,
 } from '../core/units.ts';
-import { authorityOf, formatEndpoint, parseEndpoint } from '../proxy/endpoint.ts';
+import { formatEndpoint, parseEndpoint } from '../proxy/endpoint.ts';
 import type { ForwarderOptions } from '../proxy/messages.ts';
 import type { ProbeAddress } from '../proxy/probe-server.ts';
 import type { RecordFlags } from './record-flags.ts';
-import { planeOf } from './record-plane.ts';
+import { planeOf, targetsOf } from './record-plane.ts';
 import type { RecorderSettings } from './recording.ts';
 
 /** What a recording does, every flag read. */
@@ -72,7 +72,7 @@ export function readRecordOptions(
     estimate: flags.estimate ?? false,
     recorder: {
       dir: flags.dir,
-      targets: [...new Set(plane.pairs.map(({ target }) => authorityOf(target)))],
+      targets: targetsOf(plane),
       policy,
       hashKeyFile: flags.hashKeyFile ?? null,
       encryptionKeyFile: flags.encryptionKeyFile ?? null,

@@ -63,6 +63,12 @@ export function planeOf(
     : { mode: 'gateway', ...common, routes, ...gatewayOf(flags, problems) };
 }
 
+/** All that is forwarded to, each once: of the pairs, then of a gateway's routes. */
+export function targetsOf(plane: ForwarderOptions): string[] {
+  const routes = plane.mode === 'gateway' ? plane.routes : [];
+  return [...new Set([...plane.pairs, ...routes].map(({ target }) => formatEndpoint(target)))];
+}
+
 function mustHaveEffect(mode: RecordFlags['mode'], given: (flag: keyof RecordFlags) => boolean): void {
   const other = (mode === 'wire' ? GATEWAY_ONLY : WIRE_ONLY).find(given);
   if (other === undefined) return;

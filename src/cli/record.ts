@@ -65,7 +65,8 @@ async function record(options: RecordOptions, logger: Logger): Promise<void> {
   const tellEstimate = (estimate: DiskEstimate) => {
     logger.info(estimate, estimateText(estimate));
     if (asked) terminal.print(...estimateLines(estimate));
-    asked = false;
+    // Whoever asked is told until there is something to tell.
+    asked &&= estimate.quotaHoldsMs === null;
   };
   const stop = new StopRequest(supervisor);
   const bound = await supervisor.start().catch((error: unknown) => {

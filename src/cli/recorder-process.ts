@@ -80,6 +80,9 @@ export class RecorderProcess {
     }
     const { recorder, writer, epoch, mark, directory, maxDiskBytes, unsealed, committed } = this.#recording;
     say({ type: 'ready', directory, maxDiskBytes, unsealed, committed });
+    for (const { message: text, ...fields } of this.#recording.keyChanges) {
+      say({ type: 'notice', notice: { level: 'warn', message: text, fields } });
+    }
     for (const anchor of epoch.takeAnchors()) writer.addAnchor(anchor);
     this.#every(TICK_MS, () => {
       recorder.commitIfDue();

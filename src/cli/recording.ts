@@ -22,6 +22,7 @@ import {
 import type { CaptureOrigin } from '../storage/capture-origin.ts';
 import { CaptureWriter } from '../storage/capture-writer.ts';
 import { DirectoryLock } from '../storage/directory-lock.ts';
+import { earlierKeysOf, type KeyChange, keyChanges } from '../storage/earlier-keys.ts';
 import { EncryptionKey } from '../storage/encryption-key.ts';
 import { loadHashKey } from '../storage/hash-key.ts';
 import { followedBy } from '../storage/ledger-lives.ts';
@@ -30,7 +31,7 @@ import { removeLeftovers } from '../storage/segment-replacement.ts';
 /** What a recorder process is started with; plain data, because it travels between processes. */
 export interface RecorderSettings {
   readonly dir: string;
-  /** `host:port` of each model server. */
+  /** Each server that is forwarded to, those of routes as well: a replay is kept away from all of them. */
   readonly targets: readonly string[];
   readonly policy: RecordingPolicy;
   /** Null: the capture has a key of its own. */
@@ -57,6 +58,8 @@ export interface Recording {
   readonly unsealed: readonly string[];
   /** Of recordings that were killed here. */
   readonly committed: readonly CommittedByLife[];
+  /** What goes on under other keys than so far. */
+  readonly keyChanges: readonly KeyChange[];
   /** Commits, closes the segment and gives the directory back. What is still open is lost for that reason. */
   close(because: LossReason): void;
 }
@@ -86,6 +89,10 @@ export function openRecording(
     removeLeftovers(directory);
     const unsealed = unsealedSegments(directory);
     const hash = new KeyedHash(loadHashKey(directory, settings.hashKeyFile));
+    const { encryptionKeyFile } = settings;
+    const encryption = encryptionKeyFile === null ? null : EncryptionKey.load(encryptionKeyFile);
+    const hashKeyFingerprint = hash.fingerprint();
+    const changes = keyChanges(earlierKeysOf(directory), { encryption, hashKeyFingerprint });
     const anchor = clock.anchor();
     const epoch = new AnchoredClock(anchor);
     const { killed, committed } = followedBy(directory, life, anchor.epochUs);
@@ -99,9 +106,8 @@ export function openRecording(
         recorder: { id, host: hostname(), startedUs: anchor.epochUs },
         origin: originOf(settings.targets),
         policy: storedPolicy(settings.policy),
-        hashKeyFingerprint: hash.fingerprint(),
-        encryption:
-          settings.encryptionKeyFile === null ? null : EncryptionKey.load(settings.encryptionKeyFile),
+        hashKeyFingerprint,
+        encryption,
         fleetSize: settings.fleetSize,
         killed,
         maxDiskBytes,
@@ -135,7 +141,7 @@ export function openRecording(
       lock.release();
     };
     const parted = { recorder, writer, monitor, budget, mark, epoch };
-    return { directory, maxDiskBytes, ...parted, unsealed, committed, close };
+    return { directory, maxDiskBytes, ...parted, unsealed, committed, keyChanges: changes, close };
   } catch (error) {
     lock.release();
     throw error;

@@ -44,6 +44,15 @@ function statusLines(status: RecorderStatus): string[] {
     ['state', `${status.state}${status.why === null ? '' : ` (${status.why})`}`],
     ['traffic', trafficText(status)],
     ['pairs', status.pairs.map(({ listen, target }) => `${listen} to ${target}`).join(', ')],
+    // A recorder of before says none.
+    ...(status.routes?.length > 0
+      ? [
+          ['routes', status.routes.map(({ path, target }) => `${path} to ${target}`).join(', ')] as [
+            string,
+            string,
+          ],
+        ]
+      : []),
     ['since', formatInstantUs(status.startedUs)],
     [
       'connections',
@@ -69,6 +78,7 @@ function statusLines(status: RecorderStatus): string[] {
       : []),
     ['bodies cut', String(status.bodiesCut)],
     ['bodies dropped', countsText(status.traffic.bodiesDropped)],
+    ['protocols', protocolsText(status.traffic.protocols)],
     ['recorder', sizeText(status.recorderResidentBytes)],
     ['restarts', `recorder ${restarts.recorder}, forwarders ${restarts.forwarder}`],
     ['capture', disk.directory],
@@ -91,6 +101,14 @@ function tallyText({ bytes, turns }: StatusTally): string {
 function talliesText(tallies: Readonly<Partial<Record<string, StatusTally>>>): string {
   const texts = Object.entries(tallies).map(([name, tally]) => `${name} ${tally ? tallyText(tally) : ''}`);
   return texts.join(', ') || 'nothing';
+}
+
+/** A recorder of before says none. */
+function protocolsText(protocols: RecorderStatus['traffic']['protocols'] | undefined): string {
+  const texts = Object.entries(protocols ?? {}).map(([name, count = { connections: 0, bytes: 0 }]) => {
+    return `${name} ${count.connections} (${formatBytes(count.bytes)})`;
+  });
+  return texts.join(', ') || 'none ended';
 }
 
 function countsText(counts: Readonly<Record<string, number>>): string {

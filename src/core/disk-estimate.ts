@@ -67,11 +67,19 @@ export function estimateDisk(observation: DiskObservation): DiskEstimate {
   };
 }
 
+/** Exchanges came, and all of them found room in what the disk had given already: there is no telling how fast it fills. */
+export function isTooLittle({ exchanges, quotaHoldsMs }: DiskEstimate): boolean {
+  return exchanges > 0 && quotaHoldsMs === null;
+}
+
 /** `At 12.0 exchanges/s of 1.1 KiB, 10.0 GiB last 3.4 days; --retain 28 days needs 84.0 GiB.` */
 export function estimateText(estimate: DiskEstimate): string {
-  const { ratePerSecond, bytesPerExchange, maxDiskBytes, quotaHoldsMs, retainMs } = estimate;
+  const { exchanges, ratePerSecond, bytesPerExchange, maxDiskBytes, quotaHoldsMs, retainMs } = estimate;
   if (quotaHoldsMs === null || bytesPerExchange === null) {
-    return 'Nothing was recorded yet, so nothing can be said of how long the disk lasts.';
+    const time = timeText(estimate.seconds * 1000);
+    if (exchanges === 0)
+      return `Nothing was recorded in ${time}, so nothing can be said of how long the disk lasts.`;
+    return `Too little was recorded in ${time} to say how long the disk lasts: exchanges ${exchanges}, and the disk did not grow.`;
   }
   const rate = `${ratePerSecond < 10 ? ratePerSecond.toPrecision(2) : Math.round(ratePerSecond)} exchanges/s`;
   const size = formatBytes(Math.round(bytesPerExchange));

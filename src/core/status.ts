@@ -35,6 +35,13 @@ export interface RecordedTraffic {
   readonly responseBytes: number;
   /** Bodies of which nothing is stored because rules could not be applied for certain, by why; a closed list. */
   readonly bodiesDropped: Readonly<Partial<Record<BodyDropReason, number>>>;
+  /** Connections that have ended, by what was spoken on them; a closed list. To a gateway an exchange is one. */
+  readonly protocols: Readonly<Partial<Record<string, ProtocolCount>>>;
+}
+
+export interface ProtocolCount {
+  readonly connections: number;
+  readonly bytes: number;
 }
 
 /** Counts up to each bound, not cumulated, and one more for all beyond the last. */
@@ -63,6 +70,8 @@ export interface RecorderStatus {
   readonly startedUs: number;
   readonly atUs: number;
   readonly pairs: readonly { readonly listen: string; readonly target: string }[];
+  /** Where a gateway sends the requests of some paths instead; one that ends with `*` takes what begins so. */
+  readonly routes: readonly { readonly path: string; readonly target: string }[];
   readonly forwarders: number;
   /** Process ids; null where none runs just now. */
   readonly pids: {

@@ -9,12 +9,13 @@ export interface Pair {
 
 /**
  * Why a client connection came to nothing although it was accepted: the upstream could not be reached (refused,
- * unknown, untrusted), took too long to be, or gave up before it had answered anything; the client's TLS
- * handshake or its PROXY protocol header was none.
+ * unknown), took too long to be, could not be spoken to by TLS (not trusted, say), or gave up before it had answered
+ * anything; the client's TLS handshake or its PROXY protocol header was none.
  */
 export const CONNECTION_FAILURES = [
   'upstream_refused',
   'upstream_timeout',
+  'upstream_tls',
   'upstream_gone',
   'tls_handshake',
   'proxy_header',
@@ -35,7 +36,7 @@ export interface ConnectionCounts {
 
 /** Something that whoever runs the plane should hear of: one line in the log. */
 export interface Notice {
-  readonly level: 'info' | 'error';
+  readonly level: 'info' | 'warn' | 'error';
   readonly message: string;
   readonly fields: Readonly<Record<string, unknown>>;
 }

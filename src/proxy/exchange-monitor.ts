@@ -6,6 +6,7 @@ import { LIMITS } from '../core/limits.ts';
 import type { CommitResult, CommittingSink } from '../core/ports.ts';
 import { BODY_DROP_REASONS, type BodyDropReason } from '../core/privacy/unreadable-body.ts';
 import type { RecentExchange, RecordedTraffic } from '../core/status.ts';
+import { ProtocolCounts, sumOfProtocols } from './protocol-counts.ts';
 import { SecondsCounter, sumOfSeconds } from './seconds-counter.ts';
 
 /** Labels of metrics are closed lists: a method comes from the wire and may be anything. */
@@ -33,6 +34,7 @@ export class ExchangeMonitor implements CommittingSink {
   readonly #last: Facts[] = [];
   #count = 0;
   readonly #dropped = new Map<BodyDropReason, number>();
+  readonly #protocols = new ProtocolCounts();
   #requestBytes = 0;
   #responseBytes = 0;
 
@@ -58,6 +60,7 @@ export class ExchangeMonitor implements CommittingSink {
 
   addProtocolUse(use: ProtocolUse): void {
     this.#sink.addProtocolUse(use);
+    this.#protocols.add(use);
   }
 
   addAnchor(anchor: ClockAnchor): void {
@@ -95,6 +98,7 @@ export class ExchangeMonitor implements CommittingSink {
       requestBytes: this.#requestBytes,
       responseBytes: this.#responseBytes,
       bodiesDropped: Object.fromEntries(this.#dropped),
+      protocols: this.#protocols.read(),
     };
   }
 
@@ -146,6 +150,7 @@ export function sumOfTraffic(a: RecordedTraffic, b: RecordedTraffic): RecordedTr
         (a.bodiesDropped[reason] ?? 0) + (b.bodiesDropped[reason] ?? 0),
       ]),
     ),
+    protocols: sumOfProtocols(a.protocols, b.protocols),
   };
 }
 
@@ -157,6 +162,7 @@ export const NO_TRAFFIC: RecordedTraffic = {
   requestBytes: 0,
   responseBytes: 0,
   bodiesDropped: {},
+  protocols: {},
 };
 
 type Facts = { -readonly [Fact in keyof RecentExchange]: RecentExchange[Fact] };

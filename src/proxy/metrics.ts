@@ -5,6 +5,7 @@ import type { RecorderStatus, SecondsHistogram, StatusTally } from '../core/stat
 import { CONNECTION_FAILURES } from './data-plane.ts';
 import { CODE_CLASSES, METHODS } from './exchange-monitor.ts';
 import { REFUSALS } from './gateway/guard.ts';
+import { PROTOCOLS } from './protocol-counts.ts';
 
 export const METRICS_TYPE = Registry.PROMETHEUS_CONTENT_TYPE;
 
@@ -78,6 +79,11 @@ function trafficOf({ traffic, connections, pending }: RecorderStatus): Family[] 
     value: connections.refused[reason] ?? 0,
   }));
   const directions = { request: traffic.requestBytes, response: traffic.responseBytes };
+  const spoken = (unit: 'connections' | 'bytes') =>
+    PROTOCOLS.map((protocol) => ({
+      labels: { protocol },
+      value: traffic.protocols[protocol]?.[unit] ?? 0,
+    }));
   return [
     counter('proxy_requests_total', 'Recorded exchanges by method and class of status', requests),
     histogram(
@@ -95,6 +101,16 @@ function trafficOf({ traffic, connections, pending }: RecorderStatus): Family[] 
     counter('proxy_connections_turned_away_total', 'Client connections turned away', connections.turnedAway),
     counter('proxy_connections_failed_total', 'Client connections that came to nothing', failed),
     counter('proxy_requests_refused_total', 'Requests that the gateway answered itself', refused),
+    counter(
+      'capture_connections_total',
+      'Connections that the recorder saw end, by protocol; to a gateway each exchange is one',
+      spoken('connections'),
+    ),
+    counter(
+      'capture_connection_bytes_total',
+      'Bytes of connections that the recorder saw end, by protocol',
+      spoken('bytes'),
+    ),
     counter(
       'capture_bytes_total',
       'Body bytes of recorded exchanges, whatever was kept of them',

@@ -2,6 +2,7 @@ import type { RecordedTraffic, RecorderStatus } from '../core/status.ts';
 import { type Endpoint, formatEndpoint } from './endpoint.ts';
 import { NO_TRAFFIC, sumOfTraffic } from './exchange-monitor.ts';
 import type { ForwarderKeeper } from './forwarder-keeper.ts';
+import type { GatewayRoute } from './gateway/options.ts';
 import type { ForwardersReading } from './ledger-history.ts';
 import type { ForwarderOptions, RecorderBeat } from './messages.ts';
 import type { RecordingState } from './recording-state.ts';
@@ -83,6 +84,7 @@ export function statusOf(parts: StatusParts): RecorderStatus {
       listen: formatEndpoint(parts.bound[index] ?? pair.listen),
       target: formatEndpoint(pair.target),
     })),
+    routes: options.mode === 'gateway' ? options.routes.map(routeText) : [],
     forwarders: forwarders.length,
     pids: {
       supervisor: parts.supervisorPid,
@@ -121,6 +123,10 @@ export function statusOf(parts: StatusParts): RecorderStatus {
     traffic: recorders.traffic,
     recent: recorders.last?.recent ?? [],
   };
+}
+
+function routeText({ match, path, target }: GatewayRoute): RecorderStatus['routes'][number] {
+  return { path: match === 'prefix' ? `${path}*` : path, target: formatEndpoint(target) };
 }
 
 /** At the end the recorder goes first, with all recorded: healthy, but nothing is recorded any more. */

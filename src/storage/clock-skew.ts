@@ -10,8 +10,10 @@ const CLOCKS_MAX = 256;
 
 /** How far the clocks of recorders may be apart. Milliseconds; positive where `b` is ahead of `a`. */
 export interface SkewDocument {
-  /** Between any two that recorded at one time: at most so much. Null when it is not known. */
+  /** Between any two, whether they ran at one time or not: at most so much. Null when it is not known of every pair. */
   readonly boundMs: number | null;
+  /** Pairs of clocks (recorders of one host share one), how many of them are bounded, and by how much; null for none. */
+  readonly pairs: { readonly all: number; readonly bounded: number; readonly boundMs: number | null };
   /** Pairs that saw the same exchanges, one in front of the other, and what follows from that. */
   readonly between: readonly {
     readonly a: string;
@@ -50,13 +52,14 @@ interface HostClock {
 export function clockSkew(
   lives: readonly RecorderLife[],
   sightings: readonly (readonly Sighting[])[],
-  nowUs: number,
 ): SkewDocument {
   const recorded = lives.filter((life) => life.isRecorded);
   const clocks = clocksOf(recorded);
   const between = clocks.length > CLOCKS_MAX ? [] : pairBounds(clocks, sightings);
+  const pairs = pairsOf(clocks, between);
   return {
-    boundMs: boundOf(clocks, between, nowUs),
+    boundMs: boundOf(clocks, pairs),
+    pairs,
     between,
     clocks: recorded.map((life) => ({
       recorder: life.id,
@@ -152,32 +155,37 @@ function agreement(
   return best.count >= LEAST_PAIRS && best.count >= AGREEING_SHARE * ranges.length ? best : null;
 }
 
-/** Greatest distance between two clocks that ran at one time, through whichever others bound it best. */
+/**
+ * Which pairs are bounded, through whichever others do it best. Whether two ran at one time is not asked: only their
+ * clocks could tell, and by how much these are apart is the question.
+ */
+function pairsOf(clocks: readonly HostClock[], between: SkewDocument['between']): SkewDocument['pairs'] {
+  const all = (clocks.length * (clocks.length - 1)) / 2;
+  if (clocks.length > CLOCKS_MAX) return { all, bounded: 0, boundMs: null };
+  const ahead = closure(clocks, between);
+  const bounds = ahead.flatMap((row, a) =>
+    row.flatMap((forth, b) => {
+      const bound = Math.max(forth, ahead[b]?.[a] ?? Number.POSITIVE_INFINITY);
+      return a < b && Number.isFinite(bound) ? [bound] : [];
+    }),
+  );
+  return { all, bounded: bounds.length, boundMs: greatest(bounds) };
+}
+
+/** Of all pairs, and of recorders that share a clock: that may have been set between what two of them read of it. */
 function boundOf(
   clocks: readonly HostClock[],
-  between: SkewDocument['between'],
-  nowUs: number,
+  { all, bounded, boundMs }: SkewDocument['pairs'],
 ): number | null {
-  if (clocks.length === 0 || clocks.length > CLOCKS_MAX) return null;
-  const own = Math.max(
-    ...clocks.map(({ lives }) =>
-      lives.length < 2 ? 0 : Math.max(...lives.map((life) => life.anchors.maxStepUs)) / 1000,
-    ),
-  );
-  if (clocks.length === 1) return own;
-  const ahead = closure(clocks, between);
-  let bound = own;
-  for (const [a, first] of clocks.entries()) {
-    for (const [b, second] of clocks.entries()) {
-      if (a >= b || !ranTogether(first, second, nowUs)) continue;
-      bound = Math.max(
-        bound,
-        ahead[a]?.[b] ?? Number.POSITIVE_INFINITY,
-        ahead[b]?.[a] ?? Number.POSITIVE_INFINITY,
-      );
-    }
-  }
-  return Number.isFinite(bound) ? bound : null;
+  if (clocks.length === 0 || bounded < all) return null;
+  const steps = clocks
+    .filter(({ lives }) => lives.length > 1)
+    .flatMap(({ lives }) => lives.map(({ anchors }) => anchors.maxStepUs / 1000));
+  return Math.max(boundMs ?? 0, greatest(steps) ?? 0);
+}
+
+function greatest(values: readonly number[]): number | null {
+  return values.reduce<number | null>((most, value) => Math.max(most ?? value, value), null);
 }
 
 /** `[a][b]`: at most so many ms is b's clock ahead of a's. The closure of all that is known of pairs. */
@@ -199,14 +207,6 @@ function closure(clocks: readonly HostClock[], between: SkewDocument['between'])
     }
   }
   return ahead;
-}
-
-function ranTogether(a: HostClock, b: HostClock, nowUs: number): boolean {
-  const stretches = (clock: HostClock) => clock.lives.flatMap((life) => life.presence(nowUs));
-  const others = stretches(b);
-  return stretches(a).some(({ fromUs, toUs }) =>
-    others.some((other) => other.fromUs < toUs && fromUs < other.toUs),
-  );
 }
 
 function inMs(us: number): number | null {

@@ -1,6 +1,7 @@
 import type { LossReason, OmissionCause } from '../core/accounting.ts';
 import type { CaptureOrigin } from './capture-origin.ts';
 import type { SkewDocument } from './clock-skew.ts';
+import type { ExpiredDocument } from './expired-segments.ts';
 import type { KilledDocument } from './killed-lives.ts';
 import type { RecorderDocument } from './recorder-life.ts';
 
@@ -58,7 +59,7 @@ export interface InspectDocument {
     /** On disk, with the write-ahead log of an open one. */
     readonly bytes: number;
   }[];
-  readonly expired: { readonly segments: number; readonly exchanges: number; readonly bytes: number };
+  readonly expired: ExpiredDocument;
   /** What `forget` removed. It was seen and recorded, and is there no more. */
   readonly forgotten: { readonly exchanges: number; readonly bytes: number };
   /** Segments whose payloads need a key, and the fingerprints of the keys they need. */

@@ -10,6 +10,7 @@ import { type SegmentFile, segmentsOf } from './capture-directory.ts';
 import type { CaptureOrigin } from './capture-origin.ts';
 import { clockSkew } from './clock-skew.ts';
 import { type DaySum, daysOf } from './day-sums.ts';
+import { ExpiredSegments } from './expired-segments.ts';
 import { fleetShare, mostAtOnce } from './fleet-coverage.ts';
 import type { InspectDocument } from './inspect-document.ts';
 import { KilledLives } from './killed-lives.ts';
@@ -20,7 +21,6 @@ import { type SegmentMeta, sessionKeysOf } from './segment-meta.ts';
 import { DAMAGED_SUFFIX, SIDE_SUFFIXES } from './segment-name.ts';
 import { SegmentReader } from './segment-reader.ts';
 import { type HourSummary, type SegmentSummary, summaryOf } from './segment-summary.ts';
-import type { ExpiredSums } from './side-records.ts';
 import { commonSightings } from './sightings.ts';
 import {
   type CoverageShares,
@@ -85,7 +85,7 @@ class Inspection {
   readonly #days = new Map<string, { exchanges: number; bytes: number }>();
   readonly #hours = new Map<number, number>();
   readonly #segments: { file: string; sealed: boolean; exchanges: number; bytes: number }[] = [];
-  readonly #expired = new Map<string, ExpiredSums>();
+  readonly #expired = new ExpiredSegments();
   readonly #forgotten = { exchanges: 0, bytes: 0 };
   readonly #encrypted = { segments: 0, keys: new Set<string>() };
   readonly #identities = new SegmentIdentities();
@@ -113,8 +113,9 @@ class Inspection {
     this.#killed.addDirectory(directory);
     const known = new Set(this.#segments.map(({ file }) => file));
     for (const segment of segmentsOf(directory)) {
-      if (this.#recorders.size > 0 && !this.#recorders.has(segment.recorder)) continue;
-      if (known.has(segment.file)) this.#duplicates.push(segment.file);
+      if (this.#recorders.size > 0 && !this.#recorders.has(segment.recorder))
+        this.#expired.addUnread(segment.file);
+      else if (known.has(segment.file)) this.#duplicates.push(segment.file);
       else this.#readSegment(segment);
     }
     for (const file of readdirSync(directory)) {
@@ -126,7 +127,6 @@ class Inspection {
   }
 
   document(): InspectDocument {
-    const expired = [...this.#expired.values()];
     const lives = this.#allLives();
     const killed = this.#killed.documents();
     const losses = this.#allLosses();
@@ -149,17 +149,13 @@ class Inspection {
       timeZone: this.#calendar.timeZone,
       days: [...this.#days].map(([day, sums]) => ({ day, ...sums })).sort((a, b) => (a.day < b.day ? -1 : 1)),
       segments: this.#segments,
-      expired: {
-        segments: expired.reduce((sum, gone) => sum + gone.segments, 0),
-        exchanges: expired.reduce((sum, gone) => sum + gone.exchanges, 0),
-        bytes: expired.reduce((sum, gone) => sum + gone.bytes, 0),
-      },
+      expired: this.#expired.document(),
       forgotten: this.#forgotten,
       encrypted: { ...this.#encrypted, keys: [...this.#encrypted.keys].sort() },
       damaged: this.#damaged,
       duplicates: this.#duplicates,
       recorders: lives.map((life) => life.document(this.#killed)),
-      clockSkew: clockSkew(lives, commonSightings(lives), this.#latestUs),
+      clockSkew: clockSkew(lives, commonSightings(lives)),
       fleetSize: this.#fleetSize,
       recordersAtOnce: mostAtOnce(lives.map((life) => life.presence(this.#latestUs))),
       origins: [...this.#origins.values()],
@@ -231,10 +227,7 @@ class Inspection {
       sum.connections += connections;
       sum.bytes += bytes;
     }
-    for (const gone of summary.expiries) {
-      this.#expired.set(gone.file, gone);
-      this.#absent.expired(gone);
-    }
+    for (const gone of summary.expiries) this.#absent.expired(gone);
     this.#clockAnchors += anchors.count;
     this.#addVault(meta);
     const { hours } = summary;
@@ -242,7 +235,9 @@ class Inspection {
     this.#origins.set(JSON.stringify(meta.origin), meta.origin);
     for (const key of sessionKeysOf(meta)) this.#sessionKeys.add(key);
     if (meta.fleetSize !== null) this.#fleetSize = Math.max(this.#fleetSize ?? 0, meta.fleetSize);
-    this.#segments.push({ file: file.file, sealed: file.sealed, exchanges, bytes: diskBytesOf(file.path) });
+    const bytes = diskBytesOf(file.path);
+    this.#expired.add(file, summary, bytes);
+    this.#segments.push({ file: file.file, sealed: file.sealed, exchanges, bytes });
   }
 
   #addVault({ forgotten, encryption }: SegmentMeta): void {

@@ -22,6 +22,10 @@ export interface ExpirySummary extends ExpiredSums {
   readonly file: string;
   /** Of the segment alone. */
   readonly ownExchanges: number;
+  readonly ownBytes: number;
+  /** Epoch microseconds; null for one without arrivals. */
+  readonly lastArrivalUs: number | null;
+  readonly expiredUs: number;
 }
 
 export interface TimedLoss {
@@ -91,7 +95,8 @@ export function summaryOf(reader: SegmentReader): SegmentSummary {
 
 /** Rows of `ExpirySummary`. */
 export const SELECT_EXPIRIES = `SELECT file, 1 + earlier_segments AS segments,
-  exchanges + earlier_exchanges AS exchanges, bytes + earlier_bytes AS bytes, exchanges AS ownExchanges FROM expiry`;
+  exchanges + earlier_exchanges AS exchanges, bytes + earlier_bytes AS bytes, exchanges AS ownExchanges,
+  bytes AS ownBytes, last_arrival_us AS lastArrivalUs, expired_us AS expiredUs FROM expiry`;
 
 const SELECT_CRASHES = `SELECT from_us AS fromUs, to_us AS toUs, exchanges FROM loss
   WHERE reason = 'crash_gap' ORDER BY from_us`;

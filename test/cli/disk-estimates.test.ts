@@ -39,6 +39,25 @@ describe('estimates of a recording', () => {
     expect(told[1]?.minute).toBeGreaterThan(300);
   });
 
+  it('wait for more minutes, and not for an hour, where the first was too little: it is said once', () => {
+    const clock = new ManualClock();
+    const estimates = new DiskEstimates(clock, GIB, null);
+    const told: { second: number; seconds: number; exchanges: number; isKnown: boolean }[] = [];
+    for (let second = 1; second <= 600; second += 1) {
+      clock.advance(1e9);
+      // Four small ones in the first minute, which the disk did not grow for; it does in the fifth.
+      const exchanges = second <= 4 ? second : second < 270 ? 4 : second - 266;
+      const estimate = estimates.observe({ exchanges, bytes: second < 270 ? 0 : exchanges * 4_096 });
+      if (estimate === null) continue;
+      const { seconds, quotaHoldsMs } = estimate;
+      told.push({ second, seconds, exchanges: estimate.exchanges, isKnown: quotaHoldsMs !== null });
+    }
+    expect(told).toEqual([
+      { second: 60, seconds: 60, exchanges: 4, isKnown: false },
+      { second: 300, seconds: 300, exchanges: 34, isKnown: true },
+    ]);
+  });
+
   it('are within a quarter of what the sealed hour then takes', () => {
     const clock = new ManualClock(0, 1_795_532_400_000_000);
     const directory = newCapture();

@@ -111,6 +111,19 @@ describe('addresses of record', () => {
   });
 });
 
+test('what a recording stands in front of is all its targets, each once and as it was named, those of routes too', () => {
+  const gateway = ['--mode', 'gateway', '--target', 'https://10.0.0.1:8443'];
+  const routes = ['http://10.0.0.2:80', 'unix:/run/b.sock', 'https://10.0.0.1:8443'].map((target, nth) => ({
+    path: `/${nth}`,
+    target,
+  }));
+  expect(read(gateway, routes).recorder.targets).toEqual([
+    'https://10.0.0.1:8443',
+    '10.0.0.2:80',
+    'unix:/run/b.sock',
+  ]);
+});
+
 describe('routes of record', () => {
   const to = (...paths: string[]) =>
     paths.map((path, nth) => ({ path, target: `http://127.0.0.1:${nth + 1}` }));

@@ -53,8 +53,24 @@ describe('the estimate of disk', () => {
       retainMs: DAY_MS,
     });
     expect(idle).toMatchObject({ bytesPerExchange: null, quotaHoldsMs: null, retainNeedsBytes: 0 });
-    expect(estimateText(idle)).toMatch(/^Nothing was recorded yet/);
+    expect(estimateText(idle)).toBe(
+      'Nothing was recorded in 1 minutes, so nothing can be said of how long the disk lasts.',
+    );
     expect(estimateText(estimateDisk({ ...idle, storedBytes: 0, seconds: 0 }))).toMatch(/^Nothing/);
+  });
+
+  it('does not say that nothing was recorded where the disk did not grow for it', () => {
+    const quiet = estimateDisk({
+      seconds: 60,
+      exchanges: 4,
+      storedBytes: 0,
+      maxDiskBytes: GIB,
+      retainMs: null,
+    });
+    expect(quiet).toMatchObject({ exchanges: 4, quotaHoldsMs: null });
+    expect(estimateText(quiet)).toBe(
+      'Too little was recorded in 1 minutes to say how long the disk lasts: exchanges 4, and the disk did not grow.',
+    );
   });
 
   it('holds together for any traffic: parts add up, more lasts shorter, text has no nonsense', () => {

@@ -1,5 +1,7 @@
 import { once } from 'node:events';
+import { writeFileSync } from 'node:fs';
 import { createServer, request } from 'node:http';
+import { join } from 'node:path';
 import { afterAll, describe, expect, it } from 'vitest';
 import { runReprise } from '../support/process.ts';
 import { type RecordingProcess, startRecording } from '../support/recording.ts';
@@ -49,6 +51,29 @@ describe('reprise record --mode gateway', () => {
     expect(account(stopped)).toMatchObject({ lost: {}, omitted: {}, pending: { bytes: 0, turns: 0 } });
     const inspected = await runReprise(['inspect', directory, '--json']);
     expect(JSON.parse(inspected.stdout)).toMatchObject({ exchanges: 20, outcomes: { completed: 20 } });
+  });
+
+  it('keeps a replay away from the target of a route, which no request was recorded under, and shows it', async () => {
+    const directory = temporaryDirectory();
+    const config = join(temporaryDirectory(), 'reprise.yaml');
+    // An address that nobody has: a replay that is not refused for it would be for not reaching it.
+    const routes = [{ path: '/b*', target: 'https://192.0.2.7:8443' }];
+    writeFileSync(config, JSON.stringify({ record: { routes } }));
+    const recording = await startRecording(targetPort, directory, [...FLAGS, '--config', config]);
+    await get(recording.port, '/a');
+    const status = await runReprise(['status', '--dir', directory]);
+    expect(status.stdout).toMatch(/^routes +\/b\* to https:\/\/192\.0\.2\.7:8443$/m);
+    expect(status.stdout).toMatch(/^protocols +/m);
+    const { log } = await recording.stop();
+    const targets = `127.0.0.1:${targetPort}, https://192.0.2.7:8443`;
+    expect(log.find(({ message }) => message === 'forwarding')).toMatchObject({ target: targets });
+    const inspected = await runReprise(['inspect', directory]);
+    expect(inspected.stdout).toContain(`recorded in front of ${targets}`);
+    const replayed = await runReprise(['replay', directory, '--target', 'http://192.0.2.7:9']);
+    expect([replayed.status, replayed.stderr]).toEqual([
+      2,
+      expect.stringContaining('192.0.2.7 is the host this capture was recorded under'),
+    ]);
   });
 
   it('replaces a forwarder that met an error of its own, and its account stays exact', async () => {

@@ -41,6 +41,29 @@ describe('what is said of exchanges that pass', () => {
     expect(both.bodiesDropped).toMatchObject({ not_json: 4, too_large: 2, truncated: 0 });
   });
 
+  it('counts connections by protocol from a closed list, over recorders that follow each other', () => {
+    const { sink, monitor: watched } = monitor();
+    const uses = ['http/1.1', 'h2', 'http/1.1', 'upgrade:mqtt"\n', 'upgrade:x'].map((protocol, bytes) => ({
+      protocol,
+      connections: 1,
+      bytes,
+    }));
+    for (const use of uses) watched.addProtocolUse(use);
+    expect(sink.protocolUses).toEqual(uses);
+    const counted = {
+      'http/1.1': { connections: 2, bytes: 2 },
+      h2: { connections: 1, bytes: 1 },
+      other: { connections: 2, bytes: 7 },
+    };
+    expect(watched.traffic().protocols).toEqual(counted);
+    const next = monitor().monitor;
+    next.addProtocolUse({ protocol: 'h2', connections: 1, bytes: 10 });
+    expect(sumOfTraffic(watched.traffic(), next.traffic()).protocols).toEqual({
+      ...counted,
+      h2: { connections: 2, bytes: 11 },
+    });
+  });
+
   it('counts none that the sink could not take', () => {
     const { sink, monitor: watched } = monitor();
     sink.encodes = false;

@@ -44,6 +44,15 @@ describe('metrics', () => {
     expect(known.get('reprise_recorder_resident_bytes')).toBe(13);
   });
 
+  it('count connections and bytes by protocol, those that nobody spoke as well', async () => {
+    const { traffic } = someStatus();
+    const protocols = { h2: { connections: 2, bytes: 30 } };
+    const samples = samplesOf(await metricsOf(someStatus({ traffic: { ...traffic, protocols } })));
+    expect(samples.get('reprise_capture_connections_total{protocol="h2"}')).toBe(2);
+    expect(samples.get('reprise_capture_connection_bytes_total{protocol="h2"}')).toBe(30);
+    expect(samples.get('reprise_capture_connections_total{protocol="unparsed"}')).toBe(0);
+  });
+
   it('count how often memory for large transfers was short', async () => {
     const samples = samplesOf(await metricsOf(someStatus({ slabShortages: 3 })));
     expect(samples.get('reprise_proxy_slab_shortages_total')).toBe(3);

@@ -1,41 +1,21 @@
 import { describe, expect, it } from 'vitest';
-import type { Exchange } from '../../src/core/exchange.ts';
 import { SeededRandom } from '../../src/core/random.ts';
 import { CaptureWriter } from '../../src/storage/capture-writer.ts';
 import { inspectCapture } from '../../src/storage/inspection.ts';
 import { newCapture, writerOptions } from '../support/captures.ts';
 import { exchangeOf, requestMessage, TEST_EPOCH_US } from '../support/exchanges.ts';
 import { live } from '../support/lives.ts';
+import { seenByBoth } from '../support/seen-by-both.ts';
 import { StandingClock } from '../support/standing-clock.ts';
 
 const HOUR_US = 3_600_000_000;
-
-/** The same requests, as a gateway saw them and as the sidecar behind it did, each by its own clock. */
-function seenByBoth(count: number, aheadUs: number, seed: number, share = 1) {
-  const random = new SeededRandom(seed);
-  const gateway: Exchange[] = [];
-  const sidecar: Exchange[] = [];
-  for (let index = 0; index < count; index += 1) {
-    const arrivalUs = TEST_EPOCH_US + index * 1_000_000 + random.below(500_000);
-    const [toIt, atIt, back] = [
-      200 + random.below(3_000),
-      20_000 + random.below(80_000),
-      100 + random.below(2_000),
-    ];
-    const request = requestMessage({ body: `{"prompt":"${seed} ${index} ${random.nextUint32()}"}` });
-    gateway.push(exchangeOf({ arrivalUs, lastByteOffsetUs: toIt + atIt + back, request }));
-    if (random.below(1_000) < share * 1_000) {
-      sidecar.push(exchangeOf({ arrivalUs: arrivalUs + toIt + aheadUs, lastByteOffsetUs: atIt, request }));
-    }
-  }
-  return { gateway, sidecar };
-}
 
 describe('skew between clocks', () => {
   it('is nothing for one recorder, and what its clock did is shown', () => {
     const { clockSkew } = inspectCapture(live({ id: 'a', hours: 3 }));
     expect(clockSkew).toEqual({
       boundMs: 0,
+      pairs: { all: 0, bounded: 0, boundMs: null },
       between: [],
       clocks: [{ recorder: 'a', anchors: 6, stepMs: 0, wanderMs: 0 }],
     });
@@ -93,6 +73,34 @@ describe('skew between clocks', () => {
     expect(between).toHaveLength(2);
     expect(boundMs).toBeGreaterThanOrEqual(30);
     expect(boundMs).toBeLessThan(36);
+  });
+
+  it('is not known of lives on two hosts, one after the other by their clocks: it was nothing', () => {
+    const directory = newCapture();
+    live({ id: 'first', directory, hours: 1 });
+    live({ id: 'second', directory, hours: 1, startHour: 2, aheadUs: 7_000_000, bootUs: 5 * HOUR_US });
+    const none = { boundMs: null, pairs: { all: 1, bounded: 0, boundMs: null }, between: [] };
+    expect(inspectCapture(directory).clockSkew).toMatchObject(none);
+
+    // At one time in truth, and by clocks that are further apart than the lives were long.
+    const together = newCapture();
+    live({ id: 'a', directory: together, hours: 1 });
+    live({ id: 'b', directory: together, hours: 1, aheadUs: 3 * HOUR_US, bootUs: 5 * HOUR_US });
+    expect(inspectCapture(together).clockSkew).toMatchObject(none);
+  });
+
+  it('is bounded for the pairs that saw the same, and not known of all when a third saw nothing of it', () => {
+    const { gateway, sidecar } = seenByBoth(100, 10_000, 5);
+    const directory = newCapture();
+    live({ id: 'gateway', directory, hours: 1, exchangesOf: () => gateway });
+    live({ id: 'sidecar', directory, hours: 1, bootUs: 3 * HOUR_US, exchangesOf: () => sidecar });
+    live({ id: 'stranger', directory, hours: 1, startHour: 5, bootUs: 7 * HOUR_US });
+    const { boundMs, pairs, between } = inspectCapture(directory).clockSkew;
+    expect({ boundMs, known: between.length }).toEqual({ boundMs: null, known: 1 });
+    const [pair] = between;
+    const mostMs = Math.max(Math.abs(pair?.lowerMs ?? 0), Math.abs(pair?.upperMs ?? 0));
+    expect(pairs).toEqual({ all: 3, bounded: 1, boundMs: mostMs });
+    expect(mostMs).toBeGreaterThanOrEqual(10);
   });
 
   it('is not claimed from bodies that happen to be equal', () => {

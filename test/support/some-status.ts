@@ -15,6 +15,7 @@ export function someStatus(changes: Partial<RecorderStatus> = {}): RecorderStatu
     startedUs: 1_790_000_000_000_000,
     atUs: 1_790_000_060_000_000,
     pairs: [{ listen: '127.0.0.1:8080', target: '127.0.0.1:8000' }],
+    routes: [],
     forwarders: 1,
     pids: { supervisor: 1, forwarders: [2], recorder: 3 },
     restarts: { forwarder: 0, recorder: 0 },

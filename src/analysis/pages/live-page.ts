@@ -19,12 +19,14 @@ export const LIVE_POLICY = [
  * asks for `/status.json` each second. To be sent with `LIVE_POLICY`.
  */
 export function livePage(status: RecorderStatus): string {
-  const pairs = status.pairs.map(({ listen, target }) => `${listen} → ${target}`).join(', ');
+  const pairs = status.pairs.map(({ listen, target }) => `${listen} → ${target}`);
+  // A recorder of before says none.
+  const routes = (status.routes ?? []).map(({ path, target }) => `${path} → ${target}`);
   return page(status, {
     state: status.state,
     badge: status.state,
     why: status.why ?? '',
-    about: `${status.mode} ${pairs}`,
+    about: `${status.mode} ${[...pairs, ...routes].join(', ')}`,
     directory: status.disk.directory,
     at: new Date(status.atUs / 1000).toISOString(),
   });

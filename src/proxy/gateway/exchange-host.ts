@@ -17,5 +17,6 @@ export interface ExchangeHost {
   ended(): void;
   /** There is a tunnel more, or one less. */
   tunnelled(change: 1 | -1): void;
-  failed(failure: ConnectionFailure): void;
+  /** @param error what it failed by, if anything said so */
+  failed(failure: ConnectionFailure, error?: Error): void;
 }

@@ -142,10 +142,10 @@ export class GatewayExchange implements AnswerListener, Forwarding, Timed, Under
   }
 
   /** The library has an error, at any time and perhaps not for the first. */
-  fail(_error: Error): void {
+  fail(error: Error): void {
     // A target that has answered may well refuse the rest of what it was asked.
     if (this.#flow?.whole) this.#readRequestOut();
-    else this.#broken('server_reset', 502);
+    else this.#broken('server_reset', 502, error);
   }
 
   moved(bytes: number): void {
@@ -247,12 +247,12 @@ export class GatewayExchange implements AnswerListener, Forwarding, Timed, Under
    * The answer will not come, or not come whole. Before its head is out, the client is told with a status; after
    * it, by a connection that ends in the middle of a message. Nothing is ever written into a body.
    */
-  #broken(cause: CloseCause, status: number): void {
+  #broken(cause: CloseCause, status: number, error?: Error): void {
     if (this.#over || this.#answered || this.#cause !== null) return;
     this.#cause = cause;
     this.#progress.moved();
     this.#toTarget?.destroy();
-    this.#noteFailure(cause);
+    this.#noteFailure(cause === 'timed_out', error);
     if (!this.#response.headersSent) {
       this.#readRequestOut();
       this.#head.answer(status);
@@ -260,9 +260,9 @@ export class GatewayExchange implements AnswerListener, Forwarding, Timed, Under
     else resetSocket(this.#connection.socket);
   }
 
-  #noteFailure(cause: CloseCause): void {
-    if (this.#connecting) this.#host.failed(cause === 'timed_out' ? 'upstream_timeout' : 'upstream_refused');
-    else if (this.#flow === null && cause !== 'timed_out') this.#host.failed('upstream_gone');
+  #noteFailure(timedOut: boolean, error?: Error): void {
+    if (this.#connecting) this.#host.failed(timedOut ? 'upstream_timeout' : 'upstream_refused', error);
+    else if (this.#flow === null && !timedOut) this.#host.failed('upstream_gone', error);
   }
 
   /** What the client still sends has nowhere to go, but its connection is good. */

@@ -5,6 +5,7 @@ import type { ConnectionCounts, ConnectionFailure, DataPlane, Notice, Pair } fro
 import { type Endpoint, formatEndpoint } from '../endpoint.ts';
 import { type Listening, listenOn } from '../listening.ts';
 import type { RecorderLink } from '../recorder-link.ts';
+import { failureOf, TlsFailureNotice } from '../tls-failure-notice.ts';
 import { ClientConnection } from './client-connection.ts';
 import { ClientConnections } from './client-connections.ts';
 import { GatewayExchange } from './exchange.ts';
@@ -16,7 +17,6 @@ import { ProbeBudget } from './probed-bytes.ts';
 import { reasonOfClientError } from './refusals.ts';
 import { type Destination, RouteTable } from './routes.ts';
 import { TimeLimits } from './time-limits.ts';
-import { TlsFailureNotice } from './tls-failure-notice.ts';
 import { Upstream } from './upstream.ts';
 import { asksForWebSocket, WebSocketUpgrade } from './websocket-upgrade.ts';
 
@@ -142,7 +142,8 @@ export class Gateway implements DataPlane, ExchangeHost {
     this.#tunnels += change;
   }
 
-  failed(failure: ConnectionFailure): void {
+  failed(told: ConnectionFailure, error?: Error): void {
+    const failure = failureOf(told, error);
     this.#failed[failure] = (this.#failed[failure] ?? 0) + 1;
   }
 
@@ -176,7 +177,7 @@ export class Gateway implements DataPlane, ExchangeHost {
 
   #upstreamOf(endpoint: Endpoint): Upstream {
     const name = formatEndpoint(endpoint);
-    const notice = new TlsFailureNotice(endpoint, this.#notify, this.limits.clock);
+    const notice = new TlsFailureNotice(endpoint, 'answered 502', this.#notify, this.limits.clock);
     const upstream = this.#upstreams.get(name) ?? new Upstream(endpoint, this.#options, notice);
     this.#upstreams.set(name, upstream);
     return upstream;

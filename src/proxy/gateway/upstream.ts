@@ -11,9 +11,9 @@ import { TLSSocket } from 'node:tls';
 import httpProxy from 'http-proxy';
 import { AppError } from '../../core/errors.ts';
 import type { Endpoint } from '../endpoint.ts';
+import type { TlsFailureNotice } from '../tls-failure-notice.ts';
 import { TlsFiles } from '../tls-files.ts';
 import type { GatewayOptions, GatewayUpstreamTls } from './options.ts';
-import type { TlsFailureNotice } from './tls-failure-notice.ts';
 
 /** What the library tells of one request: it may do so more than once, and in any state. */
 export interface Forwarding {

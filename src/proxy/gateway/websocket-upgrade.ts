@@ -100,7 +100,7 @@ export class WebSocketUpgrade implements Timed, Underway {
     });
     request.on('upgrade', (answer, socket, early) => this.#upgraded(answer, socket as Socket, early));
     request.on('response', (answer) => this.#declined(answer));
-    request.on('error', () => this.#ended('server_reset'));
+    request.on('error', (error) => this.#ended('server_reset', error));
     request.on('close', () => {
       if (!this.#declining) this.#ended('server_reset');
     });
@@ -151,14 +151,14 @@ export class WebSocketUpgrade implements Timed, Underway {
     });
   }
 
-  #ended(cause: CloseCause): void {
+  #ended(cause: CloseCause, error?: Error): void {
     if (this.#over) return;
     this.#cause ??= cause;
     this.#toTarget.destroy();
     this.#tap.close(this.#cause);
     this.#leave();
     if (this.#declining) this.#endAnswer();
-    else if (this.#cause === 'server_reset') this.#refuse(502);
+    else if (this.#cause === 'server_reset') this.#refuse(502, error);
     else if (this.#cause === 'timed_out') this.#refuse(504);
     else this.#client.destroy();
   }
@@ -169,10 +169,10 @@ export class WebSocketUpgrade implements Timed, Underway {
     else resetSocket(this.#client);
   }
 
-  #refuse(status: 502 | 504): void {
+  #refuse(status: 502 | 504, error?: Error): void {
     const isLate = status === 504;
-    if (this.#connecting) this.#host.failed(isLate ? 'upstream_timeout' : 'upstream_refused');
-    else if (!isLate) this.#host.failed('upstream_gone');
+    if (this.#connecting) this.#host.failed(isLate ? 'upstream_timeout' : 'upstream_refused', error);
+    else if (!isLate) this.#host.failed('upstream_gone', error);
     this.#connection.refuse(status);
   }
 

@@ -1,4 +1,5 @@
 import { createServer, type Server, type Socket } from 'node:net';
+import { type Clock, systemClock } from '../../core/clock.ts';
 import { LinkedList } from '../../core/linked-list.ts';
 import { Roster } from '../../core/roster.ts';
 import type { ConnectionCounts, ConnectionFailure, DataPlane, Notice, Pair } from '../data-plane.ts';
@@ -6,6 +7,7 @@ import type { Endpoint } from '../endpoint.ts';
 import { type Listening, listenOn } from '../listening.ts';
 import { type ProxyHeader, plainAddress, writeProxyHeader } from '../proxy-protocol.ts';
 import type { RecorderLink } from '../recorder-link.ts';
+import { failureOf, TlsFailureNotice } from '../tls-failure-notice.ts';
 import { TlsFiles } from '../tls-files.ts';
 import { type Admitted, admit } from './admission.ts';
 import { DeafSides } from './deaf-sides.ts';
@@ -28,7 +30,8 @@ export class Forwarder implements DataPlane {
   /** Clients whose traffic has not begun. */
   readonly #admitting = new LinkedList<Socket>();
   readonly #links = new Roster<Link>();
-  readonly #host: LinkHost;
+  /** Of the links of each pair. */
+  readonly #hosts: readonly LinkHost[];
   readonly #intake: Intake;
   readonly #failed: Partial<Record<ConnectionFailure, number>> = {};
   #certificate: TlsFiles | null = null;
@@ -38,21 +41,19 @@ export class Forwarder implements DataPlane {
   #onIdle: (() => void) | null = null;
 
   /** @param notify is told what the log should say, such as that a certificate was replaced */
-  constructor(options: WireOptions, link: RecorderLink, notify: (notice: Notice) => void = () => undefined) {
+  constructor(
+    options: WireOptions,
+    link: RecorderLink,
+    notify: (notice: Notice) => void = () => undefined,
+    clock: Clock = systemClock,
+  ) {
     this.#options = options;
     this.#link = link;
     this.#notify = notify;
     this.#servers = options.pairs.map((pair, index) => this.#serverOf(pair, index));
     this.#intake = new Intake(link.queue.pool);
-    this.#host = {
-      deaf: new DeafSides(),
-      refused: options.refused,
-      failed: (failure) => this.#count(failure),
-      closed: (closed) => {
-        this.#links.remove(closed);
-        this.#noteIdle();
-      },
-    };
+    const deaf = new DeafSides();
+    this.#hosts = options.pairs.map(({ target }) => this.#hostOf(target, deaf, clock));
   }
 
   get connections(): ConnectionCounts {
@@ -133,6 +134,24 @@ export class Forwarder implements DataPlane {
     }
   }
 
+  #hostOf(endpoint: Endpoint, deaf: DeafSides, clock: Clock): LinkHost {
+    const { refused } = this.#options;
+    const clientsAre = refused === '502' ? 'answered 502' : 'reset';
+    const notice = new TlsFailureNotice(endpoint, clientsAre, this.#notify, clock);
+    return {
+      deaf,
+      refused,
+      failed: (failure, error) => {
+        this.#count(failure && failureOf(failure, error));
+        if (error) notice.look(error);
+      },
+      closed: (closed) => {
+        this.#links.remove(closed);
+        this.#noteIdle();
+      },
+    };
+  }
+
   #serverOf(pair: Pair, index: number): Server {
     const { acceptProxyProtocol, maxConnections } = this.#options;
     const secure = pair.listen.kind === 'tcp' && pair.listen.tls;
@@ -180,7 +199,7 @@ export class Forwarder implements DataPlane {
     });
     const peer = client.header?.source?.host ?? socket.remoteAddress ?? null;
     const origin = { peer: peer === null ? null : plainAddress(peer), pair, clientConnection: null };
-    this.#links.add(new Link(client.side, upstream, this.#link.open(origin), this.#host));
+    this.#links.add(new Link(client.side, upstream, this.#link.open(origin), this.#hosts[pair] as LinkHost));
   }
 
   #security(): UpstreamSecurity | null {

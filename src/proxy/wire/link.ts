@@ -15,8 +15,11 @@ import type { Upstream } from './upstream.ts';
 export interface LinkHost {
   readonly deaf: DeafSides;
   readonly refused: 'reset' | '502';
-  /** The upstream was not there for this client. `null`: for want of a descriptor. */
-  failed(failure: ConnectionFailure | null): void;
+  /**
+   * The upstream was not there for this client. `null`: for want of a descriptor.
+   * @param error what it failed by, if anything said so
+   */
+  failed(failure: ConnectionFailure | null, error?: Error): void;
   closed(link: Link): void;
 }
 
@@ -134,7 +137,8 @@ export class Link implements Enrolled {
     this.#clientEnded = true;
     this.#client.readNoMore();
     if (this.#upstreamEnded) this.#cause ??= 'server_end';
-    this.#tap.clientEnd();
+    // Whom we refused ends for that; a recorder that knew of nothing yet was told of no end before this one.
+    if (!this.#refusal) this.#tap.clientEnd();
     // A TLS handshake would not survive the end of what carries it.
     if (!this.#connecting) this.#upstream.stream.end();
     this.#refusal?.clientEnded();
@@ -143,11 +147,32 @@ export class Link implements Enrolled {
 
   #onUpstreamEnd(): void {
     this.#upstreamEnded = true;
+    // Before what is held back of a failed write is told: there is nothing to wait for behind that.
+    const unanswered = this.#owesAnswer;
+    if (unanswered) this.#endUnanswered();
     this.#upstream.readNoMore();
+    if (unanswered) return;
     if (this.#clientEnded) this.#cause ??= 'client_end';
     this.#tap.serverEnd();
     this.#client.stream.end();
     this.#host.deaf.add(this.#upstream, this.#client);
+  }
+
+  /**
+   * Whether a request of HTTP/1 stands with nothing said to it, and its client is there to be told. A client that
+   * ended first has mostly left, and the end of its upstream is the answer to that. Whatever is no HTTP/1 may go on
+   * with an upstream that has ended its side.
+   */
+  get #owesAnswer(): boolean {
+    return this.#cause === null && !this.#clientEnded && this.#firstLine?.verdict === 'http1';
+  }
+
+  /** An upstream that ends its side can answer nothing any more; what is on its way to it still goes there. */
+  #endUnanswered(): void {
+    this.#cause = 'server_end';
+    this.#host.failed('upstream_gone');
+    this.#refuse();
+    this.#upstream.stream.destroySoon();
   }
 
   #onClientError(): void {
@@ -169,7 +194,7 @@ export class Link implements Enrolled {
       this.#cause ??= 'server_reset';
       this.#client.reset();
     } else {
-      this.#host.failed('upstream_gone');
+      this.#host.failed('upstream_gone', error);
       this.#refuse();
     }
   }
@@ -178,7 +203,7 @@ export class Link implements Enrolled {
     this.#attemptOver();
     // Our own cut, or the client's, ended the attempt.
     if (this.#cause) return;
-    this.#host.failed(error?.code === 'EMFILE' || error?.code === 'ENFILE' ? null : failure);
+    this.#host.failed(error?.code === 'EMFILE' || error?.code === 'ENFILE' ? null : failure, error);
     this.#refuse();
     this.#upstream.reset();
   }
@@ -203,7 +228,8 @@ export class Link implements Enrolled {
     this.#open -= 1;
     if (this.#open === 1) {
       this.#attemptOver();
-      if (!other.stream.destroyed && !this.#refusal) other.stream.destroySoon();
+      // A client that is refused is let go by its refusal.
+      if (!other.stream.destroyed && !(this.#refusal && other === this.#client)) other.stream.destroySoon();
       return;
     }
     this.#refusal?.over();

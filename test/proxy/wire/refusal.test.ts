@@ -56,6 +56,17 @@ describe('a target that cannot be reached', () => {
     expect(wire.sink.exchanges).toMatchObject([{ outcome: 'upstream_failed', status: null }]);
   });
 
+  it('is recorded as that also for a request that comes when it is known already, such as an upload that waits for 100', async () => {
+    const wire = await startRecordedWire({ target: local(DEAD_PORT), refused: '502' });
+    const socket = await client(wire.port);
+    while (wire.forwarder.connections.failed?.upstream_refused !== 1) await sleep(5);
+    socket.write('PUT /b HTTP/1.1\r\nHost: m\r\nExpect: 100-continue\r\nContent-Length: 9\r\n\r\n');
+    await once(socket.resume(), 'end');
+    socket.end();
+    await wire.settled();
+    expect(wire.sink.exchanges).toMatchObject([{ outcome: 'upstream_failed', status: null }]);
+  });
+
   it('is a 502 also for a request that comes in pieces long after, and one that ended with it', async () => {
     const { socket } = await refusedClient('502');
     for (const piece of ['GE', 'T / HT', 'TP/1.1\r', '\nHost: x\r\n\r\n']) {

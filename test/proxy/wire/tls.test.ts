@@ -191,9 +191,46 @@ describe('TLS to the upstream', () => {
       socket.write('GET / HTTP/1.1\r\n\r\n');
       const answer = (await everything(socket)).toString();
       answers.push(answer.startsWith('HTTP/1.1 502') ? '502' : answer);
-      expect(wire.forwarder.connections.failed).toEqual(answer === 'in' ? {} : { upstream_refused: 1 });
+      expect(wire.forwarder.connections.failed).toEqual(answer === 'in' ? {} : { upstream_tls: 1 });
     }
     expect(answers).toEqual(cases.map(({ answer }) => answer));
+  });
+
+  const mute = () => upstreamServer((socket) => socket.end('HTTP/1.1 400 Bad Request\r\n\r\n'));
+  it.each([
+    [
+      'whose certificate nobody trusts',
+      async () => (await tlsUpstream(() => undefined)).port,
+      /SELF_SIGNED_CERT/,
+    ],
+    ['that speaks none', mute, /^ERR_SSL_/],
+  ])('says once why clients of an upstream %s are turned away', async (_, upstream, code) => {
+    const port = await upstream();
+    for (const [refused, clientsAre] of [
+      ['reset', 'reset'],
+      ['502', 'answered 502'],
+    ] as const) {
+      const wire = await startWire({ target: local(port, true), refused });
+      for (let nth = 0; nth < 3; nth += 1) {
+        const socket = await client(wire.port);
+        socket.resume().write('GET / HTTP/1.1\r\n\r\n');
+        await once(socket, refused === '502' ? 'end' : 'close').catch(() => undefined);
+        socket.destroy();
+      }
+      while (wire.forwarder.connections.open > 0) await sleep(5);
+      expect(wire.forwarder.connections.failed).toEqual({ upstream_tls: 3 });
+      expect(wire.notices).toEqual([
+        {
+          level: 'error',
+          message: `no TLS connection to the upstream; clients are ${clientsAre}`,
+          fields: {
+            target: `https://127.0.0.1:${port}`,
+            code: expect.stringMatching(code),
+            reason: expect.any(String),
+          },
+        },
+      ]);
+    }
   });
 
   it('gives up on a handshake that never ends', async () => {

@@ -2,15 +2,12 @@ import { once } from 'node:events';
 import type { AddressInfo } from 'node:net';
 import { createServer } from 'node:tls';
 import { afterEach, describe, expect, it, vi } from 'vitest';
-import type { Notice } from '../../../src/proxy/data-plane.ts';
-import { TlsFailureNotice } from '../../../src/proxy/gateway/tls-failure-notice.ts';
-import {
-  LOCAL_CERTIFICATE_PEM as cert,
-  LOCAL_CERTIFICATE_KEY_PEM as key,
-} from '../../support/certificate.ts';
-import { ManualClock } from '../../support/manual-clock.ts';
-import { mountedSecret } from '../../support/mounted-secret.ts';
-import { ask, atEnd, rawUpstream, startGateway, tcp } from './support.ts';
+import type { Notice } from '../../src/proxy/data-plane.ts';
+import { TlsFailureNotice } from '../../src/proxy/tls-failure-notice.ts';
+import { LOCAL_CERTIFICATE_PEM as cert, LOCAL_CERTIFICATE_KEY_PEM as key } from '../support/certificate.ts';
+import { ManualClock } from '../support/manual-clock.ts';
+import { mountedSecret } from '../support/mounted-secret.ts';
+import { ask, atEnd, rawUpstream, startGateway, tcp } from './gateway/support.ts';
 
 const GET = 'GET / HTTP/1.1\r\nHost: m\r\n\r\n';
 const UPGRADE = 'GET / HTTP/1.1\r\nHost: m\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\r\n';
@@ -59,6 +56,7 @@ describe('an upstream that TLS keeps from being asked', () => {
       (notice) => notices.push(notice),
     );
     for (let nth = 0; nth < 3; nth += 1) expect(await ask(gateway.port, request)).toMatch(/^HTTP\/1\.1 502 /);
+    expect(gateway.gateway.connections.failed).toEqual({ upstream_tls: 3 });
     expect(notices).toHaveLength(1);
     expect(notices[0]).toMatchObject({
       level: 'error',
@@ -80,7 +78,7 @@ describe('an upstream that TLS keeps from being asked', () => {
   it('is told of again after a minute, and not of what is no fault of TLS', () => {
     const clock = new ManualClock();
     const notices: Notice[] = [];
-    const notice = new TlsFailureNotice(tcp(1), (one) => notices.push(one), clock);
+    const notice = new TlsFailureNotice(tcp(1), 'reset', (one) => notices.push(one), clock);
     const failure = (code: string) => Object.assign(new Error('x'.repeat(10_000)), { code });
     for (const code of ['ECONNREFUSED', 'ECONNRESET', 'HPE_INVALID_CONSTANT']) notice.look(failure(code));
     expect(notices).toHaveLength(0);
