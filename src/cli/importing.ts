@@ -82,6 +82,7 @@ async function fill(
       hashKeyFingerprint: hash.fingerprint(),
       encryption: request.encryptionKey,
       fleetSize: null,
+      killed: [],
       maxDiskBytes: Number.MAX_SAFE_INTEGER,
       retainMs: null,
       segmentBy: 'arrival',

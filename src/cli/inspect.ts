@@ -11,6 +11,7 @@ import { type Terminal, tableLines, terminal } from './terminal.ts';
 const SEGMENTS_SHOWN = 10;
 const RECORDERS_SHOWN = 20;
 const GAPS_SHOWN = 3;
+const KILLED_SHOWN = 3;
 
 /** `reprise inspect DIR...`: what captures hold and what they miss. */
 export function inspectCommand(): Command {
@@ -47,7 +48,7 @@ function printDocument(document: InspectDocument, output: Terminal): void {
 }
 
 function factLines(document: InspectDocument): string[] {
-  const { bytes, truncated, losses, omitted, expired, forgotten, encrypted } = document;
+  const { bytes, truncated, omitted, expired, forgotten, encrypted, killed } = document;
   const rows: [string, string][] = [
     ['capture', document.directories.join(', ')],
     ['source', document.origins.map(originText).join('; ') || 'nothing was recorded yet'],
@@ -58,9 +59,10 @@ function factLines(document: InspectDocument): string[] {
     ['request bodies', sizeText(bytes.request, truncated.requests)],
     ['response bodies', sizeText(bytes.response, truncated.responses)],
     ['on disk', formatBytes(bytes.disk)],
-    ['lost', amountText(losses, losses.byReason)],
+    ['lost', lostText(document)],
     ['omitted', amountText(omitted, omitted.byCause)],
     ['coverage', coverageText(document)],
+    ...(killed.length > 0 ? [['killed', killedText(document)] as [string, string]] : []),
     ['protocols', protocolText(document)],
     ['clock anchors', String(document.clockAnchors)],
     ['clock skew', skewText(document)],
@@ -121,6 +123,23 @@ function amountText(
   return names.length === 0 ? 'nothing' : `${total.exchanges} exchanges: ${names.join(', ')}`;
 }
 
+/** With a segment that expired go the losses that it recorded: nobody sums them, as nobody misses them there. */
+function lostText({ losses, expired }: InspectDocument): string {
+  const text = amountText(losses, losses.byReason);
+  return expired.segments > 0 ? `${text}; without what the expired segments recorded as lost` : text;
+}
+
+/** What it saw last is in no count. */
+function killedText({ killed }: InspectDocument): string {
+  const texts = killed.slice(-KILLED_SHOWN).map(({ startedAt, knownUntil, foundAt }) => {
+    const until = foundAt === null ? '' : ` until ${millisecondText(foundAt)}`;
+    return `the recording started ${minuteText(startedAt)}: nothing is known of what passed after ${millisecondText(knownUntil)}${until}`;
+  });
+  const more =
+    killed.length > texts.length ? [`${killed.length - texts.length} before (--json shows all)`] : [];
+  return [...texts, ...more].join('; ');
+}
+
 function coverageText(document: InspectDocument): string {
   const { coverage, unexplained, origins, recorders, omitted } = document;
   if (origins.some(({ kind }) => kind === 'imported'))
@@ -131,14 +150,15 @@ function coverageText(document: InspectDocument): string {
   const partial = recorders.some(({ gaps }) =>
     gaps.some(({ kind }) => kind === 'missing' || kind === 'damaged'),
   );
-  const rest = unexplained > 0.00005 ? `, ${share(unexplained)} unexplained` : '';
+  const most = document.coverageIsAtMost ? 'at most ' : '';
+  const rest = unexplained > 0.00005 ? `, ${share(unexplained)} missing` : '';
   // How many exchanges were in it, or would have been, nobody knows either.
   const unread = omitted.byCause.unparsed?.bytes ?? 0;
   const of = [
     ...(unread > 0 ? [`of what was read as exchanges: ${formatBytes(unread)} were not`] : []),
     ...(partial ? ['of what is here: segments are missing'] : []),
   ];
-  return [`${share(coverage)}${rest}`, ...of].join(', ');
+  return [`${most}${share(coverage)}${rest}`, ...of].join(', ');
 }
 
 function skewText({ clockSkew }: InspectDocument): string {
@@ -200,6 +220,11 @@ function gapText(gaps: InspectDocument['recorders'][number]['gaps']): string {
 /** `2026-11-24T15:00:00.000000Z` as `2026-11-24 15:00:00`. */
 function minuteText(instant: string): string {
   return instant.slice(0, 19).replace('T', ' ');
+}
+
+/** The same with its milliseconds. */
+function millisecondText(instant: string): string {
+  return instant.slice(0, 23).replace('T', ' ');
 }
 
 function dayLines({ days, timeZone }: InspectDocument): string[] {

@@ -67,9 +67,13 @@ function profileWindow(
     }
   }
   statistics.finish();
-  const notes = isSealed && options.payloadSample !== 0 ? [SEALED] : [];
+  const context = captureContext(opened, window, options);
+  const notes = [
+    ...(isSealed && options.payloadSample !== 0 ? [SEALED] : []),
+    ...(inspection.coverageIsAtMost && context.coverage === null ? [KILLED] : []),
+  ];
   return buildProfile(statistics, {
-    ...captureContext(opened, window, options),
+    ...context,
     unfilteredRequests: inWindow,
     payloads: sample.isNone ? null : payloads.figures(sample.isComplete),
     notes: filter === null ? notes : [...notes, FILTERED],
@@ -107,6 +111,8 @@ function countOf(overview: CaptureOverview, parts: readonly TimeRange[]): number
 
 const SEALED =
   'the payloads are encrypted and were not looked into; --encryption-key-file names the key that opens them';
+const KILLED =
+  'a recording was killed (inspect names it): how much passed after its last account nobody knows, so coverage is not known';
 const FILTERED =
   'a filter left a part of the traffic out: gaps, bursts and concurrency are those of what is left, and sessions may lack requests';
 

@@ -68,6 +68,7 @@ export class RecorderProcess {
       this.#recording = openRecording(message.settings, {
         clock,
         onFinished: (file) => say({ type: 'finished', file }),
+        life: message.life,
         watchful: message.watchful,
         onFirstCommit: () => say({ type: 'committed' }),
       });
@@ -77,8 +78,8 @@ export class RecorderProcess {
       this.#deps.onEnd();
       return;
     }
-    const { recorder, writer, epoch, mark, directory, maxDiskBytes, unsealed } = this.#recording;
-    say({ type: 'ready', directory, maxDiskBytes, unsealed });
+    const { recorder, writer, epoch, mark, directory, maxDiskBytes, unsealed, committed } = this.#recording;
+    say({ type: 'ready', directory, maxDiskBytes, unsealed, committed });
     for (const { message: text, ...fields } of this.#recording.keyChanges) {
       say({ type: 'notice', notice: { level: 'warn', message: text, fields } });
     }

@@ -11,6 +11,7 @@ import { Routes } from '../core/routes.ts';
 import { KnownBodies } from '../proxy/assembly/known-bodies.ts';
 import { KnownHeads } from '../proxy/assembly/known-heads.ts';
 import { ExchangeMonitor } from '../proxy/exchange-monitor.ts';
+import type { CommittedByLife } from '../proxy/messages.ts';
 import { Recorder } from '../proxy/recorder.ts';
 import { WorkMark } from '../proxy/work-mark.ts';
 import {
@@ -24,6 +25,7 @@ import { DirectoryLock } from '../storage/directory-lock.ts';
 import { earlierKeysOf, type KeyChange, keyChanges } from '../storage/earlier-keys.ts';
 import { EncryptionKey } from '../storage/encryption-key.ts';
 import { loadHashKey } from '../storage/hash-key.ts';
+import { followedBy } from '../storage/ledger-lives.ts';
 import { removeLeftovers } from '../storage/segment-replacement.ts';
 
 /** What a recorder process is started with; plain data, because it travels between processes. */
@@ -54,6 +56,8 @@ export interface Recording {
   readonly epoch: AnchoredClock;
   /** Segments that earlier lives left open. */
   readonly unsealed: readonly string[];
+  /** Of recordings that were killed here. */
+  readonly committed: readonly CommittedByLife[];
   /** What goes on under other keys than so far. */
   readonly keyChanges: readonly KeyChange[];
   /** Commits, closes the segment and gives the directory back. What is still open is lost for that reason. */
@@ -64,6 +68,8 @@ export interface Recording {
 export interface RecordingDeps {
   readonly clock: Clock;
   readonly onFinished: (file: string) => void;
+  /** What the recording goes by in its ledger. */
+  readonly life: string;
   /** Leaves word of the connection that is worked at. */
   readonly watchful: boolean;
   readonly onFirstCommit: () => void;
@@ -75,7 +81,7 @@ export interface RecordingDeps {
  */
 export function openRecording(
   settings: RecorderSettings,
-  { clock, onFinished, watchful, onFirstCommit }: RecordingDeps,
+  { clock, onFinished, life, watchful, onFirstCommit }: RecordingDeps,
 ): Recording {
   const directory = resolveCaptureDirectory(settings.dir, 'write');
   const lock = DirectoryLock.acquire(directory);
@@ -89,6 +95,7 @@ export function openRecording(
     const changes = keyChanges(earlierKeysOf(directory), { encryption, hashKeyFingerprint });
     const anchor = clock.anchor();
     const epoch = new AnchoredClock(anchor);
+    const { killed, committed } = followedBy(directory, life, anchor.epochUs);
     const id = randomBytes(4).toString('hex');
     const parts = recordingParts(settings.policy, hash, id);
     const maxDiskBytes = settings.maxDiskBytes ?? defaultMaxDiskBytes(directory);
@@ -102,6 +109,7 @@ export function openRecording(
         hashKeyFingerprint,
         encryption,
         fleetSize: settings.fleetSize,
+        killed,
         maxDiskBytes,
         retainMs: settings.retainMs,
         segmentBy: 'clock',
@@ -132,11 +140,8 @@ export function openRecording(
       recorder.close(because);
       lock.release();
     };
-    return {
-      ...{ directory, maxDiskBytes, recorder, writer, monitor, budget, mark, epoch, unsealed },
-      keyChanges: changes,
-      close,
-    };
+    const parted = { recorder, writer, monitor, budget, mark, epoch };
+    return { directory, maxDiskBytes, ...parted, unsealed, committed, keyChanges: changes, close };
   } catch (error) {
     lock.release();
     throw error;

@@ -14,7 +14,7 @@ export interface OpenedCapture {
   readonly overview: CaptureOverview;
   /** Equal for copies of one capture, wherever they lie. */
   readonly identity: string;
-  /** Share of what was seen that neither sampling nor an omission accounts for; null when unknown. */
+  /** Share of what was seen that is missing; null when unknown. */
   readonly unexplained: number | null;
   /** What the capture says of itself. */
   readonly inspection: InspectDocument;
@@ -50,7 +50,7 @@ export function openForReplay(
     source,
     identity: identityOf(document),
     inspection: document,
-    unexplained: knownOf(document.unexplained, document),
+    unexplained: wholeOf(document.unexplained, document),
     coverageWithin: (ranges) => {
       const { coverage, unexplained } = survey.coverageWithin(ranges);
       return { coverage: knownOf(coverage, document), unexplained: knownOf(unexplained, document) };
@@ -60,7 +60,7 @@ export function openForReplay(
       exchanges: document.exchanges,
       firstArrivalUs: instantOf(document.firstArrival),
       lastArrivalUs: instantOf(document.lastArrival),
-      coverage: knownOf(document.coverage, document),
+      coverage: wholeOf(document.coverage, document),
       arrivalsOnly: origins.length > 0 && origins.every((each) => each.kind === 'imported' && !each.paired),
       targets: origins.flatMap((each) => (each.kind === 'recorded' ? (each.targets ?? [each.target]) : [])),
       sessionKeys: document.sessionKeys,
@@ -78,6 +78,11 @@ function identityOf({ segments, exchanges, firstArrival, lastArrival }: InspectD
 /** Segments that were set aside hold nobody knows how much of what was seen. */
 function knownOf(share: number | null, { damaged }: InspectDocument): number | null {
   return damaged.length > 0 ? null : share;
+}
+
+/** Nor does anybody know what a recording that was killed saw last; windows that do not reach there are not in doubt. */
+function wholeOf(share: number | null, document: InspectDocument): number | null {
+  return document.coverageIsAtMost ? null : knownOf(share, document);
 }
 
 function instantOf(text: string | null): number | null {

@@ -148,6 +148,11 @@ export const SUPERVISION = {
   heartbeatMs: 1_000,
   /** What a forwarder that is killed saw after its last reading nobody knows. */
   readingMs: 250,
+  /** How soon after the last writing the ledger is written again while traffic comes: at every reading, of one. */
+  ledgerMs: 200,
+  /** A recording writes its ledger each second: after this without, it was killed, wherever nothing else says so. */
+  ledgerWatchMs: 3_000,
+  ledgerSilenceMs: 10_000,
   heartbeatLimitMs: 5_000,
   startLimitMs: 30_000,
   /** For another recorder that is just starting on the same port; one start takes half a second. */

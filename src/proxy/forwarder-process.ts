@@ -72,6 +72,7 @@ export class ForwarderProcess {
     const counts = this.#plane?.connections ?? { open: 0, turnedAway: 0 };
     const { open, turnedAway, failed = {}, refused = {}, probeShortages = 0 } = counts;
     return {
+      atUs: this.#clock.epochUs(),
       ledger: this.#ledger.read(),
       open,
       turnedAway,

@@ -1,15 +1,22 @@
 import { type FileHandle, open, readFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import type { Loss } from '../core/accounting.ts';
-import { CELL_BYTES, decodeCell, encodeCell, LEDGER_FILE, type LifeAccount } from '../core/ledger-cell.ts';
+import {
+  CELL_BYTES,
+  cellOffsetOf,
+  encodeCell,
+  LEDGER_BYTES,
+  LEDGER_FILE,
+  type LifeAccount,
+  livesIn,
+  newestOf,
+  pendingLossOf,
+} from '../core/ledger-cell.ts';
+import type { CommittedByLife } from './messages.ts';
 import { sumOfLosses } from './untold-losses.ts';
 
-/** Its whole size, for good. */
-export const LEDGER_BYTES = 1024 * 1024;
 /** The last cell belongs to the mark of a recorder at work. */
 export const MARK_OFFSET = LEDGER_BYTES - CELL_BYTES;
-/** Each life has two cells and writes them in turn, so that the one before is whole while the other is written. */
-const LIVES = Math.floor((LEDGER_BYTES / CELL_BYTES - 1) / 2);
 
 /**
  * The account of a recording on its disk: 1 MiB that is allocated once and then written in place, so that a full
@@ -43,47 +50,61 @@ export class LedgerFile {
       // Zeros that are written take their place on the disk now; a file that is only made long takes it later.
       if (bytesRead < LEDGER_BYTES) await file.write(bytes, bytesRead, LEDGER_BYTES - bytesRead, bytesRead);
       await file.sync();
-      return new LedgerFile(
-        file,
-        Array.from({ length: LIVES }, (_, place) => newestOf(bytes, place)),
-      );
+      return new LedgerFile(file, livesIn(bytes));
     } catch (error) {
       await file.close();
       throw error;
     }
   }
 
-  /** Losses that lives before `life` left untold; what was pending when one was killed is a `crash_gap`. */
-  untold(life: string, nowUs: number): Loss[] {
+  /**
+   * Losses that lives before `life` left untold; what was pending when one was killed is a `crash_gap`.
+   * @param committed what the capture holds of lives that were killed
+   */
+  untold(life: string, nowUs: number, committed: readonly CommittedByLife[] = []): Loss[] {
     const others = this.#lives.filter((one) => one !== null && one.life !== life && one.state !== 'told');
     return sumOfLosses(
-      ...others.map((one) => [...(one as LifeAccount).untold, ...gapOf(one as LifeAccount, nowUs)]),
+      ...others.map((one) => {
+        const account = one as LifeAccount;
+        const held = committed.find((each) => each.life === account.life)?.exchanges ?? null;
+        return [...account.untold, ...pendingLossOf(account, held, nowUs)];
+      }),
     );
   }
 
-  /** Marks lives before `life` as told. To be called once their losses stand in the account of `life`. */
-  async settleOthers(life: string): Promise<void> {
+  /**
+   * Marks lives before `life` as told. To be called once their losses stand in the account of `life`.
+   * @param foundUs when those that are open were found killed; null where all that they saw is accounted for
+   */
+  async settleOthers(life: string, foundUs: number | null = null): Promise<void> {
     for (const [place, one] of this.#lives.entries()) {
       if (one === null || one.life === life || one.state === 'told') continue;
-      const told: LifeAccount = { ...one, number: one.number + 1, state: 'told' };
-      await this.#file.write(encodeCell(told), 0, CELL_BYTES, offsetOf(place, told.number));
+      const killed = one.state === 'open' && foundUs !== null;
+      const told: LifeAccount = {
+        ...one,
+        number: one.number + 1,
+        state: 'told',
+        ...(killed ? { foundUs } : {}),
+      };
+      await this.#file.write(encodeCell(told), 0, CELL_BYTES, cellOffsetOf(place, told.number));
       this.#lives[place] = told;
     }
     await this.#file.datasync();
   }
 
   /**
-   * Writes the account of this recording in its place. One at a time.
+   * Writes the account of this recording in its place. One at a time. Written, it outlives all processes; what
+   * is synced as well outlives the host.
    * @returns false when somebody else has taken this life's losses over: another recording owns the capture
    * @throws Error of the file system
    */
-  async write(account: Omit<LifeAccount, 'number'>): Promise<boolean> {
+  async write(account: Omit<LifeAccount, 'number'>, { synced = true } = {}): Promise<boolean> {
     if (this.#place < 0) this.#claim(account.life);
     else if (!(await this.#isOurs(account.life))) return false;
     this.#number += 1;
     const cell = encodeCell({ ...account, number: this.#number });
-    await this.#file.write(cell, 0, CELL_BYTES, offsetOf(this.#place, this.#number));
-    await this.#file.datasync();
+    await this.#file.write(cell, 0, CELL_BYTES, cellOffsetOf(this.#place, this.#number));
+    if (synced) await this.#file.datasync();
     return true;
   }
 
@@ -115,7 +136,7 @@ export class LedgerFile {
 
   async #isOurs(life: string): Promise<boolean> {
     const bytes = Buffer.alloc(2 * CELL_BYTES);
-    await this.#file.read(bytes, 0, bytes.length, offsetOf(this.#place, 0));
+    await this.#file.read(bytes, 0, bytes.length, cellOffsetOf(this.#place, 0));
     const newest = newestOf(bytes, 0);
     return newest === null || (newest.life === life && newest.state !== 'told');
   }
@@ -126,27 +147,5 @@ export class LedgerFile {
  * @throws Error of the file system
  */
 export async function readLives(directory: string): Promise<LifeAccount[]> {
-  const bytes = await readFile(join(directory, LEDGER_FILE));
-  return Array.from({ length: LIVES }, (_, place) => newestOf(bytes, place)).filter((one) => one !== null);
-}
-
-function offsetOf(place: number, number: number): number {
-  return (2 * place + (number % 2)) * CELL_BYTES;
-}
-
-function newestOf(bytes: Buffer, place: number): LifeAccount | null {
-  const [even, odd] = [0, 1].map((turn) => {
-    const offset = offsetOf(place, turn);
-    return decodeCell(bytes.subarray(offset, offset + CELL_BYTES));
-  });
-  if (!even || !odd) return even ?? odd ?? null;
-  return even.number > odd.number ? even : odd;
-}
-
-function gapOf(life: LifeAccount, nowUs: number): Loss[] {
-  const { pending } = life;
-  if (life.state !== 'open' || pending.bytes + pending.turns === 0) return [];
-  return [
-    { reason: 'crash_gap', exchanges: pending.turns, bytes: pending.bytes, fromUs: life.atUs, toUs: nowUs },
-  ];
+  return livesIn(await readFile(join(directory, LEDGER_FILE))).filter((one) => one !== null);
 }

@@ -7,6 +7,7 @@ import { reasonOf } from '../core/errors.ts';
 import { LEDGER_FILE, type LifeAccount } from '../core/ledger-cell.ts';
 import type { Logger } from '../core/ports.ts';
 import { LedgerFile } from './ledger-file.ts';
+import type { CommittedByLife } from './messages.ts';
 
 /** After a failure the ledger is left alone for this long. */
 const RETRY_MS = 10_000;
@@ -23,6 +24,7 @@ export class LedgerKeeper {
   readonly #onTakeOver: (losses: readonly Loss[]) => void;
   #life = newLife();
   #directory: string | null = null;
+  #committed: readonly CommittedByLife[] = [];
   #file: LedgerFile | null = null;
   #retryNs = 0;
   /** How much of our own is under way or waits, and the last of it. */
@@ -43,14 +45,20 @@ export class LedgerKeeper {
   }
 
   /** Our recorder holds the lock of this capture: whoever wrote here before is gone. */
-  captureReady(directory: string): Promise<void> {
+  captureReady(directory: string, committed: readonly CommittedByLife[]): Promise<void> {
     return this.#guarded(async () => {
       // One that was removed and made again holds no ledger, whatever we still write to.
       if (this.#directory !== directory || !existsSync(join(directory, LEDGER_FILE))) await this.#close();
       this.#directory = directory;
+      this.#committed = committed;
       this.#retryNs = 0;
       await this.#beat();
     });
+  }
+
+  /** What this recording goes by. */
+  get life(): string {
+    return this.#life;
   }
 
   /**
@@ -59,6 +67,11 @@ export class LedgerKeeper {
    */
   beat(): Promise<void> {
     return this.#busy ? Promise.resolve() : this.#guarded(() => this.#beat());
+  }
+
+  /** In between, while traffic comes: it shortens what nobody knows of a recording that is killed. */
+  touch(): void {
+    if (!this.#busy && this.#file) void this.#guarded(() => this.#beat({ synced: false }));
   }
 
   /** The last word of a recording that ends in good order. */
@@ -79,8 +92,8 @@ export class LedgerKeeper {
     return mark;
   }
 
-  async #beat(): Promise<void> {
-    if (this.#file) await this.#write(this.#file, 'open');
+  async #beat(how?: { readonly synced: boolean }): Promise<void> {
+    if (this.#file) await this.#write(this.#file, 'open', how);
     else if (this.#directory !== null && this.#clock.nowNs() >= this.#retryNs)
       await this.#open(this.#directory);
   }
@@ -88,7 +101,8 @@ export class LedgerKeeper {
   async #open(directory: string): Promise<void> {
     const file = await LedgerFile.open(directory);
     this.#file = file;
-    const untold = file.untold(this.#life, this.#clock.epochUs());
+    const foundUs = this.#clock.epochUs();
+    const untold = file.untold(this.#life, foundUs, this.#committed);
     if (untold.length > 0) {
       this.#logger.warn(
         { losses: untold },
@@ -98,11 +112,15 @@ export class LedgerKeeper {
     this.#onTakeOver(untold);
     // First it stands in our account, then theirs is settled: killed in between, it is told twice, never not.
     await this.#write(file, 'open');
-    await file.settleOthers(this.#life);
+    await file.settleOthers(this.#life, foundUs);
   }
 
-  async #write(file: LedgerFile, state: LifeAccount['state']): Promise<void> {
-    const ours = await file.write(this.#account(state));
+  async #write(
+    file: LedgerFile,
+    state: LifeAccount['state'],
+    how?: { readonly synced: boolean },
+  ): Promise<void> {
+    const ours = await file.write(this.#account(state), how);
     this.#failing = false;
     if (ours) return;
     // Another recording took over while ours had no recorder. When ours has one again, it is a new life.

@@ -27,6 +27,8 @@ export type ToForwarder =
 
 /** How a forwarder fares, all of one instant. */
 export interface ForwarderReading {
+  /** That instant, epoch microseconds. */
+  readonly atUs: number;
   readonly ledger: LedgerReading;
   /** Connections of clients that are open now, whatever the recorder has acknowledged. */
   readonly open: number;
@@ -71,6 +73,8 @@ export type ToRecorder<Settings> =
       readonly settings: Settings;
       readonly pipes: number;
       readonly watchful: boolean;
+      /** What this recording goes by in the ledger. */
+      readonly life: string;
     }
   /** The message carries a pipe from a new forwarder in this place. */
   | { readonly type: 'forwarder'; readonly slot: number }
@@ -108,6 +112,12 @@ export interface FeedEnd {
   readonly heard: Heard;
 }
 
+/** How many exchanges a capture holds of those that a recording which was killed saw until its last account. */
+export interface CommittedByLife {
+  readonly life: string;
+  readonly exchanges: number;
+}
+
 export type FromRecorder =
   /** Recording. `unsealed` are the segments that earlier lives left open. */
   | {
@@ -115,6 +125,8 @@ export type FromRecorder =
       readonly directory: string;
       readonly maxDiskBytes: number;
       readonly unsealed: readonly string[];
+      /** Of the recordings that were killed here. */
+      readonly committed: readonly CommittedByLife[];
     }
   /** The sink cannot be had; the process ends. */
   | {

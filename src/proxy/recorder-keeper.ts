@@ -41,6 +41,8 @@ export interface RecorderDeath {
 export interface RecorderKeeperDeps<Settings> {
   readonly entry: string;
   readonly settings: Settings;
+  /** What the recording goes by in its ledger. */
+  readonly lifeOf: () => string;
   /** One for each forwarder. */
   readonly pipes: number;
   readonly clock: Clock;
@@ -135,8 +137,8 @@ export class RecorderKeeper<Settings> {
 
   open(): void {
     this.#opens = true;
-    const { settings, pipes, clock } = this.#deps;
-    this.#process?.send({ type: 'start', settings, pipes, watchful: this.#watchful });
+    const { settings, pipes, clock, lifeOf } = this.#deps;
+    this.#process?.send({ type: 'start', settings, pipes, watchful: this.#watchful, life: lifeOf() });
     this.#watchedNs = clock.nowNs();
     this.#watch ??= setInterval(() => this.#look(), SUPERVISION.heartbeatMs);
   }

@@ -1,17 +1,18 @@
 import type { Loss } from '../core/accounting.ts';
 import type { Clock } from '../core/clock.ts';
+import { SUPERVISION } from '../core/limits.ts';
 import type { Logger } from '../core/ports.ts';
 import { HandOver } from './hand-over.ts';
 import { type ForwardersReading, LedgerHistory } from './ledger-history.ts';
 import { type Account, LedgerKeeper } from './ledger-keeper.ts';
-import type { FeedEnd, ForwarderReading, RecorderBeat } from './messages.ts';
+import type { CommittedByLife, FeedEnd, ForwarderReading, RecorderBeat } from './messages.ts';
 import { TurnedAwayNotice } from './turned-away-notice.ts';
 import { sumOfLosses, UntoldLosses } from './untold-losses.ts';
 
 /**
  * The account of a whole recording: what its forwarders counted, and which of the losses the capture has not been
- * told of yet. Every second and at every turn it goes into the ledger of the capture, so that it outlives all
- * processes.
+ * told of yet. Every second, at every turn and while traffic comes four times a second it goes into the ledger of the
+ * capture, so that it outlives all processes.
  */
 export class RecordingAccount {
   readonly #clock: Clock;
@@ -23,6 +24,9 @@ export class RecordingAccount {
   readonly #turnedAway: TurnedAwayNotice;
   /** Losses that the running recorder knows of and has not written. */
   #unwritten: readonly Loss[] = [];
+  /** How much was counted by the last writing between two beats, and when that was. */
+  #writtenBytes = 0;
+  #writtenNs = 0;
   #onResolved: () => void = () => undefined;
 
   constructor(deps: { readonly clock: Clock; readonly logger: Logger }) {
@@ -37,6 +41,11 @@ export class RecordingAccount {
     });
   }
 
+  /** What this recording goes by in its ledger. */
+  get life(): string {
+    return this.#ledger.life;
+  }
+
   get startedUs(): number {
     return this.#startedUs;
   }
@@ -48,6 +57,7 @@ export class RecordingAccount {
 
   forwarderSaid(slot: number, reading: ForwarderReading): void {
     this.#forwarders.update(slot, reading);
+    this.#touch();
   }
 
   forwarderEnded(slot: number): void {
@@ -113,8 +123,8 @@ export class RecordingAccount {
   }
 
   /** Our recorder holds the lock of this capture. */
-  captureReady(directory: string): Promise<void> {
-    return this.#ledger.captureReady(directory);
+  captureReady(directory: string, committed: readonly CommittedByLife[] = []): Promise<void> {
+    return this.#ledger.captureReady(directory, committed);
   }
 
   beat(): Promise<void> {
@@ -132,20 +142,36 @@ export class RecordingAccount {
     return this.#ledger.mark();
   }
 
+  /** What was counted since the last writing is what nobody would know of, if all were killed now. */
+  #touch(): void {
+    const { seen, pending } = this.reading.ledger;
+    const settled = seen.bytes - pending.bytes;
+    const nowNs = this.#clock.nowNs();
+    if (seen.bytes + settled === this.#writtenBytes) return;
+    if (nowNs - this.#writtenNs < SUPERVISION.ledgerMs * 1e6) return;
+    this.#writtenBytes = seen.bytes + settled;
+    this.#writtenNs = nowNs;
+    this.#ledger.touch();
+  }
+
   #read(): Account {
-    const { seen, recorded, lost, omitted, pending } = this.reading.ledger;
-    const forwarders = [...this.#forwarders.current()].flatMap(({ untold }) => untold);
+    const { seen, recorded, lost, omitted, pending, exchanges } = this.reading.ledger;
+    const current = [...this.#forwarders.current()];
+    const forwarders = current.flatMap(({ untold }) => untold);
+    const atUs = this.#clock.epochUs();
     // Should all of us be gone before the recorder has said what it heard, the next recording tells of it.
     const { unresolved } = this.#handOver;
     const untold = sumOfLosses(forwarders, this.#untold.all, this.#unwritten, unresolved);
     return {
       startedUs: this.#startedUs,
-      atUs: this.#clock.epochUs(),
+      atUs,
+      knownUntilUs: current.reduce((least, reading) => Math.min(least, reading.atUs), atUs),
       seen,
       recorded,
       lost,
       omitted,
       pending,
+      exchanges,
       untold,
     };
   }

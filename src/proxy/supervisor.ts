@@ -215,11 +215,8 @@ export class Supervisor<Settings> {
   #recorderKeeper(): RecorderKeeper<Settings> {
     const { recorderEntry: entry, recorder: settings, forwarders: pipes, clock, logger } = this.#deps;
     return new RecorderKeeper({
-      entry,
-      settings,
-      pipes,
-      clock,
-      logger,
+      ...{ entry, settings, pipes, clock, logger },
+      lifeOf: () => this.#account.life,
       events: {
         spawned: (recorder) => {
           for (const [slot, { process }] of this.#forwarders.entries()) this.#join(slot, process, recorder);
@@ -260,7 +257,7 @@ export class Supervisor<Settings> {
     await this.#control.open(message.directory);
     this.#opening = false;
     if (this.#recorder.ready) this.#records();
-    await this.#account.captureReady(message.directory);
+    await this.#account.captureReady(message.directory, message.committed);
     this.#tellLosses();
   }
 

@@ -2,6 +2,7 @@ import type { Loss, LossReason, Omission, ProtocolUse } from '../core/accounting
 import type { Clock, ClockAnchor } from '../core/clock.ts';
 import { AppError, reasonOf } from '../core/errors.ts';
 import type { Exchange } from '../core/exchange.ts';
+import type { KilledLife } from '../core/ledger-cell.ts';
 import { LIMITS } from '../core/limits.ts';
 import type { CommittingSink, CommitResult as SinkCommitResult } from '../core/ports.ts';
 import type { CaptureOrigin, RecorderIdentity } from './capture-origin.ts';
@@ -31,6 +32,8 @@ export interface CaptureWriterOptions {
   readonly encryption: EncryptionKey | null;
   /** How many recorders the fleet has; null when nobody said so. */
   readonly fleetSize: number | null;
+  /** Recordings of this directory that were found killed: the first segment says so. */
+  readonly killed: readonly KilledLife[];
   /** Bytes that all files of the directory together may take. */
   readonly maxDiskBytes: number;
   /** Sealed segments whose last arrival is older go, ms; null keeps them as long as the quota does. */

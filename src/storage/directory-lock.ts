@@ -1,10 +1,13 @@
-import { closeSync, openSync } from 'node:fs';
+import { accessSync, closeSync, constants, openSync } from 'node:fs';
 import { hostname } from 'node:os';
 import { join } from 'node:path';
 import Database from 'better-sqlite3';
 import { AppError } from '../core/errors.ts';
 import { type Connection, sqliteCode } from './database.ts';
 import { LOCK_FILE } from './segment-name.ts';
+
+/** Whoever looks whether a lock is held has it for some microseconds; a start is not refused for that. */
+const LOOKED_AT_MS = 100;
 
 /** Who holds a lock, for the one who cannot have it. */
 interface LockHolder {
@@ -39,7 +42,7 @@ export class DirectoryLock {
     const path = join(captureDirectory, file);
     // Made by us first, for its mode. Appending nothing leaves what is there as it is.
     closeSync(openSync(path, 'a', 0o600));
-    const connection = new Database(path, { timeout: 0 });
+    const connection = new Database(path, { timeout: LOOKED_AT_MS });
     try {
       take(connection);
       const lock = new DirectoryLock(connection);
@@ -63,6 +66,31 @@ export class DirectoryLock {
     DirectoryLock.#held.delete(this);
     if (this.#connection.inTransaction) this.#connection.exec('ROLLBACK');
     this.#connection.close();
+  }
+}
+
+/**
+ * Whether a recorder of any process and container of this host writes the directory now. False as well where that
+ * cannot be asked: the directory is read-only, or another user's.
+ */
+export function isHeld(captureDirectory: string): boolean {
+  const path = join(captureDirectory, LOCK_FILE);
+  try {
+    // A connection that may only read has a lock of nobody refused.
+    accessSync(path, constants.W_OK);
+    const connection = new Database(path, { timeout: 0, fileMustExist: true });
+    try {
+      connection.exec('BEGIN IMMEDIATE');
+      connection.exec('ROLLBACK');
+      return false;
+    } catch (error) {
+      return sqliteCode(error)?.startsWith('SQLITE_BUSY') === true;
+    } finally {
+      connection.close();
+    }
+  } catch {
+    // Nobody ever wrote here, or we may not: then others say whether somebody does.
+    return false;
   }
 }
 

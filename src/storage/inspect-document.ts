@@ -2,6 +2,7 @@ import type { LossReason, OmissionCause } from '../core/accounting.ts';
 import type { CaptureOrigin } from './capture-origin.ts';
 import type { SkewDocument } from './clock-skew.ts';
 import type { ExpiredDocument } from './expired-segments.ts';
+import type { KilledDocument } from './killed-lives.ts';
 import type { RecorderDocument } from './recorder-life.ts';
 
 /** What `inspect` says of a capture. Bytes of exchanges are those of bodies, after transfer decoding. */
@@ -35,7 +36,17 @@ export interface InspectDocument {
    * its file keeps no account of what it left out.
    */
   readonly coverage: number | null;
-  /** The share of what was seen that neither sampling nor an omission accounts for. */
+  /**
+   * A recording was killed: what passed between its last account and the next recording is in no term of coverage,
+   * which may be less.
+   */
+  readonly coverageIsAtMost: boolean;
+  /** In the order of their ends. */
+  readonly killed: readonly KilledDocument[];
+  /**
+   * The share of what was seen that is missing: lost for whatever reason, or in front of recorders that are not here.
+   * Sampling and forgetting account for what they took.
+   */
   readonly unexplained: number | null;
   readonly protocols: Readonly<Record<string, { connections: number; bytes: number }>>;
   /** The time zone that `days` are those of. */

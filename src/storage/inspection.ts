@@ -9,9 +9,11 @@ import { Amounts, entryOf } from './amounts.ts';
 import { type SegmentFile, segmentsOf } from './capture-directory.ts';
 import type { CaptureOrigin } from './capture-origin.ts';
 import { clockSkew } from './clock-skew.ts';
+import { type DaySum, daysOf } from './day-sums.ts';
 import { ExpiredSegments } from './expired-segments.ts';
 import { fleetShare, mostAtOnce } from './fleet-coverage.ts';
 import type { InspectDocument } from './inspect-document.ts';
+import { KilledLives } from './killed-lives.ts';
 import { manifestOfWhole } from './manifest.ts';
 import { AbsentSegments, type LifeSegment, RecorderLife } from './recorder-life.ts';
 import { SegmentIdentities } from './segment-identities.ts';
@@ -20,16 +22,15 @@ import { DAMAGED_SUFFIX, SIDE_SUFFIXES } from './segment-name.ts';
 import { SegmentReader } from './segment-reader.ts';
 import { type HourSummary, type SegmentSummary, summaryOf } from './segment-summary.ts';
 import { commonSightings } from './sightings.ts';
-import { type CoverageShares, coverageWithin, isAccounted, type ReadSegment } from './window-coverage.ts';
+import {
+  type CoverageShares,
+  coverageWithin,
+  isAccounted,
+  NOT_KNOWN,
+  type ReadSegment,
+} from './window-coverage.ts';
 
 export type { InspectDocument } from './inspect-document.ts';
-
-/** What one part of a day (a whole hour, but where the day begins within one) holds. */
-interface DaySum {
-  readonly day: string;
-  readonly exchanges: number;
-  readonly bytes: number;
-}
 
 /** Sums up one capture, by UTC's days. @throws as `inspectCaptures` does. */
 export function inspectCapture(captureDirectory: string): InspectDocument {
@@ -89,6 +90,7 @@ class Inspection {
   readonly #encrypted = { segments: 0, keys: new Set<string>() };
   readonly #identities = new SegmentIdentities();
   readonly #absent = new AbsentSegments();
+  readonly #killed = new KilledLives();
   readonly #lives = new Map<string, LifeSegment[]>();
   readonly #origins = new Map<string, CaptureOrigin>();
   readonly #sessionKeys = new Set<string>();
@@ -108,6 +110,7 @@ class Inspection {
 
   addDirectory(directory: string): void {
     this.#directories.push(directory);
+    this.#killed.addDirectory(directory);
     const known = new Set(this.#segments.map(({ file }) => file));
     for (const segment of segmentsOf(directory)) {
       if (this.#recorders.size > 0 && !this.#recorders.has(segment.recorder))
@@ -125,6 +128,8 @@ class Inspection {
 
   document(): InspectDocument {
     const lives = this.#allLives();
+    const killed = this.#killed.documents();
+    const losses = this.#allLosses();
     return {
       schemaVersion: 1,
       directory: this.#directories[0] ?? '',
@@ -135,9 +140,11 @@ class Inspection {
       bytes: this.#bytes,
       outcomes: this.#outcomes,
       truncated: this.#truncated,
-      losses: { ...this.#losses.total, byReason: this.#losses.each() },
+      losses: { ...losses.total, byReason: losses.each() },
       omitted: { ...this.#omitted.total, byCause: this.#omitted.each() },
-      ...this.#coverage(lives),
+      ...this.#coverage(lives, losses),
+      coverageIsAtMost: killed.length > 0,
+      killed,
       protocols: Object.fromEntries(this.#protocols),
       timeZone: this.#calendar.timeZone,
       days: [...this.#days].map(([day, sums]) => ({ day, ...sums })).sort((a, b) => (a.day < b.day ? -1 : 1)),
@@ -147,7 +154,7 @@ class Inspection {
       encrypted: { ...this.#encrypted, keys: [...this.#encrypted.keys].sort() },
       damaged: this.#damaged,
       duplicates: this.#duplicates,
-      recorders: lives.map((life) => life.document()),
+      recorders: lives.map((life) => life.document(this.#killed)),
       clockSkew: clockSkew(lives, commonSightings(lives)),
       fleetSize: this.#fleetSize,
       recordersAtOnce: mostAtOnce(lives.map((life) => life.presence(this.#latestUs))),
@@ -158,6 +165,7 @@ class Inspection {
   }
 
   coverageWithin(ranges: readonly TimeRange[]): CoverageShares {
+    if (this.#killed.touches(ranges)) return NOT_KNOWN;
     return coverageWithin(
       {
         segments: this.#read,
@@ -182,7 +190,8 @@ class Inspection {
         const summary = summaryOf(reader);
         const exchanges = summary.hours.reduce((sum, hour) => sum + hour.exchanges, 0);
         this.#identities.assertNew(segment, { ...summary, exchanges });
-        const days = summary.hours.flatMap((hour) => this.#daysOf(reader, hour));
+        const days = summary.hours.flatMap((hour) => daysOf(reader, hour, this.#calendar));
+        this.#killed.addSegment(reader, summary);
         this.#add(segment, summary, days);
       } finally {
         reader.close();
@@ -251,29 +260,21 @@ class Inspection {
     this.#hours.set(hour.hour, (this.#hours.get(hour.hour) ?? 0) + hour.exchanges);
   }
 
-  /** An hour is a day's, whole; where a zone's day begins within it, its seconds are asked. */
-  #daysOf(reader: SegmentReader, hour: HourSummary): DaySum[] {
-    const parts = this.#calendar.partsOf(hour.hour);
-    const [only] = parts;
-    if (parts.length === 1 && only !== undefined) {
-      const { exchanges, requestBytes, responseBytes } = hour;
-      return [{ day: only.day, exchanges, bytes: requestBytes + responseBytes }];
-    }
-    return parts.flatMap(({ day, fromSecond, toSecond }) =>
-      reader
-        .all<{ exchanges: number; bytes: number }>(
-          `SELECT coalesce(sum(exchanges), 0) AS exchanges, coalesce(sum(request_bytes + response_bytes), 0) AS bytes
-          FROM second WHERE second >= ${fromSecond} AND second < ${toSecond}`,
-        )
-        .filter(({ exchanges }) => exchanges > 0)
-        .map((sums) => ({ day, ...sums })),
-    );
+  /** Those of the segments, and those that only a ledger tells of. */
+  #allLosses(): Amounts<LossReason> {
+    const sums = new Amounts<LossReason>(LOSS_REASONS);
+    for (const reason of LOSS_REASONS) sums.add(reason, this.#losses.of(reason));
+    for (const { reason, ...amount } of this.#killed.losses()) sums.add(reason, amount);
+    return sums;
   }
 
-  #coverage(lives: readonly RecorderLife[]): Pick<InspectDocument, 'coverage' | 'unexplained'> {
+  #coverage(
+    lives: readonly RecorderLife[],
+    losses: Amounts<LossReason>,
+  ): Pick<InspectDocument, 'coverage' | 'unexplained'> {
     const sampledOut = this.#omitted.of('sampled_out').exchanges;
     const accounted = this.#exchanges + this.#forgotten.exchanges + sampledOut;
-    const here = accounted + this.#losses.total.exchanges;
+    const here = accounted + losses.total.exchanges;
     if (here === 0 || !isAccounted(this.#read)) return { coverage: null, unexplained: null };
     const presence = lives.map((life) => life.presence(this.#latestUs));
     const share = this.#fleetSize === null ? null : fleetShare(this.#fleetSize, presence, this.#hours);

@@ -1,5 +1,6 @@
 import { formatInstantUs } from '../core/units.ts';
 import type { SegmentFile } from './capture-directory.ts';
+import type { KilledLives } from './killed-lives.ts';
 import type { SegmentMeta } from './segment-meta.ts';
 import { DAMAGED_SUFFIX, parseSegmentName } from './segment-name.ts';
 import { type AnchorSummary, type ExpirySummary, NO_ANCHORS, type TimedLoss } from './segment-summary.ts';
@@ -25,9 +26,9 @@ export interface RecorderDocument {
   readonly id: string;
   readonly host: string;
   readonly startedAt: string;
-  /** Null while it records, and when its last segment is not here. */
+  /** Null while it records, where it was killed and nothing has followed, and when its last segment is not here. */
   readonly endedAt: string | null;
-  readonly end: 'stopped' | 'crashed' | 'recording' | 'unknown';
+  readonly end: 'stopped' | 'crashed' | 'recording' | 'killed' | 'unknown';
   readonly segments: number;
   readonly exchanges: number;
   readonly gaps: readonly LifeGap[];
@@ -135,17 +136,18 @@ export class RecorderLife {
     return stretches;
   }
 
-  document(): RecorderDocument {
+  document(killed: KilledLives): RecorderDocument {
     const last = this.segments.at(-1);
     const { endedUs = null, recoveredUs = null, closedUs = null } = last?.meta ?? {};
     const endUs = endedUs ?? (recoveredUs === null ? null : (this.#lastKnownUs() ?? recoveredUs));
     const open = closedUs === null && last?.file.sealed === false;
+    const running = last !== undefined && killed.isUnfollowed(last.meta) ? 'killed' : 'recording';
     return {
       id: this.id,
       host: this.host,
       startedAt: formatInstantUs(this.startedUs),
       endedAt: endUs === null ? null : formatInstantUs(endUs),
-      end: endedUs !== null ? 'stopped' : recoveredUs !== null ? 'crashed' : open ? 'recording' : 'unknown',
+      end: endedUs !== null ? 'stopped' : recoveredUs !== null ? 'crashed' : open ? running : 'unknown',
       segments: this.segments.length,
       exchanges: this.segments.reduce((sum, { exchanges }) => sum + exchanges, 0),
       gaps: this.#gaps.map(({ fromUs, toUs, ...gap }) => ({

@@ -1,4 +1,5 @@
 import type { Amount } from '../core/accounting.ts';
+import type { KilledLife } from '../core/ledger-cell.ts';
 import type { CaptureOrigin, RecorderIdentity } from './capture-origin.ts';
 import type { Connection } from './database.ts';
 import { damaged } from './database.ts';
@@ -24,6 +25,8 @@ export interface SegmentMeta {
   readonly encryption: SegmentEncryption | null;
   /** What was removed from it on request; null where nothing was. */
   readonly forgotten: Forgotten | null;
+  /** Recordings of the capture that were found killed when its recorder began. */
+  readonly killed: readonly KilledLife[];
 }
 
 /** What `forget` removed from a segment. It says what for, never whose it was. */
@@ -51,6 +54,7 @@ export function writeMeta(connection: Connection, meta: SegmentMeta): void {
     opened_us: String(meta.openedUs),
     ...(meta.encryption === null ? {} : { encryption: JSON.stringify(meta.encryption) }),
     ...(meta.forgotten === null ? {} : { forgotten: JSON.stringify(meta.forgotten) }),
+    ...(meta.killed.length === 0 ? {} : { killed: JSON.stringify(meta.killed) }),
   });
 }
 
@@ -93,6 +97,7 @@ export function readMeta(connection: Connection, file: string): SegmentMeta {
       endedUs: numberOrNull('recorder_ended_us'),
       encryption: encryption === undefined ? null : parseSegmentEncryption(encryption, file),
       forgotten: forgotten === undefined ? null : (JSON.parse(forgotten) as Forgotten),
+      killed: JSON.parse(values.get('killed') ?? '[]') as KilledLife[],
     };
   } catch (error) {
     if (error instanceof SyntaxError) throw damaged(file, 'its meta is not JSON', error);

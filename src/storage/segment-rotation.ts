@@ -37,6 +37,7 @@ export class SegmentRotation {
   #emptyBytes = 0;
   #endedBytes = 0;
   #ended = 0;
+  #opened = 0;
   #sequence: number;
 
   /** @throws AppError OPTION_INVALID for a recorder id that no segment's name can hold. */
@@ -152,6 +153,7 @@ export class SegmentRotation {
       const segment = new SegmentWriter(path, hour, meta, means);
       // Only now: a number that no segment has would read as a segment that is missing.
       this.#sequence = sequence;
+      this.#opened += 1;
       this.#emptyBytes = segment.contentBytes;
       return segment;
     } catch (error) {
@@ -162,7 +164,7 @@ export class SegmentRotation {
   }
 
   #meta(encryption: SegmentEncryption | null): SegmentMeta {
-    const { recorder, origin, policy, hashKeyFingerprint, fleetSize } = this.#options;
+    const { recorder, origin, policy, hashKeyFingerprint, fleetSize, killed } = this.#options;
     return {
       formatVersion: FORMAT_VERSION,
       recorder,
@@ -176,6 +178,7 @@ export class SegmentRotation {
       endedUs: null,
       encryption,
       forgotten: null,
+      killed: this.#opened === 0 ? killed : [],
     };
   }
 }

@@ -11,11 +11,11 @@ const HOUR_US = 3_600_000_000;
 export interface CoverageShares {
   /** Recorded ÷ seen; null when nothing can be said. */
   readonly coverage: number | null;
-  /** Share of what was seen that neither sampling nor an omission accounts for. */
+  /** Share of what was seen that is missing; what was sampled out, or forgotten later, is accounted for. */
   readonly unexplained: number | null;
 }
 
-const NOT_KNOWN: CoverageShares = Object.freeze({ coverage: null, unexplained: null });
+export const NOT_KNOWN: CoverageShares = Object.freeze({ coverage: null, unexplained: null });
 
 /** A segment and what it says of itself. */
 export interface ReadSegment {

@@ -3,6 +3,7 @@ import { join } from 'node:path';
 import { describe, expect, it } from 'vitest';
 import { segmentsOf } from '../../src/storage/capture-directory.ts';
 import { CaptureWriter } from '../../src/storage/capture-writer.ts';
+import { sealSegment } from '../../src/storage/sealing.ts';
 import { archivedLife, leaveOut } from '../support/archives.ts';
 import { captureOf, newCapture, writerOptions } from '../support/captures.ts';
 import { arrivalAlone, exchangeOf, TEST_EPOCH_US } from '../support/exchanges.ts';
@@ -10,6 +11,7 @@ import { live } from '../support/lives.ts';
 import { ManualClock } from '../support/manual-clock.ts';
 import { runReprise } from '../support/process.ts';
 import { seenByBoth } from '../support/seen-by-both.ts';
+import { StandingClock } from '../support/standing-clock.ts';
 import { temporaryDirectory } from '../support/temp-dir.ts';
 
 const DAY_US = 86_400_000_000;
@@ -82,6 +84,8 @@ describe('reprise inspect', () => {
       // Half of it by losses and sampling; the third recorder of the fleet saw as much as the others in their hours.
       coverage: expect.closeTo(0.5 / 1.5, 9),
       unexplained: expect.any(Number),
+      coverageIsAtMost: false,
+      killed: [],
       protocols: { 'http/1.1': { connections: 2, bytes: 4_096 } },
       timeZone: 'UTC',
       days: [
@@ -138,7 +142,7 @@ describe('reprise inspect', () => {
       /^outcomes +completed 2, client_aborted 1$/m,
       /^lost +1 exchanges: queue_bytes 1 \(1000 B\)$/m,
       /^omitted +11 exchanges: sampled_out 2 \(50 B\), unparsed 9 \(90 B\)$/m,
-      /^coverage +\d+\.\d\d %, \d+\.\d\d % unexplained, of what was read as exchanges: 90 B were not$/m,
+      /^coverage +\d+\.\d\d %, \d+\.\d\d % missing, of what was read as exchanges: 90 B were not$/m,
       /^recorders +2 of a fleet of 3: 7f3a9c21 on test, other on second$/m,
       /^clock skew +not known: no two hosts saw enough of the same exchanges$/m,
       /^2026-11-25 +1 +13 B$/m,
@@ -207,6 +211,29 @@ describe('reprise inspect', () => {
       segments: [{ sealed: false, exchanges: 1 }],
     });
     writer.close();
+  });
+
+  it('says that losses are missing from the sum that expired with the segment that recorded them', async () => {
+    const directory = newCapture();
+    const clock = new StandingClock();
+    const onFinished = (file: string) => void sealSegment(file, clock);
+    const writer = new CaptureWriter(
+      writerOptions(directory, { segmentBy: 'clock', retainMs: 3 * 3_600_000, onFinished }),
+      clock,
+    );
+    for (let hour = 0; hour < 8; hour += 1) {
+      writer.append(exchangeOf({ arrivalUs: clock.wallUs }));
+      writer.addLoss({ reason: 'quota', fromUs: 1, toUs: 2, exchanges: 10, bytes: 0 });
+      writer.commit();
+      clock.monotonicNs += 3_600e9;
+      clock.wallUs += 3_600e6;
+      writer.housekeep();
+    }
+    writer.close();
+    const { stdout } = await runReprise(['inspect', directory]);
+    expect(stdout).toMatch(
+      /^lost +\d+ exchanges: quota \d0 .*; without what the expired segments recorded as lost$/m,
+    );
   });
 
   it('refuses a directory that is no capture: exit 2, one reason, one way out', async () => {

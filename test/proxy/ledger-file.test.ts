@@ -1,8 +1,8 @@
 import { closeSync, openSync, statSync, writeSync } from 'node:fs';
 import { join } from 'node:path';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
-import { CELL_BYTES, LEDGER_FILE, type LifeAccount } from '../../src/core/ledger-cell.ts';
-import { LEDGER_BYTES, LedgerFile } from '../../src/proxy/ledger-file.ts';
+import { CELL_BYTES, LEDGER_BYTES, LEDGER_FILE, type LifeAccount } from '../../src/core/ledger-cell.ts';
+import { LedgerFile, readLives } from '../../src/proxy/ledger-file.ts';
 import { WorkMark } from '../../src/proxy/work-mark.ts';
 import { temporaryDirectory } from '../support/temp-dir.ts';
 
@@ -61,6 +61,30 @@ describe('the ledger of a capture', () => {
     expect((await ledger()).untold('b', 99)).toEqual([
       QUOTA,
       { reason: 'crash_gap', exchanges: 1, bytes: 100, fromUs: 50, toUs: 99 },
+    ]);
+  });
+
+  it('takes from what was pending what was committed after the last account, and its bytes by that share', async () => {
+    const pending = { pending: { bytes: 1_000, turns: 10 }, exchanges: 9, knownUntilUs: 40 };
+    await (await ledger()).write(accountOf('a', 50, pending));
+    const file = await ledger();
+    expect(file.untold('b', 99, [{ life: 'a', exchanges: 15 }])).toEqual([
+      { reason: 'crash_gap', exchanges: 4, bytes: 400, fromUs: 40, toUs: 99 },
+    ]);
+    expect(file.untold('b', 99, [{ life: 'a', exchanges: 25 }])).toEqual([]);
+    // Segments that are not there any more make nothing lost that was not pending.
+    expect(file.untold('b', 99, [{ life: 'a', exchanges: 2 }])).toMatchObject([{ exchanges: 10 }]);
+  });
+
+  it('keeps of a life that was killed when the next recording found it', async () => {
+    await (await ledger()).write(accountOf('killed', 50));
+    const ended = await ledger();
+    await ended.write(accountOf('ended', 60, { state: 'ended' }));
+    await (await ledger()).settleOthers('next', 99);
+    const lives = await readLives(directory);
+    expect(lives.map(({ life, state, foundUs }) => [life, state, foundUs])).toEqual([
+      ['killed', 'told', 99],
+      ['ended', 'told', undefined],
     ]);
   });
 

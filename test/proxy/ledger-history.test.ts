@@ -20,6 +20,7 @@ function someReading(): ForwarderReading {
 
 function readingOf(ledger: Ledger): ForwarderReading {
   return {
+    atUs: 0,
     ledger: ledger.read(),
     open: 4,
     turnedAway: 2,

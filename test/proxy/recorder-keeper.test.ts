@@ -18,6 +18,7 @@ it('a recorder that died of the signal that ended the start is not started again
     const keeper = new RecorderKeeper<null>({
       entry,
       settings: null,
+      lifeOf: () => 'life',
       pipes: 1,
       clock: systemClock,
       logger: new LogBook(),

@@ -37,6 +37,7 @@ class ForwarderModel {
 
   read(): ForwarderReading {
     return {
+      atUs: 0,
       ledger: this.#ledger.read(),
       open: 0,
       turnedAway: 0,

@@ -146,6 +146,7 @@ export class ForwarderLife {
     for (const pipe of this.pipes) pipe.heldAtLastWords = pipe.sink.held;
     const { handed, noted } = this.link;
     return {
+      atUs: 0,
       ledger: this.#ledger.read(),
       ...{
         open: 0,

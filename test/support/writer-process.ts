@@ -23,6 +23,7 @@ const writer = new CaptureWriter(
     hashKeyFingerprint: testHash.fingerprint(),
     encryption: null,
     fleetSize: null,
+    killed: [],
     maxDiskBytes: 1024 * 1024 * 1024,
     retainMs: null,
     segmentBy: 'clock',

@@ -223,7 +223,7 @@ export function troubleSection(document: ProfileDocument): string {
       title: `Coverage: ${percent(coverage)}`,
       unit: 'exchanges and bytes',
       source: 'the recorder’s account; coverage of the window, losses and omissions of the whole capture',
-      lookFor: `an unexplained share (here ${percent(coverageUnexplained)}): what was seen and is not here makes every rate too low`,
+      lookFor: `a missing share (here ${percent(coverageUnexplained)}): what was seen and is not here makes every rate too low`,
     },
     table(
       [

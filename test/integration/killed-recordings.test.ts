@@ -1,0 +1,107 @@
+import { rmSync } from 'node:fs';
+import { join } from 'node:path';
+import { setTimeout as sleep } from 'node:timers/promises';
+import { afterEach, beforeEach, describe, expect, it } from 'vitest';
+import type { InspectDocument } from '../../src/storage/inspection.ts';
+import { NumberedOrigin } from '../support/numbered-traffic.ts';
+import { PacedTraffic } from '../support/paced-traffic.ts';
+import { runReprise } from '../support/process.ts';
+import { msUntil } from '../support/recorder-watch.ts';
+import { type RecordingProcess, startRecording } from '../support/recording.ts';
+import { storedIds } from '../support/stored-ids.ts';
+import { temporaryDirectory } from '../support/temp-dir.ts';
+
+const PER_SECOND = 200;
+
+let origin: NumberedOrigin;
+let directory = '';
+let recording: RecordingProcess;
+
+beforeEach(async () => {
+  origin = await new NumberedOrigin().listen();
+  directory = join(temporaryDirectory(), 'capture');
+  recording = await startRecording(origin.port, directory);
+});
+afterEach(async () => {
+  await origin.close();
+});
+
+async function inspect(): Promise<{ document: InspectDocument; text: string }> {
+  const json = await runReprise(['inspect', directory, '--json']);
+  const { stdout: text } = await runReprise(['inspect', directory]);
+  return { document: JSON.parse(json.stdout) as InspectDocument, text };
+}
+
+/** All of it at once, as the kernel's memory killer or the end of a node does. */
+async function killAll(): Promise<void> {
+  const { forwarder, recorder } = recording.children();
+  for (const pid of [recording.process.child.pid as number, forwarder, recorder])
+    process.kill(pid, 'SIGKILL');
+  await recording.process.finished;
+}
+
+/** @returns what was answered until all were killed */
+async function trafficUntilKilled(freezing: boolean): Promise<number> {
+  const traffic = new PacedTraffic(recording.port, PER_SECOND);
+  await msUntil(20_000, 'something is committed', () => storedIds(directory).length > 0);
+  if (freezing) process.kill(recording.children().recorder, 'SIGSTOP');
+  await sleep(2_000);
+  await killAll();
+  await traffic.stop();
+  return origin.answered.length;
+}
+
+/** Two writings and a reading: what passed in that time may be in no account. */
+const UNKNOWN = PER_SECOND;
+
+describe('a recording that was killed whole, with its supervisor', () => {
+  it('is not taken for one that lost nothing: inspect tells of what it had pending, and that more is unknown', async () => {
+    const passed = await trafficUntilKilled(true);
+    const { document, text } = await inspect();
+    const lost = document.losses.byReason.crash_gap?.exchanges ?? 0;
+    expect(lost).toBeGreaterThan(PER_SECOND);
+    expect(document.exchanges + lost).toBeGreaterThan(passed - UNKNOWN);
+    expect(document.exchanges + lost).toBeLessThanOrEqual(passed);
+    expect(document.killed).toMatchObject([{ knownUntil: expect.any(String), foundAt: null }]);
+    expect(document).toMatchObject({ coverageIsAtMost: true, recorders: [{ end: 'killed', endedAt: null }] });
+    expect(text).toMatch(/^coverage +at most \d+\.\d\d %, \d+\.\d\d % missing$/m);
+    expect(text).toMatch(/^killed +the recording started .*: nothing is known of what passed after /m);
+    const profile = await runReprise(['profile', directory, '--json']);
+    expect(JSON.parse(profile.stdout)).toMatchObject({
+      coverage: null,
+      coverageUnexplained: null,
+      notes: [expect.stringContaining('a recording was killed')],
+    });
+  });
+
+  it('is told of for ever after, also without its ledger, and counts nothing as lost that was committed', async () => {
+    const passed = await trafficUntilKilled(false);
+    recording = await startRecording(origin.port, directory);
+    expect((await recording.stop()).status).toBe(0);
+    rmSync(join(directory, 'ledger.bin'));
+    const { document, text } = await inspect();
+    expect(document.killed).toMatchObject([{ foundAt: expect.any(String) }]);
+    expect(document.coverageIsAtMost).toBe(true);
+    expect(text).toMatch(/^coverage +at most /m);
+    const lost = document.losses.byReason.crash_gap?.exchanges ?? 0;
+    expect(document.exchanges + lost).toBeGreaterThan(passed - UNKNOWN);
+    expect(document.exchanges + lost).toBeLessThanOrEqual(passed);
+  });
+});
+
+describe('a recording that runs', () => {
+  it('is not called killed, whether it records or is paused', async () => {
+    const traffic = new PacedTraffic(recording.port, PER_SECOND);
+    await sleep(500);
+    const running = await inspect();
+    await runReprise(['pause', directory]);
+    const paused = await inspect();
+    await traffic.stop();
+    await recording.stop();
+    const ended = await inspect();
+    for (const { document, text } of [running, paused, ended]) {
+      expect(document).toMatchObject({ killed: [], coverageIsAtMost: false });
+      expect(text).not.toContain('at most');
+    }
+  });
+});
