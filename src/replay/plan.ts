@@ -54,6 +54,8 @@ export interface PlanListener {
 export interface UnreadListener {
   addRecorded(): void;
   addPlanned(): void;
+  /** Planned as well, before the window. */
+  addWarmup?(): void;
 }
 
 /** Told of what all shards play together, in order, as far as one of them can know it. */
