@@ -41,6 +41,8 @@ export interface RunFigures {
 export interface UnreadPart {
   readonly recorded: number;
   readonly planned: number;
+  /** Of what was to be sent before the judged part; without it, nothing. */
+  readonly warmup?: number;
   /** Whether that is all; else it is as much as could be counted. */
   readonly toTheEnd: boolean;
 }
@@ -140,6 +142,7 @@ export class RunStatistics {
     this.#fidelity.finish();
     const first = this.#firstIntendedNs;
     const outcomes = this.#outcomes.figures();
+    const warmup = this.#warmup.figures();
     return {
       recorded: this.#recorded + this.#unread.recorded,
       planned: this.#planned + this.#unread.planned,
@@ -151,7 +154,7 @@ export class RunStatistics {
       statusMix: this.#statusMix.figures(),
       errorExamples: this.#errorExamples.examples(),
       check: this.#checks.figures(),
-      warmup: this.#warmup.figures(),
+      warmup: { ...warmup, planned: warmup.planned + (this.#unread.warmup ?? 0) },
       plannedSpanNs: this.#lastIntendedNs - this.#originNs,
       endOffsetNs: this.#endOffsetNs - this.#originNs,
       makespanNs: first === null || outcomes.sent === 0 ? null : this.#endOffsetNs - first,

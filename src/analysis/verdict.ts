@@ -177,7 +177,10 @@ function standingNotes(context: RunContext, bounds: JudgementBounds): Reason[] {
     effectiveMultiplier === null
       ? 'the effective multiplier (the one given is of what the capture holds)'
       : null,
-    figures.statusMix.recordedAnswers === 0 ? 'the recorded statuses' : null,
+    // Of a run that was stopped before any of its plan was read, none were looked for.
+    figures.statusMix.recordedAnswers === 0 && figures.fidelity.planned.count > 0
+      ? 'the recorded statuses'
+      : null,
   ].filter((each) => each !== null);
   const notes = [
     ...emptyShard(context),

@@ -256,8 +256,8 @@ function documentOf(
     ...(shard === null ? {} : { played: playedOf(shard) }),
     coverage: { share: plan.overview.coverage, unexplained },
     health: {
-      // A thread that has nothing to send is at work for all of the instant that it lives.
-      busyShare: figures.planned === 0 ? 0 : health.senderBusyShareMax10s,
+      // A thread that came to no request, of an empty plan or a run stopped first, works all of the instant it lives.
+      busyShare: health.sent + health.refused === 0 ? 0 : health.senderBusyShareMax10s,
       throttled,
       stalls: stretchesSince(health.stalls, warmup?.spanNs ?? 0),
       starved: health.starved,

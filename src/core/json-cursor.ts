@@ -87,6 +87,12 @@ export function jsonElement(text: Uint8Array, at: number, index: number): number
   return -1;
 }
 
+/** The element behind the one at `at` in their array; -1 where that was the last, or the text is cut. */
+export function jsonAfterElement(text: Uint8Array, at: number): number {
+  const next = at < 0 ? -1 : afterElement(text, at);
+  return next < 0 || next >= text.length || text[next] === CLOSE_BRACKET ? -1 : next;
+}
+
 /** Number of elements of the array at `at`; -1 where that is no array, or one that is cut. */
 export function jsonLength(text: Uint8Array, at: number): number {
   if (!isJsonArray(text, at)) return -1;

@@ -53,6 +53,7 @@ export interface Send {
   readonly exchangeId: number;
   readonly route: string | null;
   readonly model: string | null;
+  /** Of the body as it is sent, which may have been changed. */
   readonly requestBytes: number;
   /** The planned instant; of a follow-up in a partly open replay, the one its session came to. Never rewritten. */
   readonly intendedOffsetNs: number;

@@ -11,6 +11,7 @@ import type { KeySource } from '../core/key-source.ts';
 import { spliceJson } from './json-splice.ts';
 import { newName, newScalar } from './new-names.ts';
 import { type PerturbedPlace, perturbHeaders, perturbJson } from './perturbation.ts';
+import { RequestIds } from './request-ids.ts';
 
 /** Who a request is played as, where not as who it was recorded. */
 export interface PlayedAs {
@@ -43,8 +44,6 @@ const OWN_HEADERS: ReadonlySet<string> = new Set([
 const TRACE_HEADERS: ReadonlySet<string> = new Set([
   ...['traceparent', 'b3', 'uber-trace-id', 'x-cloud-trace-context', 'x-amzn-trace-id'],
 ]);
-/** Where a body has the id of its request. */
-const INFERENCE_TARGET = /^\/v2\/models\/[^?]*\/(?:infer|generate|generate_stream)(?:\?|$)/;
 const SERVER_ISSUED = 'previous_response_id';
 
 /** Whether a request goes on from an answer that the recorded server gave to somebody else. */
@@ -64,6 +63,7 @@ export function namesServerIssued({ request }: RequestPart): boolean {
 export class CopyIdentity {
   readonly #session: readonly KeySource[];
   readonly #perturb: readonly PerturbedPlace[];
+  readonly #requestIds = new RequestIds();
 
   /** @param session where the capture looked for the key of a session */
   constructor(session: readonly KeySource[], perturb: readonly PerturbedPlace[]) {
@@ -139,8 +139,8 @@ export class CopyIdentity {
     const untouched = { kept, jsonBytes: null, perturbed: false, unread: false };
     const named = this.#session.flatMap((source) => (source.kind === 'json' ? [source] : []));
     const tagged = places.flatMap((place) => (place.kind === 'json' ? [place.steps] : []));
-    const hasId = INFERENCE_TARGET.test(head.target);
-    if (kept === null || kept.length === 0 || named.length + tagged.length + (hasId ? 1 : 0) === 0)
+    const ids = this.#requestIds.membersOf(head.method, head.target);
+    if (kept === null || kept.length === 0 || named.length + tagged.length + ids.length === 0)
       return untouched;
     const coding = headerValue(head.headers, 'content-encoding');
     if (coding !== null && coding.toLowerCase() !== 'identity') return { ...untouched, unread: true };
@@ -151,7 +151,7 @@ export class CopyIdentity {
     for (const { steps, zeroIsNone } of named) {
       json = spliceJson(json, steps, (value) => sessionRenamed(value, zeroIsNone, as.sessionSalt)) ?? json;
     }
-    if (hasId) json = spliceJson(json, ['id'], (value) => newScalar(value, as.sessionSalt)) ?? json;
+    json = this.#requestIds.renew(json, ids, as.sessionSalt);
     let perturbed = false;
     for (const steps of tagged) {
       const next = perturbJson(json, steps, as.tag);

@@ -1,10 +1,10 @@
 import { lookup } from 'node:dns/promises';
 import { isIP, connect as tcpConnect } from 'node:net';
-import { type ConnectionOptions, connect as tlsConnect } from 'node:tls';
+import { type ConnectionOptions, TLSSocket, connect as tlsConnect } from 'node:tls';
 import { AppError, reasonOf } from '../core/errors.ts';
 import { hostnameOf } from './host-name.ts';
 import type { Target } from './target.ts';
-import { type CertificateRules, trustOf } from './target-certificates.ts';
+import { type CertificateRules, certificateRefusal, trustOf } from './target-certificates.ts';
 
 /** All addresses of a name; an empty list when it has none. */
 export type ResolveHost = (hostname: string) => Promise<readonly string[]>;
@@ -23,7 +23,8 @@ const MAX_SEEN_NAMES = 10_000;
 /**
  * Keeps a replay away from production. In a sidecar the recorded upstream is a loopback address, which says
  * nothing about the machine a replay runs on, so the fence is made of names: those requests were recorded
- * under, what they resolve to, and those declared with --production-host. Ports play no part.
+ * under, what they resolve to, and those declared with --production-host. Who declares loopback means the machine he
+ * is on, by whichever of its names and addresses. Ports play no part.
  */
 export class TargetFence {
   /** The target's host, as hosts are compared. */
@@ -45,6 +46,8 @@ export class TargetFence {
   async check(recordedAuthorities: Iterable<string>, resolve: ResolveHost): Promise<void> {
     if (this.#open) return;
     if (this.#declared.has(this.#name)) throw this.#forbidden('is named by --production-host');
+    const loopback = [...this.#declared].find(isLoopback);
+    if (loopback !== undefined && isLoopback(this.#name)) throw this.#forbidden(sameMachineAs(loopback));
     const names = new Set(this.#declared);
     for (const authority of recordedAuthorities) {
       this.checkRecorded(authority);
@@ -52,7 +55,9 @@ export class TargetFence {
     }
     const fenced = [...names].filter((name) => name !== '' && !isLoopback(name)).slice(0, MAX_RESOLVED_NAMES);
     const [own, ...theirs] = await Promise.all([this.#name, ...fenced].map(resolve));
-    const reachable = new Set((own ?? []).map(hostnameOf).filter((address) => !isLoopback(address)));
+    const addresses = (own ?? []).map(hostnameOf);
+    if (loopback !== undefined && addresses.some(isLoopback)) throw this.#forbidden(sameMachineAs(loopback));
+    const reachable = new Set(addresses.filter((address) => !isLoopback(address)));
     for (const [index, name] of fenced.entries()) {
       const shared = theirs[index]?.map(hostnameOf).find((address) => reachable.has(address));
       if (shared !== undefined) throw this.#forbidden(`is the same address (${shared}) as ${name}`);
@@ -78,6 +83,10 @@ export class TargetFence {
       hint: `Give a staging target, or state that it may be hit: --allow-production-host ${name}`,
     });
   }
+}
+
+function sameMachineAs(declared: string): string {
+  return `is this machine, as ${declared} is, which is named by --production-host`;
 }
 
 /** Loopback names and addresses: they mean this machine, whatever machine that was when recorded. */
@@ -123,14 +132,12 @@ export async function assertReachable(
   try {
     await promise;
   } catch (cause) {
-    throw new AppError(
-      'TARGET_UNREACHABLE',
-      `The target ${target.url} cannot be reached: ${reasonOf(cause)}`,
-      {
-        hint: 'Is it running, and does this machine reach it?',
-        cause,
-      },
-    );
+    const refused = socket instanceof TLSSocket ? certificateRefusal(socket) : null;
+    const what = refused === null ? 'cannot be reached' : 'shows a certificate that is not trusted';
+    throw new AppError('TARGET_UNREACHABLE', `The target ${target.url} ${what}: ${reasonOf(cause)}`, {
+      hint: refused ?? 'Is it running, and does this machine reach it?',
+      cause,
+    });
   } finally {
     socket.destroy();
   }

@@ -17,10 +17,19 @@ export function spliceJson(
   steps: readonly string[],
   change: (value: JsonScalar) => string | null,
 ): Buffer | null {
+  return spliceJsonAt(json, places(json, steps), change);
+}
+
+/** The same at positions of values, in order. */
+export function spliceJsonAt(
+  json: Uint8Array,
+  positions: Iterable<number>,
+  change: (value: JsonScalar) => string | null,
+): Buffer | null {
   const bytes = Buffer.from(json.buffer, json.byteOffset, json.byteLength);
   const pieces: Uint8Array[] = [];
   let from = 0;
-  for (const at of places(json, steps)) {
+  for (const at of positions) {
     const isText = json[at] === 0x22;
     const to = isText ? textEnd(bytes, at) : numberEnd(bytes, at);
     const literal = to < 0 ? null : change({ literal: bytes.toString('utf8', at, to), isText });

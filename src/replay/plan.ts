@@ -54,6 +54,8 @@ export interface PlanListener {
 export interface UnreadListener {
   addRecorded(): void;
   addPlanned(): void;
+  /** Planned as well, before the window. */
+  addWarmup?(): void;
 }
 
 /** Told of what all shards play together, in order, as far as one of them can know it. */
@@ -140,20 +142,22 @@ export function* plannedRequests(parts: PlanParts, listener: PlanListener): Gene
     const request = parts.changes.apply(row, built.request);
     const answer = parts.answers.of(row, request.body);
     const playedAsRow = built.perturbed ? playedRow(row, as) : row;
-    const planned = { index, intendedOffsetNs, row: playedAsRow, streams: answer.streams };
+    const planned = { index, intendedOffsetNs, streams: answer.streams };
     index += 1;
     if (shard === null) places += 1;
-    listener.whole?.planned(planned.row, intendedOffsetNs);
+    // As every shard knows it: how large the bodies of the others are is not known here.
+    listener.whole?.planned(playedAsRow, intendedOffsetNs);
     if (admittedUnbuilt ?? ceiling.admits(intendedOffsetNs)) {
       const moved = parts.timeShift?.move(request, send) ?? request;
       const changed = moved !== request || built.perturbed || isMasked(built);
-      listener.planned(changed ? { ...planned, changed } : planned);
+      const sent = { ...planned, row: sizedRow(playedAsRow, moved.body) };
+      listener.planned(changed ? { ...sent, changed } : sent);
       const place = placeOf(send, parts.connections ?? 'pooled');
       const follows = parts.chains?.follow(send, planned.index, intendedOffsetNs);
       const session = follows === undefined ? {} : { follows };
       yield { index: planned.index, intendedOffsetNs, ...place, ...session, ...moved, answer };
     } else {
-      listener.refusedByCeiling(planned);
+      listener.refusedByCeiling({ ...planned, row: sizedRow(playedAsRow, request.body) });
     }
   }
 }
@@ -218,4 +222,10 @@ function isMasked({ masked }: ReadyRequest): boolean {
 /** What was made to differ is no repetition, whatever it was made of. */
 function playedRow(row: ExchangeRow, as: PlayedAs | null): ExchangeRow {
   return as === null ? row : { ...row, requestHash: Buffer.from(as.tag, 'hex') };
+}
+
+/** A changed body may have another size than the recorded one: what is told of is what is sent. */
+function sizedRow(row: ExchangeRow, body: Uint8Array | null): ExchangeRow {
+  const requestBytes = body?.length ?? 0;
+  return requestBytes === (row.requestBytes ?? 0) ? row : { ...row, requestBytes };
 }

@@ -8,6 +8,8 @@ export interface UnreadCounts {
   readonly recorded: number;
   /** As if all of it could be built: that is not known. */
   readonly planned: number;
+  /** Of what precedes the window, in neither of these. */
+  readonly warmup: number;
   /** Whether that is all; else it is as much as there was time for. */
   readonly toTheEnd: boolean;
 }
@@ -22,6 +24,7 @@ export class UnreadPlan {
   #isCut = false;
   #recorded = 0;
   #planned = 0;
+  #warmup = 0;
 
   constructor(clock: Clock) {
     this.#clock = clock;
@@ -58,7 +61,12 @@ export class UnreadPlan {
     this.#planned += 1;
   }
 
+  addWarmup(): void {
+    this.#warmup += 1;
+  }
+
   counts(): UnreadCounts {
-    return { recorded: this.#recorded, planned: this.#planned, toTheEnd: !this.#isCut };
+    const [recorded, planned, warmup] = [this.#recorded, this.#planned, this.#warmup];
+    return { recorded, planned, warmup, toTheEnd: !this.#isCut };
   }
 }

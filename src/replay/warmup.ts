@@ -112,6 +112,7 @@ export function* warmedUp(
           addRecorded: () => undefined,
           addPlanned: () => {
             count += 1;
+            listener.unread?.addWarmup?.();
           },
         },
       },

@@ -1,6 +1,6 @@
 import { AppError } from '../core/errors.ts';
 import type { TimeRange } from '../core/ports.ts';
-import { formatInstantUs } from '../core/units.ts';
+import { formatInstantUs, formatMs } from '../core/units.ts';
 import type { CaptureOverview } from './capture-overview.ts';
 import type { AskedRange, WindowRequest } from './windows/request.ts';
 import { type FoundStretch, findStretch, type SearchKind } from './windows/search.ts';
@@ -140,14 +140,25 @@ function find(
   ranges: readonly AskedRange[],
 ): Found {
   const enough = kind === 'slowest' ? enoughLatencies(overview, lengthS) : 0;
-  const best = bestOf(overview, { kind, lengthS, minLatencies: enough }, ranges);
-  // Where no stretch has as many, as on a capture shorter than one, any will do.
-  const chosen = best ?? bestOf(overview, { kind, lengthS, minLatencies: 1 }, ranges);
+  const bestWith = (minLatencies: number) => bestOf(overview, { kind, lengthS, minLatencies }, ranges);
+  // Where only quiet hours were asked for, none has a tenth of what the others have.
+  const chosen = bestWith(enough) ?? bestWith(Math.min(enough, MIN_LATENCIES));
   if (chosen !== null) return chosen;
   if (kind === 'busiest') throw nothingWithin(overview, ranges);
+  if (bestWith(1) !== null) throw tooFewLatencies(overview, lengthS);
   throw new AppError('CAPTURE_EMPTY', `No latency was recorded in the window of ${overview.name}`, {
     hint: 'An import of arrivals has none; --peak finds the busiest stretch.',
   });
+}
+
+/** One slow answer of a few is no bad time of the service. */
+function tooFewLatencies({ name }: CaptureOverview, lengthS: number): AppError {
+  const length = formatMs(lengthS * 1e3);
+  return new AppError(
+    'CAPTURE_EMPTY',
+    `--worst: no stretch of ${length} in ${name} has ${MIN_LATENCIES} recorded latencies, too few to call one the worst`,
+    { hint: `Look for a longer stretch, for the busiest (--peak), or name one (--from, --to).` },
+  );
 }
 
 function bestOf(

@@ -136,3 +136,11 @@ describe('the requests that are foreseen', () => {
     }
   });
 });
+
+describe('copies', () => {
+  it('say what is made new in them, and nothing where there are none', () => {
+    const told = 'in JSON bodies request_id and rid of chat, completions and generate, id of v2 and generate';
+    expect(linesOf({ scaling: 'amplify', multiplier: '2' })).toContain(told);
+    expect(linesOf({ multiplier: '2' })).not.toContain('made new');
+  });
+});

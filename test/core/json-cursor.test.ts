@@ -1,6 +1,7 @@
 import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
 import {
+  jsonAfterElement,
   jsonElement,
   jsonLength,
   jsonMember,
@@ -35,6 +36,11 @@ describe('a cursor over JSON', () => {
               else expect(found).toBeGreaterThan(at);
             }
             expect(jsonElement(text, at, member.length)).toBe(-1);
+            for (let index = 0; index < member.length; index += 1) {
+              expect(jsonAfterElement(text, jsonElement(text, at, index))).toBe(
+                jsonElement(text, at, index + 1),
+              );
+            }
           }
         }
         expect(jsonMember(text, start, 'not there')).toBe(-1);

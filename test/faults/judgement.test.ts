@@ -7,6 +7,7 @@ import type { ReplayDocument } from '../../src/analysis/replay-document.ts';
 import { captureOf } from '../support/captures.ts';
 import { responseMessage } from '../support/exchanges.ts';
 import { type RunningProcess, startProcess, startReprise } from '../support/process.ts';
+import { startRecording } from '../support/recording.ts';
 import { documentOf, replay, requestsOf, serverOf } from '../support/replaying.ts';
 import { temporaryDirectory } from '../support/temp-dir.ts';
 
@@ -168,6 +169,53 @@ describe('a run that may not pass', () => {
     expect(document.calibration).toMatchObject({ representative: true, differences: [] });
     expect(document.notes.map(({ code }) => code)).not.toContain('uncalibrated');
     expect(codesOf(document).filter((code) => !OUR_SIDE.includes(code))).toEqual([]);
+  });
+});
+
+describe('a tenth of the traffic, recorded on purpose', () => {
+  const ASKED = 400;
+  const SLO = ['--json', '--slo', 'errors: rate<0.5'];
+
+  /** Records with `--sample 10%` what asks this, each without a session. @returns the capture */
+  async function sampled(body: object): Promise<string> {
+    const server = await serverOf(ended);
+    const directory = temporaryDirectory();
+    const recording = await startRecording(server.port, directory, ['--sample', '10%']);
+    const request = { method: 'POST', body: JSON.stringify(body) };
+    for (let asked = 0; asked < ASKED; asked += 1)
+      await (await fetch(`http://127.0.0.1:${recording.port}/v1/responses`, request)).text();
+    expect((await recording.stop()).end['lost']).toEqual({});
+    return directory;
+  }
+
+  it('is not all of it where it cannot be made up for: played once as if it were, it proves nothing', async () => {
+    // A copy cannot go on from an answer that somebody else was given.
+    const capture = await sampled({ model: 'm', input: 'x', previous_response_id: 'resp_1' });
+    const result = await replay(capture, (await serverOf(ended)).url, SLO);
+    const document = documentOf(result);
+    expectVerdict(document, result.status, 'INCONCLUSIVE', ['multiplier_not_reached']);
+    const share = document.recorded / ASKED;
+    expect(share).toBeLessThan(0.2);
+    expect(document).toMatchObject({ planned: document.recorded, sent: document.recorded, failed: 0 });
+    expect(document.coverage).toBeCloseTo(share, 2);
+    expect(document.coverageUnexplained).toBe(0);
+    expect(document.effectiveMultiplier).toBeCloseTo(share, 2);
+  });
+
+  it('is made up for by copies, and passes for 1x where those are as many as were left out', async () => {
+    const capture = await sampled({ model: 'm', input: 'x' });
+    const result = await replay(capture, (await serverOf(ended)).url, [...SLO, '--jitter', '100ms']);
+    const document = documentOf(result);
+    expect(document.coverage).toBeLessThan(0.2);
+    expect(document.planned).toBeGreaterThan(document.recorded * 4);
+    expect(document.effectiveMultiplier).toBeCloseTo(document.planned / ASKED, 2);
+    const reached = (document.effectiveMultiplier ?? 0) >= 0.99;
+    expect(codesOf(document).includes('multiplier_not_reached')).toBe(!reached);
+    if (!reached)
+      expect({ verdict: document.verdict, status: result.status }).toEqual({
+        verdict: 'INCONCLUSIVE',
+        status: 4,
+      });
   });
 });
 

@@ -5,6 +5,7 @@ import { gzipSync } from 'node:zlib';
 import { describe, expect, it } from 'vitest';
 import type { Message } from '../../src/core/exchange.ts';
 import { headerPairsOf, parseRequestHead } from '../../src/core/headers.ts';
+import { openForReading } from '../../src/storage/database.ts';
 import { captureOf } from '../support/captures.ts';
 import {
   exchangeOf,
@@ -230,4 +231,39 @@ describe('a replay of every kind of request', () => {
     });
     expect(server.requests).toHaveLength(3);
   });
+});
+
+it('keeps of each request the size of the body that was sent, whatever was changed in it', async () => {
+  const capture = captureOf(
+    Array.from({ length: 20 }, (_, at) =>
+      exchangeOf({
+        arrivalUs: TEST_EPOCH_US + at * 1_000,
+        request: requestMessage({
+          target: '/v1/chat/completions',
+          body: JSON.stringify({
+            messages: [{ content: `prompt ${at}` }],
+            request_id: `r${at}`,
+            stream: true,
+            sent_at: '2020-01-01T00:00:00Z',
+          }),
+        }),
+      }),
+    ),
+  );
+  const server = await serverOf();
+  const changes = ['--perturb', 'json:/messages/0/content', '--shift-time', '/sent_at', '--request-usage'];
+  const run = await replay(capture, server.url, [
+    ...['--json', '--scaling', 'amplify', '--multiplier', '2.5', '--jitter', '10ms', ...changes],
+  ]);
+  const sentBytes = server.requests.reduce((sum, { body }) => sum + body.length, 0);
+  const rows = openForReading(join(run.out, 'run.sqlite'));
+  const kept = rows.prepare<[], { bytes: number }>('SELECT sum(request_bytes) AS bytes FROM send').get();
+  rows.close();
+  expect(server.requests.length).toBeGreaterThan(40);
+  expect(kept).toEqual({ bytes: sentBytes });
+  expect(documentOf(run).fidelity.mixDistance).toBe(0);
+  const ids = server.requests.map(
+    ({ body }) => (JSON.parse(String(body)) as { request_id: string }).request_id,
+  );
+  expect(new Set(ids).size).toBe(ids.length);
 });

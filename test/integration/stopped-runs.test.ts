@@ -9,6 +9,7 @@ import { mergeCommand } from '../../src/cli/merge.ts';
 import { reportRun } from '../../src/cli/reporting.ts';
 import { terminal } from '../../src/cli/terminal.ts';
 import { captureOf } from '../support/captures.ts';
+import { TEST_EPOCH_US } from '../support/exchanges.ts';
 import { startReprise } from '../support/process.ts';
 import { requestsOf, serverOf } from '../support/replaying.ts';
 import { temporaryDirectory } from '../support/temp-dir.ts';
@@ -76,4 +77,30 @@ test('a run that was stopped long before the end of its plan is merged, compared
     const rows = summaryOf(directory).fidelity.planned.count;
     expect((compared.pairs ?? 0) + (compared.unpaired?.leftOut ?? 0)).toBe(rows);
   }
+});
+
+test('a run that is stopped while it calibrates gives no reason that is of its own instant', async () => {
+  const server = await serverOf();
+  const out = join(temporaryDirectory(), 'run');
+  const capture = captureOf(requestsOf(COUNT, 100_000));
+  const args = ['replay', capture, '--target', server.url, '--out', out];
+  const from = new Date(TEST_EPOCH_US / 1e3 + 10_000).toISOString();
+  const running = startReprise([
+    ...args,
+    '--from',
+    from,
+    '--calibrate',
+    '5s',
+    '--warmup',
+    '2s',
+    '--slo',
+    'errors: rate<0.01',
+  ]);
+  while (server.requests.length === 0) await sleep(20);
+  expect((await running.kill('SIGINT')).status).toBe(130);
+  const document = summaryOf(out);
+  expect(document).toMatchObject({ sent: 0, interrupted: 'SIGINT', warmup: { planned: 20, sent: 0 } });
+  expect(document.health.busyShare).toBe(0);
+  expect(document.reasons.map(({ code }) => code)).not.toContain('sender_busy');
+  expect(JSON.stringify(document.notes)).not.toContain('recorded statuses');
 });

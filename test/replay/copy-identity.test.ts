@@ -119,6 +119,55 @@ describe('a copy', () => {
     expect(parsed.parameters).toMatchObject({ sequence_start: true });
   });
 
+  it.each([
+    ['/v1/chat/completions', 'request_id'],
+    ['/openai/deployments/m/chat/completions?api-version=1', 'request_id'],
+    ['/v1/completions', 'rid'],
+    ['/v1/embeddings', 'rid'],
+    ['/generate', 'rid'],
+    ['/invocations', 'id'],
+    ['/serving/v2/models/m/versions/1/infer', 'id'],
+    ['/v2/models/m/generate_stream', 'id'],
+  ])('repeats no id of its request: %s, %s', (target, member) => {
+    const json = (id: string) =>
+      `{ "messages": [{"${member}":"told"}],\t"a":1.50,"${member}" : ${id},"z":"\\u00e9","${member}":null}`;
+    const recorded = requestPayload(target, [], json('"chatcmpl-8a7f6b5c4d3e"'));
+    const bodies = [copyOf(1), copyOf(2), copyOf(0)].map((as) => ready(builderOf().build(recorded, as)).body);
+    expect(new Set(bodies).size).toBe(3);
+    for (const each of bodies) {
+      const id = /\t"a":1\.50,"[a-z_]+" : ("[a-z]{8}-[0-9a-z]{12}"),/.exec(each)?.[1] ?? '';
+      expect(id).not.toBe('"chatcmpl-8a7f6b5c4d3e"');
+      expect(each).toBe(json(id));
+    }
+    expect(ready(builderOf().build(recorded)).body).toBe(json('"chatcmpl-8a7f6b5c4d3e"'));
+  });
+
+  it('has a new id for each prompt of a batch, and leaves an empty id and what is no id', () => {
+    const bodyAt = (target: string, json: string) =>
+      ready(builderOf().build(requestPayload(target, [], json), copyOf(1))).body;
+    const batch = JSON.parse(
+      bodyAt('/generate', '{"text":["a","b"],"rid":["aaaaaaaaaaaa-1", "bbbbbbbbbbbb-2"]}'),
+    );
+    expect(batch.rid).toEqual([expect.stringMatching(/^\S{14}$/), expect.stringMatching(/^\S{14}$/)]);
+    expect(new Set([...batch.rid, 'aaaaaaaaaaaa-1', 'bbbbbbbbbbbb-2']).size).toBe(4);
+    expect(JSON.parse(bodyAt('/generate', '{"rid":5}'))).not.toEqual({ rid: 5 });
+    for (const json of [
+      '{"rid":"","request_id":null,"id":"mine"}',
+      '{"rid":[],"messages":[{"content":"\\"rid\\":\\"x\\"","rid":"x"}]}',
+      '{"rid":{"a":"x"}}',
+      '{"rid":["cut',
+      '[{"rid":"x"}]',
+      '--form\r\n"rid":"x"',
+    ]) {
+      expect(bodyAt('/v1/chat/completions', json)).toBe(json);
+    }
+    for (const target of ['/v1/models/m:predict', '/v1/messages', '/other']) {
+      expect(bodyAt(target, '{"id":"x","rid":"y","request_id":"z"}')).toBe(
+        '{"id":"x","rid":"y","request_id":"z"}',
+      );
+    }
+  });
+
   it('says where it could not look: a compressed body still names who it was', () => {
     const zipped = requestPayload('/v1/chat', [['Content-Encoding', 'gzip']], '\x1f\x8b\x08');
     expect(ready(builderOf().build(zipped, copyOf(1)))).toMatchObject({

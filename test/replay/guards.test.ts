@@ -1,9 +1,16 @@
 import { createServer, isIP } from 'node:net';
+import { createServer as createTlsServer } from 'node:tls';
 import { afterEach, describe, expect, it } from 'vitest';
 import { AbortRule } from '../../src/replay/abort-rule.ts';
 import { assertReachable, isLoopback, type ResolveHost, TargetFence } from '../../src/replay/guards.ts';
 import { hostnameOf } from '../../src/replay/host-name.ts';
 import { parseTarget } from '../../src/replay/target.ts';
+import {
+  CERTIFICATE_KEY_PEM,
+  CERTIFICATE_PEM,
+  LOCAL_CERTIFICATE_KEY_PEM,
+  LOCAL_CERTIFICATE_PEM,
+} from '../support/certificate.ts';
 
 const ADDRESSES: Readonly<Record<string, readonly string[]>> = {
   'triton.prod': ['10.0.0.5', '10.0.0.6'],
@@ -87,6 +94,21 @@ describe('TargetFence', () => {
     await expect(
       check(target, [], { production: [production], allowed: [production] }),
     ).resolves.toBeUndefined();
+  });
+
+  it.each([
+    ['http://localhost:8000', '127.0.0.1'],
+    ['http://127.0.0.1:8000', 'localhost'],
+    ['http://[::1]:8000', '127.0.0.1:9000'],
+    ['http://me.example', 'localhost'],
+  ])('forbids %s where --production-host says %s: both are this machine', async (target, production) => {
+    await expect(check(target, [], { production: [production] })).rejects.toMatchObject({
+      code: 'TARGET_FORBIDDEN',
+      message: expect.stringContaining('this machine'),
+    });
+    const allowed = [parseTarget(target).hostname];
+    await expect(check(target, [], { production: [production], allowed })).resolves.toBeUndefined();
+    await expect(check('http://staging.example', [], { production: [production] })).resolves.toBeUndefined();
   });
 
   it('opens for the target that is named, not for another', async () => {
@@ -186,6 +208,23 @@ describe('assertReachable', () => {
     ).rejects.toMatchObject({
       code: 'TARGET_UNREACHABLE',
     });
+  });
+
+  it.each([
+    ['is signed by itself', 'localhost', LOCAL_CERTIFICATE_PEM, LOCAL_CERTIFICATE_KEY_PEM, null, '--ca FILE'],
+    ['is of another name', 'localhost', CERTIFICATE_PEM, CERTIFICATE_KEY_PEM, CERTIFICATE_PEM, 'by a name'],
+  ])('names the way out where a certificate %s', async (_, host, cert, key, caPem, way) => {
+    const server = createTlsServer({ cert, key }).on('tlsClientError', () => undefined);
+    servers.push(server);
+    await new Promise<void>((done) => server.listen(0, '127.0.0.1', done));
+    const target = parseTarget(`https://${host}:${(server.address() as { port: number }).port}`);
+    const refused = assertReachable(target, { caPem, acceptAnyCertificate: false });
+    await expect(refused).rejects.toMatchObject({
+      code: 'TARGET_UNREACHABLE',
+      message: expect.stringMatching(/not trusted: .*(self-signed|altnames)/),
+      hint: expect.stringMatching(`${way}.*--insecure`),
+    });
+    await assertReachable(target, { caPem, acceptAnyCertificate: true });
   });
 
   it('gives up on a target that never answers', async () => {

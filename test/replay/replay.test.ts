@@ -124,7 +124,12 @@ describe('Replay.run', () => {
       return requestPayload('/');
     });
     const { replay, listener } = replayOf({ capture });
-    expect((await replay.run(listener, never)).unread).toEqual({ recorded: 0, planned: 0, toTheEnd: false });
+    expect((await replay.run(listener, never)).unread).toEqual({
+      recorded: 0,
+      planned: 0,
+      warmup: 0,
+      toTheEnd: false,
+    });
   });
 
   it.each([

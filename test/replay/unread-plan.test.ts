@@ -22,7 +22,7 @@ test('counts a stopped plan for a second, and says that it is not all', () => {
     nowNs += 1e6;
   }
   expect(counted).toBe(1_001);
-  expect(unread.counts()).toEqual({ recorded: 0, planned: counted, toTheEnd: false });
+  expect(unread.counts()).toEqual({ recorded: 0, planned: counted, warmup: 0, toTheEnd: false });
   expect(unread.goesOn()).toBe(false);
 });
 
@@ -51,5 +51,5 @@ test.each([
   playback.countOn(() => unread.goesOn());
   expect(rows.next()).toMatchObject({ done: true });
   expect(read).toBeLessThan(1_020);
-  expect(unread.counts()).toEqual({ recorded: 0, planned: 0, toTheEnd: false });
+  expect(unread.counts()).toEqual({ recorded: 0, planned: 0, warmup: 0, toTheEnd: false });
 });

@@ -3,6 +3,7 @@ import { countOf, formatInstantUs, formatMs } from '../../core/units.ts';
 import type { Forecast } from '../forecast.ts';
 import { placeText } from '../perturbation.ts';
 import type { PlanEnd } from '../plan-end.ts';
+import { ID_MEMBERS_TEXT } from '../request-ids.ts';
 import { stageText } from '../stages.ts';
 import { SCALING_KINDS } from './kinds.ts';
 import { shifted } from './layers.ts';
@@ -83,6 +84,7 @@ export function scalingLines(
     ...(repeats
       ? [
           `  plays each session ${rangeText(document.timesEach, (times) => times.toFixed(2))} times; copies have names of their own and begin up to ${formatMs(options.jitterMs)} later`,
+          `    made new in them: the session's key, trace, request and idempotency headers, and in JSON bodies ${ID_MEMBERS_TEXT}`,
           document.perturb.length === 0
             ? '    copies repeat payloads and may be answered from a cache; --perturb makes them differ'
             : `    copies differ in ${document.perturb.join(', ')}`,
