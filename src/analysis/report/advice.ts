@@ -106,9 +106,9 @@ export const ADVICE: Readonly<Record<ReasonCode | ReportReasonCode, Advice>> = {
     next: 'Raise the recorder’s memory or disk quota, whichever inspect names as the cause, and record again.',
   },
   multiplier_not_reached: {
-    title: 'The plan falls short of the multiplier',
+    title: 'The load falls short of the multiplier',
     means: 'The load is that of the effective multiplier, and a pass holds for that one only.',
-    next: 'Ask for a higher multiplier to make up for it, or record whole bodies so that more can be replayed.',
+    next: 'Where requests are missing from the plan, ask for a higher multiplier to make up for them, or record whole bodies so that more can be replayed.',
   },
   connection_wait: {
     title: 'Requests waited for their recorded connections',
