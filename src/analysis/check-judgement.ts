@@ -1,8 +1,9 @@
 import { UNCHECKED_REASONS, UNCHECKED_TEXTS } from '../core/answer-check.ts';
 import { type CheckFigures, uncheckedOf } from './check-statistics.ts';
-import { percent, type Reason } from './findings.ts';
+import type { Reason } from './findings.ts';
 import type { JudgementBounds } from './judgement-bounds.ts';
 import type { RunFigures } from './run-statistics.ts';
+import { percent } from './share-text.ts';
 import type { Threshold } from './slo.ts';
 import { isBrokenByChecked, type SloResult } from './slo-evaluation.ts';
 

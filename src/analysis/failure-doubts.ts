@@ -1,7 +1,8 @@
 import { excusedOf } from './excused.ts';
-import { commonestFailure, percent, type Reason } from './findings.ts';
+import { commonestFailure, type Reason } from './findings.ts';
 import type { JudgementBounds } from './judgement-bounds.ts';
 import type { RunContext } from './run-context.ts';
+import { percent } from './share-text.ts';
 import type { Threshold } from './slo.ts';
 
 /**

@@ -4,6 +4,7 @@ import { type ArrivalFigures, ArrivalStatistics } from './arrival-statistics.ts'
 import { type DuplicateFigures, DuplicateRatio } from './duplicate-ratio.ts';
 import { gapDistance } from './gap-distance.ts';
 import { InstantOrder } from './instant-order.ts';
+import { JUDGEMENT_BOUNDS } from './judgement-bounds.ts';
 import { MixDistance } from './mix-distance.ts';
 import { SendOrder } from './send-order.ts';
 
@@ -27,13 +28,18 @@ export interface StreamDistance {
   readonly mixDistance: number | null;
 }
 
+/** What a request can wait for at our end: what it follows in its session, or its recorded connection. */
+export type WaitsFor = 'sessions' | 'connections';
+
 /** How close what was sent is to what was planned, and what was planned to what was recorded. */
 export interface Fidelity {
   readonly recorded: ArrivalFigures;
   readonly planned: ArrivalFigures;
+  /** Null where every request could leave at its planned instant. */
+  readonly waitsFor: WaitsFor | null;
   /**
-   * Of a partly open replay, the instants its sessions came to, which is what `sent` is held against; null where
-   * every request was due at its planned instant.
+   * Where requests wait, the instants their sessions or connections came to, which is what `sent` is held against: the
+   * rest of the way is our lag. Null where nothing waits.
    */
   readonly resolved: ArrivalFigures | null;
   /** Likewise, requests whose instant came, refused or not, before the last planned one; null else. */
@@ -56,20 +62,25 @@ export class FidelityStatistics {
   readonly #inWindow = new ArrivalStatistics(US_PER_S);
   readonly #planned = new ArrivalStatistics(NS_PER_S);
   readonly #sent = new ArrivalStatistics(NS_PER_S);
-  /** By their places in the schedule; of a partly open replay, whose sends overtake each other, by their instants. */
-  readonly #order = new SendOrder((actualOffsetNs) => this.#sent.add(actualOffsetNs));
+  /**
+   * By their places in the schedule; where requests wait and so overtake each other, by their instants. Those that wait
+   * for connections were ready in the order of the schedule all the same.
+   */
+  readonly #order = new SendOrder((readyOffsetNs) => {
+    if (this.#waitsFor === null) this.#sent.add(readyOffsetNs);
+  });
   readonly #sentOrder = new InstantOrder((actualOffsetNs) => this.#sent.add(actualOffsetNs));
   readonly #resolved = new ArrivalStatistics(NS_PER_S);
   readonly #resolvedOrder = new InstantOrder((offsetNs) => this.#resolved.add(offsetNs));
-  readonly #partlyOpen: boolean;
+  readonly #waitsFor: WaitsFor | null;
   #lastPlannedNs = 0;
   #dueInTime = 0;
   readonly #mix = new MixDistance(3);
   readonly #duplicates = new DuplicateRatio();
 
-  /** @param partlyOpen whether instants are found as sessions go on, rather than planned */
-  constructor(partlyOpen = false) {
-    this.#partlyOpen = partlyOpen;
+  /** @param waitsFor what puts requests off beyond their planned instants, if anything does */
+  constructor(waitsFor: WaitsFor | null = null) {
+    this.#waitsFor = waitsFor;
   }
 
   /** Takes an exchange that was selected of the window, replayable or not, in order of arrival. */
@@ -99,22 +110,23 @@ export class FidelityStatistics {
   /** Takes a finished send, in any order. */
   addSend(send: Send): void {
     const { actualOffsetNs, connectionWaitNs } = send;
-    // As ready as they were: what waits for its recorded connection waits for the target, and shows in latency.
     // The schedule is read farther than time has come, so the last planned instant is the last of what is to come.
-    if ((actualOffsetNs !== null || send.refused) && send.intendedOffsetNs <= this.#lastPlannedNs)
+    if ((actualOffsetNs !== null || send.refused) && cameInTime(send, this.#lastPlannedNs))
       this.#dueInTime += 1;
-    const readyNs = actualOffsetNs === null ? null : readyOffsetNs({ actualOffsetNs, connectionWaitNs });
-    if (!this.#partlyOpen) this.#order.add(send.index, readyNs);
-    else if (readyNs !== null) {
-      this.#sentOrder.add(readyNs);
-      this.#resolvedOrder.add(send.intendedOffsetNs);
+    if (this.#waitsFor !== 'sessions') {
+      const readyNs = actualOffsetNs === null ? null : readyOffsetNs({ actualOffsetNs, connectionWaitNs });
+      this.#order.add(send.index, readyNs);
     }
-    if (actualOffsetNs !== null) this.#mix.add(SENT, send);
+    if (actualOffsetNs === null) return;
+    this.#mix.add(SENT, send);
+    if (this.#waitsFor === null) return;
+    this.#sentOrder.add(actualOffsetNs);
+    this.#resolvedOrder.add(resolvedOffsetNs(send));
   }
 
   /** Takes a send of the warm-up, which has a place in the schedule and no part in any figure. */
   passOver(index: number): void {
-    if (!this.#partlyOpen) this.#order.add(index, null);
+    if (this.#waitsFor !== 'sessions') this.#order.add(index, null);
   }
 
   /** To be called when no send is outstanding, before the final figures. */
@@ -129,19 +141,35 @@ export class FidelityStatistics {
       recorded: this.#recorded.figures(),
       unfiltered: this.#inWindow.count === 0 ? null : this.#inWindow.figures(),
       planned: this.#planned.figures(),
-      resolved: this.#partlyOpen ? this.#resolved.figures() : null,
-      dueInTime: this.#partlyOpen ? this.#dueInTime : null,
+      waitsFor: this.#waitsFor,
+      resolved: this.#waitsFor === null ? null : this.#resolved.figures(),
+      dueInTime: this.#waitsFor === null ? null : this.#dueInTime,
       sent: this.#sent.figures(),
       recordedToPlanned: {
         ksGaps: gapDistance(this.#recorded.gaps, this.#planned.gaps),
         mixDistance: this.#mix.between(RECORDED, PLANNED),
       },
       plannedToSent: {
-        ksGaps: gapDistance((this.#partlyOpen ? this.#resolved : this.#planned).gaps, this.#sent.gaps),
+        ksGaps: gapDistance((this.#waitsFor === null ? this.#planned : this.#resolved).gaps, this.#sent.gaps),
         mixDistance: this.#mix.between(PLANNED, SENT),
       },
       duplicates: this.#duplicates.figures(),
       unordered: this.#order.givenUp + this.#order.disordered + this.#sentOrder.disordered,
     };
   }
+}
+
+/** When a send that was not kept late by us would have left: its instant, and the wait for its recorded connection. */
+export function resolvedOffsetNs(send: Pick<Send, 'intendedOffsetNs' | 'connectionWaitNs'>): number {
+  return send.intendedOffsetNs + (send.connectionWaitNs ?? 0);
+}
+
+/** Whether a send could leave within the time of the plan; to wait no longer than lag may last is no delay. */
+export function cameInTime(
+  send: Pick<Send, 'intendedOffsetNs' | 'connectionWaitNs'>,
+  lastPlannedNs: number,
+): boolean {
+  const { intendedOffsetNs, connectionWaitNs } = send;
+  const waitedNs = connectionWaitNs ?? 0;
+  return intendedOffsetNs + (waitedNs > JUDGEMENT_BOUNDS.lagNs ? waitedNs : 0) <= lastPlannedNs;
 }

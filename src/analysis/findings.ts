@@ -1,12 +1,15 @@
-import { formatMs, formatShare } from '../core/units.ts';
+import { formatMs } from '../core/units.ts';
 import type { ArrivalFigures } from './arrival-statistics.ts';
 import { IDC_WINDOWS } from './arrival-statistics.ts';
 import { nothingPlanned } from './empty-plan.ts';
 import type { JudgementBounds } from './judgement-bounds.ts';
+import { lagBoundNs } from './lag-bound.ts';
+import { connectionWait, multiplier } from './offered-load.ts';
 import type { OutcomeFigures } from './outcome-counts.ts';
 import { isStoppedByFailures, type RunContext } from './run-context.ts';
+import { percent } from './share-text.ts';
+import { stalled } from './standstills.ts';
 import type { StatusMixFigures } from './status-mix.ts';
-import { StretchSet } from './stretch-set.ts';
 
 /** Every reason a judgement can give. */
 export const REASON_CODES = [
@@ -27,6 +30,7 @@ export const REASON_CODES = [
   'answers_unchecked',
   'coverage_unexplained',
   'multiplier_not_reached',
+  'connection_wait',
   'not_comparable',
   'staging_not_representative',
   'violated_by_our_lag',
@@ -62,6 +66,7 @@ const CHECKS: readonly Check[] = [
   shardsApart,
   coverage,
   multiplier,
+  connectionWait,
   comparable,
   representative,
 ];
@@ -69,11 +74,6 @@ const CHECKS: readonly Check[] = [
 /** Every cause on our side, or in the comparison, why a run cannot be judged. Empty for a valid run. */
 export function findings(context: RunContext, bounds: JudgementBounds): Reason[] {
   return CHECKS.map((check) => check(context, bounds)).filter((reason) => reason !== null);
-}
-
-/** The lag our side may have, nanoseconds: 2 ms, or 5 % of the median service latency where that is more. */
-export function lagBoundNs({ figures }: RunContext, bounds: JudgementBounds): number {
-  return Math.max(bounds.lagNs, bounds.lagOfServiceShare * (figures.latency.service.percentile(50) ?? 0));
 }
 
 /** Whether latencies counted from the planned instant may be our own doing. */
@@ -122,7 +122,7 @@ function achieved({ figures, interrupted: cause }: RunContext, bounds: Judgement
 
 function lag(context: RunContext, bounds: JudgementBounds): Reason | null {
   const p99 = context.figures.latency.lag.percentile(99);
-  const bound = lagBoundNs(context, bounds);
+  const bound = lagBoundNs(context.figures, bounds);
   if (p99 === null || p99 <= bound) return null;
   return {
     code: 'lag_over_bound',
@@ -146,18 +146,6 @@ function throttled({ health }: RunContext): Reason | null {
     code: 'cpu_throttled',
     text: 'the CPU quota of our own container, unit or slice held the generator back',
     advice: 'Raise or remove the CPU limit of what the replay runs in.',
-  };
-}
-
-function stalled({ health, figures }: RunContext, bounds: JudgementBounds): Reason | null {
-  const stalls = new StretchSet(health.stalls);
-  const span = Math.max(figures.plannedSpanNs, figures.endOffsetNs);
-  const share = span === 0 ? 0 : stalls.totalNs / span;
-  if (stalls.longestNs <= bounds.stallNs && share <= bounds.stalledShare) return null;
-  return {
-    code: 'stalled',
-    text: `the generator was late without a break for up to ${formatMs(stalls.longestNs / 1e6)}, catching up included, ${percent(share)} of the run in all`,
-    advice: 'Give the generator idle cores of its own and enough memory; then replay again.',
   };
 }
 
@@ -211,7 +199,7 @@ function shardsMissing({ shards }: RunContext): Reason | null {
 
 function shardsApart(context: RunContext, bounds: JudgementBounds): Reason | null {
   const spreadUs = context.shards?.startSpreadUs ?? 0;
-  if (spreadUs * 1e3 <= lagBoundNs(context, bounds)) return null;
+  if (spreadUs * 1e3 <= lagBoundNs(context.figures, bounds)) return null;
   return {
     code: 'shards_apart',
     text: `the shards began up to ${formatMs(spreadUs / 1e3)} apart, so that together they were not the planned arrivals`,
@@ -225,29 +213,6 @@ function coverage({ coverage: { unexplained } }: RunContext, bounds: JudgementBo
     code: 'coverage_unexplained',
     text: `${percent(unexplained)} of the traffic seen while recording is missing from the capture`,
     advice: 'See what was lost with inspect; replay a window without losses, or record again.',
-  };
-}
-
-function multiplier(context: RunContext, bounds: JudgementBounds): Reason | null {
-  const { effectiveMultiplier, playedMultiplier, multiplier: asked } = context;
-  // Where nobody knows what was seen, the multiplier is of what the capture holds, and must be reached all the same.
-  const reached = effectiveMultiplier ?? playedMultiplier;
-  if (nothingPlanned(context) !== null) return null;
-  if (reached === null || reached >= asked * (1 - bounds.multiplierShare)) return null;
-  const partlyOpen = context.figures.fidelity.resolved !== null;
-  // What had not come due when the run was stopped says nothing of how its sessions went.
-  if (partlyOpen && context.interrupted !== null) return null;
-  // What comes due follows the answers, and those follow our sends.
-  const slow =
-    stalled(context, bounds) === null
-      ? 'The target slowed its sessions down'
-      : 'We stood still ourselves, which put off what was to follow: mend that first (see stalled). Else the target slowed its sessions down';
-  return {
-    code: 'multiplier_not_reached',
-    text: `${partlyOpen ? 'what came due in time' : 'the plan'} is ${reached.toFixed(3)} times ${effectiveMultiplier === null ? 'what the capture holds' : 'the traffic that was seen'}, not ${asked}`,
-    advice: partlyOpen
-      ? `${slow}, or requests are missing: see sessionOrder, skipped and coverage. Replay a smaller multiplier, or a window that is long beside its sessions.`
-      : 'Requests are missing from the recording or cannot be replayed: see skipped and coverage. Where sessions were drawn, the seed drew few: give another --seed, or a longer window.',
   };
 }
 
@@ -283,11 +248,4 @@ function representative({ calibration }: RunContext): Reason | null {
     advice:
       'Serve the same model from the same kind of machine, without a cache; or widen --calibrate-bounds if that is meant.',
   };
-}
-
-/** `0.0123` → `1.2 %`; what is not whole is not rounded to it, and what is not nothing not to nothing. */
-export function percent(share: number): string {
-  const text = (share * 100).toFixed(1);
-  const isRounded = (text === '100.0' && share < 1) || (text === '0.0' && share > 0);
-  return isRounded ? formatShare(share) : `${text} %`;
 }

@@ -17,6 +17,8 @@ export interface JudgementBounds {
   readonly unexplainedShare: number;
   /** By how much of it the effective multiplier may fall short. */
   readonly multiplierShare: number;
+  /** Share of what was sent that may have waited for its recorded connection for longer than lag may last. */
+  readonly connectionWaitShare: number;
   /** By how much the share of answers that are no 2xx, or the mix of statuses, may be off the recording. */
   readonly statusShare: number;
   /** Share of answers that may be without comparison before an objective on mismatches is in doubt. */
@@ -34,6 +36,7 @@ export const JUDGEMENT_BOUNDS: JudgementBounds = Object.freeze({
   arrivalDifference: 0.25,
   unexplainedShare: 0.01,
   multiplierShare: 0.01,
+  connectionWaitShare: 0.01,
   statusShare: 0.02,
   uncheckedShare: 0.01,
 });

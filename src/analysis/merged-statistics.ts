@@ -4,8 +4,9 @@ import { type ArrivalFigures, ArrivalStatistics } from './arrival-statistics.ts'
 import { CheckStatistics, checkedSendOf } from './check-statistics.ts';
 import { ErrorExampleKeeper } from './error-examples.ts';
 import { excusedTogether } from './excused.ts';
-import type { Fidelity } from './fidelity.ts';
+import { cameInTime, type Fidelity, resolvedOffsetNs, type WaitsFor } from './fidelity.ts';
 import { gapDistance } from './gap-distance.ts';
+import { InstantOrder } from './instant-order.ts';
 import { type LatencyFigures, LatencyStatistics } from './latency-statistics.ts';
 import { MixDistance } from './mix-distance.ts';
 import { OutcomeCounts, type OutcomeFigures } from './outcome-counts.ts';
@@ -25,6 +26,8 @@ export interface MergedParts {
   /** The plan that all of them had; of the shard that came farthest. */
   readonly whole: WholePlan;
   readonly unfiltered: ArrivalFigures | null;
+  /** What put requests off beyond their planned instants; null or left out where nothing did. */
+  readonly waitsFor?: WaitsFor | null;
   /** By shard: where it stood still, on the common time, and how it was answered when recorded. */
   readonly shards: readonly {
     readonly stalls: readonly Stretch[];
@@ -53,13 +56,20 @@ export class MergedStatistics {
   readonly #mix = new MixDistance(2);
   readonly #planned = new ArrivalStatistics(NS_PER_S);
   readonly #sent = new ArrivalStatistics(NS_PER_S);
+  readonly #resolved = new ArrivalStatistics(NS_PER_S);
+  /** Where requests wait they overtake each other. */
+  readonly #sentOrder = new InstantOrder((offsetNs) => this.#sent.add(offsetNs));
+  readonly #resolvedOrder = new InstantOrder((offsetNs) => this.#resolved.add(offsetNs));
+  readonly #waitsFor: WaitsFor | null;
   #firstIntendedNs: number | null = null;
   #lastIntendedNs = 0;
   #endOffsetNs = 0;
   #unordered = 0;
+  #dueInTime = 0;
 
   constructor(parts: MergedParts) {
     this.#parts = parts;
+    this.#waitsFor = parts.waitsFor ?? null;
     // Where nothing stood still, nothing has to wait aside until that is known.
     const isStill = parts.shards.some(({ stalls }) => stalls.length > 0);
     this.#latency = parts.shards.map(() => new LatencyStatistics(...(isStill ? [] : [0])));
@@ -78,7 +88,10 @@ export class MergedStatistics {
    * @param send on the common time of all shards
    */
   addSend(shard: number, send: Send): void {
-    if (this.#firstIntendedNs === null) this.#sent.layWindowsFrom(send.intendedOffsetNs);
+    if (this.#firstIntendedNs === null) {
+      this.#sent.layWindowsFrom(send.intendedOffsetNs);
+      this.#resolved.layWindowsFrom(send.intendedOffsetNs);
+    }
     this.#firstIntendedNs ??= send.intendedOffsetNs;
     this.#lastIntendedNs = send.intendedOffsetNs;
     this.#planned.add(send.intendedOffsetNs);
@@ -91,6 +104,10 @@ export class MergedStatistics {
     const { actualOffsetNs } = send;
     if (actualOffsetNs === null) return;
     this.#mix.add(SENT, send);
+    if (this.#waitsFor !== null) {
+      this.#sentOrder.add(actualOffsetNs);
+      this.#resolvedOrder.add(resolvedOffsetNs(send));
+    }
     this.#endOffsetNs = Math.max(this.#endOffsetNs, send.lastByteOffsetNs ?? actualOffsetNs);
     this.#latency[shard]?.add({ ...send, actualOffsetNs }, outcome === 'completed');
     if (send.error === null) this.#statusMix.addSent(send.status);
@@ -106,7 +123,13 @@ export class MergedStatistics {
 
   /** Takes the instants at which anything was ready to be sent, by whichever shard, in order; after all sends. */
   addSent(readyOffsetNs: number): void {
-    this.#sent.add(readyOffsetNs);
+    if (this.#waitsFor === null) this.#sent.add(readyOffsetNs);
+  }
+
+  /** Takes every send once more, when the last planned instant of all shards is known. */
+  addOffered(send: Send): void {
+    if ((send.actualOffsetNs !== null || send.refused) && cameInTime(send, this.#lastIntendedNs))
+      this.#dueInTime += 1;
   }
 
   /** Sends that left before an earlier one of their own shard. */
@@ -158,20 +181,24 @@ export class MergedStatistics {
 
   #fidelity(): Fidelity {
     const { whole, unfiltered } = this.#parts;
+    this.#sentOrder.flush();
+    this.#resolvedOrder.flush();
+    const due = this.#waitsFor === null ? this.#planned : this.#resolved;
     return {
-      resolved: null,
-      dueInTime: null,
+      waitsFor: this.#waitsFor,
+      resolved: this.#waitsFor === null ? null : this.#resolved.figures(),
+      dueInTime: this.#waitsFor === null ? null : this.#dueInTime,
       recorded: whole.recorded,
       planned: this.#planned.figures(),
       unfiltered,
       sent: this.#sent.figures(),
       recordedToPlanned: whole.recordedToPlanned,
       plannedToSent: {
-        ksGaps: gapDistance(this.#planned.gaps, this.#sent.gaps),
+        ksGaps: gapDistance(due.gaps, this.#sent.gaps),
         mixDistance: this.#mix.between(PLANNED, SENT),
       },
       duplicates: whole.duplicates,
-      unordered: this.#unordered,
+      unordered: this.#unordered + this.#sentOrder.disordered,
     };
   }
 }

@@ -2,8 +2,9 @@ import type { FinishReason, SendError, Stretch } from '../core/run.ts';
 import type { ArrivalFigures } from './arrival-statistics.ts';
 import type { Calibration } from './calibration.ts';
 import type { CheckDocument } from './check-statistics.ts';
+import type { ConnectionWaits } from './connection-waits.ts';
 import type { ErrorExamples } from './error-examples.ts';
-import type { StreamDistance } from './fidelity.ts';
+import type { StreamDistance, WaitsFor } from './fidelity.ts';
 import type { Reason } from './findings.ts';
 import type { JudgementBounds } from './judgement-bounds.ts';
 import type { LagUs, LatencyMs, TrustedLatencyMs } from './latency-summary.ts';
@@ -29,7 +30,9 @@ export interface SloLine {
 export interface FidelityDocument {
   readonly recorded: ArrivalFigures;
   readonly planned: ArrivalFigures;
-  /** Of a partly open replay: instants as its sessions came to them. `sent` and `ksGaps` are held against these. */
+  /** What put requests off beyond their planned instants, and null where nothing did. Absent in older runs. */
+  readonly waitsFor?: WaitsFor | null;
+  /** Where requests wait: instants as sessions or connections came to them. `sent` and `ksGaps` are held against these. */
   readonly resolved: ArrivalFigures | null;
   /** Likewise, requests whose instant came before the last planned one. */
   readonly dueInTime: number | null;
@@ -145,6 +148,8 @@ export interface ReplayDocument {
   readonly connectMs: LatencyMs;
   /** Before the actual send: waiting for the recorded connection. Null where connections are pooled. */
   readonly connectionWaitMs: LatencyMs;
+  /** How many waited for it. Null where none could; absent in older runs. */
+  readonly connectionWaits?: ConnectionWaits | null;
   readonly fidelity: FidelityDocument;
   /** Requests that completed, stalled stretches left out. */
   readonly latencyMs: { readonly scheduled: TrustedLatencyMs; readonly service: TrustedLatencyMs };

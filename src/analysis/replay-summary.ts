@@ -2,6 +2,7 @@ import type { Run } from '../core/run.ts';
 import { formatInstantUs, formatMs } from '../core/units.ts';
 import type { Calibration } from './calibration.ts';
 import type { CheckDocument } from './check-statistics.ts';
+import { connectionWaitsOf } from './connection-waits.ts';
 import type { Reason } from './findings.ts';
 import { JUDGEMENT_BOUNDS, type JudgementBounds } from './judgement-bounds.ts';
 import { lagUs, latencyMs, trustedLatencyMs } from './latency-summary.ts';
@@ -104,6 +105,7 @@ export function summariseReplay(input: ReplaySummaryInput): ReplayDocument {
     lagUs: lagUs(latency.lag, latency.lagMaxNs),
     connectMs: latencyMs(latency.connect),
     connectionWaitMs: latencyMs(latency.connectionWait),
+    connectionWaits: connectionWaitsOf(figures, bounds),
     fidelity: fidelityDocument(figures),
     latencyMs: {
       scheduled: trustedLatencyMs(latency.scheduled, latency.intervals.scheduled),
@@ -149,8 +151,8 @@ function playedMultiplierOf(input: ReplaySummaryInput): number | null {
 }
 
 /**
- * What came due in the time of the plan, of what was planned and read: less than 1 only where sessions waited for the
- * target, or where the run was stopped before it came to all that it had read.
+ * What came due in the time of the plan, of what was planned and read: less than 1 only where sessions or connections
+ * waited for the target, or where the run was stopped before it came to all that it had read.
  */
 function offeredShare({ fidelity: { dueInTime, planned } }: RunFigures): number {
   return dueInTime === null || planned.count === 0 ? 1 : dueInTime / planned.count;
@@ -160,6 +162,7 @@ function fidelityDocument({ fidelity, statusMix }: RunFigures): FidelityDocument
   return {
     recorded: fidelity.recorded,
     planned: fidelity.planned,
+    waitsFor: fidelity.waitsFor,
     resolved: fidelity.resolved,
     dueInTime: fidelity.dueInTime,
     sent: fidelity.sent,

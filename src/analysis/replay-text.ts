@@ -106,7 +106,8 @@ function fidelityLines({ fidelity, interrupted }: ReplayDocument): string[] {
   ];
 }
 
-function latencyLines({ latencyMs, connectMs, connectionWaitMs, lagUs, health }: ReplayDocument): string[] {
+function latencyLines(document: ReplayDocument): string[] {
+  const { latencyMs, connectMs, connectionWaitMs, connectionWaits = null, lagUs, health } = document;
   const row = (name: string, { p50, p95, p99, max }: LatencyMs) => [name, ...[p50, p95, p99, max].map(ms)];
   const us = (value: number | null) => ms(value === null ? null : value / 1e3);
   const lines = [
@@ -118,6 +119,11 @@ function latencyLines({ latencyMs, connectMs, connectionWaitMs, lagUs, health }:
       row('connect', connectMs),
       ...(connectionWaitMs.p50 === null ? [] : [row('connection wait', connectionWaitMs)]),
     ]),
+    ...(connectionWaits === null
+      ? []
+      : [
+          `  waited for their recorded connection: ${countOf(connectionWaits.waited, 'request')}, ${connectionWaits.late} for over ${formatMs(connectionWaits.boundMs)}`,
+        ]),
     `  schedule lag: p50 ${us(lagUs.p50)}, p90 ${us(lagUs.p90)}, p99 ${us(lagUs.p99)}, max ${us(lagUs.max)}`,
   ];
   lines.push(

@@ -4,8 +4,11 @@ import { hasFailed, readyOffsetNs, type Send } from '../core/run.ts';
 /** Where a run stands, from whoever plays it. */
 export interface PulsePosition {
   readonly elapsedNs: number;
-  /** Due and not ended. */
+  /** Due and not ended, as of the last report of ends. */
+  readonly outstanding: number;
+  /** Now: sent and not ended, and not sent for want of their recorded connection. */
   readonly inFlight: number;
+  readonly waiting: number;
 }
 
 /** What happened since the last look; counts, not rates. The warm-up counts as everything else. */
@@ -16,7 +19,10 @@ export interface Pulse {
   readonly offered: number;
   /** Requests that ended, with whatever answer or none. */
   readonly achieved: number;
+  /** At the target. */
   readonly inFlight: number;
+  /** At our end, for their recorded connection. */
+  readonly waiting: number;
   /** Of the requests that ended, how late they had left; null without any. */
   readonly lagP99Us: number | null;
   /** Of them, those that failed. */
@@ -45,10 +51,10 @@ export class RunPulse {
     }
   }
 
-  take({ elapsedNs, inFlight }: PulsePosition): Pulse {
+  take({ elapsedNs, outstanding, inFlight, waiting }: PulsePosition): Pulse {
     const last = this.#last;
-    // What is in flight is known as of the last report, so that a sum may fall for a moment.
-    const due = Math.max(last.due, this.#ended + this.#refused + inFlight);
+    // What is outstanding is known as of the last report, so that a sum may fall for a moment.
+    const due = Math.max(last.due, this.#ended + this.#refused + outstanding);
     const lagNs = this.#lag.percentile(99);
     const pulse = {
       elapsedNs,
@@ -56,6 +62,7 @@ export class RunPulse {
       offered: due - last.due,
       achieved: this.#ended - last.ended,
       inFlight,
+      waiting,
       lagP99Us: lagNs === null ? null : lagNs / 1e3,
       errors: this.#failed - last.failed,
       refused: this.#refused - last.refused,

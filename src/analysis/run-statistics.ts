@@ -4,7 +4,7 @@ import type { RunTotals, Send, Stretch } from '../core/run.ts';
 import { type CheckFigures, CheckStatistics, checkedSendOf } from './check-statistics.ts';
 import { ErrorExampleKeeper, type ErrorExamples } from './error-examples.ts';
 import type { Excused } from './excused.ts';
-import { type Fidelity, FidelityStatistics, type RecordedRequest } from './fidelity.ts';
+import { type Fidelity, FidelityStatistics, type RecordedRequest, type WaitsFor } from './fidelity.ts';
 import { type LatencyFigures, LatencyStatistics } from './latency-statistics.ts';
 import { OutcomeCounts, type OutcomeFigures } from './outcome-counts.ts';
 import { type RecordedFailures, StatusMix, type StatusMixFigures } from './status-mix.ts';
@@ -72,10 +72,10 @@ export class RunStatistics {
 
   /**
    * @param originNs where the judged part begins: behind the warm-up
-   * @param partlyOpen whether follow-ups waited for what they follow
+   * @param waitsFor what puts requests off beyond their planned instants, if anything does
    */
-  constructor(originNs = 0, partlyOpen = false) {
-    this.#fidelity = new FidelityStatistics(partlyOpen);
+  constructor(originNs = 0, waitsFor: WaitsFor | null = null) {
+    this.#fidelity = new FidelityStatistics(waitsFor);
     this.#originNs = originNs;
     this.#lastIntendedNs = originNs;
     this.#endOffsetNs = originNs;

@@ -1,7 +1,7 @@
 import { formatMs } from '../core/units.ts';
-import { percent } from './findings.ts';
 import { JUDGEMENT_BOUNDS } from './judgement-bounds.ts';
 import type { LagUs } from './latency-summary.ts';
+import { percent } from './share-text.ts';
 
 /** What one rate came to, against a server that costs nothing. */
 export interface SelftestStep {

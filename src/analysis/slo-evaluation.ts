@@ -1,9 +1,16 @@
 import type { Histogram } from '../core/histogram.ts';
 import { type Excused, excusedOf } from './excused.ts';
-import type { LatencyFigures } from './latency-statistics.ts';
-import { type MeasuredTimes, OurLateness } from './our-lateness.ts';
 import type { RunFigures } from './run-statistics.ts';
-import { type SloMetric, type SloOperator, STREAM_METRICS, type Threshold } from './slo.ts';
+import { type SloMetric, STREAM_METRICS, type Threshold } from './slo.ts';
+import {
+  holds,
+  isBroken,
+  isBrokenBySent,
+  isBrokenWithoutUs,
+  ratio,
+  type Unanswered,
+  type UnansweredStreams,
+} from './slo-proof.ts';
 
 const NS_PER_MS = 1e6;
 
@@ -30,25 +37,11 @@ export interface SloResult {
    * our standstills may have added. Else null.
    */
   readonly brokenWithoutUs: boolean | null;
-}
-
-/** Requests that count as infinitely slow, and those that do not count because we stopped them ourselves. */
-interface Unanswered {
-  readonly infinite: number;
-  /** Of them, those that never left: refused by our own cap or ceiling, or not reached. */
-  readonly unsent: number;
-  readonly failed: number;
-  /** Of them, those that neither left late nor ended while we stood still. */
-  readonly failedApart: number;
-  readonly sent: number;
-}
-
-/** Streams that count as infinitely slow; and as many gaps as they would have had at the mean of the others. */
-interface UnansweredStreams {
-  readonly streams: number;
-  readonly gaps: number;
-  /** Streams that never reached a first token: those, and such as ended in good order without any content. */
-  readonly withoutToken: number;
+  /**
+   * Of a time but the makespan: whether what was sent breaks it too, counted from its send and without our own
+   * lateness; what we refused or never came to send has no part in that. Else null.
+   */
+  readonly brokenBySent: boolean | null;
 }
 
 /**
@@ -76,6 +69,7 @@ export function evaluateSlo(
   const streams = {
     answered: slowStreams(figures, failed),
     wanted: slowStreams(figures, failed + figures.streams.turnedAway + figures.streams.whole),
+    sent: slowStreams(figures, Math.max(0, failed - figures.streams.refused)),
   };
   const results = thresholds.map((threshold) => evaluate(threshold, figures, unanswered, streams));
   // A share of a part of the plan would be far too good.
@@ -105,12 +99,12 @@ export function isOfPlan({ metric, aggregation }: Threshold): boolean {
   return metric === 'achieved' && aggregation.kind !== 'count';
 }
 
-/** @param streams with and without the requests that were turned away or answered whole */
+/** @param streams with and without the requests that were turned away or answered whole; without what we refused */
 function evaluate(
   threshold: Threshold,
   figures: RunFigures,
   unanswered: Unanswered,
-  streams: { readonly answered: UnansweredStreams; readonly wanted: UnansweredStreams },
+  streams: Readonly<Record<'answered' | 'wanted' | 'sent', UnansweredStreams>>,
 ): SloResult {
   const observed = observe(threshold, figures, unanswered, streams.wanted);
   const ok = observed === null ? null : holds(observed, threshold.operator, threshold.limit);
@@ -126,57 +120,8 @@ function evaluate(
     ? isBroken(threshold, observe(threshold, figures, unanswered, streams.answered))
     : null;
   const brokenWithoutUs = isBrokenWithoutUs(threshold, figures, unanswered, streams.answered);
-  return { threshold, observed, ok, brokenByService, brokenByStreams, brokenWithoutUs };
-}
-
-function isBrokenWithoutUs(
-  threshold: Threshold,
-  figures: RunFigures,
-  unanswered: Unanswered,
-  streams: UnansweredStreams,
-): boolean | null {
-  const { metric, aggregation } = threshold;
-  if (metric === 'achieved' || metric === 'mismatch') return null;
-  if (metric === 'errors') {
-    const failed = unanswered.failedApart;
-    return isBroken(threshold, aggregation.kind === 'count' ? failed : ratio(failed, unanswered.sent));
-  }
-  // What is too short is no longer for being late.
-  if (threshold.operator === '>' || threshold.operator === '>=') return true;
-  const ours = new OurLateness(figures.latency);
-  const limitNs = threshold.limit * NS_PER_MS;
-  if (metric === 'makespan') return ours.provesSpan(figures.makespanNs ?? 0, limitNs);
-  const { latency, streams: timed } = figures;
-  const proves = (times: MeasuredTimes): boolean => ours.proves(aggregation, limitNs, times);
-  const { infinite } = unanswered;
-  const { withoutToken } = streams;
-  switch (metric) {
-    case 'service':
-      return proves({ ...serviceOf(latency), infinite });
-    case 'latency':
-      return proves({ ...serviceOf(latency), infinite }) || proves({ ...scheduledOf(latency), infinite });
-    case 'ttft':
-      return (
-        proves({ all: timed.ttftService, infinite: withoutToken, ends: 1 }) ||
-        proves({ all: timed.ttft, infinite: withoutToken, ends: 2 })
-      );
-    case 'itl':
-      return proves({ all: timed.itl, infinite: streams.gaps, ends: 1 });
-    case 'tpot':
-      return proves({ all: timed.tpot, infinite: streams.streams, ends: 1 });
-  }
-}
-
-function serviceOf({ service, beforeStalls }: LatencyFigures): Omit<MeasuredTimes, 'infinite'> {
-  return { all: service, beforeStalls: beforeStalls.service, ends: 1 };
-}
-
-function scheduledOf({ scheduled, beforeStalls }: LatencyFigures): Omit<MeasuredTimes, 'infinite'> {
-  return { all: scheduled, beforeStalls: beforeStalls.scheduled, ends: 2 };
-}
-
-function isBroken({ operator, limit }: Threshold, observed: number | null): boolean {
-  return observed !== null && !holds(observed, operator, limit);
+  const brokenBySent = isBrokenBySent(threshold, figures, unanswered, streams.sent);
+  return { threshold, observed, ok, brokenByService, brokenByStreams, brokenWithoutUs, brokenBySent };
 }
 
 function observe(
@@ -268,22 +213,5 @@ function timeNs(
       return histogram.min ?? slowest;
     default:
       throw new Error(`${aggregation.kind} is no aggregation of a time`);
-  }
-}
-
-function ratio(part: number, whole: number): number | null {
-  return whole === 0 ? null : part / whole;
-}
-
-function holds(observed: number, operator: SloOperator, limit: number): boolean {
-  switch (operator) {
-    case '<':
-      return observed < limit;
-    case '<=':
-      return observed <= limit;
-    case '>':
-      return observed > limit;
-    case '>=':
-      return observed >= limit;
   }
 }

@@ -1,12 +1,14 @@
 import { countOf, formatMs } from '../core/units.ts';
 import { leftOutText } from './calibration.ts';
 import { checkDoubts, isProvenMismatch } from './check-judgement.ts';
+import { mayOweToWaits } from './connection-waits.ts';
 import { emptyShard } from './empty-plan.ts';
 import { failureDoubts } from './failure-doubts.ts';
-import { findings, isOurSideLate, percent, type Reason, turnedAwayText } from './findings.ts';
+import { findings, isOurSideLate, type Reason, turnedAwayText } from './findings.ts';
 import { JUDGEMENT_BOUNDS, type JudgementBounds } from './judgement-bounds.ts';
 import type { RunContext } from './run-context.ts';
 import { sampleFloor } from './sample-floor.ts';
+import { percent } from './share-text.ts';
 import { STREAM_METRICS, type Threshold, unitOf } from './slo.ts';
 import { evaluateSlo, isOfPlan, type SloResult, sampleCount } from './slo-evaluation.ts';
 
@@ -36,6 +38,7 @@ export function judge(
 ): Judgement {
   const slo = evaluateSlo(thresholds, context.figures, context.interrupted !== null);
   const late = isOurSideLate(context, bounds);
+  const waited = mayOweToWaits(context.figures, bounds);
   // How little was sent of a plan that was stopped is our doing.
   const isOfStopped = ({ threshold }: SloResult) =>
     context.interrupted !== null && threshold.metric === 'achieved';
@@ -45,7 +48,8 @@ export function judge(
       ? isProvenMismatch(result, context.figures, bounds)
       : result.brokenByStreams !== false &&
         result.brokenWithoutUs !== false &&
-        (!late || isProvenWhileLate(result)),
+        (!late || isProvenWhileLate(result)) &&
+        (!waited || isProvenWhileWaiting(result)),
   );
   const doubts = [
     ...findings(context, bounds),
@@ -82,6 +86,14 @@ function isProvenWhileLate(result: SloResult): boolean {
   const { metric } = result.threshold;
   if (metric === 'latency' || metric === 'ttft') return result.brokenByService === true;
   return metric === 'service' || metric === 'errors';
+}
+
+/**
+ * What waited for its recorded connection waited in a queue of ours, which shows in scheduled latency and in the length
+ * of the run, and may have kept requests from leaving at all. Neither proves anything; the target's own times do.
+ */
+function isProvenWhileWaiting({ threshold: { metric }, brokenBySent }: SloResult): boolean {
+  return metric !== 'makespan' && brokenBySent !== false;
 }
 
 function violationOf(result: SloResult): Reason {
@@ -207,7 +219,7 @@ function standingNotes(context: RunContext, bounds: JudgementBounds): Reason[] {
 }
 
 function partlyOpen({ figures: { fidelity } }: RunContext): Reason[] {
-  if (fidelity.resolved === null) return [];
+  if (fidelity.waitsFor !== 'sessions') return [];
   return [
     {
       code: 'partly_open',

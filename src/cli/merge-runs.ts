@@ -49,6 +49,8 @@ export class OpenShards {
     const statistics = new MergedStatistics({
       whole: farthest.shard.whole,
       unfiltered: farthest.fidelity.unfiltered,
+      // Of the same plan, so that all of them waited for the same or for nothing. Older shards do not say.
+      waitsFor: farthest.fidelity.waitsFor ?? null,
       shards: runs.map((run) => ({
         stalls: this.stallsOf(run),
         recordedStatuses: run.document.shard.recordedStatuses,
@@ -110,9 +112,14 @@ export class OpenShards {
     const sources = this.set.runs.map((run, shard) => ({
       firstKey: Number.NEGATIVE_INFINITY,
       open: () =>
-        instantsOf(this.#sendsOf(run, shard), this.#shiftNs(run), () => {
-          unordered += 1;
-        }),
+        instantsOf(
+          this.#sendsOf(run, shard),
+          this.#shiftNs(run),
+          (send) => statistics.addOffered(send),
+          () => {
+            unordered += 1;
+          },
+        ),
     }));
     for (const atNs of mergeInOrder(sources, (each) => each)) statistics.addSent(atNs);
     statistics.addUnordered(unordered);
@@ -176,9 +183,16 @@ function* onCommonTime(
   }
 }
 
-function* instantsOf(sends: Iterable<Send>, shiftNs: number, onDisorder: () => void): Generator<number> {
+function* instantsOf(
+  sends: Iterable<Send>,
+  shiftNs: number,
+  onSend: (send: Send) => void,
+  onDisorder: () => void,
+): Generator<number> {
   let lastNs = 0;
-  for (const { actualOffsetNs, connectionWaitNs } of sends) {
+  for (const send of sends) {
+    onSend(send);
+    const { actualOffsetNs, connectionWaitNs } = send;
     if (actualOffsetNs === null) continue;
     const readyNs = readyOffsetNs({ actualOffsetNs, connectionWaitNs });
     if (readyNs < lastNs) onDisorder();

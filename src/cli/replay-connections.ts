@@ -1,5 +1,7 @@
+import type { WaitsFor } from '../analysis/fidelity.ts';
 import { countOf, formatMs } from '../core/units.ts';
 import type { ConnectionUse } from '../replay/engine-health.ts';
+import type { ReplayOptions } from '../replay/options.ts';
 import type { RecordedConnectionUse } from '../replay/recorded-connections.ts';
 import type { ReplayOutcome } from '../replay/replay.ts';
 import type { ConnectionPolicy, SendingOptions } from '../replay/sending-options.ts';
@@ -15,6 +17,15 @@ export function connectionsDocument(
   { health, recordedConnections }: ReplayOutcome,
 ): ConnectionsDocument {
   return { policy: connections, ...health.connections, recorded: recordedConnections };
+}
+
+/** What puts requests of a run off beyond their planned instants; the two go not together. */
+export function waitsForOf({
+  sessionOrder,
+  connections,
+}: Pick<ReplayOptions, 'sessionOrder' | 'connections'>): WaitsFor | null {
+  if (sessionOrder !== 'open') return 'sessions';
+  return connections === 'recorded' ? 'connections' : null;
 }
 
 export function connectionLines(

@@ -36,7 +36,9 @@ export interface SecondEvent {
   readonly spanS: number;
   readonly offered: number;
   readonly achieved: number;
+  /** At the target; what waits at our end for its recorded connection is `waiting`. */
   readonly inFlight: number;
+  readonly waiting: number;
   readonly lagP99Us: number | null;
   readonly errors: number;
   readonly refused: number;

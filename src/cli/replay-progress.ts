@@ -13,7 +13,7 @@ const LINE_MS = 10_000;
 export type ReplayPhase = 'calibration' | 'warmup' | 'run' | 'drain';
 
 export interface ReplayProgressParts {
-  readonly position: () => Pick<ReplayPosition, 'elapsedNs' | 'inFlight'>;
+  readonly position: () => Omit<ReplayPosition, 'skipped'>;
   /** From the start, nanoseconds: what is played before the judged part, and everything. */
   readonly warmupNs: number;
   readonly plannedNs: number;
@@ -66,7 +66,7 @@ export class ReplayProgress {
     const { events, position } = this.#parts;
     if (events === null) return;
     const pulse = this.#told.take(position());
-    events.tell(secondEvent(this.#phase(pulse.elapsedNs), pulse, this.#leftNs(pulse.elapsedNs)));
+    events.tell(secondEvent(this.#phase(pulse), pulse, this.#leftNs(pulse.elapsedNs)));
   }
 
   #show(): void {
@@ -81,27 +81,32 @@ export class ReplayProgress {
     this.#refused += pulse.refused;
     const rate = (count: number) =>
       pulse.spanNs > 0 ? `${((count / pulse.spanNs) * 1e9).toFixed(1)}/s` : '–';
-    const phase = this.#phase(pulse.elapsedNs);
+    const phase = this.#phase(pulse);
     return [
       ...(phase === 'calibration' || phase === 'warmup' ? [phase] : []),
       formatMs(pulse.elapsedNs / 1e6),
       `offered ${rate(pulse.offered)}`,
       `achieved ${rate(pulse.achieved)}`,
       `in flight ${pulse.inFlight}`,
+      ...(pulse.waiting > 0 ? [`waiting for their connection ${pulse.waiting}`] : []),
       `lag p99 ${pulse.lagP99Us === null ? '–' : formatMs(pulse.lagP99Us / 1e3)}`,
       `errors ${this.#failed}`,
       ...(this.#refused > 0 ? [`refused ${this.#refused}`] : []),
-      phase === 'drain'
-        ? 'waiting for the last answers'
-        : `ETA ${formatMs(this.#leftNs(pulse.elapsedNs) / 1e6)}`,
+      this.#outlook(phase, pulse.elapsedNs),
     ].join('  ');
   }
 
-  #phase(elapsedNs: number): ReplayPhase {
+  #outlook(phase: ReplayPhase, elapsedNs: number): string {
+    if (phase === 'drain') return 'waiting for the last answers';
+    const leftNs = this.#leftNs(elapsedNs);
+    return leftNs > 0 ? `ETA ${formatMs(leftNs / 1e6)}` : 'over the plan, and not everything is sent';
+  }
+
+  #phase({ elapsedNs, waiting }: Pick<Pulse, 'elapsedNs' | 'waiting'>): ReplayPhase {
     const { calibrates, warmupNs, plannedNs } = this.#parts;
     if (calibrates) return 'calibration';
     if (elapsedNs < warmupNs) return 'warmup';
-    return elapsedNs < plannedNs ? 'run' : 'drain';
+    return elapsedNs < plannedNs || waiting > 0 ? 'run' : 'drain';
   }
 
   #leftNs(elapsedNs: number): number {

@@ -29,7 +29,7 @@ import type { LeadIn } from './lead-in.ts';
 import { answersDocument } from './replay-answers.ts';
 import { type CalibrationDocument, CalibrationPhase } from './replay-calibration.ts';
 import { checkDocument } from './replay-check.ts';
-import { connectionsDocument } from './replay-connections.ts';
+import { connectionsDocument, waitsForOf } from './replay-connections.ts';
 import { endEvent, ReplayEvents, startEvent } from './replay-events.ts';
 import { printSummary, retainRuns, startFacts } from './replay-output.ts';
 import { planLines, planTitle, type ReplayPlan } from './replay-plan.ts';
@@ -153,7 +153,7 @@ async function play(
   { plan, terminal, source, warmup, captureIdentity }: ReplayRunParts,
 ): Promise<Finished> {
   const warmupNs = warmup?.spanNs ?? 0;
-  const statistics = new RunStatistics(warmupNs, plan.options.sessionOrder !== 'open');
+  const statistics = new RunStatistics(warmupNs, waitsForOf(plan.options));
   source.hear((offsetUs) => statistics.addInWindow(offsetUs));
   const { shard } = plan.options;
   const watch = shard === null ? null : new ShardWatch();

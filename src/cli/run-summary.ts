@@ -58,9 +58,11 @@ export const runSummarySchema = z.looseObject({
   latencyMs: z.looseObject({ service: z.looseObject({ p50: nullable }) }),
   connectMs: percentiles,
   connectionWaitMs: percentiles.default({ p50: null, p95: null, p99: null, max: null }),
+  connectionWaits: z.looseObject({ waited: count, late: count, boundMs: z.number() }).nullish(),
   fidelity: z.looseObject({
     recorded: arrivals,
     planned: arrivals,
+    waitsFor: z.enum(['sessions', 'connections']).nullish(),
     resolved: arrivals.nullable().default(null),
     sent: arrivals,
     ksGaps: nullable,

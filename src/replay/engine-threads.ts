@@ -2,7 +2,7 @@ import { MessageChannel, type MessagePort, Worker } from 'node:worker_threads';
 import { AppError, reasonOf } from '../core/errors.ts';
 import type { BatchMemory } from './batch-memory.ts';
 import type { HeldAnswer } from './check/answer-to-check.ts';
-import type { EngineDeps, EngineOptions } from './engine.ts';
+import type { EngineDeps, EngineOptions, UnderWayCounts } from './engine.ts';
 import type { DurationsNs } from './engine-health.ts';
 import { InFlight } from './in-flight.ts';
 import { LaunchPad } from './launch-pad.ts';
@@ -43,6 +43,7 @@ interface BatchFor {
 export class EngineThreads {
   readonly #senders: readonly Worker[];
   readonly #pacer: Worker;
+  readonly #inFlight: InFlight;
   readonly #ready = Promise.withResolvers<void>();
   readonly #report = Promise.withResolvers<ThreadsReport>();
   /** Batches that were read before the run's zero was known; null from then on. */
@@ -63,7 +64,8 @@ export class EngineThreads {
     const { peakRatePerSecond, readAheadBytes: _b, readAheadRequests: _r, held: _h, ...shared } = options;
     const { senders, maxInFlight, maxInFlightBytes, warmConnections, ...setup } = shared;
     const inFlightLimits = { maxRequests: maxInFlight, maxBodyBytes: maxInFlightBytes };
-    const inFlightMemory = InFlight.create(inFlightLimits).memory;
+    this.#inFlight = InFlight.create(inFlightLimits);
+    const inFlightMemory = this.#inFlight.memory;
     const padMemory = LaunchPad.create(senders).memory;
     const channels = Array.from({ length: senders }, () => new MessageChannel());
     this.#senders = channels.map(({ port2 }, sender) => {
@@ -99,6 +101,12 @@ export class EngineThreads {
   /** All threads are up and connections are warm. */
   get ready(): Promise<void> {
     return this.#ready.promise;
+  }
+
+  /** As all senders together have it. Of two counts one is read first, so that one may be ahead of the other. */
+  get underWay(): UnderWayCounts {
+    const { waiting, requests } = this.#inFlight;
+    return { atTarget: Math.max(0, requests - waiting), waiting };
   }
 
   /** All threads have ended in order. Rejects as soon as one fails, or `onResults` throws. */

@@ -69,6 +69,14 @@ export interface EngineDeps {
   readonly senderEntry: URL;
 }
 
+/** Requests that were due and have not ended. */
+export interface UnderWayCounts {
+  /** Sent, and not answered yet. */
+  readonly atTarget: number;
+  /** Not sent: their recorded connection is not free. */
+  readonly waiting: number;
+}
+
 /** What plans a replay needs of an engine. */
 export interface Engine {
   /**
@@ -86,6 +94,9 @@ export interface Engine {
 
   /** The run's zero on the monotonic clock; null until the threads are ready and the first instant is set. */
   readonly startNs: number | null;
+
+  /** What is under way at this moment. */
+  readonly underWay: UnderWayCounts;
 }
 
 /**
@@ -108,6 +119,7 @@ export class ReplayEngine implements Engine {
   readonly #options: EngineOptions;
   readonly #deps: EngineDeps;
   #startNs: number | null = null;
+  #threads: EngineThreads | null = null;
 
   constructor(options: EngineOptions, deps: EngineDeps) {
     this.#options = options;
@@ -116,6 +128,10 @@ export class ReplayEngine implements Engine {
 
   get startNs(): number | null {
     return this.#startNs;
+  }
+
+  get underWay(): UnderWayCounts {
+    return this.#threads?.underWay ?? { atTarget: 0, waiting: 0 };
   }
 
   /** See Engine. */
@@ -133,6 +149,7 @@ export class ReplayEngine implements Engine {
         onResults(results.slice(at, at + RESULTS_AT_ONCE));
       }
     });
+    this.#threads = threads;
     const stop = (): void => {
       ring.stop();
       threads.stop();

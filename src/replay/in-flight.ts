@@ -7,7 +7,8 @@ export interface InFlightLimits {
 
 const REQUESTS = 0;
 const BODY_KIB = 1;
-const WORDS = 2;
+const WAITING = 2;
+const WORDS = 3;
 const KIB = 1_024;
 
 /** What a request found: room, or which of the two limits was reached. */
@@ -34,6 +35,21 @@ export class InFlight {
 
   get requests(): number {
     return Atomics.load(this.#words, REQUESTS);
+  }
+
+  /** Of them, those that wait for their recorded connection: the target has not seen them. */
+  get waiting(): number {
+    return Atomics.load(this.#words, WAITING);
+  }
+
+  /** One that has a place begins to wait for its recorded connection. */
+  beginWaiting(): void {
+    Atomics.add(this.#words, WAITING, 1);
+  }
+
+  /** Its connection is free, or it is given up. */
+  endWaiting(): void {
+    Atomics.sub(this.#words, WAITING, 1);
   }
 
   /** Takes a place, if there is one. A body larger than the whole limit passes when no other is under way. */

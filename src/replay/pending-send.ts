@@ -82,12 +82,16 @@ export class PendingSend implements SendEvents {
     return this.#expected.cancelAfterNs;
   }
 
-  /** Sends it now; what it waited for, if for anything, was its connection. */
+  /** Its connection is free now, which it was not when its turn came. */
+  endsWaiting(): void {
+    this.#actualNs = this.#clock.nowNs();
+  }
+
+  /** Sends it now. */
   dispatch(transport: Transport): void {
     const request = this.#request;
     if (request === null) return;
     this.#request = null;
-    if (this.lane !== null) this.#actualNs = this.#clock.nowNs();
     this.handle = transport.send(request, this);
   }
 

@@ -38,6 +38,9 @@ export interface ReplayOutcome {
 export interface ReplayPosition {
   readonly elapsedNs: number;
   /** Sends that were due and had not ended when ends were last reported. */
+  readonly outstanding: number;
+  /** Sends that the target has, and that wait at our end for their recorded connection. */
   readonly inFlight: number;
+  readonly waiting: number;
   readonly skipped: number;
 }

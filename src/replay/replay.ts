@@ -149,7 +149,9 @@ export class Replay {
     const isFresh = elapsedNs - this.#reportedAtNs < REPORT_FRESH_NS;
     return {
       elapsedNs,
-      inFlight: this.#outstanding.dueAt(isFresh ? this.#reportedAtNs : elapsedNs),
+      outstanding: this.#outstanding.dueAt(isFresh ? this.#reportedAtNs : elapsedNs),
+      inFlight: this.#engine?.underWay.atTarget ?? 0,
+      waiting: this.#engine?.underWay.waiting ?? 0,
       skipped: this.#audit.total(),
     };
   }

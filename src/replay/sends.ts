@@ -63,6 +63,7 @@ export class Sends {
     }
     const pending = this.#admitted(request, clock.nowNs(), inFlight.requests);
     if (request.lane === null || this.#lanes.enter(request.lane, pending)) this.#dispatch(pending);
+    else inFlight.beginWaiting();
   }
 
   /** Goes on with a request that another thread has sent, or found no room for. */
@@ -83,6 +84,7 @@ export class Sends {
   /** What waits for its recorded connection is not sent any more. */
   giveUpWaiting(): void {
     for (const pending of this.#lanes.takeWaiting()) {
+      this.#deps.inFlight.endWaiting();
       this.#deps.inFlight.leave();
       this.#tally.unreached += 1;
       this.report(pending.neverSent());
@@ -139,6 +141,8 @@ export class Sends {
     const next = pending.lane === null ? null : this.#lanes.leave(pending.lane);
     if (next !== null) {
       this.#listener.lateSend();
+      this.#deps.inFlight.endWaiting();
+      next.endsWaiting();
       this.#dispatch(next);
     }
     this.report(result);

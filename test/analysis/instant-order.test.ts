@@ -31,7 +31,7 @@ describe('instants in any order', () => {
   });
 
   test('sends of a partly open replay are held against the instants that came due, not against the plan', () => {
-    const statistics = new FidelityStatistics(true);
+    const statistics = new FidelityStatistics('sessions');
     const plannedMs = [0, 10, 20, 30];
     const dueMs = [0, 500, 20, 200];
     for (const at of plannedMs) statistics.addPlanned(exchangeRow(), at * 1e6);

@@ -1,10 +1,10 @@
 import { describe, expect, test } from 'vitest';
 import { percentText } from '../../src/analysis/compare/compare-pairs.ts';
-import { percent as reasonPercent } from '../../src/analysis/findings.ts';
 import { percent as pagePercent } from '../../src/analysis/pages/profile-values.ts';
 import { profileText } from '../../src/analysis/profile/profile-text.ts';
 import { replayText } from '../../src/analysis/replay-text.ts';
 import { shareText } from '../../src/analysis/report/value-text.ts';
+import { percent as reasonPercent } from '../../src/analysis/share-text.ts';
 import { exchangeRow } from '../support/exchange-row.ts';
 import { profileOf } from '../support/profiles.ts';
 import { summaryOf } from '../support/reported-runs.ts';

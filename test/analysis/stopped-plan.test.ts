@@ -8,7 +8,7 @@ import { run, send } from '../support/sends.ts';
 
 /** Stopped when ten requests had been read, all of which were sent; of a partly open run, eight of them. */
 function stopped(unread: { recorded: number; planned: number; toTheEnd: boolean }, partlyOpen = false) {
-  const statistics = new RunStatistics(0, partlyOpen);
+  const statistics = new RunStatistics(0, partlyOpen ? 'sessions' : null);
   const sent = partlyOpen ? 8 : 10;
   const sends = Array.from({ length: 10 }, (_, index) =>
     send({ index, ...(index < sent ? {} : { actualOffsetNs: null, lastByteOffsetNs: null }) }),

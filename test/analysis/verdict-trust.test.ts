@@ -113,7 +113,7 @@ describe('a run that cannot be trusted', () => {
 
   test('names a standstill of ours before it takes sessions that came due late for the doing of the target', () => {
     const sends = good(200);
-    const statistics = new RunStatistics(0, true);
+    const statistics = new RunStatistics(0, 'sessions');
     for (const { intendedOffsetNs } of sends) statistics.addPlanned(exchangeRow(), intendedOffsetNs);
     statistics.addSends(sends);
     const advices = [[], [{ fromOffsetNs: 0, toOffsetNs: 2_500 * MS }]].map((stalls) => {

@@ -156,19 +156,35 @@ describe('shards read as one run', () => {
     });
   });
 
-  it('keep what their sends waited for recorded connections, and do not take it for another arrival', () => {
-    const waiting = (each: Send): Send => ({
-      ...each,
-      actualOffsetNs: each.intendedOffsetNs + 700 * MS,
-      connectionWaitNs: 700 * MS,
-      startOffsetNs: each.intendedOffsetNs + 701 * MS,
-      lastByteOffsetNs: each.intendedOffsetNs + 710 * MS,
+  it('have sent what waited for recorded connections when it left, as one process would say it', () => {
+    const waits = [0, 40, 700, 130, 0, 5];
+    const whole = plan.map((each, at): Send => {
+      const waitedNs = (waits[at % waits.length] ?? 0) * MS;
+      const actualOffsetNs = each.intendedOffsetNs + waitedNs;
+      return {
+        ...each,
+        actualOffsetNs,
+        connectionWaitNs: waitedNs,
+        startOffsetNs: actualOffsetNs + MS,
+        lastByteOffsetNs: actualOffsetNs + 10 * MS,
+      };
     });
-    const { figures } = merged([shardRun([0, 3], stripe(0).map(waiting), plan), shard(1), shard(2)]);
-    expect(figures.latency.connectionWait.count).toBe(stripe(0).length);
-    expect(figures.latency.lag.max).toBe(0);
-    expect(figures.fidelity.plannedToSent.ksGaps).toBe(0);
-    expect(figures.fidelity.unordered).toBe(0);
+    const statistics = new RunStatistics(0, 'connections');
+    for (const each of whole) {
+      statistics.addRecorded(recordedOf(each));
+      statistics.addPlanned(recordedOf(each), each.intendedOffsetNs);
+    }
+    statistics.addSends(whole);
+    const directories = [0, 1, 2].map((at) => {
+      const own = whole.filter(({ index }) => index % 3 === at).map((each, index) => ({ ...each, index }));
+      return shardRun([at, 3], own, whole, { waitsFor: 'connections' });
+    });
+    const { figures } = merged(directories);
+    const { fidelity, latency } = statistics.figures([]);
+    expect(figures.fidelity).toEqual(fidelity);
+    expect(fidelity).toMatchObject({ dueInTime: 10, unordered: 0, plannedToSent: { ksGaps: 0 } });
+    expect([figures.latency.lag.max, latency.lag.max]).toEqual([0, 0]);
+    expect([...figures.latency.connectionWait.bins()]).toEqual([...latency.connectionWait.bins()]);
   });
 
   it('keep the difference of their starts as lateness', () => {

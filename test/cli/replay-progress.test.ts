@@ -14,7 +14,7 @@ test('tells of no second before the run has begun, and of the rest at its end', 
   const told: unknown[] = [];
   let elapsedNs = 0;
   const progress = new ReplayProgress({
-    position: () => ({ elapsedNs, inFlight: 0 }),
+    position: () => ({ elapsedNs, outstanding: 0, inFlight: 0, waiting: 0 }),
     warmupNs: 0,
     plannedNs: 10 * SECOND_NS,
     calibrates: false,
@@ -32,4 +32,31 @@ test('tells of no second before the run has begun, and of the rest at its end', 
     { event: 'second', elapsedS: 1, spanS: 1, achieved: 1, etaS: 9 },
     { event: 'second', elapsedS: 1.5, spanS: 0.5, achieved: 0, etaS: 8.5 },
   ]);
+});
+
+test('tells what waits for its connection from what the target has, and of no drain before it is sent', () => {
+  const lines: string[] = [];
+  const told: unknown[] = [];
+  let waiting = 56;
+  const terminal = new Terminal(
+    { write: () => {} },
+    { write: (text) => lines.push(text) },
+    new ManualClock(),
+  );
+  const progress = new ReplayProgress({
+    position: () => ({ elapsedNs: 12 * SECOND_NS, outstanding: 63, inFlight: 7, waiting }),
+    warmupNs: 0,
+    plannedNs: 6 * SECOND_NS,
+    calibrates: false,
+    terminal,
+    events: new ReplayEvents({ jsonLine: (event) => void told.push(event) }),
+  });
+  vi.advanceTimersByTime(10_000);
+  expect(lines.join('')).toContain('in flight 7  waiting for their connection 56');
+  expect(lines.join('')).not.toContain('last answers');
+  expect(told[0]).toMatchObject({ phase: 'run', inFlight: 7, waiting: 56, offered: 63 });
+  waiting = 0;
+  vi.advanceTimersByTime(10_000);
+  expect(lines.at(-1)).toContain('waiting for the last answers');
+  progress.end();
 });

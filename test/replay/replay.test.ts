@@ -173,13 +173,13 @@ describe('Replay.run', () => {
     await expect(replay.run(listener, never)).rejects.toThrow('a defect');
   });
 
-  it('says where it is: what is due and has not ended is in flight', async () => {
+  it('says where it is: what is due and has not ended is outstanding', async () => {
     const positions: number[] = [];
     const { replay, listener } = replayOf({
       answer: ({ index }) => (index < 3 ? null : {}),
-      afterEach: () => positions.push(replay.position().inFlight),
+      afterEach: () => positions.push(replay.position().outstanding),
     });
-    expect(replay.position()).toEqual({ elapsedNs: 0, inFlight: 0, skipped: 0 });
+    expect(replay.position()).toEqual({ elapsedNs: 0, outstanding: 0, inFlight: 0, waiting: 0, skipped: 0 });
     await replay.run(listener, never);
     expect(positions).toEqual([1, 2, 3, 4, 4]);
   });
@@ -190,7 +190,7 @@ describe('Replay.run', () => {
       const { replay, listener } = replayOf({
         raw: { multiplier },
         answer: ({ index }) => (index < 2 ? null : {}),
-        afterEach: () => positions.push(replay.position().inFlight),
+        afterEach: () => positions.push(replay.position().outstanding),
       });
       await replay.run(listener, never);
       return positions;

@@ -1,6 +1,6 @@
 import { join } from 'node:path';
 import type { CheckDocument, CheckFigures } from '../../src/analysis/check-statistics.ts';
-import { FidelityStatistics, type RecordedRequest } from '../../src/analysis/fidelity.ts';
+import { FidelityStatistics, type RecordedRequest, type WaitsFor } from '../../src/analysis/fidelity.ts';
 import { summariseReplay } from '../../src/analysis/replay-summary.ts';
 import { RunStatistics, totalsOf, type UnreadPart } from '../../src/analysis/run-statistics.ts';
 import { type ShardDocument, wholePlanOf } from '../../src/analysis/shard-document.ts';
@@ -28,6 +28,8 @@ export function recordedOf(send: Send): RecordedRequest {
 export interface ShardFacts {
   /** How its answers were compared; without it they were not. */
   readonly check?: Omit<CheckDocument, keyof CheckFigures>;
+  /** What its requests waited for; without it for nothing. */
+  readonly waitsFor?: WaitsFor;
   readonly shard?: Partial<ShardDocument>;
   readonly run?: Partial<Run>;
   readonly interrupted?: string;
@@ -50,7 +52,7 @@ export function shardRun(
   facts: ShardFacts = {},
 ): string {
   const directory = join(temporaryDirectory(), `run-${index}`);
-  const statistics = new RunStatistics();
+  const statistics = new RunStatistics(0, facts.waitsFor ?? null);
   const all = new FidelityStatistics();
   for (const send of whole) {
     all.addRecorded(recordedOf(send));

@@ -106,9 +106,15 @@ export const ADVICE: Readonly<Record<ReasonCode | ReportReasonCode, Advice>> = {
     next: 'Raise the recorder’s memory or disk quota, whichever inspect names as the cause, and record again.',
   },
   multiplier_not_reached: {
-    title: 'The plan falls short of the multiplier',
+    title: 'The load falls short of the multiplier',
     means: 'The load is that of the effective multiplier, and a pass holds for that one only.',
-    next: 'Ask for a higher multiplier to make up for it, or record whole bodies so that more can be replayed.',
+    next: 'Where requests are missing from the plan, ask for a higher multiplier to make up for them, or record whole bodies so that more can be replayed.',
+  },
+  connection_wait: {
+    title: 'Requests waited for their recorded connections',
+    means:
+      'A connection carries one request at a time, so a slow target was sent less, and later, than was planned. A pass would hold for that load only.',
+    next: 'For the planned load, replay with `--connections pooled`. Where clients must not open more connections than they did, this is what they would see: judge the service latency, and a multiplier at which hardly any of them wait.',
   },
   not_comparable: {
     title: 'The answers are of another kind than recorded',

@@ -39,7 +39,7 @@ export function arrivalTable({ fidelity, bounds, interrupted }: ReplayDocument):
     title: `Arrivals: ${names.join(', ')}`,
     unit: 'requests/s for rates; CV and index of dispersion (IDC) are ratios, 1 for random traffic',
     source: `arrivals as recorded, intended instants, and instants of sending${interrupted === null ? '' : ', of what was read of the plan until the run was stopped'}; IDC in windows from the first arrival, left out below 20 windows`,
-    lookFor: `sent beside ${due.name}: CV and IDC may differ by ${shareText(bounds.arrivalShare)} or ${numberText(bounds.arrivalDifference)}. Recorded beside planned shows what the scaling bends${due.name === 'planned' ? '' : ', planned beside came due what the waiting of sessions does'}`,
+    lookFor: `sent beside ${due.name}: CV and IDC may differ by ${shareText(bounds.arrivalShare)} or ${numberText(bounds.arrivalDifference)}. Recorded beside planned shows what the scaling bends${due.name === 'planned' ? '' : `, planned beside came due what the waiting of ${fidelity.waitsFor ?? 'sessions'} does`}`,
     columns: columnsOf(['measure'], [...names, `sent − ${due.name}`]),
     rows: [
       row('requests', ({ count }) => count),
@@ -93,6 +93,7 @@ export function healthTable({
   lagUs,
   connectMs,
   connectionWaitMs,
+  connectionWaits,
   bounds,
 }: ReplayDocument): ReportTable {
   const us = (value: number | null) => msText(value === null ? null : value / 1e3);
@@ -113,8 +114,16 @@ export function healthTable({
         ? []
         : [
             [
-              'waiting for the recorded connection p50 / p99',
-              `${msText(connectionWaitMs.p50)} / ${msText(connectionWaitMs.p99)}`,
+              'waiting for the recorded connection p50 / p99 / max',
+              `${msText(connectionWaitMs.p50)} / ${msText(connectionWaitMs.p99)} / ${msText(connectionWaitMs.max)}`,
+            ],
+          ]),
+      ...(connectionWaits == null
+        ? []
+        : [
+            [
+              'waited for the recorded connection',
+              `${numberText(connectionWaits.waited)}, ${numberText(connectionWaits.late)} for over ${msText(connectionWaits.boundMs)}`,
             ],
           ]),
       ['busiest sender thread', shareText(health.busyShare)],

@@ -1,0 +1,55 @@
+import { formatMs } from '../core/units.ts';
+import { connectionWaitsOf } from './connection-waits.ts';
+import { nothingPlanned } from './empty-plan.ts';
+import type { Reason } from './findings.ts';
+import type { JudgementBounds } from './judgement-bounds.ts';
+import type { RunContext } from './run-context.ts';
+import { percent } from './share-text.ts';
+import { stalled } from './standstills.ts';
+
+/** What came due of what was asked for. */
+export function multiplier(context: RunContext, bounds: JudgementBounds): Reason | null {
+  const { effectiveMultiplier, playedMultiplier, multiplier: asked } = context;
+  // Where nobody knows what was seen, the multiplier is of what the capture holds, and must be reached all the same.
+  const reached = effectiveMultiplier ?? playedMultiplier;
+  if (nothingPlanned(context) !== null) return null;
+  if (reached === null || reached >= asked * (1 - bounds.multiplierShare)) return null;
+  const { waitsFor } = context.figures.fidelity;
+  // What had not come due when the run was stopped says nothing of how its sessions went.
+  if (waitsFor !== null && context.interrupted !== null) return null;
+  // What comes due follows the answers, and those follow our sends.
+  const ours = stalled(context, bounds) === null ? '' : STOOD_STILL;
+  return {
+    code: 'multiplier_not_reached',
+    text: `${waitsFor === null ? 'the plan' : 'what came due in time'} is ${reached.toFixed(3)} times ${effectiveMultiplier === null ? 'what the capture holds' : 'the traffic that was seen'}, not ${asked}`,
+    advice: waitsFor === null ? PLAN_SHORT : `${ours}${DUE_SHORT[waitsFor]}`,
+  };
+}
+
+const PLAN_SHORT =
+  'Requests are missing from the recording or cannot be replayed: see skipped and coverage. Where sessions were drawn, the seed drew few: give another --seed, or a longer window.';
+
+const STOOD_STILL =
+  'We stood still ourselves, which put off what was to follow: mend that first (see stalled). If it stays as it is: ';
+
+/** Why too little came due, and the way out. */
+const DUE_SHORT = {
+  sessions:
+    'The target slowed its sessions down, or requests are missing: see sessionOrder, skipped and coverage. Replay a smaller multiplier, or a window that is long beside its sessions.',
+  connections:
+    'The target kept recorded connections busy beyond the plan, or requests are missing: see connectionWaits, skipped and coverage. Give --connections pooled, which sends on time whatever the target does, or replay a smaller multiplier.',
+} as const;
+
+/** Whether too many requests left too late for want of their recorded connection. */
+export function connectionWait({ figures }: RunContext, bounds: JudgementBounds): Reason | null {
+  const waits = connectionWaitsOf(figures, bounds);
+  if (waits === null || waits.late <= bounds.connectionWaitShare * figures.latency.lag.count) return null;
+  const { connectionWait: waited, lag } = figures.latency;
+  const [p50, p99] = [50, 99].map((each) => formatMs((waited.percentile(each) ?? 0) / 1e6));
+  return {
+    code: 'connection_wait',
+    text: `${waits.late} of ${lag.count} requests (${percent(waits.late / lag.count)}) left over ${formatMs(waits.boundMs)} late because their recorded connection was not free (wait p50 ${p50}, p99 ${p99}, max ${formatMs((waited.max ?? 0) / 1e6)}): the target was not given the planned load`,
+    advice:
+      'The target answers more slowly than was recorded, or the multiplier leaves connections too little time. Give --connections pooled, which sends on time whatever the target does, or replay a smaller multiplier.',
+  };
+}
