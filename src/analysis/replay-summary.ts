@@ -106,8 +106,8 @@ export function summariseReplay(input: ReplaySummaryInput): ReplayDocument {
     connectionWaitMs: latencyMs(latency.connectionWait),
     fidelity: fidelityDocument(figures),
     latencyMs: {
-      scheduled: trustedLatencyMs(latency.scheduled, latency.intervals.scheduled),
-      service: trustedLatencyMs(latency.service, latency.intervals.service),
+      scheduled: trustedLatencyMs(latency.scheduled, latency.byWindow.scheduled.intervals()),
+      service: trustedLatencyMs(latency.service, latency.byWindow.service.intervals()),
     },
     ttftMs: latencyMs(streams.ttft),
     itlMs: latencyMs(streams.itl),
