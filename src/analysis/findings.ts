@@ -1,9 +1,10 @@
-import { formatMs, formatShare } from '../core/units.ts';
+import { formatMs, formatMultiplier, formatShare } from '../core/units.ts';
 import type { ArrivalFigures } from './arrival-statistics.ts';
 import { IDC_WINDOWS } from './arrival-statistics.ts';
 import { nothingPlanned } from './empty-plan.ts';
 import type { JudgementBounds } from './judgement-bounds.ts';
 import type { OutcomeFigures } from './outcome-counts.ts';
+import { planShort, reachedText } from './plan-multiplier.ts';
 import { isStoppedByFailures, type RunContext } from './run-context.ts';
 import type { StatusMixFigures } from './status-mix.ts';
 import { StretchSet } from './stretch-set.ts';
@@ -229,25 +230,20 @@ function coverage({ coverage: { unexplained } }: RunContext, bounds: JudgementBo
 }
 
 function multiplier(context: RunContext, bounds: JudgementBounds): Reason | null {
-  const { effectiveMultiplier, playedMultiplier, multiplier: asked } = context;
-  // Where nobody knows what was seen, the multiplier is of what the capture holds, and must be reached all the same.
-  const reached = effectiveMultiplier ?? playedMultiplier;
   if (nothingPlanned(context) !== null) return null;
-  if (reached === null || reached >= asked * (1 - bounds.multiplierShare)) return null;
-  const partlyOpen = context.figures.fidelity.resolved !== null;
+  const short = planShort(context, bounds);
+  if (short === null || context.figures.fidelity.resolved === null) return short;
   // What had not come due when the run was stopped says nothing of how its sessions went.
-  if (partlyOpen && context.interrupted !== null) return null;
+  if (context.interrupted !== null) return null;
   // What comes due follows the answers, and those follow our sends.
   const slow =
     stalled(context, bounds) === null
       ? 'The target slowed its sessions down'
       : 'We stood still ourselves, which put off what was to follow: mend that first (see stalled). Else the target slowed its sessions down';
   return {
-    code: 'multiplier_not_reached',
-    text: `${partlyOpen ? 'what came due in time' : 'the plan'} is ${reached.toFixed(3)} times ${effectiveMultiplier === null ? 'what the capture holds' : 'the traffic that was seen'}, not ${asked}`,
-    advice: partlyOpen
-      ? `${slow}, or requests are missing: see sessionOrder, skipped and coverage. Replay a smaller multiplier, or a window that is long beside its sessions.`
-      : 'Requests are missing from the recording or cannot be replayed: see skipped and coverage. Where sessions were drawn, the seed drew few: give another --seed, or a longer window.',
+    code: short.code,
+    text: `what came due in time is ${reachedText(context)}, not ${formatMultiplier(context.multiplier)}`,
+    advice: `${slow}, or requests are missing: see sessionOrder, skipped and coverage. Replay a smaller multiplier, or a window that is long beside its sessions.`,
   };
 }
 
