@@ -20,6 +20,8 @@ import { playbackOf } from './replay-windows.ts';
 
 /** So long may a start be put off to count its plan. What takes longer has so many sessions that draws hardly miss. */
 const COUNT_NS = 1_000_000_000;
+/** Of what is left until a start that was set, so much is for threads and connections. */
+const PREPARE_US = 5_000_000;
 
 /**
  * Counts the judged part of a plan before anything of it is sent.
@@ -28,7 +30,7 @@ const COUNT_NS = 1_000_000_000;
  */
 export function countedBefore(plan: ReplayPlan, leadIn: LeadIn, capture: CaptureSource): PlanCount | null {
   const { options, overview, window, scaling } = plan;
-  const untilNs = systemClock.nowNs() + COUNT_NS;
+  const untilNs = systemClock.nowNs() + countableNs(options.startAtUs);
   const stretch = {
     source: playbackOf(capture, window, options.filters),
     range: window,
@@ -43,6 +45,12 @@ export function countedBefore(plan: ReplayPlan, leadIn: LeadIn, capture: Capture
     if (thrown instanceof AppError) return null;
     throw thrown;
   }
+}
+
+/** A warning is no reason to come late to a start that others share. */
+function countableNs(startAtUs: number | null): number {
+  if (startAtUs === null) return COUNT_NS;
+  return Math.min(COUNT_NS, Math.max(0, (startAtUs - systemClock.epochUs() - PREPARE_US) * 1e3));
 }
 
 /** What a counted plan is of what was recorded and seen, as the run itself will reckon it. */
