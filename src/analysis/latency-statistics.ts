@@ -2,7 +2,7 @@ import { Histogram } from '../core/histogram.ts';
 import { readyOffsetNs, type Send, type Stretch } from '../core/run.ts';
 import { DurationsAside } from './durations-aside.ts';
 import { StretchSet } from './stretch-set.ts';
-import { type PercentileIntervals, WindowPercentiles } from './window-percentiles.ts';
+import { WindowPercentiles } from './window-percentiles.ts';
 
 /** A send later than this may have been due in a stalled stretch, which is only known when the run is over. */
 const LATE_NS = 1e6;
@@ -35,8 +35,8 @@ export interface LatencyFigures {
   readonly scheduled: Histogram;
   /** Last byte minus actual send, of requests that completed. */
   readonly service: Histogram;
-  /** How far percentiles of the two can be trusted. */
-  readonly intervals: { readonly scheduled: PercentileIntervals; readonly service: PercentileIntervals };
+  /** The same two by stretches of the run, which say how far their percentiles can be trusted. */
+  readonly byWindow: { readonly scheduled: WindowPercentiles; readonly service: WindowPercentiles };
   /** Actual minus intended send, less the wait for a recorded connection, of everything sent. */
   readonly lag: Histogram;
   /** From the actual send to the request's first byte going out: choosing or opening a connection. */
@@ -115,10 +115,7 @@ export class LatencyStatistics {
     return {
       scheduled: this.#scheduled,
       service: this.#service,
-      intervals: {
-        scheduled: this.#scheduledByWindow.intervals(),
-        service: this.#serviceByWindow.intervals(),
-      },
+      byWindow: { scheduled: this.#scheduledByWindow, service: this.#serviceByWindow },
       lag: this.#lag,
       connect: this.#connect,
       connectionWait: this.#connectionWait,

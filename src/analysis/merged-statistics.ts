@@ -214,6 +214,9 @@ function mergedLatency(shards: readonly LatencyFigures[]): LatencyFigures {
   for (const each of shards) {
     merged.scheduled.merge(each.scheduled);
     merged.service.merge(each.service);
+    // Shards lie on one time and count their stretches from its zero.
+    merged.byWindow.scheduled.merge(each.byWindow.scheduled);
+    merged.byWindow.service.merge(each.byWindow.service);
     merged.beforeStalls.scheduled.merge(each.beforeStalls.scheduled);
     merged.beforeStalls.service.merge(each.beforeStalls.service);
     merged.lag.merge(each.lag);

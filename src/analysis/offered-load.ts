@@ -1,33 +1,29 @@
-import { formatMs } from '../core/units.ts';
+import { formatMs, formatMultiplier } from '../core/units.ts';
 import { connectionWaitsOf } from './connection-waits.ts';
 import { nothingPlanned } from './empty-plan.ts';
 import type { Reason } from './findings.ts';
 import type { JudgementBounds } from './judgement-bounds.ts';
+import { planShort, reachedText } from './plan-multiplier.ts';
 import type { RunContext } from './run-context.ts';
 import { percent } from './share-text.ts';
 import { stalled } from './standstills.ts';
 
 /** What came due of what was asked for. */
 export function multiplier(context: RunContext, bounds: JudgementBounds): Reason | null {
-  const { effectiveMultiplier, playedMultiplier, multiplier: asked } = context;
-  // Where nobody knows what was seen, the multiplier is of what the capture holds, and must be reached all the same.
-  const reached = effectiveMultiplier ?? playedMultiplier;
   if (nothingPlanned(context) !== null) return null;
-  if (reached === null || reached >= asked * (1 - bounds.multiplierShare)) return null;
+  const short = planShort(context, bounds);
   const { waitsFor } = context.figures.fidelity;
+  if (short === null || waitsFor === null) return short;
   // What had not come due when the run was stopped says nothing of how its sessions went.
-  if (waitsFor !== null && context.interrupted !== null) return null;
+  if (context.interrupted !== null) return null;
   // What comes due follows the answers, and those follow our sends.
   const ours = stalled(context, bounds) === null ? '' : STOOD_STILL;
   return {
-    code: 'multiplier_not_reached',
-    text: `${waitsFor === null ? 'the plan' : 'what came due in time'} is ${reached.toFixed(3)} times ${effectiveMultiplier === null ? 'what the capture holds' : 'the traffic that was seen'}, not ${asked}`,
-    advice: waitsFor === null ? PLAN_SHORT : `${ours}${DUE_SHORT[waitsFor]}`,
+    code: short.code,
+    text: `what came due in time is ${reachedText(context)}, not ${formatMultiplier(context.multiplier)}`,
+    advice: `${ours}${DUE_SHORT[waitsFor]}`,
   };
 }
-
-const PLAN_SHORT =
-  'Requests are missing from the recording or cannot be replayed: see skipped and coverage. Where sessions were drawn, the seed drew few: give another --seed, or a longer window.';
 
 const STOOD_STILL =
   'We stood still ourselves, which put off what was to follow: mend that first (see stalled). If it stays as it is: ';

@@ -6,6 +6,7 @@ import { connectionWaitsOf } from './connection-waits.ts';
 import type { Reason } from './findings.ts';
 import { JUDGEMENT_BOUNDS, type JudgementBounds } from './judgement-bounds.ts';
 import { lagUs, latencyMs, trustedLatencyMs } from './latency-summary.ts';
+import { type PlanMultipliers, planMultipliers } from './plan-multiplier.ts';
 import {
   type FidelityDocument,
   type HealthDocument,
@@ -108,8 +109,8 @@ export function summariseReplay(input: ReplaySummaryInput): ReplayDocument {
     connectionWaits: connectionWaitsOf(figures, bounds),
     fidelity: fidelityDocument(figures),
     latencyMs: {
-      scheduled: trustedLatencyMs(latency.scheduled, latency.intervals.scheduled),
-      service: trustedLatencyMs(latency.service, latency.intervals.service),
+      scheduled: trustedLatencyMs(latency.scheduled, latency.byWindow.scheduled.intervals()),
+      service: trustedLatencyMs(latency.service, latency.byWindow.service.intervals()),
     },
     ttftMs: latencyMs(streams.ttft),
     itlMs: latencyMs(streams.itl),
@@ -130,24 +131,29 @@ export function summariseReplay(input: ReplaySummaryInput): ReplayDocument {
 }
 
 function contextOf(input: ReplaySummaryInput): RunContext {
-  const { figures, health, coverage, multiplier, interrupted, calibration = null, shards } = input;
-  const playedMultiplier = playedMultiplierOf(input);
-  const isSeen = playedMultiplier !== null && coverage.share !== null;
-  const effectiveMultiplier = isSeen ? playedMultiplier * coverage.share : null;
+  const { figures, health, coverage, interrupted, calibration = null, shards } = input;
   const plannedElsewhere = Math.max(0, (input.played?.planned ?? 0) - figures.planned);
-  const multipliers = { multiplier, playedMultiplier, effectiveMultiplier };
-  return { figures, health, coverage, ...multipliers, interrupted, calibration, shards, plannedElsewhere };
+  return {
+    figures,
+    health,
+    coverage,
+    ...multipliersOf(input),
+    interrupted,
+    calibration,
+    shards,
+    plannedElsewhere,
+  };
 }
 
-/**
- * Planned rate ÷ rate of what the capture holds: what was planned of each recorded exchange, in as much less time as
- * the pace says. Null where nothing was recorded.
- */
-function playedMultiplierOf(input: ReplaySummaryInput): number | null {
-  const { figures, pace = input.multiplier, targetShare = 1 } = input;
+/** Of the plan; where sessions waited for the target, of what came due of it. */
+function multipliersOf(input: ReplaySummaryInput): PlanMultipliers {
+  const { figures, multiplier, pace = multiplier, targetShare = 1, coverage } = input;
   const { recorded, planned } = input.played ?? figures;
-  if (recorded === 0) return null;
-  return ((pace * (planned / recorded)) / targetShare) * offeredShare(figures);
+  return planMultipliers({
+    ...{ multiplier, recorded, pace, targetShare },
+    planned: planned * offeredShare(figures),
+    coverage: coverage.share,
+  });
 }
 
 /**

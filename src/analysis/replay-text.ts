@@ -1,4 +1,4 @@
-import { countOf, formatMs, formatShare } from '../core/units.ts';
+import { countOf, formatMs, formatMultiplier, formatShare } from '../core/units.ts';
 import type { ArrivalFigures, IdcWindow } from './arrival-statistics.ts';
 import { IDC_WINDOWS } from './arrival-statistics.ts';
 import { checkLines } from './check-text.ts';
@@ -43,7 +43,7 @@ function reasonLines({ code, text, advice }: Reason): string[] {
 
 function countLines(document: ReplayDocument): string[] {
   const skipped = Object.values(document.skipped).reduce((sum, count) => sum + count, 0);
-  const multiplier = `${document.multiplier}x ${document.scaling}`;
+  const multiplier = `${formatMultiplier(document.multiplier)}x ${document.scaling}`;
   const effective = document.effectiveMultiplier?.toFixed(3) ?? 'unknown';
   const lines = [
     `Replayed ${document.capture} against ${document.target} at ${multiplier} (effective ${effective})`,

@@ -15,6 +15,7 @@ import { OpenSessions } from '../replay/sessions.ts';
 import type { ReplayWindow } from '../replay/window.ts';
 import type { Playback } from '../replay/windows/playback.ts';
 import { EncryptionKey } from '../storage/encryption-key.ts';
+import { foreseenLines, foreseenMultipliers, foreseenReasons } from './foreseen-multiplier.ts';
 import { type LeadIn, leadInDocument, leadInOf, requestsLeft } from './lead-in.ts';
 import { openForReplay } from './replay-capture.ts';
 import { planDocument, planLines, type ReplayPlan } from './replay-plan.ts';
@@ -65,7 +66,7 @@ export function planWindow(request: DryRunRequest, output: DryRunOutput): void {
     });
     const fidelity = statistics.figures();
     // As the replay itself would be: a script that plans first learns it here.
-    if (report.selected === 0) throw nothingSelected(describeFilters(options.filters));
+    if (report.whole.recorded === 0) throw nothingSelected(describeFilters(options.filters));
     if (json) output.json(dryRunDocument(plan, leadIn, report, fidelity, source));
     else output.print(dryRunLines(plan, report, fidelity, source));
   } finally {
@@ -109,11 +110,15 @@ function dryRunDocument(
   playback: Playback,
 ): object {
   const { recorded, planned, recordedToPlanned, duplicates } = fidelity;
+  const { cappedAtNs } = report.whole;
   return {
     schemaVersion: 1,
     kind: 'replay_plan',
     ...planDocument(plan),
     ...windowsDocument(plan.window, plan.options.filters, playback),
+    ...(cappedAtNs === null ? {} : { durationS: cappedAtNs / 1e9, endsWith: 'requests' }),
+    effectiveMultiplier: foreseenMultipliers(plan, report.whole).effectiveMultiplier,
+    reasons: foreseenReasons(plan, report.whole),
     recorded: recorded.count + playback.filtered,
     selected: recorded.count,
     planned: planned.count,
@@ -129,8 +134,10 @@ function dryRunDocument(
       planned,
       sent: null,
       unfiltered: fidelity.unfiltered,
-      ksGaps: recordedToPlanned.ksGaps,
-      mixDistance: recordedToPlanned.mixDistance,
+      // As in the document of a run, these are of planned to sent.
+      ksGaps: null,
+      mixDistance: null,
+      recordedToPlanned,
       duplicateRatio: duplicates.ratio,
     },
     payloads: report.payloads,
@@ -138,11 +145,12 @@ function dryRunDocument(
 }
 
 function dryRunLines(
-  { overview, window, options }: ReplayPlan,
+  plan: ReplayPlan,
   report: DryRunReport,
   fidelity: Fidelity,
   playback: Playback,
 ): string[] {
+  const { overview, window, options } = plan;
   const { connections, audit } = report;
   const inWindow = fidelity.recorded.count + playback.filtered;
   const skipped = Object.entries(audit.skipped).filter(([, count]) => count > 0);
@@ -159,6 +167,7 @@ function dryRunLines(
     ...arrivalLines(fidelity),
     ...unfilteredLines(fidelity),
     ...playedLines(window, playback),
+    ...foreseenLines(plan, report.whole),
     '',
     'What will not be sent',
     ...emptyShardLines(options, fidelity.planned.count, skippedSends),

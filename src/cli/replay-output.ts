@@ -4,10 +4,12 @@ import { systemClock } from '../core/clock.ts';
 import { scalingCountLines } from '../replay/scaling/description.ts';
 import { timeShiftCountLines } from '../replay/time-shift.ts';
 import { removeOlderRuns } from '../storage/run-retention.ts';
+import { foreseenLines } from './foreseen-multiplier.ts';
 import { requestsLeft } from './lead-in.ts';
 import { answerLines } from './replay-answers.ts';
 import { connectionLines } from './replay-connections.ts';
 import type { StartEvent } from './replay-events.ts';
+import { planLines, planTitle } from './replay-plan.ts';
 import type { Finished, ReplayRunParts } from './replay-run.ts';
 import { askedMultiplier } from './replay-scaling.ts';
 import { sessionOrderCountLines } from './replay-session-order.ts';
@@ -20,7 +22,7 @@ export function startFacts(
   directory: string,
   parts: ReplayRunParts,
 ): Omit<StartEvent, 'event' | 'schemaVersion' | 'at'> {
-  const { plan, target, warmup } = parts;
+  const { plan, counted, target, warmup } = parts;
   const { options, forecast, overview, window } = plan;
   return {
     run,
@@ -33,10 +35,21 @@ export function startFacts(
       forecast.plannedExchanges,
       requestsLeft(plan, parts) ?? Number.POSITIVE_INFINITY,
     ),
-    plannedS: window.plannedSpanNs / 1e9,
+    plannedS: (counted?.cappedAtNs ?? window.plannedSpanNs) / 1e9,
     warmupS: (warmup?.spanNs ?? 0) / 1e9,
     calibrates: options.calibrateMs !== null,
   };
+}
+
+/** What the reader should know before anything is sent. */
+export function openingLines(run: string, directory: string, parts: ReplayRunParts): string[] {
+  const { plan, counted } = parts;
+  return [
+    planTitle(plan),
+    ...planLines(plan, parts),
+    ...foreseenLines(plan, counted),
+    `Run ${run}, kept in ${directory}`,
+  ];
 }
 
 /** The document of a run that is over, as it was asked for. */

@@ -7,6 +7,7 @@ import { scalingDocument, scalingLines } from '../replay/scaling/description.ts'
 import type { Scaling } from '../replay/scaling/scaling.ts';
 import type { ReplayWindow } from '../replay/window.ts';
 import { type LeadIn, leadInLines, requestsLeft, requestsOf } from './lead-in.ts';
+import { askedMultiplier } from './replay-scaling.ts';
 import { sessionOrderLines } from './replay-session-order.ts';
 import { shardLines } from './replay-shard.ts';
 import { windowLines, windowsDocument } from './replay-windows.ts';
@@ -52,14 +53,15 @@ export function planLines(plan: ReplayPlan, leadIn: LeadIn = NO_LEAD_IN): string
 }
 
 /** The same for a program. */
-export function planDocument({ options, overview, window, forecast, scaling }: ReplayPlan): object {
+export function planDocument(plan: ReplayPlan): object {
+  const { options, overview, window, forecast, scaling } = plan;
   const scalingPlan = scalingDocument(scaling, window, forecast);
   return {
     capture: overview.name,
     target: options.target?.url ?? null,
     window: { from: formatInstantUs(window.fromUs), to: formatInstantUs(window.toUs - 1) },
     ...windowsDocument(window, options.filters, null),
-    multiplier: options.multiplier,
+    multiplier: askedMultiplier(plan),
     scaling: options.scaling,
     scalingKeeps: scalingPlan.keeps,
     scalingBends: scalingPlan.bends,

@@ -14,6 +14,7 @@ import type { CreateChecker } from '../replay/check/checker-thread.ts';
 import { ReplayEngine } from '../replay/engine.ts';
 import { resolveHost } from '../replay/guards.ts';
 import { describeReplayOptions } from '../replay/options.ts';
+import type { PlanCount } from '../replay/plan-count.ts';
 import { Replay, type ReplayEnd, type ReplayOutcome } from '../replay/replay.ts';
 import { scalingDocument } from '../replay/scaling/description.ts';
 import type { Target } from '../replay/target.ts';
@@ -31,8 +32,8 @@ import { type CalibrationDocument, CalibrationPhase } from './replay-calibration
 import { checkDocument } from './replay-check.ts';
 import { connectionsDocument, waitsForOf } from './replay-connections.ts';
 import { endEvent, ReplayEvents, startEvent } from './replay-events.ts';
-import { printSummary, retainRuns, startFacts } from './replay-output.ts';
-import { planLines, planTitle, type ReplayPlan } from './replay-plan.ts';
+import { openingLines, printSummary, retainRuns, startFacts } from './replay-output.ts';
+import type { ReplayPlan } from './replay-plan.ts';
 import { ReplayProgress } from './replay-progress.ts';
 import { askedMultiplier, playedPace } from './replay-scaling.ts';
 import { sessionOrderDocument } from './replay-session-order.ts';
@@ -45,6 +46,8 @@ import { VERSION } from './version.ts';
 
 export interface ReplayRunParts extends LeadIn {
   readonly plan: ReplayPlan;
+  /** What it comes to; null where that takes long to count. */
+  readonly counted: PlanCount | null;
   readonly target: Target;
   readonly source: Playback;
   readonly thresholds: readonly Threshold[];
@@ -79,7 +82,7 @@ export async function runReplay(parts: ReplayRunParts): Promise<void> {
   const interruption = new Interruption();
   try {
     const store = new SqliteRunStore(directory);
-    terminal.note(planTitle(plan), ...planLines(plan, parts), `Run ${runId}, kept in ${directory}`);
+    terminal.note(...openingLines(runId, directory, parts));
     events?.tell(startEvent(systemClock.epochUs(), startFacts(runId, directory, parts)));
     const facts = factsOf(runId, parts);
     const calibrated =
@@ -150,7 +153,7 @@ interface Phase {
 
 async function play(
   { replay, store, interruption, events, sentBefore }: Phase,
-  { plan, terminal, source, warmup, captureIdentity }: ReplayRunParts,
+  { plan, counted, terminal, source, warmup, captureIdentity }: ReplayRunParts,
 ): Promise<Finished> {
   const warmupNs = warmup?.spanNs ?? 0;
   const statistics = new RunStatistics(warmupNs, waitsForOf(plan.options));
@@ -161,7 +164,7 @@ async function play(
   const progress = new ReplayProgress({
     position: () => replay.position(),
     warmupNs,
-    plannedNs: warmupNs + plan.window.plannedSpanNs,
+    plannedNs: warmupNs + (counted?.cappedAtNs ?? plan.window.plannedSpanNs),
     calibrates: false,
     terminal,
     events,

@@ -10,6 +10,7 @@ import {
 } from '../replay/options.ts';
 import { chooseWindow } from '../replay/window.ts';
 import { encryptionKeyOf, encryptionKeyOption } from './encryption-flag.ts';
+import { countedBefore } from './foreseen-multiplier.ts';
 import { leadInOf } from './lead-in.ts';
 import { planInThread } from './planner-thread.ts';
 import { RepeatableOption } from './repeatable.ts';
@@ -123,11 +124,13 @@ async function replay(directory: string, flags: ReplayFlags, command: Command): 
       import('./logger.ts'),
     ]);
     const plan = { options, overview, window, forecast, scaling };
+    const leadIn = leadInOf(plan, source, opened.source);
     await runReplay({
       plan,
+      counted: countedBefore(plan, leadIn, opened.source),
       target: options.target,
       source,
-      ...leadInOf(plan, source, opened.source),
+      ...leadIn,
       thresholds: parseSlo(options.slo),
       unexplained,
       captureIdentity: opened.identity,

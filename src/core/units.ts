@@ -187,6 +187,11 @@ export function formatShare(share: number, digits = 3): string {
   return `${Number((100 - lacking).toFixed(places))} %`;
 }
 
+/** How many times what was recorded, to as many digits as anybody reads: `2.8412159840862885` → `2.841`. */
+export function formatMultiplier(multiplier: number): string {
+  return String(Number(multiplier.toPrecision(4)));
+}
+
 /** Epoch microseconds as ISO 8601 UTC with six decimals. */
 export function formatInstantUs(us: number): string {
   const fraction = String(((us % 1e6) + 1e6) % 1e6).padStart(6, '0');

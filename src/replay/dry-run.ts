@@ -3,6 +3,7 @@ import type { CaptureSource, TimeRange } from '../core/ports.ts';
 import { AuditCounter, type ReplayAudit } from './audit.ts';
 import { Concurrency } from './concurrency.ts';
 import { type PayloadAudit, PayloadAuditor } from './payload-audit.ts';
+import type { PlanCount } from './plan-count.ts';
 import type { RateCeiling } from './rate-ceiling.ts';
 import type { RequestBuilder } from './request-builder.ts';
 import { arrivalsIn, playedAs } from './scaling/arrivals.ts';
@@ -48,8 +49,8 @@ export interface DryRunListener {
 }
 
 export interface DryRunReport {
-  /** Exchanges of the window that are played, whichever shard plays them. */
-  readonly selected: number;
+  /** What the plan comes to, whichever shard plays it. */
+  readonly whole: PlanCount;
   /** From the facts of every row. */
   readonly audit: ReplayAudit;
   readonly scaling: ScalingCounts;
@@ -72,12 +73,17 @@ export function dryRun(parts: DryRunParts, listener: DryRunListener): DryRunRepo
   let selected = 0;
   let places = 0;
   let planned = 0;
+  let lastNs = 0;
+  let cappedAtNs: number | null = null;
   let refusedForRate = 0;
   const { source, scaling, openSessions } = parts;
   for (const send of scheduleOf(arrivalsIn(source, parts.range, scaling), scaling)) {
-    if (places === parts.maxRequests) break;
     const { row, intendedOffsetNs } = send;
     if (intendedOffsetNs >= (parts.durationNs ?? Number.POSITIVE_INFINITY)) break;
+    if (places === parts.maxRequests) {
+      cappedAtNs = lastNs;
+      break;
+    }
     const own = stripe.holds(send);
     if (isOfWindow(send)) selected += 1;
     if (own && isOfWindow(send)) {
@@ -90,7 +96,10 @@ export function dryRun(parts: DryRunParts, listener: DryRunListener): DryRunRepo
     }
     const skipped = skipReasonOf(row);
     const sendable = skipped === null || (parts.arrivalsOnly && skipped === 'no_payload');
-    if (sendable) places += 1;
+    if (sendable) {
+      places += 1;
+      lastNs = intendedOffsetNs;
+    }
     const admitted = !sendable || parts.ceiling.admits(intendedOffsetNs);
     if (skipped !== null && own) audit.skip(skipped);
     if (!sendable || !own) continue;
@@ -104,7 +113,7 @@ export function dryRun(parts: DryRunParts, listener: DryRunListener): DryRunRepo
     if (!admitted) refusedForRate += 1;
   }
   return {
-    selected,
+    whole: { recorded: selected, planned: places, cappedAtNs },
     audit: audit.report(),
     scaling: tally.counts(scaling.forgottenSessions, openSessions?.figures() ?? null),
     refusedForRate,

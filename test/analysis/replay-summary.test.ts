@@ -134,7 +134,16 @@ describe('summariseReplay', () => {
     const half = summariseReplay(inputOf(good(200), { ...unknown, played: { recorded: 400, planned: 200 } }));
     expect(half).toMatchObject({ verdict: 'INCONCLUSIVE', effectiveMultiplier: null });
     expect(half.reasons).toMatchObject([{ code: 'multiplier_not_reached' }]);
-    expect(half.reasons[0]?.text).toContain('0.750 times what the capture holds, not 1.5');
+    expect(half.reasons[0]?.text).toBe('the plan is 0.75 times what the capture holds, not 1.5');
+  });
+
+  test('tells the mean of stages by the digits that people read', () => {
+    const parts = { multiplier: 2.8412159840862885, pace: 2.8412159840862885 };
+    const document = summariseReplay(
+      inputOf(good(200), { ...parts, played: { recorded: 1_000, planned: 861 } }),
+    );
+    expect(document.multiplier).toBe(2.8412159840862885);
+    expect(document.reasons[0]?.text).toBe('the plan is 2.446 times the traffic that was seen, not 2.841');
   });
 
   test('counts what was planned and never reached', () => {

@@ -105,6 +105,10 @@ describe('shards read as one run', () => {
         for (const name of ['scheduled', 'service', 'lag', 'connect'] as const) {
           expect([...figures.latency[name].bins()]).toEqual([...one.latency[name].bins()]);
         }
+        for (const name of ['scheduled', 'service'] as const) {
+          const [shards, alone] = [figures, one].map(({ latency }) => latency.byWindow[name].intervals());
+          expect(shards).toEqual(alone);
+        }
         expect({ ...figures.latency, scheduled: 0, service: 0, lag: 0, connect: 0 }).toEqual({
           ...one.latency,
           scheduled: 0,

@@ -56,6 +56,16 @@ describe('the end of a plan', () => {
     expect(linesOf({ loop: '3' })).toContain('played 3 times');
   });
 
+  it('ramps that whole sessions follow late are said to be bent, and no others', () => {
+    const bent = 'steps and ramps of the stages, which only sessions that begin meanwhile follow';
+    const ramp = { stages: '20s@1x..3x' };
+    expect(linesOf({ ...ramp, scaling: 'amplify' })).toMatch(new RegExp(`bends payloads.*; ${bent}`));
+    expect(linesOf({ stages: '20s@1x,20s@0.5x', scaling: 'thin' })).toContain(bent);
+    expect(linesOf({ ...ramp, scaling: 'compress' })).not.toContain(bent);
+    expect(linesOf({ stages: '20s@2x,20s@2x', scaling: 'amplify' })).not.toContain(bent);
+    expect(linesOf({ multiplier: '2', scaling: 'amplify' })).not.toContain(bent);
+  });
+
   it('is known for a lone arrival that is repeated', () => {
     const { plan } = scheduledBy([1_500_000], { stages: '20s@1x', duration: '1h', scaling: 'amplify' });
     expect(plannedSpanNs(plan.scaling, plan.window)).toBe(20e9);

@@ -1,13 +1,17 @@
 import { existsSync, readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { describe, expect, it } from 'vitest';
+import { trustedLatencyMs } from '../../src/analysis/latency-summary.ts';
 import type { ReplayDocument } from '../../src/analysis/replay-document.ts';
+import { RunStatistics } from '../../src/analysis/run-statistics.ts';
 import type { MergedDocument } from '../../src/cli/merge-document.ts';
 import { RunReader } from '../../src/storage/run-reader.ts';
 import { captureOf } from '../support/captures.ts';
 import { exchangeOf, requestMessage, TEST_EPOCH_US } from '../support/exchanges.ts';
 import { runReprise } from '../support/process.ts';
 import { documentOf, type Replayed, replay, serverOf } from '../support/replaying.ts';
+import { send } from '../support/sends.ts';
+import { recordedOf, shardRun } from '../support/shard-runs.ts';
 import { temporaryDirectory } from '../support/temp-dir.ts';
 
 /** Requests of thirty sessions, and some of none, to three models with bodies of many sizes. */
@@ -38,7 +42,7 @@ function sendsOf({ out }: Pick<Replayed, 'out'>): string[] {
   return names.sort();
 }
 
-async function merge(runs: readonly Replayed[], args: readonly string[] = []) {
+async function merge(runs: readonly Pick<Replayed, 'out'>[], args: readonly string[] = []) {
   const out = join(temporaryDirectory(), 'merged');
   const result = await runReprise(['merge', ...runs.map((run) => run.out), '--out', out, '--json', ...args]);
   return { ...result, out };
@@ -86,5 +90,31 @@ describe('a replay by three processes', () => {
     expect(refused.status).toBe(2);
     expect(refused.stderr).toContain('different plans');
     expect(existsSync(refused.out)).toBe(false);
+  });
+
+  it('has the intervals of percentiles that one process has, which shards kept for themselves', async () => {
+    const whole = Array.from({ length: 4_200 }, (_, index) => {
+      const intendedOffsetNs = Math.round(index * 3.5e6);
+      const actualOffsetNs = intendedOffsetNs + 100_000;
+      // Slower by the second, so that the windows differ and the interval is none of one point.
+      const lastByteOffsetNs = actualOffsetNs + 10e6 + (index % 97) * 1e4 + Math.floor(index / 300) * 1e5;
+      return send({ index, intendedOffsetNs, actualOffsetNs, lastByteOffsetNs });
+    });
+    const statistics = new RunStatistics();
+    for (const each of whole) statistics.addPlanned(recordedOf(each), each.intendedOffsetNs);
+    statistics.addSends(whole);
+    const { latency } = statistics.figures([]);
+    const shards = [0, 1].map((shard) => {
+      const own = whole.filter(({ index }) => index % 2 === shard);
+      const sends = own.map((each, index) => ({ ...each, index }));
+      return { out: shardRun([shard, 2], sends, whole) };
+    });
+    const { latencyMs } = documentOf(await merge(shards));
+    const { scheduled, service, byWindow } = latency;
+    expect(latencyMs.service.p99Interval?.[0]).toBeGreaterThan(10);
+    expect(latencyMs).toEqual({
+      scheduled: trustedLatencyMs(scheduled, byWindow.scheduled.intervals()),
+      service: trustedLatencyMs(service, byWindow.service.intervals()),
+    });
   });
 });

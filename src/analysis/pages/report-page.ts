@@ -1,4 +1,4 @@
-import { formatMs } from '../../core/units.ts';
+import { formatMs, formatMultiplier } from '../../core/units.ts';
 import { type AdvisedReason, withoutRepeats } from '../report/advice.ts';
 import { stepText } from '../report/latency-tables.ts';
 import type { ReportDocument } from '../report/report-document.ts';
@@ -64,7 +64,10 @@ function factsOf({ run, counts, latencyMs, streams, summary, overTime }: ReportD
   const busiest = overTime.offered.reduce((most, count) => Math.max(most, count / overTime.stepS), 0);
   const { scheduled } = latencyMs;
   return facts([
-    ['multiplier', run.multiplier === null ? '–' : `${run.multiplier}x ${run.scaling ?? ''}`],
+    [
+      'multiplier',
+      run.multiplier === null ? '–' : `${formatMultiplier(run.multiplier)}x ${run.scaling ?? ''}`,
+    ],
     ['sent', numberText(counts.sent)],
     ['mean rate sent', run.durationS === 0 ? '–' : `${numberText(counts.sent / run.durationS)}/s`],
     ['busiest step offered', `${numberText(busiest)}/s`],

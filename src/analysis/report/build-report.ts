@@ -48,7 +48,7 @@ export function buildReport({ directory, run, summary, statistics, recording }: 
     run: reported,
     verdict,
     valid,
-    headline: headlineOf({ verdict, valid, run: reported, summary, differs: own.length > 0 }),
+    headline: headlineOf({ verdict, valid, summary, differs: own.length > 0 }),
     reasons: [...own, ...(summary?.reasons ?? []).map(advised)],
     notes: (summary?.notes ?? []).map(advised),
     slo: summary?.slo ?? [],

@@ -1,18 +1,22 @@
+import { formatMultiplier } from '../../core/units.ts';
 import type { ReplayDocument } from '../replay-document.ts';
 import type { ReportDocument } from './report-document.ts';
 
-type Judged = Pick<ReportDocument, 'verdict' | 'valid' | 'run' | 'summary'> & {
+type Judged = Pick<ReportDocument, 'verdict' | 'valid' | 'summary'> & {
   /** Whether the rows are other than those the verdict was found on. */
   readonly differs: boolean;
 };
 
 /** The verdict in a sentence, for whoever reads no further. */
-export function headlineOf({ verdict, valid, run, summary, differs }: Judged): string {
+export function headlineOf({ verdict, valid, summary, differs }: Judged): string {
   if (summary === null)
     return 'This run never came to its end: there is no verdict, only what its rows tell.';
   if (differs)
     return `The run was judged ${verdict ?? 'without an objective'}, but its rows are no longer those it was judged by.`;
-  const load = run.multiplier === 1 ? 'at the recorded load' : `at ${run.multiplier} times the recorded load`;
+  const load =
+    summary.multiplier === 1
+      ? 'at the recorded load'
+      : `at ${formatMultiplier(summary.multiplier)} times the recorded load`;
   if (verdict === 'PASS') return `The target kept ${objectivesText(summary)} ${load}.`;
   if (verdict === 'FAIL') return `The target did not keep ${violatedText(summary)} ${load}.`;
   if (verdict === 'INCONCLUSIVE') {

@@ -1,3 +1,4 @@
+import { formatMultiplier } from '../../core/units.ts';
 import type { ReportDocument } from './report-document.ts';
 import { msText, numberText, shareText } from './value-text.ts';
 
@@ -7,7 +8,7 @@ export function runLines({ run, summary, counts, recording }: ReportDocument): s
   const load =
     run.multiplier === null
       ? ''
-      : ` at ${run.multiplier}x by ${run.scaling} (effective ${run.effectiveMultiplier === null ? 'not known' : numberText(run.effectiveMultiplier)})`;
+      : ` at ${formatMultiplier(run.multiplier)}x by ${run.scaling} (effective ${run.effectiveMultiplier === null ? 'not known' : numberText(run.effectiveMultiplier)})`;
   const lines = [
     run.target === null
       ? `${who} in ${run.directory}`

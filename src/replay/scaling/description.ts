@@ -5,7 +5,7 @@ import { placeText } from '../perturbation.ts';
 import type { PlanEnd } from '../plan-end.ts';
 import { ID_MEMBERS_TEXT } from '../request-ids.ts';
 import { stageText } from '../stages.ts';
-import { SCALING_KINDS } from './kinds.ts';
+import { SCALING_KINDS, STAGES_BEND } from './kinds.ts';
 import { shifted } from './layers.ts';
 import type { Scaling } from './scaling.ts';
 import type { ScalingCounts } from './tally.ts';
@@ -38,10 +38,11 @@ export interface ScalingDocument {
 export function scalingDocument(scaling: Scaling, window: TimeRange, forecast: Forecast): ScalingDocument {
   const { options, curve, coverage, layers } = scaling;
   const { keeps, bends } = SCALING_KINDS[options.scaling];
+  const isFollowedLate = options.scaling !== 'compress' && !curve.constant;
   const [least, most] = [scaling.loadAt(curve.min), scaling.loadAt(curve.max)];
   return {
     keeps,
-    bends,
+    bends: isFollowedLate ? `${bends}; ${STAGES_BEND}` : bends,
     seed: options.seed,
     stages: options.stages?.map(stageText) ?? null,
     targetShare: options.targetShare,

@@ -32,6 +32,13 @@ export const SCALING_KINDS: Readonly<Record<ScalingName, ScalingKind>> = {
   },
 };
 
+/**
+ * What stages of different multipliers bend besides, where a way decides whole sessions: each by the multiplier at its
+ * first exchange.
+ */
+export const STAGES_BEND =
+  'steps and ramps of the stages, which only sessions that begin meanwhile follow: where sessions are long, late or hardly at all';
+
 /** The multipliers a way is able to reach, or null. */
 export function unreachable(name: ScalingName, min: number, max: number): string | null {
   if ((name === 'amplify' || name === 'superpose') && min < 1) return `${name} begins at 1x`;

@@ -1,0 +1,117 @@
+import { describe, expect, it } from 'vitest';
+import { openForReplay } from '../../src/cli/replay-capture.ts';
+import { planWindow } from '../../src/cli/replay-dry-run.ts';
+import { type RawReplayOptions, resolveReplayOptions } from '../../src/replay/options.ts';
+import { chooseWindow } from '../../src/replay/window.ts';
+import { captureOf } from '../support/captures.ts';
+import { exchangeOf, TEST_EPOCH_US } from '../support/exchanges.ts';
+import { COMMAND_LINE_ALONE } from '../support/option-sources.ts';
+
+/** Half a minute of ten requests a second; forty sessions, of which seeds draw too few or too many. */
+const capture = captureOf(
+  Array.from({ length: 300 }, (_, n) =>
+    exchangeOf({ arrivalUs: TEST_EPOCH_US + n * 100_000, session: Buffer.alloc(8, (n % 40) * 6 + 1) }),
+  ),
+);
+
+interface PlanDocument {
+  readonly recorded: number;
+  readonly planned: number;
+  readonly multiplier: number;
+  readonly effectiveMultiplier: number | null;
+  readonly durationS: number;
+  readonly endsWith: string;
+  readonly scalingBends: string;
+  readonly reasons: readonly { readonly code: string; readonly text: string; readonly advice: string }[];
+  readonly fidelity: { readonly recordedToPlanned: unknown };
+}
+
+function planOf(flags: RawReplayOptions): { readonly text: string; readonly document: PlanDocument } {
+  const options = resolveReplayOptions({ dryRun: true, ...flags }, COMMAND_LINE_ALONE);
+  const opened = openForReplay(capture, null, options.window.recorders);
+  const window = chooseWindow(opened.overview, options.window, options.multiplier);
+  opened.source.close();
+  const lines: string[] = [];
+  const documents: object[] = [];
+  for (const json of [false, true]) {
+    planWindow(
+      { directory: capture, encryptionKeyFile: null, options, window, json },
+      { print: (more) => lines.push(...more), json: (document) => documents.push(document) },
+    );
+  }
+  return { text: lines.join('\n'), document: documents[0] as PlanDocument };
+}
+
+const amplified = { scaling: 'amplify', multiplier: '1.5' };
+
+describe('a dry run of a plan whose sessions are drawn', () => {
+  it('says what the plan is of what was recorded, and warns of the seeds that draw too few', () => {
+    const plans = Array.from({ length: 8 }, (_, seed) => planOf({ ...amplified, seed: String(seed) }));
+    for (const { text, document } of plans) {
+      const reached = document.planned / document.recorded;
+      const isShort = reached < 1.5 * 0.99;
+      expect(document.reasons.map(({ code }) => code)).toEqual(isShort ? ['multiplier_not_reached'] : []);
+      expect(text).toContain(`  the plan is ${Number(reached.toPrecision(4))} times`);
+      expect(text).toContain('; asked for: 1.5');
+      expect(text.includes('WARNING')).toBe(isShort);
+      expect(text.includes('give another --seed, or a longer window, or --scaling compress')).toBe(isShort);
+    }
+    const warned = plans.filter(({ document }) => document.reasons.length > 0);
+    expect([warned.length > 0, warned.length < plans.length]).toEqual([true, true]);
+  });
+
+  it('says the same to each shard, of which none has all of the plan', () => {
+    const whole = planOf({ ...amplified, seed: '1' }).document;
+    for (const shard of ['0/2', '1/2']) {
+      const { document } = planOf({ ...amplified, seed: '1', shard });
+      expect(document.planned).toBeLessThan(whole.planned);
+      expect(document.effectiveMultiplier).toBe(whole.effectiveMultiplier);
+      expect(document.reasons).toEqual(whole.reasons);
+    }
+  });
+
+  it('has the mean of stages for its multiplier, as a run has', () => {
+    const { document } = planOf({ scaling: 'amplify', stages: '15s@1x,15s@2x' });
+    expect(document.multiplier).toBeCloseTo(1.5, 1);
+    expect(planOf({ scaling: 'amplify', stages: '15s@2x', multiplier: '2' }).document.multiplier).toBe(4);
+  });
+
+  it('has distances of planned to sent under no name that means recorded to planned', () => {
+    const { fidelity } = planOf(amplified).document;
+    expect(fidelity).toMatchObject({ sent: null, ksGaps: null, mixDistance: null });
+    expect(fidelity.recordedToPlanned).toEqual({
+      ksGaps: expect.any(Number),
+      mixDistance: expect.any(Number),
+    });
+  });
+});
+
+describe('a plan that --max-requests ends', () => {
+  it('is as long as what is sent of it, and says what ends it', () => {
+    const { text, document } = planOf({ maxRequests: '101' });
+    expect(document).toMatchObject({ planned: 101, durationS: 10, endsWith: 'requests' });
+    expect(text).toContain('the plan ends after 10.0 s of the run, with its requests: --max-requests');
+  });
+
+  it('is shorter by what goes before', () => {
+    const from = new Date(TEST_EPOCH_US / 1e3 + 10_000).toISOString();
+    const { document } = planOf({ maxRequests: '101', warmup: '5s', from });
+    expect(document).toMatchObject({ planned: 51, durationS: 5, endsWith: 'requests' });
+  });
+
+  it('ends for all shards with the last request of the whole', () => {
+    for (const shard of ['0/2', '1/2']) {
+      expect(planOf({ maxRequests: '101', shard }).document).toMatchObject({
+        durationS: 10,
+        endsWith: 'requests',
+      });
+    }
+  });
+
+  it('ends with its windows where it has no more requests, or with its duration where that comes first', () => {
+    expect(planOf({ maxRequests: '300' }).document.endsWith).toBe('windows');
+    const brief = planOf({ maxRequests: '51', duration: '5s' }).document;
+    expect(brief).toMatchObject({ planned: 50, endsWith: 'duration', durationS: 5 });
+    expect(planOf({ maxRequests: '50', duration: '5s' }).document.endsWith).toBe('duration');
+  });
+});
