@@ -116,7 +116,9 @@ function achieved({ figures, interrupted: cause }: RunContext, bounds: Judgement
     text: `${outcomes.sent} of ${atLeast}${planned} planned requests were sent, under ${percent(bounds.achievedShare)}`,
     advice: wasCutShort
       ? 'The rest was not due yet when the run ended: see what ended it.'
-      : 'Raise the caps on requests in flight, rate and total, or replay a smaller multiplier.',
+      : figures.fidelity.waitsFor === 'connections' && outcomes.unreached > outcomes.refused
+        ? 'The rest waited for its recorded connection until the run was over: see which requests never ended. Give --connections pooled, a longer --drain-deadline, or replay a smaller multiplier.'
+        : 'Raise the caps on requests in flight, rate and total, or replay a smaller multiplier.',
   };
 }
 

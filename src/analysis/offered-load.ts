@@ -36,15 +36,20 @@ const DUE_SHORT = {
     'The target kept recorded connections busy beyond the plan, or requests are missing: see connectionWaits, skipped and coverage. Give --connections pooled, which sends on time whatever the target does, or replay a smaller multiplier.',
 } as const;
 
-/** Whether too many requests left too late for want of their recorded connection. */
-export function connectionWait({ figures }: RunContext, bounds: JudgementBounds): Reason | null {
+/** Whether too many requests left too late for want of their recorded connection, or never. */
+export function connectionWait({ figures, interrupted }: RunContext, bounds: JudgementBounds): Reason | null {
   const waits = connectionWaitsOf(figures, bounds);
-  if (waits === null || waits.late <= bounds.connectionWaitShare * figures.latency.lag.count) return null;
+  if (waits === null) return null;
   const { connectionWait: waited, lag } = figures.latency;
+  // What a run that was stopped had not come to waited for nothing.
+  const unsent = interrupted === null ? figures.outcomes.unreached : 0;
+  const [late, all] = [waits.late + unsent, lag.count + unsent];
+  if (late <= bounds.connectionWaitShare * all) return null;
   const [p50, p99] = [50, 99].map((each) => formatMs((waited.percentile(each) ?? 0) / 1e6));
+  const never = unsent === 0 ? '' : `, ${unsent} of them never,`;
   return {
     code: 'connection_wait',
-    text: `${waits.late} of ${lag.count} requests (${percent(waits.late / lag.count)}) left over ${formatMs(waits.boundMs)} late because their recorded connection was not free (wait p50 ${p50}, p99 ${p99}, max ${formatMs((waited.max ?? 0) / 1e6)}): the target was not given the planned load`,
+    text: `${late} of ${all} requests (${percent(late / all)}) left over ${formatMs(waits.boundMs)} late${never} because their recorded connection was not free (wait p50 ${p50}, p99 ${p99}, max ${formatMs((waited.max ?? 0) / 1e6)}): the target was not given the planned load`,
     advice:
       'The target answers more slowly than was recorded, or the multiplier leaves connections too little time. Give --connections pooled, which sends on time whatever the target does, or replay a smaller multiplier.',
   };

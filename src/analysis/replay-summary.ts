@@ -67,7 +67,7 @@ export function summariseReplay(input: ReplaySummaryInput): ReplayDocument {
   const { run, figures, coverage, health, interrupted, multiplier } = input;
   const calibration = input.calibration ?? null;
   const context = contextOf(input);
-  const bounds = { ...JUDGEMENT_BOUNDS, ...input.bounds };
+  const bounds = boundsOf(input);
   const judgement = judge(context, input.thresholds, bounds);
   const { outcomes, latency, streams, planned } = figures;
   return {
@@ -151,7 +151,7 @@ function multipliersOf(input: ReplaySummaryInput): PlanMultipliers {
   const { recorded, planned } = input.played ?? figures;
   return planMultipliers({
     ...{ multiplier, recorded, pace, targetShare },
-    planned: planned * offeredShare(figures),
+    planned: planned * offeredShare(figures, boundsOf(input)),
     coverage: coverage.share,
   });
 }
@@ -160,8 +160,21 @@ function multipliersOf(input: ReplaySummaryInput): PlanMultipliers {
  * What came due in the time of the plan, of what was planned and read: less than 1 only where sessions or connections
  * waited for the target, or where the run was stopped before it came to all that it had read.
  */
-function offeredShare({ fidelity: { dueInTime, planned } }: RunFigures): number {
-  return dueInTime === null || planned.count === 0 ? 1 : dueInTime / planned.count;
+function offeredShare(figures: RunFigures, bounds: JudgementBounds): number {
+  const { dueInTime, planned } = figures.fidelity;
+  if (dueInTime === null || planned.count === 0) return 1;
+  return Math.max(dueInTime, hardlyWaited(figures, bounds)) / planned.count;
+}
+
+/** Who waited for a connection no longer than lag may last was not put off, however late in the plan that was. */
+function hardlyWaited(figures: RunFigures, bounds: JudgementBounds): number {
+  const waits = connectionWaitsOf(figures, bounds);
+  if (waits === null) return 0;
+  return figures.latency.lag.count - waits.late + figures.outcomes.refused;
+}
+
+function boundsOf(input: ReplaySummaryInput): JudgementBounds {
+  return { ...JUDGEMENT_BOUNDS, ...input.bounds };
 }
 
 function fidelityDocument({ fidelity, statusMix }: RunFigures): FidelityDocument {

@@ -1,3 +1,4 @@
+import type { WaitsFor } from '../analysis/fidelity.ts';
 import { MergedStatistics } from '../analysis/merged-statistics.ts';
 import { rowDifferences } from '../analysis/row-agreement.ts';
 import type { RunFigures, UnreadPart } from '../analysis/run-statistics.ts';
@@ -49,8 +50,7 @@ export class OpenShards {
     const statistics = new MergedStatistics({
       whole: farthest.shard.whole,
       unfiltered: farthest.fidelity.unfiltered,
-      // Of the same plan, so that all of them waited for the same or for nothing. Older shards do not say.
-      waitsFor: farthest.fidelity.waitsFor ?? null,
+      waitsFor: waitsForOf(documents),
       shards: runs.map((run) => ({
         stalls: this.stallsOf(run),
         recordedStatuses: run.document.shard.recordedStatuses,
@@ -149,6 +149,13 @@ export function farthestOf<T extends ShardRun['document']>(documents: readonly T
 }
 
 /** What of their plans shards that were stopped had not read, together. */
+/** What all of them waited for, being of one plan. Older ones do not say; that they could wait at all shows all the same. */
+function waitsForOf(documents: readonly ShardRun['document'][]): WaitsFor | null {
+  const said = documents.map(({ fidelity }) => fidelity.waitsFor ?? null).find((each) => each !== null);
+  if (said !== undefined) return said;
+  return documents.some(({ connectionWaitMs }) => connectionWaitMs.p50 !== null) ? 'connections' : null;
+}
+
 function unreadOf(documents: readonly ShardRun['document'][]): UnreadPart {
   return {
     recorded: documents.reduce((sum, { unread }) => sum + unread.recorded, 0),

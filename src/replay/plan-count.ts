@@ -36,6 +36,8 @@ export function countPlan(
   let planned = 0;
   let lastNs = 0;
   for (const send of scheduleOf(arrivalsIn(stretch.source, stretch.range, scaling), scaling)) {
+    // What is still held is not all that there is until then.
+    if (isCut) return null;
     if (send.intendedOffsetNs >= durationNs) break;
     if (planned === maxRequests) return { recorded, planned, cappedAtNs: lastNs };
     if (isOfWindow(send)) recorded += 1;

@@ -1,4 +1,6 @@
 import { describe, expect, test } from 'vitest';
+import { findings } from '../../src/analysis/findings.ts';
+import { JUDGEMENT_BOUNDS } from '../../src/analysis/judgement-bounds.ts';
 import { RunStatistics } from '../../src/analysis/run-statistics.ts';
 import { parseSlo } from '../../src/analysis/slo.ts';
 import { judge } from '../../src/analysis/verdict.ts';
@@ -75,8 +77,12 @@ describe('waits for recorded connections', () => {
         ? send
         : { ...send, actualOffsetNs: null, connectionWaitNs: null, error: 'stopped' as const },
     );
-    const { verdict, reasons } = judged(left, 'service: p(90)<50');
-    expect(verdict).toBe('INCONCLUSIVE');
-    expect(reasons).toContain('achieved_below');
+    for (const slo of ['service: p(90)<50', 'achieved: rate>0.99']) {
+      const { verdict, reasons, figures } = judged(left, slo);
+      expect(verdict).toBe('INCONCLUSIVE');
+      expect(reasons).toEqual(expect.arrayContaining(['achieved_below', 'connection_wait']));
+      const [below] = findings(contextOf(left, { figures }), JUDGEMENT_BOUNDS);
+      expect(below?.advice).toContain('--connections pooled');
+    }
   });
 });

@@ -9,8 +9,11 @@ import { failed, refused, run, send } from '../support/sends.ts';
 
 const MS = 1e6;
 
-function inputOf(sends: readonly Send[], facts: Partial<ReplaySummaryInput> = {}): ReplaySummaryInput {
-  const statistics = new RunStatistics();
+function inputOf(
+  sends: readonly Send[],
+  facts: Partial<ReplaySummaryInput> = {},
+  statistics = new RunStatistics(),
+): ReplaySummaryInput {
   for (const each of sends) {
     const row = exchangeRow({
       arrivalUs: 1_794_000_000_000_000 + (each.intendedOffsetNs / 1_000) * 1.5,
@@ -210,5 +213,24 @@ describe('replayText', () => {
       expect(line).toMatch(/^[^\t\n\r]*$/);
       expect(line).toBe(line.trimEnd());
     }
+  });
+
+  test('does not hold it for too little that few waited for their connection within the bound of lag', () => {
+    // Answers of 10 s, so that 500 ms are no delay; the last of sixty waited for 100.
+    const sends = good(60).map((each, at) => {
+      const waitedNs = at === 59 ? 100 * MS : 0;
+      const actualOffsetNs = each.intendedOffsetNs + waitedNs;
+      const lastByteOffsetNs = actualOffsetNs + 10_000 * MS;
+      return { ...each, actualOffsetNs, connectionWaitNs: waitedNs, lastByteOffsetNs };
+    });
+    const facts = { thresholds: [] };
+    const { effectiveMultiplier, connectionWaits, reasons } = summariseReplay(
+      inputOf(sends, facts, new RunStatistics(0, 'connections')),
+    );
+    expect({ effectiveMultiplier, connectionWaits, reasons }).toEqual({
+      effectiveMultiplier: 1.5,
+      connectionWaits: { waited: 1, late: 0, boundMs: expect.closeTo(500, -1) },
+      reasons: [],
+    });
   });
 });

@@ -8,7 +8,7 @@ import type { Send } from '../../src/core/run.ts';
 import { RunReader } from '../../src/storage/run-reader.ts';
 import { SqliteRunStore } from '../../src/storage/run-store.ts';
 import { failed, refused, send } from '../support/sends.ts';
-import { recordedOf, SHARD_START_US, shardRun } from '../support/shard-runs.ts';
+import { recordedOf, SHARD_START_US, type ShardFacts, shardRun } from '../support/shard-runs.ts';
 import { temporaryDirectory } from '../support/temp-dir.ts';
 
 const US = 1_000;
@@ -179,13 +179,20 @@ describe('shards read as one run', () => {
       statistics.addPlanned(recordedOf(each), each.intendedOffsetNs);
     }
     statistics.addSends(whole);
-    const directories = [0, 1, 2].map((at) => {
-      const own = whole.filter(({ index }) => index % 3 === at).map((each, index) => ({ ...each, index }));
-      return shardRun([at, 3], own, whole, { waitsFor: 'connections' });
-    });
-    const { figures } = merged(directories);
+    const mergedOf = (facts: ShardFacts) =>
+      merged(
+        [0, 1, 2].map((at) => {
+          const own = whole
+            .filter(({ index }) => index % 3 === at)
+            .map((each, index) => ({ ...each, index }));
+          return shardRun([at, 3], own, whole, facts);
+        }),
+      );
+    const { figures } = mergedOf({ waitsFor: 'connections' });
     const { fidelity, latency } = statistics.figures([]);
     expect(figures.fidelity).toEqual(fidelity);
+    // Shards of before do not say that they waited.
+    expect(mergedOf({}).figures.fidelity).toEqual(fidelity);
     expect(fidelity).toMatchObject({ dueInTime: 10, unordered: 0, plannedToSent: { ksGaps: 0 } });
     expect([figures.latency.lag.max, latency.lag.max]).toEqual([0, 0]);
     expect([...figures.latency.connectionWait.bins()]).toEqual([...latency.connectionWait.bins()]);

@@ -76,4 +76,5 @@ const programs: Readonly<Record<string, () => number>> = {
 };
 const run = programs[process.argv[2] ?? ''];
 if (run === undefined) throw new Error('needs what is let go of');
-console.log(run());
+// What is held is held each time; V8 counts a page that it has just begun, 256 KB, as used now and then.
+console.log(Math.min(run(), run(), run()));
