@@ -11,7 +11,7 @@ export interface Bounded {
 
 /**
  * Holds the figures of a bench to their bounds and says how each fares.
- * @returns whether none is beyond its bound, or there are too few rounds to tell
+ * @returns whether one was measured and none is beyond its bound, or there are too few rounds to tell
  */
 export function withinBounds(
   rounds: number,
@@ -24,7 +24,7 @@ export function withinBounds(
   }
   const beyond = figures.filter(({ value, bound }) => value !== null && !(value <= bound));
   for (const one of figures) say(`${wordOf(one, beyond.includes(one))}: ${one.figure}`);
-  return beyond.length === 0;
+  return beyond.length === 0 && figures.some(({ value }) => value !== null);
 }
 
 function wordOf({ value, bound }: Bounded, beyond: boolean): string {

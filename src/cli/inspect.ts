@@ -150,7 +150,9 @@ function coverageText(document: InspectDocument): string {
   const partial = recorders.some(({ gaps }) =>
     gaps.some(({ kind }) => kind === 'missing' || kind === 'damaged'),
   );
-  const most = document.coverageIsAtMost ? 'at most ' : '';
+  // What a killed recording would still have left out of its sample counts as lost.
+  const known = (omitted.byCause.sampled_out?.exchanges ?? 0) > 0 ? 'about ' : 'at most ';
+  const most = document.coverageIsAtMost ? known : '';
   const rest = unexplained > 0.00005 ? `, ${share(unexplained)} missing` : '';
   // How many exchanges were in it, or would have been, nobody knows either.
   const unread = omitted.byCause.unparsed?.bytes ?? 0;

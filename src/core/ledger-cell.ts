@@ -18,6 +18,8 @@ export interface LifeAccount {
   readonly pending: StatusTally;
   /** All that its forwarders saw until then is in this account. Without it: until `atUs`, or a moment before. */
   readonly knownUntilUs?: number;
+  /** Its forwarders have ended: nothing passes that it does not count. What is pending may be committed yet. */
+  readonly complete?: boolean;
   /** So many exchanges the recorder had said it committed. */
   readonly exchanges?: number;
   /** Losses that no segment of the capture is known to hold. */
@@ -85,10 +87,14 @@ export function newestOf(bytes: Buffer, place: number): LifeAccount | null {
   return even.number > odd.number ? even : odd;
 }
 
-/** Null where it ended, or runs, as far as its account says; one that is `open` runs, or was killed. */
+/**
+ * Null where it ended, or runs, as far as its account says, or where nobody can have seen more than that says. One
+ * that is `open` runs, or was killed.
+ */
 export function killedLifeOf(account: LifeAccount): KilledLife | null {
-  const { life, startedUs, atUs, knownUntilUs = atUs, foundUs = null, state } = account;
-  return state === 'open' || foundUs !== null ? { life, startedUs, knownUntilUs, foundUs } : null;
+  const { life, startedUs, atUs, knownUntilUs = atUs, foundUs = null, state, complete = false } = account;
+  const isKilled = foundUs !== null || (state === 'open' && !complete);
+  return isKilled ? { life, startedUs, knownUntilUs, foundUs } : null;
 }
 
 /**

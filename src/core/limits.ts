@@ -152,7 +152,8 @@ export const SUPERVISION = {
   ledgerMs: 200,
   /** A recording writes its ledger each second: after this without, it was killed, wherever nothing else says so. */
   ledgerWatchMs: 3_000,
-  ledgerSilenceMs: 10_000,
+  /** By the clock of whoever looks, which may be another host's: one written longer ago is not watched at all. */
+  ledgerSilenceMs: 3_600_000,
   heartbeatLimitMs: 5_000,
   startLimitMs: 30_000,
   /** For another recorder that is just starting on the same port; one start takes half a second. */

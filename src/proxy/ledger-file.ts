@@ -5,6 +5,7 @@ import {
   CELL_BYTES,
   cellOffsetOf,
   encodeCell,
+  killedLifeOf,
   LEDGER_BYTES,
   LEDGER_FILE,
   type LifeAccount,
@@ -79,7 +80,7 @@ export class LedgerFile {
   async settleOthers(life: string, foundUs: number | null = null): Promise<void> {
     for (const [place, one] of this.#lives.entries()) {
       if (one === null || one.life === life || one.state === 'told') continue;
-      const killed = one.state === 'open' && foundUs !== null;
+      const killed = one.state === 'open' && killedLifeOf(one) !== null && foundUs !== null;
       const told: LifeAccount = {
         ...one,
         number: one.number + 1,

@@ -61,12 +61,14 @@ export class LedgerKeeper {
     return this.#life;
   }
 
-  /**
-   * To be called every second, and whenever something happened that must not be forgotten. Left out while
-   * another is under way: the next one says all it would have said.
-   */
+  /** To be called every second. Left out while another is under way: the next one says all it would have said. */
   beat(): Promise<void> {
     return this.#busy ? Promise.resolve() : this.#guarded(() => this.#beat());
+  }
+
+  /** Whenever something happened that must not be forgotten: written whatever is under way, and done when it is. */
+  note(): Promise<void> {
+    return this.#guarded(() => this.#beat());
   }
 
   /** In between, while traffic comes: it shortens what nobody knows of a recording that is killed. */

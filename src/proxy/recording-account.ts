@@ -27,6 +27,7 @@ export class RecordingAccount {
   /** How much was counted by the last writing between two beats, and when that was. */
   #writtenBytes = 0;
   #writtenNs = 0;
+  #complete = false;
   #onResolved: () => void = () => undefined;
 
   constructor(deps: { readonly clock: Clock; readonly logger: Logger }) {
@@ -67,7 +68,7 @@ export class RecordingAccount {
       const words = { handed, untold, noted, pending: ledger.pending };
       this.#untold.add(this.#handOver.forwarderEnded(slot, words));
     }
-    void this.#ledger.beat();
+    void this.#ledger.note();
   }
 
   /** A forwarder and the running recorder have a pipe between them. Answers its number. */
@@ -96,7 +97,7 @@ export class RecordingAccount {
     this.#untold.add(this.#handOver.recorderEnded());
     this.#onResolved();
     this.#unwritten = [];
-    void this.#ledger.beat();
+    void this.#ledger.note();
   }
 
   /** Waits, no longer than that, until it is known what the recorder heard of forwarders that ended. */
@@ -130,6 +131,15 @@ export class RecordingAccount {
   beat(): Promise<void> {
     this.#turnedAway.look(this.reading.turnedAway);
     return this.#ledger.beat();
+  }
+
+  /**
+   * All forwarders have ended. To be written before the recorder lets go of the capture: whoever records there next
+   * would take us for killed.
+   */
+  complete(): Promise<void> {
+    this.#complete = true;
+    return this.#ledger.note();
   }
 
   /** The recording ends in good order. */
@@ -173,6 +183,7 @@ export class RecordingAccount {
       pending,
       exchanges,
       untold,
+      ...(this.#complete ? { complete: true } : {}),
     };
   }
 }

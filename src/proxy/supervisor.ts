@@ -1,3 +1,4 @@
+import { setTimeout as sleep } from 'node:timers/promises';
 import type { LossReason } from '../core/accounting.ts';
 import { SUPERVISION } from '../core/limits.ts';
 import type { RecorderStatus } from '../core/status.ts';
@@ -161,6 +162,8 @@ export class Supervisor<Settings> {
       this.#forwarders.map((forwarder) => forwarder.stop(this.#delay.hurried ? 0 : deadlineMs)),
     );
     await this.#account.resolved(SUPERVISION.flushMs);
+    // A disk that hangs holds up no stop for that.
+    await Promise.race([this.#account.complete(), sleep(SUPERVISION.lingerMs, undefined, { ref: false })]);
     this.#employOneToTell();
     await this.#stopRecorder('crash_gap');
     await this.#sealing.settle(SUPERVISION.sealMs);

@@ -116,6 +116,21 @@ export interface FollowedLives {
 }
 
 /**
+ * From when on nobody may have noted what was found: an earlier recorder of our own recording, and recordings right
+ * before it that had nothing to write, may have died before they had a segment. What is noted twice counts once.
+ */
+function unnotedSince(lives: readonly LifeAccount[], life: string, nowUs: number): number {
+  let sinceUs = lives.find((one) => one.life === life)?.startedUs ?? nowUs;
+  const earlier = lives.filter((one) => one.life !== life && one.startedUs < sinceUs);
+  for (const { startedUs, exchanges = 0, state } of earlier.sort((a, b) => b.startedUs - a.startedUs)) {
+    if (exchanges > 0 && state !== 'open') break;
+    sinceUs = startedUs;
+    if (exchanges > 0) break;
+  }
+  return sinceUs;
+}
+
+/**
  * For whoever holds the lock and is about to write on. What cannot be read keeps nobody from recording: then less is
  * known of what a life left pending, and all of that counts as lost.
  * @param life what the recording that is about to write goes by
@@ -123,10 +138,9 @@ export interface FollowedLives {
 export function followedBy(captureDirectory: string, life: string, nowUs: number): FollowedLives {
   try {
     const lives = livesOf(captureDirectory);
-    const ownUs = lives.find((one) => one.life === life)?.startedUs ?? nowUs;
     const open = lives.filter((one) => one.life !== life && one.state === 'open');
-    // An earlier recorder of our own recording may have died before it could note them.
-    const told = lives.filter(({ foundUs = null }) => foundUs !== null && foundUs >= ownUs);
+    const sinceUs = unnotedSince(lives, life, nowUs);
+    const told = lives.filter(({ foundUs = null }) => foundUs !== null && foundUs >= sinceUs);
     const killed = [...told, ...open].map(killedLifeOf).filter((one) => one !== null);
     return {
       killed: killed.map((one) => ({ ...one, foundUs: one.foundUs ?? nowUs })),

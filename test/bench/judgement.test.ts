@@ -25,8 +25,13 @@ describe('the figures of a bench', () => {
     expect(judged([Number.NaN]).within).toBe(false);
   });
 
+  test('fail it where none was measured, as where all of them lost something', () => {
+    expect(judged([null, null]).within).toBe(false);
+  });
+
   test('are not judged where they were not measured, nor of few rounds', () => {
-    expect(judged([null])).toEqual({ within: true, said: ['not judged, because not measured: figure 0'] });
+    const { within, said } = judged([null, 1]);
+    expect([within, said[0]]).toEqual([true, 'not judged, because not measured: figure 0']);
     expect(judged([9], JUDGED_ROUNDS - 1)).toEqual({
       within: true,
       said: ['not judged: 4 rounds are too few, 5 would do'],
