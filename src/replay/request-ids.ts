@@ -22,6 +22,9 @@ const ID_MEMBERS: Readonly<Partial<Record<PayloadApi, readonly string[]>>> = {
   v2: ['id'],
 };
 const NONE: readonly string[] = [];
+/** Also where the name of a model has slashes, which makes another route of it. */
+const INFERENCE_TARGET = /^\/v2\/models\/[^?]*\/(?:infer|generate|generate_stream)(?:\?|$)/;
+const INFERENCE_MEMBERS: readonly string[] = ['id'];
 
 /** The same for people. */
 export const ID_MEMBERS_TEXT = 'request_id and rid of chat, completions and generate, id of v2 and generate';
@@ -34,7 +37,8 @@ export class RequestIds {
   /** Members of its body that may name a request that goes there. */
   membersOf(method: string, target: string): readonly string[] {
     const api = payloadApiOf(this.#routes.of(method, target));
-    return api === null ? NONE : (ID_MEMBERS[api] ?? NONE);
+    if (api === null) return INFERENCE_TARGET.test(target) ? INFERENCE_MEMBERS : NONE;
+    return ID_MEMBERS[api] ?? NONE;
   }
 
   /** The document with other ids, every other byte as it was. An empty id is none, and stays. */

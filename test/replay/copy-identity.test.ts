@@ -128,6 +128,7 @@ describe('a copy', () => {
     ['/invocations', 'id'],
     ['/serving/v2/models/m/versions/1/infer', 'id'],
     ['/v2/models/m/generate_stream', 'id'],
+    ['/v2/models/team/m/infer', 'id'],
   ])('repeats no id of its request: %s, %s', (target, member) => {
     const json = (id: string) =>
       `{ "messages": [{"${member}":"told"}],\t"a":1.50,"${member}" : ${id},"z":"\\u00e9","${member}":null}`;
