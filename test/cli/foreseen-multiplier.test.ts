@@ -1,11 +1,8 @@
 import { describe, expect, it } from 'vitest';
-import { openForReplay } from '../../src/cli/replay-capture.ts';
-import { planWindow } from '../../src/cli/replay-dry-run.ts';
-import { type RawReplayOptions, resolveReplayOptions } from '../../src/replay/options.ts';
-import { chooseWindow } from '../../src/replay/window.ts';
+import type { RawReplayOptions } from '../../src/replay/options.ts';
 import { captureOf } from '../support/captures.ts';
+import { dryRunPlan } from '../support/dry-run-plan.ts';
 import { exchangeOf, TEST_EPOCH_US } from '../support/exchanges.ts';
-import { COMMAND_LINE_ALONE } from '../support/option-sources.ts';
 
 /** Half a minute of ten requests a second; forty sessions, of which seeds draw too few or too many. */
 const capture = captureOf(
@@ -27,19 +24,8 @@ interface PlanDocument {
 }
 
 function planOf(flags: RawReplayOptions): { readonly text: string; readonly document: PlanDocument } {
-  const options = resolveReplayOptions({ dryRun: true, ...flags }, COMMAND_LINE_ALONE);
-  const opened = openForReplay(capture, null, options.window.recorders);
-  const window = chooseWindow(opened.overview, options.window, options.multiplier);
-  opened.source.close();
-  const lines: string[] = [];
-  const documents: object[] = [];
-  for (const json of [false, true]) {
-    planWindow(
-      { directory: capture, encryptionKeyFile: null, options, window, json },
-      { print: (more) => lines.push(...more), json: (document) => documents.push(document) },
-    );
-  }
-  return { text: lines.join('\n'), document: documents[0] as PlanDocument };
+  const { text, document } = dryRunPlan(capture, flags);
+  return { text, document: document as PlanDocument };
 }
 
 const amplified = { scaling: 'amplify', multiplier: '1.5' };

@@ -1,11 +1,8 @@
 import { describe, expect, it } from 'vitest';
-import { openForReplay } from '../../src/cli/replay-capture.ts';
-import { planWindow } from '../../src/cli/replay-dry-run.ts';
-import { type RawReplayOptions, resolveReplayOptions } from '../../src/replay/options.ts';
-import { chooseWindow } from '../../src/replay/window.ts';
+import type { RawReplayOptions } from '../../src/replay/options.ts';
 import { captureOf } from '../support/captures.ts';
+import { dryRunPlan } from '../support/dry-run-plan.ts';
 import { exchangeOf, requestMessage, TEST_EPOCH_US } from '../support/exchanges.ts';
-import { COMMAND_LINE_ALONE } from '../support/option-sources.ts';
 
 const at = (seconds: number) => new Date(TEST_EPOCH_US / 1e3 + seconds * 1e3).toISOString();
 
@@ -16,33 +13,17 @@ function minute(): string {
   );
 }
 
-function planOf(capture: string, flags: RawReplayOptions) {
-  const options = resolveReplayOptions({ dryRun: true, ...flags }, COMMAND_LINE_ALONE);
-  const opened = openForReplay(capture, null, options.window.recorders);
-  const window = chooseWindow(opened.overview, options.window, options.multiplier);
-  opened.source.close();
-  const lines: string[] = [];
-  const documents: object[] = [];
-  for (const json of [false, true]) {
-    planWindow(
-      { directory: capture, encryptionKeyFile: null, options, window, json },
-      { print: (more) => lines.push(...more), json: (document) => documents.push(document) },
-    );
-  }
-  return { text: lines.join('\n'), document: documents[0] };
-}
-
 describe('a dry run', () => {
   it('refuses what leaves nothing to judge, as the run does', () => {
     const capture = minute();
     const from = at(30);
-    expect(() => planOf(capture, { maxRequests: '50', warmup: '5s', from })).toThrow(
+    expect(() => dryRunPlan(capture, { maxRequests: '50', warmup: '5s', from })).toThrow(
       '--max-requests 50 leaves nothing to judge: at least 50 go before',
     );
-    expect(() => planOf(capture, { maxRequests: '100', calibrate: '20s', from })).toThrow(
+    expect(() => dryRunPlan(capture, { maxRequests: '100', calibrate: '20s', from })).toThrow(
       '--max-requests 100 leaves nothing to judge: at least 100 go before',
     );
-    expect(() => planOf(capture, { maxRequests: '50', from })).not.toThrow();
+    expect(() => dryRunPlan(capture, { maxRequests: '50', from })).not.toThrow();
   });
 
   it('refuses nothing for requests that go before and turn out not to be replayable', () => {
@@ -53,7 +34,7 @@ describe('a dry run', () => {
       ),
     );
     const planned = (flags: RawReplayOptions) =>
-      planOf(capture, { maxRequests: '30', from: at(5), ...flags });
+      dryRunPlan(capture, { maxRequests: '30', from: at(5), ...flags });
     expect(planned({ warmup: '5s' }).document).toMatchObject({
       planned: 20,
       warmup: { plannedRequests: 10 },
@@ -73,7 +54,7 @@ describe('a dry run', () => {
     const capture = captureOf(
       arrivals.map((offsetUs) => exchangeOf({ arrivalUs: TEST_EPOCH_US + offsetUs })),
     );
-    const { text, document } = planOf(capture, { maxRequests: '30', warmup: '500ms', from: at(1.25) });
+    const { text, document } = dryRunPlan(capture, { maxRequests: '30', warmup: '500ms', from: at(1.25) });
     expect(document).toMatchObject({ planned: 19, warmup: { plannedRequests: 11 } });
     expect(text).toContain('no more than 19 are sent of it: --max-requests 30, of which some 11 go before');
   });
@@ -81,7 +62,7 @@ describe('a dry run', () => {
   it('leaves of --max-requests what warms up and calibrates, and says what goes before', () => {
     const from = at(30);
     const flags = { maxRequests: '180', warmup: '5s', calibrate: '10s', from };
-    const { text, document } = planOf(minute(), flags);
+    const { text, document } = dryRunPlan(minute(), flags);
     expect(document).toMatchObject({
       planned: 30,
       maxRequests: 180,
@@ -94,7 +75,7 @@ describe('a dry run', () => {
   });
 
   it('says that a recording is too short to warm up, and that the run repeats what calibrates', () => {
-    const { text, document } = planOf(minute(), { warmup: '5s', calibrate: '10s', from: at(2) });
+    const { text, document } = dryRunPlan(minute(), { warmup: '5s', calibrate: '10s', from: at(2) });
     expect(document).toMatchObject({
       warmup: { askedS: 5, spanS: 2, plannedRequests: 20 },
       calibration: { precedesWindow: false, plannedRequests: 100 },
@@ -106,15 +87,17 @@ describe('a dry run', () => {
   });
 
   it('says what --max-rate will refuse', () => {
-    const { text, document } = planOf(minute(), { maxRate: '7' });
+    const { text, document } = dryRunPlan(minute(), { maxRate: '7' });
     expect(document).toMatchObject({ planned: 600, maxRatePerSecond: 7, refusedForRate: 180 });
     expect(text).toContain('--max-rate 7 refuses 180 of 600 planned');
-    const halved = planOf(minute(), { maxRate: '7', multiplier: '2', maxRequests: '100' });
+    const halved = dryRunPlan(minute(), { maxRate: '7', multiplier: '2', maxRequests: '100' });
     expect(halved.document).toMatchObject({ planned: 100, refusedForRate: 65 });
-    const enough = planOf(minute(), { maxRate: '1000' });
+    const enough = dryRunPlan(minute(), { maxRate: '1000' });
     expect(enough.document).toMatchObject({ refusedForRate: 0 });
     expect(enough.text).toContain('--max-rate 1000 refuses nothing');
-    expect(planOf(minute(), {})).toMatchObject({ document: { maxRatePerSecond: null, refusedForRate: 0 } });
+    expect(dryRunPlan(minute(), {})).toMatchObject({
+      document: { maxRatePerSecond: null, refusedForRate: 0 },
+    });
   });
 
   it('refuses no shard for what falls to others: it plays copies alone, or nothing and says so', () => {
@@ -123,7 +106,7 @@ describe('a dry run', () => {
       Array.from({ length: 5 }, (_, n) => exchangeOf({ arrivalUs: TEST_EPOCH_US + n * 100_000, session })),
     );
     const shards = [0, 1, 2, 3].map((index) =>
-      planOf(capture, { scaling: 'amplify', multiplier: '2', shard: `${index}/4` }),
+      dryRunPlan(capture, { scaling: 'amplify', multiplier: '2', shard: `${index}/4` }),
     );
     const counts = shards.map(({ document }) => document as { planned: number; selected: number });
     expect(counts.reduce((sum, { planned }) => sum + planned, 0)).toBe(10);
@@ -133,11 +116,13 @@ describe('a dry run', () => {
         counts[index]?.planned === 0,
       );
     }
-    expect(() => planOf(capture, { status: ['404'], shard: '0/4' })).toThrow('No exchange of the window has');
+    expect(() => dryRunPlan(capture, { status: ['404'], shard: '0/4' })).toThrow(
+      'No exchange of the window has',
+    );
   });
 
   it('says nothing of what was not asked for', () => {
-    const { text, document } = planOf(minute(), {});
+    const { text, document } = dryRunPlan(minute(), {});
     expect(document).toMatchObject({ warmup: null, calibration: null });
     expect(text).not.toMatch(/warm-up|calibration|--max-rate/);
   });
