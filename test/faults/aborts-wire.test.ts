@@ -138,6 +138,13 @@ describe('a response of 2 KiB that is cut at every byte', () => {
   });
 });
 
+/**
+ * How a reset that is read together with bytes looks to the sockets of this test: before 1.52 libuv, which is that of
+ * Node 22, tells it as an end.
+ */
+const [, UV_MINOR = 0] = process.versions.uv.split('.').map(Number);
+const SEEN_BEHIND_BYTES = UV_MINOR < 52 ? (['error', 'end'] as const) : (['error'] as const);
+
 /** What has passed when one side is cut. */
 const PHASES: Readonly<Record<string, (pair: Joined) => Promise<unknown>>> = {
   'before a byte': async () => undefined,
@@ -192,7 +199,7 @@ describe('a thousand aborts', () => {
         reader.pause();
         sender.write(Buffer.alloc(200 * 1024 * 1024));
         await sleep(1_500);
-        const ms = await toldMs(reader.resume(), () => sender.resetAndDestroy());
+        const ms = await toldMs(reader.resume(), () => sender.resetAndDestroy(), SEEN_BEHIND_BYTES);
         drop(pair);
         return ms;
       });
