@@ -1,7 +1,6 @@
 import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { type Clock, systemClock } from '../core/clock.ts';
-import { AppError } from '../core/errors.ts';
 import {
   type KilledLife,
   killedLifeOf,
@@ -80,13 +79,15 @@ export function committedUntil(
   return all + (meta.forgotten?.exchanges ?? 0) - (after?.exchanges ?? 0);
 }
 
-/** The same over all segments of a life; null where one of them cannot be read. */
+/**
+ * The same over all segments of a life. What cannot be read keeps nobody from recording, whatever the reason: null is
+ * told then, and all that the life left pending counts as lost.
+ */
 function committedBy(captureDirectory: string, life: LifeAccount): number | null {
   try {
     return committedOf(captureDirectory, life);
-  } catch (error) {
-    if (error instanceof AppError) return null;
-    throw error;
+  } catch {
+    return null;
   }
 }
 
@@ -131,25 +132,28 @@ function unnotedSince(lives: readonly LifeAccount[], life: string, nowUs: number
 }
 
 /**
- * For whoever holds the lock and is about to write on. What cannot be read keeps nobody from recording: then less is
- * known of what a life left pending, and all of that counts as lost.
+ * For whoever holds the lock and is about to write on. A ledger that cannot be read is told of by whoever writes it.
  * @param life what the recording that is about to write goes by
  */
 export function followedBy(captureDirectory: string, life: string, nowUs: number): FollowedLives {
+  const lives = readableLivesOf(captureDirectory);
+  const open = lives.filter((one) => one.life !== life && one.state === 'open');
+  const sinceUs = unnotedSince(lives, life, nowUs);
+  const told = lives.filter(({ foundUs = null }) => foundUs !== null && foundUs >= sinceUs);
+  const killed = [...told, ...open].map(killedLifeOf).filter((one) => one !== null);
+  return {
+    killed: killed.map((one) => ({ ...one, foundUs: one.foundUs ?? nowUs })),
+    committed: open.flatMap((one) => {
+      const exchanges = committedBy(captureDirectory, one);
+      return exchanges === null ? [] : [{ life: one.life, exchanges }];
+    }),
+  };
+}
+
+function readableLivesOf(captureDirectory: string): LifeAccount[] {
   try {
-    const lives = livesOf(captureDirectory);
-    const open = lives.filter((one) => one.life !== life && one.state === 'open');
-    const sinceUs = unnotedSince(lives, life, nowUs);
-    const told = lives.filter(({ foundUs = null }) => foundUs !== null && foundUs >= sinceUs);
-    const killed = [...told, ...open].map(killedLifeOf).filter((one) => one !== null);
-    return {
-      killed: killed.map((one) => ({ ...one, foundUs: one.foundUs ?? nowUs })),
-      committed: open.flatMap((one) => {
-        const exchanges = committedBy(captureDirectory, one);
-        return exchanges === null ? [] : [{ life: one.life, exchanges }];
-      }),
-    };
+    return livesOf(captureDirectory);
   } catch {
-    return { killed: [], committed: [] };
+    return [];
   }
 }

@@ -6,7 +6,8 @@ import { DayCalendar } from '../../src/core/day-calendar.ts';
 import { segmentsOf } from '../../src/storage/capture-directory.ts';
 import { CaptureWriter } from '../../src/storage/capture-writer.ts';
 import { inspectCapture, inspectCaptures } from '../../src/storage/inspection.ts';
-import { recoverSegment, sealSegment } from '../../src/storage/sealing.ts';
+import { recoverSegment } from '../../src/storage/sealing.ts';
+import { archivedLife } from '../support/archives.ts';
 import { newCapture, writerOptions } from '../support/captures.ts';
 import { exchangeOf, TEST_EPOCH_US } from '../support/exchanges.ts';
 import { live } from '../support/lives.ts';
@@ -64,28 +65,8 @@ describe("a recorder's life", () => {
       { kind: 'damaged', segments: 1 },
     ]);
 
-    const retained = newCapture();
-    const clock = new StandingClock();
-    const writer = new CaptureWriter(
-      writerOptions(retained, {
-        recorder: { id: 'b', host: 'h', startedUs: clock.wallUs },
-        segmentBy: 'clock',
-        retainMs: 3 * 3_600_000,
-        onFinished: (file) => {
-          sealSegment(file, clock);
-        },
-      }),
-      clock,
-    );
     // Long enough for the records of the first expiries to have expired themselves, several of them.
-    for (let hour = 0; hour < 16; hour += 1) {
-      writer.append(exchangeOf({ arrivalUs: clock.wallUs }));
-      writer.commit();
-      clock.wallUs += HOUR_US;
-      clock.monotonicNs += HOUR_US * 1000;
-      writer.housekeep();
-    }
-    writer.close();
+    const { directory: retained } = archivedLife({ id: 'b', hours: 16, retainHours: 3 });
     const { exchanges, expired, recorders } = inspectCapture(retained);
     expect(expired.segments).toBeGreaterThan(3);
     expect(exchanges + expired.exchanges).toBe(16);

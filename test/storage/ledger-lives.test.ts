@@ -1,5 +1,6 @@
 import { closeSync, openSync, writeSync } from 'node:fs';
 import { join } from 'node:path';
+import Database from 'better-sqlite3';
 import { beforeEach, describe, expect, it } from 'vitest';
 import {
   CELL_BYTES,
@@ -9,7 +10,10 @@ import {
   type LifeAccount,
 } from '../../src/core/ledger-cell.ts';
 import { LedgerFile } from '../../src/proxy/ledger-file.ts';
+import { segmentsOf } from '../../src/storage/capture-directory.ts';
 import { followedBy, killedIn, livesOf } from '../../src/storage/ledger-lives.ts';
+import { captureOf } from '../support/captures.ts';
+import { exchangeOf, TEST_EPOCH_US } from '../support/exchanges.ts';
 import { temporaryDirectory } from '../support/temp-dir.ts';
 
 const NONE = { bytes: 0, turns: 0 };
@@ -52,6 +56,21 @@ describe('what a recorder notes of the recordings before it', () => {
       { life: 'later', startedUs: 30, exchanges: 9, state: 'ended' },
     );
     expect(notedBy('next', 40)).toEqual([]);
+  });
+
+  it('is one that was killed, also where a segment of it is damaged, so that nobody knows what it committed', async () => {
+    const startedUs = TEST_EPOCH_US - 1;
+    directory = captureOf([exchangeOf({})]);
+    const [segment] = segmentsOf(directory);
+    const database = new Database(segment?.path ?? '');
+    database.exec('DROP TABLE hour');
+    database.close();
+    await lived({ life: 'killed', startedUs, atUs: TEST_EPOCH_US + 1e12, pending: { bytes: 9, turns: 2 } });
+    const { killed, committed } = followedBy(directory, 'next', TEST_EPOCH_US + 2e12);
+    expect({ killed: killed.map(({ life }) => life), committed }).toEqual({
+      killed: ['killed'],
+      committed: [],
+    });
   });
 
   it('is none whose forwarders had ended: it stops, and has let go of the capture', async () => {
