@@ -32,6 +32,7 @@ import {
   type Played,
   reprise,
   vegeta,
+  vegetaReplaying,
   wrkCeiling,
 } from './support/load-tools.ts';
 import { allCores, pinSender, runOn } from './support/pinning.ts';
@@ -64,7 +65,7 @@ function jobOf(name: string, plan: ArrivalPlan, ratePerSecond: number, seconds: 
 }
 
 function toolsThere(): LoadTool[] {
-  return [reprise(), vegeta(), locust()].filter((tool) => {
+  return [reprise(), vegeta(), vegetaReplaying(), locust()].filter((tool) => {
     if (!('missing' in tool)) return true;
     console.log(`${tool.name} is left out: ${tool.missing}`);
     return false;

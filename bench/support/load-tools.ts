@@ -108,6 +108,37 @@ export function vegeta(): FoundTool {
   };
 }
 
+/**
+ * vegeta with the work of a replay: the plan's own requests, each read in its turn, and a result kept for each.
+ * Beside `vegeta`, which sends one request again and again and keeps nothing.
+ */
+export function vegetaReplaying(): FoundTool {
+  const found = goProgram(VEGETA, 'vegeta');
+  if ('missing' in found) return { name: 'vegeta, replaying', missing: found.missing };
+  return {
+    name: 'vegeta, replaying',
+    startIs: 'fitted',
+    play: async (target, job) => {
+      const targets = join(job.directory, 'targets.ndjson');
+      writeFileSync(targets, targetLinesOf(job, target.port));
+      const schedule = ['-rate', `${job.ratePerSecond}/1s`, '-duration', `${job.seconds}s`];
+      const input = ['-format', 'json', '-lazy', '-targets', targets];
+      const output = ['-output', join(job.directory, 'results.bin')];
+      const tool = startTool(found.path, ['attack', ...schedule, ...input, ...output]);
+      const { run } = await watched(tool, target, job);
+      return { ...run('fitted'), document: null, startNs: null };
+    },
+  };
+}
+
+function targetLinesOf({ plan, body }: Job, port: number): string {
+  const header = { 'Content-Type': ['application/json'], Accept: ['*/*'] };
+  const text = body.toString('base64');
+  const line = (_: number, index: number): string =>
+    `${JSON.stringify({ method: 'POST', url: `http://127.0.0.1:${port}/${index}`, header, body: text })}\n`;
+  return plan.map(line).join('');
+}
+
 export function locust(): FoundTool {
   const found = pythonWith(LOCUST);
   if ('missing' in found) return { name: 'locust', missing: found.missing };
