@@ -97,10 +97,10 @@ function holdsText(delta: unknown, depth = 0): boolean {
   if (depth > DEPTH) return false;
   if (Array.isArray(delta)) return delta.some((part) => holdsText(part, depth + 1));
   if (!isRecord(delta)) return false;
-  return Object.entries(delta).some(([name, value]) =>
+  return Object.keys(delta).some((name) =>
     name === 'function' || name === 'function_call'
-      ? callBegins(value)
-      : !NO_CONTENT.has(name) && holdsText(value, depth + 1),
+      ? callBegins(delta[name])
+      : !NO_CONTENT.has(name) && holdsText(delta[name], depth + 1),
   );
 }
 

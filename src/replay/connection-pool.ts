@@ -91,21 +91,22 @@ export class ConnectionPool implements ConnectionHost {
   /** An idle connection, for a request that is laid out and may leave that much later; null where none is. */
   takeLaunchable(): Connection | null {
     // It stays under its watch: that a request is laid out for it makes it no younger.
-    const connection = this.#popIdle();
-    if (connection === null || this.#usable(connection, LAUNCH_HORIZON_NS)) return connection;
+    const nowNs = this.#clock.nowNs();
+    const connection = this.#popIdle(nowNs);
+    if (connection === null || this.#usable(connection, nowNs + LAUNCH_HORIZON_NS)) return connection;
     this.#idle.push(connection);
     return null;
   }
 
   /** Nothing is laid out for it any more: it is as idle as it was. */
   unclaimed(connection: Connection): void {
-    if (this.#usable(connection)) this.#idle.push(connection);
+    if (this.#usable(connection, this.#clock.nowNs())) this.#idle.push(connection);
     else connection.retire();
   }
 
   #acquireLane(lane: number): Connection {
     const own = this.#lanes.get(lane);
-    if (own !== undefined && this.#usable(own)) {
+    if (own !== undefined && this.#usable(own, this.#clock.nowNs())) {
       this.#idlingLanes.forget(own);
       return own;
     }
@@ -149,7 +150,7 @@ export class ConnectionPool implements ConnectionHost {
     this.#connectTimes.record(this.#clock.nowNs() - (dialing?.sinceNs ?? 0));
     this.#book.noteSuccess(connection.address);
     this.#counts.noteOpened(connection.address);
-    if (connection.idle) this.#rest(connection);
+    if (connection.idle) this.#rest(connection, this.#clock.nowNs());
     dialing?.settled();
   }
 
@@ -176,7 +177,8 @@ export class ConnectionPool implements ConnectionHost {
   released(connection: Connection): void {
     this.#unanswered.forget(connection);
     this.#answering.forget(connection);
-    if (this.#usable(connection)) this.#rest(connection);
+    const nowNs = this.#clock.nowNs();
+    if (this.#usable(connection, nowNs)) this.#rest(connection, nowNs);
     else connection.retire();
   }
 
@@ -194,8 +196,7 @@ export class ConnectionPool implements ConnectionHost {
   }
 
   /** Waits for a request: a lane's for one of its lane, any other on top of those that wait. */
-  #rest(connection: Connection): void {
-    const nowNs = this.#clock.nowNs();
+  #rest(connection: Connection, nowNs: number): void {
     if (connection.lane !== null) this.#idlingLanes.touch(connection, nowNs);
     else {
       this.#idle.push(connection);
@@ -204,25 +205,22 @@ export class ConnectionPool implements ConnectionHost {
   }
 
   #takeIdle(): Connection | null {
-    const connection = this.#popIdle();
+    const connection = this.#popIdle(this.#clock.nowNs());
     if (connection !== null) this.#idling.forget(connection);
     return connection;
   }
 
-  #popIdle(): Connection | null {
-    const nowNs = this.#clock.nowNs();
+  #popIdle(nowNs: number): Connection | null {
     for (let last = this.#idle.pop(); last; last = this.#idle.pop()) {
       // Where nothing turned, nothing has watched either, and the server may have closed it meanwhile.
-      if (!this.#idling.isOverdue(last, nowNs) && this.#usable(last)) return last;
+      if (!this.#idling.isOverdue(last, nowNs) && this.#usable(last, nowNs)) return last;
       last.retire();
     }
     return null;
   }
 
-  /** @param inNs so long from now */
-  #usable(connection: Connection, inNs = 0): boolean {
+  #usable(connection: Connection, atNs: number): boolean {
     const { maxConnectionAgeMs } = this.#options;
-    const atNs = this.#clock.nowNs() + inNs;
     if (!connection.usable(atNs)) return false;
     return maxConnectionAgeMs === null || atNs - connection.openedNs < maxConnectionAgeMs * 1e6;
   }

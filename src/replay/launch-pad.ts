@@ -78,18 +78,20 @@ export class LaunchPad {
   readonly memory: SharedArrayBuffer;
   readonly #words: Int32Array;
   readonly #doubles: Float64Array;
-  readonly #bytes: Buffer;
+  /** Of each slot: a view that was made for each request would be felt. */
+  readonly #bytes: readonly Buffer[];
   readonly #slotsAt: number;
-  readonly #bytesAt: number;
 
   /** @param senders as many as it was made for */
   constructor(memory: SharedArrayBuffer, senders: number) {
     this.memory = memory;
     this.#slotsAt = senders * LINE_BYTES;
-    this.#bytesAt = this.#slotsAt + senders * LAUNCH_SLOTS * LINE_BYTES;
-    this.#words = new Int32Array(memory, 0, this.#bytesAt / WORD_BYTES);
-    this.#doubles = new Float64Array(memory, 0, this.#bytesAt / Float64Array.BYTES_PER_ELEMENT);
-    this.#bytes = Buffer.from(memory);
+    const bytesAt = this.#slotsAt + senders * LAUNCH_SLOTS * LINE_BYTES;
+    this.#words = new Int32Array(memory, 0, bytesAt / WORD_BYTES);
+    this.#doubles = new Float64Array(memory, 0, bytesAt / Float64Array.BYTES_PER_ELEMENT);
+    this.#bytes = Array.from({ length: senders * LAUNCH_SLOTS }, (_, slot) =>
+      Buffer.from(memory, bytesAt + slot * LAUNCH_BYTES, LAUNCH_BYTES),
+    );
   }
 
   static create(senders: number): LaunchPad {
@@ -99,8 +101,7 @@ export class LaunchPad {
 
   /** Sender: where the bytes of a request are to be put before it is laid out. Its slot must be empty. */
   bytesOf(sender: number, order: number): Buffer {
-    const at = this.#bytesAt + this.#slot(sender, order) * LAUNCH_BYTES;
-    return this.#bytes.subarray(at, at + LAUNCH_BYTES);
+    return this.#bytes[this.#slot(sender, order)] as Buffer;
   }
 
   /** Sender: lays a request out. False where its instant had passed by: it is the sender's own then. */

@@ -21,7 +21,7 @@ export function packResults(results: readonly SendResult[]): Uint8Array<ArrayBuf
   rows[0] = results.length;
   let gapsAt = table;
   results.forEach((result, row) => {
-    rows.set(rowOf(result), 1 + row * COLUMNS);
+    writeRow(rows, 1 + row * COLUMNS, result);
     const gaps = result.answer?.gaps ?? null;
     if (gaps === null) return;
     bytes.set(gaps, gapsAt);
@@ -44,30 +44,28 @@ export function unpackResults(bytes: Uint8Array): SendResult[] {
   return results;
 }
 
-function rowOf(result: SendResult): number[] {
+function writeRow(rows: Float64Array, at: number, result: SendResult): void {
   const { answer } = result;
-  return [
-    result.index,
-    result.intendedOffsetNs,
-    result.actualOffsetNs ?? Number.NaN,
-    result.startOffsetNs ?? Number.NaN,
-    result.firstByteOffsetNs ?? Number.NaN,
-    result.lastByteOffsetNs ?? Number.NaN,
-    result.status ?? Number.NaN,
-    result.responseBytes,
-    result.error === null ? -1 : SEND_ERRORS.indexOf(result.error),
-    flagsOf(result),
-    answer?.firstTokenOffsetNs ?? Number.NaN,
-    answer?.lastTokenOffsetNs ?? Number.NaN,
-    answer?.contentEvents ?? 0,
-    answer?.gapMaxNs ?? Number.NaN,
-    answer?.gaps?.length ?? Number.NaN,
-    answer?.promptTokens ?? Number.NaN,
-    answer?.outputTokens ?? Number.NaN,
-    answer === null || answer.finish === null ? -1 : FINISH_REASONS.indexOf(answer.finish),
-    result.connectionWaitNs ?? Number.NaN,
-    packFinishes(answer?.finishes ?? null),
-  ];
+  rows[at] = result.index;
+  rows[at + 1] = result.intendedOffsetNs;
+  rows[at + 2] = result.actualOffsetNs ?? Number.NaN;
+  rows[at + 3] = result.startOffsetNs ?? Number.NaN;
+  rows[at + 4] = result.firstByteOffsetNs ?? Number.NaN;
+  rows[at + 5] = result.lastByteOffsetNs ?? Number.NaN;
+  rows[at + 6] = result.status ?? Number.NaN;
+  rows[at + 7] = result.responseBytes;
+  rows[at + 8] = result.error === null ? -1 : SEND_ERRORS.indexOf(result.error);
+  rows[at + 9] = flagsOf(result);
+  rows[at + 10] = answer?.firstTokenOffsetNs ?? Number.NaN;
+  rows[at + 11] = answer?.lastTokenOffsetNs ?? Number.NaN;
+  rows[at + 12] = answer?.contentEvents ?? 0;
+  rows[at + 13] = answer?.gapMaxNs ?? Number.NaN;
+  rows[at + 14] = answer?.gaps?.length ?? Number.NaN;
+  rows[at + 15] = answer?.promptTokens ?? Number.NaN;
+  rows[at + 16] = answer?.outputTokens ?? Number.NaN;
+  rows[at + 17] = answer === null || answer.finish === null ? -1 : FINISH_REASONS.indexOf(answer.finish);
+  rows[at + 18] = result.connectionWaitNs ?? Number.NaN;
+  rows[at + 19] = packFinishes(answer?.finishes ?? null);
 }
 
 function resultOf(rows: Float64Array, at: number, gaps: Uint8Array | null): SendResult {

@@ -1,3 +1,4 @@
+import { orNull } from '../core/missing-number.ts';
 import type { BatchMemory } from './batch-memory.ts';
 import type { ExpectedAnswer } from './expected-answer.ts';
 import { headBytesOf, NAMED, writeHead } from './packed-head.ts';
@@ -153,7 +154,7 @@ export class BatchReader {
     const fieldsAt = head.indexOf('\n', hostAt) + 1;
     const bodyBytes = table[cell + BODY_BYTES] ?? -1;
     const own = table[cell + BODY_OWN] === 1;
-    const lane = table[cell + LANE] ?? Number.NaN;
+    const follows = orNull(table[cell + FOLLOWS]);
     const request: OutgoingRequest = {
       index: table[cell + INDEX] ?? 0,
       intendedOffsetNs: table[cell + INTENDED] ?? 0,
@@ -163,20 +164,19 @@ export class BatchReader {
       fields: head.slice(fieldsAt),
       body: bodyBytes < 0 ? null : this.#bodyOf(table[cell + BODY_AT] ?? 0, bodyBytes, own),
       chunked: table[cell + CHUNKED] === 1,
-      lane: Number.isNaN(lane) ? null : lane,
-      ...this.#sessionOf(cell),
-      answer: expectedOf(table[cell + EXPECTED] ?? 0, table[cell + CANCEL_AFTER] ?? Number.NaN),
+      lane: orNull(table[cell + LANE]),
+      chained: follows !== null,
+      follows: follows === null || follows < 0 ? null : this.#followUpOf(follows, cell),
+      answer: expectedOf(table[cell + EXPECTED] ?? 0, orNull(table[cell + CANCEL_AFTER])),
     };
     this.#row++;
     this.#headAt = headEnd + (own || bodyBytes < 0 ? 0 : bodyBytes);
     return request;
   }
 
-  #sessionOf(cell: number): Pick<OutgoingRequest, 'chained' | 'follows'> {
-    const after = this.#table[cell + FOLLOWS] ?? Number.NaN;
-    if (Number.isNaN(after) || after < 0) return { chained: after < 0, follows: null };
+  #followUpOf(after: number, cell: number): FollowUp {
     const from = this.#table[cell + FROM_SEND] === 1 ? 'send' : 'end';
-    return { chained: true, follows: { after, from, delayNs: this.#table[cell + DELAY] ?? 0 } };
+    return { after, from, delayNs: this.#table[cell + DELAY] ?? 0 };
   }
 
   #bodyOf(at: number, bytes: number, own: boolean): Buffer {
@@ -190,12 +190,12 @@ function expectedBits({ counts, streams, ends }: ExpectedAnswer): number {
   return (counts ? COUNTS : 0) | (streams ? STREAMS : 0) | (ends ? ENDS : 0);
 }
 
-function expectedOf(bits: number, cancelAfterNs: number): ExpectedAnswer {
+function expectedOf(bits: number, cancelAfterNs: number | null): ExpectedAnswer {
   return {
     counts: (bits & COUNTS) !== 0,
     streams: (bits & STREAMS) !== 0,
     ends: (bits & ENDS) !== 0,
-    cancelAfterNs: Number.isNaN(cancelAfterNs) ? null : cancelAfterNs,
+    cancelAfterNs,
   };
 }
 

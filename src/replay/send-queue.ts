@@ -1,3 +1,4 @@
+import type { Clock } from '../core/clock.ts';
 import { FollowUps } from './follow-ups.ts';
 import type { DueTimes } from './pacer.ts';
 import { RequestQueue } from './request-queue.ts';
@@ -122,8 +123,9 @@ export class SendQueue implements DueTimes {
   }
 
   /** A request is over, however. @returns whether the instant of another is known by that */
-  ended({ index, lastByteOffsetNs }: SendResult, nowNs: number): boolean {
-    return this.#followUps.ended(index, lastByteOffsetNs === null ? nowNs : this.#startNs + lastByteOffsetNs);
+  ended({ index, lastByteOffsetNs }: SendResult, clock: Pick<Clock, 'nowNs'>): boolean {
+    const atNs = lastByteOffsetNs === null ? clock.nowNs() : this.#startNs + lastByteOffsetNs;
+    return this.#followUps.ended(index, atNs);
   }
 
   /**

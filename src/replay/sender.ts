@@ -206,7 +206,7 @@ export class Sender {
   }
 
   readonly #onEnded = (result: SendResult): void => {
-    if (this.#queue.ended(result, this.#deps.clock.nowNs()) && this.#drainingSinceNs === null) this.wake();
+    if (this.#queue.ended(result, this.#deps.clock) && this.#drainingSinceNs === null) this.wake();
   };
 
   /** Its connection may be free. */

@@ -2,7 +2,7 @@ import { Cancels } from './cancels.ts';
 import { ConnectionLanes } from './connection-lanes.ts';
 import type { Admission } from './in-flight.ts';
 import type { LaunchTurn } from './launch-pad.ts';
-import { type Activity, PendingSend } from './pending-send.ts';
+import { type Activity, type PendingListener, PendingSend } from './pending-send.ts';
 import { ResultOutbox } from './result-outbox.ts';
 import type { OutgoingRequest } from './send-batch.ts';
 import { refusedResult, type SendResult } from './send-result.ts';
@@ -34,6 +34,7 @@ export class Sends {
   readonly #cancels: Cancels;
   readonly #lanes = new ConnectionLanes<PendingSend>();
   readonly #outbox: ResultOutbox;
+  readonly #pendingListener: PendingListener;
 
   /** @param startNs the run's zero, monotonic */
   constructor(
@@ -50,6 +51,8 @@ export class Sends {
     this.#listener = listener;
     this.#cancels = new Cancels(deps.afterHearing);
     this.#outbox = new ResultOutbox(deps.onResults);
+    const bodyWritten = (bytes: number): void => deps.inFlight.leaveBody(bytes);
+    this.#pendingListener = { keeping: deps.keeping ?? null, bodyWritten, over: this.#onOver };
   }
 
   /** Sends a request now, or has it wait for its recorded connection. */
@@ -110,11 +113,9 @@ export class Sends {
 
   /** @param requests under way, this one included */
   #admitted(request: OutgoingRequest, readyNs: number, requests: number): PendingSend {
-    const { clock, inFlight, keeping = null } = this.#deps;
-    const bodyWritten = (bytes: number): void => inFlight.leaveBody(bytes);
-    const listener = { keeping, bodyWritten, over: this.#onOver };
     this.#tally.admitted(request, readyNs - this.#startNs, requests);
-    return new PendingSend(request, this.#startNs, clock, this.#activity, listener, readyNs);
+    const listener = this.#pendingListener;
+    return new PendingSend(request, this.#startNs, this.#deps.clock, this.#activity, listener, readyNs);
   }
 
   #dispatch(pending: PendingSend): void {

@@ -92,11 +92,11 @@ export class StreamEnd {
 
   #eachFinish(parts: readonly unknown[], name: string): void {
     this.#speaks = true;
-    for (const [at, part] of parts.entries()) {
-      if (!isRecord(part) || !isText(part[name])) continue;
+    parts.forEach((part, at) => {
+      if (!isRecord(part) || !isText(part[name])) return;
       this.#said(true, part[name]);
       this.#choiceEnded(typeof part['index'] === 'number' ? part['index'] : at, part[name]);
-    }
+    });
   }
 
   /** A stream tells of its choices one by one, in any order. */
