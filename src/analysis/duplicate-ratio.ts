@@ -1,7 +1,8 @@
+import { NumberMap } from '../core/number-map.ts';
 import { DistinctEstimate } from './distinct-estimate.ts';
 import { RequestKeys } from './request-key.ts';
 
-/** Distinct requests remembered one by one; beyond it they are estimated. Some 15 MB. */
+/** Distinct requests remembered one by one; beyond it they are estimated. Some 8 MB. */
 const EXACT_LIMIT = 262_144;
 
 export interface DuplicateFigures {
@@ -18,7 +19,8 @@ export interface DuplicateFigures {
  * apart by their keyed hash.
  */
 export class DuplicateRatio {
-  readonly #seen = new Set<number>();
+  /** No `Set`, in which each number is an object: distinct bodies would be most of what a collector walks through. */
+  readonly #seen = new NumberMap<true>();
   readonly #distinct = new DistinctEstimate();
   readonly #keys = new RequestKeys();
   #count = 0;
@@ -30,12 +32,14 @@ export class DuplicateRatio {
     keys.take(route, requestHash);
     this.#count += 1;
     this.#distinct.add(keys.high, keys.low);
-    if (!this.#exact) return;
-    this.#seen.add(keys.number);
-    if (this.#seen.size > EXACT_LIMIT) {
-      this.#exact = false;
-      this.#seen.clear();
+    const { number } = keys;
+    if (!this.#exact || this.#seen.has(number)) return;
+    if (this.#seen.size < EXACT_LIMIT) {
+      this.#seen.set(number, true);
+      return;
     }
+    this.#exact = false;
+    this.#seen.clear();
   }
 
   figures(): DuplicateFigures {

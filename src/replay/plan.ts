@@ -142,23 +142,25 @@ export function* plannedRequests(parts: PlanParts, listener: PlanListener): Gene
     const request = parts.changes.apply(row, built.request);
     const answer = parts.answers.of(row, request.body);
     const playedAsRow = built.perturbed ? playedRow(row, as) : row;
-    const planned = { index, intendedOffsetNs, streams: answer.streams };
-    index += 1;
+    const { streams } = answer;
     if (shard === null) places += 1;
     // As every shard knows it: how large the bodies of the others are is not known here.
     listener.whole?.planned(playedAsRow, intendedOffsetNs);
     if (admittedUnbuilt ?? ceiling.admits(intendedOffsetNs)) {
       const moved = parts.timeShift?.move(request, send) ?? request;
       const changed = moved !== request || built.perturbed || isMasked(built);
-      const sent = { ...planned, row: sizedRow(playedAsRow, moved.body) };
-      listener.planned(changed ? { ...sent, changed } : sent);
-      const place = placeOf(send, parts.connections ?? 'pooled');
-      const follows = parts.chains?.follow(send, planned.index, intendedOffsetNs);
-      const session = follows === undefined ? {} : { follows };
-      yield { index: planned.index, intendedOffsetNs, ...place, ...session, ...moved, answer };
+      const sentRow = sizedRow(playedAsRow, moved.body);
+      listener.planned({ index, intendedOffsetNs, row: sentRow, streams, changed });
+      const { stripe, lane } = placeOf(send, parts.connections ?? 'pooled');
+      const follows = parts.chains?.follow(send, index, intendedOffsetNs);
+      const { method, path, headers, body, chunked } = moved;
+      // Each by its name: to spread four objects into one takes longer than all else in here.
+      yield { index, intendedOffsetNs, stripe, lane, follows, method, path, headers, body, chunked, answer };
     } else {
-      listener.refusedByCeiling({ ...planned, row: sizedRow(playedAsRow, request.body) });
+      const refusedRow = sizedRow(playedAsRow, request.body);
+      listener.refusedByCeiling({ index, intendedOffsetNs, row: refusedRow, streams });
     }
+    index += 1;
   }
 }
 

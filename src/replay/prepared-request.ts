@@ -11,7 +11,7 @@ export interface PreparedRequest {
   /** Nanoseconds after the start of the run, whole; never decreasing. */
   readonly intendedOffsetNs: number;
   /** What has the same number goes to the same sender; without one, a request stands alone. */
-  readonly stripe?: number;
+  readonly stripe?: number | undefined;
   /** Number of the recorded connection it waits for and goes over; without one, any connection will do. */
   readonly lane?: number | null;
   /**

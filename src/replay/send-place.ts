@@ -7,7 +7,7 @@ import { sessionName } from './sessions.ts';
 /** Where a request goes among senders and connections. */
 export interface SendPlace {
   /** The same for what goes to the same sender; left out for what stands alone. */
-  readonly stripe?: number;
+  readonly stripe?: number | undefined;
   /** The recorded connection it waits for; null where any will do. */
   readonly lane: number | null;
 }

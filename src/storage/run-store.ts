@@ -32,6 +32,8 @@ export class SqliteRunStore implements RunStore {
   readonly #inserter: SendInserter;
   readonly #setCheck;
   readonly #seconds: RunSeconds;
+  /** In one transaction. */
+  readonly #appendAll: (sends: readonly Send[]) => void;
 
   /**
    * Makes the directory, parents included.
@@ -44,6 +46,10 @@ export class SqliteRunStore implements RunStore {
     this.#inserter = new SendInserter(this.#connection);
     this.#setCheck = this.#connection.prepare(SET_CHECK);
     this.#seconds = new RunSeconds(this.#connection);
+    this.#appendAll = this.#connection.transaction((sends: readonly Send[]) => {
+      this.#inserter.insert(sends);
+      this.#seconds.write(sends);
+    });
   }
 
   /**
@@ -56,7 +62,7 @@ export class SqliteRunStore implements RunStore {
       writing(this.#directory, () => {
         // SQLite writes on into a file that was removed, and would say so at the end of the run.
         statSync(join(this.#directory, RUN_DATABASE));
-        this.#connection.transaction(() => this.#appendAll(sends))();
+        this.#appendAll(sends);
       });
     } catch (error) {
       this.#inserter.rolledBack();
@@ -94,11 +100,6 @@ export class SqliteRunStore implements RunStore {
   /** Lets go of the files. A run that was not sealed stays readable, and says that it was not. */
   close(): void {
     this.#connection.close();
-  }
-
-  #appendAll(sends: readonly Send[]): void {
-    this.#inserter.insert(sends);
-    this.#seconds.write(sends);
   }
 }
 

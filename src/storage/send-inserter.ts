@@ -47,8 +47,8 @@ export class SendInserter {
     for (const send of sends) {
       const plain = isPlain(send);
       const writer = plain ? this.#plain : this.#whole;
-      this.#bindCommon(writer.bound, send);
-      if (!plain) bindFurther(writer.bound, send);
+      const at = this.#bindCommon(writer.bound, writer.at, send);
+      if (!plain) bindFurther(writer.bound, at, send);
       writer.rowIsBound();
     }
     this.#plain.end();
@@ -64,24 +64,25 @@ export class SendInserter {
     for (const text of [...this.#labels.keys()].slice(this.#committedLabels)) this.#labels.delete(text);
   }
 
-  #bindCommon(bound: unknown[], send: Send): void {
-    bound.push(
-      send.index,
-      this.#labelOf(send.segment),
-      send.exchangeId,
-      send.route === null ? null : this.#labelOf(send.route),
-      send.model === null ? null : this.#labelOf(send.model),
-      send.requestBytes,
-      send.responseBytes,
-      send.intendedOffsetNs,
-      send.actualOffsetNs,
-      send.startOffsetNs,
-      send.firstByteOffsetNs,
-      send.lastByteOffsetNs,
-      send.status,
-      streamedColumn(send),
-      send.warmup ? 1 : 0,
-    );
+  /** @returns where what else the row binds begins */
+  #bindCommon(bound: unknown[], from: number, send: Send): number {
+    let at = from;
+    bound[at++] = send.index;
+    bound[at++] = this.#labelOf(send.segment);
+    bound[at++] = send.exchangeId;
+    bound[at++] = send.route === null ? null : this.#labelOf(send.route);
+    bound[at++] = send.model === null ? null : this.#labelOf(send.model);
+    bound[at++] = send.requestBytes;
+    bound[at++] = send.responseBytes;
+    bound[at++] = send.intendedOffsetNs;
+    bound[at++] = send.actualOffsetNs;
+    bound[at++] = send.startOffsetNs;
+    bound[at++] = send.firstByteOffsetNs;
+    bound[at++] = send.lastByteOffsetNs;
+    bound[at++] = send.status;
+    bound[at++] = streamedColumn(send);
+    bound[at++] = send.warmup ? 1 : 0;
+    return at;
   }
 
   #labelOf(text: string): number {
@@ -96,10 +97,12 @@ export class SendInserter {
 
 /** Writes rows of one form, many at once where there are many. */
 class RowWriter {
-  /** Of the rows that are not written yet. */
-  bound: unknown[] = [];
+  /** Of the rows that are not written yet. Used again: what grows anew for each statement would be much garbage. */
+  readonly bound: unknown[];
   readonly #one;
   readonly #many;
+  /** Values that are bound in a row. */
+  readonly #width: number;
   #rows = 0;
 
   constructor(connection: Connection, columns: readonly string[], values: readonly string[]) {
@@ -110,11 +113,17 @@ class RowWriter {
     };
     this.#one = insert(1);
     this.#many = insert(ROWS_AT_ONCE);
+    this.#width = values.filter((value) => value === '?').length;
+    this.bound = new Array<unknown>(ROWS_AT_ONCE * this.#width).fill(null);
+  }
+
+  /** Where the next row is to be bound. */
+  get at(): number {
+    return this.#rows * this.#width;
   }
 
   /** A batch that was given up may have left something. */
   begin(): void {
-    this.bound = [];
     this.#rows = 0;
   }
 
@@ -128,9 +137,8 @@ class RowWriter {
 
   /** Writes what is left, which is fewer than go at once. */
   end(): void {
-    const values = this.bound.length / Math.max(1, this.#rows);
-    for (let row = 0; row < this.#rows; row += 1) {
-      this.#one.run(...this.bound.slice(row * values, (row + 1) * values));
+    for (let from = 0; from < this.at; from += this.#width) {
+      this.#one.run(...this.bound.slice(from, from + this.#width));
     }
     this.begin();
   }
@@ -143,24 +151,24 @@ function isPlain(send: Send): boolean {
 }
 
 /** In the order of `FURTHER`. */
-function bindFurther(bound: unknown[], send: Send): void {
+function bindFurther(bound: unknown[], from: number, send: Send): void {
   const { answer } = send;
-  bound.push(send.connectionWaitNs, send.error, send.refused ? 1 : 0, send.cancelled ? 1 : 0);
-  if (answer === null) bound.push(null, null, null, null, null, null, null, null);
-  else {
-    bound.push(
-      answer.contentEvents,
-      answer.firstTokenOffsetNs,
-      answer.lastTokenOffsetNs,
-      answer.gapMaxNs,
-      answer.gaps,
-      answer.promptTokens,
-      answer.outputTokens,
-      answer.finish,
-    );
-  }
   const [result, pointer] = checkColumns(send.check ?? null);
-  bound.push(result, pointer);
+  let at = from;
+  bound[at++] = send.connectionWaitNs;
+  bound[at++] = send.error;
+  bound[at++] = send.refused ? 1 : 0;
+  bound[at++] = send.cancelled ? 1 : 0;
+  bound[at++] = answer?.contentEvents ?? null;
+  bound[at++] = answer?.firstTokenOffsetNs ?? null;
+  bound[at++] = answer?.lastTokenOffsetNs ?? null;
+  bound[at++] = answer?.gapMaxNs ?? null;
+  bound[at++] = answer?.gaps ?? null;
+  bound[at++] = answer?.promptTokens ?? null;
+  bound[at++] = answer?.outputTokens ?? null;
+  bound[at++] = answer?.finish ?? null;
+  bound[at++] = result;
+  bound[at++] = pointer;
 }
 
 /** One column for both: what was to be a stream and came whole is neither. */
