@@ -1,6 +1,6 @@
 import { type ChildProcess, spawn } from 'node:child_process';
 import { once } from 'node:events';
-import { readFileSync, writeFileSync } from 'node:fs';
+import { closeSync, openSync, readFileSync, writeFileSync, writeSync } from 'node:fs';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { systemClock } from '../../src/core/clock.ts';
@@ -74,7 +74,7 @@ export type FoundTool = LoadTool | { readonly name: string; readonly missing: st
 export function reprise(flags: readonly string[] = []): LoadTool {
   const bin = fileURLToPath(new URL('../../bin/reprise.js', import.meta.url));
   return {
-    name: 'reprise',
+    name: ['reprise', ...flags].join(' '),
     startIs: 'known',
     play: async (target, job) => {
       const anchor = systemClock.anchor();
@@ -120,7 +120,7 @@ export function vegetaReplaying(): FoundTool {
     startIs: 'fitted',
     play: async (target, job) => {
       const targets = join(job.directory, 'targets.ndjson');
-      writeFileSync(targets, targetLinesOf(job, target.port));
+      writeTargets(targets, job, target.port);
       const schedule = ['-rate', `${job.ratePerSecond}/1s`, '-duration', `${job.seconds}s`];
       const input = ['-format', 'json', '-lazy', '-targets', targets];
       const output = ['-output', join(job.directory, 'results.bin')];
@@ -131,12 +131,18 @@ export function vegetaReplaying(): FoundTool {
   };
 }
 
-function targetLinesOf({ plan, body }: Job, port: number): string {
+/** A line for each request of a plan. Written in pieces: all of them would be too long for one string. */
+function writeTargets(file: string, { plan, body }: Job, port: number): void {
   const header = { 'Content-Type': ['application/json'], Accept: ['*/*'] };
   const text = body.toString('base64');
-  const line = (_: number, index: number): string =>
+  const line = (index: number): string =>
     `${JSON.stringify({ method: 'POST', url: `http://127.0.0.1:${port}/${index}`, header, body: text })}\n`;
-  return plan.map(line).join('');
+  const fd = openSync(file, 'w');
+  try {
+    for (const index of plan.keys()) writeSync(fd, line(index));
+  } finally {
+    closeSync(fd);
+  }
 }
 
 export function locust(): FoundTool {

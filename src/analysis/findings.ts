@@ -129,7 +129,7 @@ function lag(context: RunContext, bounds: JudgementBounds): Reason | null {
   return {
     code: 'lag_over_bound',
     text: `requests left late: lag p99 ${formatMs(p99 / 1e6)}, over ${formatMs(bound / 1e6)}`,
-    advice: 'Give the generator idle cores of its own, or replay a smaller multiplier.',
+    advice: `Give the generator idle cores of its own, ${bounds.coalesceNs > 0 ? 'leave --coalesce out, ' : ''}or replay a smaller multiplier.`,
   };
 }
 
@@ -164,7 +164,7 @@ function arrivals({ figures }: RunContext, bounds: JudgementBounds): Reason | nu
 
 function offPlan(planned: ArrivalFigures, sent: ArrivalFigures, bounds: JudgementBounds): string[] {
   const pairs: [string, number | null, number | null][] = [
-    ['CV', planned.cv, sent.cv],
+    ['CV', planned.cv, bounds.coalesceNs > 0 ? null : sent.cv],
     ...IDC_WINDOWS.map((s): [string, number | null, number | null] => [
       `IDC ${s} s`,
       planned.idc[s],

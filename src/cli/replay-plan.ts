@@ -46,6 +46,7 @@ export function planLines(plan: ReplayPlan, leadIn: LeadIn = NO_LEAD_IN): string
     ...peakLines(forecast),
     ...scalingLines(scaling, end, window, forecast),
     ...sessionOrderLines(options, overview),
+    ...coalesceLines(options),
     ...coverageLines(overview),
     ...shardLines(options),
     ...timeShiftLines(options.shiftTime),
@@ -67,6 +68,7 @@ export function planDocument(plan: ReplayPlan): object {
     scalingBends: scalingPlan.bends,
     scalingPlan,
     sessionOrder: options.sessionOrder,
+    coalesceMs: options.coalesceMs,
     maxRequests: options.maxRequests,
     shard: options.shard,
     startAt: options.startAtUs === null ? null : formatInstantUs(options.startAtUs),
@@ -97,6 +99,15 @@ function ceilingLines(plan: ReplayPlan, leadIn: LeadIn): string[] {
     lines.push(`  more than ${maxRatePerSecond} in a second of the run are refused and counted: --max-rate`);
   }
   return lines;
+}
+
+function coalesceLines({ coalesceMs }: ReplayOptions): string[] {
+  if (coalesceMs === 0) return [];
+  const time = formatMs(coalesceMs);
+  return [
+    `  coalesce ${time}: keeps order, counts and gaps of ${time} and more;`,
+    `    bends shorter ones: what comes due within ${time} leaves together, up to so much late`,
+  ];
 }
 
 function timeShiftLines(places: ReplayOptions['shiftTime']): string[] {

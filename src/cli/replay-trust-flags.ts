@@ -1,6 +1,7 @@
 import type { Command } from 'commander';
 import type { JudgementBounds } from '../analysis/judgement-bounds.ts';
-import { TRUST_DEFAULTS, type TrustOptions } from '../replay/trust-options.ts';
+import type { ReplayOptions } from '../replay/options.ts';
+import { TRUST_DEFAULTS } from '../replay/trust-options.ts';
 
 /** The flags that say what precedes the judged part, and where a result can no longer be trusted. */
 export function addTrustFlags(command: Command): Command {
@@ -22,9 +23,13 @@ export function addTrustFlags(command: Command): Command {
 }
 
 /** The bounds of the judgement that were stated; the others stay as they are. */
-export function statedBounds({ lagBound }: TrustOptions): Partial<JudgementBounds> {
+export function statedBounds({
+  lagBound,
+  coalesceMs,
+}: Pick<ReplayOptions, 'lagBound' | 'coalesceMs'>): Partial<JudgementBounds> {
   return {
     ...(lagBound.lagMs === null ? {} : { lagNs: lagBound.lagMs * 1e6 }),
     ...(lagBound.ofServiceShare === null ? {} : { lagOfServiceShare: lagBound.ofServiceShare }),
+    coalesceNs: coalesceMs * 1e6,
   };
 }

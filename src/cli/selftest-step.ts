@@ -34,6 +34,7 @@ export async function playStep(
       readAheadRequests: LIMITS.readAheadRequests,
       warmConnections: WARM_CONNECTIONS,
       maxConnectionAgeMs: null,
+      coalesceNs: 0,
       caPem: null,
       acceptAnyCertificate: false,
     },

@@ -63,6 +63,7 @@ export class EngineThreads {
     this.#memory = memory;
     const { peakRatePerSecond, readAheadBytes: _b, readAheadRequests: _r, held: _h, ...shared } = options;
     const { senders, maxInFlight, maxInFlightBytes, warmConnections, ...setup } = shared;
+    const { coalesceNs } = options;
     const inFlightLimits = { maxRequests: maxInFlight, maxBodyBytes: maxInFlightBytes };
     this.#inFlight = InFlight.create(inFlightLimits);
     const inFlightMemory = this.#inFlight.memory;
@@ -85,7 +86,11 @@ export class EngineThreads {
     });
     this.#sendersOver = this.#senders.map(() => null);
     const wakePorts = channels.map(({ port1 }) => port1);
-    const pacerSetup = { ringMemory, padMemory, inFlightMemory, inFlightLimits, wakePorts };
+    const pacerSetup: PacerSetup = {
+      ...{ ringMemory, padMemory, inFlightMemory, inFlightLimits },
+      coalesceNs,
+      wakePorts,
+    };
     this.#pacer = startThread(deps.pacerEntry, pacerSetup, wakePorts);
     for (const [sender, thread] of this.#senders.entries()) {
       thread.on('message', (message: FromSender) => this.#fromSender(sender, message, onResults));

@@ -1,5 +1,5 @@
-/** Requests that one sender has laid out at most. */
-export const LAUNCH_SLOTS = 8;
+/** Requests that one sender has laid out at most; a power of two. */
+export const LAUNCH_SLOTS = 32;
 /** Only what is due within this time is laid out, nanoseconds: its connection may carry nothing else until then. */
 export const LAUNCH_HORIZON_NS = 250_000_000;
 /** The longest request that is laid out, head and body. */
@@ -232,7 +232,7 @@ export class LaunchPad {
   }
 }
 
-/** As many slots as there are states: what the number of the slot says of an order leaves the bits for one. */
+/** No more states than slots: what the number of the slot says of an order leaves the bits for one. */
 function wordOf(state: number, order: number): number {
   return (order & -LAUNCH_SLOTS) | state;
 }

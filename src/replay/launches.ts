@@ -3,8 +3,13 @@ import { LAUNCH_HORIZON_NS, LAUNCH_SLOTS, type LaunchEnd, type LaunchPad } from 
 import type { OutgoingRequest } from './send-batch.ts';
 import type { LaidOut, Transport } from './transport.ts';
 
-/** What has not left so long after its instant, its sender sends: whoever keeps the time got no processor. */
+/** What has not left so long after it should have, its sender sends: whoever keeps the time got no processor. */
 const GRACE_NS = 50_000;
+
+/** Of what is due later than soon no more than so many keep a connection each. */
+const LAID_OUT_EARLY = 8;
+/** What comes in this time at thousands a second is all laid out, so that a sender at work delays none of it. */
+const SOON_NS = 4_000_000;
 
 /** A request that has left, or cannot. */
 export interface Launch {
@@ -20,6 +25,8 @@ export interface Launch {
 export interface SenderPad {
   readonly pad: LaunchPad;
   readonly sender: number;
+  /** How late what is laid out may leave. */
+  readonly coalesceNs: number;
 }
 
 /** What launches are made of. */
@@ -67,8 +74,9 @@ export class Launches {
   layOut(): void {
     const { pad, sender, plannedAt } = this.#parts;
     let more = true;
-    while (more && this.#places.length < LAUNCH_SLOTS) {
+    while (more) {
       const request = plannedAt(this.#places.length);
+      if (request !== null && !this.#hasRoomFor(request)) break;
       more = request !== null && this.#layOutNext(request);
     }
     pad.setMore(sender, more);
@@ -77,8 +85,9 @@ export class Launches {
   /** Tells of those that have left, and has those back that should have. */
   settle(): void {
     this.#tell();
+    const { coalesceNs } = this.#parts;
     const first = this.#places[0];
-    if (first === undefined || this.#parts.clock.nowNs() - first.dueNs <= GRACE_NS) return;
+    if (first === undefined || this.#parts.clock.nowNs() - first.dueNs <= GRACE_NS + coalesceNs) return;
     this.withdraw();
     this.#parts.onOverdue();
   }
@@ -92,6 +101,12 @@ export class Launches {
   /** The sender sends its first request itself: it is not laid out. */
   skip(): void {
     this.#order = (this.#order + 1) | 0;
+  }
+
+  #hasRoomFor({ intendedOffsetNs }: OutgoingRequest): boolean {
+    if (this.#places.length < LAID_OUT_EARLY) return true;
+    const { clock, startNs } = this.#parts;
+    return this.#places.length < LAUNCH_SLOTS && startNs + intendedOffsetNs - clock.nowNs() <= SOON_NS;
   }
 
   #layOutNext(request: OutgoingRequest): boolean {

@@ -14,35 +14,48 @@ export const WAKE_LEAD_NS = 60_000;
 /** So late it leaves a request to its sender, which spreads out what is overdue. */
 export const LAUNCH_LATE_NS = 50_000_000;
 
-/** Blocks its thread until the ring has ended, launching what is laid out and waking the sender of what is not. */
+/** The run's zero, monotonic, and how late a send may be so that it shares a wake with others. */
+export interface Pacing {
+  readonly startNs: number;
+  readonly coalesceNs: number;
+}
+
+/**
+ * Blocks its thread until the ring has ended, launching what is laid out and waking the sender of what is not.
+ * From one wake that had something to do to the next it sleeps for `coalesceNs` at least.
+ */
 export function runPacer(
   ring: DueRing,
   launcher: Launcher,
-  startNs: number,
+  { startNs, coalesceNs }: Pacing,
   clock: Clock,
   wake: (sender: number) => void,
 ): DurationsNs {
   const lateness = new Durations();
   const lead = new WakeLead();
   const left = new SendersLeftTo(ring, wake);
+  /** When the sleep is over that this thread has lain down to; Infinity while it is up, or sleeps for a change. */
   let expectedNs = Number.POSITIVE_INFINITY;
+  let restUntilNs = Number.NEGATIVE_INFINITY;
   while (!ring.ended) {
     const changes = ring.changes();
     const offsetNs = ring.peekNs();
     const dueNs = offsetNs === null ? Number.POSITIVE_INFINITY : startNs + offsetNs;
     const nowNs = clock.nowNs();
     const laidOut = offsetNs !== null && launcher.isReady(ring.peekSender());
-    const waitNs = dueNs - (laidOut ? lead.ns : WAKE_LEAD_NS) - nowNs;
-    if (waitNs > 0) {
+    const nearNs = dueNs - (laidOut ? lead.ns : WAKE_LEAD_NS);
+    const restedNs = Math.max(nearNs, restUntilNs);
+    if ((Number.isFinite(expectedNs) ? restedNs : nearNs) > nowNs) {
       left.wake();
-      expectedNs = nowNs + waitNs;
-      if (!ring.ended) ring.sleep(changes, waitNs / 1e6);
+      expectedNs = restedNs;
+      if (!ring.ended) ring.sleep(changes, (expectedNs - nowNs) / 1e6);
       continue;
     }
     if (Number.isFinite(expectedNs)) {
       lateness.record(nowNs - expectedNs);
       lead.learn(nowNs - expectedNs);
     }
+    if (restUntilNs <= nowNs) restUntilNs = nowNs + coalesceNs;
     expectedNs = Number.POSITIVE_INFINITY;
     const sender = ring.peekSender();
     const isLate = nowNs - dueNs > LAUNCH_LATE_NS;

@@ -81,7 +81,8 @@ export class SenderThread {
   }
 
   #start(startNs: number): Sender {
-    const { ringMemory, padMemory, inFlightMemory, inFlightLimits, wakePort, keeping = null } = this.#setup;
+    const { ringMemory, padMemory, inFlightMemory, inFlightLimits } = this.#setup;
+    const { sender: index, coalesceNs, wakePort, keeping = null } = this.#setup;
     const ring = new DueRing(ringMemory);
     const report = (results: SendResult[]): void => {
       const rows = packResults(results);
@@ -93,8 +94,8 @@ export class SenderThread {
     };
     const aim = {
       transport: this.#transport,
-      signals: ring.signalsOf(this.#setup.sender),
-      pad: { pad: new LaunchPad(padMemory, ring.senders), sender: this.#setup.sender },
+      signals: ring.signalsOf(index),
+      pad: { pad: new LaunchPad(padMemory, ring.senders), sender: index, coalesceNs },
       inFlight: new InFlight(inFlightMemory, inFlightLimits),
       keeping: keeping === null ? null : new AnswerArena(keeping),
     };

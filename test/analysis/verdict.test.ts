@@ -251,6 +251,23 @@ describe('judge', () => {
     if (isOff) expect(judgement.reasons[0]?.text).toContain(name);
   });
 
+  test('gaps are not judged where sends were to leave together, and all else is', () => {
+    const context = contextOf(good(200));
+    const { fidelity } = context.figures;
+    const judged = (planned: object, sent: object) => {
+      const streams = {
+        planned: { ...fidelity.planned, ...planned },
+        sent: { ...fidelity.sent, ...sent },
+      };
+      const figures = { ...context.figures, fidelity: { ...fidelity, ...streams } };
+      const bounds = { ...JUDGEMENT_BOUNDS, coalesceNs: 1e6 };
+      return judge({ ...context, figures }, [], bounds).reasons.map(({ code }) => code);
+    };
+    expect(judged({ cv: 0 }, { cv: 2 })).toEqual([]);
+    const idc = (value: number) => ({ idc: { ...fidelity.planned.idc, '0.1': value } });
+    expect(judged({ cv: 0, ...idc(1) }, { cv: 2, ...idc(2) })).toEqual(['arrivals_off_plan']);
+  });
+
   test('what nobody measured counts neither for the run nor against it, and is said', () => {
     const context = contextOf(good(200), {
       health: { busyShare: null, throttled: null, stalls: [], starved: null },

@@ -3,7 +3,7 @@ import { NOTHING_EXPECTED } from '../../src/replay/expected-answer.ts';
 import { LAUNCH_BYTES, LAUNCH_SLOTS } from '../../src/replay/launch-pad.ts';
 import type { PreparedRequest } from '../../src/replay/prepared-request.ts';
 import type { OutgoingRequest } from '../../src/replay/send-batch.ts';
-import { LaunchStage } from '../support/launch-stage.ts';
+import { CONNECTIONS, LaunchStage } from '../support/launch-stage.ts';
 import { outgoing } from '../support/transport-stage.ts';
 
 const MS = 1_000_000;
@@ -64,7 +64,7 @@ describe('what follows a request that its sender has again', () => {
 
 describe('what a sender lays out', () => {
   test('are its first requests, in order, as many as there is room for', () => {
-    const stage = new LaunchStage(tied(20));
+    const stage = new LaunchStage(tied(2 * LAUNCH_SLOTS));
     stage.launches.layOut();
     expect(stage.launches.size).toBe(LAUNCH_SLOTS);
     expect(stage.pad.hasMore(0)).toBe(true);
@@ -77,7 +77,7 @@ describe('what a sender lays out', () => {
     stage.launches.layOut();
     expect(stage.launches.size).toBe(LAUNCH_SLOTS);
     expect(stage.due()).toBe(true);
-    expect(stage.written.at(-1)).toMatch(/: <8>$/);
+    expect(stage.written.at(-1)).toContain(`: <${LAUNCH_SLOTS}>`);
   });
 
   test('are all it has, and then it wants no more', () => {
@@ -136,7 +136,7 @@ describe('what a sender lays out', () => {
     expect(stage.due()).toBeNull();
     stage.launches.layOut();
     expect(stage.launches.size).toBe(0);
-    expect(stage.transport.idle).toHaveLength(20);
+    expect(stage.transport.idle).toHaveLength(CONNECTIONS);
     expect(stage.transport.withdrawn).toEqual([]);
     stage.sendFirst();
     stage.launches.layOut();
@@ -163,7 +163,7 @@ describe('what a sender lays out', () => {
     stage.launches.layOut();
     expect(stage.launches.size).toBe(0);
     expect(stage.transport.withdrawn).toEqual([0]);
-    expect(stage.transport.idle).toHaveLength(20);
+    expect(stage.transport.idle).toHaveLength(CONNECTIONS);
   });
 
   test.each<[string, Partial<PreparedRequest>]>([
@@ -183,7 +183,7 @@ describe('what is laid out', () => {
     stage.launches.layOut();
     stage.launches.withdraw();
     expect(stage.transport.withdrawn).toEqual([3, 2, 1, 0]);
-    expect(stage.transport.idle).toHaveLength(20);
+    expect(stage.transport.idle).toHaveLength(CONNECTIONS);
     expect([stage.launches.size, stage.told, stage.due()]).toEqual([0, [], null]);
   });
 

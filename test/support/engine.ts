@@ -26,6 +26,7 @@ export function engineFor(
       readAheadRequests: 4_096,
       warmConnections: 2,
       maxConnectionAgeMs: null,
+      coalesceNs: 0,
       caPem: null,
       acceptAnyCertificate: false,
       ...options,

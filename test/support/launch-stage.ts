@@ -1,5 +1,5 @@
 import { InFlight, type InFlightLimits } from '../../src/replay/in-flight.ts';
-import { type Descriptor, LaunchPad } from '../../src/replay/launch-pad.ts';
+import { type Descriptor, LAUNCH_SLOTS, LaunchPad } from '../../src/replay/launch-pad.ts';
 import { Launcher } from '../../src/replay/launcher.ts';
 import { type Launch, Launches } from '../../src/replay/launches.ts';
 import type { OutgoingRequest } from '../../src/replay/send-batch.ts';
@@ -8,6 +8,8 @@ import { ManualClock } from './manual-clock.ts';
 import { ScriptedTransport } from './scripted-transport.ts';
 
 const START_NS = 5_000_000_000;
+/** Idle ones that a transport has. */
+export const CONNECTIONS = 2 * LAUNCH_SLOTS;
 
 /** A transport whose connections are numbers. */
 class NumberedConnections extends ScriptedTransport {
@@ -67,13 +69,19 @@ export class LaunchStage {
   /** What happens while the pacer writes. */
   onWrite = (): void => undefined;
 
-  constructor(planned: readonly OutgoingRequest[], connections = 20, limits: Partial<InFlightLimits> = {}) {
+  constructor(
+    planned: readonly OutgoingRequest[],
+    connections = CONNECTIONS,
+    limits: Partial<InFlightLimits> = {},
+    coalesceNs = 0,
+  ) {
     this.planned = [...planned];
     this.inFlight = InFlight.create({ maxRequests: 1_000, maxBodyBytes: 2 ** 30, ...limits });
     this.transport = new NumberedConnections(this.clock, connections);
     this.launches = new Launches({
       pad: this.pad,
       sender: 0,
+      coalesceNs,
       transport: this.transport,
       clock: this.clock,
       startNs: START_NS,
