@@ -115,23 +115,6 @@ describe('resolveReplayOptions', () => {
     });
   });
 
-  it.each([
-    ['500us', 0.5],
-    ['1ms', 1],
-  ])('--coalesce %s', (coalesce, coalesceMs) => {
-    expect(resolveReplayOptions({ target: 'http://staging:8000', coalesce }, sources).coalesceMs).toBe(
-      coalesceMs,
-    );
-  });
-
-  it.each([
-    ['0ms', 'is not above 0'],
-    ['1.1ms', 'is more than 1.0 ms'],
-    ['1', 'duration'],
-  ])('--coalesce %s is refused', (coalesce, why) => {
-    expect(problemsOf({ target: 'http://staging:8000', coalesce }).message).toContain(why);
-  });
-
   it('lists every problem at once', () => {
     const error = problemsOf({
       target: 'staging:8000',
