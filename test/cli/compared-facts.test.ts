@@ -24,11 +24,23 @@ describe('the facts that two runs must have in common', () => {
 
   test('refuses runs that waited for answers, refused or ordered sessions differently', async () => {
     const { a, b } = calmSends(COUNT, 1);
-    const own = { multiplier: 1.5, sessionOrder: 'open', timeoutMs: 300_000, maxRatePerSecond: null };
+    const own = {
+      multiplier: 1.5,
+      sessionOrder: 'open',
+      timeoutMs: 300_000,
+      maxRatePerSecond: null,
+      coalesceMs: 0,
+    };
     const one = comparedRun(a, { run: { options: own } });
-    const others = { ...own, sessionOrder: 'partly-open', timeoutMs: 500, maxRatePerSecond: 10 };
+    const others = {
+      ...own,
+      sessionOrder: 'partly-open',
+      timeoutMs: 500,
+      maxRatePerSecond: 10,
+      coalesceMs: 1,
+    };
     await expect(compareNamed(one, comparedRun(b, { run: { options: others } }), DEFAULTS)).rejects.toThrow(
-      /sessionOrder: open \| partly-open\n.*timeoutMs: 300000 \| 500\n.*maxRatePerSecond: null \| 10/,
+      /sessionOrder: open \| partly-open\n.*timeoutMs: 300000 \| 500\n.*maxRatePerSecond: null \| 10\n.*coalesceMs: 0 \| 1/,
     );
     // What is still open at the end failed, so how long that is waited for decides as well.
     const hasty = comparedRun(b, { run: { options: { ...own, drainDeadlineMs: 0 } } });

@@ -21,7 +21,7 @@ const PLAN_OPTIONS = [
  */
 const LATER_OPTIONS = [
   'sessionOrder', 'timeoutMs', 'connectTimeoutMs', 'firstByteTimeoutMs', 'idleTimeoutMs', 'drainDeadlineMs',
-  'maxRatePerSecond', 'maxInFlightBytes', 'host', 'addedHeaders',
+  'maxRatePerSecond', 'maxInFlightBytes', 'host', 'addedHeaders', 'coalesceMs',
 ] as const; // biome-ignore format: a list of words
 /** Kept short: a list of windows can be long. */
 const MAX_TEXT = 160;
