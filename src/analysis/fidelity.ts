@@ -7,6 +7,7 @@ import { InstantOrder } from './instant-order.ts';
 import { JUDGEMENT_BOUNDS } from './judgement-bounds.ts';
 import { MixDistance } from './mix-distance.ts';
 import { SendOrder } from './send-order.ts';
+import { type WakeFigures, WakeGaps } from './wake-gaps.ts';
 
 const US_PER_S = 1e6;
 const NS_PER_S = 1e9;
@@ -44,6 +45,8 @@ export interface Fidelity {
   readonly resolved: ArrivalFigures | null;
   /** Likewise, requests whose instant came, refused or not, before the last planned one; null else. */
   readonly dueInTime: number | null;
+  /** Where sends may leave together: gaps from bunch to bunch, in place of the CV of all. Null where each is by itself. */
+  readonly wakes: WakeFigures | null;
   /** Everything in the window, where filters left a part of it out: `recorded` is then what they kept. */
   readonly unfiltered: ArrivalFigures | null;
   /** All 0 or null before anything was sent, as in a dry run. */
@@ -67,20 +70,27 @@ export class FidelityStatistics {
    * for connections were ready in the order of the schedule all the same.
    */
   readonly #order = new SendOrder((readyOffsetNs) => {
-    if (this.#waitsFor === null) this.#sent.add(readyOffsetNs);
+    if (this.#waitsFor !== null) return;
+    this.#sent.add(readyOffsetNs);
+    this.#wakes?.addSent(readyOffsetNs);
   });
   readonly #sentOrder = new InstantOrder((actualOffsetNs) => this.#sent.add(actualOffsetNs));
   readonly #resolved = new ArrivalStatistics(NS_PER_S);
   readonly #resolvedOrder = new InstantOrder((offsetNs) => this.#resolved.add(offsetNs));
   readonly #waitsFor: WaitsFor | null;
+  readonly #wakes: WakeGaps | null;
   #lastPlannedNs = 0;
   #dueInTime = 0;
   readonly #mix = new MixDistance(3);
   readonly #duplicates = new DuplicateRatio();
 
-  /** @param waitsFor what puts requests off beyond their planned instants, if anything does */
-  constructor(waitsFor: WaitsFor | null = null) {
+  /**
+   * @param waitsFor what puts requests off beyond their planned instants, if anything does
+   * @param coalesceNs how late sends may be so as to leave together; not where they wait for anything else
+   */
+  constructor(waitsFor: WaitsFor | null = null, coalesceNs = 0) {
     this.#waitsFor = waitsFor;
+    this.#wakes = coalesceNs > 0 ? new WakeGaps(coalesceNs) : null;
   }
 
   /** Takes an exchange that was selected of the window, replayable or not, in order of arrival. */
@@ -102,6 +112,7 @@ export class FidelityStatistics {
     }
     this.#lastPlannedNs = intendedOffsetNs;
     this.#planned.add(intendedOffsetNs);
+    this.#wakes?.addPlanned(intendedOffsetNs);
     this.#mix.add(PLANNED, row);
     const bodyKnown = row.requestHash !== null || (row.requestStored && row.requestBytes === 0);
     if (bodyKnown) this.#duplicates.add(row.route, row.requestHash);
@@ -145,6 +156,7 @@ export class FidelityStatistics {
       resolved: this.#waitsFor === null ? null : this.#resolved.figures(),
       dueInTime: this.#waitsFor === null ? null : this.#dueInTime,
       sent: this.#sent.figures(),
+      wakes: this.#wakes?.figures() ?? null,
       recordedToPlanned: {
         ksGaps: gapDistance(this.#recorded.gaps, this.#planned.gaps),
         mixDistance: this.#mix.between(RECORDED, PLANNED),

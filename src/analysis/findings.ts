@@ -1,7 +1,7 @@
 import { formatMs } from '../core/units.ts';
-import type { ArrivalFigures } from './arrival-statistics.ts';
 import { IDC_WINDOWS } from './arrival-statistics.ts';
 import { nothingPlanned } from './empty-plan.ts';
+import type { Fidelity } from './fidelity.ts';
 import type { JudgementBounds } from './judgement-bounds.ts';
 import { lagBoundNs } from './lag-bound.ts';
 import { connectionWait, multiplier } from './offered-load.ts';
@@ -36,6 +36,7 @@ export const REASON_CODES = [
   'violated_by_our_lag',
   'uncalibrated',
   'partly_open',
+  'coalesced',
   'turned_away',
   'unknown',
   'left_out',
@@ -152,8 +153,7 @@ function throttled({ health }: RunContext): Reason | null {
 }
 
 function arrivals({ figures }: RunContext, bounds: JudgementBounds): Reason | null {
-  const { planned, resolved, sent } = figures.fidelity;
-  const off = offPlan(resolved ?? planned, sent, bounds);
+  const off = offPlan(figures.fidelity, bounds);
   if (off.length === 0) return null;
   return {
     code: 'arrivals_off_plan',
@@ -162,9 +162,11 @@ function arrivals({ figures }: RunContext, bounds: JudgementBounds): Reason | nu
   };
 }
 
-function offPlan(planned: ArrivalFigures, sent: ArrivalFigures, bounds: JudgementBounds): string[] {
+function offPlan(fidelity: Fidelity, bounds: JudgementBounds): string[] {
+  const { sent, wakes } = fidelity;
+  const planned = fidelity.resolved ?? fidelity.planned;
   const pairs: [string, number | null, number | null][] = [
-    ['CV', planned.cv, bounds.coalesceNs > 0 ? null : sent.cv],
+    wakes === null ? ['CV', planned.cv, sent.cv] : ['CV of wakes', wakes.plannedCv, wakes.sentCv],
     ...IDC_WINDOWS.map((s): [string, number | null, number | null] => [
       `IDC ${s} s`,
       planned.idc[s],

@@ -13,7 +13,7 @@ export interface JudgementBounds {
   /** CV and IDC of what was sent may be off the plan by this share of it or by this much, whichever is more. */
   readonly arrivalShare: number;
   readonly arrivalDifference: number;
-  /** How late sends were allowed to be so as to leave together: gaps, and so their CV, are not judged above 0. */
+  /** How late sends were allowed to be so as to leave together; above 0 a violated objective may be owed to that. */
   readonly coalesceNs: number;
   /** Share of what was seen that neither sampling nor an omission accounts for. */
   readonly unexplainedShare: number;

@@ -192,6 +192,8 @@ export class MergedStatistics {
       planned: this.#planned.figures(),
       unfiltered,
       sent: this.#sent.figures(),
+      // Shards keep each send to its instant.
+      wakes: null,
       recordedToPlanned: whole.recordedToPlanned,
       plannedToSent: {
         ksGaps: gapDistance(due.gaps, this.#sent.gaps),

@@ -185,6 +185,7 @@ function fidelityDocument({ fidelity, statusMix }: RunFigures): FidelityDocument
     resolved: fidelity.resolved,
     dueInTime: fidelity.dueInTime,
     sent: fidelity.sent,
+    wakes: fidelity.wakes,
     unfiltered: fidelity.unfiltered,
     ksGaps: fidelity.plannedToSent.ksGaps,
     mixDistance: fidelity.plannedToSent.mixDistance,

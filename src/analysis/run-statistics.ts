@@ -73,9 +73,10 @@ export class RunStatistics {
   /**
    * @param originNs where the judged part begins: behind the warm-up
    * @param waitsFor what puts requests off beyond their planned instants, if anything does
+   * @param coalesceNs how late sends may be so as to leave together
    */
-  constructor(originNs = 0, waitsFor: WaitsFor | null = null) {
-    this.#fidelity = new FidelityStatistics(waitsFor);
+  constructor(originNs = 0, waitsFor: WaitsFor | null = null, coalesceNs = 0) {
+    this.#fidelity = new FidelityStatistics(waitsFor, coalesceNs);
     this.#originNs = originNs;
     this.#lastIntendedNs = originNs;
     this.#endOffsetNs = originNs;

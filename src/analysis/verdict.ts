@@ -48,6 +48,7 @@ export function judge(
       ? isProvenMismatch(result, context.figures, bounds)
       : result.brokenByStreams !== false &&
         result.brokenWithoutUs !== false &&
+        bounds.coalesceNs === 0 &&
         (!late || isProvenWhileLate(result)) &&
         (!waited || isProvenWhileWaiting(result)),
   );
@@ -59,7 +60,7 @@ export function judge(
     ...unreadStreams(thresholds, context.figures),
     ...streamsMissing(violated, context.figures),
   ];
-  const ours = lagNotes(violated, proven);
+  const ours = lagNotes(violated, proven, bounds);
   // Where nothing else is in doubt, what we may have broken ourselves is neither kept nor broken.
   const reasons = doubts.length === 0 && proven.length === 0 ? ours : doubts;
   const notes = [...(reasons === ours ? [] : ours), ...standingNotes(context, bounds)];
@@ -168,14 +169,21 @@ function streamsMissing(violated: readonly SloResult[], { streams }: RunContext[
   ];
 }
 
-function lagNotes(violated: readonly SloResult[], proven: readonly SloResult[]): Reason[] {
+function lagNotes(
+  violated: readonly SloResult[],
+  proven: readonly SloResult[],
+  { coalesceNs }: JudgementBounds,
+): Reason[] {
   return violated
     .filter((result) => !proven.includes(result) && result.threshold.metric !== 'mismatch')
     .filter(({ brokenByStreams }) => brokenByStreams !== false)
     .map((result) => ({
       code: 'violated_by_our_lag',
       text: `${result.threshold.expression}: observed ${observedText(result)}, which our own lateness may explain`,
-      advice: 'Replay with the cause of the lateness removed.',
+      advice:
+        coalesceNs > 0
+          ? 'Replay without --coalesce: what leaves together has the target slower for a moment, and may be more than it admits.'
+          : 'Replay with the cause of the lateness removed.',
     }));
 }
 
@@ -198,6 +206,7 @@ function standingNotes(context: RunContext, bounds: JudgementBounds): Reason[] {
     ...emptyShard(context),
     ...uncalibrated(context),
     ...partlyOpen(context),
+    ...coalesced(bounds),
     ...turnedAway(context, bounds),
   ];
   if (unknown.length > 0) {
@@ -225,6 +234,17 @@ function partlyOpen({ figures: { fidelity } }: RunContext): Reason[] {
       code: 'partly_open',
       text: 'follow-ups waited for what they follow, so a slower target was offered less: this is no capacity for an open load',
       advice: 'For a capacity, replay with --session-order open.',
+    },
+  ];
+}
+
+function coalesced({ coalesceNs }: JudgementBounds): Reason[] {
+  if (coalesceNs === 0) return [];
+  return [
+    {
+      code: 'coalesced',
+      text: `what came due within ${formatMs(coalesceNs / 1e6)} was to leave together, each up to so much late: the target had the load in bunches, and no objective that it breaks is proven by this`,
+      advice: 'For latencies of sends at their instants, and for a FAIL, replay without --coalesce.',
     },
   ];
 }

@@ -60,6 +60,7 @@ export function atOnce(options: ReplayOptions): ReplayOptions {
       perturb: [],
       startAtUs: null,
       sessionOrder: 'open',
+      coalesceMs: 0,
       check: null,
     },
   };

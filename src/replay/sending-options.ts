@@ -1,7 +1,14 @@
 import { AppError } from '../core/errors.ts';
 import { LIMITS } from '../core/limits.ts';
 import type { Problems } from '../core/problems.ts';
-import { formatMs, parseBytes, parseCount, parsePositiveMs, parseTimeLimitMs } from '../core/units.ts';
+import {
+  formatMs,
+  parseBytes,
+  parseCount,
+  parseDurationMs,
+  parsePositiveMs,
+  parseTimeLimitMs,
+} from '../core/units.ts';
 import { SESSION_ORDERS, type SessionOrder } from './session-order.ts';
 
 /** How requests are sent, as it was asked for. */
@@ -97,10 +104,12 @@ function parseSenders(text: string): number {
 }
 
 function parseCoalesce(text: string): number {
-  const ms = parsePositiveMs(text, '--coalesce');
-  if (ms <= LIMITS.coalesceMs) return ms;
-  throw new AppError('OPTION_INVALID', `--coalesce: ${text} is more than ${formatMs(LIMITS.coalesceMs)}`, {
-    hint: 'Sends would be later and hardly cheaper. Give a time such as 500us, or leave it out.',
+  const ms = parseDurationMs(text, '--coalesce');
+  // For what a file turned on.
+  if (ms === 0 || (ms >= LEAST_COALESCE_MS && ms <= LIMITS.coalesceMs)) return ms;
+  const range = `${formatMs(LEAST_COALESCE_MS)} to ${formatMs(LIMITS.coalesceMs)}`;
+  throw new AppError('OPTION_INVALID', `--coalesce: ${text} is not from ${range}`, {
+    hint: 'With less hardly anything leaves together, with more it is later and hardly cheaper. Give a time such as 500us, or 0ms for none.',
   });
 }
 
@@ -128,6 +137,7 @@ function parseInFlightBytes(text: string): number {
   throw new AppError('OPTION_INVALID', `--max-in-flight-bytes: ${text} is not between 1MiB and 1TiB`);
 }
 
+const LEAST_COALESCE_MS = 0.1;
 const LEAST_IN_FLIGHT_BYTES = 2 ** 20;
 /** They are counted in 32 bits of KiB. */
 const MOST_IN_FLIGHT_BYTES = 2 ** 40;

@@ -40,7 +40,7 @@ describe('the facts that two runs must have in common', () => {
       coalesceMs: 1,
     };
     await expect(compareNamed(one, comparedRun(b, { run: { options: others } }), DEFAULTS)).rejects.toThrow(
-      /sessionOrder: open \| partly-open\n.*timeoutMs: 300000 \| 500\n.*maxRatePerSecond: null \| 10\n.*coalesceMs: 0 \| 1/,
+      /coalesceMs: 0 \| 1\n.*sessionOrder: open \| partly-open\n.*timeoutMs: 300000 \| 500\n.*maxRatePerSecond: null \| 10/,
     );
     // What is still open at the end failed, so how long that is waited for decides as well.
     const hasty = comparedRun(b, { run: { options: { ...own, drainDeadlineMs: 0 } } });
@@ -49,6 +49,9 @@ describe('the facts that two runs must have in common', () => {
     // A run of an older version does not say.
     const older = comparedRun(b, { run: { options: { multiplier: 1.5 } } });
     expect((await compareNamed(one, older, DEFAULTS)).verdict).toBe('SAME');
+    // But in none of an older version did sends leave together.
+    const bunched = comparedRun(a, { run: { options: { ...own, coalesceMs: 1 } } });
+    await expect(compareNamed(older, bunched, DEFAULTS)).rejects.toThrow('coalesceMs: 0 | 1');
   });
 
   test('refuses runs that named another host, or set other headers on every request', async () => {

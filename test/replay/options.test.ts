@@ -28,19 +28,6 @@ function problemsOf(raw: RawReplayOptions): AppError {
 }
 
 describe('resolveReplayOptions', () => {
-  it.each([
-    ['--shard', { shard: '0/3' }],
-    ['--connections recorded', { connections: 'recorded' }],
-    ['--shift-time', { shiftTime: ['/at'] }],
-  ])('refuses sessions that wait for their answers together with %s', (flag, raw) => {
-    const asked = { target: 'http://staging', sessionOrder: 'partly-open', ...raw };
-    expect(() => resolveReplayOptions(asked, sources)).toThrow(`partly-open goes without ${flag}`);
-    expect(() => resolveReplayOptions({ ...asked, sessionOrder: 'open' }, sources)).not.toThrow();
-    expect(() => resolveReplayOptions({ ...asked, sessionOrder: 'closed' }, sources)).toThrow(
-      '--session-order',
-    );
-  });
-
   it('resolves every default to a value', () => {
     expect(resolveReplayOptions({ target: 'http://staging:8000/' }, sources)).toEqual({
       target: {

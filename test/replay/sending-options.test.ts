@@ -12,6 +12,8 @@ function coalesceMsOf(coalesce: string | undefined): number {
 describe('--coalesce', () => {
   it.each([
     [undefined, 0],
+    ['0ms', 0],
+    ['100us', 0.1],
     ['500us', 0.5],
     ['1ms', 1],
   ])('%s', (coalesce, ms) => {
@@ -19,8 +21,8 @@ describe('--coalesce', () => {
   });
 
   it.each([
-    ['0ms', 'is not above 0'],
-    ['1.1ms', 'is more than 1.0 ms'],
+    ['1us', 'is not from 0.100 ms to 1.0 ms'],
+    ['1.1ms', 'is not from 0.100 ms to 1.0 ms'],
     ['1', 'is not a duration'],
   ])('%s is refused', (coalesce, why) => {
     expect(() => coalesceMsOf(coalesce)).toThrow(why);

@@ -21,7 +21,7 @@ const PLAN_OPTIONS = [
  */
 const LATER_OPTIONS = [
   'sessionOrder', 'timeoutMs', 'connectTimeoutMs', 'firstByteTimeoutMs', 'idleTimeoutMs', 'drainDeadlineMs',
-  'maxRatePerSecond', 'maxInFlightBytes', 'host', 'addedHeaders', 'coalesceMs',
+  'maxRatePerSecond', 'maxInFlightBytes', 'host', 'addedHeaders',
 ] as const; // biome-ignore format: a list of words
 /** Kept short: a list of windows can be long. */
 const MAX_TEXT = 160;
@@ -49,6 +49,7 @@ export function runFactDifferences(a: ReplayDocument, b: ReplayDocument): FactDi
   const facts: [string, unknown, unknown][] = [
     ['capture', nameOf(a.capture), nameOf(b.capture)],
     ...PLAN_OPTIONS.map((name): [string, unknown, unknown] => [name, a.options[name], b.options[name]]),
+    ['coalesceMs', ...[a, b].map(coalesceMsOf)] as [string, unknown, unknown],
     ...LATER_OPTIONS.filter((name) => name in a.options && name in b.options).map(
       (name): [string, unknown, unknown] => [name, statedOf(a, name), statedOf(b, name)],
     ),
@@ -56,6 +57,11 @@ export function runFactDifferences(a: ReplayDocument, b: ReplayDocument): FactDi
   // A run that was not checked is held to nothing; two that were, to the same.
   const [checkA, checkB] = [a.options['check'] ?? null, b.options['check'] ?? null];
   return differing(checkA === null || checkB === null ? facts : [...facts, ['check', checkA, checkB]]);
+}
+
+/** Before there was a choice each send was by itself. */
+function coalesceMsOf({ options }: ReplayDocument): unknown {
+  return options['coalesceMs'] ?? 0;
 }
 
 /** Of headers that are set on every request the names: a run keeps no values, because they may be credentials. */
@@ -77,6 +83,7 @@ export function recordingFactDifferences(run: ReplayDocument): FactDifference[] 
     ['stages', null, run.options['stages'] ?? null],
     ['targetShare', 1, run.options['targetShare'] ?? 1],
     ['shard', null, run.options['shard'] ?? null],
+    ['coalesceMs', 0, coalesceMsOf(run)],
   ]);
 }
 

@@ -138,6 +138,12 @@ export const ADVICE: Readonly<Record<ReasonCode | ReportReasonCode, Advice>> = {
       'Follow-ups waited for the answer before them, so a slower target was offered less. The figures are no capacity for an open load.',
     next: 'For a capacity, replay with `--session-order open`.',
   },
+  coalesced: {
+    title: 'Sends were to leave together',
+    means:
+      'The target had the load in bunches of what came due within the time of `--coalesce`, each send up to so much late. It may have been slower for that, and have refused more.',
+    next: 'For latencies of sends at their instants, and for a FAIL, replay without `--coalesce`.',
+  },
   turned_away: {
     title: 'A few requests were turned away',
     means:
