@@ -106,7 +106,8 @@ function coalesceLines({ coalesceMs }: ReplayOptions): string[] {
   const time = formatMs(coalesceMs);
   return [
     `  coalesce ${time}: keeps order, counts, and apart what is ${time} apart;`,
-    `    bends gaps: what comes due within ${time} leaves together, each up to so much late, and nothing it breaks is proven`,
+    `    bends gaps: what comes due within ${time} leaves together, each up to so much late;`,
+    '    an objective that is violated is not proven by it',
   ];
 }
 
