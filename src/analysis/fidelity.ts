@@ -1,13 +1,13 @@
 import type { ExchangeRow } from '../core/exchange.ts';
 import { readyOffsetNs, type Send } from '../core/run.ts';
 import { type ArrivalFigures, ArrivalStatistics } from './arrival-statistics.ts';
+import { CoalescedGaps } from './coalesced-gaps.ts';
 import { type DuplicateFigures, DuplicateRatio } from './duplicate-ratio.ts';
 import { gapDistance } from './gap-distance.ts';
 import { InstantOrder } from './instant-order.ts';
 import { JUDGEMENT_BOUNDS } from './judgement-bounds.ts';
 import { MixDistance } from './mix-distance.ts';
 import { SendOrder } from './send-order.ts';
-import { type WakeFigures, WakeGaps } from './wake-gaps.ts';
 
 const US_PER_S = 1e6;
 const NS_PER_S = 1e9;
@@ -45,8 +45,8 @@ export interface Fidelity {
   readonly resolved: ArrivalFigures | null;
   /** Likewise, requests whose instant came, refused or not, before the last planned one; null else. */
   readonly dueInTime: number | null;
-  /** Where sends may leave together: gaps from bunch to bunch, in place of the CV of all. Null where each is by itself. */
-  readonly wakes: WakeFigures | null;
+  /** CV of `sent` less the lateness that sends were allowed so as to leave together; null where each was by itself. */
+  readonly cvLessCoalesce: number | null;
   /** Everything in the window, where filters left a part of it out: `recorded` is then what they kept. */
   readonly unfiltered: ArrivalFigures | null;
   /** All 0 or null before anything was sent, as in a dry run. */
@@ -70,15 +70,13 @@ export class FidelityStatistics {
    * for connections were ready in the order of the schedule all the same.
    */
   readonly #order = new SendOrder((readyOffsetNs) => {
-    if (this.#waitsFor !== null) return;
-    this.#sent.add(readyOffsetNs);
-    this.#wakes?.addSent(readyOffsetNs);
+    if (this.#waitsFor === null) this.#sent.add(readyOffsetNs);
   });
   readonly #sentOrder = new InstantOrder((actualOffsetNs) => this.#sent.add(actualOffsetNs));
   readonly #resolved = new ArrivalStatistics(NS_PER_S);
   readonly #resolvedOrder = new InstantOrder((offsetNs) => this.#resolved.add(offsetNs));
   readonly #waitsFor: WaitsFor | null;
-  readonly #wakes: WakeGaps | null;
+  readonly #coalesced: CoalescedGaps | null;
   #lastPlannedNs = 0;
   #dueInTime = 0;
   readonly #mix = new MixDistance(3);
@@ -90,7 +88,7 @@ export class FidelityStatistics {
    */
   constructor(waitsFor: WaitsFor | null = null, coalesceNs = 0) {
     this.#waitsFor = waitsFor;
-    this.#wakes = coalesceNs > 0 ? new WakeGaps(coalesceNs) : null;
+    this.#coalesced = coalesceNs > 0 ? new CoalescedGaps(coalesceNs) : null;
   }
 
   /** Takes an exchange that was selected of the window, replayable or not, in order of arrival. */
@@ -112,7 +110,6 @@ export class FidelityStatistics {
     }
     this.#lastPlannedNs = intendedOffsetNs;
     this.#planned.add(intendedOffsetNs);
-    this.#wakes?.addPlanned(intendedOffsetNs);
     this.#mix.add(PLANNED, row);
     const bodyKnown = row.requestHash !== null || (row.requestStored && row.requestBytes === 0);
     if (bodyKnown) this.#duplicates.add(row.route, row.requestHash);
@@ -127,6 +124,7 @@ export class FidelityStatistics {
     if (this.#waitsFor !== 'sessions') {
       const readyNs = actualOffsetNs === null ? null : readyOffsetNs({ actualOffsetNs, connectionWaitNs });
       this.#order.add(send.index, readyNs);
+      this.#coalesced?.add(send.index, send.intendedOffsetNs, readyNs);
     }
     if (actualOffsetNs === null) return;
     this.#mix.add(SENT, send);
@@ -138,11 +136,13 @@ export class FidelityStatistics {
   /** Takes a send of the warm-up, which has a place in the schedule and no part in any figure. */
   passOver(index: number): void {
     if (this.#waitsFor !== 'sessions') this.#order.add(index, null);
+    this.#coalesced?.add(index, 0, null);
   }
 
   /** To be called when no send is outstanding, before the final figures. */
   finish(): void {
     this.#order.flush();
+    this.#coalesced?.finish();
     this.#sentOrder.flush();
     this.#resolvedOrder.flush();
   }
@@ -156,7 +156,7 @@ export class FidelityStatistics {
       resolved: this.#waitsFor === null ? null : this.#resolved.figures(),
       dueInTime: this.#waitsFor === null ? null : this.#dueInTime,
       sent: this.#sent.figures(),
-      wakes: this.#wakes?.figures() ?? null,
+      cvLessCoalesce: this.#coalesced?.cv ?? null,
       recordedToPlanned: {
         ksGaps: gapDistance(this.#recorded.gaps, this.#planned.gaps),
         mixDistance: this.#mix.between(RECORDED, PLANNED),

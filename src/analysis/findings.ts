@@ -130,8 +130,13 @@ function lag(context: RunContext, bounds: JudgementBounds): Reason | null {
   return {
     code: 'lag_over_bound',
     text: `requests left late: lag p99 ${formatMs(p99 / 1e6)}, over ${formatMs(bound / 1e6)}`,
-    advice: `Give the generator idle cores of its own, ${bounds.coalesceNs > 0 ? 'leave --coalesce out, ' : ''}or replay a smaller multiplier.`,
+    advice: latenessAdvice(bounds),
   };
+}
+
+function latenessAdvice({ coalesceNs }: JudgementBounds): string {
+  const without = coalesceNs > 0 ? 'leave --coalesce out, ' : '';
+  return `Give the generator idle cores of its own, ${without}or replay a smaller multiplier.`;
 }
 
 function senderBusy({ health }: RunContext, bounds: JudgementBounds): Reason | null {
@@ -158,15 +163,15 @@ function arrivals({ figures }: RunContext, bounds: JudgementBounds): Reason | nu
   return {
     code: 'arrivals_off_plan',
     text: `what was sent does not have the planned burstiness: ${off.join(', ')}`,
-    advice: 'Give the generator idle cores of its own, or replay a smaller multiplier.',
+    advice: latenessAdvice(bounds),
   };
 }
 
 function offPlan(fidelity: Fidelity, bounds: JudgementBounds): string[] {
-  const { sent, wakes } = fidelity;
+  const { sent, cvLessCoalesce } = fidelity;
   const planned = fidelity.resolved ?? fidelity.planned;
   const pairs: [string, number | null, number | null][] = [
-    wakes === null ? ['CV', planned.cv, sent.cv] : ['CV of wakes', wakes.plannedCv, wakes.sentCv],
+    ['CV', planned.cv, cvLessCoalesce ?? sent.cv],
     ...IDC_WINDOWS.map((s): [string, number | null, number | null] => [
       `IDC ${s} s`,
       planned.idc[s],

@@ -193,7 +193,7 @@ export class MergedStatistics {
       unfiltered,
       sent: this.#sent.figures(),
       // Shards keep each send to its instant.
-      wakes: null,
+      cvLessCoalesce: null,
       recordedToPlanned: whole.recordedToPlanned,
       plannedToSent: {
         ksGaps: gapDistance(due.gaps, this.#sent.gaps),

@@ -10,7 +10,6 @@ import type { JudgementBounds } from './judgement-bounds.ts';
 import type { LagUs, LatencyMs, TrustedLatencyMs } from './latency-summary.ts';
 import type { SloUnit } from './slo.ts';
 import type { Verdict } from './verdict.ts';
-import type { WakeFigures } from './wake-gaps.ts';
 import type { WarmupFigures } from './warmup-statistics.ts';
 
 /** Raised when a field changes its meaning; fields are added without. */
@@ -38,8 +37,8 @@ export interface FidelityDocument {
   /** Likewise, requests whose instant came before the last planned one. */
   readonly dueInTime: number | null;
   readonly sent: ArrivalFigures;
-  /** CV of the gaps from bunch to bunch where sends may leave together, and null where not. Absent in older runs. */
-  readonly wakes?: WakeFigures | null;
+  /** CV of `sent` less the lateness that `--coalesce` allows, by which it is judged; null without. Absent in older runs. */
+  readonly cvLessCoalesce?: number | null;
   /** Everything in the window where filters left a part of it out; else null. */
   readonly unfiltered: ArrivalFigures | null;
   /** Planned to sent, both 0 to 1. */

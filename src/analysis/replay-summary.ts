@@ -185,7 +185,7 @@ function fidelityDocument({ fidelity, statusMix }: RunFigures): FidelityDocument
     resolved: fidelity.resolved,
     dueInTime: fidelity.dueInTime,
     sent: fidelity.sent,
-    wakes: fidelity.wakes,
+    cvLessCoalesce: fidelity.cvLessCoalesce,
     unfiltered: fidelity.unfiltered,
     ksGaps: fidelity.plannedToSent.ksGaps,
     mixDistance: fidelity.plannedToSent.mixDistance,

@@ -43,15 +43,17 @@ export function judge(
   const isOfStopped = ({ threshold }: SloResult) =>
     context.interrupted !== null && threshold.metric === 'achieved';
   const violated = slo.filter((result) => result.ok === false && !isOfStopped(result));
-  const proven = violated.filter((result) =>
-    result.threshold.metric === 'mismatch'
-      ? isProvenMismatch(result, context.figures, bounds)
-      : result.brokenByStreams !== false &&
-        result.brokenWithoutUs !== false &&
-        bounds.coalesceNs === 0 &&
-        (!late || isProvenWhileLate(result)) &&
-        (!waited || isProvenWhileWaiting(result)),
-  );
+  const proven = violated.filter((result) => {
+    // A bunch may be more at once than the target admits, and what it refuses agrees with no recording.
+    if (bounds.coalesceNs > 0) return false;
+    if (result.threshold.metric === 'mismatch') return isProvenMismatch(result, context.figures, bounds);
+    return (
+      result.brokenByStreams !== false &&
+      result.brokenWithoutUs !== false &&
+      (!late || isProvenWhileLate(result)) &&
+      (!waited || isProvenWhileWaiting(result))
+    );
+  });
   const doubts = [
     ...findings(context, bounds),
     ...failureDoubts(thresholds, context, bounds),
@@ -175,14 +177,16 @@ function lagNotes(
   { coalesceNs }: JudgementBounds,
 ): Reason[] {
   return violated
-    .filter((result) => !proven.includes(result) && result.threshold.metric !== 'mismatch')
+    .filter(
+      (result) => !proven.includes(result) && (coalesceNs > 0 || result.threshold.metric !== 'mismatch'),
+    )
     .filter(({ brokenByStreams }) => brokenByStreams !== false)
     .map((result) => ({
       code: 'violated_by_our_lag',
       text: `${result.threshold.expression}: observed ${observedText(result)}, which our own lateness may explain`,
       advice:
         coalesceNs > 0
-          ? 'Replay without --coalesce: what leaves together has the target slower for a moment, and may be more than it admits.'
+          ? 'Replay without --coalesce: what leaves together may have the target slower for a moment, and be more than it admits.'
           : 'Replay with the cause of the lateness removed.',
     }));
 }
@@ -243,8 +247,9 @@ function coalesced({ coalesceNs }: JudgementBounds): Reason[] {
   return [
     {
       code: 'coalesced',
-      text: `what came due within ${formatMs(coalesceNs / 1e6)} was to leave together, each up to so much late: the target had the load in bunches, and no objective that it breaks is proven by this`,
-      advice: 'For latencies of sends at their instants, and for a FAIL, replay without --coalesce.',
+      text: `what came due within ${formatMs(coalesceNs / 1e6)} was to leave together, each up to so much late: the figures are of a load in bunches, and an objective that is violated is not proven`,
+      advice:
+        'For a capacity, for latencies of sends at their instants, and for a FAIL, replay without --coalesce.',
     },
   ];
 }

@@ -105,8 +105,8 @@ function coalesceLines({ coalesceMs }: ReplayOptions): string[] {
   if (coalesceMs === 0) return [];
   const time = formatMs(coalesceMs);
   return [
-    `  coalesce ${time}: keeps order, counts, and apart what is ${time} apart;`,
-    `    bends gaps: what comes due within ${time} leaves together, each up to so much late;`,
+    `  coalesce ${time}: keeps order and counts;`,
+    `    bends gaps: what comes due within ${time} leaves together, each about so much late at most;`,
     '    an objective that is violated is not proven by it',
   ];
 }

@@ -1,6 +1,6 @@
 import type { Command } from 'commander';
 import { LIMITS } from '../core/limits.ts';
-import { formatBytes, formatMs } from '../core/units.ts';
+import { formatBytes } from '../core/units.ts';
 import { CONNECTION_POLICIES, SENDING_DEFAULTS } from '../replay/sending-options.ts';
 import { SESSION_ORDERS } from '../replay/session-order.ts';
 
@@ -21,7 +21,7 @@ export function addSendingFlags(command: Command): Command {
     .option('--max-connection-age <time>', 'connections older than this are replaced (default: none are)')
     .option(
       '--coalesce <time>',
-      `at high rates, send what comes due within so long together, each up to so much late, at most ${formatMs(LIMITS.coalesceMs)} (default: each at its instant)`,
+      `at high rates, send what comes due within so long together, each about so much late at most: ${LIMITS.leastCoalesceMs * 1e3}us to ${LIMITS.coalesceMs}ms (default: each at its instant)`,
     )
     .option('--max-in-flight <n>', 'more due requests than this are refused', String(LIMITS.inFlight))
     .option(

@@ -239,8 +239,11 @@ function checkCoalesce(resolved: ReplayOptions, problems: Problems): void {
     ['--shard', shard !== null],
   ];
   for (const [flag, isGiven] of others) {
-    if (isGiven)
-      problems.add(`--coalesce goes without ${flag}: whether gaps are as planned could not be told`);
+    if (!isGiven) continue;
+    problems.add(
+      `--coalesce goes without ${flag}: whether gaps are as planned could not be told`,
+      'What a file or a variable turned on, --coalesce 0ms turns off.',
+    );
   }
 }
 

@@ -43,7 +43,9 @@ export function runPacer(
     const dueNs = offsetNs === null ? Number.POSITIVE_INFINITY : startNs + offsetNs;
     const nowNs = clock.nowNs();
     const laidOut = offsetNs !== null && launcher.isReady(ring.peekSender());
-    const nearNs = dueNs - (laidOut ? lead.ns : WAKE_LEAD_NS);
+    // While it may be late nothing is waited for awake.
+    const leadNs = restUntilNs > nowNs ? 0 : laidOut ? lead.ns : WAKE_LEAD_NS;
+    const nearNs = dueNs - leadNs;
     const restedNs = Math.max(nearNs, restUntilNs);
     if ((Number.isFinite(expectedNs) ? restedNs : nearNs) > nowNs) {
       left.wake();

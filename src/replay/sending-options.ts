@@ -106,8 +106,8 @@ function parseSenders(text: string): number {
 function parseCoalesce(text: string): number {
   const ms = parseDurationMs(text, '--coalesce');
   // For what a file turned on.
-  if (ms === 0 || (ms >= LEAST_COALESCE_MS && ms <= LIMITS.coalesceMs)) return ms;
-  const range = `${formatMs(LEAST_COALESCE_MS)} to ${formatMs(LIMITS.coalesceMs)}`;
+  if (ms === 0 || (ms >= LIMITS.leastCoalesceMs && ms <= LIMITS.coalesceMs)) return ms;
+  const range = `${formatMs(LIMITS.leastCoalesceMs)} to ${formatMs(LIMITS.coalesceMs)}`;
   throw new AppError('OPTION_INVALID', `--coalesce: ${text} is not from ${range}`, {
     hint: 'With less hardly anything leaves together, with more it is later and hardly cheaper. Give a time such as 500us, or 0ms for none.',
   });
@@ -137,7 +137,6 @@ function parseInFlightBytes(text: string): number {
   throw new AppError('OPTION_INVALID', `--max-in-flight-bytes: ${text} is not between 1MiB and 1TiB`);
 }
 
-const LEAST_COALESCE_MS = 0.1;
 const LEAST_IN_FLIGHT_BYTES = 2 ** 20;
 /** They are counted in 32 bits of KiB. */
 const MOST_IN_FLIGHT_BYTES = 2 ** 40;

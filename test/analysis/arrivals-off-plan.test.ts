@@ -2,6 +2,7 @@ import { describe, expect, test } from 'vitest';
 import { JUDGEMENT_BOUNDS } from '../../src/analysis/judgement-bounds.ts';
 import { parseSlo } from '../../src/analysis/slo.ts';
 import { judge } from '../../src/analysis/verdict.ts';
+import { mismatch, SAME } from '../../src/core/answer-check.ts';
 import { contextOf, good } from '../support/run-contexts.ts';
 import { failed } from '../support/sends.ts';
 
@@ -34,21 +35,21 @@ describe('arrivals as they were sent', () => {
     if (isOff) expect(judgement.reasons[0]?.text).toContain(name);
   });
 
-  test('where they were to leave together are held by the gaps from bunch to bunch, and by all else', () => {
+  test('where they were to leave together are held by gaps less that lateness, and by all else', () => {
     const context = contextOf(good(200));
     const { fidelity } = context.figures;
-    const judged = (sentCv: number, idc = 1) => {
+    const judged = (cvLessCoalesce: number, idc = 1) => {
       const idcOf = (value: number) => ({ ...fidelity.planned.idc, '0.1': value });
       const streams = {
-        planned: { ...fidelity.planned, cv: 0, idc: idcOf(1) },
+        planned: { ...fidelity.planned, cv: 0.1, idc: idcOf(1) },
         sent: { ...fidelity.sent, cv: 2, idc: idcOf(idc) },
-        wakes: { plannedCv: 0.1, sentCv },
+        cvLessCoalesce,
       };
       const figures = { ...context.figures, fidelity: { ...fidelity, ...streams } };
       return judge({ ...context, figures }, [], COALESCED).reasons;
     };
     expect(judged(0.34)).toEqual([]);
-    expect(judged(0.36)[0]?.text).toContain('CV of wakes 0.36 for 0.10');
+    expect(judged(0.36)[0]?.text).toContain('CV 0.36 for 0.10');
     expect(judged(0.1, 2)[0]?.text).toContain('IDC 0.1 s');
   });
 });
@@ -68,6 +69,19 @@ describe('what a target does with sends that were to leave together', () => {
       expect(notes.map(({ code }) => code)).toContain('coalesced');
     },
   );
+
+  test('proves no FAIL by answers that are none either, and passes by none', () => {
+    const refused = mismatch('status');
+    const context = contextOf(
+      good(200).map((send, at) => ({ ...send, check: at % 5 === 0 ? refused : SAME })),
+    );
+    const objectives = parseSlo(['mismatch: rate<0.01']);
+    expect(judge(context, objectives)).toMatchObject({ verdict: 'FAIL' });
+    expect(judge(context, objectives, COALESCED)).toMatchObject({
+      verdict: 'INCONCLUSIVE',
+      reasons: [{ code: 'violated_by_our_lag' }],
+    });
+  });
 
   test('may pass', () => {
     const { verdict } = judge(contextOf(good(200)), parseSlo(['latency: p(95)<500']), COALESCED);

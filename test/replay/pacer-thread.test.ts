@@ -1,92 +1,10 @@
 import fc from 'fast-check';
 import { describe, expect, test } from 'vitest';
-import { DueRing } from '../../src/replay/due-ring.ts';
-import { InFlight } from '../../src/replay/in-flight.ts';
-import { type Descriptor, LAUNCH_SLOTS, LaunchPad } from '../../src/replay/launch-pad.ts';
-import { Launcher } from '../../src/replay/launcher.ts';
-import { LAUNCH_LATE_NS, runPacer, WAKE_LEAD_NS } from '../../src/replay/pacer-thread.ts';
-import { TickingClock } from '../support/ticking-clock.ts';
+import { LAUNCH_SLOTS } from '../../src/replay/launch-pad.ts';
+import { LAUNCH_LATE_NS, WAKE_LEAD_NS } from '../../src/replay/pacer-thread.ts';
+import { type Due, Played, START_NS, tied } from '../support/played-pacer.ts';
 
 const MS = 1_000_000;
-const START_NS = 2_000 * MS;
-
-interface Due {
-  readonly offsetNs: number;
-  readonly sender: number;
-}
-
-/** A ring on which to sleep takes no time but that of a clock. */
-class SleptRing extends DueRing {
-  readonly slept: number[] = [];
-  readonly #clock: TickingClock;
-  /** How much later than it asked for a sleeper is up. */
-  lateNs = 0;
-
-  constructor(memory: SharedArrayBuffer, clock: TickingClock) {
-    super(memory);
-    this.#clock = clock;
-  }
-
-  override sleep(changes: number, waitMs: number): void {
-    if (changes !== this.changes()) return;
-    if (!Number.isFinite(waitMs)) throw new Error('nobody would ever end this sleep');
-    this.slept.push(waitMs);
-    this.#clock.pass(waitMs * MS + this.lateNs);
-  }
-}
-
-/** The pacer of some senders whose requests are due as said, and what comes of that. */
-class Played {
-  readonly clock = new TickingClock();
-  readonly ring: SleptRing;
-  readonly pad: LaunchPad;
-  readonly inFlight = InFlight.create({ maxRequests: 1_000, maxBodyBytes: 2 ** 30 });
-  readonly written: { readonly fd: number; readonly atNs: number }[] = [];
-  /** Senders as they were woken, each with how many had been written by then. */
-  readonly woken: { readonly sender: number; readonly written: number; readonly atNs: number }[] = [];
-  /** How late sends may be to share a wake. */
-  coalesceNs = 0;
-  readonly #orders: number[];
-
-  constructor(dues: readonly Due[], senders: number) {
-    this.ring = new SleptRing(DueRing.create(dues.length + 1, senders).memory, this.clock);
-    this.pad = LaunchPad.create(senders);
-    this.#orders = Array.from({ length: senders }, () => 0);
-    for (const { offsetNs, sender } of dues) this.ring.push(offsetNs, sender);
-    this.ring.finish();
-  }
-
-  /** Lays out the next request of a sender. @param fd by which it is told from others */
-  layOut(sender: number, fd: number, tells = false): void {
-    const order = this.#orders[sender] as number;
-    this.#orders[sender] = order + 1;
-    this.pad.layOut(sender, order, { fd, inode: 1_000 + fd, bytes: 10, bodyBytes: 0, tells });
-  }
-
-  run(takes: (fd: number) => number = () => 10): ReturnType<typeof runPacer> {
-    const write = ({ fd }: Descriptor): number => {
-      // Its own time, and not that of a look at it.
-      this.written.push({ fd, atNs: this.clock.anchor().monotonicNs });
-      return takes(fd);
-    };
-    const launcher = new Launcher(this.pad, this.ring.senders, this.inFlight, this.clock, write);
-    return runPacer(
-      this.ring,
-      launcher,
-      { startNs: START_NS, coalesceNs: this.coalesceNs },
-      this.clock,
-      (sender) =>
-        this.woken.push({ sender, written: this.written.length, atNs: this.clock.anchor().monotonicNs }),
-    );
-  }
-
-  get fds(): number[] {
-    return this.written.map(({ fd }) => fd);
-  }
-}
-
-const tied = (count: number, sender = 0): Due[] =>
-  Array.from({ length: count }, () => ({ offsetNs: MS, sender }));
 
 describe('the pacer', () => {
   test('launches each request once and in order, at its instant and not before', () => {
@@ -144,55 +62,6 @@ describe('the pacer', () => {
     });
     expect(moreSleptMs[0]).toBeGreaterThan(0.04);
     expect(moreSleptMs[1]).toBeLessThan(0.005);
-  });
-
-  test('with sends that may share a wake: each at its instant or late by so much at most, in order, once', () => {
-    const gaps = fc.array(fc.nat(1_500_000), { minLength: 1, maxLength: LAUNCH_SLOTS });
-    fc.assert(
-      fc.property(gaps, fc.nat(MS), (gaps, coalesceNs) => {
-        let offsetNs = 0;
-        const dues = gaps.map((gapNs) => {
-          offsetNs += gapNs;
-          return { offsetNs, sender: 0 };
-        });
-        const played = new Played(dues, 1);
-        played.coalesceNs = coalesceNs;
-        for (const fd of dues.keys()) played.layOut(0, fd);
-        played.run();
-        expect(played.fds).toEqual([...dues.keys()]);
-        for (const [index, { atNs }] of played.written.entries()) {
-          const lateNs = atNs - START_NS - (dues[index] as Due).offsetNs;
-          expect(lateNs).toBeGreaterThanOrEqual(0);
-          // What it looks at on its way takes its time as well.
-          expect(lateNs).toBeLessThanOrEqual(coalesceNs + 10 * dues.length * played.clock.tickNs);
-        }
-      }),
-    );
-  });
-
-  test('wakes once for what comes due while it rests, and for what comes later at its instant', () => {
-    const dues = [1_000, 1_100, 1_300, 1_450, 3_000].map((us) => ({ offsetNs: us * 1_000, sender: 0 }));
-    const played = new Played(dues, 1);
-    played.coalesceNs = MS / 2;
-    for (const fd of dues.keys()) played.layOut(0, fd);
-    played.run();
-    const lateUs = played.written.map(({ atNs }, index) =>
-      Math.round((atNs - START_NS - (dues[index] as Due).offsetNs) / 1_000),
-    );
-    // The wake for the first is 60 µs before it, and the next half a millisecond after that.
-    expect(lateUs).toEqual([0, 340, 140, 0, 0].map((us) => expect.closeTo(us, -1.5)));
-    expect(played.ring.slept).toHaveLength(3);
-  });
-
-  test('rests to the end where more is handed over meanwhile', () => {
-    const played = new Played([...tied(1), { offsetNs: MS + 100_000, sender: 0 }], 1);
-    played.coalesceNs = MS;
-    played.layOut(0, 5);
-    played.layOut(0, 6);
-    played.clock.at(START_NS + MS + 200_000, () => played.ring.announce());
-    played.run();
-    expect((played.written[1]?.atNs ?? 0) - START_NS).toBeGreaterThan(1.9 * MS);
-    expect(played.written[1]?.atNs ?? 0).toBeLessThan(START_NS + 2 * MS);
   });
 
   test('wakes a sender ahead of an instant for what is not laid out, once for all that is due then', () => {

@@ -36,6 +36,7 @@ const OUR_CAUSES: ReadonlySet<string> = new Set([
   'cpu_throttled',
   'stalled',
   'arrivals_off_plan',
+  'coalesced',
   'in_flight_cap',
   'shards_missing',
   'shards_apart',
@@ -49,7 +50,7 @@ export function runFactDifferences(a: ReplayDocument, b: ReplayDocument): FactDi
   const facts: [string, unknown, unknown][] = [
     ['capture', nameOf(a.capture), nameOf(b.capture)],
     ...PLAN_OPTIONS.map((name): [string, unknown, unknown] => [name, a.options[name], b.options[name]]),
-    ['coalesceMs', ...[a, b].map(coalesceMsOf)] as [string, unknown, unknown],
+    ['coalesceMs', coalesceMsOf(a), coalesceMsOf(b)],
     ...LATER_OPTIONS.filter((name) => name in a.options && name in b.options).map(
       (name): [string, unknown, unknown] => [name, statedOf(a, name), statedOf(b, name)],
     ),
