@@ -171,7 +171,9 @@ function offPlan(fidelity: Fidelity, bounds: JudgementBounds): string[] {
   const { sent, cvLessCoalesce } = fidelity;
   const planned = fidelity.resolved ?? fidelity.planned;
   const pairs: [string, number | null, number | null][] = [
-    ['CV', planned.cv, cvLessCoalesce ?? sent.cv],
+    cvLessCoalesce === null
+      ? ['CV', planned.cv, sent.cv]
+      : ['CV less --coalesce', planned.cv, cvLessCoalesce],
     ...IDC_WINDOWS.map((s): [string, number | null, number | null] => [
       `IDC ${s} s`,
       planned.idc[s],

@@ -247,7 +247,7 @@ function coalesced({ coalesceNs }: JudgementBounds): Reason[] {
   return [
     {
       code: 'coalesced',
-      text: `what came due within ${formatMs(coalesceNs / 1e6)} was to leave together, each up to so much late: the figures are of a load in bunches, and an objective that is violated is not proven`,
+      text: `what came due within ${formatMs(coalesceNs / 1e6)} was to leave together, each about so much late at most: the figures are of a load in bunches, and an objective that is violated is not proven`,
       advice:
         'For a capacity, for latencies of sends at their instants, and for a FAIL, replay without --coalesce.',
     },

@@ -107,7 +107,7 @@ function coalesceLines({ coalesceMs }: ReplayOptions): string[] {
   return [
     `  coalesce ${time}: keeps order and counts;`,
     `    bends gaps: what comes due within ${time} leaves together, each about so much late at most;`,
-    '    an objective that is violated is not proven by it',
+    '    a PASS is one for bunches then, and a violated objective is not proven',
   ];
 }
 

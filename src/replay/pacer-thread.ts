@@ -43,10 +43,10 @@ export function runPacer(
     const dueNs = offsetNs === null ? Number.POSITIVE_INFINITY : startNs + offsetNs;
     const nowNs = clock.nowNs();
     const laidOut = offsetNs !== null && launcher.isReady(ring.peekSender());
-    // While it may be late nothing is waited for awake.
-    const leadNs = restUntilNs > nowNs ? 0 : laidOut ? lead.ns : WAKE_LEAD_NS;
-    const nearNs = dueNs - leadNs;
-    const restedNs = Math.max(nearNs, restUntilNs);
+    const leadNs = laidOut ? lead.ns : WAKE_LEAD_NS;
+    // What may be late is not waited for awake.
+    const nearNs = restUntilNs > nowNs ? dueNs : dueNs - leadNs;
+    const restedNs = Math.max(dueNs - leadNs, restUntilNs);
     if ((Number.isFinite(expectedNs) ? restedNs : nearNs) > nowNs) {
       left.wake();
       expectedNs = restedNs;

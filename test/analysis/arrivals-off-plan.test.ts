@@ -49,7 +49,7 @@ describe('arrivals as they were sent', () => {
       return judge({ ...context, figures }, [], COALESCED).reasons;
     };
     expect(judged(0.34)).toEqual([]);
-    expect(judged(0.36)[0]?.text).toContain('CV 0.36 for 0.10');
+    expect(judged(0.36)[0]?.text).toContain('CV less --coalesce 0.36 for 0.10');
     expect(judged(0.1, 2)[0]?.text).toContain('IDC 0.1 s');
   });
 });

@@ -54,6 +54,18 @@ describe('the facts that two runs must have in common', () => {
     await expect(compareNamed(older, bunched, DEFAULTS)).rejects.toThrow('coalesceMs: 0 | 1');
   });
 
+  test('holds runs whose sends were to leave together against nothing', async () => {
+    const { a, b } = calmSends(COUNT, 1);
+    const bunched = (sends: readonly Send[], multiplier: number) =>
+      comparedRun(sends, {
+        run: { options: { multiplier, coalesceMs: 1 } },
+        bounds: { coalesceNs: 1e6 },
+      });
+    const { verdict, reasons } = await compareNamed(bunched(a, 1.5), bunched(b, 1.5), DEFAULTS);
+    expect(verdict).toBe('INCONCLUSIVE');
+    expect(reasons.map(({ code }) => code)).toEqual(['run_a_coalesced', 'run_b_coalesced']);
+  });
+
   test('refuses runs that named another host, or set other headers on every request', async () => {
     const { a, b } = calmSends(COUNT, 1);
     const runOf = (sends: readonly Send[], options: object) =>

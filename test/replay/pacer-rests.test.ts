@@ -44,6 +44,21 @@ describe('the pacer of sends that may share a wake', () => {
     expect(played.ring.slept).toHaveLength(3);
   });
 
+  test.each([10_000, 30_000, 50_000])(
+    'is up before what is due behind its rest, with wakes late by %d ns',
+    (lateNs) => {
+      const dues = [1, 2.5, 4, 9].map((ms) => ({ offsetNs: ms * MS, sender: 0 }));
+      const played = new Played(dues, 1);
+      played.ring.lateNs = lateNs;
+      played.coalesceNs = MS;
+      for (const fd of dues.keys()) played.layOut(0, fd);
+      played.run();
+      for (const [index, { atNs }] of played.written.entries())
+        expect(atNs - START_NS - (dues[index] as Due).offsetNs).toBeLessThanOrEqual(2 * played.clock.tickNs);
+      expect(played.written).toHaveLength(4);
+    },
+  );
+
   test('waits for nothing awake while it may be late, however near it is', () => {
     const dues = Array.from({ length: LAUNCH_SLOTS }, (_, nth) => ({
       offsetNs: MS + nth * 50_000,

@@ -1,4 +1,5 @@
 import { join } from 'node:path';
+import type { JudgementBounds } from '../../src/analysis/judgement-bounds.ts';
 import { summariseReplay } from '../../src/analysis/replay-summary.ts';
 import { totalsOf } from '../../src/analysis/run-statistics.ts';
 import type { Run, Send } from '../../src/core/run.ts';
@@ -15,6 +16,7 @@ export interface ComparedRunFacts {
   /** Why it was not played to its end. */
   readonly interrupted?: string;
   readonly directory?: string;
+  readonly bounds?: Partial<JudgementBounds>;
 }
 
 /** Keeps a sealed run of these sends, as a replay does. @returns its directory */
@@ -29,6 +31,7 @@ export function comparedRun(sends: readonly Send[], facts: ComparedRunFacts = {}
     ...{ figures, health, coverage, multiplier, interrupted },
     run: own,
     thresholds: [],
+    ...(facts.bounds === undefined ? {} : { bounds: facts.bounds }),
     scaling: 'compress',
     skipped: {},
     unreplayable: 0,

@@ -141,7 +141,7 @@ export const ADVICE: Readonly<Record<ReasonCode | ReportReasonCode, Advice>> = {
   coalesced: {
     title: 'Sends were to leave together',
     means:
-      'The target had the load in bunches of what came due within the time of `--coalesce`, each send up to so much late. It may have been slower for that and have refused more, or have worked cheaper.',
+      'The target had the load in bunches of what came due within the time of `--coalesce`, each send about so much late at most. It may have been slower for that and have refused more, or have worked cheaper.',
     next: 'For a capacity, for latencies of sends at their instants, and for a FAIL, replay without `--coalesce`.',
   },
   turned_away: {
