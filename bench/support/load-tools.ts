@@ -90,41 +90,33 @@ export function reprise(flags: readonly string[] = []): LoadTool {
   };
 }
 
+/** vegeta at its cheapest: one request again and again, and nothing kept. */
 export function vegeta(): FoundTool {
-  const found = goProgram(VEGETA, 'vegeta');
-  if ('missing' in found) return { name: 'vegeta', missing: found.missing };
-  return {
-    name: 'vegeta',
-    startIs: 'fitted',
-    play: async (target, job) => {
-      const targets = join(job.directory, 'targets');
-      writeFileSync(targets, `POST http://127.0.0.1:${target.port}/v\nContent-Type: application/json\n`);
-      const schedule = ['-rate', `${job.ratePerSecond}/1s`, '-duration', `${job.seconds}s`];
-      const input = ['-targets', targets, '-body', job.bodyFile, '-output', '/dev/null'];
-      const tool = startTool(found.path, ['attack', ...schedule, ...input]);
-      const { run } = await watched(tool, target, job);
-      return { ...run('fitted'), document: null, startNs: null };
-    },
-  };
+  return attacker('vegeta', (job, port) => {
+    const targets = join(job.directory, 'targets');
+    writeFileSync(targets, `POST http://127.0.0.1:${port}/v\nContent-Type: application/json\n`);
+    return ['-targets', targets, '-body', job.bodyFile, '-output', '/dev/null'];
+  });
 }
 
-/**
- * vegeta with the work of a replay: the plan's own requests, each read in its turn, and a result kept for each.
- * Beside `vegeta`, which sends one request again and again and keeps nothing.
- */
+/** vegeta with the work of a replay: the plan's own requests, each read in its turn, and a result kept of each. */
 export function vegetaReplaying(): FoundTool {
+  return attacker('vegeta, replaying', (job, port) => {
+    const targets = join(job.directory, 'targets.ndjson');
+    writeTargets(targets, job, port);
+    return ['-format', 'json', '-lazy', '-targets', targets, '-output', join(job.directory, 'results.bin')];
+  });
+}
+
+function attacker(name: string, inputOf: (job: Job, port: number) => string[]): FoundTool {
   const found = goProgram(VEGETA, 'vegeta');
-  if ('missing' in found) return { name: 'vegeta, replaying', missing: found.missing };
+  if ('missing' in found) return { name, missing: found.missing };
   return {
-    name: 'vegeta, replaying',
+    name,
     startIs: 'fitted',
     play: async (target, job) => {
-      const targets = join(job.directory, 'targets.ndjson');
-      writeTargets(targets, job, target.port);
       const schedule = ['-rate', `${job.ratePerSecond}/1s`, '-duration', `${job.seconds}s`];
-      const input = ['-format', 'json', '-lazy', '-targets', targets];
-      const output = ['-output', join(job.directory, 'results.bin')];
-      const tool = startTool(found.path, ['attack', ...schedule, ...input, ...output]);
+      const tool = startTool(found.path, ['attack', ...schedule, ...inputOf(job, target.port)]);
       const { run } = await watched(tool, target, job);
       return { ...run('fitted'), document: null, startNs: null };
     },
