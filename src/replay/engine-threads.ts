@@ -63,7 +63,6 @@ export class EngineThreads {
     this.#memory = memory;
     const { peakRatePerSecond, readAheadBytes: _b, readAheadRequests: _r, held: _h, ...shared } = options;
     const { senders, maxInFlight, maxInFlightBytes, warmConnections, ...setup } = shared;
-    const { coalesceNs } = options;
     const inFlightLimits = { maxRequests: maxInFlight, maxBodyBytes: maxInFlightBytes };
     this.#inFlight = InFlight.create(inFlightLimits);
     const inFlightMemory = this.#inFlight.memory;
@@ -86,11 +85,9 @@ export class EngineThreads {
     });
     this.#sendersOver = this.#senders.map(() => null);
     const wakePorts = channels.map(({ port1 }) => port1);
-    const pacerSetup: PacerSetup = {
-      ...{ ringMemory, padMemory, inFlightMemory, inFlightLimits },
-      coalesceNs,
-      wakePorts,
-    };
+    const { coalesceNs } = options;
+    const shares = { ringMemory, padMemory, inFlightMemory, inFlightLimits };
+    const pacerSetup: PacerSetup = { ...shares, coalesceNs, wakePorts };
     this.#pacer = startThread(deps.pacerEntry, pacerSetup, wakePorts);
     for (const [sender, thread] of this.#senders.entries()) {
       thread.on('message', (message: FromSender) => this.#fromSender(sender, message, onResults));
