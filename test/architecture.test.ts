@@ -61,6 +61,11 @@ describe('the rules', () => {
     ['a room that hands its sibling on', 'src/analysis/a.ts', "export * from '../storage/b.ts';"],
     ['a room that imports cli', 'src/formats/a.ts', "import { terminal } from '../cli/terminal.ts';"],
     ['core that imports a room', 'src/core/a.ts', "import { x } from '../storage/b.ts';"],
+    ['a room that imports app', 'src/replay/a.ts', "import { x } from '../app/b.ts';"],
+    ['app that imports cli', 'src/app/a.ts', "import { x } from '../cli/b.ts';"],
+    ['documents that import a room', 'src/documents/a.ts', "import { x } from '../analysis/b.ts';"],
+    ['documents that import their sibling', 'src/documents/a.ts', "import { x } from '../inference/b.ts';"],
+    ['a room on no floor', 'src/elsewhere/a.ts', "import { x } from '../core/b.ts';"],
     ['a room that imports the public index', 'src/storage/a.ts', "import { x } from '../index.ts';"],
     ['source that imports a test', 'src/cli/a.ts', "import { x } from '../../test/support/b.ts';"],
     ['an import without its extension', 'src/cli/a.ts', "import { x } from './b';"],
@@ -100,8 +105,8 @@ describe('the rules', () => {
     ['process.exit', 'src/storage/a.ts', 'process.exit(1);'],
     ['process.stdout', 'src/replay/a.ts', "process.stdout.write('x');"],
     ['a default export', 'src/cli/a.ts', 'export default class {}'],
-    ['301 lines', 'src/core/a.ts', 'const x = 1;\n'.repeat(301)],
-    ['301 lines of a fixture', 'fixtures/a.ts', 'const x = 1;\n'.repeat(301)],
+    ['701 lines', 'src/core/a.ts', 'const x = 1;\n'.repeat(701)],
+    ['701 lines of a fixture', 'fixtures/a.ts', 'const x = 1;\n'.repeat(701)],
   ])('refuse %s', (_, path, text) => {
     expect(breach(path, text)).toHaveLength(1);
   });

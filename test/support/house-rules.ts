@@ -7,32 +7,43 @@ export interface SourceFile {
   readonly text: string;
 }
 
-const ROOMS = ['proxy', 'replay', 'analysis', 'formats', 'monitors', 'storage'];
+/** The floors of the house, from the top: a room imports rooms of lower floors, and none of its own floor. */
+const FLOORS: readonly (readonly string[])[] = [
+  ['cli'],
+  ['index'],
+  ['app'],
+  ['proxy', 'replay', 'analysis', 'formats', 'monitors', 'storage'],
+  ['documents', 'inference', 'redaction', 'http1'],
+  ['core'],
+];
 
 /** Who may import which package. A package that is not listed has no owner yet and may be imported by nobody. */
 const PACKAGE_OWNERS: Readonly<Record<string, readonly string[]>> = {
   'better-sqlite3': ['storage'],
-  undici: ['replay', 'monitors'],
+  msgpackr: ['storage'],
+  undici: ['replay', 'monitors', 'proxy'],
   'http-proxy': ['proxy'],
   commander: ['cli'],
-  pino: ['cli'],
+  pino: ['cli', 'app'],
   'csv-parse': ['formats'],
   'hyparquet-writer': ['formats'],
   'hdr-histogram-js': ['core', 'analysis'],
   'prom-client': ['proxy'],
-  zod: ['cli'],
+  'simple-statistics': ['analysis'],
+  'eventsource-parser': ['inference'],
+  zod: ['cli', 'app', 'documents', 'replay', 'proxy'],
   yaml: ['cli'],
 };
 
-/** What computes must not touch the world: `core` and `analysis` have these Node modules and no others. */
-const PURE_ROOMS = ['core', 'analysis'];
+/** What computes must not touch the world: these rooms have these Node modules and no others. */
+const PURE_ROOMS = ['core', 'analysis', 'documents', 'inference', 'redaction', 'http1'];
 const PURE_MODULES = ['node:buffer', 'node:crypto', 'node:path', 'node:util', 'node:zlib'];
 
 const CLOCK_HOME = 'src/core/clock.ts';
 const CLOCK_READS = /\bDate\.now\b|\bnew Date\(\s*\)|\bperformance\.now\b|\bhrtime\b/g;
 const EDGE_ONLY = /\bconsole\.|\bprocess\.(?:exit|exitCode|stdout|stderr|abort)\b/g;
 const DEFAULT_EXPORT = /\bexport\s+default\b|\bas\s+default\b/g;
-const MAX_LINES = 300;
+const MAX_LINES = 700;
 
 /** Every breach of the house's rules in these files, one line each; none is an empty list. */
 export function breachesOf(files: readonly SourceFile[]): string[] {
@@ -102,11 +113,15 @@ function relativeImportBreaches(path: string, specifier: string): string[] {
   return mayImport(from, to) ? breaches : [...breaches, `imports ${target}: ${from} must not know ${to}`];
 }
 
-/** Imports point down: the index and cli know every room, a room knows itself and core, core knows itself. */
+/** Imports point down: a room knows itself and the floors below its own. */
 function mayImport(from: string, to: string): boolean {
-  if (from === to || to === 'core') return true;
-  if (from === 'index') return to !== 'cli';
-  return from === 'cli' && ROOMS.includes(to);
+  return from === to || floorOf(from) < floorOf(to);
+}
+
+/** A room that is on no floor imports nothing and is imported by nobody. */
+function floorOf(room: string): number {
+  const floor = FLOORS.findIndex((rooms) => rooms.includes(room));
+  return floor < 0 ? Number.NaN : floor;
 }
 
 /** `src/proxy/wire/link.ts` → `proxy`; files that stand in `src` itself are the `index`. */
