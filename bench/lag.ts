@@ -116,7 +116,6 @@ async function playRound(plan: Plan): Promise<Round> {
       readAheadRequests: LIMITS.readAheadRequests,
       warmConnections: 4,
       maxConnectionAgeMs: null,
-      coalesceNs: 0,
       caPem: null,
       acceptAnyCertificate: false,
     },

@@ -10,7 +10,7 @@
  *   there too, target and host are late by.
  * - `poisson`: 1,000/s for `--long` seconds, Reprise alone: dispersion at 0.1, 1 and 10 s, and drift.
  * - `fast`: 5,000/s, a Poisson process, Reprise alone; sender and target on cores of their own by `taskset`.
- * - `cost`: CPU a request at `--cost` requests/s, Reprise, each at its instant and coalesced, beside vegeta, with one
+ * - `cost`: CPU a request at `--cost` requests/s, Reprise, beside vegeta, with one
  *   request of which nothing is kept, and with the work of a replay.
  * - `highest`: the ladder of rates, Reprise alone on one sender, until it achieves less than 99 %; wrk beside it.
  *
@@ -190,11 +190,7 @@ try {
   if (stages.includes('cost')) {
     const rate = Number(flags.cost);
     const there = tools.filter(({ name }) => name !== 'locust');
-    await interleaved(
-      [...there, reprise(['--coalesce', '1ms'])],
-      jobOf('cost', evenPlan(rate, SECONDS), rate, SECONDS),
-      target,
-    );
+    await interleaved(there, jobOf('cost', evenPlan(rate, SECONDS), rate, SECONDS), target);
   }
   if (stages.includes('highest')) await highest(target);
 } finally {

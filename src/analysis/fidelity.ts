@@ -1,7 +1,6 @@
 import type { ExchangeRow } from '../core/exchange.ts';
 import { readyOffsetNs, type Send } from '../core/run.ts';
 import { type ArrivalFigures, ArrivalStatistics } from './arrival-statistics.ts';
-import { CoalescedGaps } from './coalesced-gaps.ts';
 import { type DuplicateFigures, DuplicateRatio } from './duplicate-ratio.ts';
 import { gapDistance } from './gap-distance.ts';
 import { InstantOrder } from './instant-order.ts';
@@ -45,8 +44,6 @@ export interface Fidelity {
   readonly resolved: ArrivalFigures | null;
   /** Likewise, requests whose instant came, refused or not, before the last planned one; null else. */
   readonly dueInTime: number | null;
-  /** CV of `sent` less the lateness that sends were allowed so as to leave together; null where each was by itself. */
-  readonly cvLessCoalesce: number | null;
   /** Everything in the window, where filters left a part of it out: `recorded` is then what they kept. */
   readonly unfiltered: ArrivalFigures | null;
   /** All 0 or null before anything was sent, as in a dry run. */
@@ -76,19 +73,14 @@ export class FidelityStatistics {
   readonly #resolved = new ArrivalStatistics(NS_PER_S);
   readonly #resolvedOrder = new InstantOrder((offsetNs) => this.#resolved.add(offsetNs));
   readonly #waitsFor: WaitsFor | null;
-  readonly #coalesced: CoalescedGaps | null;
   #lastPlannedNs = 0;
   #dueInTime = 0;
   readonly #mix = new MixDistance(3);
   readonly #duplicates = new DuplicateRatio();
 
-  /**
-   * @param waitsFor what puts requests off beyond their planned instants, if anything does
-   * @param coalesceNs how late sends may be so as to leave together; not where they wait for anything else
-   */
-  constructor(waitsFor: WaitsFor | null = null, coalesceNs = 0) {
+  /** @param waitsFor what puts requests off beyond their planned instants, if anything does */
+  constructor(waitsFor: WaitsFor | null = null) {
     this.#waitsFor = waitsFor;
-    this.#coalesced = coalesceNs > 0 ? new CoalescedGaps(coalesceNs) : null;
   }
 
   /** Takes an exchange that was selected of the window, replayable or not, in order of arrival. */
@@ -124,7 +116,6 @@ export class FidelityStatistics {
     if (this.#waitsFor !== 'sessions') {
       const readyNs = actualOffsetNs === null ? null : readyOffsetNs({ actualOffsetNs, connectionWaitNs });
       this.#order.add(send.index, readyNs);
-      this.#coalesced?.add(send.index, send.intendedOffsetNs, readyNs);
     }
     if (actualOffsetNs === null) return;
     this.#mix.add(SENT, send);
@@ -136,13 +127,11 @@ export class FidelityStatistics {
   /** Takes a send of the warm-up, which has a place in the schedule and no part in any figure. */
   passOver(index: number): void {
     if (this.#waitsFor !== 'sessions') this.#order.add(index, null);
-    this.#coalesced?.add(index, 0, null);
   }
 
   /** To be called when no send is outstanding, before the final figures. */
   finish(): void {
     this.#order.flush();
-    this.#coalesced?.finish();
     this.#sentOrder.flush();
     this.#resolvedOrder.flush();
   }
@@ -156,7 +145,6 @@ export class FidelityStatistics {
       resolved: this.#waitsFor === null ? null : this.#resolved.figures(),
       dueInTime: this.#waitsFor === null ? null : this.#dueInTime,
       sent: this.#sent.figures(),
-      cvLessCoalesce: this.#coalesced?.cv ?? null,
       recordedToPlanned: {
         ksGaps: gapDistance(this.#recorded.gaps, this.#planned.gaps),
         mixDistance: this.#mix.between(RECORDED, PLANNED),

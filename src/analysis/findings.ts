@@ -36,7 +36,6 @@ export const REASON_CODES = [
   'violated_by_our_lag',
   'uncalibrated',
   'partly_open',
-  'coalesced',
   'turned_away',
   'unknown',
   'left_out',
@@ -130,14 +129,11 @@ function lag(context: RunContext, bounds: JudgementBounds): Reason | null {
   return {
     code: 'lag_over_bound',
     text: `requests left late: lag p99 ${formatMs(p99 / 1e6)}, over ${formatMs(bound / 1e6)}`,
-    advice: latenessAdvice(bounds),
+    advice: LATENESS_ADVICE,
   };
 }
 
-function latenessAdvice({ coalesceNs }: JudgementBounds): string {
-  const without = coalesceNs > 0 ? 'leave --coalesce out, ' : '';
-  return `Give the generator idle cores of its own, ${without}or replay a smaller multiplier.`;
-}
+const LATENESS_ADVICE = 'Give the generator idle cores of its own, or replay a smaller multiplier.';
 
 function senderBusy({ health }: RunContext, bounds: JudgementBounds): Reason | null {
   if (health.busyShare === null || health.busyShare <= bounds.busyShare) return null;
@@ -163,17 +159,15 @@ function arrivals({ figures }: RunContext, bounds: JudgementBounds): Reason | nu
   return {
     code: 'arrivals_off_plan',
     text: `what was sent does not have the planned burstiness: ${off.join(', ')}`,
-    advice: latenessAdvice(bounds),
+    advice: LATENESS_ADVICE,
   };
 }
 
 function offPlan(fidelity: Fidelity, bounds: JudgementBounds): string[] {
-  const { sent, cvLessCoalesce } = fidelity;
+  const { sent } = fidelity;
   const planned = fidelity.resolved ?? fidelity.planned;
   const pairs: [string, number | null, number | null][] = [
-    cvLessCoalesce === null
-      ? ['CV', planned.cv, sent.cv]
-      : ['CV less --coalesce', planned.cv, cvLessCoalesce],
+    ['CV', planned.cv, sent.cv],
     ...IDC_WINDOWS.map((s): [string, number | null, number | null] => [
       `IDC ${s} s`,
       planned.idc[s],

@@ -13,8 +13,6 @@ export interface JudgementBounds {
   /** CV and IDC of what was sent may be off the plan by this share of it or by this much, whichever is more. */
   readonly arrivalShare: number;
   readonly arrivalDifference: number;
-  /** How late sends were allowed to be so as to leave together; above 0 a violated objective may be owed to that. */
-  readonly coalesceNs: number;
   /** Share of what was seen that neither sampling nor an omission accounts for. */
   readonly unexplainedShare: number;
   /** By how much of it the effective multiplier may fall short. */
@@ -36,7 +34,6 @@ export const JUDGEMENT_BOUNDS: JudgementBounds = Object.freeze({
   stalledShare: 0.01,
   arrivalShare: 0.1,
   arrivalDifference: 0.25,
-  coalesceNs: 0,
   unexplainedShare: 0.01,
   multiplierShare: 0.01,
   connectionWaitShare: 0.01,

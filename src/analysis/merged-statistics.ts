@@ -192,8 +192,6 @@ export class MergedStatistics {
       planned: this.#planned.figures(),
       unfiltered,
       sent: this.#sent.figures(),
-      // Shards keep each send to its instant.
-      cvLessCoalesce: null,
       recordedToPlanned: whole.recordedToPlanned,
       plannedToSent: {
         ksGaps: gapDistance(due.gaps, this.#sent.gaps),

@@ -37,8 +37,6 @@ export interface FidelityDocument {
   /** Likewise, requests whose instant came before the last planned one. */
   readonly dueInTime: number | null;
   readonly sent: ArrivalFigures;
-  /** CV of `sent` less the lateness that `--coalesce` allows, by which it is judged; null without. Absent in older runs. */
-  readonly cvLessCoalesce?: number | null;
   /** Everything in the window where filters left a part of it out; else null. */
   readonly unfiltered: ArrivalFigures | null;
   /** Planned to sent, both 0 to 1. */

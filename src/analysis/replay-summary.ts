@@ -185,7 +185,6 @@ function fidelityDocument({ fidelity, statusMix }: RunFigures): FidelityDocument
     resolved: fidelity.resolved,
     dueInTime: fidelity.dueInTime,
     sent: fidelity.sent,
-    cvLessCoalesce: fidelity.cvLessCoalesce,
     unfiltered: fidelity.unfiltered,
     ksGaps: fidelity.plannedToSent.ksGaps,
     mixDistance: fidelity.plannedToSent.mixDistance,

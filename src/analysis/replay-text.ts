@@ -85,7 +85,7 @@ function countLines(document: ReplayDocument): string[] {
 }
 
 function fidelityLines({ fidelity, interrupted }: ReplayDocument): string[] {
-  const { recorded, planned, resolved, sent, cvLessCoalesce = null } = fidelity;
+  const { recorded, planned, resolved, sent } = fidelity;
   const came = resolved === null ? [] : [resolved];
   const row = (name: string, value: (figures: ArrivalFigures) => number | null, digits: number) => [
     name,
@@ -98,7 +98,6 @@ function fidelityLines({ fidelity, interrupted }: ReplayDocument): string[] {
       row('requests/s', ({ ratePerSecond }) => ratePerSecond, 3),
       row('peak 1 s', ({ peak1s }) => peak1s, 0),
       row('CV of gaps', ({ cv }) => cv, 3),
-      ...(cvLessCoalesce === null ? [] : [['  less --coalesce', '', '', number(cvLessCoalesce, 3)]]),
       ...IDC_WINDOWS.map((window: IdcWindow) => row(`IDC ${window} s`, ({ idc }) => idc[window], 3)),
       row('ties', ({ ties }) => ties, 4),
     ]),

@@ -73,10 +73,9 @@ export class RunStatistics {
   /**
    * @param originNs where the judged part begins: behind the warm-up
    * @param waitsFor what puts requests off beyond their planned instants, if anything does
-   * @param coalesceNs how late sends may be so as to leave together
    */
-  constructor(originNs = 0, waitsFor: WaitsFor | null = null, coalesceNs = 0) {
-    this.#fidelity = new FidelityStatistics(waitsFor, coalesceNs);
+  constructor(originNs = 0, waitsFor: WaitsFor | null = null) {
+    this.#fidelity = new FidelityStatistics(waitsFor);
     this.#originNs = originNs;
     this.#lastIntendedNs = originNs;
     this.#endOffsetNs = originNs;

@@ -44,8 +44,6 @@ export function judge(
     context.interrupted !== null && threshold.metric === 'achieved';
   const violated = slo.filter((result) => result.ok === false && !isOfStopped(result));
   const proven = violated.filter((result) => {
-    // A bunch may be more at once than the target admits, and what it refuses agrees with no recording.
-    if (bounds.coalesceNs > 0) return false;
     if (result.threshold.metric === 'mismatch') return isProvenMismatch(result, context.figures, bounds);
     return (
       result.brokenByStreams !== false &&
@@ -62,7 +60,7 @@ export function judge(
     ...unreadStreams(thresholds, context.figures),
     ...streamsMissing(violated, context.figures),
   ];
-  const ours = lagNotes(violated, proven, bounds);
+  const ours = lagNotes(violated, proven);
   // Where nothing else is in doubt, what we may have broken ourselves is neither kept nor broken.
   const reasons = doubts.length === 0 && proven.length === 0 ? ours : doubts;
   const notes = [...(reasons === ours ? [] : ours), ...standingNotes(context, bounds)];
@@ -171,23 +169,14 @@ function streamsMissing(violated: readonly SloResult[], { streams }: RunContext[
   ];
 }
 
-function lagNotes(
-  violated: readonly SloResult[],
-  proven: readonly SloResult[],
-  { coalesceNs }: JudgementBounds,
-): Reason[] {
+function lagNotes(violated: readonly SloResult[], proven: readonly SloResult[]): Reason[] {
   return violated
-    .filter(
-      (result) => !proven.includes(result) && (coalesceNs > 0 || result.threshold.metric !== 'mismatch'),
-    )
+    .filter((result) => !proven.includes(result) && result.threshold.metric !== 'mismatch')
     .filter(({ brokenByStreams }) => brokenByStreams !== false)
     .map((result) => ({
       code: 'violated_by_our_lag',
       text: `${result.threshold.expression}: observed ${observedText(result)}, which our own lateness may explain`,
-      advice:
-        coalesceNs > 0
-          ? 'Replay without --coalesce: what leaves together may have the target slower for a moment, and be more than it admits.'
-          : 'Replay with the cause of the lateness removed.',
+      advice: 'Replay with the cause of the lateness removed.',
     }));
 }
 
@@ -210,7 +199,6 @@ function standingNotes(context: RunContext, bounds: JudgementBounds): Reason[] {
     ...emptyShard(context),
     ...uncalibrated(context),
     ...partlyOpen(context),
-    ...coalesced(bounds),
     ...turnedAway(context, bounds),
   ];
   if (unknown.length > 0) {
@@ -238,18 +226,6 @@ function partlyOpen({ figures: { fidelity } }: RunContext): Reason[] {
       code: 'partly_open',
       text: 'follow-ups waited for what they follow, so a slower target was offered less: this is no capacity for an open load',
       advice: 'For a capacity, replay with --session-order open.',
-    },
-  ];
-}
-
-function coalesced({ coalesceNs }: JudgementBounds): Reason[] {
-  if (coalesceNs === 0) return [];
-  return [
-    {
-      code: 'coalesced',
-      text: `what came due within ${formatMs(coalesceNs / 1e6)} was to leave together, each about so much late at most: the figures are of a load in bunches, and an objective that is violated is not proven`,
-      advice:
-        'For a capacity, for latencies of sends at their instants, and for a FAIL, replay without --coalesce.',
     },
   ];
 }

@@ -60,7 +60,6 @@ export function atOnce(options: ReplayOptions): ReplayOptions {
       perturb: [],
       startAtUs: null,
       sessionOrder: 'open',
-      coalesceMs: 0,
       check: null,
     },
   };

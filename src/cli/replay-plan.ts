@@ -46,7 +46,6 @@ export function planLines(plan: ReplayPlan, leadIn: LeadIn = NO_LEAD_IN): string
     ...peakLines(forecast),
     ...scalingLines(scaling, end, window, forecast),
     ...sessionOrderLines(options, overview),
-    ...coalesceLines(options),
     ...coverageLines(overview),
     ...shardLines(options),
     ...timeShiftLines(options.shiftTime),
@@ -68,7 +67,6 @@ export function planDocument(plan: ReplayPlan): object {
     scalingBends: scalingPlan.bends,
     scalingPlan,
     sessionOrder: options.sessionOrder,
-    coalesceMs: options.coalesceMs,
     maxRequests: options.maxRequests,
     shard: options.shard,
     startAt: options.startAtUs === null ? null : formatInstantUs(options.startAtUs),
@@ -99,16 +97,6 @@ function ceilingLines(plan: ReplayPlan, leadIn: LeadIn): string[] {
     lines.push(`  more than ${maxRatePerSecond} in a second of the run are refused and counted: --max-rate`);
   }
   return lines;
-}
-
-function coalesceLines({ coalesceMs }: ReplayOptions): string[] {
-  if (coalesceMs === 0) return [];
-  const time = formatMs(coalesceMs);
-  return [
-    `  coalesce ${time}: keeps order and counts;`,
-    `    bends gaps: what comes due within ${time} leaves together, each about so much late at most;`,
-    '    a PASS is one for bunches then, and a violated objective is not proven',
-  ];
 }
 
 function timeShiftLines(places: ReplayOptions['shiftTime']): string[] {

@@ -156,7 +156,7 @@ async function play(
   { plan, counted, terminal, source, warmup, captureIdentity }: ReplayRunParts,
 ): Promise<Finished> {
   const warmupNs = warmup?.spanNs ?? 0;
-  const statistics = new RunStatistics(warmupNs, waitsForOf(plan.options), plan.options.coalesceMs * 1e6);
+  const statistics = new RunStatistics(warmupNs, waitsForOf(plan.options));
   source.hear((offsetUs) => statistics.addInWindow(offsetUs));
   const { shard } = plan.options;
   const watch = shard === null ? null : new ShardWatch();

@@ -19,10 +19,6 @@ export function addSendingFlags(command: Command): Command {
       SENDING_DEFAULTS.sessionOrder,
     )
     .option('--max-connection-age <time>', 'connections older than this are replaced (default: none are)')
-    .option(
-      '--coalesce <time>',
-      `at high rates, send what comes due within so long together, each about so much late at most: ${LIMITS.leastCoalesceMs * 1e3}us to ${LIMITS.coalesceMs}ms (default: each at its instant)`,
-    )
     .option('--max-in-flight <n>', 'more due requests than this are refused', String(LIMITS.inFlight))
     .option(
       '--max-in-flight-bytes <size>',

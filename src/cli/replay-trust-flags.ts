@@ -23,13 +23,9 @@ export function addTrustFlags(command: Command): Command {
 }
 
 /** The bounds of the judgement that were stated; the others stay as they are. */
-export function statedBounds({
-  lagBound,
-  coalesceMs,
-}: Pick<ReplayOptions, 'lagBound' | 'coalesceMs'>): Partial<JudgementBounds> {
+export function statedBounds({ lagBound }: Pick<ReplayOptions, 'lagBound'>): Partial<JudgementBounds> {
   return {
     ...(lagBound.lagMs === null ? {} : { lagNs: lagBound.lagMs * 1e6 }),
     ...(lagBound.ofServiceShare === null ? {} : { lagOfServiceShare: lagBound.ofServiceShare }),
-    coalesceNs: coalesceMs * 1e6,
   };
 }

@@ -34,7 +34,6 @@ export async function playStep(
       readAheadRequests: LIMITS.readAheadRequests,
       warmConnections: WARM_CONNECTIONS,
       maxConnectionAgeMs: null,
-      coalesceNs: 0,
       caPem: null,
       acceptAnyCertificate: false,
     },

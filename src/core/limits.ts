@@ -133,10 +133,6 @@ export const LIMITS = {
   /** Bodies that the target has not taken yet, over all senders. */
   inFlightBytes: 256 * MIB,
   senders: 16,
-  /** How late a send may be so that it shares a wake with others: beyond it nothing is gained. */
-  coalesceMs: 1,
-  /** With less hardly anything does. */
-  leastCoalesceMs: 0.1,
   /** Path of a unix socket: a longer one does not fit into the kernel's address of it. */
   socketPathBytes: 103,
   /** Recorded connections that are surely told apart at once when they are counted; twice as many may be held. */

@@ -41,7 +41,6 @@ export function engineOptionsOf(
         : { maxRequests: LIMITS.heldFollowUps, maxBytes: LIMITS.heldFollowUpBytes },
     warmConnections: Math.min(MAX_WARM_CONNECTIONS, Math.max(1, forecast.plannedPeakPerSecond)),
     maxConnectionAgeMs: options.maxConnectionAgeMs,
-    coalesceNs: options.coalesceMs * 1e6,
     caPem: options.caPem,
     acceptAnyCertificate: options.acceptAnyCertificate,
     judgedFromNs,

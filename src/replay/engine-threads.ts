@@ -85,9 +85,8 @@ export class EngineThreads {
     });
     this.#sendersOver = this.#senders.map(() => null);
     const wakePorts = channels.map(({ port1 }) => port1);
-    const { coalesceNs } = options;
     const shares = { ringMemory, padMemory, inFlightMemory, inFlightLimits };
-    const pacerSetup: PacerSetup = { ...shares, coalesceNs, wakePorts };
+    const pacerSetup: PacerSetup = { ...shares, wakePorts };
     this.#pacer = startThread(deps.pacerEntry, pacerSetup, wakePorts);
     for (const [sender, thread] of this.#senders.entries()) {
       thread.on('message', (message: FromSender) => this.#fromSender(sender, message, onResults));

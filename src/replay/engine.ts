@@ -49,8 +49,6 @@ export interface EngineOptions {
   readonly warmConnections: number;
   /** A connection older than this is closed when it next falls idle; null for no limit. */
   readonly maxConnectionAgeMs: number | null;
-  /** How late a send may be so that it shares a wake of the pacer with others; 0 where each has its own. */
-  readonly coalesceNs: number;
   /** TLS targets: extra trusted certificates (PEM), and whether an unverifiable one is accepted. */
   readonly caPem: string | null;
   readonly acceptAnyCertificate: boolean;

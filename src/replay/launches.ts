@@ -25,8 +25,6 @@ export interface Launch {
 export interface SenderPad {
   readonly pad: LaunchPad;
   readonly sender: number;
-  /** How late what is laid out may leave. */
-  readonly coalesceNs: number;
 }
 
 /** What launches are made of. */
@@ -85,9 +83,8 @@ export class Launches {
   /** Tells of those that have left, and has those back that should have. */
   settle(): void {
     this.#tell();
-    const { coalesceNs } = this.#parts;
     const first = this.#places[0];
-    if (first === undefined || this.#parts.clock.nowNs() - first.dueNs <= GRACE_NS + coalesceNs) return;
+    if (first === undefined || this.#parts.clock.nowNs() - first.dueNs <= GRACE_NS) return;
     this.withdraw();
     this.#parts.onOverdue();
   }

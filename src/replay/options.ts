@@ -191,7 +191,6 @@ export function resolveReplayOptions(raw: RawReplayOptions, sources: OptionSourc
       '--shard goes without --retain-runs: the runs of the other shards would count as older ones',
     );
   checkSessionOrder(resolved, problems);
-  checkCoalesce(resolved, problems);
   problems.throwIfAny();
   return Object.freeze(resolved);
 }
@@ -227,24 +226,6 @@ function checkSessionOrder(resolved: ReplayOptions, problems: Problems): void {
     goesWithout('--connections recorded', 'a session over several connections would wait at several senders');
   if (shiftTime.length > 0)
     goesWithout('--shift-time', 'bodies are made before it is known when they are sent');
-}
-
-/** Sends that may leave together are those whose instants are known before, and of one plan. */
-function checkCoalesce(resolved: ReplayOptions, problems: Problems): void {
-  const { coalesceMs, sessionOrder, connections, shard } = resolved;
-  if (coalesceMs === 0) return;
-  const others: [string, boolean][] = [
-    ['--session-order partly-open', sessionOrder !== 'open'],
-    ['--connections recorded', connections === 'recorded'],
-    ['--shard', shard !== null],
-  ];
-  for (const [flag, isGiven] of others) {
-    if (!isGiven) continue;
-    problems.add(
-      `--coalesce goes without ${flag}: whether gaps are as planned could not be told`,
-      'What a file or a variable turned on, --coalesce 0ms turns off.',
-    );
-  }
 }
 
 /** The options as a run stores them: what was done with which value, less the values of added headers. */

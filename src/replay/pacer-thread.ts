@@ -14,20 +14,14 @@ export const WAKE_LEAD_NS = 60_000;
 /** So late it leaves a request to its sender, which spreads out what is overdue. */
 export const LAUNCH_LATE_NS = 50_000_000;
 
-/** The run's zero, monotonic, and how late a send may be so that it shares a wake with others. */
-export interface Pacing {
-  readonly startNs: number;
-  readonly coalesceNs: number;
-}
-
 /**
  * Blocks its thread until the ring has ended, launching what is laid out and waking the sender of what is not.
- * From one wake that had something to do to the next it sleeps for `coalesceNs` at least.
+ * @param startNs the run's zero, monotonic
  */
 export function runPacer(
   ring: DueRing,
   launcher: Launcher,
-  { startNs, coalesceNs }: Pacing,
+  startNs: number,
   clock: Clock,
   wake: (sender: number) => void,
 ): DurationsNs {
@@ -36,7 +30,6 @@ export function runPacer(
   const left = new SendersLeftTo(ring, wake);
   /** When the sleep is over that this thread has lain down to; Infinity while it is up, or sleeps for a change. */
   let expectedNs = Number.POSITIVE_INFINITY;
-  let restUntilNs = Number.NEGATIVE_INFINITY;
   while (!ring.ended) {
     const changes = ring.changes();
     const offsetNs = ring.peekNs();
@@ -44,12 +37,9 @@ export function runPacer(
     const nowNs = clock.nowNs();
     const laidOut = offsetNs !== null && launcher.isReady(ring.peekSender());
     const leadNs = laidOut ? lead.ns : WAKE_LEAD_NS;
-    // What may be late is not waited for awake.
-    const nearNs = restUntilNs > nowNs ? dueNs : dueNs - leadNs;
-    const restedNs = Math.max(dueNs - leadNs, restUntilNs);
-    if ((Number.isFinite(expectedNs) ? restedNs : nearNs) > nowNs) {
+    if (dueNs - leadNs > nowNs) {
       left.wake();
-      expectedNs = restedNs;
+      expectedNs = dueNs - leadNs;
       if (!ring.ended) ring.sleep(changes, (expectedNs - nowNs) / 1e6);
       continue;
     }
@@ -57,7 +47,6 @@ export function runPacer(
       lateness.record(nowNs - expectedNs);
       lead.learn(nowNs - expectedNs);
     }
-    if (restUntilNs <= nowNs) restUntilNs = nowNs + coalesceNs;
     expectedNs = Number.POSITIVE_INFINITY;
     const sender = ring.peekSender();
     const isLate = nowNs - dueNs > LAUNCH_LATE_NS;

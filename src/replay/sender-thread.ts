@@ -82,7 +82,7 @@ export class SenderThread {
 
   #start(startNs: number): Sender {
     const { ringMemory, padMemory, inFlightMemory, inFlightLimits } = this.#setup;
-    const { sender: index, coalesceNs, wakePort, keeping = null } = this.#setup;
+    const { sender: index, wakePort, keeping = null } = this.#setup;
     const ring = new DueRing(ringMemory);
     const report = (results: SendResult[]): void => {
       const rows = packResults(results);
@@ -95,7 +95,7 @@ export class SenderThread {
     const aim = {
       transport: this.#transport,
       signals: ring.signalsOf(index),
-      pad: { pad: new LaunchPad(padMemory, ring.senders), sender: index, coalesceNs },
+      pad: { pad: new LaunchPad(padMemory, ring.senders), sender: index },
       inFlight: new InFlight(inFlightMemory, inFlightLimits),
       keeping: keeping === null ? null : new AnswerArena(keeping),
     };

@@ -1,14 +1,7 @@
 import { AppError } from '../core/errors.ts';
 import { LIMITS } from '../core/limits.ts';
 import type { Problems } from '../core/problems.ts';
-import {
-  formatMs,
-  parseBytes,
-  parseCount,
-  parseDurationMs,
-  parsePositiveMs,
-  parseTimeLimitMs,
-} from '../core/units.ts';
+import { parseBytes, parseCount, parsePositiveMs, parseTimeLimitMs } from '../core/units.ts';
 import { SESSION_ORDERS, type SessionOrder } from './session-order.ts';
 
 /** How requests are sent, as it was asked for. */
@@ -17,7 +10,6 @@ export interface RawSendingOptions {
   readonly connections?: string | undefined;
   readonly sessionOrder?: string | undefined;
   readonly maxConnectionAge?: string | undefined;
-  readonly coalesce?: string | undefined;
   readonly maxInFlight?: string | undefined;
   readonly maxInFlightBytes?: string | undefined;
   readonly timeout?: string | undefined;
@@ -49,8 +41,6 @@ export interface SendingOptions {
   readonly sessionOrder: SessionOrder;
   /** Null for no limit. */
   readonly maxConnectionAgeMs: number | null;
-  /** How late sends may be so that they share a wake; 0 where each has its own. */
-  readonly coalesceMs: number;
   /** Over all senders. */
   readonly maxInFlight: number;
   readonly maxInFlightBytes: number;
@@ -79,7 +69,6 @@ export function resolveSending(raw: RawSendingOptions, problems: Problems): Send
     maxConnectionAgeMs: problems.optional(raw.maxConnectionAge, (text) =>
       parsePositiveMs(text, '--max-connection-age'),
     ),
-    coalesceMs: problems.optional(raw.coalesce, parseCoalesce) ?? 0,
     maxInFlight:
       problems.optional(raw.maxInFlight, (text) => parseCount(text, '--max-in-flight')) ?? LIMITS.inFlight,
     maxInFlightBytes:
@@ -100,16 +89,6 @@ function parseSenders(text: string): number {
   if (senders <= LIMITS.senders) return senders;
   throw new AppError('OPTION_INVALID', `--senders: ${senders} is more than ${LIMITS.senders}`, {
     hint: 'One sender is enough for some thousand requests a second; each takes a processor of its own.',
-  });
-}
-
-function parseCoalesce(text: string): number {
-  const ms = parseDurationMs(text, '--coalesce');
-  // For what a file turned on.
-  if (ms === 0 || (ms >= LIMITS.leastCoalesceMs && ms <= LIMITS.coalesceMs)) return ms;
-  const range = `${formatMs(LIMITS.leastCoalesceMs)} to ${formatMs(LIMITS.coalesceMs)}`;
-  throw new AppError('OPTION_INVALID', `--coalesce: ${text} is not from ${range}`, {
-    hint: 'With less hardly anything leaves together, with more it is later and hardly cheaper. Give a time such as 500us, or 0ms for none.',
   });
 }
 

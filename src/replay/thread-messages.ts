@@ -27,7 +27,6 @@ export interface SenderSetup {
   readonly catchUpGapNs: number;
   readonly warmConnections: number;
   readonly maxConnectionAgeMs: number | null;
-  readonly coalesceNs: number;
   readonly caPem: string | null;
   readonly acceptAnyCertificate: boolean;
   readonly keeping?: ArenaSetup | null;
@@ -66,7 +65,6 @@ export interface PacerSetup {
   readonly padMemory: SharedArrayBuffer;
   readonly inFlightMemory: SharedArrayBuffer;
   readonly inFlightLimits: InFlightLimits;
-  readonly coalesceNs: number;
   /** One for each sender. */
   readonly wakePorts: readonly MessagePort[];
 }

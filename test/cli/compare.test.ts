@@ -183,8 +183,6 @@ describe('comparing what two names stand for', () => {
     const twice = comparedRun(slower, { run: { options: { ...options, multiplier: 2 } } });
     for (const [a, b] of [[capture, twice] as const, [twice, capture] as const])
       await expect(compareNamed(a, b, DEFAULTS)).rejects.toThrow('multiplier: 1 | 2');
-    const bunched = comparedRun(slower, { run: { options: { ...options, coalesceMs: 1 } } });
-    await expect(compareNamed(capture, bunched, DEFAULTS)).rejects.toThrow('coalesceMs: 0 | 1');
   });
 
   test('compares files of profiles and captures by their profiles', async () => {

@@ -29,7 +29,6 @@ describe('the facts that two runs must have in common', () => {
       sessionOrder: 'open',
       timeoutMs: 300_000,
       maxRatePerSecond: null,
-      coalesceMs: 0,
     };
     const one = comparedRun(a, { run: { options: own } });
     const others = {
@@ -37,10 +36,9 @@ describe('the facts that two runs must have in common', () => {
       sessionOrder: 'partly-open',
       timeoutMs: 500,
       maxRatePerSecond: 10,
-      coalesceMs: 1,
     };
     await expect(compareNamed(one, comparedRun(b, { run: { options: others } }), DEFAULTS)).rejects.toThrow(
-      /coalesceMs: 0 \| 1\n.*sessionOrder: open \| partly-open\n.*timeoutMs: 300000 \| 500\n.*maxRatePerSecond: null \| 10/,
+      /sessionOrder: open \| partly-open\n.*timeoutMs: 300000 \| 500\n.*maxRatePerSecond: null \| 10/,
     );
     // What is still open at the end failed, so how long that is waited for decides as well.
     const hasty = comparedRun(b, { run: { options: { ...own, drainDeadlineMs: 0 } } });
@@ -49,21 +47,6 @@ describe('the facts that two runs must have in common', () => {
     // A run of an older version does not say.
     const older = comparedRun(b, { run: { options: { multiplier: 1.5 } } });
     expect((await compareNamed(one, older, DEFAULTS)).verdict).toBe('SAME');
-    // But in none of an older version did sends leave together.
-    const bunched = comparedRun(a, { run: { options: { ...own, coalesceMs: 1 } } });
-    await expect(compareNamed(older, bunched, DEFAULTS)).rejects.toThrow('coalesceMs: 0 | 1');
-  });
-
-  test('holds runs whose sends were to leave together against nothing', async () => {
-    const { a, b } = calmSends(COUNT, 1);
-    const bunched = (sends: readonly Send[], multiplier: number) =>
-      comparedRun(sends, {
-        run: { options: { multiplier, coalesceMs: 1 } },
-        bounds: { coalesceNs: 1e6 },
-      });
-    const { verdict, reasons } = await compareNamed(bunched(a, 1.5), bunched(b, 1.5), DEFAULTS);
-    expect(verdict).toBe('INCONCLUSIVE');
-    expect(reasons.map(({ code }) => code)).toEqual(['run_a_coalesced', 'run_b_coalesced']);
   });
 
   test('refuses runs that named another host, or set other headers on every request', async () => {

@@ -14,13 +14,6 @@ test('a start that was set is the start of the run, and not of its calibration',
   expect(atOnce(options).startAtUs).toBeNull();
 });
 
-test('a calibration sends each request at its instant, whatever the run does', () => {
-  const raw = { target: 'http://staging', coalesce: '1ms', calibrate: '2m' };
-  const options = resolveReplayOptions(raw, COMMAND_LINE_ALONE);
-  expect(options.coalesceMs).toBe(1);
-  expect(atOnce(options).coalesceMs).toBe(0);
-});
-
 test.each([
   [null, 1_000, 1_000, true],
   [100, 0, 0, true],

@@ -70,37 +70,6 @@ describe('a replay against a unix socket, by two senders, on connections as reco
   });
 });
 
-describe('a replay whose sends may leave together', () => {
-  it('sends all of the plan once, and says before it starts and at the end what it bends', async () => {
-    const server = await RawServer.start((_request, socket) => socket.write(answer()));
-    const exchanges = Array.from({ length: 600 }, (_, at) =>
-      exchangeOf({
-        arrivalUs: TEST_EPOCH_US + at * 250,
-        request: requestMessage({ target: `/infer?n=${at}`, headers: [['Host', 'prod.internal']] }),
-      }),
-    );
-    const capture = captureOf(exchanges);
-    const target = `http://127.0.0.1:${server.port}`;
-    const result = await replay(capture, target, ['--json', '--coalesce', '1ms']);
-    await server.close();
-    const document = documentOf(result);
-    expect(document).toMatchObject({ planned: 600, sent: 600, completed: 600 });
-    expect(document).toMatchObject({ options: { coalesceMs: 1 }, bounds: { coalesceNs: 1e6 } });
-    const ns = server.requests.map(({ target }) => Number(target.split('n=')[1]));
-    expect(ns.toSorted((a, b) => a - b)).toEqual(exchanges.map((_, at) => at));
-    expect(document.fidelity.planned.cv).toBeLessThan(0.01);
-    expect(document.fidelity.cvLessCoalesce).toBeLessThan(document.fidelity.sent.cv ?? 0);
-    expect(document.notes.map(({ code }) => code)).toContain('coalesced');
-    const reader = new RunReader(result.out);
-    const early = [...reader.sends()].filter(
-      ({ actualOffsetNs, intendedOffsetNs }) => (actualOffsetNs ?? 0) < intendedOffsetNs,
-    );
-    reader.close();
-    expect(early).toEqual([]);
-    expect(result.stderr).toContain('coalesce 1.0 ms: keeps order and counts;');
-  });
-});
-
 describe('credentials of --header', () => {
   it('go to the target alone: a redirect is an answer, and nobody follows it', async () => {
     const elsewhere = await serverOf();

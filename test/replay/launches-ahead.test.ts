@@ -6,11 +6,11 @@ import { outgoing } from '../support/transport-stage.ts';
 const MS = 1_000_000;
 
 /** A sender of a hundred requests that are so far from each other. */
-function stageOf(gapNs: number, coalesceNs = 0): LaunchStage {
+function stageOf(gapNs: number): LaunchStage {
   const planned = Array.from({ length: 100 }, (_, index) =>
     outgoing({ intendedOffsetNs: (index + 1) * gapNs }, index),
   );
-  return new LaunchStage(planned, CONNECTIONS, {}, coalesceNs);
+  return new LaunchStage(planned, CONNECTIONS);
 }
 
 describe('how far ahead a sender lays out', () => {
@@ -36,17 +36,14 @@ describe('how far ahead a sender lays out', () => {
 });
 
 describe('a request that has not left in time', () => {
-  test.each([
-    ['at its instant', 0, 1],
-    ['as late as it may be to leave with others', MS, 2],
-  ])('is its sender’s again where it should have left %s', (_title, coalesceNs, overdueMs) => {
-    const stage = stageOf(10 * MS, coalesceNs);
+  test('is its sender’s again', () => {
+    const stage = stageOf(10 * MS);
     stage.at(0);
     stage.launches.layOut();
-    stage.at(10 * MS + coalesceNs + 49_000);
+    stage.at(10 * MS + 49_000);
     stage.launches.settle();
     expect(stage.told).toEqual([]);
-    stage.at((10 + overdueMs) * MS);
+    stage.at(11 * MS);
     stage.launches.settle();
     expect(stage.told).toEqual(['overdue 0']);
     expect(stage.launches.size).toBe(0);

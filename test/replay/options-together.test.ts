@@ -15,14 +15,4 @@ describe('options that do not go together', () => {
       '--session-order',
     );
   });
-
-  it.each([
-    ['--session-order partly-open', { sessionOrder: 'partly-open' }],
-    ['--connections recorded', { connections: 'recorded' }],
-    ['--shard', { shard: '0/3' }],
-  ])('refuses sends that leave together with %s', (flag, raw) => {
-    const asked = { target: 'http://staging', coalesce: '1ms', ...raw };
-    expect(() => resolveReplayOptions(asked, COMMAND_LINE_ALONE)).toThrow(`--coalesce goes without ${flag}`);
-    expect(() => resolveReplayOptions({ ...asked, coalesce: '0ms' }, COMMAND_LINE_ALONE)).not.toThrow();
-  });
 });

@@ -71,7 +71,6 @@ describe('resolveReplayOptions', () => {
       sessionOrder: 'open',
       connections: 'pooled',
       maxConnectionAgeMs: null,
-      coalesceMs: 0,
       maxInFlight: 10_000,
       maxInFlightBytes: 268_435_456,
       maxRatePerSecond: null,

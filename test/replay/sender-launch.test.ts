@@ -6,7 +6,7 @@ import { atOnce, MS, Stage } from '../support/sender-stage.ts';
 /** A sender whose connections are asked for, and refused, so often. */
 function stage(): { readonly stage: Stage; readonly asked: number[] } {
   const asked: number[] = [];
-  const stage = new Stage(atOnce, {}, {}, { pad: { pad: LaunchPad.create(1), sender: 0, coalesceNs: 0 } });
+  const stage = new Stage(atOnce, {}, {}, { pad: { pad: LaunchPad.create(1), sender: 0 } });
   Object.assign(stage.transport, {
     layOut: ({ index }: { readonly index: number }) => {
       asked.push(index);

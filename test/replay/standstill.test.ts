@@ -47,7 +47,6 @@ async function leaving(origin: string, leaveMs: number): Promise<SendResult> {
     catchUpGapNs: 1e6,
     warmConnections: 1,
     maxConnectionAgeMs: null,
-    coalesceNs: 0,
     caPem: null,
     acceptAnyCertificate: false,
   };

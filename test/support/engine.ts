@@ -26,7 +26,6 @@ export function engineFor(
       readAheadRequests: 4_096,
       warmConnections: 2,
       maxConnectionAgeMs: null,
-      coalesceNs: 0,
       caPem: null,
       acceptAnyCertificate: false,
       ...options,

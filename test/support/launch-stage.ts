@@ -73,7 +73,6 @@ export class LaunchStage {
     planned: readonly OutgoingRequest[],
     connections = CONNECTIONS,
     limits: Partial<InFlightLimits> = {},
-    coalesceNs = 0,
   ) {
     this.planned = [...planned];
     this.inFlight = InFlight.create({ maxRequests: 1_000, maxBodyBytes: 2 ** 30, ...limits });
@@ -81,7 +80,6 @@ export class LaunchStage {
     this.launches = new Launches({
       pad: this.pad,
       sender: 0,
-      coalesceNs,
       transport: this.transport,
       clock: this.clock,
       startNs: START_NS,

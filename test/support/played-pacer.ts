@@ -42,8 +42,6 @@ export class Played {
   readonly written: { readonly fd: number; readonly atNs: number }[] = [];
   /** Senders as they were woken, each with how many had been written by then. */
   readonly woken: { readonly sender: number; readonly written: number; readonly atNs: number }[] = [];
-  /** How late sends may be to share a wake. */
-  coalesceNs = 0;
   readonly #orders: number[];
 
   constructor(dues: readonly Due[], senders: number) {
@@ -68,13 +66,8 @@ export class Played {
       return takes(fd);
     };
     const launcher = new Launcher(this.pad, this.ring.senders, this.inFlight, this.clock, write);
-    return runPacer(
-      this.ring,
-      launcher,
-      { startNs: START_NS, coalesceNs: this.coalesceNs },
-      this.clock,
-      (sender) =>
-        this.woken.push({ sender, written: this.written.length, atNs: this.clock.anchor().monotonicNs }),
+    return runPacer(this.ring, launcher, START_NS, this.clock, (sender) =>
+      this.woken.push({ sender, written: this.written.length, atNs: this.clock.anchor().monotonicNs }),
     );
   }
 

@@ -36,7 +36,6 @@ const OUR_CAUSES: ReadonlySet<string> = new Set([
   'cpu_throttled',
   'stalled',
   'arrivals_off_plan',
-  'coalesced',
   'in_flight_cap',
   'shards_missing',
   'shards_apart',
@@ -50,7 +49,6 @@ export function runFactDifferences(a: ReplayDocument, b: ReplayDocument): FactDi
   const facts: [string, unknown, unknown][] = [
     ['capture', nameOf(a.capture), nameOf(b.capture)],
     ...PLAN_OPTIONS.map((name): [string, unknown, unknown] => [name, a.options[name], b.options[name]]),
-    ['coalesceMs', coalesceMsOf(a), coalesceMsOf(b)],
     ...LATER_OPTIONS.filter((name) => name in a.options && name in b.options).map(
       (name): [string, unknown, unknown] => [name, statedOf(a, name), statedOf(b, name)],
     ),
@@ -58,11 +56,6 @@ export function runFactDifferences(a: ReplayDocument, b: ReplayDocument): FactDi
   // A run that was not checked is held to nothing; two that were, to the same.
   const [checkA, checkB] = [a.options['check'] ?? null, b.options['check'] ?? null];
   return differing(checkA === null || checkB === null ? facts : [...facts, ['check', checkA, checkB]]);
-}
-
-/** Before there was a choice each send was by itself. */
-function coalesceMsOf({ options }: ReplayDocument): unknown {
-  return options['coalesceMs'] ?? 0;
 }
 
 /** Of headers that are set on every request the names: a run keeps no values, because they may be credentials. */
@@ -84,7 +77,6 @@ export function recordingFactDifferences(run: ReplayDocument): FactDifference[] 
     ['stages', null, run.options['stages'] ?? null],
     ['targetShare', 1, run.options['targetShare'] ?? 1],
     ['shard', null, run.options['shard'] ?? null],
-    ['coalesceMs', 0, coalesceMsOf(run)],
   ]);
 }
 

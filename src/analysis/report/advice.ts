@@ -130,19 +130,13 @@ export const ADVICE: Readonly<Record<ReasonCode | ReportReasonCode, Advice>> = {
   violated_by_our_lag: {
     title: 'Violated, perhaps by our own lateness',
     means: 'It speaks neither against the target nor for it.',
-    next: 'Where `--coalesce` was given, replay without it. Else compare scheduled and service latency below: where only the scheduled one is high, the time was lost on our side. Where both are, answers may have been read late: see lag and standstills, and replay from idle cores.',
+    next: 'Compare scheduled and service latency below: where only the scheduled one is high, the time was lost on our side. Where both are, answers may have been read late: see lag and standstills, and replay from idle cores.',
   },
   partly_open: {
     title: 'Sessions waited for the target',
     means:
       'Follow-ups waited for the answer before them, so a slower target was offered less. The figures are no capacity for an open load.',
     next: 'For a capacity, replay with `--session-order open`.',
-  },
-  coalesced: {
-    title: 'Sends were to leave together',
-    means:
-      'The target had the load in bunches of what came due within the time of `--coalesce`, each send about so much late at most. It may have been slower for that and have refused more, or have worked cheaper.',
-    next: 'For a capacity, for latencies of sends at their instants, and for a FAIL, replay without `--coalesce`.',
   },
   turned_away: {
     title: 'A few requests were turned away',

@@ -39,7 +39,7 @@ export function arrivalTable({ fidelity, bounds, interrupted }: ReplayDocument):
     title: `Arrivals: ${names.join(', ')}`,
     unit: 'requests/s for rates; CV and index of dispersion (IDC) are ratios, 1 for random traffic',
     source: `arrivals as recorded, intended instants, and instants of sending${interrupted === null ? '' : ', of what was read of the plan until the run was stopped'}; IDC in windows from the first arrival, left out below 20 windows`,
-    lookFor: `sent beside ${due.name}: CV and IDC may differ by ${shareText(bounds.arrivalShare)} or ${numberText(bounds.arrivalDifference)}${coalesced(bounds) ? ', the CV less the lateness that --coalesce allows' : ''}. Recorded beside planned shows what the scaling bends${due.name === 'planned' ? '' : `, planned beside came due what the waiting of ${fidelity.waitsFor ?? 'sessions'} does`}`,
+    lookFor: `sent beside ${due.name}: CV and IDC may differ by ${shareText(bounds.arrivalShare)} or ${numberText(bounds.arrivalDifference)}. Recorded beside planned shows what the scaling bends${due.name === 'planned' ? '' : `, planned beside came due what the waiting of ${fidelity.waitsFor ?? 'sessions'} does`}`,
     columns: columnsOf(['measure'], [...names, `sent − ${due.name}`]),
     rows: [
       row('requests', ({ count }) => count),
@@ -47,32 +47,12 @@ export function arrivalTable({ fidelity, bounds, interrupted }: ReplayDocument):
       row('busiest second', ({ peak1s }) => peak1s),
       row('busiest second ÷ mean', ({ peakToMean1s }) => peakToMean1s),
       row('CV of gaps', ({ cv }) => cv),
-      ...(coalesced(bounds) ? [lessCoalesceRow(fidelity)] : []),
       ...IDC_WINDOWS.map((window) => row(`IDC ${window} s`, ({ idc }) => idc[window])),
       row('ties', ({ ties }) => ties),
       row('gap p50, ms', ({ gapMs }) => gapMs?.p50),
       row('gap p99, ms', ({ gapMs }) => gapMs?.p99),
     ],
   };
-}
-
-/** Of what was sent alone; held against the CV of what it was sent for. */
-function lessCoalesceRow(fidelity: ReplayDocument['fidelity']): string[] {
-  const { streams, due } = arrivalStreams(fidelity);
-  const { cvLessCoalesce = null } = fidelity;
-  const change =
-    due.figures.cv === null || cvLessCoalesce === null ? NONE : changeText(due.figures.cv, cvLessCoalesce);
-  return [
-    'CV of gaps less --coalesce',
-    ...streams.slice(1).map(() => NONE),
-    numberText(cvLessCoalesce),
-    change,
-  ];
-}
-
-/** Older runs do not say. */
-function coalesced({ coalesceNs = 0 }: Partial<ReplayDocument['bounds']>): boolean {
-  return coalesceNs > 0;
 }
 
 function changeText(due: number, sent: number): string {

@@ -13,8 +13,7 @@ import { tightenTimers } from '../../replay/timer-slack.ts';
 /** The thread that keeps time for a replay, and writes what is laid out. Started by the engine only. */
 if (!parentPort) throw new Error('the pacer runs as a worker thread');
 const port = parentPort;
-const { ringMemory, padMemory, inFlightMemory, inFlightLimits, coalesceNs, wakePorts } =
-  workerData as PacerSetup;
+const { ringMemory, padMemory, inFlightMemory, inFlightLimits, wakePorts } = workerData as PacerSetup;
 const ring = new DueRing(ringMemory);
 // A sender that died of a fault closed its sockets unasked, and their numbers may be other files' by now.
 const writeNow: WriteNow = ({ fd, inode }, bytes, length) =>
@@ -31,7 +30,7 @@ rehearseLaunches(systemClock, writeNow);
 
 tightenTimers();
 port.once('message', ({ startNs }: ToPacer) => {
-  const lateness = runPacer(ring, launcher, { startNs, coalesceNs }, systemClock, (sender) =>
+  const lateness = runPacer(ring, launcher, startNs, systemClock, (sender) =>
     wakePorts[sender]?.postMessage(0),
   );
   for (const wakePort of wakePorts) wakePort.close();

@@ -19,22 +19,6 @@ const titlesOf = (document: ReplayDocument) => arrivalTable(document).columns.ma
 const rowOf = (document: ReplayDocument, name: string) =>
   arrivalTable(document).rows.find(([measure]) => measure === name);
 
-describe('the arrivals of a run whose sends were to leave together', () => {
-  const coalesced = {
-    ...open,
-    bounds: { ...open.bounds, coalesceNs: 1e6 },
-    fidelity: { ...fidelity, planned: { ...fidelity.planned, cv: 0.25 }, cvLessCoalesce: 0.5 },
-  };
-
-  test('have the CV that is judged, beside that of what was sent', () => {
-    const row = rowOf(coalesced, 'CV of gaps less --coalesce');
-    expect(row).toEqual(['CV of gaps less --coalesce', '–', '–', '0.5', '+0.25']);
-    expect(row).toHaveLength(titlesOf(coalesced).length);
-    expect(arrivalTable(coalesced).lookFor).toContain('the CV less the lateness that --coalesce allows');
-    expect(rowOf(open, 'CV of gaps less --coalesce')).toBeUndefined();
-  });
-});
-
 describe('the arrivals of a partly open run', () => {
   test('are held against what came due, and not against the plan that the target slowed down', () => {
     expect(titlesOf(partlyOpen)).toEqual([
