@@ -9,7 +9,7 @@ import {
 import { jsonLastMember, jsonStart } from '../core/json-cursor.ts';
 import type { KeySource } from '../core/key-source.ts';
 import { spliceJson } from './json-splice.ts';
-import { newName, newScalar } from './new-names.ts';
+import { newDecimal, newHex, newName, newScalar } from './new-names.ts';
 import { type PerturbedPlace, perturbHeaders, perturbJson } from './perturbation.ts';
 import { RequestIds } from './request-ids.ts';
 
@@ -38,12 +38,17 @@ export interface Renamed {
 const OWN_HEADERS: ReadonlySet<string> = new Set([
   ...['x-request-id', 'request-id', 'x-correlation-id', 'correlation-id', 'x-client-request-id'],
   ...['x-ms-client-request-id', 'triton-request-id', 'ce-id', 'idempotency-key', 'x-idempotency-key'],
-  ...['x-b3-traceid', 'x-b3-spanid', 'x-b3-parentspanid', 'x-datadog-trace-id', 'x-datadog-parent-id'],
+  ...['x-datadog-trace-id', 'x-datadog-parent-id'],
 ]);
-/** Here a version or flags stand beside the ids; those are the long hexadecimal parts. */
+/**
+ * Ids here are hexadecimal even where one has digits only, and a version, a time or flags may stand beside them. The
+ * span of Google's header, behind a slash, is decimal.
+ */
 const TRACE_HEADERS: ReadonlySet<string> = new Set([
   ...['traceparent', 'b3', 'uber-trace-id', 'x-cloud-trace-context', 'x-amzn-trace-id'],
+  ...['x-b3-traceid', 'x-b3-spanid', 'x-b3-parentspanid'],
 ]);
+const TRACE_IDS = /(?<=\/)(?<decimal>\d+)|(?<![0-9a-f])[0-9a-f]{9,32}(?![0-9a-f])/gi;
 const SERVER_ISSUED = 'previous_response_id';
 
 /** Whether a request goes on from an answer that the recorded server gave to somebody else. */
@@ -103,10 +108,9 @@ export class CopyIdentity {
   #header([name, value]: HeaderPair, salt: string): HeaderPair {
     const lower = name.toLowerCase();
     if (TRACE_HEADERS.has(lower)) {
-      return [
-        name,
-        value.replace(/[0-9a-f]{8,}|(?<=[/=])\d{8,}/gi, (id) => newName(id, salt).slice(0, id.length)),
-      ];
+      const renew = (id: string, decimal?: string) =>
+        decimal === undefined ? newHex(id, salt) : newDecimal(decimal, salt);
+      return [name, value.replace(TRACE_IDS, renew)];
     }
     if (OWN_HEADERS.has(lower)) return [name, newName(value, salt)];
     for (const source of this.#session) {
@@ -127,9 +131,7 @@ export class CopyIdentity {
       const equals = pair.indexOf('=');
       if (equals <= 0 || equals === pair.length - 1 || !keys.includes(pair.slice(0, equals))) return pair;
       const value = pair.slice(equals + 1);
-      // Of an escaped value the escapes are no letters to be exchanged.
-      const own = newName(value.includes('%') ? Buffer.from(value).toString('hex') : value, salt);
-      return `${pair.slice(0, equals)}=${own}`;
+      return `${pair.slice(0, equals)}=${queryValueRenamed(value, salt)}`;
     });
     return `${target.slice(0, question)}?${renamed.join('&')}`;
   }
@@ -181,6 +183,17 @@ function sessionRenamed(
 ): string | null {
   const isNone = value.isText ? value.literal === '""' : zeroIsNone && Number(value.literal) === 0;
   return isNone ? null : newScalar(value, salt);
+}
+
+/** Escapes in a value are no letters to be exchanged: what they stand for is renamed. */
+function queryValueRenamed(value: string, salt: string): string {
+  if (!value.includes('%')) return newName(value, salt);
+  try {
+    return encodeURIComponent(newName(decodeURIComponent(value), salt));
+  } catch {
+    // Escaped bytes that are no text.
+    return newName(Buffer.from(value).toString('hex'), salt);
+  }
 }
 
 function cookieRenamed(cookies: string, name: string, salt: string): string {

@@ -282,6 +282,124 @@ describe('newName', () => {
 
   it('adds to a short name what makes it telling', () => {
     expect(newName('u1', 'a')).toMatch(/^[a-z]\d-[0-9a-f]{12}$/);
-    expect(newName('42', 'a')).toMatch(/^\d{14}$|^[0-9a-f]{2}\d{12}$/);
+    expect(newName('42', 'a')).toMatch(/^\d{15}$/);
+  });
+});
+
+describe('ids of copies keep their form', () => {
+  const U64 = 2n ** 64n - 1n;
+  const uuid = fc.uuid();
+  const salt = fc.string();
+
+  function sent(name: string, value: string, sessionSalt: string): string {
+    const payload = requestPayload('/v1/chat', [[name, value]], '{}');
+    return ready(builderOf().build(payload, copyOf(1, sessionSalt))).headers[name] ?? '';
+  }
+
+  it.each(['x-datadog-trace-id', 'x-datadog-parent-id', 'x-request-id', 'x-session-id'])(
+    'a decimal %s stays a decimal 64-bit unsigned',
+    (name) => {
+      fc.assert(
+        fc.property(fc.bigInt({ min: 1n, max: U64 }), salt, (id, each) => {
+          const renewed = sent(name, String(id), each);
+          expect(renewed).toMatch(/^[1-9]\d*$/);
+          expect(BigInt(renewed) <= U64).toBe(true);
+          expect(renewed).not.toBe(String(id));
+          if (String(id).length >= 12) expect(renewed).toHaveLength(String(id).length);
+          if (id < 2n ** 63n) expect(BigInt(renewed) < 2n ** 63n).toBe(true);
+        }),
+      );
+    },
+  );
+
+  it('a UUID keeps its version, its variant and its case', () => {
+    fc.assert(
+      fc.property(uuid, fc.boolean(), salt, (id, isUpper, each) => {
+        const before = isUpper ? id.toUpperCase() : id;
+        const after = newName(before, each);
+        expect(after).toMatch(
+          /^[0-9a-f]{8}-[0-9a-f]{4}-[1-9a-f][0-9a-f]{3}-[89ab][0-9a-f]{3}-[0-9a-f]{12}$/i,
+        );
+        expect(after[14]).toBe(before[14]);
+        expect(after).not.toBe(before);
+        if (/[a-f]/i.test(before)) expect(after).toBe(isUpper ? after.toUpperCase() : after.toLowerCase());
+      }),
+    );
+  });
+
+  it('a traceparent stays valid, and b3 ids stay hexadecimal even where they have digits only', () => {
+    const digitsOr = (length: number) =>
+      fc
+        .oneof(
+          fc.stringMatching(new RegExp(`^[0-9a-f]{${length}}$`)),
+          fc.stringMatching(new RegExp(`^[0-9]{${length}}$`)),
+        )
+        .filter((id) => !/^0+$/.test(id));
+    fc.assert(
+      fc.property(
+        digitsOr(32),
+        digitsOr(16),
+        fc.constantFrom('00', '01', 'ff'),
+        salt,
+        (trace, span, flags, each) => {
+          const [version, newTrace = '', newSpan = '', newFlags] = sent(
+            'traceparent',
+            `00-${trace}-${span}-${flags}`,
+            each,
+          ).split('-');
+          expect([version, newFlags]).toEqual(['00', flags]);
+          expect(newTrace).toMatch(/^(?!0+$)[0-9a-f]{32}$/);
+          expect(newSpan).toMatch(/^(?!0+$)[0-9a-f]{16}$/);
+          expect(newTrace).not.toBe(trace);
+          // One trace is one trace in every form that it is told in.
+          expect(sent('x-b3-traceid', trace, each)).toBe(newTrace);
+          expect(sent('b3', `${trace}-${span}-1`, each)).toBe(`${newTrace}-${newSpan}-1`);
+        },
+      ),
+    );
+  });
+
+  it('of other headers of traces the time, the flags and what says "none" stay', () => {
+    expect(sent('x-amzn-trace-id', 'Root=1-67891233-abcdef012345678912345678;Sampled=1', 'a')).toMatch(
+      /^Root=1-67891233-[0-9a-f]{24};Sampled=1$/,
+    );
+    const google = /^[0-9a-f]{32}\/(\d{20});o=1$/.exec(
+      sent('x-cloud-trace-context', `105445aa7843bc8bf206b12000100000/${U64};o=1`, 'a'),
+    );
+    expect(BigInt(google?.[1] ?? 0) <= U64).toBe(true);
+    expect(sent('uber-trace-id', '4bf92f3577b34da6a3ce929d0e0e4736:00f067aa0ba902b7:0:1', 'a')).toMatch(
+      /^[0-9a-f]{32}:[0-9a-f]{16}:0:1$/,
+    );
+    expect(sent('x-datadog-parent-id', '0', 'a')).toBe('0');
+  });
+
+  it('a number in a body stays an integer in range, of the same length where that tells it from others', () => {
+    const safe = fc.integer({ min: 1, max: Number.MAX_SAFE_INTEGER }).map(BigInt);
+    fc.assert(
+      fc.property(fc.oneof(safe, fc.bigInt({ min: 1n, max: U64 })), salt, (id, each) => {
+        const body = `{"model":"m","rid":${id},"user":${id}}`;
+        const copy = ready(builderOf().build(requestPayload('/v1/completions', [], body), copyOf(1, each)));
+        const [, rid = '', user = ''] = /^\{"model":"m","rid":(\d+),"user":(\d+)\}$/.exec(copy.body) ?? [];
+        for (const renewed of [rid, user]) {
+          expect(renewed).toMatch(/^[1-9]\d*$/);
+          expect(BigInt(renewed)).not.toBe(id);
+          expect(
+            BigInt(renewed) <= (id <= Number.MAX_SAFE_INTEGER ? BigInt(Number.MAX_SAFE_INTEGER) : U64),
+          ).toBe(true);
+          if (String(id).length >= 12) expect(renewed).toHaveLength(String(id).length);
+        }
+      }),
+    );
+  });
+
+  it('of a prefixed id the prefix stays, and of an escaped query value the escapes', () => {
+    expect(newName('req_0f8fad5b-d9cb-469f-a165-70867728950e', 'a')).toMatch(
+      /^req_[0-9a-f]{8}-[0-9a-f]{4}-4[0-9a-f]{3}-[89ab][0-9a-f]{3}-[0-9a-f]{12}$/,
+    );
+    expect(newName('01ARZ3NDEKTSV4RRFFQ69G5FAV', 'a')).toMatch(/^[0-7][0-9A-HJKMNP-TV-Z]{25}$/);
+    const escaped = requestPayload('/v1/chat?sid=who%40example.com%2Fabcdef', [], '{}');
+    expect(ready(builderOf().build(escaped, copyOf(1))).request.path).toMatch(
+      /^\/v1\/chat\?sid=[a-z]{3}%40[a-z]{7}\.[a-z]{3}%2F[a-z]{6}$/,
+    );
   });
 });
