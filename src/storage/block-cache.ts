@@ -1,18 +1,16 @@
-import type { BlockSlots } from './block-slots.ts';
-
 /** Unpacked slots of a block or tail. */
 export interface UnpackedBlock {
   readonly file: string;
   readonly firstSlot: number;
-  readonly slots: Pick<BlockSlots, 'length' | 'at'>;
+  readonly slots: readonly Uint8Array[];
   /** Of its content alone. */
   readonly bytes: number;
 }
 
 /** Tails are small, and a look-up walks the list: so many blocks are kept at most, whatever their bytes. */
 const BLOCKS_MAX = 256;
-/** What a slot takes beside its bytes: where it begins and ends. */
-const SLOT_BYTES = 8;
+/** What a slot takes beside its bytes: a view over its block. */
+const SLOT_BYTES = 96;
 /** A block past this share of the cache would push everything else out of it. */
 const LARGEST_SHARE = 0.25;
 

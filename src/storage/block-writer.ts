@@ -2,9 +2,7 @@ import { LIMITS } from '../core/limits.ts';
 import { encodeBlock } from './block.ts';
 import type { BlockCipher } from './block-cipher.ts';
 import type { Connection } from './database.ts';
-
-/** MessagePack's own bytes around a slot, at most. */
-const SLOT_OVERHEAD_BYTES = 5;
+import { SLOT_OVERHEAD_BYTES } from './message-codec.ts';
 
 /**
  * Gives slots to what is to be stored and writes them in blocks.

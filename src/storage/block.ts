@@ -1,9 +1,8 @@
 import { constants, crc32, zstdCompressSync, zstdDecompressSync } from 'node:zlib';
 import { LIMITS } from '../core/limits.ts';
 import type { BlockCipher } from './block-cipher.ts';
-import { BlockSlots } from './block-slots.ts';
 import { damaged } from './database.ts';
-import { encodeSlots } from './message-codec.ts';
+import { decodeSlots, encodeSlots } from './message-codec.ts';
 
 /** How a block's payload is coded. */
 const CODEC_STORED = 0;
@@ -50,7 +49,7 @@ export function encodeBlock(
     rawBytes: raw.byteLength,
     codec: (packed === null ? CODEC_STORED : CODEC_ZSTD) + (cipher === null ? 0 : CODEC_ENCRYPTED),
   };
-  const payload = cipher === null ? (packed ?? Buffer.from(raw)) : cipher.encrypt(packed ?? raw, place);
+  const payload = cipher === null ? (packed ?? raw) : cipher.encrypt(packed ?? raw, place);
   return { ...place, crc32: crc32(payload), payload };
 }
 
@@ -58,9 +57,9 @@ export function encodeBlock(
  * Unpacks a row into its slots.
  * @throws AppError CAPTURE_DAMAGED naming `file` when a bit of it has changed.
  */
-export function decodeBlock(row: BlockRow, file: string, cipher: BlockCipher | null): BlockSlots {
+export function decodeBlock(row: BlockRow, file: string, cipher: BlockCipher | null): Uint8Array[] {
   assertChecksum(row, file);
-  return new BlockSlots(decompress(decrypted(row, file, cipher), file), row.slots, file);
+  return decodeSlots(decompress(decrypted(row, file, cipher), file), row.slots, file);
 }
 
 /** @throws AppError CAPTURE_DAMAGED naming `file` when the payload is not the one that was stored. */

@@ -2,19 +2,18 @@ import { existsSync, statSync } from 'node:fs';
 import { AppError, reasonOf } from '../core/errors.ts';
 import { assertChecksum, type BlockRow, decodeBlock } from './block.ts';
 import type { BlockCipher } from './block-cipher.ts';
-import type { BlockSlots } from './block-slots.ts';
 import type { SegmentFile } from './capture-directory.ts';
 import type { CheckedSegments } from './checked-segments.ts';
 import { type Connection, openForReading, segmentError } from './database.ts';
 import { cipherFor, type EncryptionKey } from './encryption-key.ts';
 import { isIntact, type Manifest, readManifest, readManifestText } from './manifest.ts';
+import { decodeHeads } from './message-codec.ts';
 import { HOUR_COLUMNS, SELECT_HOUR_SUMS, SELECT_SECOND_SUMS } from './roll-up-queries.ts';
 import { assertReadable, isUnborn } from './schema.ts';
 import { factsOf, sha256Of } from './sealing.ts';
 import { readMeta } from './segment-meta.ts';
 import { MANIFEST_SUFFIX } from './segment-name.ts';
 import { SlotTable } from './slot-table.ts';
-import { StoredHeads } from './stored-heads.ts';
 
 /** What can be wrong with a capture. */
 export const PROBLEM_KINDS = [
@@ -180,7 +179,7 @@ export class SegmentCheck {
         table.add({ firstSlot: row.firstSlot, slots: row.slots, lengths });
         for (; !head.done && head.value < row.firstSlot + row.slots; head = heads.next()) {
           if (head.value < row.firstSlot) this.#headsMissing(head.value);
-          else this.#checkHeads(slots?.at(head.value - row.firstSlot));
+          else this.#checkHeads(slots?.[head.value - row.firstSlot]);
         }
       }
       for (; !head.done; head = heads.next()) this.#headsMissing(head.value);
@@ -196,7 +195,7 @@ export class SegmentCheck {
   }
 
   /** Null where nothing but the checksum can be asked. */
-  #slotsOf(row: BlockRow, cipher: BlockCipher | null): BlockSlots | null {
+  #slotsOf(row: BlockRow, cipher: BlockCipher | null): readonly Uint8Array[] | null {
     if (!this.#encrypted || cipher !== null) return decodeBlock(row, this.#segment.file, cipher);
     assertChecksum(row, this.#segment.file);
     return null;
@@ -204,7 +203,7 @@ export class SegmentCheck {
 
   /** Of a block that could not be unpacked there is nothing to look at. */
   #checkHeads(slot: Uint8Array | undefined): void {
-    if (slot !== undefined) this.#guard('payload', () => new StoredHeads(slot, this.#segment.file).rest);
+    if (slot !== undefined) this.#guard('payload', () => decodeHeads(slot, this.#segment.file));
   }
 
   #checkBodies(connection: Connection, slots: SlotTable): void {

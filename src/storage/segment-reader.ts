@@ -6,8 +6,16 @@ import type { TimeRange } from '../core/ports.ts';
 import type { BlockRow } from './block.ts';
 import type { SegmentFile } from './capture-directory.ts';
 import { type Connection, damaged, openForReading, segmentError, takenAway } from './database.ts';
-import { type RawExchange, rowFrom, SELECT_RANGE, SELECT_TIES } from './exchange-table.ts';
-import { PayloadPlaces, type RawPlace, SELECT_PLACES } from './payload-places.ts';
+import {
+  type PayloadPlace,
+  placeFrom,
+  type RawExchange,
+  type RawPlace,
+  rowFrom,
+  SELECT_PLACES,
+  SELECT_RANGE,
+  SELECT_TIES,
+} from './exchange-table.ts';
 import type { SecondRollUp } from './roll-ups.ts';
 import { assertReadable, isUnborn } from './schema.ts';
 import { assertOwnName, type SegmentIdentity } from './segment-identities.ts';
@@ -103,10 +111,10 @@ export class SegmentReader {
     return { meta: this.meta(), span: this.span(), exchanges: this.#guard(count) ?? 0 };
   }
 
-  /** Where the payloads of the exchanges `firstId` to `lastId` lie. */
-  payloadPlaces(firstId: number, lastId: number): PayloadPlaces {
+  /** Where the payloads of the exchanges `firstId` to `lastId` lie, by id. */
+  payloadPlaces(firstId: number, lastId: number): Map<number, PayloadPlace> {
     const places = this.#statements.of<[number, number], RawPlace>(SELECT_PLACES).raw();
-    return this.#guard(() => new PayloadPlaces(firstId, places.all(firstId, lastId), this.#segment.file));
+    return this.#guard(() => new Map(places.all(firstId, lastId).map((raw) => [raw[0], placeFrom(raw)])));
   }
 
   /** The block or tail that holds a slot; null when there is none. */

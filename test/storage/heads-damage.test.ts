@@ -35,25 +35,18 @@ function captureWithHeads(change: (heads: Buffer) => Buffer): string {
   return directory;
 }
 
-describe('heads whose request is sound and whose rest is not', () => {
+describe('heads that were changed', () => {
   it.each([
     ['have a byte too many', (heads: Buffer) => Buffer.concat([heads, Buffer.from([0xc0])])],
     ['are cut off', (heads: Buffer) => heads.subarray(0, -1)],
     // The times of the response: an empty array, in place of which nil stands.
     ['hold something else', (heads: Buffer) => Buffer.concat([heads.subarray(0, -1), Buffer.from([0xc0])])],
-  ])('give the request, refuse the answer each time, and are found by verify: they %s', (_, change) => {
+  ])('are refused each time, and are found by verify: they %s', (_, change) => {
     const directory = captureWithHeads(change);
     const reader = new CaptureReader(directory);
     const [row] = [...reader.rows()];
-    const payload = row === undefined ? null : reader.payload(row);
-    expect(payload?.request?.head.length).toBeGreaterThan(0);
-    for (const ask of [
-      () => payload?.response,
-      () => payload?.responseChunks,
-      () => payload?.requestChunks,
-      () => payload?.response,
-    ]) {
-      expect(ask).toThrow(expect.objectContaining({ code: 'CAPTURE_DAMAGED' }));
+    for (let time = 0; time < 2; time += 1) {
+      expect(() => row && reader.payload(row)).toThrow(expect.objectContaining({ code: 'CAPTURE_DAMAGED' }));
     }
     reader.close();
     expect(verifyCapture(directory, { encryptionKey: null, onSegment: () => {} })).toMatchObject({
