@@ -214,7 +214,10 @@ const operation: Adder = (command) => {
 const gateway: Adder = (command) => {
   const seconds = (ms: number) => (ms === 0 ? 'off' : `${ms / 1000}s`);
   command
-    .option('--forwarded-headers', 'gateway: set X-Forwarded-For, -Proto and -Host, replacing the client’s')
+    .option(
+      '--forwarded-headers',
+      'gateway: set X-Forwarded-For, -Proto, -Host, X-Real-IP and Forwarded, replacing the client’s',
+    )
     .option('--websocket', 'gateway: let connections be upgraded to WebSocket')
     .option('--refuse-marked', 'gateway: answer 403 to replayed traffic')
     .option(

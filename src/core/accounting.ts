@@ -18,6 +18,7 @@ export const LOSS_REASONS = [
   'encode_failed',
   'crash_gap',
   'shutdown_timeout',
+  'tap_failed',
 ] as const;
 export type LossReason = (typeof LOSS_REASONS)[number];
 

@@ -11,6 +11,9 @@ import { planeOf } from './planes.ts';
 import { RecorderLink } from './recorder-link.ts';
 import type { UnreportedLoss } from './recorder-reports.ts';
 
+/** Failed recordings are reported at most once in this time, ns. */
+const TAP_FAILURE_SPACING_NS = 10e9;
+
 /**
  * A forwarder as the supervisor talks to it. It lives until it is drained, or until its supervisor is gone: then
  * it drains by itself, because nobody could stop it any more.
@@ -24,12 +27,18 @@ export class ForwarderProcess {
   #plane: DataPlane | null = null;
   #beat: NodeJS.Timeout | null = null;
   #draining = false;
+  /** When a failed recording was last reported. */
+  #tapFailureNs = Number.NEGATIVE_INFINITY;
 
   constructor(deps: { clock: Clock; say: (message: FromForwarder) => void; onEnd: () => void }) {
     this.#clock = deps.clock;
     this.#say = deps.say;
     this.#onEnd = deps.onEnd;
-    this.#link = new RecorderLink({ clock: deps.clock, ledger: this.#ledger });
+    this.#link = new RecorderLink({
+      clock: deps.clock,
+      ledger: this.#ledger,
+      onTapFailure: (error) => this.#noteTapFailure(error),
+    });
   }
 
   async hear(message: ToForwarder, socket: Socket | undefined): Promise<void> {
@@ -50,6 +59,15 @@ export class ForwarderProcess {
     this.#say({ type: 'drained', reading: this.#read(untold), cut });
     this.#link.end();
     this.#onEnd();
+  }
+
+  #noteTapFailure(error: unknown): void {
+    const nowNs = this.#clock.nowNs();
+    if (nowNs - this.#tapFailureNs < TAP_FAILURE_SPACING_NS) return;
+    this.#tapFailureNs = nowNs;
+    const fields = { reason: reasonOf(error), stack: error instanceof Error ? error.stack : undefined };
+    const message = 'a connection is not recorded any more: recording it failed; its traffic goes on';
+    this.#say({ type: 'notice', notice: { level: 'error', message, fields } });
   }
 
   async #listen(options: ForwarderOptions): Promise<void> {

@@ -24,6 +24,8 @@ const EMPTY = new Uint8Array(0);
  */
 export class RecorderLink {
   readonly queue: SlabQueue;
+  /** Told of an exception that cost one connection its recording. */
+  readonly tapFailed: (error: unknown) => void;
   /** For heads in pieces, of all connections. */
   readonly proofBudget = new AssemblyBudget(LIMITS.proofBudgetBytes);
   readonly #ledger: Ledger;
@@ -41,10 +43,17 @@ export class RecorderLink {
   #awaited = 0;
   #onFlushed: (() => void) | null = null;
 
-  constructor(deps: { clock: Clock; ledger: Ledger; queue?: SlabQueue }) {
+  /** @param deps.onTapFailure told of an exception that cost one connection its recording */
+  constructor(deps: {
+    clock: Clock;
+    ledger: Ledger;
+    queue?: SlabQueue;
+    onTapFailure?: (error: unknown) => void;
+  }) {
     this.#clock = deps.clock;
     this.#ledger = deps.ledger;
     this.queue = deps.queue ?? new SlabQueue();
+    this.tapFailed = deps.onTapFailure ?? (() => undefined);
   }
 
   get attached(): boolean {

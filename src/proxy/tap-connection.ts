@@ -60,6 +60,8 @@ export class TapConnection implements Enrolled {
   #announced = false;
   #opaque = false;
   #closed = false;
+  /** Recording it met an exception: nothing more of it is recorded. */
+  #failed = false;
   #gap: Gap | null = null;
   /** Those that the recorder was told of and has not settled. */
   #toldGaps: Gap[] = [];
@@ -93,35 +95,46 @@ export class TapConnection implements Enrolled {
    * @returns where they lie for the recorder; null for what it is not given
    */
   client(bytes: Buffer, slab: Slab | null = null): readonly Piece[] | null {
-    const flags = this.#turnDue ? this.#turnFlags() : 0;
+    const turnStart = this.#turnDue;
     this.#turnDue = false;
-    if (!this.#opaque) this.#serial?.client(bytes);
-    return this.#pass(FRAME.clientBytes, bytes, slab, flags);
+    return this.#pass(FRAME.clientBytes, bytes, slab, turnStart);
   }
 
   /** Client bytes that belong to the turn which has begun, though its answer may be under way already. */
   restOfTurn(bytes: Buffer): void {
-    this.#pass(FRAME.clientBytes, bytes, null, 0);
+    this.#pass(FRAME.clientBytes, bytes, null, false);
   }
 
   /** As `client`. */
   server(bytes: Buffer, slab: Slab | null = null): readonly Piece[] | null {
     this.#turnDue = true;
-    if (!this.#opaque) this.#serial?.server(bytes);
-    return this.#pass(FRAME.serverBytes, bytes, slab, 0);
+    return this.#pass(FRAME.serverBytes, bytes, slab, false);
   }
 
   clientEnd(): void {
-    if (this.#announced && !this.#gap && !this.#opaque) this.#control(FRAME.clientEnd, 0, EMPTY);
+    this.#guard(() => {
+      if (this.#announced && !this.#gap && !this.#opaque) this.#control(FRAME.clientEnd, 0, EMPTY);
+    });
   }
 
   serverEnd(): void {
-    if (this.#announced && !this.#gap && !this.#opaque) this.#control(FRAME.serverEnd, 0, EMPTY);
+    this.#guard(() => {
+      if (this.#announced && !this.#gap && !this.#opaque) this.#control(FRAME.serverEnd, 0, EMPTY);
+    });
   }
 
   close(cause: CloseCause): void {
     if (this.#closed) return;
     this.#closed = true;
+    if (this.#guard(() => this.#sayClose(cause))) return;
+    // Nobody will be told how it ended, so nobody will settle what is left.
+    const fate: Fate = { kind: 'lost', because: 'tap_failed' };
+    this.#link.noteLoss(fate.because, this.account.settleAll(fate));
+    this.#oweToldGaps();
+    this.#retireIfSettled();
+  }
+
+  #sayClose(cause: CloseCause): void {
     this.#serial?.close();
     if (!this.#announced && !this.#gap && !this.#opaque) this.#announce();
     if (this.#announced) {
@@ -157,12 +170,13 @@ export class TapConnection implements Enrolled {
   recorderGone(): void {
     this.#announced = false;
     this.#oweToldGaps();
-    if (this.#gap && this.#gap.reason !== 'writer_down') {
+    const gapReason = this.#failed ? 'tap_failed' : 'writer_down';
+    if (this.#gap && this.#gap.reason !== gapReason) {
       this.#link.noteLoss(this.#gap.reason, gapTally(this.#gap));
       this.#gap = null;
     }
     this.#link.noteLoss('writer_down', this.account.settleAll({ kind: 'lost', because: 'writer_down' }));
-    this.#gap ??= newGap('writer_down');
+    this.#gap ??= newGap(gapReason);
     this.#retireIfSettled();
   }
 
@@ -175,14 +189,50 @@ export class TapConnection implements Enrolled {
     this.#gap = null;
   }
 
+  /**
+   * Recording must not harm traffic: an exception costs this connection the rest of its recording, which is counted
+   * as lost, and nothing else.
+   * @returns whether the work was done
+   */
+  #guard(work: () => void): boolean {
+    try {
+      work();
+      return true;
+    } catch (error) {
+      if (!this.#failed) this.#link.tapFailed(error);
+      this.#failed = true;
+      this.#gap ??= newGap('tap_failed');
+      return false;
+    }
+  }
+
+  #pass(type: FrameType, bytes: Buffer, slab: Slab | null, turnStart: boolean): readonly Piece[] | null {
+    const { account } = this;
+    const clientBytes = type === FRAME.clientBytes ? bytes.length : 0;
+    const serverBytes = bytes.length - clientBytes;
+    const seenBefore = account.seenClient + account.seenServer;
+    let pieces: readonly Piece[] | null = null;
+    const isDone = this.#guard(() => {
+      pieces = this.#record(type, bytes, slab, turnStart);
+    });
+    if (isDone) return pieces;
+    const isCounted = account.seenClient + account.seenServer > seenBefore;
+    if (this.#gap && !isCounted) this.#shed(this.#gap, clientBytes, serverBytes, turnStart);
+    return null;
+  }
+
   #turnFlags(): number {
     return this.#serial?.nothingOpen ? FLAG_TURN_START | FLAG_NOTHING_OPEN : FLAG_TURN_START;
   }
 
-  #pass(type: FrameType, bytes: Buffer, slab: Slab | null, flags: number): readonly Piece[] | null {
-    const turnStart = flags !== 0;
+  #record(type: FrameType, bytes: Buffer, slab: Slab | null, turnStart: boolean): readonly Piece[] | null {
+    const flags = turnStart ? this.#turnFlags() : 0;
     const clientBytes = type === FRAME.clientBytes ? bytes.length : 0;
     const serverBytes = bytes.length - clientBytes;
+    if (!this.#opaque) {
+      if (clientBytes > 0) this.#serial?.client(bytes);
+      else this.#serial?.server(bytes);
+    }
     if (this.#opaque) {
       this.account.seeSettled(clientBytes, serverBytes, turnStart, UNPARSED);
       this.#unseen.bytes += bytes.length;
@@ -212,7 +262,7 @@ export class TapConnection implements Enrolled {
 
   /** Takes the connection up again at a turn, when the recorder listens and there is room. */
   #resume(): void {
-    if (!this.#gap || !this.#link.queue.hasRoom) return;
+    if (!this.#gap || this.#failed || !this.#link.queue.hasRoom) return;
     if (this.#announced) this.#sendGap();
     else {
       this.#link.noteLoss(this.#gap.reason, gapTally(this.#gap));

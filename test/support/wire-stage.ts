@@ -1,7 +1,7 @@
 import { once } from 'node:events';
 import { connect, createServer, type NetConnectOpts, type Server, type Socket } from 'node:net';
 import { afterEach } from 'vitest';
-import { systemClock } from '../../src/core/clock.ts';
+import { type Clock, systemClock } from '../../src/core/clock.ts';
 import type { Notice } from '../../src/proxy/data-plane.ts';
 import type { Endpoint } from '../../src/proxy/endpoint.ts';
 import { Ledger } from '../../src/proxy/ledger.ts';
@@ -30,10 +30,20 @@ export function portOf(endpoint: Endpoint | undefined): number {
   return endpoint.port;
 }
 
-export type PlainWire = Partial<WireOptions> & { readonly listen?: Endpoint; readonly target?: Endpoint };
+export interface PlainWire extends Partial<WireOptions> {
+  readonly listen?: Endpoint;
+  readonly target?: Endpoint;
+  /** Of the recording. */
+  readonly clock?: Clock;
+  readonly onTapFailure?: (error: unknown) => void;
+}
 
 /** Options of a wire with one pair, plain but for what is given. */
-export function wireOptions({ listen = local(), target = local(9), ...rest }: PlainWire): WireOptions {
+export function wireOptions({
+  listen = local(),
+  target = local(9),
+  ...rest
+}: Omit<PlainWire, 'clock' | 'onTapFailure'>): WireOptions {
   return {
     pairs: [{ listen, target }],
     reusePort: false,
@@ -60,9 +70,10 @@ export interface WireStage {
 
 export async function startWire(options: PlainWire): Promise<WireStage> {
   const ledger = new Ledger();
-  const link = new RecorderLink({ clock: systemClock, ledger });
+  const { clock = systemClock, onTapFailure = () => undefined, ...wire } = options;
+  const link = new RecorderLink({ clock, ledger, onTapFailure });
   const notices: Notice[] = [];
-  const forwarder = new Forwarder(wireOptions(options), link, (notice) => void notices.push(notice));
+  const forwarder = new Forwarder(wireOptions(wire), link, (notice) => void notices.push(notice));
   const bound = await forwarder.listen();
   afterwards(() => forwarder.drain(0));
   const port = bound[0]?.kind === 'tcp' ? bound[0].port : 0;

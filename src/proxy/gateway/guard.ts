@@ -49,7 +49,13 @@ export interface RequestLook {
 
 /** Never removed, whatever `Connection` says: without them a message would mean something else. */
 const PROTECTED = new Set(['content-length', 'transfer-encoding', 'host', 'authorization', 'cookie']);
-const FORWARDED = new Set(['x-forwarded-for', 'x-forwarded-proto', 'x-forwarded-host']);
+const FORWARDED = new Set([
+  'forwarded',
+  'x-forwarded-for',
+  'x-forwarded-host',
+  'x-forwarded-proto',
+  'x-real-ip',
+]);
 
 /** Many servers hand both to programs by one name: what comes as `X_Forwarded_For` would pass for the gateway's word. */
 function isForwarded(lower: string): boolean {
@@ -162,7 +168,15 @@ export function forwardedHeaders(
   if (forwarded === null) return kept;
   if (forwarded.peer !== null) kept.push('X-Forwarded-For', forwarded.peer);
   kept.push('X-Forwarded-Proto', forwarded.proto, 'X-Forwarded-Host', forwarded.host);
+  if (forwarded.peer !== null) kept.push('X-Real-IP', forwarded.peer);
+  kept.push('Forwarded', forwardedValue(forwarded));
   return kept;
+}
+
+/** RFC 7239 section 4: an IPv6 address stands in brackets and quotes, and a host may hold a colon. */
+function forwardedValue({ peer, host, proto }: Forwarded): string {
+  const node = peer === null ? 'unknown' : peer.includes(':') ? `"[${peer}]"` : peer;
+  return `for=${node};host="${host.replaceAll(/["\\]/g, '\\$&')}";proto=${proto}`;
 }
 
 /** `Transfer-Encoding: chunked` is passed on because the body is; a `Trailer` line only where trailers can be. */

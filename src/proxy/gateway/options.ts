@@ -51,7 +51,7 @@ export interface GatewayOptions {
   readonly maxConnections: number;
   /** The longest path that matches wins; of equal ones the exact one. */
   readonly routes: readonly GatewayRoute[];
-  /** Sets X-Forwarded-For, -Proto and -Host, replacing what the client said. */
+  /** Sets X-Forwarded-For, -Proto and -Host, X-Real-IP and Forwarded, replacing what the client said. */
   readonly forwardedHeaders: boolean;
   /** Lets connections be upgraded to WebSocket. Without it such a request is served as an ordinary one. */
   readonly websocket: boolean;
@@ -85,7 +85,7 @@ export const GATEWAY_DEFAULTS: Omit<GatewayOptions, 'pairs'> = Object.freeze({
   routes: [],
   forwardedHeaders: false,
   websocket: false,
-  maxInFlight: 1_024,
+  maxInFlight: 10_000,
   refuseMarked: false,
   timeouts: GATEWAY_TIMEOUTS,
   upstreamReuse: true,

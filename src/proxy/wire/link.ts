@@ -76,34 +76,21 @@ export class Link implements Enrolled {
   }
 
   #onClientBytes(bytes: Buffer, slab: Slab | null): boolean {
-    const went = this.#pass(this.#record('client', bytes, slab), this.#client, this.#upstream);
+    const pieces = this.#tap.client(bytes, slab) ?? [{ bytes, slab }];
+    const went = this.#pass(pieces, this.#client, this.#upstream);
     this.#firstLine?.take(bytes);
     if (this.#firstLine !== null) this.#refusal?.judge(this.#firstLine.verdict);
     return went;
   }
 
   #onUpstreamBytes(bytes: Buffer, slab: Slab | null): boolean {
-    const went = this.#pass(this.#record('server', bytes, slab), this.#upstream, this.#client);
+    const pieces = this.#tap.server(bytes, slab) ?? [{ bytes, slab }];
+    const went = this.#pass(pieces, this.#upstream, this.#client);
     if (!this.#answered) {
       this.#answered = true;
       this.#firstLine = null;
     }
     return went;
-  }
-
-  /**
-   * Tells the tap, and answers where the bytes lie now. A fault of the recording ends the process in good order, but
-   * must not take the bytes along that it befell: it is thrown when they have been passed on.
-   */
-  #record(from: 'client' | 'server', bytes: Buffer, slab: Slab | null): readonly Piece[] {
-    try {
-      return this.#tap[from](bytes, slab) ?? [{ bytes, slab }];
-    } catch (error) {
-      process.nextTick(() => {
-        throw error;
-      });
-      return [{ bytes, slab }];
-    }
   }
 
   /** Answers whether all of it went at once. */

@@ -1,5 +1,6 @@
 import { setTimeout as sleep } from 'node:timers/promises';
 import { describe, expect, it } from 'vitest';
+import { GATEWAY_DEFAULTS } from '../../../src/proxy/gateway/options.ts';
 import { imbalance } from '../../support/imbalance.ts';
 import { RawServer } from '../../support/raw-server.ts';
 import { ask, atEnd, RawClient, rawUpstream, startGateway, startTimedGateway, until } from './support.ts';
@@ -19,6 +20,10 @@ async function silent(): Promise<number> {
 }
 
 describe('limits of number', () => {
+  it('refuse no request below 10,000 in flight by default', () => {
+    expect(GATEWAY_DEFAULTS.maxInFlight).toBe(10_000);
+  });
+
   it('answer 503 to more requests than may be under way, record them, and keep the connection', async () => {
     let asked = 0;
     let release: () => void = () => undefined;

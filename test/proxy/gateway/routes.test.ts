@@ -5,6 +5,7 @@ import { createServer as createTlsServer, request as httpsRequest } from 'node:h
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { describe, expect, it } from 'vitest';
+import { forwardedHeaders, lookAtRequest } from '../../../src/proxy/gateway/guard.ts';
 import { GATEWAY_DEFAULTS } from '../../../src/proxy/gateway/options.ts';
 import { RouteTable } from '../../../src/proxy/gateway/routes.ts';
 import {
@@ -100,6 +101,43 @@ describe('X-Forwarded', () => {
   });
 });
 
+describe('Forwarded and X-Real-IP', () => {
+  it('pass by default, and are replaced with --forwarded-headers', async () => {
+    const upstream = await RawServer.start();
+    atEnd(() => upstream.close());
+    const spoofing =
+      'GET / HTTP/1.1\r\nHost: api:8000\r\nForwarded: for=6.6.6.6;proto=gopher\r\nx_real_ip: 6.6.6.6\r\n\r\n';
+    for (const forwardedHeaders of [false, true]) {
+      const { port } = await startGateway(upstream.port, { forwardedHeaders });
+      await ask(port, spoofing);
+    }
+    const [left, replaced] = upstream.requests.map(({ headers }) =>
+      headers.filter(([name]) => /^forwarded$|^x.real.ip$/i.test(name)),
+    );
+    expect(left).toEqual([
+      ['Forwarded', 'for=6.6.6.6;proto=gopher'],
+      ['x_real_ip', '6.6.6.6'],
+    ]);
+    expect(replaced).toEqual([
+      ['X-Real-IP', '127.0.0.1'],
+      ['Forwarded', 'for=127.0.0.1;host="api:8000";proto=http'],
+    ]);
+  });
+
+  it.each([
+    [{ peer: '2001:db8::1', host: 'api' }, 'for="[2001:db8::1]";host="api";proto=https'],
+    [{ peer: '10.0.0.1', host: 'a"b\\c' }, 'for=10.0.0.1;host="a\\"b\\\\c";proto=https'],
+    [{ peer: null, host: 'api' }, 'for=unknown;host="api";proto=https'],
+  ])('quote what RFC 7239 wants quoted: %j', (from, value) => {
+    const look = lookAtRequest({
+      ...{ method: 'GET', target: '/', httpVersion: '1.1' },
+      headers: ['Host', from.host],
+    });
+    const headers = forwardedHeaders(['Host', from.host], look, { ...from, proto: 'https' });
+    expect(headers.at(-1)).toBe(value);
+  });
+});
+
 describe('X-Forwarded, where the gateway says it,', () => {
   it.each([
     [
@@ -110,7 +148,7 @@ describe('X-Forwarded, where the gateway says it,', () => {
     [
       'in trailers',
       /X-Sum: 9\r\n\r\n$/,
-      'POST / HTTP/1.1\r\nHost: m\r\nTransfer-Encoding: chunked\r\n\r\n1\r\nx\r\n0\r\nX-Forwarded-For: 6.6.6.6\r\nx_forwarded_host: evil\r\nX-Sum: 9\r\n\r\n',
+      'POST / HTTP/1.1\r\nHost: m\r\nTransfer-Encoding: chunked\r\n\r\n1\r\nx\r\n0\r\nX-Forwarded-For: 6.6.6.6\r\nx_forwarded_host: evil\r\nforwarded: for=6.6.6.6\r\nX-Real-Ip: 6.6.6.6\r\nX-Sum: 9\r\n\r\n',
     ],
   ])('is not said by the client, %s', async (_, whole, request) => {
     let said = '';

@@ -39,23 +39,6 @@ describe('a link', () => {
     expect([client.destroyed, upstream.destroyed]).toEqual([true, true]);
   });
 
-  it('passes on what its recording fails over, and says of what it failed when that is done', async () => {
-    const [client, clientPeer] = await socketPair({ allowHalfOpen: true });
-    const [upstream, upstreamPeer] = await socketPair({ allowHalfOpen: true });
-    const tap = new RecorderLink({ clock: systemClock, ledger: new Ledger() }).open();
-    tap.client = () => {
-      throw new Error('planted');
-    };
-    const uncaught = uncaughtError();
-    link(new PassingSide(client, client, true, null), upstream, tap);
-    clientPeer.end('all of it');
-    const [heard] = (await once(upstreamPeer, 'data')) as [Buffer];
-    expect([heard.toString(), (await uncaught).message]).toEqual(['all of it', 'planted']);
-    upstreamPeer.end();
-    await once(client, 'close');
-    clientPeer.destroy();
-  });
-
   it.each(['ends', 'is reset'] as const)('gives back what a client is read into when it %s', async (how) => {
     const pool = new SlabPool();
     const intake = new Intake(pool);
@@ -100,16 +83,4 @@ function link(client: PassingSide, upstream: Socket, tap: TapConnection): Link {
   } as const;
   const side = new PassingSide(upstream, upstream, true, null);
   return new Link(client, { side, ready: 'connect' }, tap, host);
-}
-
-/** What nobody catches next, in the place of those who listen for such. */
-function uncaughtError(): Promise<Error> {
-  const others = process.listeners('uncaughtException');
-  process.removeAllListeners('uncaughtException');
-  return new Promise((resolve) => {
-    process.once('uncaughtException', (error) => {
-      for (const other of others) process.on('uncaughtException', other);
-      resolve(error);
-    });
-  });
 }
