@@ -1,5 +1,6 @@
 import { isIP } from 'node:net';
 import type { Clock } from '../core/clock.ts';
+import { type FencedAddresses, fencedNameOf, NO_ADDRESS_FENCED } from './guards.ts';
 
 /** All addresses of a host name, in the order the resolver gave them. */
 export type Resolve = (hostname: string) => Promise<readonly string[]>;
@@ -20,11 +21,14 @@ export class AddressBook {
   #turn = 0;
   #resolvedAtNs = Number.NEGATIVE_INFINITY;
   #resolving = false;
+  readonly #fenced: FencedAddresses;
 
-  constructor(hostname: string, resolve: Resolve, clock: Clock) {
+  /** @param fenced addresses that are never used, whatever the name comes to mean */
+  constructor(hostname: string, resolve: Resolve, clock: Clock, fenced = NO_ADDRESS_FENCED) {
     this.#hostname = hostname.replace(/^\[(.*)\]$/, '$1');
     this.#resolve = resolve;
     this.#clock = clock;
+    this.#fenced = fenced;
     // Until the first answer, and for ever when the name cannot be resolved, connecting by name gives the error.
     this.#addresses = [this.#hostname];
   }
@@ -45,8 +49,10 @@ export class AddressBook {
     if (isIP(this.#hostname) !== 0) return;
     this.#resolving = true;
     try {
-      const addresses = [...new Set(await this.#resolve(this.#hostname))];
-      if (addresses.length > 0) this.#addresses = addresses;
+      const addresses = new Set(await this.#resolve(this.#hostname));
+      const free = [...addresses].filter((address) => fencedNameOf(address, this.#fenced) === null);
+      // Where all of them are production's by now, connecting by name gives the error as well.
+      if (addresses.size > 0) this.#addresses = free.length > 0 ? free : [this.#hostname];
     } catch {
       // Not lost: every connection attempt made meanwhile reports what it met.
     } finally {

@@ -8,6 +8,7 @@ import { DueRing } from './due-ring.ts';
 import type { EngineHealth } from './engine-health.ts';
 import { engineHealthOf } from './engine-report.ts';
 import { EngineThreads, type ThreadsReport } from './engine-threads.ts';
+import type { FencedAddresses } from './guards.ts';
 import type { HeldBounds } from './held-budget.ts';
 import type { PreparedRequest } from './prepared-request.ts';
 import { ReadAhead } from './read-ahead.ts';
@@ -52,6 +53,8 @@ export interface EngineOptions {
   /** TLS targets: extra trusted certificates (PEM), and whether an unverifiable one is accepted. */
   readonly caPem: string | null;
   readonly acceptAnyCertificate: boolean;
+  /** Addresses that no connection goes to, whatever the target's name means; left out for none. */
+  readonly fenced?: FencedAddresses;
   /** The run's zero by the wall clock, epoch microseconds; without it, as soon as everything is ready. */
   readonly startAtUs?: number | null;
   /** Sends intended before this instant of the run, of a warm-up, are in no count of what we did wrong. */

@@ -1,13 +1,15 @@
+import { type LookupAddress, lookup as systemLookup } from 'node:dns';
 import { lookup } from 'node:dns/promises';
-import { isIP, connect as tcpConnect } from 'node:net';
+import { isIP, type LookupFunction, connect as tcpConnect } from 'node:net';
+import { setTimeout as wait } from 'node:timers/promises';
 import { type ConnectionOptions, TLSSocket, connect as tlsConnect } from 'node:tls';
 import { AppError, reasonOf } from '../core/errors.ts';
 import { hostnameOf } from './host-name.ts';
 import type { Target } from './target.ts';
 import { type CertificateRules, certificateRefusal, trustOf } from './target-certificates.ts';
 
-/** All addresses of a name; an empty list when it has none. */
-export type ResolveHost = (hostname: string) => Promise<readonly string[]>;
+/** All addresses of a name: none where it has none, null where that could not be found out. */
+export type ResolveHost = (hostname: string) => Promise<readonly string[] | null>;
 
 export interface FenceOptions {
   readonly target: Target;
@@ -15,8 +17,8 @@ export interface FenceOptions {
   readonly allowed: readonly string[];
 }
 
-/** Names resolved before a run starts; more than a capture of one service ever has. */
-const MAX_RESOLVED_NAMES = 32;
+/** Names resolved at one time; more than a capture of one service ever has. */
+const MAX_RESOLVED_NAMES = 128;
 /** Distinct recorded names remembered, so that each is looked at once. */
 const MAX_SEEN_NAMES = 10_000;
 
@@ -24,7 +26,8 @@ const MAX_SEEN_NAMES = 10_000;
  * Keeps a replay away from production. In a sidecar the recorded upstream is a loopback address, which says
  * nothing about the machine a replay runs on, so the fence is made of names: those requests were recorded
  * under, what they resolve to, and those declared with --production-host. Who declares loopback means the machine he
- * is on, by whichever of its names and addresses. Ports play no part.
+ * is on, by whichever of its names and addresses. Ports play no part. A name that could not be resolved was not
+ * checked, and what was not checked is not sent to.
  */
 export class TargetFence {
   /** The target's host, as hosts are compared. */
@@ -32,6 +35,9 @@ export class TargetFence {
   readonly #declared: ReadonlySet<string>;
   readonly #open: boolean;
   readonly #seen = new Set<string>();
+  /** Recorded names met since the last look, whose addresses are not known. */
+  readonly #late = new Set<string>();
+  #fenced: FencedAddresses = NO_ADDRESS_FENCED;
 
   constructor(options: FenceOptions) {
     this.#name = hostnameOf(options.target.hostname);
@@ -39,9 +45,14 @@ export class TargetFence {
     this.#open = options.allowed.map(hostnameOf).includes(this.#name);
   }
 
+  /** What the target's name must never resolve to, as of the last check. */
+  get fenced(): FencedAddresses {
+    return this.#fenced;
+  }
+
   /**
    * Looks at the names known before the start.
-   * @throws AppError TARGET_FORBIDDEN
+   * @throws AppError TARGET_FORBIDDEN, also where a name could not be resolved
    */
   async check(recordedAuthorities: Iterable<string>, resolve: ResolveHost): Promise<void> {
     if (this.#open) return;
@@ -53,14 +64,56 @@ export class TargetFence {
       this.checkRecorded(authority);
       names.add(hostnameOf(authority));
     }
+    this.#late.clear();
+    if (!this.isWatched) return;
+    this.#fenced = { addresses: [], loopback: loopback ?? null };
     const fenced = [...names].filter((name) => name !== '' && !isLoopback(name)).slice(0, MAX_RESOLVED_NAMES);
-    const [own, ...theirs] = await Promise.all([this.#name, ...fenced].map(resolve));
-    const addresses = (own ?? []).map(hostnameOf);
-    if (loopback !== undefined && addresses.some(isLoopback)) throw this.#forbidden(sameMachineAs(loopback));
-    const reachable = new Set(addresses.filter((address) => !isLoopback(address)));
-    for (const [index, name] of fenced.entries()) {
-      const shared = theirs[index]?.map(hostnameOf).find((address) => reachable.has(address));
-      if (shared !== undefined) throw this.#forbidden(`is the same address (${shared}) as ${name}`);
+    const unresolved = await this.#fence(fenced, resolve);
+    const own = await resolve(this.#name);
+    const unchecked = own === null ? this.#name : unresolved[0];
+    if (unchecked !== undefined) throw this.#unchecked(unchecked);
+    this.checkAddresses(own ?? []);
+  }
+
+  /**
+   * Resolves the target's name once more, and names that requests were recorded under since the last look.
+   * @throws AppError TARGET_FORBIDDEN; not for a name that could not be resolved, which is asked for next time
+   */
+  async checkAgain(resolve: ResolveHost): Promise<void> {
+    if (!this.isWatched) return;
+    const late = [...this.#late];
+    this.#late.clear();
+    for (const name of await this.#fence(late, resolve)) this.#late.add(name);
+    this.checkAddresses((await resolve(this.#name)) ?? []);
+  }
+
+  /** Whether names may yet show that the target is production. A loopback target is this machine, whatever they say. */
+  get isWatched(): boolean {
+    return !this.#open && !isLoopback(this.#name);
+  }
+
+  /** Puts the addresses of names behind the fence. @returns the names that could not be resolved */
+  async #fence(names: readonly string[], resolve: ResolveHost): Promise<string[]> {
+    const found = await Promise.all(names.map(async (name) => ({ name, addresses: await resolve(name) })));
+    const added = found.flatMap(({ name, addresses }) =>
+      (addresses ?? []).map((address) => [hostnameOf(address), name] as const),
+    );
+    this.#fenced = { ...this.#fenced, addresses: [...this.#fenced.addresses, ...added] };
+    return found.flatMap(({ name, addresses }) => (addresses === null ? [name] : []));
+  }
+
+  /**
+   * Looks at addresses of the target.
+   * @throws AppError TARGET_FORBIDDEN
+   */
+  checkAddresses(addresses: readonly string[]): void {
+    for (const address of addresses) {
+      const name = fencedNameOf(address, this.#fenced);
+      if (name === null) continue;
+      const isThisMachine = isLoopback(hostnameOf(address));
+      throw this.#forbidden(
+        isThisMachine ? sameMachineAs(name) : `is the same address (${address}) as ${name}`,
+      );
     }
   }
 
@@ -75,6 +128,15 @@ export class TargetFence {
       throw this.#forbidden('is the host this capture was recorded under');
     }
     if (this.#seen.size < MAX_SEEN_NAMES) this.#seen.add(authority);
+    if (this.isWatched && !isLoopback(name) && this.#late.size < MAX_RESOLVED_NAMES) this.#late.add(name);
+  }
+
+  #unchecked(name: string): AppError {
+    return this.#forbidden(
+      name === this.#name
+        ? 'could not be resolved, so that it is not known to be none of production'
+        : `could not be checked against ${name}, which could not be resolved in time`,
+    );
   }
 
   #forbidden(why: string): AppError {
@@ -96,37 +158,103 @@ export function isLoopback(host: string): boolean {
   return host === 'localhost' || host.endsWith('.localhost');
 }
 
-/** Resolves by the system, bounded in time: a name staging's network does not know is no reason to wait. */
-export async function resolveHost(hostname: string, timeoutMs = 1_000): Promise<readonly string[]> {
+/** Addresses that belong to production. Plain data: it goes to the threads that connect. */
+export interface FencedAddresses {
+  /** Each with the name it is known by. */
+  readonly addresses: readonly (readonly [address: string, name: string])[];
+  /** The name of loopback that was declared; null where this machine is no part of production. */
+  readonly loopback: string | null;
+}
+
+export const NO_ADDRESS_FENCED: FencedAddresses = Object.freeze({ addresses: [], loopback: null });
+
+/** The name by which an address belongs to production; null where it does not. */
+export function fencedNameOf(address: string, { addresses, loopback }: FencedAddresses): string | null {
+  const comparable = hostnameOf(address);
+  if (isLoopback(comparable)) return loopback;
+  return addresses.find(([each]) => each === comparable)?.[1] ?? null;
+}
+
+/** What the system's resolver says of a name for good: it has no address. All else may be otherwise a moment later. */
+const HAS_NO_ADDRESS: ReadonlySet<unknown> = new Set([
+  'ENOTFOUND',
+  'ENODATA',
+  'EAI_NODATA',
+  'EAI_ADDRFAMILY',
+]);
+const RETRY_MS = 250;
+
+/**
+ * Resolves by the system, bounded in time. What fails is tried again while there is time.
+ * @returns null where the name has neither been found nor found not to exist
+ */
+export async function resolveHost(
+  hostname: string,
+  timeoutMs = 5_000,
+  ask: (hostname: string) => Promise<readonly LookupAddress[]> = (name) => lookup(name, { all: true }),
+): Promise<readonly string[] | null> {
   if (isIP(hostname) !== 0) return [hostname];
-  const { promise: timedOut, resolve: giveUp } = Promise.withResolvers<readonly string[]>();
-  const timer = setTimeout(giveUp, timeoutMs, []);
-  const found = lookup(hostname, { all: true }).then(
-    (addresses) => addresses.map(({ address }) => address),
-    // A name that does not resolve here cannot be what the target resolves to.
-    () => [],
-  );
+  const over = new AbortController();
+  const timer = setTimeout(() => over.abort(), timeoutMs);
+  const timedOut = new Promise<null>((resolve) => {
+    over.signal.addEventListener('abort', () => resolve(null));
+  });
   try {
-    return await Promise.race([found, timedOut]);
+    while (!over.signal.aborted) {
+      const found = await Promise.race([addressesOrNull(ask(hostname)), timedOut]);
+      if (found !== null) return found;
+      await Promise.race([wait(RETRY_MS), timedOut]);
+    }
+    return null;
   } finally {
     clearTimeout(timer);
   }
 }
 
+async function addressesOrNull(asked: Promise<readonly LookupAddress[]>): Promise<readonly string[] | null> {
+  try {
+    return (await asked).map(({ address }) => address);
+  } catch (thrown) {
+    return HAS_NO_ADDRESS.has((thrown as { readonly code?: unknown }).code) ? [] : null;
+  }
+}
+
+/** The system's lookup for sockets, without the addresses that belong to production. */
+export function fencedLookup(fenced: FencedAddresses): LookupFunction {
+  return (hostname, options, callback) => {
+    systemLookup(hostname, { ...options, all: true }, (error, addresses) => {
+      if (error !== null) {
+        callback(error, '');
+        return;
+      }
+      const free = addresses.filter(({ address }) => fencedNameOf(address, fenced) === null);
+      const [first] = free;
+      if (first === undefined) {
+        const forbidden = new Error(`${hostname} has no address that is none of production`);
+        callback(Object.assign(forbidden, { code: 'EFENCED' }), '');
+      } else if (options.all === true) callback(null, free);
+      else callback(null, first.address, first.family);
+    });
+  };
+}
+
 /**
  * Connects once (and ends TLS where the target speaks it), sending nothing.
+ * @param fenced where no connection may go
  * @throws AppError TARGET_UNREACHABLE
  */
 export async function assertReachable(
   target: Target,
   certificates: CertificateRules,
+  fenced: FencedAddresses,
   timeoutMs = 5_000,
 ): Promise<void> {
   const { promise, resolve, reject } = Promise.withResolvers<void>();
   const { hostname: host, port, socketPath } = target;
+  const at = { host, port, lookup: fencedLookup(fenced) };
   const socket = target.tls
-    ? tlsConnect({ host, port, ...tlsOptionsOf(host, certificates) }, resolve)
-    : tcpConnect(socketPath === null ? { host, port } : { path: socketPath }, resolve);
+    ? tlsConnect({ ...at, ...tlsOptionsOf(host, certificates) }, resolve)
+    : tcpConnect(socketPath === null ? at : { path: socketPath }, resolve);
   socket.setTimeout(timeoutMs, () => reject(new Error(`no connection within ${timeoutMs} ms`)));
   socket.once('error', reject);
   try {

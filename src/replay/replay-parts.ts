@@ -49,6 +49,8 @@ export interface ReplayParts {
   /** Begins what compares answers; asked for only where the options say so. */
   readonly createChecker?: CreateChecker;
   readonly resolveHost: ResolveHost;
+  /** Between two looks at what the target's name means; 5 s where left out. */
+  readonly watchTargetMs?: number;
   readonly clock: Clock;
   readonly logger: Logger;
 }

@@ -32,6 +32,9 @@ export type { ReplayListener, ReplayParts } from './replay-parts.ts';
 /** Sends refused while planning that are told of at once. */
 const REFUSED_BATCH = 256;
 
+/** Between two looks at what the target's name means. */
+const WATCH_TARGET_MS = 5_000;
+
 /** While no batch comes for longer than this, nothing ends. */
 const REPORT_FRESH_NS = 500_000_000;
 
@@ -83,7 +86,7 @@ export class Replay {
     if (overview.arrivalsOnly) throw arrivalsAlone(overview.name);
     const recorded = probeCapture(source, window, describeFilters(options.filters));
     await this.#fence.check([...overview.targets, ...recorded], this.#parts.resolveHost);
-    await assertReachable(target, options);
+    await assertReachable(target, options, this.#fence.fenced);
   }
 
   /**
@@ -96,12 +99,14 @@ export class Replay {
     const checks = this.#beginChecks(listener);
     const engine = this.#parts.createEngine({
       ...engineOptionsOf(options, target, forecast, scaling.growth, this.#parts.warmup?.spanNs ?? 0),
+      fenced: this.#fence.fenced,
       ...(checks === null ? {} : { keeping: checks.keeping }),
     });
     const openSessions = OpenSessions.before(overview, source, window);
     this.#engine = engine;
     const requests = this.#requests(listener, openSessions, sentBefore);
     let health: ReplayOutcome['health'];
+    const watching = this.#watchTarget();
     try {
       health = await engine.run(
         // Without its end: what the engine leaves of it is counted.
@@ -115,6 +120,7 @@ export class Replay {
       requests.return(undefined);
       throw thrown;
     } finally {
+      clearInterval(watching);
       await checks?.close();
     }
     const end = this.#endOf(signal);
@@ -133,6 +139,17 @@ export class Replay {
       sessionOrder: this.#chains?.counts() ?? null,
       ignored: checks?.ignored() ?? null,
     };
+  }
+
+  /** A name may come to mean production while a run lasts: then the run ends. */
+  #watchTarget(): NodeJS.Timeout | undefined {
+    if (!this.#fence.isWatched) return undefined;
+    return setInterval(() => {
+      this.#fence.checkAgain(this.#parts.resolveHost).catch((thrown: unknown) => {
+        if (!(thrown instanceof AppError)) throw thrown;
+        if (!this.#stop.signal.aborted) this.#abort(thrown);
+      });
+    }, this.#parts.watchTargetMs ?? WATCH_TARGET_MS).unref();
   }
 
   #countUnread(requests: Generator<PreparedRequest>, listener: ReplayListener): UnreadCounts {

@@ -110,7 +110,7 @@ export class SenderThread {
   #transportTo(origin: string, socketPath: string | null): Http1Transport {
     const book =
       socketPath === null
-        ? new AddressBook(new URL(origin).hostname, resolveAll, this.#clock)
+        ? new AddressBook(new URL(origin).hostname, resolveAll, this.#clock, this.#setup.fenced)
         : AddressBook.ofOne(`unix:${socketPath}`, this.#clock);
     return new Http1Transport(new ConnectionPool({ ...this.#setup, origin, socketPath }, book, this.#clock));
   }

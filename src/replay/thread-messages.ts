@@ -3,6 +3,7 @@ import type { ArenaSetup } from './check/answer-arena.ts';
 import type { HeldAnswer } from './check/answer-to-check.ts';
 import type { PackedDurations } from './durations.ts';
 import type { ConnectionUse, DurationsNs } from './engine-health.ts';
+import type { FencedAddresses } from './guards.ts';
 import type { InFlightLimits } from './in-flight.ts';
 import type { SendBatch } from './send-batch.ts';
 import type { SenderHealth } from './sender.ts';
@@ -29,6 +30,8 @@ export interface SenderSetup {
   readonly maxConnectionAgeMs: number | null;
   readonly caPem: string | null;
   readonly acceptAnyCertificate: boolean;
+  /** Addresses that no connection goes to, whatever the target's name means; left out for none. */
+  readonly fenced?: FencedAddresses;
   readonly keeping?: ArenaSetup | null;
 }
 

@@ -70,4 +70,16 @@ describe('the addresses behind a name', () => {
     await book.refresh();
     expect(book.addresses).toEqual(['::1']);
   });
+
+  test('are never those of production, whatever the name comes to mean', async () => {
+    const answers = [['10.9.0.1'], ['10.9.0.1', '::ffff:10.0.0.5'], ['10.0.0.5']];
+    const book = new AddressBook('staging', async () => answers.shift() ?? [], new ManualClock(), {
+      addresses: [['10.0.0.5', 'triton.prod']],
+      loopback: null,
+    });
+    for (const expected of [['10.9.0.1'], ['10.9.0.1'], ['staging']]) {
+      await book.refresh();
+      expect(book.addresses).toEqual(expected);
+    }
+  });
 });

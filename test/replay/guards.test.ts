@@ -2,7 +2,15 @@ import { createServer, isIP } from 'node:net';
 import { createServer as createTlsServer } from 'node:tls';
 import { afterEach, describe, expect, it } from 'vitest';
 import { AbortRule } from '../../src/replay/abort-rule.ts';
-import { assertReachable, isLoopback, type ResolveHost, TargetFence } from '../../src/replay/guards.ts';
+import {
+  assertReachable,
+  fencedLookup,
+  isLoopback,
+  NO_ADDRESS_FENCED,
+  type ResolveHost,
+  resolveHost,
+  TargetFence,
+} from '../../src/replay/guards.ts';
 import { hostnameOf } from '../../src/replay/host-name.ts';
 import { parseTarget } from '../../src/replay/target.ts';
 import {
@@ -133,6 +141,87 @@ describe('TargetFence', () => {
   });
 });
 
+describe('a name that was not resolved is not checked', () => {
+  const fenceOf = (target: string) =>
+    new TargetFence({ target: parseTarget(target), productionHosts: ['triton.prod'], allowed: [] });
+  const without =
+    (...silent: string[]): ResolveHost =>
+    async (name) =>
+      silent.includes(name) ? null : resolve(name);
+
+  it.each([['triton.prod'], ['staging.example']])(
+    'refuses the target where %s does not resolve in time',
+    async (name) => {
+      await expect(fenceOf('http://staging.example').check([], without(name))).rejects.toMatchObject({
+        code: 'TARGET_FORBIDDEN',
+        message: expect.stringContaining(name),
+      });
+    },
+  );
+
+  it('asks nothing about a target on this machine, which no name of production can be', async () => {
+    await fenceOf('http://127.0.0.1:8000').check(['other.prod'], async () => null);
+  });
+
+  it('is asked for again while there is time, unless the resolver knows that it has no address', async () => {
+    const failing = (code: string) => Promise.reject(Object.assign(new Error(code), { code }));
+    let asked = 0;
+    const later = async () => {
+      asked += 1;
+      return asked === 1 ? failing('EAI_AGAIN') : [{ address: '10.0.0.5', family: 4 }];
+    };
+    await expect(resolveHost('triton.prod', 60_000, later)).resolves.toEqual(['10.0.0.5']);
+    expect(asked).toBe(2);
+    await expect(resolveHost('gone.prod', 60_000, () => failing('ENOTFOUND'))).resolves.toEqual([]);
+    await expect(resolveHost('slow.prod', 1, () => new Promise(() => undefined))).resolves.toBeNull();
+    await expect(resolveHost('sick.prod', 1, () => failing('EAI_AGAIN'))).resolves.toBeNull();
+  });
+});
+
+describe('a target that comes to mean production while a run lasts', () => {
+  const fence = () =>
+    new TargetFence({ target: parseTarget('http://staging.example'), productionHosts: [], allowed: [] });
+
+  it('is refused at the next look, and its new address is never connected to', async () => {
+    const watched = fence();
+    await watched.check(['triton.prod:8000'], resolve);
+    await watched.checkAgain(resolve);
+    const moved: ResolveHost = async (name) =>
+      name === 'staging.example' ? ['10.9.0.1', '::ffff:10.0.0.6'] : resolve(name);
+    await expect(watched.checkAgain(moved)).rejects.toMatchObject({ code: 'TARGET_FORBIDDEN' });
+    await expect(watched.checkAgain(async () => null)).resolves.toBeUndefined();
+    expect(watched.fenced.addresses.map(([address]) => address)).toEqual(['10.0.0.5', '10.0.0.6']);
+  });
+
+  it('is refused when a name is met later that means the same address', async () => {
+    const watched = fence();
+    await watched.check([], resolve);
+    watched.checkRecorded('late.prod:80');
+    const late: ResolveHost = async (name) => (name === 'late.prod' ? ['10.9.0.1'] : resolve(name));
+    await watched.checkAgain(async (name) => (name === 'late.prod' ? null : resolve(name)));
+    await expect(watched.checkAgain(late)).rejects.toMatchObject({ code: 'TARGET_FORBIDDEN' });
+  });
+
+  it('is not watched where it may be hit', async () => {
+    const allowed = new TargetFence({
+      target: parseTarget('http://staging.example'),
+      productionHosts: ['triton.prod'],
+      allowed: ['staging.example'],
+    });
+    expect(allowed.isWatched).toBe(false);
+    await allowed.checkAgain(async () => ['10.0.0.5']);
+  });
+
+  it('gives a socket only the addresses that are none of production', async () => {
+    const lookUp = (fenced: Parameters<typeof fencedLookup>[0]) =>
+      new Promise((settle) => {
+        fencedLookup(fenced)('localhost', { family: 4 }, (error, address) => settle(error?.code ?? address));
+      });
+    expect(await lookUp(NO_ADDRESS_FENCED)).toBe('127.0.0.1');
+    expect(await lookUp({ addresses: [], loopback: 'localhost' })).toBe('EFENCED');
+  });
+});
+
 describe('hostnameOf', () => {
   it.each([
     ['a.example:80', 'a.example'],
@@ -184,7 +273,7 @@ describe('assertReachable', () => {
           .once('close', () => done()),
       ),
     );
-    await assertReachable(parseTarget(`http://127.0.0.1:${port}`), CERTIFICATES);
+    await assertReachable(parseTarget(`http://127.0.0.1:${port}`), CERTIFICATES, NO_ADDRESS_FENCED);
     await closed;
     expect(bytes).toBe(0);
   });
@@ -193,7 +282,7 @@ describe('assertReachable', () => {
     const port = await listening();
     await new Promise((done) => servers.pop()?.close(done));
     await expect(
-      assertReachable(parseTarget(`http://127.0.0.1:${port}`), CERTIFICATES),
+      assertReachable(parseTarget(`http://127.0.0.1:${port}`), CERTIFICATES, NO_ADDRESS_FENCED),
     ).rejects.toMatchObject({
       code: 'TARGET_UNREACHABLE',
       message: expect.stringContaining(`127.0.0.1:${port}`),
@@ -204,7 +293,7 @@ describe('assertReachable', () => {
     const port = await listening();
     servers[0]?.on('connection', (socket) => socket.end('HTTP/1.1 400 Bad Request\r\n\r\n'));
     await expect(
-      assertReachable(parseTarget(`https://127.0.0.1:${port}`), CERTIFICATES),
+      assertReachable(parseTarget(`https://127.0.0.1:${port}`), CERTIFICATES, NO_ADDRESS_FENCED),
     ).rejects.toMatchObject({
       code: 'TARGET_UNREACHABLE',
     });
@@ -218,20 +307,20 @@ describe('assertReachable', () => {
     servers.push(server);
     await new Promise<void>((done) => server.listen(0, '127.0.0.1', done));
     const target = parseTarget(`https://${host}:${(server.address() as { port: number }).port}`);
-    const refused = assertReachable(target, { caPem, acceptAnyCertificate: false });
+    const refused = assertReachable(target, { caPem, acceptAnyCertificate: false }, NO_ADDRESS_FENCED);
     await expect(refused).rejects.toMatchObject({
       code: 'TARGET_UNREACHABLE',
       message: expect.stringMatching(/not trusted: .*(self-signed|altnames)/),
       hint: expect.stringMatching(`${way}.*--insecure`),
     });
-    await assertReachable(target, { caPem, acceptAnyCertificate: true });
+    await assertReachable(target, { caPem, acceptAnyCertificate: true }, NO_ADDRESS_FENCED);
   });
 
   it('gives up on a target that never answers', async () => {
     const port = await listening();
-    await expect(assertReachable(parseTarget(`https://127.0.0.1:${port}`), CERTIFICATES, 50)).rejects.toThrow(
-      /within 50 ms/,
-    );
+    await expect(
+      assertReachable(parseTarget(`https://127.0.0.1:${port}`), CERTIFICATES, NO_ADDRESS_FENCED, 50),
+    ).rejects.toThrow(/within 50 ms/);
   });
 });
 

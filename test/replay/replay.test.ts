@@ -165,6 +165,23 @@ describe('Replay.run', () => {
     expect(sends).toHaveLength(3);
   });
 
+  it('ends when the name of its target comes to mean production', async () => {
+    let asked = 0;
+    const { replay, listener } = replayOf({
+      target: 'http://staging.invalid',
+      raw: { productionHost: ['triton.prod'] },
+      untilStopped: true,
+      resolveHost: async (name) => {
+        if (name !== 'staging.invalid') return ['10.0.0.5'];
+        asked += 1;
+        return asked === 1 ? ['10.9.0.1'] : ['10.9.0.1', '10.0.0.5'];
+      },
+    });
+    await expect(replay.check()).rejects.toMatchObject({ code: 'TARGET_UNREACHABLE' });
+    const { end } = await replay.run(listener, new AbortController().signal);
+    expect(end).toMatchObject({ kind: 'aborted', error: { code: 'TARGET_FORBIDDEN' } });
+  });
+
   it('lets an error of our own through', async () => {
     const capture = new MemoryCapture([exchangeRow({ arrivalUs: SECOND_US })], () => {
       throw new TypeError('a defect');

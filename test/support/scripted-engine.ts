@@ -1,3 +1,4 @@
+import { setImmediate } from 'node:timers/promises';
 import type {
   Engine,
   EngineHealth,
@@ -19,12 +20,16 @@ export class ScriptedEngine implements Engine {
   readonly requests: PreparedRequest[] = [];
   readonly #answer: (request: PreparedRequest) => Partial<SendResult> | null;
   readonly #afterEach: (request: PreparedRequest) => void;
+  readonly #untilStopped: boolean;
 
+  /** @param untilStopped it does not end by itself */
   constructor(
     options: EngineOptions,
     answer: (request: PreparedRequest) => Partial<SendResult> | null,
     afterEach: (request: PreparedRequest) => void,
+    untilStopped = false,
   ) {
+    this.#untilStopped = untilStopped;
     this.options = options;
     this.#answer = answer;
     this.#afterEach = afterEach;
@@ -43,6 +48,7 @@ export class ScriptedEngine implements Engine {
       const answer = this.#answer(value);
       if (answer !== null) onResults([{ ...completed(value), ...answer }]);
     }
+    while (this.#untilStopped && !signal.aborted) await setImmediate();
     return healthOf(this.requests.length, signal.aborted);
   }
 }

@@ -3,6 +3,7 @@ import type { Logger } from '../../src/core/ports.ts';
 import type { Send } from '../../src/core/run.ts';
 import type { PreparedRequest, SendResult } from '../../src/replay/engine.ts';
 import { forecastOf } from '../../src/replay/forecast.ts';
+import type { ResolveHost } from '../../src/replay/guards.ts';
 import { type RawReplayOptions, resolveReplayOptions } from '../../src/replay/options.ts';
 import { playedSeconds } from '../../src/replay/played-seconds.ts';
 import { Replay, type ReplayListener } from '../../src/replay/replay.ts';
@@ -32,6 +33,9 @@ export interface ReplaySetup {
   readonly arrivalsOnly?: boolean;
   readonly answer?: (request: PreparedRequest) => Partial<SendResult> | null;
   readonly afterEach?: (request: PreparedRequest) => void;
+  readonly resolveHost?: ResolveHost;
+  /** The engine goes on until it is stopped. */
+  readonly untilStopped?: boolean;
 }
 
 export function replayOf(setup: ReplaySetup) {
@@ -79,14 +83,20 @@ export function replayOf(setup: ReplaySetup) {
     warmup,
     source,
     createEngine: (engineOptions) => {
-      const engine = new ScriptedEngine(engineOptions, setup.answer ?? (() => ({})), (request) => {
-        nowNs = request.intendedOffsetNs;
-        setup.afterEach?.(request);
-      });
+      const engine = new ScriptedEngine(
+        engineOptions,
+        setup.answer ?? (() => ({})),
+        (request) => {
+          nowNs = request.intendedOffsetNs;
+          setup.afterEach?.(request);
+        },
+        setup.untilStopped,
+      );
       engines.push(engine);
       return engine;
     },
-    resolveHost: async () => [],
+    resolveHost: setup.resolveHost ?? (async () => []),
+    watchTargetMs: 1,
     clock,
     logger: silent,
   });

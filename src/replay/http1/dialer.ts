@@ -1,6 +1,7 @@
 import { fstatSync } from 'node:fs';
-import { isIP, Socket, type SocketConstructorOpts } from 'node:net';
+import { isIP, type LookupFunction, Socket, type SocketConstructorOpts } from 'node:net';
 import type { buildConnector } from 'undici';
+import { type FencedAddresses, fencedLookup, NO_ADDRESS_FENCED } from '../guards.ts';
 import type { Descriptor } from '../launch-pad.ts';
 import type { LoopTime } from '../loop-time.ts';
 import { afterHearing } from '../sure-timer.ts';
@@ -11,6 +12,8 @@ export interface DialOptions extends CertificateRules {
   /** Path of a unix socket that is the target in place of the origin's host; null without one. */
   readonly socketPath: string | null;
   readonly connectTimeoutMs: number;
+  /** Addresses that no connection goes to, whatever the target's name means; left out for none. */
+  readonly fenced?: FencedAddresses;
 }
 
 /** What a socket tells from its first connect on. A view of bytes is valid during the call only. */
@@ -53,6 +56,7 @@ export class Dialer {
   readonly #options: DialOptions;
   readonly #loopTime: LoopTime;
   readonly #origin: URL;
+  readonly #lookup: LookupFunction;
   #connectTls: Promise<buildConnector.connector> | null = null;
 
   /** @param loopTime what an attempt has its time of */
@@ -60,6 +64,7 @@ export class Dialer {
     this.#options = options;
     this.#loopTime = loopTime;
     this.#origin = new URL(options.origin);
+    this.#lookup = fencedLookup(options.fenced ?? NO_ADDRESS_FENCED);
   }
 
   /** As a `Host` header has it. */
@@ -93,7 +98,10 @@ export class Dialer {
     };
     const socket = new PlainSocket({ onread }, taker);
     if (socketPath !== null) socket.connect({ path: socketPath });
-    else socket.setNoDelay(true).connect(Number(this.#origin.port || 80), address);
+    else
+      socket
+        .setNoDelay(true)
+        .connect({ port: Number(this.#origin.port || 80), host: address, lookup: this.#lookup });
     const settled = this.#timeOut(() => socket.destroy(new ConnectTimeout()));
     const failed = (error: Error): void => {
       settled();
@@ -170,6 +178,7 @@ async function tlsConnector(options: DialOptions): Promise<buildConnector.connec
     allowH2: false,
     // Its own fires up to half a second early or late.
     timeout: 0,
+    lookup: fencedLookup(options.fenced ?? NO_ADDRESS_FENCED),
     ...trustOf(options),
     ...(options.socketPath === null ? {} : { socketPath: options.socketPath }),
   });
