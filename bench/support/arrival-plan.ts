@@ -90,6 +90,7 @@ function exchangeOf(index: number, offsetUs: number, body: Body): Exchange {
     requestEndOffsetUs: 10,
     firstByteOffsetUs: 100,
     lastByteOffsetUs: 110,
+    clientLeftOffsetUs: null,
     firstTokenOffsetUs: null,
     promptTokens: null,
     outputTokens: null,

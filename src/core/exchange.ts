@@ -56,6 +56,8 @@ export interface ExchangeFacts {
   readonly requestEndOffsetUs: number | null;
   readonly firstByteOffsetUs: number | null;
   readonly lastByteOffsetUs: number | null;
+  /** When the client left, whatever had been answered by then; null where it stayed, or nobody saw when it left. */
+  readonly clientLeftOffsetUs: number | null;
   readonly firstTokenOffsetUs: number | null;
   readonly promptTokens: number | null;
   readonly outputTokens: number | null;

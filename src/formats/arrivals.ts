@@ -129,6 +129,7 @@ export class ArrivalImport {
       requestEndOffsetUs: null,
       firstByteOffsetUs: null,
       lastByteOffsetUs: null,
+      clientLeftOffsetUs: null,
       firstTokenOffsetUs: null,
       promptTokens: null,
       outputTokens: null,

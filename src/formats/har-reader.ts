@@ -42,10 +42,12 @@ export class HarReader {
       ...length,
     ];
     const answer = objectAt(entry, 'response');
+    const outcome = outcomeOf(entry, answer);
+    const totalMs = durationMsAt(entry, 'time');
     const response = this.#response(answer, method);
     return {
       arrivalUs: arrivalOf(entry),
-      outcome: outcomeOf(entry, answer),
+      outcome,
       request: {
         method,
         target: target.path,
@@ -55,6 +57,7 @@ export class HarReader {
       },
       response,
       session: null,
+      clientLeftOffsetUs: outcome === 'client_aborted' && totalMs !== null ? Math.round(totalMs * 1e3) : null,
       ...this.#offsets(entry, response !== null),
     };
   }

@@ -43,7 +43,7 @@ export class HarWriter implements ExportWriter {
     const recorded = send.recorded();
     const entry = {
       startedDateTime: formatInstantUs(send.instantUs),
-      time: (row.lastByteOffsetUs ?? 0) / 1e3,
+      time: (row.clientLeftOffsetUs ?? row.lastByteOffsetUs ?? 0) / 1e3,
       request: this.#request(request, recorded),
       response: this.#response(row, recorded),
       cache: {},

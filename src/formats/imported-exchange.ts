@@ -40,6 +40,8 @@ export interface ImportedParts {
   readonly requestEndOffsetUs: number | null;
   readonly firstByteOffsetUs: number | null;
   readonly lastByteOffsetUs: number | null;
+  /** When a client that left did so; absent where the file does not say. */
+  readonly clientLeftOffsetUs?: number | null;
 }
 
 /** A body that is there whole. */
@@ -70,6 +72,7 @@ export function importedExchange(parts: ImportedParts, deps: ImportSourceDeps): 
     requestEndOffsetUs: parts.requestEndOffsetUs,
     firstByteOffsetUs: parts.firstByteOffsetUs,
     lastByteOffsetUs: parts.lastByteOffsetUs,
+    clientLeftOffsetUs: parts.clientLeftOffsetUs ?? null,
     firstTokenOffsetUs: null,
     ...usageOf(response),
     batch: text === null || !plain ? null : requestFeatures(api, text, !request.body.truncated).batch,

@@ -159,6 +159,7 @@ const LENGTHS_ALONE = {
   requestEndOffsetUs: null,
   firstByteOffsetUs: null,
   lastByteOffsetUs: null,
+  clientLeftOffsetUs: null,
   firstTokenOffsetUs: null,
   batch: null,
   request: null,

@@ -64,10 +64,10 @@ export class AnswerForecast {
     return { counts, streams, ends, cancelAfterNs };
   }
 
-  /** The client's patience is its own, and no faster at a multiple of the recorded pace. */
+  /** A client's patience is not scaled: it leaves when the recorded one did, whatever had been answered by then. */
   #cancelAfterNs(row: ExchangeRow): number | null {
     if (row.outcome !== 'client_aborted' || this.#cancels === 'wait') return null;
-    if (row.lastByteOffsetUs !== null) return row.lastByteOffsetUs * 1_000;
+    if (row.clientLeftOffsetUs !== null) return row.clientLeftOffsetUs * 1_000;
     this.untimedCancels += 1;
     return null;
   }

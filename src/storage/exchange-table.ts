@@ -22,6 +22,7 @@ const COLUMNS = [
   'request_end_offset_us',
   'first_byte_offset_us',
   'last_byte_offset_us',
+  'client_left_offset_us',
   'first_token_offset_us',
   'prompt_tokens',
   'output_tokens',
@@ -44,6 +45,7 @@ const ALIKE = [
   'status',
   'model',
   'streamed',
+  'client_left_offset_us',
   'first_token_offset_us',
   'prompt_tokens',
   'output_tokens',
@@ -122,6 +124,7 @@ export class ExchangeInserter {
     into[at++] = exchange.requestEndOffsetUs;
     into[at++] = exchange.firstByteOffsetUs;
     into[at++] = exchange.lastByteOffsetUs;
+    into[at++] = exchange.clientLeftOffsetUs;
     into[at++] = exchange.firstTokenOffsetUs;
     into[at++] = exchange.promptTokens;
     into[at++] = exchange.outputTokens;
@@ -147,6 +150,7 @@ export function isEncodable(exchange: Exchange): boolean {
     isWhole(exchange.requestEndOffsetUs) &&
     isWhole(exchange.firstByteOffsetUs) &&
     isWhole(exchange.lastByteOffsetUs) &&
+    isWhole(exchange.clientLeftOffsetUs) &&
     isWhole(exchange.firstTokenOffsetUs) &&
     isWhole(exchange.promptTokens) &&
     isWhole(exchange.outputTokens) &&
@@ -179,7 +183,7 @@ const SELECTED = `SELECT
   e.request_end_offset_us, e.first_byte_offset_us, e.last_byte_offset_us, e.first_token_offset_us,
   e.prompt_tokens, e.output_tokens, e.batch, e.request_bytes, e.response_bytes,
   e.request_truncated, e.request_bytes IS NOT NULL AND NOT e.request_truncated
-    AND (e.request_bytes = 0 OR b.slot IS NOT NULL), ${hexOf('b.hash')}
+    AND (e.request_bytes = 0 OR b.slot IS NOT NULL), ${hexOf('b.hash')}, e.client_left_offset_us
 FROM exchange e LEFT JOIN body b ON b.id = e.request_body`;
 
 /** The rest of the exchanges that share an arrival: `(arrival, afterId, limit)`. */
@@ -215,6 +219,7 @@ export type RawExchange = [
   requestTruncated: number,
   requestStored: number,
   requestHashHex: string | null,
+  clientLeftOffsetUs: Nullable,
 ];
 
 /** What a raw row cannot say by itself. */
@@ -246,6 +251,7 @@ export function rowFrom(raw: RawExchange, context: RowContext): ExchangeRow {
     requestEndOffsetUs: raw[12],
     firstByteOffsetUs: raw[13],
     lastByteOffsetUs: raw[14],
+    clientLeftOffsetUs: raw[24],
     firstTokenOffsetUs: raw[15],
     promptTokens: raw[16],
     outputTokens: raw[17],

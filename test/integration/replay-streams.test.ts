@@ -1,3 +1,5 @@
+import { once } from 'node:events';
+import { connect } from 'node:net';
 import { afterEach, describe, expect, it } from 'vitest';
 import { ModelServer } from '../../fixtures/model-server/model-server.ts';
 import type { Exchange } from '../../src/core/exchange.ts';
@@ -5,7 +7,10 @@ import type { Send } from '../../src/core/run.ts';
 import { RunReader } from '../../src/storage/run-reader.ts';
 import { captureOf } from '../support/captures.ts';
 import { exchangeOf, requestMessage, TEST_EPOCH_US } from '../support/exchanges.ts';
+import { RawServer } from '../support/raw-server.ts';
+import { startRecording } from '../support/recording.ts';
 import { documentOf, replay } from '../support/replaying.ts';
+import { temporaryDirectory } from '../support/temp-dir.ts';
 
 const TOKEN_MS = 10;
 const PATH = '/v1/chat/completions';
@@ -44,10 +49,12 @@ function chat(
   });
 }
 
-const left = (lastByteOffsetUs: number, status: number | null = 200): Partial<Exchange> => ({
+const left = (clientLeftOffsetUs: number, status: number | null = 200): Partial<Exchange> => ({
   outcome: 'client_aborted',
   status,
-  lastByteOffsetUs,
+  // It had been answered a byte long before.
+  lastByteOffsetUs: status === null ? clientLeftOffsetUs : 4_000,
+  clientLeftOffsetUs,
   outputTokens: null,
   ...(status === null ? { response: null, streamed: null, firstByteOffsetUs: null } : {}),
 });
@@ -154,6 +161,30 @@ describe('a replay of streams', () => {
     });
     expect(sends.map(({ answer }) => answer?.outputTokens)).toEqual([4, 4, 10]);
   });
+});
+
+it('leaves a stream when the recorded client did, and not with the last byte that it got', async () => {
+  const origin = await RawServer.start((_request, socket) => {
+    const head = 'HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\ntransfer-encoding: chunked\r\n\r\n';
+    socket.write(`${head}a\r\ndata: {}\n\n\r\n`);
+  });
+  const directory = temporaryDirectory();
+  const recording = await startRecording(origin.port, directory);
+  const client = connect(recording.port, '127.0.0.1');
+  client.write('GET /stream HTTP/1.1\r\nHost: prod.internal\r\n\r\n');
+  await once(client, 'data');
+  const heardAtMs = performance.now();
+  await new Promise((over) => setTimeout(over, 400));
+  client.destroy();
+  const stayedMs = performance.now() - heardAtMs;
+  await recording.stop();
+  const result = await replay(directory, `http://127.0.0.1:${origin.port}`, ['--json']);
+  await origin.close();
+  const reader = new RunReader(result.out);
+  const [send] = [...reader.sends()];
+  reader.close();
+  expect(send).toMatchObject({ cancelled: true, status: 200 });
+  expect(afterMs(send as Send)).toBeGreaterThan(stayedMs / 2);
 });
 
 function asCancelled(all: boolean[], at: number): boolean[] {

@@ -26,13 +26,17 @@ describe('what is expected of an answer', () => {
   });
 
   it('is given up when the recorded client had, unless all are to be waited for', () => {
-    const left = exchangeRow({ outcome: 'client_aborted', lastByteOffsetUs: 1_500_000 });
+    const left = exchangeRow({
+      outcome: 'client_aborted',
+      lastByteOffsetUs: 4_000,
+      clientLeftOffsetUs: 1_500_000,
+    });
     const replayed = new AnswerForecast('replay');
     expect(replayed.of(left, null).cancelAfterNs).toBe(1.5e9);
     expect(replayed.of(exchangeRow(), null).cancelAfterNs).toBeNull();
     expect(new AnswerForecast('wait').of(left, null).cancelAfterNs).toBeNull();
     expect(replayed.untimedCancels).toBe(0);
-    expect(replayed.of({ ...left, lastByteOffsetUs: null }, null).cancelAfterNs).toBeNull();
+    expect(replayed.of({ ...left, clientLeftOffsetUs: null }, null).cancelAfterNs).toBeNull();
     expect(replayed.untimedCancels).toBe(1);
   });
 });

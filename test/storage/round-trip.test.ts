@@ -95,6 +95,7 @@ describe('a capture', () => {
       { model: 'other' },
       { streamed: true },
       { firstTokenOffsetUs: 7 },
+      { clientLeftOffsetUs: 6 },
       { promptTokens: 8 },
       { outputTokens: 9 },
       { session: Buffer.alloc(8, 1) },

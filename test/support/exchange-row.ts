@@ -20,6 +20,7 @@ export function exchangeRow(facts: Partial<ExchangeRow> = {}): ExchangeRow {
     requestEndOffsetUs: 100,
     firstByteOffsetUs: 5_000,
     lastByteOffsetUs: 6_000,
+    clientLeftOffsetUs: null,
     firstTokenOffsetUs: null,
     promptTokens: null,
     outputTokens: null,

@@ -160,7 +160,7 @@ export class OpenExchange {
     const facts = this.#requestFacts();
     const usage = this.#scan?.finish() ?? null;
     const offsetUs = (ns: number): number => Math.round((ns - request.firstByteNs) / 1_000);
-    // Without an answer its end is the client's: how long it had waited is kept nowhere else.
+    // Without an answer the exchange ends when its client leaves.
     const leftNs = outcome === 'client_aborted' ? clientEndNs : null;
     const lastByteNs = response?.lastByteNs ?? leftNs;
     const firstTokenNs = this.#scan?.firstTokenNs ?? null;
@@ -179,6 +179,7 @@ export class OpenExchange {
       requestEndOffsetUs: request.ended ? offsetUs(request.lastByteNs) : null,
       firstByteOffsetUs: response === null ? null : offsetUs(response.firstByteNs),
       lastByteOffsetUs: lastByteNs === null ? null : offsetUs(lastByteNs),
+      clientLeftOffsetUs: leftNs === null ? null : offsetUs(leftNs),
       firstTokenOffsetUs: firstTokenNs === null ? null : offsetUs(firstTokenNs),
       promptTokens: usage?.promptTokens ?? null,
       outputTokens: usage?.outputTokens ?? null,

@@ -99,6 +99,33 @@ describe('the end of a connection', () => {
   });
 });
 
+describe('a client that left in the middle of its answer', () => {
+  it('is recorded with when it left, and not with the last byte that it got', () => {
+    const begun =
+      'HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\nTransfer-Encoding: chunked\r\n\r\n1\r\na\r\n';
+    const feed = new Feed()
+      .at(0)
+      .client(GET)
+      .at(4_000_000)
+      .server(begun)
+      .at(2_002_000_000)
+      .close('client_reset');
+    expect(feed.exchanges[0]).toMatchObject({
+      outcome: 'client_aborted',
+      lastByteOffsetUs: 4_000,
+      clientLeftOffsetUs: 2_002_000,
+    });
+  });
+
+  it('left no exchange that was over before', () => {
+    const feed = new Feed().client(`${GET}${GET}`).server(OK).close('client_end');
+    expect(feed.exchanges.map(({ clientLeftOffsetUs }) => clientLeftOffsetUs !== null)).toEqual([
+      false,
+      true,
+    ]);
+  });
+});
+
 describe('a client that left before there was an answer', () => {
   it('is recorded with when it left, since that is all that tells how long it waited', () => {
     const feed = new Feed().client(GET).close('client_reset');
@@ -106,8 +133,13 @@ describe('a client that left before there was an answer', () => {
       outcome: 'client_aborted',
       firstByteOffsetUs: null,
       lastByteOffsetUs: 1,
+      clientLeftOffsetUs: 1,
     });
     const failed = new Feed().client(GET).close('server_reset');
-    expect(failed.exchanges[0]).toMatchObject({ outcome: 'upstream_failed', lastByteOffsetUs: null });
+    expect(failed.exchanges[0]).toMatchObject({
+      outcome: 'upstream_failed',
+      lastByteOffsetUs: null,
+      clientLeftOffsetUs: null,
+    });
   });
 });
