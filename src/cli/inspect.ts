@@ -1,7 +1,7 @@
 import { realpathSync } from 'node:fs';
 import { Command } from 'commander';
 import { DayCalendar } from '../core/day-calendar.ts';
-import { formatBytes, formatMs } from '../core/units.ts';
+import { formatBytes } from '../core/units.ts';
 import { resolveCaptureDirectory } from '../storage/capture-directory.ts';
 import { type InspectDocument, inspectCaptures } from '../storage/inspection.ts';
 import { type EncryptionFlag, encryptionKeyOf, encryptionKeyOption } from './encryption-flag.ts';
@@ -65,7 +65,6 @@ function factLines(document: InspectDocument): string[] {
     ...(killed.length > 0 ? [['killed', killedText(document)] as [string, string]] : []),
     ['protocols', protocolText(document)],
     ['clock anchors', String(document.clockAnchors)],
-    ['clock skew', skewText(document)],
   ];
   if (expired.segments > 0) {
     const { segments, exchanges, exact } = expired;
@@ -161,15 +160,6 @@ function coverageText(document: InspectDocument): string {
     ...(partial ? ['of what is here: segments are missing'] : []),
   ];
   return [`${most}${share(coverage)}${rest}`, ...of].join(', ');
-}
-
-function skewText({ clockSkew }: InspectDocument): string {
-  const { boundMs, pairs, clocks } = clockSkew;
-  if (clocks.length < 2) return '–';
-  if (boundMs !== null) return `at most ${formatMs(boundMs)} between recorders`;
-  if (pairs.boundMs === null) return 'not known: no two hosts saw enough of the same exchanges';
-  const bounded = `at most ${formatMs(pairs.boundMs)} for ${pairs.bounded}`;
-  return `not known for ${pairs.all - pairs.bounded} of ${pairs.all} pairs of hosts, ${bounded} (--json shows them)`;
 }
 
 function protocolText({ protocols }: InspectDocument): string {

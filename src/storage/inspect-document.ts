@@ -1,6 +1,5 @@
 import type { LossReason, OmissionCause } from '../core/accounting.ts';
 import type { CaptureOrigin } from './capture-origin.ts';
-import type { SkewDocument } from './clock-skew.ts';
 import type { ExpiredDocument } from './expired-segments.ts';
 import type { KilledDocument } from './killed-lives.ts';
 import type { RecorderDocument } from './recorder-life.ts';
@@ -69,7 +68,6 @@ export interface InspectDocument {
   /** Segments that lie in several of the directories, and are counted once. */
   readonly duplicates: readonly string[];
   readonly recorders: readonly RecorderDocument[];
-  readonly clockSkew: SkewDocument;
   /** Recorders the fleet has, where somebody said so. */
   readonly fleetSize: number | null;
   /** The most that were there at one time: a member that paused, or was started again, has several lives. */

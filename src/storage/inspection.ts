@@ -8,7 +8,6 @@ import { formatInstantUs } from '../core/units.ts';
 import { Amounts, entryOf } from './amounts.ts';
 import { type SegmentFile, segmentsOf } from './capture-directory.ts';
 import type { CaptureOrigin } from './capture-origin.ts';
-import { clockSkew } from './clock-skew.ts';
 import { type DaySum, daysOf } from './day-sums.ts';
 import { ExpiredSegments } from './expired-segments.ts';
 import { fleetShare, mostAtOnce } from './fleet-coverage.ts';
@@ -21,7 +20,6 @@ import { type SegmentMeta, sessionKeysOf } from './segment-meta.ts';
 import { DAMAGED_SUFFIX, SIDE_SUFFIXES } from './segment-name.ts';
 import { SegmentReader } from './segment-reader.ts';
 import { type HourSummary, type SegmentSummary, summaryOf } from './segment-summary.ts';
-import { commonSightings } from './sightings.ts';
 import {
   type CoverageShares,
   coverageWithin,
@@ -57,8 +55,8 @@ export function surveyCapture(captureDirectory: string, recorders: readonly stri
 }
 
 /**
- * Sums up captures from what their segments say of themselves; no exchange is read but the few that clocks are
- * held against each other by. A segment that lies in several directories counts once.
+ * Sums up captures from what their segments say of themselves; no exchange is read. A segment that lies in several
+ * directories counts once.
  * @param directories each as `resolveCaptureDirectory(…, 'read')` gave it
  * @throws AppError CAPTURE_DAMAGED or SCHEMA_TOO_NEW, naming the segment.
  */
@@ -155,7 +153,6 @@ class Inspection {
       damaged: this.#damaged,
       duplicates: this.#duplicates,
       recorders: lives.map((life) => life.document(this.#killed)),
-      clockSkew: clockSkew(lives, commonSightings(lives)),
       fleetSize: this.#fleetSize,
       recordersAtOnce: mostAtOnce(lives.map((life) => life.presence(this.#latestUs))),
       origins: [...this.#origins.values()],
@@ -218,7 +215,7 @@ class Inspection {
       this.#firstUs = Math.min(this.#firstUs ?? summary.span.firstUs, summary.span.firstUs);
       this.#lastUs = Math.max(this.#lastUs ?? summary.span.lastUs, summary.span.lastUs);
     }
-    const { meta, span, crashes, anchors } = summary;
+    const { meta, span, crashes } = summary;
     this.#latestUs = Math.max(this.#latestUs, meta.closedUs ?? 0, meta.openedUs, span?.lastUs ?? 0);
     for (const { reason, ...amount } of summary.losses) this.#losses.add(reason, amount);
     for (const { cause, ...amount } of summary.omissions) this.#omitted.add(cause, amount);
@@ -228,10 +225,9 @@ class Inspection {
       sum.bytes += bytes;
     }
     for (const gone of summary.expiries) this.#absent.expired(gone);
-    this.#clockAnchors += anchors.count;
+    this.#clockAnchors += summary.clockAnchors;
     this.#addVault(meta);
-    const { hours } = summary;
-    entryOf(this.#lives, meta.recorder.id, []).push({ file, meta, span, exchanges, hours, crashes, anchors });
+    entryOf(this.#lives, meta.recorder.id, []).push({ file, meta, span, exchanges, crashes });
     this.#origins.set(JSON.stringify(meta.origin), meta.origin);
     for (const key of sessionKeysOf(meta)) this.#sessionKeys.add(key);
     if (meta.fleetSize !== null) this.#fleetSize = Math.max(this.#fleetSize ?? 0, meta.fleetSize);

@@ -3,7 +3,7 @@ import type { SegmentFile } from './capture-directory.ts';
 import type { KilledLives } from './killed-lives.ts';
 import type { SegmentMeta } from './segment-meta.ts';
 import { DAMAGED_SUFFIX, parseSegmentName } from './segment-name.ts';
-import { type AnchorSummary, type ExpirySummary, NO_ANCHORS, type TimedLoss } from './segment-summary.ts';
+import type { ExpirySummary, TimedLoss } from './segment-summary.ts';
 
 /**
  * Why a stretch of a recorder's life is not in the capture. `crash`: it died, and what it had not committed is
@@ -37,12 +37,10 @@ export interface RecorderDocument {
 /** What is known of one segment of a life. */
 export interface LifeSegment {
   readonly file: SegmentFile;
-  readonly hours: readonly { readonly hour: number; readonly exchanges: number }[];
   readonly meta: SegmentMeta;
   readonly span: { readonly firstUs: number; readonly lastUs: number } | null;
   readonly exchanges: number;
   readonly crashes: readonly TimedLoss[];
-  readonly anchors: AnchorSummary;
 }
 
 export interface Stretch {
@@ -99,8 +97,6 @@ export class RecorderLife {
   readonly host: string;
   readonly startedUs: number;
   readonly segments: readonly LifeSegment[];
-  /** The anchors of all its segments as one series. */
-  readonly anchors: AnchorSummary;
   readonly #gaps: readonly Gap[];
 
   constructor(id: string, segments: readonly LifeSegment[], absent: AbsentSegments) {
@@ -110,16 +106,7 @@ export class RecorderLife {
     if (first === undefined) throw new RangeError('a life has at least one segment');
     this.host = first.meta.recorder.host;
     this.startedUs = first.meta.recorder.startedUs;
-    this.anchors = seriesOf(this.segments.map(({ anchors }) => anchors));
     this.#gaps = [...this.#holes(absent), ...this.#crashes()].sort((a, b) => a.fromUs - b.fromUs);
-  }
-
-  get fingerprint(): string {
-    return this.segments[0]?.meta.hashKeyFingerprint ?? '';
-  }
-
-  get isRecorded(): boolean {
-    return this.segments[0]?.meta.origin.kind === 'recorded';
   }
 
   /** When it recorded and the capture says so: its life less its gaps. `nowUs` ends what is still open. */
@@ -198,23 +185,6 @@ export class RecorderLife {
       })),
     );
   }
-}
-
-function seriesOf(parts: readonly AnchorSummary[]): AnchorSummary {
-  let sum = NO_ANCHORS;
-  for (const part of parts) {
-    if (part.count === 0) continue;
-    const between = sum.count === 0 ? 0 : Math.abs(part.firstOffsetUs - sum.lastOffsetUs);
-    sum = {
-      count: sum.count + part.count,
-      firstOffsetUs: sum.count === 0 ? part.firstOffsetUs : sum.firstOffsetUs,
-      lastOffsetUs: part.lastOffsetUs,
-      minOffsetUs: Math.min(sum.minOffsetUs, part.minOffsetUs),
-      maxOffsetUs: Math.max(sum.maxOffsetUs, part.maxOffsetUs),
-      maxStepUs: Math.max(sum.maxStepUs, part.maxStepUs, between),
-    };
-  }
-  return sum;
 }
 
 /** Numbers in a row that are gone for one reason are one gap. */

@@ -12,7 +12,8 @@ export interface SegmentSummary {
   readonly omissions: readonly (Amount & { readonly cause: OmissionCause })[];
   readonly protocols: readonly ProtocolUse[];
   readonly expiries: readonly ExpirySummary[];
-  readonly anchors: AnchorSummary;
+  /** How often the recorder noted its clock and the host's. */
+  readonly clockAnchors: number;
   /** What died with a recorder, stretch by stretch. */
   readonly crashes: readonly TimedLoss[];
 }
@@ -33,26 +34,6 @@ export interface TimedLoss {
   readonly toUs: number;
   readonly exchanges: number;
 }
-
-/** Epoch minus monotonic time, microseconds, anchor by anchor: what the wall clock did meanwhile. */
-export interface AnchorSummary {
-  readonly count: number;
-  readonly firstOffsetUs: number;
-  readonly lastOffsetUs: number;
-  readonly minOffsetUs: number;
-  readonly maxOffsetUs: number;
-  /** The greatest change from one anchor to the next. */
-  readonly maxStepUs: number;
-}
-
-export const NO_ANCHORS: AnchorSummary = {
-  count: 0,
-  firstOffsetUs: 0,
-  lastOffsetUs: 0,
-  minOffsetUs: Number.POSITIVE_INFINITY,
-  maxOffsetUs: Number.NEGATIVE_INFINITY,
-  maxStepUs: 0,
-};
 
 /** Sums of the exchanges that arrived within one UTC hour. */
 export interface HourSummary {
@@ -76,7 +57,6 @@ export function summaryOf(reader: SegmentReader): SegmentSummary {
   );
   // Over hundreds of segments most of the time goes into preparing statements: none for what cannot be there.
   const crashed = losses.some(({ reason }) => reason === 'crash_gap');
-  const anchored = meta.origin.kind === 'recorded';
   return {
     meta,
     span: reader.span(),
@@ -88,7 +68,7 @@ export function summaryOf(reader: SegmentReader): SegmentSummary {
     omissions: reader.all('SELECT cause, exchanges, bytes FROM omission'),
     protocols: reader.all('SELECT protocol, connections, bytes FROM protocol_use'),
     expiries: reader.all(SELECT_EXPIRIES),
-    anchors: (anchored ? reader.all<AnchorSummary>(SELECT_ANCHORS)[0] : undefined) ?? NO_ANCHORS,
+    clockAnchors: reader.all<{ count: number }>(COUNT_ANCHORS)[0]?.count ?? 0,
     crashes: crashed ? reader.all<TimedLoss>(SELECT_CRASHES) : [],
   };
 }
@@ -101,10 +81,4 @@ export const SELECT_EXPIRIES = `SELECT file, 1 + earlier_segments AS segments,
 const SELECT_CRASHES = `SELECT from_us AS fromUs, to_us AS toUs, exchanges FROM loss
   WHERE reason = 'crash_gap' ORDER BY from_us`;
 
-const SELECT_ANCHORS = `WITH
-  paired AS (SELECT id, epoch_us - monotonic_ns / 1000 AS offset FROM anchor),
-  stepped AS (SELECT id, offset, abs(offset - lag(offset) OVER (ORDER BY id)) AS step FROM paired)
-SELECT count(*) AS count, min(offset) AS minOffsetUs, max(offset) AS maxOffsetUs, coalesce(max(step), 0) AS maxStepUs,
-  (SELECT offset FROM paired ORDER BY id LIMIT 1) AS firstOffsetUs,
-  (SELECT offset FROM paired ORDER BY id DESC LIMIT 1) AS lastOffsetUs
-FROM stepped HAVING count > 0`;
+const COUNT_ANCHORS = 'SELECT count(*) AS count FROM anchor';
