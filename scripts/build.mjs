@@ -1,7 +1,7 @@
 // Builds the package's `dist` from `src`: JavaScript and declarations, file for file, so that an entry finds its
 // siblings where the sources have theirs.
 import { spawnSync } from 'node:child_process';
-import { rmSync } from 'node:fs';
+import { cpSync, rmSync, statSync } from 'node:fs';
 import { createRequire } from 'node:module';
 import { dirname, join } from 'node:path';
 import { fileURLToPath } from 'node:url';
@@ -21,3 +21,9 @@ const { status, error } = spawnSync(process.execPath, [compiler, '--project', 't
 });
 if (error) throw error;
 process.exitCode = status ?? 1;
+
+// Programs and scripts that are read at run time lie beside the code that reads them.
+cpSync(new URL('../src', import.meta.url), new URL('../dist', import.meta.url), {
+  recursive: true,
+  filter: (path) => statSync(path).isDirectory() || !path.endsWith('.ts'),
+});

@@ -8,8 +8,8 @@ import type {
   ExportWriter,
 } from './export-writer.ts';
 import { countHeaderLosses } from './exported-headers.ts';
-import { k6Program } from './k6-program.ts';
 import { OutputFile } from './output-file.ts';
+import { k6Program } from './programs.ts';
 import { RateSteps } from './rate-steps.ts';
 import { REQUESTS_FILE, requestLine } from './request-lines.ts';
 import { TextCounts } from './text-counts.ts';
@@ -77,10 +77,10 @@ class K6Writer implements ExportWriter {
     this.#script.write(
       k6Program({
         mode,
-        origin,
+        target: origin,
         requests: facts.requests,
-        spanS: Math.ceil(facts.spanNs / 1e9),
         users: usersFor(facts),
+        spanS: Math.ceil(facts.spanNs / 1e9),
         stepS: this.#steps.stepS,
         counts: this.#steps.counts,
       }),

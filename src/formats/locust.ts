@@ -7,8 +7,8 @@ import type {
   ExportWriter,
 } from './export-writer.ts';
 import { countHeaderLosses } from './exported-headers.ts';
-import { LOCUST_PROGRAM } from './locust-program.ts';
 import { OutputFile } from './output-file.ts';
+import { locustProgram } from './programs.ts';
 import { REQUESTS_FILE, requestLine } from './request-lines.ts';
 import { TextCounts } from './text-counts.ts';
 
@@ -42,9 +42,7 @@ class LocustWriter implements ExportWriter {
     this.#hasOrigin = origin !== null;
     this.#program = new OutputFile(join(directory, PROGRAM_FILE));
     this.#requests = new OutputFile(join(directory, REQUESTS_FILE));
-    // A JSON string of ASCII is a Python string.
-    const host = origin === null ? 'None' : JSON.stringify(origin);
-    this.#program.write(LOCUST_PROGRAM.replace('HOST_OF_TARGET', () => host));
+    this.#program.write(locustProgram(origin));
   }
 
   get files(): readonly ExportedFile[] {

@@ -6,8 +6,8 @@ import { describe, expect, test } from 'vitest';
 import type { ExportFormat } from '../../src/formats/export-writer.ts';
 import { EXPORT_FORMATS } from '../../src/formats/index.ts';
 import { csvCell, inertJson, shownJsonText } from '../../src/formats/inert-text.ts';
-import { k6Program } from '../../src/formats/k6-program.ts';
 import { OutputFile } from '../../src/formats/output-file.ts';
+import { k6Program } from '../../src/formats/programs.ts';
 import { RateSteps } from '../../src/formats/rate-steps.ts';
 import { arrivalAlone, exchangeOf, requestMessage, responseMessage } from '../support/exchanges.ts';
 import { exportOf, HOSTILE, jsonLines, numberedExchanges, sendsOf } from '../support/export-scene.ts';
@@ -171,7 +171,7 @@ test.each([
 test('headers that are called like members of every object reach k6 as they are', () => {
   const program = k6Program({
     mode: 'rate',
-    origin: null,
+    target: null,
     requests: 1,
     spanS: 1,
     users: 1,

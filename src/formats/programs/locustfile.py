@@ -1,8 +1,4 @@
-/**
- * The Locust file. Its laws are those of a replay: instants are absolute, every request has a greenlet of its own,
- * so that a slow answer never delays the next send, and how late each send was is measured.
- */
-export const LOCUST_PROGRAM = `"""Plays requests.jsonl at its planned instants, open loop.
+"""Plays requests.jsonl at its planned instants, open loop.
 
 One process:  locust -f locustfile.py --headless --host http://staging:8000
 Distributed:  locust -f locustfile.py --headless --host http://staging:8000 --master --expect-workers 2
@@ -28,7 +24,7 @@ from locust import LoadTestShape, User, events, task
 from locust.contrib.fasthttp import FastHttpSession
 from locust.runners import MasterRunner, WorkerRunner
 
-HOST = HOST_OF_TARGET
+HOST = None
 DATA = os.path.join(os.path.dirname(os.path.abspath(__file__)), "requests.jsonl")
 SPEED = float(os.environ.get("REPLAY_SPEED", "1"))
 EXTRA = json.loads(os.environ.get("REPLAY_HEADERS", "{}"))
@@ -201,4 +197,3 @@ def on_init(environment, **_):
         for greenlet in playing + [conductor.greenlet]:
             if greenlet is not None:
                 greenlet.kill(block=False)
-`;
