@@ -24,6 +24,9 @@ const CATCH_UP_FROM_NS = 50_000_000;
 /** How far catching up may fall behind its own spacing, so that jitter does not lower its rate. */
 const CATCH_UP_SLACK_NS = 1_000_000;
 
+/** How long before a start that was set the connections are warmed again: idle ones are given up after 1.5 s. */
+const WARM_BEFORE_START_NS = 1_000_000_000;
+
 /** Where a sender's connections go, and what bounds the sender. */
 interface Aim {
   readonly transport: Transport;
@@ -104,7 +107,16 @@ export class SenderThread {
       this.#end(health),
     );
     wakePort.on('message', () => sender.wake());
+    this.#warmAgain(startNs);
     return sender;
+  }
+
+  /** Those that were opened at first are gone by a start that lies a while ahead. */
+  #warmAgain(startNs: number): void {
+    const waitNs = startNs - WARM_BEFORE_START_NS - this.#clock.nowNs();
+    if (waitNs <= 0) return;
+    const again = (): void => void this.#transport.warm(this.#setup.warmConnections);
+    afterAtLeast(this.#clock, again, waitNs / 1e6);
   }
 
   #transportTo(origin: string, socketPath: string | null): Http1Transport {
