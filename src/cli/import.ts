@@ -10,8 +10,8 @@ import {
 } from '../formats/import-options.ts';
 import { IMPORT_BODIES, type ImportBodies } from '../formats/import-source.ts';
 import { IMPORT_FORMATS } from '../formats/index.ts';
-import { parseMooncakeReading, type RawMooncakeOptions } from '../formats/mooncake-options.ts';
-import type { PayloadPool } from '../formats/payload-pool.ts';
+import { parseMooncakeReading, type RawMooncakeOptions } from '../formats/mooncake.ts';
+import type { PayloadPool } from '../formats/payloads.ts';
 import { encryptionKeyOption } from './encryption-flag.ts';
 import { type ImportFlags, importFile, runImport } from './import-file.ts';
 import type { ImportResult } from './importing.ts';

@@ -1,25 +1,26 @@
 import { basename } from 'node:path';
+import { Readable } from 'node:stream';
+import { pipeline } from 'node:stream/promises';
+import { CsvError, parse } from 'csv-parse';
 import type { ChunkTimes, Exchange } from '../core/exchange.ts';
 import type { KeyedHash } from '../core/keyed-hash.ts';
+import { LIMITS } from '../core/limits.ts';
 import { SeededRandom } from '../core/random.ts';
-import { ArrivalCounter, type ArrivalTally } from './arrival-counter.ts';
 import { ArrivalTimes, type TimeReading } from './exact-time.ts';
 import type { ImportOptions } from './import-options.ts';
-import type { OpenImport } from './import-source.ts';
-import { textBytes } from './input-bytes.ts';
-import { InputProblem, NOTHING_IN_IT } from './input-problem.ts';
-import { loadPayloads, type PayloadPool } from './payload-pool.ts';
-import type { TraceFields, TraceRow } from './trace-row.ts';
-import { traceRows } from './trace-rows.ts';
+import { ArrivalCounter, type ArrivalTally, type OpenImport } from './import-source.ts';
+import { InputProblem, NOTHING_IN_IT, shown, type TextLine, textBytes, textLines } from './input.ts';
+import { type JsonObject, lineProblem, parseJsonLine } from './json-input.ts';
+import { loadPayloads, type PayloadPool } from './payloads.ts';
 
 /** A public arrival trace, and how it is to be read. */
-export interface ArrivalTrace {
+interface ArrivalTrace {
   readonly path: string;
   readonly fields: TraceFields;
   readonly time: TimeReading;
 }
 
-export interface ArrivalImportDeps {
+interface ArrivalImportDeps {
   readonly hash: KeyedHash;
   /** Null: arrivals alone, which can be profiled and planned, not replayed. */
   readonly payloads: PayloadPool | null;
@@ -159,4 +160,201 @@ export class ArrivalImport {
     }
     return hash;
   }
+}
+
+/**
+ * The rows of a trace in the order of the file, some at a time. JSONL is told from CSV by its first character.
+ * @throws InputProblem naming the line that is malformed.
+ */
+async function* traceRows(chunks: AsyncGenerator<Buffer>, fields: TraceFields): AsyncGenerator<TraceRow[]> {
+  const first = await chunks.next();
+  if (first.done === true) throw new InputProblem('the file is empty', { hint: NOTHING_IN_IT });
+  const firstCharacter = first.value.toString('latin1').trimStart()[0];
+  if (firstCharacter === '[') {
+    throw new InputProblem('the file is a JSON array', {
+      line: 1,
+      hint: "Give one JSON object a line (JSONL), e.g. with jq -c '.[]'.",
+    });
+  }
+  const all = prepend(first.value, chunks);
+  yield* firstCharacter === '{' ? jsonlRows(all, fields) : csvRows(all, fields);
+}
+
+async function* prepend(first: Buffer, rest: AsyncIterable<Buffer>): AsyncGenerator<Buffer> {
+  yield first;
+  yield* rest;
+}
+
+/** Which fields of a trace say what: column names of a CSV, keys or JSON pointers of a JSONL. */
+export interface TraceFields {
+  readonly time: string;
+  readonly client: string | null;
+  readonly session: string | null;
+}
+
+/** One row of a trace, its fields still text as they stand in the file. */
+interface TraceRow {
+  /** Line of the file the row ends on, from 1. */
+  readonly line: number;
+  readonly time: string;
+  /** Null when not asked for or empty. */
+  readonly client: string | null;
+  readonly session: string | null;
+}
+
+/**
+ * Rows of a JSONL, one object a line. A field is a key of the object or, beginning with `/`, a JSON pointer
+ * (RFC 6901) into it.
+ * @throws InputProblem for a line that is no JSON object, or whose time is neither number nor text.
+ */
+async function* jsonlRows(chunks: AsyncIterable<Buffer>, fields: TraceFields): AsyncGenerator<TraceRow[]> {
+  const time = keysOf(fields.time);
+  const client = fields.client === null ? null : keysOf(fields.client);
+  const session = fields.session === null ? null : keysOf(fields.session);
+  for await (const lines of textLines(chunks, LIMITS.importRecordBytes)) {
+    yield lines.map((line) => {
+      const row = parseJsonLine(line);
+      try {
+        return {
+          line: line.number,
+          time: timeText(row, time, fields.time, line),
+          client: client && scalarText(row, client, line),
+          session: session && scalarText(row, session, line),
+        };
+      } catch (thrown) {
+        throw lineProblem(thrown, line.number);
+      }
+    });
+  }
+}
+
+function timeText(row: JsonObject, keys: readonly string[], field: string, line: TextLine): string {
+  const value = valueAt(row, keys);
+  if (typeof value === 'string') return value;
+  if (typeof value === 'number') return numberText(value, line, keys);
+  throw new InputProblem(`no time in field ${shown(field)}`, {
+    line: line.number,
+    hint: `The object has the fields: ${Object.keys(row).map(shown).join(', ')}.`,
+  });
+}
+
+/** The digits of a number as they stand in the file: a double rounds 1700000000.1234567 and 64-bit ids. */
+function numberText(number: number, line: TextLine, keys: readonly string[]): string {
+  if (Number.isSafeInteger(number)) return String(number);
+  const numbersAsText = (_key: string, value: unknown, context?: { readonly source?: string }): unknown =>
+    typeof value === 'number' ? context?.source : value;
+  const row = JSON.parse(line.bytes.toString(), numbersAsText) as JsonObject;
+  return String(valueAt(row, keys));
+}
+
+function scalarText(row: JsonObject, keys: readonly string[], line: TextLine): string | null {
+  const value = valueAt(row, keys);
+  if (value === undefined || value === null || value === '') return null;
+  if (typeof value === 'object') {
+    throw new InputProblem(`${shown(keys.join('/'))} is no text or number`, { line: line.number });
+  }
+  return typeof value === 'number' ? numberText(value, line, keys) : String(value);
+}
+
+function keysOf(field: string): readonly string[] {
+  if (!field.startsWith('/')) return [field];
+  return field
+    .slice(1)
+    .split('/')
+    .map((key) => key.replaceAll('~1', '/').replaceAll('~0', '~'));
+}
+
+function valueAt(row: JsonObject, keys: readonly string[]): unknown {
+  let value: unknown = row;
+  for (const key of keys) {
+    if (typeof value !== 'object' || value === null || !Object.hasOwn(value, key)) return undefined;
+    value = (value as JsonObject)[key];
+  }
+  return value;
+}
+
+/** Rows handed on at a time: enough to make the hand-over cheap, few enough to stay responsive. */
+const BATCH_ROWS = 1_000;
+
+interface CsvRecord {
+  readonly record: readonly string[];
+  readonly info: { readonly lines: number };
+}
+
+interface Columns {
+  readonly time: number;
+  readonly client: number;
+  readonly session: number;
+}
+
+/**
+ * Rows of a CSV (RFC 4180: quoted fields, CRLF or LF) whose first record names its columns.
+ * @throws InputProblem for a column that is not there, a record of another length, a misplaced quote.
+ */
+async function* csvRows(chunks: AsyncIterable<Buffer>, fields: TraceFields): AsyncGenerator<TraceRow[]> {
+  let columns: Columns | null = null;
+  let rows: TraceRow[] = [];
+  for await (const { record, info } of csvRecords(chunks)) {
+    if (columns === null) {
+      columns = columnsOf(record, fields, info.lines);
+      continue;
+    }
+    rows.push({
+      line: info.lines,
+      time: record[columns.time] ?? '',
+      client: record[columns.client] || null,
+      session: record[columns.session] || null,
+    });
+    if (rows.length < BATCH_ROWS) continue;
+    yield rows;
+    rows = [];
+  }
+  if (rows.length > 0) yield rows;
+}
+
+async function* csvRecords(chunks: AsyncIterable<Buffer>): AsyncGenerator<CsvRecord> {
+  const parser = parse({
+    info: true,
+    record_delimiter: ['\r\n', '\n'],
+    skip_empty_lines: true,
+    // An open quote would otherwise swallow the rest of the file into one field.
+    max_record_size: LIMITS.importRecordBytes,
+  });
+  const fed = pipeline(Readable.from(chunks), parser).then(
+    () => null,
+    (thrown: unknown) => thrown,
+  );
+  try {
+    yield* parser as AsyncIterable<CsvRecord>;
+  } catch (thrown) {
+    if (!(thrown instanceof CsvError)) throw thrown;
+    const { lines } = thrown as CsvError & { readonly lines?: number };
+    throw new InputProblem(thrown.message, { line: lines ?? null, cause: thrown });
+  } finally {
+    // A consumer that stops early must not leave the file open.
+    parser.destroy();
+    await fed;
+  }
+}
+
+function columnsOf(header: readonly string[], fields: TraceFields, line: number): Columns {
+  const names = header.map((name) => name.trim());
+  const indexOf = (field: string | null): number => {
+    if (field === null) return -1;
+    const index = names.indexOf(field);
+    if (index < 0) {
+      throw new InputProblem(`no column ${shown(field)}`, {
+        line,
+        hint: `The first line must name the columns; it reads: ${names.map(shown).join(', ')}.`,
+      });
+    }
+    if (names.includes(field, index + 1)) {
+      throw new InputProblem(`two columns are called ${shown(field)}`, {
+        line,
+        hint: 'Rename one of them, so that it is clear which is meant.',
+      });
+    }
+    return index;
+  };
+  return { time: indexOf(fields.time), client: indexOf(fields.client), session: indexOf(fields.session) };
 }

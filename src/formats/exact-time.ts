@@ -1,6 +1,6 @@
 import { AppError } from '../core/errors.ts';
 import { parseInstantUs } from '../core/units.ts';
-import { InputProblem, shown } from './input-problem.ts';
+import { InputProblem, shown } from './input.ts';
 
 /** Forms of a time field: a number of seconds, milli-, micro- or nanoseconds, or ISO 8601. */
 export const TIME_UNITS = ['s', 'ms', 'us', 'ns', 'iso'] as const;
@@ -8,7 +8,7 @@ export type TimeUnit = (typeof TIME_UNITS)[number];
 export type NumericTimeUnit = Exclude<TimeUnit, 'iso'>;
 
 /** A time without loss: whole microseconds, and the rest in femtoseconds (10⁻¹⁵ s), 0 to 999,999,999. */
-export interface ExactTime {
+interface ExactTime {
   readonly us: number;
   readonly femto: number;
 }

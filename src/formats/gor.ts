@@ -1,12 +1,20 @@
 import type { Exchange } from '../core/exchange.ts';
+import { headerPairsOf, headerValue, parseResponseHead } from '../core/headers.ts';
 import { LIMITS } from '../core/limits.ts';
-import { gorRequest, gorResponse, RecordWithin, withoutInterim } from './gor-message.ts';
-import { type GorRecord, gorRecords } from './gor-records.ts';
-import type { ImportSourceDeps, OpenImport } from './import-source.ts';
-import { type ImportedParts, importedExchange } from './imported-exchange.ts';
-import { ImportedFile, placed } from './imported-file.ts';
-import { textBytes } from './input-bytes.ts';
-import { InputProblem } from './input-problem.ts';
+import { checkedInstant } from './exact-time.ts';
+import { GrowingBytes } from './growing-bytes.ts';
+import {
+  type ImportedBody,
+  ImportedFile,
+  type ImportedParts,
+  type ImportedResponse,
+  type ImportSourceDeps,
+  importedExchange,
+  type OpenImport,
+  placed,
+} from './import-source.ts';
+import { InputProblem, shown, textBytes } from './input.ts';
+import { checkedHeaders, checkStart } from './request-draft.ts';
 import { TextCounts } from './text-counts.ts';
 
 /** What a GoReplay file never says. */
@@ -152,4 +160,352 @@ function checkedOffset(us: number, { number }: GorRecord): number {
   throw new InputProblem(`its response, record ${number}, came more than a year behind it`, {
     hint: 'Correct the time or the latency of the response, or leave it out.',
   });
+}
+
+/** One record of a GoReplay file: a request (1), the recorded response (2) or a replayed one (3). */
+interface GorRecord {
+  /** From 1. */
+  readonly number: number;
+  readonly type: 1 | 2 | 3;
+  readonly id: string;
+  /** Epoch microseconds, and what the record says of a latency, rounded; null where it says nothing. */
+  readonly timeUs: number;
+  readonly latencyUs: number | null;
+  /** Valid until the next records are asked for. */
+  readonly message: Buffer;
+}
+
+const SEPARATOR = Buffer.from('\n\u{1f435}\u{1f648}\u{1f649}\n');
+const HEADER = /^([123]) ([0-9A-Za-z-]{1,64}) (\d{1,19})(?: (-?\d{1,19}))?$/;
+const HEADER_BYTES = 160;
+
+/**
+ * The records of a GoReplay file, one at a time. A separator within a body is told from one between records by the
+ * length that the message states, as far as the file bears it out, else by what follows: the line that begins a
+ * record, or the end of the file.
+ * @throws InputProblem for what begins with no record, is cut short, or is too large
+ */
+export async function* gorRecords(
+  chunks: AsyncIterable<Buffer>,
+  recordBytes: number = LIMITS.importLineBytes,
+): AsyncGenerator<GorRecord[]> {
+  const reader = new RecordReader(recordBytes);
+  for await (const chunk of chunks) {
+    const records = reader.take(chunk);
+    if (records.length > 0) yield records;
+  }
+  yield reader.end();
+}
+
+class RecordReader {
+  readonly #recordBytes: number;
+  readonly #pending = new GrowingBytes();
+  #number = 0;
+  /** How far the record that is read was looked through, and what it says of its end. */
+  #searched = 0;
+  #framing: GorFraming;
+
+  constructor(recordBytes: number) {
+    this.#recordBytes = recordBytes;
+    this.#framing = new GorFraming(recordBytes);
+  }
+
+  take(chunk: Buffer): GorRecord[] {
+    this.#pending.add(chunk);
+    const records = this.#read(false);
+    if (this.#pending.view.length > this.#recordBytes + SEPARATOR.length + HEADER_BYTES) {
+      throw new InputProblem(`record ${this.#number + 1} has more than ${this.#recordBytes} bytes`);
+    }
+    return records;
+  }
+
+  end(): GorRecord[] {
+    const records = this.#read(true);
+    const rest = this.#pending.view;
+    if (isBlank(rest)) return records;
+    const number = this.#number + 1;
+    if (!beginsRecord(rest)) recordOf(rest, number);
+    throw new InputProblem(`the file ends within record ${number}`, {
+      hint: 'The file was cut short: fetch or copy it again.',
+    });
+  }
+
+  #read(ended: boolean): GorRecord[] {
+    const records: GorRecord[] = [];
+    for (;;) {
+      const bytes = this.#pending.view;
+      const end = this.#endIn(bytes, ended);
+      if (end === null) return records;
+      this.#number += 1;
+      records.push(recordOf(bytes.subarray(0, end), this.#number));
+      this.#pending.drop(end + SEPARATOR.length);
+      this.#searched = 0;
+      this.#framing = new GorFraming(this.#recordBytes);
+    }
+  }
+
+  /** Where the record at the beginning ends; null where that is not there, or cannot be told yet. */
+  #endIn(bytes: Buffer, ended: boolean): number | null {
+    for (let at = bytes.indexOf(SEPARATOR, this.#searched); at >= 0; ) {
+      this.#searched = at;
+      const stated = this.#framing.endIn(bytes, at);
+      // What follows decides, so it has to be there.
+      const wanted = Math.max(at, typeof stated === 'number' ? stated : 0) + SEPARATOR.length + HEADER_BYTES;
+      if (!ended && (stated === 'later' || bytes.length < wanted)) return null;
+      if (typeof stated === 'number' && stated > at && endsAt(bytes, stated, ended)) return stated;
+      if (endsAt(bytes, at, ended)) return at;
+      this.#searched = at + SEPARATOR.length;
+      at = bytes.indexOf(SEPARATOR, this.#searched);
+    }
+    this.#searched = Math.max(this.#searched, bytes.length - SEPARATOR.length + 1);
+    return null;
+  }
+}
+
+/** Whether a separator stands here, and a record or the end of the file behind it. */
+function endsAt(bytes: Buffer, at: number, ended: boolean): boolean {
+  const after = at + SEPARATOR.length;
+  if (!bytes.subarray(at, after).equals(SEPARATOR)) return false;
+  return beginsRecord(bytes.subarray(after)) || (ended && isBlank(bytes.subarray(after)));
+}
+
+/** Whether these bytes begin with the line that begins a record. */
+function beginsRecord(bytes: Buffer): boolean {
+  const end = bytes.subarray(0, HEADER_BYTES).indexOf(0x0a);
+  return end > 0 && HEADER.test(lineOf(bytes, end));
+}
+
+function isBlank(bytes: Buffer): boolean {
+  return bytes.every((byte) => byte <= 0x20);
+}
+
+function lineOf(bytes: Buffer, end: number): string {
+  return bytes.toString('latin1', 0, end).replace(/\r$/, '');
+}
+
+function recordOf(bytes: Buffer, number: number): GorRecord {
+  const end = bytes.indexOf(0x0a);
+  const line = lineOf(bytes, Math.min(end < 0 ? bytes.length : end, HEADER_BYTES));
+  const [, type, id = '', time = '', latency] = HEADER.exec(line) ?? [];
+  if (type === undefined || end < 0) {
+    throw new InputProblem(`record ${number}: ${shown(line)} is no line of a GoReplay file`, {
+      hint: 'A record begins with its type, id and time: 1 d7123dasd913jfd 1436283432000000000',
+    });
+  }
+  try {
+    return {
+      number,
+      type: Number(type) as 1 | 2 | 3,
+      id,
+      timeUs: checkedInstant(microseconds(time), time),
+      latencyUs: latency === undefined || Number(latency) <= 0 ? null : microseconds(latency),
+      message: bytes.subarray(end + 1),
+    };
+  } catch (thrown) {
+    throw placed(`record ${number}`, thrown);
+  }
+}
+
+/** Nanoseconds as microseconds, rounded half up once. */
+function microseconds(ns: string): number {
+  return Number((BigInt(ns) + 500n) / 1000n);
+}
+
+/** Of a message whose end another record follows with no separator between. */
+class RecordWithin extends InputProblem {
+  constructor() {
+    super('another record begins within it', {
+      hint: 'A line with the separator of GoReplay is missing between them: put it in, or copy the file again.',
+    });
+  }
+}
+
+/**
+ * A request as GoReplay kept it: a head, and of the body what it had. A body that is shorter than its length says
+ * is cut, not malformed.
+ * @throws InputProblem when it has no head of a request
+ */
+function gorRequest(message: Buffer, lacking: TextCounts): ImportedParts['request'] {
+  const { head, rest } = splitHead(message);
+  const line = head.toString('latin1', 0, head.indexOf('\r\n'));
+  const [, method = '', target = ''] = /^(\S+) (\S+) HTTP\/1\.[01]$/.exec(line) ?? [];
+  if (method === '') throw new InputProblem(`${shown(line)} is no request line of HTTP/1.1`);
+  checkStart(method, target);
+  checkedHeaders(head);
+  const { body, trailers, behind } = bodyOf(head, rest);
+  checkBehind(behind, 'a request', lacking);
+  return { method, target, head, body, trailers };
+}
+
+/** @throws InputProblem when it has no head of a response */
+function gorResponse(message: Buffer, method: string, lacking: TextCounts): ImportedResponse {
+  const { head, rest } = splitHead(message);
+  const { status } = parseResponseHead(head);
+  if (status < 100) throw new InputProblem('no status line of HTTP/1.1');
+  const bodiless = method === 'HEAD' || status === 204 || status === 304;
+  const { body, behind } = bodiless ? plain(rest, 0) : bodyOf(head, rest);
+  checkBehind(behind, 'a response', lacking);
+  return { status, head, body };
+}
+
+/** A response without the interim ones before it (100 Continue); null where nothing but such is there. */
+function withoutInterim(message: Buffer): Buffer | null {
+  let rest = message;
+  while (isInterim(rest)) {
+    const end = rest.indexOf('\r\n\r\n');
+    if (end < 0 || end + 4 === rest.length) return null;
+    rest = rest.subarray(end + 4);
+  }
+  return rest;
+}
+
+/** @throws RecordWithin where a separator is missing: what stands behind is another record */
+function checkBehind(behind: Buffer, what: string, lacking: TextCounts): void {
+  if (behind.length === 0) return;
+  const next = behind.subarray(/^[\r\n]*/.exec(behind.toString('latin1', 0, 4))?.[0].length ?? 0);
+  if (beginsRecord(next)) throw new RecordWithin();
+  lacking.count(`bytes behind the end of ${what}: left out`);
+}
+
+function splitHead(message: Buffer): { head: Buffer; rest: Buffer } {
+  const end = message.indexOf('\r\n\r\n');
+  if (end < 0) throw new InputProblem('no blank line ends the head');
+  return { head: message.subarray(0, end + 4), rest: message.subarray(end + 4) };
+}
+
+/** The body, and what stands behind its end. */
+interface Framed {
+  readonly body: ImportedBody;
+  readonly trailers: Uint8Array | null;
+  readonly behind: Buffer;
+}
+
+function bodyOf(head: Buffer, rest: Buffer): Framed {
+  const headers = headerPairsOf(head);
+  if (/(?:^|,)\s*chunked\s*$/i.test(headerValue(headers, 'transfer-encoding') ?? ''))
+    return chunkedBody(rest);
+  const stated = headerValue(headers, 'content-length');
+  if (stated === null || !/^\d+$/.test(stated)) {
+    // A body whose length nothing says goes to the end, unless that is another record.
+    return beginsRecord(rest) ? plain(rest, 0) : plain(rest, rest.length);
+  }
+  return plain(rest, Math.min(Number(stated), LIMITS.importBodyBytes));
+}
+
+/** What goes on after its length is none of the body; what is missing was cut. */
+function plain(rest: Buffer, bytes: number): Framed {
+  return {
+    body: { bytes, kept: rest.subarray(0, bytes), truncated: rest.length < bytes },
+    trailers: null,
+    behind: rest.subarray(bytes),
+  };
+}
+
+/** Joins chunks as far as they go. GoReplay may have joined them already and left the header. */
+function chunkedBody(coded: Buffer): Framed {
+  const chunks: Buffer[] = [];
+  let at = 0;
+  let whole = false;
+  while (at < coded.length) {
+    const lineEnd = coded.indexOf('\r\n', at);
+    const [, size] =
+      /^([0-9A-Fa-f]{1,8})[ \t]*(?:;.*)?$/.exec(coded.toString('latin1', at, Math.max(lineEnd, at))) ?? [];
+    if (lineEnd < 0 || size === undefined) break;
+    const bytes = Number.parseInt(size, 16);
+    whole = bytes === 0;
+    at = lineEnd + 2;
+    if (whole) break;
+    chunks.push(coded.subarray(at, at + bytes));
+    at += bytes + 2;
+  }
+  const joinedAlready = chunks.length === 0 && !whole && coded.length > 0;
+  const kept = joinedAlready ? coded : Buffer.concat(chunks);
+  const end = coded.indexOf('\r\n\r\n', Math.max(0, at - 2));
+  const trailers = whole && end > at ? coded.subarray(at, end + 2) : null;
+  const behind = whole && end >= 0 ? coded.subarray(end + 4) : coded.subarray(coded.length);
+  return { body: { bytes: kept.length, kept, truncated: !whole && !joinedAlready }, trailers, behind };
+}
+
+/** A chunk's line that is longer is none. */
+const CHUNK_LINE_BYTES = 1024;
+
+/** Where a message ends: a position, null where nothing says it, or more bytes that are wanted to know. */
+type StatedEnd = number | null | 'later';
+
+/**
+ * Where one record ends by the framing of the message in it: whoever sends a request writes its body, but not its
+ * length. Asked again as more bytes come, it goes on where it was.
+ */
+class GorFraming {
+  readonly #mostBytes: number;
+  #found: StatedEnd = 'later';
+  /** Of a chunked message the line of the chunk that is next. */
+  #nextChunk: number | null = null;
+
+  constructor(mostBytes: number) {
+    this.#mostBytes = mostBytes;
+  }
+
+  /**
+   * @param record from its first byte on, and what is there behind it
+   * @param separator where something stands in it that might end it: what has no head before that has no framing
+   */
+  endIn(record: Buffer, separator: number): StatedEnd {
+    if (this.#found !== 'later') return this.#within(record);
+    this.#nextChunk ??= this.#readHead(record, separator);
+    if (this.#nextChunk !== null) this.#found = this.#walk(record, this.#nextChunk);
+    return this.#within(record);
+  }
+
+  #within(record: Buffer): StatedEnd {
+    if (typeof this.#found !== 'number') return this.#found;
+    if (this.#found > this.#mostBytes) return null;
+    return this.#found > record.length ? 'later' : this.#found;
+  }
+
+  /** @returns where the first chunk is, null where there are none */
+  #readHead(record: Buffer, separator: number): number | null {
+    this.#found = null;
+    let from = record.indexOf('\n') + 1;
+    let end = record.indexOf('\r\n\r\n', from);
+    while (end >= 0 && isInterim(record.subarray(from, end))) {
+      from = end + 4;
+      end = record.indexOf('\r\n\r\n', from);
+    }
+    if (from === 0 || end < 0 || end > separator) return null;
+    const head = record.toString('latin1', from, end);
+    if (/^transfer-encoding:.*\bchunked[ \t]*$/im.test(head)) return end + 4;
+    const lengths = new Set(
+      [...head.matchAll(/^content-length:[ \t]*(\d{1,15})[ \t]*$/gim)].map(([, length]) => length),
+    );
+    if (lengths.size === 1) this.#found = end + 4 + Number([...lengths][0]);
+    return null;
+  }
+
+  #walk(record: Buffer, from: number): StatedEnd {
+    for (let at = from; ; ) {
+      this.#nextChunk = at;
+      if (at > this.#mostBytes) return null;
+      const near = record.subarray(at, at + CHUNK_LINE_BYTES);
+      const lineBytes = near.indexOf('\r\n');
+      if (lineBytes < 0) return near.length < CHUNK_LINE_BYTES ? 'later' : null;
+      const [, size] = /^([0-9A-Fa-f]{1,8})[ \t]*(?:;.*)?$/.exec(near.toString('latin1', 0, lineBytes)) ?? [];
+      if (size === undefined) return null;
+      const bytes = Number.parseInt(size, 16);
+      const body = at + lineBytes + 2;
+      if (bytes === 0) {
+        // The blank line stands right behind, or behind trailers.
+        const blank = record.indexOf('\r\n\r\n', body - 2);
+        return blank < 0 ? 'later' : blank + 4;
+      }
+      at = body + bytes + 2;
+      if (at > record.length) return at > this.#mostBytes ? null : 'later';
+      if (record[at - 2] !== 0x0d || record[at - 1] !== 0x0a) return null;
+    }
+  }
+}
+
+/** Whether a head is of an answer that another one follows: 100 Continue, 103 Early Hints. */
+function isInterim(head: Buffer): boolean {
+  return /^HTTP\/1\.[01] 1(?!01)\d\d(?: |\r|$)/.test(head.toString('latin1', 0, 16));
 }

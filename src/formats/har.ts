@@ -1,13 +1,51 @@
-import type { Exchange } from '../core/exchange.ts';
-import type { ExportFormat } from './export-writer.ts';
-import { HarReader } from './har-reader.ts';
-import { HarWriter } from './har-writer.ts';
-import type { ImportSourceDeps, OpenImport } from './import-source.ts';
-import { importedExchange } from './imported-exchange.ts';
-import { ImportedFile, placed } from './imported-file.ts';
-import { textBytes } from './input-bytes.ts';
-import { jsonItems } from './json-items.ts';
-import { parseJsonLine } from './json-line.ts';
+import {
+  type Exchange,
+  type ExchangePayload,
+  type ExchangeRow,
+  OUTCOMES,
+  type Outcome,
+} from '../core/exchange.ts';
+import { buildRequestHead, type HeaderPair, headerValue, parseResponseHead } from '../core/headers.ts';
+import { decodeContent } from '../core/privacy/content-coding.ts';
+import { formatInstantUs, parseInstantUs } from '../core/units.ts';
+import { checkedInstant } from './exact-time.ts';
+import {
+  type ExportedFile,
+  type ExportedRequest,
+  type ExportedSend,
+  type ExportFormat,
+  type ExportSettings,
+  type ExportWriter,
+  OutputFile,
+} from './export-writer.ts';
+import { asciiTarget, recordedPairs } from './exported-requests.ts';
+import {
+  type ImportedBody,
+  ImportedFile,
+  type ImportedParts,
+  type ImportedResponse,
+  type ImportSourceDeps,
+  importedExchange,
+  type OpenImport,
+  placed,
+  wholeBody,
+} from './import-source.ts';
+import { inertJson } from './inert-text.ts';
+import { InputProblem, shown, textBytes } from './input.ts';
+import {
+  arrayAt,
+  base64Bytes,
+  durationMsAt,
+  type JsonObject,
+  jsonItems,
+  numberAt,
+  objectAt,
+  parseJsonLine,
+  sizeAt,
+  textAt,
+} from './json-input.ts';
+import { checkStart, isHeader } from './request-draft.ts';
+import { TextCounts } from './text-counts.ts';
 
 /** HTTP archives, which browsers, proxies and API clients read and write. */
 export const HAR: ExportFormat = {
@@ -70,5 +108,411 @@ async function* harExchanges(
       }
     }
     yield exchanges;
+  }
+}
+
+/** Written anew: an archive holds bodies without their framing. */
+const FRAMING: ReadonlySet<string> = new Set(['content-length', 'transfer-encoding']);
+
+/** Entries of an archive as the parts of exchanges. */
+class HarReader {
+  readonly lacking = new TextCounts();
+  readonly #bodies = new HarBodies(this.lacking);
+
+  /**
+   * @returns null for an entry that is no HTTP exchange
+   * @throws InputProblem for one that says too little
+   */
+  read(entry: JsonObject): ImportedParts | null {
+    const request = objectAt(entry, 'request');
+    if (request === null) throw new InputProblem('no request');
+    const target = targetOf(textAt(request, 'url'));
+    if (target === null) {
+      this.lacking.count('no HTTP exchange (data:, blob:, ws: …): left out');
+      return null;
+    }
+    const method = textAt(request, 'method');
+    checkStart(method, target.path);
+    const headers = this.#headers(request);
+    const body = this.#bodies.ofRequest(request, headers);
+    const named = headerValue(headers, 'host') !== null;
+    const length: HeaderPair[] = body.bytes > 0 || needsLength(method) ? [lengthOf(body)] : [];
+    const pairs: HeaderPair[] = [
+      ...(named ? [] : [['Host', target.authority] as const]),
+      ...headers,
+      ...length,
+    ];
+    const answer = objectAt(entry, 'response');
+    const outcome = outcomeOf(entry, answer);
+    const totalMs = durationMsAt(entry, 'time');
+    const response = this.#response(answer, method);
+    return {
+      arrivalUs: arrivalOf(entry),
+      outcome,
+      request: {
+        method,
+        target: target.path,
+        head: buildRequestHead(method, target.path, pairs),
+        body,
+        trailers: null,
+      },
+      response,
+      session: null,
+      clientLeftOffsetUs: outcome === 'client_aborted' && totalMs !== null ? Math.round(totalMs * 1e3) : null,
+      ...this.#offsets(entry, response !== null),
+    };
+  }
+
+  #headers(message: JsonObject): HeaderPair[] {
+    const pairs: HeaderPair[] = [];
+    for (const each of arrayAt(message, 'headers')) {
+      const name = textAt(each, 'name');
+      const value = textAt(each, 'value');
+      // HTTP/2 has method, target and authority as headers of that form.
+      if (name.startsWith(':') || FRAMING.has(name.toLowerCase())) continue;
+      if (isHeader(name, value)) pairs.push([name, value]);
+      else this.lacking.count('a header that HTTP/1.1 cannot have: left out');
+    }
+    return pairs;
+  }
+
+  #response(response: JsonObject | null, method: string): ImportedResponse | null {
+    const status = response === null ? null : numberAt(response, 'status');
+    if (response === null || status === null || status < 100 || status > 999 || !Number.isInteger(status)) {
+      this.lacking.count('no status: nothing answered, or the file does not say what');
+      return null;
+    }
+    const body = this.#bodies.ofResponse(response, method === 'HEAD' || status === 204 || status === 304);
+    // An archive holds what came out of the content coding, so the header would not be true of it.
+    const headers = this.#headers(response).filter(([name]) => name.toLowerCase() !== 'content-encoding');
+    const length: HeaderPair[] = body.truncated && body.bytes === 0 ? [] : [lengthOf(body)];
+    const reason = textAt(response, 'statusText').replace(/[^\t\x20-\x7e]/g, '');
+    const lines = [...headers, ...length].map(([name, value]) => `${name}: ${value}\r\n`).join('');
+    return { status, body, head: Buffer.from(`HTTP/1.1 ${status} ${reason}\r\n${lines}\r\n`, 'latin1') };
+  }
+
+  #offsets(
+    entry: JsonObject,
+    answered: boolean,
+  ): Pick<ImportedParts, 'requestEndOffsetUs' | 'firstByteOffsetUs' | 'lastByteOffsetUs'> {
+    const timings = objectAt(entry, 'timings') ?? {};
+    const part = (name: string): number => durationMsAt(timings, name) ?? 0;
+    const totalMs = durationMsAt(entry, 'time');
+    const waited = durationMsAt(timings, 'wait') !== null;
+    const sentMs = part('blocked') + part('dns') + part('connect') + part('send');
+    const knownEnd = answered && totalMs !== null && totalMs > 0;
+    if (answered && !knownEnd) this.lacking.count('no latency');
+    return {
+      requestEndOffsetUs: answered && waited ? Math.round(sentMs * 1e3) : null,
+      firstByteOffsetUs: answered && waited ? Math.round((sentMs + part('wait')) * 1e3) : null,
+      lastByteOffsetUs: knownEnd ? Math.round(totalMs * 1e3) : null,
+    };
+  }
+}
+
+/** Without a status nothing is known of it, as of an arrival; it failed where the archive says so. */
+function outcomeOf(entry: JsonObject, response: JsonObject | null): Outcome {
+  const said = [response ?? {}, entry].flatMap((each) => [
+    textAt(each, '_error'),
+    textAt(each, '_failureText'),
+  ]);
+  const error = said.find((text) => text !== '');
+  return error === undefined ? 'completed' : (OUTCOMES.find((known) => known === error) ?? 'upstream_failed');
+}
+
+function arrivalOf(entry: JsonObject): number {
+  const text = textAt(entry, 'startedDateTime');
+  let arrivalUs: number;
+  try {
+    arrivalUs = parseInstantUs(text, 'startedDateTime');
+  } catch (cause) {
+    throw new InputProblem(`startedDateTime ${shown(text)} is no instant`, { cause });
+  }
+  return checkedInstant(arrivalUs, text);
+}
+
+/** Path, query and authority of a URL, as written where they can stand in a request line. */
+function targetOf(url: string): { readonly path: string; readonly authority: string } | null {
+  if (!/^https?:\/\//i.test(url) || !URL.canParse(url)) return null;
+  const parsed = new URL(url);
+  const written = /^[a-z]+:\/\/[^/?#]*([^#]*)/i.exec(url)?.[1] ?? '';
+  const usable = /^\/[\x21-\x7e]*$/.test(written);
+  return { path: usable ? written : parsed.pathname + parsed.search, authority: parsed.host };
+}
+
+function lengthOf({ bytes }: ImportedBody): HeaderPair {
+  return ['Content-Length', String(bytes)];
+}
+
+function needsLength(method: string): boolean {
+  return method === 'POST' || method === 'PUT' || method === 'PATCH';
+}
+
+/** Bodies of an archive: what is not surely what was on the wire is not taken for it, and counted. */
+class HarBodies {
+  readonly #lacking: TextCounts;
+
+  constructor(lacking: TextCounts) {
+    this.#lacking = lacking;
+  }
+
+  ofRequest(request: JsonObject, headers: readonly HeaderPair[]): ImportedBody {
+    const stated = sizeAt(request, 'bodySize') ?? 0;
+    const post = objectAt(request, 'postData') ?? {};
+    if (textAt(post, 'text') !== '') return this.#ofPost(post, stated, headers);
+    const form = arrayAt(post, 'params');
+    if (form.length > 0 && /^application\/x-www-form-urlencoded/i.test(textAt(post, 'mimeType'))) {
+      this.#lacking.count('a request body that was put together from its parameters');
+      const pairs = form.map((each): [string, string] => [textAt(each, 'name'), textAt(each, 'value')]);
+      return wholeBody(Buffer.from(new URLSearchParams(pairs).toString()));
+    }
+    if (form.length === 0 && stated === 0) return wholeBody(Buffer.alloc(0));
+    return this.#lost('a request body that the file does not hold', stated);
+  }
+
+  #ofPost(post: JsonObject, stated: number, headers: readonly HeaderPair[]): ImportedBody {
+    const text = textAt(post, 'text');
+    const isBase64 = textAt(post, 'encoding') === 'base64' || textAt(post, '_encoding') === 'base64';
+    const bytes = isBase64 ? base64Bytes(text) : Buffer.from(text);
+    if (bytes === null) return this.#lost('a request body whose base64 is damaged', stated);
+    if (!isBase64 && (isCoded(headers) || text.includes('\ufffd'))) {
+      return this.#lost('a request body that the file has as text, which it was not', stated || bytes.length);
+    }
+    // The text may have been decoded, cut or put together anew: it is not what was sent.
+    if (stated > 0 && stated !== bytes.length) {
+      return this.#lost('a request body of another size than the file states', stated);
+    }
+    return wholeBody(bytes);
+  }
+
+  /** @param bodiless whether a response of its kind has none */
+  ofResponse(response: JsonObject, bodiless: boolean): ImportedBody {
+    const content = objectAt(response, 'content') ?? {};
+    const text = textAt(content, 'text');
+    const size = sizeAt(content, 'size');
+    const kept = textAt(content, 'encoding') === 'base64' ? base64Bytes(text) : Buffer.from(text);
+    if (kept === null) {
+      this.#lacking.count('a response body whose base64 is damaged');
+      return { bytes: size ?? 0, kept: null, truncated: size === null };
+    }
+    if (text === '' && size !== 0) {
+      if (bodiless) return wholeBody(kept);
+      this.#lacking.count('a response body that the file does not hold');
+      // Of one whose size is not said either, so much is known as of one that was cut before its first byte.
+      return { bytes: size ?? 0, kept: null, truncated: size === null };
+    }
+    if (size !== null && size > kept.length) return { bytes: size, kept, truncated: true };
+    if (size !== null && size < kept.length) {
+      this.#lacking.count('a response body of another size than the file states');
+    }
+    return { bytes: kept.length, kept, truncated: content['_truncated'] === true };
+  }
+
+  #lost(why: string, stated: number): ImportedBody {
+    this.#lacking.count(why);
+    return { bytes: Math.max(stated, 1), kept: null, truncated: false };
+  }
+}
+
+/** Whether a message says that its body is under a content coding. */
+function isCoded(headers: readonly HeaderPair[]): boolean {
+  return !/^(?:identity)?$/i.test(headerValue(headers, 'content-encoding')?.trim() ?? '');
+}
+
+/** Stands for a host nobody recorded; `.invalid` never resolves (RFC 2606). */
+const HOST_UNKNOWN = 'recorded.invalid';
+const HTTP = 'HTTP/1.1';
+
+/** An archive (HAR 1.2), one entry a planned request, with the response that was recorded. */
+class HarWriter implements ExportWriter {
+  readonly lost = new TextCounts();
+  readonly usage = ['mitmweb --rfile FILE'];
+  readonly #file: OutputFile;
+  readonly #origin: string | null;
+  #entries = 0;
+
+  constructor(path: string, { creator, origin }: ExportSettings) {
+    this.#origin = origin;
+    this.#file = new OutputFile(path);
+    this.#file.write(`{"log":{"version":"1.2","creator":${inertJson(creator)},"entries":[`);
+  }
+
+  get files(): readonly ExportedFile[] {
+    return [{ name: null, bytes: this.#file.bytes }];
+  }
+
+  add(send: ExportedSend): boolean {
+    const { request, row } = send;
+    if (request === null) return false;
+    const recorded = send.recorded();
+    const entry = {
+      startedDateTime: formatInstantUs(send.instantUs),
+      time: (row.clientLeftOffsetUs ?? row.lastByteOffsetUs ?? 0) / 1e3,
+      request: this.#request(request, recorded),
+      response: this.#response(row, recorded),
+      cache: {},
+      timings: timingsOf(row),
+    };
+    if (row.lastByteOffsetUs === null) this.lost.count('a latency that was not recorded: 0');
+    this.#file.write(`${this.#entries === 0 ? '\n' : ',\n'}${inertJson(entry)}`);
+    this.#entries += 1;
+    return true;
+  }
+
+  end(): void {
+    this.#file.write('\n]}}\n');
+    this.#file.end();
+  }
+
+  abandon(): void {
+    this.#file.abandon();
+  }
+
+  #request(request: ExportedRequest, recorded: ExchangePayload | null): object {
+    const headers = recordedPairs(request.headers);
+    const host = recorded?.request ? recordedHost(recorded.request.head) : null;
+    const origin = this.#origin ?? `http://${host ?? HOST_UNKNOWN}`;
+    if (request.chunked) this.lost.count('a chunked request body, which has its length here');
+    return {
+      method: request.method,
+      url: origin + asciiTarget(request.path),
+      httpVersion: HTTP,
+      cookies: [],
+      headers: pairsOf([['Host', origin.slice(origin.indexOf('//') + 2)], ...headers.filter(notHost)]),
+      queryString: queryOf(request.path),
+      headersSize: -1,
+      bodySize: request.body?.length ?? 0,
+      ...(request.body === null ? {} : { postData: this.#postData(headers, request.body) }),
+    };
+  }
+
+  #postData(headers: readonly HeaderPair[], body: Uint8Array): object {
+    // A text under a content coding, and one with the mark of what was no text, are taken for damaged ones.
+    const doubtful =
+      isCoded(headers) || Buffer.from(body.buffer, body.byteOffset, body.length).includes('\ufffd');
+    const { text, encoding } = doubtful ? base64Text(body) : harText(body);
+    const mimeType = headerValue(headers, 'content-type') ?? '';
+    if (encoding === null) return { mimeType, text };
+    this.lost.count('a binary request body: base64, which other readers take for text');
+    return { mimeType, text, _encoding: encoding };
+  }
+
+  #response(row: ExchangeRow, recorded: ExchangePayload | null): object {
+    const response = recorded?.response ?? null;
+    if (response === null) {
+      this.lost.count('a response that was not recorded');
+      return { ...NO_RESPONSE, status: row.status ?? 0, ...failureOf(row) };
+    }
+    const head = parseResponseHead(response.head);
+    return {
+      status: head.status,
+      statusText: head.reason,
+      httpVersion: head.version || HTTP,
+      cookies: [],
+      headers: pairsOf(head.headers),
+      content: this.#content(head.headers, response.body),
+      redirectURL: headerValue(head.headers, 'location') ?? '',
+      headersSize: response.head.length,
+      bodySize: response.body.bytes,
+      ...failureOf(row),
+    };
+  }
+
+  #content(headers: readonly HeaderPair[], body: NonNullable<ExchangePayload['response']>['body']): object {
+    const mimeType = headerValue(headers, 'content-type') ?? 'application/octet-stream';
+    const unknown = { size: body.bytes, mimeType };
+    if (body.kept === null) {
+      if (body.bytes > 0) this.lost.count('a response body that was not recorded');
+      return unknown;
+    }
+    if (body.truncated) this.lost.count('a response body that was recorded in part');
+    const unpacked = unpackedBody(headers, body.kept);
+    if (unpacked === null) {
+      this.lost.count('a response body whose content coding cannot be undone: left out');
+      return unknown;
+    }
+    const { text, encoding } = harText(unpacked);
+    const size = body.truncated ? body.bytes : unpacked.length;
+    const cut = body.truncated ? { _truncated: true } : {};
+    return { size, mimeType, text, ...(encoding === null ? {} : { encoding }), ...cut };
+  }
+}
+
+const NO_RESPONSE = {
+  statusText: '',
+  httpVersion: HTTP,
+  cookies: [],
+  headers: [],
+  content: { size: -1, mimeType: 'application/octet-stream' },
+  redirectURL: '',
+  headersSize: -1,
+  bodySize: -1,
+};
+
+/** That it failed, which the standard has no place for; browsers say it so. */
+function failureOf({ outcome }: ExchangeRow): object {
+  return outcome === 'completed' ? {} : { _error: outcome };
+}
+
+/** Milliseconds of each part; -1 where it is not known. */
+function timingsOf({ requestEndOffsetUs, firstByteOffsetUs, lastByteOffsetUs }: ExchangeRow): object {
+  const sentUs = requestEndOffsetUs ?? (firstByteOffsetUs === null ? null : 0);
+  const between = (from: number | null, to: number | null): number =>
+    from === null || to === null ? -1 : Math.max(0, to - from) / 1e3;
+  return {
+    send: sentUs === null ? -1 : sentUs / 1e3,
+    wait: between(sentUs, firstByteOffsetUs),
+    receive: between(firstByteOffsetUs, lastByteOffsetUs),
+  };
+}
+
+function queryOf(path: string): object[] {
+  const at = path.indexOf('?');
+  if (at < 0) return [];
+  return [...new URLSearchParams(path.slice(at + 1))].map(([name, value]) => ({ name, value }));
+}
+
+function pairsOf(headers: readonly HeaderPair[]): object[] {
+  return headers.map(([name, value]) => ({ name, value }));
+}
+
+function notHost([name]: HeaderPair): boolean {
+  return name.toLowerCase() !== 'host';
+}
+
+/** The recorded authority, where it is one that can stand in a URL. */
+function recordedHost(head: Uint8Array): string | null {
+  const text = Buffer.from(head.buffer, head.byteOffset, head.byteLength).toString('latin1');
+  const host = /^host:[ \t]*([\w.\-[\]:]+)[ \t]*\r?$/im.exec(text)?.[1] ?? null;
+  return host !== null && URL.canParse(`http://${host}/`) ? host : null;
+}
+
+/** A body as a HAR has it: text, or base64 where it is none. */
+interface HarText {
+  readonly text: string;
+  readonly encoding: 'base64' | null;
+}
+
+const UTF8 = new TextDecoder('utf-8', { fatal: true, ignoreBOM: true });
+
+function harText(body: Uint8Array): HarText {
+  try {
+    return { text: UTF8.decode(body), encoding: null };
+  } catch {
+    return base64Text(body);
+  }
+}
+
+function base64Text(body: Uint8Array): HarText {
+  return { text: Buffer.from(body).toString('base64'), encoding: 'base64' };
+}
+
+/** A body without its content codings, as a HAR wants responses; null where it cannot be had, or is too large. */
+function unpackedBody(headers: readonly HeaderPair[], body: Uint8Array): Uint8Array | null {
+  try {
+    return decodeContent(body, headerValue(headers, 'content-encoding')).bytes;
+  } catch {
+    // Cut short, damaged or a bomb: counted by who asked.
+    return null;
   }
 }

@@ -1,8 +1,8 @@
 import { AppError, reasonOf } from '../core/errors.ts';
 import { parseInstantUs } from '../core/units.ts';
+import type { TraceFields } from './arrivals.ts';
 import { TIME_UNITS, type TimeReading, type TimeUnit } from './exact-time.ts';
-import type { BodyRequest } from './payload-line.ts';
-import type { TraceFields } from './trace-row.ts';
+import type { BodyRequest } from './payloads.ts';
 
 /** What was asked for, as text. */
 export interface RawImportOptions {
@@ -19,7 +19,7 @@ export interface RawImportOptions {
 }
 
 /** Where request bodies come from and how they are drawn. */
-export interface PayloadSource extends BodyRequest {
+interface PayloadSource extends BodyRequest {
   /** A JSONL, or a folder. */
   readonly source: string;
   readonly seed: number;

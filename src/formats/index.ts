@@ -1,11 +1,10 @@
-import { CSV } from './csv.ts';
 import type { ExportFormat } from './export-writer.ts';
 import { openGor } from './gor.ts';
 import { HAR, openHar } from './har.ts';
 import { K6 } from './k6.ts';
 import { LOCUST } from './locust.ts';
 import { MOONCAKE, openMooncake } from './mooncake.ts';
-import { PARQUET } from './parquet.ts';
+import { CSV, PARQUET } from './tables.ts';
 import { VEGETA } from './vegeta.ts';
 
 /** What a capture can be turned into. */

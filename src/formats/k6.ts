@@ -1,17 +1,15 @@
 import { join } from 'node:path';
-import type {
-  ExportedFile,
-  ExportedSend,
-  ExportFacts,
-  ExportFormat,
-  ExportSettings,
-  ExportWriter,
+import {
+  type ExportedFile,
+  type ExportedSend,
+  type ExportFacts,
+  type ExportFormat,
+  type ExportSettings,
+  type ExportWriter,
+  OutputFile,
 } from './export-writer.ts';
-import { countHeaderLosses } from './exported-headers.ts';
-import { OutputFile } from './output-file.ts';
+import { countHeaderLosses, REQUESTS_FILE, requestLine } from './exported-requests.ts';
 import { k6Program } from './programs.ts';
-import { RateSteps } from './rate-steps.ts';
-import { REQUESTS_FILE, requestLine } from './request-lines.ts';
 import { TextCounts } from './text-counts.ts';
 
 const SCRIPT_FILE = 'replay.js';
@@ -99,4 +97,42 @@ class K6Writer implements ExportWriter {
 function usersFor({ concurrency, requests }: ExportFacts): number {
   const wanted = concurrency === null ? USERS_UNKNOWN : Math.ceil(concurrency * 1.5) + USERS_LEAST;
   return Math.max(1, Math.min(wanted, USERS_MOST, requests));
+}
+
+const MAX_STEPS = 512;
+
+/** Sends counted in equal steps of time, as many as a script can hold: where they get too many, two become one. */
+export class RateSteps {
+  readonly #most: number;
+  #counts: number[] = [];
+  #stepS = 1;
+
+  constructor(most = MAX_STEPS) {
+    this.#most = most;
+  }
+
+  /** Seconds of a step. */
+  get stepS(): number {
+    return this.#stepS;
+  }
+
+  get counts(): readonly number[] {
+    return this.#counts;
+  }
+
+  add(offsetNs: number): void {
+    while (offsetNs / 1e9 / this.#stepS >= this.#most) this.#widen();
+    const step = Math.floor(offsetNs / 1e9 / this.#stepS);
+    while (this.#counts.length <= step) this.#counts.push(0);
+    this.#counts[step] = (this.#counts[step] ?? 0) + 1;
+  }
+
+  #widen(): void {
+    const wide: number[] = [];
+    for (const [at, count] of this.#counts.entries()) {
+      wide[at >> 1] = (wide[at >> 1] ?? 0) + count;
+    }
+    this.#counts = wide;
+    this.#stepS *= 2;
+  }
 }

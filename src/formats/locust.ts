@@ -1,15 +1,14 @@
 import { join } from 'node:path';
-import type {
-  ExportedFile,
-  ExportedSend,
-  ExportFormat,
-  ExportSettings,
-  ExportWriter,
+import {
+  type ExportedFile,
+  type ExportedSend,
+  type ExportFormat,
+  type ExportSettings,
+  type ExportWriter,
+  OutputFile,
 } from './export-writer.ts';
-import { countHeaderLosses } from './exported-headers.ts';
-import { OutputFile } from './output-file.ts';
+import { countHeaderLosses, REQUESTS_FILE, requestLine } from './exported-requests.ts';
 import { locustProgram } from './programs.ts';
-import { REQUESTS_FILE, requestLine } from './request-lines.ts';
 import { TextCounts } from './text-counts.ts';
 
 const PROGRAM_FILE = 'locustfile.py';

@@ -1,7 +1,7 @@
 import { readFileSync } from 'node:fs';
 
 /** What an exported k6 script plays; nothing of it was captured. */
-export interface K6Plan {
+interface K6Plan {
   readonly mode: 'exact' | 'rate';
   /** Scheme and authority; null where the user gives it. */
   readonly target: string | null;

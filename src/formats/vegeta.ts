@@ -1,15 +1,15 @@
-import type {
-  ExportedFile,
-  ExportedRequest,
-  ExportedSend,
-  ExportFacts,
-  ExportFormat,
-  ExportSettings,
-  ExportWriter,
+import {
+  type ExportedFile,
+  type ExportedRequest,
+  type ExportedSend,
+  type ExportFacts,
+  type ExportFormat,
+  type ExportSettings,
+  type ExportWriter,
+  OutputFile,
 } from './export-writer.ts';
-import { asciiTarget, countHeaderLosses, headerPairs } from './exported-headers.ts';
+import { asciiTarget, countHeaderLosses, headerPairs } from './exported-requests.ts';
 import { inertJson } from './inert-text.ts';
-import { OutputFile } from './output-file.ts';
 import { TextCounts } from './text-counts.ts';
 
 /** Targets of Vegeta, one JSON object a line. */

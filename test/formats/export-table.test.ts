@@ -1,9 +1,9 @@
 import { readFileSync } from 'node:fs';
 import { expect, test } from 'vitest';
 import type { ExchangeRow } from '../../src/core/exchange.ts';
-import { EXPORT_COLUMNS } from '../../src/formats/export-table.ts';
 import type { ExportedSend } from '../../src/formats/export-writer.ts';
 import { EXPORT_FORMATS } from '../../src/formats/index.ts';
+import { EXPORT_COLUMNS } from '../../src/formats/tables.ts';
 import { Playback } from '../../src/replay/windows/playback.ts';
 import { exchangeRow } from '../support/exchange-row.ts';
 import { exportOf } from '../support/export-scene.ts';

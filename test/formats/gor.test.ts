@@ -1,8 +1,7 @@
 import { gzipSync } from 'node:zlib';
 import fc from 'fast-check';
 import { describe, expect, test } from 'vitest';
-import { openGor } from '../../src/formats/gor.ts';
-import { gorRecords } from '../../src/formats/gor-records.ts';
+import { gorRecords, openGor } from '../../src/formats/gor.ts';
 import { GrowingBytes } from '../../src/formats/growing-bytes.ts';
 import { sharedData } from '../support/shared-data.ts';
 import { BOM, latin1, readImport, traceFile } from './support.ts';

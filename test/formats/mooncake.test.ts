@@ -1,7 +1,6 @@
 import { gzipSync } from 'node:zlib';
 import { describe, expect, test } from 'vitest';
-import { openMooncake } from '../../src/formats/mooncake.ts';
-import { parseMooncakeReading } from '../../src/formats/mooncake-options.ts';
+import { openMooncake, parseMooncakeReading } from '../../src/formats/mooncake.ts';
 import { sharedData } from '../support/shared-data.ts';
 import { BOM, latin1, readImport, traceFile } from './support.ts';
 

@@ -1,6 +1,6 @@
 import { describe, expect, test } from 'vitest';
 import type { Exchange } from '../../src/core/exchange.ts';
-import type { BodyRequest } from '../../src/formats/payload-line.ts';
+import type { BodyRequest } from '../../src/formats/payloads.ts';
 import { fixtureData } from '../support/shared-data.ts';
 import { imported, load, traceFile } from './support.ts';
 

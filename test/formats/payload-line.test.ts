@@ -2,7 +2,7 @@ import fc from 'fast-check';
 import { describe, expect, test } from 'vitest';
 import type { Message } from '../../src/core/exchange.ts';
 import { headerPairsOf, parseRequestHead } from '../../src/core/headers.ts';
-import type { BodyRequest } from '../../src/formats/payload-line.ts';
+import type { BodyRequest } from '../../src/formats/payloads.ts';
 import { hmac, latin1, load, traceFile } from './support.ts';
 
 /** The one request of a payload file of one line. */

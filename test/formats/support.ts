@@ -6,12 +6,10 @@ import type { Exchange } from '../../src/core/exchange.ts';
 import { KeyedHash } from '../../src/core/keyed-hash.ts';
 import { SeededRandom } from '../../src/core/random.ts';
 import { Redaction } from '../../src/core/redaction.ts';
-import type { ArrivalTally } from '../../src/formats/arrival-counter.ts';
 import { ArrivalImport } from '../../src/formats/arrivals.ts';
 import { parseImportOptions, type RawImportOptions } from '../../src/formats/import-options.ts';
-import type { ImportSource, OpenImport } from '../../src/formats/import-source.ts';
-import type { BodyRequest } from '../../src/formats/payload-line.ts';
-import { loadPayloads, type PayloadPool } from '../../src/formats/payload-pool.ts';
+import type { ArrivalTally, ImportSource, OpenImport } from '../../src/formats/import-source.ts';
+import { type BodyRequest, loadPayloads, type PayloadPool } from '../../src/formats/payloads.ts';
 import { temporaryDirectory } from '../support/temp-dir.ts';
 
 /** A signal that nobody aborts. */

@@ -1,8 +1,111 @@
+import { isDeepStrictEqual } from 'node:util';
+import { reasonOf } from '../core/errors.ts';
+import { jsonEnd, jsonMember, jsonStart } from '../core/json-cursor.ts';
 import { LIMITS } from '../core/limits.ts';
-import { InputProblem, OTHER_FORMAT, shown } from './input-problem.ts';
+import { InputProblem, OTHER_FORMAT, shown, type TextLine } from './input.ts';
+
+export type JsonObject = Readonly<Record<string, unknown>>;
+
+/** What went wrong with a line, in place. JSON that is nested deeper than the stack is an input like any other. */
+export function lineProblem(thrown: unknown, line: number): unknown {
+  if (thrown instanceof InputProblem) return thrown.at(line);
+  if (!(thrown instanceof RangeError && /call stack/i.test(thrown.message))) return thrown;
+  return new InputProblem('the JSON is nested too deeply', {
+    line,
+    hint: 'Take the line out, or flatten it.',
+    cause: thrown,
+  });
+}
+
+/**
+ * The object on a line.
+ * @throws InputProblem when there is none.
+ */
+export function parseJsonLine(line: TextLine): JsonObject {
+  let value: unknown;
+  try {
+    value = JSON.parse(line.bytes.toString());
+  } catch (thrown) {
+    throw new InputProblem(`not JSON: ${reasonOf(thrown)}`, {
+      line: line.number,
+      hint: OTHER_FORMAT,
+      cause: thrown,
+    });
+  }
+  if (typeof value !== 'object' || value === null || Array.isArray(value)) {
+    throw new InputProblem('not a JSON object', { line: line.number, hint: 'Each line must be an object.' });
+  }
+  return value as JsonObject;
+}
+
+/** Fields of a JSON that somebody else wrote: what is of another type is as good as missing. */
+
+export function objectAt(object: JsonObject, key: string): JsonObject | null {
+  return asObject(Object.hasOwn(object, key) ? object[key] : null);
+}
+
+/** Empty where there is none. */
+export function textAt(object: JsonObject, key: string): string {
+  const value = Object.hasOwn(object, key) ? object[key] : null;
+  return typeof value === 'string' ? value : '';
+}
+
+export function numberAt(object: JsonObject, key: string): number | null {
+  const value = Object.hasOwn(object, key) ? object[key] : null;
+  return typeof value === 'number' && Number.isFinite(value) ? value : null;
+}
+
+/** A size in bytes; null where there is none, or one below zero, which says as much. @throws InputProblem */
+export function sizeAt(object: JsonObject, key: string): number | null {
+  const size = numberAt(object, key);
+  if (size === null || size < 0) return null;
+  if (Number.isInteger(size) && size <= LIMITS.importBodyBytes) return size;
+  throw new InputProblem(`${key} ${size} is no size of a body`, {
+    hint: `Sizes are whole numbers up to ${LIMITS.importBodyBytes}; correct it, or leave it out.`,
+  });
+}
+
+/** A length of time; null as for sizes. @throws InputProblem */
+export function durationMsAt(object: JsonObject, key: string): number | null {
+  const ms = numberAt(object, key);
+  if (ms === null || ms < 0) return null;
+  if (ms * 1e3 <= LIMITS.importOffsetUs) return ms;
+  throw new InputProblem(`${key} ${ms} is more milliseconds than an exchange takes`, {
+    hint: 'Correct it, or leave it out.',
+  });
+}
+
+/** The objects of an array; empty where there is none. */
+export function arrayAt(object: JsonObject, key: string): JsonObject[] {
+  const value = Object.hasOwn(object, key) ? object[key] : null;
+  return Array.isArray(value) ? value.map(asObject).filter((each) => each !== null) : [];
+}
+
+function asObject(value: unknown): JsonObject | null {
+  return typeof value === 'object' && value !== null && !Array.isArray(value) ? (value as JsonObject) : null;
+}
+
+/**
+ * The bytes of a member as the object's text has them: a parser would round numbers of more digits than it holds,
+ * and put keys in another order.
+ * @param object what a parser made of `text`
+ * @throws InputProblem where it cannot be said which bytes are meant
+ */
+export function verbatimMember(text: Buffer, object: JsonObject, key: string): Buffer {
+  const at = jsonMember(text, jsonStart(text), key);
+  const end = jsonEnd(text, at);
+  if (end < 0) throw new InputProblem(`the key ${key} is not written plainly`, { hint: `Write "${key}".` });
+  const bytes = text.subarray(at, end);
+  // A second key of that name may be written with an escape.
+  const mayRepeat = text.includes(`"${key}"`, end) || text.includes('\\u', end);
+  if (mayRepeat && !isDeepStrictEqual(JSON.parse(bytes.toString()), object[key])) {
+    throw new InputProblem(`two keys are called ${key}`, { hint: 'Leave one of them out.' });
+  }
+  return bytes;
+}
 
 /** A value of an array within a JSON document. */
-export interface JsonItem {
+interface JsonItem {
   /** From 1. */
   readonly number: number;
   readonly bytes: Buffer;
@@ -194,3 +297,12 @@ class ItemScanner {
 }
 
 const CUT = { hint: 'The file was cut short: fetch or copy it again.' };
+
+/**
+ * What a text says in base64, padded or not; null where it is none: Node skips what is not, and a damaged body would
+ * become a shorter one.
+ */
+export function base64Bytes(text: string): Buffer | null {
+  const bytes = Buffer.from(text, 'base64');
+  return bytes.toString('base64') === text.padEnd(Math.ceil(text.length / 4) * 4, '=') ? bytes : null;
+}

@@ -1,0 +1,213 @@
+import { closeSync, constants, createReadStream, openSync } from 'node:fs';
+import { stat } from 'node:fs/promises';
+import { Socket } from 'node:net';
+import { Readable } from 'node:stream';
+import { pipeline } from 'node:stream/promises';
+import { isatty, ReadStream } from 'node:tty';
+import { createGunzip } from 'node:zlib';
+import { AppError, reasonOf } from '../core/errors.ts';
+import { LIMITS } from '../core/limits.ts';
+
+const UTF8_MARK = Buffer.from([0xef, 0xbb, 0xbf]);
+const GZIP_MAGIC = Buffer.from([0x1f, 0x8b]);
+/** Bytes looked at before anything is decided: the longest mark or magic, and then some. */
+const LOOK_AHEAD_BYTES = 4;
+
+/**
+ * The bytes of a file, unpacked when it is gzip (told by its first bytes, not by its name). Pipes work too:
+ * nothing is read twice.
+ * @throws InputProblem when the file cannot be read, or the gzip stream is damaged or cut short.
+ */
+export async function* inputBytes(path: string, signal: AbortSignal): AsyncGenerator<Buffer> {
+  const { head, rest } = await splitHead(fileBytes(path, signal));
+  if (!head.subarray(0, 2).equals(GZIP_MAGIC)) yield* joined(head, rest);
+  else yield* unpacked(joined(head, rest), signal);
+}
+
+/**
+ * The bytes of a text file, without the byte order mark that some spreadsheets put first.
+ * @throws InputProblem when the file is empty or is UTF-16.
+ */
+export async function* textBytes(path: string, signal: AbortSignal): AsyncGenerator<Buffer> {
+  const { head, rest } = await splitHead(inputBytes(path, signal));
+  if (head.length === 0) throw new InputProblem('the file is empty', { hint: NOTHING_IN_IT });
+  const mark = head.subarray(0, 2).toString('hex');
+  if (mark === 'fffe' || mark === 'feff') {
+    throw new InputProblem('the text is UTF-16', { hint: 'Convert it to UTF-8, e.g. with iconv.' });
+  }
+  yield* joined(head.subarray(0, 3).equals(UTF8_MARK) ? head.subarray(3) : head, rest);
+}
+
+async function* fileBytes(path: string, signal: AbortSignal): AsyncGenerator<Buffer> {
+  try {
+    yield* (await inputStream(path, signal)) as AsyncIterable<Buffer>;
+  } catch (thrown) {
+    signal.throwIfAborted();
+    throw new InputProblem(`cannot be read: ${reasonOf(thrown)}`, { cause: thrown });
+  }
+}
+
+async function* unpacked(source: AsyncIterable<Buffer>, signal: AbortSignal): AsyncGenerator<Buffer> {
+  const gunzip = createGunzip({ chunkSize: 64 * 1024 });
+  const fed = pipeline(Readable.from(source), gunzip).then(
+    () => null,
+    (thrown: unknown) => thrown,
+  );
+  try {
+    yield* gunzip as AsyncIterable<Buffer>;
+  } catch (thrown) {
+    signal.throwIfAborted();
+    if (thrown instanceof InputProblem) throw thrown;
+    const cut = (thrown as NodeJS.ErrnoException).code === 'Z_BUF_ERROR';
+    throw new InputProblem(cut ? 'the gzip data end too early' : `not sound gzip: ${reasonOf(thrown)}`, {
+      hint: cut ? 'The file was cut short: fetch or copy it again.' : 'Check the file with gzip -t.',
+      cause: thrown,
+    });
+  } finally {
+    gunzip.destroy();
+    await fed;
+  }
+}
+
+/** The first bytes of a source apart from the others, however it cuts its chunks. */
+async function splitHead(
+  source: AsyncGenerator<Buffer>,
+): Promise<{ head: Buffer; rest: AsyncGenerator<Buffer> }> {
+  let head: Buffer = Buffer.alloc(0);
+  while (head.length < LOOK_AHEAD_BYTES) {
+    const next = await source.next();
+    if (next.done === true) break;
+    head = head.length === 0 ? next.value : Buffer.concat([head, next.value]);
+  }
+  return { head, rest: source };
+}
+
+async function* joined(head: Buffer, rest: AsyncIterable<Buffer>): AsyncGenerator<Buffer> {
+  if (head.length > 0) yield head;
+  yield* rest;
+}
+
+/**
+ * What stands at a path, as a stream that ends when the signal aborts. Pipes and terminals are waited for and not
+ * read in a thread: a read that waits there lets neither a signal nor the process itself end.
+ */
+async function inputStream(path: string, signal: AbortSignal): Promise<Readable> {
+  // What cannot be looked at cannot be read either, and reading says why.
+  const found = await stat(path).catch(() => null);
+  if (found?.isFIFO()) return new Socket({ fd: openedAtOnce(path), readable: true, writable: false, signal });
+  if (found?.isCharacterDevice()) {
+    const descriptor = openedAtOnce(path);
+    if (isatty(descriptor)) return new ReadStream(descriptor, { signal });
+    closeSync(descriptor);
+  }
+  return createReadStream(path, { signal, highWaterMark: 256 * 1024 });
+}
+
+/** A named pipe has no writer yet: it is not waited for here. */
+function openedAtOnce(path: string): number {
+  return openSync(path, constants.O_RDONLY | constants.O_NONBLOCK);
+}
+
+export interface TextLine {
+  /** From 1. */
+  readonly number: number;
+  /** Without its line end. */
+  readonly bytes: Buffer;
+}
+
+const LF = 0x0a;
+const CR = 0x0d;
+
+/**
+ * Splits bytes into lines (LF or CRLF), all lines of a chunk at once. Blank lines are counted and left out.
+ * @throws InputProblem for a line over the limit: without a bound, a file without line ends would be held whole.
+ */
+export async function* textLines(
+  chunks: AsyncIterable<Buffer>,
+  lineBytes: number = LIMITS.importLineBytes,
+): AsyncGenerator<TextLine[]> {
+  let pending: Buffer[] = [];
+  let pendingBytes = 0;
+  let number = 0;
+  for await (const chunk of chunks) {
+    const lines: TextLine[] = [];
+    let start = 0;
+    for (let end = chunk.indexOf(LF); end >= 0; end = chunk.indexOf(LF, start)) {
+      number += 1;
+      pending.push(chunk.subarray(start, end));
+      start = end + 1;
+      const bytes = withoutCr(pending.length === 1 ? pending[0]! : Buffer.concat(pending));
+      bound(bytes.length, number, lineBytes);
+      if (!isBlank(bytes)) lines.push({ number, bytes });
+      pending = [];
+      pendingBytes = 0;
+    }
+    if (start < chunk.length) {
+      pending.push(chunk.subarray(start));
+      pendingBytes += chunk.length - start;
+      bound(pendingBytes, number + 1, lineBytes);
+    }
+    if (lines.length > 0) yield lines;
+  }
+  const bytes = withoutCr(Buffer.concat(pending));
+  if (!isBlank(bytes)) yield [{ number: number + 1, bytes }];
+}
+
+function bound(bytes: number, line: number, limit: number): void {
+  if (bytes > limit) throw new InputProblem(`a line of more than ${limit} bytes`, { line });
+}
+
+function withoutCr(bytes: Buffer): Buffer {
+  return bytes.at(-1) === CR ? bytes.subarray(0, -1) : bytes;
+}
+
+function isBlank(bytes: Buffer): boolean {
+  for (const byte of bytes) if (byte !== 0x20 && byte !== 0x09) return false;
+  return true;
+}
+
+/** What is wrong with an input file, before it is known how the file is called. */
+export class InputProblem extends Error {
+  /** From 1; null when it concerns the file as a whole. */
+  readonly line: number | null;
+  readonly hint: string | null;
+
+  constructor(reason: string, options: { line?: number | null; hint?: string; cause?: unknown } = {}) {
+    super(reason, options.cause === undefined ? undefined : { cause: options.cause });
+    this.name = 'InputProblem';
+    this.line = options.line ?? null;
+    this.hint = options.hint ?? null;
+  }
+
+  /** The same problem, placed on a line unless it names one already. */
+  at(line: number): InputProblem {
+    return this.line === null ? this.#copy(this.message, line) : this;
+  }
+
+  /** The same problem of the whole file (a gzip cut short), with the last line that was read before it. */
+  after(line: number): InputProblem {
+    return this.line !== null || line === 0 ? this : this.#copy(`${this.message} (after line ${line})`, null);
+  }
+
+  /** The error the user is told: file, line, reason, way out. */
+  toAppError(file: string): AppError {
+    const place = this.line === null ? file : `${file}, line ${this.line}`;
+    const hint = this.hint === null ? {} : { hint: this.hint };
+    return new AppError('INPUT_INVALID', `${place}: ${this.message}`, { cause: this, ...hint });
+  }
+
+  #copy(reason: string, line: number | null): InputProblem {
+    const hint = this.hint === null ? {} : { hint: this.hint };
+    return new InputProblem(reason, { line, cause: this, ...hint });
+  }
+}
+
+/** For a file that is something else than was said. */
+export const OTHER_FORMAT = 'Name a file of this format; reprise import --help lists those that can be read.';
+/** For a file in which there is nothing to import. */
+export const NOTHING_IN_IT = 'Look at what wrote it: there is nothing in it to make a capture of.';
+
+/** A piece of the input as it may be shown: quoted, and short whatever it is. */
+export function shown(text: string): string {
+  return JSON.stringify(text.length > 60 ? `${text.slice(0, 57)}…` : text);
+}

@@ -1,0 +1,310 @@
+import { readdir, stat } from 'node:fs/promises';
+import { basename, extname, join } from 'node:path';
+import { AppError, reasonOf } from '../core/errors.ts';
+import type { Message } from '../core/exchange.ts';
+import type { HeaderPair } from '../core/headers.ts';
+import type { KeyedHash } from '../core/keyed-hash.ts';
+import { LIMITS } from '../core/limits.ts';
+import { modelOfJson } from '../core/payload-facts.ts';
+import type { SeededRandom } from '../core/random.ts';
+import type { Redaction } from '../core/redaction.ts';
+import { type Route, routeOf } from '../core/routes.ts';
+import { formatBytes } from '../core/units.ts';
+import { InputProblem, inputBytes, shown, type TextLine, textBytes, textLines } from './input.ts';
+import { base64Bytes, type JsonObject, lineProblem, parseJsonLine, verbatimMember } from './json-input.ts';
+import { draftRequest, parseRawRequest, type RequestDraft } from './request-draft.ts';
+
+/** A request ready to be paired with an arrival. */
+interface PooledRequest extends Route {
+  readonly method: string;
+  readonly message: Message;
+}
+
+interface PayloadPoolDeps {
+  readonly hash: KeyedHash;
+  readonly redaction: Redaction;
+  readonly random: SeededRandom;
+}
+
+/** The requests that arrivals are paired with, redacted and hashed once, drawn with replacement by seed. */
+export class PayloadPool {
+  readonly #requests: readonly PooledRequest[];
+  readonly #random: SeededRandom;
+  /** Bytes of all bodies together. */
+  readonly bodyBytes: number;
+  /** Files of a folder that hold no request, by name. */
+  readonly skippedFiles: readonly string[];
+
+  constructor(requests: readonly PooledRequest[], random: SeededRandom, skippedFiles: readonly string[]) {
+    this.#requests = requests;
+    this.#random = random;
+    this.bodyBytes = requests.reduce((sum, request) => sum + request.message.body.bytes, 0);
+    this.skippedFiles = skippedFiles;
+  }
+
+  get size(): number {
+    return this.#requests.length;
+  }
+
+  /** The next request of the seed's sequence. */
+  draw(): PooledRequest {
+    return this.#requests[this.#random.below(this.#requests.length)]!;
+  }
+}
+
+/**
+ * Reads a JSONL or a folder of requests into memory.
+ * @throws AppError INPUT_INVALID for a malformed payload, none at all, or more than memory should hold.
+ */
+export async function loadPayloads(
+  path: string,
+  fallback: BodyRequest,
+  deps: PayloadPoolDeps,
+  signal: AbortSignal,
+): Promise<PayloadPool> {
+  const requests: PooledRequest[] = [];
+  const skipped: string[] = [];
+  let poolBytes = 0;
+  for await (const entry of payloadEntries(path, fallback, signal)) {
+    signal.throwIfAborted();
+    if ('skipped' in entry) {
+      skipped.push(entry.skipped);
+      continue;
+    }
+    const { draft, file, line } = entry;
+    const place = line === null ? file : `${file}, line ${line}`;
+    if (draft.body.length > LIMITS.requestBodyBytes) {
+      throw new AppError('INPUT_INVALID', `${place}: the body has ${formatBytes(draft.body.length)}`, {
+        hint: `A request body may have ${formatBytes(LIMITS.requestBodyBytes)}.`,
+      });
+    }
+    poolBytes += draft.body.length + draft.head.length;
+    if (poolBytes > LIMITS.importPoolBytes) {
+      throw new AppError(
+        'INPUT_INVALID',
+        `${place}: more than ${formatBytes(LIMITS.importPoolBytes)} so far`,
+        {
+          hint: 'Payloads are drawn from memory: give a sample of them.',
+        },
+      );
+    }
+    requests.push(pooled(draft, deps));
+  }
+  if (requests.length === 0) {
+    throw new AppError('INPUT_INVALID', `${path}: holds no request`, {
+      hint: 'Give a JSONL of {method, path, headers, body | bodyBase64}, or a folder of .http and .json files.',
+    });
+  }
+  return new PayloadPool(requests, deps.random, skipped);
+}
+
+function pooled(draft: RequestDraft, deps: PayloadPoolDeps): PooledRequest {
+  const head = deps.redaction.requestHead(draft.head);
+  const trailers = draft.trailers === null ? null : deps.redaction.trailers(draft.trailers);
+  const { body } = draft;
+  const { route, model } = routeOf(draft.method, draft.target, deps.redaction);
+  return {
+    method: draft.method,
+    route,
+    model: model ?? modelOfJson(body),
+    message: {
+      head: head.bytes,
+      redacted: [...new Set([...head.names, ...(trailers?.names ?? [])])],
+      body: {
+        bytes: body.length,
+        kept: body,
+        truncated: false,
+        hash: body.length === 0 ? null : deps.hash.ofBody(body),
+      },
+      trailers: trailers?.bytes ?? null,
+    },
+  };
+}
+
+/** One request read, or one file that is none (a licence, a readme) and is passed over by name. */
+type PayloadFileEntry =
+  | { readonly draft: RequestDraft; readonly file: string; readonly line: number | null }
+  | { readonly skipped: string };
+
+/** Files of a folder that are bodies, by extension; `.gz` after it is unpacked. */
+const CONTENT_TYPES: Readonly<Record<string, string>> = {
+  '.json': 'application/json',
+  '.jpg': 'image/jpeg',
+  '.jpeg': 'image/jpeg',
+  '.png': 'image/png',
+  '.wav': 'audio/wav',
+  '.bin': 'application/octet-stream',
+};
+
+/**
+ * The requests of a JSONL, or of a folder and the folders in it: `.http` files are raw request messages, files
+ * of a known type are bodies of requests to `fallback.path`. The order is that of the lines, or of the names.
+ * @throws AppError INPUT_INVALID naming file, line and reason.
+ */
+async function* payloadEntries(
+  path: string,
+  fallback: BodyRequest,
+  signal: AbortSignal,
+): AsyncGenerator<PayloadFileEntry> {
+  if (!(await isFolder(path))) yield* linesOf(path, fallback, signal);
+  else for (const name of await filesBelow(path)) yield await fileOf(path, name, fallback, signal);
+}
+
+async function* linesOf(
+  path: string,
+  fallback: BodyRequest,
+  signal: AbortSignal,
+): AsyncGenerator<PayloadFileEntry> {
+  const file = basename(path);
+  try {
+    for await (const lines of textLines(textBytes(path, signal))) {
+      for (const line of lines) {
+        yield { draft: parsePayloadLine(line, fallback), file, line: line.number };
+      }
+    }
+  } catch (thrown) {
+    throw thrown instanceof InputProblem ? thrown.toAppError(path) : thrown;
+  }
+}
+
+async function fileOf(
+  folder: string,
+  name: string,
+  fallback: BodyRequest,
+  signal: AbortSignal,
+): Promise<PayloadFileEntry> {
+  const extension = extname(name.replace(/\.gz$/i, '')).toLowerCase();
+  const contentType = CONTENT_TYPES[extension];
+  if (extension !== '.http' && contentType === undefined) return { skipped: name };
+  const path = join(folder, name);
+  try {
+    const bytes = await readWhole(path, signal);
+    if (contentType === undefined) return { draft: parseRawRequest(bytes), file: name, line: null };
+    if (fallback.path === null) throw withoutPath();
+    const headers = [['Content-Type', contentType]] as const;
+    return { draft: draftRequest(fallback.method, fallback.path, headers, bytes), file: name, line: null };
+  } catch (thrown) {
+    throw thrown instanceof InputProblem ? thrown.toAppError(path) : thrown;
+  }
+}
+
+async function readWhole(path: string, signal: AbortSignal): Promise<Buffer> {
+  const chunks: Buffer[] = [];
+  let bytes = 0;
+  for await (const chunk of inputBytes(path, signal)) {
+    chunks.push(chunk);
+    bytes += chunk.length;
+    if (bytes > LIMITS.importLineBytes) {
+      throw new InputProblem(`the file has more than ${LIMITS.importLineBytes} bytes`);
+    }
+  }
+  return Buffer.concat(chunks);
+}
+
+async function isFolder(path: string): Promise<boolean> {
+  try {
+    return (await stat(path)).isDirectory();
+  } catch (thrown) {
+    throw new InputProblem(`cannot be read: ${reasonOf(thrown)}`, { cause: thrown }).toAppError(path);
+  }
+}
+
+/** Paths of the files below a folder, relative to it, in an order that no locale changes. */
+async function filesBelow(folder: string): Promise<string[]> {
+  const entries = await readdir(folder, { recursive: true, withFileTypes: true });
+  return entries
+    .filter((entry) => !entry.isDirectory() && !entry.name.startsWith('.'))
+    .map((entry) => join(entry.parentPath, entry.name).slice(join(folder, '/').length))
+    .sort((a, b) => Buffer.compare(Buffer.from(a), Buffer.from(b)));
+}
+
+/** What payloads that are bare bodies are sent as. */
+export interface BodyRequest {
+  readonly method: string;
+  /** Null: every payload must name its path itself. */
+  readonly path: string | null;
+}
+
+const REQUEST_KEYS = ['method', 'path', 'headers', 'body', 'bodyBase64'] as const;
+
+/**
+ * Reads one line of a payload file: `{method, path, headers, body | bodyBase64}`. A line with none of these
+ * keys is itself the body, byte for byte, of a request to `fallback.path`.
+ * @throws InputProblem naming the line.
+ */
+function parsePayloadLine(line: TextLine, fallback: BodyRequest): RequestDraft {
+  const object = parseJsonLine(line);
+  try {
+    if (!REQUEST_KEYS.some((key) => Object.hasOwn(object, key))) return bareBody(line.bytes, fallback);
+    const method = textOf(object, 'method') ?? fallback.method;
+    const path = textOf(object, 'path') ?? fallback.path;
+    if (path === null) throw withoutPath();
+    const { body, isJson } = bodyOf(object, line.bytes);
+    return draftRequest(method, path, withContentType(headersOf(object['headers']), isJson), body);
+  } catch (thrown) {
+    throw lineProblem(thrown, line.number);
+  }
+}
+
+/** The way out for a payload that does not say where it goes. */
+function withoutPath(): InputProblem {
+  return new InputProblem('no path', { hint: 'Say where bare bodies go, e.g. --path /v1/chat/completions.' });
+}
+
+function bareBody(body: Uint8Array, fallback: BodyRequest): RequestDraft {
+  if (fallback.path === null) throw withoutPath();
+  return draftRequest(fallback.method, fallback.path, [['Content-Type', 'application/json']], body);
+}
+
+function bodyOf(object: JsonObject, text: Buffer): { body: Uint8Array; isJson: boolean } {
+  const { body, bodyBase64 } = object as { body?: unknown; bodyBase64?: unknown };
+  const hasBody = body !== undefined && body !== null;
+  if (bodyBase64 === undefined || bodyBase64 === null) {
+    if (!hasBody) return { body: Buffer.alloc(0), isJson: false };
+    if (typeof body === 'string') return { body: Buffer.from(body), isJson: false };
+    return { body: verbatimMember(text, object, 'body'), isJson: true };
+  }
+  if (hasBody) throw new InputProblem('both body and bodyBase64', { hint: 'Give one of them.' });
+  const bytes = typeof bodyBase64 === 'string' ? base64Bytes(bodyBase64) : null;
+  if (bytes === null) throw new InputProblem('bodyBase64 is not base64');
+  return { body: bytes, isJson: false };
+}
+
+/** Headers as `{name: value | [value, …]}` or, where order and duplicates matter, `[[name, value], …]`. */
+function headersOf(headers: unknown): HeaderPair[] {
+  if (headers === undefined || headers === null) return [];
+  if (typeof headers !== 'object') throw headersProblem();
+  if (Array.isArray(headers)) {
+    return headers.map((pair: unknown) => {
+      if (!Array.isArray(pair) || pair.length !== 2) throw headersProblem();
+      return [headerText(pair[0]), headerText(pair[1])];
+    });
+  }
+  return Object.entries(headers).flatMap(([name, value]: [string, unknown]) =>
+    (Array.isArray(value) ? value : [value]).map((one: unknown): HeaderPair => [name, headerText(one)]),
+  );
+}
+
+function headerText(value: unknown): string {
+  if (typeof value === 'string') return value;
+  if (typeof value === 'number') return String(value);
+  throw headersProblem();
+}
+
+function headersProblem(): InputProblem {
+  return new InputProblem('headers are neither an object nor pairs of text', {
+    hint: 'Give {"name": "value"}, {"name": ["value", "value"]} or [["name", "value"]].',
+  });
+}
+
+function withContentType(headers: readonly HeaderPair[], isJson: boolean): readonly HeaderPair[] {
+  const named = headers.some(([name]) => name.toLowerCase() === 'content-type');
+  return isJson && !named ? [...headers, ['Content-Type', 'application/json']] : headers;
+}
+
+function textOf(object: JsonObject, key: string): string | null {
+  const value = object[key];
+  if (value === undefined || value === null) return null;
+  if (typeof value === 'string') return value;
+  throw new InputProblem(`${key} is no text: ${shown(JSON.stringify(value))}`);
+}
