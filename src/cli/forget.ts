@@ -1,5 +1,3 @@
-import { existsSync } from 'node:fs';
-import { join } from 'node:path';
 import { setImmediate as nextTurn } from 'node:timers/promises';
 import { Command } from 'commander';
 import { systemClock } from '../core/clock.ts';
@@ -8,10 +6,10 @@ import { identityTexts } from '../core/exchange-keys.ts';
 import { IDENTITY_HASH_BYTES, KeyedHash } from '../core/keyed-hash.ts';
 import { formatBytes, parseInstantUs } from '../core/units.ts';
 import { resolveCaptureDirectory } from '../storage/capture-directory.ts';
+import type { EncryptionKey } from '../storage/encryption-key.ts';
 import { type ForgetDocument, forgetExchanges, type RemainReason } from '../storage/forget.ts';
 import type { ForgetSelection } from '../storage/forget-selection.ts';
-import { loadHashKey } from '../storage/hash-key.ts';
-import { HASH_KEY_FILE } from '../storage/segment-name.ts';
+import { readHashKey } from '../storage/hash-key.ts';
 import { type EncryptionFlag, encryptionKeyOf, encryptionKeyOption } from './encryption-flag.ts';
 import { EXIT } from './exit.ts';
 import { Interruption } from './interruption.ts';
@@ -60,7 +58,7 @@ export function forgetCommand(): Command {
 async function forget(named: string, flags: ForgetFlags): Promise<void> {
   const directory = resolveCaptureDirectory(named, 'read');
   const encryptionKey = encryptionKeyOf(flags);
-  const hash = hashKeyOf(directory, flags);
+  const hash = hashKeyOf(directory, flags, encryptionKey);
   const steps = forgetExchanges(directory, {
     selection: selectionOf(flags, hash),
     hashKeyFingerprint: hash?.fingerprint() ?? null,
@@ -109,6 +107,7 @@ export async function carriedOut(
 function hashKeyOf(
   directory: string,
   { session, client, sessionHash, hashKeyFile }: ForgetFlags,
+  encryption: EncryptionKey | null,
 ): KeyedHash | null {
   if ([session, client, sessionHash].filter((given) => given !== undefined).length > 1) {
     throw new AppError('OPTION_INVALID', '--session, --session-hash and --client are one at a time');
@@ -117,12 +116,7 @@ function hashKeyOf(
   if ((session ?? client)?.trim() === '') {
     throw new AppError('OPTION_INVALID', 'the name of who is to be forgotten is empty');
   }
-  if (hashKeyFile === undefined && !existsSync(join(directory, HASH_KEY_FILE))) {
-    throw new AppError('OPTION_INVALID', `${directory} has no key of its own to find a name with`, {
-      hint: 'Name the key it was recorded with (--hash-key-file), or the hash itself (--session-hash).',
-    });
-  }
-  return new KeyedHash(loadHashKey(directory, hashKeyFile ?? null));
+  return new KeyedHash(readHashKey(directory, hashKeyFile ?? null, encryption));
 }
 
 function selectionOf(flags: ForgetFlags, hash: KeyedHash | null): ForgetSelection {

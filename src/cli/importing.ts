@@ -68,7 +68,8 @@ async function fill(
   open: OpenImport,
   deps: ImportDeps,
 ): Promise<ImportResult> {
-  const hash = new KeyedHash(loadHashKey(directory, request.hashKeyFile));
+  const { encryptionKey: encryption } = request;
+  const hash = new KeyedHash(loadHashKey(directory, request.hashKeyFile, encryption));
   const redaction = new Redaction();
   const source = await open({ hash, redaction, bodies: request.bodies }, deps.signal);
   const finished: string[] = [];
@@ -79,7 +80,7 @@ async function fill(
       origin: originOf(request.file, source),
       policy: { bodies: request.bodies, redaction: redaction.additions },
       hashKeyFingerprint: hash.fingerprint(),
-      encryption: request.encryptionKey,
+      encryption,
       fleetSize: null,
       killed: [],
       maxDiskBytes: Number.MAX_SAFE_INTEGER,

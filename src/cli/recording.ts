@@ -88,9 +88,9 @@ export function openRecording(
   try {
     removeLeftovers(directory);
     const unsealed = unsealedSegments(directory);
-    const hash = new KeyedHash(loadHashKey(directory, settings.hashKeyFile));
-    const { encryptionKeyFile } = settings;
+    const { encryptionKeyFile, hashKeyFile } = settings;
     const encryption = encryptionKeyFile === null ? null : EncryptionKey.load(encryptionKeyFile);
+    const hash = new KeyedHash(loadHashKey(directory, hashKeyFile, encryption));
     const hashKeyFingerprint = hash.fingerprint();
     const changes = keyChanges(earlierKeysOf(directory), { encryption, hashKeyFingerprint });
     const anchor = clock.anchor();

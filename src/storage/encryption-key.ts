@@ -18,15 +18,19 @@ const KEYS_MAX = 16;
 const SEGMENT_ID_BYTES = 16;
 const ALGORITHM = 'aes-256-gcm';
 
-/** How a segment's blocks are encrypted, kept in its `meta`. It gives nothing away without the key. */
-export interface SegmentEncryption {
+/** A key that another one wraps. It gives nothing away without that. */
+export interface WrappedKey {
   readonly algorithm: typeof ALGORITHM;
-  /** Fingerprint of the key that wraps the segment's own. */
+  /** Fingerprint of the key that wraps it. */
   readonly keyId: string;
+  /** Nonce, the key encrypted, and tag; base64. */
+  readonly wrappedKey: string;
+}
+
+/** How a segment's blocks are encrypted, kept in its `meta`. */
+export interface SegmentEncryption extends WrappedKey {
   /** Names the segment for good, whatever its file is called; hexadecimal. */
   readonly segment: string;
-  /** Nonce, the segment's key encrypted, and tag; base64. */
-  readonly wrappedKey: string;
 }
 
 interface WrappingKey {
@@ -73,17 +77,10 @@ export class EncryptionKey {
 
   /** A key for a new segment. */
   newSegment(): { readonly encryption: SegmentEncryption; readonly cipher: BlockCipher } {
-    const [{ id, key }] = this.#keys;
     const segment = randomBytes(SEGMENT_ID_BYTES).toString('hex');
     const segmentKey = randomBytes(KEY_BYTES);
-    const nonce = randomBytes(NONCE_BYTES);
-    const cipher = createCipheriv(ALGORITHM, key, nonce);
-    cipher.setAAD(wrapContext(segment));
-    const wrapped = Buffer.concat([nonce, cipher.update(segmentKey), cipher.final(), cipher.getAuthTag()]);
-    return {
-      encryption: { algorithm: ALGORITHM, keyId: id, segment, wrappedKey: wrapped.toString('base64') },
-      cipher: new BlockCipher(segmentKey, segment),
-    };
+    const encryption = { ...this.wrap(segmentKey, segmentContext(segment)), segment };
+    return { encryption, cipher: new BlockCipher(segmentKey, segment) };
   }
 
   /**
@@ -92,23 +89,39 @@ export class EncryptionKey {
    * it says of its key was changed.
    */
   cipherOf(encryption: SegmentEncryption, file: string): BlockCipher {
-    const found = this.#keys.find(({ id }) => id === encryption.keyId);
-    if (found === undefined) throw wrongKey(encryption.keyId, this.id, file);
-    const wrapped = Buffer.from(encryption.wrappedKey, 'base64');
+    if (!this.holds(encryption.keyId)) throw wrongKey(`segment ${file}`, encryption.keyId, this.id);
     try {
-      const decipher = createDecipheriv(ALGORITHM, found.key, wrapped.subarray(0, NONCE_BYTES), {
-        authTagLength: TAG_BYTES,
-      });
-      decipher.setAAD(wrapContext(encryption.segment));
-      decipher.setAuthTag(wrapped.subarray(-TAG_BYTES));
-      const key = Buffer.concat([
-        decipher.update(wrapped.subarray(NONCE_BYTES, -TAG_BYTES)),
-        decipher.final(),
-      ]);
+      const key = this.unwrap(encryption, segmentContext(encryption.segment));
       return new BlockCipher(key, encryption.segment);
     } catch (error) {
       throw damaged(file, 'the key it was encrypted with is not what it was', error);
     }
+  }
+
+  /**
+   * Encrypts another key.
+   * @param context what that key is for, bound to it: `unwrap` wants the same
+   */
+  wrap(bytes: Uint8Array, context: string): WrappedKey {
+    const [{ id, key }] = this.#keys;
+    const nonce = randomBytes(NONCE_BYTES);
+    const cipher = createCipheriv(ALGORITHM, key, nonce);
+    cipher.setAAD(Buffer.from(context, 'latin1'));
+    const wrapped = Buffer.concat([nonce, cipher.update(bytes), cipher.final(), cipher.getAuthTag()]);
+    return { algorithm: ALGORITHM, keyId: id, wrappedKey: wrapped.toString('base64') };
+  }
+
+  /** The inverse of `wrap`. Throws when none of the keys wrapped it, for that context, or it was changed. */
+  unwrap({ keyId, wrappedKey }: WrappedKey, context: string): Buffer {
+    const found = this.#keys.find(({ id }) => id === keyId);
+    if (found === undefined) throw new RangeError(`the key ${keyId} is not here`);
+    const wrapped = Buffer.from(wrappedKey, 'base64');
+    const decipher = createDecipheriv(ALGORITHM, found.key, wrapped.subarray(0, NONCE_BYTES), {
+      authTagLength: TAG_BYTES,
+    });
+    decipher.setAAD(Buffer.from(context, 'latin1'));
+    decipher.setAuthTag(wrapped.subarray(-TAG_BYTES));
+    return Buffer.concat([decipher.update(wrapped.subarray(NONCE_BYTES, -TAG_BYTES)), decipher.final()]);
   }
 }
 
@@ -125,17 +138,20 @@ export function cipherFor(
 
 /** What `meta` says of a segment's encryption. @throws AppError CAPTURE_DAMAGED */
 export function parseSegmentEncryption(text: string, file: string): SegmentEncryption {
-  const value = JSON.parse(text) as Partial<Record<keyof SegmentEncryption, unknown>> | null;
-  const { algorithm, keyId, segment, wrappedKey } = value ?? {};
-  if (
-    algorithm === ALGORITHM &&
-    typeof keyId === 'string' &&
-    typeof segment === 'string' &&
-    typeof wrappedKey === 'string'
-  ) {
-    return { algorithm, keyId, segment, wrappedKey };
-  }
-  throw damaged(file, 'its meta says it is encrypted, and not how');
+  const value = JSON.parse(text) as { readonly segment?: unknown } | null;
+  const wrapped = wrappedKeyFrom(value);
+  const segment = value?.segment;
+  if (wrapped === null || typeof segment !== 'string')
+    throw damaged(file, 'its meta says it is encrypted, and not how');
+  return { ...wrapped, segment };
+}
+
+/** A wrapped key as JSON has it; null for anything else. */
+export function wrappedKeyFrom(value: unknown): WrappedKey | null {
+  const fields = value as Partial<Record<keyof WrappedKey, unknown>> | null | undefined;
+  const { algorithm, keyId, wrappedKey } = fields ?? {};
+  if (algorithm !== ALGORITHM || typeof keyId !== 'string' || typeof wrappedKey !== 'string') return null;
+  return { algorithm, keyId, wrappedKey };
 }
 
 function noKeyGiven(file: string): AppError {
@@ -144,10 +160,11 @@ function noKeyGiven(file: string): AppError {
   });
 }
 
-function wrongKey(wanted: string, given: string, file: string): AppError {
+/** @param what is encrypted */
+export function wrongKey(what: string, wanted: string, given: string): AppError {
   return new AppError(
     'CAPTURE_ENCRYPTED',
-    `segment ${file} is encrypted under the key ${wanted}, and the key given is ${given}`,
+    `${what} is encrypted under the key ${wanted}, and the key given is ${given}`,
     { hint: 'Name the file with that key; several keys can stand in one file, one a line.' },
   );
 }
@@ -210,6 +227,6 @@ function wrappingKey(bytes: Buffer): WrappingKey {
   return { id, key };
 }
 
-function wrapContext(segment: string): Buffer {
-  return Buffer.from(`reprise segment key ${segment}`, 'latin1');
+function segmentContext(segment: string): string {
+  return `reprise segment key ${segment}`;
 }

@@ -3,19 +3,59 @@ import { existsSync, readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { AppError, reasonOf } from '../core/errors.ts';
 import { writeFileDurably } from './durable-files.ts';
+import { type EncryptionKey, type WrappedKey, wrappedKeyFrom, wrongKey } from './encryption-key.ts';
 import { HASH_KEY_FILE } from './segment-name.ts';
 
 const KEY_BYTES = 32;
 /** A shorter key could be found by trying all of them. */
 const LEAST_KEY_BYTES = 16;
+const WRAP_CONTEXT = 'reprise hash key';
 
 /**
- * The key under which a capture's bodies, clients and sessions are hashed: the content of `keyFile` (shared by
- * a fleet), else `hash.key` of the capture, made at its first use. It never leaves the directory by itself.
- * @throws AppError OPTION_INVALID for a key file that cannot be used, OUTPUT_UNWRITABLE when none can be made.
+ * The key under which a capture's bodies, clients and sessions are hashed, for whoever writes: one of its own is made
+ * at its first use. Under an encryption key it is never left in clear, because a client's address is found by trying
+ * all of them. It never leaves the directory by itself.
+ * @param keyFile a key that a fleet shares; null for the capture's own, `hash.key`
+ * @param encryption what the capture is encrypted under, which wraps `hash.key` as well; null for one in clear
+ * @throws AppError OPTION_INVALID for a key file that cannot be used, CAPTURE_ENCRYPTED for a key that is wrapped by
+ *   one that is not given, OUTPUT_UNWRITABLE when none can be made.
  */
-export function loadHashKey(captureDirectory: string, keyFile: string | null): Uint8Array {
-  return keyFile === null ? ownKey(join(captureDirectory, HASH_KEY_FILE)) : givenKey(keyFile);
+export function loadHashKey(
+  captureDirectory: string,
+  keyFile: string | null,
+  encryption: EncryptionKey | null,
+): Uint8Array {
+  if (keyFile !== null) return givenKey(keyFile);
+  const path = join(captureDirectory, HASH_KEY_FILE);
+  try {
+    if (!existsSync(path)) writeOwnKey(path, randomBytes(KEY_BYTES), encryption);
+    // Read back: when two processes made one at the same instant, both go on with the one that stayed.
+    const stored = readOwnKey(path, encryption);
+    // One in clear is wrapped from now on, and one that an earlier key wraps is wrapped by the first.
+    if (encryption !== null && stored.keyId !== encryption.id) writeOwnKey(path, stored.key, encryption);
+    return stored.key;
+  } catch (error) {
+    throw error instanceof AppError ? error : unusable(path, reasonOf(error), error);
+  }
+}
+
+/**
+ * The same for whoever only reads: nothing is made, and nothing is changed.
+ * @throws AppError as `loadHashKey` does; OPTION_INVALID where the capture has no key of its own.
+ */
+export function readHashKey(
+  captureDirectory: string,
+  keyFile: string | null,
+  encryption: EncryptionKey | null,
+): Uint8Array {
+  if (keyFile !== null) return givenKey(keyFile);
+  const path = join(captureDirectory, HASH_KEY_FILE);
+  if (!existsSync(path)) {
+    throw new AppError('OPTION_INVALID', `${captureDirectory} has no key of its own to find a name with`, {
+      hint: 'Name the key it was recorded with (--hash-key-file), or the hash itself (--session-hash).',
+    });
+  }
+  return readOwnKey(path, encryption).key;
 }
 
 function givenKey(path: string): Uint8Array {
@@ -36,16 +76,53 @@ function givenKey(path: string): Uint8Array {
   return key;
 }
 
-function ownKey(path: string): Uint8Array {
+/** In clear 32 bytes as they are; wrapped, JSON. */
+function writeOwnKey(path: string, key: Uint8Array, encryption: EncryptionKey | null): void {
+  const content =
+    encryption === null ? key : `${JSON.stringify(encryption.wrap(key, WRAP_CONTEXT), null, 2)}\n`;
+  writeFileDurably(path, content, 0o600);
+}
+
+/** `keyId` names the key that wraps it; null for one in clear. */
+function readOwnKey(
+  path: string,
+  encryption: EncryptionKey | null,
+): { readonly key: Uint8Array; readonly keyId: string | null } {
+  let content: Buffer;
   try {
-    if (!existsSync(path)) writeFileDurably(path, randomBytes(KEY_BYTES), 0o600);
-    // Read back: when two processes made one at the same instant, both go on with the one that stayed.
-    const key = readFileSync(path);
-    if (key.byteLength === KEY_BYTES) return key;
+    content = readFileSync(path);
   } catch (error) {
     throw unusable(path, reasonOf(error), error);
   }
-  throw unusable(path, `it does not hold ${KEY_BYTES} bytes`);
+  if (content.byteLength === KEY_BYTES) return { key: content, keyId: null };
+  const wrapped = wrappedKeyIn(content);
+  if (wrapped === null) throw unusable(path, `it holds neither ${KEY_BYTES} bytes nor a wrapped key`);
+  return { key: unwrapped(path, wrapped, encryption), keyId: wrapped.keyId };
+}
+
+function wrappedKeyIn(content: Buffer): WrappedKey | null {
+  try {
+    return wrappedKeyFrom(JSON.parse(content.toString('utf8')));
+  } catch {
+    // Cut short, say: it is no key of any kind.
+    return null;
+  }
+}
+
+function unwrapped(path: string, wrapped: WrappedKey, encryption: EncryptionKey | null): Uint8Array {
+  if (encryption === null) {
+    throw new AppError('CAPTURE_ENCRYPTED', `the hash key ${path} is encrypted`, {
+      hint:
+        'Name the key it was recorded with: --encryption-key-file FILE. To go on in clear, remove it: a new one ' +
+        'is made, and hashes under the old one compare no more.',
+    });
+  }
+  if (!encryption.holds(wrapped.keyId)) throw wrongKey(`the hash key ${path}`, wrapped.keyId, encryption.id);
+  try {
+    return encryption.unwrap(wrapped, WRAP_CONTEXT);
+  } catch (error) {
+    throw unusable(path, 'it is not what was written', error);
+  }
 }
 
 function unusable(path: string, why: string, cause?: unknown): AppError {

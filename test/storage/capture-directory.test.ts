@@ -74,14 +74,14 @@ describe('the directory of a capture', () => {
     expect(resolveCaptureDirectory(fresh, 'read')).toBe(fresh);
     const shared = temporaryDirectory();
     const own = resolveCaptureDirectory(shared, 'write');
-    loadHashKey(own, null);
+    loadHashKey(own, null, null);
     expect(resolveCaptureDirectory(shared, 'read')).toBe(own);
     expect(resolveCaptureDirectory(own, 'read')).toBe(own);
   });
 
   it('is taken back to 0700 when a volume was mounted with wider modes', () => {
     const directory = newCapture();
-    loadHashKey(directory, null);
+    loadHashKey(directory, null, null);
     chmodSync(directory, 0o2770);
     resolveCaptureDirectory(directory, 'write');
     expect(modeOf(directory)).toBe('700');
@@ -168,11 +168,11 @@ describe('the name of a segment', () => {
 describe('the hash key', () => {
   it('is made once, private, and told apart from others by its fingerprint', () => {
     const directory = newCapture();
-    const key = loadHashKey(directory, null);
+    const key = loadHashKey(directory, null, null);
     expect(key.byteLength).toBe(32);
     expect(modeOf(join(directory, 'hash.key'))).toBe('600');
-    expect(Buffer.compare(loadHashKey(directory, null), key)).toBe(0);
-    const other = loadHashKey(newCapture(), null);
+    expect(Buffer.compare(loadHashKey(directory, null, null), key)).toBe(0);
+    const other = loadHashKey(newCapture(), null, null);
     expect(new KeyedHash(other).fingerprint()).not.toBe(new KeyedHash(key).fingerprint());
   });
 
@@ -180,13 +180,13 @@ describe('the hash key', () => {
     const file = join(temporaryDirectory(), 'key');
     writeFileSync(file, 'a key that a fleet shares');
     const directory = newCapture();
-    expect(String(loadHashKey(directory, file))).toBe('a key that a fleet shares');
+    expect(String(loadHashKey(directory, file, null))).toBe('a key that a fleet shares');
     expect(() => readFileSync(join(directory, 'hash.key'))).toThrow(/ENOENT/);
     writeFileSync(file, 'short');
-    expect(() => loadHashKey(directory, file)).toThrow(
+    expect(() => loadHashKey(directory, file, null)).toThrow(
       expect.objectContaining({ code: 'OPTION_INVALID', message: expect.stringContaining('5 bytes') }),
     );
-    expect(() => loadHashKey(directory, `${file}.absent`)).toThrow(
+    expect(() => loadHashKey(directory, `${file}.absent`, null)).toThrow(
       expect.objectContaining({ code: 'OPTION_INVALID' }),
     );
   });
@@ -194,7 +194,7 @@ describe('the hash key', () => {
   it('of a capture that was cut short is refused, not used', () => {
     const directory = newCapture();
     writeFileSync(join(directory, 'hash.key'), '');
-    expect(() => loadHashKey(directory, null)).toThrow(
+    expect(() => loadHashKey(directory, null, null)).toThrow(
       expect.objectContaining({ code: 'OUTPUT_UNWRITABLE' }),
     );
   });

@@ -76,7 +76,7 @@ describe('the disk a capture takes', () => {
         const random = new SeededRandom(seed);
         const clock = new StandingClock();
         const lock = DirectoryLock.acquire(directory);
-        loadHashKey(directory, null);
+        loadHashKey(directory, null, null);
         // What others keep beside the segments counts as well.
         const ledger = openSync(join(directory, 'ledger.bin'), 'w');
         ftruncateSync(ledger, 1024 * 1024);
