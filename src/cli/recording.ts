@@ -8,7 +8,6 @@ import { KeyedHash } from '../core/keyed-hash.ts';
 import { LIMITS } from '../core/limits.ts';
 import { type RecordingPolicy, recordingParts, storedPolicy } from '../core/recording-policy.ts';
 import { Routes } from '../core/routes.ts';
-import { KnownBodies } from '../proxy/assembly/known-bodies.ts';
 import { KnownHeads } from '../proxy/assembly/known-heads.ts';
 import { ExchangeMonitor } from '../proxy/exchange-monitor.ts';
 import type { CommittedByLife } from '../proxy/messages.ts';
@@ -133,7 +132,6 @@ export function openRecording(
         budget,
         hash,
         heads: new KnownHeads(new Routes(parts.redaction)),
-        bodies: new KnownBodies(hash),
       },
     });
     const close = (because: LossReason) => {

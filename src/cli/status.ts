@@ -66,16 +66,6 @@ function statusLines(status: RecorderStatus): string[] {
     ['omitted', talliesText(status.omitted)],
     ['pending', tallyText(status.pending)],
     ['queue', formatBytes(status.queuedBytes)],
-    // Only where it bit; a recorder of before knows of none.
-    ...(status.slabShortages > 0
-      ? [['slab shortages', String(status.slabShortages)] as [string, string]]
-      : []),
-    ...(status.proofShortages > 0
-      ? [['proof shortages', String(status.proofShortages)] as [string, string]]
-      : []),
-    ...(status.probeShortages > 0
-      ? [['probe shortages', String(status.probeShortages)] as [string, string]]
-      : []),
     ['bodies cut', String(status.bodiesCut)],
     ['bodies dropped', countsText(status.traffic.bodiesDropped)],
     ['protocols', protocolsText(status.traffic.protocols)],

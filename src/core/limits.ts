@@ -34,8 +34,6 @@ export const LIMITS = {
   slabBytes: 256 * KIB,
   slabBudgetBytes: 64 * MIB,
   flushDelayMs: 5,
-  /** Heads of requests that come in pieces, while one forwarder watches whether they follow each other. */
-  proofBudgetBytes: 4 * MIB,
 
   /** Assembly. */
   headBytes: 256 * KIB,

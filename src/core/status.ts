@@ -98,12 +98,6 @@ export interface RecorderStatus {
   /** Bodies kept in part because the memory for assembly was spent. */
   readonly bodiesCut: number;
   readonly queuedBytes: number;
-  /** Times what passed was copied once more, because as much of the forwarders' memory was lent as may be. */
-  readonly slabShortages: number;
-  /** Times a gateway had no room to read a held answer on, so that a reset of its server is heard late. */
-  readonly probeShortages: number;
-  /** Times a request's head in pieces found no room: its connection is not recorded again after a loss. */
-  readonly proofShortages: number;
   readonly recorderResidentBytes: number | null;
   readonly disk: {
     readonly directory: string;

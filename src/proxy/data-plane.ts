@@ -30,8 +30,6 @@ export interface ConnectionCounts {
   readonly failed?: Readonly<Partial<Record<ConnectionFailure, number>>>;
   /** Requests that the plane answered itself, by reason. */
   readonly refused?: Readonly<Partial<Record<RefusalReason, number>>>;
-  /** Times an answer that is held back found no room to be read on, so that a reset behind it is heard late. */
-  readonly probeShortages?: number;
 }
 
 /** Something that whoever runs the plane should hear of: one line in the log. */

@@ -8,7 +8,6 @@ import type { Settlement } from './assembly/settlement.ts';
 import type { ConnectionOrigin } from './connection-origin.ts';
 import {
   CLOSE_CAUSES,
-  FLAG_NOTHING_OPEN,
   FLAG_TURN_START,
   FRAME,
   type Frame,
@@ -66,6 +65,7 @@ export class FedConnection {
       peer: origin.peer,
       sink: (settled) => this.#settle(settled),
       onOpaque: (protocol) => this.#onOpaque(protocol),
+      onPipelined: () => this.#tell('pipelined'),
       ...(start.resync ? { resync: { reason: 'writer_down', clientOffset, serverOffset } } : {}),
     });
   }
@@ -75,8 +75,7 @@ export class FedConnection {
     const assembly = this.#assembly;
     if (frame.type === FRAME.clientBytes) {
       const turnStart = (frame.flags & FLAG_TURN_START) !== 0;
-      const nothingOpen = (frame.flags & FLAG_NOTHING_OPEN) !== 0;
-      assembly.clientBytes(frame.atNs, frame.payload, turnStart, nothingOpen);
+      assembly.clientBytes(frame.atNs, frame.payload, turnStart);
     } else if (frame.type === FRAME.serverBytes) assembly.serverBytes(frame.atNs, frame.payload);
     else if (frame.type === FRAME.clientEnd) assembly.clientEnd(frame.atNs);
     else if (frame.type === FRAME.serverEnd) assembly.serverEnd(frame.atNs);
@@ -100,8 +99,12 @@ export class FedConnection {
 
   #onOpaque(protocol: string): void {
     this.#protocol = protocol;
+    this.#tell('opaque');
+  }
+
+  #tell(kind: 'opaque' | 'pipelined'): void {
     const amounts = { clientEndOffset: 0, serverEndOffset: 0, exchanges: 0 };
-    this.#answer({ kind: 'opaque', because: null, connection: this.#connection, ...amounts });
+    this.#answer({ kind, because: null, connection: this.#connection, ...amounts });
   }
 
   /** What passed after we called a connection opaque never came through the pipe; its close says how much it was. */

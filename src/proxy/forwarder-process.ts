@@ -88,7 +88,7 @@ export class ForwarderProcess {
 
   #read(untold: readonly UnreportedLoss[]): ForwarderReading {
     const counts = this.#plane?.connections ?? { open: 0, turnedAway: 0 };
-    const { open, turnedAway, failed = {}, refused = {}, probeShortages = 0 } = counts;
+    const { open, turnedAway, failed = {}, refused = {} } = counts;
     return {
       atUs: this.#clock.epochUs(),
       ledger: this.#ledger.read(),
@@ -97,9 +97,6 @@ export class ForwarderProcess {
       failed,
       refused,
       queuedBytes: this.#link.queue.heldBytes,
-      slabShortages: this.#link.queue.pool.shortages,
-      probeShortages,
-      proofShortages: this.#link.proofBudget.refusals,
       untold: untold.map((loss) => this.#dated(loss)),
       noted: this.#link.noted.map((loss) => this.#dated(loss)),
       handed: this.#link.handed,

@@ -42,8 +42,6 @@ export const FRAME = {
 export type FrameType = (typeof FRAME)[keyof typeof FRAME];
 
 export const FLAG_TURN_START = 1;
-/** Of a turn's start: nothing that was asked before it waits for its answer to begin. */
-export const FLAG_NOTHING_OPEN = 2;
 export const FLAG_RESYNC = 1;
 
 /**
@@ -192,6 +190,7 @@ function enoughOf(bytes: Buffer, at: number): number {
 export type PipeSettlement = (
   | Fate
   | { readonly kind: 'opaque'; readonly because: null }
+  | { readonly kind: 'pipelined'; readonly because: null }
   | { readonly kind: 'flushed'; readonly because: null }
 ) & {
   readonly connection: number;
@@ -200,8 +199,11 @@ export type PipeSettlement = (
   readonly exchanges: number;
 };
 
-/** `opaque`: nothing further of this connection can be recorded, stop copying it. `flushed` answers a flush. */
-const KINDS = ['recorded', 'lost', 'omitted', 'opaque', 'flushed'] as const;
+/**
+ * `opaque`: nothing further of this connection can be recorded, stop copying it. `pipelined`: its client has had
+ * several requests under way, so it is not to be resumed after a loss. `flushed` answers a flush.
+ */
+const KINDS = ['recorded', 'lost', 'omitted', 'opaque', 'pipelined', 'flushed'] as const;
 
 export function encodeSettlements(settlements: readonly PipeSettlement[]): Buffer {
   const bytes = Buffer.alloc(settlements.length * SETTLEMENT_BYTES);

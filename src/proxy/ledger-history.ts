@@ -11,9 +11,6 @@ export interface ForwardersReading {
   readonly failed: Readonly<Record<string, number>>;
   readonly refused: Readonly<Record<string, number>>;
   readonly queuedBytes: number;
-  readonly slabShortages: number;
-  readonly probeShortages: number;
-  readonly proofShortages: number;
 }
 
 const NOTHING: ForwardersReading = {
@@ -32,9 +29,6 @@ const NOTHING: ForwardersReading = {
   failed: {},
   refused: {},
   queuedBytes: 0,
-  slabShortages: 0,
-  probeShortages: 0,
-  proofShortages: 0,
 };
 
 /**
@@ -100,9 +94,6 @@ function sumOf(past: ForwardersReading, reading: ForwardersReading): ForwardersR
     failed: sumOfCounts(past.failed, reading.failed),
     refused: sumOfCounts(past.refused, reading.refused),
     queuedBytes: past.queuedBytes + reading.queuedBytes,
-    slabShortages: past.slabShortages + reading.slabShortages,
-    probeShortages: past.probeShortages + reading.probeShortages,
-    proofShortages: past.proofShortages + reading.proofShortages,
   };
 }
 

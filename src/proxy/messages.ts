@@ -37,12 +37,6 @@ export interface ForwarderReading {
   readonly refused: Readonly<Partial<Record<RefusalReason, number>>>;
   /** Memory held for what waits for the recorder. */
   readonly queuedBytes: number;
-  /** Times a slab would have saved a copy and none was to be had. */
-  readonly slabShortages: number;
-  /** Times an answer that is held back found no room to be read on. */
-  readonly probeShortages: number;
-  /** Times the head of a request came in pieces and there was no room to put it together. */
-  readonly proofShortages: number;
   /** Losses that no recorder is known to have noted. */
   readonly untold: readonly Loss[];
   /** Those that the one at the other end of its pipe has noted. */

@@ -145,21 +145,6 @@ function healthOf(status: RecorderStatus): Family[] {
     gauge('forwarders', 'Forwarder processes that are to run', status.forwarders),
     counter('restarts_total', 'Processes started again after they ended', restarts),
     gauge('capture_queue_depth', 'Bytes of memory held for what waits for the recorder', status.queuedBytes),
-    counter(
-      'proxy_slab_shortages_total',
-      'Times what passed was copied once more, as much memory being lent to sockets and slow peers as may be',
-      status.slabShortages,
-    ),
-    counter(
-      'proxy_probe_shortages_total',
-      'Times an answer that its client does not take found no room to be read on, to hear of a reset behind it',
-      status.probeShortages,
-    ),
-    counter(
-      'proxy_proof_shortages_total',
-      'Times a head in pieces found no room, so that its connection is not recorded again after a loss',
-      status.proofShortages,
-    ),
     counter('capture_bodies_cut_total', 'Times the memory for assembly was spent', status.bodiesCut),
     counter(
       'capture_bodies_dropped_total',

@@ -2,8 +2,6 @@ import type { Duplex } from 'node:stream';
 import type { LossReason, OmissionCause } from '../core/accounting.ts';
 import { LOSS_REASONS, OMISSION_CAUSES } from '../core/accounting.ts';
 import type { Clock } from '../core/clock.ts';
-import { AssemblyBudget } from '../core/http1/budget.ts';
-import { LIMITS } from '../core/limits.ts';
 import { NumberMap } from '../core/number-map.ts';
 import { Roster } from '../core/roster.ts';
 import { type ConnectionOrigin, UNKNOWN_ORIGIN } from './connection-origin.ts';
@@ -11,7 +9,6 @@ import { doubles, FRAME, type PipeSettlement, SettlementReader } from './frames.
 import type { Handed } from './hand-over.ts';
 import type { Ledger, Tally } from './ledger.ts';
 import { RecorderReports, type UnreportedLoss } from './recorder-reports.ts';
-import { SerialProof } from './serial-proof.ts';
 import { SlabQueue } from './slab-queue.ts';
 import { TapConnection } from './tap-connection.ts';
 
@@ -26,8 +23,6 @@ export class RecorderLink {
   readonly queue: SlabQueue;
   /** Told of an exception that cost one connection its recording. */
   readonly tapFailed: (error: unknown) => void;
-  /** For heads in pieces, of all connections. */
-  readonly proofBudget = new AssemblyBudget(LIMITS.proofBudgetBytes);
   readonly #ledger: Ledger;
   readonly #clock: Clock;
   readonly #taps = new NumberMap<TapConnection>();
@@ -95,14 +90,19 @@ export class RecorderLink {
     this.#report();
   }
 
-  /** A client connection begins. */
-  open(origin: ConnectionOrigin = UNKNOWN_ORIGIN): TapConnection {
-    return this.#open(origin, new SerialProof(this.proofBudget));
-  }
-
-  /** An exchange begins that is fed as a connection of its own, with one request and its answer. */
-  openExchange(origin: ConnectionOrigin): TapConnection {
-    return this.#open(origin, null);
+  /**
+   * A client connection begins, or an exchange that is fed as a connection of its own.
+   * @param resumes whether it may be recorded again after a loss; not so for a single exchange
+   */
+  open(origin: ConnectionOrigin = UNKNOWN_ORIGIN, resumes = true): TapConnection {
+    const connection = this.#nextConnection;
+    const account = this.#ledger.open();
+    const tap = new TapConnection({ connection, origin, account, resumes }, this, this.#clock);
+    this.#taps.set(connection, tap);
+    do {
+      this.#nextConnection = this.#nextConnection === 0xffff_ffff ? 1 : this.#nextConnection + 1;
+    } while (this.#taps.has(this.#nextConnection));
+    return tap;
   }
 
   /** Losses that no recorder is known to have noted, those of stretches that are still being shed included. */
@@ -170,21 +170,6 @@ export class RecorderLink {
   /** Lets the recorder go: it reads the end of the pipe. */
   end(): void {
     this.#pipe?.end();
-  }
-
-  #open(origin: ConnectionOrigin, serial: SerialProof | null): TapConnection {
-    const connection = this.#nextConnection;
-    const tap = new TapConnection(
-      { connection, origin, account: this.#ledger.open() },
-      this,
-      this.#clock,
-      serial,
-    );
-    this.#taps.set(connection, tap);
-    do {
-      this.#nextConnection = this.#nextConnection === 0xffff_ffff ? 1 : this.#nextConnection + 1;
-    } while (this.#taps.has(this.#nextConnection));
-    return tap;
   }
 
   #nothingUnderWay(): void {

@@ -110,9 +110,6 @@ export function statusOf(parts: StatusParts): RecorderStatus {
     exchanges: ledger.exchanges,
     bodiesCut: recorders.bodiesCut,
     queuedBytes: reading.queuedBytes,
-    slabShortages: reading.slabShortages,
-    probeShortages: reading.probeShortages,
-    proofShortages: reading.proofShortages,
     recorderResidentBytes: recorder.residentBytes,
     disk: {
       directory: recorders.directory ?? parts.directory,

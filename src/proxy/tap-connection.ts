@@ -6,7 +6,6 @@ import {
   CLOSE_CAUSES,
   type CloseCause,
   doubles,
-  FLAG_NOTHING_OPEN,
   FLAG_RESYNC,
   FLAG_TURN_START,
   FRAME,
@@ -15,10 +14,13 @@ import {
 } from './frames.ts';
 import type { ConnectionAccount, Fate, Tally } from './ledger.ts';
 import type { RecorderLink } from './recorder-link.ts';
-import type { SerialProof } from './serial-proof.ts';
 import type { Piece, Slab } from './slab.ts';
 
 const EMPTY = new Uint8Array(0);
+const VERSION = Buffer.from(' HTTP/1.');
+const LF = 0x0a;
+const CR = 0x0d;
+const SPACE = 0x20;
 const UNPARSED: Fate = { kind: 'omitted', because: 'unparsed' };
 
 /** What was shed since the recorder last heard of this connection. */
@@ -39,12 +41,15 @@ export interface TapIdentity {
   readonly connection: number;
   readonly origin: ConnectionOrigin;
   readonly account: ConnectionAccount;
+  /** Whether it may be recorded again after a loss: it carries more than one request. */
+  readonly resumes: boolean;
 }
 
 /**
  * One client connection as the recorder is told of it. The data plane reports bytes and ends as they pass; this
- * decides whether they go into the pipe or are counted where they fell. All it knows of HTTP is the turn, client
- * bytes after server bytes unless it is told better, and whether one request is known to have followed the other.
+ * decides whether they go into the pipe or are counted where they fell. All it knows of HTTP is the turn: client
+ * bytes after server bytes, unless it is told better. After a loss a connection is resumed at its next turn, unless
+ * its client was seen to pipeline: an answer to an earlier request would be taken for the answer to this one.
  */
 export class TapConnection implements Enrolled {
   /** Among those that shed. */
@@ -54,11 +59,12 @@ export class TapConnection implements Enrolled {
   readonly #link: RecorderLink;
   readonly #clock: Clock;
   readonly #origin: ConnectionOrigin;
-  readonly #serial: SerialProof | null;
   /** The next client bytes begin a turn. */
   #turnDue = true;
   #announced = false;
   #opaque = false;
+  /** Whether it is recorded again after a loss. */
+  #resumes: boolean;
   #closed = false;
   /** Recording it met an exception: nothing more of it is recorded. */
   #failed = false;
@@ -68,19 +74,13 @@ export class TapConnection implements Enrolled {
   /** What passed since it is opaque. A recorder that knows the connection learns of it by the close. */
   readonly #unseen: Tally = { bytes: 0, turns: 0 };
 
-  /** @param serial null where nothing that follows the first request could be recorded */
-  constructor(
-    { connection, origin, account }: TapIdentity,
-    link: RecorderLink,
-    clock: Clock,
-    serial: SerialProof | null,
-  ) {
+  constructor({ connection, origin, account, resumes }: TapIdentity, link: RecorderLink, clock: Clock) {
     this.connection = connection;
+    this.#resumes = resumes;
     this.#origin = origin;
     this.account = account;
     this.#link = link;
     this.#clock = clock;
-    this.#serial = serial;
     if (!link.attached) this.#gap = newGap('writer_down');
   }
 
@@ -135,7 +135,6 @@ export class TapConnection implements Enrolled {
   }
 
   #sayClose(cause: CloseCause): void {
-    this.#serial?.close();
     if (!this.#announced && !this.#gap && !this.#opaque) this.#announce();
     if (this.#announced) {
       this.#sendGap();
@@ -151,6 +150,7 @@ export class TapConnection implements Enrolled {
   /** The recorder says what became of the bytes up to two offsets. */
   settled(settlement: PipeSettlement): void {
     if (settlement.kind === 'opaque') this.#opaque = true;
+    else if (settlement.kind === 'pipelined') this.#resumes = false;
     else if (settlement.kind !== 'flushed') {
       this.account.settle(settlement, settlement.clientEndOffset, settlement.serverEndOffset);
       this.#gapsSettled(settlement);
@@ -221,18 +221,9 @@ export class TapConnection implements Enrolled {
     return null;
   }
 
-  #turnFlags(): number {
-    return this.#serial?.nothingOpen ? FLAG_TURN_START | FLAG_NOTHING_OPEN : FLAG_TURN_START;
-  }
-
   #record(type: FrameType, bytes: Buffer, slab: Slab | null, turnStart: boolean): readonly Piece[] | null {
-    const flags = turnStart ? this.#turnFlags() : 0;
     const clientBytes = type === FRAME.clientBytes ? bytes.length : 0;
     const serverBytes = bytes.length - clientBytes;
-    if (!this.#opaque) {
-      if (clientBytes > 0) this.#serial?.client(bytes);
-      else this.#serial?.server(bytes);
-    }
     if (this.#opaque) {
       this.account.seeSettled(clientBytes, serverBytes, turnStart, UNPARSED);
       this.#unseen.bytes += bytes.length;
@@ -240,10 +231,13 @@ export class TapConnection implements Enrolled {
       return null;
     }
     if (this.#gap && turnStart) this.#resume();
+    const flags = turnStart ? FLAG_TURN_START : 0;
     const pieces = this.#gap ? null : this.#hand(type, flags, bytes, slab);
     if (pieces === null) this.#gap ??= newGap('queue_bytes');
-    if (this.#gap) this.#shed(this.#gap, clientBytes, serverBytes, turnStart);
-    else {
+    if (this.#gap) {
+      if (clientBytes > 0 && requestLinesIn(bytes) > (turnStart ? 1 : 0)) this.#resumes = false;
+      this.#shed(this.#gap, clientBytes, serverBytes, turnStart);
+    } else {
       this.account.see(clientBytes, serverBytes, turnStart);
       this.#link.handOver(bytes.length, turnStart ? 1 : 0);
     }
@@ -262,7 +256,7 @@ export class TapConnection implements Enrolled {
 
   /** Takes the connection up again at a turn, when the recorder listens and there is room. */
   #resume(): void {
-    if (!this.#gap || this.#failed || !this.#link.queue.hasRoom) return;
+    if (!this.#gap || this.#failed || !this.#resumes || !this.#link.queue.hasRoom) return;
     if (this.#announced) this.#sendGap();
     else {
       this.#link.noteLoss(this.#gap.reason, gapTally(this.#gap));
@@ -324,6 +318,20 @@ export class TapConnection implements Enrolled {
 function newGap(reason: LossReason): Gap {
   const fate: Fate = { kind: 'lost', because: reason };
   return { reason, fate, clientBytes: 0, serverBytes: 0, turns: 0, clientEndOffset: 0, serverEndOffset: 0 };
+}
+
+/**
+ * How many request lines stand in client bytes that no recorder reads, or what looks like one: a body may, and then
+ * its connection is not resumed.
+ */
+function requestLinesIn(bytes: Buffer): number {
+  let lines = 0;
+  for (let at = bytes.indexOf(VERSION, 1); at >= 0; at = bytes.indexOf(VERSION, at + 1)) {
+    const next = bytes[at + VERSION.length + 1];
+    const endsLine = next === CR || next === LF;
+    if (endsLine && bytes.lastIndexOf(SPACE, at - 1) > bytes.lastIndexOf(LF, at - 1)) lines += 1;
+  }
+  return lines;
 }
 
 function gapTally(gap: Gap): { bytes: number; turns: number } {

@@ -123,12 +123,11 @@ describe.skipIf(!existsSync(CHROMIUM))('the live page in a browser (needs Debian
     await early.goto(`http://${formatEndpoint(bound)}/`);
     const state = () => early.evaluate('document.body.dataset.state');
     expect(await state()).toBe('GONE');
-    ask = () => Promise.resolve(someStatus({ slabShortages: 3 }));
+    ask = () => Promise.resolve(someStatus());
     await expect.poll(state, SOON).toBe('HEALTHY');
     expect(await early.locator('[data-field="about"]').textContent()).toBe(
       'wire 127.0.0.1:8080 → 127.0.0.1:8000',
     );
-    expect(await early.locator('[data-field="slab-shortages"]').isVisible()).toBe(true);
     expect(await early.locator('[data-field="bodies-cut"]').isVisible()).toBe(false);
     await early.close();
   });

@@ -30,18 +30,16 @@ test('a recorder that is absent when the page is loaded has a page that says so,
   expect(await json.json()).toEqual({ error: absent.message, hint: absent.hint });
 });
 
-test('shortages of memory and bodies that were cut are on the page where there are any', async () => {
+test('bodies that were cut are on the page where there are any', async () => {
   let status = someStatus();
   const url = await served(() => Promise.resolve(status));
   const hidden = async (field: string) =>
     new RegExp(`<div hidden><dt>[a-z ]+</dt><dd data-field="${field}">`).test(
       await (await fetch(url)).text(),
     );
-  expect(await hidden('slab-shortages')).toBe(true);
   expect(await hidden('bodies-cut')).toBe(true);
-  status = someStatus({ slabShortages: 3, bodiesCut: 7 });
+  status = someStatus({ bodiesCut: 7 });
   const html = await (await fetch(url)).text();
-  expect(html).toContain('<div><dt>slab shortages</dt><dd data-field="slab-shortages">3</dd></div>');
   expect(html).toContain('<div><dt>bodies cut</dt><dd data-field="bodies-cut">7</dd></div>');
 });
 

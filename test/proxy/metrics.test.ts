@@ -53,17 +53,6 @@ describe('metrics', () => {
     expect(samples.get('reprise_capture_connections_total{protocol="unparsed"}')).toBe(0);
   });
 
-  it('count how often memory for large transfers was short', async () => {
-    const samples = samplesOf(await metricsOf(someStatus({ slabShortages: 3 })));
-    expect(samples.get('reprise_proxy_slab_shortages_total')).toBe(3);
-  });
-
-  it('count how often there was no room to listen to a held answer', async () => {
-    const samples = samplesOf(await metricsOf(someStatus({ probeShortages: 4, proofShortages: 3 })));
-    expect(samples.get('reprise_proxy_probe_shortages_total')).toBe(4);
-    expect(samples.get('reprise_proxy_proof_shortages_total')).toBe(3);
-  });
-
   it('cumulate the buckets of a histogram', async () => {
     const durationSeconds = { bounds: [0.1, 1], counts: [3, 2, 1], sum: 12.5 };
     const { traffic } = someStatus();

@@ -29,13 +29,11 @@ describe('a client that has several requests under way as something is lost', ()
     expect(recording.server(answer('8')).server(answer('9')).rows()).toEqual([]);
   });
 
-  it('has none so recorded when it asks on while an answer is under way, or after an interim one', () => {
-    for (const beginning of [answer('one').slice(0, 30), 'HTTP/1.1 103 Early Hints\r\n\r\n']) {
-      const recording = new TappedRecording();
-      recording.shed(() => recording.client(ask('one')).server(beginning));
-      recording.client(ask('two')).server(answer('one').slice(beginning.startsWith('HTTP/1.1 2') ? 30 : 0));
-      expect(recording.client(ask('three')).server(answer('two')).server(answer('three')).rows()).toEqual([]);
-    }
+  it('has none so recorded when it asks on while an answer is under way', () => {
+    const recording = new TappedRecording();
+    recording.shed(() => recording.client(ask('one')).server(answer('one').slice(0, 30)));
+    recording.client(ask('two')).server(answer('one').slice(30));
+    expect(recording.client(ask('three')).server(answer('two')).server(answer('three')).rows()).toEqual([]);
   });
 
   it('has none so recorded behind a large body, in one piece with it or not', () => {
@@ -74,13 +72,14 @@ describe('a client that has several requests under way as something is lost', ()
     expect(recording.rows()).toEqual([]);
   });
 
-  it('has none so recorded however deep it asks, and whatever is cut, shed or dies when', () => {
+  it('has none so recorded once it was seen to pipeline, whatever is cut, shed or dies when', () => {
     fc.assert(
       fc.property(
-        fc.integer({ min: 1, max: 4 }),
+        fc.integer({ min: 2, max: 4 }),
         fc.array(step, { maxLength: 80, size: 'max' }),
         (depth, steps) => {
           const play = new Play(depth);
+          play.take({ kind: 'ask', count: 2, pieces: 1 });
           for (const taken of steps) play.take(taken);
           for (const row of play.recording.rows()) {
             // The last may be unanswered, or answered in part.
@@ -203,13 +202,19 @@ describe('a client that asks for one thing after the other', () => {
     ]);
   });
 
+  it('is not recorded any more where a body that was lost looks like requests', () => {
+    const recording = new TappedRecording();
+    const body = 'GET /a HTTP/1.1\r\n';
+    recording.shed(() => recording.client(post('lost', body)).server(answer('lost')));
+    expect(recording.client(ask('one')).server(answer('one')).rows()).toEqual([]);
+  });
+
   it('is, whatever its exchanges have of what could look like a request', () => {
     const body = 'we speak HTTP/1.1, and\nGET it: "GET / HTTP/1.1\\r\\n"';
     const post = `POST /lost HTTP/1.1\r\nExpect: 100-continue\r\nContent-Length: ${body.length}\r\n\r\n`;
     const interim = 'HTTP/1.1 100 Continue\r\n\r\n';
-    const lines = 'GET /a HTTP/1.1\r\n'.repeat(600);
+    const lines = 'we speak HTTP/1.1 \r\n'.repeat(600);
     const large = `POST /lost HTTP/1.1\r\ncontent-length: ${lines.length}\r\n\r\n${lines}`;
-    const chunked = 'POST /lost HTTP/1.1\r\nTransfer-Encoding: chunked\r\n\r\n';
     const before: ((recording: TappedRecording) => TappedRecording)[] = [
       (it) => it.client(post).server(interim).client(body).server(answer('lost')),
       (it) => it.client(post + body).server(interim + answer('lost')),
@@ -226,10 +231,6 @@ describe('a client that asks for one thing after the other', () => {
       (it) => it.client(large).server(answer('lost')),
       (it) => it.client(large.slice(0, 46)).client(large.slice(46)).server(answer('lost')),
       (it) => it.client(large.slice(0, 5_000)).client(large.slice(5_000)).server(answer('lost')),
-      // Refused early, and then said to the end.
-      (it) => it.client(large.slice(0, 60)).server(answer('refused')).client(large.slice(60)),
-      // In chunks, in one of which a request stands.
-      (it) => it.client(`${chunked}11\r\nGET /a HTTP/1.1\r\n`).client('\r\n0\r\n\r\n').server(answer('lost')),
       // An answer that is cut anywhere, and an interim one before it.
       (it) => it.client(ask('lost')).server('H').server('TTP/1').server('.1').server(answer('lost').slice(8)),
       (it) =>

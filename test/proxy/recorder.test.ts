@@ -174,7 +174,7 @@ describe('what looks like HTTP behind a loss', () => {
     ['is not recorded of an exchange fed by itself, whose tunnel may carry anything', 0],
   ])('%s', async (_, recorded) => {
     const { link, ledger, queue, sink, startReading } = await bothEnds(2);
-    const tap = recorded === 1 ? link.open() : link.openExchange(UNKNOWN_ORIGIN);
+    const tap = link.open(UNKNOWN_ORIGIN, recorded === 1);
     const interim = Buffer.from('HTTP/1.1 101 S\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\r\n');
     tap.client(Buffer.from('GET / HTTP/1.1\r\nHost: h\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\r\n'));
     tap.server(Buffer.concat([interim, responseOf(2 * LIMITS.slabBytes)]));

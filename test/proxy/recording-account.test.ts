@@ -44,9 +44,6 @@ class ForwarderModel {
       failed: {},
       refused: {},
       queuedBytes: this.#queue.heldBytes,
-      slabShortages: this.#queue.pool.shortages,
-      probeShortages: 0,
-      proofShortages: 0,
       untold: this.link
         .untold()
         .map(({ reason, bytes, turns }) => ({ reason, bytes, exchanges: turns, fromUs: 0, toUs: 0 })),

@@ -1,14 +1,12 @@
 import { expect } from 'vitest';
 import type { Exchange } from '../../src/core/exchange.ts';
 import { parseRequestHead } from '../../src/core/headers.ts';
-import { AssemblyBudget } from '../../src/core/http1/budget.ts';
 import type { CommittingSink } from '../../src/core/ports.ts';
 import { UNKNOWN_ORIGIN } from '../../src/proxy/connection-origin.ts';
 import { FedConnection } from '../../src/proxy/fed-connection.ts';
 import { FLAG_RESYNC, FRAME, type Frame, readDoubles } from '../../src/proxy/frames.ts';
 import { Ledger } from '../../src/proxy/ledger.ts';
 import type { RecorderLink } from '../../src/proxy/recorder-link.ts';
-import { SerialProof } from '../../src/proxy/serial-proof.ts';
 import type { FrameHead } from '../../src/proxy/slab-queue.ts';
 import { TapConnection } from '../../src/proxy/tap-connection.ts';
 import { latin1, makeContext } from '../proxy/assembly/harness.ts';
@@ -41,9 +39,8 @@ export class TappedRecording {
     const notes = { handOver: deaf, sheds: deaf, noteLoss: deaf, gapNoted: deaf };
     const ends = { noteOmission: deaf, retire: deaf };
     const link = { ...notes, ...ends, attached: true, queue } as unknown as RecorderLink;
-    const identity = { connection: 1, origin: UNKNOWN_ORIGIN, account: this.#ledger.open() };
-    const serial = new SerialProof(new AssemblyBudget(2 ** 20));
-    this.#tap = new TapConnection(identity, link, this.#clock, serial);
+    const identity = { connection: 1, origin: UNKNOWN_ORIGIN, account: this.#ledger.open(), resumes: true };
+    this.#tap = new TapConnection(identity, link, this.#clock);
   }
 
   client(text: string): this {

@@ -90,19 +90,11 @@ const FACTS = [
   ['capture on disk', 'disk'],
   ['free on its disk', 'free'],
   ['restarts', 'restarts'],
-  ['slab shortages', 'slab-shortages'],
-  ['probe shortages', 'probe-shortages'],
-  ['proof shortages', 'proof-shortages'],
   ['bodies cut', 'bodies-cut'],
 ] as const;
 type Fact = (typeof FACTS)[number][1];
 /** Shown where there are any. */
-const MISHAPS: ReadonlySet<Fact> = new Set([
-  'slab-shortages',
-  'probe-shortages',
-  'proof-shortages',
-  'bodies-cut',
-]);
+const MISHAPS: ReadonlySet<Fact> = new Set(['bodies-cut']);
 
 function factCard(name: string, field: Fact, value: string): string {
   const hidden = MISHAPS.has(field) && (value === '0' || value === '–') ? ' hidden' : '';
@@ -115,9 +107,6 @@ function factOf(status: RecorderStatus, field: Fact): string {
   if (field === 'open') return String(status.connections.open);
   if (field === 'turned-away') return String(status.connections.turnedAway);
   if (field === 'disk') return `${status.disk.bytes ?? '–'} of ${status.disk.maxBytes ?? '–'} bytes`;
-  if (field === 'slab-shortages') return String(status.slabShortages);
-  if (field === 'probe-shortages') return String(status.probeShortages);
-  if (field === 'proof-shortages') return String(status.proofShortages);
   if (field === 'bodies-cut') return String(status.bodiesCut);
   if (field === 'pending') return `${status.pending.turns} turns`;
   return '–';

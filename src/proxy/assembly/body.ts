@@ -3,7 +3,6 @@ import type { AssemblyBudget } from '../../core/http1/budget.ts';
 import { HASH_ROOM_BYTES, type KeyedHash, type RunningHash } from '../../core/keyed-hash.ts';
 import { LIMITS } from '../../core/limits.ts';
 import { KeptPrefix } from './kept-prefix.ts';
-import type { KnownBodies, KnownBody } from './known-bodies.ts';
 
 /** A body up to here that is kept whole is hashed in one call when it ends; past it, as it comes. */
 const HASHED_AT_END_BYTES = 1024 * 1024;
@@ -25,7 +24,6 @@ export interface BodyTaking {
   /** Null where the exchange will not be recorded. */
   readonly hash: KeyedHash | null;
   readonly budget: AssemblyBudget;
-  readonly bodies: KnownBodies;
 }
 
 /** One body as it comes by: counts and hashes all of it, keeps a bounded prefix, and notes when its chunks arrived. */
@@ -39,8 +37,6 @@ export class BodyCollector {
   #bytes = 0;
   #wireBytes = 0;
   #hash: RunningHash | null = null;
-  /** What came in one piece, and before: it is neither copied nor hashed again. */
-  #known: KnownBody | null = null;
   /** Of a body that came in one piece and is not kept. */
   #digest: Uint8Array | null = null;
   readonly #expectedBytes: number | null;
@@ -56,11 +52,6 @@ export class BodyCollector {
     this.#taking = taking;
     this.#expectedBytes = expectedBytes;
     this.#originNs = originNs;
-  }
-
-  /** The same body as it came before; null where it did not, or not in one piece. */
-  get known(): KnownBody | null {
-    return this.#known;
   }
 
   /** Bytes seen after transfer decoding. */
@@ -92,7 +83,6 @@ export class BodyCollector {
 
   /** Takes decoded bytes; they are copied or forgotten, never held. */
   write(bytes: Buffer): void {
-    if (this.#isKnown(bytes)) return;
     const { capBytes, hash, budget } = this.#taking;
     const keptBefore = this.#kept?.bytes ?? 0;
     this.#bytes += bytes.length;
@@ -109,11 +99,11 @@ export class BodyCollector {
    */
   finish(whole: boolean, storedBytes: number | null): Body {
     const { capBytes } = this.#taking;
-    const roomy = capBytes === null || this.#known !== null ? null : (this.#kept?.joined() ?? EMPTY);
-    const hash = this.#known?.hash ?? this.#hashed(roomy);
+    const roomy = capBytes === null ? null : (this.#kept?.joined() ?? EMPTY);
+    const hash = this.#hashed(roomy);
     const bytes = this.#bytes;
     if (capBytes === null || storedBytes === null) return { bytes, kept: null, truncated: !whole, hash };
-    const kept = this.#known?.bytes ?? roomy?.subarray(HASH_ROOM_BYTES) ?? EMPTY;
+    const kept = roomy?.subarray(HASH_ROOM_BYTES) ?? EMPTY;
     // A copy: what was kept for facts alone would live as long as what is stored.
     const stored = kept.length > storedBytes ? Buffer.from(kept.subarray(0, storedBytes)) : kept;
     return { bytes, kept: stored, truncated: !whole || stored.length < bytes, hash };
@@ -122,13 +112,12 @@ export class BodyCollector {
   /** The beginning of what is kept, so many bytes at most: a view where one block has it. */
   beginning(mostBytes: number): Buffer {
     if (this.#taking.capBytes === null) return NOTHING;
-    return this.#known?.bytes.subarray(0, mostBytes) ?? this.#kept?.beginning(mostBytes) ?? NOTHING;
+    return this.#kept?.beginning(mostBytes) ?? NOTHING;
   }
 
   /** Lets go of what is kept: it turned out, once all of it was there, that it will not be recorded. */
   forget(): void {
     this.release();
-    this.#known = null;
     this.#kept = null;
   }
 
@@ -137,20 +126,6 @@ export class BodyCollector {
     this.#kept?.release();
     this.#taking.budget.release(this.#reservedBytes);
     this.#reservedBytes = 0;
-  }
-
-  /** Takes a body that came in one piece where it is known. It is paid for like any other. */
-  #isKnown(bytes: Buffer): boolean {
-    const { capBytes, hash, budget, bodies } = this.#taking;
-    if (this.#bytes > 0 || bytes.length !== this.#expectedBytes || hash === null) return false;
-    const keptBytes = capBytes === null ? 0 : bytes.length;
-    if (keptBytes > (capBytes ?? 0) || !budget.hasRoom(keptBytes)) return false;
-    this.#known = bodies.find(bytes);
-    if (this.#known === null) return false;
-    budget.reserve(keptBytes);
-    this.#reservedBytes += keptBytes;
-    this.#bytes = bytes.length;
-    return true;
   }
 
   /** Whether another pair may be noted: within the limit, and paid for beyond the first few. */

@@ -8,9 +8,8 @@ import type { ConnectionFeed } from './settlement.ts';
 
 /**
  * - `reading`: exchanges are assembled.
- * - `waiting`: bytes were missed; everything is lost until a turn begins with a request line and nothing older can
- *   be unanswered. Of a client that may have had several requests under way, that is up to its end: from the middle
- *   on, an answer to the one before looks like an answer to the next.
+ * - `waiting`: bytes were missed; everything is lost until a turn begins with a request line. A client that was seen
+ *   to pipeline stays here to its end: an answer to an earlier request looks like the answer to the next one.
  * - `candidate`: such a turn is being read; the next server chunk must begin with `HTTP/1.`.
  * - `confirming`: it did; the first exchange settled makes it certain.
  * - `opaque`: nothing further can become an exchange.
@@ -27,25 +26,28 @@ export class ConnectionAssembly implements ConnectionFeed {
   readonly #settled: SettledBytes;
   readonly #pairing: Pairing;
   readonly #onOpaque: ((protocol: string) => void) | undefined;
+  readonly #onPipelined: (() => void) | undefined;
+  #pipelined = false;
   #state: State = 'reading';
   /** What bytes are lost for while waiting. */
   #lossReason: LossReason = 'crash_gap';
 
   constructor(context: AssemblyContext, options: ConnectionOptions) {
-    const { connection, peer = null, sink, onOpaque, resync } = options;
+    const { connection, peer = null, sink, onOpaque, onPipelined, resync } = options;
     this.#settled = new SettledBytes(resync?.clientOffset ?? 0, resync?.serverOffset ?? 0, sink);
     this.#pairing = new Pairing(context, { connection, peer }, this.#settled);
     this.#onOpaque = onOpaque;
+    this.#onPipelined = onPipelined;
     if (resync !== undefined) this.#wait(resync.reason);
   }
 
-  clientBytes(atNs: number, bytes: Uint8Array, turnStart: boolean, nothingOpen: boolean): void {
+  clientBytes(atNs: number, bytes: Uint8Array, turnStart: boolean): void {
     if (this.#state === 'closed') return;
     const offset = this.#settled.clientCame(bytes.length);
     const buffer = asBuffer(bytes);
     if (turnStart) {
       this.#pairing.countTurns(1);
-      const takenUp = this.#state === 'waiting' && nothingOpen && beginsWithRequestLine(buffer);
+      const takenUp = this.#state === 'waiting' && !this.#pipelined && beginsWithRequestLine(buffer);
       if (takenUp) this.#state = 'candidate';
     }
     if (this.#isReading()) this.#heed(this.#pairing.readClient(atNs, buffer, offset));
@@ -59,6 +61,8 @@ export class ConnectionAssembly implements ConnectionFeed {
     if (this.#state === 'candidate') {
       const begins = buffer.subarray(0, STATUS_LINE_START.length).equals(STATUS_LINE_START);
       this.#state = begins ? 'confirming' : 'waiting';
+      // An earlier answer goes on: its client did not wait for the end of it.
+      if (!begins) this.#notePipelined();
     }
     if (this.#isReading()) this.#heed(this.#pairing.readServer(atNs, buffer, offset));
     else this.#dropPending();
@@ -101,6 +105,7 @@ export class ConnectionAssembly implements ConnectionFeed {
   }
 
   #heed(stop: Stop | null): void {
+    if (this.#pairing.pipelined && !this.#pipelined) this.#notePipelined();
     if (this.#state === 'confirming' && this.#pairing.settledExchanges > 0) this.#state = 'reading';
     if (stop === null) return;
     if (stop.kind === 'starved') {
@@ -115,6 +120,15 @@ export class ConnectionAssembly implements ConnectionFeed {
       this.#state = 'waiting';
       this.#dropPending();
     }
+  }
+
+  #notePipelined(): void {
+    this.#pipelined = true;
+    this.#onPipelined?.();
+    if (this.#state !== 'candidate' && this.#state !== 'confirming') return;
+    // What it was answered since it was resumed may be answers to earlier requests.
+    this.#state = 'waiting';
+    this.#dropPending();
   }
 
   #wait(reason: LossReason): void {

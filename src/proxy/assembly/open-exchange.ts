@@ -243,7 +243,6 @@ export class OpenExchange {
       peer: this.#origin.peer,
       body: read,
       whole: ended && read.length === body.bytes,
-      known: body.known,
     });
     return this.#facts;
   }
@@ -271,7 +270,6 @@ export class OpenExchange {
       capBytes: this.#unwanted ? null : cap,
       hash: this.#unwanted ? null : this.#context.hash,
       budget: this.#context.budget,
-      bodies: this.#context.bodies,
     };
     const expectedBytes = framing.kind === 'length' ? framing.bytes : null;
     const body = new BodyCollector(taking, expectedBytes, originNs);

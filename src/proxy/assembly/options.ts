@@ -5,7 +5,6 @@ import type { AssemblyBudget } from '../../core/http1/budget.ts';
 import type { KeyedHash } from '../../core/keyed-hash.ts';
 import type { BodyPolicy, Selection } from '../../core/recording-policy.ts';
 import type { Redaction } from '../../core/redaction.ts';
-import type { KnownBodies } from './known-bodies.ts';
 import type { KnownHeads } from './known-heads.ts';
 import type { Settlement } from './settlement.ts';
 
@@ -25,7 +24,6 @@ export interface AssemblyContext {
   /** What is recorded at all. */
   readonly selection: Selection;
   readonly heads: KnownHeads;
-  readonly bodies: KnownBodies;
 }
 
 /** One connection's own part. */
@@ -42,6 +40,8 @@ export interface ConnectionOptions {
    * `omitted: unparsed`.
    */
   readonly onOpaque?: (protocol: string) => void;
+  /** Called once when a request began before the one before it was answered. */
+  readonly onPipelined?: () => void;
   /** Set when the beginning of the connection was not seen: where it is picked up, and why so late. */
   readonly resync?: ResyncStart;
 }

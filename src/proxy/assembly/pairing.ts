@@ -36,6 +36,8 @@ export class Pairing {
   /** An announced body was answered before any of it came: what the client says next is it, or is not. */
   #bodyWithheld = false;
   #stop: Stop | null = null;
+  /** Whether a request began before the one before it was answered; never taken back. */
+  pipelined = false;
   /** Who ended the connection first, null while nobody has. */
   firstEnd: FirstEnd | null = null;
   /** When the client did, if it was first. */
@@ -141,6 +143,7 @@ export class Pairing {
       this.#stop = { kind: 'starved' };
       return null;
     }
+    if (this.#open.length > 0) this.pipelined = true;
     const found = { bytes: head, firstByteNs, endNs };
     const exchange = new OpenExchange(this.#context, this.#origin, reading, found);
     this.#open.push(exchange);

@@ -4,7 +4,6 @@ import { isPlain, modelOfJson } from '../../core/payload-facts.ts';
 import { modelOfForm, type RequestFeatures, requestFeatures } from '../../core/payload-features.ts';
 import type { Route } from '../../core/routes.ts';
 import type { HeadJudgement } from './head-judgement.ts';
-import type { KnownBody } from './known-bodies.ts';
 
 /** What the facts of a request are read from. */
 export interface FactSources {
@@ -18,8 +17,6 @@ export interface FactSources {
   readonly body: Buffer;
   /** Whether that is all of it. */
   readonly whole: boolean;
-  /** The same body as it came before; null where it did not. */
-  readonly known: KnownBody | null;
 }
 
 const EMPTY = Buffer.alloc(0);
@@ -73,16 +70,8 @@ export class RequestFacts {
   }
 
   #asked(): RequestFeatures {
-    this.#features ??= this.#saidBefore();
+    const { judged, whole } = this.#from;
+    this.#features ??= requestFeatures(judged.api, this.#text, whole);
     return this.#features;
-  }
-
-  /** What a body says depends on itself and its head alone, so that one that came under this head has said it. */
-  #saidBefore(): RequestFeatures {
-    const { judged, known, whole } = this.#from;
-    if (known?.said?.under === judged) return known.said;
-    const said = { ...requestFeatures(judged.api, this.#text, whole), under: judged };
-    if (known !== null) known.said = said;
-    return said;
   }
 }

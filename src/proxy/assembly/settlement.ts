@@ -42,11 +42,8 @@ export type Settlement = RecordedRange | LostRange | OmittedRange;
  * never goes back. Bytes are read during the call only: whatever is kept of them is copied.
  */
 export interface ConnectionFeed {
-  /**
-   * Client bytes; `turnStart` when they are the first after server bytes (or the first of all), `nothingOpen` when
-   * moreover the answer to all that was asked before is known to have begun.
-   */
-  clientBytes(atNs: number, bytes: Uint8Array, turnStart: boolean, nothingOpen: boolean): void;
+  /** Client bytes; `turnStart` when they are the first after server bytes (or the first of all). */
+  clientBytes(atNs: number, bytes: Uint8Array, turnStart: boolean): void;
   serverBytes(atNs: number, bytes: Uint8Array): void;
   /** That many bytes (and turns begun in them) passed and were shed before they came here. */
   gap(reason: LossReason, clientBytes: number, serverBytes: number, turns?: number): void;

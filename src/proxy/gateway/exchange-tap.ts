@@ -20,7 +20,7 @@ export class ExchangeTap {
   #response: BodyForm = 'none';
 
   constructor(link: RecorderLink, origin: ConnectionOrigin) {
-    this.#tap = link.openExchange(origin);
+    this.#tap = link.open(origin, false);
   }
 
   /** The number of this exchange's own connection. */

@@ -82,7 +82,6 @@ export class Gateway implements DataPlane, ExchangeHost {
       turnedAway: this.#turnedAway,
       failed: { ...this.#failed },
       refused: { ...this.#refused },
-      probeShortages: this.probes.shortages,
     };
   }
 

@@ -12,7 +12,6 @@ import { Routes } from '../../../src/core/routes.ts';
 import { Sampling } from '../../../src/core/sampling.ts';
 import { SkipRules } from '../../../src/core/skip-rules.ts';
 import { ConnectionAssembly } from '../../../src/proxy/assembly/connection.ts';
-import { KnownBodies } from '../../../src/proxy/assembly/known-bodies.ts';
 import { KnownHeads } from '../../../src/proxy/assembly/known-heads.ts';
 import type { AssemblyContext, ResyncStart } from '../../../src/proxy/assembly/options.ts';
 import type { Settlement } from '../../../src/proxy/assembly/settlement.ts';
@@ -38,7 +37,6 @@ export function makeContext(changes: Partial<AssemblyContext> = {}): AssemblyCon
     keys: new ExchangeKeys({ session: [], client: ['forwarded-for', 'peer'] }, HASH),
     selection: { skip: new SkipRules([]), sampling: new Sampling(1) },
     heads: new KnownHeads(new Routes(redaction)),
-    bodies: new KnownBodies(HASH),
     ...changes,
   };
 }
@@ -53,6 +51,8 @@ export class Feed {
   readonly assembly: ConnectionAssembly;
   readonly start: ResyncStart | undefined;
   protocol = 'http/1.1';
+  /** How often it was said that its client pipelines. */
+  pipelined = 0;
   nowNs = 0;
   clientFed: number;
   serverFed: number;
@@ -82,6 +82,9 @@ export class Feed {
       onOpaque: (protocol) => {
         this.protocol = protocol;
       },
+      onPipelined: () => {
+        this.pipelined += 1;
+      },
       ...(resync === undefined ? {} : { resync }),
     });
   }
@@ -91,12 +94,12 @@ export class Feed {
     return this;
   }
 
-  client(bytes: string | Uint8Array, turnStart = this.#serverSpoke, nothingOpen = true): this {
+  client(bytes: string | Uint8Array, turnStart = this.#serverSpoke): this {
     const buffer = typeof bytes === 'string' ? Buffer.from(bytes, 'latin1') : Buffer.from(bytes);
     this.clientFed += buffer.length;
     if (turnStart) this.turnsFed += 1;
     this.#serverSpoke = false;
-    this.assembly.clientBytes(this.nowNs, buffer, turnStart, nothingOpen);
+    this.assembly.clientBytes(this.nowNs, buffer, turnStart);
     buffer.fill(0xee); // what was kept without being copied would show
     this.nowNs += 1_000;
     return this;

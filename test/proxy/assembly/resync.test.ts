@@ -42,15 +42,7 @@ describe('after a gap', () => {
     }
   });
 
-  it('a request line inside a body is not taken for one unless a server answers it in HTTP', () => {
-    const feed = new Feed().gap('quota', 5, 5);
-    feed.client(`${GET}`, true).server('{"tokens":[1,2]}').client(GET).server(OK).close();
-    feed.assertSettled();
-    expect(feed.fates).toEqual(['lost quota', 'lost quota', 'recorded 200 completed']);
-    expect(feed.protocol).toBe('http/1.1');
-  });
-
-  it('the end of an answer that began before is not taken for the answer', () => {
+  it('a turn whose answer is the rest of an earlier one shows a client that pipelines: it is lost to its end', () => {
     const feed = new Feed()
       .gap('quota', 5, 5)
       .client(GET, true)
@@ -60,9 +52,34 @@ describe('after a gap', () => {
       .server(OK)
       .close();
     feed.assertSettled();
-    expect(feed.exchanges).toHaveLength(1);
-    expect(feed.exchanges[0]?.status).toBe(200);
+    expect(feed.exchanges).toEqual([]);
+    expect(feed.pipelined).toBe(1);
     expect(feed.settlements.at(-1)?.clientEndOffset).toBe(5 + 2 * GET.length);
+  });
+
+  it('a client that was seen to pipeline is lost to its end', () => {
+    const feed = new Feed()
+      .client(GET + GET)
+      .server(OK)
+      .server(OK)
+      .client(GET)
+      .server(OK);
+    feed.gap('quota', 5, 5).client(GET, true).server(OK).client(GET).server(OK).close();
+    feed.assertSettled();
+    expect(feed.exchanges).toHaveLength(3);
+    expect(feed.pipelined).toBe(1);
+    expect(feed.fates.slice(3)).toEqual(Array(5).fill('lost quota'));
+  });
+
+  it('a client that pipelines as soon as it was resumed is lost to its end', () => {
+    const feed = new Feed()
+      .gap('quota', 5, 5)
+      .client(GET + GET, true)
+      .server(OK)
+      .server(OK)
+      .close();
+    feed.assertSettled();
+    expect([feed.exchanges.length, feed.pipelined]).toEqual([0, 1]);
   });
 
   it('bytes that turn out to be no request cost the turn, not the connection', () => {
