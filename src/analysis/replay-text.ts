@@ -75,7 +75,7 @@ function countLines(document: ReplayDocument): string[] {
     ]),
   ];
   if (document.planCounted === false)
-    lines.push('  the plan was too long to be counted when the run was stopped: it has at least so many');
+    lines.push('  the run was stopped before its whole plan was read: it has at least so many');
   if (skipped > 0) lines.push(`  skipped by reason: ${pairs(document.skipped)}`);
   if (Object.keys(document.statuses).length > 0)
     lines.push(`  answers by status: ${pairs(document.statuses)}`);

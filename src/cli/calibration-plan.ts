@@ -1,5 +1,4 @@
 import type { CaptureSource, TimeRange } from '../core/ports.ts';
-import { type CountedStretch, countedSends } from '../replay/counted-sends.ts';
 import type { ReplayOptions } from '../replay/options.ts';
 import type { Warmup } from '../replay/warmup.ts';
 import { chooseWindow } from '../replay/window.ts';
@@ -12,10 +11,8 @@ import { playbackOf } from './replay-windows.ts';
 export interface CalibrationPlan {
   readonly plan: ReplayPlan;
   readonly source: Playback;
-  /** As far as roll-ups can tell; where there is a most, counted up to that. */
+  /** Estimated from roll-ups; no more than may be sent. */
   readonly plannedRequests: number;
-  /** For whoever counts closer. */
-  readonly stretch: CountedStretch;
   /** Before the window; else its begin, so that the run repeats these requests. */
   readonly precedesWindow: boolean;
 }
@@ -37,16 +34,12 @@ export function calibrationPlanOf(
   const asked = { ...options.window, ranges: [range], search: null, loops: 1, durationMs: null };
   const window = chooseWindow(plan.overview, asked, 1);
   const source = playbackOf(capture, window, options.filters);
-  const asPlayed = () => scalingOf(options, plan.overview, source, window);
-  const scaling = asPlayed();
+  const scaling = scalingOf(options, plan.overview, source, window);
   const forecast = forecastFor(plan.overview, window, scaling, source);
   const own = { options, overview: plan.overview, window, scaling, forecast };
   const { maxRequests } = options;
-  const { arrivalsOnly } = plan.overview;
-  const stretch = { source, range: window, scaling: asPlayed, durationNs: window.durationNs, arrivalsOnly };
-  const plannedRequests =
-    maxRequests === null ? forecast.plannedExchanges : countedSends(stretch, maxRequests);
-  return { plan: own, source, plannedRequests, stretch, precedesWindow: precedes };
+  const plannedRequests = Math.min(forecast.plannedExchanges, maxRequests ?? Number.POSITIVE_INFINITY);
+  return { plan: own, source, plannedRequests, precedesWindow: precedes };
 }
 
 /** Nothing that scales, and nothing that judges; begun as soon as it can be: a start that was set is the run's. */

@@ -13,7 +13,7 @@ type Answer<Document> =
       readonly hint: string | null;
     };
 
-/** As for the planner: only a thread can be held to limits while millions of rows pass through it. */
+/** Only a thread can be held to limits while millions of rows pass through it. */
 const HEAP_LIMITS = { maxYoungGenerationSizeMb: 8, maxOldGenerationSizeMb: 192 } as const;
 
 /**

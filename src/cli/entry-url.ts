@@ -8,7 +8,6 @@ export type EntryName =
   | 'sealer'
   | 'pacer'
   | 'sender'
-  | 'planner'
   | 'checker'
   | 'command'
   | 'profiler'

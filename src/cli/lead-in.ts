@@ -1,9 +1,6 @@
 import { AppError } from '../core/errors.ts';
 import type { CaptureSource } from '../core/ports.ts';
 import { countOf, formatInstantUs, formatMs } from '../core/units.ts';
-import { countedSends } from '../replay/counted-sends.ts';
-import { RequestBuilder } from '../replay/request-builder.ts';
-import { copyIdentityOf } from '../replay/scaling/arrivals.ts';
 import { type Warmup, warmupBefore } from '../replay/warmup.ts';
 import { type CalibrationPlan, calibrationPlanOf } from './calibration-plan.ts';
 import type { ReplayPlan } from './replay-plan.ts';
@@ -26,32 +23,11 @@ export function leadInOf(plan: ReplayPlan, source: CaptureSource, capture: Captu
   const warmup =
     askedMs === null ? null : warmupBefore({ askedMs, overview, source, window, scaling, maxRequests });
   const leadIn = { warmup, calibration: calibrationPlanOf(plan, warmup, capture) };
-  if (maxRequests === null || requestsOf(leadIn) < maxRequests) return leadIn;
-  // Nothing is refused for requests that might go before and turn out not to be replayable.
-  const sure = countedCloser(leadIn, plan, maxRequests);
-  assertRequestsLeft(maxRequests, requestsOf(sure));
-  return sure;
+  assertRequestsLeft(maxRequests, requestsOf(leadIn));
+  return leadIn;
 }
 
-/** The same, of which no more is counted than can be built: opens the payload of each. */
-function countedCloser(
-  { warmup, calibration }: LeadIn,
-  { overview, scaling, options: { host } }: ReplayPlan,
-  most: number,
-): LeadIn {
-  // Whether a request can be built hangs on what was recorded, and on whether it is a copy.
-  const identity = copyIdentityOf(overview, scaling);
-  const builder = new RequestBuilder({ basePath: '', host, addedHeaders: [], runId: 'counted', identity });
-  return {
-    warmup: warmup && { ...warmup, plannedExchanges: countedSends(warmup.stretch, most, builder) },
-    calibration: calibration && {
-      ...calibration,
-      plannedRequests: countedSends(calibration.stretch, most, builder),
-    },
-  };
-}
-
-/** How many requests of it are foreseen, or counted where --max-requests bounds them. */
+/** How many requests of it are expected. */
 export function requestsOf({ calibration, warmup }: LeadIn): number {
   return (calibration?.plannedRequests ?? 0) + (warmup?.plannedExchanges ?? 0);
 }
@@ -70,7 +46,7 @@ export function assertRequestsLeft(maxRequests: number | null, before: number): 
   if (maxRequests === null || before === 0 || before < maxRequests) return;
   throw new AppError(
     'OPTION_INVALID',
-    `--max-requests ${maxRequests} leaves nothing to judge: at least ${before} go before, to calibrate and to warm up`,
+    `--max-requests ${maxRequests} leaves nothing to judge: some ${before} go before, to calibrate and to warm up`,
     { hint: 'It is the most that is sent in all. Raise it, or calibrate and warm up for a shorter time.' },
   );
 }

@@ -28,12 +28,10 @@ export interface CalibrationDocument extends Calibration {
 export class CalibrationPhase {
   readonly plan: ReplayPlan;
   readonly #replay: Replay;
-  readonly #source: CalibrationPlan['source'];
   readonly #precedesWindow: boolean;
 
-  private constructor({ plan, source, precedesWindow }: CalibrationPlan, replay: Replay) {
+  private constructor({ plan, precedesWindow }: CalibrationPlan, replay: Replay) {
     this.plan = plan;
-    this.#source = source;
     this.#replay = replay;
     this.#precedesWindow = precedesWindow;
   }
@@ -81,7 +79,6 @@ export class CalibrationPhase {
       const { health, end } = await replay
         .run(
           {
-            stopped: (goesOn) => this.#source.countOn(goesOn),
             recorded: (row) => statistics.addRecorded(row),
             planned: (row, intendedOffsetNs) => {
               statistics.addPlanned(row, intendedOffsetNs);

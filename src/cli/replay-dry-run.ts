@@ -1,9 +1,18 @@
 import type { ArrivalFigures, IdcWindow } from '../analysis/arrival-statistics.ts';
 import { IDC_WINDOWS } from '../analysis/arrival-statistics.ts';
 import { type Fidelity, FidelityStatistics } from '../analysis/fidelity.ts';
+import type { Reason } from '../analysis/findings.ts';
+import { JUDGEMENT_BOUNDS } from '../analysis/judgement-bounds.ts';
+import {
+  type PlanMultipliers,
+  planMultipliers,
+  planShort,
+  reachedText,
+} from '../analysis/plan-multiplier.ts';
 import type { CaptureSource } from '../core/ports.ts';
+import { formatMs, formatMultiplier } from '../core/units.ts';
 import { nothingSelected } from '../replay/capture-probe.ts';
-import { type DryRunParts, type DryRunReport, dryRun } from '../replay/dry-run.ts';
+import { type DryRunParts, type DryRunReport, dryRun, type PlanCount } from '../replay/dry-run.ts';
 import { describeFilters } from '../replay/filters.ts';
 import type { ReplayOptions } from '../replay/options.ts';
 import { PAYLOAD_FINDING_TEXTS, PAYLOAD_FINDINGS, type PayloadAudit } from '../replay/payload-audit.ts';
@@ -12,66 +21,47 @@ import { RequestBuilder } from '../replay/request-builder.ts';
 import { copyIdentityOf } from '../replay/scaling/arrivals.ts';
 import { scalingCountLines } from '../replay/scaling/description.ts';
 import { OpenSessions } from '../replay/sessions.ts';
-import type { ReplayWindow } from '../replay/window.ts';
 import type { Playback } from '../replay/windows/playback.ts';
-import { EncryptionKey } from '../storage/encryption-key.ts';
-import { foreseenLines, foreseenMultipliers, foreseenReasons } from './foreseen-multiplier.ts';
 import { type LeadIn, leadInDocument, leadInOf, requestsLeft } from './lead-in.ts';
-import { openForReplay } from './replay-capture.ts';
 import { planDocument, planLines, type ReplayPlan } from './replay-plan.ts';
-import { forecastFor, scalingOf } from './replay-scaling.ts';
-import { playbackOf, playedLines, unfilteredLines, windowsDocument, withinWindow } from './replay-windows.ts';
+import { askedMultiplier, playedPace } from './replay-scaling.ts';
+import { statedBounds } from './replay-trust-flags.ts';
+import { playedLines, unfilteredLines, windowsDocument } from './replay-windows.ts';
 import { tableLines } from './terminal.ts';
-
-/** What is planned; plain data, because it goes to a thread. */
-export interface DryRunRequest {
-  /** As the user named it. */
-  readonly directory: string;
-  /** Named, not read: the key itself does not travel between threads. Null without one. */
-  readonly encryptionKeyFile: string | null;
-  readonly options: ReplayOptions;
-  readonly window: ReplayWindow;
-  readonly json: boolean;
-}
 
 /** Where the findings go, as they come. */
 export interface DryRunOutput {
-  print(lines: readonly string[]): void;
+  print(...lines: readonly string[]): void;
   json(document: object): void;
 }
 
 /**
  * Plans the window to its end, sends nothing, and tells what a replay would do.
+ * @param source as the plan plays it
+ * @param capture as it was opened
  * @throws AppError CAPTURE_EMPTY where nothing of it is selected; OPTION_INVALID where what is played before it leaves
- *   nothing to judge; CAPTURE_DAMAGED, CAPTURE_ENCRYPTED,
- *   SCHEMA_TOO_NEW, CAPTURE_NOT_FOUND
+ *   nothing to judge; CAPTURE_DAMAGED
  */
-export function planWindow(request: DryRunRequest, output: DryRunOutput): void {
-  const { options, window, json, encryptionKeyFile } = request;
-  const key = encryptionKeyFile === null ? null : EncryptionKey.load(encryptionKeyFile);
-  const opened = openForReplay(request.directory, key, options.window.recorders);
-  try {
-    const { overview } = withinWindow(opened, window);
-    const source = playbackOf(opened.source, window, options.filters);
-    const scaling = scalingOf(options, overview, source, window);
-    const forecast = forecastFor(overview, window, scaling, source);
-    const plan = { options, overview, window, scaling, forecast };
-    const leadIn = leadInOf(plan, source, opened.source);
-    if (!json) output.print(planLines(plan, leadIn));
-    const statistics = new FidelityStatistics();
-    source.hear((offsetUs) => statistics.addInWindow(offsetUs));
-    const report = dryRun(dryRunParts(plan, leadIn, source), {
-      recorded: (row) => statistics.addRecorded(row),
-      planned: (row, intendedOffsetNs) => statistics.addPlanned(row, intendedOffsetNs),
-    });
-    const fidelity = statistics.figures();
-    // As the replay itself would be: a script that plans first learns it here.
-    if (report.whole.recorded === 0) throw nothingSelected(describeFilters(options.filters));
-    if (json) output.json(dryRunDocument(plan, leadIn, report, fidelity, source));
-    else output.print(dryRunLines(plan, report, fidelity, source));
-  } finally {
-    opened.source.close();
-  }
+export async function planWindow(
+  plan: ReplayPlan,
+  source: Playback,
+  capture: CaptureSource,
+  json: boolean,
+  output: DryRunOutput,
+): Promise<void> {
+  const leadIn = leadInOf(plan, source, capture);
+  if (!json) output.print(...planLines(plan, leadIn));
+  const statistics = new FidelityStatistics();
+  source.hear((offsetUs) => statistics.addInWindow(offsetUs));
+  const report = await dryRun(dryRunParts(plan, leadIn, source), {
+    recorded: (row) => statistics.addRecorded(row),
+    planned: (row, intendedOffsetNs) => statistics.addPlanned(row, intendedOffsetNs),
+  });
+  const fidelity = statistics.figures();
+  // As the replay itself would be: a script that plans first learns it here.
+  if (report.whole.recorded === 0) throw nothingSelected(describeFilters(plan.options.filters));
+  if (json) output.json(dryRunDocument(plan, leadIn, report, fidelity, source));
+  else output.print(...dryRunLines(plan, report, fidelity, source));
 }
 
 function dryRunParts(plan: ReplayPlan, leadIn: LeadIn, source: CaptureSource): DryRunParts {
@@ -232,5 +222,45 @@ function payloadLines({ sampled, comparableAnswers, found, unreplayableByReason 
     ...findings,
     ...none,
     `  answers that --check can compare by value: those of ${comparableAnswers} of ${sampled} sampled`,
+  ];
+}
+
+/** What a counted plan is of what was recorded and seen, as the run itself will reckon it. */
+function foreseenMultipliers(plan: ReplayPlan, { recorded, planned }: PlanCount): PlanMultipliers {
+  const { options, overview, scaling, window } = plan;
+  return planMultipliers({
+    multiplier: askedMultiplier(plan),
+    ...{ recorded, planned },
+    pace: playedPace(scaling, window),
+    targetShare: options.targetShare,
+    coverage: overview.coverage,
+  });
+}
+
+/** For what of the plan alone a run of it is bound to be doubted. An empty one is told of in other words. */
+function foreseenReasons(plan: ReplayPlan, count: PlanCount): Reason[] {
+  if (count.planned === 0) return [];
+  const bounds = { ...JUDGEMENT_BOUNDS, ...statedBounds(plan.options) };
+  const short = planShort(foreseenMultipliers(plan, count), bounds);
+  return short === null ? [] : [short];
+}
+
+/** The same for people, with where --max-requests ends the plan. */
+function foreseenLines(plan: ReplayPlan, count: PlanCount): string[] {
+  const multipliers = foreseenMultipliers(plan, count);
+  const reached = reachedText(multipliers);
+  const asked = formatMultiplier(multipliers.multiplier);
+  const { cappedAtNs } = count;
+  return [
+    ...(cappedAtNs === null
+      ? []
+      : [
+          `  the plan ends after ${formatMs(cappedAtNs / 1e6)} of the run, with its requests: --max-requests`,
+        ]),
+    ...(reached === null ? [] : [`  the plan is ${reached}; asked for: ${asked}`]),
+    ...foreseenReasons(plan, count).flatMap(({ code, advice }) => [
+      `  WARNING: that is too little for a verdict of PASS, or for a valid run (${code})`,
+      `    ${advice}`,
+    ]),
   ];
 }

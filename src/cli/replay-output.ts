@@ -4,7 +4,6 @@ import { systemClock } from '../core/clock.ts';
 import { scalingCountLines } from '../replay/scaling/description.ts';
 import { timeShiftCountLines } from '../replay/time-shift.ts';
 import { removeOlderRuns } from '../storage/run-retention.ts';
-import { foreseenLines } from './foreseen-multiplier.ts';
 import { requestsLeft } from './lead-in.ts';
 import { answerLines } from './replay-answers.ts';
 import { connectionLines } from './replay-connections.ts';
@@ -22,7 +21,7 @@ export function startFacts(
   directory: string,
   parts: ReplayRunParts,
 ): Omit<StartEvent, 'event' | 'schemaVersion' | 'at'> {
-  const { plan, counted, target, warmup } = parts;
+  const { plan, target, warmup } = parts;
   const { options, forecast, overview, window } = plan;
   return {
     run,
@@ -35,7 +34,7 @@ export function startFacts(
       forecast.plannedExchanges,
       requestsLeft(plan, parts) ?? Number.POSITIVE_INFINITY,
     ),
-    plannedS: (counted?.cappedAtNs ?? window.plannedSpanNs) / 1e9,
+    plannedS: window.plannedSpanNs / 1e9,
     warmupS: (warmup?.spanNs ?? 0) / 1e9,
     calibrates: options.calibrateMs !== null,
   };
@@ -43,13 +42,8 @@ export function startFacts(
 
 /** What the reader should know before anything is sent. */
 export function openingLines(run: string, directory: string, parts: ReplayRunParts): string[] {
-  const { plan, counted } = parts;
-  return [
-    planTitle(plan),
-    ...planLines(plan, parts),
-    ...foreseenLines(plan, counted),
-    `Run ${run}, kept in ${directory}`,
-  ];
+  const { plan } = parts;
+  return [planTitle(plan), ...planLines(plan, parts), `Run ${run}, kept in ${directory}`];
 }
 
 /** The document of a run that is over, as it was asked for. */

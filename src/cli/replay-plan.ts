@@ -1,8 +1,7 @@
 import { countOf, formatInstantUs, formatMs } from '../core/units.ts';
 import type { CaptureOverview } from '../replay/capture-overview.ts';
-import type { Forecast } from '../replay/forecast.ts';
+import { type Forecast, planEndOf } from '../replay/forecast.ts';
 import type { ReplayOptions } from '../replay/options.ts';
-import { planEndOf } from '../replay/plan-end.ts';
 import { scalingDocument, scalingLines } from '../replay/scaling/description.ts';
 import type { Scaling } from '../replay/scaling/scaling.ts';
 import type { ReplayWindow } from '../replay/window.ts';

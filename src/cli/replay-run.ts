@@ -14,7 +14,6 @@ import type { CreateChecker } from '../replay/check/checker-thread.ts';
 import { ReplayEngine } from '../replay/engine.ts';
 import { resolveHost } from '../replay/guards.ts';
 import { describeReplayOptions } from '../replay/options.ts';
-import type { PlanCount } from '../replay/plan-count.ts';
 import { Replay, type ReplayEnd, type ReplayOutcome } from '../replay/replay.ts';
 import { scalingDocument } from '../replay/scaling/description.ts';
 import type { Target } from '../replay/target.ts';
@@ -46,8 +45,6 @@ import { VERSION } from './version.ts';
 
 export interface ReplayRunParts extends LeadIn {
   readonly plan: ReplayPlan;
-  /** What it comes to; null where that takes long to count. */
-  readonly counted: PlanCount | null;
   readonly target: Target;
   readonly source: Playback;
   readonly thresholds: readonly Threshold[];
@@ -142,6 +139,9 @@ export interface Finished {
   readonly shard: ShardDocument | null;
 }
 
+/** What a run that was stopped had not read of its plan. */
+const NOT_COUNTED = { recorded: 0, planned: 0, toTheEnd: false } as const;
+
 interface Phase {
   readonly replay: Replay;
   readonly store: SqliteRunStore;
@@ -153,7 +153,7 @@ interface Phase {
 
 async function play(
   { replay, store, interruption, events, sentBefore }: Phase,
-  { plan, counted, terminal, source, warmup, captureIdentity }: ReplayRunParts,
+  { plan, terminal, source, warmup, captureIdentity }: ReplayRunParts,
 ): Promise<Finished> {
   const warmupNs = warmup?.spanNs ?? 0;
   const statistics = new RunStatistics(warmupNs, waitsForOf(plan.options));
@@ -164,7 +164,7 @@ async function play(
   const progress = new ReplayProgress({
     position: () => replay.position(),
     warmupNs,
-    plannedNs: warmupNs + (counted?.cappedAtNs ?? plan.window.plannedSpanNs),
+    plannedNs: warmupNs + plan.window.plannedSpanNs,
     calibrates: false,
     terminal,
     events,
@@ -172,7 +172,6 @@ async function play(
   try {
     const outcome = await replay.run(
       {
-        stopped: (goesOn) => source.countOn(goesOn),
         whole: watch?.listener,
         recorded: (row) => statistics.addRecorded(row),
         planned: (row, intendedOffsetNs) => statistics.addPlanned(row, intendedOffsetNs),
@@ -189,7 +188,7 @@ async function play(
       interruption.signal,
       sentBefore,
     );
-    if (outcome.unread !== null) statistics.addUnread(outcome.unread);
+    if (outcome.end.kind !== 'complete') statistics.addUnread(NOT_COUNTED);
     return {
       outcome,
       figures: statistics.figures(outcome.health.stalls),

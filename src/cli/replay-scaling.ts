@@ -1,16 +1,12 @@
 import type { CaptureSource, TimeRange } from '../core/ports.ts';
 import type { CaptureOverview } from '../replay/capture-overview.ts';
 import { describeFilters } from '../replay/filters.ts';
-import type { Forecast } from '../replay/forecast.ts';
+import { type Forecast, forecastOf, planEndOf } from '../replay/forecast.ts';
 import type { ReplayOptions } from '../replay/options.ts';
-import { planEndOf, reachUs } from '../replay/plan-end.ts';
-import { foresee } from '../replay/scaling/foresee.ts';
 import { chooseLayers } from '../replay/scaling/layers.ts';
 import { Scaling } from '../replay/scaling/scaling.ts';
 import { RateCurve } from '../replay/stages.ts';
 import type { ReplayWindow } from '../replay/window.ts';
-import { firstPlayedUs } from '../replay/windows/first-played.ts';
-import { outlookOn } from '../replay/windows/outlook.ts';
 import type { Playback } from '../replay/windows/playback.ts';
 import type { ReplayPlan } from './replay-plan.ts';
 
@@ -57,21 +53,14 @@ export function plannedSpanNs(scaling: Scaling, window: ReplayWindow): number {
   return planEndOf(scaling, window).offsetNs;
 }
 
-/** What the windows, one after the other, will ask of the target. With filters, a run that ends early begins late. */
+/** What the windows, one after the other, will ask of the target. */
 export function forecastFor(
   overview: CaptureOverview,
   window: ReplayWindow,
   scaling: Scaling,
   source: Playback,
 ): Forecast {
-  const endUs = reachUs(scaling, window.durationNs);
-  const isWhole = !source.isSelective || endUs === Number.POSITIVE_INFINITY;
-  const pace = {
-    meetingSeconds: scaling.meetingSeconds,
-    reach: { firstUs: isWhole ? null : firstPlayedUs(source, window.parts, scaling.layers), endUs },
-    isConstant: scaling.options.stages === null,
-  };
-  return outlookOn(overview, window, pace, (seconds, reach) => foresee(seconds, scaling, reach));
+  return forecastOf(overview, window, scaling, source.isSelective);
 }
 
 /** The multiplier that was asked for: with stages, the mean of what they ask of this window. */

@@ -1,4 +1,5 @@
 import { readFileSync } from 'node:fs';
+import { setImmediate } from 'node:timers/promises';
 import { Command } from 'commander';
 import { parseSlo } from '../analysis/slo.ts';
 import { systemClock } from '../core/clock.ts';
@@ -10,9 +11,7 @@ import {
 } from '../replay/options.ts';
 import { chooseWindow } from '../replay/window.ts';
 import { encryptionKeyOf, encryptionKeyOption } from './encryption-flag.ts';
-import { countedBefore } from './foreseen-multiplier.ts';
 import { leadInOf } from './lead-in.ts';
-import { planInThread } from './planner-thread.ts';
 import { RepeatableOption } from './repeatable.ts';
 import { addAnswerFlags } from './replay-answer-flags.ts';
 import { openForReplay } from './replay-capture.ts';
@@ -112,22 +111,30 @@ async function replay(directory: string, flags: ReplayFlags, command: Command): 
     const scaling = scalingOf(options, overview, source, chosen);
     const window = { ...chosen, plannedSpanNs: plannedSpanNs(scaling, chosen) };
     // Before the roll-ups of a long capture are summed: the reader sees at once that something happens.
-    if (options.dryRun && !json) terminal.print(planTitle({ options, overview, window }));
+    if (options.dryRun && !json) {
+      terminal.print(planTitle({ options, overview, window }));
+      await setImmediate();
+    }
+    const plan = {
+      options,
+      overview,
+      window,
+      forecast: forecastFor(overview, window, scaling, source),
+      scaling,
+    };
     if (options.dryRun || options.target === null) {
-      await planInThread({ directory, encryptionKeyFile, options, window, json }, terminal);
+      const { planWindow } = await import('./replay-dry-run.ts');
+      await planWindow(plan, source, opened.source, json, terminal);
       return;
     }
-    const forecast = forecastFor(overview, window, scaling, source);
     // What sends is half of all there is, and a plan needs none of it.
     const [{ runReplay }, { loggerOf }] = await Promise.all([
       import('./replay-run.ts'),
       import('./logger.ts'),
     ]);
-    const plan = { options, overview, window, forecast, scaling };
     const leadIn = leadInOf(plan, source, opened.source);
     await runReplay({
       plan,
-      counted: countedBefore(plan, leadIn, opened.source),
       target: options.target,
       source,
       ...leadIn,

@@ -1,9 +1,9 @@
+import { setImmediate } from 'node:timers/promises';
 import type { ExchangeRow } from '../core/exchange.ts';
 import type { CaptureSource, TimeRange } from '../core/ports.ts';
 import { AuditCounter, type ReplayAudit } from './audit.ts';
 import { Concurrency } from './concurrency.ts';
 import { type PayloadAudit, PayloadAuditor } from './payload-audit.ts';
-import type { PlanCount } from './plan-count.ts';
 import type { RateCeiling } from './rate-ceiling.ts';
 import type { RequestBuilder } from './request-builder.ts';
 import { arrivalsIn, playedAs } from './scaling/arrivals.ts';
@@ -48,6 +48,16 @@ export interface DryRunListener {
   planned(row: ExchangeRow, intendedOffsetNs: number): void;
 }
 
+/** What a plan comes to, whichever shard plays it, as far as the facts of its rows tell. */
+export interface PlanCount {
+  /** Exchanges of the windows that are played. */
+  readonly recorded: number;
+  /** Requests, as if all of them could be built. */
+  readonly planned: number;
+  /** The instant of the last request where a most of them ends the plan, nanoseconds of the run; null where it does not. */
+  readonly cappedAtNs: number | null;
+}
+
 export interface DryRunReport {
   /** What the plan comes to, whichever shard plays it. */
   readonly whole: PlanCount;
@@ -62,14 +72,18 @@ export interface DryRunReport {
   readonly connections: number | null;
 }
 
+/** Sends planned between two turns of the event loop: what was printed appears, and signals are heard. */
+const SENDS_A_TURN = 8_192;
+
 /** Plans a whole window and sends nothing: constant memory, and no payload opened but the sample's. */
-export function dryRun(parts: DryRunParts, listener: DryRunListener): DryRunReport {
+export async function dryRun(parts: DryRunParts, listener: DryRunListener): Promise<DryRunReport> {
   const audit = new AuditCounter();
   const auditor = new PayloadAuditor(parts.builder);
   const stride = Math.max(SAMPLE_STRETCH, Math.ceil(parts.expected / SAMPLE_STRETCHES));
   const concurrency = new Concurrency();
   const tally = new ScalingTally();
   const stripe = new Stripe(parts.shard ?? null, parts.scaling.draws);
+  let walked = 0;
   let selected = 0;
   let places = 0;
   let planned = 0;
@@ -79,6 +93,7 @@ export function dryRun(parts: DryRunParts, listener: DryRunListener): DryRunRepo
   const { source, scaling, openSessions } = parts;
   for (const send of scheduleOf(arrivalsIn(source, parts.range, scaling), scaling)) {
     const { row, intendedOffsetNs } = send;
+    if (walked++ % SENDS_A_TURN === 0) await setImmediate();
     if (intendedOffsetNs >= (parts.durationNs ?? Number.POSITIVE_INFINITY)) break;
     if (places === parts.maxRequests) {
       cappedAtNs = lastNs;

@@ -21,7 +21,6 @@ import type { Shard } from './shard.ts';
 import { skipReasonOf } from './skip.ts';
 import { Stripe } from './stripe.ts';
 import type { TimeMover } from './time-shift.ts';
-import type { UnreadPlan } from './unread-plan.ts';
 
 /** A planned send by what its report needs of the row; the request itself is with the engine. */
 export interface PlannedRequest {
@@ -46,16 +45,6 @@ export interface PlanListener {
   refusedByCeiling(request: PlannedRequest): void;
   /** Of a shard: told of the plan of all of them. */
   readonly whole?: WholePlanListener | undefined;
-  /** Told of what was not read when the run was stopped, and of nothing else from then on. */
-  readonly unread?: UnreadListener;
-}
-
-/** Told of the rest of a stopped plan, which is counted and not built. */
-export interface UnreadListener {
-  addRecorded(): void;
-  addPlanned(): void;
-  /** Planned as well, before the window. */
-  addWarmup?(): void;
 }
 
 /** Told of what all shards play together, in order, as far as one of them can know it. */
@@ -94,8 +83,6 @@ export interface PlanParts {
   readonly chains?: SessionChains | null;
   /** Moves times in bodies; without it they are sent as recorded. */
   readonly timeShift?: TimeMover;
-  /** From when it is begun, what is left of the plan is counted; without it, a plan that is stopped ends there. */
-  readonly unread?: UnreadPlan;
 }
 
 /**
@@ -112,12 +99,7 @@ export function* plannedRequests(parts: PlanParts, listener: PlanListener): Gene
     if (places === parts.maxRequests) return;
     const { row, intendedOffsetNs } = send;
     if (intendedOffsetNs >= (parts.durationNs ?? Number.POSITIVE_INFINITY)) return;
-    if (parts.unread?.goesOn() === false) return;
     const own = stripe.holds(send);
-    if (parts.unread?.begun === true) {
-      if (countUnread(send, own, parts, listener)) places += 1;
-      continue;
-    }
     tellRecorded(send, own, parts, listener);
     if (!send.kept) {
       if (own) tally.leftOut(send);
@@ -162,30 +144,6 @@ export function* plannedRequests(parts: PlanParts, listener: PlanListener): Gene
     }
     index += 1;
   }
-}
-
-/** Whether a send that is only counted takes a place. */
-function countUnread(
-  send: PlannedSend,
-  own: boolean,
-  { audit, tally }: PlanParts,
-  { unread }: PlanListener,
-): boolean {
-  if (own && isOfWindow(send)) unread?.addRecorded();
-  if (!send.kept) {
-    if (own) tally.leftOut(send);
-    return false;
-  }
-  const skipped = skipReasonOf(send.row);
-  if (skipped !== null) {
-    if (own) audit.skip(skipped);
-    return false;
-  }
-  if (own) {
-    tally.planned(send);
-    unread?.addPlanned();
-  }
-  return true;
 }
 
 function tellRecorded(send: PlannedSend, own: boolean, parts: PlanParts, listener: PlanListener): void {

@@ -7,7 +7,6 @@ import type { RecordedConnectionUse } from './recorded-connections.ts';
 import type { ScalingCounts } from './scaling/tally.ts';
 import type { SessionOrderCounts } from './session-order.ts';
 import type { TimeShiftCounts } from './time-shift.ts';
-import type { UnreadCounts } from './unread-plan.ts';
 
 /** How a run came to its end. */
 export type ReplayEnd =
@@ -17,8 +16,6 @@ export type ReplayEnd =
 
 export interface ReplayOutcome {
   readonly end: ReplayEnd;
-  /** What its listener was not told of because it was stopped; null for a run that came to its end. */
-  readonly unread: UnreadCounts | null;
   readonly health: EngineHealth;
   readonly audit: ReplayAudit;
   readonly scaling: ScalingCounts;

@@ -25,11 +25,6 @@ export interface ReplayListener {
   ended(sends: readonly Send[]): void;
   /** How answers compare whose sends were told of before; with `check` in the options. */
   checked?(sends: readonly CheckedSend[]): void;
-  /**
-   * The run was stopped: what is read of the source from here on is counted, and told of when it is over.
-   * @param goesOn whether another exchange may be read, for a source that reads more than it gives
-   */
-  stopped?(goesOn: () => boolean): void;
   /** Of a shard: told of the plan of all of them. */
   readonly whole?: WholePlanListener | undefined;
 }

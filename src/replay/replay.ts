@@ -23,7 +23,6 @@ import { ScalingTally } from './scaling/tally.ts';
 import { SessionChains } from './session-order.ts';
 import { OpenSessions } from './sessions.ts';
 import { TimeShift } from './time-shift.ts';
-import { type UnreadCounts, UnreadPlan } from './unread-plan.ts';
 import { type WarmedUpParts, warmedUp } from './warmup.ts';
 
 export type { ReplayEnd, ReplayOutcome, ReplayPosition } from './replay-outcome.ts';
@@ -55,7 +54,6 @@ export class Replay {
   /** When ends were reported last: they come in batches, and of what is outstanding between two some has ended. */
   #reportedAtNs = Number.NEGATIVE_INFINITY;
   readonly #timeShift: TimeShift;
-  readonly #unread: UnreadPlan;
   readonly #chains: SessionChains | null;
   #startUs: number | null = null;
   #engine: Engine | null = null;
@@ -68,7 +66,6 @@ export class Replay {
     this.#changes = new BodyChanges(parts.options);
     this.#answers = new AnswerForecast(parts.options.cancels);
     this.#timeShift = new TimeShift(parts.options.shiftTime, () => this.#runStartUs());
-    this.#unread = new UnreadPlan(parts.clock);
     this.#chains = parts.options.sessionOrder === 'open' ? null : new SessionChains();
     this.#fence = new TargetFence({
       target: parts.target,
@@ -109,26 +106,21 @@ export class Replay {
     const watching = this.#watchTarget();
     try {
       health = await engine.run(
-        // Without its end: what the engine leaves of it is counted.
-        { next: () => requests.next() },
+        requests,
         (results) => this.#take(results, listener),
         AbortSignal.any([signal, this.#stop.signal]),
       );
       listener.ended([...this.#refused.splice(0), ...this.#outstanding.takeUnreached()]);
       await checks?.finish();
-    } catch (thrown) {
-      requests.return(undefined);
-      throw thrown;
     } finally {
+      requests.return(undefined);
       clearInterval(watching);
       await checks?.close();
     }
     const end = this.#endOf(signal);
-    const unread = end.kind === 'complete' ? null : this.#countUnread(requests, listener);
     const counts = this.#tally.counts(scaling.forgottenSessions, openSessions?.figures() ?? null);
     return {
       end,
-      unread,
       health,
       audit: this.#audit.report(),
       scaling: counts,
@@ -150,15 +142,6 @@ export class Replay {
         if (!this.#stop.signal.aborted) this.#abort(thrown);
       });
     }, this.#parts.watchTargetMs ?? WATCH_TARGET_MS).unref();
-  }
-
-  #countUnread(requests: Generator<PreparedRequest>, listener: ReplayListener): UnreadCounts {
-    this.#unread.begin();
-    listener.stopped?.(() => this.#unread.goesOn());
-    // Nothing is built any more, so nothing is yielded before the end.
-    requests.next();
-    requests.return(undefined);
-    return this.#unread.counts();
   }
 
   position(): ReplayPosition {
@@ -222,11 +205,9 @@ export class Replay {
       recordedConnections: this.#recordedConnections,
       timeShift: this.#timeShift,
       chains: this.#chains,
-      unread: this.#unread,
     };
     const told: PlanListener = {
       whole: listener.whole,
-      unread: this.#unread,
       recorded: (row) => listener.recorded(row),
       planned: (request) => {
         planned(request);
@@ -246,9 +227,7 @@ export class Replay {
     } catch (thrown) {
       // What was sent stays a run that can be read: it is sealed with the reason it ended for.
       if (!(thrown instanceof AppError)) throw thrown;
-      const wasStopped = this.#unread.begun;
-      this.#unread.cut();
-      if (!wasStopped) this.#abort(thrown);
+      this.#abort(thrown);
     }
   }
 

@@ -1,12 +1,10 @@
 import type { CaptureSource, TimeRange } from '../core/ports.ts';
 import { AuditCounter } from './audit.ts';
 import type { CaptureOverview } from './capture-overview.ts';
-import { type CountedStretch, countedSends } from './counted-sends.ts';
+import { forecastOf } from './forecast.ts';
 import { type PlanListener, type PlannedRequest, type PlanParts, plannedRequests } from './plan.ts';
-import { playedSeconds } from './played-seconds.ts';
 import type { PreparedRequest } from './prepared-request.ts';
 import { RateCeiling } from './rate-ceiling.ts';
-import { foresee } from './scaling/foresee.ts';
 import { Scaling } from './scaling/scaling.ts';
 import { ScalingTally } from './scaling/tally.ts';
 import { SessionChains } from './session-order.ts';
@@ -25,10 +23,8 @@ export interface Warmup {
   readonly scaling: Scaling;
   /** No second of it plans more than this. */
   readonly peakPerSecond: number;
-  /** Requests, as far as roll-ups can tell; where there is a most, counted up to that. */
+  /** Requests, estimated from roll-ups; no more than may be sent. */
   readonly plannedExchanges: number;
-  /** For whoever counts closer. */
-  readonly stretch: CountedStretch;
 }
 
 export interface WarmupParts {
@@ -40,31 +36,27 @@ export interface WarmupParts {
   readonly maxRequests: number | null;
 }
 
-/** The recording that precedes the window, as far back as it goes. Reads one row, or as many as may be sent. */
+/** The recording that precedes the window, as far back as it goes. Reads one row. */
 export function warmupBefore(parts: WarmupParts): Warmup {
   const { askedMs, overview, source, window, scaling, maxRequests } = parts;
   const { options, coverage, layers, curve } = scaling;
   const multiplier = curve.multiplierAt(0);
-  const asBegun = () => new Scaling({ options: { ...options, multiplier, stages: null }, coverage, layers });
-  const own = asBegun();
+  const own = new Scaling({ options: { ...options, multiplier, stages: null }, coverage, layers });
   const beginUs = window.parts[0]?.fromUs ?? window.fromUs;
   const askedUs = Math.round(askedMs * 1e3 * own.maxPace);
   const range = { fromUs: Math.max(beginUs - askedUs, overview.firstArrivalUs ?? beginUs), toUs: beginUs };
   const firstUs = range.fromUs < range.toUs ? firstArrivalUs(source, range) : null;
   const spanNs = firstUs === null ? 0 : own.offsetNsAt(beginUs - firstUs);
-  const foreseen = firstUs === null ? null : foresee(playedSeconds(overview, [range]), own);
-  const { arrivalsOnly } = overview;
-  const stretch = { source, range, scaling: asBegun, durationNs: spanNs, arrivalsOnly };
+  const forecast =
+    firstUs === null ? null : forecastOf(overview, { parts: [range], loops: 1, durationNs: null }, own);
   return {
     askedNs: askedMs * 1e6,
     recordedNs: own.offsetNsAt(Math.max(0, beginUs - range.fromUs)),
     spanNs,
     range,
-    stretch,
     scaling: own,
-    peakPerSecond: foreseen?.plannedPeakPerSecond ?? 0,
-    plannedExchanges:
-      maxRequests === null ? Math.round(foreseen?.plannedExchanges ?? 0) : countedSends(stretch, maxRequests),
+    peakPerSecond: forecast?.plannedPeakPerSecond ?? 0,
+    plannedExchanges: Math.min(forecast?.plannedExchanges ?? 0, maxRequests ?? Number.POSITIVE_INFINITY),
   };
 }
 
@@ -108,13 +100,6 @@ export function* warmedUp(
         recorded: () => undefined,
         planned: (request) => listener.planned(marked(request)),
         refusedByCeiling: (request) => listener.refusedByCeiling(marked(request)),
-        unread: {
-          addRecorded: () => undefined,
-          addPlanned: () => {
-            count += 1;
-            listener.unread?.addWarmup?.();
-          },
-        },
       },
     );
   }
@@ -130,7 +115,6 @@ export function* warmedUp(
   };
   const window = plannedRequests(later, {
     whole: listener.whole,
-    ...(listener.unread === undefined ? {} : { unread: listener.unread }),
     recorded: (row) => listener.recorded(row),
     planned: (request) => listener.planned(moved(request)),
     refusedByCeiling: (request) => listener.refusedByCeiling(moved(request)),

@@ -1,15 +1,11 @@
 import { describe, expect, it } from 'vitest';
 import { replayCommand } from '../../src/cli/replay.ts';
-import { openForReplay } from '../../src/cli/replay-capture.ts';
-import { planWindow } from '../../src/cli/replay-dry-run.ts';
 import { systemClock } from '../../src/core/clock.ts';
-import { resolveReplayOptions } from '../../src/replay/options.ts';
-import { chooseWindow } from '../../src/replay/window.ts';
 import { resolveCaptureDirectory } from '../../src/storage/capture-directory.ts';
 import { CaptureWriter } from '../../src/storage/capture-writer.ts';
 import { captureOf, newCapture, writerOptions } from '../support/captures.ts';
+import { dryRunPlan } from '../support/dry-run-plan.ts';
 import { exchangeOf, requestMessage, TEST_EPOCH_US } from '../support/exchanges.ts';
-import { COMMAND_LINE_ALONE } from '../support/option-sources.ts';
 import { runReprise } from '../support/process.ts';
 import { documentOf, replay, requestsOf, serverOf } from '../support/replaying.ts';
 
@@ -35,19 +31,10 @@ interface PlanDocument {
 }
 
 async function plan(capture: string, args: readonly string[]): Promise<PlanDocument> {
-  // The flags as the command reads them, the plan as its thread makes it; in this process, which has started.
+  // The flags as the command reads them.
   const command = replayCommand().action(() => {});
   await command.parseAsync([capture, '--dry-run', ...args], { from: 'user' });
-  const options = resolveReplayOptions(command.opts(), COMMAND_LINE_ALONE);
-  const opened = openForReplay(capture, null, options.window.recorders);
-  const window = chooseWindow(opened.overview, options.window, options.multiplier);
-  opened.source.close();
-  const documents: PlanDocument[] = [];
-  planWindow(
-    { directory: capture, encryptionKeyFile: null, options, window, json: true },
-    { print: () => {}, json: (document) => documents.push(document as PlanDocument) },
-  );
-  return documents[0] as PlanDocument;
+  return (await dryRunPlan(capture, command.opts())).document as PlanDocument;
 }
 
 /** Two hours: a request a minute, in minute 30 one each second, in minute 90 slow ones. */

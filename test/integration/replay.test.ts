@@ -179,10 +179,10 @@ describe('the exit status', () => {
     expect(document.unreached).toBeGreaterThan(0);
     expect(document.planned).toBe(document.sent + document.refused + document.unreached);
     // What had been read of the plan is not the plan.
-    expect(document.planned).toBeGreaterThan(document.fidelity.planned.count);
     expect(document).toMatchObject({
+      planCounted: false,
       selected: document.planned,
-      windows: [{ exchanges: document.recorded }],
+      recorded: document.planned,
     });
     expect(JSON.parse(readFileSync(join(out, 'summary.json'), 'utf8'))).toEqual(document);
   });

@@ -1,19 +1,30 @@
 import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
 import { forecastOf } from '../../src/replay/forecast.ts';
-import type { PlayedSecond } from '../../src/replay/played-seconds.ts';
+import { rolledUp } from '../support/rolled-up.ts';
 import { scalingAt } from '../support/scalings.ts';
 
-/** A second that is played as a whole. */
-const whole = (second: number, exchanges: number): PlayedSecond => ({
-  ...{ second, exchanges, share: 1 },
-  ...{ fromUs: second * 1e6, toUs: (second + 1) * 1e6 },
+const whole = (second: number, exchanges: number) => ({
+  second,
+  exchanges,
+  latencyCount: 0,
+  latencySumUs: 0,
 });
+
+function forecast(seconds: ReturnType<typeof whole>[], multiplier: number) {
+  const rollUps = { seconds: rolledUp(seconds), firstArrivalUs: null, lastArrivalUs: null };
+  const [fromUs, toUs] = [(seconds[0]?.second ?? 0) * 1e6, ((seconds.at(-1)?.second ?? 0) + 1) * 1e6];
+  return forecastOf(
+    rollUps,
+    { parts: [{ fromUs, toUs }], loops: 1, durationNs: null },
+    scalingAt(multiplier),
+  );
+}
 
 describe('forecastOf', () => {
   it('sums a window and finds its busiest second', () => {
     const seconds = [whole(10, 3), whole(11, 9), whole(500, 4)];
-    expect(forecastOf(seconds, 1)).toEqual({
+    expect(forecast(seconds, 1)).toEqual({
       exchanges: 16,
       plannedExchanges: 16,
       timesEach: 1,
@@ -21,7 +32,7 @@ describe('forecastOf', () => {
       recordedPeakPerSecond: 9,
       plannedPeakPerSecond: 12,
     });
-    expect(forecastOf([], 1)).toEqual({
+    expect(forecast([], 1)).toEqual({
       exchanges: 0,
       plannedExchanges: 0,
       timesEach: 1,
@@ -42,9 +53,9 @@ describe('forecastOf', () => {
         const planned = all.map((us) => scaling.offsetNsAt(us - all[0]!));
         const perSecond = Map.groupBy(planned, (ns) => Math.floor(ns / 1e9));
         const peak = Math.max(...[...perSecond.values()].map(({ length }) => length));
-        const forecast = forecastOf(seconds, multiplier);
-        expect(forecast.plannedPeakPerSecond).toBeGreaterThanOrEqual(peak);
-        expect(forecast.exchanges).toBe(all.length);
+        const foreseen = forecast(seconds, multiplier);
+        expect(foreseen.plannedPeakPerSecond).toBeGreaterThanOrEqual(peak);
+        expect(foreseen.exchanges).toBe(all.length);
       }),
     );
   });

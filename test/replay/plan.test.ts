@@ -139,9 +139,9 @@ describe('probeCapture', () => {
 });
 
 describe('dryRun', () => {
-  function run(capture: MemoryCapture, changes: Partial<DryRunParts> = {}) {
+  async function run(capture: MemoryCapture, changes: Partial<DryRunParts> = {}) {
     const planned: [number, number][] = [];
-    const report = dryRun(
+    const report = await dryRun(
       {
         source: capture,
         range: RANGE,
@@ -159,8 +159,8 @@ describe('dryRun', () => {
     return { report, planned };
   }
 
-  it('plans by facts and opens the payloads of a sample', () => {
-    const { report, planned } = run(mixedCapture());
+  it('plans by facts and opens the payloads of a sample', async () => {
+    const { report, planned } = await run(mixedCapture());
     expect(planned).toEqual([
       [0, 0],
       [2, 1e9],
@@ -170,18 +170,18 @@ describe('dryRun', () => {
     expect(report.payloads).toMatchObject({ sampled: 3, unreplayableByReason: { trailers: 1 } });
   });
 
-  it('opens some 256 payloads of however many', () => {
+  it('opens some 256 payloads of however many', async () => {
     const rows = Array.from({ length: 10_000 }, (_, id) => exchangeRow({ id }));
     const capture = new MemoryCapture(rows, () => requestPayload('/'));
-    const { report } = run(capture, { expected: rows.length });
+    const { report } = await run(capture, { expected: rows.length });
     expect(report.payloads.sampled).toBe(capture.payloadsRead);
     expect(capture.payloadsRead).toBeGreaterThan(200);
     expect(capture.payloadsRead).toBeLessThanOrEqual(256);
   });
 
-  it('plans arrivals that have no requests where a capture has nothing else', () => {
+  it('plans arrivals that have no requests where a capture has nothing else', async () => {
     const rows = [1, 2, 3].map((id) => exchangeRow({ id, arrivalUs: id * 1e6, requestStored: false }));
-    const { report, planned } = run(new MemoryCapture(rows), { arrivalsOnly: true });
+    const { report, planned } = await run(new MemoryCapture(rows), { arrivalsOnly: true });
     expect(planned.map(([id]) => id)).toEqual([1, 2, 3]);
     expect(report.audit.skipped.no_payload).toBe(3);
   });
@@ -198,15 +198,15 @@ describe('dryRun', () => {
     ['timestamp', requestPayload('/', [], '{"timestamp":1764000000}')],
     ['server_issued_id', requestPayload('/', [], '{"previous_response_id": "resp_1"}')],
     ['compressed_body', requestPayload('/', [['Content-Encoding', 'gzip']], '\x1f\x8b')],
-  ])('finds %s, and only that', (finding, payload) => {
-    const { report } = run(new MemoryCapture([exchangeRow()], () => payload));
+  ])('finds %s, and only that', async (finding, payload) => {
+    const { report } = await run(new MemoryCapture([exchangeRow()], () => payload));
     const found = Object.entries(report.payloads.found).filter(([, count]) => count > 0);
     expect(found).toEqual([[finding, 1]]);
   });
 
-  it('finds nothing in a plain tensor request', () => {
+  it('finds nothing in a plain tensor request', async () => {
     const body = '{"inputs":[{"name":"x","shape":[1],"datatype":"FP32","data":[1.7000000000]}],"id":"a"}';
-    const { report } = run(new MemoryCapture([exchangeRow()], () => requestPayload('/v2', [], body)));
+    const { report } = await run(new MemoryCapture([exchangeRow()], () => requestPayload('/v2', [], body)));
     expect(Object.values(report.payloads.found)).toEqual([0, 0, 0, 0, 0, 0]);
   });
 });

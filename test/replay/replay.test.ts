@@ -1,7 +1,6 @@
 import { createServer, type Server } from 'node:net';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { AppError } from '../../src/core/errors.ts';
-import type { RawReplayOptions } from '../../src/replay/options.ts';
 import { exchangeRow } from '../support/exchange-row.ts';
 import { MemoryCapture, requestPayload } from '../support/memory-capture.ts';
 import { type ReplaySetup, replayOf, SECOND_US } from '../support/staged-replay.ts';
@@ -89,47 +88,6 @@ describe('Replay.run', () => {
       [2, null],
       [1, 'stopped'],
     ]);
-  });
-
-  it.each<[string, RawReplayOptions]>([
-    ['all of it', {}],
-    ['as far as a duration', { duration: '50s' }],
-    ['as far as the most requests', { maxRequests: '10' }],
-    ['without what is left out of it', { multiplier: '0.5', scaling: 'thin' }],
-    ['behind a warm-up', { from: '1970-01-01T00:00:21Z', warmup: '10s' }],
-    ['behind a warm-up that counts', { from: '1970-01-01T00:00:21Z', warmup: '10s', maxRequests: '50' }],
-  ])('counts what it had not read of a plan when it was stopped: %s', async (_, raw) => {
-    const whole = replayOf({ count: 100, raw });
-    expect((await whole.replay.run(whole.listener, never)).unread).toBe(null);
-    const stop = new AbortController();
-    const { replay, planned, recorded, listener } = replayOf({
-      count: 100,
-      raw,
-      afterEach: ({ index }) => {
-        if (index === 2) stop.abort();
-      },
-    });
-    const { unread } = await replay.run(listener, stop.signal);
-    expect(unread?.toTheEnd).toBe(true);
-    expect(planned.length + (unread?.planned ?? 0)).toBe(whole.planned.length);
-    expect(recorded() + (unread?.recorded ?? 0)).toBe(whole.recorded());
-    expect(planned.length).toBeLessThan(whole.planned.length);
-  });
-
-  it('knows no more of a plan that cannot be read to its end than it had read', async () => {
-    const damage = new AppError('CAPTURE_DAMAGED', 'block 3 is damaged');
-    const rows = Array.from({ length: 5 }, (_, id) => exchangeRow({ id, arrivalUs: (id + 1) * SECOND_US }));
-    const capture = new MemoryCapture(rows, (row) => {
-      if (row.id === 3) throw damage;
-      return requestPayload('/');
-    });
-    const { replay, listener } = replayOf({ capture });
-    expect((await replay.run(listener, never)).unread).toEqual({
-      recorded: 0,
-      planned: 0,
-      warmup: 0,
-      toTheEnd: false,
-    });
   });
 
   it.each([

@@ -184,10 +184,10 @@ describe('a stripe', () => {
     expect(shards.map(({ sends }) => sends.length)).toEqual([100, 100, 100]);
   });
 
-  it('is what a dry run of the shard plans', () => {
+  it('is what a dry run of the shard plans', async () => {
     const shard = { index: 1, count: 3 };
     const planned: string[] = [];
-    dryRun(
+    await dryRun(
       {
         ceiling: new RateCeiling(1e9),
         source: new MemoryCapture(sessions, (row) => requestPayload(`/${row.id}`)),

@@ -5,7 +5,6 @@ import type { PreparedRequest, SendResult } from '../../src/replay/engine.ts';
 import { forecastOf } from '../../src/replay/forecast.ts';
 import type { ResolveHost } from '../../src/replay/guards.ts';
 import { type RawReplayOptions, resolveReplayOptions } from '../../src/replay/options.ts';
-import { playedSeconds } from '../../src/replay/played-seconds.ts';
 import { Replay, type ReplayListener } from '../../src/replay/replay.ts';
 import { Scaling } from '../../src/replay/scaling/scaling.ts';
 import { parseTarget } from '../../src/replay/target.ts';
@@ -78,7 +77,7 @@ export function replayOf(setup: ReplaySetup) {
     target,
     overview,
     window,
-    forecast: forecastOf(playedSeconds(overview, [window])(0), options.multiplier),
+    forecast: forecastOf(overview, window, scaling),
     scaling,
     warmup,
     source,

@@ -1,8 +1,7 @@
 import type { TimeRange } from '../../core/ports.ts';
 import { countOf, formatInstantUs, formatMs } from '../../core/units.ts';
-import type { Forecast } from '../forecast.ts';
+import type { Forecast, PlanEnd } from '../forecast.ts';
 import { placeText } from '../perturbation.ts';
-import type { PlanEnd } from '../plan-end.ts';
 import { ID_MEMBERS_TEXT } from '../request-ids.ts';
 import { stageText } from '../stages.ts';
 import { SCALING_KINDS, STAGES_BEND } from './kinds.ts';

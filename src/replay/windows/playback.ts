@@ -38,7 +38,6 @@ export class Playback implements CaptureSource {
   #counts: { exchanges: number; selected: number }[] = [];
   #passes = 0;
   #inWindow: InWindow | null = null;
-  #goesOn: () => boolean = () => true;
 
   constructor(parts: PlaybackParts) {
     this.#parts = parts;
@@ -52,15 +51,6 @@ export class Playback implements CaptureSource {
   /** Tells from now on of everything that is read of the window. Costs nothing without a selection. */
   hear(inWindow: InWindow): void {
     this.#inWindow = this.#parts.selection === null ? null : inWindow;
-  }
-
-  /**
-   * What is read from now on is only counted, and nobody is told of it.
-   * @param goesOn asked before each exchange, selected or not; once it says no, nothing more is read
-   */
-  countOn(goesOn: () => boolean): void {
-    this.#inWindow = null;
-    this.#goesOn = goesOn;
   }
 
   /** By window, in the order they are played, since it was last begun. */
@@ -96,7 +86,6 @@ export class Playback implements CaptureSource {
   *#selected(range: TimeRange): Generator<ExchangeRow, void, undefined> {
     const { source, selection } = this.#parts;
     for (const row of source.rows(range)) {
-      if (!this.#goesOn()) return;
       if (selection === null || selection.selects(row)) yield row;
     }
   }
@@ -110,7 +99,6 @@ export class Playback implements CaptureSource {
     const everything = new Timeline();
     for (let pass = 0; loops === null || pass < loops; pass += 1) {
       for (const [at, range] of parts.entries()) {
-        if (!this.#goesOn()) return;
         time.begin(range);
         everything.begin(range);
         for (const row of this.#counted(range, at, everything)) {
@@ -129,7 +117,6 @@ export class Playback implements CaptureSource {
     if (count === undefined) return;
     let leftOut = 0;
     for (const row of source.rows(range)) {
-      if (!this.#goesOn()) break;
       this.#inWindow?.(everything.place(row.arrivalUs));
       if (selection !== null && !selection.selects(row)) {
         leftOut += 1;

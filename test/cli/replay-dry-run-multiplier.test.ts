@@ -23,16 +23,20 @@ interface PlanDocument {
   readonly fidelity: { readonly recordedToPlanned: unknown };
 }
 
-function planOf(flags: RawReplayOptions): { readonly text: string; readonly document: PlanDocument } {
-  const { text, document } = dryRunPlan(capture, flags);
+async function planOf(
+  flags: RawReplayOptions,
+): Promise<{ readonly text: string; readonly document: PlanDocument }> {
+  const { text, document } = await dryRunPlan(capture, flags);
   return { text, document: document as PlanDocument };
 }
 
 const amplified = { scaling: 'amplify', multiplier: '1.5' };
 
 describe('a dry run of a plan whose sessions are drawn', () => {
-  it('says what the plan is of what was recorded, and warns of the seeds that draw too few', () => {
-    const plans = Array.from({ length: 8 }, (_, seed) => planOf({ ...amplified, seed: String(seed) }));
+  it('says what the plan is of what was recorded, and warns of the seeds that draw too few', async () => {
+    const plans = await Promise.all(
+      Array.from({ length: 8 }, (_, seed) => planOf({ ...amplified, seed: String(seed) })),
+    );
     for (const { text, document } of plans) {
       const reached = document.planned / document.recorded;
       const isShort = reached < 1.5 * 0.99;
@@ -46,24 +50,26 @@ describe('a dry run of a plan whose sessions are drawn', () => {
     expect([warned.length > 0, warned.length < plans.length]).toEqual([true, true]);
   });
 
-  it('says the same to each shard, of which none has all of the plan', () => {
-    const whole = planOf({ ...amplified, seed: '1' }).document;
+  it('says the same to each shard, of which none has all of the plan', async () => {
+    const whole = (await planOf({ ...amplified, seed: '1' })).document;
     for (const shard of ['0/2', '1/2']) {
-      const { document } = planOf({ ...amplified, seed: '1', shard });
+      const { document } = await planOf({ ...amplified, seed: '1', shard });
       expect(document.planned).toBeLessThan(whole.planned);
       expect(document.effectiveMultiplier).toBe(whole.effectiveMultiplier);
       expect(document.reasons).toEqual(whole.reasons);
     }
   });
 
-  it('has the mean of stages for its multiplier, as a run has', () => {
-    const { document } = planOf({ scaling: 'amplify', stages: '15s@1x,15s@2x' });
+  it('has the mean of stages for its multiplier, as a run has', async () => {
+    const { document } = await planOf({ scaling: 'amplify', stages: '15s@1x,15s@2x' });
     expect(document.multiplier).toBeCloseTo(1.5, 1);
-    expect(planOf({ scaling: 'amplify', stages: '15s@2x', multiplier: '2' }).document.multiplier).toBe(4);
+    expect(
+      (await planOf({ scaling: 'amplify', stages: '15s@2x', multiplier: '2' })).document.multiplier,
+    ).toBe(4);
   });
 
-  it('has distances of planned to sent under no name that means recorded to planned', () => {
-    const { fidelity } = planOf(amplified).document;
+  it('has distances of planned to sent under no name that means recorded to planned', async () => {
+    const { fidelity } = (await planOf(amplified)).document;
     expect(fidelity).toMatchObject({ sent: null, ksGaps: null, mixDistance: null });
     expect(fidelity.recordedToPlanned).toEqual({
       ksGaps: expect.any(Number),
@@ -73,31 +79,31 @@ describe('a dry run of a plan whose sessions are drawn', () => {
 });
 
 describe('a plan that --max-requests ends', () => {
-  it('is as long as what is sent of it, and says what ends it', () => {
-    const { text, document } = planOf({ maxRequests: '101' });
+  it('is as long as what is sent of it, and says what ends it', async () => {
+    const { text, document } = await planOf({ maxRequests: '101' });
     expect(document).toMatchObject({ planned: 101, durationS: 10, endsWith: 'requests' });
     expect(text).toContain('the plan ends after 10.0 s of the run, with its requests: --max-requests');
   });
 
-  it('is shorter by what goes before', () => {
+  it('is shorter by what goes before', async () => {
     const from = new Date(TEST_EPOCH_US / 1e3 + 10_000).toISOString();
-    const { document } = planOf({ maxRequests: '101', warmup: '5s', from });
+    const { document } = await planOf({ maxRequests: '101', warmup: '5s', from });
     expect(document).toMatchObject({ planned: 51, durationS: 5, endsWith: 'requests' });
   });
 
-  it('ends for all shards with the last request of the whole', () => {
+  it('ends for all shards with the last request of the whole', async () => {
     for (const shard of ['0/2', '1/2']) {
-      expect(planOf({ maxRequests: '101', shard }).document).toMatchObject({
+      expect((await planOf({ maxRequests: '101', shard })).document).toMatchObject({
         durationS: 10,
         endsWith: 'requests',
       });
     }
   });
 
-  it('ends with its windows where it has no more requests, or with its duration where that comes first', () => {
-    expect(planOf({ maxRequests: '300' }).document.endsWith).toBe('windows');
-    const brief = planOf({ maxRequests: '51', duration: '5s' }).document;
+  it('ends with its windows where it has no more requests, or with its duration where that comes first', async () => {
+    expect((await planOf({ maxRequests: '300' })).document.endsWith).toBe('windows');
+    const brief = (await planOf({ maxRequests: '51', duration: '5s' })).document;
     expect(brief).toMatchObject({ planned: 50, endsWith: 'duration', durationS: 5 });
-    expect(planOf({ maxRequests: '50', duration: '5s' }).document.endsWith).toBe('duration');
+    expect((await planOf({ maxRequests: '50', duration: '5s' })).document.endsWith).toBe('duration');
   });
 });
