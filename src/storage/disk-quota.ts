@@ -4,7 +4,13 @@ import { LIMITS } from '../core/limits.ts';
 import { segmentsOf } from './capture-directory.ts';
 import { allocatedBytes, directoryBytes, fileSizesOf } from './directory-size.ts';
 import type { SegmentExpiry } from './expiry.ts';
-import { MANIFEST_SUFFIX, parseSegmentName, TOMBSTONE_SUFFIX } from './segment-name.ts';
+import {
+  CLAIMED_SUFFIX,
+  LEFTOVER_SUFFIXES,
+  MANIFEST_SUFFIX,
+  parseSegmentName,
+  TOMBSTONE_SUFFIX,
+} from './segment-name.ts';
 import type { Expiry } from './side-records.ts';
 
 /** What sealing one segment adds beside it: manifests old and new, SQLite's index of the log, a journal's head. */
@@ -28,7 +34,8 @@ export type Refusal = 'quota' | 'disk_reserve' | null;
  *
  * Everything counts, in what it takes on the disk: open segments with their logs, manifests, key, lock, ledger,
  * what others put there, the directory itself; and what the sealer may still need for the segments that wait
- * for it, so that sealing never breaks the bound either.
+ * for it, so that sealing never breaks the bound either. What `forget` writes anew is left out: it takes the room of
+ * one more segment for a moment, and no other segment is worth less for that.
  */
 export class DiskQuota {
   readonly #directory: string;
@@ -92,11 +99,15 @@ export class DiskQuota {
 
   #recount(open: OpenSegment): void {
     const sizes = fileSizesOf(this.#directory);
+    const sealedBy = [MANIFEST_SUFFIX, TOMBSTONE_SUFFIX, CLAIMED_SUFFIX];
+    const isSealed = (file: string) => sealedBy.some((suffix) => sizes.has(`${file}${suffix}`));
+    const unsealed = [...sizes].filter(([file]) => parseSegmentName(file) !== null && !isSealed(file));
+    for (const file of sizes.keys()) {
+      if (LEFTOVER_SUFFIXES.some((suffix) => file.endsWith(suffix))) sizes.delete(file);
+    }
     let bytes = directoryBytes(this.#directory, sizes) - open.bytes;
-    for (const [file, size] of sizes) {
-      if (file === open.file || parseSegmentName(file) === null) continue;
-      if (sizes.has(`${file}${MANIFEST_SUFFIX}`) || sizes.has(`${file}${TOMBSTONE_SUFFIX}`)) continue;
-      bytes += sealingBytes(size, sizes.get(`${file}-wal`) ?? 0);
+    for (const [file, size] of unsealed) {
+      if (file !== open.file) bytes += sealingBytes(size, sizes.get(`${file}-wal`) ?? 0);
     }
     this.#otherBytes = bytes;
     this.#countedEnded = open.endedBefore;

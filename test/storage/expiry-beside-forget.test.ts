@@ -1,8 +1,9 @@
-import { copyFileSync, existsSync, renameSync, rmSync } from 'node:fs';
+import { copyFileSync, existsSync, renameSync, rmSync, writeFileSync } from 'node:fs';
 import { basename } from 'node:path';
 import { describe, expect, it } from 'vitest';
 import { segmentsOf } from '../../src/storage/capture-directory.ts';
 import { DirectoryLock } from '../../src/storage/directory-lock.ts';
+import { directoryBytes, fileSizesOf } from '../../src/storage/directory-size.ts';
 import { DiskQuota } from '../../src/storage/disk-quota.ts';
 import { SegmentExpiry } from '../../src/storage/expiry.ts';
 import { Retention } from '../../src/storage/retention.ts';
@@ -34,6 +35,26 @@ describe('a segment that a forget is just putting in its place', () => {
     quota.makeRoom({ file: null, bytes: 0, endedBefore: 0 }, 1024 * 1024, (expiry) => expired.push(expiry));
     expect(expired.map(({ file }) => file)).toEqual([second?.file]);
     expect(existsSync(first?.path ?? '')).toBe(true);
+  });
+
+  it('does not make the quota expire other segments for the room that its copy takes', () => {
+    const directory = captureOf(conversation());
+    const clock = new StandingClock();
+    const [first] = segmentsOf(directory);
+    const bytes = directoryBytes(directory, fileSizesOf(directory));
+    const quota = new DiskQuota(directory, bytes + 512 * 1024, new SegmentExpiry(directory, clock), clock);
+    const expired: string[] = [];
+    const makeRoom = () =>
+      quota.makeRoom({ file: null, bytes: 0, endedBefore: 0 }, 64 * 1024, ({ file }) => expired.push(file));
+    expect(makeRoom()).toBe(true);
+    writeFileSync(`${first?.path}.rewriting`, Buffer.alloc(4 * 1024 * 1024));
+    clock.monotonicNs += 10e9;
+    expect(makeRoom()).toBe(true);
+    // The copy takes the place of the segment, which counts as one that is sealed all the while.
+    renameSync(`${first?.path}.manifest.json`, `${first?.path}.rewriting.json`);
+    clock.monotonicNs += 10e9;
+    expect(makeRoom()).toBe(true);
+    expect(expired).toEqual([]);
   });
 
   it('is passed over by retention, which finds it the next time', () => {
