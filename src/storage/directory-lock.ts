@@ -1,4 +1,4 @@
-import { accessSync, closeSync, constants, openSync } from 'node:fs';
+import { accessSync, closeSync, constants, openSync, statSync } from 'node:fs';
 import { hostname } from 'node:os';
 import { join } from 'node:path';
 import Database from 'better-sqlite3';
@@ -24,46 +24,48 @@ interface LockHolder {
  */
 export class DirectoryLock {
   /**
-   * Those that were not released: a connection that nobody refers to is closed with its collection, and the lock is
-   * gone.
+   * Those that were not released, by their files: a connection that nobody refers to is closed with its collection,
+   * and the lock is gone.
    */
-  static readonly #held = new Set<DirectoryLock>();
+  static readonly #held = new Map<string, DirectoryLock>();
   readonly #connection: Connection;
+  readonly #inode: string;
 
-  private constructor(connection: Connection) {
+  private constructor(connection: Connection, inode: string) {
     this.#connection = connection;
+    this.#inode = inode;
   }
 
   /**
    * @param file another lock than the writer's, for what may go on beside it
-   * @throws AppError OUTPUT_UNWRITABLE when another process writes this directory.
+   * @throws AppError OUTPUT_UNWRITABLE when another process writes this directory, or this one does already.
    */
   static acquire(captureDirectory: string, file: string = LOCK_FILE): DirectoryLock {
     const path = join(captureDirectory, file);
+    // To open and close a file that is locked would drop the locks that its own process has on it.
+    if (DirectoryLock.#held.has(inodeOf(path) ?? '')) {
+      throw refused(captureDirectory, { host: hostname(), pid: process.pid });
+    }
     // Made by us first, for its mode. Appending nothing leaves what is there as it is.
     closeSync(openSync(path, 'a', 0o600));
     const connection = new Database(path, { timeout: LOOKED_AT_MS });
     try {
       take(connection);
-      const lock = new DirectoryLock(connection);
-      DirectoryLock.#held.add(lock);
+      const inode = inodeOf(path) ?? path;
+      const lock = new DirectoryLock(connection, inode);
+      DirectoryLock.#held.set(inode, lock);
       return lock;
     } catch (error) {
       const other = holderOf(connection);
       connection.close();
       if (!sqliteCode(error)?.startsWith('SQLITE_BUSY')) throw error;
-      throw new AppError('OUTPUT_UNWRITABLE', `${captureDirectory} is being written by ${describe(other)}`, {
-        hint:
-          'Stop that one first, or give this one a directory of its own. ' +
-          'A recorder whose supervisor was killed ends by itself, with its last connection.',
-        cause: error,
-      });
+      throw refused(captureDirectory, other, error);
     }
   }
 
   /** Lets others write. The file stays: unlinking a lock is how two come to hold it. */
   release(): void {
-    DirectoryLock.#held.delete(this);
+    DirectoryLock.#held.delete(this.#inode);
     if (this.#connection.inTransaction) this.#connection.exec('ROLLBACK');
     this.#connection.close();
   }
@@ -113,6 +115,21 @@ function holderOf(connection: Connection): LockHolder | null {
     if (sqliteCode(error) !== null) return null;
     throw error;
   }
+}
+
+/** What tells a file from all others, whatever path leads to it; null when there is none. */
+function inodeOf(path: string): string | null {
+  const status = statSync(path, { throwIfNoEntry: false });
+  return status === undefined ? null : `${status.dev} ${status.ino}`;
+}
+
+function refused(captureDirectory: string, holder: LockHolder | null, cause?: unknown): AppError {
+  return new AppError('OUTPUT_UNWRITABLE', `${captureDirectory} is being written by ${describe(holder)}`, {
+    hint:
+      'Stop that one first, or give this one a directory of its own. ' +
+      'A recorder whose supervisor was killed ends by itself, with its last connection.',
+    cause,
+  });
 }
 
 function describe(holder: LockHolder | null): string {

@@ -1,3 +1,4 @@
+import { spawnSync } from 'node:child_process';
 import { chmodSync, mkdirSync, readFileSync, statSync, symlinkSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { describe, expect, it } from 'vitest';
@@ -236,6 +237,25 @@ describe('the lock of a directory', () => {
     lock.release();
     DirectoryLock.acquire(directory).release();
     mkdirSync(join(directory, 'sub'));
+  });
+
+  it('is kept by a second try of its own process that is refused: others are still kept out', () => {
+    const directory = newCapture();
+    const lock = DirectoryLock.acquire(directory);
+    expect(() => DirectoryLock.acquire(directory)).toThrow();
+    const tryIt = `
+      const { DirectoryLock } = await import(process.argv[1] + '/src/storage/directory-lock.ts');
+      try {
+        DirectoryLock.acquire(process.argv[2]);
+        console.log('had');
+      } catch (error) {
+        console.log(error.code);
+      }
+    `;
+    const parameters = ['--input-type=module', '-e', tryIt, repositoryRoot, directory];
+    expect(spawnSync(process.execPath, parameters).stdout.toString()).toBe('OUTPUT_UNWRITABLE\n');
+    lock.release();
+    expect(spawnSync(process.execPath, parameters).stdout.toString()).toBe('had\n');
   });
 
   it('goes with the process that held it, even one that was killed, and not with what its garbage takes', async () => {
