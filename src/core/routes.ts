@@ -1,10 +1,14 @@
 import { ownText } from './own-text.ts';
-import type { Redaction } from './redaction.ts';
 
 /** A request's method and path with its variable parts named, and the model where the path names one. */
 export interface Route {
   readonly route: string;
   readonly model: string | null;
+}
+
+/** Hides the secrets of a request target before it becomes part of a name; `Redaction` does so. */
+export interface NameableTargets {
+  nameable(target: string): string;
 }
 
 /** A target longer than this is not remembered. */
@@ -71,8 +75,8 @@ const KNOWN_PATHS: readonly KnownPath[] = [
  * fragment play no part, and what is masked in the stored target is a `*` in the names as well, so that requests
  * which differ in a secret only are one route. Total: whatever the text, there is a route.
  */
-export function routeOf(method: string, target: string, redaction: Redaction): Route {
-  const path = pathOf(method, redaction.nameable(target));
+export function routeOf(method: string, target: string, targets: NameableTargets): Route {
+  const path = pathOf(method, targets.nameable(target));
   for (const { pattern, name } of KNOWN_PATHS) {
     const groups = pattern.exec(path)?.groups;
     if (groups === undefined) continue;
@@ -84,11 +88,11 @@ export function routeOf(method: string, target: string, redaction: Redaction): R
 
 /** `routeOf` with a memory: a service answers on a handful of targets, and patterns cost microseconds. */
 export class Routes {
-  readonly #redaction: Redaction;
+  readonly #targets: NameableTargets;
   #known = new Map<string, Route>();
 
-  constructor(redaction: Redaction) {
-    this.#redaction = redaction;
+  constructor(targets: NameableTargets) {
+    this.#targets = targets;
   }
 
   /** Targets remembered now. */
@@ -102,7 +106,7 @@ export class Routes {
     const key = `${method} ${path}`;
     let route = this.#known.get(key);
     if (route === undefined) {
-      route = routeOf(method, ownText(path), this.#redaction);
+      route = routeOf(method, ownText(path), this.#targets);
       // Begun anew when full, so that a scanner's million paths do not push out a service's few for ever; and not
       // cleared, as what a map was cleared of stays until the next full collection.
       if (this.#known.size >= CACHED_TARGETS) this.#known = new Map();
