@@ -1,4 +1,4 @@
-import { UNCHECKED_REASONS, UNCHECKED_TEXTS } from '../core/answer-check.ts';
+import { UNCHECKED_REASONS, UNCHECKED_TEXTS } from '../core/run.ts';
 import { type CheckFigures, uncheckedOf } from './check-statistics.ts';
 import type { Reason } from './findings.ts';
 import type { JudgementBounds } from './judgement-bounds.ts';

@@ -6,7 +6,7 @@ import {
   type MismatchKind,
   UNCHECKED_REASONS,
   type UncheckedReason,
-} from '../core/answer-check.ts';
+} from '../core/run.ts';
 import type { SendId } from './error-examples.ts';
 
 const EXAMPLES_PER_KIND = 3;

@@ -1,4 +1,4 @@
-import { UNCHECKED_TEXTS, type UncheckedReason } from '../core/answer-check.ts';
+import { UNCHECKED_TEXTS, type UncheckedReason } from '../core/run.ts';
 import type { CheckDocument } from './check-statistics.ts';
 
 /** How answers compare, for people; nothing where they were not compared. */

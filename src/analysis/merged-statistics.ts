@@ -1,5 +1,4 @@
-import { unchecked } from '../core/answer-check.ts';
-import type { Send, Stretch } from '../core/run.ts';
+import { type Send, type Stretch, unchecked } from '../core/run.ts';
 import { type ArrivalFigures, ArrivalStatistics } from './arrival-statistics.ts';
 import { CheckStatistics, checkedSendOf } from './check-statistics.ts';
 import { ErrorExampleKeeper } from './error-examples.ts';

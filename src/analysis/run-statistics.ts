@@ -1,6 +1,5 @@
-import type { CheckedSend } from '../core/answer-check.ts';
 import { FIRST_SERVER_ERROR } from '../core/exchange.ts';
-import type { RunTotals, Send, Stretch } from '../core/run.ts';
+import type { CheckedSend, RunTotals, Send, Stretch } from '../core/run.ts';
 import { type CheckFigures, CheckStatistics, checkedSendOf } from './check-statistics.ts';
 import { ErrorExampleKeeper, type ErrorExamples } from './error-examples.ts';
 import type { Excused } from './excused.ts';

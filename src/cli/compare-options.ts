@@ -1,7 +1,6 @@
 import { COMPARISON_BOUNDS, type ComparisonBounds } from '../analysis/compare/comparison-bounds.ts';
 import { SHIFT_BOUNDS, type ShiftBounds, type ShiftGroup } from '../analysis/compare/profile-figures.ts';
-import { AppError } from '../core/errors.ts';
-import { Problems } from '../core/problems.ts';
+import { AppError, Problems } from '../core/errors.ts';
 import { parseShare } from '../core/units.ts';
 import { type DocumentOutput, outputsOf, type RawOutputs } from './document-outputs.ts';
 

@@ -1,5 +1,5 @@
 import { resolve } from 'node:path';
-import type { Problems } from '../core/problems.ts';
+import type { Problems } from '../core/errors.ts';
 import type { Terminal } from './terminal.ts';
 import { writeWhole } from './whole-file.ts';
 

@@ -1,6 +1,6 @@
 import { CommanderError } from 'commander';
 import { AppError, type ErrorCode } from '../core/errors.ts';
-import { shownUrl, withShownUrls } from '../core/shown-url.ts';
+import { shownUrl, withShownUrls } from '../core/text.ts';
 
 /** What the process says to the shell. A command that ends with anything but 0 sets `process.exitCode`. */
 export const EXIT = {

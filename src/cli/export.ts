@@ -1,8 +1,7 @@
 import { readFileSync } from 'node:fs';
 import { Command } from 'commander';
 import { systemClock } from '../core/clock.ts';
-import { AppError } from '../core/errors.ts';
-import { Problems } from '../core/problems.ts';
+import { AppError, Problems } from '../core/errors.ts';
 import { formatBytes, formatMs } from '../core/units.ts';
 import { EXPORT_MODES, type ExportFormat, type ExportSettings } from '../formats/export-writer.ts';
 import { EXPORT_FORMATS } from '../formats/index.ts';

@@ -1,6 +1,6 @@
 import { realpathSync } from 'node:fs';
 import { Command } from 'commander';
-import { DayCalendar } from '../core/day-calendar.ts';
+import { DayCalendar } from '../core/calendar.ts';
 import { formatBytes } from '../core/units.ts';
 import { resolveCaptureDirectory } from '../storage/capture-directory.ts';
 import { type InspectDocument, inspectCaptures } from '../storage/inspection.ts';

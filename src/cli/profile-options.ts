@@ -1,5 +1,4 @@
-import { AppError } from '../core/errors.ts';
-import { Problems } from '../core/problems.ts';
+import { AppError, Problems } from '../core/errors.ts';
 import { parseCount } from '../core/units.ts';
 import { type Filters, type RawFilterOptions, resolveFilters } from '../replay/filters.ts';
 import {

@@ -1,10 +1,9 @@
 import { type Command, Option } from 'commander';
 import { z } from 'zod';
 import { LIMITS, SUPERVISION } from '../core/limits.ts';
-import { DEFAULT_CLIENT_KEYS } from '../core/recording-policy.ts';
-import { DEFAULT_SKIP_RULES } from '../core/skip-rules.ts';
 import { formatBytes } from '../core/units.ts';
 import { GATEWAY_DEFAULTS, GATEWAY_TIMEOUTS } from '../proxy/gateway/options.ts';
+import { DEFAULT_CLIENT_KEYS, DEFAULT_SKIP_RULES } from '../redaction/recording-policy.ts';
 import { acceptStructured } from './config-schema.ts';
 import { RepeatableOption } from './repeatable.ts';
 

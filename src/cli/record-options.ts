@@ -1,9 +1,6 @@
-import { parseBodyRules } from '../core/body-rules.ts';
-import { AppError } from '../core/errors.ts';
+import { AppError, Problems } from '../core/errors.ts';
 import { KeyedHash } from '../core/keyed-hash.ts';
 import { LIMITS, SUPERVISION } from '../core/limits.ts';
-import { Problems } from '../core/problems.ts';
-import { DEFAULT_RECORDING_POLICY, type RecordingPolicy, recordingParts } from '../core/recording-policy.ts';
 import {
   formatBytes,
   parseBytes,
@@ -15,6 +12,12 @@ import {
 import { formatEndpoint, parseEndpoint } from '../proxy/endpoint.ts';
 import type { ForwarderOptions } from '../proxy/messages.ts';
 import type { ProbeAddress } from '../proxy/probe-server.ts';
+import { parseBodyRules } from '../redaction/body-rules.ts';
+import {
+  DEFAULT_RECORDING_POLICY,
+  type RecordingPolicy,
+  recordingParts,
+} from '../redaction/recording-policy.ts';
 import type { RecordFlags } from './record-flags.ts';
 import { planeOf, targetsOf } from './record-plane.ts';
 import type { RecorderSettings } from './recording.ts';

@@ -1,5 +1,4 @@
-import { AppError } from '../core/errors.ts';
-import type { Problems } from '../core/problems.ts';
+import { AppError, type Problems } from '../core/errors.ts';
 import { parseCount, parseTimeLimitMs } from '../core/units.ts';
 import type { Pair } from '../proxy/data-plane.ts';
 import { type Endpoint, formatEndpoint } from '../proxy/endpoint.ts';

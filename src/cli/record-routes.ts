@@ -1,5 +1,4 @@
-import { AppError } from '../core/errors.ts';
-import type { Problems } from '../core/problems.ts';
+import { AppError, type Problems } from '../core/errors.ts';
 import type { Pair } from '../proxy/data-plane.ts';
 import { parseEndpoint } from '../proxy/endpoint.ts';
 import type { GatewayRoute } from '../proxy/gateway/options.ts';

@@ -3,16 +3,16 @@ import { hostname } from 'node:os';
 import type { LossReason } from '../core/accounting.ts';
 import { Breath } from '../core/breath.ts';
 import { AnchoredClock, type Clock } from '../core/clock.ts';
-import { AssemblyBudget } from '../core/http1/budget.ts';
 import { KeyedHash } from '../core/keyed-hash.ts';
 import { LIMITS } from '../core/limits.ts';
-import { type RecordingPolicy, recordingParts, storedPolicy } from '../core/recording-policy.ts';
 import { Routes } from '../core/routes.ts';
+import { AssemblyBudget } from '../http1/budget.ts';
 import { KnownHeads } from '../proxy/assembly/known-heads.ts';
 import { ExchangeMonitor } from '../proxy/exchange-monitor.ts';
 import type { CommittedByLife } from '../proxy/messages.ts';
 import { Recorder } from '../proxy/recorder.ts';
 import { WorkMark } from '../proxy/work-mark.ts';
+import { type RecordingPolicy, recordingParts, storedPolicy } from '../redaction/recording-policy.ts';
 import {
   defaultMaxDiskBytes,
   resolveCaptureDirectory,

@@ -1,8 +1,8 @@
 import type { Command } from 'commander';
 import type { CheckDocument, CheckFigures } from '../analysis/check-statistics.ts';
 import { parseSlo } from '../analysis/slo.ts';
-import { CHECK_LEVELS, type CheckLevel } from '../core/answer-check.ts';
 import { AppError } from '../core/errors.ts';
+import { CHECK_LEVELS, type CheckLevel } from '../core/run.ts';
 import type { ArenaSetup } from '../replay/check/answer-arena.ts';
 import type { IgnoredPlaces } from '../replay/check/answer-checks.ts';
 import { CheckerThread, type CreateChecker } from '../replay/check/checker-thread.ts';

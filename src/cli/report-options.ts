@@ -1,4 +1,4 @@
-import { Problems } from '../core/problems.ts';
+import { Problems } from '../core/errors.ts';
 import { type DocumentOutput, outputsOf, type RawOutputs } from './document-outputs.ts';
 
 /** What was asked for, as it stands on the command line, in the environment or in a file. */

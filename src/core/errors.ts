@@ -40,3 +40,62 @@ export class AppError extends Error {
 export function reasonOf(thrown: unknown): string {
   return thrown instanceof Error ? thrown.message : String(thrown);
 }
+
+/** Collects what is wrong, so that one start shows everything there is to mend. */
+export class Problems {
+  readonly #messages: string[] = [];
+  readonly #hints = new Set<string>();
+
+  add(message: string, hint: string | null = null): void {
+    this.#messages.push(message);
+    if (hint !== null) this.#hints.add(hint);
+  }
+
+  attempt<T>(parse: () => T, otherwise: T): T {
+    try {
+      return parse();
+    } catch (thrown) {
+      if (!(thrown instanceof AppError) || thrown.code !== 'OPTION_INVALID') throw thrown;
+      this.add(reasonOf(thrown), thrown.hint);
+      return otherwise;
+    }
+  }
+
+  optional<T>(text: string | undefined, parse: (text: string) => T): T | null {
+    return text === undefined ? null : this.attempt<T | null>(() => parse(text), null);
+  }
+
+  throwIfAny(): void {
+    if (this.#messages.length === 0) return;
+    const hint = [...this.#hints].join(' ');
+    throw new AppError('OPTION_INVALID', this.#messages.join('\n'), hint === '' ? {} : { hint });
+  }
+}
+
+/** Why a body is not stored at all. */
+export const BODY_DROP_REASONS = [
+  'truncated',
+  'not_json',
+  'too_deep',
+  'too_large',
+  'unknown_type',
+  'unknown_coding',
+  'bad_coding',
+  'bad_tensors',
+  'bad_event_stream',
+  'bad_multipart',
+  'bad_form',
+  'failed',
+] as const;
+export type BodyDropReason = (typeof BODY_DROP_REASONS)[number];
+
+/** A body that cannot be read for certain; thrown and caught within body redaction, which then drops it. */
+export class UnreadableBody extends Error {
+  readonly reason: BodyDropReason;
+
+  constructor(reason: BodyDropReason) {
+    super(`body cannot be redacted: ${reason}`);
+    this.name = 'UnreadableBody';
+    this.reason = reason;
+  }
+}

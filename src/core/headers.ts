@@ -37,7 +37,7 @@ export interface ResponseHead {
 }
 
 /** The start line of a raw head, without its line end. */
-export function startLineOf(head: Uint8Array): string {
+function startLineOf(head: Uint8Array): string {
   return startLineIn(latin1(head));
 }
 
@@ -66,7 +66,7 @@ export function headerPairOf(line: string): HeaderPair | null {
 }
 
 /** The first line of a request. */
-export type RequestLine = Omit<RequestHead, 'headers'>;
+type RequestLine = Omit<RequestHead, 'headers'>;
 
 /** Splits the raw head of a request that assembly accepted. */
 export function parseRequestHead(head: Uint8Array): RequestHead {

@@ -1,7 +1,7 @@
 import { createHmac, createSecretKey, type Hmac, hash as hashOf, type KeyObject } from 'node:crypto';
 
 /** Bytes of a body hash. Half of SHA-256: no two bodies of a capture will ever share it by chance. */
-export const BODY_HASH_BYTES = 16;
+const BODY_HASH_BYTES = 16;
 /** Bytes of a client or session key. */
 export const IDENTITY_HASH_BYTES = 8;
 /** Bytes of room that `ofRoomy` wants in front of what it hashes: a block of SHA-256, for the key. */

@@ -4,7 +4,7 @@ import type { Exchange, ExchangePayload, ExchangeRow } from './exchange.ts';
 import type { Run, RunTotals, Send } from './run.ts';
 
 /** Where a data plane puts what it saw. One writer, synchronous, group commit inside. */
-export interface ExchangeSink {
+interface ExchangeSink {
   /**
    * Takes an exchange; durable only after the commit that follows. Never throws for a full disk.
    * @returns false when it cannot be stored at all; then the sink has counted it as lost (`encode_failed`)

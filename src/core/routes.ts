@@ -1,4 +1,4 @@
-import { ownText } from './own-text.ts';
+import { ownText } from './text.ts';
 
 /** A request's method and path with its variable parts named, and the model where the path names one. */
 export interface Route {
@@ -7,7 +7,7 @@ export interface Route {
 }
 
 /** Hides the secrets of a request target before it becomes part of a name; `Redaction` does so. */
-export interface NameableTargets {
+interface NameableTargets {
   nameable(target: string): string;
 }
 

@@ -1,5 +1,5 @@
 import type { LossReason, OmissionCause } from './accounting.ts';
-import type { BodyDropReason } from './privacy/unreadable-body.ts';
+import type { BodyDropReason } from './errors.ts';
 
 /** An amount in the two units that the account of a recorder is kept in. */
 export interface StatusTally {

@@ -1,3 +1,4 @@
+import { decodeContent } from '../core/content-coding.ts';
 import {
   type Exchange,
   type ExchangePayload,
@@ -6,7 +7,6 @@ import {
   type Outcome,
 } from '../core/exchange.ts';
 import { buildRequestHead, type HeaderPair, headerValue, parseResponseHead } from '../core/headers.ts';
-import { decodeContent } from '../core/privacy/content-coding.ts';
 import { formatInstantUs, parseInstantUs } from '../core/units.ts';
 import { checkedInstant } from './exact-time.ts';
 import {

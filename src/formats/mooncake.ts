@@ -1,6 +1,6 @@
+import { Problems } from '../core/errors.ts';
 import type { Exchange } from '../core/exchange.ts';
 import { LIMITS } from '../core/limits.ts';
-import { Problems } from '../core/problems.ts';
 import { parseInstantUs, parsePositiveMs } from '../core/units.ts';
 import { ArrivalTimes } from './exact-time.ts';
 import {

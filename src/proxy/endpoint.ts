@@ -1,5 +1,5 @@
 import { AppError } from '../core/errors.ts';
-import { shownUrl } from '../core/shown-url.ts';
+import { shownUrl } from '../core/text.ts';
 import { UNIX_PATH_BYTES } from './unix-socket.ts';
 
 /** Where a socket listens or connects to: a TCP address, or the path of a unix socket. */

@@ -1,11 +1,11 @@
 import type { Loss, Omission, ProtocolUse } from '../core/accounting.ts';
-import { dropReasonOf } from '../core/body-redaction.ts';
 import type { Clock, ClockAnchor } from '../core/clock.ts';
+import { BODY_DROP_REASONS, type BodyDropReason } from '../core/errors.ts';
 import type { Exchange, Message } from '../core/exchange.ts';
 import { LIMITS } from '../core/limits.ts';
 import type { CommitResult, CommittingSink } from '../core/ports.ts';
-import { BODY_DROP_REASONS, type BodyDropReason } from '../core/privacy/unreadable-body.ts';
 import type { RecentExchange, RecordedTraffic } from '../core/status.ts';
+import { dropReasonOf } from '../redaction/body-redaction.ts';
 import { ProtocolCounts, sumOfProtocols } from './protocol-counts.ts';
 import { SecondsCounter, sumOfSeconds } from './seconds-counter.ts';
 

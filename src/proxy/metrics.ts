@@ -1,6 +1,6 @@
 import { type Metric, Registry } from 'prom-client';
 import { LOSS_REASONS, OMISSION_CAUSES } from '../core/accounting.ts';
-import { BODY_DROP_REASONS } from '../core/privacy/unreadable-body.ts';
+import { BODY_DROP_REASONS } from '../core/errors.ts';
 import type { RecorderStatus, SecondsHistogram, StatusTally } from '../core/status.ts';
 import { CONNECTION_FAILURES } from './data-plane.ts';
 import { CODE_CLASSES, METHODS } from './exchange-monitor.ts';

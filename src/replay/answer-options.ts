@@ -1,5 +1,4 @@
-import { AppError } from '../core/errors.ts';
-import type { Problems } from '../core/problems.ts';
+import { AppError, type Problems } from '../core/errors.ts';
 import { type BodyChangeOptions, PIN_MODES } from './body-changes.ts';
 import { CANCEL_POLICIES, type CancelPolicy } from './expected-answer.ts';
 

@@ -1,12 +1,10 @@
-import { EventData } from '../core/event-data.ts';
 import { GapCounts } from '../core/gap-counts.ts';
 import { LIMITS } from '../core/limits.ts';
-import { isEventStream, isJson, isJsonLines, isPlain } from '../core/payload-facts.ts';
 import type { FinishReason } from '../core/run.ts';
-import { ERROR_EVENT } from '../core/stream-error.ts';
-import { holdsContent, isSignOfLife } from '../core/stream-events.ts';
-import { type AnswerForm, AnswerScan } from '../core/stream-timing.ts';
-import { laterUsage, NO_USAGE, type TokenUsage, usageIn } from '../core/token-usage.ts';
+import { isEventStream, isJson, isJsonLines, isPlain } from '../inference/features.ts';
+import { ERROR_EVENT, EventData, holdsContent, isSignOfLife } from '../inference/stream-events.ts';
+import { type AnswerForm, AnswerScan } from '../inference/stream-timing.ts';
+import { laterUsage, NO_USAGE, type TokenUsage, usageIn } from '../inference/token-usage.ts';
 import { type CalledForm, CalledJson, parsedJson } from './called-json.ts';
 import type { ExpectedAnswer } from './expected-answer.ts';
 import { StreamEnd } from './stream-end.ts';

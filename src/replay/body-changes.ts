@@ -1,6 +1,6 @@
 import type { ExchangeRow } from '../core/exchange.ts';
 import { isJsonObject, jsonLastMember, jsonStart, jsonTrue } from '../core/json-cursor.ts';
-import { isPlain } from '../core/payload-facts.ts';
+import { isPlain } from '../inference/features.ts';
 import { withJsonMember } from './json-members.ts';
 import { asksOneAnswer } from './one-answer.ts';
 import type { BuiltRequest } from './request-builder.ts';

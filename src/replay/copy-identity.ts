@@ -7,7 +7,7 @@ import {
   type RequestHead,
 } from '../core/headers.ts';
 import { jsonLastMember, jsonStart } from '../core/json-cursor.ts';
-import type { KeySource } from '../core/key-source.ts';
+import type { KeySource } from '../redaction/identities.ts';
 import { spliceJson } from './json-splice.ts';
 import { newDecimal, newHex, newName, newScalar } from './new-names.ts';
 import { type PerturbedPlace, perturbHeaders, perturbJson } from './perturbation.ts';

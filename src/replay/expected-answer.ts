@@ -1,6 +1,5 @@
 import type { ExchangeRow } from '../core/exchange.ts';
-import { type PayloadApi, payloadApiOf } from '../core/payload-api.ts';
-import { requestFeatures } from '../core/payload-features.ts';
+import { type PayloadApi, payloadApiOf, requestFeatures } from '../inference/features.ts';
 
 /** What is known of an answer before it comes; decided while planning, so that a sender needs no rules. */
 export interface ExpectedAnswer {

@@ -1,7 +1,6 @@
-import { AppError } from '../core/errors.ts';
+import { AppError, type Problems } from '../core/errors.ts';
 import type { ExchangePayload, ExchangeRow } from '../core/exchange.ts';
 import { parseRequestHead } from '../core/headers.ts';
-import type { Problems } from '../core/problems.ts';
 import { pathOf } from '../core/routes.ts';
 import { parseBytes } from '../core/units.ts';
 import { Glob } from './glob.ts';

@@ -1,7 +1,7 @@
 import { isIP } from 'node:net';
-import { addressOf } from '../core/client-address.ts';
 import { AppError } from '../core/errors.ts';
-import { shownUrl } from '../core/shown-url.ts';
+import { shownUrl } from '../core/text.ts';
+import { addressOf } from '../redaction/identities.ts';
 
 /** What stands between several names, for which there would have to be several options. */
 const SEPARATOR = /[\s,;]/;

@@ -1,7 +1,6 @@
-import { AppError, reasonOf } from '../core/errors.ts';
+import { AppError, Problems, reasonOf } from '../core/errors.ts';
 import type { HeaderPair } from '../core/headers.ts';
 import type { TimeRange } from '../core/ports.ts';
-import { Problems } from '../core/problems.ts';
 import { parseCount, parseMultiplier, parseWaitMs } from '../core/units.ts';
 import { parseAddedHeader, parseRemovedHeader, type Secrets } from './added-headers.ts';
 import { type AnswerOptions, type RawAnswerOptions, resolveAnswerOptions } from './answer-options.ts';

@@ -1,8 +1,7 @@
-import type { CheckedSend } from '../core/answer-check.ts';
 import type { Clock } from '../core/clock.ts';
 import type { ExchangeRow } from '../core/exchange.ts';
 import type { CaptureSource, Logger } from '../core/ports.ts';
-import type { Send } from '../core/run.ts';
+import type { CheckedSend, Send } from '../core/run.ts';
 import type { CaptureOverview } from './capture-overview.ts';
 import type { CreateChecker } from './check/checker-thread.ts';
 import type { Engine, EngineOptions } from './engine.ts';

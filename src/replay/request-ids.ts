@@ -5,9 +5,9 @@ import {
   jsonMemberAgain,
   jsonStart,
 } from '../core/json-cursor.ts';
-import { type PayloadApi, payloadApiOf } from '../core/payload-api.ts';
-import { Redaction } from '../core/redaction.ts';
 import { Routes } from '../core/routes.ts';
+import { type PayloadApi, payloadApiOf } from '../inference/features.ts';
+import { Redaction } from '../redaction/redaction.ts';
 import { type JsonScalar, spliceJsonAt } from './json-splice.ts';
 import { newScalar } from './new-names.ts';
 

@@ -1,6 +1,5 @@
-import { AppError } from '../core/errors.ts';
+import { AppError, type Problems } from '../core/errors.ts';
 import { LIMITS } from '../core/limits.ts';
-import type { Problems } from '../core/problems.ts';
 import { parseBytes, parseCount, parsePositiveMs, parseTimeLimitMs } from '../core/units.ts';
 import { SESSION_ORDERS, type SessionOrder } from './session-order.ts';
 

@@ -1,6 +1,5 @@
-import { AppError } from '../core/errors.ts';
+import { AppError, type Problems } from '../core/errors.ts';
 import { LIMITS } from '../core/limits.ts';
-import type { Problems } from '../core/problems.ts';
 import { formatInstantUs, formatMs, parseInstantUs } from '../core/units.ts';
 
 /** One of the processes that together play one plan. */

@@ -1,5 +1,5 @@
 import type { FinishReason } from '../core/run.ts';
-import { tellsOfError } from '../core/stream-error.ts';
+import { tellsOfError } from '../inference/stream-events.ts';
 
 /** The servers' words for why they stopped, in ours. */
 const FINISHES: Readonly<Record<string, FinishReason>> = {

@@ -1,6 +1,6 @@
 import { AppError } from '../core/errors.ts';
 import { LIMITS } from '../core/limits.ts';
-import { shownUrl } from '../core/shown-url.ts';
+import { shownUrl } from '../core/text.ts';
 
 /** Where a replay sends. */
 export interface Target {

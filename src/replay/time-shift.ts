@@ -1,7 +1,6 @@
-import { AppError } from '../core/errors.ts';
+import { AppError, type Problems } from '../core/errors.ts';
 import { recordedArrivalUs } from '../core/exchange.ts';
 import { ANY_MEMBER, parseJsonPointer } from '../core/json-pointer.ts';
-import type { Problems } from '../core/problems.ts';
 import { spliceJson } from './json-splice.ts';
 import { parsedText } from './new-names.ts';
 import type { BuiltRequest } from './request-builder.ts';

@@ -1,5 +1,4 @@
-import { AppError } from '../core/errors.ts';
-import type { Problems } from '../core/problems.ts';
+import { AppError, type Problems } from '../core/errors.ts';
 import { parsePositiveMs } from '../core/units.ts';
 
 /** What was asked for so that the result can be trusted: texts as they stand on the command line. */

@@ -1,4 +1,4 @@
-import type { DayCalendar } from '../core/day-calendar.ts';
+import type { DayCalendar } from '../core/calendar.ts';
 import type { SegmentReader } from './segment-reader.ts';
 import type { HourSummary } from './segment-summary.ts';
 

@@ -1,7 +1,7 @@
 import { readdirSync, statSync } from 'node:fs';
 import { join } from 'node:path';
 import { LOSS_REASONS, type LossReason, OMISSION_CAUSES, type OmissionCause } from '../core/accounting.ts';
-import { DayCalendar } from '../core/day-calendar.ts';
+import { DayCalendar } from '../core/calendar.ts';
 import { AppError } from '../core/errors.ts';
 import type { TimeRange } from '../core/ports.ts';
 import { formatInstantUs } from '../core/units.ts';

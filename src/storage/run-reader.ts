@@ -1,8 +1,7 @@
 import { existsSync, readFileSync } from 'node:fs';
 import { join } from 'node:path';
-import { checkOfWord } from '../core/answer-check.ts';
 import { AppError, reasonOf } from '../core/errors.ts';
-import type { Run, RunTotals, Send, SendAnswer } from '../core/run.ts';
+import { checkOfWord, type Run, type RunTotals, type Send, type SendAnswer } from '../core/run.ts';
 import { type Connection, openForReading } from './database.ts';
 import { ANSWERED_WHOLE, RUN_DATABASE, RUN_FORMAT_VERSION, RUN_SUMMARY } from './run-schema.ts';
 

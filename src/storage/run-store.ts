@@ -1,10 +1,9 @@
 import { chmodSync, closeSync, mkdirSync, openSync, readdirSync, statSync } from 'node:fs';
 import { join } from 'node:path';
-import type { CheckedSend } from '../core/answer-check.ts';
 import { AppError, reasonOf } from '../core/errors.ts';
 import { LIMITS } from '../core/limits.ts';
 import type { RunStore } from '../core/ports.ts';
-import type { Run, RunTotals, Send } from '../core/run.ts';
+import type { CheckedSend, Run, RunTotals, Send } from '../core/run.ts';
 import { type Connection, openForWriting } from './database.ts';
 import { syncPath, writeFileDurably } from './durable-files.ts';
 import { RUN_DATABASE, RUN_FORMAT_VERSION, RUN_SCHEMA, RUN_SUMMARY } from './run-schema.ts';

@@ -1,5 +1,4 @@
-import { type AnswerCheck, checkWord } from '../core/answer-check.ts';
-import type { Send } from '../core/run.ts';
+import { type AnswerCheck, checkWord, type Send } from '../core/run.ts';
 import type { Connection } from './database.ts';
 import { ANSWERED_WHOLE } from './run-schema.ts';
 

@@ -2,8 +2,7 @@ import { describe, expect, test } from 'vitest';
 import type { RunContext } from '../../src/analysis/run-context.ts';
 import { parseSlo } from '../../src/analysis/slo.ts';
 import { exitCodeOf, judge } from '../../src/analysis/verdict.ts';
-import { type AnswerCheck, mismatch, SAME, unchecked } from '../../src/core/answer-check.ts';
-import type { Send } from '../../src/core/run.ts';
+import { type AnswerCheck, mismatch, SAME, type Send, unchecked } from '../../src/core/run.ts';
 import { contextOf, good, late } from '../support/run-contexts.ts';
 
 /** Sends with these checks, so many of each, one after the other. */

@@ -1,7 +1,6 @@
 import fc from 'fast-check';
 import { expect, test } from 'vitest';
-import { Histogram } from '../../src/core/histogram.ts';
-import { PagedHistogram } from '../../src/core/paged-histogram.ts';
+import { Histogram, PagedHistogram } from '../../src/core/histogram.ts';
 
 const PERCENTS = [0, 1, 50, 95, 99, 99.9, 100];
 /** Values near the edges of steps and doublings, and beyond what is counted apart. */

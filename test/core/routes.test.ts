@@ -1,7 +1,7 @@
 import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
-import { Redaction } from '../../src/core/redaction.ts';
 import { Routes, routeOf } from '../../src/core/routes.ts';
+import { Redaction } from '../../src/redaction/redaction.ts';
 
 const redaction = new Redaction();
 

@@ -1,5 +1,5 @@
 import { describe, expect, it } from 'vitest';
-import { shownUrl, withShownUrls } from '../../src/core/shown-url.ts';
+import { shownUrl, withShownUrls } from '../../src/core/text.ts';
 
 describe('shownUrl', () => {
   it.each([

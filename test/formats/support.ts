@@ -5,11 +5,11 @@ import { gzipSync } from 'node:zlib';
 import type { Exchange } from '../../src/core/exchange.ts';
 import { KeyedHash } from '../../src/core/keyed-hash.ts';
 import { SeededRandom } from '../../src/core/random.ts';
-import { Redaction } from '../../src/core/redaction.ts';
 import { ArrivalImport } from '../../src/formats/arrivals.ts';
 import { parseImportOptions, type RawImportOptions } from '../../src/formats/import-options.ts';
 import type { ArrivalTally, ImportSource, OpenImport } from '../../src/formats/import-source.ts';
 import { type BodyRequest, loadPayloads, type PayloadPool } from '../../src/formats/payloads.ts';
+import { Redaction } from '../../src/redaction/redaction.ts';
 import { temporaryDirectory } from '../support/temp-dir.ts';
 
 /** A signal that nobody aborts. */

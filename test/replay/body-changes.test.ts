@@ -1,7 +1,7 @@
 import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
 import type { ExchangeRow } from '../../src/core/exchange.ts';
-import { FACT_BYTES } from '../../src/core/payload-features.ts';
+import { FACT_BYTES } from '../../src/inference/features.ts';
 import { BodyChanges, type PinMode } from '../../src/replay/body-changes.ts';
 import { withJsonMember } from '../../src/replay/json-members.ts';
 import { exchangeRow } from '../support/exchange-row.ts';

@@ -1,7 +1,7 @@
 import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
 import type { HeaderPair } from '../../src/core/headers.ts';
-import { parseKeySources } from '../../src/core/key-source.ts';
+import { parseKeySources } from '../../src/redaction/identities.ts';
 import { CopyIdentity, type PlayedAs } from '../../src/replay/copy-identity.ts';
 import { spliceJson } from '../../src/replay/json-splice.ts';
 import { newName } from '../../src/replay/new-names.ts';

@@ -1,7 +1,7 @@
 import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
+import { Problems } from '../../src/core/errors.ts';
 import type { ExchangeRow } from '../../src/core/exchange.ts';
-import { Problems } from '../../src/core/problems.ts';
 import {
   assertRecorders,
   describeFilters,

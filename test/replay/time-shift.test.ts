@@ -1,5 +1,5 @@
 import { expect, test } from 'vitest';
-import { Problems } from '../../src/core/problems.ts';
+import { Problems } from '../../src/core/errors.ts';
 import type { BuiltRequest } from '../../src/replay/request-builder.ts';
 import type { PlannedSend } from '../../src/replay/schedule.ts';
 import { parseTimePlaces, TimeShift } from '../../src/replay/time-shift.ts';

@@ -1,7 +1,7 @@
 import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
-import { DayCalendar } from '../../src/core/day-calendar.ts';
-import { Problems } from '../../src/core/problems.ts';
+import { DayCalendar } from '../../src/core/calendar.ts';
+import { Problems } from '../../src/core/errors.ts';
 import { formatInstantUs } from '../../src/core/units.ts';
 import type { CaptureOverview, SecondSums } from '../../src/replay/capture-overview.ts';
 import { chooseWindow } from '../../src/replay/window.ts';

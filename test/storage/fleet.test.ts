@@ -1,8 +1,8 @@
 import { cpSync, renameSync, rmSync } from 'node:fs';
 import { join } from 'node:path';
 import { describe, expect, it } from 'vitest';
+import { DayCalendar } from '../../src/core/calendar.ts';
 import { systemClock } from '../../src/core/clock.ts';
-import { DayCalendar } from '../../src/core/day-calendar.ts';
 import { segmentsOf } from '../../src/storage/capture-directory.ts';
 import { CaptureWriter } from '../../src/storage/capture-writer.ts';
 import { inspectCapture, inspectCaptures } from '../../src/storage/inspection.ts';

@@ -1,5 +1,5 @@
 import { expect, test } from 'vitest';
-import { DayCalendar } from '../../src/core/day-calendar.ts';
+import { DayCalendar } from '../../src/core/calendar.ts';
 import { inspectCapture, inspectCaptures, surveyCapture } from '../../src/storage/inspection.ts';
 import { captureOf } from '../support/captures.ts';
 import { exchangeOf, TEST_EPOCH_US } from '../support/exchanges.ts';

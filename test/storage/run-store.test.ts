@@ -3,16 +3,18 @@ import { join } from 'node:path';
 import Database from 'better-sqlite3';
 import fc from 'fast-check';
 import { describe, expect, test } from 'vitest';
+import { AppError } from '../../src/core/errors.ts';
 import {
   type AnswerCheck,
+  FINISH_REASONS,
   MISMATCH_KINDS,
   mismatch,
   SAME,
+  SEND_ERRORS,
+  type Send,
   UNCHECKED_REASONS,
   unchecked,
-} from '../../src/core/answer-check.ts';
-import { AppError } from '../../src/core/errors.ts';
-import { FINISH_REASONS, SEND_ERRORS, type Send } from '../../src/core/run.ts';
+} from '../../src/core/run.ts';
 import { RunReader } from '../../src/storage/run-reader.ts';
 import { SqliteRunStore } from '../../src/storage/run-store.ts';
 import { failed, refused, run, send } from '../support/sends.ts';

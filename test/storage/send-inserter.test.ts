@@ -1,8 +1,7 @@
 import { join } from 'node:path';
 import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
-import { SAME } from '../../src/core/answer-check.ts';
-import type { Send } from '../../src/core/run.ts';
+import { SAME, type Send } from '../../src/core/run.ts';
 import { RunReader } from '../../src/storage/run-reader.ts';
 import { SqliteRunStore } from '../../src/storage/run-store.ts';
 import { refused, run, send } from '../support/sends.ts';

@@ -1,6 +1,6 @@
-import { type BodyAbout, BodyRedaction, type RedactedBody } from '../../src/core/body-redaction.ts';
-import { parseBodyRules } from '../../src/core/body-rules.ts';
 import { KeyedHash } from '../../src/core/keyed-hash.ts';
+import { type BodyAbout, BodyRedaction, type RedactedBody } from '../../src/redaction/body-redaction.ts';
+import { parseBodyRules } from '../../src/redaction/body-rules.ts';
 
 const ABOUT_JSON: BodyAbout = {
   contentType: 'application/json',

@@ -1,6 +1,6 @@
 import { expect } from 'vitest';
 import { parseRequestHead } from '../../src/core/headers.ts';
-import { Redaction } from '../../src/core/redaction.ts';
+import { Redaction } from '../../src/redaction/redaction.ts';
 
 const redaction = new Redaction();
 

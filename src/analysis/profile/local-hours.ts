@@ -1,5 +1,5 @@
+import { ZoneDays } from '../../core/calendar.ts';
 import type { TimeRange } from '../../core/ports.ts';
-import { ZoneDays } from '../../core/zone-days.ts';
 
 /** A day of a time zone, hour by hour. */
 export interface LocalDay {

@@ -1,4 +1,4 @@
-import { PagedHistogram } from '../../core/paged-histogram.ts';
+import { PagedHistogram } from '../../core/histogram.ts';
 
 const NS_PER_S = 1e9;
 const NS_PER_MS = 1e6;

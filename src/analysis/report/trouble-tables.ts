@@ -1,4 +1,4 @@
-import { MISMATCH_KINDS, UNCHECKED_REASONS, UNCHECKED_TEXTS } from '../../core/answer-check.ts';
+import { MISMATCH_KINDS, UNCHECKED_REASONS, UNCHECKED_TEXTS } from '../../core/run.ts';
 import type { ErrorLine, ReportDocument } from './report-document.ts';
 import { columnsOf, type ReportTable } from './report-table.ts';
 import { NONE, numberText, shareText } from './value-text.ts';

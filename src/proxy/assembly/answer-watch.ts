@@ -1,9 +1,8 @@
-import type { Framing } from '../../core/http1/framing.ts';
-import type { ScannedResponse } from '../../core/http1/head-scan.ts';
-import type { BodyTaker } from '../../core/http1/message-reader.ts';
-import type { PayloadApi } from '../../core/payload-api.ts';
-import { isEventStream, isJson, isJsonLines, isPlain } from '../../core/payload-facts.ts';
-import { type AnswerForm, AnswerScan } from '../../core/stream-timing.ts';
+import type { Framing } from '../../http1/framing.ts';
+import type { ScannedResponse } from '../../http1/heads.ts';
+import type { BodyTaker } from '../../http1/message-reader.ts';
+import { isEventStream, isJson, isJsonLines, isPlain, type PayloadApi } from '../../inference/features.ts';
+import { type AnswerForm, AnswerScan } from '../../inference/stream-timing.ts';
 import type { BodyCollector } from './body.ts';
 
 /** What a response says that it is; null for anything else. */

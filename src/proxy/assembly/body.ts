@@ -1,7 +1,7 @@
 import type { Body } from '../../core/exchange.ts';
-import type { AssemblyBudget } from '../../core/http1/budget.ts';
 import { HASH_ROOM_BYTES, type KeyedHash, type RunningHash } from '../../core/keyed-hash.ts';
 import { LIMITS } from '../../core/limits.ts';
+import type { AssemblyBudget } from '../../http1/budget.ts';
 import { KeptPrefix } from './kept-prefix.ts';
 
 /** A body up to here that is kept whole is hashed in one call when it ends; past it, as it comes. */

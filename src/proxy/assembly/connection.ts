@@ -1,5 +1,5 @@
 import type { LossReason } from '../../core/accounting.ts';
-import { isRequestLine } from '../../core/http1/head-scan.ts';
+import { isRequestLine } from '../../http1/heads.ts';
 import type { CloseCause } from '../frames.ts';
 import type { AssemblyContext, ConnectionOptions } from './options.ts';
 import { Pairing, type Stop } from './pairing.ts';

@@ -1,8 +1,8 @@
 import type { OmissionCause } from '../../core/accounting.ts';
-import type { HeadKey } from '../../core/exchange-keys.ts';
-import type { ScannedRequest } from '../../core/http1/head-scan.ts';
-import { type PayloadApi, payloadApiOf } from '../../core/payload-api.ts';
 import type { Route } from '../../core/routes.ts';
+import type { ScannedRequest } from '../../http1/heads.ts';
+import { type PayloadApi, payloadApiOf } from '../../inference/features.ts';
+import type { HeadKey } from '../../redaction/identities.ts';
 import type { AssemblyContext } from './options.ts';
 
 /** What a request's head alone decides; the same for all requests with the same head. */

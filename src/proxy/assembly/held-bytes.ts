@@ -1,5 +1,5 @@
-import type { AssemblyBudget } from '../../core/http1/budget.ts';
 import { LIMITS } from '../../core/limits.ts';
+import type { AssemblyBudget } from '../../http1/budget.ts';
 
 /** Client bytes that came while it was undecided whether they are HTTP. */
 export interface HeldPiece {

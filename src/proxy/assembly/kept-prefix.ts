@@ -1,6 +1,6 @@
-import type { AssemblyBudget } from '../../core/http1/budget.ts';
 import { HASH_ROOM_BYTES, type RunningHash } from '../../core/keyed-hash.ts';
 import { giveBack } from '../../core/spent-memory.ts';
+import type { AssemblyBudget } from '../../http1/budget.ts';
 
 /** Blocks of what has no announced length, or not much of it yet, double between these. */
 const FIRST_BLOCK_BYTES = 4 * 1024;

@@ -1,12 +1,7 @@
-import { type Framing, requestFraming, responseFraming } from '../../core/http1/framing.ts';
-import {
-  type ScannedRequest,
-  type ScannedResponse,
-  scanRequest,
-  scanResponse,
-} from '../../core/http1/head-scan.ts';
-import type { RedactedBytes } from '../../core/redaction.ts';
 import type { Route, Routes } from '../../core/routes.ts';
+import { type Framing, requestFraming, responseFraming } from '../../http1/framing.ts';
+import { type ScannedRequest, type ScannedResponse, scanRequest, scanResponse } from '../../http1/heads.ts';
+import type { RedactedBytes } from '../../redaction/redaction.ts';
 import { type AnswerType, answerType } from './answer-watch.ts';
 import type { HeadJudgement } from './head-judgement.ts';
 

@@ -1,7 +1,7 @@
-import { type BodyAbout, type BodyRedaction, dropNote } from '../../core/body-redaction.ts';
 import type { Body, Message } from '../../core/exchange.ts';
-import type { HeadFields } from '../../core/http1/head-scan.ts';
-import type { RedactedBytes } from '../../core/redaction.ts';
+import type { HeadFields } from '../../http1/heads.ts';
+import { type BodyAbout, type BodyRedaction, dropNote } from '../../redaction/body-redaction.ts';
+import type { RedactedBytes } from '../../redaction/redaction.ts';
 import type { BodyCollector } from './body.ts';
 
 /** A request or response while it is being read. */

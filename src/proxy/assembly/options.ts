@@ -1,14 +1,14 @@
 import type { LossReason } from '../../core/accounting.ts';
-import type { BodyRedaction } from '../../core/body-redaction.ts';
-import type { ExchangeKeys } from '../../core/exchange-keys.ts';
-import type { AssemblyBudget } from '../../core/http1/budget.ts';
 import type { KeyedHash } from '../../core/keyed-hash.ts';
-import type { BodyPolicy, Selection } from '../../core/recording-policy.ts';
-import type { Redaction } from '../../core/redaction.ts';
+import type { AssemblyBudget } from '../../http1/budget.ts';
+import type { BodyRedaction } from '../../redaction/body-redaction.ts';
+import type { ExchangeKeys } from '../../redaction/identities.ts';
+import type { BodyPolicy, Selection } from '../../redaction/recording-policy.ts';
+import type { Redaction } from '../../redaction/redaction.ts';
 import type { KnownHeads } from './known-heads.ts';
 import type { Settlement } from './settlement.ts';
 
-export type { BodyPolicy } from '../../core/recording-policy.ts';
+export type { BodyPolicy } from '../../redaction/recording-policy.ts';
 
 /** What all assemblies of one recorder share. */
 export interface AssemblyContext {

@@ -1,6 +1,6 @@
-import { HTTP2_PREFACE_LINE, isRequestLine, isStatusLine } from '../../core/http1/head-scan.ts';
-import { type MessagePlan, MessageReader } from '../../core/http1/message-reader.ts';
 import { LIMITS } from '../../core/limits.ts';
+import { HTTP2_PREFACE_LINE, isRequestLine, isStatusLine } from '../../http1/heads.ts';
+import { type MessagePlan, MessageReader } from '../../http1/message-reader.ts';
 import { HeldBytes } from './held-bytes.ts';
 import { type ExchangeOrigin, type FirstEnd, OpenExchange } from './open-exchange.ts';
 import type { AssemblyContext } from './options.ts';

@@ -1,8 +1,13 @@
-import type { ExchangeKeys } from '../../core/exchange-keys.ts';
-import type { ScannedRequest } from '../../core/http1/head-scan.ts';
-import { isPlain, modelOfJson } from '../../core/payload-facts.ts';
-import { modelOfForm, type RequestFeatures, requestFeatures } from '../../core/payload-features.ts';
 import type { Route } from '../../core/routes.ts';
+import type { ScannedRequest } from '../../http1/heads.ts';
+import {
+  isPlain,
+  modelOfForm,
+  modelOfJson,
+  type RequestFeatures,
+  requestFeatures,
+} from '../../inference/features.ts';
+import type { ExchangeKeys } from '../../redaction/identities.ts';
 import type { HeadJudgement } from './head-judgement.ts';
 
 /** What the facts of a request are read from. */

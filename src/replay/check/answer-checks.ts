@@ -1,16 +1,17 @@
 import { setTimeout } from 'node:timers/promises';
-import {
-  type CheckedSend,
-  mismatch,
-  SAME,
-  type UncheckedReason,
-  unchecked,
-} from '../../core/answer-check.ts';
 import type { ExchangeRow } from '../../core/exchange.ts';
 import { LIMITS } from '../../core/limits.ts';
 import { NumberMap } from '../../core/number-map.ts';
 import type { Logger } from '../../core/ports.ts';
-import type { Send, SendAnswer } from '../../core/run.ts';
+import {
+  type CheckedSend,
+  mismatch,
+  SAME,
+  type Send,
+  type SendAnswer,
+  type UncheckedReason,
+  unchecked,
+} from '../../core/run.ts';
 import type { PlannedRequest } from '../plan.ts';
 import type { SendResult } from '../send-result.ts';
 import { AnswerArena, type ArenaSetup } from './answer-arena.ts';

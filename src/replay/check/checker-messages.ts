@@ -1,4 +1,4 @@
-import type { AnswerCheck } from '../../core/answer-check.ts';
+import type { AnswerCheck } from '../../core/run.ts';
 import type { AnswerToCheck } from './answer-to-check.ts';
 
 /** To the checker: answers of one batch, in no order that matters. */

@@ -1,6 +1,6 @@
-import { type AnswerCheck, unchecked } from '../../core/answer-check.ts';
 import { AppError } from '../../core/errors.ts';
 import { type ExchangePayload, wholePayload } from '../../core/exchange.ts';
+import { type AnswerCheck, unchecked } from '../../core/run.ts';
 import type { AnswerArena } from './answer-arena.ts';
 import type { AnswerToCheck, KeptAnswer } from './answer-to-check.ts';
 import type { FromChecker } from './checker-messages.ts';

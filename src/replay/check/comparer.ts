@@ -1,11 +1,10 @@
-import { type AnswerCheck, mismatch, SAME, unchecked } from '../../core/answer-check.ts';
-import { dropReasonOf } from '../../core/body-redaction.ts';
+import { decodeContent } from '../../core/content-coding.ts';
+import { UnreadableBody } from '../../core/errors.ts';
 import type { Body, ExchangePayload, Message } from '../../core/exchange.ts';
 import { headerPairsOf, headerValue } from '../../core/headers.ts';
-import { payloadApiOf } from '../../core/payload-api.ts';
-import { isEventStream, isJson, isJsonLines } from '../../core/payload-facts.ts';
-import { decodeContent } from '../../core/privacy/content-coding.ts';
-import { UnreadableBody } from '../../core/privacy/unreadable-body.ts';
+import { type AnswerCheck, mismatch, SAME, unchecked } from '../../core/run.ts';
+import { isEventStream, isJson, isJsonLines, payloadApiOf } from '../../inference/features.ts';
+import { dropReasonOf } from '../../redaction/body-redaction.ts';
 import type { AnswerToCheck as Answer, KeptAnswer } from './answer-to-check.ts';
 import { documentCheck } from './document-check.ts';
 import { asksForLikeliest, generatesText, servesAnyModel } from './generated.ts';

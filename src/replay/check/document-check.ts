@@ -1,9 +1,9 @@
-import { type AnswerCheck, mismatch, SAME, unchecked } from '../../core/answer-check.ts';
+import { UnreadableBody } from '../../core/errors.ts';
 import { LIMITS } from '../../core/limits.ts';
-import { isJson } from '../../core/payload-facts.ts';
-import type { PointerState } from '../../core/privacy/pointer-states.ts';
-import { UnreadableBody } from '../../core/privacy/unreadable-body.ts';
-import { usageIn } from '../../core/token-usage.ts';
+import { type AnswerCheck, mismatch, SAME, unchecked } from '../../core/run.ts';
+import { isJson } from '../../inference/features.ts';
+import { usageIn } from '../../inference/token-usage.ts';
+import type { PointerState } from '../../redaction/pointer-states.ts';
 import { parseExactly } from './exact-json.ts';
 import { finishesOf, holdsGeneratedText, outlineOf, saidOtherwise } from './generated.ts';
 import { jsonDifference } from './json-difference.ts';

@@ -1,6 +1,6 @@
 import { isJsonObject, jsonMember, jsonNumber, jsonStart, jsonTrue } from '../../core/json-cursor.ts';
-import type { PointerState } from '../../core/privacy/pointer-states.ts';
 import type { FinishReason } from '../../core/run.ts';
+import type { PointerState } from '../../redaction/pointer-states.ts';
 import { StreamEnd } from '../stream-end.ts';
 import { placeAt } from './places.ts';
 

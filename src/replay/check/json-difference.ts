@@ -1,6 +1,6 @@
+import { UnreadableBody } from '../../core/errors.ts';
 import { LIMITS } from '../../core/limits.ts';
-import type { PointerState } from '../../core/privacy/pointer-states.ts';
-import { UnreadableBody } from '../../core/privacy/unreadable-body.ts';
+import type { PointerState } from '../../redaction/pointer-states.ts';
 import type { CheckTolerance } from './options.ts';
 import { placeOf } from './places.ts';
 

@@ -1,7 +1,6 @@
-import { CHECK_LEVELS, type CheckLevel } from '../../core/answer-check.ts';
-import { AppError } from '../../core/errors.ts';
+import { AppError, type Problems } from '../../core/errors.ts';
 import { parseJsonPointer } from '../../core/json-pointer.ts';
-import type { Problems } from '../../core/problems.ts';
+import { CHECK_LEVELS, type CheckLevel } from '../../core/run.ts';
 
 /** What was asked for about comparing answers: texts as they stand on the command line. */
 export interface RawCheckOptions {

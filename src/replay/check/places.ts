@@ -1,6 +1,6 @@
-import type { PayloadApi } from '../../core/payload-api.ts';
-import { PointerState } from '../../core/privacy/pointer-states.ts';
-import type { Treatment } from '../../core/privacy/treatment.ts';
+import type { PayloadApi } from '../../inference/features.ts';
+import type { Treatment } from '../../redaction/body-rules.ts';
+import { PointerState } from '../../redaction/pointer-states.ts';
 
 /** Whose answers they are, as far as it is known. */
 export type AnswerApi = PayloadApi | 'other';

@@ -1,6 +1,12 @@
-import { type AnswerCheck, mismatch, SAME, unchecked } from '../../core/answer-check.ts';
-import type { PointerState } from '../../core/privacy/pointer-states.ts';
-import type { FinishReason, SendAnswer } from '../../core/run.ts';
+import {
+  type AnswerCheck,
+  type FinishReason,
+  mismatch,
+  SAME,
+  type SendAnswer,
+  unchecked,
+} from '../../core/run.ts';
+import type { PointerState } from '../../redaction/pointer-states.ts';
 import { AnswerReader } from '../answer-reader.ts';
 import { placeAt } from './places.ts';
 

@@ -1,7 +1,6 @@
-import type { AnswerCheck } from '../../core/answer-check.ts';
-import { mismatch } from '../../core/answer-check.ts';
-import type { PointerState } from '../../core/privacy/pointer-states.ts';
-import { UnreadableBody } from '../../core/privacy/unreadable-body.ts';
+import { UnreadableBody } from '../../core/errors.ts';
+import { type AnswerCheck, mismatch } from '../../core/run.ts';
+import type { PointerState } from '../../redaction/pointer-states.ts';
 import { isNearFloat, type JsonComparison } from './json-difference.ts';
 import type { CheckTolerance } from './options.ts';
 import { placeAt } from './places.ts';

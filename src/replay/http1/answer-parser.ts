@@ -1,8 +1,8 @@
-import { AssemblyBudget } from '../../core/http1/budget.ts';
-import { type Framing, responseFraming } from '../../core/http1/framing.ts';
-import { isStatusLine, scanResponse } from '../../core/http1/head-scan.ts';
-import { type BodyTaker, type MessagePlan, MessageReader } from '../../core/http1/message-reader.ts';
 import { LIMITS } from '../../core/limits.ts';
+import { AssemblyBudget } from '../../http1/budget.ts';
+import { type Framing, responseFraming } from '../../http1/framing.ts';
+import { isStatusLine, scanResponse } from '../../http1/heads.ts';
+import { type BodyTaker, type MessagePlan, MessageReader } from '../../http1/message-reader.ts';
 import type { AnswerHead } from '../answer-reader.ts';
 
 /** What an answer is told to, piece by piece. */

@@ -1,5 +1,5 @@
-import { parseKeySources } from '../../core/key-source.ts';
 import type { CaptureSource, TimeRange } from '../../core/ports.ts';
+import { parseKeySources } from '../../redaction/identities.ts';
 import { type Arrival, arrivalsOf } from '../arrival.ts';
 import type { CaptureOverview } from '../capture-overview.ts';
 import { CopyIdentity, type PlayedAs } from '../copy-identity.ts';

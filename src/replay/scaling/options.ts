@@ -1,5 +1,4 @@
-import { AppError } from '../../core/errors.ts';
-import type { Problems } from '../../core/problems.ts';
+import { AppError, type Problems } from '../../core/errors.ts';
 import { parseDurationMs, parseShare } from '../../core/units.ts';
 import { type PerturbedPlace, parsePerturbedPlace } from '../perturbation.ts';
 import { parseStages, RateCurve, type Stage } from '../stages.ts';

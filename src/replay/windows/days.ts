@@ -1,4 +1,4 @@
-import { DayCalendar } from '../../core/day-calendar.ts';
+import { DayCalendar } from '../../core/calendar.ts';
 import { AppError } from '../../core/errors.ts';
 import type { TimeRange } from '../../core/ports.ts';
 import { parseInstantUs } from '../../core/units.ts';

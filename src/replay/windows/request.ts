@@ -1,5 +1,4 @@
-import { AppError } from '../../core/errors.ts';
-import type { Problems } from '../../core/problems.ts';
+import { AppError, type Problems } from '../../core/errors.ts';
 import { parseCount, parseInstantUs, parsePositiveMs } from '../../core/units.ts';
 import { calendarOf, rangeOfDay } from './days.ts';
 import type { SearchKind } from './search.ts';

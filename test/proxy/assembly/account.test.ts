@@ -1,10 +1,9 @@
 import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
 import { OMISSION_CAUSES } from '../../../src/core/accounting.ts';
-import { ExchangeKeys } from '../../../src/core/exchange-keys.ts';
-import { AssemblyBudget } from '../../../src/core/http1/budget.ts';
-import { Sampling } from '../../../src/core/sampling.ts';
-import { SkipRules } from '../../../src/core/skip-rules.ts';
+import { AssemblyBudget } from '../../../src/http1/budget.ts';
+import { ExchangeKeys } from '../../../src/redaction/identities.ts';
+import { Sampling, SkipRules } from '../../../src/redaction/recording-policy.ts';
 import { Feed, HASH, latin1 } from './harness.ts';
 
 /** One exchange as it is on the wire, and what must be read from it. */

@@ -1,6 +1,6 @@
 import { describe, expect, it } from 'vitest';
-import { AssemblyBudget } from '../../../src/core/http1/budget.ts';
 import { LIMITS } from '../../../src/core/limits.ts';
+import { AssemblyBudget } from '../../../src/http1/budget.ts';
 import type { BodyPolicy } from '../../../src/proxy/assembly/options.ts';
 import { Feed, HASH, latin1 } from './harness.ts';
 

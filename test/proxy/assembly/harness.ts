@@ -1,21 +1,20 @@
 import type { LossReason } from '../../../src/core/accounting.ts';
-import { BodyRedaction } from '../../../src/core/body-redaction.ts';
-import { NO_BODY_RULES } from '../../../src/core/body-rules.ts';
 import type { Exchange } from '../../../src/core/exchange.ts';
-import { ExchangeKeys } from '../../../src/core/exchange-keys.ts';
 import { parseRequestHead, parseResponseHead } from '../../../src/core/headers.ts';
-import { AssemblyBudget } from '../../../src/core/http1/budget.ts';
 import { KeyedHash } from '../../../src/core/keyed-hash.ts';
 import { LIMITS } from '../../../src/core/limits.ts';
-import { Redaction } from '../../../src/core/redaction.ts';
 import { Routes } from '../../../src/core/routes.ts';
-import { Sampling } from '../../../src/core/sampling.ts';
-import { SkipRules } from '../../../src/core/skip-rules.ts';
+import { AssemblyBudget } from '../../../src/http1/budget.ts';
 import { ConnectionAssembly } from '../../../src/proxy/assembly/connection.ts';
 import { KnownHeads } from '../../../src/proxy/assembly/known-heads.ts';
 import type { AssemblyContext, ResyncStart } from '../../../src/proxy/assembly/options.ts';
 import type { Settlement } from '../../../src/proxy/assembly/settlement.ts';
 import type { CloseCause } from '../../../src/proxy/frames.ts';
+import { BodyRedaction } from '../../../src/redaction/body-redaction.ts';
+import { NO_BODY_RULES } from '../../../src/redaction/body-rules.ts';
+import { ExchangeKeys } from '../../../src/redaction/identities.ts';
+import { Sampling, SkipRules } from '../../../src/redaction/recording-policy.ts';
+import { Redaction } from '../../../src/redaction/redaction.ts';
 
 export const HASH = new KeyedHash(Buffer.alloc(32, 7));
 /** Monotonic zero of the tests is this epoch. */

@@ -1,7 +1,7 @@
 import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
 import type { Exchange } from '../../../src/core/exchange.ts';
-import { DEFAULT_RECORDING_POLICY, recordingParts } from '../../../src/core/recording-policy.ts';
+import { DEFAULT_RECORDING_POLICY, recordingParts } from '../../../src/redaction/recording-policy.ts';
 import { Feed, HASH, latin1 } from './harness.ts';
 
 interface Passed {

@@ -1,7 +1,7 @@
 import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
-import { AssemblyBudget } from '../../../src/core/http1/budget.ts';
 import { HASH_ROOM_BYTES } from '../../../src/core/keyed-hash.ts';
+import { AssemblyBudget } from '../../../src/http1/budget.ts';
 import { KeptPrefix } from '../../../src/proxy/assembly/kept-prefix.ts';
 import { HASH } from './harness.ts';
 

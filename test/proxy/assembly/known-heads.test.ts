@@ -1,7 +1,7 @@
 import { describe, expect, it } from 'vitest';
-import { Redaction } from '../../../src/core/redaction.ts';
 import { Routes } from '../../../src/core/routes.ts';
 import { KnownHeads } from '../../../src/proxy/assembly/known-heads.ts';
+import { Redaction } from '../../../src/redaction/redaction.ts';
 
 const request = (path: string, ...lines: string[]) =>
   Buffer.from([`POST ${path} HTTP/1.1`, 'Host: h', ...lines, '', ''].join('\r\n'));

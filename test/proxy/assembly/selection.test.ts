@@ -1,11 +1,10 @@
 import { gzipSync } from 'node:zlib';
 import { describe, expect, it } from 'vitest';
-import { BodyRedaction } from '../../../src/core/body-redaction.ts';
-import { parseBodyRules } from '../../../src/core/body-rules.ts';
-import { ExchangeKeys } from '../../../src/core/exchange-keys.ts';
-import { AssemblyBudget } from '../../../src/core/http1/budget.ts';
-import { Sampling } from '../../../src/core/sampling.ts';
-import { SkipRules } from '../../../src/core/skip-rules.ts';
+import { AssemblyBudget } from '../../../src/http1/budget.ts';
+import { BodyRedaction } from '../../../src/redaction/body-redaction.ts';
+import { parseBodyRules } from '../../../src/redaction/body-rules.ts';
+import { ExchangeKeys } from '../../../src/redaction/identities.ts';
+import { Sampling, SkipRules } from '../../../src/redaction/recording-policy.ts';
 import { Feed, HASH, latin1 } from './harness.ts';
 
 const OK = 'HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok';

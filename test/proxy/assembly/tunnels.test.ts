@@ -1,6 +1,6 @@
 import { describe, expect, it } from 'vitest';
-import { AssemblyBudget } from '../../../src/core/http1/budget.ts';
 import { LIMITS } from '../../../src/core/limits.ts';
+import { AssemblyBudget } from '../../../src/http1/budget.ts';
 import { Feed } from './harness.ts';
 
 const UPGRADE = 'GET /chat HTTP/1.1\r\nHost: m\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\r\n';

@@ -1,7 +1,6 @@
 import { describe, expect, test } from 'vitest';
-import { type CheckedSend, type CheckLevel, checkWord } from '../../../src/core/answer-check.ts';
 import { LIMITS } from '../../../src/core/limits.ts';
-import type { Send } from '../../../src/core/run.ts';
+import { type CheckedSend, type CheckLevel, checkWord, type Send } from '../../../src/core/run.ts';
 import { AnswerArena } from '../../../src/replay/check/answer-arena.ts';
 import { AnswerChecks } from '../../../src/replay/check/answer-checks.ts';
 import type { AnswerToCheck, HeldAnswer } from '../../../src/replay/check/answer-to-check.ts';

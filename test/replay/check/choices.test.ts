@@ -1,6 +1,5 @@
 import { describe, expect, test } from 'vitest';
-import { checkWord } from '../../../src/core/answer-check.ts';
-import type { FinishReason } from '../../../src/core/run.ts';
+import { checkWord, type FinishReason } from '../../../src/core/run.ts';
 import { AnswerComparer } from '../../../src/replay/check/comparer.ts';
 import { CHECK_TOLERANCE } from '../../../src/replay/check/options.ts';
 import { type StreamFacts, streamFactsOf } from '../../../src/replay/check/stream-check.ts';

@@ -1,5 +1,5 @@
 import { describe, expect, test } from 'vitest';
-import { Problems } from '../../../src/core/problems.ts';
+import { Problems } from '../../../src/core/errors.ts';
 import { CHECK_TOLERANCE, type RawCheckOptions, resolveCheck } from '../../../src/replay/check/options.ts';
 
 function resolved(raw: RawCheckOptions) {

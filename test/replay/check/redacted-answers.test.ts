@@ -1,7 +1,7 @@
 import fc from 'fast-check';
 import { expect, test } from 'vitest';
-import { BodyRedaction } from '../../../src/core/body-redaction.ts';
-import { BODY_ACTIONS } from '../../../src/core/body-rules.ts';
+import { BodyRedaction } from '../../../src/redaction/body-redaction.ts';
+import { BODY_ACTIONS } from '../../../src/redaction/body-rules.ts';
 import { AnswerComparer } from '../../../src/replay/check/comparer.ts';
 import { CHECK_TOLERANCE } from '../../../src/replay/check/options.ts';
 import { responseMessage, testHash, wholeBody } from '../../support/exchanges.ts';

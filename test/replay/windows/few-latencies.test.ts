@@ -1,5 +1,5 @@
 import { expect, it } from 'vitest';
-import { Problems } from '../../../src/core/problems.ts';
+import { Problems } from '../../../src/core/errors.ts';
 import { formatInstantUs } from '../../../src/core/units.ts';
 import type { SecondSums } from '../../../src/replay/capture-overview.ts';
 import { chooseWindow } from '../../../src/replay/window.ts';

@@ -1,9 +1,9 @@
-import { EventData } from '../../../core/event-data.ts';
+import { decodeContent } from '../../../core/content-coding.ts';
+import { UnreadableBody } from '../../../core/errors.ts';
 import type { ExchangePayload } from '../../../core/exchange.ts';
 import { headerPairsOf } from '../../../core/headers.ts';
-import { isEventStream, isJson, isJsonLines } from '../../../core/payload-facts.ts';
-import { decodeContent } from '../../../core/privacy/content-coding.ts';
-import { UnreadableBody } from '../../../core/privacy/unreadable-body.ts';
+import { isEventStream, isJson, isJsonLines } from '../../../inference/features.ts';
+import { EventData } from '../../../inference/stream-events.ts';
 import { estimatedTokens } from './prompt.ts';
 import { member } from './readable-request.ts';
 

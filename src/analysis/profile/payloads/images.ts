@@ -1,5 +1,5 @@
-import { boundaryOf, partsOf } from '../../../core/privacy/multipart-form.ts';
-import { UnreadableBody } from '../../../core/privacy/unreadable-body.ts';
+import { UnreadableBody } from '../../../core/errors.ts';
+import { boundaryOf, partsOf } from '../../../core/multipart.ts';
 import { type ImageHeader, imageHeader } from './image-header.ts';
 import { member, type ReadableRequest } from './readable-request.ts';
 

@@ -1,6 +1,5 @@
 import type { ExchangePayload } from '../../../core/exchange.ts';
-import { payloadApiOf } from '../../../core/payload-api.ts';
-import { requestFeatures } from '../../../core/payload-features.ts';
+import { payloadApiOf, requestFeatures } from '../../../inference/features.ts';
 import { type Distribution, distributionOf } from '../distribution.ts';
 import { LazyHistogram } from '../lazy-histogram.ts';
 import { answerTokens } from './answer-tokens.ts';

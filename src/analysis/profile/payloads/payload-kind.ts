@@ -1,4 +1,4 @@
-import { type PayloadApi, payloadApiOf } from '../../../core/payload-api.ts';
+import { type PayloadApi, payloadApiOf } from '../../../inference/features.ts';
 import type { ReadableRequest } from './readable-request.ts';
 
 /** How a request asks: a closed list, by route where that tells, else by media type. */

@@ -1,4 +1,4 @@
-import { bytesPerToken } from '../../../core/privacy/token-estimate.ts';
+import { bytesPerToken } from '../../../core/token-estimate.ts';
 import { member } from './readable-request.ts';
 
 /** What a prompt weighs. */

@@ -1,7 +1,7 @@
+import { decodeContent } from '../../../core/content-coding.ts';
+import { UnreadableBody } from '../../../core/errors.ts';
 import type { ExchangePayload, ExchangeRow } from '../../../core/exchange.ts';
 import { headerPairsOf } from '../../../core/headers.ts';
-import { decodeContent } from '../../../core/privacy/content-coding.ts';
-import { UnreadableBody } from '../../../core/privacy/unreadable-body.ts';
 
 /** Larger JSON is not taken apart: it would cost more than it tells. */
 const MAX_JSON_BYTES = 4 * 1024 * 1024;

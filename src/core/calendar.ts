@@ -1,0 +1,97 @@
+import { AppError } from './errors.ts';
+
+const HOUR_US = 3_600_000_000;
+const SECOND_US = 1_000_000;
+/** Hours remembered: ten years of them. */
+const REMEMBERED_MAX = 100_000;
+
+/** A stretch of one UTC hour that lies in one day, in whole seconds since the epoch. */
+interface DayPart {
+  /** `2026-11-24` */
+  readonly day: string;
+  readonly fromSecond: number;
+  readonly toSecond: number;
+}
+
+/** The days of a time zone. UTC's hours are its parts, cut where a day of the zone begins within one. */
+export class DayCalendar {
+  readonly #zone: ZoneDays;
+  readonly #parts = new Map<number, readonly DayPart[]>();
+
+  /** @throws AppError OPTION_INVALID for a zone nobody knows. */
+  constructor(timeZone: string) {
+    this.#zone = new ZoneDays(timeZone);
+  }
+
+  get timeZone(): string {
+    return this.#zone.timeZone;
+  }
+
+  /** The day or days that an hour (counted from the epoch) lies in. */
+  partsOf(hour: number): readonly DayPart[] {
+    const known = this.#parts.get(hour);
+    if (known !== undefined) return known;
+    if (this.#parts.size >= REMEMBERED_MAX) this.#parts.clear();
+    const parts = this.#cut(hour);
+    this.#parts.set(hour, parts);
+    return parts;
+  }
+
+  dayOf(epochUs: number): string {
+    return this.#zone.at(epochUs).day;
+  }
+
+  #cut(hour: number): DayPart[] {
+    const fromSecond = (hour * HOUR_US) / SECOND_US;
+    const toSecond = fromSecond + 3_600;
+    const first = this.dayOf(fromSecond * SECOND_US);
+    const last = this.dayOf((toSecond - 1) * SECOND_US);
+    if (first === last) return [{ day: first, fromSecond, toSecond }];
+    // Offsets of half and quarter hours exist; the day begins where the first second of the other day is.
+    let [before, after] = [fromSecond, toSecond - 1];
+    while (after - before > 1) {
+      const middle = Math.floor((before + after) / 2);
+      if (this.dayOf(middle * SECOND_US) === first) before = middle;
+      else after = middle;
+    }
+    return [
+      { day: first, fromSecond, toSecond: after },
+      { day: last, fromSecond: after, toSecond },
+    ];
+  }
+}
+
+/** Days of a time zone, named alike everywhere, and what else is asked of its instants. */
+export class ZoneDays {
+  readonly timeZone: string;
+  readonly #format: Intl.DateTimeFormat;
+
+  /** @throws AppError OPTION_INVALID for a zone nobody knows. */
+  constructor(timeZone: string, besides: Intl.DateTimeFormatOptions = {}) {
+    this.timeZone = timeZone;
+    try {
+      this.#format = new Intl.DateTimeFormat('en-US', {
+        timeZone,
+        calendar: 'iso8601',
+        numberingSystem: 'latn',
+        year: 'numeric',
+        month: '2-digit',
+        day: '2-digit',
+        ...besides,
+      });
+    } catch (error) {
+      throw new AppError('OPTION_INVALID', `--tz: ${JSON.stringify(timeZone)} is not a time zone`, {
+        hint: 'Give a name such as Europe/Berlin, an offset such as +05:30, or UTC.',
+        cause: error,
+      });
+    }
+  }
+
+  /** The day as `2026-11-24`, and the fields that were asked for besides. */
+  at(epochUs: number): { readonly day: string; readonly fields: ReadonlyMap<string, string> } {
+    const parts = this.#format.formatToParts(epochUs / 1000);
+    const fields = new Map<string, string>(parts.map(({ type, value }) => [type, value]));
+    const day = `${fields.get('year')?.padStart(4, '0')}-${fields.get('month')}-${fields.get('day')}`;
+    return { day, fields };
+  }
+}

@@ -1,0 +1,171 @@
+import { UnreadableBody } from './errors.ts';
+
+const BLANK_LINE = '\r\n\r\n';
+const MAX_PARTS = 1_000;
+const MAX_PART_HEAD_BYTES = 8 * 1024;
+/** A field that says its name and nothing else, so that it is no file to anybody. */
+const PLAIN_FIELD = /^content-disposition[ \t]*:[ \t]*form-data[ \t]*;[ \t]*name="([^"\\;]*)"[ \t]*$/im;
+
+/** @throws UnreadableBody when a type names no boundary that is one for certain */
+export function boundaryOf(contentType: string): string {
+  const boundary = boundaryIn(contentType);
+  if (boundary === null) throw new UnreadableBody('bad_multipart');
+  return boundary;
+}
+
+/** A part: where its head begins, and where its content lies. */
+interface Part {
+  readonly headFrom: number;
+  readonly from: number;
+  readonly to: number;
+}
+
+/** What servers that take a line of any end would divide a part at. */
+class HiddenDelimiter {
+  readonly #begins: Buffer;
+  /** With the line end before it, which is rare: dashes alone would be found at every one of a megabyte of them. */
+  readonly #lines: readonly Buffer[];
+
+  constructor(boundary: string) {
+    this.#begins = Buffer.from(`--${boundary}`, 'latin1');
+    this.#lines = ['\n', '\r'].map((end) => Buffer.from(`${end}--${boundary}`, 'latin1'));
+  }
+
+  isIn(form: Buffer, { from, to }: Part): boolean {
+    const content = form.subarray(from, to);
+    if (content.subarray(0, this.#begins.length).equals(this.#begins)) return true;
+    return this.#lines.some((line) => content.includes(line));
+  }
+}
+
+/** @throws UnreadableBody when the parts cannot be told apart for certain */
+export function partsOf(form: Buffer, boundary: string): Part[] {
+  const delimiter = delimiterOf(boundary);
+  const hidden = new HiddenDelimiter(boundary);
+  const parts: Part[] = [];
+  let at = firstHead(form, delimiter);
+  while (at >= 0 && form.toString('latin1', at, at + 2) === '\r\n') {
+    const part = partAt(form, delimiter, at);
+    if (part === null || parts.length >= MAX_PARTS || hidden.isIn(form, part))
+      throw new UnreadableBody('bad_multipart');
+    parts.push(part);
+    at = part.next;
+  }
+  const end = at < 0 ? null : form.toString('latin1', at).trimEnd();
+  if (end !== '--') throw new UnreadableBody('bad_multipart');
+  return parts;
+}
+
+/**
+ * What the first field of this name says, in a form or the beginning of one; null where there is none that is whole,
+ * or none that can be told for certain from a file or from what another part says.
+ * @param mostBytes longer ones are not what was looked for
+ */
+export function fieldOf(form: Buffer, contentType: string, name: string, mostBytes: number): string | null {
+  const boundary = boundaryIn(contentType);
+  if (boundary === null) return null;
+  const delimiter = delimiterOf(boundary);
+  let at = firstHead(form, delimiter);
+  for (let passed = 0; at >= 0 && passed < MAX_PARTS; passed += 1) {
+    const part = partAt(form, delimiter, at);
+    if (part === null) return null;
+    const head = form.toString('latin1', part.headFrom, part.from);
+    if (PLAIN_FIELD.exec(head)?.[1] === name && describesPart(head) && !isAmbiguous(head))
+      return part.to - part.from > mostBytes ? null : form.toString('utf8', part.from, part.to);
+    at = part.next;
+  }
+  return null;
+}
+
+function delimiterOf(boundary: string): Buffer {
+  return Buffer.from(`\r\n--${boundary}`, 'latin1');
+}
+
+/** The first delimiter stands at the very beginning; text before it is nobody's. */
+function firstHead(form: Buffer, delimiter: Buffer): number {
+  const begins = form.subarray(0, delimiter.length - 2).equals(delimiter.subarray(2));
+  return begins ? delimiter.length - 2 : -1;
+}
+
+/** The part whose head begins here, after a delimiter; null where there is none, or none that is whole. */
+function partAt(form: Buffer, delimiter: Buffer, at: number): (Part & { readonly next: number }) | null {
+  if (form.toString('latin1', at, at + 2) !== '\r\n') return null;
+  const headEnd = form.indexOf(BLANK_LINE, at, 'latin1');
+  const to = form.indexOf(delimiter, at);
+  const from = headEnd + BLANK_LINE.length;
+  if (headEnd < 0 || to < from - 2 || from - at > MAX_PART_HEAD_BYTES) return null;
+  return { headFrom: at, from, to: Math.max(from, to), next: to + delimiter.length };
+}
+
+const QUOTED = '"(?:[^"\\\\\\r\\n]|\\\\[^\\r\\n])*"';
+const BLANKS = '[ \\t]*';
+const LABEL = '[A-Za-z0-9!#$&^_.+-]{1,64}';
+
+/** A name is looked at, and so is that of a file. */
+const DISPOSITION = parameters('form-data', 'name|filename\\*?', `(?:${QUOTED}|[^\\s;"]+)`);
+/** Of a type what tells a server how to read the part, in a word. */
+const TYPE = parameters(
+  `${LABEL}/${LABEL}`,
+  'charset|boundary|codecs|rate|samplerate|channels|endianness|format|version',
+  `(?:"[A-Za-z0-9_.,:=+ /-]{0,64}"|[A-Za-z0-9!#$&^_.+/-]{1,64})`,
+);
+const HEADERS = [
+  `disposition${BLANKS}:${BLANKS}${DISPOSITION}`,
+  `type${BLANKS}:${BLANKS}${TYPE}`,
+  `transfer-encoding${BLANKS}:${BLANKS}(?:7bit|8bit|binary|base64|quoted-printable)${BLANKS}`,
+  `length${BLANKS}:${BLANKS}[0-9]{1,16}${BLANKS}`,
+];
+const HEAD = new RegExp(`^(?:\\r\\ncontent-(?:${HEADERS.join('|')}))+\\r\\n\\r\\n$`, 'i');
+
+/** Blanks have one place each: an expression with two for the same would take for ever over a head that fails it. */
+function parameters(value: string, names: string, sent: string): string {
+  return `${value}${BLANKS}(?:;${BLANKS}(?:(?:${names})=${sent}${BLANKS})?)*`;
+}
+
+/**
+ * Whether the head of a part holds what describes it (RFC 7578, section 4.8), its length, and nothing else, neither
+ * headers nor parameters: servers pass over any other, and no rule can name it.
+ */
+export function describesPart(head: string): boolean {
+  return HEAD.test(head);
+}
+
+/** Whether servers may differ about which name a part has, or its file. */
+export function isAmbiguous(head: string): boolean {
+  const count = (pattern: RegExp) => [...head.matchAll(pattern)].length;
+  if (count(/^content-disposition\s*:/gim) !== 1 || count(/^content-type\s*:/gim) > 1) return true;
+  return count(/;\s*name\s*\*?=/gi) !== 1 || count(/;\s*filename\s*=/gi) > 1;
+}
+
+const FORM_TYPE = /^multipart\/form-data[ \t]*(?=;)/i;
+/**
+ * A parameter of a media type (RFC 9110, section 5.6.6), or none between two semicolons. Mailers write boundaries
+ * without the quotes that some of their characters ask for; what servers take of such a one ends at the
+ * semicolon, but of one with a comma, which is none here, at the comma for some.
+ */
+const PARAMETER =
+  /[ \t]*;[ \t]*(?:boundary=(?:([0-9a-z'()+_./:=?-]+)|"([^"\\]*)")|[!#$%&'*+.^_`|~0-9a-z-]+=(?:[!#$%&'*+.^_`|~0-9a-z-]+|"[^"\\]*"))?[ \t]*/iy;
+/** What RFC 2046 makes boundaries of, section 5.1.1. */
+const BOUNDARY = /^(?! )[0-9A-Za-z'()+_,./:=? -]{1,70}(?<! )$/;
+/** Some servers look for this wherever it stands, in the quoted value of another parameter too. */
+const SOUGHT = /boundary[ \t*0-9]*=/gi;
+
+/**
+ * The boundary that a form's content type names; null where it names none, or where servers may differ about which:
+ * two of them, or two types, of which each may be the one that is taken; one that is encoded, escaped, or written
+ * as no grammar has it.
+ */
+function boundaryIn(contentType: string): string | null {
+  const begins = FORM_TYPE.exec(contentType);
+  if (begins === null || [...contentType.matchAll(SOUGHT)].length !== 1) return null;
+  let boundary: string | null = null;
+  for (let at = begins[0].length; at < contentType.length; ) {
+    PARAMETER.lastIndex = at;
+    const match = PARAMETER.exec(contentType);
+    if (match === null) return null;
+    const [whole, bare, quoted] = match;
+    boundary ??= bare ?? quoted ?? null;
+    at += whole.length;
+  }
+  return boundary !== null && BOUNDARY.test(boundary) ? boundary : null;
+}

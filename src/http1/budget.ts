@@ -1,0 +1,93 @@
+/**
+ * Bytes that all assemblies of a recorder hold together: heads, bodies, and client bytes held back while an
+ * upgrade is undecided. What the budget refuses is not kept, and counted here.
+ */
+export class AssemblyBudget {
+  readonly limitBytes: number;
+  #usedBytes = 0;
+  #refusals = 0;
+
+  constructor(limitBytes: number) {
+    this.limitBytes = limitBytes;
+  }
+
+  get usedBytes(): number {
+    return this.#usedBytes;
+  }
+
+  /** How often something was not kept because the budget was spent. */
+  get refusals(): number {
+    return this.#refusals;
+  }
+
+  /** Whether so many bytes would be granted now. */
+  hasRoom(bytes: number): boolean {
+    return this.#usedBytes + bytes <= this.limitBytes;
+  }
+
+  /** Takes `bytes` from the budget, or counts a refusal and takes none. */
+  reserve(bytes: number): boolean {
+    if (!this.hasRoom(bytes)) {
+      this.#refusals += 1;
+      return false;
+    }
+    this.#usedBytes += bytes;
+    return true;
+  }
+
+  release(bytes: number): void {
+    this.#usedBytes -= bytes;
+  }
+}
+
+const FIRST_BYTES = 1_024;
+
+/** Why an append was refused: the collector's own limit, or the budget all connections share. */
+export type Refusal = 'limit' | 'budget';
+
+/** Bytes that arrive in pieces and must be seen whole: a head, a trailer section. Bounded and budgeted. */
+export class GrowingBytes {
+  readonly #limitBytes: number;
+  readonly #budget: AssemblyBudget;
+  #bytes: Buffer | null = null;
+  #length = 0;
+
+  constructor(limitBytes: number, budget: AssemblyBudget) {
+    this.#limitBytes = limitBytes;
+    this.#budget = budget;
+  }
+
+  get length(): number {
+    return this.#length;
+  }
+
+  /** Appends a copy of `bytes[from, to)`, or says what stands against it. */
+  append(bytes: Uint8Array, from: number, to: number): Refusal | null {
+    const needed = this.#length + to - from;
+    if (needed > this.#limitBytes) return 'limit';
+    const held = this.#bytes?.length ?? 0;
+    if (needed > held) {
+      const room = Math.min(this.#limitBytes, Math.max(FIRST_BYTES, held * 2, needed));
+      if (!this.#budget.reserve(room - held)) return 'budget';
+      const grown = Buffer.allocUnsafe(room);
+      if (this.#bytes !== null) grown.set(this.#bytes.subarray(0, this.#length));
+      this.#bytes = grown;
+    }
+    this.#bytes?.set(bytes.subarray(from, to), this.#length);
+    this.#length = needed;
+    return null;
+  }
+
+  /** What was collected; a view that the next append or clear invalidates. */
+  view(): Buffer {
+    return this.#bytes === null ? EMPTY : this.#bytes.subarray(0, this.#length);
+  }
+
+  clear(): void {
+    if (this.#bytes !== null) this.#budget.release(this.#bytes.length);
+    this.#bytes = null;
+    this.#length = 0;
+  }
+}
+
+const EMPTY = Buffer.alloc(0);

@@ -1,0 +1,79 @@
+import { trimOws } from '../core/headers.ts';
+import type { ScannedRequest, ScannedResponse } from './heads.ts';
+
+/**
+ * How the body after a head is delimited. `until_close` is known to responses only; `tunnel` says that the
+ * connection is HTTP no longer.
+ */
+export type Framing =
+  | { readonly kind: 'none' }
+  | { readonly kind: 'length'; readonly bytes: number }
+  | { readonly kind: 'chunked' }
+  | { readonly kind: 'until_close' }
+  | { readonly kind: 'tunnel' };
+
+const NONE: Framing = { kind: 'none' };
+const CHUNKED: Framing = { kind: 'chunked' };
+const UNTIL_CLOSE: Framing = { kind: 'until_close' };
+const TUNNEL: Framing = { kind: 'tunnel' };
+
+/**
+ * Framing of a request after RFC 9112 section 6.3. Null where two implementations could disagree: we never
+ * guess, because a guess would pair every later exchange of the connection wrongly.
+ */
+export function requestFraming(request: ScannedRequest): Framing | null {
+  const { contentLength, transferEncoding } = request.fields;
+  if (transferEncoding !== null) {
+    // With Content-Length beside it, or in HTTP/1.0, this is how requests are smuggled.
+    if (contentLength !== null || request.minorVersion === 0 || request.method === 'CONNECT') return null;
+    return chunkedIsLast(transferEncoding) === true ? CHUNKED : null;
+  }
+  if (contentLength === null) return NONE;
+  const bytes = parseContentLength(contentLength);
+  // Content of CONNECT has no meaning in HTTP: it may as well be the tunnel's first bytes.
+  if (bytes === null || (request.method === 'CONNECT' && bytes > 0)) return null;
+  return { kind: 'length', bytes };
+}
+
+/** Framing of a response, which depends on the method of the request it answers. Null as above. */
+export function responseFraming(response: ScannedResponse, method: string): Framing | null {
+  const { status, minorVersion, fields } = response;
+  if (status === 101) return TUNNEL;
+  if (status < 200 || status === 204 || status === 304 || method === 'HEAD') return NONE;
+  if (method === 'CONNECT' && status < 300) return TUNNEL;
+  if (fields.transferEncoding !== null) {
+    if (fields.contentLength !== null || minorVersion === 0) return null;
+    const last = chunkedIsLast(fields.transferEncoding);
+    if (last === null) return null;
+    return last ? CHUNKED : UNTIL_CLOSE;
+  }
+  if (fields.contentLength === null) return UNTIL_CLOSE;
+  const bytes = parseContentLength(fields.contentLength);
+  return bytes === null ? null : { kind: 'length', bytes };
+}
+
+/**
+ * Reads the value of all Content-Length lines joined by commas. Repeats of one number are one number (RFC 9110
+ * section 8.6); anything else, and anything a double cannot count exactly, is null.
+ */
+export function parseContentLength(value: string): number | null {
+  const parts = value.includes(',') ? value.split(',').map(trimOws) : [value];
+  const first = parts[0] ?? '';
+  if (!/^\d{1,16}$/.test(first) || parts.some((part) => part !== first)) return null;
+  const bytes = Number(first);
+  return Number.isSafeInteger(bytes) ? bytes : null;
+}
+
+/**
+ * Whether `chunked` is the last of the transfer codings. Null when it stands there more than once, has
+ * parameters, or an element is no coding: then readers differ.
+ */
+function chunkedIsLast(value: string): boolean | null {
+  // Space and tab only: to String.trim a vertical tab or a 0xA0 is white space, to most servers it is not.
+  const codings = value.split(',').map((coding) => trimOws(coding).toLowerCase());
+  if (codings.some((coding) => !/^[!#$%&'*+\-.^_`|~0-9a-z]+(?:[ \t]*;.*)?$/.test(coding))) return null;
+  const chunked = codings.filter((coding) => /^chunked(?![!#$%&'*+\-.^_`|~0-9a-z])/.test(coding));
+  if (chunked.length === 0) return false;
+  if (chunked.length > 1 || chunked[0] !== 'chunked') return null;
+  return codings.at(-1) === 'chunked';
+}

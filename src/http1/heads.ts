@@ -1,0 +1,275 @@
+import { MARKER_HEADER, trimOws } from '../core/headers.ts';
+import { LIMITS } from '../core/limits.ts';
+import { type AssemblyBudget, GrowingBytes, type Refusal } from './budget.ts';
+
+/** The few header fields that framing and pairing depend on; null where absent, repeated lines joined by `,`. */
+export interface HeadFields {
+  contentLength: string | null;
+  transferEncoding: string | null;
+  upgrade: string | null;
+  expect: string | null;
+  contentType: string | null;
+  contentEncoding: string | null;
+  /** Bytes of JSON before Triton's binary tensors. */
+  inferenceHeaderLength: string | null;
+  /** Whether the request says that it is a replay's. */
+  marked: boolean;
+}
+
+export interface ScannedRequest {
+  readonly method: string;
+  readonly target: string;
+  readonly minorVersion: number;
+  readonly fields: HeadFields;
+}
+
+export interface ScannedResponse {
+  readonly status: number;
+  readonly minorVersion: number;
+  readonly fields: HeadFields;
+}
+
+/** The first line of HTTP/2 with prior knowledge: no request, though it looks like one. */
+export const HTTP2_PREFACE_LINE = 'PRI * HTTP/2.0';
+
+const REQUEST_LINE = /^([!#$%&'*+\-.^_`|~0-9A-Za-z]+) ([\x21-\x7e\x80-\xff]+) HTTP\/1\.([01])$/;
+const STATUS_LINE = /^HTTP\/1\.([01]) ([1-9]\d\d)(?: .*)?$/;
+
+/** A NUL anywhere, or a CR that does not end a line: some server would see other lines here than we do. */
+const MISLEADING = /\0|\r(?!\n)/;
+
+const FIELD_KEYS: Readonly<Record<string, Exclude<keyof HeadFields, 'marked'>>> = {
+  'content-length': 'contentLength',
+  'transfer-encoding': 'transferEncoding',
+  upgrade: 'upgrade',
+  expect: 'expect',
+  'content-type': 'contentType',
+  'content-encoding': 'contentEncoding',
+  'inference-header-content-length': 'inferenceHeaderLength',
+};
+
+/** Lengths of the names above and of the marker: most lines are passed over by this alone. */
+const NAME_LENGTHS = new Set([...Object.keys(FIELD_KEYS), MARKER_HEADER].map((name) => name.length));
+
+/** RFC 9110 token characters by code. */
+const TOKEN = new Uint8Array(256);
+for (const char of "!#$%&'*+-.^_`|~0123456789abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ") {
+  TOKEN[char.charCodeAt(0)] = 1;
+}
+
+const COLON = 0x3a;
+const CR = 0x0d;
+
+/** Whether a line, without its end, is the start line of an HTTP/1.0 or 1.1 request. */
+export function isRequestLine(line: string): boolean {
+  return REQUEST_LINE.test(line);
+}
+
+/** Whether a line, without its end, is the start line of an HTTP/1.0 or 1.1 response. */
+export function isStatusLine(line: string): boolean {
+  return STATUS_LINE.test(line);
+}
+
+/** Reads a complete request head (latin1), or answers null where servers could read it in two ways. */
+export function scanRequest(head: string): ScannedRequest | null {
+  const match = REQUEST_LINE.exec(firstLine(head));
+  const fields = match === null ? null : scanHeadFields(head);
+  if (match === null || fields === null) return null;
+  return { method: match[1] ?? '', target: match[2] ?? '', minorVersion: Number(match[3]), fields };
+}
+
+/** Reads a complete response head (latin1), or answers null. */
+export function scanResponse(head: string): ScannedResponse | null {
+  const match = STATUS_LINE.exec(firstLine(head));
+  const fields = match === null ? null : scanHeadFields(head);
+  if (match === null || fields === null) return null;
+  return { status: Number(match[2]), minorVersion: Number(match[1]), fields };
+}
+
+/** A head of bare LFs is read as one of CRLFs is; RFC 9112 section 2.2 allows it, and servers accept it or refuse. */
+function scanHeadFields(head: string): HeadFields | null {
+  const lineFeed = head.indexOf('\n');
+  return scanFields(head, lineFeed + 1, head.charCodeAt(lineFeed - 1) === CR);
+}
+
+/**
+ * Reads the field lines of `text[from…)` up to its end or its blank line. Null for a line without a colon, a
+ * name that is no token (white space before the colon included), a folded line (RFC 9112 section 5.2 lets a
+ * server refuse or unfold it, and servers do either), too many lines, line ends of both kinds, or bytes that mislead.
+ * @param crlf Whether lines end in CRLF, rather than in a bare LF.
+ */
+export function scanFields(text: string, from: number, crlf: boolean): HeadFields | null {
+  if (MISLEADING.test(text)) return null;
+  const fields: HeadFields = {
+    contentLength: null,
+    transferEncoding: null,
+    upgrade: null,
+    expect: null,
+    contentType: null,
+    contentEncoding: null,
+    inferenceHeaderLength: null,
+    marked: false,
+  };
+  let at = from;
+  for (let lines = 0; at < text.length; lines += 1) {
+    if (lines > LIMITS.headerLines) return null;
+    const lineFeed = text.indexOf('\n', at);
+    if (lineFeed < 0) return null;
+    // Some servers end a line at a bare LF and some take it into the value: only alike are they unambiguous.
+    if ((text.charCodeAt(lineFeed - 1) === CR) !== crlf) return null;
+    const end = crlf ? lineFeed - 1 : lineFeed;
+    if (end <= at) return fields;
+    let colon = at;
+    while (TOKEN[text.charCodeAt(colon)] === 1) colon += 1;
+    if (colon === at || text.charCodeAt(colon) !== COLON) return null;
+    if (NAME_LENGTHS.has(colon - at)) takeField(fields, text, at, colon, end);
+    at = lineFeed + 1;
+  }
+  return fields;
+}
+
+function takeField(fields: HeadFields, text: string, at: number, colon: number, end: number): void {
+  const name = text.slice(at, colon).toLowerCase();
+  if (name === MARKER_HEADER) {
+    fields.marked = true;
+    return;
+  }
+  const key = Object.hasOwn(FIELD_KEYS, name) ? FIELD_KEYS[name] : undefined;
+  if (key === undefined) return;
+  const value = trimOws(text.slice(colon + 1, end));
+  const before = fields[key];
+  fields[key] = before === null ? value : `${before},${value}`;
+}
+
+function firstLine(head: string): string {
+  const end = head.indexOf('\n');
+  return end > 0 && head.charCodeAt(end - 1) === CR
+    ? head.slice(0, end - 1)
+    : head.slice(0, Math.max(end, 0));
+}
+
+const LF = 0x0a;
+
+/**
+ * Finds where a head ends: at its first blank line. A head that lies whole in one chunk, which is nearly every
+ * one, is never copied here; one that comes in pieces is collected and searched once, not once a piece.
+ */
+export class HeadReader {
+  readonly #collected: GrowingBytes;
+  readonly #isStartLine: (line: string) => boolean;
+  #startLineSeen = false;
+  /** The complete head, blank line included: a view, valid only until the call that found it returns. */
+  head: Buffer | null = null;
+  /** Set when `take` answered -1: what stood against reading on. */
+  refusal: Refusal | 'start_line' | null = null;
+
+  /**
+   * @param isStartLine Tells at the first line end whether this can be a head at all, so that another protocol
+   *   is not collected up to the limit.
+   */
+  constructor(budget: AssemblyBudget, isStartLine: (line: string) => boolean) {
+    this.#collected = new GrowingBytes(LIMITS.headBytes, budget);
+    this.#isStartLine = isStartLine;
+  }
+
+  /** Whether some bytes of a head have been taken and its end has not come. */
+  get inside(): boolean {
+    return this.#collected.length > 0;
+  }
+
+  /**
+   * Position of the first byte that belongs to a head. Line ends before a start line are passed over, as RFC 9112
+   * section 2.2 asks of servers and as clients do after an interim response.
+   */
+  skip(bytes: Uint8Array, from: number): number {
+    let at = from;
+    if (!this.inside) {
+      while (at < bytes.length && (bytes[at] === CR || bytes[at] === LF)) at += 1;
+    }
+    return at;
+  }
+
+  /**
+   * Reads on from `from`. Answers the position after the head, with `head` set; or `bytes.length` when more is
+   * needed; or -1, with `refusal` set.
+   */
+  take(bytes: Buffer, from: number): number {
+    return this.inside ? this.#takeMore(bytes, from) : this.#takeFirst(bytes, from);
+  }
+
+  /** Forgets the head just read, or the piece of one. */
+  clear(): void {
+    this.#collected.clear();
+    this.#startLineSeen = false;
+    this.head = null;
+  }
+
+  #takeFirst(bytes: Buffer, from: number): number {
+    const end = headEnd(bytes, from);
+    if (end < 0) return this.#collect(bytes, from);
+    if (end - from > LIMITS.headBytes) return this.#refuse('limit');
+    this.head = bytes.subarray(from, end);
+    return end;
+  }
+
+  #takeMore(bytes: Buffer, from: number): number {
+    // The end may straddle the pieces: two bytes of it may already be here.
+    const before = this.#collected.length;
+    const tail = Buffer.concat([this.#collected.view().subarray(-2), bytes.subarray(from, from + 2)]);
+    const known = tail.length - Math.min(2, bytes.length - from);
+    const straddling = headEnd(tail, 0);
+    const end = straddling > known ? from + straddling - known : headEnd(bytes, from);
+    if (end < 0) return this.#collect(bytes, from);
+    const refusal = this.#collected.append(bytes, from, end);
+    if (refusal !== null) return this.#refuse(refusal);
+    this.head = this.#collected.view().subarray(0, before + end - from);
+    return end;
+  }
+
+  #collect(bytes: Buffer, from: number): number {
+    const refusal = this.#collected.append(bytes, from, bytes.length);
+    if (refusal !== null) return this.#refuse(refusal);
+    if (!this.#startLineSeen) {
+      const collected = this.#collected.view();
+      const lineEnd = collected.indexOf(LF, Math.max(0, collected.length - (bytes.length - from)));
+      if (lineEnd >= 0) {
+        this.#startLineSeen = true;
+        if (!this.#isStartLine(lineText(collected, lineEnd))) return this.#refuse('start_line');
+      }
+    }
+    return bytes.length;
+  }
+
+  #refuse(refusal: Refusal | 'start_line'): number {
+    this.refusal = refusal;
+    return -1;
+  }
+}
+
+/**
+ * Position after the first blank line at or after `from`, or -1. Lines may end in CRLF or in a bare LF. By hand,
+ * and every other byte alone: of two line ends that follow each other one is always met, and of a head of some
+ * hundred bytes that is known before a search has begun.
+ */
+export function headEnd(bytes: Uint8Array, from: number): number {
+  for (let at = from + 1; at < bytes.length; at += 2) {
+    if (bytes[at] !== LF && bytes[at] !== CR) continue;
+    const end = blankLineEnd(bytes, at - 1);
+    if (end >= 0) return end;
+    const next = blankLineEnd(bytes, at);
+    if (next >= 0) return next;
+  }
+  return -1;
+}
+
+/** Position after the blank line that follows the line feed at `at`; -1 where there is none of either. */
+function blankLineEnd(bytes: Uint8Array, at: number): number {
+  if (bytes[at] !== LF) return -1;
+  if (bytes[at + 1] === LF) return at + 2;
+  return bytes[at + 1] === CR && bytes[at + 2] === LF ? at + 3 : -1;
+}
+
+function lineText(bytes: Buffer, lineEnd: number): string {
+  const end = bytes[lineEnd - 1] === CR ? lineEnd - 1 : lineEnd;
+  return bytes.toString('latin1', 0, end);
+}

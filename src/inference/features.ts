@@ -1,0 +1,188 @@
+import {
+  isJsonArray,
+  isJsonObject,
+  isJsonString,
+  jsonElement,
+  jsonEnd,
+  jsonLength,
+  jsonMember,
+  jsonNumber,
+  jsonStart,
+  jsonText,
+  jsonTrue,
+} from '../core/json-cursor.ts';
+import { fieldOf } from '../core/multipart.ts';
+import type { Route } from '../core/routes.ts';
+
+/** How much of a request is read for facts. What lies behind is not known; counting on would cost as it is long. */
+export const FACT_BYTES = 256 * 1024;
+
+/** Longest names of a model that are kept. */
+const MODEL_CHARS = 200;
+
+/** What a request's body says of the work it asks for; null where it does not say. */
+export interface RequestFeatures {
+  /** Sequences, instances or rows that are asked for at once. */
+  readonly batch: number | null;
+  /** Whether the answer is wanted piece by piece. */
+  readonly stream: boolean;
+}
+
+const NOTHING: RequestFeatures = Object.freeze({ batch: null, stream: false });
+
+/**
+ * Reads the features of a request. Pure, and never throwing, whatever the bytes.
+ * @param body its beginning, not content-encoded; of Triton's binary form the JSON before the tensors
+ * @param whole false where there is more of it than was handed in
+ */
+export function requestFeatures(api: PayloadApi | null, body: Uint8Array, whole = true): RequestFeatures {
+  if (api === null) return NOTHING;
+  const text = beginning(body);
+  const at = jsonStart(text);
+  if (!isJsonObject(text, at)) return NOTHING;
+  if (api === 'v1')
+    return { batch: known(jsonLength(text, jsonMember(text, at, 'instances'))), stream: false };
+  if (api === 'v2') return { batch: firstDimension(text, at), stream: false };
+  const stream = memberIfNamed(text, at, 'stream', '"stream"');
+  const prompts = promptsOf(text, at);
+  if (api !== 'openai' || prompts === null) return { batch: prompts, stream: jsonTrue(text, stream) };
+  const wanted = answersWanted(text, at, whole && text.length === body.length);
+  return { batch: wanted === null ? null : prompts * wanted, stream: jsonTrue(text, stream) };
+}
+
+/**
+ * The model that a multipart form names, as uploads to OpenAI's API have it.
+ * @param body its beginning, not content-encoded
+ */
+export function modelOfForm(body: Uint8Array, contentType: string): string | null {
+  return fieldOf(beginning(body), contentType, 'model', MODEL_CHARS) || null;
+}
+
+/** V2's inputs have the batch as their first dimension; all have the same. */
+function firstDimension(text: Buffer, at: number): number | null {
+  const input = jsonElement(text, jsonMember(text, at, 'inputs'), 0);
+  const first = jsonElement(text, jsonMember(text, input, 'shape'), 0);
+  const rows = jsonNumber(text, first);
+  return rows !== null && Number.isSafeInteger(rows) && rows >= 0 ? rows : null;
+}
+
+/** The answers wanted for each prompt (`n`); null where it may stand behind what was read. */
+function answersWanted(text: Buffer, at: number, whole: boolean): number | null {
+  const wanted = jsonNumber(text, memberIfNamed(text, at, 'n', '"n"'));
+  if (wanted !== null && Number.isSafeInteger(wanted) && wanted > 0) return wanted;
+  return whole || jsonEnd(text, at) >= 0 ? 1 : null;
+}
+
+function promptsOf(text: Buffer, at: number): number | null {
+  if (memberIfNamed(text, at, 'messages', '"messages"') >= 0) return 1;
+  for (const key of PROMPT_KEYS) {
+    const prompt = memberIfNamed(text, at, key, `"${key}"`);
+    if (prompt < 0) continue;
+    if (!isJsonArray(text, prompt)) return isJsonString(text, prompt) ? 1 : null;
+    const first = jsonElement(text, prompt, 0);
+    // Texts or lists of tokens are a prompt each; tokens, or the items of one conversation, are one together.
+    if (isJsonString(text, first) || isJsonArray(text, first)) return known(jsonLength(text, prompt));
+    return first < 0 ? null : 1;
+  }
+  return null;
+}
+
+const PROMPT_KEYS = ['prompt', 'input', 'inputs', 'text_input', 'documents'] as const;
+
+/** A look-up that costs little where the name does not occur at all. */
+function memberIfNamed(text: Buffer, at: number, key: string, quoted: string): number {
+  return text.includes(quoted) ? jsonMember(text, at, key) : -1;
+}
+
+function known(length: number): number | null {
+  return length < 0 ? null : length;
+}
+
+function beginning(body: Uint8Array): Buffer {
+  return Buffer.from(body.buffer, body.byteOffset, Math.min(body.length, FACT_BYTES));
+}
+
+/** Facts that come cheaply and with certainty from the outside of a payload, or from its first bytes. */
+
+/** How much of a body is looked at for the model's name. */
+const MODEL_SEARCH_BYTES = 256 * 1024;
+
+/** Whether a response of this Content-Type came as an event stream. */
+export function isEventStream(contentType: string | null): boolean {
+  return contentType !== null && /^text\/event-stream\s*(?:;|$)/i.test(contentType);
+}
+
+/** Whether a response of this Content-Type is a JSON document a line. */
+export function isJsonLines(contentType: string | null): boolean {
+  return (
+    contentType !== null &&
+    /^application\/(?:(?:x-)?(?:ndjson|jsonl|jsonlines|json-lines|json-seq)|stream\+json)\s*(?:;|$)/i.test(
+      contentType,
+    )
+  );
+}
+
+/** Whether a message of this Content-Type is one JSON document. */
+export function isJson(contentType: string | null): boolean {
+  return contentType !== null && /^application\/(?:[a-z.-]+\+)?json\s*(?:;|$)/i.test(contentType);
+}
+
+/** Whether a body is sent as it is, under no content coding. */
+export function isPlain(contentEncoding: string | null): boolean {
+  return contentEncoding === null || /^\s*(?:identity)?\s*$/i.test(contentEncoding);
+}
+
+/**
+ * The string under the top-level key `model` of a JSON object, as OpenAI-style requests have it, when it lies
+ * within the first 256 KiB; otherwise null. Nested keys of that name, other types and cut strings do not count.
+ * @param body UTF-8, not content-encoded.
+ */
+export function modelOfJson(body: Uint8Array): string | null {
+  const prefix = Buffer.from(body.buffer, body.byteOffset, Math.min(body.length, MODEL_SEARCH_BYTES));
+  if (!prefix.includes('"model"')) return null;
+  const model = jsonText(prefix, jsonMember(prefix, jsonStart(prefix), 'model'));
+  return model === null || model === '' ? null : model.slice(0, MODEL_CHARS);
+}
+
+/** The known ways of asking a model, told by where a request goes. */
+export type PayloadApi =
+  /** OpenAI's chat, completions, embeddings, responses and what serves them: vLLM, TGI, KServe. */
+  | 'openai'
+  /** Anthropic's messages. */
+  | 'anthropic'
+  /** Ollama's generate and chat. */
+  | 'ollama'
+  /** The generate endpoints of TGI, Triton and llama.cpp. */
+  | 'generate'
+  /** `:predict` of TensorFlow Serving and KServe. */
+  | 'v1'
+  /** The Open Inference Protocol. */
+  | 'v2';
+
+const ENDINGS: readonly (readonly [RegExp, PayloadApi])[] = [
+  [/\/v2\/models\/\{model\}(?:\/versions\/\{version\})?\/infer$/, 'v2'],
+  [/\/v2\/models\/\{model\}(?:\/versions\/\{version\})?\/generate(?:_stream)?$/, 'generate'],
+  [
+    /\/v1\/models\/\{model\}(?:\/(?:versions|labels)\/\{version\})?:(?:predict|explain|classify|regress)$/,
+    'v1',
+  ],
+  [/\/v1\/messages$/, 'anthropic'],
+  [/\/api\/(?:chat|generate|embed|embeddings)$/, 'ollama'],
+  [
+    /\/(?:chat\/completions|completions|embeddings|responses|rerank|score|classify|audio\/[a-z]+|images\/[a-z]+)$/,
+    'openai',
+  ],
+  [/^[A-Z]+ \/(?:generate|generate_stream|completion|invocations)$/, 'generate'],
+];
+
+const KNOWN = new WeakMap<Route, { readonly api: PayloadApi | null }>();
+
+/** How a request asks, told by its route; null where that is none of the known ways. Remembered with the route. */
+export function payloadApiOf(route: Route): PayloadApi | null {
+  let known = KNOWN.get(route);
+  if (known === undefined) {
+    known = { api: ENDINGS.find(([ending]) => ending.test(route.route))?.[1] ?? null };
+    KNOWN.set(route, known);
+  }
+  return known.api;
+}

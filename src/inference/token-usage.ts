@@ -1,0 +1,117 @@
+import { isJsonObject, jsonMember, jsonNumber, jsonStart } from '../core/json-cursor.ts';
+
+/** Tokens that a server says it counted; null where it does not say. */
+export interface TokenUsage {
+  readonly promptTokens: number | null;
+  readonly outputTokens: number | null;
+}
+
+export const NO_USAGE: TokenUsage = Object.freeze({ promptTokens: null, outputTokens: null });
+
+/** Objects that hold the counts, the commonest first. */
+const HOLDERS = ['"usage"', '"details"', '"usageMetadata"'] as const;
+
+/** Under these it is the whole prompt, cached or not. */
+const PROMPT_NAMES = ['prompt_tokens', 'input_length', 'promptTokenCount'] as const;
+/** Read from a cache or put there: part of the prompt, where `input_tokens` leaves them out. */
+const CACHED_NAMES = ['cache_read_input_tokens', 'cache_creation_input_tokens'] as const;
+const OUTPUT_NAMES = [
+  'completion_tokens',
+  'output_tokens',
+  'generated_tokens',
+  'candidatesTokenCount',
+] as const;
+
+/** Counts that stand beside the answer: Ollama's, llama.cpp's. */
+const PLAIN_PROMPT_NAMES = ['prompt_eval_count', 'tokens_evaluated'] as const;
+const PLAIN_OUTPUT_NAMES = ['eval_count', 'tokens_predicted'] as const;
+
+/** Anthropic's first event: it counts the prompt, and says a placeholder of the output that is to come. */
+export const MESSAGE_START = '"message_start"';
+
+const COLON = 0x3a;
+const LINE_FEED = 0x0a;
+const CARRIAGE_RETURN = 0x0d;
+/** How often a holder is looked at before the search is given up: streams repeat theirs in every event. */
+const TRIES = 32;
+
+/**
+ * The last counts in a piece of an answer: its end, or one of its events. The piece may begin anywhere, even
+ * within a string, where what looks like a count is escaped and so is none.
+ */
+export function usageIn(piece: Uint8Array): TokenUsage {
+  const text = Buffer.from(piece.buffer, piece.byteOffset, piece.length);
+  for (const holder of HOLDERS) {
+    const found = lastHeld(text, holder);
+    if (found !== null) return found;
+  }
+  const promptTokens = lastPlain(text, PLAIN_PROMPT_NAMES);
+  const outputTokens = lastPlain(text, PLAIN_OUTPUT_NAMES);
+  return promptTokens === null && outputTokens === null ? NO_USAGE : { promptTokens, outputTokens };
+}
+
+/** What a later piece says holds; where it says nothing, the earlier one does. */
+export function laterUsage(earlier: TokenUsage, later: TokenUsage): TokenUsage {
+  return {
+    promptTokens: later.promptTokens ?? earlier.promptTokens,
+    outputTokens: later.outputTokens ?? earlier.outputTokens,
+  };
+}
+
+function lastHeld(text: Buffer, holder: string): TokenUsage | null {
+  let at = text.length;
+  for (let tries = 0; tries < TRIES && at > 0; tries += 1) {
+    at = text.lastIndexOf(holder, at - 1, 'latin1');
+    if (at < 0) return null;
+    const value = valueAfter(text, at + holder.length);
+    if (!isJsonObject(text, value)) continue;
+    const promptTokens = firstCount(text, value, PROMPT_NAMES) ?? uncachedWithCached(text, value);
+    const outputTokens = isOfStart(text, at) ? null : firstCount(text, value, OUTPUT_NAMES);
+    if (promptTokens !== null || outputTokens !== null) return { promptTokens, outputTokens };
+  }
+  return null;
+}
+
+/** The prompt as Anthropic counts it, in three parts. */
+function uncachedWithCached(text: Buffer, usage: number): number | null {
+  let promptTokens = countAt(text, jsonMember(text, usage, 'input_tokens'));
+  if (promptTokens === null) return null;
+  for (const name of CACHED_NAMES) promptTokens += countAt(text, jsonMember(text, usage, name)) ?? 0;
+  return promptTokens;
+}
+
+/** Whether what is at `at` lies in the event that begins a message: an event has one line. */
+function isOfStart(text: Buffer, at: number): boolean {
+  const start = text.lastIndexOf(MESSAGE_START, undefined, 'latin1');
+  if (start < 0) return false;
+  const between = text.subarray(Math.min(start, at), Math.max(start, at));
+  return !between.includes(LINE_FEED) && !between.includes(CARRIAGE_RETURN);
+}
+
+function lastPlain(text: Buffer, names: readonly string[]): number | null {
+  for (const name of names) {
+    const at = text.lastIndexOf(`"${name}"`, undefined, 'latin1');
+    const count = at < 0 ? null : countAt(text, valueAfter(text, at + name.length + 2));
+    if (count !== null) return count;
+  }
+  return null;
+}
+
+function firstCount(text: Buffer, object: number, names: readonly string[]): number | null {
+  for (const name of names) {
+    const count = countAt(text, jsonMember(text, object, name));
+    if (count !== null) return count;
+  }
+  return null;
+}
+
+/** Position of the value of the key that ends before `at`; -1 where it is no key. */
+function valueAfter(text: Buffer, at: number): number {
+  const colon = jsonStart(text, at);
+  return text[colon] === COLON ? jsonStart(text, colon + 1) : -1;
+}
+
+function countAt(text: Buffer, at: number): number | null {
+  const count = jsonNumber(text, at);
+  return count !== null && Number.isSafeInteger(count) && count >= 0 ? count : null;
+}

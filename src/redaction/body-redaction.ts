@@ -1,0 +1,148 @@
+import { decodeContent } from '../core/content-coding.ts';
+import { BODY_DROP_REASONS, type BodyDropReason, UnreadableBody } from '../core/errors.ts';
+import type { KeyedHash } from '../core/keyed-hash.ts';
+import { boundaryOf } from '../core/multipart.ts';
+import { type BodyRules, bodyTreatments } from './body-rules.ts';
+import { coverEvents } from './event-stream.ts';
+import { coverForm, coverParts } from './forms.ts';
+import { JsonWalk } from './json-walk.ts';
+import { PointerState } from './pointer-states.ts';
+import { type SecretNameAdditions, SecretNames } from './secret-names.ts';
+import { coverTensors } from './tensor-parts.ts';
+import { ValueCover } from './value-cover.ts';
+
+/** What redaction has to know of a body beside its bytes. */
+export interface BodyAbout {
+  readonly contentType: string | null;
+  readonly contentEncoding: string | null;
+  /** Only a prefix is there: what is missing cannot be judged, so that nothing can. */
+  readonly truncated: boolean;
+  /** `Inference-Header-Content-Length`: bytes of JSON before Triton's binary tensors; null without them. */
+  readonly inferenceHeaderLength: number | null;
+  /** The keyed hash of all these bytes where it is known already; saves computing it again. */
+  readonly hash?: Uint8Array | null;
+}
+
+/** How a dropped body is noted among the names of what was covered. */
+const DROP_MARK = '!';
+
+export function dropNote(reason: BodyDropReason): string {
+  return `${DROP_MARK}${reason}`;
+}
+
+/** Why a message's body was dropped, from the names noted beside it; null where it was not. */
+export function dropReasonOf(redacted: readonly string[]): BodyDropReason | null {
+  if (!redacted.some((name) => name.startsWith(DROP_MARK))) return null;
+  return BODY_DROP_REASONS.find((reason) => redacted.includes(dropNote(reason))) ?? null;
+}
+
+/** What may be stored of a body. */
+export interface RedactedBody {
+  /** The body with its secrets covered; the very bytes that were given where no rule applied; null: dropped. */
+  readonly kept: Uint8Array | null;
+  /** Pointers of the rules that covered something. */
+  readonly names: readonly string[];
+  /** Why nothing may be stored; null where `kept` may. */
+  readonly dropped: BodyDropReason | null;
+}
+
+const NOTHING: readonly string[] = Object.freeze([]);
+
+const JSON_TYPE = /^(?:application|text)\/(?:json|[a-z0-9.!#$&^_-]+\+json)$/;
+const JSON_LINES_TYPE = /^(?:application|text)\/(?:x-)?(?:ndjson|jsonl|jsonlines|json-lines)$/;
+const EVENT_STREAM_TYPE = 'text/event-stream';
+const FORM_TYPE = 'application/x-www-form-urlencoded';
+const MULTIPART_TYPE = 'multipart/form-data';
+/** What a body may begin with to be taken for JSON under a type that does not say so. */
+const JSON_BEGINNING = /^(?:\xef\xbb\xbf)?[ \t\r\n]*[[{]/;
+const BEGINNING_BYTES = 256;
+
+/**
+ * Covers what rules name in bodies before anything is stored. Lengths stay equal byte for byte, but for bodies
+ * under a content coding, which are packed anew. Never throws: a body that cannot be read for certain is
+ * dropped.
+ */
+export class BodyRedaction {
+  readonly #hash: KeyedHash;
+  readonly #root: PointerState;
+  readonly #names: SecretNames;
+  /** The rules as they are noted in the capture. */
+  readonly policy: BodyRules;
+  /** Whether there is any rule. Without one bodies pass as they are, at no cost. */
+  readonly active: boolean;
+
+  /** @param additions names of form fields that are secret beside the floor's, as in queries */
+  constructor(rules: BodyRules, hash: KeyedHash, additions: SecretNameAdditions = {}) {
+    const treatments = bodyTreatments(rules);
+    this.#hash = hash;
+    this.#root = PointerState.root(treatments);
+    this.#names = new SecretNames(additions);
+    this.policy = rules;
+    this.active = treatments.length > 0;
+  }
+
+  /** What may be stored of the body of a request or response: rules hold for both. */
+  redact(bytes: Uint8Array, about: BodyAbout): RedactedBody {
+    if (!this.active || bytes.length === 0) return { kept: bytes, names: NOTHING, dropped: null };
+    try {
+      if (about.truncated) throw new UnreadableBody('truncated');
+      return this.#covered(bytes, about);
+    } catch (error) {
+      // Whatever went wrong: what could not be judged is not kept.
+      const dropped = error instanceof UnreadableBody ? error.reason : 'failed';
+      return { kept: null, names: NOTHING, dropped };
+    }
+  }
+
+  #covered(bytes: Uint8Array, about: BodyAbout): RedactedBody {
+    const decoded = decodeContent(bytes, about.contentEncoding);
+    const plain = decoded.coded
+      ? Buffer.from(decoded.bytes.buffer, decoded.bytes.byteOffset, decoded.bytes.length)
+      : Buffer.from(decoded.bytes);
+    const cover = new ValueCover(this.#hash, about.hash ?? this.#hash.ofBody(bytes));
+    this.#cover(plain, about, cover);
+    const { names } = cover;
+    // Packed anew even where nothing was covered: a file's name in gzip's header, or a frame of zstd that
+    // decoders skip, was not looked into.
+    if (names.length === 0 && !decoded.coded) return { kept: bytes, names: NOTHING, dropped: null };
+    return { kept: decoded.encode(plain), names, dropped: null };
+  }
+
+  #cover(plain: Buffer, about: BodyAbout, cover: ValueCover): void {
+    if (about.inferenceHeaderLength !== null) {
+      this.#coverInference(plain, about.inferenceHeaderLength, cover);
+      return;
+    }
+    const type = mediaType(about.contentType);
+    const lines = JSON_LINES_TYPE.test(type);
+    if (lines || JSON_TYPE.test(type)) {
+      new JsonWalk(plain, 0, plain.length, cover).run(this.#root, lines);
+    } else if (type === EVENT_STREAM_TYPE) {
+      coverEvents(
+        plain,
+        (text, from, to) => new JsonWalk(text, from, to, cover).run(this.#root),
+        (text, from, to, field) => cover.text(text, from, to, `/${field || 'comment'}`),
+      );
+    } else if (type === MULTIPART_TYPE) {
+      coverParts(plain, boundaryOf(about.contentType ?? ''), this.#root, this.#names, cover);
+    } else if (JSON_BEGINNING.test(plain.toString('latin1', 0, BEGINNING_BYTES))) {
+      // Model servers take JSON under any type, and many clients (curl) send a form's.
+      new JsonWalk(plain, 0, plain.length, cover).run(this.#root);
+    } else if (type === FORM_TYPE) {
+      coverForm(plain, this.#root, this.#names, cover);
+    } else {
+      throw new UnreadableBody('unknown_type');
+    }
+  }
+
+  #coverInference(plain: Buffer, jsonBytes: number, cover: ValueCover): void {
+    if (!(jsonBytes > 0 && jsonBytes <= plain.length)) throw new UnreadableBody('bad_tensors');
+    const json = plain.subarray(0, jsonBytes);
+    coverTensors(json, plain.subarray(jsonBytes), this.#root, cover);
+    new JsonWalk(plain, 0, jsonBytes, cover).run(this.#root);
+  }
+}
+
+function mediaType(contentType: string | null): string {
+  return (contentType ?? '').split(';', 1)[0]?.trim().toLowerCase() ?? '';
+}

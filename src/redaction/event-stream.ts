@@ -1,0 +1,119 @@
+import { UnreadableBody } from '../core/errors.ts';
+import { LIMITS } from '../core/limits.ts';
+
+const LF = 0x0a;
+const CR = 0x0d;
+const SPACE = 0x20;
+const COLON = 0x3a;
+const BYTE_ORDER_MARK = 0xfeff;
+
+/** What OpenAI-style servers send last. */
+const DONE = '[DONE]';
+const DONE_BEGINS = 0x5b;
+/** With blanks after it. */
+const DONE_BYTES = 16;
+/** A name of a kind, a number or an identifier: as much as says how an event is to be taken, and no more. */
+const LABEL = /^[A-Za-z0-9_.:/-]{0,64}$/;
+/** What the fields beside `data` may say as it is, by their names. A comment has none, and its text is for nobody. */
+const KEPT: ReadonlyMap<string, RegExp> = new Map([
+  ['', /^[A-Za-z_-]{0,16}$/],
+  ['event', LABEL],
+  ['id', LABEL],
+  ['retry', /^[0-9]{0,16}$/],
+]);
+const LABEL_BYTES = 64;
+const LONGEST_FIELD = 5;
+
+/** Covers JSON in place. */
+type CoverText = (text: Buffer, from: number, to: number) => void;
+
+/** Covers what a field says that is no data, in place. */
+type CoverField = (stream: Buffer, from: number, to: number, name: string) => void;
+
+/** A stretch of the stream: the value of one field. */
+interface Value {
+  readonly from: number;
+  readonly to: number;
+}
+
+/**
+ * Hands the data of each event of an event stream to `cover`, which changes it in place: in the stream itself,
+ * or, where an event's data has several lines, in a copy that is put back. What another field says, or a comment,
+ * goes to `coverField` where it is more than a label.
+ * @throws UnreadableBody for a field that event streams do not have
+ */
+export function coverEvents(stream: Buffer, cover: CoverText, coverField: CoverField): void {
+  let event: Value[] = [];
+  const finish = () => {
+    coverEvent(stream, event, cover);
+    event = [];
+  };
+  for (let at = startOf(stream); at < stream.length; ) {
+    const end = lineEnd(stream, at);
+    if (end === at) finish();
+    else addLine(stream, at, end, event, coverField);
+    at = stream[end] === CR && stream[end + 1] === LF ? end + 2 : end + 1;
+  }
+  // What a stream that broke off left unfinished holds text all the same.
+  finish();
+}
+
+function addLine(stream: Buffer, from: number, to: number, event: Value[], coverField: CoverField): void {
+  let nameEnd = from;
+  while (nameEnd < to && nameEnd - from <= LONGEST_FIELD && stream[nameEnd] !== COLON) nameEnd += 1;
+  const name = stream.toString('latin1', from, nameEnd);
+  const value = valueAt(stream, nameEnd, to);
+  if (name === 'data') {
+    if (event.length >= LIMITS.eventLines) throw new UnreadableBody('bad_event_stream');
+    event.push(value);
+    return;
+  }
+  const kept = KEPT.get(name);
+  if (kept === undefined) throw new UnreadableBody('bad_event_stream');
+  const beginning = stream.toString('latin1', value.from, Math.min(value.to, value.from + LABEL_BYTES + 1));
+  if (!kept.test(beginning)) coverField(stream, value.from, value.to, name);
+}
+
+/** What follows the colon, and a space after that which is not part of it. */
+function valueAt(stream: Buffer, colon: number, to: number): Value {
+  const value = Math.min(to, colon + 1);
+  return { from: stream[value] === SPACE && value < to ? value + 1 : value, to };
+}
+
+function coverEvent(stream: Buffer, lines: readonly Value[], cover: CoverText): void {
+  const [only] = lines;
+  if (only === undefined) return;
+  if (lines.length === 1) {
+    if (!saysNothing(stream, only.from, only.to)) cover(stream, only.from, only.to);
+    return;
+  }
+  const text = lines.map(({ from, to }) => stream.toString('latin1', from, to)).join('\n');
+  const data = Buffer.from(text, 'latin1');
+  if (saysNothing(data, 0, data.length)) return;
+  cover(data, 0, data.length);
+  let at = 0;
+  for (const { from, to } of lines) {
+    data.copy(stream, from, at, at + to - from);
+    at += to - from + 1;
+  }
+}
+
+/** Whether data is blank, or the mark of the stream's end. */
+function saysNothing(data: Buffer, from: number, to: number): boolean {
+  let start = from;
+  while (start < to && (data[start] as number) <= SPACE) start += 1;
+  if (start === to) return true;
+  if (data[start] !== DONE_BEGINS || to - start > DONE_BYTES) return false;
+  return data.toString('latin1', start, to).trimEnd() === DONE;
+}
+
+function startOf(stream: Buffer): number {
+  return stream.toString('utf8', 0, 3).codePointAt(0) === BYTE_ORDER_MARK ? 3 : 0;
+}
+
+function lineEnd(stream: Buffer, from: number): number {
+  for (let at = from; at < stream.length; at += 1) {
+    if (stream[at] === LF || stream[at] === CR) return at;
+  }
+  return stream.length;
+}

@@ -1,0 +1,235 @@
+import { UnreadableBody } from '../core/errors.ts';
+import { LIMITS } from '../core/limits.ts';
+import { strongerOf, type Treatment } from './body-rules.ts';
+import { NOWHERE, type PointerState } from './pointer-states.ts';
+import type { ValueCover } from './value-cover.ts';
+
+const QUOTE = 0x22;
+const PLUS = 0x2b;
+const COMMA = 0x2c;
+const MINUS = 0x2d;
+const POINT = 0x2e;
+const ZERO = 0x30;
+const NINE = 0x39;
+const COLON = 0x3a;
+const OPEN_BRACKET = 0x5b;
+const BACKSLASH = 0x5c;
+const CLOSE_BRACKET = 0x5d;
+const LOWER_E = 0x65;
+const LOWER_U = 0x75;
+const OPEN_BRACE = 0x7b;
+const CLOSE_BRACE = 0x7d;
+
+/** Beside JSON's own, what Python writes and reads by default. */
+const LITERALS = ['true', 'false', 'null', 'NaN', 'Infinity', '-Infinity'].map((word) =>
+  Buffer.from(word, 'latin1'),
+);
+/** What may follow a backslash, beside u. */
+const ESCAPES = Buffer.from('"\\\\/bfnrt', 'latin1');
+const BYTE_ORDER_MARK = Buffer.from([0xef, 0xbb, 0xbf]);
+
+/**
+ * Walks JSON text byte by byte and covers in place what rules name; nothing is parsed into values or written
+ * anew, so that every other byte stays as it is. Repeated members are walked each, whichever a server regards.
+ */
+export class JsonWalk {
+  readonly #text: Buffer;
+  readonly #end: number;
+  readonly #cover: ValueCover;
+  #at: number;
+
+  constructor(text: Buffer, from: number, to: number, cover: ValueCover) {
+    this.#text = text;
+    this.#end = to;
+    this.#cover = cover;
+    const marked = text[from] === BYTE_ORDER_MARK[0] && text.indexOf(BYTE_ORDER_MARK, from) === from;
+    this.#at = marked && from + BYTE_ORDER_MARK.length <= to ? from + BYTE_ORDER_MARK.length : from;
+  }
+
+  /**
+   * Covers one document, or with `sequence` any number of them, one after the other.
+   * @throws UnreadableBody when the text is not JSON to its end, or nests too deep
+   */
+  run(root: PointerState, sequence = false): void {
+    do {
+      this.#value(root, null, 0);
+      this.#skipBlanks();
+    } while (sequence && this.#at < this.#end);
+    if (this.#at < this.#end) throw new UnreadableBody('not_json');
+  }
+
+  /** @param outer what is said about the value around this one */
+  #value(state: PointerState, outer: Treatment | null, depth: number): void {
+    this.#skipBlanks();
+    const treatment = strongerOf(outer, state.treatment);
+    const from = this.#at;
+    const first = from < this.#end ? this.#text[from] : undefined;
+    const container = first === OPEN_BRACE || first === OPEN_BRACKET;
+    if (container) {
+      if (depth >= LIMITS.jsonDepth) throw new UnreadableBody('too_deep');
+      const dropped = treatment?.covering === 'drop';
+      const inner = treatment === null ? null : innerOf(treatment, outer);
+      this.#container(first === OPEN_BRACE, dropped ? NOWHERE : state, dropped ? null : inner, depth + 1);
+    } else if (first === QUOTE) {
+      this.#skipString();
+    } else if (!this.#skipLiteral()) {
+      this.#skipNumber();
+    }
+    if (treatment === null) return;
+    if (treatment.covering === 'drop') this.#cover.drop(this.#text, from, this.#at, treatment);
+    else if (first === QUOTE) this.#string(from, this.#at, treatment);
+    else if (!container && isNumber(this.#text, from)) {
+      this.#cover.number(this.#text, from, this.#at, treatment);
+    }
+  }
+
+  #container(object: boolean, state: PointerState, outer: Treatment | null, depth: number): void {
+    const close = object ? CLOSE_BRACE : CLOSE_BRACKET;
+    this.#at += 1;
+    this.#skipBlanks();
+    if (this.#peek() === close) {
+      this.#at += 1;
+      return;
+    }
+    for (let index = 0; ; index += 1) {
+      const next = object
+        ? this.#memberName(state)
+        : state.readsNames
+          ? state.member(`${index}`)
+          : state.other();
+      this.#value(next, outer, depth);
+      this.#skipBlanks();
+      const byte = this.#peek();
+      this.#at += 1;
+      if (byte === close) return;
+      if (byte !== COMMA) throw new UnreadableBody('not_json');
+    }
+  }
+
+  /** Passes a member's name and its colon. @returns where the member's value stands */
+  #memberName(state: PointerState): PointerState {
+    this.#skipBlanks();
+    if (this.#peek() !== QUOTE) throw new UnreadableBody('not_json');
+    const from = this.#at;
+    const escaped = this.#skipString();
+    const to = this.#at;
+    this.#skipBlanks();
+    if (this.#peek() !== COLON) throw new UnreadableBody('not_json');
+    this.#at += 1;
+    if (!state.readsNames) return state.other();
+    const name = escaped ? this.#unescaped(from, to) : this.#text.toString('utf8', from + 1, to - 1);
+    return state.member(name);
+  }
+
+  #string(from: number, to: number, treatment: Treatment): void {
+    this.#cover.string(this.#text, from + 1, to - 1, treatment, () => {
+      const inside = this.#text.subarray(from + 1, to - 1);
+      // Equal texts have one hash, however they were escaped.
+      return inside.includes(BACKSLASH) ? Buffer.from(this.#unescaped(from, to), 'utf8') : inside;
+    });
+  }
+
+  #unescaped(from: number, to: number): string {
+    try {
+      return JSON.parse(this.#text.toString('utf8', from, to)) as string;
+    } catch {
+      throw new UnreadableBody('not_json');
+    }
+  }
+
+  /** @returns whether the string holds an escape */
+  #skipString(): boolean {
+    const text = this.#text;
+    let escaped = false;
+    for (let at = this.#at + 1; at < this.#end; at += 1) {
+      const byte = text[at] as number;
+      if (byte === QUOTE) {
+        this.#at = at + 1;
+        return escaped;
+      }
+      if (byte < 0x20) break;
+      if (byte !== BACKSLASH) continue;
+      escaped = true;
+      at += 1;
+      if (text[at] === LOWER_U ? !isHex(text, at + 1, this.#end) : !isEscape(text[at])) break;
+    }
+    throw new UnreadableBody('not_json');
+  }
+
+  #skipLiteral(): boolean {
+    for (const word of LITERALS) {
+      if (this.#text[this.#at] !== word[0]) continue;
+      const end = this.#at + word.length;
+      if (end <= this.#end && this.#text.compare(word, 0, word.length, this.#at, end) === 0) {
+        this.#at = end;
+        return true;
+      }
+    }
+    return false;
+  }
+
+  /** Passes a number; whatever follows it is judged by whoever asks for the next byte. */
+  #skipNumber(): void {
+    if (this.#peek() === MINUS) this.#at += 1;
+    if (this.#peek() === ZERO) this.#at += 1;
+    else this.#skipDigits();
+    if (this.#peek() === POINT) {
+      this.#at += 1;
+      this.#skipDigits();
+    }
+    if (((this.#peek() ?? 0) | 0x20) !== LOWER_E) return;
+    this.#at += 1;
+    const sign = this.#peek();
+    if (sign === PLUS || sign === MINUS) this.#at += 1;
+    this.#skipDigits();
+  }
+
+  /** Passes one digit or more. */
+  #skipDigits(): void {
+    const from = this.#at;
+    let at = from;
+    while (at < this.#end && isDigit(this.#text[at] as number)) at += 1;
+    if (at === from) throw new UnreadableBody('not_json');
+    this.#at = at;
+  }
+
+  #peek(): number | undefined {
+    return this.#at < this.#end ? this.#text[this.#at] : undefined;
+  }
+
+  #skipBlanks(): void {
+    while (this.#at < this.#end) {
+      const byte = this.#text[this.#at];
+      if (byte !== 0x20 && byte !== 0x0a && byte !== 0x0d && byte !== 0x09) return;
+      this.#at += 1;
+    }
+  }
+}
+
+/**
+ * What is said about what lies within a value. A name that presets keep stands for a word, and whose mask is to be
+ * JSON for a text; whatever else is found there is masked.
+ */
+function innerOf(treatment: Treatment, outer: Treatment | null): Treatment {
+  const { covering, strength, name } = treatment;
+  if (covering === 'keep' && outer !== null) return outer;
+  return covering === 'keep' || covering === 'mask_json' ? { covering: 'mask', strength, name } : treatment;
+}
+
+/** Whether the value that begins here, and was found to be one, is a number and no literal. */
+function isNumber(text: Buffer, at: number): boolean {
+  const byte = text[at] as number;
+  return isDigit(byte) || (byte === MINUS && isDigit(text[at + 1] ?? 0));
+}
+
+function isDigit(byte: number): boolean {
+  return byte >= ZERO && byte <= NINE;
+}
+
+function isHex(text: Buffer, from: number, end: number): boolean {
+  return from + 4 <= end && /^[0-9a-fA-F]{4}$/.test(text.toString('latin1', from, from + 4));
+}
+
+function isEscape(byte: number | undefined): boolean {
+  return byte !== undefined && ESCAPES.includes(byte);
+}

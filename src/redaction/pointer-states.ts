@@ -1,0 +1,101 @@
+import { ANY_MEMBER, type PointerStep, parseJsonPointer } from '../core/json-pointer.ts';
+import { strongerOf, type Treatment } from './body-rules.ts';
+
+/** A rule on its way down a document: its steps, and how many were taken. */
+interface Descent {
+  readonly steps: readonly PointerStep[];
+  readonly taken: number;
+  readonly treatment: Treatment;
+}
+
+/** States are made as documents ask for them, and kept; past this many they are made and forgotten. */
+const KEPT_STATES = 4_096;
+
+/**
+ * Where a walk through a document stands in regard to all rules at once: each member leads to the next state.
+ * Names are compared without regard to case, because some servers (Go's decoder) do not regard it either.
+ */
+export class PointerState {
+  /** What is said about the value at this place. */
+  readonly treatment: Treatment | null;
+  /** Whether no rule can name anything below. */
+  readonly idle: boolean;
+  readonly #descents: readonly Descent[];
+  readonly #budget: { states: number };
+  /** Names that some rule spells out here. */
+  readonly #literals = new Set<string>();
+  readonly #members = new Map<string, PointerState>();
+  #other: PointerState | null = null;
+
+  private constructor(descents: readonly Descent[], budget: { states: number }) {
+    this.#budget = budget;
+    this.treatment = descents
+      .filter(({ steps, taken }) => taken === steps.length)
+      .reduce<Treatment | null>((strongest, { treatment }) => strongerOf(strongest, treatment), null);
+    this.#descents = descents.filter(({ steps, taken }) => taken < steps.length);
+    this.idle = this.#descents.length === 0;
+    for (const { steps, taken } of this.#descents) {
+      const step = steps[taken];
+      if (typeof step === 'string') this.#literals.add(folded(step));
+    }
+  }
+
+  /** The state at the root of a document. */
+  static root(treatments: readonly Treatment[]): PointerState {
+    const descents = treatments.map((treatment) => ({
+      steps: parseJsonPointer(treatment.name),
+      taken: 0,
+      treatment,
+    }));
+    return new PointerState(descents, { states: 1 });
+  }
+
+  /** Whether the names of members matter here. */
+  get readsNames(): boolean {
+    return this.#literals.size > 0;
+  }
+
+  /** The state at the member of this name; for elements of an array, their index as text. */
+  member(name: string): PointerState {
+    if (!this.readsNames) return this.other();
+    const key = folded(name);
+    if (!this.#literals.has(key)) return this.other();
+    const known = this.#members.get(key);
+    if (known !== undefined) return known;
+    const next = this.#step((step) => step === ANY_MEMBER || folded(step) === key);
+    if (this.#mayKeep()) this.#members.set(key, next);
+    return next;
+  }
+
+  /** The state at a member that no rule spells out. */
+  other(): PointerState {
+    if (this.idle) return NOWHERE;
+    if (this.#other !== null) return this.#other;
+    const next = this.#step((step) => step === ANY_MEMBER);
+    if (this.#mayKeep()) this.#other = next;
+    return next;
+  }
+
+  #step(takes: (step: PointerStep) => boolean): PointerState {
+    const taking = this.#descents.filter(({ steps, taken }) => takes(steps[taken] as PointerStep));
+    if (taking.length === 0) return NOWHERE;
+    return new PointerState(
+      taking.map(({ steps, taken, treatment }) => ({ steps, taken: taken + 1, treatment })),
+      this.#budget,
+    );
+  }
+
+  #mayKeep(): boolean {
+    if (this.#budget.states >= KEPT_STATES) return false;
+    this.#budget.states += 1;
+    return true;
+  }
+}
+
+/** Where no rule says anything, nor below. */
+export const NOWHERE: PointerState = PointerState.root([]);
+
+function folded(name: string): string {
+  // Both ways: some letters have one capital and two small forms.
+  return name.toUpperCase().toLowerCase();
+}

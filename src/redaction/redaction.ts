@@ -1,0 +1,229 @@
+import { isUtf8 } from 'node:buffer';
+import type { KeyedHash } from '../core/keyed-hash.ts';
+import { type SecretNameAdditions, SecretNames, type SessionNames } from './secret-names.ts';
+import { type Hiding, indexWithin, type TextRange, UrlSecrets } from './url-secrets.ts';
+
+/** Bytes with their secrets masked, always a copy of its own, and what was masked. */
+export interface RedactedBytes {
+  readonly bytes: Uint8Array;
+  /**
+   * Header names in lower case. Of the request's target `?key` for the value of a query key, `?` for one without a
+   * key, `@` for user info that is not a key's.
+   */
+  readonly names: readonly string[];
+}
+
+/** What names the session, and the hash that takes its place. */
+interface SessionHiding {
+  readonly names: SessionNames;
+  readonly hash: KeyedHash;
+}
+
+/** Allowed in header values and in query strings, and no part of any framing. */
+const MASK = '*';
+const NOTHING: readonly string[] = Object.freeze([]);
+const TAB = 0x09;
+const LF = 0x0a;
+const CR = 0x0d;
+const SPACE = 0x20;
+const COLON = 0x3a;
+
+/** What a path has in it wherever it has something to hide. */
+const MAY_HIDE = /[;&@]|%(?:25)*40/;
+
+/**
+ * Masks secrets in raw heads before anything is stored, and puts keyed hashes in the place of session keys: equal
+ * ones stay equal, so that a replay still says which requests belong together. Lengths stay equal byte for byte, so
+ * sizes stay true and framing, header count and every other value are untouched. Never throws, whatever the bytes.
+ */
+export class Redaction {
+  readonly #names: SecretNames;
+  readonly #urls: UrlSecrets;
+  readonly #hash: KeyedHash | null;
+  readonly additions: Required<SecretNameAdditions>;
+
+  /** @param session null where nothing names a session */
+  constructor(additions: SecretNameAdditions = {}, session: SessionHiding | null = null) {
+    this.additions = { headers: additions.headers ?? [], queryKeys: additions.queryKeys ?? [] };
+    this.#names = new SecretNames(additions, session?.names);
+    this.#urls = new UrlSecrets(this.#names);
+    this.#hash = session?.hash ?? null;
+  }
+
+  /** `head`: request line, header lines and the blank line, as on the wire. */
+  requestHead(head: Uint8Array): RedactedBytes {
+    const masking = new Masking(head, this.#hash);
+    const end = masking.lineEnd(0);
+    this.#maskTarget(masking, end);
+    this.#maskFields(masking, end + 1);
+    return masking.result();
+  }
+
+  /** `head`: status line, header lines and the blank line, as on the wire. */
+  responseHead(head: Uint8Array): RedactedBytes {
+    const masking = new Masking(head, this.#hash);
+    this.#maskFields(masking, masking.lineEnd(0) + 1);
+    return masking.result();
+  }
+
+  /** `lines`: trailer lines with their line ends. */
+  trailers(lines: Uint8Array): RedactedBytes {
+    const masking = new Masking(lines, this.#hash);
+    this.#maskFields(masking, 0);
+    return masking.result();
+  }
+
+  /** A request target as a route may name it: what is hidden in it is one `*`, however long it was. */
+  nameable(target: string): string {
+    if (!MAY_HIDE.test(target)) return target;
+    const hidden = new HiddenRanges();
+    this.#urls.find(target, 0, target.length, null, hidden);
+    return hidden.starred(target);
+  }
+
+  #maskTarget(masking: Masking, lineEnd: number): void {
+    const { text } = masking;
+    const from = text.indexOf(' ') + 1;
+    if (from === 0 || from >= lineEnd) return;
+    const last = text.lastIndexOf(' ', lineEnd);
+    const to = last > from ? last : lineEnd;
+    this.#urls.find(text, from, to, null, masking);
+  }
+
+  #maskFields(masking: Masking, from: number): void {
+    const { text } = masking;
+    let start = from;
+    while (start < text.length) {
+      let end = masking.lineEnd(start);
+      // A folded line belongs to the value before it.
+      while (isBlank(text.charCodeAt(end + 1))) end = masking.lineEnd(end + 1);
+      const colon = indexWithin(text, COLON, start, end);
+      if (colon > start) this.#maskField(masking, start, colon, end);
+      start = end + 1;
+    }
+  }
+
+  #maskField(masking: Masking, start: number, colon: number, end: number): void {
+    const { text } = masking;
+    // White space before the colon is malformed, yet some server may read the name without it.
+    const name = text.slice(start, colon).trimEnd();
+    const treatment = this.#names.header(name);
+    if (treatment === 'keep') return;
+    let from = colon + 1;
+    let to = end;
+    while (from < to && isBlank(text.charCodeAt(from))) from += 1;
+    while (to > from && isBlankOrCr(text.charCodeAt(to - 1))) to -= 1;
+    const lower = name.toLowerCase();
+    if (treatment === 'hash') masking.hash(from, to);
+    else if (treatment === 'mask' || isCredential(text, from, to)) masking.mask(from, to, lower);
+    else if (treatment === 'ask') this.#urls.findUserInfo(text, from, to, lower, masking);
+    else this.#urls.find(text, from, to, lower, masking);
+  }
+}
+
+/** One pass over one head: its text, and its copy, in which ranges are masked. */
+class Masking implements Hiding {
+  readonly text: string;
+  readonly #copy: Buffer;
+  readonly #hash: KeyedHash | null;
+  #names: string[] | null = null;
+
+  constructor(bytes: Uint8Array, hash: KeyedHash | null) {
+    this.#copy = Buffer.from(bytes);
+    this.#hash = hash;
+    this.text = this.#copy.toString('latin1');
+  }
+
+  /** Position of the line feed that ends the line `from` lies in, or the end of the text. */
+  lineEnd(from: number): number {
+    const end = this.text.indexOf('\n', from);
+    return end < 0 ? this.text.length : end;
+  }
+
+  mask(from: number, to: number, name: string): void {
+    if (to <= from) return;
+    this.#put(from, to, MASK);
+    this.#names ??= [];
+    if (!this.#names.includes(name)) this.#names.push(name);
+  }
+
+  hash(from: number, to: number): void {
+    if (to <= from || this.#hash === null) return;
+    const digest = this.#hash.ofValue(Buffer.from(this.text.slice(from, to), 'latin1'));
+    this.#put(from, to, Buffer.from(digest).toString('base64url'));
+  }
+
+  result(): RedactedBytes {
+    return { bytes: this.#copy, names: this.#names ?? NOTHING };
+  }
+
+  #put(from: number, to: number, text: string): void {
+    for (let at = from; at < to; at += 1) {
+      const byte = this.#copy[at];
+      // Line ends inside a folded value are framing and stay.
+      if (byte !== CR && byte !== LF) this.#copy[at] = text.charCodeAt((at - from) % text.length);
+    }
+  }
+}
+
+/** What is hidden of a text, whether masked or hashed. */
+class HiddenRanges implements Hiding {
+  readonly #ranges: TextRange[] = [];
+
+  mask(from: number, to: number): void {
+    if (to > from) this.#ranges.push([from, to]);
+  }
+
+  hash(from: number, to: number): void {
+    this.mask(from, to);
+  }
+
+  /** The text with a `*` for each stretch that is hidden. */
+  starred(text: string): string {
+    let shown = '';
+    let at = 0;
+    for (const [from, to] of this.#ranges.sort(([a], [b]) => a - b)) {
+      if (from >= at) shown += `${text.slice(at, from)}${MASK}`;
+      at = Math.max(at, to);
+    }
+    return shown + text.slice(at);
+  }
+}
+
+function isBlank(code: number): boolean {
+  return code === SPACE || code === TAB;
+}
+
+function isBlankOrCr(code: number): boolean {
+  return isBlank(code) || code === CR || code === LF;
+}
+
+/** How credentials begin, in whatever header. */
+const BEGINS = /^(?:bearer|basic|digest|dpop|negotiate|ntlm|aws4-hmac-sha256)\s+\S/i;
+/** Schemes that are words too; clients that put one before credentials which have it send it twice. */
+const SPOKEN = /^(?:(?:bearer|basic|digest|negotiate|ntlm)\s+)+(?=\S)/i;
+/** Words as they are written, and small numbers among them: neither an encoding nor a list of credentials. */
+const PROSE = /^[A-Za-z][a-z]{0,19}[.:!?]?(?:\s+(?:[A-Za-z][a-z]{0,19}|[0-9][0-9+.%-]{0,3})[.:!?]?)*$/;
+
+/**
+ * Whether the value of a header says itself that it is a credential: it begins with a scheme, and what follows is not
+ * for certain the prose of a title that begins with such a word (`Basic English`).
+ */
+function isCredential(text: string, from: number, to: number): boolean {
+  const value = text.slice(from, to);
+  if (!BEGINS.test(value)) return false;
+  const schemes = SPOKEN.exec(value)?.[0];
+  return schemes === undefined || !isProse(value.slice(schemes.length), schemes);
+}
+
+function isProse(text: string, schemes: string): boolean {
+  if (!PROSE.test(text)) return false;
+  // A bearer's token may be any one word; the others' are encoded.
+  return /bearer/i.test(schemes) ? /\s/.test(text) && !text.includes(':') : !encodesText(text);
+}
+
+/** Whether the first word is text in base64, as a name and a password are sent. */
+function encodesText(prose: string): boolean {
+  const bytes = Buffer.from(/^[a-z]*/i.exec(prose)?.[0] ?? '', 'base64');
+  return bytes.includes(COLON) || (isUtf8(bytes) && bytes.every((byte) => byte >= SPACE));
+}

@@ -1,0 +1,262 @@
+import { LIMITS } from '../core/limits.ts';
+import { decodedRounds, decodePercent, ownText } from '../core/text.ts';
+
+/**
+ * Which header names and query keys carry secrets, and which name the session. The floor below cannot be taken away,
+ * only added to; it errs on the side of masking, because a masked header is an inconvenience and a stored key is an
+ * incident. docs/adr/0008-redaction-default.md explains the words and the exceptions.
+ */
+
+/** What becomes of the value under a name: left alone, masked, or, where it names the session, hashed. */
+export type NameTreatment = 'keep' | 'mask' | 'hash';
+
+/**
+ * The same of a header, in whose value only the URLs may be looked into, or whose name says nothing, so that the value
+ * is asked whether it is a credential.
+ */
+type HeaderTreatment = NameTreatment | 'urls' | 'ask';
+
+/** Additions to the floor, compared without regard to case. */
+export interface SecretNameAdditions {
+  readonly headers?: readonly string[];
+  readonly queryKeys?: readonly string[];
+}
+
+/** Headers, in lower case, and query keys that name the session. */
+export interface SessionNames {
+  readonly headers: readonly string[];
+  readonly queryKeys: readonly string[];
+}
+
+const NO_SESSION: SessionNames = { headers: [], queryKeys: [] };
+
+/** Names no word below would catch. */
+const SECRET_HEADERS = new Set([
+  'authorization',
+  'proxy-authorization',
+  'cookie',
+  'cookie2',
+  'set-cookie',
+  'set-cookie2',
+  'x-api-key',
+  'api-key',
+  'x-auth-token',
+  'x-amz-security-token',
+  'x-goog-api-key',
+  'x-amzn-oidc-data',
+  'x-ms-client-principal',
+  'dpop',
+  // Browsers cannot send Authorization with a WebSocket, and put their token here.
+  'sec-websocket-protocol',
+]);
+
+/** Headers whose value is a URL, or holds some: their query keys and user info are masked, the rest is kept. */
+const URL_HEADERS = new Set([
+  'host',
+  'origin',
+  'referer',
+  'location',
+  'content-location',
+  'destination',
+  'link',
+  'refresh',
+  'x-original-url',
+  'x-original-uri',
+  'x-rewrite-url',
+  'x-forwarded-uri',
+  'x-forwarded-url',
+  'x-envoy-original-path',
+]);
+
+/** Masking these would change the message itself, or hide what tells replayed traffic from real. */
+const NEVER_MASKED = new Set([
+  'host',
+  'connection',
+  'content-length',
+  'content-type',
+  'content-encoding',
+  'transfer-encoding',
+  'trailer',
+  'te',
+  'upgrade',
+  'expect',
+  'x-reprise-run',
+]);
+
+/** A server asks for credentials with these, by the names of schemes that credentials begin with. */
+const CHALLENGES = new Set(['www-authenticate', 'proxy-authenticate']);
+
+/** Names, less a leading `x-` and separators, that hold a secret word and are known to hold no secret. */
+const NOT_SECRET = new Set([
+  'secwebsocketkey',
+  'idempotencykey',
+  'surrogatekey',
+  'cachekey',
+  'signaturename',
+  'tokencount',
+]);
+
+/** Secret wherever they stand in a name whose separators were taken out. */
+const WORDS =
+  /token|secret|passw|passphrase|passcode|samlresponse|samlart|signature|credential|authorization|apikey|accesskey|secretkey|privatekey/;
+
+/** Secret as a whole segment of a name. */
+const SEGMENTS = /^(?:.*keys?|sig|auth|authentication|jwt|bearer|assertion|pwd|t?otp|[cx]srf|cookies?)$/;
+
+/** Secret as the last segment: `user_pass` is, `pass_through` and `pin_memory` are not. */
+const LAST_SEGMENTS = /^(?:pass|pw|pin)$/;
+
+/** Segments by which servers call what they know a session again by, and let it in. */
+const SESSION_SEGMENTS = /^(?:j?sessionid|(?:php)?sessid)$/;
+
+/** Beside `tokens`, one of these says that the header counts tokens. A single `token` never counts. */
+const COUNTS =
+  /^(?:max|min|num|new|n|prompt|completion|output|input|total|limit|remaining|reset|count|budget|ratelimit|used|cached|reasoning)$/;
+
+const CACHED_NAMES = 2_048;
+const CACHED_NAME_CHARS = 128;
+
+/** Of a name as it was sent: what follows says no more about it, and may be megabytes. */
+export const JUDGED_NAME_CHARS = 4_096;
+
+const HASH = 0x23;
+const PERCENT = 0x25;
+const AMPERSAND = 0x26;
+const SEMICOLON = 0x3b;
+const EQUALS = 0x3d;
+const QUESTION = 0x3f;
+
+/** How many more names are judged, of as many as a client may send; past that everything is taken for a secret. */
+export class NameAllowance {
+  #left: number = LIMITS.judgedNames;
+
+  /** Whether there was one left. */
+  take(): boolean {
+    this.#left -= 1;
+    return this.#left >= 0;
+  }
+}
+
+/** Decides by name, and remembers: a service sees the same few dozen names for ever. */
+export class SecretNames {
+  readonly #addedHeaders: ReadonlySet<string>;
+  readonly #addedQueryKeys: ReadonlySet<string>;
+  readonly #sessionHeaders: ReadonlySet<string>;
+  readonly #sessionQueryKeys: ReadonlySet<string>;
+  readonly #headers = new Map<string, HeaderTreatment>();
+  readonly #queryKeys = new Map<string, NameTreatment>();
+
+  constructor(additions: SecretNameAdditions = {}, session: SessionNames = NO_SESSION) {
+    this.#addedHeaders = new Set(additions.headers?.map((name) => name.toLowerCase()));
+    this.#addedQueryKeys = new Set(additions.queryKeys?.map((key) => key.toLowerCase()));
+    this.#sessionHeaders = new Set(session.headers);
+    this.#sessionQueryKeys = new Set(session.queryKeys);
+  }
+
+  /** How the value of the header of this name, in whatever case, is treated. */
+  header(name: string): HeaderTreatment {
+    let treatment = this.#headers.get(name);
+    if (treatment === undefined) {
+      treatment = this.#judgeHeader(name);
+      remember(this.#headers, name, treatment);
+    }
+    return treatment;
+  }
+
+  /** How the value under this query key is treated. `sent`: percent-encoding included. */
+  queryKey(sent: string): NameTreatment {
+    const key = sent.length > JUDGED_NAME_CHARS ? sent.slice(0, JUDGED_NAME_CHARS) : sent;
+    let treatment = this.#queryKeys.get(key);
+    if (treatment === undefined) {
+      treatment = this.#judgeQueryKey(key);
+      remember(this.#queryKeys, key, treatment);
+    }
+    return treatment;
+  }
+
+  /** The same of a percent-encoded value that is itself a URL or query (`next=%2Fx%3Ftoken%3Dabc`). */
+  hiddenIn(value: Uint8Array, allowance: NameAllowance = new NameAllowance()): NameTreatment {
+    if (!value.includes(PERCENT)) return 'keep';
+    if (!allowance.take()) return 'mask';
+    let treatment: NameTreatment = 'keep';
+    for (const plain of decodedRounds(value)) {
+      const named = this.within(plain, allowance);
+      if (named === 'mask') return named;
+      if (named === 'hash') treatment = named;
+    }
+    return treatment;
+  }
+
+  /** The same of a text that may be a URL or query, as it stands: a key may follow any of `? & ; #`. */
+  within(text: Uint8Array, allowance: NameAllowance): NameTreatment {
+    let treatment: NameTreatment = 'keep';
+    // Where the key at hand begins; none does between its equals sign and the next delimiter.
+    let from = 0;
+    for (let at = 0; at < text.length; at += 1) {
+      const code = text[at];
+      if (code === QUESTION || code === AMPERSAND || code === SEMICOLON || code === HASH) from = at + 1;
+      if (code !== EQUALS) continue;
+      if (at > from) {
+        const named = allowance.take() ? this.queryKey(keyIn(text, from, at)) : 'mask';
+        if (named === 'mask') return named;
+        if (named === 'hash') treatment = named;
+      }
+      from = text.length;
+    }
+    return treatment;
+  }
+
+  #judgeHeader(name: string): HeaderTreatment {
+    const lower = name.toLowerCase();
+    if (NEVER_MASKED.has(lower)) return URL_HEADERS.has(lower) ? 'urls' : 'keep';
+    if (this.#addedHeaders.has(lower) || SECRET_HEADERS.has(lower)) return 'mask';
+    if (hasSecretWord(name) && !URL_HEADERS.has(lower)) return 'mask';
+    if (this.#sessionHeaders.has(lower)) return 'hash';
+    if (namesSession(name)) return 'mask';
+    if (CHALLENGES.has(lower)) return 'keep';
+    return URL_HEADERS.has(lower) ? 'urls' : 'ask';
+  }
+
+  #judgeQueryKey(key: string): NameTreatment {
+    const plain = decodePercent(key);
+    if (this.#addedQueryKeys.has(plain.toLowerCase()) || hasSecretWord(plain)) return 'mask';
+    if (this.#sessionQueryKeys.has(plain)) return 'hash';
+    return namesSession(plain) ? 'mask' : 'keep';
+  }
+}
+
+function keyIn(text: Uint8Array, from: number, to: number): string {
+  const key = text.subarray(from, Math.min(to, from + JUDGED_NAME_CHARS));
+  return Buffer.from(key.buffer, key.byteOffset, key.length).toString('latin1');
+}
+
+function remember<Judgement>(judged: Map<string, Judgement>, name: string, judgement: Judgement): void {
+  if (judged.size >= CACHED_NAMES || name.length > CACHED_NAME_CHARS) return;
+  judged.set(ownText(name), judgement);
+}
+
+function hasSecretWord(name: string): boolean {
+  const segments = segmentsOf(name);
+  if (NOT_SECRET.has((segments[0] === 'x' ? segments.slice(1) : segments).join(''))) return false;
+  const counted = segments.includes('tokens') && segments.some((segment) => COUNTS.test(segment));
+  const judged = segments.filter(
+    (segment) => !(counted && segment === 'tokens') && !/^tokeni[sz]/.test(segment),
+  );
+  if (LAST_SEGMENTS.test(judged.at(-1) ?? '')) return true;
+  return judged.some((segment) => SEGMENTS.test(segment)) || WORDS.test(judged.join(''));
+}
+
+/** Where such a name is the session's key, its value is hashed and not masked. */
+function namesSession(name: string): boolean {
+  return segmentsOf(name).some((segment) => SESSION_SEGMENTS.test(segment));
+}
+
+/** `x-api-key`, `x_api_key` and `xApiKey` are one name. */
+function segmentsOf(name: string): string[] {
+  return name
+    .slice(0, 256)
+    .replace(/([a-z0-9])([A-Z])/g, '$1-$2')
+    .toLowerCase()
+    .split(/[^a-z0-9]+/)
+    .filter((segment) => segment !== '');
+}

@@ -1,0 +1,294 @@
+import type { KeyedHash } from '../core/keyed-hash.ts';
+import { LIMITS } from '../core/limits.ts';
+import { SeededRandom } from '../core/random.ts';
+import { bytesPerToken } from '../core/token-estimate.ts';
+import type { Treatment } from './body-rules.ts';
+
+const LF = 0x0a;
+const CR = 0x0d;
+const SPACE = 0x20;
+const PLUS = 0x2b;
+const MINUS = 0x2d;
+const POINT = 0x2e;
+const ZERO = 0x30;
+const ONE = 0x31;
+const NINE = 0x39;
+const QUOTE = 0x22;
+const OPEN_BRACKET = 0x5b;
+const OPEN_BRACE = 0x7b;
+
+/** Shorter values are masked where a hash was asked for: too few digits would fit to tell two apart. */
+const HASHED_FROM_BYTES = 8;
+const HASH_DIGITS = 16;
+/** Whole numbers keep this many leading digits, `1`, `10` or `100`: so they stay within their type's range. */
+const FIXED_DIGITS = 3;
+
+/** A form may have any number of secret fields, each of its own name. */
+const NOTED_NAMES = 256;
+
+/** What presets keep inside of a masked value: the name of a kind, an identifier, a media type. */
+const LABEL = /^[A-Za-z0-9_.:/-]{1,64}$/;
+const LABEL_BYTES = 64;
+
+/** A mask that a server which decodes it finds to be JSON. In a string, hence escaped. */
+const JSON_MASK_OPEN = '{\\"text\\":\\"';
+const JSON_MASK_CLOSE = '\\"}';
+
+/** Covers the values of one body in place, and notes which rules did. */
+export class ValueCover {
+  readonly #hash: KeyedHash;
+  readonly #random: SeededRandom;
+  readonly #names = new Set<string>();
+  #hashed = 0;
+
+  /**
+   * @param seed at least eight bytes. Equal bodies get equal masks, and their hashes say that they are equal
+   * anyway; within a body each value gets words of its own.
+   */
+  constructor(hash: KeyedHash, seed: Uint8Array) {
+    this.#hash = hash;
+    this.#random = maskRandom(seed);
+  }
+
+  /** The pointers of rules that covered something. */
+  get names(): readonly string[] {
+    return [...this.#names];
+  }
+
+  note(treatment: Treatment): void {
+    if (this.#names.size < NOTED_NAMES) this.#names.add(treatment.name);
+  }
+
+  /**
+   * Covers the inside of a string.
+   * @param plain what the string says, for its hash; called only for that
+   */
+  string(text: Buffer, from: number, to: number, treatment: Treatment, plain: () => Uint8Array): void {
+    const { covering } = treatment;
+    if (covering === 'keep' && isLabel(text, from, to)) return;
+    if (to <= from) return;
+    this.note(treatment);
+    if (this.#hashes(treatment, from, to)) this.#hashString(text, from, to, plain());
+    else if (covering === 'mask_json') this.#maskJson(text, from, to);
+    else coverWithWords(text, from, to, this.#random);
+  }
+
+  /** Covers text that no rule can name, where a label was in place; `name` is what it is noted as. */
+  text(text: Buffer, from: number, to: number, name: string): void {
+    this.string(text, from, to, { covering: 'mask', strength: 0, name }, () => Buffer.alloc(0));
+  }
+
+  /** Covers a number: sign, point and the count of digits stay, so that it is still a number of its kind. */
+  number(text: Buffer, from: number, to: number, treatment: Treatment): void {
+    if (treatment.covering === 'keep') return;
+    this.note(treatment);
+    const hashes = this.#hashes(treatment, from, to);
+    const random = hashes ? maskRandom(this.#hash.ofValue(text.subarray(from, to))) : this.#random;
+    const start = text[from] === MINUS ? from + 1 : from;
+    const fixed = hashes ? FIXED_DIGITS - 1 : FIXED_DIGITS;
+    // What the digit at hand belongs to: the whole part, the fraction, or the exponent.
+    let part: 'whole' | 'fraction' | 'exponent' = 'whole';
+    for (let at = start; at < to; at += 1) {
+      const byte = text[at] as number;
+      if (byte === POINT) part = 'fraction';
+      else if (byte === MINUS || byte === PLUS) continue;
+      else if (byte < ZERO || byte > NINE) part = 'exponent';
+      else if (part === 'exponent') text[at] = ZERO;
+      else if (part === 'fraction' || at - start >= fixed) text[at] = ZERO + random.below(10);
+      // A single digit before a point is 0, whichever it was: what was below 1 stays there.
+      else text[at] = at === start && text[at + 1] !== POINT ? ONE : ZERO;
+    }
+  }
+
+  /**
+   * Puts `null` in a value's place, or, where that does not fit, the empty value of its type; then blanks. Line
+   * ends stay: an object or array that has some becomes an empty one.
+   */
+  drop(text: Buffer, from: number, to: number, treatment: Treatment): void {
+    this.note(treatment);
+    const first = text[from] as number;
+    const container = first === OPEN_BRACKET || first === OPEN_BRACE;
+    if (to - from >= 4 && !(container && hasLineEnd(text, from, to))) {
+      text.fill(SPACE, from, to);
+      text.write('null', from, 'latin1');
+    } else if (container) {
+      for (let at = from + 1; at < to - 1; at += 1) if (!isLineEnd(text[at] as number)) text[at] = SPACE;
+    } else {
+      text.fill(SPACE, from, to);
+      text.write(first === QUOTE ? '""' : '0', from, 'latin1');
+    }
+  }
+
+  /** Whether a value is hashed; masked where it is too short, or one of too many. */
+  #hashes({ covering }: Treatment, from: number, to: number): boolean {
+    if (covering !== 'hash' || to - from < HASHED_FROM_BYTES || this.#hashed >= LIMITS.hashedValues)
+      return false;
+    this.#hashed += 1;
+    return true;
+  }
+
+  #hashString(text: Buffer, from: number, to: number, plain: Uint8Array): void {
+    const digest = this.#hash.ofValue(plain);
+    const perToken = bytesPerToken(text, from, to);
+    const end = Math.min(to, from + HASH_DIGITS);
+    text.write(
+      Buffer.from(digest)
+        .toString('hex')
+        .slice(0, end - from),
+      from,
+      'latin1',
+    );
+    if (end === to) return;
+    text[end] = SPACE;
+    // The words come from the hash as well: equal texts stay equal to their last byte.
+    fillWithWords(text, end + 1, to, perToken, maskRandom(digest));
+  }
+
+  #maskJson(text: Buffer, from: number, to: number): void {
+    const room = to - from - JSON_MASK_OPEN.length - JSON_MASK_CLOSE.length;
+    if (room < 1) {
+      text.fill(SPACE, from, to);
+      if (to - from >= 2) text.write('{}', from, 'latin1');
+      return;
+    }
+    const start = from + JSON_MASK_OPEN.length;
+    const perToken = bytesPerToken(text, from, to);
+    text.write(JSON_MASK_OPEN, from, 'latin1');
+    fillWithWords(text, start, start + room, perToken, this.#random);
+    text.write(JSON_MASK_CLOSE, start + room, 'latin1');
+  }
+}
+
+function isLabel(text: Buffer, from: number, to: number): boolean {
+  return to - from <= LABEL_BYTES && LABEL.test(text.toString('latin1', from, to));
+}
+
+function hasLineEnd(text: Buffer, from: number, to: number): boolean {
+  const inside = text.subarray(from, to);
+  return inside.includes(LF) || inside.includes(CR);
+}
+
+function isLineEnd(byte: number): boolean {
+  return byte === LF || byte === CR;
+}
+
+const EQUALS = 0x3d;
+const ENCODED_FROM_BYTES = 64;
+const LETTERS = Buffer.from('ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz', 'latin1');
+const DATA_URL = /^data:(?:image|audio|video|application)\/[a-z0-9.+-]{1,40};base64,/i;
+const DATA_URL_BYTES = 64;
+
+/** A generator for masks; the first eight bytes of the seed count. */
+function maskRandom(seed: Uint8Array): SeededRandom {
+  const view = new DataView(seed.buffer, seed.byteOffset, seed.byteLength);
+  return new SeededRandom((view.getUint32(4) & 0x1f_ffff) * 2 ** 32 + view.getUint32(0));
+}
+
+/**
+ * Covers `text[from, to)`, the inside of a JSON string, with words that weigh about as many tokens as what
+ * they cover and take exactly its bytes. What is long and in the alphabet of base64 (a picture) gets letters
+ * of that alphabet instead, behind its `data:` prefix. Only letters, blanks and `=` are written.
+ */
+function coverWithWords(text: Buffer, from: number, to: number, random: SeededRandom): void {
+  const start = encodedStart(text, from, to);
+  if (start !== null) coverWithLetters(text, start, to, random);
+  else fillWithWords(text, from, to, bytesPerToken(text, from, to), random);
+}
+
+/** Where a long stretch of base64 begins, behind the prefix of a data URL; null where the text is none. */
+function encodedStart(text: Buffer, from: number, to: number): number | null {
+  if (to - from < ENCODED_FROM_BYTES) return null;
+  const prefix = DATA_URL.exec(text.toString('latin1', from, from + DATA_URL_BYTES));
+  const start = from + (prefix?.[0].length ?? 0);
+  for (let at = start; at < to; at += 1) if (!isEncoded(text[at] as number)) return null;
+  return start;
+}
+
+function coverWithLetters(text: Buffer, from: number, to: number, random: SeededRandom): void {
+  let end = to;
+  // The padding says how the length divides by three, which the length says as well.
+  while (end > from && text[end - 1] === EQUALS) end -= 1;
+  for (let at = from; at < end; ) {
+    let bits = random.nextUint32();
+    for (let letter = 0; letter < 4 && at < end; letter += 1, at += 1) {
+      text[at] = LETTERS[(bits & 0xff) % LETTERS.length] as number;
+      bits >>>= 8;
+    }
+  }
+}
+
+function isEncoded(byte: number): boolean {
+  if ((byte | 0x20) >= 0x61 && (byte | 0x20) <= 0x7a) return true;
+  if (byte >= 0x30 && byte <= 0x39) return true;
+  return byte === 0x2b || byte === 0x2f || byte === 0x2d || byte === 0x5f || byte === EQUALS;
+}
+
+/**
+ * Words of one to nine letters, each of them one token of the common vocabularies. Stars would be cheap to a
+ * tokenizer (sixteen to a token), so that a replayed mask would weigh a fraction of the text it covers.
+ */
+const WORDS: readonly (readonly string[])[] = [
+  'a i',
+  'of to in it is on as by at or we so',
+  'the and for you was are not but all can how out new day now',
+  'that with from this have your more will time some only over just most year',
+  'about other which their there first these would after where right water small place',
+  'people should number before system little school change always around family follow',
+  'because through between another problem company however without several program general',
+  'together children business question national possible possibly increase research although',
+  'important different something community including available education beginning questions',
+].map((line) => line.split(' '));
+const LONGEST_WORD = WORDS.length;
+
+/** Bytes per token, the blank before a word counted: no filler is denser or thinner than this. */
+const DENSEST = 2;
+const THINNEST = LONGEST_WORD + 1;
+const STEPS_PER_BYTE = 4;
+
+const FILLER_BYTES = 16 * 1024;
+/** What is copied at once; then the filler is taken up at another word. */
+const STRETCH_BYTES = 512;
+const BLANK = 0x20;
+
+/** Text of a given weight, made once: covering a value is copying from it. */
+class Filler {
+  readonly #text = Buffer.alloc(FILLER_BYTES, BLANK);
+  /** Where words begin that have a whole stretch behind them. */
+  readonly #starts: number[] = [];
+
+  /** @param perToken bytes that a word and its blank take on average */
+  constructor(perToken: number) {
+    const random = new SeededRandom(Math.round(perToken * STEPS_PER_BYTE));
+    // What the words so far took beyond their share: the next one makes up for it.
+    let surplus = 0;
+    for (let at = 0; at + LONGEST_WORD < FILLER_BYTES; ) {
+      const wanted = perToken - 1 - surplus + (random.below(3) - 1);
+      const length = Math.min(LONGEST_WORD, Math.max(1, Math.round(wanted)));
+      const words = WORDS[length - 1] as readonly string[];
+      this.#text.write(words[random.below(words.length)] as string, at, 'latin1');
+      if (at + STRETCH_BYTES <= FILLER_BYTES) this.#starts.push(at);
+      at += length + 1;
+      surplus += length + 1 - perToken;
+    }
+  }
+
+  fill(text: Buffer, from: number, to: number, random: SeededRandom): void {
+    for (let at = from; at < to; at += STRETCH_BYTES) {
+      const start = this.#starts[random.below(this.#starts.length)] as number;
+      this.#text.copy(text, at, start, start + Math.min(STRETCH_BYTES, to - at));
+    }
+  }
+}
+
+const fillers = new Map<number, Filler>();
+
+/** Writes words over `text[from, to)` that take about `perToken` bytes each, their blanks included. */
+function fillWithWords(text: Buffer, from: number, to: number, perToken: number, random: SeededRandom): void {
+  const step = Math.round(Math.min(THINNEST, Math.max(DENSEST, perToken)) * STEPS_PER_BYTE);
+  let filler = fillers.get(step);
+  if (filler === undefined) {
+    filler = new Filler(step / STEPS_PER_BYTE);
+    fillers.set(step, filler);
+  }
+  filler.fill(text, from, to, random);
+}
