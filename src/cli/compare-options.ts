@@ -1,17 +1,41 @@
 import { COMPARISON_BOUNDS, type ComparisonBounds } from '../analysis/compare/comparison-bounds.ts';
 import { SHIFT_BOUNDS, type ShiftBounds, type ShiftGroup } from '../analysis/compare/profile-figures.ts';
 import { AppError, Problems } from '../core/errors.ts';
+import { type Asked, isOnCommandLine, listOf, readOptions, toggle, value } from '../core/options.ts';
 import { parseShare } from '../core/units.ts';
-import { type DocumentOutput, outputsOf, type RawOutputs } from './document-outputs.ts';
+import { type DocumentOutput, formOption, outputsOf } from './document-outputs.ts';
 
-/** What was asked for, as it stands on the command line. */
-export interface RawCompareOptions extends RawOutputs<CompareForm> {
-  readonly floor?: string | undefined;
-  readonly detect?: string | undefined;
-  readonly failureFloor?: string | undefined;
-  readonly shiftBound?: readonly string[] | undefined;
-  readonly allowDifferences?: boolean | undefined;
-}
+const percent = (share: number) => `${share * 100}%`;
+
+export const COMPARE_OPTIONS = {
+  json: toggle('--json', 'print one JSON document'),
+  html: formOption('--html [file]', 'write one self-contained page'),
+  md: formOption('--md [file]', 'write Markdown'),
+  floor: value('--floor <share>', 'a latency that changes by less is the same', parseShare, {
+    default: percent(COMPARISON_BOUNDS.floor),
+  }),
+  detect: value(
+    '--detect <share>',
+    'SAME is only said where a change by so much would have been seen',
+    parseShare,
+    { default: percent(COMPARISON_BOUNDS.detect) },
+  ),
+  failureFloor: value(
+    '--failure-floor <share>',
+    'a share of failed or turned-away requests that changes by less is the same',
+    parseShare,
+    { default: percent(COMPARISON_BOUNDS.failureFloor) },
+  ),
+  shiftBound: listOf(
+    '--shift-bound <group=share>',
+    'how far a group of figures of two profiles may lie apart, such as rate=30%',
+    parseShiftBound,
+  ),
+  allowDifferences: toggle(
+    '--allow-differences',
+    'compare runs of different facts nevertheless, and mark them',
+  ),
+};
 
 const COMPARE_FORMS = ['html', 'md'] as const;
 export type CompareForm = (typeof COMPARE_FORMS)[number];
@@ -29,45 +53,34 @@ export interface CompareOptions {
 const OF_REQUESTS = { floor: '--floor', detect: '--detect', failureFloor: '--failure-floor' } as const;
 const OF_PROFILES = { shiftBound: '--shift-bound' } as const;
 
-/**
- * @param isGiven whether a flag stands on the command line: a configuration is for every comparison
- * @throws AppError OPTION_INVALID listing every problem at once
- */
-export function resolveCompareOptions(
-  raw: RawCompareOptions,
-  isGiven: (name: keyof RawCompareOptions) => boolean = (name) => raw[name] !== undefined,
-): CompareOptions {
+/** @throws AppError OPTION_INVALID listing every problem at once */
+export function resolveCompareOptions(asked: Asked<typeof COMPARE_OPTIONS>): CompareOptions {
   const problems = new Problems();
-  const share = (text: string | undefined, flag: string, otherwise: number) =>
-    problems.optional(text, (given) => parseShare(given, flag)) ?? otherwise;
-  const bounds = {
-    floor: share(raw.floor, '--floor', COMPARISON_BOUNDS.floor),
-    detect: share(raw.detect, '--detect', COMPARISON_BOUNDS.detect),
-    failureFloor: share(raw.failureFloor, '--failure-floor', COMPARISON_BOUNDS.failureFloor),
-  };
-  if (bounds.detect < bounds.floor) {
-    problems.add(`--detect ${bounds.detect} is below --floor ${bounds.floor}: what is to be seen must count`);
+  const read = readOptions(COMPARE_OPTIONS, asked, problems);
+  const { floor, detect, failureFloor, shiftBound, allowDifferences } = read;
+  if (detect < floor) {
+    problems.add(`--detect ${detect} is below --floor ${floor}: what is to be seen must count`);
   }
   const shiftBounds: Record<ShiftGroup, number> = { ...SHIFT_BOUNDS };
-  for (const text of raw.shiftBound ?? []) {
-    const asked = problems.attempt(() => parseShiftBound(text), null);
-    if (asked !== null) shiftBounds[asked.group] = asked.bound;
-  }
-  const outputs = outputsOf(raw, COMPARE_FORMS, problems);
+  for (const { group, bound } of shiftBound) shiftBounds[group] = bound;
+  const outputs = outputsOf(read, COMPARE_FORMS, problems);
   problems.throwIfAny();
-  const given = {
-    ofRequests: flagsIn(OF_REQUESTS, isGiven),
-    ofProfiles: flagsIn(OF_PROFILES, isGiven),
+  return {
+    bounds: { floor, detect, failureFloor },
+    shiftBounds,
+    allowsDifferences: allowDifferences,
+    outputs,
+    // A configuration is for every comparison.
+    given: { ofRequests: flagsGiven(OF_REQUESTS, asked), ofProfiles: flagsGiven(OF_PROFILES, asked) },
   };
-  return { bounds, shiftBounds, allowsDifferences: raw.allowDifferences ?? false, outputs, given };
 }
 
-function flagsIn(
-  flags: Partial<Readonly<Record<keyof RawCompareOptions, string>>>,
-  isGiven: (name: keyof RawCompareOptions) => boolean,
+function flagsGiven(
+  flags: Partial<Readonly<Record<keyof typeof COMPARE_OPTIONS, string>>>,
+  asked: Asked<typeof COMPARE_OPTIONS>,
 ): string[] {
   return Object.entries(flags).flatMap(([name, flag]) =>
-    isGiven(name as keyof RawCompareOptions) ? [flag] : [],
+    isOnCommandLine(asked, name as keyof typeof COMPARE_OPTIONS) ? [flag] : [],
   );
 }
 

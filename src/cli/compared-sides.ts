@@ -9,6 +9,7 @@ import type { ReplayDocument } from '../analysis/replay-document.ts';
 import { rowDifferences } from '../analysis/row-agreement.ts';
 import { isStoppedByFailures } from '../analysis/run-context.ts';
 import { AppError, reasonOf } from '../core/errors.ts';
+import { byProgram } from '../core/options.ts';
 import type { TimeRange } from '../core/ports.ts';
 import { type CaptureReader, openCapture } from '../storage/capture-reader.ts';
 import { RunReader } from '../storage/run-reader.ts';
@@ -61,10 +62,9 @@ export function openSide(name: string): Side {
 
 /** Profiles a capture as `profile` does, payloads left aside. */
 export function profileOfCapture({ name }: CaptureSide): Promise<ProfileDocument> {
-  const options = resolveProfileOptions({ payloadSample: '0' });
+  const options = resolveProfileOptions(byProgram({ payloadSample: '0' }));
   return documentFromThread<ProfileDocument>('profiler', {
     directory: name,
-    encryptionKeyFile: null,
     options,
   });
 }

@@ -1,10 +1,11 @@
-import { Command, type Option } from 'commander';
+import { Command } from 'commander';
 import { AppError } from '../core/errors.ts';
-import type { ConfigFile } from './config-file.ts';
-import { configJsonSchema, configKeysOf, structuredKeysOf } from './config-schema.ts';
-import { variableIn } from './environment.ts';
-import type { Settings } from './program.ts';
-import { shownSetting } from './shown-setting.ts';
+import { textsOf, toggle } from '../core/options.ts';
+import { configJsonSchema, configKeysOf } from './config/schema.ts';
+import { shownSetting } from './config/shown-setting.ts';
+import { addOptions, shapeOf } from './flags.ts';
+import { optionsOf, pathOf, statedOf } from './options.ts';
+import { assemble, bareProgram, type CommandEntry, everyCommand } from './program.ts';
 import { tableLines, terminal } from './terminal.ts';
 
 /**
@@ -18,38 +19,41 @@ interface Setting {
   readonly origin: string;
 }
 
+const PRINT_OPTIONS = {
+  origin: toggle('--origin', 'say where each value comes from'),
+  json: toggle('--json', 'print one JSON document'),
+};
+
 /** `reprise config print|schema`: the settings in force, and what a file may hold. */
-export function configCommand(settings: Settings): Command {
+export function configCommand(entries: readonly CommandEntry[]): Command {
   const print = new Command('print')
     .description('print the settings that a command line would run with')
     .argument('[command-line...]', 'a command with its flags, such as: record --listen :8080')
-    .option('--origin', 'say where each value comes from')
-    .option('--json', 'print one JSON document')
     .allowUnknownOption()
-    .action(async (line: string[], flags: { origin?: boolean; json?: boolean }, command: Command) => {
+    .action(async (line: string[], _: object, command: Command) => {
       const { config: file } = command.optsWithGlobals<{ config?: string }>();
-      const found = await settingsOf(settings, file === undefined ? line : ['--config', file, ...line]);
-      if (flags.json) terminal.json({ schema: 'reprise-config/1', settings: found });
-      else terminal.print(...linesOf(found, flags.origin ?? false));
+      const { origin, json } = optionsOf(command, PRINT_OPTIONS);
+      const found = await settingsOf(entries, file === undefined ? line : ['--config', file, ...line]);
+      if (json) terminal.json({ schema: 'reprise-config/1', settings: found });
+      else terminal.print(...linesOf(found, origin));
     });
   const schema = new Command('schema')
     .description('print the JSON Schema of configuration files')
     .action(async () => {
-      terminal.json(configJsonSchema(settings.bareProgram(), await settings.everyCommand()));
+      terminal.json(configJsonSchema(bareProgram(), await everyCommand(entries)));
     });
   return new Command('config')
     .description('print the settings in force and where each comes from')
-    .addCommand(print)
+    .addCommand(addOptions(print, PRINT_OPTIONS))
     .addCommand(schema);
 }
 
-async function settingsOf(settings: Settings, line: readonly string[]): Promise<Setting[]> {
-  const { program, config } = await settings.prepare(line);
+async function settingsOf(entries: readonly CommandEntry[], line: readonly string[]): Promise<Setting[]> {
+  const { program } = await assemble(line, entries);
   const commands = commandsIn(program, program.parseOptions([...line]).operands);
   for (const command of commands) neverRun(command);
   await program.parseAsync([...line], { from: 'user' });
-  const names = commands.map((command) => command.name()).slice(1);
-  return commands.flatMap((command, depth) => readSettings(command, names.slice(0, depth), config));
+  return commands.flatMap(readSettings);
 }
 
 /** The program and what is named below it, outermost first. @throws AppError OPTION_INVALID for no such command. */
@@ -72,41 +76,23 @@ function commandsIn(program: Command, operands: readonly string[]): Command[] {
 /** Lets a command parse its line and do nothing, whatever it still misses. */
 function neverRun(command: Command): void {
   command.action(() => undefined);
-  for (const option of command.options) option.makeOptionMandatory(false);
   for (const argument of command.registeredArguments) argument.argOptional();
 }
 
-function readSettings(command: Command, path: readonly string[], config: ConfigFile | null): Setting[] {
-  const found: Setting[] = [];
-  for (const option of command.options) {
-    const [key] = configKeysOf(option);
-    if (key === undefined) continue;
-    const value = command.getOptionValue(option.attributeName()) as unknown;
-    const source = command.getOptionValueSource(option.attributeName());
-    found.push({
-      key: [...path, key].join('.'),
-      value: shownSetting(key, value ?? null),
-      origin: originOf(source, option, [...path, config?.keyOf(option, path) ?? key], config),
-    });
-  }
-  for (const key of Object.keys(structuredKeysOf(command))) {
-    const value = command.getOptionValue(key) as unknown;
-    const keys = [...path, key];
-    const origin = value === undefined || config === null ? 'default' : config.originOf(keys);
-    found.push({ key: keys.join('.'), value: shownSetting(key, value ?? null), origin });
-  }
-  return found;
-}
-
-function originOf(
-  source: string | undefined,
-  option: Option,
-  keys: readonly string[],
-  config: ConfigFile | null,
-): string {
-  if (source === 'cli') return 'flag';
-  if (source === 'env') return variableIn(process.env, option) ?? 'default';
-  return source === 'config' && config !== null ? config.originOf(keys) : 'default';
+function readSettings(command: Command): Setting[] {
+  return Object.entries(shapeOf(command)).flatMap(([name, type]) => {
+    const texts = textsOf(type);
+    const [key] = configKeysOf(name, texts);
+    if (key === undefined) return [];
+    const stated = statedOf(command, name);
+    return [
+      {
+        key: [...pathOf(command), key].join('.'),
+        value: shownSetting(key, stated?.value ?? texts.default),
+        origin: stated === null ? 'default' : (stated.origin.place ?? 'flag'),
+      },
+    ];
+  });
 }
 
 function linesOf(settings: readonly Setting[], withOrigin: boolean): string[] {

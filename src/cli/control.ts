@@ -1,22 +1,29 @@
 import { Command } from 'commander';
 import { AppError } from '../core/errors.ts';
+import { text, toggle } from '../core/options.ts';
 import type { RecorderStatus } from '../core/status.ts';
 import { type ControlPath, controlRequest, PATIENCE_MS } from '../proxy/control-client.ts';
 import { resolveCaptureDirectory } from '../storage/capture-directory.ts';
 import { hasCode } from '../storage/durable-files.ts';
+import { addOptions } from './flags.ts';
+import { optionsOf } from './options.ts';
 import { terminal } from './terminal.ts';
 
-export interface ControlFlags {
-  readonly dir: string;
-  readonly json?: boolean;
-}
+/** The options of a command that speaks to the recording of a directory. */
+export const CONTROL_OPTIONS = {
+  dir: text('--dir <directory>', 'the directory that it records to', { required: true }),
+  json: toggle('--json', 'print one JSON document'),
+};
 
-/** A command that speaks to the recording of a directory. */
-export function controlCommand(name: string, description: string): Command {
-  return new Command(name)
-    .description(description)
-    .requiredOption('--dir <directory>', 'the directory that it records to')
-    .option('--json', 'print one JSON document');
+/** A command that asks for a change and prints the state after it. */
+export function changeCommand(name: string, description: string, path: ControlPath): Command {
+  const command = new Command(name).description(description).action(async (_: object, command: Command) => {
+    const { dir, json } = optionsOf(command, CONTROL_OPTIONS);
+    const status = await ask(dir, 'POST', path);
+    if (json) terminal.json(status);
+    else terminal.print(stateText(status));
+  });
+  return addOptions(command, CONTROL_OPTIONS);
 }
 
 /**
@@ -49,11 +56,4 @@ export function captureToAsk(directory: string): string {
 export function stateText({ state, why, draining }: RecorderStatus): string {
   const reason = why === null ? '' : ` (${why})`;
   return `recording is ${state}${reason}; traffic ${draining ? 'drains' : 'flows'}`;
-}
-
-/** Sends what asks for a change and prints the state after it. */
-export async function change(flags: ControlFlags, path: ControlPath): Promise<void> {
-  const status = await ask(flags.dir, 'POST', path);
-  if (flags.json) terminal.json(status);
-  else terminal.print(stateText(status));
 }

@@ -1,5 +1,6 @@
 import { Command } from 'commander';
 import { LIMITS } from '../core/limits.ts';
+import { type ResolvedOptions, text, toggle, value } from '../core/options.ts';
 import { parseCount } from '../core/units.ts';
 import { readHostLimits } from '../monitors/host-limits.ts';
 import { parseEndpoint } from '../proxy/endpoint.ts';
@@ -19,64 +20,64 @@ import {
   timerFinding,
 } from './doctor-checks.ts';
 import { EXIT } from './exit.ts';
+import { addOptions } from './flags.ts';
+import { optionsOf } from './options.ts';
 import { PROBE_LISTEN } from './record-flags.ts';
 import { forwardersOf, probeAddressOf } from './record-options.ts';
 import { tableLines, terminal } from './terminal.ts';
 
-interface DoctorFlags {
-  readonly dir: string;
-  readonly listen?: string;
-  readonly probeListen: string;
-  readonly target?: string;
-  readonly forwarders: string;
-  readonly maxConnections: string;
-  readonly json?: boolean;
-}
+const OPTIONS = {
+  dir: text('--dir <directory>', 'where a capture would be kept', { default: '.' }),
+  listen: value('--listen <address>', 'where clients would connect', (address, what) =>
+    parseEndpoint(address, what, { anyPort: true }),
+  ),
+  probeListen: value(
+    '--probe-listen <address>',
+    'with --listen: where probes would be answered',
+    probeAddressOf,
+    { default: PROBE_LISTEN },
+  ),
+  target: value('--target <url>', 'the model server', (address, what) => parseEndpoint(address, what)),
+  forwarders: value('--forwarders <n>', 'as record would have it', forwardersOf, { default: '1' }),
+  maxConnections: value('--max-connections <n>', 'as record would have it', parseCount, {
+    default: String(LIMITS.connections),
+  }),
+  json: toggle('--json', 'print one JSON document'),
+};
+type DoctorOptions = ResolvedOptions<typeof OPTIONS>;
 
 /** `reprise doctor`: whether this host can record and replay, and what would make it better. */
 export function doctorCommand(): Command {
-  return new Command('doctor')
+  const command = new Command('doctor')
     .description('check what a recording or a replay needs of this host; changes nothing')
-    .option('--dir <directory>', 'where a capture would be kept', '.')
-    .option('--listen <address>', 'where clients would connect')
-    .option('--probe-listen <address>', 'with --listen: where probes would be answered', PROBE_LISTEN)
-    .option('--target <url>', 'the model server')
-    .option('--forwarders <n>', 'as record would have it', '1')
-    .option('--max-connections <n>', 'as record would have it', String(LIMITS.connections))
-    .option('--json', 'print one JSON document')
-    .action(async (flags: DoctorFlags) => {
-      const findings = await examine(flags);
-      if (flags.json) terminal.json({ schema: 'reprise-doctor/1', findings });
+    .action(async (_: object, command: Command) => {
+      const options = optionsOf(command, OPTIONS);
+      const findings = await examine(options);
+      if (options.json) terminal.json({ schema: 'reprise-doctor/1', findings });
       else terminal.print(...linesOf(findings));
       if (findings.some(({ result }) => result === 'fail')) process.exitCode = EXIT.fail;
     });
+  return addOptions(command, OPTIONS);
 }
 
-async function examine(flags: DoctorFlags): Promise<Finding[]> {
+async function examine(options: DoctorOptions): Promise<Finding[]> {
+  const { dir, listen, probeListen, target } = options;
   const limits = readHostLimits();
-  const size = {
-    forwarders: forwardersOf(flags.forwarders),
-    maxConnections: parseCount(flags.maxConnections, '--max-connections'),
-  };
-  const listen =
-    flags.listen === undefined ? undefined : parseEndpoint(flags.listen, '--listen', { anyPort: true });
-  const target = flags.target === undefined ? [] : [parseEndpoint(flags.target, '--target')];
-  const probes = listen === undefined ? null : probeAddressOf(flags.probeListen);
-  const served = listen === undefined ? [] : await servedBy(flags.dir);
+  const served = listen === null ? [] : await servedBy(dir);
   return [
     nodeFinding(process.versions.node),
     cpuFinding(limits),
-    memoryFinding(limits, size),
-    openFilesFinding(limits, size),
+    memoryFinding(limits, options),
+    openFilesFinding(limits, options),
     coreFinding(limits),
-    diskFinding(flags.dir),
-    ...encryptionFindings(flags.dir),
+    diskFinding(dir),
+    ...encryptionFindings(dir),
     timerFinding(),
-    ...(listen === undefined ? [] : [await listenFinding(listen, served)]),
-    ...(probes === null
+    ...(listen === null ? [] : [await listenFinding(listen, served)]),
+    ...(listen === null || probeListen === null
       ? []
-      : [await probeFinding({ kind: 'tcp', tls: false, ...probes }, { listen, served })]),
-    ...(await Promise.all(target.map((endpoint) => targetFinding(endpoint)))),
+      : [await probeFinding({ kind: 'tcp', tls: false, ...probeListen }, { listen, served })]),
+    ...(target === null ? [] : [await targetFinding(target)]),
   ];
 }
 

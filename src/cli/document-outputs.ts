@@ -1,11 +1,20 @@
 import { resolve } from 'node:path';
 import type { Problems } from '../core/errors.ts';
+import { switchOrValue } from '../core/options.ts';
 import type { Terminal } from './terminal.ts';
 import { writeWhole } from './whole-file.ts';
 
-/** What was asked for: a file for each form, `true` where none is named, for stdout. */
-export type RawOutputs<Form extends string> = { readonly json?: boolean | undefined } & {
-  readonly [form in Form]?: string | boolean | undefined;
+/** In place of a file: stdout. */
+const STDOUT = '-';
+
+/** `--html [file]`: a form of a document, written to a file, or printed where none is named. */
+export function formOption(flags: string, description: string) {
+  return switchOrValue(flags, `${description}; without a file, print it`, (path) => path, STDOUT);
+}
+
+/** What was asked for: a file for each form, or stdout. */
+export type RawOutputs<Form extends string> = { readonly json: boolean } & {
+  readonly [form in Form]: string | null;
 };
 
 /** Where one form of a document goes: a file, or stdout where the path is null. */
@@ -32,11 +41,10 @@ export function outputsOf<Form extends string>(
   problems: Problems,
 ): DocumentOutput<Form>[] {
   const outputs: DocumentOutput<Form>[] = [];
-  if (raw.json ?? false) outputs.push({ form: 'json', path: null });
+  if (raw.json) outputs.push({ form: 'json', path: null });
   for (const form of forms) {
-    const where = raw[form];
-    if (where === undefined || where === false) continue;
-    outputs.push({ form, path: typeof where === 'string' ? where : null });
+    const path = raw[form];
+    if (path !== null) outputs.push({ form, path: path === STDOUT ? null : path });
   }
   const printed = outputs.filter(({ path }) => path === null);
   if (printed.length > 1) {

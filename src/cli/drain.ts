@@ -1,19 +1,23 @@
 import { setTimeout as sleep } from 'node:timers/promises';
-import type { Command } from 'commander';
+import { Command } from 'commander';
 import { type Clock, systemClock } from '../core/clock.ts';
 import { AppError } from '../core/errors.ts';
+import { value } from '../core/options.ts';
 import type { RecorderStatus } from '../core/status.ts';
-import { formatInstantUs, parseDurationMs } from '../core/units.ts';
+import { formatInstantUs, formatMs, parseDurationMs } from '../core/units.ts';
 import { PATIENCE_MS } from '../proxy/control-client.ts';
 import { readLives } from '../proxy/ledger-file.ts';
 import { hasCode, isMissing } from '../storage/durable-files.ts';
-import { ask, type ControlFlags, captureToAsk, controlCommand } from './control.ts';
+import { ask, CONTROL_OPTIONS, captureToAsk } from './control.ts';
 import { EXIT } from './exit.ts';
+import { addOptions } from './flags.ts';
+import { optionsOf } from './options.ts';
 import { terminal } from './terminal.ts';
 
-interface DrainFlags extends ControlFlags {
-  readonly timeout: string;
-}
+const OPTIONS = {
+  ...CONTROL_OPTIONS,
+  timeout: value('--timeout <time>', 'how long to wait for it', parseDurationMs, { default: '60s' }),
+};
 
 /** What is waited for, and what came of it. */
 export interface DrainEnd {
@@ -39,17 +43,18 @@ const SILENT_US = 5e6;
 
 /** `reprise drain --dir DIR`: what SIGTERM does, and waits for the end of it. */
 export function drainCommand(): Command {
-  return controlCommand('drain', 'stop a recording in good order, as SIGTERM does, and wait for its end')
-    .option('--timeout <time>', 'how long to wait for it', '60s')
-    .action(async (flags: DrainFlags) => {
-      const timeoutMs = parseDurationMs(flags.timeout, '--timeout');
+  const command = new Command('drain')
+    .description('stop a recording in good order, as SIGTERM does, and wait for its end')
+    .action(async (_: object, command: Command) => {
+      const { dir, timeout: timeoutMs, json } = optionsOf(command, OPTIONS);
       const patienceMs = Math.min(PATIENCE_MS, Math.max(timeoutMs, LEAST_PATIENCE_MS));
-      const first = await ask(flags.dir, 'POST', '/drain', patienceMs);
-      const end = await waitForEnd(flags.dir, first, timeoutMs, systemClock);
+      const first = await ask(dir, 'POST', '/drain', patienceMs);
+      const end = await waitForEnd(dir, first, timeoutMs, systemClock);
       if (!isOver(end, first)) process.exitCode = EXIT.inconclusive;
-      if (flags.json) terminal.json(end);
-      else terminal.print(...endLines(end, flags));
+      if (json) terminal.json(end);
+      else terminal.print(...endLines(end, { dir, timeoutMs }));
     });
+  return addOptions(command, OPTIONS);
 }
 
 /** One that was started after the question is a restart. One that was there before goes on against what was asked for. */
@@ -57,8 +62,11 @@ export function isOver({ drained, successor }: DrainEnd, first: RecorderStatus):
   return drained && (successor === null || successor.startedUs > first.atUs);
 }
 
-export function endLines({ drained, last, successor }: DrainEnd, { dir, timeout }: DrainFlags): string[] {
-  if (!drained) return [`not drained after ${timeout}: ${pendingText(last)}`];
+export function endLines(
+  { drained, last, successor }: DrainEnd,
+  { dir, timeoutMs }: { readonly dir: string; readonly timeoutMs: number },
+): string[] {
+  if (!drained) return [`not drained after ${formatMs(timeoutMs)}: ${pendingText(last)}`];
   const asked = { pid: last.pids?.supervisor ?? null, startedUs: last.startedUs };
   const ended = `drained: the recording has ended (${recordingText(asked)})`;
   if (!successor) return [ended];

@@ -2,20 +2,31 @@ import { readFileSync } from 'node:fs';
 import { Command } from 'commander';
 import { systemClock } from '../core/clock.ts';
 import { AppError, Problems } from '../core/errors.ts';
+import {
+  choice,
+  isOnCommandLine,
+  list,
+  type ResolvedOptions,
+  resolveOptions,
+  type StatedTexts,
+  text,
+  toggle,
+  withoutNulls,
+} from '../core/options.ts';
 import { formatBytes, formatMs } from '../core/units.ts';
 import { EXPORT_MODES, type ExportFormat, type ExportSettings } from '../formats/export-writer.ts';
 import { EXPORT_FORMATS } from '../formats/index.ts';
-import { type RawReplayOptions, REPLAY_DEFAULTS, resolveReplayOptions } from '../replay/options.ts';
+import { REQUEST_OPTIONS } from '../replay/flags.ts';
+import { resolveReplayOptions } from '../replay/options.ts';
 import { chooseWindow } from '../replay/window.ts';
 import { encryptionKeyOf, encryptionKeyOption } from './encryption-flag.ts';
 import { type ExportResult, exportCapture } from './exporting.ts';
+import { addOptions } from './flags.ts';
 import { Interruption } from './interruption.ts';
-import { RepeatableOption } from './repeatable.ts';
+import { askedOf } from './options.ts';
 import { openForReplay } from './replay-capture.ts';
 import { planDocument, planLines, planTitle, type ReplayPlan } from './replay-plan.ts';
 import { forecastFor, plannedSpanNs, scalingOf, slowestPace, stagedSpanNs } from './replay-scaling.ts';
-import { addScalingFlags } from './replay-scaling-flags.ts';
-import { addWindowFlags } from './replay-window-flags.ts';
 import { assertScalable, playbackOf, withinWindow } from './replay-windows.ts';
 import { terminal } from './terminal.ts';
 import { VERSION } from './version.ts';
@@ -23,50 +34,36 @@ import { VERSION } from './version.ts';
 const EXPORT_SCHEMA_VERSION = 1;
 const NAMES = EXPORT_FORMATS.map(({ name }) => name);
 
-interface ExportFlags extends RawReplayOptions {
-  readonly out: string;
-  readonly mode?: string;
-  readonly includeBodies?: boolean;
-  readonly encryptionKeyFile?: string;
-  readonly json?: boolean;
-}
+const OPTIONS = {
+  out: text('--out <path>', 'the file, or for locust and k6 the directory; must not exist yet', {
+    required: true,
+  }),
+  mode: choice('--mode <mode>', `how k6 paces: ${EXPORT_MODES.join(' or ')} (default: exact)`, EXPORT_MODES),
+  includeBodies: toggle('--include-bodies', 'put request bodies into the table (parquet)'),
+  ...REQUEST_OPTIONS,
+  target: text('--target <url>', 'where requests go: put into the file (locust, k6, vegeta, har)'),
+  maxRequests: text('--max-requests <n>', 'plan no more than the first so many requests'),
+  removeHeader: list('--remove-header <name>', 'left out of every request'),
+  encryptionKeyFile: encryptionKeyOption('file with the key of an encrypted capture'),
+  json: toggle('--json', 'print one JSON document'),
+};
+type ExportFlags = StatedTexts<ResolvedOptions<typeof OPTIONS>>;
 
 export function exportCommand(): Command {
   const command = new Command('export')
     .description("Turn a capture, or a window of it at a multiple of its pace, into another tool's file.")
     .argument('<format>', EXPORT_FORMATS.map(({ name, summary }) => `${name}: ${summary}`).join('; '))
     .argument('<capture>', 'the directory of a capture')
-    .requiredOption('--out <path>', 'the file, or for locust and k6 the directory; must not exist yet')
-    .option('--target <url>', 'where requests go: put into the file (locust, k6, vegeta, har)')
-    .option('--mode <mode>', `how k6 paces: ${EXPORT_MODES.join(' or ')} (default: exact)`)
-    .option('--include-bodies', 'put request bodies into the table (parquet)')
-    .option(
-      '--multiplier <m>',
-      'how much faster than recorded, such as 1.5 or 2x',
-      REPLAY_DEFAULTS.multiplier,
-    );
-  return addScalingFlags(addWindowFlags(command))
-    .option('--max-requests <n>', 'plan no more than the first so many requests')
-    .option('--host <which>', 'the Host header: target, recorded, or a host', REPLAY_DEFAULTS.host)
-    .addOption(new RepeatableOption('--remove-header <name>', 'left out of every request'))
-    .addOption(new RepeatableOption('--map-path <from=to>', 'paths that begin with FROM begin with TO'))
-    .addOption(new RepeatableOption('--production-host <name>', 'a host that must never be the target'))
-    .addOption(
-      new RepeatableOption('--allow-production-host <name>', 'let this host be the target nevertheless'),
-    )
-    .addOption(encryptionKeyOption('file with the key of an encrypted capture'))
-    .option('--json', 'print one JSON document')
-    .action(async (format: string, directory: string, flags: ExportFlags, command: Command) => {
-      await runExport(format, directory, flags, command);
+    .action(async (format: string, directory: string, _: object, command: Command) => {
+      await runExport(format, directory, command);
     });
+  return addOptions(command, OPTIONS);
 }
 
-async function runExport(
-  name: string,
-  directory: string,
-  flags: ExportFlags,
-  command: Command,
-): Promise<void> {
+async function runExport(name: string, directory: string, command: Command): Promise<void> {
+  const asked = askedOf(command, OPTIONS);
+  const flags = withoutNulls(resolveOptions(OPTIONS, asked));
+  const { out } = flags;
   const format = formatNamed(name);
   const settings = settingsOf(format, flags);
   const options = resolveReplayOptions(
@@ -76,7 +73,7 @@ async function runExport(
       readFile: (path) => readFileSync(path, 'utf8'),
       checkSlo: () => undefined,
       nowUs: () => systemClock.epochUs(),
-      isOnCommandLine: (flag) => command.getOptionValueSource(flag) === 'cli',
+      isOnCommandLine: (flag) => flag in OPTIONS && isOnCommandLine(asked, flag as keyof typeof OPTIONS),
     },
   );
   if (options.target !== null && options.target.socketPath !== null) {
@@ -111,18 +108,18 @@ async function runExport(
         settings: { ...settings, origin: options.target?.origin ?? null },
         plan,
         source,
-        out: flags.out,
+        out,
       },
       {
         signal: interruption.signal,
         onProgress: (sends) => terminal.progress(`${sends.toLocaleString('en-US')} requests exported`),
       },
     );
-    if (flags.json) terminal.json(documentOf(format, flags.out, plan, result));
-    else terminal.print(...textOf(format, flags.out, result));
+    if (flags.json) terminal.json(documentOf(format, out, plan, result));
+    else terminal.print(...textOf(format, out, result));
   } catch (thrown) {
     if (interruption.status === null) throw thrown;
-    terminal.note(`reprise: stopped by ${interruption.received}; ${flags.out} was not written`);
+    terminal.note(`reprise: stopped by ${interruption.received}; ${out} was not written`);
     process.exitCode = interruption.status;
   } finally {
     opened.source.close();
@@ -143,7 +140,7 @@ function settingsOf(format: ExportFormat, flags: ExportFlags): ExportSettings {
   const problems = new Problems();
   const names = { target: '--target', mode: '--mode', includeBodies: '--include-bodies' } as const;
   for (const option of ['target', 'mode', 'includeBodies'] as const) {
-    if (flags[option] === undefined || format.takes.includes(option)) continue;
+    if (!flags[option] || format.takes.includes(option)) continue;
     const takers = EXPORT_FORMATS.filter(({ takes }) => takes.includes(option)).map(({ name }) => name);
     problems.add(`${names[option]} is for ${takers.join(', ')}, not for ${format.name}`);
   }
@@ -153,14 +150,12 @@ function settingsOf(format: ExportFormat, flags: ExportFlags): ExportSettings {
       'Name the server that will be sent to, such as --target http://staging:8000; nothing is sent now.',
     );
   }
-  const mode = EXPORT_MODES.find((known) => known === (flags.mode ?? 'exact'));
-  if (mode === undefined) problems.add(`--mode ${JSON.stringify(flags.mode)} is neither exact nor rate`);
   problems.throwIfAny();
   return {
     creator: { name: 'reprise', version: VERSION },
     origin: null,
-    mode: mode ?? 'exact',
-    includeBodies: flags.includeBodies ?? false,
+    mode: flags.mode ?? 'exact',
+    includeBodies: flags.includeBodies,
   };
 }
 

@@ -3,6 +3,7 @@ import { Command } from 'commander';
 import { systemClock } from '../core/clock.ts';
 import { AppError } from '../core/errors.ts';
 import { IDENTITY_HASH_BYTES, KeyedHash } from '../core/keyed-hash.ts';
+import { type ResolvedOptions, text, toggle, value } from '../core/options.ts';
 import { formatBytes, parseInstantUs } from '../core/units.ts';
 import { identityTexts } from '../redaction/identities.ts';
 import { resolveCaptureDirectory } from '../storage/capture-directory.ts';
@@ -10,22 +11,30 @@ import type { EncryptionKey } from '../storage/encryption-key.ts';
 import { type ForgetDocument, forgetExchanges, type RemainReason } from '../storage/forget.ts';
 import type { ForgetSelection } from '../storage/forget-selection.ts';
 import { readHashKey } from '../storage/hash-key.ts';
-import { type EncryptionFlag, encryptionKeyOf, encryptionKeyOption } from './encryption-flag.ts';
+import { encryptionKeyOf, encryptionKeyOption } from './encryption-flag.ts';
 import { EXIT } from './exit.ts';
+import { addOptions } from './flags.ts';
 import { Interruption } from './interruption.ts';
+import { optionsOf } from './options.ts';
 import { terminal } from './terminal.ts';
 
-interface ForgetFlags extends EncryptionFlag {
-  readonly session?: string;
-  readonly client?: string;
-  readonly sessionHash?: string;
-  readonly from?: string;
-  readonly to?: string;
-  readonly before?: string;
-  readonly hashKeyFile?: string;
-  readonly dryRun?: boolean;
-  readonly json?: boolean;
-}
+const OPTIONS = {
+  session: text('--session <text>', 'the session, as its requests named it'),
+  client: text('--client <text>', 'the client, as its requests named it'),
+  sessionHash: value(
+    '--session-hash <hex>',
+    `the session, as the capture names it (${IDENTITY_HASH_BYTES * 2} hexadecimal digits)`,
+    parseSessionHash,
+  ),
+  from: value('--from <time>', 'arrivals from this instant on, ISO 8601', parseInstantUs),
+  to: value('--to <time>', 'arrivals before this instant', parseInstantUs),
+  before: value('--before <time>', 'the same as --to, and nothing else: everything older', parseInstantUs),
+  dryRun: toggle('--dry-run', 'say what would go; change nothing'),
+  hashKeyFile: text('--hash-key-file <file>', "key of the hashes (default: the capture's own)"),
+  encryptionKeyFile: encryptionKeyOption('file with the key of an encrypted capture'),
+  json: toggle('--json', 'print one JSON document'),
+};
+type ForgetOptions = ResolvedOptions<typeof OPTIONS>;
 
 const REMAINS: Readonly<Record<RemainReason, string>> = {
   expiring: 'is just being taken away by retention; run this again to be sure that it is gone',
@@ -39,23 +48,16 @@ const REMAINS: Readonly<Record<RemainReason, string>> = {
 
 /** `reprise forget DIR`: removes what a session, a client or a stretch of time left in a capture. */
 export function forgetCommand(): Command {
-  return new Command('forget')
+  const command = new Command('forget')
     .description('Remove what a session, a client or a stretch of time left in a capture; bytes and all.')
     .argument('<dir>', 'a capture')
-    .option('--session <text>', 'the session, as its requests named it')
-    .option('--client <text>', 'the client, as its requests named it')
-    .option('--session-hash <hex>', 'the session, as the capture names it (16 hexadecimal digits)')
-    .option('--from <time>', 'arrivals from this instant on, ISO 8601')
-    .option('--to <time>', 'arrivals before this instant')
-    .option('--before <time>', 'the same as --to, and nothing else: everything older')
-    .option('--dry-run', 'say what would go; change nothing')
-    .option('--hash-key-file <file>', "key of the hashes (default: the capture's own)")
-    .addOption(encryptionKeyOption('file with the key of an encrypted capture'))
-    .option('--json', 'print one JSON document')
-    .action(forget);
+    .action(async (named: string, _: object, command: Command) => {
+      await forget(named, optionsOf(command, OPTIONS));
+    });
+  return addOptions(command, OPTIONS);
 }
 
-async function forget(named: string, flags: ForgetFlags): Promise<void> {
+async function forget(named: string, flags: ForgetOptions): Promise<void> {
   const directory = resolveCaptureDirectory(named, 'read');
   const encryptionKey = encryptionKeyOf(flags);
   const hash = hashKeyOf(directory, flags, encryptionKey);
@@ -63,7 +65,7 @@ async function forget(named: string, flags: ForgetFlags): Promise<void> {
     selection: selectionOf(flags, hash),
     hashKeyFingerprint: hash?.fingerprint() ?? null,
     encryptionKey,
-    dryRun: flags.dryRun ?? false,
+    dryRun: flags.dryRun,
     clock: systemClock,
   });
   const document = await carriedOut(steps);
@@ -106,30 +108,30 @@ export async function carriedOut(
 /** The key that names are looked up under; null where none is needed. Never makes one: nothing would match it. */
 function hashKeyOf(
   directory: string,
-  { session, client, sessionHash, hashKeyFile }: ForgetFlags,
+  { session, client, sessionHash, hashKeyFile }: ForgetOptions,
   encryption: EncryptionKey | null,
 ): KeyedHash | null {
-  if ([session, client, sessionHash].filter((given) => given !== undefined).length > 1) {
+  if ([session, client, sessionHash].filter((given) => given !== null).length > 1) {
     throw new AppError('OPTION_INVALID', '--session, --session-hash and --client are one at a time');
   }
-  if (session === undefined && client === undefined) return null;
+  if (session === null && client === null) return null;
   if ((session ?? client)?.trim() === '') {
     throw new AppError('OPTION_INVALID', 'the name of who is to be forgotten is empty');
   }
-  return new KeyedHash(readHashKey(directory, hashKeyFile ?? null, encryption));
+  return new KeyedHash(readHashKey(directory, hashKeyFile, encryption));
 }
 
-function selectionOf(flags: ForgetFlags, hash: KeyedHash | null): ForgetSelection {
+function selectionOf(flags: ForgetOptions, hash: KeyedHash | null): ForgetSelection {
   const { before, from, to } = flags;
-  if (before !== undefined && (from !== undefined || to !== undefined)) {
+  if (before !== null && (from !== null || to !== null)) {
     throw new AppError('OPTION_INVALID', '--before stands alone, without --from and --to', {
       hint: 'Give --before for everything older, or --from and --to for a stretch.',
     });
   }
   const selection = {
     identity: identityOf(flags, hash),
-    fromUs: from === undefined ? null : parseInstantUs(from, '--from'),
-    toUs: endOf(before, to),
+    fromUs: from,
+    toUs: before ?? to,
   };
   if (selection.identity === null && selection.fromUs === null && selection.toUs === null) {
     throw new AppError('OPTION_INVALID', 'nothing says what is to be forgotten', {
@@ -142,31 +144,26 @@ function selectionOf(flags: ForgetFlags, hash: KeyedHash | null): ForgetSelectio
   return selection;
 }
 
-function endOf(before: string | undefined, to: string | undefined): number | null {
-  if (before !== undefined) return parseInstantUs(before, '--before');
-  return to === undefined ? null : parseInstantUs(to, '--to');
-}
-
 function identityOf(
-  { session, client, sessionHash }: ForgetFlags,
+  { session, client, sessionHash }: ForgetOptions,
   hash: KeyedHash | null,
 ): ForgetSelection['identity'] {
-  if (sessionHash !== undefined) {
-    if (!new RegExp(`^[0-9a-f]{${IDENTITY_HASH_BYTES * 2}}$`, 'i').test(sessionHash)) {
-      throw new AppError(
-        'OPTION_INVALID',
-        `--session-hash ${JSON.stringify(sessionHash)} is no hash: it has ${IDENTITY_HASH_BYTES * 2} hexadecimal digits`,
-        {
-          hint: 'The view exchanges of a segment shows them (column session); --session takes the name itself.',
-        },
-      );
-    }
-    return { kind: 'session', hashes: [Buffer.from(sessionHash, 'hex')] };
-  }
-  const kind = session === undefined ? 'client' : 'session';
-  const text = session ?? client;
-  if (text === undefined || hash === null) return null;
-  return { kind, hashes: identityTexts(text).map((each) => hash.ofIdentity(kind, each)) };
+  if (sessionHash !== null) return { kind: 'session', hashes: [sessionHash] };
+  const kind = session === null ? 'client' : 'session';
+  const name = session ?? client;
+  if (name === null || hash === null) return null;
+  return { kind, hashes: identityTexts(name).map((each) => hash.ofIdentity(kind, each)) };
+}
+
+function parseSessionHash(given: string, what: string): Buffer {
+  if (new RegExp(`^[0-9a-f]{${IDENTITY_HASH_BYTES * 2}}$`, 'i').test(given)) return Buffer.from(given, 'hex');
+  throw new AppError(
+    'OPTION_INVALID',
+    `${what} ${JSON.stringify(given)} is no hash: it has ${IDENTITY_HASH_BYTES * 2} hexadecimal digits`,
+    {
+      hint: 'The view exchanges of a segment shows them (column session); --session takes the name itself.',
+    },
+  );
 }
 
 function linesOf({ dryRun, exchanges, bytes, segments, remaining }: ForgetDocument): string[] {

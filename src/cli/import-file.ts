@@ -11,10 +11,10 @@ const IMPORT_SCHEMA_VERSION = 1;
 /** The flags that every import has. */
 export interface ImportFlags {
   readonly out: string;
-  readonly hashKeyFile?: string;
-  readonly encryptionKeyFile?: string;
-  readonly json?: boolean;
-  readonly bodies?: ImportBodies;
+  readonly hashKeyFile: string | null;
+  readonly encryptionKeyFile: string | null;
+  readonly json: boolean;
+  readonly bodies: ImportBodies;
 }
 
 /** What one kind of import says beside the rest. */
@@ -55,9 +55,9 @@ export async function runImport(
       {
         file,
         out,
-        hashKeyFile: flags.hashKeyFile ?? null,
+        hashKeyFile: flags.hashKeyFile,
         encryptionKey,
-        bodies: flags.bodies ?? 'requests',
+        bodies: flags.bodies,
       },
       open,
       {

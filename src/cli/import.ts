@@ -1,31 +1,87 @@
-import { Command, Option } from 'commander';
+import { Command } from 'commander';
+import {
+  choice,
+  type ResolvedOptions,
+  type StatedTexts,
+  text,
+  toggle,
+  withoutNulls,
+} from '../core/options.ts';
 import { formatBytes } from '../core/units.ts';
 import { openArrivals } from '../formats/arrivals.ts';
 import { TIME_UNITS } from '../formats/exact-time.ts';
-import {
-  IMPORT_DEFAULTS,
-  type ImportOptions,
-  parseImportOptions,
-  type RawImportOptions,
-} from '../formats/import-options.ts';
-import { IMPORT_BODIES, type ImportBodies } from '../formats/import-source.ts';
+import { IMPORT_DEFAULTS, type ImportOptions, parseImportOptions } from '../formats/import-options.ts';
+import { IMPORT_BODIES } from '../formats/import-source.ts';
 import { IMPORT_FORMATS } from '../formats/index.ts';
-import { parseMooncakeReading, type RawMooncakeOptions } from '../formats/mooncake.ts';
+import { parseMooncakeReading } from '../formats/mooncake.ts';
 import type { PayloadPool } from '../formats/payloads.ts';
 import { encryptionKeyOption } from './encryption-flag.ts';
-import { type ImportFlags, importFile, runImport } from './import-file.ts';
+import { addOptions } from './flags.ts';
+import { importFile, runImport } from './import-file.ts';
 import type { ImportResult } from './importing.ts';
+import { optionsOf } from './options.ts';
 import { terminal } from './terminal.ts';
 
 /** Numeric times before this were surely counted from the beginning of the trace, not from 1970. */
 const PLAUSIBLE_US = Date.UTC(2000, 0) * 1000;
 
-interface RecordFlags extends ImportFlags {
-  readonly bodies?: ImportBodies;
-}
+/** What imports have in common. */
+const COMMON_OPTIONS = {
+  out: text('--out <directory>', 'where the capture will be; must not exist or be empty', {
+    required: true,
+  }),
+  hashKeyFile: text('--hash-key-file <file>', "key of the hashes, a fleet's own (default: one is made)"),
+  encryptionKeyFile: encryptionKeyOption('encrypt the payloads under the key in this file'),
+  json: toggle('--json', 'print one JSON document'),
+};
 
-type ArrivalFlags = ImportFlags & RawImportOptions;
-type MooncakeFlags = ImportFlags & RawMooncakeOptions;
+const ARRIVALS_OPTIONS = {
+  ...COMMON_OPTIONS,
+  time: text('--time <field>', 'the column, JSON key or JSON pointer (/a/b) that holds the time', {
+    required: true,
+  }),
+  unit: text(
+    '--unit <unit>',
+    `form of the time: ${TIME_UNITS.join(', ')} (default: ${IMPORT_DEFAULTS.unit})`,
+  ),
+  gaps: toggle('--gaps', 'the time is the gap to the row before'),
+  origin: text(
+    '--origin <time>',
+    `what numeric times count from, ISO 8601 (default: ${IMPORT_DEFAULTS.origin})`,
+  ),
+  client: text('--client <field>', 'the field that says who sent the request; kept as a keyed hash'),
+  session: text(
+    '--session <field>',
+    'the field that says which requests belong together; kept as a keyed hash',
+  ),
+  payloads: text(
+    '--payloads <file|folder>',
+    'requests to pair with: a JSONL of {method, path, headers, body | bodyBase64} or of bare bodies, ' +
+      'or a folder of .http messages and of bodies (.json, .jpg, .png, .wav, .bin)',
+  ),
+  path: text('--path <path>', 'where bare bodies go, such as /v1/chat/completions'),
+  method: text('--method <method>', `how bare bodies go (default: ${IMPORT_DEFAULTS.method})`),
+  seed: text('--seed <n>', `which of the possible pairings (default: ${IMPORT_DEFAULTS.seed})`),
+};
+
+/** Of files that hold exchanges: whether answers are kept too. */
+const EXCHANGES_OPTIONS = {
+  ...COMMON_OPTIONS,
+  bodies: choice('--bodies <which>', 'keep the bodies of requests, or all', IMPORT_BODIES, {
+    default: 'requests',
+  }),
+};
+
+const MOONCAKE_OPTIONS = {
+  ...COMMON_OPTIONS,
+  path: text('--path <path>', 'where payloads went, such as /v1/chat/completions'),
+  method: text('--method <method>', `how payloads were sent (default: ${IMPORT_DEFAULTS.method})`),
+  origin: text(
+    '--origin <time>',
+    `what timestamps count from, ISO 8601 (default: ${IMPORT_DEFAULTS.origin})`,
+  ),
+  gap: text('--gap <time>', 'how far rows without a timestamp are apart (default: they are refused)'),
+};
 
 export function importCommand(): Command {
   return new Command('import')
@@ -37,92 +93,78 @@ export function importCommand(): Command {
 }
 
 function arrivalsCommand(): Command {
-  return new Command('arrivals')
+  const command = new Command('arrivals')
     .summary('from an arrival trace, CSV or JSONL, gzip or not')
     .description(
       'Build a capture from an arrival trace, CSV or JSONL, gzip or not. With --payloads each arrival is paired ' +
         'with a request and the capture can be replayed; without, it can be profiled and planned.',
     )
     .argument('<file>', 'the trace: CSV with a line of column names, or one JSON object a line')
-    .requiredOption('--out <directory>', 'where the capture will be; must not exist or be empty')
-    .requiredOption('--time <field>', 'the column, JSON key or JSON pointer (/a/b) that holds the time')
-    .option('--unit <unit>', `form of the time: ${TIME_UNITS.join(', ')} (default: ${IMPORT_DEFAULTS.unit})`)
-    .option('--gaps', 'the time is the gap to the row before')
-    .option('--origin <time>', `what numeric times count from, ISO 8601 (default: ${IMPORT_DEFAULTS.origin})`)
-    .option('--client <field>', 'the field that says who sent the request; kept as a keyed hash')
-    .option('--session <field>', 'the field that says which requests belong together; kept as a keyed hash')
-    .option(
-      '--payloads <file|folder>',
-      'requests to pair with: a JSONL of {method, path, headers, body | bodyBase64} or of bare bodies, ' +
-        'or a folder of .http messages and of bodies (.json, .jpg, .png, .wav, .bin)',
-    )
-    .option('--path <path>', 'where bare bodies go, such as /v1/chat/completions')
-    .option('--method <method>', `how bare bodies go (default: ${IMPORT_DEFAULTS.method})`)
-    .option('--seed <n>', `which of the possible pairings (default: ${IMPORT_DEFAULTS.seed})`)
-    .addOption(hashKeyOption())
-    .addOption(encryptionKeyOption('encrypt the payloads under the key in this file'))
-    .option('--json', 'print one JSON document')
-    .action(async (file: string, flags: ArrivalFlags) => {
-      await importArrivals(file, flags);
+    .action(async (file: string, _: object, command: Command) => {
+      await importArrivals(file, withoutNulls(optionsOf(command, ARRIVALS_OPTIONS)));
     });
+  return addOptions(command, ARRIVALS_OPTIONS);
 }
 
 function harCommand(): Command {
-  return importOf('har', 'from an HTTP archive (HAR), as browsers and proxies write it', 'the archive')
-    .addOption(bodiesOption())
-    .action(async (file: string, flags: RecordFlags) => {
-      await importFile('har', file, flags, IMPORT_FORMATS.har(file));
-    });
+  const command = importOf(
+    'har',
+    'from an HTTP archive (HAR), as browsers and proxies write it',
+    'the archive',
+  );
+  return addOptions(command, EXCHANGES_OPTIONS).action(async (file: string) => {
+    await importFile('har', file, optionsOf(command, EXCHANGES_OPTIONS), IMPORT_FORMATS.har(file));
+  });
 }
 
 function gorCommand(): Command {
-  return importOf('gor', 'from a file of GoReplay, requests with their responses', 'the file')
-    .addOption(bodiesOption())
-    .action(async (file: string, flags: RecordFlags) => {
-      await importFile('gor', file, flags, IMPORT_FORMATS.gor(file));
-    });
+  const command = importOf('gor', 'from a file of GoReplay, requests with their responses', 'the file');
+  return addOptions(command, EXCHANGES_OPTIONS).action(async (file: string) => {
+    await importFile('gor', file, optionsOf(command, EXCHANGES_OPTIONS), IMPORT_FORMATS.gor(file));
+  });
 }
 
 function mooncakeCommand(): Command {
-  return importOf('mooncake', 'from a Mooncake trace: payloads, or token counts alone', 'the trace, JSONL')
-    .option('--path <path>', 'where payloads went, such as /v1/chat/completions')
-    .option('--method <method>', `how payloads were sent (default: ${IMPORT_DEFAULTS.method})`)
-    .option('--origin <time>', `what timestamps count from, ISO 8601 (default: ${IMPORT_DEFAULTS.origin})`)
-    .option('--gap <time>', 'how far rows without a timestamp are apart (default: they are refused)')
-    .action(async (file: string, flags: MooncakeFlags) => {
-      await importFile('mooncake', file, flags, IMPORT_FORMATS.mooncake(file, parseMooncakeReading(flags)));
-    });
+  const command = importOf(
+    'mooncake',
+    'from a Mooncake trace: payloads, or token counts alone',
+    'the trace, JSONL',
+  );
+  return addOptions(command, MOONCAKE_OPTIONS).action(async (file: string) => {
+    const options = optionsOf(command, MOONCAKE_OPTIONS);
+    const reading = parseMooncakeReading(withoutNulls(options));
+    await importFile(
+      'mooncake',
+      file,
+      { ...options, bodies: 'requests' },
+      IMPORT_FORMATS.mooncake(file, reading),
+    );
+  });
 }
 
-/** What imports have in common. */
 function importOf(name: string, summary: string, file: string): Command {
   return new Command(name)
     .summary(summary)
     .description(`Build a capture ${summary}; gzip or not.`)
-    .argument('<file>', file)
-    .requiredOption('--out <directory>', 'where the capture will be; must not exist or be empty')
-    .addOption(hashKeyOption())
-    .addOption(encryptionKeyOption('encrypt the payloads under the key in this file'))
-    .option('--json', 'print one JSON document');
+    .argument('<file>', file);
 }
 
-function hashKeyOption(): Option {
-  return new Option('--hash-key-file <file>', "key of the hashes, a fleet's own (default: one is made)");
-}
-
-function bodiesOption(): Option {
-  return new Option('--bodies <which>', 'keep the bodies of requests, or all')
-    .choices(IMPORT_BODIES)
-    .default('requests');
-}
-
-async function importArrivals(file: string, flags: ArrivalFlags): Promise<void> {
+async function importArrivals(
+  file: string,
+  flags: StatedTexts<ResolvedOptions<typeof ARRIVALS_OPTIONS>>,
+): Promise<void> {
   const options = parseImportOptions(flags);
   let payloads: PayloadPool | null = null;
   const open = openArrivals(file, options, (loaded) => {
     payloads = loaded;
   });
-  await runImport(file, flags, open, 'arrivals', (result) => {
+  const common = {
+    ...flags,
+    hashKeyFile: flags.hashKeyFile ?? null,
+    encryptionKeyFile: flags.encryptionKeyFile ?? null,
+    bodies: 'requests' as const,
+  };
+  await runImport(file, common, open, 'arrivals', (result) => {
     terminal.note(...notesOn(options, result, payloads));
     return {
       document: {

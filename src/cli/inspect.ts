@@ -1,10 +1,13 @@
 import { realpathSync } from 'node:fs';
 import { Command } from 'commander';
 import { DayCalendar } from '../core/calendar.ts';
+import { toggle, value } from '../core/options.ts';
 import { formatBytes } from '../core/units.ts';
 import { resolveCaptureDirectory } from '../storage/capture-directory.ts';
 import { type InspectDocument, inspectCaptures } from '../storage/inspection.ts';
-import { type EncryptionFlag, encryptionKeyOf, encryptionKeyOption } from './encryption-flag.ts';
+import { encryptionKeyOf, encryptionKeyOption } from './encryption-flag.ts';
+import { addOptions } from './flags.ts';
+import { optionsOf } from './options.ts';
 import { type Terminal, tableLines, terminal } from './terminal.ts';
 
 /** Segments the table shows, from each end; `--json` has all of them. */
@@ -13,21 +16,28 @@ const RECORDERS_SHOWN = 20;
 const GAPS_SHOWN = 3;
 const KILLED_SHOWN = 3;
 
+const OPTIONS = {
+  encryptionKeyFile: encryptionKeyOption(
+    'not needed: an encrypted capture says what it holds without its key',
+  ),
+  tz: value('--tz <zone>', 'time zone of the days', (zone) => new DayCalendar(zone), { default: 'UTC' }),
+  json: toggle('--json', 'print one JSON document'),
+};
+
 /** `reprise inspect DIR...`: what captures hold and what they miss. */
 export function inspectCommand(): Command {
-  return new Command('inspect')
+  const command = new Command('inspect')
     .description('say what a capture holds, and what it misses')
     .argument('<dir...>', 'a capture, or several that are read as one')
-    .addOption(encryptionKeyOption('not needed: an encrypted capture says what it holds without its key'))
-    .option('--tz <zone>', 'time zone of the days', 'UTC')
-    .option('--json', 'print one JSON document')
-    .action((directories: string[], flags: { tz: string; json?: boolean } & EncryptionFlag) => {
+    .action((directories: string[], _: object, command: Command) => {
+      const options = optionsOf(command, OPTIONS);
       // A key that is no key is refused here as everywhere.
-      encryptionKeyOf(flags);
-      const document = inspectCaptures(capturesIn(directories), new DayCalendar(flags.tz));
-      if (flags.json) terminal.json(document);
+      encryptionKeyOf(options);
+      const document = inspectCaptures(capturesIn(directories), options.tz);
+      if (options.json) terminal.json(document);
       else printDocument(document, terminal);
     });
+  return addOptions(command, OPTIONS);
 }
 
 /** One that is named twice, or by two names, is read once: its files would be counted as often. */

@@ -1,6 +1,5 @@
 import { inspect } from 'node:util';
 import { isMainThread } from 'node:worker_threads';
-import { commandOf } from './bare-program.ts';
 import { runInThread } from './command-thread.ts';
 import { EXIT, failureOf } from './exit.ts';
 import { idleHelpers } from './helper-threads.ts';
@@ -35,12 +34,25 @@ export async function main(args: readonly string[]): Promise<void> {
       }
     }
     // Not before: a process whose command runs in a thread needs none of it.
-    const { prepare } = await import('./program.ts');
+    const { prepare } = await import('./commands.ts');
     const { program } = await prepare(args);
     await program.parseAsync(args, { from: 'user' });
   } catch (thrown) {
     fail(thrown);
   }
+}
+
+/** Flags of the program that stand before its command and are followed by a value. */
+const WITH_VALUE: ReadonlySet<string> = new Set(['--log-format', '--config']);
+
+/** The name of the command that a command line means; empty where it names none. */
+function commandOf(args: readonly string[]): string {
+  for (let at = 0; at < args.length; at += 1) {
+    const arg = args[at] ?? '';
+    if (!arg.startsWith('-')) return arg;
+    if (WITH_VALUE.has(arg)) at += 1;
+  }
+  return '';
 }
 
 function fail(thrown: unknown): void {

@@ -11,11 +11,13 @@ import { parseSlo } from '../analysis/slo.ts';
 import { exitCodeOf } from '../analysis/verdict.ts';
 import { systemClock } from '../core/clock.ts';
 import { AppError } from '../core/errors.ts';
+import { list, type ResolvedOptions, text, toggle, value } from '../core/options.ts';
 import type { Run, Stretch } from '../core/run.ts';
 import { formatMs, parseDurationMs } from '../core/units.ts';
 import { RUN_SUMMARY } from '../storage/run-schema.ts';
 import { SqliteRunStore } from '../storage/run-store.ts';
 import { EXIT } from './exit.ts';
+import { addOptions } from './flags.ts';
 import {
   carriedOver,
   mergedDocument,
@@ -26,48 +28,45 @@ import {
   mergedSkipped,
 } from './merge-document.ts';
 import { farthestOf, OpenShards } from './merge-runs.ts';
-import { RepeatableOption } from './repeatable.ts';
+import { optionsOf } from './options.ts';
 import { mergedCheck } from './replay-check.ts';
 import { newRunId } from './run-id.ts';
 import { StagedDirectory } from './staged-directory.ts';
 import { terminal } from './terminal.ts';
 import { VERSION } from './version.ts';
 
-interface MergeFlags {
-  readonly out?: string;
-  readonly slo?: readonly string[];
-  readonly wait?: string;
-  readonly json?: boolean;
-}
+const OPTIONS = {
+  out: text('--out <directory>', 'where the merged run is kept (default: runs/<run id>)'),
+  slo: list('--slo <objective>', 'judge by this (default: by what the shards were given)'),
+  wait: value(
+    '--wait <time>',
+    'wait so long for all runs to be sealed; those that are not then are missing',
+    parseDurationMs,
+  ),
+  json: toggle('--json', 'print one JSON document'),
+};
+type MergeOptions = ResolvedOptions<typeof OPTIONS>;
 
 /** Between two looks at whether the last shard is sealed. */
 const LOOK_MS = 500;
 
 /** `reprise merge RUN...`: the runs of shards as one run, judged as one. */
 export function mergeCommand(): Command {
-  return new Command('merge')
+  const command = new Command('merge')
     .description('Put the runs of all shards of a replay together and judge them as one run.')
     .argument('<run...>', 'directories of runs of replay --shard')
-    .option('--out <directory>', 'where the merged run is kept (default: runs/<run id>)')
-    .addOption(
-      new RepeatableOption('--slo <objective>', 'judge by this (default: by what the shards were given)'),
-    )
-    .option('--wait <time>', 'wait so long for all runs to be sealed; those that are not then are missing')
-    .option('--json', 'print one JSON document')
-    .action(async (directories: string[], flags: MergeFlags) => {
+    .action(async (directories: string[], _: object, command: Command) => {
+      const options = optionsOf(command, OPTIONS);
       // Before anything is waited for: what is wrong with the command line is said at once.
-      const slo = flags.slo ?? null;
+      const slo = options.slo.length === 0 ? null : options.slo;
       if (slo !== null) parseSlo(slo);
-      const { wait } = flags;
-      merge(
-        wait === undefined ? directories : await sealedWithin(directories, parseDurationMs(wait, '--wait')),
-        slo,
-        flags,
-      );
+      const { wait } = options;
+      merge(wait === null ? directories : await sealedWithin(directories, wait), slo, options);
     });
+  return addOptions(command, OPTIONS);
 }
 
-function merge(directories: readonly string[], slo: readonly string[] | null, flags: MergeFlags): void {
+function merge(directories: readonly string[], slo: readonly string[] | null, flags: MergeOptions): void {
   const shards = new OpenShards(directories);
   try {
     const objectives = slo ?? commonObjectives(shards.set);

@@ -1,24 +1,29 @@
 import { AppError, Problems } from '../core/errors.ts';
+import { type Asked, readOptions, toggle, value, withoutNulls } from '../core/options.ts';
 import { parseCount } from '../core/units.ts';
-import { type Filters, type RawFilterOptions, resolveFilters } from '../replay/filters.ts';
-import {
-  type RawWindowOptions,
-  resolveWindowRequest,
-  WINDOW_DEFAULTS,
-  type WindowRequest,
-} from '../replay/windows/request.ts';
-import { type DocumentOutput, outputsOf, type RawOutputs } from './document-outputs.ts';
+import { type Filters, resolveFilters } from '../replay/filters.ts';
+import { selectionOptions, stretchOptions } from '../replay/flags.ts';
+import { resolveWindowRequest, type WindowRequest } from '../replay/windows/request.ts';
+import { type DocumentOutput, formOption, outputsOf } from './document-outputs.ts';
+import { encryptionKeyOption } from './encryption-flag.ts';
 
-/** What was asked for: texts as they stand on the command line, in the environment or in a file. */
-export interface RawProfileOptions
-  extends Omit<RawWindowOptions, 'loop' | 'duration'>,
-    RawFilterOptions,
-    RawOutputs<ProfileForm> {
-  readonly share?: boolean | undefined;
-  readonly payloadSample?: string | undefined;
-}
-
-export const PROFILE_DEFAULTS = Object.freeze({ payloadSample: '20000' });
+export const PROFILE_OPTIONS = {
+  json: toggle('--json', 'print one JSON document'),
+  html: formOption('--html [file]', 'write one self-contained page'),
+  csv: formOption('--csv [file]', 'write the numbers as a table'),
+  share: toggle('--share', 'leave out names that could identify clients'),
+  payloadSample: value(
+    '--payload-sample <n>',
+    'look into so many payloads at most, evenly spread; 0 for none, or all',
+    parseSample,
+    { default: '20000' },
+  ),
+  encryptionKeyFile: encryptionKeyOption(
+    'file with the key of an encrypted capture, to look into its payloads',
+  ),
+  ...stretchOptions('profile'),
+  ...selectionOptions('profile'),
+};
 
 const PROFILE_FORMS = ['html', 'csv'] as const;
 export type ProfileForm = (typeof PROFILE_FORMS)[number];
@@ -31,27 +36,30 @@ export interface ProfileOptions {
   readonly share: boolean;
   /** Payloads looked into at most, evenly spread over the window; null for every one. */
   readonly payloadSample: number | null;
+  /** Named, not read: the key itself does not travel between threads. Null without one. */
+  readonly encryptionKeyFile: string | null;
   readonly outputs: readonly DocumentOutput<ProfileForm>[];
 }
 
 /** @throws AppError OPTION_INVALID listing every problem at once */
-export function resolveProfileOptions(raw: RawProfileOptions): ProfileOptions {
+export function resolveProfileOptions(asked: Asked<typeof PROFILE_OPTIONS>): ProfileOptions {
   const problems = new Problems();
+  const read = readOptions(PROFILE_OPTIONS, asked, problems);
+  const raw = withoutNulls(read);
   const options = {
     window: resolveWindowRequest(raw, problems),
-    timeZone: raw.tz ?? WINDOW_DEFAULTS.tz,
+    timeZone: read.tz,
     filters: resolveFilters(raw, problems),
-    share: raw.share ?? false,
-    payloadSample: problems.attempt(
-      () => parseSample(raw.payloadSample ?? PROFILE_DEFAULTS.payloadSample),
-      0,
-    ),
-    outputs: outputsOf(raw, PROFILE_FORMS, problems),
+    share: read.share,
+    payloadSample: read.payloadSample,
+    encryptionKeyFile: read.encryptionKeyFile,
+    outputs: outputsOf(read, PROFILE_FORMS, problems),
   };
   problems.throwIfAny();
   return options;
 }
 
+/** Null for every payload. */
 function parseSample(text: string): number | null {
   const trimmed = text.trim();
   if (trimmed === 'all') return null;

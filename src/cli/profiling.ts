@@ -17,8 +17,6 @@ import { type OpenedCapture, openForReplay } from './replay-capture.ts';
 export interface ProfileRequest {
   /** As the user named it. */
   readonly directory: string;
-  /** Named, not read: the key itself does not travel between threads. Null without one. */
-  readonly encryptionKeyFile: string | null;
   readonly options: ProfileOptions;
 }
 
@@ -27,7 +25,8 @@ export interface ProfileRequest {
  * @throws AppError CAPTURE_EMPTY where a window was asked for that the capture does not reach; CAPTURE_NOT_FOUND,
  *   CAPTURE_DAMAGED, CAPTURE_ENCRYPTED (a wrong key, or a filter that must see payloads), SCHEMA_TOO_NEW
  */
-export function profileCapture({ directory, encryptionKeyFile, options }: ProfileRequest): ProfileDocument {
+export function profileCapture({ directory, options }: ProfileRequest): ProfileDocument {
+  const { encryptionKeyFile } = options;
   const key = encryptionKeyFile === null ? null : EncryptionKey.load(encryptionKeyFile);
   const opened = openForReplay(directory, key, options.window.recorders, false);
   try {

@@ -1,64 +1,17 @@
-import { type Command, Option } from 'commander';
 import { z } from 'zod';
 import { LIMITS, SUPERVISION } from '../core/limits.ts';
+import { choice, list, type ResolvedOptions, structure, text, toggle } from '../core/options.ts';
 import { formatBytes } from '../core/units.ts';
 import { GATEWAY_DEFAULTS, GATEWAY_TIMEOUTS } from '../proxy/gateway/options.ts';
 import { DEFAULT_CLIENT_KEYS, DEFAULT_SKIP_RULES } from '../redaction/recording-policy.ts';
-import { acceptStructured } from './config-schema.ts';
-import { RepeatableOption } from './repeatable.ts';
 
 /** Where probes and metrics are answered unless something else is said. */
 export const PROBE_LISTEN = ':9464';
 
-/** The flags of `record` as commander hands them over: texts, not yet read. */
-export interface RecordFlags {
-  readonly target: readonly string[];
-  readonly listen: readonly string[];
-  readonly dir: string;
-  readonly mode: 'wire' | 'gateway';
-  readonly forwarders: string;
-  readonly maxConnections: string;
-  readonly refused: 'reset' | '502';
-  readonly drainDelay: string;
-  readonly drainDeadline: string;
-  readonly probeListen: string;
-  readonly tlsCert?: string;
-  readonly tlsKey?: string;
-  readonly upstreamCa?: string;
-  readonly upstreamServerName?: string;
-  readonly upstreamInsecure?: boolean;
-  readonly acceptProxyProtocol?: boolean;
-  readonly sendProxyProtocol?: 'v1' | 'v2';
-  readonly bodies: 'requests' | 'all' | 'none';
-  readonly maxRequestBody: string;
-  readonly maxResponseBody: string;
-  readonly session?: readonly string[];
-  readonly client: readonly string[];
-  readonly sample: string;
-  readonly skip: readonly string[];
-  readonly hashKeyFile?: string;
-  readonly redact?: readonly string[];
-  readonly redactPreset?: readonly string[];
-  readonly redactHeader?: readonly string[];
-  readonly redactQuery?: readonly string[];
-  readonly encryptionKeyFile?: string;
-  readonly maxDisk?: string;
-  readonly retain?: string;
-  readonly onSeal?: string;
-  readonly fleetSize?: string;
-  readonly estimate?: boolean;
-  readonly forwardedHeaders?: boolean;
-  readonly websocket?: boolean;
-  readonly refuseMarked?: boolean;
-  readonly maxInFlight: string;
-  readonly connectTimeout: string;
-  readonly firstByteTimeout: string;
-  readonly idleTimeout: string;
-  readonly totalTimeout: string;
-  readonly upstreamReuse: 'on' | 'off';
-  /** Only a configuration file can give these. */
-  readonly routes?: readonly RouteSetting[];
-}
+/** Without it nothing is recorded, which is loud, and traffic flows: an empty name keeps no traffic away. */
+const RECORDING_ONLY = { mayBeEmpty: true } as const;
+
+const seconds = (ms: number) => (ms === 0 ? 'off' : `${ms / 1000}s`);
 
 /** Where a gateway sends the requests of some paths. */
 const routeSetting = z.strictObject({
@@ -68,188 +21,163 @@ const routeSetting = z.strictObject({
 });
 export type RouteSetting = z.infer<typeof routeSetting>;
 
-type Adder = (command: Command) => void;
-
-/** Adds every flag, in the order in which help prints them. */
-export function addRecordFlags(command: Command): Command {
-  for (const add of [traffic, transport, stored, privacy, disk, operation, gateway]) add(command);
-  return acceptStructured(command, {
-    routes: z.array(routeSetting).describe('which paths a gateway sends to other servers'),
-  });
-}
-
-const traffic: Adder = (command) => {
-  command
-    .addOption(
-      new RepeatableOption(
-        '--target <url>',
-        'the model server, such as http://127.0.0.1:8085, https://host:443 or unix:/path',
-      )
-        .makeNeverEmpty()
-        .makeOptionMandatory(),
-    )
-    .addOption(
-      new RepeatableOption(
-        '--listen <address>',
-        'where clients connect; the first belongs to the first target …',
-      )
-        .makeNeverEmpty()
-        .default([':8080']),
-    )
-    .requiredOption('--dir <directory>', 'where the capture is kept')
-    .addOption(
-      new Option('--mode <plane>', 'pass bytes on untouched, or be an HTTP proxy')
-        .choices(['wire', 'gateway'])
-        .default('wire'),
-    )
-    .option('--forwarders <n>', 'processes that share the port, for more than one core', '1')
-    .option(
-      '--max-connections <n>',
-      'for each forwarder: clients at most, as the limit of open files allows; more are turned away and counted',
-      String(LIMITS.connections),
-    );
+const TRAFFIC_OPTIONS = {
+  target: list(
+    '--target <url>',
+    'the model server, such as http://127.0.0.1:8085, https://host:443 or unix:/path',
+    {
+      required: true,
+    },
+  ),
+  listen: list('--listen <address>', 'where clients connect; the first belongs to the first target …', {
+    default: [':8080'],
+    required: true,
+  }),
+  dir: text('--dir <directory>', 'where the capture is kept', { required: true, ...RECORDING_ONLY }),
+  mode: choice('--mode <plane>', 'pass bytes on untouched, or be an HTTP proxy', ['wire', 'gateway'], {
+    default: 'wire',
+  }),
+  forwarders: text('--forwarders <n>', 'processes that share the port, for more than one core', {
+    default: '1',
+  }),
+  maxConnections: text(
+    '--max-connections <n>',
+    'for each forwarder: clients at most, as the limit of open files allows; more are turned away and counted',
+    { default: String(LIMITS.connections) },
+  ),
 };
 
-const transport: Adder = (command) => {
-  command
-    .addOption(
-      new Option('--refused <how>', 'how a client learns that the server is not there')
-        .choices(['reset', '502'])
-        .default('reset'),
-    )
-    .option('--tls-cert <file>', 'certificates (PEM): end TLS here')
-    .option('--tls-key <file>', 'their private key (PEM)')
-    .option('--upstream-ca <file>', 'certificates (PEM) an https target is trusted by')
-    .option('--upstream-server-name <name>', 'the name an https target is asked for and verified as')
-    .option('--upstream-insecure', 'accept any certificate of the target')
-    .option('--accept-proxy-protocol', 'expect a PROXY protocol header on each client connection')
-    .addOption(
-      new Option(
-        '--send-proxy-protocol <version>',
-        'tell the server the client by a PROXY protocol header',
-      ).choices(['v1', 'v2']),
-    );
+const TRANSPORT_OPTIONS = {
+  refused: choice('--refused <how>', 'how a client learns that the server is not there', ['reset', '502'], {
+    default: 'reset',
+  }),
+  tlsCert: text('--tls-cert <file>', 'certificates (PEM): end TLS here'),
+  tlsKey: text('--tls-key <file>', 'their private key (PEM)'),
+  upstreamCa: text('--upstream-ca <file>', 'certificates (PEM) an https target is trusted by'),
+  upstreamServerName: text(
+    '--upstream-server-name <name>',
+    'the name an https target is asked for and verified as',
+  ),
+  upstreamInsecure: toggle('--upstream-insecure', 'accept any certificate of the target'),
+  acceptProxyProtocol: toggle(
+    '--accept-proxy-protocol',
+    'expect a PROXY protocol header on each client connection',
+  ),
+  sendProxyProtocol: choice(
+    '--send-proxy-protocol <version>',
+    'tell the server the client by a PROXY protocol header',
+    ['v1', 'v2'],
+  ),
 };
 
-const stored: Adder = (command) => {
-  command
-    .addOption(
-      new Option('--bodies <which>', 'bodies to keep')
-        .choices(['requests', 'all', 'none'])
-        .default('requests'),
-    )
-    .option(
-      '--max-request-body <size>',
-      'kept of a request body at most',
-      formatBytes(LIMITS.requestBodyBytes),
-    )
-    .option(
-      '--max-response-body <size>',
-      'kept of a response body at most',
-      formatBytes(LIMITS.responseBodyBytes),
-    )
-    .addOption(
-      new RepeatableOption(
-        '--session <key>',
-        'which requests belong together: header:NAME, json:POINTER, a preset',
-      ),
-    )
-    .addOption(
-      new RepeatableOption('--client <key>', 'who sent a request: the first of these that it has').default(
-        DEFAULT_CLIENT_KEYS,
-      ),
-    )
-    .option('--sample <share>', 'record this share of the sessions, or of the exchanges without one', '100%')
-    .addOption(
-      new RepeatableOption(
-        '--skip <rule>',
-        'leave these out: health, path:/prefix*, route:GET /x, none',
-      ).default(DEFAULT_SKIP_RULES),
-    )
-    .option('--hash-key-file <file>', 'key of the hashes of bodies, clients and sessions, a fleet’s own');
+const STORED_OPTIONS = {
+  bodies: choice('--bodies <which>', 'bodies to keep', ['requests', 'all', 'none'], { default: 'requests' }),
+  maxRequestBody: text('--max-request-body <size>', 'kept of a request body at most', {
+    default: formatBytes(LIMITS.requestBodyBytes),
+  }),
+  maxResponseBody: text('--max-response-body <size>', 'kept of a response body at most', {
+    default: formatBytes(LIMITS.responseBodyBytes),
+  }),
+  session: list('--session <key>', 'which requests belong together: header:NAME, json:POINTER, a preset'),
+  client: list('--client <key>', 'who sent a request: the first of these that it has', {
+    default: DEFAULT_CLIENT_KEYS,
+  }),
+  sample: text('--sample <share>', 'record this share of the sessions, or of the exchanges without one', {
+    default: '100%',
+  }),
+  skip: list('--skip <rule>', 'leave these out: health, path:/prefix*, route:GET /x, none', {
+    default: DEFAULT_SKIP_RULES,
+  }),
+  hashKeyFile: text(
+    '--hash-key-file <file>',
+    'key of the hashes of bodies, clients and sessions, a fleet’s own',
+    RECORDING_ONLY,
+  ),
 };
 
-const privacy: Adder = (command) => {
-  command
-    .addOption(
-      new RepeatableOption(
-        '--redact <rule>',
-        'POINTER=mask, =hash or =drop in JSON bodies, such as /prompt=mask',
-      ),
-    )
-    .addOption(new RepeatableOption('--redact-preset <name>', 'rules for known bodies: chat, v1, v2'))
-    .addOption(new RepeatableOption('--redact-header <name>', 'mask this header beside those always masked'))
-    .addOption(new RepeatableOption('--redact-query <key>', 'mask this query key beside those always masked'))
-    .option('--encryption-key-file <file>', 'encrypt what is stored of heads and bodies with this key');
+const PRIVACY_OPTIONS = {
+  redact: list('--redact <rule>', 'POINTER=mask, =hash or =drop in JSON bodies, such as /prompt=mask'),
+  redactPreset: list('--redact-preset <name>', 'rules for known bodies: chat, v1, v2'),
+  redactHeader: list('--redact-header <name>', 'mask this header beside those always masked'),
+  redactQuery: list('--redact-query <key>', 'mask this query key beside those always masked'),
+  encryptionKeyFile: text(
+    '--encryption-key-file <file>',
+    'encrypt what is stored of heads and bodies with this key',
+    RECORDING_ONLY,
+  ),
 };
 
-const disk: Adder = (command) => {
-  command
-    .option(
-      '--max-disk <size>',
-      'all files of the capture together (default: 10 GiB, or half the free space if less)',
-    )
-    .option('--retain <time>', 'let go of segments that are older, such as 28d')
-    .option('--on-seal <command>', 'run for each finished segment: its path is $1, its manifest $2')
-    .option('--fleet-size <n>', 'how many recorders there are, so that a missing one is noticed')
-    .option('--estimate', 'print what a minute of traffic says about the disk, then go on');
+const DISK_OPTIONS = {
+  maxDisk: text(
+    '--max-disk <size>',
+    'all files of the capture together (default: 10 GiB, or half the free space if less)',
+  ),
+  retain: text('--retain <time>', 'let go of segments that are older, such as 28d'),
+  onSeal: text('--on-seal <command>', 'run for each finished segment: its path is $1, its manifest $2'),
+  fleetSize: text('--fleet-size <n>', 'how many recorders there are, so that a missing one is noticed'),
+  estimate: toggle('--estimate', 'print what a minute of traffic says about the disk, then go on'),
 };
 
-const operation: Adder = (command) => {
-  command
-    .option('--probe-listen <address>', 'livez, readyz and metrics; off for none', PROBE_LISTEN)
-    .option(
-      '--drain-delay <time>',
-      'how long a stop goes on accepting',
-      `${SUPERVISION.drainDelayMs / 1000}s`,
-    )
-    .option(
-      '--drain-deadline <time>',
-      'how long a stop then waits for open connections',
-      `${SUPERVISION.drainDeadlineMs / 1000}s`,
-    );
+const OPERATION_OPTIONS = {
+  probeListen: text('--probe-listen <address>', 'livez, readyz and metrics; off for none', {
+    default: PROBE_LISTEN,
+  }),
+  drainDelay: text('--drain-delay <time>', 'how long a stop goes on accepting', {
+    default: `${SUPERVISION.drainDelayMs / 1000}s`,
+  }),
+  drainDeadline: text('--drain-deadline <time>', 'how long a stop then waits for open connections', {
+    default: `${SUPERVISION.drainDeadlineMs / 1000}s`,
+  }),
 };
 
-const gateway: Adder = (command) => {
-  const seconds = (ms: number) => (ms === 0 ? 'off' : `${ms / 1000}s`);
-  command
-    .option(
-      '--forwarded-headers',
-      'gateway: set X-Forwarded-For, -Proto, -Host, X-Real-IP and Forwarded, replacing the client’s',
-    )
-    .option('--websocket', 'gateway: let connections be upgraded to WebSocket')
-    .option('--refuse-marked', 'gateway: answer 403 to replayed traffic')
-    .option(
-      '--max-in-flight <n>',
-      'gateway: for each forwarder, more requests at once are answered 503',
-      String(GATEWAY_DEFAULTS.maxInFlight),
-    )
-    .option(
-      '--connect-timeout <time>',
-      'gateway: for a connection to the server',
-      seconds(GATEWAY_TIMEOUTS.connectMs),
-    )
-    .option(
-      '--first-byte-timeout <time>',
-      'gateway: from the request’s end to the answer; off for none',
-      seconds(GATEWAY_TIMEOUTS.firstByteMs),
-    )
-    .option(
-      '--idle-timeout <time>',
-      'gateway: between two pieces; off for none',
-      seconds(GATEWAY_TIMEOUTS.idleMs),
-    )
-    .option(
-      '--total-timeout <time>',
-      'gateway: for an exchange; off for none',
-      seconds(GATEWAY_TIMEOUTS.totalMs),
-    )
-    .addOption(
-      new Option(
-        '--upstream-reuse <which>',
-        'gateway: whether a connection to the server serves several requests',
-      )
-        .choices(['on', 'off'])
-        .default('on'),
-    );
+const GATEWAY_OPTIONS = {
+  forwardedHeaders: toggle(
+    '--forwarded-headers',
+    'gateway: set X-Forwarded-For, -Proto, -Host, X-Real-IP and Forwarded, replacing the client’s',
+  ),
+  websocket: toggle('--websocket', 'gateway: let connections be upgraded to WebSocket'),
+  refuseMarked: toggle('--refuse-marked', 'gateway: answer 403 to replayed traffic'),
+  maxInFlight: text(
+    '--max-in-flight <n>',
+    'gateway: for each forwarder, more requests at once are answered 503',
+    { default: String(GATEWAY_DEFAULTS.maxInFlight) },
+  ),
+  connectTimeout: text('--connect-timeout <time>', 'gateway: for a connection to the server', {
+    default: seconds(GATEWAY_TIMEOUTS.connectMs),
+  }),
+  firstByteTimeout: text(
+    '--first-byte-timeout <time>',
+    'gateway: from the request’s end to the answer; off for none',
+    { default: seconds(GATEWAY_TIMEOUTS.firstByteMs) },
+  ),
+  idleTimeout: text('--idle-timeout <time>', 'gateway: between two pieces; off for none', {
+    default: seconds(GATEWAY_TIMEOUTS.idleMs),
+  }),
+  totalTimeout: text('--total-timeout <time>', 'gateway: for an exchange; off for none', {
+    default: seconds(GATEWAY_TIMEOUTS.totalMs),
+  }),
+  upstreamReuse: choice(
+    '--upstream-reuse <which>',
+    'gateway: whether a connection to the server serves several requests',
+    ['on', 'off'],
+    { default: 'on' },
+  ),
+  routes: structure(
+    z.array(routeSetting).describe('which paths a gateway sends to other servers'),
+    'which paths a gateway sends to other servers',
+  ),
 };
+
+/** Everything that can be asked of a recording, in the order in which help prints it. */
+export const RECORD_OPTIONS = {
+  ...TRAFFIC_OPTIONS,
+  ...TRANSPORT_OPTIONS,
+  ...STORED_OPTIONS,
+  ...PRIVACY_OPTIONS,
+  ...DISK_OPTIONS,
+  ...OPERATION_OPTIONS,
+  ...GATEWAY_OPTIONS,
+};
+
+/** What was asked for: most of it texts, not yet read. */
+export type RecordFlags = ResolvedOptions<typeof RECORD_OPTIONS>;

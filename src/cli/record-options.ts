@@ -1,6 +1,7 @@
 import { AppError, Problems } from '../core/errors.ts';
 import { KeyedHash } from '../core/keyed-hash.ts';
 import { LIMITS, SUPERVISION } from '../core/limits.ts';
+import { type Asked, readOptions } from '../core/options.ts';
 import {
   formatBytes,
   parseBytes,
@@ -18,7 +19,7 @@ import {
   type RecordingPolicy,
   recordingParts,
 } from '../redaction/recording-policy.ts';
-import type { RecordFlags } from './record-flags.ts';
+import { RECORD_OPTIONS, type RecordFlags } from './record-flags.ts';
 import { planeOf, targetsOf } from './record-plane.ts';
 import type { RecorderSettings } from './recording.ts';
 
@@ -37,17 +38,15 @@ export interface RecordOptions {
 }
 
 /**
- * Reads every flag and says all that is wrong with them at once.
- * @param given Whether a flag was stated, rather than left at its default.
+ * Reads every option and says all that is wrong with them at once.
  * @throws AppError OPTION_INVALID
  */
-export function readRecordOptions(
-  flags: RecordFlags,
-  given: (flag: keyof RecordFlags) => boolean,
-): RecordOptions {
+export function readRecordOptions(asked: Asked<typeof RECORD_OPTIONS>): RecordOptions {
   const problems = new Problems();
+  const flags = readOptions(RECORD_OPTIONS, asked, problems);
+  const given = (flag: keyof RecordFlags) => asked.originOf(flag) !== null;
   const plane = planeOf(flags, given, problems);
-  const optional = <Value>(text: string | undefined, parse: (text: string) => Value) =>
+  const optional = <Value>(text: string | null, parse: (text: string) => Value) =>
     problems.optional(text, parse);
   const options = {
     forwarders: problems.attempt(() => forwardersOf(flags.forwarders), 1),
@@ -71,14 +70,14 @@ export function readRecordOptions(
   return {
     ...rest,
     plane,
-    onSeal: flags.onSeal ?? null,
-    estimate: flags.estimate ?? false,
+    onSeal: flags.onSeal,
+    estimate: flags.estimate,
     recorder: {
       dir: flags.dir,
       targets: targetsOf(plane),
       policy,
-      hashKeyFile: flags.hashKeyFile ?? null,
-      encryptionKeyFile: flags.encryptionKeyFile ?? null,
+      hashKeyFile: flags.hashKeyFile,
+      encryptionKeyFile: flags.encryptionKeyFile,
       maxDiskBytes,
       retainMs,
       fleetSize,
@@ -124,22 +123,22 @@ export function probeAddressOf(text: string): ProbeAddress | null {
 }
 
 function policyOf(flags: RecordFlags, problems: Problems): RecordingPolicy {
-  const rules = flags.redact ?? [];
-  const presets = flags.redactPreset ?? [];
+  const rules = flags.redact;
+  const presets = flags.redactPreset;
   problems.attempt(() => parseBodyRules(rules, presets), null);
   const policy: RecordingPolicy = {
     bodies: flags.bodies,
     requestBodyBytes: problems.attempt(() => parseBytes(flags.maxRequestBody, '--max-request-body'), 0),
     responseBodyBytes: problems.attempt(() => parseBytes(flags.maxResponseBody, '--max-response-body'), 0),
     sample: problems.attempt(() => parseShare(flags.sample, '--sample'), 1),
-    session: flags.session ?? [],
+    session: flags.session,
     client: flags.client,
     skip: flags.skip,
     redact: {
       rules: [],
       presets: [],
-      headers: flags.redactHeader ?? [],
-      queryKeys: flags.redactQuery ?? [],
+      headers: flags.redactHeader,
+      queryKeys: flags.redactQuery,
     },
   };
   // Read once here, so that a rule that cannot be meant stops the command and not the recorder.

@@ -23,7 +23,7 @@ export function pairsOf({ listen, target: targets, tlsCert }: AddressFlags): Pai
       { hint: 'Give as many of one as of the other, in the same order, or one --target for all.' },
     );
   }
-  const tls = tlsCert !== undefined;
+  const tls = tlsCert !== null;
   const pairs = listen.map((address, index) => ({
     listen: parseEndpoint(address, '--listen', { anyPort: true, tls }),
     target: parseEndpoint((targets[index] ?? targets[0]) as string, '--target'),

@@ -56,8 +56,8 @@ export function planeOf(
         mode: 'wire',
         ...common,
         refused: flags.refused,
-        acceptProxyProtocol: flags.acceptProxyProtocol ?? false,
-        sendProxyProtocol: flags.sendProxyProtocol ?? null,
+        acceptProxyProtocol: flags.acceptProxyProtocol,
+        sendProxyProtocol: flags.sendProxyProtocol,
       }
     : { mode: 'gateway', ...common, routes, ...gatewayOf(flags, problems) };
 }
@@ -82,12 +82,12 @@ function mustHaveEffect(mode: RecordFlags['mode'], given: (flag: keyof RecordFla
  */
 function mustServeTls(flags: RecordFlags, pairs: readonly Pair[], routes: readonly GatewayRoute[]): void {
   const secure = pairs.find(({ listen }) => speaksTls(listen));
-  if (secure && flags.tlsCert === undefined) {
+  if (secure && flags.tlsCert === null) {
     throw new AppError('OPTION_INVALID', `--listen: ${formatEndpoint(secure.listen)} needs a certificate`, {
       hint: 'Give --tls-cert and --tls-key, or listen without https.',
     });
   }
-  if (!secure && flags.tlsCert !== undefined) {
+  if (!secure && flags.tlsCert !== null) {
     throw new AppError('OPTION_INVALID', '--tls-cert has no effect: no --listen address speaks TLS', {
       hint: 'Leave out http:// before --listen; a unix socket speaks no TLS.',
     });
@@ -107,8 +107,8 @@ function speaksTls(endpoint: Endpoint): boolean {
 }
 
 function listenerTls({ tlsCert, tlsKey }: RecordFlags): ListenerTls | null {
-  if (tlsCert === undefined && tlsKey === undefined) return null;
-  if (tlsCert === undefined || tlsKey === undefined) {
+  if (tlsCert === null && tlsKey === null) return null;
+  if (tlsCert === null || tlsKey === null) {
     throw new AppError('OPTION_INVALID', '--tls-cert and --tls-key belong together', {
       hint: 'Give both to end TLS here, or neither.',
     });
@@ -117,10 +117,10 @@ function listenerTls({ tlsCert, tlsKey }: RecordFlags): ListenerTls | null {
 }
 
 function upstreamTls({ upstreamCa, upstreamServerName, upstreamInsecure }: RecordFlags): UpstreamTls | null {
-  if (upstreamCa === undefined && upstreamServerName === undefined && !upstreamInsecure) return null;
+  if (upstreamCa === null && upstreamServerName === null && !upstreamInsecure) return null;
   return {
-    caPath: upstreamCa ?? null,
-    serverName: upstreamServerName ?? null,
+    caPath: upstreamCa,
+    serverName: upstreamServerName,
     verify: !upstreamInsecure,
   };
 }
@@ -130,10 +130,10 @@ function gatewayOf(flags: RecordFlags, problems: Problems) {
   const timeMs = (text: string, flag: string) => problems.attempt(() => parseTimeLimitMs(text, flag), 0);
   const limitMs = (text: string, flag: string) => (text === 'off' ? 0 : timeMs(text, flag));
   return {
-    forwardedHeaders: flags.forwardedHeaders ?? false,
-    websocket: flags.websocket ?? false,
+    forwardedHeaders: flags.forwardedHeaders,
+    websocket: flags.websocket,
     maxInFlight: problems.attempt(() => parseCount(flags.maxInFlight, '--max-in-flight'), 1),
-    refuseMarked: flags.refuseMarked ?? false,
+    refuseMarked: flags.refuseMarked,
     timeouts: {
       ...GATEWAY_TIMEOUTS,
       connectMs: timeMs(flags.connectTimeout, '--connect-timeout'),

@@ -9,8 +9,10 @@ import { authorityOf, formatEndpoint } from '../proxy/endpoint.ts';
 import { Supervisor } from '../proxy/supervisor.ts';
 import { withinRoom } from './connection-room.ts';
 import { entryPath } from './entry-url.ts';
+import { addOptions } from './flags.ts';
 import { loggerOf } from './logger.ts';
-import { addRecordFlags, type RecordFlags } from './record-flags.ts';
+import { askedOf } from './options.ts';
+import { RECORD_OPTIONS } from './record-flags.ts';
 import { type RecordOptions, readRecordOptions } from './record-options.ts';
 import type { RecorderSettings } from './recording.ts';
 import { SealHook } from './seal-hook.ts';
@@ -26,14 +28,14 @@ export function recordCommand(): Command {
   const command = new Command('record').description(
     'Forward traffic to a model server and record it. Stop with SIGTERM, Ctrl-C or reprise drain.',
   );
-  return addRecordFlags(command).action(async (flags: RecordFlags) => {
-    const given = (flag: string) => command.getOptionValueSource(flag) !== 'default' && flag in flags;
+  return addOptions(command, RECORD_OPTIONS).action(async () => {
+    const asked = askedOf(command, RECORD_OPTIONS);
     const logger = loggerOf(command);
-    const options = readRecordOptions(flags, given);
+    const options = readRecordOptions(asked);
     const limits = readHostLimits();
     const plane = withinRoom(options.plane, limits);
     // Of the default nobody said that they need so many.
-    const isFelt = given('maxConnections') || plane.maxConnections < FEW_CONNECTIONS;
+    const isFelt = asked.originOf('maxConnections') !== null || plane.maxConnections < FEW_CONNECTIONS;
     if (plane.maxConnections < options.plane.maxConnections && isFelt) {
       const room = { maxConnections: plane.maxConnections, openFiles: limits.openFiles };
       logger.warn(room, 'the limit of open files leaves no room for --max-connections; raise it (ulimit -n)');

@@ -1,4 +1,3 @@
-import type { Command } from 'commander';
 import type { CheckDocument, CheckFigures } from '../analysis/check-statistics.ts';
 import { parseSlo } from '../analysis/slo.ts';
 import { AppError } from '../core/errors.ts';
@@ -7,10 +6,8 @@ import type { ArenaSetup } from '../replay/check/answer-arena.ts';
 import type { IgnoredPlaces } from '../replay/check/answer-checks.ts';
 import { CheckerThread, type CreateChecker } from '../replay/check/checker-thread.ts';
 import type { ComparerOptions } from '../replay/check/comparer.ts';
-import { CHECK_DEFAULTS } from '../replay/check/options.ts';
 import type { ReplayOptions } from '../replay/options.ts';
 import { entryUrl } from './entry-url.ts';
-import { RepeatableOption } from './repeatable.ts';
 
 /** What the checker's thread is born with. The key is named, not read: it does not travel between threads. */
 export interface CheckerSetup {
@@ -19,20 +16,6 @@ export interface CheckerSetup {
   readonly comparing: ComparerOptions;
   /** Where senders keep answers. */
   readonly arena: ArenaSetup;
-}
-
-/** The flags that say how answers are compared with the recorded ones. */
-export function addCheckFlags(command: Command): Command {
-  return command
-    .option(
-      '--check [level]',
-      `compare answers with the recorded ones, by ${CHECK_LEVELS.join(', ')} (alone: ${CHECK_DEFAULTS.level})`,
-    )
-    .option(
-      '--check-tolerance <list>',
-      `how far numbers and lengths may be apart (default: ${CHECK_DEFAULTS.tolerance})`,
-    )
-    .addOption(new RepeatableOption('--check-ignore <pointer>', 'a JSON pointer that is not compared'));
 }
 
 /** An objective on mismatches asks for the comparing. What is wrong with objectives is said by who resolves them. */

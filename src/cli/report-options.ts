@@ -1,10 +1,16 @@
 import { Problems } from '../core/errors.ts';
-import { type DocumentOutput, outputsOf, type RawOutputs } from './document-outputs.ts';
+import { type Asked, readOptions, text, toggle } from '../core/options.ts';
+import { type DocumentOutput, formOption, outputsOf } from './document-outputs.ts';
 
-/** What was asked for, as it stands on the command line, in the environment or in a file. */
-export interface RawReportOptions extends RawOutputs<ReportForm> {
-  readonly capture?: string | undefined;
-}
+export const REPORT_OPTIONS = {
+  json: toggle('--json', 'print one JSON document'),
+  html: formOption('--html [file]', 'write one self-contained page'),
+  markdown: formOption('--md, --markdown [file]', 'write it as Markdown'),
+  capture: text(
+    '--capture <directory>',
+    'the capture that was replayed, for its own latency (default: where the run says it lay)',
+  ),
+};
 
 const REPORT_FORMS = ['html', 'markdown'] as const;
 export type ReportForm = (typeof REPORT_FORMS)[number];
@@ -16,9 +22,10 @@ export interface ReportOptions {
 }
 
 /** @throws AppError OPTION_INVALID listing every problem at once */
-export function resolveReportOptions(raw: RawReportOptions): ReportOptions {
+export function resolveReportOptions(asked: Asked<typeof REPORT_OPTIONS>): ReportOptions {
   const problems = new Problems();
+  const raw = readOptions(REPORT_OPTIONS, asked, problems);
   const outputs = outputsOf(raw, REPORT_FORMS, problems);
   problems.throwIfAny();
-  return { capture: raw.capture ?? null, outputs };
+  return { capture: raw.capture, outputs };
 }

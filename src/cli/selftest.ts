@@ -7,30 +7,36 @@ import { type SelftestStep, selftestDoubts } from '../analysis/selftest-step.ts'
 import { systemClock } from '../core/clock.ts';
 import { AppError, Problems } from '../core/errors.ts';
 import { LIMITS } from '../core/limits.ts';
+import { type Asked, readOptions, toggle, value } from '../core/options.ts';
 import { formatBytes, formatMs, parseBytes, parseCount, parseDurationMs } from '../core/units.ts';
 import { NO_DEBUGGER } from '../proxy/managed-process.ts';
 import { RateLadder } from '../replay/selftest/rate-ladder.ts';
 import { entryPath } from './entry-url.ts';
 import { EXIT } from './exit.ts';
+import { addOptions } from './flags.ts';
 import { Interruption } from './interruption.ts';
+import { askedOf } from './options.ts';
 import { conclusionLines, type SelftestEnd, type Tested } from './selftest-conclusion.ts';
 import { playStep } from './selftest-step.ts';
 import { type Column, tableLines, terminal } from './terminal.ts';
 import { VERSION } from './version.ts';
 
-interface SelftestFlags {
-  readonly body: string;
-  readonly senders: string;
-  readonly seconds: string;
-  readonly budget: string;
-  readonly json?: boolean;
-}
+const OPTIONS = {
+  body: value('--body <size>', 'size of the request bodies', parseBytes, { default: '2KB' }),
+  senders: value('--senders <n>', 'threads that send', parseSenders, { default: '1' }),
+  seconds: value('--seconds <n>', 'how long each rate is played', parseCount, { default: '3' }),
+  budget: value('--budget <time>', 'begin no rate that would end later than this', parseDurationMs, {
+    default: '55s',
+  }),
+  json: toggle('--json', 'print one JSON document'),
+};
 
 interface SelftestOptions {
   readonly bodyBytes: number;
   readonly senders: number;
   readonly secondsPerStep: number;
   readonly budgetMs: number;
+  readonly json: boolean;
 }
 
 const MAX_SECONDS = 60;
@@ -40,43 +46,37 @@ const SERVER_START_MS = 10_000;
 
 /** `reprise selftest`: up to which rate this machine sends when it means to. */
 export function selftestCommand(): Command {
-  return new Command('selftest')
+  const command = new Command('selftest')
     .description(
       'Replay made-up requests against a server of our own at growing rates, and say up to which rate this ' +
         'machine keeps its schedule. Takes under a minute, sends nothing to anybody else and leaves nothing behind.',
     )
-    .option('--body <size>', 'size of the request bodies', '2KB')
-    .option('--senders <n>', 'threads that send', '1')
-    .option('--seconds <n>', 'how long each rate is played', '3')
-    .option('--budget <time>', 'begin no rate that would end later than this', '55s')
-    .option('--json', 'print one JSON document')
-    .action(async (flags: SelftestFlags) => {
-      await selftest(optionsOf(flags), flags.json ?? false);
+    .action(async (_: object, command: Command) => {
+      const options = resolveSelftestOptions(askedOf(command, OPTIONS));
+      await selftest(options, options.json);
     });
+  return addOptions(command, OPTIONS);
 }
 
 /** @throws AppError OPTION_INVALID listing every problem at once */
-function optionsOf({ body, senders, seconds, budget }: SelftestFlags): SelftestOptions {
+function resolveSelftestOptions(asked: Asked<typeof OPTIONS>): SelftestOptions {
   const problems = new Problems();
-  const options = {
-    bodyBytes: problems.attempt(() => parseBytes(body, '--body'), 0),
-    senders: problems.attempt(() => parseCount(senders, '--senders'), 1),
-    secondsPerStep: problems.attempt(() => parseCount(seconds, '--seconds'), 1),
-    budgetMs: problems.attempt(() => parseDurationMs(budget, '--budget'), 0),
-  };
-  if (options.bodyBytes > LIMITS.readAheadBytes / 4) problems.add(`--body: ${body} is over 16 MiB`);
-  if (options.senders > LIMITS.senders) {
-    problems.add(
-      `--senders: ${senders} is over ${LIMITS.senders}`,
-      `Give 1 to ${LIMITS.senders}: no more than there are cores.`,
-    );
-  }
-  if (options.secondsPerStep > MAX_SECONDS) problems.add(`--seconds: ${seconds} is over ${MAX_SECONDS}`);
-  if (options.budgetMs < options.secondsPerStep * 1e3 + STEP_OVERHEAD_MS) {
-    problems.add(`--budget: ${budget} is too short for one rate of ${seconds} s`);
+  const { body, senders, seconds, budget, json } = readOptions(OPTIONS, asked, problems);
+  if (body > LIMITS.readAheadBytes / 4) problems.add(`--body: ${formatBytes(body)} is over 16 MiB`);
+  if (seconds > MAX_SECONDS) problems.add(`--seconds: ${seconds} is over ${MAX_SECONDS}`);
+  if (budget < seconds * 1e3 + STEP_OVERHEAD_MS) {
+    problems.add(`--budget: ${formatMs(budget)} is too short for one rate of ${seconds} s`);
   }
   problems.throwIfAny();
-  return options;
+  return { bodyBytes: body, senders, secondsPerStep: seconds, budgetMs: budget, json };
+}
+
+function parseSenders(given: string, what: string): number {
+  const senders = parseCount(given, what);
+  if (senders <= LIMITS.senders) return senders;
+  throw new AppError('OPTION_INVALID', `${what}: ${senders} is over ${LIMITS.senders}`, {
+    hint: `Give 1 to ${LIMITS.senders}: no more than there are cores.`,
+  });
 }
 
 async function selftest(options: SelftestOptions, json: boolean): Promise<void> {

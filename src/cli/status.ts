@@ -1,36 +1,46 @@
 import { once } from 'node:events';
-import type { Command } from 'commander';
+import { Command } from 'commander';
+import { value } from '../core/options.ts';
 import type { RecorderStatus, StatusTally } from '../core/status.ts';
 import { formatBytes, formatInstantUs } from '../core/units.ts';
-import { formatEndpoint, parseEndpoint } from '../proxy/endpoint.ts';
-import { ask, type ControlFlags, controlCommand } from './control.ts';
+import { type Endpoint, formatEndpoint, parseEndpoint } from '../proxy/endpoint.ts';
+import { ask, CONTROL_OPTIONS } from './control.ts';
+import { addOptions } from './flags.ts';
 import { Interruption } from './interruption.ts';
+import { optionsOf } from './options.ts';
 import { StatusServer } from './status-server.ts';
 import { terminal } from './terminal.ts';
 
-interface StatusFlags extends ControlFlags {
-  readonly serve?: string;
-}
+const OPTIONS = {
+  ...CONTROL_OPTIONS,
+  serve: value(
+    '--serve <address>',
+    'show it as a live page, such as 127.0.0.1:9465, until stopped',
+    (address, what) => parseEndpoint(address, what, { anyPort: true }),
+  ),
+};
 
 /** `reprise status --dir DIR`: how a running recording fares. */
 export function statusCommand(): Command {
-  return controlCommand('status', 'say how a running recording fares')
-    .option('--serve <address>', 'show it as a live page, such as 127.0.0.1:9465, until stopped')
-    .action(async (flags: StatusFlags) => {
-      if (flags.serve !== undefined) {
-        await serve(flags.dir, flags.serve);
+  const command = new Command('status')
+    .description('say how a running recording fares')
+    .action(async (_: object, command: Command) => {
+      const { dir, json, serve: address } = optionsOf(command, OPTIONS);
+      if (address !== null) {
+        await serve(dir, address);
         return;
       }
-      const status = await ask(flags.dir, 'GET', '/status');
-      if (flags.json) terminal.json(status);
+      const status = await ask(dir, 'GET', '/status');
+      if (json) terminal.json(status);
       else terminal.print(...statusLines(status));
     });
+  return addOptions(command, OPTIONS);
 }
 
 /** Until SIGINT or SIGTERM; the recording need not be there yet, or all the time. */
-async function serve(directory: string, address: string): Promise<void> {
+async function serve(directory: string, address: Endpoint): Promise<void> {
   const server = new StatusServer(() => ask(directory, 'GET', '/status'));
-  const bound = await server.listen(parseEndpoint(address, '--serve', { anyPort: true }));
+  const bound = await server.listen(address);
   const interruption = new Interruption();
   terminal.note(`the live page is at http://${formatEndpoint(bound)}/; Ctrl-C ends it`);
   if (!interruption.signal.aborted) await once(interruption.signal, 'abort');

@@ -1,30 +1,36 @@
 import { Command } from 'commander';
+import { toggle } from '../core/options.ts';
 import { resolveCaptureDirectory } from '../storage/capture-directory.ts';
 import { type VerifyDocument, verifyCapture } from '../storage/verify.ts';
-import { type EncryptionFlag, encryptionKeyOf, encryptionKeyOption } from './encryption-flag.ts';
+import { encryptionKeyOf, encryptionKeyOption } from './encryption-flag.ts';
 import { EXIT } from './exit.ts';
+import { addOptions } from './flags.ts';
+import { optionsOf } from './options.ts';
 import { terminal } from './terminal.ts';
+
+const OPTIONS = {
+  encryptionKeyFile: encryptionKeyOption(
+    'file with the key of an encrypted capture; without it checksums alone are looked at',
+  ),
+  json: toggle('--json', 'print one JSON document'),
+};
 
 /** `reprise verify DIR`: whether a capture is what was written. */
 export function verifyCommand(): Command {
-  return new Command('verify')
+  const command = new Command('verify')
     .description('Read a capture to its last byte and hold it against its manifests and against itself.')
     .argument('<dir>', 'a capture')
-    .addOption(
-      encryptionKeyOption(
-        'file with the key of an encrypted capture; without it checksums alone are looked at',
-      ),
-    )
-    .option('--json', 'print one JSON document')
-    .action((directory: string, flags: { json?: boolean } & EncryptionFlag) => {
+    .action((directory: string, _: object, command: Command) => {
+      const options = optionsOf(command, OPTIONS);
       const document = verifyCapture(resolveCaptureDirectory(directory, 'read'), {
-        encryptionKey: encryptionKeyOf(flags),
+        encryptionKey: encryptionKeyOf(options),
         onSegment: (file, index, count) => terminal.progress(`${index + 1} of ${count}: ${file}`),
       });
-      if (flags.json) terminal.json(document);
+      if (options.json) terminal.json(document);
       else terminal.print(...linesOf(document));
       if (!document.ok) process.exitCode = EXIT.fail;
     });
+  return addOptions(command, OPTIONS);
 }
 
 function linesOf(document: VerifyDocument): string[] {

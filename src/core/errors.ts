@@ -61,8 +61,8 @@ export class Problems {
     }
   }
 
-  optional<T>(text: string | undefined, parse: (text: string) => T): T | null {
-    return text === undefined ? null : this.attempt<T | null>(() => parse(text), null);
+  optional<T>(text: string | null | undefined, parse: (text: string) => T): T | null {
+    return text == null ? null : this.attempt<T | null>(() => parse(text), null);
   }
 
   throwIfAny(): void {

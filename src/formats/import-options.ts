@@ -7,15 +7,15 @@ import type { BodyRequest } from './payloads.ts';
 /** What was asked for, as text. */
 export interface RawImportOptions {
   readonly time: string;
-  readonly unit?: string;
-  readonly gaps?: boolean;
-  readonly client?: string;
-  readonly session?: string;
-  readonly origin?: string;
-  readonly payloads?: string;
-  readonly path?: string;
-  readonly method?: string;
-  readonly seed?: string;
+  readonly unit?: string | undefined;
+  readonly gaps?: boolean | undefined;
+  readonly client?: string | undefined;
+  readonly session?: string | undefined;
+  readonly origin?: string | undefined;
+  readonly payloads?: string | undefined;
+  readonly path?: string | undefined;
+  readonly method?: string | undefined;
+  readonly seed?: string | undefined;
 }
 
 /** Where request bodies come from and how they are drawn. */

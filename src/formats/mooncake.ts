@@ -315,10 +315,10 @@ function payloadOf(row: JsonObject, { bytes }: TextLine): Uint8Array {
 
 /** What was asked for, as text. */
 export interface RawMooncakeOptions {
-  readonly path?: string;
-  readonly method?: string;
-  readonly origin?: string;
-  readonly gap?: string;
+  readonly path?: string | undefined;
+  readonly method?: string | undefined;
+  readonly origin?: string | undefined;
+  readonly gap?: string | undefined;
 }
 
 /** @throws AppError OPTION_INVALID naming every problem at once */

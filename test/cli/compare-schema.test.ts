@@ -4,6 +4,7 @@ import { expect, test } from 'vitest';
 import { resolveCompareOptions } from '../../src/cli/compare-options.ts';
 import { comparisonJsonSchema, comparisonSchema } from '../../src/cli/compare-schema.ts';
 import { compareNamed } from '../../src/cli/comparing.ts';
+import { byProgram } from '../../src/core/options.ts';
 import { captureOf } from '../support/captures.ts';
 import { calmSends, comparedRun } from '../support/compared-runs.ts';
 import { exchangeOf, TEST_EPOCH_US } from '../support/exchanges.ts';
@@ -20,7 +21,7 @@ test('the schema of comparisons has every field of a comparison of runs, of fail
   const capture = captureOf(
     Array.from({ length: 1_200 }, (_, at) => exchangeOf({ arrivalUs: TEST_EPOCH_US + at * 10_000 })),
   );
-  const options = resolveCompareOptions({ allowDifferences: true });
+  const options = resolveCompareOptions(byProgram({ allowDifferences: true }));
   for (const [one, other] of [runs, [runs[0], runs[0]], [capture, capture]] as const) {
     const document = JSON.parse(JSON.stringify(await compareNamed(one, other, options))) as unknown;
     // What the schema does not name it would leave out.

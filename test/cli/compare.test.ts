@@ -8,6 +8,7 @@ import { comparisonPage } from '../../src/analysis/pages/comparison-page.ts';
 import { resolveCompareOptions } from '../../src/cli/compare-options.ts';
 import { compareNamed } from '../../src/cli/comparing.ts';
 import { printable } from '../../src/cli/terminal.ts';
+import { byProgram } from '../../src/core/options.ts';
 import type { Send } from '../../src/core/run.ts';
 import { captureOf } from '../support/captures.ts';
 import { calmSends, comparedRun } from '../support/compared-runs.ts';
@@ -18,8 +19,8 @@ import { send } from '../support/sends.ts';
 import { temporaryDirectory } from '../support/temp-dir.ts';
 
 const COUNT = 900;
-const DEFAULTS = resolveCompareOptions({});
-const ALLOWING = resolveCompareOptions({ allowDifferences: true });
+const DEFAULTS = resolveCompareOptions(byProgram({}));
+const ALLOWING = resolveCompareOptions(byProgram({ allowDifferences: true }));
 
 function runsOf(slowdown: number): [string, string] {
   const { a, b } = calmSends(COUNT, slowdown);
@@ -257,11 +258,13 @@ describe('comparing what two names stand for', () => {
 
   test('says every problem of its flags at once', () => {
     const raw = { floor: '0', detect: 'x', shiftBound: ['speed=3%'], html: true, json: true };
-    expect(() => resolveCompareOptions(raw)).toThrow(
+    expect(() => resolveCompareOptions(byProgram(raw))).toThrow(
       /--floor[\s\S]*--detect[\s\S]*--shift-bound[\s\S]*--json and --html/,
     );
-    expect(() => resolveCompareOptions({ floor: '30%' })).toThrow('--detect 0.2 is below --floor 0.3');
-    expect(resolveCompareOptions({ shiftBound: ['rate=30%'] }).shiftBounds.rate).toBe(0.3);
+    expect(() => resolveCompareOptions(byProgram({ floor: '30%' }))).toThrow(
+      '--detect 0.2 is below --floor 0.3',
+    );
+    expect(resolveCompareOptions(byProgram({ shiftBound: ['rate=30%'] })).shiftBounds.rate).toBe(0.3);
   });
 });
 

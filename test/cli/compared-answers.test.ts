@@ -3,11 +3,12 @@ import { join } from 'node:path';
 import { describe, expect, test } from 'vitest';
 import { resolveCompareOptions } from '../../src/cli/compare-options.ts';
 import { compareNamed } from '../../src/cli/comparing.ts';
+import { byProgram } from '../../src/core/options.ts';
 import type { Send } from '../../src/core/run.ts';
 import { calmSends, comparedRun } from '../support/compared-runs.ts';
 
 const COUNT = 900;
-const DEFAULTS = resolveCompareOptions({});
+const DEFAULTS = resolveCompareOptions(byProgram({}));
 
 /** Has the summary of a run say what came of its check. */
 function withCheck(run: string, checked: number, mismatched: number): void {

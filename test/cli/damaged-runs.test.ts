@@ -13,11 +13,12 @@ import { describe, expect, test } from 'vitest';
 import { resolveCompareOptions } from '../../src/cli/compare-options.ts';
 import { compareNamed } from '../../src/cli/comparing.ts';
 import { reportRun } from '../../src/cli/reporting.ts';
+import { byProgram } from '../../src/core/options.ts';
 import type { Run } from '../../src/core/run.ts';
 import { calmSends, comparedRun } from '../support/compared-runs.ts';
 
 const COUNT = 900;
-const DEFAULTS = resolveCompareOptions({});
+const DEFAULTS = resolveCompareOptions(byProgram({}));
 
 function runOf(facts: Partial<Run> = {}): string {
   const directory = comparedRun(calmSends(COUNT, 1).a, { run: facts });

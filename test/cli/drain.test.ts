@@ -151,7 +151,7 @@ test('a drain is over where the next recording is a restart, not where it was th
   const end = (startedUs: number) => ({ drained: true, last: FIRST, successor: { pid: 7, startedUs } });
   expect(isOver(end(FIRST.atUs + 1), FIRST)).toBe(true);
   expect(isOver(end(FIRST.atUs - 1), FIRST)).toBe(false);
-  expect(endLines(end(FIRST.atUs - 1), { dir: '/rec', timeout: '1s' })).toEqual([
+  expect(endLines(end(FIRST.atUs - 1), { dir: '/rec', timeoutMs: 1_000 })).toEqual([
     'drained: the recording has ended (process 1, started 2026-09-21T14:13:20.000000Z)',
     'another recording (process 7, started 2026-09-21T14:14:19.999999Z) records into /rec and was not drained; drain again in 5 s to end that one',
   ]);
@@ -160,9 +160,9 @@ test('a drain is over where the next recording is a restart, not where it was th
 test('a recorder of before that names no processes is drained all the same', () => {
   const { pids: _, ...before } = FIRST;
   const last = before as RecorderStatus;
-  const flags = { dir: '/rec', timeout: '1s' };
+  const flags = { dir: '/rec', timeoutMs: 1_000 };
   expect(endLines({ drained: false, last, successor: null }, flags)).toEqual([
-    'not drained after 1s: 4 connections open, 1 turns pending',
+    'not drained after 1.0 s: 4 connections open, 1 turns pending',
   ]);
   expect(endLines({ drained: true, last, successor: null }, flags)).toEqual([
     'drained: the recording has ended (started 2026-09-21T14:13:20.000000Z)',

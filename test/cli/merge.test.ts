@@ -8,6 +8,7 @@ import { compareNamed } from '../../src/cli/comparing.ts';
 import { failureOf } from '../../src/cli/exit.ts';
 import { mergeCommand } from '../../src/cli/merge.ts';
 import { terminal } from '../../src/cli/terminal.ts';
+import { byProgram } from '../../src/core/options.ts';
 import { type Run, SAME, type Send } from '../../src/core/run.ts';
 import { send } from '../support/sends.ts';
 import { type ShardFacts, shardRun } from '../support/shard-runs.ts';
@@ -159,7 +160,7 @@ describe('a merge of shards that were stopped', () => {
     expect(all.document?.effectiveMultiplier).toBeCloseTo((1.5 * 100) / 104, 9);
     // Its rows are its own, and it is compared up to where it was stopped.
     expect(
-      await compareNamed(all.out, all.out, resolveCompareOptions({ allowDifferences: true })),
+      await compareNamed(all.out, all.out, resolveCompareOptions(byProgram({ allowDifferences: true }))),
     ).toMatchObject({ pairs: 4 });
     const some = await merge(shards(SENDS, [stopped(40, 38), stopped(60, 58, false)]));
     expect(some.document).toMatchObject({ planned: 100, planCounted: false });
@@ -226,7 +227,7 @@ describe('a merge of shards of which each was asked for something else', () => {
     const alike = await merge(shards(SENDS, [different[0] as ShardFacts, different[0] as ShardFacts]));
     expect(apart.document?.options['timeoutMs']).toEqual([300_000, 10_000]);
     expect(alike.document?.options['timeoutMs']).toBe(300_000);
-    await expect(compareNamed(apart.out, alike.out, resolveCompareOptions({}))).rejects.toThrow(
+    await expect(compareNamed(apart.out, alike.out, resolveCompareOptions(byProgram({})))).rejects.toThrow(
       'timeoutMs: [300000,10000] | 300000',
     );
   });

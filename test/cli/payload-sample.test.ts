@@ -1,6 +1,7 @@
 import { describe, expect, test } from 'vitest';
 import { resolveProfileOptions } from '../../src/cli/profile-options.ts';
 import { profileCapture } from '../../src/cli/profiling.ts';
+import { byProgram } from '../../src/core/options.ts';
 import { captureOf } from '../support/captures.ts';
 import { exchangeOf, requestMessage, TEST_EPOCH_US } from '../support/exchanges.ts';
 
@@ -19,11 +20,10 @@ describe('the payloads that a profile looks into', () => {
     ),
   );
   const sampled = (payloadSample: string, status?: string) => {
-    const options = resolveProfileOptions({
-      payloadSample,
-      ...(status === undefined ? {} : { status: [status] }),
-    });
-    return profileCapture({ directory, encryptionKeyFile: null, options }).payloads;
+    const options = resolveProfileOptions(
+      byProgram({ payloadSample, ...(status === undefined ? {} : { status: [status] }) }),
+    );
+    return profileCapture({ directory, options }).payloads;
   };
 
   test('are no more than were asked for', () => {

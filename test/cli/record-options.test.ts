@@ -1,6 +1,8 @@
 import { Command } from 'commander';
 import { describe, expect, test } from 'vitest';
-import { addRecordFlags, type RecordFlags, type RouteSetting } from '../../src/cli/record-flags.ts';
+import { addOptions } from '../../src/cli/flags.ts';
+import { askedOf } from '../../src/cli/options.ts';
+import { RECORD_OPTIONS, type RouteSetting } from '../../src/cli/record-flags.ts';
 import { type RecordOptions, readRecordOptions } from '../../src/cli/record-options.ts';
 import { pairsOf } from '../../src/cli/record-pairs.ts';
 
@@ -8,12 +10,14 @@ const TARGET = ['--target', 'http://127.0.0.1:8085'];
 
 /** What a command line of `record` is read as; `--dir` is added. */
 function read(args: readonly string[], routes?: readonly RouteSetting[]): RecordOptions {
-  const command = addRecordFlags(new Command('record').exitOverride());
+  const command = addOptions(new Command('record').exitOverride(), RECORD_OPTIONS);
   command.parse(['--dir', '/rec', ...args], { from: 'user' });
-  const flags = { ...command.opts<RecordFlags>(), ...(routes === undefined ? {} : { routes }) };
-  const given = (flag: keyof RecordFlags) =>
-    flag === 'routes' ? routes !== undefined : command.getOptionValueSource(flag) === 'cli';
-  return readRecordOptions(flags, given);
+  const asked = askedOf(command, RECORD_OPTIONS);
+  if (routes === undefined) return readRecordOptions(asked);
+  return readRecordOptions({
+    stated: { ...asked.stated, routes: [...routes] },
+    originOf: (key) => (key === 'routes' ? { kind: 'file', place: 'reprise.yaml' } : asked.originOf(key)),
+  });
 }
 
 function listens(args: readonly string[]): (number | string)[] {
@@ -39,7 +43,7 @@ test('all that is wrong with the flags of record is said at once, whichever plan
 
 describe('addresses of record', () => {
   test('are at least one: a recording that listens nowhere would call itself ready', () => {
-    expect(() => pairsOf({ listen: [], target: ['127.0.0.1:8085'] })).toThrow(
+    expect(() => pairsOf({ listen: [], target: ['127.0.0.1:8085'], tlsCert: null })).toThrow(
       '--listen: there is no address',
     );
   });

@@ -3,16 +3,13 @@ import { join } from 'node:path';
 import { describe, expect, test } from 'vitest';
 import type { ReportDocument } from '../../src/analysis/report/report-document.ts';
 import { type DocumentOutput, writeOutputs } from '../../src/cli/document-outputs.ts';
-import {
-  type RawReportOptions,
-  type ReportForm,
-  resolveReportOptions,
-} from '../../src/cli/report-options.ts';
+import { type REPORT_OPTIONS, type ReportForm, resolveReportOptions } from '../../src/cli/report-options.ts';
 import { reportForms } from '../../src/cli/report-output.ts';
 import { reportJsonSchema, reportSchema } from '../../src/cli/report-schema.ts';
 import { reportRun } from '../../src/cli/reporting.ts';
 import { Terminal } from '../../src/cli/terminal.ts';
 import { systemClock } from '../../src/core/clock.ts';
+import { byProgram, type StatedOptions } from '../../src/core/options.ts';
 import { segmentsOf } from '../../src/storage/capture-directory.ts';
 import { runReprise } from '../support/process.ts';
 import { replayedCapture } from '../support/replayed-capture.ts';
@@ -83,8 +80,8 @@ describe('reprise report', () => {
   });
 
   test('does not write two forms over each other under two names of one file', () => {
-    const raw: RawReportOptions = { html: 'a.out', markdown: './a.out' };
-    expect(() => resolveReportOptions(raw)).toThrow('name the same file');
+    const raw: StatedOptions<typeof REPORT_OPTIONS> = { html: 'a.out', markdown: './a.out' };
+    expect(() => resolveReportOptions(byProgram(raw))).toThrow('name the same file');
   });
 
   test('does not say of a run that sent nothing that its capture holds no times', () => {
@@ -125,8 +122,8 @@ describe('reprise report', () => {
   });
 
   test('has one form on stdout, text where none was asked for', () => {
-    const formsOf = (raw: RawReportOptions) =>
-      resolveReportOptions(raw).outputs.map(({ form, path }) => [form, path]);
+    const formsOf = (raw: StatedOptions<typeof REPORT_OPTIONS>) =>
+      resolveReportOptions(byProgram(raw)).outputs.map(({ form, path }) => [form, path]);
     expect(formsOf({})).toEqual([['text', null]]);
     expect(formsOf({ markdown: true })).toEqual([['markdown', null]]);
     expect(formsOf({ html: 'a.html', markdown: 'a.md' })).toEqual([

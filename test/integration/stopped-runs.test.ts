@@ -8,6 +8,7 @@ import { compareNamed } from '../../src/cli/comparing.ts';
 import { mergeCommand } from '../../src/cli/merge.ts';
 import { reportRun } from '../../src/cli/reporting.ts';
 import { terminal } from '../../src/cli/terminal.ts';
+import { byProgram } from '../../src/core/options.ts';
 import { captureOf } from '../support/captures.ts';
 import { TEST_EPOCH_US } from '../support/exchanges.ts';
 import { startReprise } from '../support/process.ts';
@@ -71,7 +72,7 @@ test('a run that was stopped long before the end of its plan is merged, compared
     const compared = await compareNamed(
       directory,
       directory,
-      resolveCompareOptions({ allowDifferences: true }),
+      resolveCompareOptions(byProgram({ allowDifferences: true })),
     );
     const rows = summaryOf(directory).fidelity.planned.count;
     expect((compared.pairs ?? 0) + (compared.unpaired?.leftOut ?? 0)).toBe(rows);

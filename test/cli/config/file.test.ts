@@ -3,12 +3,13 @@ import { join } from 'node:path';
 import { Command } from 'commander';
 import { describe, expect, test } from 'vitest';
 import { z } from 'zod';
-import { ConfigFile } from '../../src/cli/config-file.ts';
-import { acceptStructured } from '../../src/cli/config-schema.ts';
-import { RepeatableOption } from '../../src/cli/repeatable.ts';
-import { runReprise } from '../support/process.ts';
-import { repositoryRoot } from '../support/shared-data.ts';
-import { temporaryDirectory } from '../support/temp-dir.ts';
+import { ConfigFile } from '../../../src/cli/config/file.ts';
+import { addOptions } from '../../../src/cli/flags.ts';
+import { optionsOf, setSurroundings } from '../../../src/cli/options.ts';
+import { list, structure, text } from '../../../src/core/options.ts';
+import { runReprise } from '../../support/process.ts';
+import { repositoryRoot } from '../../support/shared-data.ts';
+import { temporaryDirectory } from '../../support/temp-dir.ts';
 
 function configOf(text: string): string {
   const path = join(temporaryDirectory(), 'reprise.yaml');
@@ -57,31 +58,31 @@ describe('a configuration file', () => {
     expect(setting('replay.target')?.[0]).toBe('http://***@model');
   });
 
-  test('may have a section whose keys are all commented out', () => {
-    const program = new Command().option('--log-format <format>');
-    const record = new Command('record').option('--dir <directory>');
-    const path = configOf('log-format: json\nrecord:\n  # dir: x\n');
-    const file = ConfigFile.read(path, program, [record]);
-    file.apply(program.addCommand(record));
-    expect(program.opts()).toEqual({ logFormat: 'json' });
-    expect(record.opts()).toEqual({});
-  });
-
-  test('may have a list whose entries are all commented out, which is left out', () => {
-    const record = acceptStructured(
-      new Command('record').addOption(new RepeatableOption('--skip <rule>', 'x').default(['health'])),
-      { routes: z.array(z.string()) },
-    );
-    const file = ConfigFile.read(
-      configOf('record:\n  skip:\n    # - none\n  routes:\n    # - a\n'),
-      new Command(),
-      [record],
-    );
-    file.apply(new Command().addCommand(record));
-    expect(record.opts()).toEqual({ skip: ['health'] });
-    expect(record.getOptionValue('routes')).toBeUndefined();
-    const [skip] = record.options;
-    expect(skip && file.keyOf(skip, ['record'])).toBeNull();
+  test('may have a section, or a list, whose entries are all commented out', () => {
+    const shape = {
+      dir: text('--dir <directory>', 'where'),
+      skip: list('--skip <rule>', 'left out', { default: ['health'] }),
+      routes: structure(z.array(z.string()), 'routes'),
+    };
+    const optionsIn = (yaml: string) => {
+      const record = addOptions(
+        new Command('record').action(() => undefined),
+        shape,
+      );
+      const program = new Command().exitOverride().addCommand(record);
+      const config = ConfigFile.read(configOf(yaml), program, [record]);
+      setSurroundings(program, { environment: {}, config });
+      program.parse(['record'], { from: 'user' });
+      return optionsOf(record, shape);
+    };
+    const nothing = { dir: null, skip: ['health'], routes: null };
+    expect(optionsIn('record:\n  # dir: x\n')).toEqual(nothing);
+    expect(optionsIn('record:\n  skip:\n    # - none\n  routes:\n    # - a\n')).toEqual(nothing);
+    expect(optionsIn('record:\n  skip: none\n  routes: [a]\n')).toEqual({
+      dir: null,
+      skip: ['none'],
+      routes: ['a'],
+    });
   });
 
   test('states a list whole: a flag replaces it and does not add to it', async () => {
@@ -110,7 +111,7 @@ describe('a configuration file', () => {
       configOf('record: {refused: 503}'),
       'record',
     ]);
-    expect(wrong.stderr).toContain('record.refused: Invalid option: expected one of "reset"|"502"|502');
+    expect(wrong.stderr).toContain('record.refused: 503 is none of: reset, 502');
   });
 
   test('may use either name of a flag that has two, and so may a variable', async () => {
@@ -139,7 +140,11 @@ describe('a configuration file', () => {
       /line 2: record\.tarket is not a setting; did you mean target\?/,
     ],
     ['an unknown section', 'recrod: {}\n', /line 1: recrod is not a setting; did you mean record\?/],
-    ['a value that is no choice', 'record:\n  bodies: some\n', /line 2: record\.bodies: .*"requests"/],
+    [
+      'a value that is no choice',
+      'record:\n  bodies: some\n',
+      /line 2: record\.bodies: "some" is none of: requests/,
+    ],
     ['a key given twice', 'record:\n  dir: a\n  dir: b\n', /line 3: .*unique/],
     ['what is no YAML', 'a: [1\nb: 2', /line 2: /],
     ['no address to listen on', 'record:\n  listen: []\n', /line 2: record\.listen: the list is empty/],

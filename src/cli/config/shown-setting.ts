@@ -1,4 +1,4 @@
-import { shownUrl, withShownUrls } from '../core/text.ts';
+import { shownUrl, withShownUrls } from '../../core/text.ts';
 
 /** Where the value of a header comes from, which is no secret itself. */
 const FROM_ELSEWHERE = /^(?:env|file):/;

@@ -1,11 +1,12 @@
 import { readFileSync } from 'node:fs';
-import type { Command, Option } from 'commander';
+import type { Command } from 'commander';
 import { type Document, isMap, isScalar, LineCounter, type Node, parseDocument, visit } from 'yaml';
 import type { z } from 'zod';
-import { AppError, reasonOf } from '../core/errors.ts';
-import { configKeysOf, configSchema, structuredKeysOf } from './config-schema.ts';
+import { AppError, reasonOf } from '../../core/errors.ts';
+import { type OptionTexts, problemOf, textsOf } from '../../core/options.ts';
+import { shapeOf } from '../flags.ts';
 import { nearest } from './nearest.ts';
-import { RepeatableOption } from './repeatable.ts';
+import { configKeysOf, configSchema } from './schema.ts';
 
 /** More than any configuration needs, and less than a mistaken path could make us read. */
 const CONFIG_BYTES = 1024 * 1024;
@@ -59,35 +60,23 @@ export class ConfigFile {
     return new ConfigFile(path, values, lineOf);
   }
 
-  /** Gives a command what the file says of it: weaker than a variable or a flag, stronger than a default. */
-  apply(command: Command, keys: readonly string[] = []): void {
-    const section = this.#sectionAt(keys);
-    if (section === null) return;
-    for (const option of command.options) {
-      const key = this.keyOf(option, keys);
-      if (key === null) continue;
-      const value = section[key];
-      const set = (chosen: unknown) =>
-        command.setOptionValueWithSource(option.attributeName(), chosen, 'config');
-      if (typeof value === 'boolean') set(value);
-      else if (option instanceof RepeatableOption) set([value].flat().map(String));
-      else set(this.#parsed(option, String(value), [...keys, key]));
-    }
-    for (const key of Object.keys(structuredKeysOf(command))) {
-      const value = section[key];
-      if (value !== undefined && value !== null) command.setOptionValueWithSource(key, value, 'config');
-    }
-    for (const child of command.commands) this.apply(child, [...keys, child.name()]);
-  }
-
-  /** By which of its names a section sets an option; null where it does not. */
-  keyOf(option: Option, keys: readonly string[]): string | null {
-    const section = this.#sectionAt(keys);
-    return configKeysOf(option).find((key) => (section?.[key] ?? null) !== null) ?? null;
+  /** What the section of a command says of an option; null where it says nothing. */
+  settingOf(
+    section: readonly string[],
+    name: string,
+    texts: OptionTexts,
+  ): { readonly value: unknown; readonly place: string } | null {
+    const values = this.#sectionAt(section);
+    const key = configKeysOf(name, texts).find((each) => (values?.[each] ?? null) !== null);
+    if (key === undefined) return null;
+    const value = values?.[key];
+    const isPlain = texts.flags !== null && typeof value !== 'boolean';
+    const texted = texts.repeatable ? [value].flat().map(String) : isPlain ? String(value) : value;
+    return { value: texted, place: this.#placeOf([...section, key]) };
   }
 
   /** `file:line` of a key, for whoever asks where a value came from. */
-  originOf(keys: readonly string[]): string {
+  #placeOf(keys: readonly string[]): string {
     const line = this.#lineOf(keys);
     return line === null ? this.path : `${this.path}:${line}`;
   }
@@ -95,16 +84,6 @@ export class ConfigFile {
   #sectionAt(keys: readonly string[]): Section | null {
     const found = keys.reduce<unknown>((value, key) => (value as Section | undefined)?.[key], this.#values);
     return (found as Section | null | undefined) ?? null;
-  }
-
-  #parsed(option: Option, text: string, keys: readonly string[]): unknown {
-    try {
-      return option.parseArg === undefined ? text : option.parseArg(text, undefined);
-    } catch (error) {
-      throw new AppError('OPTION_INVALID', `${this.originOf(keys)}: ${keys.join('.')}: ${reasonOf(error)}`, {
-        cause: error,
-      });
-    }
   }
 }
 
@@ -164,7 +143,7 @@ function problemsOf(
     const name = keys.join('.') || 'the file';
     return { line: line ?? 0, text: `${line === null ? '' : `line ${line}: `}${name}${what}` };
   };
-  if (issue.code !== 'unrecognized_keys') return [problem(path, `: ${issue.message}`)];
+  if (issue.code !== 'unrecognized_keys') return [problem(path, `: ${problemOf(issue)}`)];
   return issue.keys.map((key) => {
     const suggestion = nearest(key, keysAt(path, program, commands));
     const hint = suggestion === null ? '' : `; did you mean ${suggestion}?`;
@@ -176,9 +155,10 @@ function keysAt(path: readonly string[], program: Command, commands: readonly Co
   const [section, ...rest] = path;
   let command = section === undefined ? program : commands.find((one) => one.name() === section);
   for (const name of rest) command = command?.commands.find((one) => one.name() === name);
-  const keys = command?.options.flatMap(configKeysOf) ?? [];
+  const shape = command === undefined ? {} : shapeOf(command);
+  const keys = Object.entries(shape).flatMap(([name, type]) => configKeysOf(name, textsOf(type)));
   const children = (section === undefined ? commands : (command?.commands ?? [])).map((one) => one.name());
-  return new Set([...keys, ...children, ...Object.keys(command ? structuredKeysOf(command) : {})]);
+  return new Set([...keys, ...children]);
 }
 
 /** Offset of the key that a path ends in; null where there is none. */

@@ -1,0 +1,89 @@
+import type { Command } from 'commander';
+import { AppError } from '../../core/errors.ts';
+import { longNamesOf, type OptionTexts, textsOf } from '../../core/options.ts';
+import { shapeOf } from '../flags.ts';
+import { nearest } from './nearest.ts';
+
+export type Environment = Readonly<Record<string, string | undefined>>;
+
+/** A `REPRISE_*` variable that no flag answers to. */
+export interface UnknownVariable {
+  readonly name: string;
+  readonly suggestion: string | null;
+}
+
+/** Variables that are read and are no flag. */
+const OTHER_VARIABLES: ReadonlySet<string> = new Set(['REPRISE_DEBUG']);
+
+/**
+ * Kubernetes describes every service of a namespace to every pod by variables named after it, and people name
+ * that service `reprise` or `reprise-recorder`.
+ */
+const SERVICE_VARIABLE =
+  /^REPRISE(_[A-Z0-9_]+)?_(SERVICE_HOST|SERVICE_PORT(_[A-Z0-9_]+)?|PORT|PORT_\d+_(TCP|UDP|SCTP)(_(PROTO|PORT|ADDR))?)$/;
+
+const WORDS: Readonly<Record<string, boolean>> = {
+  '1': true,
+  true: true,
+  yes: true,
+  on: true,
+  '0': false,
+  false: false,
+  no: false,
+  off: false,
+};
+
+/** `--max-disk` → `REPRISE_MAX_DISK`. */
+export function variableOf(flag: string): string {
+  return `REPRISE_${flag.replace(/^--/, '').replaceAll('-', '_').toUpperCase()}`;
+}
+
+/**
+ * What the environment says of an option; null for nothing. An empty variable counts as absent, as it does to whoever
+ * writes `REPRISE_X=` in a manifest.
+ * @throws AppError OPTION_INVALID for a yes-or-no variable that says neither
+ */
+export function valueInEnvironment(
+  environment: Environment,
+  { flags, repeatable }: OptionTexts,
+): { readonly name: string; readonly value: unknown } | null {
+  if (flags === null) return null;
+  const name = variablesOf(flags).find((each) => (environment[each] ?? '') !== '');
+  if (name === undefined) return null;
+  const text = environment[name] ?? '';
+  if (repeatable) return { name, value: linesOf(text) };
+  const word = WORDS[text.toLowerCase()];
+  if (flags.includes('<')) return { name, value: text.trim() };
+  // A flag whose value may be left out takes a number as its value.
+  if (flags.includes('[')) return { name, value: /^[01]$/.test(text) ? text : (word ?? text.trim()) };
+  if (word !== undefined) return { name, value: word };
+  throw new AppError('OPTION_INVALID', `${name}: ${JSON.stringify(text)} is neither true nor false`, {
+    hint: 'Give true or false, or leave it out.',
+  });
+}
+
+/** The `REPRISE_*` variables that neither a flag of these commands nor Kubernetes explains. */
+export function unknownVariables(commands: readonly Command[], environment: Environment): UnknownVariable[] {
+  const known = new Set([...OTHER_VARIABLES, ...commands.flatMap(variablesIn)]);
+  return Object.keys(environment)
+    .filter((name) => name.startsWith('REPRISE_') && !known.has(name) && !SERVICE_VARIABLE.test(name))
+    .sort()
+    .map((name) => ({ name, suggestion: nearest(name, known, 'REPRISE_') }));
+}
+
+function variablesIn(command: Command): string[] {
+  const own = Object.values(shapeOf(command)).flatMap((type) => variablesOf(textsOf(type).flags ?? ''));
+  return [...own, ...command.commands.flatMap(variablesIn)];
+}
+
+function variablesOf(flags: string): string[] {
+  return longNamesOf(flags).map(variableOf);
+}
+
+/** One value a line; a block of YAML ends with a line that is none. */
+function linesOf(text: string): string[] {
+  return text
+    .split('\n')
+    .map((line) => line.trim())
+    .filter((line) => line !== '');
+}

@@ -1,0 +1,371 @@
+import { z } from 'zod';
+import { AppError, Problems } from './errors.ts';
+
+/** What is said of an option beside its type. It is kept in `OPTION_TEXTS`, under the option's zod type. */
+export interface OptionTexts {
+  /** As commander reads them: `--max-disk <size>`, `--md, --markdown [file]`. Null where only a file can state it. */
+  readonly flags: string | null;
+  readonly description: string;
+  /** Whether it may be given several times. */
+  readonly repeatable: boolean;
+  /** What holds where nothing is stated, as a user would write it; null for nothing. */
+  readonly default: string | readonly string[] | null;
+}
+
+/** The texts of every option. A registry of our own, so that nothing of it gets into JSON Schemas by itself. */
+export const OPTION_TEXTS = z.registry<OptionTexts>();
+
+/** The options of a command, by the names of their flags in camel case. */
+export type OptionShape = Readonly<Record<string, z.ZodType>>;
+
+/** What a caller may state: texts as on the command line, numbers, and true or false for what is switched on. */
+export type StatedOptions<Shape extends OptionShape> = {
+  readonly [Key in keyof Shape]?: z.input<Shape[Key]>;
+};
+
+/** What is used: every option has its value. */
+export type ResolvedOptions<Shape extends OptionShape> = {
+  readonly [Key in keyof Shape]: z.output<Shape[Key]>;
+};
+
+/** Reads what a user wrote. Throws AppError OPTION_INVALID, with `what` in front, for what it does not understand. */
+export type OptionParser<Value> = (text: string, what: string) => Value;
+
+type Scalar = string | number;
+
+interface ValueSettings {
+  /** Read like any other text. */
+  readonly default?: string;
+  /** Nothing works without it. */
+  readonly required?: boolean;
+  /** Lets the name of a file or directory be empty; it is refused by default, as an unset variable leaves it so. */
+  readonly mayBeEmpty?: boolean;
+}
+
+type Absent<Settings> = Settings extends { readonly default: string } | { readonly required: true }
+  ? never
+  : null;
+
+/** An option with one value. Null where it is not stated and has no default. */
+export function value<Value, const Settings extends ValueSettings = Record<never, never>>(
+  flags: string,
+  description: string,
+  parse: OptionParser<Value>,
+  settings?: Settings,
+): z.ZodType<Value | Absent<Settings>, Scalar | undefined> {
+  const { default: initial, required = false, mayBeEmpty = false }: ValueSettings = settings ?? {};
+  const what = nameOf(flags);
+  const kind = mayBeEmpty ? undefined : /<(directory|file)>/.exec(flags)?.[1];
+  const read = scalar(what).transform(reading(what, kind === undefined ? parse : notEmpty(kind, parse)));
+  const texts = { flags, description, repeatable: false, default: initial ?? null };
+  if (initial !== undefined) return described(read.prefault(initial), texts) as never;
+  if (required) return described(read, texts) as never;
+  return described(
+    read.optional().transform((found) => found ?? null),
+    texts,
+  ) as never;
+}
+
+/** An option whose value is taken as it is. */
+export function text<const Settings extends ValueSettings = Record<never, never>>(
+  flags: string,
+  description: string,
+  settings?: Settings,
+): z.ZodType<string | Absent<Settings>, Scalar | undefined> {
+  return value(flags, description, asIs, settings);
+}
+
+/**
+ * An option whose value may be left out: `--check` alone is `--check ALONE`. Null where it is not stated.
+ * True and false can be said too, as in a file.
+ */
+export function switchOrValue<Value>(
+  flags: string,
+  description: string,
+  parse: OptionParser<Value>,
+  alone: string,
+): z.ZodType<Value | null, Scalar | boolean | undefined> {
+  const read = reading(nameOf(flags), parse);
+  const type = z
+    .union([z.boolean(), z.string(), z.number()])
+    .optional()
+    .transform((stated, context) => {
+      if (stated === undefined || stated === false) return null;
+      return read(stated === true ? alone : stated, context);
+    });
+  return described(type, { flags, description, repeatable: false, default: null });
+}
+
+/** An option that is on or off. */
+export function toggle(flags: string, description: string): z.ZodType<boolean, boolean | undefined> {
+  const type = z
+    .boolean()
+    .optional()
+    .transform((stated) => stated ?? false);
+  return described(type, { flags, description, repeatable: false, default: null });
+}
+
+/** An option with one of these words. */
+export function choice<
+  const Word extends string,
+  const Settings extends ValueSettings = Record<never, never>,
+>(
+  flags: string,
+  description: string,
+  words: readonly Word[],
+  settings?: Settings,
+): z.ZodType<Word | Absent<Settings>, Scalar | undefined> {
+  const what = nameOf(flags);
+  // YAML reads `502` as a number.
+  const numbers = words.map(Number).filter((number, at) => String(number) === words[at]);
+  const type = z
+    .literal([...words, ...numbers], {
+      error: ({ input }) =>
+        input === undefined
+          ? `${what} is missing`
+          : `${JSON.stringify(input)} is none of: ${words.join(', ')}`,
+    })
+    .transform((word) => String(word) as Word);
+  const { default: initial, required = false }: ValueSettings = settings ?? {};
+  const texts = { flags, description, repeatable: false, default: initial ?? null };
+  if (initial !== undefined) return described(type.prefault(initial as Word), texts) as never;
+  if (required) return described(type, texts) as never;
+  return described(
+    type.optional().transform((word) => word ?? null),
+    texts,
+  ) as never;
+}
+
+interface ListSettings {
+  readonly default?: readonly string[];
+  /** At least one has to be stated, unless there is a default; a list that is stated empty is refused. */
+  readonly required?: boolean;
+}
+
+/** An option that may be given several times. Who states a list states all of it: a default is not added to. */
+export function list(
+  flags: string,
+  description: string,
+  settings: ListSettings = {},
+): z.ZodType<readonly string[], ListInput> {
+  return listOf(flags, description, asIs, settings);
+}
+
+/** The same, each value read by `parse`. */
+export function listOf<Value>(
+  flags: string,
+  description: string,
+  parse: OptionParser<Value>,
+  { default: initial, required = false }: ListSettings = {},
+): z.ZodType<readonly Value[], ListInput> {
+  const what = nameOf(flags);
+  const read = reading(what, parse);
+  const toList = (stated: ListInput, context: z.RefinementCtx): Value[] => {
+    const texts = [stated ?? initial ?? []].flat();
+    return texts.map((each) => read(each, context));
+  };
+  const texts = { flags, description, repeatable: true, default: initial ?? null };
+  const values = z.array(scalar(what));
+  if (required) {
+    const type = z.union([scalar(what), values.min(1, EMPTY)], {
+      error: ({ input }) => (input === undefined ? `${what} is missing` : input === null ? EMPTY : undefined),
+    });
+    return described((initial === undefined ? type : type.prefault([...initial])).transform(toList), texts);
+  }
+  // A list of a file whose entries are all commented out is null; what holds without it does.
+  return described(
+    z
+      .union([scalar(what), values, z.null()])
+      .optional()
+      .transform(toList),
+    texts,
+  );
+}
+type ListInput = Scalar | readonly Scalar[] | null | undefined;
+
+/** A setting that is too rich for a flag: a file or a program states it. Null where it is not stated. */
+export function structure<Value>(
+  type: z.ZodType<Value>,
+  description: string,
+): z.ZodType<Value | null, Value | null | undefined> {
+  const nullable = type.nullish().transform((stated) => stated ?? null);
+  return described(nullable, { flags: null, description, repeatable: false, default: null }) as never;
+}
+
+/** The texts of an option. @throws Error for a type that none of the functions here made */
+export function textsOf(type: z.ZodType): OptionTexts {
+  const texts = OPTION_TEXTS.get(type);
+  if (texts === undefined) throw new Error('a type without texts is no option');
+  return texts;
+}
+
+/** The long names of `--md, --markdown [file]`, dashes included: the one it is known by stands last, and comes first. */
+export function longNamesOf(flags: string): string[] {
+  return (flags.match(/--[\w-]+/g) ?? []).reverse();
+}
+
+/** Where a value comes from. */
+export interface Origin {
+  readonly kind: 'flag' | 'variable' | 'file';
+  /** `REPRISE_MAX_DISK`, `reprise.yaml:12`; of a flag nothing. */
+  readonly place: string | null;
+}
+
+/** What was asked for: the values as they were written, and where each was. */
+export interface Asked<Shape extends OptionShape> {
+  readonly stated: StatedOptions<Shape>;
+  /** Null for what nobody stated. */
+  readonly originOf: (key: keyof Shape & string) => Origin | null;
+}
+
+/** What a program asks for, which is as if all of it stood on a command line. */
+export function byProgram<Shape extends OptionShape>(stated: StatedOptions<Shape>): Asked<Shape> {
+  return {
+    stated,
+    originOf: (key) => (stated[key] === undefined ? null : { kind: 'flag', place: null }),
+  };
+}
+
+/** Whether the command line itself states an option: a variable, or a key of a file, is for other commands too. */
+export function isOnCommandLine<Shape extends OptionShape>(
+  { originOf }: Asked<Shape>,
+  key: keyof Shape & string,
+): boolean {
+  return originOf(key)?.kind === 'flag';
+}
+
+/**
+ * Gives every option its value and adds what cannot be meant to the problems; an option that was refused has what
+ * holds without it, so that the others can still be held against each other.
+ */
+export function readOptions<Shape extends OptionShape>(
+  shape: Shape,
+  { stated, originOf }: Asked<Shape>,
+  problems: Problems,
+): ResolvedOptions<Shape> {
+  for (const key of Object.keys(stated)) {
+    if (!Object.hasOwn(shape, key)) problems.add(`there is no option ${key}`);
+  }
+  const resolved = Object.entries(shape).map(([key, type]) => {
+    const result = type.safeParse(stated[key]);
+    if (result.success) return [key, result.data];
+    const { flags, repeatable } = textsOf(type);
+    const place = originOf(key)?.place ?? null;
+    for (const issue of result.error.issues) {
+      const text = messageOf(issue, flags === null ? pathOf(key, issue) : nameOf(flags));
+      problems.add(place === null ? text : `${text} (${place})`, hintOf(issue));
+    }
+    const otherwise = type.safeParse(undefined);
+    return [key, otherwise.success ? otherwise.data : repeatable ? [] : ''];
+  });
+  return Object.fromEntries(resolved) as ResolvedOptions<Shape>;
+}
+
+/** The same for options that need not be held against each other. @throws AppError OPTION_INVALID listing every problem */
+export function resolveOptions<Shape extends OptionShape>(
+  shape: Shape,
+  asked: Asked<Shape>,
+): ResolvedOptions<Shape> {
+  const problems = new Problems();
+  const resolved = readOptions(shape, asked, problems);
+  problems.throwIfAny();
+  return resolved;
+}
+
+/** What was asked for, of which what nobody stated is undefined and not null. */
+export type StatedTexts<Options extends object> = {
+  readonly [Key in keyof Options]: null extends Options[Key]
+    ? Exclude<Options[Key], null> | undefined
+    : Options[Key];
+};
+
+/** For who reads the texts of options by itself. */
+export function withoutNulls<Options extends object>(options: Options): StatedTexts<Options> {
+  const entries = Object.entries(options).filter(([, stated]) => stated !== null);
+  return Object.fromEntries(entries) as StatedTexts<Options>;
+}
+
+/** What an option lacks, after the name of the place that states it. */
+export function problemOf({ message, ...issue }: z.core.$ZodIssue): string {
+  const what = detailOf(issue).what;
+  return what !== undefined && message.startsWith(`${what}: `) ? message.slice(what.length + 2) : message;
+}
+
+const EMPTY = 'the list is empty';
+
+function asIs(given: string): string {
+  return given;
+}
+
+/** `--max-disk` of `--max-disk <size>`: how messages name it. */
+function nameOf(flags: string): string {
+  return longNamesOf(flags)[0] ?? flags;
+}
+
+/** YAML reads `2` as a number where a flag has a text; both say the same. */
+function scalar(what: string) {
+  return z.union([z.string(), z.number()], {
+    error: ({ input }) => (input === undefined ? `${what} is missing` : undefined),
+  });
+}
+
+function described<Output, Input>(
+  type: z.ZodType<Output, Input>,
+  texts: OptionTexts,
+): z.ZodType<Output, Input> {
+  const { description, default: initial } = texts;
+  // A list has its default applied by our own code, which a JSON Schema does not see.
+  const meta = Array.isArray(initial) ? { description, default: initial } : { description };
+  const withMeta = type.meta(meta);
+  OPTION_TEXTS.add(withMeta, texts);
+  return withMeta;
+}
+
+/** A parser as a zod transform: what it refuses becomes an issue with the parser's own message and hint. */
+function reading<Value>(what: string, parse: OptionParser<Value>) {
+  return (stated: Scalar, context: z.RefinementCtx): Value => {
+    try {
+      return parse(String(stated), what);
+    } catch (thrown) {
+      if (!(thrown instanceof AppError) || thrown.code !== 'OPTION_INVALID') throw thrown;
+      context.addIssue({ code: 'custom', message: thrown.message, params: { what, hint: thrown.hint } });
+      return z.NEVER;
+    }
+  };
+}
+
+function notEmpty<Value>(kind: string, parse: OptionParser<Value>): OptionParser<Value> {
+  return (given, what) => {
+    if (given !== '') return parse(given, what);
+    throw new AppError('OPTION_INVALID', `${what}: the name of the ${kind} is empty`, {
+      hint: 'Is a variable in the command line set?',
+    });
+  };
+}
+
+interface IssueDetail {
+  readonly what?: string;
+  readonly hint?: string | null;
+}
+
+function detailOf(issue: object): IssueDetail {
+  return 'params' in issue ? (issue.params as IssueDetail) : {};
+}
+
+/** Messages of parsers, and of what is missing, name the option themselves. */
+function messageOf(issue: z.core.$ZodIssue, name: string): string {
+  const isNamed = detailOf(issue).what !== undefined || issue.message.startsWith(name);
+  return isNamed ? issue.message : `${name}: ${issue.message}`;
+}
+
+function hintOf(issue: z.core.$ZodIssue): string | null {
+  return detailOf(issue).hint ?? null;
+}
+
+/** `routes[1].path` */
+function pathOf(key: string, { path }: z.core.$ZodIssue): string {
+  return path.reduce<string>(
+    (name, step) => (typeof step === 'number' ? `${name}[${step}]` : `${name}.${String(step)}`),
+    key,
+  );
+}
