@@ -4,7 +4,14 @@ import { defineConfig } from 'vitest/config';
 export default defineConfig({
   test: {
     include: ['test/**/*.test.ts'],
-    exclude: ['test/browser/**', 'test/peers/**', 'test/faults/**', 'test/scale/**', 'node_modules/**'],
+    exclude: [
+      'test/browser/**',
+      'test/peers/**',
+      'test/faults/**',
+      'test/alone/**',
+      'test/scale/**',
+      'node_modules/**',
+    ],
     pool: 'forks',
     // Much of the time is spent waiting for sockets and processes: on two cores two workers leave a fifth of it idle.
     maxWorkers: 3,

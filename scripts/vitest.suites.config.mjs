@@ -1,14 +1,13 @@
 // The suites that `npm test` leaves out, because they need a browser, a peer tool, a broken disk, or data
-// and minutes.
+// and minutes. CI runs independent ones several at a time (`--maxWorkers`).
 import { defineConfig } from 'vitest/config';
 
 export default defineConfig({
   root: new URL('..', import.meta.url).pathname,
   test: {
-    include: ['test/{browser,peers,faults,scale}/**/*.test.ts'],
+    include: ['test/{browser,peers,faults,alone,scale}/**/*.test.ts'],
     pool: 'forks',
-    // One at a time: each has a machine's worth of processes of its own.
-    fileParallelism: false,
+    maxWorkers: 1,
     testTimeout: 300_000,
     hookTimeout: 120_000,
   },

@@ -7,13 +7,14 @@ import {
   attackWire,
   startHostileUpstream,
 } from '../support/conformance.ts';
+import { repeated } from '../support/long-form.ts';
 import { Oracle } from '../support/oracle.ts';
 import { runReprise } from '../support/process.ts';
 import { type RecordingProcess, startRecording } from '../support/recording.ts';
 import { temporaryDirectory } from '../support/temp-dir.ts';
 
 /** Messages of the corpus and the smuggling table come on top. */
-const MUTATIONS = Number(process.env['REPRISE_TEST_MUTATIONS'] ?? 20_000);
+const MUTATIONS = repeated(2_000, 20_000);
 const SEED = Number(process.env['REPRISE_TEST_SEED'] ?? 9_112);
 const COMMON = ['--probe-listen', 'off', '--drain-delay', '0s'];
 

@@ -2,6 +2,7 @@ import { readdirSync } from 'node:fs';
 import { join } from 'node:path';
 import Database from 'better-sqlite3';
 import { describe, expect, test } from 'vitest';
+import { repeated } from '../support/long-form.ts';
 import { NumberedOrigin, NumberedTraffic } from '../support/numbered-traffic.ts';
 import { PLANES } from '../support/planes.ts';
 import { EquationWatch, msUntil, scrape, totalOf } from '../support/recorder-watch.ts';
@@ -9,7 +10,7 @@ import { type RecordingProcess, startRecording } from '../support/recording.ts';
 import { storedIds } from '../support/stored-ids.ts';
 import { temporaryDirectory } from '../support/temp-dir.ts';
 
-const CYCLES = 100;
+const CYCLES = repeated(10, 100);
 const SECOND = 1_000;
 
 /** Every file opens, and SQLite finds nothing wrong in any. */
@@ -70,7 +71,7 @@ function lostTurns(account: Account): number {
   return Object.values(account.lost).reduce((sum, { turns }) => sum + turns, 0);
 }
 
-describe.each(PLANES)('kill -9, a hundred times under traffic, %s', (_, flags) => {
+describe.each(PLANES)('kill -9, again and again under traffic, %s', (_, flags) => {
   // Both at once: much of a cycle is waiting for a process to start.
   test.concurrent('of the recorder: no request fails, nothing committed is lost, every gap is counted', async () => {
     const { account, stored, traffic } = await cycles('recorder', flags);

@@ -12,10 +12,11 @@ import {
   type Parts,
   takeMessage,
 } from '../support/generated-messages.ts';
+import { repeated } from '../support/long-form.ts';
 import { startRecording } from '../support/recording.ts';
 import { temporaryDirectory } from '../support/temp-dir.ts';
 
-const COUNT = Number(process.env['REPRISE_TEST_EXCHANGES'] ?? 2_000);
+const COUNT = repeated(500, 2_000);
 const PARALLEL = 8;
 /** Exchanges sent between two looks at the queue, and how short that is then. */
 const PAUSE_EVERY = 50;

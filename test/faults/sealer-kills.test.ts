@@ -10,9 +10,10 @@ import { CaptureReader } from '../../src/storage/capture-reader.ts';
 import { settleSegment } from '../../src/storage/sealing.ts';
 import { captureOf, newCapture, querySegment } from '../support/captures.ts';
 import { exchangeOf, requestMessage, TEST_EPOCH_US } from '../support/exchanges.ts';
+import { repeated } from '../support/long-form.ts';
 import { RunningProcess } from '../support/process.ts';
 
-const KILLS = 40;
+const KILLS = repeated(10, 40);
 const EXCHANGES = 1_500;
 /** For a sealer to be at work. */
 const START_MS = 10_000;
