@@ -1,16 +1,13 @@
 import type { ExchangeRow } from '../core/exchange.ts';
 import { Histogram } from '../core/histogram.ts';
 import { NumberMap } from '../core/number-map.ts';
-import type { Send, Stretch } from '../core/run.ts';
+import type { Send } from '../core/run.ts';
 import { formatBytes, formatMs } from '../core/units.ts';
-import { durationsOf, hasSuffered, mayHaveSuffered } from './latency-statistics.ts';
-import { StretchSet } from './stretch-set.ts';
+import type { SentSend } from './latency-statistics.ts';
 
 const NS_PER_MS = 1e6;
 /** A median of fewer answers says nothing of a server. */
 const MIN_PAIRS = 20;
-/** Pairs of which only the end shows whether we stood still meanwhile. With more the others count as they are. */
-const MAX_ASIDE = 100_000;
 /** Stands for a request that was not answered, beside statuses. */
 const NO_ANSWER = 0;
 
@@ -31,8 +28,6 @@ interface Compared<T> {
 export interface Calibration {
   /** Requests that were answered while recording and were sent again. */
   readonly pairs: number;
-  /** Such requests that are none of them, because we stood still when they were due or answered. */
-  readonly leftOut: number;
   /** Median, milliseconds: from the request to the last byte of its answer. `"Infinity"` where most failed. */
   readonly p50Ms: { readonly recorded: number | null; readonly observed: number | 'Infinity' | null };
   /** Median bytes of the answer's body. */
@@ -49,17 +44,11 @@ export interface Calibration {
 
 type RecordedAnswer = Pick<ExchangeRow, 'outcome' | 'status' | 'lastByteOffsetUs' | 'responseBytes'>;
 
-/** How a calibration came to its end. */
-interface CalibrationEnd {
-  readonly interrupted: boolean;
-  readonly stalls: readonly Stretch[];
-}
-
 /** A send whose request was answered while recording, and how. */
 interface AnsweredSend {
   readonly recorded: RecordedAnswer;
   readonly status: number;
-  readonly send: Send & { readonly actualOffsetNs: number };
+  readonly send: SentSend;
 }
 
 /**
@@ -74,10 +63,8 @@ export class CalibrationStatistics {
   readonly #statuses = { recorded: new Map<number, number>(), observed: new Map<number, number>() };
   /** Open when the calibration was over. Whose doing that was is known only then. */
   readonly #open: AnsweredSend[] = [];
-  readonly #aside: AnsweredSend[] = [];
   #planned = 0;
   #pairs = 0;
-  #leftOut = 0;
   #unanswered = 0;
 
   constructor(limits: CalibrationLimits) {
@@ -101,20 +88,12 @@ export class CalibrationStatistics {
       if (recorded?.outcome !== 'completed' || recorded.status === null) continue;
       const answered = { recorded, status: recorded.status, send: { ...send, actualOffsetNs } };
       if (send.error === 'stopped') this.#open.push(answered);
-      else this.#addAnswered(answered);
+      else this.#addPair(answered);
     }
   }
 
-  /**
-   * Where it was interrupted, what was open was ended by us; else it had as long as a drain may take.
-   * @param stalls where we stood still
-   */
-  report({ interrupted, stalls }: CalibrationEnd): Calibration {
-    const stalled = new StretchSet(stalls);
-    for (const aside of this.#aside.splice(0)) {
-      if (hasSuffered(durationsOf(aside.send, true), stalled)) this.#leftOut += 1;
-      else this.#addPair(aside);
-    }
+  /** Where it was `interrupted`, what was open was ended by us; else it had as long as a drain may take. */
+  report(interrupted: boolean): Calibration {
     for (const open of this.#open.splice(0)) if (!interrupted && hadItsTime(open)) this.#addPair(open);
     const isEnough = this.#pairs >= MIN_PAIRS;
     const statusDistance = this.#pairs === 0 ? null : this.#distance();
@@ -122,7 +101,6 @@ export class CalibrationStatistics {
     const differences = isEnough ? differencesOf(figures, this.#limits) : [];
     return {
       pairs: this.#pairs,
-      leftOut: this.#leftOut,
       ...figures,
       statuses: { recorded: countsOf(this.#statuses.recorded), observed: countsOf(this.#statuses.observed) },
       bounds: this.#limits,
@@ -132,12 +110,6 @@ export class CalibrationStatistics {
           : null,
       differences,
     };
-  }
-
-  #addAnswered(answered: AnsweredSend): void {
-    const waits = mayHaveSuffered(durationsOf(answered.send, true)) && this.#aside.length < MAX_ASIDE;
-    if (waits) this.#aside.push(answered);
-    else this.#addPair(answered);
   }
 
   #addPair({ recorded, status, send }: AnsweredSend): void {
@@ -180,11 +152,6 @@ export class CalibrationStatistics {
     }
     return sum / 2 / this.#pairs;
   }
-}
-
-/** To be said behind a number of pairs; nothing where none was left out. */
-export function leftOutText(leftOut: number): string {
-  return leftOut === 0 ? '' : ` (${leftOut} left out because the generator stood still)`;
 }
 
 /** Whether a request without an answer had as long as its recorded one took; where nobody knows that, it had. */

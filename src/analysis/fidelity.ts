@@ -4,12 +4,12 @@ import { type ArrivalFigures, ArrivalStatistics } from './arrival-statistics.ts'
 import { type DuplicateFigures, DuplicateRatio } from './duplicate-ratio.ts';
 import { gapDistance } from './gap-distance.ts';
 import { InstantOrder } from './instant-order.ts';
-import { JUDGEMENT_BOUNDS } from './judgement-bounds.ts';
-import { MixDistance } from './mix-distance.ts';
-import { SendOrder } from './send-order.ts';
+import { MixDistance, type MixEntry } from './mix-distance.ts';
 
 const US_PER_S = 1e6;
 const NS_PER_S = 1e9;
+/** Waiting for no longer than this puts off no request. */
+const UNNOTICED_NS = 2e6;
 const RECORDED = 0;
 const PLANNED = 1;
 const SENT = 2;
@@ -52,7 +52,7 @@ export interface Fidelity {
   readonly plannedToSent: StreamDistance;
   /** Planned requests that repeat an earlier planned one. */
   readonly duplicates: DuplicateFigures;
-  /** Sends whose place in the order of sending is not known, and sends that overtook their predecessor. */
+  /** Sends whose place in the order of sending is not known: they ended too long after they left. */
   readonly unordered: number;
 }
 
@@ -62,14 +62,7 @@ export class FidelityStatistics {
   readonly #inWindow = new ArrivalStatistics(US_PER_S);
   readonly #planned = new ArrivalStatistics(NS_PER_S);
   readonly #sent = new ArrivalStatistics(NS_PER_S);
-  /**
-   * By their places in the schedule; where requests wait and so overtake each other, by their instants. Those that wait
-   * for connections were ready in the order of the schedule all the same.
-   */
-  readonly #order = new SendOrder((readyOffsetNs) => {
-    if (this.#waitsFor === null) this.#sent.add(readyOffsetNs);
-  });
-  readonly #sentOrder = new InstantOrder((actualOffsetNs) => this.#sent.add(actualOffsetNs));
+  readonly #sentOrder = new InstantOrder((offsetNs) => this.#sent.add(offsetNs));
   readonly #resolved = new ArrivalStatistics(NS_PER_S);
   readonly #resolvedOrder = new InstantOrder((offsetNs) => this.#resolved.add(offsetNs));
   readonly #waitsFor: WaitsFor | null;
@@ -96,15 +89,14 @@ export class FidelityStatistics {
 
   /** Takes a scheduled send, in the order of the schedule. */
   addPlanned(row: RecordedRequest, intendedOffsetNs: number): void {
-    if (this.#planned.count === 0) {
-      this.#sent.layWindowsFrom(intendedOffsetNs);
-      this.#resolved.layWindowsFrom(intendedOffsetNs);
-    }
-    this.#lastPlannedNs = intendedOffsetNs;
-    this.#planned.add(intendedOffsetNs);
-    this.#mix.add(PLANNED, row);
+    this.#addPlanned(row, intendedOffsetNs);
     const bodyKnown = row.requestHash !== null || (row.requestStored && row.requestBytes === 0);
     if (bodyKnown) this.#duplicates.add(row.route, row.requestHash);
+  }
+
+  /** The same of a send of which only its row is left: it does not say whether the body repeats another. */
+  addPlannedSend(send: Send): void {
+    this.#addPlanned(send, send.intendedOffsetNs);
   }
 
   /** Takes a finished send, in any order. */
@@ -113,25 +105,16 @@ export class FidelityStatistics {
     // The schedule is read farther than time has come, so the last planned instant is the last of what is to come.
     if ((actualOffsetNs !== null || send.refused) && cameInTime(send, this.#lastPlannedNs))
       this.#dueInTime += 1;
-    if (this.#waitsFor !== 'sessions') {
-      const readyNs = actualOffsetNs === null ? null : readyOffsetNs({ actualOffsetNs, connectionWaitNs });
-      this.#order.add(send.index, readyNs);
-    }
     if (actualOffsetNs === null) return;
+    const readyNs = readyOffsetNs({ actualOffsetNs, connectionWaitNs });
     this.#mix.add(SENT, send);
-    if (this.#waitsFor === null) return;
-    this.#sentOrder.add(actualOffsetNs);
-    this.#resolvedOrder.add(resolvedOffsetNs(send));
-  }
-
-  /** Takes a send of the warm-up, which has a place in the schedule and no part in any figure. */
-  passOver(index: number): void {
-    if (this.#waitsFor !== 'sessions') this.#order.add(index, null);
+    // What waited for a connection is held against the instant at which that was free.
+    this.#sentOrder.add(this.#waitsFor === null ? readyNs : actualOffsetNs);
+    if (this.#waitsFor !== null) this.#resolvedOrder.add(resolvedOffsetNs(send));
   }
 
   /** To be called when no send is outstanding, before the final figures. */
   finish(): void {
-    this.#order.flush();
     this.#sentOrder.flush();
     this.#resolvedOrder.flush();
   }
@@ -154,22 +137,32 @@ export class FidelityStatistics {
         mixDistance: this.#mix.between(PLANNED, SENT),
       },
       duplicates: this.#duplicates.figures(),
-      unordered: this.#order.givenUp + this.#order.disordered + this.#sentOrder.disordered,
+      unordered: this.#sentOrder.disordered,
     };
+  }
+
+  #addPlanned(request: MixEntry, intendedOffsetNs: number): void {
+    if (this.#planned.count === 0) {
+      this.#sent.layWindowsFrom(intendedOffsetNs);
+      this.#resolved.layWindowsFrom(intendedOffsetNs);
+    }
+    this.#lastPlannedNs = intendedOffsetNs;
+    this.#planned.add(intendedOffsetNs);
+    this.#mix.add(PLANNED, request);
   }
 }
 
 /** When a send that was not kept late by us would have left: its instant, and the wait for its recorded connection. */
-export function resolvedOffsetNs(send: Pick<Send, 'intendedOffsetNs' | 'connectionWaitNs'>): number {
+function resolvedOffsetNs(send: Pick<Send, 'intendedOffsetNs' | 'connectionWaitNs'>): number {
   return send.intendedOffsetNs + (send.connectionWaitNs ?? 0);
 }
 
 /** Whether a send could leave within the time of the plan; to wait no longer than lag may last is no delay. */
-export function cameInTime(
+function cameInTime(
   send: Pick<Send, 'intendedOffsetNs' | 'connectionWaitNs'>,
   lastPlannedNs: number,
 ): boolean {
   const { intendedOffsetNs, connectionWaitNs } = send;
   const waitedNs = connectionWaitNs ?? 0;
-  return intendedOffsetNs + (waitedNs > JUDGEMENT_BOUNDS.lagNs ? waitedNs : 0) <= lastPlannedNs;
+  return intendedOffsetNs + (waitedNs > UNNOTICED_NS ? waitedNs : 0) <= lastPlannedNs;
 }

@@ -1,9 +1,10 @@
-/** Instants held at once: 8 MiB. What was sent at 10,000 a second is waited for some minute and a half. */
-const MAX_WAITING = 2 ** 20;
+/** Instants held at once: 2 MiB. At 1,000 sends a second an answer is waited for at least two minutes. */
+const MAX_WAITING = 2 ** 18;
 
 /**
- * Puts instants into order that come in any, where no number says which is next: what is held is bounded, and of more
- * the earlier half is let go of. What comes after that and is earlier still counts as leaving together with the last.
+ * Sorts instants that come in any order, at bounded memory: sends are told of as they end, and one slow answer may end
+ * minutes after its successors. When the buffer is full its earlier half is released. An instant that comes after that
+ * and is earlier counts as equal to the last one released, and as disordered.
  */
 export class InstantOrder {
   readonly #release: (instantNs: number) => void;

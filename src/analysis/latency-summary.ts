@@ -50,13 +50,13 @@ export function trustedLatencyMs(histogram: Histogram, intervals: PercentileInte
   };
 }
 
-/** `maxNs` is kept apart because it covers stalled stretches too, which the percentiles leave out. */
-export function lagUs(histogram: Histogram, maxNs: number | null): LagUs {
+/** Percentiles of how late requests left, of everything that was sent. */
+export function lagUs(histogram: Histogram): LagUs {
   const inUs = (ns: number | null) => (ns === null ? null : ns / NS_PER_US);
   return {
     p50: inUs(histogram.percentile(50)),
     p90: inUs(histogram.percentile(90)),
     p99: inUs(histogram.percentile(99)),
-    max: inUs(maxNs),
+    max: inUs(histogram.max),
   };
 }

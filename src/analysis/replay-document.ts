@@ -1,15 +1,14 @@
-import type { FinishReason, SendError, Stretch } from '../core/run.ts';
+import type { FinishReason, SendError } from '../core/run.ts';
 import type { ArrivalFigures } from './arrival-statistics.ts';
 import type { Calibration } from './calibration.ts';
 import type { CheckDocument } from './check-statistics.ts';
-import type { ConnectionWaits } from './connection-waits.ts';
 import type { ErrorExamples } from './error-examples.ts';
 import type { StreamDistance, WaitsFor } from './fidelity.ts';
-import type { Reason } from './findings.ts';
-import type { JudgementBounds } from './judgement-bounds.ts';
 import type { LagUs, LatencyMs, TrustedLatencyMs } from './latency-summary.ts';
 import type { SloUnit } from './slo.ts';
-import type { Verdict } from './verdict.ts';
+import type { Reason } from './verdict/reasons.ts';
+import type { ConnectionWaits, JudgementBounds } from './verdict/run-context.ts';
+import type { Verdict } from './verdict/verdict.ts';
 import type { WarmupFigures } from './warmup-statistics.ts';
 
 /** Raised when a field changes its meaning; fields are added without. */
@@ -60,13 +59,10 @@ export interface HealthDocument {
   readonly starved: number | null;
   /** Of the refused: because of the bytes of bodies on their way. */
   readonly refusedForBytes: number;
+  /** Stretches in which a due request was over 250 ms late. Their requests count, with their lag. */
   readonly stalls: number;
   readonly stalledMs: number;
   readonly longestStallMs: number;
-  /** When that was, in order, so that whoever reads the rows can leave out the same sends. Absent in older runs. */
-  readonly stretches?: readonly Stretch[];
-  /** Sends left out of percentiles because they were due or answered in a stall. */
-  readonly leftOut: number;
 }
 
 export interface WarmupDocument extends WarmupFigures {
@@ -90,8 +86,6 @@ export interface StreamsDocument {
   readonly whole: number;
   /** Gaps between tokens that `itlMs` is of. */
   readonly gaps: number;
-  /** Left out of `ttftMs`, `itlMs` and `tpotMs` because we stood still while they came. */
-  readonly leftOut: number;
 }
 
 /** What servers said of tokens: sums over completed answers that said it. */
@@ -151,7 +145,7 @@ export interface ReplayDocument {
   /** How many waited for it. Null where none could; absent in older runs. */
   readonly connectionWaits?: ConnectionWaits | null;
   readonly fidelity: FidelityDocument;
-  /** Requests that completed, stalled stretches left out. */
+  /** Requests that completed. */
   readonly latencyMs: { readonly scheduled: TrustedLatencyMs; readonly service: TrustedLatencyMs };
   /** Of streams that completed: first token minus intended send, between tokens, and per output token. */
   readonly ttftMs: LatencyMs;

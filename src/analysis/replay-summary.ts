@@ -1,12 +1,8 @@
 import type { Run } from '../core/run.ts';
-import { formatInstantUs, formatMs } from '../core/units.ts';
+import { formatInstantUs } from '../core/units.ts';
 import type { Calibration } from './calibration.ts';
 import type { CheckDocument } from './check-statistics.ts';
-import { connectionWaitsOf } from './connection-waits.ts';
-import type { Reason } from './findings.ts';
-import { JUDGEMENT_BOUNDS, type JudgementBounds } from './judgement-bounds.ts';
 import { lagUs, latencyMs, trustedLatencyMs } from './latency-summary.ts';
-import { type PlanMultipliers, planMultipliers } from './plan-multiplier.ts';
 import {
   type FidelityDocument,
   type HealthDocument,
@@ -16,13 +12,23 @@ import {
   type StreamsDocument,
   type WarmupDocument,
 } from './replay-document.ts';
-import type { Coverage, RunContext, SenderHealth, ShardsContext } from './run-context.ts';
 import type { RunFigures } from './run-statistics.ts';
 import { type Threshold, unitOf } from './slo.ts';
 import type { SloResult } from './slo-evaluation.ts';
 import type { StreamFigures } from './stream-statistics.ts';
-import { StretchSet } from './stretch-set.ts';
-import { judge } from './verdict.ts';
+import { type Reason, reason } from './verdict/reasons.ts';
+import {
+  type Coverage,
+  connectionWaitsOf,
+  JUDGEMENT_BOUNDS,
+  type JudgementBounds,
+  type PlanMultipliers,
+  planMultipliers,
+  type RunContext,
+  type SenderHealth,
+  type ShardsContext,
+} from './verdict/run-context.ts';
+import { judge } from './verdict/verdict.ts';
 
 const NS_PER_S = 1e9;
 
@@ -103,7 +109,7 @@ export function summariseReplay(input: ReplaySummaryInput): ReplayDocument {
     coverageUnexplained: coverage.unexplained,
     scaling: input.scaling,
     durationS: figures.endOffsetNs / 1e9,
-    lagUs: lagUs(latency.lag, latency.lagMaxNs),
+    lagUs: lagUs(latency.lag),
     connectMs: latencyMs(latency.connect),
     connectionWaitMs: latencyMs(latency.connectionWait),
     connectionWaits: connectionWaitsOf(figures, bounds),
@@ -122,7 +128,7 @@ export function summariseReplay(input: ReplaySummaryInput): ReplayDocument {
     errorExamples: figures.errorExamples,
     check: input.check ?? null,
     slo: judgement.slo.map(sloLine),
-    health: healthDocument(health, latency.leftOut),
+    health: healthDocument(health),
     warmup: warmupDocument(input),
     calibration,
     bounds,
@@ -151,7 +157,7 @@ function multipliersOf(input: ReplaySummaryInput): PlanMultipliers {
   const { recorded, planned } = input.played ?? figures;
   return planMultipliers({
     ...{ multiplier, recorded, pace, targetShare },
-    planned: planned * offeredShare(figures, boundsOf(input)),
+    planned: planned * offeredShare(input),
     coverage: coverage.share,
   });
 }
@@ -160,15 +166,16 @@ function multipliersOf(input: ReplaySummaryInput): PlanMultipliers {
  * What came due in the time of the plan, of what was planned and read: less than 1 only where sessions or connections
  * waited for the target, or where the run was stopped before it came to all that it had read.
  */
-function offeredShare(figures: RunFigures, bounds: JudgementBounds): number {
-  const { dueInTime, planned } = figures.fidelity;
+function offeredShare(input: ReplaySummaryInput): number {
+  const { dueInTime, planned } = input.figures.fidelity;
   if (dueInTime === null || planned.count === 0) return 1;
-  return Math.max(dueInTime, hardlyWaited(figures, bounds)) / planned.count;
+  return Math.max(dueInTime, hardlyWaited(input)) / planned.count;
 }
 
 /** Who waited for a connection no longer than lag may last was not put off, however late in the plan that was. */
-function hardlyWaited(figures: RunFigures, bounds: JudgementBounds): number {
-  const waits = connectionWaitsOf(figures, bounds);
+function hardlyWaited(input: ReplaySummaryInput): number {
+  const { figures } = input;
+  const waits = connectionWaitsOf(figures, boundsOf(input));
   if (waits === null) return 0;
   return figures.latency.lag.count - waits.late + figures.outcomes.refused;
 }
@@ -198,22 +205,20 @@ function fidelityDocument({ fidelity, statusMix }: RunFigures): FidelityDocument
 }
 
 function streamsDocument(streams: StreamFigures): StreamsDocument {
-  const { completed, failed, refused, withoutContent, unread, turnedAway, whole, leftOut, itl } = streams;
-  return { completed, failed, refused, withoutContent, unread, turnedAway, whole, gaps: itl.count, leftOut };
+  const { completed, failed, refused, withoutContent, unread, turnedAway, whole, itl } = streams;
+  return { completed, failed, refused, withoutContent, unread, turnedAway, whole, gaps: itl.count };
 }
 
-function healthDocument(health: SenderHealth, leftOut: number): HealthDocument {
-  const stalls = new StretchSet(health.stalls);
+function healthDocument(health: SenderHealth): HealthDocument {
+  const { stalls } = health;
   return {
     busyShare: health.busyShare,
     throttled: health.throttled,
     starved: health.starved,
     refusedForBytes: health.refusedForBytes ?? 0,
-    stalls: health.stalls.length,
+    stalls: stalls.count,
     stalledMs: stalls.totalNs / 1e6,
     longestStallMs: stalls.longestNs / 1e6,
-    stretches: stalls.stretches,
-    leftOut,
   };
 }
 
@@ -225,10 +230,7 @@ function warmupDocument({ warmup, figures }: ReplaySummaryInput): WarmupDocument
 function warmupNotes({ warmup }: ReplaySummaryInput): Reason[] {
   // Within a millisecond: where the recording begins is where its first request came.
   if (warmup == null || warmup.heldNs >= warmup.askedNs - 1e6) return [];
-  const text = `the recording before the window makes ${formatMs(warmup.heldNs / 1e6)} of warm-up, of ${formatMs(warmup.askedNs / 1e6)} that were asked for`;
-  return [
-    { code: 'warmup_short', text, advice: 'Begin the window later, or expect the target to be colder.' },
-  ];
+  return [reason('warmup_short', { heldMs: warmup.heldNs / 1e6, askedMs: warmup.askedNs / 1e6 })];
 }
 
 function sloLine({ threshold, observed, ok }: SloResult): SloLine {

@@ -2,9 +2,9 @@ import { countOf, formatMs, formatMultiplier, formatShare } from '../core/units.
 import type { ArrivalFigures, IdcWindow } from './arrival-statistics.ts';
 import { IDC_WINDOWS } from './arrival-statistics.ts';
 import { checkLines } from './check-text.ts';
-import type { Reason } from './findings.ts';
 import type { LatencyMs, TrustedLatencyMs } from './latency-summary.ts';
 import type { ReplayDocument, SloLine } from './replay-document.ts';
+import type { Reason } from './verdict/reasons.ts';
 
 /** Stands where nothing is known. */
 const NONE = '–';
@@ -132,7 +132,7 @@ function latencyLines(document: ReplayDocument): string[] {
   );
   if (health.stalls > 0) {
     lines.push(
-      `  stalls of our own: ${health.stalls}, ${formatMs(health.stalledMs)} in all; requests left out for them: ${health.leftOut}`,
+      `  stalls of our own: ${health.stalls}, ${formatMs(health.stalledMs)} in all; their requests count, with their lag`,
     );
   }
   return lines;

@@ -1,10 +1,9 @@
 import { FIRST_SERVER_ERROR } from '../core/exchange.ts';
-import type { CheckedSend, RunTotals, Send, Stretch } from '../core/run.ts';
+import type { CheckedSend, RunTotals, Send } from '../core/run.ts';
 import { type CheckFigures, CheckStatistics, checkedSendOf } from './check-statistics.ts';
 import { ErrorExampleKeeper, type ErrorExamples } from './error-examples.ts';
-import type { Excused } from './excused.ts';
 import { type Fidelity, FidelityStatistics, type RecordedRequest, type WaitsFor } from './fidelity.ts';
-import { type LatencyFigures, LatencyStatistics } from './latency-statistics.ts';
+import { type LatencyFigures, LatencyStatistics, type SentSend } from './latency-statistics.ts';
 import { OutcomeCounts, type OutcomeFigures } from './outcome-counts.ts';
 import { type RecordedFailures, StatusMix, type StatusMixFigures } from './status-mix.ts';
 import { type StreamFigures, StreamStatistics } from './stream-statistics.ts';
@@ -23,8 +22,6 @@ export interface RunFigures {
   readonly fidelity: Fidelity;
   readonly statusMix: StatusMixFigures;
   readonly errorExamples: ErrorExamples;
-  /** Of shards, some of which may have been stopped; without it everything or nothing is, as the run was. */
-  readonly excused?: Excused;
   /** How answers compare with the recorded ones; without it they were not compared. */
   readonly check?: CheckFigures | null;
   /** What was sent before the judged part, and counts nowhere else. */
@@ -78,7 +75,7 @@ export class RunStatistics {
     this.#originNs = originNs;
     this.#lastIntendedNs = originNs;
     this.#endOffsetNs = originNs;
-    this.#latency = new LatencyStatistics(undefined, originNs);
+    this.#latency = new LatencyStatistics(originNs);
     this.#warmup = new WarmupStatistics(originNs);
   }
 
@@ -101,6 +98,22 @@ export class RunStatistics {
     this.#fidelity.addPlanned(row, intendedOffsetNs);
     this.#statusMix.addRecorded(row.status);
     this.#statusMix.addRecordedFailures(failuresOf(row));
+  }
+
+  /** Takes a planned send of which only the row of its run is left, in the order of the schedule. */
+  addPlannedSend(send: Send): void {
+    this.#planned += 1;
+    this.#firstIntendedNs ??= send.intendedOffsetNs;
+    this.#lastIntendedNs = send.intendedOffsetNs;
+    this.#fidelity.addPlannedSend(send);
+  }
+
+  /** Takes how planned sends were answered when they were recorded, where their rows do not say. */
+  addRecordedAnswers(statuses: Readonly<Record<string, number>>, failures: RecordedFailures): void {
+    this.#statusMix.addRecordedFailures(failures);
+    for (const [status, count] of Object.entries(statuses)) {
+      this.#statusMix.addRecorded(Number(status), count);
+    }
   }
 
   /**
@@ -136,8 +149,8 @@ export class RunStatistics {
     return this.#statusMix.recordedFailures();
   }
 
-  /** The figures of a run that is over. To be called once; `stalls` are left out of lag and latency. */
-  figures(stalls: readonly Stretch[]): RunFigures {
+  /** The figures of a run that is over. To be called once. */
+  figures(): RunFigures {
     this.#fidelity.finish();
     const first = this.#firstIntendedNs;
     const outcomes = this.#outcomes.figures();
@@ -147,8 +160,8 @@ export class RunStatistics {
       planned: this.#planned + this.#unread.planned,
       unread: this.#unread,
       outcomes,
-      latency: this.#latency.finish(stalls),
-      streams: this.#streams.finish(stalls),
+      latency: this.#latency.figures(),
+      streams: this.#streams.figures(),
       fidelity: this.#fidelity.figures(),
       statusMix: this.#statusMix.figures(),
       errorExamples: this.#errorExamples.examples(),
@@ -163,7 +176,6 @@ export class RunStatistics {
   #addSend(send: Send): void {
     if (send.warmup) {
       this.#warmup.add(send);
-      this.#fidelity.passOver(send.index);
       return;
     }
     const outcome = this.#outcomes.add(send);
@@ -187,7 +199,7 @@ function failuresOf({ outcome, status }: RecordedRequest): RecordedFailures {
   return status < FIRST_SERVER_ERROR ? { unanswered: 0, broken: 1 } : NO_FAILURE;
 }
 
-function hasLeft(send: Send): send is Send & { readonly actualOffsetNs: number } {
+function hasLeft(send: Send): send is SentSend {
   return send.actualOffsetNs !== null;
 }
 

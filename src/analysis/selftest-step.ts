@@ -1,7 +1,10 @@
 import { formatMs } from '../core/units.ts';
-import { JUDGEMENT_BOUNDS } from './judgement-bounds.ts';
 import type { LagUs } from './latency-summary.ts';
 import { percent } from './share-text.ts';
+import { JUDGEMENT_BOUNDS } from './verdict/run-context.ts';
+
+/** A rate at which the generator stands still for longer is not kept. */
+export const MOST_STALL_MS = 250;
 
 /** What one rate came to, against a server that costs nothing. */
 export interface SelftestStep {
@@ -20,7 +23,7 @@ export interface SelftestStep {
 
 /** Why a run at this rate could not be trusted, by the bounds that runs are judged by; empty where it could. */
 export function selftestDoubts(step: SelftestStep): string[] {
-  const { lagNs, achievedShare, busyShare, stallNs } = JUDGEMENT_BOUNDS;
+  const { lagNs, achievedShare, busyShare } = JUDGEMENT_BOUNDS;
   const lagMs = (step.lagUs.p99 ?? 0) / 1e3;
   const doubts = [
     [step.achievedShare < achievedShare, `achieved ${percent(step.achievedShare)}`],
@@ -28,7 +31,7 @@ export function selftestDoubts(step: SelftestStep): string[] {
     [lagMs > lagNs / 1e6, `lag p99 ${formatMs(lagMs)}`],
     [step.senderBusyShare > busyShare, `sender busy ${percent(step.senderBusyShare)}`],
     [step.throttled === true, 'held back by a CPU quota'],
-    [step.longestStallMs > stallNs / 1e6, `stood still for ${formatMs(step.longestStallMs)}`],
+    [step.longestStallMs > MOST_STALL_MS, `stood still for ${formatMs(step.longestStallMs)}`],
   ] as const;
   return doubts.filter(([holds]) => holds).map(([, text]) => text);
 }

@@ -1,4 +1,3 @@
-import type { Stretch } from '../core/run.ts';
 import type { ArrivalFigures } from './arrival-statistics.ts';
 import type { DuplicateFigures } from './duplicate-ratio.ts';
 import type { Fidelity, StreamDistance } from './fidelity.ts';
@@ -34,8 +33,6 @@ export interface ShardDocument {
   readonly clock: ShardClock;
   /** Recorded time that passes in a second of the run. */
   readonly pace: number;
-  /** Stretches in which the generator stood still. */
-  readonly stalls: readonly Stretch[];
   /** Recorded statuses of what was planned here. */
   readonly recordedStatuses: Readonly<Record<string, number>>;
   /** Of the same, those that failed then without a 5xx. */

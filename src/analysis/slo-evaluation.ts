@@ -1,18 +1,15 @@
 import type { Histogram } from '../core/histogram.ts';
-import { type Excused, excusedOf } from './excused.ts';
 import type { RunFigures } from './run-statistics.ts';
-import { type SloMetric, STREAM_METRICS, type Threshold } from './slo.ts';
-import {
-  holds,
-  isBroken,
-  isBrokenBySent,
-  isBrokenWithoutUs,
-  ratio,
-  type Unanswered,
-  type UnansweredStreams,
-} from './slo-proof.ts';
+import { type SloMetric, type SloOperator, STREAM_METRICS, type Threshold } from './slo.ts';
 
 const NS_PER_MS = 1e6;
+
+/**
+ * What breaks a violated objective. `target`: what was sent breaks it, counted from the actual sends. `streams`: only
+ * requests that got no stream although one was wanted. `unsent`: only requests that were refused by a cap or never
+ * left. `lag`: only the time between the planned and the actual send.
+ */
+export type BrokenBy = 'target' | 'streams' | 'unsent' | 'lag';
 
 /** What one objective came to. */
 export interface SloResult {
@@ -21,28 +18,41 @@ export interface SloResult {
   readonly observed: number | null;
   /** Null when nothing was measured. */
   readonly ok: boolean | null;
-  /**
-   * Of an objective for `latency` or `ttft`: whether the time from the actual send breaks it too, for latency without
-   * what we refused, which has none. Else null.
-   */
-  readonly brokenByService: boolean | null;
-  /**
-   * Of an objective of streams: whether it is broken without the requests that were turned away, or answered whole,
-   * instead of being answered by a stream. Those count as infinitely slow, so that their absence hides no tail, and
-   * prove nothing: a quick refusal is not slow. Else null.
-   */
-  readonly brokenByStreams: boolean | null;
-  /**
-   * Of a time, of the makespan and of errors: whether the objective is broken without all that our own lateness and
-   * our standstills may have added. Else null.
-   */
-  readonly brokenWithoutUs: boolean | null;
-  /**
-   * Of a time but the makespan: whether what was sent breaks it too, counted from its send and without our own
-   * lateness; what we refused or never came to send has no part in that. Else null.
-   */
-  readonly brokenBySent: boolean | null;
+  /** Null for an objective that is not violated. */
+  readonly brokenBy: BrokenBy | null;
 }
+
+/** Requests without an answer. In a run that was stopped, those that were open or not yet due count nowhere. */
+interface Unanswered {
+  readonly failed: number;
+  /** Refused by a cap of ours, or not sent by the end of the run. */
+  readonly unsent: number;
+  /** Sent and answered or failed: what the recorded client gave up must not make a share of errors smaller. */
+  readonly sent: number;
+  readonly failedStreams: number;
+  readonly refusedStreams: number;
+}
+
+/** Streams that count as infinitely slow. */
+interface SlowStreams {
+  readonly streams: number;
+  /** The gaps they would have had at the mean of the others. */
+  readonly gaps: number;
+  /** Those, and such as ended in good order without any content. */
+  readonly withoutToken: number;
+}
+
+/** Which requests and which times an objective is held against. */
+interface Scope {
+  /** From the planned instant, or from the actual send. */
+  readonly from: 'planned' | 'sent';
+  /** Whether requests that never left count as infinitely slow. */
+  readonly unsent: boolean;
+  /** Whether requests that were turned away or answered whole count as infinitely slow streams. */
+  readonly streamless: boolean;
+}
+
+const EVERYTHING: Scope = { from: 'planned', unsent: true, streamless: true };
 
 /**
  * Holds a run against its objectives. Failed and refused requests are infinitely slow in every aggregation of
@@ -53,111 +63,37 @@ export function evaluateSlo(
   figures: RunFigures,
   interrupted: boolean,
 ): SloResult[] {
-  const { outcomes, latency } = figures;
-  const excused = excusedIn(figures, interrupted);
-  // What still waited for its recorded connection when the drain was over never came, unless we ended the run.
-  const unsent = outcomes.refused + outcomes.unreached - excused.unreached;
-  const unanswered: Unanswered = {
-    infinite: latency.failed + unsent - excused.outsideStalls,
-    unsent,
-    failed: outcomes.failed - excused.stopped,
-    failedApart: latency.failed - excused.outsideStalls,
-    // What the recorded client gave up was neither answered nor failed: it must not make a share of errors smaller.
-    sent: outcomes.sent - outcomes.cancelled - excused.stopped,
-  };
-  const failed = unansweredStreams(figures, excused);
-  const streams = {
-    answered: slowStreams(figures, failed),
-    wanted: slowStreams(figures, failed + figures.streams.turnedAway + figures.streams.whole),
-    sent: slowStreams(figures, Math.max(0, failed - figures.streams.refused)),
-  };
-  const results = thresholds.map((threshold) => evaluate(threshold, figures, unanswered, streams));
-  // A share of a part of the plan would be far too good.
-  if (!interrupted || figures.unread.toTheEnd) return results;
-  return results.map((each) => (isOfPlan(each.threshold) ? { ...each, observed: null, ok: null } : each));
+  const unanswered = unansweredIn(figures, interrupted);
+  return thresholds.map((threshold) => {
+    // A share of a part of the plan would be far too good.
+    const isOpen = interrupted && !figures.unread.toTheEnd && isOfPlan(threshold);
+    const observed = isOpen ? null : observe(threshold, figures, unanswered, EVERYTHING);
+    const ok = observed === null ? null : holds(observed, threshold.operator, threshold.limit);
+    const brokenBy = ok === false ? brokenByIn(threshold, figures, unanswered) : null;
+    return { threshold, observed, ok, brokenBy };
+  });
 }
 
 /**
- * Answers and failures that stand behind the percentiles of a metric, stalled stretches left out. The gaps of one
- * stream are no samples of their own: a server that is slow for a moment is slow for all of them.
+ * Answers and failures that stand behind the percentiles of a metric. The gaps of one stream are no samples of their
+ * own: a server that is slow for a moment is slow for all of them.
  */
 export function sampleCount(figures: RunFigures, interrupted: boolean, metric: SloMetric): number {
   const { latency, outcomes, streams } = figures;
-  const excused = excusedIn(figures, interrupted);
+  const { failed, failedStreams, refusedStreams } = unansweredIn(figures, interrupted);
   const timed = {
     ttft: streams.ttft.count + streams.withoutContent,
     itl: streams.ttft.count,
     tpot: streams.tpot.count,
   };
   if (metric === 'ttft' || metric === 'itl' || metric === 'tpot')
-    return timed[metric] + unansweredStreams(figures, excused);
-  return latency.service.count + latency.failed + outcomes.refused - excused.outsideStalls;
+    return timed[metric] + failedStreams + refusedStreams;
+  return latency.service.count + failed + outcomes.refused;
 }
 
 /** Whether an objective is on how much was sent of what was planned. */
 export function isOfPlan({ metric, aggregation }: Threshold): boolean {
   return metric === 'achieved' && aggregation.kind !== 'count';
-}
-
-/** @param streams with and without the requests that were turned away or answered whole; without what we refused */
-function evaluate(
-  threshold: Threshold,
-  figures: RunFigures,
-  unanswered: Unanswered,
-  streams: Readonly<Record<'answered' | 'wanted' | 'sent', UnansweredStreams>>,
-): SloResult {
-  const observed = observe(threshold, figures, unanswered, streams.wanted);
-  const ok = observed === null ? null : holds(observed, threshold.operator, threshold.limit);
-  let brokenByService: boolean | null = null;
-  if (threshold.metric === 'latency' || threshold.metric === 'ttft') {
-    const service =
-      threshold.metric === 'ttft'
-        ? timeMs(threshold, figures.streams.ttftService, streams.answered.withoutToken)
-        : timeMs(threshold, figures.latency.service, unanswered.infinite - unanswered.unsent);
-    brokenByService = isBroken(threshold, service);
-  }
-  const brokenByStreams = STREAM_METRICS.has(threshold.metric)
-    ? isBroken(threshold, observe(threshold, figures, unanswered, streams.answered))
-    : null;
-  const brokenWithoutUs = isBrokenWithoutUs(threshold, figures, unanswered, streams.answered);
-  const brokenBySent = isBrokenBySent(threshold, figures, unanswered, streams.sent);
-  return { threshold, observed, ok, brokenByService, brokenByStreams, brokenWithoutUs, brokenBySent };
-}
-
-function observe(
-  threshold: Threshold,
-  figures: RunFigures,
-  unanswered: Unanswered,
-  streams: UnansweredStreams,
-): number | null {
-  const { outcomes, planned, latency } = figures;
-  const isCount = threshold.aggregation.kind === 'count';
-  switch (threshold.metric) {
-    case 'latency':
-      return timeMs(threshold, latency.scheduled, unanswered.infinite);
-    case 'service':
-      return timeMs(threshold, latency.service, unanswered.infinite);
-    case 'errors':
-      return isCount ? unanswered.failed : ratio(unanswered.failed, unanswered.sent);
-    case 'achieved':
-      return isCount ? outcomes.sent : ratio(outcomes.sent, planned);
-    case 'makespan':
-      return figures.makespanNs === null ? null : figures.makespanNs / NS_PER_MS;
-    case 'ttft':
-      return timeMs(threshold, figures.streams.ttft, streams.withoutToken);
-    case 'itl':
-      return timeMs(threshold, figures.streams.itl, streams.gaps);
-    case 'tpot':
-      return timeMs(threshold, figures.streams.tpot, streams.streams);
-    case 'mismatch':
-      return mismatches(threshold, figures);
-  }
-}
-
-/** Of the answers that were compared; null where there is none, so that nothing can be said. */
-function mismatches({ aggregation }: Threshold, { check = null }: RunFigures): number | null {
-  if (check === null || check.checked === 0) return null;
-  return aggregation.kind === 'count' ? check.mismatched : check.mismatched / check.checked;
 }
 
 /**
@@ -171,19 +107,98 @@ export function isBrokenByChecked({ aggregation, operator, limit }: Threshold, f
   return !holds(least, operator, limit);
 }
 
-function excusedIn(figures: RunFigures, interrupted: boolean): Excused {
-  return figures.excused ?? excusedOf({ ...figures, interrupted });
+/** Requests that were sent and are judged: neither cancelled as recorded nor open when the run was stopped. */
+export function judgedSends(
+  { outcomes }: RunFigures,
+  interrupted: boolean,
+): { sent: number; failed: number } {
+  const stopped = interrupted ? outcomes.stopped : 0;
+  return { sent: outcomes.sent - outcomes.cancelled - stopped, failed: outcomes.failed - stopped };
 }
 
-function unansweredStreams({ streams }: RunFigures, excused: Excused): number {
-  return streams.failed + streams.refused - excused.streams;
+function unansweredIn(figures: RunFigures, interrupted: boolean): Unanswered {
+  const { outcomes, streams } = figures;
+  return {
+    ...judgedSends(figures, interrupted),
+    // What still waited for its recorded connection when the drain was over never came, unless the run was stopped.
+    unsent: outcomes.refused + (interrupted ? 0 : outcomes.unreached),
+    failedStreams: streams.failed - (interrupted ? streams.stopped : 0),
+    refusedStreams: streams.refused,
+  };
 }
 
-function slowStreams(figures: RunFigures, streams: number): UnansweredStreams {
+/** What of a violated objective is left when the causes on our side are taken away, one after the other. */
+function brokenByIn(threshold: Threshold, figures: RunFigures, unanswered: Unanswered): BrokenBy {
+  const isBroken = (scope: Scope) => {
+    const observed = observe(threshold, figures, unanswered, scope);
+    return observed !== null && !holds(observed, threshold.operator, threshold.limit);
+  };
+  if (threshold.metric === 'achieved') return 'unsent';
+  if (threshold.metric === 'makespan') return isLongWithoutLag(threshold, figures) ? 'target' : 'lag';
+  if (isBroken({ from: 'sent', unsent: false, streamless: false })) return 'target';
+  if (STREAM_METRICS.has(threshold.metric) && !isBroken({ ...EVERYTHING, streamless: false }))
+    return 'streams';
+  return isBroken({ ...EVERYTHING, unsent: false }) ? 'lag' : 'unsent';
+}
+
+/** Each send may have left as late as the latest of them, and the last answer have come as much later. */
+function isLongWithoutLag({ operator, limit }: Threshold, { makespanNs, latency }: RunFigures): boolean {
+  const lateNs = (latency.lag.max ?? 0) + (latency.connectionWait.max ?? 0);
+  return !holds(((makespanNs ?? 0) - lateNs) / NS_PER_MS, operator, limit);
+}
+
+function observe(
+  threshold: Threshold,
+  figures: RunFigures,
+  unanswered: Unanswered,
+  scope: Scope,
+): number | null {
+  const { outcomes, planned, latency, streams } = figures;
+  const isCount = threshold.aggregation.kind === 'count';
+  const infinite = unanswered.failed + (scope.unsent ? unanswered.unsent : 0);
+  const slow = slowStreams(figures, unanswered, scope);
+  switch (threshold.metric) {
+    case 'latency':
+      return timeMs(threshold, scope.from === 'sent' ? latency.service : latency.scheduled, infinite);
+    case 'service':
+      return timeMs(threshold, latency.service, infinite);
+    case 'errors':
+      return isCount ? unanswered.failed : ratio(unanswered.failed, unanswered.sent);
+    case 'achieved':
+      return isCount ? outcomes.sent : ratio(outcomes.sent, planned);
+    case 'makespan':
+      return figures.makespanNs === null ? null : figures.makespanNs / NS_PER_MS;
+    case 'ttft':
+      return timeMs(threshold, scope.from === 'sent' ? streams.ttftService : streams.ttft, slow.withoutToken);
+    case 'itl':
+      return timeMs(threshold, streams.itl, slow.gaps);
+    case 'tpot':
+      return timeMs(threshold, streams.tpot, slow.streams);
+    case 'mismatch':
+      return mismatches(threshold, figures);
+  }
+}
+
+/** Of the answers that were compared; null where there is none, so that nothing can be said. */
+function mismatches({ aggregation }: Threshold, { check = null }: RunFigures): number | null {
+  if (check === null || check.checked === 0) return null;
+  return aggregation.kind === 'count' ? check.mismatched : check.mismatched / check.checked;
+}
+
+/**
+ * A request that was turned away, or answered whole, is an infinitely slow stream, so that its absence hides no tail.
+ * That alone does not break an objective: a quick refusal is not slow.
+ */
+function slowStreams(figures: RunFigures, unanswered: Unanswered, scope: Scope): SlowStreams {
+  const { turnedAway, whole, withoutContent } = figures.streams;
+  const streams =
+    unanswered.failedStreams +
+    (scope.unsent ? unanswered.refusedStreams : 0) +
+    (scope.streamless ? turnedAway + whole : 0);
   return {
     streams,
     gaps: Math.round(streams * gapsOfStream(figures)),
-    withoutToken: streams + figures.streams.withoutContent,
+    withoutToken: streams + withoutContent,
   };
 }
 
@@ -213,5 +228,22 @@ function timeNs(
       return histogram.min ?? slowest;
     default:
       throw new Error(`${aggregation.kind} is no aggregation of a time`);
+  }
+}
+
+function ratio(part: number, whole: number): number | null {
+  return whole === 0 ? null : part / whole;
+}
+
+function holds(observed: number, operator: SloOperator, limit: number): boolean {
+  switch (operator) {
+    case '<':
+      return observed < limit;
+    case '<=':
+      return observed <= limit;
+    case '>':
+      return observed > limit;
+    case '>=':
+      return observed >= limit;
   }
 }

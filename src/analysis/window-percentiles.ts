@@ -52,26 +52,6 @@ export class WindowPercentiles {
     this.#slots[at]?.record(value);
   }
 
-  /** Takes over the values of another run of the same origin, as if they had been recorded here; empties neither. */
-  merge(other: WindowPercentiles): void {
-    while (this.#slotNs < other.#slotNs) this.#double();
-    for (const [at, slot] of other.#slots.entries()) {
-      // Both lengths are the first one doubled, so that a shorter stretch lies whole within a longer one.
-      const into = Math.floor((at * other.#slotNs) / this.#slotNs);
-      while (this.#slots.length <= into) this.#slots.push(new Histogram());
-      this.#slots[into]?.merge(slot);
-    }
-  }
-
-  /** All values of the stretches that ended by an instant, on the clock of `record`. */
-  until(offsetNs: number): Histogram {
-    const whole = new Histogram();
-    for (const [at, slot] of this.#slots.entries()) {
-      if (this.#originNs + (at + 1) * this.#slotNs <= offsetNs) whole.merge(slot);
-    }
-    return whole;
-  }
-
   /**
    * The interval around a percentile of all values: Student's t over the same percentile of each window, about the
    * percentile of the whole (sectioning; Asmussen and Glynn, Stochastic Simulation), in logarithms, because

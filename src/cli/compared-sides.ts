@@ -2,12 +2,11 @@ import { existsSync, readFileSync, statSync } from 'node:fs';
 import { join } from 'node:path';
 import type { SideRow } from '../analysis/compare/side-columns.ts';
 import { type OwnDoing, sideRowOfExchange, sideRowOfSend } from '../analysis/compare/side-rows.ts';
-import { JUDGEMENT_BOUNDS } from '../analysis/judgement-bounds.ts';
 import { OutcomeCounts } from '../analysis/outcome-counts.ts';
 import type { ProfileDocument } from '../analysis/profile/profile-document.ts';
 import type { ReplayDocument } from '../analysis/replay-document.ts';
 import { rowDifferences } from '../analysis/row-agreement.ts';
-import { isStoppedByFailures } from '../analysis/run-context.ts';
+import { isStoppedByFailures, JUDGEMENT_BOUNDS } from '../analysis/verdict/run-context.ts';
 import { AppError, reasonOf } from '../core/errors.ts';
 import { byProgram } from '../core/options.ts';
 import type { TimeRange } from '../core/ports.ts';
@@ -131,9 +130,9 @@ function openRecording(name: string): CaptureSide {
 
 /** What a run may be late by itself, as it judged itself, and whether it was played as far as the target let it. */
 function ownDoingIn({ bounds, latencyMs, interrupted }: ReplayDocument): OwnDoing {
-  const { lagNs, lagOfServiceShare } = { ...JUDGEMENT_BOUNDS, ...bounds };
+  const { lagNs, lagShare } = { ...JUDGEMENT_BOUNDS, ...bounds };
   return {
-    lagBoundNs: Math.max(lagNs, lagOfServiceShare * (latencyMs.service.p50 ?? 0) * NS_PER_MS),
+    lagBoundNs: Math.max(lagNs, lagShare * (latencyMs.service.p50 ?? 0) * NS_PER_MS),
     endedOpen: interrupted !== null && !isStoppedByFailures(interrupted),
   };
 }

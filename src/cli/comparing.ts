@@ -13,7 +13,7 @@ import {
   runFactDifferences,
 } from '../analysis/compare/run-facts.ts';
 import { windowLines } from '../analysis/compare/window-lines.ts';
-import { isStoppedByFailures } from '../analysis/run-context.ts';
+import { isStoppedByFailures } from '../analysis/verdict/run-context.ts';
 import { AppError } from '../core/errors.ts';
 import type { CompareOptions } from './compare-options.ts';
 import {

@@ -1,8 +1,7 @@
 import { isDeepStrictEqual } from 'node:util';
 import type { ReplayDocument } from '../analysis/replay-document.ts';
-import { isStoppedByFailures, type SenderHealth } from '../analysis/run-context.ts';
 import type { ShardRun, ShardSet } from '../analysis/shard-set.ts';
-import type { Stretch } from '../core/run.ts';
+import { isStoppedByFailures, type SenderHealth } from '../analysis/verdict/run-context.ts';
 import { formatInstantUs, formatMs } from '../core/units.ts';
 import type { ScalingCounts } from '../replay/scaling/tally.ts';
 import type { TimeShiftCounts } from '../replay/time-shift.ts';
@@ -95,15 +94,19 @@ export function mergedDocument({
   };
 }
 
-/** How all senders did: the busiest, and every stall of any. Unknown where it is for one. */
-export function mergedHealth(documents: readonly ReplayDocument[], stalls: readonly Stretch[]): SenderHealth {
+/** How all senders did: the busiest, and the stalls of all. Unknown where it is for one. */
+export function mergedHealth(documents: readonly ReplayDocument[]): SenderHealth {
   const health = documents.map((document) => document.health);
   const busy = known(health.map(({ busyShare }) => busyShare));
   const starved = known(health.map((each) => each.starved));
   return {
     busyShare: busy === null ? null : Math.max(...busy),
     throttled: throttledOf(health.map(({ throttled }) => throttled)),
-    stalls,
+    stalls: {
+      count: health.reduce((sum, { stalls }) => sum + stalls, 0),
+      totalNs: health.reduce((sum, { stalledMs }) => sum + stalledMs * 1e6, 0),
+      longestNs: Math.max(...health.map(({ longestStallMs }) => longestStallMs * 1e6)),
+    },
     refusedForBytes: health.reduce((sum, each) => sum + (each.refusedForBytes ?? 0), 0),
     starved: starved === null ? null : starved.reduce((sum, each) => sum + each, 0),
   };

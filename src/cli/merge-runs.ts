@@ -1,11 +1,11 @@
 import type { WaitsFor } from '../analysis/fidelity.ts';
-import { MergedStatistics } from '../analysis/merged-statistics.ts';
+import { OutcomeCounts } from '../analysis/outcome-counts.ts';
 import { rowDifferences } from '../analysis/row-agreement.ts';
-import type { RunFigures, UnreadPart } from '../analysis/run-statistics.ts';
+import { type RunFigures, RunStatistics, type UnreadPart } from '../analysis/run-statistics.ts';
 import { type ShardRun, type ShardSet, shardSetOf } from '../analysis/shard-set.ts';
 import { AppError } from '../core/errors.ts';
 import type { RunStore } from '../core/ports.ts';
-import { readyOffsetNs, type Send, type Stretch } from '../core/run.ts';
+import { type Send, unchecked } from '../core/run.ts';
 import { mergeInOrder } from '../storage/merge.ts';
 import { RunReader } from '../storage/run-reader.ts';
 import { assertOwnRows, sendsOf } from './run-rows.ts';
@@ -39,42 +39,31 @@ export class OpenShards {
   }
 
   /**
-   * Reads every row into `store`, as rows of one run, and gives the figures of that run.
+   * Reads every row into `store`, as rows of one run, and gives the figures of that run. What the rows do not say, the
+   * summaries of the shards do.
    * @throws AppError INPUT_INVALID for rows that are damaged, or are not those of the summary beside them
    */
   mergeInto(store: RunStore): RunFigures {
-    const { runs } = this.set;
-    const documents = runs.map(({ document }) => document);
-    const farthest = farthestOf(documents);
-    const checked = documents.some(({ check }) => check != null);
-    const statistics = new MergedStatistics({
-      whole: farthest.shard.whole,
-      unfiltered: farthest.fidelity.unfiltered,
-      waitsFor: waitsForOf(documents),
-      shards: runs.map((run) => ({
-        stalls: this.stallsOf(run),
-        recordedStatuses: run.document.shard.recordedStatuses,
-        recordedFailures: run.document.shard.recordedFailures,
-        interrupted: run.document.interrupted !== null,
-        ...(checked ? { checks: run.document.check != null } : {}),
-      })),
-    });
+    const documents = this.set.runs.map(({ document }) => document);
+    const statistics = new RunStatistics(0, waitsForOf(documents));
+    for (const { recordedStatuses, recordedFailures } of documents.map(({ shard }) => shard)) {
+      statistics.addRecordedAnswers(recordedStatuses, recordedFailures);
+    }
+    // As while a run goes on, the plan is known before what was sent of it.
+    for (const { send } of this.#sends()) statistics.addPlannedSend(send);
     this.#readSends(store, statistics);
-    this.#assertOwnRows(statistics);
-    this.#readInstants(statistics);
-    return statistics.figures(
-      documents.reduce((sum, { selected }) => sum + selected, 0),
-      unreadOf(documents),
-    );
-  }
-
-  /** Where a shard stood still, on the common time. */
-  stallsOf(run: ShardRun): Stretch[] {
-    const shiftNs = this.#shiftNs(run);
-    return run.document.shard.stalls.map(({ fromOffsetNs, toOffsetNs }) => ({
-      fromOffsetNs: fromOffsetNs + shiftNs,
-      toOffsetNs: toOffsetNs + shiftNs,
-    }));
+    statistics.addUnread(unreadOf(documents));
+    const figures = statistics.figures();
+    const { fidelity, shard } = farthestOf(documents);
+    const { recorded, recordedToPlanned, duplicates } = shard.whole;
+    return {
+      ...figures,
+      recorded: documents.reduce((sum, { selected }) => sum + selected, 0),
+      fidelity: {
+        ...figures.fidelity,
+        ...{ recorded, recordedToPlanned, duplicates, unfiltered: fidelity.unfiltered },
+      },
+    };
   }
 
   close(): void {
@@ -86,49 +75,40 @@ export class OpenShards {
     return (startedAtUs - this.set.startedAtUs) * 1e3;
   }
 
-  #readSends(store: RunStore, statistics: MergedStatistics): void {
+  /** The sends of all shards on their common time, in the order of the plan, with their places in it. */
+  *#sends(): Generator<ShardSend> {
     const sources = this.set.runs.map((run, shard) => ({
       firstKey: Number.NEGATIVE_INFINITY,
       open: () => onCommonTime(shard, this.#sendsOf(run, shard), this.#shiftNs(run)),
     }));
     let index = 0;
-    let batch: Send[] = [];
     for (const { shard, send } of mergeInOrder(sources, (each) => each.send.intendedOffsetNs)) {
-      // Its row of the merged run, for whoever looks an example up.
-      const placed = { ...send, index };
-      statistics.addSend(shard, placed);
-      batch.push(placed);
+      yield { shard, send: { ...send, index } };
       index += 1;
+    }
+  }
+
+  #readSends(store: RunStore, statistics: RunStatistics): void {
+    const outcomes = this.set.runs.map(() => new OutcomeCounts());
+    const compares = this.set.runs.map(({ document }) => document.check != null);
+    const isCompared = compares.includes(true);
+    let batch: Send[] = [];
+    for (const { shard, send } of this.#sends()) {
+      outcomes[shard]?.add(send);
+      statistics.addSends([send]);
+      // Of a shard that did not compare, beside others that did, every answer is one that was not.
+      if (isCompared && compares[shard] === false && isAnswer(send)) {
+        statistics.addChecks([{ ...send, check: unchecked('not_asked') }]);
+      }
+      batch.push(send);
       if (batch.length < BATCH) continue;
       store.append(batch);
       batch = [];
     }
     store.append(batch);
-  }
-
-  /** The instants of all sends in order. Within a shard that is the order of its rows, as it is while it runs. */
-  #readInstants(statistics: MergedStatistics): void {
-    let unordered = 0;
-    const sources = this.set.runs.map((run, shard) => ({
-      firstKey: Number.NEGATIVE_INFINITY,
-      open: () =>
-        instantsOf(
-          this.#sendsOf(run, shard),
-          this.#shiftNs(run),
-          (send) => statistics.addOffered(send),
-          () => {
-            unordered += 1;
-          },
-        ),
-    }));
-    for (const atNs of mergeInOrder(sources, (each) => each)) statistics.addSent(atNs);
-    statistics.addUnordered(unordered);
-  }
-
-  #assertOwnRows(statistics: MergedStatistics): void {
     for (const [shard, { directory, document }] of this.set.runs.entries()) {
-      const { run } = this.#readerOf(shard);
-      assertOwnRows(directory, rowDifferences(run?.id ?? null, statistics.outcomesOf(shard), document));
+      const counted = (outcomes[shard] ?? new OutcomeCounts()).figures();
+      assertOwnRows(directory, rowDifferences(this.#readerOf(shard).run?.id ?? null, counted, document));
     }
   }
 
@@ -148,7 +128,6 @@ export function farthestOf<T extends ShardRun['document']>(documents: readonly T
   );
 }
 
-/** What of their plans shards that were stopped had not read, together. */
 /** What all of them waited for, being of one plan. Older ones do not say; that they could wait at all shows all the same. */
 function waitsForOf(documents: readonly ShardRun['document'][]): WaitsFor | null {
   const said = documents.map(({ fidelity }) => fidelity.waitsFor ?? null).find((each) => each !== null);
@@ -156,6 +135,7 @@ function waitsForOf(documents: readonly ShardRun['document'][]): WaitsFor | null
   return documents.some(({ connectionWaitMs }) => connectionWaitMs.p50 !== null) ? 'connections' : null;
 }
 
+/** What of their plans shards that were stopped had not read, together. */
 function unreadOf(documents: readonly ShardRun['document'][]): UnreadPart {
   return {
     recorded: documents.reduce((sum, { unread }) => sum + unread.recorded, 0),
@@ -165,11 +145,16 @@ function unreadOf(documents: readonly ShardRun['document'][]): UnreadPart {
   };
 }
 
-function* onCommonTime(
-  shard: number,
-  sends: Iterable<Send>,
-  shiftNs: number,
-): Generator<{ readonly shard: number; readonly send: Send }> {
+interface ShardSend {
+  readonly shard: number;
+  readonly send: Send;
+}
+
+function isAnswer({ actualOffsetNs, cancelled, error }: Send): boolean {
+  return actualOffsetNs !== null && !cancelled && error !== 'stopped';
+}
+
+function* onCommonTime(shard: number, sends: Iterable<Send>, shiftNs: number): Generator<ShardSend> {
   const shifted = (offsetNs: number | null) => (offsetNs === null ? null : offsetNs + shiftNs);
   for (const send of sends) {
     yield {
@@ -187,24 +172,6 @@ function* onCommonTime(
         },
       },
     };
-  }
-}
-
-function* instantsOf(
-  sends: Iterable<Send>,
-  shiftNs: number,
-  onSend: (send: Send) => void,
-  onDisorder: () => void,
-): Generator<number> {
-  let lastNs = 0;
-  for (const send of sends) {
-    onSend(send);
-    const { actualOffsetNs, connectionWaitNs } = send;
-    if (actualOffsetNs === null) continue;
-    const readyNs = readyOffsetNs({ actualOffsetNs, connectionWaitNs });
-    if (readyNs < lastNs) onDisorder();
-    lastNs = Math.max(lastNs, readyNs);
-    yield lastNs + shiftNs;
   }
 }
 

@@ -4,15 +4,15 @@ import { setTimeout } from 'node:timers/promises';
 import { Command } from 'commander';
 import { type ReplaySummaryInput, summariseReplay } from '../analysis/replay-summary.ts';
 import { replayText } from '../analysis/replay-text.ts';
-import { isStoppedByFailures } from '../analysis/run-context.ts';
 import { type RunFigures, totalsOf } from '../analysis/run-statistics.ts';
 import type { ShardSet } from '../analysis/shard-set.ts';
 import { parseSlo } from '../analysis/slo.ts';
-import { exitCodeOf } from '../analysis/verdict.ts';
+import { isStoppedByFailures } from '../analysis/verdict/run-context.ts';
+import { exitCodeOf } from '../analysis/verdict/verdict.ts';
 import { systemClock } from '../core/clock.ts';
 import { AppError } from '../core/errors.ts';
 import { list, type ResolvedOptions, text, toggle, value } from '../core/options.ts';
-import type { Run, Stretch } from '../core/run.ts';
+import type { Run } from '../core/run.ts';
 import { formatMs, parseDurationMs } from '../core/units.ts';
 import { RUN_SUMMARY } from '../storage/run-schema.ts';
 import { SqliteRunStore } from '../storage/run-store.ts';
@@ -106,8 +106,7 @@ function mergeInto(directory: string, runId: string, shards: OpenShards, objecti
   try {
     const figures = shards.mergeInto(store);
     const run = runOf(runId, shards.set, figures, objectives);
-    const stalls = shards.set.runs.flatMap((each) => shards.stallsOf(each));
-    const document = documentOf(run, shards.set, figures, objectives, stalls);
+    const document = documentOf(run, shards.set, figures, objectives);
     store.seal(run, totalsOf(figures), document);
     return document;
   } catch (thrown) {
@@ -151,13 +150,7 @@ function runOf(id: string, set: ShardSet, figures: RunFigures, slo: readonly str
   };
 }
 
-function documentOf(
-  run: Run,
-  set: ShardSet,
-  figures: RunFigures,
-  slo: readonly string[],
-  stalls: readonly Stretch[],
-) {
+function documentOf(run: Run, set: ShardSet, figures: RunFigures, slo: readonly string[]) {
   const documents = set.runs.map(({ document }) => document);
   const farthest = farthestOf(documents);
   const { multiplier, scaling, coverage, coverageUnexplained, options, shard } = farthest;
@@ -176,7 +169,7 @@ function documentOf(
       ? {}
       : { played: { recorded: shard.whole.recorded.count, planned: figures.fidelity.planned.count } }),
     coverage: { share: coverage, unexplained: coverageUnexplained },
-    health: mergedHealth(documents, stalls),
+    health: mergedHealth(documents),
     interrupted: mergedInterruption(set.runs),
     bounds: farthest.bounds,
     check: mergedCheck(documents, figures.check ?? null),

@@ -1,5 +1,5 @@
 import { join } from 'node:path';
-import { type Calibration, CalibrationStatistics, leftOutText } from '../analysis/calibration.ts';
+import { type Calibration, CalibrationStatistics } from '../analysis/calibration.ts';
 import { RunStatistics, totalsOf } from '../analysis/run-statistics.ts';
 import { AppError } from '../core/errors.ts';
 import type { CaptureSource } from '../core/ports.ts';
@@ -96,9 +96,8 @@ export class CalibrationPhase {
         .finally(() => progress.end());
       const { startedAtUs } = health;
       const times = { startedAtUs, endedAtUs: startedAtUs + Math.round(health.endOffsetNs / 1e3) };
-      const totals = totalsOf(statistics.figures(health.stalls));
-      const ended = { interrupted: end.kind !== 'complete', stalls: health.stalls };
-      const document = this.#document(compared.report(ended), totals);
+      const totals = totalsOf(statistics.figures());
+      const document = this.#document(compared.report(end.kind !== 'complete'), totals);
       store.seal({ ...run, ...times }, totals, { schemaVersion: 1, kind: 'calibration', ...document });
       output.terminal.note(...calibrationLines(document));
       output.events?.tell({ event: 'calibration', ...document });
@@ -116,9 +115,9 @@ export class CalibrationPhase {
   }
 }
 
-function calibrationLines({ representative, differences, pairs, leftOut }: CalibrationDocument): string[] {
+function calibrationLines({ representative, differences, pairs }: CalibrationDocument): string[] {
   if (representative === null)
-    return [`  not known: ${countOf(pairs, 'answer')} to hold against the recording${leftOutText(leftOut)}`];
+    return [`  not known: ${countOf(pairs, 'answer')} to hold against the recording`];
   if (representative) return [`  the target answers as was recorded (${countOf(pairs, 'request')})`];
   return [
     `  the target does NOT answer as was recorded (${countOf(pairs, 'request')}): ${differences.join('; ')}`,

@@ -1,14 +1,14 @@
 import type { ArrivalFigures, IdcWindow } from '../analysis/arrival-statistics.ts';
 import { IDC_WINDOWS } from '../analysis/arrival-statistics.ts';
 import { type Fidelity, FidelityStatistics } from '../analysis/fidelity.ts';
-import type { Reason } from '../analysis/findings.ts';
-import { JUDGEMENT_BOUNDS } from '../analysis/judgement-bounds.ts';
+import type { Reason } from '../analysis/verdict/reasons.ts';
 import {
+  JUDGEMENT_BOUNDS,
   type PlanMultipliers,
   planMultipliers,
-  planShort,
   reachedText,
-} from '../analysis/plan-multiplier.ts';
+} from '../analysis/verdict/run-context.ts';
+import { planShort } from '../analysis/verdict/validity.ts';
 import type { CaptureSource } from '../core/ports.ts';
 import { formatMs, formatMultiplier } from '../core/units.ts';
 import { nothingSelected } from '../replay/capture-probe.ts';

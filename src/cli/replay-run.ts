@@ -4,8 +4,8 @@ import { summariseReplay } from '../analysis/replay-summary.ts';
 import { RunStatistics, totalsOf } from '../analysis/run-statistics.ts';
 import type { ShardDocument } from '../analysis/shard-document.ts';
 import type { Threshold } from '../analysis/slo.ts';
-import { stretchesSince } from '../analysis/stretch-set.ts';
-import { exitCodeOf } from '../analysis/verdict.ts';
+import { stallFigures } from '../analysis/verdict/run-context.ts';
+import { exitCodeOf } from '../analysis/verdict/verdict.ts';
 import { systemClock } from '../core/clock.ts';
 import type { CaptureSource, Logger } from '../core/ports.ts';
 import type { Run } from '../core/run.ts';
@@ -191,14 +191,13 @@ async function play(
     if (outcome.end.kind !== 'complete') statistics.addUnread(NOT_COUNTED);
     return {
       outcome,
-      figures: statistics.figures(outcome.health.stalls),
+      figures: statistics.figures(),
       throttled: throttle.throttled(),
       shard:
         shard === null || watch === null
           ? null
           : watch.document(shard, plan, {
               captureIdentity,
-              stalls: outcome.health.stalls,
               recordedStatuses: statistics.recordedStatuses(),
               recordedFailures: statistics.recordedFailures(),
             }),
@@ -261,7 +260,7 @@ function documentOf(
       // A thread that came to no request, of an empty plan or a run stopped first, works all of the instant it lives.
       busyShare: health.sent + health.refused === 0 ? 0 : health.senderBusyShareMax10s,
       throttled,
-      stalls: stretchesSince(health.stalls, warmup?.spanNs ?? 0),
+      stalls: stallFigures(health.stalls, warmup?.spanNs ?? 0),
       starved: health.starved,
       refusedForBytes: health.refusedForBytes,
     },

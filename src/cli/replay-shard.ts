@@ -6,7 +6,6 @@ import { FidelityStatistics } from '../analysis/fidelity.ts';
 import { type ShardDocument, wholePlanOf } from '../analysis/shard-document.ts';
 import type { RecordedFailures } from '../analysis/status-mix.ts';
 import { type ClockAnchor, systemClock } from '../core/clock.ts';
-import type { Stretch } from '../core/run.ts';
 import { countOf, formatInstantUs, formatMs } from '../core/units.ts';
 import { describeReplayOptions, type ReplayOptions } from '../replay/options.ts';
 import type { WholePlanListener } from '../replay/plan.ts';
@@ -81,7 +80,6 @@ export class ShardWatch {
     plan: ReplayPlan,
     played: {
       readonly captureIdentity: string;
-      readonly stalls: readonly Stretch[];
       readonly recordedStatuses: Readonly<Record<string, number>>;
       readonly recordedFailures: RecordedFailures;
     },
@@ -99,7 +97,6 @@ export class ShardWatch {
         kernel: kernelOf(),
       },
       pace: playedPace(plan.scaling, plan.window),
-      stalls: played.stalls,
       recordedStatuses: played.recordedStatuses,
       recordedFailures: played.recordedFailures,
       whole: wholePlanOf(this.#fidelity.figures()),

@@ -36,11 +36,13 @@ const ladder = z
 const reasons = z.array(
   z.object({
     code: z.string(),
+    severity: z
+      .enum(['fail', 'doubt', 'note'])
+      .describe('Whether it could change the answer: a note cannot.'),
     title: z.string(),
     text: z.string().describe('What was found in this run.'),
     means: z.string(),
-    advice: z.string().describe('What the run itself advised.'),
-    next: z.string().describe('What to do besides.'),
+    advice: z.string().describe('The one thing to do.'),
   }),
 );
 
@@ -104,7 +106,6 @@ export const reportSchema = z.object({
     scheduled: ladder,
     service: ladder,
     recorded: ladder.nullable(),
-    leftOut: count.nullable(),
   }),
   streams: z.object({
     ...{

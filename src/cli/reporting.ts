@@ -35,7 +35,7 @@ export function reportRun({ directory, capture }: ReportRequest): ReportDocument
   const reader = new RunReader(directory);
   try {
     const summary = reader.summary === null ? null : readRunSummary(directory, reader.summary);
-    const statistics = readRows(directory, reader, summary);
+    const statistics = readRows(directory, reader);
     const recording = readRecording(statistics, { directory, named: capture, summary, run: reader.run });
     return buildReport({ directory, run: reader.run, summary, statistics, recording });
   } finally {
@@ -43,9 +43,9 @@ export function reportRun({ directory, capture }: ReportRequest): ReportDocument
   }
 }
 
-function readRows(directory: string, reader: RunReader, summary: ReplayDocument | null): ReportStatistics {
+function readRows(directory: string, reader: RunReader): ReportStatistics {
   try {
-    const statistics = new ReportStatistics((reader.lastSecond() ?? -1) + 1, summary?.health.stretches ?? []);
+    const statistics = new ReportStatistics((reader.lastSecond() ?? -1) + 1);
     for (const second of reader.seconds()) statistics.addSecond(second);
     for (const send of reader.sends()) statistics.addSend(send);
     return statistics;

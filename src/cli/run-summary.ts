@@ -8,7 +8,10 @@ const count = z.int().min(0);
 const nullable = z.number().nullable();
 const counts = z.record(z.string(), z.number());
 const percentiles = z.looseObject({ p50: nullable, p95: nullable, p99: nullable, max: nullable });
-const reason = z.looseObject({ code: z.string(), text: z.string(), advice: z.string() });
+const reason = z.looseObject({
+  ...{ code: z.string(), title: z.string(), text: z.string(), means: z.string(), advice: z.string() },
+  severity: z.enum(['fail', 'doubt', 'note']),
+});
 
 export const arrivals = z.looseObject({
   count,
@@ -20,8 +23,6 @@ export const arrivals = z.looseObject({
   peakToMean1s: nullable,
   gapMs: z.looseObject({ p50: z.number(), p99: z.number() }).nullable(),
 });
-
-const stretch = z.looseObject({ fromOffsetNs: z.number(), toOffsetNs: z.number() });
 
 /** What a report and a comparison take from `summary.json`: the document of `replay --json`. All else of it may be there. */
 export const runSummarySchema = z.looseObject({
@@ -78,14 +79,12 @@ export const runSummarySchema = z.looseObject({
     starved: nullable,
     stalls: count,
     stalledMs: z.number(),
-    leftOut: count,
-    stretches: z.array(stretch).optional(),
+    longestStallMs: z.number(),
   }),
   warmup: z.looseObject({ playedS: z.number() }).nullable().default(null),
   calibration: z
     .looseObject({
       pairs: count,
-      leftOut: count.default(0),
       p50Ms: z.looseObject({
         recorded: nullable,
         observed: z.union([z.number(), z.literal('Infinity')]).nullable(),
@@ -101,7 +100,7 @@ export const runSummarySchema = z.looseObject({
     arrivalShare: z.number(),
     arrivalDifference: z.number(),
     lagNs: z.number(),
-    lagOfServiceShare: z.number(),
+    lagShare: z.number(),
     busyShare: z.number(),
   }),
   check: z

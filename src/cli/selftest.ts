@@ -2,8 +2,8 @@ import { type ChildProcess, fork } from 'node:child_process';
 import { once } from 'node:events';
 import { availableParallelism } from 'node:os';
 import { Command } from 'commander';
-import { JUDGEMENT_BOUNDS } from '../analysis/judgement-bounds.ts';
-import { type SelftestStep, selftestDoubts } from '../analysis/selftest-step.ts';
+import { MOST_STALL_MS, type SelftestStep, selftestDoubts } from '../analysis/selftest-step.ts';
+import { JUDGEMENT_BOUNDS } from '../analysis/verdict/run-context.ts';
 import { systemClock } from '../core/clock.ts';
 import { AppError, Problems } from '../core/errors.ts';
 import { LIMITS } from '../core/limits.ts';
@@ -152,7 +152,7 @@ function documentOf(
   options: SelftestOptions,
   { steps, highestHonestRate, lowestMissedRate, endedBy }: Tested,
 ): object {
-  const { lagNs, achievedShare, busyShare, stallNs } = JUDGEMENT_BOUNDS;
+  const { lagNs, achievedShare, busyShare } = JUDGEMENT_BOUNDS;
   return {
     schemaVersion: 1,
     kind: 'selftest',
@@ -162,7 +162,7 @@ function documentOf(
     bodyBytes: options.bodyBytes,
     senders: options.senders,
     secondsPerStep: options.secondsPerStep,
-    bounds: { lagP99Us: lagNs / 1e3, achievedShare, senderBusyShare: busyShare, stallMs: stallNs / 1e6 },
+    bounds: { lagP99Us: lagNs / 1e3, achievedShare, senderBusyShare: busyShare, stallMs: MOST_STALL_MS },
     steps: steps.map((step) => {
       const doubts = selftestDoubts(step);
       return { ...step, honest: doubts.length === 0, doubts };

@@ -19,7 +19,6 @@ const shardSummarySchema = z.looseObject({
     startAt: z.string().nullable(),
     clock: z.looseObject({ driftUs: z.number(), kernel: z.string().nullable() }),
     pace: z.number(),
-    stalls: z.array(z.looseObject({ fromOffsetNs: z.number(), toOffsetNs: z.number() })),
     recordedStatuses: z.record(z.string(), z.number()),
     // Older shards do not say.
     recordedFailures: z.object({ unanswered: count, broken: count }).default({ unanswered: 0, broken: 0 }),

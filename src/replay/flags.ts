@@ -153,7 +153,7 @@ const TRUST_OPTIONS = {
   }),
   lagBound: text(
     '--lag-bound <list>',
-    'lag p99 that is allowed: a time, a share of the median service latency, or both',
+    'lag p99 that is allowed: a time, a share of the least latency objective, or both',
   ),
 };
 

@@ -23,7 +23,7 @@ export interface CalibrationBounds {
 /** The lag that is allowed, where it was stated; null leaves the bound as it is. */
 export interface LagBound {
   readonly lagMs: number | null;
-  /** Of the median service latency. */
+  /** Of the least latency objective. */
   readonly ofServiceShare: number | null;
 }
 
@@ -102,7 +102,7 @@ function parseLagBound(text: string): LagBound {
   for (const part of partsOf(text)) {
     if (!/^\d/.test(part)) {
       throw new AppError('OPTION_INVALID', `--lag-bound: ${JSON.stringify(part)} is no bound`, {
-        hint: 'Give a time, a share of the median service latency, or both: 5ms, 10% or 5ms,10%.',
+        hint: 'Give a time, a share of the least latency objective, or both: 5ms, 10% or 5ms,10%.',
       });
     }
     const percent = /^(\d+(?:\.\d+)?)\s*%$/.exec(part)?.[1];

@@ -1,6 +1,6 @@
 import { describe, expect, test } from 'vitest';
 import { type Calibration, CalibrationStatistics } from '../../src/analysis/calibration.ts';
-import type { Send, Stretch } from '../../src/core/run.ts';
+import type { Send } from '../../src/core/run.ts';
 import { exchangeRow } from '../support/exchange-row.ts';
 import { failed, refused, send } from '../support/sends.ts';
 
@@ -10,12 +10,12 @@ const BOUNDS = { p50Factor: 2, statusShare: 0.02, sizeShare: 0.2 };
 function compare(
   sends: readonly Send[],
   recorded: Parameters<typeof exchangeRow>[0] = {},
-  { bounds = BOUNDS, interrupted = false, stalls = [] as Stretch[] } = {},
+  { bounds = BOUNDS, interrupted = false } = {},
 ): Calibration {
   const statistics = new CalibrationStatistics(bounds);
   for (const _ of sends) statistics.addPlanned(exchangeRow({ lastByteOffsetUs: 10_000, ...recorded }));
   statistics.addSends(sends);
-  return statistics.report({ interrupted, stalls });
+  return statistics.report(interrupted);
 }
 
 const answers = (count: number, facts: Partial<Send> = {}) =>
@@ -28,7 +28,6 @@ describe('CalibrationStatistics', () => {
   test('finds nothing where the target answers as was recorded', () => {
     expect(compare(answers(100))).toEqual({
       pairs: 100,
-      leftOut: 0,
       p50Ms: { recorded: 10, observed: 10 },
       responseBytes: { recorded: 20, observed: 20 },
       statuses: { recorded: { '200': 100 }, observed: { '200': 100 } },
@@ -117,21 +116,5 @@ describe('CalibrationStatistics', () => {
   test('makes nothing of a few answers', () => {
     expect(compare(answersAfter(19, 1))).toMatchObject({ representative: null, differences: [] });
     expect(compare(answersAfter(20, 1)).representative).toBe(false);
-  });
-
-  test('takes no standstill of ours for a slow target: what ended in one is left out', () => {
-    const slow = answersAfter(100, 3_000);
-    const stalls = [{ fromOffsetNs: 3_000e6, toOffsetNs: 10_900e6 }];
-    const told = compare(
-      [...slow, ...answersAfter(130, 1_000).slice(100)],
-      { lastByteOffsetUs: 1e6 },
-      { stalls },
-    );
-    // The last to be answered within 50 ms of its end is left out as well.
-    expect(told).toMatchObject({ pairs: 50, leftOut: 80, p50Ms: { recorded: 1_000 }, representative: true });
-    const still = [{ fromOffsetNs: 0, toOffsetNs: 30_000e6 }];
-    expect(compare(slow, { lastByteOffsetUs: 1e6 }, { stalls: still })).toMatchObject({
-      ...{ pairs: 0, leftOut: 100, representative: null, differences: [] },
-    });
   });
 });

@@ -2,13 +2,13 @@ import { describe, expect, test } from 'vitest';
 import { RunStatistics, totalsOf } from '../../src/analysis/run-statistics.ts';
 import { parseSlo } from '../../src/analysis/slo.ts';
 import { evaluateSlo, sampleCount } from '../../src/analysis/slo-evaluation.ts';
-import type { Send, Stretch } from '../../src/core/run.ts';
+import type { Send } from '../../src/core/run.ts';
 import { exchangeRow } from '../support/exchange-row.ts';
 import { failed, refused, send } from '../support/sends.ts';
 
 const MS = 1e6;
 
-function figuresOf(sends: readonly Send[], stalls: readonly Stretch[] = []) {
+function figuresOf(sends: readonly Send[]) {
   const statistics = new RunStatistics();
   for (const [index, each] of [...sends].sort((a, b) => a.index - b.index).entries()) {
     const row = exchangeRow({ arrivalUs: 1_000_000 + index * 100_000, requestBytes: each.requestBytes });
@@ -16,7 +16,7 @@ function figuresOf(sends: readonly Send[], stalls: readonly Stretch[] = []) {
     statistics.addPlanned(row, each.intendedOffsetNs);
   }
   statistics.addSends(sends);
-  return statistics.figures(stalls);
+  return statistics.figures();
 }
 
 function observed(text: string, sends: readonly Send[], interrupted = false) {
@@ -60,46 +60,20 @@ describe('RunStatistics', () => {
   test('latency covers completed requests only', () => {
     const figures = figuresOf([send({ index: 0 }), failed(1), refused(2), send({ index: 3, status: 500 })]);
     expect(figures.latency.scheduled.count).toBe(1);
-    expect(figures.latency.failed).toBe(2);
     expect(figures.latency.lag.count).toBe(3);
   });
 
-  test('leaves out of the percentiles what was due in a stall and left late, and nothing else', () => {
-    const stall = { fromOffsetNs: 100 * MS, toOffsetNs: 500 * MS };
+  test('lag and latency are of everything that was sent, however late', () => {
     const sends = [
       send({ index: 0, intendedOffsetNs: 0 }),
       send({ index: 1, intendedOffsetNs: 100 * MS, actualOffsetNs: 500 * MS }),
       failed(2, { intendedOffsetNs: 200 * MS, actualOffsetNs: 500 * MS }),
-      send({ index: 3, intendedOffsetNs: 499 * MS, actualOffsetNs: 499.5 * MS }),
-      send({ index: 4, intendedOffsetNs: 500 * MS, actualOffsetNs: 502 * MS }),
     ];
-    const { latency, outcomes } = figuresOf(sends, [stall]);
-    expect(latency.leftOut).toBe(2);
-    expect(latency.service.count).toBe(3);
-    expect(latency.failed).toBe(0);
-    expect(latency.lag.max).toBe(2 * MS);
-    expect(latency.lagMaxNs).toBe(400 * MS);
-    expect(outcomes).toMatchObject({ completed: 4, failed: 1 });
-    expect(figuresOf(sends).latency).toMatchObject({ leftOut: 0, failed: 1 });
-  });
-
-  test('leaves out of the percentiles what was answered in a stall, when nobody looked at the clock', () => {
-    const stall = { fromOffsetNs: 1_000 * MS, toOffsetNs: 1_500 * MS };
-    const slow = (index: number, leftMs: number, endedMs: number) =>
-      send({ index, intendedOffsetNs: leftMs * MS, lastByteOffsetNs: endedMs * MS });
-    const sends = [
-      slow(0, 500, 999),
-      slow(1, 600, 1_500 - 1),
-      // The loop that wakes stamps what piled up a little after it has noticed how long it slept.
-      slow(2, 700, 1_505),
-      slow(3, 800, 2_300),
-      send({ index: 4, intendedOffsetNs: 1_510 * MS }),
-    ];
-    const { latency, outcomes } = figuresOf(sends, [stall]);
-    expect(latency.leftOut).toBe(2);
-    expect(latency.service.count).toBe(3);
-    expect(latency.service.max).toBe(1_500 * MS);
-    expect(outcomes.completed).toBe(5);
+    const { latency, outcomes } = figuresOf(sends);
+    expect(latency.lag.count).toBe(3);
+    expect(latency.lag.max).toBe(400 * MS);
+    expect(latency.scheduled.max).toBe(410 * MS);
+    expect(outcomes).toMatchObject({ completed: 2, failed: 1 });
   });
 
   test('takes sends in any order and knows the order they left in', () => {
@@ -117,7 +91,7 @@ describe('RunStatistics', () => {
     const statistics = new RunStatistics();
     for (let index = 0; index < 4; index++) statistics.addPlanned(exchangeRow(), index * MS);
     statistics.addSends([send({ index: 0 }), send({ index: 2 }), send({ index: 3 })]);
-    expect(statistics.figures([]).fidelity.sent.count).toBe(3);
+    expect(statistics.figures().fidelity.sent.count).toBe(3);
   });
 
   test('does not take bursts at the edges of windows for others than planned because they left microseconds late', () => {
@@ -149,7 +123,7 @@ describe('RunStatistics', () => {
       statistics.addPlanned(exchangeRow({ status }), index * MS);
     }
     statistics.addSends([200, 200, 401, 401, 500].map((status, index) => send({ index, status })));
-    const { statusMix } = statistics.figures([]);
+    const { statusMix } = statistics.figures();
     expect(statusMix).toMatchObject({ recordedAnswers: 4, sentAnswers: 4, recordedTurnedAway: 0.25 });
     expect(statusMix.sentTurnedAway).toBe(0.5);
     expect(statusMix.recordedRejected).toBe(0.4);
@@ -179,8 +153,8 @@ describe('RunStatistics', () => {
       ...judged.slice(1),
       late,
     ]);
-    const { warmup, ...figures } = warm.figures([]);
-    const { warmup: none, ...expected } = cold.figures([]);
+    const { warmup, ...figures } = warm.figures();
+    const { warmup: none, ...expected } = cold.figures();
     expect(warmup).toEqual({
       planned: 3,
       sent: 2,
@@ -213,13 +187,13 @@ describe('RunStatistics', () => {
       refused(6),
     ];
     statistics.addSends(sends);
-    const { errorExamples } = statistics.figures([]);
+    const { errorExamples } = statistics.figures();
     const id = (index: number) => ({ index, segment: sends[0]?.segment, exchangeId: index + 1 });
     expect(errorExamples).toEqual({ reset: [id(0), id(1), id(2)], status_503: [id(4)] });
   });
 
   test('an empty run has figures, all of them empty', () => {
-    const figures = new RunStatistics().figures([]);
+    const figures = new RunStatistics().figures();
     expect(figures).toMatchObject({ planned: 0, recorded: 0, makespanNs: null, endOffsetNs: 0 });
     expect(figures.latency.scheduled.count).toBe(0);
     expect(figures.fidelity.plannedToSent).toEqual({ ksGaps: null, mixDistance: null });
@@ -232,7 +206,7 @@ describe('RunStatistics', () => {
     statistics.addPlanned(exchangeRow({ requestHash: hash }), 0);
     statistics.addPlanned(exchangeRow({ requestHash: hash }), 1);
     statistics.addPlanned(exchangeRow({ requestHash: null, requestStored: false }), 2);
-    expect(statistics.figures([]).fidelity.duplicates).toEqual({ count: 2, ratio: 0.5, exact: true });
+    expect(statistics.figures().fidelity.duplicates).toEqual({ count: 2, ratio: 0.5, exact: true });
   });
 });
 

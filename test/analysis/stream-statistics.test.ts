@@ -2,8 +2,7 @@ import { describe, expect, it } from 'vitest';
 import { RunStatistics } from '../../src/analysis/run-statistics.ts';
 import { parseSlo } from '../../src/analysis/slo.ts';
 import { evaluateSlo, sampleCount } from '../../src/analysis/slo-evaluation.ts';
-import type { StreamStatistics } from '../../src/analysis/stream-statistics.ts';
-import { judge } from '../../src/analysis/verdict.ts';
+import { judge } from '../../src/analysis/verdict/verdict.ts';
 import { GapCounts } from '../../src/core/gap-counts.ts';
 import type { Send } from '../../src/core/run.ts';
 import { contextOf } from '../support/run-contexts.ts';
@@ -38,10 +37,10 @@ function stream(index: number, facts: Partial<Send> = {}, tokens = 11, firstMs =
   });
 }
 
-function figuresOf(sends: readonly Send[], stalls: Parameters<StreamStatistics['finish']>[0] = []) {
+function figuresOf(sends: readonly Send[]) {
   const statistics = new RunStatistics();
   statistics.addSends(sends);
-  return statistics.figures(stalls);
+  return statistics.figures();
 }
 
 describe('the figures of streams', () => {
@@ -54,17 +53,15 @@ describe('the figures of streams', () => {
     expect(streams.tokens).toEqual({ answers: 2, prompt: 10, output: 42, finishReasons: { stop: 2 } });
   });
 
-  it('leave out a stream in which we stood still, and one that was cancelled', () => {
-    const stalls = [{ fromOffsetNs: 1_150 * MS, toOffsetNs: 1_250 * MS }];
-    const { streams, outcomes, latency } = figuresOf(
-      [stream(0), stream(1), stream(2, { cancelled: true, status: null })],
-      stalls,
-    );
-    expect(streams).toMatchObject({ completed: 2, failed: 0, leftOut: 1 });
+  it('leave out a stream that was cancelled', () => {
+    const { streams, outcomes, latency } = figuresOf([
+      stream(0),
+      stream(2, { cancelled: true, status: null }),
+    ]);
+    expect(streams).toMatchObject({ completed: 1, failed: 0 });
     expect(streams.ttft.count).toBe(1);
-    expect(outcomes).toMatchObject({ sent: 3, completed: 2, failed: 0, cancelled: 1 });
-    expect(latency.failed).toBe(0);
-    expect(latency.service.count).toBe(2);
+    expect(outcomes).toMatchObject({ sent: 2, completed: 1, failed: 0, cancelled: 1 });
+    expect(latency.service.count).toBe(1);
   });
 
   it('have no times between tokens where every stream had one token, which is said of an objective for them', () => {
@@ -118,7 +115,7 @@ describe('objectives for streams', () => {
     expect(judged(good, 'ttft: p(95)<1000')).toMatchObject({
       observed: 100,
       ok: true,
-      brokenByService: false,
+      brokenBy: null,
     });
     expect(judged(good, 'tpot: max<10')).toMatchObject({ observed: 10, ok: false });
     expect(judged(good, 'itl: p(95)<80')?.observed).toBeCloseTo(20, 0);
@@ -144,7 +141,7 @@ describe('objectives for streams', () => {
     expect(judged([...good, ...runs], 'ttft: p(96)<1000')).toMatchObject({
       observed: Number.POSITIVE_INFINITY,
       ok: false,
-      brokenByService: true,
+      brokenBy: 'target',
     });
     expect(judged(runs, 'ttft: p(50)<1000')?.ok).toBe(false);
     // It has no gap that could be slow, and is not taken for one that broke.
@@ -157,10 +154,9 @@ describe('objectives for streams', () => {
     expect(streams).toMatchObject({ completed: 96, withoutContent: 0, unread: 1, turnedAway: 1 });
     expect(judged([...good, ...others], 'ttft: max<1000')).toMatchObject({
       ok: false,
-      brokenByService: false,
-      brokenByStreams: false,
+      brokenBy: 'streams',
     });
-    expect(judged([...good, ...others], 'ttft: max<50')).toMatchObject({ ok: false, brokenByStreams: true });
+    expect(judged([...good, ...others], 'ttft: max<50')).toMatchObject({ ok: false, brokenBy: 'target' });
   });
 
   it('are no matter of failed requests that are no streams, nor of those our own stop ended', () => {

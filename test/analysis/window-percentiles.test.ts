@@ -66,24 +66,6 @@ describe('WindowPercentiles', () => {
     expect(forward.interval(99)).not.toBeNull();
   });
 
-  test('merges those of shards, whichever lasted longer, as if one had taken every value', () => {
-    const valueAt = (second: number, at: number) => (second + 1) * MS + at;
-    for (const [longer, shorter] of [
-      [500, 7],
-      [15, 15],
-    ] as const) {
-      const one = filled(longer, 700, valueAt);
-      for (let second = 0; second < shorter; second++) {
-        for (let at = 0; at < 700; at++) one.record(second * S + (at / 700) * S, valueAt(second, at));
-      }
-      const [long, short] = [filled(longer, 700, valueAt), filled(shorter, 700, valueAt)];
-      const [up, down] = [new WindowPercentiles(), new WindowPercentiles()];
-      for (const each of [short, long]) up.merge(each);
-      for (const each of [long, short]) down.merge(each);
-      expect([up.intervals(), down.intervals()]).toEqual([one.intervals(), one.intervals()]);
-    }
-  });
-
   test('counts windows from the begin of the judged part', () => {
     const moved = filled(10, 700, (second, at) => (second + 1) * MS + at, 77 * S).intervals();
     expect(moved).toEqual(filled(10, 700, (second, at) => (second + 1) * MS + at).intervals());

@@ -90,7 +90,7 @@ describe('shards read as one run', () => {
           statistics.addPlanned(recordedOf(each), each.intendedOffsetNs);
         }
         statistics.addSends(whole);
-        const one = statistics.figures([]);
+        const one = statistics.figures();
         const directories = stripesOf(all).map((sends, index) => shardRun([index, 3], sends, whole));
         const { figures, rows } = merged(directories.toReversed());
         expect(rows).toEqual(whole);
@@ -125,23 +125,6 @@ describe('shards read as one run', () => {
     plan.filter(({ index }) => index % 3 === shard).map((each, index) => ({ ...each, index }));
   const shard = (index: number, facts: Parameters<typeof shardRun>[3] = {}) =>
     shardRun([index, 3], stripe(index), plan, facts);
-
-  it('leave out for a stall what that shard sent late, and nothing of the others', () => {
-    const late = (each: Send): Send => ({
-      ...each,
-      actualOffsetNs: each.intendedOffsetNs + 5 * MS,
-      startOffsetNs: each.intendedOffsetNs + 6 * MS,
-      lastByteOffsetNs: each.intendedOffsetNs + 20 * MS,
-    });
-    const stalls = [{ fromOffsetNs: 0, toOffsetNs: 10_000 * MS }];
-    const { figures } = merged([
-      shardRun([0, 3], stripe(0).map(late), plan, { shard: { stalls } }),
-      shardRun([1, 3], stripe(1).map(late), plan),
-      shard(2),
-    ]);
-    expect(figures.latency.leftOut).toBe(4);
-    expect(figures.latency.lag.count).toBe(8);
-  });
 
   it('say of a shard that did not compare, beside one that did, that its answers were not', () => {
     const check = {
@@ -188,7 +171,7 @@ describe('shards read as one run', () => {
         }),
       );
     const { figures } = mergedOf({ waitsFor: 'connections' });
-    const { fidelity, latency } = statistics.figures([]);
+    const { fidelity, latency } = statistics.figures();
     expect(figures.fidelity).toEqual(fidelity);
     // Shards of before do not say that they waited.
     expect(mergedOf({}).figures.fidelity).toEqual(fidelity);

@@ -175,24 +175,6 @@ describe('a merge of shards that were stopped', () => {
     const { document } = await merge(older);
     expect(document).toMatchObject({ planned: 4, planCounted: false, unread: { recorded: 0, planned: 0 } });
   });
-
-  it('holds against the target what a whole shard left open, though another shard was stopped', async () => {
-    const sends = Array.from({ length: 80 }, (_, index) =>
-      send({ index, ...(index % 8 === 1 ? { error: 'stopped', status: null } : {}) }),
-    );
-    const errors = async (facts: readonly ShardFacts[]) =>
-      (await merge(shards(sends, facts), ['--slo', 'errors: count<5'])).document?.slo[0];
-    expect(await errors([{ interrupted: 'SIGINT' }, {}])).toMatchObject({ observed: 10, ok: false });
-    expect(await errors([{}, { interrupted: 'SIGINT' }])).toMatchObject({ observed: 0, ok: true });
-    // A follow-up whose turn never came counts as well.
-    const waiting = sends.map((each) =>
-      each.error === null ? each : send({ ...each, actualOffsetNs: null, lastByteOffsetNs: null }),
-    );
-    const slowest = async (facts: readonly ShardFacts[]) =>
-      (await merge(shards(waiting, facts), ['--slo', 'latency: max<1000'])).document?.slo[0];
-    expect(await slowest([{ interrupted: 'SIGINT' }, {}])).toMatchObject({ observed: 'Infinity' });
-    expect(await slowest([{}, { interrupted: 'SIGINT' }])).toMatchObject({ ok: true });
-  });
 });
 
 describe('a merge of shards of which each was asked for something else', () => {

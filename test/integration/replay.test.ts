@@ -10,7 +10,7 @@ import { documentOf, replay, requestsOf, serverOf } from '../support/replaying.t
 import { temporaryDirectory } from '../support/temp-dir.ts';
 
 /** What may be wrong with a run on a machine that is busy with other things. */
-const OUR_SIDE = ['lag_over_bound', 'sender_busy', 'stalled', 'arrivals_off_plan', 'cpu_throttled'];
+const OUR_SIDE = ['lag_over_bound', 'arrivals_off_plan'];
 
 /** Whether a process has a signal before it that it did not take yet: a second one of the kind would be none. */
 function isPending(pid: number | undefined, signal: NodeJS.Signals): boolean {
@@ -143,10 +143,10 @@ describe('the exit status', () => {
     }
   });
 
-  it('is 4 when our own process stood still, however slow or late the target looks for it', async () => {
+  it('is 4 when our own process stood still, so that the load was not as planned', async () => {
     const server = await serverOf((_, response) => setTimeout(() => response.end('{}'), 300));
     const out = join(temporaryDirectory(), 'run');
-    const slo = ['--timeout', '2s', '--slo', 'service: p(90)<2000; errors: rate<0.001'];
+    const slo = ['--timeout', '2s', '--slo', 'service: p(50)<2000; errors: rate<0.001'];
     const process = startReprise([
       'replay',
       captureOf(requestsOf(400, 5_000)),
@@ -159,7 +159,7 @@ describe('the exit status', () => {
     const result = await process.finished;
     const document = documentOf(result);
     expect(document).toMatchObject({ verdict: 'INCONCLUSIVE', sent: 400, failed: 0, unreached: 0 });
-    expect(document.reasons.map(({ code }) => code)).toContain('stalled');
+    expect(document.reasons.map(({ code }) => code)).toContain('arrivals_off_plan');
     expect(document.health.longestStallMs).toBeGreaterThan(2_000);
     expect(result.status).toBe(4);
   });

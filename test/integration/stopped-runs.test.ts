@@ -101,6 +101,6 @@ test('a run that is stopped while it calibrates gives no reason that is of its o
   const document = summaryOf(out);
   expect(document).toMatchObject({ sent: 0, interrupted: 'SIGINT', warmup: { sent: 0 } });
   expect(document.health.busyShare).toBe(0);
-  expect(document.reasons.map(({ code }) => code)).not.toContain('sender_busy');
+  expect(document.notes.map(({ code }) => code)).not.toContain('sender_busy');
   expect(JSON.stringify(document.notes)).not.toContain('recorded statuses');
 });

@@ -1,7 +1,7 @@
 import { join } from 'node:path';
-import type { JudgementBounds } from '../../src/analysis/judgement-bounds.ts';
 import { summariseReplay } from '../../src/analysis/replay-summary.ts';
 import { totalsOf } from '../../src/analysis/run-statistics.ts';
+import type { JudgementBounds } from '../../src/analysis/verdict/run-context.ts';
 import type { Run, Send } from '../../src/core/run.ts';
 import { SqliteRunStore } from '../../src/storage/run-store.ts';
 import { queuePair } from './queue-simulator.ts';

@@ -36,7 +36,7 @@ export function summaryOf(
 
 function inputOf(sends: readonly Send[], input: RunFacts): Omit<ReplaySummaryInput, 'run' | 'thresholds'> {
   return {
-    figures: figuresOf(sends, input),
+    figures: figuresOf(sends),
     multiplier: 1.5,
     scaling: 'compress',
     skipped: { incomplete_request: 0, truncated_request: 3, no_payload: 0 },
@@ -48,7 +48,7 @@ function inputOf(sends: readonly Send[], input: RunFacts): Omit<ReplaySummaryInp
   };
 }
 
-function figuresOf(sends: readonly Send[], { health }: RunFacts) {
+function figuresOf(sends: readonly Send[]) {
   const statistics = new RunStatistics();
   for (const each of sends.filter(({ warmup }) => !warmup)) {
     const row = exchangeRow({ arrivalUs: 1.7e15 + Math.round(each.intendedOffsetNs / 1e3), status: 200 });
@@ -56,7 +56,7 @@ function figuresOf(sends: readonly Send[], { health }: RunFacts) {
     statistics.addPlanned(row, each.intendedOffsetNs);
   }
   statistics.addSends(sends);
-  return statistics.figures(health?.stalls ?? []);
+  return statistics.figures();
 }
 
 /** The report of these sends, held against these answers of the recording; null for a capture that is not there. */
@@ -66,7 +66,7 @@ export function reportOf(
   recorded: readonly RecordedAnswer[] | null = null,
 ): ReportDocument {
   const summary = summaryOf(sends, facts);
-  const statistics = statisticsOf(sends, facts.health?.stalls ?? []);
+  const statistics = statisticsOf(sends);
   for (const answer of recorded ?? []) statistics.addRecorded(answer);
   const recording =
     recorded === null
@@ -76,12 +76,9 @@ export function reportOf(
 }
 
 /** The rows of a run, with seconds as its store counts them where none overlap another. */
-export function statisticsOf(
-  sends: readonly Send[],
-  stalls: readonly { fromOffsetNs: number; toOffsetNs: number }[] = [],
-) {
+export function statisticsOf(sends: readonly Send[]) {
   const ends = sends.map((each) => (each.lastByteOffsetNs ?? each.intendedOffsetNs) / 1e9);
-  const statistics = new ReportStatistics(Math.floor(Math.max(-1, ...ends)) + 1, stalls);
+  const statistics = new ReportStatistics(Math.floor(Math.max(-1, ...ends)) + 1);
   for (const each of sends) statistics.addSend(each);
   return statistics;
 }
@@ -92,7 +89,7 @@ export function storedRun(sends: readonly Send[], facts: RunFacts | null = {}): 
   const store = new SqliteRunStore(directory);
   store.append(sends);
   if (facts === null) store.close();
-  else store.seal(run(facts.run), totalsOf(figuresOf(sends, facts)), summaryOf(sends, facts));
+  else store.seal(run(facts.run), totalsOf(figuresOf(sends)), summaryOf(sends, facts));
   return directory;
 }
 
@@ -189,7 +186,7 @@ export function storeLongRun(rows: number): LongRun {
     store.append(batch);
     batch = [];
   }
-  const figures = statistics.figures([]);
+  const figures = statistics.figures();
   const summary = summariseReplay({
     ...inputOf([], {}),
     figures,

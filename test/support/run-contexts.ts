@@ -1,12 +1,17 @@
-import type { RunContext } from '../../src/analysis/run-context.ts';
 import { RunStatistics } from '../../src/analysis/run-statistics.ts';
+import type { RunContext, SenderHealth } from '../../src/analysis/verdict/run-context.ts';
 import type { Send } from '../../src/core/run.ts';
 import { exchangeRow } from './exchange-row.ts';
 import { send } from './sends.ts';
 
 const MS = 1e6;
 /** A sender with nothing against it. */
-export const HEALTHY = { busyShare: 0.2, throttled: false, stalls: [], starved: 0 };
+export const HEALTHY: SenderHealth = {
+  busyShare: 0.2,
+  throttled: false,
+  stalls: { count: 0, totalNs: 0, longestNs: 0 },
+  starved: 0,
+};
 const COVERED = { share: 1, unexplained: 0 };
 
 /** A run of these sends, each planned and with an end, and nothing else against it. */
@@ -15,7 +20,7 @@ export function contextOf(sends: readonly Send[], facts: Partial<RunContext> = {
   for (const each of sends) statistics.addPlanned(exchangeRow(), each.intendedOffsetNs);
   statistics.addSends(sends);
   return {
-    figures: statistics.figures(facts.health?.stalls ?? []),
+    figures: statistics.figures(),
     health: HEALTHY,
     coverage: COVERED,
     multiplier: 1,
@@ -30,6 +35,6 @@ export function contextOf(sends: readonly Send[], facts: Partial<RunContext> = {
 /** On time, answered after 10 ms, a tenth of a second apart. */
 export const good = (count: number): Send[] => Array.from({ length: count }, (_, index) => send({ index }));
 
-/** Sent 5 ms late each: over the bound of 2 ms, and scheduled latency 15 ms where service is 10 ms. */
+/** Sent 5 ms late each: scheduled latency is 15 ms where service latency is 10 ms. */
 export const late = (count: number): Send[] =>
   good(count).map(({ index }) => send({ index, actualOffsetNs: index * 100 * MS + 5 * MS }));

@@ -7,6 +7,7 @@ import { type ShardDocument, wholePlanOf } from '../../src/analysis/shard-docume
 import type { Run, Send } from '../../src/core/run.ts';
 import { SqliteRunStore } from '../../src/storage/run-store.ts';
 import { exchangeRow } from './exchange-row.ts';
+import { HEALTHY } from './run-contexts.ts';
 import { run } from './sends.ts';
 import { temporaryDirectory } from './temp-dir.ts';
 
@@ -73,13 +74,12 @@ export function shardRun(
     startAt: null,
     clock: { driftUs: 3 - index, kernel: `kernel-${index}` },
     pace: 1.5,
-    stalls: [],
     recordedStatuses: statistics.recordedStatuses(),
     recordedFailures: statistics.recordedFailures(),
     whole: wholePlanOf(all.figures()),
     ...facts.shard,
   };
-  const figures = statistics.figures(shard.stalls);
+  const figures = statistics.figures();
   const document = {
     ...summariseReplay({
       run: own,
@@ -94,7 +94,7 @@ export function shardRun(
       filtered: 7,
       unreplayable: 1,
       coverage: { share: 1, unexplained: 0 },
-      health: { busyShare: 0.1 * (index + 1), throttled: false, stalls: shard.stalls, starved: 1 },
+      health: { ...HEALTHY, busyShare: 0.1 * (index + 1), starved: 1 },
       interrupted: facts.interrupted ?? null,
       played: { recorded: whole.length, planned: whole.length },
     }),

@@ -1,5 +1,5 @@
 import type { ReplayDocument } from '../replay-document.ts';
-import { isStoppedByFailures } from '../run-context.ts';
+import { isStoppedByFailures } from '../verdict/run-context.ts';
 import type { ComparisonReason } from './compare-pairs.ts';
 
 /** Something that both sides must have in common, and have not. */
@@ -31,10 +31,6 @@ const OUR_CAUSES: ReadonlySet<string> = new Set([
   'interrupted',
   'nothing_planned',
   'achieved_below',
-  'lag_over_bound',
-  'sender_busy',
-  'cpu_throttled',
-  'stalled',
   'arrivals_off_plan',
   'in_flight_cap',
   'shards_missing',
@@ -88,7 +84,7 @@ export function runDoubts(
   const isOurs = (code: string) =>
     OUR_CAUSES.has(code) && !(isStoppedByFailures(interrupted) && CAUSED_BY_FAILURES.has(code));
   return [...reasons, ...notes]
-    .filter(({ code }) => isOurs(code))
+    .filter(({ code, severity }) => severity === 'doubt' && isOurs(code))
     .map(({ code, text, advice }) => ({
       code: `run_${side.toLowerCase()}_${code}`,
       text: `${side} is no valid run: ${text}`,

@@ -1,5 +1,5 @@
 import { formatMs, formatMultiplier } from '../../core/units.ts';
-import { type AdvisedReason, withoutRepeats } from '../report/advice.ts';
+import { type ReportedReason, withoutRepeats } from '../report/advice.ts';
 import { stepText } from '../report/latency-tables.ts';
 import type { ReportDocument } from '../report/report-document.ts';
 import { type ReportSection, sectionsOf } from '../report/report-sections.ts';
@@ -45,17 +45,16 @@ function headerOf(document: ReportDocument): string {
   return `<header><h1>Load test report</h1><p class="verdict ${colour}"><span class="badge ${colour}">${escaped(verdict ?? 'no verdict')}</span> ${escaped(headline)}</p>${lines.join('')}</header>`;
 }
 
-function reasonList(reasons: readonly AdvisedReason[]): string {
+function reasonList(reasons: readonly ReportedReason[]): string {
   if (reasons.length === 0) return '';
   return `<ul class="findings reasons">${withoutRepeats(reasons).map(reasonItem).join('')}</ul>`;
 }
 
-function reasonItem({ code, text, title, means, advice, next }: AdvisedReason): string {
-  const todo = [advice, next].filter((sentence) => sentence !== '').join(' ');
+function reasonItem({ code, text, title, means, advice }: ReportedReason): string {
   const parts = [
     `<strong>${escaped(title)}</strong> <code>${escaped(code)}</code><br>${escaped(text)}`,
     means === '' ? '' : `<br><span class="soft">${escaped(means)}</span>`,
-    todo === '' ? '' : `<br><b>To do:</b> ${escaped(todo)}`,
+    advice === '' ? '' : `<br><b>To do:</b> ${escaped(advice)}`,
   ];
   return `<li>${parts.join('')}</li>`;
 }

@@ -3,7 +3,7 @@ import type { Run } from '../../core/run.ts';
 import { formatInstantUs } from '../../core/units.ts';
 import type { ReplayDocument } from '../replay-document.ts';
 import { rowDifferences } from '../row-agreement.ts';
-import { type AdvisedReason, advised, reportReason } from './advice.ts';
+import { type Reason, reason } from '../verdict/reasons.ts';
 import { headlineOf } from './headline.ts';
 import { errorMeaning, skippedMeaning } from './meanings.ts';
 import { ladderOf } from './percentile-ladder.ts';
@@ -49,13 +49,13 @@ export function buildReport({ directory, run, summary, statistics, recording }: 
     verdict,
     valid,
     headline: headlineOf({ verdict, valid, summary, differs: own.length > 0 }),
-    reasons: [...own, ...(summary?.reasons ?? []).map(advised)],
-    notes: (summary?.notes ?? []).map(advised),
+    reasons: [...own, ...(summary?.reasons ?? [])],
+    notes: summary?.notes ?? [],
     slo: summary?.slo ?? [],
     counts,
     overTime: statistics.time.columns(),
     latencyMap: statistics.map.map(),
-    latencyMs: latencyOf(rows, recorded, summary),
+    latencyMs: latencyOf(rows, recorded),
     streams: streamsOf(rows, recorded),
     routes: statistics.routes.figures(),
     models: statistics.models.figures(),
@@ -68,16 +68,12 @@ export function buildReport({ directory, run, summary, statistics, recording }: 
   };
 }
 
-function ownReasons(
-  { outcomes }: RowFigures,
-  run: Run | null,
-  summary: ReplayDocument | null,
-): AdvisedReason[] {
+function ownReasons({ outcomes }: RowFigures, run: Run | null, summary: ReplayDocument | null): Reason[] {
   if (summary === null) {
-    return [reportReason('not_sealed', `its rows say that ${outcomes.sent} requests were sent`)];
+    return [reason('not_sealed', { sent: outcomes.sent })];
   }
-  const differing = rowDifferences(run?.id ?? null, outcomes, summary);
-  return differing.length === 0 ? [] : [reportReason('rows_differ', differing.join('; '))];
+  const differences = rowDifferences(run?.id ?? null, outcomes, summary);
+  return differences.length === 0 ? [] : [reason('rows_differ', { differences })];
 }
 
 function runOf(
@@ -116,17 +112,11 @@ function countsOf({ outcomes }: RowFigures, summary: ReplayDocument | null): Rep
   };
 }
 
-function latencyOf(
-  rows: RowFigures,
-  recorded: RecordedFigures,
-  summary: ReplayDocument | null,
-): ReportedLatency {
-  const saysWhen = summary?.health.stretches !== undefined || summary?.health.stalls === 0;
+function latencyOf(rows: RowFigures, recorded: RecordedFigures): ReportedLatency {
   return {
     scheduled: ladderOf(rows.scheduled),
     service: ladderOf(rows.service),
     recorded: ladderOrNull(recorded.latency),
-    leftOut: saysWhen ? rows.leftOut : null,
   };
 }
 

@@ -1,5 +1,4 @@
 import { type ArrivalFigures, IDC_WINDOWS } from '../arrival-statistics.ts';
-import { leftOutText } from '../calibration.ts';
 import type { ReplayDocument } from '../replay-document.ts';
 import { columnsOf, type ReportTable } from './report-table.ts';
 import { msText, NONE, numberText, shareText } from './value-text.ts';
@@ -102,7 +101,7 @@ export function healthTable({
     title: 'The generator',
     unit: 'as named in each row',
     source: 'the sending process itself',
-    lookFor: `lag p99 over ${msText(bounds.lagNs / 1e6)} (or ${shareText(bounds.lagOfServiceShare)} of the median service latency), a thread busy over ${shareText(bounds.busyShare)}, any stall: then the limit was ours`,
+    lookFor: `lag p99 over ${msText(bounds.lagNs / 1e6)} (or ${shareText(bounds.lagShare)} of the least latency objective), a thread busy over ${shareText(bounds.busyShare)}, any stall: then scheduled latency holds time of ours`,
     columns: columnsOf(['measure'], ['value']),
     rows: [
       ['schedule lag p50', us(lagUs.p50)],
@@ -130,7 +129,6 @@ export function healthTable({
       ['held back by a CPU quota', known(health.throttled)],
       ['due before they reached a sender', numberText(health.starved)],
       ['stalls', `${numberText(health.stalls)}, ${msText(health.stalledMs)} in all`],
-      ['left out of percentiles for them', numberText(health.leftOut)],
     ],
   };
 }
@@ -138,12 +136,12 @@ export function healthTable({
 /** What the target answered at recorded speed. */
 export function calibrationTable({ calibration }: ReplayDocument): ReportTable | null {
   if (calibration == null) return null;
-  const { p50Ms, responseBytes, statusDistance, bounds, pairs, leftOut, representative } = calibration;
+  const { p50Ms, responseBytes, statusDistance, bounds, pairs, representative } = calibration;
   const state = representative === null ? 'not known' : representative ? 'as recorded' : 'NOT as recorded';
   return {
     title: `Calibration at 1x: ${state}`,
     unit: 'as named in each row',
-    source: `${numberText(pairs)} requests that were answered while recording, sent again at recorded speed${leftOutText(leftOut)}`,
+    source: `${numberText(pairs)} requests that were answered while recording, sent again at recorded speed`,
     lookFor:
       'a target that is faster than production before any load: a cache, a smaller model, an error page',
     columns: columnsOf(['measure'], ['recorded', 'observed', 'allowed']),

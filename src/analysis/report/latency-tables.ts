@@ -42,7 +42,7 @@ export function latencyTable(document: ReportDocument): ReportTable | null {
   return {
     title: 'Latency from p50 to p99.99',
     unit: 'ms, s or min',
-    source: `${numberText(scheduled.count)} completed requests (${numberText(counts.failed)} failed have none)${leftOutText(document)}; ${recorded === null ? `as recorded: ${recording.unavailable ?? 'not known'}` : `as recorded: ${numberText(recorded.count)} of the same requests, completed then`}`,
+    source: `${numberText(scheduled.count)} completed requests (${numberText(counts.failed)} failed have none); ${recorded === null ? `as recorded: ${recording.unavailable ?? 'not known'}` : `as recorded: ${numberText(recorded.count)} of the same requests, completed then`}`,
     lookFor: `scheduled far over service: requests waited on our side before they left. Values marked ${TOO_FEW} rest on fewer samples than the percentile needs`,
     columns: columnsOf(['percentile'], ['scheduled', 'service', 'as recorded', 'samples needed']),
     rows: [
@@ -57,17 +57,6 @@ export function latencyTable(document: ReportDocument): ReportTable | null {
       ['max', msText(scheduled.maxMs), msText(service.maxMs), msText(recorded?.maxMs), NONE],
     ],
   };
-}
-
-function leftOutText({ latencyMs: { leftOut }, summary }: ReportDocument): string {
-  if (leftOut === null || summary === null)
-    return '; the run does not say when its generator stood still, so nothing is left out for that';
-  const own = summary.health.leftOut;
-  if (leftOut === 0 && own === 0) return '';
-  // Each shard was judged by its own stalls; its rows no longer say whose they are.
-  const other =
-    own === leftOut ? '' : `; the run itself, each shard by its own stalls, left out ${numberText(own)}`;
-  return `; ${numberText(leftOut)} left out because the generator stood still${other}`;
 }
 
 export function streamTable({ streams }: ReportDocument): ReportTable | null {

@@ -1,7 +1,7 @@
 import type { ErrorExamples } from '../error-examples.ts';
 import type { ReplayDocument, SloLine, TokensDocument } from '../replay-document.ts';
-import type { Verdict } from '../verdict.ts';
-import type { AdvisedReason } from './advice.ts';
+import type { Verdict } from '../verdict/verdict.ts';
+import type { ReportedReason } from './advice.ts';
 import type { LatencyMap } from './latency-map.ts';
 import type { PercentileLadder } from './percentile-ladder.ts';
 import type { ReportGroups } from './report-groups.ts';
@@ -50,8 +50,6 @@ export interface ReportedLatency {
   readonly service: PercentileLadder;
   /** Of the same requests when they were recorded, of those that completed then; null where the recording was not read. */
   readonly recorded: PercentileLadder | null;
-  /** Sends in none of these because the generator stood still; null where the run does not say when it did. */
-  readonly leftOut: number | null;
 }
 
 /** Of streams that completed. */
@@ -109,8 +107,8 @@ export interface ReportDocument {
   readonly valid: boolean;
   /** The verdict as a sentence. */
   readonly headline: string;
-  readonly reasons: readonly AdvisedReason[];
-  readonly notes: readonly AdvisedReason[];
+  readonly reasons: readonly ReportedReason[];
+  readonly notes: readonly ReportedReason[];
   readonly slo: readonly SloLine[];
   readonly counts: ReportedCounts;
   readonly overTime: TimeColumns;

@@ -1,4 +1,4 @@
-import { type AdvisedReason, withoutRepeats } from './advice.ts';
+import { type ReportedReason, withoutRepeats } from './advice.ts';
 import type { ReportDocument } from './report-document.ts';
 import { sectionsOf } from './report-sections.ts';
 import type { ReportTable } from './report-table.ts';
@@ -29,12 +29,11 @@ export function reportMarkdown(document: ReportDocument): string {
   return `${parts.filter((part) => part !== '').join('\n\n')}\n`;
 }
 
-function reasonItem({ code, text, title, means, advice, next }: AdvisedReason): string {
-  const todo = [advice, next].filter((sentence) => sentence !== '').join(' ');
+function reasonItem({ code, text, title, means, advice }: ReportedReason): string {
   const words = [
     `**${inert(title)}** (${inert(code)}): ${inert(text)}.`,
     means === '' ? '' : inert(means),
-    todo === '' ? '' : `To do: ${inert(todo)}`,
+    advice === '' ? '' : `To do: ${inert(advice)}`,
   ];
   return `- ${words.filter((each) => each !== '').join(' ')}`;
 }

@@ -1,13 +1,12 @@
 import { hasExchangeFailed, type Outcome } from '../../core/exchange.ts';
 import { Histogram } from '../../core/histogram.ts';
-import type { Send, Stretch } from '../../core/run.ts';
+import type { Send } from '../../core/run.ts';
 import { ErrorExampleKeeper, type ErrorExamples } from '../error-examples.ts';
-import { durationsOf, hasSuffered, latencyOf } from '../latency-statistics.ts';
+import { latencyOf, type SentSend } from '../latency-statistics.ts';
 import { sizeClassOf } from '../mix-distance.ts';
 import { OutcomeCounts, type OutcomeFigures, type SendOutcome } from '../outcome-counts.ts';
 import { LazyHistogram } from '../profile/lazy-histogram.ts';
 import { type StreamFigures, StreamStatistics } from '../stream-statistics.ts';
-import { StretchSet } from '../stretch-set.ts';
 import { LatencyMapCounts } from './latency-map.ts';
 import { GroupCounts, sizeName } from './report-groups.ts';
 import { type SecondOfRun, TimeSteps } from './time-steps.ts';
@@ -43,25 +42,19 @@ export interface RowFigures {
   readonly scheduled: Histogram;
   readonly service: Histogram;
   readonly streams: StreamFigures;
-  readonly leftOut: number;
   /** From the start of the run to the first judged send, and to the end of the last answer or error. */
   readonly firstOffsetNs: number;
   readonly endOffsetNs: number;
   readonly warmupSent: number;
 }
 
-/**
- * Takes the rows of a run in the order of the plan, then what was recorded for them, at bounded memory. Where
- * the run says when the generator stood still, the same sends are left out as in its own figures.
- */
+/** Takes the rows of a run in the order of the plan, then what was recorded for them, at bounded memory. */
 export class ReportStatistics {
   readonly time: TimeSteps;
   readonly map: LatencyMapCounts;
   readonly routes = new GroupCounts();
   readonly models = new GroupCounts();
   readonly inputSizes = new GroupCounts();
-  readonly #stalls: readonly Stretch[];
-  readonly #stalled: StretchSet;
   readonly #outcomes = new OutcomeCounts();
   readonly #examples = new ErrorExampleKeeper();
   readonly #streams = new StreamStatistics();
@@ -72,17 +65,14 @@ export class ReportStatistics {
   #recordedTtft = new LazyHistogram();
   readonly #recordedStatuses = new Map<string, number>();
   #recordedFound = 0;
-  #leftOut = 0;
   #firstNs: number | null = null;
   #endNs = 0;
   #warmupSent = 0;
 
   /** @param seconds from the start of the run to the end of the last in which anything happened */
-  constructor(seconds: number, stalls: readonly Stretch[]) {
+  constructor(seconds: number) {
     this.time = new TimeSteps(seconds);
     this.map = new LatencyMapCounts(seconds);
-    this.#stalls = stalls;
-    this.#stalled = new StretchSet(stalls);
   }
 
   addSecond(second: SecondOfRun): void {
@@ -146,8 +136,7 @@ export class ReportStatistics {
       errorExamples: this.#examples.examples(),
       scheduled: this.#scheduled,
       service: this.#service,
-      streams: this.#streams.finish(this.#stalls),
-      leftOut: this.#leftOut,
+      streams: this.#streams.figures(),
       firstOffsetNs: this.#firstNs ?? 0,
       endOffsetNs: this.#endNs,
       warmupSent: this.#warmupSent,
@@ -166,15 +155,11 @@ export class ReportStatistics {
     };
   }
 
-  /** Counts the latency of a send; null where it has none, or none that is the target's. */
-  #measure(send: Send & { readonly actualOffsetNs: number }, outcome: SendOutcome): number | null {
-    const durations = durationsOf(send, outcome === 'completed');
-    if (hasSuffered(durations, this.#stalled)) {
-      this.#leftOut += 1;
-      return null;
-    }
-    if (!durations.hasLatency) return null;
-    const { scheduledNs, serviceNs } = latencyOf(durations);
+  /** Counts the latency of a send; null where it has none. */
+  #measure(send: SentSend, outcome: SendOutcome): number | null {
+    const latency = latencyOf(send, outcome === 'completed');
+    if (latency === null) return null;
+    const { scheduledNs, serviceNs } = latency;
     this.#scheduled.record(scheduledNs);
     this.#service.record(serviceNs);
     this.time.addLatency(send.intendedOffsetNs, scheduledNs, serviceNs);

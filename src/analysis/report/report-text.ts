@@ -1,4 +1,4 @@
-import { type AdvisedReason, withoutRepeats } from './advice.ts';
+import { type ReportedReason, withoutRepeats } from './advice.ts';
 import type { ReportDocument } from './report-document.ts';
 import { sectionsOf } from './report-sections.ts';
 import type { ReportTable } from './report-table.ts';
@@ -25,12 +25,11 @@ export function reportText(document: ReportDocument): string[] {
   ];
 }
 
-function reasonLines({ code, text, title, means, advice, next }: AdvisedReason): string[] {
-  const todo = [advice, next].filter((sentence) => sentence !== '').join(' ');
+function reasonLines({ code, text, title, means, advice }: ReportedReason): string[] {
   return [
     `  ${title} (${code}): ${text}`,
     ...(means === '' ? [] : [`      means: ${means}`]),
-    ...(todo === '' ? [] : [`      to do: ${todo}`]),
+    ...(advice === '' ? [] : [`      to do: ${advice}`]),
   ];
 }
 

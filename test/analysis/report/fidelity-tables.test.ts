@@ -1,12 +1,7 @@
 import { describe, expect, test } from 'vitest';
-import { CalibrationStatistics } from '../../../src/analysis/calibration.ts';
 import { reportPage } from '../../../src/analysis/pages/report-page.ts';
 import type { ReplayDocument } from '../../../src/analysis/replay-document.ts';
-import {
-  arrivalTable,
-  calibrationTable,
-  distanceTable,
-} from '../../../src/analysis/report/fidelity-tables.ts';
+import { arrivalTable, distanceTable } from '../../../src/analysis/report/fidelity-tables.ts';
 import { mixedSends, reportOf, summaryOf } from '../../support/reported-runs.ts';
 
 const open = summaryOf(mixedSends(1_500));
@@ -49,14 +44,4 @@ describe('the arrivals of a partly open run', () => {
       expect(distanceTable(document).rows[0]?.[0]).toBe('KS distance of gaps');
     }
   });
-});
-
-test('a calibration says how much of it was left out because we stood still, and nothing where nothing was', () => {
-  const bounds = { p50Factor: 2, statusShare: 0.02, sizeShare: 0.2 };
-  const empty = new CalibrationStatistics(bounds).report({ interrupted: false, stalls: [] });
-  const phase = { from: '', to: '', precedesWindow: true, sent: 52, failed: 0 };
-  const sourceOf = (leftOut: number) =>
-    calibrationTable({ ...open, calibration: { ...empty, ...phase, pairs: 40, leftOut } })?.source;
-  expect(sourceOf(12)).toContain('(12 left out because the generator stood still)');
-  expect(sourceOf(0)).not.toContain('left out');
 });

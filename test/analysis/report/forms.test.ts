@@ -28,8 +28,8 @@ describe('every form of a report', () => {
     const positions = [
       'FAIL',
       'did not keep 2 of 3 objectives',
-      'An objective was violated',
-      'give the target more capacity',
+      'An objective is violated',
+      'add capacity',
       'Objectives',
     ];
     const found = positions.map((words) => text.indexOf(words));

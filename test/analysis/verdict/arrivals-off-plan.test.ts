@@ -1,6 +1,6 @@
 import { describe, expect, test } from 'vitest';
-import { judge } from '../../src/analysis/verdict.ts';
-import { contextOf, good } from '../support/run-contexts.ts';
+import { judge } from '../../../src/analysis/verdict/verdict.ts';
+import { contextOf, good } from '../../support/run-contexts.ts';
 
 describe('arrivals as they were sent', () => {
   test.each([

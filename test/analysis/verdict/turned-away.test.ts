@@ -1,15 +1,15 @@
 import { describe, expect, test } from 'vitest';
-import { comparePairs } from '../../src/analysis/compare/compare-pairs.ts';
-import { TURNED_AWAY } from '../../src/analysis/compare/paired-answers.ts';
-import { RunStatistics } from '../../src/analysis/run-statistics.ts';
-import { parseSlo } from '../../src/analysis/slo.ts';
-import { exitCodeOf, judge } from '../../src/analysis/verdict.ts';
-import { GapCounts } from '../../src/core/gap-counts.ts';
-import type { Send } from '../../src/core/run.ts';
-import { answeredPairs } from '../support/compared-pairs.ts';
-import { exchangeRow } from '../support/exchange-row.ts';
-import { contextOf } from '../support/run-contexts.ts';
-import { send } from '../support/sends.ts';
+import { comparePairs } from '../../../src/analysis/compare/compare-pairs.ts';
+import { TURNED_AWAY } from '../../../src/analysis/compare/paired-answers.ts';
+import { RunStatistics } from '../../../src/analysis/run-statistics.ts';
+import { parseSlo } from '../../../src/analysis/slo.ts';
+import { exitCodeOf, judge } from '../../../src/analysis/verdict/verdict.ts';
+import { GapCounts } from '../../../src/core/gap-counts.ts';
+import type { Send } from '../../../src/core/run.ts';
+import { answeredPairs } from '../../support/compared-pairs.ts';
+import { exchangeRow } from '../../support/exchange-row.ts';
+import { contextOf } from '../../support/run-contexts.ts';
+import { send } from '../../support/sends.ts';
 
 const MS = 1e6;
 const COUNT = 1_000;
@@ -35,7 +35,7 @@ function judged(recorded: StatusOf, sent: StatusOf, slo: readonly string[] = REA
     statistics.addPlanned(exchangeRow({ status: recorded(each.index) }), each.intendedOffsetNs);
   }
   statistics.addSends(sends);
-  const judgement = judge({ ...contextOf(sends), figures: statistics.figures([]) }, parseSlo([...slo]));
+  const judgement = judge({ ...contextOf(sends), figures: statistics.figures() }, parseSlo([...slo]));
   const codes = judgement.reasons.map(({ code }) => code);
   const note = judgement.notes.find(({ code }) => code === 'turned_away')?.text;
   return { ...judgement, codes, note, exitCode: exitCodeOf(judgement) };

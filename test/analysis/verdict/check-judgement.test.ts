@@ -1,9 +1,9 @@
 import { describe, expect, test } from 'vitest';
-import type { RunContext } from '../../src/analysis/run-context.ts';
-import { parseSlo } from '../../src/analysis/slo.ts';
-import { exitCodeOf, judge } from '../../src/analysis/verdict.ts';
-import { type AnswerCheck, mismatch, SAME, type Send, unchecked } from '../../src/core/run.ts';
-import { contextOf, good, late } from '../support/run-contexts.ts';
+import { parseSlo } from '../../../src/analysis/slo.ts';
+import type { RunContext } from '../../../src/analysis/verdict/run-context.ts';
+import { exitCodeOf, judge } from '../../../src/analysis/verdict/verdict.ts';
+import { type AnswerCheck, mismatch, SAME, type Send, unchecked } from '../../../src/core/run.ts';
+import { contextOf, good, late } from '../../support/run-contexts.ts';
 
 /** Sends with these checks, so many of each, one after the other. */
 function withChecks(sends: readonly Send[], counts: readonly (readonly [number, AnswerCheck])[]): RunContext {

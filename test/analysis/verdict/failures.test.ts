@@ -1,11 +1,11 @@
 import { describe, expect, test } from 'vitest';
-import { RunStatistics } from '../../src/analysis/run-statistics.ts';
-import { parseSlo } from '../../src/analysis/slo.ts';
-import { exitCodeOf, judge } from '../../src/analysis/verdict.ts';
-import type { Send } from '../../src/core/run.ts';
-import { exchangeRow } from '../support/exchange-row.ts';
-import { contextOf } from '../support/run-contexts.ts';
-import { failed, send } from '../support/sends.ts';
+import { RunStatistics } from '../../../src/analysis/run-statistics.ts';
+import { parseSlo } from '../../../src/analysis/slo.ts';
+import { exitCodeOf, judge } from '../../../src/analysis/verdict/verdict.ts';
+import type { Send } from '../../../src/core/run.ts';
+import { exchangeRow } from '../../support/exchange-row.ts';
+import { contextOf } from '../../support/run-contexts.ts';
+import { failed, send } from '../../support/sends.ts';
 
 const COUNT = 100;
 type Recorded = Partial<Parameters<typeof exchangeRow>[0]>;
@@ -29,7 +29,7 @@ function judged(
   }
   statistics.addSends(sends);
   const judgement = judge(
-    { ...contextOf(sends, { interrupted }), figures: statistics.figures([]) },
+    { ...contextOf(sends, { interrupted }), figures: statistics.figures() },
     parseSlo([...slo]),
   );
   const codes = judgement.reasons.map(({ code }) => code);

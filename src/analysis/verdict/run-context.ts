@@ -1,0 +1,206 @@
+import type { Stretch } from '../../core/run.ts';
+import { formatMultiplier } from '../../core/units.ts';
+import type { Calibration } from '../calibration.ts';
+import type { RunFigures } from '../run-statistics.ts';
+import type { Threshold } from '../slo.ts';
+
+const NS_PER_MS = 1e6;
+
+/** In `interrupted`: what ended a run whose target failed so much that the guard stopped it. */
+export const STOPPED_BY_FAILURES = 'RUN_ABORTED';
+
+/** Whether the guard stopped a run. Of a merged run the shard stands in front of what ended it. */
+export function isStoppedByFailures(interrupted: string | null): boolean {
+  return interrupted?.endsWith(STOPPED_BY_FAILURES) ?? false;
+}
+
+/** Where our own side, or the comparison, is no longer good enough for a verdict. */
+export interface JudgementBounds {
+  /** Least share of planned sends that must have been sent. */
+  readonly achievedShare: number;
+  /** Lag p99 may be this, or this share of the least latency objective, whichever is more. See `lagBoundNs`. */
+  readonly lagNs: number;
+  readonly lagShare: number;
+  /** Share of time a sender thread may be at work. */
+  readonly busyShare: number;
+  /** CV and IDC of what was sent may be off the plan by this share of it or by this much, whichever is more. */
+  readonly arrivalShare: number;
+  readonly arrivalDifference: number;
+  /** Share of what was seen that neither sampling nor an omission accounts for. */
+  readonly unexplainedShare: number;
+  /** By how much of it the effective multiplier may fall short. */
+  readonly multiplierShare: number;
+  /** Share of what was sent that may have waited for its recorded connection for longer than lag may last. */
+  readonly connectionWaitShare: number;
+  /** By how much the share of answers that are no 2xx, or the mix of statuses, may be off the recording. */
+  readonly statusShare: number;
+  /** Share of answers that may be without comparison before an objective on mismatches is in doubt. */
+  readonly uncheckedShare: number;
+  /** Share of streams that may be unread before their objectives are in doubt. */
+  readonly unreadShare: number;
+}
+
+export const JUDGEMENT_BOUNDS: JudgementBounds = Object.freeze({
+  achievedShare: 0.99,
+  lagNs: 2e6,
+  lagShare: 0.05,
+  busyShare: 0.8,
+  arrivalShare: 0.1,
+  arrivalDifference: 0.25,
+  unexplainedShare: 0.01,
+  multiplierShare: 0.01,
+  connectionWaitShare: 0.01,
+  statusShare: 0.02,
+  uncheckedShare: 0.01,
+  unreadShare: 0.01,
+});
+
+/** How the sending side did. Null where nobody measured it: unknown, and not good. */
+export interface SenderHealth {
+  /** Share of time the busiest sender thread was at work, its waiting for the instant excluded. */
+  readonly busyShare: number | null;
+  /** Whether the kernel held our processes back (cgroup CPU quota) during the run. */
+  readonly throttled: boolean | null;
+  /** Stretches in which we, not the target, stood still. Their requests count, with their lag. */
+  readonly stalls: StallFigures;
+  /** Requests that were due before they had reached the sender. */
+  readonly starved: number | null;
+  /** Refused because of the bytes of bodies on their way; absent where nothing bounds them. */
+  readonly refusedForBytes?: number;
+}
+
+export interface StallFigures {
+  readonly count: number;
+  readonly totalNs: number;
+  readonly longestNs: number;
+}
+
+/** @param stalls none overlapping; of these, what lies after `fromNs` counts */
+export function stallFigures(stalls: readonly Stretch[], fromNs = 0): StallFigures {
+  const lengths = stalls
+    .map(({ fromOffsetNs, toOffsetNs }) => toOffsetNs - Math.max(fromNs, fromOffsetNs))
+    .filter((lengthNs) => lengthNs > 0);
+  return {
+    count: lengths.length,
+    totalNs: lengths.reduce((sum, each) => sum + each, 0),
+    longestNs: lengths.reduce((most, each) => Math.max(most, each), 0),
+  };
+}
+
+/** How much of what was seen the capture holds. */
+export interface Coverage {
+  /** Recorded ÷ seen; null when unknown. */
+  readonly share: number | null;
+  /** Share of what was seen that neither sampling nor an omission accounts for; null when unknown. */
+  readonly unexplained: number | null;
+}
+
+/** Of a run that was put together from shards. */
+export interface ShardsContext {
+  readonly count: number;
+  /** Indexes of those that are not there. */
+  readonly missing: readonly number[];
+  /** From the first start to the last, by the clocks of their hosts. */
+  readonly startSpreadUs: number;
+}
+
+/** A run that is over, and what must be known to judge it. */
+export interface RunContext extends PlanMultipliers {
+  readonly figures: RunFigures;
+  readonly health: SenderHealth;
+  readonly coverage: Coverage;
+  /** Why the schedule was not played to its end (`SIGINT`, `failed_share` …); null when it was. */
+  readonly interrupted: string | null;
+  /** How the target compares with the recording; null or left out where that was not asked for. */
+  readonly calibration?: Calibration | null;
+  readonly shards?: ShardsContext | undefined;
+  /** Of the same plan, by other shards that are no part of this run; 0 where it is the whole plan. */
+  readonly plannedElsewhere: number;
+}
+
+/**
+ * The lag our side may have, nanoseconds: 2 ms, or 5 % of the least limit of an objective that counts it, where that
+ * is more. Without such an objective it is 5 % of the median service latency.
+ */
+export function lagBoundNs(
+  { latency }: Pick<RunFigures, 'latency'>,
+  thresholds: readonly Threshold[],
+  bounds: JudgementBounds,
+): number {
+  const limitsNs = thresholds
+    .filter(({ metric, operator }) => (metric === 'latency' || metric === 'ttft') && operator.startsWith('<'))
+    .map(({ limit }) => limit * NS_PER_MS);
+  const scaleNs = limitsNs.length === 0 ? (latency.service.percentile(50) ?? 0) : Math.min(...limitsNs);
+  return Math.max(bounds.lagNs, bounds.lagShare * scaleNs);
+}
+
+/** Requests that were sent and whose recorded connection was not free at their turn. */
+export interface ConnectionWaits {
+  readonly waited: number;
+  /** Of them, those that waited for longer than `boundMs`, the bound of lag. */
+  readonly late: number;
+  readonly boundMs: number;
+}
+
+/**
+ * How many waited for their recorded connection; null where none could. A wait within the bound of lag puts a request
+ * off by no more than we may ourselves; beyond it the target was not given what was planned. No request counts twice:
+ * lag ends where this wait begins.
+ */
+export function connectionWaitsOf(figures: RunFigures, bounds: JudgementBounds): ConnectionWaits | null {
+  const { fidelity, latency } = figures;
+  if (fidelity.waitsFor !== 'connections') return null;
+  const boundNs = lagBoundNs(figures, [], bounds);
+  return {
+    waited: latency.connectionWait.countOver(0),
+    late: latency.connectionWait.countOver(boundNs),
+    boundMs: boundNs / NS_PER_MS,
+  };
+}
+
+/** What was asked for, and what a plan is of what the capture holds and of what was seen. */
+export interface PlanMultipliers {
+  readonly multiplier: number;
+  /** Planned rate ÷ rate of what the capture holds; null where it holds nothing. */
+  readonly playedMultiplier: number | null;
+  /** Planned rate ÷ seen rate; null where what was seen is not known. */
+  readonly effectiveMultiplier: number | null;
+}
+
+export interface PlanMultiplierParts {
+  /** The multiplier that was asked for; with stages, the mean of what they ask of the window. */
+  readonly multiplier: number;
+  /** Of the whole plan, whichever shard plays it. */
+  readonly recorded: number;
+  readonly planned: number;
+  /** Recorded time that passes in a second of the run. */
+  readonly pace: number;
+  /** What the target is of what was recorded. */
+  readonly targetShare: number;
+  /** Recorded ÷ seen; null where that is not known. */
+  readonly coverage: number | null;
+}
+
+/**
+ * Planned rate ÷ rate of what the capture holds: what was planned of each recorded exchange, in as much less time as
+ * the pace says; and the same of what was seen. Null where nothing was recorded or what was seen is not known.
+ */
+export function planMultipliers(parts: PlanMultiplierParts): PlanMultipliers {
+  const { multiplier, recorded, planned, pace, targetShare, coverage } = parts;
+  const playedMultiplier = recorded === 0 ? null : (pace * (planned / recorded)) / targetShare;
+  const isSeen = playedMultiplier !== null && coverage !== null;
+  return { multiplier, playedMultiplier, effectiveMultiplier: isSeen ? playedMultiplier * coverage : null };
+}
+
+/**
+ * `2.446 times the traffic that was seen`. Where nobody knows what was seen, the multiplier is of what the capture
+ * holds, and must be reached all the same. Null where nothing was recorded.
+ */
+export function reachedText({ playedMultiplier, effectiveMultiplier }: PlanMultipliers): string | null {
+  if (effectiveMultiplier !== null) {
+    return `${formatMultiplier(effectiveMultiplier)} times the traffic that was seen`;
+  }
+  return playedMultiplier === null
+    ? null
+    : `${formatMultiplier(playedMultiplier)} times what the capture holds`;
+}

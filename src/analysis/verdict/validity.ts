@@ -1,0 +1,405 @@
+import { UNCHECKED_REASONS, UNCHECKED_TEXTS } from '../../core/run.ts';
+import { IDC_WINDOWS } from '../arrival-statistics.ts';
+import { type CheckFigures, uncheckedOf } from '../check-statistics.ts';
+import type { OutcomeFigures } from '../outcome-counts.ts';
+import { sampleFloor } from '../sample-floor.ts';
+import { STREAM_METRICS, type Threshold } from '../slo.ts';
+import { isBrokenByChecked, isOfPlan, judgedSends, type SloResult, sampleCount } from '../slo-evaluation.ts';
+import { type Reason, reason } from './reasons.ts';
+import {
+  connectionWaitsOf,
+  isStoppedByFailures,
+  type JudgementBounds,
+  lagBoundNs,
+  type PlanMultipliers,
+  type RunContext,
+  reachedText,
+} from './run-context.ts';
+
+const NS_PER_MS = 1e6;
+
+/** A run with its objectives and what they came to. */
+export interface EvaluatedRun {
+  readonly context: RunContext;
+  readonly thresholds: readonly Threshold[];
+  readonly slo: readonly SloResult[];
+  /** Violated objectives that the target did not break for certain. */
+  readonly open: readonly SloResult[];
+  readonly bounds: JudgementBounds;
+}
+
+type Check = (run: EvaluatedRun) => readonly Reason[];
+
+/** Whether the load was what it claims to be. */
+const LOAD_CHECKS: readonly Check[] = [
+  interrupted,
+  nothingPlanned,
+  achieved,
+  arrivals,
+  inFlightCap,
+  shardsMissing,
+  shardsApart,
+  coverage,
+  multiplier,
+  connectionWait,
+];
+
+/** Whether the answers were answers, and enough of them. */
+const ANSWER_CHECKS: readonly Check[] = [
+  comparableStatuses,
+  comparableFailures,
+  comparableStreams,
+  representative,
+  enoughSamples,
+  checkedAnswers,
+  readStreams,
+];
+
+/** What cannot change the answer, and is said. */
+const NOTES: readonly Check[] = [
+  senderBusy,
+  throttled,
+  emptyShard,
+  uncalibrated,
+  partlyOpen,
+  turnedAway,
+  unknowns,
+];
+
+/** Every cause on our side, or in the comparison, why a run cannot be judged. Empty for a valid run. */
+export function doubtsOf(run: EvaluatedRun): Reason[] {
+  return [...LOAD_CHECKS, ...ANSWER_CHECKS].flatMap((check) => check(run));
+}
+
+export function notesOf(run: EvaluatedRun): Reason[] {
+  return NOTES.flatMap((check) => check(run));
+}
+
+/**
+ * What our lateness did: a doubt where only the time before the actual sends violates an objective, else a note
+ * where it is over its bound. Empty where it is within.
+ */
+export function latenessOf({ context, thresholds, open, bounds }: EvaluatedRun): Reason[] {
+  const { figures, health } = context;
+  const { lag } = figures.latency;
+  const boundNs = lagBoundNs(figures, thresholds, bounds);
+  const violated = open.filter(({ brokenBy }) => brokenBy === 'lag');
+  const isOurs = violated.length > 0 && !waitsExplain(context);
+  const p99Ns = lag.percentile(99) ?? 0;
+  if (!isOurs && p99Ns <= boundNs && health.stalls.count === 0) return [];
+  const facts = {
+    p99Ms: p99Ns / NS_PER_MS,
+    maxMs: (lag.max ?? 0) / NS_PER_MS,
+    boundMs: boundNs / NS_PER_MS,
+    violated: isOurs ? violated : [],
+  };
+  return [reason('lag_over_bound', facts, isOurs ? 'doubt' : 'note')];
+}
+
+/** Whether an objective on mismatches is broken for certain: the answers that were not compared may all be right. */
+export function isProvenMismatch(
+  { threshold }: SloResult,
+  context: RunContext,
+  bounds: JudgementBounds,
+): boolean {
+  const { figures } = context;
+  return isCheckedEnough(figures.check ?? null, bounds) || isBrokenByChecked(threshold, figures);
+}
+
+/** Of a plan, which is known before anything is sent. */
+export function planShort(multipliers: PlanMultipliers, bounds: JudgementBounds): Reason | null {
+  if (!fallsShort(multipliers, bounds)) return null;
+  const facts = { reached: reachedText(multipliers), asked: multipliers.multiplier, waitsFor: null };
+  return reason('multiplier_not_reached', facts);
+}
+
+/** The objectives that hold but for causes of one kind. */
+function expressions(open: readonly SloResult[], brokenBy: SloResult['brokenBy']): string[] {
+  return open.filter((each) => each.brokenBy === brokenBy).map(({ threshold }) => threshold.expression);
+}
+
+function interrupted({ context: { interrupted: cause, figures } }: EvaluatedRun): Reason[] {
+  if (cause === null) return [];
+  const { sent, failed, stopped } = figures.outcomes;
+  const failures = { failed: failed - stopped, sent, commonest: commonestFailure(figures.outcomes) };
+  return [reason('interrupted', { cause, failures: isStoppedByFailures(cause) ? failures : null })];
+}
+
+/** Of 5xx and errors. What was open at the end of the run is told of only where nothing else failed. */
+function commonestFailure({ statuses, errors }: OutcomeFigures): string {
+  const failures = [
+    ...Object.entries(statuses).filter(([status]) => Number(status) >= 500),
+    ...Object.entries(errors).filter(([error]) => error !== 'stopped'),
+  ];
+  return failures.sort(([, a], [, b]) => b - a)[0]?.[0] ?? 'no answer by the end of the run';
+}
+
+function isEmptyPlan({ figures, interrupted: cause, plannedElsewhere }: RunContext): boolean {
+  return figures.planned === 0 && cause === null && plannedElsewhere === 0;
+}
+
+function nothingPlanned({ context }: EvaluatedRun): Reason[] {
+  return isEmptyPlan(context) ? [reason('nothing_planned', { elsewhere: 0 })] : [];
+}
+
+/** A shard to which nothing fell: others play the whole plan, so that its part was played. */
+function emptyShard({ context: { figures, plannedElsewhere } }: EvaluatedRun): Reason[] {
+  if (figures.planned > 0 || plannedElsewhere === 0) return [];
+  return [reason('nothing_planned', { elsewhere: plannedElsewhere }, 'note')];
+}
+
+function achieved({ context: { figures, interrupted: cause }, open, bounds }: EvaluatedRun): Reason[] {
+  const { planned, outcomes, fidelity } = figures;
+  const { sent, refused, unreached } = outcomes;
+  // Other reasons tell of what was refused, and of what waited for its connection.
+  const isElsewhere = refused > 0 || fidelity.waitsFor === 'connections';
+  const violated = isElsewhere ? [] : expressions(open, 'unsent');
+  if (planned === 0 || (sent / planned >= bounds.achievedShare && violated.length === 0)) return [];
+  const isStopped = cause !== null && planned - sent - refused > refused;
+  const isWaiting = fidelity.waitsFor === 'connections' && unreached > refused;
+  return [
+    reason('achieved_below', {
+      sent,
+      planned,
+      atLeast: cause !== null && !figures.unread.toTheEnd,
+      violated,
+      why: isStopped ? 'stopped' : isWaiting ? 'connections' : 'caps',
+    }),
+  ];
+}
+
+function senderBusy({ context: { health }, bounds }: EvaluatedRun): Reason[] {
+  if (health.busyShare === null || health.busyShare <= bounds.busyShare) return [];
+  return [reason('sender_busy', { share: health.busyShare, bound: bounds.busyShare })];
+}
+
+function throttled({ context: { health } }: EvaluatedRun): Reason[] {
+  return health.throttled === true ? [reason('cpu_throttled', null)] : [];
+}
+
+function arrivals({ context: { figures }, bounds }: EvaluatedRun): Reason[] {
+  const { fidelity } = figures;
+  const planned = fidelity.resolved ?? fidelity.planned;
+  const pairs = [
+    { name: 'CV', planned: planned.cv, sent: fidelity.sent.cv },
+    ...IDC_WINDOWS.map((window) => ({
+      name: `IDC ${window} s`,
+      planned: planned.idc[window],
+      sent: fidelity.sent.idc[window],
+    })),
+  ];
+  const off = pairs.flatMap(({ name, planned, sent }) => {
+    if (planned === null || sent === null) return [];
+    const difference = Math.abs(sent - planned);
+    const isOff = difference > bounds.arrivalShare * planned && difference > bounds.arrivalDifference;
+    return isOff ? [{ name, planned, sent }] : [];
+  });
+  return off.length === 0 ? [] : [reason('arrivals_off_plan', { off })];
+}
+
+function inFlightCap({ context: { figures }, open }: EvaluatedRun): Reason[] {
+  const { refused } = figures.outcomes;
+  return refused === 0 ? [] : [reason('in_flight_cap', { refused, violated: expressions(open, 'unsent') })];
+}
+
+function shardsMissing({ context: { shards } }: EvaluatedRun): Reason[] {
+  if (shards === undefined || shards.missing.length === 0) return [];
+  return [reason('shards_missing', { missing: shards.missing, count: shards.count })];
+}
+
+function shardsApart({ context, bounds }: EvaluatedRun): Reason[] {
+  const spreadUs = context.shards?.startSpreadUs ?? 0;
+  if (spreadUs * 1e3 <= lagBoundNs(context.figures, [], bounds)) return [];
+  return [reason('shards_apart', { spreadMs: spreadUs / 1e3 })];
+}
+
+function coverage({ context: { coverage: held }, bounds }: EvaluatedRun): Reason[] {
+  const { unexplained } = held;
+  if (unexplained === null || unexplained <= bounds.unexplainedShare) return [];
+  return [reason('coverage_unexplained', { share: unexplained })];
+}
+
+/** What came due of what was asked for. */
+function multiplier({ context, bounds }: EvaluatedRun): Reason[] {
+  if (isEmptyPlan(context) || !fallsShort(context, bounds)) return [];
+  const { waitsFor } = context.figures.fidelity;
+  // What had not come due when the run was stopped says nothing of how its sessions went.
+  if (waitsFor !== null && context.interrupted !== null) return [];
+  const facts = { reached: reachedText(context), asked: context.multiplier, waitsFor };
+  return [reason('multiplier_not_reached', facts)];
+}
+
+/** Whether a plan is farther below the multiplier that was asked for than is allowed. */
+function fallsShort(multipliers: PlanMultipliers, { multiplierShare }: JudgementBounds): boolean {
+  const reached = multipliers.effectiveMultiplier ?? multipliers.playedMultiplier;
+  return reached !== null && reached < multipliers.multiplier * (1 - multiplierShare);
+}
+
+/** Whether requests left late, or never, because their recorded connection was not free. */
+function waitsExplain({ figures }: RunContext): boolean {
+  return figures.fidelity.waitsFor === 'connections' && (figures.latency.connectionWait.max ?? 0) > 0;
+}
+
+/** Whether too many requests left too late for want of their recorded connection, or never. */
+function connectionWait({ context, open, bounds }: EvaluatedRun): Reason[] {
+  const { figures, interrupted: cause } = context;
+  const waits = connectionWaitsOf(figures, bounds);
+  if (waits === null) return [];
+  const { connectionWait: waited, lag } = figures.latency;
+  // What a run that was stopped had not come to waited for nothing.
+  const unsent = cause === null ? figures.outcomes.unreached : 0;
+  const [late, all] = [waits.late + unsent, lag.count + unsent];
+  const violated = [
+    ...(waitsExplain(context) ? expressions(open, 'lag') : []),
+    ...(figures.outcomes.refused === 0 ? expressions(open, 'unsent') : []),
+  ];
+  if (late <= bounds.connectionWaitShare * all && violated.length === 0) return [];
+  const ms = (ns: number | null) => (ns ?? 0) / NS_PER_MS;
+  const waitMs = { p50: ms(waited.percentile(50)), p99: ms(waited.percentile(99)), max: ms(waited.max) };
+  return [reason('connection_wait', { late, all, unsent, boundMs: waits.boundMs, waitMs, violated })];
+}
+
+function comparableStatuses({ context: { figures }, bounds }: EvaluatedRun): Reason[] {
+  const { turnedAwayExcess, sentTurnedAway, recordedTurnedAway, distance } = figures.statusMix;
+  if (turnedAwayExcess > bounds.statusShare) {
+    const facts = { share: sentTurnedAway ?? 0, recorded: recordedTurnedAway };
+    return [reason('not_comparable', { kind: 'turned_away', ...facts })];
+  }
+  if (distance === null || distance <= bounds.statusShare) return [];
+  return [reason('not_comparable', { kind: 'statuses', share: distance })];
+}
+
+/**
+ * Where no objective says what may fail, the recording does: each request that failed then explains one that fails
+ * now. What fails beyond that was not served, and a run of it says nothing of the target's latency.
+ */
+function comparableFailures({ context, thresholds, bounds }: EvaluatedRun): Reason[] {
+  if (thresholds.length > 0) return [];
+  const { figures } = context;
+  const { sent, failed } = judgedSends(figures, context.interrupted !== null);
+  if (sent === 0) return [];
+  const { recordedFailed, recordedKnown } = figures.statusMix;
+  const explained = recordedFailed * (sent / Math.max(recordedKnown, sent));
+  if ((failed - explained) / sent <= bounds.statusShare) return [];
+  return [
+    reason('not_comparable', {
+      kind: 'failures',
+      share: failed / sent,
+      commonest: commonestFailure(figures.outcomes),
+      recorded: recordedKnown === 0 ? null : recordedFailed / recordedKnown,
+    }),
+  ];
+}
+
+/** What was wanted as a stream and came as none has no token: where an objective hangs on it, nobody knows. */
+function comparableStreams({ context: { figures }, open }: EvaluatedRun): Reason[] {
+  const violated = expressions(open, 'streams');
+  if (violated.length === 0) return [];
+  const { turnedAway: away, whole } = figures.streams;
+  return [reason('not_comparable', { kind: 'streams', turnedAway: away, whole, violated })];
+}
+
+function representative({ context: { calibration } }: EvaluatedRun): Reason[] {
+  if (calibration?.representative !== false) return [];
+  return [reason('staging_not_representative', { differences: calibration.differences })];
+}
+
+function enoughSamples({ context, slo }: EvaluatedRun): Reason[] {
+  const isStopped = context.interrupted !== null;
+  return slo.flatMap(({ threshold, observed }) => {
+    const { aggregation, expression, metric } = threshold;
+    // Its own doubts say why there is none.
+    if (metric === 'mismatch') return [];
+    // That a plan was stopped, and is not known to its end, is told.
+    if (observed === null && isStopped && isOfPlan(threshold)) return [];
+    const samples = sampleCount(context.figures, isStopped, metric);
+    const floor = aggregation.kind === 'percentile' ? sampleFloor(aggregation.percent) : 1;
+    if (observed !== null && (aggregation.kind !== 'percentile' || samples >= floor)) return [];
+    // There are streams enough, and nothing in them that could be measured.
+    const gapless = metric === 'itl' && samples >= floor;
+    return [reason('too_few_samples', { expression, floor, samples, gapless })];
+  });
+}
+
+/** Whether too few answers were compared for an objective on mismatches: nobody knows what the others said. */
+function checkedAnswers({ context, thresholds, bounds }: EvaluatedRun): Reason[] {
+  const check = context.figures.check ?? null;
+  if (!thresholds.some(({ metric }) => metric === 'mismatch') || isCheckedEnough(check, bounds)) return [];
+  const why = UNCHECKED_REASONS.filter((each) => check?.unchecked[each] !== undefined)
+    .map((each) => `${each} ${check?.unchecked[each]}`)
+    .join(', ');
+  return [
+    reason('answers_unchecked', {
+      unchecked: check === null ? 0 : uncheckedOf(check),
+      answers: check?.answers ?? 0,
+      bound: bounds.uncheckedShare,
+      why,
+      advice: uncheckedAdvice(check),
+    }),
+  ];
+}
+
+function isCheckedEnough(check: CheckFigures | null, { uncheckedShare }: JudgementBounds): boolean {
+  return check !== null && check.checked > 0 && uncheckedOf(check) <= uncheckedShare * check.answers;
+}
+
+function uncheckedAdvice(check: CheckFigures | null): string {
+  const reasons = Object.entries(check?.unchecked ?? {}).sort(([, a], [, b]) => b - a);
+  switch (reasons[0]?.[0]) {
+    case undefined:
+      return 'Replay with --check.';
+    case 'no_recorded_body':
+      return 'Record with --bodies all, or compare by what was recorded: --check status.';
+    case 'recorded_truncated':
+      return 'Record with a higher cap on response bodies, or compare by --check status.';
+    case 'redacted':
+      return 'Leave what is masked out of it on purpose (--check-ignore /POINTER), or compare by --check status.';
+    case 'backlog':
+      return 'Give the generator idle cores of its own, or replay a smaller multiplier.';
+    default:
+      return `Most of them: ${UNCHECKED_TEXTS[reasons[0]?.[0] as keyof typeof UNCHECKED_TEXTS]}. Replay what was recorded whole, or compare by --check status.`;
+  }
+}
+
+/** A stream that was not read is in no sample, so an objective of streams says nothing of it. */
+function readStreams({ context: { figures }, thresholds, bounds }: EvaluatedRun): Reason[] {
+  const { completed, unread } = figures.streams;
+  const share = completed === 0 ? 0 : unread / completed;
+  if (share <= bounds.unreadShare || !thresholds.some(({ metric }) => STREAM_METRICS.has(metric))) return [];
+  return [reason('streams_unread', { share })];
+}
+
+function uncalibrated({ context: { calibration } }: EvaluatedRun): Reason[] {
+  if (calibration == null) return [reason('uncalibrated', { why: 'not_asked', pairs: 0 })];
+  if (calibration.representative !== null) return [];
+  const why = calibration.p50Ms.recorded === null && calibration.pairs > 0 ? 'no_latency' : 'few_pairs';
+  return [reason('uncalibrated', { why, pairs: calibration.pairs })];
+}
+
+function partlyOpen({ context: { figures } }: EvaluatedRun): Reason[] {
+  return figures.fidelity.waitsFor === 'sessions' ? [reason('partly_open', null)] : [];
+}
+
+/** Too few to doubt the comparison; and still no fast answers, and nothing the recording explains. */
+function turnedAway({ context: { figures }, bounds }: EvaluatedRun): Reason[] {
+  const { turnedAwayExcess, sentTurnedAway, recordedTurnedAway } = figures.statusMix;
+  if (turnedAwayExcess === 0 || turnedAwayExcess > bounds.statusShare) return [];
+  return [reason('turned_away', { share: sentTurnedAway ?? 0, recorded: recordedTurnedAway })];
+}
+
+function unknowns({ context }: EvaluatedRun): Reason[] {
+  const { figures, health, coverage: held, effectiveMultiplier } = context;
+  const what = [
+    health.busyShare === null ? 'how busy the sender was' : null,
+    health.throttled === null ? 'whether a CPU quota held it back' : null,
+    held.unexplained === null ? 'how much of the traffic the recording missed' : null,
+    effectiveMultiplier === null
+      ? 'the effective multiplier (the one given is of what the capture holds)'
+      : null,
+    // Of a run that was stopped before any of its plan was read, none were looked for.
+    figures.statusMix.recordedAnswers === 0 && figures.fidelity.planned.count > 0
+      ? 'the recorded statuses'
+      : null,
+  ].filter((each) => each !== null);
+  return what.length === 0 ? [] : [reason('unknown', { what })];
+}

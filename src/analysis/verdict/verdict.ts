@@ -1,0 +1,77 @@
+import type { Threshold } from '../slo.ts';
+import { evaluateSlo, type SloResult } from '../slo-evaluation.ts';
+import { type Reason, reason } from './reasons.ts';
+import { JUDGEMENT_BOUNDS, type JudgementBounds, type RunContext } from './run-context.ts';
+import { doubtsOf, isProvenMismatch, latenessOf, notesOf } from './validity.ts';
+
+export type Verdict = 'PASS' | 'FAIL' | 'INCONCLUSIVE';
+
+export interface Judgement {
+  /** Null without an objective. */
+  readonly verdict: Verdict | null;
+  /** Nothing on our side or in the comparison speaks against the run. */
+  readonly valid: boolean;
+  /** What led to the verdict (or, without one, to the run not being valid). */
+  readonly reasons: readonly Reason[];
+  /** What the reader should know besides. */
+  readonly notes: readonly Reason[];
+  readonly slo: readonly SloResult[];
+}
+
+/**
+ * Judges a run that is over, in this order:
+ * 1. FAIL where what was sent violates an objective, counted from the actual sends. What was not sent counts as well
+ *    then, because the target may have been the cause.
+ * 2. INCONCLUSIVE where only the time before the actual sends violates one, or the load was not as planned, or the
+ *    answers were none.
+ * 3. Else PASS. Our own lag is then a note: scheduled latency counts it.
+ */
+export function judge(
+  context: RunContext,
+  thresholds: readonly Threshold[],
+  bounds: JudgementBounds = JUDGEMENT_BOUNDS,
+): Judgement {
+  const slo = evaluateSlo(thresholds, context.figures, context.interrupted !== null);
+  const violated = slo.filter(({ ok }) => ok === false);
+  const proven = provenOf(violated, context, bounds);
+  const open = violated.filter((result) => !proven.includes(result));
+  const run = { context, thresholds, slo, open, bounds };
+  const lateness = latenessOf(run);
+  const doubts = [...doubtsOf(run), ...lateness.filter(({ severity }) => severity === 'doubt')];
+  const notes = [...lateness.filter(({ severity }) => severity === 'note'), ...notesOf(run)];
+  const valid = doubts.length === 0;
+  if (proven.length > 0) {
+    return {
+      verdict: 'FAIL',
+      valid,
+      reasons: proven.map((each) => reason('slo_violated', each)),
+      notes: [...doubts, ...notes],
+      slo,
+    };
+  }
+  const verdict = thresholds.length === 0 ? null : valid ? 'PASS' : 'INCONCLUSIVE';
+  return { verdict, valid, reasons: doubts, notes, slo };
+}
+
+/** The violated objectives that speak against the target. */
+function provenOf(
+  violated: readonly SloResult[],
+  context: RunContext,
+  bounds: JudgementBounds,
+): readonly SloResult[] {
+  const isProven = (result: SloResult) =>
+    result.threshold.metric === 'mismatch'
+      ? isProvenMismatch(result, context, bounds)
+      : result.brokenBy === 'target';
+  if (!violated.some(isProven)) return [];
+  // How little was sent of a plan that was stopped is nobody's failure.
+  const countsUnsent = context.interrupted === null;
+  return violated.filter((each) => isProven(each) || (countsUnsent && each.brokenBy === 'unsent'));
+}
+
+/** Exit status of a judged run: 0 passed or valid, 3 failed, 4 inconclusive or not valid. */
+export function exitCodeOf({ verdict, valid }: Pick<Judgement, 'verdict' | 'valid'>): 0 | 3 | 4 {
+  if (verdict === 'FAIL') return 3;
+  if (verdict === 'PASS') return 0;
+  return verdict === null && valid ? 0 : 4;
+}
