@@ -2,7 +2,6 @@ import { inspect } from 'node:util';
 import { isMainThread } from 'node:worker_threads';
 import { runInThread } from './command-thread.ts';
 import { EXIT, failureOf } from './exit.ts';
-import { idleHelpers } from './helper-threads.ts';
 import { terminal } from './terminal.ts';
 
 /**
@@ -27,8 +26,6 @@ export async function main(args: readonly string[]): Promise<void> {
     if (isMainThread && !args.some((arg) => NOT_SENDING.has(arg))) {
       const command = commandOf(args);
       if (SENDING.has(command)) {
-        // Nobody waits for it: where it comes late, helpers are in the way until then.
-        void idleHelpers();
         await runInThread(args);
         return;
       }

@@ -1,8 +1,10 @@
 const WINDOW_NS = 10_000_000_000;
+/** A turn of the loop that did nothing takes some microseconds; what it took beyond this was not waiting. */
+const EMPTY_TURN_NS = 20_000;
 
 /**
  * How much of its time a thread works. Waiting for an instant by turning the event loop looks like work to
- * the runtime, so turns that did nothing else are told to the meter and taken out again.
+ * the runtime, so turns that did nothing else are taken out again.
  */
 export class BusyMeter {
   /** Nanoseconds the loop has slept in its poll phase so far. */
@@ -10,6 +12,8 @@ export class BusyMeter {
   readonly #startNs: number;
   readonly #startIdleNs: number;
   #spunNs = 0;
+  #lastTurnNs: number | null = null;
+  #lastEvents = 0;
   #windowStartNs: number;
   #windowIdleNs: number;
   #windowSpunNs = 0;
@@ -23,9 +27,20 @@ export class BusyMeter {
     this.#windowIdleNs = this.#startIdleNs;
   }
 
-  /** A turn of `ns` in which nothing but waiting happened. */
-  addSpin(ns: number): void {
-    this.#spunNs += ns;
+  /**
+   * A turn of the loop begins that may only wait for an instant.
+   * @param events how many there have been: a turn without any was waiting
+   */
+  turn(nowNs: number, events: number): void {
+    if (this.#lastTurnNs !== null && events === this.#lastEvents)
+      this.#spunNs += Math.min(nowNs - this.#lastTurnNs, EMPTY_TURN_NS);
+    this.#lastTurnNs = nowNs;
+    this.#lastEvents = events;
+  }
+
+  /** No turn follows for now. */
+  rest(): void {
+    this.#lastTurnNs = null;
   }
 
   /** Call now and then: closes a window of ten seconds when one is over. */

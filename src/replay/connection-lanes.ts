@@ -1,5 +1,3 @@
-import { NumberMap } from '../core/number-map.ts';
-
 interface Lane<T> {
   /** In the order they came; the one that has the lane is not among them. */
   readonly waiting: T[];
@@ -10,7 +8,7 @@ interface Lane<T> {
  * that of the lanes in use: one that nothing is on and nothing waits for is forgotten.
  */
 export class ConnectionLanes<T> {
-  readonly #lanes = new NumberMap<Lane<T>>();
+  readonly #lanes = new Map<number, Lane<T>>();
 
   /** Takes the lane for something, or has it wait behind what came before it: false then. */
   enter(lane: number, item: T): boolean {
@@ -32,6 +30,6 @@ export class ConnectionLanes<T> {
 
   /** Takes everything that waits, of all lanes: those of a lane in their order, the lanes in none. What has a lane keeps it. */
   takeWaiting(): T[] {
-    return this.#lanes.values().flatMap(({ waiting }) => waiting.splice(0));
+    return [...this.#lanes.values()].flatMap(({ waiting }) => waiting.splice(0));
   }
 }

@@ -1,5 +1,3 @@
-import type { ComingDues } from './right-of-way.ts';
-
 const HANDED = 0;
 const TAKEN = 1;
 const END = 2;
@@ -48,7 +46,7 @@ export function heldKib(bodyBytes: number): number {
  *
  *     taken ──► [ due | due | due |     |     ] ◄── handed        capacity: a power of two
  */
-export class DueRing implements ComingDues {
+export class DueRing {
   readonly memory: SharedArrayBuffer;
   readonly senders: number;
   readonly #control: Int32Array;
@@ -56,7 +54,6 @@ export class DueRing implements ComingDues {
   readonly #dueOffsetNs: Float64Array;
   readonly #dueSender: Uint8Array;
   readonly #mask: number;
-  #latestNs: number | null = null;
 
   constructor(memory: SharedArrayBuffer) {
     this.memory = memory;
@@ -81,7 +78,6 @@ export class DueRing implements ComingDues {
   /** Main: adds one due time; there must be room. Follow with `announce`. */
   push(dueOffsetNs: number, sender = 0): void {
     const handed = Atomics.load(this.#control, HANDED);
-    this.#latestNs = dueOffsetNs;
     this.#dueOffsetNs[handed & this.#mask] = dueOffsetNs;
     this.#dueSender[handed & this.#mask] = sender;
     Atomics.store(this.#control, HANDED, (handed + 1) | 0);
@@ -115,22 +111,11 @@ export class DueRing implements ComingDues {
     return state === STOPPED || (state === FINISHED && this.peekNs() === null);
   }
 
-  /** Pacer: whatever is left, none of it is sent any more. */
-  get stopped(): boolean {
-    return Atomics.load(this.#control, END) === STOPPED;
-  }
-
-  /** The earliest due offset, or that which comes `later` places after it; -1 for the last that was taken. */
-  peekNs(later = 0): number | null {
+  /** Pacer: the earliest due offset. */
+  peekNs(): number | null {
     const taken = Atomics.load(this.#control, TAKEN);
-    const handed = Atomics.load(this.#control, HANDED);
-    if (((handed - taken) | 0) <= later || (later < 0 && taken === 0)) return null;
-    return this.#dueOffsetNs[(taken + later) & this.#mask] ?? null;
-  }
-
-  /** Main: the due offset that was added last; null before the first. */
-  get latestNs(): number | null {
-    return this.#latestNs;
+    if (Atomics.load(this.#control, HANDED) === taken) return null;
+    return this.#dueOffsetNs[taken & this.#mask] ?? null;
   }
 
   /** Pacer: the sender of the earliest; there must be one. */

@@ -1,11 +1,9 @@
 import { MessageChannel, type MessagePort, Worker } from 'node:worker_threads';
 import { AppError, reasonOf } from '../core/errors.ts';
-import type { BatchMemory } from './batch-memory.ts';
 import type { HeldAnswer } from './check/answer-to-check.ts';
 import type { EngineDeps, EngineOptions, UnderWayCounts } from './engine.ts';
 import type { DurationsNs } from './engine-health.ts';
 import { InFlight } from './in-flight.ts';
-import { LaunchPad } from './launch-pad.ts';
 import { unpackResults } from './result-batch.ts';
 import { type SendBatch, transferListOf } from './send-batch.ts';
 import type { SendResult } from './send-result.ts';
@@ -48,7 +46,6 @@ export class EngineThreads {
   readonly #report = Promise.withResolvers<ThreadsReport>();
   /** Batches that were read before the run's zero was known; null from then on. */
   #beforeStart: BatchFor[] | null = [];
-  readonly #memory: BatchMemory;
   #threadsReady = 0;
   readonly #sendersOver: (SenderOver | null)[];
   #pacerLateness: DurationsNs | null = null;
@@ -57,23 +54,19 @@ export class EngineThreads {
     options: EngineOptions,
     deps: EngineDeps,
     ringMemory: SharedArrayBuffer,
-    memory: BatchMemory,
     onResults: (results: SendResult[]) => void,
   ) {
-    this.#memory = memory;
     const { peakRatePerSecond, readAheadBytes: _b, readAheadRequests: _r, held: _h, ...shared } = options;
     const { senders, maxInFlight, maxInFlightBytes, warmConnections, ...setup } = shared;
     const inFlightLimits = { maxRequests: maxInFlight, maxBodyBytes: maxInFlightBytes };
     this.#inFlight = InFlight.create(inFlightLimits);
     const inFlightMemory = this.#inFlight.memory;
-    const padMemory = LaunchPad.create(senders).memory;
     const channels = Array.from({ length: senders }, () => new MessageChannel());
     this.#senders = channels.map(({ port2 }, sender) => {
       const senderSetup: SenderSetup = {
         ...setup,
         sender,
         ringMemory,
-        padMemory,
         inFlightMemory,
         inFlightLimits,
         wakePort: port2,
@@ -85,8 +78,7 @@ export class EngineThreads {
     });
     this.#sendersOver = this.#senders.map(() => null);
     const wakePorts = channels.map(({ port1 }) => port1);
-    const shares = { ringMemory, padMemory, inFlightMemory, inFlightLimits };
-    const pacerSetup: PacerSetup = { ...shares, wakePorts };
+    const pacerSetup: PacerSetup = { ringMemory, wakePorts };
     this.#pacer = startThread(deps.pacerEntry, pacerSetup, wakePorts);
     for (const [sender, thread] of this.#senders.entries()) {
       thread.on('message', (message: FromSender) => this.#fromSender(sender, message, onResults));
@@ -142,9 +134,7 @@ export class EngineThreads {
 
   /** Ends all threads whatever they do. */
   async terminate(): Promise<void> {
-    // First whoever writes to descriptors of the others.
-    await this.#pacer.terminate();
-    await Promise.all(this.#senders.map((thread) => thread.terminate()));
+    await Promise.all([this.#pacer, ...this.#senders].map((thread) => thread.terminate()));
   }
 
   #toSenders(message: ToSender): void {
@@ -162,9 +152,6 @@ export class EngineThreads {
         } catch (error) {
           this.#fail(error);
         }
-        break;
-      case 'spent':
-        this.#memory.give(message.packed);
         break;
       case 'over':
         this.#sendersOver[sender] = message;

@@ -2,7 +2,6 @@ import { setImmediate, setTimeout } from 'node:timers/promises';
 import type { Clock, ClockAnchor } from '../core/clock.ts';
 import { AppError } from '../core/errors.ts';
 import { formatMs } from '../core/units.ts';
-import { BatchMemory } from './batch-memory.ts';
 import type { ArenaSetup } from './check/answer-arena.ts';
 import { DueRing } from './due-ring.ts';
 import type { EngineHealth } from './engine-health.ts';
@@ -12,7 +11,6 @@ import type { FencedAddresses } from './guards.ts';
 import type { HeldBounds } from './held-budget.ts';
 import type { PreparedRequest } from './prepared-request.ts';
 import { ReadAhead } from './read-ahead.ts';
-import { RightOfWay } from './right-of-way.ts';
 import { refusedResult, type SendResult } from './send-result.ts';
 
 export type { AddressUse, ConnectionUse, DurationsNs, EngineHealth, Stall } from './engine-health.ts';
@@ -107,16 +105,14 @@ export interface Engine {
  * both threads for it, so a few are better than many; the read-ahead lasts ten times as long at 10,000/s.
  */
 const POLL_MS = 40;
-/** Results that are taken in between two sends: half a millisecond of work. */
-const RESULTS_AT_ONCE = 32;
 /** From everything being ready to the first instant: time for what was read ahead to reach the sender. */
 const RUN_UP_NS = 250_000_000;
 /** A run that would begin later than this after the start that was set does not begin. */
 const MAX_LATE_START_US = 5_000_000;
 
 /**
- * Sends requests at their instants: a pacer thread that keeps time and writes what is laid out, sender threads that own the sockets, and
- * this thread, which reads ahead. Open loop: nothing a target does delays a send. One engine, one run.
+ * Sends requests at their instants: a pacer thread that keeps time, sender threads that own the sockets, and this
+ * thread, which reads ahead. Open loop: nothing a target does delays a send. One engine, one run.
  */
 export class ReplayEngine implements Engine {
   readonly #options: EngineOptions;
@@ -144,14 +140,7 @@ export class ReplayEngine implements Engine {
     signal: AbortSignal,
   ): Promise<EngineHealth> {
     const ring = DueRing.create(this.#options.readAheadRequests, this.#options.senders);
-    const memory = new BatchMemory();
-    const rightOfWay = new RightOfWay(ring, this.#deps.clock, () => this.#startNs);
-    const threads = new EngineThreads(this.#options, this.#deps, ring.memory, memory, (results) => {
-      for (let at = 0; at < results.length; at += RESULTS_AT_ONCE) {
-        rightOfWay.give();
-        onResults(results.slice(at, at + RESULTS_AT_ONCE));
-      }
-    });
+    const threads = new EngineThreads(this.#options, this.#deps, ring.memory, onResults);
     this.#threads = threads;
     const stop = (): void => {
       ring.stop();
@@ -161,20 +150,13 @@ export class ReplayEngine implements Engine {
       const { clock } = this.#deps;
       const { readAheadBytes: maxBytes, readAheadRequests: maxRequests, held = null } = this.#options;
       let notHeld = 0;
-      const readAhead = new ReadAhead(
-        rightOfWay.before(requests),
-        ring,
-        { maxBytes, maxRequests, held },
-        clock,
-        memory,
-        {
-          hand: (kind, batch, sender) => threads.hand(kind, batch, sender),
-          refuse: ({ index, intendedOffsetNs }) => {
-            notHeld++;
-            onResults([refusedResult(index, intendedOffsetNs)]);
-          },
+      const readAhead = new ReadAhead(requests, ring, { maxBytes, maxRequests, held }, clock, {
+        hand: (kind, batch, sender) => threads.hand(kind, batch, sender),
+        refuse: ({ index, intendedOffsetNs }) => {
+          notHeld++;
+          onResults([refusedResult(index, intendedOffsetNs)]);
         },
-      );
+      });
       if (this.#options.startBeforeReading !== true) readAhead.fill(-RUN_UP_NS);
       await threads.ready;
       const anchor = clock.anchor();

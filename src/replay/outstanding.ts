@@ -1,66 +1,60 @@
-import { type Entry, LinkedList } from '../core/linked-list.ts';
-import { NumberMap } from '../core/number-map.ts';
 import type { Send } from '../core/run.ts';
 import type { PlannedRequest } from './plan.ts';
-import { type PlannedPart, PlannedRing } from './planned-ring.ts';
 import { neverSentResult, refusedResult, type SendResult } from './send-result.ts';
+
+/** What of a planned request its report needs: whole rows, some thousands at a time, would be most of our memory. */
+type PlannedPart = Pick<
+  Send,
+  | 'index'
+  | 'segment'
+  | 'exchangeId'
+  | 'route'
+  | 'model'
+  | 'requestBytes'
+  | 'intendedOffsetNs'
+  | 'warmup'
+  | 'streamed'
+>;
 
 /**
  * Requests that were planned and have no result yet: with the engine, in flight or read ahead, so their number
  * is bounded by the in-flight cap and the read-ahead.
  */
 export class Outstanding {
-  readonly #ring: PlannedRing;
-  /** Those that thousands of later ones have not waited for, in the order of the schedule. */
-  readonly #late = new LinkedList<PlannedPart>();
-  readonly #lateByIndex = new NumberMap<Entry<PlannedPart>>();
+  /** By their index, in the order of the schedule. */
+  readonly #planned = new Map<number, PlannedPart>();
 
-  constructor(ring: PlannedRing = new PlannedRing()) {
-    this.#ring = ring;
-  }
-
-  /** Keeps of the row what its report needs: whole rows, some thousands at a time, would be most of our memory. */
+  /** Indexes grow from call to call. */
   add(planned: PlannedRequest): void {
-    for (;;) {
-      const late = this.#ring.takeBehind(planned.index);
-      if (late === null) break;
-      this.#lateByIndex.set(late.index, this.#late.push(late));
-    }
-    this.#ring.add(planned);
+    this.#planned.set(planned.index, plannedPart(planned));
   }
 
   /** Joins a result with what it was planned from. */
   take(result: SendResult): Send {
-    const planned = this.#ring.take(result.index) ?? this.#takeLate(result.index);
+    const planned = this.#planned.get(result.index);
     if (planned === undefined) throw new Error(`send ${result.index} ended twice or was never planned`);
+    this.#planned.delete(result.index);
     return joined(planned, result);
   }
 
   /** Everything that a stop left without a result: planned and never reached. */
   takeUnreached(): Send[] {
-    const late = this.#late.items().map(({ index }) => this.#takeLate(index) as PlannedPart);
-    return [...late, ...this.#ring.takeAll()].map((planned) =>
+    const unreached = [...this.#planned.values()];
+    this.#planned.clear();
+    return unreached.map((planned) =>
       joined(planned, neverSentResult(planned.index, planned.intendedOffsetNs)),
     );
   }
 
   /** How many were due at an instant of the run and have not ended. */
   dueAt(offsetNs: number): number {
-    let due = this.#ring.dueAt(offsetNs);
-    for (let late = this.#late.first; late !== null; late = late.next) {
+    let due = 0;
+    for (const { intendedOffsetNs } of this.#planned.values()) {
       // In the order of the schedule, so the first that is not due ends the count.
-      if (late.item.intendedOffsetNs > offsetNs) break;
+      if (intendedOffsetNs > offsetNs) break;
       due += 1;
     }
     return due;
-  }
-
-  #takeLate(index: number): PlannedPart | undefined {
-    const entry = this.#lateByIndex.get(index);
-    if (entry === undefined) return undefined;
-    this.#lateByIndex.delete(index);
-    this.#late.remove(entry);
-    return entry.item;
   }
 }
 

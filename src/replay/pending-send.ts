@@ -1,14 +1,13 @@
 import type { Clock } from '../core/clock.ts';
-import type { Entry } from '../core/linked-list.ts';
 import type { SendAnswer, SendError } from '../core/run.ts';
 import { type AnswerFacts, type AnswerHead, AnswerReader } from './answer-reader.ts';
 import type { AnswerArena } from './check/answer-arena.ts';
 import { AnswerCopy } from './check/answer-copy.ts';
 import type { ExpectedAnswer } from './expected-answer.ts';
+import type { SendEvents, SendHandle, Transport } from './http/client.ts';
+import type { SendEnd } from './http/errors.ts';
 import type { OutgoingRequest } from './send-batch.ts';
-import type { SendEnd } from './send-error.ts';
 import { neverSentResult, type SendResult } from './send-result.ts';
-import type { LaidOut, SendEvents, SendHandle, Transport } from './transport.ts';
 
 /** Counts events, so that a turn of the loop in which there were none can be told from work. */
 export interface Activity {
@@ -29,10 +28,10 @@ export class PendingSend implements SendEvents {
   /** When its turn came. */
   readonly readyNs: number;
   readonly lane: number | null;
-  /** Under which its client's leaving is waited for; null where it is not. */
-  cancelNumber: number | null = null;
-  /** Its place among those that are under way, and since when by the loop's time. */
-  underWay: { readonly entry: Entry<PendingSend>; readonly sinceNs: number } | null = null;
+  /** Its client's leaving is waited for no longer; null where it is not. */
+  forgetCancel: (() => void) | null = null;
+  /** When it was sent, by the loop's time. */
+  sentNs = Number.POSITIVE_INFINITY;
   /** Set once the transport has it. */
   handle: SendHandle | null = null;
   readonly #index: number;
@@ -87,18 +86,13 @@ export class PendingSend implements SendEvents {
     this.#actualNs = this.#clock.nowNs();
   }
 
-  /** Sends it now. */
-  dispatch(transport: Transport): void {
+  /** Sends it now. @param sentNs by the loop's time */
+  dispatch(transport: Transport, sentNs: number): void {
     const request = this.#request;
     if (request === null) return;
     this.#request = null;
+    this.sentNs = sentNs;
     this.handle = transport.send(request, this);
-  }
-
-  /** Another thread sent it when its turn came, but for the rest. */
-  launched(laidOut: LaidOut, rest: Buffer | null): void {
-    this.#request = null;
-    this.handle = laidOut.launched(this, this.readyNs, rest);
   }
 
   /** Ends it before it was sent. */
@@ -113,9 +107,9 @@ export class PendingSend implements SendEvents {
     this.#bodyBytes = 0;
   }
 
-  onStart(reusedConnection: boolean, atNs = this.#clock.nowNs()): void {
+  onStart(reusedConnection: boolean): void {
     this.#activity.events++;
-    this.#writtenNs = atNs;
+    this.#writtenNs = this.#clock.nowNs();
     this.#reusedConnection = reusedConnection;
   }
 

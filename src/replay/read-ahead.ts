@@ -1,5 +1,4 @@
 import type { Clock } from '../core/clock.ts';
-import type { BatchMemory } from './batch-memory.ts';
 import type { DueRing } from './due-ring.ts';
 import { type HeldBounds, HeldBudget } from './held-budget.ts';
 import type { PreparedRequest } from './prepared-request.ts';
@@ -82,7 +81,6 @@ export class ReadAhead {
   readonly #ring: DueRing;
   readonly #bounds: ReadAheadBounds;
   readonly #clock: Clock;
-  readonly #memory: BatchMemory;
   readonly #sink: ReadAheadSink;
   readonly #held: HeldBudget | null;
   readonly #refused = new RefusedFollowUps();
@@ -98,14 +96,12 @@ export class ReadAhead {
     ring: DueRing,
     bounds: ReadAheadBounds,
     clock: Clock,
-    memory: BatchMemory,
     sink: ReadAheadSink,
   ) {
     this.#requests = requests;
     this.#ring = ring;
     this.#bounds = bounds;
     this.#clock = clock;
-    this.#memory = memory;
     this.#sink = sink;
     this.#held = bounds.held === null ? null : new HeldBudget(ring, bounds.held);
     this.#senders = Array.from({ length: ring.senders }, () => new Handed());
@@ -170,14 +166,14 @@ export class ReadAhead {
     // The senders first: a wake-up for a request it does not have is a wake-up lost.
     const planned = batch.filter((request) => !isFollowUp(request));
     for (const [sender, part] of Map.groupBy(planned, (request) => this.#senderOf(request))) {
-      this.#sink.hand('batch', packBatch(part, this.#memory), sender);
+      this.#sink.hand('batch', packBatch(part), sender);
     }
     for (const [sender, part] of Map.groupBy(batch.filter(isFollowUp), (request) =>
       this.#senderOf(request),
     )) {
       for (let at = 0; at < part.length; at += FOLLOW_UPS_AT_ONCE) {
         const few = part.slice(at, at + FOLLOW_UPS_AT_ONCE);
-        this.#sink.hand('followUps', packBatch(few, this.#memory), sender);
+        this.#sink.hand('followUps', packBatch(few), sender);
       }
     }
     for (const request of planned) this.#ring.push(request.intendedOffsetNs, this.#senderOf(request));

@@ -1,11 +1,10 @@
 import { once } from 'node:events';
 import { type AddressInfo, createServer, type Server } from 'node:net';
-import { BatchMemory } from './batch-memory.ts';
 import { NOTHING_EXPECTED } from './expected-answer.ts';
+import type { Transport } from './http/client.ts';
 import { WAKE_LEAD_NS } from './pacer-thread.ts';
 import { packBatch, type SendBatch } from './send-batch.ts';
 import type { Sender } from './sender.ts';
-import type { Transport } from './transport.ts';
 
 const REQUESTS = 400;
 /** Closer than the sender waits awake: no pacer runs yet that would wake it. */
@@ -62,6 +61,5 @@ function batchOf(count: number): SendBatch {
       chunked: false,
       answer: NOTHING_EXPECTED,
     })),
-    new BatchMemory(),
   );
 }

@@ -114,6 +114,11 @@ export class RequestBuilder {
       hasTrailers: message.trailers !== null && message.trailers.length > 0,
     });
     if (reason !== null) return { kind: 'unreplayable', reason };
+    const chunked = listedBy(lines, 'transfer-encoding').includes('chunked');
+    // undici would send a length of 0 in place of no chunk, and no second host.
+    if (chunked && message.body.bytes === 0) return { kind: 'unreplayable', reason: 'empty_chunked' };
+    if (this.#rules.host === 'recorded' && lines.filter(({ lower }) => lower === 'host').length > 1)
+      return { kind: 'unreplayable', reason: 'duplicate_host' };
     const masked = maskedPartsOf(message.redacted);
     return {
       kind: 'ready',
@@ -126,7 +131,7 @@ export class RequestBuilder {
         path: this.#rules.basePath + mapPath(target, this.#rules.pathMappings ?? []),
         headers: this.#headersOf(lines, masked.headers, copy),
         body: message.body.bytes === 0 ? null : message.body.kept,
-        chunked: listedBy(lines, 'transfer-encoding').includes('chunked'),
+        chunked,
       },
     };
   }

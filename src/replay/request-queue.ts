@@ -2,24 +2,18 @@ import type { DueTimes } from './pacer.ts';
 import { BatchReader, type OutgoingRequest, type SendBatch } from './send-batch.ts';
 
 /**
- * Requests that wait at the sender, in order. The one at the front is always decoded already, and those that are
- * laid out are, so that nothing is left to do when their instant comes. Bounded by the read-ahead that feeds it.
+ * Requests that wait at the sender, in order. The one at the front is always decoded already, so that nothing is left
+ * to do when its instant comes. Bounded by the read-ahead that feeds it.
  */
 export class RequestQueue implements DueTimes {
   readonly #startNs: number;
-  readonly #onSpent: (packed: ArrayBuffer) => void;
   readonly #batches: BatchReader[] = [];
-  /** Decoded, from the front on. */
-  readonly #decoded: OutgoingRequest[] = [];
+  #front: OutgoingRequest | null = null;
   #taken: OutgoingRequest | null = null;
 
-  /**
-   * @param startNs the monotonic instant of offset 0
-   * @param onSpent told of the memory of each batch that is read to its end
-   */
-  constructor(startNs: number, onSpent: (packed: ArrayBuffer) => void) {
+  /** @param startNs the monotonic instant of offset 0 */
+  constructor(startNs: number) {
     this.#startNs = startNs;
-    this.#onSpent = onSpent;
   }
 
   /** Adds a batch; returns how many of its requests from `fromOffsetNs` on are due already, having come too late. */
@@ -32,12 +26,12 @@ export class RequestQueue implements DueTimes {
   }
 
   peekNs(): number | null {
-    const front = this.#decoded[0];
-    return front === undefined ? null : this.#startNs + front.intendedOffsetNs;
+    return this.#front === null ? null : this.#startNs + this.#front.intendedOffsetNs;
   }
 
   shift(): void {
-    this.#taken = this.#decoded.shift() ?? null;
+    this.#taken = this.#front;
+    this.#front = null;
   }
 
   /** The request that `shift` removed. Leaves the front undecoded until `prepare`. */
@@ -49,22 +43,9 @@ export class RequestQueue implements DueTimes {
 
   /** Decodes the next request; call after a send, while there is time. */
   prepare(): void {
-    if (this.#decoded.length === 0) this.#decode();
-  }
-
-  /** The request that so many are in front of; null where there are not so many. */
-  at(place: number): OutgoingRequest | null {
-    while (this.#decoded.length <= place && this.#decode());
-    return this.#decoded[place] ?? null;
-  }
-
-  #decode(): boolean {
     const reader = this.#batches[0];
-    if (!reader) return false;
-    this.#decoded.push(reader.read());
-    if (!reader.done) return true;
-    this.#batches.shift();
-    this.#onSpent(reader.packed);
-    return true;
+    if (this.#front !== null || reader === undefined) return;
+    this.#front = reader.read();
+    if (reader.done) this.#batches.shift();
   }
 }

@@ -1,12 +1,13 @@
+import { AppError } from '../core/errors.ts';
 import { orNull } from '../core/missing-number.ts';
-import type { BatchMemory } from './batch-memory.ts';
 import type { ExpectedAnswer } from './expected-answer.ts';
-import { headBytesOf, NAMED, writeHead } from './packed-head.ts';
 import type { PreparedRequest } from './prepared-request.ts';
 import type { FollowUp } from './session-order.ts';
 
 /** Bodies of at least this size travel in a buffer of their own, moved and never copied again. */
 const OWN_BUFFER_BYTES = 64 * 1024;
+
+const LINE_BREAK = /[\r\n]/;
 
 const COLUMNS = 13;
 const INDEX = 0;
@@ -35,7 +36,7 @@ const FROM_SEND = 12;
 /** Requests on their way to the sender; both kinds of buffer are transferred, not copied. */
 export interface SendBatch {
   readonly count: number;
-  /** A table of numbers, then heads, then small bodies, then whatever else its memory held. */
+  /** A table of numbers, then heads and small bodies. */
   readonly packed: ArrayBuffer;
   readonly bodies: ArrayBuffer[];
 }
@@ -46,10 +47,8 @@ export interface OutgoingRequest {
   readonly intendedOffsetNs: number;
   readonly method: string;
   readonly path: string;
-  /** Null where the target's own authority is to be named. */
-  readonly host: string | null;
-  /** All other header lines, each with its line end; latin1. */
-  readonly fields: string;
+  /** Flat name, value, name, value … in the order and case to be sent; latin1. */
+  readonly headers: string[];
   readonly body: Buffer | null;
   readonly chunked: boolean;
   /** See PreparedRequest. */
@@ -65,15 +64,14 @@ export function transferListOf(batch: SendBatch): ArrayBuffer[] {
 }
 
 /** Copies requests into buffers another thread can take over. Main thread, well ahead of their time. */
-export function packBatch(requests: readonly PreparedRequest[], memory: BatchMemory): SendBatch {
+export function packBatch(requests: readonly PreparedRequest[]): SendBatch {
+  const heads = requests.map(headOf);
   const tableBytes = requests.length * COLUMNS * Float64Array.BYTES_PER_ELEMENT;
   let bytes = tableBytes;
-  for (const request of requests) {
-    bytes += headBytesOf(request);
-    if (request.body !== null && request.body.length < OWN_BUFFER_BYTES) bytes += request.body.length;
-  }
+  for (const head of heads) bytes += head.length;
+  for (const { body } of requests) if (body !== null && body.length < OWN_BUFFER_BYTES) bytes += body.length;
 
-  const packed = memory.take(bytes);
+  const packed = new ArrayBuffer(bytes);
   const table = new Float64Array(packed, 0, requests.length * COLUMNS);
   const target = Buffer.from(packed);
   const bodies: ArrayBuffer[] = [];
@@ -82,7 +80,7 @@ export function packBatch(requests: readonly PreparedRequest[], memory: BatchMem
     const body = request.body;
     const own = body !== null && body.length >= OWN_BUFFER_BYTES;
     const headAt = at;
-    at = writeHead(target, at, request);
+    at += target.write(heads[row] ?? '', at, 'latin1');
     const cell = row * COLUMNS;
     table[cell + INDEX] = request.index;
     table[cell + INTENDED] = request.intendedOffsetNs;
@@ -123,11 +121,6 @@ export class BatchReader {
     this.#headAt = this.#table.byteLength;
   }
 
-  /** Once it is done, nothing that was read lies in here any more. */
-  get packed(): ArrayBuffer {
-    return this.#batch.packed;
-  }
-
   get done(): boolean {
     return this.#row >= this.#batch.count;
   }
@@ -148,20 +141,18 @@ export class BatchReader {
     const cell = this.#row * COLUMNS;
     const table = this.#table;
     const headEnd = this.#headAt + (table[cell + HEAD_BYTES] ?? 0);
-    const head = this.#bytes.toString('latin1', this.#headAt, headEnd);
-    const pathAt = head.indexOf('\n') + 1;
-    const hostAt = head.indexOf('\n', pathAt) + 1;
-    const fieldsAt = head.indexOf('\n', hostAt) + 1;
+    const [method = '', path = '', ...headers] = this.#bytes
+      .toString('latin1', this.#headAt, headEnd)
+      .split('\n');
     const bodyBytes = table[cell + BODY_BYTES] ?? -1;
     const own = table[cell + BODY_OWN] === 1;
     const follows = orNull(table[cell + FOLLOWS]);
     const request: OutgoingRequest = {
       index: table[cell + INDEX] ?? 0,
       intendedOffsetNs: table[cell + INTENDED] ?? 0,
-      method: head.slice(0, pathAt - 1),
-      path: head.slice(pathAt, hostAt - 1),
-      host: head[hostAt] === NAMED ? head.slice(hostAt + 1, fieldsAt - 1) : null,
-      fields: head.slice(fieldsAt),
+      method,
+      path,
+      headers,
       body: bodyBytes < 0 ? null : this.#bodyOf(table[cell + BODY_AT] ?? 0, bodyBytes, own),
       chunked: table[cell + CHUNKED] === 1,
       lane: orNull(table[cell + LANE]),
@@ -184,6 +175,15 @@ export class BatchReader {
     // A small body is copied out, so that one slow answer does not keep its whole batch in memory.
     return buffer ? Buffer.from(buffer, 0, bytes) : Buffer.from(this.#bytes.subarray(at, at + bytes));
   }
+}
+
+/** Method, path, and names and values of headers, a line each. */
+function headOf({ index, method, path, headers }: PreparedRequest): string {
+  const lines = [method, path, ...headers];
+  // A line break inside a part could not be sent anyway; here it would shift every part behind it.
+  if (lines.some((line) => LINE_BREAK.test(line)))
+    throw new AppError('INTERNAL', `request ${index}: a line break within its head`);
+  return lines.join('\n');
 }
 
 function expectedBits({ counts, streams, ends }: ExpectedAnswer): number {

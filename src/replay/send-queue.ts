@@ -13,8 +13,6 @@ export class SendQueue implements DueTimes {
   readonly #startNs: number;
   readonly #planned: RequestQueue;
   readonly #followUps: FollowUps;
-  readonly #onSpent: (packed: ArrayBuffer) => void;
-  readonly #areLaidOut: () => boolean;
   #takenFollowUp: OutgoingRequest | null = null;
   /** Planned requests come in the order of their indexes. */
   #lastTakenIndex = -1;
@@ -22,15 +20,10 @@ export class SendQueue implements DueTimes {
   #lastFollowUpNs = Number.NEGATIVE_INFINITY;
   #overtimeSinceNs: number | null = null;
 
-  /**
-   * See RequestQueue.
-   * @param areLaidOut whether the first planned requests are, so that the sender has nothing to do at their instants
-   */
-  constructor(startNs: number, onSpent: (packed: ArrayBuffer) => void, areLaidOut: () => boolean) {
-    this.#areLaidOut = areLaidOut;
-    this.#onSpent = onSpent;
+  /** @param startNs the monotonic instant of offset 0 */
+  constructor(startNs: number) {
     this.#startNs = startNs;
-    this.#planned = new RequestQueue(startNs, onSpent);
+    this.#planned = new RequestQueue(startNs);
     this.#followUps = new FollowUps(startNs);
   }
 
@@ -42,7 +35,7 @@ export class SendQueue implements DueTimes {
   /** Whether the next instant is one that no pacer knows of. */
   get nextIsOwn(): boolean {
     const own = this.#followUps.peekNs();
-    return own !== null && own < (this.#ownPlannedNs() ?? Number.POSITIVE_INFINITY);
+    return own !== null && own < (this.#planned.peekNs() ?? Number.POSITIVE_INFINITY);
   }
 
   /** How close to the next instant it is waited for awake, nanoseconds: a timer is not as exact as the pacer. */
@@ -63,7 +56,6 @@ export class SendQueue implements DueTimes {
       this.#lastFollowUpNs = Math.max(this.#lastFollowUpNs, this.#startNs + request.intendedOffsetNs);
       this.#followUps.hold(request, nowNs, (request.follows?.after ?? -1) > this.#lastTakenIndex);
     }
-    this.#onSpent(reader.packed);
   }
 
   /** Nothing of what was planned waits here. */
@@ -71,19 +63,8 @@ export class SendQueue implements DueTimes {
     return this.#planned.peekNs() === null;
   }
 
-  /** A planned request; see RequestQueue. */
-  plannedAt(place: number): OutgoingRequest | null {
-    return this.#planned.at(place);
-  }
-
-  /** Takes the first planned request, which has left already. */
-  takePlanned(): OutgoingRequest | null {
-    this.#planned.shift();
-    return this.#takeShiftedPlanned();
-  }
-
   peekNs(): number | null {
-    const planned = this.#ownPlannedNs();
+    const planned = this.#planned.peekNs();
     const own = this.#followUps.peekNs();
     if (planned === null || own === null) return planned ?? own;
     return Math.min(planned, own);
@@ -99,18 +80,9 @@ export class SendQueue implements DueTimes {
     const taken = this.#takenFollowUp;
     this.#takenFollowUp = null;
     if (taken !== null) return taken;
-    return this.#takeShiftedPlanned();
-  }
-
-  #takeShiftedPlanned(): OutgoingRequest | null {
     const planned = this.#planned.takeShifted();
     if (planned !== null) this.#lastTakenIndex = planned.index;
     return planned;
-  }
-
-  /** The next planned instant at which the sender has something to do. */
-  #ownPlannedNs(): number | null {
-    return this.#areLaidOut() ? null : this.#planned.peekNs();
   }
 
   prepare(): void {

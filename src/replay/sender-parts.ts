@@ -3,12 +3,11 @@ import type { AnswerArena } from './check/answer-arena.ts';
 import type { SenderSignals } from './due-ring.ts';
 import type { PackedDurations } from './durations.ts';
 import type { Stall } from './engine-health.ts';
+import type { Transport } from './http/client.ts';
 import type { InFlight } from './in-flight.ts';
-import type { SenderPad } from './launches.ts';
 import type { LoopTime } from './loop-time.ts';
 import type { CatchUp } from './pacer.ts';
 import type { SendResult } from './send-result.ts';
-import type { Transport } from './transport.ts';
 
 export interface SenderOptions {
   /** The run's zero, monotonic. */
@@ -30,19 +29,15 @@ export interface SenderDeps {
   readonly signals: SenderSignals;
   /** What this sender and the others have under way. */
   readonly inFlight: InFlight;
-  /** Where the next requests are laid out for the pacer to send; left out where the sender sends all itself. */
-  readonly pad?: SenderPad;
   /** Where answers are kept to be compared; null or left out where they are not. */
   readonly keeping?: AnswerArena | null;
   /** Runs a callback after the event loop has had a turn. */
   readonly afterTurn: (callback: () => void) => void;
   readonly afterMs: (callback: () => void, ms: number) => void;
-  /** By `loopTime`, and after whatever had come by then was read. */
-  readonly afterHearing: (callback: () => void, ms: number) => void;
+  /** By `loopTime`, and after whatever had come by then was read; the answer takes it back. */
+  readonly afterHearing: (callback: () => void, ms: number) => () => void;
   /** Nanoseconds the event loop has slept so far. */
   readonly loopIdleNs: () => number;
-  /** A batch is read to its end: its memory can be used again. */
-  readonly onSpent: (packed: ArrayBuffer) => void;
   readonly onResults: (results: SendResult[]) => void;
   /** Every request handed over has its result, all of them reported. */
   readonly onOver: (health: SenderHealth) => void;

@@ -4,11 +4,9 @@ import type { MessagePort } from 'node:worker_threads';
 import type { Clock } from '../core/clock.ts';
 import { AddressBook } from './address-book.ts';
 import { AnswerArena } from './check/answer-arena.ts';
-import { ConnectionPool } from './connection-pool.ts';
 import { DueRing, type SenderSignals } from './due-ring.ts';
+import { HttpClient, type Transport } from './http/client.ts';
 import { InFlight } from './in-flight.ts';
-import { LaunchPad } from './launch-pad.ts';
-import type { SenderPad } from './launches.ts';
 import { LoopTime } from './loop-time.ts';
 import { WAKE_LEAD_NS } from './pacer-thread.ts';
 import { rehearse } from './rehearsal.ts';
@@ -17,7 +15,6 @@ import type { SendResult } from './send-result.ts';
 import { SENDER_TICK_MS, Sender, type SenderHealth } from './sender.ts';
 import { afterAtLeast, afterHearing } from './sure-timer.ts';
 import type { FromSender, SenderSetup, ToSender } from './thread-messages.ts';
-import { Http1Transport, type Transport } from './transport.ts';
 
 /** Lateness from which on overdue sends are spread out rather than sent at once. */
 const CATCH_UP_FROM_NS = 50_000_000;
@@ -32,8 +29,6 @@ interface Aim {
   readonly transport: Transport;
   readonly signals: SenderSignals;
   readonly inFlight: InFlight;
-  readonly pad?: SenderPad;
-  readonly onSpent: (packed: ArrayBuffer) => void;
   readonly keeping?: AnswerArena | null;
 }
 
@@ -42,7 +37,7 @@ export class SenderThread {
   readonly #setup: SenderSetup;
   readonly #port: MessagePort;
   readonly #clock: Clock;
-  readonly #transport: Http1Transport;
+  readonly #transport: HttpClient;
   #sender: Sender | null = null;
 
   constructor(setup: SenderSetup, port: MessagePort, clock: Clock) {
@@ -57,7 +52,7 @@ export class SenderThread {
     await rehearse((origin, onOver) => {
       const transport = this.#transportTo(origin, null);
       const inFlight = InFlight.create(this.#setup.inFlightLimits);
-      const aim = { transport, signals: DueRing.create(1).signalsOf(0), inFlight, onSpent: () => undefined };
+      const aim = { transport, signals: DueRing.create(1).signalsOf(0), inFlight };
       const sender = this.#senderFor(this.#clock.nowNs(), aim, () => undefined, onOver);
       return { sender, transport };
     });
@@ -84,7 +79,7 @@ export class SenderThread {
   }
 
   #start(startNs: number): Sender {
-    const { ringMemory, padMemory, inFlightMemory, inFlightLimits } = this.#setup;
+    const { ringMemory, inFlightMemory, inFlightLimits } = this.#setup;
     const { sender: index, wakePort, keeping = null } = this.#setup;
     const ring = new DueRing(ringMemory);
     const report = (results: SendResult[]): void => {
@@ -98,14 +93,10 @@ export class SenderThread {
     const aim = {
       transport: this.#transport,
       signals: ring.signalsOf(index),
-      pad: { pad: new LaunchPad(padMemory, ring.senders), sender: index },
       inFlight: new InFlight(inFlightMemory, inFlightLimits),
       keeping: keeping === null ? null : new AnswerArena(keeping),
     };
-    const spent = (packed: ArrayBuffer): void => this.#post({ kind: 'spent', packed }, [packed]);
-    const sender = this.#senderFor(startNs, { ...aim, onSpent: spent }, report, (health) =>
-      this.#end(health),
-    );
+    const sender = this.#senderFor(startNs, aim, report, (health) => this.#end(health));
     wakePort.on('message', () => sender.wake());
     this.#warmAgain(startNs);
     return sender;
@@ -119,12 +110,12 @@ export class SenderThread {
     afterAtLeast(this.#clock, again, waitNs / 1e6);
   }
 
-  #transportTo(origin: string, socketPath: string | null): Http1Transport {
+  #transportTo(origin: string, socketPath: string | null): HttpClient {
     const book =
       socketPath === null
         ? new AddressBook(new URL(origin).hostname, resolveAll, this.#clock, this.#setup.fenced)
         : AddressBook.ofOne(`unix:${socketPath}`, this.#clock);
-    return new Http1Transport(new ConnectionPool({ ...this.#setup, origin, socketPath }, book, this.#clock));
+    return new HttpClient({ ...this.#setup, origin, socketPath }, book, this.#clock);
   }
 
   #senderFor(

@@ -1,5 +1,4 @@
 import { BusyMeter } from './busy-meter.ts';
-import { type Launch, Launches, type SenderPad } from './launches.ts';
 import type { LoopTime } from './loop-time.ts';
 import { Pacer } from './pacer.ts';
 import type { Activity } from './pending-send.ts';
@@ -9,7 +8,6 @@ import { neverSentResult, type SendResult } from './send-result.ts';
 import { SendTally } from './send-tally.ts';
 import type { SenderDeps, SenderOptions } from './sender-parts.ts';
 import { Sends } from './sends.ts';
-import { SpinAccount } from './spin-account.ts';
 import type { BatchKind } from './thread-messages.ts';
 import { WakeTimer } from './wake-timer.ts';
 
@@ -33,14 +31,11 @@ export class Sender {
   readonly #queue: SendQueue;
   readonly #pacer: Pacer;
   readonly #busy: BusyMeter;
-  readonly #spin: SpinAccount;
   readonly #tally: SendTally;
   readonly #activity: Activity = { events: 0 };
   readonly #timer: WakeTimer;
   readonly #loopTime: LoopTime;
   readonly #sends: Sends;
-  /** Null where the sender sends everything itself. */
-  readonly #launches: Launches | null;
   #turnPlanned = false;
   #lastTickNs: number;
   /** The last tick by the loop's time. */
@@ -55,8 +50,7 @@ export class Sender {
   constructor(options: SenderOptions, deps: SenderDeps) {
     this.#options = options;
     this.#deps = deps;
-    this.#queue = new SendQueue(options.startNs, deps.onSpent, () => (this.#launches?.size ?? 0) > 0);
-    this.#launches = deps.pad === undefined ? null : this.#launchesOn(deps.pad);
+    this.#queue = new SendQueue(options.startNs);
     this.#tally = new SendTally(options.judgedFromNs ?? 0);
     this.#sends = new Sends(options.startNs, deps, this.#tally, this.#activity, {
       leaves: (request) => this.#queue.sent(request),
@@ -67,7 +61,6 @@ export class Sender {
     this.#pacer = new Pacer(this.#queue, options.catchUp);
     this.#timer = new WakeTimer(deps.afterMs, () => this.wake());
     this.#busy = new BusyMeter(deps.clock.nowNs(), deps.loopIdleNs);
-    this.#spin = new SpinAccount(this.#busy, this.#activity);
     this.#lastTickNs = deps.clock.nowNs();
     this.#loopTime = deps.loopTime;
     this.#lastLookNs = this.#loopTime.nowNs();
@@ -97,7 +90,6 @@ export class Sender {
 
   /** Sends nothing more; what is in flight has the drain deadline to finish. */
   stop(): void {
-    this.#launches?.withdraw();
     this.#drainingSinceNs ??= this.#loopTime.nowNs();
     this.#sends.giveUpWaiting();
     this.#endWhenDrained();
@@ -111,7 +103,6 @@ export class Sender {
     this.#tally.stalls.noteLoopGap(this.#offset(plannedNs), this.#offset(nowNs));
     // Answers that came while nothing ran are read after this tick: what was overdue at the one before has had
     // a turn of the loop since, and only that is the target's doing.
-    this.#launches?.settle();
     this.#endOverdue(this.#lastLookNs);
     this.#endOvertime(nowNs);
     this.#lastTickNs = nowNs;
@@ -119,7 +110,6 @@ export class Sender {
     this.#busy.tick(nowNs);
     this.#ticks += 1;
     if (this.#ticks % TICKS_PER_REPORT === 0) this.#sends.flush();
-    this.#layOut();
     this.#endWhenDrained();
   }
 
@@ -131,12 +121,11 @@ export class Sender {
 
   #turn(): void {
     this.#turnPlanned = false;
-    this.#spin.turn(this.#deps.clock.nowNs());
+    this.#busy.turn(this.#deps.clock.nowNs(), this.#activity.events);
     const waitNs = this.#sendDue();
     if (this.#finished && this.#queue.isEmpty && this.#queue.followUps.size === 0)
       this.#drainingSinceNs ??= this.#loopTime.nowNs();
     if (this.#drainingSinceNs === null && waitNs <= this.#queue.awakeNs(this.#options.spinNs)) {
-      this.#layOut();
       this.#planTurn();
       return;
     }
@@ -147,52 +136,14 @@ export class Sender {
   /** Sends what is due and returns how long until the next: 0 when there is more. */
   #sendDue(): number {
     if (this.#drainingSinceNs !== null) return Number.POSITIVE_INFINITY;
-    this.#launches?.settle();
     for (let sends = 0; sends < SENDS_PER_TURN; sends++) {
       const step = this.#pacer.next(this.#deps.clock.nowNs(), 1);
       const request = step.due === 0 ? null : this.#queue.takeShifted();
       if (request === null) return step.waitNs;
-      if (request.follows === null) this.#launches?.skip();
       this.#sends.send(request);
       this.#queue.prepare();
     }
     return 0;
-  }
-
-  #launchesOn(pad: SenderPad): Launches {
-    const { clock, transport } = this.#deps;
-    return new Launches({
-      ...pad,
-      transport,
-      clock,
-      startNs: this.#options.startNs,
-      plannedAt: (place) => this.#queue.plannedAt(place),
-      onLaunch: this.#onLaunch,
-      onOverdue: () => this.wake(),
-    });
-  }
-
-  /** Goes on with what was laid out and is not any more. */
-  readonly #onLaunch = ({ index, laidOut, end, rest }: Launch): void => {
-    if (end.kind === 'failed' || end.kind === 'left') {
-      if (end.kind === 'failed') laidOut.discard();
-      else laidOut.withdraw();
-      this.wake();
-      return;
-    }
-    const request = this.#queue.takePlanned();
-    this.#queue.prepare();
-    if (request?.index !== index) throw new Error('what was laid out is not what waits');
-    this.#sends.goOnWith(request, laidOut, end, rest);
-    // Nobody else would find that everything was sent.
-    if (this.#finished && this.#queue.isEmpty) this.wake();
-  };
-
-  /** Lays out what comes next, as far as there are connections, for whoever keeps the time to send it. */
-  #layOut(): void {
-    // A follow-up that comes due would find no idle connection, and open one that its recorded session did not.
-    if (this.#queue.followUps.size > 0 || this.#pacer.catchingUp) return;
-    if (this.#drainingSinceNs === null) this.#launches?.layOut();
   }
 
   /** Once everything planned was sent, follow-ups have the drain deadline for their turns; then answers have. */
@@ -209,9 +160,7 @@ export class Sender {
     if (this.#queue.ended(result, this.#deps.clock) && this.#drainingSinceNs === null) this.wake();
   };
 
-  /** Its connection may be free. */
   readonly #onOver = (): void => {
-    this.#layOut();
     this.#endWhenDrained();
   };
 
@@ -222,15 +171,15 @@ export class Sender {
 
   /** @param atNs by the loop's time */
   #endOverdue(atNs: number): void {
-    this.#sends.underWay.abortOverdue(atNs, this.#options.totalTimeoutMs * 1e6, 'total_timeout');
+    this.#sends.abortOverdue(atNs, this.#options.totalTimeoutMs * 1e6);
     const drainedNs = this.#drainingSinceNs === null ? 0 : atNs - this.#drainingSinceNs;
     if (this.#drainingSinceNs === null || drainedNs < this.#options.drainDeadlineMs * 1e6) return;
     this.#sends.giveUpWaiting();
-    this.#sends.underWay.abortAll('stopped');
+    this.#sends.abortAll();
   }
 
   #endWhenDrained(): void {
-    if (this.#over || this.#drainingSinceNs === null || this.#sends.underWay.size > 0) return;
+    if (this.#over || this.#drainingSinceNs === null || this.#sends.underWay > 0) return;
     this.#over = true;
     this.#sends.flush();
     const nowNs = this.#deps.clock.nowNs();
@@ -244,9 +193,7 @@ export class Sender {
    */
   #sleep(): void {
     this.#deps.signals.setSenderAwake(false);
-    this.#spin.end();
-    this.#launches?.settle();
-    this.#layOut();
+    this.#busy.rest();
     if (this.#drainingSinceNs !== null) return;
     const { waitNs } = this.#pacer.next(this.#deps.clock.nowNs(), 0);
     const awakeNs = this.#queue.awakeNs(this.#options.spinNs);

@@ -1,15 +1,14 @@
-import { Cancels } from './cancels.ts';
 import { ConnectionLanes } from './connection-lanes.ts';
 import type { Admission } from './in-flight.ts';
-import type { LaunchTurn } from './launch-pad.ts';
 import { type Activity, type PendingListener, PendingSend } from './pending-send.ts';
 import { ResultOutbox } from './result-outbox.ts';
 import type { OutgoingRequest } from './send-batch.ts';
 import { refusedResult, type SendResult } from './send-result.ts';
 import type { SendTally } from './send-tally.ts';
 import type { SenderDeps } from './sender-parts.ts';
-import type { LaidOut } from './transport.ts';
-import { UnderWay } from './under-way.ts';
+
+/** The longest a timer can wait. */
+const LONGEST_MS = 2 ** 31 - 1;
 
 /** What sends tell whoever knows when they are due. */
 export interface SendsListener {
@@ -25,13 +24,13 @@ export interface SendsListener {
 
 /** What becomes of requests whose instant has come, until each has its result. */
 export class Sends {
-  readonly underWay = new UnderWay();
+  /** Sent, and not over; in the order of their sends. */
+  readonly #underWay = new Set<PendingSend>();
   readonly #startNs: number;
   readonly #deps: SenderDeps;
   readonly #tally: SendTally;
   readonly #activity: Activity;
   readonly #listener: SendsListener;
-  readonly #cancels: Cancels;
   readonly #lanes = new ConnectionLanes<PendingSend>();
   readonly #outbox: ResultOutbox;
   readonly #pendingListener: PendingListener;
@@ -49,10 +48,14 @@ export class Sends {
     this.#tally = tally;
     this.#activity = activity;
     this.#listener = listener;
-    this.#cancels = new Cancels(deps.afterHearing);
     this.#outbox = new ResultOutbox(deps.onResults);
     const bodyWritten = (bytes: number): void => deps.inFlight.leaveBody(bytes);
     this.#pendingListener = { keeping: deps.keeping ?? null, bodyWritten, over: this.#onOver };
+  }
+
+  /** Requests that were sent and are not over. */
+  get underWay(): number {
+    return this.#underWay.size;
   }
 
   /** Sends a request now, or has it wait for its recorded connection. */
@@ -69,21 +72,6 @@ export class Sends {
     else inFlight.beginWaiting();
   }
 
-  /** Goes on with a request that another thread has sent, or found no room for. */
-  goOnWith(request: OutgoingRequest, laidOut: LaidOut, end: LaunchTurn, rest: Buffer | null): void {
-    this.#leaves(request);
-    if (end.kind !== 'launched') {
-      laidOut.withdraw();
-      this.#refuse(request, end.kind, end.atNs);
-      return;
-    }
-    const pending = this.#admitted(request, end.atNs, end.inFlight);
-    this.#goes(pending);
-    pending.launched(laidOut, rest);
-    if (pending.cancelAfterNs !== null)
-      this.#cancels.add(pending, Math.max(0, pending.cancelAfterNs - (this.#deps.clock.nowNs() - end.atNs)));
-  }
-
   /** What waits for its recorded connection is not sent any more. */
   giveUpWaiting(): void {
     for (const pending of this.#lanes.takeWaiting()) {
@@ -92,6 +80,18 @@ export class Sends {
       this.#tally.unreached += 1;
       this.report(pending.neverSent());
     }
+  }
+
+  /** Ends what has been under way for so long at an instant of the loop's time. */
+  abortOverdue(atNs: number, limitNs: number): void {
+    for (const pending of this.#underWay) {
+      if (atNs - pending.sentNs < limitNs) break;
+      pending.handle?.abort('total_timeout');
+    }
+  }
+
+  abortAll(): void {
+    for (const pending of this.#underWay) pending.handle?.abort('stopped');
   }
 
   report(result: SendResult): void {
@@ -119,14 +119,14 @@ export class Sends {
   }
 
   #dispatch(pending: PendingSend): void {
-    this.#goes(pending);
-    pending.dispatch(this.#deps.transport);
-    if (pending.cancelAfterNs !== null) this.#cancels.add(pending, pending.cancelAfterNs);
-  }
-
-  #goes(pending: PendingSend): void {
+    const { loopTime, transport, afterHearing } = this.#deps;
     this.#tally.sent += 1;
-    this.underWay.add(pending, this.#deps.loopTime.nowNs());
+    this.#underWay.add(pending);
+    pending.dispatch(transport, loopTime.nowNs());
+    if (pending.cancelAfterNs === null || !this.#underWay.has(pending)) return;
+    const ms = Math.ceil(pending.cancelAfterNs / 1e6);
+    // Nobody is more patient than a timer.
+    if (ms <= LONGEST_MS) pending.forgetCancel = afterHearing(() => pending.handle?.abort('cancelled'), ms);
   }
 
   #refuse(request: OutgoingRequest, why: Exclude<Admission, 'admitted'>, atNs: number): void {
@@ -135,8 +135,8 @@ export class Sends {
   }
 
   readonly #onOver = (pending: PendingSend, result: SendResult): void => {
-    if (!this.underWay.remove(pending)) return;
-    this.#cancels.forget(pending);
+    if (!this.#underWay.delete(pending)) return;
+    pending.forgetCancel?.();
     this.#deps.inFlight.leave();
     if (result.error === 'stopped') this.#tally.stopped += 1;
     const next = pending.lane === null ? null : this.#lanes.leave(pending.lane);

@@ -13,7 +13,6 @@ export interface SenderSetup {
   /** Which of the senders it is, from 0. */
   readonly sender: number;
   readonly ringMemory: SharedArrayBuffer;
-  readonly padMemory: SharedArrayBuffer;
   readonly inFlightMemory: SharedArrayBuffer;
   readonly inFlightLimits: InFlightLimits;
   readonly wakePort: MessagePort;
@@ -57,17 +56,12 @@ export interface SenderOver {
 /** Sender to main. `ready` first, `over` last. */
 export type FromSender =
   | { readonly kind: 'ready' }
-  /** The memory of a batch that is read. */
-  | { readonly kind: 'spent'; readonly packed: ArrayBuffer }
   | { readonly kind: 'results'; readonly rows: Uint8Array; readonly kept?: readonly HeldAnswer[] }
   | SenderOver;
 
 /** What the pacer thread is born with. */
 export interface PacerSetup {
   readonly ringMemory: SharedArrayBuffer;
-  readonly padMemory: SharedArrayBuffer;
-  readonly inFlightMemory: SharedArrayBuffer;
-  readonly inFlightLimits: InFlightLimits;
   /** One for each sender. */
   readonly wakePorts: readonly MessagePort[];
 }

@@ -21,6 +21,8 @@ export const UNREPLAYABLE_REASONS = [
   'upgrade_header',
   'transfer_coding',
   'trailers',
+  'empty_chunked',
+  'duplicate_host',
 ] as const;
 export type UnreplayableReason = (typeof UNREPLAYABLE_REASONS)[number];
 

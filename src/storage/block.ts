@@ -35,18 +35,14 @@ export interface BlockRow {
   readonly payload: Uint8Array;
 }
 
-/**
- * Packs slots into a row; encrypted, where there is a cipher, after they were compressed.
- * @param compress null for what is stored as it is; what it throws costs room and no exchange
- */
+/** Packs slots into a row; encrypted, where there is a cipher, after they were compressed. */
 export function encodeBlock(
   firstSlot: number,
   slots: readonly Uint8Array[],
   cipher: BlockCipher | null,
-  compress: (raw: Buffer) => Buffer | null = compressIfItPays,
 ): BlockRow {
   const raw = encodeSlots(slots);
-  const packed = orNull(() => compress(raw));
+  const packed = compress(raw);
   const place = {
     firstSlot,
     slots: slots.length,
@@ -82,15 +78,7 @@ export function repackBlock(row: BlockRow, file: string): Pick<BlockRow, 'payloa
   return pays(payload, row.payload) ? { payload, crc32: crc32(payload) } : null;
 }
 
-function orNull<T>(work: () => T): T | null {
-  try {
-    return work();
-  } catch {
-    return null;
-  }
-}
-
-function compressIfItPays(raw: Buffer): Buffer | null {
+function compress(raw: Buffer): Buffer | null {
   if (raw.byteLength > LIMITS.ownBlockBytes * 4) {
     const trial = raw.subarray(raw.byteLength >> 1, (raw.byteLength >> 1) + TRIAL_BYTES);
     if (!pays(zstd(trial), trial)) return null;

@@ -7,15 +7,7 @@ import { repositoryRoot } from '../support/shared-data.ts';
 const PROGRAM = join(repositoryRoot, 'test/support/passing-through.ts');
 const MIB = 1024 * 1024;
 const SMALL = ['--single-threaded-gc', '--min-semi-space-size=1', '--max-semi-space-size=1'];
-const THROUGH = [
-  'numberMap',
-  'resizedNumberMap',
-  'linkedList',
-  'roster',
-  'recorderLink',
-  'lateRequests',
-  'sessions',
-];
+const THROUGH = ['numberMap', 'resizedNumberMap', 'linkedList', 'roster', 'recorderLink', 'sessions'];
 
 /** Bytes that the old generation grew by while 20,000 came and went after a full collection, 32 at a time. */
 async function growthBytes(through: string, collection: readonly string[] = SMALL): Promise<number> {

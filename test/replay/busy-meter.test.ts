@@ -8,8 +8,17 @@ describe('the busy meter', () => {
     let idleNs = 5 * S;
     const meter = new BusyMeter(100 * S, () => idleNs);
     idleNs += 2 * S;
-    meter.addSpin(1 * S);
+    for (let turn = 0; turn <= 50_000; turn += 1) meter.turn(100 * S + turn * 20_000, 7);
+    meter.rest();
     expect(meter.shares(104 * S)).toEqual({ mean: 0.25, max10s: 0.25 });
+  });
+
+  test('takes what a turn did, or what it took beyond waiting, for work', () => {
+    const meter = new BusyMeter(0, () => 0);
+    meter.turn(0, 1);
+    meter.turn(20_000, 2);
+    meter.turn(1 * S, 2);
+    expect(meter.shares(1 * S).mean).toBeCloseTo(1 - 20_000 / S, 9);
   });
 
   test('remembers the worst ten seconds of a run that was idle on the whole', () => {
@@ -28,7 +37,7 @@ describe('the busy meter', () => {
   test('never leaves the range from 0 to 1', () => {
     const meter = new BusyMeter(0, () => 0);
     expect(meter.shares(0).mean).toBe(0);
-    meter.addSpin(5 * S);
+    for (let turn = 0; turn <= 250_000; turn += 1) meter.turn(turn * 20_000, 7);
     expect(meter.shares(1 * S).mean).toBe(0);
   });
 });

@@ -1,5 +1,4 @@
 import { describe, expect, test } from 'vitest';
-import { BatchMemory } from '../../src/replay/batch-memory.ts';
 import { DueRing } from '../../src/replay/due-ring.ts';
 import type { PreparedRequest } from '../../src/replay/prepared-request.ts';
 import { ReadAhead, type ReadAheadBounds } from '../../src/replay/read-ahead.ts';
@@ -35,7 +34,6 @@ class Harness {
         held: bounds.held ?? null,
       },
       new ManualClock(),
-      new BatchMemory(),
       {
         hand: (kind, batch) => this.#handed(kind).push(batch),
         refuse: ({ index }) => this.refused.push(index),

@@ -1,7 +1,6 @@
 import fc from 'fast-check';
 import { describe, expect, test } from 'vitest';
 import type { ExchangeRow } from '../../src/core/exchange.ts';
-import { BatchMemory } from '../../src/replay/batch-memory.ts';
 import { DueRing } from '../../src/replay/due-ring.ts';
 import type { PreparedRequest } from '../../src/replay/prepared-request.ts';
 import { ReadAhead } from '../../src/replay/read-ahead.ts';
@@ -32,7 +31,6 @@ function striped(requests: readonly PreparedRequest[], senders: number): number[
     ring,
     { maxBytes: 2 ** 30, maxRequests: requests.length + 1, held: null },
     new ManualClock(),
-    new BatchMemory(),
     {
       hand: (_kind, batch, sender) => {
         for (const reader = new BatchReader(batch); !reader.done; ) handed[sender]?.push(reader.read().index);
@@ -103,7 +101,6 @@ describe('stripes', () => {
       ring,
       { maxBytes: 2 ** 20, maxRequests: 8, held: null },
       new ManualClock(),
-      new BatchMemory(),
       { hand: () => undefined, refuse: () => undefined },
     );
     readAhead.fill(0);

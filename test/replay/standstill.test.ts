@@ -4,11 +4,9 @@ import { setTimeout as delay } from 'node:timers/promises';
 import { MessageChannel } from 'node:worker_threads';
 import { describe, expect, test } from 'vitest';
 import { systemClock } from '../../src/core/clock.ts';
-import { BatchMemory } from '../../src/replay/batch-memory.ts';
 import { DueRing } from '../../src/replay/due-ring.ts';
 import { NOTHING_EXPECTED } from '../../src/replay/expected-answer.ts';
 import { InFlight } from '../../src/replay/in-flight.ts';
-import { LaunchPad } from '../../src/replay/launch-pad.ts';
 import { LoopTime } from '../../src/replay/loop-time.ts';
 import { unpackResults } from '../../src/replay/result-batch.ts';
 import { packBatch } from '../../src/replay/send-batch.ts';
@@ -33,7 +31,6 @@ async function leaving(origin: string, leaveMs: number): Promise<SendResult> {
   const setup = {
     sender: 0,
     ringMemory: DueRing.create(1).memory,
-    padMemory: LaunchPad.create(1).memory,
     inFlightMemory: InFlight.create(limits).memory,
     inFlightLimits: limits,
     wakePort: wake.port1,
@@ -59,7 +56,7 @@ async function leaving(origin: string, leaveMs: number): Promise<SendResult> {
   await new SenderThread(setup, ports.port1, systemClock).run();
   const leaves = prepared(0, 0, { answer: { ...NOTHING_EXPECTED, cancelAfterNs: leaveMs * 1e6 } });
   ports.port2.postMessage({ kind: 'start', startNs: systemClock.nowNs() });
-  ports.port2.postMessage({ kind: 'batch', batch: packBatch([leaves], new BatchMemory()) });
+  ports.port2.postMessage({ kind: 'batch', batch: packBatch([leaves]) });
   ports.port2.postMessage({ kind: 'finish' });
   await over.promise;
   return results[0] as SendResult;

@@ -7,11 +7,7 @@ import { Roster } from '../../src/core/roster.ts';
 import { Ledger } from '../../src/proxy/ledger.ts';
 import { RecorderLink } from '../../src/proxy/recorder-link.ts';
 import type { TapConnection } from '../../src/proxy/tap-connection.ts';
-import { Outstanding } from '../../src/replay/outstanding.ts';
-import { PlannedRing } from '../../src/replay/planned-ring.ts';
-import { refusedResult } from '../../src/replay/send-result.ts';
 import { SessionMemory } from '../../src/replay/sessions.ts';
-import { exchangeRow } from './exchange-row.ts';
 
 /**
  * A process of its own, with `--expose-gc`: has objects come and go after a full collection, and prints by how many
@@ -131,16 +127,6 @@ function recorderLink(): Passage {
   };
 }
 
-/** Requests that all those read ahead since have not waited for. */
-function lateRequests(): Passage {
-  const outstanding = new Outstanding(new PlannedRing(1));
-  const row = exchangeRow({ id: 1 });
-  return {
-    add: (index) => outstanding.add({ index, intendedOffsetNs: index, row, streams: false }),
-    remove: (index) => outstanding.take(refusedResult(index, index)),
-  };
-}
-
 /** Sessions that go on, however many exchanges they have. */
 function sessions(): Passage {
   const memory = new SessionMemory<number>();
@@ -189,7 +175,6 @@ const passages: Readonly<Record<string, () => Passage>> = {
   uncleared,
   roster,
   recorderLink,
-  lateRequests,
   sessions,
   listeners,
   map,

@@ -1,4 +1,3 @@
-import { BatchMemory } from '../../src/replay/batch-memory.ts';
 import type { SenderSignals } from '../../src/replay/due-ring.ts';
 import { InFlight, type InFlightLimits } from '../../src/replay/in-flight.ts';
 import { LoopTime } from '../../src/replay/loop-time.ts';
@@ -62,9 +61,16 @@ export class Stage implements SenderSignals {
         inFlight: InFlight.create({ maxRequests: 10_000, maxBodyBytes: 2 ** 30, ...limits }),
         afterTurn: (callback) => this.#turns.push(callback),
         afterMs,
-        afterHearing: afterMs,
+        afterHearing: (callback, ms) => {
+          let isWanted = true;
+          afterMs(() => {
+            if (isWanted) callback();
+          }, ms);
+          return () => {
+            isWanted = false;
+          };
+        },
         loopIdleNs: () => 0,
-        onSpent: () => undefined,
         onResults: (results) => this.results.push(...results),
         onOver: (health) => {
           this.health = health;
@@ -89,7 +95,7 @@ export class Stage implements SenderSignals {
 
   /** Hands requests over and has the pacer wake the sender ahead of each. */
   hand(requests: readonly PreparedRequest[]): void {
-    this.sender.accept(packBatch(requests, new BatchMemory()));
+    this.sender.accept(packBatch(requests));
     const dues = requests.map(({ intendedOffsetNs }) => START_NS + intendedOffsetNs);
     const pacer = new Pacer({ peekNs: () => dues[0] ?? null, shift: () => dues.shift() }, null);
     const pace = (): void => {
@@ -102,7 +108,7 @@ export class Stage implements SenderSignals {
 
   /** Hands follow-ups over. */
   follow(requests: readonly PreparedRequest[]): void {
-    this.sender.accept(packBatch(requests, new BatchMemory()), 'followUps');
+    this.sender.accept(packBatch(requests), 'followUps');
   }
 
   /** Lets time pass up to an offset of the run, turning the loop whenever somebody asked for a turn. */

@@ -1,11 +1,14 @@
 import { afterEach } from 'vitest';
 import { type Clock, systemClock } from '../../src/core/clock.ts';
 import { AddressBook } from '../../src/replay/address-book.ts';
-import { BatchMemory } from '../../src/replay/batch-memory.ts';
-import { ConnectionPool, type PoolOptions } from '../../src/replay/connection-pool.ts';
+import {
+  type ClientOptions,
+  HttpClient,
+  type SendEvents,
+  type SendHandle,
+} from '../../src/replay/http/client.ts';
+import type { SendEnd } from '../../src/replay/http/errors.ts';
 import { BatchReader, type OutgoingRequest, packBatch } from '../../src/replay/send-batch.ts';
-import type { SendEnd } from '../../src/replay/send-error.ts';
-import { Http1Transport, type SendEvents, type SendHandle } from '../../src/replay/transport.ts';
 import { prepared } from './prepared.ts';
 import { RawServer, type Respond } from './raw-server.ts';
 
@@ -26,16 +29,16 @@ export async function serve(respond?: Respond): Promise<RawServer> {
   return server;
 }
 
-/** Connections to `origin`; `addresses` is what the target's name resolves to. Whoever asks closes it. */
-export function poolTo(
+/** Sends to `origin`; `addresses` is what the target's name resolves to. */
+export function transportTo(
   origin: string,
-  options: Partial<PoolOptions> = {},
+  options: Partial<ClientOptions> = {},
   addresses?: readonly string[],
   clock: Clock = systemClock,
-): ConnectionPool {
+): HttpClient {
   const resolve = async (): Promise<readonly string[]> => addresses ?? [];
   const book = new AddressBook(new URL(origin).hostname, resolve, clock);
-  return new ConnectionPool(
+  const client = new HttpClient(
     {
       origin,
       socketPath: null,
@@ -50,18 +53,13 @@ export function poolTo(
     book,
     clock,
   );
-}
-
-/** The real transport, as `poolTo`. */
-export function transportTo(...target: Parameters<typeof poolTo>): Http1Transport {
-  const transport = new Http1Transport(poolTo(...target));
-  cleanUps.push(async () => transport.close());
-  return transport;
+  cleanUps.push(async () => client.close());
+  return client;
 }
 
 /** A request as the sender has it when it is due. */
 export function outgoing(parts: Parameters<typeof prepared>[2] = {}, index = 0): OutgoingRequest {
-  return new BatchReader(packBatch([prepared(index, 0, parts)], new BatchMemory())).read();
+  return new BatchReader(packBatch([prepared(index, 0, parts)])).read();
 }
 
 export interface Outcome {
@@ -108,7 +106,7 @@ export function hearing(): { readonly listener: SendEvents; readonly outcome: Pr
 
 /** Sends one request and waits for its end. */
 export function play(
-  transport: Http1Transport,
+  transport: HttpClient,
   request: OutgoingRequest,
   onHandle?: (handle: SendHandle) => void,
 ): Promise<Outcome> {

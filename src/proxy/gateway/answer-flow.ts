@@ -4,8 +4,10 @@ import { passableTrailers, type RawHeaders } from './guard.ts';
 
 /** What the flow of an answer tells. */
 export interface AnswerListener {
-  /** Bytes came from the target. */
-  moved(): void;
+  /** So many bytes came from the target. */
+  moved(bytes: number): void;
+  /** The client has read what it was given. */
+  drained(): void;
   /** All of it came; what is not out yet is on its way. */
   complete(): void;
   /** The target's side failed. */
@@ -62,7 +64,7 @@ export class AnswerFlow {
 
   #pass(chunk: Buffer): void {
     this.#begun = true;
-    this.#listener.moved();
+    this.#listener.moved(chunk.length);
     if (!this.#response.write(chunk)) this.#hold();
     this.#tap.responseBytes(chunk);
   }
@@ -73,6 +75,7 @@ export class AnswerFlow {
     this.#holding = true;
     this.#response.once('drain', () => {
       this.#holding = false;
+      this.#listener.drained();
       this.#from.resume();
     });
   }

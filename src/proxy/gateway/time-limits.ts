@@ -1,8 +1,9 @@
 import type { Clock } from '../../core/clock.ts';
+import { type Enrolled, Roster } from '../../core/roster.ts';
 import type { GatewayTimeouts } from './options.ts';
 
 /** Something under way whose time may run out. */
-export interface Timed {
+export interface Timed extends Enrolled {
   /** Looks whether it waited too long; called some ten times a second. */
   checkTime(nowMs: number): void;
 }
@@ -16,7 +17,7 @@ const STEP_MS = 100;
  */
 export class TimeLimits {
   readonly clock: Clock;
-  readonly #open = new Set<Timed>();
+  readonly #open = new Roster<Timed>();
   #timer: NodeJS.Timeout | null = null;
   /** Monotonic milliseconds, at most one step behind while something is open. */
   nowMs: number;
@@ -40,7 +41,7 @@ export class TimeLimits {
   }
 
   remove(timed: Timed): void {
-    this.#open.delete(timed);
+    this.#open.remove(timed);
   }
 
   readTime(): void {
@@ -49,7 +50,7 @@ export class TimeLimits {
 
   /** Lets each look, at the time that was read last. */
   walk(): void {
-    for (const timed of [...this.#open]) if (this.#open.has(timed)) timed.checkTime(this.nowMs);
+    this.#open.each((timed) => timed.checkTime(this.nowMs));
     if (this.#open.size > 0 || this.#timer === null) return;
     clearInterval(this.#timer);
     this.#timer = null;

@@ -1,0 +1,647 @@
+import { isIP, type Socket } from 'node:net';
+import { buildConnector, Client, type Dispatcher } from 'undici';
+import type { Clock } from '../../core/clock.ts';
+import { LIMITS } from '../../core/limits.ts';
+import type { AddressBook } from '../address-book.ts';
+import type { AnswerHead } from '../answer-reader.ts';
+import { Durations, type PackedDurations } from '../durations.ts';
+import type { AddressUse, ConnectionUse } from '../engine-health.ts';
+import { type FencedAddresses, fencedLookup, NO_ADDRESS_FENCED } from '../guards.ts';
+import { LoopTime } from '../loop-time.ts';
+import type { OutgoingRequest } from '../send-batch.ts';
+import { afterHearing } from '../sure-timer.ts';
+import { type CertificateRules, trustOf } from '../target-certificates.ts';
+import { brokenErrorOf, connectErrorOf, type SendEnd } from './errors.ts';
+
+/** Model servers close idle connections after 2 to 5 s; giving them up earlier avoids racing that close. */
+const IDLE_NS = 1_500_000_000;
+/** A recorded connection stays open between its requests, unless the server ends it. */
+const LANE_IDLE_MS = 60_000;
+/** Taken off a server's own `Keep-Alive: timeout=` hint. */
+const KEEP_ALIVE_MARGIN_MS = 500;
+/** How often it is looked for connections that were silent for too long. */
+const WATCH_MS = 25;
+
+export interface ClientOptions extends CertificateRules {
+  readonly origin: string;
+  /** Path of a unix socket that is the target in place of the origin's host; null without one. */
+  readonly socketPath: string | null;
+  readonly connectTimeoutMs: number;
+  /** From the request being written to the head of the answer. */
+  readonly firstByteTimeoutMs: number;
+  /** Between two pieces of an answer. */
+  readonly idleTimeoutMs: number;
+  /** A connection older than this is closed when it next falls idle; null for no limit. */
+  readonly maxConnectionAgeMs: number | null;
+  /** Addresses that no connection goes to, whatever the target's name means; left out for none. */
+  readonly fenced?: FencedAddresses;
+}
+
+/** What a transport tells about one request, in this order; exactly one of `onEnd` and `onError` comes last. */
+export interface SendEvents {
+  /** It is written from here on: its connection is there. */
+  onStart(reusedConnection: boolean): void;
+  /** The connection holds nothing of its body any more; not told when the request ends before. */
+  onBodyWritten(): void;
+  /** First byte of a response; again for each response when interim ones come first. */
+  onFirstByte(): void;
+  onStatus(status: number, head: AnswerHead): void;
+  /** A piece of the body as it came. */
+  onData(bytes: Buffer): void;
+  onEnd(): void;
+  onError(end: SendEnd): void;
+}
+
+export interface SendHandle {
+  /** Ends the request, whatever its state; `onError(end)` follows unless it is over. */
+  abort(end: SendEnd): void;
+}
+
+/** How requests reach the target. Real: undici; in tests: a script. */
+export interface Transport {
+  send(request: OutgoingRequest, events: SendEvents): SendHandle;
+  /** Opens connections ahead of the first request. */
+  warm(connections: number): Promise<void>;
+  use(): ConnectionUse;
+  close(): void;
+}
+
+/**
+ * Sends by undici, with one `Client` for each connection, so that we choose the connection of a request, count what
+ * it carries, and end it. As many connections as open loop needs; the one that fell idle last is used first, so that
+ * what the load no longer needs grows old and is closed. A request is written once: undici repeats none.
+ */
+export class HttpClient implements Transport {
+  readonly #options: ClientOptions;
+  readonly #book: AddressBook;
+  readonly #clock: Clock;
+  readonly #loopTime: LoopTime;
+  readonly #dial: Dial;
+  readonly #use = new Use();
+  /** In the order in which they fell idle. */
+  #idle: Connection[] = [];
+  /** Of recorded connections, by their lane; each carries one request at a time. */
+  readonly #lanes = new Map<number, Connection>();
+  readonly #live = new Set<Connection>();
+  /** Those that carry a request. */
+  readonly #busy = new Set<Connection>();
+  readonly #watching: NodeJS.Timeout;
+  /** The last watch by the loop's time. */
+  #lastWatchNs: number;
+
+  constructor(options: ClientOptions, book: AddressBook, clock: Clock) {
+    this.#options = options;
+    this.#book = book;
+    this.#clock = clock;
+    this.#loopTime = new LoopTime(clock);
+    this.#dial = dialer(options, this.#loopTime);
+    this.#lastWatchNs = this.#loopTime.nowNs();
+    this.#watching = setInterval(() => this.#watch(), WATCH_MS).unref();
+  }
+
+  send(request: OutgoingRequest, events: SendEvents): SendHandle {
+    const connection = this.#acquire(request.lane);
+    this.#busy.add(connection);
+    return connection.carry(request, events);
+  }
+
+  /**
+   * Opens at least `count` connections and at least one to each address; resolves when all have succeeded or
+   * failed. Addresses that do not answer are left out from then on.
+   */
+  async warm(count: number): Promise<void> {
+    await this.#book.refresh();
+    const attempts = Math.max(count, this.#book.addresses.length);
+    await Promise.all(Array.from({ length: attempts }, () => this.#create(null).warm()));
+  }
+
+  use(): ConnectionUse {
+    return this.#use.figures();
+  }
+
+  /** Set-up times of its connections, as they go to another thread. */
+  connectTimes(): PackedDurations {
+    return this.#use.connectTimes.packed();
+  }
+
+  close(): void {
+    clearInterval(this.#watching);
+    for (const connection of this.#live) connection.retire();
+  }
+
+  /**
+   * A connection that is idle now, or a new one that is connecting. With a lane that lane's own, which nothing else
+   * may be on.
+   */
+  #acquire(lane: number | null): Connection {
+    if (lane === null) return this.#takeIdle() ?? this.#create(null);
+    const own = this.#lanes.get(lane);
+    if (own !== undefined && this.#usable(own)) return own;
+    own?.retire();
+    const connection = this.#takeIdle() ?? this.#create(lane);
+    connection.lane = lane;
+    this.#lanes.set(lane, connection);
+    return connection;
+  }
+
+  #takeIdle(): Connection | null {
+    const nowNs = this.#clock.nowNs();
+    for (let last = this.#idle.pop(); last; last = this.#idle.pop()) {
+      // Where nothing turned, nothing has watched either, and the server may have closed it meanwhile.
+      if (nowNs - last.idleSinceNs < IDLE_NS && this.#usable(last)) return last;
+      last.retire();
+    }
+    return null;
+  }
+
+  #usable(connection: Connection): boolean {
+    const { maxConnectionAgeMs } = this.#options;
+    if (!connection.usable) return false;
+    return (
+      maxConnectionAgeMs === null || this.#clock.nowNs() - connection.openedNs < maxConnectionAgeMs * 1e6
+    );
+  }
+
+  #create(lane: number | null): Connection {
+    const connection = new Connection(this.#book.next(), lane, {
+      origin: this.#options.origin,
+      dial: this.#dial,
+      clock: this.#clock,
+      loopTime: this.#loopTime,
+      onOpened: this.#onOpened,
+      onFailed: this.#onFailed,
+      onCarries: ({ address, served }) => this.#use.noteRequest(address, served + 1),
+      onRest: this.#onRest,
+      onClosed: () => this.#use.noteClosed(),
+      onGone: this.#onGone,
+    });
+    this.#live.add(connection);
+    return connection;
+  }
+
+  readonly #onOpened = ({ address }: Connection, tookNs: number): void => {
+    this.#book.noteSuccess(address);
+    this.#use.noteOpened(address, tookNs);
+  };
+
+  readonly #onFailed = ({ address }: Connection): void => {
+    this.#book.noteFailure(address);
+    this.#use.failed += 1;
+  };
+
+  /** Waits for a request: a lane's for one of its lane, any other on top of those that wait. */
+  readonly #onRest = (connection: Connection): void => {
+    this.#busy.delete(connection);
+    if (!this.#usable(connection)) connection.retire();
+    else if (connection.lane === null) {
+      connection.idleSinceNs = this.#clock.nowNs();
+      this.#idle.push(connection);
+    }
+  };
+
+  readonly #onGone = (connection: Connection): void => {
+    this.#live.delete(connection);
+    this.#busy.delete(connection);
+    const { lane } = connection;
+    if (lane !== null && this.#lanes.get(lane) === connection) this.#lanes.delete(lane);
+  };
+
+  /**
+   * Answers that came while nothing ran are read after this: what had been silent for too long at the watch before
+   * has had a turn of the loop since, and only that is the target's doing.
+   */
+  #watch(): void {
+    const atNs = this.#lastWatchNs;
+    this.#lastWatchNs = this.#loopTime.nowNs();
+    const { firstByteTimeoutMs, idleTimeoutMs } = this.#options;
+    for (const connection of this.#busy) {
+      const end = connection.isAnswering ? 'idle_timeout' : 'first_byte_timeout';
+      const limitMs = connection.isAnswering ? idleTimeoutMs : firstByteTimeoutMs;
+      if (atNs - connection.silentSinceNs >= limitMs * 1e6) connection.retire(end);
+    }
+    const nowNs = this.#clock.nowNs();
+    const isOver = (connection: Connection): boolean =>
+      !connection.usable || nowNs - connection.idleSinceNs >= IDLE_NS;
+    if (!this.#idle.some(isOver)) return;
+    for (const connection of this.#idle.filter(isOver)) connection.retire();
+    this.#idle = this.#idle.filter((connection) => !isOver(connection));
+  }
+}
+
+/** What a connection tells its client, and asks of it. */
+interface ConnectionHost {
+  readonly origin: string;
+  readonly dial: Dial;
+  readonly clock: Clock;
+  readonly loopTime: LoopTime;
+  onOpened(connection: Connection, tookNs: number): void;
+  /** It could not be had. */
+  onFailed(connection: Connection): void;
+  /** A request is being written. */
+  onCarries(connection: Connection): void;
+  /** It is free: its request is over, with a whole answer, or it was opened ahead. */
+  onRest(connection: Connection): void;
+  /** Its socket is closed. */
+  onClosed(connection: Connection): void;
+  /** It carries nothing any more. */
+  onGone(connection: Connection): void;
+}
+
+/** One connection to the target, and the one request that is on it. Connects when it first carries something. */
+class Connection {
+  /** The recorded connection it stands for; null for one that carries whatever comes. */
+  lane: number | null;
+  readonly address: string;
+  openedNs = 0;
+  idleSinceNs = 0;
+  /** Requests answered on its socket. */
+  served = 0;
+  /** The target has said that it sends no more. */
+  ended = false;
+  readonly #host: ConnectionHost;
+  readonly #client: Client;
+  #socket: Socket | null = null;
+  #giveUpDialing: (() => void) | null = null;
+  #exchange: Exchange | null = null;
+  #over = false;
+
+  constructor(address: string, lane: number | null, host: ConnectionHost) {
+    this.address = address;
+    this.lane = lane;
+    this.#host = host;
+    this.#client = new Client(host.origin, {
+      allowH2: false,
+      pipelining: 1,
+      // Time is ours to keep, by the time in which this loop could hear.
+      headersTimeout: 0,
+      bodyTimeout: 0,
+      keepAliveTimeout: LANE_IDLE_MS,
+      keepAliveMaxTimeout: LANE_IDLE_MS,
+      keepAliveTimeoutThreshold: KEEP_ALIVE_MARGIN_MS,
+      maxHeaderSize: LIMITS.headBytes,
+      connect: (options, callback) => this.#connect(options, callback),
+    });
+    this.#client.on('disconnect', () => this.#disconnected());
+  }
+
+  /** Whether it could carry a request now. */
+  get usable(): boolean {
+    const socket = this.#socket;
+    if (socket === null || socket.destroyed || this.#exchange !== null || this.#over) return false;
+    // An answer that came before the request was wholly written leaves its rest in front of the next one.
+    return socket.writableLength === 0;
+  }
+
+  get isOpen(): boolean {
+    return this.#socket !== null;
+  }
+
+  /** Since when nothing was heard that was waited for, by the loop's time; Infinity where nothing is waited for. */
+  get silentSinceNs(): number {
+    return this.#exchange?.silentSinceNs ?? Number.POSITIVE_INFINITY;
+  }
+
+  get isAnswering(): boolean {
+    return this.#exchange?.isAnswering ?? false;
+  }
+
+  /** The connection holds nothing more to write, or so little that its socket would not tell when it is written. */
+  whenWritten(written: () => void): void {
+    const socket = this.#socket;
+    if (socket?.writableNeedDrain === true) socket.once('drain', written);
+    else written();
+  }
+
+  /** Opens it. Resolves when that has succeeded or failed. */
+  async warm(): Promise<void> {
+    const settled = Promise.withResolvers<void>();
+    const over = (): void => settled.resolve();
+    // undici opens connections for requests only. One that is refused at its start is not written, and its
+    // connection stays.
+    const refusing: Dispatcher.DispatchHandler = {
+      onRequestStart: () => {
+        throw new Error('opened ahead');
+      },
+      onResponseStart: over,
+      onResponseData: over,
+      onResponseEnd: over,
+      onResponseError: over,
+    };
+    this.#client.dispatch({ method: 'GET', path: '/', ...this.#serverName }, refusing);
+    await settled.promise;
+    if (this.#socket === null) this.retire();
+    else this.#host.onRest(this);
+  }
+
+  /** Sends a request as soon as it is connected. It must be idle. */
+  carry(request: OutgoingRequest, events: SendEvents): SendHandle {
+    const exchange = new Exchange(this, events, this.#host.loopTime);
+    this.#exchange = exchange;
+    const { method, path, headers, body, chunked } = request;
+    this.#client.dispatch(
+      // It stays open whatever the method; undici would close it behind HEAD, or a body nobody expects.
+      { method, path, headers, body: chunked ? inChunks(body) : body, reset: false, ...this.#serverName },
+      exchange,
+    );
+    return exchange;
+  }
+
+  /** Its request is written from here on. @returns whether its socket has carried one before */
+  starts(): boolean {
+    this.#host.onCarries(this);
+    return this.served > 0;
+  }
+
+  /** Its request has its whole answer. */
+  answered(): void {
+    this.#exchange = null;
+    this.served += 1;
+    this.#host.onRest(this);
+  }
+
+  /** Its request failed, and undici has given up the socket. */
+  failed(): void {
+    this.#exchange = null;
+    this.retire();
+  }
+
+  /** Ends it, and what is on it with `end`. */
+  retire(end: SendEnd = 'stopped'): void {
+    if (this.#over) return;
+    this.#over = true;
+    const exchange = this.#exchange;
+    this.#exchange = null;
+    this.#host.onGone(this);
+    // Before undici says of it what it makes of that.
+    exchange?.fail(end);
+    this.#client.destroy(null, () => undefined);
+    // An attempt to connect that undici would wait for.
+    this.#giveUpDialing?.();
+  }
+
+  /** What undici checks a TLS connection to belong to: always the target's, whatever `Host` a request names. */
+  get #serverName(): object {
+    return { servername: this.address };
+  }
+
+  #connect(options: buildConnector.Options, callback: buildConnector.Callback): void {
+    const { clock, dial } = this.#host;
+    const sinceNs = clock.nowNs();
+    this.#giveUpDialing = dial(this.address, options, (error, socket) => {
+      this.#giveUpDialing = null;
+      if (socket === null) {
+        this.#host.onFailed(this);
+        callback(error, null);
+        return;
+      }
+      this.#socket = socket;
+      this.served = 0;
+      this.ended = false;
+      this.openedNs = clock.nowNs();
+      // Heard before undici hears them: it takes a reset for the end of an answer that has no length.
+      socket.on('end', () => {
+        this.ended = true;
+      });
+      socket.on('error', (cause) => this.#exchange?.broke(cause));
+      this.#host.onOpened(this, this.openedNs - sinceNs);
+      callback(null, socket);
+    });
+  }
+
+  /** undici connects anew by itself where a request waits that was not written yet. */
+  #disconnected(): void {
+    this.#socket = null;
+    this.#host.onClosed(this);
+    if (this.#exchange === null) this.retire();
+  }
+}
+
+/** One request on its connection. */
+class Exchange implements Dispatcher.DispatchHandler, SendHandle {
+  /** By the loop's time; Infinity while nothing of the target is waited for. */
+  silentSinceNs = Number.POSITIVE_INFINITY;
+  /** The head of the answer itself, and not only of interim ones, is there. */
+  isAnswering = false;
+  readonly #connection: Connection;
+  readonly #events: SendEvents;
+  readonly #loopTime: LoopTime;
+  #started = false;
+  #heard = false;
+  #over = false;
+
+  constructor(connection: Connection, events: SendEvents, loopTime: LoopTime) {
+    this.#connection = connection;
+    this.#events = events;
+    this.#loopTime = loopTime;
+  }
+
+  abort(end: SendEnd): void {
+    if (!this.#over) this.#connection.retire(end);
+  }
+
+  onRequestStart(): void {
+    this.#started = true;
+    this.#events.onStart(this.#connection.starts());
+  }
+
+  onRequestSent(): void {
+    this.#connection.whenWritten(() => {
+      if (this.#over) return;
+      this.#events.onBodyWritten();
+      if (!this.isAnswering) this.silentSinceNs = this.#loopTime.nowNs();
+    });
+  }
+
+  onResponseStarted(): void {
+    this.#heard = true;
+    if (!this.#over) this.#events.onFirstByte();
+  }
+
+  onResponseStart(_controller: unknown, status: number, headers: Headers): void {
+    if (this.#over || status < 200) return;
+    this.isAnswering = true;
+    this.silentSinceNs = this.#loopTime.nowNs();
+    this.#events.onStatus(status, answerHeadOf(headers));
+  }
+
+  onResponseData(_controller: unknown, bytes: Buffer): void {
+    if (this.#over) return;
+    this.silentSinceNs = this.#loopTime.nowNs();
+    this.#events.onData(bytes);
+  }
+
+  onResponseEnd(): void {
+    if (this.#over) return;
+    this.#over = true;
+    this.#connection.answered();
+    this.#events.onEnd();
+  }
+
+  onResponseError(_controller: unknown, error: Error): void {
+    if (this.#over) return;
+    // One that waited to be written on a connection that was there has that connection's failure.
+    this.#endWith(this.#connection.isOpen ? this.#brokenBy(error) : connectErrorOf(error));
+  }
+
+  /** Its socket failed. What was not written yet undici may send on another one. */
+  broke(error: Error): void {
+    if (!this.#over && this.#started) this.#endWith(this.#brokenBy(error));
+  }
+
+  /** Its connection was ended by us. */
+  fail(end: SendEnd): void {
+    if (this.#over) return;
+    this.#over = true;
+    this.#events.onError(end);
+  }
+
+  #brokenBy(error: Error): SendEnd {
+    const { served, ended } = this.#connection;
+    return brokenErrorOf(error, { answered: this.#heard, reusedConnection: served > 0, ended });
+  }
+
+  #endWith(end: SendEnd): void {
+    this.#over = true;
+    this.#connection.failed();
+    this.#events.onError(end);
+  }
+}
+
+type Headers = Readonly<Record<string, string | string[] | undefined>>;
+
+function answerHeadOf(headers: Headers): AnswerHead {
+  const contentLength = firstOf(headers['content-length']);
+  return {
+    contentType: firstOf(headers['content-type']),
+    contentEncoding: firstOf(headers['content-encoding']),
+    hasLength: contentLength !== null,
+    contentLength,
+    inferenceHeaderLength: firstOf(headers['inference-header-content-length']),
+  };
+}
+
+function firstOf(value: string | string[] | undefined): string | null {
+  return (Array.isArray(value) ? value[0] : value) ?? null;
+}
+
+/** undici sends an iterable in chunks, each piece as one; its types do not know that it takes one. */
+function inChunks(body: Buffer | null): Buffer {
+  return (body === null ? [] : [body]) as unknown as Buffer;
+}
+
+/** Begins to connect to an address. `done` is called once, never before this returns; the answer gives the attempt up. */
+type Dial = (
+  address: string,
+  options: buildConnector.Options,
+  done: (...outcome: [Error, null] | [null, Socket]) => void,
+) => () => void;
+
+/** Opens sockets to the target, by undici's own connector, with a time-out by the loop's time. */
+function dialer(options: ClientOptions, loopTime: LoopTime): Dial {
+  const { hostname } = new URL(options.origin);
+  // What TLS asks for and checks is the name, whichever of its addresses is meant; an address is no name.
+  const isName = isIP(hostname.replace(/^\[|\]$/g, '')) === 0;
+  const connect = buildConnector({
+    allowH2: false,
+    // Its own fires up to half a second early or late.
+    timeout: 0,
+    lookup: fencedLookup(options.fenced ?? NO_ADDRESS_FENCED),
+    ...trustOf(options),
+    ...(options.socketPath === null ? {} : { socketPath: options.socketPath }),
+  });
+  return (address, { servername: _servername, ...asked }, done) => {
+    let over = false;
+    const end = (...outcome: [Error, null] | [null, Socket]): void => {
+      if (over) return;
+      over = true;
+      settled();
+      done(...outcome);
+    };
+    // Told by no type of undici's: the socket, which is connecting.
+    const socket = connect(
+      {
+        ...asked,
+        hostname: address,
+        ...(isName && asked.protocol === 'https:' ? { servername: hostname } : {}),
+      },
+      (error, connected) => (error === null ? end(null, connected) : end(error, null)),
+    ) as unknown as Socket;
+    const settled = afterHearing(
+      loopTime,
+      () => {
+        end(new ConnectTimeout(), null);
+        socket.destroy();
+      },
+      options.connectTimeoutMs,
+    );
+    return () => {
+      over = true;
+      settled();
+      socket.destroy();
+    };
+  };
+}
+
+class ConnectTimeout extends Error {
+  readonly code = 'ETIMEDOUT';
+
+  constructor() {
+    super('the target did not accept the connection in time');
+    this.name = 'ConnectTimeout';
+  }
+}
+
+/** Counts kept over the life of a run. */
+class Use {
+  failed = 0;
+  readonly connectTimes = new Durations();
+  #opened = 0;
+  #open = 0;
+  #openMax = 0;
+  #used = 0;
+  #requests = 0;
+  #requestsMax = 0;
+  readonly #byAddress = new Map<string, { connections: number; requests: number }>();
+
+  noteOpened(address: string, tookNs: number): void {
+    this.connectTimes.record(tookNs);
+    this.#opened += 1;
+    this.#open += 1;
+    this.#openMax = Math.max(this.#openMax, this.#open);
+    this.#useOf(address).connections += 1;
+  }
+
+  noteClosed(): void {
+    this.#open -= 1;
+  }
+
+  /** A request was written; `nth` is its place on its connection, from 1. */
+  noteRequest(address: string, nth: number): void {
+    if (nth === 1) this.#used += 1;
+    this.#requests += 1;
+    this.#requestsMax = Math.max(this.#requestsMax, nth);
+    this.#useOf(address).requests += 1;
+  }
+
+  figures(): ConnectionUse {
+    const mean = this.#used === 0 ? 0 : this.#requests / this.#used;
+    return {
+      opened: this.#opened,
+      failed: this.failed,
+      openMax: this.#openMax,
+      used: this.#used,
+      connect: this.connectTimes.summary(),
+      requestsPerConnection: { mean, max: this.#requestsMax },
+      byAddress: [...this.#byAddress].map(([address, use]): AddressUse => ({ address, ...use })),
+    };
+  }
+
+  #useOf(address: string): { connections: number; requests: number } {
+    let use = this.#byAddress.get(address);
+    if (use === undefined) {
+      use = { connections: 0, requests: 0 };
+      this.#byAddress.set(address, use);
+    }
+    return use;
+  }
+}
