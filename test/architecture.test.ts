@@ -94,7 +94,7 @@ describe('the rules', () => {
     ['Date.now', 'src/replay/a.ts', 'const at = Date.now();'],
     ['a Date of the present', 'src/cli/a.ts', 'const at = new Date();'],
     ['performance.now', 'src/storage/a.ts', 'const at = performance.now();'],
-    ['hrtime', 'src/cli/entries/a.ts', 'const at = process.hrtime.bigint();'],
+    ['hrtime', 'src/cli/workers/a.ts', 'const at = process.hrtime.bigint();'],
     ['a clock read inside a template', 'src/proxy/a.ts', 'const at = `it is ${Date.now()} now`;'],
   ])('refuse %s outside the clock', (_, path, text) => {
     expect(breach(path, text)).toHaveLength(1);

@@ -1,7 +1,7 @@
 import { once } from 'node:events';
 import { constants } from 'node:os';
 import { Worker } from 'node:worker_threads';
-import { entryUrl } from './entry-url.ts';
+import { entryUrl } from '../app/workers.ts';
 
 /** Signals that end a command, or ask it to end. */
 const SIGNALS = ['SIGINT', 'SIGTERM'] as const;

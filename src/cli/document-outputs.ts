@@ -1,8 +1,8 @@
 import { resolve } from 'node:path';
+import { writeWhole } from '../app/staged-output.ts';
 import type { Problems } from '../core/errors.ts';
 import { switchOrValue } from '../core/options.ts';
 import type { Terminal } from './terminal.ts';
-import { writeWhole } from './whole-file.ts';
 
 /** In place of a file: stdout. */
 const STDOUT = '-';

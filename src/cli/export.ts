@@ -1,5 +1,7 @@
 import { readFileSync } from 'node:fs';
 import { Command } from 'commander';
+import { encryptionKeyOf, encryptionKeyOption, openForReplay } from '../app/open-capture.ts';
+import { VERSION } from '../app/version.ts';
 import { systemClock } from '../core/clock.ts';
 import { AppError, Problems } from '../core/errors.ts';
 import {
@@ -19,17 +21,14 @@ import { EXPORT_FORMATS } from '../formats/index.ts';
 import { REQUEST_OPTIONS } from '../replay/flags.ts';
 import { resolveReplayOptions } from '../replay/options.ts';
 import { chooseWindow } from '../replay/window.ts';
-import { encryptionKeyOf, encryptionKeyOption } from './encryption-flag.ts';
 import { type ExportResult, exportCapture } from './exporting.ts';
 import { addOptions } from './flags.ts';
 import { Interruption } from './interruption.ts';
 import { askedOf } from './options.ts';
-import { openForReplay } from './replay-capture.ts';
 import { planDocument, planLines, planTitle, type ReplayPlan } from './replay-plan.ts';
 import { forecastFor, plannedSpanNs, scalingOf, slowestPace, stagedSpanNs } from './replay-scaling.ts';
 import { assertScalable, playbackOf, withinWindow } from './replay-windows.ts';
 import { terminal } from './terminal.ts';
-import { VERSION } from './version.ts';
 
 const EXPORT_SCHEMA_VERSION = 1;
 const NAMES = EXPORT_FORMATS.map(({ name }) => name);

@@ -1,5 +1,6 @@
 import { setImmediate as nextTurn } from 'node:timers/promises';
 import { Command } from 'commander';
+import { encryptionKeyOf, encryptionKeyOption } from '../app/open-capture.ts';
 import { systemClock } from '../core/clock.ts';
 import { AppError } from '../core/errors.ts';
 import { IDENTITY_HASH_BYTES, KeyedHash } from '../core/keyed-hash.ts';
@@ -11,7 +12,6 @@ import type { EncryptionKey } from '../storage/encryption-key.ts';
 import { type ForgetDocument, forgetExchanges, type RemainReason } from '../storage/forget.ts';
 import type { ForgetSelection } from '../storage/forget-selection.ts';
 import { readHashKey } from '../storage/hash-key.ts';
-import { encryptionKeyOf, encryptionKeyOption } from './encryption-flag.ts';
 import { EXIT } from './exit.ts';
 import { addOptions } from './flags.ts';
 import { Interruption } from './interruption.ts';

@@ -1,7 +1,7 @@
+import { encryptionKeyOf } from '../app/open-capture.ts';
 import { systemClock } from '../core/clock.ts';
 import { formatBytes, formatInstantUs } from '../core/units.ts';
 import type { ImportBodies, OpenImport } from '../formats/import-source.ts';
-import { encryptionKeyOf } from './encryption-flag.ts';
 import { type ImportResult, importCapture } from './importing.ts';
 import { Interruption } from './interruption.ts';
 import { terminal } from './terminal.ts';

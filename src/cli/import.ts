@@ -1,4 +1,5 @@
 import { Command } from 'commander';
+import { encryptionKeyOption } from '../app/open-capture.ts';
 import {
   choice,
   type ResolvedOptions,
@@ -15,7 +16,6 @@ import { IMPORT_BODIES } from '../formats/import-source.ts';
 import { IMPORT_FORMATS } from '../formats/index.ts';
 import { parseMooncakeReading } from '../formats/mooncake.ts';
 import type { PayloadPool } from '../formats/payloads.ts';
-import { encryptionKeyOption } from './encryption-flag.ts';
 import { addOptions } from './flags.ts';
 import { importFile, runImport } from './import-file.ts';
 import type { ImportResult } from './importing.ts';

@@ -2,6 +2,7 @@ import { randomBytes } from 'node:crypto';
 import { statSync } from 'node:fs';
 import { hostname } from 'node:os';
 import { basename } from 'node:path';
+import { StagedDirectory } from '../app/staged-output.ts';
 import type { Clock } from '../core/clock.ts';
 import { AppError } from '../core/errors.ts';
 import { KeyedHash } from '../core/keyed-hash.ts';
@@ -13,7 +14,6 @@ import type { EncryptionKey } from '../storage/encryption-key.ts';
 import { loadHashKey } from '../storage/hash-key.ts';
 import { noteOrigin } from '../storage/origin-note.ts';
 import { sealSegment } from '../storage/sealing.ts';
-import { StagedDirectory } from './staged-directory.ts';
 
 export interface ImportRequest {
   /** What is read. */

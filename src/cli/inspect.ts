@@ -1,11 +1,11 @@
 import { realpathSync } from 'node:fs';
 import { Command } from 'commander';
+import { encryptionKeyOf, encryptionKeyOption } from '../app/open-capture.ts';
 import { DayCalendar } from '../core/calendar.ts';
 import { toggle, value } from '../core/options.ts';
 import { formatBytes } from '../core/units.ts';
 import { resolveCaptureDirectory } from '../storage/capture-directory.ts';
 import { type InspectDocument, inspectCaptures } from '../storage/inspection.ts';
-import { encryptionKeyOf, encryptionKeyOption } from './encryption-flag.ts';
 import { addOptions } from './flags.ts';
 import { optionsOf } from './options.ts';
 import { type Terminal, tableLines, terminal } from './terminal.ts';

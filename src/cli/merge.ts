@@ -9,6 +9,9 @@ import type { ShardSet } from '../analysis/shard-set.ts';
 import { parseSlo } from '../analysis/slo.ts';
 import { isStoppedByFailures } from '../analysis/verdict/run-context.ts';
 import { exitCodeOf } from '../analysis/verdict/verdict.ts';
+import { newRunId } from '../app/run-id.ts';
+import { StagedDirectory } from '../app/staged-output.ts';
+import { VERSION } from '../app/version.ts';
 import { systemClock } from '../core/clock.ts';
 import { AppError } from '../core/errors.ts';
 import { list, type ResolvedOptions, text, toggle, value } from '../core/options.ts';
@@ -30,10 +33,7 @@ import {
 import { farthestOf, OpenShards } from './merge-runs.ts';
 import { optionsOf } from './options.ts';
 import { mergedCheck } from './replay-check.ts';
-import { newRunId } from './run-id.ts';
-import { StagedDirectory } from './staged-directory.ts';
 import { terminal } from './terminal.ts';
-import { VERSION } from './version.ts';
 
 const OPTIONS = {
   out: text('--out <directory>', 'where the merged run is kept (default: runs/<run id>)'),

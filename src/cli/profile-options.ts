@@ -1,3 +1,4 @@
+import { encryptionKeyOption } from '../app/open-capture.ts';
 import { AppError, Problems } from '../core/errors.ts';
 import { type Asked, readOptions, toggle, value, withoutNulls } from '../core/options.ts';
 import { parseCount } from '../core/units.ts';
@@ -5,7 +6,6 @@ import { type Filters, resolveFilters } from '../replay/filters.ts';
 import { selectionOptions, stretchOptions } from '../replay/flags.ts';
 import { resolveWindowRequest, type WindowRequest } from '../replay/windows/request.ts';
 import { type DocumentOutput, formOption, outputsOf } from './document-outputs.ts';
-import { encryptionKeyOption } from './encryption-flag.ts';
 
 export const PROFILE_OPTIONS = {
   json: toggle('--json', 'print one JSON document'),

@@ -1,8 +1,8 @@
 import { Command } from 'commander';
 import type { ProfileDocument } from '../analysis/profile/profile-document.ts';
+import { documentFromThread } from '../app/document-thread.ts';
+import { encryptionKeyOf } from '../app/open-capture.ts';
 import { writeOutputs } from './document-outputs.ts';
-import { documentFromThread } from './document-thread.ts';
-import { encryptionKeyOf } from './encryption-flag.ts';
 import { addOptions } from './flags.ts';
 import { askedOf } from './options.ts';
 import { PROFILE_OPTIONS, type ProfileOptions, resolveProfileOptions } from './profile-options.ts';

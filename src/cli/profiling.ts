@@ -3,6 +3,7 @@ import { PayloadStatistics } from '../analysis/profile/payloads/payload-statisti
 import type { ProfileDocument } from '../analysis/profile/profile-document.ts';
 import { ProfileStatistics } from '../analysis/profile/profile-statistics.ts';
 import { shareable } from '../analysis/profile/sharing.ts';
+import { type OpenedCapture, openForReplay } from '../app/open-capture.ts';
 import type { TimeRange } from '../core/ports.ts';
 import type { CaptureOverview } from '../replay/capture-overview.ts';
 import { describeFilters, RowFilter } from '../replay/filters.ts';
@@ -11,7 +12,6 @@ import { Timeline } from '../replay/windows/timeline.ts';
 import { EncryptionKey } from '../storage/encryption-key.ts';
 import { PayloadSample } from './payload-sample.ts';
 import type { ProfileOptions } from './profile-options.ts';
-import { type OpenedCapture, openForReplay } from './replay-capture.ts';
 
 /** What is profiled; plain data, because it goes to a thread. */
 export interface ProfileRequest {

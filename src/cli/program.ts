@@ -1,11 +1,11 @@
 import { Command } from 'commander';
+import { VERSION } from '../app/version.ts';
 import { choice, text } from '../core/options.ts';
 import { unknownVariables, variableOf } from './config/environment.ts';
 import type { ConfigFile } from './config/file.ts';
 import { addOptions } from './flags.ts';
 import { LOG_FORMATS } from './log-formats.ts';
 import { setSurroundings } from './options.ts';
-import { VERSION } from './version.ts';
 
 /** A command by name; it is loaded with all it needs where it is the one that runs. */
 export interface CommandEntry {

@@ -1,4 +1,6 @@
 import { Command } from 'commander';
+import { VERSION } from '../app/version.ts';
+import { entryPath } from '../app/workers.ts';
 import { systemClock } from '../core/clock.ts';
 import { type DiskEstimate, estimateLines, estimateText } from '../core/disk-estimate.ts';
 import { reasonOf } from '../core/errors.ts';
@@ -8,7 +10,6 @@ import { readHostLimits } from '../monitors/host-limits.ts';
 import { authorityOf, formatEndpoint } from '../proxy/endpoint.ts';
 import { Supervisor } from '../proxy/supervisor.ts';
 import { withinRoom } from './connection-room.ts';
-import { entryPath } from './entry-url.ts';
 import { addOptions } from './flags.ts';
 import { loggerOf } from './logger.ts';
 import { askedOf } from './options.ts';
@@ -19,7 +20,6 @@ import { SealHook } from './seal-hook.ts';
 import { Sealer } from './sealing.ts';
 import { StopRequest } from './stop-request.ts';
 import { terminal } from './terminal.ts';
-import { VERSION } from './version.ts';
 
 /** Fewer than so many are worth a word, whatever was asked for. */
 const FEW_CONNECTIONS = 1_000;

@@ -1,5 +1,6 @@
 import type { CheckDocument, CheckFigures } from '../analysis/check-statistics.ts';
 import { parseSlo } from '../analysis/slo.ts';
+import { entryUrl } from '../app/workers.ts';
 import { AppError } from '../core/errors.ts';
 import { CHECK_LEVELS, type CheckLevel } from '../core/run.ts';
 import type { ArenaSetup } from '../replay/check/answer-arena.ts';
@@ -7,7 +8,6 @@ import type { IgnoredPlaces } from '../replay/check/answer-checks.ts';
 import { CheckerThread, type CreateChecker } from '../replay/check/checker-thread.ts';
 import type { ComparerOptions } from '../replay/check/comparer.ts';
 import type { ReplayOptions } from '../replay/options.ts';
-import { entryUrl } from './entry-url.ts';
 
 /** What the checker's thread is born with. The key is named, not read: it does not travel between threads. */
 export interface CheckerSetup {

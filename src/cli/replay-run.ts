@@ -6,6 +6,9 @@ import type { ShardDocument } from '../analysis/shard-document.ts';
 import type { Threshold } from '../analysis/slo.ts';
 import { stallFigures } from '../analysis/verdict/run-context.ts';
 import { exitCodeOf } from '../analysis/verdict/verdict.ts';
+import { newRunId } from '../app/run-id.ts';
+import { VERSION } from '../app/version.ts';
+import { entryUrl } from '../app/workers.ts';
 import { systemClock } from '../core/clock.ts';
 import type { CaptureSource, Logger } from '../core/ports.ts';
 import type { Run } from '../core/run.ts';
@@ -22,7 +25,6 @@ import type { Warmup } from '../replay/warmup.ts';
 import type { Playback } from '../replay/windows/playback.ts';
 import { RUN_SUMMARY } from '../storage/run-schema.ts';
 import { SqliteRunStore } from '../storage/run-store.ts';
-import { entryUrl } from './entry-url.ts';
 import { EXIT } from './exit.ts';
 import { Interruption } from './interruption.ts';
 import type { LeadIn } from './lead-in.ts';
@@ -39,9 +41,7 @@ import { sessionOrderDocument } from './replay-session-order.ts';
 import { ShardWatch, waitToPrepare } from './replay-shard.ts';
 import { statedBounds } from './replay-trust-flags.ts';
 import { type WindowsDocument, windowsDocument } from './replay-windows.ts';
-import { newRunId } from './run-id.ts';
 import type { Terminal } from './terminal.ts';
-import { VERSION } from './version.ts';
 
 export interface ReplayRunParts extends LeadIn {
   readonly plan: ReplayPlan;

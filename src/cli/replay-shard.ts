@@ -5,6 +5,7 @@ import { setTimeout } from 'node:timers/promises';
 import { FidelityStatistics } from '../analysis/fidelity.ts';
 import { type ShardDocument, wholePlanOf } from '../analysis/shard-document.ts';
 import type { RecordedFailures } from '../analysis/status-mix.ts';
+import { VERSION } from '../app/version.ts';
 import { type ClockAnchor, systemClock } from '../core/clock.ts';
 import { countOf, formatInstantUs, formatMs } from '../core/units.ts';
 import { describeReplayOptions, type ReplayOptions } from '../replay/options.ts';
@@ -12,7 +13,6 @@ import type { WholePlanListener } from '../replay/plan.ts';
 import type { Shard } from '../replay/shard.ts';
 import type { ReplayPlan } from './replay-plan.ts';
 import { playedPace } from './replay-scaling.ts';
-import { VERSION } from './version.ts';
 
 /** Threads start and connections are warmed so long before the start; they are given up after 1.5 s of idling. */
 const PREPARE_MS = 2_000;

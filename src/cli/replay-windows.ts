@@ -1,4 +1,5 @@
 import type { Fidelity } from '../analysis/fidelity.ts';
+import type { OpenedCapture } from '../app/open-capture.ts';
 import { AppError } from '../core/errors.ts';
 import type { CaptureSource } from '../core/ports.ts';
 import { countOf, formatInstantUs, formatMs } from '../core/units.ts';
@@ -7,7 +8,6 @@ import type { PlanEnd } from '../replay/forecast.ts';
 import type { ReplayOptions } from '../replay/options.ts';
 import type { ReplayWindow } from '../replay/window.ts';
 import { isSequence, Playback } from '../replay/windows/playback.ts';
-import type { OpenedCapture } from './replay-capture.ts';
 
 /** More windows than this are not listed one by one. */
 const LISTED_WINDOWS = 8;

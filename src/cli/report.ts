@@ -1,7 +1,7 @@
 import { Command } from 'commander';
 import type { ReportDocument } from '../analysis/report/report-document.ts';
+import { documentFromThread } from '../app/document-thread.ts';
 import { writeOutputs } from './document-outputs.ts';
-import { documentFromThread } from './document-thread.ts';
 import { addOptions } from './flags.ts';
 import { askedOf } from './options.ts';
 import { REPORT_OPTIONS, resolveReportOptions } from './report-options.ts';

@@ -3,13 +3,13 @@ import type { ReplayDocument } from '../analysis/replay-document.ts';
 import { buildReport } from '../analysis/report/build-report.ts';
 import type { ReportDocument } from '../analysis/report/report-document.ts';
 import { ReportStatistics } from '../analysis/report/report-statistics.ts';
+import { capturePlaces } from '../app/open-capture.ts';
 import { AppError } from '../core/errors.ts';
 import type { TimeRange } from '../core/ports.ts';
 import { parseInstantUs } from '../core/units.ts';
 import { resolveCaptureDirectory } from '../storage/capture-directory.ts';
 import { CaptureReader } from '../storage/capture-reader.ts';
 import { RunReader } from '../storage/run-reader.ts';
-import { capturePlaces } from './capture-places.ts';
 import { damagedRows } from './run-damage.ts';
 import { readRunSummary } from './run-summary.ts';
 

@@ -1,10 +1,10 @@
 import { spawn } from 'node:child_process';
 import { setPriority } from 'node:os';
 import { basename } from 'node:path';
+import { entryPath } from '../app/workers.ts';
 import { reasonOf } from '../core/errors.ts';
 import type { Logger } from '../core/ports.ts';
 import { NO_DEBUGGER } from '../proxy/managed-process.ts';
-import { entryPath } from './entry-url.ts';
 
 /** Yields to the traffic as the recorder does, and to the recorder. */
 const NICENESS = 15;

@@ -1,10 +1,10 @@
 import type { SelftestStep } from '../analysis/selftest-step.ts';
+import { entryUrl } from '../app/workers.ts';
 import { systemClock } from '../core/clock.ts';
 import { LIMITS } from '../core/limits.ts';
 import { CpuThrottle } from '../monitors/cpu-throttle.ts';
 import { ReplayEngine } from '../replay/engine.ts';
 import { type SyntheticLoad, syntheticSchedule } from '../replay/selftest/synthetic-schedule.ts';
-import { entryUrl } from './entry-url.ts';
 
 const TIMEOUT_MS = 10_000;
 const WARM_CONNECTIONS = 8;

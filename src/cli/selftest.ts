@@ -4,6 +4,8 @@ import { availableParallelism } from 'node:os';
 import { Command } from 'commander';
 import { MOST_STALL_MS, type SelftestStep, selftestDoubts } from '../analysis/selftest-step.ts';
 import { JUDGEMENT_BOUNDS } from '../analysis/verdict/run-context.ts';
+import { VERSION } from '../app/version.ts';
+import { entryPath } from '../app/workers.ts';
 import { systemClock } from '../core/clock.ts';
 import { AppError, Problems } from '../core/errors.ts';
 import { LIMITS } from '../core/limits.ts';
@@ -11,7 +13,6 @@ import { type Asked, readOptions, toggle, value } from '../core/options.ts';
 import { formatBytes, formatMs, parseBytes, parseCount, parseDurationMs } from '../core/units.ts';
 import { NO_DEBUGGER } from '../proxy/managed-process.ts';
 import { RateLadder } from '../replay/selftest/rate-ladder.ts';
-import { entryPath } from './entry-url.ts';
 import { EXIT } from './exit.ts';
 import { addOptions } from './flags.ts';
 import { Interruption } from './interruption.ts';
@@ -19,7 +20,6 @@ import { askedOf } from './options.ts';
 import { conclusionLines, type SelftestEnd, type Tested } from './selftest-conclusion.ts';
 import { playStep } from './selftest-step.ts';
 import { type Column, tableLines, terminal } from './terminal.ts';
-import { VERSION } from './version.ts';
 
 const OPTIONS = {
   body: value('--body <size>', 'size of the request bodies', parseBytes, { default: '2KB' }),

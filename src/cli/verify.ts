@@ -1,8 +1,8 @@
 import { Command } from 'commander';
+import { encryptionKeyOf, encryptionKeyOption } from '../app/open-capture.ts';
 import { toggle } from '../core/options.ts';
 import { resolveCaptureDirectory } from '../storage/capture-directory.ts';
 import { type VerifyDocument, verifyCapture } from '../storage/verify.ts';
-import { encryptionKeyOf, encryptionKeyOption } from './encryption-flag.ts';
 import { EXIT } from './exit.ts';
 import { addOptions } from './flags.ts';
 import { optionsOf } from './options.ts';

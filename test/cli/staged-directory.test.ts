@@ -9,7 +9,7 @@ import {
 } from 'node:fs';
 import { basename, join } from 'node:path';
 import { describe, expect, test } from 'vitest';
-import { StagedDirectory } from '../../src/cli/staged-directory.ts';
+import { StagedDirectory } from '../../src/app/staged-output.ts';
 import { temporaryDirectory } from '../support/temp-dir.ts';
 
 function place(): { parent: string; out: string } {

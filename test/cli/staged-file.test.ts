@@ -1,7 +1,7 @@
 import { readdirSync, readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { expect, test } from 'vitest';
-import { StagedFile } from '../../src/cli/staged-file.ts';
+import { StagedFile } from '../../src/app/staged-output.ts';
 import { temporaryDirectory } from '../support/temp-dir.ts';
 
 test('a staged file takes its place whole', () => {

@@ -1,7 +1,7 @@
 import { readdirSync, readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { expect, test } from 'vitest';
-import { writeWhole } from '../../src/cli/whole-file.ts';
+import { writeWhole } from '../../src/app/staged-output.ts';
 import { temporaryDirectory } from '../support/temp-dir.ts';
 
 test('a file takes the place of one that is there', () => {

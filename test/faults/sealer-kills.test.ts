@@ -2,7 +2,7 @@ import { cpSync, existsSync, readdirSync, statSync } from 'node:fs';
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { describe, expect, test } from 'vitest';
-import { entryPath } from '../../src/cli/entry-url.ts';
+import { entryPath } from '../../src/app/workers.ts';
 import { systemClock } from '../../src/core/clock.ts';
 import { SeededRandom } from '../../src/core/random.ts';
 import { segmentsOf } from '../../src/storage/capture-directory.ts';

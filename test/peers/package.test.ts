@@ -62,10 +62,10 @@ describe('the tarball', () => {
   });
 
   test('carries every process and thread of its own, beside the commands', () => {
-    const entries = readdirSync(join(repositoryRoot, 'src', 'cli', 'entries'));
+    const entries = readdirSync(join(repositoryRoot, 'src', 'cli', 'workers'));
     expect(entries.length).toBeGreaterThanOrEqual(5);
     for (const entry of entries) {
-      expect(installed.files).toContain(`dist/cli/entries/${entry.replace(/\.ts$/, '.js')}`);
+      expect(installed.files).toContain(`dist/cli/workers/${entry.replace(/\.ts$/, '.js')}`);
     }
   });
 });

@@ -1,4 +1,4 @@
-import { openForReplay } from '../../src/cli/replay-capture.ts';
+import { openForReplay } from '../../src/app/open-capture.ts';
 import { planWindow } from '../../src/cli/replay-dry-run.ts';
 import {
   forecastFor,

@@ -1,4 +1,4 @@
-import { entryUrl } from '../../src/cli/entry-url.ts';
+import { entryUrl } from '../../src/app/workers.ts';
 import { systemClock } from '../../src/core/clock.ts';
 import { type EngineOptions, ReplayEngine } from '../../src/replay/engine.ts';
 

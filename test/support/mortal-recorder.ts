@@ -9,4 +9,4 @@ Routes.prototype.of = function of(method: string, target: string) {
   if (target.includes('poison')) process.exit(70);
   return read.call(this, method, target);
 };
-await import('../../src/cli/entries/recorder.ts');
+await import('../../src/cli/workers/recorder.ts');

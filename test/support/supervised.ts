@@ -1,6 +1,6 @@
 import { join } from 'node:path';
 import { afterEach } from 'vitest';
-import { entryPath } from '../../src/cli/entry-url.ts';
+import { entryPath } from '../../src/app/workers.ts';
 import type { RecorderSettings } from '../../src/cli/recording.ts';
 import { systemClock } from '../../src/core/clock.ts';
 import { LIMITS } from '../../src/core/limits.ts';

@@ -1,10 +1,12 @@
+import { dirname, isAbsolute, join, resolve } from 'node:path';
+import { text } from '../core/options.ts';
 import type { CaptureSource, TimeRange } from '../core/ports.ts';
 import { parseInstantUs } from '../core/units.ts';
 import type { CaptureOverview } from '../replay/capture-overview.ts';
 import { assertRecorders } from '../replay/filters.ts';
 import { resolveCaptureDirectory } from '../storage/capture-directory.ts';
 import { CaptureReader } from '../storage/capture-reader.ts';
-import type { EncryptionKey } from '../storage/encryption-key.ts';
+import { EncryptionKey } from '../storage/encryption-key.ts';
 import { type InspectDocument, inspectCapture, surveyCapture } from '../storage/inspection.ts';
 import { assertKeyFits } from '../storage/key-fit.ts';
 
@@ -87,4 +89,37 @@ function wholeOf(share: number | null, document: InspectDocument): number | null
 
 function instantOf(text: string | null): number | null {
   return text === null ? null : parseInstantUs(text, 'an arrival');
+}
+
+/** `--encryption-key-file`: every command that writes or reads payloads has it. */
+export function encryptionKeyOption(description: string) {
+  return text('--encryption-key-file <file>', description);
+}
+
+/** The key that was named; null without one. @throws AppError OPTION_INVALID for a file that holds none. */
+export function encryptionKeyOf({
+  encryptionKeyFile,
+}: {
+  readonly encryptionKeyFile?: string | null | undefined;
+}): EncryptionKey | null {
+  return encryptionKeyFile == null ? null : EncryptionKey.load(encryptionKeyFile);
+}
+
+/** Folders above a run in which its capture is looked for. */
+const MOST_FOLDERS = 8;
+
+/**
+ * Where a capture may lie that a run names. A relative name was given in some working directory that nobody knows
+ * any more: the run's own folders are tried first, from the innermost, since runs are kept below it; then the one
+ * of today.
+ */
+export function capturePlaces(capture: string, runDirectory: string): string[] {
+  if (isAbsolute(capture)) return [capture];
+  const folders: string[] = [];
+  for (let folder = resolve(runDirectory); folders.length < MOST_FOLDERS; folder = dirname(folder)) {
+    folders.push(folder);
+    if (folder === dirname(folder)) break;
+  }
+  const places = [...folders, process.cwd()].map((folder) => join(folder, capture));
+  return [...new Set(places)];
 }

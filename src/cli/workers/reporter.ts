@@ -1,5 +1,5 @@
 import { parentPort, workerData } from 'node:worker_threads';
-import { answerWith } from '../document-thread.ts';
+import { answerWith } from '../../app/document-thread.ts';
 import { type ReportRequest, reportRun } from '../reporting.ts';
 
 /** The thread that reads a run for its report. Started by `report` only. */

@@ -1,5 +1,5 @@
 import { parentPort, workerData } from 'node:worker_threads';
-import { answerWith } from '../document-thread.ts';
+import { answerWith } from '../../app/document-thread.ts';
 import { type ProfileRequest, profileCapture } from '../profiling.ts';
 
 /** The thread that profiles a capture. Started by `profile` only. */

@@ -1,7 +1,7 @@
 import { once } from 'node:events';
 import { type MessagePort, Worker } from 'node:worker_threads';
 import { AppError, type ErrorCode } from '../core/errors.ts';
-import { type EntryName, entryUrl } from './entry-url.ts';
+import { type EntryName, entryUrl } from './workers.ts';
 
 /** What a thread that makes one document says when it is done. */
 type Answer<Document> =
