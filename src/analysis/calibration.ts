@@ -1,6 +1,5 @@
 import type { ExchangeRow } from '../core/exchange.ts';
 import { Histogram } from '../core/histogram.ts';
-import { NumberMap } from '../core/number-map.ts';
 import type { Send } from '../core/run.ts';
 import { formatBytes, formatMs } from '../core/units.ts';
 import type { SentSend } from './latency-statistics.ts';
@@ -57,7 +56,7 @@ interface AnsweredSend {
  */
 export class CalibrationStatistics {
   readonly #limits: CalibrationLimits;
-  readonly #recorded = new NumberMap<RecordedAnswer>();
+  readonly #recorded = new Map<number, RecordedAnswer>();
   readonly #latency = { recorded: new Histogram(), observed: new Histogram() };
   readonly #bytes = { recorded: new Histogram(), observed: new Histogram() };
   readonly #statuses = { recorded: new Map<number, number>(), observed: new Map<number, number>() };

@@ -1,4 +1,3 @@
-import { NumberMap } from '../core/number-map.ts';
 import { DistinctEstimate } from './distinct-estimate.ts';
 import { RequestKeys } from './request-key.ts';
 
@@ -20,7 +19,7 @@ export interface DuplicateFigures {
  */
 export class DuplicateRatio {
   /** No `Set`, in which each number is an object: distinct bodies would be most of what a collector walks through. */
-  readonly #seen = new NumberMap<true>();
+  readonly #seen = new Set<number>();
   readonly #distinct = new DistinctEstimate();
   readonly #keys = new RequestKeys();
   #count = 0;
@@ -35,7 +34,7 @@ export class DuplicateRatio {
     const { number } = keys;
     if (!this.#exact || this.#seen.has(number)) return;
     if (this.#seen.size < EXACT_LIMIT) {
-      this.#seen.set(number, true);
+      this.#seen.add(number);
       return;
     }
     this.#exact = false;

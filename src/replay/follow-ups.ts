@@ -1,5 +1,3 @@
-import { type Entry, LinkedList } from '../core/linked-list.ts';
-import { NumberMap } from '../core/number-map.ts';
 import type { OutgoingRequest } from './send-batch.ts';
 
 /** Ends remembered of requests whose follow-up has not come, or never will: some twenty MB. */
@@ -15,7 +13,6 @@ interface Underway {
 }
 
 interface Ended {
-  readonly index: number;
   readonly intendedNs: number;
   readonly endNs: number;
 }
@@ -27,10 +24,11 @@ interface Ended {
  */
 export class FollowUps {
   readonly #startNs: number;
-  readonly #underway = new NumberMap<Underway>();
-  readonly #ended = new NumberMap<Entry<Ended>>();
+  readonly #underway = new Map<number, Underway>();
   /** The first to be forgotten first. */
-  readonly #endedInOrder = new LinkedList<Ended>();
+  readonly #ended = new Map<number, Ended>();
+  /** Goes on where it was: what it has passed is forgotten. */
+  readonly #oldestEnded = this.#ended.keys();
   /** Those whose instant is known, the next one last. */
   readonly #resolved: OutgoingRequest[] = [];
   #unresolved = 0;
@@ -106,7 +104,7 @@ export class FollowUps {
       this.#release(own, endNs);
       return true;
     }
-    if (!own.followed) this.#remember({ index, intendedNs: own.intendedNs ?? endNs, endNs });
+    if (!own.followed) this.#remember(index, { intendedNs: own.intendedNs ?? endNs, endNs });
     return false;
   }
 
@@ -121,7 +119,7 @@ export class FollowUps {
 
   /** Takes all of them away, in no order: they will not be sent. */
   takeAll(): OutgoingRequest[] {
-    const underway = this.#underway.values();
+    const underway = [...this.#underway.values()];
     const waiting = underway.flatMap(({ follower }) => follower ?? []);
     for (const own of underway) own.follower = null;
     this.#unresolved = 0;
@@ -153,18 +151,15 @@ export class FollowUps {
     this.#resolved.splice(from, 0, resolved);
   }
 
-  #remember(ended: Ended): void {
-    const oldest = this.#endedInOrder.first;
-    if (oldest !== null && this.#ended.size >= REMEMBERED) this.#takeEnded(oldest.item.index);
-    this.#ended.set(ended.index, this.#endedInOrder.push(ended));
+  #remember(index: number, ended: Ended): void {
+    if (this.#ended.size >= REMEMBERED) this.#ended.delete(this.#oldestEnded.next().value ?? index);
+    this.#ended.set(index, ended);
   }
 
   #takeEnded(index: number): Ended | null {
-    const entry = this.#ended.get(index);
-    if (entry === undefined) return null;
+    const ended = this.#ended.get(index) ?? null;
     this.#ended.delete(index);
-    this.#endedInOrder.remove(entry);
-    return entry.item;
+    return ended;
   }
 }
 

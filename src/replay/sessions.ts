@@ -1,5 +1,4 @@
 import type { ExchangeRow } from '../core/exchange.ts';
-import { type Entry, LinkedList } from '../core/linked-list.ts';
 import type { CaptureSource, TimeRange } from '../core/ports.ts';
 import type { CaptureOverview } from './capture-overview.ts';
 import type { OpenedBefore } from './scaling/tally.ts';
@@ -16,7 +15,6 @@ export function sessionName(row: Pick<ExchangeRow, 'session'>): string | null {
 }
 
 interface Remembered<T> {
-  readonly name: string;
   decided: T;
   atUs: number;
 }
@@ -27,10 +25,10 @@ interface Remembered<T> {
  * anew, and counted.
  */
 export class SessionMemory<T> {
-  /** Changed when sessions come and go, and not at each of their exchanges. */
-  readonly #byName = new Map<string, Entry<Remembered<T>>>();
-  /** The one that was silent longest first. */
-  readonly #inOrder = new LinkedList<Remembered<T>>();
+  /** By name; the one that was silent longest first. */
+  readonly #known = new Map<string, Remembered<T>>();
+  /** Goes on where it was: what it has passed is forgotten, or stands behind it again. */
+  readonly #oldest = this.#known.keys();
   readonly #bound: number;
   #forgotten = 0;
 
@@ -48,20 +46,20 @@ export class SessionMemory<T> {
    * @param begins whether the exchange is the one by which this was decided, come again: a window is repeated
    */
   of(name: string, atUs: number, decide: () => T, begins: (decided: T) => boolean = () => false): T {
-    const entry = this.#byName.get(name);
-    if (entry === undefined) return this.#remember({ name, decided: decide(), atUs });
-    const known = entry.item;
+    const known = this.#known.get(name);
+    if (known === undefined) return this.#remember(name, { decided: decide(), atUs });
     const goesOn = atUs - known.atUs <= SILENCE_S * 1e6 && !begins(known.decided);
     if (!goesOn) known.decided = decide();
     known.atUs = atUs;
-    this.#inOrder.append(entry);
+    this.#known.delete(name);
+    this.#known.set(name, known);
     return known.decided;
   }
 
-  #remember(session: Remembered<T>): T {
-    this.#byName.set(session.name, this.#inOrder.push(session));
-    if (this.#byName.size > this.#bound) {
-      this.#byName.delete(this.#inOrder.shift()?.name ?? '');
+  #remember(name: string, session: Remembered<T>): T {
+    this.#known.set(name, session);
+    if (this.#known.size > this.#bound) {
+      this.#known.delete(this.#oldest.next().value ?? '');
       this.#forgotten += 1;
     }
     return session.decided;

@@ -1,7 +1,6 @@
 import { setTimeout } from 'node:timers/promises';
 import type { ExchangeRow } from '../../core/exchange.ts';
 import { LIMITS } from '../../core/limits.ts';
-import { NumberMap } from '../../core/number-map.ts';
 import type { Logger } from '../../core/ports.ts';
 import {
   type CheckedSend,
@@ -61,8 +60,8 @@ export class AnswerChecks implements CheckerListener {
   readonly #logger: AnswerChecksParts['logger'];
   /** Null where nothing needs a body. */
   readonly #arena: AnswerArena | null;
-  readonly #planned = new NumberMap<RecordedAnswer>();
-  readonly #waiting = new NumberMap<Waiting>();
+  readonly #planned = new Map<number, RecordedAnswer>();
+  readonly #waiting = new Map<number, Waiting>();
   readonly #apis = new Set<AnswerApi>();
   #checker: Checker | null;
 
@@ -172,8 +171,7 @@ export class AnswerChecks implements CheckerListener {
 
   /** In no order. */
   #giveUp(reason: UncheckedReason): void {
-    const left = this.#waiting
-      .values()
+    const left = [...this.#waiting.values()]
       .map(({ index }) => this.#settled(index))
       .filter((send) => send !== null);
     this.#tell(left.map((send) => ({ ...send, check: unchecked(reason) })));
