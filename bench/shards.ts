@@ -7,16 +7,17 @@
  * some milliseconds. Everything through the command line, import included. Counts and mix must be equal to the
  * request; latencies are shown beside how far rounds of one process lie from each other.
  */
+
 import { type ChildProcess, fork, spawn } from 'node:child_process';
 import { once } from 'node:events';
 import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { parseArgs } from 'node:util';
-import type { ReplayDocument } from '../src/analysis/replay-document.ts';
 import { systemClock } from '../src/core/clock.ts';
 import { SeededRandom } from '../src/core/random.ts';
 import { formatInstantUs } from '../src/core/units.ts';
+import type { ReplayDocument } from '../src/documents/replay.ts';
 import { RunReader } from '../src/storage/run-reader.ts';
 import { median, quantile } from './support/statistics.ts';
 

@@ -1,9 +1,9 @@
+export type { ReplayDocument } from './documents/replay.ts';
 /**
  * The public names: reading captures and runs from a program of your own. Recording and replaying are commands,
  * because each is several processes or threads.
  */
 
-export type { ReplayDocument } from './analysis/replay-document.ts';
 export { LOSS_REASONS, type LossReason, OMISSION_CAUSES, type OmissionCause } from './core/accounting.ts';
 export type { ClockAnchor } from './core/clock.ts';
 export { AppError, ERROR_CODES, type ErrorCode } from './core/errors.ts';

@@ -1,37 +1,8 @@
 import { Histogram } from '../core/histogram.ts';
+import { IDC_WINDOWS, type IdcWindow } from '../documents/parts.ts';
+import type { ArrivalFigures } from '../documents/replay.ts';
 import { Moments } from './moments.ts';
 import { WindowCounts } from './window-counts.ts';
-
-/** Windows of the ladder of dispersion, seconds. */
-export const IDC_WINDOWS = ['0.1', '1', '10', '60', '600'] as const;
-export type IdcWindow = (typeof IDC_WINDOWS)[number];
-
-/** What is said of a stream of arrivals. Null where there are too few of them to say it. */
-export interface ArrivalFigures {
-  readonly count: number;
-  /** From the first arrival to the last, seconds. */
-  readonly spanS: number;
-  /** Arrivals ÷ span. */
-  readonly ratePerSecond: number | null;
-  /** Coefficient of variation of the gaps (population): 0 for a metronome, 1 for a Poisson process. */
-  readonly cv: number | null;
-  /** Share of gaps that are exactly 0. */
-  readonly ties: number | null;
-  /** Index of dispersion for counts by window in seconds; null below 20 windows. */
-  readonly idc: Readonly<Record<IdcWindow, number | null>>;
-  /** Most arrivals in any window of 1 s and of 60 s; windows lie side by side from the first arrival. */
-  readonly peak1s: number;
-  readonly peak60s: number;
-  readonly peakToMean1s: number | null;
-  readonly gapMs: GapFigures | null;
-}
-
-export interface GapFigures {
-  readonly p50: number;
-  readonly p90: number;
-  readonly p99: number;
-  readonly max: number;
-}
 
 /** Arrivals in order, one at a time, at constant memory. */
 export class ArrivalStatistics {
@@ -126,7 +97,7 @@ export class ArrivalStatistics {
     return this.#windows[IDC_WINDOWS.indexOf(seconds)]?.peak ?? 0;
   }
 
-  #gapMs(): GapFigures | null {
+  #gapMs(): NonNullable<ArrivalFigures['gapMs']> | null {
     if (this.#gapTicks.count === 0) return null;
     const inMs = (ticks: number | null) => ((ticks ?? 0) / this.#ticksPerSecond) * 1000;
     return {

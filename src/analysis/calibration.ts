@@ -2,6 +2,7 @@ import type { ExchangeRow } from '../core/exchange.ts';
 import { Histogram } from '../core/histogram.ts';
 import type { Send } from '../core/run.ts';
 import { formatBytes, formatMs } from '../core/units.ts';
+import type { Calibration, CalibrationLimits } from '../documents/replay.ts';
 import type { SentSend } from './latency-statistics.ts';
 
 const NS_PER_MS = 1e6;
@@ -9,37 +10,6 @@ const NS_PER_MS = 1e6;
 const MIN_PAIRS = 20;
 /** Stands for a request that was not answered, beside statuses. */
 const NO_ANSWER = 0;
-
-/** How far the target may be from the recording. Defaults and words for them are the command line's. */
-export interface CalibrationLimits {
-  readonly p50Factor: number;
-  readonly statusShare: number;
-  readonly sizeShare: number;
-}
-
-/** One measure of both sides; null where the recording does not know it or nothing was answered. */
-interface Compared<T> {
-  readonly recorded: T | null;
-  readonly observed: T | null;
-}
-
-/** What the target answered to some minutes of the recording at 1x, held against what was recorded for them. */
-export interface Calibration {
-  /** Requests that were answered while recording and were sent again. */
-  readonly pairs: number;
-  /** Median, milliseconds: from the request to the last byte of its answer. `"Infinity"` where most failed. */
-  readonly p50Ms: { readonly recorded: number | null; readonly observed: number | 'Infinity' | null };
-  /** Median bytes of the answer's body. */
-  readonly responseBytes: Compared<number>;
-  readonly statuses: Compared<Readonly<Record<string, number>>>;
-  /** Total variation between the statuses, 0 to 1; what got no answer is a status of its own. */
-  readonly statusDistance: number | null;
-  readonly bounds: CalibrationLimits;
-  /** Null where too little of the recording could be held against. */
-  readonly representative: boolean | null;
-  /** What is outside its bounds, in words. */
-  readonly differences: readonly string[];
-}
 
 type RecordedAnswer = Pick<ExchangeRow, 'outcome' | 'status' | 'lastByteOffsetUs' | 'responseBytes'>;
 
@@ -138,7 +108,7 @@ export class CalibrationStatistics {
     };
   }
 
-  #medianBytes(): Compared<number> {
+  #medianBytes(): Calibration['responseBytes'] {
     const { recorded, observed } = this.#bytes;
     return { recorded: recorded.percentile(50), observed: observed.percentile(50) };
   }

@@ -1,46 +1,14 @@
 import {
   type AnswerCheck,
   type CheckedSend,
-  type CheckLevel,
   MISMATCH_KINDS,
   type MismatchKind,
   UNCHECKED_REASONS,
   type UncheckedReason,
 } from '../core/run.ts';
-import type { SendId } from './error-examples.ts';
+import type { CheckFigures, MismatchExample } from '../documents/replay.ts';
 
 const EXAMPLES_PER_KIND = 3;
-
-/** A send whose answer differs, and where: never what it says. */
-export interface MismatchExample extends SendId {
-  /** JSON pointer of the first difference; null where there is none, or it is not known. */
-  readonly pointer: string | null;
-}
-
-/** How the answers of a run compare with the recorded ones. */
-export interface CheckFigures {
-  /** `checked` and those that could not be: what we refused or ended ourselves is no answer. */
-  readonly answers: number;
-  /** Compared as far as was asked, or found to differ before that. */
-  readonly checked: number;
-  readonly mismatched: number;
-  readonly byKind: Readonly<Record<MismatchKind, number>>;
-  readonly unchecked: Readonly<Partial<Record<UncheckedReason, number>>>;
-  readonly examples: Readonly<Partial<Record<MismatchKind, readonly MismatchExample[]>>>;
-}
-
-/** The figures with how they were come by. */
-export interface CheckDocument extends CheckFigures {
-  readonly level: CheckLevel;
-  /** `mismatched` ÷ `checked`; null where nothing was checked. */
-  readonly rate: number | null;
-  readonly tolerance: Readonly<Record<string, number>>;
-  /** JSON pointers that were not compared: as asked for, and by protocol. */
-  readonly ignored: {
-    readonly asked: readonly string[];
-    readonly byProtocol: Readonly<Record<string, readonly string[]>>;
-  };
-}
 
 /** Counts answers by how they compare; keeps the first few of each kind of difference. */
 export class CheckStatistics {

@@ -1,5 +1,5 @@
 import { UNCHECKED_TEXTS, type UncheckedReason } from '../core/run.ts';
-import type { CheckDocument } from './check-statistics.ts';
+import type { CheckDocument } from '../documents/replay.ts';
 
 /** How answers compare, for people; nothing where they were not compared. */
 export function checkLines(check: CheckDocument | null): string[] {

@@ -1,17 +1,9 @@
+import type { DuplicateFigures } from '../documents/replay.ts';
 import { DistinctEstimate } from './distinct-estimate.ts';
 import { RequestKeys } from './request-key.ts';
 
 /** Distinct requests remembered one by one; beyond it they are estimated. Some 8 MB. */
 const EXACT_LIMIT = 262_144;
-
-export interface DuplicateFigures {
-  /** Requests whose body was known, one way or another. */
-  readonly count: number;
-  /** Share of them that repeat an earlier request; null when none is known. */
-  readonly ratio: number | null;
-  /** False over 262,144 distinct requests, from where the ratio is an estimate with a standard error of 0.004. */
-  readonly exact: boolean;
-}
 
 /**
  * Counts how many requests repeat an earlier one (same route and same body), at bounded memory. Bodies are told

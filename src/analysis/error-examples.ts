@@ -1,18 +1,7 @@
 import type { Send } from '../core/run.ts';
+import type { ErrorExamples, SendId } from '../documents/replay.ts';
 
 const PER_KIND = 3;
-
-/** Which exchange it was: enough to find its row and its payload, and nothing of either. */
-export interface SendId {
-  /** Position in the schedule: the row of the run. */
-  readonly index: number;
-  /** The recorded exchange. */
-  readonly segment: string;
-  readonly exchangeId: number;
-}
-
-/** By kind of failure (`reset`, `status_503`, …) the first few that failed so. */
-export type ErrorExamples = Readonly<Record<string, readonly SendId[]>>;
 
 /** Keeps some of the failed sends by kind, so that whoever reads of errors can look one up. */
 export class ErrorExampleKeeper {

@@ -1,7 +1,14 @@
 import type { ExchangeRow } from '../core/exchange.ts';
 import { readyOffsetNs, type Send } from '../core/run.ts';
-import { type ArrivalFigures, ArrivalStatistics } from './arrival-statistics.ts';
-import { type DuplicateFigures, DuplicateRatio } from './duplicate-ratio.ts';
+import type {
+  ArrivalFigures,
+  DuplicateFigures,
+  StreamDistance,
+  WaitsFor,
+  WholePlan,
+} from '../documents/replay.ts';
+import { ArrivalStatistics } from './arrival-statistics.ts';
+import { DuplicateRatio } from './duplicate-ratio.ts';
 import { gapDistance } from './gap-distance.ts';
 import { InstantOrder } from './instant-order.ts';
 import { MixDistance, type MixEntry } from './mix-distance.ts';
@@ -19,17 +26,6 @@ export type RecordedRequest = Pick<
   ExchangeRow,
   'arrivalUs' | 'route' | 'model' | 'requestBytes' | 'requestStored' | 'requestHash' | 'status' | 'outcome'
 >;
-
-/** How far one stream of requests lies from the one it was made of; null where there is nothing to compare. */
-export interface StreamDistance {
-  /** Kolmogorov–Smirnov distance of the gaps, each stream scaled to a mean gap of 1. */
-  readonly ksGaps: number | null;
-  /** Total variation over route × model × size class. */
-  readonly mixDistance: number | null;
-}
-
-/** What a request can wait for at our end: what it follows in its session, or its recorded connection. */
-export type WaitsFor = 'sessions' | 'connections';
 
 /** How close what was sent is to what was planned, and what was planned to what was recorded. */
 export interface Fidelity {
@@ -165,4 +161,9 @@ function cameInTime(
   const { intendedOffsetNs, connectionWaitNs } = send;
   const waitedNs = connectionWaitNs ?? 0;
   return intendedOffsetNs + (waitedNs > UNNOTICED_NS ? waitedNs : 0) <= lastPlannedNs;
+}
+
+/** What a shard tells of the plan that all shards play. */
+export function wholePlanOf({ recorded, planned, recordedToPlanned, duplicates }: Fidelity): WholePlan {
+  return { recorded, planned, recordedToPlanned, duplicates };
 }

@@ -1,31 +1,9 @@
 import type { Histogram } from '../core/histogram.ts';
+import type { LagUs, LatencyMs, TrustedLatencyMs } from '../documents/replay.ts';
 import type { Interval, PercentileIntervals } from './window-percentiles.ts';
 
 const NS_PER_US = 1e3;
 const NS_PER_MS = 1e6;
-
-/** Milliseconds; null where nothing was measured. */
-export interface LatencyMs {
-  readonly p50: number | null;
-  readonly p95: number | null;
-  readonly p99: number | null;
-  readonly max: number | null;
-}
-
-/** The same with 95 % intervals, milliseconds; null where the run is too short for one. */
-export interface TrustedLatencyMs extends LatencyMs {
-  readonly p50Interval: Interval | null;
-  readonly p95Interval: Interval | null;
-  readonly p99Interval: Interval | null;
-}
-
-/** Microseconds; null where nothing was measured. */
-export interface LagUs {
-  readonly p50: number | null;
-  readonly p90: number | null;
-  readonly p99: number | null;
-  readonly max: number | null;
-}
 
 /** Percentiles of what was recorded in nanoseconds: requests that completed, and no others. */
 export function latencyMs(histogram: Histogram): LatencyMs {

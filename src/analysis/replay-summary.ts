@@ -1,17 +1,18 @@
 import type { Run } from '../core/run.ts';
 import { formatInstantUs } from '../core/units.ts';
-import type { Calibration } from './calibration.ts';
-import type { CheckDocument } from './check-statistics.ts';
-import { lagUs, latencyMs, trustedLatencyMs } from './latency-summary.ts';
 import {
+  type Calibration,
+  type CheckDocument,
   type FidelityDocument,
   type HealthDocument,
+  type JudgementBounds,
   REPLAY_SCHEMA_VERSION,
   type ReplayDocument,
   type SloLine,
   type StreamsDocument,
   type WarmupDocument,
-} from './replay-document.ts';
+} from '../documents/replay.ts';
+import { lagUs, latencyMs, trustedLatencyMs } from './latency-summary.ts';
 import type { RunFigures } from './run-statistics.ts';
 import { type Threshold, unitOf } from './slo.ts';
 import type { SloResult } from './slo-evaluation.ts';
@@ -21,7 +22,6 @@ import {
   type Coverage,
   connectionWaitsOf,
   JUDGEMENT_BOUNDS,
-  type JudgementBounds,
   type PlanMultipliers,
   planMultipliers,
   type RunContext,

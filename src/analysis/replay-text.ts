@@ -1,10 +1,14 @@
 import { countOf, formatMs, formatMultiplier, formatShare } from '../core/units.ts';
-import type { ArrivalFigures, IdcWindow } from './arrival-statistics.ts';
-import { IDC_WINDOWS } from './arrival-statistics.ts';
+import type { ReportedReason } from '../documents/parts.ts';
+import { IDC_WINDOWS, type IdcWindow } from '../documents/parts.ts';
+import type {
+  ArrivalFigures,
+  LatencyMs,
+  ReplayDocument,
+  SloLine,
+  TrustedLatencyMs,
+} from '../documents/replay.ts';
 import { checkLines } from './check-text.ts';
-import type { LatencyMs, TrustedLatencyMs } from './latency-summary.ts';
-import type { ReplayDocument, SloLine } from './replay-document.ts';
-import type { Reason } from './verdict/reasons.ts';
 
 /** Stands where nothing is known. */
 const NONE = '–';
@@ -33,11 +37,11 @@ function verdictLines({ verdict, valid, reasons }: ReplayDocument): string[] {
   return [`Verdict: ${verdict ?? withoutSlo}`, ...reasons.flatMap(reasonLines)];
 }
 
-function noteLines(notes: readonly Reason[]): string[] {
+function noteLines(notes: readonly ReportedReason[]): string[] {
   return notes.length === 0 ? [] : ['', 'Notes', ...notes.flatMap(reasonLines)];
 }
 
-function reasonLines({ code, text, advice }: Reason): string[] {
+function reasonLines({ code, text, advice }: ReportedReason): string[] {
   return [`  ${code}: ${text}`, `      ${advice}`];
 }
 

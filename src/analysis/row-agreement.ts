@@ -1,5 +1,5 @@
+import type { ReplayDocument } from '../documents/replay.ts';
 import type { OutcomeFigures } from './outcome-counts.ts';
-import type { ReplayDocument } from './replay-document.ts';
 
 const COUNTS = ['sent', 'completed', 'failed', 'cancelled', 'refused', 'unreached'] as const;
 

@@ -1,13 +1,20 @@
 import { FIRST_SERVER_ERROR } from '../core/exchange.ts';
 import type { CheckedSend, RunTotals, Send } from '../core/run.ts';
-import { type CheckFigures, CheckStatistics, checkedSendOf } from './check-statistics.ts';
-import { ErrorExampleKeeper, type ErrorExamples } from './error-examples.ts';
-import { type Fidelity, FidelityStatistics, type RecordedRequest, type WaitsFor } from './fidelity.ts';
+import type {
+  CheckFigures,
+  ErrorExamples,
+  RecordedFailures,
+  WaitsFor,
+  WarmupFigures,
+} from '../documents/replay.ts';
+import { CheckStatistics, checkedSendOf } from './check-statistics.ts';
+import { ErrorExampleKeeper } from './error-examples.ts';
+import { type Fidelity, FidelityStatistics, type RecordedRequest } from './fidelity.ts';
 import { type LatencyFigures, LatencyStatistics, type SentSend } from './latency-statistics.ts';
 import { OutcomeCounts, type OutcomeFigures } from './outcome-counts.ts';
-import { type RecordedFailures, StatusMix, type StatusMixFigures } from './status-mix.ts';
+import { StatusMix, type StatusMixFigures } from './status-mix.ts';
 import { type StreamFigures, StreamStatistics } from './stream-statistics.ts';
-import { type WarmupFigures, WarmupStatistics } from './warmup-statistics.ts';
+import { WarmupStatistics } from './warmup-statistics.ts';
 
 /** Everything that is known of a run when it is over; the histograms hold nanoseconds. */
 export interface RunFigures {

@@ -1,5 +1,5 @@
 import { formatMs } from '../core/units.ts';
-import type { LagUs } from './latency-summary.ts';
+import type { LagUs } from '../documents/replay.ts';
 import { percent } from './share-text.ts';
 import { JUDGEMENT_BOUNDS } from './verdict/run-context.ts';
 

@@ -1,13 +1,12 @@
 import { AppError } from '../core/errors.ts';
 import { parseInstantUs } from '../core/units.ts';
-import type { ReplayDocument } from './replay-document.ts';
-import type { ShardDocument } from './shard-document.ts';
+import type { ShardRunDocument } from '../documents/replay.ts';
 
 /** A sealed run that was a shard. */
 export interface ShardRun {
   /** Where it lies, for messages. */
   readonly directory: string;
-  readonly document: ReplayDocument & { readonly shard: ShardDocument };
+  readonly document: ShardRunDocument;
   readonly startedAtUs: number;
 }
 

@@ -1,5 +1,6 @@
 import { AppError } from '../core/errors.ts';
 import { parseDurationMs } from '../core/units.ts';
+import type { SloUnit } from '../documents/replay.ts';
 
 /** What a service-level objective can be about. */
 export const SLO_METRICS = [
@@ -34,9 +35,6 @@ export interface Threshold {
   readonly operator: SloOperator;
   readonly limit: number;
 }
-
-/** Unit of a limit and of what is held against it. */
-export type SloUnit = 'ms' | 'share' | 'count';
 
 export function unitOf({ aggregation }: Threshold): SloUnit {
   if (aggregation.kind === 'count') return 'count';

@@ -1,5 +1,6 @@
 import { FIRST_SERVER_ERROR } from '../core/exchange.ts';
 import { isTurnedAway } from '../core/run.ts';
+import type { RecordedFailures } from '../documents/replay.ts';
 
 /** A server too busy says so with one of these; clients tend to try again. */
 const REJECTED: ReadonlySet<number> = new Set([429, 503]);
@@ -20,14 +21,6 @@ export interface StatusMixFigures {
   readonly recordedRejected: number | null;
   /** Total variation between both mixes of statuses, 0 to 1; null when either side has none. */
   readonly distance: number | null;
-}
-
-/** Planned requests that failed when they were recorded, besides those answered 5xx. */
-export interface RecordedFailures {
-  /** No server answered. */
-  readonly unanswered: number;
-  /** The answer had begun, with a status below 500, and broke off. */
-  readonly broken: number;
 }
 
 /** Compares the statuses staging answered with those that were recorded for the same requests. */

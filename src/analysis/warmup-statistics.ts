@@ -1,17 +1,6 @@
 import type { Send } from '../core/run.ts';
+import type { WarmupFigures } from '../documents/replay.ts';
 import { outcomeOf } from './outcome-counts.ts';
-
-/** What became of the sends of the warm-up; `completed` + `failed` + `cancelled` were sent. */
-export interface WarmupFigures {
-  readonly planned: number;
-  readonly sent: number;
-  readonly completed: number;
-  readonly failed: number;
-  readonly cancelled: number;
-  readonly refused: number;
-  /** Answered, or failed, after the judged part had begun: excluded all the same. */
-  readonly endedLate: number;
-}
 
 /** Counts what was sent to warm the target up. */
 export class WarmupStatistics {

@@ -1,8 +1,9 @@
-import { COMPARISON_BOUNDS, type ComparisonBounds } from '../analysis/compare/comparison-bounds.ts';
+import { COMPARISON_BOUNDS } from '../analysis/compare/comparison-bounds.ts';
 import { SHIFT_BOUNDS, type ShiftBounds, type ShiftGroup } from '../analysis/compare/profile-figures.ts';
 import { AppError, Problems } from '../core/errors.ts';
 import { type Asked, isOnCommandLine, listOf, readOptions, toggle, value } from '../core/options.ts';
 import { parseShare } from '../core/units.ts';
+import type { ComparisonBounds } from '../documents/comparison.ts';
 import { type DocumentOutput, formOption, outputsOf } from './document-outputs.ts';
 
 const percent = (share: number) => `${share * 100}%`;

@@ -1,7 +1,7 @@
-import type { ComparisonDocument } from '../analysis/compare/comparison-document.ts';
 import { comparisonMarkdown } from '../analysis/compare/comparison-markdown.ts';
 import { comparisonText } from '../analysis/compare/comparison-text.ts';
 import { comparisonPage } from '../analysis/pages/comparison-page.ts';
+import type { ComparisonDocument } from '../documents/comparison.ts';
 import type { CompareForm } from './compare-options.ts';
 import type { DocumentForms } from './document-outputs.ts';
 import { pageAssets } from './page-assets.ts';

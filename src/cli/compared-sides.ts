@@ -3,21 +3,19 @@ import { join } from 'node:path';
 import type { SideRow } from '../analysis/compare/side-columns.ts';
 import { type OwnDoing, sideRowOfExchange, sideRowOfSend } from '../analysis/compare/side-rows.ts';
 import { OutcomeCounts } from '../analysis/outcome-counts.ts';
-import type { ProfileDocument } from '../analysis/profile/profile-document.ts';
-import type { ReplayDocument } from '../analysis/replay-document.ts';
 import { rowDifferences } from '../analysis/row-agreement.ts';
 import { isStoppedByFailures, JUDGEMENT_BOUNDS } from '../analysis/verdict/run-context.ts';
 import { documentFromThread } from '../app/document-thread.ts';
 import { AppError, reasonOf } from '../core/errors.ts';
 import { byProgram } from '../core/options.ts';
 import type { TimeRange } from '../core/ports.ts';
+import { type ProfileDocument, profileSchema } from '../documents/profile.ts';
+import { type ReplayDocument, readReplayDocument } from '../documents/replay.ts';
 import { type CaptureReader, openCapture } from '../storage/capture-reader.ts';
 import { RunReader } from '../storage/run-reader.ts';
 import { RUN_DATABASE, RUN_SUMMARY } from '../storage/run-schema.ts';
 import { resolveProfileOptions } from './profile-options.ts';
-import { profileSchema } from './profile-schema.ts';
 import { assertOwnRows, sendsOf } from './run-rows.ts';
-import { readRunSummary } from './run-summary.ts';
 
 /** A profile of two weeks has some hundred kilobytes. */
 const MAX_PROFILE_BYTES = 64 * 1024 * 1024;
@@ -97,7 +95,7 @@ function openRun(name: string): RunSide {
 }
 
 function summaryOf(name: string, summary: object | null): ReplayDocument {
-  if (summary !== null) return readRunSummary(name, summary);
+  if (summary !== null) return readReplayDocument(name, summary);
   throw new AppError('INPUT_INVALID', `the run ${name} was never sealed: it did not come to its end`, {
     hint: 'Replay again; what is there of it cannot be compared.',
   });

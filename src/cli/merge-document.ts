@@ -1,64 +1,14 @@
 import { isDeepStrictEqual } from 'node:util';
-import type { ReplayDocument } from '../analysis/replay-document.ts';
 import type { ShardRun, ShardSet } from '../analysis/shard-set.ts';
 import { isStoppedByFailures, type SenderHealth } from '../analysis/verdict/run-context.ts';
 import { formatInstantUs, formatMs } from '../core/units.ts';
-import type { ScalingCounts } from '../replay/scaling/tally.ts';
-import type { TimeShiftCounts } from '../replay/time-shift.ts';
-import type { WindowsDocument } from './replay-windows.ts';
+import type { MergedDocument, ReplayDocument } from '../documents/replay.ts';
 import { tableLines } from './terminal.ts';
 
 type Counts = Readonly<Record<string, number>>;
 
-/** What the document of a run holds besides its summary, and what of that a merged run has too. */
-interface CarriedParts {
-  readonly scalingPlan?: object & { readonly counts?: ScalingCounts };
-  readonly audit?: object;
-  readonly cancels?: { readonly policy: string; readonly untimed: number };
-  readonly changes?: { readonly pinOutputLength: string | null; readonly requestUsage: boolean } & Record<
-    'pinned' | 'unpinned' | 'usageRequested',
-    number
-  >;
-  readonly timeShift?: TimeShiftCounts | null;
-  readonly connections?: { readonly opened: number; readonly failed: number };
-}
-type ShardRunDocument = ShardRun['document'] & CarriedParts & Partial<WindowsDocument>;
-
-/** One shard of a merged run. */
-export interface MergedShard {
-  readonly index: number;
-  readonly run: string;
-  readonly host: string;
-  readonly startedAt: string;
-  /** After the zero of the merged run, by the clock of its own host. */
-  readonly startedLateUs: number;
-  /** Wall clock minus monotonic clock, after the run less before it. */
-  readonly clockDriftUs: number;
-  readonly verdict: ReplayDocument['verdict'];
-  readonly valid: boolean;
-  readonly planned: number;
-  readonly sent: number;
-  readonly failed: number;
-  readonly refused: number;
-  readonly lagUs: ReplayDocument['lagUs'];
-  readonly busyShare: number | null;
-}
-
-/** What a merged run says besides what every run does. */
-export interface MergedDocument {
-  readonly planDigest: string;
-  readonly count: number;
-  readonly missing: readonly number[];
-  readonly shards: readonly MergedShard[];
-  readonly clockSkew: {
-    /** From the first start to the last, each by its own clock. */
-    readonly startSpreadUs: number;
-    /** The most that a wall clock moved against its monotonic clock while it sent; good to about a millisecond. */
-    readonly driftMaxUs: number;
-    /** 0 where all shards ran by one clock, under one kernel. Between hosts runs cannot tell, and it is null. */
-    readonly betweenHostsUs: 0 | null;
-  };
-}
+type ShardRunDocument = ShardRun['document'];
+type ScalingCounts = NonNullable<NonNullable<ReplayDocument['scalingPlan']>['counts']>;
 
 export function mergedDocument({
   runs,
@@ -160,34 +110,29 @@ export function mergedOptions(runs: ShardSet['runs']): Record<string, unknown> {
 }
 
 /** Parts of a run's document that are the same for the whole window, or sums over its shards. */
-export function carriedOver(farthest: ShardRunDocument, documents: readonly ShardRunDocument[]): object {
-  const { windows, windowSearch, loops, passes, seam, maxDurationS, filters, scalingPlan } = farthest;
-  return {
-    ...{ windows, windowSearch, loops, passes, seam, maxDurationS, filters },
-    scalingPlan: { ...scalingPlan, counts: scalingCounts(documents) },
-    audit: summedDeep(documents.map(({ audit }) => audit)),
-    ...answersOf(farthest, documents),
-    timeShift: timeShiftOf(farthest, documents),
-    connections: summed(
-      documents.map(({ connections }) => ({
-        opened: connections?.opened ?? 0,
-        failed: connections?.failed ?? 0,
-      })),
-    ),
-  };
-}
-
-/** What was asked for is the same in all shards; what came of it is a sum. */
-function answersOf({ cancels, changes }: ShardRunDocument, documents: readonly ShardRunDocument[]): object {
+export function carriedOver(
+  farthest: ShardRunDocument,
+  documents: readonly ShardRunDocument[],
+): Partial<ReplayDocument> {
+  const { windows, windowSearch, loops, passes, seam, maxDurationS, filters } = farthest;
+  const { scalingPlan, audit, cancels, changes } = farthest;
   const sum = (count: (document: ShardRunDocument) => number | undefined) =>
     documents.reduce((total, document) => total + (count(document) ?? 0), 0);
   return {
-    cancels: { ...cancels, untimed: sum((document) => document.cancels?.untimed) },
-    changes: {
+    ...{ windows, windowSearch, loops, passes, seam, maxDurationS, filters },
+    scalingPlan: scalingPlan && { ...scalingPlan, counts: scalingCounts(documents) },
+    audit: audit && summedDeep(documents.map((document) => document.audit ?? audit)),
+    cancels: cancels && { ...cancels, untimed: sum((document) => document.cancels?.untimed) },
+    changes: changes && {
       ...changes,
       pinned: sum((document) => document.changes?.pinned),
       unpinned: sum((document) => document.changes?.unpinned),
       usageRequested: sum((document) => document.changes?.usageRequested),
+    },
+    timeShift: timeShiftOf(farthest, documents),
+    connections: {
+      opened: sum(({ connections }) => connections?.opened),
+      failed: sum(({ connections }) => connections?.failed),
     },
   };
 }
@@ -195,7 +140,7 @@ function answersOf({ cancels, changes }: ShardRunDocument, documents: readonly S
 function timeShiftOf(
   { timeShift }: ShardRunDocument,
   documents: readonly ShardRunDocument[],
-): TimeShiftCounts | null {
+): ReplayDocument['timeShift'] {
   if (timeShift == null) return null;
   const each = documents.map((document) => document.timeShift).filter((counts) => counts != null);
   return {
@@ -206,16 +151,19 @@ function timeShiftOf(
 }
 
 /** Forgotten sessions were forgotten by each shard alike, because each walks the whole schedule. */
-function scalingCounts(documents: readonly ShardRunDocument[]): object | null {
+function scalingCounts(documents: readonly ShardRunDocument[]): ScalingCounts | undefined {
   const counts = documents.map(({ scalingPlan }) => scalingPlan?.counts).filter((each) => each !== undefined);
   const [first] = counts;
-  if (first === undefined) return null;
-  const sum = summedDeep(counts) as ScalingCounts;
+  if (first === undefined) return undefined;
+  const sum = summedDeep(counts);
   const { openedBefore } = first;
   return {
     ...sum,
     forgottenSessions: Math.max(...counts.map(({ forgottenSessions }) => forgottenSessions)),
-    openedBefore: openedBefore === null ? null : { ...sum.openedBefore, lookbackMs: openedBefore.lookbackMs },
+    openedBefore: sum.openedBefore && {
+      ...sum.openedBefore,
+      lookbackMs: openedBefore?.lookbackMs ?? sum.openedBefore.lookbackMs,
+    },
   };
 }
 
@@ -228,17 +176,16 @@ function summed(each: readonly Counts[]): Record<string, number> {
 }
 
 /** Numbers summed at every place of trees of one form; what is null everywhere stays null. */
-function summedDeep(trees: readonly unknown[]): unknown {
-  const present = trees.filter((tree) => tree != null);
-  if (present.length === 0) return null;
-  if (present.every((tree) => typeof tree === 'number')) return present.reduce((sum, each) => sum + each, 0);
-  const names = new Set(present.flatMap((tree) => Object.keys(tree as object)));
-  return Object.fromEntries(
-    [...names].map((name) => [
-      name,
-      summedDeep(present.map((tree) => (tree as Record<string, unknown>)[name])),
-    ]),
-  );
+function summedDeep<Tree>(trees: readonly Tree[]): Tree {
+  const sumOf = (each: readonly unknown[]): unknown => {
+    const present = each.filter((tree) => tree != null);
+    if (present.length === 0) return null;
+    if (present.every((tree) => typeof tree === 'number')) return present.reduce((sum, one) => sum + one, 0);
+    const names = new Set(present.flatMap((tree) => Object.keys(tree as object)));
+    const of = (name: string) => sumOf(present.map((tree) => (tree as Record<string, unknown>)[name]));
+    return Object.fromEntries([...names].map((name) => [name, of(name)]));
+  };
+  return sumOf(trees) as Tree;
 }
 
 /** The shards of a merged run for people. */

@@ -1,4 +1,3 @@
-import type { WaitsFor } from '../analysis/fidelity.ts';
 import { OutcomeCounts } from '../analysis/outcome-counts.ts';
 import { rowDifferences } from '../analysis/row-agreement.ts';
 import { type RunFigures, RunStatistics, type UnreadPart } from '../analysis/run-statistics.ts';
@@ -6,10 +5,10 @@ import { type ShardRun, type ShardSet, shardSetOf } from '../analysis/shard-set.
 import { AppError } from '../core/errors.ts';
 import type { RunStore } from '../core/ports.ts';
 import { type Send, unchecked } from '../core/run.ts';
+import { readShardDocument, type WaitsFor } from '../documents/replay.ts';
 import { mergeInOrder } from '../storage/merge.ts';
 import { RunReader } from '../storage/run-reader.ts';
 import { assertOwnRows, sendsOf } from './run-rows.ts';
-import { readShardSummary } from './shard-summary.ts';
 
 /** Rows of the merged run that are written at once. */
 const BATCH = 1_024;
@@ -181,6 +180,6 @@ function shardRunOf(directory: string, reader: RunReader): ShardRun {
       hint: 'Leave it out to merge the others (then inconclusive), or replay all shards again.',
     });
   }
-  const document = readShardSummary(directory, reader.summary);
+  const document = readShardDocument(directory, reader.summary);
   return { directory, document, startedAtUs: reader.run.startedAtUs };
 }

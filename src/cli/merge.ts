@@ -177,10 +177,7 @@ function documentOf(run: Run, set: ShardSet, figures: RunFigures, slo: readonly 
   };
   return {
     ...summariseReplay(input),
-    ...carriedOver(
-      { ...farthest },
-      documents.map((document) => ({ ...document })),
-    ),
+    ...carriedOver(farthest, documents),
     shard: null,
     merged: mergedDocument(set),
   };

@@ -1,7 +1,7 @@
 import { profilePage } from '../analysis/pages/profile-page.ts';
 import { profileCsv } from '../analysis/profile/profile-csv.ts';
-import type { ProfileDocument } from '../analysis/profile/profile-document.ts';
 import { profileText } from '../analysis/profile/profile-text.ts';
+import type { ProfileDocument } from '../documents/profile.ts';
 import type { DocumentForms } from './document-outputs.ts';
 import { pageAssets } from './page-assets.ts';
 import type { ProfileForm } from './profile-options.ts';

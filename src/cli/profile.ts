@@ -1,7 +1,7 @@
 import { Command } from 'commander';
-import type { ProfileDocument } from '../analysis/profile/profile-document.ts';
 import { documentFromThread } from '../app/document-thread.ts';
 import { encryptionKeyOf } from '../app/open-capture.ts';
+import type { ProfileDocument } from '../documents/profile.ts';
 import { writeOutputs } from './document-outputs.ts';
 import { addOptions } from './flags.ts';
 import { askedOf } from './options.ts';

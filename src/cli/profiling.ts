@@ -1,10 +1,10 @@
 import { buildProfile, type ProfileContext } from '../analysis/profile/build-profile.ts';
 import { PayloadStatistics } from '../analysis/profile/payloads/payload-statistics.ts';
-import type { ProfileDocument } from '../analysis/profile/profile-document.ts';
 import { ProfileStatistics } from '../analysis/profile/profile-statistics.ts';
 import { shareable } from '../analysis/profile/sharing.ts';
 import { type OpenedCapture, openForReplay } from '../app/open-capture.ts';
 import type { TimeRange } from '../core/ports.ts';
+import type { ProfileDocument } from '../documents/profile.ts';
 import type { CaptureOverview } from '../replay/capture-overview.ts';
 import { describeFilters, RowFilter } from '../replay/filters.ts';
 import { type CaptureSlice, sliceOf } from '../replay/window.ts';

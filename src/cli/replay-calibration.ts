@@ -1,10 +1,11 @@
 import { join } from 'node:path';
-import { type Calibration, CalibrationStatistics } from '../analysis/calibration.ts';
+import { CalibrationStatistics } from '../analysis/calibration.ts';
 import { RunStatistics, totalsOf } from '../analysis/run-statistics.ts';
 import { AppError } from '../core/errors.ts';
 import type { CaptureSource } from '../core/ports.ts';
 import type { Run } from '../core/run.ts';
 import { countOf, formatInstantUs, formatMs } from '../core/units.ts';
+import type { Calibration, CalibrationDocument } from '../documents/replay.ts';
 import type { Replay, ReplayEnd } from '../replay/replay.ts';
 import { CALIBRATION_DIRECTORY } from '../storage/run-schema.ts';
 import { SqliteRunStore } from '../storage/run-store.ts';
@@ -13,16 +14,6 @@ import type { ReplayEvents } from './replay-events.ts';
 import type { ReplayPlan } from './replay-plan.ts';
 import { ReplayProgress } from './replay-progress.ts';
 import type { Terminal } from './terminal.ts';
-
-/** A calibration with what was played for it: a part of the document. */
-export interface CalibrationDocument extends Calibration {
-  readonly from: string;
-  readonly to: string;
-  /** Before the window; else its begin, so that the run repeats these requests. */
-  readonly precedesWindow: boolean;
-  readonly sent: number;
-  readonly failed: number;
-}
 
 /** Plays some minutes of the recording at 1x and holds the answers against what was recorded for them. */
 export class CalibrationPhase {

@@ -1,8 +1,8 @@
-import type { CheckDocument, CheckFigures } from '../analysis/check-statistics.ts';
 import { parseSlo } from '../analysis/slo.ts';
 import { entryUrl } from '../app/workers.ts';
 import { AppError } from '../core/errors.ts';
 import { CHECK_LEVELS, type CheckLevel } from '../core/run.ts';
+import type { CheckDocument, CheckFigures } from '../documents/replay.ts';
 import type { ArenaSetup } from '../replay/check/answer-arena.ts';
 import type { IgnoredPlaces } from '../replay/check/answer-checks.ts';
 import { CheckerThread, type CreateChecker } from '../replay/check/checker-thread.ts';

@@ -1,5 +1,5 @@
-import type { WaitsFor } from '../analysis/fidelity.ts';
 import { countOf, formatMs } from '../core/units.ts';
+import type { WaitsFor } from '../documents/replay.ts';
 import type { ConnectionUse } from '../replay/engine-health.ts';
 import type { ReplayOptions } from '../replay/options.ts';
 import type { RecordedConnectionUse } from '../replay/recorded-connections.ts';

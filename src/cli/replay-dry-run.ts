@@ -1,5 +1,3 @@
-import type { ArrivalFigures, IdcWindow } from '../analysis/arrival-statistics.ts';
-import { IDC_WINDOWS } from '../analysis/arrival-statistics.ts';
 import { type Fidelity, FidelityStatistics } from '../analysis/fidelity.ts';
 import type { Reason } from '../analysis/verdict/reasons.ts';
 import {
@@ -11,6 +9,8 @@ import {
 import { planShort } from '../analysis/verdict/validity.ts';
 import type { CaptureSource } from '../core/ports.ts';
 import { formatMs, formatMultiplier } from '../core/units.ts';
+import { IDC_WINDOWS, type IdcWindow } from '../documents/parts.ts';
+import type { ArrivalFigures } from '../documents/replay.ts';
 import { nothingSelected } from '../replay/capture-probe.ts';
 import { type DryRunParts, type DryRunReport, dryRun, type PlanCount } from '../replay/dry-run.ts';
 import { describeFilters } from '../replay/filters.ts';

@@ -1,13 +1,13 @@
-import type { ReplayDocument } from '../analysis/replay-document.ts';
 import { replayText } from '../analysis/replay-text.ts';
 import { systemClock } from '../core/clock.ts';
+import type { StartEvent } from '../documents/events.ts';
+import type { ReplayDocument } from '../documents/replay.ts';
 import { scalingCountLines } from '../replay/scaling/description.ts';
 import { timeShiftCountLines } from '../replay/time-shift.ts';
 import { removeOlderRuns } from '../storage/run-retention.ts';
 import { requestsLeft } from './lead-in.ts';
 import { answerLines } from './replay-answers.ts';
 import { connectionLines } from './replay-connections.ts';
-import type { StartEvent } from './replay-events.ts';
 import { planLines, planTitle } from './replay-plan.ts';
 import type { Finished, ReplayRunParts } from './replay-run.ts';
 import { askedMultiplier } from './replay-scaling.ts';

@@ -1,6 +1,7 @@
 import { type Pulse, RunPulse } from '../analysis/run-pulse.ts';
 import type { Send } from '../core/run.ts';
 import { formatMs } from '../core/units.ts';
+import type { ReplayPhase } from '../documents/events.ts';
 import type { ReplayPosition } from '../replay/replay.ts';
 import { type ReplayEvents, secondEvent } from './replay-events.ts';
 import type { Terminal } from './terminal.ts';
@@ -8,9 +9,6 @@ import type { Terminal } from './terminal.ts';
 const SECOND_MS = 1_000;
 /** Between two lines where nobody watches a terminal. */
 const LINE_MS = 10_000;
-
-/** What is being played. `drain`: everything was sent, and the last answers are waited for. */
-export type ReplayPhase = 'calibration' | 'warmup' | 'run' | 'drain';
 
 export interface ReplayProgressParts {
   readonly position: () => Omit<ReplayPosition, 'skipped'>;

@@ -1,8 +1,6 @@
 import { join } from 'node:path';
-import type { ReplayDocument } from '../analysis/replay-document.ts';
 import { summariseReplay } from '../analysis/replay-summary.ts';
 import { RunStatistics, totalsOf } from '../analysis/run-statistics.ts';
-import type { ShardDocument } from '../analysis/shard-document.ts';
 import type { Threshold } from '../analysis/slo.ts';
 import { stallFigures } from '../analysis/verdict/run-context.ts';
 import { exitCodeOf } from '../analysis/verdict/verdict.ts';
@@ -12,6 +10,12 @@ import { entryUrl } from '../app/workers.ts';
 import { systemClock } from '../core/clock.ts';
 import type { CaptureSource, Logger } from '../core/ports.ts';
 import type { Run } from '../core/run.ts';
+import type {
+  CalibrationDocument,
+  ReplayDocument,
+  ShardDocument,
+  WindowsDocument,
+} from '../documents/replay.ts';
 import { CpuThrottle } from '../monitors/cpu-throttle.ts';
 import type { CreateChecker } from '../replay/check/checker-thread.ts';
 import { ReplayEngine } from '../replay/engine.ts';
@@ -29,7 +33,7 @@ import { EXIT } from './exit.ts';
 import { Interruption } from './interruption.ts';
 import type { LeadIn } from './lead-in.ts';
 import { answersDocument } from './replay-answers.ts';
-import { type CalibrationDocument, CalibrationPhase } from './replay-calibration.ts';
+import { CalibrationPhase } from './replay-calibration.ts';
 import { checkDocument } from './replay-check.ts';
 import { connectionsDocument, waitsForOf } from './replay-connections.ts';
 import { endEvent, ReplayEvents, startEvent } from './replay-events.ts';
@@ -40,7 +44,7 @@ import { askedMultiplier, playedPace } from './replay-scaling.ts';
 import { sessionOrderDocument } from './replay-session-order.ts';
 import { ShardWatch, waitToPrepare } from './replay-shard.ts';
 import { statedBounds } from './replay-trust-flags.ts';
-import { type WindowsDocument, windowsDocument } from './replay-windows.ts';
+import { windowsDocument } from './replay-windows.ts';
 import type { Terminal } from './terminal.ts';
 
 export interface ReplayRunParts extends LeadIn {

@@ -1,4 +1,4 @@
-import type { JudgementBounds } from '../analysis/verdict/run-context.ts';
+import type { JudgementBounds } from '../documents/replay.ts';
 import type { ReplayOptions } from '../replay/options.ts';
 
 /** The bounds of the judgement that were stated; the others stay as they are. */

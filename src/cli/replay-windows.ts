@@ -3,6 +3,7 @@ import type { OpenedCapture } from '../app/open-capture.ts';
 import { AppError } from '../core/errors.ts';
 import type { CaptureSource } from '../core/ports.ts';
 import { countOf, formatInstantUs, formatMs } from '../core/units.ts';
+import type { WindowsDocument } from '../documents/replay.ts';
 import { describeFilters, type Filters, RowFilter } from '../replay/filters.ts';
 import type { PlanEnd } from '../replay/forecast.ts';
 import type { ReplayOptions } from '../replay/options.ts';
@@ -11,24 +12,6 @@ import { isSequence, Playback } from '../replay/windows/playback.ts';
 
 /** More windows than this are not listed one by one. */
 const LISTED_WINDOWS = 8;
-
-/** What became of the windows of a replay: a part of its document. */
-export interface WindowsDocument {
-  readonly windows: readonly {
-    readonly from: string;
-    readonly to: string;
-    /** Over all passes; null in a plan, where nothing was read. */
-    readonly exchanges: number | null;
-    readonly selected: number | null;
-  }[];
-  readonly windowSearch: object | null;
-  /** Passes asked for; null for as many as the duration takes. Passes begun; null in a plan. */
-  readonly loops: number | null;
-  readonly passes: number | null;
-  readonly seam: string | null;
-  readonly maxDurationS: number | null;
-  readonly filters: Filters | null;
-}
 
 /** The capture as it is to be played; to be made anew for each pass over the plan. */
 export function playbackOf(source: CaptureSource, window: ReplayWindow, filters: Filters): Playback {

@@ -1,7 +1,7 @@
 import { reportPage } from '../analysis/pages/report-page.ts';
-import type { ReportDocument } from '../analysis/report/report-document.ts';
 import { reportMarkdown } from '../analysis/report/report-markdown.ts';
 import { reportText } from '../analysis/report/report-text.ts';
+import type { ReportDocument } from '../documents/report.ts';
 import type { DocumentForms } from './document-outputs.ts';
 import { pageAssets } from './page-assets.ts';
 import type { ReportForm } from './report-options.ts';

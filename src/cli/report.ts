@@ -1,6 +1,6 @@
 import { Command } from 'commander';
-import type { ReportDocument } from '../analysis/report/report-document.ts';
 import { documentFromThread } from '../app/document-thread.ts';
+import type { ReportDocument } from '../documents/report.ts';
 import { writeOutputs } from './document-outputs.ts';
 import { addOptions } from './flags.ts';
 import { askedOf } from './options.ts';

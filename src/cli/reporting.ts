@@ -1,17 +1,16 @@
 import { existsSync } from 'node:fs';
-import type { ReplayDocument } from '../analysis/replay-document.ts';
 import { buildReport } from '../analysis/report/build-report.ts';
-import type { ReportDocument } from '../analysis/report/report-document.ts';
 import { ReportStatistics } from '../analysis/report/report-statistics.ts';
 import { capturePlaces } from '../app/open-capture.ts';
 import { AppError } from '../core/errors.ts';
 import type { TimeRange } from '../core/ports.ts';
 import { parseInstantUs } from '../core/units.ts';
+import { type ReplayDocument, readReplayDocument } from '../documents/replay.ts';
+import type { ReportDocument } from '../documents/report.ts';
 import { resolveCaptureDirectory } from '../storage/capture-directory.ts';
 import { CaptureReader } from '../storage/capture-reader.ts';
 import { RunReader } from '../storage/run-reader.ts';
 import { damagedRows } from './run-damage.ts';
-import { readRunSummary } from './run-summary.ts';
 
 /** What is reported; plain data, because it goes to a thread. */
 export interface ReportRequest {
@@ -34,7 +33,7 @@ interface Recording {
 export function reportRun({ directory, capture }: ReportRequest): ReportDocument {
   const reader = new RunReader(directory);
   try {
-    const summary = reader.summary === null ? null : readRunSummary(directory, reader.summary);
+    const summary = reader.summary === null ? null : readReplayDocument(directory, reader.summary);
     const statistics = readRows(directory, reader);
     const recording = readRecording(statistics, { directory, named: capture, summary, run: reader.run });
     return buildReport({ directory, run: reader.run, summary, statistics, recording });

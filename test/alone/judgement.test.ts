@@ -3,7 +3,7 @@ import { readFileSync } from 'node:fs';
 import type { ServerResponse } from 'node:http';
 import { setTimeout as pause } from 'node:timers/promises';
 import { describe, expect, it } from 'vitest';
-import type { ReplayDocument } from '../../src/analysis/replay-document.ts';
+import type { ReplayDocument } from '../../src/documents/replay.ts';
 import { captureOf } from '../support/captures.ts';
 import { responseMessage } from '../support/exchanges.ts';
 import { type RunningProcess, startProcess, startReprise } from '../support/process.ts';

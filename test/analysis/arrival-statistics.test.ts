@@ -2,7 +2,8 @@ import { existsSync, readFileSync } from 'node:fs';
 import { gunzipSync } from 'node:zlib';
 import fc from 'fast-check';
 import { describe, expect, test } from 'vitest';
-import { type ArrivalFigures, ArrivalStatistics } from '../../src/analysis/arrival-statistics.ts';
+import { ArrivalStatistics } from '../../src/analysis/arrival-statistics.ts';
+import type { ArrivalFigures } from '../../src/documents/replay.ts';
 import { fixtureData, missing, sharedData } from '../support/shared-data.ts';
 
 const AZURE = 'azure-llm-2023-conv/AzureLLMInferenceTrace_conv.csv.gz';

@@ -1,6 +1,7 @@
 import { describe, expect, test } from 'vitest';
-import { type Calibration, CalibrationStatistics } from '../../src/analysis/calibration.ts';
+import { CalibrationStatistics } from '../../src/analysis/calibration.ts';
 import type { Send } from '../../src/core/run.ts';
+import type { Calibration } from '../../src/documents/replay.ts';
 import { exchangeRow } from '../support/exchange-row.ts';
 import { failed, refused, send } from '../support/sends.ts';
 

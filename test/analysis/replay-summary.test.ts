@@ -3,8 +3,8 @@ import { type ReplaySummaryInput, summariseReplay } from '../../src/analysis/rep
 import { replayText } from '../../src/analysis/replay-text.ts';
 import { RunStatistics } from '../../src/analysis/run-statistics.ts';
 import { parseSlo } from '../../src/analysis/slo.ts';
-import type { JudgementBounds } from '../../src/analysis/verdict/run-context.ts';
 import type { Send } from '../../src/core/run.ts';
+import type { JudgementBounds } from '../../src/documents/replay.ts';
 import { exchangeRow } from '../support/exchange-row.ts';
 import { failed, refused, run, send } from '../support/sends.ts';
 

@@ -1,7 +1,6 @@
 import { cpSync, mkdirSync, readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { describe, expect, test } from 'vitest';
-import type { ComparisonDocument } from '../../src/analysis/compare/comparison-document.ts';
 import { comparisonMarkdown } from '../../src/analysis/compare/comparison-markdown.ts';
 import { comparisonText } from '../../src/analysis/compare/comparison-text.ts';
 import { comparisonPage } from '../../src/analysis/pages/comparison-page.ts';
@@ -10,6 +9,7 @@ import { compareNamed } from '../../src/cli/comparing.ts';
 import { printable } from '../../src/cli/terminal.ts';
 import { byProgram } from '../../src/core/options.ts';
 import type { Send } from '../../src/core/run.ts';
+import type { ComparisonDocument } from '../../src/documents/comparison.ts';
 import { captureOf } from '../support/captures.ts';
 import { calmSends, comparedRun } from '../support/compared-runs.ts';
 import { exchangeOf, TEST_EPOCH_US } from '../support/exchanges.ts';

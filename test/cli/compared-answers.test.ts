@@ -20,7 +20,17 @@ function withCheck(run: string, checked: number, mismatched: number): void {
   chmodSync(path, 0o600);
   writeFileSync(
     path,
-    JSON.stringify({ ...summary, check: { level: 'values', ...counts, unchecked, examples: {} } }),
+    JSON.stringify({
+      ...summary,
+      check: {
+        level: 'values',
+        ...counts,
+        unchecked,
+        examples: {},
+        tolerance: {},
+        ignored: { asked: [], byProtocol: {} },
+      },
+    }),
   );
 }
 

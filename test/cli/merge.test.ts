@@ -2,7 +2,6 @@ import { chmodSync, copyFileSync, readdirSync, readFileSync, writeFileSync } fro
 import { dirname, join } from 'node:path';
 import Database from 'better-sqlite3';
 import { afterEach, describe, expect, it, vi } from 'vitest';
-import type { ReplayDocument } from '../../src/analysis/replay-document.ts';
 import { resolveCompareOptions } from '../../src/cli/compare-options.ts';
 import { compareNamed } from '../../src/cli/comparing.ts';
 import { failureOf } from '../../src/cli/exit.ts';
@@ -10,6 +9,7 @@ import { mergeCommand } from '../../src/cli/merge.ts';
 import { terminal } from '../../src/cli/terminal.ts';
 import { byProgram } from '../../src/core/options.ts';
 import { type Run, SAME, type Send } from '../../src/core/run.ts';
+import type { ReplayDocument } from '../../src/documents/replay.ts';
 import { send } from '../support/sends.ts';
 import { type ShardFacts, shardRun } from '../support/shard-runs.ts';
 import { temporaryDirectory } from '../support/temp-dir.ts';
@@ -100,7 +100,7 @@ describe('a merge of shards that are not as they were kept', () => {
         editSummary(damaged, (summary) => {
           delete (summary['shard'] as Record<string, unknown>)['whole'];
         }),
-      /^summary\.json of DAMAGED is not that of a shard: shard\.whole: /,
+      /^summary\.json of DAMAGED is not that of a run: shard\.whole: /,
     ],
   ];
 
@@ -124,18 +124,6 @@ describe('a merge of shards that are not as they were kept', () => {
     expect(failure?.message).toContain(damaged);
     expect(left).toEqual([]);
   });
-});
-
-it('merges shards of a version that did not count what went unanswered when it was recorded', async () => {
-  const older = shards(SENDS);
-  for (const directory of older) {
-    editSummary(directory, (summary) => {
-      delete (summary['shard'] as Record<string, unknown>)['recordedFailures'];
-    });
-  }
-  const { document, failure } = await merge(older);
-  expect(failure).toBeNull();
-  expect(document).toMatchObject({ planned: SENDS.length, completed: SENDS.length });
 });
 
 describe('a merge of shards that were stopped', () => {
@@ -164,16 +152,6 @@ describe('a merge of shards that were stopped', () => {
     ).toMatchObject({ pairs: 4 });
     const some = await merge(shards(SENDS, [stopped(40, 38), stopped(60, 58, false)]));
     expect(some.document).toMatchObject({ planned: 100, planCounted: false });
-  });
-
-  it('knows no whole plan where a shard of a version was stopped that did not count on', async () => {
-    const older = shards(SENDS, [{}, { interrupted: 'SIGINT' }]);
-    editSummary(older[1], (summary) => {
-      delete summary['unread'];
-      delete summary['planCounted'];
-    });
-    const { document } = await merge(older);
-    expect(document).toMatchObject({ planned: 4, planCounted: false, unread: { recorded: 0, planned: 0 } });
   });
 });
 

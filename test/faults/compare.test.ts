@@ -1,6 +1,6 @@
 import { describe, expect, test } from 'vitest';
-import type { ComparisonDocument } from '../../src/analysis/compare/comparison-document.ts';
 import { runDoubts } from '../../src/analysis/compare/run-facts.ts';
+import type { ComparisonDocument } from '../../src/documents/comparison.ts';
 import { captureOf } from '../support/captures.ts';
 import { exchangeOf, requestMessage, TEST_EPOCH_US } from '../support/exchanges.ts';
 import { runReprise } from '../support/process.ts';

@@ -1,8 +1,8 @@
 import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { describe, expect, it } from 'vitest';
-import type { ReplayDocument } from '../../src/analysis/replay-document.ts';
 import type { SessionOrderDocument } from '../../src/cli/replay-session-order.ts';
+import type { ReplayDocument } from '../../src/documents/replay.ts';
 import { RunReader } from '../../src/storage/run-reader.ts';
 import { captureOf } from '../support/captures.ts';
 import { exchangeOf, requestMessage, TEST_EPOCH_US } from '../support/exchanges.ts';

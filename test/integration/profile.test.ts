@@ -1,16 +1,13 @@
 import { readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { beforeAll, describe, expect, test } from 'vitest';
-import { z } from 'zod';
-import type { ProfileDocument } from '../../src/analysis/profile/profile-document.ts';
-import { profileJsonSchema, profileSchema } from '../../src/cli/profile-schema.ts';
 import { systemClock } from '../../src/core/clock.ts';
+import { type ProfileDocument, profileSchema } from '../../src/documents/profile.ts';
 import { CaptureWriter } from '../../src/storage/capture-writer.ts';
 import { captureOf, newCapture, writerOptions } from '../support/captures.ts';
 import { exchangeOf, TEST_EPOCH_US } from '../support/exchanges.ts';
 import { runReprise } from '../support/process.ts';
 import { ODD_DAY, profiledCapture, SECRET_PROMPT } from '../support/profiled-capture.ts';
-import { repositoryRoot } from '../support/shared-data.ts';
 import { temporaryDirectory } from '../support/temp-dir.ts';
 
 async function profile(...args: string[]): Promise<ProfileDocument> {
@@ -18,16 +15,6 @@ async function profile(...args: string[]): Promise<ProfileDocument> {
   expect(done, done.stderr).toMatchObject({ status: 0, stderr: '' });
   return JSON.parse(done.stdout) as ProfileDocument;
 }
-
-/** The schema with every key that it does not name refused. */
-const STRICT = z.fromJSONSchema(
-  JSON.parse(
-    JSON.stringify(profileJsonSchema()).replaceAll(
-      '"type":"object","properties"',
-      '"type":"object","additionalProperties":false,"properties"',
-    ),
-  ) as z.core.JSONSchema.JSONSchema,
-);
 
 describe('reprise profile', () => {
   let capture: string;
@@ -39,10 +26,8 @@ describe('reprise profile', () => {
   });
 
   test('prints a document of the published schema, and nothing beyond it', () => {
-    const published = readFileSync(join(repositoryRoot, 'docs', 'profile.schema.json'), 'utf8');
-    expect(JSON.parse(published)).toEqual(JSON.parse(JSON.stringify(profileJsonSchema())));
-    profileSchema.parse(whole);
-    STRICT.parse(whole);
+    // What the schema does not name it would leave out.
+    expect(profileSchema.parse(whole)).toEqual(whole);
   });
 
   test('finds what the capture was made of', () => {

@@ -1,4 +1,5 @@
 import { describe, expect, it } from 'vitest';
+import { replayEventSchema } from '../../src/documents/events.ts';
 import { RunReader } from '../../src/storage/run-reader.ts';
 import { captureOf } from '../support/captures.ts';
 import { exchangeOf, requestMessage, TEST_EPOCH_US } from '../support/exchanges.ts';
@@ -92,8 +93,8 @@ describe('a replay on recorded connections against a target that is slower than 
     const events = run.stdout
       .trim()
       .split('\n')
-      .map((line) => JSON.parse(line) as Record<string, unknown>)
-      .filter(({ event }) => event === 'second');
+      .map((line) => replayEventSchema.parse(JSON.parse(line)))
+      .filter((each) => each.event === 'second');
     const { requests, most } = target.counted();
     expect(events.reduce((sum, { achieved }) => sum + Number(achieved), 0)).toBe(requests);
     expect(Math.max(...events.map(({ inFlight }) => Number(inFlight)))).toBeLessThanOrEqual(most);

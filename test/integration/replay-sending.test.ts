@@ -1,8 +1,8 @@
 import { join } from 'node:path';
 import { describe, expect, it } from 'vitest';
-import type { ReplayDocument } from '../../src/analysis/replay-document.ts';
 import type { ConnectionsDocument } from '../../src/cli/replay-connections.ts';
 import { headerValue } from '../../src/core/headers.ts';
+import type { ReplayDocument } from '../../src/documents/replay.ts';
 import { RunReader } from '../../src/storage/run-reader.ts';
 import { captureOf } from '../support/captures.ts';
 import { exchangeOf, requestMessage, TEST_EPOCH_US } from '../support/exchanges.ts';

@@ -3,7 +3,7 @@ import { once } from 'node:events';
 import { join } from 'node:path';
 import { afterAll, beforeAll, expect, test } from 'vitest';
 import type { CountingServerReport } from '../../bench/support/counting-server.ts';
-import type { ReplayDocument } from '../../src/analysis/replay-document.ts';
+import type { ReplayDocument } from '../../src/documents/replay.ts';
 import { captureOf } from '../support/captures.ts';
 import { exchangeOf, requestMessage, TEST_EPOCH_US } from '../support/exchanges.ts';
 import { measureReprise } from '../support/measured-run.ts';

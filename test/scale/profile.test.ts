@@ -1,8 +1,8 @@
 import { readFileSync, statSync } from 'node:fs';
 import { join } from 'node:path';
 import { beforeAll, beforeEach, describe, expect, test } from 'vitest';
-import { IDC_WINDOWS } from '../../src/analysis/arrival-statistics.ts';
-import type { ProfileDocument } from '../../src/analysis/profile/profile-document.ts';
+import { IDC_WINDOWS } from '../../src/documents/parts.ts';
+import type { ProfileDocument } from '../../src/documents/profile.ts';
 import { countDispersion, gapVariation } from '../support/azure-trace.ts';
 import { type MeasuredRun, measureReprise } from '../support/measured-run.ts';
 import { servegenArrivalsUs, servegenFile, servegenFlags, servegenPath } from '../support/servegen-trace.ts';

@@ -1,5 +1,5 @@
 import { describe, expect, it } from 'vitest';
-import type { ReplayDocument } from '../../src/analysis/replay-document.ts';
+import type { ReplayDocument } from '../../src/documents/replay.ts';
 import type { ScalingDocument } from '../../src/replay/scaling/description.ts';
 import type { ScalingCounts } from '../../src/replay/scaling/tally.ts';
 import { captureOf } from '../support/captures.ts';

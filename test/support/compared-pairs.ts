@@ -1,4 +1,4 @@
-import { type ComparisonVerdict, comparePairs } from '../../src/analysis/compare/compare-pairs.ts';
+import { comparePairs } from '../../src/analysis/compare/compare-pairs.ts';
 import {
   ANSWERED,
   FAILED,
@@ -6,6 +6,7 @@ import {
   STREAMED,
   WHOLE,
 } from '../../src/analysis/compare/paired-answers.ts';
+import type { ComparisonVerdict } from '../../src/documents/comparison.ts';
 import { type QueuePairParts, queuePair, swinging } from './queue-simulator.ts';
 
 /** Pairs that all were answered with 200; latencies in seconds. */

@@ -1,8 +1,7 @@
 import { buildProfile } from '../../src/analysis/profile/build-profile.ts';
-import type { PayloadFigures } from '../../src/analysis/profile/payloads/payload-statistics.ts';
-import type { ProfileDocument } from '../../src/analysis/profile/profile-document.ts';
 import { ProfileStatistics } from '../../src/analysis/profile/profile-statistics.ts';
 import type { ExchangeRow } from '../../src/core/exchange.ts';
+import type { PayloadFigures, ProfileDocument } from '../../src/documents/profile.ts';
 import { exchangeRow } from './exchange-row.ts';
 
 /** The profile of rows in order, as one window from the first to the last. */

@@ -1,7 +1,7 @@
 import { join } from 'node:path';
-import { afterEach } from 'vitest';
-import type { ReplayDocument } from '../../src/analysis/replay-document.ts';
+import { afterEach, expect } from 'vitest';
 import type { Exchange } from '../../src/core/exchange.ts';
+import { type ReplayDocument, replaySchema } from '../../src/documents/replay.ts';
 import { exchangeOf, requestMessage, TEST_EPOCH_US } from './exchanges.ts';
 import { type Finished, type ProcessOptions, runReprise } from './process.ts';
 import { RequestLogServer } from './request-log-server.ts';
@@ -50,9 +50,13 @@ export async function replay(
 
 /** The document that `--json` printed. */
 export function documentOf({ stdout, stderr }: Finished): ReplayDocument {
+  let document: ReplayDocument & { kind: string };
   try {
-    return JSON.parse(stdout) as ReplayDocument;
+    document = JSON.parse(stdout);
   } catch {
     throw new Error(`no document on stdout: ${stdout}\n${stderr}`);
   }
+  // What the schema does not name it would leave out.
+  if (document.kind === 'replay') expect(replaySchema.parse(document)).toEqual(document);
+  return document;
 }

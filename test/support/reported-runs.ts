@@ -1,13 +1,13 @@
 import { join } from 'node:path';
-import type { ReplayDocument } from '../../src/analysis/replay-document.ts';
 import { type ReplaySummaryInput, summariseReplay } from '../../src/analysis/replay-summary.ts';
 import { buildReport } from '../../src/analysis/report/build-report.ts';
-import type { ReportDocument } from '../../src/analysis/report/report-document.ts';
 import { type RecordedAnswer, ReportStatistics } from '../../src/analysis/report/report-statistics.ts';
 import { RunStatistics, totalsOf } from '../../src/analysis/run-statistics.ts';
 import { parseSlo } from '../../src/analysis/slo.ts';
 import { SeededRandom } from '../../src/core/random.ts';
 import type { Run, Send, SendAnswer } from '../../src/core/run.ts';
+import type { ReplayDocument } from '../../src/documents/replay.ts';
+import type { ReportDocument } from '../../src/documents/report.ts';
 import { SqliteRunStore } from '../../src/storage/run-store.ts';
 import { exchangeRow } from './exchange-row.ts';
 import { HEALTHY } from './run-contexts.ts';

@@ -1,10 +1,9 @@
 import { join } from 'node:path';
-import type { CheckDocument, CheckFigures } from '../../src/analysis/check-statistics.ts';
-import { FidelityStatistics, type RecordedRequest, type WaitsFor } from '../../src/analysis/fidelity.ts';
+import { FidelityStatistics, type RecordedRequest, wholePlanOf } from '../../src/analysis/fidelity.ts';
 import { summariseReplay } from '../../src/analysis/replay-summary.ts';
 import { RunStatistics, totalsOf, type UnreadPart } from '../../src/analysis/run-statistics.ts';
-import { type ShardDocument, wholePlanOf } from '../../src/analysis/shard-document.ts';
 import type { Run, Send } from '../../src/core/run.ts';
+import type { CheckDocument, CheckFigures, ShardDocument, WaitsFor } from '../../src/documents/replay.ts';
 import { SqliteRunStore } from '../../src/storage/run-store.ts';
 import { exchangeRow } from './exchange-row.ts';
 import { HEALTHY } from './run-contexts.ts';

@@ -1,5 +1,4 @@
-import type { CheckDocument } from '../check-statistics.ts';
-import type { ReplayDocument } from '../replay-document.ts';
+import type { CheckDocument, ReplayDocument } from '../../documents/replay.ts';
 import { type ComparisonReason, percentText } from './compare-pairs.ts';
 import { CHECKED, type PairedAnswers } from './paired-answers.ts';
 

@@ -1,6 +1,6 @@
 import { formatMs, formatShare } from '../../core/units.ts';
-import type { ComparedMetric } from './compared-metric.ts';
-import { COMPARISON_BOUNDS, type ComparisonBounds, SMALL_PART } from './comparison-bounds.ts';
+import type { ComparedMetric, ComparisonBounds, ComparisonVerdict } from '../../documents/comparison.ts';
+import { COMPARISON_BOUNDS, SMALL_PART } from './comparison-bounds.ts';
 import { type ComparedTimes, latencyMetrics } from './latency-metrics.ts';
 import { checkedPairs, mismatchMetric } from './mismatch-metric.ts';
 import {
@@ -19,8 +19,6 @@ import {
 } from './paired-answers.ts';
 import { shareMetric } from './share-metrics.ts';
 import { statusDistance } from './status-distance.ts';
-
-export type ComparisonVerdict = 'BETTER' | 'SAME' | 'WORSE' | 'INCONCLUSIVE';
 
 /** A reason in words, and what to change. */
 export interface ComparisonReason {

@@ -1,8 +1,8 @@
-import type { ProfileDocument } from '../profile/profile-document.ts';
-import { type ComparisonReason, type ComparisonVerdict, percentText } from './compare-pairs.ts';
-import type { ShiftedFigure } from './comparison-document.ts';
+import type { ComparisonVerdict, FactDifference, ShiftedFigure } from '../../documents/comparison.ts';
+import type { ProfileDocument } from '../../documents/profile.ts';
+import { type ComparisonReason, percentText } from './compare-pairs.ts';
 import { COMPARABLE_SPANS, type ProfileFigure, profileFigures, type ShiftBounds } from './profile-figures.ts';
-import { differing, type FactDifference } from './run-facts.ts';
+import { differing } from './run-facts.ts';
 
 /** A profile of fewer requests shifts by chance. */
 const MIN_REQUESTS = 1_000;

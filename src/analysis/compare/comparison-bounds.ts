@@ -1,13 +1,4 @@
-/** What a comparison takes for a change, and how sure it must be. Shares from 0 to 1. */
-export interface ComparisonBounds {
-  /** A latency that changes by less is the same. */
-  readonly floor: number;
-  /** SAME is only said where a change of a latency by so much would have been seen. */
-  readonly detect: number;
-  /** A share of failed or turned-away requests that changes by less is the same. */
-  readonly failureFloor: number;
-}
-
+import type { ComparisonBounds } from '../../documents/comparison.ts';
 export const COMPARISON_BOUNDS: ComparisonBounds = Object.freeze({
   floor: 0.05,
   detect: 0.2,

@@ -1,5 +1,5 @@
+import type { ComparisonDocument } from '../../documents/comparison.ts';
 import { inert } from '../report/report-markdown.ts';
-import type { ComparisonDocument } from './comparison-document.ts';
 import { metricTable, pairsText, sideText, verdictSentence } from './comparison-rows.ts';
 
 /** The comparison in Markdown, for a merge request or a job's summary; names in it stay text. */

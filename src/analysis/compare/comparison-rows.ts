@@ -1,8 +1,13 @@
 import { formatMs } from '../../core/units.ts';
+import type {
+  ComparedMetric,
+  ComparedSide,
+  ComparisonDocument,
+  ShiftedFigure,
+} from '../../documents/comparison.ts';
 import { percentText, pointsText, ratioText } from './compare-pairs.ts';
 import { figureText } from './compare-profiles.ts';
-import type { Bounds, ComparedMetric } from './compared-metric.ts';
-import type { ComparedSide, ComparisonDocument, ShiftedFigure } from './comparison-document.ts';
+import type { Bounds } from './compared-metric.ts';
 
 const NONE = '–';
 

@@ -1,5 +1,5 @@
+import type { ComparisonDocument } from '../../documents/comparison.ts';
 import type { ComparisonReason } from './compare-pairs.ts';
-import type { ComparisonDocument } from './comparison-document.ts';
 import { metricTable, pairsText, sideText, verdictSentence } from './comparison-rows.ts';
 
 /** The comparison as lines of plain text, the verdict first. Names may hold anything: print them with care. */

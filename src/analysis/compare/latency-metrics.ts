@@ -1,10 +1,6 @@
-import type { ComparedMetric, MetricVerdict } from './compared-metric.ts';
-import {
-  type ComparisonBounds,
-  DEPENDENCE_TO_RATIOS,
-  JUDGED_PERCENTILES,
-  WINDOW_TO_DEPENDENCE,
-} from './comparison-bounds.ts';
+import type { ComparedMetric, ComparisonBounds } from '../../documents/comparison.ts';
+import type { MetricVerdict } from './compared-metric.ts';
+import { DEPENDENCE_TO_RATIOS, JUDGED_PERCENTILES, WINDOW_TO_DEPENDENCE } from './comparison-bounds.ts';
 import { dependenceLength, ratioDependenceLength } from './dependence.ts';
 import type { PairedTimes } from './paired-answers.ts';
 import { percentileChange, percentileOf } from './percentile-change.ts';

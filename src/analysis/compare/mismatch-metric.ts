@@ -1,5 +1,5 @@
-import type { ComparedMetric } from './compared-metric.ts';
-import { type ComparisonBounds, SMALL_PART } from './comparison-bounds.ts';
+import type { ComparedMetric, ComparisonBounds } from '../../documents/comparison.ts';
+import { SMALL_PART } from './comparison-bounds.ts';
 import { AGREES, ANSWERED, CHECKED, DIFFERS, type PairedAnswers } from './paired-answers.ts';
 import { shareMetric } from './share-metrics.ts';
 

@@ -1,6 +1,7 @@
 import { nearestRank } from '../../core/histogram.ts';
+import type { ComparisonBounds } from '../../documents/comparison.ts';
 import type { Bounds, MetricVerdict } from './compared-metric.ts';
-import { type ComparisonBounds, JOINT_CONFIDENCE, SAME_CONFIDENCE } from './comparison-bounds.ts';
+import { JOINT_CONFIDENCE, SAME_CONFIDENCE } from './comparison-bounds.ts';
 import type { PairedTimes } from './paired-answers.ts';
 import { halfWidth, hodgesLehmann, spreadsOver, windowEdges } from './window-interval.ts';
 

@@ -1,5 +1,5 @@
-import { IDC_WINDOWS } from '../arrival-statistics.ts';
-import type { ProfileDocument } from '../profile/profile-document.ts';
+import { IDC_WINDOWS } from '../../documents/parts.ts';
+import type { ProfileDocument } from '../../documents/profile.ts';
 
 /** Groups of figures that share a bound, and the bound: how far B may lie from A before a load test is due. */
 export const SHIFT_BOUNDS = Object.freeze({

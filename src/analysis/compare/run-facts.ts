@@ -1,13 +1,7 @@
-import type { ReplayDocument } from '../replay-document.ts';
+import type { FactDifference } from '../../documents/comparison.ts';
+import type { ReplayDocument } from '../../documents/replay.ts';
 import { isStoppedByFailures } from '../verdict/run-context.ts';
 import type { ComparisonReason } from './compare-pairs.ts';
-
-/** Something that both sides must have in common, and have not. */
-export interface FactDifference {
-  readonly fact: string;
-  readonly a: string;
-  readonly b: string;
-}
 
 /** Options of a run that decide what is sent and when. The words are those of the run's `options`. */
 const PLAN_OPTIONS = [

@@ -1,5 +1,6 @@
-import type { ComparedMetric, MetricVerdict } from './compared-metric.ts';
-import { type ComparisonBounds, JOINT_CONFIDENCE, SAME_CONFIDENCE } from './comparison-bounds.ts';
+import type { ComparedMetric, ComparisonBounds } from '../../documents/comparison.ts';
+import type { MetricVerdict } from './compared-metric.ts';
+import { JOINT_CONFIDENCE, SAME_CONFIDENCE } from './comparison-bounds.ts';
 import { mostDifference } from './share-difference.ts';
 import { halfWidth, hodgesLehmann, spreadsOver, windowCount, windowEdges } from './window-interval.ts';
 

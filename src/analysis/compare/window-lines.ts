@@ -1,15 +1,7 @@
+import type { WindowLine } from '../../documents/comparison.ts';
 import { comparableLatencies, type PairedAnswers } from './paired-answers.ts';
 import { percentileOf } from './percentile-change.ts';
 import { windowEdges } from './window-interval.ts';
-
-/** One stretch of the plan: percentiles in milliseconds of both sides, null where too many had no answer. */
-export interface WindowLine {
-  /** From the first pair to where it begins, seconds. */
-  readonly fromS: number;
-  readonly pairs: number;
-  readonly p50: { readonly a: number | null; readonly b: number | null };
-  readonly p95: { readonly a: number | null; readonly b: number | null };
-}
 
 const LINES = 20;
 

@@ -1,6 +1,5 @@
-import type { ComparisonReason, ComparisonVerdict } from '../compare/compare-pairs.ts';
-import type { ComparedMetric } from '../compare/compared-metric.ts';
-import type { ComparisonDocument } from '../compare/comparison-document.ts';
+import type { ComparedMetric, ComparisonDocument, ComparisonVerdict } from '../../documents/comparison.ts';
+import type { ComparisonReason } from '../compare/compare-pairs.ts';
 import { isShift, metricTable, pairsText, sideText, verdictSentence } from '../compare/comparison-rows.ts';
 import { escaped } from './escape.ts';
 import { figure, section, table } from './figure.ts';

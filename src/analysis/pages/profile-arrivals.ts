@@ -1,6 +1,6 @@
-import { IDC_WINDOWS } from '../arrival-statistics.ts';
+import { IDC_WINDOWS } from '../../documents/parts.ts';
+import type { ProfileDocument } from '../../documents/profile.ts';
 import { WEEKDAYS } from '../profile/local-hours.ts';
-import type { ProfileDocument } from '../profile/profile-document.ts';
 import { windowText } from '../profile/profile-text.ts';
 import { bars, columns } from './bars.ts';
 import { figure, table } from './figure.ts';

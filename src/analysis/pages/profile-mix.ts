@@ -1,6 +1,4 @@
-import type { GroupFigures } from '../profile/groups.ts';
-import type { PartyFigures } from '../profile/parties.ts';
-import type { ProfileDocument } from '../profile/profile-document.ts';
+import type { GroupFigures, PartyFigures, ProfileDocument } from '../../documents/profile.ts';
 import { bars, columns } from './bars.ts';
 import { figure, type TableColumn, table } from './figure.ts';
 import { bytes, ms, number, percent, percentileCells, stepBars } from './profile-values.ts';

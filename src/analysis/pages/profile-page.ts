@@ -1,6 +1,6 @@
 import { formatBytes, formatMs } from '../../core/units.ts';
+import type { ProfileDocument } from '../../documents/profile.ts';
 import { findingsOf } from '../profile/findings.ts';
-import type { ProfileDocument } from '../profile/profile-document.ts';
 import { escaped } from './escape.ts';
 import { facts, findings, section } from './figure.ts';
 import { type PageAssets, page } from './page.ts';

@@ -1,6 +1,5 @@
-import type { Distribution } from '../profile/distribution.ts';
-import type { PayloadKindFigures } from '../profile/payloads/kind-statistics.ts';
-import type { ProfileDocument } from '../profile/profile-document.ts';
+import type { Distribution } from '../../documents/parts.ts';
+import type { PayloadKindFigures, ProfileDocument } from '../../documents/profile.ts';
 import { figure, table } from './figure.ts';
 import { bytes, number, percent } from './profile-values.ts';
 

@@ -1,5 +1,6 @@
 import { formatBytes, formatMs, formatShare } from '../../core/units.ts';
-import type { Distribution, ShapeStep } from '../profile/distribution.ts';
+import type { Distribution } from '../../documents/parts.ts';
+import type { ShapeStep } from '../../documents/profile.ts';
 import type { Bar } from './bars.ts';
 
 const NONE = '–';

@@ -1,4 +1,4 @@
-import type { ComparedMetric } from '../compare/compared-metric.ts';
+import type { ComparedMetric } from '../../documents/comparison.ts';
 import { escaped } from './escape.ts';
 
 const WIDTH = 260;

@@ -1,8 +1,8 @@
 import { formatMs } from '../../core/units.ts';
-import { type ArrivalFigures, IDC_WINDOWS } from '../arrival-statistics.ts';
+import { IDC_WINDOWS } from '../../documents/parts.ts';
+import type { ArrivalFigures } from '../../documents/replay.ts';
+import type { PercentileLadder, ReportDocument } from '../../documents/report.ts';
 import { arrivalStreams } from '../report/fidelity-tables.ts';
-import type { PercentileLadder } from '../report/percentile-ladder.ts';
-import type { ReportDocument } from '../report/report-document.ts';
 import { numberText } from '../report/value-text.ts';
 import { bars } from './bars.ts';
 import { escaped } from './escape.ts';

@@ -1,7 +1,8 @@
 import { formatMs, formatMultiplier } from '../../core/units.ts';
-import { type ReportedReason, withoutRepeats } from '../report/advice.ts';
+import type { ReportedReason } from '../../documents/parts.ts';
+import type { ReportDocument } from '../../documents/report.ts';
+import { withoutRepeats } from '../report/advice.ts';
 import { stepText } from '../report/latency-tables.ts';
-import type { ReportDocument } from '../report/report-document.ts';
 import { type ReportSection, sectionsOf } from '../report/report-sections.ts';
 import type { ReportTable } from '../report/report-table.ts';
 import { runLines } from '../report/run-lines.ts';

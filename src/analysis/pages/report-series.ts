@@ -1,5 +1,5 @@
 import { formatMs } from '../../core/units.ts';
-import type { ReportDocument } from '../report/report-document.ts';
+import type { ReportDocument } from '../../documents/report.ts';
 import { type ChartData, type TimeSeriesParts, timeSeries } from './time-series.ts';
 
 /** What happened over time: load, requests in flight, latency, failures, our own lateness. */

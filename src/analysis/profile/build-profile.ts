@@ -1,10 +1,15 @@
 import type { LossReason, OmissionCause } from '../../core/accounting.ts';
 import type { Histogram } from '../../core/histogram.ts';
 import { formatInstantUs } from '../../core/units.ts';
+import type {
+  AmountBy,
+  Counted,
+  PayloadFigures,
+  ProfileDocument,
+  SizeFigures,
+} from '../../documents/profile.ts';
 import { dailyCycle, weeklyCycle, weekOf } from './cycle.ts';
 import { distributionOf, shapeOf } from './distribution.ts';
-import type { PayloadFigures } from './payloads/payload-statistics.ts';
-import type { AmountBy, Counted, ProfileDocument, SizeFigures } from './profile-document.ts';
 import type { ProfileStatistics } from './profile-statistics.ts';
 import { withoutTokens } from './token-like.ts';
 import { unusualDays } from './unusual-days.ts';
@@ -13,7 +18,7 @@ import { unusualDays } from './unusual-days.ts';
 export interface ProfileContext {
   readonly capture: string;
   readonly timeZone: string;
-  readonly search: object | null;
+  readonly search: NonNullable<ProfileDocument['window']>['search'];
   readonly filters: readonly string[];
   readonly unfilteredRequests: number;
   readonly coverage: number | null;

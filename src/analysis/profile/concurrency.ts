@@ -1,21 +1,5 @@
 import { Histogram } from '../../core/histogram.ts';
-
-/** How many requests were under way at once, as far as it was recorded when they ended. */
-export interface ConcurrencyFigures {
-  /** Over time, from the first arrival of a window to its last. Null where no end was recorded. */
-  readonly mean: number | null;
-  readonly max: number | null;
-  /** As a request finds it that arrives: itself counted. */
-  readonly atArrival: {
-    readonly p50: number | null;
-    readonly p95: number | null;
-    readonly p99: number | null;
-  };
-  /** Requests whose end was recorded; the others count nothing. */
-  readonly known: number;
-  /** True where more were under way than are kept (1,048,576): mean and maximum are then lower bounds. */
-  readonly capped: boolean;
-}
+import type { ConcurrencyFigures } from '../../documents/profile.ts';
 
 const MAX_OPEN = 1_048_576;
 const INITIAL_OPEN = 1_024;

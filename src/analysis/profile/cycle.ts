@@ -1,21 +1,5 @@
+import type { DailyHour, WeeklyDay } from '../../documents/profile.ts';
 import { HOURS_OF_WEEK, type LocalDay, WEEKDAYS } from './local-hours.ts';
-
-/** An hour of the day over all days that hold it whole. Rates are requests per second. */
-export interface DailyHour {
-  readonly hour: number;
-  readonly days: number;
-  readonly mean: number | null;
-  readonly min: number | null;
-  readonly max: number | null;
-}
-
-/** A day of the week, over the time of it that was looked at. */
-export interface WeeklyDay {
-  readonly weekday: string;
-  /** Days that lie whole in the windows. */
-  readonly days: number;
-  readonly mean: number | null;
-}
 
 /** Arrivals by the hour of the week; position 0 is Monday, 00:00 of the time zone. */
 export interface WeekFigures {

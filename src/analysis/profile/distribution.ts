@@ -1,21 +1,6 @@
 import type { Histogram } from '../../core/histogram.ts';
-
-/** What is said of a distribution. All null where nothing was measured; `count` says of how many it is. */
-export interface Distribution {
-  readonly count: number;
-  readonly mean: number | null;
-  readonly p50: number | null;
-  readonly p90: number | null;
-  readonly p95: number | null;
-  readonly p99: number | null;
-  readonly max: number | null;
-}
-
-/** One step of a cumulative distribution: the share of values that are at most `upTo`. */
-export interface ShapeStep {
-  readonly upTo: number;
-  readonly share: number;
-}
+import type { Distribution } from '../../documents/parts.ts';
+import type { ShapeStep } from '../../documents/profile.ts';
 
 /** Steps to each doubling. */
 const STEPS_PER_DOUBLING = 2;

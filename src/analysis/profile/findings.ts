@@ -1,5 +1,5 @@
 import { formatMs, formatShare } from '../../core/units.ts';
-import type { ProfileDocument } from './profile-document.ts';
+import type { ProfileDocument } from '../../documents/profile.ts';
 
 /** What a reader should see first, as sentences: how much, how bursty, how regular, how whole. */
 export function findingsOf(document: ProfileDocument): string[] {

@@ -1,17 +1,6 @@
-import { type Distribution, distributionOf } from './distribution.ts';
+import type { GroupFigures } from '../../documents/profile.ts';
+import { distributionOf } from './distribution.ts';
 import { LazyHistogram } from './lazy-histogram.ts';
-
-/** What is said of a part of the requests. Latency is that of completed requests, milliseconds. */
-export interface GroupFigures {
-  readonly requests: number;
-  readonly share: number;
-  /** Null where it is known of none how it ended. */
-  readonly failed: number | null;
-  /** Of those whose size is known; null where that is none. */
-  readonly meanRequestBytes: number | null;
-  readonly meanResponseBytes: number | null;
-  readonly latencyMs: Distribution;
-}
 
 /** A part under the name its requests share; null is the name of those that have none. */
 export interface NamedGroup extends GroupFigures {

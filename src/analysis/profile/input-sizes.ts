@@ -1,11 +1,6 @@
+import type { InputSizeGroup } from '../../documents/profile.ts';
 import { sizeClassOf } from '../mix-distance.ts';
-import { Group, type GroupEntry, type GroupFigures } from './groups.ts';
-
-/** Requests whose body has `fromBytes` to `toBytes` bytes, both included. */
-export interface InputSizeGroup extends GroupFigures {
-  readonly fromBytes: number;
-  readonly toBytes: number;
-}
+import { Group, type GroupEntry } from './groups.ts';
 
 /** Groups by the size of the request body, one class to each doubling. */
 export class InputSizes {

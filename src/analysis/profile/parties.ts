@@ -1,32 +1,7 @@
 import { Histogram } from '../../core/histogram.ts';
+import type { PartyFigures } from '../../documents/profile.ts';
 import { DistinctEstimate } from '../distinct-estimate.ts';
-import { type Distribution, distributionOf } from './distribution.ts';
-
-/** Sessions, or clients, and how the requests are spread over them. */
-export interface PartyFigures {
-  /** Different ones; an estimate (standard error 0.4 %) where `exact` is false. */
-  readonly count: number;
-  readonly exact: boolean;
-  /** Requests that name one. */
-  readonly requests: number;
-  /**
-   * How many requests of one may have been forgotten: 0 where `exact`. Else what `top` has is a lower bound by at most
-   * so much, and `topShares` are lower bounds.
-   */
-  readonly undercount: number;
-  /** Share of those requests that the busiest one, ten, and hundred sent. */
-  readonly topShares: {
-    readonly top1: number | null;
-    readonly top10: number | null;
-    readonly top100: number | null;
-  };
-  /** Requests of one; not known where not `exact`. */
-  readonly requestsEach: Distribution;
-  /** From the first to the last arrival of one that sent more than one, seconds; not known where not `exact`. */
-  readonly spanS: Distribution;
-  /** The busiest ten. `id` is the keyed hash of the capture; null in a profile that is shared. */
-  readonly top: readonly { readonly id: string | null; readonly requests: number; readonly share: number }[];
-}
+import { distributionOf } from './distribution.ts';
 
 interface Party {
   readonly id: Uint8Array;

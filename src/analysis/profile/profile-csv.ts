@@ -1,5 +1,5 @@
+import type { ProfileDocument } from '../../documents/profile.ts';
 import { csvLine } from '../csv-cells.ts';
-import type { ProfileDocument } from './profile-document.ts';
 
 type Cell = string | number | null;
 

@@ -1,8 +1,7 @@
 import { countOf, formatBytes, formatMs, formatShare } from '../../core/units.ts';
-import { IDC_WINDOWS } from '../arrival-statistics.ts';
-import type { Distribution } from './distribution.ts';
+import { type Distribution, IDC_WINDOWS } from '../../documents/parts.ts';
+import type { ProfileDocument } from '../../documents/profile.ts';
 import { findingsOf } from './findings.ts';
-import type { ProfileDocument } from './profile-document.ts';
 
 const NONE = '–';
 const LISTED = 8;

@@ -1,18 +1,5 @@
 import type { TimeRange } from '../../core/ports.ts';
-
-/** What is drawn over time, column by column; all of one length. Times are epoch seconds of a step's begin. */
-export interface SeriesColumns {
-  readonly stepS: number;
-  readonly at: readonly number[];
-  readonly requests: readonly number[];
-  readonly failed: readonly number[];
-  /** The most arrivals in a second of the clock. */
-  readonly peak1s: readonly number[];
-  /** Of what completed; null where no latency was recorded. */
-  readonly meanLatencyMs: readonly (number | null)[];
-  /** The most in flight at once, as far as it was recorded when requests ended. */
-  readonly inFlight: readonly (number | null)[];
-}
+import type { SeriesColumns } from '../../documents/profile.ts';
 
 /** One request as the series takes it. */
 export interface SeriesEntry {

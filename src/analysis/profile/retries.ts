@@ -1,13 +1,5 @@
+import type { RetryFigures } from '../../documents/profile.ts';
 import { RequestKeys } from '../request-key.ts';
-
-/** Requests that look like another try of one that failed. */
-export interface RetryFigures {
-  /** Same route and same body as one that failed (no complete answer, 429, 5xx) in the minute before. */
-  readonly likely: number;
-  readonly windowS: number;
-  /** Failures whose body is known, so that another try would have been seen. */
-  readonly watched: number;
-}
 
 const WINDOW_S = 60;
 const WINDOW_US = WINDOW_S * 1e6;

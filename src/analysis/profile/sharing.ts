@@ -1,6 +1,5 @@
+import type { PartyFigures, ProfileDocument } from '../../documents/profile.ts';
 import { PRIVACY_STATEMENT } from './build-profile.ts';
-import type { PartyFigures } from './parties.ts';
-import type { ProfileDocument } from './profile-document.ts';
 import { isPublicModel, isPublicSegment } from './public-words.ts';
 import { STANDARD_METHODS } from './text-counts.ts';
 

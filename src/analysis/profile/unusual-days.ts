@@ -1,28 +1,6 @@
+import type { UnusualDay, UnusualDays } from '../../documents/profile.ts';
 import { WHOLE_HOUR_S } from './cycle.ts';
 import { type LocalDay, WEEKDAYS } from './local-hours.ts';
-
-/** A day that breaks the cycle. */
-export interface UnusualDay {
-  readonly day: string;
-  readonly weekday: string;
-  /** `volume`: more or less than days like it. `shape`: its requests lie in other hours. */
-  readonly reasons: readonly ('volume' | 'shape')[];
-  /** Requests over those of days like it, in the hours that both have; null where those days have none. */
-  readonly volumeRatio: number | null;
-  /** Share of its requests that would have to lie in other hours to look like those days. */
-  readonly shapeDistance: number;
-  /** The hour that differs most from days like it, in requests per second. */
-  readonly hour: number;
-  readonly hourMean: number;
-  readonly hourUsual: number;
-  readonly comparedWith: string;
-}
-
-export interface UnusualDays {
-  /** Days that could be held against others; none where there are too few. */
-  readonly compared: number;
-  readonly days: readonly UnusualDay[];
-}
 
 /** Fewer whole hours of a day do not show its shape. */
 const MIN_HOURS = 6;

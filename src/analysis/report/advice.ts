@@ -1,7 +1,4 @@
-import type { Reason } from '../verdict/reasons.ts';
-
-/** A reason as a run gave it. Its code may be one of a later version. */
-export type ReportedReason = Omit<Reason, 'code'> & { readonly code: string };
+import type { ReportedReason } from '../../documents/parts.ts';
 
 /** Reasons of one code ask for one thing: what it means and the advice are said with the first of them. */
 export function withoutRepeats(reasons: readonly ReportedReason[]): ReportedReason[] {

@@ -1,12 +1,7 @@
 import type { Histogram } from '../../core/histogram.ts';
 import type { Run } from '../../core/run.ts';
 import { formatInstantUs } from '../../core/units.ts';
-import type { ReplayDocument } from '../replay-document.ts';
-import { rowDifferences } from '../row-agreement.ts';
-import { type Reason, reason } from '../verdict/reasons.ts';
-import { headlineOf } from './headline.ts';
-import { errorMeaning, skippedMeaning } from './meanings.ts';
-import { ladderOf } from './percentile-ladder.ts';
+import type { ReplayDocument } from '../../documents/replay.ts';
 import {
   type ErrorLine,
   REPORT_SCHEMA_VERSION,
@@ -17,7 +12,12 @@ import {
   type ReportedRun,
   type ReportedStreams,
   type SkippedLine,
-} from './report-document.ts';
+} from '../../documents/report.ts';
+import { rowDifferences } from '../row-agreement.ts';
+import { type Reason, reason } from '../verdict/reasons.ts';
+import { headlineOf } from './headline.ts';
+import { errorMeaning, skippedMeaning } from './meanings.ts';
+import { ladderOf } from './percentile-ladder.ts';
 import { bySize } from './report-groups.ts';
 import type { RecordedFigures, ReportStatistics, RowFigures } from './report-statistics.ts';
 

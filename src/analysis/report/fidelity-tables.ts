@@ -1,5 +1,5 @@
-import { type ArrivalFigures, IDC_WINDOWS } from '../arrival-statistics.ts';
-import type { ReplayDocument } from '../replay-document.ts';
+import { IDC_WINDOWS } from '../../documents/parts.ts';
+import type { ArrivalFigures, ReplayDocument } from '../../documents/replay.ts';
 import { columnsOf, type ReportTable } from './report-table.ts';
 import { msText, NONE, numberText, shareText } from './value-text.ts';
 

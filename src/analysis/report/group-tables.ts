@@ -1,6 +1,5 @@
-import type { Distribution } from '../profile/distribution.ts';
-import type { ReportDocument } from './report-document.ts';
-import type { ReportGroups } from './report-groups.ts';
+import type { Distribution } from '../../documents/parts.ts';
+import type { ReportDocument, ReportGroups } from '../../documents/report.ts';
 import { columnsOf, type ReportTable } from './report-table.ts';
 import { bytesText, msText, NONE, numberText, shareText } from './value-text.ts';
 

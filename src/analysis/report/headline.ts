@@ -1,6 +1,6 @@
 import { formatMultiplier } from '../../core/units.ts';
-import type { ReplayDocument } from '../replay-document.ts';
-import type { ReportDocument } from './report-document.ts';
+import type { ReplayDocument } from '../../documents/replay.ts';
+import type { ReportDocument } from '../../documents/report.ts';
 
 type Judged = Pick<ReportDocument, 'verdict' | 'valid' | 'summary'> & {
   /** Whether the rows are other than those the verdict was found on. */

@@ -1,3 +1,5 @@
+import type { LatencyMap } from '../../documents/report.ts';
+
 const NS_PER_S = 1e9;
 const NS_PER_MS = 1e6;
 const MAX_COLUMNS = 36;
@@ -8,20 +10,6 @@ const LADDER_S = [
 /** Classes a doubling wide, the first up to 1/16 ms, the last beyond half an hour. */
 const LEAST_MS = 1 / 16;
 const CLASSES = 26;
-
-/** How latency is spread at each time of a run: shares of the requests that were planned for a column. */
-export interface LatencyMap {
-  readonly columnS: number;
-  /** Seconds after the start of the run at which a column begins. */
-  readonly at: readonly number[];
-  /** From the fastest class that holds anything to the slowest. */
-  readonly classes: readonly {
-    readonly fromMs: number;
-    readonly toMs: number;
-    /** One for each column; null where no request of it completed. */
-    readonly shares: readonly (number | null)[];
-  }[];
-}
 
 /** Counts latencies by time and by class, at constant memory. */
 export class LatencyMapCounts {

@@ -1,6 +1,6 @@
-import type { SloLine } from '../replay-document.ts';
-import { LADDER_PERCENTS, type PercentileLadder } from './percentile-ladder.ts';
-import type { ReportDocument } from './report-document.ts';
+import type { SloLine } from '../../documents/replay.ts';
+import type { PercentileLadder, ReportDocument } from '../../documents/report.ts';
+import { LADDER_PERCENTS } from './percentile-ladder.ts';
 import { columnsOf, type ReportTable } from './report-table.ts';
 import { msText, NONE, numberText, shareText } from './value-text.ts';
 

@@ -1,4 +1,5 @@
 import type { Histogram } from '../../core/histogram.ts';
+import type { PercentileLadder } from '../../documents/report.ts';
 import { sampleFloor } from '../sample-floor.ts';
 
 /** What a launch review reads, from the middle to the far tail. */
@@ -13,14 +14,6 @@ export interface PercentileStep {
   /** The fewest samples from which it can be trusted (`sampleFloor`), and whether there are as many. */
   readonly samplesNeeded: number;
   readonly enough: boolean;
-}
-
-/** A distribution from p50 to p99.99, milliseconds. */
-export interface PercentileLadder {
-  readonly count: number;
-  readonly meanMs: number | null;
-  readonly maxMs: number | null;
-  readonly steps: readonly PercentileStep[];
 }
 
 const FLOORS: ReadonlyMap<number, number> = new Map(

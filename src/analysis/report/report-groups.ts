@@ -1,4 +1,5 @@
-import { type Distribution, distributionOf } from '../profile/distribution.ts';
+import type { ReportGroup, ReportGroups } from '../../documents/report.ts';
+import { distributionOf } from '../profile/distribution.ts';
 import { LazyHistogram } from '../profile/lazy-histogram.ts';
 
 const NS_PER_US = 1e3;
@@ -6,27 +7,6 @@ const MS_PER_NS = 1e-6;
 const MS_PER_US = 1e-3;
 /** Names kept apart; a service has a handful of routes and models, a scan of it thousands. */
 const MAX_GROUPS = 100;
-
-/** What is said of a part of the requests that were sent. */
-export interface ReportGroup {
-  /** Null is the name of those that have none. */
-  readonly name: string | null;
-  readonly sent: number;
-  /** Of everything sent. */
-  readonly share: number;
-  readonly failed: number;
-  /** Scheduled latency of those that completed. */
-  readonly latencyMs: Distribution;
-  /** Latency of the same requests when they were recorded, of those that completed then; `count` 0 where that is not known. */
-  readonly recordedMs: Distribution;
-}
-
-export interface ReportGroups {
-  /** The largest first; sizes in rising order. */
-  readonly groups: readonly ReportGroup[];
-  /** Requests under names that found no place of their own. */
-  readonly ungrouped: number;
-}
 
 /** The name of a class of request bodies, each twice as large as the one before. */
 export function sizeName(index: number): string {

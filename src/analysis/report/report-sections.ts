@@ -1,7 +1,7 @@
+import type { ReportDocument } from '../../documents/report.ts';
 import { arrivalTable, calibrationTable, distanceTable, healthTable } from './fidelity-tables.ts';
 import { groupTables } from './group-tables.ts';
 import { latencyTable, objectivesTable, streamTable } from './latency-tables.ts';
-import type { ReportDocument } from './report-document.ts';
 import type { ReportTable } from './report-table.ts';
 import { answerTable, countsTable, errorTable, skippedTable, statusTable } from './trouble-tables.ts';
 

@@ -1,7 +1,8 @@
 import { hasExchangeFailed, type Outcome } from '../../core/exchange.ts';
 import { Histogram } from '../../core/histogram.ts';
 import type { Send } from '../../core/run.ts';
-import { ErrorExampleKeeper, type ErrorExamples } from '../error-examples.ts';
+import type { ErrorExamples } from '../../documents/replay.ts';
+import { ErrorExampleKeeper } from '../error-examples.ts';
 import { latencyOf, type SentSend } from '../latency-statistics.ts';
 import { sizeClassOf } from '../mix-distance.ts';
 import { OutcomeCounts, type OutcomeFigures, type SendOutcome } from '../outcome-counts.ts';

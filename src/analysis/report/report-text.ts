@@ -1,5 +1,6 @@
-import { type ReportedReason, withoutRepeats } from './advice.ts';
-import type { ReportDocument } from './report-document.ts';
+import type { ReportedReason } from '../../documents/parts.ts';
+import type { ReportDocument } from '../../documents/report.ts';
+import { withoutRepeats } from './advice.ts';
 import { sectionsOf } from './report-sections.ts';
 import type { ReportTable } from './report-table.ts';
 import { runLines } from './run-lines.ts';

@@ -1,5 +1,5 @@
 import { formatMultiplier } from '../../core/units.ts';
-import type { ReportDocument } from './report-document.ts';
+import type { ReportDocument } from '../../documents/report.ts';
 import { msText, numberText, shareText } from './value-text.ts';
 
 /** What was played, against what, and when, as sentences. */

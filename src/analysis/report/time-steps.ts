@@ -1,4 +1,5 @@
 import { PagedHistogram } from '../../core/histogram.ts';
+import type { TimeColumns } from '../../documents/report.ts';
 
 const NS_PER_S = 1e9;
 const NS_PER_MS = 1e6;
@@ -19,29 +20,6 @@ export interface SecondOfRun {
   readonly refused: number;
   readonly inFlight: number;
   readonly lagMaxNs: number | null;
-}
-
-/** A run over time, column by column; all of one length. */
-export interface TimeColumns {
-  readonly stepS: number;
-  /** Seconds after the start of the run at which a step begins. */
-  readonly at: readonly number[];
-  /** Requests in each step: planned for it, and what was done in it; the warm-up is among them. */
-  readonly offered: readonly number[];
-  readonly sent: readonly number[];
-  readonly completed: readonly number[];
-  readonly failed: readonly number[];
-  readonly refused: readonly number[];
-  /** The most at the end of any of its seconds. */
-  readonly inFlight: readonly number[];
-  /** The greatest lag of a send, milliseconds; null where none left. */
-  readonly lagMaxMs: readonly (number | null)[];
-  /** Completed requests of the judged part that were planned for the step, and their latency. */
-  readonly samples: readonly number[];
-  readonly p50Ms: readonly (number | null)[];
-  readonly p95Ms: readonly (number | null)[];
-  readonly p99Ms: readonly (number | null)[];
-  readonly serviceP99Ms: readonly (number | null)[];
 }
 
 /** The step that lays at most 720 over so many seconds. */

@@ -1,5 +1,5 @@
 import { MISMATCH_KINDS, UNCHECKED_REASONS, UNCHECKED_TEXTS } from '../../core/run.ts';
-import type { ErrorLine, ReportDocument } from './report-document.ts';
+import type { ErrorLine, ReportDocument } from '../../documents/report.ts';
 import { columnsOf, type ReportTable } from './report-table.ts';
 import { NONE, numberText, shareText } from './value-text.ts';
 

@@ -1,6 +1,6 @@
 import type { Stretch } from '../../core/run.ts';
 import { formatMultiplier } from '../../core/units.ts';
-import type { Calibration } from '../calibration.ts';
+import type { Calibration, ConnectionWaits, JudgementBounds } from '../../documents/replay.ts';
 import type { RunFigures } from '../run-statistics.ts';
 import type { Threshold } from '../slo.ts';
 
@@ -12,32 +12,6 @@ export const STOPPED_BY_FAILURES = 'RUN_ABORTED';
 /** Whether the guard stopped a run. Of a merged run the shard stands in front of what ended it. */
 export function isStoppedByFailures(interrupted: string | null): boolean {
   return interrupted?.endsWith(STOPPED_BY_FAILURES) ?? false;
-}
-
-/** Where our own side, or the comparison, is no longer good enough for a verdict. */
-export interface JudgementBounds {
-  /** Least share of planned sends that must have been sent. */
-  readonly achievedShare: number;
-  /** Lag p99 may be this, or this share of the least latency objective, whichever is more. See `lagBoundNs`. */
-  readonly lagNs: number;
-  readonly lagShare: number;
-  /** Share of time a sender thread may be at work. */
-  readonly busyShare: number;
-  /** CV and IDC of what was sent may be off the plan by this share of it or by this much, whichever is more. */
-  readonly arrivalShare: number;
-  readonly arrivalDifference: number;
-  /** Share of what was seen that neither sampling nor an omission accounts for. */
-  readonly unexplainedShare: number;
-  /** By how much of it the effective multiplier may fall short. */
-  readonly multiplierShare: number;
-  /** Share of what was sent that may have waited for its recorded connection for longer than lag may last. */
-  readonly connectionWaitShare: number;
-  /** By how much the share of answers that are no 2xx, or the mix of statuses, may be off the recording. */
-  readonly statusShare: number;
-  /** Share of answers that may be without comparison before an objective on mismatches is in doubt. */
-  readonly uncheckedShare: number;
-  /** Share of streams that may be unread before their objectives are in doubt. */
-  readonly unreadShare: number;
 }
 
 export const JUDGEMENT_BOUNDS: JudgementBounds = Object.freeze({
@@ -132,14 +106,6 @@ export function lagBoundNs(
     .map(({ limit }) => limit * NS_PER_MS);
   const scaleNs = limitsNs.length === 0 ? (latency.service.percentile(50) ?? 0) : Math.min(...limitsNs);
   return Math.max(bounds.lagNs, bounds.lagShare * scaleNs);
-}
-
-/** Requests that were sent and whose recorded connection was not free at their turn. */
-export interface ConnectionWaits {
-  readonly waited: number;
-  /** Of them, those that waited for longer than `boundMs`, the bound of lag. */
-  readonly late: number;
-  readonly boundMs: number;
 }
 
 /**

@@ -1,6 +1,7 @@
 import { UNCHECKED_REASONS, UNCHECKED_TEXTS } from '../../core/run.ts';
-import { IDC_WINDOWS } from '../arrival-statistics.ts';
-import { type CheckFigures, uncheckedOf } from '../check-statistics.ts';
+import { IDC_WINDOWS } from '../../documents/parts.ts';
+import type { CheckFigures, JudgementBounds } from '../../documents/replay.ts';
+import { uncheckedOf } from '../check-statistics.ts';
 import type { OutcomeFigures } from '../outcome-counts.ts';
 import { sampleFloor } from '../sample-floor.ts';
 import { STREAM_METRICS, type Threshold } from '../slo.ts';
@@ -9,7 +10,6 @@ import { type Reason, reason } from './reasons.ts';
 import {
   connectionWaitsOf,
   isStoppedByFailures,
-  type JudgementBounds,
   lagBoundNs,
   type PlanMultipliers,
   type RunContext,

@@ -1,10 +1,9 @@
+import type { JudgementBounds, Verdict } from '../../documents/replay.ts';
 import type { Threshold } from '../slo.ts';
 import { evaluateSlo, type SloResult } from '../slo-evaluation.ts';
 import { type Reason, reason } from './reasons.ts';
-import { JUDGEMENT_BOUNDS, type JudgementBounds, type RunContext } from './run-context.ts';
+import { JUDGEMENT_BOUNDS, type RunContext } from './run-context.ts';
 import { doubtsOf, isProvenMismatch, latenessOf, notesOf } from './validity.ts';
-
-export type Verdict = 'PASS' | 'FAIL' | 'INCONCLUSIVE';
 
 export interface Judgement {
   /** Null without an objective. */

@@ -1,7 +1,7 @@
 import { describe, expect, test } from 'vitest';
 import { reportPage } from '../../../src/analysis/pages/report-page.ts';
-import type { ReplayDocument } from '../../../src/analysis/replay-document.ts';
 import { arrivalTable, distanceTable } from '../../../src/analysis/report/fidelity-tables.ts';
+import type { ReplayDocument } from '../../../src/documents/replay.ts';
 import { mixedSends, reportOf, summaryOf } from '../../support/reported-runs.ts';
 
 const open = summaryOf(mixedSends(1_500));

@@ -1,10 +1,11 @@
 import { describe, expect, test } from 'vitest';
-import { type Calibration, CalibrationStatistics } from '../../../src/analysis/calibration.ts';
+import { CalibrationStatistics } from '../../../src/analysis/calibration.ts';
 import { parseSlo } from '../../../src/analysis/slo.ts';
 import { reason } from '../../../src/analysis/verdict/reasons.ts';
 import type { RunContext } from '../../../src/analysis/verdict/run-context.ts';
 import { exitCodeOf, judge } from '../../../src/analysis/verdict/verdict.ts';
 import type { Send } from '../../../src/core/run.ts';
+import type { Calibration } from '../../../src/documents/replay.ts';
 import { contextOf, good } from '../../support/run-contexts.ts';
 
 const MS = 1e6;

@@ -1,53 +1,13 @@
 import type { ExchangePayload } from '../../../core/exchange.ts';
+import type { PayloadKind, PayloadKindFigures, TokenFigures } from '../../../documents/profile.ts';
 import { payloadApiOf, requestFeatures } from '../../../inference/features.ts';
-import { type Distribution, distributionOf } from '../distribution.ts';
+import { distributionOf } from '../distribution.ts';
 import { LazyHistogram } from '../lazy-histogram.ts';
 import { answerTokens } from './answer-tokens.ts';
 import { formOf, imagesOf } from './images.ts';
-import type { PayloadKind } from './payload-kind.ts';
 import { maxTokensOf, promptWeight } from './prompt.ts';
 import type { ReadableRequest } from './readable-request.ts';
 import { batchOfShapes, tensorShapes } from './tensor-shapes.ts';
-
-/** Tokens by how they became known. */
-export interface TokenFigures {
-  readonly reported: Distribution;
-  readonly counted: Distribution;
-  readonly estimated: Distribution;
-}
-
-/** What requests of one protocol ask for. */
-export interface PayloadKindFigures {
-  readonly protocol: PayloadKind;
-  readonly requests: number;
-  readonly share: number;
-  readonly bodyBytes: Distribution;
-  /** Sequences, instances or rows that are asked for at once. */
-  readonly batch: Distribution;
-  readonly tensors: {
-    readonly perRequest: Distribution;
-    /** Type and dimensions, the commonest first. */
-    readonly shapes: readonly { readonly shape: string; readonly tensors: number; readonly share: number }[];
-    readonly otherShapes: number;
-  };
-  readonly promptTokens: TokenFigures;
-  readonly outputTokens: TokenFigures;
-  readonly maxTokens: Distribution;
-  /** Requests that want their answer piece by piece. */
-  readonly stream: { readonly asked: number; readonly share: number };
-  readonly images: {
-    readonly requests: number;
-    readonly total: number;
-    /** Sent as an address alone: their size is not known. */
-    readonly byAddress: number;
-    readonly perRequest: Distribution;
-    readonly bytes: Distribution;
-    readonly width: Distribution;
-    readonly height: Distribution;
-    readonly formats: Readonly<Record<string, number>>;
-  };
-  readonly form: { readonly parts: Distribution; readonly partBytes: Distribution };
-}
 
 /** Different shapes told apart, and those that are listed. */
 const MAX_SHAPES = 1_000;

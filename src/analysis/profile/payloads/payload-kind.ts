@@ -1,31 +1,6 @@
+import type { PayloadKind } from '../../../documents/profile.ts';
 import { type PayloadApi, payloadApiOf } from '../../../inference/features.ts';
 import type { ReadableRequest } from './readable-request.ts';
-
-/** How a request asks: a closed list, by route where that tells, else by media type. */
-export const PAYLOAD_KINDS = [
-  'openai chat',
-  'openai completions',
-  'openai embeddings',
-  'openai responses',
-  'openai audio',
-  'openai images',
-  'openai other',
-  'anthropic messages',
-  'ollama',
-  'generate',
-  'v1 predict',
-  'v2 JSON',
-  'v2 binary',
-  'multipart form',
-  'image',
-  'audio',
-  'other JSON',
-  'CSV',
-  'other text',
-  'other binary',
-  'no body',
-] as const;
-export type PayloadKind = (typeof PAYLOAD_KINDS)[number];
 
 const OPENAI: readonly (readonly [RegExp, PayloadKind])[] = [
   [/\/chat\/completions$/, 'openai chat'],

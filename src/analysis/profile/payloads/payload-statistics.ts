@@ -1,25 +1,10 @@
 import type { ExchangePayload, ExchangeRow } from '../../../core/exchange.ts';
 import { Histogram } from '../../../core/histogram.ts';
-import { type Distribution, distributionOf } from '../distribution.ts';
-import { KindStatistics, type PayloadKindFigures } from './kind-statistics.ts';
-import { kindOf, type PayloadKind } from './payload-kind.ts';
-import { readableRequest, type Unread } from './readable-request.ts';
-
-/** What the payloads that were looked into ask for. No payload, no name of an input, no text is in it. */
-export interface PayloadFigures {
-  /** Exchanges that were looked into; of them, those whose request could be read. */
-  readonly sampled: number;
-  readonly read: number;
-  /** True where every exchange of the window was looked into. */
-  readonly complete: boolean;
-  readonly unread: Readonly<Record<Unread | 'not_stored', number>>;
-  /** Requests that say of themselves that they are retries. */
-  readonly sayRetry: number;
-  readonly bodyBytes: Distribution;
-  /** By protocol, the commonest first. */
-  readonly protocols: readonly PayloadKindFigures[];
-  readonly tokenEstimate: string;
-}
+import type { PayloadFigures, PayloadKind } from '../../../documents/profile.ts';
+import { distributionOf } from '../distribution.ts';
+import { KindStatistics } from './kind-statistics.ts';
+import { kindOf } from './payload-kind.ts';
+import { readableRequest } from './readable-request.ts';
 
 const TOKEN_ESTIMATE =
   'reported: as the server counted them; counted: sent as token ids; estimated: from the shapes of words, within a quarter of real vocabularies';

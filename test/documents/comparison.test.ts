@@ -1,19 +1,11 @@
-import { readFileSync } from 'node:fs';
-import { join } from 'node:path';
 import { expect, test } from 'vitest';
 import { resolveCompareOptions } from '../../src/cli/compare-options.ts';
-import { comparisonJsonSchema, comparisonSchema } from '../../src/cli/compare-schema.ts';
 import { compareNamed } from '../../src/cli/comparing.ts';
 import { byProgram } from '../../src/core/options.ts';
+import { comparisonSchema } from '../../src/documents/comparison.ts';
 import { captureOf } from '../support/captures.ts';
 import { calmSends, comparedRun } from '../support/compared-runs.ts';
 import { exchangeOf, TEST_EPOCH_US } from '../support/exchanges.ts';
-import { repositoryRoot } from '../support/shared-data.ts';
-
-test('the published schema of comparisons is the one of the code', () => {
-  const published = readFileSync(join(repositoryRoot, 'docs', 'compare.schema.json'), 'utf8');
-  expect(JSON.parse(published)).toEqual(JSON.parse(JSON.stringify(comparisonJsonSchema())));
-});
 
 test('the schema of comparisons has every field of a comparison of runs, of failing ones, and of profiles', async () => {
   const { a, b } = calmSends(900, 1.2, (index) => (index % 3 === 0 ? { status: 503 } : {}));

@@ -1,0 +1,336 @@
+import { z } from 'zod';
+import { LOSS_REASONS, OMISSION_CAUSES } from '../core/accounting.ts';
+import {
+  count,
+  distribution,
+  foundStretch,
+  type Immutable,
+  idc,
+  maybeNumber,
+  maybeText,
+  share,
+} from './parts.ts';
+
+/** Kinds of payloads that are told apart. */
+export const PAYLOAD_KINDS = [
+  'openai chat',
+  'openai completions',
+  'openai embeddings',
+  'openai responses',
+  'openai audio',
+  'openai images',
+  'openai other',
+  'anthropic messages',
+  'ollama',
+  'generate',
+  'v1 predict',
+  'v2 JSON',
+  'v2 binary',
+  'multipart form',
+  'image',
+  'audio',
+  'other JSON',
+  'CSV',
+  'other text',
+  'other binary',
+  'no body',
+] as const;
+export type PayloadKind = (typeof PAYLOAD_KINDS)[number];
+
+const shape = z
+  .array(z.object({ upTo: z.number(), share }))
+  .describe('Cumulative: the share of values that are at most `upTo`.');
+export type ShapeStep = Immutable<z.infer<typeof shape>>[number];
+
+const shapedDistribution = distribution.extend({ shape });
+/** Percentiles of sizes, bytes, with the distribution as a list. */
+export type SizeFigures = Immutable<z.infer<typeof shapedDistribution>>;
+
+const counted = z.object({ requests: count, share: share.describe('Of all requests.') });
+/** A count and what share of all requests it is. */
+export type Counted = Immutable<z.infer<typeof counted>>;
+
+const group = counted.extend({
+  failed: count.nullable().describe('Null where it is known of none how it ended.'),
+  meanRequestBytes: maybeNumber.describe('Of those whose size is known.'),
+  meanResponseBytes: maybeNumber,
+  latencyMs: distribution,
+});
+export type GroupFigures = Immutable<z.infer<typeof group>>;
+
+const inputSizeGroup = group.extend({ fromBytes: count, toBytes: count });
+export type InputSizeGroup = Immutable<z.infer<typeof inputSizeGroup>>;
+
+const parties = z.object({
+  count: count.describe('Different ones; an estimate where `exact` is false.'),
+  exact: z.boolean(),
+  requests: count.describe('Requests that name one.'),
+  undercount: count.describe('By how much the requests of one in `top` may be too low; 0 where `exact`.'),
+  topShares: z
+    .object({ top1: maybeNumber, top10: maybeNumber, top100: maybeNumber })
+    .describe('Share of those requests that the busiest one, ten, and hundred sent.'),
+  requestsEach: distribution.describe('Requests of one; not known where not `exact`.'),
+  spanS: distribution.describe('From the first to the last arrival of one that sent more than one.'),
+  top: z
+    .array(z.object({ id: maybeText, requests: count, share }))
+    .describe('The busiest ten. `id` is the keyed hash of the capture; null in a profile that is shared.'),
+});
+export type PartyFigures = Immutable<z.infer<typeof parties>>;
+
+const tokens = z.object({ reported: distribution, counted: distribution, estimated: distribution });
+export type TokenFigures = Immutable<z.infer<typeof tokens>>;
+
+const payloadKind = counted.extend({
+  protocol: z.enum(PAYLOAD_KINDS),
+  bodyBytes: distribution,
+  batch: distribution.describe('Sequences, instances or rows that are asked for at once.'),
+  tensors: z.object({
+    perRequest: distribution,
+    shapes: z
+      .array(z.object({ shape: z.string(), tensors: count, share }))
+      .describe('Type and dimensions, the commonest first.'),
+    otherShapes: count,
+  }),
+  promptTokens: tokens,
+  outputTokens: tokens,
+  maxTokens: distribution,
+  stream: z.object({ asked: count, share }).describe('Requests that want their answer piece by piece.'),
+  images: z.object({
+    requests: count,
+    total: count,
+    byAddress: count.describe('Sent as an address alone: their size is not known.'),
+    perRequest: distribution,
+    bytes: distribution,
+    width: distribution,
+    height: distribution,
+    formats: z.record(z.string(), count),
+  }),
+  form: z.object({ parts: distribution, partBytes: distribution }),
+});
+export type PayloadKindFigures = Immutable<z.infer<typeof payloadKind>>;
+
+const payloads = z
+  .object({
+    sampled: count.describe('Exchanges that were looked into.'),
+    read: count.describe('Of them, those whose request could be read.'),
+    complete: z.boolean().describe('Whether every exchange of the window was looked into.'),
+    unread: z.record(z.enum(['not_stored', 'no_body_kept', 'truncated', 'unreadable_coding']), count),
+    sayRetry: count.describe('Requests that say of themselves that they are retries.'),
+    bodyBytes: distribution,
+    protocols: z.array(payloadKind).describe('The commonest first.'),
+    tokenEstimate: z.string(),
+  })
+  .describe('What the payloads ask for.');
+export type PayloadFigures = Immutable<z.infer<typeof payloads>>;
+
+const window = z.object({
+  from: z.string(),
+  to: z.string().describe('The last instant that belongs to it.'),
+  spanS: z.number().describe('Of all parts together.'),
+  timeZone: z.string(),
+  parts: z.array(z.object({ from: z.string(), to: z.string(), requests: count })),
+  search: foundStretch.nullable(),
+});
+
+const rate = z
+  .object({
+    mean: maybeNumber,
+    peak1s: maybeNumber,
+    peak60s: maybeNumber,
+    peak10m: maybeNumber,
+    peak1h: maybeNumber,
+    peakToMean1s: maybeNumber,
+    peakToMean60s: maybeNumber,
+    peakToMean10m: maybeNumber,
+    peakToMean1h: maybeNumber,
+  })
+  .describe('Requests per second; peaks are those of whole windows laid from the first arrival.');
+
+const peaks = z
+  .array(
+    z.object({
+      windowS: count,
+      requests: count,
+      perSecond: z.number(),
+      toMean: z.number().describe('Over the mean of all whole windows of that width.'),
+      from: z.string(),
+    }),
+  )
+  .describe('Where the peaks lie; widths of which the window holds none whole are left out.');
+
+const series = z
+  .object({
+    stepS: count,
+    at: z.array(z.int()),
+    requests: z.array(count),
+    failed: z.array(count.nullable()),
+    peak1s: z.array(count).describe('The most arrivals in a second of the clock.'),
+    meanLatencyMs: z.array(maybeNumber).describe('Of what completed; null where no latency was recorded.'),
+    inFlight: z.array(count.nullable()).describe('The most at once.'),
+  })
+  .describe('Columns of one length; `at` is the epoch second at which a step begins.');
+type Series = Immutable<z.infer<typeof series>>;
+/** The columns as they are counted: whether a request failed is known of each. */
+export type SeriesColumns = Omit<Series, 'failed'> & { readonly failed: readonly number[] };
+
+const dailyHour = z.object({
+  hour: count,
+  days: count,
+  mean: maybeNumber,
+  min: maybeNumber,
+  max: maybeNumber,
+});
+export type DailyHour = Immutable<z.infer<typeof dailyHour>>;
+
+const weeklyDay = z.object({
+  weekday: z.string(),
+  days: count.describe('Days that lie whole in the windows.'),
+  mean: maybeNumber,
+});
+export type WeeklyDay = Immutable<z.infer<typeof weeklyDay>>;
+
+const unusualDay = z.object({
+  day: z.string(),
+  weekday: z.string(),
+  reasons: z
+    .array(z.enum(['volume', 'shape']))
+    .describe('`volume`: more or less than days like it. `shape`: its requests lie in other hours.'),
+  volumeRatio: maybeNumber.describe('Requests over those of days like it, in the hours that both have.'),
+  shapeDistance: z
+    .number()
+    .describe('Share of its requests that would have to lie in other hours to look like those days.'),
+  hour: count.describe('The hour that differs most from days like it, in requests per second.'),
+  hourMean: z.number(),
+  hourUsual: z.number(),
+  comparedWith: z.string(),
+});
+export type UnusualDay = Immutable<z.infer<typeof unusualDay>>;
+
+const unusualDays = z.object({
+  compared: count.describe('Days that could be held against others.'),
+  days: z.array(unusualDay),
+});
+export type UnusualDays = Immutable<z.infer<typeof unusualDays>>;
+
+const mix = z.object({
+  routes: z.array(group.extend({ route: maybeText })),
+  models: z.array(group.extend({ model: maybeText })),
+  statuses: z.array(counted.extend({ status: z.int().nullable() })),
+  methods: z.array(counted.extend({ method: maybeText })),
+  protocols: z.array(counted.extend({ protocol: maybeText })),
+  outcomes: z
+    .record(z.string(), count.nullable())
+    .describe('Null where it is known of no request how it ended.'),
+  streamed: count.nullable(),
+});
+
+const concurrency = z.object({
+  mean: maybeNumber.describe('Over time, from the first arrival of a window to its last.'),
+  max: maybeNumber,
+  atArrival: z
+    .object({ p50: maybeNumber, p95: maybeNumber, p99: maybeNumber })
+    .describe('As a request finds it that arrives: itself counted.'),
+  known: count.describe('Requests whose end was recorded; the others count nothing.'),
+  capped: z.boolean().describe('True where mean and maximum are lower bounds.'),
+});
+export type ConcurrencyFigures = Immutable<z.infer<typeof concurrency>>;
+
+const retries = z.object({
+  likely: count
+    .nullable()
+    .describe('Same route and same body as one that failed (no complete answer, 429, 5xx) shortly before.'),
+  windowS: count,
+  watched: count.describe('Failures whose body is known, so that another try would have been seen.'),
+  share: maybeNumber,
+});
+/** The retries as they are counted. */
+export type RetryFigures = Omit<Immutable<z.infer<typeof retries>>, 'likely' | 'share'> & {
+  readonly likely: number;
+};
+
+const amount = z.object({ exchanges: count, bytes: count });
+const losses = amount.extend({ by: z.partialRecord(z.enum(LOSS_REASONS), amount) });
+const omitted = amount.extend({ by: z.partialRecord(z.enum(OMISSION_CAUSES), amount) });
+/** An amount of traffic and its parts. */
+export interface AmountBy<Key extends string> {
+  readonly exchanges: number;
+  readonly bytes: number;
+  readonly by: Readonly<Partial<Record<Key, Immutable<z.infer<typeof amount>>>>>;
+}
+
+/** What `profile --json` prints. Fields are added, never renamed; readers let unknown ones pass. */
+export const profileSchema = z.object({
+  schemaVersion: z.literal(1),
+  kind: z.literal('profile'),
+  privacy: z.object({
+    holdsPayloads: z.literal(false),
+    holdsSecrets: z.literal(false),
+    shared: z.boolean().describe('Whether names that could identify clients were left out.'),
+    statement: z.string(),
+  }),
+  capture: maybeText.describe("The capture's directory; null in a profile that is shared."),
+  window: window.nullable().describe('Null for a capture without exchanges.'),
+  filters: z
+    .array(z.string())
+    .describe('What filters were asked for; their values are left out of a profile that is shared.'),
+  requests: count,
+  unfilteredRequests: count.describe('Exchanges of the window before the filters.'),
+  rate,
+  peaks,
+  series,
+  interArrival: z.object({
+    cv: maybeNumber,
+    meanMs: maybeNumber,
+    p50Ms: maybeNumber,
+    p90Ms: maybeNumber,
+    p99Ms: maybeNumber,
+    maxMs: maybeNumber,
+    ties: maybeNumber,
+    shape: shape.describe('Milliseconds.'),
+  }),
+  idc,
+  hourOfWeek: z.array(count).length(168).describe('Requests; position 0 is Monday, 00:00 of the time zone.'),
+  hourOfWeekPerSecond: z
+    .array(maybeNumber)
+    .length(168)
+    .describe('The same per second of the time that was looked at; null where none of it was.'),
+  cycle: z.object({ daily: z.array(dailyHour), weekly: z.array(weeklyDay), unusual: unusualDays }),
+  mix,
+  requestBytes: shapedDistribution,
+  responseBytes: shapedDistribution,
+  duplicateRatio: maybeNumber,
+  duplicateRatioExact: z.boolean(),
+  sessions: parties,
+  clients: parties,
+  latencyMs: shapedDistribution.describe('Of completed requests, to the last byte.'),
+  firstByteMs: distribution,
+  ttftMs: distribution,
+  latencyByInputSize: z.array(inputSizeGroup),
+  tokens: z
+    .object({ prompt: distribution, output: distribution })
+    .describe('As the server counted them and the recorder read them.'),
+  batch: distribution,
+  concurrency,
+  errors: z
+    .object({
+      failed: count.nullable().describe('No complete answer, or a 5xx.'),
+      failedShare: maybeNumber.describe('Of those of which it is known how they ended.'),
+      serverErrors: count.nullable(),
+      clientErrors: count.nullable(),
+      tooManyRequests: count.nullable(),
+      clientAborted: count.nullable(),
+      upstreamFailed: count.nullable(),
+      timedOut: count.nullable(),
+    })
+    .describe('Null where it is known of no request how it ended.'),
+  retries,
+  coverage: maybeNumber.describe('Recorded share of what was seen in the window.'),
+  coverageUnexplained: maybeNumber,
+  losses: losses.describe('Of the whole capture, not of the window.'),
+  omitted,
+  payloads: payloads.nullable().describe('Null where none was looked into.'),
+  notes: z
+    .array(z.string())
+    .describe('What a reader must know of the numbers: limits that were reached, what is missing.'),
+});
+export type ProfileDocument = Immutable<z.infer<typeof profileSchema>>;

@@ -1,0 +1,27 @@
+import { z } from 'zod';
+import { comparisonSchema } from './comparison.ts';
+import { replayEventSchema } from './events.ts';
+import { profileSchema } from './profile.ts';
+import { replaySchema } from './replay.ts';
+import { reportSchema } from './report.ts';
+
+/** By name of the file: what other programs may rely on. */
+const PUBLISHED: Readonly<Record<string, { readonly title: string; readonly schema: z.ZodType }>> = {
+  'compare.schema.json': { title: 'Comparison of Reprise', schema: comparisonSchema },
+  'profile.schema.json': { title: 'Traffic profile of Reprise', schema: profileSchema },
+  'replay.schema.json': { title: 'Run of Reprise', schema: replaySchema },
+  'replay-events.schema.json': { title: 'Event of a run of Reprise', schema: replayEventSchema },
+  'report.schema.json': { title: 'Report of a run of Reprise', schema: reportSchema },
+};
+
+/** The JSON Schemas of all documents, as they lie in `docs/`. */
+export function publishedSchemas(): { readonly file: string; readonly schema: object }[] {
+  return Object.entries(PUBLISHED).map(([file, { title, schema }]) => ({
+    file,
+    schema: {
+      $id: `https://reprise.invalid/${file}`,
+      title,
+      ...z.toJSONSchema(schema, { target: 'draft-2020-12', io: 'input', reused: 'ref' }),
+    },
+  }));
+}

@@ -1,0 +1,196 @@
+import { z } from 'zod';
+import {
+  count,
+  counts,
+  distribution,
+  type Immutable,
+  maybeNumber,
+  maybeText,
+  runReason,
+  share,
+} from './parts.ts';
+import { replaySchema, sendId, tokens } from './replay.ts';
+
+/** Raised when a field changes its meaning; fields are added without. */
+export const REPORT_SCHEMA_VERSION = 1;
+
+const ladder = z
+  .object({
+    count,
+    meanMs: maybeNumber,
+    maxMs: maybeNumber,
+    steps: z.array(
+      z.object({
+        percent: z.number(),
+        ms: maybeNumber,
+        samplesNeeded: count.describe('The fewest samples from which this percentile can be trusted.'),
+        enough: z.boolean(),
+      }),
+    ),
+  })
+  .describe('Percentiles of completed requests, milliseconds.');
+export type PercentileLadder = Immutable<z.infer<typeof ladder>>;
+
+const group = z.object({
+  name: maybeText,
+  sent: count,
+  share,
+  failed: count,
+  latencyMs: distribution.describe('Scheduled latency of completed requests.'),
+  recordedMs: distribution.describe(
+    'Of the same requests when they were recorded, of those that completed then.',
+  ),
+});
+export type ReportGroup = Immutable<z.infer<typeof group>>;
+
+const groups = z.object({
+  groups: z.array(group).describe('The commonest first.'),
+  ungrouped: count.describe('Requests of names beyond those that are kept apart.'),
+});
+export type ReportGroups = Immutable<z.infer<typeof groups>>;
+
+const overTime = z
+  .object({
+    stepS: z.number(),
+    at: z.array(z.number()).describe('Seconds after the start of the run at which a step begins.'),
+    offered: z.array(count).describe('Requests planned for the step; the warm-up is among them.'),
+    sent: z.array(count),
+    completed: z.array(count),
+    failed: z.array(count),
+    refused: z.array(count),
+    inFlight: z.array(z.int()).describe('The most at the end of any of its seconds.'),
+    lagMaxMs: z.array(maybeNumber),
+    samples: z.array(count).describe('Completed requests of the judged part that were planned for the step.'),
+    p50Ms: z.array(maybeNumber),
+    p95Ms: z.array(maybeNumber),
+    p99Ms: z.array(maybeNumber),
+    serviceP99Ms: z.array(maybeNumber),
+  })
+  .describe('Columns of one length, at most 720.');
+export type TimeColumns = Immutable<z.infer<typeof overTime>>;
+
+const latencyMap = z.object({
+  columnS: z.number(),
+  at: z.array(z.number()).describe('Seconds after the start of the run at which a column begins.'),
+  classes: z.array(
+    z.object({
+      fromMs: z.number(),
+      toMs: z.number(),
+      shares: z.array(share.nullable()).describe('Of the completed requests of each column.'),
+    }),
+  ),
+});
+export type LatencyMap = Immutable<z.infer<typeof latencyMap>>;
+
+const skippedLine = z.object({ reason: z.string(), requests: count, meaning: z.string() });
+/** Something of the recording that was not sent. */
+export type SkippedLine = Immutable<z.infer<typeof skippedLine>>;
+
+const errorLine = z.object({
+  kind: z.string().describe('`reset`, `status_503` …'),
+  requests: count,
+  share: share.describe('Of everything sent.'),
+  meaning: z.string(),
+  examples: z.array(sendId),
+});
+export type ErrorLine = Immutable<z.infer<typeof errorLine>>;
+
+const recording = z
+  .object({
+    capture: maybeText,
+    unavailable: maybeText.describe('Why the recorded answers are not here; null where they are.'),
+    found: count.describe('Of the requests that were sent: those whose exchange is in the capture.'),
+    timed: count.describe('Likewise: those with a recorded latency.'),
+    sought: count,
+    statuses: counts.nullable().describe('Of the exchanges that were found.'),
+  })
+  .describe("Where the recording's own answers come from.");
+export type RecordingSource = Immutable<z.infer<typeof recording>>;
+
+const run = z
+  .object({
+    id: maybeText,
+    directory: z.string(),
+    version: maybeText,
+    capture: maybeText,
+    target: maybeText,
+    startedAt: maybeText,
+    endedAt: maybeText,
+    sealed: z.boolean().describe('Whether it came to its end in order.'),
+    multiplier: maybeNumber,
+    effectiveMultiplier: maybeNumber,
+    scaling: maybeText,
+    durationS: z.number().describe('Of the judged part, to the end of its last answer.'),
+    warmupS: z.number().describe('Of the part before it that counts nowhere.'),
+  })
+  .describe('What was asked for, and of whom. Null where an unsealed run does not say.');
+export type ReportedRun = Immutable<z.infer<typeof run>>;
+
+const reportedCounts = z
+  .object({
+    recorded: count.nullable(),
+    selected: count.nullable(),
+    planned: count.nullable(),
+    sent: count,
+    completed: count,
+    failed: count,
+    cancelled: count,
+    refused: count,
+    unreached: count,
+    unreplayable: count.nullable(),
+  })
+  .describe('Requests by what became of them. Null where only a sealed run knows.');
+export type ReportedCounts = Immutable<z.infer<typeof reportedCounts>>;
+
+const latencyMs = z.object({
+  scheduled: ladder.describe('Last byte minus intended send.'),
+  service: ladder.describe('Last byte minus actual send.'),
+  recorded: ladder
+    .nullable()
+    .describe('Of the same requests when they were recorded; null where the recording was not read.'),
+});
+export type ReportedLatency = Immutable<z.infer<typeof latencyMs>>;
+
+const streams = z
+  .object({
+    completed: count,
+    failed: count,
+    turnedAway: count.describe('Wanted as streams and answered by no 2xx.'),
+    whole: count.describe('Wanted as streams and answered whole.'),
+    ttft: ladder,
+    itl: ladder,
+    tpot: ladder,
+    recordedTtft: ladder.nullable(),
+    tokens,
+  })
+  .describe('Of streams that completed.');
+export type ReportedStreams = Immutable<z.infer<typeof streams>>;
+
+/** What `report --json` prints. Fields are added, never renamed; readers let unknown ones pass. */
+export const reportSchema = z.object({
+  schemaVersion: z.literal(REPORT_SCHEMA_VERSION),
+  kind: z.literal('report'),
+  run,
+  verdict: replaySchema.shape.verdict,
+  valid: z.boolean(),
+  headline: z.string().describe('The verdict as a sentence.'),
+  reasons: z.array(runReason),
+  notes: z.array(runReason),
+  slo: replaySchema.shape.slo,
+  counts: reportedCounts,
+  overTime,
+  latencyMap,
+  latencyMs,
+  streams,
+  routes: groups,
+  models: groups,
+  inputSizes: groups,
+  skipped: z.array(skippedLine),
+  errors: z.array(errorLine),
+  statuses: counts,
+  recording,
+  summary: replaySchema
+    .nullable()
+    .describe('The document of `replay --json` as the run kept it; null for a run that was not sealed.'),
+});
+export type ReportDocument = Immutable<z.infer<typeof reportSchema>>;
