@@ -35,14 +35,18 @@ export interface BlockRow {
   readonly payload: Uint8Array;
 }
 
-/** Packs slots into a row; encrypted, where there is a cipher, after they were compressed. */
+/**
+ * Packs slots into a row; encrypted, where there is a cipher, after they were compressed.
+ * @param compress null for what is stored as it is; what it throws costs room and no exchange
+ */
 export function encodeBlock(
   firstSlot: number,
   slots: readonly Uint8Array[],
   cipher: BlockCipher | null,
+  compress: (raw: Buffer) => Buffer | null = compressIfItPays,
 ): BlockRow {
   const raw = encodeSlots(slots);
-  const packed = compress(raw);
+  const packed = orNull(() => compress(raw));
   const place = {
     firstSlot,
     slots: slots.length,
@@ -78,7 +82,15 @@ export function repackBlock(row: BlockRow, file: string): Pick<BlockRow, 'payloa
   return pays(payload, row.payload) ? { payload, crc32: crc32(payload) } : null;
 }
 
-function compress(raw: Buffer): Buffer | null {
+function orNull<T>(work: () => T): T | null {
+  try {
+    return work();
+  } catch {
+    return null;
+  }
+}
+
+function compressIfItPays(raw: Buffer): Buffer | null {
   if (raw.byteLength > LIMITS.ownBlockBytes * 4) {
     const trial = raw.subarray(raw.byteLength >> 1, (raw.byteLength >> 1) + TRIAL_BYTES);
     if (!pays(zstd(trial), trial)) return null;

@@ -9,10 +9,9 @@ import type { CaptureOrigin, RecorderIdentity } from './capture-origin.ts';
 import { type Durability, lossReasonOf } from './database.ts';
 import { DiskQuota } from './disk-quota.ts';
 import type { EncryptionKey } from './encryption-key.ts';
-import { isEncodable } from './exchange-table.ts';
+import { keptBytesOf, type PackedExchange, packExchange } from './exchange-table.ts';
 import { SegmentExpiry } from './expiry.ts';
 import { Outage } from './outage.ts';
-import { lossOf, PendingExchanges } from './pending-exchanges.ts';
 import { Retention } from './retention.ts';
 import { hourOf } from './segment-name.ts';
 import { SegmentRotation } from './segment-rotation.ts';
@@ -75,7 +74,6 @@ export class CaptureWriter implements CommittingSink {
   readonly #pending = new PendingExchanges();
   readonly #records = new SideRecords();
   readonly #outage = new Outage();
-  readonly #nowNs: () => number;
   #committed = 0;
 
   /** @throws AppError OPTION_INVALID for a quota too small for any segment; what reading the directory throws. */
@@ -91,7 +89,6 @@ export class CaptureWriter implements CommittingSink {
     }
     this.#options = options;
     this.#clock = clock;
-    this.#nowNs = () => clock.nowNs();
     const { directory, maxDiskBytes, retainMs } = options;
     this.#expiry = new SegmentExpiry(directory, clock);
     this.#quota = new DiskQuota(directory, maxDiskBytes, this.#expiry, clock);
@@ -116,10 +113,10 @@ export class CaptureWriter implements CommittingSink {
   }
 
   append(exchange: Exchange): boolean {
-    const encodable = isEncodable(exchange);
-    if (encodable) this.#pending.add(exchange, this.#nowNs);
-    else this.#countLoss([exchange], 'encode_failed');
-    return encodable;
+    const packed = packExchange(exchange);
+    if (packed === null) this.#countLoss([exchange], 'encode_failed');
+    else this.#pending.add(packed, this.#clock);
+    return packed !== null;
   }
 
   addLoss(loss: Loss): void {
@@ -190,10 +187,10 @@ export class CaptureWriter implements CommittingSink {
     }
   }
 
-  #commitBatch(exchanges: readonly Exchange[], hour: number): CommitResult {
+  #commitBatch(exchanges: readonly PackedExchange[], hour: number): CommitResult {
     const cause = this.#outage.causeAt(this.#clock.nowNs());
     if (cause !== null) {
-      this.#countLoss(exchanges, cause.reason);
+      this.#countLoss(exchangesOf(exchanges), cause.reason);
       return { ...NOTHING, lost: exchanges.length, ...cause };
     }
     try {
@@ -225,7 +222,7 @@ export class CaptureWriter implements CommittingSink {
     }
   }
 
-  #failed(exchanges: readonly Exchange[], hour: number, error: unknown): CommitResult {
+  #failed(exchanges: readonly PackedExchange[], hour: number, error: unknown): CommitResult {
     const reason = lossReasonOf(error);
     if (reason !== 'encode_failed' || exchanges.length < 2)
       return this.#lose(exchanges, reason, reasonOf(error));
@@ -237,8 +234,8 @@ export class CaptureWriter implements CommittingSink {
     );
   }
 
-  #lose(exchanges: readonly Exchange[], reason: LossReason, error: string): CommitResult {
-    this.#countLoss(exchanges, reason);
+  #lose(exchanges: readonly PackedExchange[], reason: LossReason, error: string): CommitResult {
+    this.#countLoss(exchangesOf(exchanges), reason);
     this.#distrust(reason, error);
     return { committed: 0, lost: exchanges.length, reason, error };
   }
@@ -260,19 +257,88 @@ export class CaptureWriter implements CommittingSink {
   }
 
   /** Runs that belong to one segment each, in the order of appending. */
-  #batchesByHour(exchanges: readonly Exchange[]): { batch: Exchange[]; hour: number }[] {
-    const runs: { batch: Exchange[]; hour: number }[] = [];
+  #batchesByHour(exchanges: readonly PackedExchange[]): { batch: PackedExchange[]; hour: number }[] {
+    const runs: { batch: PackedExchange[]; hour: number }[] = [];
     let hour = this.#rotation.hour ?? Number.NEGATIVE_INFINITY;
-    for (const exchange of exchanges) {
-      const arrivalHour = hourOf(exchange.arrivalUs);
+    for (const packed of exchanges) {
+      const arrivalHour = hourOf(packed.exchange.arrivalUs);
       const last = runs.at(-1);
       if (last === undefined || arrivalHour > hour) {
         hour = Math.max(hour, arrivalHour);
-        runs.push({ batch: [exchange], hour });
-      } else last.batch.push(exchange);
+        runs.push({ batch: [packed], hour });
+      } else last.batch.push(packed);
     }
     return runs;
   }
+}
+
+/** Exchanges without payload fill no block; so many make a commit due. */
+const PENDING_MAX = 16_384;
+
+/** Exchanges that wait for a commit, and when they have waited enough. */
+class PendingExchanges {
+  #exchanges: PackedExchange[] = [];
+  #bytes = 0;
+  #slots = 0;
+  #sinceNs = 0;
+
+  get count(): number {
+    return this.#exchanges.length;
+  }
+
+  add(packed: PackedExchange, clock: Clock): void {
+    if (this.#exchanges.length === 0) this.#sinceNs = clock.nowNs();
+    this.#exchanges.push(packed);
+    this.#bytes += keptBytesOf(packed);
+    this.#slots += slotsOf(packed);
+  }
+
+  /** Whether the oldest has waited long enough (less where many wait), or all fill the blocks of a commit. */
+  due(nowNs: number): boolean {
+    if (this.#exchanges.length === 0) return false;
+    const waitedMs = (nowNs - this.#sinceNs) / 1e6;
+    return (
+      waitedMs >= LIMITS.commitDelayMs ||
+      (waitedMs >= LIMITS.commitSpacingMs && this.#exchanges.length >= LIMITS.commitExchanges) ||
+      this.#bytes >= LIMITS.commitBlocks * LIMITS.blockBytes ||
+      this.#slots >= LIMITS.commitBlocks * LIMITS.blockSlots ||
+      this.#exchanges.length >= PENDING_MAX
+    );
+  }
+
+  /** All of them; none is left. */
+  take(): PackedExchange[] {
+    const taken = this.#exchanges;
+    this.#exchanges = [];
+    this.#bytes = 0;
+    this.#slots = 0;
+    return taken;
+  }
+}
+
+function slotsOf({ exchange: { request, response }, heads }: PackedExchange): number {
+  const bodies = [request, response].filter((message) => (message?.body.kept?.byteLength ?? 0) > 0);
+  return Number(heads !== null) + bodies.length;
+}
+
+function exchangesOf(packed: readonly PackedExchange[]): Exchange[] {
+  return packed.map(({ exchange }) => exchange);
+}
+
+/** What a batch that failed stands for in the account. Bytes are those of heads and whole bodies. */
+function lossOf(exchanges: readonly Exchange[], reason: LossReason, nowUs: number): Loss {
+  let fromUs = Number.POSITIVE_INFINITY;
+  let toUs = Number.NEGATIVE_INFINITY;
+  let bytes = 0;
+  for (const exchange of exchanges) {
+    const arrivalUs = Number.isFinite(exchange.arrivalUs) ? exchange.arrivalUs : nowUs;
+    fromUs = Math.min(fromUs, arrivalUs);
+    toUs = Math.max(toUs, arrivalUs + (exchange.lastByteOffsetUs ?? 0));
+    for (const message of [exchange.request, exchange.response]) {
+      bytes += message === null ? 0 : message.head.byteLength + message.body.bytes;
+    }
+  }
+  return { reason, fromUs, toUs, exchanges: exchanges.length, bytes };
 }
 
 function sumOf(a: CommitResult, b: CommitResult): CommitResult {

@@ -3,8 +3,6 @@ import type { BlockWriter } from './block-writer.ts';
 import type { BodyStore } from './body-store.ts';
 import { type Connection, damaged } from './database.ts';
 import { encodeHeads } from './message-codec.ts';
-import type { NameTable } from './name-table.ts';
-import { type Bound, RowsAtOnce } from './rows-at-once.ts';
 
 const COLUMNS = [
   'id',
@@ -36,113 +34,136 @@ const COLUMNS = [
   'response_body',
 ] as const;
 
-/** What exchanges that follow each other mostly share: one model is asked in one way, and answers. */
-const ALIKE = [
-  'outcome',
-  'protocol',
-  'method',
-  'route',
-  'status',
-  'model',
-  'streamed',
-  'client_left_offset_us',
-  'first_token_offset_us',
-  'prompt_tokens',
-  'output_tokens',
-  'request_truncated',
-  'response_truncated',
-];
+type Bound = number | Uint8Array | null;
 
-const ROWS_AT_ONCE = 16;
+/** An exchange that waits for its commit, its heads packed. */
+export interface PackedExchange {
+  readonly exchange: Exchange;
+  /** Null when there is nothing to keep of them. */
+  readonly heads: Uint8Array | null;
+}
 
-/** Writes rows of the `exchange` table and what they refer to. */
-export class ExchangeInserter {
-  readonly #insertOne;
-  readonly #many: RowsAtOnce;
-  readonly #names: NameTable;
-  readonly #bodies: BodyStore;
-  readonly #blocks: BlockWriter;
-  readonly #breathe: () => void;
-  /** What is bound, used again for every statement: what grows anew for each is most of the garbage of a commit. */
-  readonly #row = new Array<Bound>(COLUMNS.length).fill(null);
-
-  /** @param breathe called after each statement's rows */
-  constructor(
-    connection: Connection,
-    { names, bodies, blocks }: { names: NameTable; bodies: BodyStore; blocks: BlockWriter },
-    breathe: () => void,
-  ) {
-    this.#names = names;
-    this.#bodies = bodies;
-    this.#blocks = blocks;
-    this.#breathe = breathe;
-    this.#insertOne = connection.prepare<Bound[]>(INSERT_ONE);
-    this.#many = new RowsAtOnce(connection, {
-      table: 'exchange',
-      columns: COLUMNS,
-      alike: ALIKE,
-      rows: ROWS_AT_ONCE,
-    });
-  }
-
-  /** Writes exchanges under the ids that follow `lastId`, and answers the last of them. In a transaction. */
-  insert(lastId: number, exchanges: readonly Exchange[]): number {
-    const many = exchanges.length - (exchanges.length % ROWS_AT_ONCE);
-    for (let first = 0; first < many; first += ROWS_AT_ONCE) {
-      for (let row = 0; row < ROWS_AT_ONCE; row += 1) {
-        const index = first + row;
-        this.#bind(this.#many.bound, row * COLUMNS.length, lastId + index + 1, exchanges[index] as Exchange);
-      }
-      this.#many.run();
-      this.#breathe();
-    }
-    for (let index = many; index < exchanges.length; index += 1) {
-      this.#bind(this.#row, 0, lastId + index + 1, exchanges[index] as Exchange);
-      this.#insertOne.run(...this.#row);
-      this.#breathe();
-    }
-    return lastId + exchanges.length;
-  }
-
-  /** Sets what one row binds, in the order of the columns. */
-  #bind(into: Bound[], from: number, id: number, exchange: Exchange): void {
-    const heads = encodeHeads(exchange);
-    const { request, response } = exchange;
-    let at = from;
-    into[at++] = id;
-    into[at++] = exchange.arrivalUs;
-    into[at++] = OUTCOMES.indexOf(exchange.outcome);
-    into[at++] = this.#names.idOf(exchange.protocol);
-    into[at++] = this.#names.idOf(exchange.method);
-    into[at++] = this.#names.idOf(exchange.route);
-    into[at++] = exchange.status;
-    into[at++] = exchange.connection;
-    into[at++] = exchange.client;
-    into[at++] = exchange.session;
-    into[at++] = this.#names.idOf(exchange.model);
-    into[at++] = exchange.streamed === null ? null : Number(exchange.streamed);
-    into[at++] = exchange.requestEndOffsetUs;
-    into[at++] = exchange.firstByteOffsetUs;
-    into[at++] = exchange.lastByteOffsetUs;
-    into[at++] = exchange.clientLeftOffsetUs;
-    into[at++] = exchange.firstTokenOffsetUs;
-    into[at++] = exchange.promptTokens;
-    into[at++] = exchange.outputTokens;
-    into[at++] = exchange.batch;
-    into[at++] = request === null ? null : request.body.bytes;
-    into[at++] = response === null ? null : response.body.bytes;
-    into[at++] = Number(request?.body.truncated ?? false);
-    into[at++] = Number(response?.body.truncated ?? false);
-    into[at++] = heads === null ? null : this.#blocks.put(heads);
-    into[at++] = request === null ? null : this.#bodies.idOf(request.body);
-    into[at++] = response === null ? null : this.#bodies.idOf(response.body);
+/** Null for an exchange that cannot be stored: it is a loss by itself, and does not spoil its batch. */
+export function packExchange(exchange: Exchange): PackedExchange | null {
+  if (!canBeRow(exchange)) return null;
+  try {
+    return { exchange, heads: encodeHeads(exchange) };
+  } catch {
+    // Whatever msgpackr could not pack, the caller counts it as lost.
+    return null;
   }
 }
 
-const INSERT_ONE = `INSERT INTO exchange (${COLUMNS.join(', ')}) VALUES (${COLUMNS.map(() => '?').join(', ')})`;
+/** Bytes of an exchange that go into blocks: packed heads, and what was kept of its bodies. */
+export function keptBytesOf({ exchange: { request, response }, heads }: PackedExchange): number {
+  const bodies = (request?.body.kept?.byteLength ?? 0) + (response?.body.kept?.byteLength ?? 0);
+  return bodies + (heads?.byteLength ?? 0);
+}
 
-/** Whether an exchange can be a row: one that cannot is counted as lost and does not spoil its batch. */
-export function isEncodable(exchange: Exchange): boolean {
+/** Writes rows of the `exchange` table and what they refer to. */
+export class ExchangeInserter {
+  readonly #insert;
+  readonly #names: Names;
+  readonly #bodies: BodyStore;
+  readonly #blocks: BlockWriter;
+  readonly #breathe: () => void;
+
+  /** @param breathe called after each row */
+  constructor(
+    connection: Connection,
+    { bodies, blocks }: { bodies: BodyStore; blocks: BlockWriter },
+    breathe: () => void,
+  ) {
+    this.#names = new Names(connection);
+    this.#bodies = bodies;
+    this.#blocks = blocks;
+    this.#breathe = breathe;
+    this.#insert = connection.prepare<Bound[]>(
+      `INSERT INTO exchange (${COLUMNS.join(', ')}) VALUES (${COLUMNS.map(() => '?').join(', ')})`,
+    );
+  }
+
+  /** Writes exchanges under the ids that follow `lastId`, and answers the last of them. In a transaction. */
+  insert(lastId: number, exchanges: readonly PackedExchange[]): number {
+    let id = lastId;
+    for (const { exchange, heads } of exchanges) {
+      id += 1;
+      this.#insert.run(...this.#valuesOf(id, exchange, heads));
+      this.#breathe();
+    }
+    return id;
+  }
+
+  rolledBack(): void {
+    this.#names.rolledBack();
+  }
+
+  /** In the order of the columns. */
+  #valuesOf(id: number, exchange: Exchange, heads: Uint8Array | null): Bound[] {
+    const { request, response, streamed } = exchange;
+    return [
+      id,
+      exchange.arrivalUs,
+      OUTCOMES.indexOf(exchange.outcome),
+      this.#names.idOf(exchange.protocol),
+      this.#names.idOf(exchange.method),
+      this.#names.idOf(exchange.route),
+      exchange.status,
+      exchange.connection,
+      exchange.client,
+      exchange.session,
+      this.#names.idOf(exchange.model),
+      streamed === null ? null : Number(streamed),
+      exchange.requestEndOffsetUs,
+      exchange.firstByteOffsetUs,
+      exchange.lastByteOffsetUs,
+      exchange.clientLeftOffsetUs,
+      exchange.firstTokenOffsetUs,
+      exchange.promptTokens,
+      exchange.outputTokens,
+      exchange.batch,
+      request === null ? null : request.body.bytes,
+      response === null ? null : response.body.bytes,
+      Number(request?.body.truncated ?? false),
+      Number(response?.body.truncated ?? false),
+      heads === null ? null : this.#blocks.put(heads),
+      request === null ? null : this.#bodies.idOf(request.body),
+      response === null ? null : this.#bodies.idOf(response.body),
+    ];
+  }
+}
+
+/** Names remembered in memory; a client that makes up routes costs a look-up each, never memory without end. */
+const NAMES_REMEMBERED = 4_096;
+
+/** Gives a number to each text that repeats from row to row: methods, routes, models, protocols. */
+class Names {
+  readonly #insert;
+  readonly #find;
+  readonly #ids = new Map<string, number>();
+
+  constructor(connection: Connection) {
+    this.#insert = connection.prepare<[string]>('INSERT INTO name (text) VALUES (?)');
+    this.#find = connection.prepare<[string], number>('SELECT id FROM name WHERE text = ?').pluck();
+  }
+
+  /** The number of a text; null for null. In a transaction. */
+  idOf(text: string | null): number | null {
+    if (text === null) return null;
+    const known = this.#ids.get(text);
+    if (known !== undefined) return known;
+    const id = this.#find.get(text) ?? Number(this.#insert.run(text).lastInsertRowid);
+    if (this.#ids.size >= NAMES_REMEMBERED) this.#ids.clear();
+    this.#ids.set(text, id);
+    return id;
+  }
+
+  rolledBack(): void {
+    this.#ids.clear();
+  }
+}
+
+function canBeRow(exchange: Exchange): boolean {
   return (
     Number.isSafeInteger(exchange.arrivalUs) &&
     isWhole(exchange.status) &&

@@ -13,7 +13,6 @@ import { assertReadable, isUnborn } from './schema.ts';
 import { factsOf, sha256Of } from './sealing.ts';
 import { readMeta } from './segment-meta.ts';
 import { MANIFEST_SUFFIX } from './segment-name.ts';
-import { SlotTable } from './slot-table.ts';
 
 /** What can be wrong with a capture. */
 export const PROBLEM_KINDS = [
@@ -48,6 +47,14 @@ export interface SegmentReport {
   /** Whether every block was unpacked; without the key of an encrypted one only checksums are held against it. */
   readonly decoded: boolean;
   readonly problems: readonly CaptureProblem[];
+}
+
+/** Which slots the blocks of a segment hold. */
+interface SlotLengths {
+  /** Length of each slot. */
+  readonly known: Map<number, number>;
+  /** Blocks that could not be unpacked. */
+  readonly unknown: Pick<BlockRow, 'firstSlot' | 'slots'>[];
 }
 
 /** A segment that is spoilt through and through is told in so many lines; the last says how many more. */
@@ -164,8 +171,8 @@ export class SegmentCheck {
   }
 
   /** Unpacks every block and the heads in it; where a body lies in it comes after. */
-  #checkBlocks(connection: Connection, cipher: BlockCipher | null): SlotTable {
-    const table = new SlotTable();
+  #checkBlocks(connection: Connection, cipher: BlockCipher | null): SlotLengths {
+    const lengths: SlotLengths = { known: new Map(), unknown: [] };
     const heads = connection
       .prepare<[], number>('SELECT heads_slot FROM exchange WHERE heads_slot IS NOT NULL ORDER BY heads_slot')
       .pluck()
@@ -175,15 +182,17 @@ export class SegmentCheck {
       for (const row of connection.prepare<[], BlockRow>(SELECT_BLOCKS).iterate()) {
         this.#blocks += 1;
         const slots = this.#guard('block', () => this.#slotsOf(row, cipher));
-        const lengths = slots === null ? null : Uint32Array.from(slots, ({ byteLength }) => byteLength);
-        table.add({ firstSlot: row.firstSlot, slots: row.slots, lengths });
+        if (slots === null) lengths.unknown.push({ firstSlot: row.firstSlot, slots: row.slots });
+        for (const [at, { byteLength }] of (slots ?? []).entries()) {
+          lengths.known.set(row.firstSlot + at, byteLength);
+        }
         for (; !head.done && head.value < row.firstSlot + row.slots; head = heads.next()) {
           if (head.value < row.firstSlot) this.#headsMissing(head.value);
           else this.#checkHeads(slots?.[head.value - row.firstSlot]);
         }
       }
       for (; !head.done; head = heads.next()) this.#headsMissing(head.value);
-      return table;
+      return lengths;
     } finally {
       // One that is not at its end keeps its connection from being closed.
       heads.return?.();
@@ -206,12 +215,12 @@ export class SegmentCheck {
     if (slot !== undefined) this.#guard('payload', () => decodeHeads(slot, this.#segment.file));
   }
 
-  #checkBodies(connection: Connection, slots: SlotTable): void {
+  #checkBodies(connection: Connection, slots: SlotLengths): void {
     const bodies = connection.prepare<[], { id: number; slot: number | null; kept: number | null }>(
       'SELECT id, slot, kept_bytes AS kept FROM body',
     );
     for (const { id, slot, kept } of bodies.iterate()) {
-      const length = slot === null ? 0 : slots.lengthOf(slot);
+      const length = slot === null ? 0 : lengthOf(slot, slots);
       if (length === undefined) this.#found('payload', `body ${id}, slot ${slot}, is in no block`);
       else if (length !== null && length !== (kept ?? 0)) {
         this.#found('payload', `body ${id} has ${length} bytes where its row says ${kept ?? 0}`);
@@ -276,6 +285,13 @@ export class SegmentCheck {
     if (this.#problems.length < PROBLEMS_MAX) this.#problems.push({ file: this.#segment.file, kind, what });
     else this.#unsaid += 1;
   }
+}
+
+/** Null where its block could not be unpacked, undefined where no block holds it. */
+function lengthOf(slot: number, { known, unknown }: SlotLengths): number | null | undefined {
+  const holds = (row: SlotLengths['unknown'][number]) =>
+    slot >= row.firstSlot && slot < row.firstSlot + row.slots;
+  return known.get(slot) ?? (unknown.some(holds) ? null : undefined);
 }
 
 function countOf(connection: Connection, from: string): number {

@@ -20,7 +20,6 @@ import type { SecondRollUp } from './roll-ups.ts';
 import { assertReadable, isUnborn } from './schema.ts';
 import { assertOwnName, type SegmentIdentity } from './segment-identities.ts';
 import { readMeta, type SegmentMeta } from './segment-meta.ts';
-import { StatementCache } from './statement-cache.ts';
 
 /** Names remembered of one segment; past that they are looked up again. */
 const NAMES_REMEMBERED = 65_536;
@@ -38,14 +37,13 @@ export interface Position {
 export class SegmentReader {
   readonly #segment: SegmentFile;
   readonly #connection: Connection;
-  readonly #statements: StatementCache;
+  readonly #statements = new Map<string, Database.Statement>();
   readonly #names = new Map<number, string>();
   #readPage: Database.Transaction<SegmentReader['page']> | null = null;
 
   private constructor(segment: SegmentFile, connection: Connection) {
     this.#segment = segment;
     this.#connection = connection;
-    this.#statements = new StatementCache(connection);
   }
 
   /**
@@ -99,7 +97,7 @@ export class SegmentReader {
     // Two statements: SQLite answers each from one end of the index, and min and max in one by a scan.
     const [firstUs, lastUs] = ['min', 'max'].map((end) =>
       this.#guard(() =>
-        this.#statements.of<[], number | null>(`SELECT ${end}(arrival_us) FROM exchange`).pluck().get(),
+        this.#statement<[], number | null>(`SELECT ${end}(arrival_us) FROM exchange`).pluck().get(),
       ),
     );
     return typeof firstUs === 'number' && typeof lastUs === 'number' ? { firstUs, lastUs } : null;
@@ -107,40 +105,41 @@ export class SegmentReader {
 
   /** What tells it from all others. Counts its rows. */
   identity(): SegmentIdentity {
-    const count = () => this.#statements.of<[], number>('SELECT count(*) FROM exchange').pluck().get();
+    const count = () => this.#statement<[], number>('SELECT count(*) FROM exchange').pluck().get();
     return { meta: this.meta(), span: this.span(), exchanges: this.#guard(count) ?? 0 };
   }
 
   /** Where the payloads of the exchanges `firstId` to `lastId` lie, by id. */
   payloadPlaces(firstId: number, lastId: number): Map<number, PayloadPlace> {
-    const places = this.#statements.of<[number, number], RawPlace>(SELECT_PLACES).raw();
+    const places = this.#statement<[number, number], RawPlace>(SELECT_PLACES).raw();
     return this.#guard(() => new Map(places.all(firstId, lastId).map((raw) => [raw[0], placeFrom(raw)])));
   }
 
   /** The block or tail that holds a slot; null when there is none. */
   blockOf(slot: number): BlockRow | null {
-    return this.#guard(() => this.#statements.of<[number], BlockRow>(SELECT_BLOCK).get(slot) ?? null);
+    return this.#guard(() => this.#statement<[number], BlockRow>(SELECT_BLOCK).get(slot) ?? null);
   }
 
   /** A page of seconds from `fromSecond` to before `toSecond`, in order. */
   seconds(fromSecond: number, toSecond: number): SecondRollUp[] {
     return this.#guard(() =>
-      this.#statements
-        .of<[number, number, number], SecondRollUp>(SELECT_SECONDS)
-        .all(fromSecond, toSecond, SECONDS_PAGE),
+      this.#statement<[number, number, number], SecondRollUp>(SELECT_SECONDS).all(
+        fromSecond,
+        toSecond,
+        SECONDS_PAGE,
+      ),
     );
   }
 
   /** Rows of one of the small tables, as SQLite names their columns. */
   all<Row>(sql: string): Row[] {
-    return this.#guard(() => this.#statements.of<[], Row>(sql).all());
+    return this.#guard(() => this.#statement<[], Row>(sql).all());
   }
 
   #page({ fromUs, toUs }: TimeRange, position: Position | null): RawExchange[] {
-    const range = this.#statements.of<number[], RawExchange>(SELECT_RANGE).raw();
+    const range = this.#statement<number[], RawExchange>(SELECT_RANGE).raw();
     if (position === null) return range.all(fromUs, toUs, LIMITS.readPageRows);
-    const rows = this.#statements
-      .of<number[], RawExchange>(SELECT_TIES)
+    const rows = this.#statement<number[], RawExchange>(SELECT_TIES)
       .raw()
       .all(position.arrivalUs, position.id, LIMITS.readPageRows);
     if (rows.length < LIMITS.readPageRows) {
@@ -153,7 +152,7 @@ export class SegmentReader {
     const known = this.#names.get(id);
     if (known !== undefined) return known;
     const text = this.#guard(() =>
-      this.#statements.of<[number], string>('SELECT text FROM name WHERE id = ?').pluck().get(id),
+      this.#statement<[number], string>('SELECT text FROM name WHERE id = ?').pluck().get(id),
     );
     if (text === undefined) {
       throw damaged(this.#segment.file, `it has no name ${id}`);
@@ -161,6 +160,15 @@ export class SegmentReader {
     if (this.#names.size >= NAMES_REMEMBERED) this.#names.clear();
     this.#names.set(id, text);
     return text;
+  }
+
+  /** The statement of a text, of which there are few: each compiled for every page would hold its kilobytes for long. */
+  #statement<Bound extends unknown[], Row>(sql: string): Database.Statement<Bound, Row> {
+    const known = this.#statements.get(sql);
+    if (known !== undefined) return known as Database.Statement<Bound, Row>;
+    const compiled = this.#connection.prepare<Bound, Row>(sql);
+    this.#statements.set(sql, compiled as Database.Statement);
+    return compiled;
   }
 
   #guard<T>(work: () => T): T {

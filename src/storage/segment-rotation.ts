@@ -2,13 +2,12 @@ import { rmSync } from 'node:fs';
 import { basename, join } from 'node:path';
 import type { Clock } from '../core/clock.ts';
 import { AppError } from '../core/errors.ts';
-import type { Exchange } from '../core/exchange.ts';
 import { LIMITS } from '../core/limits.ts';
 import { segmentsOf } from './capture-directory.ts';
 import type { CaptureWriterOptions } from './capture-writer.ts';
 import type { DiskQuota, OpenSegment, Refusal } from './disk-quota.ts';
 import type { SegmentEncryption } from './encryption-key.ts';
-import { keptBytesOf } from './pending-exchanges.ts';
+import { keptBytesOf, type PackedExchange } from './exchange-table.ts';
 import { FORMAT_VERSION } from './schema.ts';
 import type { SegmentMeta } from './segment-meta.ts';
 import { formatSegmentName, parseSegmentName, SIDE_SUFFIXES } from './segment-name.ts';
@@ -85,7 +84,11 @@ export class SegmentRotation {
    * Whether there is room for a batch: once in the log and once in the database, with the rewriting of its last
    * block, and for ending the segment after it. Expires the oldest sealed segments if that helps the quota.
    */
-  makeRoom(quota: DiskQuota, exchanges: readonly Exchange[], expired: (expiry: Expiry) => void): Refusal {
+  makeRoom(
+    quota: DiskQuota,
+    exchanges: readonly PackedExchange[],
+    expired: (expiry: Expiry) => void,
+  ): Refusal {
     const segment = this.#segment;
     const payload = exchanges.reduce((sum, exchange) => sum + keptBytesOf(exchange), 0);
     const openBlock = segment?.openBlockBytes ?? 0;

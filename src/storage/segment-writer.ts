@@ -1,14 +1,12 @@
 import { closeSync, openSync, statSync } from 'node:fs';
 import { dirname } from 'node:path';
-import type { Exchange } from '../core/exchange.ts';
 import { LIMITS } from '../core/limits.ts';
 import type { BlockCipher } from './block-cipher.ts';
 import { BlockWriter } from './block-writer.ts';
 import { BodyStore } from './body-store.ts';
 import { type Connection, type Durability, openForWriting, PAGE_BYTES } from './database.ts';
 import { syncPath } from './durable-files.ts';
-import { ExchangeInserter } from './exchange-table.ts';
-import { NameTable } from './name-table.ts';
+import { ExchangeInserter, type PackedExchange } from './exchange-table.ts';
 import { RollUps } from './roll-ups.ts';
 import { createSchema } from './schema.ts';
 import { type SegmentMeta, setMeta, writeMeta } from './segment-meta.ts';
@@ -22,7 +20,7 @@ interface LogState {
 
 /** What one transaction writes. */
 export interface Batch {
-  readonly exchanges: readonly Exchange[];
+  readonly exchanges: readonly PackedExchange[];
   readonly records: SideRecords;
   readonly committedUs: number;
 }
@@ -43,7 +41,6 @@ export class SegmentWriter {
   readonly #connection: Connection;
   readonly #blocks: BlockWriter;
   readonly #bodies: BodyStore;
-  readonly #names: NameTable;
   readonly #exchanges: ExchangeInserter;
   readonly #rollUps: RollUps;
   readonly #records: SideRecordWriter;
@@ -64,10 +61,9 @@ export class SegmentWriter {
       if (durability === 'commit') syncPath(dirname(path));
       this.#blocks = new BlockWriter(this.#connection, cipher, breathe);
       this.#bodies = new BodyStore(this.#connection, this.#blocks);
-      this.#names = new NameTable(this.#connection);
       this.#exchanges = new ExchangeInserter(
         this.#connection,
-        { names: this.#names, bodies: this.#bodies, blocks: this.#blocks },
+        { bodies: this.#bodies, blocks: this.#blocks },
         breathe,
       );
       this.#rollUps = new RollUps(this.#connection);
@@ -87,7 +83,12 @@ export class SegmentWriter {
   write(batch: Batch): void {
     this.#transact(false, () => {
       this.#lastId = this.#exchanges.insert(this.#lastId, batch.exchanges);
-      if (batch.exchanges.length > 0) this.#rollUps.add(batch.exchanges, batch.committedUs);
+      if (batch.exchanges.length > 0) {
+        this.#rollUps.add(
+          batch.exchanges.map(({ exchange }) => exchange),
+          batch.committedUs,
+        );
+      }
       this.#records.write(batch.records);
     });
   }
@@ -156,7 +157,6 @@ export class SegmentWriter {
       this.#connection
         .transaction(() => {
           work();
-          this.#bodies.flush();
           this.#blocks.flush(last);
         })
         .immediate();
@@ -166,7 +166,7 @@ export class SegmentWriter {
       this.#lastId = committedId;
       this.#blocks.rolledBack();
       this.#bodies.rolledBack();
-      this.#names.rolledBack();
+      this.#exchanges.rolledBack();
       throw error;
     }
   }

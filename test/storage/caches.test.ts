@@ -1,60 +1,6 @@
-import { createHash } from 'node:crypto';
 import { describe, expect, it } from 'vitest';
 import { BlockCache } from '../../src/storage/block-cache.ts';
-import { BodyIndex } from '../../src/storage/body-index.ts';
 import { Outage } from '../../src/storage/outage.ts';
-
-const hashOf = (index: number) => createHash('sha256').update(`${index}`).digest().subarray(0, 16);
-
-describe('the index of bodies', () => {
-  it('finds everything it was given while it grows, and at least half a million after', () => {
-    const index = new BodyIndex();
-    const count = 1_200_000;
-    const hash = Buffer.alloc(16);
-    const of = (id: number) => {
-      // Spread over both words as a real hash is, and quick to make.
-      hash.writeUInt32LE(Math.imul(id, 0x9e3779b1) >>> 0, 0);
-      hash.writeUInt32LE(Math.imul(id, 0x85ebca6b) >>> 0, 4);
-      return hash;
-    };
-    for (let id = 1; id <= 400_000; id += 1) index.add(of(id), 5, id);
-    for (let id = 1; id <= 400_000; id += 1) if (index.find(of(id), 5) !== id) expect.fail(`${id} is lost`);
-    for (let id = 400_001; id <= count; id += 1) index.add(of(id), 5, id);
-    for (let id = count - 500_000; id <= count; id += 1)
-      if (index.find(of(id), 5) !== id) expect.fail(`${id} is lost`);
-    // What is old gives way: memory is bounded.
-    expect(index.find(of(1), 5)).toBeNull();
-  });
-
-  it('tells bodies apart by their hash and by how much was kept of them', () => {
-    const index = new BodyIndex();
-    index.add(hashOf(7), 100, 1);
-    index.add(hashOf(7), null, 2);
-    index.add(hashOf(7), 99, 3);
-    index.add(hashOf(7), 100, 4);
-    expect([100, null, 99, 98].map((kept) => index.find(hashOf(7), kept))).toEqual([4, 2, 3, null]);
-    expect(index.find(hashOf(8), 100)).toBeNull();
-  });
-
-  it('forgets what was rolled back, and gives its ids to others', () => {
-    const index = new BodyIndex();
-    for (let id = 1; id <= 3_000; id += 1) index.add(hashOf(id), 5, id);
-    index.forgetAbove(1_000);
-    for (let id = 1; id <= 3_000; id += 1) {
-      expect(index.find(hashOf(id), 5)).toBe(id <= 1_000 ? id : null);
-    }
-    for (let id = 1_001; id <= 5_000; id += 1) index.add(hashOf(-id), 5, id);
-    index.add(hashOf(2_000), 5, 5_001);
-    expect([500, -4_000, 2_000].map((of) => index.find(hashOf(of), 5))).toEqual([500, 4_000, 5_001]);
-  });
-
-  it('takes hashes of any length', () => {
-    const index = new BodyIndex();
-    index.add(Buffer.from([1, 2]), 0, 9);
-    expect(index.find(Buffer.from([1, 2]), 0)).toBe(9);
-    expect(index.find(Buffer.from([1, 2, 3]), 0)).toBeNull();
-  });
-});
 
 describe('the cache of blocks', () => {
   const block = (file: string, firstSlot: number, slots: number, bytes: number) => ({

@@ -74,6 +74,22 @@ describe('commits', () => {
     );
   });
 
+  it('know nothing of an exchange that cannot be packed: it is one loss when it is appended', () => {
+    const directory = newCapture();
+    const writer = new CaptureWriter(writerOptions(directory), new StandingClock());
+    // No MessagePack holds such a number.
+    const unpackable = exchangeOf({ requestChunks: [(10n ** 30n) as unknown as number] });
+    expect([exchangeOf(), unpackable, exchangeOf()].map((exchange) => writer.append(exchange))).toEqual([
+      true,
+      false,
+      true,
+    ]);
+    expect(writer.commit()).toEqual({ committed: 2, lost: 0, reason: null, error: null });
+    writer.close();
+    const { exchanges, losses } = inspectCapture(directory);
+    expect([exchanges, losses.byReason.encode_failed?.exchanges]).toEqual([2, 1]);
+  });
+
   it('keep losses, omissions, protocols and anchors, summed where they share a name', () => {
     const directory = newCapture();
     const writer = new CaptureWriter(writerOptions(directory), new StandingClock());
