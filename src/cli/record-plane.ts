@@ -4,7 +4,7 @@ import type { Pair } from '../proxy/data-plane.ts';
 import { type Endpoint, formatEndpoint } from '../proxy/endpoint.ts';
 import { GATEWAY_DEFAULTS, GATEWAY_TIMEOUTS, type GatewayRoute } from '../proxy/gateway/options.ts';
 import type { ForwarderOptions } from '../proxy/messages.ts';
-import type { ListenerTls, UpstreamTls } from '../proxy/wire/options.ts';
+import type { ListenerTls, UpstreamTls } from '../proxy/tcp/tcp-proxy.ts';
 import type { RecordFlags } from './record-flags.ts';
 import { pairsOf } from './record-pairs.ts';
 import { routesOf } from './record-routes.ts';

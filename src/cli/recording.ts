@@ -1,7 +1,6 @@
 import { randomBytes } from 'node:crypto';
 import { hostname } from 'node:os';
 import type { LossReason } from '../core/accounting.ts';
-import { Breath } from '../core/breath.ts';
 import { AnchoredClock, type Clock } from '../core/clock.ts';
 import { KeyedHash } from '../core/keyed-hash.ts';
 import { LIMITS } from '../core/limits.ts';
@@ -98,7 +97,6 @@ export function openRecording(
     const id = randomBytes(4).toString('hex');
     const parts = recordingParts(settings.policy, hash, id);
     const maxDiskBytes = settings.maxDiskBytes ?? defaultMaxDiskBytes(directory);
-    const breath = new Breath(clock);
     const writer = new CaptureWriter(
       {
         directory,
@@ -114,7 +112,7 @@ export function openRecording(
         segmentBy: 'clock',
         durability: 'commit',
         onFinished,
-        breathe: () => breath.take(),
+        breathe: () => undefined,
       },
       clock,
     );
@@ -125,7 +123,6 @@ export function openRecording(
       sink: monitor,
       clock,
       mark,
-      breath,
       context: {
         epochUsOf: (monotonicNs) => epoch.epochUsOf(monotonicNs),
         ...parts,

@@ -11,28 +11,13 @@ export const LIMITS = {
   connections: 10_000,
   listenBacklog: 1_024,
   /** Held at most of what is read from a side only to learn whether its peer is still there. */
-  probedBytes: 1 * MIB,
-  /** The same of a gateway in all, which has no slabs for sockets and for what waits: it fits into their place. */
-  gatewayProbedBytes: 24 * MIB,
-  /** What is read at once from a socket that did not fill as much before, and so what waits for a slow peer. */
-  readBytes: 64 * KIB,
-  /** Sockets at most that are read into a slab of their own: those in the middle of something large. */
-  intakeSlabs: 32,
-  /** Reads of one socket at a stretch, if each fills what it is read into, before others have their turn. */
-  readsInRow: 8,
-  /** Writes at most that wait for their peers in a slab; then none is lent, and little is copied instead. */
-  waitingSlabs: 64,
-  /** How soon a slab is let go whose stream does not say that it has drained. */
-  waitingLookMs: 50,
-  /** Slabs that nobody uses and that are kept. */
-  spareSlabs: 24,
+  probedBytes: 256 * KIB,
   /** A PROXY protocol header with all its extensions. */
   proxyHeaderBytes: 4 * KIB,
   /** A certificate, key or bundle of them. */
   tlsFileBytes: 4 * MIB,
   /** Forwarder to recorder. */
-  slabBytes: 256 * KIB,
-  slabBudgetBytes: 64 * MIB,
+  queueBytes: 32 * MIB,
   flushDelayMs: 5,
 
   /** Assembly. */

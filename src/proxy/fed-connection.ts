@@ -1,5 +1,4 @@
 import { LOSS_REASONS, type LossReason } from '../core/accounting.ts';
-import type { Breath } from '../core/breath.ts';
 import type { Clock } from '../core/clock.ts';
 import type { CommittingSink } from '../core/ports.ts';
 import { ConnectionAssembly } from './assembly/connection.ts';
@@ -23,8 +22,6 @@ export interface RecorderDeps {
   readonly clock: Clock;
   /** Where word is left of what is being worked at; null where nobody will read it. */
   readonly mark?: WorkMark | null;
-  /** Taken between the chunks that come out of a pipe; null to work without a pause. */
-  readonly breath?: Breath | null;
 }
 
 /** Where a connection stood when the recorder first heard of it. */

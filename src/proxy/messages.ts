@@ -7,7 +7,7 @@ import type { RefusalReason } from './gateway/guard.ts';
 import type { GatewayOptions } from './gateway/options.ts';
 import type { Handed, Heard } from './hand-over.ts';
 import type { LedgerReading } from './ledger.ts';
-import type { WireOptions } from './wire/options.ts';
+import type { WireOptions } from './tcp/tcp-proxy.ts';
 
 /** Which plane a forwarder runs, and all it is asked to do; plain data. */
 export type ForwarderOptions =

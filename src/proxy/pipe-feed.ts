@@ -2,7 +2,6 @@ import type { Duplex } from 'node:stream';
 import { addLoss, LOSS_REASONS, type Loss, type LossReason, OMISSION_CAUSES } from '../core/accounting.ts';
 import { LIMITS } from '../core/limits.ts';
 import { NumberMap } from '../core/number-map.ts';
-import { giveBack } from '../core/spent-memory.ts';
 import { decodeOrigin } from './connection-origin.ts';
 import { FedConnection, type RecorderDeps } from './fed-connection.ts';
 import {
@@ -50,20 +49,9 @@ export class PipeFeed {
     this.#pipe = pipe;
     this.#deps = deps;
     this.#place = place;
-    const breath = deps.breath ?? null;
-    let told = false;
-    const reader = new FrameReader((frame) => {
-      // The first of a chunk says for all of them how old they are.
-      if (!told) breath?.heard(frame.atNs);
-      told = true;
-      this.#take(frame);
-    });
+    const reader = new FrameReader((frame) => this.#take(frame));
     pipe.on('data', (chunk: Buffer) => {
-      breath?.take();
-      told = false;
       reader.push(chunk);
-      giveBack(chunk);
-      breath?.take();
       onProgress();
     });
     // The close that follows says all there is to know: the forwarder is gone.

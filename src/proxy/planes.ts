@@ -12,6 +12,6 @@ export async function planeOf(
     const { Gateway } = await import('./gateway/gateway.ts');
     return new Gateway(options, link, notify);
   }
-  const { Forwarder } = await import('./wire/forwarder.ts');
-  return new Forwarder(options, link, notify);
+  const { TcpProxy } = await import('./tcp/tcp-proxy.ts');
+  return new TcpProxy(options, link, notify);
 }

@@ -9,7 +9,7 @@ import { doubles, FRAME, type PipeSettlement, SettlementReader } from './frames.
 import type { Handed } from './hand-over.ts';
 import type { Ledger, Tally } from './ledger.ts';
 import { RecorderReports, type UnreportedLoss } from './recorder-reports.ts';
-import { SlabQueue } from './slab-queue.ts';
+import { FrameQueue } from './tap/frame-queue.ts';
 import { TapConnection } from './tap-connection.ts';
 
 const EMPTY = new Uint8Array(0);
@@ -20,7 +20,7 @@ const EMPTY = new Uint8Array(0);
  * connections are taken up by the next one at their next turn.
  */
 export class RecorderLink {
-  readonly queue: SlabQueue;
+  readonly queue: FrameQueue;
   /** Told of an exception that cost one connection its recording. */
   readonly tapFailed: (error: unknown) => void;
   readonly #ledger: Ledger;
@@ -42,12 +42,12 @@ export class RecorderLink {
   constructor(deps: {
     clock: Clock;
     ledger: Ledger;
-    queue?: SlabQueue;
+    queue?: FrameQueue;
     onTapFailure?: (error: unknown) => void;
   }) {
     this.#clock = deps.clock;
     this.#ledger = deps.ledger;
-    this.queue = deps.queue ?? new SlabQueue();
+    this.queue = deps.queue ?? new FrameQueue();
     this.tapFailed = deps.onTapFailure ?? (() => undefined);
   }
 

@@ -14,7 +14,6 @@ import {
 } from './frames.ts';
 import type { ConnectionAccount, Fate, Tally } from './ledger.ts';
 import type { RecorderLink } from './recorder-link.ts';
-import type { Piece, Slab } from './slab.ts';
 
 const EMPTY = new Uint8Array(0);
 const VERSION = Buffer.from(' HTTP/1.');
@@ -90,25 +89,21 @@ export class TapConnection implements Enrolled {
     return gaps.map((gap) => ({ reason: gap.reason, tally: gapTally(gap) }));
   }
 
-  /**
-   * @param slab what the bytes lie in, if they were read into a slab's body
-   * @returns where they lie for the recorder; null for what it is not given
-   */
-  client(bytes: Buffer, slab: Slab | null = null): readonly Piece[] | null {
+  /** Bytes that passed. They may be kept, and must not be written to any more; as those of `server`. */
+  client(bytes: Buffer): void {
     const turnStart = this.#turnDue;
     this.#turnDue = false;
-    return this.#pass(FRAME.clientBytes, bytes, slab, turnStart);
+    this.#pass(FRAME.clientBytes, bytes, turnStart);
   }
 
   /** Client bytes that belong to the turn which has begun, though its answer may be under way already. */
   restOfTurn(bytes: Buffer): void {
-    this.#pass(FRAME.clientBytes, bytes, null, false);
+    this.#pass(FRAME.clientBytes, bytes, false);
   }
 
-  /** As `client`. */
-  server(bytes: Buffer, slab: Slab | null = null): readonly Piece[] | null {
+  server(bytes: Buffer): void {
     this.#turnDue = true;
-    return this.#pass(FRAME.serverBytes, bytes, slab, false);
+    this.#pass(FRAME.serverBytes, bytes, false);
   }
 
   clientEnd(): void {
@@ -206,34 +201,27 @@ export class TapConnection implements Enrolled {
     }
   }
 
-  #pass(type: FrameType, bytes: Buffer, slab: Slab | null, turnStart: boolean): readonly Piece[] | null {
+  #pass(type: FrameType, bytes: Buffer, turnStart: boolean): void {
     const { account } = this;
-    const clientBytes = type === FRAME.clientBytes ? bytes.length : 0;
-    const serverBytes = bytes.length - clientBytes;
     const seenBefore = account.seenClient + account.seenServer;
-    let pieces: readonly Piece[] | null = null;
-    const isDone = this.#guard(() => {
-      pieces = this.#record(type, bytes, slab, turnStart);
-    });
-    if (isDone) return pieces;
-    const isCounted = account.seenClient + account.seenServer > seenBefore;
-    if (this.#gap && !isCounted) this.#shed(this.#gap, clientBytes, serverBytes, turnStart);
-    return null;
+    if (this.#guard(() => this.#record(type, bytes, turnStart))) return;
+    if (this.#gap === null || account.seenClient + account.seenServer > seenBefore) return;
+    const clientBytes = type === FRAME.clientBytes ? bytes.length : 0;
+    this.#shed(this.#gap, clientBytes, bytes.length - clientBytes, turnStart);
   }
 
-  #record(type: FrameType, bytes: Buffer, slab: Slab | null, turnStart: boolean): readonly Piece[] | null {
+  #record(type: FrameType, bytes: Buffer, turnStart: boolean): void {
     const clientBytes = type === FRAME.clientBytes ? bytes.length : 0;
     const serverBytes = bytes.length - clientBytes;
     if (this.#opaque) {
       this.account.seeSettled(clientBytes, serverBytes, turnStart, UNPARSED);
       this.#unseen.bytes += bytes.length;
       this.#unseen.turns += turnStart ? 1 : 0;
-      return null;
+      return;
     }
     if (this.#gap && turnStart) this.#resume();
     const flags = turnStart ? FLAG_TURN_START : 0;
-    const pieces = this.#gap ? null : this.#hand(type, flags, bytes, slab);
-    if (pieces === null) this.#gap ??= newGap('queue_bytes');
+    if (!this.#gap && !this.#hand(type, flags, bytes)) this.#gap = newGap('queue_bytes');
     if (this.#gap) {
       if (clientBytes > 0 && requestLinesIn(bytes) > (turnStart ? 1 : 0)) this.#resumes = false;
       this.#shed(this.#gap, clientBytes, serverBytes, turnStart);
@@ -241,7 +229,6 @@ export class TapConnection implements Enrolled {
       this.account.see(clientBytes, serverBytes, turnStart);
       this.#link.handOver(bytes.length, turnStart ? 1 : 0);
     }
-    return pieces;
   }
 
   #shed(gap: Gap, clientBytes: number, serverBytes: number, turnStart: boolean): void {
@@ -296,11 +283,11 @@ export class TapConnection implements Enrolled {
     this.#announced = true;
   }
 
-  #hand(type: FrameType, flags: number, bytes: Buffer, slab: Slab | null): readonly Piece[] | null {
+  /** @returns false where there is no room for it */
+  #hand(type: FrameType, flags: number, bytes: Buffer): boolean {
     if (!this.#announced) this.#announce();
     const head = { type, flags, connection: this.connection, atNs: this.#clock.nowNs() };
-    const { queue } = this.#link;
-    return slab === null ? queue.append(head, bytes) : queue.adopt(head, slab, bytes);
+    return this.#link.queue.append(head, bytes);
   }
 
   #control(type: FrameType, flags: number, payload: Uint8Array): void {

@@ -3,10 +3,9 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
 import { systemClock } from '../../src/core/clock.ts';
-import { LIMITS } from '../../src/core/limits.ts';
 import { Ledger } from '../../src/proxy/ledger.ts';
 import { RecorderLink } from '../../src/proxy/recorder-link.ts';
-import { SlabQueue } from '../../src/proxy/slab-queue.ts';
+import { BLOCK_BYTES, FrameQueue } from '../../src/proxy/tap/frame-queue.ts';
 import { TapConnection } from '../../src/proxy/tap-connection.ts';
 import { imbalance } from '../support/imbalance.ts';
 import { ModelRecorder } from '../support/model-recorder.ts';
@@ -16,14 +15,14 @@ const BALANCED = { bytes: 0, turns: 0 };
 
 class Harness {
   readonly ledger = new Ledger();
-  readonly queue: SlabQueue;
+  readonly queue: FrameQueue;
   readonly link: RecorderLink;
   recorder: ModelRecorder | null = null;
   faults: string[] = [];
   #end: Socket | null = null;
 
   constructor(budgetBytes: number) {
-    this.queue = new SlabQueue(budgetBytes);
+    this.queue = new FrameQueue(budgetBytes);
     this.link = new RecorderLink({ clock: systemClock, ledger: this.ledger, queue: this.queue });
   }
 
@@ -113,7 +112,7 @@ describe('the link to the recorder', () => {
   });
 
   it('asks what was shed of those alone that shed, until it is noted', async () => {
-    const harness = new Harness(4 * LIMITS.slabBytes);
+    const harness = new Harness(1024 * 1024);
     await harness.startRecorder();
     const [sheds, other] = [harness.link.open(), harness.link.open()];
     const asked: string[] = [];
@@ -142,11 +141,11 @@ describe('the link to the recorder', () => {
   });
 
   it('sheds to the end of the turn when the budget is spent and never holds more than the budget', async () => {
-    const budgetBytes = 4 * LIMITS.slabBytes;
+    const budgetBytes = 1024 * 1024;
     const harness = new Harness(budgetBytes);
     await harness.startRecorder();
     const tap = harness.link.open();
-    // Nothing is written while this turn of the event loop lasts, so the slabs fill up.
+    // Nothing is written while this turn of the event loop lasts, so the queue fills up.
     for (let chunk = 0; chunk < 50; chunk += 1) tap.client(Buffer.alloc(60_000));
     expect(harness.queue.heldBytes).toBeLessThanOrEqual(budgetBytes);
     const shed = harness.ledger.read().lost.queue_bytes;
@@ -202,7 +201,7 @@ describe('the link to the recorder', () => {
     );
     await fc.assert(
       fc.asyncProperty(fc.array(step, { minLength: 5, maxLength: 50 }), async (steps) => {
-        const budgetBytes = 2 * LIMITS.slabBytes;
+        const budgetBytes = 512 * 1024;
         const harness = new Harness(budgetBytes);
         await harness.startRecorder();
         const taps: (TapConnection | undefined)[] = [];
@@ -218,8 +217,8 @@ describe('the link to the recorder', () => {
           else if (one.do === 'start') await harness.startRecorder();
           if (one.do === 'wait' || one.do === 'kill' || one.do === 'start') await harness.settleDown();
           expect(imbalance(harness.ledger.read())).toEqual(BALANCED);
-          // What closes accounts goes through over the budget; all of a history's fits one slab.
-          expect(harness.queue.heldBytes).toBeLessThanOrEqual(budgetBytes + LIMITS.slabBytes);
+          // What closes accounts goes through over the budget; all of a history's fits two blocks.
+          expect(harness.queue.heldBytes).toBeLessThanOrEqual(budgetBytes + 2 * BLOCK_BYTES);
         }
         for (const tap of taps) tap?.close('client_end');
         await harness.link.finish(200);

@@ -1,19 +1,17 @@
-import { PassThrough } from 'node:stream';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { afterEach, describe, expect, it } from 'vitest';
-import { Breath } from '../../src/core/breath.ts';
 import { systemClock } from '../../src/core/clock.ts';
-import { LIMITS } from '../../src/core/limits.ts';
 import { UNKNOWN_ORIGIN } from '../../src/proxy/connection-origin.ts';
-import { FRAME } from '../../src/proxy/frames.ts';
 import { Ledger } from '../../src/proxy/ledger.ts';
 import { Recorder } from '../../src/proxy/recorder.ts';
 import { RecorderLink } from '../../src/proxy/recorder-link.ts';
-import { SlabQueue } from '../../src/proxy/slab-queue.ts';
+import { FrameQueue } from '../../src/proxy/tap/frame-queue.ts';
 import { CountingSink, sumOf } from '../support/counting-sink.ts';
 import { imbalance } from '../support/imbalance.ts';
 import { socketPair } from '../support/socket-pair.ts';
 import { makeContext } from './assembly/harness.ts';
+
+const ANSWER_BYTES = 256 * 1024;
 
 const ends: (() => void)[] = [];
 afterEach(() => {
@@ -21,11 +19,11 @@ afterEach(() => {
 });
 
 /** Both ends of a pipe: the forwarder's account, and what the recorder's sink is told. */
-async function bothEnds(slabs: number) {
+async function bothEnds(budgetBytes: number) {
   const [forwarderEnd, recorderEnd] = await socketPair();
   const sink = new CountingSink();
   const ledger = new Ledger();
-  const queue = new SlabQueue(slabs * LIMITS.slabBytes);
+  const queue = new FrameQueue(budgetBytes);
   const link = new RecorderLink({ clock: systemClock, ledger, queue });
   const recorder = new Recorder({ sink, context: makeContext(), clock: systemClock });
   link.attach(forwarderEnd);
@@ -52,72 +50,14 @@ function responseOf(bytes: number): Buffer {
   ]);
 }
 
-/** Notes what it was told instead of resting. */
-class NotedBreath extends Breath {
-  readonly heardNs: number[] = [];
-  taken = 0;
-
-  override heard(atNs: number): void {
-    this.heardNs.push(atNs);
-  }
-
-  override take(): void {
-    this.taken += 1;
-  }
-}
-
-describe('a recorder at work', () => {
-  it('takes a breath around each chunk of its pipe, and says how old that is', async () => {
-    const [forwarderEnd, recorderEnd] = await socketPair();
-    ends.push(
-      () => forwarderEnd.destroy(),
-      () => recorderEnd.destroy(),
-    );
-    const breath = new NotedBreath(systemClock);
-    const link = new RecorderLink({ clock: systemClock, ledger: new Ledger() });
-    new Recorder({ sink: new CountingSink(), context: makeContext(), clock: systemClock, breath }).attach(
-      recorderEnd,
-    );
-    link.attach(forwarderEnd);
-    const beforeNs = systemClock.nowNs();
-    const tap = link.open();
-    tap.client(REQUEST);
-    tap.server(RESPONSE);
-    link.queue.flush();
-    await until(() => breath.taken > 0);
-    expect(breath.heardNs).toHaveLength(1);
-    expect(breath.taken).toBe(2);
-    expect(breath.heardNs[0]).toBeGreaterThanOrEqual(beforeNs);
-    expect(breath.heardNs[0]).toBeLessThanOrEqual(systemClock.nowNs());
-  });
-});
-
-describe('what a recorder has read of its pipe', () => {
-  it('is given back at once', () => {
-    const pipe = new PassThrough();
-    new Recorder({ sink: new CountingSink(), context: makeContext(), clock: systemClock }).attach(pipe);
-    const queue = new SlabQueue();
-    const slabs = new PassThrough({ highWaterMark: 4 * LIMITS.slabBytes });
-    queue.attach(slabs);
-    queue.append({ type: FRAME.clientBytes, flags: 1, connection: 1, atNs: 1 }, Buffer.alloc(60_000, 'x'));
-    queue.flush();
-    const bytes = slabs.read() as Buffer;
-    const chunk = Buffer.allocUnsafeSlow(bytes.length);
-    chunk.set(bytes);
-    pipe.emit('data', chunk);
-    expect(chunk.length).toBe(0);
-    ends.push(() => pipe.destroy());
-  });
-});
-
 describe('what the capture is told', () => {
   it('names the turns shed while the recorder was slow, not their bytes alone', async () => {
-    const { link, ledger, sink, queue, startReading } = await bothEnds(2);
+    const { link, ledger, sink, queue, startReading } = await bothEnds(2 * ANSWER_BYTES);
     const tap = link.open();
-    // Two slabs are the budget: some large answers spend it, and the turns after them are shed.
+    // Some large answers spend the budget, and the turns after them are shed.
     for (let turn = 0; turn < 10; turn += 1) {
       tap.client(REQUEST);
-      tap.server(responseOf(LIMITS.slabBytes / 2));
+      tap.server(responseOf(ANSWER_BYTES / 2));
     }
     startReading();
     queue.flush();
@@ -135,7 +75,7 @@ describe('what the capture is told', () => {
   });
 
   it('holds the bytes of a tunnel that were not copied any more', async () => {
-    const { link, ledger, sink, startReading } = await bothEnds(64);
+    const { link, ledger, sink, startReading } = await bothEnds(64 * ANSWER_BYTES);
     startReading();
     const tap = link.open();
     tap.client(Buffer.from('PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n'));
@@ -153,7 +93,7 @@ describe('what the capture is told', () => {
 
 describe('what the forwarder is told', () => {
   it('never calls recorded what the sink could not store', async () => {
-    const { link, ledger, sink, startReading } = await bothEnds(16);
+    const { link, ledger, sink, startReading } = await bothEnds(16 * ANSWER_BYTES);
     sink.encodes = false;
     const tap = link.open();
     tap.client(REQUEST);
@@ -173,11 +113,11 @@ describe('what looks like HTTP behind a loss', () => {
     ['is recorded of a client connection that asked for one thing after the other', 1],
     ['is not recorded of an exchange fed by itself, whose tunnel may carry anything', 0],
   ])('%s', async (_, recorded) => {
-    const { link, ledger, queue, sink, startReading } = await bothEnds(2);
+    const { link, ledger, queue, sink, startReading } = await bothEnds(2 * ANSWER_BYTES);
     const tap = link.open(UNKNOWN_ORIGIN, recorded === 1);
     const interim = Buffer.from('HTTP/1.1 101 S\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\r\n');
     tap.client(Buffer.from('GET / HTTP/1.1\r\nHost: h\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\r\n'));
-    tap.server(Buffer.concat([interim, responseOf(2 * LIMITS.slabBytes)]));
+    tap.server(Buffer.concat([interim, responseOf(2 * ANSWER_BYTES)]));
     startReading();
     queue.flush();
     await until(() => queue.heldBytes === 0);

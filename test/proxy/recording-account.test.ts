@@ -3,13 +3,12 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
 import { systemClock } from '../../src/core/clock.ts';
-import { LIMITS } from '../../src/core/limits.ts';
 import { Ledger } from '../../src/proxy/ledger.ts';
 import { LedgerFile } from '../../src/proxy/ledger-file.ts';
 import type { ForwarderReading } from '../../src/proxy/messages.ts';
 import { RecorderLink } from '../../src/proxy/recorder-link.ts';
 import { RecordingAccount } from '../../src/proxy/recording-account.ts';
-import { SlabQueue } from '../../src/proxy/slab-queue.ts';
+import { FrameQueue } from '../../src/proxy/tap/frame-queue.ts';
 import type { TapConnection } from '../../src/proxy/tap-connection.ts';
 import { imbalance } from '../support/imbalance.ts';
 import { LogBook } from '../support/log-book.ts';
@@ -21,12 +20,12 @@ import { temporaryDirectory } from '../support/temp-dir.ts';
 const BALANCED = { bytes: 0, turns: 0 };
 const FORWARDERS = 3;
 const TAPS = 2;
-const BUDGET_SLABS = 2;
+const BUDGET_BYTES = 512 * 1024;
 
 /** A forwarder without sockets: its account, its link, its connections. */
 class ForwarderModel {
   readonly #ledger = new Ledger();
-  readonly #queue = new SlabQueue(BUDGET_SLABS * LIMITS.slabBytes);
+  readonly #queue = new FrameQueue(BUDGET_BYTES);
   readonly link = new RecorderLink({ clock: systemClock, ledger: this.#ledger, queue: this.#queue });
   readonly taps: (TapConnection | undefined)[] = [];
 
@@ -109,7 +108,7 @@ class Stage {
 
 const place = { forwarder: fc.nat(FORWARDERS - 1), tap: fc.nat(TAPS - 1) };
 /** Some for which there is no room, whatever waits. */
-const bytes = fc.oneof(fc.nat(90_000), fc.constant((BUDGET_SLABS + 1) * LIMITS.slabBytes));
+const bytes = fc.oneof(fc.nat(90_000), fc.constant(BUDGET_BYTES + 1));
 const step = fc.oneof(
   {
     weight: 5,

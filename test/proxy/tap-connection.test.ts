@@ -1,16 +1,16 @@
 import { Duplex } from 'node:stream';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
 import { systemClock } from '../../src/core/clock.ts';
-import { LIMITS } from '../../src/core/limits.ts';
 import { Ledger } from '../../src/proxy/ledger.ts';
 import { RecorderLink } from '../../src/proxy/recorder-link.ts';
-import { SlabQueue } from '../../src/proxy/slab-queue.ts';
+import { FrameQueue } from '../../src/proxy/tap/frame-queue.ts';
 import type { TapConnection } from '../../src/proxy/tap-connection.ts';
 import { imbalance } from '../support/imbalance.ts';
 
 const HANDED = { client: 100, server: 50 };
-/** More than the budget of one slab has room for. */
-const SHED_BYTES = LIMITS.slabBytes + 1;
+const BUDGET_BYTES = 256 * 1024;
+/** More than the budget has room for. */
+const SHED_BYTES = BUDGET_BYTES + 1;
 
 let ledger: Ledger;
 let link: RecorderLink;
@@ -20,7 +20,7 @@ let pipe: Duplex;
 /** A connection of which some was handed over and some shed. */
 beforeEach(() => {
   ledger = new Ledger();
-  link = new RecorderLink({ clock: systemClock, ledger, queue: new SlabQueue(LIMITS.slabBytes) });
+  link = new RecorderLink({ clock: systemClock, ledger, queue: new FrameQueue(BUDGET_BYTES) });
   // A recorder that takes everything and says only what a test says for it.
   pipe = new Duplex({ read: () => undefined, write: (_chunk, _encoding, done) => done() });
   link.attach(pipe);

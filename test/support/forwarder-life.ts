@@ -1,21 +1,20 @@
 import type { Duplex } from 'node:stream';
 import type { Amount, Loss, Omission } from '../../src/core/accounting.ts';
 import type { Exchange } from '../../src/core/exchange.ts';
-import { LIMITS } from '../../src/core/limits.ts';
 import type { CommitResult } from '../../src/core/ports.ts';
 import { Ledger } from '../../src/proxy/ledger.ts';
 import type { ForwarderReading } from '../../src/proxy/messages.ts';
 import type { Recorder } from '../../src/proxy/recorder.ts';
 import { RecorderLink } from '../../src/proxy/recorder-link.ts';
 import type { UnreportedLoss } from '../../src/proxy/recorder-reports.ts';
-import { SlabQueue } from '../../src/proxy/slab-queue.ts';
+import { FrameQueue } from '../../src/proxy/tap/frame-queue.ts';
 import type { TapConnection } from '../../src/proxy/tap-connection.ts';
 import { CountingSink } from './counting-sink.ts';
 import { ManualClock } from './manual-clock.ts';
 
-const BUDGET_SLABS = 2;
+const BUDGET_BYTES = 512 * 1024;
 /** There is no room for its body, whatever waits. */
-const LARGE_BYTES = (BUDGET_SLABS + 1) * LIMITS.slabBytes;
+const LARGE_BYTES = BUDGET_BYTES + 1;
 const LARGE_REQUEST = requestOf(LARGE_BYTES);
 export const NOTHING: Amount = { bytes: 0, exchanges: 0 };
 
@@ -99,7 +98,7 @@ export interface PipeLife {
 export class ForwarderLife {
   readonly #clock = new ManualClock();
   readonly #ledger = new Ledger();
-  readonly #queue = new SlabQueue(BUDGET_SLABS * LIMITS.slabBytes);
+  readonly #queue = new FrameQueue(BUDGET_BYTES);
   readonly link = new RecorderLink({ clock: this.#clock, ledger: this.#ledger, queue: this.#queue });
   readonly pipes: PipeLife[] = [];
   readonly #taps: ({ readonly tap: TapConnection; asked: boolean } | null)[] = [];

@@ -2,7 +2,7 @@ import { once } from 'node:events';
 import { request } from 'node:http';
 import { connect } from 'node:net';
 import { Worker } from 'node:worker_threads';
-import { FailedWrite } from '../../src/proxy/failed-write.ts';
+import { FailedWrite } from '../../src/proxy/net/peer-socket.ts';
 
 /** Answers an upload without reading it and closes: each in its own way, on a thread of its own. */
 export const REJECTERS = {

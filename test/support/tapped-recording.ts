@@ -7,7 +7,7 @@ import { FedConnection } from '../../src/proxy/fed-connection.ts';
 import { FLAG_RESYNC, FRAME, type Frame, readDoubles } from '../../src/proxy/frames.ts';
 import { Ledger } from '../../src/proxy/ledger.ts';
 import type { RecorderLink } from '../../src/proxy/recorder-link.ts';
-import type { FrameHead } from '../../src/proxy/slab-queue.ts';
+import type { FrameHead } from '../../src/proxy/tap/frame-queue.ts';
 import { TapConnection } from '../../src/proxy/tap-connection.ts';
 import { latin1, makeContext } from '../proxy/assembly/harness.ts';
 import { imbalance } from './imbalance.ts';

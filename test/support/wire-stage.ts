@@ -6,8 +6,7 @@ import type { Notice } from '../../src/proxy/data-plane.ts';
 import type { Endpoint } from '../../src/proxy/endpoint.ts';
 import { Ledger } from '../../src/proxy/ledger.ts';
 import { RecorderLink } from '../../src/proxy/recorder-link.ts';
-import { Forwarder } from '../../src/proxy/wire/forwarder.ts';
-import type { WireOptions } from '../../src/proxy/wire/options.ts';
+import { TcpProxy, type WireOptions } from '../../src/proxy/tcp/tcp-proxy.ts';
 
 const stops: (() => unknown)[] = [];
 
@@ -64,7 +63,7 @@ export interface WireStage {
   readonly port: number;
   readonly ledger: Ledger;
   readonly link: RecorderLink;
-  readonly forwarder: Forwarder;
+  readonly forwarder: TcpProxy;
   readonly notices: Notice[];
 }
 
@@ -73,7 +72,7 @@ export async function startWire(options: PlainWire): Promise<WireStage> {
   const { clock = systemClock, onTapFailure = () => undefined, ...wire } = options;
   const link = new RecorderLink({ clock, ledger, onTapFailure });
   const notices: Notice[] = [];
-  const forwarder = new Forwarder(wireOptions(wire), link, (notice) => void notices.push(notice));
+  const forwarder = new TcpProxy(wireOptions(wire), link, (notice) => void notices.push(notice));
   const bound = await forwarder.listen();
   afterwards(() => forwarder.drain(0));
   const port = bound[0]?.kind === 'tcp' ? bound[0].port : 0;

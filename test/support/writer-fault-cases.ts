@@ -91,7 +91,7 @@ export function testWriterFaults(flags: readonly string[]): void {
         process.kill(recorder, 'SIGCONT');
         expect(recording.children().recorder).toBe(recorder);
       });
-      // The slabs hold three seconds of this traffic.
+      // The queue holds three seconds of this traffic.
       expect(end.lost).toEqual({});
       expect(end.stored).toBe(end.succeeded);
     });

@@ -1,5 +1,4 @@
 import { HASH_ROOM_BYTES, type RunningHash } from '../../core/keyed-hash.ts';
-import { giveBack } from '../../core/spent-memory.ts';
 import type { AssemblyBudget } from '../../http1/budget.ts';
 
 /** Blocks of what has no announced length, or not much of it yet, double between these. */
@@ -141,8 +140,6 @@ export class KeptPrefix {
     const roomy = Buffer.allocUnsafe(HASH_ROOM_BYTES + blockBytes);
     let at = HASH_ROOM_BYTES;
     for (const block of this.#blocks) at += block.copy(roomy, at, 0, HASH_ROOM_BYTES + this.#bytes - at);
-    // Not the first: whoever was told the beginning may still look at it.
-    for (const block of this.#blocks.slice(1)) giveBack(block);
     this.#roomy = roomy;
     this.#blocks = [roomy.subarray(HASH_ROOM_BYTES)];
     this.#fill = this.#bytes;

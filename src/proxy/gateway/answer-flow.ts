@@ -4,10 +4,8 @@ import { passableTrailers, type RawHeaders } from './guard.ts';
 
 /** What the flow of an answer tells. */
 export interface AnswerListener {
-  /** So many bytes came from the target. */
-  moved(bytes: number): void;
-  /** The client has read what it was given. */
-  drained(): void;
+  /** Bytes came from the target. */
+  moved(): void;
   /** All of it came; what is not out yet is on its way. */
   complete(): void;
   /** The target's side failed. */
@@ -64,7 +62,7 @@ export class AnswerFlow {
 
   #pass(chunk: Buffer): void {
     this.#begun = true;
-    this.#listener.moved(chunk.length);
+    this.#listener.moved();
     if (!this.#response.write(chunk)) this.#hold();
     this.#tap.responseBytes(chunk);
   }
@@ -75,7 +73,6 @@ export class AnswerFlow {
     this.#holding = true;
     this.#response.once('drain', () => {
       this.#holding = false;
-      this.#listener.drained();
       this.#from.resume();
     });
   }

@@ -1,7 +1,7 @@
 import { type ServerResponse, STATUS_CODES } from 'node:http';
 import type { Socket } from 'node:net';
+import { resetSocket } from '../net/peer-socket.ts';
 import { plainAddress } from '../proxy-protocol.ts';
-import { resetSocket } from '../side.ts';
 import type { GatewayTimeouts } from './options.ts';
 import type { Timed, TimeLimits } from './time-limits.ts';
 
@@ -39,7 +39,6 @@ export class ClientConnection implements Timed {
   readonly #limits: TimeLimits;
   /** One in nearly all cases; more where requests are pipelined. */
   readonly #underway: Underway[] = [];
-  place = -1;
   #begun = 0;
   #quietSinceMs: number;
   #quietLimitMs: number | null = null;

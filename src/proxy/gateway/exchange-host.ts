@@ -1,14 +1,12 @@
 import type { ConnectionFailure } from '../data-plane.ts';
 import type { RecorderLink } from '../recorder-link.ts';
 import type { GatewayTimeouts } from './options.ts';
-import type { ProbeBudget } from './probed-bytes.ts';
 import type { TimeLimits } from './time-limits.ts';
 
 /** What all that is under way in a gateway shares. */
 export interface ExchangeHost {
   readonly link: RecorderLink;
   readonly limits: TimeLimits;
-  readonly probes: ProbeBudget;
   readonly timeouts: GatewayTimeouts;
   readonly draining: boolean;
   /** Whether the target is told whom a request came from, so that its client may not say it. */

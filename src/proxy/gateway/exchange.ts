@@ -1,16 +1,14 @@
 import type { ClientRequest, IncomingMessage, ServerResponse } from 'node:http';
-import type { FailedWrite } from '../failed-write.ts';
+import { LIMITS } from '../../core/limits.ts';
 import type { CloseCause } from '../frames.ts';
-import { askPeer, resetSocket } from '../side.ts';
+import { askPeer, type FailedWrite, failedWriteOf, resetSocket } from '../net/peer-socket.ts';
 import { AnswerFlow, type AnswerListener, addTrailers, sendHead } from './answer-flow.ts';
 import { AnswerHead } from './answer-head.ts';
 import type { ClientConnection, Underway } from './client-connection.ts';
 import type { ExchangeHost } from './exchange-host.ts';
 import { ExchangeTap } from './exchange-tap.ts';
 import { passableResponse, type RequestLook } from './guard.ts';
-import { ProbedBytes } from './probed-bytes.ts';
 import { Progress } from './progress.ts';
-import { failedWriteOf } from './target-connection.ts';
 import { isLate, type Timed } from './time-limits.ts';
 import { type Forwarding, storeHead, type Upstream, whenConnected } from './upstream.ts';
 
@@ -31,7 +29,6 @@ export class GatewayExchange implements AnswerListener, Forwarding, Timed, Under
   readonly #tap: ExchangeTap;
   readonly #head: AnswerHead;
   readonly #progress: Progress;
-  readonly #probed: ProbedBytes;
   #line = '';
   #headers: readonly string[] = [];
   #toTarget: ClientRequest | null = null;
@@ -42,7 +39,6 @@ export class GatewayExchange implements AnswerListener, Forwarding, Timed, Under
   #answered = false;
   #cause: CloseCause | null = null;
   #over = false;
-  place = -1;
   /** Whether the client can tell that an answer broke off without being reset. */
   #delimited = true;
   #sent = false;
@@ -61,7 +57,6 @@ export class GatewayExchange implements AnswerListener, Forwarding, Timed, Under
     this.#look = look;
     host.limits.add(this);
     this.#progress = new Progress(host.limits);
-    this.#probed = new ProbedBytes(host.probes);
     const { peer, pair, number } = connection;
     this.#tap = new ExchangeTap(host.link, { peer, pair, clientConnection: number });
     connection.number ??= this.#tap.connection;
@@ -148,18 +143,12 @@ export class GatewayExchange implements AnswerListener, Forwarding, Timed, Under
     else this.#broken('server_reset', 502, error);
   }
 
-  moved(bytes: number): void {
+  moved(): void {
     this.#progress.moved();
-    this.#probed.came(bytes);
-  }
-
-  drained(): void {
-    this.#probed.release();
   }
 
   complete(): void {
     this.#answered = true;
-    this.#probed.came(0);
   }
 
   /** Nothing more comes from the target, whether it answered, failed, or was let go. */
@@ -277,18 +266,17 @@ export class GatewayExchange implements AnswerListener, Forwarding, Timed, Under
 
   /**
    * A paused side hears no reset. The client is asked as often as it takes. Of what the target said nothing may be
-   * lost, which a reset behind it would take along: there a little is read on, as far as there is room for it.
+   * lost, which a reset behind it would take along: there a little is read on, which the client's side holds.
    */
   #probe(): void {
     if (!this.#requestEnded && this.#request.isPaused()) askPeer(this.#connection.socket);
-    if (this.#flow?.paused && this.#probed.mayProbe()) this.#flow.resume();
+    if (this.#flow?.paused && this.#response.writableLength < LIMITS.probedBytes) this.#flow.resume();
   }
 
   #end(): void {
     if (this.#over) return;
     this.#over = true;
     this.#host.limits.remove(this);
-    this.#probed.release();
     if (!this.#answered || !this.#requestEnded) this.#toTarget?.destroy();
     this.#tap.close(this.#cause ?? 'client_end');
     this.#connection.end(this);

@@ -7,13 +7,11 @@ import { type Listening, listenOn } from '../listening.ts';
 import type { RecorderLink } from '../recorder-link.ts';
 import { failureOf, TlsFailureNotice } from '../tls-failure-notice.ts';
 import { ClientConnection } from './client-connection.ts';
-import { ClientConnections } from './client-connections.ts';
 import { GatewayExchange } from './exchange.ts';
 import type { ExchangeHost } from './exchange-host.ts';
 import { forwardedHeaders, lookAtRequest, type RefusalReason, type RequestLook } from './guard.ts';
 import { createListener, isSecure, ListenerCertificate } from './http-listener.ts';
 import type { GatewayOptions } from './options.ts';
-import { ProbeBudget } from './probed-bytes.ts';
 import { reasonOfClientError } from './refusals.ts';
 import { type Destination, RouteTable } from './routes.ts';
 import { TimeLimits } from './time-limits.ts';
@@ -41,7 +39,6 @@ export interface GatewayCounts {
 export class Gateway implements DataPlane, ExchangeHost {
   readonly link: RecorderLink;
   readonly limits: TimeLimits;
-  readonly probes = new ProbeBudget();
   readonly timeouts: GatewayOptions['timeouts'];
   readonly tellsPeer: boolean;
   draining = false;
@@ -52,7 +49,8 @@ export class Gateway implements DataPlane, ExchangeHost {
   readonly #failed: Partial<Record<ConnectionFailure, number>> = {};
   #routes: RouteTable<Upstream> | null = null;
   #certificate: ListenerCertificate | null = null;
-  readonly #connections = new ClientConnections();
+  /** Those that are open, by the socket that Node names with whatever it has to say. */
+  readonly #connections = new Map<Socket, ClientConnection>();
   readonly #listening: Listening[] = [];
   readonly #refused: Partial<Record<RefusalReason, number>> = {};
   #inFlight = 0;
@@ -119,7 +117,7 @@ export class Gateway implements DataPlane, ExchangeHost {
         this.#onIdle = resolve;
       });
       const quietMs = Math.min(QUIET_MS, deadlineMs / 2);
-      for (const connection of this.#connections.items()) connection.drain(quietMs);
+      for (const connection of this.#connections.values()) connection.drain(quietMs);
       const timer = setTimeout(() => this.cut(), deadlineMs);
       await idle;
       clearTimeout(timer);
@@ -130,7 +128,7 @@ export class Gateway implements DataPlane, ExchangeHost {
 
   cut(): void {
     this.#cut += this.#connections.size;
-    for (const connection of this.#connections.items()) connection.cut();
+    for (const connection of [...this.#connections.values()]) connection.cut();
   }
 
   ended(): void {
@@ -188,14 +186,15 @@ export class Gateway implements DataPlane, ExchangeHost {
       socket.destroy();
       return;
     }
-    const connection = new ClientConnection(socket, pair, this.limits);
-    this.#connections.add(connection, () => {
+    this.#connections.set(socket, new ClientConnection(socket, pair, this.limits));
+    socket.on('close', () => {
+      this.#connections.delete(socket);
       if (this.#connections.size === 0) this.#onIdle?.();
     });
   }
 
   #serve(request: IncomingMessage, response: ServerResponse, fallback: Upstream, expects = false): void {
-    const connection = this.#connections.of(request.socket);
+    const connection = this.#connections.get(request.socket);
     if (connection === undefined || connection.refused) return;
     const look = this.#look(request);
     if (look.refusal !== null) {
@@ -230,11 +229,11 @@ export class Gateway implements DataPlane, ExchangeHost {
   #mayUpgrade(request: IncomingMessage, look: RequestLook): boolean {
     if (!this.#options.websocket || !asksForWebSocket(request)) return false;
     if (look.refusal !== null || look.hasBody || this.#unwelcome(look) !== null) return false;
-    return this.#connections.of(request.socket)?.quiet ?? false;
+    return this.#connections.get(request.socket)?.quiet ?? false;
   }
 
   #upgrade(request: IncomingMessage, socket: Socket, early: Buffer, fallback: Upstream): void {
-    const connection = this.#connections.of(socket);
+    const connection = this.#connections.get(socket);
     const look = this.#look(request);
     // Older versions of Node offer every upgrade here, whatever they were told.
     if (connection === undefined || !this.#mayUpgrade(request, look)) {
@@ -273,14 +272,14 @@ export class Gateway implements DataPlane, ExchangeHost {
   #onClientError(error: NodeJS.ErrnoException, socket: Socket): void {
     const refusal = reasonOfClientError(error);
     const isSlow = refusal?.reason === 'too_slow';
-    if (isSlow && this.#connections.of(socket)?.keepSilent(this.timeouts)) return;
+    if (isSlow && this.#connections.get(socket)?.keepSilent(this.timeouts)) return;
     if (refusal === null) socket.destroy();
     else this.#refuse(refusal.reason, socket, refusal.status);
   }
 
   /** Answers what is not forwarded, and ends its connection. */
   #refuse(reason: RefusalReason, socket: Socket, status: number): void {
-    const connection = this.#connections.of(socket);
+    const connection = this.#connections.get(socket);
     if (connection === undefined || connection.refused) return;
     this.#count(reason);
     connection.refuse(status);

@@ -1,9 +1,8 @@
 import type { Clock } from '../../core/clock.ts';
-import { type Enrolled, Roster } from '../../core/roster.ts';
 import type { GatewayTimeouts } from './options.ts';
 
 /** Something under way whose time may run out. */
-export interface Timed extends Enrolled {
+export interface Timed {
   /** Looks whether it waited too long; called some ten times a second. */
   checkTime(nowMs: number): void;
 }
@@ -17,7 +16,7 @@ const STEP_MS = 100;
  */
 export class TimeLimits {
   readonly clock: Clock;
-  readonly #open = new Roster<Timed>();
+  readonly #open = new Set<Timed>();
   #timer: NodeJS.Timeout | null = null;
   /** Monotonic milliseconds, at most one step behind while something is open. */
   nowMs: number;
@@ -41,7 +40,7 @@ export class TimeLimits {
   }
 
   remove(timed: Timed): void {
-    this.#open.remove(timed);
+    this.#open.delete(timed);
   }
 
   readTime(): void {
@@ -50,7 +49,7 @@ export class TimeLimits {
 
   /** Lets each look, at the time that was read last. */
   walk(): void {
-    this.#open.each((timed) => timed.checkTime(this.nowMs));
+    for (const timed of [...this.#open]) if (this.#open.has(timed)) timed.checkTime(this.nowMs);
     if (this.#open.size > 0 || this.#timer === null) return;
     clearInterval(this.#timer);
     this.#timer = null;

@@ -1,11 +1,10 @@
 import type { Socket } from 'node:net';
 import { LIMITS } from '../../core/limits.ts';
 import type { CloseCause } from '../frames.ts';
-import { askPeer, resetSocket } from '../side.ts';
+import { askPeer, failedWriteOf, resetSocket } from '../net/peer-socket.ts';
 import type { ClientConnection, Underway } from './client-connection.ts';
 import type { ExchangeHost } from './exchange-host.ts';
 import type { ExchangeTap } from './exchange-tap.ts';
-import { failedWriteOf } from './target-connection.ts';
 import type { Timed } from './time-limits.ts';
 
 /**
@@ -14,7 +13,6 @@ import type { Timed } from './time-limits.ts';
  */
 export class Tunnel implements Timed, Underway {
   readonly requestWhole = true;
-  place = -1;
   readonly #host: ExchangeHost;
   readonly #connection: ClientConnection;
   readonly #client: Socket;

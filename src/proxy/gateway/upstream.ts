@@ -30,9 +30,8 @@ interface Pass {
 
 const FREE_SOCKETS = 1_024;
 
-/** Where a request carries whom the library's events are for. A map beside it would cost each collection. */
-const FORWARDING = Symbol('forwarding');
-type Carrying = IncomingMessage & { [FORWARDING]?: Forwarding };
+/** Whom the library's events of a request are for. */
+const FORWARDINGS = new WeakMap<IncomingMessage, Forwarding>();
 
 /**
  * One target behind http-proxy. Of the library's steps only the one that forwards is left: another takes the
@@ -73,7 +72,7 @@ export class Upstream {
 
   /** Hands a request to the library; what becomes of it is told to `forwarding`. */
   forward(request: IncomingMessage, response: ServerResponse, forwarding: Forwarding): void {
-    (request as Carrying)[FORWARDING] = forwarding;
+    FORWARDINGS.set(request, forwarding);
     request.url = '/';
     request.headers = {};
     this.#proxy.web(request, response, undefined, (error) => {
@@ -122,10 +121,10 @@ function guardedProxy(address: RequestOptions, isTls: boolean, agent: HttpAgent)
     ssl: requestOptions(),
   });
   keepOnlyForwarding(proxy as unknown as { webPasses: Pass[] });
-  proxy.on('proxyReq', (toTarget, request) => (request as Carrying)[FORWARDING]?.begin(toTarget));
-  proxy.on('proxyRes', (fromTarget, request) => (request as Carrying)[FORWARDING]?.answer(fromTarget));
+  proxy.on('proxyReq', (toTarget, request) => FORWARDINGS.get(request)?.begin(toTarget));
+  proxy.on('proxyRes', (fromTarget, request) => FORWARDINGS.get(request)?.answer(fromTarget));
   // Of the two ways the library tells of an error, this one is for connections whose client is gone already.
-  proxy.on('econnreset', (error, request) => (request as Carrying)[FORWARDING]?.fail(error));
+  proxy.on('econnreset', (error, request) => FORWARDINGS.get(request)?.fail(error));
   return proxy;
 }
 

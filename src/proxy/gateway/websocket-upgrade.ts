@@ -1,7 +1,7 @@
 import type { ClientRequest, IncomingMessage } from 'node:http';
 import type { Socket } from 'node:net';
 import type { CloseCause } from '../frames.ts';
-import { askPeer, resetSocket } from '../side.ts';
+import { askPeer, resetSocket } from '../net/peer-socket.ts';
 import type { ClientConnection, Underway } from './client-connection.ts';
 import type { ExchangeHost } from './exchange-host.ts';
 import { ExchangeTap, headOf } from './exchange-tap.ts';
@@ -25,7 +25,6 @@ export function asksForWebSocket({ method, httpVersion, headers }: IncomingMessa
  */
 export class WebSocketUpgrade implements Timed, Underway {
   readonly requestWhole = true;
-  place = -1;
   readonly #host: ExchangeHost;
   readonly #connection: ClientConnection;
   readonly #client: Socket;

@@ -1,7 +1,7 @@
 import { once } from 'node:events';
 import { connect, type Socket } from 'node:net';
 import { describe, expect, it } from 'vitest';
-import { FailedWrite } from '../../../src/proxy/failed-write.ts';
+import { FailedWrite } from '../../../src/proxy/net/peer-socket.ts';
 import { answersToUploads, REJECTERS, type Rejecter, rejecter } from '../../support/rejecters.ts';
 import { atEnd, RawClient, rawUpstream, startGateway } from './support.ts';
 

@@ -3,7 +3,7 @@ import { connect as connectHttp2 } from 'node:http2';
 import type { Socket } from 'node:net';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { describe, expect, it } from 'vitest';
-import { FirstLine } from '../../../src/proxy/wire/request-line.ts';
+import { FirstLine } from '../../../src/proxy/tcp/connection.ts';
 import { DEAD_PORT } from '../../support/free-port.ts';
 import { startRecordedWire } from '../../support/recorded-wire.ts';
 import { client, everything, failure, local, startWire, upstreamServer } from '../../support/wire-stage.ts';

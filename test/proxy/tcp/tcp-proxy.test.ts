@@ -6,7 +6,7 @@ import { describe, expect, it, vi } from 'vitest';
 import { systemClock } from '../../../src/core/clock.ts';
 import { Ledger } from '../../../src/proxy/ledger.ts';
 import { RecorderLink } from '../../../src/proxy/recorder-link.ts';
-import { Forwarder } from '../../../src/proxy/wire/forwarder.ts';
+import { TcpProxy } from '../../../src/proxy/tcp/tcp-proxy.ts';
 import { DEAD_PORT } from '../../support/free-port.ts';
 import { imbalance } from '../../support/imbalance.ts';
 import {
@@ -109,7 +109,7 @@ describe('the wire', () => {
     const taken = await upstreamServer(() => undefined);
     const link = new RecorderLink({ clock: systemClock, ledger: new Ledger() });
     const listen = local(taken);
-    const forwarder = new Forwarder(wireOptions({ listen, target: listen }), link);
+    const forwarder = new TcpProxy(wireOptions({ listen, target: listen }), link);
     await expect(forwarder.listen()).rejects.toMatchObject({
       code: 'LISTEN_FAILED',
       message: `cannot listen on 127.0.0.1:${taken}: the port is in use`,

@@ -1,0 +1,214 @@
+import type { Writable } from 'node:stream';
+import { LIMITS } from '../../core/limits.ts';
+import { FRAME_HEADER_BYTES, type FrameType, writeFrameHeader } from '../frames.ts';
+
+/** What a frame carries besides its payload. */
+export interface FrameHead {
+  readonly type: FrameType;
+  readonly flags: number;
+  readonly connection: number;
+  readonly atNs: number;
+}
+
+/** A payload of at least so many bytes is kept by reference; less is copied, because each kept chunk has a cost. */
+const REFERENCED_BYTES = 8 * 1024;
+/** What a kept chunk takes beside its bytes. */
+const REFERENCE_COST_BYTES = 1024;
+/** Headers and small payloads are copied into blocks of this size. */
+export const BLOCK_BYTES = 64 * 1024;
+/** Blocks that are kept for the next frames. */
+const SPARE_BLOCKS = 16;
+/** So many collected bytes are written as soon as all that could be read was passed on. */
+const WRITTEN_AT_ONCE_BYTES = 512 * 1024;
+
+/**
+ * Frames on their way into the recorder's pipe, under a budget of bytes. Large payloads are kept by reference, small
+ * ones and headers are copied together. Frames are collected for some milliseconds, because a write per chunk would
+ * cost both processes a system call per chunk.
+ */
+export class FrameQueue {
+  readonly #budgetBytes: number;
+  #pipe: Writable | null = null;
+  /** What is to be written, in order. */
+  #pieces: Buffer[] = [];
+  /** Blocks that those pieces lie in. */
+  #blocks: Buffer[] = [];
+  /** Of the last block: where what is no piece yet begins, and where the next bytes go. */
+  #begin = BLOCK_BYTES;
+  #end = BLOCK_BYTES;
+  readonly #spare: Buffer[] = [];
+  #collectedBytes = 0;
+  /** What of the budget those pieces have taken. */
+  #collectedCost = 0;
+  #heldBytes = 0;
+  #timer: NodeJS.Timeout | null = null;
+  #immediate: NodeJS.Immediate | null = null;
+
+  constructor(budgetBytes: number = LIMITS.queueBytes) {
+    this.#budgetBytes = Math.max(BLOCK_BYTES, budgetBytes);
+  }
+
+  /** Memory held now: blocks in full, and chunks with what each of them costs. */
+  get heldBytes(): number {
+    return this.#heldBytes;
+  }
+
+  /** Half the budget is free: enough to take up a connection that was shed without shedding it again at once. */
+  get hasRoom(): boolean {
+    return this.#pipe !== null && this.#heldBytes <= this.#budgetBytes / 2;
+  }
+
+  /** Sends to this pipe from now on; null drops what has not been written. */
+  attach(pipe: Writable | null): void {
+    const { blocks, cost } = this.#take();
+    this.#release(blocks, cost);
+    this.#pipe = pipe;
+  }
+
+  /**
+   * Takes a frame whole, or not at all. The payload is not to be written to afterwards.
+   * @returns false where the budget is spent or nobody listens
+   */
+  append(head: FrameHead, payload: Buffer): boolean {
+    const isReferenced = payload.length >= REFERENCED_BYTES && ownsMemory(payload);
+    const copiedBytes = FRAME_HEADER_BYTES + (isReferenced ? 0 : payload.length);
+    const cost = this.#costOf(copiedBytes) + (isReferenced ? keptCostOf(payload) : 0);
+    if (this.#pipe === null || this.#heldBytes + cost > this.#budgetBytes) return false;
+    this.#add(head, payload, isReferenced);
+    return true;
+  }
+
+  /** Takes a frame of a few bytes over the budget: those that close accounts must always go through. */
+  appendControl(head: FrameHead, payload: Uint8Array): void {
+    if (this.#pipe !== null) this.#add(head, payload, false);
+  }
+
+  flush(): void {
+    if (this.#timer) clearTimeout(this.#timer);
+    if (this.#immediate) clearImmediate(this.#immediate);
+    this.#timer = null;
+    this.#immediate = null;
+    const { pieces, blocks, cost } = this.#take();
+    const last = pieces.pop();
+    if (last === undefined) return;
+    const written = () => this.#release(blocks, cost);
+    if (this.#pipe === null) {
+      written();
+      return;
+    }
+    this.#pipe.cork();
+    for (const piece of pieces) this.#pipe.write(piece);
+    this.#pipe.write(last, written);
+    this.#pipe.uncork();
+  }
+
+  /** What copying so many bytes adds to the memory held. */
+  #costOf(copiedBytes: number): number {
+    return Math.ceil(Math.max(0, copiedBytes - (BLOCK_BYTES - this.#end)) / BLOCK_BYTES) * BLOCK_BYTES;
+  }
+
+  #add(head: FrameHead, payload: Uint8Array, isReferenced: boolean): void {
+    // All memory is there before anything is written: a frame is never in the queue in part.
+    this.#reserve(FRAME_HEADER_BYTES + (isReferenced ? 0 : payload.length));
+    const header = Buffer.allocUnsafe(FRAME_HEADER_BYTES);
+    writeFrameHeader(header, 0, head, payload.length);
+    this.#copy(header);
+    if (isReferenced) this.#keep(payload as Buffer);
+    else this.#copy(payload);
+    this.#collectedBytes += FRAME_HEADER_BYTES + payload.length;
+    this.#flushSoon();
+  }
+
+  #reserve(bytes: number): void {
+    const blocks = this.#costOf(bytes) / BLOCK_BYTES;
+    while (this.#spare.length < blocks) this.#spare.push(Buffer.allocUnsafeSlow(BLOCK_BYTES));
+  }
+
+  /** Copies bytes behind what is there, into as many blocks as they take. */
+  #copy(bytes: Uint8Array): void {
+    for (let at = 0; at < bytes.length; ) {
+      if (this.#end === BLOCK_BYTES) this.#beginBlock();
+      const block = this.#blocks.at(-1) as Buffer;
+      const length = Math.min(bytes.length - at, BLOCK_BYTES - this.#end);
+      block.set(length === bytes.length ? bytes : bytes.subarray(at, at + length), this.#end);
+      this.#end += length;
+      at += length;
+    }
+  }
+
+  #keep(payload: Buffer): void {
+    this.#sealPiece();
+    this.#pieces.push(payload);
+    this.#charge(keptCostOf(payload));
+  }
+
+  #beginBlock(): void {
+    this.#sealPiece();
+    this.#blocks.push(this.#spare.pop() as Buffer);
+    this.#begin = 0;
+    this.#end = 0;
+    this.#charge(BLOCK_BYTES);
+  }
+
+  #charge(bytes: number): void {
+    this.#heldBytes += bytes;
+    this.#collectedCost += bytes;
+  }
+
+  /** Makes a piece of what was copied since the last one. */
+  #sealPiece(): void {
+    if (this.#end === this.#begin) return;
+    const block = this.#blocks.at(-1);
+    if (block !== undefined) this.#pieces.push(block.subarray(this.#begin, this.#end));
+    this.#begin = this.#end;
+  }
+
+  /**
+   * Not at once: what was read is on its way to a peer, and the next chunk may be waiting in a socket. Nor while the
+   * pipe has not taken what it was given: a block that is written with little in it is spent budget, and a recorder
+   * that stands still would cost one every few milliseconds.
+   */
+  #flushSoon(): void {
+    if (this.#collectedBytes >= WRITTEN_AT_ONCE_BYTES && !this.#pipeIsBehind)
+      this.#immediate ??= setImmediate(() => this.flush());
+    else this.#timer ??= setTimeout(() => this.#flushOrWait(), LIMITS.flushDelayMs);
+  }
+
+  #flushOrWait(): void {
+    this.#timer = null;
+    if (this.#pipeIsBehind) this.#flushSoon();
+    else this.flush();
+  }
+
+  get #pipeIsBehind(): boolean {
+    return this.#pipe !== null && this.#pipe.writableLength > 0;
+  }
+
+  /** All that was collected; nothing is left. */
+  #take(): { readonly pieces: Buffer[]; readonly blocks: Buffer[]; readonly cost: number } {
+    this.#sealPiece();
+    const taken = { pieces: this.#pieces, blocks: this.#blocks, cost: this.#collectedCost };
+    this.#pieces = [];
+    this.#blocks = [];
+    this.#begin = BLOCK_BYTES;
+    this.#end = BLOCK_BYTES;
+    this.#collectedBytes = 0;
+    this.#collectedCost = 0;
+    return taken;
+  }
+
+  #release(blocks: readonly Buffer[], cost: number): void {
+    this.#heldBytes -= cost;
+    for (const block of blocks) if (this.#spare.length < SPARE_BLOCKS) this.#spare.push(block);
+    if (this.#pieces.length > 0) this.#flushSoon();
+  }
+}
+
+function keptCostOf(chunk: Buffer): number {
+  return chunk.buffer.byteLength + REFERENCE_COST_BYTES;
+}
+
+/** Whether a chunk keeps not much more than itself in memory: it may be a piece of something larger. */
+function ownsMemory(chunk: Buffer): boolean {
+  return chunk.buffer.byteLength < 2 * chunk.length;
+}

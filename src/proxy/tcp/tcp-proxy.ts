@@ -1,0 +1,420 @@
+import { connect, createServer, isIP, type Server, type Socket } from 'node:net';
+import { type SecureContext, connect as secureConnect, TLSSocket } from 'node:tls';
+import { type Clock, systemClock } from '../../core/clock.ts';
+import { WIRE } from '../../core/limits.ts';
+import type { ConnectionCounts, ConnectionFailure, DataPlane, Notice, Pair } from '../data-plane.ts';
+import type { Endpoint } from '../endpoint.ts';
+import { type Listening, listenOn } from '../listening.ts';
+import { PeerSocket } from '../net/peer-socket.ts';
+import {
+  type ProxyHeader,
+  type ProxyProtocolVersion,
+  plainAddress,
+  readProxyHeader,
+  writeProxyHeader,
+} from '../proxy-protocol.ts';
+import type { RecorderLink } from '../recorder-link.ts';
+import { failureOf, TlsFailureNotice } from '../tls-failure-notice.ts';
+import { TlsFiles } from '../tls-files.ts';
+import { type ConnectionHost, PausedPeers, ProxiedConnection, type Upstream } from './connection.ts';
+
+/** What a forwarder of the wire plane is asked to do; plain data, because it travels between processes. */
+export interface WireOptions {
+  /** Each address that is listened on, with the one it is forwarded to. */
+  readonly pairs: readonly Pair[];
+  /** Whether other forwarders listen on the same ports and the kernel deals connections out among them. */
+  readonly reusePort: boolean;
+  /** Client connections at most, over all pairs of this process; more are turned away and counted. */
+  readonly maxConnections: number;
+  /** How a client is told that the upstream cannot be reached: by a reset, or by a 502 where one can be read. */
+  readonly refused: 'reset' | '502';
+  /** Certificate and key of the listen addresses that speak TLS; null where none does. */
+  readonly tls: ListenerTls | null;
+  /** How targets that speak TLS are verified; null for the defaults of the host. */
+  readonly upstreamTls: UpstreamTls | null;
+  /** Whether every client connection must begin with a PROXY protocol header (version 1 or 2). */
+  readonly acceptProxyProtocol: boolean;
+  /** Whether every upstream connection begins with one. */
+  readonly sendProxyProtocol: ProxyProtocolVersion | null;
+}
+
+export interface ListenerTls {
+  readonly certPath: string;
+  readonly keyPath: string;
+}
+
+export interface UpstreamTls {
+  /** Certificates that are trusted instead of the host's; null for the host's. */
+  readonly caPath: string | null;
+  /** The name that is asked for and verified; null for the host of the target. */
+  readonly serverName: string | null;
+  readonly verify: boolean;
+}
+
+/**
+ * Of the sockets on both sides. Their peers' own probing ends at us, so that a peer that vanished without a word
+ * is noticed here or never.
+ */
+const SOCKET_OPTIONS = {
+  allowHalfOpen: true,
+  noDelay: true,
+  keepAlive: true,
+  keepAliveInitialDelay: WIRE.keepAliveMs,
+} as const;
+
+/**
+ * The wire plane: accepts connections and ties each to one of its own to the target. It parses nothing, so it
+ * can neither change, reject, reorder nor delay a message.
+ */
+export class TcpProxy implements DataPlane {
+  readonly #options: WireOptions;
+  readonly #link: RecorderLink;
+  readonly #notify: (notice: Notice) => void;
+  readonly #servers: Server[];
+  readonly #listening: Listening[] = [];
+  /** Clients whose traffic has not begun. */
+  readonly #admitting = new Set<Socket>();
+  readonly #open = new Set<ProxiedConnection>();
+  /** Of the connections of each pair. */
+  readonly #hosts: readonly ConnectionHost[];
+  readonly #failed: Partial<Record<ConnectionFailure, number>> = {};
+  #certificate: TlsFiles | null = null;
+  #trusted: TlsFiles | null = null;
+  #turnedAway = 0;
+  #cut = 0;
+  #onIdle: (() => void) | null = null;
+
+  /** @param notify is told what the log should say, such as that a certificate was replaced */
+  constructor(
+    options: WireOptions,
+    link: RecorderLink,
+    notify: (notice: Notice) => void = () => undefined,
+    clock: Clock = systemClock,
+  ) {
+    this.#options = options;
+    this.#link = link;
+    this.#notify = notify;
+    this.#servers = options.pairs.map((pair, index) => this.#serverOf(pair, index));
+    const paused = new PausedPeers();
+    this.#hosts = options.pairs.map(({ target }) => this.#hostOf(target, paused, clock));
+  }
+
+  get connections(): ConnectionCounts {
+    return { open: this.#openCount, turnedAway: this.#turnedAway, failed: { ...this.#failed } };
+  }
+
+  /** @throws AppError LISTEN_FAILED, or OPTION_INVALID for a certificate that is of no use */
+  async listen(): Promise<readonly Endpoint[]> {
+    try {
+      this.#readCertificates();
+      for (const [index, { listen }] of this.#options.pairs.entries()) {
+        const server = this.#servers[index] as Server;
+        this.#listening.push(await listenOn(server, listen, { reusePort: this.#options.reusePort }));
+      }
+    } catch (error) {
+      this.#close();
+      this.#remove();
+      throw error;
+    }
+    return this.#listening.map(({ endpoint }) => endpoint);
+  }
+
+  /**
+   * Stops accepting and forwards until either peer of each connection closes it, or the deadline ends. A wire
+   * cannot end a kept-alive connection safely, so what the deadline cuts is counted.
+   * @returns how many connections were cut
+   */
+  async drain(deadlineMs: number): Promise<number> {
+    this.#close();
+    if (this.#openCount > 0) await this.#idle(deadlineMs);
+    this.#remove();
+    return this.#cut;
+  }
+
+  async #idle(deadlineMs: number): Promise<void> {
+    const idle = new Promise<void>((resolve) => {
+      this.#onIdle = resolve;
+    });
+    const timer = setTimeout(() => this.cut(), deadlineMs);
+    await idle;
+    clearTimeout(timer);
+  }
+
+  cut(): void {
+    this.#cut += this.#openCount;
+    for (const connection of this.#open) connection.cut();
+    for (const socket of this.#admitting) socket.destroy();
+  }
+
+  get #openCount(): number {
+    return this.#open.size + this.#admitting.size;
+  }
+
+  #noteIdle(): void {
+    if (this.#openCount === 0) this.#onIdle?.();
+  }
+
+  #close(): void {
+    for (const server of this.#servers) server.close();
+    this.#certificate?.close();
+    this.#trusted?.close();
+  }
+
+  #remove(): void {
+    for (const listening of this.#listening.splice(0)) listening.remove();
+  }
+
+  #readCertificates(): void {
+    const { tls, upstreamTls, pairs } = this.#options;
+    if (tls) {
+      this.#certificate = new TlsFiles({ cert: tls.certPath, key: tls.keyPath }, '--tls-cert, --tls-key');
+      this.#certificate.watch(this.#notify);
+    }
+    if (pairs.some(({ target }) => target.kind === 'tcp' && target.tls)) {
+      const ca = upstreamTls?.caPath ?? null;
+      this.#trusted = new TlsFiles(ca === null ? {} : { ca }, '--upstream-ca');
+      this.#trusted.watch(this.#notify);
+    }
+  }
+
+  #hostOf(endpoint: Endpoint, paused: PausedPeers, clock: Clock): ConnectionHost {
+    const { refused } = this.#options;
+    const clientsAre = refused === '502' ? 'answered 502' : 'reset';
+    const notice = new TlsFailureNotice(endpoint, clientsAre, this.#notify, clock);
+    return {
+      paused,
+      refused,
+      failed: (failure, error) => {
+        this.#count(failure && failureOf(failure, error));
+        if (error) notice.look(error);
+      },
+      closed: (closed) => {
+        this.#open.delete(closed);
+        this.#noteIdle();
+      },
+    };
+  }
+
+  #serverOf(pair: Pair, index: number): Server {
+    const { acceptProxyProtocol, maxConnections } = this.#options;
+    const secure = pair.listen.kind === 'tcp' && pair.listen.tls;
+    const admits = secure || acceptProxyProtocol;
+    const server = createServer(SOCKET_OPTIONS, (socket) => {
+      if (this.#openCount >= maxConnections) {
+        this.#turnedAway += 1;
+        socket.destroy();
+      } else if (admits) void this.#admit(socket, secure, pair.target, index);
+      else this.#begin(plain(socket, pair.listen), pair.target, index);
+    });
+    // A connection that could not be accepted (no descriptor left, say) must not end those that could.
+    server.on('error', () => {
+      this.#turnedAway += 1;
+    });
+    return server;
+  }
+
+  /** Never rejects: whatever happens to the socket is an outcome. */
+  async #admit(socket: Socket, secure: boolean, target: Endpoint, pair: number): Promise<void> {
+    this.#admitting.add(socket);
+    const admitted = await admit(socket, {
+      acceptProxyProtocol: this.#options.acceptProxyProtocol,
+      secureContext: secure ? (this.#certificate?.context ?? null) : null,
+    });
+    this.#admitting.delete(socket);
+    if (admitted !== null && typeof admitted === 'object') this.#begin(admitted, target, pair);
+    else if (admitted) this.#count(admitted);
+    this.#noteIdle();
+  }
+
+  #begin(client: Admitted, target: Endpoint, pair: number): void {
+    const { socket } = client.side;
+    const upstream = openUpstream(target, {
+      security: this.#security(),
+      preamble: this.#preamble(socket, client.header),
+      protocol: client.protocol,
+    });
+    const peer = client.header?.source?.host ?? socket.remoteAddress ?? null;
+    const origin = { peer: peer === null ? null : plainAddress(peer), pair, clientConnection: null };
+    const host = this.#hosts[pair] as ConnectionHost;
+    this.#open.add(new ProxiedConnection(client.side, upstream, this.#link.open(origin), host));
+  }
+
+  #security(): UpstreamSecurity | null {
+    if (!this.#trusted) return null;
+    const { serverName = null, verify = true } = this.#options.upstreamTls ?? {};
+    return { context: this.#trusted.context, serverName, verify };
+  }
+
+  /** The PROXY protocol header for an upstream: what the client's own said, else what its socket says. */
+  #preamble(socket: Socket, received: ProxyHeader | null): Buffer | null {
+    if (this.#options.sendProxyProtocol === null) return null;
+    const { remoteAddress, remotePort = 0, localAddress, localPort = 0 } = socket;
+    return writeProxyHeader(this.#options.sendProxyProtocol, {
+      source: received?.source ?? (remoteAddress ? { host: remoteAddress, port: remotePort } : null),
+      destination: received?.destination ?? (localAddress ? { host: localAddress, port: localPort } : null),
+    });
+  }
+
+  /** `null`: there was no descriptor for it, which is no fault of the upstream. */
+  #count(failure: ConnectionFailure | null): void {
+    if (failure === null) this.#turnedAway += 1;
+    else this.#failed[failure] = (this.#failed[failure] ?? 0) + 1;
+  }
+}
+
+/** A client whose traffic can begin. */
+interface Admitted {
+  readonly side: PeerSocket;
+  /** What its PROXY protocol header said; null where none was asked for. */
+  readonly header: ProxyHeader | null;
+  /** What was agreed on under TLS; null without. */
+  readonly protocol: string | null;
+}
+
+interface AdmissionOptions {
+  readonly acceptProxyProtocol: boolean;
+  /** Null for plain traffic. */
+  readonly secureContext: SecureContext | null;
+}
+
+/** A client that needs no admission. */
+function plain(socket: Socket, listen: Endpoint): Admitted {
+  return { side: new PeerSocket(socket, socket, listen.kind === 'tcp'), header: null, protocol: null };
+}
+
+/**
+ * What a client goes through before its traffic begins, where that was asked for: its PROXY protocol header, then
+ * its TLS handshake. Ends with the client, or with the reason it was sent away; one that left by itself before it
+ * had said anything has none.
+ */
+async function admit(
+  socket: Socket,
+  options: AdmissionOptions,
+): Promise<Admitted | ConnectionFailure | null> {
+  // Until somebody else listens: an error is followed by the close that the steps below wait for.
+  socket.on('error', () => undefined);
+  let header: ProxyHeader | null = null;
+  if (options.acceptProxyProtocol) {
+    const read = await readHeader(socket);
+    if (read === null || typeof read === 'string') return sentAway(socket, read);
+    header = read;
+  }
+  const stream = options.secureContext ? await handshake(socket, options.secureContext) : socket;
+  if (stream === null || typeof stream === 'string') return sentAway(socket, stream);
+  const agreed = stream instanceof TLSSocket ? stream.alpnProtocol : null;
+  if (stream.destroyed) return null;
+  return {
+    side: new PeerSocket(stream, socket, socket.remoteAddress !== undefined),
+    header,
+    protocol: agreed || null,
+  };
+}
+
+function sentAway(socket: Socket, failure: ConnectionFailure | null): ConnectionFailure | null {
+  socket.destroy();
+  return failure;
+}
+
+function readHeader(socket: Socket): Promise<ProxyHeader | 'proxy_header' | null> {
+  return new Promise((resolve) => {
+    let bytes: Buffer = Buffer.alloc(0);
+    const settle = (outcome: ProxyHeader | 'proxy_header' | null) => {
+      clearTimeout(timer);
+      socket.off('data', take).off('end', gone).off('close', gone).pause();
+      resolve(outcome);
+    };
+    const gone = () => settle(bytes.length === 0 ? null : 'proxy_header');
+    const take = (chunk: Buffer) => {
+      bytes = bytes.length === 0 ? chunk : Buffer.concat([bytes, chunk]);
+      const reading = readProxyHeader(bytes);
+      if (reading.kind === 'more') return;
+      if (reading.kind === 'malformed') settle('proxy_header');
+      else {
+        settle(reading.header);
+        if (reading.bytes < bytes.length) socket.unshift(bytes.subarray(reading.bytes));
+      }
+    };
+    const timer = setTimeout(() => settle('proxy_header'), WIRE.proxyHeaderMs);
+    socket.on('data', take).once('end', gone).once('close', gone);
+  });
+}
+
+/**
+ * HTTP/1.1 is agreed on where the client knows it, because that can be recorded. One that knows only something
+ * else, as gRPC does, gets that: the upstream is likely to speak what its clients do.
+ */
+function chooseProtocol({ protocols }: { protocols: string[] }): string | undefined {
+  return protocols.includes('http/1.1') ? 'http/1.1' : protocols[0];
+}
+
+function handshake(
+  socket: Socket,
+  secureContext: SecureContext,
+): Promise<TLSSocket | 'tls_handshake' | null> {
+  return new Promise((resolve) => {
+    const stream = new TLSSocket(socket, { isServer: true, secureContext, ALPNCallback: chooseProtocol });
+    const settle = (outcome: TLSSocket | 'tls_handshake' | null) => {
+      clearTimeout(timer);
+      stream.off('end', gone).off('close', gone);
+      resolve(outcome);
+    };
+    const gone = () => settle(socket.bytesRead === 0 ? null : 'tls_handshake');
+    const timer = setTimeout(() => settle('tls_handshake'), WIRE.handshakeMs);
+    stream.on('error', () => undefined);
+    stream
+      .once('end', gone)
+      .once('close', gone)
+      .once('secure', () => settle(stream));
+  });
+}
+
+/** How connections to targets that speak TLS are made. */
+interface UpstreamSecurity {
+  readonly context: SecureContext;
+  readonly serverName: string | null;
+  readonly verify: boolean;
+}
+
+interface UpstreamOptions {
+  readonly security: UpstreamSecurity | null;
+  /** What goes out before anything else, TLS included; null for nothing. */
+  readonly preamble: Buffer | null;
+  /** What the client agreed to speak; null where it was not asked. */
+  readonly protocol: string | null;
+}
+
+/** Begins to connect; what is written meanwhile waits. */
+function openUpstream(target: Endpoint, options: UpstreamOptions): Upstream {
+  const { security, preamble } = options;
+  if (target.kind === 'tcp' && target.tls && security) return openSecure(target, security, options);
+  const socket = connectTo(target);
+  if (preamble) socket.write(preamble);
+  return { side: new PeerSocket(socket, socket, target.kind === 'tcp'), ready: 'connect' };
+}
+
+function openSecure(
+  target: Extract<Endpoint, { kind: 'tcp' }>,
+  security: UpstreamSecurity,
+  options: UpstreamOptions,
+): Upstream {
+  const socket = connectTo(target);
+  if (options.preamble) socket.write(options.preamble);
+  const { context, serverName, verify } = security;
+  const name = serverName ?? (isIP(target.host) === 0 ? target.host : null);
+  const stream = secureConnect({
+    socket,
+    secureContext: context,
+    // The name that a certificate is held against where none is asked for.
+    host: target.host,
+    ...(name === null ? {} : { servername: name }),
+    rejectUnauthorized: verify,
+    // A wire cannot ask the client what it will speak over plain TCP; HTTP/1.1 is what can be recorded.
+    ALPNProtocols: [options.protocol ?? 'http/1.1'],
+  });
+  return { side: new PeerSocket(stream, socket, true), ready: 'secureConnect' };
+}
+
+function connectTo(target: Endpoint): Socket {
+  const where = target.kind === 'unix' ? { path: target.path } : { host: target.host, port: target.port };
+  return connect({ ...where, ...SOCKET_OPTIONS });
+}

@@ -1,0 +1,189 @@
+import { PassThrough, Writable } from 'node:stream';
+import { setTimeout as sleep } from 'node:timers/promises';
+import fc from 'fast-check';
+import { describe, expect, it } from 'vitest';
+import { LIMITS } from '../../../src/core/limits.ts';
+import { FRAME, FRAME_HEADER_BYTES, FrameReader } from '../../../src/proxy/frames.ts';
+import { BLOCK_BYTES, FrameQueue } from '../../../src/proxy/tap/frame-queue.ts';
+import { socketPair } from '../../support/socket-pair.ts';
+
+const HEAD = { type: FRAME.clientBytes, flags: 1, connection: 1, atNs: 0 } as const;
+const LARGE_BYTES = 40_000;
+
+/** A pipe that has room for all of a test. */
+function widePipe(): PassThrough {
+  return new PassThrough({ highWaterMark: 1024 * BLOCK_BYTES });
+}
+
+/** Frames that come out of the pipe, the parts of a long one put together. */
+function framesOf(bytes: Buffer | null): { connection: number; flags: number; payload: Buffer }[] {
+  const frames: { connection: number; flags: number; payload: Buffer }[] = [];
+  const reader = new FrameReader(({ connection, flags, payload }) => {
+    const last = frames.at(-1);
+    if (last?.connection === connection) last.payload = Buffer.concat([last.payload, payload]);
+    else frames.push({ connection, flags, payload: Buffer.from(payload) });
+  });
+  if (bytes !== null) reader.push(bytes);
+  return frames;
+}
+
+describe('the queue into the pipe', () => {
+  it('gives every frame whole and in order, copied or kept, wherever blocks end', () => {
+    const edge = BLOCK_BYTES - FRAME_HEADER_BYTES;
+    const sizes = fc.oneof(
+      fc.constantFrom(0, 1, edge - 1, edge, edge + 1),
+      fc.nat(3 * BLOCK_BYTES),
+      fc.nat(200),
+    );
+    fc.assert(
+      fc.property(fc.array(fc.tuple(sizes, fc.boolean()), { minLength: 1, maxLength: 12 }), (payloads) => {
+        const queue = new FrameQueue();
+        const pipe = widePipe();
+        queue.attach(pipe);
+        const given = payloads.map(([bytes, isControl], connection) => {
+          const payload = Buffer.alloc(bytes, `of ${connection}`);
+          if (isControl) queue.appendControl({ ...HEAD, connection }, payload);
+          else expect(queue.append({ ...HEAD, connection }, payload)).toBe(true);
+          return { connection, flags: 1, payload };
+        });
+        queue.flush();
+        expect(framesOf(pipe.read() as Buffer)).toEqual(given);
+      }),
+      { numRuns: 50 },
+    );
+  });
+
+  it('keeps a large payload by reference, and copies a small one', () => {
+    const queue = new FrameQueue();
+    const pipe = widePipe();
+    queue.attach(pipe);
+    const [small, large] = [Buffer.from('small'), Buffer.alloc(LARGE_BYTES, 'x')];
+    queue.append(HEAD, small);
+    queue.append({ ...HEAD, connection: 2 }, large);
+    small.fill('-');
+    large.fill('-');
+    queue.flush();
+    const [copied, kept] = framesOf(pipe.read() as Buffer);
+    expect(copied?.payload.toString()).toBe('small');
+    expect(kept?.payload.equals(large)).toBe(true);
+  });
+
+  it('copies a piece of something larger, so that no more than its bytes is kept', () => {
+    const queue = new FrameQueue();
+    queue.attach(widePipe());
+    queue.append(HEAD, Buffer.alloc(20 * LARGE_BYTES).subarray(0, LARGE_BYTES));
+    expect(queue.heldBytes).toBe(BLOCK_BYTES);
+  });
+
+  it('has nothing of a frame when there is no memory for it', () => {
+    const queue = new FrameQueue();
+    const pipe = widePipe();
+    queue.attach(pipe);
+    queue.append(HEAD, Buffer.from('before'));
+    const allocate = Buffer.allocUnsafeSlow;
+    Buffer.allocUnsafeSlow = () => {
+      throw new RangeError('Array buffer allocation failed');
+    };
+    try {
+      expect(() => queue.append({ ...HEAD, connection: 2 }, bytesOfOther(2 * BLOCK_BYTES))).toThrow(
+        RangeError,
+      );
+    } finally {
+      Buffer.allocUnsafeSlow = allocate;
+    }
+    queue.append({ ...HEAD, connection: 3 }, Buffer.from('after'));
+    queue.flush();
+    expect(framesOf(pipe.read() as Buffer).map(({ payload }) => payload.toString())).toEqual([
+      'before',
+      'after',
+    ]);
+  });
+});
+
+/** A piece of a larger memory. */
+function bytesOfOther(length: number): Buffer {
+  return Buffer.alloc(3 * length).subarray(0, length);
+}
+
+describe('the budget', () => {
+  it('is never gone over, and all of it is free again when nothing is held', () => {
+    const sizes = fc.oneof(
+      fc.nat(80),
+      fc.integer({ min: BLOCK_BYTES - 80, max: BLOCK_BYTES }),
+      fc.nat(4 * BLOCK_BYTES),
+    );
+    fc.assert(
+      fc.property(fc.integer({ min: 1, max: 6 }), fc.array(sizes, { maxLength: 20 }), (blocks, payloads) => {
+        const queue = new FrameQueue(blocks * BLOCK_BYTES);
+        queue.attach(widePipe());
+        for (const bytes of payloads) {
+          queue.append(HEAD, Buffer.alloc(bytes));
+          expect(queue.heldBytes).toBeLessThanOrEqual(blocks * BLOCK_BYTES);
+        }
+        queue.attach(null);
+        expect(queue.heldBytes).toBe(0);
+      }),
+    );
+  });
+
+  it('counts what a kept chunk costs beside its bytes', () => {
+    const queue = new FrameQueue();
+    queue.attach(widePipe());
+    queue.append(HEAD, Buffer.alloc(LARGE_BYTES));
+    expect(queue.heldBytes).toBe(BLOCK_BYTES + LARGE_BYTES + 1024);
+  });
+
+  it('takes nothing where nobody listens', () => {
+    const queue = new FrameQueue();
+    expect(queue.append(HEAD, Buffer.alloc(1))).toBe(false);
+    queue.appendControl(HEAD, Buffer.alloc(1));
+    expect([queue.heldBytes, queue.hasRoom]).toEqual([0, false]);
+  });
+
+  it('that is spent lets frames through that close accounts', () => {
+    const queue = new FrameQueue(BLOCK_BYTES);
+    const pipe = widePipe();
+    queue.attach(pipe);
+    while (queue.append(HEAD, Buffer.alloc(1_000)));
+    queue.appendControl({ ...HEAD, type: FRAME.close, connection: 2 }, Buffer.alloc(2_000));
+    queue.flush();
+    expect(framesOf(pipe.read() as Buffer).at(-1)?.payload.length).toBe(2_000);
+  });
+});
+
+describe('a pipe that takes nothing', () => {
+  it('costs no block for each few bytes: they are collected until it takes what it has', async () => {
+    const queue = new FrameQueue();
+    let done: () => void = () => undefined;
+    const written: number[] = [];
+    const pipe = new Writable({
+      write(chunk: Buffer, _encoding, taken) {
+        written.push(chunk.length);
+        done = taken;
+      },
+    });
+    queue.attach(pipe);
+    for (let count = 0; count < 20; count += 1) {
+      expect(queue.append(HEAD, Buffer.alloc(200))).toBe(true);
+      await sleep(LIMITS.flushDelayMs + 2);
+    }
+    // One that is stuck in the pipe, and one for all that came since.
+    expect([queue.heldBytes / BLOCK_BYTES, written.length]).toEqual([2, 1]);
+    done();
+    await expect.poll(() => written.length, { timeout: 10_000 }).toBe(2);
+    done();
+    await expect.poll(() => queue.heldBytes, { timeout: 10_000 }).toBe(0);
+    expect(written.reduce((sum, bytes) => sum + bytes)).toBe(20 * (200 + FRAME_HEADER_BYTES));
+  });
+
+  it('gives its memory back when it is destroyed', async () => {
+    const queue = new FrameQueue();
+    const [pipe, peer] = await socketPair();
+    queue.attach(pipe.on('error', () => undefined));
+    while (queue.append(HEAD, Buffer.alloc(LARGE_BYTES))) queue.flush();
+    peer.destroy();
+    pipe.destroy();
+    queue.attach(null);
+    await expect.poll(() => queue.heldBytes, { timeout: 10_000 }).toBe(0);
+  });
+});
