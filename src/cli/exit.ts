@@ -27,6 +27,7 @@ const STATUS_OF_CODE: Readonly<Record<ErrorCode, ExitStatus>> = {
   CAPTURE_DAMAGED: EXIT.usage,
   CAPTURE_ENCRYPTED: EXIT.usage,
   SCHEMA_TOO_NEW: EXIT.usage,
+  SCHEMA_TOO_OLD: EXIT.usage,
   OUTPUT_EXISTS: EXIT.usage,
   OUTPUT_UNWRITABLE: EXIT.usage,
   DISK_QUOTA: EXIT.usage,

@@ -9,7 +9,7 @@ import { cipherFor, type EncryptionKey } from './encryption-key.ts';
 import { expiringSegments, finishExpiries } from './expiry.ts';
 import { amountOf, type ForgetSelection, touches } from './forget-selection.ts';
 import { manifestOfWhole } from './manifest.ts';
-import { FORMAT_VERSION, isUnborn } from './schema.ts';
+import { assertReadable, FORMAT_VERSION, isUnborn } from './schema.ts';
 import { settleSegment, sha256Of } from './sealing.ts';
 import { readMeta } from './segment-meta.ts';
 import { DAMAGED_SUFFIX, FORGET_LOCK_FILE, REWRITING_SUFFIX } from './segment-name.ts';
@@ -156,6 +156,7 @@ class Forgetting {
     const connection = openForReading(segment.path);
     try {
       if (!segment.sealed && isUnborn(connection)) return;
+      assertReadable(connection, segment.file);
       const meta = readMeta(connection, segment.file);
       if (hashKeyFingerprint !== null && meta.hashKeyFingerprint !== hashKeyFingerprint) {
         this.#remains(segment.file, 'other_hash_key', null);

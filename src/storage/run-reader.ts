@@ -31,20 +31,6 @@ interface StoredSend
   readonly checkPointer: string | null;
 }
 
-/** What the first format did not keep, as it would have been written then: no cancels, no answer looked into. */
-const ADDED_TO_SENDS = [
-  'cancelled, streamed, content_events AS contentEvents, first_token_offset_ns AS firstTokenOffsetNs,',
-  'last_token_offset_ns AS lastTokenOffsetNs, gap_max_ns AS gapMaxNs, gaps, prompt_tokens AS promptTokens,',
-  'output_tokens AS outputTokens, finish_reason AS finish, warmup',
-].join(' ');
-const MISSING_IN_SENDS = [
-  '0 AS cancelled, 0 AS streamed, NULL AS contentEvents, NULL AS firstTokenOffsetNs, NULL AS lastTokenOffsetNs,',
-  'NULL AS gapMaxNs, NULL AS gaps, NULL AS promptTokens, NULL AS outputTokens, NULL AS finish, 0 AS warmup',
-].join(' ');
-
-const CHECKS_OF_SENDS = 'check_result AS checkResult, check_pointer AS checkPointer';
-const NO_CHECKS_OF_SENDS = 'NULL AS checkResult, NULL AS checkPointer';
-
 /** A run read back. One that never ended in order is not sealed and has neither facts nor summary. */
 export class RunReader {
   readonly sealed: boolean;
@@ -53,23 +39,20 @@ export class RunReader {
   /** The document of `summary.json`. */
   readonly summary: object | null;
   readonly #connection: Connection;
-  readonly #isFirstFormat: boolean;
-  /** Rows say how answers compare from the third format on. */
-  readonly #hasChecks: boolean;
 
-  /** @throws AppError INPUT_INVALID when it is no run, or a damaged one; SCHEMA_TOO_NEW for a later format. */
+  /**
+   * @throws AppError INPUT_INVALID when it is no run, or a damaged one; SCHEMA_TOO_NEW or SCHEMA_TOO_OLD for one of
+   *   another format
+   */
   constructor(directory: string) {
     const summaryPath = join(directory, RUN_SUMMARY);
     this.#connection = openRun(directory);
     try {
       const meta = readMeta(this.#connection);
-      const version = checkedVersion(directory, meta.get('format_version'));
-      this.#isFirstFormat = version === 1;
-      this.#hasChecks = version >= 3;
+      assertVersion(directory, meta.get('format_version'));
       this.sealed = existsSync(summaryPath);
       this.run = parse<Run>(meta.get('run'));
-      const totals = parse<RunTotals>(meta.get('totals'));
-      this.totals = totals === null ? null : { ...totals, cancelled: totals.cancelled ?? 0 };
+      this.totals = parse<RunTotals>(meta.get('totals'));
       this.summary = this.sealed ? summaryIn(directory) : null;
     } catch (error) {
       this.#connection.close();
@@ -83,11 +66,12 @@ export class RunReader {
       SELECT
         send_index AS "index", segment, exchange_id AS exchangeId, route, model, request_bytes AS requestBytes,
         intended_offset_ns AS intendedOffsetNs, actual_offset_ns AS actualOffsetNs,
-        ${this.#isFirstFormat ? 'NULL' : 'connection_wait_ns'} AS connectionWaitNs,
-        start_offset_ns AS startOffsetNs, first_byte_offset_ns AS firstByteOffsetNs,
+        connection_wait_ns AS connectionWaitNs, start_offset_ns AS startOffsetNs, first_byte_offset_ns AS firstByteOffsetNs,
         last_byte_offset_ns AS lastByteOffsetNs, status, response_bytes AS responseBytes, error, refused,
-        ${this.#isFirstFormat ? MISSING_IN_SENDS : ADDED_TO_SENDS},
-        ${this.#hasChecks ? CHECKS_OF_SENDS : NO_CHECKS_OF_SENDS}
+        cancelled, streamed, content_events AS contentEvents, first_token_offset_ns AS firstTokenOffsetNs,
+        last_token_offset_ns AS lastTokenOffsetNs, gap_max_ns AS gapMaxNs, gaps, prompt_tokens AS promptTokens,
+        output_tokens AS outputTokens, finish_reason AS finish, warmup,
+        check_result AS checkResult, check_pointer AS checkPointer
       FROM send ORDER BY send_index`);
     for (const row of rows.iterate()) yield sendOf(row);
   }
@@ -101,8 +85,8 @@ export class RunReader {
   *seconds(): Generator<RunSecond> {
     yield* this.#connection
       .prepare<[], RunSecond>(`
-        SELECT second, offered, sent, completed, failed,
-          ${this.#isFirstFormat ? '0 AS cancelled' : 'cancelled'}, refused, in_flight AS inFlight, lag_max_ns AS lagMaxNs
+        SELECT second, offered, sent, completed, failed, cancelled, refused, in_flight AS inFlight,
+          lag_max_ns AS lagMaxNs
         FROM series ORDER BY second`)
       .iterate();
   }
@@ -132,11 +116,17 @@ function readMeta(connection: Connection): Map<string, string> {
   return new Map(rows.map(({ key, value }) => [key, value]));
 }
 
-function checkedVersion(directory: string, version: string | undefined): number {
-  if (version !== undefined && Number(version) <= RUN_FORMAT_VERSION) return Number(version);
-  throw new AppError('SCHEMA_TOO_NEW', `the run ${directory} has format ${version ?? 'unknown'}`, {
-    hint: `This version reads runs up to format ${RUN_FORMAT_VERSION}; use the one that wrote it, or a later one.`,
-  });
+function assertVersion(directory: string, text: string | undefined): void {
+  const version = Number(text);
+  if (version === RUN_FORMAT_VERSION) return;
+  const message = `the run ${directory} has format ${text ?? 'unknown'}; this version of Reprise reads ${RUN_FORMAT_VERSION}`;
+  throw version < RUN_FORMAT_VERSION
+    ? new AppError('SCHEMA_TOO_OLD', message, {
+        hint: 'Replay again, or use the version of Reprise that wrote it.',
+      })
+    : new AppError('SCHEMA_TOO_NEW', message, {
+        hint: 'Use the version of Reprise that wrote it, or a later one.',
+      });
 }
 
 function sendOf(stored: StoredSend): Send {

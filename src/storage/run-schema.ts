@@ -1,5 +1,5 @@
-/** Raised when a reader of an older version would misread a run. */
-export const RUN_FORMAT_VERSION = 3;
+/** Of the tables of a run. A reader takes this one alone. */
+export const RUN_FORMAT_VERSION = 4;
 /** In the column `streamed`, beside 0 and 1: a stream was to come, and a whole answer did. */
 export const ANSWERED_WHOLE = 2;
 export const RUN_DATABASE = 'run.sqlite';

@@ -3,12 +3,19 @@ import { join } from 'node:path';
 import { AppError, reasonOf } from '../core/errors.ts';
 import { LIMITS } from '../core/limits.ts';
 import type { RunStore } from '../core/ports.ts';
-import type { CheckedSend, Run, RunTotals, Send } from '../core/run.ts';
+import {
+  type AnswerCheck,
+  type CheckedSend,
+  checkWord,
+  hasFailed,
+  type Run,
+  type RunTotals,
+  readyOffsetNs,
+  type Send,
+} from '../core/run.ts';
 import { type Connection, openForWriting } from './database.ts';
 import { syncPath, writeFileDurably } from './durable-files.ts';
-import { RUN_DATABASE, RUN_FORMAT_VERSION, RUN_SCHEMA, RUN_SUMMARY } from './run-schema.ts';
-import { RunSeconds } from './run-seconds.ts';
-import { checkColumns, SendInserter } from './send-inserter.ts';
+import { ANSWERED_WHOLE, RUN_DATABASE, RUN_FORMAT_VERSION, RUN_SCHEMA, RUN_SUMMARY } from './run-schema.ts';
 
 const PRIVATE_DIRECTORY = 0o700;
 const PRIVATE_FILE = 0o600;
@@ -148,4 +155,189 @@ function writing<T>(directory: string, step: () => T): T {
       cause: error,
     });
   }
+}
+
+/** Columns of `send_row`, in the order in which they are bound. */
+const COLUMNS = [
+  'send_index',
+  'segment',
+  'exchange_id',
+  'route',
+  'model',
+  'request_bytes',
+  'intended_offset_ns',
+  'actual_offset_ns',
+  'connection_wait_ns',
+  'start_offset_ns',
+  'first_byte_offset_ns',
+  'last_byte_offset_ns',
+  'status',
+  'response_bytes',
+  'error',
+  'refused',
+  'cancelled',
+  'streamed',
+  'content_events',
+  'first_token_offset_ns',
+  'last_token_offset_ns',
+  'gap_max_ns',
+  'gaps',
+  'prompt_tokens',
+  'output_tokens',
+  'finish_reason',
+  'warmup',
+  'check_result',
+  'check_pointer',
+] as const;
+
+type Bound = number | string | Uint8Array | null;
+
+/** Writes rows of the `send_row` table and the labels they name. */
+class SendInserter {
+  readonly #insert;
+  readonly #insertLabel;
+  readonly #labels = new Map<string, number>();
+  #committedLabels = 0;
+
+  constructor(connection: Connection) {
+    this.#insert = connection.prepare<Bound[]>(
+      `INSERT INTO send_row (${COLUMNS.join(', ')}) VALUES (${COLUMNS.map(() => '?').join(', ')})`,
+    );
+    this.#insertLabel = connection.prepare<[number, string]>('INSERT INTO label (id, text) VALUES (?, ?)');
+  }
+
+  /** To be called in a transaction, whose end is to be told of. */
+  insert(sends: readonly Send[]): void {
+    for (const send of sends) this.#insert.run(...this.#valuesOf(send));
+  }
+
+  committed(): void {
+    this.#committedLabels = this.#labels.size;
+  }
+
+  /** Labels of a transaction that did not come about are not there. */
+  rolledBack(): void {
+    for (const text of [...this.#labels.keys()].slice(this.#committedLabels)) this.#labels.delete(text);
+  }
+
+  #valuesOf(send: Send): Bound[] {
+    const { answer } = send;
+    return [
+      send.index,
+      this.#labelOf(send.segment),
+      send.exchangeId,
+      send.route === null ? null : this.#labelOf(send.route),
+      send.model === null ? null : this.#labelOf(send.model),
+      send.requestBytes,
+      send.intendedOffsetNs,
+      send.actualOffsetNs,
+      send.connectionWaitNs,
+      send.startOffsetNs,
+      send.firstByteOffsetNs,
+      send.lastByteOffsetNs,
+      send.status,
+      send.responseBytes,
+      send.error,
+      Number(send.refused),
+      Number(send.cancelled),
+      // One column for both: what was to be a stream and came whole is neither.
+      send.unstreamed ? ANSWERED_WHOLE : Number(send.streamed),
+      answer?.contentEvents ?? null,
+      answer?.firstTokenOffsetNs ?? null,
+      answer?.lastTokenOffsetNs ?? null,
+      answer?.gapMaxNs ?? null,
+      answer?.gaps ?? null,
+      answer?.promptTokens ?? null,
+      answer?.outputTokens ?? null,
+      answer?.finish ?? null,
+      Number(send.warmup),
+      ...checkColumns(send.check ?? null),
+    ];
+  }
+
+  #labelOf(text: string): number {
+    const known = this.#labels.get(text);
+    if (known !== undefined) return known;
+    const id = this.#labels.size + 1;
+    this.#insertLabel.run(id, text);
+    this.#labels.set(text, id);
+    return id;
+  }
+}
+
+/** How an answer compares, in two columns. */
+function checkColumns(check: AnswerCheck | null): readonly [string | null, string | null] {
+  if (check === null) return [null, null];
+  return [checkWord(check), check.result === 'mismatch' ? check.pointer : null];
+}
+
+const NS_PER_S = 1e9;
+
+interface SecondCounts {
+  offered: number;
+  sent: number;
+  completed: number;
+  failed: number;
+  cancelled: number;
+  refused: number;
+  lagMaxNs: number | null;
+}
+
+/** Counts what a batch of sends adds to each second of the run, and adds it to table `second`. */
+class RunSeconds {
+  readonly #upsert;
+
+  constructor(connection: Connection) {
+    this.#upsert = connection.prepare<
+      [number, number, number, number, number, number, number, number | null]
+    >(`
+      INSERT INTO second (second, offered, sent, completed, failed, cancelled, refused, lag_max_ns)
+      VALUES (?, ?, ?, ?, ?, ?, ?, ?)
+      ON CONFLICT (second) DO UPDATE SET
+        offered = offered + excluded.offered,
+        sent = sent + excluded.sent,
+        completed = completed + excluded.completed,
+        failed = failed + excluded.failed,
+        cancelled = cancelled + excluded.cancelled,
+        refused = refused + excluded.refused,
+        lag_max_ns = coalesce(max(lag_max_ns, excluded.lag_max_ns), lag_max_ns, excluded.lag_max_ns)
+    `);
+  }
+
+  /** To be called within the transaction that inserts the same sends. */
+  write(sends: readonly Send[]): void {
+    for (const [second, counts] of countsOf(sends)) {
+      const { offered, sent, completed, failed, cancelled, refused, lagMaxNs } = counts;
+      this.#upsert.run(second, offered, sent, completed, failed, cancelled, refused, lagMaxNs);
+    }
+  }
+}
+
+function countsOf(sends: readonly Send[]): Map<number, SecondCounts> {
+  const seconds = new Map<number, SecondCounts>();
+  const at = (offsetNs: number): SecondCounts => {
+    const second = Math.floor(offsetNs / NS_PER_S);
+    const counts = seconds.get(second) ?? noCounts();
+    seconds.set(second, counts);
+    return counts;
+  };
+  for (const send of sends) {
+    const { intendedOffsetNs, actualOffsetNs, connectionWaitNs, lastByteOffsetNs } = send;
+    at(intendedOffsetNs).offered += 1;
+    if (send.refused) at(intendedOffsetNs).refused += 1;
+    if (send.refused || actualOffsetNs === null) continue;
+    const left = at(actualOffsetNs);
+    left.sent += 1;
+    const readyNs = readyOffsetNs({ actualOffsetNs, connectionWaitNs });
+    left.lagMaxNs = Math.max(left.lagMaxNs ?? 0, readyNs - intendedOffsetNs);
+    const ended = at(lastByteOffsetNs ?? actualOffsetNs);
+    if (send.cancelled) ended.cancelled += 1;
+    else if (hasFailed(send)) ended.failed += 1;
+    else ended.completed += 1;
+  }
+  return seconds;
+}
+
+function noCounts(): SecondCounts {
+  return { offered: 0, sent: 0, completed: 0, failed: 0, cancelled: 0, refused: 0, lagMaxNs: null };
 }

@@ -2,8 +2,8 @@ import { AppError } from '../core/errors.ts';
 import { OUTCOMES } from '../core/exchange.ts';
 import { type Connection, damaged } from './database.ts';
 
-/** Version of the segment's tables. A reader refuses a newer one; see docs/adr/0009. */
-export const FORMAT_VERSION = 1;
+/** Version of the segment's tables. A reader takes this one alone; see docs/adr/0009. */
+export const FORMAT_VERSION = 2;
 
 /** 'RPRS', in the header of every segment: `file` and SQLite's shell can tell what they look at. */
 export const APPLICATION_ID = 0x52505253;
@@ -184,7 +184,7 @@ export function isUnborn(connection: Connection): boolean {
 
 /**
  * Refuses what this version cannot read.
- * @throws AppError SCHEMA_TOO_NEW, or CAPTURE_DAMAGED for a database that is no segment.
+ * @throws AppError SCHEMA_TOO_NEW, SCHEMA_TOO_OLD, or CAPTURE_DAMAGED for a database that is no segment.
  */
 export function assertReadable(connection: Connection, file: string): void {
   const applicationId = connection.pragma('application_id', { simple: true });
@@ -192,11 +192,13 @@ export function assertReadable(connection: Connection, file: string): void {
   if (applicationId !== APPLICATION_ID || version < 1) {
     throw damaged(file, 'it is a SQLite database, but not one that Reprise wrote');
   }
-  if (version > FORMAT_VERSION) {
-    throw new AppError(
-      'SCHEMA_TOO_NEW',
-      `segment ${file} has format ${version}; this version of Reprise reads up to ${FORMAT_VERSION}`,
-      { hint: 'Use the version of Reprise that recorded it, or a newer one.' },
-    );
-  }
+  if (version === FORMAT_VERSION) return;
+  const message = `segment ${file} has format ${version}; this version of Reprise reads ${FORMAT_VERSION}`;
+  throw version > FORMAT_VERSION
+    ? new AppError('SCHEMA_TOO_NEW', message, {
+        hint: 'Use the version of Reprise that recorded it, or a newer one.',
+      })
+    : new AppError('SCHEMA_TOO_OLD', message, {
+        hint: 'Use the version of Reprise that recorded it, or record anew.',
+      });
 }

@@ -31,6 +31,7 @@ describe('an error of ours', () => {
       CAPTURE_DAMAGED: 2,
       CAPTURE_ENCRYPTED: 2,
       SCHEMA_TOO_NEW: 2,
+      SCHEMA_TOO_OLD: 2,
       OUTPUT_EXISTS: 2,
       OUTPUT_UNWRITABLE: 2,
       DISK_QUOTA: 2,

@@ -185,7 +185,7 @@ describe('segments', () => {
       ),
     );
     expect(meta).toMatchObject({
-      format_version: '1',
+      format_version: '2',
       source: 'recorded',
       policy: '{"bodies":"all","caps":[1,2]}',
       closed_us: expect.stringMatching(/^\d+$/),

@@ -7,9 +7,11 @@ import { systemClock } from '../../src/core/clock.ts';
 import { segmentsOf } from '../../src/storage/capture-directory.ts';
 import { CaptureReader } from '../../src/storage/capture-reader.ts';
 import { inspectCapture } from '../../src/storage/inspection.ts';
+import { FORMAT_VERSION } from '../../src/storage/schema.ts';
 import { sealSegment, settleSegment } from '../../src/storage/sealing.ts';
 import { captureOf, finishedSegment, overwrite, querySegment } from '../support/captures.ts';
 import { exchangeOf, requestMessage, responseMessage, TEST_EPOCH_US } from '../support/exchanges.ts';
+import { forget, ofSession } from '../support/forgetting.ts';
 
 describe('reading what is not as it was', () => {
   const read = (directory: string) => {
@@ -29,22 +31,26 @@ describe('reading what is not as it was', () => {
     return null;
   };
 
-  it('refuses a newer format by name, reading, inspecting and sealing', () => {
+  it.each([
+    [FORMAT_VERSION + 1, 'SCHEMA_TOO_NEW', /newer/],
+    [FORMAT_VERSION - 1, 'SCHEMA_TOO_OLD', /record anew/],
+  ])('refuses format %i by name, reading, inspecting, sealing and forgetting', (version, code, hint) => {
     const path = finishedSegment();
     const directory = join(path, '..');
     const connection = new Database(path);
-    connection.pragma('user_version = 2');
+    connection.pragma(`user_version = ${version}`);
     connection.close();
     for (const work of [
       () => read(directory),
       () => inspectCapture(directory),
       () => sealSegment(path, systemClock),
       () => settleSegment(path, systemClock),
+      () => forget(directory, ofSession('Adalberta')),
     ]) {
       expect(failure(work)).toMatchObject({
-        code: 'SCHEMA_TOO_NEW',
-        message: expect.stringContaining(`${basename(path)} has format 2`),
-        hint: expect.stringContaining('newer'),
+        code,
+        message: expect.stringContaining(`${basename(path)} has format ${version}`),
+        hint: expect.stringMatching(hint),
       });
     }
     expect(existsSync(path)).toBe(true);

@@ -9,7 +9,7 @@ import { temporaryDirectory } from '../support/temp-dir.ts';
 
 const TOTALS = { planned: 1, sent: 1, completed: 1, failed: 0, cancelled: 0, refused: 0 };
 
-test('what is no run, and a later format, are refused with the reason', () => {
+test('what is no run, and another format, are refused with the reason', () => {
   const none = temporaryDirectory();
   const invalid = expect.objectContaining({ code: 'INPUT_INVALID' });
   expect(() => new RunReader(none)).toThrow(invalid);
@@ -19,10 +19,15 @@ test('what is no run, and a later format, are refused with the reason', () => {
   const store = new SqliteRunStore(later);
   store.append([send({ index: 0 })]);
   store.seal(run(), TOTALS, { schemaVersion: 1, verdict: 'PASS' });
-  const database = new Database(join(later, 'run.sqlite'));
-  database.prepare("UPDATE meta SET value = '99' WHERE key = 'format_version'").run();
-  database.close();
-  expect(() => new RunReader(later)).toThrow(
-    expect.objectContaining({ code: 'SCHEMA_TOO_NEW', message: expect.stringContaining('99') }),
-  );
+  for (const [version, code] of [
+    ['99', 'SCHEMA_TOO_NEW'],
+    ['3', 'SCHEMA_TOO_OLD'],
+  ]) {
+    const database = new Database(join(later, 'run.sqlite'));
+    database.prepare("UPDATE meta SET value = ? WHERE key = 'format_version'").run(version);
+    database.close();
+    expect(() => new RunReader(later)).toThrow(
+      expect.objectContaining({ code, message: expect.stringContaining(`format ${version}`) }),
+    );
+  }
 });

@@ -10,6 +10,7 @@ import { CaptureReader } from '../../src/storage/capture-reader.ts';
 import { CaptureWriter } from '../../src/storage/capture-writer.ts';
 import { inspectCapture } from '../../src/storage/inspection.ts';
 import { readManifest } from '../../src/storage/manifest.ts';
+import { FORMAT_VERSION } from '../../src/storage/schema.ts';
 import { recoverSegment, sealSegment, settleSegment } from '../../src/storage/sealing.ts';
 import {
   captureOf,
@@ -47,7 +48,7 @@ describe('sealing', () => {
     ]);
     expect(readManifest(path)).toEqual(manifest);
     expect(manifest).toMatchObject({
-      formatVersion: 1,
+      formatVersion: FORMAT_VERSION,
       file: basename(path),
       recorder: '7f3a9c21',
       firstArrivalUs: TEST_EPOCH_US,
