@@ -17,7 +17,7 @@ export default defineConfig({
     maxWorkers: 3,
     // Hundreds of tests start the command: what Node made of its sources is made once.
     env: { NODE_COMPILE_CACHE: fileURLToPath(new URL('node_modules/.cache/compiled', import.meta.url)) },
-    testTimeout: 30_000,
-    hookTimeout: 30_000,
+    testTimeout: 120_000,
+    hookTimeout: 120_000,
   },
 });

@@ -42,7 +42,7 @@ describe('the tarball', () => {
       'package.json',
     ]);
     const bench = installed.files.filter((file) => file.startsWith('bench/')).sort();
-    expect(bench).toEqual(['bench/HISTORY.md', 'bench/README.md']);
+    expect(bench).toEqual(['bench/README.md']);
     expect(installed.files.filter((file) => file.startsWith('bin/'))).toEqual(['bin/reprise.js']);
     expect(installed.files.filter((file) => /^dist\//.test(file) && !/\.(?:js|d\.ts)$/.test(file))).toEqual(
       [],
