@@ -139,11 +139,4 @@ describe('a page of the documentation', () => {
     expect(named.length).toBeGreaterThan(15);
     expect(named.filter((path) => !existsSync(join(repositoryRoot, 'src', path)))).toEqual([]);
   });
-
-  test('of decisions carries its number, without a gap', () => {
-    const numbers = readdirSync(join(repositoryRoot, 'docs', 'adr'))
-      .sort()
-      .map((file) => file.slice(0, 4));
-    expect(numbers).toEqual(numbers.map((_, index) => String(index + 1).padStart(4, '0')));
-  });
 });
