@@ -1,10 +1,37 @@
 import type { LossReason } from '../../core/accounting.ts';
 import { isRequestLine } from '../../http1/heads.ts';
 import type { CloseCause } from '../frames.ts';
-import type { AssemblyContext, ConnectionOptions } from './options.ts';
+import type { AssemblyContext } from './options.ts';
 import { Pairing, type Stop } from './pairing.ts';
 import { SettledBytes } from './settled-bytes.ts';
-import type { ConnectionFeed } from './settlement.ts';
+import type { ConnectionFeed, Settlement } from './settlement.ts';
+
+/** One connection's own part. */
+export interface ConnectionOptions {
+  /** Number of the client connection within its recorder's life. */
+  readonly connection: number;
+  /** The client's IP address; null where none is known. */
+  readonly peer?: string | null;
+  /** Receives every settlement, in order, during the call that brought it about. */
+  readonly sink: (settled: Settlement) => void;
+  /**
+   * Called once when nothing further on this connection can become an exchange (a tunnel, another protocol, or
+   * a framing that is refused). The data plane may then stop copying bytes; those still fed are settled as
+   * `omitted: unparsed`.
+   */
+  readonly onOpaque?: (protocol: string) => void;
+  /** Called once when a request began before the one before it was answered. */
+  readonly onPipelined?: () => void;
+  /** Set when the beginning of the connection was not seen: where it is picked up, and why so late. */
+  readonly resync?: ResyncStart;
+}
+
+/** Offsets are bytes of each direction since the start of the connection, all settled elsewhere. */
+export interface ResyncStart {
+  readonly reason: LossReason;
+  readonly clientOffset: number;
+  readonly serverOffset: number;
+}
 
 /**
  * - `reading`: exchanges are assembled.

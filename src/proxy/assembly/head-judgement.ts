@@ -2,8 +2,8 @@ import type { OmissionCause } from '../../core/accounting.ts';
 import type { Route } from '../../core/routes.ts';
 import type { ScannedRequest } from '../../http1/heads.ts';
 import { type PayloadApi, payloadApiOf } from '../../inference/features.ts';
-import type { HeadKey } from '../../redaction/identities.ts';
-import type { AssemblyContext } from './options.ts';
+import type { ExchangeKeys, HeadKey } from '../../redaction/identities.ts';
+import type { Selection } from '../../redaction/recording-policy.ts';
 
 /** What a request's head alone decides; the same for all requests with the same head. */
 export interface HeadJudgement {
@@ -23,7 +23,7 @@ const NO_KEY: HeadKey = Object.freeze({ inBody: [], hash: null, peer: false });
 
 /** @param head as received, a view valid during the call only */
 export function judgeHead(
-  { keys, selection }: AssemblyContext,
+  { keys, selection }: { readonly keys: ExchangeKeys; readonly selection: Selection },
   { method, target, fields }: ScannedRequest,
   route: Route,
   head: Buffer,

@@ -1,7 +1,7 @@
 import { describe, expect, it } from 'vitest';
 import { LIMITS } from '../../../src/core/limits.ts';
 import { AssemblyBudget } from '../../../src/http1/budget.ts';
-import type { BodyPolicy } from '../../../src/proxy/assembly/options.ts';
+import type { BodyPolicy } from '../../../src/redaction/recording-policy.ts';
 import { Feed, HASH, latin1 } from './harness.ts';
 
 const OPEN = LIMITS.openExchangeBytes;
