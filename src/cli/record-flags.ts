@@ -2,7 +2,7 @@ import { z } from 'zod';
 import { LIMITS, SUPERVISION } from '../core/limits.ts';
 import { choice, list, type ResolvedOptions, structure, text, toggle } from '../core/options.ts';
 import { formatBytes } from '../core/units.ts';
-import { GATEWAY_DEFAULTS, GATEWAY_TIMEOUTS } from '../proxy/gateway/options.ts';
+import { GATEWAY_DEFAULTS, GATEWAY_TIMEOUTS } from '../proxy/http/options.ts';
 import { DEFAULT_CLIENT_KEYS, DEFAULT_SKIP_RULES } from '../redaction/recording-policy.ts';
 
 /** Where probes and metrics are answered unless something else is said. */

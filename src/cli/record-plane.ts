@@ -2,7 +2,7 @@ import { AppError, type Problems } from '../core/errors.ts';
 import { parseCount, parseTimeLimitMs } from '../core/units.ts';
 import type { Pair } from '../proxy/data-plane.ts';
 import { type Endpoint, formatEndpoint } from '../proxy/endpoint.ts';
-import { GATEWAY_DEFAULTS, GATEWAY_TIMEOUTS, type GatewayRoute } from '../proxy/gateway/options.ts';
+import { GATEWAY_DEFAULTS, GATEWAY_TIMEOUTS, type GatewayRoute } from '../proxy/http/options.ts';
 import type { ForwarderOptions } from '../proxy/messages.ts';
 import type { ListenerTls, UpstreamTls } from '../proxy/tcp/tcp-proxy.ts';
 import type { RecordFlags } from './record-flags.ts';

@@ -1,7 +1,7 @@
 import { AppError, type Problems } from '../core/errors.ts';
 import type { Pair } from '../proxy/data-plane.ts';
 import { parseEndpoint } from '../proxy/endpoint.ts';
-import type { GatewayRoute } from '../proxy/gateway/options.ts';
+import type { GatewayRoute } from '../proxy/http/options.ts';
 import type { RouteSetting } from './record-flags.ts';
 import { mustLeadOn } from './record-pairs.ts';
 

@@ -6,9 +6,9 @@ import { KeyedHash } from '../core/keyed-hash.ts';
 import { LIMITS } from '../core/limits.ts';
 import { Routes } from '../core/routes.ts';
 import { AssemblyBudget } from '../http1/budget.ts';
-import { KnownHeads } from '../proxy/assembly/known-heads.ts';
 import { ExchangeMonitor } from '../proxy/exchange-monitor.ts';
 import type { CommittedByLife } from '../proxy/messages.ts';
+import { HeadCache } from '../proxy/recorder/head-cache.ts';
 import { Recorder } from '../proxy/recorder.ts';
 import { WorkMark } from '../proxy/work-mark.ts';
 import { type RecordingPolicy, recordingParts, storedPolicy } from '../redaction/recording-policy.ts';
@@ -128,7 +128,7 @@ export function openRecording(
         ...parts,
         budget,
         hash,
-        heads: new KnownHeads(new Routes(parts.redaction)),
+        heads: new HeadCache(new Routes(parts.redaction)),
       },
     });
     const close = (because: LossReason) => {

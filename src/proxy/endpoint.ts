@@ -10,7 +10,7 @@ export type Endpoint =
 const TCP = /^(?:(https?):\/\/)?(\[[0-9A-Fa-f:.]+(?:%[\w.-]+)?\]|[^\s:/[\]@?#]*)(?::(\d{1,5}))?\/?$/i;
 
 /** How an address is read. */
-export interface EndpointReading {
+interface EndpointReading {
   /** A port of 0 is one that is free, and no host is every address of this host: to listen on. */
   readonly anyPort?: boolean;
   /** Whether an address without `http://` or `https://` before it speaks TLS. */

@@ -1,9 +1,6 @@
 import { LOSS_REASONS, type LossReason } from '../core/accounting.ts';
 import type { Clock } from '../core/clock.ts';
 import type { CommittingSink } from '../core/ports.ts';
-import { ConnectionAssembly } from './assembly/connection.ts';
-import type { AssemblyContext } from './assembly/options.ts';
-import type { Settlement } from './assembly/settlement.ts';
 import type { ConnectionOrigin } from './connection-origin.ts';
 import {
   CLOSE_CAUSES,
@@ -14,6 +11,8 @@ import {
   readDoubles,
 } from './frames.ts';
 import type { Fate } from './ledger.ts';
+import type { AssemblyContext } from './recorder/exchange-builder.ts';
+import { HttpAssembler, type Settlement } from './recorder/http-assembler.ts';
 import type { WorkMark } from './work-mark.ts';
 
 export interface RecorderDeps {
@@ -25,7 +24,7 @@ export interface RecorderDeps {
 }
 
 /** Where a connection stood when the recorder first heard of it. */
-export interface FeedStart {
+interface FeedStart {
   readonly origin: ConnectionOrigin;
   /** Of the client connection, within the recorder's life. */
   readonly number: number;
@@ -39,7 +38,7 @@ export interface FeedStart {
 export class FedConnection {
   readonly #connection: number;
   readonly #deps: RecorderDeps;
-  readonly #assembly: ConnectionAssembly;
+  readonly #assembly: HttpAssembler;
   readonly #answer: (settlement: PipeSettlement) => void;
   #protocol = 'http/1.1';
   #settledBytes: number;
@@ -57,7 +56,7 @@ export class FedConnection {
     this.#settledBytes = start.clientOffset + start.serverOffset;
     this.#lastNs = deps.clock.nowNs();
     const { origin, number, clientOffset, serverOffset } = start;
-    this.#assembly = new ConnectionAssembly(deps.context, {
+    this.#assembly = new HttpAssembler(deps.context, {
       connection: number,
       peer: origin.peer,
       sink: (settled) => this.#settle(settled),

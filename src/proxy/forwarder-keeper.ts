@@ -3,7 +3,7 @@ import { AppError, reasonOf } from '../core/errors.ts';
 import { LIMITS, SUPERVISION } from '../core/limits.ts';
 import type { Logger } from '../core/ports.ts';
 import type { Endpoint } from './endpoint.ts';
-import { GATEWAY_EXEC_ARGV } from './gateway/options.ts';
+import { GATEWAY_EXEC_ARGV } from './http/options.ts';
 import { ALLOCATING_YOUNG, COLLECTING_ALONE, endText, ManagedProcess } from './managed-process.ts';
 import type { ForwarderOptions, ForwarderReading, FromForwarder, ToForwarder } from './messages.ts';
 
@@ -18,14 +18,14 @@ export type ForwarderChild = ManagedProcess<FromForwarder, ToForwarder>;
 type Drained = Extract<FromForwarder, { type: 'drained' }>;
 
 /** What a forwarder's keeper tells the one it keeps it for. */
-export interface ForwarderEvents {
+interface ForwarderEvents {
   /** A process begins, its pipe not yet given away. */
   spawned(forwarder: ForwarderChild): void;
   reading(reading: ForwarderReading): void;
   ended(): void;
 }
 
-export interface ForwarderKeeperDeps {
+interface ForwarderKeeperDeps {
   readonly entry: string;
   readonly clock: Clock;
   readonly logger: Logger;

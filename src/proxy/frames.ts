@@ -16,7 +16,7 @@ import type { Fate } from './ledger.ts';
  *   └──────┴─────────┴──────────────┴────────┴─────────────┴─────────────┴─────────────┴───────┘
  */
 export const FRAME_HEADER_BYTES = 24;
-export const SETTLEMENT_BYTES = 32;
+const SETTLEMENT_BYTES = 32;
 
 export const FRAME = {
   /** A connection begins; with flag RESYNC it has been going on unrecorded. Payload: both offsets (f64), its origin. */
@@ -98,7 +98,7 @@ export function readDoubles(payload: Uint8Array): number[] {
 }
 
 /** Frames of traffic of up to so much are handed on whole; of longer ones so much before the rest of it came. */
-export const WHOLE_FRAME_BYTES = 16 * 1024;
+const WHOLE_FRAME_BYTES = 16 * 1024;
 
 /** A frame of traffic of which a part was handed on. */
 interface BegunFrame {

@@ -4,7 +4,7 @@ import { setPriority } from 'node:os';
 import type { Clock } from '../core/clock.ts';
 import { AppError } from '../core/errors.ts';
 
-export interface ProcessSpec {
+interface ProcessSpec {
   readonly entry: string;
   readonly execArgv?: readonly string[];
   /** Added to the scheduling priority: above 0 yields to everybody else. */

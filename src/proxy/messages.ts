@@ -3,9 +3,9 @@ import type { DiskEstimate } from '../core/disk-estimate.ts';
 import type { RecentExchange, RecordedTraffic } from '../core/status.ts';
 import type { ConnectionFailure, Notice } from './data-plane.ts';
 import type { Endpoint } from './endpoint.ts';
-import type { RefusalReason } from './gateway/guard.ts';
-import type { GatewayOptions } from './gateway/options.ts';
 import type { Handed, Heard } from './hand-over.ts';
+import type { RefusalReason } from './http/headers.ts';
+import type { GatewayOptions } from './http/options.ts';
 import type { LedgerReading } from './ledger.ts';
 import type { WireOptions } from './tcp/tcp-proxy.ts';
 

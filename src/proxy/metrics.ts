@@ -4,7 +4,7 @@ import { BODY_DROP_REASONS } from '../core/errors.ts';
 import type { RecorderStatus, SecondsHistogram, StatusTally } from '../core/status.ts';
 import { CONNECTION_FAILURES } from './data-plane.ts';
 import { CODE_CLASSES, METHODS } from './exchange-monitor.ts';
-import { REFUSALS } from './gateway/guard.ts';
+import { REFUSALS } from './http/headers.ts';
 import { PROTOCOLS } from './protocol-counts.ts';
 
 export const METRICS_TYPE = Registry.PROMETHEUS_CONTENT_TYPE;

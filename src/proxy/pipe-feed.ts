@@ -18,7 +18,7 @@ import type { Heard } from './hand-over.ts';
 import type { Tally } from './ledger.ts';
 
 /** Where a feed stands among those of its recorder. */
-export interface FeedPlace {
+interface FeedPlace {
   /** Of the forwarder. */
   readonly slot: number;
   /** Counts the feeds of the recorder's life; forwarders that follow each other in a place have different ones. */

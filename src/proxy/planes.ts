@@ -9,8 +9,8 @@ export async function planeOf(
   notify: (notice: Notice) => void,
 ): Promise<DataPlane> {
   if (options.mode === 'gateway') {
-    const { Gateway } = await import('./gateway/gateway.ts');
-    return new Gateway(options, link, notify);
+    const { ReverseProxy } = await import('./http/reverse-proxy.ts');
+    return new ReverseProxy(options, link, notify);
   }
   const { TcpProxy } = await import('./tcp/tcp-proxy.ts');
   return new TcpProxy(options, link, notify);

@@ -5,7 +5,7 @@ import { LIMITS } from '../core/limits.ts';
 export type ProxyProtocolVersion = 'v1' | 'v2';
 
 /** One end of a connection. */
-export interface ProxyAddress {
+interface ProxyAddress {
   readonly host: string;
   readonly port: number;
 }
@@ -17,7 +17,7 @@ export interface ProxyHeader {
 }
 
 /** `more`: the header is not whole yet. `malformed`: it never will be. */
-export type ProxyReading =
+type ProxyReading =
   | { readonly kind: 'whole'; readonly header: ProxyHeader; readonly bytes: number }
   | { readonly kind: 'more' }
   | { readonly kind: 'malformed' };

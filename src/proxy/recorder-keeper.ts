@@ -11,7 +11,7 @@ export type RecorderChild<Settings> = ManagedProcess<FromRecorder, ToRecorder<Se
 export type RecorderReady = Extract<FromRecorder, { type: 'ready' }>;
 
 /** What a recorder's keeper tells the one it keeps it for. */
-export interface RecorderEvents<Settings> {
+interface RecorderEvents<Settings> {
   /** A process begins, its pipes not yet given away. */
   spawned(recorder: RecorderChild<Settings>): void;
   ready(message: RecorderReady): void;
@@ -38,7 +38,7 @@ export interface RecorderDeath {
   readonly watchful: boolean;
 }
 
-export interface RecorderKeeperDeps<Settings> {
+interface RecorderKeeperDeps<Settings> {
   readonly entry: string;
   readonly settings: Settings;
   /** What the recording goes by in its ledger. */

@@ -8,7 +8,7 @@ export interface UnreportedLoss extends Readonly<Tally> {
   readonly toNs: number;
 }
 
-export interface UnreportedOmission extends Readonly<Tally> {
+interface UnreportedOmission extends Readonly<Tally> {
   readonly cause: OmissionCause;
 }
 

@@ -5,7 +5,7 @@ import type { Heard } from './hand-over.ts';
 import { PipeFeed } from './pipe-feed.ts';
 
 /** Told, when a pipe has come to its end, how much came through it. */
-export type OnFeedEnd = (heard: Heard) => void;
+type OnFeedEnd = (heard: Heard) => void;
 
 /**
  * The other end of the pipes: assembles exchanges, hands them to the sink, and acknowledges after the commit.

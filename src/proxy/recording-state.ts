@@ -1,7 +1,7 @@
 import type { Logger } from '../core/ports.ts';
 
 /** HEALTHY: recorded. SHEDDING: traffic flows, some is lost and counted. OFF: traffic flows, nothing is recorded. */
-export type StateName = 'HEALTHY' | 'SHEDDING' | 'OFF';
+type StateName = 'HEALTHY' | 'SHEDDING' | 'OFF';
 
 /** How recording fares. Each change is one line in the log; what repeats is not said again. */
 export class RecordingState {

@@ -2,7 +2,7 @@ import type { Clock } from '../core/clock.ts';
 import { SUPERVISION } from '../core/limits.ts';
 
 /** How a recorder's life went. */
-export interface RecorderLife {
+interface RecorderLife {
   /** Whether it committed anything. */
   readonly committed: boolean;
   readonly livedMs: number;

@@ -9,10 +9,10 @@ export interface Answer {
   readonly headers?: Readonly<Record<string, string>>;
 }
 
-export type Answering = (method: string, path: string) => Answer | Promise<Answer>;
+type Answering = (method: string, path: string) => Answer | Promise<Answer>;
 
-export const TEXT = 'text/plain; charset=utf-8';
-export const JSON_TYPE = 'application/json; charset=utf-8';
+const TEXT = 'text/plain; charset=utf-8';
+const JSON_TYPE = 'application/json; charset=utf-8';
 
 export function text(status: number, body: string, headers: Readonly<Record<string, string>> = {}): Answer {
   return { status, type: TEXT, body: `${body}\n`, headers };

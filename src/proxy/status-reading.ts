@@ -2,7 +2,7 @@ import type { RecordedTraffic, RecorderStatus } from '../core/status.ts';
 import { type Endpoint, formatEndpoint } from './endpoint.ts';
 import { NO_TRAFFIC, sumOfTraffic } from './exchange-monitor.ts';
 import type { ForwarderKeeper } from './forwarder-keeper.ts';
-import type { GatewayRoute } from './gateway/options.ts';
+import type { GatewayRoute } from './http/options.ts';
 import type { ForwardersReading } from './ledger-history.ts';
 import type { ForwarderOptions, RecorderBeat } from './messages.ts';
 import type { RecordingState } from './recording-state.ts';
@@ -44,7 +44,7 @@ export class RecorderReadings {
 }
 
 /** All a status is made of. */
-export interface StatusParts {
+interface StatusParts {
   readonly version: string;
   readonly options: ForwarderOptions;
   /** Once they are known, the addresses that were bound. */

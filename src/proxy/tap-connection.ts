@@ -36,7 +36,7 @@ interface Gap {
 }
 
 /** What a connection is known by on its way to the recorder. */
-export interface TapIdentity {
+interface TapIdentity {
   readonly connection: number;
   readonly origin: ConnectionOrigin;
   readonly account: ConnectionAccount;

@@ -8,7 +8,7 @@ import type { Notice } from './data-plane.ts';
 const CERTIFICATE = /-----BEGIN [A-Z ]*CERTIFICATE-----/;
 
 /** Which file holds what; each may hold several certificates. */
-export type TlsPaths = Readonly<Partial<Record<'cert' | 'key' | 'ca', string>>>;
+type TlsPaths = Readonly<Partial<Record<'cert' | 'key' | 'ca', string>>>;
 
 /**
  * Certificates and keys in files that are replaced while we run, as mounted secrets are: behind symbolic links

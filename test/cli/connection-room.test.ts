@@ -3,7 +3,7 @@ import { connectionRoom, WIRE_DEMAND, withinRoom } from '../../src/cli/connectio
 import type { HostLimits } from '../../src/monitors/host-limits.ts';
 import type { Pair } from '../../src/proxy/data-plane.ts';
 import { parseEndpoint } from '../../src/proxy/endpoint.ts';
-import { GATEWAY_DEFAULTS } from '../../src/proxy/gateway/options.ts';
+import { GATEWAY_DEFAULTS } from '../../src/proxy/http/options.ts';
 import type { ForwarderOptions } from '../../src/proxy/messages.ts';
 
 const host = (openFiles: number | null): HostLimits => ({

@@ -3,7 +3,7 @@ import { connect } from 'node:net';
 import { afterEach, describe, expect, it } from 'vitest';
 import { systemClock } from '../../src/core/clock.ts';
 import { ForwarderProcess } from '../../src/proxy/forwarder-process.ts';
-import { GATEWAY_DEFAULTS } from '../../src/proxy/gateway/options.ts';
+import { GATEWAY_DEFAULTS } from '../../src/proxy/http/options.ts';
 import type { ForwarderOptions, ForwarderReading, FromForwarder } from '../../src/proxy/messages.ts';
 import { RawServer } from '../support/raw-server.ts';
 import { socketPair } from '../support/socket-pair.ts';

@@ -9,7 +9,7 @@ import { FrameQueue } from '../../src/proxy/tap/frame-queue.ts';
 import { CountingSink, sumOf } from '../support/counting-sink.ts';
 import { imbalance } from '../support/imbalance.ts';
 import { socketPair } from '../support/socket-pair.ts';
-import { makeContext } from './assembly/harness.ts';
+import { makeContext } from './recorder/harness.ts';
 
 const ANSWER_BYTES = 256 * 1024;
 

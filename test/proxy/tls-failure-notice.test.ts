@@ -7,7 +7,7 @@ import { TlsFailureNotice } from '../../src/proxy/tls-failure-notice.ts';
 import { LOCAL_CERTIFICATE_PEM as cert, LOCAL_CERTIFICATE_KEY_PEM as key } from '../support/certificate.ts';
 import { ManualClock } from '../support/manual-clock.ts';
 import { mountedSecret } from '../support/mounted-secret.ts';
-import { ask, atEnd, rawUpstream, startGateway, tcp } from './gateway/support.ts';
+import { ask, atEnd, rawUpstream, startGateway, tcp } from './http/support.ts';
 
 const GET = 'GET / HTTP/1.1\r\nHost: m\r\n\r\n';
 const UPGRADE = 'GET / HTTP/1.1\r\nHost: m\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\r\n';

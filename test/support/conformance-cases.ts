@@ -1,5 +1,5 @@
 import type { SeededRandom } from '../../src/core/random.ts';
-import { readCorpus } from '../proxy/assembly/corpus.ts';
+import { readCorpus } from '../proxy/recorder/corpus.ts';
 
 /** What requests are smuggled with: spellings of one line that readers take, or leave, differently. */
 const CODINGS = [

@@ -1,6 +1,6 @@
 import { systemClock } from '../../src/core/clock.ts';
 import { Recorder } from '../../src/proxy/recorder.ts';
-import { makeContext } from '../proxy/assembly/harness.ts';
+import { makeContext } from '../proxy/recorder/harness.ts';
 import { CountingSink } from './counting-sink.ts';
 import { socketPair } from './socket-pair.ts';
 import { afterwards, type PlainWire, startWire, type WireStage } from './wire-stage.ts';

@@ -2,7 +2,7 @@ import { setImmediate as turnOfLoop } from 'node:timers/promises';
 import type { Amount } from '../../src/core/accounting.ts';
 import { Recorder } from '../../src/proxy/recorder.ts';
 import { RecordingAccount } from '../../src/proxy/recording-account.ts';
-import { makeContext } from '../proxy/assembly/harness.ts';
+import { makeContext } from '../proxy/recorder/harness.ts';
 import { ForwarderLife, NOTHING, PartSink, type PipeLife, sumOf } from './forwarder-life.ts';
 import { LogBook } from './log-book.ts';
 import { ManualClock } from './manual-clock.ts';

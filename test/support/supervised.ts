@@ -6,7 +6,7 @@ import { systemClock } from '../../src/core/clock.ts';
 import { LIMITS } from '../../src/core/limits.ts';
 import type { Pair } from '../../src/proxy/data-plane.ts';
 import type { Endpoint } from '../../src/proxy/endpoint.ts';
-import { GATEWAY_DEFAULTS } from '../../src/proxy/gateway/options.ts';
+import { GATEWAY_DEFAULTS } from '../../src/proxy/http/options.ts';
 import type { ForwarderOptions } from '../../src/proxy/messages.ts';
 import { Supervisor } from '../../src/proxy/supervisor.ts';
 import type { RecordingEnd } from '../../src/proxy/supervisor-deps.ts';

@@ -9,7 +9,7 @@ import { Ledger } from '../../src/proxy/ledger.ts';
 import type { RecorderLink } from '../../src/proxy/recorder-link.ts';
 import type { FrameHead } from '../../src/proxy/tap/frame-queue.ts';
 import { TapConnection } from '../../src/proxy/tap-connection.ts';
-import { latin1, makeContext } from '../proxy/assembly/harness.ts';
+import { latin1, makeContext } from '../proxy/recorder/harness.ts';
 import { imbalance } from './imbalance.ts';
 import { ManualClock } from './manual-clock.ts';
 

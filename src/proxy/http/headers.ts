@@ -22,13 +22,13 @@ export const REFUSALS = [
 ] as const;
 export type RefusalReason = (typeof REFUSALS)[number];
 
-export interface Refusal {
+interface Refusal {
   readonly reason: RefusalReason;
   readonly status: number;
 }
 
 /** The parts of a parsed request that the guard judges. */
-export interface JudgedRequest {
+interface JudgedRequest {
   readonly method: string;
   readonly target: string;
   readonly httpVersion: string;
@@ -36,7 +36,7 @@ export interface JudgedRequest {
 }
 
 /** What one walk over a request's header lines finds. */
-export interface RequestLook {
+export interface InspectedRequest {
   readonly refusal: Refusal | null;
   readonly host: string;
   readonly marked: boolean;
@@ -66,7 +66,7 @@ function isForwarded(lower: string): boolean {
  * Judges a request that Node's parser let pass, before any library sees it. Refused is what two servers could
  * read differently, and what is not addressed to an origin.
  */
-export function lookAtRequest(request: JudgedRequest): RequestLook {
+export function inspectRequest(request: JudgedRequest): InspectedRequest {
   const { headers } = request;
   let hosts = 0;
   let host = '';
@@ -138,7 +138,7 @@ function nominatedBy(value: string, known: Set<string> | null): Set<string> | nu
 }
 
 /** Who a request came from and to, where the target is to be told. */
-export interface Forwarded {
+interface Forwarded {
   readonly peer: string | null;
   readonly proto: 'http' | 'https';
   readonly host: string;
@@ -147,7 +147,7 @@ export interface Forwarded {
 /** The header lines for the target: as received, less what belongs to the client's connection. */
 export function forwardedHeaders(
   headers: RawHeaders,
-  look: RequestLook,
+  look: InspectedRequest,
   forwarded: Forwarded | null,
 ): string[] {
   const kept: string[] = [];
@@ -185,7 +185,7 @@ function isFraming(lower: string, chunked: boolean): boolean {
 }
 
 /** An answer as Node's parser gave it. */
-export interface JudgedResponse {
+interface JudgedResponse {
   readonly status: number;
   readonly reason: string;
   readonly headers: RawHeaders;
@@ -195,7 +195,7 @@ export interface JudgedResponse {
 const HEADER_LINES = 2_000;
 const UNCLEAN = /[^\t\x20-\x7e\x80-\xff]/;
 
-export interface PassableResponse {
+interface PassableResponse {
   readonly headers: string[];
   /** How the target delimits the body. */
   readonly body: 'none' | 'length' | 'chunked' | 'until_close';
@@ -253,4 +253,21 @@ export function passableTrailers(trailers: RawHeaders, tellsPeer: boolean): [str
     pairs.push([name, trailers[at + 1] as string]);
   }
   return pairs;
+}
+
+/** Node's error for bytes that are no request it can read; `rawPacket` is the chunk they came in. */
+interface ParseError extends NodeJS.ErrnoException {
+  readonly rawPacket?: Buffer;
+}
+
+const PREFACE = 'PRI * HTTP/2.0\r\n';
+
+/** What a client is told whose bytes Node could not read; null where there is nobody left to be told. */
+export function reasonOfClientError(error: ParseError): Refusal | null {
+  const { code = '', rawPacket } = error;
+  if (code === 'ERR_HTTP_REQUEST_TIMEOUT') return { reason: 'too_slow', status: 408 };
+  if (code === 'HPE_HEADER_OVERFLOW') return { reason: 'head_too_large', status: 431 };
+  if (!code.startsWith('HPE_')) return null;
+  const isPreface = rawPacket?.subarray(0, PREFACE.length).toString('latin1') === PREFACE;
+  return { reason: isPreface ? 'http2_preface' : 'unreadable', status: 400 };
 }

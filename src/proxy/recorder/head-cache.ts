@@ -1,9 +1,12 @@
+import type { OmissionCause } from '../../core/accounting.ts';
 import type { Route, Routes } from '../../core/routes.ts';
 import { type Framing, requestFraming, responseFraming } from '../../http1/framing.ts';
 import { type ScannedRequest, type ScannedResponse, scanRequest, scanResponse } from '../../http1/heads.ts';
+import { type PayloadApi, payloadApiOf } from '../../inference/features.ts';
+import type { ExchangeKeys, HeadKey } from '../../redaction/identities.ts';
+import type { Selection } from '../../redaction/recording-policy.ts';
 import type { RedactedBytes } from '../../redaction/redaction.ts';
-import { type AnswerType, answerType } from './answer-watch.ts';
-import type { HeadJudgement } from './head-judgement.ts';
+import { type AnswerType, answerType } from './body-collector.ts';
 
 /** What is made of a request's head. Shared by all requests with the same head, and never changed but filled in. */
 export interface RequestReading {
@@ -35,7 +38,7 @@ const SAMPLES = 24;
  * times a second, byte for byte, and it is scanned and masked in ten times what it takes to compare it. A head
  * that differs in anything is read like the first one.
  */
-export class KnownHeads {
+export class HeadCache {
   readonly #routes: Routes;
   readonly #requests = new Places<RequestReading>();
   readonly #responses = new Places<ResponseReading>();
@@ -98,4 +101,39 @@ class Places<Reading> {
     this.#readings[place] = reading;
     return reading;
   }
+}
+
+/** What a request's head alone decides; the same for all requests with the same head. */
+export interface HeadJudgement {
+  /** How the model is asked. */
+  readonly api: PayloadApi | null;
+  /** Whether its body may name the model, which its path does not. */
+  readonly namesModel: boolean;
+  /** Whether anything is looked up in its body. */
+  readonly readsBody: boolean;
+  /** Why it is left out, whatever its connection and its session. */
+  readonly omission: OmissionCause | null;
+  readonly session: HeadKey;
+  readonly client: HeadKey;
+}
+
+const NO_KEY: HeadKey = Object.freeze({ inBody: [], hash: null, peer: false });
+
+/** @param head as received, a view valid during the call only */
+export function judgeHead(
+  { keys, selection }: { readonly keys: ExchangeKeys; readonly selection: Selection },
+  { method, target, fields }: ScannedRequest,
+  route: Route,
+  head: Buffer,
+): HeadJudgement {
+  const api = payloadApiOf(route);
+  const namesModel =
+    route.model === null && method === 'POST' && (api !== null || route.route.includes('/v1/'));
+  const leftOut = { api, namesModel, readsBody: false, session: NO_KEY, client: NO_KEY };
+  if (fields.marked) return { ...leftOut, omission: 'replay_marked' };
+  if (selection.skip.skips(method, target, route)) return { ...leftOut, omission: 'skip_rule' };
+  const text = head.toString('latin1');
+  const [session, client] = [keys.inHead('session', text), keys.inHead('client', text)];
+  const readsBody = api !== null || namesModel || session.inBody.length + client.inBody.length > 0;
+  return { api, namesModel, readsBody, omission: null, session, client };
 }

@@ -2,7 +2,7 @@ import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
 import { HASH_ROOM_BYTES } from '../../../src/core/keyed-hash.ts';
 import { AssemblyBudget } from '../../../src/http1/budget.ts';
-import { KeptPrefix } from '../../../src/proxy/assembly/kept-prefix.ts';
+import { KeptPrefix } from '../../../src/proxy/recorder/body-collector.ts';
 import { HASH } from './harness.ts';
 
 const KIB = 1_024;

@@ -1,15 +1,20 @@
-import type { ClientRequest, IncomingMessage, ServerResponse } from 'node:http';
+import type { ClientRequest, IncomingMessage, OutgoingMessage, ServerResponse } from 'node:http';
 import { LIMITS } from '../../core/limits.ts';
+import type { ConnectionOrigin } from '../connection-origin.ts';
+import type { ConnectionFailure } from '../data-plane.ts';
 import type { CloseCause } from '../frames.ts';
 import { askPeer, type FailedWrite, failedWriteOf, resetSocket } from '../net/peer-socket.ts';
-import { AnswerFlow, type AnswerListener, addTrailers, sendHead } from './answer-flow.ts';
-import { AnswerHead } from './answer-head.ts';
-import type { ClientConnection, Underway } from './client-connection.ts';
-import type { ExchangeHost } from './exchange-host.ts';
-import { ExchangeTap } from './exchange-tap.ts';
-import { passableResponse, type RequestLook } from './guard.ts';
-import { Progress } from './progress.ts';
-import { isLate, type Timed } from './time-limits.ts';
+import type { RecorderLink } from '../recorder-link.ts';
+import type { TapConnection } from '../tap-connection.ts';
+import {
+  type ClientConnection,
+  isLate,
+  type Timed,
+  type TimeLimits,
+  type Underway,
+} from './client-connection.ts';
+import { type InspectedRequest, passableResponse, passableTrailers, type RawHeaders } from './headers.ts';
+import type { GatewayTimeouts } from './options.ts';
 import { type Forwarding, storeHead, type Upstream, whenConnected } from './upstream.ts';
 
 /** For what an answer that broke off still has on its way to the client. */
@@ -25,7 +30,7 @@ export class GatewayExchange implements AnswerListener, Forwarding, Timed, Under
   readonly #connection: ClientConnection;
   readonly #request: IncomingMessage;
   readonly #response: ServerResponse;
-  readonly #look: RequestLook;
+  readonly #look: InspectedRequest;
   readonly #tap: ExchangeTap;
   readonly #head: AnswerHead;
   readonly #progress: Progress;
@@ -48,7 +53,7 @@ export class GatewayExchange implements AnswerListener, Forwarding, Timed, Under
     host: ExchangeHost,
     connection: ClientConnection,
     messages: { request: IncomingMessage; response: ServerResponse },
-    look: RequestLook,
+    look: InspectedRequest,
   ) {
     this.#host = host;
     this.#connection = connection;
@@ -286,3 +291,271 @@ export class GatewayExchange implements AnswerListener, Forwarding, Timed, Under
 
 /** Of a message whose connection failed, the connection's own close says all there is to say. */
 function ignore(): void {}
+
+/** What all that is under way in a gateway shares. */
+export interface ExchangeHost {
+  readonly link: RecorderLink;
+  readonly limits: TimeLimits;
+  readonly timeouts: GatewayTimeouts;
+  readonly draining: boolean;
+  /** Whether the target is told whom a request came from, so that its client may not say it. */
+  readonly tellsPeer: boolean;
+  /** An exchange is over, or became a tunnel. */
+  ended(): void;
+  /** There is a tunnel more, or one less. */
+  tunnelled(change: 1 | -1): void;
+  /** @param error what it failed by, if anything said so */
+  failed(failure: ConnectionFailure, error?: Error): void;
+}
+
+/** What the flow of an answer tells. */
+interface AnswerListener {
+  /** Bytes came from the target. */
+  moved(): void;
+  /** All of it came; what is not out yet is on its way. */
+  complete(): void;
+  /** The target's side failed. */
+  closed(): void;
+}
+
+/** An answer, and whether an end that Node's parser saw is one: of a body that only its connection ends it cannot know. */
+interface Answer {
+  readonly from: IncomingMessage;
+  readonly isEnd: () => boolean;
+}
+
+/**
+ * The body of an answer on its way to the client, and to the recorder: with back-pressure, with its trailers,
+ * and its head at once, because a stream's first event may be long in coming.
+ */
+class AnswerFlow {
+  readonly #from: IncomingMessage;
+  readonly #isEnd: () => boolean;
+  readonly #response: ServerResponse;
+  readonly #tap: ExchangeTap;
+  readonly #listener: AnswerListener;
+  #begun = false;
+  #holding = false;
+
+  constructor(answer: Answer, response: ServerResponse, tap: ExchangeTap, listener: AnswerListener) {
+    const { from } = answer;
+    this.#from = from;
+    this.#isEnd = answer.isEnd;
+    this.#response = response;
+    this.#tap = tap;
+    this.#listener = listener;
+    from.on('data', (chunk: Buffer) => this.#pass(chunk));
+    from.on('end', () => this.#end());
+    from.on('error', () => listener.closed());
+    // What came in one piece with the head is read before this runs.
+    process.nextTick(() => {
+      if (!this.#begun && !response.destroyed && !response.writableEnded) sendHead(response);
+    });
+  }
+
+  /** Whether Node's parser saw the whole answer. */
+  get whole(): boolean {
+    return this.#from.complete && this.#isEnd();
+  }
+
+  get paused(): boolean {
+    return this.#from.isPaused();
+  }
+
+  resume(): void {
+    this.#from.resume();
+  }
+
+  #pass(chunk: Buffer): void {
+    this.#begun = true;
+    this.#listener.moved();
+    if (!this.#response.write(chunk)) this.#hold();
+    this.#tap.responseBytes(chunk);
+  }
+
+  #hold(): void {
+    this.#from.pause();
+    if (this.#holding) return;
+    this.#holding = true;
+    this.#response.once('drain', () => {
+      this.#holding = false;
+      this.#from.resume();
+    });
+  }
+
+  #end(): void {
+    // A connection that broke off ends the stream as well; its close says what there is to say.
+    if (!this.whole) return;
+    const trailers = this.#from.rawTrailers;
+    this.#tap.responseEnd(trailers);
+    this.#listener.complete();
+    if (this.#response.chunkedEncoding) addTrailers(this.#response, trailers);
+    this.#response.end();
+  }
+}
+
+/** Adds to a chunked message what trailers may be passed on. */
+function addTrailers(message: OutgoingMessage, trailers: RawHeaders, tellsPeer = false): void {
+  const passed = passableTrailers(trailers, tellsPeer);
+  if (passed.length === 0) return;
+  try {
+    message.addTrailers(passed);
+  } catch {
+    // Node will not send a name or value that it would not read either: the body is whole without it.
+  }
+}
+
+const NOTHING = Buffer.alloc(0);
+
+/** Sends a head without waiting for a body. Node's own `flushHeaders` sends it as UTF-8, and heads are latin1. */
+function sendHead(message: OutgoingMessage): void {
+  message.write(NOTHING);
+}
+
+/** Whether a connection ends with the answer that is about to begin on it. */
+type EndsConnection = () => boolean;
+
+/** The head of what a client is answered: the target's, or one of the gateway's own. */
+class AnswerHead {
+  readonly #response: ServerResponse;
+  readonly #endsConnection: EndsConnection;
+
+  constructor(response: ServerResponse, endsConnection: EndsConnection) {
+    this.#response = response;
+    this.#endsConnection = endsConnection;
+  }
+
+  /** A whole answer of the gateway's own, without a body. */
+  answer(status: number): void {
+    this.#decideConnection();
+    this.#response.writeHead(status, ['Content-Length', '0']);
+    this.#response.end();
+  }
+
+  /** @returns false when Node finds something in it that cannot be sent */
+  pass(status: number, reason: string, headers: string[]): boolean {
+    if (this.#response.headersSent) return false;
+    this.#response.sendDate = false;
+    this.#decideConnection();
+    try {
+      this.#response.writeHead(status, reason, headers);
+      return true;
+    } catch {
+      // Its own check is the stricter one; what it refuses is answered as any other answer that is none.
+      return false;
+    }
+  }
+
+  #decideConnection(): void {
+    if (this.#endsConnection()) this.#response.shouldKeepAlive = false;
+  }
+}
+
+/** When an exchange began, and when something of it last moved. */
+class Progress {
+  readonly #limits: TimeLimits;
+  readonly #startMs: number;
+  #movedMs: number;
+  #untaken = 0;
+
+  constructor(limits: TimeLimits) {
+    this.#limits = limits;
+    this.#startMs = limits.nowMs;
+    this.#movedMs = this.#startMs;
+  }
+
+  get ageMs(): number {
+    return this.#limits.nowMs - this.#startMs;
+  }
+
+  get quietMs(): number {
+    return this.#limits.nowMs - this.#movedMs;
+  }
+
+  moved(): void {
+    this.#movedMs = this.#limits.nowMs;
+  }
+
+  /** What the client has not taken of its answer yet: when that is whole, nothing but its taking moves. */
+  noteUntaken(bytes: number): void {
+    if (bytes < this.#untaken) this.moved();
+    this.#untaken = bytes;
+  }
+}
+
+const CRLF = Buffer.from('\r\n');
+
+/** How a body is delimited, and so how it is written down for the recorder. */
+type BodyForm = 'none' | 'length' | 'chunked' | 'until_close';
+
+/**
+ * One exchange as the recorder is told of it: a connection of its own with one request and one answer, both as
+ * their senders sent them. Heads are put together again from the lines as received, chunked bodies are chunked
+ * again, so that both planes have one assembly and one form.
+ */
+export class ExchangeTap {
+  readonly #tap: TapConnection;
+  #request: BodyForm = 'none';
+  #response: BodyForm = 'none';
+
+  constructor(link: RecorderLink, origin: ConnectionOrigin) {
+    this.#tap = link.open(origin, false);
+  }
+
+  /** The number of this exchange's own connection. */
+  get connection(): number {
+    return this.#tap.connection;
+  }
+
+  requestHead(line: string, headers: RawHeaders, chunked: boolean): void {
+    this.#request = chunked ? 'chunked' : 'length';
+    this.#tap.client(headOf(line, headers));
+  }
+
+  requestBytes(bytes: Buffer): void {
+    this.#tap.restOfTurn(this.#request === 'chunked' ? chunkOf(bytes) : bytes);
+  }
+
+  requestEnd(trailers: RawHeaders): void {
+    if (this.#request === 'chunked') this.#tap.restOfTurn(lastChunk(trailers));
+  }
+
+  responseHead(line: string, headers: RawHeaders, form: BodyForm): void {
+    this.#response = form;
+    this.#tap.server(headOf(line, headers));
+  }
+
+  responseBytes(bytes: Buffer): void {
+    this.#tap.server(this.#response === 'chunked' ? chunkOf(bytes) : bytes);
+  }
+
+  responseEnd(trailers: RawHeaders): void {
+    if (this.#response === 'chunked') this.#tap.server(lastChunk(trailers));
+    else if (this.#response === 'until_close') this.#tap.serverEnd();
+  }
+
+  /** Bytes that are HTTP no longer, after an upgrade. */
+  tunnelled(from: 'client' | 'server', bytes: Buffer): void {
+    if (from === 'client') this.#tap.client(bytes);
+    else this.#tap.server(bytes);
+  }
+
+  close(cause: CloseCause): void {
+    this.#tap.close(cause);
+  }
+}
+
+/** A message head as bytes. */
+export function headOf(line: string, headers: RawHeaders): Buffer {
+  let text = `${line}\r\n`;
+  for (let at = 0; at < headers.length; at += 2) text += `${headers[at]}: ${headers[at + 1]}\r\n`;
+  return Buffer.from(`${text}\r\n`, 'latin1');
+}
+
+function chunkOf(bytes: Buffer): Buffer {
+  return Buffer.concat([Buffer.from(`${bytes.length.toString(16)}\r\n`, 'latin1'), bytes, CRLF]);
+}
+
+function lastChunk(trailers: RawHeaders): Buffer {
+  return headOf('0', trailers);
+}

@@ -1,24 +1,52 @@
 import type { LossReason, OmissionCause } from '../../core/accounting.ts';
-import type { ChunkTimes, Exchange, Outcome } from '../../core/exchange.ts';
+import type { Body, ChunkTimes, Exchange, Message, Outcome } from '../../core/exchange.ts';
+import type { KeyedHash } from '../../core/keyed-hash.ts';
 import { LIMITS } from '../../core/limits.ts';
 import type { Route } from '../../core/routes.ts';
+import type { AssemblyBudget } from '../../http1/budget.ts';
 import type { Framing } from '../../http1/framing.ts';
-import type { ScannedRequest, ScannedResponse } from '../../http1/heads.ts';
+import type { HeadFields, ScannedRequest, ScannedResponse } from '../../http1/heads.ts';
 import type { BodyTaker } from '../../http1/message-reader.ts';
-import { FACT_BYTES } from '../../inference/features.ts';
+import {
+  FACT_BYTES,
+  isPlain,
+  modelOfForm,
+  modelOfJson,
+  type RequestFeatures,
+  requestFeatures,
+} from '../../inference/features.ts';
 import { AnswerScan } from '../../inference/stream-timing.ts';
-import { storedBytes } from '../../redaction/recording-policy.ts';
-import type { RedactedBytes } from '../../redaction/redaction.ts';
-import { type AnswerType, answerForm, isReadable, WatchedBody } from './answer-watch.ts';
-import { BodyCollector } from './body.ts';
-import { type HeadJudgement, judgeHead } from './head-judgement.ts';
-import type { RequestReading, ResponseReading } from './known-heads.ts';
-import { MessageDraft } from './message-draft.ts';
-import type { AssemblyContext } from './options.ts';
-import { RequestFacts } from './request-facts.ts';
+import { type BodyAbout, type BodyRedaction, dropNote } from '../../redaction/body-redaction.ts';
+import type { ExchangeKeys } from '../../redaction/identities.ts';
+import { type BodyPolicy, type Selection, storedBytes } from '../../redaction/recording-policy.ts';
+import type { RedactedBytes, Redaction } from '../../redaction/redaction.ts';
+import { type AnswerType, answerForm, BodyCollector, isReadable, WatchedBody } from './body-collector.ts';
+import {
+  type HeadCache,
+  type HeadJudgement,
+  judgeHead,
+  type RequestReading,
+  type ResponseReading,
+} from './head-cache.ts';
+
+/** What all assemblies of one recorder share. */
+export interface AssemblyContext {
+  /** Epoch microseconds of a monotonic stamp. */
+  readonly epochUsOf: (monotonicNs: number) => number;
+  readonly policy: BodyPolicy;
+  readonly budget: AssemblyBudget;
+  readonly hash: KeyedHash;
+  readonly redaction: Redaction;
+  readonly bodyRedaction: BodyRedaction;
+  /** Which exchanges belong together. */
+  readonly keys: ExchangeKeys;
+  /** What is recorded at all. */
+  readonly selection: Selection;
+  readonly heads: HeadCache;
+}
 
 /** A complete head as it was found: a view, valid during the call only, and its times on the monotonic clock. */
-export interface FoundHead {
+interface FoundHead {
   readonly bytes: Buffer;
   readonly firstByteNs: number;
   readonly endNs: number;
@@ -38,7 +66,7 @@ const NOTHING_KEPT: RedactedBytes = { bytes: new Uint8Array(0), names: [] };
 const NO_TIMES: ChunkTimes = [];
 
 /** An exchange between its request's head and its settlement. */
-export class OpenExchange {
+export class ExchangeBuilder {
   readonly #context: AssemblyContext;
   readonly #origin: ExchangeOrigin;
   readonly #scanned: ScannedRequest;
@@ -292,5 +320,138 @@ export class OpenExchange {
       this.lossReason = 'redaction_failed';
       return NOTHING_KEPT;
     }
+  }
+}
+
+/** A request or response while it is being read. */
+class MessageDraft {
+  readonly head: RedactedBytes;
+  readonly body: BodyCollector;
+  /** Monotonic nanoseconds of the first byte, and of the one that completed the head. */
+  readonly firstByteNs: number;
+  readonly headEndNs: number;
+  /** Whether all of it was seen. */
+  ended = false;
+  trailers: RedactedBytes | null = null;
+
+  constructor(head: RedactedBytes, body: BodyCollector, firstByteNs: number, headEndNs: number) {
+    this.head = head;
+    this.body = body;
+    this.firstByteNs = firstByteNs;
+    this.headEndNs = headEndNs;
+  }
+
+  /** Monotonic nanoseconds of the last byte seen. */
+  get lastByteNs(): number {
+    return this.body.lastByteNs ?? this.headEndNs;
+  }
+
+  /** Bytes held beside the body, as charged to the budget. */
+  get headBytes(): number {
+    return this.head.bytes.length + (this.trailers?.bytes.length ?? 0);
+  }
+
+  /**
+   * The message as it may be stored: nothing of its body leaves here that a rule hides.
+   * @param storedBytes Most of its body that the policy stores; null for none of it.
+   */
+  finish(storedBytes: number | null, redaction: BodyRedaction, fields: HeadFields | null): Message {
+    const names = this.trailers === null ? this.head.names : union(this.head.names, this.trailers.names);
+    const message = { head: this.head.bytes, trailers: this.trailers?.bytes ?? null };
+    const body = this.body.finish(this.ended, storedBytes);
+    if (!redaction.active || body.kept === null || fields === null)
+      return { ...message, redacted: names, body };
+    const { kept, names: covered, dropped } = redaction.redact(body.kept, aboutBody(body, fields));
+    const said = dropped === null ? covered : [dropNote(dropped)];
+    return { ...message, redacted: union(names, said), body: { ...body, kept } };
+  }
+}
+
+function aboutBody(
+  body: Body,
+  { contentType, contentEncoding, inferenceHeaderLength }: HeadFields,
+): BodyAbout {
+  return {
+    contentType,
+    contentEncoding,
+    truncated: body.truncated,
+    // A length that is no number is none that could be trusted: the body is then no tensors that can be read.
+    inferenceHeaderLength: inferenceHeaderLength === null ? null : Number(inferenceHeaderLength),
+    hash: body.hash,
+  };
+}
+
+function union(first: readonly string[], second: readonly string[]): readonly string[] {
+  return second.length === 0 ? first : [...new Set([...first, ...second])];
+}
+
+/** What the facts of a request are read from. */
+interface FactSources {
+  readonly scanned: ScannedRequest;
+  readonly route: Route;
+  readonly judged: HeadJudgement;
+  readonly keys: ExchangeKeys;
+  /** The client's address; null where none is known. */
+  readonly peer: string | null;
+  /** The beginning of its body. */
+  readonly body: Buffer;
+  /** Whether that is all of it. */
+  readonly whole: boolean;
+}
+
+const EMPTY = Buffer.alloc(0);
+const MULTIPART = /^multipart\/form-data\s*;/i;
+
+/** The facts of one request, each read when it is asked for and before anything in the body is covered. */
+class RequestFacts {
+  readonly #from: FactSources;
+  /** The beginning of the body where it can be read: not compressed, and without Triton's binary tensors. */
+  readonly #text: Buffer;
+  #session: Uint8Array | null | undefined;
+  #features: RequestFeatures | null = null;
+
+  constructor(from: FactSources) {
+    this.#from = from;
+    const { contentEncoding, inferenceHeaderLength } = from.scanned.fields;
+    const json = inferenceHeaderLength === null ? from.body.length : Number(inferenceHeaderLength);
+    this.#text = isPlain(contentEncoding) ? (json >= 0 ? from.body.subarray(0, json) : EMPTY) : EMPTY;
+  }
+
+  session(): Uint8Array | null {
+    const { keys, judged, peer } = this.#from;
+    if (this.#session === undefined) this.#session = keys.of('session', judged.session, this.#body, peer);
+    return this.#session;
+  }
+
+  client(): Uint8Array | null {
+    const { keys, judged, peer } = this.#from;
+    return keys.of('client', judged.client, this.#body, peer);
+  }
+
+  /** As the path names it, else the body. */
+  model(): string | null {
+    const { route, scanned, judged } = this.#from;
+    if (route.model !== null) return route.model;
+    if (!judged.namesModel || this.#text.length === 0) return null;
+    const type = scanned.fields.contentType ?? '';
+    return MULTIPART.test(type) ? modelOfForm(this.#text, type) : modelOfJson(this.#text);
+  }
+
+  batch(): number | null {
+    return this.#asked().batch;
+  }
+
+  asksStream(): boolean {
+    return this.#asked().stream;
+  }
+
+  get #body(): Buffer | null {
+    return this.#text.length === 0 ? null : this.#text;
+  }
+
+  #asked(): RequestFeatures {
+    const { judged, whole } = this.#from;
+    this.#features ??= requestFeatures(judged.api, this.#text, whole);
+    return this.#features;
   }
 }

@@ -1,6 +1,6 @@
 import { setTimeout as sleep } from 'node:timers/promises';
 import { describe, expect, it } from 'vitest';
-import { GATEWAY_DEFAULTS } from '../../../src/proxy/gateway/options.ts';
+import { GATEWAY_DEFAULTS } from '../../../src/proxy/http/options.ts';
 import { imbalance } from '../../support/imbalance.ts';
 import { RawServer } from '../../support/raw-server.ts';
 import { ask, atEnd, RawClient, rawUpstream, startGateway, startTimedGateway, until } from './support.ts';

@@ -1,28 +1,39 @@
-import type { IncomingMessage, Server, ServerResponse } from 'node:http';
+import {
+  createServer,
+  type IncomingMessage,
+  type Server,
+  type ServerOptions,
+  type ServerResponse,
+} from 'node:http';
+import { createServer as createTlsServer, type Server as TlsServer } from 'node:https';
 import { Server as NetServer, type Socket } from 'node:net';
 import { type Clock, systemClock } from '../../core/clock.ts';
+import { AppError } from '../../core/errors.ts';
+import { WIRE } from '../../core/limits.ts';
 import type { ConnectionCounts, ConnectionFailure, DataPlane, Notice, Pair } from '../data-plane.ts';
 import { type Endpoint, formatEndpoint } from '../endpoint.ts';
 import { type Listening, listenOn } from '../listening.ts';
 import type { RecorderLink } from '../recorder-link.ts';
 import { failureOf, TlsFailureNotice } from '../tls-failure-notice.ts';
-import { ClientConnection } from './client-connection.ts';
-import { GatewayExchange } from './exchange.ts';
-import type { ExchangeHost } from './exchange-host.ts';
-import { forwardedHeaders, lookAtRequest, type RefusalReason, type RequestLook } from './guard.ts';
-import { createListener, isSecure, ListenerCertificate } from './http-listener.ts';
-import type { GatewayOptions } from './options.ts';
-import { reasonOfClientError } from './refusals.ts';
-import { type Destination, RouteTable } from './routes.ts';
-import { TimeLimits } from './time-limits.ts';
+import { TlsFiles } from '../tls-files.ts';
+import { ClientConnection, TimeLimits } from './client-connection.ts';
+import { type ExchangeHost, GatewayExchange } from './exchange.ts';
+import {
+  forwardedHeaders,
+  type InspectedRequest,
+  inspectRequest,
+  type RefusalReason,
+  reasonOfClientError,
+} from './headers.ts';
+import { GATEWAY_HEAD_BYTES, type GatewayOptions, type GatewayRoute, type GatewayTls } from './options.ts';
 import { Upstream } from './upstream.ts';
-import { asksForWebSocket, WebSocketUpgrade } from './websocket-upgrade.ts';
+import { asksForWebSocket, WebSocketUpgrade } from './websocket.ts';
 
 /** While draining, a connection ends after it was quiet for that long; sooner, a request may be on its way. */
 const QUIET_MS = 1_000;
 
 /** What a gateway did beside forwarding. */
-export interface GatewayCounts {
+export interface ReverseProxyCounts {
   /** Requests under way, those for WebSocket among them until they are answered. */
   readonly inFlight: number;
   /** Connections that have become WebSockets. */
@@ -36,7 +47,7 @@ export interface GatewayCounts {
  * their header lines as received, and never sent twice. Each exchange is told to the recorder as a connection
  * of its own, so that assembly and sink are those of the wire.
  */
-export class Gateway implements DataPlane, ExchangeHost {
+export class ReverseProxy implements DataPlane, ExchangeHost {
   readonly link: RecorderLink;
   readonly limits: TimeLimits;
   readonly timeouts: GatewayOptions['timeouts'];
@@ -83,7 +94,7 @@ export class Gateway implements DataPlane, ExchangeHost {
     };
   }
 
-  get counts(): GatewayCounts {
+  get counts(): ReverseProxyCounts {
     return { inFlight: this.#inFlight, tunnels: this.#tunnels, refused: { ...this.#refused } };
   }
 
@@ -217,7 +228,7 @@ export class Gateway implements DataPlane, ExchangeHost {
   }
 
   /** Why a request that could be forwarded is answered here. */
-  #unwelcome(look: RequestLook): 'replay_marked' | 'in_flight' | null {
+  #unwelcome(look: InspectedRequest): 'replay_marked' | 'in_flight' | null {
     if (look.marked && this.#options.refuseMarked) return 'replay_marked';
     return this.#inFlight >= this.#options.maxInFlight ? 'in_flight' : null;
   }
@@ -226,7 +237,7 @@ export class Gateway implements DataPlane, ExchangeHost {
    * Only where nothing else is under way: a tunnel would begin amid the answers before it, or after a refusal. And
    * only without a body, which nobody would read: the target would take for it what comes next.
    */
-  #mayUpgrade(request: IncomingMessage, look: RequestLook): boolean {
+  #mayUpgrade(request: IncomingMessage, look: InspectedRequest): boolean {
     if (!this.#options.websocket || !asksForWebSocket(request)) return false;
     if (look.refusal !== null || look.hasBody || this.#unwelcome(look) !== null) return false;
     return this.#connections.get(request.socket)?.quiet ?? false;
@@ -249,8 +260,8 @@ export class Gateway implements DataPlane, ExchangeHost {
     );
   }
 
-  #look(request: IncomingMessage): RequestLook {
-    return lookAtRequest({
+  #look(request: IncomingMessage): InspectedRequest {
+    return inspectRequest({
       method: request.method ?? '',
       target: request.url ?? '',
       httpVersion: request.httpVersion,
@@ -262,7 +273,7 @@ export class Gateway implements DataPlane, ExchangeHost {
     return this.#routes?.find(requestTarget) ?? { target: fallback, requestTarget };
   }
 
-  #headersFor(request: IncomingMessage, connection: ClientConnection, look: RequestLook): string[] {
+  #headersFor(request: IncomingMessage, connection: ClientConnection, look: InspectedRequest): string[] {
     if (!this.tellsPeer) return forwardedHeaders(request.rawHeaders, look, null);
     const { peer, pair } = connection;
     const proto = isSecure(this.#options.pairs[pair] as Pair) ? 'https' : 'http';
@@ -295,4 +306,131 @@ export class Gateway implements DataPlane, ExchangeHost {
     for (const listening of this.#listening) listening.remove();
     this.#certificate?.close();
   }
+}
+
+/** Node looks so often, within the time for a head, for clients that are too slow with one, or with a body. */
+const CHECKS = 8;
+
+/** Newer than the types of Node: which requests are offered to `upgrade`; the others are served as usual. */
+type Settings = ServerOptions & { shouldUpgradeCallback: (request: IncomingMessage) => boolean };
+
+/** Certificate and key of the listeners that speak TLS: whoever connects gets those of the moment. */
+export class ListenerCertificate {
+  readonly #files: TlsFiles;
+  readonly #servers: TlsServer[] = [];
+
+  /** @throws AppError OPTION_INVALID when they are of no use */
+  constructor(tls: GatewayTls, notify: (notice: Notice) => void) {
+    this.#files = new TlsFiles({ cert: tls.certPath, key: tls.keyPath }, '--tls-cert, --tls-key');
+    // Set on the servers, because one chosen by the name of the host would miss clients that name none.
+    this.#files.onReplaced = () => {
+      for (const server of this.#servers) server.setSecureContext(this.#files.contents);
+    };
+    this.#files.watch(notify);
+  }
+
+  /** A server that speaks TLS. */
+  createServer(settings: ServerOptions): Server {
+    const tls = { ...this.#files.contents, handshakeTimeout: WIRE.handshakeMs };
+    const server = createTlsServer({ ...settings, ...tls });
+    this.#servers.push(server);
+    return server;
+  }
+
+  close(): void {
+    this.#files.close();
+  }
+}
+
+export function isSecure({ listen }: Pair): boolean {
+  return listen.kind === 'tcp' && listen.tls;
+}
+
+/**
+ * Node's HTTP server with every bound stated.
+ * @param mayUpgrade whether a request is offered to `upgrade`; else it is served as the ordinary one it also is
+ * @throws AppError OPTION_INVALID for TLS without a certificate
+ */
+export function createListener(
+  pair: Pair,
+  { timeouts, maxConnections }: GatewayOptions,
+  certificate: ListenerCertificate | null,
+  mayUpgrade: (request: IncomingMessage) => boolean,
+): Server {
+  const settings: Settings = {
+    headersTimeout: timeouts.headersMs,
+    requestTimeout: timeouts.requestMs,
+    keepAliveTimeout: timeouts.keepAliveMs,
+    connectionsCheckingInterval: Math.ceil(timeouts.headersMs / CHECKS),
+    maxHeaderSize: GATEWAY_HEAD_BYTES,
+    // The guard looks for the host itself: it counts what it refuses.
+    requireHostHeader: false,
+    insecureHTTPParser: false,
+    noDelay: true,
+    shouldUpgradeCallback: mayUpgrade,
+  };
+  if (isSecure(pair) && certificate === null) {
+    throw new AppError('OPTION_INVALID', 'a listener that speaks TLS has no certificate', {
+      hint: 'Give --tls-cert and --tls-key.',
+    });
+  }
+  const server =
+    isSecure(pair) && certificate !== null ? certificate.createServer(settings) : createServer(settings);
+  server.maxConnections = maxConnections;
+  // Beyond its own default Node would drop header lines without a word; the head's size is the bound.
+  server.maxHeadersCount = 0;
+  return server;
+}
+
+/** Where a request goes: the target, and the request target that it is asked for. */
+export interface Destination<Target> {
+  readonly target: Target;
+  readonly requestTarget: string;
+}
+
+interface Rule<Target> {
+  readonly route: GatewayRoute;
+  readonly target: Target;
+}
+
+/**
+ * Paths to targets. Compared is the path as it was sent, byte for byte: nothing is decoded or resolved, so that
+ * no other spelling of a path leads elsewhere than the server would take it.
+ */
+export class RouteTable<Target> {
+  readonly #rules: readonly Rule<Target>[];
+
+  /** @param targetOf Makes, or finds, what stands for an endpoint. */
+  constructor(routes: readonly GatewayRoute[], targetOf: (endpoint: Endpoint) => Target) {
+    const rank = (route: GatewayRoute): number => route.path.length * 2 + (route.match === 'exact' ? 1 : 0);
+    this.#rules = [...routes]
+      .sort((a, b) => rank(b) - rank(a))
+      .map((route) => ({ route, target: targetOf(route.target) }));
+  }
+
+  /** @returns null where no route takes the request */
+  find(requestTarget: string): Destination<Target> | null {
+    if (this.#rules.length === 0) return null;
+    const query = requestTarget.indexOf('?');
+    const path = query < 0 ? requestTarget : requestTarget.slice(0, query);
+    for (const { route, target } of this.#rules) {
+      if (!matches(route, path)) continue;
+      return { target, requestTarget: route.stripPrefix ? stripped(requestTarget, route) : requestTarget };
+    }
+    return null;
+  }
+}
+
+function matches({ match, path: wanted }: GatewayRoute, path: string): boolean {
+  if (match === 'exact') return path === wanted;
+  return (
+    path.startsWith(wanted) &&
+    (path.length === wanted.length || wanted.endsWith('/') || path[wanted.length] === '/')
+  );
+}
+
+/** What is left of a request target, which always begins with a slash. */
+function stripped(requestTarget: string, { path }: GatewayRoute): string {
+  const rest = requestTarget.slice(path.endsWith('/') ? path.length - 1 : path.length);
+  return rest.startsWith('/') ? rest : `/${rest}`;
 }

@@ -4,19 +4,15 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import { afterEach } from 'vitest';
 import { type Clock, systemClock } from '../../../src/core/clock.ts';
 import type { Notice } from '../../../src/proxy/data-plane.ts';
-import { Gateway } from '../../../src/proxy/gateway/gateway.ts';
-import {
-  GATEWAY_DEFAULTS,
-  GATEWAY_TIMEOUTS,
-  type GatewayOptions,
-} from '../../../src/proxy/gateway/options.ts';
+import { GATEWAY_DEFAULTS, GATEWAY_TIMEOUTS, type GatewayOptions } from '../../../src/proxy/http/options.ts';
+import { ReverseProxy } from '../../../src/proxy/http/reverse-proxy.ts';
 import { Ledger } from '../../../src/proxy/ledger.ts';
 import { Recorder } from '../../../src/proxy/recorder.ts';
 import { RecorderLink } from '../../../src/proxy/recorder-link.ts';
 import { CountingSink } from '../../support/counting-sink.ts';
 import { ManualClock } from '../../support/manual-clock.ts';
 import { socketPair } from '../../support/socket-pair.ts';
-import { makeContext } from '../assembly/harness.ts';
+import { makeContext } from '../recorder/harness.ts';
 
 const stops: (() => unknown)[] = [];
 
@@ -48,7 +44,7 @@ export async function startGateway(
   recorder.attach(recorderEnd);
   link.attach(forwarderEnd);
   const listen = { kind: 'tcp', host: '127.0.0.1', port: 0, tls: false } as const;
-  const gateway = new Gateway(
+  const gateway = new ReverseProxy(
     {
       ...GATEWAY_DEFAULTS,
       pairs: [{ listen, target: tcp(targetPort) }],

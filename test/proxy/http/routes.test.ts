@@ -5,9 +5,9 @@ import { createServer as createTlsServer, request as httpsRequest } from 'node:h
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { describe, expect, it } from 'vitest';
-import { forwardedHeaders, lookAtRequest } from '../../../src/proxy/gateway/guard.ts';
-import { GATEWAY_DEFAULTS } from '../../../src/proxy/gateway/options.ts';
-import { RouteTable } from '../../../src/proxy/gateway/routes.ts';
+import { forwardedHeaders, inspectRequest } from '../../../src/proxy/http/headers.ts';
+import { GATEWAY_DEFAULTS } from '../../../src/proxy/http/options.ts';
+import { RouteTable } from '../../../src/proxy/http/reverse-proxy.ts';
 import {
   LOCAL_CERTIFICATE_PEM as cert,
   LOCAL_CERTIFICATE_KEY_PEM as key,
@@ -129,7 +129,7 @@ describe('Forwarded and X-Real-IP', () => {
     [{ peer: '10.0.0.1', host: 'a"b\\c' }, 'for=10.0.0.1;host="a\\"b\\\\c";proto=https'],
     [{ peer: null, host: 'api' }, 'for=unknown;host="api";proto=https'],
   ])('quote what RFC 7239 wants quoted: %j', (from, value) => {
-    const look = lookAtRequest({
+    const look = inspectRequest({
       ...{ method: 'GET', target: '/', httpVersion: '1.1' },
       headers: ['Host', from.host],
     });

@@ -5,11 +5,11 @@ import { KeyedHash } from '../../../src/core/keyed-hash.ts';
 import { LIMITS } from '../../../src/core/limits.ts';
 import { Routes } from '../../../src/core/routes.ts';
 import { AssemblyBudget } from '../../../src/http1/budget.ts';
-import { ConnectionAssembly, type ResyncStart } from '../../../src/proxy/assembly/connection.ts';
-import { KnownHeads } from '../../../src/proxy/assembly/known-heads.ts';
-import type { AssemblyContext } from '../../../src/proxy/assembly/options.ts';
-import type { Settlement } from '../../../src/proxy/assembly/settlement.ts';
 import type { CloseCause } from '../../../src/proxy/frames.ts';
+import type { AssemblyContext } from '../../../src/proxy/recorder/exchange-builder.ts';
+import { HeadCache } from '../../../src/proxy/recorder/head-cache.ts';
+import type { Settlement } from '../../../src/proxy/recorder/http-assembler.ts';
+import { HttpAssembler, type ResyncStart } from '../../../src/proxy/recorder/http-assembler.ts';
 import { BodyRedaction } from '../../../src/redaction/body-redaction.ts';
 import { NO_BODY_RULES } from '../../../src/redaction/body-rules.ts';
 import { ExchangeKeys } from '../../../src/redaction/identities.ts';
@@ -35,7 +35,7 @@ export function makeContext(changes: Partial<AssemblyContext> = {}): AssemblyCon
     bodyRedaction: new BodyRedaction(NO_BODY_RULES, HASH),
     keys: new ExchangeKeys({ session: [], client: ['forwarded-for', 'peer'] }, HASH),
     selection: { skip: new SkipRules([]), sampling: new Sampling(1) },
-    heads: new KnownHeads(new Routes(redaction)),
+    heads: new HeadCache(new Routes(redaction)),
     ...changes,
   };
 }
@@ -47,7 +47,7 @@ export function makeContext(changes: Partial<AssemblyContext> = {}): AssemblyCon
 export class Feed {
   readonly context: AssemblyContext;
   readonly settlements: Settlement[] = [];
-  readonly assembly: ConnectionAssembly;
+  readonly assembly: HttpAssembler;
   readonly start: ResyncStart | undefined;
   protocol = 'http/1.1';
   /** How often it was said that its client pipelines. */
@@ -65,7 +65,7 @@ export class Feed {
     this.serverFed = resync?.serverOffset ?? 0;
     let clientSettled = this.clientFed;
     let serverSettled = this.serverFed;
-    this.assembly = new ConnectionAssembly(this.context, {
+    this.assembly = new HttpAssembler(this.context, {
       connection: 5,
       peer: '192.0.2.1',
       sink: (settled) => {

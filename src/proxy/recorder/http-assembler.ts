@@ -1,0 +1,606 @@
+import type { LossReason, OmissionCause } from '../../core/accounting.ts';
+import type { Exchange } from '../../core/exchange.ts';
+import { LIMITS } from '../../core/limits.ts';
+import type { AssemblyBudget } from '../../http1/budget.ts';
+import { HTTP2_PREFACE_LINE, isRequestLine, isStatusLine } from '../../http1/heads.ts';
+import { type MessagePlan, MessageReader } from '../../http1/message-reader.ts';
+import type { CloseCause } from '../frames.ts';
+import {
+  type AssemblyContext,
+  ExchangeBuilder,
+  type ExchangeOrigin,
+  type FirstEnd,
+} from './exchange-builder.ts';
+
+/** One connection's own part. */
+interface ConnectionOptions {
+  /** Number of the client connection within its recorder's life. */
+  readonly connection: number;
+  /** The client's IP address; null where none is known. */
+  readonly peer?: string | null;
+  /** Receives every settlement, in order, during the call that brought it about. */
+  readonly sink: (settled: Settlement) => void;
+  /**
+   * Called once when nothing further on this connection can become an exchange (a tunnel, another protocol, or
+   * a framing that is refused). The data plane may then stop copying bytes; those still fed are settled as
+   * `omitted: unparsed`.
+   */
+  readonly onOpaque?: (protocol: string) => void;
+  /** Called once when a request began before the one before it was answered. */
+  readonly onPipelined?: () => void;
+  /** Set when the beginning of the connection was not seen: where it is picked up, and why so late. */
+  readonly resync?: ResyncStart;
+}
+
+/** Offsets are bytes of each direction since the start of the connection, all settled elsewhere. */
+export interface ResyncStart {
+  readonly reason: LossReason;
+  readonly clientOffset: number;
+  readonly serverOffset: number;
+}
+
+/**
+ * - `reading`: exchanges are assembled.
+ * - `waiting`: bytes were missed; everything is lost until a turn begins with a request line. A client that was seen
+ *   to pipeline stays here to its end: an answer to an earlier request looks like the answer to the next one.
+ * - `candidate`: such a turn is being read; the next server chunk must begin with `HTTP/1.`.
+ * - `confirming`: it did; the first exchange settled makes it certain.
+ * - `opaque`: nothing further can become an exchange.
+ */
+type State = 'reading' | 'waiting' | 'candidate' | 'confirming' | 'opaque' | 'closed';
+
+const STATUS_LINE_START = Buffer.from('HTTP/1.');
+
+/**
+ * Assembles the exchanges of one connection from the bytes a tap saw. Off the forwarding path, and never
+ * throwing: what cannot be read with certainty is settled as omitted or lost, not guessed at.
+ */
+export class HttpAssembler implements ConnectionFeed {
+  readonly #settled: SettledBytes;
+  readonly #pairing: Pairing;
+  readonly #onOpaque: ((protocol: string) => void) | undefined;
+  readonly #onPipelined: (() => void) | undefined;
+  #pipelined = false;
+  #state: State = 'reading';
+  /** What bytes are lost for while waiting. */
+  #lossReason: LossReason = 'crash_gap';
+
+  constructor(context: AssemblyContext, options: ConnectionOptions) {
+    const { connection, peer = null, sink, onOpaque, onPipelined, resync } = options;
+    this.#settled = new SettledBytes(resync?.clientOffset ?? 0, resync?.serverOffset ?? 0, sink);
+    this.#pairing = new Pairing(context, { connection, peer }, this.#settled);
+    this.#onOpaque = onOpaque;
+    this.#onPipelined = onPipelined;
+    if (resync !== undefined) this.#wait(resync.reason);
+  }
+
+  clientBytes(atNs: number, bytes: Uint8Array, turnStart: boolean): void {
+    if (this.#state === 'closed') return;
+    const offset = this.#settled.clientCame(bytes.length);
+    const buffer = asBuffer(bytes);
+    if (turnStart) {
+      this.#pairing.countTurns(1);
+      const takenUp = this.#state === 'waiting' && !this.#pipelined && beginsWithRequestLine(buffer);
+      if (takenUp) this.#state = 'candidate';
+    }
+    if (this.#isReading()) this.#heed(this.#pairing.readClient(atNs, buffer, offset));
+    else this.#dropPending();
+  }
+
+  serverBytes(atNs: number, bytes: Uint8Array): void {
+    if (this.#state === 'closed') return;
+    const offset = this.#settled.serverCame(bytes.length);
+    const buffer = asBuffer(bytes);
+    if (this.#state === 'candidate') {
+      const begins = buffer.subarray(0, STATUS_LINE_START.length).equals(STATUS_LINE_START);
+      this.#state = begins ? 'confirming' : 'waiting';
+      // An earlier answer goes on: its client did not wait for the end of it.
+      if (!begins) this.#notePipelined();
+    }
+    if (this.#isReading()) this.#heed(this.#pairing.readServer(atNs, buffer, offset));
+    else this.#dropPending();
+  }
+
+  gap(reason: LossReason, clientBytes: number, serverBytes: number, turns = 0): void {
+    if (this.#state === 'closed') return;
+    this.#settled.clientCame(clientBytes);
+    this.#settled.serverCame(serverBytes);
+    this.#pairing.countTurns(turns);
+    this.#pairing.drop({ kind: 'lost', reason });
+    if (this.#state !== 'opaque') this.#wait(reason);
+  }
+
+  clientEnd(atNs: number): void {
+    if (this.#pairing.firstEnd !== null) return;
+    this.#pairing.firstEnd = 'client';
+    this.#pairing.clientEndNs = atNs;
+  }
+
+  serverEnd(_atNs: number): void {
+    this.#pairing.firstEnd ??= 'server';
+    if (this.#isReading()) this.#heed(this.#pairing.serverEnd());
+  }
+
+  close(atNs: number, how: CloseCause): void {
+    if (this.#state === 'closed') return;
+    if (how === 'client_end' || how === 'client_reset') this.clientEnd(atNs);
+    else if (how === 'server_end') this.serverEnd(atNs);
+    else if (how === 'server_reset') this.#pairing.firstEnd ??= 'server';
+    else if (how === 'timed_out') this.#pairing.firstEnd ??= 'timeout';
+    if (!this.#isReading() || this.#state === 'candidate') this.#dropPending();
+    else if (how === 'shutdown') this.#pairing.drop({ kind: 'lost', reason: 'shutdown_timeout' });
+    else this.#pairing.settleUnfinished();
+    this.#state = 'closed';
+  }
+
+  #isReading(): boolean {
+    return this.#state === 'reading' || this.#state === 'candidate' || this.#state === 'confirming';
+  }
+
+  #heed(stop: Stop | null): void {
+    if (this.#pairing.pipelined && !this.#pipelined) this.#notePipelined();
+    if (this.#state === 'confirming' && this.#pairing.settledExchanges > 0) this.#state = 'reading';
+    if (stop === null) return;
+    if (stop.kind === 'starved') {
+      this.#pairing.drop({ kind: 'lost', reason: 'body_budget' });
+      this.#wait('body_budget');
+    } else if (this.#state === 'reading') {
+      this.#pairing.drop({ kind: 'omitted', cause: 'unparsed' });
+      this.#state = 'opaque';
+      this.#onOpaque?.(stop.protocol);
+    } else {
+      // What looked like the start of a request was none.
+      this.#state = 'waiting';
+      this.#dropPending();
+    }
+  }
+
+  #notePipelined(): void {
+    this.#pipelined = true;
+    this.#onPipelined?.();
+    if (this.#state !== 'candidate' && this.#state !== 'confirming') return;
+    // What it was answered since it was resumed may be answers to earlier requests.
+    this.#state = 'waiting';
+    this.#dropPending();
+  }
+
+  #wait(reason: LossReason): void {
+    this.#state = 'waiting';
+    this.#lossReason = reason;
+  }
+
+  /** Settles what is pending as the state has it. */
+  #dropPending(): void {
+    if (this.#state === 'opaque') this.#pairing.drop({ kind: 'omitted', cause: 'unparsed' });
+    else this.#pairing.drop({ kind: 'lost', reason: this.#lossReason });
+  }
+}
+
+function asBuffer(bytes: Uint8Array): Buffer {
+  return Buffer.isBuffer(bytes) ? bytes : Buffer.from(bytes.buffer, bytes.byteOffset, bytes.byteLength);
+}
+
+function beginsWithRequestLine(bytes: Buffer): boolean {
+  const lineEnd = bytes.indexOf(0x0a);
+  if (lineEnd < 0) return false;
+  const line = bytes.toString('latin1', 0, lineEnd);
+  return isRequestLine(line.endsWith('\r') ? line.slice(0, -1) : line);
+}
+
+/**
+ * Why reading came to an end: the connection speaks another protocol from here on (or one we cannot read with
+ * certainty, `unparsed`), or there is no room to read it.
+ */
+type Stop = { readonly kind: 'opaque'; readonly protocol: string } | { readonly kind: 'starved' };
+
+/** How HTTP/2 begins where nobody negotiated it. */
+const HTTP2_START = `${HTTP2_PREFACE_LINE}\r\n`;
+
+const PASS_OVER: MessagePlan = { framing: { kind: 'none' }, body: null };
+
+/**
+ * Pairs the messages of one connection into exchanges, in order, and settles each once both its ends are
+ * known. Answers a `Stop` when reading cannot go on; the owner then says what becomes of what is pending.
+ */
+class Pairing {
+  readonly #context: AssemblyContext;
+  readonly #origin: ExchangeOrigin;
+  readonly #settled: SettledBytes;
+  readonly #requests: MessageReader;
+  readonly #responses: MessageReader;
+  readonly #held: HeldBytes;
+  /** Requests whose head was read, oldest first; only the last may be incomplete. */
+  readonly #open: ExchangeBuilder[] = [];
+  /** Turns begun and not yet claimed by a request that ended. */
+  #turns = 0;
+  #http2 = false;
+  /** An announced body was answered before any of it came: what the client says next is it, or is not. */
+  #bodyWithheld = false;
+  #stop: Stop | null = null;
+  /** Whether a request began before the one before it was answered; never taken back. */
+  pipelined = false;
+  /** Who ended the connection first, null while nobody has. */
+  firstEnd: FirstEnd | null = null;
+  /** When the client did, if it was first. */
+  clientEndNs: number | null = null;
+  /** Exchanges settled since reading last began anew. */
+  settledExchanges = 0;
+
+  constructor(context: AssemblyContext, origin: ExchangeOrigin, settled: SettledBytes) {
+    const { budget } = context;
+    this.#context = context;
+    this.#origin = origin;
+    this.#settled = settled;
+    this.#held = new HeldBytes(budget);
+    this.#requests = new MessageReader({
+      budget,
+      isStartLine: (line) => this.#isRequestLine(line),
+      onHead: (head, firstByteNs, endNs) => this.#onRequestHead(head, firstByteNs, endNs),
+    });
+    this.#responses = new MessageReader({
+      budget,
+      isStartLine: isStatusLine,
+      onHead: (head, firstByteNs, endNs) => this.#onResponseHead(head, firstByteNs, endNs),
+    });
+  }
+
+  countTurns(turns: number): void {
+    this.#turns += turns;
+  }
+
+  /** @param offset Of the first of `bytes`, from the start of the connection. */
+  readClient(atNs: number, bytes: Buffer, offset: number): Stop | null {
+    let at = 0;
+    while (at < bytes.length && this.#stop === null) {
+      if (this.#bodyWithheld) {
+        this.#stopOpaque('unparsed');
+      } else if (this.#isHolding()) {
+        this.#hold(atNs, bytes.subarray(at), offset + at);
+        break;
+      } else {
+        at = this.#requests.read(bytes, at, atNs);
+        if (at < 0) return this.#unreadable(this.#requests);
+        if (this.#requests.ended) this.#requestEnded(offset + at);
+      }
+    }
+    return this.#stop;
+  }
+
+  readServer(atNs: number, bytes: Buffer, offset: number): Stop | null {
+    let at = 0;
+    while (at < bytes.length && this.#stop === null) {
+      // A server that speaks unasked (a 408 on an idle connection, say) answers nothing we could pair.
+      if (this.#open[0]?.answered ?? true) return this.#stopOpaque('unparsed');
+      at = this.#responses.read(bytes, at, atNs);
+      if (at < 0) return this.#unreadable(this.#responses);
+      if (this.#responses.ended) this.#responseEnded(offset + at);
+    }
+    return this.#stop;
+  }
+
+  /** The upstream half-closed, which is how a body of unknown length ends. */
+  serverEnd(): Stop | null {
+    if (this.#responses.endOfStream()) this.#responseEnded(this.#settled.serverSeen);
+    return this.#stop;
+  }
+
+  /** Settles at the end of a connection: what was asked with what there is, what was not yet as unparsed. */
+  settleUnfinished(): void {
+    for (let exchange = this.#open[0]; exchange !== undefined; exchange = this.#open[0]) {
+      this.#settle(exchange);
+    }
+    this.drop({ kind: 'omitted', cause: 'unparsed' });
+  }
+
+  /** Settles everything pending as not recorded, forgets it, and is ready to begin anew. */
+  drop(as: Unrecorded): void {
+    let turns = this.#turns + this.#held.turns;
+    for (const exchange of this.#open) {
+      turns += exchange.turns;
+      exchange.release();
+    }
+    const exchanges = this.#open.length;
+    this.#open.length = 0;
+    this.#turns = 0;
+    this.#held.clear();
+    this.#requests.reset();
+    this.#responses.reset();
+    this.#bodyWithheld = false;
+    this.#stop = null;
+    this.settledExchanges = 0;
+    this.#settled.leaveOutRest(as, exchanges, turns);
+  }
+
+  #isRequestLine(line: string): boolean {
+    this.#http2 = line === HTTP2_PREFACE_LINE;
+    return isRequestLine(line);
+  }
+
+  #onRequestHead(head: Buffer, firstByteNs: number, endNs: number): MessagePlan | null {
+    const reading = this.#context.heads.request(head);
+    this.#http2 = reading === null && head.toString('latin1', 0, HTTP2_START.length) === HTTP2_START;
+    if (reading === null || this.#open.length >= LIMITS.pipelinedRequests) return null;
+    if (!this.#context.budget.reserve(LIMITS.openExchangeBytes)) {
+      this.#stop = { kind: 'starved' };
+      return null;
+    }
+    if (this.#open.length > 0) this.pipelined = true;
+    const found = { bytes: head, firstByteNs, endNs };
+    const exchange = new ExchangeBuilder(this.#context, this.#origin, reading, found);
+    this.#open.push(exchange);
+    return { framing: reading.framing, body: exchange.request.body };
+  }
+
+  #onResponseHead(head: Buffer, firstByteNs: number, endNs: number): MessagePlan | null {
+    const exchange = this.#open[0];
+    const reading = exchange === undefined ? null : this.#context.heads.response(head, exchange.method);
+    if (exchange === undefined || reading === null) return null;
+    const { scanned, framing } = reading;
+    if (scanned.status < 200 && scanned.status !== 101) return PASS_OVER;
+    // Switching protocols needs somebody who asked for it, and who has finished asking.
+    if (framing.kind === 'tunnel' && !(exchange.holdsClient && exchange.request.ended)) return null;
+    const body = exchange.beginResponse(reading, { bytes: head, firstByteNs, endNs });
+    return { framing, body };
+  }
+
+  #requestEnded(clientEndOffset: number): void {
+    const exchange = this.#open.at(-1);
+    if (exchange === undefined) return;
+    exchange.endMessage(exchange.request, this.#requests.trailers);
+    exchange.clientEndOffset = clientEndOffset;
+    exchange.turns = this.#turns;
+    this.#turns = 0;
+    if (exchange.answered) this.#settle(exchange);
+  }
+
+  #responseEnded(serverEndOffset: number): void {
+    const exchange = this.#open[0];
+    // An interim response leaves no draft: the answer is still to come.
+    if (exchange === undefined || exchange.response === null) return;
+    exchange.endMessage(exchange.response, this.#responses.trailers);
+    exchange.serverEndOffset = serverEndOffset;
+    exchange.answeredInTime = this.firstEnd === null;
+    if (exchange.tunnels) {
+      this.#settle(exchange);
+      this.#stopOpaque(exchange.tunnelProtocol);
+    } else if (exchange.request.ended) {
+      this.#settle(exchange);
+      if (exchange.holdsClient) this.#readHeld();
+    } else if (exchange.mayWithholdBody) {
+      this.#bodyWithheld = true;
+      this.#settle(exchange);
+    }
+  }
+
+  /** Whether it is undecided what the client speaks: the last request asked for a tunnel or another protocol. */
+  #isHolding(): boolean {
+    const last = this.#open.at(-1);
+    return last?.holdsClient === true && last.request.ended;
+  }
+
+  #hold(atNs: number, bytes: Buffer, clientOffset: number): void {
+    const refusal = this.#held.add({ atNs, bytes, clientOffset, turns: this.#turns });
+    if (refusal === null) this.#turns = 0;
+    else if (refusal === 'budget') this.#stop = { kind: 'starved' };
+    else this.#stopOpaque('unparsed');
+  }
+
+  /** The answer was an ordinary one, so what was held are requests. */
+  #readHeld(): void {
+    for (const piece of this.#held.take()) {
+      this.#turns += piece.turns;
+      if (this.#stop === null) this.#stop = this.readClient(piece.atNs, piece.bytes, piece.clientOffset);
+    }
+  }
+
+  /** Settles the oldest exchange, in whatever state it is. */
+  #settle(exchange: ExchangeBuilder): void {
+    this.#open.shift();
+    exchange.settling();
+    this.settledExchanges += 1;
+    let turns = exchange.turns;
+    if (!exchange.request.ended) {
+      turns += this.#turns;
+      this.#turns = 0;
+    }
+    const stretch = {
+      clientEndOffset: exchange.clientEndOffset ?? this.#settled.clientSeen,
+      serverEndOffset: exchange.serverEndOffset ?? this.#settled.serverSeen,
+      turns,
+    };
+    const { lossReason, omission } = exchange;
+    if (lossReason !== null) this.#settled.leaveOut({ kind: 'lost', reason: lossReason }, 1, stretch);
+    else if (omission !== null) this.#settled.leaveOut({ kind: 'omitted', cause: omission }, 1, stretch);
+    else this.#settled.record(exchange.finish(exchange.outcome(this.firstEnd), this.clientEndNs), stretch);
+    exchange.release();
+  }
+
+  #unreadable(reader: MessageReader): Stop {
+    if (this.#stop !== null) return this.#stop;
+    if (!reader.starved) return this.#stopOpaque(this.#http2 ? 'h2' : 'unparsed');
+    this.#stop = { kind: 'starved' };
+    return this.#stop;
+  }
+
+  #stopOpaque(protocol: string): Stop {
+    this.#stop = { kind: 'opaque', protocol };
+    return this.#stop;
+  }
+}
+
+/**
+ * How a stretch of a connection left the state "pending". Settlements of one connection are contiguous and in
+ * order: each covers, in both directions, the bytes between the offsets of the settlement before it and its
+ * own, so that every byte fed is settled exactly once.
+ */
+interface SettledRange {
+  /** Client bytes settled so far, counted from the start of the connection. */
+  readonly clientEndOffset: number;
+  /** Server bytes settled so far, counted from the start of the connection. */
+  readonly serverEndOffset: number;
+  /** Turns whose first client byte lies in this range. */
+  readonly turns: number;
+}
+
+interface RecordedRange extends SettledRange {
+  readonly kind: 'recorded';
+  readonly exchange: Exchange;
+}
+
+interface LostRange extends SettledRange {
+  readonly kind: 'lost';
+  readonly reason: LossReason;
+  /** Requests whose head was read; a lower bound, since what was never parsed counts for none. */
+  readonly exchanges: number;
+}
+
+interface OmittedRange extends SettledRange {
+  readonly kind: 'omitted';
+  readonly cause: OmissionCause;
+  /** As for `LostRange`. */
+  readonly exchanges: number;
+}
+
+export type Settlement = RecordedRange | LostRange | OmittedRange;
+
+/**
+ * What a data plane tells of one connection, in the order it happened. `atNs` is monotonic nanoseconds and
+ * never goes back. Bytes are read during the call only: whatever is kept of them is copied.
+ */
+interface ConnectionFeed {
+  /** Client bytes; `turnStart` when they are the first after server bytes (or the first of all). */
+  clientBytes(atNs: number, bytes: Uint8Array, turnStart: boolean): void;
+  serverBytes(atNs: number, bytes: Uint8Array): void;
+  /** That many bytes (and turns begun in them) passed and were shed before they came here. */
+  gap(reason: LossReason, clientBytes: number, serverBytes: number, turns?: number): void;
+  /** The client half-closed. */
+  clientEnd(atNs: number): void;
+  /** The upstream half-closed. */
+  serverEnd(atNs: number): void;
+  /** Nothing more will come from either side; everything pending is settled. */
+  close(atNs: number, how: CloseCause): void;
+}
+
+/** What becomes of bytes that are not recorded. */
+type Unrecorded =
+  | { readonly kind: 'lost'; readonly reason: LossReason }
+  | { readonly kind: 'omitted'; readonly cause: OmissionCause };
+
+/** Where a stretch ends, and what began in it. */
+interface Stretch {
+  readonly clientEndOffset: number;
+  readonly serverEndOffset: number;
+  readonly turns: number;
+}
+
+/** One connection's account: bytes seen on either side, and how far they are settled. Never goes back. */
+class SettledBytes {
+  readonly #sink: (settled: Settlement) => void;
+  #clientSeen: number;
+  #serverSeen: number;
+  #clientSettled: number;
+  #serverSettled: number;
+
+  constructor(clientOffset: number, serverOffset: number, sink: (settled: Settlement) => void) {
+    this.#clientSeen = clientOffset;
+    this.#clientSettled = clientOffset;
+    this.#serverSeen = serverOffset;
+    this.#serverSettled = serverOffset;
+    this.#sink = sink;
+  }
+
+  get clientSeen(): number {
+    return this.#clientSeen;
+  }
+
+  get serverSeen(): number {
+    return this.#serverSeen;
+  }
+
+  /** Counts client bytes as seen; answers the offset of the first of them. */
+  clientCame(bytes: number): number {
+    this.#clientSeen += bytes;
+    return this.#clientSeen - bytes;
+  }
+
+  serverCame(bytes: number): number {
+    this.#serverSeen += bytes;
+    return this.#serverSeen - bytes;
+  }
+
+  record(exchange: Exchange, stretch: Stretch): void {
+    this.#advance(stretch);
+    const { clientEndOffset, serverEndOffset, turns } = stretch;
+    this.#sink({ kind: 'recorded', exchange, clientEndOffset, serverEndOffset, turns });
+  }
+
+  leaveOut(as: Unrecorded, exchanges: number, stretch: Stretch): void {
+    this.#advance(stretch);
+    this.#sink({ ...as, exchanges, ...stretch });
+  }
+
+  /** Leaves out everything seen and not yet settled; says nothing when there is nothing. */
+  leaveOutRest(as: Unrecorded, exchanges: number, turns: number): void {
+    const bytes = this.#clientSeen - this.#clientSettled + this.#serverSeen - this.#serverSettled;
+    if (bytes === 0 && exchanges === 0 && turns === 0) return;
+    this.leaveOut(as, exchanges, {
+      clientEndOffset: this.#clientSeen,
+      serverEndOffset: this.#serverSeen,
+      turns,
+    });
+  }
+
+  #advance(stretch: Stretch): void {
+    this.#clientSettled = stretch.clientEndOffset;
+    this.#serverSettled = stretch.serverEndOffset;
+  }
+}
+
+/** Client bytes that came while it was undecided whether they are HTTP. */
+interface HeldPiece {
+  readonly atNs: number;
+  readonly bytes: Buffer;
+  /** Offset of the first byte from the start of the connection. */
+  readonly clientOffset: number;
+  readonly turns: number;
+}
+
+/** Holds what a client says between asking for an upgrade (or a tunnel) and the answer. Bounded, budgeted. */
+class HeldBytes {
+  readonly #budget: AssemblyBudget;
+  #pieces: HeldPiece[] = [];
+  #costBytes = 0;
+
+  constructor(budget: AssemblyBudget) {
+    this.#budget = budget;
+  }
+
+  /** Turns begun in what is held. */
+  get turns(): number {
+    return this.#pieces.reduce((sum, piece) => sum + piece.turns, 0);
+  }
+
+  /** Holds a copy of the piece, or says why not. */
+  add(piece: HeldPiece): 'limit' | 'budget' | null {
+    // A single byte is charged for what it costs to hold it, or a client that drips would be held for nothing.
+    const cost = piece.bytes.length + LIMITS.heldPieceBytes;
+    if (this.#costBytes + cost > LIMITS.heldClientBytes) return 'limit';
+    if (!this.#budget.reserve(cost)) return 'budget';
+    this.#costBytes += cost;
+    this.#pieces.push({ ...piece, bytes: Buffer.from(piece.bytes) });
+    return null;
+  }
+
+  /** Everything held, in order; nothing is held afterwards. */
+  take(): readonly HeldPiece[] {
+    const pieces = this.#pieces;
+    this.clear();
+    return pieces;
+  }
+
+  clear(): void {
+    this.#budget.release(this.#costBytes);
+    this.#costBytes = 0;
+    this.#pieces = [];
+  }
+}
