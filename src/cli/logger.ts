@@ -2,9 +2,10 @@ import type { Command } from 'commander';
 import { pino } from 'pino';
 import { type Clock, systemClock } from '../core/clock.ts';
 import type { Logger } from '../core/ports.ts';
+import { shownText } from '../core/text.ts';
 import { formatInstantUs } from '../core/units.ts';
 import type { LogFormat } from './log-formats.ts';
-import { printable, terminal } from './terminal.ts';
+import { terminal } from './terminal.ts';
 
 /** Where finished log lines go, each with its line end. */
 export interface LogDestination {
@@ -67,7 +68,7 @@ function prettyLine(json: string): string {
   const { level, time, message, ...fields } = JSON.parse(json) as Record<string, unknown>;
   const pairs = Object.entries(fields).map(([name, value]) => ` ${name}=${fieldText(value)}`);
   const words = `${String(time).slice(11, 23)} ${String(level).padEnd(5)} ${String(message)}`;
-  return printable(pairs.length === 0 ? words : `${words} ${pairs.join('')}`);
+  return shownText(pairs.length === 0 ? words : `${words} ${pairs.join('')}`);
 }
 
 function fieldText(value: unknown): string {

@@ -1,5 +1,6 @@
 import type { Clock } from '../core/clock.ts';
 import { systemClock } from '../core/clock.ts';
+import { shownJsonText, shownText } from '../core/text.ts';
 
 /** The half of a stream that printing needs. */
 export interface Output {
@@ -16,9 +17,6 @@ export interface Column {
 
 const PROGRESS_INTERVAL_NS = 200_000_000;
 const CLEAR_LINE = '\r\u001b[2K';
-
-/** Control characters but for the tab, marks that turn the direction of text, and line separators. */
-const UNPRINTABLE = /(?!\t)[\p{Cc}\p{Bidi_Control}\p{Zl}\p{Zp}]/gu;
 
 /**
  * The only place that prints. stdout is the result and nothing else, so that it can be piped; notes and
@@ -45,7 +43,7 @@ export class Terminal {
   /** Result lines, to stdout. */
   print(...lines: readonly string[]): void {
     this.endProgress();
-    for (const line of lines) this.#stdout.write(`${printable(line)}\n`);
+    for (const line of lines) this.#stdout.write(`${shownText(line)}\n`);
   }
 
   /** An aligned table, to stdout. */
@@ -56,13 +54,13 @@ export class Terminal {
   /** One JSON document, to stdout. */
   json(document: object): void {
     this.endProgress();
-    this.#stdout.write(`${JSON.stringify(document, null, 2)}\n`);
+    this.#stdout.write(`${shownJsonText(JSON.stringify(document, null, 2))}\n`);
   }
 
   /** One JSON document on a line of its own, to stdout: for whoever reads along. */
   jsonLine(document: object): void {
     this.endProgress();
-    this.#stdout.write(`${JSON.stringify(document)}\n`);
+    this.#stdout.write(`${shownJsonText(JSON.stringify(document))}\n`);
   }
 
   /** A document in a form of its own (a page, a table), to stdout as it is: whoever made it made it harmless. */
@@ -74,7 +72,7 @@ export class Terminal {
   /** Lines for the person watching, to stderr. */
   note(...lines: readonly string[]): void {
     this.endProgress();
-    for (const line of lines) this.#stderr.write(`${printable(line)}\n`);
+    for (const line of lines) this.#stderr.write(`${shownText(line)}\n`);
   }
 
   /** Redraws the progress line, at most five times a second and only where somebody can watch it. */
@@ -85,7 +83,7 @@ export class Terminal {
     this.#progressAtNs = nowNs;
     this.#progressShown = true;
     const width = this.#stderr.columns ?? 80;
-    this.#stderr.write(`${CLEAR_LINE}${printable(line).slice(0, width - 1)}`);
+    this.#stderr.write(`${CLEAR_LINE}${shownText(line).slice(0, width - 1)}`);
   }
 
   /** Takes the progress line away, so that what comes next starts on a clean line. */
@@ -100,10 +98,10 @@ export class Terminal {
 /** The terminal of this process. */
 export const terminal = new Terminal(process.stdout, process.stderr, systemClock);
 
-/** The lines of an aligned table: titles, then rows. Cells are made printable before they are measured. */
+/** The lines of an aligned table: titles, then rows. Cells are written as they are shown before they are measured. */
 export function tableLines(columns: readonly Column[], rows: readonly (readonly string[])[]): string[] {
   const cells = [columns.map((column) => column.title), ...rows].map((row) =>
-    columns.map((_, index) => printable(row[index] ?? '').replaceAll('\t', ' ')),
+    columns.map((_, index) => shownText(row[index] ?? '').replaceAll('\t', ' ')),
   );
   const widths = columns.map((_, index) => Math.max(...cells.map((row) => row[index]?.length ?? 0)));
   return cells.map((row) =>
@@ -115,16 +113,4 @@ export function tableLines(columns: readonly Column[], rows: readonly (readonly 
       .join('  ')
       .trimEnd(),
   );
-}
-
-/**
- * Captured text (a route, a header, a model's name) was written by strangers: an escape sequence in it could
- * rewrite the terminal it is shown on. Control characters become visible stand-ins; so do the marks that turn
- * the direction of text, because they make one name look like another.
- */
-export function printable(text: string): string {
-  return text.replace(UNPRINTABLE, (character) => {
-    const code = character.codePointAt(0) ?? 0;
-    return `\\x${code.toString(16).padStart(2, '0')}`;
-  });
 }

@@ -100,3 +100,36 @@ function shownField(_: string, before: string, field: string): string {
   const key = before === '#' ? '' : field.slice(0, field.indexOf('=') + 1);
   return `${before}${key}${MASK}`;
 }
+
+/** What cannot be seen in a line of text: controls but the tab, marks that turn the direction, line separators. */
+const UNSEEN = /(?!\t)[\p{Cc}\p{Bidi_Control}\p{Zl}\p{Zp}]/gu;
+/** The same of what JSON does not escape by itself. */
+const UNSEEN_IN_JSON = /[\u007f-\u009f\p{Bidi_Control}\p{Zl}\p{Zp}]/gu;
+
+/**
+ * A recorded text (a route, a header, a model's name) as it may be shown. Strangers wrote it: an escape sequence could
+ * rewrite the terminal it is shown on, and a mark that turns the direction of text makes one name look like another.
+ * Each such character is written as `\\xNN`.
+ */
+export function shownText(text: string): string {
+  return text.replace(UNSEEN, (character) => `\\x${hexOf(character, 2)}`);
+}
+
+/** The same of a text of several lines, which stay as they are. */
+export function shownLines(text: string): string {
+  return text.split('\n').map(shownText).join('\n');
+}
+
+/** A JSON text that says the same and does nothing to a terminal. Outside strings JSON has none of these characters. */
+export function shownJsonText(json: string): string {
+  return json.replace(UNSEEN_IN_JSON, (character) => `\\u${hexOf(character, 4)}`);
+}
+
+/** A value as such a JSON text, on one line, that ends no script and begins no comment in a page either. */
+export function inertJson(value: unknown): string {
+  return shownJsonText(JSON.stringify(value)).replace(/<(?=[/!])/g, '\\u003c');
+}
+
+function hexOf(character: string, digits: number): string {
+  return (character.codePointAt(0) ?? 0).toString(16).padStart(digits, '0');
+}

@@ -1,6 +1,6 @@
 import type { HeaderPair } from '../core/headers.ts';
+import { inertJson, shownText } from '../core/text.ts';
 import type { ExportedRequest, ExportedSend } from './export-writer.ts';
-import { inertJson, shownText } from './inert-text.ts';
 import type { TextCounts } from './text-counts.ts';
 
 /** What a replay puts on its requests begins so. */

@@ -7,6 +7,7 @@ import {
   type Outcome,
 } from '../core/exchange.ts';
 import { buildRequestHead, type HeaderPair, headerValue, parseResponseHead } from '../core/headers.ts';
+import { inertJson } from '../core/text.ts';
 import { formatInstantUs, parseInstantUs } from '../core/units.ts';
 import { checkedInstant } from './exact-time.ts';
 import {
@@ -30,7 +31,6 @@ import {
   placed,
   wholeBody,
 } from './import-source.ts';
-import { inertJson } from './inert-text.ts';
 import { InputProblem, shown, textBytes } from './input.ts';
 import {
   arrayAt,

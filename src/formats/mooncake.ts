@@ -1,6 +1,7 @@
 import { Problems } from '../core/errors.ts';
 import type { Exchange } from '../core/exchange.ts';
 import { LIMITS } from '../core/limits.ts';
+import { shownJsonText } from '../core/text.ts';
 import { parseInstantUs, parsePositiveMs } from '../core/units.ts';
 import { ArrivalTimes } from './exact-time.ts';
 import {
@@ -18,7 +19,6 @@ import {
   type OpenImport,
   wholeBody,
 } from './import-source.ts';
-import { shownJsonText } from './inert-text.ts';
 import { InputProblem, NOTHING_IN_IT, type TextLine, textBytes, textLines } from './input.ts';
 import {
   type JsonObject,

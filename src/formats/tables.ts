@@ -1,4 +1,5 @@
 import { ByteWriter, ParquetWriter } from 'hyparquet-writer';
+import { csvLine } from '../core/csv.ts';
 import { recordedArrivalUs } from '../core/exchange.ts';
 import {
   type ExportedFile,
@@ -8,7 +9,6 @@ import {
   type ExportWriter,
   OutputFile,
 } from './export-writer.ts';
-import { csvCell } from './inert-text.ts';
 import { TextCounts } from './text-counts.ts';
 
 type ColumnType = 'text' | 'whole' | 'number' | 'instant' | 'flag';
@@ -92,7 +92,7 @@ class CsvWriter implements ExportWriter {
 
   constructor(path: string) {
     this.#file = new OutputFile(path);
-    this.#file.write(`${EXPORT_COLUMNS.map(({ name }) => name).join(',')}\n`);
+    this.#file.write(csvLine(EXPORT_COLUMNS.map(({ name }) => name)));
   }
 
   get files(): readonly ExportedFile[] {
@@ -100,7 +100,7 @@ class CsvWriter implements ExportWriter {
   }
 
   add(send: ExportedSend): boolean {
-    this.#file.write(`${EXPORT_COLUMNS.map((column) => cellOf(column, send)).join(',')}\n`);
+    this.#file.write(csvLine(EXPORT_COLUMNS.map(({ read }) => read(send))));
     return true;
   }
 
@@ -111,12 +111,6 @@ class CsvWriter implements ExportWriter {
   abandon(): void {
     this.#file.abandon();
   }
-}
-
-function cellOf({ type, read }: ExportColumn, send: ExportedSend): string {
-  const value = read(send);
-  if (value === null) return '';
-  return type === 'text' ? csvCell(String(value)) : String(value);
 }
 
 /** A row group is held until it has so many rows, or so many bytes of bodies. */

@@ -1,3 +1,4 @@
+import { inertJson } from '../core/text.ts';
 import {
   type ExportedFile,
   type ExportedRequest,
@@ -9,7 +10,6 @@ import {
   OutputFile,
 } from './export-writer.ts';
 import { asciiTarget, countHeaderLosses, headerPairs } from './exported-requests.ts';
-import { inertJson } from './inert-text.ts';
 import { TextCounts } from './text-counts.ts';
 
 /** Targets of Vegeta, one JSON object a line. */

@@ -1,6 +1,7 @@
 import fc from 'fast-check';
 import { describe, expect, test } from 'vitest';
-import { printable, Terminal, tableLines } from '../../src/cli/terminal.ts';
+import { Terminal, tableLines } from '../../src/cli/terminal.ts';
+import { shownText } from '../../src/core/text.ts';
 
 class TextOutput {
   text = '';
@@ -39,10 +40,13 @@ describe('the terminal', () => {
 
   test('prints one JSON document that ends with a line end', () => {
     const { terminal, stdout } = makeTerminal();
-    terminal.json({ exchanges: 3, routes: ['POST /x\u001b[2J'] });
+    const document = { exchanges: 3, routes: ['POST /x\u001b[2J'], '\u202emodel\u009b': '\u2028\u007f' };
+    terminal.json(document);
     expect(stdout.text.endsWith('}\n')).toBe(true);
-    expect(stdout.text).not.toContain('\u001b');
-    expect(JSON.parse(stdout.text)).toEqual({ exchanges: 3, routes: ['POST /x\u001b[2J'] });
+    expect(stdout.text).not.toMatch(/(?!\n)[\p{Cc}\p{Bidi_Control}\p{Zl}\p{Zp}]/u);
+    expect(JSON.parse(stdout.text)).toEqual(document);
+    terminal.jsonLine(document);
+    expect(stdout.text).not.toMatch(/(?!\n)[\p{Cc}\p{Bidi_Control}\p{Zl}\p{Zp}]/u);
   });
 
   test('shows progress only where somebody can watch it', () => {
@@ -96,17 +100,17 @@ describe('a table', () => {
 
 describe('captured text', () => {
   test('loses every control character and every mark of direction', () => {
-    expect(printable('\u001b[31m\u0007\u009b\r\u202e\u2066\u2028\u007f')).toBe(
+    expect(shownText('\u001b[31m\u0007\u009b\r\u202e\u2066\u2028\u007f')).toBe(
       '\\x1b[31m\\x07\\x9b\\x0d\\x202e\\x2066\\x2028\\x7f',
     );
     fc.assert(
       fc.property(fc.string({ unit: 'binary' }), (text) => {
-        expect(printable(text)).not.toMatch(/(?!\t)[\p{Cc}\p{Bidi_Control}]/u);
+        expect(shownText(text)).not.toMatch(/(?!\t)[\p{Cc}\p{Bidi_Control}]/u);
       }),
     );
   });
 
   test('keeps what can be read, in any script', () => {
-    expect(printable('POST /größe/模型\t→ 200')).toBe('POST /größe/模型\t→ 200');
+    expect(shownText('POST /größe/模型\t→ 200')).toBe('POST /größe/模型\t→ 200');
   });
 });

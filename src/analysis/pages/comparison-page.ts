@@ -1,3 +1,4 @@
+import { shownText } from '../../core/text.ts';
 import type { ComparedMetric, ComparisonDocument, ComparisonVerdict } from '../../documents/comparison.ts';
 import type { ComparisonReason } from '../compare/compare-pairs.ts';
 import { isShift, metricTable, pairsText, sideText, verdictSentence } from '../compare/comparison-rows.ts';
@@ -38,13 +39,14 @@ export function comparisonPage(document: ComparisonDocument, assets: PageAssets)
 function headerOf(document: ComparisonDocument): string {
   const { verdict, a, b } = document;
   const pairs = pairsText(document);
-  return `<header><h1><span class="badge ${BADGES[verdict]}">${verdict}</span>${escaped(verdictSentence(document))}</h1><p>A: ${escaped(shown(sideText(a)))}</p><p>B: ${escaped(shown(sideText(b)))}</p>${pairs === '' ? '' : `<p class="soft">${escaped(pairs)}</p>`}</header>`;
+  return `<header><h1><span class="badge ${BADGES[verdict]}">${verdict}</span>${escaped(verdictSentence(document))}</h1><p>A: ${escaped(shownText(sideText(a)))}</p><p>B: ${escaped(shownText(sideText(b)))}</p>${pairs === '' ? '' : `<p class="soft">${escaped(pairs)}</p>`}</header>`;
 }
 
 function reasonList(reasons: readonly ComparisonReason[]): string {
   if (reasons.length === 0) return '';
   const items = reasons.map(
-    ({ text, advice }) => `<li>${escaped(shown(text))}. <span class="soft">${escaped(advice)}</span></li>`,
+    ({ text, advice }) =>
+      `<li>${escaped(shownText(text))}. <span class="soft">${escaped(advice)}</span></li>`,
   );
   return `<ul class="findings">${items.join('')}</ul>`;
 }
@@ -105,13 +107,5 @@ function seriesOf({ windows, a }: ComparisonDocument) {
       at: windows.map(({ fromS }) => startS + fromS),
       lines: lines(percentile),
     }),
-  );
-}
-
-/** Names may turn the direction of text or hide: what cannot be seen is written out. */
-function shown(text: string): string {
-  return text.replace(
-    /[\p{Cc}\p{Bidi_Control}\p{Zl}\p{Zp}]/gu,
-    (character) => `\\x${(character.codePointAt(0) ?? 0).toString(16).padStart(2, '0')}`,
   );
 }

@@ -1,16 +1,21 @@
+import { csvLine } from '../../core/csv.ts';
 import type { ProfileDocument } from '../../documents/profile.ts';
-import { csvLine } from '../csv-cells.ts';
 
 type Cell = string | number | null;
 
-/** Units by how a name ends. */
+/** Units of numbers by their section and their name, the first that fits. */
 const UNITS: readonly (readonly [RegExp, string])[] = [
-  [/Ms$/, 'ms'],
-  [/Bytes$/, 'B'],
-  [/S$/, 's'],
-  [/^(?:mean|min|max|perSecond|peak\w+|hourMean|hourUsual)$/, '1/s'],
-  [/[sS]hare|Ratio|ratio|coverage|ties/, 'share'],
+  [/(?:^|\.)(?:count|requests|known|days|watched|compared)$/, 'count'],
+  [/(?:^|[.a-z])[sS]hares?(?:\.|$)|[Rr]atio$|coverage$|ties$/, 'share'],
+  [/^idc\.|\.cv$|(?:toMean|ToMean)\w*$/, 'ratio'],
+  [/Ms(?:\.|$)/, 'ms'],
+  [/Bytes(?:\.|$)|\.bytes$/, 'B'],
+  [/S(?:\.\w+)?$/, 's'],
+  [/^(?:rate|peaks|cycle\.(?:daily|weekly))\b.*\.(?:mean|min|max|perSecond|peak\d\w*)$/, '1/s'],
+  [/(?:\.|^)(?:hourMean|hourUsual|perSecond)$/, '1/s'],
+  [/^tokens\./, 'tokens'],
 ];
+const INSTANT = /^\d{4}-\d\d-\d\dT[\d:.]+Z$/;
 /** What stands in lists that are drawn, not read. */
 const SKIPPED: ReadonlySet<string> = new Set([
   'privacy',
@@ -21,8 +26,8 @@ const SKIPPED: ReadonlySet<string> = new Set([
 ]);
 
 /**
- * The profile as a table: `section,item,measure,value,unit`, one number a line. Text that a spreadsheet would take
- * for a formula is made harmless.
+ * The profile as a table: `section,item,measure,value,unit`, one number a line, each with its unit. Text
+ * that a spreadsheet would take for a formula is made harmless.
  */
 export function profileCsv(document: ProfileDocument): string {
   const lines: string[] = [csvLine(['section', 'item', 'measure', 'value', 'unit'])];
@@ -33,40 +38,38 @@ export function profileCsv(document: ProfileDocument): string {
     if (!SKIPPED.has(section)) flatten(section, '', value, push);
   }
   for (const [hour, count] of hourOfWeek.entries()) {
-    push('hourOfWeek', hour, 'requests', count, '');
+    push('hourOfWeek', hour, 'requests', count, 'count');
     push('hourOfWeek', hour, 'perSecond', hourOfWeekPerSecond[hour] ?? null, '1/s');
   }
   const { stepS, at, ...columns } = series;
   for (const [index, second] of at.entries()) {
     const instant = new Date(second * 1e3).toISOString();
     for (const [measure, values] of Object.entries(columns)) {
-      push(
-        `series of ${stepS} s`,
-        instant,
-        measure,
-        values[index] ?? null,
-        measure.endsWith('Ms') ? 'ms' : '',
-      );
+      const unit = measure.endsWith('Ms') ? 'ms' : 'count';
+      push(`series of ${stepS} s`, instant, measure, values[index] ?? null, unit);
     }
   }
-  return `${lines.join('\r\n')}\r\n`;
+  return lines.join('');
 }
 
 type Push = (section: string, item: Cell, measure: string, value: Cell, unit: string) => void;
 
 function flatten(section: string, item: string, value: unknown, push: Push): void {
   if (value === null || typeof value !== 'object') {
-    push(section, item, lastOf(section), cellOf(value), unitOf(section, lastOf(section)));
+    const name = lastOf(section);
+    push(section, item, name, cellOf(value), unitOf(section, name, cellOf(value)));
   } else if (Array.isArray(value)) {
     for (const [index, each] of value.entries()) {
-      if (each === null || typeof each !== 'object') push(section, index, lastOf(section), cellOf(each), '');
-      else flatten(section, nameOf(each, index), each, push);
+      if (each === null || typeof each !== 'object') {
+        const name = lastOf(section);
+        push(section, index, name, cellOf(each), unitOf(section, name, cellOf(each)));
+      } else flatten(section, nameOf(each, index), each, push);
     }
   } else {
     for (const [name, inner] of Object.entries(value)) {
       if (NAMES.has(name) && (inner === null || typeof inner !== 'object')) continue;
       if (inner !== null && typeof inner === 'object') flatten(`${section}.${name}`, item, inner, push);
-      else push(section, item, name, cellOf(inner), unitOf(section, name));
+      else push(section, item, name, cellOf(inner), unitOf(section, name, cellOf(inner)));
     }
   }
 }
@@ -102,14 +105,12 @@ function lastOf(section: string): string {
   return section.slice(section.lastIndexOf('.') + 1);
 }
 
-function unitOf(section: string, name: string): string {
-  if (/Ms$|Bytes$/.test(lastOf(section)) && name !== 'count' && name !== 'share') {
-    return section.endsWith('Ms') ? 'ms' : 'B';
+/** Of any cell: a number without a unit of its own is a count. */
+function unitOf(section: string, name: string, value: Cell): string {
+  if (typeof value === 'string') {
+    if (value === 'true' || value === 'false') return 'yes or no';
+    return INSTANT.test(value) ? 'instant' : 'text';
   }
-  if (name === 'count') return '';
-  const isRate =
-    /^(?:rate|peaks|cycle\.daily|cycle\.weekly)/.test(section) &&
-    /^(?:mean|min|max|perSecond|peak\d)/.test(name);
-  if (isRate) return '1/s';
-  return UNITS.find(([pattern, unit]) => unit !== '1/s' && pattern.test(name))?.[1] ?? '';
+  const path = name === lastOf(section) ? section : `${section}.${name}`;
+  return UNITS.find(([pattern]) => pattern.test(path))?.[1] ?? 'count';
 }

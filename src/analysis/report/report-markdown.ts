@@ -1,3 +1,4 @@
+import { shownText } from '../../core/text.ts';
 import type { ReportedReason } from '../../documents/parts.ts';
 import type { ReportDocument } from '../../documents/report.ts';
 import { withoutRepeats } from './advice.ts';
@@ -5,8 +6,6 @@ import { sectionsOf } from './report-sections.ts';
 import type { ReportTable } from './report-table.ts';
 import { runLines } from './run-lines.ts';
 
-/** Marks that turn the direction of text, control characters and line separators. */
-const UNREADABLE = /[\p{Cc}\p{Bidi_Control}\p{Zl}\p{Zp}]/gu;
 /** What Markdown or HTML in it, a mention, a formula or a link could begin with. */
 const MEANINGFUL = /[\\`*_[\]<>#|~!]/g;
 const ENTITIES: Readonly<Record<string, string>> = { '&': '&amp;', '@': '&#64;', $: '&#36;' };
@@ -55,8 +54,8 @@ function tableMarkdown({ title, unit, source, lookFor, columns, rows }: ReportTa
 
 /** Text as it may stand in a cell, an item or a heading of Markdown: it is shown, and does nothing. */
 export function inert(text: string): string {
-  return text
-    .replace(UNREADABLE, (character) => `\\x${(character.codePointAt(0) ?? 0).toString(16).padStart(2, '0')}`)
+  return shownText(text)
+    .replace(/\t/g, ' ')
     .replace(MEANINGFUL, (character) => `\\${character}`)
     .replace(/[&@$]/g, (character) => ENTITIES[character] ?? character)
     .replace(/:(?=\/\/)/g, '&#58;')

@@ -1,3 +1,4 @@
+import { shownText } from '../../core/text.ts';
 import type { ReportedReason } from '../../documents/parts.ts';
 import type { ReportDocument } from '../../documents/report.ts';
 import { withoutRepeats } from './advice.ts';
@@ -58,9 +59,9 @@ function tableText({ title, columns, rows, unit, lookFor }: ReportTable): string
   ];
 }
 
-/** Whatever would move the columns becomes one mark; the terminal makes the rest of it harmless. */
+/** What cannot be seen is written out, so that it does not move the columns. */
 function inOneLine(cell: string): string {
-  return cell.slice(0, LONGEST).replace(/[\p{Cc}\p{Bidi_Control}\p{Zl}\p{Zp}]/gu, '\ufffd');
+  return shownText(cell.slice(0, LONGEST)).replaceAll('\t', ' ');
 }
 
 /** A long cell takes several lines of its column, broken at spaces where there are any. */

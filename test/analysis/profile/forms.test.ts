@@ -1,5 +1,4 @@
 import { describe, expect, test } from 'vitest';
-import { csvLine } from '../../../src/analysis/csv-cells.ts';
 import { profilePage } from '../../../src/analysis/pages/profile-page.ts';
 import { profileCsv } from '../../../src/analysis/profile/profile-csv.ts';
 import { profileText } from '../../../src/analysis/profile/profile-text.ts';
@@ -115,23 +114,24 @@ describe('recorded text', () => {
     for (const line of csv.split('\r\n')) expect(line).not.toMatch(/(?:^|,)"?[=+@]/);
   });
 
-  test.each([
-    ['=1+1', "'=1+1"],
-    ['+1', "'+1"],
-    ['-1', "'-1"],
-    ['@SUM(A1)', "'@SUM(A1)"],
-    [' \t=1', "' \t=1"],
-    ['a,b', '"a,b"'],
-    ['say "hi"', '"say ""hi"""'],
-    ['two\nlines', '"two\nlines"'],
-    ['turned \u202e round\u2028', 'turned   round '],
-    ['plain', 'plain'],
-  ])('%j is the cell %j', (text, cell) => {
-    expect(csvLine([text])).toBe(cell);
-  });
-
-  test('numbers below 0 stay numbers, and what is not known is empty', () => {
-    expect(csvLine([-1.5, null, 0])).toBe('-1.5,,0');
+  test('every row of a table has a unit', () => {
+    const units = new Map(
+      profileCsv(profile)
+        .trimEnd()
+        .split('\r\n')
+        .slice(1)
+        .map((line) => [line.split(',').slice(0, 3).join(), line.slice(line.lastIndexOf(',') + 1)]),
+    );
+    for (const [row, unit] of units) expect([row, unit]).not.toEqual([row, '']);
+    expect([...new Set(units.values())].sort()).toEqual(
+      ['1/s', 'B', 'count', 'instant', 'ms', 'ratio', 's', 'share', 'text', 'tokens', 'yes or no'].sort(),
+    );
+    expect(units.get('rate,,mean')).toBe('1/s');
+    expect(units.get('rate,,peakToMean1s')).toBe('ratio');
+    expect(units.get('latencyMs,,p99')).toBe('ms');
+    expect(units.get('latencyMs,,count')).toBe('count');
+    expect(units.get('requestBytes,,p50')).toBe('B');
+    expect(units.get('duplicateRatio,,ratio') ?? units.get('duplicateRatio,,duplicateRatio')).toBe('share');
   });
 
   test('is inert in a page, in its data as well', () => {

@@ -5,7 +5,7 @@ import { reportPage } from '../../../src/analysis/pages/report-page.ts';
 import { buildReport } from '../../../src/analysis/report/build-report.ts';
 import { inert, reportMarkdown } from '../../../src/analysis/report/report-markdown.ts';
 import { reportText } from '../../../src/analysis/report/report-text.ts';
-import { printable } from '../../../src/cli/terminal.ts';
+import { shownText } from '../../../src/core/text.ts';
 import { mixedSends, recordedOf, reportOf, statisticsOf } from '../../support/reported-runs.ts';
 import { failed, refused, send } from '../../support/sends.ts';
 
@@ -20,7 +20,7 @@ const report = reportOf(sends, { slo: SLO }, recordedOf(sends, 5));
 const forms = {
   page: reportPage(report, ASSETS),
   markdown: reportMarkdown(report),
-  text: reportText(report).map(printable).join('\n'),
+  text: reportText(report).map(shownText).join('\n'),
 };
 
 describe('every form of a report', () => {
