@@ -151,8 +151,18 @@ describe('RequestBuilder', () => {
     ['the asterisk form', { line: 'OPTIONS * HTTP/1.1' }, 'invalid_target'],
     ['the absolute form, which names production', { line: 'GET http://prod/x HTTP/1.1' }, 'invalid_target'],
     ['a tunnel', { line: 'CONNECT prod:443 HTTP/1.1' }, 'connect_method'],
+    ['chunks that are none', { headers: ['Transfer-Encoding: chunked'] }, 'empty_chunked'],
   ])('does not send %s as something else', (_, recorded, reason) => {
     expect(builderOf().build(payloadOf(recorded))).toEqual({ kind: 'unreplayable', reason });
+  });
+
+  it('sends one of two recorded hosts as neither', () => {
+    const recorded = payloadOf({ headers: ['Host: a', 'Host: b'] });
+    expect(builderOf({ host: 'recorded' }).build(recorded)).toEqual({
+      kind: 'unreplayable',
+      reason: 'duplicate_host',
+    });
+    expect(builderOf({ host: 'target' }).build(recorded).kind).toBe('ready');
   });
 
   it.each<[string, ExchangePayload | null]>([
