@@ -4,14 +4,10 @@ import { AppError, Problems } from '../core/errors.ts';
 import { type Asked, isOnCommandLine, listOf, readOptions, toggle, value } from '../core/options.ts';
 import { parseShare } from '../core/units.ts';
 import type { ComparisonBounds } from '../documents/comparison.ts';
-import { type DocumentOutput, formOption, outputsOf } from './document-outputs.ts';
 
 const percent = (share: number) => `${share * 100}%`;
 
 export const COMPARE_OPTIONS = {
-  json: toggle('--json', 'print one JSON document'),
-  html: formOption('--html [file]', 'write one self-contained page'),
-  md: formOption('--md [file]', 'write Markdown'),
   floor: value('--floor <share>', 'a latency that changes by less is the same', parseShare, {
     default: percent(COMPARISON_BOUNDS.floor),
   }),
@@ -38,15 +34,11 @@ export const COMPARE_OPTIONS = {
   ),
 };
 
-const COMPARE_FORMS = ['html', 'md'] as const;
-export type CompareForm = (typeof COMPARE_FORMS)[number];
-
 export interface CompareOptions {
   readonly bounds: ComparisonBounds;
   readonly shiftBounds: ShiftBounds;
   /** Marks facts that differ instead of refusing them. */
   readonly allowsDifferences: boolean;
-  readonly outputs: readonly DocumentOutput<CompareForm>[];
   /** Flags that were given and that one kind of comparison alone looks at. */
   readonly given: { readonly ofRequests: readonly string[]; readonly ofProfiles: readonly string[] };
 }
@@ -55,8 +47,10 @@ const OF_REQUESTS = { floor: '--floor', detect: '--detect', failureFloor: '--fai
 const OF_PROFILES = { shiftBound: '--shift-bound' } as const;
 
 /** @throws AppError OPTION_INVALID listing every problem at once */
-export function resolveCompareOptions(asked: Asked<typeof COMPARE_OPTIONS>): CompareOptions {
-  const problems = new Problems();
+export function resolveCompareOptions(
+  asked: Asked<typeof COMPARE_OPTIONS>,
+  problems = new Problems(),
+): CompareOptions {
   const read = readOptions(COMPARE_OPTIONS, asked, problems);
   const { floor, detect, failureFloor, shiftBound, allowDifferences } = read;
   if (detect < floor) {
@@ -64,13 +58,11 @@ export function resolveCompareOptions(asked: Asked<typeof COMPARE_OPTIONS>): Com
   }
   const shiftBounds: Record<ShiftGroup, number> = { ...SHIFT_BOUNDS };
   for (const { group, bound } of shiftBound) shiftBounds[group] = bound;
-  const outputs = outputsOf(read, COMPARE_FORMS, problems);
   problems.throwIfAny();
   return {
     bounds: { floor, detect, failureFloor },
     shiftBounds,
     allowsDifferences: allowDifferences,
-    outputs,
     // A configuration is for every comparison.
     given: { ofRequests: flagsGiven(OF_REQUESTS, asked), ofProfiles: flagsGiven(OF_PROFILES, asked) },
   };

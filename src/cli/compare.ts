@@ -1,12 +1,26 @@
 import { Command } from 'commander';
+import { comparisonMarkdown } from '../analysis/compare/comparison-markdown.ts';
+import { comparisonText } from '../analysis/compare/comparison-text.ts';
+import { comparisonPage } from '../analysis/pages/comparison-page.ts';
+import { Problems } from '../core/errors.ts';
+import { readOptions, toggle } from '../core/options.ts';
+import type { ComparisonDocument } from '../documents/comparison.ts';
 import { COMPARE_OPTIONS, resolveCompareOptions } from './compare-options.ts';
-import { comparisonForms } from './compare-output.ts';
 import { compareNamed } from './comparing.ts';
-import { writeOutputs } from './document-outputs.ts';
+import { type DocumentForms, formOption, outputsOf, writeOutputs } from './document-outputs.ts';
 import { EXIT } from './exit.ts';
 import { addOptions } from './flags.ts';
 import { askedOf } from './options.ts';
+import { pageAssets } from './page-assets.ts';
 import { terminal } from './terminal.ts';
+
+const OUTPUTS = {
+  json: toggle('--json', 'print one JSON document'),
+  html: formOption('--html [file]', 'write one self-contained page'),
+  md: formOption('--md [file]', 'write Markdown'),
+};
+const FORMS = ['html', 'md'] as const;
+const OPTIONS = { ...OUTPUTS, ...COMPARE_OPTIONS };
 
 /** `reprise compare A B`: what B has become, held against A. */
 export function compareCommand(): Command {
@@ -17,11 +31,25 @@ export function compareCommand(): Command {
     .argument('<a>', 'a run, a capture, or a file of profile --json: what is known')
     .argument('<b>', 'the same: what is new')
     .action(async (a: string, b: string, _: object, command: Command) => {
-      const options = resolveCompareOptions(askedOf(command, COMPARE_OPTIONS));
-      const document = await compareNamed(a, b, options);
-      writeOutputs(comparisonForms(document), options.outputs, terminal);
+      const asked = askedOf(command, OPTIONS);
+      const problems = new Problems();
+      const outputs = outputsOf(readOptions(OUTPUTS, asked, problems), FORMS, problems);
+      const document = await compareNamed(a, b, resolveCompareOptions(asked, problems));
+      writeOutputs(comparisonForms(document), outputs, terminal);
       if (document.verdict === 'WORSE') process.exitCode = EXIT.fail;
       if (document.verdict === 'INCONCLUSIVE') process.exitCode = EXIT.inconclusive;
     });
-  return addOptions(command, COMPARE_OPTIONS);
+  return addOptions(command, OPTIONS);
+}
+
+/** A comparison in all its forms. */
+export function comparisonForms(document: ComparisonDocument): DocumentForms<(typeof FORMS)[number]> {
+  return {
+    json: document,
+    text: () => comparisonText(document),
+    rendered: {
+      html: { called: 'page', render: () => comparisonPage(document, pageAssets()) },
+      md: { called: 'Markdown', render: () => comparisonMarkdown(document) },
+    },
+  };
 }

@@ -5,7 +5,6 @@ import { type OwnDoing, sideRowOfExchange, sideRowOfSend } from '../analysis/com
 import { OutcomeCounts } from '../analysis/outcome-counts.ts';
 import { rowDifferences } from '../analysis/row-agreement.ts';
 import { isStoppedByFailures, JUDGEMENT_BOUNDS } from '../analysis/verdict/run-context.ts';
-import { documentFromThread } from '../app/document-thread.ts';
 import { AppError, reasonOf } from '../core/errors.ts';
 import { byProgram } from '../core/options.ts';
 import type { TimeRange } from '../core/ports.ts';
@@ -14,7 +13,8 @@ import { type ReplayDocument, readReplayDocument } from '../documents/replay.ts'
 import { type CaptureReader, openCapture } from '../storage/capture-reader.ts';
 import { RunReader } from '../storage/run-reader.ts';
 import { RUN_DATABASE, RUN_SUMMARY } from '../storage/run-schema.ts';
-import { resolveProfileOptions } from './profile-options.ts';
+import { PROFILE_OPTIONS, resolveProfileOptions } from './profile-options.ts';
+import { profileInThread } from './profiling.ts';
 import { assertOwnRows, sendsOf } from './run-rows.ts';
 
 /** A profile of two weeks has some hundred kilobytes. */
@@ -59,11 +59,8 @@ export function openSide(name: string): Side {
 
 /** Profiles a capture as `profile` does, payloads left aside. */
 export function profileOfCapture({ name }: CaptureSide): Promise<ProfileDocument> {
-  const options = resolveProfileOptions(byProgram({ payloadSample: '0' }));
-  return documentFromThread<ProfileDocument>('profiler', {
-    directory: name,
-    options,
-  });
+  const options = resolveProfileOptions(byProgram(PROFILE_OPTIONS, { payloadSample: '0' }));
+  return profileInThread({ directory: name, options });
 }
 
 function openRun(name: string): RunSide {

@@ -5,12 +5,8 @@ import { parseCount } from '../core/units.ts';
 import { type Filters, resolveFilters } from '../replay/filters.ts';
 import { selectionOptions, stretchOptions } from '../replay/flags.ts';
 import { resolveWindowRequest, type WindowRequest } from '../replay/windows/request.ts';
-import { type DocumentOutput, formOption, outputsOf } from './document-outputs.ts';
 
 export const PROFILE_OPTIONS = {
-  json: toggle('--json', 'print one JSON document'),
-  html: formOption('--html [file]', 'write one self-contained page'),
-  csv: formOption('--csv [file]', 'write the numbers as a table'),
   share: toggle('--share', 'leave out names that could identify clients'),
   payloadSample: value(
     '--payload-sample <n>',
@@ -25,9 +21,6 @@ export const PROFILE_OPTIONS = {
   ...selectionOptions('profile'),
 };
 
-const PROFILE_FORMS = ['html', 'csv'] as const;
-export type ProfileForm = (typeof PROFILE_FORMS)[number];
-
 /** What will be done. Plain data: it travels to a thread. */
 export interface ProfileOptions {
   readonly window: WindowRequest;
@@ -38,12 +31,13 @@ export interface ProfileOptions {
   readonly payloadSample: number | null;
   /** Named, not read: the key itself does not travel between threads. Null without one. */
   readonly encryptionKeyFile: string | null;
-  readonly outputs: readonly DocumentOutput<ProfileForm>[];
 }
 
 /** @throws AppError OPTION_INVALID listing every problem at once */
-export function resolveProfileOptions(asked: Asked<typeof PROFILE_OPTIONS>): ProfileOptions {
-  const problems = new Problems();
+export function resolveProfileOptions(
+  asked: Asked<typeof PROFILE_OPTIONS>,
+  problems = new Problems(),
+): ProfileOptions {
   const read = readOptions(PROFILE_OPTIONS, asked, problems);
   const raw = withoutNulls(read);
   const options = {
@@ -53,7 +47,6 @@ export function resolveProfileOptions(asked: Asked<typeof PROFILE_OPTIONS>): Pro
     share: read.share,
     payloadSample: read.payloadSample,
     encryptionKeyFile: read.encryptionKeyFile,
-    outputs: outputsOf(read, PROFILE_FORMS, problems),
   };
   problems.throwIfAny();
   return options;

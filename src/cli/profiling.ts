@@ -2,6 +2,7 @@ import { buildProfile, type ProfileContext } from '../analysis/profile/build-pro
 import { PayloadStatistics } from '../analysis/profile/payloads/payload-statistics.ts';
 import { ProfileStatistics } from '../analysis/profile/profile-statistics.ts';
 import { shareable } from '../analysis/profile/sharing.ts';
+import { documentFromThread } from '../app/document-thread.ts';
 import { type OpenedCapture, openForReplay } from '../app/open-capture.ts';
 import type { TimeRange } from '../core/ports.ts';
 import type { ProfileDocument } from '../documents/profile.ts';
@@ -18,6 +19,11 @@ export interface ProfileRequest {
   /** As the user named it. */
   readonly directory: string;
   readonly options: ProfileOptions;
+}
+
+/** Profiles a capture in a thread with a small heap. @throws AppError as `profileCapture` */
+export function profileInThread(request: ProfileRequest): Promise<ProfileDocument> {
+  return documentFromThread<ProfileDocument>('profiler', request);
 }
 
 /**

@@ -1,13 +1,25 @@
 import { Command } from 'commander';
-import { documentFromThread } from '../app/document-thread.ts';
+import { reportPage } from '../analysis/pages/report-page.ts';
+import { reportMarkdown } from '../analysis/report/report-markdown.ts';
+import { reportText } from '../analysis/report/report-text.ts';
+import { Problems } from '../core/errors.ts';
+import { readOptions, toggle } from '../core/options.ts';
 import type { ReportDocument } from '../documents/report.ts';
-import { writeOutputs } from './document-outputs.ts';
+import { type DocumentForms, formOption, outputsOf, writeOutputs } from './document-outputs.ts';
 import { addOptions } from './flags.ts';
 import { askedOf } from './options.ts';
+import { pageAssets } from './page-assets.ts';
 import { REPORT_OPTIONS, resolveReportOptions } from './report-options.ts';
-import { reportForms } from './report-output.ts';
-import type { ReportRequest } from './reporting.ts';
+import { reportInThread } from './reporting.ts';
 import { terminal } from './terminal.ts';
+
+export const REPORT_OUTPUTS = {
+  json: toggle('--json', 'print one JSON document'),
+  html: formOption('--html [file]', 'write one self-contained page'),
+  markdown: formOption('--md, --markdown [file]', 'write it as Markdown'),
+};
+export const REPORT_FORMS = ['html', 'markdown'] as const;
+const OPTIONS = { ...REPORT_OUTPUTS, ...REPORT_OPTIONS };
 
 /** `reprise report RUN`: what a run showed, for whoever decides on a launch. */
 export function reportCommand(): Command {
@@ -15,10 +27,24 @@ export function reportCommand(): Command {
     .description('Say what a run showed: the verdict, its reasons and what to do first.')
     .argument('<run>', 'the directory of a run, as replay or merge made it')
     .action(async (directory: string, _: object, command: Command) => {
-      const { outputs, capture } = resolveReportOptions(askedOf(command, REPORT_OPTIONS));
-      const request: ReportRequest = { directory, capture };
-      const document = await documentFromThread<ReportDocument>('reporter', request);
+      const asked = askedOf(command, OPTIONS);
+      const problems = new Problems();
+      const outputs = outputsOf(readOptions(REPORT_OUTPUTS, asked, problems), REPORT_FORMS, problems);
+      const { capture } = resolveReportOptions(asked, problems);
+      const document = await reportInThread({ directory, capture });
       writeOutputs(reportForms(document), outputs, terminal);
     });
-  return addOptions(command, REPORT_OPTIONS);
+  return addOptions(command, OPTIONS);
+}
+
+/** A report in all its forms. */
+export function reportForms(document: ReportDocument): DocumentForms<(typeof REPORT_FORMS)[number]> {
+  return {
+    json: document,
+    text: () => reportText(document),
+    rendered: {
+      html: { called: 'page', render: () => reportPage(document, pageAssets()) },
+      markdown: { called: 'report', render: () => reportMarkdown(document) },
+    },
+  };
 }

@@ -1,6 +1,7 @@
 import { existsSync } from 'node:fs';
 import { buildReport } from '../analysis/report/build-report.ts';
 import { ReportStatistics } from '../analysis/report/report-statistics.ts';
+import { documentFromThread } from '../app/document-thread.ts';
 import { capturePlaces } from '../app/open-capture.ts';
 import { AppError } from '../core/errors.ts';
 import type { TimeRange } from '../core/ports.ts';
@@ -18,6 +19,11 @@ export interface ReportRequest {
   readonly directory: string;
   /** The capture that holds the recorded answers; null for the one the run names. */
   readonly capture: string | null;
+}
+
+/** Reports a run in a thread with a small heap. @throws AppError as `reportRun` */
+export function reportInThread(request: ReportRequest): Promise<ReportDocument> {
+  return documentFromThread<ReportDocument>('reporter', request);
 }
 
 interface Recording {

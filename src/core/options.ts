@@ -218,8 +218,20 @@ export interface Asked<Shape extends OptionShape> {
   readonly originOf: (key: keyof Shape & string) => Origin | null;
 }
 
-/** What a program asks for, which is as if all of it stood on a command line. */
-export function byProgram<Shape extends OptionShape>(stated: StatedOptions<Shape>): Asked<Shape> {
+/**
+ * What a program asks for, which is as if all of it stood on a command line.
+ * @throws AppError OPTION_INVALID for names that are no options
+ */
+export function byProgram<Shape extends OptionShape>(
+  shape: Shape,
+  stated: StatedOptions<Shape>,
+): Asked<Shape> {
+  const unknown = Object.keys(stated).filter((key) => !Object.hasOwn(shape, key));
+  if (unknown.length > 0) {
+    throw new AppError('OPTION_INVALID', `there is no option ${unknown.join(', ')}`, {
+      hint: `Options: ${Object.keys(shape).join(', ')}.`,
+    });
+  }
   return {
     stated,
     originOf: (key) => (stated[key] === undefined ? null : { kind: 'flag', place: null }),
@@ -243,9 +255,6 @@ export function readOptions<Shape extends OptionShape>(
   { stated, originOf }: Asked<Shape>,
   problems: Problems,
 ): ResolvedOptions<Shape> {
-  for (const key of Object.keys(stated)) {
-    if (!Object.hasOwn(shape, key)) problems.add(`there is no option ${key}`);
-  }
   const resolved = Object.entries(shape).map(([key, type]) => {
     const result = type.safeParse(stated[key]);
     if (result.success) return [key, result.data];

@@ -4,7 +4,7 @@ import { describe, expect, test } from 'vitest';
 import { comparisonMarkdown } from '../../src/analysis/compare/comparison-markdown.ts';
 import { comparisonText } from '../../src/analysis/compare/comparison-text.ts';
 import { comparisonPage } from '../../src/analysis/pages/comparison-page.ts';
-import { resolveCompareOptions } from '../../src/cli/compare-options.ts';
+import { COMPARE_OPTIONS, resolveCompareOptions } from '../../src/cli/compare-options.ts';
 import { compareNamed } from '../../src/cli/comparing.ts';
 import { byProgram } from '../../src/core/options.ts';
 import type { Send } from '../../src/core/run.ts';
@@ -19,8 +19,8 @@ import { send } from '../support/sends.ts';
 import { temporaryDirectory } from '../support/temp-dir.ts';
 
 const COUNT = 900;
-const DEFAULTS = resolveCompareOptions(byProgram({}));
-const ALLOWING = resolveCompareOptions(byProgram({ allowDifferences: true }));
+const DEFAULTS = resolveCompareOptions(byProgram(COMPARE_OPTIONS, {}));
+const ALLOWING = resolveCompareOptions(byProgram(COMPARE_OPTIONS, { allowDifferences: true }));
 
 function runsOf(slowdown: number): [string, string] {
   const { a, b } = calmSends(COUNT, slowdown);
@@ -257,14 +257,16 @@ describe('comparing what two names stand for', () => {
   });
 
   test('says every problem of its flags at once', () => {
-    const raw = { floor: '0', detect: 'x', shiftBound: ['speed=3%'], html: true, json: true };
-    expect(() => resolveCompareOptions(byProgram(raw))).toThrow(
-      /--floor[\s\S]*--detect[\s\S]*--shift-bound[\s\S]*--json and --html/,
+    const raw = { floor: '0', detect: 'x', shiftBound: ['speed=3%'] };
+    expect(() => resolveCompareOptions(byProgram(COMPARE_OPTIONS, raw))).toThrow(
+      /--floor[\s\S]*--detect[\s\S]*--shift-bound/,
     );
-    expect(() => resolveCompareOptions(byProgram({ floor: '30%' }))).toThrow(
+    expect(() => resolveCompareOptions(byProgram(COMPARE_OPTIONS, { floor: '30%' }))).toThrow(
       '--detect 0.2 is below --floor 0.3',
     );
-    expect(resolveCompareOptions(byProgram({ shiftBound: ['rate=30%'] })).shiftBounds.rate).toBe(0.3);
+    expect(
+      resolveCompareOptions(byProgram(COMPARE_OPTIONS, { shiftBound: ['rate=30%'] })).shiftBounds.rate,
+    ).toBe(0.3);
   });
 });
 

@@ -1,14 +1,14 @@
 import { chmodSync, readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { describe, expect, test } from 'vitest';
-import { resolveCompareOptions } from '../../src/cli/compare-options.ts';
+import { COMPARE_OPTIONS, resolveCompareOptions } from '../../src/cli/compare-options.ts';
 import { compareNamed } from '../../src/cli/comparing.ts';
 import { byProgram } from '../../src/core/options.ts';
 import type { Send } from '../../src/core/run.ts';
 import { calmSends, comparedRun } from '../support/compared-runs.ts';
 
 const COUNT = 900;
-const DEFAULTS = resolveCompareOptions(byProgram({}));
+const DEFAULTS = resolveCompareOptions(byProgram(COMPARE_OPTIONS, {}));
 
 /** Has the summary of a run say what came of its check. */
 function withCheck(run: string, checked: number, mismatched: number): void {

@@ -1,13 +1,13 @@
 import { describe, expect, test } from 'vitest';
-import { resolveCompareOptions } from '../../src/cli/compare-options.ts';
+import { COMPARE_OPTIONS, resolveCompareOptions } from '../../src/cli/compare-options.ts';
 import { compareNamed } from '../../src/cli/comparing.ts';
 import { byProgram } from '../../src/core/options.ts';
 import type { Send } from '../../src/core/run.ts';
 import { calmSends, comparedRun } from '../support/compared-runs.ts';
 
 const COUNT = 900;
-const DEFAULTS = resolveCompareOptions(byProgram({}));
-const ALLOWING = resolveCompareOptions(byProgram({ allowDifferences: true }));
+const DEFAULTS = resolveCompareOptions(byProgram(COMPARE_OPTIONS, {}));
+const ALLOWING = resolveCompareOptions(byProgram(COMPARE_OPTIONS, { allowDifferences: true }));
 
 describe('the facts that two runs must have in common', () => {
   test('refuses runs whose facts differ, naming them, and marks them where that is allowed', async () => {

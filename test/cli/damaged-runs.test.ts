@@ -10,7 +10,7 @@ import {
 import { join } from 'node:path';
 import Database from 'better-sqlite3';
 import { describe, expect, test } from 'vitest';
-import { resolveCompareOptions } from '../../src/cli/compare-options.ts';
+import { COMPARE_OPTIONS, resolveCompareOptions } from '../../src/cli/compare-options.ts';
 import { compareNamed } from '../../src/cli/comparing.ts';
 import { reportRun } from '../../src/cli/reporting.ts';
 import { byProgram } from '../../src/core/options.ts';
@@ -18,7 +18,7 @@ import type { Run } from '../../src/core/run.ts';
 import { calmSends, comparedRun } from '../support/compared-runs.ts';
 
 const COUNT = 900;
-const DEFAULTS = resolveCompareOptions(byProgram({}));
+const DEFAULTS = resolveCompareOptions(byProgram(COMPARE_OPTIONS, {}));
 
 function runOf(facts: Partial<Run> = {}): string {
   const directory = comparedRun(calmSends(COUNT, 1).a, { run: facts });

@@ -2,7 +2,7 @@ import { chmodSync, copyFileSync, readdirSync, readFileSync, writeFileSync } fro
 import { dirname, join } from 'node:path';
 import Database from 'better-sqlite3';
 import { afterEach, describe, expect, it, vi } from 'vitest';
-import { resolveCompareOptions } from '../../src/cli/compare-options.ts';
+import { COMPARE_OPTIONS, resolveCompareOptions } from '../../src/cli/compare-options.ts';
 import { compareNamed } from '../../src/cli/comparing.ts';
 import { failureOf } from '../../src/cli/exit.ts';
 import { mergeCommand } from '../../src/cli/merge.ts';
@@ -148,7 +148,11 @@ describe('a merge of shards that were stopped', () => {
     expect(all.document?.effectiveMultiplier).toBeCloseTo((1.5 * 100) / 104, 9);
     // Its rows are its own, and it is compared up to where it was stopped.
     expect(
-      await compareNamed(all.out, all.out, resolveCompareOptions(byProgram({ allowDifferences: true }))),
+      await compareNamed(
+        all.out,
+        all.out,
+        resolveCompareOptions(byProgram(COMPARE_OPTIONS, { allowDifferences: true })),
+      ),
     ).toMatchObject({ pairs: 4 });
     const some = await merge(shards(SENDS, [stopped(40, 38), stopped(60, 58, false)]));
     expect(some.document).toMatchObject({ planned: 100, planCounted: false });
@@ -187,8 +191,8 @@ describe('a merge of shards of which each was asked for something else', () => {
     const alike = await merge(shards(SENDS, [different[0] as ShardFacts, different[0] as ShardFacts]));
     expect(apart.document?.options['timeoutMs']).toEqual([300_000, 10_000]);
     expect(alike.document?.options['timeoutMs']).toBe(300_000);
-    await expect(compareNamed(apart.out, alike.out, resolveCompareOptions(byProgram({})))).rejects.toThrow(
-      'timeoutMs: [300000,10000] | 300000',
-    );
+    await expect(
+      compareNamed(apart.out, alike.out, resolveCompareOptions(byProgram(COMPARE_OPTIONS, {}))),
+    ).rejects.toThrow('timeoutMs: [300000,10000] | 300000');
   });
 });

@@ -1,5 +1,5 @@
 import { describe, expect, test } from 'vitest';
-import { resolveProfileOptions } from '../../src/cli/profile-options.ts';
+import { PROFILE_OPTIONS, resolveProfileOptions } from '../../src/cli/profile-options.ts';
 import { profileCapture } from '../../src/cli/profiling.ts';
 import { byProgram } from '../../src/core/options.ts';
 import { captureOf } from '../support/captures.ts';
@@ -21,7 +21,7 @@ describe('the payloads that a profile looks into', () => {
   );
   const sampled = (payloadSample: string, status?: string) => {
     const options = resolveProfileOptions(
-      byProgram({ payloadSample, ...(status === undefined ? {} : { status: [status] }) }),
+      byProgram(PROFILE_OPTIONS, { payloadSample, ...(status === undefined ? {} : { status: [status] }) }),
     );
     return profileCapture({ directory, options }).payloads;
   };

@@ -1,5 +1,5 @@
 import { expect, test } from 'vitest';
-import { resolveCompareOptions } from '../../src/cli/compare-options.ts';
+import { COMPARE_OPTIONS, resolveCompareOptions } from '../../src/cli/compare-options.ts';
 import { compareNamed } from '../../src/cli/comparing.ts';
 import { byProgram } from '../../src/core/options.ts';
 import { comparisonSchema } from '../../src/documents/comparison.ts';
@@ -13,7 +13,7 @@ test('the schema of comparisons has every field of a comparison of runs, of fail
   const capture = captureOf(
     Array.from({ length: 1_200 }, (_, at) => exchangeOf({ arrivalUs: TEST_EPOCH_US + at * 10_000 })),
   );
-  const options = resolveCompareOptions(byProgram({ allowDifferences: true }));
+  const options = resolveCompareOptions(byProgram(COMPARE_OPTIONS, { allowDifferences: true }));
   for (const [one, other] of [runs, [runs[0], runs[0]], [capture, capture]] as const) {
     const document = JSON.parse(JSON.stringify(await compareNamed(one, other, options))) as unknown;
     // What the schema does not name it would leave out.

@@ -1,13 +1,13 @@
 import { cpSync, readdirSync, readFileSync, truncateSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { describe, expect, test } from 'vitest';
-import { type DocumentOutput, writeOutputs } from '../../src/cli/document-outputs.ts';
-import { type REPORT_OPTIONS, type ReportForm, resolveReportOptions } from '../../src/cli/report-options.ts';
-import { reportForms } from '../../src/cli/report-output.ts';
+import { type DocumentOutput, outputsOf, writeOutputs } from '../../src/cli/document-outputs.ts';
+import { REPORT_FORMS, REPORT_OUTPUTS, reportForms } from '../../src/cli/report.ts';
 import { reportRun } from '../../src/cli/reporting.ts';
 import { Terminal } from '../../src/cli/terminal.ts';
 import { systemClock } from '../../src/core/clock.ts';
-import { byProgram, type StatedOptions } from '../../src/core/options.ts';
+import { Problems } from '../../src/core/errors.ts';
+import { byProgram, readOptions, type StatedOptions } from '../../src/core/options.ts';
 import { type ReportDocument, reportSchema } from '../../src/documents/report.ts';
 import { segmentsOf } from '../../src/storage/capture-directory.ts';
 import { runReprise } from '../support/process.ts';
@@ -78,11 +78,6 @@ describe('reprise report', () => {
     expect(refusal(directory)).toMatchObject({ code: 'INPUT_INVALID' });
   });
 
-  test('does not write two forms over each other under two names of one file', () => {
-    const raw: StatedOptions<typeof REPORT_OPTIONS> = { html: 'a.out', markdown: './a.out' };
-    expect(() => resolveReportOptions(byProgram(raw))).toThrow('name the same file');
-  });
-
   test('does not say of a run that sent nothing that its capture holds no times', () => {
     const directory = storedRun([]);
     const text = reportForms(reportRun({ directory, capture: replayedCapture(sends.slice(0, 3), 5).capture }))
@@ -110,7 +105,7 @@ describe('reprise report', () => {
     const written: string[] = [];
     const screen = { write: (text: string) => written.push(text) };
     const folder = temporaryDirectory();
-    const outputs: DocumentOutput<ReportForm>[] = [
+    const outputs: DocumentOutput<(typeof REPORT_FORMS)[number]>[] = [
       { form: 'text', path: null },
       { form: 'html', path: join(folder, 'none', 'a.html') },
     ];
@@ -121,8 +116,13 @@ describe('reprise report', () => {
   });
 
   test('has one form on stdout, text where none was asked for', () => {
-    const formsOf = (raw: StatedOptions<typeof REPORT_OPTIONS>) =>
-      resolveReportOptions(byProgram(raw)).outputs.map(({ form, path }) => [form, path]);
+    const formsOf = (stated: StatedOptions<typeof REPORT_OUTPUTS>) => {
+      const problems = new Problems();
+      const asked = readOptions(REPORT_OUTPUTS, byProgram(REPORT_OUTPUTS, stated), problems);
+      const outputs = outputsOf(asked, REPORT_FORMS, problems);
+      problems.throwIfAny();
+      return outputs.map(({ form, path }) => [form, path]);
+    };
     expect(formsOf({})).toEqual([['text', null]]);
     expect(formsOf({ markdown: true })).toEqual([['markdown', null]]);
     expect(formsOf({ html: 'a.html', markdown: 'a.md' })).toEqual([
@@ -131,7 +131,7 @@ describe('reprise report', () => {
       ['markdown', 'a.md'],
     ]);
     expect(() => formsOf({ html: true, json: true })).toThrow('--json and --html would both be printed');
-    expect(() => formsOf({ html: 'a', markdown: 'a' })).toThrow('name the same file');
+    expect(() => formsOf({ html: 'a', markdown: './a' })).toThrow('name the same file');
     // A page written over a run would be its end.
     expect(() => formsOf({ html: 'runs/1/run.sqlite' })).toThrow('holds data');
     expect(() => formsOf({ markdown: 'profile.JSON' })).toThrow('holds data');

@@ -2,7 +2,7 @@ import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { afterEach, expect, test, vi } from 'vitest';
-import { resolveCompareOptions } from '../../src/cli/compare-options.ts';
+import { COMPARE_OPTIONS, resolveCompareOptions } from '../../src/cli/compare-options.ts';
 import { compareNamed } from '../../src/cli/comparing.ts';
 import { mergeCommand } from '../../src/cli/merge.ts';
 import { reportRun } from '../../src/cli/reporting.ts';
@@ -72,7 +72,7 @@ test('a run that was stopped long before the end of its plan is merged, compared
     const compared = await compareNamed(
       directory,
       directory,
-      resolveCompareOptions(byProgram({ allowDifferences: true })),
+      resolveCompareOptions(byProgram(COMPARE_OPTIONS, { allowDifferences: true })),
     );
     const rows = summaryOf(directory).fidelity.planned.count;
     expect((compared.pairs ?? 0) + (compared.unpaired?.leftOut ?? 0)).toBe(rows);
