@@ -46,7 +46,7 @@ export function captureOf(plan: ArrivalPlan, body: Buffer, parent: string, name:
       policy: { bodies: 'all' },
       hashKeyFingerprint: hash.fingerprint(),
       encryption: null,
-      killed: [],
+      account: null,
       fleetSize: 1,
       maxDiskBytes: 2 ** 32,
       retainMs: null,

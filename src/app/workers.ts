@@ -3,7 +3,6 @@ import { fileURLToPath } from 'node:url';
 
 /** What runs as a process or a thread of its own. Its file is in `cli/workers`, because only `cli` prints and exits. */
 export type EntryName =
-  | 'forwarder'
   | 'recorder'
   | 'sealer'
   | 'pacer'

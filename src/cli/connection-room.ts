@@ -1,6 +1,6 @@
 import type { HostLimits } from '../monitors/host-limits.ts';
 import type { Pair } from '../proxy/data-plane.ts';
-import type { ForwarderOptions } from '../proxy/messages.ts';
+import type { PlaneOptions } from '../proxy/messages.ts';
 import { targetsOf } from './record-plane.ts';
 
 /** Descriptors of a forwarder that are no connection's: some 28 of the runtime's and its pipes, and a few for files. */
@@ -33,7 +33,7 @@ export function connectionRoom({ openFiles }: HostLimits, { pairs, gateway }: De
 }
 
 /** The options with no more connections than the host has descriptors for. */
-export function withinRoom(options: ForwarderOptions, limits: HostLimits): ForwarderOptions {
+export function withinRoom(options: PlaneOptions, limits: HostLimits): PlaneOptions {
   const room = connectionRoom(limits, demandOf(options));
   if (room === null || room >= options.maxConnections) return options;
   // By the sum there is room for nobody. Whom it serves nevertheless must not be turned away for a sum.
@@ -41,7 +41,7 @@ export function withinRoom(options: ForwarderOptions, limits: HostLimits): Forwa
   return { ...options, maxConnections: room };
 }
 
-function demandOf(options: ForwarderOptions): Demand {
+function demandOf(options: PlaneOptions): Demand {
   const { pairs } = options;
   if (options.mode === 'wire') return { pairs, gateway: null };
   const upstreams = targetsOf(options).length;

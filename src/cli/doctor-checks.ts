@@ -16,9 +16,9 @@ import { AppError, reasonOf } from '../core/errors.ts';
 import { formatBytes } from '../core/units.ts';
 import type { HostLimits } from '../monitors/host-limits.ts';
 import { type Endpoint, formatEndpoint, parseEndpoint } from '../proxy/endpoint.ts';
-import { mustBeFree } from '../proxy/free-ports.ts';
+import { mustBeFree } from '../proxy/listening.ts';
 import { connectionRoom, WIRE_DEMAND } from './connection-room.ts';
-import { leastMemoryBytes, recordingBytes } from './recording-memory.ts';
+import { leastMemoryBytes, RECORDING_BYTES } from './recording-memory.ts';
 
 /** What was found about one thing that a recording or a replay needs. */
 export interface Finding {
@@ -52,24 +52,22 @@ export function cpuFinding(limits: HostLimits): Finding {
 
 /** What a recording would be asked to hold. */
 export interface RecordingSize {
-  readonly forwarders: number;
-  /** For each forwarder, at most. */
+  /** At most. */
   readonly maxConnections: number;
 }
 
 /** For as many connections as it would take: what open files leave no room for, it turns away. */
-export function memoryFinding(limits: HostLimits, { forwarders, maxConnections }: RecordingSize): Finding {
+export function memoryFinding(limits: HostLimits, { maxConnections }: RecordingSize): Finding {
   const { memoryBytes, memoryLimited } = limits;
   const found = `${formatBytes(memoryBytes)}${memoryLimited ? ' by limit' : ''}`;
   const room = connectionRoom(limits, WIRE_DEMAND) ?? maxConnections;
-  const connections = forwarders * Math.min(maxConnections, room);
-  const leastBytes = leastMemoryBytes(forwarders, connections);
+  const connections = Math.min(maxConnections, room);
+  const leastBytes = leastMemoryBytes(connections);
   if (memoryBytes >= leastBytes) return finding('memory', 'ok', found);
-  const size = `${forwarders === 1 ? 'one forwarder' : `${forwarders} forwarders`} and ${connections} connections`;
   const advice =
-    `A recording with ${size} needs ${Math.ceil(leastBytes / MIB)} MiB, a gateway more: ` +
+    `A recording with ${connections} connections needs ${Math.ceil(leastBytes / MIB)} MiB, a gateway more: ` +
     'raise the limit, or lower --max-connections.';
-  const result = memoryBytes >= recordingBytes(forwarders) / 2 ? 'warn' : 'fail';
+  const result = memoryBytes >= RECORDING_BYTES / 2 ? 'warn' : 'fail';
   return finding('memory', result, found, advice);
 }
 

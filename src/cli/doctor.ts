@@ -23,7 +23,7 @@ import { EXIT } from './exit.ts';
 import { addOptions } from './flags.ts';
 import { optionsOf } from './options.ts';
 import { PROBE_LISTEN } from './record-flags.ts';
-import { forwardersOf, probeAddressOf } from './record-options.ts';
+import { probeAddressOf } from './record-options.ts';
 import { tableLines, terminal } from './terminal.ts';
 
 const OPTIONS = {
@@ -38,7 +38,6 @@ const OPTIONS = {
     { default: PROBE_LISTEN },
   ),
   target: value('--target <url>', 'the model server', (address, what) => parseEndpoint(address, what)),
-  forwarders: value('--forwarders <n>', 'as record would have it', forwardersOf, { default: '1' }),
   maxConnections: value('--max-connections <n>', 'as record would have it', parseCount, {
     default: String(LIMITS.connections),
   }),

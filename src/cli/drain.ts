@@ -5,8 +5,8 @@ import { AppError } from '../core/errors.ts';
 import { value } from '../core/options.ts';
 import type { RecorderStatus } from '../core/status.ts';
 import { formatInstantUs, formatMs, parseDurationMs } from '../core/units.ts';
-import { PATIENCE_MS } from '../proxy/control-client.ts';
-import { readLives } from '../proxy/ledger-file.ts';
+import { PATIENCE_MS } from '../proxy/control/control-client.ts';
+import { accountsIn } from '../storage/accounts.ts';
 import { hasCode, isMissing } from '../storage/durable-files.ts';
 import { ask, CONTROL_OPTIONS, captureToAsk } from './control.ts';
 import { EXIT } from './exit.ts';
@@ -30,7 +30,7 @@ export interface DrainEnd {
 
 /** Processes of containers have one number: the start tells recordings apart. */
 interface Recording {
-  /** Null where only its ledger is known. */
+  /** Null where only its account is known. */
   readonly pid: number | null;
   readonly startedUs: number;
 }
@@ -38,7 +38,7 @@ interface Recording {
 const POLL_MS = 200;
 /** The question that begins it must arrive, however little is to be waited for the end. */
 const LEAST_PATIENCE_MS = 1_000;
-/** A recording writes its ledger each second: one that has not for so long was killed. */
+/** A recording writes its account each second: one that has not for so long was killed. */
 const SILENT_US = 5e6;
 
 /** `reprise drain --dir DIR`: what SIGTERM does, and waits for the end of it. */
@@ -67,7 +67,7 @@ export function endLines(
   { dir, timeoutMs }: { readonly dir: string; readonly timeoutMs: number },
 ): string[] {
   if (!drained) return [`not drained after ${formatMs(timeoutMs)}: ${pendingText(last)}`];
-  const asked = { pid: last.pids?.supervisor ?? null, startedUs: last.startedUs };
+  const asked = { pid: last.pids?.proxy ?? null, startedUs: last.startedUs };
   const ended = `drained: the recording has ended (${recordingText(asked)})`;
   if (!successor) return [ended];
   return [
@@ -96,7 +96,7 @@ export async function waitForEnd(
     try {
       const status = await ask(directory, 'GET', '/status', Math.min(PATIENCE_MS, leftMs));
       if (status.startedUs !== first.startedUs) {
-        const successor = { pid: status.pids?.supervisor ?? null, startedUs: status.startedUs };
+        const successor = { pid: status.pids?.proxy ?? null, startedUs: status.startedUs };
         return { drained: true, last, successor };
       }
       last = status;
@@ -104,7 +104,7 @@ export async function waitForEnd(
       if (!(error instanceof AppError) || error.code !== 'RECORDER_UNREACHABLE') throw error;
       if (hasCode(error.cause, 'ECONNREFUSED')) throw killed(directory, error);
       if (isGone(error.cause)) {
-        const startedUs = await startsAtWork(directory, clock);
+        const startedUs = startsAtWork(directory, clock);
         // Else somebody removed the socket under it, and it makes another.
         if (!startedUs.includes(first.startedUs)) {
           const [other] = startedUs;
@@ -120,13 +120,12 @@ export async function waitForEnd(
   }
 }
 
-/** When the recordings began that write to a directory now, by its ledger: a successor has no socket at once. */
-async function startsAtWork(directory: string, clock: Clock): Promise<number[]> {
+/** When the recordings began that write to a directory now, by their accounts: a successor has no socket at once. */
+function startsAtWork(directory: string, clock: Clock): number[] {
   try {
-    const lives = await readLives(captureToAsk(directory));
     const sinceUs = clock.epochUs() - SILENT_US;
-    return lives
-      .filter(({ state, atUs }) => state === 'open' && atUs > sinceUs)
+    return accountsIn(captureToAsk(directory))
+      .filter(({ ended, atUs }) => !ended && atUs > sinceUs)
       .map(({ startedUs }) => startedUs);
   } catch {
     // Moved away, or never had one: then nobody is known to write there.
@@ -149,7 +148,7 @@ function killed(directory: string, cause: AppError): AppError {
 
 /** A recorder of before may not say which processes it has. */
 function pendingText({ connections, pending, pids }: RecorderStatus): string {
-  if (pids?.recorder === null && pids.forwarders?.every((pid) => pid === null))
+  if (pids?.recorder === null && connections.open === 0)
     return 'all is recorded; the last segment is still being sealed and handed over';
   return `${connections.open} connections open, ${pending.turns} turns pending`;
 }

@@ -82,7 +82,7 @@ async function fill(
       hashKeyFingerprint: hash.fingerprint(),
       encryption,
       fleetSize: null,
-      killed: [],
+      account: null,
       maxDiskBytes: Number.MAX_SAFE_INTEGER,
       retainMs: null,
       segmentBy: 'arrival',

@@ -37,12 +37,9 @@ const TRAFFIC_OPTIONS = {
   mode: choice('--mode <plane>', 'pass bytes on untouched, or be an HTTP proxy', ['wire', 'gateway'], {
     default: 'wire',
   }),
-  forwarders: text('--forwarders <n>', 'processes that share the port, for more than one core', {
-    default: '1',
-  }),
   maxConnections: text(
     '--max-connections <n>',
-    'for each forwarder: clients at most, as the limit of open files allows; more are turned away and counted',
+    'clients at most, as the limit of open files allows; more are turned away and counted',
     { default: String(LIMITS.connections) },
   ),
 };

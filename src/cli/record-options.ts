@@ -1,3 +1,4 @@
+import type { RecorderSettings } from '../app/recording/capture.ts';
 import { AppError, Problems } from '../core/errors.ts';
 import { KeyedHash } from '../core/keyed-hash.ts';
 import { LIMITS, SUPERVISION } from '../core/limits.ts';
@@ -10,9 +11,9 @@ import {
   parseShare,
   parseWaitMs,
 } from '../core/units.ts';
-import { formatEndpoint, parseEndpoint } from '../proxy/endpoint.ts';
-import type { ForwarderOptions } from '../proxy/messages.ts';
-import type { ProbeAddress } from '../proxy/probe-server.ts';
+import type { ProbeAddress } from '../proxy/control/probe-server.ts';
+import { parseEndpoint } from '../proxy/endpoint.ts';
+import type { PlaneOptions } from '../proxy/messages.ts';
 import { parseBodyRules } from '../redaction/body-rules.ts';
 import {
   DEFAULT_RECORDING_POLICY,
@@ -21,19 +22,15 @@ import {
 } from '../redaction/recording-policy.ts';
 import { RECORD_OPTIONS, type RecordFlags } from './record-flags.ts';
 import { planeOf, targetsOf } from './record-plane.ts';
-import type { RecorderSettings } from './recording.ts';
 
 /** What a recording does, every flag read. */
 export interface RecordOptions {
-  readonly plane: ForwarderOptions;
-  readonly forwarders: number;
+  readonly plane: PlaneOptions;
   readonly recorder: RecorderSettings;
   /** Null: no probes and no metrics. */
   readonly probeListen: ProbeAddress | null;
   readonly drainDelayMs: number;
   readonly drainDeadlineMs: number;
-  /** Run for each sealed segment; null for nothing. */
-  readonly onSeal: string | null;
   readonly estimate: boolean;
 }
 
@@ -49,7 +46,6 @@ export function readRecordOptions(asked: Asked<typeof RECORD_OPTIONS>): RecordOp
   const optional = <Value>(text: string | null, parse: (text: string) => Value) =>
     problems.optional(text, parse);
   const options = {
-    forwarders: problems.attempt(() => forwardersOf(flags.forwarders), 1),
     policy: policyOf(flags, problems),
     maxDiskBytes: optional(flags.maxDisk, maxDiskOf),
     retainMs: optional(flags.retain, (text) => parsePositiveMs(text, '--retain')),
@@ -64,13 +60,11 @@ export function readRecordOptions(asked: Asked<typeof RECORD_OPTIONS>): RecordOp
       SUPERVISION.drainDeadlineMs,
     ),
   };
-  problems.attempt(() => mustShare(plane, options.forwarders), undefined);
   problems.throwIfAny();
   const { policy, maxDiskBytes, retainMs, fleetSize, ...rest } = options;
   return {
     ...rest,
     plane,
-    onSeal: flags.onSeal,
     estimate: flags.estimate,
     recorder: {
       dir: flags.dir,
@@ -81,27 +75,9 @@ export function readRecordOptions(asked: Asked<typeof RECORD_OPTIONS>): RecordOp
       maxDiskBytes,
       retainMs,
       fleetSize,
+      onSeal: flags.onSeal,
     },
   };
-}
-
-/** @throws AppError OPTION_INVALID */
-export function forwardersOf(text: string): number {
-  const forwarders = parseCount(text, '--forwarders');
-  if (forwarders <= LIMITS.forwarders) return forwarders;
-  throw new AppError('OPTION_INVALID', `--forwarders: ${forwarders} are more than ${LIMITS.forwarders}`, {
-    hint: 'One for each core that is to carry traffic; one carries some ten thousand requests a second.',
-  });
-}
-
-/** Several processes can listen on one port, and not on one socket file. */
-function mustShare(plane: ForwarderOptions, forwarders: number): void {
-  const unshared = plane.pairs.find(({ listen }) => listen.kind === 'unix');
-  if (forwarders === 1 || unshared === undefined) return;
-  const where = formatEndpoint(unshared.listen);
-  throw new AppError('OPTION_INVALID', `--forwarders: ${forwarders} processes cannot share ${where}`, {
-    hint: 'Give a port to listen on, or one forwarder.',
-  });
 }
 
 function maxDiskOf(text: string): number {

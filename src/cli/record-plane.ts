@@ -3,7 +3,7 @@ import { parseCount, parseTimeLimitMs } from '../core/units.ts';
 import type { Pair } from '../proxy/data-plane.ts';
 import { type Endpoint, formatEndpoint } from '../proxy/endpoint.ts';
 import { GATEWAY_DEFAULTS, GATEWAY_TIMEOUTS, type GatewayRoute } from '../proxy/http/options.ts';
-import type { ForwarderOptions } from '../proxy/messages.ts';
+import type { PlaneOptions } from '../proxy/messages.ts';
 import type { ListenerTls, UpstreamTls } from '../proxy/tcp/tcp-proxy.ts';
 import type { RecordFlags } from './record-flags.ts';
 import { pairsOf } from './record-pairs.ts';
@@ -36,7 +36,7 @@ export function planeOf(
   flags: RecordFlags,
   given: (flag: keyof RecordFlags) => boolean,
   problems: Problems,
-): ForwarderOptions {
+): PlaneOptions {
   problems.attempt(() => mustHaveEffect(flags.mode, given), undefined);
   const pairs = problems.attempt(() => pairsOf(flags), []);
   const settings = flags.routes ?? [];
@@ -63,7 +63,7 @@ export function planeOf(
 }
 
 /** All that is forwarded to, each once: of the pairs, then of a gateway's routes. */
-export function targetsOf(plane: ForwarderOptions): string[] {
+export function targetsOf(plane: PlaneOptions): string[] {
   const routes = plane.mode === 'gateway' ? plane.routes : [];
   return [...new Set([...plane.pairs, ...routes].map(({ target }) => formatEndpoint(target)))];
 }

@@ -1,23 +1,21 @@
 import { Command } from 'commander';
+import { Recording } from '../app/recording/recording.ts';
 import { VERSION } from '../app/version.ts';
 import { entryPath } from '../app/workers.ts';
 import { systemClock } from '../core/clock.ts';
-import { type DiskEstimate, estimateLines, estimateText } from '../core/disk-estimate.ts';
+import { estimateLines, estimateText } from '../core/disk-estimate.ts';
 import { reasonOf } from '../core/errors.ts';
 import { SUPERVISION } from '../core/limits.ts';
 import type { Logger } from '../core/ports.ts';
 import { readHostLimits } from '../monitors/host-limits.ts';
 import { authorityOf, formatEndpoint } from '../proxy/endpoint.ts';
-import { Supervisor } from '../proxy/supervisor.ts';
 import { withinRoom } from './connection-room.ts';
+import { EXIT } from './exit.ts';
 import { addOptions } from './flags.ts';
 import { loggerOf } from './logger.ts';
 import { askedOf } from './options.ts';
 import { RECORD_OPTIONS } from './record-flags.ts';
 import { type RecordOptions, readRecordOptions } from './record-options.ts';
-import type { RecorderSettings } from './recording.ts';
-import { SealHook } from './seal-hook.ts';
-import { Sealer } from './sealing.ts';
 import { StopRequest } from './stop-request.ts';
 import { terminal } from './terminal.ts';
 
@@ -45,41 +43,26 @@ export function recordCommand(): Command {
 }
 
 async function record(options: RecordOptions, logger: Logger): Promise<void> {
-  const hook = options.onSeal === null ? null : new SealHook({ command: options.onSeal, logger });
-  const sealer = new Sealer({ logger, onSealed: (file) => hook?.handOver(file) });
-  const supervisor = new Supervisor<RecorderSettings>({
-    forwarderEntry: entryPath('forwarder'),
+  let asked = options.estimate;
+  const recording = new Recording({
     recorderEntry: entryPath('recorder'),
-    forwarder: options.plane,
-    forwarders: options.forwarders,
+    plane: options.plane,
     recorder: options.recorder,
-    directory: options.recorder.dir,
     version: VERSION,
     probeListen: options.probeListen,
-    captureReady: (directory) => void hook?.resume(directory),
-    estimated: (estimate) => tellEstimate(estimate),
-    sealer,
-    settleSealed: async () => hook?.settle(SUPERVISION.sealHookMs),
+    estimated: (estimate) => {
+      logger.info(estimate, estimateText(estimate));
+      if (asked) terminal.print(...estimateLines(estimate));
+      // Whoever asked is told until there is something to tell.
+      asked &&= estimate.quotaHoldsMs === null;
+    },
     logger,
     clock: systemClock,
   });
-  let asked = options.estimate;
-  const tellEstimate = (estimate: DiskEstimate) => {
-    logger.info(estimate, estimateText(estimate));
-    if (asked) terminal.print(...estimateLines(estimate));
-    // Whoever asked is told until there is something to tell.
-    asked &&= estimate.quotaHoldsMs === null;
-  };
-  const stop = new StopRequest(supervisor);
-  const bound = await supervisor.start().catch((error: unknown) => {
-    if (stop.signal === null) throw error;
-    // A signal of the terminal is every process's of ours: what it ended could only fail to start.
-    process.exitCode = stop.exitStatus;
-    logger.info({ cause: stop.signal, reason: reasonOf(error) }, 'stopped before anything was forwarded');
-    return null;
-  });
-  if (bound === null) return;
-  const probes = supervisor.probeAddress;
+  endOnFault(recording, logger);
+  const stop = new StopRequest(recording);
+  const bound = await recording.start();
+  const probes = recording.probeAddress;
   const unanswered = options.probeListen === null ? 'off' : 'not yet';
   logger.info(
     {
@@ -96,6 +79,24 @@ async function record(options: RecordOptions, logger: Logger): Promise<void> {
   const cause = await stop.asked;
   const { drainDelayMs: delayMs, drainDeadlineMs: deadlineMs } = options;
   logger.info({ cause, delayMs, deadlineMs }, 'draining');
-  const { ledger, cut, turnedAway } = await supervisor.stop({ delayMs, deadlineMs });
+  const { ledger, cut, turnedAway } = await recording.stop({ delayMs, deadlineMs });
   logger.info({ cut, turnedAway, ...ledger }, 'stopped');
+}
+
+/**
+ * The last line of defence against an error of our own, which no message from either side may cause: what is under way
+ * gets a moment, the account is written, and whoever started the process (systemd, compose, the kubelet) starts another.
+ */
+function endOnFault(recording: Recording, logger: Logger): void {
+  let faulty = false;
+  process.removeAllListeners('uncaughtException');
+  process.on('uncaughtException', (error) => {
+    if (faulty) process.exit(EXIT.unexpected);
+    faulty = true;
+    const fields = { reason: reasonOf(error), stack: error.stack };
+    logger.error(fields, 'the proxy met an error of its own; it ends');
+    void recording
+      .stop({ delayMs: 0, deadlineMs: SUPERVISION.faultDrainMs })
+      .finally(() => process.exit(EXIT.unexpected));
+  });
 }

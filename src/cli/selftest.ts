@@ -11,7 +11,7 @@ import { AppError, Problems } from '../core/errors.ts';
 import { LIMITS } from '../core/limits.ts';
 import { type Asked, readOptions, toggle, value } from '../core/options.ts';
 import { formatBytes, formatMs, parseBytes, parseCount, parseDurationMs } from '../core/units.ts';
-import { NO_DEBUGGER } from '../proxy/managed-process.ts';
+import { NO_DEBUGGER } from '../proxy/control/recorder-supervisor.ts';
 import { RateLadder } from '../replay/selftest/rate-ladder.ts';
 import { EXIT } from './exit.ts';
 import { addOptions } from './flags.ts';

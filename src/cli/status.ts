@@ -80,7 +80,7 @@ function statusLines(status: RecorderStatus): string[] {
     ['bodies dropped', countsText(status.traffic.bodiesDropped)],
     ['protocols', protocolsText(status.traffic.protocols)],
     ['recorder', sizeText(status.recorderResidentBytes)],
-    ['restarts', `recorder ${restarts.recorder}, forwarders ${restarts.forwarder}`],
+    ['restarts', `recorder ${restarts.recorder}`],
     ['capture', disk.directory],
     ['on disk', `${sizeText(disk.bytes)} of ${sizeText(disk.maxBytes)}, ${sizeText(disk.freeBytes)} free`],
   ];
@@ -88,10 +88,9 @@ function statusLines(status: RecorderStatus): string[] {
   return rows.map(([name, value]) => `${name.padEnd(width)}  ${value}`);
 }
 
-function trafficText({ ready, draining, forwarders, mode }: RecorderStatus): string {
-  const processes = forwarders === 1 ? '' : `, ${forwarders} processes`;
+function trafficText({ ready, draining, mode }: RecorderStatus): string {
   const accepting = ready ? 'accepted' : 'not accepted';
-  return `${draining ? 'draining' : accepting} (${mode}${processes})`;
+  return `${draining ? 'draining' : accepting} (${mode})`;
 }
 
 function tallyText({ bytes, turns }: StatusTally): string {

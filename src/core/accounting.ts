@@ -38,23 +38,6 @@ export interface Loss extends Amount {
   readonly toUs: number;
 }
 
-/** Adds a loss to the one of its reason: what shares a reason is one, with the span of all. */
-export function addLoss(sums: Map<LossReason, Loss>, loss: Loss): void {
-  const known = sums.get(loss.reason);
-  sums.set(
-    loss.reason,
-    known === undefined
-      ? loss
-      : {
-          reason: loss.reason,
-          exchanges: known.exchanges + loss.exchanges,
-          bytes: known.bytes + loss.bytes,
-          fromUs: Math.min(known.fromUs, loss.fromUs),
-          toUs: Math.max(known.toUs, loss.toUs),
-        },
-  );
-}
-
 /** Traffic that passed and was left out on purpose. */
 export interface Omission extends Amount {
   readonly cause: OmissionCause;

@@ -4,10 +4,7 @@ const MIB = 1024 * KIB;
 const GIB = 1024 * MIB;
 
 export const LIMITS = {
-  /** Forwarder. */
-  forwarders: 16,
-  /** Half of the young generation, from the start: it does not grow into its traffic over hours. */
-  forwarderSemiSpaceMib: 8,
+  /** Of the proxy. */
   connections: 10_000,
   listenBacklog: 1_024,
   /** Held at most of what is read from a side only to learn whether its peer is still there. */
@@ -129,18 +126,14 @@ export const LIMITS = {
 /** Process supervision. */
 export const SUPERVISION = {
   heartbeatMs: 1_000,
-  /** What a forwarder that is killed saw after its last reading nobody knows. */
-  readingMs: 250,
-  /** How soon after the last writing the ledger is written again while traffic comes: at every reading, of one. */
-  ledgerMs: 200,
-  /** A recording writes its ledger each second: after this without, it was killed, wherever nothing else says so. */
-  ledgerWatchMs: 3_000,
+  /** How often the proxy writes its account: what it saw after that nobody knows if it is killed. */
+  accountMs: 250,
+  /** A recording writes its account all the time: after this without, it was killed, wherever nothing else says so. */
+  accountWatchMs: 3_000,
   /** By the clock of whoever looks, which may be another host's: one written longer ago is not watched at all. */
-  ledgerSilenceMs: 3_600_000,
+  accountSilenceMs: 3_600_000,
   heartbeatLimitMs: 5_000,
   startLimitMs: 30_000,
-  /** For another recorder that is just starting on the same port; one start takes half a second. */
-  gateMs: 10_000,
   /** So long a resume waits to say how recording fares. */
   resumeWaitMs: 3_000,
   restartDelayMs: 200,
@@ -148,11 +141,7 @@ export const SUPERVISION = {
   restartDelayMaxMs: 4_000,
   /** A recorder that recorded before it died is worth more attempts. */
   restartDelayWorkingMaxMs: 1_000,
-  /** A forwarder that lived this long is started again at once. */
-  servedMs: 1_000,
-  /** A forwarder whose loop stands still for that long serves nobody, and is replaced. */
-  stallLimitMs: 10_000,
-  /** For what is under way in a forwarder that met an error of its own, before it is replaced. */
+  /** For what is under way in a proxy that met an error of its own, before it ends. */
   faultDrainMs: 2_000,
   /** A recorder that lived this long is well: the next pause is the shortest again. */
   calmMs: 10_000,
@@ -164,7 +153,7 @@ export const SUPERVISION = {
   drainDeadlineMs: 20_000,
   /** For the last commit and the end of the segment; then the recorder is killed. */
   recorderStopMs: 15_000,
-  /** For a forwarder that has said its last word to end by itself. */
+  /** For what is over to end by itself. */
   lingerMs: 1_000,
   /** For the sealer at the end; what it does not finish, the next start does. */
   sealMs: 30_000,
@@ -172,7 +161,7 @@ export const SUPERVISION = {
   sealHookMs: 20_000,
   /** For a command that is told to end to do so, and again for what it said last. */
   commandGraceMs: 1_000,
-  /** For the recorder to settle what it was handed before the forwarder goes. */
+  /** For the recorder to settle what it was handed, at the end. */
   flushMs: 5_000,
 } as const;
 

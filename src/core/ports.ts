@@ -1,4 +1,5 @@
-import type { Loss, LossReason, Omission, ProtocolUse } from './accounting.ts';
+import type { LifeAccount, Progress } from './account.ts';
+import type { LossReason, ProtocolUse } from './accounting.ts';
 import type { ClockAnchor } from './clock.ts';
 import type { Exchange, ExchangePayload, ExchangeRow } from './exchange.ts';
 import type { Run, RunTotals, Send } from './run.ts';
@@ -7,16 +8,14 @@ import type { Run, RunTotals, Send } from './run.ts';
 interface ExchangeSink {
   /**
    * Takes an exchange; durable only after the commit that follows. Never throws for a full disk.
-   * @returns false when it cannot be stored at all; then the sink has counted it as lost (`encode_failed`)
+   * @returns false when it cannot be stored at all (`encode_failed`)
    */
   append(exchange: Exchange): boolean;
-  addLoss(loss: Loss): void;
-  addOmission(omission: Omission): void;
   addProtocolUse(use: ProtocolUse): void;
   addAnchor(anchor: ClockAnchor): void;
 }
 
-/** What became of a batch. A failed commit is a loss that the sink itself notes later, never an exception. */
+/** What became of a batch. A failed commit is a loss for whoever counts, never an exception. */
 export interface CommitResult {
   readonly committed: number;
   readonly lost: number;
@@ -28,7 +27,10 @@ export interface CommitResult {
 export interface CommittingSink extends ExchangeSink {
   /** Whether a commit is due: a block is full, or the oldest append has waited long enough. */
   due(nowNs: number): boolean;
-  commit(): CommitResult;
+  /** @param progress what its owner will have committed when this succeeds; kept with the exchanges */
+  commit(progress?: Progress): CommitResult;
+  /** The account of the recording so far, which the next commit writes. */
+  setAccount(account: LifeAccount): void;
   /** Commits and leaves the segment to be sealed. */
   close(): void;
 }

@@ -65,21 +65,19 @@ export interface RecorderStatus {
   readonly why: string | null;
   readonly paused: boolean;
   readonly draining: boolean;
-  /** The forwarders' alone: whether traffic is accepted. */
+  /** Whether traffic is accepted, whatever becomes of the recorder. */
   readonly ready: boolean;
   readonly startedUs: number;
   readonly atUs: number;
   readonly pairs: readonly { readonly listen: string; readonly target: string }[];
   /** Where a gateway sends the requests of some paths instead; one that ends with `*` takes what begins so. */
   readonly routes: readonly { readonly path: string; readonly target: string }[];
-  readonly forwarders: number;
-  /** Process ids; null where none runs just now. */
+  /** Process ids; null where none records just now. */
   readonly pids: {
-    readonly supervisor: number;
-    readonly forwarders: readonly (number | null)[];
+    readonly proxy: number;
     readonly recorder: number | null;
   };
-  readonly restarts: { readonly forwarder: number; readonly recorder: number };
+  readonly restarts: { readonly recorder: number };
   readonly connections: {
     readonly open: number;
     readonly seen: number;

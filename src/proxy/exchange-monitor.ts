@@ -1,4 +1,5 @@
-import type { Loss, Omission, ProtocolUse } from '../core/accounting.ts';
+import type { LifeAccount, Progress } from '../core/account.ts';
+import type { ProtocolUse } from '../core/accounting.ts';
 import type { Clock, ClockAnchor } from '../core/clock.ts';
 import { BODY_DROP_REASONS, type BodyDropReason } from '../core/errors.ts';
 import type { Exchange, Message } from '../core/exchange.ts';
@@ -50,12 +51,8 @@ export class ExchangeMonitor implements CommittingSink {
     return taken;
   }
 
-  addLoss(loss: Loss): void {
-    this.#sink.addLoss(loss);
-  }
-
-  addOmission(omission: Omission): void {
-    this.#sink.addOmission(omission);
+  setAccount(account: LifeAccount): void {
+    this.#sink.setAccount(account);
   }
 
   addProtocolUse(use: ProtocolUse): void {
@@ -71,9 +68,9 @@ export class ExchangeMonitor implements CommittingSink {
     return this.#sink.due(nowNs);
   }
 
-  commit(): CommitResult {
+  commit(progress?: Progress): CommitResult {
     const sinceNs = this.#clock.nowNs();
-    const result = this.#sink.commit();
+    const result = this.#sink.commit(progress);
     if (result.committed === 0) return result;
     this.#writes.add((this.#clock.nowNs() - sinceNs) / 1e9);
     if (!this.#committed) this.#onFirstCommit();

@@ -40,21 +40,22 @@ export class FedConnection {
   readonly #deps: RecorderDeps;
   readonly #assembly: HttpAssembler;
   readonly #answer: (settlement: PipeSettlement) => void;
+  readonly #onRecorded: (bytes: number, turns: number) => void;
   #protocol = 'http/1.1';
   #settledBytes: number;
-  #lastNs: number;
 
   constructor(
     connection: number,
     deps: RecorderDeps,
     start: FeedStart,
     answer: (settlement: PipeSettlement) => void,
+    onRecorded: (bytes: number, turns: number) => void,
   ) {
     this.#connection = connection;
     this.#deps = deps;
     this.#answer = answer;
+    this.#onRecorded = onRecorded;
     this.#settledBytes = start.clientOffset + start.serverOffset;
-    this.#lastNs = deps.clock.nowNs();
     const { origin, number, clientOffset, serverOffset } = start;
     this.#assembly = new HttpAssembler(deps.context, {
       connection: number,
@@ -67,7 +68,6 @@ export class FedConnection {
   }
 
   take(frame: Frame): void {
-    this.#lastNs = frame.atNs;
     const assembly = this.#assembly;
     if (frame.type === FRAME.clientBytes) {
       const turnStart = (frame.flags & FLAG_TURN_START) !== 0;
@@ -81,7 +81,6 @@ export class FedConnection {
     } else if (frame.type === FRAME.close) {
       const [clientBytes = 0, serverBytes = 0] = readDoubles(frame.payload);
       assembly.close(frame.atNs, CLOSE_CAUSES[frame.flags] ?? 'shutdown');
-      this.#omitUnseen(clientBytes + serverBytes);
       this.#countProtocol(clientBytes + serverBytes);
     }
   }
@@ -103,12 +102,6 @@ export class FedConnection {
     this.#answer({ kind, because: null, connection: this.#connection, ...amounts });
   }
 
-  /** What passed after we called a connection opaque never came through the pipe; its close says how much it was. */
-  #omitUnseen(totalBytes: number): void {
-    const bytes = totalBytes - this.#settledBytes;
-    if (bytes > 0) this.#deps.sink.addOmission({ cause: 'unparsed', exchanges: 0, bytes });
-  }
-
   #countProtocol(bytes: number): void {
     this.#deps.sink.addProtocolUse({ protocol: this.#protocol, connections: 1, bytes });
   }
@@ -124,21 +117,17 @@ export class FedConnection {
     this.#settledBytes += bytes;
     const fate = this.#keep(settled) ? fateOf(settled) : NOT_ENCODABLE;
     const exchanges = exchangesOf(settled);
-    if (fate.kind === 'omitted') this.#deps.sink.addOmission({ cause: fate.because, exchanges, bytes });
-    else if (settled.kind === 'lost' && fate.kind === 'lost') {
-      const atUs = this.#deps.context.epochUsOf(this.#lastNs);
-      this.#deps.sink.addLoss({ reason: fate.because, exchanges, bytes, fromUs: atUs, toUs: atUs });
-    }
     const connection = this.#connection;
     if (fate.kind === 'recorded') {
       // Spelled out, as nearly all are of this kind.
       const { kind, because } = fate;
+      this.#onRecorded(bytes, settled.turns);
       this.#answer({ kind, because, connection, clientEndOffset, serverEndOffset, exchanges });
     } else this.#answer({ ...fate, connection, clientEndOffset, serverEndOffset, exchanges });
   }
 }
 
-/** The sink counts what it cannot store by itself; nobody may be told that it was recorded. */
+/** The sink could not take it: nobody may be told that it was recorded. */
 const NOT_ENCODABLE: Fate = { kind: 'lost', because: 'encode_failed' };
 
 const RECORDED: Fate = { kind: 'recorded', because: null };

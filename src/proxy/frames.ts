@@ -29,15 +29,11 @@ export const FRAME = {
   serverEnd: 6,
   /** Flags: index into CLOSE_CAUSES. Payload: total client and server bytes (f64). */
   close: 7,
-  /** Traffic lost while nobody could note it. Flags: the reason. Payload: turns, bytes, fromNs, toNs (f64). */
-  loss: 8,
   /**
    * Asks for everything before it to be committed and settled, then for a `flushed` settlement that has the number
    * which this one has in the place of a connection. The last of several is answered for all.
    */
-  flush: 9,
-  /** Traffic left out where the recorder could not see it. Flags: the cause. Payload: turns, bytes (f64). */
-  omission: 10,
+  flush: 8,
 } as const;
 export type FrameType = (typeof FRAME)[keyof typeof FRAME];
 

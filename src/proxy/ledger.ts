@@ -1,3 +1,4 @@
+import type { Counted, Progress } from '../core/account.ts';
 import type { LossReason, OmissionCause } from '../core/accounting.ts';
 import { type Enrolled, Roster } from '../core/roster.ts';
 
@@ -14,8 +15,8 @@ export interface LedgerReading {
   readonly unsettledConnections: number;
   readonly seen: Readonly<Tally>;
   readonly recorded: Readonly<Tally>;
-  readonly lost: Readonly<Partial<Record<LossReason, Readonly<Tally>>>>;
-  readonly omitted: Readonly<Partial<Record<OmissionCause, Readonly<Tally>>>>;
+  readonly lost: Readonly<Partial<Record<LossReason, Counted>>>;
+  readonly omitted: Readonly<Partial<Record<OmissionCause, Counted>>>;
   readonly pending: Readonly<Tally>;
   /** Exchanges the recorder said it committed; a turn of pipelined requests holds several. */
   readonly exchanges: number;
@@ -26,6 +27,12 @@ export type Fate =
   | { readonly kind: 'recorded'; readonly because: null }
   | { readonly kind: 'lost'; readonly because: LossReason }
   | { readonly kind: 'omitted'; readonly because: OmissionCause };
+
+/** What a recorder that died had not acknowledged, and what had been recorded until then. */
+interface Doubt {
+  readonly unsettled: Tally;
+  readonly recorded: Progress;
+}
 
 /** A stretch whose bytes were counted as they were shed, inside what is still to be settled. */
 interface Shed {
@@ -40,8 +47,9 @@ export class Ledger {
   readonly #accounts = new Roster<ConnectionAccount>();
   readonly #seen: Tally = { bytes: 0, turns: 0 };
   readonly #recorded: Tally = { bytes: 0, turns: 0 };
-  readonly #lost: Partial<Record<LossReason, Tally>> = {};
-  readonly #omitted: Partial<Record<OmissionCause, Tally>> = {};
+  readonly #lost: Partial<Record<LossReason, CountedTally>> = {};
+  readonly #omitted: Partial<Record<OmissionCause, CountedTally>> = {};
+  #doubt: Doubt | null = null;
   #connections = 0;
   #exchanges = 0;
 
@@ -61,18 +69,54 @@ export class Ledger {
     this.#exchanges += count;
   }
 
+  /**
+   * The recorder died, and the commit that it was at may have succeeded. So much is neither recorded nor lost until
+   * the next recorder has read how far it came.
+   */
+  addDoubt({ bytes, turns }: Readonly<Tally>): void {
+    if (bytes + turns === 0) return;
+    this.#doubt ??= {
+      unsettled: { bytes: 0, turns: 0 },
+      recorded: { ...this.#recorded, exchanges: this.#exchanges },
+    };
+    add(this.#doubt.unsettled, bytes, turns);
+  }
+
+  /**
+   * What was in doubt is recorded as far as the capture holds it, and lost beyond that.
+   * @param committed since the recording began, by the capture; null where nobody knows
+   */
+  resolveDoubt(committed: Progress | null): void {
+    const doubt = this.#doubt;
+    this.#doubt = null;
+    if (doubt === null) return;
+    const { unsettled, recorded } = doubt;
+    const late = (now: number, then: number, most: number) => Math.min(Math.max(0, now - then), most);
+    const bytes = late(committed?.bytes ?? 0, recorded.bytes, unsettled.bytes);
+    const turns = late(committed?.turns ?? 0, recorded.turns, unsettled.turns);
+    this.settle({ kind: 'recorded', because: null }, bytes, turns);
+    this.#exchanges += Math.max(0, (committed?.exchanges ?? 0) - recorded.exchanges);
+    const lost = { bytes: unsettled.bytes - bytes, turns: unsettled.turns - turns };
+    this.settle({ kind: 'lost', because: 'writer_down' }, lost.bytes, lost.turns);
+  }
+
   see(bytes: number, turns: number): void {
     add(this.#seen, bytes, turns);
   }
 
-  settle(fate: Fate, bytes: number, turns: number): void {
+  /** @param exchanges as far as they are known: of a turn of pipelined requests there are several */
+  settle(fate: Fate, bytes: number, turns: number, exchanges = 0): void {
     if (fate.kind === 'recorded') add(this.#recorded, bytes, turns);
-    else if (fate.kind === 'lost') add(tallyOf(this.#lost, fate.because), bytes, turns);
-    else add(tallyOf(this.#omitted, fate.because), bytes, turns);
+    else if (bytes + turns + exchanges > 0) {
+      const tally =
+        fate.kind === 'lost' ? tallyOf(this.#lost, fate.because) : tallyOf(this.#omitted, fate.because);
+      add(tally, bytes, turns);
+      tally.exchanges += Math.max(turns, exchanges);
+    }
   }
 
   read(): LedgerReading {
-    const pending: Tally = { bytes: 0, turns: 0 };
+    const pending: Tally = { bytes: 0, turns: 0, ...this.#doubt?.unsettled };
     this.#accounts.each((account) => {
       const own = account.pending();
       add(pending, own.bytes, own.turns);
@@ -95,8 +139,12 @@ function add(tally: Tally, bytes: number, turns: number): void {
   tally.turns += turns;
 }
 
-function tallyOf<Key extends string>(tallies: Partial<Record<Key, Tally>>, key: Key): Tally {
-  const tally = tallies[key] ?? { bytes: 0, turns: 0 };
+interface CountedTally extends Tally {
+  exchanges: number;
+}
+
+function tallyOf<Key extends string>(tallies: Partial<Record<Key, CountedTally>>, key: Key): CountedTally {
+  const tally = tallies[key] ?? { bytes: 0, turns: 0, exchanges: 0 };
   tallies[key] = tally;
   return tally;
 }
@@ -155,7 +203,13 @@ export class ConnectionAccount implements Enrolled {
   }
 
   /** Takes a settlement of everything up to two offsets; what was shed within is counted already. */
-  settle(fate: Fate, clientEndOffset: number, serverEndOffset: number): void {
+  settle(fate: Fate, clientEndOffset: number, serverEndOffset: number, exchanges = 0): void {
+    const { bytes, turns } = this.#take(clientEndOffset, serverEndOffset);
+    this.#ledger.settle(fate, bytes, turns, exchanges);
+  }
+
+  /** Takes what is pending up to two offsets, and forgets it. */
+  #take(clientEndOffset: number, serverEndOffset: number): Tally {
     let bytes = clientEndOffset - this.#settledClient + (serverEndOffset - this.#settledServer);
     let turns = 0;
     while (this.#turnStarts.length > 0 && (this.#turnStarts[0] as number) < clientEndOffset) {
@@ -171,7 +225,7 @@ export class ConnectionAccount implements Enrolled {
     }
     this.#settledClient = clientEndOffset;
     this.#settledServer = serverEndOffset;
-    this.#ledger.settle(fate, bytes, turns);
+    return { bytes, turns };
   }
 
   /** In V8 an array that grows takes room for seventeen at once; most hold one, until a commit. */
@@ -180,11 +234,14 @@ export class ConnectionAccount implements Enrolled {
     else this.#turnStarts.push(this.seenClient);
   }
 
-  /** Settles all that is pending with a fate known on this side: the recorder died, or time ran out. */
-  settleAll(fate: Fate): Tally {
-    const pending = this.pending();
+  /** Settles all that is pending with a fate known on this side: time ran out. */
+  settleAll(fate: Fate): void {
     this.settle(fate, this.seenClient, this.seenServer);
-    return pending;
+  }
+
+  /** The recorder died: what it had not acknowledged is in doubt. */
+  recorderGone(): void {
+    this.#ledger.addDoubt(this.#take(this.seenClient, this.seenServer));
   }
 
   pending(): Tally {

@@ -1,5 +1,6 @@
+import { once } from 'node:events';
 import { accessSync, chmodSync, constants, lstatSync, renameSync, rmSync, statSync } from 'node:fs';
-import type { ListenOptions, Server } from 'node:net';
+import { createServer, type ListenOptions, type Server } from 'node:net';
 import { dirname } from 'node:path';
 import { AppError } from '../core/errors.ts';
 import { LIMITS } from '../core/limits.ts';
@@ -121,4 +122,20 @@ function listenError(endpoint: Endpoint, error: NodeJS.ErrnoException): AppError
   const [reason, hint] = known ?? [error.message, 'Give another --listen.'];
   const where = formatEndpoint(endpoint);
   return new AppError('LISTEN_FAILED', `cannot listen on ${where}: ${reason}`, { hint, cause: error });
+}
+
+/**
+ * Makes sure that an address could be listened on now, and leaves it as it is.
+ * @throws AppError LISTEN_FAILED
+ */
+export async function mustBeFree(endpoint: Endpoint): Promise<void> {
+  if (endpoint.kind === 'unix') {
+    await mustHaveRoom(endpoint);
+    return;
+  }
+  if (endpoint.port === 0) return;
+  const server = createServer((socket) => socket.destroy());
+  await listenOn(server, endpoint);
+  server.close();
+  await once(server, 'close');
 }

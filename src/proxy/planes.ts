@@ -1,10 +1,10 @@
 import type { DataPlane, Notice } from './data-plane.ts';
-import type { ForwarderOptions } from './messages.ts';
+import type { PlaneOptions } from './messages.ts';
 import type { RecorderLink } from './recorder-link.ts';
 
 /** The data plane that is asked for. Only its own code is loaded: a wire has no use for an HTTP proxy. */
 export async function planeOf(
-  options: ForwarderOptions,
+  options: PlaneOptions,
   link: RecorderLink,
   notify: (notice: Notice) => void,
 ): Promise<DataPlane> {

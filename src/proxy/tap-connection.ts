@@ -1,6 +1,5 @@
 import { LOSS_REASONS, type LossReason } from '../core/accounting.ts';
 import type { Clock } from '../core/clock.ts';
-import type { Enrolled } from '../core/roster.ts';
 import { type ConnectionOrigin, encodeOrigin } from './connection-origin.ts';
 import {
   CLOSE_CAUSES,
@@ -12,7 +11,7 @@ import {
   type FrameType,
   type PipeSettlement,
 } from './frames.ts';
-import type { ConnectionAccount, Fate, Tally } from './ledger.ts';
+import type { ConnectionAccount, Fate } from './ledger.ts';
 import type { RecorderLink } from './recorder-link.ts';
 
 const EMPTY = new Uint8Array(0);
@@ -30,9 +29,6 @@ interface Gap {
   clientBytes: number;
   serverBytes: number;
   turns: number;
-  /** Where it ends. */
-  clientEndOffset: number;
-  serverEndOffset: number;
 }
 
 /** What a connection is known by on its way to the recorder. */
@@ -50,9 +46,7 @@ interface TapIdentity {
  * bytes after server bytes, unless it is told better. After a loss a connection is resumed at its next turn, unless
  * its client was seen to pipeline: an answer to an earlier request would be taken for the answer to this one.
  */
-export class TapConnection implements Enrolled {
-  /** Among those that shed. */
-  place = -1;
+export class TapConnection {
   readonly connection: number;
   readonly account: ConnectionAccount;
   readonly #link: RecorderLink;
@@ -68,10 +62,6 @@ export class TapConnection implements Enrolled {
   /** Recording it met an exception: nothing more of it is recorded. */
   #failed = false;
   #gap: Gap | null = null;
-  /** Those that the recorder was told of and has not settled. */
-  #toldGaps: Gap[] = [];
-  /** What passed since it is opaque. A recorder that knows the connection learns of it by the close. */
-  readonly #unseen: Tally = { bytes: 0, turns: 0 };
 
   constructor({ connection, origin, account, resumes }: TapIdentity, link: RecorderLink, clock: Clock) {
     this.connection = connection;
@@ -81,12 +71,6 @@ export class TapConnection implements Enrolled {
     this.#link = link;
     this.#clock = clock;
     if (!link.attached) this.#gap = newGap('writer_down');
-  }
-
-  /** What was shed here, and no recorder is known to have noted. */
-  get shed(): { readonly reason: LossReason; readonly tally: Readonly<Tally> }[] {
-    const gaps = this.#gap ? [...this.#toldGaps, this.#gap] : this.#toldGaps;
-    return gaps.map((gap) => ({ reason: gap.reason, tally: gapTally(gap) }));
   }
 
   /** Bytes that passed. They may be kept, and must not be written to any more; as those of `server`. */
@@ -123,9 +107,7 @@ export class TapConnection implements Enrolled {
     this.#closed = true;
     if (this.#guard(() => this.#sayClose(cause))) return;
     // Nobody will be told how it ended, so nobody will settle what is left.
-    const fate: Fate = { kind: 'lost', because: 'tap_failed' };
-    this.#link.noteLoss(fate.because, this.account.settleAll(fate));
-    this.#oweToldGaps();
+    this.account.settleAll({ kind: 'lost', because: 'tap_failed' });
     this.#retireIfSettled();
   }
 
@@ -135,10 +117,7 @@ export class TapConnection implements Enrolled {
       this.#sendGap();
       const totals = doubles(this.account.seenClient, this.account.seenServer);
       this.#control(FRAME.close, CLOSE_CAUSES.indexOf(cause), totals);
-    } else if (this.#gap) {
-      this.#link.noteLoss(this.#gap.reason, gapTally(this.#gap));
     }
-    if (!this.#announced) this.#link.noteOmission('unparsed', this.#unseen);
     this.#retireIfSettled();
   }
 
@@ -147,31 +126,23 @@ export class TapConnection implements Enrolled {
     if (settlement.kind === 'opaque') this.#opaque = true;
     else if (settlement.kind === 'pipelined') this.#resumes = false;
     else if (settlement.kind !== 'flushed') {
-      this.account.settle(settlement, settlement.clientEndOffset, settlement.serverEndOffset);
-      this.#gapsSettled(settlement);
+      const { clientEndOffset, serverEndOffset, exchanges } = settlement;
+      this.account.settle(settlement, clientEndOffset, serverEndOffset, exchanges);
     }
     this.#retireIfSettled();
   }
 
-  /** Nobody will say any more what became of what is pending. @returns so much has this fate now */
-  giveUp(fate: Fate): Tally {
-    const tally = this.account.settleAll(fate);
-    this.#oweToldGaps();
+  /** Nobody will say any more what became of what is pending. */
+  giveUp(fate: Fate): void {
+    this.account.settleAll(fate);
     this.#retireIfSettled();
-    return tally;
   }
 
-  /** Everything unacknowledged went with the recorder. What was shed before is reported by its own reason. */
+  /** Everything unacknowledged is in doubt. What was shed before is counted by its own reason. */
   recorderGone(): void {
     this.#announced = false;
-    this.#oweToldGaps();
-    const gapReason = this.#failed ? 'tap_failed' : 'writer_down';
-    if (this.#gap && this.#gap.reason !== gapReason) {
-      this.#link.noteLoss(this.#gap.reason, gapTally(this.#gap));
-      this.#gap = null;
-    }
-    this.#link.noteLoss('writer_down', this.account.settleAll({ kind: 'lost', because: 'writer_down' }));
-    this.#gap ??= newGap(gapReason);
+    this.account.recorderGone();
+    this.#gap = newGap(this.#failed ? 'tap_failed' : 'writer_down');
     this.#retireIfSettled();
   }
 
@@ -179,9 +150,7 @@ export class TapConnection implements Enrolled {
   quarantine(): void {
     if (this.#opaque || this.#closed) return;
     this.#opaque = true;
-    if (this.#announced || !this.#gap) return;
-    this.#link.noteLoss(this.#gap.reason, gapTally(this.#gap));
-    this.#gap = null;
+    if (!this.#announced) this.#gap = null;
   }
 
   /**
@@ -215,8 +184,6 @@ export class TapConnection implements Enrolled {
     const serverBytes = bytes.length - clientBytes;
     if (this.#opaque) {
       this.account.seeSettled(clientBytes, serverBytes, turnStart, UNPARSED);
-      this.#unseen.bytes += bytes.length;
-      this.#unseen.turns += turnStart ? 1 : 0;
       return;
     }
     if (this.#gap && turnStart) this.#resume();
@@ -225,30 +192,21 @@ export class TapConnection implements Enrolled {
     if (this.#gap) {
       if (clientBytes > 0 && requestLinesIn(bytes) > (turnStart ? 1 : 0)) this.#resumes = false;
       this.#shed(this.#gap, clientBytes, serverBytes, turnStart);
-    } else {
-      this.account.see(clientBytes, serverBytes, turnStart);
-      this.#link.handOver(bytes.length, turnStart ? 1 : 0);
-    }
+    } else this.account.see(clientBytes, serverBytes, turnStart);
   }
 
   #shed(gap: Gap, clientBytes: number, serverBytes: number, turnStart: boolean): void {
-    this.#link.sheds(this);
     gap.clientBytes += clientBytes;
     gap.serverBytes += serverBytes;
     gap.turns += turnStart ? 1 : 0;
     this.account.seeSettled(clientBytes, serverBytes, turnStart, gap.fate);
-    gap.clientEndOffset = this.account.seenClient;
-    gap.serverEndOffset = this.account.seenServer;
   }
 
   /** Takes the connection up again at a turn, when the recorder listens and there is room. */
   #resume(): void {
     if (!this.#gap || this.#failed || !this.#resumes || !this.#link.queue.hasRoom) return;
     if (this.#announced) this.#sendGap();
-    else {
-      this.#link.noteLoss(this.#gap.reason, gapTally(this.#gap));
-      this.#announce();
-    }
+    else this.#announce();
     this.#gap = null;
   }
 
@@ -256,23 +214,7 @@ export class TapConnection implements Enrolled {
     if (!this.#gap) return;
     const { reason, clientBytes, serverBytes, turns } = this.#gap;
     this.#control(FRAME.gap, LOSS_REASONS.indexOf(reason), doubles(clientBytes, serverBytes, turns));
-    this.#toldGaps.push(this.#gap);
     this.#gap = null;
-  }
-
-  /** A settlement of what lies behind a gap, or of the gap, is of a commit that noted it. */
-  #gapsSettled({ clientEndOffset, serverEndOffset }: PipeSettlement): void {
-    for (let first = this.#toldGaps[0]; first !== undefined; first = this.#toldGaps[0]) {
-      if (first.clientEndOffset > clientEndOffset || first.serverEndOffset > serverEndOffset) return;
-      this.#toldGaps.shift();
-      this.#link.gapNoted(first.reason, gapTally(first));
-    }
-  }
-
-  /** Nobody will say any more that these were noted. */
-  #oweToldGaps(): void {
-    for (const gap of this.#toldGaps) this.#link.noteLoss(gap.reason, gapTally(gap));
-    this.#toldGaps = [];
   }
 
   #announce(): void {
@@ -298,13 +240,13 @@ export class TapConnection implements Enrolled {
   #retireIfSettled(): void {
     if (!this.#closed) return;
     const { bytes, turns } = this.account.pending();
-    if (bytes === 0 && turns === 0 && this.#toldGaps.length === 0) this.#link.retire(this);
+    if (bytes === 0 && turns === 0) this.#link.retire(this);
   }
 }
 
 function newGap(reason: LossReason): Gap {
   const fate: Fate = { kind: 'lost', because: reason };
-  return { reason, fate, clientBytes: 0, serverBytes: 0, turns: 0, clientEndOffset: 0, serverEndOffset: 0 };
+  return { reason, fate, clientBytes: 0, serverBytes: 0, turns: 0 };
 }
 
 /**
@@ -319,8 +261,4 @@ function requestLinesIn(bytes: Buffer): number {
     if (endsLine && bytes.lastIndexOf(SPACE, at - 1) > bytes.lastIndexOf(LF, at - 1)) lines += 1;
   }
   return lines;
-}
-
-function gapTally(gap: Gap): { bytes: number; turns: number } {
-  return { bytes: gap.clientBytes + gap.serverBytes, turns: gap.turns };
 }

@@ -1,9 +1,9 @@
 import { openSync, writeSync } from 'node:fs';
+import { readFile } from 'node:fs/promises';
 import { join } from 'node:path';
-import { LEDGER_FILE } from '../core/ledger-cell.ts';
-import { MARK_OFFSET } from './ledger-file.ts';
 
-const MARK_BYTES = 8;
+const MARK_FILE = 'recorder.mark';
+const MARK_BYTES = 4;
 const NONE = Buffer.alloc(MARK_BYTES);
 
 /**
@@ -20,19 +20,18 @@ export class WorkMark {
     this.clear();
   }
 
-  /** In the ledger of a capture. Null without one: a recorder does its work without leaving word of it. */
+  /** In a capture. Null where it cannot be had: a recorder does its work without leaving word of it. */
   static open(directory: string): WorkMark | null {
     try {
-      return new WorkMark(openSync(join(directory, LEDGER_FILE), 'r+'));
+      return new WorkMark(openSync(join(directory, MARK_FILE), 'w', 0o600));
     } catch {
-      // The ledger is the supervisor's; what keeps it from being there is in the log already.
+      // A failing disk must not keep a recorder from its work over a precaution.
       return null;
     }
   }
 
-  set(slot: number, connection: number): void {
-    this.#bytes.writeUInt32LE(slot + 1, 0);
-    this.#bytes.writeUInt32LE(connection, 4);
+  set(connection: number): void {
+    this.#bytes.writeUInt32LE(connection, 0);
     this.#write(this.#bytes);
   }
 
@@ -49,10 +48,21 @@ export class WorkMark {
   #write(bytes: Buffer): void {
     if (this.#retired) return;
     try {
-      writeSync(this.#fd, bytes, 0, MARK_BYTES, MARK_OFFSET);
+      writeSync(this.#fd, bytes, 0, MARK_BYTES, 0);
     } catch {
-      // A failing disk must not end a recorder over a precaution; the capture's own writes meet it and report it.
+      // The capture's own writes meet a failing disk as well, and report it.
       this.#retired = true;
     }
+  }
+}
+
+/** The connection that a recorder was at work on when it ended; null for none. */
+export async function readMark(directory: string): Promise<number | null> {
+  try {
+    const mark = await readFile(join(directory, MARK_FILE));
+    const connection = mark.length < MARK_BYTES ? 0 : mark.readUInt32LE(0);
+    return connection === 0 ? null : connection;
+  } catch {
+    return null;
   }
 }

@@ -1,5 +1,6 @@
 import { chmodSync, lstatSync, mkdirSync, readdirSync, type Stats, statfsSync } from 'node:fs';
 import { dirname, join } from 'node:path';
+import { isAccountFile } from '../core/account.ts';
 import { AppError, reasonOf } from '../core/errors.ts';
 import { LIMITS } from '../core/limits.ts';
 import { directoryBytes, fileSizesOf } from './directory-size.ts';
@@ -35,16 +36,21 @@ export function resolveCaptureDirectory(directory: string, use: 'read' | 'write'
   return use === 'read' ? findCapture(directory) : makeCapture(directory);
 }
 
-/** Whether a directory is a capture: it holds a segment, a hash key or a recorder's lock. */
+/** Whether a directory is a capture: it holds a segment, an account, a hash key or a recorder's lock. */
 export function isCapture(directory: string): boolean {
   try {
-    return readdirSync(directory).some(
-      (file) => file === HASH_KEY_FILE || file === LOCK_FILE || parseSegmentName(file) !== null,
-    );
+    return readdirSync(directory).some(isCaptureFile);
   } catch {
     // Missing, not a directory, not readable: none of them is a capture, and the callers say which it is.
     return false;
   }
+}
+
+/** Whether a file of that name makes its directory a capture. */
+export function isCaptureFile(file: string): boolean {
+  return (
+    file === HASH_KEY_FILE || file === LOCK_FILE || isAccountFile(file) || parseSegmentName(file) !== null
+  );
 }
 
 /** Segments of a capture in the order of their names; expired ones are left out. */

@@ -1,8 +1,8 @@
-import type { Loss, LossReason, Omission, ProtocolUse } from '../core/accounting.ts';
+import type { LifeAccount, Progress } from '../core/account.ts';
+import type { LossReason, ProtocolUse } from '../core/accounting.ts';
 import type { Clock, ClockAnchor } from '../core/clock.ts';
 import { AppError, reasonOf } from '../core/errors.ts';
 import type { Exchange } from '../core/exchange.ts';
-import type { KilledLife } from '../core/ledger-cell.ts';
 import { LIMITS } from '../core/limits.ts';
 import type { CommittingSink, CommitResult as SinkCommitResult } from '../core/ports.ts';
 import type { CaptureOrigin, RecorderIdentity } from './capture-origin.ts';
@@ -11,7 +11,6 @@ import { DiskQuota } from './disk-quota.ts';
 import type { EncryptionKey } from './encryption-key.ts';
 import { keptBytesOf, type PackedExchange, packExchange } from './exchange-table.ts';
 import { SegmentExpiry } from './expiry.ts';
-import { Outage } from './outage.ts';
 import { Retention } from './retention.ts';
 import { hourOf } from './segment-name.ts';
 import { SegmentRotation } from './segment-rotation.ts';
@@ -31,8 +30,8 @@ export interface CaptureWriterOptions {
   readonly encryption: EncryptionKey | null;
   /** How many recorders the fleet has; null when nobody said so. */
   readonly fleetSize: number | null;
-  /** Recordings of this directory that were found killed: the first segment says so. */
-  readonly killed: readonly KilledLife[];
+  /** The account that this recorder's last segment ends with, written by a process before this one; null for none. */
+  readonly account: LifeAccount | null;
   /** Bytes that all files of the directory together may take. */
   readonly maxDiskBytes: number;
   /** Sealed segments whose last arrival is older go, ms; null keeps them as long as the quota does. */
@@ -47,7 +46,7 @@ export interface CaptureWriterOptions {
   readonly breathe: () => void;
 }
 
-/** What became of a batch. A lost batch is in the capture's `loss` table with the next commit that succeeds. */
+/** What became of a batch. Whoever counts says in the next account what was lost. */
 export interface CommitResult extends SinkCommitResult {
   /** The error behind it in words, for the log; null when there was none. */
   readonly error: string | null;
@@ -57,6 +56,16 @@ const REFUSALS = {
   quota: 'the disk quota of the capture is used up',
   disk_reserve: 'the file system of the capture is all but full',
 };
+
+/** After a failure the disk is left alone for this long, twice as long each time it fails again, up to seconds. */
+const RETRY_NS = 1e9;
+const RETRY_MAX_NS = 4e9;
+
+/** Why batches are being lost without the disk being asked. */
+interface OutageCause {
+  readonly reason: LossReason;
+  readonly error: string;
+}
 
 const NOTHING: CommitResult = { committed: 0, lost: 0, reason: null, error: null };
 
@@ -73,7 +82,12 @@ export class CaptureWriter implements CommittingSink {
   readonly #rotation: SegmentRotation;
   readonly #pending = new PendingExchanges();
   readonly #records = new SideRecords();
-  readonly #outage = new Outage();
+  /** The account that was written last. */
+  #account: LifeAccount | null;
+  #progress: Progress | null = null;
+  #outage: OutageCause | null = null;
+  #outageNs = RETRY_NS;
+  #outageUntilNs = 0;
   #committed = 0;
 
   /** @throws AppError OPTION_INVALID for a quota too small for any segment; what reading the directory throws. */
@@ -88,6 +102,7 @@ export class CaptureWriter implements CommittingSink {
       );
     }
     this.#options = options;
+    this.#account = options.account;
     this.#clock = clock;
     const { directory, maxDiskBytes, retainMs } = options;
     this.#expiry = new SegmentExpiry(directory, clock);
@@ -102,9 +117,9 @@ export class CaptureWriter implements CommittingSink {
     return this.#pending.count;
   }
 
-  /** Losses that are noted and stand in no segment yet. */
-  get unwrittenLosses(): readonly Loss[] {
-    return [...this.#records.losses.values()];
+  /** The account that a segment holds by now; null before the first. */
+  get writtenAccount(): LifeAccount | null {
+    return this.#account;
   }
 
   /** Exchanges committed so far, and the disk they take: what an estimate is made of. */
@@ -114,17 +129,12 @@ export class CaptureWriter implements CommittingSink {
 
   append(exchange: Exchange): boolean {
     const packed = packExchange(exchange);
-    if (packed === null) this.#countLoss([exchange], 'encode_failed');
-    else this.#pending.add(packed, this.#clock);
+    if (packed !== null) this.#pending.add(packed, this.#clock);
     return packed !== null;
   }
 
-  addLoss(loss: Loss): void {
-    this.#records.addLoss(loss);
-  }
-
-  addOmission(omission: Omission): void {
-    this.#records.addOmission(omission);
+  setAccount(account: LifeAccount): void {
+    this.#records.account = account;
   }
 
   addProtocolUse(use: ProtocolUse): void {
@@ -140,8 +150,9 @@ export class CaptureWriter implements CommittingSink {
     return this.#pending.due(nowNs);
   }
 
-  /** Makes everything that was appended durable, or counts it as lost. */
-  commit(): CommitResult {
+  /** Makes everything that was appended durable, or says why it is lost. */
+  commit(progress: Progress | null = null): CommitResult {
+    this.#progress = progress;
     const exchanges = this.#pending.take();
     if (exchanges.length === 0 && this.#records.isEmpty) return NOTHING;
     if (exchanges.length === 0 || this.#options.segmentBy === 'clock') {
@@ -173,11 +184,8 @@ export class CaptureWriter implements CommittingSink {
 
   /** Commits what waits, ends the open segment and hands it over. */
   close(): CommitResult {
-    this.#outage.over();
-    const last = this.commit();
-    this.#outage.over();
-    // What the last batch lost would have been noted with the next; there is no next, so it has its own.
-    const result = this.#records.isEmpty ? last : sumOf(last, this.commit());
+    this.#outage = null;
+    const result = this.commit(this.#progress);
     try {
       this.#rotation.end(true);
       return result;
@@ -188,24 +196,24 @@ export class CaptureWriter implements CommittingSink {
   }
 
   #commitBatch(exchanges: readonly PackedExchange[], hour: number): CommitResult {
-    const cause = this.#outage.causeAt(this.#clock.nowNs());
-    if (cause !== null) {
-      this.#countLoss(exchangesOf(exchanges), cause.reason);
+    const cause = this.#outage;
+    if (cause !== null && this.#clock.nowNs() < this.#outageUntilNs)
       return { ...NOTHING, lost: exchanges.length, ...cause };
-    }
     try {
       this.#rotation.turnTo(hour);
       const refusal = this.#rotation.makeRoom(this.#quota, exchanges, (expiry) => {
         this.#records.expiries.push(expiry);
       });
       if (refusal !== null) return this.#lose(exchanges, refusal, REFUSALS[refusal]);
-      const segment = this.#rotation.segmentFor(hour);
-      segment.write({ exchanges, records: this.#records, committedUs: this.#clock.epochUs() });
+      const segment = this.#rotation.segmentFor(hour, this.#account);
+      const committedUs = this.#clock.epochUs();
+      segment.write({ exchanges, records: this.#records, progress: this.#progress, committedUs });
     } catch (error) {
       return this.#failed(exchanges, hour, error);
     }
+    this.#account = this.#records.account ?? this.#account;
     this.#records.clear();
-    this.#outage.over();
+    this.#outage = null;
     this.#committed += exchanges.length;
     return { ...NOTHING, committed: exchanges.length, ...this.#tidy() };
   }
@@ -235,7 +243,6 @@ export class CaptureWriter implements CommittingSink {
   }
 
   #lose(exchanges: readonly PackedExchange[], reason: LossReason, error: string): CommitResult {
-    this.#countLoss(exchangesOf(exchanges), reason);
     this.#distrust(reason, error);
     return { committed: 0, lost: exchanges.length, reason, error };
   }
@@ -243,17 +250,20 @@ export class CaptureWriter implements CommittingSink {
   /** Leaves the disk alone for a while, and a segment for good that a failing disk may have spoilt. */
   #distrust(reason: LossReason, error: string): void {
     if (reason === 'encode_failed') return;
-    this.#outage.failed({ reason, error }, this.#clock.nowNs());
+    this.#failedBecause({ reason, error });
     if (reason !== 'io_error' && reason !== 'corrupt') return;
     try {
       this.#rotation.abandon();
     } catch (closing) {
-      this.#outage.failed({ reason, error: `${error}; ${reasonOf(closing)}` }, this.#clock.nowNs());
+      this.#failedBecause({ reason, error: `${error}; ${reasonOf(closing)}` });
     }
   }
 
-  #countLoss(exchanges: readonly Exchange[], reason: LossReason): void {
-    if (exchanges.length > 0) this.#records.addLoss(lossOf(exchanges, reason, this.#clock.epochUs()));
+  /** Batches are lost at once while an outage lasts, and now and then one is tried. */
+  #failedBecause(cause: OutageCause): void {
+    this.#outageNs = this.#outage === null ? RETRY_NS : Math.min(this.#outageNs * 2, RETRY_MAX_NS);
+    this.#outageUntilNs = this.#clock.nowNs() + this.#outageNs;
+    this.#outage = cause;
   }
 
   /** Runs that belong to one segment each, in the order of appending. */
@@ -319,26 +329,6 @@ class PendingExchanges {
 function slotsOf({ exchange: { request, response }, heads }: PackedExchange): number {
   const bodies = [request, response].filter((message) => (message?.body.kept?.byteLength ?? 0) > 0);
   return Number(heads !== null) + bodies.length;
-}
-
-function exchangesOf(packed: readonly PackedExchange[]): Exchange[] {
-  return packed.map(({ exchange }) => exchange);
-}
-
-/** What a batch that failed stands for in the account. Bytes are those of heads and whole bodies. */
-function lossOf(exchanges: readonly Exchange[], reason: LossReason, nowUs: number): Loss {
-  let fromUs = Number.POSITIVE_INFINITY;
-  let toUs = Number.NEGATIVE_INFINITY;
-  let bytes = 0;
-  for (const exchange of exchanges) {
-    const arrivalUs = Number.isFinite(exchange.arrivalUs) ? exchange.arrivalUs : nowUs;
-    fromUs = Math.min(fromUs, arrivalUs);
-    toUs = Math.max(toUs, arrivalUs + (exchange.lastByteOffsetUs ?? 0));
-    for (const message of [exchange.request, exchange.response]) {
-      bytes += message === null ? 0 : message.head.byteLength + message.body.bytes;
-    }
-  }
-  return { reason, fromUs, toUs, exchanges: exchanges.length, bytes };
 }
 
 function sumOf(a: CommitResult, b: CommitResult): CommitResult {

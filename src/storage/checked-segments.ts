@@ -26,16 +26,9 @@ const TRACES = ['', MANIFEST_SUFFIX, TOMBSTONE_SUFFIX, DAMAGED_SUFFIX, HANDED_SU
 export class CheckedSegments {
   readonly #identities = new SegmentIdentities();
   readonly #absent = new AbsentSegments();
-  #recorded = false;
-
-  /** Whether a recorder sealed any of them: then it kept a ledger as well. */
-  get recorded(): boolean {
-    return this.#recorded;
-  }
 
   /** @throws AppError CAPTURE_DAMAGED when it is not the segment that its name says, or one that was there before. */
   add(segment: SegmentFile, meta: SegmentMeta, connection: Connection): void {
-    if (segment.sealed && meta.origin.kind === 'recorded') this.#recorded = true;
     for (const expiry of connection.prepare<[], ExpirySummary>(SELECT_EXPIRIES).all()) {
       this.#absent.expired(expiry);
     }

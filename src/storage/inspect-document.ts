@@ -1,7 +1,7 @@
 import type { LossReason, OmissionCause } from '../core/accounting.ts';
+import type { KilledDocument } from './accounts.ts';
 import type { CaptureOrigin } from './capture-origin.ts';
 import type { ExpiredDocument } from './expired-segments.ts';
-import type { KilledDocument } from './killed-lives.ts';
 import type { RecorderDocument } from './recorder-life.ts';
 
 /** What `inspect` says of a capture. Bytes of exchanges are those of bodies, after transfer decoding. */
@@ -23,6 +23,8 @@ export interface InspectDocument {
     /** Bytes of the wire where they were never parsed. */
     readonly bytes: number;
     readonly byReason: Readonly<Partial<Record<LossReason, { exchanges: number; bytes: number }>>>;
+    /** False where a recording was killed: these are lower bounds. */
+    readonly exact: boolean;
   };
   readonly omitted: {
     readonly exchanges: number;

@@ -5,6 +5,7 @@ import { DayCalendar } from '../core/calendar.ts';
 import { AppError } from '../core/errors.ts';
 import type { TimeRange } from '../core/ports.ts';
 import { formatInstantUs } from '../core/units.ts';
+import { LifeAccounts } from './accounts.ts';
 import { Amounts, entryOf } from './amounts.ts';
 import { type SegmentFile, segmentsOf } from './capture-directory.ts';
 import type { CaptureOrigin } from './capture-origin.ts';
@@ -12,7 +13,6 @@ import { type DaySum, daysOf } from './day-sums.ts';
 import { ExpiredSegments } from './expired-segments.ts';
 import { fleetShare, mostAtOnce } from './fleet-coverage.ts';
 import type { InspectDocument } from './inspect-document.ts';
-import { KilledLives } from './killed-lives.ts';
 import { manifestOfWhole } from './manifest.ts';
 import { AbsentSegments, type LifeSegment, RecorderLife } from './recorder-life.ts';
 import { SegmentIdentities } from './segment-identities.ts';
@@ -88,7 +88,7 @@ class Inspection {
   readonly #encrypted = { segments: 0, keys: new Set<string>() };
   readonly #identities = new SegmentIdentities();
   readonly #absent = new AbsentSegments();
-  readonly #killed = new KilledLives();
+  readonly #accounts = new LifeAccounts();
   readonly #lives = new Map<string, LifeSegment[]>();
   readonly #origins = new Map<string, CaptureOrigin>();
   readonly #sessionKeys = new Set<string>();
@@ -108,7 +108,7 @@ class Inspection {
 
   addDirectory(directory: string): void {
     this.#directories.push(directory);
-    this.#killed.addDirectory(directory);
+    this.#accounts.addDirectory(directory);
     const known = new Set(this.#segments.map(({ file }) => file));
     for (const segment of segmentsOf(directory)) {
       if (this.#recorders.size > 0 && !this.#recorders.has(segment.recorder))
@@ -126,8 +126,9 @@ class Inspection {
 
   document(): InspectDocument {
     const lives = this.#allLives();
-    const killed = this.#killed.documents();
+    const killed = this.#accounts.killed();
     const losses = this.#allLosses();
+    const omitted = this.#allOmissions();
     return {
       schemaVersion: 1,
       directory: this.#directories[0] ?? '',
@@ -138,10 +139,10 @@ class Inspection {
       bytes: this.#bytes,
       outcomes: this.#outcomes,
       truncated: this.#truncated,
-      losses: { ...losses.total, byReason: losses.each() },
-      omitted: { ...this.#omitted.total, byCause: this.#omitted.each() },
-      ...this.#coverage(lives, losses),
-      coverageIsAtMost: killed.length > 0,
+      losses: { ...losses.total, byReason: losses.each(), exact: this.#accounts.exact },
+      omitted: { ...omitted.total, byCause: omitted.each() },
+      ...this.#coverage(lives, losses, omitted),
+      coverageIsAtMost: !this.#accounts.exact,
       killed,
       protocols: Object.fromEntries(this.#protocols),
       timeZone: this.#calendar.timeZone,
@@ -152,7 +153,7 @@ class Inspection {
       encrypted: { ...this.#encrypted, keys: [...this.#encrypted.keys].sort() },
       damaged: this.#damaged,
       duplicates: this.#duplicates,
-      recorders: lives.map((life) => life.document(this.#killed)),
+      recorders: lives.map((life) => life.document(this.#accounts)),
       fleetSize: this.#fleetSize,
       recordersAtOnce: mostAtOnce(lives.map((life) => life.presence(this.#latestUs))),
       origins: [...this.#origins.values()],
@@ -162,7 +163,7 @@ class Inspection {
   }
 
   coverageWithin(ranges: readonly TimeRange[]): CoverageShares {
-    if (this.#killed.touches(ranges)) return NOT_KNOWN;
+    if (this.#accounts.touches(ranges)) return NOT_KNOWN;
     return coverageWithin(
       {
         segments: this.#read,
@@ -188,7 +189,7 @@ class Inspection {
         const exchanges = summary.hours.reduce((sum, hour) => sum + hour.exchanges, 0);
         this.#identities.assertNew(segment, { ...summary, exchanges });
         const days = summary.hours.flatMap((hour) => daysOf(reader, hour, this.#calendar));
-        this.#killed.addSegment(reader, summary);
+        this.#accounts.addSegment(summary.meta);
         this.#add(segment, summary, days);
       } finally {
         reader.close();
@@ -256,19 +257,27 @@ class Inspection {
     this.#hours.set(hour.hour, (this.#hours.get(hour.hour) ?? 0) + hour.exchanges);
   }
 
-  /** Those of the segments, and those that only a ledger tells of. */
+  /** Those of the segments, and those that only an account beside them tells of. */
   #allLosses(): Amounts<LossReason> {
     const sums = new Amounts<LossReason>(LOSS_REASONS);
     for (const reason of LOSS_REASONS) sums.add(reason, this.#losses.of(reason));
-    for (const { reason, ...amount } of this.#killed.losses()) sums.add(reason, amount);
+    for (const { name, exchanges, bytes } of this.#accounts.losses()) sums.add(name, { exchanges, bytes });
+    return sums;
+  }
+
+  #allOmissions(): Amounts<OmissionCause> {
+    const sums = new Amounts<OmissionCause>(OMISSION_CAUSES);
+    for (const cause of OMISSION_CAUSES) sums.add(cause, this.#omitted.of(cause));
+    for (const { name, exchanges, bytes } of this.#accounts.omissions()) sums.add(name, { exchanges, bytes });
     return sums;
   }
 
   #coverage(
     lives: readonly RecorderLife[],
     losses: Amounts<LossReason>,
+    omitted: Amounts<OmissionCause>,
   ): Pick<InspectDocument, 'coverage' | 'unexplained'> {
-    const sampledOut = this.#omitted.of('sampled_out').exchanges;
+    const sampledOut = omitted.of('sampled_out').exchanges;
     const accounted = this.#exchanges + this.#forgotten.exchanges + sampledOut;
     const here = accounted + losses.total.exchanges;
     if (here === 0 || !isAccounted(this.#read)) return { coverage: null, unexplained: null };

@@ -1,6 +1,6 @@
 import { formatInstantUs } from '../core/units.ts';
+import type { LifeAccounts } from './accounts.ts';
 import type { SegmentFile } from './capture-directory.ts';
-import type { KilledLives } from './killed-lives.ts';
 import type { SegmentMeta } from './segment-meta.ts';
 import { DAMAGED_SUFFIX, parseSegmentName } from './segment-name.ts';
 import type { ExpirySummary, TimedLoss } from './segment-summary.ts';
@@ -123,12 +123,12 @@ export class RecorderLife {
     return stretches;
   }
 
-  document(killed: KilledLives): RecorderDocument {
+  document(accounts: LifeAccounts): RecorderDocument {
     const last = this.segments.at(-1);
     const { endedUs = null, recoveredUs = null, closedUs = null } = last?.meta ?? {};
     const endUs = endedUs ?? (recoveredUs === null ? null : (this.#lastKnownUs() ?? recoveredUs));
     const open = closedUs === null && last?.file.sealed === false;
-    const running = last !== undefined && killed.isUnfollowed(last.meta) ? 'killed' : 'recording';
+    const running = last !== undefined && accounts.isKilled(last.meta) ? 'killed' : 'recording';
     return {
       id: this.id,
       host: this.host,

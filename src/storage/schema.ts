@@ -92,17 +92,14 @@ CREATE TABLE hour (
   committed_us INTEGER NOT NULL
 ) STRICT;
 
-CREATE TABLE loss (
-  id INTEGER PRIMARY KEY,
-  reason TEXT NOT NULL,
-  from_us INTEGER NOT NULL,
-  to_us INTEGER NOT NULL,
+CREATE TABLE counter (
+  kind TEXT NOT NULL,
+  name TEXT NOT NULL,
+  at_us INTEGER NOT NULL,
   exchanges INTEGER NOT NULL,
-  bytes INTEGER NOT NULL
-) STRICT;
-
-CREATE TABLE omission (
-  cause TEXT PRIMARY KEY, exchanges INTEGER NOT NULL, bytes INTEGER NOT NULL
+  turns INTEGER NOT NULL,
+  bytes INTEGER NOT NULL,
+  PRIMARY KEY (kind, name, at_us)
 ) STRICT, WITHOUT ROWID;
 
 CREATE TABLE protocol_use (
@@ -127,8 +124,28 @@ CREATE TABLE expiry (
 ) STRICT, WITHOUT ROWID;
 `;
 
-/** What a person with only the sqlite3 shell looks at: names instead of numbers, times as text beside µs. */
+/**
+ * What a person with only the sqlite3 shell looks at: names instead of numbers, times as text beside µs. `counter` holds
+ * cumulative counters of the recording, the first row of each name being what they were before the segment. `loss` and
+ * `omission` are what they grew by.
+ */
 const VIEWS = `
+CREATE VIEW growth AS SELECT
+  kind,
+  name,
+  lag(at_us) OVER named AS from_us,
+  at_us AS to_us,
+  exchanges - lag(exchanges) OVER named AS exchanges,
+  turns - lag(turns) OVER named AS turns,
+  bytes - lag(bytes) OVER named AS bytes
+FROM counter WINDOW named AS (PARTITION BY kind, name ORDER BY at_us);
+
+CREATE VIEW loss AS SELECT name AS reason, from_us, to_us, exchanges, bytes
+FROM growth WHERE kind = 'lost' AND from_us IS NOT NULL;
+
+CREATE VIEW omission AS SELECT name AS cause, sum(exchanges) AS exchanges, sum(bytes) AS bytes
+FROM growth WHERE kind = 'omitted' AND from_us IS NOT NULL GROUP BY name;
+
 CREATE VIEW exchanges AS SELECT
   e.id,
   strftime('%Y-%m-%dT%H:%M:%S', e.arrival_us / 1000000, 'unixepoch')

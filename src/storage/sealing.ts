@@ -37,17 +37,16 @@ export interface SettledSegment {
  * @throws AppError CAPTURE_DAMAGED when the segment does not pass its check or is still in use.
  */
 export function sealSegment(path: string, clock: Clock, attempts: number = ATTEMPTS): Manifest {
-  return seal(path, clock, null, attempts);
+  return seal(path, clock, false, attempts);
 }
 
 /**
- * Seals a segment whose writer died: SQLite recovers what was committed, and a `crash_gap` says that something
- * may be missing between the last commit and now.
- * @param lost what is known to be missing, a lower bound
+ * Seals a segment whose writer died: SQLite recovers what was committed. What was not, the account of its recording
+ * counts.
  * @throws AppError CAPTURE_DAMAGED as `sealSegment` does.
  */
-export function recoverSegment(path: string, clock: Clock, lost: Amount = NONE): Manifest {
-  return seal(path, clock, lost, ATTEMPTS);
+export function recoverSegment(path: string, clock: Clock): Manifest {
+  return seal(path, clock, true, ATTEMPTS);
 }
 
 /**
@@ -84,8 +83,7 @@ function stateOf(path: string): 'unborn' | 'ended' | 'abandoned' {
   });
 }
 
-/** `lost` is null for a segment that was ended. */
-function seal(path: string, clock: Clock, lost: Amount | null, attempts: number): Manifest {
+function seal(path: string, clock: Clock, abandoned: boolean, attempts: number): Manifest {
   if (existsSync(`${path}${MANIFEST_SUFFIX}`)) return readManifest(path);
   const file = basename(path);
   const facts = withConnection(path, (connection) => {
@@ -93,7 +91,7 @@ function seal(path: string, clock: Clock, lost: Amount | null, attempts: number)
     // Before anything is changed: a damaged segment is set aside as it was found.
     check(connection, file);
     toOneFile(connection, file, attempts);
-    if (lost !== null) noteGap(connection, file, clock.epochUs(), lost);
+    if (abandoned) noteRecovery(connection, clock.epochUs());
     compactSmall(connection, file);
     return factsOf(connection, file);
   });
@@ -152,16 +150,8 @@ function check(connection: Connection, file: string): void {
   if (found !== 'ok') throw damaged(file, String(found));
 }
 
-function noteGap(connection: Connection, file: string, nowUs: number, { exchanges, bytes }: Amount): void {
-  const { openedUs } = readMeta(connection, file);
-  const committedUs = connection
-    .prepare<[], number | null>('SELECT max(committed_us) FROM hour')
-    .pluck()
-    .get();
+function noteRecovery(connection: Connection, nowUs: number): void {
   connection.transaction(() => {
-    connection
-      .prepare('INSERT INTO loss (reason, from_us, to_us, exchanges, bytes) VALUES (?, ?, ?, ?, ?)')
-      .run('crash_gap', committedUs ?? openedUs, nowUs, exchanges, bytes);
     setMeta(connection, { closed_us: String(nowUs), recovered_us: String(nowUs) });
   })();
 }

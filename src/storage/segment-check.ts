@@ -26,7 +26,6 @@ export const PROBLEM_KINDS = [
   'roll_ups',
   'counts',
   'missing',
-  'ledger',
   'set_aside',
 ] as const;
 export type ProblemKind = (typeof PROBLEM_KINDS)[number];

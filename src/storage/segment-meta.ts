@@ -1,5 +1,5 @@
+import type { LifeAccount, Progress } from '../core/account.ts';
 import type { Amount } from '../core/accounting.ts';
-import type { KilledLife } from '../core/ledger-cell.ts';
 import type { CaptureOrigin, RecorderIdentity } from './capture-origin.ts';
 import type { Connection } from './database.ts';
 import { damaged } from './database.ts';
@@ -25,8 +25,10 @@ export interface SegmentMeta {
   readonly encryption: SegmentEncryption | null;
   /** What was removed from it on request; null where nothing was. */
   readonly forgotten: Forgotten | null;
-  /** Recordings of the capture that were found killed when its recorder began. */
-  readonly killed: readonly KilledLife[];
+  /** The account of its recording as of its last commit; null before the first that had one. */
+  readonly account: LifeAccount | null;
+  /** What its recorder had committed by its last commit; null as for `account`. */
+  readonly progress: Progress | null;
 }
 
 /** What `forget` removed from a segment. It says what for, never whose it was. */
@@ -54,7 +56,6 @@ export function writeMeta(connection: Connection, meta: SegmentMeta): void {
     opened_us: String(meta.openedUs),
     ...(meta.encryption === null ? {} : { encryption: JSON.stringify(meta.encryption) }),
     ...(meta.forgotten === null ? {} : { forgotten: JSON.stringify(meta.forgotten) }),
-    ...(meta.killed.length === 0 ? {} : { killed: JSON.stringify(meta.killed) }),
   });
 }
 
@@ -97,7 +98,8 @@ export function readMeta(connection: Connection, file: string): SegmentMeta {
       endedUs: numberOrNull('recorder_ended_us'),
       encryption: encryption === undefined ? null : parseSegmentEncryption(encryption, file),
       forgotten: forgotten === undefined ? null : (JSON.parse(forgotten) as Forgotten),
-      killed: JSON.parse(values.get('killed') ?? '[]') as KilledLife[],
+      account: JSON.parse(values.get('account') ?? 'null') as LifeAccount | null,
+      progress: JSON.parse(values.get('progress') ?? 'null') as Progress | null,
     };
   } catch (error) {
     if (error instanceof SyntaxError) throw damaged(file, 'its meta is not JSON', error);

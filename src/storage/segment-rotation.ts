@@ -1,5 +1,6 @@
 import { rmSync } from 'node:fs';
 import { basename, join } from 'node:path';
+import type { LifeAccount } from '../core/account.ts';
 import type { Clock } from '../core/clock.ts';
 import { AppError } from '../core/errors.ts';
 import { LIMITS } from '../core/limits.ts';
@@ -36,7 +37,6 @@ export class SegmentRotation {
   #emptyBytes = 0;
   #endedBytes = 0;
   #ended = 0;
-  #opened = 0;
   #sequence: number;
 
   /** @throws AppError OPTION_INVALID for a recorder id that no segment's name can hold. */
@@ -74,9 +74,12 @@ export class SegmentRotation {
     if (hour > segment.hour || bytesOf(segment) >= this.#segmentBytesMax) this.end(false);
   }
 
-  /** The segment to write to, opened if need be. */
-  segmentFor(hour: number): SegmentWriter {
-    this.#segment ??= this.#open(hour);
+  /**
+   * The segment to write to, opened if need be.
+   * @param baseline the account that the one before it ends with
+   */
+  segmentFor(hour: number, baseline: LifeAccount | null): SegmentWriter {
+    this.#segment ??= this.#open(hour, baseline);
     return this.#segment;
   }
 
@@ -145,18 +148,17 @@ export class SegmentRotation {
     }
   }
 
-  #open(hour: number): SegmentWriter {
+  #open(hour: number, baseline: LifeAccount | null): SegmentWriter {
     const { directory, recorder, durability, encryption, breathe } = this.#options;
     const sequence = this.#sequence + 1;
     const path = join(directory, formatSegmentName({ hour, recorder: recorder.id, sequence }));
     try {
       const key = encryption?.newSegment() ?? null;
       const meta = this.#meta(key?.encryption ?? null);
-      const means = { durability, cipher: key?.cipher ?? null, breathe };
+      const means = { durability, cipher: key?.cipher ?? null, breathe, baseline };
       const segment = new SegmentWriter(path, hour, meta, means);
       // Only now: a number that no segment has would read as a segment that is missing.
       this.#sequence = sequence;
-      this.#opened += 1;
       this.#emptyBytes = segment.contentBytes;
       return segment;
     } catch (error) {
@@ -167,7 +169,7 @@ export class SegmentRotation {
   }
 
   #meta(encryption: SegmentEncryption | null): SegmentMeta {
-    const { recorder, origin, policy, hashKeyFingerprint, fleetSize, killed } = this.#options;
+    const { recorder, origin, policy, hashKeyFingerprint, fleetSize } = this.#options;
     return {
       formatVersion: FORMAT_VERSION,
       recorder,
@@ -181,7 +183,8 @@ export class SegmentRotation {
       endedUs: null,
       encryption,
       forgotten: null,
-      killed: this.#opened === 0 ? killed : [],
+      account: null,
+      progress: null,
     };
   }
 }

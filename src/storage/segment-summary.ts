@@ -56,7 +56,7 @@ export function summaryOf(reader: SegmentReader): SegmentSummary {
     'SELECT reason, sum(exchanges) AS exchanges, sum(bytes) AS bytes FROM loss GROUP BY reason',
   );
   // Over hundreds of segments most of the time goes into preparing statements: none for what cannot be there.
-  const crashed = losses.some(({ reason }) => reason === 'crash_gap');
+  const crashed = meta.recoveredUs !== null;
   return {
     meta,
     span: reader.span(),
@@ -69,7 +69,7 @@ export function summaryOf(reader: SegmentReader): SegmentSummary {
     protocols: reader.all('SELECT protocol, connections, bytes FROM protocol_use'),
     expiries: reader.all(SELECT_EXPIRIES),
     clockAnchors: reader.all<{ count: number }>(COUNT_ANCHORS)[0]?.count ?? 0,
-    crashes: crashed ? reader.all<TimedLoss>(SELECT_CRASHES) : [],
+    crashes: crashed ? [crashOf(reader, meta)] : [],
   };
 }
 
@@ -78,7 +78,13 @@ export const SELECT_EXPIRIES = `SELECT file, 1 + earlier_segments AS segments,
   exchanges + earlier_exchanges AS exchanges, bytes + earlier_bytes AS bytes, exchanges AS ownExchanges,
   bytes AS ownBytes, last_arrival_us AS lastArrivalUs, expired_us AS expiredUs FROM expiry`;
 
-const SELECT_CRASHES = `SELECT from_us AS fromUs, to_us AS toUs, exchanges FROM loss
-  WHERE reason = 'crash_gap' ORDER BY from_us`;
+/** From the last commit of a recorder that died to the recovery of its segment. */
+function crashOf(reader: SegmentReader, { openedUs, recoveredUs }: SegmentMeta): TimedLoss {
+  const [last] = reader.all<{ committedUs: number | null }>(
+    'SELECT max(committed_us) AS committedUs FROM hour',
+  );
+  const fromUs = last?.committedUs ?? openedUs;
+  return { fromUs, toUs: recoveredUs ?? fromUs, exchanges: 0 };
+}
 
 const COUNT_ANCHORS = 'SELECT count(*) AS count FROM anchor';

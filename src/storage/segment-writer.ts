@@ -1,5 +1,6 @@
 import { closeSync, openSync, statSync } from 'node:fs';
 import { dirname } from 'node:path';
+import type { LifeAccount, Progress } from '../core/account.ts';
 import { LIMITS } from '../core/limits.ts';
 import type { BlockCipher } from './block-cipher.ts';
 import { BlockWriter } from './block-writer.ts';
@@ -22,6 +23,8 @@ interface LogState {
 export interface Batch {
   readonly exchanges: readonly PackedExchange[];
   readonly records: SideRecords;
+  /** What the recorder has committed with this; null where nobody counts. */
+  readonly progress: Progress | null;
   readonly committedUs: number;
 }
 
@@ -32,6 +35,8 @@ export interface WriterMeans {
   readonly cipher: BlockCipher | null;
   /** Called between pieces of a commit. */
   readonly breathe: () => void;
+  /** The account that the segment before this one ends with; null before the first. */
+  readonly baseline: LifeAccount | null;
 }
 
 /** One segment while it grows: a SQLite file that one writer appends to. */
@@ -47,7 +52,8 @@ export class SegmentWriter {
   #lastId = 0;
 
   /** Makes the file (0600) with its tables. Throws what the file system or SQLite throws. */
-  constructor(path: string, hour: number, meta: SegmentMeta, { durability, cipher, breathe }: WriterMeans) {
+  constructor(path: string, hour: number, meta: SegmentMeta, means: WriterMeans) {
+    const { durability, cipher, breathe, baseline } = means;
     // Made by us first: SQLite would obey the umask, and gives its side files the mode of the file.
     closeSync(openSync(path, 'wx', 0o600));
     this.path = path;
@@ -67,7 +73,7 @@ export class SegmentWriter {
         breathe,
       );
       this.#rollUps = new RollUps(this.#connection);
-      this.#records = new SideRecordWriter(this.#connection);
+      this.#records = new SideRecordWriter(this.#connection, baseline);
     } catch (error) {
       this.#connection.close();
       throw error;
@@ -90,6 +96,7 @@ export class SegmentWriter {
         );
       }
       this.#records.write(batch.records);
+      if (batch.progress !== null) setMeta(this.#connection, { progress: JSON.stringify(batch.progress) });
     });
   }
 

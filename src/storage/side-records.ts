@@ -1,13 +1,8 @@
-import {
-  type Amount,
-  addLoss,
-  type Loss,
-  type Omission,
-  type OmissionCause,
-  type ProtocolUse,
-} from '../core/accounting.ts';
+import { type Counted, type LifeAccount, NO_PROGRESS } from '../core/account.ts';
+import type { Amount, ProtocolUse } from '../core/accounting.ts';
 import type { ClockAnchor } from '../core/clock.ts';
 import type { Connection } from './database.ts';
+import { setMeta } from './segment-meta.ts';
 
 /** Protocol names come from the wire (`Upgrade: anything`): past so many, a segment calls the rest `other`. */
 const PROTOCOLS_MAX = 64;
@@ -33,13 +28,12 @@ export interface ExpiredSums extends Amount {
 }
 
 /**
- * What a capture says besides its exchanges, gathered until a commit takes it: losses by reason, omissions by
- * cause, connections by protocol, clock anchors and expiries. However long the disk refuses, it stays small:
- * what shares a reason is one record with the span of all.
+ * What a capture says besides its exchanges, gathered until a commit takes it: the account of the recording,
+ * connections by protocol, clock anchors and expiries. However long the disk refuses, it stays small.
  */
 export class SideRecords {
-  readonly losses = new Map<Loss['reason'], Loss>();
-  readonly omissions = new Map<OmissionCause, Omission>();
+  /** The newest; null when it is written. */
+  account: LifeAccount | null = null;
   readonly protocolUses = new Map<string, ProtocolUse>();
   readonly #anchors: ClockAnchor[] = [];
   readonly expiries: Expiry[] = [];
@@ -49,23 +43,8 @@ export class SideRecords {
   }
 
   get isEmpty(): boolean {
-    return (
-      this.losses.size + this.omissions.size + this.protocolUses.size === 0 &&
-      this.#anchors.length + this.expiries.length === 0
-    );
-  }
-
-  addLoss(loss: Loss): void {
-    addLoss(this.losses, loss);
-  }
-
-  addOmission(omission: Omission): void {
-    const known = this.omissions.get(omission.cause);
-    this.omissions.set(omission.cause, {
-      cause: omission.cause,
-      exchanges: omission.exchanges + (known?.exchanges ?? 0),
-      bytes: omission.bytes + (known?.bytes ?? 0),
-    });
+    const records = this.protocolUses.size + this.#anchors.length + this.expiries.length;
+    return this.account === null && records === 0;
   }
 
   addProtocolUse(use: ProtocolUse): void {
@@ -85,25 +64,34 @@ export class SideRecords {
   }
 
   clear(): void {
-    this.losses.clear();
-    this.omissions.clear();
+    this.account = null;
     this.protocolUses.clear();
     this.#anchors.length = 0;
     this.expiries.length = 0;
   }
 }
 
+/** A row of `counter`. */
+interface CounterRow extends Counted {
+  readonly atUs: number;
+}
+
 /** Writes them into the tables of a segment. */
 export class SideRecordWriter {
+  readonly #connection: Connection;
+  readonly #baseline: LifeAccount | null;
   readonly #statements;
 
-  constructor(connection: Connection) {
+  /** @param baseline the account that the segment before this one ends with: here only what grew since is counted */
+  constructor(connection: Connection, baseline: LifeAccount | null) {
+    this.#connection = connection;
+    this.#baseline = baseline;
     this.#statements = {
-      loss: connection.prepare(
-        'INSERT INTO loss (reason, from_us, to_us, exchanges, bytes) VALUES (?, ?, ?, ?, ?)',
+      lastCounter: connection.prepare<[string, string], CounterRow>(
+        `SELECT at_us AS atUs, exchanges, turns, bytes FROM counter WHERE kind = ? AND name = ?
+        ORDER BY at_us DESC LIMIT 1`,
       ),
-      omission: connection.prepare(`INSERT INTO omission VALUES (?, ?, ?) ON CONFLICT (cause) DO UPDATE SET
-        exchanges = exchanges + excluded.exchanges, bytes = bytes + excluded.bytes`),
+      counter: connection.prepare('INSERT INTO counter VALUES (?, ?, ?, ?, ?, ?)'),
       protocolUse: connection.prepare(`INSERT INTO protocol_use VALUES (?, ?, ?)
         ON CONFLICT (protocol) DO UPDATE SET
         connections = connections + excluded.connections, bytes = bytes + excluded.bytes`),
@@ -117,13 +105,8 @@ export class SideRecordWriter {
 
   /** In a transaction. */
   write(records: SideRecords): void {
-    const { loss, omission, protocolUse, protocols, anchor, expiry } = this.#statements;
-    for (const { reason, fromUs, toUs, exchanges, bytes } of records.losses.values()) {
-      loss.run(reason, Math.floor(fromUs), Math.ceil(toUs), exchanges, bytes);
-    }
-    for (const { cause, exchanges, bytes } of records.omissions.values()) {
-      omission.run(cause, exchanges, bytes);
-    }
+    const { protocolUse, protocols, anchor, expiry } = this.#statements;
+    if (records.account !== null) this.#writeAccount(records.account);
     for (const { protocol, connections, bytes } of records.protocolUses.values()) {
       const full = (protocols.get(protocol) ?? 0) >= PROTOCOLS_MAX;
       protocolUse.run(full ? 'other' : protocol, connections, bytes);
@@ -145,5 +128,34 @@ export class SideRecordWriter {
         gone.earlier.bytes,
       );
     }
+  }
+
+  #writeAccount(account: LifeAccount): void {
+    setMeta(this.#connection, { account: JSON.stringify(account) });
+    for (const kind of ['lost', 'omitted'] as const) {
+      const before: Readonly<Partial<Record<string, Counted>>> = this.#baseline?.[kind] ?? {};
+      for (const [name, value] of Object.entries(account[kind])) {
+        this.#count(kind, name, account, value, before[name] ?? NO_PROGRESS);
+      }
+    }
+  }
+
+  /** One row each time that a counter grew, behind one of what it was before the segment. */
+  #count(
+    kind: string,
+    name: string,
+    { startedUs, atUs }: LifeAccount,
+    value: Counted,
+    before: Counted,
+  ): void {
+    const { lastCounter, counter } = this.#statements;
+    const last = lastCounter.get(kind, name) ?? null;
+    const { exchanges, turns, bytes } = value;
+    const known = last ?? before;
+    if (known.exchanges === exchanges && known.turns === turns && known.bytes === bytes) return;
+    const sinceUs = Math.round(last?.atUs ?? this.#baseline?.atUs ?? startedUs);
+    if (last === null) counter.run(kind, name, sinceUs, before.exchanges, before.turns, before.bytes);
+    // A clock that was set back must not put a counter in front of what it grew from.
+    counter.run(kind, name, Math.max(Math.round(atUs), sinceUs + 1), exchanges, turns, bytes);
   }
 }

@@ -1,11 +1,9 @@
 import { existsSync, readdirSync, statSync } from 'node:fs';
 import { join } from 'node:path';
 import { AppError } from '../core/errors.ts';
-import { LEDGER_FILE } from '../core/ledger-cell.ts';
 import { type SegmentFile, segmentsOf } from './capture-directory.ts';
 import { CheckedSegments, type MissingSegments } from './checked-segments.ts';
 import type { EncryptionKey } from './encryption-key.ts';
-import { ledgerProblem } from './ledger-check.ts';
 import { type CaptureProblem, SegmentCheck, type SegmentReport } from './segment-check.ts';
 import { DAMAGED_SUFFIX, MANIFEST_SUFFIX, TOMBSTONE_SUFFIX } from './segment-name.ts';
 import { leftoversIn } from './segment-replacement.ts';
@@ -57,12 +55,10 @@ export function verifyCapture(captureDirectory: string, options: VerifyOptions):
     if (report !== null) reports.push(report);
   }
   const files = readdirSync(captureDirectory).sort();
-  const ledger = checked.recorded ? ledgerProblem(captureDirectory) : null;
   const problems: CaptureProblem[] = [
     ...reports.flatMap((report) => report.problems),
     ...missingFrom(captureDirectory, files),
     ...files.filter((file) => file.endsWith(DAMAGED_SUFFIX)).map(setAside),
-    ...(ledger === null ? [] : [{ file: LEDGER_FILE, kind: 'ledger' as const, what: ledger }]),
   ];
   return {
     schemaVersion: 1,

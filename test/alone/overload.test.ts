@@ -111,7 +111,7 @@ describe.each([
     ]);
     const [, probe] = await recording.process.waitFor('stderr', /"probes":"127\.0\.0\.1:(\d+)"/);
     const children = recording.children();
-    const descriptors = () => readdirSync(`/proc/${children.forwarder}/fd`).length;
+    const descriptors = () => readdirSync(`/proc/${children.proxy}/fd`).length;
     const descriptorsBefore = descriptors();
     const watch = new EquationWatch(Number(probe), 500);
     watches.push(watch);
@@ -159,7 +159,7 @@ describe.each([
 
     const connections = idle + SLOW + UPLOADS;
     const peak = {
-      forwarderMib: peakResidentBytesOf(children.forwarder) / MIB,
+      forwarderMib: peakResidentBytesOf(children.proxy) / MIB,
       recorderMib: peakResidentBytesOf(children.recorder) / MIB,
     };
     console.log(JSON.stringify({ connections, before, opening, windows, peak, held }));

@@ -4,7 +4,7 @@ import type { HostLimits } from '../../src/monitors/host-limits.ts';
 import type { Pair } from '../../src/proxy/data-plane.ts';
 import { parseEndpoint } from '../../src/proxy/endpoint.ts';
 import { GATEWAY_DEFAULTS } from '../../src/proxy/http/options.ts';
-import type { ForwarderOptions } from '../../src/proxy/messages.ts';
+import type { PlaneOptions } from '../../src/proxy/messages.ts';
 
 const host = (openFiles: number | null): HostLimits => ({
   cpus: 2,
@@ -20,11 +20,11 @@ const pairTo = (target: string): Pair => ({
   target: parseEndpoint(target, '--target'),
 });
 
-function gatewayOf(parts: Partial<Extract<ForwarderOptions, { mode: 'gateway' }>> = {}): ForwarderOptions {
+function gatewayOf(parts: Partial<Extract<PlaneOptions, { mode: 'gateway' }>> = {}): PlaneOptions {
   return { mode: 'gateway', ...GATEWAY_DEFAULTS, pairs: [pairTo('127.0.0.1:1')], ...parts };
 }
 
-const roomIn = (options: ForwarderOptions, openFiles: number | null) =>
+const roomIn = (options: PlaneOptions, openFiles: number | null) =>
   withinRoom(options, host(openFiles)).maxConnections;
 
 describe('the room for connections', () => {

@@ -84,52 +84,37 @@ describe('reprise doctor', () => {
     });
     const guide = readFileSync(join(repositoryRoot, 'docs', 'deploy.md'), 'utf8');
     /** Its formula for the memory at most, and what it leaves for what runs beside it. */
-    const statedMiB = (forwarders: number, connections: number) => {
-      const [, once = '', each = ''] = /^(128 MiB .*) \+ N × \((.*)\) \+ C × 64 KiB$/m.exec(guide) ?? [];
+    const statedMiB = (connections: number) => {
+      const [, once = ''] = /^(128 MiB .*) \+ C × 64 KiB$/m.exec(guide) ?? [];
       const sum = (text: string) =>
         [...text.matchAll(/(\d+) MiB/g)].reduce((total, [, mib]) => total + Number(mib), 0);
       const beside = Number(/(\d+) MiB at least are left for what is not in the sum/.exec(guide)?.[1]);
-      return sum(once) + forwarders * sum(each) + connections / 16 + beside;
+      return sum(once) + connections / 16 + beside;
     };
 
-    test.each([
-      { forwarders: 1, maxConnections: 10_000 },
-      { forwarders: 1, maxConnections: 3_008 },
-      { forwarders: 2, maxConnections: 160 },
-    ])('goes by what the guide says of %o', (size) => {
-      const leastMiB = statedMiB(size.forwarders, size.forwarders * size.maxConnections);
-      expect(leastMiB).toBeGreaterThan(1_000);
-      expect(memoryFinding(host(leastMiB), size)).toMatchObject({ result: 'ok' });
-      expect(memoryFinding(host(leastMiB - 1), size)).toMatchObject({
-        result: 'warn',
-        advice: expect.stringContaining(
-          `${size.forwarders * size.maxConnections} connections needs ${leastMiB} MiB,`,
-        ),
-      });
-      expect(memoryFinding(host(300), size)).toMatchObject({ result: 'fail' });
-    });
+    test.each([{ maxConnections: 10_000 }, { maxConnections: 3_008 }, { maxConnections: 160 }])(
+      'goes by what the guide says of %o',
+      (size) => {
+        const leastMiB = statedMiB(size.maxConnections);
+        expect(leastMiB).toBeGreaterThan(800);
+        expect(memoryFinding(host(leastMiB), size)).toMatchObject({ result: 'ok' });
+        expect(memoryFinding(host(leastMiB - 1), size)).toMatchObject({
+          result: 'warn',
+          advice: expect.stringContaining(`${size.maxConnections} connections needs ${leastMiB} MiB,`),
+        });
+        expect(memoryFinding(host(300), size)).toMatchObject({ result: 'fail' });
+      },
+    );
 
     test('counts no memory for connections that the open files leave no room for', () => {
-      const size = { forwarders: 1, maxConnections: 10_000 };
-      expect(memoryFinding(host(statedMiB(1, 480), 1_000), size)).toMatchObject({ result: 'ok' });
+      const size = { maxConnections: 10_000 };
+      expect(memoryFinding(host(statedMiB(480), 1_000), size)).toMatchObject({ result: 'ok' });
     });
 
     test('asks for no more open files than the connections that are wanted take', () => {
-      const room = (maxConnections: number) =>
-        openFilesFinding(host(2_000, 1_000), { forwarders: 1, maxConnections });
+      const room = (maxConnections: number) => openFilesFinding(host(2_000, 1_000), { maxConnections });
       expect(room(480)).toMatchObject({ result: 'ok' });
       expect(room(481)).toMatchObject({ result: 'warn', advice: expect.stringContaining('(481)') });
-    });
-
-    test('takes both from its flags', async () => {
-      const { status, stderr } = await runReprise([
-        'doctor',
-        '--max-connections',
-        '3000',
-        '--forwarders',
-        '17',
-      ]);
-      expect([status, stderr]).toEqual([2, expect.stringContaining('--forwarders: 17 are more than 16')]);
     });
   });
 

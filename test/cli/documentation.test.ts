@@ -19,7 +19,7 @@ import { resumeCommand } from '../../src/cli/resume.ts';
 import { selftestCommand } from '../../src/cli/selftest.ts';
 import { statusCommand } from '../../src/cli/status.ts';
 import { verifyCommand } from '../../src/cli/verify.ts';
-import { metricsOf } from '../../src/proxy/metrics.ts';
+import { metricsOf } from '../../src/proxy/control/metrics.ts';
 import { repositoryRoot } from '../support/shared-data.ts';
 import { someStatus } from '../support/some-status.ts';
 

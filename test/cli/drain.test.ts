@@ -6,9 +6,10 @@ import { expect, test } from 'vitest';
 import { endLines, isOver, waitForEnd } from '../../src/cli/drain.ts';
 import { systemClock } from '../../src/core/clock.ts';
 import type { RecorderStatus } from '../../src/core/status.ts';
-import { ControlServer } from '../../src/proxy/control-server.ts';
-import { LedgerFile } from '../../src/proxy/ledger-file.ts';
+import { ControlServer } from '../../src/proxy/control/control-server.ts';
+import { AccountFile } from '../../src/storage/accounts.ts';
 import { LOCK_FILE } from '../../src/storage/segment-name.ts';
+import { accountOf } from '../support/accounts.ts';
 import { LogBook } from '../support/log-book.ts';
 import { runProcess } from '../support/process.ts';
 import { someStatus } from '../support/some-status.ts';
@@ -46,13 +47,11 @@ function capture(): string {
   return directory;
 }
 
-/** The ledger of a capture to which one recording wrote last at `atUs`. */
+/** The account of a recording that wrote last at `atUs`. */
 async function writeLife(directory: string, startedUs: number, state: 'open' | 'ended', atUs: number) {
-  const ledger = await LedgerFile.open(directory);
-  const nothing = { bytes: 0, turns: 0 };
-  const sums = { seen: nothing, recorded: nothing, pending: nothing, lost: {}, omitted: {}, untold: [] };
-  await ledger.write({ ...sums, life: 'one', state, startedUs, atUs });
-  await ledger.close();
+  const file = await AccountFile.open(directory, 'one');
+  await file.write(accountOf({ life: 'one', ended: state === 'ended', startedUs, atUs }));
+  await file.close();
 }
 
 test.concurrent('a drain ends with the recording, whose last words are kept', async () => {

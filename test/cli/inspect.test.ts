@@ -4,6 +4,7 @@ import { describe, expect, it } from 'vitest';
 import { segmentsOf } from '../../src/storage/capture-directory.ts';
 import { CaptureWriter } from '../../src/storage/capture-writer.ts';
 import { sealSegment } from '../../src/storage/sealing.ts';
+import { accountOf } from '../support/accounts.ts';
 import { archivedLife, leaveOut } from '../support/archives.ts';
 import { captureOf, newCapture, writerOptions } from '../support/captures.ts';
 import { arrivalAlone, exchangeOf, TEST_EPOCH_US } from '../support/exchanges.ts';
@@ -35,9 +36,12 @@ function mixedCapture(): string {
     clock,
   );
   writer.append(exchangeOf());
-  writer.addLoss({ reason: 'queue_bytes', fromUs: 1, toUs: 2, exchanges: 1, bytes: 1_000 });
-  writer.addOmission({ cause: 'sampled_out', exchanges: 2, bytes: 50 });
-  writer.addOmission({ cause: 'unparsed', exchanges: 9, bytes: 90 });
+  writer.setAccount(
+    accountOf({
+      lost: { queue_bytes: { exchanges: 1, bytes: 1_000 } },
+      omitted: { sampled_out: { exchanges: 2, bytes: 50 }, unparsed: { exchanges: 9, bytes: 90 } },
+    }),
+  );
   writer.addProtocolUse({ protocol: 'http/1.1', connections: 2, bytes: 4_096 });
   writer.addAnchor({ monotonicNs: 1, epochUs: TEST_EPOCH_US });
   writer.close();
@@ -74,7 +78,12 @@ describe('reprise inspect', () => {
       bytes: { request: 39, response: 28, disk: document.bytes.disk },
       outcomes: { completed: 2, client_aborted: 1, upstream_failed: 0, timed_out: 0 },
       truncated: { requests: 0, responses: 0 },
-      losses: { exchanges: 1, bytes: 1_000, byReason: { queue_bytes: { exchanges: 1, bytes: 1_000 } } },
+      losses: {
+        exchanges: 1,
+        bytes: 1_000,
+        byReason: { queue_bytes: { exchanges: 1, bytes: 1_000 } },
+        exact: true,
+      },
       omitted: {
         exchanges: 11,
         bytes: 140,
@@ -201,7 +210,8 @@ describe('reprise inspect', () => {
     );
     for (let hour = 0; hour < 8; hour += 1) {
       writer.append(exchangeOf({ arrivalUs: clock.wallUs }));
-      writer.addLoss({ reason: 'quota', fromUs: 1, toUs: 2, exchanges: 10, bytes: 0 });
+      const quota = { exchanges: 10 * (hour + 1), bytes: 0 };
+      writer.setAccount(accountOf({ lost: { quota } }));
       writer.commit();
       clock.monotonicNs += 3_600e9;
       clock.wallUs += 3_600e6;

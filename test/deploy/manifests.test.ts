@@ -48,7 +48,7 @@ describe('deploy/', () => {
 });
 
 describe('the memory that is stated at most', () => {
-  const [stated = ''] = /^128 MiB supervisor .* C × 64 KiB$/m.exec(guide) ?? [];
+  const [stated = ''] = /^128 MiB proxy .* C × 64 KiB$/m.exec(guide) ?? [];
   /** Of one forwarder, without its connections. */
   const fixedMiB = [...stated.matchAll(/(\d+) MiB/g)].reduce((sum, [, mib]) => sum + Number(mib), 0);
   /** What runs beside it in the same limit: a HEALTHCHECK, what --on-seal starts. */

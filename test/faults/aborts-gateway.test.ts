@@ -82,7 +82,7 @@ async function closedAfterMs(socket: Socket, act: () => void): Promise<number> {
 }
 
 function descriptors(): number {
-  return readdirSync(`/proc/${recording.children().forwarder}/fd`).length;
+  return readdirSync(`/proc/${recording.children().proxy}/fd`).length;
 }
 
 describe.each([

@@ -101,7 +101,7 @@ async function answeredTo(bytes: number): Promise<Joined & { readonly chunks: Bu
 }
 
 function descriptors(): number {
-  return readdirSync(`/proc/${recording.children().forwarder}/fd`).length;
+  return readdirSync(`/proc/${recording.children().proxy}/fd`).length;
 }
 
 describe('a response of 2 KiB that is cut at every byte', () => {

@@ -107,7 +107,7 @@ describe('a forwarder', () => {
     const prlimit = await runProcess('prlimit', ['--version']).catch(() => ({ status: 1 }));
     skip(prlimit.status !== 0, 'prlimit is not on this machine');
     const recording = await startRecording(upstreamPort, `${temporaryDirectory()}/capture`);
-    const { forwarder } = recording.children();
+    const { proxy: forwarder } = recording.children();
     const limitTo = async (files: number) =>
       (await runProcess('prlimit', [`--pid=${forwarder}`, `--nofile=${files}:`])).status;
     const limit = readdirSync(`/proc/${forwarder}/fd`).length + CLIENTS;

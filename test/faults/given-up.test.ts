@@ -42,7 +42,7 @@ describe.each(PLANES)('a recorder that dies before it has committed anything, %s
 describe.each(PLANES)('a recorder whose directory is taken away, %s', (mode) => {
   it('is followed by another, and what was counted before stays counted', async () => {
     const server = await RawServer.start();
-    const { directory, port, supervisor, stop } = await startSupervised(server.port, { mode });
+    const { directory, port, recording, stop } = await startSupervised(server.port, { mode });
     const requests = ({ traffic }: RecorderStatus) =>
       traffic.requests.reduce((sum, { count }) => sum + count, 0);
     await askOnce(port);
@@ -50,7 +50,7 @@ describe.each(PLANES)('a recorder whose directory is taken away, %s', (mode) => 
     // The recorder makes files meanwhile.
     rmSync(directory, { recursive: true, maxRetries: 20, retryDelay: 10 });
     await untilStatus(directory, ({ state, restarts }) => state === 'HEALTHY' && restarts.recorder === 1);
-    expect(requests(supervisor.status())).toBe(1);
+    expect(requests(recording.status())).toBe(1);
     await askOnce(port);
     await untilStatus(directory, (status) => requests(status) === 2);
     const { ledger } = await stop();

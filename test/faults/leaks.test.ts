@@ -85,7 +85,7 @@ async function committed(directory: string): Promise<void> {
 }
 
 async function killed(recording: RecordingProcess): Promise<void> {
-  const { forwarder, recorder } = recording.children();
+  const { proxy: forwarder, recorder } = recording.children();
   for (const pid of [recorder, forwarder]) process.kill(pid, 'SIGKILL');
   await recording.process.kill('SIGKILL');
 }

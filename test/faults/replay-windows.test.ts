@@ -3,6 +3,7 @@ import { replayCommand } from '../../src/cli/replay.ts';
 import { systemClock } from '../../src/core/clock.ts';
 import { resolveCaptureDirectory } from '../../src/storage/capture-directory.ts';
 import { CaptureWriter } from '../../src/storage/capture-writer.ts';
+import { accountOf } from '../support/accounts.ts';
 import { captureOf, newCapture, writerOptions } from '../support/captures.ts';
 import { dryRunPlan } from '../support/dry-run-plan.ts';
 import { exchangeOf, requestMessage, TEST_EPOCH_US } from '../support/exchanges.ts';
@@ -131,13 +132,8 @@ describe('coverage', () => {
       writer.append(exchangeOf({ arrivalUs: TEST_EPOCH_US + minute * MINUTE_US }));
     }
     const second = TEST_EPOCH_US + 60 * MINUTE_US;
-    writer.addLoss({
-      reason: 'queue_bytes',
-      exchanges: 60,
-      bytes: 1,
-      fromUs: second,
-      toUs: second + 60 * MINUTE_US,
-    });
+    const queue_bytes = { exchanges: 60, bytes: 1 };
+    writer.setAccount(accountOf({ startedUs: second, atUs: second + 60 * MINUTE_US, lost: { queue_bytes } }));
     writer.close();
     const capture = resolveCaptureDirectory(directory, 'read');
     expect((await plan(capture, [])).coverage).toBeCloseTo(120 / 180, 9);

@@ -1,11 +1,7 @@
-import { rmSync } from 'node:fs';
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
-import { AppError } from '../../src/core/errors.ts';
-import { DirectoryLock } from '../../src/storage/directory-lock.ts';
 import type { InspectDocument } from '../../src/storage/inspection.ts';
-import { followedBy } from '../../src/storage/ledger-lives.ts';
 import { NumberedOrigin } from '../support/numbered-traffic.ts';
 import { PacedTraffic } from '../support/paced-traffic.ts';
 import { runReprise } from '../support/process.ts';
@@ -37,9 +33,7 @@ async function inspect(): Promise<{ document: InspectDocument; text: string }> {
 
 /** All of it at once, as the kernel's memory killer or the end of a node does. */
 async function killAll(): Promise<void> {
-  const { forwarder, recorder } = recording.children();
-  for (const pid of [recording.process.child.pid as number, forwarder, recorder])
-    process.kill(pid, 'SIGKILL');
+  for (const pid of Object.values(recording.children())) process.kill(pid, 'SIGKILL');
   await recording.process.finished;
 }
 
@@ -77,11 +71,10 @@ describe('a recording that was killed whole, with its supervisor', () => {
     });
   });
 
-  it('is told of for ever after, also without its ledger, and counts nothing as lost that was committed', async () => {
+  it('is told of for ever after, and counts nothing as lost that was committed', async () => {
     const passed = await trafficUntilKilled(false);
     recording = await startRecording(origin.port, directory);
     expect((await recording.stop()).status).toBe(0);
-    rmSync(join(directory, 'ledger.bin'));
     const { document, text } = await inspect();
     expect(document.killed).toMatchObject([{ foundAt: expect.any(String) }]);
     expect(document.coverageIsAtMost).toBe(true);
@@ -89,32 +82,6 @@ describe('a recording that was killed whole, with its supervisor', () => {
     const lost = document.losses.byReason.crash_gap?.exchanges ?? 0;
     expect(document.exchanges + lost).toBeGreaterThan(passed - UNKNOWN);
     expect(document.exchanges + lost).toBeLessThanOrEqual(passed);
-  });
-});
-
-/** What a recorder would note that waits for the capture and has it now. */
-async function notedAtOnce(): Promise<readonly unknown[]> {
-  for (;;) {
-    try {
-      const lock = DirectoryLock.acquire(directory);
-      const { killed } = followedBy(directory, 'next', Date.now() * 1000);
-      lock.release();
-      return killed;
-    } catch (error) {
-      if (!(error instanceof AppError)) throw error;
-      await sleep(2);
-    }
-  }
-}
-
-describe('a recording that stops', () => {
-  it('is not called killed by one that has the capture as soon as it is let go of', async () => {
-    const traffic = new PacedTraffic(recording.port, PER_SECOND);
-    await msUntil(20_000, 'something is committed', () => storedIds(directory).length > 0);
-    await traffic.stop();
-    const stopped = recording.stop();
-    expect(await notedAtOnce()).toEqual([]);
-    expect((await stopped).status).toBe(0);
   });
 });
 

@@ -4,6 +4,7 @@ import { beforeAll, describe, expect, test } from 'vitest';
 import { systemClock } from '../../src/core/clock.ts';
 import { type ProfileDocument, profileSchema } from '../../src/documents/profile.ts';
 import { CaptureWriter } from '../../src/storage/capture-writer.ts';
+import { accountOf } from '../support/accounts.ts';
 import { captureOf, newCapture, writerOptions } from '../support/captures.ts';
 import { exchangeOf, TEST_EPOCH_US } from '../support/exchanges.ts';
 import { runReprise } from '../support/process.ts';
@@ -91,13 +92,8 @@ test('a capture of more than 104 days has a profile, though no replay could play
 test('a capture without exchanges has a profile, which says what was lost', async () => {
   const directory = newCapture();
   const writer = new CaptureWriter(writerOptions(directory), systemClock);
-  writer.addLoss({
-    reason: 'writer_down',
-    exchanges: 7,
-    bytes: 700,
-    fromUs: TEST_EPOCH_US,
-    toUs: TEST_EPOCH_US + 1,
-  });
+  const writer_down = { exchanges: 7, bytes: 700 };
+  writer.setAccount(accountOf({ startedUs: TEST_EPOCH_US, atUs: TEST_EPOCH_US + 1, lost: { writer_down } }));
   writer.close();
   const empty = await profile(directory);
   expect(empty).toMatchObject({ requests: 0, window: null, rate: { mean: null }, losses: { exchanges: 7 } });

@@ -1,7 +1,7 @@
 import { spawnSync } from 'node:child_process';
 import { join } from 'node:path';
 import { describe, expect, it } from 'vitest';
-import { metricsOf } from '../../src/proxy/metrics.ts';
+import { metricsOf } from '../../src/proxy/control/metrics.ts';
 import { systemProgram } from '../support/peer-tools.ts';
 import { runProcess } from '../support/process.ts';
 import { RawServer } from '../support/raw-server.ts';

@@ -56,7 +56,7 @@ it.each(['its bytes', 'its end'] as const)(
     // Its first exchange was recorded before, or was lost with the rest where its end could not be told.
     const bytes = request('two').length + request('three').length + 2 * ANSWER.length;
     if (what === 'its bytes') {
-      expect(reading.lost).toEqual({ tap_failed: { bytes, turns: 2 } });
+      expect(reading.lost).toEqual({ tap_failed: { bytes, turns: 2, exchanges: 2 } });
       expect(wire.sink.exchanges).toHaveLength(5);
     } else expect(wire.sink.exchanges.length).toBeGreaterThanOrEqual(4);
   },

@@ -20,7 +20,7 @@ const traffic = [FRAME.clientBytes, FRAME.serverBytes] as const;
 
 const written: fc.Arbitrary<Written> = fc
   .tuple(
-    fc.constantFrom(...traffic, FRAME.close, FRAME.loss),
+    fc.constantFrom(...traffic, FRAME.close, FRAME.gap),
     fc.oneof(fc.nat(40), fc.integer({ min: 0, max: 70_000 }), fc.constantFrom(16_383, 16_384, 16_385)),
     fc.nat(3),
     fc.nat(1_000),

@@ -1,6 +1,5 @@
 import { describe, expect, it } from 'vitest';
 import { BlockCache } from '../../src/storage/block-cache.ts';
-import { Outage } from '../../src/storage/outage.ts';
 
 describe('the cache of blocks', () => {
   const block = (file: string, firstSlot: number, slots: number, bytes: number) => ({
@@ -39,29 +38,5 @@ describe('the cache of blocks', () => {
     for (let slot = 0; slot < 300; slot += 1) cache.add(block('a', slot, 1, 1));
     expect(cache.find('a', 43)).toBeNull();
     expect(cache.find('a', 44)).not.toBeNull();
-  });
-});
-
-describe('an outage', () => {
-  it('leaves the disk alone for a second, then for twice as long each time, up to four seconds', () => {
-    const outage = new Outage();
-    const cause = { reason: 'io_error', error: 'disk I/O error' } as const;
-    expect(outage.causeAt(0)).toBeNull();
-    const waits: number[] = [];
-    let nowNs = 0;
-    for (let failure = 0; failure < 7; failure += 1) {
-      outage.failed(cause, nowNs);
-      expect(outage.causeAt(nowNs)).toEqual(cause);
-      let waited = 0;
-      while (outage.causeAt(nowNs) !== null) {
-        nowNs += 5e8;
-        waited += 0.5;
-      }
-      waits.push(waited);
-    }
-    expect(waits).toEqual([1, 2, 4, 4, 4, 4, 4]);
-    outage.over();
-    outage.failed(cause, nowNs);
-    expect(outage.causeAt(nowNs + 1e9)).toBeNull();
   });
 });

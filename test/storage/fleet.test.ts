@@ -7,6 +7,7 @@ import { segmentsOf } from '../../src/storage/capture-directory.ts';
 import { CaptureWriter } from '../../src/storage/capture-writer.ts';
 import { inspectCapture, inspectCaptures } from '../../src/storage/inspection.ts';
 import { recoverSegment } from '../../src/storage/sealing.ts';
+import { accountOf } from '../support/accounts.ts';
 import { archivedLife } from '../support/archives.ts';
 import { newCapture, writerOptions } from '../support/captures.ts';
 import { exchangeOf, TEST_EPOCH_US } from '../support/exchanges.ts';
@@ -83,11 +84,11 @@ describe("a recorder's life", () => {
     rmSync(join(copy, `${open?.file}-shm`), { force: true });
     const clock = new StandingClock();
     clock.wallUs = TEST_EPOCH_US + 5 * HOUR_US;
-    recoverSegment(join(copy, open?.file ?? ''), clock, { exchanges: 2, bytes: 100 });
+    recoverSegment(join(copy, open?.file ?? ''), clock);
     const [life] = inspectCapture(copy).recorders;
     expect(life).toMatchObject({ end: 'crashed' });
     expect(life?.gaps).toEqual([
-      { kind: 'crash', from: life?.endedAt, to: iso(5), segments: 0, exchanges: 2 },
+      { kind: 'crash', from: life?.endedAt, to: iso(5), segments: 0, exchanges: 0 },
     ]);
   });
 });
@@ -128,7 +129,7 @@ describe('coverage of a fleet', () => {
     const directory = newCapture();
     const writer = new CaptureWriter(writerOptions(directory), systemClock);
     for (let index = 0; index < 10; index += 1) writer.append(exchangeOf());
-    writer.addOmission({ cause: 'sampled_out', exchanges: 90, bytes: 9_000 });
+    writer.setAccount(accountOf({ omitted: { sampled_out: { exchanges: 90, bytes: 9_000 } } }));
     writer.close();
     expect(inspectCapture(directory)).toMatchObject({ coverage: 0.1, unexplained: 0 });
   });

@@ -166,8 +166,7 @@ describe('a capture', () => {
         writer.close();
         const kept = given.filter(({ spoilt }) => spoilt > 0).map(({ exchange }) => asRead(exchange));
         expect(plain(readAll(directory))).toEqual(plain(inOrder(kept)));
-        const { exchanges, losses } = inspectCapture(directory);
-        expect([exchanges, losses.exchanges]).toEqual([kept.length, given.length - kept.length]);
+        expect(inspectCapture(directory).exchanges).toBe(kept.length);
         if (given.length > 0)
           expect(querySegment(directory, LEFTOVERS)).toEqual([{ ids: 0, bodies: 0, slots: 0, large: 0 }]);
       }),

@@ -3,7 +3,6 @@ import { existsSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'no
 import { basename, join } from 'node:path';
 import Database from 'better-sqlite3';
 import { describe, expect, it } from 'vitest';
-import { entryPath } from '../../src/app/workers.ts';
 import { systemClock } from '../../src/core/clock.ts';
 import { segmentsOf } from '../../src/storage/capture-directory.ts';
 import { CaptureReader } from '../../src/storage/capture-reader.ts';
@@ -12,16 +11,8 @@ import { inspectCapture } from '../../src/storage/inspection.ts';
 import { readManifest } from '../../src/storage/manifest.ts';
 import { FORMAT_VERSION } from '../../src/storage/schema.ts';
 import { recoverSegment, sealSegment, settleSegment } from '../../src/storage/sealing.ts';
-import {
-  captureOf,
-  finishedSegment,
-  newCapture,
-  overwrite,
-  querySegment,
-  writerOptions,
-} from '../support/captures.ts';
+import { captureOf, finishedSegment, newCapture, overwrite, writerOptions } from '../support/captures.ts';
 import { exchangeOf, TEST_EPOCH_US } from '../support/exchanges.ts';
-import { runProcess } from '../support/process.ts';
 
 /** A segment that looks as after a crash: committed to, and never ended. */
 function abandonedSegment(): string {
@@ -104,26 +95,10 @@ describe('recovery', () => {
       manifest: { exchanges: 1, recovered: true },
     });
     const directory = join(path, '..');
-    const [gap] = querySegment<{ reason: string; from_us: number; to_us: number }>(
-      directory,
-      'SELECT * FROM loss',
-    );
-    expect(gap?.reason).toBe('crash_gap');
-    expect(gap?.from_us).toBeLessThanOrEqual(before);
-    expect(gap?.to_us).toBeGreaterThanOrEqual(before);
+    const [life] = inspectCapture(directory).recorders;
+    expect(life?.gaps).toMatchObject([{ kind: 'crash', exchanges: 0 }]);
+    expect(Date.parse(life?.gaps[0]?.to ?? '') * 1_000).toBeGreaterThanOrEqual(before);
     expect(inspectCapture(directory)).toMatchObject({ exchanges: 1, coverage: 1 });
-  });
-
-  it('takes a lower bound of what is missing where somebody knows one', () => {
-    const path = abandonedSegment();
-    expect(recoverSegment(path, systemClock, { exchanges: 3, bytes: 5_000 }).lost).toEqual({
-      exchanges: 3,
-      bytes: 5_000,
-    });
-    expect(inspectCapture(join(path, '..'))).toMatchObject({
-      losses: { byReason: { crash_gap: { exchanges: 3, bytes: 5_000 } } },
-      coverage: 0.25,
-    });
   });
 
   it('removes a segment whose writer died before it had tables; until then it reads as empty', () => {
@@ -151,35 +126,5 @@ describe('recovery', () => {
     });
     expect(readFileSync(`${path}.damaged`).equals(bytes)).toBe(true);
     expect(inspectCapture(directory)).toMatchObject({ exchanges: 1, damaged: [`${basename(path)}.damaged`] });
-  });
-
-  it('is what the sealer process does with each file, one line of JSON each', async () => {
-    const sound = finishedSegment();
-    const crashed = abandonedSegment();
-    const broken = finishedSegment();
-    writeFileSync(broken, 'no database at all, but long enough to be looked at');
-    const absent = join(sound, '..', '20200101T00-none-0001.sqlite');
-    const good = await runProcess(process.execPath, [entryPath('sealer'), sound, crashed]);
-    expect(good).toMatchObject({ status: 0, stderr: '' });
-    expect(
-      good.stdout
-        .trim()
-        .split('\n')
-        .map((line) => JSON.parse(line) as unknown),
-    ).toEqual([
-      { file: basename(sound), outcome: 'sealed', exchanges: 3, problem: null },
-      { file: basename(crashed), outcome: 'recovered', exchanges: 1, problem: null },
-    ]);
-    const bad = await runProcess(process.execPath, [entryPath('sealer'), broken, absent]);
-    expect(bad.status).toBe(1);
-    expect(
-      bad.stdout
-        .trim()
-        .split('\n')
-        .map((line) => JSON.parse(line) as unknown),
-    ).toEqual([
-      { file: basename(broken), outcome: 'damaged', exchanges: 0, problem: expect.any(String) },
-      { file: basename(absent), outcome: 'gone', exchanges: 0, problem: null },
-    ]);
   });
 });

@@ -12,7 +12,6 @@ import { basename, join } from 'node:path';
 import Database from 'better-sqlite3';
 import { describe, expect, it } from 'vitest';
 import { systemClock } from '../../src/core/clock.ts';
-import { encodeCell } from '../../src/core/ledger-cell.ts';
 import { segmentsOf } from '../../src/storage/capture-directory.ts';
 import { CaptureReader } from '../../src/storage/capture-reader.ts';
 import { CaptureWriter } from '../../src/storage/capture-writer.ts';
@@ -184,21 +183,6 @@ describe('verifying a capture', () => {
     });
     expect(existsSync(later)).toBe(true);
     expect(missing).toEqual([]);
-  });
-
-  it('finds a ledger that was zeroed or cut short, and misses none that was never there', () => {
-    const directory = mixedCapture();
-    expect(verify(directory)).toMatchObject({ ok: true, missing: [] });
-    const ledger = join(directory, 'ledger.bin');
-    for (const bytes of [Buffer.alloc(1024 * 1024), Buffer.alloc(100)]) {
-      writeFileSync(ledger, bytes);
-      expect(verify(directory).problems).toMatchObject([{ file: 'ledger.bin', kind: 'ledger' }]);
-    }
-    const sums = { bytes: 0, turns: 0 };
-    const account = { life: 'a', number: 1, state: 'ended', startedUs: 1, atUs: 2 } as const;
-    const nothing = { seen: sums, recorded: sums, pending: sums, lost: {}, omitted: {}, untold: [] };
-    writeFileSync(ledger, encodeCell({ ...account, ...nothing }));
-    expect(verify(directory).problems).toEqual([]);
   });
 
   it('names a manifest that is a directory, and an expiry takes it', () => {

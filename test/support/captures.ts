@@ -27,7 +27,7 @@ export function writerOptions(
     hashKeyFingerprint: testHash.fingerprint(),
     encryption: null,
     fleetSize: null,
-    killed: [],
+    account: null,
     maxDiskBytes: 1024 * 1024 * 1024,
     retainMs: null,
     segmentBy: 'arrival',

@@ -1,12 +1,11 @@
-import type { Loss, Omission, ProtocolUse } from '../../src/core/accounting.ts';
+import type { LifeAccount } from '../../src/core/account.ts';
+import type { ProtocolUse } from '../../src/core/accounting.ts';
 import type { Exchange } from '../../src/core/exchange.ts';
 import type { CommitResult, CommittingSink } from '../../src/core/ports.ts';
 
 /** A sink that keeps what it is told, and always has room. */
 export class CountingSink implements CommittingSink {
   readonly exchanges: Exchange[] = [];
-  readonly losses: Loss[] = [];
-  readonly omissions: Omission[] = [];
   readonly protocolUses: ProtocolUse[] = [];
   #uncommitted = 0;
 
@@ -20,12 +19,10 @@ export class CountingSink implements CommittingSink {
     return true;
   }
 
-  addLoss(loss: Loss): void {
-    this.losses.push(loss);
-  }
+  account: LifeAccount | null = null;
 
-  addOmission(omission: Omission): void {
-    this.omissions.push(omission);
+  setAccount(account: LifeAccount): void {
+    this.account = account;
   }
 
   addProtocolUse(use: ProtocolUse): void {
@@ -45,15 +42,4 @@ export class CountingSink implements CommittingSink {
   }
 
   close(): void {}
-}
-
-/** Amounts of all records together. */
-export function sumOf(amounts: readonly { readonly exchanges: number; readonly bytes: number }[]): {
-  exchanges: number;
-  bytes: number;
-} {
-  return {
-    exchanges: amounts.reduce((sum, { exchanges }) => sum + exchanges, 0),
-    bytes: amounts.reduce((sum, { bytes }) => sum + bytes, 0),
-  };
 }

@@ -1,8 +1,8 @@
-import type { LedgerReading } from '../../src/proxy/ledger.ts';
+import type { RecorderStatus } from '../../src/core/status.ts';
 
 /** What is left of the equation; both must be 0 at every instant. */
 export function imbalance(
-  reading: Pick<LedgerReading, 'seen' | 'recorded' | 'lost' | 'omitted' | 'pending'>,
+  reading: Pick<RecorderStatus, 'seen' | 'recorded' | 'lost' | 'omitted' | 'pending'>,
 ): { bytes: number; turns: number } {
   const parts = [
     reading.recorded,

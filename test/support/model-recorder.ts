@@ -23,7 +23,6 @@ interface ModelConnection {
  */
 export class ModelRecorder {
   readonly connections = new Map<number, ModelConnection>();
-  readonly losses: { turns: number; bytes: number }[] = [];
   readonly faults: string[] = [];
   turnStarts = 0;
   bytes = 0;
@@ -59,7 +58,6 @@ export class ModelRecorder {
   #take(frame: Frame): void {
     const amounts = readDoubles(frame.payload.subarray(0, frame.payload.length & ~7));
     if (frame.type === FRAME.open) this.#open(frame, amounts);
-    if (frame.type === FRAME.loss) this.losses.push({ turns: amounts[0] ?? 0, bytes: amounts[1] ?? 0 });
     if (frame.type === FRAME.flush) {
       this.#flush = frame.connection;
       setImmediate(() => this.settle());

@@ -1,6 +1,6 @@
-import type { ForwarderOptions } from '../../src/proxy/messages.ts';
+import type { PlaneOptions } from '../../src/proxy/messages.ts';
 
-export type Plane = ForwarderOptions['mode'];
+export type Plane = PlaneOptions['mode'];
 
 /** Both data planes, each with the flags of `reprise record` that ask for it: what holds of one holds of the other. */
 export const PLANES: readonly (readonly [plane: Plane, flags: readonly string[]])[] = [

@@ -8,7 +8,7 @@ export interface WatchedStatus {
   readonly state: string;
   readonly exchanges: number;
   readonly atUs: number;
-  readonly pids: { readonly recorder: number | null; readonly forwarders: readonly (number | null)[] };
+  readonly pids: { readonly proxy: number; readonly recorder: number | null };
   readonly seen: Amounts;
   readonly recorded: Amounts;
   readonly pending: Amounts;

@@ -6,8 +6,8 @@ export interface RecordingProcess {
   readonly port: number;
   /** Drains and seals; the final account. */
   readonly stop: () => Promise<FinalAccount>;
-  /** Process ids of its children, by what they do. */
-  readonly children: () => { forwarder: number; recorder: number };
+  /** Its process ids, by what they do. */
+  readonly children: () => { proxy: number; recorder: number };
 }
 
 export interface FinalAccount {
@@ -54,10 +54,7 @@ export async function accountOf(process: RunningProcess): Promise<FinalAccount> 
   return { status, log, end: log.at(-1) as LogLine };
 }
 
-function childrenOf(process: RunningProcess): { forwarder: number; recorder: number } {
-  const pids = new Map<string, number>();
-  for (const match of process.stderr.matchAll(/"pid":(\d+),"message":"(forwarder|recorder) started"/g)) {
-    pids.set(match[2] as string, Number(match[1]));
-  }
-  return { forwarder: pids.get('forwarder') ?? 0, recorder: pids.get('recorder') ?? 0 };
+function childrenOf(process: RunningProcess): { proxy: number; recorder: number } {
+  const started = [...process.stderr.matchAll(/"pid":(\d+),"message":"recorder started"/g)];
+  return { proxy: process.child.pid ?? 0, recorder: Number(started.at(-1)?.[1] ?? 0) };
 }

@@ -1,15 +1,13 @@
 import { join } from 'node:path';
 import { afterEach } from 'vitest';
+import { Recording, type RecordingDeps, type RecordingEnd } from '../../src/app/recording/recording.ts';
 import { entryPath } from '../../src/app/workers.ts';
-import type { RecorderSettings } from '../../src/cli/recording.ts';
 import { systemClock } from '../../src/core/clock.ts';
 import { LIMITS } from '../../src/core/limits.ts';
 import type { Pair } from '../../src/proxy/data-plane.ts';
 import type { Endpoint } from '../../src/proxy/endpoint.ts';
 import { GATEWAY_DEFAULTS } from '../../src/proxy/http/options.ts';
-import type { ForwarderOptions } from '../../src/proxy/messages.ts';
-import { Supervisor } from '../../src/proxy/supervisor.ts';
-import type { RecordingEnd } from '../../src/proxy/supervisor-deps.ts';
+import type { PlaneOptions } from '../../src/proxy/messages.ts';
 import { DEFAULT_RECORDING_POLICY } from '../../src/redaction/recording-policy.ts';
 import { LogBook } from './log-book.ts';
 import type { Plane } from './planes.ts';
@@ -22,7 +20,7 @@ afterEach(async () => {
 });
 
 export interface Supervised {
-  readonly supervisor: Supervisor<RecorderSettings>;
+  readonly recording: Recording;
   readonly directory: string;
   readonly port: number;
   readonly log: LogBook;
@@ -30,23 +28,21 @@ export interface Supervised {
 }
 
 export interface SupervisedOptions {
-  readonly forwarders?: number;
   readonly recorderEntry?: string;
   readonly mode?: Plane;
+  readonly onSeal?: string;
 }
 
-/** A supervisor in this very process, with forwarders and a recorder of its own. */
-export async function startSupervised(
+/** What a recording in front of a port of this machine is started with. */
+export function recordingDeps(
   targetPort: number,
-  { forwarders = 1, recorderEntry = entryPath('recorder'), mode = 'wire' }: SupervisedOptions = {},
-): Promise<Supervised> {
-  const directory = join(temporaryDirectory(), 'capture');
-  const log = new LogBook();
-  const supervisor = new Supervisor<RecorderSettings>({
-    forwarderEntry: entryPath('forwarder'),
+  directory: string,
+  log: LogBook,
+  { recorderEntry = entryPath('recorder'), mode = 'wire', onSeal }: SupervisedOptions = {},
+): RecordingDeps {
+  return {
     recorderEntry,
-    forwarder: planeTo(targetPort, mode),
-    forwarders,
+    plane: planeTo(targetPort, mode),
     recorder: {
       dir: directory,
       targets: [`127.0.0.1:${targetPort}`],
@@ -56,30 +52,37 @@ export async function startSupervised(
       maxDiskBytes: null,
       retainMs: null,
       fleetSize: null,
+      onSeal: onSeal ?? null,
     },
-    directory,
     version: '0',
     probeListen: { host: '127.0.0.1', port: 0 },
-    captureReady: () => undefined,
     estimated: () => undefined,
-    sealer: { seal: async () => undefined, stopWithin: () => undefined },
-    settleSealed: async () => undefined,
     logger: log,
     clock: systemClock,
-  });
+  };
+}
+
+/** A recording whose proxy is this very process, with a recorder of its own. */
+export async function startSupervised(
+  targetPort: number,
+  options: SupervisedOptions = {},
+): Promise<Supervised> {
+  const directory = join(temporaryDirectory(), 'capture');
+  const log = new LogBook();
+  const recording = new Recording(recordingDeps(targetPort, directory, log, options));
   const stop = () => {
     running.delete(stop);
-    return supervisor.stop({ delayMs: 0, deadlineMs: 5_000 });
+    return recording.stop({ delayMs: 0, deadlineMs: 5_000 });
   };
-  const [bound] = await supervisor.start();
+  const [bound] = await recording.start();
   running.add(stop);
-  return { supervisor, directory, log, stop, port: (bound as Endpoint & { port: number }).port };
+  return { recording, directory, log, stop, port: (bound as Endpoint & { port: number }).port };
 }
 
 /** The entry of a recorder that dies of requests whose path names poison. */
 export const MORTAL_RECORDER = join(repositoryRoot, 'test', 'support', 'mortal-recorder.ts');
 
-function planeTo(targetPort: number, mode: Plane): ForwarderOptions {
+function planeTo(targetPort: number, mode: Plane): PlaneOptions {
   const pairs: Pair[] = [
     {
       listen: { kind: 'tcp', host: '127.0.0.1', port: 0, tls: false },

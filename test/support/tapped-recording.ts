@@ -35,10 +35,7 @@ export class TappedRecording {
     const queue = Object.defineProperty({ append, appendControl: piped }, 'hasRoom', {
       get: () => !this.shedding,
     });
-    const deaf = () => undefined;
-    const notes = { handOver: deaf, sheds: deaf, noteLoss: deaf, gapNoted: deaf };
-    const ends = { noteOmission: deaf, retire: deaf };
-    const link = { ...notes, ...ends, attached: true, queue } as unknown as RecorderLink;
+    const link = { retire: () => undefined, attached: true, queue } as unknown as RecorderLink;
     const identity = { connection: 1, origin: UNKNOWN_ORIGIN, account: this.#ledger.open(), resumes: true };
     this.#tap = new TapConnection(identity, link, this.#clock);
   }
@@ -63,6 +60,7 @@ export class TappedRecording {
   recorderDies(): this {
     this.#recorder = null;
     this.#tap.recorderGone();
+    this.#ledger.resolveDoubt(null);
     return this.#deliver();
   }
 
@@ -93,18 +91,13 @@ export class TappedRecording {
     const [clientOffset = 0, serverOffset = 0] = readDoubles(frame.payload.slice(0, 16));
     const resync = (frame.flags & FLAG_RESYNC) !== 0;
     const append = (exchange: Exchange) => this.#exchanges.push(exchange) > 0;
-    const deaf = () => undefined;
-    const sink = {
-      append,
-      addLoss: deaf,
-      addOmission: deaf,
-      addProtocolUse: deaf,
-    } as unknown as CommittingSink;
+    const sink = { append, addProtocolUse: () => undefined } as unknown as CommittingSink;
     return new FedConnection(
       1,
       { sink, context: makeContext(), clock: this.#clock },
       { origin: UNKNOWN_ORIGIN, number: 1, clientOffset, serverOffset, resync },
       (settlement) => this.#tap.settled(settlement),
+      () => undefined,
     );
   }
 }

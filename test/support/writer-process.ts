@@ -23,7 +23,7 @@ const writer = new CaptureWriter(
     hashKeyFingerprint: testHash.fingerprint(),
     encryption: null,
     fleetSize: null,
-    killed: [],
+    account: null,
     maxDiskBytes: 1024 * 1024 * 1024,
     retainMs: null,
     segmentBy: 'clock',

@@ -71,7 +71,7 @@ export const LIVE_SCRIPT = `'use strict';
     put('recorder-memory', size(status.recorderResidentBytes));
     put('disk', size(status.disk.bytes) + ' of ' + size(status.disk.maxBytes));
     put('free', size(status.disk.freeBytes));
-    put('restarts', status.restarts.recorder + ' recorder, ' + status.restarts.forwarder + ' forwarder');
+    put('restarts', status.restarts.recorder + ' recorder');
     mishaps('bodies-cut', status.bodiesCut);
     const seen = status.seen.bytes;
     put('share', seen === 0 ? '–' : ((100 * status.recorded.bytes) / Math.max(1, seen - status.pending.bytes)).toFixed(2) + ' %');

@@ -1,12 +1,13 @@
 import { Socket } from 'node:net';
 import { setFlagsFromString } from 'node:v8';
+import type { RecorderSettings } from '../../app/recording/capture.ts';
+import { RecorderProcess } from '../../app/recording/process.ts';
+import { entryUrl } from '../../app/workers.ts';
 import { systemClock } from '../../core/clock.ts';
-import { PIPE_FD } from '../../proxy/managed-process.ts';
+import { PIPE_FD } from '../../proxy/control/recorder-supervisor.ts';
 import type { ToRecorder } from '../../proxy/messages.ts';
-import { RecorderProcess } from '../recorder-process.ts';
-import type { RecorderSettings } from '../recording.ts';
 
-/** The process that assembles and stores. Signals of the terminal are the supervisor's to answer. */
+/** The process that assembles and stores. Signals of the terminal are the proxy's to answer. */
 for (const signal of ['SIGINT', 'SIGTERM', 'SIGHUP', 'SIGUSR2'] as const) process.on(signal, () => undefined);
 
 /**
@@ -18,6 +19,8 @@ setFlagsFromString('--heap-growing-percent=400');
 
 const recorder = new RecorderProcess({
   clock: systemClock,
+  sealerEntry: entryUrl('sealer'),
+  pipe: () => new Socket({ fd: PIPE_FD }),
   say: (message) => {
     if (process.connected) process.send?.(message);
   },
@@ -25,9 +28,5 @@ const recorder = new RecorderProcess({
   onEnd: () => setImmediate(() => process.exit()),
 });
 
-process.on('message', (message, socket) => {
-  recorder.hear(message as ToRecorder<RecorderSettings>, (slot) =>
-    slot === null ? (socket as Socket | undefined) : new Socket({ fd: PIPE_FD + slot }),
-  );
-});
+process.on('message', (message) => recorder.hear(message as ToRecorder<RecorderSettings>));
 process.on('disconnect', () => recorder.orphaned());

@@ -1,0 +1,167 @@
+import { hostname } from 'node:os';
+import { growthOf, type LifeAccount, type Progress } from '../../core/account.ts';
+import type { LossReason } from '../../core/accounting.ts';
+import { AnchoredClock, type Clock } from '../../core/clock.ts';
+import { KeyedHash } from '../../core/keyed-hash.ts';
+import { LIMITS } from '../../core/limits.ts';
+import { Routes } from '../../core/routes.ts';
+import { AssemblyBudget } from '../../http1/budget.ts';
+import { ExchangeMonitor } from '../../proxy/exchange-monitor.ts';
+import { HeadCache } from '../../proxy/recorder/head-cache.ts';
+import { Recorder } from '../../proxy/recorder.ts';
+import { WorkMark } from '../../proxy/work-mark.ts';
+import { type RecordingPolicy, recordingParts, storedPolicy } from '../../redaction/recording-policy.ts';
+import { removeExpiredAccounts, writtenBy } from '../../storage/accounts.ts';
+import {
+  defaultMaxDiskBytes,
+  resolveCaptureDirectory,
+  unsealedSegments,
+} from '../../storage/capture-directory.ts';
+import type { CaptureOrigin } from '../../storage/capture-origin.ts';
+import { CaptureWriter } from '../../storage/capture-writer.ts';
+import { DirectoryLock } from '../../storage/directory-lock.ts';
+import { earlierKeysOf, type KeyChange, keyChanges } from '../../storage/earlier-keys.ts';
+import { EncryptionKey } from '../../storage/encryption-key.ts';
+import { loadHashKey } from '../../storage/hash-key.ts';
+import { removeLeftovers } from '../../storage/segment-replacement.ts';
+
+/** What a recorder process is started with; plain data, because it travels between processes. */
+export interface RecorderSettings {
+  readonly dir: string;
+  /** Each server that is forwarded to, those of routes as well: a replay is kept away from all of them. */
+  readonly targets: readonly string[];
+  readonly policy: RecordingPolicy;
+  /** Null: the capture has a key of its own. */
+  readonly hashKeyFile: string | null;
+  /** Null: payloads are not encrypted. */
+  readonly encryptionKeyFile: string | null;
+  /** Null for the default of the directory's file system. */
+  readonly maxDiskBytes: number | null;
+  readonly retainMs: number | null;
+  readonly fleetSize: number | null;
+  /** A command that gets each sealed segment; null for none. */
+  readonly onSeal: string | null;
+}
+
+/** A recorder with its capture open. */
+export interface OpenCapture {
+  readonly directory: string;
+  readonly maxDiskBytes: number;
+  readonly recorder: Recorder;
+  readonly writer: CaptureWriter;
+  readonly monitor: ExchangeMonitor;
+  readonly budget: AssemblyBudget;
+  readonly mark: WorkMark | null;
+  readonly epoch: AnchoredClock;
+  /** Segments that earlier lives left open. */
+  readonly unsealed: readonly string[];
+  /** What recorders before this one have committed of the same recording. */
+  readonly progress: Progress;
+  /** What goes on under other keys than so far. */
+  readonly keyChanges: readonly KeyChange[];
+  /** Whether an account tells of losses or omissions that stand in no segment yet. */
+  grew(account: LifeAccount): boolean;
+  /** Commits, closes the segment and gives the directory back. What is still open is lost for that reason. */
+  close(because: LossReason): void;
+}
+
+/** What a capture is opened with besides its settings. */
+export interface CaptureDeps {
+  readonly clock: Clock;
+  readonly onFinished: (file: string) => void;
+  /** The account of the recording by now; its life is the recorder's id. */
+  readonly account: LifeAccount;
+  /** Leaves word of the connection that is worked at. */
+  readonly watchful: boolean;
+  readonly onFirstCommit: () => void;
+}
+
+/**
+ * Opens the capture and ties assembly to it.
+ * @throws AppError when the directory, the key or the lock cannot be had; nothing is held then.
+ */
+export function openCapture(
+  settings: RecorderSettings,
+  { clock, onFinished, account, watchful, onFirstCommit }: CaptureDeps,
+): OpenCapture {
+  const directory = resolveCaptureDirectory(settings.dir, 'write');
+  const lock = DirectoryLock.acquire(directory);
+  try {
+    removeLeftovers(directory);
+    const unsealed = unsealedSegments(directory);
+    const { encryptionKeyFile, hashKeyFile } = settings;
+    const encryption = encryptionKeyFile === null ? null : EncryptionKey.load(encryptionKeyFile);
+    const hash = new KeyedHash(loadHashKey(directory, hashKeyFile, encryption));
+    const hashKeyFingerprint = hash.fingerprint();
+    const changes = keyChanges(earlierKeysOf(directory), { encryption, hashKeyFingerprint });
+    const anchor = clock.anchor();
+    const epoch = new AnchoredClock(anchor);
+    const { life: id, startedUs } = account;
+    removeExpiredAccounts(directory, id);
+    const written = writtenBy(directory, id);
+    const parts = recordingParts(settings.policy, hash, id);
+    const maxDiskBytes = settings.maxDiskBytes ?? defaultMaxDiskBytes(directory);
+    const writer = new CaptureWriter(
+      {
+        directory,
+        recorder: { id, host: hostname(), startedUs },
+        origin: originOf(settings.targets),
+        policy: storedPolicy(settings.policy),
+        hashKeyFingerprint,
+        encryption,
+        fleetSize: settings.fleetSize,
+        account: written.account,
+        maxDiskBytes,
+        retainMs: settings.retainMs,
+        segmentBy: 'clock',
+        durability: 'commit',
+        onFinished,
+        breathe: () => undefined,
+      },
+      clock,
+    );
+    const monitor = new ExchangeMonitor(writer, clock, onFirstCommit);
+    const budget = new AssemblyBudget(LIMITS.assemblyBudgetBytes);
+    const mark = watchful ? WorkMark.open(directory) : null;
+    const context = {
+      epochUsOf: (monotonicNs: number) => epoch.epochUsOf(monotonicNs),
+      ...parts,
+      budget,
+      hash,
+      heads: new HeadCache(new Routes(parts.redaction)),
+    };
+    const recorder = new Recorder(
+      { sink: monitor, clock, mark, context },
+      furthest(written.progress, account),
+    );
+    const close = (because: LossReason) => {
+      recorder.close(because);
+      lock.release();
+    };
+    writer.setAccount(account);
+    const grew = ({ lost, omitted }: LifeAccount) => {
+      const before = writer.writtenAccount;
+      return growthOf(lost, before?.lost ?? {}).length + growthOf(omitted, before?.omitted ?? {}).length > 0;
+    };
+    const parted = { recorder, writer, monitor, budget, mark, epoch, grew };
+    const { progress } = written;
+    return { directory, maxDiskBytes, ...parted, unsealed, progress, keyChanges: changes, close };
+  } catch (error) {
+    lock.release();
+    throw error;
+  }
+}
+
+/** What is known to be committed: a capture that was removed, and made anew, holds less than the account says. */
+function furthest({ bytes, turns, exchanges }: Progress, { recorded, ...account }: LifeAccount): Progress {
+  return {
+    bytes: Math.max(bytes, recorded.bytes),
+    turns: Math.max(turns, recorded.turns),
+    exchanges: Math.max(exchanges, account.exchanges),
+  };
+}
+
+function originOf(targets: readonly string[]): CaptureOrigin {
+  const [target = ''] = targets;
+  return { kind: 'recorded', target, ...(targets.length > 1 ? { targets } : {}) };
+}

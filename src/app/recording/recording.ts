@@ -1,0 +1,398 @@
+import { randomBytes } from 'node:crypto';
+import { existsSync } from 'node:fs';
+import type { LifeAccount } from '../../core/account.ts';
+import type { Clock } from '../../core/clock.ts';
+import type { DiskEstimate } from '../../core/disk-estimate.ts';
+import { reasonOf } from '../../core/errors.ts';
+import { SUPERVISION } from '../../core/limits.ts';
+import type { Logger } from '../../core/ports.ts';
+import type { RecorderStatus } from '../../core/status.ts';
+import { ControlServer } from '../../proxy/control/control-server.ts';
+import { DrainDelay } from '../../proxy/control/drain-delay.ts';
+import { type ProbeAddress, ProbeServer } from '../../proxy/control/probe-server.ts';
+import {
+  type RecorderDeath,
+  type RecorderReady,
+  RecorderSupervisor,
+} from '../../proxy/control/recorder-supervisor.ts';
+import { RecorderReadings, RecordingState, statusOf } from '../../proxy/control/status.ts';
+import { TurnedAwayNotice } from '../../proxy/control/turned-away-notice.ts';
+import type { DataPlane } from '../../proxy/data-plane.ts';
+import type { Endpoint } from '../../proxy/endpoint.ts';
+import { Ledger, type LedgerReading } from '../../proxy/ledger.ts';
+import type { PlaneOptions, RecorderBeat } from '../../proxy/messages.ts';
+import { planeOf } from '../../proxy/planes.ts';
+import { RecorderLink } from '../../proxy/recorder-link.ts';
+import { readMark } from '../../proxy/work-mark.ts';
+import { AccountFile, accountDirectoryOf } from '../../storage/accounts.ts';
+import type { RecorderSettings } from './capture.ts';
+
+/** Failed recordings are reported at most once in this time, ns. */
+const TAP_FAILURE_SPACING_NS = 10e9;
+
+/** What a recording is started with. */
+export interface RecordingDeps {
+  /** The file that a recorder process runs. */
+  readonly recorderEntry: string;
+  readonly plane: PlaneOptions;
+  readonly recorder: RecorderSettings;
+  readonly version: string;
+  /** Null: no probes and no metrics. */
+  readonly probeListen: ProbeAddress | null;
+  /** Told how long the disk lasts, each time that this has become another story. */
+  readonly estimated: (estimate: DiskEstimate) => void;
+  readonly logger: Logger;
+  readonly clock: Clock;
+}
+
+/** How a recording ended. */
+export interface RecordingEnd {
+  readonly ledger: LedgerReading;
+  /** Connections that the deadline cut. */
+  readonly cut: number;
+  readonly turnedAway: number;
+}
+
+/**
+ * The process that was started: it holds the sockets, counts what passes, supervises the recorder, and answers probes
+ * and operators. The recorder may die, hang or be killed; traffic goes on, and what is lost is counted.
+ */
+export class Recording {
+  readonly #deps: RecordingDeps;
+  readonly #life = randomBytes(4).toString('hex');
+  readonly #startedUs: number;
+  readonly #state: RecordingState;
+  readonly #ledger = new Ledger();
+  readonly #link: RecorderLink;
+  readonly #recorder: RecorderSupervisor<RecorderSettings>;
+  readonly #recorders = new RecorderReadings();
+  readonly #file: AccountKeeper;
+  readonly #turnedAway: TurnedAwayNotice;
+  readonly #control: ControlServer;
+  readonly #probes: ProbeServer;
+  readonly #delay = new DrainDelay();
+  readonly #timers: NodeJS.Timeout[] = [];
+  #plane: DataPlane | null = null;
+  /** When a failed recording was last reported. */
+  #tapFailureNs = Number.NEGATIVE_INFINITY;
+  #bound: readonly Endpoint[] = [];
+  /** Where probes are answered; null without them, or while their address cannot be had. */
+  probeAddress: ProbeAddress | null = null;
+  /** A recorder is ready, and the control socket not yet. */
+  #opening = false;
+  #listening = false;
+  #paused = false;
+  #draining = false;
+  #stopping = false;
+  /** Pausing and resuming, one after the other. */
+  #switching: Promise<void> = Promise.resolve();
+  #askDrain: () => void = () => undefined;
+  /** Resolves when an operator asks by the control socket for what SIGTERM asks for. */
+  readonly drainAsked: Promise<void>;
+
+  constructor(deps: RecordingDeps) {
+    this.#deps = deps;
+    const { clock, logger } = deps;
+    this.#startedUs = clock.epochUs();
+    this.#state = new RecordingState(logger);
+    this.#link = new RecorderLink({
+      clock,
+      ledger: this.#ledger,
+      onTapFailure: (error) => this.#onTapFailure(error),
+    });
+    this.#turnedAway = new TurnedAwayNotice({ clock, logger });
+    this.#file = new AccountKeeper(deps.recorder.dir, () => this.#account(), logger);
+    this.#recorder = this.#supervisor();
+    this.#control = new ControlServer(
+      {
+        status: () => this.status(),
+        drain: () => this.#askDrain(),
+        pause: () => this.pause(),
+        resume: () => this.resume(),
+      },
+      logger,
+    );
+    this.#probes = new ProbeServer({ statusOf: () => this.status(), logger });
+    this.drainAsked = new Promise((resolve) => {
+      this.#askDrain = resolve;
+    });
+  }
+
+  /** How it fares at this moment. */
+  status(): RecorderStatus {
+    const { version, clock, plane, recorder } = this.#deps;
+    return statusOf({
+      version,
+      options: plane,
+      bound: this.#bound,
+      state: this.#state,
+      paused: this.#paused,
+      draining: this.#draining,
+      listening: this.#listening,
+      startedUs: this.#startedUs,
+      atUs: clock.epochUs(),
+      proxyPid: process.pid,
+      recorder: {
+        pid: this.#recorder.pid,
+        restarts: this.#recorder.restarts,
+        residentBytes: this.#recorder.lastBeat?.rssBytes ?? null,
+      },
+      account: this.#ledger.read(),
+      connections: this.#plane?.connections ?? { open: 0, turnedAway: 0 },
+      queuedBytes: this.#link.queue.heldBytes,
+      recorders: this.#recorders,
+      directory: recorder.dir,
+    });
+  }
+
+  /**
+   * Listens and starts the recorder. Only a listen address that cannot be had is an error; a recorder that cannot
+   * start is a loud line and state OFF.
+   * @returns the addresses that were bound, in the order they were asked for
+   * @throws AppError LISTEN_FAILED
+   */
+  async start(): Promise<readonly Endpoint[]> {
+    const { plane, logger, probeListen } = this.#deps;
+    this.#plane = await planeOf(plane, this.#link, ({ level, fields, message }) =>
+      logger[level](fields, message),
+    );
+    this.#bound = await this.#plane.listen();
+    this.#listening = true;
+    this.#recorder.start();
+    this.#every(SUPERVISION.heartbeatMs, () => {
+      this.#turnedAway.look(this.#plane?.connections.turnedAway ?? 0);
+      this.#recorder.tellAccount();
+    });
+    this.#every(SUPERVISION.accountMs, () => this.#file.write());
+    if (probeListen) this.probeAddress = await this.#probes.listen(probeListen);
+    return this.#bound;
+  }
+
+  /** Nothing is recorded until `resume`; traffic flows, and what passes is counted as lost (`writer_down`). */
+  pause(): Promise<void> {
+    this.#switching = this.#switching.then(async () => {
+      if (this.#paused || this.#stopping) return;
+      this.#paused = true;
+      await this.#recorder.stop('writer_down', false);
+      this.#state.off('paused', 'NOT RECORDING: paused by an operator; traffic flows, losses are counted');
+    });
+    return this.#switching;
+  }
+
+  resume(): Promise<void> {
+    this.#switching = this.#switching.then(async () => {
+      if (!this.#paused || this.#stopping) return;
+      this.#paused = false;
+      this.#recorder.start();
+      // Whoever asked for it reads what came of it.
+      await this.#state.nextWord(SUPERVISION.resumeWaitMs);
+    });
+    return this.#switching;
+  }
+
+  /**
+   * Says that it is not ready any more, goes on accepting for `delayMs`, drains, flushes and seals. Ends when
+   * nothing of it is left running.
+   */
+  async stop({ delayMs, deadlineMs }: { delayMs: number; deadlineMs: number }): Promise<RecordingEnd> {
+    this.#draining = true;
+    await this.#delay.wait(delayMs);
+    this.#stopping = true;
+    await this.#switching;
+    this.#listening = false;
+    const cut = (await this.#plane?.drain(this.#delay.hurried ? 0 : deadlineMs)) ?? 0;
+    await this.#link.finish(SUPERVISION.flushMs);
+    await this.#recorder.stop('crash_gap', true);
+    for (const timer of this.#timers.splice(0)) clearInterval(timer);
+    await this.#file.end(SUPERVISION.lingerMs);
+    this.#probes.close();
+    await this.#control.close();
+    const turnedAway = this.#plane?.connections.turnedAway ?? 0;
+    return { ledger: this.#ledger.read(), cut, turnedAway };
+  }
+
+  /** Cuts short what a stop still waits for. */
+  hurry(): void {
+    this.#delay.hurry();
+    this.#plane?.cut();
+  }
+
+  #account(): LifeAccount {
+    const { connections: _, unsettledConnections: __, ...counters } = this.#ledger.read();
+    return {
+      life: this.#life,
+      startedUs: this.#startedUs,
+      atUs: Math.round(this.#deps.clock.epochUs()),
+      ended: this.#link.finished,
+      ...counters,
+    };
+  }
+
+  #supervisor(): RecorderSupervisor<RecorderSettings> {
+    const { recorderEntry: entry, recorder: settings, clock, logger } = this.#deps;
+    return new RecorderSupervisor({
+      ...{ entry, settings, clock, logger },
+      accountOf: () => this.#account(),
+      events: {
+        spawned: (pipe) => this.#link.attach(pipe),
+        ready: (message) => void this.#onReady(message),
+        beat: (beat) => this.#onBeat(beat),
+        estimated: (estimate) => this.#deps.estimated(estimate),
+        fault: (fault, hint) => {
+          const fields = { fault, hint, control: 'not answered while the capture cannot be had' };
+          this.#state.off(fault, 'NOT RECORDING: traffic flows, nothing is kept', fields);
+          this.#file.standIn();
+        },
+        gone: () => this.#recorders.recorderEnded(),
+        died: (death) => this.#onDied(death),
+      },
+    });
+  }
+
+  async #onReady({ directory, maxDiskBytes, progress }: RecorderReady): Promise<void> {
+    this.#ledger.resolveDoubt(progress);
+    this.#recorders.directory = directory;
+    this.#recorders.maxDiskBytes = maxDiskBytes;
+    this.#file.moveTo(directory);
+    // Whoever reads in the log that it records may ask it at once.
+    this.#opening = true;
+    await this.#control.open(directory);
+    this.#opening = false;
+    if (this.#recorder.ready) this.#records();
+  }
+
+  #onBeat(beat: RecorderBeat): void {
+    this.#recorders.update(beat);
+    if (beat.shedding) this.#state.shedding(beat.shedding);
+    else if (!this.#opening) this.#records();
+  }
+
+  /** One that was started only to be probed is no recording. */
+  #records(): void {
+    if (!this.#paused && !this.#recorder.givenUp) this.#state.healthy();
+  }
+
+  #onDied({ how, ofItself, watchful }: RecorderDeath): void {
+    const message = 'recorder ended; traffic flows, losses are counted';
+    this.#file.standIn();
+    if (this.#recorder.givenUp) {
+      this.#state.off('the recorder died again and again', `${message}; it is tried once a minute`, { how });
+    } else this.#state.shedding('writer_down', message, { how });
+    if (ofItself && watchful) void this.#quarantine();
+  }
+
+  /** Keeps from the next recorder what the last one was at work on when it died. */
+  async #quarantine(): Promise<void> {
+    const { directory } = this.#recorders;
+    const connection = directory === null ? null : await readMark(directory);
+    if (connection === null) return;
+    const message = 'the recorder died of a connection; the rest of it is left out (unparsed)';
+    this.#deps.logger.error({ connection }, message);
+    this.#link.quarantine(connection);
+  }
+
+  #onTapFailure(error: unknown): void {
+    const nowNs = this.#deps.clock.nowNs();
+    if (nowNs - this.#tapFailureNs < TAP_FAILURE_SPACING_NS) return;
+    this.#tapFailureNs = nowNs;
+    const fields = { reason: reasonOf(error), stack: error instanceof Error ? error.stack : undefined };
+    const message = 'a connection is not recorded any more: recording it failed; its traffic goes on';
+    this.#deps.logger.error(fields, message);
+  }
+
+  #every(ms: number, act: () => void): void {
+    this.#timers.push(setInterval(act, ms));
+  }
+}
+
+/**
+ * Keeps the account of a recording in its file, one write at a time: while one is under way the next is left out, as
+ * it says all that this one would. A disk that refuses it is one line in the log, and tried again.
+ */
+class AccountKeeper {
+  readonly #dir: string;
+  readonly #accountOf: () => LifeAccount;
+  readonly #logger: Logger;
+  /** The capture, once a recorder has it open. */
+  #directory: string | null = null;
+  /** No recorder made the capture: we do. */
+  #standsIn = false;
+  #file: AccountFile | null = null;
+  #busy: Promise<void> | null = null;
+  #written = '';
+  #failing = false;
+
+  /** @param dir what the user named */
+  constructor(dir: string, accountOf: () => LifeAccount, logger: Logger) {
+    this.#dir = dir;
+    this.#accountOf = accountOf;
+    this.#logger = logger;
+  }
+
+  /** Our recorder has the capture open there: what lies there may have been removed and made again. */
+  moveTo(directory: string): void {
+    this.#directory = directory;
+    const isThere = this.#file !== null && existsSync(this.#file.path);
+    if (!isThere) void this.#close().catch(() => undefined);
+    this.write();
+  }
+
+  /** A recorder has failed, and it may be long until one opens the capture. */
+  standIn(): void {
+    this.#standsIn = true;
+  }
+
+  write(): void {
+    if (this.#directory === null && !this.#standsIn) return;
+    this.#busy ??= this.#write().finally(() => {
+      this.#busy = null;
+    });
+  }
+
+  /** The last word, within so many milliseconds: a disk that hangs holds up no stop. */
+  async end(limitMs: number): Promise<void> {
+    const last = async () => {
+      await this.#busy;
+      await this.#write();
+      await this.#close();
+    };
+    let timer: NodeJS.Timeout | null = null;
+    const late = new Promise<void>((resolve) => {
+      timer = setTimeout(resolve, limitMs);
+    });
+    await Promise.race([last().catch(() => undefined), late]);
+    if (timer) clearTimeout(timer);
+  }
+
+  async #write(): Promise<void> {
+    const account = this.#accountOf();
+    const text = JSON.stringify({ ...account, atUs: 0 });
+    // Said again each second, so that a reader sees that the recording runs.
+    const isNews = text !== this.#written;
+    try {
+      this.#file ??= await this.#open(account.life);
+      await this.#file.write(account, { synced: account.ended && isNews });
+      this.#written = text;
+      if (this.#failing) this.#logger.info({}, 'the account of the recording is written again');
+      this.#failing = false;
+    } catch (error) {
+      if (!this.#failing) {
+        const message =
+          'the account of the recording cannot be written; it is lost if all processes are killed';
+        this.#logger.error({ reason: reasonOf(error) }, message);
+      }
+      this.#failing = true;
+      await this.#close().catch(() => undefined);
+    }
+  }
+
+  async #open(life: string): Promise<AccountFile> {
+    return await AccountFile.open(this.#directory ?? (await accountDirectoryOf(this.#dir)), life);
+  }
+
+  async #close(): Promise<void> {
+    const file = this.#file;
+    this.#file = null;
+    await file?.close();
+  }
+}

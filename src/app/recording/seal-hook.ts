@@ -1,0 +1,191 @@
+import { access } from 'node:fs/promises';
+import { reasonOf } from '../../core/errors.ts';
+import type { Logger } from '../../core/ports.ts';
+import { isMissing } from '../../storage/durable-files.ts';
+import { markHanded, sealMark, unhandedSegments } from '../../storage/handed-over.ts';
+import { MANIFEST_SUFFIX } from '../../storage/segment-name.ts';
+import { CommandRun } from './command-run.ts';
+
+const COMMAND_LIMIT_MS = 600_000;
+const RETRY_MS = 1_000;
+const RETRY_MAX_MS = 300_000;
+
+export interface SealHookOptions {
+  /** For `sh -c`; it finds the segment in `$1` and its manifest in `$2`. */
+  readonly command: string;
+  readonly logger: Logger;
+  readonly commandLimitMs?: number;
+  readonly retryMs?: number;
+}
+
+/**
+ * Hands sealed segments to a command of the user's, which ships them: one at a time, at low priority, until it
+ * ends with 0. A mark beside the segment remembers that it did; what has none is handed over again by the next
+ * start, so a command may see a segment twice and must not mind.
+ */
+export class SealHook {
+  readonly #options: SealHookOptions;
+  /** In the order of handing over; one that failed goes to the end. */
+  readonly #queue = new Set<string>();
+  #running: Promise<void> | null = null;
+  #kill: (() => void) | null = null;
+  #wake: (() => void) | null = null;
+  #failures = 0;
+  #lastFailure: string | null = null;
+  #settling = false;
+  #ended = false;
+
+  constructor(options: SealHookOptions) {
+    this.#options = options;
+  }
+
+  /** Segments that wait for the command, the one it works on included. */
+  get pending(): number {
+    return this.#queue.size;
+  }
+
+  /** Queues a sealed segment. Once. */
+  handOver(file: string): void {
+    if (this.#ended) return;
+    this.#queue.add(file);
+    this.#start();
+  }
+
+  /** Queues what an earlier life sealed in `directory` and did not get handed over. Never rejects. */
+  async resume(directory: string): Promise<void> {
+    try {
+      for (const file of await unhandedSegments(directory)) this.handOver(file);
+    } catch (error) {
+      this.#options.logger.error(
+        { directory, reason: reasonOf(error) },
+        'cannot look for segments to hand over',
+      );
+    }
+  }
+
+  /** Tries what waits once more and ends the command that runs when time is up. The rest is for the next start. */
+  async settle(deadlineMs: number): Promise<void> {
+    this.#settling = true;
+    this.#wake?.();
+    const timer = setTimeout(() => {
+      this.#ended = true;
+      this.#kill?.();
+    }, deadlineMs);
+    await this.#running;
+    clearTimeout(timer);
+    this.#ended = true;
+    if (this.#queue.size > 0) {
+      const { logger } = this.#options;
+      logger.warn(
+        { segments: this.#queue.size },
+        'segments were not handed over; the next start does it, if they are still there',
+      );
+    }
+  }
+
+  #start(): void {
+    this.#running ??= this.#drain().finally(() => {
+      this.#running = null;
+      // One that came at the very end of it.
+      if (!this.#settling && this.#queue.size > 0) this.#start();
+    });
+  }
+
+  async #drain(): Promise<void> {
+    // While settling each gets one more try; in between a failure is a reason to wait.
+    const left = new Set<string>();
+    for (;;) {
+      const file = [...this.#queue].find((queued) => !(this.#settling && left.has(queued)));
+      if (file === undefined || this.#ended) return;
+      const failure = await this.#handOne(file);
+      this.#queue.delete(file);
+      if (failure === null) {
+        this.#succeeded();
+        continue;
+      }
+      this.#queue.add(file);
+      left.add(file);
+      this.#failed(file, failure);
+      if (this.#settling) continue;
+      await this.#pause();
+      left.clear();
+    }
+  }
+
+  /** Null when there is nothing more to do for the segment. */
+  async #handOne(file: string): Promise<string | null> {
+    try {
+      if (!(await isThere(file))) {
+        this.#options.logger.warn({ file }, 'segment expired before it was handed over');
+        return null;
+      }
+      const seal = await sealMark(file);
+      // The time to settle may have run out while the disk was asked: nobody would end what begins now.
+      if (this.#ended) return 'the recorder ends';
+      const failure = await this.#run(file);
+      if (failure !== null) return failure;
+      // Retention has taken it since: there is nothing left to put a mark beside.
+      if (!(await isThere(file))) return null;
+      // What was taken may still hold what was forgotten meanwhile.
+      if (seal === null || (await sealMark(file)) !== seal) return 'it was written anew meanwhile';
+      await markHanded(file);
+      return null;
+    } catch (error) {
+      return `whether it was taken cannot be noted: ${reasonOf(error)}`;
+    }
+  }
+
+  #run(file: string): Promise<string | null> {
+    const { command, commandLimitMs = COMMAND_LIMIT_MS } = this.#options;
+    const manifest = `${file}${MANIFEST_SUFFIX}`;
+    const run = new CommandRun(command, [file, manifest], {
+      REPRISE_SEGMENT: file,
+      REPRISE_MANIFEST: manifest,
+    });
+    this.#kill = () => run.end();
+    return run.failureWithin(commandLimitMs).finally(() => {
+      this.#kill = null;
+    });
+  }
+
+  #succeeded(): void {
+    if (this.#lastFailure !== null) {
+      this.#options.logger.info({ pending: this.pending }, 'segments are handed over again');
+    }
+    this.#failures = 0;
+    this.#lastFailure = null;
+  }
+
+  /** One line for a reason that stays the same. */
+  #failed(file: string, reason: string): void {
+    this.#failures += 1;
+    if (reason !== this.#lastFailure) {
+      this.#options.logger.error({ file, reason }, 'segment was not handed over; trying again');
+    }
+    this.#lastFailure = reason;
+  }
+
+  #pause(): Promise<void> {
+    const delayMs = Math.min((this.#options.retryMs ?? RETRY_MS) * 2 ** (this.#failures - 1), RETRY_MAX_MS);
+    return new Promise((resolve) => {
+      const timer = setTimeout(() => this.#wake?.(), delayMs);
+      timer.unref();
+      this.#wake = () => {
+        clearTimeout(timer);
+        this.#wake = null;
+        resolve();
+      };
+    });
+  }
+}
+
+/** Not by a call that waits: the disk may hang. Throws what the file system throws. */
+async function isThere(file: string): Promise<boolean> {
+  try {
+    await access(file);
+    return true;
+  } catch (error) {
+    if (isMissing(error)) return false;
+    throw error;
+  }
+}

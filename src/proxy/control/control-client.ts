@@ -1,0 +1,78 @@
+import { request } from 'node:http';
+import { AppError } from '../../core/errors.ts';
+import { withSocketPath } from './control-path.ts';
+
+export type ControlPath = '/status' | '/drain' | '/pause' | '/resume';
+
+/** An answer that is longer is not one of ours. */
+const ANSWER_BYTES = 4 * 1024 * 1024;
+/** A pause waits for the last commit and the end of the segment. */
+export const PATIENCE_MS = 30_000;
+
+/**
+ * Asks the recording that writes a capture.
+ * @param directory the capture itself
+ * @param patienceMs how long its answer may take
+ * @returns its answer, parsed
+ * @throws AppError RECORDER_UNREACHABLE when none answers there in that time, or it refuses because it ends
+ */
+export async function controlRequest<Result>(
+  directory: string,
+  method: 'GET' | 'POST',
+  path: ControlPath,
+  patienceMs = PATIENCE_MS,
+): Promise<Result> {
+  const { status, body } = await withSocketPath(directory, (socketPath) =>
+    exchange({ socketPath, method, path }, patienceMs),
+  ).catch((error: NodeJS.ErrnoException) => {
+    throw unreachable(directory, error);
+  });
+  if (status === 409) throw refused(directory, body);
+  if (status !== 200)
+    throw unreachable(directory, new Error(`it answered with ${status}: ${body.slice(0, 200)}`));
+  return JSON.parse(body) as Result;
+}
+
+function exchange(
+  question: { readonly socketPath: string; readonly method: string; readonly path: string },
+  patienceMs: number,
+): Promise<{ status: number; body: string }> {
+  return new Promise((resolve, reject) => {
+    const asked = request({ ...question, agent: false }, (answer) => {
+      const chunks: Buffer[] = [];
+      let bytes = 0;
+      answer.on('data', (chunk: Buffer) => {
+        bytes += chunk.length;
+        if (bytes > ANSWER_BYTES) asked.destroy(new Error('its answer is too long'));
+        else chunks.push(chunk);
+      });
+      answer.on('error', reject);
+      answer.on('end', () => {
+        resolve({ status: answer.statusCode ?? 0, body: Buffer.concat(chunks).toString('utf8') });
+      });
+    });
+    // Of the whole answer: one that comes drop by drop is none.
+    const timer = setTimeout(() => asked.destroy(new Error('it does not answer')), patienceMs);
+    asked.on('close', () => clearTimeout(timer));
+    asked.on('error', reject);
+    asked.end();
+  });
+}
+
+/** It is there, and says why it does not do what it was asked. */
+function refused(directory: string, body: string): AppError {
+  const { error } = JSON.parse(body) as { error: string };
+  return new AppError('RECORDER_UNREACHABLE', `the recording of ${directory} refuses: ${error}`, {
+    hint: 'Where another recording takes its place there, ask again when this one has ended; `reprise drain` waits for that.',
+  });
+}
+
+function unreachable(directory: string, error: NodeJS.ErrnoException): AppError {
+  if (error instanceof AppError) return error;
+  const absent = error.code === 'ENOENT' || error.code === 'ECONNREFUSED' || error.code === 'ENOTDIR';
+  const reason = absent ? 'none is running there' : error.message;
+  return new AppError('RECORDER_UNREACHABLE', `no recording of ${directory} answers: ${reason}`, {
+    hint: 'Name the directory that a running `reprise record --dir` writes, on the host and as the user it runs as.',
+    cause: error,
+  });
+}

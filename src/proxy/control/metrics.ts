@@ -1,0 +1,217 @@
+import { type Metric, Registry } from 'prom-client';
+import { LOSS_REASONS, OMISSION_CAUSES } from '../../core/accounting.ts';
+import { BODY_DROP_REASONS } from '../../core/errors.ts';
+import type { RecorderStatus, SecondsHistogram, StatusTally } from '../../core/status.ts';
+import { CONNECTION_FAILURES } from '../data-plane.ts';
+import { CODE_CLASSES, METHODS } from '../exchange-monitor.ts';
+import { REFUSALS } from '../http/headers.ts';
+import { PROTOCOLS } from '../protocol-counts.ts';
+
+export const METRICS_TYPE = Registry.PROMETHEUS_CONTENT_TYPE;
+
+interface Sample {
+  readonly value: number;
+  readonly labels?: Readonly<Record<string, string | number>>;
+  /** Where it is not the metric's own: of a histogram. */
+  readonly metricName?: string;
+}
+
+interface Family {
+  readonly name: string;
+  readonly type: 'counter' | 'gauge' | 'histogram';
+  readonly help: string;
+  readonly values: readonly Sample[];
+}
+
+/**
+ * A status as Prometheus reads it. All of a scrape comes from one reading, so that the equation holds in it:
+ * seen = recorded + lost + omitted + pending. Labels come from closed lists and are all there from the start.
+ */
+export async function metricsOf(status: RecorderStatus): Promise<string> {
+  const registry = new Registry();
+  for (const family of familiesOf(status)) {
+    // The library asks a metric for its values and formats them; ours are read, not counted up.
+    registry.registerMetric({ ...family, get: () => family } as unknown as Metric);
+  }
+  return await registry.metrics();
+}
+
+function familiesOf(status: RecorderStatus): Family[] {
+  return [...accountOf(status), ...trafficOf(status), ...healthOf(status), ...storeOf(status)];
+}
+
+function accountOf(status: RecorderStatus): Family[] {
+  const { seen, recorded, lost, omitted, pending } = status;
+  return [
+    ...tallies('seen', 'What passed', 'counter', [{ tally: seen }]),
+    ...tallies('recorded', 'Seen and committed to the capture', 'counter', [{ tally: recorded }]),
+    ...tallies(
+      'lost',
+      'Seen and not recorded, against our will',
+      'counter',
+      labelled('reason', LOSS_REASONS, lost),
+    ),
+    ...tallies(
+      'omitted',
+      'Seen and left out on purpose',
+      'counter',
+      labelled('cause', OMISSION_CAUSES, omitted),
+    ),
+    ...tallies('pending', 'Seen and not settled yet', 'gauge', [{ tally: pending }]),
+    counter('exchanges_total', 'Exchanges committed to the capture', status.exchanges),
+  ];
+}
+
+function trafficOf({ traffic, connections, pending }: RecorderStatus): Family[] {
+  const counts = new Map(traffic.requests.map((one) => [`${one.method} ${one.codeClass}`, one.count]));
+  const requests = METHODS.flatMap((method) =>
+    CODE_CLASSES.map((code_class) => ({
+      labels: { method, code_class },
+      value: counts.get(`${method} ${code_class}`) ?? 0,
+    })),
+  );
+  const failed = CONNECTION_FAILURES.map((failure) => ({
+    labels: { failure },
+    value: connections.failed[failure] ?? 0,
+  }));
+  const refused = REFUSALS.map((reason) => ({
+    labels: { reason },
+    value: connections.refused[reason] ?? 0,
+  }));
+  const directions = { request: traffic.requestBytes, response: traffic.responseBytes };
+  const spoken = (unit: 'connections' | 'bytes') =>
+    PROTOCOLS.map((protocol) => ({
+      labels: { protocol },
+      value: traffic.protocols[protocol]?.[unit] ?? 0,
+    }));
+  return [
+    counter('proxy_requests_total', 'Recorded exchanges by method and class of status', requests),
+    histogram(
+      'proxy_request_duration_seconds',
+      'Of recorded exchanges, from the first byte of the request to the last of the response',
+      traffic.durationSeconds,
+    ),
+    gauge(
+      'proxy_inflight_requests',
+      'Turns whose exchange is not settled: under way, or waiting for their commit',
+      pending.turns,
+    ),
+    gauge('proxy_connections', 'Open client connections', connections.open),
+    counter('proxy_connections_total', 'Client connections accepted', connections.seen),
+    counter('proxy_connections_turned_away_total', 'Client connections turned away', connections.turnedAway),
+    counter('proxy_connections_failed_total', 'Client connections that came to nothing', failed),
+    counter('proxy_requests_refused_total', 'Requests that the gateway answered itself', refused),
+    counter(
+      'capture_connections_total',
+      'Connections that the recorder saw end, by protocol; to a gateway each exchange is one',
+      spoken('connections'),
+    ),
+    counter(
+      'capture_connection_bytes_total',
+      'Bytes of connections that the recorder saw end, by protocol',
+      spoken('bytes'),
+    ),
+    counter(
+      'capture_bytes_total',
+      'Body bytes of recorded exchanges, whatever was kept of them',
+      Object.entries(directions).map(([direction, value]) => ({ labels: { direction }, value })),
+    ),
+    histogram('capture_write_duration_seconds', 'Commits to the capture', traffic.writeSeconds),
+  ];
+}
+
+function healthOf(status: RecorderStatus): Family[] {
+  const states = (['HEALTHY', 'SHEDDING', 'OFF'] as const).map((state) => ({
+    labels: { state },
+    value: Number(status.state === state),
+  }));
+  const restarts = Object.entries(status.restarts).map(([process, value]) => ({
+    labels: { process },
+    value,
+  }));
+  const dropped = BODY_DROP_REASONS.map((reason) => ({
+    labels: { reason },
+    value: status.traffic.bodiesDropped[reason] ?? 0,
+  }));
+  const { recorderResidentBytes } = status;
+  return [
+    gauge('build_info', 'Version that runs', [
+      { labels: { version: status.version, mode: status.mode }, value: 1 },
+    ]),
+    gauge('start_time_seconds', 'When the recording was started, since 1970', status.startedUs / 1e6),
+    gauge('state', 'How recording fares: 1 for the state it is in', states),
+    gauge('ready', 'Whether traffic is accepted', Number(status.ready)),
+    gauge('paused', 'Whether an operator paused the recording', Number(status.paused)),
+    counter('restarts_total', 'Processes started again after they ended', restarts),
+    gauge('capture_queue_depth', 'Bytes of memory held for what waits for the recorder', status.queuedBytes),
+    counter('capture_bodies_cut_total', 'Times the memory for assembly was spent', status.bodiesCut),
+    counter(
+      'capture_bodies_dropped_total',
+      'Bodies that redaction could not read and nothing is stored of',
+      dropped,
+    ),
+    gauge('recorder_resident_bytes', 'Memory of the recorder process', known(recorderResidentBytes)),
+  ];
+}
+
+function storeOf({ disk }: RecorderStatus): Family[] {
+  return [
+    gauge('store_bytes', 'All files of the capture', known(disk.bytes)),
+    gauge('store_max_bytes', 'What they may take together', known(disk.maxBytes)),
+    gauge('store_free_bytes', 'Free on the file system of the capture', known(disk.freeBytes)),
+  ];
+}
+
+/** What is not known has no sample: 0 would be a claim. */
+function known(value: number | null): Sample[] {
+  return value === null ? [] : [{ value }];
+}
+
+function labelled(
+  label: string,
+  names: readonly string[],
+  values: Readonly<Partial<Record<string, StatusTally>>>,
+): { tally: StatusTally; labels: Record<string, string> }[] {
+  return names.map((name) => ({ labels: { [label]: name }, tally: values[name] ?? { bytes: 0, turns: 0 } }));
+}
+
+function tallies(
+  name: string,
+  help: string,
+  type: 'counter' | 'gauge',
+  entries: readonly { readonly tally: StatusTally; readonly labels?: Record<string, string> }[],
+): Family[] {
+  const suffix = type === 'counter' ? '_total' : '';
+  return (['bytes', 'turns'] as const).map((unit) => ({
+    name: `reprise_${name}_${unit}${suffix}`,
+    type,
+    help: `${help}, in ${unit}`,
+    values: entries.map(({ tally, labels = {} }) => ({ labels, value: tally[unit] })),
+  }));
+}
+
+function counter(name: string, help: string, values: number | readonly Sample[]): Family {
+  return { name: `reprise_${name}`, type: 'counter', help, values: samples(values) };
+}
+
+function gauge(name: string, help: string, values: number | readonly Sample[]): Family {
+  return { name: `reprise_${name}`, type: 'gauge', help, values: samples(values) };
+}
+
+function samples(values: number | readonly Sample[]): readonly Sample[] {
+  return typeof values === 'number' ? [{ value: values }] : values;
+}
+
+function histogram(name: string, help: string, { bounds, counts, sum }: SecondsHistogram): Family {
+  const full = `reprise_${name}`;
+  let below = 0;
+  const buckets = counts.map((count, index) => {
+    below += count;
+    return { metricName: `${full}_bucket`, labels: { le: bounds[index] ?? '+Inf' }, value: below };
+  });
+  const totals = [
+    { metricName: `${full}_sum`, value: sum },
+    { metricName: `${full}_count`, value: below },
+  ];
+  return { name: full, type: 'histogram', help, values: [...buckets, ...totals] };
+}

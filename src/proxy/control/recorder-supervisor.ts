@@ -1,0 +1,354 @@
+import { type ChildProcess, fork, type Serializable } from 'node:child_process';
+import type { Socket } from 'node:net';
+import { setPriority } from 'node:os';
+import type { LifeAccount } from '../../core/account.ts';
+import type { LossReason } from '../../core/accounting.ts';
+import type { Clock } from '../../core/clock.ts';
+import type { DiskEstimate } from '../../core/disk-estimate.ts';
+import { LIMITS, SUPERVISION } from '../../core/limits.ts';
+import type { Logger } from '../../core/ports.ts';
+import type { FromRecorder, RecorderBeat, ToRecorder } from '../messages.ts';
+
+/** Where the recorder finds its byte pipe. */
+export const PIPE_FD = 4;
+
+/**
+ * Garbage is collected by the thread that made it. By default V8 has four helpers for that in each process, which can
+ * keep every processor of a small host, or use up its share of one, for milliseconds in which nothing is forwarded.
+ */
+const COLLECTING_ALONE = '--single-threaded-gc';
+
+/** Whoever shares the loopback of a process whose debugger is open, of a pod say, runs code in it. */
+export const NO_DEBUGGER = '--disable-sigusr1';
+
+/** The traffic comes first wherever both want the processor. */
+const RECORDER_NICENESS = 10;
+
+export type RecorderReady = Extract<FromRecorder, { type: 'ready' }>;
+
+/** How a recorder's life went. */
+export interface RecorderLife {
+  /** Whether it committed anything. */
+  readonly committed: boolean;
+  readonly livedMs: number;
+}
+
+/**
+ * When a recorder that ended is started again. One that recorded is worth a quick attempt, one that died before
+ * its first commit a slower one; after five such deaths in ten minutes only a probe now and then, because each
+ * start takes processor time from the traffic and none has been of use.
+ */
+export class RestartPolicy {
+  readonly #clock: Clock;
+  /** When each life ended that recorded nothing. */
+  #barrenNs: number[] = [];
+  #delayMs: number = SUPERVISION.restartDelayMs;
+
+  constructor(clock: Clock) {
+    this.#clock = clock;
+  }
+
+  /** Whether starting again has been given up, but for probes. */
+  get off(): boolean {
+    return this.#barrenNs.length >= SUPERVISION.deathsBeforeOff;
+  }
+
+  /** A recorder died. @returns milliseconds to wait before the next is started */
+  died(life: RecorderLife): number {
+    if (life.livedMs >= SUPERVISION.calmMs) this.#delayMs = SUPERVISION.restartDelayMs;
+    if (life.committed) return Math.min(this.#next(), SUPERVISION.restartDelayWorkingMaxMs);
+    const nowNs = this.#clock.nowNs();
+    const sinceNs = nowNs - SUPERVISION.deathWindowMs * 1e6;
+    // Once given up, only a commit takes it back: probes a minute apart would soon leave the window.
+    if (!this.off) this.#barrenNs = this.#barrenNs.filter((diedNs) => diedNs >= sinceNs);
+    this.#barrenNs = [...this.#barrenNs, nowNs].slice(-SUPERVISION.deathsBeforeOff);
+    return this.off ? SUPERVISION.offProbeMs : this.#next();
+  }
+
+  /** The capture cannot be had: a fault of the disk or of the settings that may be mended, and not a death. */
+  faulted(): number {
+    return this.#next();
+  }
+
+  /** A recorder made its first commit, or lived for long without one being due. */
+  survived(): void {
+    this.#barrenNs = [];
+  }
+
+  /** Forgets what was: an operator asks for a fresh attempt. */
+  reset(): void {
+    this.#barrenNs = [];
+    this.#delayMs = SUPERVISION.restartDelayMs;
+  }
+
+  #next(): number {
+    const delayMs = this.#delayMs;
+    this.#delayMs = Math.min(delayMs * 2, SUPERVISION.restartDelayMaxMs);
+    return delayMs;
+  }
+}
+
+/** What the supervisor tells of its recorder. */
+export interface RecorderEvents {
+  /** A process begins; this is our end of its pipe. */
+  spawned(pipe: Socket): void;
+  ready(message: RecorderReady): void;
+  beat(beat: RecorderBeat): void;
+  estimated(estimate: DiskEstimate): void;
+  /** Its capture cannot be had. */
+  fault(message: string, hint: string | null): void;
+  /** It ended, whatever ended it. */
+  gone(): void;
+  died(death: RecorderDeath): void;
+}
+
+export interface RecorderDeath {
+  readonly how: string;
+  /** Not killed from outside. */
+  readonly ofItself: boolean;
+  /** It left word of what it was working at. */
+  readonly watchful: boolean;
+}
+
+export interface RecorderSupervisorDeps<Settings> {
+  readonly entry: string;
+  /** What the recorder process is started with; opaque here. */
+  readonly settings: Settings;
+  /** The account of the recording at this moment. */
+  readonly accountOf: () => LifeAccount;
+  readonly clock: Clock;
+  readonly logger: Logger;
+  readonly events: RecorderEvents;
+}
+
+/** A recorder process and what became of it so far. */
+interface RunningRecorder {
+  readonly child: ChildProcess;
+  readonly ended: Promise<void>;
+  /** When it last said anything. */
+  lastWordNs: number;
+  /** When it said that it records; null before. */
+  readyNs: number | null;
+  faulted: boolean;
+  committed: boolean;
+  /** We killed it, because it hung or held too much. */
+  condemned: boolean;
+  /** It was told to end, and its capture is closed. */
+  closed: boolean;
+}
+
+/**
+ * Keeps one recorder alive: starts it, watches its heartbeat and its memory, and starts it again after a pause
+ * when it died. What became of it is told, and never raised.
+ */
+export class RecorderSupervisor<Settings> {
+  readonly #deps: RecorderSupervisorDeps<Settings>;
+  readonly #policy: RestartPolicy;
+  #running: RunningRecorder | null = null;
+  #lastBeat: RecorderBeat | null = null;
+  #watchful = false;
+  #wanted = true;
+  #onClosed: () => void = () => undefined;
+  #restart: NodeJS.Timeout | null = null;
+  #watch: NodeJS.Timeout | null = null;
+  #watchedNs = 0;
+  #starts = 0;
+
+  constructor(deps: RecorderSupervisorDeps<Settings>) {
+    this.#deps = deps;
+    this.#policy = new RestartPolicy(deps.clock);
+  }
+
+  /** Of the one that runs and may record; null while none does. */
+  get pid(): number | null {
+    return this.#running === null || this.#running.closed ? null : (this.#running.child.pid ?? null);
+  }
+
+  /** Its last words; null before the first and once it is gone. */
+  get lastBeat(): RecorderBeat | null {
+    return this.#lastBeat;
+  }
+
+  /** Recording. */
+  get ready(): boolean {
+    return this.#running !== null && this.#running.readyNs !== null;
+  }
+
+  get restarts(): number {
+    return Math.max(0, this.#starts - 1);
+  }
+
+  /** Whether it died so often that it is only probed now and then. */
+  get givenUp(): boolean {
+    return this.#policy.off;
+  }
+
+  start(): void {
+    this.#wanted = true;
+    this.#watchedNs = this.#deps.clock.nowNs();
+    this.#watch ??= setInterval(() => this.#look(), SUPERVISION.heartbeatMs);
+    this.#spawn();
+  }
+
+  /** The account of the recording, for the capture. */
+  tellAccount(): void {
+    if (this.ready) this.#say({ type: 'account', account: this.#deps.accountOf() });
+  }
+
+  /**
+   * Commits, closes the capture and seals it; no other is started until `start`. Killed when it takes too long.
+   * @param ships whether sealed segments go to the command of `--on-seal` before it ends
+   */
+  async stop(because: LossReason, ships: boolean): Promise<void> {
+    this.#wanted = false;
+    this.#policy.reset();
+    if (this.#restart) clearTimeout(this.#restart);
+    this.#restart = null;
+    if (this.#watch) clearInterval(this.#watch);
+    this.#watch = null;
+    const running = this.#running;
+    if (!running) return;
+    this.#say({ type: 'stop', account: this.#deps.accountOf(), because, ships });
+    let timer = setTimeout(() => running.child.kill('SIGKILL'), SUPERVISION.recorderStopMs);
+    this.#onClosed = () => {
+      clearTimeout(timer);
+      const restMs = SUPERVISION.sealMs + (ships ? SUPERVISION.sealHookMs : 0) + 2 * SUPERVISION.lingerMs;
+      timer = setTimeout(() => running.child.kill('SIGKILL'), restMs);
+    };
+    await running.ended;
+    clearTimeout(timer);
+  }
+
+  #spawn(): void {
+    const { entry, settings, accountOf, clock } = this.#deps;
+    const child = fork(entry, {
+      execArgv: [
+        // What the proxy was started with for its own sake is not the recorder's.
+        ...process.execArgv.filter((flag) => !flag.includes('semi-space') && flag !== COLLECTING_ALONE),
+        NO_DEBUGGER,
+        `--max-old-space-size=${LIMITS.recorderHeapMib}`,
+        `--max-semi-space-size=${LIMITS.recorderSemiSpaceMib}`,
+        COLLECTING_ALONE,
+      ],
+      stdio: ['ignore', 'ignore', 'inherit', 'ipc', 'pipe'],
+    });
+    const ended = new Promise<string>((resolve) => {
+      child.on('exit', (code, signal) => resolve(signal ?? `exit ${code}`));
+      // A process that could not be started has no exit; this is its end.
+      child.on('error', () => resolve('not started'));
+    });
+    const running: RunningRecorder = {
+      child,
+      ended: ended.then(() => undefined),
+      ...{ lastWordNs: clock.nowNs(), readyNs: null },
+      ...{ faulted: false, committed: false, condemned: false, closed: false },
+    };
+    this.#running = running;
+    this.#starts += 1;
+    lowerPriority(child.pid, RECORDER_NICENESS);
+    child.on('message', (message) => {
+      running.lastWordNs = clock.nowNs();
+      this.#hear(running, message as FromRecorder);
+    });
+    void ended.then((how) => this.#onEnded(running, how));
+    const pipe = child.stdio[PIPE_FD] as Socket | null | undefined;
+    if (pipe) this.#deps.events.spawned(pipe);
+    this.#say({ type: 'start', settings, watchful: this.#watchful, account: accountOf() });
+  }
+
+  /** A recorder that is gone hears nothing; its end is reported. */
+  #say(message: ToRecorder<Settings>): void {
+    const child = this.#running?.child;
+    if (child?.connected) child.send(message as Serializable, () => undefined);
+  }
+
+  #hear(running: RunningRecorder, message: FromRecorder): void {
+    const { events, logger, clock } = this.#deps;
+    if (message.type === 'ready') {
+      running.readyNs = clock.nowNs();
+      // Said now and not before: one whose capture cannot be had is tried every few seconds, for weeks perhaps.
+      logger.info({ pid: running.child.pid }, 'recorder started');
+      events.ready(message);
+    } else if (message.type === 'fault') {
+      running.faulted = true;
+      events.fault(message.message, message.hint);
+    } else if (message.type === 'estimate') events.estimated(message.estimate);
+    else if (message.type === 'notice')
+      logger[message.notice.level](message.notice.fields, message.notice.message);
+    else if (message.type === 'committed') {
+      running.committed = true;
+      this.#policy.survived();
+    } else if (message.type === 'closed') {
+      running.closed = true;
+      this.#onClosed();
+    } else this.#judge(running, message.beat);
+  }
+
+  #judge(running: RunningRecorder, beat: RecorderBeat): void {
+    this.#lastBeat = beat;
+    if (this.#livedMs(running) > SUPERVISION.offProbeMs) this.#policy.survived();
+    this.#deps.events.beat(beat);
+    if (beat.rssBytes <= LIMITS.recorderResidentBytes) return;
+    this.#deps.logger.error({ rssBytes: beat.rssBytes }, 'recorder holds too much memory; killing it');
+    condemn(running);
+  }
+
+  #onEnded(running: RunningRecorder, how: string): void {
+    const { events } = this.#deps;
+    this.#running = null;
+    this.#lastBeat = null;
+    events.gone();
+    if (!this.#wanted) return;
+    const { faulted, committed } = running;
+    const life = { committed, livedMs: this.#livedMs(running) };
+    const delayMs = faulted ? this.#policy.faulted() : this.#policy.died(life);
+    if (!faulted) {
+      const watchful = this.#watchful;
+      const ofItself = running.condemned || how !== 'SIGKILL';
+      // Whoever follows one that died of itself leaves word of what it works at: that may be what kills it.
+      this.#watchful = ofItself;
+      events.died({ how, ofItself, watchful });
+    }
+    this.#restart = setTimeout(() => {
+      this.#restart = null;
+      this.#spawn();
+    }, delayMs);
+  }
+
+  /** A recorder that says nothing hangs, in a native call perhaps; only killing it helps. */
+  #look(): void {
+    const running = this.#running;
+    const nowNs = this.#deps.clock.nowNs();
+    const sinceNs = nowNs - this.#watchedNs;
+    this.#watchedNs = nowNs;
+    if (!running) return;
+    // We did not run ourselves (a paused container, say): what it said meanwhile lies unread, if it ran at all.
+    if (sinceNs > 2 * SUPERVISION.heartbeatMs * 1e6) running.lastWordNs = nowNs;
+    // At the lowest priority of a busy host a start takes its time, and is no hang.
+    const limitMs = running.readyNs === null ? SUPERVISION.startLimitMs : SUPERVISION.heartbeatLimitMs;
+    const silentMs = Math.round((nowNs - running.lastWordNs) / 1e6);
+    if (silentMs < limitMs) return;
+    this.#deps.logger.error({ silentMs }, 'recorder hangs; killing it');
+    running.lastWordNs = nowNs;
+    condemn(running);
+  }
+
+  #livedMs({ readyNs }: RunningRecorder): number {
+    return readyNs === null ? 0 : (this.#deps.clock.nowNs() - readyNs) / 1e6;
+  }
+}
+
+function condemn(running: RunningRecorder): void {
+  running.condemned = true;
+  running.child.kill('SIGKILL');
+}
+
+/** Best effort: where the host does not allow it, the recorder competes with the traffic for the processor. */
+function lowerPriority(pid: number | undefined, niceness: number): void {
+  if (pid === undefined) return;
+  try {
+    setPriority(pid, niceness);
+  } catch {
+    // Not ours to insist on: everything works without it.
+  }
+}

@@ -1,0 +1,40 @@
+import { writeFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { afterEach, expect, it, vi } from 'vitest';
+import { systemClock } from '../../../src/core/clock.ts';
+import { RecorderSupervisor } from '../../../src/proxy/control/recorder-supervisor.ts';
+import { accountOf } from '../../support/accounts.ts';
+import { LogBook } from '../../support/log-book.ts';
+import { temporaryDirectory } from '../../support/temp-dir.ts';
+
+afterEach(() => {
+  vi.useRealTimers();
+});
+
+it('a recorder that died of the signal that stops the recording is not started again', async () => {
+  const entry = join(temporaryDirectory(), 'dies.mjs');
+  writeFileSync(entry, 'process.exit(1);');
+  const died = await new Promise<RecorderSupervisor<null>>((resolve) => {
+    const ignore = () => undefined;
+    const supervisor = new RecorderSupervisor<null>({
+      entry,
+      settings: null,
+      accountOf,
+      clock: systemClock,
+      logger: new LogBook(),
+      events: {
+        spawned: () => vi.useFakeTimers({ toFake: ['setTimeout', 'clearTimeout'] }),
+        ready: ignore,
+        beat: ignore,
+        estimated: ignore,
+        fault: ignore,
+        gone: ignore,
+        died: () => setImmediate(() => resolve(supervisor)),
+      },
+    });
+    supervisor.start();
+  });
+  expect(vi.getTimerCount()).toBe(1);
+  await died.stop('crash_gap', true);
+  expect(vi.getTimerCount()).toBe(0);
+});
