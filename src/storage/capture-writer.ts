@@ -9,7 +9,7 @@ import type { CaptureOrigin, RecorderIdentity } from './capture-origin.ts';
 import { type Durability, lossReasonOf } from './database.ts';
 import { DiskQuota } from './disk-quota.ts';
 import type { EncryptionKey } from './encryption-key.ts';
-import { keptBytesOf, type PackedExchange, packExchange } from './exchange-table.ts';
+import { keptBytesOf, type PackedExchange, packExchange } from './exchange-inserter.ts';
 import { SegmentExpiry } from './expiry.ts';
 import { Retention } from './retention.ts';
 import { hourOf } from './segment-name.ts';

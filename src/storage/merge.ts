@@ -6,6 +6,7 @@ export interface MergeSource<T> {
   readonly open: () => Iterator<T>;
 }
 
+/** A source that was opened, and its next item. */
 interface Head<T> {
   readonly rank: number;
   readonly items: Iterator<T>;
@@ -24,93 +25,40 @@ export function* mergeInOrder<T>(
   const waiting = sources
     .map((source, rank) => ({ source, rank }))
     .sort((a, b) => a.source.firstKey - b.source.firstKey);
-  const heads = new HeadHeap<T>();
+  const heads = new Set<Head<T>>();
   let next = 0;
   try {
     for (;;) {
-      const least = heads.least();
+      // Few sources overlap (one a recorder), so all of them are looked at.
+      const least = leastOf(heads);
       const entering = waiting[next];
       if (entering !== undefined && (least === null || entering.source.firstKey <= least.key)) {
         next += 1;
         const items = entering.source.open();
-        const first = items.next();
-        if (!first.done)
-          heads.push({ rank: entering.rank, items, item: first.value, key: keyOf(first.value) });
+        const { done, value } = items.next();
+        if (!done) heads.add({ rank: entering.rank, items, item: value, key: keyOf(value) });
         continue;
       }
       if (least === null) return;
       yield least.item;
-      const following = least.items.next();
-      if (following.done) heads.removeLeast();
+      const { done, value } = least.items.next();
+      if (done) heads.delete(least);
       else {
-        least.item = following.value;
-        least.key = keyOf(following.value);
-        heads.leastGrew();
+        least.item = value;
+        least.key = keyOf(value);
       }
     }
   } finally {
     // Whatever ended this early: what is still open would keep its source from being closed.
-    heads.end();
+    for (const { items } of heads) items.return?.();
   }
 }
 
-/** A binary heap of the sources that are open, by (key, rank). */
-class HeadHeap<T> {
-  readonly #heads: Head<T>[] = [];
-
-  least(): Head<T> | null {
-    return this.#heads[0] ?? null;
+function leastOf<T>(heads: ReadonlySet<Head<T>>): Head<T> | null {
+  let least: Head<T> | null = null;
+  for (const head of heads) {
+    if (least === null || head.key < least.key || (head.key === least.key && head.rank < least.rank))
+      least = head;
   }
-
-  push(head: Head<T>): void {
-    const heads = this.#heads;
-    let place = heads.push(head) - 1;
-    while (place > 0) {
-      const parent = (place - 1) >> 1;
-      if (!isBefore(heads[place], heads[parent])) return;
-      this.#swap(place, parent);
-      place = parent;
-    }
-  }
-
-  removeLeast(): void {
-    const last = this.#heads.pop();
-    if (last === undefined || this.#heads.length === 0) return;
-    this.#heads[0] = last;
-    this.leastGrew();
-  }
-
-  /** Ends whatever is still open. */
-  end(): void {
-    for (const { items } of this.#heads) items.return?.();
-  }
-
-  /** Puts the head whose key has grown back in its place. */
-  leastGrew(): void {
-    const heads = this.#heads;
-    let place = 0;
-    for (;;) {
-      let least = place;
-      for (let child = 2 * place + 1; child <= 2 * place + 2 && child < heads.length; child += 1) {
-        if (isBefore(heads[child], heads[least])) least = child;
-      }
-      if (least === place) return;
-      this.#swap(place, least);
-      place = least;
-    }
-  }
-
-  #swap(a: number, b: number): void {
-    const heads = this.#heads;
-    const held = heads[a];
-    const other = heads[b];
-    if (held === undefined || other === undefined) return;
-    heads[a] = other;
-    heads[b] = held;
-  }
-}
-
-function isBefore<T>(a: Head<T> | undefined, b: Head<T> | undefined): boolean {
-  if (a === undefined || b === undefined) return false;
-  return a.key === b.key ? a.rank < b.rank : a.key < b.key;
+  return least;
 }

@@ -6,7 +6,7 @@ import type { BlockCipher } from './block-cipher.ts';
 import type { SegmentFile } from './capture-directory.ts';
 import { damaged } from './database.ts';
 import { cipherFor, type EncryptionKey } from './encryption-key.ts';
-import type { BodyPlace, PayloadPlace } from './exchange-table.ts';
+import type { BodyPlace, PayloadPlace } from './exchange-rows.ts';
 import { decodeHeads, type StoredHeads } from './message-codec.ts';
 import type { SegmentPool } from './segment-pool.ts';
 

@@ -15,7 +15,7 @@ import {
   SELECT_PLACES,
   SELECT_RANGE,
   SELECT_TIES,
-} from './exchange-table.ts';
+} from './exchange-rows.ts';
 import type { SecondRollUp } from './roll-ups.ts';
 import { assertReadable, isUnborn } from './schema.ts';
 import { assertOwnName, type SegmentIdentity } from './segment-identities.ts';

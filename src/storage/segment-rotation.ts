@@ -8,7 +8,7 @@ import { segmentsOf } from './capture-directory.ts';
 import type { CaptureWriterOptions } from './capture-writer.ts';
 import type { DiskQuota, OpenSegment, Refusal } from './disk-quota.ts';
 import type { SegmentEncryption } from './encryption-key.ts';
-import { keptBytesOf, type PackedExchange } from './exchange-table.ts';
+import { keptBytesOf, type PackedExchange } from './exchange-inserter.ts';
 import { FORMAT_VERSION } from './schema.ts';
 import type { SegmentMeta } from './segment-meta.ts';
 import { formatSegmentName, parseSegmentName, SIDE_SUFFIXES } from './segment-name.ts';

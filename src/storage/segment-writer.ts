@@ -7,7 +7,7 @@ import { BlockWriter } from './block-writer.ts';
 import { BodyStore } from './body-store.ts';
 import { type Connection, type Durability, openForWriting, PAGE_BYTES } from './database.ts';
 import { syncPath } from './durable-files.ts';
-import { ExchangeInserter, type PackedExchange } from './exchange-table.ts';
+import { ExchangeInserter, type PackedExchange } from './exchange-inserter.ts';
 import { RollUps } from './roll-ups.ts';
 import { createSchema } from './schema.ts';
 import { type SegmentMeta, setMeta, writeMeta } from './segment-meta.ts';
