@@ -9,6 +9,7 @@ import type { ShardSet } from '../analysis/shard-set.ts';
 import { parseSlo } from '../analysis/slo.ts';
 import { isStoppedByFailures } from '../analysis/verdict/run-context.ts';
 import { exitCodeOf } from '../analysis/verdict/verdict.ts';
+import { mergedCheck } from '../app/replay/check.ts';
 import { newRunId } from '../app/run-id.ts';
 import { StagedDirectory } from '../app/staged-output.ts';
 import { VERSION } from '../app/version.ts';
@@ -32,7 +33,6 @@ import {
 } from './merge-document.ts';
 import { farthestOf, OpenShards } from './merge-runs.ts';
 import { optionsOf } from './options.ts';
-import { mergedCheck } from './replay-check.ts';
 import { terminal } from './terminal.ts';
 
 const OPTIONS = {

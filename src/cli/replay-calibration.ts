@@ -10,10 +10,9 @@ import type { Replay, ReplayEnd } from '../replay/replay.ts';
 import { CALIBRATION_DIRECTORY } from '../storage/run-schema.ts';
 import { SqliteRunStore } from '../storage/run-store.ts';
 import type { CalibrationPlan } from './calibration-plan.ts';
-import type { ReplayEvents } from './replay-events.ts';
+import type { ReplayReporter } from './replay-events.ts';
 import type { ReplayPlan } from './replay-plan.ts';
 import { ReplayProgress } from './replay-progress.ts';
-import type { Terminal } from './terminal.ts';
 
 /** Plays some minutes of the recording at 1x and holds the answers against what was recorded for them. */
 export class CalibrationPhase {
@@ -51,20 +50,20 @@ export class CalibrationPhase {
     runDirectory: string,
     run: Omit<Run, 'startedAtUs' | 'endedAtUs'>,
     signal: AbortSignal,
-    output: { readonly terminal: Terminal; readonly events: ReplayEvents | null },
+    reporter: ReplayReporter,
   ): Promise<{ readonly document: CalibrationDocument; readonly planned: number; readonly end: ReplayEnd }> {
     const { window, options } = this.plan;
     const store = new SqliteRunStore(join(runDirectory, CALIBRATION_DIRECTORY));
     const compared = new CalibrationStatistics(options.calibrationBounds);
     const statistics = new RunStatistics();
     const replay = this.#replay;
-    output.terminal.note(`Calibration: ${formatMs(window.plannedSpanNs / 1e6)} at 1x`);
+    reporter.note(`Calibration: ${formatMs(window.plannedSpanNs / 1e6)} at 1x`);
     const progress = new ReplayProgress({
       position: () => replay.position(),
       warmupNs: 0,
       plannedNs: window.plannedSpanNs,
       calibrates: true,
-      ...output,
+      reporter,
     });
     try {
       const { health, end } = await replay
@@ -90,8 +89,8 @@ export class CalibrationPhase {
       const totals = totalsOf(statistics.figures());
       const document = this.#document(compared.report(end.kind !== 'complete'), totals);
       store.seal({ ...run, ...times }, totals, { schemaVersion: 1, kind: 'calibration', ...document });
-      output.terminal.note(...calibrationLines(document));
-      output.events?.tell({ event: 'calibration', ...document });
+      reporter.note(...calibrationLines(document));
+      reporter.event?.({ event: 'calibration', ...document });
       return { document, planned: totals.planned, end };
     } catch (thrown) {
       store.close();

@@ -9,19 +9,18 @@ import {
   type StartEvent,
 } from '../documents/events.ts';
 import type { ReplayDocument } from '../documents/replay.ts';
-import type { Terminal } from './terminal.ts';
 
-/** Writes what happens to stdout, one JSON document a line. */
-export class ReplayEvents {
-  readonly #terminal: Pick<Terminal, 'jsonLine'>;
-
-  constructor(terminal: Pick<Terminal, 'jsonLine'>) {
-    this.#terminal = terminal;
-  }
-
-  tell(event: ReplayEvent): void {
-    this.#terminal.jsonLine(event);
-  }
+/** Told what a replay does while it lasts. It shows that, or keeps it, or does nothing. */
+export interface ReplayReporter {
+  /** Whether somebody watches a line that is redrawn in place; else one comes now and then. */
+  readonly interactive: boolean;
+  /** Lines that stay. */
+  note(...lines: readonly string[]): void;
+  /** The line that says where the run is, and that it is not shown any more. */
+  progress(line: string): void;
+  endProgress(): void;
+  /** What happens, for a program. Left out where no program reads along. */
+  readonly event?: ((event: ReplayEvent) => void) | undefined;
 }
 
 export function startEvent(

@@ -1,7 +1,6 @@
 import { replayText } from '../analysis/replay-text.ts';
 import { systemClock } from '../core/clock.ts';
 import type { StartEvent } from '../documents/events.ts';
-import type { ReplayDocument } from '../documents/replay.ts';
 import { scalingCountLines } from '../replay/scaling/description.ts';
 import { timeShiftCountLines } from '../replay/time-shift.ts';
 import { removeOlderRuns } from '../storage/run-retention.ts';
@@ -9,7 +8,7 @@ import { requestsLeft } from './lead-in.ts';
 import { answerLines } from './replay-answers.ts';
 import { connectionLines } from './replay-connections.ts';
 import { planLines, planTitle } from './replay-plan.ts';
-import type { Finished, ReplayRunParts } from './replay-run.ts';
+import type { ReplayRunParts, ReplayRunResult } from './replay-run.ts';
 import { askedMultiplier } from './replay-scaling.ts';
 import { sessionOrderCountLines } from './replay-session-order.ts';
 import { playedShardLines } from './replay-shard.ts';
@@ -46,19 +45,12 @@ export function openingLines(run: string, directory: string, parts: ReplayRunPar
   return [planTitle(plan), ...planLines(plan, parts), `Run ${run}, kept in ${directory}`];
 }
 
-/** The document of a run that is over, as it was asked for. */
-export function printSummary(
-  document: ReplayDocument,
-  runId: string,
-  directory: string,
-  { figures, outcome, shard }: Finished,
-  { json, terminal, plan, source }: ReplayRunParts,
-): void {
-  if (json) {
-    terminal.json(document);
-    return;
-  }
-  terminal.print(
+/** The document of a run that is over, for people. */
+export function summaryLines(
+  { document, run, directory, finished: { figures, outcome, shard } }: ReplayRunResult,
+  { plan, source }: Pick<ReplayRunParts, 'plan' | 'source'>,
+): string[] {
+  return [
     ...replayText(document),
     ...unfilteredLines(figures.fidelity),
     ...playedLines(plan.window, source),
@@ -69,16 +61,16 @@ export function printSummary(
     ...connectionLines(plan.options, outcome),
     ...timeShiftCountLines(outcome.timeShift),
     '',
-    `Run ${runId}: ${directory}`,
-  );
+    `Run ${run}: ${directory}`,
+  ];
 }
 
 /** Removes older runs beside the one that was just sealed, and says which. */
-export function retainRuns(directory: string, { plan, terminal, logger }: ReplayRunParts): void {
+export function retainRuns(directory: string, { plan, reporter, logger }: ReplayRunParts): void {
   const kept = plan.options.retainRuns;
   if (kept === null) return;
   const { removed, failed } = removeOlderRuns(directory, kept, systemClock.epochUs());
-  if (removed.length > 0) terminal.note(`Older runs removed: ${removed.length}`);
+  if (removed.length > 0) reporter.note(`Older runs removed: ${removed.length}`);
   for (const { directory: run, reason } of failed) {
     logger.warn({ run, reason }, 'an older run could not be removed');
   }

@@ -1,15 +1,17 @@
+import type { OpenedCapture } from '../app/open-capture.ts';
 import { countOf, formatInstantUs, formatMs } from '../core/units.ts';
+import type { JudgementBounds } from '../documents/replay.ts';
 import type { CaptureOverview } from '../replay/capture-overview.ts';
-import { type Forecast, planEndOf } from '../replay/forecast.ts';
+import { type Forecast, forecastOf, planEndOf } from '../replay/forecast.ts';
 import type { ReplayOptions } from '../replay/options.ts';
 import { scalingDocument, scalingLines } from '../replay/scaling/description.ts';
 import type { Scaling } from '../replay/scaling/scaling.ts';
-import type { ReplayWindow } from '../replay/window.ts';
+import { chooseWindow, type ReplayWindow } from '../replay/window.ts';
+import type { Playback } from '../replay/windows/playback.ts';
 import { type LeadIn, leadInLines, requestsLeft, requestsOf } from './lead-in.ts';
-import { askedMultiplier } from './replay-scaling.ts';
+import { askedMultiplier, scalingOf, slowestPace, stagedSpanNs } from './replay-scaling.ts';
 import { sessionOrderLines } from './replay-session-order.ts';
-import { shardLines } from './replay-shard.ts';
-import { windowLines, windowsDocument } from './replay-windows.ts';
+import { assertScalable, playbackOf, windowLines, windowsDocument, withinWindow } from './replay-windows.ts';
 
 /** What is known before an exchange is read. */
 export interface ReplayPlan {
@@ -20,10 +22,38 @@ export interface ReplayPlan {
   readonly scaling: Scaling;
 }
 
+/** What is played of a capture, before its roll-ups are summed. */
+export interface ReplayChoice extends Omit<ReplayPlan, 'forecast'> {
+  readonly source: Playback;
+  /** Recorded traffic that neither sampling nor an omission accounts for; null when unknown. */
+  readonly unexplained: number | null;
+}
+
+/**
+ * Chooses the windows and how they are scaled; reads no exchange, unless stretches are laid over each other.
+ * @throws AppError CAPTURE_EMPTY where nothing lies in them, OPTION_INVALID where the capture does not hold what is
+ *   asked for
+ */
+export function chooseReplay(opened: OpenedCapture, options: ReplayOptions): ReplayChoice {
+  const chosen = chooseWindow(opened.overview, options.window, slowestPace(options), stagedSpanNs(options));
+  assertScalable(options, chosen);
+  const { overview, unexplained } = withinWindow(opened, chosen);
+  const source = playbackOf(opened.source, chosen, options.filters);
+  const scaling = scalingOf(options, overview, source, chosen);
+  const window = { ...chosen, plannedSpanNs: planEndOf(scaling, chosen).offsetNs };
+  return { options, overview, window, scaling, source, unexplained };
+}
+
+/** The choice with what it will ask of the target. */
+export function planOf({ options, overview, window, scaling, source }: ReplayChoice): ReplayPlan {
+  const forecast = forecastOf(overview, window, scaling, source.isSelective);
+  return { options, overview, window, scaling, forecast };
+}
+
 const NO_LEAD_IN: LeadIn = { calibration: null, warmup: null };
 
 /** Its first line, which needs no roll-ups. */
-export function planTitle({ options, overview, window }: Omit<ReplayPlan, 'forecast' | 'scaling'>): string {
+export function planTitle({ options, overview, window }: Omit<ReplayPlan, 'forecast'>): string {
   const against = options.target === null ? '' : ` against ${options.target.url}`;
   const from = formatInstantUs(window.fromUs);
   const to = formatInstantUs(window.toUs - 1);
@@ -113,4 +143,28 @@ function peakLines({ peakSecond, recordedPeakPerSecond, plannedPeakPerSecond }: 
 function coverageLines({ coverage }: CaptureOverview): string[] {
   if (coverage === null || coverage >= 1) return [];
   return [`  coverage ${coverage.toFixed(3)}: what is missing is made up for by sessions of what is there`];
+}
+
+/** What a reader should know of a shard before it is played. */
+function shardLines({ shard, startAtUs }: ReplayOptions): string[] {
+  const start =
+    startAtUs === null ? [] : [`  starts at ${formatInstantUs(startAtUs)}, by the clock of this host`];
+  if (shard === null) return start;
+  const { index, count } = shard;
+  return [
+    `  shard ${index} of ${count} (they count from 0): what is said here is of all of them; this one plays a stripe`,
+    '    of the sessions; --max-rate and --max-requests hold for the whole, --max-in-flight for this process',
+    ...start,
+    ...(startAtUs === null
+      ? ['    no --start-at: shards that do not begin together are late by the difference']
+      : []),
+  ];
+}
+
+/** The bounds of the judgement that were stated; the others stay as they are. */
+export function statedBounds({ lagBound }: Pick<ReplayOptions, 'lagBound'>): Partial<JudgementBounds> {
+  return {
+    ...(lagBound.lagMs === null ? {} : { lagNs: lagBound.lagMs * 1e6 }),
+    ...(lagBound.ofServiceShare === null ? {} : { lagOfServiceShare: lagBound.ofServiceShare }),
+  };
 }

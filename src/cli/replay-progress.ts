@@ -3,8 +3,7 @@ import type { Send } from '../core/run.ts';
 import { formatMs } from '../core/units.ts';
 import type { ReplayPhase } from '../documents/events.ts';
 import type { ReplayPosition } from '../replay/replay.ts';
-import { type ReplayEvents, secondEvent } from './replay-events.ts';
-import type { Terminal } from './terminal.ts';
+import { type ReplayReporter, secondEvent } from './replay-events.ts';
 
 const SECOND_MS = 1_000;
 /** Between two lines where nobody watches a terminal. */
@@ -16,9 +15,7 @@ export interface ReplayProgressParts {
   readonly warmupNs: number;
   readonly plannedNs: number;
   readonly calibrates: boolean;
-  readonly terminal: Terminal;
-  /** Null where nobody reads events. */
-  readonly events: ReplayEvents | null;
+  readonly reporter: ReplayReporter;
 }
 
 /**
@@ -35,7 +32,7 @@ export class ReplayProgress {
 
   constructor(parts: ReplayProgressParts) {
     this.#parts = parts;
-    const redrawMs = parts.terminal.interactive ? SECOND_MS : LINE_MS;
+    const redrawMs = parts.reporter.interactive ? SECOND_MS : LINE_MS;
     this.#timers = [
       setInterval(() => this.#show(), redrawMs),
       setInterval(() => this.#tellOfSecond(), SECOND_MS),
@@ -45,14 +42,14 @@ export class ReplayProgress {
 
   add(sends: readonly Send[]): void {
     this.#shown.add(sends);
-    if (this.#parts.events !== null) this.#told.add(sends);
+    if (this.#parts.reporter.event !== undefined) this.#told.add(sends);
   }
 
   /** Tells of the rest, so that the events add up to the run. */
   end(): void {
     for (const timer of this.#timers) clearInterval(timer);
     this.#tell();
-    this.#parts.terminal.endProgress();
+    this.#parts.reporter.endProgress();
   }
 
   /** While threads and plan are made ready there is nothing to tell. */
@@ -61,17 +58,17 @@ export class ReplayProgress {
   }
 
   #tell(): void {
-    const { events, position } = this.#parts;
-    if (events === null) return;
+    const { reporter, position } = this.#parts;
+    if (reporter.event === undefined) return;
     const pulse = this.#told.take(position());
-    events.tell(secondEvent(this.#phase(pulse), pulse, this.#leftNs(pulse.elapsedNs)));
+    reporter.event(secondEvent(this.#phase(pulse), pulse, this.#leftNs(pulse.elapsedNs)));
   }
 
   #show(): void {
-    const { terminal, position } = this.#parts;
+    const { reporter, position } = this.#parts;
     const line = this.#line(this.#shown.take(position()));
-    if (terminal.interactive) terminal.progress(line);
-    else terminal.note(line);
+    if (reporter.interactive) reporter.progress(line);
+    else reporter.note(line);
   }
 
   #line(pulse: Pulse): string {

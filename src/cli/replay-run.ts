@@ -3,19 +3,13 @@ import { summariseReplay } from '../analysis/replay-summary.ts';
 import { RunStatistics, totalsOf } from '../analysis/run-statistics.ts';
 import type { Threshold } from '../analysis/slo.ts';
 import { stallFigures } from '../analysis/verdict/run-context.ts';
-import { exitCodeOf } from '../analysis/verdict/verdict.ts';
+import { checkDocument } from '../app/replay/check.ts';
 import { newRunId } from '../app/run-id.ts';
 import { VERSION } from '../app/version.ts';
-import { entryUrl } from '../app/workers.ts';
 import { systemClock } from '../core/clock.ts';
 import type { CaptureSource, Logger } from '../core/ports.ts';
 import type { Run } from '../core/run.ts';
-import type {
-  CalibrationDocument,
-  ReplayDocument,
-  ShardDocument,
-  WindowsDocument,
-} from '../documents/replay.ts';
+import type { CalibrationDocument, ReplayDocument, ShardDocument } from '../documents/replay.ts';
 import { CpuThrottle } from '../monitors/cpu-throttle.ts';
 import type { CreateChecker } from '../replay/check/checker-thread.ts';
 import { ReplayEngine } from '../replay/engine.ts';
@@ -24,28 +18,22 @@ import { describeReplayOptions } from '../replay/options.ts';
 import { Replay, type ReplayEnd, type ReplayOutcome } from '../replay/replay.ts';
 import { scalingDocument } from '../replay/scaling/description.ts';
 import type { Target } from '../replay/target.ts';
-import type { TimeShiftCounts } from '../replay/time-shift.ts';
 import type { Warmup } from '../replay/warmup.ts';
 import type { Playback } from '../replay/windows/playback.ts';
 import { RUN_SUMMARY } from '../storage/run-schema.ts';
 import { SqliteRunStore } from '../storage/run-store.ts';
-import { EXIT } from './exit.ts';
-import { Interruption } from './interruption.ts';
 import type { LeadIn } from './lead-in.ts';
 import { answersDocument } from './replay-answers.ts';
 import { CalibrationPhase } from './replay-calibration.ts';
-import { checkDocument } from './replay-check.ts';
 import { connectionsDocument, waitsForOf } from './replay-connections.ts';
-import { endEvent, ReplayEvents, startEvent } from './replay-events.ts';
-import { openingLines, printSummary, retainRuns, startFacts } from './replay-output.ts';
-import type { ReplayPlan } from './replay-plan.ts';
+import { type ReplayReporter, startEvent } from './replay-events.ts';
+import { openingLines, retainRuns, startFacts } from './replay-output.ts';
+import { type ReplayPlan, statedBounds } from './replay-plan.ts';
 import { ReplayProgress } from './replay-progress.ts';
 import { askedMultiplier, playedPace } from './replay-scaling.ts';
 import { sessionOrderDocument } from './replay-session-order.ts';
 import { ShardWatch, waitToPrepare } from './replay-shard.ts';
-import { statedBounds } from './replay-trust-flags.ts';
 import { windowsDocument } from './replay-windows.ts';
-import type { Terminal } from './terminal.ts';
 
 export interface ReplayRunParts extends LeadIn {
   readonly plan: ReplayPlan;
@@ -59,35 +47,54 @@ export interface ReplayRunParts extends LeadIn {
   readonly createChecker: CreateChecker;
   /** Null for `runs/<run id>`. */
   readonly out: string | null;
-  readonly json: boolean;
-  /** Events go to stdout as they come, in the place of the summary. */
-  readonly ndjson: boolean;
-  readonly terminal: Terminal;
+  /** Entry files of the threads that keep time and send. */
+  readonly threads: { readonly pacer: URL; readonly sender: URL };
+  /** Begins to listen for what may stop the run; until then nothing was written, and nothing has to be ended. */
+  readonly listen: () => StopSource;
+  readonly reporter: ReplayReporter;
   readonly logger: Logger;
 }
 
+/** What may stop a run before its end. */
+export interface StopSource {
+  readonly signal: AbortSignal;
+  /** What stopped it, such as the name of a signal; null while nothing has. */
+  readonly received: string | null;
+  end(): void;
+}
+
+/** A run that is over and sealed. */
+export interface ReplayRunResult {
+  readonly run: string;
+  readonly directory: string;
+  /** The file that holds the document. */
+  readonly summary: string;
+  readonly document: ReplayDocument;
+  readonly finished: Finished;
+  readonly end: ReplayEnd;
+}
+
 /**
- * Plays a window, keeps the run, prints its summary and leaves the exit status of its verdict.
- * @throws AppError before anything is written, or RUN_ABORTED after the run was sealed
+ * Plays a window and keeps the run.
+ * @returns the run with its verdict, also where a guard or a signal ended it
+ * @throws AppError before anything is written, or where a guard ended the calibration
  */
-export async function runReplay(parts: ReplayRunParts): Promise<void> {
-  const { plan, terminal, warmup } = parts;
+export async function runReplay(parts: ReplayRunParts): Promise<ReplayRunResult> {
+  const { plan, reporter, warmup } = parts;
   const runId = newRunId();
   const replayOf = replayMaker(runId, parts);
   const replay = replayOf(plan, parts.source, warmup);
   await replay.check();
   const calibration = await CalibrationPhase.prepare(parts.calibration, replayOf);
   const directory = parts.out ?? join('runs', runId);
-  const events = parts.ndjson ? new ReplayEvents(terminal) : null;
   // From here on a signal ends the run in order; before, it ends the process, which has left no trace.
-  const interruption = new Interruption();
+  const interruption = parts.listen();
   try {
     const store = new SqliteRunStore(directory);
-    terminal.note(...openingLines(runId, directory, parts));
-    events?.tell(startEvent(systemClock.epochUs(), startFacts(runId, directory, parts)));
+    reporter.note(...openingLines(runId, directory, parts));
+    reporter.event?.(startEvent(systemClock.epochUs(), startFacts(runId, directory, parts)));
     const facts = factsOf(runId, parts);
-    const calibrated =
-      (await calibration?.play(directory, facts, interruption.signal, { terminal, events })) ?? null;
+    const calibrated = (await calibration?.play(directory, facts, interruption.signal, reporter)) ?? null;
     if (calibrated?.end.kind === 'aborted') {
       // A guard that ended the calibration would have ended the run: nothing of it is sent, and nothing sealed.
       store.close();
@@ -95,7 +102,7 @@ export async function runReplay(parts: ReplayRunParts): Promise<void> {
     }
     await waitToPrepare(plan.options.startAtUs, interruption.signal);
     const sentBefore = calibrated?.planned ?? 0;
-    const finished = await play({ replay, store, interruption, events, sentBefore }, parts);
+    const finished = await play({ replay, store, interruption, sentBefore }, parts);
     const document = documentOf(runOf(facts, finished.outcome), parts, finished, {
       signal: interruption.received,
       calibration: calibrated?.document ?? null,
@@ -104,17 +111,13 @@ export async function runReplay(parts: ReplayRunParts): Promise<void> {
     const { end } = finished.outcome;
     // One that came to nothing is no reason to let a good one go.
     if (end.kind === 'complete') retainRuns(directory, parts);
-    const status = end.kind === 'aborted' ? EXIT.unreachable : (interruption.status ?? exitCodeOf(document));
-    if (events !== null) events.tell(endEvent(document, status, join(directory, RUN_SUMMARY)));
-    else printSummary(document, runId, directory, finished, parts);
-    if (end.kind === 'aborted') throw end.error;
-    process.exitCode = status;
+    return { run: runId, directory, summary: join(directory, RUN_SUMMARY), document, finished, end };
   } finally {
     interruption.end();
   }
 }
 
-function replayMaker(runId: string, { target, logger, createChecker }: ReplayRunParts) {
+function replayMaker(runId: string, { target, logger, createChecker, threads }: ReplayRunParts) {
   return (plan: ReplayPlan, source: CaptureSource, warmup: Warmup | null = null): Replay =>
     new Replay({
       runId,
@@ -125,8 +128,8 @@ function replayMaker(runId: string, { target, logger, createChecker }: ReplayRun
       createEngine: (options) =>
         new ReplayEngine(options, {
           clock: systemClock,
-          pacerEntry: entryUrl('pacer'),
-          senderEntry: entryUrl('sender'),
+          pacerEntry: threads.pacer,
+          senderEntry: threads.sender,
         }),
       createChecker,
       resolveHost,
@@ -149,15 +152,14 @@ const NOT_COUNTED = { recorded: 0, planned: 0, toTheEnd: false } as const;
 interface Phase {
   readonly replay: Replay;
   readonly store: SqliteRunStore;
-  readonly interruption: Interruption;
-  readonly events: ReplayEvents | null;
+  readonly interruption: StopSource;
   /** Requests of the calibration. */
   readonly sentBefore: number;
 }
 
 async function play(
-  { replay, store, interruption, events, sentBefore }: Phase,
-  { plan, terminal, source, warmup, captureIdentity }: ReplayRunParts,
+  { replay, store, interruption, sentBefore }: Phase,
+  { plan, reporter, source, warmup, captureIdentity }: ReplayRunParts,
 ): Promise<Finished> {
   const warmupNs = warmup?.spanNs ?? 0;
   const statistics = new RunStatistics(warmupNs, waitsForOf(plan.options));
@@ -170,8 +172,7 @@ async function play(
     warmupNs,
     plannedNs: warmupNs + plan.window.plannedSpanNs,
     calibrates: false,
-    terminal,
-    events,
+    reporter,
   });
   try {
     const outcome = await replay.run(
@@ -240,12 +241,7 @@ function documentOf(
   { plan, source, thresholds, unexplained, warmup }: ReplayRunParts,
   { outcome, figures, throttled, shard }: Finished,
   { signal, calibration }: HowItWent,
-): ReplayDocument &
-  WindowsDocument &
-  Record<'audit' | 'cancels' | 'changes' | 'connections' | 'scalingPlan' | 'sessionOrder', object> & {
-    readonly shard: ShardDocument | null;
-    readonly timeShift: TimeShiftCounts | null;
-  } {
+): ReplayDocument {
   const { health, audit, end } = outcome;
   const summary = summariseReplay({
     run,

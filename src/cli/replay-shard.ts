@@ -7,7 +7,7 @@ import { VERSION } from '../app/version.ts';
 import { type ClockAnchor, systemClock } from '../core/clock.ts';
 import { countOf, formatInstantUs, formatMs } from '../core/units.ts';
 import type { RecordedFailures, ShardDocument } from '../documents/replay.ts';
-import { describeReplayOptions, type ReplayOptions } from '../replay/options.ts';
+import { describeReplayOptions } from '../replay/options.ts';
 import type { WholePlanListener } from '../replay/plan.ts';
 import type { Shard } from '../replay/shard.ts';
 import type { ReplayPlan } from './replay-plan.ts';
@@ -110,22 +110,6 @@ function kernelOf(): string | null {
   } catch {
     return null;
   }
-}
-
-/** What a reader should know of a shard before it is played. */
-export function shardLines({ shard, startAtUs }: ReplayOptions): string[] {
-  const start =
-    startAtUs === null ? [] : [`  starts at ${formatInstantUs(startAtUs)}, by the clock of this host`];
-  if (shard === null) return start;
-  const { index, count } = shard;
-  return [
-    `  shard ${index} of ${count} (they count from 0): what is said here is of all of them; this one plays a stripe`,
-    '    of the sessions; --max-rate and --max-requests hold for the whole, --max-in-flight for this process',
-    ...start,
-    ...(startAtUs === null
-      ? ['    no --start-at: shards that do not begin together are late by the difference']
-      : []),
-  ];
 }
 
 /** Waits until it is time to make ready, or until `signal` aborts. */

@@ -2,19 +2,28 @@ import { readFileSync } from 'node:fs';
 import { setImmediate } from 'node:timers/promises';
 import { Command } from 'commander';
 import { parseSlo } from '../analysis/slo.ts';
-import { encryptionKeyOf, encryptionKeyOption, openForReplay } from '../app/open-capture.ts';
+import { exitCodeOf } from '../analysis/verdict/verdict.ts';
+import {
+  encryptionKeyOf,
+  encryptionKeyOption,
+  type OpenedCapture,
+  openForReplay,
+} from '../app/open-capture.ts';
+import { checkerOf, isCheckImplied } from '../app/replay/check.ts';
+import { entryUrl } from '../app/workers.ts';
 import { systemClock } from '../core/clock.ts';
 import { isOnCommandLine, resolveOptions, text, withoutNulls } from '../core/options.ts';
 import { REPLAY_OPTIONS } from '../replay/flags.ts';
 import { type OptionSources, type RawReplayOptions, resolveReplayOptions } from '../replay/options.ts';
-import { chooseWindow } from '../replay/window.ts';
+import type { Playback } from '../replay/windows/playback.ts';
+import { EXIT } from './exit.ts';
 import { addOptions } from './flags.ts';
+import { Interruption } from './interruption.ts';
 import { leadInOf } from './lead-in.ts';
 import { askedOf } from './options.ts';
-import { checkerOf, isCheckImplied } from './replay-check.ts';
-import { planTitle } from './replay-plan.ts';
-import { forecastFor, plannedSpanNs, scalingOf, slowestPace, stagedSpanNs } from './replay-scaling.ts';
-import { assertScalable, playbackOf, withinWindow } from './replay-windows.ts';
+import { endEvent } from './replay-events.ts';
+import { chooseReplay, planLines, planOf, planTitle, type ReplayPlan } from './replay-plan.ts';
+import type { ReplayRunParts } from './replay-run.ts';
 import { terminal } from './terminal.ts';
 
 const OPTIONS = {
@@ -52,51 +61,91 @@ async function replay(directory: string, command: Command): Promise<void> {
   const encryptionKeyFile = flags.encryptionKeyFile ?? null;
   const opened = openForReplay(directory, encryptionKeyOf(flags), options.window.recorders);
   try {
-    const chosen = chooseWindow(opened.overview, options.window, slowestPace(options), stagedSpanNs(options));
-    assertScalable(options, chosen);
-    const { overview, unexplained } = withinWindow(opened, chosen);
-    const source = playbackOf(opened.source, chosen, options.filters);
-    const scaling = scalingOf(options, overview, source, chosen);
-    const window = { ...chosen, plannedSpanNs: plannedSpanNs(scaling, chosen) };
+    const choice = chooseReplay(opened, options);
     // Before the roll-ups of a long capture are summed: the reader sees at once that something happens.
     if (options.dryRun && !json) {
-      terminal.print(planTitle({ options, overview, window }));
+      terminal.print(planTitle(choice));
       await setImmediate();
     }
-    const plan = {
-      options,
-      overview,
-      window,
-      forecast: forecastFor(overview, window, scaling, source),
-      scaling,
-    };
+    const plan = planOf(choice);
     if (options.dryRun || options.target === null) {
-      const { planWindow } = await import('./replay-dry-run.ts');
-      await planWindow(plan, source, opened.source, json, terminal);
+      await showPlan(plan, choice.source, opened, json);
       return;
     }
-    // What sends is half of all there is, and a plan needs none of it.
-    const [{ runReplay }, { loggerOf }] = await Promise.all([
-      import('./replay-run.ts'),
-      import('./logger.ts'),
-    ]);
-    const leadIn = leadInOf(plan, source, opened.source);
-    await runReplay({
-      plan,
-      target: options.target,
-      source,
-      ...leadIn,
-      thresholds: parseSlo(options.slo),
-      unexplained,
-      captureIdentity: opened.identity,
-      createChecker: checkerOf(options, overview.name, encryptionKeyFile),
-      out: flags.out ?? null,
-      json,
-      ndjson: flags.ndjson ?? false,
-      terminal,
-      logger: loggerOf(command),
-    });
+    await play(
+      {
+        plan,
+        target: options.target,
+        source: choice.source,
+        ...leadInOf(plan, choice.source, opened.source),
+        thresholds: parseSlo(options.slo),
+        unexplained: choice.unexplained,
+        captureIdentity: opened.identity,
+        createChecker: checkerOf(entryUrl('checker'), options, plan.overview.name, encryptionKeyFile),
+        out: flags.out ?? null,
+        logger: (await import('./logger.ts')).loggerOf(command),
+      },
+      { json, ndjson: flags.ndjson ?? false },
+    );
   } finally {
     opened.source.close();
   }
+}
+
+/** Prints what a replay would do. */
+async function showPlan(
+  plan: ReplayPlan,
+  source: Playback,
+  opened: OpenedCapture,
+  json: boolean,
+): Promise<void> {
+  const [{ dryRunDocument, planWindow }, { dryRunLines }] = await Promise.all([
+    import('./replay-dry-run.ts'),
+    import('./dry-run-text.ts'),
+  ]);
+  const outcome = await planWindow(plan, source, opened.source, (leadIn) => {
+    if (!json) terminal.print(...planLines(plan, leadIn));
+  });
+  if (json) terminal.json(dryRunDocument(outcome));
+  else terminal.print(...dryRunLines(outcome));
+}
+
+/**
+ * Plays it, prints its summary and leaves the exit status of its verdict.
+ * @throws AppError what ended the run, after that was printed
+ */
+async function play(
+  parts: Omit<ReplayRunParts, 'threads' | 'listen' | 'reporter'>,
+  output: { readonly json: boolean; readonly ndjson: boolean },
+): Promise<void> {
+  // What sends is half of all there is, and a plan needs none of it.
+  const [{ runReplay }, { summaryLines }] = await Promise.all([
+    import('./replay-run.ts'),
+    import('./replay-output.ts'),
+  ]);
+  const interruptions: Interruption[] = [];
+  const result = await runReplay({
+    ...parts,
+    threads: { pacer: entryUrl('pacer'), sender: entryUrl('sender') },
+    listen: () => {
+      const interruption = new Interruption();
+      interruptions.push(interruption);
+      return interruption;
+    },
+    reporter: {
+      interactive: terminal.interactive,
+      note: (...lines) => terminal.note(...lines),
+      progress: (line) => terminal.progress(line),
+      endProgress: () => terminal.endProgress(),
+      event: output.ndjson ? (event) => terminal.jsonLine(event) : undefined,
+    },
+  });
+  const { document, end, summary } = result;
+  const status =
+    end.kind === 'aborted' ? EXIT.unreachable : (interruptions[0]?.status ?? exitCodeOf(document));
+  if (output.ndjson) terminal.jsonLine(endEvent(document, status, summary));
+  else if (output.json) terminal.json(document);
+  else terminal.print(...summaryLines(result, parts));
+  if (end.kind === 'aborted') throw end.error;
+  process.exitCode = status;
 }

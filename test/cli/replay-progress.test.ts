@@ -1,11 +1,18 @@
 import { afterEach, beforeEach, expect, test, vi } from 'vitest';
-import { ReplayEvents } from '../../src/cli/replay-events.ts';
+import type { ReplayReporter } from '../../src/cli/replay-events.ts';
 import { ReplayProgress } from '../../src/cli/replay-progress.ts';
-import { Terminal } from '../../src/cli/terminal.ts';
-import { ManualClock } from '../support/manual-clock.ts';
 import { send } from '../support/sends.ts';
 
 const SECOND_NS = 1e9;
+
+/** Keeps what it is told. */
+const reporterOf = (lines: string[], told: unknown[]): ReplayReporter => ({
+  interactive: false,
+  note: (...more) => void lines.push(...more),
+  progress: () => undefined,
+  endProgress: () => undefined,
+  event: (event) => void told.push(event),
+});
 
 beforeEach(() => void vi.useFakeTimers());
 afterEach(() => void vi.useRealTimers());
@@ -18,8 +25,7 @@ test('tells of no second before the run has begun, and of the rest at its end', 
     warmupNs: 0,
     plannedNs: 10 * SECOND_NS,
     calibrates: false,
-    terminal: new Terminal({ write: () => {} }, { write: () => {} }, new ManualClock()),
-    events: new ReplayEvents({ jsonLine: (event) => void told.push(event) }),
+    reporter: reporterOf([], told),
   });
   vi.advanceTimersByTime(5_000);
   expect(told).toEqual([]);
@@ -38,18 +44,12 @@ test('tells what waits for its connection from what the target has, and of no dr
   const lines: string[] = [];
   const told: unknown[] = [];
   let waiting = 56;
-  const terminal = new Terminal(
-    { write: () => {} },
-    { write: (text) => lines.push(text) },
-    new ManualClock(),
-  );
   const progress = new ReplayProgress({
     position: () => ({ elapsedNs: 12 * SECOND_NS, outstanding: 63, inFlight: 7, waiting }),
     warmupNs: 0,
     plannedNs: 6 * SECOND_NS,
     calibrates: false,
-    terminal,
-    events: new ReplayEvents({ jsonLine: (event) => void told.push(event) }),
+    reporter: reporterOf(lines, told),
   });
   vi.advanceTimersByTime(10_000);
   expect(lines.join('')).toContain('in flight 7  waiting for their connection 56');

@@ -1,11 +1,11 @@
 import { parentPort, workerData } from 'node:worker_threads';
+import type { CheckerSetup } from '../../app/replay/check.ts';
 import { AnswerArena } from '../../replay/check/answer-arena.ts';
 import { checkAnswers } from '../../replay/check/checker.ts';
 import type { ToChecker } from '../../replay/check/checker-messages.ts';
 import { AnswerComparer } from '../../replay/check/comparer.ts';
 import { CaptureReader } from '../../storage/capture-reader.ts';
 import { EncryptionKey } from '../../storage/encryption-key.ts';
-import type { CheckerSetup } from '../replay-check.ts';
 
 /** The thread that compares answers with recorded ones. Started by `replay --check` only. */
 if (!parentPort) throw new Error('the checker runs as a worker thread');

@@ -1,13 +1,12 @@
-import { parseSlo } from '../analysis/slo.ts';
-import { entryUrl } from '../app/workers.ts';
-import { AppError } from '../core/errors.ts';
-import { CHECK_LEVELS, type CheckLevel } from '../core/run.ts';
-import type { CheckDocument, CheckFigures } from '../documents/replay.ts';
-import type { ArenaSetup } from '../replay/check/answer-arena.ts';
-import type { IgnoredPlaces } from '../replay/check/answer-checks.ts';
-import { CheckerThread, type CreateChecker } from '../replay/check/checker-thread.ts';
-import type { ComparerOptions } from '../replay/check/comparer.ts';
-import type { ReplayOptions } from '../replay/options.ts';
+import { parseSlo } from '../../analysis/slo.ts';
+import { AppError } from '../../core/errors.ts';
+import { CHECK_LEVELS, type CheckLevel } from '../../core/run.ts';
+import type { CheckDocument, CheckFigures } from '../../documents/replay.ts';
+import type { ArenaSetup } from '../../replay/check/answer-arena.ts';
+import type { IgnoredPlaces } from '../../replay/check/answer-checks.ts';
+import { CheckerThread, type CreateChecker } from '../../replay/check/checker-thread.ts';
+import type { ComparerOptions } from '../../replay/check/comparer.ts';
+import type { ReplayOptions } from '../../replay/options.ts';
 
 /** What the checker's thread is born with. The key is named, not read: it does not travel between threads. */
 export interface CheckerSetup {
@@ -28,8 +27,9 @@ export function isCheckImplied(slo: readonly string[]): boolean {
   }
 }
 
-/** Begins the thread that compares the answers of a run. */
+/** Begins the thread that compares the answers of a run. @param entry its file */
 export function checkerOf(
+  entry: URL,
   options: ReplayOptions,
   captureDirectory: string,
   encryptionKeyFile: string | null,
@@ -40,7 +40,7 @@ export function checkerOf(
     // A pinned answer ends where it was told to, whatever ended the recorded one.
     const comparing = { ...check, finishes: pinOutputLength === null };
     const setup: CheckerSetup = { captureDirectory, encryptionKeyFile, comparing, arena };
-    return new CheckerThread(entryUrl('checker'), setup, listener);
+    return new CheckerThread(entry, setup, listener);
   };
 }
 
