@@ -1,5 +1,8 @@
 import type { Fidelity } from '../analysis/fidelity.ts';
 import { reachedText } from '../analysis/verdict/run-context.ts';
+import { countedMultipliers, countedReasons, type DryRunOutcome } from '../app/replay/dry-run.ts';
+import type { ReplayPlan } from '../app/replay/plan.ts';
+import { playedLines, unfilteredLines } from '../app/replay/windows.ts';
 import { formatMs, formatMultiplier } from '../core/units.ts';
 import { IDC_WINDOWS, type IdcWindow } from '../documents/parts.ts';
 import type { ArrivalFigures } from '../documents/replay.ts';
@@ -7,9 +10,6 @@ import type { PlanCount } from '../replay/dry-run.ts';
 import type { ReplayOptions } from '../replay/options.ts';
 import { PAYLOAD_FINDING_TEXTS, PAYLOAD_FINDINGS, type PayloadAudit } from '../replay/payload-audit.ts';
 import { scalingCountLines } from '../replay/scaling/description.ts';
-import { countedMultipliers, countedReasons, type DryRunOutcome } from './replay-dry-run.ts';
-import type { ReplayPlan } from './replay-plan.ts';
-import { playedLines, unfilteredLines } from './replay-windows.ts';
 import { tableLines } from './terminal.ts';
 
 /** What a dry run found, for people, behind what was known before. */

@@ -1,4 +1,5 @@
 import { randomBytes } from 'node:crypto';
+import type { ReplayPlan } from '../app/replay/plan.ts';
 import type { ExchangeRow } from '../core/exchange.ts';
 import type { CaptureSource } from '../core/ports.ts';
 import type { ExportedSend } from '../formats/export-writer.ts';
@@ -15,7 +16,6 @@ import { ScalingTally } from '../replay/scaling/tally.ts';
 import { isOfWindow, scheduleOf } from '../replay/schedule.ts';
 import { OpenSessions } from '../replay/sessions.ts';
 import { skipReasonOf } from '../replay/skip.ts';
-import type { ReplayPlan } from './replay-plan.ts';
 
 /** Requests of load tools are marked like those of a replay, so that no recorder takes them for traffic. */
 const RUN_PREFIX = 'export-';

@@ -1,6 +1,18 @@
 import { readFileSync } from 'node:fs';
 import { Command } from 'commander';
 import { encryptionKeyOf, encryptionKeyOption, openForReplay } from '../app/open-capture.ts';
+import {
+  forecastFor,
+  planDocument,
+  planLines,
+  plannedSpanNs,
+  planTitle,
+  type ReplayPlan,
+  scalingOf,
+  slowestPace,
+  stagedSpanNs,
+} from '../app/replay/plan.ts';
+import { assertScalable, playbackOf, withinWindow } from '../app/replay/windows.ts';
 import { VERSION } from '../app/version.ts';
 import { systemClock } from '../core/clock.ts';
 import { AppError, Problems } from '../core/errors.ts';
@@ -25,9 +37,6 @@ import { type ExportResult, exportCapture } from './exporting.ts';
 import { addOptions } from './flags.ts';
 import { Interruption } from './interruption.ts';
 import { askedOf } from './options.ts';
-import { planDocument, planLines, planTitle, type ReplayPlan } from './replay-plan.ts';
-import { forecastFor, plannedSpanNs, scalingOf, slowestPace, stagedSpanNs } from './replay-scaling.ts';
-import { assertScalable, playbackOf, withinWindow } from './replay-windows.ts';
 import { terminal } from './terminal.ts';
 
 const EXPORT_SCHEMA_VERSION = 1;

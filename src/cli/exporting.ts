@@ -1,4 +1,5 @@
 import { setImmediate } from 'node:timers/promises';
+import type { ReplayPlan } from '../app/replay/plan.ts';
 import { StagedDirectory, StagedFile } from '../app/staged-output.ts';
 import { AppError, reasonOf } from '../core/errors.ts';
 import type { ExportedFile, ExportFormat, ExportSettings, ExportWriter } from '../formats/export-writer.ts';
@@ -7,7 +8,6 @@ import { arrivalsAlone, nothingSelected } from '../replay/capture-probe.ts';
 import { describeFilters } from '../replay/filters.ts';
 import type { Playback } from '../replay/windows/playback.ts';
 import { ExportPlan } from './export-plan.ts';
-import type { ReplayPlan } from './replay-plan.ts';
 
 /** Sends between two looks at whether somebody wants it to stop. */
 const BREATH = 256;

@@ -9,7 +9,7 @@ import type { ShardSet } from '../analysis/shard-set.ts';
 import { parseSlo } from '../analysis/slo.ts';
 import { isStoppedByFailures } from '../analysis/verdict/run-context.ts';
 import { exitCodeOf } from '../analysis/verdict/verdict.ts';
-import { mergedCheck } from '../app/replay/check.ts';
+import { mergedCheck } from '../app/replay/document.ts';
 import { newRunId } from '../app/run-id.ts';
 import { StagedDirectory } from '../app/staged-output.ts';
 import { VERSION } from '../app/version.ts';

@@ -9,7 +9,10 @@ import {
   type OpenedCapture,
   openForReplay,
 } from '../app/open-capture.ts';
-import { checkerOf, isCheckImplied } from '../app/replay/check.ts';
+import { checkerOf, isCheckImplied } from '../app/replay/document.ts';
+import { chooseReplay, leadInOf, planLines, planOf, planTitle, type ReplayPlan } from '../app/replay/plan.ts';
+import { endEvent } from '../app/replay/progress.ts';
+import type { ReplayRunParts } from '../app/replay/run.ts';
 import { entryUrl } from '../app/workers.ts';
 import { systemClock } from '../core/clock.ts';
 import { isOnCommandLine, resolveOptions, text, withoutNulls } from '../core/options.ts';
@@ -19,11 +22,7 @@ import type { Playback } from '../replay/windows/playback.ts';
 import { EXIT } from './exit.ts';
 import { addOptions } from './flags.ts';
 import { Interruption } from './interruption.ts';
-import { leadInOf } from './lead-in.ts';
 import { askedOf } from './options.ts';
-import { endEvent } from './replay-events.ts';
-import { chooseReplay, planLines, planOf, planTitle, type ReplayPlan } from './replay-plan.ts';
-import type { ReplayRunParts } from './replay-run.ts';
 import { terminal } from './terminal.ts';
 
 const OPTIONS = {
@@ -100,7 +99,7 @@ async function showPlan(
   json: boolean,
 ): Promise<void> {
   const [{ dryRunDocument, planWindow }, { dryRunLines }] = await Promise.all([
-    import('./replay-dry-run.ts'),
+    import('../app/replay/dry-run.ts'),
     import('./dry-run-text.ts'),
   ]);
   const outcome = await planWindow(plan, source, opened.source, (leadIn) => {
@@ -120,8 +119,8 @@ async function play(
 ): Promise<void> {
   // What sends is half of all there is, and a plan needs none of it.
   const [{ runReplay }, { summaryLines }] = await Promise.all([
-    import('./replay-run.ts'),
-    import('./replay-output.ts'),
+    import('../app/replay/run.ts'),
+    import('../app/replay/run.ts'),
   ]);
   const interruptions: Interruption[] = [];
   const result = await runReplay({

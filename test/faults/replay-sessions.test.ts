@@ -1,7 +1,7 @@
 import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { describe, expect, it } from 'vitest';
-import type { SessionOrderDocument } from '../../src/cli/replay-session-order.ts';
+import type { SessionOrderDocument } from '../../src/app/replay/document.ts';
 import type { ReplayDocument } from '../../src/documents/replay.ts';
 import { RunReader } from '../../src/storage/run-reader.ts';
 import { captureOf } from '../support/captures.ts';

@@ -1,6 +1,6 @@
 import { join } from 'node:path';
 import { describe, expect, it } from 'vitest';
-import type { ConnectionsDocument } from '../../src/cli/replay-connections.ts';
+import type { ConnectionsDocument } from '../../src/app/replay/document.ts';
 import { headerValue } from '../../src/core/headers.ts';
 import type { ReplayDocument } from '../../src/documents/replay.ts';
 import { RunReader } from '../../src/storage/run-reader.ts';

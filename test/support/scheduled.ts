@@ -1,12 +1,12 @@
-import type { ReplayPlan } from '../../src/cli/replay-plan.ts';
 import {
   forecastFor,
   plannedSpanNs,
+  type ReplayPlan,
   scalingOf,
   slowestPace,
   stagedSpanNs,
-} from '../../src/cli/replay-scaling.ts';
-import { playbackOf } from '../../src/cli/replay-windows.ts';
+} from '../../src/app/replay/plan.ts';
+import { playbackOf } from '../../src/app/replay/windows.ts';
 import type { CaptureOverview } from '../../src/replay/capture-overview.ts';
 import { type RawReplayOptions, resolveReplayOptions } from '../../src/replay/options.ts';
 import { arrivalsIn } from '../../src/replay/scaling/arrivals.ts';

@@ -1,5 +1,5 @@
 import { parentPort, workerData } from 'node:worker_threads';
-import type { CheckerSetup } from '../../app/replay/check.ts';
+import type { CheckerSetup } from '../../app/replay/document.ts';
 import { AnswerArena } from '../../replay/check/answer-arena.ts';
 import { checkAnswers } from '../../replay/check/checker.ts';
 import type { ToChecker } from '../../replay/check/checker-messages.ts';

@@ -1,8 +1,7 @@
 import { expect, test } from 'vitest';
-import { atOnce } from '../../src/cli/calibration-plan.ts';
-import { assertRequestsLeft } from '../../src/cli/lead-in.ts';
-import { resolveReplayOptions } from '../../src/replay/options.ts';
-import { COMMAND_LINE_ALONE } from '../support/option-sources.ts';
+import { assertRequestsLeft, atOnce } from '../../../src/app/replay/plan.ts';
+import { resolveReplayOptions } from '../../../src/replay/options.ts';
+import { COMMAND_LINE_ALONE } from '../../support/option-sources.ts';
 
 test('a start that was set is the start of the run, and not of its calibration', () => {
   const raw = { target: 'http://staging', startAt: '2026-11-24T22:00:00Z', calibrate: '2m' };

@@ -1,18 +1,17 @@
 import { join } from 'node:path';
-import { CalibrationStatistics } from '../analysis/calibration.ts';
-import { RunStatistics, totalsOf } from '../analysis/run-statistics.ts';
-import { AppError } from '../core/errors.ts';
-import type { CaptureSource } from '../core/ports.ts';
-import type { Run } from '../core/run.ts';
-import { countOf, formatInstantUs, formatMs } from '../core/units.ts';
-import type { Calibration, CalibrationDocument } from '../documents/replay.ts';
-import type { Replay, ReplayEnd } from '../replay/replay.ts';
-import { CALIBRATION_DIRECTORY } from '../storage/run-schema.ts';
-import { SqliteRunStore } from '../storage/run-store.ts';
-import type { CalibrationPlan } from './calibration-plan.ts';
-import type { ReplayReporter } from './replay-events.ts';
-import type { ReplayPlan } from './replay-plan.ts';
-import { ReplayProgress } from './replay-progress.ts';
+import { CalibrationStatistics } from '../../analysis/calibration.ts';
+import { RunStatistics, totalsOf } from '../../analysis/run-statistics.ts';
+import { AppError } from '../../core/errors.ts';
+import type { CaptureSource } from '../../core/ports.ts';
+import type { Run } from '../../core/run.ts';
+import { countOf, formatInstantUs, formatMs } from '../../core/units.ts';
+import type { Calibration, CalibrationDocument } from '../../documents/replay.ts';
+import type { Replay, ReplayEnd } from '../../replay/replay.ts';
+import { CALIBRATION_DIRECTORY } from '../../storage/run-schema.ts';
+import { SqliteRunStore } from '../../storage/run-store.ts';
+import type { CalibrationPlan, ReplayPlan } from './plan.ts';
+import type { ReplayReporter } from './progress.ts';
+import { ReplayProgress } from './progress.ts';
 
 /** Plays some minutes of the recording at 1x and holds the answers against what was recorded for them. */
 export class CalibrationPhase {

@@ -1,20 +1,32 @@
-import { type Fidelity, FidelityStatistics } from '../analysis/fidelity.ts';
-import type { Reason } from '../analysis/verdict/reasons.ts';
-import { JUDGEMENT_BOUNDS, type PlanMultipliers, planMultipliers } from '../analysis/verdict/run-context.ts';
-import { planShort } from '../analysis/verdict/validity.ts';
-import type { CaptureSource } from '../core/ports.ts';
-import { nothingSelected } from '../replay/capture-probe.ts';
-import { type DryRunParts, type DryRunReport, dryRun, type PlanCount } from '../replay/dry-run.ts';
-import { describeFilters } from '../replay/filters.ts';
-import { RateCeiling } from '../replay/rate-ceiling.ts';
-import { RequestBuilder } from '../replay/request-builder.ts';
-import { copyIdentityOf } from '../replay/scaling/arrivals.ts';
-import { OpenSessions } from '../replay/sessions.ts';
-import type { Playback } from '../replay/windows/playback.ts';
-import { type LeadIn, leadInDocument, leadInOf, requestsLeft } from './lead-in.ts';
-import { planDocument, type ReplayPlan, statedBounds } from './replay-plan.ts';
-import { askedMultiplier, playedPace } from './replay-scaling.ts';
-import { windowsDocument } from './replay-windows.ts';
+import { type Fidelity, FidelityStatistics } from '../../analysis/fidelity.ts';
+import type { Reason } from '../../analysis/verdict/reasons.ts';
+import {
+  JUDGEMENT_BOUNDS,
+  type PlanMultipliers,
+  planMultipliers,
+} from '../../analysis/verdict/run-context.ts';
+import { planShort } from '../../analysis/verdict/validity.ts';
+import type { CaptureSource } from '../../core/ports.ts';
+import { nothingSelected } from '../../replay/capture-probe.ts';
+import { type DryRunParts, type DryRunReport, dryRun, type PlanCount } from '../../replay/dry-run.ts';
+import { describeFilters } from '../../replay/filters.ts';
+import { RateCeiling } from '../../replay/rate-ceiling.ts';
+import { RequestBuilder } from '../../replay/request-builder.ts';
+import { copyIdentityOf } from '../../replay/scaling/arrivals.ts';
+import { OpenSessions } from '../../replay/sessions.ts';
+import type { Playback } from '../../replay/windows/playback.ts';
+import {
+  askedMultiplier,
+  type LeadIn,
+  leadInDocument,
+  leadInOf,
+  planDocument,
+  playedPace,
+  type ReplayPlan,
+  requestsLeft,
+  statedBounds,
+} from './plan.ts';
+import { windowsDocument } from './windows.ts';
 
 /** What planning a window to its end found. */
 export interface DryRunOutcome {

@@ -1,7 +1,7 @@
 import { afterEach, beforeEach, expect, test, vi } from 'vitest';
-import type { ReplayReporter } from '../../src/cli/replay-events.ts';
-import { ReplayProgress } from '../../src/cli/replay-progress.ts';
-import { send } from '../support/sends.ts';
+import type { ReplayReporter } from '../../../src/app/replay/progress.ts';
+import { ReplayProgress } from '../../../src/app/replay/progress.ts';
+import { send } from '../../support/sends.ts';
 
 const SECOND_NS = 1e9;
 

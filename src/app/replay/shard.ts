@@ -2,16 +2,16 @@ import { createHash } from 'node:crypto';
 import { readFileSync } from 'node:fs';
 import { hostname } from 'node:os';
 import { setTimeout } from 'node:timers/promises';
-import { FidelityStatistics, wholePlanOf } from '../analysis/fidelity.ts';
-import { VERSION } from '../app/version.ts';
-import { type ClockAnchor, systemClock } from '../core/clock.ts';
-import { countOf, formatInstantUs, formatMs } from '../core/units.ts';
-import type { RecordedFailures, ShardDocument } from '../documents/replay.ts';
-import { describeReplayOptions } from '../replay/options.ts';
-import type { WholePlanListener } from '../replay/plan.ts';
-import type { Shard } from '../replay/shard.ts';
-import type { ReplayPlan } from './replay-plan.ts';
-import { playedPace } from './replay-scaling.ts';
+import { FidelityStatistics, wholePlanOf } from '../../analysis/fidelity.ts';
+import { type ClockAnchor, systemClock } from '../../core/clock.ts';
+import { countOf, formatInstantUs, formatMs } from '../../core/units.ts';
+import type { RecordedFailures, ShardDocument } from '../../documents/replay.ts';
+import { describeReplayOptions } from '../../replay/options.ts';
+import type { WholePlanListener } from '../../replay/plan.ts';
+import type { Shard } from '../../replay/shard.ts';
+import { VERSION } from '../version.ts';
+import type { ReplayPlan } from './plan.ts';
+import { playedPace } from './plan.ts';
 
 /** Threads start and connections are warmed so long before the start; they are given up after 1.5 s of idling. */
 const PREPARE_MS = 2_000;

@@ -1,14 +1,14 @@
-import type { Fidelity } from '../analysis/fidelity.ts';
-import type { OpenedCapture } from '../app/open-capture.ts';
-import { AppError } from '../core/errors.ts';
-import type { CaptureSource } from '../core/ports.ts';
-import { countOf, formatInstantUs, formatMs } from '../core/units.ts';
-import type { WindowsDocument } from '../documents/replay.ts';
-import { describeFilters, type Filters, RowFilter } from '../replay/filters.ts';
-import type { PlanEnd } from '../replay/forecast.ts';
-import type { ReplayOptions } from '../replay/options.ts';
-import type { ReplayWindow } from '../replay/window.ts';
-import { isSequence, Playback } from '../replay/windows/playback.ts';
+import type { Fidelity } from '../../analysis/fidelity.ts';
+import { AppError } from '../../core/errors.ts';
+import type { CaptureSource } from '../../core/ports.ts';
+import { countOf, formatInstantUs, formatMs } from '../../core/units.ts';
+import type { WindowsDocument } from '../../documents/replay.ts';
+import { describeFilters, type Filters, RowFilter } from '../../replay/filters.ts';
+import type { PlanEnd } from '../../replay/forecast.ts';
+import type { ReplayOptions } from '../../replay/options.ts';
+import type { ReplayWindow } from '../../replay/window.ts';
+import { isSequence, Playback } from '../../replay/windows/playback.ts';
+import type { OpenedCapture } from '../open-capture.ts';
 
 /** More windows than this are not listed one by one. */
 const LISTED_WINDOWS = 8;

@@ -1,39 +1,54 @@
 import { join } from 'node:path';
-import { summariseReplay } from '../analysis/replay-summary.ts';
-import { RunStatistics, totalsOf } from '../analysis/run-statistics.ts';
-import type { Threshold } from '../analysis/slo.ts';
-import { stallFigures } from '../analysis/verdict/run-context.ts';
-import { checkDocument } from '../app/replay/check.ts';
-import { newRunId } from '../app/run-id.ts';
-import { VERSION } from '../app/version.ts';
-import { systemClock } from '../core/clock.ts';
-import type { CaptureSource, Logger } from '../core/ports.ts';
-import type { Run } from '../core/run.ts';
-import type { CalibrationDocument, ReplayDocument, ShardDocument } from '../documents/replay.ts';
-import { CpuThrottle } from '../monitors/cpu-throttle.ts';
-import type { CreateChecker } from '../replay/check/checker-thread.ts';
-import { ReplayEngine } from '../replay/engine.ts';
-import { resolveHost } from '../replay/guards.ts';
-import { describeReplayOptions } from '../replay/options.ts';
-import { Replay, type ReplayEnd, type ReplayOutcome } from '../replay/replay.ts';
-import { scalingDocument } from '../replay/scaling/description.ts';
-import type { Target } from '../replay/target.ts';
-import type { Warmup } from '../replay/warmup.ts';
-import type { Playback } from '../replay/windows/playback.ts';
-import { RUN_SUMMARY } from '../storage/run-schema.ts';
-import { SqliteRunStore } from '../storage/run-store.ts';
-import type { LeadIn } from './lead-in.ts';
-import { answersDocument } from './replay-answers.ts';
-import { CalibrationPhase } from './replay-calibration.ts';
-import { connectionsDocument, waitsForOf } from './replay-connections.ts';
-import { type ReplayReporter, startEvent } from './replay-events.ts';
-import { openingLines, retainRuns, startFacts } from './replay-output.ts';
-import { type ReplayPlan, statedBounds } from './replay-plan.ts';
-import { ReplayProgress } from './replay-progress.ts';
-import { askedMultiplier, playedPace } from './replay-scaling.ts';
-import { sessionOrderDocument } from './replay-session-order.ts';
-import { ShardWatch, waitToPrepare } from './replay-shard.ts';
-import { windowsDocument } from './replay-windows.ts';
+import { summariseReplay } from '../../analysis/replay-summary.ts';
+import { replayText } from '../../analysis/replay-text.ts';
+import { RunStatistics, totalsOf } from '../../analysis/run-statistics.ts';
+import type { Threshold } from '../../analysis/slo.ts';
+import { stallFigures } from '../../analysis/verdict/run-context.ts';
+import { systemClock } from '../../core/clock.ts';
+import type { CaptureSource, Logger } from '../../core/ports.ts';
+import type { Run } from '../../core/run.ts';
+import type { StartEvent } from '../../documents/events.ts';
+import type { CalibrationDocument, ReplayDocument, ShardDocument } from '../../documents/replay.ts';
+import { CpuThrottle } from '../../monitors/cpu-throttle.ts';
+import type { CreateChecker } from '../../replay/check/checker-thread.ts';
+import { ReplayEngine } from '../../replay/engine.ts';
+import { resolveHost } from '../../replay/guards.ts';
+import { describeReplayOptions } from '../../replay/options.ts';
+import { Replay, type ReplayEnd, type ReplayOutcome } from '../../replay/replay.ts';
+import { scalingCountLines, scalingDocument } from '../../replay/scaling/description.ts';
+import type { Target } from '../../replay/target.ts';
+import { timeShiftCountLines } from '../../replay/time-shift.ts';
+import type { Warmup } from '../../replay/warmup.ts';
+import type { Playback } from '../../replay/windows/playback.ts';
+import { removeOlderRuns } from '../../storage/run-retention.ts';
+import { RUN_SUMMARY } from '../../storage/run-schema.ts';
+import { SqliteRunStore } from '../../storage/run-store.ts';
+import { newRunId } from '../run-id.ts';
+import { VERSION } from '../version.ts';
+import { CalibrationPhase } from './calibration.ts';
+import {
+  answerLines,
+  answersDocument,
+  checkDocument,
+  connectionLines,
+  connectionsDocument,
+  sessionOrderCountLines,
+  sessionOrderDocument,
+  waitsForOf,
+} from './document.ts';
+import {
+  askedMultiplier,
+  type LeadIn,
+  planLines,
+  planTitle,
+  playedPace,
+  type ReplayPlan,
+  requestsLeft,
+  statedBounds,
+} from './plan.ts';
+import { ReplayProgress, type ReplayReporter, startEvent } from './progress.ts';
+import { playedShardLines, ShardWatch, waitToPrepare } from './shard.ts';
+import { playedLines, unfilteredLines, windowsDocument } from './windows.ts';
 
 export interface ReplayRunParts extends LeadIn {
   readonly plan: ReplayPlan;
@@ -294,4 +309,66 @@ function playedOf({ whole }: ShardDocument): { recorded: number; planned: number
 function interruptedBy(end: ReplayEnd, signal: string | null): string | null {
   if (end.kind === 'aborted') return end.error.code;
   return end.kind === 'interrupted' ? (signal ?? 'stopped') : null;
+}
+
+/** What is known of a run before anything is sent. */
+export function startFacts(
+  run: string,
+  directory: string,
+  parts: ReplayRunParts,
+): Omit<StartEvent, 'event' | 'schemaVersion' | 'at'> {
+  const { plan, target, warmup } = parts;
+  const { options, forecast, overview, window } = plan;
+  return {
+    run,
+    directory,
+    capture: overview.name,
+    target: target.url,
+    multiplier: askedMultiplier(plan),
+    scaling: options.scaling,
+    plannedRequests: Math.min(
+      forecast.plannedExchanges,
+      requestsLeft(plan, parts) ?? Number.POSITIVE_INFINITY,
+    ),
+    plannedS: window.plannedSpanNs / 1e9,
+    warmupS: (warmup?.spanNs ?? 0) / 1e9,
+    calibrates: options.calibrateMs !== null,
+  };
+}
+
+/** What the reader should know before anything is sent. */
+export function openingLines(run: string, directory: string, parts: ReplayRunParts): string[] {
+  const { plan } = parts;
+  return [planTitle(plan), ...planLines(plan, parts), `Run ${run}, kept in ${directory}`];
+}
+
+/** The document of a run that is over, for people. */
+export function summaryLines(
+  { document, run, directory, finished: { figures, outcome, shard } }: ReplayRunResult,
+  { plan, source }: Pick<ReplayRunParts, 'plan' | 'source'>,
+): string[] {
+  return [
+    ...replayText(document),
+    ...unfilteredLines(figures.fidelity),
+    ...playedLines(plan.window, source),
+    ...scalingCountLines(outcome.scaling),
+    ...sessionOrderCountLines(outcome),
+    ...answerLines(outcome),
+    ...playedShardLines(shard),
+    ...connectionLines(plan.options, outcome),
+    ...timeShiftCountLines(outcome.timeShift),
+    '',
+    `Run ${run}: ${directory}`,
+  ];
+}
+
+/** Removes older runs beside the one that was just sealed, and says which. */
+export function retainRuns(directory: string, { plan, reporter, logger }: ReplayRunParts): void {
+  const kept = plan.options.retainRuns;
+  if (kept === null) return;
+  const { removed, failed } = removeOlderRuns(directory, kept, systemClock.epochUs());
+  if (removed.length > 0) reporter.note(`Older runs removed: ${removed.length}`);
+  for (const { directory: run, reason } of failed) {
+    logger.warn({ run, reason }, 'an older run could not be removed');
+  }
 }

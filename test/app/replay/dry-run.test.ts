@@ -1,7 +1,7 @@
 import { describe, expect, it } from 'vitest';
-import { captureOf } from '../support/captures.ts';
-import { dryRunPlan } from '../support/dry-run-plan.ts';
-import { exchangeOf, TEST_EPOCH_US } from '../support/exchanges.ts';
+import { captureOf } from '../../support/captures.ts';
+import { dryRunPlan } from '../../support/dry-run-plan.ts';
+import { exchangeOf, TEST_EPOCH_US } from '../../support/exchanges.ts';
 
 const at = (seconds: number) => new Date(TEST_EPOCH_US / 1e3 + seconds * 1e3).toISOString();
 

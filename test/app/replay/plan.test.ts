@@ -1,7 +1,6 @@
 import { describe, expect, it } from 'vitest';
-import { planLines } from '../../src/cli/replay-plan.ts';
-import { askedMultiplier, plannedSpanNs } from '../../src/cli/replay-scaling.ts';
-import { scheduledBy } from '../support/scheduled.ts';
+import { askedMultiplier, planLines, plannedSpanNs } from '../../../src/app/replay/plan.ts';
+import { scheduledBy } from '../../support/scheduled.ts';
 
 const SECOND_US = 1_000_000;
 

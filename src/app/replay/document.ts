@@ -1,0 +1,209 @@
+import { parseSlo } from '../../analysis/slo.ts';
+import { AppError } from '../../core/errors.ts';
+import { CHECK_LEVELS, type CheckLevel } from '../../core/run.ts';
+import { countOf, formatMs } from '../../core/units.ts';
+import type { CheckDocument, CheckFigures, WaitsFor } from '../../documents/replay.ts';
+import type { AnswerOptions } from '../../replay/answer-options.ts';
+import type { BodyChangeCounts } from '../../replay/body-changes.ts';
+import type { CaptureOverview } from '../../replay/capture-overview.ts';
+import type { ArenaSetup } from '../../replay/check/answer-arena.ts';
+import type { IgnoredPlaces } from '../../replay/check/answer-checks.ts';
+import { CheckerThread, type CreateChecker } from '../../replay/check/checker-thread.ts';
+import type { ComparerOptions } from '../../replay/check/comparer.ts';
+import type { ConnectionUse, FollowUpHealth } from '../../replay/engine-health.ts';
+import type { CancelPolicy } from '../../replay/expected-answer.ts';
+import type { ReplayOptions } from '../../replay/options.ts';
+import type { RecordedConnectionUse } from '../../replay/recorded-connections.ts';
+import type { ReplayOutcome } from '../../replay/replay.ts';
+import type { ConnectionPolicy, SendingOptions } from '../../replay/sending-options.ts';
+import type { SessionOrder, SessionOrderCounts } from '../../replay/session-order.ts';
+
+/** What the checker's thread is born with. The key is named, not read: it does not travel between threads. */
+export interface CheckerSetup {
+  readonly captureDirectory: string;
+  readonly encryptionKeyFile: string | null;
+  readonly comparing: ComparerOptions;
+  /** Where senders keep answers. */
+  readonly arena: ArenaSetup;
+}
+
+/** An objective on mismatches asks for the comparing. What is wrong with objectives is said by who resolves them. */
+export function isCheckImplied(slo: readonly string[]): boolean {
+  try {
+    return parseSlo(slo).some(({ metric }) => metric === 'mismatch');
+  } catch (thrown) {
+    if (thrown instanceof AppError) return false;
+    throw thrown;
+  }
+}
+
+/** Begins the thread that compares the answers of a run. @param entry its file */
+export function checkerOf(
+  entry: URL,
+  options: ReplayOptions,
+  captureDirectory: string,
+  encryptionKeyFile: string | null,
+): CreateChecker {
+  return (listener, arena) => {
+    const { check, pinOutputLength } = options;
+    if (check === null) throw new Error('nothing asks for answers to be compared');
+    // A pinned answer ends where it was told to, whatever ended the recorded one.
+    const comparing = { ...check, finishes: pinOutputLength === null };
+    const setup: CheckerSetup = { captureDirectory, encryptionKeyFile, comparing, arena };
+    return new CheckerThread(entry, setup, listener);
+  };
+}
+
+/** The figures of a run with how they were come by; null where answers were not compared. */
+export function checkDocument(
+  options: { readonly level: CheckLevel; readonly tolerance: object } | null,
+  figures: CheckFigures | null,
+  ignored: IgnoredPlaces | null,
+): CheckDocument | null {
+  if (options === null || figures === null || ignored === null) return null;
+  return {
+    level: options.level,
+    ...figures,
+    rate: figures.checked === 0 ? null : figures.mismatched / figures.checked,
+    tolerance: { ...options.tolerance },
+    ignored,
+  };
+}
+
+/** Of shards: the least that all of them did. */
+export function mergedCheck(
+  documents: readonly { readonly check?: CheckDocument | null }[],
+  figures: CheckFigures | null,
+): CheckDocument | null {
+  const checks = documents.flatMap(({ check }) => (check == null ? [] : [check]));
+  const [first] = checks;
+  if (first === undefined || figures === null) return null;
+  const level = CHECK_LEVELS.find((each) => checks.some((check) => check.level === each)) ?? first.level;
+  const byProtocol = Object.assign({}, ...checks.map(({ ignored }) => ignored.byProtocol));
+  const ignored = { asked: [...new Set(checks.flatMap(({ ignored }) => ignored.asked))], byProtocol };
+  return checkDocument({ level, tolerance: first.tolerance }, figures, ignored);
+}
+
+/** What was done to requests and with recorded cancels, as a run's document has it. */
+export interface AnswersDocument {
+  readonly cancels: {
+    readonly policy: CancelPolicy;
+    /** Waited for, because the recording does not say when the client left. */
+    readonly untimed: number;
+  };
+  /** Bodies that were sent otherwise than recorded. */
+  readonly changes: BodyChangeCounts;
+}
+
+export function answersDocument({ cancels }: AnswerOptions, outcome: ReplayOutcome): AnswersDocument {
+  return { cancels: { policy: cancels, untimed: outcome.untimedCancels }, changes: outcome.changes };
+}
+
+/** The same for people; nothing where nothing was asked for. */
+export function answerLines({ changes, untimedCancels }: ReplayOutcome): string[] {
+  const { pinOutputLength, pinned, unpinned, requestUsage, usageRequested } = changes;
+  return [
+    ...(untimedCancels === 0
+      ? []
+      : [`  ${untimedCancels} recorded clients left no sign of when: their answers were waited for`]),
+    ...(pinOutputLength === null
+      ? []
+      : [`  output length pinned (${pinOutputLength}): ${pinned}; not pinned: ${unpinned}`]),
+    ...(requestUsage ? [`  streams asked for their counts of tokens by us: ${usageRequested}`] : []),
+  ];
+}
+
+/** Connections as they were opened, beside those that the same requests were recorded on. */
+export interface ConnectionsDocument extends ConnectionUse {
+  readonly policy: ConnectionPolicy;
+  readonly recorded: RecordedConnectionUse;
+}
+
+export function connectionsDocument(
+  { connections }: Pick<SendingOptions, 'connections'>,
+  { health, recordedConnections }: ReplayOutcome,
+): ConnectionsDocument {
+  return { policy: connections, ...health.connections, recorded: recordedConnections };
+}
+
+/** What puts requests of a run off beyond their planned instants; the two go not together. */
+export function waitsForOf({
+  sessionOrder,
+  connections,
+}: Pick<ReplayOptions, 'sessionOrder' | 'connections'>): WaitsFor | null {
+  if (sessionOrder !== 'open') return 'sessions';
+  return connections === 'recorded' ? 'connections' : null;
+}
+
+export function connectionLines(
+  options: Pick<SendingOptions, 'connections'>,
+  outcome: ReplayOutcome,
+): string[] {
+  const { policy, recorded, ...sent } = connectionsDocument(options, outcome);
+  const each = ({ mean, max }: ConnectionUse['requestsPerConnection']) =>
+    `${mean.toFixed(1)} requests each, at most ${max}`;
+  const addresses = sent.byAddress.map(
+    ({ address, connections, requests }) =>
+      `  ${address}: ${countOf(requests, 'request')} on ${countOf(connections, 'connection')}`,
+  );
+  const connect = `set up in ${formatMs(sent.connect.p50Ns / 1e6)} (p99 ${formatMs(sent.connect.p99Ns / 1e6)})`;
+  return [
+    '',
+    `Connections (${policy}): ${sent.opened} opened, ${sent.failed} failed, ${sent.used} used, ${each(sent.requestsPerConnection)}, ${connect}`,
+    ...(recorded.connections === 0
+      ? []
+      : [`  recorded: ${recorded.connections}, ${each(recorded.requestsPerConnection)}`]),
+    ...(sent.byAddress.length > 1 ? addresses : []),
+  ];
+}
+
+/** How sessions were played, as a run's document has it. */
+export interface SessionOrderDocument extends FollowUpHealth {
+  readonly policy: SessionOrder;
+  /** Null where every request was due at its planned instant. */
+  readonly counts: SessionOrderCounts | null;
+}
+
+export function sessionOrderDocument(
+  { sessionOrder }: Pick<ReplayOptions, 'sessionOrder'>,
+  outcome: Pick<ReplayOutcome, 'health' | 'sessionOrder'>,
+): SessionOrderDocument {
+  return { policy: sessionOrder, ...outcome.health.followUps, counts: outcome.sessionOrder };
+}
+
+/** What it keeps and bends, for people, before the start. */
+export function sessionOrderLines(
+  { sessionOrder, scaling }: Pick<ReplayOptions, 'sessionOrder' | 'scaling'>,
+  { sessionKeys }: Pick<CaptureOverview, 'sessionKeys'>,
+): string[] {
+  if (sessionOrder === 'open') return [];
+  const think =
+    scaling === 'compress' ? 'the recorded think time over the multiplier' : 'the recorded think time';
+  return [
+    `  sessions partly open: a follow-up is due when the one before it is over, plus ${think};`,
+    '    keeps think times and that a session waits for its answers',
+    '    bends arrivals, which follow the target: a slower one is offered less, so this is no capacity for an open load',
+    ...(sessionKeys.length > 0
+      ? []
+      : ['    no recorder of this capture had a session key: without sessions it is the same as open']),
+  ];
+}
+
+/** What came of it. */
+export function sessionOrderCountLines(outcome: Pick<ReplayOutcome, 'health' | 'sessionOrder'>): string[] {
+  const { sessionOrder: counts, health } = outcome;
+  if (counts === null) return [];
+  const { heldBack, notHeld } = health.followUps;
+  const made = [
+    [counts.overlapped, 'as far behind the one before as recorded: they overlapped'],
+    [counts.unknownEnds, 'likewise: the recording does not say when the one before was over'],
+    [counts.forgotten, 'sessions forgotten: more spoke at once than are remembered'],
+    [heldBack, 'sent later than their session had earned: beyond what is read ahead'],
+    [notHeld, 'refused: too many waited already'],
+  ] as const;
+  return [
+    '',
+    `Sessions, partly open: ${countOf(counts.sessions, 'session')}, ${countOf(counts.followUps, 'follow-up')}`,
+    ...made.filter(([count]) => count > 0).map(([count, what]) => `  ${count} ${what}`),
+  ];
+}

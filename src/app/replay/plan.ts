@@ -1,0 +1,403 @@
+import { AppError } from '../../core/errors.ts';
+import type { CaptureSource, TimeRange } from '../../core/ports.ts';
+import { countOf, formatInstantUs, formatMs } from '../../core/units.ts';
+import type { JudgementBounds } from '../../documents/replay.ts';
+import type { CaptureOverview } from '../../replay/capture-overview.ts';
+import { describeFilters } from '../../replay/filters.ts';
+import { type Forecast, forecastOf, planEndOf } from '../../replay/forecast.ts';
+import type { ReplayOptions } from '../../replay/options.ts';
+import { scalingDocument, scalingLines } from '../../replay/scaling/description.ts';
+import { chooseLayers } from '../../replay/scaling/layers.ts';
+import { Scaling } from '../../replay/scaling/scaling.ts';
+import { RateCurve } from '../../replay/stages.ts';
+import { type Warmup, warmupBefore } from '../../replay/warmup.ts';
+import { chooseWindow, type ReplayWindow } from '../../replay/window.ts';
+import type { Playback } from '../../replay/windows/playback.ts';
+import type { OpenedCapture } from '../open-capture.ts';
+import { sessionOrderLines } from './document.ts';
+import { assertScalable, playbackOf, windowLines, windowsDocument, withinWindow } from './windows.ts';
+
+/** What is known before an exchange is read. */
+export interface ReplayPlan {
+  readonly options: ReplayOptions;
+  readonly overview: CaptureOverview;
+  readonly window: ReplayWindow;
+  readonly forecast: Forecast;
+  readonly scaling: Scaling;
+}
+
+/** What is played of a capture, before its roll-ups are summed. */
+export interface ReplayChoice extends Omit<ReplayPlan, 'forecast'> {
+  readonly source: Playback;
+  /** Recorded traffic that neither sampling nor an omission accounts for; null when unknown. */
+  readonly unexplained: number | null;
+}
+
+/**
+ * Chooses the windows and how they are scaled; reads no exchange, unless stretches are laid over each other.
+ * @throws AppError CAPTURE_EMPTY where nothing lies in them, OPTION_INVALID where the capture does not hold what is
+ *   asked for
+ */
+export function chooseReplay(opened: OpenedCapture, options: ReplayOptions): ReplayChoice {
+  const chosen = chooseWindow(opened.overview, options.window, slowestPace(options), stagedSpanNs(options));
+  assertScalable(options, chosen);
+  const { overview, unexplained } = withinWindow(opened, chosen);
+  const source = playbackOf(opened.source, chosen, options.filters);
+  const scaling = scalingOf(options, overview, source, chosen);
+  const window = { ...chosen, plannedSpanNs: planEndOf(scaling, chosen).offsetNs };
+  return { options, overview, window, scaling, source, unexplained };
+}
+
+/** The choice with what it will ask of the target. */
+export function planOf({ options, overview, window, scaling, source }: ReplayChoice): ReplayPlan {
+  const forecast = forecastOf(overview, window, scaling, source.isSelective);
+  return { options, overview, window, scaling, forecast };
+}
+
+const NO_LEAD_IN: LeadIn = { calibration: null, warmup: null };
+
+/** Its first line, which needs no roll-ups. */
+export function planTitle({ options, overview, window }: Omit<ReplayPlan, 'forecast'>): string {
+  const against = options.target === null ? '' : ` against ${options.target.url}`;
+  const from = formatInstantUs(window.fromUs);
+  const to = formatInstantUs(window.toUs - 1);
+  return `Plan: ${overview.name}${against} at ${options.multiplier}x, ${from} to ${to}`;
+}
+
+/** The rest of it. @param leadIn what is played before it, and counts as sent */
+export function planLines(plan: ReplayPlan, leadIn: LeadIn = NO_LEAD_IN): string[] {
+  const { options, window, forecast, overview, scaling } = plan;
+  const end = planEndOf(scaling, window);
+  const spanMs = window.plannedSpanNs / 1e6;
+  const rate =
+    spanMs > 0 ? `${(forecast.plannedExchanges / (spanMs / 1e3)).toFixed(3)}/s on average` : 'all at once';
+  return [
+    `  ${countOf(forecast.exchanges, 'exchange')} in ${formatMs(spanMs)}, ${rate}`,
+    ...ceilingLines(plan, leadIn),
+    ...leadInLines(leadIn),
+    ...windowLines(window, end, options.filters),
+    ...peakLines(forecast),
+    ...scalingLines(scaling, end, window, forecast),
+    ...sessionOrderLines(options, overview),
+    ...coverageLines(overview),
+    ...shardLines(options),
+    ...timeShiftLines(options.shiftTime),
+  ];
+}
+
+/** The same for a program. */
+export function planDocument(plan: ReplayPlan): object {
+  const { options, overview, window, forecast, scaling } = plan;
+  const scalingPlan = scalingDocument(scaling, window, forecast);
+  return {
+    capture: overview.name,
+    target: options.target?.url ?? null,
+    window: { from: formatInstantUs(window.fromUs), to: formatInstantUs(window.toUs - 1) },
+    ...windowsDocument(window, options.filters, null),
+    multiplier: askedMultiplier(plan),
+    scaling: options.scaling,
+    scalingKeeps: scalingPlan.keeps,
+    scalingBends: scalingPlan.bends,
+    scalingPlan,
+    sessionOrder: options.sessionOrder,
+    maxRequests: options.maxRequests,
+    shard: options.shard,
+    startAt: options.startAtUs === null ? null : formatInstantUs(options.startAtUs),
+    durationS: window.plannedSpanNs / 1e9,
+    endsWith: planEndOf(scaling, window).with,
+    peak: {
+      second: forecast.peakSecond === null ? null : formatInstantUs(forecast.peakSecond * 1e6),
+      recordedPerSecond: forecast.recordedPeakPerSecond,
+      plannedPerSecondAtMost: forecast.plannedPeakPerSecond,
+    },
+    coverage: overview.coverage,
+    shiftTime: options.shiftTime.map(({ pointer }) => pointer),
+  };
+}
+
+/** What the ceilings that were stated leave of the plan, as far as can be told before it is read. */
+function ceilingLines(plan: ReplayPlan, leadIn: LeadIn): string[] {
+  const { maxRequests, maxRatePerSecond } = plan.options;
+  const { plannedExchanges, plannedPeakPerSecond } = plan.forecast;
+  const left = requestsLeft(plan, leadIn) ?? Number.POSITIVE_INFINITY;
+  const before = requestsOf(leadIn);
+  const lines: string[] = [];
+  if (left < plannedExchanges) {
+    const others = before === 0 ? '' : `, of which some ${before} go before`;
+    lines.push(`  no more than ${left} are sent of it: --max-requests ${maxRequests}${others}`);
+  }
+  if (maxRatePerSecond !== null && maxRatePerSecond < plannedPeakPerSecond) {
+    lines.push(`  more than ${maxRatePerSecond} in a second of the run are refused and counted: --max-rate`);
+  }
+  return lines;
+}
+
+function timeShiftLines(places: ReplayOptions['shiftTime']): string[] {
+  if (places.length === 0) return [];
+  const pointers = places.map(({ pointer }) => pointer).join(', ');
+  return [`  times at ${pointers} are moved from when they were recorded to when they are sent`];
+}
+
+function peakLines({ peakSecond, recordedPeakPerSecond, plannedPeakPerSecond }: Forecast): string[] {
+  if (peakSecond === null) return [];
+  const at = formatInstantUs(peakSecond * 1e6).slice(0, 19);
+  return [`  peak second ${at}Z: ${recordedPeakPerSecond} recorded; at most ${plannedPeakPerSecond} planned`];
+}
+
+function coverageLines({ coverage }: CaptureOverview): string[] {
+  if (coverage === null || coverage >= 1) return [];
+  return [`  coverage ${coverage.toFixed(3)}: what is missing is made up for by sessions of what is there`];
+}
+
+/** What a reader should know of a shard before it is played. */
+function shardLines({ shard, startAtUs }: ReplayOptions): string[] {
+  const start =
+    startAtUs === null ? [] : [`  starts at ${formatInstantUs(startAtUs)}, by the clock of this host`];
+  if (shard === null) return start;
+  const { index, count } = shard;
+  return [
+    `  shard ${index} of ${count} (they count from 0): what is said here is of all of them; this one plays a stripe`,
+    '    of the sessions; --max-rate and --max-requests hold for the whole, --max-in-flight for this process',
+    ...start,
+    ...(startAtUs === null
+      ? ['    no --start-at: shards that do not begin together are late by the difference']
+      : []),
+  ];
+}
+
+/** The bounds of the judgement that were stated; the others stay as they are. */
+export function statedBounds({ lagBound }: Pick<ReplayOptions, 'lagBound'>): Partial<JudgementBounds> {
+  return {
+    ...(lagBound.lagMs === null ? {} : { lagNs: lagBound.lagMs * 1e6 }),
+    ...(lagBound.ofServiceShare === null ? {} : { lagOfServiceShare: lagBound.ofServiceShare }),
+  };
+}
+
+/** The slowest that time passes in a run: what decides how long a window may last. */
+export function slowestPace(options: ReplayOptions): number {
+  return options.scaling === 'compress' ? new RateCurve(options.multiplier, options.stages).min : 1;
+}
+
+/** How long the run lasts at most, nanoseconds: its stages; infinite without. */
+export function stagedSpanNs({ multiplier, stages }: ReplayOptions): number {
+  return new RateCurve(multiplier, stages).durationNs;
+}
+
+/**
+ * How the window is scaled. To be made anew for each pass over it.
+ * @throws AppError OPTION_INVALID where the capture does not hold what is asked for
+ */
+export function scalingOf(
+  options: ReplayOptions,
+  overview: CaptureOverview,
+  source: CaptureSource,
+  window: TimeRange,
+): Scaling {
+  const { coverage } = overview;
+  const scaling = new Scaling({ options, coverage });
+  if (options.scaling !== 'superpose') return scaling;
+  const { fromUs, toUs } = window;
+  const played = { fromUs, toUs: Math.min(toUs, Math.ceil(fromUs + scaling.endUs)) };
+  return new Scaling({
+    options,
+    coverage,
+    layers: chooseLayers(
+      overview,
+      source,
+      played,
+      scaling.curve.max,
+      describeFilters(options.filters).length > 0,
+    ),
+  });
+}
+
+/** How long the run is planned to last, nanoseconds. */
+export function plannedSpanNs(scaling: Scaling, window: ReplayWindow): number {
+  return planEndOf(scaling, window).offsetNs;
+}
+
+/** What the windows, one after the other, will ask of the target. */
+export function forecastFor(
+  overview: CaptureOverview,
+  window: ReplayWindow,
+  scaling: Scaling,
+  source: Playback,
+): Forecast {
+  return forecastOf(overview, window, scaling, source.isSelective);
+}
+
+/** The multiplier that was asked for: with stages, the mean of what they ask of this window. */
+export function askedMultiplier({ scaling, window, forecast, options }: ReplayPlan): number {
+  if (options.stages === null) return options.multiplier;
+  if (options.scaling === 'compress') return playedPace(scaling, window);
+  return forecast.timesEach / scaling.coverageFactor / options.targetShare;
+}
+
+/** Recorded time that passes in a second of the run, on average. */
+export function playedPace(scaling: Scaling, window: ReplayWindow): number {
+  return scaling.meanPace(planEndOf(scaling, window).playedUs);
+}
+
+/** What is played before the judged part; each null where it was not asked for. */
+export interface LeadIn {
+  readonly calibration: CalibrationPlan | null;
+  readonly warmup: Warmup | null;
+}
+
+/**
+ * What is played before the judged part of a plan.
+ * @param source as the plan plays it
+ * @param capture as it was opened
+ * @throws AppError OPTION_INVALID where --max-requests leaves nothing of it to judge
+ */
+export function leadInOf(plan: ReplayPlan, source: CaptureSource, capture: CaptureSource): LeadIn {
+  const { overview, window, scaling, options } = plan;
+  const { warmupMs: askedMs, maxRequests } = options;
+  const warmup =
+    askedMs === null ? null : warmupBefore({ askedMs, overview, source, window, scaling, maxRequests });
+  const leadIn = { warmup, calibration: calibrationPlanOf(plan, warmup, capture) };
+  assertRequestsLeft(maxRequests, requestsOf(leadIn));
+  return leadIn;
+}
+
+/** How many requests of it are expected. */
+export function requestsOf({ calibration, warmup }: LeadIn): number {
+  return (calibration?.plannedRequests ?? 0) + (warmup?.plannedExchanges ?? 0);
+}
+
+/** What --max-requests leaves to the judged part; null where nothing bounds it. */
+export function requestsLeft({ options }: ReplayPlan, leadIn: LeadIn): number | null {
+  return options.maxRequests === null ? null : options.maxRequests - requestsOf(leadIn);
+}
+
+/**
+ * The ceiling holds for all that is sent, and what comes first may not leave the judged part without any.
+ * @param before requests that come first
+ * @throws AppError OPTION_INVALID
+ */
+export function assertRequestsLeft(maxRequests: number | null, before: number): void {
+  if (maxRequests === null || before === 0 || before < maxRequests) return;
+  throw new AppError(
+    'OPTION_INVALID',
+    `--max-requests ${maxRequests} leaves nothing to judge: some ${before} go before, to calibrate and to warm up`,
+    { hint: 'It is the most that is sent in all. Raise it, or calibrate and warm up for a shorter time.' },
+  );
+}
+
+/** What a reader should know of it before the start. */
+export function leadInLines({ calibration, warmup }: LeadIn): string[] {
+  return [
+    ...(calibration === null ? [] : [`  calibration: ${calibrationText(calibration)}`]),
+    ...(warmup === null ? [] : [`  warm-up: ${warmupText(warmup)}`]),
+  ];
+}
+
+/** The same for a program. */
+export function leadInDocument({ calibration, warmup }: LeadIn): object {
+  return {
+    calibration:
+      calibration === null
+        ? null
+        : {
+            from: formatInstantUs(calibration.plan.window.fromUs),
+            to: formatInstantUs(calibration.plan.window.toUs - 1),
+            precedesWindow: calibration.precedesWindow,
+            plannedRequests: calibration.plannedRequests,
+          },
+    warmup:
+      warmup === null
+        ? null
+        : {
+            askedS: warmup.askedNs / 1e9,
+            spanS: warmup.spanNs / 1e9,
+            plannedRequests: warmup.plannedExchanges,
+          },
+  };
+}
+
+function calibrationText({ plan, plannedRequests, precedesWindow }: CalibrationPlan): string {
+  const { window } = plan;
+  const requests = `some ${countOf(plannedRequests, 'request')}`;
+  const repeated = precedesWindow ? '' : ', which the run repeats: the recording goes no farther back';
+  return `${formatMs(window.plannedSpanNs / 1e6)} at 1x before all else, ${requests}${repeated}`;
+}
+
+function warmupText({ askedNs, recordedNs, spanNs, plannedExchanges }: Warmup): string {
+  const asked = formatMs(askedNs / 1e6);
+  if (spanNs === 0) return `nothing precedes the window; ${asked} were asked for`;
+  const short = recordedNs < askedNs ? ` (the recording goes no farther back; ${asked} were asked for)` : '';
+  const requests = `some ${countOf(plannedExchanges, 'request')} that are in no figure`;
+  return `${formatMs(spanNs / 1e6)} before the window${short}, ${requests}`;
+}
+
+/** Some minutes of the recording at 1x that a target is held against before a run. */
+export interface CalibrationPlan {
+  readonly plan: ReplayPlan;
+  readonly source: Playback;
+  /** Estimated from roll-ups; no more than may be sent. */
+  readonly plannedRequests: number;
+  /** Before the window; else its begin, so that the run repeats these requests. */
+  readonly precedesWindow: boolean;
+}
+
+/**
+ * What is played to calibrate; null where that was not asked for.
+ * @param plan of the run it precedes
+ * @param capture as it was opened
+ */
+export function calibrationPlanOf(
+  plan: ReplayPlan,
+  warmup: Warmup | null,
+  capture: CaptureSource,
+): CalibrationPlan | null {
+  const { calibrateMs } = plan.options;
+  if (calibrateMs === null) return null;
+  const options = atOnce(plan.options);
+  const { range, precedes } = stretchFor(plan, warmup, calibrateMs);
+  const asked = { ...options.window, ranges: [range], search: null, loops: 1, durationMs: null };
+  const window = chooseWindow(plan.overview, asked, 1);
+  const source = playbackOf(capture, window, options.filters);
+  const scaling = scalingOf(options, plan.overview, source, window);
+  const forecast = forecastFor(plan.overview, window, scaling, source);
+  const own = { options, overview: plan.overview, window, scaling, forecast };
+  const { maxRequests } = options;
+  const plannedRequests = Math.min(forecast.plannedExchanges, maxRequests ?? Number.POSITIVE_INFINITY);
+  return { plan: own, source, plannedRequests, precedesWindow: precedes };
+}
+
+/** Nothing that scales, and nothing that judges; begun as soon as it can be: a start that was set is the run's. */
+export function atOnce(options: ReplayOptions): ReplayOptions {
+  return {
+    ...options,
+    ...{
+      multiplier: 1,
+      stages: null,
+      scaling: 'compress',
+      perturb: [],
+      startAtUs: null,
+      sessionOrder: 'open',
+      check: null,
+    },
+  };
+}
+
+/**
+ * What lies before the window and its warm-up, so that the run meets no cache that was filled with its own requests;
+ * where the recording does not go back so far, the begin of the window.
+ */
+function stretchFor(
+  { overview, window }: ReplayPlan,
+  warmup: Warmup | null,
+  calibrateMs: number,
+): { readonly range: TimeRange; readonly precedes: boolean } {
+  const lengthUs = Math.round(calibrateMs * 1e3);
+  const first = window.parts[0] ?? window;
+  const beforeUs = warmup === null ? first.fromUs : warmup.range.fromUs;
+  if (beforeUs - lengthUs >= (overview.firstArrivalUs ?? first.fromUs)) {
+    return { range: { fromUs: beforeUs - lengthUs, toUs: beforeUs }, precedes: true };
+  }
+  return {
+    range: { fromUs: first.fromUs, toUs: Math.min(first.toUs, first.fromUs + lengthUs) },
+    precedes: false,
+  };
+}
