@@ -1,87 +1,24 @@
 import { Command } from 'commander';
-import { encryptionKeyOption } from '../app/open-capture.ts';
-import {
-  choice,
-  type ResolvedOptions,
-  type StatedTexts,
-  text,
-  toggle,
-  withoutNulls,
-} from '../core/options.ts';
+import { type ResolvedOptions, type StatedTexts, toggle, withoutNulls } from '../core/options.ts';
 import { formatBytes } from '../core/units.ts';
 import { openArrivals } from '../formats/arrivals.ts';
-import { TIME_UNITS } from '../formats/exact-time.ts';
-import { IMPORT_DEFAULTS, type ImportOptions, parseImportOptions } from '../formats/import-options.ts';
-import { IMPORT_BODIES } from '../formats/import-source.ts';
+import { type ImportOptions, parseImportOptions } from '../formats/import-options.ts';
 import { IMPORT_FORMATS } from '../formats/index.ts';
 import { parseMooncakeReading } from '../formats/mooncake.ts';
 import type { PayloadPool } from '../formats/payloads.ts';
 import { addOptions } from './flags.ts';
 import { importFile, runImport } from './import-file.ts';
-import type { ImportResult } from './importing.ts';
+import { ARRIVALS_OPTIONS, EXCHANGES_OPTIONS, type ImportResult, MOONCAKE_OPTIONS } from './importing.ts';
 import { optionsOf } from './options.ts';
 import { terminal } from './terminal.ts';
 
 /** Numeric times before this were surely counted from the beginning of the trace, not from 1970. */
 const PLAUSIBLE_US = Date.UTC(2000, 0) * 1000;
 
-/** What imports have in common. */
-const COMMON_OPTIONS = {
-  out: text('--out <directory>', 'where the capture will be; must not exist or be empty', {
-    required: true,
-  }),
-  hashKeyFile: text('--hash-key-file <file>', "key of the hashes, a fleet's own (default: one is made)"),
-  encryptionKeyFile: encryptionKeyOption('encrypt the payloads under the key in this file'),
-  json: toggle('--json', 'print one JSON document'),
-};
-
-const ARRIVALS_OPTIONS = {
-  ...COMMON_OPTIONS,
-  time: text('--time <field>', 'the column, JSON key or JSON pointer (/a/b) that holds the time', {
-    required: true,
-  }),
-  unit: text(
-    '--unit <unit>',
-    `form of the time: ${TIME_UNITS.join(', ')} (default: ${IMPORT_DEFAULTS.unit})`,
-  ),
-  gaps: toggle('--gaps', 'the time is the gap to the row before'),
-  origin: text(
-    '--origin <time>',
-    `what numeric times count from, ISO 8601 (default: ${IMPORT_DEFAULTS.origin})`,
-  ),
-  client: text('--client <field>', 'the field that says who sent the request; kept as a keyed hash'),
-  session: text(
-    '--session <field>',
-    'the field that says which requests belong together; kept as a keyed hash',
-  ),
-  payloads: text(
-    '--payloads <file|folder>',
-    'requests to pair with: a JSONL of {method, path, headers, body | bodyBase64} or of bare bodies, ' +
-      'or a folder of .http messages and of bodies (.json, .jpg, .png, .wav, .bin)',
-  ),
-  path: text('--path <path>', 'where bare bodies go, such as /v1/chat/completions'),
-  method: text('--method <method>', `how bare bodies go (default: ${IMPORT_DEFAULTS.method})`),
-  seed: text('--seed <n>', `which of the possible pairings (default: ${IMPORT_DEFAULTS.seed})`),
-};
-
-/** Of files that hold exchanges: whether answers are kept too. */
-const EXCHANGES_OPTIONS = {
-  ...COMMON_OPTIONS,
-  bodies: choice('--bodies <which>', 'keep the bodies of requests, or all', IMPORT_BODIES, {
-    default: 'requests',
-  }),
-};
-
-const MOONCAKE_OPTIONS = {
-  ...COMMON_OPTIONS,
-  path: text('--path <path>', 'where payloads went, such as /v1/chat/completions'),
-  method: text('--method <method>', `how payloads were sent (default: ${IMPORT_DEFAULTS.method})`),
-  origin: text(
-    '--origin <time>',
-    `what timestamps count from, ISO 8601 (default: ${IMPORT_DEFAULTS.origin})`,
-  ),
-  gap: text('--gap <time>', 'how far rows without a timestamp are apart (default: they are refused)'),
-};
+const OUTPUT = { json: toggle('--json', 'print one JSON document') };
+const OF_ARRIVALS = { ...ARRIVALS_OPTIONS, ...OUTPUT };
+const OF_EXCHANGES = { ...EXCHANGES_OPTIONS, ...OUTPUT };
+const OF_MOONCAKE = { ...MOONCAKE_OPTIONS, ...OUTPUT };
 
 export function importCommand(): Command {
   return new Command('import')
@@ -101,9 +38,9 @@ function arrivalsCommand(): Command {
     )
     .argument('<file>', 'the trace: CSV with a line of column names, or one JSON object a line')
     .action(async (file: string, _: object, command: Command) => {
-      await importArrivals(file, withoutNulls(optionsOf(command, ARRIVALS_OPTIONS)));
+      await importArrivals(file, withoutNulls(optionsOf(command, OF_ARRIVALS)));
     });
-  return addOptions(command, ARRIVALS_OPTIONS);
+  return addOptions(command, OF_ARRIVALS);
 }
 
 function harCommand(): Command {
@@ -112,15 +49,15 @@ function harCommand(): Command {
     'from an HTTP archive (HAR), as browsers and proxies write it',
     'the archive',
   );
-  return addOptions(command, EXCHANGES_OPTIONS).action(async (file: string) => {
-    await importFile('har', file, optionsOf(command, EXCHANGES_OPTIONS), IMPORT_FORMATS.har(file));
+  return addOptions(command, OF_EXCHANGES).action(async (file: string) => {
+    await importFile('har', file, optionsOf(command, OF_EXCHANGES), IMPORT_FORMATS.har(file));
   });
 }
 
 function gorCommand(): Command {
   const command = importOf('gor', 'from a file of GoReplay, requests with their responses', 'the file');
-  return addOptions(command, EXCHANGES_OPTIONS).action(async (file: string) => {
-    await importFile('gor', file, optionsOf(command, EXCHANGES_OPTIONS), IMPORT_FORMATS.gor(file));
+  return addOptions(command, OF_EXCHANGES).action(async (file: string) => {
+    await importFile('gor', file, optionsOf(command, OF_EXCHANGES), IMPORT_FORMATS.gor(file));
   });
 }
 
@@ -130,8 +67,8 @@ function mooncakeCommand(): Command {
     'from a Mooncake trace: payloads, or token counts alone',
     'the trace, JSONL',
   );
-  return addOptions(command, MOONCAKE_OPTIONS).action(async (file: string) => {
-    const options = optionsOf(command, MOONCAKE_OPTIONS);
+  return addOptions(command, OF_MOONCAKE).action(async (file: string) => {
+    const options = optionsOf(command, OF_MOONCAKE);
     const reading = parseMooncakeReading(withoutNulls(options));
     await importFile(
       'mooncake',
@@ -151,7 +88,7 @@ function importOf(name: string, summary: string, file: string): Command {
 
 async function importArrivals(
   file: string,
-  flags: StatedTexts<ResolvedOptions<typeof ARRIVALS_OPTIONS>>,
+  flags: StatedTexts<ResolvedOptions<typeof OF_ARRIVALS>>,
 ): Promise<void> {
   const options = parseImportOptions(flags);
   let payloads: PayloadPool | null = null;

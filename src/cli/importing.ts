@@ -2,11 +2,16 @@ import { randomBytes } from 'node:crypto';
 import { statSync } from 'node:fs';
 import { hostname } from 'node:os';
 import { basename } from 'node:path';
+import { encryptionKeyOption } from '../app/open-capture.ts';
 import { StagedDirectory } from '../app/staged-output.ts';
 import type { Clock } from '../core/clock.ts';
 import { AppError } from '../core/errors.ts';
 import { KeyedHash } from '../core/keyed-hash.ts';
+import { choice, text, toggle } from '../core/options.ts';
+import { TIME_UNITS } from '../formats/exact-time.ts';
+import { IMPORT_DEFAULTS } from '../formats/import-options.ts';
 import type { ArrivalTally, ImportBodies, ImportSource, OpenImport } from '../formats/import-source.ts';
+import { IMPORT_BODIES } from '../formats/import-source.ts';
 import { Redaction } from '../redaction/redaction.ts';
 import type { CaptureOrigin } from '../storage/capture-origin.ts';
 import { CaptureWriter, type CommitResult } from '../storage/capture-writer.ts';
@@ -14,6 +19,63 @@ import type { EncryptionKey } from '../storage/encryption-key.ts';
 import { loadHashKey } from '../storage/hash-key.ts';
 import { noteOrigin } from '../storage/origin-note.ts';
 import { sealSegment } from '../storage/sealing.ts';
+
+/** What imports have in common. */
+const COMMON_OPTIONS = {
+  out: text('--out <directory>', 'where the capture will be; must not exist or be empty', {
+    required: true,
+  }),
+  hashKeyFile: text('--hash-key-file <file>', "key of the hashes, a fleet's own (default: one is made)"),
+  encryptionKeyFile: encryptionKeyOption('encrypt the payloads under the key in this file'),
+};
+
+export const ARRIVALS_OPTIONS = {
+  ...COMMON_OPTIONS,
+  time: text('--time <field>', 'the column, JSON key or JSON pointer (/a/b) that holds the time', {
+    required: true,
+  }),
+  unit: text(
+    '--unit <unit>',
+    `form of the time: ${TIME_UNITS.join(', ')} (default: ${IMPORT_DEFAULTS.unit})`,
+  ),
+  gaps: toggle('--gaps', 'the time is the gap to the row before'),
+  origin: text(
+    '--origin <time>',
+    `what numeric times count from, ISO 8601 (default: ${IMPORT_DEFAULTS.origin})`,
+  ),
+  client: text('--client <field>', 'the field that says who sent the request; kept as a keyed hash'),
+  session: text(
+    '--session <field>',
+    'the field that says which requests belong together; kept as a keyed hash',
+  ),
+  payloads: text(
+    '--payloads <file|folder>',
+    'requests to pair with: a JSONL of {method, path, headers, body | bodyBase64} or of bare bodies, ' +
+      'or a folder of .http messages and of bodies (.json, .jpg, .png, .wav, .bin)',
+  ),
+  path: text('--path <path>', 'where bare bodies go, such as /v1/chat/completions'),
+  method: text('--method <method>', `how bare bodies go (default: ${IMPORT_DEFAULTS.method})`),
+  seed: text('--seed <n>', `which of the possible pairings (default: ${IMPORT_DEFAULTS.seed})`),
+};
+
+/** Of files that hold exchanges: whether answers are kept too. */
+export const EXCHANGES_OPTIONS = {
+  ...COMMON_OPTIONS,
+  bodies: choice('--bodies <which>', 'keep the bodies of requests, or all', IMPORT_BODIES, {
+    default: 'requests',
+  }),
+};
+
+export const MOONCAKE_OPTIONS = {
+  ...COMMON_OPTIONS,
+  path: text('--path <path>', 'where payloads went, such as /v1/chat/completions'),
+  method: text('--method <method>', `how payloads were sent (default: ${IMPORT_DEFAULTS.method})`),
+  origin: text(
+    '--origin <time>',
+    `what timestamps count from, ISO 8601 (default: ${IMPORT_DEFAULTS.origin})`,
+  ),
+  gap: text('--gap <time>', 'how far rows without a timestamp are apart (default: they are refused)'),
+};
 
 export interface ImportRequest {
   /** What is read. */

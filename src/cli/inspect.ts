@@ -1,12 +1,11 @@
-import { realpathSync } from 'node:fs';
 import { Command } from 'commander';
 import { encryptionKeyOf, encryptionKeyOption } from '../app/open-capture.ts';
 import { DayCalendar } from '../core/calendar.ts';
 import { toggle, value } from '../core/options.ts';
 import { formatBytes } from '../core/units.ts';
-import { resolveCaptureDirectory } from '../storage/capture-directory.ts';
-import { type InspectDocument, inspectCaptures } from '../storage/inspection.ts';
+import type { InspectDocument } from '../storage/inspection.ts';
 import { addOptions } from './flags.ts';
+import { inspect } from './inspecting.ts';
 import { optionsOf } from './options.ts';
 import { type Terminal, tableLines, terminal } from './terminal.ts';
 
@@ -33,19 +32,11 @@ export function inspectCommand(): Command {
       const options = optionsOf(command, OPTIONS);
       // A key that is no key is refused here as everywhere.
       encryptionKeyOf(options);
-      const document = inspectCaptures(capturesIn(directories), options.tz);
+      const document = inspect(directories, options.tz);
       if (options.json) terminal.json(document);
       else printDocument(document, terminal);
     });
   return addOptions(command, OPTIONS);
-}
-
-/** One that is named twice, or by two names, is read once: its files would be counted as often. */
-function capturesIn(directories: readonly string[]): string[] {
-  const captures = directories.map((directory) => resolveCaptureDirectory(directory, 'read'));
-  return [
-    ...new Map(captures.toReversed().map((capture) => [realpathSync(capture), capture])).values(),
-  ].reverse();
 }
 
 function printDocument(document: InspectDocument, output: Terminal): void {

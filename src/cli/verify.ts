@@ -1,19 +1,13 @@
 import { Command } from 'commander';
-import { encryptionKeyOf, encryptionKeyOption } from '../app/open-capture.ts';
 import { toggle } from '../core/options.ts';
-import { resolveCaptureDirectory } from '../storage/capture-directory.ts';
-import { type VerifyDocument, verifyCapture } from '../storage/verify.ts';
+import type { VerifyDocument } from '../storage/verify.ts';
 import { EXIT } from './exit.ts';
 import { addOptions } from './flags.ts';
 import { optionsOf } from './options.ts';
 import { terminal } from './terminal.ts';
+import { VERIFY_OPTIONS, verify } from './verifying.ts';
 
-const OPTIONS = {
-  encryptionKeyFile: encryptionKeyOption(
-    'file with the key of an encrypted capture; without it checksums alone are looked at',
-  ),
-  json: toggle('--json', 'print one JSON document'),
-};
+const OPTIONS = { ...VERIFY_OPTIONS, json: toggle('--json', 'print one JSON document') };
 
 /** `reprise verify DIR`: whether a capture is what was written. */
 export function verifyCommand(): Command {
@@ -22,10 +16,9 @@ export function verifyCommand(): Command {
     .argument('<dir>', 'a capture')
     .action((directory: string, _: object, command: Command) => {
       const options = optionsOf(command, OPTIONS);
-      const document = verifyCapture(resolveCaptureDirectory(directory, 'read'), {
-        encryptionKey: encryptionKeyOf(options),
-        onSegment: (file, index, count) => terminal.progress(`${index + 1} of ${count}: ${file}`),
-      });
+      const document = verify(directory, options, (file, index, count) =>
+        terminal.progress(`${index + 1} of ${count}: ${file}`),
+      );
       if (options.json) terminal.json(document);
       else terminal.print(...linesOf(document));
       if (!document.ok) process.exitCode = EXIT.fail;
