@@ -17,8 +17,8 @@ import { VERSION } from '../app/version.ts';
 import { systemClock } from '../core/clock.ts';
 import { AppError, Problems } from '../core/errors.ts';
 import {
+  askedFor,
   choice,
-  isOnCommandLine,
   list,
   type ResolvedOptions,
   resolveOptions,
@@ -30,8 +30,7 @@ import {
 import { formatBytes, formatMs } from '../core/units.ts';
 import { EXPORT_MODES, type ExportFormat, type ExportSettings } from '../formats/export-writer.ts';
 import { EXPORT_FORMATS } from '../formats/index.ts';
-import { REQUEST_OPTIONS } from '../replay/flags.ts';
-import { resolveReplayOptions } from '../replay/options.ts';
+import { REQUEST_OPTIONS, resolveReplayOptions } from '../replay/options/replay-options.ts';
 import { chooseWindow } from '../replay/window.ts';
 import { type ExportResult, exportCapture } from './exporting.ts';
 import { addOptions } from './flags.ts';
@@ -75,13 +74,13 @@ async function runExport(name: string, directory: string, command: Command): Pro
   const format = formatNamed(name);
   const settings = settingsOf(format, flags);
   const options = resolveReplayOptions(
-    { ...flags, dryRun: true },
+    { ...askedFor(REQUEST_OPTIONS, asked).stated, dryRun: true },
     {
       environment: (variable) => process.env[variable],
       readFile: (path) => readFileSync(path, 'utf8'),
       checkSlo: () => undefined,
       nowUs: () => systemClock.epochUs(),
-      isOnCommandLine: (flag) => flag in OPTIONS && isOnCommandLine(asked, flag as keyof typeof OPTIONS),
+      originOf: (key) => (key in OPTIONS ? asked.originOf(key as keyof typeof OPTIONS) : null),
     },
   );
   if (options.target !== null && options.target.socketPath !== null) {

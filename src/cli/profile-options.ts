@@ -1,10 +1,15 @@
 import { encryptionKeyOption } from '../app/open-capture.ts';
 import { AppError, Problems } from '../core/errors.ts';
-import { type Asked, readOptions, toggle, value, withoutNulls } from '../core/options.ts';
+import { type Asked, readOptions, toggle, value } from '../core/options.ts';
 import { parseCount } from '../core/units.ts';
-import { type Filters, resolveFilters } from '../replay/filters.ts';
-import { selectionOptions, stretchOptions } from '../replay/flags.ts';
-import { resolveWindowRequest, type WindowRequest } from '../replay/windows/request.ts';
+import {
+  type Filters,
+  filtersOf,
+  selectionOptions,
+  stretchOptions,
+  type WindowRequest,
+  windowRequestOf,
+} from '../replay/options/window-options.ts';
 
 export const PROFILE_OPTIONS = {
   share: toggle('--share', 'leave out names that could identify clients'),
@@ -39,11 +44,10 @@ export function resolveProfileOptions(
   problems = new Problems(),
 ): ProfileOptions {
   const read = readOptions(PROFILE_OPTIONS, asked, problems);
-  const raw = withoutNulls(read);
   const options = {
-    window: resolveWindowRequest(raw, problems),
+    window: windowRequestOf(read, problems),
     timeZone: read.tz,
-    filters: resolveFilters(raw, problems),
+    filters: filtersOf(read, problems),
     share: read.share,
     payloadSample: read.payloadSample,
     encryptionKeyFile: read.encryptionKeyFile,

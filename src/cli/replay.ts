@@ -15,9 +15,13 @@ import { endEvent } from '../app/replay/progress.ts';
 import type { ReplayRunParts } from '../app/replay/run.ts';
 import { entryUrl } from '../app/workers.ts';
 import { systemClock } from '../core/clock.ts';
-import { isOnCommandLine, resolveOptions, text, withoutNulls } from '../core/options.ts';
-import { REPLAY_OPTIONS } from '../replay/flags.ts';
-import { type OptionSources, type RawReplayOptions, resolveReplayOptions } from '../replay/options.ts';
+import { askedFor, resolveOptions, text } from '../core/options.ts';
+import {
+  type OptionSources,
+  OUTPUT_OPTIONS,
+  REPLAY_OPTIONS,
+  resolveReplayOptions,
+} from '../replay/options/replay-options.ts';
 import type { Playback } from '../replay/windows/playback.ts';
 import { EXIT } from './exit.ts';
 import { addOptions } from './flags.ts';
@@ -25,11 +29,11 @@ import { Interruption } from './interruption.ts';
 import { askedOf } from './options.ts';
 import { terminal } from './terminal.ts';
 
-const OPTIONS = {
-  ...REPLAY_OPTIONS,
+const OWN_OPTIONS = {
   out: text('--out <directory>', 'where the run is kept (default: runs/<run id>)'),
   encryptionKeyFile: encryptionKeyOption('file with the key of an encrypted capture'),
 };
+const OPTIONS = { ...REPLAY_OPTIONS, ...OWN_OPTIONS };
 
 export function replayCommand(): Command {
   const command = new Command('replay')
@@ -41,24 +45,23 @@ export function replayCommand(): Command {
   return addOptions(command, OPTIONS);
 }
 
-const SOURCES: Omit<OptionSources, 'isOnCommandLine'> = {
+const SOURCES: Omit<OptionSources, 'originOf'> = {
   environment: (name) => process.env[name],
   readFile: (path) => readFileSync(path, 'utf8'),
   checkSlo: (expressions) => {
     parseSlo(expressions);
   },
+  asksForCheck: isCheckImplied,
   nowUs: () => systemClock.epochUs(),
 };
 
 async function replay(directory: string, command: Command): Promise<void> {
   const asked = askedOf(command, OPTIONS);
-  const flags = withoutNulls(resolveOptions(OPTIONS, asked));
-  const check = flags.check ?? isCheckImplied(flags.slo ?? []);
-  const isGiven = (flag: keyof RawReplayOptions) => isOnCommandLine(asked, flag);
-  const options = resolveReplayOptions({ ...flags, check }, { ...SOURCES, isOnCommandLine: isGiven });
-  const json = flags.json ?? false;
-  const encryptionKeyFile = flags.encryptionKeyFile ?? null;
-  const opened = openForReplay(directory, encryptionKeyOf(flags), options.window.recorders);
+  const { stated } = askedFor(REPLAY_OPTIONS, asked);
+  const options = resolveReplayOptions(stated, { ...SOURCES, originOf: asked.originOf });
+  const { out, encryptionKeyFile } = resolveOptions(OWN_OPTIONS, askedFor(OWN_OPTIONS, asked));
+  const { json, ndjson } = resolveOptions(OUTPUT_OPTIONS, askedFor(OUTPUT_OPTIONS, asked));
+  const opened = openForReplay(directory, encryptionKeyOf({ encryptionKeyFile }), options.window.recorders);
   try {
     const choice = chooseReplay(opened, options);
     // Before the roll-ups of a long capture are summed: the reader sees at once that something happens.
@@ -81,10 +84,10 @@ async function replay(directory: string, command: Command): Promise<void> {
         unexplained: choice.unexplained,
         captureIdentity: opened.identity,
         createChecker: checkerOf(entryUrl('checker'), options, plan.overview.name, encryptionKeyFile),
-        out: flags.out ?? null,
+        out,
         logger: (await import('./logger.ts')).loggerOf(command),
       },
-      { json, ndjson: flags.ndjson ?? false },
+      { json, ndjson },
     );
   } finally {
     opened.source.close();

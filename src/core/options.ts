@@ -238,6 +238,15 @@ export function byProgram<Shape extends OptionShape>(
   };
 }
 
+/** What was asked for of these options alone. */
+export function askedFor<Shape extends OptionShape>(
+  shape: Shape,
+  { stated, originOf }: Asked<OptionShape>,
+): Asked<Shape> {
+  const own = Object.entries(stated).filter(([key]) => Object.hasOwn(shape, key));
+  return { stated: Object.fromEntries(own) as StatedOptions<Shape>, originOf };
+}
+
 /** Whether the command line itself states an option: a variable, or a key of a file, is for other commands too. */
 export function isOnCommandLine<Shape extends OptionShape>(
   { originOf }: Asked<Shape>,

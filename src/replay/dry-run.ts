@@ -3,6 +3,7 @@ import type { ExchangeRow } from '../core/exchange.ts';
 import type { CaptureSource, TimeRange } from '../core/ports.ts';
 import { AuditCounter, type ReplayAudit } from './audit.ts';
 import { Concurrency } from './concurrency.ts';
+import type { Shard } from './options/parsers.ts';
 import { type PayloadAudit, PayloadAuditor } from './payload-audit.ts';
 import type { RateCeiling } from './rate-ceiling.ts';
 import type { RequestBuilder } from './request-builder.ts';
@@ -11,7 +12,6 @@ import type { Scaling } from './scaling/scaling.ts';
 import { type ScalingCounts, ScalingTally } from './scaling/tally.ts';
 import { isOfWindow, scheduleOf } from './schedule.ts';
 import type { OpenSessions } from './sessions.ts';
-import type { Shard } from './shard.ts';
 import { skipReasonOf } from './skip.ts';
 import { Stripe } from './stripe.ts';
 

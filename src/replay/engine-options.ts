@@ -1,7 +1,7 @@
 import { LIMITS } from '../core/limits.ts';
 import type { EngineOptions } from './engine.ts';
 import type { Forecast } from './forecast.ts';
-import type { ReplayOptions } from './options.ts';
+import type { ReplayOptions } from './options/replay-options.ts';
 import type { Target } from './target.ts';
 
 /** Opened before the start; the rest is opened as open loop needs it. */

@@ -1,82 +1,12 @@
-import { AppError, type Problems } from '../core/errors.ts';
+import { AppError } from '../core/errors.ts';
 import type { ExchangePayload, ExchangeRow } from '../core/exchange.ts';
 import { parseRequestHead } from '../core/headers.ts';
 import { pathOf } from '../core/routes.ts';
-import { parseBytes } from '../core/units.ts';
 import { Glob } from './glob.ts';
+import type { Filters } from './options/window-options.ts';
 
-/** What was asked for: texts as they stand on the command line. */
-export interface RawFilterOptions {
-  readonly method?: readonly string[] | undefined;
-  readonly path?: readonly string[] | undefined;
-  readonly status?: readonly string[] | undefined;
-  readonly model?: readonly string[] | undefined;
-  readonly client?: readonly string[] | undefined;
-  readonly minRequestBody?: string | undefined;
-  readonly maxRequestBody?: string | undefined;
-}
-
-/**
- * Which exchanges of a window are replayed: those that fit one value of every list that has any. Plain data: it
- * travels to a thread.
- */
-export interface Filters {
-  /** In capitals. */
-  readonly methods: readonly string[];
-  /** Globs over the path, without its query. */
-  readonly paths: readonly string[];
-  /** `429`, `2xx`, or `none` for an exchange without an answer. */
-  readonly statuses: readonly string[];
-  readonly models: readonly string[];
-  /** Keyed hashes, 16 hex digits. */
-  readonly clients: readonly string[];
-  readonly minRequestBytes: number | null;
-  readonly maxRequestBytes: number | null;
-}
-
-const MAX_VALUES = 64;
-const MAX_CHARS = 1_024;
 /** Paths whose answer is remembered; a service answers on a handful of routes. */
 const REMEMBERED = 4_096;
-
-/** Resolves what was asked for; what is wrong with it goes to `problems`. */
-export function resolveFilters(raw: RawFilterOptions, problems: Problems): Filters {
-  const list = (flag: string, texts: readonly string[] | undefined, pattern: RegExp, expected: string) => {
-    const values = (texts ?? []).flatMap((text) => text.split('|')).map((text) => text.trim());
-    if (values.length > MAX_VALUES)
-      problems.add(`${flag}: ${values.length} values are more than ${MAX_VALUES}`);
-    for (const value of values) {
-      if (!pattern.test(value) || value.length > MAX_CHARS) {
-        problems.add(`${flag}: ${JSON.stringify(value)} is not ${expected}`);
-      }
-    }
-    return values;
-  };
-  const bytes = (flag: string, text: string | undefined) =>
-    problems.optional(text, (given) => parseBytes(given, flag));
-  const filters: Filters = {
-    methods: list('--method', raw.method, /^[A-Za-z-]+$/, 'a method such as POST').map((method) =>
-      method.toUpperCase(),
-    ),
-    paths: list('--path', raw.path, /^[/*]/, 'a path such as /v2/models/*/infer'),
-    statuses: list(
-      '--status',
-      raw.status,
-      /^([1-5]xx|[1-5]\d\d|none)$/i,
-      'a status such as 2xx, 429 or none',
-    ).map((status) => status.toLowerCase()),
-    models: list('--model', raw.model, /./, 'a model'),
-    clients: list('--client', raw.client, /^[0-9a-f]{16}$/i, 'the hash of a client, 16 hex digits').map(
-      (hash) => hash.toLowerCase(),
-    ),
-    minRequestBytes: bytes('--min-request-body', raw.minRequestBody),
-    maxRequestBytes: bytes('--max-request-body', raw.maxRequestBody),
-  };
-  if ((filters.minRequestBytes ?? 0) > (filters.maxRequestBytes ?? Number.POSITIVE_INFINITY)) {
-    problems.add('--min-request-body is more than --max-request-body');
-  }
-  return filters;
-}
 
 /** The filters in words, each on its own; empty without any. */
 export function describeFilters(filters: Filters): string[] {

@@ -7,7 +7,7 @@ import type { CreateChecker } from './check/checker-thread.ts';
 import type { Engine, EngineOptions } from './engine.ts';
 import type { Forecast } from './forecast.ts';
 import type { ResolveHost } from './guards.ts';
-import type { ReplayOptions } from './options.ts';
+import type { ReplayOptions } from './options/replay-options.ts';
 import type { WholePlanListener } from './plan.ts';
 import type { Scaling } from './scaling/scaling.ts';
 import type { Target } from './target.ts';

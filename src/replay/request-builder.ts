@@ -9,7 +9,7 @@ import {
 } from '../core/headers.ts';
 import { type CopyIdentity, namesServerIssued, type PlayedAs } from './copy-identity.ts';
 import { type HeaderLine, HeaderLines } from './header-lines.ts';
-import type { HostPolicy } from './options.ts';
+import type { HostPolicy } from './options/parsers.ts';
 import { mapPath, type PathMapping } from './path-map.ts';
 import { COPY_HEADER } from './perturbation.ts';
 import type { PreparedRequest } from './prepared-request.ts';

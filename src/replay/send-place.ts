@@ -1,7 +1,7 @@
 import type { ExchangeRow } from '../core/exchange.ts';
+import type { ConnectionPolicy } from './options/replay-options.ts';
 import { identityOf } from './scaling/scaling.ts';
 import type { PlannedSend } from './schedule.ts';
-import type { ConnectionPolicy } from './sending-options.ts';
 import { sessionName } from './sessions.ts';
 
 /** Where a request goes among senders and connections. */

@@ -1,7 +1,7 @@
+import type { Shard } from './options/parsers.ts';
 import { drawKeyOf, type SeededDraws } from './scaling/draws.ts';
 import { identityOf } from './scaling/scaling.ts';
 import type { PlannedSend } from './schedule.ts';
-import type { Shard } from './shard.ts';
 
 /**
  * Which sends of a schedule one shard plays. Everything else was decided before, the same on every host; so every

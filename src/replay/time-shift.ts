@@ -1,4 +1,4 @@
-import { AppError, type Problems } from '../core/errors.ts';
+import { AppError } from '../core/errors.ts';
 import { recordedArrivalUs } from '../core/exchange.ts';
 import { ANY_MEMBER, parseJsonPointer } from '../core/json-pointer.ts';
 import { spliceJson } from './json-splice.ts';
@@ -25,23 +25,13 @@ export interface TimeShiftCounts {
  * Reads `/POINTER`.
  * @throws AppError OPTION_INVALID
  */
-function parseTimePlace(text: string): TimePlace {
+export function parseTimePlace(text: string): TimePlace {
   const parsed = parseJsonPointer(text, '--shift-time');
   const steps = parsed.filter((step) => step !== ANY_MEMBER);
   if (steps.length > 0 && steps.length === parsed.length) return { pointer: text, steps };
   throw new AppError('OPTION_INVALID', `--shift-time: ${JSON.stringify(text)} names no single value`, {
     hint: 'Write the JSON pointer of one text or number, such as /inputs/0/timestamp.',
   });
-}
-
-/** More would be looked up one by one in every body. */
-const MAX_PLACES = 16;
-
-/** Resolves what was asked for; what is wrong with it goes to `problems`. */
-export function parseTimePlaces(texts: readonly string[], problems: Problems): TimePlace[] {
-  if (texts.length > MAX_PLACES)
-    problems.add(`--shift-time: ${texts.length} places are more than ${MAX_PLACES}`);
-  return texts.flatMap((text) => problems.attempt<TimePlace[]>(() => [parseTimePlace(text)], []));
 }
 
 /** Where a binary inference request says how much of it is JSON. */

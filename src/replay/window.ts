@@ -2,7 +2,7 @@ import { AppError } from '../core/errors.ts';
 import type { TimeRange } from '../core/ports.ts';
 import { formatInstantUs, formatMs } from '../core/units.ts';
 import type { CaptureOverview } from './capture-overview.ts';
-import type { AskedRange, WindowRequest } from './windows/request.ts';
+import type { AskedRange, WindowRequest } from './options/window-options.ts';
 import { type FoundStretch, findStretch, type SearchKind } from './windows/search.ts';
 
 const SECOND_US = 1_000_000;

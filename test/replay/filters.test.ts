@@ -2,20 +2,19 @@ import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
 import { Problems } from '../../src/core/errors.ts';
 import type { ExchangeRow } from '../../src/core/exchange.ts';
-import {
-  assertRecorders,
-  describeFilters,
-  type RawFilterOptions,
-  RowFilter,
-  resolveFilters,
-} from '../../src/replay/filters.ts';
+import { byProgram, readOptions, type StatedOptions } from '../../src/core/options.ts';
+import { assertRecorders, describeFilters, RowFilter } from '../../src/replay/filters.ts';
 import { Glob } from '../../src/replay/glob.ts';
+import { type Filters, filtersOf, selectionOptions } from '../../src/replay/options/window-options.ts';
 import { exchangeRow } from '../support/exchange-row.ts';
 import { requestPayload } from '../support/memory-capture.ts';
 
-function resolved(raw: RawFilterOptions): ReturnType<typeof resolveFilters> {
+const SHAPE = selectionOptions('play');
+type RawFilterOptions = StatedOptions<typeof SHAPE>;
+
+function resolved(raw: RawFilterOptions): Filters {
   const problems = new Problems();
-  const filters = resolveFilters(raw, problems);
+  const filters = filtersOf(readOptions(SHAPE, byProgram(SHAPE, raw), problems), problems);
   problems.throwIfAny();
   return filters;
 }

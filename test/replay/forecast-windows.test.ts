@@ -1,6 +1,6 @@
 import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
-import type { RawReplayOptions } from '../../src/replay/options.ts';
+import type { RawReplayOptions } from '../../src/replay/options/replay-options.ts';
 import { scheduledBy } from '../support/scheduled.ts';
 
 const SPAN_US = 20_000_000;

@@ -1,6 +1,6 @@
 import { describe, expect, it } from 'vitest';
 import { AppError } from '../../src/core/errors.ts';
-import { type RawReplayOptions, resolveReplayOptions } from '../../src/replay/options.ts';
+import { type RawReplayOptions, resolveReplayOptions } from '../../src/replay/options/replay-options.ts';
 import { COMMAND_LINE_ALONE } from '../support/option-sources.ts';
 
 const sources = {

@@ -1,5 +1,5 @@
 import { describe, expect, it } from 'vitest';
-import { resolveReplayOptions } from '../../src/replay/options.ts';
+import { resolveReplayOptions } from '../../src/replay/options/replay-options.ts';
 import { COMMAND_LINE_ALONE } from '../support/option-sources.ts';
 
 describe('options that do not go together', () => {

@@ -1,7 +1,7 @@
 import { describe, expect, it } from 'vitest';
 import { AppError } from '../../src/core/errors.ts';
-import type { RawReplayOptions } from '../../src/replay/options.ts';
-import { describeReplayOptions, resolveReplayOptions } from '../../src/replay/options.ts';
+import type { RawReplayOptions } from '../../src/replay/options/replay-options.ts';
+import { describeReplayOptions, resolveReplayOptions } from '../../src/replay/options/replay-options.ts';
 import { COMMAND_LINE_ALONE } from '../support/option-sources.ts';
 
 const sources = {

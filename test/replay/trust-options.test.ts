@@ -1,7 +1,6 @@
 import { describe, expect, it } from 'vitest';
 import type { AppError } from '../../src/core/errors.ts';
-import { type RawReplayOptions, resolveReplayOptions } from '../../src/replay/options.ts';
-import { TRUST_DEFAULTS } from '../../src/replay/trust-options.ts';
+import { type RawReplayOptions, resolveReplayOptions } from '../../src/replay/options/replay-options.ts';
 import { COMMAND_LINE_ALONE } from '../support/option-sources.ts';
 
 const resolved = (raw: RawReplayOptions) =>
@@ -48,9 +47,9 @@ describe('the options of trust', () => {
     expect(problemsOf({ calibrateBounds: 'p50:9' })).toContain(said);
     expect(problemsOf({ calibrateBounds: 'p50:9', calibrate: 'off' })).toContain(said);
     // What a command line has that leaves the flag out.
-    expect(resolved({ calibrateBounds: TRUST_DEFAULTS.calibrateBounds }).calibrateMs).toBeNull();
+    expect(resolved({ calibrateBounds: 'p50:2,status:0.02,size:0.2' }).calibrateMs).toBeNull();
     // As a file has it for the runs that calibrate.
-    const elsewhere = { ...COMMAND_LINE_ALONE, isOnCommandLine: () => false };
+    const elsewhere = { ...COMMAND_LINE_ALONE, originOf: () => null };
     const ofAFile = { target: 'http://staging:8000', calibrateBounds: 'p50:9' };
     expect(resolveReplayOptions(ofAFile, elsewhere).calibrateMs).toBeNull();
   });
@@ -62,7 +61,7 @@ describe('the options of trust', () => {
       expect(problemsOf({ ...raw, tz: 'Europe/Berlin' })).toContain(said);
       expect(resolved({ ...raw, tz: 'UTC' }).window.ranges).toHaveLength(1);
       expect(resolved({ tz: 'Europe/Berlin', day: ['2026-11-20'] }).window.ranges).toHaveLength(1);
-      const elsewhere = { ...COMMAND_LINE_ALONE, isOnCommandLine: () => false };
+      const elsewhere = { ...COMMAND_LINE_ALONE, originOf: () => null };
       const ofTheHost = { target: 'http://staging:8000', ...raw, tz: 'Europe/Berlin' };
       expect(resolveReplayOptions(ofTheHost, elsewhere).window.ranges).toHaveLength(1);
     },

@@ -2,14 +2,15 @@ import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
 import { DayCalendar } from '../../src/core/calendar.ts';
 import { Problems } from '../../src/core/errors.ts';
+import { byProgram, readOptions, type StatedOptions } from '../../src/core/options.ts';
 import { formatInstantUs } from '../../src/core/units.ts';
 import type { CaptureOverview, SecondSums } from '../../src/replay/capture-overview.ts';
-import { chooseWindow } from '../../src/replay/window.ts';
 import {
-  type RawWindowOptions,
-  resolveWindowRequest,
+  WINDOW_OPTIONS,
   type WindowRequest,
-} from '../../src/replay/windows/request.ts';
+  windowRequestOf,
+} from '../../src/replay/options/window-options.ts';
+import { chooseWindow } from '../../src/replay/window.ts';
 import { findStretch, type SearchKind, type StretchSearch } from '../../src/replay/windows/search.ts';
 import { rolledUp } from '../support/rolled-up.ts';
 
@@ -34,9 +35,12 @@ function overviewOf(
 }
 
 /** What the flags ask for, each as on the command line. */
-function asked(raw: RawWindowOptions): WindowRequest {
+function asked(raw: StatedOptions<typeof WINDOW_OPTIONS>): WindowRequest {
   const problems = new Problems();
-  const request = resolveWindowRequest(raw, problems);
+  const request = windowRequestOf(
+    readOptions(WINDOW_OPTIONS, byProgram(WINDOW_OPTIONS, raw), problems),
+    problems,
+  );
   problems.throwIfAny();
   return request;
 }

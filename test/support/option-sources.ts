@@ -1,4 +1,4 @@
-import type { OptionSources } from '../../src/replay/options.ts';
+import type { OptionSources } from '../../src/replay/options/replay-options.ts';
 
 /** Nothing but the command line: no variable, no file, any objective, at the epoch. */
 export const COMMAND_LINE_ALONE: OptionSources = {
@@ -6,5 +6,5 @@ export const COMMAND_LINE_ALONE: OptionSources = {
   readFile: () => '',
   checkSlo: () => undefined,
   nowUs: () => 0,
-  isOnCommandLine: () => true,
+  originOf: () => ({ kind: 'flag', place: null }),
 };

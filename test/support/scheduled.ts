@@ -8,7 +8,7 @@ import {
 } from '../../src/app/replay/plan.ts';
 import { playbackOf } from '../../src/app/replay/windows.ts';
 import type { CaptureOverview } from '../../src/replay/capture-overview.ts';
-import { type RawReplayOptions, resolveReplayOptions } from '../../src/replay/options.ts';
+import { type RawReplayOptions, resolveReplayOptions } from '../../src/replay/options/replay-options.ts';
 import { arrivalsIn } from '../../src/replay/scaling/arrivals.ts';
 import { scheduleOf } from '../../src/replay/schedule.ts';
 import { chooseWindow } from '../../src/replay/window.ts';

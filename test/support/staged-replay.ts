@@ -4,7 +4,7 @@ import type { Send } from '../../src/core/run.ts';
 import type { PreparedRequest, SendResult } from '../../src/replay/engine.ts';
 import { forecastOf } from '../../src/replay/forecast.ts';
 import type { ResolveHost } from '../../src/replay/guards.ts';
-import { type RawReplayOptions, resolveReplayOptions } from '../../src/replay/options.ts';
+import { type RawReplayOptions, resolveReplayOptions } from '../../src/replay/options/replay-options.ts';
 import { Replay, type ReplayListener } from '../../src/replay/replay.ts';
 import { Scaling } from '../../src/replay/scaling/scaling.ts';
 import { parseTarget } from '../../src/replay/target.ts';

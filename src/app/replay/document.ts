@@ -3,7 +3,6 @@ import { AppError } from '../../core/errors.ts';
 import { CHECK_LEVELS, type CheckLevel } from '../../core/run.ts';
 import { countOf, formatMs } from '../../core/units.ts';
 import type { CheckDocument, CheckFigures, WaitsFor } from '../../documents/replay.ts';
-import type { AnswerOptions } from '../../replay/answer-options.ts';
 import type { BodyChangeCounts } from '../../replay/body-changes.ts';
 import type { CaptureOverview } from '../../replay/capture-overview.ts';
 import type { ArenaSetup } from '../../replay/check/answer-arena.ts';
@@ -12,10 +11,9 @@ import { CheckerThread, type CreateChecker } from '../../replay/check/checker-th
 import type { ComparerOptions } from '../../replay/check/comparer.ts';
 import type { ConnectionUse, FollowUpHealth } from '../../replay/engine-health.ts';
 import type { CancelPolicy } from '../../replay/expected-answer.ts';
-import type { ReplayOptions } from '../../replay/options.ts';
+import type { ConnectionPolicy, ReplayOptions, SendingOptions } from '../../replay/options/replay-options.ts';
 import type { RecordedConnectionUse } from '../../replay/recorded-connections.ts';
 import type { ReplayOutcome } from '../../replay/replay.ts';
-import type { ConnectionPolicy, SendingOptions } from '../../replay/sending-options.ts';
 import type { SessionOrder, SessionOrderCounts } from '../../replay/session-order.ts';
 
 /** What the checker's thread is born with. The key is named, not read: it does not travel between threads. */
@@ -95,7 +93,10 @@ export interface AnswersDocument {
   readonly changes: BodyChangeCounts;
 }
 
-export function answersDocument({ cancels }: AnswerOptions, outcome: ReplayOutcome): AnswersDocument {
+export function answersDocument(
+  { cancels }: Pick<ReplayOptions, 'cancels'>,
+  outcome: ReplayOutcome,
+): AnswersDocument {
   return { cancels: { policy: cancels, untimed: outcome.untimedCancels }, changes: outcome.changes };
 }
 

@@ -5,7 +5,7 @@ import type { JudgementBounds } from '../../documents/replay.ts';
 import type { CaptureOverview } from '../../replay/capture-overview.ts';
 import { describeFilters } from '../../replay/filters.ts';
 import { type Forecast, forecastOf, planEndOf } from '../../replay/forecast.ts';
-import type { ReplayOptions } from '../../replay/options.ts';
+import type { ReplayOptions } from '../../replay/options/replay-options.ts';
 import { scalingDocument, scalingLines } from '../../replay/scaling/description.ts';
 import { chooseLayers } from '../../replay/scaling/layers.ts';
 import { Scaling } from '../../replay/scaling/scaling.ts';

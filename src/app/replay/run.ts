@@ -13,7 +13,7 @@ import { CpuThrottle } from '../../monitors/cpu-throttle.ts';
 import type { CreateChecker } from '../../replay/check/checker-thread.ts';
 import { ReplayEngine } from '../../replay/engine.ts';
 import { resolveHost } from '../../replay/guards.ts';
-import { describeReplayOptions } from '../../replay/options.ts';
+import { describeReplayOptions } from '../../replay/options/replay-options.ts';
 import { Replay, type ReplayEnd, type ReplayOutcome } from '../../replay/replay.ts';
 import { scalingCountLines, scalingDocument } from '../../replay/scaling/description.ts';
 import type { Target } from '../../replay/target.ts';

@@ -11,6 +11,7 @@ import {
   type UncheckedReason,
   unchecked,
 } from '../../core/run.ts';
+import type { CheckOptions } from '../options/replay-options.ts';
 import type { PlannedRequest } from '../plan.ts';
 import type { SendResult } from '../send-result.ts';
 import { AnswerArena, type ArenaSetup } from './answer-arena.ts';
@@ -18,7 +19,6 @@ import type { AnswerToCheck, HeldAnswer } from './answer-to-check.ts';
 import type { CheckedAnswer } from './checker-messages.ts';
 import type { Checker, CheckerListener, CreateChecker } from './checker-thread.ts';
 import { apiOf } from './comparer.ts';
-import type { CheckOptions } from './options.ts';
 import { type AnswerApi, VARYING_POINTERS } from './places.ts';
 
 /** What decides, before a body is looked at, whether an answer can be compared. */

@@ -1,7 +1,7 @@
 import { UnreadableBody } from '../../core/errors.ts';
 import { LIMITS } from '../../core/limits.ts';
 import type { PointerState } from '../../redaction/pointer-states.ts';
-import type { CheckTolerance } from './options.ts';
+import type { CheckTolerance } from '../options/parsers.ts';
 import { placeOf } from './places.ts';
 
 /** The first difference of two documents: of their form where there is one, else of a value. */

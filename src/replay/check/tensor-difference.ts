@@ -1,8 +1,8 @@
 import { UnreadableBody } from '../../core/errors.ts';
 import { type AnswerCheck, mismatch } from '../../core/run.ts';
 import type { PointerState } from '../../redaction/pointer-states.ts';
+import type { CheckTolerance } from '../options/parsers.ts';
 import { isNearFloat, type JsonComparison } from './json-difference.ts';
-import type { CheckTolerance } from './options.ts';
 import { placeAt } from './places.ts';
 
 /** One output whose elements lie behind the JSON, as Triton's binary extension has them. */

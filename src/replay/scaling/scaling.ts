@@ -1,8 +1,8 @@
 import { AppError } from '../../core/errors.ts';
+import type { ScalingOptions } from '../options/replay-options.ts';
 import { RateCurve } from '../stages.ts';
 import { CopyCount, type LayerLoad, type SessionLoad, sessionLoad } from './copy-count.ts';
 import { type DrawKey, SeededDraws } from './draws.ts';
-import type { ScalingOptions } from './options.ts';
 
 /** More copies of one session than this are no longer a recording. */
 const MAX_COPIES = 1_000;

@@ -1,6 +1,6 @@
 import { expect, test } from 'vitest';
 import { assertRequestsLeft, atOnce } from '../../../src/app/replay/plan.ts';
-import { resolveReplayOptions } from '../../../src/replay/options.ts';
+import { resolveReplayOptions } from '../../../src/replay/options/replay-options.ts';
 import { COMMAND_LINE_ALONE } from '../../support/option-sources.ts';
 
 test('a start that was set is the start of the run, and not of its calibration', () => {

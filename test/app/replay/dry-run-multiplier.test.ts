@@ -1,5 +1,5 @@
 import { describe, expect, it } from 'vitest';
-import type { RawReplayOptions } from '../../../src/replay/options.ts';
+import type { RawReplayOptions } from '../../../src/replay/options/replay-options.ts';
 import { captureOf } from '../../support/captures.ts';
 import { dryRunPlan } from '../../support/dry-run-plan.ts';
 import { exchangeOf, TEST_EPOCH_US } from '../../support/exchanges.ts';

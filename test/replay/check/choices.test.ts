@@ -1,8 +1,8 @@
 import { describe, expect, test } from 'vitest';
 import { checkWord, type FinishReason } from '../../../src/core/run.ts';
 import { AnswerComparer } from '../../../src/replay/check/comparer.ts';
-import { CHECK_TOLERANCE } from '../../../src/replay/check/options.ts';
 import { type StreamFacts, streamFactsOf } from '../../../src/replay/check/stream-check.ts';
+import { CHECK_TOLERANCE } from '../../../src/replay/options/parsers.ts';
 import { requestMessage, wholeBody } from '../../support/exchanges.ts';
 
 const CHAT = 'POST /v1/chat/completions';

@@ -3,7 +3,7 @@ import { describe, expect, test } from 'vitest';
 import type { Message } from '../../../src/core/exchange.ts';
 import type { AnswerToCheck as Answered, KeptAnswer } from '../../../src/replay/check/answer-to-check.ts';
 import { AnswerComparer, type ComparerOptions } from '../../../src/replay/check/comparer.ts';
-import { CHECK_TOLERANCE } from '../../../src/replay/check/options.ts';
+import { CHECK_TOLERANCE } from '../../../src/replay/options/parsers.ts';
 import { partOfBody, requestMessage, wholeBody } from '../../support/exchanges.ts';
 
 type AnswerToCheck = Answered<KeptAnswer>;

@@ -1,8 +1,8 @@
 import fc from 'fast-check';
 import { describe, expect, test } from 'vitest';
 import { isNear, jsonDifference, pointerOf } from '../../../src/replay/check/json-difference.ts';
-import { CHECK_TOLERANCE } from '../../../src/replay/check/options.ts';
 import { Places } from '../../../src/replay/check/places.ts';
+import { CHECK_TOLERANCE } from '../../../src/replay/options/parsers.ts';
 
 const tolerance = CHECK_TOLERANCE;
 const NOTHING = new Places([]).root('v1', []);

@@ -1,12 +1,10 @@
 import { describe, expect, test } from 'vitest';
-import { Problems } from '../../../src/core/errors.ts';
-import { CHECK_TOLERANCE, type RawCheckOptions, resolveCheck } from '../../../src/replay/check/options.ts';
+import { CHECK_TOLERANCE } from '../../../src/replay/options/parsers.ts';
+import { type RawReplayOptions, resolveReplayOptions } from '../../../src/replay/options/replay-options.ts';
+import { COMMAND_LINE_ALONE } from '../../support/option-sources.ts';
 
-function resolved(raw: RawCheckOptions) {
-  const problems = new Problems();
-  const options = resolveCheck(raw, problems);
-  problems.throwIfAny();
-  return options;
+function resolved(raw: RawReplayOptions) {
+  return resolveReplayOptions({ dryRun: true, ...raw }, COMMAND_LINE_ALONE).check;
 }
 
 describe('what was asked for about comparing answers', () => {

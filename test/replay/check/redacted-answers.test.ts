@@ -3,7 +3,7 @@ import { expect, test } from 'vitest';
 import { BodyRedaction } from '../../../src/redaction/body-redaction.ts';
 import { BODY_ACTIONS } from '../../../src/redaction/body-rules.ts';
 import { AnswerComparer } from '../../../src/replay/check/comparer.ts';
-import { CHECK_TOLERANCE } from '../../../src/replay/check/options.ts';
+import { CHECK_TOLERANCE } from '../../../src/replay/options/parsers.ts';
 import { responseMessage, testHash, wholeBody } from '../../support/exchanges.ts';
 
 const comparer = new AnswerComparer({

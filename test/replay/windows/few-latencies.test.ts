@@ -1,20 +1,27 @@
 import { expect, it } from 'vitest';
 import { Problems } from '../../../src/core/errors.ts';
+import { byProgram, readOptions, type StatedOptions } from '../../../src/core/options.ts';
 import { formatInstantUs } from '../../../src/core/units.ts';
 import type { SecondSums } from '../../../src/replay/capture-overview.ts';
+import { WINDOW_OPTIONS, windowRequestOf } from '../../../src/replay/options/window-options.ts';
 import { chooseWindow } from '../../../src/replay/window.ts';
-import { type RawWindowOptions, resolveWindowRequest } from '../../../src/replay/windows/request.ts';
 import { rolledUp } from '../../support/rolled-up.ts';
 
 /** The worst stretch of a capture whose seconds, from 0 on, hold so many answers of so many milliseconds each. */
-function worstOf(seconds: readonly (readonly [count: number, ms: number])[], raw: RawWindowOptions) {
+function worstOf(
+  seconds: readonly (readonly [count: number, ms: number])[],
+  raw: StatedOptions<typeof WINDOW_OPTIONS>,
+) {
   const sums = seconds.map(
     ([exchanges, ms], second): SecondSums => ({
       ...{ second, exchanges, latencyCount: exchanges, latencySumUs: exchanges * ms * 1e3 },
     }),
   );
   const problems = new Problems();
-  const request = resolveWindowRequest(raw, problems);
+  const request = windowRequestOf(
+    readOptions(WINDOW_OPTIONS, byProgram(WINDOW_OPTIONS, raw), problems),
+    problems,
+  );
   problems.throwIfAny();
   return chooseWindow(
     {

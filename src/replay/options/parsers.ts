@@ -1,0 +1,324 @@
+import { AppError, reasonOf } from '../../core/errors.ts';
+import { parseJsonPointer } from '../../core/json-pointer.ts';
+import { LIMITS } from '../../core/limits.ts';
+import type { OptionParser } from '../../core/options.ts';
+import { CHECK_LEVELS, type CheckLevel } from '../../core/run.ts';
+import {
+  formatInstantUs,
+  formatMs,
+  parseBytes,
+  parseCount,
+  parseDurationMs,
+  parseInstantUs,
+  parsePositiveMs,
+  parseShare,
+} from '../../core/units.ts';
+
+/** A variable or a file can say yes and no where the command line has the flag or has it not. Null for no. */
+export function switched<Value>(parse: OptionParser<Value>, alone: string): OptionParser<Value | null> {
+  return (text, what) => {
+    if (/^(false|no|off)$/i.test(text)) return null;
+    return parse(/^(true|yes|on)$/i.test(text) ? alone : text, what);
+  };
+}
+
+/** One of these words. */
+export function word<const Word extends string>(words: readonly Word[]): OptionParser<Word> {
+  return (text, what) => {
+    const found = words.find((each) => each === text);
+    if (found !== undefined) return found;
+    throw new AppError('OPTION_INVALID', `${what}: ${JSON.stringify(text)} is none of ${words.join(', ')}`);
+  };
+}
+
+/** A whole number from 1 to a most. */
+export function countTo(most: number, hint?: string): OptionParser<number> {
+  return (text, what) => {
+    const count = parseCount(text, what);
+    if (count <= most) return count;
+    throw new AppError(
+      'OPTION_INVALID',
+      `${what}: ${count} is more than ${most}`,
+      hint === undefined ? {} : { hint },
+    );
+  };
+}
+
+const LEAST_IN_FLIGHT_BYTES = 2 ** 20;
+/** They are counted in 32 bits of KiB. */
+const MOST_IN_FLIGHT_BYTES = 2 ** 40;
+
+export function parseInFlightBytes(text: string, what: string): number {
+  const bytes = parseBytes(text, what);
+  if (bytes >= LEAST_IN_FLIGHT_BYTES && bytes <= MOST_IN_FLIGHT_BYTES) return bytes;
+  throw new AppError('OPTION_INVALID', `${what}: ${text} is not between 1MiB and 1TiB`);
+}
+
+/** Copies wait in memory until their time, so it cannot be any. */
+const MAX_JITTER_MS = 60_000;
+
+export function parseJitterMs(text: string, what: string): number {
+  const ms = parseDurationMs(text, what);
+  if (ms <= MAX_JITTER_MS) return ms;
+  throw new AppError('OPTION_INVALID', `${what}: ${text} is over 60s`);
+}
+
+/** `2/20`, or a share such as `10%`. */
+export function parseTargetShare(text: string, what: string): number {
+  const [, target, recorded] = /^\s*(\d+)\s*\/\s*(\d+)\s*$/.exec(text) ?? [];
+  if (target === undefined || recorded === undefined) return parseShare(text, what);
+  const share = Number(target) / Number(recorded);
+  if (share > 0 && share <= 1) return share;
+  throw new AppError('OPTION_INVALID', `${what}: ${JSON.stringify(text)} is not a share`, {
+    hint: 'Give replicas of the target / replicas that were recorded, such as 2/20; a larger target takes a multiplier.',
+  });
+}
+
+export function parseSeed(text: string, what: string): number {
+  const seed = /^\s*\d+\s*$/.test(text) ? Number(text) : Number.NaN;
+  if (Number.isSafeInteger(seed)) return seed;
+  throw new AppError(
+    'OPTION_INVALID',
+    `${what}: ${JSON.stringify(text)} is not a whole number from 0 to 2^53 - 1`,
+  );
+}
+
+/** Lengths of stretches are in whole seconds, which is what roll-ups count. */
+export function parseWholeSeconds(text: string, what: string): number {
+  const seconds = parsePositiveMs(text, what) / 1_000;
+  if (Number.isInteger(seconds)) return seconds;
+  throw new AppError(
+    'OPTION_INVALID',
+    `${what}: ${text} is not in whole seconds, which is what roll-ups count`,
+  );
+}
+
+/** One of the processes that together play one plan. */
+export interface Shard {
+  /** From 0, as Kubernetes counts the pods of an indexed job. */
+  readonly index: number;
+  readonly count: number;
+}
+
+/** `0/3`: the first of three. */
+export function parseShard(text: string, what: string): Shard {
+  const [, first, second] = /^\s*(\d{1,6})\s*\/\s*(\d{1,6})\s*$/.exec(text) ?? [];
+  const shard = { index: Number(first), count: Number(second) };
+  const isOne = first !== undefined && shard.count >= 1 && shard.count <= LIMITS.shards;
+  if (isOne && shard.index < shard.count) return shard;
+  throw new AppError('OPTION_INVALID', `${what}: ${JSON.stringify(text)} is no shard`, {
+    hint: `Give index/count; the index counts from 0: 0/3, 1/3 and 2/3 are all of three. At most ${LIMITS.shards}.`,
+  });
+}
+
+/** Waiting longer than this for a start is taken for a typing error. */
+const MAX_WAIT_MS = 7 * 24 * 3_600_000;
+
+/**
+ * An instant that is still to come: ISO 8601, or the form of mail and HTTP headers.
+ * @param nowUs the wall clock, epoch microseconds
+ */
+export function parseStart(text: string, nowUs: number): number {
+  const startUs = parseMailTimeUs(text) ?? parseInstantUs(text, '--start-at');
+  const aheadMs = (startUs - nowUs) / 1e3;
+  if (aheadMs > MAX_WAIT_MS) {
+    throw new AppError('OPTION_INVALID', `--start-at: ${text} is ${formatMs(aheadMs)} ahead, over 7 days`);
+  }
+  if (aheadMs > 0) return startUs;
+  throw new AppError(
+    'OPTION_INVALID',
+    `--start-at: ${text} is over since ${formatMs(-aheadMs)}: it is ${formatInstantUs(nowUs)} by the clock of this host`,
+    {
+      hint: 'Give an instant far enough ahead for every shard to be there; where no offset is given it is UTC.',
+    },
+  );
+}
+
+const MAIL_TIME =
+  /^\s*(?:[A-Z][a-z]{2},\s*)?(\d{1,2} [A-Z][a-z]{2} \d{4}) (\d{2}:\d{2}(?::\d{2})?) (GMT|UTC|[+-]\d{4})\s*$/;
+
+/** `Tue, 24 Nov 2026 22:00:00 GMT`; null for anything else. */
+function parseMailTimeUs(text: string): number | null {
+  const [, date, time, offset] = MAIL_TIME.exec(text) ?? [];
+  if (date === undefined || time === undefined || offset === undefined) return null;
+  const epochMs = Date.parse(`${date} ${time} ${offset}`);
+  // Date.parse turns 30 February into 2 March.
+  const isDay = new Date(Date.parse(`${date} 00:00 GMT`)).getUTCDate() === Number.parseInt(date, 10);
+  return Number.isNaN(epochMs) || !isDay ? null : epochMs * 1e3;
+}
+
+/** Which older runs stay beside a new one. */
+export type RunsRetained =
+  | { readonly kind: 'count'; readonly runs: number }
+  | { readonly kind: 'age'; readonly ms: number };
+
+const RETAIN_HINT = 'Give a number from 1, such as 20, or a time, such as 30d.';
+
+/** `20` (so many runs, the new one among them) or `30d` (those that ended within). */
+export function parseRetainRuns(text: string, what: string): RunsRetained {
+  if (/^\s*\d+\s*$/.test(text)) {
+    const runs = Number(text);
+    if (Number.isSafeInteger(runs) && runs >= 1) return { kind: 'count', runs };
+    throw new AppError('OPTION_INVALID', `${what}: ${text.trim()} would not even keep the new run`, {
+      hint: RETAIN_HINT,
+    });
+  }
+  if (/^\s*\d/.test(text)) return { kind: 'age', ms: parsePositiveMs(text, what) };
+  throw new AppError(
+    'OPTION_INVALID',
+    `${what}: ${JSON.stringify(text)} is neither a number of runs nor a time`,
+    { hint: RETAIN_HINT },
+  );
+}
+
+/** How far a target may be from what was recorded and still stand for it. */
+export interface CalibrationBounds {
+  /** The median latency may be so many times the recorded one, or as much below it. */
+  readonly p50Factor: number;
+  /** Share of answers whose status may be another. */
+  readonly statusShare: number;
+  /** The median size of a response may be off by this share of the recorded one. */
+  readonly sizeShare: number;
+}
+
+export const CALIBRATION_BOUNDS: CalibrationBounds = Object.freeze({
+  p50Factor: 2,
+  statusShare: 0.02,
+  sizeShare: 0.2,
+});
+
+/** `p50:2,status:0.02,size:0.2`; what is not named keeps its bound. */
+export function parseCalibrationBounds(text: string, what: string): CalibrationBounds {
+  const stated: Record<string, number> = {};
+  for (const part of partsOf(text)) {
+    const [, name = '', digits = '', percent = ''] =
+      /^(p50|status|size)\s*:\s*(\d+(?:\.\d+)?)\s*(%?)$/.exec(part) ?? [];
+    const value = digits === '' ? Number.NaN : Number(digits) / (percent === '%' ? 100 : 1);
+    const least = name === 'p50' ? 1 : 0;
+    if (!(value >= least) || (name === 'status' && value > 1)) {
+      throw new AppError('OPTION_INVALID', `${what}: ${JSON.stringify(part)} is no bound`, {
+        hint: 'Give p50:FACTOR (1 or more), status:SHARE (0 to 1) and size:SHARE, such as p50:2,status:2%,size:20%.',
+      });
+    }
+    stated[name] = value;
+  }
+  return {
+    p50Factor: stated['p50'] ?? CALIBRATION_BOUNDS.p50Factor,
+    statusShare: stated['status'] ?? CALIBRATION_BOUNDS.statusShare,
+    sizeShare: stated['size'] ?? CALIBRATION_BOUNDS.sizeShare,
+  };
+}
+
+/** The lag that is allowed, where it was stated; null leaves the bound as it is. */
+export interface LagBound {
+  readonly lagMs: number | null;
+  /** Of the least latency objective. */
+  readonly ofServiceShare: number | null;
+}
+
+/** `5ms`, `10%`, or both: the greater of the two holds. */
+export function parseLagBound(text: string, what: string): LagBound {
+  let bound: LagBound = { lagMs: null, ofServiceShare: null };
+  for (const part of partsOf(text)) {
+    if (!/^\d/.test(part)) {
+      throw new AppError('OPTION_INVALID', `${what}: ${JSON.stringify(part)} is no bound`, {
+        hint: 'Give a time, a share of the least latency objective, or both: 5ms, 10% or 5ms,10%.',
+      });
+    }
+    const percent = /^(\d+(?:\.\d+)?)\s*%$/.exec(part)?.[1];
+    bound =
+      percent === undefined
+        ? { ...bound, lagMs: parsePositiveMs(part, what) }
+        : { ...bound, ofServiceShare: Number(percent) / 100 };
+  }
+  return bound;
+}
+
+/** How far two answers may be apart and still be the same. */
+export interface CheckTolerance {
+  /** Of two numbers: this share of the greater, or this much, whichever is more. */
+  readonly relative: number;
+  readonly absolute: number;
+  /** Of the lengths of two generated texts: this share of the longer. */
+  readonly lengthShare: number;
+}
+
+/** Of numbers: what `numpy.allclose` and `torch.allclose` take for equal. */
+export const CHECK_TOLERANCE: CheckTolerance = Object.freeze({
+  relative: 1e-5,
+  absolute: 1e-8,
+  lengthShare: 0.5,
+});
+
+/** `1e-3`, or `rel:1e-3,abs:1e-6,length:20%`; what is not named keeps its bound. */
+export function parseTolerance(text: string, what: string): CheckTolerance {
+  const stated: Record<string, number> = {};
+  for (const part of partsOf(text)) {
+    const [, name = 'rel', digits = '', percent = ''] =
+      /^(?:(rel|abs|length)\s*:\s*)?(\d+(?:\.\d+)?(?:e[+-]?\d+)?)\s*(%?)$/i.exec(part) ?? [];
+    const value = digits === '' ? Number.NaN : Number(digits) / (percent === '%' ? 100 : 1);
+    const key = name.toLowerCase();
+    if (!Number.isFinite(value) || (key === 'abs' ? percent !== '' : value > 1)) {
+      throw new AppError('OPTION_INVALID', `${what}: ${JSON.stringify(part)} is no tolerance`, {
+        hint: 'Give rel:SHARE and length:SHARE (0 to 1) and abs:NUMBER, such as rel:1e-3,abs:1e-6,length:20%.',
+      });
+    }
+    stated[key] = value;
+  }
+  return {
+    relative: stated['rel'] ?? CHECK_TOLERANCE.relative,
+    absolute: stated['abs'] ?? CHECK_TOLERANCE.absolute,
+    lengthShare: stated['length'] ?? CHECK_TOLERANCE.lengthShare,
+  };
+}
+
+export function parseCheckLevel(text: string, what: string): CheckLevel {
+  const level = CHECK_LEVELS.find((known) => known === text);
+  if (level !== undefined) return level;
+  throw new AppError('OPTION_INVALID', `${what}: ${JSON.stringify(text)} is no level`, {
+    hint: `There are ${CHECK_LEVELS.join(', ')}; ${what} alone is values.`,
+  });
+}
+
+/** A place of answers that is not compared. */
+export function parseIgnored(text: string, what: string): string {
+  if (parseJsonPointer(text, what).length > 0) return text;
+  throw new AppError('OPTION_INVALID', `${what}: the empty pointer is the whole answer`, {
+    hint: 'Compare by status alone: --check status',
+  });
+}
+
+/** What the Host header says: that of the `target`, the `recorded` one, or else the authority that is named. */
+export type HostPolicy = string;
+
+export function parseHostPolicy(text: string, what: string): HostPolicy {
+  // A name alone could as well be a misspelt word.
+  if (
+    /^(?:target|recorded|localhost|[\w-]+(?:\.[\w-]+)+|\[[0-9A-Fa-f:.]+\]|[\w-]+(?=:))(?::\d{1,5})?$/.test(
+      text,
+    )
+  ) {
+    return text;
+  }
+  throw new AppError('OPTION_INVALID', `${what}: ${JSON.stringify(text)} is neither target nor recorded`, {
+    hint: 'Or name a host, with its domain or its port: models.staging.internal, models:8000.',
+  });
+}
+
+/** Certificates of a file. @param readFile throws where it cannot be read */
+export function readCertificates(path: string, readFile: (path: string) => string): string {
+  let pem: string;
+  try {
+    pem = readFile(path);
+  } catch (cause) {
+    throw new AppError('OPTION_INVALID', `--ca: ${path} cannot be read: ${reasonOf(cause)}`, { cause });
+  }
+  if (!pem.includes('-----BEGIN CERTIFICATE-----')) {
+    throw new AppError('OPTION_INVALID', `--ca: ${path} holds no certificate in PEM form`);
+  }
+  return pem;
+}
+
+function partsOf(text: string): string[] {
+  return text.split(',').map((part) => part.trim());
+}

@@ -1,0 +1,581 @@
+import { Problems } from '../../core/errors.ts';
+import type { HeaderPair } from '../../core/headers.ts';
+import { LIMITS } from '../../core/limits.ts';
+import {
+  isOnCommandLine,
+  list,
+  listOf,
+  type Origin,
+  type ResolvedOptions,
+  readOptions,
+  type StatedOptions,
+  switchOrValue,
+  text,
+  toggle,
+  value,
+} from '../../core/options.ts';
+import type { TimeRange } from '../../core/ports.ts';
+import { CHECK_LEVELS, type CheckLevel } from '../../core/run.ts';
+import {
+  formatBytes,
+  parseCount,
+  parseMultiplier,
+  parsePositiveMs,
+  parseTimeLimitMs,
+  parseWaitMs,
+} from '../../core/units.ts';
+import { parseAddedHeader, parseRemovedHeader, type Secrets } from '../added-headers.ts';
+import { type BodyChangeOptions, PIN_MODES } from '../body-changes.ts';
+import { CANCEL_POLICIES, type CancelPolicy } from '../expected-answer.ts';
+import { parseHostName } from '../host-name.ts';
+import { type PathMapping, parsePathMapping } from '../path-map.ts';
+import { type PerturbedPlace, parsePerturbedPlace, placeText } from '../perturbation.ts';
+import { defaultScaling, SCALINGS, type ScalingName, unreachable } from '../scaling/kinds.ts';
+import { SESSION_ORDERS, type SessionOrder } from '../session-order.ts';
+import { parseStages, RateCurve, type Stage, stageText } from '../stages.ts';
+import { parseTarget, type Target } from '../target.ts';
+import { parseTimePlace, type TimePlace } from '../time-shift.ts';
+import {
+  type CalibrationBounds,
+  CHECK_TOLERANCE,
+  type CheckTolerance,
+  countTo,
+  type HostPolicy,
+  type LagBound,
+  parseCalibrationBounds,
+  parseCheckLevel,
+  parseHostPolicy,
+  parseIgnored,
+  parseInFlightBytes,
+  parseJitterMs,
+  parseLagBound,
+  parseRetainRuns,
+  parseSeed,
+  parseShard,
+  parseStart,
+  parseTargetShare,
+  parseTolerance,
+  type RunsRetained,
+  readCertificates,
+  type Shard,
+  switched,
+  word,
+} from './parsers.ts';
+import {
+  checkZoneIsOfDays,
+  type Filters,
+  filtersOf,
+  WINDOW_OPTIONS,
+  type WindowRequest,
+  windowRequestOf,
+} from './window-options.ts';
+
+export const CONNECTION_POLICIES = ['pooled', 'recorded'] as const;
+/** `pooled`: any connection that is free; `recorded`: each request on the connection it was recorded on. */
+export type ConnectionPolicy = (typeof CONNECTION_POLICIES)[number];
+
+const CALIBRATE_ALONE = '2m';
+const CALIBRATE_BOUNDS = 'p50:2,status:0.02,size:0.2';
+const TOLERANCE_TEXT = 'rel:1e-5,abs:1e-8,length:50%';
+const SENDERS_HINT =
+  'One sender is enough for some thousand requests a second; each takes a processor of its own.';
+
+/** How the multiplier is reached. */
+const SCALING_OPTIONS = {
+  scaling: value(
+    '--scaling <way>',
+    `${SCALINGS.join(', ')} (default: compress, below 1x thin)`,
+    word(SCALINGS),
+  ),
+  stages: value(
+    '--stages <list>',
+    'the multiplier over the run, such as 10m@1x,5m@1x..2x,30s@4x',
+    parseStages,
+  ),
+  targetShare: value(
+    '--target-share <share>',
+    'replicas of the target / replicas that were recorded, such as 2/20',
+    parseTargetShare,
+    { default: '1' },
+  ),
+  seed: value('--seed <n>', 'decides which sessions are left out or played again', parseSeed, {
+    default: '1',
+  }),
+  jitter: value('--jitter <time>', 'copies of sessions begin up to so much later', parseJitterMs, {
+    default: '1s',
+  }),
+  perturb: listOf(
+    '--perturb <place>',
+    'where copies differ: header:NAME or json:/POINTER',
+    parsePerturbedPlace,
+  ),
+};
+
+/** How long answers are to be, and how long they are waited for. */
+const ANSWER_OPTIONS = {
+  cancels: value(
+    '--cancels <how>',
+    `where recorded clients left: ${CANCEL_POLICIES.join(' or ')}`,
+    word(CANCEL_POLICIES),
+    { default: 'replay' },
+  ),
+  pinOutputLength: switchOrValue(
+    '--pin-output-length [how]',
+    `ask for answers as long as recorded: ${PIN_MODES.join(' or ')} (alone: limit)`,
+    word(PIN_MODES),
+    'limit',
+  ),
+  requestUsage: toggle('--request-usage', 'ask streams for their counts of tokens'),
+};
+
+/** How requests are sent. */
+const SENDING_OPTIONS = {
+  senders: value(
+    '--senders <n>',
+    `threads that send, at most ${LIMITS.senders}`,
+    countTo(LIMITS.senders, SENDERS_HINT),
+    { default: '1' },
+  ),
+  connections: value(
+    '--connections <how>',
+    `${CONNECTION_POLICIES.join(' or ')}: any that is free, or the one it was recorded on`,
+    word(CONNECTION_POLICIES),
+    { default: 'pooled' },
+  ),
+  sessionOrder: value(
+    '--session-order <order>',
+    `${SESSION_ORDERS.join(' or ')}: follow-ups at their planned instants, or once what they follow is over`,
+    word(SESSION_ORDERS),
+    { default: 'open' },
+  ),
+  maxConnectionAge: value(
+    '--max-connection-age <time>',
+    'connections older than this are replaced (default: none are)',
+    parsePositiveMs,
+  ),
+  maxInFlight: value('--max-in-flight <n>', 'more due requests than this are refused', parseCount, {
+    default: String(LIMITS.inFlight),
+  }),
+  maxInFlightBytes: value(
+    '--max-in-flight-bytes <size>',
+    'as many bytes of bodies may be on their way at once',
+    parseInFlightBytes,
+    { default: formatBytes(LIMITS.inFlightBytes) },
+  ),
+  timeout: value('--timeout <time>', 'how long a request may take', parseTimeLimitMs, { default: '300s' }),
+  // Longer than any connection takes that is worth sending on.
+  connectTimeout: value('--connect-timeout <time>', 'how long connecting may take', parseTimeLimitMs, {
+    default: '10s',
+  }),
+  // A model may think for as long as the whole request may take.
+  firstByteTimeout: value(
+    '--first-byte-timeout <time>',
+    'how long an answer may be waited for (default: --timeout)',
+    parseTimeLimitMs,
+  ),
+  // No model is silent for so long between two pieces of an answer.
+  idleTimeout: value('--idle-timeout <time>', 'how long an answer may pause', parseTimeLimitMs, {
+    default: '60s',
+  }),
+};
+
+/** How answers are compared with the recorded ones. */
+const CHECK_OPTIONS = {
+  // Alone never a weaker level than was asked for: what cannot be compared by value is counted, and is no PASS.
+  check: switchOrValue(
+    '--check [level]',
+    `compare answers with the recorded ones, by ${CHECK_LEVELS.join(', ')} (alone: values)`,
+    switched(parseCheckLevel, 'values'),
+    'values',
+  ),
+  checkTolerance: value(
+    '--check-tolerance <list>',
+    `how far numbers and lengths may be apart (default: ${TOLERANCE_TEXT})`,
+    parseTolerance,
+  ),
+  checkIgnore: listOf('--check-ignore <pointer>', 'a JSON pointer that is not compared', parseIgnored),
+};
+
+/** What precedes the judged part, and where a result can no longer be trusted. */
+const TRUST_OPTIONS = {
+  warmup: value(
+    '--warmup <time>',
+    'replay this much before the window as warm-up; it is not measured',
+    parsePositiveMs,
+  ),
+  calibrate: switchOrValue(
+    '--calibrate [time]',
+    `hold the target against the recording first, at 1x for ${CALIBRATE_ALONE} or so long`,
+    switched(parsePositiveMs, CALIBRATE_ALONE),
+    CALIBRATE_ALONE,
+  ),
+  calibrateBounds: value(
+    '--calibrate-bounds <list>',
+    'how far it may be from the recording',
+    parseCalibrationBounds,
+    { default: CALIBRATE_BOUNDS },
+  ),
+  lagBound: value(
+    '--lag-bound <list>',
+    'lag p99 that is allowed: a time, a share of the least latency objective, or both',
+    parseLagBound,
+  ),
+};
+
+/** What an export plans as a replay does: which requests of the window are made, for whom, and how. */
+export const REQUEST_OPTIONS = {
+  // Read when it is used: a configuration that holds credentials here is still printed, without them.
+  target: text('--target <url>', 'the server to test, such as http://staging:8000/base'),
+  multiplier: value('--multiplier <m>', 'how much faster than recorded, such as 1.5 or 2x', parseMultiplier, {
+    default: '1',
+  }),
+  ...WINDOW_OPTIONS,
+  ...SCALING_OPTIONS,
+  maxRequests: value(
+    '--max-requests <n>',
+    'send no more than so many requests, to calibrate and to warm up among them',
+    parseCount,
+  ),
+  host: value('--host <which>', 'the Host header: target, recorded, or a host', parseHostPolicy, {
+    default: 'target',
+  }),
+  removeHeader: listOf('--remove-header <name>', 'sent with no request', parseRemovedHeader),
+  mapPath: listOf('--map-path <from=to>', 'paths that begin with FROM begin with TO', parsePathMapping),
+  productionHost: listOf('--production-host <name>', 'a host that must never be the target', parseHostName),
+  allowProductionHost: listOf(
+    '--allow-production-host <name>',
+    'let this host be the target nevertheless',
+    parseHostName,
+  ),
+};
+
+/** What goes to stdout. */
+export const OUTPUT_OPTIONS = {
+  json: toggle('--json', 'print one JSON document'),
+  ndjson: toggle('--ndjson', 'print what happens as it happens, one JSON document a line'),
+};
+
+/** Everything that can be asked of a replay. */
+export const REPLAY_OPTIONS = {
+  ...REQUEST_OPTIONS,
+  ...ANSWER_OPTIONS,
+  ...SENDING_OPTIONS,
+  ...TRUST_OPTIONS,
+  ...CHECK_OPTIONS,
+  shard: value('--shard <i/n>', 'play the i-th of n parts of the plan; i counts from 0', parseShard),
+  startAt: text('--start-at <time>', 'begin at this instant, ISO 8601, the same for all shards'),
+  shiftTime: listOf(
+    '--shift-time <pointer>',
+    'where JSON bodies hold a time to be moved to now',
+    parseTimePlace,
+  ),
+  slo: list('--slo <objective>', 'such as "latency: p(99)<200", or a preset'),
+  retainRuns: value(
+    '--retain-runs <which>',
+    'remove older runs beside this one: keep 20, or those of 30d',
+    parseRetainRuns,
+  ),
+  maxRate: value(
+    '--max-rate <n>',
+    'planned requests of a second beyond this are refused (default: twice the peak)',
+    parseCount,
+  ),
+  drainDeadline: value('--drain-deadline <time>', 'how long the last answers are waited for', parseWaitMs, {
+    default: '30s',
+  }),
+  header: list(
+    '--header <header>',
+    'set on every request: "Name: value", "Name: env:VARIABLE" or "Name: file:PATH"',
+  ),
+  ca: text('--ca <file>', 'certificates (PEM) to trust besides those of the system'),
+  insecure: toggle('--insecure', 'accept any certificate of the target'),
+  dryRun: toggle('--dry-run', 'print the plan and what would not replay; send nothing'),
+  ...OUTPUT_OPTIONS,
+};
+
+/** What a caller may state, as on a command line. */
+export type RawReplayOptions = StatedOptions<typeof REPLAY_OPTIONS>;
+type ReplayRead = ResolvedOptions<typeof REPLAY_OPTIONS>;
+
+/** How the multiplier is reached. Plain data: it travels to a thread. */
+export interface ScalingOptions {
+  readonly scaling: ScalingName;
+  /** Null where the multiplier holds throughout; else each stage's is multiplied by it. */
+  readonly stages: readonly Stage[] | null;
+  /** What the target is of what was recorded: 0.1 for two replicas of twenty. */
+  readonly targetShare: number;
+  readonly seed: number;
+  /** Copies of sessions begin up to so much after what they are copies of. */
+  readonly jitterMs: number;
+  /** Where copies are made to differ from what they are copies of. */
+  readonly perturb: readonly PerturbedPlace[];
+}
+
+/** How requests will be sent. */
+export interface SendingOptions {
+  /** Threads that send. */
+  readonly senders: number;
+  readonly connections: ConnectionPolicy;
+  readonly sessionOrder: SessionOrder;
+  /** Null for no limit. */
+  readonly maxConnectionAgeMs: number | null;
+  /** Over all senders. */
+  readonly maxInFlight: number;
+  readonly maxInFlightBytes: number;
+  /** From the actual send to the last byte. The others are parts of it and never longer. */
+  readonly timeoutMs: number;
+  readonly connectTimeoutMs: number;
+  readonly firstByteTimeoutMs: number;
+  readonly idleTimeoutMs: number;
+}
+
+/** How answers are compared with the recorded ones. */
+export interface CheckOptions {
+  readonly level: CheckLevel;
+  readonly tolerance: CheckTolerance;
+  /** JSON pointers, `*` for any member, that are not compared; beside those of the protocol. */
+  readonly ignore: readonly string[];
+}
+
+/** What will be done. Nothing downstream applies a default. */
+export interface ReplayOptions extends ScalingOptions, SendingOptions, BodyChangeOptions {
+  /** Null for a dry run without one. */
+  readonly target: Target | null;
+  readonly multiplier: number;
+  readonly window: WindowRequest;
+  readonly filters: Filters;
+  readonly dryRun: boolean;
+  readonly slo: readonly string[];
+  readonly cancels: CancelPolicy;
+  /** Run time of the recording before the window that is played first; null for none. */
+  readonly warmupMs: number | null;
+  /** How long the target is held against the recording before the run; null for not at all. */
+  readonly calibrateMs: number | null;
+  readonly calibrationBounds: CalibrationBounds;
+  readonly lagBound: LagBound;
+  /** Null plays the whole plan. */
+  readonly shard: Shard | null;
+  /** Zero of the run by the wall clock of the host, epoch microseconds; null for as soon as all is ready. */
+  readonly startAtUs: number | null;
+  /** Requests per second; null lets the plan decide (LIMITS.rateOverPeak times its peak). */
+  readonly maxRatePerSecond: number | null;
+  /** Null replays the whole window. */
+  readonly maxRequests: number | null;
+  readonly drainDeadlineMs: number;
+  /** Certificates (PEM) to trust besides the system's. */
+  readonly caPem: string | null;
+  /** Takes any certificate of a TLS target. */
+  readonly acceptAnyCertificate: boolean;
+  readonly host: HostPolicy;
+  /** Set on every request, in place of a recorded header of the same name. May be secret: never stored. */
+  readonly addedHeaders: readonly HeaderPair[];
+  /** In lower case; no request is sent with them. */
+  readonly removedHeaders: readonly string[];
+  readonly pathMappings: readonly PathMapping[];
+  /** Where bodies hold a time that is moved to when it is sent. */
+  readonly shiftTime: readonly TimePlace[];
+  readonly productionHosts: readonly string[];
+  readonly allowedProductionHosts: readonly string[];
+  /** How answers are compared with the recorded ones; null for not at all. */
+  readonly check: CheckOptions | null;
+  /** Which older runs stay beside this one; null for all. */
+  readonly retainRuns: RunsRetained | null;
+}
+
+/** What is asked of the surroundings. */
+export interface OptionSources extends Secrets {
+  /** Throws OPTION_INVALID for an expression that cannot be judged. */
+  checkSlo(expressions: readonly string[]): void;
+  /** Whether an objective asks for answers to be compared. */
+  asksForCheck?(expressions: readonly string[]): boolean;
+  /** The wall clock, epoch microseconds. */
+  nowUs(): number;
+  /** Where a value was stated: a variable, or a key of a file, is for other commands too. */
+  originOf(key: keyof RawReplayOptions): Origin | null;
+}
+
+/**
+ * Resolves what was asked for.
+ * @throws AppError OPTION_INVALID listing every problem at once.
+ */
+export function resolveReplayOptions(raw: RawReplayOptions, sources: OptionSources): ReplayOptions {
+  const problems = new Problems();
+  const asked = { stated: raw, originOf: sources.originOf };
+  const read = readOptions(REPLAY_OPTIONS, asked, problems);
+  checkWhatIsMissing(read, problems);
+  if (isOnCommandLine(asked, 'tz')) checkZoneIsOfDays(read, problems);
+  if (isOnCommandLine(asked, 'calibrateBounds') && read.calibrate === null) {
+    if ((raw.calibrateBounds ?? CALIBRATE_BOUNDS) !== CALIBRATE_BOUNDS)
+      problems.add(
+        '--calibrate-bounds says how far the target may be from the recording, and nothing asks for that: give --calibrate',
+      );
+  }
+  problems.attempt(() => sources.checkSlo(read.slo), undefined);
+  const part = (ms: number) => Math.min(read.timeout, ms);
+  const resolved: ReplayOptions = {
+    target: problems.optional(read.target ?? undefined, parseTarget),
+    multiplier: read.multiplier,
+    ...scalingOf(read, problems),
+    cancels: read.cancels,
+    pinOutputLength: read.pinOutputLength,
+    requestUsage: read.requestUsage,
+    shard: read.shard,
+    startAtUs: problems.optional(read.startAt ?? undefined, (start) => parseStart(start, sources.nowUs())),
+    window: windowRequestOf(read, problems),
+    filters: filtersOf(read, problems),
+    warmupMs: read.warmup,
+    calibrateMs: read.calibrate,
+    calibrationBounds: read.calibrateBounds,
+    lagBound: read.lagBound ?? { lagMs: null, ofServiceShare: null },
+    dryRun: read.dryRun,
+    slo: read.slo,
+    senders: read.senders,
+    connections: read.connections,
+    sessionOrder: read.sessionOrder,
+    maxConnectionAgeMs: read.maxConnectionAge,
+    maxInFlight: read.maxInFlight,
+    maxInFlightBytes: read.maxInFlightBytes,
+    timeoutMs: read.timeout,
+    connectTimeoutMs: part(read.connectTimeout),
+    firstByteTimeoutMs: part(read.firstByteTimeout ?? read.timeout),
+    idleTimeoutMs: part(read.idleTimeout),
+    maxRatePerSecond: read.maxRate,
+    maxRequests: read.maxRequests,
+    drainDeadlineMs: read.drainDeadline,
+    caPem: problems.optional(read.ca ?? undefined, (path) =>
+      readCertificates(path, (file) => sources.readFile(file)),
+    ),
+    acceptAnyCertificate: read.insecure,
+    host: read.host,
+    addedHeaders: read.header.flatMap((header) =>
+      problems.attempt<HeaderPair[]>(() => [parseAddedHeader(header, sources)], []),
+    ),
+    removedHeaders: read.removeHeader,
+    pathMappings: read.mapPath,
+    shiftTime: read.shiftTime,
+    productionHosts: read.productionHost,
+    allowedProductionHosts: read.allowProductionHost,
+    check: checkOf(read, raw.check === undefined && (sources.asksForCheck?.(read.slo) ?? false), problems),
+    retainRuns: read.retainRuns,
+  };
+  checkTogether(resolved, problems);
+  problems.throwIfAny();
+  return Object.freeze(resolved);
+}
+
+/** The options as a run stores them: what was done with which value, less the values of added headers. */
+export function describeReplayOptions(options: ReplayOptions, window: TimeRange): Record<string, unknown> {
+  const { addedHeaders, target, caPem, ...plain } = options;
+  return {
+    ...plain,
+    target: target?.url ?? null,
+    fromUs: window.fromUs,
+    toUs: window.toUs,
+    stages: options.stages?.map(stageText) ?? null,
+    perturb: options.perturb.map(placeText),
+    shiftTime: options.shiftTime.map(({ pointer }) => pointer),
+    extraCa: caPem !== null,
+    addedHeaders: addedHeaders.map(([name]) => name),
+  };
+}
+
+function checkWhatIsMissing({ target, dryRun, json, ndjson }: ReplayRead, problems: Problems): void {
+  if (target === null && !dryRun) {
+    problems.add(
+      '--target is missing (a dry run needs none)',
+      'Name the server to send to, such as --target http://staging:8000, or plan only: --dry-run.',
+    );
+  }
+  if (ndjson && json) problems.add('--json and --ndjson are one at a time: each is all of stdout');
+  if (ndjson && dryRun)
+    problems.add('--ndjson tells of a run as it goes on, and a dry run has none: use --json');
+}
+
+/** More places would be looked up one by one in every body. */
+const MAX_PLACES = 16;
+
+function scalingOf(read: ReplayRead, problems: Problems): ScalingOptions {
+  const { stages, perturb, targetShare, seed, jitter: jitterMs } = read;
+  const { min, max } = new RateCurve(read.multiplier, stages);
+  const scaling = read.scaling ?? defaultScaling(min, max);
+  const reason = unreachable(scaling, min, max);
+  if (reason !== null) {
+    problems.add(
+      `--scaling: ${reason}, and ${min === max ? `${min}x was` : `${min}x to ${max}x were`} asked for`,
+    );
+  }
+  return { scaling, stages, targetShare, seed, jitterMs, perturb };
+}
+
+/** More than a service's answers can need. */
+const MAX_IGNORED = 64;
+
+function checkOf(
+  { check, checkTolerance, checkIgnore }: ReplayRead,
+  isImplied: boolean,
+  problems: Problems,
+): CheckOptions | null {
+  const level = check ?? (isImplied ? 'values' : null);
+  if (level === null) {
+    for (const [flag, isGiven] of [
+      ['--check-tolerance', checkTolerance !== null],
+      ['--check-ignore', checkIgnore.length > 0],
+    ] as const) {
+      if (isGiven)
+        problems.add(`${flag} says how answers are compared, and nothing asks for that: give --check`);
+    }
+    return null;
+  }
+  if (checkIgnore.length > MAX_IGNORED)
+    problems.add(`--check-ignore: ${checkIgnore.length} pointers are more than ${MAX_IGNORED}`);
+  return { level, tolerance: checkTolerance ?? CHECK_TOLERANCE, ignore: checkIgnore };
+}
+
+/** What cannot be had together. */
+function checkTogether(resolved: ReplayOptions, problems: Problems): void {
+  const { shard, warmupMs, calibrateMs, retainRuns, perturb, shiftTime } = resolved;
+  if (perturb.length > MAX_PLACES)
+    problems.add(`--perturb: ${perturb.length} places are more than ${MAX_PLACES}`);
+  if (shiftTime.length > MAX_PLACES)
+    problems.add(`--shift-time: ${shiftTime.length} places are more than ${MAX_PLACES}`);
+  checkHeaders(resolved, problems);
+  if (shard !== null && (warmupMs !== null || calibrateMs !== null)) {
+    problems.add(
+      '--shard goes without --warmup and --calibrate: a stripe of them would warm and prove a stripe only',
+    );
+  }
+  if (shard !== null && retainRuns !== null)
+    problems.add(
+      '--shard goes without --retain-runs: the runs of the other shards would count as older ones',
+    );
+  checkSessionOrder(resolved, problems);
+}
+
+/** What is set on every request is neither perturbed nor removed. */
+function checkHeaders({ addedHeaders, removedHeaders, perturb }: ReplayOptions, problems: Problems): void {
+  for (const place of perturb) {
+    const isSet = ([name]: HeaderPair) =>
+      place.kind === 'header' && name.toLowerCase() === place.name.toLowerCase();
+    if (addedHeaders.some(isSet)) {
+      problems.add(`--perturb ${placeText(place)}: --header sets it to one value on every request`);
+    }
+  }
+  for (const [name] of addedHeaders) {
+    if (removedHeaders.includes(name.toLowerCase())) {
+      problems.add(`--remove-header ${name}: --header sets it on every request`);
+    }
+  }
+}
+
+/** What cannot be had together with follow-ups that wait. */
+function checkSessionOrder(resolved: ReplayOptions, problems: Problems): void {
+  const { sessionOrder, shard, connections, shiftTime } = resolved;
+  if (sessionOrder === 'open') return;
+  const goesWithout = (flag: string, why: string) =>
+    problems.add(`--session-order ${sessionOrder} goes without ${flag}: ${why}`);
+  if (shard !== null) goesWithout('--shard', 'a plan that follows the target is not the same on every host');
+  if (connections === 'recorded')
+    goesWithout('--connections recorded', 'a session over several connections would wait at several senders');
+  if (shiftTime.length > 0)
+    goesWithout('--shift-time', 'bodies are made before it is known when they are sent');
+}

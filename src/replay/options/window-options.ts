@@ -1,0 +1,243 @@
+import { DayCalendar } from '../../core/calendar.ts';
+import { AppError, type Problems } from '../../core/errors.ts';
+import { list, listOf, type OptionParser, type ResolvedOptions, text, value } from '../../core/options.ts';
+import type { TimeRange } from '../../core/ports.ts';
+import { parseBytes, parseInstantUs, parsePositiveMs } from '../../core/units.ts';
+import { rangeOfDay } from '../windows/days.ts';
+import type { SearchKind } from '../windows/search.ts';
+import { countTo, parseWholeSeconds } from './parsers.ts';
+
+const UTC = 'UTC';
+const MAX_RANGES = 366;
+const MAX_LOOPS = 1_000_000;
+
+/** An instant as it was written, and when that is. */
+export interface StatedInstant {
+  readonly text: string;
+  readonly us: number;
+}
+
+const instant: OptionParser<StatedInstant> = (given, what) => ({
+  text: given,
+  us: parseInstantUs(given, what),
+});
+
+/** Which stretches of a capture are read. `verb` is what is done with them. */
+export function stretchOptions(verb: string) {
+  return {
+    from: listOf(
+      '--from <time>',
+      'first instant of a window, ISO 8601 (default: the first arrival)',
+      instant,
+    ),
+    to: listOf('--to <time>', 'instant a window ends before (default: after the last arrival)', instant),
+    day: list('--day <date>', 'a day as a window, such as 2026-11-20'),
+    tz: text('--tz <zone>', 'time zone of the days', { default: UTC }),
+    peak: value('--peak <time>', `${verb} the busiest window of this length, such as 15m`, parseWholeSeconds),
+    worst: value(
+      '--worst <time>',
+      `${verb} the window of this length with the worst mean recorded latency`,
+      parseWholeSeconds,
+    ),
+  };
+}
+
+/** Which exchanges of the stretches are meant. */
+export function selectionOptions(verb: string) {
+  return {
+    recorder: listOf('--recorder <id>', `${verb} what this recorder recorded`, (id) => id.trim()),
+    method: listOf(
+      '--method <name>',
+      `${verb} requests of this method`,
+      alternatives(/^[A-Za-z-]+$/, 'a method such as POST', (method) => method.toUpperCase()),
+    ),
+    path: listOf(
+      '--path <glob>',
+      `${verb} requests to such paths: * within a segment, ** across segments`,
+      alternatives(/^[/*]/, 'a path such as /v2/models/*/infer'),
+    ),
+    status: listOf(
+      '--status <status>',
+      `${verb} what was answered so: 429, 2xx, none; 2xx|429 for either`,
+      alternatives(/^([1-5]xx|[1-5]\d\d|none)$/i, 'a status such as 2xx, 429 or none', (status) =>
+        status.toLowerCase(),
+      ),
+    ),
+    model: listOf(
+      '--model <name>',
+      `${verb} requests to this model; * for any characters`,
+      alternatives(/./, 'a model'),
+    ),
+    client: listOf(
+      '--client <hash>',
+      `${verb} requests of this client, by its hash in the capture`,
+      alternatives(/^[0-9a-f]{16}$/i, 'the hash of a client, 16 hex digits', (hash) => hash.toLowerCase()),
+    ),
+    minRequestBody: value(
+      '--min-request-body <size>',
+      `${verb} requests with a body of at least so much`,
+      parseBytes,
+    ),
+    maxRequestBody: value(
+      '--max-request-body <size>',
+      `${verb} requests with a body of at most so much`,
+      parseBytes,
+    ),
+  };
+}
+
+/** Which part of a capture is played, and how often. */
+export const WINDOW_OPTIONS = {
+  ...stretchOptions('play'),
+  loop: value('--loop <n>', 'play the windows so many times', countTo(MAX_LOOPS)),
+  duration: value(
+    '--duration <time>',
+    'end the plan then; windows that are over sooner are repeated',
+    parsePositiveMs,
+  ),
+  ...selectionOptions('play'),
+};
+
+/** A window as it was asked for; a side that is null ends with the capture. */
+export interface AskedRange {
+  readonly fromUs: number | null;
+  readonly toUs: number | null;
+}
+
+/** Which windows are played, and how often. Plain data: it travels to a thread. */
+export interface WindowRequest {
+  /** In the order they are played; never empty. */
+  readonly ranges: readonly AskedRange[];
+  /** One stretch is looked for within the ranges, and played instead of them. */
+  readonly search: { readonly kind: SearchKind; readonly lengthS: number } | null;
+  /** Recorders whose exchanges are played; empty for all of them. */
+  readonly recorders: readonly string[];
+  /** How often; null for as often as the duration takes. */
+  readonly loops: number | null;
+  /** The plan ends there, in run time. Null for the end of the last window. */
+  readonly durationMs: number | null;
+}
+
+const OPEN: AskedRange = { fromUs: null, toUs: null };
+
+type StretchRead = ResolvedOptions<ReturnType<typeof stretchOptions>>;
+type SelectionRead = ResolvedOptions<ReturnType<typeof selectionOptions>>;
+type WindowRead = StretchRead &
+  Pick<SelectionRead, 'recorder'> & { readonly loop?: number | null; readonly duration?: number | null };
+
+/** The windows that were asked for; what is wrong with them goes to `problems`. */
+export function windowRequestOf(read: WindowRead, problems: Problems): WindowRequest {
+  const { peak, worst, loop = null, duration = null } = read;
+  if (peak !== null && worst !== null) problems.add('--peak and --worst are one at a time');
+  return {
+    ranges: rangesOf(read, problems),
+    search:
+      peak !== null
+        ? { kind: 'busiest', lengthS: peak }
+        : worst === null
+          ? null
+          : { kind: 'slowest', lengthS: worst },
+    recorders: read.recorder,
+    loops: loop ?? (duration === null ? 1 : null),
+    durationMs: duration,
+  };
+}
+
+/** For who reads the zone for nothing but days: one that is stated, and has none, would be ignored. */
+export function checkZoneIsOfDays({ tz, day }: StretchRead, problems: Problems): void {
+  if (day.length > 0 || tz === UTC) return;
+  problems.add('--tz is the zone of --day, and no day is asked for');
+}
+
+function rangesOf({ from, to, day: days, tz }: StretchRead, problems: Problems): readonly AskedRange[] {
+  const calendar = problems.attempt(() => new DayCalendar(tz), null);
+  // An instant without an offset is one of UTC, which is not what is meant beside another zone.
+  if (tz !== UTC && [...from, ...to].some(lacksOffset)) {
+    problems.add('--tz is the zone of --day; an instant has its offset, such as 2026-11-20T10:00+01:00');
+  }
+  if (days.length > 0 && from.length + to.length > 0) {
+    problems.add('--day stands beside --from or --to: give days, or windows');
+    return [OPEN];
+  }
+  if (Math.max(days.length, from.length, to.length) > MAX_RANGES) {
+    problems.add(`more than ${MAX_RANGES} windows were asked for`);
+    return [OPEN];
+  }
+  if (days.length > 0) {
+    if (calendar === null) return [OPEN];
+    return days.map((day) => problems.attempt<TimeRange | AskedRange>(() => rangeOfDay(day, calendar), OPEN));
+  }
+  if (Math.max(from.length, to.length) > 1 && from.length !== to.length) {
+    problems.add(`${from.length} of --from and ${to.length} of --to make no pairs`);
+    return [OPEN];
+  }
+  return Array.from({ length: Math.max(1, from.length, to.length) }, (_, at) => {
+    const [begin, end] = [from[at], to[at]];
+    if (begin !== undefined && end !== undefined && begin.us >= end.us) {
+      problems.add(`--from ${begin.text} is not before --to ${end.text}`);
+    }
+    return { fromUs: begin?.us ?? null, toUs: end?.us ?? null };
+  });
+}
+
+function lacksOffset({ text: written }: StatedInstant): boolean {
+  return !/(?:Z|[+-]\d{2}:?\d{2})\s*$/i.test(written);
+}
+
+/**
+ * Which exchanges of a window are replayed: those that fit one value of every list that has any. Plain data: it
+ * travels to a thread.
+ */
+export interface Filters {
+  /** In capitals. */
+  readonly methods: readonly string[];
+  /** Globs over the path, without its query. */
+  readonly paths: readonly string[];
+  /** `429`, `2xx`, or `none` for an exchange without an answer. */
+  readonly statuses: readonly string[];
+  readonly models: readonly string[];
+  /** Keyed hashes, 16 hex digits. */
+  readonly clients: readonly string[];
+  readonly minRequestBytes: number | null;
+  readonly maxRequestBytes: number | null;
+}
+
+const MAX_VALUES = 64;
+const MAX_CHARS = 1_024;
+
+/** The filters that were asked for; what is wrong with them goes to `problems`. */
+export function filtersOf(read: SelectionRead, problems: Problems): Filters {
+  const flat = (flag: string, lists: readonly (readonly string[])[]) => {
+    const values = lists.flat();
+    if (values.length > MAX_VALUES)
+      problems.add(`${flag}: ${values.length} values are more than ${MAX_VALUES}`);
+    return values;
+  };
+  const { minRequestBody: min, maxRequestBody: max } = read;
+  if (min !== null && max !== null && min > max) {
+    problems.add('--min-request-body is more than --max-request-body');
+  }
+  return {
+    methods: flat('--method', read.method),
+    paths: flat('--path', read.path),
+    statuses: flat('--status', read.status),
+    models: flat('--model', read.model),
+    clients: flat('--client', read.client),
+    minRequestBytes: min,
+    maxRequestBytes: max,
+  };
+}
+
+/** `2xx|429`: values of which one will do. */
+function alternatives(
+  pattern: RegExp,
+  expected: string,
+  normal: (value: string) => string = (each) => each,
+): OptionParser<readonly string[]> {
+  return (given, what) =>
+    given.split('|').map((each) => {
+      const trimmed = each.trim();
+      if (pattern.test(trimmed) && trimmed.length <= MAX_CHARS) return normal(trimmed);
+      throw new AppError('OPTION_INVALID', `${what}: ${JSON.stringify(trimmed)} is not ${expected}`);
+    });
+}
