@@ -46,7 +46,6 @@ export function planeOf(
     problems.attempt(() => mustServeTls(flags, pairs, routes), undefined);
   const common = {
     pairs,
-    reusePort: false,
     maxConnections: problems.attempt(() => parseCount(flags.maxConnections, '--max-connections'), 1),
     tls: problems.attempt(() => listenerTls(flags), null),
     upstreamTls: upstreamTls(flags),

@@ -24,13 +24,9 @@ export interface Listening {
  * Starts to listen. The file of a unix socket whose process is gone is replaced; one that is answered is not.
  * @throws AppError LISTEN_FAILED
  */
-export async function listenOn(
-  server: Server,
-  endpoint: Endpoint,
-  { reusePort = false }: { reusePort?: boolean } = {},
-): Promise<Listening> {
+export async function listenOn(server: Server, endpoint: Endpoint): Promise<Listening> {
   if (endpoint.kind === 'unix') return await listenOnPath(server, endpoint);
-  await listening(server, endpoint, { ...placeOf(endpoint), reusePort });
+  await listening(server, endpoint, placeOf(endpoint));
   const bound = server.address();
   const known = bound !== null && typeof bound === 'object' ? { host: bound.address, port: bound.port } : {};
   return { endpoint: { ...endpoint, ...known }, remove: () => undefined };

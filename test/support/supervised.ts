@@ -93,7 +93,6 @@ function planeTo(targetPort: number, mode: Plane): PlaneOptions {
   return {
     mode,
     pairs,
-    reusePort: false,
     maxConnections: LIMITS.connections,
     refused: 'reset',
     tls: null,

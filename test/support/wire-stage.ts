@@ -45,7 +45,6 @@ export function wireOptions({
 }: Omit<PlainWire, 'clock' | 'onTapFailure'>): WireOptions {
   return {
     pairs: [{ listen, target }],
-    reusePort: false,
     maxConnections: 1_000,
     refused: 'reset',
     tls: null,

@@ -46,7 +46,6 @@ export interface GatewayUpstreamTls {
 export interface GatewayOptions {
   /** Where it listens; a request that no route takes goes to the target of the pair it came in by. */
   readonly pairs: readonly Pair[];
-  readonly reusePort: boolean;
   /** Client connections over all pairs; those beyond are turned away. */
   readonly maxConnections: number;
   /** The longest path that matches wins; of equal ones the exact one. */
@@ -80,7 +79,6 @@ export const GATEWAY_TIMEOUTS: GatewayTimeouts = Object.freeze({
 
 /** Everything but where it listens and forwards to. */
 export const GATEWAY_DEFAULTS: Omit<GatewayOptions, 'pairs'> = Object.freeze({
-  reusePort: false,
   maxConnections: LIMITS.connections,
   routes: [],
   forwardedHeaders: false,

@@ -100,14 +100,14 @@ export class ReverseProxy implements DataPlane, ExchangeHost {
 
   /** @throws AppError LISTEN_FAILED, or OPTION_INVALID for a certificate that is of no use */
   async listen(): Promise<readonly Endpoint[]> {
-    const { pairs, reusePort, routes, tls } = this.#options;
+    const { pairs, routes, tls } = this.#options;
     try {
       if (tls !== null) this.#certificate = new ListenerCertificate(tls, this.#notify);
       this.#routes = new RouteTable(routes, (endpoint) => this.#upstreamOf(endpoint));
       for (const [index, pair] of pairs.entries()) {
         const server = this.#serverOf(pair, index);
         this.#servers.push(server);
-        this.#listening.push(await listenOn(server, pair.listen, { reusePort }));
+        this.#listening.push(await listenOn(server, pair.listen));
       }
     } catch (error) {
       this.#stopListening();

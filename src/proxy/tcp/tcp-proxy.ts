@@ -22,8 +22,6 @@ import { type ConnectionHost, PausedPeers, ProxiedConnection, type Upstream } fr
 export interface WireOptions {
   /** Each address that is listened on, with the one it is forwarded to. */
   readonly pairs: readonly Pair[];
-  /** Whether other forwarders listen on the same ports and the kernel deals connections out among them. */
-  readonly reusePort: boolean;
   /** Client connections at most, over all pairs of this process; more are turned away and counted. */
   readonly maxConnections: number;
   /** How a client is told that the upstream cannot be reached: by a reset, or by a 502 where one can be read. */
@@ -109,7 +107,7 @@ export class TcpProxy implements DataPlane {
       this.#readCertificates();
       for (const [index, { listen }] of this.#options.pairs.entries()) {
         const server = this.#servers[index] as Server;
-        this.#listening.push(await listenOn(server, listen, { reusePort: this.#options.reusePort }));
+        this.#listening.push(await listenOn(server, listen));
       }
     } catch (error) {
       this.#close();
