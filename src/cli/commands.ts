@@ -5,7 +5,7 @@ const COMMANDS: readonly CommandEntry[] = [
   {
     name: 'record',
     summary: 'record the traffic of a model server while it passes through',
-    load: async () => (await import('./record.ts')).recordCommand(),
+    load: async () => (await import('./commands/record.ts')).recordCommand(),
   },
   {
     name: 'inspect',
@@ -70,12 +70,12 @@ const COMMANDS: readonly CommandEntry[] = [
   {
     name: 'status',
     summary: 'say how a running recording fares, or show it as a page',
-    load: async () => (await import('./status.ts')).statusCommand(),
+    load: async () => (await import('./commands/status.ts')).statusCommand(),
   },
   {
     name: 'drain',
     summary: 'stop a recording in good order and wait for its end',
-    load: async () => (await import('./drain.ts')).drainCommand(),
+    load: async () => (await import('./commands/drain.ts')).drainCommand(),
   },
   {
     name: 'pause',

@@ -2,7 +2,7 @@ import { Command } from 'commander';
 import { AppError } from '../core/errors.ts';
 import { text, toggle } from '../core/options.ts';
 import type { RecorderStatus } from '../core/status.ts';
-import { type ControlPath, controlRequest, PATIENCE_MS } from '../proxy/control/control-client.ts';
+import { type ControlPath, controlRequest, PATIENCE_MS } from '../proxy/control/admin-client.ts';
 import { resolveCaptureDirectory } from '../storage/capture-directory.ts';
 import { hasCode } from '../storage/durable-files.ts';
 import { addOptions } from './flags.ts';

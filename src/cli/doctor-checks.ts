@@ -17,8 +17,7 @@ import { formatBytes } from '../core/units.ts';
 import type { HostLimits } from '../monitors/host-limits.ts';
 import { type Endpoint, formatEndpoint, parseEndpoint } from '../proxy/endpoint.ts';
 import { mustBeFree } from '../proxy/listening.ts';
-import { connectionRoom, WIRE_DEMAND } from './connection-room.ts';
-import { leastMemoryBytes, RECORDING_BYTES } from './recording-memory.ts';
+import { connectionRoom, leastMemoryBytes, RECORDING_BYTES, WIRE_DEMAND } from './commands/record-options.ts';
 
 /** What was found about one thing that a recording or a replay needs. */
 export interface Finding {

@@ -3,6 +3,7 @@ import { type ResolvedOptions, text, value } from '../core/options.ts';
 import { parseCount } from '../core/units.ts';
 import { readHostLimits } from '../monitors/host-limits.ts';
 import { parseEndpoint } from '../proxy/endpoint.ts';
+import { PROBE_LISTEN, probeAddressOf } from './commands/record-options.ts';
 import { ask } from './control.ts';
 import { encryptionFindings } from './doctor-capture.ts';
 import {
@@ -18,8 +19,6 @@ import {
   targetFinding,
   timerFinding,
 } from './doctor-checks.ts';
-import { PROBE_LISTEN } from './record-flags.ts';
-import { probeAddressOf } from './record-options.ts';
 
 export const DOCTOR_OPTIONS = {
   dir: text('--dir <directory>', 'where a capture would be kept', { default: '.' }),

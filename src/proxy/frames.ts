@@ -1,5 +1,5 @@
 import { LOSS_REASONS, OMISSION_CAUSES } from '../core/accounting.ts';
-import type { Fate } from './ledger.ts';
+import type { Fate } from './tap/counters.ts';
 
 /**
  * What goes through the pipe between a forwarder and the recorder. Both ends are the same program of the same

@@ -11,8 +11,8 @@ import {
   type FrameType,
   type PipeSettlement,
 } from './frames.ts';
-import type { ConnectionAccount, Fate } from './ledger.ts';
-import type { RecorderLink } from './recorder-link.ts';
+import type { ConnectionAccount, Fate } from './tap/counters.ts';
+import type { RecorderClient } from './tap/recorder-client.ts';
 
 const EMPTY = new Uint8Array(0);
 const VERSION = Buffer.from(' HTTP/1.');
@@ -49,7 +49,7 @@ interface TapIdentity {
 export class TapConnection {
   readonly connection: number;
   readonly account: ConnectionAccount;
-  readonly #link: RecorderLink;
+  readonly #link: RecorderClient;
   readonly #clock: Clock;
   readonly #origin: ConnectionOrigin;
   /** The next client bytes begin a turn. */
@@ -63,7 +63,7 @@ export class TapConnection {
   #failed = false;
   #gap: Gap | null = null;
 
-  constructor({ connection, origin, account, resumes }: TapIdentity, link: RecorderLink, clock: Clock) {
+  constructor({ connection, origin, account, resumes }: TapIdentity, link: RecorderClient, clock: Clock) {
     this.connection = connection;
     this.#resumes = resumes;
     this.#origin = origin;

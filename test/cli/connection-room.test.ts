@@ -1,10 +1,10 @@
 import { describe, expect, test } from 'vitest';
-import { connectionRoom, WIRE_DEMAND, withinRoom } from '../../src/cli/connection-room.ts';
+import { connectionRoom, WIRE_DEMAND, withinRoom } from '../../src/cli/commands/record-options.ts';
 import type { HostLimits } from '../../src/monitors/host-limits.ts';
+import type { PlaneOptions } from '../../src/proxy/control/messages.ts';
 import type { Pair } from '../../src/proxy/data-plane.ts';
 import { parseEndpoint } from '../../src/proxy/endpoint.ts';
 import { GATEWAY_DEFAULTS } from '../../src/proxy/http/options.ts';
-import type { PlaneOptions } from '../../src/proxy/messages.ts';
 
 const host = (openFiles: number | null): HostLimits => ({
   cpus: 2,

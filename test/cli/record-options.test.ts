@@ -1,10 +1,14 @@
 import { Command } from 'commander';
 import { describe, expect, test } from 'vitest';
+import {
+  pairsOf,
+  RECORD_OPTIONS,
+  type RecordOptions,
+  type RouteSetting,
+  readRecordOptions,
+} from '../../src/cli/commands/record-options.ts';
 import { addOptions } from '../../src/cli/flags.ts';
 import { askedOf } from '../../src/cli/options.ts';
-import { RECORD_OPTIONS, type RouteSetting } from '../../src/cli/record-flags.ts';
-import { type RecordOptions, readRecordOptions } from '../../src/cli/record-options.ts';
-import { pairsOf } from '../../src/cli/record-pairs.ts';
 
 const TARGET = ['--target', 'http://127.0.0.1:8085'];
 

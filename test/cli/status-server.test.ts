@@ -1,5 +1,5 @@
 import { expect, onTestFinished, test } from 'vitest';
-import { StatusServer } from '../../src/cli/status-server.ts';
+import { StatusServer } from '../../src/cli/commands/status.ts';
 import { AppError } from '../../src/core/errors.ts';
 import type { RecorderStatus } from '../../src/core/status.ts';
 import { formatEndpoint, parseEndpoint } from '../../src/proxy/endpoint.ts';

@@ -1,9 +1,9 @@
 import { Duplex } from 'node:stream';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
 import { systemClock } from '../../src/core/clock.ts';
-import { Ledger } from '../../src/proxy/ledger.ts';
-import { RecorderLink } from '../../src/proxy/recorder-link.ts';
+import { Counters } from '../../src/proxy/tap/counters.ts';
 import { FrameQueue } from '../../src/proxy/tap/frame-queue.ts';
+import { RecorderClient } from '../../src/proxy/tap/recorder-client.ts';
 import type { TapConnection } from '../../src/proxy/tap-connection.ts';
 import { imbalance } from '../support/imbalance.ts';
 
@@ -12,15 +12,15 @@ const BUDGET_BYTES = 256 * 1024;
 /** More than the budget has room for. */
 const SHED_BYTES = BUDGET_BYTES + 1;
 
-let ledger: Ledger;
-let link: RecorderLink;
+let ledger: Counters;
+let link: RecorderClient;
 let tap: TapConnection;
 let pipe: Duplex;
 
 /** A connection of which some was handed over and some shed. */
 beforeEach(() => {
-  ledger = new Ledger();
-  link = new RecorderLink({ clock: systemClock, ledger, queue: new FrameQueue(BUDGET_BYTES) });
+  ledger = new Counters();
+  link = new RecorderClient({ clock: systemClock, ledger, queue: new FrameQueue(BUDGET_BYTES) });
   // A recorder that takes everything and says only what a test says for it.
   pipe = new Duplex({ read: () => undefined, write: (_chunk, _encoding, done) => done() });
   link.attach(pipe);

@@ -4,8 +4,8 @@ import { systemClock } from '../../src/core/clock.ts';
 import { LinkedList } from '../../src/core/linked-list.ts';
 import { NumberMap } from '../../src/core/number-map.ts';
 import { Roster } from '../../src/core/roster.ts';
-import { Ledger } from '../../src/proxy/ledger.ts';
-import { RecorderLink } from '../../src/proxy/recorder-link.ts';
+import { Counters } from '../../src/proxy/tap/counters.ts';
+import { RecorderClient } from '../../src/proxy/tap/recorder-client.ts';
 import type { TapConnection } from '../../src/proxy/tap-connection.ts';
 import { SessionMemory } from '../../src/replay/sessions.ts';
 
@@ -114,7 +114,7 @@ function set(): Passage {
 
 /** Connections of a forwarder without a recorder, which are settled as they are closed. */
 function recorderLink(): Passage {
-  const link = new RecorderLink({ clock: systemClock, ledger: new Ledger() });
+  const link = new RecorderClient({ clock: systemClock, ledger: new Counters() });
   const taps: TapConnection[] = [];
   const bytes = Buffer.from('GET / HTTP/1.1\r\n\r\n');
   return {

@@ -1,4 +1,4 @@
-import type { PlaneOptions } from '../../src/proxy/messages.ts';
+import type { PlaneOptions } from '../../src/proxy/control/messages.ts';
 
 export type Plane = PlaneOptions['mode'];
 

@@ -1,5 +1,5 @@
 import { systemClock } from '../../src/core/clock.ts';
-import { Recorder } from '../../src/proxy/recorder.ts';
+import { PipeServer } from '../../src/proxy/recorder/pipe-server.ts';
 import { makeContext } from '../proxy/recorder/harness.ts';
 import { CountingSink } from './counting-sink.ts';
 import { socketPair } from './socket-pair.ts';
@@ -15,7 +15,7 @@ export interface RecordedWire extends WireStage {
 export async function startRecordedWire(options: PlainWire): Promise<RecordedWire> {
   const [forwarderEnd, recorderEnd] = await socketPair();
   const sink = new CountingSink();
-  const recorder = new Recorder({ sink, context: makeContext(), clock: systemClock });
+  const recorder = new PipeServer({ sink, context: makeContext(), clock: systemClock });
   const wire = await startWire(options);
   wire.link.attach(forwarderEnd);
   recorder.attach(recorderEnd);

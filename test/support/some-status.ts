@@ -1,5 +1,5 @@
 import type { RecorderStatus } from '../../src/core/status.ts';
-import { NO_TRAFFIC } from '../../src/proxy/exchange-monitor.ts';
+import { NO_TRAFFIC } from '../../src/proxy/recorder/exchange-monitor.ts';
 
 /** The status of a recorder that saw a thousand bytes in ten turns, the account of which is exact. */
 export function someStatus(changes: Partial<RecorderStatus> = {}): RecorderStatus {

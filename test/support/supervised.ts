@@ -4,10 +4,10 @@ import { Recording, type RecordingDeps, type RecordingEnd } from '../../src/app/
 import { entryPath } from '../../src/app/workers.ts';
 import { systemClock } from '../../src/core/clock.ts';
 import { LIMITS } from '../../src/core/limits.ts';
+import type { PlaneOptions } from '../../src/proxy/control/messages.ts';
 import type { Pair } from '../../src/proxy/data-plane.ts';
 import type { Endpoint } from '../../src/proxy/endpoint.ts';
 import { GATEWAY_DEFAULTS } from '../../src/proxy/http/options.ts';
-import type { PlaneOptions } from '../../src/proxy/messages.ts';
 import { DEFAULT_RECORDING_POLICY } from '../../src/redaction/recording-policy.ts';
 import { LogBook } from './log-book.ts';
 import type { Plane } from './planes.ts';

@@ -3,11 +3,11 @@ import type { Exchange } from '../../src/core/exchange.ts';
 import { parseRequestHead } from '../../src/core/headers.ts';
 import type { CommittingSink } from '../../src/core/ports.ts';
 import { UNKNOWN_ORIGIN } from '../../src/proxy/connection-origin.ts';
-import { FedConnection } from '../../src/proxy/fed-connection.ts';
 import { FLAG_RESYNC, FRAME, type Frame, readDoubles } from '../../src/proxy/frames.ts';
-import { Ledger } from '../../src/proxy/ledger.ts';
-import type { RecorderLink } from '../../src/proxy/recorder-link.ts';
+import { FedConnection } from '../../src/proxy/recorder/pipe-server.ts';
+import { Counters } from '../../src/proxy/tap/counters.ts';
 import type { FrameHead } from '../../src/proxy/tap/frame-queue.ts';
+import type { RecorderClient } from '../../src/proxy/tap/recorder-client.ts';
 import { TapConnection } from '../../src/proxy/tap-connection.ts';
 import { latin1, makeContext } from '../proxy/recorder/harness.ts';
 import { imbalance } from './imbalance.ts';
@@ -16,7 +16,7 @@ import { ManualClock } from './manual-clock.ts';
 /** One connection from its tap to what is recorded of it, with a pipe that sheds and a recorder that dies when told. */
 export class TappedRecording {
   readonly #exchanges: Exchange[] = [];
-  readonly #ledger = new Ledger();
+  readonly #ledger = new Counters();
   readonly #clock = new ManualClock();
   readonly #tap: TapConnection;
   #recorder: FedConnection | null = null;
@@ -35,7 +35,7 @@ export class TappedRecording {
     const queue = Object.defineProperty({ append, appendControl: piped }, 'hasRoom', {
       get: () => !this.shedding,
     });
-    const link = { retire: () => undefined, attached: true, queue } as unknown as RecorderLink;
+    const link = { retire: () => undefined, attached: true, queue } as unknown as RecorderClient;
     const identity = { connection: 1, origin: UNKNOWN_ORIGIN, account: this.#ledger.open(), resumes: true };
     this.#tap = new TapConnection(identity, link, this.#clock);
   }

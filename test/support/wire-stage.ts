@@ -4,8 +4,8 @@ import { afterEach } from 'vitest';
 import { type Clock, systemClock } from '../../src/core/clock.ts';
 import type { Notice } from '../../src/proxy/data-plane.ts';
 import type { Endpoint } from '../../src/proxy/endpoint.ts';
-import { Ledger } from '../../src/proxy/ledger.ts';
-import { RecorderLink } from '../../src/proxy/recorder-link.ts';
+import { Counters } from '../../src/proxy/tap/counters.ts';
+import { RecorderClient } from '../../src/proxy/tap/recorder-client.ts';
 import { TcpProxy, type WireOptions } from '../../src/proxy/tcp/tcp-proxy.ts';
 
 const stops: (() => unknown)[] = [];
@@ -60,16 +60,16 @@ export interface WireStage {
   readonly bound: readonly Endpoint[];
   /** Of the first pair; 0 where that is a unix socket. */
   readonly port: number;
-  readonly ledger: Ledger;
-  readonly link: RecorderLink;
+  readonly ledger: Counters;
+  readonly link: RecorderClient;
   readonly forwarder: TcpProxy;
   readonly notices: Notice[];
 }
 
 export async function startWire(options: PlainWire): Promise<WireStage> {
-  const ledger = new Ledger();
+  const ledger = new Counters();
   const { clock = systemClock, onTapFailure = () => undefined, ...wire } = options;
-  const link = new RecorderLink({ clock, ledger, onTapFailure });
+  const link = new RecorderClient({ clock, ledger, onTapFailure });
   const notices: Notice[] = [];
   const forwarder = new TcpProxy(wireOptions(wire), link, (notice) => void notices.push(notice));
   const bound = await forwarder.listen();

@@ -6,10 +6,9 @@ import { KeyedHash } from '../../core/keyed-hash.ts';
 import { LIMITS } from '../../core/limits.ts';
 import { Routes } from '../../core/routes.ts';
 import { AssemblyBudget } from '../../http1/budget.ts';
-import { ExchangeMonitor } from '../../proxy/exchange-monitor.ts';
+import { ExchangeMonitor } from '../../proxy/recorder/exchange-monitor.ts';
 import { HeadCache } from '../../proxy/recorder/head-cache.ts';
-import { Recorder } from '../../proxy/recorder.ts';
-import { WorkMark } from '../../proxy/work-mark.ts';
+import { PipeServer, WorkMark } from '../../proxy/recorder/pipe-server.ts';
 import { type RecordingPolicy, recordingParts, storedPolicy } from '../../redaction/recording-policy.ts';
 import { removeExpiredAccounts, writtenBy } from '../../storage/accounts.ts';
 import {
@@ -47,7 +46,7 @@ export interface RecorderSettings {
 export interface OpenCapture {
   readonly directory: string;
   readonly maxDiskBytes: number;
-  readonly recorder: Recorder;
+  readonly recorder: PipeServer;
   readonly writer: CaptureWriter;
   readonly monitor: ExchangeMonitor;
   readonly budget: AssemblyBudget;
@@ -66,7 +65,7 @@ export interface OpenCapture {
 }
 
 /** What a capture is opened with besides its settings. */
-export interface CaptureDeps {
+interface CaptureDeps {
   readonly clock: Clock;
   readonly onFinished: (file: string) => void;
   /** The account of the recording by now; its life is the recorder's id. */
@@ -130,7 +129,7 @@ export function openCapture(
       hash,
       heads: new HeadCache(new Routes(parts.redaction)),
     };
-    const recorder = new Recorder(
+    const recorder = new PipeServer(
       { sink: monitor, clock, mark, context },
       furthest(written.progress, account),
     );

@@ -8,7 +8,7 @@ const AGAIN_NS = 3_600e9;
 const CHANGE = 0.2;
 
 /** What a writer has stored so far, as `CaptureWriter.stored` says. */
-export interface Stored {
+interface Stored {
   readonly exchanges: number;
   readonly bytes: number;
 }

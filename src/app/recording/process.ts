@@ -6,7 +6,7 @@ import type { Clock } from '../../core/clock.ts';
 import { AppError, reasonOf } from '../../core/errors.ts';
 import { SUPERVISION } from '../../core/limits.ts';
 import type { Logger } from '../../core/ports.ts';
-import type { FromRecorder, StoreReading, ToRecorder } from '../../proxy/messages.ts';
+import type { FromRecorder, StoreReading, ToRecorder } from '../../proxy/control/messages.ts';
 import { directoryBytes, fileSizesOf } from '../../storage/directory-size.ts';
 import { type OpenCapture, openCapture, type RecorderSettings } from './capture.ts';
 import { DiskEstimates } from './disk.ts';
@@ -20,7 +20,7 @@ const ANCHOR_MS = 60_000;
 /** How often the files of the capture are counted, ms. */
 const STORE_MS = 10_000;
 
-export interface RecorderProcessDeps {
+interface RecorderProcessDeps {
   readonly clock: Clock;
   /** The thread that seals. */
   readonly sealerEntry: URL;

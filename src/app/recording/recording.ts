@@ -7,25 +7,90 @@ import { reasonOf } from '../../core/errors.ts';
 import { SUPERVISION } from '../../core/limits.ts';
 import type { Logger } from '../../core/ports.ts';
 import type { RecorderStatus } from '../../core/status.ts';
-import { ControlServer } from '../../proxy/control/control-server.ts';
-import { DrainDelay } from '../../proxy/control/drain-delay.ts';
-import { type ProbeAddress, ProbeServer } from '../../proxy/control/probe-server.ts';
+import { ControlServer, type ProbeAddress, ProbeServer } from '../../proxy/control/admin-server.ts';
+import type { PlaneOptions, RecorderBeat } from '../../proxy/control/messages.ts';
 import {
   type RecorderDeath,
   type RecorderReady,
   RecorderSupervisor,
 } from '../../proxy/control/recorder-supervisor.ts';
 import { RecorderReadings, RecordingState, statusOf } from '../../proxy/control/status.ts';
-import { TurnedAwayNotice } from '../../proxy/control/turned-away-notice.ts';
-import type { DataPlane } from '../../proxy/data-plane.ts';
+import type { DataPlane, Notice } from '../../proxy/data-plane.ts';
 import type { Endpoint } from '../../proxy/endpoint.ts';
-import { Ledger, type LedgerReading } from '../../proxy/ledger.ts';
-import type { PlaneOptions, RecorderBeat } from '../../proxy/messages.ts';
-import { planeOf } from '../../proxy/planes.ts';
-import { RecorderLink } from '../../proxy/recorder-link.ts';
-import { readMark } from '../../proxy/work-mark.ts';
+import { readMark } from '../../proxy/recorder/pipe-server.ts';
+import { Counters, type CountersReading } from '../../proxy/tap/counters.ts';
+import { RecorderClient } from '../../proxy/tap/recorder-client.ts';
 import { AccountFile, accountDirectoryOf } from '../../storage/accounts.ts';
 import type { RecorderSettings } from './capture.ts';
+
+/** The data plane that is asked for. Only its own code is loaded: a wire has no use for an HTTP proxy. */
+async function planeOf(
+  options: PlaneOptions,
+  link: RecorderClient,
+  notify: (notice: Notice) => void,
+): Promise<DataPlane> {
+  if (options.mode === 'gateway') {
+    const { ReverseProxy } = await import('../../proxy/http/reverse-proxy.ts');
+    return new ReverseProxy(options, link, notify);
+  }
+  const { TcpProxy } = await import('../../proxy/tcp/tcp-proxy.ts');
+  return new TcpProxy(options, link, notify);
+}
+
+/** The time in which a recording that is to end goes on accepting; somebody in a hurry ends it. */
+class DrainDelay {
+  #hurried = false;
+  #end: (() => void) | null = null;
+
+  /** Somebody does not want to wait. */
+  get hurried(): boolean {
+    return this.#hurried;
+  }
+
+  wait(delayMs: number): Promise<void> {
+    if (delayMs === 0 || this.#hurried) return Promise.resolve();
+    return new Promise((resolve) => {
+      const timer = setTimeout(resolve, delayMs);
+      this.#end = () => {
+        clearTimeout(timer);
+        resolve();
+      };
+    });
+  }
+
+  hurry(): void {
+    this.#hurried = true;
+    this.#end?.();
+  }
+}
+
+const MINUTE_NS = 60e9;
+
+/** Says that clients are turned away while they are: a line at once, and then one a minute at most. */
+class TurnedAwayNotice {
+  readonly #clock: Clock;
+  readonly #logger: Logger;
+  #said = 0;
+  #saidNs = Number.NEGATIVE_INFINITY;
+
+  constructor(deps: { readonly clock: Clock; readonly logger: Logger }) {
+    this.#clock = deps.clock;
+    this.#logger = deps.logger;
+  }
+
+  /** @param turnedAway how many have been by now */
+  look(turnedAway: number): void {
+    const nowNs = this.#clock.nowNs();
+    const since = turnedAway - this.#said;
+    if (since <= 0 || nowNs - this.#saidNs < MINUTE_NS) return;
+    this.#logger.warn(
+      { connections: since, turnedAway },
+      'client connections were turned away: as many are open as --max-connections and the limit of open files allow',
+    );
+    this.#said = turnedAway;
+    this.#saidNs = nowNs;
+  }
+}
 
 /** Failed recordings are reported at most once in this time, ns. */
 const TAP_FAILURE_SPACING_NS = 10e9;
@@ -47,7 +112,7 @@ export interface RecordingDeps {
 
 /** How a recording ended. */
 export interface RecordingEnd {
-  readonly ledger: LedgerReading;
+  readonly ledger: CountersReading;
   /** Connections that the deadline cut. */
   readonly cut: number;
   readonly turnedAway: number;
@@ -62,8 +127,8 @@ export class Recording {
   readonly #life = randomBytes(4).toString('hex');
   readonly #startedUs: number;
   readonly #state: RecordingState;
-  readonly #ledger = new Ledger();
-  readonly #link: RecorderLink;
+  readonly #ledger = new Counters();
+  readonly #link: RecorderClient;
   readonly #recorder: RecorderSupervisor<RecorderSettings>;
   readonly #recorders = new RecorderReadings();
   readonly #file: AccountKeeper;
@@ -95,7 +160,7 @@ export class Recording {
     const { clock, logger } = deps;
     this.#startedUs = clock.epochUs();
     this.#state = new RecordingState(logger);
-    this.#link = new RecorderLink({
+    this.#link = new RecorderClient({
       clock,
       ledger: this.#ledger,
       onTapFailure: (error) => this.#onTapFailure(error),

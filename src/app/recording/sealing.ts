@@ -16,7 +16,7 @@ const RETRY_MAX_MS = 300_000;
 /** Segments given to one sealer. */
 const BATCH_MAX = 16;
 /** What a sealer says of one segment. */
-export interface SealedLine {
+interface SealedLine {
   readonly file: string;
   readonly outcome?: 'sealed' | 'recovered' | 'empty' | 'damaged' | 'gone';
   readonly problem?: string | null;
@@ -31,9 +31,9 @@ export interface SealerEnd {
 }
 
 /** Runs one sealer, until the signal at the latest. Never rejects. */
-export type Attempt = (files: readonly string[], signal: AbortSignal) => Promise<SealerEnd>;
+type Attempt = (files: readonly string[], signal: AbortSignal) => Promise<SealerEnd>;
 
-export interface SealerOptions {
+interface SealerOptions {
   readonly logger: Logger;
   /** Told of each segment that is sealed. */
   readonly onSealed: (file: string) => void;

@@ -4,8 +4,8 @@ import type { RecorderSettings } from '../../app/recording/capture.ts';
 import { RecorderProcess } from '../../app/recording/process.ts';
 import { entryUrl } from '../../app/workers.ts';
 import { systemClock } from '../../core/clock.ts';
+import type { ToRecorder } from '../../proxy/control/messages.ts';
 import { PIPE_FD } from '../../proxy/control/recorder-supervisor.ts';
-import type { ToRecorder } from '../../proxy/messages.ts';
 
 /** The process that assembles and stores. Signals of the terminal are the proxy's to answer. */
 for (const signal of ['SIGINT', 'SIGTERM', 'SIGHUP', 'SIGUSR2'] as const) process.on(signal, () => undefined);

@@ -7,7 +7,7 @@ import type { Clock } from '../../core/clock.ts';
 import type { DiskEstimate } from '../../core/disk-estimate.ts';
 import { LIMITS, SUPERVISION } from '../../core/limits.ts';
 import type { Logger } from '../../core/ports.ts';
-import type { FromRecorder, RecorderBeat, ToRecorder } from '../messages.ts';
+import type { FromRecorder, RecorderBeat, ToRecorder } from './messages.ts';
 
 /** Where the recorder finds its byte pipe. */
 export const PIPE_FD = 4;
@@ -27,7 +27,7 @@ const RECORDER_NICENESS = 10;
 export type RecorderReady = Extract<FromRecorder, { type: 'ready' }>;
 
 /** How a recorder's life went. */
-export interface RecorderLife {
+interface RecorderLife {
   /** Whether it committed anything. */
   readonly committed: boolean;
   readonly livedMs: number;
@@ -89,7 +89,7 @@ export class RestartPolicy {
 }
 
 /** What the supervisor tells of its recorder. */
-export interface RecorderEvents {
+interface RecorderEvents {
   /** A process begins; this is our end of its pipe. */
   spawned(pipe: Socket): void;
   ready(message: RecorderReady): void;
@@ -110,7 +110,7 @@ export interface RecorderDeath {
   readonly watchful: boolean;
 }
 
-export interface RecorderSupervisorDeps<Settings> {
+interface RecorderSupervisorDeps<Settings> {
   readonly entry: string;
   /** What the recorder process is started with; opaque here. */
   readonly settings: Settings;

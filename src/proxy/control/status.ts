@@ -2,13 +2,13 @@ import type { Logger } from '../../core/ports.ts';
 import type { RecordedTraffic, RecorderStatus } from '../../core/status.ts';
 import type { ConnectionCounts } from '../data-plane.ts';
 import { type Endpoint, formatEndpoint } from '../endpoint.ts';
-import { NO_TRAFFIC, sumOfTraffic } from '../exchange-monitor.ts';
 import type { GatewayRoute } from '../http/options.ts';
-import type { LedgerReading } from '../ledger.ts';
-import type { PlaneOptions, RecorderBeat } from '../messages.ts';
+import { NO_TRAFFIC, sumOfTraffic } from '../recorder/exchange-monitor.ts';
+import type { CountersReading } from '../tap/counters.ts';
+import type { PlaneOptions, RecorderBeat } from './messages.ts';
 
 /** HEALTHY: recorded. SHEDDING: traffic flows, some is lost and counted. OFF: traffic flows, nothing is recorded. */
-export type StateName = 'HEALTHY' | 'SHEDDING' | 'OFF';
+type StateName = 'HEALTHY' | 'SHEDDING' | 'OFF';
 
 /** How recording fares. Each change is one line in the log; what repeats is not said again. */
 export class RecordingState {
@@ -118,7 +118,7 @@ interface StatusParts {
     readonly restarts: number;
     readonly residentBytes: number | null;
   };
-  readonly account: LedgerReading;
+  readonly account: CountersReading;
   readonly connections: ConnectionCounts;
   /** Memory held for what waits for the recorder. */
   readonly queuedBytes: number;

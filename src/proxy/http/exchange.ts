@@ -4,7 +4,7 @@ import type { ConnectionOrigin } from '../connection-origin.ts';
 import type { ConnectionFailure } from '../data-plane.ts';
 import type { CloseCause } from '../frames.ts';
 import { askPeer, type FailedWrite, failedWriteOf, resetSocket } from '../net/peer-socket.ts';
-import type { RecorderLink } from '../recorder-link.ts';
+import type { RecorderClient } from '../tap/recorder-client.ts';
 import type { TapConnection } from '../tap-connection.ts';
 import {
   type ClientConnection,
@@ -294,7 +294,7 @@ function ignore(): void {}
 
 /** What all that is under way in a gateway shares. */
 export interface ExchangeHost {
-  readonly link: RecorderLink;
+  readonly link: RecorderClient;
   readonly limits: TimeLimits;
   readonly timeouts: GatewayTimeouts;
   readonly draining: boolean;
@@ -498,7 +498,7 @@ export class ExchangeTap {
   #request: BodyForm = 'none';
   #response: BodyForm = 'none';
 
-  constructor(link: RecorderLink, origin: ConnectionOrigin) {
+  constructor(link: RecorderClient, origin: ConnectionOrigin) {
     this.#tap = link.open(origin, false);
   }
 

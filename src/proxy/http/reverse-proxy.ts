@@ -13,7 +13,7 @@ import { WIRE } from '../../core/limits.ts';
 import type { ConnectionCounts, ConnectionFailure, DataPlane, Notice, Pair } from '../data-plane.ts';
 import { type Endpoint, formatEndpoint } from '../endpoint.ts';
 import { type Listening, listenOn } from '../listening.ts';
-import type { RecorderLink } from '../recorder-link.ts';
+import type { RecorderClient } from '../tap/recorder-client.ts';
 import { failureOf, TlsFailureNotice } from '../tls-failure-notice.ts';
 import { TlsFiles } from '../tls-files.ts';
 import { ClientConnection, TimeLimits } from './client-connection.ts';
@@ -48,7 +48,7 @@ export interface ReverseProxyCounts {
  * of its own, so that assembly and sink are those of the wire.
  */
 export class ReverseProxy implements DataPlane, ExchangeHost {
-  readonly link: RecorderLink;
+  readonly link: RecorderClient;
   readonly limits: TimeLimits;
   readonly timeouts: GatewayOptions['timeouts'];
   readonly tellsPeer: boolean;
@@ -73,7 +73,7 @@ export class ReverseProxy implements DataPlane, ExchangeHost {
   /** @param notify is told what the log should say, such as that a certificate was replaced */
   constructor(
     options: GatewayOptions,
-    link: RecorderLink,
+    link: RecorderClient,
     notify: (notice: Notice) => void = () => undefined,
     clock: Clock = systemClock,
   ) {

@@ -13,7 +13,7 @@ import {
   readProxyHeader,
   writeProxyHeader,
 } from '../proxy-protocol.ts';
-import type { RecorderLink } from '../recorder-link.ts';
+import type { RecorderClient } from '../tap/recorder-client.ts';
 import { failureOf, TlsFailureNotice } from '../tls-failure-notice.ts';
 import { TlsFiles } from '../tls-files.ts';
 import { type ConnectionHost, PausedPeers, ProxiedConnection, type Upstream } from './connection.ts';
@@ -66,7 +66,7 @@ const SOCKET_OPTIONS = {
  */
 export class TcpProxy implements DataPlane {
   readonly #options: WireOptions;
-  readonly #link: RecorderLink;
+  readonly #link: RecorderClient;
   readonly #notify: (notice: Notice) => void;
   readonly #servers: Server[];
   readonly #listening: Listening[] = [];
@@ -85,7 +85,7 @@ export class TcpProxy implements DataPlane {
   /** @param notify is told what the log should say, such as that a certificate was replaced */
   constructor(
     options: WireOptions,
-    link: RecorderLink,
+    link: RecorderClient,
     notify: (notice: Notice) => void = () => undefined,
     clock: Clock = systemClock,
   ) {

@@ -1,5 +1,5 @@
 import { describe, expect, it } from 'vitest';
-import { MetricsPage } from '../../../src/proxy/control/metrics-page.ts';
+import { MetricsPage } from '../../../src/proxy/control/metrics.ts';
 import { ManualClock } from '../../support/manual-clock.ts';
 import { someStatus } from '../../support/some-status.ts';
 

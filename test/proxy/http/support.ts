@@ -6,9 +6,9 @@ import { type Clock, systemClock } from '../../../src/core/clock.ts';
 import type { Notice } from '../../../src/proxy/data-plane.ts';
 import { GATEWAY_DEFAULTS, GATEWAY_TIMEOUTS, type GatewayOptions } from '../../../src/proxy/http/options.ts';
 import { ReverseProxy } from '../../../src/proxy/http/reverse-proxy.ts';
-import { Ledger } from '../../../src/proxy/ledger.ts';
-import { Recorder } from '../../../src/proxy/recorder.ts';
-import { RecorderLink } from '../../../src/proxy/recorder-link.ts';
+import { PipeServer } from '../../../src/proxy/recorder/pipe-server.ts';
+import { Counters } from '../../../src/proxy/tap/counters.ts';
+import { RecorderClient } from '../../../src/proxy/tap/recorder-client.ts';
 import { CountingSink } from '../../support/counting-sink.ts';
 import { ManualClock } from '../../support/manual-clock.ts';
 import { socketPair } from '../../support/socket-pair.ts';
@@ -38,9 +38,9 @@ export async function startGateway(
 ) {
   const [forwarderEnd, recorderEnd] = await socketPair();
   const sink = new CountingSink();
-  const ledger = new Ledger();
-  const link = new RecorderLink({ clock: systemClock, ledger });
-  const recorder = new Recorder({ sink, context: makeContext(), clock: systemClock });
+  const ledger = new Counters();
+  const link = new RecorderClient({ clock: systemClock, ledger });
+  const recorder = new PipeServer({ sink, context: makeContext(), clock: systemClock });
   recorder.attach(recorderEnd);
   link.attach(forwarderEnd);
   const listen = { kind: 'tcp', host: '127.0.0.1', port: 0, tls: false } as const;

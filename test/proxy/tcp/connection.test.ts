@@ -1,9 +1,9 @@
 import { once } from 'node:events';
 import { describe, expect, it } from 'vitest';
 import { systemClock } from '../../../src/core/clock.ts';
-import { Ledger } from '../../../src/proxy/ledger.ts';
 import { PeerSocket } from '../../../src/proxy/net/peer-socket.ts';
-import { RecorderLink } from '../../../src/proxy/recorder-link.ts';
+import { Counters } from '../../../src/proxy/tap/counters.ts';
+import { RecorderClient } from '../../../src/proxy/tap/recorder-client.ts';
 import { PausedPeers, ProxiedConnection } from '../../../src/proxy/tcp/connection.ts';
 import { socketPair } from '../../support/socket-pair.ts';
 
@@ -13,7 +13,7 @@ describe('a proxied connection', () => {
     const [upstream, upstreamPeer] = await socketPair({ allowHalfOpen: true });
     clientPeer.on('error', () => undefined);
     upstreamPeer.on('error', () => undefined);
-    const tap = new RecorderLink({ clock: systemClock, ledger: new Ledger() }).open();
+    const tap = new RecorderClient({ clock: systemClock, ledger: new Counters() }).open();
     const closed = new Promise<void>((resolve) => {
       const host = {
         paused: new PausedPeers(),

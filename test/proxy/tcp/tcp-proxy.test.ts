@@ -4,8 +4,8 @@ import { connect, Server } from 'node:net';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { describe, expect, it, vi } from 'vitest';
 import { systemClock } from '../../../src/core/clock.ts';
-import { Ledger } from '../../../src/proxy/ledger.ts';
-import { RecorderLink } from '../../../src/proxy/recorder-link.ts';
+import { Counters } from '../../../src/proxy/tap/counters.ts';
+import { RecorderClient } from '../../../src/proxy/tap/recorder-client.ts';
 import { TcpProxy } from '../../../src/proxy/tcp/tcp-proxy.ts';
 import { DEAD_PORT } from '../../support/free-port.ts';
 import { imbalance } from '../../support/imbalance.ts';
@@ -107,7 +107,7 @@ describe('the wire', () => {
 
   it('refuses a port that is taken with the reason and the way out', async () => {
     const taken = await upstreamServer(() => undefined);
-    const link = new RecorderLink({ clock: systemClock, ledger: new Ledger() });
+    const link = new RecorderClient({ clock: systemClock, ledger: new Counters() });
     const listen = local(taken);
     const forwarder = new TcpProxy(wireOptions({ listen, target: listen }), link);
     await expect(forwarder.listen()).rejects.toMatchObject({

@@ -1,6 +1,6 @@
 import { request } from 'node:http';
 import { AppError } from '../../core/errors.ts';
-import { withSocketPath } from './control-path.ts';
+import { withSocketPath } from './admin-server.ts';
 
 export type ControlPath = '/status' | '/drain' | '/pause' | '/resume';
 

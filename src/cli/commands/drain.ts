@@ -1,18 +1,18 @@
 import { setTimeout as sleep } from 'node:timers/promises';
 import { Command } from 'commander';
-import { type Clock, systemClock } from '../core/clock.ts';
-import { AppError } from '../core/errors.ts';
-import { value } from '../core/options.ts';
-import type { RecorderStatus } from '../core/status.ts';
-import { formatInstantUs, formatMs, parseDurationMs } from '../core/units.ts';
-import { PATIENCE_MS } from '../proxy/control/control-client.ts';
-import { accountsIn } from '../storage/accounts.ts';
-import { hasCode, isMissing } from '../storage/durable-files.ts';
-import { ask, CONTROL_OPTIONS, captureToAsk } from './control.ts';
-import { EXIT } from './exit.ts';
-import { addOptions } from './flags.ts';
-import { optionsOf } from './options.ts';
-import { terminal } from './terminal.ts';
+import { type Clock, systemClock } from '../../core/clock.ts';
+import { AppError } from '../../core/errors.ts';
+import { value } from '../../core/options.ts';
+import type { RecorderStatus } from '../../core/status.ts';
+import { formatInstantUs, formatMs, parseDurationMs } from '../../core/units.ts';
+import { PATIENCE_MS } from '../../proxy/control/admin-client.ts';
+import { accountsIn } from '../../storage/accounts.ts';
+import { hasCode, isMissing } from '../../storage/durable-files.ts';
+import { ask, CONTROL_OPTIONS, captureToAsk } from '../control.ts';
+import { EXIT } from '../exit.ts';
+import { addOptions } from '../flags.ts';
+import { optionsOf } from '../options.ts';
+import { terminal } from '../terminal.ts';
 
 const OPTIONS = {
   ...CONTROL_OPTIONS,

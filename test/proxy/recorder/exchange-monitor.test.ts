@@ -1,9 +1,9 @@
 import { describe, expect, it } from 'vitest';
-import { LIMITS } from '../../src/core/limits.ts';
-import { ExchangeMonitor, NO_TRAFFIC, sumOfTraffic } from '../../src/proxy/exchange-monitor.ts';
-import { CountingSink } from '../support/counting-sink.ts';
-import { exchangeOf, requestMessage, responseMessage } from '../support/exchanges.ts';
-import { ManualClock } from '../support/manual-clock.ts';
+import { LIMITS } from '../../../src/core/limits.ts';
+import { ExchangeMonitor, NO_TRAFFIC, sumOfTraffic } from '../../../src/proxy/recorder/exchange-monitor.ts';
+import { CountingSink } from '../../support/counting-sink.ts';
+import { exchangeOf, requestMessage, responseMessage } from '../../support/exchanges.ts';
+import { ManualClock } from '../../support/manual-clock.ts';
 
 function monitor(onFirstCommit?: () => void) {
   const sink = new CountingSink();

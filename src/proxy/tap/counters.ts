@@ -1,6 +1,6 @@
-import type { Counted, Progress } from '../core/account.ts';
-import type { LossReason, OmissionCause } from '../core/accounting.ts';
-import { type Enrolled, Roster } from '../core/roster.ts';
+import type { Counted, Progress } from '../../core/account.ts';
+import type { LossReason, OmissionCause } from '../../core/accounting.ts';
+import { type Enrolled, Roster } from '../../core/roster.ts';
 
 /** An amount in the two units the equation is kept in. */
 export interface Tally {
@@ -9,7 +9,7 @@ export interface Tally {
 }
 
 /** seen = recorded + lost + omitted + pending, exact in bytes and in turns at every call. */
-export interface LedgerReading {
+export interface CountersReading {
   readonly connections: number;
   /** Of those, the ones that are open, or closed and not acknowledged in full. */
   readonly unsettledConnections: number;
@@ -43,7 +43,7 @@ interface Shed {
 }
 
 /** The whole forwarder's side: running totals, and the accounts that hold what is pending. */
-export class Ledger {
+export class Counters {
   readonly #accounts = new Roster<ConnectionAccount>();
   readonly #seen: Tally = { bytes: 0, turns: 0 };
   readonly #recorded: Tally = { bytes: 0, turns: 0 };
@@ -115,7 +115,7 @@ export class Ledger {
     }
   }
 
-  read(): LedgerReading {
+  read(): CountersReading {
     const pending: Tally = { bytes: 0, turns: 0, ...this.#doubt?.unsettled };
     this.#accounts.each((account) => {
       const own = account.pending();
@@ -156,7 +156,7 @@ function tallyOf<Key extends string>(tallies: Partial<Record<Key, CountedTally>>
 export class ConnectionAccount implements Enrolled {
   /** In its ledger. */
   place = -1;
-  readonly #ledger: Ledger;
+  readonly #ledger: Counters;
   seenClient = 0;
   seenServer = 0;
   #settledClient = 0;
@@ -167,7 +167,7 @@ export class ConnectionAccount implements Enrolled {
   #openShed: Shed | null = null;
   #shedBytes = 0;
 
-  constructor(ledger: Ledger) {
+  constructor(ledger: Counters) {
     this.#ledger = ledger;
   }
 

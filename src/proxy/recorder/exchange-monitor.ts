@@ -1,14 +1,83 @@
-import type { LifeAccount, Progress } from '../core/account.ts';
-import type { ProtocolUse } from '../core/accounting.ts';
-import type { Clock, ClockAnchor } from '../core/clock.ts';
-import { BODY_DROP_REASONS, type BodyDropReason } from '../core/errors.ts';
-import type { Exchange, Message } from '../core/exchange.ts';
-import { LIMITS } from '../core/limits.ts';
-import type { CommitResult, CommittingSink } from '../core/ports.ts';
-import type { RecentExchange, RecordedTraffic } from '../core/status.ts';
-import { dropReasonOf } from '../redaction/body-redaction.ts';
-import { ProtocolCounts, sumOfProtocols } from './protocol-counts.ts';
-import { SecondsCounter, sumOfSeconds } from './seconds-counter.ts';
+import type { LifeAccount, Progress } from '../../core/account.ts';
+import type { ProtocolUse } from '../../core/accounting.ts';
+import type { Clock, ClockAnchor } from '../../core/clock.ts';
+import { BODY_DROP_REASONS, type BodyDropReason } from '../../core/errors.ts';
+import type { Exchange, Message } from '../../core/exchange.ts';
+import { LIMITS } from '../../core/limits.ts';
+import type { CommitResult, CommittingSink } from '../../core/ports.ts';
+import type { ProtocolCount, RecentExchange, RecordedTraffic, SecondsHistogram } from '../../core/status.ts';
+import { dropReasonOf } from '../../redaction/body-redaction.ts';
+
+/** Counts durations into buckets with fixed upper bounds, as Prometheus wants them. */
+class SecondsCounter {
+  readonly #bounds: readonly number[];
+  readonly #counts: number[];
+  #sum = 0;
+
+  constructor(bounds: readonly number[]) {
+    this.#bounds = bounds;
+    this.#counts = new Array<number>(bounds.length + 1).fill(0);
+  }
+
+  add(seconds: number): void {
+    let bucket = 0;
+    while (bucket < this.#bounds.length && seconds > (this.#bounds[bucket] as number)) bucket += 1;
+    this.#counts[bucket] = (this.#counts[bucket] as number) + 1;
+    this.#sum += seconds;
+  }
+
+  read(): SecondsHistogram {
+    return { bounds: this.#bounds, counts: [...this.#counts], sum: this.#sum };
+  }
+}
+
+/** Both together; they have the same bounds. */
+function sumOfSeconds(a: SecondsHistogram, b: SecondsHistogram): SecondsHistogram {
+  return {
+    bounds: a.bounds,
+    counts: a.counts.map((count, index) => count + (b.counts[index] ?? 0)),
+    sum: a.sum + b.sum,
+  };
+}
+
+/** Labels of metrics are closed lists: the name of an upgrade comes from the wire and may be anything. */
+export const PROTOCOLS = ['http/1.1', 'h2', 'h2c', 'websocket', 'connect', 'unparsed', 'other'] as const;
+type Protocol = (typeof PROTOCOLS)[number];
+
+type Counts = Readonly<Partial<Record<Protocol, ProtocolCount>>>;
+
+const NONE: ProtocolCount = { connections: 0, bytes: 0 };
+
+/** Connections and their bytes by what was spoken on them, as far as they have ended. */
+class ProtocolCounts {
+  readonly #counts = new Map<Protocol, { connections: number; bytes: number }>();
+
+  add({ protocol, connections, bytes }: ProtocolUse): void {
+    const name = PROTOCOLS.find((one) => one === protocol) ?? 'other';
+    const count = this.#counts.get(name);
+    if (count === undefined) this.#counts.set(name, { connections, bytes });
+    else {
+      count.connections += connections;
+      count.bytes += bytes;
+    }
+  }
+
+  read(): Counts {
+    return Object.fromEntries([...this.#counts].map(([name, count]) => [name, { ...count }]));
+  }
+}
+
+/** Of recorders that followed each other. */
+function sumOfProtocols(a: Counts, b: Counts): Counts {
+  const sums = PROTOCOLS.map((name) => {
+    const [one, other] = [a[name] ?? NONE, b[name] ?? NONE];
+    return [
+      name,
+      { connections: one.connections + other.connections, bytes: one.bytes + other.bytes },
+    ] as const;
+  });
+  return Object.fromEntries(sums.filter(([, { connections }]) => connections > 0));
+}
 
 /** Labels of metrics are closed lists: a method comes from the wire and may be anything. */
 export const METHODS = ['GET', 'HEAD', 'POST', 'PUT', 'PATCH', 'DELETE', 'OPTIONS', 'other'] as const;

@@ -1,23 +1,62 @@
+import { constants } from 'node:os';
 import { Command } from 'commander';
-import { Recording } from '../app/recording/recording.ts';
-import { VERSION } from '../app/version.ts';
-import { entryPath } from '../app/workers.ts';
-import { systemClock } from '../core/clock.ts';
-import { estimateLines, estimateText } from '../core/disk-estimate.ts';
-import { reasonOf } from '../core/errors.ts';
-import { SUPERVISION } from '../core/limits.ts';
-import type { Logger } from '../core/ports.ts';
-import { readHostLimits } from '../monitors/host-limits.ts';
-import { authorityOf, formatEndpoint } from '../proxy/endpoint.ts';
-import { withinRoom } from './connection-room.ts';
-import { EXIT } from './exit.ts';
-import { addOptions } from './flags.ts';
-import { loggerOf } from './logger.ts';
-import { askedOf } from './options.ts';
-import { RECORD_OPTIONS } from './record-flags.ts';
-import { type RecordOptions, readRecordOptions } from './record-options.ts';
-import { StopRequest } from './stop-request.ts';
-import { terminal } from './terminal.ts';
+import { Recording } from '../../app/recording/recording.ts';
+import { VERSION } from '../../app/version.ts';
+import { entryPath } from '../../app/workers.ts';
+import { systemClock } from '../../core/clock.ts';
+import { estimateLines, estimateText } from '../../core/disk-estimate.ts';
+import { reasonOf } from '../../core/errors.ts';
+import { SUPERVISION } from '../../core/limits.ts';
+import type { Logger } from '../../core/ports.ts';
+import { readHostLimits } from '../../monitors/host-limits.ts';
+import { authorityOf, formatEndpoint } from '../../proxy/endpoint.ts';
+import { EXIT } from '../exit.ts';
+import { addOptions } from '../flags.ts';
+import { loggerOf } from '../logger.ts';
+import { askedOf } from '../options.ts';
+import { terminal } from '../terminal.ts';
+import { RECORD_OPTIONS, type RecordOptions, readRecordOptions, withinRoom } from './record-options.ts';
+
+const SIGNALS = ['SIGTERM', 'SIGINT', 'SIGHUP'] as const;
+type StopSignal = (typeof SIGNALS)[number];
+
+/** What asks a recording for its end: a signal, or an operator. A signal after it asks to hurry. */
+export class StopRequest {
+  /** Resolves with what asked first. */
+  readonly asked: Promise<string>;
+  #wasAsked = false;
+  #signal: StopSignal | null = null;
+
+  constructor(recording: { readonly drainAsked: Promise<void>; hurry(): void }) {
+    // Meant for others, who read their files anew at it: it would end us without a drain.
+    process.on('SIGUSR2', () => undefined);
+    const signalled = new Promise<string>((resolve) => {
+      for (const signal of SIGNALS) {
+        process.on(signal, () => {
+          // Of a terminal that closes a process may hear twice, and from nobody who means to hurry it.
+          if (this.#wasAsked && signal !== 'SIGHUP') recording.hurry();
+          this.#signal ??= signal;
+          this.#wasAsked = true;
+          resolve(signal);
+        });
+      }
+    });
+    this.asked = Promise.race([signalled, recording.drainAsked.then(() => 'drain')]);
+    void this.asked.then(() => {
+      this.#wasAsked = true;
+    });
+  }
+
+  /** The first signal that came; null while none has. */
+  get signal(): StopSignal | null {
+    return this.#signal;
+  }
+
+  /** The status of a process that its signal ended. */
+  get exitStatus(): number {
+    return this.#signal === null ? 0 : 128 + constants.signals[this.#signal];
+  }
+}
 
 /** Fewer than so many are worth a word, whatever was asked for. */
 const FEW_CONNECTIONS = 1_000;

@@ -1,11 +1,11 @@
 import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
-import { Ledger } from '../../src/proxy/ledger.ts';
-import { imbalance } from '../support/imbalance.ts';
+import { Counters } from '../../../src/proxy/tap/counters.ts';
+import { imbalance } from '../../support/imbalance.ts';
 
 describe('the equation', () => {
   it('counts a turn where its first client byte is settled, however many requests it holds', () => {
-    const ledger = new Ledger();
+    const ledger = new Counters();
     const account = ledger.open();
     account.see(300, 0, true);
     account.see(0, 50, false);
@@ -19,7 +19,7 @@ describe('the equation', () => {
   });
 
   it('counts shed bytes at once and not again when the stretch around them is settled', () => {
-    const ledger = new Ledger();
+    const ledger = new Counters();
     const account = ledger.open();
     account.see(100, 0, true);
     account.seeSettled(40, 0, false, { kind: 'lost', because: 'queue_bytes' });
@@ -44,7 +44,7 @@ describe('the equation', () => {
     );
     fc.assert(
       fc.property(fc.array(step, { maxLength: 60 }), (steps) => {
-        const ledger = new Ledger();
+        const ledger = new Counters();
         const account = ledger.open();
         // The recorder's view: stretches it will settle whole, because a gap never splits a settlement.
         let stretches: { client: number; server: number; lost: boolean }[] = [];

@@ -1,11 +1,11 @@
 import type { Duplex } from 'node:stream';
-import type { Clock } from '../core/clock.ts';
-import { NumberMap } from '../core/number-map.ts';
-import { type ConnectionOrigin, UNKNOWN_ORIGIN } from './connection-origin.ts';
-import { FRAME, type PipeSettlement, SettlementReader } from './frames.ts';
-import type { Ledger } from './ledger.ts';
-import { FrameQueue } from './tap/frame-queue.ts';
-import { TapConnection } from './tap-connection.ts';
+import type { Clock } from '../../core/clock.ts';
+import { NumberMap } from '../../core/number-map.ts';
+import { type ConnectionOrigin, UNKNOWN_ORIGIN } from '../connection-origin.ts';
+import { FRAME, type PipeSettlement, SettlementReader } from '../frames.ts';
+import { TapConnection } from '../tap-connection.ts';
+import type { Counters } from './counters.ts';
+import { FrameQueue } from './frame-queue.ts';
 
 const EMPTY = new Uint8Array(0);
 
@@ -14,11 +14,11 @@ const EMPTY = new Uint8Array(0);
  * are not touched. When a recorder dies, all that it had not acknowledged is in doubt until the next one has read
  * the capture, and live connections are taken up by that at their next turn.
  */
-export class RecorderLink {
+export class RecorderClient {
   readonly queue: FrameQueue;
   /** Told of an exception that cost one connection its recording. */
   readonly tapFailed: (error: unknown) => void;
-  readonly #ledger: Ledger;
+  readonly #ledger: Counters;
   readonly #clock: Clock;
   readonly #taps = new NumberMap<TapConnection>();
   /** All that passed is counted for good. */
@@ -33,7 +33,7 @@ export class RecorderLink {
   /** @param deps.onTapFailure told of an exception that cost one connection its recording */
   constructor(deps: {
     clock: Clock;
-    ledger: Ledger;
+    ledger: Counters;
     queue?: FrameQueue;
     onTapFailure?: (error: unknown) => void;
   }) {

@@ -2,28 +2,28 @@ import type { Socket } from 'node:net';
 import { setTimeout as sleep } from 'node:timers/promises';
 import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
-import { systemClock } from '../../src/core/clock.ts';
-import { Ledger } from '../../src/proxy/ledger.ts';
-import { RecorderLink } from '../../src/proxy/recorder-link.ts';
-import { BLOCK_BYTES, FrameQueue } from '../../src/proxy/tap/frame-queue.ts';
-import type { TapConnection } from '../../src/proxy/tap-connection.ts';
-import { imbalance } from '../support/imbalance.ts';
-import { ModelRecorder } from '../support/model-recorder.ts';
-import { socketPair } from '../support/socket-pair.ts';
+import { systemClock } from '../../../src/core/clock.ts';
+import { Counters } from '../../../src/proxy/tap/counters.ts';
+import { BLOCK_BYTES, FrameQueue } from '../../../src/proxy/tap/frame-queue.ts';
+import { RecorderClient } from '../../../src/proxy/tap/recorder-client.ts';
+import type { TapConnection } from '../../../src/proxy/tap-connection.ts';
+import { imbalance } from '../../support/imbalance.ts';
+import { ModelRecorder } from '../../support/model-recorder.ts';
+import { socketPair } from '../../support/socket-pair.ts';
 
 const BALANCED = { bytes: 0, turns: 0 };
 
 class Harness {
-  readonly ledger = new Ledger();
+  readonly ledger = new Counters();
   readonly queue: FrameQueue;
-  readonly link: RecorderLink;
+  readonly link: RecorderClient;
   recorder: ModelRecorder | null = null;
   faults: string[] = [];
   #end: Socket | null = null;
 
   constructor(budgetBytes: number) {
     this.queue = new FrameQueue(budgetBytes);
-    this.link = new RecorderLink({ clock: systemClock, ledger: this.ledger, queue: this.queue });
+    this.link = new RecorderClient({ clock: systemClock, ledger: this.ledger, queue: this.queue });
   }
 
   async startRecorder(): Promise<void> {

@@ -2,17 +2,17 @@ import type { Duplex } from 'node:stream';
 import { setImmediate as turnOfLoop } from 'node:timers/promises';
 import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
-import { NO_PROGRESS, type Progress } from '../../src/core/account.ts';
-import type { CommitResult } from '../../src/core/ports.ts';
-import { Ledger } from '../../src/proxy/ledger.ts';
-import { Recorder } from '../../src/proxy/recorder.ts';
-import { RecorderLink } from '../../src/proxy/recorder-link.ts';
-import type { TapConnection } from '../../src/proxy/tap-connection.ts';
-import { CountingSink } from '../support/counting-sink.ts';
-import { imbalance } from '../support/imbalance.ts';
-import { ManualClock } from '../support/manual-clock.ts';
-import { pipePair } from '../support/pipe-pair.ts';
-import { makeContext } from './recorder/harness.ts';
+import { NO_PROGRESS, type Progress } from '../../../src/core/account.ts';
+import type { CommitResult } from '../../../src/core/ports.ts';
+import { PipeServer } from '../../../src/proxy/recorder/pipe-server.ts';
+import { Counters } from '../../../src/proxy/tap/counters.ts';
+import { RecorderClient } from '../../../src/proxy/tap/recorder-client.ts';
+import type { TapConnection } from '../../../src/proxy/tap-connection.ts';
+import { CountingSink } from '../../support/counting-sink.ts';
+import { imbalance } from '../../support/imbalance.ts';
+import { ManualClock } from '../../support/manual-clock.ts';
+import { pipePair } from '../../support/pipe-pair.ts';
+import { makeContext } from './harness.ts';
 
 const REQUEST = Buffer.from('POST /v1/x HTTP/1.1\r\nHost: h\r\nContent-Length: 4\r\n\r\nbody');
 const RESPONSE = Buffer.from('HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok');
@@ -62,17 +62,17 @@ class MortalSink extends CountingSink {
 /** A proxy that goes on, and recorders that come and go. */
 class Lives {
   readonly disk = new Disk();
-  readonly ledger = new Ledger();
+  readonly ledger = new Counters();
   readonly #clock = new ManualClock();
-  readonly link = new RecorderLink({ clock: this.#clock, ledger: this.ledger });
-  #life: { readonly theirs: Duplex; readonly sink: MortalSink; readonly recorder: Recorder } | null = null;
+  readonly link = new RecorderClient({ clock: this.#clock, ledger: this.ledger });
+  #life: { readonly theirs: Duplex; readonly sink: MortalSink; readonly recorder: PipeServer } | null = null;
 
   async start(): Promise<void> {
     if (this.#life) return;
     const [ours, theirs] = pipePair();
     const sink = new MortalSink(this.disk, () => theirs.destroy());
     const { progress } = this.disk;
-    const recorder = new Recorder({ sink, context: makeContext(), clock: this.#clock }, progress);
+    const recorder = new PipeServer({ sink, context: makeContext(), clock: this.#clock }, progress);
     this.#life = { theirs, sink, recorder };
     this.link.attach(ours);
     // What it says before all else, once it has read the capture.

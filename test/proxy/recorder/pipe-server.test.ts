@@ -1,15 +1,15 @@
 import { setTimeout as sleep } from 'node:timers/promises';
 import { afterEach, describe, expect, it } from 'vitest';
-import { systemClock } from '../../src/core/clock.ts';
-import { UNKNOWN_ORIGIN } from '../../src/proxy/connection-origin.ts';
-import { Ledger } from '../../src/proxy/ledger.ts';
-import { Recorder } from '../../src/proxy/recorder.ts';
-import { RecorderLink } from '../../src/proxy/recorder-link.ts';
-import { FrameQueue } from '../../src/proxy/tap/frame-queue.ts';
-import { CountingSink } from '../support/counting-sink.ts';
-import { imbalance } from '../support/imbalance.ts';
-import { socketPair } from '../support/socket-pair.ts';
-import { makeContext } from './recorder/harness.ts';
+import { systemClock } from '../../../src/core/clock.ts';
+import { UNKNOWN_ORIGIN } from '../../../src/proxy/connection-origin.ts';
+import { PipeServer } from '../../../src/proxy/recorder/pipe-server.ts';
+import { Counters } from '../../../src/proxy/tap/counters.ts';
+import { FrameQueue } from '../../../src/proxy/tap/frame-queue.ts';
+import { RecorderClient } from '../../../src/proxy/tap/recorder-client.ts';
+import { CountingSink } from '../../support/counting-sink.ts';
+import { imbalance } from '../../support/imbalance.ts';
+import { socketPair } from '../../support/socket-pair.ts';
+import { makeContext } from './harness.ts';
 
 const ANSWER_BYTES = 256 * 1024;
 
@@ -22,10 +22,10 @@ afterEach(() => {
 async function bothEnds(budgetBytes: number) {
   const [forwarderEnd, recorderEnd] = await socketPair();
   const sink = new CountingSink();
-  const ledger = new Ledger();
+  const ledger = new Counters();
   const queue = new FrameQueue(budgetBytes);
-  const link = new RecorderLink({ clock: systemClock, ledger, queue });
-  const recorder = new Recorder({ sink, context: makeContext(), clock: systemClock });
+  const link = new RecorderClient({ clock: systemClock, ledger, queue });
+  const recorder = new PipeServer({ sink, context: makeContext(), clock: systemClock });
   link.attach(forwarderEnd);
   const tick = setInterval(() => recorder.commitIfDue(), 5);
   ends.push(

@@ -1,0 +1,374 @@
+import { randomBytes } from 'node:crypto';
+import {
+  type BigIntStats,
+  chmodSync,
+  closeSync,
+  constants,
+  lstatSync,
+  openSync,
+  renameSync,
+  rmSync,
+} from 'node:fs';
+import { lstat } from 'node:fs/promises';
+import { createServer, type IncomingMessage, type Server, type ServerResponse } from 'node:http';
+import { dirname, join } from 'node:path';
+import { type Clock, systemClock } from '../../core/clock.ts';
+import { AppError, reasonOf } from '../../core/errors.ts';
+import { LIMITS } from '../../core/limits.ts';
+import type { Logger } from '../../core/ports.ts';
+import type { RecorderStatus } from '../../core/status.ts';
+import { placeOf } from '../listening.ts';
+import { isAnswered, UNIX_PATH_BYTES } from '../unix-socket.ts';
+import { METRICS_TYPE, MetricsPage } from './metrics.ts';
+
+/** What is answered. `headers` beside those of every answer. */
+interface Answer {
+  readonly status: number;
+  readonly type: string;
+  readonly body: string | Buffer;
+  readonly headers?: Readonly<Record<string, string>>;
+}
+
+type Answering = (method: string, path: string) => Answer | Promise<Answer>;
+
+const TEXT = 'text/plain; charset=utf-8';
+const JSON_TYPE = 'application/json; charset=utf-8';
+
+function text(status: number, body: string, headers: Readonly<Record<string, string>> = {}): Answer {
+  return { status, type: TEXT, body: `${body}\n`, headers };
+}
+
+function json(status: number, document: object): Answer {
+  return { status, type: JSON_TYPE, body: `${JSON.stringify(document)}\n` };
+}
+
+/**
+ * A server for probes and control: small heads, no bodies, few connections, short times. Whoever asks slowly,
+ * sends a body or keeps many connections is turned away, and nothing that is asked can make it hold much.
+ */
+function smallServer(connections: number, answering: Answering): Server {
+  const server = createServer(
+    {
+      maxHeaderSize: LIMITS.requestHeadBytes,
+      headersTimeout: LIMITS.requestHeadMs,
+      requestTimeout: LIMITS.requestHeadMs,
+      keepAliveTimeout: LIMITS.requestHeadMs,
+      connectionsCheckingInterval: 1_000,
+    },
+    (request, response) => void respond(request, response, answering),
+  );
+  server.maxConnections = connections;
+  return server;
+}
+
+async function respond(
+  request: IncomingMessage,
+  response: ServerResponse,
+  answering: Answering,
+): Promise<void> {
+  const { status, type, body, headers } = await answerOf(request, answering);
+  if (hasBody(request)) response.setHeader('Connection', 'close');
+  const bytes = typeof body === 'string' ? Buffer.from(body, 'utf8') : body;
+  response.writeHead(status, {
+    'Content-Type': type,
+    'Content-Length': bytes.length,
+    'Cache-Control': 'no-store',
+    'X-Content-Type-Options': 'nosniff',
+    ...headers,
+  });
+  response.end(request.method === 'HEAD' ? undefined : bytes);
+}
+
+async function answerOf(request: IncomingMessage, answering: Answering): Promise<Answer> {
+  if (hasBody(request)) return text(413, 'no body is taken here');
+  const path = (request.url ?? '/').split('?')[0] ?? '/';
+  try {
+    return await answering(request.method ?? 'GET', path);
+  } catch {
+    // What failed is ours; its text may hold paths, and whoever asks is not told.
+    return text(500, 'this could not be answered');
+  }
+}
+
+function hasBody(request: IncomingMessage): boolean {
+  return (
+    request.headers['transfer-encoding'] !== undefined || Number(request.headers['content-length'] ?? 0) > 0
+  );
+}
+
+const CONTROL_SOCKET = 'control.sock';
+
+/**
+ * Hands over a path to the control socket of a capture that is short enough for a socket address: where the
+ * directory's own is not, one through an open descriptor of the directory, valid during the call.
+ * @throws AppError OPTION_INVALID where this system has no such way; Error of the file system
+ */
+export async function withSocketPath<Result>(
+  directory: string,
+  act: (path: string) => Promise<Result>,
+): Promise<Result> {
+  const path = join(directory, CONTROL_SOCKET);
+  if (Buffer.byteLength(path) <= UNIX_PATH_BYTES) return await act(path);
+  if (process.platform !== 'linux') {
+    throw new AppError('OPTION_INVALID', `${path} is too long for a socket`, {
+      hint: `Keep the capture where its path has at most ${UNIX_PATH_BYTES - CONTROL_SOCKET.length - 1} bytes.`,
+    });
+  }
+  const fd = openSync(directory, constants.O_RDONLY | constants.O_DIRECTORY);
+  try {
+    return await act(`/proc/self/fd/${fd}/${CONTROL_SOCKET}`);
+  } finally {
+    closeSync(fd);
+  }
+}
+
+/** What an operator can ask of a running recording. */
+export interface Controls {
+  status(): RecorderStatus;
+  /** Begins what SIGTERM begins. */
+  drain(): void;
+  pause(): Promise<void>;
+  resume(): Promise<void>;
+}
+
+/**
+ * So often it is seen to that the socket is ours: one that is taken (by a predecessor that still ships its last
+ * segment, say) is asked for again, and one that somebody removed is made again.
+ */
+const LOOK_MS = 5_000;
+
+const ACTIONS = ['/drain', '/pause', '/resume'] as const;
+
+const ENDING = 'it drains and is about to end, and neither pauses nor resumes any more';
+
+/** Which file of a file system it is, whatever lies at its path by now. */
+type FileIdentity = Pick<BigIntStats, 'dev' | 'ino'>;
+
+/**
+ * Answers on a unix socket in the capture directory, for whoever may enter that: `GET /status`, and
+ * `POST /drain`, `/pause` and `/resume`, each answered with the status after it.
+ */
+export class ControlServer {
+  readonly #controls: Controls;
+  readonly #logger: Logger;
+  readonly #lookMs: number;
+  #server: Server | null = null;
+  /** The socket that we made. */
+  #socket: FileIdentity | null = null;
+  /** Where the socket is to be; null before the first capture and after the end. */
+  #directory: string | null = null;
+
+  /** What was asked of us is done one after the other. */
+  #last: Promise<void> = Promise.resolve();
+  #look: NodeJS.Timeout | null = null;
+  #failing = false;
+
+  constructor(controls: Controls, logger: Logger, lookMs = LOOK_MS) {
+    this.#controls = controls;
+    this.#logger = logger;
+    this.#lookMs = lookMs;
+  }
+
+  /** Listens in a capture whose lock is held. What keeps it from doing so is one line in the log, and tried again. */
+  open(directory: string): Promise<void> {
+    this.#last = this.#last.then(() => this.#open(directory));
+    return this.#last;
+  }
+
+  close(): Promise<void> {
+    this.#last = this.#last.then(() => this.#close());
+    return this.#last;
+  }
+
+  async #open(directory: string): Promise<void> {
+    // A directory that was removed and made again has no socket, or another's, whatever we still listen on.
+    if (this.#directory !== directory || !(await this.#isOurs(directory))) {
+      await this.#close();
+      this.#directory = directory;
+      await this.#listen(directory).catch((error: unknown) => this.#complain(directory, error));
+    }
+    this.#lookAgain();
+  }
+
+  #lookAgain(): void {
+    if (this.#look) clearTimeout(this.#look);
+    this.#look = setTimeout(() => {
+      this.#last = this.#last.then(() =>
+        this.#directory === null ? undefined : this.#open(this.#directory),
+      );
+    }, this.#lookMs).unref();
+  }
+
+  #complain(directory: string, error: unknown): void {
+    if (!this.#failing) {
+      const fields = { directory, reason: reasonOf(error) };
+      this.#logger.error(fields, 'NO CONTROL SOCKET: status, drain, pause and resume are not answered');
+    }
+    this.#failing = true;
+  }
+
+  async #close(): Promise<void> {
+    if (this.#look) clearTimeout(this.#look);
+    this.#look = null;
+    const [server, directory] = [this.#server, this.#directory];
+    this.#server = null;
+    this.#directory = null;
+    if (!server) return;
+    // First, so that one at which nobody answers is that of a process which was killed.
+    if (directory !== null && (await this.#isOurs(directory))) removeSocket(directory);
+    this.#socket = null;
+    server.closeAllConnections();
+    await new Promise((resolve) => server.close(resolve));
+  }
+
+  /**
+   * Whether what lies at the path is the socket that we made: it may have been removed, and be a successor's by now.
+   * A disk that hangs does not hold up the thread that answers probes.
+   */
+  async #isOurs(directory: string): Promise<boolean> {
+    const ours = this.#socket;
+    if (!ours) return false;
+    const there = await lstat(join(directory, CONTROL_SOCKET), { bigint: true }).catch(() => null);
+    return there?.dev === ours.dev && there.ino === ours.ino;
+  }
+
+  async #listen(directory: string): Promise<void> {
+    const server = smallServer(LIMITS.controlConnections, (method, path) => this.#answer(method, path));
+    await withSocketPath(directory, async (path) => {
+      if (await isAnswered(path)) throw new Error('another process answers there');
+      // A server that closes removes the path that it was bound to, even where that is another's socket by then: it is
+      // bound to one of its own, which is no longer than the other.
+      const bound = join(dirname(path), `.sock-${randomBytes(3).toString('hex')}`);
+      await new Promise<void>((resolve, reject) => {
+        server.once('error', reject);
+        server.listen(bound, () => resolve());
+      });
+      try {
+        chmodSync(bound, 0o600);
+        const made = lstatSync(bound, { bigint: true });
+        renameSync(bound, path);
+        this.#socket = made;
+      } catch (error) {
+        server.close();
+        throw error;
+      }
+    });
+    // What goes wrong with one client's connection is that client's; it has its answer or asks again.
+    server.on('error', () => undefined);
+    this.#server = server;
+    if (this.#failing) this.#logger.info({ directory }, 'the control socket is answered now');
+    this.#failing = false;
+  }
+
+  async #answer(method: string, path: string): Promise<Answer> {
+    if (path === '/status' && method === 'GET') return json(200, this.#controls.status());
+    const action = ACTIONS.find((one) => one === path);
+    if (!action && path !== '/status')
+      return json(404, { error: 'there are /status, /drain, /pause and /resume' });
+    if (!action || method !== 'POST')
+      return json(405, { error: 'status is asked with GET, all else with POST' });
+    if (action === '/drain') {
+      this.#controls.drain();
+      return json(200, this.#controls.status());
+    }
+    return (await this.#switched(action === '/pause')) ?? json(409, { error: ENDING });
+  }
+
+  /** The status after it; null where the recording ends, and so neither pauses nor resumes. */
+  async #switched(pausing: boolean): Promise<Answer | null> {
+    if (this.#controls.status().draining) return null;
+    await (pausing ? this.#controls.pause() : this.#controls.resume());
+    const status = this.#controls.status();
+    // Its end may have begun while this waited for its turn.
+    return status.draining && status.paused !== pausing ? null : json(200, status);
+  }
+}
+
+/** Best effort: a disk that refuses changes by now must not keep the recording from its end. */
+function removeSocket(directory: string): void {
+  try {
+    rmSync(join(directory, CONTROL_SOCKET), { force: true });
+  } catch {
+    // Nobody answers there, which whoever asks is told.
+  }
+}
+
+/** Where probes and metrics are answered. */
+export interface ProbeAddress {
+  readonly host: string;
+  readonly port: number;
+}
+
+/** A port that somebody else still holds (a predecessor that drains, say) is asked for again after so long. */
+const RETRY_MS = 5_000;
+
+/**
+ * Answers the orchestrator and the scraper: `/livez`, `/readyz`, `/metrics`. Nothing can be changed here and no
+ * payload is shown. It is never worth more than traffic: a port that cannot be had is a warning.
+ */
+export class ProbeServer {
+  readonly #statusOf: () => RecorderStatus;
+  readonly #metrics: MetricsPage;
+  readonly #logger: Logger;
+  readonly #retryMs: number;
+  readonly #server: Server;
+  #retry: NodeJS.Timeout | null = null;
+  #closed = false;
+
+  constructor(deps: {
+    readonly statusOf: () => RecorderStatus;
+    readonly logger: Logger;
+    readonly retryMs?: number;
+    readonly clock?: Clock;
+  }) {
+    this.#statusOf = deps.statusOf;
+    this.#metrics = new MetricsPage(deps.statusOf, deps.clock ?? systemClock);
+    this.#logger = deps.logger;
+    this.#retryMs = deps.retryMs ?? RETRY_MS;
+    this.#server = smallServer(LIMITS.probeConnections, (method, path) => this.#answer(method, path));
+  }
+
+  /** @returns the address that was bound; null when it could not be had, and is tried for again */
+  listen(address: ProbeAddress): Promise<ProbeAddress | null> {
+    return new Promise((resolve) => {
+      let first = true;
+      this.#server.on('error', (error) => {
+        if (this.#server.listening) return;
+        if (first) {
+          const fields = { probeListen: `${address.host}:${address.port}`, reason: reasonOf(error) };
+          this.#logger.error(fields, 'NO PROBES OR METRICS: their address cannot be had; it is tried again');
+        }
+        first = false;
+        resolve(null);
+        if (!this.#closed)
+          this.#retry = setTimeout(() => this.#server.listen(placeOf(address)), this.#retryMs);
+      });
+      this.#server.on('listening', () => {
+        const bound = this.#server.address();
+        if (bound === null || typeof bound === 'string') return;
+        if (!first) this.#logger.info({ port: bound.port }, 'probes and metrics are answered now');
+        resolve({ host: bound.address, port: bound.port });
+      });
+      this.#server.listen(placeOf(address));
+    });
+  }
+
+  close(): void {
+    this.#closed = true;
+    if (this.#retry) clearTimeout(this.#retry);
+    this.#server.closeAllConnections();
+    this.#server.close();
+  }
+
+  async #answer(method: string, path: string): Promise<Answer> {
+    if (path !== '/livez' && path !== '/readyz' && path !== '/metrics') {
+      return text(404, 'there are /livez, /readyz and /metrics');
+    }
+    if (method !== 'GET' && method !== 'HEAD') return text(405, 'ask with GET', { Allow: 'GET, HEAD' });
+    if (path === '/livez') return text(200, 'live');
+    if (path === '/metrics') return { status: 200, type: METRICS_TYPE, body: await this.#metrics.text() };
+    const status = this.#statusOf();
+    if (status.ready) return text(200, 'ready');
+    return text(503, status.draining ? 'draining' : 'not accepting connections');
+  }
+}
