@@ -1,5 +1,6 @@
 import { Histogram } from '../core/histogram.ts';
 import { sampleFloor } from './sample-floor.ts';
+import { studentT } from './student-t.ts';
 
 /** Slots are doubled in length, two becoming one, when a run comes to more of them than this. */
 const MAX_SLOTS = 20;
@@ -8,15 +9,8 @@ const FIRST_SLOT_NS = 1e9;
 const MIN_WINDOWS = 5;
 const MAX_WINDOWS = 10;
 
-/** Two-sided 95 % of Student's t, by windows less one. */
-const STUDENT_T: Readonly<Record<number, number>> = {
-  4: 2.776,
-  5: 2.571,
-  6: 2.447,
-  7: 2.365,
-  8: 2.306,
-  9: 2.262,
-};
+/** Two-sided 95 %: so much of Student's t lies below the upper end. */
+const BELOW_UPPER_END = 0.975;
 
 /** 95 % of the time the percentile lies within; in the unit of what was recorded. */
 export type Interval = readonly [low: number, high: number];
@@ -60,8 +54,8 @@ export class WindowPercentiles {
    */
   interval(percent: number): Interval | null {
     const windows = this.#windowsFor(sampleFloor(percent));
-    const t = windows === null ? undefined : STUDENT_T[windows.length - 1];
-    if (windows === null || t === undefined) return null;
+    if (windows === null) return null;
+    const t = studentT(BELOW_UPPER_END, windows.length - 1);
     const whole = new Histogram();
     for (const window of windows) whole.merge(window);
     const middle = logOf(whole, percent);

@@ -115,7 +115,7 @@ export function carriedOver(
   documents: readonly ShardRunDocument[],
 ): Partial<ReplayDocument> {
   const { windows, windowSearch, loops, passes, seam, maxDurationS, filters } = farthest;
-  const { scalingPlan, audit, cancels, changes } = farthest;
+  const { scalingPlan, audit, cancels, changes, sessionOrder } = farthest;
   const sum = (count: (document: ShardRunDocument) => number | undefined) =>
     documents.reduce((total, document) => total + (count(document) ?? 0), 0);
   return {
@@ -130,6 +130,12 @@ export function carriedOver(
       usageRequested: sum((document) => document.changes?.usageRequested),
     },
     timeShift: timeShiftOf(farthest, documents),
+    sessionOrder: sessionOrder && {
+      policy: sessionOrder.policy,
+      heldBack: sum((document) => document.sessionOrder?.heldBack),
+      notHeld: sum((document) => document.sessionOrder?.notHeld),
+      counts: summedDeep(documents.map((document) => document.sessionOrder?.counts ?? null)),
+    },
     connections: {
       opened: sum(({ connections }) => connections?.opened),
       failed: sum(({ connections }) => connections?.failed),

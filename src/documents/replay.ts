@@ -475,8 +475,8 @@ const played = z
       })
       .describe('Bodies that were sent otherwise than recorded.'),
     connections,
-    shard: shard.nullable(),
-    merged,
+    shard: shard.nullable().describe('Null for a run that played a whole plan.'),
+    merged: merged.nullable().describe('Null for a run that was not put together from shards.'),
     timeShift: z.object({ pointers: z.array(z.string()), shifted: count, unshifted: count }).nullable(),
     sessionOrder: followUps,
   })

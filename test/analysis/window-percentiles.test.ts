@@ -50,7 +50,7 @@ describe('WindowPercentiles', () => {
   test('is that of the text book: Student over ten windows, in logarithms, about the whole', () => {
     const windows = filled(10, 20, (second) => (second < 5 ? 1_000 : 2_000));
     // Half lie at 1,000 and half at 2,000: the median of the whole is 1,000, five windows are off by ln 2.
-    const halfWidth = 2.262 * Math.sqrt((5 * Math.LN2 ** 2) / (10 * 9));
+    const halfWidth = 2.262157162740992 * Math.sqrt((5 * Math.LN2 ** 2) / (10 * 9));
     const [low, high] = windows.interval(50) ?? [0, 0];
     expect(low).toBeCloseTo(1_000 * Math.exp(-halfWidth), 6);
     expect(high).toBeCloseTo(1_000 * Math.exp(halfWidth), 6);

@@ -71,6 +71,7 @@ describe('a replay by three processes', () => {
     }: ReplayDocument) => ({
       ...{ recorded, planned, sent, completed, failed, statuses, effectiveMultiplier },
     });
+    expect(Object.keys(together).sort()).toEqual(Object.keys(one).sort());
     expect(counts(together)).toEqual(counts(one));
     expect(together.fidelity.planned).toEqual(one.fidelity.planned);
     expect(together.fidelity.recordedToPlanned).toEqual(one.fidelity.recordedToPlanned);

@@ -297,6 +297,7 @@ function documentOf(
     ...answersDocument(plan.options, outcome),
     connections: connectionsDocument(plan.options, outcome),
     shard,
+    merged: null,
     timeShift: outcome.timeShift,
     sessionOrder: sessionOrderDocument(plan.options, outcome),
   };

@@ -1,12 +1,12 @@
 import { describe, expect, test } from 'vitest';
 import { dependenceLength } from '../../../src/analysis/compare/dependence.ts';
-import { studentT } from '../../../src/analysis/compare/student-t.ts';
 import {
   hodgesLehmann,
   spreadOf,
   windowCount,
   windowEdges,
 } from '../../../src/analysis/compare/window-interval.ts';
+import { studentT } from '../../../src/analysis/student-t.ts';
 import { poissonArrivals, queueLatencies, uniform } from '../../support/queue-simulator.ts';
 
 describe('Student’s t', () => {
