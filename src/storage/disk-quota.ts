@@ -3,7 +3,7 @@ import type { Clock } from '../core/clock.ts';
 import { LIMITS } from '../core/limits.ts';
 import { segmentsOf } from './capture-directory.ts';
 import { allocatedBytes, directoryBytes, fileSizesOf } from './directory-size.ts';
-import type { SegmentExpiry } from './expiry.ts';
+import type { Expiry, SegmentExpiry } from './expiry.ts';
 import {
   CLAIMED_SUFFIX,
   LEFTOVER_SUFFIXES,
@@ -11,7 +11,6 @@ import {
   parseSegmentName,
   TOMBSTONE_SUFFIX,
 } from './segment-name.ts';
-import type { Expiry } from './side-records.ts';
 
 /** What sealing one segment adds beside it: manifests old and new, SQLite's index of the log, a journal's head. */
 const SEALING_BYTES = 96 * 1024;

@@ -1,7 +1,7 @@
 import type { SegmentFile } from './capture-directory.ts';
+import type { ExpiredSums } from './manifest.ts';
 import { parseSegmentName } from './segment-name.ts';
 import type { SegmentSummary } from './segment-summary.ts';
-import type { ExpiredSums } from './side-records.ts';
 
 /** What retention took of a capture, and is not in it. */
 export interface ExpiredDocument extends ExpiredSums {

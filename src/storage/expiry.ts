@@ -5,9 +5,21 @@ import { AppError } from '../core/errors.ts';
 import { type SegmentFile, segmentsOf } from './capture-directory.ts';
 import { openForReading } from './database.ts';
 import { isMissing } from './durable-files.ts';
-import { parseManifest, readManifestText } from './manifest.ts';
+import { type ExpiredSums, parseManifest, readManifestText } from './manifest.ts';
 import { HANDED_SUFFIX, LEFTOVER_SUFFIXES, MANIFEST_SUFFIX, TOMBSTONE_SUFFIX } from './segment-name.ts';
-import type { Expiry } from './side-records.ts';
+
+/** A segment that retention took away. Times are epoch microseconds, bytes those of its file. */
+export interface Expiry {
+  readonly file: string;
+  readonly firstArrivalUs: number | null;
+  readonly lastArrivalUs: number | null;
+  readonly exchanges: number;
+  readonly bytes: number;
+  readonly expiredUs: number;
+  readonly why: 'quota' | 'retain';
+  /** Expiries that were recorded in the segment itself, and those before them: they would be forgotten with it. */
+  readonly earlier: ExpiredSums;
+}
 
 /**
  * Takes sealed segments away, in three steps, so that a crash between any two is noticed: the manifest is

@@ -6,7 +6,11 @@ import { AppError, reasonOf } from '../core/errors.ts';
 import { damaged, takenAway } from './database.ts';
 import { hasCode, isMissing, writeFileDurably } from './durable-files.ts';
 import { MANIFEST_SUFFIX } from './segment-name.ts';
-import type { ExpiredSums } from './side-records.ts';
+
+/** What retention took away, summed. */
+export interface ExpiredSums extends Amount {
+  readonly segments: number;
+}
 
 /** What stands beside a sealed segment: the seal, and what others need to know without opening it. */
 export interface Manifest {

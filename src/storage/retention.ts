@@ -1,9 +1,8 @@
 import type { Clock } from '../core/clock.ts';
 import { AppError } from '../core/errors.ts';
 import { type SegmentFile, segmentsOf } from './capture-directory.ts';
-import type { SegmentExpiry } from './expiry.ts';
+import type { Expiry, SegmentExpiry } from './expiry.ts';
 import { readManifest } from './manifest.ts';
-import type { Expiry } from './side-records.ts';
 
 const HOUR_US = 3_600_000_000;
 /** How often the directory is looked through. */

@@ -7,11 +7,11 @@ import { AppError, reasonOf } from '../core/errors.ts';
 import { compactSmall } from './compaction.ts';
 import { type Connection, damaged, isDamage, openForSealing, segmentError, sqliteCode } from './database.ts';
 import { syncPath } from './durable-files.ts';
+import type { ExpiredSums } from './manifest.ts';
 import { type Manifest, readManifest, writeManifest } from './manifest.ts';
 import { assertReadable, FORMAT_VERSION, isUnborn } from './schema.ts';
 import { readMeta, setMeta } from './segment-meta.ts';
 import { DAMAGED_SUFFIX, MANIFEST_SUFFIX, SIDE_SUFFIXES } from './segment-name.ts';
-import type { ExpiredSums } from './side-records.ts';
 
 /** A reader that is in the segment for one page is waited for: half a minute in all. */
 const ATTEMPTS = 300;

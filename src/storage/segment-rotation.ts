@@ -9,11 +9,11 @@ import type { CaptureWriterOptions } from './capture-writer.ts';
 import type { DiskQuota, OpenSegment, Refusal } from './disk-quota.ts';
 import type { SegmentEncryption } from './encryption-key.ts';
 import { keptBytesOf, type PackedExchange } from './exchange-inserter.ts';
+import type { Expiry } from './expiry.ts';
 import { FORMAT_VERSION } from './schema.ts';
 import type { SegmentMeta } from './segment-meta.ts';
 import { formatSegmentName, parseSegmentName, SIDE_SUFFIXES } from './segment-name.ts';
 import { SegmentWriter } from './segment-writer.ts';
-import type { Expiry } from './side-records.ts';
 
 /** A quota is made of at least so many segments, so that expiring one does not take it all. */
 const SEGMENTS_PER_QUOTA = 8;

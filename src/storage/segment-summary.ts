@@ -1,7 +1,7 @@
 import type { Amount, LossReason, OmissionCause, ProtocolUse } from '../core/accounting.ts';
+import type { ExpiredSums } from './manifest.ts';
 import type { SegmentMeta } from './segment-meta.ts';
 import type { SegmentReader } from './segment-reader.ts';
-import type { ExpiredSums } from './side-records.ts';
 
 /** What a segment says of itself, read from its small tables. */
 export interface SegmentSummary {

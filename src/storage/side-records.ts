@@ -1,31 +1,14 @@
 import { type Counted, type LifeAccount, NO_PROGRESS } from '../core/account.ts';
-import type { Amount, ProtocolUse } from '../core/accounting.ts';
+import type { ProtocolUse } from '../core/accounting.ts';
 import type { ClockAnchor } from '../core/clock.ts';
 import type { Connection } from './database.ts';
+import type { Expiry } from './expiry.ts';
 import { setMeta } from './segment-meta.ts';
 
 /** Protocol names come from the wire (`Upgrade: anything`): past so many, a segment calls the rest `other`. */
 const PROTOCOLS_MAX = 64;
 /** Anchors kept while no commit succeeds: a day's. */
 const ANCHORS_MAX = 1_440;
-
-/** A segment that retention took away. Times are epoch microseconds, bytes those of its file. */
-export interface Expiry {
-  readonly file: string;
-  readonly firstArrivalUs: number | null;
-  readonly lastArrivalUs: number | null;
-  readonly exchanges: number;
-  readonly bytes: number;
-  readonly expiredUs: number;
-  readonly why: 'quota' | 'retain';
-  /** Expiries that were recorded in the segment itself, and those before them: they would be forgotten with it. */
-  readonly earlier: ExpiredSums;
-}
-
-/** What retention took away, summed. */
-export interface ExpiredSums extends Amount {
-  readonly segments: number;
-}
 
 /**
  * What a capture says besides its exchanges, gathered until a commit takes it: the account of the recording,
