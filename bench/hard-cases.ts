@@ -16,7 +16,7 @@ import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { parseArgs, promisify } from 'node:util';
 import type { Send } from '../src/core/run.ts';
-import { RunReader } from '../src/storage/run-reader.ts';
+import { RunReader } from '../src/storage/runs/reader.ts';
 import { type ArrivalPlan, captureOf, evenPlan } from './support/arrival-plan.ts';
 import { quantile } from './support/statistics.ts';
 

@@ -18,7 +18,7 @@ import { systemClock } from '../src/core/clock.ts';
 import { SeededRandom } from '../src/core/random.ts';
 import { formatInstantUs } from '../src/core/units.ts';
 import type { ReplayDocument } from '../src/documents/replay.ts';
-import { RunReader } from '../src/storage/run-reader.ts';
+import { RunReader } from '../src/storage/runs/reader.ts';
 import { median, quantile } from './support/statistics.ts';
 
 const { values } = parseArgs({

@@ -14,7 +14,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { parseArgs, promisify } from 'node:util';
-import { RunReader } from '../src/storage/run-reader.ts';
+import { RunReader } from '../src/storage/runs/reader.ts';
 import type { CountingServerReport } from './support/counting-server.ts';
 import { median } from './support/statistics.ts';
 

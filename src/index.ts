@@ -28,9 +28,9 @@ export {
 } from './core/headers.ts';
 export type { CaptureSource, TimeRange } from './core/ports.ts';
 export type { Run, RunTotals, Send, SendError } from './core/run.ts';
-export { resolveCaptureDirectory } from './storage/capture-directory.ts';
-export { CaptureReader } from './storage/capture-reader.ts';
-export type { InspectDocument } from './storage/inspection.ts';
-export { inspectCapture } from './storage/inspection.ts';
-export type { SecondRollUp } from './storage/roll-ups.ts';
-export { RunReader, type RunSecond } from './storage/run-reader.ts';
+export { resolveCaptureDirectory } from './storage/capture/directory.ts';
+export type { InspectDocument } from './storage/capture/inspect.ts';
+export { inspectCapture } from './storage/capture/inspect.ts';
+export { CaptureReader } from './storage/capture/reader.ts';
+export type { SecondRollUp } from './storage/capture/roll-ups.ts';
+export { RunReader, type RunSecond } from './storage/runs/reader.ts';

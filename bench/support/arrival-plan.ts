@@ -4,9 +4,9 @@ import type { Body, Exchange } from '../../src/core/exchange.ts';
 import { buildRequestHead } from '../../src/core/headers.ts';
 import { KeyedHash } from '../../src/core/keyed-hash.ts';
 import { SeededRandom } from '../../src/core/random.ts';
-import { resolveCaptureDirectory } from '../../src/storage/capture-directory.ts';
-import { CaptureWriter } from '../../src/storage/capture-writer.ts';
-import { sealSegment } from '../../src/storage/sealing.ts';
+import { resolveCaptureDirectory } from '../../src/storage/capture/directory.ts';
+import { sealSegment } from '../../src/storage/capture/sealing.ts';
+import { CaptureWriter } from '../../src/storage/capture/writer.ts';
 
 /** 2026-11-24T12:00:00Z: an hour of which every segment is long over. */
 const FIRST_ARRIVAL_US = 1_795_521_600_000_000;

@@ -4,11 +4,11 @@ import type { CaptureSource, TimeRange } from '../core/ports.ts';
 import { parseInstantUs } from '../core/units.ts';
 import type { CaptureOverview } from '../replay/capture-overview.ts';
 import { assertRecorders } from '../replay/filters.ts';
-import { resolveCaptureDirectory } from '../storage/capture-directory.ts';
-import { CaptureReader } from '../storage/capture-reader.ts';
-import { EncryptionKey } from '../storage/encryption-key.ts';
-import { type InspectDocument, inspectCapture, surveyCapture } from '../storage/inspection.ts';
-import { assertKeyFits } from '../storage/key-fit.ts';
+import { resolveCaptureDirectory } from '../storage/capture/directory.ts';
+import { EncryptionKey } from '../storage/capture/encryption.ts';
+import { type InspectDocument, inspectCapture, surveyCapture } from '../storage/capture/inspect.ts';
+import { assertKeyFits } from '../storage/capture/keys.ts';
+import { CaptureReader } from '../storage/capture/reader.ts';
 
 /** A capture opened to be replayed. */
 export interface OpenedCapture {

@@ -13,7 +13,7 @@ import {
 } from 'node:fs';
 import { dirname, resolve } from 'node:path';
 import { AppError, reasonOf } from '../core/errors.ts';
-import { isMissing, syncPath } from '../storage/durable-files.ts';
+import { isMissing, syncPath } from '../storage/capture/directory.ts';
 
 /**
  * A directory that is built beside its final place and takes that place whole: whoever looks there finds

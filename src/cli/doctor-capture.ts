@@ -1,6 +1,6 @@
 import { AppError, reasonOf } from '../core/errors.ts';
-import { resolveCaptureDirectory } from '../storage/capture-directory.ts';
-import { earlierKeysOf } from '../storage/earlier-keys.ts';
+import { resolveCaptureDirectory } from '../storage/capture/directory.ts';
+import { earlierKeysOf } from '../storage/capture/keys.ts';
 import type { Finding } from './doctor-checks.ts';
 
 /** Whether a capture that was encrypted still is; nothing where there is none, or none that ever was. */

@@ -1,7 +1,7 @@
 import { Command } from 'commander';
 import { toggle } from '../core/options.ts';
 import { formatBytes } from '../core/units.ts';
-import type { ForgetDocument, RemainReason } from '../storage/forget.ts';
+import type { ForgetDocument, RemainReason } from '../storage/capture/forget.ts';
 import { EXIT } from './exit.ts';
 import { addOptions } from './flags.ts';
 import { FORGET_OPTIONS, forget } from './forgetting.ts';

@@ -6,11 +6,10 @@ import { IDENTITY_HASH_BYTES, KeyedHash } from '../core/keyed-hash.ts';
 import { type ResolvedOptions, text, toggle, value } from '../core/options.ts';
 import { parseInstantUs } from '../core/units.ts';
 import { identityTexts } from '../redaction/identities.ts';
-import { resolveCaptureDirectory } from '../storage/capture-directory.ts';
-import type { EncryptionKey } from '../storage/encryption-key.ts';
-import { type ForgetDocument, forgetExchanges } from '../storage/forget.ts';
-import type { ForgetSelection } from '../storage/forget-selection.ts';
-import { readHashKey } from '../storage/hash-key.ts';
+import { resolveCaptureDirectory } from '../storage/capture/directory.ts';
+import type { EncryptionKey } from '../storage/capture/encryption.ts';
+import { type ForgetDocument, type ForgetSelection, forgetExchanges } from '../storage/capture/forget.ts';
+import { readHashKey } from '../storage/capture/keys.ts';
 
 export const FORGET_OPTIONS = {
   session: text('--session <text>', 'the session, as its requests named it'),

@@ -13,12 +13,11 @@ import { IMPORT_DEFAULTS } from '../formats/import-options.ts';
 import type { ArrivalTally, ImportBodies, ImportSource, OpenImport } from '../formats/import-source.ts';
 import { IMPORT_BODIES } from '../formats/import-source.ts';
 import { Redaction } from '../redaction/redaction.ts';
-import type { CaptureOrigin } from '../storage/capture-origin.ts';
-import { CaptureWriter, type CommitResult } from '../storage/capture-writer.ts';
-import type { EncryptionKey } from '../storage/encryption-key.ts';
-import { loadHashKey } from '../storage/hash-key.ts';
-import { noteOrigin } from '../storage/origin-note.ts';
-import { sealSegment } from '../storage/sealing.ts';
+import type { EncryptionKey } from '../storage/capture/encryption.ts';
+import { loadHashKey } from '../storage/capture/keys.ts';
+import { type CaptureOrigin, noteOrigin } from '../storage/capture/schema.ts';
+import { sealSegment } from '../storage/capture/sealing.ts';
+import { CaptureWriter, type CommitResult } from '../storage/capture/writer.ts';
 
 /** What imports have in common. */
 const COMMON_OPTIONS = {

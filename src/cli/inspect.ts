@@ -3,7 +3,7 @@ import { encryptionKeyOf, encryptionKeyOption } from '../app/open-capture.ts';
 import { DayCalendar } from '../core/calendar.ts';
 import { toggle, value } from '../core/options.ts';
 import { formatBytes } from '../core/units.ts';
-import type { InspectDocument } from '../storage/inspection.ts';
+import type { InspectDocument } from '../storage/capture/inspect.ts';
 import { addOptions } from './flags.ts';
 import { inspect } from './inspecting.ts';
 import { optionsOf } from './options.ts';

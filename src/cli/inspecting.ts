@@ -1,7 +1,7 @@
 import { realpathSync } from 'node:fs';
 import { DayCalendar } from '../core/calendar.ts';
-import { resolveCaptureDirectory } from '../storage/capture-directory.ts';
-import { type InspectDocument, inspectCaptures } from '../storage/inspection.ts';
+import { resolveCaptureDirectory } from '../storage/capture/directory.ts';
+import { type InspectDocument, inspectCaptures } from '../storage/capture/inspect.ts';
 
 /**
  * What captures hold and what they miss; several are read as one.

@@ -6,8 +6,8 @@ import { AppError } from '../core/errors.ts';
 import type { RunStore } from '../core/ports.ts';
 import { type Send, unchecked } from '../core/run.ts';
 import { readShardDocument, type WaitsFor } from '../documents/replay.ts';
-import { mergeInOrder } from '../storage/merge.ts';
-import { RunReader } from '../storage/run-reader.ts';
+import { mergeInOrder } from '../storage/capture/reader.ts';
+import { RunReader } from '../storage/runs/reader.ts';
 import { assertOwnRows, sendsOf } from './run-rows.ts';
 
 /** Rows of the merged run that are written at once. */

@@ -15,8 +15,8 @@ import { AppError, Problems } from '../core/errors.ts';
 import { type Asked, list, readOptions, text, value } from '../core/options.ts';
 import type { Run } from '../core/run.ts';
 import { formatMs, parseDurationMs } from '../core/units.ts';
-import { RUN_SUMMARY } from '../storage/run-schema.ts';
-import { SqliteRunStore } from '../storage/run-store.ts';
+import { RUN_SUMMARY } from '../storage/runs/schema.ts';
+import { SqliteRunStore } from '../storage/runs/store.ts';
 import {
   carriedOver,
   mergedDocument,

@@ -10,7 +10,7 @@ import type { CaptureOverview } from '../replay/capture-overview.ts';
 import { describeFilters, RowFilter } from '../replay/filters.ts';
 import { type CaptureSlice, sliceOf } from '../replay/window.ts';
 import { Timeline } from '../replay/windows/timeline.ts';
-import { EncryptionKey } from '../storage/encryption-key.ts';
+import { EncryptionKey } from '../storage/capture/encryption.ts';
 import { PayloadSample } from './payload-sample.ts';
 import type { ProfileOptions } from './profile-options.ts';
 

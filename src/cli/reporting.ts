@@ -8,9 +8,9 @@ import type { TimeRange } from '../core/ports.ts';
 import { parseInstantUs } from '../core/units.ts';
 import { type ReplayDocument, readReplayDocument } from '../documents/replay.ts';
 import type { ReportDocument } from '../documents/report.ts';
-import { resolveCaptureDirectory } from '../storage/capture-directory.ts';
-import { CaptureReader } from '../storage/capture-reader.ts';
-import { RunReader } from '../storage/run-reader.ts';
+import { resolveCaptureDirectory } from '../storage/capture/directory.ts';
+import { CaptureReader } from '../storage/capture/reader.ts';
+import { RunReader } from '../storage/runs/reader.ts';
 import { damagedRows } from './run-damage.ts';
 
 /** What is reported; plain data, because it goes to a thread. */

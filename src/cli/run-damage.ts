@@ -1,5 +1,5 @@
 import { AppError, reasonOf } from '../core/errors.ts';
-import { sqliteCode } from '../storage/database.ts';
+import { sqliteCode } from '../storage/capture/sqlite.ts';
 
 /** What reading the rows of a run threw, as damage of its file; everything else as it is. */
 export function damagedRows(directory: string, thrown: unknown): unknown {

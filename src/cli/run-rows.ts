@@ -1,6 +1,6 @@
 import { AppError } from '../core/errors.ts';
 import type { Send } from '../core/run.ts';
-import type { RunReader } from '../storage/run-reader.ts';
+import type { RunReader } from '../storage/runs/reader.ts';
 import { damagedRows } from './run-damage.ts';
 
 /** Rows of a run as far as they can be read. @throws AppError INPUT_INVALID where they are damaged */

@@ -1,6 +1,6 @@
 import { Command } from 'commander';
 import { toggle } from '../core/options.ts';
-import type { VerifyDocument } from '../storage/verify.ts';
+import type { VerifyDocument } from '../storage/capture/verify.ts';
 import { EXIT } from './exit.ts';
 import { addOptions } from './flags.ts';
 import { optionsOf } from './options.ts';

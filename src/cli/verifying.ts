@@ -1,7 +1,7 @@
 import { encryptionKeyOf, encryptionKeyOption } from '../app/open-capture.ts';
 import type { ResolvedOptions } from '../core/options.ts';
-import { resolveCaptureDirectory } from '../storage/capture-directory.ts';
-import { type VerifyDocument, verifyCapture } from '../storage/verify.ts';
+import { resolveCaptureDirectory } from '../storage/capture/directory.ts';
+import { type VerifyDocument, verifyCapture } from '../storage/capture/verify.ts';
 
 export const VERIFY_OPTIONS = {
   encryptionKeyFile: encryptionKeyOption(

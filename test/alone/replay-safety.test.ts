@@ -1,8 +1,8 @@
 import { existsSync } from 'node:fs';
 import { join } from 'node:path';
 import { describe, expect, test } from 'vitest';
-import { inspectCapture } from '../../src/storage/inspection.ts';
-import { RunReader } from '../../src/storage/run-reader.ts';
+import { inspectCapture } from '../../src/storage/capture/inspect.ts';
+import { RunReader } from '../../src/storage/runs/reader.ts';
 import { captureOf } from '../support/captures.ts';
 import { exchangeOf, requestMessage, TEST_EPOCH_US } from '../support/exchanges.ts';
 import { leastOf } from '../support/least-of.ts';

@@ -170,7 +170,7 @@ describe('comparing what two names stand for', () => {
         }),
       ),
     );
-    const { CaptureReader } = await import('../../src/storage/capture-reader.ts');
+    const { CaptureReader } = await import('../../src/storage/capture/reader.ts');
     const reader = new CaptureReader(capture);
     const ids = [...reader.rows()].map(({ segment, id }) => ({ segment, exchangeId: id }));
     reader.close();

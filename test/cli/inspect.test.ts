@@ -1,9 +1,9 @@
 import { rmSync, symlinkSync } from 'node:fs';
 import { join } from 'node:path';
 import { describe, expect, it } from 'vitest';
-import { segmentsOf } from '../../src/storage/capture-directory.ts';
-import { CaptureWriter } from '../../src/storage/capture-writer.ts';
-import { sealSegment } from '../../src/storage/sealing.ts';
+import { segmentsOf } from '../../src/storage/capture/directory.ts';
+import { sealSegment } from '../../src/storage/capture/sealing.ts';
+import { CaptureWriter } from '../../src/storage/capture/writer.ts';
 import { accountOf } from '../support/accounts.ts';
 import { archivedLife, leaveOut } from '../support/archives.ts';
 import { captureOf, newCapture, writerOptions } from '../support/captures.ts';

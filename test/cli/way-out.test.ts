@@ -1,7 +1,7 @@
 import { writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { expect, test } from 'vitest';
-import { loadHashKey } from '../../src/storage/hash-key.ts';
+import { loadHashKey } from '../../src/storage/capture/keys.ts';
 import { captureOf } from '../support/captures.ts';
 import { exchangeOf } from '../support/exchanges.ts';
 import { runReprise } from '../support/process.ts';

@@ -3,7 +3,7 @@ import type { ServerResponse } from 'node:http';
 import { join } from 'node:path';
 import { describe, expect, it } from 'vitest';
 import type { Exchange, Message } from '../../src/core/exchange.ts';
-import { RunReader } from '../../src/storage/run-reader.ts';
+import { RunReader } from '../../src/storage/runs/reader.ts';
 import { captureOf } from '../support/captures.ts';
 import {
   exchangeOf,

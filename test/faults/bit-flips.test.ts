@@ -1,7 +1,7 @@
 import { expect, it } from 'vitest';
-import { segmentsOf } from '../../src/storage/capture-directory.ts';
-import { EncryptionKey } from '../../src/storage/encryption-key.ts';
-import { verifyCapture } from '../../src/storage/verify.ts';
+import { segmentsOf } from '../../src/storage/capture/directory.ts';
+import { EncryptionKey } from '../../src/storage/capture/encryption.ts';
+import { verifyCapture } from '../../src/storage/capture/verify.ts';
 import { flipBits } from '../support/bit-flips.ts';
 import { captureOf } from '../support/captures.ts';
 import { exchangeOf, requestMessage, TEST_EPOCH_US } from '../support/exchanges.ts';

@@ -3,7 +3,7 @@ import { connect } from 'node:net';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { type HeaderPair, HOP_BY_HOP, headerValue, parseRequestHead } from '../../src/core/headers.ts';
-import { openCapture } from '../../src/storage/capture-reader.ts';
+import { openCapture } from '../../src/storage/capture/reader.ts';
 import { runReprise } from '../support/process.ts';
 import { type RawRequest, RawServer } from '../support/raw-server.ts';
 import { startRecording } from '../support/recording.ts';

@@ -2,7 +2,7 @@ import { existsSync, readdirSync } from 'node:fs';
 import { Agent, createServer, request } from 'node:http';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
-import { openCapture } from '../../src/storage/capture-reader.ts';
+import { openCapture } from '../../src/storage/capture/reader.ts';
 import { PLANES } from '../support/planes.ts';
 import { runReprise } from '../support/process.ts';
 import { type RecordingProcess, startRecording } from '../support/recording.ts';

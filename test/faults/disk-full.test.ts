@@ -6,10 +6,10 @@ import {
   resolveCaptureDirectory,
   segmentsOf,
   unsealedSegments,
-} from '../../src/storage/capture-directory.ts';
-import { CaptureReader } from '../../src/storage/capture-reader.ts';
-import { inspectCapture } from '../../src/storage/inspection.ts';
-import { sealSegment, settleSegment } from '../../src/storage/sealing.ts';
+} from '../../src/storage/capture/directory.ts';
+import { inspectCapture } from '../../src/storage/capture/inspect.ts';
+import { CaptureReader } from '../../src/storage/capture/reader.ts';
+import { sealSegment, settleSegment } from '../../src/storage/capture/sealing.ts';
 import { captureOf } from '../support/captures.ts';
 import { smallDisk } from '../support/fault-scene.ts';
 import { contentOf, conversation, forget, ofSession, verified } from '../support/forgetting.ts';

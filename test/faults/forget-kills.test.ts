@@ -1,8 +1,8 @@
 import { cpSync } from 'node:fs';
 import { join } from 'node:path';
 import { describe, expect, it } from 'vitest';
-import { CaptureReader } from '../../src/storage/capture-reader.ts';
-import { verifyCapture } from '../../src/storage/verify.ts';
+import { CaptureReader } from '../../src/storage/capture/reader.ts';
+import { verifyCapture } from '../../src/storage/capture/verify.ts';
 import { placesOf } from '../support/capture-bytes.ts';
 import { captureOf } from '../support/captures.ts';
 import { exchangeOf, requestMessage, TEST_EPOCH_US, testHash } from '../support/exchanges.ts';

@@ -4,7 +4,7 @@ import { connect } from 'node:net';
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { describe, expect, it } from 'vitest';
-import { accountsIn } from '../../src/storage/accounts.ts';
+import { accountsIn } from '../../src/storage/capture/accounts.ts';
 import { samplesOf, scrapeImbalance } from '../support/metrics.ts';
 import { askOnce, REQUEST } from '../support/one-request.ts';
 import { runReprise } from '../support/process.ts';

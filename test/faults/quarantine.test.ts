@@ -1,7 +1,7 @@
 import { once } from 'node:events';
 import { connect, type Socket } from 'node:net';
 import { describe, expect, it } from 'vitest';
-import { inspectCapture } from '../../src/storage/inspection.ts';
+import { inspectCapture } from '../../src/storage/capture/inspect.ts';
 import { statusIn, untilStatus } from '../support/control.ts';
 import { imbalance } from '../support/imbalance.ts';
 import { askOnce, REQUEST } from '../support/one-request.ts';

@@ -2,7 +2,7 @@ import { chmodSync, existsSync, mkdirSync, readFileSync, writeFileSync } from 'n
 import { basename, join } from 'node:path';
 import Database from 'better-sqlite3';
 import { describe, expect, it } from 'vitest';
-import { segmentsOf } from '../../src/storage/capture-directory.ts';
+import { segmentsOf } from '../../src/storage/capture/directory.ts';
 import { captureOf } from '../support/captures.ts';
 import { arrivalAlone, TEST_EPOCH_US } from '../support/exchanges.ts';
 import { runReprise } from '../support/process.ts';

@@ -2,7 +2,7 @@ import { readdirSync } from 'node:fs';
 import { join } from 'node:path';
 import { describe, expect, it } from 'vitest';
 import type { EndEvent, ReplayEvent, SecondEvent } from '../../src/documents/events.ts';
-import { RunReader } from '../../src/storage/run-reader.ts';
+import { RunReader } from '../../src/storage/runs/reader.ts';
 import { captureOf } from '../support/captures.ts';
 import { runReprise } from '../support/process.ts';
 import { requestsOf, serverOf } from '../support/replaying.ts';

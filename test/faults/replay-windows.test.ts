@@ -1,8 +1,8 @@
 import { describe, expect, it } from 'vitest';
 import { replayCommand } from '../../src/cli/replay.ts';
 import { systemClock } from '../../src/core/clock.ts';
-import { resolveCaptureDirectory } from '../../src/storage/capture-directory.ts';
-import { CaptureWriter } from '../../src/storage/capture-writer.ts';
+import { resolveCaptureDirectory } from '../../src/storage/capture/directory.ts';
+import { CaptureWriter } from '../../src/storage/capture/writer.ts';
 import { accountOf } from '../support/accounts.ts';
 import { captureOf, newCapture, writerOptions } from '../support/captures.ts';
 import { dryRunPlan } from '../support/dry-run-plan.ts';

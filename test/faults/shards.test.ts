@@ -4,7 +4,7 @@ import { describe, expect, it } from 'vitest';
 import { trustedLatencyMs } from '../../src/analysis/latency-summary.ts';
 import { RunStatistics } from '../../src/analysis/run-statistics.ts';
 import type { MergedDocument, ReplayDocument } from '../../src/documents/replay.ts';
-import { RunReader } from '../../src/storage/run-reader.ts';
+import { RunReader } from '../../src/storage/runs/reader.ts';
 import { captureOf } from '../support/captures.ts';
 import { exchangeOf, requestMessage, TEST_EPOCH_US } from '../support/exchanges.ts';
 import { runReprise } from '../support/process.ts';

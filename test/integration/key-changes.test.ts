@@ -2,7 +2,7 @@ import { randomBytes } from 'node:crypto';
 import { writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { expect, test } from 'vitest';
-import { EncryptionKey } from '../../src/storage/encryption-key.ts';
+import { EncryptionKey } from '../../src/storage/capture/encryption.ts';
 import { newCapture } from '../support/captures.ts';
 import { live } from '../support/lives.ts';
 import { runReprise } from '../support/process.ts';

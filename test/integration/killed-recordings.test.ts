@@ -1,7 +1,7 @@
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
-import type { InspectDocument } from '../../src/storage/inspection.ts';
+import type { InspectDocument } from '../../src/storage/capture/inspect.ts';
 import { NumberedOrigin } from '../support/numbered-traffic.ts';
 import { PacedTraffic } from '../support/paced-traffic.ts';
 import { runReprise } from '../support/process.ts';

@@ -3,7 +3,7 @@ import { join } from 'node:path';
 import { beforeAll, describe, expect, test } from 'vitest';
 import { systemClock } from '../../src/core/clock.ts';
 import { type ProfileDocument, profileSchema } from '../../src/documents/profile.ts';
-import { CaptureWriter } from '../../src/storage/capture-writer.ts';
+import { CaptureWriter } from '../../src/storage/capture/writer.ts';
 import { accountOf } from '../support/accounts.ts';
 import { captureOf, newCapture, writerOptions } from '../support/captures.ts';
 import { exchangeOf, TEST_EPOCH_US } from '../support/exchanges.ts';

@@ -3,7 +3,7 @@ import { connect, type Socket } from 'node:net';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
 import { parseRequestHead } from '../../src/core/headers.ts';
-import { openCapture } from '../../src/storage/capture-reader.ts';
+import { openCapture } from '../../src/storage/capture/reader.ts';
 import { runReprise } from '../support/process.ts';
 import { startRecording } from '../support/recording.ts';
 import { ScriptedOrigin } from '../support/scripted-origin.ts';

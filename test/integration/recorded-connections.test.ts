@@ -1,6 +1,6 @@
 import { describe, expect, it } from 'vitest';
 import { replayEventSchema } from '../../src/documents/events.ts';
-import { RunReader } from '../../src/storage/run-reader.ts';
+import { RunReader } from '../../src/storage/runs/reader.ts';
 import { captureOf } from '../support/captures.ts';
 import { exchangeOf, requestMessage, TEST_EPOCH_US } from '../support/exchanges.ts';
 import { documentOf, replay, serverOf } from '../support/replaying.ts';

@@ -5,7 +5,7 @@ import { gzipSync } from 'node:zlib';
 import { describe, expect, it } from 'vitest';
 import type { Message } from '../../src/core/exchange.ts';
 import { headerPairsOf, parseRequestHead } from '../../src/core/headers.ts';
-import { openForReading } from '../../src/storage/database.ts';
+import { openForReading } from '../../src/storage/capture/sqlite.ts';
 import { captureOf } from '../support/captures.ts';
 import {
   exchangeOf,

@@ -4,7 +4,7 @@ import { afterEach, describe, expect, it } from 'vitest';
 import { ModelServer } from '../../fixtures/model-server/model-server.ts';
 import type { Exchange } from '../../src/core/exchange.ts';
 import type { Send } from '../../src/core/run.ts';
-import { RunReader } from '../../src/storage/run-reader.ts';
+import { RunReader } from '../../src/storage/runs/reader.ts';
 import { captureOf } from '../support/captures.ts';
 import { exchangeOf, requestMessage, TEST_EPOCH_US } from '../support/exchanges.ts';
 import { RawServer } from '../support/raw-server.ts';

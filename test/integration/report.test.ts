@@ -9,7 +9,7 @@ import { systemClock } from '../../src/core/clock.ts';
 import { Problems } from '../../src/core/errors.ts';
 import { byProgram, readOptions, type StatedOptions } from '../../src/core/options.ts';
 import { type ReportDocument, reportSchema } from '../../src/documents/report.ts';
-import { segmentsOf } from '../../src/storage/capture-directory.ts';
+import { segmentsOf } from '../../src/storage/capture/directory.ts';
 import { runReprise } from '../support/process.ts';
 import { replayedCapture } from '../support/replayed-capture.ts';
 import { mixedSends, storedRun, summaryOf } from '../support/reported-runs.ts';

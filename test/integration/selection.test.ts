@@ -5,7 +5,7 @@ import type { AddressInfo } from 'node:net';
 import { setTimeout } from 'node:timers/promises';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
 import { parseRequestHead } from '../../src/core/headers.ts';
-import { openCapture } from '../../src/storage/capture-reader.ts';
+import { openCapture } from '../../src/storage/capture/reader.ts';
 import { runReprise } from '../support/process.ts';
 import { startRecording } from '../support/recording.ts';
 import { temporaryDirectory } from '../support/temp-dir.ts';

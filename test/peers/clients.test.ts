@@ -6,7 +6,7 @@ import type { AddressInfo } from 'node:net';
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { afterAll, describe, expect, test } from 'vitest';
-import { openCapture } from '../../src/storage/capture-reader.ts';
+import { openCapture } from '../../src/storage/capture/reader.ts';
 import { freePort } from '../support/free-port.ts';
 import { NumberedOrigin } from '../support/numbered-traffic.ts';
 import { pythonWith, systemProgram, type Tool } from '../support/peer-tools.ts';

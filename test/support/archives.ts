@@ -1,8 +1,8 @@
 import { cpSync, rmSync } from 'node:fs';
 import { join } from 'node:path';
-import { segmentsOf } from '../../src/storage/capture-directory.ts';
-import { CaptureWriter } from '../../src/storage/capture-writer.ts';
-import { sealSegment } from '../../src/storage/sealing.ts';
+import { segmentsOf } from '../../src/storage/capture/directory.ts';
+import { sealSegment } from '../../src/storage/capture/sealing.ts';
+import { CaptureWriter } from '../../src/storage/capture/writer.ts';
 import { newCapture, writerOptions } from './captures.ts';
 import { exchangeOf, TEST_EPOCH_US } from './exchanges.ts';
 import { StandingClock } from './standing-clock.ts';

@@ -1,10 +1,10 @@
 import { readdirSync, readFileSync } from 'node:fs';
 import { join } from 'node:path';
-import { type BlockRow, decodeBlock } from '../../src/storage/block.ts';
-import { segmentsOf } from '../../src/storage/capture-directory.ts';
-import { openForReading } from '../../src/storage/database.ts';
-import { cipherFor, type EncryptionKey } from '../../src/storage/encryption-key.ts';
-import { readMeta } from '../../src/storage/segment-meta.ts';
+import { type BlockRow, decodeBlock } from '../../src/storage/capture/blocks.ts';
+import { segmentsOf } from '../../src/storage/capture/directory.ts';
+import { cipherFor, type EncryptionKey } from '../../src/storage/capture/encryption.ts';
+import { readMeta } from '../../src/storage/capture/schema.ts';
+import { openForReading } from '../../src/storage/capture/sqlite.ts';
 
 /** Names of files, and of blocks in them unpacked, in which a text stands; also those that nothing refers to. */
 export function placesOf(directory: string, text: string, key: EncryptionKey | null = null): string[] {

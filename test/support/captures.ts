@@ -2,10 +2,10 @@ import { closeSync, openSync, writeSync } from 'node:fs';
 import { join } from 'node:path';
 import { type Clock, systemClock } from '../../src/core/clock.ts';
 import type { Exchange } from '../../src/core/exchange.ts';
-import { resolveCaptureDirectory, segmentsOf } from '../../src/storage/capture-directory.ts';
-import { CaptureWriter, type CaptureWriterOptions } from '../../src/storage/capture-writer.ts';
-import { openForReading } from '../../src/storage/database.ts';
-import { sealSegment } from '../../src/storage/sealing.ts';
+import { resolveCaptureDirectory, segmentsOf } from '../../src/storage/capture/directory.ts';
+import { sealSegment } from '../../src/storage/capture/sealing.ts';
+import { openForReading } from '../../src/storage/capture/sqlite.ts';
+import { CaptureWriter, type CaptureWriterOptions } from '../../src/storage/capture/writer.ts';
 import { exchangeOf, TEST_EPOCH_US, testHash } from './exchanges.ts';
 import { temporaryDirectory } from './temp-dir.ts';
 

@@ -3,7 +3,7 @@ import { summariseReplay } from '../../src/analysis/replay-summary.ts';
 import { totalsOf } from '../../src/analysis/run-statistics.ts';
 import type { Run, Send } from '../../src/core/run.ts';
 import type { JudgementBounds } from '../../src/documents/replay.ts';
-import { SqliteRunStore } from '../../src/storage/run-store.ts';
+import { SqliteRunStore } from '../../src/storage/runs/store.ts';
 import { queuePair } from './queue-simulator.ts';
 import { contextOf } from './run-contexts.ts';
 import { run, send } from './sends.ts';

@@ -4,7 +4,7 @@ import { gunzipSync, gzipSync } from 'node:zlib';
 import type { Exchange } from '../../src/core/exchange.ts';
 import { SeededRandom } from '../../src/core/random.ts';
 import { formatInstantUs } from '../../src/core/units.ts';
-import { CaptureWriter } from '../../src/storage/capture-writer.ts';
+import { CaptureWriter } from '../../src/storage/capture/writer.ts';
 import { newCapture, querySegment, writerOptions } from './captures.ts';
 import { exchangeOf, requestMessage, TEST_EPOCH_US, testHash } from './exchanges.ts';
 import { ManualClock } from './manual-clock.ts';

@@ -1,11 +1,15 @@
 import { expect } from 'vitest';
 import { systemClock } from '../../src/core/clock.ts';
 import type { Exchange } from '../../src/core/exchange.ts';
-import { CaptureReader } from '../../src/storage/capture-reader.ts';
-import type { EncryptionKey } from '../../src/storage/encryption-key.ts';
-import { type ForgetDocument, type ForgetOptions, forgetExchanges } from '../../src/storage/forget.ts';
-import type { ForgetSelection } from '../../src/storage/forget-selection.ts';
-import { verifyCapture } from '../../src/storage/verify.ts';
+import type { EncryptionKey } from '../../src/storage/capture/encryption.ts';
+import {
+  type ForgetDocument,
+  type ForgetOptions,
+  type ForgetSelection,
+  forgetExchanges,
+} from '../../src/storage/capture/forget.ts';
+import { CaptureReader } from '../../src/storage/capture/reader.ts';
+import { verifyCapture } from '../../src/storage/capture/verify.ts';
 import { exchangeOf, requestMessage, responseMessage, TEST_EPOCH_US, testHash } from './exchanges.ts';
 import { wholePayload } from './whole-payload.ts';
 

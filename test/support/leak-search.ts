@@ -2,7 +2,7 @@ import { readdirSync, readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { brotliDecompressSync, constants, gunzipSync, inflateSync, zstdDecompressSync } from 'node:zlib';
 import type { Message } from '../../src/core/exchange.ts';
-import { openCapture } from '../../src/storage/capture-reader.ts';
+import { openCapture } from '../../src/storage/capture/reader.ts';
 import { variantsOf } from './planted-secrets.ts';
 
 /** Bytes to be searched, with the name they are reported under. */

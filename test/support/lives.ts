@@ -1,7 +1,7 @@
 import { expect } from 'vitest';
 import type { Exchange } from '../../src/core/exchange.ts';
-import { CaptureWriter, type CaptureWriterOptions } from '../../src/storage/capture-writer.ts';
-import { sealSegment } from '../../src/storage/sealing.ts';
+import { sealSegment } from '../../src/storage/capture/sealing.ts';
+import { CaptureWriter, type CaptureWriterOptions } from '../../src/storage/capture/writer.ts';
 import { newCapture, writerOptions } from './captures.ts';
 import { exchangeOf, TEST_EPOCH_US } from './exchanges.ts';
 import { StandingClock } from './standing-clock.ts';

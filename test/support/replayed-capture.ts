@@ -1,5 +1,5 @@
 import type { Send } from '../../src/core/run.ts';
-import { segmentsOf } from '../../src/storage/capture-directory.ts';
+import { segmentsOf } from '../../src/storage/capture/directory.ts';
 import { captureOf } from './captures.ts';
 import { exchangeOf, TEST_EPOCH_US } from './exchanges.ts';
 

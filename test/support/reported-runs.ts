@@ -8,7 +8,7 @@ import { SeededRandom } from '../../src/core/random.ts';
 import type { Run, Send, SendAnswer } from '../../src/core/run.ts';
 import type { ReplayDocument } from '../../src/documents/replay.ts';
 import type { ReportDocument } from '../../src/documents/report.ts';
-import { SqliteRunStore } from '../../src/storage/run-store.ts';
+import { SqliteRunStore } from '../../src/storage/runs/store.ts';
 import { exchangeRow } from './exchange-row.ts';
 import { HEALTHY } from './run-contexts.ts';
 import { failed, refused, run, send } from './sends.ts';

@@ -3,7 +3,7 @@ import { existsSync, readdirSync, statSync } from 'node:fs';
 import { dirname, join } from 'node:path';
 import { parentPort } from 'node:worker_threads';
 import { systemClock } from '../../src/core/clock.ts';
-import { settleSegment } from '../../src/storage/sealing.ts';
+import { settleSegment } from '../../src/storage/capture/sealing.ts';
 
 parentPort?.on('message', (file: string) => {
   const directory = dirname(file);

@@ -4,7 +4,7 @@ import { summariseReplay } from '../../src/analysis/replay-summary.ts';
 import { RunStatistics, totalsOf, type UnreadPart } from '../../src/analysis/run-statistics.ts';
 import type { Run, Send } from '../../src/core/run.ts';
 import type { CheckDocument, CheckFigures, ShardDocument, WaitsFor } from '../../src/documents/replay.ts';
-import { SqliteRunStore } from '../../src/storage/run-store.ts';
+import { SqliteRunStore } from '../../src/storage/runs/store.ts';
 import { exchangeRow } from './exchange-row.ts';
 import { HEALTHY } from './run-contexts.ts';
 import { run } from './sends.ts';

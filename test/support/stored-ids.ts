@@ -1,4 +1,4 @@
-import { openCapture } from '../../src/storage/capture-reader.ts';
+import { openCapture } from '../../src/storage/capture/reader.ts';
 
 /** Ids of the numbered requests that a capture holds, in arrival order; each row's payload is read and checked. */
 export function storedIds(directory: string): number[] {

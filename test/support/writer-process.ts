@@ -8,8 +8,8 @@
 import { writeSync } from 'node:fs';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { systemClock } from '../../src/core/clock.ts';
-import { resolveCaptureDirectory } from '../../src/storage/capture-directory.ts';
-import { CaptureWriter } from '../../src/storage/capture-writer.ts';
+import { resolveCaptureDirectory } from '../../src/storage/capture/directory.ts';
+import { CaptureWriter } from '../../src/storage/capture/writer.ts';
 import { exchangeOf, requestMessage, TEST_EPOCH_US, testHash } from './exchanges.ts';
 
 const [directory = '', recorder = '', count = '0', bodyBytes = '100', pauseMs = '0'] = process.argv.slice(2);

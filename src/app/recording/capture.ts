@@ -10,19 +10,18 @@ import { ExchangeMonitor } from '../../proxy/recorder/exchange-monitor.ts';
 import { HeadCache } from '../../proxy/recorder/head-cache.ts';
 import { PipeServer, WorkMark } from '../../proxy/recorder/pipe-server.ts';
 import { type RecordingPolicy, recordingParts, storedPolicy } from '../../redaction/recording-policy.ts';
-import { removeExpiredAccounts, writtenBy } from '../../storage/accounts.ts';
+import { removeExpiredAccounts, writtenBy } from '../../storage/capture/accounts.ts';
 import {
   defaultMaxDiskBytes,
   resolveCaptureDirectory,
   unsealedSegments,
-} from '../../storage/capture-directory.ts';
-import type { CaptureOrigin } from '../../storage/capture-origin.ts';
-import { CaptureWriter } from '../../storage/capture-writer.ts';
-import { DirectoryLock } from '../../storage/directory-lock.ts';
-import { earlierKeysOf, type KeyChange, keyChanges } from '../../storage/earlier-keys.ts';
-import { EncryptionKey } from '../../storage/encryption-key.ts';
-import { loadHashKey } from '../../storage/hash-key.ts';
-import { removeLeftovers } from '../../storage/segment-replacement.ts';
+} from '../../storage/capture/directory.ts';
+import { EncryptionKey } from '../../storage/capture/encryption.ts';
+import { removeLeftovers } from '../../storage/capture/forget.ts';
+import { earlierKeysOf, type KeyChange, keyChanges, loadHashKey } from '../../storage/capture/keys.ts';
+import { DirectoryLock } from '../../storage/capture/lock.ts';
+import type { CaptureOrigin } from '../../storage/capture/schema.ts';
+import { CaptureWriter } from '../../storage/capture/writer.ts';
 
 /** What a recorder process is started with; plain data, because it travels between processes. */
 export interface RecorderSettings {

@@ -7,7 +7,7 @@ import { AppError, reasonOf } from '../../core/errors.ts';
 import { SUPERVISION } from '../../core/limits.ts';
 import type { Logger } from '../../core/ports.ts';
 import type { FromRecorder, StoreReading, ToRecorder } from '../../proxy/control/messages.ts';
-import { directoryBytes, fileSizesOf } from '../../storage/directory-size.ts';
+import { directoryBytes, fileSizesOf } from '../../storage/capture/directory.ts';
 import { type OpenCapture, openCapture, type RecorderSettings } from './capture.ts';
 import { DiskEstimates } from './disk.ts';
 import { SealHook } from './seal-hook.ts';

@@ -20,7 +20,7 @@ import type { Endpoint } from '../../proxy/endpoint.ts';
 import { readMark } from '../../proxy/recorder/pipe-server.ts';
 import { Counters, type CountersReading } from '../../proxy/tap/counters.ts';
 import { RecorderClient } from '../../proxy/tap/recorder-client.ts';
-import { AccountFile, accountDirectoryOf } from '../../storage/accounts.ts';
+import { AccountFile, accountDirectoryOf } from '../../storage/capture/accounts.ts';
 import type { RecorderSettings } from './capture.ts';
 
 /** The data plane that is asked for. Only its own code is loaded: a wire has no use for an HTTP proxy. */

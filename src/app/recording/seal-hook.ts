@@ -4,9 +4,13 @@ import type { Readable } from 'node:stream';
 import { reasonOf } from '../../core/errors.ts';
 import { SUPERVISION } from '../../core/limits.ts';
 import type { Logger } from '../../core/ports.ts';
-import { isMissing } from '../../storage/durable-files.ts';
-import { markHanded, sealMark, unhandedSegments } from '../../storage/handed-over.ts';
-import { MANIFEST_SUFFIX } from '../../storage/segment-name.ts';
+import {
+  isMissing,
+  MANIFEST_SUFFIX,
+  markHanded,
+  sealMark,
+  unhandedSegments,
+} from '../../storage/capture/directory.ts';
 import { yieldProcessor } from './sealing.ts';
 
 /** The end of what a command said, for the log. */

@@ -5,7 +5,7 @@ import { Worker } from 'node:worker_threads';
 import { systemClock } from '../../core/clock.ts';
 import { reasonOf } from '../../core/errors.ts';
 import type { Logger } from '../../core/ports.ts';
-import { settleSegment } from '../../storage/sealing.ts';
+import { settleSegment } from '../../storage/capture/sealing.ts';
 
 /** Yields to the traffic, and to the recorder. */
 const NICENESS = 15;

@@ -7,11 +7,10 @@ import type { Run } from '../../core/run.ts';
 import { countOf, formatInstantUs, formatMs } from '../../core/units.ts';
 import type { Calibration, CalibrationDocument } from '../../documents/replay.ts';
 import type { Replay, ReplayEnd } from '../../replay/replay.ts';
-import { CALIBRATION_DIRECTORY } from '../../storage/run-schema.ts';
-import { SqliteRunStore } from '../../storage/run-store.ts';
+import { CALIBRATION_DIRECTORY } from '../../storage/runs/schema.ts';
+import { SqliteRunStore } from '../../storage/runs/store.ts';
 import type { CalibrationPlan, ReplayPlan } from './plan.ts';
-import type { ReplayReporter } from './progress.ts';
-import { ReplayProgress } from './progress.ts';
+import { ReplayProgress, type ReplayReporter } from './progress.ts';
 
 /** Plays some minutes of the recording at 1x and holds the answers against what was recorded for them. */
 export class CalibrationPhase {

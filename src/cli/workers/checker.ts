@@ -4,8 +4,8 @@ import { AnswerArena } from '../../replay/check/answer-arena.ts';
 import { checkAnswers } from '../../replay/check/checker.ts';
 import type { ToChecker } from '../../replay/check/checker-messages.ts';
 import { AnswerComparer } from '../../replay/check/comparer.ts';
-import { CaptureReader } from '../../storage/capture-reader.ts';
-import { EncryptionKey } from '../../storage/encryption-key.ts';
+import { EncryptionKey } from '../../storage/capture/encryption.ts';
+import { CaptureReader } from '../../storage/capture/reader.ts';
 
 /** The thread that compares answers with recorded ones. Started by `replay --check` only. */
 if (!parentPort) throw new Error('the checker runs as a worker thread');

@@ -3,7 +3,7 @@ import { join } from 'node:path';
 import { describe, expect, it } from 'vitest';
 import { DiskEstimates } from '../../../src/app/recording/disk.ts';
 import { SeededRandom } from '../../../src/core/random.ts';
-import { CaptureWriter } from '../../../src/storage/capture-writer.ts';
+import { CaptureWriter } from '../../../src/storage/capture/writer.ts';
 import { newCapture, writerOptions } from '../../support/captures.ts';
 import { exchangeOf, requestMessage } from '../../support/exchanges.ts';
 import { ManualClock } from '../../support/manual-clock.ts';

@@ -5,7 +5,7 @@ import Database from 'better-sqlite3';
 import { describe, expect, it } from 'vitest';
 import { Sealer, type SealerEnd, sealerThread } from '../../../src/app/recording/sealing.ts';
 import { entryUrl } from '../../../src/app/workers.ts';
-import { segmentsOf } from '../../../src/storage/capture-directory.ts';
+import { segmentsOf } from '../../../src/storage/capture/directory.ts';
 import { finishedSegment } from '../../support/captures.ts';
 import { LogBook } from '../../support/log-book.ts';
 

@@ -1,0 +1,360 @@
+import {
+  chmodSync,
+  closeSync,
+  fsyncSync,
+  lstatSync,
+  mkdirSync,
+  openSync,
+  readdirSync,
+  renameSync,
+  type Stats,
+  statfsSync,
+  statSync,
+  writeSync,
+} from 'node:fs';
+import { open, readdir, stat } from 'node:fs/promises';
+import { dirname, join } from 'node:path';
+import { isAccountFile } from '../../core/account.ts';
+import { AppError, reasonOf } from '../../core/errors.ts';
+import { LIMITS } from '../../core/limits.ts';
+
+/** Where the capture lies when the directory that was named is not ours alone. */
+export const OWN_SUBDIRECTORY = 'reprise';
+const PRIVATE_MODE = 0o700;
+
+/** One segment of a directory. */
+export interface SegmentFile extends SegmentName {
+  readonly path: string;
+  readonly file: string;
+  /** Its manifest stands beside it. */
+  readonly sealed: boolean;
+}
+
+/**
+ * The directory a capture lies in, given the one a user named: that one when it is a capture or does not exist
+ * yet, else `reprise` below it, so that a directory others use keeps its mode and stays theirs.
+ * With `write` it is made (0700) when it is missing.
+ * @throws AppError CAPTURE_NOT_FOUND when reading, OUTPUT_UNWRITABLE when writing.
+ */
+export function resolveCaptureDirectory(directory: string, use: 'read' | 'write'): string {
+  return use === 'read' ? findCapture(directory) : makeCapture(directory);
+}
+
+/** Whether a directory is a capture: it holds a segment, an account, a hash key or a recorder's lock. */
+function isCapture(directory: string): boolean {
+  try {
+    return readdirSync(directory).some(isCaptureFile);
+  } catch {
+    // Missing, not a directory, not readable: none of them is a capture, and the callers say which it is.
+    return false;
+  }
+}
+
+/** Whether a file of that name makes its directory a capture. */
+export function isCaptureFile(file: string): boolean {
+  return (
+    file === HASH_KEY_FILE || file === LOCK_FILE || isAccountFile(file) || parseSegmentName(file) !== null
+  );
+}
+
+/** Segments of a capture in the order of their names; expired ones are left out. */
+export function segmentsOf(captureDirectory: string): SegmentFile[] {
+  const files = new Set(readdirSync(captureDirectory));
+  const segments: SegmentFile[] = [];
+  for (const file of files) {
+    const name = parseSegmentName(file);
+    if (!name || files.has(`${file}${TOMBSTONE_SUFFIX}`)) continue;
+    segments.push({
+      ...name,
+      file,
+      path: join(captureDirectory, file),
+      sealed: files.has(`${file}${MANIFEST_SUFFIX}`),
+    });
+  }
+  return segments.sort((a, b) => (a.file < b.file ? -1 : 1));
+}
+
+/** Paths of the segments nobody sealed yet: what a start hands to the sealer before it opens its own. */
+export function unsealedSegments(captureDirectory: string): string[] {
+  return segmentsOf(captureDirectory)
+    .filter((segment) => !segment.sealed)
+    .map((segment) => segment.path);
+}
+
+/** What a capture may take, given what is free where it lies (or will lie) and what it takes by now. */
+export function defaultMaxDiskBytes(directory: string): number {
+  const { bavail, bsize } = statfsSync(nearestExisting(directory));
+  const own = statusOf(directory) === null ? 0 : directoryBytes(directory, fileSizesOf(directory));
+  return defaultShareBytes(bavail * bsize, own);
+}
+
+/**
+ * The lesser of 10 GiB and half the space that is free. What the capture takes itself is free for it: without
+ * that, each restart would leave it half of what the last one did, and expire the rest.
+ */
+export function defaultShareBytes(freeBytes: number, ownBytes: number): number {
+  return Math.min(LIMITS.maxDiskBytes, Math.floor((freeBytes + ownBytes) / 2));
+}
+
+function findCapture(directory: string): string {
+  if (isCapture(directory)) return directory;
+  const own = join(directory, OWN_SUBDIRECTORY);
+  if (isCapture(own)) return own;
+  for (const place of [directory, own]) {
+    const closed = whyClosed(place);
+    if (closed === null) continue;
+    const who = `this user (${process.geteuid?.()}) lacks the permission`;
+    throw new AppError('CAPTURE_NOT_FOUND', `${place} cannot be entered: ${who}`, {
+      hint: `Do it as the user that records${ownerOf(place)}: a capture is its alone (0700).`,
+      cause: closed,
+    });
+  }
+  throw new AppError('CAPTURE_NOT_FOUND', `${directory} is not a capture: ${whyNot(directory)}`, {
+    hint: 'Name the directory that `reprise record --dir` or `reprise import --out` wrote.',
+  });
+}
+
+/** What the file system says where this user may not look. */
+function whyClosed(directory: string): unknown {
+  try {
+    readdirSync(directory);
+    return null;
+  } catch (error) {
+    return hasCode(error, 'EACCES') ? error : null;
+  }
+}
+
+/** In brackets; nothing where this user may not know. */
+function ownerOf(place: string): string {
+  try {
+    return ` (${lstatSync(place).uid})`;
+  } catch {
+    // What holds it is closed as well.
+    return '';
+  }
+}
+
+function whyNot(directory: string): string {
+  try {
+    if (!lstatSync(directory).isDirectory()) return 'it is a file, and a capture is a directory';
+    const count = readdirSync(directory).length;
+    return count === 0 ? 'it is empty' : 'no segment (….sqlite), key or lock of a recorder lies in it';
+  } catch (error) {
+    return isMissing(error) ? 'there is no such directory' : reasonOf(error);
+  }
+}
+
+function makeCapture(directory: string): string {
+  try {
+    const present = statusOf(directory);
+    if (present === null) {
+      mkdirSync(dirname(directory), { recursive: true });
+      return makePrivate(directory);
+    }
+    return makePrivate(isCapture(directory) ? directory : join(directory, OWN_SUBDIRECTORY));
+  } catch (error) {
+    if (error instanceof AppError) throw error;
+    throw new AppError('OUTPUT_UNWRITABLE', `${directory} cannot be written: ${reasonOf(error)}`, {
+      hint: 'Name a directory on a disk this user may write to.',
+      cause: error,
+    });
+  }
+}
+
+/** Makes our own directory, or takes it back to 0700: orchestrators widen the modes of a volume they mount. */
+function makePrivate(directory: string): string {
+  const present = statusOf(directory);
+  if (present === null) mkdirSync(directory, { mode: PRIVATE_MODE });
+  else if (!present.isDirectory()) {
+    throw new AppError(
+      'OUTPUT_UNWRITABLE',
+      `${directory} is a ${present.isSymbolicLink() ? 'link' : 'file'}`,
+      {
+        hint: 'A capture is written only to a directory of its own. Remove it or name another.',
+      },
+    );
+  }
+  // mkdir's mode passes through the umask and an older directory has whatever it has.
+  chmodSync(directory, PRIVATE_MODE);
+  return directory;
+}
+
+function statusOf(path: string): Stats | null {
+  return lstatSync(path, { throwIfNoEntry: false }) ?? null;
+}
+
+function nearestExisting(path: string): string {
+  const parent = dirname(path);
+  return statusOf(path) !== null || parent === path ? path : nearestExisting(parent);
+}
+
+/**
+ * Names of a capture's files. A segment keeps its name for life; whether it is sealed is told by the manifest
+ * beside it, never by a second name.
+ */
+
+export const MANIFEST_SUFFIX = '.manifest.json';
+/** What is left of an expired segment until its expiry is committed: its manifest under another name. */
+export const TOMBSTONE_SUFFIX = '.expired.json';
+/** Put after the name of a segment that did not pass its check. It is kept and never read. */
+export const DAMAGED_SUFFIX = '.damaged';
+/** What is becoming of a segment while `forget` writes it anew; never read, and without what is to go. */
+export const REWRITING_SUFFIX = '.rewriting';
+/** The manifest of a segment for the instant in which the one written anew takes its place. */
+export const CLAIMED_SUFFIX = '.rewriting.json';
+/** What an interrupted `forget` may leave beside a segment; earlier versions kept a journal as well. */
+export const LEFTOVER_SUFFIXES = [REWRITING_SUFFIX, `${REWRITING_SUFFIX}-journal`, CLAIMED_SUFFIX] as const;
+/** An empty file beside a sealed segment that was handed over to whoever ships it. */
+export const HANDED_SUFFIX = '.handed';
+/** SQLite's own files beside an open segment. */
+export const SIDE_SUFFIXES = ['-wal', '-shm', '-journal'] as const;
+
+export const HASH_KEY_FILE = 'hash.key';
+export const LOCK_FILE = 'recorder.lock';
+/** Sees to it that one `forget` works at a capture at a time; a recorder may go on beside it. */
+export const FORGET_LOCK_FILE = 'forget.lock';
+
+const PATTERN = /^(\d{4})(\d{2})(\d{2})T(\d{2})-([0-9a-z]{1,32})-(\d{4,})\.sqlite$/;
+
+const HOUR_US = 3_600_000_000;
+
+interface SegmentName {
+  /** Hours since the epoch, UTC. */
+  readonly hour: number;
+  readonly recorder: string;
+  /** Counts the segments of one recorder, from 1. */
+  readonly sequence: number;
+}
+
+/** The UTC hour an instant lies in, counted from the epoch. */
+export function hourOf(epochUs: number): number {
+  return Math.floor(epochUs / HOUR_US);
+}
+
+/** `20261124T15-7f3a9c21-0001.sqlite` */
+export function formatSegmentName(name: SegmentName): string {
+  const stamp = new Date((name.hour * HOUR_US) / 1000).toISOString();
+  const hour = `${stamp.slice(0, 4)}${stamp.slice(5, 7)}${stamp.slice(8, 13)}`;
+  return `${hour}-${name.recorder}-${String(name.sequence).padStart(4, '0')}.sqlite`;
+}
+
+/** The parts of a segment's file name; null for any other file. */
+export function parseSegmentName(file: string): SegmentName | null {
+  const match = PATTERN.exec(file);
+  if (!match) return null;
+  const ms = Date.parse(`${match[1]}-${match[2]}-${match[3]}T${match[4]}:00:00Z`);
+  if (Number.isNaN(ms)) return null;
+  return { hour: hourOf(ms * 1000), recorder: match[5] ?? '', sequence: Number(match[6]) };
+}
+
+/** What file systems give out at once. `du` counts these; the last one of a file is rarely full. */
+const ALLOCATION_BYTES = 4_096;
+
+/** What a file of so many bytes takes on a disk. */
+export function allocatedBytes(bytes: number): number {
+  return Math.ceil(bytes / ALLOCATION_BYTES) * ALLOCATION_BYTES;
+}
+
+/** Sizes of a directory's files by name; one that goes meanwhile is left out. */
+export function fileSizesOf(directory: string): Map<string, number> {
+  const sizes = new Map<string, number>();
+  for (const file of readdirSync(directory)) {
+    const status = statSync(join(directory, file), { throwIfNoEntry: false });
+    if (status !== undefined) sizes.set(file, status.size);
+  }
+  return sizes;
+}
+
+/** What a directory takes with everything in it, itself included. */
+export function directoryBytes(directory: string, sizes: ReadonlyMap<string, number>): number {
+  let bytes = allocatedBytes(statSync(directory).size);
+  for (const size of sizes.values()) bytes += allocatedBytes(size);
+  return bytes;
+}
+
+/** Syncs a file or a directory; for a directory that makes the names in it durable. */
+export function syncPath(path: string): void {
+  const descriptor = openSync(path, 'r');
+  try {
+    fsyncSync(descriptor);
+  } finally {
+    closeSync(descriptor);
+  }
+}
+
+/** Writes a small file so that after a crash it is there whole or not at all. */
+export function writeFileDurably(path: string, content: string | Uint8Array, mode: number): void {
+  const temporary = `${path}.tmp`;
+  const descriptor = openSync(temporary, 'w', mode);
+  try {
+    const bytes = typeof content === 'string' ? Buffer.from(content, 'utf8') : content;
+    let written = 0;
+    while (written < bytes.byteLength) written += writeSync(descriptor, bytes, written);
+    fsyncSync(descriptor);
+  } finally {
+    closeSync(descriptor);
+  }
+  renameSync(temporary, path);
+  syncPath(dirname(path));
+}
+
+/** Whether an error of the file system says that there is no such file. */
+export function isMissing(error: unknown): boolean {
+  return hasCode(error, 'ENOENT');
+}
+
+/** Whether an error is the file system's of that code. */
+export function hasCode(error: unknown, code: string): boolean {
+  return error instanceof Error && 'code' in error && error.code === code;
+}
+
+/**
+ * Sealed segments that nobody took yet, oldest first, of the capture that a recorder with `--dir directory`
+ * writes. Asynchronous, because who asks must not wait for a disk that hangs.
+ */
+export async function unhandedSegments(directory: string): Promise<string[]> {
+  const places = [directory, join(directory, OWN_SUBDIRECTORY)];
+  const found = await Promise.all(
+    places.map(async (place) => {
+      const files = new Set(await namesIn(place));
+      return [...files]
+        .filter((file) => parseSegmentName(file) !== null && files.has(`${file}${MANIFEST_SUFFIX}`))
+        .filter((file) => !files.has(`${file}${HANDED_SUFFIX}`) && !files.has(`${file}${TOMBSTONE_SUFFIX}`))
+        .sort()
+        .map((file) => join(place, file));
+    }),
+  );
+  return found.flat();
+}
+
+/** Tells one seal of a segment from the next, after `forget` wrote it anew; null while it has none. */
+export async function sealMark(segmentPath: string): Promise<string | null> {
+  try {
+    const { ino, mtimeMs } = await stat(`${segmentPath}${MANIFEST_SUFFIX}`);
+    return `${ino} ${mtimeMs}`;
+  } catch (error) {
+    if (isMissing(error)) return null;
+    throw error;
+  }
+}
+
+/** Notes that a segment was taken, so that it is not handed over again. Throws what the file system throws. */
+export async function markHanded(segmentPath: string): Promise<void> {
+  const mark = await open(`${segmentPath}${HANDED_SUFFIX}`, 'w', 0o600);
+  await mark.close();
+  const directory = await open(dirname(segmentPath), 'r');
+  try {
+    await directory.sync();
+  } finally {
+    await directory.close();
+  }
+}
+
+async function namesIn(directory: string): Promise<string[]> {
+  try {
+    return await readdir(directory);
+  } catch (error) {
+    if (error instanceof Error && 'code' in error && /^(ENOENT|ENOTDIR)$/.test(String(error.code))) return [];
+    throw error;
+  }
+}

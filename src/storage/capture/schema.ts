@@ -1,0 +1,368 @@
+import type { LifeAccount, Progress } from '../../core/account.ts';
+import type { Amount } from '../../core/accounting.ts';
+import { AppError } from '../../core/errors.ts';
+import { OUTCOMES } from '../../core/exchange.ts';
+import { parseSegmentEncryption, type SegmentEncryption } from './encryption.ts';
+import { type Connection, damaged, openForSealing } from './sqlite.ts';
+
+/** Version of the segment's tables. A reader takes this one alone; see docs/adr/0009. */
+export const FORMAT_VERSION = 2;
+
+/** 'RPRS', in the header of every segment: `file` and SQLite's shell can tell what they look at. */
+const APPLICATION_ID = 0x52505253;
+
+/**
+ * Tables of a segment. All STRICT, because the binding gives every number to SQLite as REAL, and only a
+ * declared column turns it back into the integer it was.
+ */
+const TABLES = `
+CREATE TABLE meta (key TEXT PRIMARY KEY, value TEXT NOT NULL) STRICT, WITHOUT ROWID;
+
+CREATE TABLE name (id INTEGER PRIMARY KEY, text TEXT NOT NULL UNIQUE) STRICT;
+
+CREATE TABLE outcome (id INTEGER PRIMARY KEY, text TEXT NOT NULL) STRICT;
+
+CREATE TABLE body (
+  id INTEGER PRIMARY KEY,
+  hash BLOB,
+  bytes INTEGER NOT NULL,
+  kept_bytes INTEGER,
+  slot INTEGER
+) STRICT;
+
+CREATE TABLE exchange (
+  id INTEGER PRIMARY KEY,
+  arrival_us INTEGER NOT NULL,
+  outcome INTEGER NOT NULL,
+  protocol INTEGER,
+  method INTEGER,
+  route INTEGER,
+  status INTEGER,
+  connection INTEGER,
+  client BLOB,
+  session BLOB,
+  model INTEGER,
+  streamed INTEGER,
+  request_end_offset_us INTEGER,
+  first_byte_offset_us INTEGER,
+  last_byte_offset_us INTEGER,
+  client_left_offset_us INTEGER,
+  first_token_offset_us INTEGER,
+  prompt_tokens INTEGER,
+  output_tokens INTEGER,
+  batch INTEGER,
+  request_bytes INTEGER,
+  response_bytes INTEGER,
+  request_truncated INTEGER NOT NULL,
+  response_truncated INTEGER NOT NULL,
+  heads_slot INTEGER,
+  request_body INTEGER,
+  response_body INTEGER
+) STRICT;
+CREATE INDEX exchange_by_arrival ON exchange (arrival_us);
+
+CREATE TABLE block (
+  first_slot INTEGER PRIMARY KEY,
+  slots INTEGER NOT NULL,
+  raw_bytes INTEGER NOT NULL,
+  codec INTEGER NOT NULL,
+  crc32 INTEGER NOT NULL,
+  payload BLOB NOT NULL
+) STRICT;
+
+CREATE TABLE second (
+  second INTEGER PRIMARY KEY,
+  exchanges INTEGER NOT NULL,
+  failed INTEGER NOT NULL,
+  request_bytes INTEGER NOT NULL,
+  response_bytes INTEGER NOT NULL,
+  latency_count INTEGER NOT NULL,
+  latency_sum_us INTEGER NOT NULL,
+  latency_max_us INTEGER NOT NULL
+) STRICT;
+
+CREATE TABLE hour (
+  hour INTEGER PRIMARY KEY,
+  exchanges INTEGER NOT NULL,
+  request_bytes INTEGER NOT NULL,
+  response_bytes INTEGER NOT NULL,
+  completed INTEGER NOT NULL,
+  client_aborted INTEGER NOT NULL,
+  upstream_failed INTEGER NOT NULL,
+  timed_out INTEGER NOT NULL,
+  requests_truncated INTEGER NOT NULL,
+  responses_truncated INTEGER NOT NULL,
+  committed_us INTEGER NOT NULL
+) STRICT;
+
+CREATE TABLE counter (
+  kind TEXT NOT NULL,
+  name TEXT NOT NULL,
+  at_us INTEGER NOT NULL,
+  exchanges INTEGER NOT NULL,
+  turns INTEGER NOT NULL,
+  bytes INTEGER NOT NULL,
+  PRIMARY KEY (kind, name, at_us)
+) STRICT, WITHOUT ROWID;
+
+CREATE TABLE protocol_use (
+  protocol TEXT PRIMARY KEY, connections INTEGER NOT NULL, bytes INTEGER NOT NULL
+) STRICT, WITHOUT ROWID;
+
+CREATE TABLE anchor (
+  id INTEGER PRIMARY KEY, monotonic_ns INTEGER NOT NULL, epoch_us INTEGER NOT NULL
+) STRICT;
+
+CREATE TABLE expiry (
+  file TEXT PRIMARY KEY,
+  first_arrival_us INTEGER,
+  last_arrival_us INTEGER,
+  exchanges INTEGER NOT NULL,
+  bytes INTEGER NOT NULL,
+  expired_us INTEGER NOT NULL,
+  why TEXT NOT NULL,
+  earlier_segments INTEGER NOT NULL,
+  earlier_exchanges INTEGER NOT NULL,
+  earlier_bytes INTEGER NOT NULL
+) STRICT, WITHOUT ROWID;
+`;
+
+/**
+ * What a person with only the sqlite3 shell looks at: names instead of numbers, times as text beside µs. `counter` holds
+ * cumulative counters of the recording, the first row of each name being what they were before the segment. `loss` and
+ * `omission` are what they grew by.
+ */
+const VIEWS = `
+CREATE VIEW growth AS SELECT
+  kind,
+  name,
+  lag(at_us) OVER named AS from_us,
+  at_us AS to_us,
+  exchanges - lag(exchanges) OVER named AS exchanges,
+  turns - lag(turns) OVER named AS turns,
+  bytes - lag(bytes) OVER named AS bytes
+FROM counter WINDOW named AS (PARTITION BY kind, name ORDER BY at_us);
+
+CREATE VIEW loss AS SELECT name AS reason, from_us, to_us, exchanges, bytes
+FROM growth WHERE kind = 'lost' AND from_us IS NOT NULL;
+
+CREATE VIEW omission AS SELECT name AS cause, sum(exchanges) AS exchanges, sum(bytes) AS bytes
+FROM growth WHERE kind = 'omitted' AND from_us IS NOT NULL GROUP BY name;
+
+CREATE VIEW exchanges AS SELECT
+  e.id,
+  strftime('%Y-%m-%dT%H:%M:%S', e.arrival_us / 1000000, 'unixepoch')
+    || printf('.%06dZ', e.arrival_us % 1000000) AS arrival,
+  e.arrival_us,
+  method.text AS method,
+  route.text AS route,
+  model.text AS model,
+  protocol.text AS protocol,
+  e.status,
+  outcome.text AS outcome,
+  e.last_byte_offset_us / 1000.0 AS latency_ms,
+  e.first_byte_offset_us / 1000.0 AS first_byte_ms,
+  e.first_token_offset_us / 1000.0 AS first_token_ms,
+  e.client_left_offset_us / 1000.0 AS client_left_ms,
+  e.streamed,
+  e.request_bytes,
+  e.response_bytes,
+  e.request_truncated,
+  e.response_truncated,
+  e.prompt_tokens,
+  e.output_tokens,
+  e.batch,
+  e.connection,
+  lower(hex(e.client)) AS client,
+  lower(hex(e.session)) AS session,
+  lower(hex(request.hash)) AS request_hash,
+  lower(hex(response.hash)) AS response_hash
+FROM exchange e
+JOIN outcome ON outcome.id = e.outcome
+LEFT JOIN name method ON method.id = e.method
+LEFT JOIN name route ON route.id = e.route
+LEFT JOIN name model ON model.id = e.model
+LEFT JOIN name protocol ON protocol.id = e.protocol
+LEFT JOIN body request ON request.id = e.request_body
+LEFT JOIN body response ON response.id = e.response_body;
+`;
+
+/** Makes the tables of a new segment, in the caller's transaction. */
+export function createSchema(connection: Connection): void {
+  connection.exec(TABLES);
+  connection.exec(VIEWS);
+  const insert = connection.prepare('INSERT INTO outcome (id, text) VALUES (?, ?)');
+  for (const [id, text] of OUTCOMES.entries()) insert.run(id, text);
+  connection.pragma(`application_id = ${APPLICATION_ID}`);
+  connection.pragma(`user_version = ${FORMAT_VERSION}`);
+}
+
+/** Whether a file has no tables: its writer has just made it, or died before it made them. */
+export function isUnborn(connection: Connection): boolean {
+  return connection.prepare<[], number>('SELECT count(*) FROM sqlite_schema').pluck().get() === 0;
+}
+
+/**
+ * Refuses what this version cannot read.
+ * @throws AppError SCHEMA_TOO_NEW, SCHEMA_TOO_OLD, or CAPTURE_DAMAGED for a database that is no segment.
+ */
+export function assertReadable(connection: Connection, file: string): void {
+  const applicationId = connection.pragma('application_id', { simple: true });
+  const version = Number(connection.pragma('user_version', { simple: true }));
+  if (applicationId !== APPLICATION_ID || version < 1) {
+    throw damaged(file, 'it is a SQLite database, but not one that Reprise wrote');
+  }
+  if (version === FORMAT_VERSION) return;
+  const message = `segment ${file} has format ${version}; this version of Reprise reads ${FORMAT_VERSION}`;
+  throw version > FORMAT_VERSION
+    ? new AppError('SCHEMA_TOO_NEW', message, {
+        hint: 'Use the version of Reprise that recorded it, or a newer one.',
+      })
+    : new AppError('SCHEMA_TOO_OLD', message, {
+        hint: 'Use the version of Reprise that recorded it, or record anew.',
+      });
+}
+
+/** What a segment says of itself, one key a row; texts and numbers plain, the rest as JSON. */
+export interface SegmentMeta {
+  readonly formatVersion: number;
+  readonly recorder: RecorderIdentity;
+  readonly origin: CaptureOrigin;
+  readonly policy: Readonly<Record<string, unknown>>;
+  readonly hashKeyFingerprint: string;
+  readonly fleetSize: number | null;
+  readonly openedUs: number;
+  /** When its writer let go of it; null while it grows, and after a crash. */
+  readonly closedUs: number | null;
+  /** When whoever came after a crash closed it; null where its writer did. */
+  readonly recoveredUs: number | null;
+  /** When the recorder's life ended; null in every segment but its last. */
+  readonly endedUs: number | null;
+  /** Null where its blocks can be read by anybody who has the file. */
+  readonly encryption: SegmentEncryption | null;
+  /** What was removed from it on request; null where nothing was. */
+  readonly forgotten: Forgotten | null;
+  /** The account of its recording as of its last commit; null before the first that had one. */
+  readonly account: LifeAccount | null;
+  /** What its recorder had committed by its last commit; null as for `account`. */
+  readonly progress: Progress | null;
+}
+
+/** What `forget` removed from a segment. It says what for, never whose it was. */
+export interface Forgotten extends Amount {
+  /** When it last did, epoch microseconds. */
+  readonly atUs: number;
+  readonly by: readonly ForgetKind[];
+}
+
+const FORGET_KINDS = ['session', 'client', 'time'] as const;
+export type ForgetKind = (typeof FORGET_KINDS)[number];
+
+/** Writes the keys a segment begins with. In a transaction. */
+export function writeMeta(connection: Connection, meta: SegmentMeta): void {
+  setMeta(connection, {
+    format_version: String(FORMAT_VERSION),
+    recorder: meta.recorder.id,
+    host: meta.recorder.host,
+    recorder_started_us: String(meta.recorder.startedUs),
+    source: meta.origin.kind,
+    origin: JSON.stringify(meta.origin),
+    policy: JSON.stringify(meta.policy),
+    hash_key_fingerprint: meta.hashKeyFingerprint,
+    ...(meta.fleetSize === null ? {} : { fleet_size: String(meta.fleetSize) }),
+    opened_us: String(meta.openedUs),
+    ...(meta.encryption === null ? {} : { encryption: JSON.stringify(meta.encryption) }),
+    ...(meta.forgotten === null ? {} : { forgotten: JSON.stringify(meta.forgotten) }),
+  });
+}
+
+/** Sets keys, new or not. */
+export function setMeta(connection: Connection, values: Readonly<Record<string, string>>): void {
+  const statement = connection.prepare('INSERT OR REPLACE INTO meta (key, value) VALUES (?, ?)');
+  for (const [key, value] of Object.entries(values)) statement.run(key, value);
+}
+
+/** @throws AppError CAPTURE_DAMAGED naming `file` when a key that every segment has is missing. */
+export function readMeta(connection: Connection, file: string): SegmentMeta {
+  const rows = connection.prepare<[], [string, string]>('SELECT key, value FROM meta').raw().all();
+  const values = new Map(rows);
+  const text = (key: string): string => {
+    const value = values.get(key);
+    if (value === undefined) throw damaged(file, `its meta has no ${key}`);
+    return value;
+  };
+  const numberOrNull = (key: string): number | null => {
+    const value = values.get(key);
+    return value === undefined ? null : Number(value);
+  };
+  const encryption = values.get('encryption');
+  const forgotten = values.get('forgotten');
+  try {
+    return {
+      formatVersion: Number(text('format_version')),
+      recorder: {
+        id: text('recorder'),
+        host: text('host'),
+        startedUs: Number(text('recorder_started_us')),
+      },
+      origin: JSON.parse(text('origin')) as CaptureOrigin,
+      policy: JSON.parse(text('policy')) as Record<string, unknown>,
+      hashKeyFingerprint: text('hash_key_fingerprint'),
+      fleetSize: numberOrNull('fleet_size'),
+      openedUs: Number(text('opened_us')),
+      closedUs: numberOrNull('closed_us'),
+      recoveredUs: numberOrNull('recovered_us'),
+      endedUs: numberOrNull('recorder_ended_us'),
+      encryption: encryption === undefined ? null : parseSegmentEncryption(encryption, file),
+      forgotten: forgotten === undefined ? null : (JSON.parse(forgotten) as Forgotten),
+      account: JSON.parse(values.get('account') ?? 'null') as LifeAccount | null,
+      progress: JSON.parse(values.get('progress') ?? 'null') as Progress | null,
+    };
+  } catch (error) {
+    if (error instanceof SyntaxError) throw damaged(file, 'its meta is not JSON', error);
+    throw error;
+  }
+}
+
+/** Where a recorder looked for the key of a session; none in captures of before there were any. */
+export function sessionKeysOf({ policy }: SegmentMeta): string[] {
+  const { session } = policy;
+  if (!Array.isArray(session)) return [];
+  return session.filter((key): key is string => typeof key === 'string' && key !== 'none');
+}
+
+/** Who records: one life of one recorder process. */
+export interface RecorderIdentity {
+  /** Eight hex digits, part of every segment's file name. */
+  readonly id: string;
+  readonly host: string;
+  readonly startedUs: number;
+}
+
+/** Where a capture's exchanges come from. */
+export type CaptureOrigin =
+  | {
+      readonly kind: 'recorded';
+      readonly target: string;
+      /** All of them, where the recorder stood in front of several. */
+      readonly targets?: readonly string[];
+    }
+  | {
+      readonly kind: 'imported';
+      /** Base name of the file. */
+      readonly file: string;
+      /** Whether its exchanges have requests: the file's own, or drawn from elsewhere and paired with its arrivals. */
+      readonly paired: boolean;
+      /** Free facts: format, payload source, seed; what the format never says, and what single exchanges lacked. */
+      readonly details: Readonly<Record<string, unknown>>;
+    };
+
+/** Says anew where a finished, unsealed segment comes from: an import knows what was missing at its end only. */
+export function noteOrigin(path: string, origin: CaptureOrigin): void {
+  const connection = openForSealing(path);
+  try {
+    setMeta(connection, { origin: JSON.stringify(origin) });
+  } finally {
+    connection.close();
+  }
+}

@@ -1,0 +1,198 @@
+import { existsSync, readFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { AppError, reasonOf } from '../../core/errors.ts';
+import { checkOfWord, type Run, type RunTotals, type Send, type SendAnswer } from '../../core/run.ts';
+import { type Connection, openForReading } from '../capture/sqlite.ts';
+import { ANSWERED_WHOLE, RUN_DATABASE, RUN_FORMAT_VERSION, RUN_SUMMARY } from './schema.ts';
+
+/** What happened within one second of a run; `inFlight` and `lagMaxNs` at and up to its end. */
+export interface RunSecond {
+  readonly second: number;
+  readonly offered: number;
+  readonly sent: number;
+  readonly completed: number;
+  readonly failed: number;
+  readonly cancelled: number;
+  readonly refused: number;
+  readonly inFlight: number;
+  readonly lagMaxNs: number | null;
+}
+
+/** Columns of the answer are all null where there is none. */
+interface StoredSend
+  extends Omit<Send, 'refused' | 'cancelled' | 'streamed' | 'unstreamed' | 'answer' | 'warmup' | 'check'>,
+    Omit<SendAnswer, 'contentEvents'> {
+  readonly contentEvents: number | null;
+  readonly refused: number;
+  readonly cancelled: number;
+  readonly streamed: number;
+  readonly warmup: number;
+  readonly checkResult: string | null;
+  readonly checkPointer: string | null;
+}
+
+/** A run read back. One that never ended in order is not sealed and has neither facts nor summary. */
+export class RunReader {
+  readonly sealed: boolean;
+  readonly run: Run | null;
+  readonly totals: RunTotals | null;
+  /** The document of `summary.json`. */
+  readonly summary: object | null;
+  readonly #connection: Connection;
+
+  /**
+   * @throws AppError INPUT_INVALID when it is no run, or a damaged one; SCHEMA_TOO_NEW or SCHEMA_TOO_OLD for one of
+   *   another format
+   */
+  constructor(directory: string) {
+    const summaryPath = join(directory, RUN_SUMMARY);
+    this.#connection = openRun(directory);
+    try {
+      const meta = readMeta(this.#connection);
+      assertVersion(directory, meta.get('format_version'));
+      this.sealed = existsSync(summaryPath);
+      this.run = parse<Run>(meta.get('run'));
+      this.totals = parse<RunTotals>(meta.get('totals'));
+      this.summary = this.sealed ? summaryIn(directory) : null;
+    } catch (error) {
+      this.#connection.close();
+      throw error instanceof AppError ? error : noRun(directory, error);
+    }
+  }
+
+  /** Sends in the order of the plan, at constant memory; where sessions waited, they came due in another. */
+  *sends(): Generator<Send> {
+    const rows = this.#connection.prepare<[], StoredSend>(`
+      SELECT
+        send_index AS "index", segment, exchange_id AS exchangeId, route, model, request_bytes AS requestBytes,
+        intended_offset_ns AS intendedOffsetNs, actual_offset_ns AS actualOffsetNs,
+        connection_wait_ns AS connectionWaitNs, start_offset_ns AS startOffsetNs, first_byte_offset_ns AS firstByteOffsetNs,
+        last_byte_offset_ns AS lastByteOffsetNs, status, response_bytes AS responseBytes, error, refused,
+        cancelled, streamed, content_events AS contentEvents, first_token_offset_ns AS firstTokenOffsetNs,
+        last_token_offset_ns AS lastTokenOffsetNs, gap_max_ns AS gapMaxNs, gaps, prompt_tokens AS promptTokens,
+        output_tokens AS outputTokens, finish_reason AS finish, warmup,
+        check_result AS checkResult, check_pointer AS checkPointer
+      FROM send ORDER BY send_index`);
+    for (const row of rows.iterate()) yield sendOf(row);
+  }
+
+  /** The seconds in which anything happened, in order. */
+  series(): RunSecond[] {
+    return [...this.seconds()];
+  }
+
+  /** The same one by one: of a run of weeks they are a million. */
+  *seconds(): Generator<RunSecond> {
+    yield* this.#connection
+      .prepare<[], RunSecond>(`
+        SELECT second, offered, sent, completed, failed, cancelled, refused, in_flight AS inFlight,
+          lag_max_ns AS lagMaxNs
+        FROM series ORDER BY second`)
+      .iterate();
+  }
+
+  /** The last second in which anything happened; null in an empty run. */
+  lastSecond(): number | null {
+    return (
+      this.#connection.prepare<[], number | null>('SELECT max(second) FROM second').pluck().get() ?? null
+    );
+  }
+
+  close(): void {
+    this.#connection.close();
+  }
+}
+
+function openRun(directory: string): Connection {
+  try {
+    return openForReading(join(directory, RUN_DATABASE));
+  } catch (error) {
+    throw error instanceof AppError ? error : noRun(directory, error);
+  }
+}
+
+function readMeta(connection: Connection): Map<string, string> {
+  const rows = connection.prepare<[], { key: string; value: string }>('SELECT key, value FROM meta').all();
+  return new Map(rows.map(({ key, value }) => [key, value]));
+}
+
+function assertVersion(directory: string, text: string | undefined): void {
+  const version = Number(text);
+  if (version === RUN_FORMAT_VERSION) return;
+  const message = `the run ${directory} has format ${text ?? 'unknown'}; this version of Reprise reads ${RUN_FORMAT_VERSION}`;
+  throw version < RUN_FORMAT_VERSION
+    ? new AppError('SCHEMA_TOO_OLD', message, {
+        hint: 'Replay again, or use the version of Reprise that wrote it.',
+      })
+    : new AppError('SCHEMA_TOO_NEW', message, {
+        hint: 'Use the version of Reprise that wrote it, or a later one.',
+      });
+}
+
+function sendOf(stored: StoredSend): Send {
+  const {
+    contentEvents,
+    firstTokenOffsetNs,
+    lastTokenOffsetNs,
+    gapMaxNs,
+    gaps,
+    promptTokens,
+    outputTokens,
+    finish,
+    checkResult,
+    checkPointer,
+    ...row
+  } = stored;
+  const answer: SendAnswer | null =
+    contentEvents === null
+      ? null
+      : {
+          contentEvents,
+          firstTokenOffsetNs,
+          lastTokenOffsetNs,
+          gapMaxNs,
+          gaps: gaps === null ? null : new Uint8Array(gaps),
+          promptTokens,
+          outputTokens,
+          finish,
+        };
+  const check = checkResult === null ? null : checkOfWord(checkResult, checkPointer);
+  return {
+    ...row,
+    ...(check === null ? {} : { check }),
+    refused: row.refused === 1,
+    cancelled: row.cancelled === 1,
+    streamed: row.streamed === 1,
+    unstreamed: row.streamed === ANSWERED_WHOLE,
+    warmup: row.warmup === 1,
+    answer,
+  };
+}
+
+function parse<T>(text: string | undefined): T | null {
+  return text === undefined ? null : (JSON.parse(text) as T);
+}
+
+/**
+ * A file that is there and holds no document is damage, and no run that has not ended.
+ * @throws AppError INPUT_INVALID
+ */
+function summaryIn(directory: string): object {
+  let reason = 'it holds no document';
+  try {
+    const summary = parse<unknown>(readFileSync(join(directory, RUN_SUMMARY), 'utf8').replace(/^\uFEFF/, ''));
+    if (typeof summary === 'object' && summary !== null) return summary;
+  } catch (thrown) {
+    reason = reasonOf(thrown);
+  }
+  throw new AppError('INPUT_INVALID', `${RUN_SUMMARY} of ${directory} is damaged: ${reason}`, {
+    hint: 'Restore it from where the run was kept, or replay again. Moved away, a report tells what the rows say.',
+  });
+}
+
+function noRun(directory: string, cause: unknown): AppError {
+  return new AppError('INPUT_INVALID', `${directory} is not a readable run: ${reasonOf(cause)}`, {
+    hint: `A run is a directory that holds ${RUN_DATABASE}, as replay --out makes it.`,
+    cause,
+  });
+}

@@ -1,0 +1,343 @@
+import { chmodSync, closeSync, mkdirSync, openSync, readdirSync, statSync } from 'node:fs';
+import { join } from 'node:path';
+import { AppError, reasonOf } from '../../core/errors.ts';
+import { LIMITS } from '../../core/limits.ts';
+import type { RunStore } from '../../core/ports.ts';
+import {
+  type AnswerCheck,
+  type CheckedSend,
+  checkWord,
+  hasFailed,
+  type Run,
+  type RunTotals,
+  readyOffsetNs,
+  type Send,
+} from '../../core/run.ts';
+import { syncPath, writeFileDurably } from '../capture/directory.ts';
+import { type Connection, openForWriting } from '../capture/sqlite.ts';
+import { ANSWERED_WHOLE, RUN_DATABASE, RUN_FORMAT_VERSION, RUN_SCHEMA, RUN_SUMMARY } from './schema.ts';
+
+const PRIVATE_DIRECTORY = 0o700;
+const PRIVATE_FILE = 0o600;
+const WAL_PAGES = 2_000;
+/** Rows come about in the order of their keys: few pages are written at a time, and memory is the replay's. */
+const CACHE_KIB = 2_048;
+
+const SET_CHECK = 'UPDATE send_row SET check_result = ?, check_pointer = ? WHERE send_index = ?';
+
+/**
+ * A run as a directory (0700) of two files (0600): `run.sqlite` with every send and each second, and
+ * `summary.json`, which appears when the run is sealed and makes it immutable.
+ *
+ * Commits are not forced to the disk one by one: a crash of the process loses nothing, and a run that a power
+ * cut took can be played again, which a recording cannot. Sealing forces everything.
+ */
+export class SqliteRunStore implements RunStore {
+  readonly #directory: string;
+  readonly #connection: Connection;
+  readonly #inserter: SendInserter;
+  readonly #setCheck;
+  readonly #seconds: RunSeconds;
+  /** In one transaction. */
+  readonly #appendAll: (sends: readonly Send[]) => void;
+
+  /**
+   * Makes the directory, parents included.
+   * @throws AppError OUTPUT_EXISTS when something is in it already, OUTPUT_UNWRITABLE when it cannot be made.
+   */
+  constructor(directory: string) {
+    this.#directory = directory;
+    makeRunDirectory(directory);
+    this.#connection = writing(directory, () => createDatabase(join(directory, RUN_DATABASE)));
+    this.#inserter = new SendInserter(this.#connection);
+    this.#setCheck = this.#connection.prepare(SET_CHECK);
+    this.#seconds = new RunSeconds(this.#connection);
+    this.#appendAll = this.#connection.transaction((sends: readonly Send[]) => {
+      this.#inserter.insert(sends);
+      this.#seconds.write(sends);
+    });
+  }
+
+  /**
+   * Keeps finished sends, each once, in any order. Some microseconds a send; a batch is one transaction.
+   * @throws AppError OUTPUT_UNWRITABLE when the disk refuses, or the run was removed; nothing of the batch is kept then.
+   */
+  append(sends: readonly Send[]): void {
+    if (sends.length === 0) return;
+    try {
+      writing(this.#directory, () => {
+        // SQLite writes on into a file that was removed, and would say so at the end of the run.
+        statSync(join(this.#directory, RUN_DATABASE));
+        this.#appendAll(sends);
+      });
+    } catch (error) {
+      this.#inserter.rolledBack();
+      throw error;
+    }
+    this.#inserter.committed();
+  }
+
+  /** Keeps how answers compare whose sends were kept before, each once. @throws AppError OUTPUT_UNWRITABLE */
+  appendChecks(sends: readonly CheckedSend[]): void {
+    writing(this.#directory, () =>
+      this.#connection.transaction(() => {
+        for (const { index, check } of sends) this.#setCheck.run(...checkColumns(check), index);
+      })(),
+    );
+  }
+
+  /** Ends the run: everything reaches the disk, then `summary.json` appears. */
+  seal(run: Run, totals: RunTotals, summary: object): void {
+    writing(this.#directory, () => {
+      const setMeta = this.#connection.prepare('INSERT INTO meta (key, value) VALUES (?, ?)');
+      this.#connection.transaction(() => {
+        setMeta.run('run', JSON.stringify(run));
+        setMeta.run('totals', JSON.stringify(totals));
+      })();
+      this.#connection.pragma('wal_checkpoint(TRUNCATE)');
+      this.#connection.pragma('journal_mode = DELETE');
+      this.#connection.close();
+      syncPath(join(this.#directory, RUN_DATABASE));
+      const text = `${JSON.stringify(summary, null, 2)}\n`;
+      writeFileDurably(join(this.#directory, RUN_SUMMARY), text, PRIVATE_FILE);
+    });
+  }
+
+  /** Lets go of the files. A run that was not sealed stays readable, and says that it was not. */
+  close(): void {
+    this.#connection.close();
+  }
+}
+
+function makeRunDirectory(directory: string): void {
+  writing(directory, () => {
+    mkdirSync(directory, { recursive: true, mode: PRIVATE_DIRECTORY });
+    if (readdirSync(directory).length > 0) {
+      throw new AppError('OUTPUT_EXISTS', `${directory} is not empty`, {
+        hint: 'Name a directory that does not exist yet; a run is never written over.',
+      });
+    }
+    // The mode given to mkdir passes through the umask, and an empty directory may have been there before.
+    chmodSync(directory, PRIVATE_DIRECTORY);
+  });
+}
+
+function createDatabase(path: string): Connection {
+  // Made beforehand, because SQLite gives a new file, and from it the files beside it, the umask's mode.
+  closeSync(openSync(path, 'wx', PRIVATE_FILE));
+  const connection = openForWriting(path, 'seal');
+  try {
+    connection.pragma(`cache_size = -${CACHE_KIB}`);
+    connection.pragma(`wal_autocheckpoint = ${WAL_PAGES}`);
+    // A label is written before the first row that names it; to look that up again for each row takes longer than
+    // to find its place.
+    connection.pragma('foreign_keys = OFF');
+    connection.pragma(`journal_size_limit = ${LIMITS.walBytes}`);
+    connection.exec(RUN_SCHEMA);
+    connection
+      .prepare('INSERT INTO meta (key, value) VALUES (?, ?)')
+      .run('format_version', String(RUN_FORMAT_VERSION));
+    return connection;
+  } catch (error) {
+    connection.close();
+    throw error;
+  }
+}
+
+/** Runs a step that writes, and says which run it was when the disk or the rights were not there for it. */
+function writing<T>(directory: string, step: () => T): T {
+  try {
+    return step();
+  } catch (error) {
+    if (error instanceof AppError) throw error;
+    throw new AppError('OUTPUT_UNWRITABLE', `the run ${directory} cannot be written: ${reasonOf(error)}`, {
+      hint: 'Check the path, its owner and the free space, or name another directory.',
+      cause: error,
+    });
+  }
+}
+
+/** Columns of `send_row`, in the order in which they are bound. */
+const COLUMNS = [
+  'send_index',
+  'segment',
+  'exchange_id',
+  'route',
+  'model',
+  'request_bytes',
+  'intended_offset_ns',
+  'actual_offset_ns',
+  'connection_wait_ns',
+  'start_offset_ns',
+  'first_byte_offset_ns',
+  'last_byte_offset_ns',
+  'status',
+  'response_bytes',
+  'error',
+  'refused',
+  'cancelled',
+  'streamed',
+  'content_events',
+  'first_token_offset_ns',
+  'last_token_offset_ns',
+  'gap_max_ns',
+  'gaps',
+  'prompt_tokens',
+  'output_tokens',
+  'finish_reason',
+  'warmup',
+  'check_result',
+  'check_pointer',
+] as const;
+
+type Bound = number | string | Uint8Array | null;
+
+/** Writes rows of the `send_row` table and the labels they name. */
+class SendInserter {
+  readonly #insert;
+  readonly #insertLabel;
+  readonly #labels = new Map<string, number>();
+  #committedLabels = 0;
+
+  constructor(connection: Connection) {
+    this.#insert = connection.prepare<Bound[]>(
+      `INSERT INTO send_row (${COLUMNS.join(', ')}) VALUES (${COLUMNS.map(() => '?').join(', ')})`,
+    );
+    this.#insertLabel = connection.prepare<[number, string]>('INSERT INTO label (id, text) VALUES (?, ?)');
+  }
+
+  /** To be called in a transaction, whose end is to be told of. */
+  insert(sends: readonly Send[]): void {
+    for (const send of sends) this.#insert.run(...this.#valuesOf(send));
+  }
+
+  committed(): void {
+    this.#committedLabels = this.#labels.size;
+  }
+
+  /** Labels of a transaction that did not come about are not there. */
+  rolledBack(): void {
+    for (const text of [...this.#labels.keys()].slice(this.#committedLabels)) this.#labels.delete(text);
+  }
+
+  #valuesOf(send: Send): Bound[] {
+    const { answer } = send;
+    return [
+      send.index,
+      this.#labelOf(send.segment),
+      send.exchangeId,
+      send.route === null ? null : this.#labelOf(send.route),
+      send.model === null ? null : this.#labelOf(send.model),
+      send.requestBytes,
+      send.intendedOffsetNs,
+      send.actualOffsetNs,
+      send.connectionWaitNs,
+      send.startOffsetNs,
+      send.firstByteOffsetNs,
+      send.lastByteOffsetNs,
+      send.status,
+      send.responseBytes,
+      send.error,
+      Number(send.refused),
+      Number(send.cancelled),
+      // One column for both: what was to be a stream and came whole is neither.
+      send.unstreamed ? ANSWERED_WHOLE : Number(send.streamed),
+      answer?.contentEvents ?? null,
+      answer?.firstTokenOffsetNs ?? null,
+      answer?.lastTokenOffsetNs ?? null,
+      answer?.gapMaxNs ?? null,
+      answer?.gaps ?? null,
+      answer?.promptTokens ?? null,
+      answer?.outputTokens ?? null,
+      answer?.finish ?? null,
+      Number(send.warmup),
+      ...checkColumns(send.check ?? null),
+    ];
+  }
+
+  #labelOf(text: string): number {
+    const known = this.#labels.get(text);
+    if (known !== undefined) return known;
+    const id = this.#labels.size + 1;
+    this.#insertLabel.run(id, text);
+    this.#labels.set(text, id);
+    return id;
+  }
+}
+
+/** How an answer compares, in two columns. */
+function checkColumns(check: AnswerCheck | null): readonly [string | null, string | null] {
+  if (check === null) return [null, null];
+  return [checkWord(check), check.result === 'mismatch' ? check.pointer : null];
+}
+
+const NS_PER_S = 1e9;
+
+interface SecondCounts {
+  offered: number;
+  sent: number;
+  completed: number;
+  failed: number;
+  cancelled: number;
+  refused: number;
+  lagMaxNs: number | null;
+}
+
+/** Counts what a batch of sends adds to each second of the run, and adds it to table `second`. */
+class RunSeconds {
+  readonly #upsert;
+
+  constructor(connection: Connection) {
+    this.#upsert = connection.prepare<
+      [number, number, number, number, number, number, number, number | null]
+    >(`
+      INSERT INTO second (second, offered, sent, completed, failed, cancelled, refused, lag_max_ns)
+      VALUES (?, ?, ?, ?, ?, ?, ?, ?)
+      ON CONFLICT (second) DO UPDATE SET
+        offered = offered + excluded.offered,
+        sent = sent + excluded.sent,
+        completed = completed + excluded.completed,
+        failed = failed + excluded.failed,
+        cancelled = cancelled + excluded.cancelled,
+        refused = refused + excluded.refused,
+        lag_max_ns = coalesce(max(lag_max_ns, excluded.lag_max_ns), lag_max_ns, excluded.lag_max_ns)
+    `);
+  }
+
+  /** To be called within the transaction that inserts the same sends. */
+  write(sends: readonly Send[]): void {
+    for (const [second, counts] of countsOf(sends)) {
+      const { offered, sent, completed, failed, cancelled, refused, lagMaxNs } = counts;
+      this.#upsert.run(second, offered, sent, completed, failed, cancelled, refused, lagMaxNs);
+    }
+  }
+}
+
+function countsOf(sends: readonly Send[]): Map<number, SecondCounts> {
+  const seconds = new Map<number, SecondCounts>();
+  const at = (offsetNs: number): SecondCounts => {
+    const second = Math.floor(offsetNs / NS_PER_S);
+    const counts = seconds.get(second) ?? noCounts();
+    seconds.set(second, counts);
+    return counts;
+  };
+  for (const send of sends) {
+    const { intendedOffsetNs, actualOffsetNs, connectionWaitNs, lastByteOffsetNs } = send;
+    at(intendedOffsetNs).offered += 1;
+    if (send.refused) at(intendedOffsetNs).refused += 1;
+    if (send.refused || actualOffsetNs === null) continue;
+    const left = at(actualOffsetNs);
+    left.sent += 1;
+    const readyNs = readyOffsetNs({ actualOffsetNs, connectionWaitNs });
+    left.lagMaxNs = Math.max(left.lagMaxNs ?? 0, readyNs - intendedOffsetNs);
+    const ended = at(lastByteOffsetNs ?? actualOffsetNs);
+    if (send.cancelled) ended.cancelled += 1;
+    else if (hasFailed(send)) ended.failed += 1;
+    else ended.completed += 1;
+  }
+  return seconds;
+}
+
+function noCounts(): SecondCounts {
+  return { offered: 0, sent: 0, completed: 0, failed: 0, cancelled: 0, refused: 0, lagMaxNs: null };
+}

@@ -1,0 +1,33 @@
+import { writeFileSync } from 'node:fs';
+import { join } from 'node:path';
+import Database from 'better-sqlite3';
+import { expect, test } from 'vitest';
+import { RunReader } from '../../../src/storage/runs/reader.ts';
+import { SqliteRunStore } from '../../../src/storage/runs/store.ts';
+import { run, send } from '../../support/sends.ts';
+import { temporaryDirectory } from '../../support/temp-dir.ts';
+
+const TOTALS = { planned: 1, sent: 1, completed: 1, failed: 0, cancelled: 0, refused: 0 };
+
+test('what is no run, and another format, are refused with the reason', () => {
+  const none = temporaryDirectory();
+  const invalid = expect.objectContaining({ code: 'INPUT_INVALID' });
+  expect(() => new RunReader(none)).toThrow(invalid);
+  writeFileSync(join(none, 'run.sqlite'), 'not a database at all, just some text');
+  expect(() => new RunReader(none)).toThrow(invalid);
+  const later = join(temporaryDirectory(), 'run');
+  const store = new SqliteRunStore(later);
+  store.append([send({ index: 0 })]);
+  store.seal(run(), TOTALS, { schemaVersion: 1, verdict: 'PASS' });
+  for (const [version, code] of [
+    ['99', 'SCHEMA_TOO_NEW'],
+    ['3', 'SCHEMA_TOO_OLD'],
+  ]) {
+    const database = new Database(join(later, 'run.sqlite'));
+    database.prepare("UPDATE meta SET value = ? WHERE key = 'format_version'").run(version);
+    database.close();
+    expect(() => new RunReader(later)).toThrow(
+      expect.objectContaining({ code, message: expect.stringContaining(`format ${version}`) }),
+    );
+  }
+});
