@@ -1,3 +1,5 @@
+import type { PackedDurations } from './durations.ts';
+
 /** A distribution of durations, nanoseconds. All 0 when `count` is 0. */
 export interface DurationsNs {
   readonly count: number;
@@ -77,4 +79,25 @@ export interface EngineHealth {
   readonly inFlightMax: number;
   readonly followUps: FollowUpHealth;
   readonly connections: ConnectionUse;
+}
+
+/** The part of EngineHealth that is one sender's. */
+export interface SenderHealth {
+  readonly endOffsetNs: number;
+  readonly sent: number;
+  readonly refused: number;
+  /** Of the refused: for the bytes of their bodies, not for the number of requests. */
+  readonly refusedForBytes: number;
+  readonly stopped: number;
+  /** Waited for their recorded connection when sending ended. */
+  readonly unreached: number;
+  readonly lag: PackedDurations;
+  readonly busyShare: number;
+  readonly busyShareMax10s: number;
+  readonly starved: number;
+  readonly stalls: readonly Stall[];
+  /** The most that all senders had under way when this one sent something. */
+  readonly inFlightMax: number;
+  /** Follow-ups that came here after the instant their session had earned. */
+  readonly heldBack: number;
 }

@@ -1,8 +1,8 @@
 import type { BusyMeter } from './busy-meter.ts';
 import { Durations } from './durations.ts';
+import type { SenderHealth } from './engine-health.ts';
 import type { Admission } from './in-flight.ts';
 import type { OutgoingRequest } from './send-batch.ts';
-import type { SenderHealth } from './sender-parts.ts';
 import { StallLog } from './stall-log.ts';
 
 /** What one sender has done so far, and how well. Offsets are nanoseconds of the run. */

@@ -1,8 +1,7 @@
 import type { Clock } from '../core/clock.ts';
 import type { AnswerArena } from './check/answer-arena.ts';
 import type { SenderSignals } from './due-ring.ts';
-import type { PackedDurations } from './durations.ts';
-import type { Stall } from './engine-health.ts';
+import type { SenderHealth } from './engine-health.ts';
 import type { Transport } from './http/client.ts';
 import type { InFlight } from './in-flight.ts';
 import type { LoopTime } from './loop-time.ts';
@@ -41,25 +40,4 @@ export interface SenderDeps {
   readonly onResults: (results: SendResult[]) => void;
   /** Every request handed over has its result, all of them reported. */
   readonly onOver: (health: SenderHealth) => void;
-}
-
-/** The part of EngineHealth that is one sender's. */
-export interface SenderHealth {
-  readonly endOffsetNs: number;
-  readonly sent: number;
-  readonly refused: number;
-  /** Of the refused: for the bytes of their bodies, not for the number of requests. */
-  readonly refusedForBytes: number;
-  readonly stopped: number;
-  /** Waited for their recorded connection when sending ended. */
-  readonly unreached: number;
-  readonly lag: PackedDurations;
-  readonly busyShare: number;
-  readonly busyShareMax10s: number;
-  readonly starved: number;
-  readonly stalls: readonly Stall[];
-  /** The most that all senders had under way when this one sent something. */
-  readonly inFlightMax: number;
-  /** Follow-ups that came here after the instant their session had earned. */
-  readonly heldBack: number;
 }

@@ -5,6 +5,7 @@ import type { Clock } from '../core/clock.ts';
 import { AddressBook } from './address-book.ts';
 import { AnswerArena } from './check/answer-arena.ts';
 import { DueRing, type SenderSignals } from './due-ring.ts';
+import type { SenderHealth } from './engine-health.ts';
 import { HttpClient, type Transport } from './http/client.ts';
 import { InFlight } from './in-flight.ts';
 import { LoopTime } from './loop-time.ts';
@@ -12,7 +13,7 @@ import { WAKE_LEAD_NS } from './pacer-thread.ts';
 import { rehearse } from './rehearsal.ts';
 import { packResults } from './result-batch.ts';
 import type { SendResult } from './send-result.ts';
-import { SENDER_TICK_MS, Sender, type SenderHealth } from './sender.ts';
+import { SENDER_TICK_MS, Sender } from './sender.ts';
 import { afterAtLeast, afterHearing } from './sure-timer.ts';
 import type { FromSender, SenderSetup, ToSender } from './thread-messages.ts';
 

@@ -11,8 +11,6 @@ import { Sends } from './sends.ts';
 import type { BatchKind } from './thread-messages.ts';
 import { WakeTimer } from './wake-timer.ts';
 
-export type { SenderDeps, SenderHealth, SenderOptions } from './sender-parts.ts';
-
 /** Sends in one go before the event loop gets a turn: a tie of hundreds must not delay the stamps of answers. */
 const SENDS_PER_TURN = 32;
 /** Of the ticks, each so-manieth reports what has ended. */

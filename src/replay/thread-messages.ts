@@ -2,11 +2,10 @@ import type { MessagePort } from 'node:worker_threads';
 import type { ArenaSetup } from './check/answer-arena.ts';
 import type { HeldAnswer } from './check/answer-to-check.ts';
 import type { PackedDurations } from './durations.ts';
-import type { ConnectionUse, DurationsNs } from './engine-health.ts';
+import type { ConnectionUse, DurationsNs, SenderHealth } from './engine-health.ts';
 import type { FencedAddresses } from './guards.ts';
 import type { InFlightLimits } from './in-flight.ts';
 import type { SendBatch } from './send-batch.ts';
-import type { SenderHealth } from './sender.ts';
 
 /** What a sender thread is born with. */
 export interface SenderSetup {
