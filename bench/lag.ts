@@ -15,13 +15,13 @@ import { entryUrl } from '../src/app/workers.ts';
 import { systemClock } from '../src/core/clock.ts';
 import { LIMITS } from '../src/core/limits.ts';
 import { SeededRandom } from '../src/core/random.ts';
+import { NOTHING_EXPECTED } from '../src/replay/answers/expected-answer.ts';
 import {
   type EngineHealth,
   type PreparedRequest,
   ReplayEngine,
   type SendResult,
-} from '../src/replay/engine.ts';
-import { NOTHING_EXPECTED } from '../src/replay/expected-answer.ts';
+} from '../src/replay/engine/engine.ts';
 import type { CountingServerReport } from './support/counting-server.ts';
 
 interface Plan {

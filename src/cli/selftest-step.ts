@@ -3,8 +3,8 @@ import { entryUrl } from '../app/workers.ts';
 import { systemClock } from '../core/clock.ts';
 import { LIMITS } from '../core/limits.ts';
 import { CpuThrottle } from '../monitors/cpu-throttle.ts';
-import { ReplayEngine } from '../replay/engine.ts';
-import { type SyntheticLoad, syntheticSchedule } from '../replay/selftest/synthetic-schedule.ts';
+import { ReplayEngine } from '../replay/engine/engine.ts';
+import { type SyntheticLoad, syntheticSchedule } from '../replay/selftest.ts';
 
 const TIMEOUT_MS = 10_000;
 const WARM_CONNECTIONS = 8;

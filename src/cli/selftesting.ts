@@ -11,7 +11,7 @@ import { LIMITS } from '../core/limits.ts';
 import { type Asked, readOptions, value } from '../core/options.ts';
 import { formatBytes, formatMs, parseBytes, parseCount, parseDurationMs } from '../core/units.ts';
 import { NO_DEBUGGER } from '../proxy/control/recorder-supervisor.ts';
-import { RateLadder } from '../replay/selftest/rate-ladder.ts';
+import { RateLadder } from '../replay/selftest.ts';
 import type { SelftestEnd, Tested } from './selftest-conclusion.ts';
 import { playStep } from './selftest-step.ts';
 

@@ -1,8 +1,8 @@
 import type { ExchangeRow } from '../core/exchange.ts';
 import { isJsonObject, jsonLastMember, jsonStart, jsonTrue } from '../core/json-cursor.ts';
 import { isPlain } from '../inference/features.ts';
+import { asksOneAnswer } from './answers/one-answer.ts';
 import { withJsonMember } from './json-members.ts';
-import { asksOneAnswer } from './one-answer.ts';
 import type { BuiltRequest } from './request-builder.ts';
 
 /** How the recorded length of an answer is asked for: as its most, or by vLLM's fields as its least as well. */

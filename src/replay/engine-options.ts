@@ -1,5 +1,5 @@
 import { LIMITS } from '../core/limits.ts';
-import type { EngineOptions } from './engine.ts';
+import type { EngineOptions } from './engine/engine.ts';
 import type { Forecast } from './forecast.ts';
 import type { ReplayOptions } from './options/replay-options.ts';
 import type { Target } from './target.ts';

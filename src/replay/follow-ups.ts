@@ -1,4 +1,4 @@
-import type { OutgoingRequest } from './send-batch.ts';
+import type { OutgoingRequest } from './engine/messages.ts';
 
 /** Ends remembered of requests whose follow-up has not come, or never will: some twenty MB. */
 const REMEMBERED = 131_072;

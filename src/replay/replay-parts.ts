@@ -4,7 +4,7 @@ import type { CaptureSource, Logger } from '../core/ports.ts';
 import type { CheckedSend, Send } from '../core/run.ts';
 import type { CaptureOverview } from './capture-overview.ts';
 import type { CreateChecker } from './check/checker-thread.ts';
-import type { Engine, EngineOptions } from './engine.ts';
+import type { Engine, EngineOptions } from './engine/engine.ts';
 import type { Forecast } from './forecast.ts';
 import type { ResolveHost } from './guards.ts';
 import type { ReplayOptions } from './options/replay-options.ts';

@@ -8,11 +8,11 @@ import {
   startLineIn,
 } from '../core/headers.ts';
 import { type CopyIdentity, namesServerIssued, type PlayedAs } from './copy-identity.ts';
+import type { PreparedRequest } from './engine/messages.ts';
 import { type HeaderLine, HeaderLines } from './header-lines.ts';
 import type { HostPolicy } from './options/parsers.ts';
 import { mapPath, type PathMapping } from './path-map.ts';
 import { COPY_HEADER } from './perturbation.ts';
-import type { PreparedRequest } from './prepared-request.ts';
 import { type UnreplayableReason, unreplayableReason } from './unreplayable.ts';
 
 /** A request as it is to be sent, before it has a place in the schedule. */

@@ -1,9 +1,9 @@
 import type { CaptureSource, TimeRange } from '../core/ports.ts';
 import { AuditCounter } from './audit.ts';
 import type { CaptureOverview } from './capture-overview.ts';
+import type { PreparedRequest } from './engine/messages.ts';
 import { forecastOf } from './forecast.ts';
 import { type PlanListener, type PlannedRequest, type PlanParts, plannedRequests } from './plan.ts';
-import type { PreparedRequest } from './prepared-request.ts';
 import { RateCeiling } from './rate-ceiling.ts';
 import { Scaling } from './scaling/scaling.ts';
 import { ScalingTally } from './scaling/tally.ts';

@@ -1,10 +1,10 @@
 import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
 import type { ExchangeRow } from '../../src/core/exchange.ts';
+import { AnswerForecast } from '../../src/replay/answers/expected-answer.ts';
 import { AuditCounter, type ReplayAudit } from '../../src/replay/audit.ts';
 import { BodyChanges } from '../../src/replay/body-changes.ts';
 import { dryRun } from '../../src/replay/dry-run.ts';
-import { AnswerForecast } from '../../src/replay/expected-answer.ts';
 import { TargetFence } from '../../src/replay/guards.ts';
 import type { Shard } from '../../src/replay/options/parsers.ts';
 import { type PlannedRequest, plannedRequests } from '../../src/replay/plan.ts';

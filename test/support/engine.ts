@@ -1,6 +1,6 @@
 import { entryUrl } from '../../src/app/workers.ts';
 import { systemClock } from '../../src/core/clock.ts';
-import { type EngineOptions, ReplayEngine } from '../../src/replay/engine.ts';
+import { type EngineOptions, ReplayEngine } from '../../src/replay/engine/engine.ts';
 
 /** An engine with its real threads and bounds that no small test meets, but for what is said otherwise. */
 export function engineFor(

@@ -1,5 +1,5 @@
-import { NOTHING_EXPECTED } from '../../src/replay/expected-answer.ts';
-import type { PreparedRequest } from '../../src/replay/prepared-request.ts';
+import { NOTHING_EXPECTED } from '../../src/replay/answers/expected-answer.ts';
+import type { PreparedRequest } from '../../src/replay/engine/messages.ts';
 
 /** A request ready to be sent, `POST /<index>` unless told otherwise. */
 export function prepared(

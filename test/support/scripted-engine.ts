@@ -5,7 +5,7 @@ import type {
   EngineOptions,
   PreparedRequest,
   SendResult,
-} from '../../src/replay/engine.ts';
+} from '../../src/replay/engine/engine.ts';
 
 const NO_DURATIONS = { count: 0, p50Ns: 0, p90Ns: 0, p99Ns: 0, maxNs: 0 };
 

@@ -1,8 +1,8 @@
-import type { AnswerHead } from '../../src/replay/answer-reader.ts';
-import type { ConnectionUse } from '../../src/replay/engine-health.ts';
+import type { AnswerHead } from '../../src/replay/answers/read-answer.ts';
+import type { ConnectionUse } from '../../src/replay/engine/health.ts';
+import type { OutgoingRequest } from '../../src/replay/engine/messages.ts';
 import type { SendEvents, SendHandle, Transport } from '../../src/replay/http/client.ts';
 import type { SendEnd } from '../../src/replay/http/errors.ts';
-import type { OutgoingRequest } from '../../src/replay/send-batch.ts';
 import type { ManualClock } from './manual-clock.ts';
 
 /** What becomes of one request: when it is answered, if ever, and how. */

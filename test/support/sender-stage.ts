@@ -1,13 +1,14 @@
-import type { SenderSignals } from '../../src/replay/due-ring.ts';
-import type { SenderHealth } from '../../src/replay/engine-health.ts';
-import { InFlight, type InFlightLimits } from '../../src/replay/in-flight.ts';
-import { LoopTime } from '../../src/replay/loop-time.ts';
-import { Pacer } from '../../src/replay/pacer.ts';
-import type { PreparedRequest } from '../../src/replay/prepared-request.ts';
-import { packBatch } from '../../src/replay/send-batch.ts';
-import type { SendResult } from '../../src/replay/send-result.ts';
-import { SENDER_TICK_MS, Sender } from '../../src/replay/sender.ts';
-import type { SenderDeps, SenderOptions } from '../../src/replay/sender-parts.ts';
+import type { SenderHealth } from '../../src/replay/engine/health.ts';
+import { LoopTime } from '../../src/replay/engine/loop-time.ts';
+import { type PreparedRequest, packBatch, type SendResult } from '../../src/replay/engine/messages.ts';
+import { Pacer } from '../../src/replay/engine/pacer.ts';
+import {
+  SENDER_TICK_MS,
+  Sender,
+  type SenderDeps,
+  type SenderOptions,
+} from '../../src/replay/engine/sender.ts';
+import { InFlight, type InFlightLimits, type SenderSignals } from '../../src/replay/engine/shared-memory.ts';
 import { ManualClock } from './manual-clock.ts';
 import { type ScriptedAnswer, ScriptedTransport } from './scripted-transport.ts';
 

@@ -1,7 +1,7 @@
 import type { Clock } from '../../src/core/clock.ts';
 import type { Logger } from '../../src/core/ports.ts';
 import type { Send } from '../../src/core/run.ts';
-import type { PreparedRequest, SendResult } from '../../src/replay/engine.ts';
+import type { PreparedRequest, SendResult } from '../../src/replay/engine/engine.ts';
 import { forecastOf } from '../../src/replay/forecast.ts';
 import type { ResolveHost } from '../../src/replay/guards.ts';
 import { type RawReplayOptions, resolveReplayOptions } from '../../src/replay/options/replay-options.ts';

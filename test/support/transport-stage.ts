@@ -1,6 +1,7 @@
 import { afterEach } from 'vitest';
 import { type Clock, systemClock } from '../../src/core/clock.ts';
 import { AddressBook } from '../../src/replay/address-book.ts';
+import { BatchReader, type OutgoingRequest, packBatch } from '../../src/replay/engine/messages.ts';
 import {
   type ClientOptions,
   HttpClient,
@@ -8,7 +9,6 @@ import {
   type SendHandle,
 } from '../../src/replay/http/client.ts';
 import type { SendEnd } from '../../src/replay/http/errors.ts';
-import { BatchReader, type OutgoingRequest, packBatch } from '../../src/replay/send-batch.ts';
 import { prepared } from './prepared.ts';
 import { RawServer, type Respond } from './raw-server.ts';
 

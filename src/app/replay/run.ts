@@ -11,7 +11,7 @@ import type { StartEvent } from '../../documents/events.ts';
 import type { CalibrationDocument, ReplayDocument, ShardDocument } from '../../documents/replay.ts';
 import { CpuThrottle } from '../../monitors/cpu-throttle.ts';
 import type { CreateChecker } from '../../replay/check/checker-thread.ts';
-import { ReplayEngine } from '../../replay/engine.ts';
+import { ReplayEngine } from '../../replay/engine/engine.ts';
 import { resolveHost } from '../../replay/guards.ts';
 import { describeReplayOptions } from '../../replay/options/replay-options.ts';
 import { Replay, type ReplayEnd, type ReplayOutcome } from '../../replay/replay.ts';

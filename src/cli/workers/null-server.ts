@@ -1,5 +1,5 @@
 import type { AddressInfo } from 'node:net';
-import { createNullServer } from '../../replay/selftest/null-server.ts';
+import { createNullServer } from '../../replay/selftest.ts';
 
 /** The target of a selftest, in a process of its own. Ends with whoever started it. */
 const server = createNullServer();

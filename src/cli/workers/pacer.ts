@@ -1,8 +1,8 @@
 import { parentPort, workerData } from 'node:worker_threads';
 import { systemClock } from '../../core/clock.ts';
-import { DueRing } from '../../replay/due-ring.ts';
-import { runPacer } from '../../replay/pacer-thread.ts';
-import type { FromPacer, PacerSetup, ToPacer } from '../../replay/thread-messages.ts';
+import type { FromPacer, PacerSetup, ToPacer } from '../../replay/engine/messages.ts';
+import { runPacer } from '../../replay/engine/pacer.ts';
+import { DueRing } from '../../replay/engine/shared-memory.ts';
 
 /** The thread that keeps time for a replay. Started by the engine only. */
 if (!parentPort) throw new Error('the pacer runs as a worker thread');

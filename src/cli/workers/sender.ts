@@ -1,7 +1,7 @@
 import { parentPort, workerData } from 'node:worker_threads';
 import { systemClock } from '../../core/clock.ts';
-import { SenderThread } from '../../replay/sender-thread.ts';
-import type { SenderSetup } from '../../replay/thread-messages.ts';
+import type { SenderSetup } from '../../replay/engine/messages.ts';
+import { SenderThread } from '../../replay/engine/sender-thread.ts';
 
 /** The thread that owns the sockets of a replay. Started by the engine only. */
 if (!parentPort) throw new Error('the sender runs as a worker thread');

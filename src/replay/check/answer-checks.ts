@@ -11,9 +11,9 @@ import {
   type UncheckedReason,
   unchecked,
 } from '../../core/run.ts';
+import type { SendResult } from '../engine/messages.ts';
 import type { CheckOptions } from '../options/replay-options.ts';
 import type { PlannedRequest } from '../plan.ts';
-import type { SendResult } from '../send-result.ts';
 import { AnswerArena, type ArenaSetup } from './answer-arena.ts';
 import type { AnswerToCheck, HeldAnswer } from './answer-to-check.ts';
 import type { CheckedAnswer } from './checker-messages.ts';

@@ -1,4 +1,4 @@
-import type { AnswerHead } from '../answer-reader.ts';
+import type { AnswerHead } from '../answers/read-answer.ts';
 import { type AnswerArena, SLAB_BYTES } from './answer-arena.ts';
 import type { HeldAnswer } from './answer-to-check.ts';
 

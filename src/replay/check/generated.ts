@@ -1,7 +1,7 @@
 import { isJsonObject, jsonMember, jsonNumber, jsonStart, jsonTrue } from '../../core/json-cursor.ts';
 import type { FinishReason } from '../../core/run.ts';
 import type { PointerState } from '../../redaction/pointer-states.ts';
-import { StreamEnd } from '../stream-end.ts';
+import { StreamEnd } from '../answers/stream-end.ts';
 import { placeAt } from './places.ts';
 
 /** Requests that are answered with text a model makes up. */

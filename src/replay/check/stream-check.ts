@@ -7,7 +7,7 @@ import {
   unchecked,
 } from '../../core/run.ts';
 import type { PointerState } from '../../redaction/pointer-states.ts';
-import { AnswerReader } from '../answer-reader.ts';
+import { AnswerReader } from '../answers/read-answer.ts';
 import { placeAt } from './places.ts';
 
 /** What a stream is compared by. */

@@ -3,13 +3,11 @@ import { buildConnector, Client, type Dispatcher } from 'undici';
 import type { Clock } from '../../core/clock.ts';
 import { LIMITS } from '../../core/limits.ts';
 import type { AddressBook } from '../address-book.ts';
-import type { AnswerHead } from '../answer-reader.ts';
-import { Durations, type PackedDurations } from '../durations.ts';
-import type { AddressUse, ConnectionUse } from '../engine-health.ts';
+import type { AnswerHead } from '../answers/read-answer.ts';
+import { type AddressUse, type ConnectionUse, Durations, type PackedDurations } from '../engine/health.ts';
+import { afterHearing, LoopTime } from '../engine/loop-time.ts';
+import type { OutgoingRequest } from '../engine/messages.ts';
 import { type FencedAddresses, fencedLookup, NO_ADDRESS_FENCED } from '../guards.ts';
-import { LoopTime } from '../loop-time.ts';
-import type { OutgoingRequest } from '../send-batch.ts';
-import { afterHearing } from '../sure-timer.ts';
 import { type CertificateRules, trustOf } from '../target-certificates.ts';
 import { brokenErrorOf, connectErrorOf, type SendEnd } from './errors.ts';
 

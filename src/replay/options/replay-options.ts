@@ -25,8 +25,8 @@ import {
   parseWaitMs,
 } from '../../core/units.ts';
 import { parseAddedHeader, parseRemovedHeader, type Secrets } from '../added-headers.ts';
+import { CANCEL_POLICIES, type CancelPolicy } from '../answers/expected-answer.ts';
 import { type BodyChangeOptions, PIN_MODES } from '../body-changes.ts';
-import { CANCEL_POLICIES, type CancelPolicy } from '../expected-answer.ts';
 import { parseHostName } from '../host-name.ts';
 import { type PathMapping, parsePathMapping } from '../path-map.ts';
 import { type PerturbedPlace, parsePerturbedPlace, placeText } from '../perturbation.ts';

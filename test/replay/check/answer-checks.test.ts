@@ -5,8 +5,8 @@ import { AnswerArena } from '../../../src/replay/check/answer-arena.ts';
 import { AnswerChecks } from '../../../src/replay/check/answer-checks.ts';
 import type { AnswerToCheck, HeldAnswer } from '../../../src/replay/check/answer-to-check.ts';
 import type { CheckerListener } from '../../../src/replay/check/checker-thread.ts';
+import type { SendResult } from '../../../src/replay/engine/messages.ts';
 import { CHECK_TOLERANCE } from '../../../src/replay/options/parsers.ts';
-import type { SendResult } from '../../../src/replay/send-result.ts';
 import { exchangeRow as rowOf } from '../../support/exchange-row.ts';
 import { send as sendOf } from '../../support/sends.ts';
 

@@ -1,8 +1,8 @@
 import { describe, expect, test } from 'vitest';
+import { NOTHING_EXPECTED } from '../../../src/replay/answers/expected-answer.ts';
 import { AnswerArena } from '../../../src/replay/check/answer-arena.ts';
-import { NOTHING_EXPECTED } from '../../../src/replay/expected-answer.ts';
-import { PendingSend } from '../../../src/replay/pending-send.ts';
-import type { SendResult } from '../../../src/replay/send-result.ts';
+import type { SendResult } from '../../../src/replay/engine/messages.ts';
+import { PendingSend } from '../../../src/replay/engine/pending-send.ts';
 import { ManualClock } from '../../support/manual-clock.ts';
 
 function pending(keeping: AnswerArena | null) {

@@ -4,7 +4,7 @@ import { type AddressInfo, createServer } from 'node:net';
 import { getCACertificates, rootCertificates, setDefaultCACertificates, type TLSSocket } from 'node:tls';
 import { describe, expect, test } from 'vitest';
 import { systemClock } from '../../../src/core/clock.ts';
-import { LoopTime } from '../../../src/replay/loop-time.ts';
+import { LoopTime } from '../../../src/replay/engine/loop-time.ts';
 import { CERTIFICATE_KEY_PEM, CERTIFICATE_NAME, CERTIFICATE_PEM } from '../../support/certificate.ts';
 import { answer } from '../../support/raw-server.ts';
 import {

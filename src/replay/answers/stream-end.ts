@@ -1,0 +1,150 @@
+import type { FinishReason } from '../../core/run.ts';
+import { tellsOfError } from '../../inference/stream-events.ts';
+
+/** The servers' words for why they stopped, in ours. */
+const FINISHES: Readonly<Record<string, FinishReason>> = {
+  stop: 'stop',
+  STOP: 'stop',
+  eos: 'stop',
+  eos_token: 'stop',
+  end_turn: 'stop',
+  stop_sequence: 'stop',
+  word: 'stop',
+  length: 'length',
+  limit: 'length',
+  max_tokens: 'length',
+  MAX_TOKENS: 'length',
+  max_output_tokens: 'length',
+  tool_calls: 'tool_calls',
+  function_call: 'tool_calls',
+  tool_use: 'tool_calls',
+  content_filter: 'content_filter',
+  refusal: 'content_filter',
+  SAFETY: 'content_filter',
+};
+
+type Event = Readonly<Record<string, unknown>>;
+
+/** Choices of one answer that are told apart; of more, the first ones. */
+export const MAX_CHOICES = 16;
+
+/** What comes last in a stream of OpenAI's chat and completions. */
+const DONE = '[DONE]';
+
+/**
+ * Whether a stream was finished or only stopped coming: a server that dies behind a proxy ends its message in
+ * good order. One set of rules for the forms of all servers, because a stream does not say whose it is.
+ */
+export class StreamEnd {
+  /** In a form whose streams say when they are finished. */
+  #speaks: boolean;
+  #ended = false;
+  #failed = false;
+  finish: FinishReason | null = null;
+  readonly #choices: (FinishReason | null)[] = [];
+
+  /** @param speaks whether the protocol of the request promises an end, even before an event came */
+  constructor(speaks: boolean) {
+    this.#speaks = speaks;
+  }
+
+  /** Whether the message, which is over, was a stream that broke: the server said so, or never said the end. */
+  get broken(): boolean {
+    return this.#failed || (this.#speaks && !this.#ended);
+  }
+
+  /** Why each of several choices ended, by their index; null where there is one, or none is told apart. */
+  get finishes(): readonly (FinishReason | null)[] | null {
+    return this.#choices.length > 1 ? this.#choices : null;
+  }
+
+  /** Whether the server told of an error within the stream. */
+  get failed(): boolean {
+    return this.#failed;
+  }
+
+  /** @param data of one event or line; returns whether it is the mark of an end, and nothing else */
+  seeText(data: string): boolean {
+    if (data.trim() !== DONE) return false;
+    this.#speaks = true;
+    this.#ended = true;
+    return true;
+  }
+
+  /** The server told of an error, whatever it said of it. */
+  fail(): void {
+    this.#failed = true;
+  }
+
+  /** @param event what was parsed of it */
+  see(event: unknown): void {
+    if (!isRecord(event)) return;
+    const { type, choices, candidates, token, done, stop } = event;
+    if (tellsOfError(event)) this.fail();
+    else if (Array.isArray(choices)) this.#eachFinish(choices, 'finish_reason');
+    else if (typeof type === 'string') this.#typed(type, event);
+    else if (typeof done === 'boolean') this.#said(done, event['done_reason']);
+    else if (isRecord(token))
+      this.#said(isText(event['generated_text']), member(event, 'details', 'finish_reason'));
+    else if (typeof stop === 'boolean' && 'content' in event) this.#said(stop, event['stop_type']);
+    else if (Array.isArray(candidates)) this.#eachFinish(candidates, 'finishReason');
+  }
+
+  #eachFinish(parts: readonly unknown[], name: string): void {
+    this.#speaks = true;
+    parts.forEach((part, at) => {
+      if (!isRecord(part) || !isText(part[name])) return;
+      this.#said(true, part[name]);
+      this.#choiceEnded(typeof part['index'] === 'number' ? part['index'] : at, part[name]);
+    });
+  }
+
+  /** A stream tells of its choices one by one, in any order. */
+  #choiceEnded(index: number, reason: unknown): void {
+    if (!Number.isInteger(index) || index < 0 || index >= MAX_CHOICES) return;
+    while (this.#choices.length <= index) this.#choices.push(null);
+    this.#choices[index] = reasonOf(reason);
+  }
+
+  /** OpenAI's responses and Anthropic's messages name their events. */
+  #typed(type: string, event: Event): void {
+    if (type.startsWith('response.')) {
+      const status = type.slice('response.'.length);
+      if (status === 'failed') this.fail();
+      if (status === 'completed') this.#said(true, 'stop');
+      else if (status === 'incomplete') {
+        const response = event['response'];
+        this.#said(true, isRecord(response) ? member(response, 'incomplete_details', 'reason') : undefined);
+      } else this.#said(false, undefined);
+    } else if (type === 'message_start') this.#said(false, undefined);
+    else if (type === 'message_stop') this.#said(true, undefined);
+    else if (type === 'message_delta') this.#said(false, member(event, 'delta', 'stop_reason'));
+  }
+
+  #said(ended: boolean, reason: unknown): void {
+    this.#speaks = true;
+    this.#ended ||= ended;
+    const known = reasonOf(reason);
+    if (known !== null) this.finish = known;
+    else if (ended) this.finish ??= 'other';
+  }
+}
+
+/** In our words; null where there is none. */
+function reasonOf(reason: unknown): FinishReason | null {
+  if (typeof reason !== 'string' || reason === '') return null;
+  return Object.hasOwn(FINISHES, reason) ? (FINISHES[reason] ?? 'other') : 'other';
+}
+
+function member(event: Event, outer: string, inner: string): unknown {
+  const value = event[outer];
+  return isRecord(value) ? value[inner] : undefined;
+}
+
+function isText(value: unknown): boolean {
+  return typeof value === 'string';
+}
+
+function isRecord(value: unknown): value is Event {
+  return typeof value === 'object' && value !== null && !Array.isArray(value);
+}

@@ -1,0 +1,146 @@
+import type { ExchangeRow } from '../../core/exchange.ts';
+import { LIMITS } from '../../core/limits.ts';
+import type { ConnectionPolicy } from '../options/replay-options.ts';
+import { identityOf } from '../scaling/scaling.ts';
+import type { PlannedSend } from '../schedule.ts';
+import { sessionName } from '../sessions.ts';
+
+/** Where a request goes among senders and connections. */
+interface SendPlace {
+  /** The same for what goes to the same sender; left out for what stands alone. */
+  readonly stripe?: number | undefined;
+  /** The recorded connection it waits for; null where any will do. */
+  readonly lane: number | null;
+}
+
+type Placed = Pick<PlannedSend, 'row' | 'copy' | 'layer'>;
+
+/**
+ * A session goes to one sender, so that its requests keep their order whatever becomes of the other senders; where
+ * connections are as recorded, a connection does. A copy is somebody else and goes its own way.
+ */
+export function placeOf(send: Placed, connections: ConnectionPolicy): SendPlace {
+  const lane = connections === 'recorded' ? laneOf(send) : null;
+  if (lane !== null) return { stripe: lane, lane };
+  const name = sessionName(send.row);
+  return name === null ? { lane } : { stripe: fnv1a(name, identityOf(send.layer, send.copy)), lane };
+}
+
+/**
+ * Number of a recorded connection; each copy has one of its own. Null where the recording knows of none. 53 bits
+ * of a hash, so that nothing has to be remembered: of a million connections two are taken for one with a
+ * probability of 1 in 18,000, and then wait for each other.
+ */
+export function laneOf({ row, copy, layer }: Placed): number | null {
+  if (row.connection === null) return null;
+  const name = connectionName(row, row.connection);
+  const identity = identityOf(layer, copy);
+  return (fnv1a(name, identity) & 0x1fffff) * 2 ** 32 + fnv1a(name, ~identity);
+}
+
+/** Connections are numbered within the life of a recorder, which its id stands for. */
+function connectionName({ recorder }: Pick<ExchangeRow, 'recorder'>, connection: number): string {
+  return `${recorder} ${connection}`;
+}
+
+/** The 32-bit hash of Fowler, Noll and Vo over a text of single bytes, begun with a number; mixed at the end. */
+function fnv1a(text: string, begin: number): number {
+  let hash = 0x811c9dc5;
+  for (let shift = 0; shift < 32; shift += 8) hash = Math.imul(hash ^ ((begin >>> shift) & 0xff), 0x01000193);
+  for (let at = 0; at < text.length; at += 1) hash = Math.imul(hash ^ text.charCodeAt(at), 0x01000193);
+  // Its low bits alone are poorly mixed, and they decide which of a few senders it is.
+  hash = Math.imul(hash ^ (hash >>> 16), 0x7feb352d);
+  hash = Math.imul(hash ^ (hash >>> 15), 0x846ca68b);
+  return (hash ^ (hash >>> 16)) >>> 0;
+}
+
+/** How what was planned lay on connections when it was recorded; to be held against how it was sent. */
+export interface RecordedConnectionUse {
+  readonly connections: number;
+  readonly requestsPerConnection: { readonly mean: number; readonly max: number };
+  /** A recorder stands in front of one replica: what an address of the target is to the sending. */
+  readonly byRecorder: readonly {
+    readonly recorder: string;
+    readonly connections: number;
+    readonly requests: number;
+  }[];
+  /** Planned sends of which no connection is known, as of imports. */
+  readonly unknown: number;
+  /** Connections forgotten while they were silent, because too many were counted at once: they may count twice. */
+  readonly forgotten: number;
+}
+
+interface RecorderUse {
+  connections: number;
+  requests: number;
+}
+
+/**
+ * Counts planned sends by the connection they were recorded on; a copy has one of its own. In two generations, of
+ * which the older is forgotten whole, so that at most twice the bound are held: an order of who spoke last, kept for each request, would be most of what the
+ * replay's memory is turned over for.
+ */
+export class RecordedConnections {
+  /** Requests of the connections that spoke since the older ones were put aside, and of those that have not. */
+  #recent = new Map<number, number>();
+  #older = new Map<number, number>();
+  readonly #byRecorder = new Map<string, RecorderUse>();
+  readonly #bound: number;
+  #max = 0;
+  #unknown = 0;
+  #forgotten = 0;
+
+  constructor(bound: number = LIMITS.countedConnections) {
+    this.#bound = bound;
+  }
+
+  add(send: Pick<PlannedSend, 'row' | 'copy' | 'layer'>): void {
+    const lane = laneOf(send);
+    if (lane === null) {
+      this.#unknown += 1;
+      return;
+    }
+    const before = this.#recent.get(lane) ?? this.#takeOlder(lane);
+    this.#recent.set(lane, before + 1);
+    if (this.#recent.size >= this.#bound) this.#forgetOlder();
+    this.#max = Math.max(this.#max, before + 1);
+    const use = this.#useOf(send.row.recorder);
+    use.requests += 1;
+    if (before > 0) return;
+    use.connections += 1;
+  }
+
+  figures(): RecordedConnectionUse {
+    const byRecorder = [...this.#byRecorder].map(([recorder, use]) => ({ recorder, ...use }));
+    const connections = byRecorder.reduce((sum, use) => sum + use.connections, 0);
+    const requests = byRecorder.reduce((sum, use) => sum + use.requests, 0);
+    return {
+      connections,
+      requestsPerConnection: { mean: connections === 0 ? 0 : requests / connections, max: this.#max },
+      byRecorder,
+      unknown: this.#unknown,
+      forgotten: this.#forgotten,
+    };
+  }
+
+  #takeOlder(lane: number): number {
+    const requests = this.#older.get(lane) ?? 0;
+    if (requests > 0) this.#older.delete(lane);
+    return requests;
+  }
+
+  #forgetOlder(): void {
+    this.#forgotten += this.#older.size;
+    this.#older = this.#recent;
+    this.#recent = new Map();
+  }
+
+  #useOf(recorder: string): RecorderUse {
+    let use = this.#byRecorder.get(recorder);
+    if (use === undefined) {
+      use = { connections: 0, requests: 0 };
+      this.#byRecorder.set(recorder, use);
+    }
+    return use;
+  }
+}

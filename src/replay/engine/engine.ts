@@ -1,0 +1,510 @@
+import { setImmediate, setTimeout } from 'node:timers/promises';
+import { MessageChannel, type MessagePort, Worker } from 'node:worker_threads';
+import type { Clock, ClockAnchor } from '../../core/clock.ts';
+import { AppError, reasonOf } from '../../core/errors.ts';
+import { formatMs } from '../../core/units.ts';
+import type { ArenaSetup } from '../check/answer-arena.ts';
+import type { HeldAnswer } from '../check/answer-to-check.ts';
+import type { FencedAddresses } from '../guards.ts';
+import {
+  type AddressUse,
+  type ConnectionUse,
+  Durations,
+  type DurationsNs,
+  type EngineHealth,
+  mergedStalls,
+} from './health.ts';
+import {
+  type BatchKind,
+  type FromPacer,
+  type FromSender,
+  type PacerSetup,
+  type PreparedRequest,
+  refusedResult,
+  type SendBatch,
+  type SenderOver,
+  type SenderSetup,
+  type SendResult,
+  type ToPacer,
+  type ToSender,
+  transferListOf,
+  unpackResults,
+} from './messages.ts';
+import { type HeldBounds, ReadAhead } from './read-ahead.ts';
+import { DueRing, InFlight } from './shared-memory.ts';
+
+export type { AddressUse, ConnectionUse, DurationsNs, EngineHealth, Stall } from './health.ts';
+export type { PreparedRequest, SendResult } from './messages.ts';
+
+/** Resolved options of one engine; nothing below applies a default. */
+export interface EngineOptions {
+  /** `http://host:port` or `https://host:port`, without a path. */
+  readonly origin: string;
+  /** Path of a unix socket that is connected to in place of the origin's host; null without one. */
+  readonly socketPath: string | null;
+  /** Threads that send; what belongs together goes to one of them. */
+  readonly senders: number;
+  /** Over all senders: requests under way, and bytes of bodies that are not wholly written. */
+  readonly maxInFlight: number;
+  readonly maxInFlightBytes: number;
+  /** Connection set-up, TLS included. */
+  readonly connectTimeoutMs: number;
+  /** From the request being written to the response head. */
+  readonly firstByteTimeoutMs: number;
+  /** Between two pieces of a response body. */
+  readonly idleTimeoutMs: number;
+  /** From the actual send to the last byte. */
+  readonly totalTimeoutMs: number;
+  /** After the last send, or a stop, how long requests in flight may still finish. */
+  readonly drainDeadlineMs: number;
+  /** After a stall overdue requests go no tighter than this rate, unless the plan itself is tighter there. */
+  readonly peakRatePerSecond: number;
+  readonly readAheadBytes: number;
+  readonly readAheadRequests: number;
+  /** What may wait for another request; null or left out where no request follows another. */
+  readonly held?: HeldBounds | null;
+  /** Connections opened before the start, spread over the target's addresses. */
+  readonly warmConnections: number;
+  /** A connection older than this is closed when it next falls idle; null for no limit. */
+  readonly maxConnectionAgeMs: number | null;
+  /** TLS targets: extra trusted certificates (PEM), and whether an unverifiable one is accepted. */
+  readonly caPem: string | null;
+  readonly acceptAnyCertificate: boolean;
+  /** Addresses that no connection goes to, whatever the target's name means; left out for none. */
+  readonly fenced?: FencedAddresses;
+  /** The run's zero by the wall clock, epoch microseconds; without it, as soon as everything is ready. */
+  readonly startAtUs?: number | null;
+  /** Sends intended before this instant of the run, of a warm-up, are in no count of what we did wrong. */
+  readonly judgedFromNs?: number;
+  /** Requests are pulled only once the run's zero is known, because they depend on it. */
+  readonly startBeforeReading?: boolean;
+  /** Complete answers are kept within these limits and come with their results; null or left out: none is. */
+  readonly keeping?: ArenaSetup | null;
+}
+
+interface EngineDeps {
+  readonly clock: Clock;
+  /** Entry files of the worker threads. */
+  readonly pacerEntry: URL;
+  readonly senderEntry: URL;
+}
+
+/** Requests that were due and have not ended. */
+interface UnderWayCounts {
+  /** Sent, and not answered yet. */
+  readonly atTarget: number;
+  /** Not sent: their recorded connection is not free. */
+  readonly waiting: number;
+}
+
+/** What plans a replay needs of an engine. */
+export interface Engine {
+  /**
+   * Sends every request once and reports each exactly once, in batches, in order of completion. `requests` is
+   * pulled on the calling thread in small slices, at most about two seconds of schedule and the read-ahead
+   * bounds before it is due, and is closed at the end. When `signal` aborts, sending stops at once and what is
+   * in flight has `drainDeadlineMs` to finish; requests not reached by then have no result.
+   * @throws what the iterator or `onResults` throws, and AppError INTERNAL when a thread dies.
+   */
+  run(
+    requests: Iterator<PreparedRequest>,
+    onResults: (batch: SendResult[]) => void,
+    signal: AbortSignal,
+  ): Promise<EngineHealth>;
+
+  /** The run's zero on the monotonic clock; null until the threads are ready and the first instant is set. */
+  readonly startNs: number | null;
+
+  /** What is under way at this moment. */
+  readonly underWay: UnderWayCounts;
+}
+
+/**
+ * Between two looks at whether the sender has room again. Each hands over what has become near enough and wakes
+ * both threads for it, so a few are better than many; the read-ahead lasts ten times as long at 10,000/s.
+ */
+const POLL_MS = 40;
+/** From everything being ready to the first instant: time for what was read ahead to reach the sender. */
+const RUN_UP_NS = 250_000_000;
+/** A run that would begin later than this after the start that was set does not begin. */
+const MAX_LATE_START_US = 5_000_000;
+
+/**
+ * Sends requests at their instants: a pacer thread that keeps time, sender threads that own the sockets, and this
+ * thread, which reads ahead. Open loop: nothing a target does delays a send. One engine, one run.
+ */
+export class ReplayEngine implements Engine {
+  readonly #options: EngineOptions;
+  readonly #deps: EngineDeps;
+  #startNs: number | null = null;
+  #threads: EngineThreads | null = null;
+
+  constructor(options: EngineOptions, deps: EngineDeps) {
+    this.#options = options;
+    this.#deps = deps;
+  }
+
+  get startNs(): number | null {
+    return this.#startNs;
+  }
+
+  get underWay(): UnderWayCounts {
+    return this.#threads?.underWay ?? { atTarget: 0, waiting: 0 };
+  }
+
+  /** See Engine. */
+  async run(
+    requests: Iterator<PreparedRequest>,
+    onResults: (batch: SendResult[]) => void,
+    signal: AbortSignal,
+  ): Promise<EngineHealth> {
+    const ring = DueRing.create(this.#options.readAheadRequests, this.#options.senders);
+    const threads = new EngineThreads(this.#options, this.#deps, ring.memory, onResults);
+    this.#threads = threads;
+    const stop = (): void => {
+      ring.stop();
+      threads.stop();
+    };
+    try {
+      const { clock } = this.#deps;
+      const { readAheadBytes: maxBytes, readAheadRequests: maxRequests, held = null } = this.#options;
+      let notHeld = 0;
+      const readAhead = new ReadAhead(requests, ring, { maxBytes, maxRequests, held }, clock, {
+        hand: (kind, batch, sender) => threads.hand(kind, batch, sender),
+        refuse: ({ index, intendedOffsetNs }) => {
+          notHeld++;
+          onResults([refusedResult(index, intendedOffsetNs)]);
+        },
+      });
+      if (this.#options.startBeforeReading !== true) readAhead.fill(-RUN_UP_NS);
+      await threads.ready;
+      const anchor = clock.anchor();
+      const startNs = zeroOf(anchor, this.#options.startAtUs ?? null);
+      this.#startNs = startNs;
+      threads.start(startNs);
+      signal.addEventListener('abort', stop, { once: true });
+      if (signal.aborted) stop();
+      const finished = await this.#feed(readAhead, startNs, threads.report, signal);
+      if (finished) {
+        ring.finish();
+        threads.finish();
+      }
+      const report = await threads.report;
+      const startedAtUs = anchor.epochUs + Math.round((startNs - anchor.monotonicNs) / 1000);
+      return engineHealthOf(report, { startNs, startedAtUs, prepared: readAhead.handed, finished, notHeld });
+    } finally {
+      signal.removeEventListener('abort', stop);
+      ring.stop();
+      await threads.terminate();
+      requests.return?.();
+    }
+  }
+
+  /** Reads ahead until everything is handed over (true), or `signal` aborts or a thread fails (false). */
+  async #feed(
+    readAhead: ReadAhead,
+    startNs: number,
+    report: Promise<ThreadsReport>,
+    signal: AbortSignal,
+  ): Promise<boolean> {
+    // Asked of once: a race with the report in each turn would leave something with it, for as long as it is open.
+    let ended = false;
+    const end = (): void => {
+      ended = true;
+    };
+    report.then(end, end);
+    while (!signal.aborted && !ended) {
+      const state = readAhead.fill(this.#deps.clock.nowNs() - startNs);
+      if (state === 'done') return true;
+      await (state === 'full' ? setTimeout(POLL_MS) : setImmediate());
+    }
+    return false;
+  }
+}
+
+/**
+ * The run's zero on the monotonic clock. One that was set stays what it is, however late we are: what was due by
+ * then leaves late, and its lag says so.
+ */
+function zeroOf({ monotonicNs, epochUs }: ClockAnchor, startAtUs: number | null): number {
+  if (startAtUs === null) return monotonicNs + RUN_UP_NS;
+  const lateUs = epochUs - startAtUs;
+  if (lateUs <= MAX_LATE_START_US) return monotonicNs - lateUs * 1e3;
+  throw new AppError(
+    'OPTION_INVALID',
+    `--start-at was missed by ${formatMs(lateUs / 1e3)}: nothing was ready before, and nothing was sent`,
+    { hint: 'Give a later instant; reading a long capture and connecting take their time.' },
+  );
+}
+
+/**
+ * Young generation of the sender's heap. Smaller means more collections, greater means longer ones, and each is
+ * lag: of 8, 16, 32, 64 and V8's own choice, 16 had the least sum at half the pause (0.6 ms) of 64.
+ */
+const SENDER_YOUNG_GENERATION_MIB = 16;
+
+/** What the threads say at the end. */
+interface ThreadsReport {
+  /** In the order of the senders. */
+  readonly senders: readonly SenderOver[];
+  readonly pacerLateness: DurationsNs;
+}
+
+interface BatchFor {
+  readonly kind: BatchKind;
+  readonly batch: SendBatch;
+  readonly sender: number;
+}
+
+/** The pacer's and the senders' threads as the main thread sees them. Any fault of one ends all. */
+class EngineThreads {
+  readonly #senders: readonly Worker[];
+  readonly #pacer: Worker;
+  readonly #inFlight: InFlight;
+  readonly #ready = Promise.withResolvers<void>();
+  readonly #report = Promise.withResolvers<ThreadsReport>();
+  /** Batches that were read before the run's zero was known; null from then on. */
+  #beforeStart: BatchFor[] | null = [];
+  #threadsReady = 0;
+  readonly #sendersOver: (SenderOver | null)[];
+  #pacerLateness: DurationsNs | null = null;
+
+  constructor(
+    options: EngineOptions,
+    deps: EngineDeps,
+    ringMemory: SharedArrayBuffer,
+    onResults: (results: SendResult[]) => void,
+  ) {
+    const { peakRatePerSecond, readAheadBytes: _b, readAheadRequests: _r, held: _h, ...shared } = options;
+    const { senders, maxInFlight, maxInFlightBytes, warmConnections, ...setup } = shared;
+    const inFlightLimits = { maxRequests: maxInFlight, maxBodyBytes: maxInFlightBytes };
+    this.#inFlight = InFlight.create(inFlightLimits);
+    const inFlightMemory = this.#inFlight.memory;
+    const channels = Array.from({ length: senders }, () => new MessageChannel());
+    this.#senders = channels.map(({ port2 }, sender) => {
+      const senderSetup: SenderSetup = {
+        ...setup,
+        sender,
+        ringMemory,
+        inFlightMemory,
+        inFlightLimits,
+        wakePort: port2,
+        warmConnections: Math.ceil(warmConnections / senders),
+        // Together they go no tighter than the peak.
+        catchUpGapNs: (1e9 / peakRatePerSecond) * senders,
+      };
+      return startThread(deps.senderEntry, senderSetup, [port2], SENDER_YOUNG_GENERATION_MIB);
+    });
+    this.#sendersOver = this.#senders.map(() => null);
+    const wakePorts = channels.map(({ port1 }) => port1);
+    const pacerSetup: PacerSetup = { ringMemory, wakePorts };
+    this.#pacer = startThread(deps.pacerEntry, pacerSetup, wakePorts);
+    for (const [sender, thread] of this.#senders.entries()) {
+      thread.on('message', (message: FromSender) => this.#fromSender(sender, message, onResults));
+      this.#watch(thread, 'sender', () => this.#sendersOver[sender] !== null);
+    }
+    this.#pacer.on('message', (message: FromPacer) => this.#fromPacer(message));
+    this.#watch(this.#pacer, 'pacer', () => this.#pacerLateness !== null);
+    // Whoever waits for one of the two hears of a failure; the other must not be reported as unhandled.
+    this.#ready.promise.catch(() => undefined);
+    this.#report.promise.catch(() => undefined);
+  }
+
+  /** All threads are up and connections are warm. */
+  get ready(): Promise<void> {
+    return this.#ready.promise;
+  }
+
+  /** As all senders together have it. Of two counts one is read first, so that one may be ahead of the other. */
+  get underWay(): UnderWayCounts {
+    const { waiting, requests } = this.#inFlight;
+    return { atTarget: Math.max(0, requests - waiting), waiting };
+  }
+
+  /** All threads have ended in order. Rejects as soon as one fails, or `onResults` throws. */
+  get report(): Promise<ThreadsReport> {
+    return this.#report.promise;
+  }
+
+  start(startNs: number): void {
+    this.#toSenders({ kind: 'start', startNs });
+    this.#pacer.postMessage({ startNs } satisfies ToPacer);
+    const batches = this.#beforeStart ?? [];
+    this.#beforeStart = null;
+    for (const { kind, batch, sender } of batches) this.hand(kind, batch, sender);
+  }
+
+  hand(kind: BatchKind, batch: SendBatch, sender: number): void {
+    if (this.#beforeStart) {
+      this.#beforeStart.push({ kind, batch, sender });
+      return;
+    }
+    const message: ToSender = { kind, batch };
+    this.#senders[sender]?.postMessage(message, transferListOf(batch));
+  }
+
+  finish(): void {
+    this.#toSenders({ kind: 'finish' });
+  }
+
+  stop(): void {
+    this.#toSenders({ kind: 'stop' });
+  }
+
+  /** Ends all threads whatever they do. */
+  async terminate(): Promise<void> {
+    await Promise.all([this.#pacer, ...this.#senders].map((thread) => thread.terminate()));
+  }
+
+  #toSenders(message: ToSender): void {
+    for (const sender of this.#senders) sender.postMessage(message);
+  }
+
+  #fromSender(sender: number, message: FromSender, onResults: (results: SendResult[]) => void): void {
+    switch (message.kind) {
+      case 'ready':
+        this.#countReady();
+        break;
+      case 'results':
+        try {
+          onResults(withKept(unpackResults(message.rows), message.kept ?? []));
+        } catch (error) {
+          this.#fail(error);
+        }
+        break;
+      case 'over':
+        this.#sendersOver[sender] = message;
+        this.#reportWhenOver();
+        break;
+    }
+  }
+
+  #fromPacer(message: FromPacer): void {
+    if (message.kind === 'ready') {
+      this.#countReady();
+    } else {
+      this.#pacerLateness = message.lateness;
+      this.#reportWhenOver();
+    }
+  }
+
+  #countReady(): void {
+    this.#threadsReady++;
+    if (this.#threadsReady === this.#senders.length + 1) this.#ready.resolve();
+  }
+
+  #reportWhenOver(): void {
+    const senders = this.#sendersOver.filter((over) => over !== null);
+    if (senders.length < this.#senders.length || this.#pacerLateness === null) return;
+    this.#report.resolve({ senders, pacerLateness: this.#pacerLateness });
+  }
+
+  #watch(thread: Worker, name: string, isOver: () => boolean): void {
+    thread.on('error', (cause) => {
+      this.#fail(new AppError('INTERNAL', `the ${name} thread failed: ${reasonOf(cause)}`, { cause }));
+    });
+    thread.on('exit', (code) => {
+      if (!isOver()) this.#fail(new AppError('INTERNAL', `the ${name} thread ended early with code ${code}`));
+    });
+  }
+
+  #fail(error: unknown): void {
+    this.#ready.reject(error);
+    this.#report.reject(error);
+  }
+}
+
+/** Results with the answers that were kept of some of them. */
+function withKept(results: SendResult[], kept: readonly HeldAnswer[]): SendResult[] {
+  if (kept.length === 0) return results;
+  const byIndex = new Map(kept.map((answer) => [answer.index, answer]));
+  return results.map((result) => ({ ...result, kept: byIndex.get(result.index) ?? null }));
+}
+
+function startThread(
+  entry: URL,
+  setup: SenderSetup | PacerSetup,
+  ports: readonly MessagePort[],
+  youngGenerationMib?: number,
+): Worker {
+  return new Worker(entry, {
+    workerData: setup,
+    transferList: [...ports],
+    ...(youngGenerationMib === undefined
+      ? {}
+      : { resourceLimits: { maxYoungGenerationSizeMb: youngGenerationMib } }),
+  });
+}
+
+/** What the main thread knows of a run beside what its threads report. */
+interface RunFacts {
+  readonly startNs: number;
+  readonly startedAtUs: number;
+  readonly prepared: number;
+  /** The schedule was handed over to its end. */
+  readonly finished: boolean;
+  /** Follow-ups that were refused before they were handed over. */
+  readonly notHeld: number;
+}
+
+/** One report of all threads: counts add up, distributions are merged, and the worst sender speaks for all. */
+function engineHealthOf({ senders, pacerLateness }: ThreadsReport, run: RunFacts): EngineHealth {
+  const healths = senders.map(({ health }) => health);
+  const sum = (of: (health: SenderOver['health']) => number) => sumOf(healths.map(of));
+  const worst = (of: (health: SenderOver['health']) => number) => Math.max(...healths.map(of));
+  const sent = sum((health) => health.sent);
+  const refused = sum((health) => health.refused);
+  return {
+    startNs: run.startNs,
+    startedAtUs: run.startedAtUs,
+    endOffsetNs: worst((health) => health.endOffsetNs),
+    prepared: run.prepared,
+    sent,
+    refused,
+    refusedForBytes: sum((health) => health.refusedForBytes),
+    stopped: sum((health) => health.stopped),
+    aborted: !run.finished || sent + refused + sum((health) => health.unreached) < run.prepared,
+    lag: Durations.merged(healths.map(({ lag }) => lag)).summary(),
+    pacerLateness,
+    senderBusyShare: worst((health) => health.busyShare),
+    senderBusyShareMax10s: worst((health) => health.busyShareMax10s),
+    starved: sum((health) => health.starved),
+    stalls: mergedStalls(healths.flatMap(({ stalls }) => stalls)),
+    inFlightMax: worst((health) => health.inFlightMax),
+    followUps: { heldBack: sum((health) => health.heldBack), notHeld: run.notHeld },
+    connections: connectionsOf(senders),
+  };
+}
+
+function connectionsOf(senders: readonly SenderOver[]): ConnectionUse {
+  const uses = senders.map(({ connections }) => connections);
+  const sum = (of: (use: ConnectionUse) => number) => sumOf(uses.map(of));
+  const used = sum((use) => use.used);
+  const byAddress = uses.flatMap((use) => use.byAddress);
+  return {
+    opened: sum((use) => use.opened),
+    failed: sum((use) => use.failed),
+    openMax: sum((use) => use.openMax),
+    used,
+    connect: Durations.merged(senders.map(({ connect }) => connect)).summary(),
+    requestsPerConnection: {
+      mean: used === 0 ? 0 : sumOf(byAddress.map(({ requests }) => requests)) / used,
+      max: Math.max(...uses.map(({ requestsPerConnection }) => requestsPerConnection.max)),
+    },
+    byAddress: [...Map.groupBy(byAddress, ({ address }) => address)].map(([address, parts]) =>
+      addressUseOf(address, parts),
+    ),
+  };
+}
+
+function addressUseOf(address: string, parts: readonly AddressUse[]): AddressUse {
+  return {
+    address,
+    connections: sumOf(parts.map(({ connections }) => connections)),
+    requests: sumOf(parts.map(({ requests }) => requests)),
+  };
+}
+
+function sumOf(values: readonly number[]): number {
+  return values.reduce((sum, value) => sum + value, 0);
+}

@@ -1,0 +1,281 @@
+import { Histogram } from '../../core/histogram.ts';
+
+/** A distribution of durations, nanoseconds. All 0 when `count` is 0. */
+export interface DurationsNs {
+  readonly count: number;
+  readonly p50Ns: number;
+  readonly p90Ns: number;
+  readonly p99Ns: number;
+  readonly maxNs: number;
+}
+
+/** A stretch of the run in which the engine, not the target, was late. Offsets from the start of the run. */
+export interface Stall {
+  readonly fromOffsetNs: number;
+  readonly toOffsetNs: number;
+}
+
+/** Requests and connections one address of the target's name got. */
+export interface AddressUse {
+  readonly address: string;
+  readonly connections: number;
+  readonly requests: number;
+}
+
+export interface ConnectionUse {
+  readonly opened: number;
+  /** Connection attempts that failed. */
+  readonly failed: number;
+  /** Most connections open at one instant; of several senders the sum of what each had. */
+  readonly openMax: number;
+  /** Connections that carried a request. */
+  readonly used: number;
+  /** TCP and TLS set-up of the connections opened on demand or for warming. */
+  readonly connect: DurationsNs;
+  /** Requests sent on one connection, over the connections that sent any: the mean and the most. */
+  readonly requestsPerConnection: { readonly mean: number; readonly max: number };
+  readonly byAddress: readonly AddressUse[];
+}
+
+/** What became of follow-ups for want of room. */
+export interface FollowUpHealth {
+  /** Sent after the instant their session had earned, because they were beyond what is read ahead. */
+  readonly heldBack: number;
+  /** Refused, because too many waited already. */
+  readonly notHeld: number;
+}
+
+/** How well the engine itself did its work; everything the judgement of a run needs to know about our side. */
+export interface EngineHealth {
+  /** The run's zero on the monotonic clock, and the same instant as epoch microseconds. */
+  readonly startNs: number;
+  readonly startedAtUs: number;
+  /** Nanoseconds after the start when the last in-flight request ended or was given up. */
+  readonly endOffsetNs: number;
+  /** Requests handed to the sender, dispatched, refused by the in-flight cap. */
+  readonly prepared: number;
+  readonly sent: number;
+  readonly refused: number;
+  /** Of the refused of the judged part: because bodies under way had reached their bytes, not requests their number. */
+  readonly refusedForBytes: number;
+  /** In flight when the drain deadline ended them; each has a result with error `stopped`. */
+  readonly stopped: number;
+  /** The run was stopped by its signal before the schedule ended. */
+  readonly aborted: boolean;
+  /** Actual minus intended send, over everything sent, stalled stretches included. */
+  readonly lag: DurationsNs;
+  /** How late the pacer itself woke against what it had asked for. */
+  readonly pacerLateness: DurationsNs;
+  /**
+   * Share of time the busiest sender thread worked, its waiting for the instant (spin) excluded: whole run, worst
+   * 10 s.
+   */
+  readonly senderBusyShare: number;
+  readonly senderBusyShareMax10s: number;
+  /** Of the judged part, requests that were due before they had been handed to the sender: read-ahead was too slow. */
+  readonly starved: number;
+  /** Stretches of over 250 ms in which due requests, or the sender's own loop, stood still; of whichever sender. */
+  readonly stalls: readonly Stall[];
+  readonly inFlightMax: number;
+  readonly followUps: FollowUpHealth;
+  readonly connections: ConnectionUse;
+}
+
+/** The part of EngineHealth that is one sender's. */
+export interface SenderHealth {
+  readonly endOffsetNs: number;
+  readonly sent: number;
+  readonly refused: number;
+  /** Of the refused: for the bytes of their bodies, not for the number of requests. */
+  readonly refusedForBytes: number;
+  readonly stopped: number;
+  /** Waited for their recorded connection when sending ended. */
+  readonly unreached: number;
+  readonly lag: PackedDurations;
+  readonly busyShare: number;
+  readonly busyShareMax10s: number;
+  readonly starved: number;
+  readonly stalls: readonly Stall[];
+  /** The most that all senders had under way when this one sent something. */
+  readonly inFlightMax: number;
+  /** Follow-ups that came here after the instant their session had earned. */
+  readonly heldBack: number;
+}
+
+/** A distribution on its way between threads: values and how often each, flat, ending with the greatest value. */
+export type PackedDurations = Float64Array<ArrayBuffer>;
+
+/** Nanoseconds of something that happens often, at constant memory. */
+export class Durations {
+  readonly #histogram = new Histogram();
+
+  /** What several threads measured, as if one had. */
+  static merged(packed: readonly PackedDurations[]): Durations {
+    const merged = new Durations();
+    for (const each of packed) merged.#add(each);
+    return merged;
+  }
+
+  /** Less than nothing, as rounding can make it, is nothing. */
+  record(ns: number): void {
+    this.#histogram.record(Math.max(0, Math.round(ns)));
+  }
+
+  packed(): PackedDurations {
+    const counts = [...this.#histogram.bins()].flatMap(({ highest, count }) => [highest, count]);
+    return Float64Array.from([...counts, this.#histogram.max ?? 0]);
+  }
+
+  summary(): DurationsNs {
+    const { count, max } = this.#histogram;
+    const at = (percent: number): number => this.#histogram.percentile(percent) ?? 0;
+    return { count, p50Ns: at(50), p90Ns: at(90), p99Ns: at(99), maxNs: max ?? 0 };
+  }
+
+  #add(packed: PackedDurations): void {
+    const max = packed.at(-1) ?? 0;
+    // A bin is known by its greatest value, but for the last one, whose greatest value is the greatest of all.
+    for (let at = 0; at + 1 < packed.length; at += 2) {
+      this.#histogram.record(Math.min(packed[at] ?? 0, max), packed[at + 1] ?? 0);
+    }
+  }
+}
+
+/** Lateness that makes a stretch a stall, and lateness below which it has been worked off. */
+const STALL_NS = 250_000_000;
+const RECOVERED_NS = 50_000_000;
+/** Beyond this many stretches the last one grows instead: a run with more is invalid several times over. */
+const STRETCHES_MAX = 1_000;
+
+/**
+ * Marks the stretches in which we, not the target, were late: a due request that was not sent for over 250 ms,
+ * or an event loop that did not turn for as long. A stretch begins at the first intended instant it delayed
+ * and ends when sends are on time again, catching up included.
+ */
+export class StallLog {
+  readonly #stalls: Stall[] = [];
+  #lateFromNs: number | null = null;
+
+  /** One due request was handled at `actualOffsetNs`; sent or refused makes no difference. */
+  noteSend(intendedOffsetNs: number, actualOffsetNs: number): void {
+    const lagNs = actualOffsetNs - intendedOffsetNs;
+    if (this.#lateFromNs === null) {
+      if (lagNs <= STALL_NS) return;
+      this.#lateFromNs = intendedOffsetNs;
+    } else if (lagNs < RECOVERED_NS) {
+      this.#lateFromNs = null;
+      return;
+    }
+    this.#mark(Math.min(this.#lateFromNs, intendedOffsetNs), actualOffsetNs);
+  }
+
+  /** The event loop turned at `toOffsetNs` for the first time since `fromOffsetNs`, where it meant to at once. */
+  noteLoopGap(fromOffsetNs: number, toOffsetNs: number): void {
+    if (toOffsetNs - fromOffsetNs > STALL_NS) this.#mark(fromOffsetNs, toOffsetNs);
+  }
+
+  /** Stretches in order of time, none overlapping. */
+  stalls(): readonly Stall[] {
+    return mergedStalls(this.#stalls);
+  }
+
+  #mark(fromOffsetNs: number, toOffsetNs: number): void {
+    const last = this.#stalls.at(-1);
+    const joins = last !== undefined && fromOffsetNs <= last.toOffsetNs && toOffsetNs >= last.fromOffsetNs;
+    if (last && (joins || this.#stalls.length >= STRETCHES_MAX)) {
+      this.#stalls[this.#stalls.length - 1] = {
+        fromOffsetNs: Math.min(last.fromOffsetNs, fromOffsetNs),
+        toOffsetNs: Math.max(last.toOffsetNs, toOffsetNs),
+      };
+    } else {
+      this.#stalls.push({ fromOffsetNs, toOffsetNs });
+    }
+  }
+}
+
+/** Stretches of whatever order, joined where they overlap: when one of several stood still, not all was sent. */
+export function mergedStalls(stalls: readonly Stall[]): readonly Stall[] {
+  const merged: Stall[] = [];
+  for (const stall of stalls.toSorted((a, b) => a.fromOffsetNs - b.fromOffsetNs)) {
+    const last = merged.at(-1);
+    if (last && stall.fromOffsetNs <= last.toOffsetNs) {
+      merged[merged.length - 1] = {
+        fromOffsetNs: last.fromOffsetNs,
+        toOffsetNs: Math.max(last.toOffsetNs, stall.toOffsetNs),
+      };
+    } else {
+      merged.push(stall);
+    }
+  }
+  return merged;
+}
+
+const WINDOW_NS = 10_000_000_000;
+/** A turn of the loop that did nothing takes some microseconds; what it took beyond this was not waiting. */
+const EMPTY_TURN_NS = 20_000;
+
+/**
+ * How much of its time a thread works. Waiting for an instant by turning the event loop looks like work to
+ * the runtime, so turns that did nothing else are taken out again.
+ */
+export class BusyMeter {
+  /** Nanoseconds the loop has slept in its poll phase so far. */
+  readonly #idleNs: () => number;
+  readonly #startNs: number;
+  readonly #startIdleNs: number;
+  #spunNs = 0;
+  #lastTurnNs: number | null = null;
+  #lastEvents = 0;
+  #windowStartNs: number;
+  #windowIdleNs: number;
+  #windowSpunNs = 0;
+  #windowShareMax = 0;
+
+  constructor(nowNs: number, idleNs: () => number) {
+    this.#idleNs = idleNs;
+    this.#startNs = nowNs;
+    this.#startIdleNs = idleNs();
+    this.#windowStartNs = nowNs;
+    this.#windowIdleNs = this.#startIdleNs;
+  }
+
+  /**
+   * A turn of the loop begins that may only wait for an instant.
+   * @param events how many there have been: a turn without any was waiting
+   */
+  turn(nowNs: number, events: number): void {
+    if (this.#lastTurnNs !== null && events === this.#lastEvents)
+      this.#spunNs += Math.min(nowNs - this.#lastTurnNs, EMPTY_TURN_NS);
+    this.#lastTurnNs = nowNs;
+    this.#lastEvents = events;
+  }
+
+  /** No turn follows for now. */
+  rest(): void {
+    this.#lastTurnNs = null;
+  }
+
+  /** Call now and then: closes a window of ten seconds when one is over. */
+  tick(nowNs: number): void {
+    if (nowNs - this.#windowStartNs < WINDOW_NS) return;
+    const idleNs = this.#idleNs();
+    const share = shareOf(
+      nowNs - this.#windowStartNs,
+      idleNs - this.#windowIdleNs + this.#spunNs - this.#windowSpunNs,
+    );
+    this.#windowShareMax = Math.max(this.#windowShareMax, share);
+    this.#windowStartNs = nowNs;
+    this.#windowIdleNs = idleNs;
+    this.#windowSpunNs = this.#spunNs;
+  }
+
+  /** Shares of 1. A run shorter than a window is its own worst window. */
+  shares(nowNs: number): { readonly mean: number; readonly max10s: number } {
+    const mean = shareOf(nowNs - this.#startNs, this.#idleNs() - this.#startIdleNs + this.#spunNs);
+    return { mean, max10s: this.#windowShareMax > 0 ? this.#windowShareMax : mean };
+  }
+}
+
+function shareOf(elapsedNs: number, restNs: number): number {
+  return elapsedNs <= 0 ? 0 : Math.min(1, Math.max(0, 1 - restNs / elapsedNs));
+}

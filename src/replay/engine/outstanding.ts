@@ -1,0 +1,105 @@
+import type { Send } from '../../core/run.ts';
+import type { PlannedRequest } from '../plan.ts';
+import { neverSentResult, refusedResult, type SendResult } from './messages.ts';
+
+/** What of a planned request its report needs: whole rows, some thousands at a time, would be most of our memory. */
+type PlannedPart = Pick<
+  Send,
+  | 'index'
+  | 'segment'
+  | 'exchangeId'
+  | 'route'
+  | 'model'
+  | 'requestBytes'
+  | 'intendedOffsetNs'
+  | 'warmup'
+  | 'streamed'
+>;
+
+/**
+ * Requests that were planned and have no result yet: with the engine, in flight or read ahead, so their number
+ * is bounded by the in-flight cap and the read-ahead.
+ */
+export class Outstanding {
+  /** By their index, in the order of the schedule. */
+  readonly #planned = new Map<number, PlannedPart>();
+
+  /** Indexes grow from call to call. */
+  add(planned: PlannedRequest): void {
+    this.#planned.set(planned.index, plannedPart(planned));
+  }
+
+  /** Joins a result with what it was planned from. */
+  take(result: SendResult): Send {
+    const planned = this.#planned.get(result.index);
+    if (planned === undefined) throw new Error(`send ${result.index} ended twice or was never planned`);
+    this.#planned.delete(result.index);
+    return joined(planned, result);
+  }
+
+  /** Everything that a stop left without a result: planned and never reached. */
+  takeUnreached(): Send[] {
+    const unreached = [...this.#planned.values()];
+    this.#planned.clear();
+    return unreached.map((planned) =>
+      joined(planned, neverSentResult(planned.index, planned.intendedOffsetNs)),
+    );
+  }
+
+  /** How many were due at an instant of the run and have not ended. */
+  dueAt(offsetNs: number): number {
+    let due = 0;
+    for (const { intendedOffsetNs } of this.#planned.values()) {
+      // In the order of the schedule, so the first that is not due ends the count.
+      if (intendedOffsetNs > offsetNs) break;
+      due += 1;
+    }
+    return due;
+  }
+}
+
+/** A planned request that our own ceiling refused. */
+export function refusedSend(planned: PlannedRequest): Send {
+  return joined(plannedPart(planned), refusedResult(planned.index, planned.intendedOffsetNs));
+}
+
+function plannedPart({ index, intendedOffsetNs, row, streams, warmup }: PlannedRequest): PlannedPart {
+  return {
+    index,
+    segment: row.segment,
+    exchangeId: row.id,
+    route: row.route,
+    model: row.model,
+    requestBytes: row.requestBytes ?? 0,
+    intendedOffsetNs,
+    warmup: warmup ?? false,
+    streamed: streams,
+  };
+}
+
+/** What was planned stands, but for the instant of a follow-up, which is known only when it is due. */
+function joined(planned: PlannedPart, result: SendResult): Send {
+  return {
+    index: planned.index,
+    segment: planned.segment,
+    exchangeId: planned.exchangeId,
+    route: planned.route,
+    model: planned.model,
+    requestBytes: planned.requestBytes,
+    intendedOffsetNs: result.intendedOffsetNs,
+    actualOffsetNs: result.actualOffsetNs,
+    connectionWaitNs: result.connectionWaitNs,
+    startOffsetNs: result.startOffsetNs,
+    firstByteOffsetNs: result.firstByteOffsetNs,
+    lastByteOffsetNs: result.lastByteOffsetNs,
+    status: result.status,
+    responseBytes: result.responseBytes,
+    error: result.error,
+    refused: result.refused,
+    warmup: planned.warmup,
+    cancelled: result.cancelled,
+    streamed: result.streamed ?? planned.streamed,
+    unstreamed: planned.streamed && result.streamed === false,
+    answer: result.answer,
+  };
+}

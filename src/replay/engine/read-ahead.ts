@@ -1,0 +1,273 @@
+import type { Clock } from '../../core/clock.ts';
+import { type BatchKind, type PreparedRequest, packBatch, type SendBatch } from './messages.ts';
+import { type DueRing, heldKib } from './shared-memory.ts';
+
+/** Requests are handed over at most this long before they are due. */
+const HORIZON_NS = 2_000_000_000;
+/** One call pulls for about this long, so that the calling thread can do other things in between. */
+const SLICE_NS = 5_000_000;
+/** With follow-ups, which a fast target brings forward, as far as the bounds allow, and no farther than this. */
+const FOLLOW_UP_HORIZON_NS = 60_000_000_000;
+/** A sender decodes follow-ups as they come. */
+const FOLLOW_UPS_AT_ONCE = 32;
+const BATCH_REQUESTS = 256;
+const BATCH_BYTES = 1024 * 1024;
+/** What a request takes at the sender beside its body: head strings and their objects. */
+const HEAD_BYTES = 2_048;
+
+export interface ReadAheadBounds {
+  readonly maxBytes: number;
+  readonly maxRequests: number;
+  /** Null where nothing follows anything. */
+  readonly held: HeldBounds | null;
+}
+
+/** Where requests go from here. */
+interface ReadAheadSink {
+  hand(kind: BatchKind, batch: SendBatch, sender: number): void;
+  /** A follow-up for which there is no room. */
+  refuse(request: PreparedRequest): void;
+}
+
+/** `more`: call again soon; `full`: wait until the sender has got on; `done`: everything is handed over. */
+type ReadAheadState = 'more' | 'full' | 'done';
+
+/** Requests of one sender, handed over and not yet dispatched. */
+class Handed {
+  count = 0;
+  /** Bytes of each, oldest first from `#oldest` on. */
+  #sizes: number[] = [];
+  #oldest = 0;
+
+  get waiting(): number {
+    return this.#sizes.length - this.#oldest;
+  }
+
+  add(bytes: number): void {
+    this.count++;
+    this.#sizes.push(bytes);
+  }
+
+  /** Forgets all but the last `waiting`; returns their bytes. */
+  keepLast(waiting: number): number {
+    let bytes = 0;
+    while (this.waiting > waiting) bytes += this.#sizes[this.#oldest++] ?? 0;
+    if (this.#oldest > 4_096) {
+      this.#sizes = this.#sizes.slice(this.#oldest);
+      this.#oldest = 0;
+    }
+    return bytes;
+  }
+}
+
+/** The sender of a request: by what it belongs to, so that this keeps its order. */
+function senderOf({ index, stripe }: Pick<PreparedRequest, 'index' | 'stripe'>, senders: number): number {
+  return (stripe ?? index) % senders;
+}
+
+/**
+ * Pulls requests from the schedule and hands each to its sender well ahead of its time, never more than the
+ * bounds, which hold for all senders together.
+ */
+export class ReadAhead {
+  readonly #requests: Iterator<PreparedRequest>;
+  readonly #ring: DueRing;
+  readonly #bounds: ReadAheadBounds;
+  readonly #clock: Clock;
+  readonly #sink: ReadAheadSink;
+  readonly #held: HeldBudget | null;
+  readonly #refused = new RefusedFollowUps();
+  readonly #senders: readonly Handed[];
+  #waiting = 0;
+  #aheadBytes = 0;
+  /** Pulled, and not fitting yet. */
+  #next: PreparedRequest | null = null;
+  #exhausted = false;
+
+  constructor(
+    requests: Iterator<PreparedRequest>,
+    ring: DueRing,
+    bounds: ReadAheadBounds,
+    clock: Clock,
+    sink: ReadAheadSink,
+  ) {
+    this.#requests = requests;
+    this.#ring = ring;
+    this.#bounds = bounds;
+    this.#clock = clock;
+    this.#sink = sink;
+    this.#held = bounds.held === null ? null : new HeldBudget(ring, bounds.held);
+    this.#senders = Array.from({ length: ring.senders }, () => new Handed());
+  }
+
+  /** Requests handed over so far. */
+  get handed(): number {
+    return this.#senders.reduce((sum, { count }) => sum + count, this.#held?.handed ?? 0);
+  }
+
+  /** Hands over what fits; `nowOffsetNs` is the run's present offset. Throws what the iterator throws. */
+  fill(nowOffsetNs: number): ReadAheadState {
+    this.#forgetDispatched();
+    const untilNs = this.#clock.nowNs() + SLICE_NS;
+    do {
+      const batch = this.#nextBatch(nowOffsetNs, untilNs);
+      if (batch.length === 0) return this.#exhausted ? 'done' : 'full';
+      this.#handOver(batch);
+    } while (this.#clock.nowNs() < untilNs);
+    return 'more';
+  }
+
+  #nextBatch(nowOffsetNs: number, untilNs: number): PreparedRequest[] {
+    const horizonNs = nowOffsetNs + (this.#held === null ? HORIZON_NS : FOLLOW_UP_HORIZON_NS);
+    const batch: PreparedRequest[] = [];
+    let bytes = 0;
+    while (batch.length < BATCH_REQUESTS && bytes < BATCH_BYTES && batch.length < this.#ring.free) {
+      const request = this.#peek();
+      if (request === null || request.intendedOffsetNs > horizonNs) break;
+      const fits = isFollowUp(request)
+        ? this.#takesFollowUp(request, nowOffsetNs)
+        : this.#takesPlanned(request);
+      if (fits === 'not_yet') break;
+      this.#next = null;
+      if (fits === 'never') continue;
+      batch.push(request);
+      bytes += sizeOf(request);
+      // What is pulled may have waited for others to send.
+      if (this.#clock.nowNs() >= untilNs) break;
+    }
+    return batch;
+  }
+
+  #takesPlanned(request: PreparedRequest): 'yes' | 'not_yet' {
+    if (!this.#fits(request)) return 'not_yet';
+    this.#senders[this.#senderOf(request)]?.add(sizeOf(request));
+    this.#waiting++;
+    this.#aheadBytes += sizeOf(request);
+    return 'yes';
+  }
+
+  /** One for which there is no room by the time it was planned for is refused: others must not wait for it. */
+  #takesFollowUp(request: PreparedRequest, nowOffsetNs: number): 'yes' | 'not_yet' | 'never' {
+    if (this.#held?.take(request.body?.length ?? 0) === true) return 'yes';
+    if (request.intendedOffsetNs > nowOffsetNs + HORIZON_NS) return 'not_yet';
+    this.#refused.add(request.index);
+    this.#sink.refuse(request);
+    return 'never';
+  }
+
+  #handOver(batch: readonly PreparedRequest[]): void {
+    // The senders first: a wake-up for a request it does not have is a wake-up lost.
+    const planned = batch.filter((request) => !isFollowUp(request));
+    for (const [sender, part] of Map.groupBy(planned, (request) => this.#senderOf(request))) {
+      this.#sink.hand('batch', packBatch(part), sender);
+    }
+    for (const [sender, part] of Map.groupBy(batch.filter(isFollowUp), (request) =>
+      this.#senderOf(request),
+    )) {
+      for (let at = 0; at < part.length; at += FOLLOW_UPS_AT_ONCE) {
+        const few = part.slice(at, at + FOLLOW_UPS_AT_ONCE);
+        this.#sink.hand('followUps', packBatch(few), sender);
+      }
+    }
+    for (const request of planned) this.#ring.push(request.intendedOffsetNs, this.#senderOf(request));
+    this.#ring.announce();
+  }
+
+  #senderOf(request: PreparedRequest): number {
+    return senderOf(request, this.#senders.length);
+  }
+
+  #peek(): PreparedRequest | null {
+    if (this.#next === null && !this.#exhausted) {
+      const next = this.#requests.next();
+      if (next.done) this.#exhausted = true;
+      else this.#next = this.#refused.withoutRefused(next.value);
+    }
+    return this.#next;
+  }
+
+  /** A request larger than the whole budget passes alone. */
+  #fits(request: PreparedRequest): boolean {
+    if (this.#waiting === 0) return true;
+    return (
+      this.#waiting < this.#bounds.maxRequests && this.#aheadBytes + sizeOf(request) <= this.#bounds.maxBytes
+    );
+  }
+
+  #forgetDispatched(): void {
+    for (const [sender, handed] of this.#senders.entries()) {
+      const waitingBefore = handed.waiting;
+      this.#aheadBytes -= handed.keepLast(this.#ring.waitingAt(sender, handed.count));
+      this.#waiting -= waitingBefore - handed.waiting;
+    }
+  }
+}
+
+function sizeOf({ body }: PreparedRequest): number {
+  return HEAD_BYTES + (body?.length ?? 0);
+}
+
+function isFollowUp({ follows }: PreparedRequest): boolean {
+  return follows !== undefined && follows !== null;
+}
+
+/** What may wait for another request, over all senders. */
+export interface HeldBounds {
+  readonly maxRequests: number;
+  readonly maxBytes: number;
+}
+
+/** Room for follow-ups that wait at the senders: taken when one is handed over, free again when its turn came. */
+class HeldBudget {
+  readonly #ring: DueRing;
+  readonly #bounds: HeldBounds;
+  #count = 0;
+  #kib = 0;
+
+  constructor(ring: DueRing, bounds: HeldBounds) {
+    this.#ring = ring;
+    this.#bounds = bounds;
+  }
+
+  /** Follow-ups handed over so far. */
+  get handed(): number {
+    return this.#count;
+  }
+
+  /** Takes room for a body of so many bytes, if there is any; one larger than all of it passes alone. */
+  take(bodyBytes: number): boolean {
+    const released = this.#ring.released();
+    const waiting = (this.#count - released.count) | 0;
+    const waitingKib = (this.#kib - released.kib) | 0;
+    const kib = heldKib(bodyBytes);
+    const fits = waiting < this.#bounds.maxRequests && (waitingKib + kib) * 1_024 <= this.#bounds.maxBytes;
+    if (waiting > 0 && !fits) return false;
+    this.#count++;
+    this.#kib += kib;
+    return true;
+  }
+}
+
+/** Refused follow-ups whose own follow-up has not come, or never will. */
+const REMEMBERED = 131_072;
+
+/** Knows which follow-ups were refused for want of room: what would wait for one of them must not wait for ever. */
+class RefusedFollowUps {
+  readonly #indexes = new Set<number>();
+
+  add(index: number): void {
+    this.#indexes.add(index);
+    if (this.#indexes.size <= REMEMBERED) return;
+    for (const oldest of this.#indexes) {
+      this.#indexes.delete(oldest);
+      return;
+    }
+  }
+
+  /** The request; begun anew at its planned instant where the one before it in its session was refused. */
+  withoutRefused(request: PreparedRequest): PreparedRequest {
+    const { follows } = request;
+    if (follows === undefined || follows === null || !this.#indexes.delete(follows.after)) return request;
+    return { ...request, follows: null };
+  }
+}

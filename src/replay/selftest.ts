@@ -1,0 +1,156 @@
+import { createServer, type Server, type Socket } from 'node:net';
+import { SeededRandom } from '../core/random.ts';
+import { NOTHING_EXPECTED } from './answers/expected-answer.ts';
+import type { PreparedRequest } from './engine/messages.ts';
+
+const ANSWER = 'HTTP/1.1 200 OK\r\ncontent-type: application/json\r\ncontent-length: 2\r\n\r\n{}';
+const HEAD_END = '\r\n\r\n';
+const LENGTH = /\r\ncontent-length: *(\d+)/i;
+/** No head of ours is longer. */
+const MAX_HEAD_BYTES = 16_384;
+
+/** A server that reads requests with a content-length, answers each at once and keeps nothing. */
+export function createNullServer(): Server {
+  return createServer({ noDelay: true }, (socket) => new NullConnection(socket));
+}
+
+class NullConnection {
+  readonly #socket: Socket;
+  #head = '';
+  /** Of the body under way, still to come. */
+  #left = 0;
+
+  constructor(socket: Socket) {
+    this.#socket = socket;
+    socket.on('error', () => socket.destroy());
+    socket.on('data', (chunk) => this.#take(chunk));
+  }
+
+  #take(chunk: Buffer): void {
+    let at = 0;
+    let answers = 0;
+    while (at < chunk.length) {
+      if (this.#left > 0) {
+        const taken = Math.min(this.#left, chunk.length - at);
+        this.#left -= taken;
+        at += taken;
+        if (this.#left === 0) answers += 1;
+        continue;
+      }
+      const before = this.#head.length;
+      this.#head += chunk.toString('latin1', at);
+      const end = this.#head.indexOf(HEAD_END);
+      if (end < 0) {
+        if (this.#head.length > MAX_HEAD_BYTES) this.#socket.destroy();
+        break;
+      }
+      at += end + HEAD_END.length - before;
+      this.#left = Number(LENGTH.exec(this.#head.slice(0, end))?.[1] ?? 0);
+      this.#head = '';
+      if (this.#left === 0) answers += 1;
+    }
+    if (answers > 0) this.#socket.write(ANSWER.repeat(answers));
+  }
+}
+
+/** Where a ladder begins, and where it ends at the latest. */
+const FIRST_RATE = 125;
+const LAST_RATE = 128_000;
+const GROWTH = 4;
+/** Rates tried between the last that was kept and the first that was not. */
+const REFINEMENTS = 3;
+/** Something else on the machine may spoil a step: a rate counts as too high when it was missed so often. */
+const MISSES = 2;
+/** Rates in between are whole multiples of this. */
+const ROUND = 25;
+
+/**
+ * Looks for the highest rate that is kept: each four times the one before until one is missed, then between the two,
+ * by ratio. Pure.
+ */
+export class RateLadder {
+  #kept: number | null = null;
+  #missed: number | null = null;
+  #rate = FIRST_RATE;
+  #missesHere = 0;
+  #refined = 0;
+  /** The rate lies between one that was kept and one that was not. */
+  #between = false;
+
+  /** Requests per second to try next; null when the search is over. */
+  get next(): number | null {
+    if (this.#missed === null) return this.#rate > LAST_RATE ? null : this.#rate;
+    return this.#kept === null || this.#refined >= REFINEMENTS ? null : this.#rate;
+  }
+
+  /** The highest rate that was kept; null while none was. */
+  get highestKept(): number | null {
+    return this.#kept;
+  }
+
+  /** The lowest rate that was given up; null while none was. */
+  get lowestMissed(): number | null {
+    return this.#missed;
+  }
+
+  /** Whether the highest rate that is tried was kept, so that the limit lies beyond. */
+  get isOpen(): boolean {
+    return this.#kept !== null && this.#missed === null && this.#rate > LAST_RATE;
+  }
+
+  /** Tells what became of the rate that was tried. */
+  tell(kept: boolean): void {
+    if (!kept) {
+      this.#missesHere += 1;
+      if (this.#missesHere < MISSES) return;
+    }
+    this.#missesHere = 0;
+    if (kept) this.#kept = this.#rate;
+    else this.#missed = this.#rate;
+    if (this.#missed === null) {
+      this.#rate *= GROWTH;
+      return;
+    }
+    if (this.#between) this.#refined += 1;
+    this.#between = true;
+    this.#rate = Math.round(Math.sqrt((this.#kept ?? 0) * this.#missed) / ROUND) * ROUND;
+  }
+}
+
+export interface SyntheticLoad {
+  readonly ratePerSecond: number;
+  readonly seconds: number;
+  readonly bodyBytes: number;
+}
+
+const SEED = 1;
+
+/** Arrivals of a Poisson process, the same in every run, each a POST with a body of that size. */
+export function* syntheticSchedule(load: SyntheticLoad): Generator<PreparedRequest> {
+  const { ratePerSecond, seconds, bodyBytes } = load;
+  const random = new SeededRandom(SEED);
+  const body = bodyBytes === 0 ? null : Buffer.alloc(bodyBytes, 'payload ');
+  const headers = [
+    ['User-Agent', 'python-requests/2.32.3'],
+    ['Accept', '*/*'],
+    ['Content-Type', 'application/json'],
+    ['x-reprise-run', 'selftest'],
+  ].flat();
+  let atNs = 0;
+  for (let index = 0; ; index += 1) {
+    atNs += (-Math.log((random.nextUint32() + 1) / 2 ** 32) * 1e9) / ratePerSecond;
+    if (atNs >= seconds * 1e9) return;
+    const intendedOffsetNs = Math.floor(atNs);
+    const answer = NOTHING_EXPECTED;
+    yield {
+      index,
+      intendedOffsetNs,
+      method: 'POST',
+      path: `/${index}`,
+      headers,
+      body,
+      chunked: false,
+      answer,
+    };
+  }
+}
