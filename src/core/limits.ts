@@ -135,7 +135,7 @@ export const SUPERVISION = {
   heartbeatLimitMs: 5_000,
   startLimitMs: 30_000,
   /** So long a resume waits to say how recording fares. */
-  resumeWaitMs: 3_000,
+  resumeWaitMs: 10_000,
   restartDelayMs: 200,
   /** With the half second that a start takes, what was repaired is recorded again within 5 s. */
   restartDelayMaxMs: 4_000,

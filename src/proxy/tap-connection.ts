@@ -138,10 +138,10 @@ export class TapConnection {
     this.#retireIfSettled();
   }
 
-  /** Everything unacknowledged is in doubt. What was shed before is counted by its own reason. */
-  recorderGone(): void {
+  /** Everything unacknowledged is in doubt, or lost. What was shed before is counted by its own reason. */
+  recorderGone(mayHaveCommitted: boolean): void {
     this.#announced = false;
-    this.account.recorderGone();
+    this.account.recorderGone(mayHaveCommitted);
     this.#gap = newGap(this.#failed ? 'tap_failed' : 'writer_down');
     this.#retireIfSettled();
   }

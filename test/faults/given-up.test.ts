@@ -25,7 +25,8 @@ describe.each(PLANES)('a recorder that dies before it has committed anything, %s
     const off = await untilStatus(directory, ({ state }) => state === 'OFF');
     expect(off).toMatchObject({ ready: true, why: expect.stringContaining('again and again') });
     expect(await askOnce(port)).toContain('200 OK');
-    const lost = await untilStatus(directory, (status) => (status.lost.writer_down?.turns ?? 0) >= 6);
+    // What the last one may have committed is in doubt until another one has read the capture.
+    const lost = await untilStatus(directory, (status) => (status.lost.writer_down?.turns ?? 0) >= 5);
     expect(imbalance(lost)).toEqual({ bytes: 0, turns: 0 });
     await askFor(directory, '/pause');
     await askFor(directory, '/resume');
@@ -34,7 +35,7 @@ describe.each(PLANES)('a recorder that dies before it has committed anything, %s
     await untilStatus(directory, ({ exchanges }) => exchanges === 1);
     expect(log.texts('error').filter((line) => line.includes('once a minute'))).toHaveLength(1);
     const { ledger } = await stop();
-    expect(ledger.pending).toEqual({ bytes: 0, turns: 0 });
+    expect([ledger.pending, ledger.lost.writer_down?.turns]).toEqual([{ bytes: 0, turns: 0 }, 6]);
     await server.close();
   });
 });

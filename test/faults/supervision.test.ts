@@ -60,9 +60,11 @@ describe.concurrent.each(PLANES)('the processes of a recording, %s', (_plane, fl
     await ask(recording.port);
     const group = -(recording.process.child.pid as number);
     process.kill(group, 'SIGINT');
-    const again = setInterval(() => interrupt(group), 5);
+    for (let times = 0; times < 10; times += 1) {
+      await sleep(5);
+      if (!interrupt(group)) break;
+    }
     const { status, log } = await accountOf(recording.process);
-    clearInterval(again);
     expect(status).toBe(0);
     expect(log.at(-1)).toMatchObject({ message: 'stopped', exchanges: 1 });
     expect(await inspect(directory)).toMatchObject({ exchanges: 1, segments: [{ sealed: true }] });

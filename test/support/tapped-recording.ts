@@ -59,8 +59,7 @@ export class TappedRecording {
 
   recorderDies(): this {
     this.#recorder = null;
-    this.#tap.recorderGone();
-    this.#ledger.resolveDoubt(null);
+    this.#tap.recorderGone(false);
     return this.#deliver();
   }
 

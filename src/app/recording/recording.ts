@@ -127,7 +127,7 @@ export class Recording {
   readonly #life = randomBytes(4).toString('hex');
   readonly #startedUs: number;
   readonly #state: RecordingState;
-  readonly #ledger = new Counters();
+  readonly #counters = new Counters();
   readonly #link: RecorderClient;
   readonly #recorder: RecorderSupervisor<RecorderSettings>;
   readonly #recorders = new RecorderReadings();
@@ -162,7 +162,7 @@ export class Recording {
     this.#state = new RecordingState(logger);
     this.#link = new RecorderClient({
       clock,
-      ledger: this.#ledger,
+      ledger: this.#counters,
       onTapFailure: (error) => this.#onTapFailure(error),
     });
     this.#turnedAway = new TurnedAwayNotice({ clock, logger });
@@ -202,7 +202,7 @@ export class Recording {
         restarts: this.#recorder.restarts,
         residentBytes: this.#recorder.lastBeat?.rssBytes ?? null,
       },
-      account: this.#ledger.read(),
+      account: this.#counters.read(),
       connections: this.#plane?.connections ?? { open: 0, turnedAway: 0 },
       queuedBytes: this.#link.queue.heldBytes,
       recorders: this.#recorders,
@@ -273,7 +273,7 @@ export class Recording {
     this.#probes.close();
     await this.#control.close();
     const turnedAway = this.#plane?.connections.turnedAway ?? 0;
-    return { ledger: this.#ledger.read(), cut, turnedAway };
+    return { ledger: this.#counters.read(), cut, turnedAway };
   }
 
   /** Cuts short what a stop still waits for. */
@@ -283,7 +283,7 @@ export class Recording {
   }
 
   #account(): LifeAccount {
-    const { connections: _, unsettledConnections: __, ...counters } = this.#ledger.read();
+    const { connections: _, unsettledConnections: __, ...counters } = this.#counters.read();
     return {
       life: this.#life,
       startedUs: this.#startedUs,
@@ -315,7 +315,7 @@ export class Recording {
   }
 
   async #onReady({ directory, maxDiskBytes, progress }: RecorderReady): Promise<void> {
-    this.#ledger.resolveDoubt(progress);
+    this.#link.captureOpened(progress);
     this.#recorders.directory = directory;
     this.#recorders.maxDiskBytes = maxDiskBytes;
     this.#file.moveTo(directory);

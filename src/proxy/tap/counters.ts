@@ -156,7 +156,7 @@ function tallyOf<Key extends string>(tallies: Partial<Record<Key, CountedTally>>
 export class ConnectionAccount implements Enrolled {
   /** In its ledger. */
   place = -1;
-  readonly #ledger: Counters;
+  readonly #counters: Counters;
   seenClient = 0;
   seenServer = 0;
   #settledClient = 0;
@@ -168,7 +168,7 @@ export class ConnectionAccount implements Enrolled {
   #shedBytes = 0;
 
   constructor(ledger: Counters) {
-    this.#ledger = ledger;
+    this.#counters = ledger;
   }
 
   /** Counts bytes that go to the recorder. */
@@ -177,7 +177,7 @@ export class ConnectionAccount implements Enrolled {
     if (turnStart) this.#beginTurn();
     this.seenClient += clientBytes;
     this.seenServer += serverBytes;
-    this.#ledger.see(clientBytes + serverBytes, turnStart ? 1 : 0);
+    this.#counters.see(clientBytes + serverBytes, turnStart ? 1 : 0);
   }
 
   /**
@@ -187,8 +187,8 @@ export class ConnectionAccount implements Enrolled {
   seeSettled(clientBytes: number, serverBytes: number, turnStart: boolean, fate: Fate): void {
     const bytes = clientBytes + serverBytes;
     const turns = turnStart ? 1 : 0;
-    this.#ledger.see(bytes, turns);
-    this.#ledger.settle(fate, bytes, turns);
+    this.#counters.see(bytes, turns);
+    this.#counters.settle(fate, bytes, turns);
     this.seenClient += clientBytes;
     this.seenServer += serverBytes;
     if (this.#openShed?.fate !== fate) {
@@ -205,7 +205,7 @@ export class ConnectionAccount implements Enrolled {
   /** Takes a settlement of everything up to two offsets; what was shed within is counted already. */
   settle(fate: Fate, clientEndOffset: number, serverEndOffset: number, exchanges = 0): void {
     const { bytes, turns } = this.#take(clientEndOffset, serverEndOffset);
-    this.#ledger.settle(fate, bytes, turns, exchanges);
+    this.#counters.settle(fate, bytes, turns, exchanges);
   }
 
   /** Takes what is pending up to two offsets, and forgets it. */
@@ -239,9 +239,11 @@ export class ConnectionAccount implements Enrolled {
     this.settle(fate, this.seenClient, this.seenServer);
   }
 
-  /** The recorder died: what it had not acknowledged is in doubt. */
-  recorderGone(): void {
-    this.#ledger.addDoubt(this.#take(this.seenClient, this.seenServer));
+  /** The recorder died: what it had not acknowledged is in doubt where it may have committed, and else lost. */
+  recorderGone(mayHaveCommitted: boolean): void {
+    const unsettled = this.#take(this.seenClient, this.seenServer);
+    if (mayHaveCommitted) this.#counters.addDoubt(unsettled);
+    else this.#counters.settle({ kind: 'lost', because: 'writer_down' }, unsettled.bytes, unsettled.turns);
   }
 
   pending(): Tally {

@@ -1,4 +1,5 @@
 import type { Duplex } from 'node:stream';
+import type { Progress } from '../../core/account.ts';
 import type { Clock } from '../../core/clock.ts';
 import { NumberMap } from '../../core/number-map.ts';
 import { type ConnectionOrigin, UNKNOWN_ORIGIN } from '../connection-origin.ts';
@@ -18,12 +19,14 @@ export class RecorderClient {
   readonly queue: FrameQueue;
   /** Told of an exception that cost one connection its recording. */
   readonly tapFailed: (error: unknown) => void;
-  readonly #ledger: Counters;
+  readonly #counters: Counters;
   readonly #clock: Clock;
   readonly #taps = new NumberMap<TapConnection>();
   /** All that passed is counted for good. */
   finished = false;
   #pipe: Duplex | null = null;
+  /** The recorder at the other end has opened the capture: it may commit. */
+  #mayCommit = false;
   #nextConnection = 1;
   /** Flushes asked for so far; each has the number that its answer names. */
   #flushes = 0;
@@ -38,7 +41,7 @@ export class RecorderClient {
     onTapFailure?: (error: unknown) => void;
   }) {
     this.#clock = deps.clock;
-    this.#ledger = deps.ledger;
+    this.#counters = deps.ledger;
     this.queue = deps.queue ?? new FrameQueue();
     this.tapFailed = deps.onTapFailure ?? (() => undefined);
   }
@@ -51,6 +54,7 @@ export class RecorderClient {
   attach(pipe: Duplex): void {
     this.#detach();
     this.#pipe = pipe;
+    this.#mayCommit = false;
     this.queue.attach(pipe);
     const reader = new SettlementReader((settlement) => this.#settle(settlement));
     pipe.on('data', (chunk: Buffer) => reader.push(chunk));
@@ -67,13 +71,22 @@ export class RecorderClient {
    */
   open(origin: ConnectionOrigin = UNKNOWN_ORIGIN, resumes = true): TapConnection {
     const connection = this.#nextConnection;
-    const account = this.#ledger.open();
+    const account = this.#counters.open();
     const tap = new TapConnection({ connection, origin, account, resumes }, this, this.#clock);
     this.#taps.set(connection, tap);
     do {
       this.#nextConnection = this.#nextConnection === 0xffff_ffff ? 1 : this.#nextConnection + 1;
     } while (this.#taps.has(this.#nextConnection));
     return tap;
+  }
+
+  /**
+   * The recorder has opened the capture, and read what recorders before it committed: that decides what is in doubt.
+   * @param committed since the recording began
+   */
+  captureOpened(committed: Progress): void {
+    this.#mayCommit = true;
+    this.#counters.resolveDoubt(committed);
   }
 
   /** Keeps the rest of a connection from every recorder. Nothing happens when it is gone. */
@@ -84,7 +97,7 @@ export class RecorderClient {
   /** Forgets a connection that is closed and settled. */
   retire(tap: TapConnection): void {
     this.#taps.delete(tap.connection);
-    this.#ledger.retire(tap.account);
+    this.#counters.retire(tap.account);
   }
 
   /**
@@ -98,7 +111,7 @@ export class RecorderClient {
       timer.abort();
     }
     for (const tap of this.#taps.values()) tap.giveUp({ kind: 'lost', because: 'shutdown_timeout' });
-    this.#ledger.resolveDoubt(null);
+    this.#counters.resolveDoubt(null);
     this.finished = true;
   }
 
@@ -127,12 +140,12 @@ export class RecorderClient {
     this.#pipe.destroy();
     this.#pipe = null;
     this.queue.attach(null);
-    for (const tap of this.#taps.values()) tap.recorderGone();
+    for (const tap of this.#taps.values()) tap.recorderGone(this.#mayCommit);
     this.#onFlushed?.();
   }
 
   #settle(settlement: PipeSettlement): void {
-    if (settlement.kind === 'recorded') this.#ledger.addExchanges(settlement.exchanges);
+    if (settlement.kind === 'recorded') this.#counters.addExchanges(settlement.exchanges);
     if (settlement.kind === 'flushed') this.#onFlush(settlement.connection);
     else this.#taps.get(settlement.connection)?.settled(settlement);
   }

@@ -76,7 +76,7 @@ class Lives {
     this.#life = { theirs, sink, recorder };
     this.link.attach(ours);
     // What it says before all else, once it has read the capture.
-    this.ledger.resolveDoubt(progress);
+    this.link.captureOpened(progress);
     recorder.attach(theirs);
     await this.settleDown();
   }

@@ -2,6 +2,7 @@ import type { Socket } from 'node:net';
 import { setTimeout as sleep } from 'node:timers/promises';
 import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
+import { NO_PROGRESS } from '../../../src/core/account.ts';
 import { systemClock } from '../../../src/core/clock.ts';
 import { Counters } from '../../../src/proxy/tap/counters.ts';
 import { BLOCK_BYTES, FrameQueue } from '../../../src/proxy/tap/frame-queue.ts';
@@ -32,6 +33,7 @@ class Harness {
     this.#end = theirs;
     this.recorder = new ModelRecorder(theirs);
     this.link.attach(ours);
+    this.link.captureOpened(NO_PROGRESS);
   }
 
   killRecorder(): void {
@@ -85,7 +87,7 @@ describe('the link to the recorder', () => {
       lost: { writer_down: { bytes: 30, turns: 1 } },
     });
     // The capture holds a part of it: the commit had succeeded, and nobody read the acknowledgement.
-    harness.ledger.resolveDoubt({ bytes: 600, turns: 1, exchanges: 1 });
+    harness.link.captureOpened({ bytes: 600, turns: 1, exchanges: 1 });
     expect(harness.ledger.read()).toMatchObject({
       pending: BALANCED,
       recorded: { bytes: 600, turns: 1 },
@@ -99,6 +101,19 @@ describe('the link to the recorder', () => {
     expect(harness.ledger.read()).toMatchObject({
       lost: { writer_down: { bytes: 435, turns: 1 } },
       recorded: { bytes: 1600, turns: 2 },
+      pending: BALANCED,
+    });
+  });
+
+  it('calls lost at once what a recorder had that never opened the capture', async () => {
+    const harness = new Harness(1 << 20);
+    const [ours, theirs] = await socketPair();
+    harness.link.attach(ours);
+    await exchange(harness, harness.link.open());
+    theirs.destroy();
+    await expect.poll(() => harness.link.attached, { timeout: 10_000 }).toBe(false);
+    expect(harness.ledger.read()).toMatchObject({
+      lost: { writer_down: { bytes: 1000, turns: 1 } },
       pending: BALANCED,
     });
   });
