@@ -10,7 +10,7 @@
 import { type ChildProcess, fork } from 'node:child_process';
 import { once } from 'node:events';
 import { parseArgs } from 'node:util';
-import { ArrivalStatistics } from '../src/analysis/arrival-statistics.ts';
+import { ArrivalStatistics } from '../src/analysis/stats/arrivals.ts';
 import { entryUrl } from '../src/app/workers.ts';
 import { systemClock } from '../src/core/clock.ts';
 import { LIMITS } from '../src/core/limits.ts';

@@ -1,4 +1,4 @@
-import { ArrivalStatistics } from '../../src/analysis/arrival-statistics.ts';
+import { ArrivalStatistics } from '../../src/analysis/stats/arrivals.ts';
 import type { ArrivalPlan } from './arrival-plan.ts';
 import { median, quantile } from './statistics.ts';
 

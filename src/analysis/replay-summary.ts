@@ -12,11 +12,10 @@ import {
   type StreamsDocument,
   type WarmupDocument,
 } from '../documents/replay.ts';
-import { lagUs, latencyMs, trustedLatencyMs } from './latency-summary.ts';
-import type { RunFigures } from './run-statistics.ts';
-import { type Threshold, unitOf } from './slo.ts';
-import type { SloResult } from './slo-evaluation.ts';
-import type { StreamFigures } from './stream-statistics.ts';
+import { lagUs, latencyMs, trustedLatencyMs } from './run/latency.ts';
+import type { RunFigures } from './run/run-statistics.ts';
+import type { StreamFigures } from './run/streams.ts';
+import type { SloResult } from './verdict/evaluate.ts';
 import { type Reason, reason } from './verdict/reasons.ts';
 import {
   type Coverage,
@@ -28,6 +27,7 @@ import {
   type SenderHealth,
   type ShardsContext,
 } from './verdict/run-context.ts';
+import { type Threshold, unitOf } from './verdict/slo.ts';
 import { judge } from './verdict/verdict.ts';
 
 const NS_PER_S = 1e9;

@@ -1,6 +1,5 @@
 import { countOf, formatMs, formatMultiplier, formatShare } from '../core/units.ts';
-import type { ReportedReason } from '../documents/parts.ts';
-import { IDC_WINDOWS, type IdcWindow } from '../documents/parts.ts';
+import { IDC_WINDOWS, type IdcWindow, type ReportedReason } from '../documents/parts.ts';
 import type {
   ArrivalFigures,
   LatencyMs,
@@ -8,7 +7,7 @@ import type {
   SloLine,
   TrustedLatencyMs,
 } from '../documents/replay.ts';
-import { checkLines } from './check-text.ts';
+import { checkLines } from './run/answer-check.ts';
 
 /** Stands where nothing is known. */
 const NONE = '–';

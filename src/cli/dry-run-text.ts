@@ -1,4 +1,4 @@
-import type { Fidelity } from '../analysis/fidelity.ts';
+import type { Fidelity } from '../analysis/run/fidelity.ts';
 import { reachedText } from '../analysis/verdict/run-context.ts';
 import { countedMultipliers, countedReasons, type DryRunOutcome } from '../app/replay/dry-run.ts';
 import type { ReplayPlan } from '../app/replay/plan.ts';

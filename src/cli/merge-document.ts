@@ -1,5 +1,5 @@
 import { isDeepStrictEqual } from 'node:util';
-import type { ShardRun, ShardSet } from '../analysis/shard-set.ts';
+import type { ShardRun, ShardSet } from '../analysis/run/shards.ts';
 import { isStoppedByFailures, type SenderHealth } from '../analysis/verdict/run-context.ts';
 import { formatInstantUs, formatMs } from '../core/units.ts';
 import type { MergedDocument, ReplayDocument } from '../documents/replay.ts';

@@ -1,7 +1,11 @@
-import { OutcomeCounts } from '../analysis/outcome-counts.ts';
-import { rowDifferences } from '../analysis/row-agreement.ts';
-import { type RunFigures, RunStatistics, type UnreadPart } from '../analysis/run-statistics.ts';
-import { type ShardRun, type ShardSet, shardSetOf } from '../analysis/shard-set.ts';
+import { OutcomeCounts } from '../analysis/run/outcomes.ts';
+import {
+  type RunFigures,
+  RunStatistics,
+  rowDifferences,
+  type UnreadPart,
+} from '../analysis/run/run-statistics.ts';
+import { type ShardRun, type ShardSet, shardSetOf } from '../analysis/run/shards.ts';
 import { AppError } from '../core/errors.ts';
 import type { RunStore } from '../core/ports.ts';
 import { type Send, unchecked } from '../core/run.ts';

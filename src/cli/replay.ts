@@ -1,7 +1,7 @@
 import { readFileSync } from 'node:fs';
 import { setImmediate } from 'node:timers/promises';
 import { Command } from 'commander';
-import { parseSlo } from '../analysis/slo.ts';
+import { parseSlo } from '../analysis/verdict/slo.ts';
 import { exitCodeOf } from '../analysis/verdict/verdict.ts';
 import {
   encryptionKeyOf,

@@ -1,5 +1,5 @@
-import type { SelftestStep } from '../analysis/selftest-step.ts';
 import { JUDGEMENT_BOUNDS } from '../analysis/verdict/run-context.ts';
+import type { SelftestStep } from '../analysis/verdict/selftest.ts';
 import { formatMs } from '../core/units.ts';
 
 /** Why no further rate was tried. */

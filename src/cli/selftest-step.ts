@@ -1,4 +1,4 @@
-import type { SelftestStep } from '../analysis/selftest-step.ts';
+import type { SelftestStep } from '../analysis/verdict/selftest.ts';
 import { entryUrl } from '../app/workers.ts';
 import { systemClock } from '../core/clock.ts';
 import { LIMITS } from '../core/limits.ts';

@@ -1,5 +1,5 @@
 import { Command } from 'commander';
-import { type SelftestStep, selftestDoubts } from '../analysis/selftest-step.ts';
+import { type SelftestStep, selftestDoubts } from '../analysis/verdict/selftest.ts';
 import { toggle } from '../core/options.ts';
 import { formatBytes, formatMs } from '../core/units.ts';
 import { EXIT } from './exit.ts';

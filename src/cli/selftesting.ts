@@ -1,8 +1,8 @@
 import { type ChildProcess, fork } from 'node:child_process';
 import { once } from 'node:events';
 import { availableParallelism } from 'node:os';
-import { MOST_STALL_MS, type SelftestStep, selftestDoubts } from '../analysis/selftest-step.ts';
 import { JUDGEMENT_BOUNDS } from '../analysis/verdict/run-context.ts';
+import { MOST_STALL_MS, type SelftestStep, selftestDoubts } from '../analysis/verdict/selftest.ts';
 import { VERSION } from '../app/version.ts';
 import { entryPath } from '../app/workers.ts';
 import { systemClock } from '../core/clock.ts';

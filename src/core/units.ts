@@ -202,3 +202,10 @@ export function formatInstantUs(us: number): string {
 export function countOf(count: number, noun: string): string {
   return `${count} ${noun}${count === 1 ? '' : 's'}`;
 }
+
+/** `0.0123` → `1.2 %`; what is not whole is not rounded to it, and what is not nothing not to nothing. */
+export function percent(share: number): string {
+  const text = (share * 100).toFixed(1);
+  const isRounded = (text === '100.0' && share < 1) || (text === '0.0' && share > 0);
+  return isRounded ? formatShare(share) : `${text} %`;
+}

@@ -1,8 +1,8 @@
 import { describe, expect, test } from 'vitest';
 import { type ReplaySummaryInput, summariseReplay } from '../../src/analysis/replay-summary.ts';
 import { replayText } from '../../src/analysis/replay-text.ts';
-import { RunStatistics } from '../../src/analysis/run-statistics.ts';
-import { parseSlo } from '../../src/analysis/slo.ts';
+import { RunStatistics } from '../../src/analysis/run/run-statistics.ts';
+import { parseSlo } from '../../src/analysis/verdict/slo.ts';
 import type { Send } from '../../src/core/run.ts';
 import type { JudgementBounds } from '../../src/documents/replay.ts';
 import { exchangeRow } from '../support/exchange-row.ts';

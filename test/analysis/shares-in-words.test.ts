@@ -4,7 +4,7 @@ import { percent as pagePercent } from '../../src/analysis/pages/profile-values.
 import { profileText } from '../../src/analysis/profile/profile-text.ts';
 import { replayText } from '../../src/analysis/replay-text.ts';
 import { shareText } from '../../src/analysis/report/value-text.ts';
-import { percent as reasonPercent } from '../../src/analysis/share-text.ts';
+import { percent as reasonPercent } from '../../src/core/units.ts';
 import { exchangeRow } from '../support/exchange-row.ts';
 import { profileOf } from '../support/profiles.ts';
 import { summaryOf } from '../support/reported-runs.ts';

@@ -1,7 +1,7 @@
 import { join } from 'node:path';
 import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
-import { RunStatistics, totalsOf } from '../../src/analysis/run-statistics.ts';
+import { RunStatistics, totalsOf } from '../../src/analysis/run/run-statistics.ts';
 import { OpenShards } from '../../src/cli/merge-runs.ts';
 import { mismatch, SAME, type Send, unchecked } from '../../src/core/run.ts';
 import { RunReader } from '../../src/storage/runs/reader.ts';

@@ -1,8 +1,8 @@
 import { existsSync, readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { describe, expect, it } from 'vitest';
-import { trustedLatencyMs } from '../../src/analysis/latency-summary.ts';
-import { RunStatistics } from '../../src/analysis/run-statistics.ts';
+import { trustedLatencyMs } from '../../src/analysis/run/latency.ts';
+import { RunStatistics } from '../../src/analysis/run/run-statistics.ts';
 import type { MergedDocument, ReplayDocument } from '../../src/documents/replay.ts';
 import { RunReader } from '../../src/storage/runs/reader.ts';
 import { captureOf } from '../support/captures.ts';

@@ -1,4 +1,4 @@
-import { RunStatistics } from '../../src/analysis/run-statistics.ts';
+import { RunStatistics } from '../../src/analysis/run/run-statistics.ts';
 import type { RunContext, SenderHealth } from '../../src/analysis/verdict/run-context.ts';
 import type { Send } from '../../src/core/run.ts';
 import { exchangeRow } from './exchange-row.ts';

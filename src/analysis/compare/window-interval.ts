@@ -1,4 +1,4 @@
-import { studentT } from '../student-t.ts';
+import { studentT } from '../stats/student-t.ts';
 
 /** Windows an interval is made of: fewer say nothing of how they vary, more are too short. */
 export const MIN_WINDOWS = 5;

@@ -1,5 +1,5 @@
 import type { InputSizeGroup } from '../../documents/profile.ts';
-import { sizeClassOf } from '../mix-distance.ts';
+import { sizeClassOf } from '../stats/distance.ts';
 import { Group, type GroupEntry } from './groups.ts';
 
 /** Groups by the size of the request body, one class to each doubling. */

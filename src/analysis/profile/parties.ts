@@ -1,6 +1,6 @@
 import { Histogram } from '../../core/histogram.ts';
 import type { PartyFigures } from '../../documents/profile.ts';
-import { DistinctEstimate } from '../distinct-estimate.ts';
+import { DistinctEstimate } from '../stats/distinct.ts';
 import { distributionOf } from './distribution.ts';
 
 interface Party {

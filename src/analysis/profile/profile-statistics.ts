@@ -7,8 +7,8 @@ import {
 } from '../../core/exchange.ts';
 import { Histogram } from '../../core/histogram.ts';
 import type { TimeRange } from '../../core/ports.ts';
-import { ArrivalStatistics } from '../arrival-statistics.ts';
-import { DuplicateRatio } from '../duplicate-ratio.ts';
+import { ArrivalStatistics } from '../stats/arrivals.ts';
+import { DuplicateRatio } from '../stats/distinct.ts';
 import { Concurrency } from './concurrency.ts';
 import { type GroupEntry, Groups } from './groups.ts';
 import { InputSizes } from './input-sizes.ts';

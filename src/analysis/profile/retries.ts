@@ -1,5 +1,5 @@
 import type { RetryFigures } from '../../documents/profile.ts';
-import { RequestKeys } from '../request-key.ts';
+import { RequestKeys } from '../stats/distinct.ts';
 
 const WINDOW_S = 60;
 const WINDOW_US = WINDOW_S * 1e6;

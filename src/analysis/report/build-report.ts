@@ -13,7 +13,7 @@ import {
   type ReportedStreams,
   type SkippedLine,
 } from '../../documents/report.ts';
-import { rowDifferences } from '../row-agreement.ts';
+import { rowDifferences } from '../run/run-statistics.ts';
 import { type Reason, reason } from '../verdict/reasons.ts';
 import { headlineOf } from './headline.ts';
 import { errorMeaning, skippedMeaning } from './meanings.ts';

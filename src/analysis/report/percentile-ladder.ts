@@ -1,6 +1,6 @@
 import type { Histogram } from '../../core/histogram.ts';
 import type { PercentileLadder } from '../../documents/report.ts';
-import { sampleFloor } from '../sample-floor.ts';
+import { sampleFloor } from '../stats/percentiles.ts';
 
 /** What a launch review reads, from the middle to the far tail. */
 export const LADDER_PERCENTS = [50, 75, 90, 95, 99, 99.9, 99.99] as const;

@@ -1,12 +1,11 @@
-import { countOf, formatMs, formatMultiplier } from '../../core/units.ts';
-import { percent } from '../share-text.ts';
-import { type Threshold, unitOf } from '../slo.ts';
+import { countOf, formatMs, formatMultiplier, percent } from '../../core/units.ts';
+import { type Threshold, unitOf } from './slo.ts';
 
 /**
  * `fail`: an objective is violated. `doubt`: the finding could change the answer, so the run proves nothing. `note`:
  * the finding cannot change the answer.
  */
-export type Severity = 'fail' | 'doubt' | 'note';
+type Severity = 'fail' | 'doubt' | 'note';
 
 /** One finding of a run in words: what happened, what it means, and the one thing to do. */
 export interface Reason {
@@ -350,7 +349,7 @@ const CATALOGUE = {
   }),
 } as const;
 
-export type ReasonCode = keyof typeof CATALOGUE;
+type ReasonCode = keyof typeof CATALOGUE;
 export const REASON_CODES = Object.keys(CATALOGUE) as readonly ReasonCode[];
 
 type FactsOf<Code extends ReasonCode> = Parameters<(typeof CATALOGUE)[Code]['text']>[0];

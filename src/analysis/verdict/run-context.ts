@@ -1,13 +1,13 @@
 import type { Stretch } from '../../core/run.ts';
 import { formatMultiplier } from '../../core/units.ts';
 import type { Calibration, ConnectionWaits, JudgementBounds } from '../../documents/replay.ts';
-import type { RunFigures } from '../run-statistics.ts';
-import type { Threshold } from '../slo.ts';
+import type { RunFigures } from '../run/run-statistics.ts';
+import type { Threshold } from './slo.ts';
 
 const NS_PER_MS = 1e6;
 
 /** In `interrupted`: what ended a run whose target failed so much that the guard stopped it. */
-export const STOPPED_BY_FAILURES = 'RUN_ABORTED';
+const STOPPED_BY_FAILURES = 'RUN_ABORTED';
 
 /** Whether the guard stopped a run. Of a merged run the shard stands in front of what ended it. */
 export function isStoppedByFailures(interrupted: string | null): boolean {
@@ -43,7 +43,7 @@ export interface SenderHealth {
   readonly refusedForBytes?: number;
 }
 
-export interface StallFigures {
+interface StallFigures {
   readonly count: number;
   readonly totalNs: number;
   readonly longestNs: number;
@@ -133,7 +133,7 @@ export interface PlanMultipliers {
   readonly effectiveMultiplier: number | null;
 }
 
-export interface PlanMultiplierParts {
+interface PlanMultiplierParts {
   /** The multiplier that was asked for; with stages, the mean of what they ask of the window. */
   readonly multiplier: number;
   /** Of the whole plan, whichever shard plays it. */

@@ -1,11 +1,10 @@
 import { UNCHECKED_REASONS, UNCHECKED_TEXTS } from '../../core/run.ts';
 import { IDC_WINDOWS } from '../../documents/parts.ts';
 import type { CheckFigures, JudgementBounds } from '../../documents/replay.ts';
-import { uncheckedOf } from '../check-statistics.ts';
-import type { OutcomeFigures } from '../outcome-counts.ts';
-import { sampleFloor } from '../sample-floor.ts';
-import { STREAM_METRICS, type Threshold } from '../slo.ts';
-import { isBrokenByChecked, isOfPlan, judgedSends, type SloResult, sampleCount } from '../slo-evaluation.ts';
+import { uncheckedOf } from '../run/answer-check.ts';
+import type { OutcomeFigures } from '../run/outcomes.ts';
+import { sampleFloor } from '../stats/percentiles.ts';
+import { isBrokenByChecked, isOfPlan, judgedSends, type SloResult, sampleCount } from './evaluate.ts';
 import { type Reason, reason } from './reasons.ts';
 import {
   connectionWaitsOf,
@@ -15,11 +14,12 @@ import {
   type RunContext,
   reachedText,
 } from './run-context.ts';
+import { STREAM_METRICS, type Threshold } from './slo.ts';
 
 const NS_PER_MS = 1e6;
 
 /** A run with its objectives and what they came to. */
-export interface EvaluatedRun {
+interface EvaluatedRun {
   readonly context: RunContext;
   readonly thresholds: readonly Threshold[];
   readonly slo: readonly SloResult[];

@@ -1,11 +1,11 @@
 import type { JudgementBounds, Verdict } from '../../documents/replay.ts';
-import type { Threshold } from '../slo.ts';
-import { evaluateSlo, type SloResult } from '../slo-evaluation.ts';
+import { evaluateSlo, type SloResult } from './evaluate.ts';
 import { type Reason, reason } from './reasons.ts';
 import { JUDGEMENT_BOUNDS, type RunContext } from './run-context.ts';
+import type { Threshold } from './slo.ts';
 import { doubtsOf, isProvenMismatch, latenessOf, notesOf } from './validity.ts';
 
-export interface Judgement {
+interface Judgement {
   /** Null without an objective. */
   readonly verdict: Verdict | null;
   /** Nothing on our side or in the comparison speaks against the run. */

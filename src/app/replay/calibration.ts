@@ -1,6 +1,6 @@
 import { join } from 'node:path';
-import { CalibrationStatistics } from '../../analysis/calibration.ts';
-import { RunStatistics, totalsOf } from '../../analysis/run-statistics.ts';
+import { CalibrationStatistics } from '../../analysis/run/calibration.ts';
+import { RunStatistics, totalsOf } from '../../analysis/run/run-statistics.ts';
 import { AppError } from '../../core/errors.ts';
 import type { CaptureSource } from '../../core/ports.ts';
 import type { Run } from '../../core/run.ts';

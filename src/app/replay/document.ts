@@ -1,4 +1,4 @@
-import { parseSlo } from '../../analysis/slo.ts';
+import { parseSlo } from '../../analysis/verdict/slo.ts';
 import { AppError } from '../../core/errors.ts';
 import { CHECK_LEVELS, type CheckLevel } from '../../core/run.ts';
 import { countOf, formatMs } from '../../core/units.ts';

@@ -1,4 +1,4 @@
-import { type Fidelity, FidelityStatistics } from '../../analysis/fidelity.ts';
+import { type Fidelity, FidelityStatistics } from '../../analysis/run/fidelity.ts';
 import type { Reason } from '../../analysis/verdict/reasons.ts';
 import {
   JUDGEMENT_BOUNDS,

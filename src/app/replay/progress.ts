@@ -1,4 +1,4 @@
-import { type Pulse, RunPulse } from '../../analysis/run-pulse.ts';
+import { type Pulse, RunPulse } from '../../analysis/run/progress.ts';
 import type { Send } from '../../core/run.ts';
 import { formatInstantUs, formatMs } from '../../core/units.ts';
 import {

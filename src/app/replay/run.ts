@@ -1,9 +1,9 @@
 import { join } from 'node:path';
 import { summariseReplay } from '../../analysis/replay-summary.ts';
 import { replayText } from '../../analysis/replay-text.ts';
-import { RunStatistics, totalsOf } from '../../analysis/run-statistics.ts';
-import type { Threshold } from '../../analysis/slo.ts';
+import { RunStatistics, totalsOf } from '../../analysis/run/run-statistics.ts';
 import { stallFigures } from '../../analysis/verdict/run-context.ts';
+import type { Threshold } from '../../analysis/verdict/slo.ts';
 import { systemClock } from '../../core/clock.ts';
 import type { CaptureSource, Logger } from '../../core/ports.ts';
 import type { Run } from '../../core/run.ts';

@@ -2,7 +2,7 @@ import { createHash } from 'node:crypto';
 import { readFileSync } from 'node:fs';
 import { hostname } from 'node:os';
 import { setTimeout } from 'node:timers/promises';
-import { FidelityStatistics, wholePlanOf } from '../../analysis/fidelity.ts';
+import { FidelityStatistics, wholePlanOf } from '../../analysis/run/fidelity.ts';
 import { type ClockAnchor, systemClock } from '../../core/clock.ts';
 import { countOf, formatInstantUs, formatMs } from '../../core/units.ts';
 import type { RecordedFailures, ShardDocument } from '../../documents/replay.ts';
@@ -10,8 +10,7 @@ import type { Shard } from '../../replay/options/parsers.ts';
 import { describeReplayOptions } from '../../replay/options/replay-options.ts';
 import type { WholePlanListener } from '../../replay/plan.ts';
 import { VERSION } from '../version.ts';
-import type { ReplayPlan } from './plan.ts';
-import { playedPace } from './plan.ts';
+import { playedPace, type ReplayPlan } from './plan.ts';
 
 /** Threads start and connections are warmed so long before the start; they are given up after 1.5 s of idling. */
 const PREPARE_MS = 2_000;

@@ -1,4 +1,4 @@
-import type { Fidelity } from '../../analysis/fidelity.ts';
+import type { Fidelity } from '../../analysis/run/fidelity.ts';
 import { AppError } from '../../core/errors.ts';
 import type { CaptureSource } from '../../core/ports.ts';
 import { countOf, formatInstantUs, formatMs } from '../../core/units.ts';

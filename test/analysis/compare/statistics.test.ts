@@ -6,7 +6,7 @@ import {
   windowCount,
   windowEdges,
 } from '../../../src/analysis/compare/window-interval.ts';
-import { studentT } from '../../../src/analysis/student-t.ts';
+import { studentT } from '../../../src/analysis/stats/student-t.ts';
 import { poissonArrivals, queueLatencies, uniform } from '../../support/queue-simulator.ts';
 
 describe('Student’s t', () => {

@@ -1,6 +1,6 @@
 import { expect, test } from 'vitest';
-import { parseSlo } from '../../../src/analysis/slo.ts';
 import { REASON_CODES, reason } from '../../../src/analysis/verdict/reasons.ts';
+import { parseSlo } from '../../../src/analysis/verdict/slo.ts';
 
 /** Figures for each code, as a run would give them. */
 const [threshold] = parseSlo(['latency: p(99)<200']);

@@ -1,8 +1,8 @@
 import { describe, expect, test } from 'vitest';
 import { comparePairs } from '../../../src/analysis/compare/compare-pairs.ts';
 import { TURNED_AWAY } from '../../../src/analysis/compare/paired-answers.ts';
-import { RunStatistics } from '../../../src/analysis/run-statistics.ts';
-import { parseSlo } from '../../../src/analysis/slo.ts';
+import { RunStatistics } from '../../../src/analysis/run/run-statistics.ts';
+import { parseSlo } from '../../../src/analysis/verdict/slo.ts';
 import { exitCodeOf, judge } from '../../../src/analysis/verdict/verdict.ts';
 import { GapCounts } from '../../../src/core/gap-counts.ts';
 import type { Send } from '../../../src/core/run.ts';

@@ -1,6 +1,6 @@
 import { describe, expect, test } from 'vitest';
-import { parseSlo } from '../../../src/analysis/slo.ts';
 import { JUDGEMENT_BOUNDS, type RunContext } from '../../../src/analysis/verdict/run-context.ts';
+import { parseSlo } from '../../../src/analysis/verdict/slo.ts';
 import { exitCodeOf, judge } from '../../../src/analysis/verdict/verdict.ts';
 import type { Send } from '../../../src/core/run.ts';
 import { contextOf, good, HEALTHY, late } from '../../support/run-contexts.ts';

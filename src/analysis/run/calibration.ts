@@ -1,0 +1,165 @@
+import type { ExchangeRow } from '../../core/exchange.ts';
+import { Histogram } from '../../core/histogram.ts';
+import type { Send } from '../../core/run.ts';
+import { formatBytes, formatMs } from '../../core/units.ts';
+import type { Calibration, CalibrationLimits } from '../../documents/replay.ts';
+import type { SentSend } from './latency.ts';
+
+const NS_PER_MS = 1e6;
+/** A median of fewer answers says nothing of a server. */
+const MIN_PAIRS = 20;
+/** Stands for a request that was not answered, beside statuses. */
+const NO_ANSWER = 0;
+
+type RecordedAnswer = Pick<ExchangeRow, 'outcome' | 'status' | 'lastByteOffsetUs' | 'responseBytes'>;
+
+/** A send whose request was answered while recording, and how. */
+interface AnsweredSend {
+  readonly recorded: RecordedAnswer;
+  readonly status: number;
+  readonly send: SentSend;
+}
+
+/**
+ * Compares answers with those that were recorded for the same requests, one by one, so that what has no recorded
+ * answer counts on neither side. Memory is that of the requests without an end.
+ */
+export class CalibrationStatistics {
+  readonly #limits: CalibrationLimits;
+  readonly #recorded = new Map<number, RecordedAnswer>();
+  readonly #latency = { recorded: new Histogram(), observed: new Histogram() };
+  readonly #bytes = { recorded: new Histogram(), observed: new Histogram() };
+  readonly #statuses = { recorded: new Map<number, number>(), observed: new Map<number, number>() };
+  /** Open when the calibration was over. Whose doing that was is known only then. */
+  readonly #open: AnsweredSend[] = [];
+  #planned = 0;
+  #pairs = 0;
+  #unanswered = 0;
+
+  constructor(limits: CalibrationLimits) {
+    this.#limits = limits;
+  }
+
+  /** Takes a scheduled send, in the order of the schedule; its index is the count of those before it. */
+  addPlanned({ outcome, status, lastByteOffsetUs, responseBytes }: RecordedAnswer): void {
+    this.#recorded.set(this.#planned, { outcome, status, lastByteOffsetUs, responseBytes });
+    this.#planned += 1;
+  }
+
+  /** Takes finished sends, in any order, each once. */
+  addSends(sends: readonly Send[]): void {
+    for (const send of sends) {
+      const recorded = this.#recorded.get(send.index);
+      this.#recorded.delete(send.index);
+      // What we cancelled, or never sent, says nothing of the target.
+      const { actualOffsetNs } = send;
+      if (actualOffsetNs === null || send.cancelled) continue;
+      if (recorded?.outcome !== 'completed' || recorded.status === null) continue;
+      const answered = { recorded, status: recorded.status, send: { ...send, actualOffsetNs } };
+      if (send.error === 'stopped') this.#open.push(answered);
+      else this.#addPair(answered);
+    }
+  }
+
+  /** Where it was `interrupted`, what was open was ended by us; else it had as long as a drain may take. */
+  report(interrupted: boolean): Calibration {
+    for (const open of this.#open.splice(0)) if (!interrupted && hadItsTime(open)) this.#addPair(open);
+    const isEnough = this.#pairs >= MIN_PAIRS;
+    const statusDistance = this.#pairs === 0 ? null : this.#distance();
+    const figures = { p50Ms: this.#p50Ms(), responseBytes: this.#medianBytes(), statusDistance };
+    const differences = isEnough ? differencesOf(figures, this.#limits) : [];
+    return {
+      pairs: this.#pairs,
+      ...figures,
+      statuses: { recorded: countsOf(this.#statuses.recorded), observed: countsOf(this.#statuses.observed) },
+      bounds: this.#limits,
+      representative:
+        isEnough && (figures.p50Ms.recorded !== null || differences.length > 0)
+          ? differences.length === 0
+          : null,
+      differences,
+    };
+  }
+
+  #addPair({ recorded, status, send }: AnsweredSend): void {
+    this.#pairs += 1;
+    count(this.#statuses.recorded, status);
+    if (recorded.responseBytes !== null) this.#bytes.recorded.record(recorded.responseBytes);
+    if (recorded.lastByteOffsetUs !== null) {
+      this.#latency.recorded.record(Math.max(0, recorded.lastByteOffsetUs * 1e3));
+    }
+    if (send.error !== null || send.status === null || send.lastByteOffsetNs === null) {
+      count(this.#statuses.observed, NO_ANSWER);
+      this.#unanswered += 1;
+      return;
+    }
+    count(this.#statuses.observed, send.status);
+    this.#bytes.observed.record(send.responseBytes);
+    this.#latency.observed.record(Math.max(0, send.lastByteOffsetNs - send.actualOffsetNs));
+  }
+
+  #p50Ms(): Calibration['p50Ms'] {
+    const recorded = this.#latency.recorded.percentile(50);
+    const observed = this.#latency.observed.percentile(50, this.#unanswered);
+    return {
+      recorded: recorded === null ? null : recorded / NS_PER_MS,
+      observed:
+        observed === null ? null : observed === Number.POSITIVE_INFINITY ? 'Infinity' : observed / NS_PER_MS,
+    };
+  }
+
+  #medianBytes(): Calibration['responseBytes'] {
+    const { recorded, observed } = this.#bytes;
+    return { recorded: recorded.percentile(50), observed: observed.percentile(50) };
+  }
+
+  #distance(): number {
+    const { recorded, observed } = this.#statuses;
+    let sum = 0;
+    for (const status of new Set([...recorded.keys(), ...observed.keys()])) {
+      sum += Math.abs((recorded.get(status) ?? 0) - (observed.get(status) ?? 0));
+    }
+    return sum / 2 / this.#pairs;
+  }
+}
+
+/** Whether a request without an answer had as long as its recorded one took; where nobody knows that, it had. */
+function hadItsTime({ recorded: { lastByteOffsetUs }, send }: AnsweredSend): boolean {
+  if (lastByteOffsetUs === null || send.lastByteOffsetNs === null) return true;
+  return send.lastByteOffsetNs - send.actualOffsetNs >= lastByteOffsetUs * 1e3;
+}
+
+function differencesOf(
+  { p50Ms, responseBytes, statusDistance }: Pick<Calibration, 'p50Ms' | 'responseBytes' | 'statusDistance'>,
+  limits: CalibrationLimits,
+): string[] {
+  const found: string[] = [];
+  const observedMs = p50Ms.observed === 'Infinity' ? Number.POSITIVE_INFINITY : p50Ms.observed;
+  if (p50Ms.recorded !== null && observedMs !== null && isOffByFactor(p50Ms.recorded, observedMs, limits)) {
+    const text = Number.isFinite(observedMs) ? formatMs(observedMs) : 'most were not answered';
+    found.push(`median latency ${text}, recorded ${formatMs(p50Ms.recorded)}`);
+  }
+  if (statusDistance !== null && statusDistance > limits.statusShare) {
+    found.push(`${(statusDistance * 100).toFixed(1)} % of the answers have another status`);
+  }
+  const { recorded, observed } = responseBytes;
+  if (recorded !== null && observed !== null && Math.abs(observed - recorded) > limits.sizeShare * recorded) {
+    found.push(`median response ${formatBytes(observed)}, recorded ${formatBytes(recorded)}`);
+  }
+  return found;
+}
+
+function isOffByFactor(recordedMs: number, observedMs: number, { p50Factor }: CalibrationLimits): boolean {
+  return observedMs > recordedMs * p50Factor || observedMs * p50Factor < recordedMs;
+}
+
+function count(counts: Map<number, number>, status: number): void {
+  counts.set(status, (counts.get(status) ?? 0) + 1);
+}
+
+function countsOf(counts: ReadonlyMap<number, number>): Record<string, number> {
+  const sorted = [...counts].sort(([a], [b]) => a - b);
+  return Object.fromEntries(
+    sorted.map(([status, each]) => [status === NO_ANSWER ? 'none' : String(status), each]),
+  );
+}

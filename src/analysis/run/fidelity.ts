@@ -1,0 +1,168 @@
+import type { ExchangeRow } from '../../core/exchange.ts';
+import { readyOffsetNs, type Send } from '../../core/run.ts';
+import type {
+  ArrivalFigures,
+  DuplicateFigures,
+  StreamDistance,
+  WaitsFor,
+  WholePlan,
+} from '../../documents/replay.ts';
+import { ArrivalStatistics } from '../stats/arrivals.ts';
+import { gapDistance, MixDistance, type MixEntry } from '../stats/distance.ts';
+import { DuplicateRatio } from '../stats/distinct.ts';
+import { InstantOrder } from '../stats/reorder.ts';
+
+const US_PER_S = 1e6;
+const NS_PER_S = 1e9;
+/** Waiting for no longer than this puts off no request. */
+const UNNOTICED_NS = 2e6;
+const RECORDED = 0;
+const PLANNED = 1;
+const SENT = 2;
+
+/** What the statistics need to know of a recorded exchange; every ExchangeRow has it. */
+export type RecordedRequest = Pick<
+  ExchangeRow,
+  'arrivalUs' | 'route' | 'model' | 'requestBytes' | 'requestStored' | 'requestHash' | 'status' | 'outcome'
+>;
+
+/** How close what was sent is to what was planned, and what was planned to what was recorded. */
+export interface Fidelity {
+  readonly recorded: ArrivalFigures;
+  readonly planned: ArrivalFigures;
+  /** Null where every request could leave at its planned instant. */
+  readonly waitsFor: WaitsFor | null;
+  /**
+   * Where requests wait, the instants their sessions or connections came to, which is what `sent` is held against: the
+   * rest of the way is our lag. Null where nothing waits.
+   */
+  readonly resolved: ArrivalFigures | null;
+  /** Likewise, requests whose instant came, refused or not, before the last planned one; null else. */
+  readonly dueInTime: number | null;
+  /** Everything in the window, where filters left a part of it out: `recorded` is then what they kept. */
+  readonly unfiltered: ArrivalFigures | null;
+  /** All 0 or null before anything was sent, as in a dry run. */
+  readonly sent: ArrivalFigures;
+  readonly recordedToPlanned: StreamDistance;
+  readonly plannedToSent: StreamDistance;
+  /** Planned requests that repeat an earlier planned one. */
+  readonly duplicates: DuplicateFigures;
+  /** Sends whose place in the order of sending is not known: they ended too long after they left. */
+  readonly unordered: number;
+}
+
+/** Follows one replay's three streams of arrivals at constant memory. */
+export class FidelityStatistics {
+  readonly #recorded = new ArrivalStatistics(US_PER_S);
+  readonly #inWindow = new ArrivalStatistics(US_PER_S);
+  readonly #planned = new ArrivalStatistics(NS_PER_S);
+  readonly #sent = new ArrivalStatistics(NS_PER_S);
+  readonly #sentOrder = new InstantOrder((offsetNs) => this.#sent.add(offsetNs));
+  readonly #resolved = new ArrivalStatistics(NS_PER_S);
+  readonly #resolvedOrder = new InstantOrder((offsetNs) => this.#resolved.add(offsetNs));
+  readonly #waitsFor: WaitsFor | null;
+  #lastPlannedNs = 0;
+  #dueInTime = 0;
+  readonly #mix = new MixDistance(3);
+  readonly #duplicates = new DuplicateRatio();
+
+  /** @param waitsFor what puts requests off beyond their planned instants, if anything does */
+  constructor(waitsFor: WaitsFor | null = null) {
+    this.#waitsFor = waitsFor;
+  }
+
+  /** Takes an exchange that was selected of the window, replayable or not, in order of arrival. */
+  addRecorded(row: RecordedRequest): void {
+    this.#recorded.add(row.arrivalUs);
+    this.#mix.add(RECORDED, row);
+  }
+
+  /** Takes any exchange of a window that is filtered, in order; `offsetUs` has any origin. */
+  addInWindow(offsetUs: number): void {
+    this.#inWindow.add(offsetUs);
+  }
+
+  /** Takes a scheduled send, in the order of the schedule. */
+  addPlanned(row: RecordedRequest, intendedOffsetNs: number): void {
+    this.#addPlanned(row, intendedOffsetNs);
+    const bodyKnown = row.requestHash !== null || (row.requestStored && row.requestBytes === 0);
+    if (bodyKnown) this.#duplicates.add(row.route, row.requestHash);
+  }
+
+  /** The same of a send of which only its row is left: it does not say whether the body repeats another. */
+  addPlannedSend(send: Send): void {
+    this.#addPlanned(send, send.intendedOffsetNs);
+  }
+
+  /** Takes a finished send, in any order. */
+  addSend(send: Send): void {
+    const { actualOffsetNs, connectionWaitNs } = send;
+    // The schedule is read farther than time has come, so the last planned instant is the last of what is to come.
+    if ((actualOffsetNs !== null || send.refused) && cameInTime(send, this.#lastPlannedNs))
+      this.#dueInTime += 1;
+    if (actualOffsetNs === null) return;
+    const readyNs = readyOffsetNs({ actualOffsetNs, connectionWaitNs });
+    this.#mix.add(SENT, send);
+    // What waited for a connection is held against the instant at which that was free.
+    this.#sentOrder.add(this.#waitsFor === null ? readyNs : actualOffsetNs);
+    if (this.#waitsFor !== null) this.#resolvedOrder.add(resolvedOffsetNs(send));
+  }
+
+  /** To be called when no send is outstanding, before the final figures. */
+  finish(): void {
+    this.#sentOrder.flush();
+    this.#resolvedOrder.flush();
+  }
+
+  figures(): Fidelity {
+    return {
+      recorded: this.#recorded.figures(),
+      unfiltered: this.#inWindow.count === 0 ? null : this.#inWindow.figures(),
+      planned: this.#planned.figures(),
+      waitsFor: this.#waitsFor,
+      resolved: this.#waitsFor === null ? null : this.#resolved.figures(),
+      dueInTime: this.#waitsFor === null ? null : this.#dueInTime,
+      sent: this.#sent.figures(),
+      recordedToPlanned: {
+        ksGaps: gapDistance(this.#recorded.gaps, this.#planned.gaps),
+        mixDistance: this.#mix.between(RECORDED, PLANNED),
+      },
+      plannedToSent: {
+        ksGaps: gapDistance((this.#waitsFor === null ? this.#planned : this.#resolved).gaps, this.#sent.gaps),
+        mixDistance: this.#mix.between(PLANNED, SENT),
+      },
+      duplicates: this.#duplicates.figures(),
+      unordered: this.#sentOrder.disordered,
+    };
+  }
+
+  #addPlanned(request: MixEntry, intendedOffsetNs: number): void {
+    if (this.#planned.count === 0) {
+      this.#sent.layWindowsFrom(intendedOffsetNs);
+      this.#resolved.layWindowsFrom(intendedOffsetNs);
+    }
+    this.#lastPlannedNs = intendedOffsetNs;
+    this.#planned.add(intendedOffsetNs);
+    this.#mix.add(PLANNED, request);
+  }
+}
+
+/** When a send that was not kept late by us would have left: its instant, and the wait for its recorded connection. */
+function resolvedOffsetNs(send: Pick<Send, 'intendedOffsetNs' | 'connectionWaitNs'>): number {
+  return send.intendedOffsetNs + (send.connectionWaitNs ?? 0);
+}
+
+/** Whether a send could leave within the time of the plan; to wait no longer than lag may last is no delay. */
+function cameInTime(
+  send: Pick<Send, 'intendedOffsetNs' | 'connectionWaitNs'>,
+  lastPlannedNs: number,
+): boolean {
+  const { intendedOffsetNs, connectionWaitNs } = send;
+  const waitedNs = connectionWaitNs ?? 0;
+  return intendedOffsetNs + (waitedNs > UNNOTICED_NS ? waitedNs : 0) <= lastPlannedNs;
+}
+
+/** What a shard tells of the plan that all shards play. */
+export function wholePlanOf({ recorded, planned, recordedToPlanned, duplicates }: Fidelity): WholePlan {
+  return { recorded, planned, recordedToPlanned, duplicates };
+}

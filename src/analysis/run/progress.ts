@@ -1,0 +1,74 @@
+import { Histogram } from '../../core/histogram.ts';
+import { hasFailed, readyOffsetNs, type Send } from '../../core/run.ts';
+
+/** Where a run stands, from whoever plays it. */
+interface PulsePosition {
+  readonly elapsedNs: number;
+  /** Due and not ended, as of the last report of ends. */
+  readonly outstanding: number;
+  /** Now: sent and not ended, and not sent for want of their recorded connection. */
+  readonly inFlight: number;
+  readonly waiting: number;
+}
+
+/** What happened since the last look; counts, not rates. The warm-up counts as everything else. */
+export interface Pulse {
+  readonly elapsedNs: number;
+  readonly spanNs: number;
+  /** Requests that became due. */
+  readonly offered: number;
+  /** Requests that ended, with whatever answer or none. */
+  readonly achieved: number;
+  /** At the target. */
+  readonly inFlight: number;
+  /** At our end, for their recorded connection. */
+  readonly waiting: number;
+  /** Of the requests that ended, how late they had left; null without any. */
+  readonly lagP99Us: number | null;
+  /** Of them, those that failed. */
+  readonly errors: number;
+  readonly refused: number;
+}
+
+/** Follows a run for somebody who looks at it now and then. */
+export class RunPulse {
+  #lag = new Histogram();
+  #ended = 0;
+  #failed = 0;
+  #refused = 0;
+  #last = { elapsedNs: 0, due: 0, ended: 0, failed: 0, refused: 0 };
+
+  /** Takes finished sends, in any order, each once. */
+  add(sends: readonly Send[]): void {
+    for (const send of sends) {
+      if (send.refused) this.#refused += 1;
+      const { actualOffsetNs, connectionWaitNs } = send;
+      if (actualOffsetNs === null) continue;
+      this.#ended += 1;
+      if (hasFailed(send)) this.#failed += 1;
+      const readyNs = readyOffsetNs({ actualOffsetNs, connectionWaitNs });
+      this.#lag.record(Math.max(0, readyNs - send.intendedOffsetNs));
+    }
+  }
+
+  take({ elapsedNs, outstanding, inFlight, waiting }: PulsePosition): Pulse {
+    const last = this.#last;
+    // What is outstanding is known as of the last report, so that a sum may fall for a moment.
+    const due = Math.max(last.due, this.#ended + this.#refused + outstanding);
+    const lagNs = this.#lag.percentile(99);
+    const pulse = {
+      elapsedNs,
+      spanNs: elapsedNs - last.elapsedNs,
+      offered: due - last.due,
+      achieved: this.#ended - last.ended,
+      inFlight,
+      waiting,
+      lagP99Us: lagNs === null ? null : lagNs / 1e3,
+      errors: this.#failed - last.failed,
+      refused: this.#refused - last.refused,
+    };
+    this.#last = { elapsedNs, due, ended: this.#ended, failed: this.#failed, refused: this.#refused };
+    if (this.#lag.count > 0) this.#lag = new Histogram();
+    return pulse;
+  }
+}

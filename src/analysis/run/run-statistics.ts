@@ -1,0 +1,246 @@
+import { FIRST_SERVER_ERROR } from '../../core/exchange.ts';
+import type { CheckedSend, RunTotals, Send } from '../../core/run.ts';
+import type {
+  CheckFigures,
+  ErrorExamples,
+  RecordedFailures,
+  ReplayDocument,
+  WaitsFor,
+  WarmupFigures,
+} from '../../documents/replay.ts';
+import { CheckStatistics, checkedSendOf } from './answer-check.ts';
+import { type Fidelity, FidelityStatistics, type RecordedRequest } from './fidelity.ts';
+import { type LatencyFigures, LatencyStatistics, type SentSend } from './latency.ts';
+import {
+  ErrorExampleKeeper,
+  OutcomeCounts,
+  type OutcomeFigures,
+  StatusMix,
+  type StatusMixFigures,
+  WarmupStatistics,
+} from './outcomes.ts';
+import { type StreamFigures, StreamStatistics } from './streams.ts';
+
+/** Everything that is known of a run when it is over; the histograms hold nanoseconds. */
+export interface RunFigures {
+  /** Exchanges of the window, replayable or not. */
+  readonly recorded: number;
+  readonly planned: number;
+  /** What of both a run that was stopped had not read; its sends have no rows. */
+  readonly unread: UnreadPart;
+  readonly outcomes: OutcomeFigures;
+  readonly latency: LatencyFigures;
+  readonly streams: StreamFigures;
+  readonly fidelity: Fidelity;
+  readonly statusMix: StatusMixFigures;
+  readonly errorExamples: ErrorExamples;
+  /** How answers compare with the recorded ones; without it they were not compared. */
+  readonly check?: CheckFigures | null;
+  /** What was sent before the judged part, and counts nowhere else. */
+  readonly warmup: WarmupFigures;
+  /** From the start of the judged part to the last planned instant, and to the end of the last answer or error. */
+  readonly plannedSpanNs: number;
+  readonly endOffsetNs: number;
+  /** From the first intended send to the end of the last answer or error; null when nothing was sent. */
+  readonly makespanNs: number | null;
+}
+
+/** Of the plan of a run that was stopped; nothing of one that came to its end. */
+export interface UnreadPart {
+  readonly recorded: number;
+  readonly planned: number;
+  /** Of what was to be sent before the judged part; without it, nothing. */
+  readonly warmup?: number;
+  /** Whether that is all; else it is as much as could be counted. */
+  readonly toTheEnd: boolean;
+}
+
+const NOTHING_UNREAD: UnreadPart = { recorded: 0, planned: 0, toTheEnd: true };
+
+/**
+ * Follows a run while it goes on, at constant memory: what is recorded and planned as the schedule is drawn,
+ * what is sent as it ends.
+ */
+export class RunStatistics {
+  readonly #fidelity: FidelityStatistics;
+  readonly #latency: LatencyStatistics;
+  readonly #outcomes = new OutcomeCounts();
+  readonly #statusMix = new StatusMix();
+  readonly #errorExamples = new ErrorExampleKeeper();
+  readonly #warmup: WarmupStatistics;
+  readonly #originNs: number;
+  readonly #streams = new StreamStatistics();
+  readonly #checks = new CheckStatistics();
+  #recorded = 0;
+  #planned = 0;
+  #unread: UnreadPart = NOTHING_UNREAD;
+  #firstIntendedNs: number | null = null;
+  #lastIntendedNs: number;
+  #endOffsetNs: number;
+
+  /**
+   * @param originNs where the judged part begins: behind the warm-up
+   * @param waitsFor what puts requests off beyond their planned instants, if anything does
+   */
+  constructor(originNs = 0, waitsFor: WaitsFor | null = null) {
+    this.#fidelity = new FidelityStatistics(waitsFor);
+    this.#originNs = originNs;
+    this.#lastIntendedNs = originNs;
+    this.#endOffsetNs = originNs;
+    this.#latency = new LatencyStatistics(originNs);
+    this.#warmup = new WarmupStatistics(originNs);
+  }
+
+  /** Takes an exchange of the window, whether it will be replayed or not, in order of arrival. */
+  addRecorded(row: RecordedRequest): void {
+    this.#recorded += 1;
+    this.#fidelity.addRecorded(row);
+  }
+
+  /** Takes any exchange of a window that is filtered, in order. */
+  addInWindow(offsetUs: number): void {
+    this.#fidelity.addInWindow(offsetUs);
+  }
+
+  /** Takes a scheduled send that is judged, in the order of the schedule. */
+  addPlanned(row: RecordedRequest, intendedOffsetNs: number): void {
+    this.#planned += 1;
+    this.#firstIntendedNs ??= intendedOffsetNs;
+    this.#lastIntendedNs = intendedOffsetNs;
+    this.#fidelity.addPlanned(row, intendedOffsetNs);
+    this.#statusMix.addRecorded(row.status);
+    this.#statusMix.addRecordedFailures(failuresOf(row));
+  }
+
+  /** Takes a planned send of which only the row of its run is left, in the order of the schedule. */
+  addPlannedSend(send: Send): void {
+    this.#planned += 1;
+    this.#firstIntendedNs ??= send.intendedOffsetNs;
+    this.#lastIntendedNs = send.intendedOffsetNs;
+    this.#fidelity.addPlannedSend(send);
+  }
+
+  /** Takes how planned sends were answered when they were recorded, where their rows do not say. */
+  addRecordedAnswers(statuses: Readonly<Record<string, number>>, failures: RecordedFailures): void {
+    this.#statusMix.addRecordedFailures(failures);
+    for (const [status, count] of Object.entries(statuses)) {
+      this.#statusMix.addRecorded(Number(status), count);
+    }
+  }
+
+  /**
+   * Takes what a run that was stopped had not read of its plan. It counts as recorded and planned, and in nothing that
+   * describes arrivals: what was sent is held against what was planned until then.
+   */
+  addUnread(unread: UnreadPart): void {
+    this.#unread = unread;
+  }
+
+  /** Takes finished sends, in any order, each once. */
+  addSends(sends: readonly Send[]): void {
+    for (const send of sends) this.#addSend(send);
+  }
+
+  /** Takes how answers compare whose sends were added without that. */
+  addChecks(sends: readonly CheckedSend[]): void {
+    for (const send of sends) this.#checks.add(send);
+  }
+
+  /** Arrivals so far: all a dry run has to say. */
+  fidelity(): Fidelity {
+    return this.#fidelity.figures();
+  }
+
+  /** Planned requests by recorded status. */
+  recordedStatuses(): Readonly<Record<string, number>> {
+    return this.#statusMix.recordedStatuses();
+  }
+
+  /** Planned requests that failed when they were recorded, besides those answered 5xx. */
+  recordedFailures(): RecordedFailures {
+    return this.#statusMix.recordedFailures();
+  }
+
+  /** The figures of a run that is over. To be called once. */
+  figures(): RunFigures {
+    this.#fidelity.finish();
+    const first = this.#firstIntendedNs;
+    const outcomes = this.#outcomes.figures();
+    const warmup = this.#warmup.figures();
+    return {
+      recorded: this.#recorded + this.#unread.recorded,
+      planned: this.#planned + this.#unread.planned,
+      unread: this.#unread,
+      outcomes,
+      latency: this.#latency.figures(),
+      streams: this.#streams.figures(),
+      fidelity: this.#fidelity.figures(),
+      statusMix: this.#statusMix.figures(),
+      errorExamples: this.#errorExamples.examples(),
+      check: this.#checks.figures(),
+      warmup: { ...warmup, planned: warmup.planned + (this.#unread.warmup ?? 0) },
+      plannedSpanNs: this.#lastIntendedNs - this.#originNs,
+      endOffsetNs: this.#endOffsetNs - this.#originNs,
+      makespanNs: first === null || outcomes.sent === 0 ? null : this.#endOffsetNs - first,
+    };
+  }
+
+  #addSend(send: Send): void {
+    if (send.warmup) {
+      this.#warmup.add(send);
+      return;
+    }
+    const outcome = this.#outcomes.add(send);
+    this.#fidelity.addSend(send);
+    if (outcome === 'failed') this.#errorExamples.add(send);
+    this.#streams.add(send, outcome);
+    const checked = checkedSendOf(send);
+    if (checked !== null) this.#checks.add(checked);
+    if (!hasLeft(send)) return;
+    this.#endOffsetNs = Math.max(this.#endOffsetNs, send.lastByteOffsetNs ?? send.actualOffsetNs);
+    this.#latency.add(send, outcome === 'completed');
+    if (send.error === null) this.#statusMix.addSent(send.status);
+  }
+}
+
+const NO_FAILURE: RecordedFailures = { unanswered: 0, broken: 0 };
+
+function failuresOf({ outcome, status }: RecordedRequest): RecordedFailures {
+  if (outcome !== 'upstream_failed' && outcome !== 'timed_out') return NO_FAILURE;
+  if (status === null) return { unanswered: 1, broken: 0 };
+  return status < FIRST_SERVER_ERROR ? { unanswered: 0, broken: 1 } : NO_FAILURE;
+}
+
+function hasLeft(send: Send): send is SentSend {
+  return send.actualOffsetNs !== null;
+}
+
+function totals(planned: number, outcomes: OutcomeFigures): RunTotals {
+  const { sent, completed, failed, cancelled, refused } = outcomes;
+  return { planned, sent, completed, failed, cancelled, refused };
+}
+
+/** The counts a run store keeps beside its rows. */
+export function totalsOf(figures: RunFigures): RunTotals {
+  return totals(figures.planned, figures.outcomes);
+}
+
+const COUNTS = ['sent', 'completed', 'failed', 'cancelled', 'refused', 'unreached'] as const;
+
+/**
+ * In what the rows of a run are not those its summary was written of, in words; empty where they agree.
+ * @param run the id that lies beside the rows; null where none does
+ */
+export function rowDifferences(
+  run: string | null,
+  outcomes: OutcomeFigures,
+  summary: ReplayDocument,
+): string[] {
+  const own = run === null || run === summary.run ? [] : [`rows of run ${run}, a summary of ${summary.run}`];
+  // What a run that was stopped had not read of its plan was not reached either, and has no rows.
+  const stated = { ...summary, unreached: summary.unreached - summary.unread.planned };
+  const counts = COUNTS.filter((name) => outcomes[name] !== stated[name]).map(
+    (name) => `${name} ${outcomes[name]} in the rows, ${stated[name]} in the summary`,
+  );
+  return [...own, ...counts];
+}

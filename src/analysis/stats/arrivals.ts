@@ -1,0 +1,192 @@
+import { Histogram } from '../../core/histogram.ts';
+import { IDC_WINDOWS, type IdcWindow } from '../../documents/parts.ts';
+import type { ArrivalFigures } from '../../documents/replay.ts';
+
+/**
+ * Mean and population variance of a stream at constant memory, by updates that do not cancel (Welford). Null
+ * while empty.
+ */
+class Moments {
+  #count = 0;
+  #mean = 0;
+  #squares = 0;
+
+  get count(): number {
+    return this.#count;
+  }
+
+  get mean(): number | null {
+    return this.#count === 0 ? null : this.#mean;
+  }
+
+  get variance(): number | null {
+    return this.#count === 0 ? null : this.#squares / this.#count;
+  }
+
+  add(value: number): void {
+    this.#count += 1;
+    const delta = value - this.#mean;
+    this.#mean += delta / this.#count;
+    this.#squares += delta * (value - this.#mean);
+  }
+}
+
+/** With fewer whole windows a variance of counts says nothing. */
+const MIN_WINDOWS = 20;
+
+/**
+ * Counts of arrivals in windows of one width, laid side by side from offset 0. Whole ticks and whole sums
+ * throughout, so that a window in week two begins exactly where it should and the same arrivals give the same
+ * figure in any unit; silences are crossed in one step however long.
+ */
+class WindowCounts {
+  readonly #widthTicks: number;
+  /** Of the windows that are over: how many, arrivals in them, and the sum of their squared counts. */
+  #windows = 0;
+  #arrivals = 0;
+  #squares = 0;
+  #endOffset: number;
+  #current = 0;
+  #peak = 0;
+
+  constructor(widthTicks: number) {
+    this.#widthTicks = widthTicks;
+    this.#endOffset = widthTicks;
+  }
+
+  /** Takes an arrival at an offset, in ticks, never less than the offset before. */
+  add(offset: number): void {
+    if (offset >= this.#endOffset) {
+      const passed = Math.floor((offset - this.#endOffset) / this.#widthTicks) + 1;
+      this.#windows += passed;
+      this.#arrivals += this.#current;
+      this.#squares += this.#current * this.#current;
+      this.#endOffset += passed * this.#widthTicks;
+      this.#current = 0;
+    }
+    this.#current += 1;
+    if (this.#current > this.#peak) this.#peak = this.#current;
+  }
+
+  /** The greatest count of any window, the last and perhaps unfinished one included. */
+  get peak(): number {
+    return this.#peak;
+  }
+
+  /**
+   * Index of dispersion for counts: population variance over mean, of whole windows (the one that holds the last
+   * arrival is not known to be whole). 1 for a Poisson process; null below 20 windows.
+   */
+  get dispersion(): number | null {
+    if (this.#windows < MIN_WINDOWS) return null;
+    const windows = BigInt(this.#windows);
+    const arrivals = BigInt(this.#arrivals);
+    // Both terms may be far greater than their difference; whole numbers lose nothing there.
+    return Number(windows * BigInt(this.#squares) - arrivals * arrivals) / Number(windows * arrivals);
+  }
+}
+
+/** Arrivals in order, one at a time, at constant memory. */
+export class ArrivalStatistics {
+  readonly #ticksPerSecond: number;
+  readonly #gaps = new Moments();
+  readonly #gapTicks = new Histogram();
+  readonly #windows: readonly WindowCounts[];
+  #count = 0;
+  #ties = 0;
+  #first = 0;
+  #windowsFrom: number | null = null;
+  #last = 0;
+
+  /** `ticksPerSecond`: 1e6 for microseconds, 1e9 for nanoseconds; a multiple of ten. */
+  constructor(ticksPerSecond: number) {
+    if (!Number.isSafeInteger(ticksPerSecond / 10) || ticksPerSecond <= 0) {
+      throw new RangeError(`ticks per second must be a positive multiple of ten, not ${ticksPerSecond}`);
+    }
+    this.#ticksPerSecond = ticksPerSecond;
+    this.#windows = IDC_WINDOWS.map(
+      (seconds) => new WindowCounts(Math.round(Number(seconds) * ticksPerSecond)),
+    );
+  }
+
+  get count(): number {
+    return this.#count;
+  }
+
+  /** Gaps in ticks, for comparing the shape of two streams. */
+  get gaps(): Histogram {
+    return this.#gapTicks;
+  }
+
+  /**
+   * Lays the windows from this instant, which no arrival precedes, and not from the first arrival. To be called
+   * before that one comes. Of what was sent it is the planned start: from the first send's own, late by some
+   * microseconds, whatever is planned for the edge of a window and leaves sooner would fall into the one before.
+   */
+  layWindowsFrom(at: number): void {
+    this.#windowsFrom = at;
+  }
+
+  /**
+   * Takes the next arrival, in whole ticks since any origin.
+   * @throws RangeError when it lies before the one before it.
+   */
+  add(at: number): void {
+    if (this.#count === 0) {
+      this.#first = at;
+    } else {
+      const gap = at - this.#last;
+      if (gap < 0) throw new RangeError(`arrival ${at} comes before ${this.#last}`);
+      if (gap === 0) this.#ties += 1;
+      this.#gaps.add(gap);
+      this.#gapTicks.record(gap);
+    }
+    this.#last = at;
+    this.#count += 1;
+    const offset = Math.max(0, at - (this.#windowsFrom ?? this.#first));
+    for (const window of this.#windows) window.add(offset);
+  }
+
+  figures(): ArrivalFigures {
+    const spanS = this.#count === 0 ? 0 : (this.#last - this.#first) / this.#ticksPerSecond;
+    const ratePerSecond = spanS > 0 ? this.#count / spanS : null;
+    const peak1s = this.#peakOf('1');
+    return {
+      count: this.#count,
+      spanS,
+      ratePerSecond,
+      cv: this.#cv(),
+      ties: this.#gaps.count === 0 ? null : this.#ties / this.#gaps.count,
+      idc: this.#idc(),
+      peak1s,
+      peak60s: this.#peakOf('60'),
+      peakToMean1s: ratePerSecond === null ? null : peak1s / ratePerSecond,
+      gapMs: this.#gapMs(),
+    };
+  }
+
+  #cv(): number | null {
+    const { mean, variance } = this.#gaps;
+    return mean === null || variance === null || mean === 0 ? null : Math.sqrt(variance) / mean;
+  }
+
+  #idc(): Record<IdcWindow, number | null> {
+    const dispersions = IDC_WINDOWS.map((seconds, at) => [seconds, this.#windows[at]?.dispersion ?? null]);
+    return Object.fromEntries(dispersions) as Record<IdcWindow, number | null>;
+  }
+
+  #peakOf(seconds: IdcWindow): number {
+    return this.#windows[IDC_WINDOWS.indexOf(seconds)]?.peak ?? 0;
+  }
+
+  #gapMs(): NonNullable<ArrivalFigures['gapMs']> | null {
+    if (this.#gapTicks.count === 0) return null;
+    const inMs = (ticks: number | null) => ((ticks ?? 0) / this.#ticksPerSecond) * 1000;
+    return {
+      p50: inMs(this.#gapTicks.percentile(50)),
+      p90: inMs(this.#gapTicks.percentile(90)),
+      p99: inMs(this.#gapTicks.percentile(99)),
+      max: inMs(this.#gapTicks.max),
+    };
+  }
+}

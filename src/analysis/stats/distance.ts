@@ -1,0 +1,152 @@
+import type { Histogram, HistogramBin } from '../../core/histogram.ts';
+
+/**
+ * Relative move of a gap that is not held against it: two steps of the histogram, which is what counting costs.
+ */
+const RELATIVE_TOLERANCE = 2 / 1024;
+
+/** A bin on the scale where the mean is 1, with the share of all values up to its end. */
+interface ShareBin {
+  readonly lowest: number;
+  readonly highest: number;
+  readonly before: number;
+  readonly through: number;
+}
+
+/**
+ * Kolmogorov–Smirnov distance of two gap distributions, each scaled to a mean of 1 so that only shape counts:
+ * the greatest difference between their distribution functions, 0 to 1. Differences that moving gaps by 0.2 %
+ * or by one tick would explain are left out (counting and whole ticks make them), so it never exceeds the exact
+ * distance. Null when either has no gaps, or only gaps of 0.
+ */
+export function gapDistance(a: Histogram, b: Histogram): number | null {
+  const meanA = a.mean;
+  const meanB = b.mean;
+  if (!meanA || !meanB) return null;
+  const tick = 1 / meanA + 1 / meanB;
+  const binsA = shareBins(a, meanA);
+  const binsB = shareBins(b, meanB);
+  return Math.max(excess(binsA, binsB, tick), excess(binsB, binsA, tick));
+}
+
+function shareBins(histogram: Histogram, mean: number): ShareBin[] {
+  const bins: ShareBin[] = [];
+  let seen = 0;
+  for (const bin of histogram.bins()) {
+    bins.push(shareBin(bin, mean, seen, histogram.count));
+    seen += bin.count;
+  }
+  return bins;
+}
+
+function shareBin(bin: HistogramBin, mean: number, seen: number, total: number): ShareBin {
+  return {
+    lowest: bin.lowest / mean,
+    highest: bin.highest / mean,
+    before: seen / total,
+    through: (seen + bin.count) / total,
+  };
+}
+
+/**
+ * The most by which `ours` differs, at the ends of its bins, from every value the other distribution function
+ * takes within the tolerance. `tick` is the absolute part of the tolerance on the scaled axis.
+ */
+function excess(ours: readonly ShareBin[], others: readonly ShareBin[], tick: number): number {
+  let worst = 0;
+  let surelyBelow = 0;
+  let possiblyBelow = 0;
+  for (const bin of ours) {
+    const lowEdge = bin.highest * (1 - RELATIVE_TOLERANCE) - tick;
+    const highEdge = bin.highest * (1 + RELATIVE_TOLERANCE) + tick;
+    while (surelyBelow < others.length && others[surelyBelow]!.highest <= lowEdge) surelyBelow += 1;
+    while (possiblyBelow < others.length && others[possiblyBelow]!.lowest <= highEdge) possiblyBelow += 1;
+    const least = others[surelyBelow - 1]?.through ?? 0;
+    const most = others[possiblyBelow - 1]?.through ?? 0;
+    worst = Math.max(worst, bin.through - most, least - bin.through);
+  }
+  return worst;
+}
+
+/** What a request counts under in the mix: where it goes, which model it asks, how large it is. */
+export interface MixEntry {
+  readonly route: string | null;
+  readonly model: string | null;
+  readonly requestBytes: number | null;
+}
+
+/** Kinds kept apart. Routes are normalised, so a real mix has far fewer; this bounds a hostile one. */
+const MAX_KINDS = 4_096;
+/** Kinds over the bound are counted together in this many groups. */
+const OVERFLOW_GROUPS = 64;
+
+/**
+ * How far the mixes of several streams of requests lie apart: total variation over route × model × size class
+ * (powers of two), that is the share of one stream that would have to be exchanged to get the other. Over 4,096
+ * kinds the rest is grouped, which can only make the distance smaller.
+ */
+export class MixDistance {
+  readonly #streams: number;
+  readonly #counts = new Map<string, Float64Array>();
+  readonly #totals: Float64Array;
+  /** The same counts by route, model and class, found without a text being made; kinds over the bound are not here. */
+  readonly #byRoute = new Map<string | null, Map<string | null, Float64Array[]>>();
+
+  constructor(streams: number) {
+    this.#streams = streams;
+    this.#totals = new Float64Array(streams);
+  }
+
+  /** Counts one request of a stream, 0 … streams − 1. */
+  add(stream: number, entry: MixEntry): void {
+    const counts = this.#countsOf(entry);
+    counts[stream]! += 1;
+    this.#totals[stream]! += 1;
+  }
+
+  /** 0 for equal mixes, 1 for mixes with nothing in common; null while either stream is empty. */
+  between(a: number, b: number): number | null {
+    const totalA = this.#totals[a]!;
+    const totalB = this.#totals[b]!;
+    if (totalA === 0 || totalB === 0) return null;
+    let sum = 0;
+    for (const counts of this.#counts.values()) sum += Math.abs(counts[a]! / totalA - counts[b]! / totalB);
+    return sum / 2;
+  }
+
+  #countsOf(entry: MixEntry): Float64Array {
+    const sizeClass = sizeClassOf(entry.requestBytes ?? 0);
+    const found = this.#byRoute.get(entry.route)?.get(entry.model)?.[sizeClass];
+    if (found !== undefined) return found;
+    const kind = `${sizeClass}\n${entry.route ?? ''}\n${entry.model ?? ''}`;
+    const known = this.#counts.get(kind);
+    if (known !== undefined) return this.#remember(entry, sizeClass, known);
+    const key = this.#counts.size < MAX_KINDS ? kind : `overflow ${groupOf(kind)}`;
+    let counts = this.#counts.get(key);
+    if (counts === undefined) {
+      counts = new Float64Array(this.#streams);
+      this.#counts.set(key, counts);
+    }
+    return counts;
+  }
+
+  #remember({ route, model }: MixEntry, sizeClass: number, counts: Float64Array): Float64Array {
+    const byModel = this.#byRoute.get(route) ?? new Map<string | null, Float64Array[]>();
+    const byClass = byModel.get(model) ?? [];
+    byClass[sizeClass] = counts;
+    byModel.set(model, byClass);
+    this.#byRoute.set(route, byModel);
+    return counts;
+  }
+}
+
+/** 0 for no body, else one class to each doubling. */
+export function sizeClassOf(bytes: number): number {
+  return bytes === 0 ? 0 : Math.floor(Math.log2(bytes)) + 1;
+}
+
+function groupOf(kind: string): number {
+  let hash = 0;
+  for (let at = 0; at < kind.length; at++) hash = (Math.imul(hash, 31) + kind.charCodeAt(at)) | 0;
+  return (hash >>> 0) % OVERFLOW_GROUPS;
+}

@@ -1,0 +1,136 @@
+import { Histogram } from '../../core/histogram.ts';
+import { studentT } from './student-t.ts';
+
+/** How sure the floor is: MLPerf's early stopping tests at 99 %. */
+const CONFIDENCE = 0.99;
+/** Requests beyond the percentile that the fewest samples must still allow. */
+const ALLOWED_OVER = 1;
+
+/**
+ * The fewest samples from which a percentile may be called kept: with n of them, and a true share beyond it of
+ * just 1 − percentile, seeing at most one beyond has a chance of at most 1 %. This is the early-stopping test
+ * of MLPerf LoadGen (mlcommons/inference, early_stopping) with one request over: 64 for p90, 130 for p95, 662
+ * for p99, 6,636 for p99.9. Infinity for a percentile of 100, which no sample proves; 1 for 0.
+ */
+export function sampleFloor(percent: number): number {
+  const below = percent / 100;
+  if (below >= 1) return Number.POSITIVE_INFINITY;
+  if (below <= 0) return 1;
+  let enough = ALLOWED_OVER + 1;
+  while (chanceOfFewOver(below, enough) > 1 - CONFIDENCE) enough *= 2;
+  let short = ALLOWED_OVER;
+  while (enough - short > 1) {
+    const middle = Math.floor((short + enough) / 2);
+    if (chanceOfFewOver(below, middle) > 1 - CONFIDENCE) short = middle;
+    else enough = middle;
+  }
+  return enough;
+}
+
+/** Chance that none or one of `count` samples lies beyond, when each does with 1 − `below`. */
+function chanceOfFewOver(below: number, count: number): number {
+  return below ** count + count * (1 - below) * below ** (count - 1);
+}
+
+/** Slots are doubled in length, two becoming one, when a run comes to more of them than this. */
+const MAX_SLOTS = 20;
+const FIRST_SLOT_NS = 1e9;
+/** Windows an interval is made of: fewer say nothing of how they vary, more are too short to be independent. */
+const MIN_WINDOWS = 5;
+const MAX_WINDOWS = 10;
+
+/** Two-sided 95 %: so much of Student's t lies below the upper end. */
+const BELOW_UPPER_END = 0.975;
+
+/** 95 % of the time the percentile lies within; in the unit of what was recorded. */
+export type Interval = readonly [low: number, high: number];
+
+/** Of the percentiles that are reported; null where the run is too short for one. */
+export interface PercentileIntervals {
+  readonly p50: Interval | null;
+  readonly p95: Interval | null;
+  readonly p99: Interval | null;
+}
+
+/**
+ * Times of a run, kept by stretches of it of equal length, at the memory of twenty histograms however long it
+ * lasts: how a percentile varies from one stretch to the next says how far it can be trusted. Samples of a queue
+ * depend on each other, so an interval that takes them one by one is far too narrow; stretches hardly do.
+ */
+export class WindowPercentiles {
+  readonly #slots: Histogram[] = [];
+  readonly #originNs: number;
+  #slotNs = FIRST_SLOT_NS;
+
+  /** @param originNs where the first stretch begins, on the clock of `record` */
+  constructor(originNs = 0) {
+    this.#originNs = originNs;
+  }
+
+  /** Takes a value, whole, by the instant it belongs to; instants may come in any order. */
+  record(offsetNs: number, value: number): void {
+    const sinceNs = Math.max(0, offsetNs - this.#originNs);
+    while (sinceNs >= this.#slotNs * MAX_SLOTS) this.#double();
+    const at = Math.floor(sinceNs / this.#slotNs);
+    while (this.#slots.length <= at) this.#slots.push(new Histogram());
+    this.#slots[at]?.record(value);
+  }
+
+  /**
+   * The interval around a percentile of all values: Student's t over the same percentile of each window, about the
+   * percentile of the whole (sectioning; Asmussen and Glynn, Stochastic Simulation), in logarithms, because
+   * times are skewed and never negative. Null where the run has not five windows with the samples that the
+   * percentile needs.
+   */
+  interval(percent: number): Interval | null {
+    const windows = this.#windowsFor(sampleFloor(percent));
+    if (windows === null) return null;
+    const t = studentT(BELOW_UPPER_END, windows.length - 1);
+    const whole = new Histogram();
+    for (const window of windows) whole.merge(window);
+    const middle = logOf(whole, percent);
+    const squares = windows.reduce((sum, window) => sum + (logOf(window, percent) - middle) ** 2, 0);
+    const halfWidth = t * Math.sqrt(squares / (windows.length * (windows.length - 1)));
+    return [Math.exp(middle - halfWidth), Math.exp(middle + halfWidth)];
+  }
+
+  intervals(): PercentileIntervals {
+    return { p50: this.interval(50), p95: this.interval(95), p99: this.interval(99) };
+  }
+
+  /** The most windows of equal length that each hold enough, at most ten; null for fewer than five. */
+  #windowsFor(floor: number): Histogram[] | null {
+    const least = Math.ceil(this.#slots.length / MAX_WINDOWS);
+    const most = Math.floor(this.#slots.length / MIN_WINDOWS);
+    for (let length = Math.max(1, least); length <= most; length++) {
+      const windows = this.#joined(length);
+      if (windows.length <= MAX_WINDOWS && windows.every(({ count }) => count >= floor)) return windows;
+    }
+    return null;
+  }
+
+  /** Slots joined to windows so long; what is left over at the end joins the last. */
+  #joined(length: number): Histogram[] {
+    const count = Math.floor(this.#slots.length / length);
+    const windows = Array.from({ length: count }, () => new Histogram());
+    for (const [at, slot] of this.#slots.entries()) {
+      windows[Math.min(count - 1, Math.floor(at / length))]?.merge(slot);
+    }
+    return windows;
+  }
+
+  #double(): void {
+    const slots = this.#slots.splice(0);
+    for (let at = 0; at < slots.length; at += 2) {
+      const slot = slots[at] as Histogram;
+      const next = slots[at + 1];
+      if (next !== undefined) slot.merge(next);
+      this.#slots.push(slot);
+    }
+    this.#slotNs *= 2;
+  }
+}
+
+function logOf(values: Histogram, percent: number): number {
+  return Math.log(Math.max(1, values.percentile(percent) ?? 1));
+}

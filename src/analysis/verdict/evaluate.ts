@@ -1,0 +1,249 @@
+import type { Histogram } from '../../core/histogram.ts';
+import type { RunFigures } from '../run/run-statistics.ts';
+import { type SloMetric, type SloOperator, STREAM_METRICS, type Threshold } from './slo.ts';
+
+const NS_PER_MS = 1e6;
+
+/**
+ * What breaks a violated objective. `target`: what was sent breaks it, counted from the actual sends. `streams`: only
+ * requests that got no stream although one was wanted. `unsent`: only requests that were refused by a cap or never
+ * left. `lag`: only the time between the planned and the actual send.
+ */
+type BrokenBy = 'target' | 'streams' | 'unsent' | 'lag';
+
+/** What one objective came to. */
+export interface SloResult {
+  readonly threshold: Threshold;
+  /** In the unit of the limit; Infinity when too much failed, null when nothing was measured. */
+  readonly observed: number | null;
+  /** Null when nothing was measured. */
+  readonly ok: boolean | null;
+  /** Null for an objective that is not violated. */
+  readonly brokenBy: BrokenBy | null;
+}
+
+/** Requests without an answer. In a run that was stopped, those that were open or not yet due count nowhere. */
+interface Unanswered {
+  readonly failed: number;
+  /** Refused by a cap of ours, or not sent by the end of the run. */
+  readonly unsent: number;
+  /** Sent and answered or failed: what the recorded client gave up must not make a share of errors smaller. */
+  readonly sent: number;
+  readonly failedStreams: number;
+  readonly refusedStreams: number;
+}
+
+/** Streams that count as infinitely slow. */
+interface SlowStreams {
+  readonly streams: number;
+  /** The gaps they would have had at the mean of the others. */
+  readonly gaps: number;
+  /** Those, and such as ended in good order without any content. */
+  readonly withoutToken: number;
+}
+
+/** Which requests and which times an objective is held against. */
+interface Scope {
+  /** From the planned instant, or from the actual send. */
+  readonly from: 'planned' | 'sent';
+  /** Whether requests that never left count as infinitely slow. */
+  readonly unsent: boolean;
+  /** Whether requests that were turned away or answered whole count as infinitely slow streams. */
+  readonly streamless: boolean;
+}
+
+const EVERYTHING: Scope = { from: 'planned', unsent: true, streamless: true };
+
+/**
+ * Holds a run against its objectives. Failed and refused requests are infinitely slow in every aggregation of
+ * a time. When the run was `interrupted`, requests in flight that we ended ourselves are nobody's failure.
+ */
+export function evaluateSlo(
+  thresholds: readonly Threshold[],
+  figures: RunFigures,
+  interrupted: boolean,
+): SloResult[] {
+  const unanswered = unansweredIn(figures, interrupted);
+  return thresholds.map((threshold) => {
+    // A share of a part of the plan would be far too good.
+    const isOpen = interrupted && !figures.unread.toTheEnd && isOfPlan(threshold);
+    const observed = isOpen ? null : observe(threshold, figures, unanswered, EVERYTHING);
+    const ok = observed === null ? null : holds(observed, threshold.operator, threshold.limit);
+    const brokenBy = ok === false ? brokenByIn(threshold, figures, unanswered) : null;
+    return { threshold, observed, ok, brokenBy };
+  });
+}
+
+/**
+ * Answers and failures that stand behind the percentiles of a metric. The gaps of one stream are no samples of their
+ * own: a server that is slow for a moment is slow for all of them.
+ */
+export function sampleCount(figures: RunFigures, interrupted: boolean, metric: SloMetric): number {
+  const { latency, outcomes, streams } = figures;
+  const { failed, failedStreams, refusedStreams } = unansweredIn(figures, interrupted);
+  const timed = {
+    ttft: streams.ttft.count + streams.withoutContent,
+    itl: streams.ttft.count,
+    tpot: streams.tpot.count,
+  };
+  if (metric === 'ttft' || metric === 'itl' || metric === 'tpot')
+    return timed[metric] + failedStreams + refusedStreams;
+  return latency.service.count + failed + outcomes.refused;
+}
+
+/** Whether an objective is on how much was sent of what was planned. */
+export function isOfPlan({ metric, aggregation }: Threshold): boolean {
+  return metric === 'achieved' && aggregation.kind !== 'count';
+}
+
+/**
+ * Whether an objective on mismatches is broken whatever those answers were that could not be compared: taken for the
+ * same as recorded.
+ */
+export function isBrokenByChecked({ aggregation, operator, limit }: Threshold, figures: RunFigures): boolean {
+  const { check = null } = figures;
+  if (check === null || check.answers === 0) return false;
+  const least = aggregation.kind === 'count' ? check.mismatched : check.mismatched / check.answers;
+  return !holds(least, operator, limit);
+}
+
+/** Requests that were sent and are judged: neither cancelled as recorded nor open when the run was stopped. */
+export function judgedSends(
+  { outcomes }: RunFigures,
+  interrupted: boolean,
+): { sent: number; failed: number } {
+  const stopped = interrupted ? outcomes.stopped : 0;
+  return { sent: outcomes.sent - outcomes.cancelled - stopped, failed: outcomes.failed - stopped };
+}
+
+function unansweredIn(figures: RunFigures, interrupted: boolean): Unanswered {
+  const { outcomes, streams } = figures;
+  return {
+    ...judgedSends(figures, interrupted),
+    // What still waited for its recorded connection when the drain was over never came, unless the run was stopped.
+    unsent: outcomes.refused + (interrupted ? 0 : outcomes.unreached),
+    failedStreams: streams.failed - (interrupted ? streams.stopped : 0),
+    refusedStreams: streams.refused,
+  };
+}
+
+/** What of a violated objective is left when the causes on our side are taken away, one after the other. */
+function brokenByIn(threshold: Threshold, figures: RunFigures, unanswered: Unanswered): BrokenBy {
+  const isBroken = (scope: Scope) => {
+    const observed = observe(threshold, figures, unanswered, scope);
+    return observed !== null && !holds(observed, threshold.operator, threshold.limit);
+  };
+  if (threshold.metric === 'achieved') return 'unsent';
+  if (threshold.metric === 'makespan') return isLongWithoutLag(threshold, figures) ? 'target' : 'lag';
+  if (isBroken({ from: 'sent', unsent: false, streamless: false })) return 'target';
+  if (STREAM_METRICS.has(threshold.metric) && !isBroken({ ...EVERYTHING, streamless: false }))
+    return 'streams';
+  return isBroken({ ...EVERYTHING, unsent: false }) ? 'lag' : 'unsent';
+}
+
+/** Each send may have left as late as the latest of them, and the last answer have come as much later. */
+function isLongWithoutLag({ operator, limit }: Threshold, { makespanNs, latency }: RunFigures): boolean {
+  const lateNs = (latency.lag.max ?? 0) + (latency.connectionWait.max ?? 0);
+  return !holds(((makespanNs ?? 0) - lateNs) / NS_PER_MS, operator, limit);
+}
+
+function observe(
+  threshold: Threshold,
+  figures: RunFigures,
+  unanswered: Unanswered,
+  scope: Scope,
+): number | null {
+  const { outcomes, planned, latency, streams } = figures;
+  const isCount = threshold.aggregation.kind === 'count';
+  const infinite = unanswered.failed + (scope.unsent ? unanswered.unsent : 0);
+  const slow = slowStreams(figures, unanswered, scope);
+  switch (threshold.metric) {
+    case 'latency':
+      return timeMs(threshold, scope.from === 'sent' ? latency.service : latency.scheduled, infinite);
+    case 'service':
+      return timeMs(threshold, latency.service, infinite);
+    case 'errors':
+      return isCount ? unanswered.failed : ratio(unanswered.failed, unanswered.sent);
+    case 'achieved':
+      return isCount ? outcomes.sent : ratio(outcomes.sent, planned);
+    case 'makespan':
+      return figures.makespanNs === null ? null : figures.makespanNs / NS_PER_MS;
+    case 'ttft':
+      return timeMs(threshold, scope.from === 'sent' ? streams.ttftService : streams.ttft, slow.withoutToken);
+    case 'itl':
+      return timeMs(threshold, streams.itl, slow.gaps);
+    case 'tpot':
+      return timeMs(threshold, streams.tpot, slow.streams);
+    case 'mismatch':
+      return mismatches(threshold, figures);
+  }
+}
+
+/** Of the answers that were compared; null where there is none, so that nothing can be said. */
+function mismatches({ aggregation }: Threshold, { check = null }: RunFigures): number | null {
+  if (check === null || check.checked === 0) return null;
+  return aggregation.kind === 'count' ? check.mismatched : check.mismatched / check.checked;
+}
+
+/**
+ * A request that was turned away, or answered whole, is an infinitely slow stream, so that its absence hides no tail.
+ * That alone does not break an objective: a quick refusal is not slow.
+ */
+function slowStreams(figures: RunFigures, unanswered: Unanswered, scope: Scope): SlowStreams {
+  const { turnedAway, whole, withoutContent } = figures.streams;
+  const streams =
+    unanswered.failedStreams +
+    (scope.unsent ? unanswered.refusedStreams : 0) +
+    (scope.streamless ? turnedAway + whole : 0);
+  return {
+    streams,
+    gaps: Math.round(streams * gapsOfStream(figures)),
+    withoutToken: streams + withoutContent,
+  };
+}
+
+/** The mean over the streams that had a token; at least one, so that a run of failures is not without any. */
+function gapsOfStream({ streams }: RunFigures): number {
+  return streams.ttft.count === 0 ? 1 : Math.max(1, streams.itl.count / streams.ttft.count);
+}
+
+function timeMs({ aggregation }: Threshold, histogram: Histogram, infinite: number): number | null {
+  const ns = timeNs(aggregation, histogram, infinite);
+  return ns === null ? null : ns / NS_PER_MS;
+}
+
+function timeNs(
+  aggregation: Threshold['aggregation'],
+  histogram: Histogram,
+  infinite: number,
+): number | null {
+  if (aggregation.kind === 'percentile') return histogram.percentile(aggregation.percent, infinite);
+  const slowest = infinite > 0 ? Number.POSITIVE_INFINITY : null;
+  switch (aggregation.kind) {
+    case 'avg':
+      return slowest ?? histogram.mean;
+    case 'max':
+      return slowest ?? histogram.max;
+    case 'min':
+      return histogram.min ?? slowest;
+    default:
+      throw new Error(`${aggregation.kind} is no aggregation of a time`);
+  }
+}
+
+function ratio(part: number, whole: number): number | null {
+  return whole === 0 ? null : part / whole;
+}
+
+function holds(observed: number, operator: SloOperator, limit: number): boolean {
+  switch (operator) {
+    case '<':
+      return observed < limit;
+    case '<=':
+      return observed <= limit;
+    case '>':
+      return observed > limit;
+    case '>=':
+      return observed >= limit;
+  }
+}

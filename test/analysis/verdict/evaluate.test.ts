@@ -1,0 +1,31 @@
+import { expect, test } from 'vitest';
+import { RunStatistics } from '../../../src/analysis/run/run-statistics.ts';
+import { evaluateSlo } from '../../../src/analysis/verdict/evaluate.ts';
+import { parseSlo } from '../../../src/analysis/verdict/slo.ts';
+import { send } from '../../support/sends.ts';
+
+/** One of a hundred still waited for its recorded connection when the drain was over. */
+function figures() {
+  const statistics = new RunStatistics();
+  const sends = Array.from({ length: 99 }, (_, index) => send({ index }));
+  statistics.addSends([...sends, send({ index: 99, actualOffsetNs: null, error: 'stopped' })]);
+  return statistics.figures();
+}
+
+test('what never left in a run that came to its end is infinitely slow', () => {
+  const [slowest] = evaluateSlo(parseSlo(['latency: max<1000']), figures(), false);
+  expect(slowest).toMatchObject({ ok: false, observed: Number.POSITIVE_INFINITY, brokenBy: 'unsent' });
+});
+
+test('what never left because we ended the run is nobody’s failure', () => {
+  const [slowest] = evaluateSlo(parseSlo(['latency: max<1000']), figures(), true);
+  expect(slowest).toMatchObject({ ok: true });
+});
+
+test('requests whose clients gave up make no share of errors smaller', () => {
+  const statistics = new RunStatistics();
+  const given = Array.from({ length: 8 }, (_, index) => send({ index, cancelled: true, status: null }));
+  statistics.addSends([...given, send({ index: 8, status: 500 }), send({ index: 9 })]);
+  const [errors] = evaluateSlo(parseSlo(['errors: rate<0.2']), statistics.figures(), false);
+  expect(errors).toMatchObject({ ok: false, observed: 0.5 });
+});
