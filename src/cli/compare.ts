@@ -1,7 +1,9 @@
 import { Command } from 'commander';
-import { comparisonMarkdown } from '../analysis/compare/comparison-markdown.ts';
-import { comparisonText } from '../analysis/compare/comparison-text.ts';
-import { comparisonPage } from '../analysis/pages/comparison-page.ts';
+import { comparisonPage } from '../analysis/compare/page.ts';
+import { comparisonView } from '../analysis/compare/view.ts';
+import { viewMarkdown } from '../analysis/render/markdown.ts';
+import { viewText } from '../analysis/render/text.ts';
+import { pageAssets } from '../app/page-assets.ts';
 import { Problems } from '../core/errors.ts';
 import { readOptions, toggle } from '../core/options.ts';
 import type { ComparisonDocument } from '../documents/comparison.ts';
@@ -11,7 +13,6 @@ import { type DocumentForms, formOption, outputsOf, writeOutputs } from './docum
 import { EXIT } from './exit.ts';
 import { addOptions } from './flags.ts';
 import { askedOf } from './options.ts';
-import { pageAssets } from './page-assets.ts';
 import { terminal } from './terminal.ts';
 
 const OUTPUTS = {
@@ -46,10 +47,10 @@ export function compareCommand(): Command {
 export function comparisonForms(document: ComparisonDocument): DocumentForms<(typeof FORMS)[number]> {
   return {
     json: document,
-    text: () => comparisonText(document),
+    text: () => viewText(comparisonView(document)),
     rendered: {
       html: { called: 'page', render: () => comparisonPage(document, pageAssets()) },
-      md: { called: 'Markdown', render: () => comparisonMarkdown(document) },
+      md: { called: 'Markdown', render: () => viewMarkdown(comparisonView(document)) },
     },
   };
 }

@@ -1,11 +1,11 @@
 import { answerDoubts, uncheckedNotes } from '../analysis/compare/answer-doubts.ts';
 import { type ComparisonReason, comparePairs } from '../analysis/compare/compare-pairs.ts';
 import { compareProfiles, profileFactDifferences } from '../analysis/compare/compare-profiles.ts';
-import { undecidedOf } from '../analysis/compare/comparison-rows.ts';
 import { leftOutDoubts } from '../analysis/compare/left-out-doubts.ts';
 import { checkedPairs } from '../analysis/compare/mismatch-metric.ts';
 import { type PairCounts, PairTable } from '../analysis/compare/pair-table.ts';
 import { recordingFactDifferences, runDoubts, runFactDifferences } from '../analysis/compare/run-facts.ts';
+import { undecidedOf } from '../analysis/compare/view.ts';
 import { windowLines } from '../analysis/compare/window-lines.ts';
 import { isStoppedByFailures } from '../analysis/verdict/run-context.ts';
 import { AppError } from '../core/errors.ts';

@@ -1,5 +1,4 @@
 import { Command } from 'commander';
-import { replayText } from '../analysis/replay-text.ts';
 import { exitCodeOf } from '../analysis/verdict/verdict.ts';
 import { toggle } from '../core/options.ts';
 import { EXIT } from './exit.ts';
@@ -27,9 +26,12 @@ export function mergeCommand(): Command {
       if (optionsOf(command, OUTPUT).json) terminal.json(document);
       else {
         const kept = `Run ${document.run}: ${directory}`;
-        terminal.print(...replayText(document), ...mergedLines(document.merged), '', kept);
+        terminal.print(...viewText(runView(document), 'brief'), ...mergedLines(document.merged), '', kept);
       }
       process.exitCode = stoppedByFailures ? EXIT.unreachable : exitCodeOf(document);
     });
   return addOptions(command, OPTIONS);
 }
+
+import { viewText } from '../analysis/render/text.ts';
+import { runView } from '../analysis/report/view.ts';

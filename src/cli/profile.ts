@@ -1,15 +1,15 @@
 import { Command } from 'commander';
-import { profilePage } from '../analysis/pages/profile-page.ts';
+import { profilePage } from '../analysis/profile/page.ts';
 import { profileCsv } from '../analysis/profile/profile-csv.ts';
-import { profileText } from '../analysis/profile/profile-text.ts';
+import { profileText } from '../analysis/profile/text.ts';
 import { encryptionKeyOf } from '../app/open-capture.ts';
+import { pageAssets } from '../app/page-assets.ts';
 import { Problems } from '../core/errors.ts';
 import { readOptions, toggle } from '../core/options.ts';
 import type { ProfileDocument } from '../documents/profile.ts';
 import { type DocumentForms, formOption, outputsOf, writeOutputs } from './document-outputs.ts';
 import { addOptions } from './flags.ts';
 import { askedOf } from './options.ts';
-import { pageAssets } from './page-assets.ts';
 import { PROFILE_OPTIONS, resolveProfileOptions } from './profile-options.ts';
 import { profileInThread } from './profiling.ts';
 import { terminal } from './terminal.ts';

@@ -1,14 +1,15 @@
 import { Command } from 'commander';
-import { reportPage } from '../analysis/pages/report-page.ts';
-import { reportMarkdown } from '../analysis/report/report-markdown.ts';
-import { reportText } from '../analysis/report/report-text.ts';
+import { viewMarkdown } from '../analysis/render/markdown.ts';
+import { viewText } from '../analysis/render/text.ts';
+import { reportPage } from '../analysis/report/page.ts';
+import { reportView } from '../analysis/report/view.ts';
+import { pageAssets } from '../app/page-assets.ts';
 import { Problems } from '../core/errors.ts';
 import { readOptions, toggle } from '../core/options.ts';
 import type { ReportDocument } from '../documents/report.ts';
 import { type DocumentForms, formOption, outputsOf, writeOutputs } from './document-outputs.ts';
 import { addOptions } from './flags.ts';
 import { askedOf } from './options.ts';
-import { pageAssets } from './page-assets.ts';
 import { REPORT_OPTIONS, resolveReportOptions } from './report-options.ts';
 import { reportInThread } from './reporting.ts';
 import { terminal } from './terminal.ts';
@@ -41,10 +42,10 @@ export function reportCommand(): Command {
 export function reportForms(document: ReportDocument): DocumentForms<(typeof REPORT_FORMS)[number]> {
   return {
     json: document,
-    text: () => reportText(document),
+    text: () => viewText(reportView(document)),
     rendered: {
       html: { called: 'page', render: () => reportPage(document, pageAssets()) },
-      markdown: { called: 'report', render: () => reportMarkdown(document) },
+      markdown: { called: 'report', render: () => viewMarkdown(reportView(document)) },
     },
   };
 }

@@ -1,6 +1,6 @@
 import { existsSync } from 'node:fs';
 import { buildReport } from '../analysis/report/build-report.ts';
-import { ReportStatistics } from '../analysis/report/report-statistics.ts';
+import { ReportStatistics } from '../analysis/report/statistics.ts';
 import { documentFromThread } from '../app/document-thread.ts';
 import { capturePlaces } from '../app/open-capture.ts';
 import { AppError } from '../core/errors.ts';

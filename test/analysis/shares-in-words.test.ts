@@ -1,9 +1,10 @@
 import { describe, expect, test } from 'vitest';
 import { percentText } from '../../src/analysis/compare/compare-pairs.ts';
-import { percent as pagePercent } from '../../src/analysis/pages/profile-values.ts';
-import { profileText } from '../../src/analysis/profile/profile-text.ts';
-import { replayText } from '../../src/analysis/replay-text.ts';
-import { shareText } from '../../src/analysis/report/value-text.ts';
+import { profileText } from '../../src/analysis/profile/text.ts';
+import { shareText } from '../../src/analysis/render/table.ts';
+import { viewText } from '../../src/analysis/render/text.ts';
+import { objectivesTable } from '../../src/analysis/report/tables.ts';
+import { runView } from '../../src/analysis/report/view.ts';
 import { percent as reasonPercent } from '../../src/core/units.ts';
 import { exchangeRow } from '../support/exchange-row.ts';
 import { profileOf } from '../support/profiles.ts';
@@ -11,8 +12,7 @@ import { summaryOf } from '../support/reported-runs.ts';
 import { refused, send } from '../support/sends.ts';
 
 describe.each([
-  ['a report', shareText],
-  ['a profile’s page', pagePercent],
+  ['a table', shareText],
   ['a comparison', percentText],
   ['a reason', reasonPercent],
 ])('a share in %s', (_, text) => {
@@ -34,15 +34,15 @@ describe.each([
 
 test('an objective that was missed by a hair is not shown as kept to the digit', () => {
   const sends = Array.from({ length: 3_000 }, (_, index) => (index === 7 ? refused(index) : send({ index })));
-  const lines = replayText(summaryOf(sends, { slo: ['achieved: rate>=0.9999'] }));
-  expect(lines.find((line) => line.startsWith('  achieved'))).toContain('99.967 %');
+  const rows = objectivesTable(summaryOf(sends, { slo: ['achieved: rate>=0.9999'] }))?.rows;
+  expect(rows?.[0]).toEqual(['achieved: rate>=0.9999', 'VIOLATED', '99.967 %', '99.99 %']);
 });
 
 test('a profile of few requests in much time has a rate', () => {
   const rows = [0, 1, 2].map((day) => exchangeRow({ arrivalUs: 1.7e15 + day * 86_400e6 }));
-  expect(profileText(profileOf(rows))).toContain('  mean 0.0000174/s');
+  expect(profileText(profileOf(rows)).join('\n')).toMatch(/mean rate +0\.0000174\/s/);
   const busy = [0, 1, 2].map((at) => exchangeRow({ arrivalUs: 1.7e15 + at * 800_000 }));
-  expect(profileText(profileOf(busy))).toContain('  mean 1.875/s');
+  expect(profileText(profileOf(busy)).join('\n')).toMatch(/mean rate +1\.88\/s/);
 });
 
 test('tokens of whole answers are not said to be those of streams', () => {
@@ -56,8 +56,7 @@ test('tokens of whole answers are not said to be those of streams', () => {
     outputTokens: 7,
     finish: 'stop',
   } as const;
-  const lines = replayText(summaryOf([0, 1].map((index) => send({ index, answer }))));
-  expect(lines).toContain('  tokens, as 2 answers counted them: 10 prompt, 14 output');
-  expect(lines).toContain('  ended for: stop 2');
-  expect(lines.filter((line) => line.startsWith('Streams'))).toEqual([]);
+  const view = runView(summaryOf([0, 1].map((index) => send({ index, answer }))));
+  expect(view.lines).toContain('tokens, as 2 answers counted them: 10 prompt, 14 output; ended for stop 2');
+  expect(viewText(view).filter((line) => line.startsWith('Streams'))).toEqual([]);
 });

@@ -38,7 +38,7 @@ describe.skipIf(!hasChromium)('the page of a comparison in a browser (needs Debi
 
   test('says the verdict and its reasons without JavaScript', async () => {
     const page = await browser.open(file, { javaScriptEnabled: false });
-    expect(await page.locator('h1').textContent()).toBe('WORSEB is worse than A.');
+    expect(await page.locator('.verdict').textContent()).toBe('WORSE B is worse than A.');
     expect(await page.locator('.findings').first().textContent()).toContain('latency_p50 is');
     expect(await page.locator('.still polyline').first().isVisible()).toBe(true);
   });

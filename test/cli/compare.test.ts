@@ -1,9 +1,10 @@
 import { cpSync, mkdirSync, readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { describe, expect, test } from 'vitest';
-import { comparisonMarkdown } from '../../src/analysis/compare/comparison-markdown.ts';
-import { comparisonText } from '../../src/analysis/compare/comparison-text.ts';
-import { comparisonPage } from '../../src/analysis/pages/comparison-page.ts';
+import { comparisonPage } from '../../src/analysis/compare/page.ts';
+import { comparisonView } from '../../src/analysis/compare/view.ts';
+import { viewMarkdown } from '../../src/analysis/render/markdown.ts';
+import { viewText } from '../../src/analysis/render/text.ts';
 import { COMPARE_OPTIONS, resolveCompareOptions } from '../../src/cli/compare-options.ts';
 import { compareNamed } from '../../src/cli/comparing.ts';
 import { byProgram } from '../../src/core/options.ts';
@@ -45,7 +46,7 @@ describe('reprise compare', () => {
     }
     const same = await runReprise(['compare', ...runsOf(1)]);
     expect(same).toMatchObject({ status: 0 });
-    expect(same.stdout).toMatch(/^SAME: /);
+    expect(same.stdout).toMatch(/^Verdict: SAME\. /);
   });
 
   test('never says SAME without naming the percentile that could not be compared', async () => {
@@ -53,9 +54,9 @@ describe('reprise compare', () => {
     const document = await compareNamed(a, b, DEFAULTS);
     expect(document).toMatchObject({ verdict: 'SAME', undecided: ['latency_p99'] });
     const line = 'B is as fast as A, and fails as often, apart from what cannot be told: latency_p99.';
-    expect(comparisonText(document)[0]).toBe(`SAME: ${line}`);
-    expect(comparisonMarkdown(document)).toContain('cannot be told: latency');
-    expect(comparisonPage(document, { chartLibrary: '', chartStyle: '' })).toContain(line);
+    expect(viewText(comparisonView(document))[0]).toBe(`Verdict: SAME. ${line}`);
+    expect(viewMarkdown(comparisonView(document))).toContain('cannot be told: latency');
+    expect(comparisonPage(document, { script: '', style: '' })).toContain(line);
   });
 
   test('writes a page and Markdown', async () => {
@@ -65,7 +66,7 @@ describe('reprise compare', () => {
     const done = await runReprise(['compare', a, b, '--html', html, '--md', md]);
     expect(done, done.stderr).toMatchObject({ status: 0 });
     expect(readFileSync(html, 'utf8')).toContain('Comparison: SAME');
-    expect(readFileSync(md, 'utf8')).toMatch(/^## SAME\n/);
+    expect(readFileSync(md, 'utf8')).toMatch(/^# Comparison\n\n\*\*SAME\*\*/);
   });
 });
 
@@ -282,14 +283,14 @@ describe('names that would do something', () => {
       comparedRun(b, { run: { target: hostile, capture: hostile } }),
       DEFAULTS,
     );
-    const html = comparisonPage(document, { chartLibrary: '', chartStyle: '' });
+    const html = comparisonPage(document, { script: '', style: '' });
     expect(html).not.toContain('<script>alert');
     expect(html).not.toContain('\u202e');
     expect(html).not.toContain('\u001b');
-    const markdown = comparisonMarkdown(document);
+    const markdown = viewMarkdown(comparisonView(document));
     expect(markdown).not.toMatch(/(?<!\\)[<`[\]]/);
     for (const each of ['\u001b', '\u202e', '@all', 'www.evil']) expect(markdown).not.toContain(each);
-    const text = comparisonText(document).map(shownText).join('\n');
+    const text = viewText(comparisonView(document)).map(shownText).join('\n');
     for (const each of ['\u001b', '\u202e']) expect(text).not.toContain(each);
   });
 });

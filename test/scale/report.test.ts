@@ -3,7 +3,7 @@ import { join } from 'node:path';
 import { pathToFileURL } from 'node:url';
 import { chromium } from 'playwright-core';
 import { beforeAll, describe, expect, test } from 'vitest';
-import { MAX_STEPS } from '../../src/analysis/report/time-steps.ts';
+import { MAX_STEPS } from '../../src/analysis/report/over-time.ts';
 import { nearestRank } from '../../src/core/histogram.ts';
 import type { ReportDocument } from '../../src/documents/report.ts';
 import { type MeasuredRun, measureReprise } from '../support/measured-run.ts';

@@ -1,7 +1,7 @@
 import { join } from 'node:path';
 import { type ReplaySummaryInput, summariseReplay } from '../../src/analysis/replay-summary.ts';
 import { buildReport } from '../../src/analysis/report/build-report.ts';
-import { type RecordedAnswer, ReportStatistics } from '../../src/analysis/report/report-statistics.ts';
+import { type RecordedAnswer, ReportStatistics } from '../../src/analysis/report/statistics.ts';
 import { RunStatistics, totalsOf } from '../../src/analysis/run/run-statistics.ts';
 import { parseSlo } from '../../src/analysis/verdict/slo.ts';
 import { SeededRandom } from '../../src/core/random.ts';

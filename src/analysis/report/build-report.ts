@@ -1,6 +1,6 @@
 import type { Histogram } from '../../core/histogram.ts';
-import type { Run } from '../../core/run.ts';
-import { formatInstantUs } from '../../core/units.ts';
+import type { Run, SendError } from '../../core/run.ts';
+import { formatInstantUs, formatMultiplier } from '../../core/units.ts';
 import type { ReplayDocument } from '../../documents/replay.ts';
 import {
   type ErrorLine,
@@ -15,11 +15,13 @@ import {
 } from '../../documents/report.ts';
 import { rowDifferences } from '../run/run-statistics.ts';
 import { type Reason, reason } from '../verdict/reasons.ts';
-import { headlineOf } from './headline.ts';
-import { errorMeaning, skippedMeaning } from './meanings.ts';
-import { ladderOf } from './percentile-ladder.ts';
-import { bySize } from './report-groups.ts';
-import type { RecordedFigures, ReportStatistics, RowFigures } from './report-statistics.ts';
+import {
+  bySize,
+  ladderOf,
+  type RecordedFigures,
+  type ReportStatistics,
+  type RowFigures,
+} from './statistics.ts';
 
 const NS_PER_S = 1e9;
 
@@ -60,8 +62,8 @@ export function buildReport({ directory, run, summary, statistics, recording }: 
     routes: statistics.routes.figures(),
     models: statistics.models.figures(),
     inputSizes: bySize(statistics.inputSizes.figures()),
-    skipped: skippedOf(summary),
-    errors: errorsOf(rows),
+    skipped: summary === null ? [] : skippedLines(summary),
+    errors: errorLines({ ...rows.outcomes, errorExamples: rows.errorExamples }),
     statuses: rows.outcomes.statuses,
     recording: recordingOf(recording, recorded),
     summary,
@@ -138,11 +140,9 @@ function ladderOrNull(histogram: Histogram | null) {
   return histogram === null ? null : ladderOf(histogram);
 }
 
-function skippedOf(summary: ReplayDocument | null): SkippedLine[] {
-  if (summary === null) return [];
-  const { audit } = summary as ReplayDocument & {
-    readonly audit?: { readonly unreplayableByReason?: Readonly<Record<string, number>> };
-  };
+/** What of the recording was not sent, with its meaning. */
+export function skippedLines(summary: ReplayDocument): SkippedLine[] {
+  const { audit } = summary;
   const why = Object.entries(audit?.unreplayableByReason ?? {})
     .filter(([, requests]) => requests > 0)
     .map(([reason, requests]) => `${reason} ${requests}`);
@@ -157,15 +157,20 @@ function skippedOf(summary: ReplayDocument | null): SkippedLine[] {
 }
 
 /** What got no complete answer, and what was answered with a 5xx: the most frequent first. */
-function errorsOf({ outcomes, errorExamples }: RowFigures): ErrorLine[] {
-  const served = Object.entries(outcomes.statuses)
+export function errorLines({
+  statuses,
+  errors,
+  sent,
+  errorExamples,
+}: Pick<ReplayDocument, 'statuses' | 'errors' | 'sent' | 'errorExamples'>): ErrorLine[] {
+  const served = Object.entries(statuses)
     .filter(([status]) => Number(status) >= 500)
     .map(([status, requests]) => [`status_${status}`, requests] as const);
-  return [...Object.entries(outcomes.errors), ...served]
+  return [...Object.entries(errors), ...served]
     .map(([kind, requests]) => ({
       kind,
       requests,
-      share: requests / outcomes.sent,
+      share: requests / sent,
       meaning: errorMeaning(kind),
       examples: errorExamples[kind] ?? [],
     }))
@@ -184,4 +189,79 @@ function recordingOf(
     timed: latency?.count ?? 0,
     statuses: found === 0 ? null : statuses,
   };
+}
+
+type Judged = Pick<ReportDocument, 'verdict' | 'valid' | 'summary'> & {
+  /** Whether the rows are other than those the verdict was found on. */
+  readonly differs: boolean;
+};
+
+/** The verdict in a sentence, for whoever reads no further. */
+export function headlineOf({ verdict, valid, summary, differs }: Judged): string {
+  if (summary === null)
+    return 'This run never came to its end: there is no verdict, only what its rows tell.';
+  if (differs)
+    return `The run was judged ${verdict ?? 'without an objective'}, but its rows are no longer those it was judged by.`;
+  const load =
+    summary.multiplier === 1
+      ? 'at the recorded load'
+      : `at ${formatMultiplier(summary.multiplier)} times the recorded load`;
+  if (verdict === 'PASS') return `The target kept ${objectivesText(summary)} ${load}.`;
+  if (verdict === 'FAIL') return `The target did not keep ${violatedText(summary)} ${load}.`;
+  if (verdict === 'INCONCLUSIVE') {
+    return `The run cannot say whether the target keeps ${objectivesText(summary)} ${load}: the cause lies on our side or in the comparison.`;
+  }
+  return valid
+    ? `No objective was given, so there is no verdict; the run itself is valid, ${load}.`
+    : 'No objective was given, and the run is not valid: its figures are not those of the planned load.';
+}
+
+function objectivesText({ slo }: ReplayDocument): string {
+  return slo.length === 1 ? 'its objective' : `all of its ${slo.length} objectives`;
+}
+
+function violatedText({ slo }: ReplayDocument): string {
+  const violated = slo.filter(({ ok }) => ok === false).length;
+  if (slo.length === 1) return 'its objective';
+  return violated === slo.length
+    ? `any of ${slo.length} objectives`
+    : `${violated} of ${slo.length} objectives`;
+}
+
+/** Why recorded exchanges were not sent, and what to do about it. */
+const SKIPPED: Readonly<Record<string, string>> = {
+  filtered: 'left out by the filters that were asked for',
+  incomplete_request: 'the client left before its request was whole; nothing that could be sent again',
+  truncated_request: 'the recorder kept only a part of the body; raise its cap on request bodies',
+  no_payload: 'the recording holds no request; record with bodies, or give the import payloads',
+  unreplayable: 'the client library cannot send it unaltered; see the reasons beside it',
+};
+
+/** Why sends have no complete answer, and where to look. */
+const ERRORS: Readonly<Record<SendError, string>> = {
+  connect_refused: 'nobody listened, or the accept queue was full: see whether the target restarted',
+  connect_timeout: 'the target did not accept in time: its accept queue or a firewall',
+  connect_failed: 'no connection came about: name, route or TLS',
+  reset_on_reuse: 'the target closed an idle connection as we used it: its keep-alive is shorter than ours',
+  reset: 'the target or something between cut the connection: a crash, an eviction, a proxy',
+  closed_early: 'the connection ended before the answer was whole',
+  first_byte_timeout: 'no answer began in time: a queue that grows, or a stuck worker',
+  idle_timeout: 'an answer began and then fell silent',
+  total_timeout: 'the answer took longer than it was waited for in all',
+  protocol: 'the answer was no valid HTTP/1.1',
+  broken_stream: 'a stream ended without its end mark: the generation was cut off',
+  stopped: 'ended by us when the run was stopped; not the target’s failure',
+  other: 'none of the known kinds; see its row',
+};
+
+const SERVER_ERROR = 'the target answered that it failed: see its log at these times';
+
+export function skippedMeaning(reason: string): string {
+  return (Object.hasOwn(SKIPPED, reason) ? SKIPPED[reason] : null) ?? 'not sent; see the replay’s audit';
+}
+
+/** @param kind of an error, or `status_503` */
+export function errorMeaning(kind: string): string {
+  if (kind.startsWith('status_')) return SERVER_ERROR;
+  return (Object.hasOwn(ERRORS, kind) ? ERRORS[kind as SendError] : null) ?? ERRORS.other;
 }

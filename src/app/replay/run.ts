@@ -1,6 +1,7 @@
 import { join } from 'node:path';
+import { viewText } from '../../analysis/render/text.ts';
 import { summariseReplay } from '../../analysis/replay-summary.ts';
-import { replayText } from '../../analysis/replay-text.ts';
+import { runView } from '../../analysis/report/view.ts';
 import { RunStatistics, totalsOf } from '../../analysis/run/run-statistics.ts';
 import { stallFigures } from '../../analysis/verdict/run-context.ts';
 import type { Threshold } from '../../analysis/verdict/slo.ts';
@@ -349,7 +350,7 @@ export function summaryLines(
   { plan, source }: Pick<ReplayRunParts, 'plan' | 'source'>,
 ): string[] {
   return [
-    ...replayText(document),
+    ...viewText(runView(document), 'brief'),
     ...unfilteredLines(figures.fidelity),
     ...playedLines(plan.window, source),
     ...scalingCountLines(outcome.scaling),

@@ -2,7 +2,9 @@ import { once } from 'node:events';
 import { createServer, type IncomingMessage, type Server, type ServerResponse } from 'node:http';
 import { isIP } from 'node:net';
 import { Command } from 'commander';
-import { absentPage, LIVE_POLICY, livePage } from '../../analysis/pages/live-page.ts';
+import type { PageAssets } from '../../analysis/render/html.ts';
+import { absentPage, livePage, livePolicy } from '../../analysis/render/live-page.ts';
+import { livePageAssets } from '../../app/page-assets.ts';
 import { AppError, reasonOf } from '../../core/errors.ts';
 import { value } from '../../core/options.ts';
 import type { RecorderStatus, StatusTally } from '../../core/status.ts';
@@ -26,6 +28,7 @@ const CONNECTIONS = 64;
 export class StatusServer {
   readonly #ask: () => Promise<RecorderStatus>;
   readonly #server: Server;
+  readonly #page = showingPage(livePageAssets());
 
   /** @param ask asks the recorder how it fares; what it throws is shown. */
   constructor(ask: () => Promise<RecorderStatus>) {
@@ -61,49 +64,60 @@ export class StatusServer {
 
   async #answer(request: IncomingMessage, response: ServerResponse): Promise<void> {
     if (!isOwnName(request.headers.host)) {
-      send(response, 421, 'text/plain', 'This page is served under its own address alone.\n');
+      send(response, 421, { type: 'text/plain' }, 'This page is served under its own address alone.\n');
     } else if (request.method !== 'GET' && request.method !== 'HEAD') {
-      send(response, 405, 'text/plain', 'This page is for reading.\n');
-    } else if (request.url === '/') await this.#show(response, PAGE);
+      send(response, 405, { type: 'text/plain' }, 'This page is for reading.\n');
+    } else if (request.url === '/') await this.#show(response, this.#page);
     else if (request.url === '/status.json') await this.#show(response, DOCUMENT);
-    else send(response, 404, 'text/plain', 'There is / and /status.json.\n');
+    else send(response, 404, { type: 'text/plain' }, 'There is / and /status.json.\n');
   }
 
-  async #show(response: ServerResponse, { type, status, absent }: Showing): Promise<void> {
+  async #show(response: ServerResponse, showing: Showing): Promise<void> {
     let reading: RecorderStatus;
     try {
       reading = await this.#ask();
     } catch (error) {
-      send(response, 503, type, absent(reasonOf(error), error instanceof AppError ? error.hint : null));
+      const hint = error instanceof AppError ? error.hint : null;
+      send(response, 503, showing, showing.absent(reasonOf(error), hint));
       return;
     }
-    send(response, 200, type, status(reading));
+    send(response, 200, showing, showing.status(reading));
   }
 }
 
 /** One way to show a recorder, while it answers and while it does not. */
 interface Showing {
   readonly type: string;
+  readonly policy: string;
   readonly status: (status: RecorderStatus) => string;
   readonly absent: (error: string, hint: string | null) => string;
 }
 
-const PAGE: Showing = {
-  type: 'text/html',
-  status: livePage,
-  absent: (error, hint) => absentPage(hint === null ? error : `${error}. ${hint}`),
-};
+function showingPage(assets: PageAssets): Showing {
+  return {
+    type: 'text/html',
+    policy: livePolicy(assets),
+    status: (status) => livePage(status, assets),
+    absent: (error, hint) => absentPage(hint === null ? error : `${error}. ${hint}`, assets),
+  };
+}
 
 const DOCUMENT: Showing = {
   type: 'application/json',
+  policy: "default-src 'none'",
   status: JSON.stringify,
   absent: (error, hint) => JSON.stringify({ error, hint }),
 };
 
-function send(response: ServerResponse, status: number, type: string, body: string): void {
+function send(
+  response: ServerResponse,
+  status: number,
+  { type, policy = "default-src 'none'" }: { readonly type: string; readonly policy?: string },
+  body: string,
+): void {
   response.writeHead(status, {
     'content-type': `${type}; charset=utf-8`,
-    'content-security-policy': LIVE_POLICY,
+    'content-security-policy': policy,
     'cache-control': 'no-store',
     'x-content-type-options': 'nosniff',
     'referrer-policy': 'no-referrer',

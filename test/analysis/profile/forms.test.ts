@@ -1,14 +1,14 @@
 import { describe, expect, test } from 'vitest';
-import { profilePage } from '../../../src/analysis/pages/profile-page.ts';
+import { profilePage } from '../../../src/analysis/profile/page.ts';
 import { profileCsv } from '../../../src/analysis/profile/profile-csv.ts';
-import { profileText } from '../../../src/analysis/profile/profile-text.ts';
 import { shareable } from '../../../src/analysis/profile/sharing.ts';
+import { profileText } from '../../../src/analysis/profile/text.ts';
 import { exchangeRow } from '../../support/exchange-row.ts';
 import { testHash } from '../../support/exchanges.ts';
 import { HOSTILE_METHOD, HOSTILE_MODEL, HOSTILE_ROUTE } from '../../support/profiled-capture.ts';
 import { profileOf } from '../../support/profiles.ts';
 
-const ASSETS = { chartLibrary: 'var uPlot;', chartStyle: '' };
+const ASSETS = { script: 'var uPlot;', style: '' };
 const client = testHash.ofIdentity('client', 'acme');
 const clientHex = Buffer.from(client).toString('hex');
 

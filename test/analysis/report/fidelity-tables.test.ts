@@ -1,6 +1,6 @@
 import { describe, expect, test } from 'vitest';
-import { reportPage } from '../../../src/analysis/pages/report-page.ts';
-import { arrivalTable, distanceTable } from '../../../src/analysis/report/fidelity-tables.ts';
+import { reportPage } from '../../../src/analysis/report/page.ts';
+import { arrivalTable, distanceTable } from '../../../src/analysis/report/tables.ts';
 import type { ReplayDocument } from '../../../src/documents/replay.ts';
 import { mixedSends, reportOf, summaryOf } from '../../support/reported-runs.ts';
 
@@ -33,7 +33,7 @@ describe('the arrivals of a partly open run', () => {
 
   test('have a part of their own on the page', () => {
     const report = { ...reportOf(mixedSends(1_500)), summary: partlyOpen };
-    const page = reportPage(report, { chartLibrary: '', chartStyle: '' });
+    const page = reportPage(report, { script: '', style: '' });
     expect(page).toContain('<p class="legend">came due</p>');
   });
 

@@ -1,15 +1,19 @@
 import fc from 'fast-check';
 import { describe, expect, test } from 'vitest';
-import { percentileCurve } from '../../../src/analysis/pages/percentile-curve.ts';
-import { reportPage } from '../../../src/analysis/pages/report-page.ts';
+import { percentileCurve } from '../../../src/analysis/render/charts.ts';
+import { inert, viewMarkdown } from '../../../src/analysis/render/markdown.ts';
+import { viewText } from '../../../src/analysis/render/text.ts';
 import { buildReport } from '../../../src/analysis/report/build-report.ts';
-import { inert, reportMarkdown } from '../../../src/analysis/report/report-markdown.ts';
-import { reportText } from '../../../src/analysis/report/report-text.ts';
+import { reportPage } from '../../../src/analysis/report/page.ts';
+import { reportView } from '../../../src/analysis/report/view.ts';
 import { shownText } from '../../../src/core/text.ts';
+import type { ReportDocument } from '../../../src/documents/report.ts';
 import { mixedSends, recordedOf, reportOf, statisticsOf } from '../../support/reported-runs.ts';
 import { failed, refused, send } from '../../support/sends.ts';
 
-const ASSETS = { chartLibrary: 'var uPlot;', chartStyle: '' };
+const ASSETS = { script: 'var uPlot;', style: '' };
+const reportMarkdown = (document: ReportDocument) => viewMarkdown(reportView(document));
+const reportText = (document: ReportDocument) => viewText(reportView(document));
 const SLO = ['latency: p(95)<20', 'latency: p(99)<100000'];
 
 /** Control characters but the line break, and marks that turn the direction of text. */
@@ -86,7 +90,7 @@ describe('every form of a report', () => {
       expect(reportPage(each, ASSETS)).toContain('</html>');
       expect(reportMarkdown(each)).toContain('# Load test report');
       expect(reportText(each)[0]).toMatch(/^Verdict: /);
-      const page = reportPage(each, ASSETS).replaceAll(/<script>.*?<\/script>/gs, '');
+      const page = reportPage(each, ASSETS).replaceAll(/<script[^>]*>.*?<\/script>/gs, '');
       for (const text of [page, reportMarkdown(each), reportText(each).join('\n')]) {
         expect(text).not.toMatch(/NaN|undefined|Infinity|\[object/);
       }

@@ -1,5 +1,5 @@
 import { describe, expect, test } from 'vitest';
-import { timeSeries } from '../../../src/analysis/pages/time-series.ts';
+import { timeSeries } from '../../../src/analysis/render/charts.ts';
 
 const WORDS = { id: 'x', title: 'T', unit: 'ms', source: 's', lookFor: 'l' };
 

@@ -1,0 +1,135 @@
+import { formatMs } from '../../core/units.ts';
+import type {
+  ComparedMetric,
+  ComparedSide,
+  ComparisonDocument,
+  ComparisonVerdict,
+  ShiftedFigure,
+} from '../../documents/comparison.ts';
+import { columnsOf, NONE, sectionOf, type Table, type View } from '../render/table.ts';
+import { percentText, pointsText, ratioText } from './compare-pairs.ts';
+import { figureText } from './compare-profiles.ts';
+import type { Bounds } from './compared-metric.ts';
+
+/** A comparison as people read it. */
+export function comparisonView(document: ComparisonDocument): View {
+  const { verdict, reasons, notes, a, b } = document;
+  const pairs = pairsText(document);
+  return {
+    title: 'Comparison',
+    ...{ verdict, reasons, notes },
+    tone: TONES[verdict],
+    headline: verdictSentence(document),
+    lines: [`A: ${sideText(a)}`, `B: ${sideText(b)}`, ...(pairs === '' ? [] : [pairs])],
+    sections: [sectionOf('metrics', 'Metrics', [metricTable(document)])],
+  };
+}
+
+const TONES: Readonly<Record<ComparisonVerdict, View['tone']>> = {
+  BETTER: 'good',
+  SAME: 'good',
+  WORSE: 'bad',
+  INCONCLUSIVE: 'warn',
+};
+
+function metricTable({ compares, metrics }: ComparisonDocument): Table {
+  if (compares === 'profiles') {
+    return {
+      title: 'Figures of both profiles',
+      unit: 'as named; shift and bound are shares',
+      source: 'the two profiles',
+      lookFor: 'which figures are over their bound: a load test should be made of such traffic anew',
+      columns: columnsOf(['figure'], ['A', 'B', 'B ÷ A', 'shift', 'bound', 'result']),
+      rows: metrics.filter(isShift).map(shiftCells),
+    };
+  }
+  return {
+    title: 'Every metric',
+    unit: 'latency and ttft: from the planned instant to the last byte, to the first token; itl_mean: mean time between tokens of a stream; shares of pairs',
+    source: 'requests that were sent on both sides, paired by their recorded id',
+    lookFor: 'undecided metrics: a longer window would tell',
+    columns: columnsOf(
+      ['metric'],
+      ['A', 'B', 'change', 'joint 99 % interval', '90 % interval', 'windows', 'result'],
+    ),
+    rows: metrics.filter((metric): metric is ComparedMetric => !isShift(metric)).map(metricCells),
+  };
+}
+
+export function isShift(metric: ComparedMetric | ShiftedFigure): metric is ShiftedFigure {
+  return 'shift' in metric && 'group' in metric;
+}
+
+/** What a side is, in a line. */
+function sideText({ kind, name, run, target, startedAt, verdict }: ComparedSide): string {
+  if (kind !== 'run') return `${kind} ${name}`;
+  const own = verdict === null ? '' : `, by itself ${verdict}`;
+  return `run ${run} in ${name}: ${target}, ${startedAt}${own}`;
+}
+
+/** What could not be told. Of two profiles what only one of them knows: what neither has is not missed. */
+export function undecidedOf(metrics: ComparisonDocument['metrics']): string[] {
+  return metrics
+    .filter((metric) => metric.verdict === 'undecided')
+    .filter((metric) => !isShift(metric) || (metric.a === null) !== (metric.b === null))
+    .map(({ name }) => name);
+}
+
+/** What the verdict means, in a sentence, and what it leaves out: nobody may take SAME for more than was compared. */
+export function verdictSentence(document: ComparisonDocument): string {
+  const { verdict, undecided } = document;
+  const sentence = meaningOf(document);
+  if (undecided.length === 0 || (verdict !== 'SAME' && verdict !== 'BETTER')) return sentence;
+  return `${sentence.slice(0, -1)}, apart from what cannot be told: ${undecided.join(', ')}.`;
+}
+
+function meaningOf({ compares, verdict }: ComparisonDocument): string {
+  if (compares === 'profiles') {
+    return {
+      SAME: 'The traffic is what it was: load tests of A still hold.',
+      WORSE: 'The traffic has shifted: a new load test is due.',
+      BETTER: '',
+      INCONCLUSIVE: 'It cannot be told whether the traffic has shifted.',
+    }[verdict];
+  }
+  return {
+    SAME: 'B is as fast as A, and fails as often.',
+    BETTER: 'B is better than A.',
+    WORSE: 'B is worse than A.',
+    INCONCLUSIVE: 'It cannot be told whether B is worse than A.',
+  }[verdict];
+}
+
+/** How many requests were compared; empty for profiles. */
+function pairsText({ pairs, unpaired }: ComparisonDocument): string {
+  if (pairs === null || unpaired === null) return '';
+  const { onlyA, onlyB, leftOut } = unpaired;
+  return `${pairs} pairs of the same request; only in A ${onlyA}, only in B ${onlyB}, left out for causes of our own ${leftOut}`;
+}
+
+function metricCells(metric: ComparedMetric): string[] {
+  const { name, unit, a, b, ratio, difference, interval, interval90, windows, verdict } = metric;
+  const isMs = unit === 'ms';
+  const value = (of: ComparedMetric['a']) => (isMs ? msText(of) : percentText(of));
+  const range = (bounds: Bounds | null) =>
+    bounds === null ? NONE : bounds.map((each) => (isMs ? ratioText(each) : pointsText(each))).join(' to ');
+  const change = isMs ? (ratio === null ? NONE : `× ${ratioText(ratio)}`) : pointsText(difference);
+  return [name, value(a), value(b), change, range(interval), range(interval90), String(windows), verdict];
+}
+
+function shiftCells({ name, group, a, b, ratio, shift, bound, verdict }: ShiftedFigure): string[] {
+  return [
+    name,
+    figureText(a),
+    figureText(b),
+    ratio === null ? NONE : ratio.toFixed(3),
+    percentText(shift),
+    `${percentText(bound)} (${group})`,
+    verdict === 'worse' ? 'shifted' : verdict === 'undecided' ? 'not known' : 'same',
+  ];
+}
+
+function msText(value: ComparedMetric['a']): string {
+  if (typeof value === 'number') return formatMs(value);
+  return value === null ? NONE : 'no answer';
+}

@@ -1,0 +1,445 @@
+import { formatMs } from '../../core/units.ts';
+import { IDC_WINDOWS } from '../../documents/parts.ts';
+import type {
+  PartyFigures,
+  PayloadKindFigures,
+  ProfileDocument,
+  ShapeStep,
+} from '../../documents/profile.ts';
+import { type Bar, bars, columns, heatMap, timeSeries } from '../render/charts.ts';
+import {
+  escaped,
+  facts,
+  figure,
+  findings,
+  type PageAssets,
+  page,
+  section,
+  tableFigure,
+} from '../render/html.ts';
+import { bytesText, msText, numberText, shareText } from '../render/table.ts';
+import { findingsOf } from './findings.ts';
+import { WEEKDAYS } from './local-hours.ts';
+import {
+  failuresTable,
+  inputSizesTable,
+  missingTable,
+  modelsTable,
+  payloadTable,
+  peaksTable,
+  percentilesTable,
+  routesTable,
+  SHOWN,
+} from './tables.ts';
+
+/** The profile as one page to read, to print and to hand on. */
+export function profilePage(document: ProfileDocument, assets: PageAssets): string {
+  const charts = seriesOf(document);
+  const body = [
+    headerOf(document),
+    findings(findingsOf(document)),
+    factsOf(document),
+    section('Over time', charts.map(({ html }) => html).join('')),
+    section('Daily and weekly cycle', cycleSection(document)),
+    section('How requests arrive', arrivalSection(document)),
+    section('What is asked', mixSection(document)),
+    section('What the payloads ask for', payloadSection(document)),
+    section('Latency as recorded', latencySection(document)),
+    section('Who asks', partySection(document)),
+    section('What went wrong, and what is missing', troubleSection(document)),
+    footerOf(document),
+  ];
+  return page(
+    {
+      title: `Traffic profile: ${document.window?.from.slice(0, 10) ?? 'empty'}`,
+      body,
+      charts: charts.map(({ data }) => data),
+      timeZone: document.window?.timeZone ?? 'UTC',
+    },
+    assets,
+  );
+}
+
+function headerOf({
+  capture,
+  window,
+  privacy,
+  filters,
+  requests,
+  unfilteredRequests,
+}: ProfileDocument): string {
+  const when =
+    window === null
+      ? 'The capture holds no exchange.'
+      : `${window.from} to ${window.to}, ${formatMs(window.spanS * 1e3)}; days and hours are those of ${window.timeZone}.`;
+  const parts =
+    window !== null && window.parts.length > 1 ? ` ${window.parts.length} windows, one after the other.` : '';
+  const only =
+    filters.length === 0
+      ? ''
+      : `<p>Only ${escaped(filters.join('; '))}: ${requests} of ${unfilteredRequests} requests.</p>`;
+  return `<header><h1>Traffic profile</h1><p>${capture === null ? '' : `${escaped(capture)}. `}${escaped(when + parts)}</p>${only}<p><span class="badge good">no payload, no secret</span>${privacy.shared ? '<span class="badge good">shared form: no names of clients</span>' : '<span class="badge warn">names of routes and models, hashes of clients</span>'}</p></header>`;
+}
+
+function factsOf({
+  requests,
+  rate,
+  interArrival,
+  idc,
+  concurrency,
+  latencyMs,
+  errors,
+  coverage,
+}: ProfileDocument): string {
+  return facts([
+    ['requests', requests.toLocaleString('en')],
+    ['mean rate', `${numberText(rate.mean)}/s`],
+    ['busiest second', rate.peak1s === null ? '–' : `${numberText(rate.peak1s)}/s`],
+    ['busiest hour', rate.peak1h === null ? '–' : `${numberText(rate.peak1h)}/s`],
+    ['CV of gaps', numberText(interArrival.cv)],
+    ['dispersion at 60 s', numberText(idc['60'])],
+    ['latency p50', msText(latencyMs.p50)],
+    ['latency p99', msText(latencyMs.p99)],
+    ['in flight, mean / most', `${numberText(concurrency.mean)} / ${concurrency.max ?? '–'}`],
+    ['failed', shareText(errors.failedShare)],
+    ['coverage', shareText(coverage)],
+  ]);
+}
+
+function seriesOf({ series, latencyMs, errors, concurrency, requests }: ProfileDocument) {
+  if (requests === 0) return [];
+  const { at, stepS } = series;
+  const step = `in steps of ${formatMs(stepS * 1e3)}`;
+  const perSecond = (values: readonly (number | null)[]) =>
+    values.map((value) => (value === null ? null : value / stepS));
+  const blocks = [
+    timeSeries({
+      id: 'rate',
+      title: 'Requests over time',
+      unit: 'requests/s',
+      source: `arrivals as recorded, ${step}; the busiest second of each step beside its mean`,
+      lookFor: 'steps, spikes and silences; a busiest second far over the mean is what queues are made of',
+      at,
+      lines: [
+        { label: 'busiest second', values: series.peak1s },
+        { label: 'mean', values: perSecond(series.requests) },
+      ],
+    }),
+  ];
+  if (errors.failed !== null && errors.failed > 0) {
+    blocks.push(
+      timeSeries({
+        id: 'failed',
+        title: 'Failures over time',
+        unit: 'failures/s',
+        source: `exchanges without a complete answer, or with a 5xx, ${step}`,
+        lookFor: 'failures that come with peaks (capacity) and those that come alone (faults)',
+        at,
+        lines: [{ label: 'failed', values: perSecond(series.failed) }],
+      }),
+    );
+  }
+  if (latencyMs.count > 0) {
+    blocks.push(
+      timeSeries({
+        id: 'latency',
+        title: 'Latency over time',
+        unit: 'ms',
+        source: `mean time to the last byte of completed requests, by arrival, ${step}`,
+        lookFor: 'latency that rises with the rate: the server was near its limit there',
+        at,
+        lines: [{ label: 'mean latency', values: series.meanLatencyMs }],
+      }),
+    );
+  }
+  if ((concurrency.max ?? 0) > 0) {
+    blocks.push(
+      timeSeries({
+        id: 'in-flight',
+        title: 'Requests in flight over time',
+        unit: 'requests',
+        source: `most requests under way at once, ${step}; what began before the window is not counted`,
+        lookFor: 'plateaus: a pool, a batch size or a replica that is full',
+        at,
+        lines: [{ label: 'most in flight', values: series.inFlight }],
+      }),
+    );
+  }
+  return blocks;
+}
+
+function footerOf({ privacy, notes, requestBytes }: ProfileDocument): string {
+  const list =
+    notes.length === 0
+      ? ''
+      : `<ul class="soft">${notes.map((note) => `<li>${escaped(note)}</li>`).join('')}</ul>`;
+  const largest =
+    requestBytes.max === null ? '' : ` The largest request body had ${bytesText(requestBytes.max)}.`;
+  return `<section><h2>Notes</h2>${list}<p class="soft">${escaped(privacy.statement + largest)} Percentiles are good to 0.1 %; whatever cannot be known is shown as “–”.</p></section>`;
+}
+
+const HOURS = Array.from({ length: 24 }, (_, hour) => hour);
+/** Below two days a week's map shows one stripe; it is drawn nevertheless, and says what is not known. */
+const NAMED_HOURS = new Set([0, 3, 6, 9, 12, 15, 18, 21]);
+
+/** Heat map, daily and weekly cycle, and the days that break it. */
+function cycleSection({ hourOfWeek, hourOfWeekPerSecond, cycle, window, requests }: ProfileDocument): string {
+  if (requests === 0) return '';
+  const zone = window?.timeZone ?? 'UTC';
+  const isRate = hourOfWeekPerSecond.some((value) => value !== null);
+  const map = figure(
+    {
+      title: 'Hour of the week',
+      unit: isRate ? 'requests/s' : 'requests',
+      source: `arrivals by weekday and hour of ${zone}, over the time that lies in the window`,
+      lookFor: 'office hours, nights and weekends; a single dark cell is a job that runs once a week',
+    },
+    heatMap({
+      rows: WEEKDAYS.map((day) => day.slice(0, 3)),
+      columns: HOURS.map((hour) => (NAMED_HOURS.has(hour) ? String(hour) : '')),
+      values: isRate ? hourOfWeekPerSecond : hourOfWeek,
+      text: (value) => (isRate ? `${numberText(value)}/s` : numberText(value)),
+      description: 'requests by weekday and hour',
+    }),
+  );
+  return `${map}<div class="pair">${dailyFigure(cycle.daily, zone)}${weeklyFigure(cycle.weekly, zone)}</div>${unusualFigure(cycle.unusual)}`;
+}
+
+function dailyFigure(daily: ProfileDocument['cycle']['daily'], zone: string): string {
+  const known = daily.filter(({ mean }) => mean !== null);
+  if (known.length === 0) return '';
+  return figure(
+    {
+      title: 'Hour of the day',
+      unit: 'requests/s, mean over days',
+      source: `hours of ${zone} that lie whole in the window`,
+      lookFor: 'when to test, and how far the peak lies over the night',
+    },
+    columns(
+      known.map(({ hour, mean, days }) => ({
+        label: `${String(hour).padStart(2, '0')}:00`,
+        value: mean ?? 0,
+        text: `${numberText(mean)}/s over ${days} ${days === 1 ? 'day' : 'days'}`,
+      })),
+      'mean rate by hour of the day',
+    ),
+  );
+}
+
+function weeklyFigure(weekly: ProfileDocument['cycle']['weekly'], zone: string): string {
+  const known = weekly.filter(({ mean }) => mean !== null);
+  if (known.length === 0) return '';
+  return figure(
+    {
+      title: 'Day of the week',
+      unit: 'requests/s, mean',
+      source: `weekdays of ${zone}, over the time that lies in the window`,
+      lookFor: 'weekends; a weekday that stands out is worth a window of its own',
+    },
+    bars(
+      known.map(({ weekday, mean, days }) => ({
+        label: `${weekday} (${days} whole)`,
+        value: mean ?? 0,
+        text: `${numberText(mean)}/s`,
+      })),
+    ),
+  );
+}
+
+function unusualFigure({ compared, days }: ProfileDocument['cycle']['unusual']): string {
+  if (compared === 0) return '';
+  const rows = days.map((day) => [
+    `${day.weekday} ${day.day}`,
+    day.reasons.join(', '),
+    day.volumeRatio === null ? 'from nothing' : `${numberText(day.volumeRatio)} ×`,
+    shareText(day.shapeDistance),
+    `${String(day.hour).padStart(2, '0')}:00: ${numberText(day.hourMean)}/s, usual ${numberText(day.hourUsual)}/s`,
+    day.comparedWith,
+  ]);
+  const words = {
+    title: 'Days that break the cycle',
+    unit: 'times the usual volume; share of requests at other hours',
+    source: 'each day with at least six whole hours, held against the median of days like it',
+    lookFor: 'launches, outages and holidays: leave them out of a window, or test them on purpose',
+  };
+  if (rows.length === 0) return figure(words, `<p>None of ${compared} days.</p>`);
+  const columnOf = (title: string, kind: 'name' | 'number') => ({ title, kind });
+  return tableFigure({
+    ...words,
+    columns: [
+      columnOf('day', 'name'),
+      columnOf('breaks by', 'name'),
+      columnOf('volume', 'number'),
+      columnOf('at other hours', 'number'),
+      columnOf('most at', 'name'),
+      columnOf('compared with', 'name'),
+    ],
+    rows,
+  });
+}
+
+/** Peaks, gaps and dispersion. */
+function arrivalSection(document: ProfileDocument): string {
+  const { interArrival, idc, requests } = document;
+  if (requests < 2) return '';
+  const peakTable = peaksTable(document);
+  const known = IDC_WINDOWS.filter((window) => idc[window] !== null);
+  const dispersion = figure(
+    {
+      title: 'Index of dispersion',
+      unit: 'variance over mean of counts; 1 is random traffic',
+      source: 'counts in windows of 0.1 to 600 s; left out below 20 windows',
+      lookFor: 'growth with the window: slow swings that gaps alone do not show, and autoscalers must follow',
+    },
+    known.length === 0
+      ? '<p class="soft">too few windows</p>'
+      : bars(
+          // Dispersion spans magnitudes: bars show its logarithm, the text the value.
+          known.map((window) => ({
+            label: `${window} s`,
+            value: Math.log10(1 + (idc[window] ?? 0)),
+            text: numberText(idc[window]),
+          })),
+          'two',
+        ),
+  );
+  const gaps = figure(
+    {
+      title: 'Gaps between arrivals',
+      unit: 'share of gaps, by length in ms (steps grow by 1.41)',
+      source: 'neighbouring arrivals as recorded',
+      lookFor: `two humps: batches and pauses between them. CV ${numberText(interArrival.cv)}, p50 ${msText(interArrival.p50Ms)}, p99 ${msText(interArrival.p99Ms)}, ties ${shareText(interArrival.ties)}`,
+    },
+    columns(stepBars(interArrival.shape, msText), 'distribution of gaps'),
+  );
+  return `${peakTable === null ? '' : tableFigure(peakTable)}<div class="pair">${gaps}${dispersion}</div>`;
+}
+
+/** Routes, models, statuses and sizes. */
+function mixSection(document: ProfileDocument): string {
+  const { mix, requestBytes, responseBytes, duplicateRatio, requests } = document;
+  if (requests === 0) return '';
+  const statuses = figure(
+    {
+      title: 'Statuses',
+      unit: 'share of requests',
+      source: 'status of the answer; none where there was no answer, or nobody saw it',
+      lookFor: '429 and 5xx: a replay that does not reproduce them is not the same test',
+    },
+    bars(
+      mix.statuses.slice(0, SHOWN).map(({ status, share, requests: count }) => ({
+        label: `${status ?? 'none'}`,
+        value: share,
+        text: `${shareText(share)} (${numberText(count)})`,
+      })),
+      'three',
+    ),
+  );
+  const sizes = (title: string, shape: typeof requestBytes) =>
+    shape.count === 0
+      ? ''
+      : figure(
+          {
+            title,
+            unit: 'share of messages, by bytes (steps grow by 1.41)',
+            source: 'bodies after transfer decoding, as recorded',
+            lookFor: `more than one hump: different uses of one model. p50 ${bytesText(shape.p50)}, p99 ${bytesText(shape.p99)}, max ${bytesText(shape.max)}`,
+          },
+          columns(
+            stepBars(shape.shape, (value) => bytesText(Math.round(value))),
+            title,
+          ),
+        );
+  return [
+    tableFigure(routesTable(document)),
+    tableFigure(modelsTable(document)),
+    `<div class="pair">${statuses}${sizes('Request bodies', requestBytes)}${sizes('Response bodies', responseBytes)}</div>`,
+    `<p class="soft">Duplicates: ${shareText(duplicateRatio)} of the requests whose body is known repeat an earlier one to the same route.</p>`,
+  ].join('');
+}
+
+/** Distribution of latency, and how it grows with the input. */
+function latencySection(document: ProfileDocument): string {
+  const { latencyMs } = document;
+  const percentiles = percentilesTable(document);
+  if (percentiles === null) return '';
+  const spread = figure(
+    {
+      title: 'Time to the last byte',
+      unit: 'share of completed requests, by ms (steps grow by 1.41)',
+      source: 'the recorder: from a request’s first byte to its answer’s last',
+      lookFor: `a long tail or a second hump. p50 ${msText(latencyMs.p50)}, p95 ${msText(latencyMs.p95)}, p99 ${msText(latencyMs.p99)}, max ${msText(latencyMs.max)}`,
+    },
+    columns(stepBars(latencyMs.shape, msText), 'distribution of latency', 'two'),
+  );
+  return `<div class="pair">${spread}${tableFigure(percentiles)}</div>${tableFigure(inputSizesTable(document))}`;
+}
+
+/** Sessions and clients, and how unevenly they ask. */
+function partySection({ sessions, clients }: ProfileDocument): string {
+  const one = (title: string, parties: PartyFigures) =>
+    parties.requests === 0
+      ? ''
+      : figure(
+          {
+            title: `${title}: ${parties.exact ? '' : 'about '}${numberText(parties.count)}`,
+            unit: `share of the requests that name one${parties.exact ? '' : ' (lower bounds: too many to count each)'}`,
+            source: 'keyed hashes made while recording',
+            lookFor: `a few who send most: scaling by sessions then goes in large steps. The busiest ten send ${parties.exact ? '' : 'at least '}${shareText(parties.topShares.top10)}${parties.exact ? `; one sends p50 ${numberText(parties.requestsEach.p50)}, p99 ${numberText(parties.requestsEach.p99)} requests` : ''}`,
+          },
+          bars(
+            parties.top.map(({ id, share, requests }, at) => ({
+              label: id ?? `number ${at + 1}`,
+              value: share,
+              text: `${shareText(share)} (${numberText(requests)})`,
+            })),
+            'four',
+          ),
+        );
+  const both = one('Sessions', sessions) + one('Clients', clients);
+  return both === '' ? '' : `<div class="pair">${both}</div>`;
+}
+
+/** Failures, retries, losses and coverage. */
+function troubleSection(document: ProfileDocument): string {
+  return `<div class="pair">${tableFigure(failuresTable(document))}${tableFigure(missingTable(document))}</div>`;
+}
+
+/** One figure for each protocol that requests came in. */
+function payloadSection({ payloads }: ProfileDocument): string {
+  if (payloads === null || payloads.read === 0) return '';
+  const of = payloads.complete ? 'every request' : 'a sample of the requests, evenly spread over the window';
+  const unread = Object.entries(payloads.unread).filter(([, count]) => count > 0);
+  const left =
+    unread.length === 0
+      ? ''
+      : ` Not read: ${unread.map(([why, count]) => `${why.replaceAll('_', ' ')} ${numberText(count)}`).join(', ')}.`;
+  return `${payloads.protocols.map((kind) => kindFigure(kind, of)).join('')}<p class="soft">${numberText(payloads.read)} payloads were looked into, ${of}.${left} Tokens ${payloads.tokenEstimate}.</p>`;
+}
+
+function kindFigure(kind: PayloadKindFigures, of: string): string {
+  const shapes = kind.tensors.shapes
+    .slice(0, 8)
+    .map(({ shape, share }) => `${shape} ${shareText(share)}`)
+    .join(', ');
+  const formats = Object.entries(kind.images.formats)
+    .map(([format, count]) => `${format} ${numberText(count)}`)
+    .join(', ');
+  const said = [
+    kind.stream.asked === 0 ? '' : `Asked to be streamed: ${shareText(kind.stream.share)}.`,
+    shapes === ''
+      ? ''
+      : `Tensors: ${shapes}${kind.tensors.otherShapes === 0 ? '' : `, others ${numberText(kind.tensors.otherShapes)}`}.`,
+    formats === '' ? '' : `Images: ${formats}.`,
+    kind.images.byAddress === 0 ? '' : `Images sent as an address: ${numberText(kind.images.byAddress)}.`,
+  ].filter((text) => text !== '');
+  return tableFigure(payloadTable(kind, of), said.length === 0 ? '' : `<p>${escaped(said.join(' '))}</p>`);
+}
+
+/** A cumulative distribution as one column for each step: the share of values that lie in it. */
+function stepBars(shape: readonly ShapeStep[], text: (value: number) => string): Bar[] {
+  return shape.map(({ upTo, share }, at) => {
+    const inStep = share - (shape[at - 1]?.share ?? 0);
+    return { label: `up to ${text(upTo)}`, value: inStep, text: shareText(inStep) };
+  });
+}

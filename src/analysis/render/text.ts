@@ -1,0 +1,78 @@
+import { shownText } from '../../core/text.ts';
+import { type Finding, type Table, type View, withoutRepeats } from './table.ts';
+
+/** Widest a column gets, and the most that is shown of a cell; the other forms have all of it. */
+const CELL = 60;
+const LONGEST = 360;
+
+/**
+ * A view as lines of plain text: the verdict, its reasons and advice first. Print them with care.
+ * @param words whether tables say their unit and what to look for
+ */
+export function viewText(view: View, words: 'with words' | 'brief' = 'with words'): string[] {
+  const { verdict, headline, reasons, notes, lines, sections } = view;
+  return [
+    `Verdict: ${verdict ?? 'none'}. ${headline}`,
+    ...withoutRepeats(reasons).flatMap(findingLines),
+    '',
+    ...lines.map((line) => `  ${line}`),
+    ...sections.flatMap(({ title, tables }) => [
+      '',
+      title.toUpperCase(),
+      ...tables.flatMap((table) => ['', ...tableText(table, words)]),
+    ]),
+    ...(notes.length === 0 ? [] : ['', 'NOTES', ...withoutRepeats(notes).flatMap(findingLines)]),
+  ];
+}
+
+function findingLines({ code, text, title, means = '', advice }: Finding): string[] {
+  return [
+    `  ${title === undefined ? code : `${title} (${code})`}: ${text}`,
+    ...(means === '' ? [] : [`      means: ${means}`]),
+    ...(advice === '' ? [] : [`      to do: ${advice}`]),
+  ];
+}
+
+/** A table as aligned lines: names to the left, numbers to the right. */
+export function tableText(table: Table, words: 'with words' | 'brief' = 'with words'): string[] {
+  const { title, columns, rows, unit, lookFor } = table;
+  const cells = [columns.map((column) => column.title), ...rows].map((row) =>
+    columns.map((_, at) => wrapped(inOneLine(row[at] ?? ''))),
+  );
+  const widths = columns.map((_, at) =>
+    cells.reduce((most, row) => Math.max(most, ...row[at]!.map(({ length }) => length)), 0),
+  );
+  const lineOf = (row: readonly (readonly string[])[], index: number): string =>
+    `  ${columns
+      .map(({ kind }, at) => {
+        const cell = row[at]?.[index] ?? '';
+        return kind === 'number' ? cell.padStart(widths[at]!) : cell.padEnd(widths[at]!);
+      })
+      .join('  ')}`.trimEnd();
+  return [
+    words === 'brief' ? title : `${title} (${unit})`,
+    ...cells.flatMap((row) => {
+      const height = Math.max(...row.map(({ length }) => length));
+      return Array.from({ length: height }, (_, index) => lineOf(row, index));
+    }),
+    ...(words === 'brief' ? [] : [`  Look for: ${lookFor}`]),
+  ];
+}
+
+/** What cannot be seen is written out, so that it does not move the columns. */
+function inOneLine(cell: string): string {
+  return shownText(cell.slice(0, LONGEST)).replaceAll('	', ' ');
+}
+
+/** A long cell takes several lines of its column, broken at spaces where there are any. */
+function wrapped(cell: string): string[] {
+  const lines: string[] = [];
+  let rest = cell;
+  while (rest.length > CELL) {
+    const space = rest.lastIndexOf(' ', CELL);
+    const end = space > 0 ? space : CELL;
+    lines.push(rest.slice(0, end));
+    rest = rest.slice(end).trimStart();
+  }
+  return [...lines, rest];
+}

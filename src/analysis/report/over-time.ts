@@ -1,0 +1,177 @@
+import { PagedHistogram } from '../../core/histogram.ts';
+import type { LatencyMap, TimeColumns } from '../../documents/report.ts';
+
+const NS_PER_S = 1e9;
+const NS_PER_MS = 1e6;
+/** More steps than a page is wide. */
+export const MAX_STEPS = 720;
+/** Widths of a step, seconds. */
+const LADDER_S = [
+  1, 2, 5, 10, 15, 30, 60, 120, 300, 600, 900, 1_800, 3_600, 7_200, 21_600, 43_200, 86_400, 604_800,
+] as const;
+
+/** What happened within one second of the run; `inFlight` at its end. */
+export interface SecondOfRun {
+  readonly second: number;
+  readonly offered: number;
+  readonly sent: number;
+  readonly completed: number;
+  readonly failed: number;
+  readonly refused: number;
+  readonly inFlight: number;
+  readonly lagMaxNs: number | null;
+}
+
+/** The step that lays at most 720 over so many seconds. */
+export function stepFor(seconds: number): number {
+  const fitting = LADDER_S.find((step) => Math.ceil(seconds / step) <= MAX_STEPS);
+  return fitting ?? Math.ceil(seconds / MAX_STEPS);
+}
+
+/** Latencies of the requests that were planned for a step. */
+interface StepLatencies {
+  readonly scheduled: PagedHistogram;
+  readonly service: PagedHistogram;
+}
+
+/**
+ * Lays a run over a bounded number of steps, whatever its length. Every step stays open: where sessions wait for
+ * their answers, rows in the order of the plan jump to and fro in the time at which they came due.
+ */
+export class TimeSteps {
+  readonly stepS: number;
+  readonly #count: number;
+  readonly #sums: Record<'offered' | 'sent' | 'completed' | 'failed' | 'refused', number[]>;
+  readonly #inFlight: (number | null)[];
+  readonly #lagMaxMs: (number | null)[];
+  /** Undefined where no request of the step completed. */
+  readonly #latencies: (StepLatencies | undefined)[];
+  readonly #lastOfStep: (number | null)[];
+
+  /** @param seconds from the start of the run to the end of the last in which anything happened */
+  constructor(seconds: number) {
+    this.stepS = stepFor(seconds);
+    this.#count = Math.ceil(seconds / this.stepS);
+    const zeros = (): number[] => new Array<number>(this.#count).fill(0);
+    const unknown = (): (number | null)[] => new Array<number | null>(this.#count).fill(null);
+    this.#sums = { offered: zeros(), sent: zeros(), completed: zeros(), failed: zeros(), refused: zeros() };
+    this.#inFlight = unknown();
+    this.#lastOfStep = unknown();
+    this.#lagMaxMs = unknown();
+    this.#latencies = new Array<StepLatencies | undefined>(this.#count).fill(undefined);
+  }
+
+  /** Takes the seconds of the run in order. */
+  addSecond(second: SecondOfRun): void {
+    const at = this.#stepOf(second.second);
+    if (at === null) return;
+    for (const name of ['offered', 'sent', 'completed', 'failed', 'refused'] as const) {
+      this.#sums[name][at]! += second[name];
+    }
+    this.#inFlight[at] = Math.max(this.#inFlight[at] ?? 0, second.inFlight);
+    this.#lastOfStep[at] = second.inFlight;
+    if (second.lagMaxNs !== null)
+      this.#lagMaxMs[at] = Math.max(this.#lagMaxMs[at] ?? 0, second.lagMaxNs / NS_PER_MS);
+  }
+
+  /** Takes the latency of a request that completed, in any order. */
+  addLatency(intendedNs: number, scheduledNs: number, serviceNs: number): void {
+    const at = this.#stepOf(intendedNs / NS_PER_S);
+    if (at === null) return;
+    this.#latencies[at] ??= { scheduled: new PagedHistogram(), service: new PagedHistogram() };
+    this.#latencies[at].scheduled.record(scheduledNs);
+    this.#latencies[at].service.record(serviceNs);
+  }
+
+  columns(): TimeColumns {
+    let standing = 0;
+    const inFlight = this.#inFlight.map((most, at) => {
+      // A step in which nothing happened keeps what the one before it left.
+      const value = most ?? standing;
+      standing = this.#lastOfStep[at] ?? standing;
+      return value;
+    });
+    return {
+      stepS: this.stepS,
+      at: this.#latencies.map((_, at) => at * this.stepS),
+      ...this.#sums,
+      inFlight,
+      lagMaxMs: this.#lagMaxMs,
+      samples: this.#latencies.map((step) => step?.scheduled.count ?? 0),
+      p50Ms: this.#percentiles('scheduled', 50),
+      p95Ms: this.#percentiles('scheduled', 95),
+      p99Ms: this.#percentiles('scheduled', 99),
+      serviceP99Ms: this.#percentiles('service', 99),
+    };
+  }
+
+  #stepOf(second: number): number | null {
+    const at = Math.floor(second / this.stepS);
+    return at >= 0 && at < this.#count ? at : null;
+  }
+
+  #percentiles(which: keyof StepLatencies, percent: number): (number | null)[] {
+    return this.#latencies.map((step) => {
+      const ns = step?.[which].percentile(percent) ?? null;
+      return ns === null ? null : ns / NS_PER_MS;
+    });
+  }
+}
+
+const MAX_COLUMNS = 36;
+/** Widths of a column, seconds; beyond the last they are as wide as they must be. */
+const COLUMN_LADDER_S = [
+  0.1, 0.2, 0.5, 1, 2, 5, 10, 15, 30, 60, 120, 300, 600, 1_200, 3_600, 7_200, 21_600, 43_200,
+] as const;
+/** Classes a doubling wide, the first up to 1/16 ms, the last beyond half an hour. */
+const LEAST_MS = 1 / 16;
+const CLASSES = 26;
+
+/** Counts latencies by time and by class, at constant memory. */
+export class LatencyMapCounts {
+  readonly #columnS: number;
+  readonly #columns: number;
+  readonly #counts: Float64Array;
+
+  constructor(seconds: number) {
+    this.#columnS =
+      COLUMN_LADDER_S.find((width) => Math.ceil(seconds / width) <= MAX_COLUMNS) ??
+      Math.ceil(seconds / MAX_COLUMNS);
+    this.#columns = Math.ceil(seconds / this.#columnS);
+    this.#counts = new Float64Array(this.#columns * CLASSES);
+  }
+
+  add(intendedNs: number, scheduledNs: number): void {
+    const column = Math.floor(intendedNs / NS_PER_S / this.#columnS);
+    if (column < 0 || column >= this.#columns) return;
+    this.#counts[column * CLASSES + classOf(scheduledNs / NS_PER_MS)]! += 1;
+  }
+
+  map(): LatencyMap {
+    const columns = Array.from({ length: this.#columns }, (_, column) =>
+      this.#counts.subarray(column * CLASSES, (column + 1) * CLASSES),
+    );
+    const totals = columns.map((counts) => counts.reduce((sum, count) => sum + count, 0));
+    const used = Array.from({ length: CLASSES }, (_, at) => at).filter((at) =>
+      columns.some((counts) => counts[at]! > 0),
+    );
+    const first = used[0] ?? 0;
+    const last = used.at(-1) ?? -1;
+    return {
+      columnS: this.#columnS,
+      at: columns.map((_, column) => column * this.#columnS),
+      classes: Array.from({ length: Math.max(0, last - first + 1) }, (_, index) => ({
+        fromMs: first + index === 0 ? 0 : LEAST_MS * 2 ** (first + index - 1),
+        toMs: LEAST_MS * 2 ** (first + index),
+        shares: columns.map((counts, column) =>
+          totals[column] === 0 ? null : counts[first + index]! / (totals[column] ?? 1),
+        ),
+      })),
+    };
+  }
+}
+
+function classOf(ms: number): number {
+  if (ms <= LEAST_MS) return 0;
+  return Math.min(CLASSES - 1, Math.ceil(Math.log2(ms / LEAST_MS) - 1e-12));
+}

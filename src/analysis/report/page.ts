@@ -1,0 +1,279 @@
+import { formatMs, formatMultiplier } from '../../core/units.ts';
+import { IDC_WINDOWS } from '../../documents/parts.ts';
+import type { ArrivalFigures } from '../../documents/replay.ts';
+import type { PercentileLadder, ReportDocument } from '../../documents/report.ts';
+import { bars, heatMap, percentileCurve, type TimeSeriesParts, timeSeries } from '../render/charts.ts';
+import {
+  type ChartData,
+  escaped,
+  facts,
+  figure,
+  findingList,
+  type PageAssets,
+  page,
+  section,
+  tableSection,
+  viewHeader,
+} from '../render/html.ts';
+import { msText, numberText, type Section, shareText } from '../render/table.ts';
+import { arrivalStreams, stepText } from './tables.ts';
+import { reportView, type SectionKey } from './view.ts';
+
+/** The report as one page to read, to print and to hand on: the verdict and what to do about it first. */
+export function reportPage(document: ReportDocument, assets: PageAssets): string {
+  const series = reportSeries(document);
+  const view = reportView(document);
+  const { sections } = view;
+  const objectives = sections.filter(({ key }) => key === 'objectives');
+  const others = sections.filter(({ key }) => key !== 'objectives');
+  const body = [
+    viewHeader(view),
+    findingList(view.reasons),
+    factsOf(document),
+    ...objectives.map((each) => drawnSection(each, document)),
+    section('Over time', series.map(({ html }) => html).join('')),
+    ...others.map((each) => drawnSection(each, document)),
+    notesOf(document),
+  ];
+  return page(
+    {
+      title: `Load test report: ${document.verdict ?? 'no verdict'}`,
+      body,
+      charts: series.map(({ data }) => data),
+      timeZone: 'UTC',
+    },
+    assets,
+  );
+}
+
+function factsOf({ run, counts, latencyMs, streams, summary, overTime }: ReportDocument): string {
+  const busiest = overTime.offered.reduce((most, count) => Math.max(most, count / overTime.stepS), 0);
+  const { scheduled } = latencyMs;
+  return facts([
+    [
+      'multiplier',
+      run.multiplier === null ? '–' : `${formatMultiplier(run.multiplier)}x ${run.scaling ?? ''}`,
+    ],
+    ['sent', numberText(counts.sent)],
+    ['mean rate sent', run.durationS === 0 ? '–' : `${numberText(counts.sent / run.durationS)}/s`],
+    ['busiest step offered', `${numberText(busiest)}/s`],
+    [
+      'failed',
+      `${numberText(counts.failed)} (${shareText(counts.sent === 0 ? null : counts.failed / counts.sent)})`,
+    ],
+    ['refused', numberText(counts.refused)],
+    ['latency p50', stepText(scheduled, 50)],
+    ['latency p99', stepText(scheduled, 99)],
+    ...(streams.ttft.count === 0 ? [] : [['TTFT p95', stepText(streams.ttft, 95)] as const]),
+    ['in flight, most', numberText(overTime.inFlight.reduce((most, each) => Math.max(most, each), 0))],
+    ['lag p99', summary?.lagUs.p99 == null ? '–' : formatMs(summary.lagUs.p99 / 1e3)],
+    ['lasted', msText(run.durationS * 1e3)],
+  ]);
+}
+
+function drawnSection(each: Section<SectionKey>, document: ReportDocument): string {
+  if (each.key === 'latency') return tableSection(each, latencyCurve(document), latencyMapFigure(document));
+  return tableSection(each, '', each.key === 'fidelity' ? dispersionFigure(document) : '');
+}
+
+function notesOf({ notes, run }: ReportDocument): string {
+  const made = run.version === null ? '' : ` The run was made by version ${run.version}.`;
+  return section(
+    'Notes',
+    `${findingList(notes)}<p class="soft">${escaped(`Percentiles are good to 0.1 %; whatever cannot be known is shown as “–”. The page holds names of routes and models, and no payload.${made}`)}</p>`,
+  );
+}
+
+/** What happened over time: load, requests in flight, latency, failures, our own lateness. */
+export function reportSeries(
+  document: ReportDocument,
+): { readonly html: string; readonly data: ChartData }[] {
+  const { overTime, run } = document;
+  if (overTime.at.length === 0) return [];
+  // A run that was not sealed does not say when it began: its times count from 1970, and the page says so.
+  const startS = run.startedAt === null ? 0 : Date.parse(run.startedAt) / 1e3;
+  const at = overTime.at.map((second) => startS + second);
+  return [load(document), inFlight(document), latency(document), trouble(document), lag(document)].flatMap(
+    (parts) => (parts === null ? [] : [timeSeries({ ...parts, at })]),
+  );
+}
+
+type Parts = Omit<TimeSeriesParts, 'at'>;
+
+function stepsText({ overTime, run }: ReportDocument): string {
+  const clock = run.startedAt === null ? '; times count from the start of the run' : '';
+  return `in steps of ${formatMs(overTime.stepS * 1e3)}${clock}`;
+}
+
+function load(document: ReportDocument): Parts {
+  const { overTime, run } = document;
+  const perSecond = (counts: readonly number[]) => counts.map((count) => count / overTime.stepS);
+  return {
+    id: 'load',
+    title: 'Offered, sent and completed over time',
+    unit: 'requests/s',
+    source: `offered by intended instant, sent by actual instant, completed by last byte, ${stepsText(document)}, of which the last may be a part${run.warmupS === 0 ? '' : `; the first ${formatMs(run.warmupS * 1e3)} are warm-up`}`,
+    lookFor:
+      'completed that stays under offered: the target is over its limit there. Sent under offered: our side was',
+    lines: [
+      { label: 'offered', values: perSecond(overTime.offered) },
+      { label: 'sent', values: perSecond(overTime.sent) },
+      { label: 'completed', values: perSecond(overTime.completed) },
+    ],
+  };
+}
+
+function inFlight(document: ReportDocument): Parts {
+  return {
+    id: 'in-flight',
+    title: 'Requests in flight over time',
+    unit: 'requests',
+    source: `sent and not yet over, the most at the end of a second, ${stepsText(document)}`,
+    lookFor: 'a climb that does not come down: a queue that grows as long as the load lasts',
+    lines: [{ label: 'in flight', values: document.overTime.inFlight }],
+  };
+}
+
+function latency(document: ReportDocument): Parts | null {
+  const { samples, p50Ms, p95Ms, p99Ms, serviceP99Ms } = document.overTime;
+  const counts = samples.filter((count) => count > 0).sort((a, b) => a - b);
+  if (counts.length === 0) return null;
+  const typical = counts[Math.floor(counts.length / 2)] ?? 0;
+  return {
+    id: 'latency',
+    title: 'Latency over time',
+    unit: 'ms',
+    source: `completed requests by intended send, ${stepsText(document)}; half of the steps have ${typical.toLocaleString('en')} or more`,
+    lookFor: `latency that follows the load, and how long it takes to come down after a peak${typical < 130 ? '. With so few requests in a step its p99 is the slowest of them' : ''}`,
+    lines: [
+      { label: 'p50', values: p50Ms },
+      { label: 'p95', values: p95Ms },
+      { label: 'p99', values: p99Ms },
+      { label: 'p99 service', values: serviceP99Ms },
+    ],
+  };
+}
+
+function trouble(document: ReportDocument): Parts | null {
+  const { failed, refused, stepS } = document.overTime;
+  if (failed.every((count) => count === 0) && refused.every((count) => count === 0)) return null;
+  const perSecond = (counts: readonly number[]) => counts.map((count) => count / stepS);
+  return {
+    id: 'trouble',
+    title: 'Failed and refused over time',
+    unit: 'requests/s',
+    source: `failed by the instant it was noticed, refused by intended instant, ${stepsText(document)}`,
+    lookFor: 'failures at peaks (capacity) or alone (faults); refused: our own cap',
+    lines: [
+      { label: 'failed', values: perSecond(failed) },
+      { label: 'refused', values: perSecond(refused) },
+    ],
+  };
+}
+
+function lag(document: ReportDocument): Parts | null {
+  const { lagMaxMs } = document.overTime;
+  if (lagMaxMs.every((value) => value === null)) return null;
+  return {
+    id: 'lag',
+    title: 'Schedule lag over time',
+    unit: 'ms',
+    source: `the latest send of a step, actual minus intended, ${stepsText(document)}`,
+    lookFor: 'peaks where latency has peaks: that latency is our lateness and not the target’s',
+    lines: [{ label: 'greatest lag', values: lagMaxMs }],
+  };
+}
+
+/** Every fourth column is named: more would not fit. */
+const NAMED = 4;
+
+/** Percentiles as curves: scheduled beside service, and what was recorded. */
+export function latencyCurve({ latencyMs }: ReportDocument): string {
+  const { scheduled, service, recorded } = latencyMs;
+  if (scheduled.count === 0) return '';
+  const line = (label: string, { steps }: PercentileLadder) => ({
+    label,
+    points: steps.map(({ percent, ms, enough }) => ({ percent, value: ms, trusted: enough })),
+  });
+  return figure(
+    {
+      title: 'Latency distribution',
+      unit: 'ms or s, on a logarithmic scale; each step to the right is a rarer request',
+      source: 'scheduled: from the intended send; service: from the actual send; completed requests',
+      lookFor:
+        'two curves that part: the time between them is waiting before the send. A knee: the share of requests beyond it meets another bottleneck',
+    },
+    percentileCurve({
+      lines: [
+        line('scheduled', scheduled),
+        line('service', service),
+        ...(recorded === null ? [] : [line('as recorded', recorded)]),
+      ],
+      text: formatMs,
+      description: 'latency by percentile',
+    }),
+  );
+}
+
+/** How latency is spread at each time: two bands are two kinds of answers, which a percentile over time hides. */
+export function latencyMapFigure({ latencyMap }: ReportDocument): string {
+  const { at, classes, columnS } = latencyMap;
+  if (classes.length === 0) return '';
+  const slowestFirst = classes.toReversed();
+  return figure(
+    {
+      title: 'Spread of latency over time',
+      unit: `share of the requests of a column (${formatMs(columnS * 1e3)} each) in a class; classes double from row to row`,
+      source:
+        'scheduled latency of completed requests, by intended send; the time above a column is that since the start of the run',
+      lookFor: 'a band that splits (a cache, a queue, two models) or climbs (a queue that grows)',
+    },
+    heatMap({
+      rows: slowestFirst.map(({ toMs }) => `≤ ${roundMs(toMs)}`),
+      columns: at.map((second, column) => (column % NAMED === 0 ? sinceStart(second) : '')),
+      values: slowestFirst.flatMap(({ shares }) => shares),
+      text: (share) => `${numberText(share * 100)} %`,
+      description: 'shares of requests by time and latency',
+      labelWidth: 68,
+    }),
+  );
+}
+
+/** Dispersion of counts by window, for each stream of arrivals. */
+export function dispersionFigure({ summary }: ReportDocument): string {
+  if (summary === null) return '';
+  const { streams, due } = arrivalStreams(summary.fidelity);
+  const list = (figures: ArrivalFigures) =>
+    IDC_WINDOWS.filter((window) => figures.idc[window] !== null).map((window) => ({
+      label: `${window} s`,
+      // Dispersion spans magnitudes: bars show its logarithm, the text the value.
+      value: Math.log10(1 + (figures.idc[window] ?? 0)),
+      text: numberText(figures.idc[window]),
+    }));
+  const colours = { recorded: 'three', planned: 'two', 'came due': 'four', sent: 'one' } as const;
+  const parts = streams.map(({ name, figures }) => [name, list(figures), colours[name]] as const);
+  if (parts.every(([, each]) => each.length === 0)) return '';
+  return figure(
+    {
+      title: 'Index of dispersion',
+      unit: 'variance over mean of counts; 1 is random traffic',
+      source: 'counts in windows of 0.1 to 600 s; left out below 20 windows; bars on a logarithmic scale',
+      lookFor: `${due.name} and sent alike; growth with the window means slow swings that an autoscaler must follow`,
+    },
+    parts
+      .filter(([, each]) => each.length > 0)
+      .map(([name, each, colour]) => `<p class="legend">${escaped(name)}</p>${bars(each, colour)}`)
+      .join(''),
+  );
+}
+
+/** Bounds of classes are powers of two over sixteen: as short as a row of the map has room for. */
+function roundMs(ms: number): string {
+  if (ms < 1_000) return `${Number(ms.toPrecision(2))} ms`;
+  return ms < 120_000 ? `${Number((ms / 1e3).toPrecision(2))} s` : `${Math.round(ms / 60_000)} min`;
+}
+
+function sinceStart(second: number): string {
+  if (second < 120) return `${Number(second.toFixed(1))}s`;
+  return second < 7_200 ? `${Math.floor(second / 60)}m` : `${Math.floor(second / 3_600)}h`;
+}

@@ -1,0 +1,324 @@
+import { hasExchangeFailed, type Outcome } from '../../core/exchange.ts';
+import { Histogram } from '../../core/histogram.ts';
+import type { Send } from '../../core/run.ts';
+import type { ErrorExamples } from '../../documents/replay.ts';
+import type { PercentileLadder, ReportGroup, ReportGroups } from '../../documents/report.ts';
+import { distributionOf } from '../profile/distribution.ts';
+import { LazyHistogram } from '../profile/lazy-histogram.ts';
+import { latencyOf, type SentSend } from '../run/latency.ts';
+import { ErrorExampleKeeper, OutcomeCounts, type OutcomeFigures, type SendOutcome } from '../run/outcomes.ts';
+import { type StreamFigures, StreamStatistics } from '../run/streams.ts';
+import { sizeClassOf } from '../stats/distance.ts';
+import { sampleFloor } from '../stats/percentiles.ts';
+import { LatencyMapCounts, type SecondOfRun, TimeSteps } from './over-time.ts';
+
+const NS_PER_US = 1e3;
+
+/** What a report needs of a recorded exchange. */
+export interface RecordedAnswer {
+  readonly segment: string;
+  readonly id: number;
+  readonly route: string | null;
+  readonly model: string | null;
+  readonly outcome: Outcome;
+  readonly status: number | null;
+  readonly streamed: boolean | null;
+  readonly lastByteOffsetUs: number | null;
+  readonly firstTokenOffsetUs: number | null;
+}
+
+/** What is known of the recording of the requests that were sent; histograms hold nanoseconds. */
+export interface RecordedFigures {
+  readonly sought: number;
+  readonly found: number;
+  readonly latency: Histogram | null;
+  readonly ttft: Histogram | null;
+  readonly statuses: Readonly<Record<string, number>>;
+}
+
+export interface RowFigures {
+  readonly outcomes: OutcomeFigures;
+  readonly errorExamples: ErrorExamples;
+  readonly scheduled: Histogram;
+  readonly service: Histogram;
+  readonly streams: StreamFigures;
+  /** From the start of the run to the first judged send, and to the end of the last answer or error. */
+  readonly firstOffsetNs: number;
+  readonly endOffsetNs: number;
+  readonly warmupSent: number;
+}
+
+/** Takes the rows of a run in the order of the plan, then what was recorded for them, at bounded memory. */
+export class ReportStatistics {
+  readonly time: TimeSteps;
+  readonly map: LatencyMapCounts;
+  readonly routes = new GroupCounts();
+  readonly models = new GroupCounts();
+  readonly inputSizes = new GroupCounts();
+  readonly #outcomes = new OutcomeCounts();
+  readonly #examples = new ErrorExampleKeeper();
+  readonly #streams = new StreamStatistics();
+  readonly #scheduled = new Histogram();
+  readonly #service = new Histogram();
+  readonly #uses = new UseCounts();
+  #recorded = new LazyHistogram();
+  #recordedTtft = new LazyHistogram();
+  readonly #recordedStatuses = new Map<string, number>();
+  #recordedFound = 0;
+  #firstNs: number | null = null;
+  #endNs = 0;
+  #warmupSent = 0;
+
+  /** @param seconds from the start of the run to the end of the last in which anything happened */
+  constructor(seconds: number) {
+    this.time = new TimeSteps(seconds);
+    this.map = new LatencyMapCounts(seconds);
+  }
+
+  addSecond(second: SecondOfRun): void {
+    this.time.addSecond(second);
+  }
+
+  addSend(send: Send): void {
+    if (send.warmup) {
+      if (send.actualOffsetNs !== null) this.#warmupSent += 1;
+      return;
+    }
+    this.#firstNs ??= send.intendedOffsetNs;
+    const outcome = this.#outcomes.add(send);
+    this.#streams.add(send, outcome);
+    if (outcome === 'failed') this.#examples.add(send);
+    const { actualOffsetNs } = send;
+    if (actualOffsetNs === null) return;
+    this.#endNs = Math.max(this.#endNs, send.lastByteOffsetNs ?? actualOffsetNs);
+    const sizeClass = sizeClassOf(send.requestBytes);
+    this.#uses.add(send.segment, send.exchangeId, sizeClass);
+    const scheduledNs = this.#measure({ ...send, actualOffsetNs }, outcome);
+    const failed = outcome === 'failed';
+    this.routes.addSent(send.route, failed, scheduledNs);
+    this.models.addSent(send.model, failed, scheduledNs);
+    this.inputSizes.addSent(sizeName(sizeClass), failed, scheduledNs);
+  }
+
+  /** Takes an exchange of the capture, in any order, each once; those that were not sent count nowhere. */
+  addRecorded(answer: RecordedAnswer): void {
+    const use = this.#uses.of(answer.segment, answer.id);
+    if (use === null) return;
+    const { times, sizeClass } = use;
+    this.#recordedFound += times;
+    const status = answer.status === null ? 'none' : String(answer.status);
+    this.#recordedStatuses.set(status, (this.#recordedStatuses.get(status) ?? 0) + times);
+    // Beside the latency of the run, which leaves failures out: a quick 503 would make the recording look faster.
+    if (hasExchangeFailed(answer)) return;
+    const ttftUs = answer.streamed === true ? answer.firstTokenOffsetUs : null;
+    for (let copy = 0; ttftUs !== null && copy < times; copy += 1)
+      this.#recordedTtft.record(ttftUs * NS_PER_US);
+    const us = answer.lastByteOffsetUs;
+    if (us === null) return;
+    for (let copy = 0; copy < times; copy += 1) this.#recorded.record(us * NS_PER_US);
+    this.routes.addRecorded(answer.route, us, times);
+    this.models.addRecorded(answer.model, us, times);
+    this.inputSizes.addRecorded(sizeName(sizeClass), us, times);
+  }
+
+  /** As if nothing recorded had been taken: a capture that cannot be read to its end says nothing. */
+  forgetRecorded(): void {
+    this.#recorded = new LazyHistogram();
+    this.#recordedTtft = new LazyHistogram();
+    this.#recordedStatuses.clear();
+    this.#recordedFound = 0;
+    for (const groups of [this.routes, this.models, this.inputSizes]) groups.forgetRecorded();
+  }
+
+  rowFigures(): RowFigures {
+    return {
+      outcomes: this.#outcomes.figures(),
+      errorExamples: this.#examples.examples(),
+      scheduled: this.#scheduled,
+      service: this.#service,
+      streams: this.#streams.figures(),
+      firstOffsetNs: this.#firstNs ?? 0,
+      endOffsetNs: this.#endNs,
+      warmupSent: this.#warmupSent,
+    };
+  }
+
+  recordedFigures(): RecordedFigures {
+    return {
+      sought: this.#uses.total,
+      found: this.#recordedFound,
+      latency: this.#recorded.histogram,
+      ttft: this.#recordedTtft.histogram,
+      statuses: Object.fromEntries(
+        [...this.#recordedStatuses].sort(([a], [b]) => a.localeCompare(b, 'en', { numeric: true })),
+      ),
+    };
+  }
+
+  /** Counts the latency of a send; null where it has none. */
+  #measure(send: SentSend, outcome: SendOutcome): number | null {
+    const latency = latencyOf(send, outcome === 'completed');
+    if (latency === null) return null;
+    const { scheduledNs, serviceNs } = latency;
+    this.#scheduled.record(scheduledNs);
+    this.#service.record(serviceNs);
+    this.time.addLatency(send.intendedOffsetNs, scheduledNs, serviceNs);
+    this.map.add(send.intendedOffsetNs, scheduledNs);
+    return scheduledNs;
+  }
+}
+
+/** What a launch review reads, from the middle to the far tail. */
+export const LADDER_PERCENTS = [50, 75, 90, 95, 99, 99.9, 99.99] as const;
+
+const NS_PER_MS = 1e6;
+
+const FLOORS: ReadonlyMap<number, number> = new Map(
+  LADDER_PERCENTS.map((percent) => [percent, sampleFloor(percent)]),
+);
+
+/** @param histogram of nanoseconds; null for nothing */
+export function ladderOf(histogram: Histogram | null): PercentileLadder {
+  const count = histogram?.count ?? 0;
+  const inMs = (ns: number | null | undefined) => (ns == null ? null : ns / NS_PER_MS);
+  return {
+    count,
+    meanMs: inMs(histogram?.mean),
+    maxMs: inMs(histogram?.max),
+    steps: LADDER_PERCENTS.map((percent) => {
+      const samplesNeeded = FLOORS.get(percent) ?? Number.POSITIVE_INFINITY;
+      return {
+        percent,
+        ms: inMs(histogram?.percentile(percent)),
+        samplesNeeded,
+        enough: count >= samplesNeeded,
+      };
+    }),
+  };
+}
+
+const MS_PER_NS = 1e-6;
+const MS_PER_US = 1e-3;
+/** Names kept apart; a service has a handful of routes and models, a scan of it thousands. */
+const MAX_GROUPS = 100;
+
+/** The name of a class of request bodies, each twice as large as the one before. */
+export function sizeName(index: number): string {
+  return index === 0 ? '0' : `${2 ** (index - 1)}–${2 ** index - 1}`;
+}
+
+class Group {
+  sent = 0;
+  failed = 0;
+  readonly latencyNs = new LazyHistogram();
+  recordedUs = new LazyHistogram();
+}
+
+/** Requests that were sent, by a name, with what was recorded for the same names. */
+export class GroupCounts {
+  readonly #groups = new Map<string | null, Group>();
+  #ungrouped = 0;
+  #sent = 0;
+
+  /** @param latencyNs null where it did not complete, or does not count */
+  addSent(name: string | null, failed: boolean, latencyNs: number | null): void {
+    this.#sent += 1;
+    const group = this.#groupOf(name);
+    if (group === null) {
+      this.#ungrouped += 1;
+      return;
+    }
+    group.sent += 1;
+    if (failed) group.failed += 1;
+    // To the microsecond, as what was recorded is.
+    if (latencyNs !== null) group.latencyNs.record(Math.round(latencyNs / NS_PER_US) * NS_PER_US);
+  }
+
+  /** After everything that was sent; what was recorded under another name is nobody's. */
+  addRecorded(name: string | null, latencyUs: number, times: number): void {
+    const group = this.#groups.get(name);
+    for (let copy = 0; group !== undefined && copy < times; copy += 1) group.recordedUs.record(latencyUs);
+  }
+
+  /** As if nothing recorded had been taken. */
+  forgetRecorded(): void {
+    for (const group of this.#groups.values()) group.recordedUs = new LazyHistogram();
+  }
+
+  figures(): ReportGroups {
+    const groups = [...this.#groups].map(([name, { sent, failed, latencyNs, recordedUs }]) => ({
+      name,
+      sent,
+      share: sent / this.#sent,
+      failed,
+      latencyMs: distributionOf(latencyNs.histogram, MS_PER_NS),
+      recordedMs: distributionOf(recordedUs.histogram, MS_PER_US),
+    }));
+    groups.sort((a, b) => b.sent - a.sent || ((a.name ?? '') < (b.name ?? '') ? -1 : 1));
+    return { groups, ungrouped: this.#ungrouped };
+  }
+
+  #groupOf(name: string | null): Group | null {
+    const known = this.#groups.get(name);
+    if (known !== undefined) return known;
+    if (this.#groups.size >= MAX_GROUPS) return null;
+    const group = new Group();
+    this.#groups.set(name, group);
+    return group;
+  }
+}
+
+/** Sizes in rising order. */
+export function bySize({ groups, ungrouped }: ReportGroups): ReportGroups {
+  const least = ({ name }: ReportGroup) => Number.parseInt(name ?? '0', 10);
+  return { groups: groups.toSorted((a, b) => least(a) - least(b)), ungrouped };
+}
+
+/** Ids kept of a segment; they are positions in it, and a segment has no more rows. */
+const MAX_ID = 16_777_216;
+const FIRST_SIZE = 1_024;
+
+interface SegmentUses {
+  readonly times: Uint32Array;
+  readonly sizeClasses: Uint8Array;
+}
+
+/** How often each recorded exchange was sent, at five bytes each; ids beyond the bound are counted as unknown. */
+export class UseCounts {
+  readonly #bySegment = new Map<string, SegmentUses>();
+  #total = 0;
+
+  /** Everything that was counted, those beyond the bound too. */
+  get total(): number {
+    return this.#total;
+  }
+
+  /** @param sizeClass of the request as it was sent, which may be another than that of the recorded one */
+  add(segment: string, id: number, sizeClass: number): void {
+    this.#total += 1;
+    if (!Number.isInteger(id) || id < 0 || id >= MAX_ID) return;
+    const { times, sizeClasses } = this.#usesOf(segment, id);
+    times[id]! += 1;
+    sizeClasses[id] = sizeClass;
+  }
+
+  /** Null for what was not sent. */
+  of(segment: string, id: number): { readonly times: number; readonly sizeClass: number } | null {
+    const uses = this.#bySegment.get(segment);
+    const times = uses?.times[id] ?? 0;
+    return times === 0 ? null : { times, sizeClass: uses?.sizeClasses[id] ?? 0 };
+  }
+
+  #usesOf(segment: string, id: number): SegmentUses {
+    const known = this.#bySegment.get(segment);
+    if (known !== undefined && known.times.length > id) return known;
+    const size = Math.min(MAX_ID, Math.max(FIRST_SIZE, 2 ** Math.ceil(Math.log2(id + 1))));
+    const wider = { times: new Uint32Array(size), sizeClasses: new Uint8Array(size) };
+    if (known !== undefined) {
+      wider.times.set(known.times);
+      wider.sizeClasses.set(known.sizeClasses);
+    }
+    this.#bySegment.set(segment, wider);
+    return wider;
+  }
+}

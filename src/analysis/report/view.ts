@@ -1,0 +1,188 @@
+import { countOf, formatMultiplier } from '../../core/units.ts';
+import type { ReplayDocument } from '../../documents/replay.ts';
+import type { ReportDocument } from '../../documents/report.ts';
+import { msText, numberText, type Section, sectionOf, shareText, type View } from '../render/table.ts';
+import { errorLines, headlineOf, skippedLines } from './build-report.ts';
+import {
+  answerTable,
+  arrivalTable,
+  calibrationTable,
+  countsTable,
+  distanceTable,
+  errorTable,
+  groupTables,
+  healthTable,
+  latencyTable,
+  objectivesTable,
+  runLatencyTable,
+  runStreamTable,
+  skippedTable,
+  statusTable,
+  streamTable,
+} from './tables.ts';
+
+export type SectionKey =
+  | 'objectives'
+  | 'latency'
+  | 'streams'
+  | 'groups'
+  | 'fidelity'
+  | 'trouble'
+  | 'generator'
+  | 'calibration';
+
+/** A report as people read it. */
+export function reportView(document: ReportDocument): View<SectionKey> {
+  const { verdict, valid, headline, reasons, notes } = document;
+  return {
+    title: 'Load test report',
+    ...{ verdict, headline, reasons, notes },
+    tone: toneOf(verdict, valid),
+    lines: reportLines(document),
+    sections: reportSections(document),
+  };
+}
+
+/** A run as people read it when it is over: what it says of itself. */
+export function runView(document: ReplayDocument): View {
+  const { verdict, valid, reasons, notes } = document;
+  return {
+    title: 'Run',
+    ...{ verdict, reasons, notes },
+    headline: headlineOf({ verdict, valid, summary: document, differs: false }),
+    tone: toneOf(verdict, valid),
+    lines: runLines(document),
+    sections: runSections(document),
+  };
+}
+
+function toneOf(verdict: ReplayDocument['verdict'], valid: boolean): View['tone'] {
+  if (verdict === 'PASS' && valid) return 'good';
+  return verdict === 'FAIL' ? 'bad' : 'warn';
+}
+
+/** The body of a report in the order it is read; what has nothing to say is left out. */
+function reportSections(document: ReportDocument): Section<SectionKey>[] {
+  const { summary, statuses, recording } = document;
+  return [
+    sectionOf('objectives' as const, 'Objectives and counts', [
+      objectivesTable(document),
+      countsTable(document),
+    ]),
+    sectionOf('latency' as const, 'Latency', [latencyTable(document)]),
+    sectionOf('streams' as const, 'Streams', [streamTable(document)]),
+    sectionOf('groups' as const, 'By route, model and input size', groupTables(document)),
+    sectionOf('trouble' as const, 'What was not sent, and what went wrong', [
+      skippedTable(document),
+      errorTable(document),
+      statusTable(statuses, recording.statuses),
+      summary && answerTable(summary),
+    ]),
+    ...(summary === null ? [] : ownSections(summary)),
+  ].filter(({ tables }) => tables.length > 0);
+}
+
+/** What only the run itself knows. */
+function ownSections(document: ReplayDocument): Section<SectionKey>[] {
+  return [
+    sectionOf('fidelity', 'Fidelity: recorded, planned, sent', [
+      arrivalTable(document),
+      distanceTable(document),
+    ]),
+    sectionOf('generator', 'The sending side', [healthTable(document)]),
+    sectionOf('calibration', 'Calibration', [calibrationTable(document)]),
+  ];
+}
+
+function runSections(document: ReplayDocument): Section[] {
+  return [
+    sectionOf('objectives', 'Objectives and counts', [
+      objectivesTable(document),
+      countsTable({ counts: document, summary: document }),
+    ]),
+    sectionOf('latency', 'Latency', [runLatencyTable(document), runStreamTable(document)]),
+    sectionOf('trouble', 'What was not sent, and what went wrong', [
+      skippedTable({ skipped: skippedLines(document) }),
+      errorTable({ errors: errorLines(document) }),
+      statusTable(document.statuses, null),
+      answerTable(document),
+    ]),
+    ...ownSections(document),
+  ].filter(({ tables }) => tables.length > 0);
+}
+
+/** What was played, against what, and when, as sentences. */
+function reportLines({ run, summary, counts, recording }: ReportDocument): string[] {
+  const who = run.id === null ? 'a run that was not sealed' : `run ${run.id}`;
+  return [
+    run.target === null
+      ? `${who} in ${run.directory}`
+      : `${who}: ${run.capture} against ${run.target}${loadText(run)}`,
+    `${numberText(counts.sent)} requests in ${msText(run.durationS * 1e3)}${run.startedAt === null ? '' : `, from ${run.startedAt} to ${run.endedAt}`}${run.warmupS === 0 ? '' : `; ${msText(run.warmupS * 1e3)} of warm-up before it are in no figure`}`,
+    ...coverageLines(summary),
+    recordingLine(recording),
+    ...mergedLines(summary),
+  ];
+}
+
+function runLines(document: ReplayDocument): string[] {
+  const { capture, target, warmup, calibration, tokens } = document;
+  const lines = [
+    `Replayed ${capture} against ${target}${loadText(document)}`,
+    ...coverageLines(document),
+    ...mergedLines(document),
+  ];
+  if (warmup !== null) {
+    lines.push(
+      `before it ${countOf(warmup.planned, 'request')} of warm-up in ${msText(warmup.playedS * 1e3)}: sent ${warmup.sent}, failed ${warmup.failed}, refused ${warmup.refused}; in no figure here`,
+    );
+  }
+  if (calibration !== null) {
+    const state = { true: 'as recorded', false: 'NOT as recorded', null: 'not known' };
+    lines.push(
+      `calibrated at 1x by ${countOf(calibration.pairs, 'request')}: ${state[`${calibration.representative}`]}`,
+    );
+  }
+  if (tokens.answers > 0) {
+    const ends = Object.entries(tokens.finishReasons).map(([name, answers]) => `${name} ${answers}`);
+    lines.push(
+      `tokens, as ${countOf(tokens.answers, 'answer')} counted them: ${tokens.prompt} prompt, ${tokens.output} output${ends.length === 0 ? '' : `; ended for ${ends.join(', ')}`}`,
+    );
+  }
+  return lines;
+}
+
+function loadText({
+  multiplier,
+  scaling,
+  effectiveMultiplier,
+}: Pick<ReportDocument['run'], 'multiplier' | 'scaling' | 'effectiveMultiplier'>): string {
+  if (multiplier === null) return '';
+  const effective = effectiveMultiplier === null ? 'not known' : numberText(effectiveMultiplier);
+  return ` at ${formatMultiplier(multiplier)}x by ${scaling} (effective ${effective})`;
+}
+
+function coverageLines(summary: Pick<ReplayDocument, 'coverage'> | null): string[] {
+  if (summary === null || summary.coverage === null) return [];
+  return [`the capture holds ${shareText(summary.coverage)} of the traffic that was seen while recording`];
+}
+function recordingLine({ unavailable, found, sought, timed }: ReportDocument['recording']): string {
+  if (unavailable !== null) return `recorded latency is not available: ${unavailable}`;
+  if (found < sought) {
+    return `the recording beside it: ${numberText(found)} of the ${numberText(sought)} requests are in the capture, ${numberText(timed)} with a latency`;
+  }
+  if (sought === 0) return 'no requests were sent that could be held against the recording';
+  return timed === 0
+    ? 'recorded latency is not available: the capture holds no times of answers'
+    : `the recording beside it: ${numberText(timed)} of the ${numberText(sought)} requests have a recorded latency`;
+}
+
+/** Of a run that was put together from shards. */
+function mergedLines(summary: Pick<ReplayDocument, 'merged'> | null): string[] {
+  const merged = summary?.merged ?? null;
+  if (merged === null) return [];
+  const { count, missing } = merged;
+  return [
+    `put together from ${count - missing.length} of ${count} shards${missing.length === 0 ? '' : `; missing: ${missing.join(', ')}`}`,
+  ];
+}
