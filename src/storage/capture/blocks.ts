@@ -175,7 +175,7 @@ export function encodeBlock(
     rawBytes: raw.byteLength,
     codec: (packed === null ? CODEC_STORED : CODEC_ZSTD) + (cipher === null ? 0 : CODEC_ENCRYPTED),
   };
-  const payload = cipher === null ? (packed ?? raw) : cipher.encrypt(packed ?? raw, place);
+  const payload = cipher === null ? (packed ?? Buffer.from(raw)) : cipher.encrypt(packed ?? raw, place);
   return { ...place, crc32: crc32(payload), payload };
 }
 
@@ -287,7 +287,9 @@ const packr = new Packr({ useRecords: false });
 const SLOT_OVERHEAD_BYTES = 5;
 /** What msgpackr wants to be free when it begins. */
 const PACKING_ROOM_BYTES = 4_096;
-const FIRST_ROOM_BYTES = 8_192;
+/** A full block with its last slot fits; what has a row to itself may not, and gets a buffer of its own. */
+const blockRoom = Buffer.allocUnsafeSlow(2 * LIMITS.blockBytes);
+const headsRoom = Buffer.allocUnsafeSlow(16 * 1024);
 
 /**
  * Heads of an exchange as the bytes of a slot; null when there is nothing to keep. For each side the head, what was
@@ -313,15 +315,18 @@ export function decodeHeads(slot: Uint8Array, file: string): StoredHeads {
   };
 }
 
-/** Slots of a block as one MessagePack array of byte strings. */
+/**
+ * Slots of a block as one MessagePack array of byte strings: a view, good until the next block is packed. All blocks
+ * are packed in one buffer, because one of its own for each would wait for a collection outside the heap.
+ */
 export function encodeSlots(slots: readonly Uint8Array[]): Buffer {
   const bytes = slots.reduce((sum, slot) => sum + slot.byteLength + SLOT_OVERHEAD_BYTES, PACKING_ROOM_BYTES);
-  // Room for all of it at once: msgpackr would make four times as much, and keep it.
-  packr.useBuffer(Buffer.allocUnsafeSlow(bytes));
+  // Room for all of it beforehand: msgpackr would make four times as much, and keep it.
+  packr.useBuffer(bytes > blockRoom.byteLength ? Buffer.allocUnsafeSlow(bytes) : blockRoom);
   try {
     return packr.pack(slots);
   } finally {
-    packr.useBuffer(Buffer.allocUnsafeSlow(FIRST_ROOM_BYTES));
+    packr.useBuffer(headsRoom);
   }
 }
 
