@@ -66,7 +66,7 @@ export interface RecordedConnectionUse {
   }[];
   /** Planned sends of which no connection is known, as of imports. */
   readonly unknown: number;
-  /** Connections forgotten while they were silent, because too many were counted at once: they may count twice. */
+  /** Connections that were dropped because too many were counted at once; they may be counted twice. */
   readonly forgotten: number;
 }
 
@@ -76,9 +76,8 @@ interface RecorderUse {
 }
 
 /**
- * Counts planned sends by the connection they were recorded on; a copy has one of its own. In two generations, of
- * which the older is forgotten whole, so that at most twice the bound are held: an order of who spoke last, kept for each request, would be most of what the
- * replay's memory is turned over for.
+ * Counts planned sends by the connection they were recorded on; a copy has one of its own. Connections are held in two
+ * generations, of which the older is dropped as a whole, so at most twice the bound are held.
  */
 export class RecordedConnections {
   /** Requests of the connections that spoke since the older ones were put aside, and of those that have not. */

@@ -42,7 +42,7 @@ export interface EngineOptions {
   readonly origin: string;
   /** Path of a unix socket that is connected to in place of the origin's host; null without one. */
   readonly socketPath: string | null;
-  /** Threads that send; what belongs together goes to one of them. */
+  /** Threads that send. All requests of a session go to the same one. */
   readonly senders: number;
   /** Over all senders: requests under way, and bytes of bodies that are not wholly written. */
   readonly maxInFlight: number;
@@ -74,7 +74,7 @@ export interface EngineOptions {
   readonly fenced?: FencedAddresses;
   /** The run's zero by the wall clock, epoch microseconds; without it, as soon as everything is ready. */
   readonly startAtUs?: number | null;
-  /** Sends intended before this instant of the run, of a warm-up, are in no count of what we did wrong. */
+  /** Our own faults are counted for sends intended from this instant of the run on: what precedes it is warm-up. */
   readonly judgedFromNs?: number;
   /** Requests are pulled only once the run's zero is known, because they depend on it. */
   readonly startBeforeReading?: boolean;
@@ -120,13 +120,13 @@ export interface Engine {
 }
 
 /**
- * Between two looks at whether the sender has room again. Each hands over what has become near enough and wakes
- * both threads for it, so a few are better than many; the read-ahead lasts ten times as long at 10,000/s.
+ * How often it is checked whether senders have room again. Each check hands requests over and wakes threads, so it
+ * is rare; what is read ahead lasts ten times as long, even at 10,000/s.
  */
 const POLL_MS = 40;
-/** From everything being ready to the first instant: time for what was read ahead to reach the sender. */
+/** From everything being ready to the first instant: the first requests must reach their senders. */
 const RUN_UP_NS = 250_000_000;
-/** A run that would begin later than this after the start that was set does not begin. */
+/** A run that misses the start that was set by more than this is refused. */
 const MAX_LATE_START_US = 5_000_000;
 
 /**
@@ -207,7 +207,7 @@ export class ReplayEngine implements Engine {
     report: Promise<ThreadsReport>,
     signal: AbortSignal,
   ): Promise<boolean> {
-    // Asked of once: a race with the report in each turn would leave something with it, for as long as it is open.
+    // Promise.race in each turn would add a listener to the report each time.
     let ended = false;
     const end = (): void => {
       ended = true;
@@ -223,8 +223,8 @@ export class ReplayEngine implements Engine {
 }
 
 /**
- * The run's zero on the monotonic clock. One that was set stays what it is, however late we are: what was due by
- * then leaves late, and its lag says so.
+ * The run's zero on the monotonic clock. A start that was set is not moved when we are late: requests that are overdue
+ * then leave late, and their lag shows it.
  */
 function zeroOf({ monotonicNs, epochUs }: ClockAnchor, startAtUs: number | null): number {
   if (startAtUs === null) return monotonicNs + RUN_UP_NS;
@@ -238,8 +238,8 @@ function zeroOf({ monotonicNs, epochUs }: ClockAnchor, startAtUs: number | null)
 }
 
 /**
- * Young generation of the sender's heap. Smaller means more collections, greater means longer ones, and each is
- * lag: of 8, 16, 32, 64 and V8's own choice, 16 had the least sum at half the pause (0.6 ms) of 64.
+ * Young generation of a sender's heap. A smaller one is collected more often, a larger one takes longer each time.
+ * Of 8, 16, 32, 64 and V8's own choice, 16 had the least sum of pauses; each was 0.6 ms.
  */
 const SENDER_YOUNG_GENERATION_MIB = 16;
 
@@ -290,7 +290,7 @@ class EngineThreads {
         inFlightLimits,
         wakePort: port2,
         warmConnections: Math.ceil(warmConnections / senders),
-        // Together they go no tighter than the peak.
+        // All senders together keep to the peak rate.
         catchUpGapNs: (1e9 / peakRatePerSecond) * senders,
       };
       return startThread(deps.senderEntry, senderSetup, [port2], SENDER_YOUNG_GENERATION_MIB);
@@ -305,7 +305,7 @@ class EngineThreads {
     }
     this.#pacer.on('message', (message: FromPacer) => this.#fromPacer(message));
     this.#watch(this.#pacer, 'pacer', () => this.#pacerLateness !== null);
-    // Whoever waits for one of the two hears of a failure; the other must not be reported as unhandled.
+    // Only one of the two may be awaited; the other must not become an unhandled rejection.
     this.#ready.promise.catch(() => undefined);
     this.#report.promise.catch(() => undefined);
   }
@@ -315,7 +315,7 @@ class EngineThreads {
     return this.#ready.promise;
   }
 
-  /** As all senders together have it. Of two counts one is read first, so that one may be ahead of the other. */
+  /** Over all senders. The two counts are read one after the other, so they may differ by what happens in between. */
   get underWay(): UnderWayCounts {
     const { waiting, requests } = this.#inFlight;
     return { atTarget: Math.max(0, requests - waiting), waiting };
@@ -447,7 +447,7 @@ interface RunFacts {
   readonly notHeld: number;
 }
 
-/** One report of all threads: counts add up, distributions are merged, and the worst sender speaks for all. */
+/** Merges the reports of all threads: sums of counts, merged distributions, and the worst sender's busy share. */
 function engineHealthOf({ senders, pacerLateness }: ThreadsReport, run: RunFacts): EngineHealth {
   const healths = senders.map(({ health }) => health);
   const sum = (of: (health: SenderOver['health']) => number) => sumOf(healths.map(of));

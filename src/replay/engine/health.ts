@@ -109,14 +109,14 @@ export type PackedDurations = Float64Array<ArrayBuffer>;
 export class Durations {
   readonly #histogram = new Histogram();
 
-  /** What several threads measured, as if one had. */
+  /** Merges what several threads measured. */
   static merged(packed: readonly PackedDurations[]): Durations {
     const merged = new Durations();
     for (const each of packed) merged.#add(each);
     return merged;
   }
 
-  /** Less than nothing, as rounding can make it, is nothing. */
+  /** Negative values, which rounding can make, count as 0. */
   record(ns: number): void {
     this.#histogram.record(Math.max(0, Math.round(ns)));
   }
@@ -144,7 +144,7 @@ export class Durations {
 /** Lateness that makes a stretch a stall, and lateness below which it has been worked off. */
 const STALL_NS = 250_000_000;
 const RECOVERED_NS = 50_000_000;
-/** Beyond this many stretches the last one grows instead: a run with more is invalid several times over. */
+/** Beyond this many stretches the last one is extended instead: such a run is invalid anyway. */
 const STRETCHES_MAX = 1_000;
 
 /**
@@ -211,7 +211,7 @@ export function mergedStalls(stalls: readonly Stall[]): readonly Stall[] {
 }
 
 const WINDOW_NS = 10_000_000_000;
-/** A turn of the loop that did nothing takes some microseconds; what it took beyond this was not waiting. */
+/** A turn of the loop without work takes some microseconds. The rest of a longer one is not counted as waiting. */
 const EMPTY_TURN_NS = 20_000;
 
 /**

@@ -1,12 +1,11 @@
 import type { Clock } from '../../core/clock.ts';
 
-/** A loop that turns looks at its time far more often than this: what is beyond it, it stood still. */
+/** A running loop reads its time far more often than this; the rest of a longer gap is a standstill. */
 const STEP_MAX_NS = 100_000_000;
 
 /**
- * Time in which an event loop turned, nanoseconds. What a target had no chance to be heard in is no time it took:
- * after a stop of two seconds a request that was sent before has as much left as it had. Whoever owns it looks at
- * it some forty times a second, or it stands.
+ * Time in which an event loop ran, in nanoseconds. Time-outs of a target are measured by it: while the loop stands
+ * still no answer can be read, and that is not the target's fault. Its owner reads it some forty times a second.
  */
 export class LoopTime implements Pick<Clock, 'nowNs'> {
   readonly #clock: Pick<Clock, 'nowNs'>;
@@ -28,9 +27,8 @@ export class LoopTime implements Pick<Clock, 'nowNs'> {
 }
 
 /**
- * Runs a callback after so many milliseconds, and never before. A timer of Node counts whole milliseconds from the
- * last one that began, and so comes early by up to one in a loop that is awake: nobody's client left before its time.
- * Returns what takes it back.
+ * Runs a callback after `ms`, never earlier; a timer of Node may come up to a millisecond early.
+ * @returns how to cancel it
  */
 export function afterAtLeast(clock: Pick<Clock, 'nowNs'>, callback: () => void, ms: number): () => void {
   const dueNs = clock.nowNs() + ms * 1e6;
@@ -44,8 +42,8 @@ export function afterAtLeast(clock: Pick<Clock, 'nowNs'>, callback: () => void, 
 }
 
 /**
- * As `afterAtLeast`, for giving up on somebody who may have been heard meanwhile: by the time of a loop, and not before
- * it has heard what had come. What came while the loop stood still is read behind its timers, so it has that turn.
+ * As `afterAtLeast`, by the time of a loop, and not before everything that had arrived was read: what arrived during a
+ * standstill is read after the timers, so the callback waits one more turn.
  */
 export function afterHearing(loopTime: LoopTime, callback: () => void, ms: number): () => void {
   let last: NodeJS.Immediate | undefined;

@@ -17,8 +17,8 @@ import type { ConnectionUse, DurationsNs, PackedDurations, SenderHealth } from '
 import type { InFlightLimits } from './shared-memory.ts';
 
 /**
- * One request ready to be sent: everything that had to be read, decompressed or decided is behind it. The
- * sender adds nothing but what the connection needs (`host` first when absent, `connection`, framing).
+ * One request ready to be sent: everything has been read, decompressed and decided. The sender adds only what the
+ * connection needs (`host` first when absent, `connection`, framing).
  */
 export interface PreparedRequest {
   /** Position in the schedule, from 0; strictly increasing from request to request. */
@@ -54,7 +54,7 @@ const OWN_BUFFER_BYTES = 64 * 1024;
 
 const LINE_BREAK = /[\r\n]/;
 
-const COLUMNS = 13;
+const REQUEST_COLUMNS = 13;
 const INDEX = 0;
 const INTENDED = 1;
 const HEAD_BYTES = 2;
@@ -111,13 +111,13 @@ export function transferListOf(batch: SendBatch): ArrayBuffer[] {
 /** Copies requests into buffers another thread can take over. Main thread, well ahead of their time. */
 export function packBatch(requests: readonly PreparedRequest[]): SendBatch {
   const heads = requests.map(headOf);
-  const tableBytes = requests.length * COLUMNS * Float64Array.BYTES_PER_ELEMENT;
+  const tableBytes = requests.length * REQUEST_COLUMNS * Float64Array.BYTES_PER_ELEMENT;
   let bytes = tableBytes;
   for (const head of heads) bytes += head.length;
   for (const { body } of requests) if (body !== null && body.length < OWN_BUFFER_BYTES) bytes += body.length;
 
   const packed = new ArrayBuffer(bytes);
-  const table = new Float64Array(packed, 0, requests.length * COLUMNS);
+  const table = new Float64Array(packed, 0, requests.length * REQUEST_COLUMNS);
   const target = Buffer.from(packed);
   const bodies: ArrayBuffer[] = [];
   let at = tableBytes;
@@ -126,7 +126,7 @@ export function packBatch(requests: readonly PreparedRequest[]): SendBatch {
     const own = body !== null && body.length >= OWN_BUFFER_BYTES;
     const headAt = at;
     at += target.write(heads[row] ?? '', at, 'latin1');
-    const cell = row * COLUMNS;
+    const cell = row * REQUEST_COLUMNS;
     table[cell + INDEX] = request.index;
     table[cell + INTENDED] = request.intendedOffsetNs;
     table[cell + HEAD_BYTES] = at - headAt;
@@ -161,7 +161,7 @@ export class BatchReader {
 
   constructor(batch: SendBatch) {
     this.#batch = batch;
-    this.#table = new Float64Array(batch.packed, 0, batch.count * COLUMNS);
+    this.#table = new Float64Array(batch.packed, 0, batch.count * REQUEST_COLUMNS);
     this.#bytes = Buffer.from(batch.packed);
     this.#headAt = this.#table.byteLength;
   }
@@ -174,7 +174,7 @@ export class BatchReader {
   countDueBy(offsetNs: number, fromOffsetNs = 0): number {
     let due = 0;
     for (let row = 0; row < this.#batch.count; row++) {
-      const intendedNs = this.#table[row * COLUMNS + INTENDED] ?? 0;
+      const intendedNs = this.#table[row * REQUEST_COLUMNS + INTENDED] ?? 0;
       if (intendedNs > offsetNs) break;
       if (intendedNs >= fromOffsetNs) due++;
     }
@@ -183,7 +183,7 @@ export class BatchReader {
 
   /** The next request, decoded. Call before it is due, not when. */
   read(): OutgoingRequest {
-    const cell = this.#row * COLUMNS;
+    const cell = this.#row * REQUEST_COLUMNS;
     const table = this.#table;
     const headEnd = this.#headAt + (table[cell + HEAD_BYTES] ?? 0);
     const [method = '', path = '', ...headers] = this.#bytes
@@ -309,7 +309,7 @@ const NOT_SENT = {
   reusedConnection: false,
 } as const;
 
-const RESULT_BATCH_COLUMNS = 20;
+const RESULT_COLUMNS = 20;
 const REFUSED = 1;
 const REUSED = 2;
 const CANCELLED = 4;
@@ -320,15 +320,15 @@ const ANSWERED = 32;
 
 /** Results on their way to the main thread: their number, then a row of numbers each, NaN for null, then gaps. */
 export function packResults(results: readonly SendResult[]): Uint8Array<ArrayBuffer> {
-  const table = (1 + results.length * RESULT_BATCH_COLUMNS) * Float64Array.BYTES_PER_ELEMENT;
+  const table = (1 + results.length * RESULT_COLUMNS) * Float64Array.BYTES_PER_ELEMENT;
   const gapBytes = results.reduce((sum, { answer }) => sum + (answer?.gaps?.length ?? 0), 0);
   const packed = new ArrayBuffer(table + gapBytes);
-  const rows = new Float64Array(packed, 0, 1 + results.length * RESULT_BATCH_COLUMNS);
+  const rows = new Float64Array(packed, 0, 1 + results.length * RESULT_COLUMNS);
   const bytes = new Uint8Array(packed);
   rows[0] = results.length;
   let gapsAt = table;
   results.forEach((result, row) => {
-    writeRow(rows, 1 + row * RESULT_BATCH_COLUMNS, result);
+    writeRow(rows, 1 + row * RESULT_COLUMNS, result);
     const gaps = result.answer?.gaps ?? null;
     if (gaps === null) return;
     bytes.set(gaps, gapsAt);
@@ -339,10 +339,10 @@ export function packResults(results: readonly SendResult[]): Uint8Array<ArrayBuf
 
 export function unpackResults(bytes: Uint8Array): SendResult[] {
   const count = new Float64Array(bytes.buffer, bytes.byteOffset, 1)[0] ?? 0;
-  const rows = new Float64Array(bytes.buffer, bytes.byteOffset, 1 + count * RESULT_BATCH_COLUMNS);
+  const rows = new Float64Array(bytes.buffer, bytes.byteOffset, 1 + count * RESULT_COLUMNS);
   const results: SendResult[] = [];
   let gapsAt = rows.byteLength;
-  for (let at = 1; at < rows.length; at += RESULT_BATCH_COLUMNS) {
+  for (let at = 1; at < rows.length; at += RESULT_COLUMNS) {
     const gapBytes = orNull(rows[at + 14]);
     const gaps = gapBytes === null ? null : bytes.slice(gapsAt, gapsAt + gapBytes);
     gapsAt += gapBytes ?? 0;
@@ -438,7 +438,7 @@ function flagsOf({ refused, reusedConnection, cancelled, streamed, answer }: Sen
   return flags;
 }
 
-/** What a sender thread is born with. */
+/** `workerData` of a sender thread. */
 export interface SenderSetup {
   /** Which of the senders it is, from 0. */
   readonly sender: number;
@@ -474,7 +474,7 @@ export type ToSender =
   | { readonly kind: 'finish' }
   | { readonly kind: 'stop' };
 
-/** A sender's last word. */
+/** A sender's last message. */
 export interface SenderOver {
   readonly kind: 'over';
   readonly health: SenderHealth;
@@ -489,14 +489,14 @@ export type FromSender =
   | { readonly kind: 'results'; readonly rows: Uint8Array; readonly kept?: readonly HeldAnswer[] }
   | SenderOver;
 
-/** What the pacer thread is born with. */
+/** `workerData` of the pacer thread. */
 export interface PacerSetup {
   readonly ringMemory: SharedArrayBuffer;
   /** One for each sender. */
   readonly wakePorts: readonly MessagePort[];
 }
 
-/** Main to pacer, once; from then on the pacer hears the ring only. */
+/** Main to pacer, once; from then on the pacer watches the ring only. */
 export interface ToPacer {
   readonly startNs: number;
 }

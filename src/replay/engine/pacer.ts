@@ -20,7 +20,7 @@ export interface CatchUp {
   readonly slackNs: number;
 }
 
-/** What catching up leaves of a distance of the plan that is below the peak's: a stall is gone in four times its length. */
+/** While catching up, planned gaps shrink to this share: a stall is worked off in four times its length. */
 const CATCH_UP_SHARE = 0.8;
 
 interface PacerStep {
@@ -88,7 +88,7 @@ export class Pacer {
   }
 }
 
-/** How long before an instant its sender is woken: two threads wake then, each some 10 to 50 µs late. */
+/** How long before an instant its sender is woken. Pacer and sender each wake some 10 to 50 µs late. */
 export const WAKE_LEAD_NS = 200_000;
 
 /**

@@ -109,7 +109,7 @@ export class SenderThread {
     return sender;
   }
 
-  /** Those that were opened at first are gone by a start that lies a while ahead. */
+  /** Connections that were opened at first are closed by a start that lies further ahead. */
   #warmAgain(startNs: number): void {
     const waitNs = startNs - WARM_BEFORE_START_NS - this.#clock.nowNs();
     if (waitNs <= 0) return;
@@ -180,7 +180,7 @@ async function resolveAll(hostname: string): Promise<string[]> {
 }
 
 const REQUESTS = 400;
-/** Closer than the sender waits awake: no pacer runs yet that would wake it. */
+/** Closer than the sender would sleep: no pacer runs yet that would wake it. */
 const GAP_NS = WAKE_LEAD_NS / 2;
 const RESPONSE = 'HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nok';
 const BODY = Buffer.alloc(1_024, 'rehearsal ');
@@ -208,7 +208,7 @@ async function rehearse(build: BuildSender): Promise<void> {
   await once(server, 'close');
 }
 
-/** Answers whenever a whole request may have come; nobody here looks at the answers. */
+/** Answers whenever a whole request may have arrived. */
 function answeringServer(): Server {
   return createServer((socket) => {
     let left = 0;

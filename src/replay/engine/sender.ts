@@ -19,18 +19,18 @@ import type { Admission, InFlight, SenderSignals } from './shared-memory.ts';
 export interface SenderOptions {
   /** The run's zero, monotonic. */
   readonly startNs: number;
-  /** Offset from which on what we did wrong is counted; without it, from the first send. */
+  /** Our own faults are counted for sends intended from this offset on; without it, for all. */
   readonly judgedFromNs?: number;
   readonly totalTimeoutMs: number;
   readonly drainDeadlineMs: number;
   readonly catchUp: CatchUp;
-  /** This close to an instant the sender waits for it awake. At least the pacer's lead. */
+  /** This close to an instant the sender yields to its loop instead of sleeping. At least the pacer's lead. */
   readonly spinNs: number;
 }
 
 export interface SenderDeps {
   readonly clock: Clock;
-  /** That of the sender's event loop; the sender looks at it. */
+  /** The time in which the sender's event loop ran. */
   readonly loopTime: LoopTime;
   readonly transport: Transport;
   readonly signals: SenderSignals;
@@ -41,7 +41,7 @@ export interface SenderDeps {
   /** Runs a callback after the event loop has had a turn. */
   readonly afterTurn: (callback: () => void) => void;
   readonly afterMs: (callback: () => void, ms: number) => void;
-  /** By `loopTime`, and after whatever had come by then was read; the answer takes it back. */
+  /** By `loopTime`, and not before everything that had arrived was read. Returns how to cancel it. */
   readonly afterHearing: (callback: () => void, ms: number) => () => void;
   /** Nanoseconds the event loop has slept so far. */
   readonly loopIdleNs: () => number;
@@ -52,15 +52,14 @@ export interface SenderDeps {
 
 /** Sends in one go before the event loop gets a turn: a tie of hundreds must not delay the stamps of answers. */
 const SENDS_PER_TURN = 32;
-/** Of the ticks, each so-manieth reports what has ended. */
+/** Results are reported every so many ticks. */
 const TICKS_PER_REPORT = 4;
-/** How often whoever runs a sender calls `tick`; what a stall of the loop may be taken for too short. */
+/** `tick` must be called this often. A tick that comes later than planned shows that the loop stalled. */
 export const SENDER_TICK_MS = 25;
 
 /**
- * Sends each request at its instant, never before, whatever became of the others. Nothing between an instant
- * and its dispatch waits, reads or decodes. Lives on an event loop of its own; needs `tick` some forty
- * times a second for everything that has no instant.
+ * Sends each request at its instant and never before, whatever became of the others. Between an instant and its
+ * send nothing is awaited, read or decoded. Runs on an event loop of its own; `tick` does what has no instant.
  */
 export class Sender {
   readonly #options: SenderOptions;
@@ -80,7 +79,7 @@ export class Sender {
   #ticks = 0;
   /** No batch will follow. */
   #finished = false;
-  /** Sending is over, by plan or by a stop: since when, by the loop's time, answers are only waited for. */
+  /** When sending ended, by plan or by a stop, by the loop's time; from then on answers are awaited. */
   #drainingSinceNs: number | null = null;
   #over = false;
 
@@ -103,7 +102,7 @@ export class Sender {
     this.#lastLookNs = this.#loopTime.nowNs();
   }
 
-  /** Takes requests over, ahead of their time: follow-ups wait for other requests, and not for the pacer. */
+  /** Takes requests ahead of their time. Follow-ups wait for another request instead of the pacer. */
   accept(batch: SendBatch, kind: BatchKind = 'batch'): void {
     this.#activity.events++;
     if (this.#drainingSinceNs !== null) return;
@@ -113,7 +112,7 @@ export class Sender {
     this.wake();
   }
 
-  /** Something is about to be due. */
+  /** A request is due soon. */
   wake(): void {
     this.#deps.signals.setSenderAwake(true);
     this.#planTurn();
@@ -132,14 +131,14 @@ export class Sender {
     this.#endWhenDrained();
   }
 
-  /** Reports results, ends what took too long, looks after itself. */
+  /** Reports results and ends requests that took too long. */
   tick(): void {
     const nowNs = this.#deps.clock.nowNs();
-    // A tick that comes later than planned means that nothing else ran either.
+    // If a tick is late, nothing else ran in time either.
     const plannedNs = Math.max(this.#options.startNs, this.#lastTickNs + SENDER_TICK_MS * 1e6);
     this.#tally.stalls.noteLoopGap(this.#offset(plannedNs), this.#offset(nowNs));
-    // Answers that came while nothing ran are read after this tick: what was overdue at the one before has had
-    // a turn of the loop since, and only that is the target's doing.
+    // Answers that arrived while the loop stood still are read after this tick. A request that was overdue at the
+    // tick before has had a turn of the loop since, so it is the target that was late.
     this.#endOverdue(this.#lastLookNs);
     this.#endOvertime(nowNs);
     this.#lastTickNs = nowNs;
@@ -183,7 +182,7 @@ export class Sender {
     return 0;
   }
 
-  /** Once everything planned was sent, follow-ups have the drain deadline for their turns; then answers have. */
+  /** Once everything planned was sent, follow-ups have the drain deadline to become due; then answers have it. */
   #endOvertime(nowNs: number): void {
     if (!this.#finished || this.#drainingSinceNs !== null) return;
     const late = this.#queue.takeOvertime(nowNs, this.#options.drainDeadlineMs * 1e6);
@@ -201,7 +200,7 @@ export class Sender {
     this.#endWhenDrained();
   };
 
-  /** The last send is the one that waited longest; answers have their time from there. */
+  /** The drain deadline counts from the last send, which may have waited for its recorded connection. */
   readonly #onLateSend = (): void => {
     if (this.#drainingSinceNs !== null) this.#drainingSinceNs = this.#loopTime.nowNs();
   };
@@ -225,8 +224,8 @@ export class Sender {
   }
 
   /**
-   * Lets the pacer do the waiting. It may have passed by after the last look at the queue and before the flag
-   * fell, so the queue is looked at once more behind it: one of the two always sees the other.
+   * Sleeps until the pacer wakes it. The pacer may have looked at the flag just before it was cleared, so the queue
+   * is checked once more afterwards: either the pacer sees the flag, or this sees the request.
    */
   #sleep(): void {
     this.#deps.signals.setSenderAwake(false);
@@ -235,7 +234,7 @@ export class Sender {
     const { waitNs } = this.#pacer.next(this.#deps.clock.nowNs(), 0);
     const awakeNs = this.#queue.awakeNs(this.#options.spinNs);
     if (waitNs <= awakeNs) this.wake();
-    // The pacer knows planned instants only; those put off, and those of follow-ups, are the sender's to keep.
+    // The pacer knows planned instants only. Overdue ones that are spread out, and follow-ups, need a timer.
     else if ((this.#pacer.catchingUp || this.#queue.nextIsOwn) && Number.isFinite(waitNs))
       this.#timer.after(waitNs - awakeNs, this.#deps.clock.nowNs());
   }
@@ -248,9 +247,9 @@ export class Sender {
 /** The longest a timer can wait. */
 const LONGEST_MS = 2 ** 31 - 1;
 
-/** What sends tell whoever knows when they are due. */
+/** What `Sends` tells the sender. */
 interface SendsListener {
-  /** The turn of a request has come: it waits no longer. */
+  /** A request became due and leaves the queue. */
   leaves(request: OutgoingRequest): void;
   /** One was sent that had waited for its recorded connection. */
   lateSend(): void;
@@ -260,7 +259,7 @@ interface SendsListener {
   over(): void;
 }
 
-/** What becomes of requests whose instant has come, until each has its result. */
+/** Requests from the instant at which they are due until each has its result. */
 class Sends {
   /** Sent, and not over; in the order of their sends. */
   readonly #underWay = new Set<PendingSend>();
@@ -310,7 +309,7 @@ class Sends {
     else inFlight.beginWaiting();
   }
 
-  /** What waits for its recorded connection is not sent any more. */
+  /** Gives up requests that wait for their recorded connection. */
   giveUpWaiting(): void {
     for (const pending of this.#lanes.takeWaiting()) {
       this.#deps.inFlight.endWaiting();
@@ -320,7 +319,7 @@ class Sends {
     }
   }
 
-  /** Ends what has been under way for so long at an instant of the loop's time. */
+  /** Ends requests that have been under way for `limitNs` at `atNs`, by the loop's time. */
   abortOverdue(atNs: number, limitNs: number): void {
     for (const pending of this.#underWay) {
       if (atNs - pending.sentNs < limitNs) break;
@@ -337,7 +336,7 @@ class Sends {
     this.#listener.ended(result);
   }
 
-  /** Hands over the results that there are. */
+  /** Hands over all results so far. */
   flush(): void {
     this.#outbox.flush();
   }
@@ -363,7 +362,7 @@ class Sends {
     pending.dispatch(transport, loopTime.nowNs());
     if (pending.cancelAfterNs === null || !this.#underWay.has(pending)) return;
     const ms = Math.ceil(pending.cancelAfterNs / 1e6);
-    // Nobody is more patient than a timer.
+    // A client that stays longer than a timer can wait is taken to stay.
     if (ms <= LONGEST_MS) pending.forgetCancel = afterHearing(() => pending.handle?.abort('cancelled'), ms);
   }
 
@@ -450,7 +449,7 @@ class SendTally {
 
 const RESULTS_PER_BATCH = 256;
 
-/** Results on their way to whoever keeps them: a batch costs its reader a transaction, however small. */
+/** Collects results into batches: each batch, however small, costs its reader a transaction. */
 class ResultOutbox {
   readonly #deliver: (results: SendResult[]) => void;
   #results: SendResult[] = [];
@@ -478,13 +477,13 @@ interface Lane<T> {
 }
 
 /**
- * Recorded connections, each of which carries one request at a time, as it did when it was recorded. Memory is
- * that of the lanes in use: one that nothing is on and nothing waits for is forgotten.
+ * Recorded connections, each of which carries one request at a time, as it did when it was recorded. A connection
+ * that carries nothing and that nothing waits for takes no memory.
  */
 class ConnectionLanes<T> {
   readonly #lanes = new Map<number, Lane<T>>();
 
-  /** Takes the lane for something, or has it wait behind what came before it: false then. */
+  /** Takes the lane. @returns false where it is taken, and the item waits its turn */
   enter(lane: number, item: T): boolean {
     const taken = this.#lanes.get(lane);
     if (taken === undefined) {
@@ -495,20 +494,20 @@ class ConnectionLanes<T> {
     return false;
   }
 
-  /** What was on the lane is over. @returns what has the lane now; null when nothing waited */
+  /** Frees the lane. @returns the item that has it now; null when none waited */
   leave(lane: number): T | null {
     const next = this.#lanes.get(lane)?.waiting.shift() ?? null;
     if (next === null) this.#lanes.delete(lane);
     return next;
   }
 
-  /** Takes everything that waits, of all lanes: those of a lane in their order, the lanes in none. What has a lane keeps it. */
+  /** Takes all waiting items, in order within each lane. The items that have a lane keep it. */
   takeWaiting(): T[] {
     return [...this.#lanes.values()].flatMap(({ waiting }) => waiting.splice(0));
   }
 }
 
-/** Wakes somebody at the earliest instant that was asked for since it last did. One timer waits, however often it is asked. */
+/** Calls `wake` at the earliest instant asked for since the last call. One timer is enough however often it is asked. */
 export class WakeTimer {
   readonly #afterMs: (callback: () => void, ms: number) => void;
   readonly #wake: () => void;
@@ -519,14 +518,14 @@ export class WakeTimer {
     this.#wake = wake;
   }
 
-  /** In so many nanoseconds, whole milliseconds at the most early; both monotonic. */
+  /** Wakes after `waitNs`, up to a millisecond early. */
   after(waitNs: number, nowNs: number): void {
     const atNs = nowNs + waitNs;
     if (this.#atNs !== null && this.#atNs <= atNs) return;
     this.#atNs = atNs;
     this.#afterMs(
       () => {
-        // One that was set before an earlier one wakes nobody.
+        // An earlier instant was asked for since.
         if (this.#atNs !== atNs) return;
         this.#atNs = null;
         this.#wake();

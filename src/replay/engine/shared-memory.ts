@@ -5,7 +5,7 @@ const CHANGES = 3;
 const SENDERS = 4;
 const CONTROL_BYTES = 64;
 
-/** Of each sender, in a line of the cache of its own. */
+/** Words of each sender, on a cache line of its own. */
 const AWAKE = 0;
 const DISPATCHED = 1;
 const RELEASED = 2;
@@ -20,7 +20,7 @@ const STOPPED = 2;
 
 /** What a sender tells the other threads. */
 export interface SenderSignals {
-  /** Whether it is turning by itself and needs no wake-up. */
+  /** Whether its loop is running and needs no wake-up. */
   setSenderAwake(awake: boolean): void;
   /** Requests that left its queue so far. */
   setDispatched(count: number): void;
@@ -28,21 +28,21 @@ export interface SenderSignals {
   addReleased(bodyBytes: number): void;
 }
 
-/** Follow-ups that waited at a sender and do no longer; both wrap at 32 bits. */
+/** Follow-ups that no longer wait at a sender; both counts wrap at 32 bits. */
 interface ReleasedFollowUps {
   readonly count: number;
   readonly kib: number;
 }
 
-/** What a waiting follow-up counts for: its body, and its head with a share of what leads to it. */
+/** Memory that a waiting follow-up counts for: its body, its head, and its place in the index. */
 export function heldKib(bodyBytes: number): number {
   return 2 + Math.ceil(bodyBytes / 1_024);
 }
 
 /**
- * The memory the threads share: due offsets on their way from the main thread to the pacer, each with the sender
- * that has its request, and the few words by which they know of each other. One writer and one reader; counts
- * wrap at 32 bits, only their differences mean anything.
+ * Due offsets on their way from the main thread to the pacer, each with the sender that has its request, and a few
+ * words by which the threads signal each other. One writer and one reader. Counts wrap at 32 bits: only their
+ * differences mean anything.
  *
  *     taken ──► [ due | due | due |     |     ] ◄── handed        capacity: a power of two
  */
@@ -138,7 +138,7 @@ export class DueRing {
     Atomics.wait(this.#control, CHANGES, changes, waitMs);
   }
 
-  /** What one sender has to say. */
+  /** The signals of one sender. */
   signalsOf(sender: number): SenderSignals {
     return {
       setSenderAwake: (awake) => Atomics.store(this.#signals, this.#at(sender, AWAKE), awake ? 1 : 0),
@@ -150,7 +150,7 @@ export class DueRing {
     };
   }
 
-  /** Pacer: whether a sender is turning by itself and needs no wake-up. */
+  /** Pacer: whether a sender's loop is running and needs no wake-up. */
   isAwake(sender: number): boolean {
     return Atomics.load(this.#signals, this.#at(sender, AWAKE)) === 1;
   }
@@ -160,7 +160,7 @@ export class DueRing {
     return (handed - Atomics.load(this.#signals, this.#at(sender, DISPATCHED))) | 0;
   }
 
-  /** Main: what all senders together have let go of. */
+  /** Main: follow-ups that no longer wait, over all senders. */
   released(): ReleasedFollowUps {
     let count = 0;
     let kib = 0;
@@ -198,8 +198,8 @@ const KIB = 1_024;
 export type Admission = 'admitted' | 'too_many' | 'too_heavy';
 
 /**
- * What all senders of a run have under way, counted in memory they share: a cap holds for the whole run however
- * unevenly its sessions fall on them. Bodies count in whole KiB, so that 32 bits hold two TiB.
+ * Counts what all senders have under way, in shared memory, so that a cap holds for the whole run however unevenly
+ * sessions fall on senders. Bodies count in whole KiB, so that 32 bits hold two TiB.
  */
 export class InFlight {
   readonly memory: SharedArrayBuffer;
@@ -256,7 +256,7 @@ export class InFlight {
     Atomics.sub(this.#words, BODY_KIB, kibOf(bodyBytes));
   }
 
-  /** Compared and exchanged rather than added and taken back: nobody may be refused for a place that is free. */
+  /** By compare-and-exchange: adding and taking back could refuse another sender a place that is free. */
   #take(word: number, amount: number, limit: number, alone: boolean): boolean {
     for (;;) {
       const taken = Atomics.load(this.#words, word);
