@@ -31,18 +31,6 @@ export interface Amount {
   readonly bytes: number;
 }
 
-/** Traffic that passed and was not recorded, against our will. Times are epoch microseconds. */
-export interface Loss extends Amount {
-  readonly reason: LossReason;
-  readonly fromUs: number;
-  readonly toUs: number;
-}
-
-/** Traffic that passed and was left out on purpose. */
-export interface Omission extends Amount {
-  readonly cause: OmissionCause;
-}
-
 /** What connections of one protocol carried, counted when they close. */
 export interface ProtocolUse {
   readonly protocol: string;
