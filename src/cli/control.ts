@@ -1,7 +1,7 @@
 import { Command } from 'commander';
+import type { RecorderStatus } from '../core/accounting.ts';
 import { AppError } from '../core/errors.ts';
 import { text, toggle } from '../core/options.ts';
-import type { RecorderStatus } from '../core/status.ts';
 import { type ControlPath, controlRequest, PATIENCE_MS } from '../proxy/control/admin-client.ts';
 import { hasCode, resolveCaptureDirectory } from '../storage/capture/directory.ts';
 import { addOptions } from './flags.ts';

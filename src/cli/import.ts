@@ -1,8 +1,7 @@
 import { Command } from 'commander';
 import { type ResolvedOptions, type StatedTexts, toggle, withoutNulls } from '../core/options.ts';
 import { formatBytes } from '../core/units.ts';
-import { openArrivals } from '../formats/arrivals.ts';
-import { type ImportOptions, parseImportOptions } from '../formats/import-options.ts';
+import { type ImportOptions, openArrivals, parseImportOptions } from '../formats/arrivals.ts';
 import { IMPORT_FORMATS } from '../formats/index.ts';
 import { parseMooncakeReading } from '../formats/mooncake.ts';
 import type { PayloadPool } from '../formats/payloads.ts';

@@ -8,10 +8,15 @@ import type { Clock } from '../core/clock.ts';
 import { AppError } from '../core/errors.ts';
 import { KeyedHash } from '../core/keyed-hash.ts';
 import { choice, text, toggle } from '../core/options.ts';
+import { IMPORT_DEFAULTS } from '../formats/arrivals.ts';
 import { TIME_UNITS } from '../formats/exact-time.ts';
-import { IMPORT_DEFAULTS } from '../formats/import-options.ts';
-import type { ArrivalTally, ImportBodies, ImportSource, OpenImport } from '../formats/import-source.ts';
-import { IMPORT_BODIES } from '../formats/import-source.ts';
+import {
+  type ArrivalTally,
+  IMPORT_BODIES,
+  type ImportBodies,
+  type ImportSource,
+  type OpenImport,
+} from '../formats/import-source.ts';
 import { Redaction } from '../redaction/redaction.ts';
 import type { EncryptionKey } from '../storage/capture/encryption.ts';
 import { loadHashKey } from '../storage/capture/keys.ts';

@@ -13,7 +13,7 @@ export interface OptionTexts {
 }
 
 /** The texts of every option. A registry of our own, so that nothing of it gets into JSON Schemas by itself. */
-export const OPTION_TEXTS = z.registry<OptionTexts>();
+const OPTION_TEXTS = z.registry<OptionTexts>();
 
 /** The options of a command, by the names of their flags in camel case. */
 export type OptionShape = Readonly<Record<string, z.ZodType>>;

@@ -1,5 +1,4 @@
-import type { LifeAccount, Progress } from './account.ts';
-import type { LossReason, ProtocolUse } from './accounting.ts';
+import type { LifeAccount, LossReason, Progress, ProtocolUse } from './accounting.ts';
 import type { ClockAnchor } from './clock.ts';
 import type { Exchange, ExchangePayload, ExchangeRow } from './exchange.ts';
 import type { Run, RunTotals, Send } from './run.ts';

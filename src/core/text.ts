@@ -133,3 +133,39 @@ export function inertJson(value: unknown): string {
 function hexOf(character: string, digits: number): string {
   return (character.codePointAt(0) ?? 0).toString(16).padStart(digits, '0');
 }
+
+/** How spreadsheets begin a formula, and what they skip before one. */
+const FORMULA = /^[\s\p{Cc}]*[=+\-@|]|^[\t\r]/u;
+const NEEDS_QUOTES = /[",\t']/;
+
+type CsvCell = string | number | boolean | null;
+
+/**
+ * One line of CSV (RFC 4180), with its line end. Text was recorded from strangers: what a spreadsheet would run as a
+ * formula gets an apostrophe in front, and what cannot be seen is written out. Numbers stay numbers; null is empty.
+ */
+export function csvLine(cells: readonly CsvCell[]): string {
+  return `${cells.map(cellOf).join(',')}\r\n`;
+}
+
+function cellOf(cell: CsvCell): string {
+  if (cell === null) return '';
+  if (typeof cell !== 'string') return String(cell);
+  const shown = shownText(cell);
+  const inert = FORMULA.test(cell) ? `'${shown}` : shown;
+  return NEEDS_QUOTES.test(inert) ? `"${inert.replaceAll('"', '""')}"` : inert;
+}
+
+/** Counts by a text: what exports lose, what imports lack. */
+export class TextCounts {
+  readonly #counts = new Map<string, number>();
+
+  /** @param what a text of ours, never one that was captured */
+  count(what: string): void {
+    this.#counts.set(what, (this.#counts.get(what) ?? 0) + 1);
+  }
+
+  get all(): Readonly<Record<string, number>> {
+    return Object.fromEntries(this.#counts);
+  }
+}

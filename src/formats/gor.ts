@@ -1,8 +1,8 @@
 import type { Exchange } from '../core/exchange.ts';
 import { headerPairsOf, headerValue, parseResponseHead } from '../core/headers.ts';
 import { LIMITS } from '../core/limits.ts';
+import { TextCounts } from '../core/text.ts';
 import { checkedInstant } from './exact-time.ts';
-import { GrowingBytes } from './growing-bytes.ts';
 import {
   type ImportedBody,
   ImportedFile,
@@ -15,7 +15,6 @@ import {
 } from './import-source.ts';
 import { InputProblem, shown, textBytes } from './input.ts';
 import { checkedHeaders, checkStart } from './request-draft.ts';
-import { TextCounts } from './text-counts.ts';
 
 /** What a GoReplay file never says. */
 const MISSING_FROM_GOR = [
@@ -508,4 +507,40 @@ class GorFraming {
 /** Whether a head is of an answer that another one follows: 100 Continue, 103 Early Hints. */
 function isInterim(head: Buffer): boolean {
   return /^HTTP\/1\.[01] 1(?!01)\d\d(?: |\r|$)/.test(head.toString('latin1', 0, 16));
+}
+
+/**
+ * Bytes that come at one end and go at the other, in a memory that grows by doubling: what waits is not copied anew for
+ * all that comes.
+ */
+export class GrowingBytes {
+  #memory = Buffer.alloc(0);
+  #from = 0;
+  #to = 0;
+
+  /** What is there. Valid until more is added. */
+  get view(): Buffer {
+    return this.#memory.subarray(this.#from, this.#to);
+  }
+
+  add(bytes: Uint8Array): void {
+    if (this.#to + bytes.length > this.#memory.length) this.#makeRoom(bytes.length);
+    this.#memory.set(bytes, this.#to);
+    this.#to += bytes.length;
+  }
+
+  /** Takes away the first so many. */
+  drop(count: number): void {
+    this.#from += count;
+  }
+
+  #makeRoom(more: number): void {
+    const held = this.view;
+    const wanted = held.length + more;
+    const memory = wanted * 2 > this.#memory.length ? Buffer.allocUnsafe(wanted * 2) : this.#memory;
+    memory.set(held);
+    this.#memory = memory;
+    this.#from = 0;
+    this.#to = held.length;
+  }
 }

@@ -7,10 +7,11 @@ import {
   type Outcome,
 } from '../core/exchange.ts';
 import { buildRequestHead, type HeaderPair, headerValue, parseResponseHead } from '../core/headers.ts';
-import { inertJson } from '../core/text.ts';
+import { inertJson, TextCounts } from '../core/text.ts';
 import { formatInstantUs, parseInstantUs } from '../core/units.ts';
 import { checkedInstant } from './exact-time.ts';
 import {
+  asciiTarget,
   type ExportedFile,
   type ExportedRequest,
   type ExportedSend,
@@ -18,8 +19,8 @@ import {
   type ExportSettings,
   type ExportWriter,
   OutputFile,
+  recordedPairs,
 } from './export-writer.ts';
-import { asciiTarget, recordedPairs } from './exported-requests.ts';
 import {
   type ImportedBody,
   ImportedFile,
@@ -45,7 +46,6 @@ import {
   textAt,
 } from './json-input.ts';
 import { checkStart, isHeader } from './request-draft.ts';
-import { TextCounts } from './text-counts.ts';
 
 /** HTTP archives, which browsers, proxies and API clients read and write. */
 export const HAR: ExportFormat = {

@@ -3,12 +3,12 @@ import { headerPairsOf, headerValue } from '../core/headers.ts';
 import type { KeyedHash } from '../core/keyed-hash.ts';
 import { LIMITS } from '../core/limits.ts';
 import { routeOf } from '../core/routes.ts';
+import type { TextCounts } from '../core/text.ts';
 import { isEventStream, isPlain, modelOfJson, payloadApiOf, requestFeatures } from '../inference/features.ts';
 import { NO_USAGE, usageIn } from '../inference/token-usage.ts';
 import type { Redaction } from '../redaction/redaction.ts';
 import { InputProblem, NOTHING_IN_IT } from './input.ts';
 import type { RequestDraft } from './request-draft.ts';
-import type { TextCounts } from './text-counts.ts';
 
 /** Which bodies an import keeps. */
 export const IMPORT_BODIES = ['requests', 'all'] as const;

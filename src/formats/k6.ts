@@ -1,5 +1,7 @@
 import { join } from 'node:path';
+import { TextCounts } from '../core/text.ts';
 import {
+  countHeaderLosses,
   type ExportedFile,
   type ExportedSend,
   type ExportFacts,
@@ -7,10 +9,10 @@ import {
   type ExportSettings,
   type ExportWriter,
   OutputFile,
+  REQUESTS_FILE,
+  requestLine,
 } from './export-writer.ts';
-import { countHeaderLosses, REQUESTS_FILE, requestLine } from './exported-requests.ts';
 import { k6Program } from './programs.ts';
-import { TextCounts } from './text-counts.ts';
 
 const SCRIPT_FILE = 'replay.js';
 /** Virtual users where no recorded latency says how many requests are open at once. */

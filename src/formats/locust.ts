@@ -1,15 +1,17 @@
 import { join } from 'node:path';
+import { TextCounts } from '../core/text.ts';
 import {
+  countHeaderLosses,
   type ExportedFile,
   type ExportedSend,
   type ExportFormat,
   type ExportSettings,
   type ExportWriter,
   OutputFile,
+  REQUESTS_FILE,
+  requestLine,
 } from './export-writer.ts';
-import { countHeaderLosses, REQUESTS_FILE, requestLine } from './exported-requests.ts';
 import { locustProgram } from './programs.ts';
-import { TextCounts } from './text-counts.ts';
 
 const PROGRAM_FILE = 'locustfile.py';
 

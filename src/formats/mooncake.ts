@@ -1,8 +1,9 @@
 import { Problems } from '../core/errors.ts';
 import type { Exchange } from '../core/exchange.ts';
 import { LIMITS } from '../core/limits.ts';
-import { shownJsonText } from '../core/text.ts';
+import { shownJsonText, TextCounts } from '../core/text.ts';
 import { parseInstantUs, parsePositiveMs } from '../core/units.ts';
+import { IMPORT_DEFAULTS } from './arrivals.ts';
 import { ArrivalTimes } from './exact-time.ts';
 import {
   type ExportedFile,
@@ -11,7 +12,6 @@ import {
   type ExportWriter,
   OutputFile,
 } from './export-writer.ts';
-import { IMPORT_DEFAULTS } from './import-options.ts';
 import {
   ImportedFile,
   type ImportSourceDeps,
@@ -30,7 +30,6 @@ import {
   verbatimMember,
 } from './json-input.ts';
 import { draftRequest } from './request-draft.ts';
-import { TextCounts } from './text-counts.ts';
 
 /** `mooncake_trace` rows with verbatim payloads, which AIPerf replays at their times. */
 export const MOONCAKE: ExportFormat = {
@@ -314,7 +313,7 @@ function payloadOf(row: JsonObject, { bytes }: TextLine): Uint8Array {
 }
 
 /** What was asked for, as text. */
-export interface RawMooncakeOptions {
+interface RawMooncakeOptions {
   readonly path?: string | undefined;
   readonly method?: string | undefined;
   readonly origin?: string | undefined;

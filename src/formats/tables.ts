@@ -1,6 +1,6 @@
 import { ByteWriter, ParquetWriter } from 'hyparquet-writer';
-import { csvLine } from '../core/csv.ts';
 import { recordedArrivalUs } from '../core/exchange.ts';
+import { csvLine, TextCounts } from '../core/text.ts';
 import {
   type ExportedFile,
   type ExportedSend,
@@ -9,7 +9,6 @@ import {
   type ExportWriter,
   OutputFile,
 } from './export-writer.ts';
-import { TextCounts } from './text-counts.ts';
 
 type ColumnType = 'text' | 'whole' | 'number' | 'instant' | 'flag';
 type ColumnValue = string | number | boolean | null;

@@ -1,5 +1,7 @@
-import { inertJson } from '../core/text.ts';
+import { inertJson, TextCounts } from '../core/text.ts';
 import {
+  asciiTarget,
+  countHeaderLosses,
   type ExportedFile,
   type ExportedRequest,
   type ExportedSend,
@@ -7,10 +9,9 @@ import {
   type ExportFormat,
   type ExportSettings,
   type ExportWriter,
+  headerPairs,
   OutputFile,
 } from './export-writer.ts';
-import { asciiTarget, countHeaderLosses, headerPairs } from './exported-requests.ts';
-import { TextCounts } from './text-counts.ts';
 
 /** Targets of Vegeta, one JSON object a line. */
 export const VEGETA: ExportFormat = {

@@ -4,7 +4,7 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import { type Browser, chromium, type Page } from 'playwright-core';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { StatusServer } from '../../src/cli/commands/status.ts';
-import type { RecorderStatus } from '../../src/core/status.ts';
+import type { RecorderStatus } from '../../src/core/accounting.ts';
 import { formatEndpoint, parseEndpoint } from '../../src/proxy/endpoint.ts';
 import { NumberedOrigin, NumberedTraffic } from '../support/numbered-traffic.ts';
 import { startReprise } from '../support/process.ts';

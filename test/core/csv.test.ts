@@ -1,5 +1,5 @@
 import { expect, test } from 'vitest';
-import { csvLine } from '../../src/core/csv.ts';
+import { csvLine } from '../../src/core/text.ts';
 
 test.each([
   ['=1+1', '"\'=1+1"'],

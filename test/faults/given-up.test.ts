@@ -1,6 +1,6 @@
 import { rmSync } from 'node:fs';
 import { describe, expect, it } from 'vitest';
-import type { RecorderStatus } from '../../src/core/status.ts';
+import type { RecorderStatus } from '../../src/core/accounting.ts';
 import { askFor, untilStatus } from '../support/control.ts';
 import { imbalance } from '../support/imbalance.ts';
 import { askOnce } from '../support/one-request.ts';

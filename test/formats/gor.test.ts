@@ -1,8 +1,7 @@
 import { gzipSync } from 'node:zlib';
 import fc from 'fast-check';
 import { describe, expect, test } from 'vitest';
-import { gorRecords, openGor } from '../../src/formats/gor.ts';
-import { GrowingBytes } from '../../src/formats/growing-bytes.ts';
+import { GrowingBytes, gorRecords, openGor } from '../../src/formats/gor.ts';
 import { sharedData } from '../support/shared-data.ts';
 import { BOM, latin1, readImport, traceFile } from './support.ts';
 

@@ -1,5 +1,4 @@
-import type { Counted, LifeAccount } from '../../src/core/account.ts';
-import type { LossReason, OmissionCause } from '../../src/core/accounting.ts';
+import type { Counted, LifeAccount, LossReason, OmissionCause } from '../../src/core/accounting.ts';
 
 const NOTHING = { bytes: 0, turns: 0 };
 

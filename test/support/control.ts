@@ -1,5 +1,5 @@
 import { setTimeout as sleep } from 'node:timers/promises';
-import type { RecorderStatus } from '../../src/core/status.ts';
+import type { RecorderStatus } from '../../src/core/accounting.ts';
 import { type ControlPath, controlRequest } from '../../src/proxy/control/admin-client.ts';
 
 const PATIENCE_MS = 25_000;

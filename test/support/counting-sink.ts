@@ -1,5 +1,4 @@
-import type { LifeAccount } from '../../src/core/account.ts';
-import type { ProtocolUse } from '../../src/core/accounting.ts';
+import type { LifeAccount, ProtocolUse } from '../../src/core/accounting.ts';
 import type { Exchange } from '../../src/core/exchange.ts';
 import type { CommitResult, CommittingSink } from '../../src/core/ports.ts';
 

@@ -1,4 +1,4 @@
-import type { RecorderStatus } from '../../src/core/status.ts';
+import type { RecorderStatus } from '../../src/core/accounting.ts';
 
 /** What is left of the equation; both must be 0 at every instant. */
 export function imbalance(

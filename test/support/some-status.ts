@@ -1,4 +1,4 @@
-import type { RecorderStatus } from '../../src/core/status.ts';
+import type { RecorderStatus } from '../../src/core/accounting.ts';
 import { NO_TRAFFIC } from '../../src/proxy/recorder/exchange-monitor.ts';
 
 /** The status of a recorder that saw a thousand bytes in ten turns, the account of which is exact. */

@@ -1,4 +1,4 @@
-import { csvLine } from '../../core/csv.ts';
+import { csvLine } from '../../core/text.ts';
 import type { ProfileDocument } from '../../documents/profile.ts';
 
 type Cell = string | number | null;

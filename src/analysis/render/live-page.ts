@@ -1,4 +1,4 @@
-import type { RecorderStatus } from '../../core/status.ts';
+import type { RecorderStatus } from '../../core/accounting.ts';
 import { escaped, type PageAssets, policyOf, scriptJson } from './html.ts';
 
 /** Nothing but the page's own style and script, and questions to where it came from. */

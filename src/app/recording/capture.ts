@@ -1,6 +1,5 @@
 import { hostname } from 'node:os';
-import { growthOf, type LifeAccount, type Progress } from '../../core/account.ts';
-import type { LossReason } from '../../core/accounting.ts';
+import { growthOf, type LifeAccount, type LossReason, type Progress } from '../../core/accounting.ts';
 import { AnchoredClock, type Clock } from '../../core/clock.ts';
 import { KeyedHash } from '../../core/keyed-hash.ts';
 import { LIMITS } from '../../core/limits.ts';

@@ -1,7 +1,6 @@
 import { existsSync, statfsSync } from 'node:fs';
 import type { Socket } from 'node:net';
-import type { LifeAccount } from '../../core/account.ts';
-import type { LossReason } from '../../core/accounting.ts';
+import type { LifeAccount, LossReason } from '../../core/accounting.ts';
 import type { Clock } from '../../core/clock.ts';
 import { AppError, reasonOf } from '../../core/errors.ts';
 import { SUPERVISION } from '../../core/limits.ts';

@@ -1,12 +1,11 @@
 import { randomBytes } from 'node:crypto';
 import { existsSync } from 'node:fs';
-import type { LifeAccount } from '../../core/account.ts';
+import type { LifeAccount, RecorderStatus } from '../../core/accounting.ts';
 import type { Clock } from '../../core/clock.ts';
 import type { DiskEstimate } from '../../core/disk-estimate.ts';
 import { reasonOf } from '../../core/errors.ts';
 import { SUPERVISION } from '../../core/limits.ts';
 import type { Logger } from '../../core/ports.ts';
-import type { RecorderStatus } from '../../core/status.ts';
 import { ControlServer, type ProbeAddress, ProbeServer } from '../../proxy/control/admin-server.ts';
 import type { PlaneOptions, RecorderBeat } from '../../proxy/control/messages.ts';
 import {

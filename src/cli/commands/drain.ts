@@ -1,9 +1,9 @@
 import { setTimeout as sleep } from 'node:timers/promises';
 import { Command } from 'commander';
+import type { RecorderStatus } from '../../core/accounting.ts';
 import { type Clock, systemClock } from '../../core/clock.ts';
 import { AppError } from '../../core/errors.ts';
 import { value } from '../../core/options.ts';
-import type { RecorderStatus } from '../../core/status.ts';
 import { formatInstantUs, formatMs, parseDurationMs } from '../../core/units.ts';
 import { PATIENCE_MS } from '../../proxy/control/admin-client.ts';
 import { accountsIn } from '../../storage/capture/accounts.ts';

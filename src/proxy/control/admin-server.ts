@@ -12,11 +12,11 @@ import {
 import { lstat } from 'node:fs/promises';
 import { createServer, type IncomingMessage, type Server, type ServerResponse } from 'node:http';
 import { dirname, join } from 'node:path';
+import type { RecorderStatus } from '../../core/accounting.ts';
 import { type Clock, systemClock } from '../../core/clock.ts';
 import { AppError, reasonOf } from '../../core/errors.ts';
 import { LIMITS } from '../../core/limits.ts';
 import type { Logger } from '../../core/ports.ts';
-import type { RecorderStatus } from '../../core/status.ts';
 import { placeOf } from '../listening.ts';
 import { isAnswered, UNIX_PATH_BYTES } from '../unix-socket.ts';
 import { METRICS_TYPE, MetricsPage } from './metrics.ts';

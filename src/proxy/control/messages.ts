@@ -1,7 +1,11 @@
-import type { LifeAccount, Progress } from '../../core/account.ts';
-import type { LossReason } from '../../core/accounting.ts';
+import type {
+  LifeAccount,
+  LossReason,
+  Progress,
+  RecentExchange,
+  RecordedTraffic,
+} from '../../core/accounting.ts';
 import type { DiskEstimate } from '../../core/disk-estimate.ts';
-import type { RecentExchange, RecordedTraffic } from '../../core/status.ts';
 import type { Notice } from '../data-plane.ts';
 import type { GatewayOptions } from '../http/options.ts';
 import type { WireOptions } from '../tcp/tcp-proxy.ts';

@@ -1,8 +1,13 @@
 import { type Metric, Registry } from 'prom-client';
-import { LOSS_REASONS, OMISSION_CAUSES } from '../../core/accounting.ts';
+import {
+  LOSS_REASONS,
+  OMISSION_CAUSES,
+  type RecorderStatus,
+  type SecondsHistogram,
+  type StatusTally,
+} from '../../core/accounting.ts';
 import type { Clock } from '../../core/clock.ts';
 import { BODY_DROP_REASONS } from '../../core/errors.ts';
-import type { RecorderStatus, SecondsHistogram, StatusTally } from '../../core/status.ts';
 import { CONNECTION_FAILURES } from '../data-plane.ts';
 import { REFUSALS } from '../http/headers.ts';
 import { CODE_CLASSES, METHODS, PROTOCOLS } from '../recorder/exchange-monitor.ts';

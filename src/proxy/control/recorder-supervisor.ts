@@ -1,8 +1,7 @@
 import { type ChildProcess, fork, type Serializable } from 'node:child_process';
 import type { Socket } from 'node:net';
 import { setPriority } from 'node:os';
-import type { LifeAccount } from '../../core/account.ts';
-import type { LossReason } from '../../core/accounting.ts';
+import type { LifeAccount, LossReason } from '../../core/accounting.ts';
 import type { Clock } from '../../core/clock.ts';
 import type { DiskEstimate } from '../../core/disk-estimate.ts';
 import { LIMITS, SUPERVISION } from '../../core/limits.ts';

@@ -1,5 +1,5 @@
+import type { RecordedTraffic, RecorderStatus } from '../../core/accounting.ts';
 import type { Logger } from '../../core/ports.ts';
-import type { RecordedTraffic, RecorderStatus } from '../../core/status.ts';
 import type { ConnectionCounts } from '../data-plane.ts';
 import { type Endpoint, formatEndpoint } from '../endpoint.ts';
 import type { GatewayRoute } from '../http/options.ts';

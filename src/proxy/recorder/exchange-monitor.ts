@@ -1,11 +1,17 @@
-import type { LifeAccount, Progress } from '../../core/account.ts';
-import type { ProtocolUse } from '../../core/accounting.ts';
+import type {
+  LifeAccount,
+  Progress,
+  ProtocolCount,
+  ProtocolUse,
+  RecentExchange,
+  RecordedTraffic,
+  SecondsHistogram,
+} from '../../core/accounting.ts';
 import type { Clock, ClockAnchor } from '../../core/clock.ts';
 import { BODY_DROP_REASONS, type BodyDropReason } from '../../core/errors.ts';
 import type { Exchange, Message } from '../../core/exchange.ts';
 import { LIMITS } from '../../core/limits.ts';
 import type { CommitResult, CommittingSink } from '../../core/ports.ts';
-import type { ProtocolCount, RecentExchange, RecordedTraffic, SecondsHistogram } from '../../core/status.ts';
 import { dropReasonOf } from '../../redaction/body-redaction.ts';
 
 /** Counts durations into buckets with fixed upper bounds, as Prometheus wants them. */

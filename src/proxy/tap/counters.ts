@@ -1,5 +1,4 @@
-import type { Counted, Progress } from '../../core/account.ts';
-import type { LossReason, OmissionCause } from '../../core/accounting.ts';
+import type { Counted, LossReason, OmissionCause, Progress } from '../../core/accounting.ts';
 import { type Enrolled, Roster } from '../../core/roster.ts';
 
 /** An amount in the two units the equation is kept in. */

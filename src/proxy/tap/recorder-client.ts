@@ -1,5 +1,5 @@
 import type { Duplex } from 'node:stream';
-import type { Progress } from '../../core/account.ts';
+import type { Progress } from '../../core/accounting.ts';
 import type { Clock } from '../../core/clock.ts';
 import { NumberMap } from '../../core/number-map.ts';
 import { type ConnectionOrigin, UNKNOWN_ORIGIN } from '../connection-origin.ts';

@@ -7,10 +7,11 @@ import {
   growthOf,
   isAccountFile,
   type LifeAccount,
+  type LossReason,
   NO_PROGRESS,
+  type OmissionCause,
   type Progress,
-} from '../../core/account.ts';
-import type { LossReason, OmissionCause } from '../../core/accounting.ts';
+} from '../../core/accounting.ts';
 import { type Clock, systemClock } from '../../core/clock.ts';
 import { SUPERVISION } from '../../core/limits.ts';
 import type { TimeRange } from '../../core/ports.ts';

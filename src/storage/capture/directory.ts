@@ -14,7 +14,7 @@ import {
 } from 'node:fs';
 import { open, readdir, stat } from 'node:fs/promises';
 import { dirname, join } from 'node:path';
-import { isAccountFile } from '../../core/account.ts';
+import { isAccountFile } from '../../core/accounting.ts';
 import { AppError, reasonOf } from '../../core/errors.ts';
 import { LIMITS } from '../../core/limits.ts';
 

@@ -1,5 +1,4 @@
-import type { LifeAccount, Progress } from '../../core/account.ts';
-import type { Amount } from '../../core/accounting.ts';
+import type { Amount, LifeAccount, Progress } from '../../core/accounting.ts';
 import { AppError } from '../../core/errors.ts';
 import { OUTCOMES } from '../../core/exchange.ts';
 import { parseSegmentEncryption, type SegmentEncryption } from './encryption.ts';

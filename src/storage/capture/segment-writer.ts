@@ -1,7 +1,12 @@
 import { closeSync, openSync, statSync } from 'node:fs';
 import { dirname } from 'node:path';
-import { type Counted, type LifeAccount, NO_PROGRESS, type Progress } from '../../core/account.ts';
-import type { ProtocolUse } from '../../core/accounting.ts';
+import {
+  type Counted,
+  type LifeAccount,
+  NO_PROGRESS,
+  type Progress,
+  type ProtocolUse,
+} from '../../core/accounting.ts';
 import type { ClockAnchor } from '../../core/clock.ts';
 import { type Body, type Exchange, OUTCOMES } from '../../core/exchange.ts';
 import { LIMITS } from '../../core/limits.ts';

@@ -1,7 +1,6 @@
 import { rmSync } from 'node:fs';
 import { basename, join } from 'node:path';
-import type { LifeAccount, Progress } from '../../core/account.ts';
-import type { LossReason, ProtocolUse } from '../../core/accounting.ts';
+import type { LifeAccount, LossReason, Progress, ProtocolUse } from '../../core/accounting.ts';
 import type { Clock, ClockAnchor } from '../../core/clock.ts';
 import { AppError, reasonOf } from '../../core/errors.ts';
 import type { Exchange } from '../../core/exchange.ts';

@@ -2,7 +2,7 @@ import { once } from 'node:events';
 import { connect, createServer } from 'node:net';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { afterEach, describe, expect, it } from 'vitest';
-import type { RecorderStatus } from '../../../src/core/status.ts';
+import type { RecorderStatus } from '../../../src/core/accounting.ts';
 import { type ProbeAddress, ProbeServer } from '../../../src/proxy/control/admin-server.ts';
 import { LogBook } from '../../support/log-book.ts';
 import { someStatus } from '../../support/some-status.ts';

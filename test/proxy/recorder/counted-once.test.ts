@@ -2,7 +2,7 @@ import type { Duplex } from 'node:stream';
 import { setImmediate as turnOfLoop } from 'node:timers/promises';
 import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
-import { NO_PROGRESS, type Progress } from '../../../src/core/account.ts';
+import { NO_PROGRESS, type Progress } from '../../../src/core/accounting.ts';
 import type { CommitResult } from '../../../src/core/ports.ts';
 import { PipeServer } from '../../../src/proxy/recorder/pipe-server.ts';
 import { Counters } from '../../../src/proxy/tap/counters.ts';

@@ -2,7 +2,7 @@ import type { Socket } from 'node:net';
 import { setTimeout as sleep } from 'node:timers/promises';
 import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
-import { NO_PROGRESS } from '../../../src/core/account.ts';
+import { NO_PROGRESS } from '../../../src/core/accounting.ts';
 import { systemClock } from '../../../src/core/clock.ts';
 import { Counters } from '../../../src/proxy/tap/counters.ts';
 import { BLOCK_BYTES, FrameQueue } from '../../../src/proxy/tap/frame-queue.ts';
