@@ -8,7 +8,7 @@ import type { SentSend } from './latency.ts';
 const NS_PER_MS = 1e6;
 /** A median of fewer answers says nothing of a server. */
 const MIN_PAIRS = 20;
-/** Stands for a request that was not answered, beside statuses. */
+/** The status of a request without an answer. */
 const NO_ANSWER = 0;
 
 type RecordedAnswer = Pick<ExchangeRow, 'outcome' | 'status' | 'lastByteOffsetUs' | 'responseBytes'>;
@@ -21,8 +21,8 @@ interface AnsweredSend {
 }
 
 /**
- * Compares answers with those that were recorded for the same requests, one by one, so that what has no recorded
- * answer counts on neither side. Memory is that of the requests without an end.
+ * Compares each answer with the one recorded for the same request. A request without a recorded answer counts on
+ * neither side. Memory grows with the requests that are in flight.
  */
 export class CalibrationStatistics {
   readonly #limits: CalibrationLimits;
@@ -30,7 +30,7 @@ export class CalibrationStatistics {
   readonly #latency = { recorded: new Histogram(), observed: new Histogram() };
   readonly #bytes = { recorded: new Histogram(), observed: new Histogram() };
   readonly #statuses = { recorded: new Map<number, number>(), observed: new Map<number, number>() };
-  /** Open when the calibration was over. Whose doing that was is known only then. */
+  /** Open when the calibration ended. Only then is it known whether we stopped it. */
   readonly #open: AnsweredSend[] = [];
   #planned = 0;
   #pairs = 0;
@@ -61,7 +61,7 @@ export class CalibrationStatistics {
     }
   }
 
-  /** Where it was `interrupted`, what was open was ended by us; else it had as long as a drain may take. */
+  /** @param interrupted whether we stopped it: requests that were open then say nothing of the target */
   report(interrupted: boolean): Calibration {
     for (const open of this.#open.splice(0)) if (!interrupted && hadItsTime(open)) this.#addPair(open);
     const isEnough = this.#pairs >= MIN_PAIRS;
@@ -123,7 +123,7 @@ export class CalibrationStatistics {
   }
 }
 
-/** Whether a request without an answer had as long as its recorded one took; where nobody knows that, it had. */
+/** Whether a request without an answer was given as much time as the recorded answer took, if that is known. */
 function hadItsTime({ recorded: { lastByteOffsetUs }, send }: AnsweredSend): boolean {
   if (lastByteOffsetUs === null || send.lastByteOffsetNs === null) return true;
   return send.lastByteOffsetNs - send.actualOffsetNs >= lastByteOffsetUs * 1e3;

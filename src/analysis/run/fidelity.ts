@@ -14,7 +14,7 @@ import { InstantOrder } from '../stats/reorder.ts';
 
 const US_PER_S = 1e6;
 const NS_PER_S = 1e9;
-/** Waiting for no longer than this puts off no request. */
+/** A shorter wait does not count as a delay. */
 const UNNOTICED_NS = 2e6;
 const RECORDED = 0;
 const PLANNED = 1;
@@ -33,11 +33,11 @@ export interface Fidelity {
   /** Null where every request could leave at its planned instant. */
   readonly waitsFor: WaitsFor | null;
   /**
-   * Where requests wait, the instants their sessions or connections came to, which is what `sent` is held against: the
-   * rest of the way is our lag. Null where nothing waits.
+   * Where requests wait: the instants at which their session or connection was ready for them. `sent` is compared with
+   * these; the rest is our lag. Null where nothing waits.
    */
   readonly resolved: ArrivalFigures | null;
-  /** Likewise, requests whose instant came, refused or not, before the last planned one; null else. */
+  /** Where requests wait: those that were ready before the last planned instant, refused or not. Else null. */
   readonly dueInTime: number | null;
   /** Everything in the window, where filters left a part of it out: `recorded` is then what they kept. */
   readonly unfiltered: ArrivalFigures | null;
@@ -89,7 +89,7 @@ export class FidelityStatistics {
     if (bodyKnown) this.#duplicates.add(row.route, row.requestHash);
   }
 
-  /** The same of a send of which only its row is left: it does not say whether the body repeats another. */
+  /** The same from the row of a finished run, which does not say whether the body repeats another. */
   addPlannedSend(send: Send): void {
     this.#addPlanned(send, send.intendedOffsetNs);
   }
@@ -97,13 +97,13 @@ export class FidelityStatistics {
   /** Takes a finished send, in any order. */
   addSend(send: Send): void {
     const { actualOffsetNs, connectionWaitNs } = send;
-    // The schedule is read farther than time has come, so the last planned instant is the last of what is to come.
+    // The schedule is read ahead of time, so the last planned instant is later than any send that ended.
     if ((actualOffsetNs !== null || send.refused) && cameInTime(send, this.#lastPlannedNs))
       this.#dueInTime += 1;
     if (actualOffsetNs === null) return;
     const readyNs = readyOffsetNs({ actualOffsetNs, connectionWaitNs });
     this.#mix.add(SENT, send);
-    // What waited for a connection is held against the instant at which that was free.
+    // A send that waited for a connection is compared with the instant at which that was free.
     this.#sentOrder.add(this.#waitsFor === null ? readyNs : actualOffsetNs);
     if (this.#waitsFor !== null) this.#resolvedOrder.add(resolvedOffsetNs(send));
   }
@@ -147,7 +147,7 @@ export class FidelityStatistics {
   }
 }
 
-/** When a send that was not kept late by us would have left: its instant, and the wait for its recorded connection. */
+/** When a send would have left without our lag: its instant, plus the wait for its recorded connection. */
 function resolvedOffsetNs(send: Pick<Send, 'intendedOffsetNs' | 'connectionWaitNs'>): number {
   return send.intendedOffsetNs + (send.connectionWaitNs ?? 0);
 }

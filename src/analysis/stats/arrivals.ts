@@ -35,9 +35,9 @@ class Moments {
 const MIN_WINDOWS = 20;
 
 /**
- * Counts of arrivals in windows of one width, laid side by side from offset 0. Whole ticks and whole sums
- * throughout, so that a window in week two begins exactly where it should and the same arrivals give the same
- * figure in any unit; silences are crossed in one step however long.
+ * Counts arrivals in windows of one width, laid side by side from offset 0. All sums are of whole ticks, so that
+ * windows do not drift over weeks and the same arrivals give the same figure in any unit. A silence of any length is
+ * one step.
  */
 class WindowCounts {
   readonly #widthTicks: number;
@@ -81,7 +81,7 @@ class WindowCounts {
     if (this.#windows < MIN_WINDOWS) return null;
     const windows = BigInt(this.#windows);
     const arrivals = BigInt(this.#arrivals);
-    // Both terms may be far greater than their difference; whole numbers lose nothing there.
+    // Both terms may be far greater than their difference: BigInt keeps every digit.
     return Number(windows * BigInt(this.#squares) - arrivals * arrivals) / Number(windows * arrivals);
   }
 }
@@ -119,9 +119,9 @@ export class ArrivalStatistics {
   }
 
   /**
-   * Lays the windows from this instant, which no arrival precedes, and not from the first arrival. To be called
-   * before that one comes. Of what was sent it is the planned start: from the first send's own, late by some
-   * microseconds, whatever is planned for the edge of a window and leaves sooner would fall into the one before.
+   * Lays the windows from this instant instead of the first arrival. Call it before the first arrival, which must not
+   * come earlier. Windows of sends begin at the planned start: the first send is microseconds late, and a send at the
+   * edge of a window would else fall into the window before.
    */
   layWindowsFrom(at: number): void {
     this.#windowsFrom = at;

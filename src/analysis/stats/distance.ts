@@ -1,8 +1,6 @@
 import type { Histogram, HistogramBin } from '../../core/histogram.ts';
 
-/**
- * Relative move of a gap that is not held against it: two steps of the histogram, which is what counting costs.
- */
+/** Gaps that differ by less than this share are equal: two steps of the histogram, which is its own error. */
 const RELATIVE_TOLERANCE = 2 / 1024;
 
 /** A bin on the scale where the mean is 1, with the share of all values up to its end. */
@@ -15,9 +13,9 @@ interface ShareBin {
 
 /**
  * Kolmogorov–Smirnov distance of two gap distributions, each scaled to a mean of 1 so that only shape counts:
- * the greatest difference between their distribution functions, 0 to 1. Differences that moving gaps by 0.2 %
- * or by one tick would explain are left out (counting and whole ticks make them), so it never exceeds the exact
- * distance. Null when either has no gaps, or only gaps of 0.
+ * the greatest difference between their distribution functions, 0 to 1. A difference that disappears when gaps move by
+ * 0.2 % or by one tick does not count, because the histogram and whole ticks cause it. So the result never exceeds the
+ * exact distance. Null when either has no gaps, or only gaps of 0.
  */
 export function gapDistance(a: Histogram, b: Histogram): number | null {
   const meanA = a.mean;
@@ -68,7 +66,7 @@ function excess(ours: readonly ShareBin[], others: readonly ShareBin[], tick: nu
   return worst;
 }
 
-/** What a request counts under in the mix: where it goes, which model it asks, how large it is. */
+/** What tells kinds of requests apart in the mix: route, model and size. */
 export interface MixEntry {
   readonly route: string | null;
   readonly model: string | null;
@@ -89,7 +87,7 @@ export class MixDistance {
   readonly #streams: number;
   readonly #counts = new Map<string, Float64Array>();
   readonly #totals: Float64Array;
-  /** The same counts by route, model and class, found without a text being made; kinds over the bound are not here. */
+  /** The same counts by route, model and class, to look them up without building a key. Not for kinds over the bound. */
   readonly #byRoute = new Map<string | null, Map<string | null, Float64Array[]>>();
 
   constructor(streams: number) {

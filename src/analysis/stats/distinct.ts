@@ -19,7 +19,7 @@ export class RequestKeys {
     this.low = mixed(seed ^ wordAt(requestHash, 4) ^ Math.imul(this.high, 0x9e3779b1));
   }
 
-  /** 53 bits of both: among 262,144 requests two different ones meet with a chance of 4 in a million. */
+  /** 53 bits of both: among 262,144 requests the chance that two different ones collide is 4 in a million. */
   get number(): number {
     return (this.high >>> 11) * 2 ** 32 + (this.low >>> 0);
   }
@@ -112,7 +112,7 @@ const EXACT_LIMIT = 262_144;
  * apart by their keyed hash.
  */
 export class DuplicateRatio {
-  /** No `Set`, in which each number is an object: distinct bodies would be most of what a collector walks through. */
+  /** Not a `Set`: there each number is an object, and the garbage collector would walk them all. */
   readonly #seen = new Set<number>();
   readonly #distinct = new DistinctEstimate();
   readonly #keys = new RequestKeys();

@@ -3,12 +3,12 @@ import { studentT } from './student-t.ts';
 
 /** How sure the floor is: MLPerf's early stopping tests at 99 %. */
 const CONFIDENCE = 0.99;
-/** Requests beyond the percentile that the fewest samples must still allow. */
+/** So many requests may lie beyond the percentile. */
 const ALLOWED_OVER = 1;
 
 /**
- * The fewest samples from which a percentile may be called kept: with n of them, and a true share beyond it of
- * just 1 − percentile, seeing at most one beyond has a chance of at most 1 %. This is the early-stopping test
+ * The fewest samples from which a percentile may be called kept. If the true share beyond the limit is exactly
+ * 1 − percentile, then the chance to see at most one sample beyond it is at most 1 %. This is the early-stopping test
  * of MLPerf LoadGen (mlcommons/inference, early_stopping) with one request over: 64 for p90, 130 for p95, 662
  * for p99, 6,636 for p99.9. Infinity for a percentile of 100, which no sample proves; 1 for 0.
  */
@@ -32,10 +32,10 @@ function chanceOfFewOver(below: number, count: number): number {
   return below ** count + count * (1 - below) * below ** (count - 1);
 }
 
-/** Slots are doubled in length, two becoming one, when a run comes to more of them than this. */
+/** When a run needs more slots than this, neighbours are joined in pairs. */
 const MAX_SLOTS = 20;
 const FIRST_SLOT_NS = 1e9;
-/** Windows an interval is made of: fewer say nothing of how they vary, more are too short to be independent. */
+/** An interval needs this many windows. Fewer do not show how they vary; more are too short to be independent. */
 const MIN_WINDOWS = 5;
 const MAX_WINDOWS = 10;
 
@@ -53,16 +53,16 @@ export interface PercentileIntervals {
 }
 
 /**
- * Times of a run, kept by stretches of it of equal length, at the memory of twenty histograms however long it
- * lasts: how a percentile varies from one stretch to the next says how far it can be trusted. Samples of a queue
- * depend on each other, so an interval that takes them one by one is far too narrow; stretches hardly do.
+ * Times of a run by windows of equal length, in the memory of twenty histograms. How a percentile varies from window to
+ * window says how far it can be trusted. Samples of a queue depend on each other, so an interval over single samples is
+ * far too narrow. Windows hardly depend on each other.
  */
 export class WindowPercentiles {
   readonly #slots: Histogram[] = [];
   readonly #originNs: number;
   #slotNs = FIRST_SLOT_NS;
 
-  /** @param originNs where the first stretch begins, on the clock of `record` */
+  /** @param originNs where the first window begins, on the clock of `record` */
   constructor(originNs = 0) {
     this.#originNs = originNs;
   }
@@ -109,7 +109,7 @@ export class WindowPercentiles {
     return null;
   }
 
-  /** Slots joined to windows so long; what is left over at the end joins the last. */
+  /** Slots joined to windows of this many slots. The rest at the end joins the last window. */
   #joined(length: number): Histogram[] {
     const count = Math.floor(this.#slots.length / length);
     const windows = Array.from({ length: count }, () => new Histogram());

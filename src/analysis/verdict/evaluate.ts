@@ -27,7 +27,7 @@ interface Unanswered {
   readonly failed: number;
   /** Refused by a cap of ours, or not sent by the end of the run. */
   readonly unsent: number;
-  /** Sent and answered or failed: what the recorded client gave up must not make a share of errors smaller. */
+  /** Sent, and answered or failed. Cancelled requests are not counted: they would make the share of errors smaller. */
   readonly sent: number;
   readonly failedStreams: number;
   readonly refusedStreams: number;
@@ -38,7 +38,7 @@ interface SlowStreams {
   readonly streams: number;
   /** The gaps they would have had at the mean of the others. */
   readonly gaps: number;
-  /** Those, and such as ended in good order without any content. */
+  /** Those, and streams that completed without any content. */
   readonly withoutToken: number;
 }
 
@@ -65,7 +65,7 @@ export function evaluateSlo(
 ): SloResult[] {
   const unanswered = unansweredIn(figures, interrupted);
   return thresholds.map((threshold) => {
-    // A share of a part of the plan would be far too good.
+    // Only a part of the plan is known, and a share of that part would be too good.
     const isOpen = interrupted && !figures.unread.toTheEnd && isOfPlan(threshold);
     const observed = isOpen ? null : observe(threshold, figures, unanswered, EVERYTHING);
     const ok = observed === null ? null : holds(observed, threshold.operator, threshold.limit);
@@ -75,8 +75,8 @@ export function evaluateSlo(
 }
 
 /**
- * Answers and failures that stand behind the percentiles of a metric. The gaps of one stream are no samples of their
- * own: a server that is slow for a moment is slow for all of them.
+ * Answers and failures that the percentiles of a metric rest on. A stream is one sample, not one for each gap: a server
+ * that is slow for a moment is slow for all gaps of that moment.
  */
 export function sampleCount(figures: RunFigures, interrupted: boolean, metric: SloMetric): number {
   const { latency, outcomes, streams } = figures;
@@ -97,8 +97,8 @@ export function isOfPlan({ metric, aggregation }: Threshold): boolean {
 }
 
 /**
- * Whether an objective on mismatches is broken whatever those answers were that could not be compared: taken for the
- * same as recorded.
+ * Whether an objective on mismatches is broken even if every answer that could not be compared was the same as
+ * recorded.
  */
 export function isBrokenByChecked({ aggregation, operator, limit }: Threshold, figures: RunFigures): boolean {
   const { check = null } = figures;
@@ -120,14 +120,14 @@ function unansweredIn(figures: RunFigures, interrupted: boolean): Unanswered {
   const { outcomes, streams } = figures;
   return {
     ...judgedSends(figures, interrupted),
-    // What still waited for its recorded connection when the drain was over never came, unless the run was stopped.
+    // A request that still waited for its connection at the end of the drain was not sent, unless the run was stopped.
     unsent: outcomes.refused + (interrupted ? 0 : outcomes.unreached),
     failedStreams: streams.failed - (interrupted ? streams.stopped : 0),
     refusedStreams: streams.refused,
   };
 }
 
-/** What of a violated objective is left when the causes on our side are taken away, one after the other. */
+/** Takes the causes on our side away one after the other, and says with which the violation disappears. */
 function brokenByIn(threshold: Threshold, figures: RunFigures, unanswered: Unanswered): BrokenBy {
   const isBroken = (scope: Scope) => {
     const observed = observe(threshold, figures, unanswered, scope);
@@ -141,7 +141,7 @@ function brokenByIn(threshold: Threshold, figures: RunFigures, unanswered: Unans
   return isBroken({ ...EVERYTHING, unsent: false }) ? 'lag' : 'unsent';
 }
 
-/** Each send may have left as late as the latest of them, and the last answer have come as much later. */
+/** The run is at most so much longer for our lag: the greatest lag, plus the longest wait for a connection. */
 function isLongWithoutLag({ operator, limit }: Threshold, { makespanNs, latency }: RunFigures): boolean {
   const lateNs = (latency.lag.max ?? 0) + (latency.connectionWait.max ?? 0);
   return !holds(((makespanNs ?? 0) - lateNs) / NS_PER_MS, operator, limit);
@@ -202,7 +202,7 @@ function slowStreams(figures: RunFigures, unanswered: Unanswered, scope: Scope):
   };
 }
 
-/** The mean over the streams that had a token; at least one, so that a run of failures is not without any. */
+/** The mean over streams with a token; at least one, for runs in which every stream failed. */
 function gapsOfStream({ streams }: RunFigures): number {
   return streams.ttft.count === 0 ? 1 : Math.max(1, streams.itl.count / streams.ttft.count);
 }

@@ -354,7 +354,7 @@ export const REASON_CODES = Object.keys(CATALOGUE) as readonly ReasonCode[];
 
 type FactsOf<Code extends ReasonCode> = Parameters<(typeof CATALOGUE)[Code]['text']>[0];
 
-/** One reason in words. Its severity is that of its code, but where a finding could change an answer this once. */
+/** One reason in words. Its severity is that of its code, unless the finding could change the answer of this run. */
 export function reason<Code extends ReasonCode>(
   code: Code,
   facts: FactsOf<Code>,

@@ -9,7 +9,7 @@ const NS_PER_MS = 1e6;
 /** In `interrupted`: what ended a run whose target failed so much that the guard stopped it. */
 const STOPPED_BY_FAILURES = 'RUN_ABORTED';
 
-/** Whether the guard stopped a run. Of a merged run the shard stands in front of what ended it. */
+/** Whether the guard stopped a run. In a merged run the cause has the shard in front of it. */
 export function isStoppedByFailures(interrupted: string | null): boolean {
   return interrupted?.endsWith(STOPPED_BY_FAILURES) ?? false;
 }
@@ -29,13 +29,13 @@ export const JUDGEMENT_BOUNDS: JudgementBounds = Object.freeze({
   unreadShare: 0.01,
 });
 
-/** How the sending side did. Null where nobody measured it: unknown, and not good. */
+/** How the sending side did. Null means that nobody measured it, not that it was good. */
 export interface SenderHealth {
   /** Share of time the busiest sender thread was at work, its waiting for the instant excluded. */
   readonly busyShare: number | null;
   /** Whether the kernel held our processes back (cgroup CPU quota) during the run. */
   readonly throttled: boolean | null;
-  /** Stretches in which we, not the target, stood still. Their requests count, with their lag. */
+  /** Stalls of our own. Requests that were due in one count, with their lag. */
   readonly stalls: StallFigures;
   /** Requests that were due before they had reached the sender. */
   readonly starved: number | null;
@@ -49,7 +49,7 @@ interface StallFigures {
   readonly longestNs: number;
 }
 
-/** @param stalls none overlapping; of these, what lies after `fromNs` counts */
+/** @param stalls that do not overlap; only their parts after `fromNs` count */
 export function stallFigures(stalls: readonly Stretch[], fromNs = 0): StallFigures {
   const lengths = stalls
     .map(({ fromOffsetNs, toOffsetNs }) => toOffsetNs - Math.max(fromNs, fromOffsetNs))
@@ -109,9 +109,9 @@ export function lagBoundNs(
 }
 
 /**
- * How many waited for their recorded connection; null where none could. A wait within the bound of lag puts a request
- * off by no more than we may ourselves; beyond it the target was not given what was planned. No request counts twice:
- * lag ends where this wait begins.
+ * How many requests waited for their recorded connection; null where none could. A wait within the bound of lag delays
+ * a request no more than lag may. A longer one means that the target did not get the planned load. The wait is no part
+ * of the lag.
  */
 export function connectionWaitsOf(figures: RunFigures, bounds: JudgementBounds): ConnectionWaits | null {
   const { fidelity, latency } = figures;
@@ -124,7 +124,7 @@ export function connectionWaitsOf(figures: RunFigures, bounds: JudgementBounds):
   };
 }
 
-/** What was asked for, and what a plan is of what the capture holds and of what was seen. */
+/** The multiplier that was asked for, and the ones the plan came to. */
 export interface PlanMultipliers {
   readonly multiplier: number;
   /** Planned rate ÷ rate of what the capture holds; null where it holds nothing. */
@@ -148,8 +148,8 @@ interface PlanMultiplierParts {
 }
 
 /**
- * Planned rate ÷ rate of what the capture holds: what was planned of each recorded exchange, in as much less time as
- * the pace says; and the same of what was seen. Null where nothing was recorded or what was seen is not known.
+ * The multipliers of a plan: its requests for each recorded exchange, times the pace, over the share of the target. Null
+ * where nothing was recorded; the effective one also where the coverage is not known.
  */
 export function planMultipliers(parts: PlanMultiplierParts): PlanMultipliers {
   const { multiplier, recorded, planned, pace, targetShare, coverage } = parts;
@@ -159,8 +159,8 @@ export function planMultipliers(parts: PlanMultiplierParts): PlanMultipliers {
 }
 
 /**
- * `2.446 times the traffic that was seen`. Where nobody knows what was seen, the multiplier is of what the capture
- * holds, and must be reached all the same. Null where nothing was recorded.
+ * `2.446 times the traffic that was seen`, or `… what the capture holds` where the coverage is not known. Null where
+ * nothing was recorded.
  */
 export function reachedText({ playedMultiplier, effectiveMultiplier }: PlanMultipliers): string | null {
   if (effectiveMultiplier !== null) {

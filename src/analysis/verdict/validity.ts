@@ -55,7 +55,7 @@ const ANSWER_CHECKS: readonly Check[] = [
   readStreams,
 ];
 
-/** What cannot change the answer, and is said. */
+/** What the reader should know, though it cannot change the answer. */
 const NOTES: readonly Check[] = [
   senderBusy,
   throttled,
@@ -113,7 +113,7 @@ export function planShort(multipliers: PlanMultipliers, bounds: JudgementBounds)
   return reason('multiplier_not_reached', facts);
 }
 
-/** The objectives that hold but for causes of one kind. */
+/** The objectives that only causes of this kind violate. */
 function expressions(open: readonly SloResult[], brokenBy: SloResult['brokenBy']): string[] {
   return open.filter((each) => each.brokenBy === brokenBy).map(({ threshold }) => threshold.expression);
 }
@@ -125,7 +125,7 @@ function interrupted({ context: { interrupted: cause, figures } }: EvaluatedRun)
   return [reason('interrupted', { cause, failures: isStoppedByFailures(cause) ? failures : null })];
 }
 
-/** Of 5xx and errors. What was open at the end of the run is told of only where nothing else failed. */
+/** The most frequent 5xx status or error. Requests that were open at the end count only if nothing else failed. */
 function commonestFailure({ statuses, errors }: OutcomeFigures): string {
   const failures = [
     ...Object.entries(statuses).filter(([status]) => Number(status) >= 500),
@@ -142,7 +142,7 @@ function nothingPlanned({ context }: EvaluatedRun): Reason[] {
   return isEmptyPlan(context) ? [reason('nothing_planned', { elsewhere: 0 })] : [];
 }
 
-/** A shard to which nothing fell: others play the whole plan, so that its part was played. */
+/** A shard without a request of its own has played its part: the others play the whole plan. */
 function emptyShard({ context: { figures, plannedElsewhere } }: EvaluatedRun): Reason[] {
   if (figures.planned > 0 || plannedElsewhere === 0) return [];
   return [reason('nothing_planned', { elsewhere: plannedElsewhere }, 'note')];
@@ -219,11 +219,11 @@ function coverage({ context: { coverage: held }, bounds }: EvaluatedRun): Reason
   return [reason('coverage_unexplained', { share: unexplained })];
 }
 
-/** What came due of what was asked for. */
+/** Whether less load came due than the multiplier asks for. */
 function multiplier({ context, bounds }: EvaluatedRun): Reason[] {
   if (isEmptyPlan(context) || !fallsShort(context, bounds)) return [];
   const { waitsFor } = context.figures.fidelity;
-  // What had not come due when the run was stopped says nothing of how its sessions went.
+  // A run that was stopped does not show how far its sessions would have come.
   if (waitsFor !== null && context.interrupted !== null) return [];
   const facts = { reached: reachedText(context), asked: context.multiplier, waitsFor };
   return [reason('multiplier_not_reached', facts)];
@@ -246,7 +246,7 @@ function connectionWait({ context, open, bounds }: EvaluatedRun): Reason[] {
   const waits = connectionWaitsOf(figures, bounds);
   if (waits === null) return [];
   const { connectionWait: waited, lag } = figures.latency;
-  // What a run that was stopped had not come to waited for nothing.
+  // In a run that was stopped, unsent requests did not wait for a connection.
   const unsent = cause === null ? figures.outcomes.unreached : 0;
   const [late, all] = [waits.late + unsent, lag.count + unsent];
   const violated = [
@@ -291,7 +291,7 @@ function comparableFailures({ context, thresholds, bounds }: EvaluatedRun): Reas
   ];
 }
 
-/** What was wanted as a stream and came as none has no token: where an objective hangs on it, nobody knows. */
+/** Requests that got no stream have no token: an objective that only they violate is undecided. */
 function comparableStreams({ context: { figures }, open }: EvaluatedRun): Reason[] {
   const violated = expressions(open, 'streams');
   if (violated.length === 0) return [];
@@ -308,14 +308,14 @@ function enoughSamples({ context, slo }: EvaluatedRun): Reason[] {
   const isStopped = context.interrupted !== null;
   return slo.flatMap(({ threshold, observed }) => {
     const { aggregation, expression, metric } = threshold;
-    // Its own doubts say why there is none.
+    // `answers_unchecked` says why nothing was measured.
     if (metric === 'mismatch') return [];
-    // That a plan was stopped, and is not known to its end, is told.
+    // `interrupted` says why nothing is known of the whole plan.
     if (observed === null && isStopped && isOfPlan(threshold)) return [];
     const samples = sampleCount(context.figures, isStopped, metric);
     const floor = aggregation.kind === 'percentile' ? sampleFloor(aggregation.percent) : 1;
     if (observed !== null && (aggregation.kind !== 'percentile' || samples >= floor)) return [];
-    // There are streams enough, and nothing in them that could be measured.
+    // There are enough streams, but none with two tokens.
     const gapless = metric === 'itl' && samples >= floor;
     return [reason('too_few_samples', { expression, floor, samples, gapless })];
   });
@@ -361,7 +361,7 @@ function uncheckedAdvice(check: CheckFigures | null): string {
   }
 }
 
-/** A stream that was not read is in no sample, so an objective of streams says nothing of it. */
+/** Streams that could not be read are in no sample, so objectives of streams say nothing of them. */
 function readStreams({ context: { figures }, thresholds, bounds }: EvaluatedRun): Reason[] {
   const { completed, unread } = figures.streams;
   const share = completed === 0 ? 0 : unread / completed;
@@ -380,7 +380,7 @@ function partlyOpen({ context: { figures } }: EvaluatedRun): Reason[] {
   return figures.fidelity.waitsFor === 'sessions' ? [reason('partly_open', null)] : [];
 }
 
-/** Too few to doubt the comparison; and still no fast answers, and nothing the recording explains. */
+/** Too few to doubt the comparison, but their latencies are those of refusals. */
 function turnedAway({ context: { figures }, bounds }: EvaluatedRun): Reason[] {
   const { turnedAwayExcess, sentTurnedAway, recordedTurnedAway } = figures.statusMix;
   if (turnedAwayExcess === 0 || turnedAwayExcess > bounds.statusShare) return [];
@@ -396,7 +396,7 @@ function unknowns({ context }: EvaluatedRun): Reason[] {
     effectiveMultiplier === null
       ? 'the effective multiplier (the one given is of what the capture holds)'
       : null,
-    // Of a run that was stopped before any of its plan was read, none were looked for.
+    // A run that was stopped before its plan was read has looked for no statuses.
     figures.statusMix.recordedAnswers === 0 && figures.fidelity.planned.count > 0
       ? 'the recorded statuses'
       : null,

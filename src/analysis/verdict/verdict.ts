@@ -63,7 +63,7 @@ function provenOf(
       ? isProvenMismatch(result, context, bounds)
       : result.brokenBy === 'target';
   if (!violated.some(isProven)) return [];
-  // How little was sent of a plan that was stopped is nobody's failure.
+  // In a run that was stopped, unsent requests are nobody's failure.
   const countsUnsent = context.interrupted === null;
   return violated.filter((each) => isProven(each) || (countsUnsent && each.brokenBy === 'unsent'));
 }
