@@ -1,7 +1,6 @@
 import type { ExchangeRow } from '../core/exchange.ts';
 import type { CaptureSource, TimeRange } from '../core/ports.ts';
 import type { CaptureOverview } from './capture-overview.ts';
-import type { OpenedBefore } from './scaling/tally.ts';
 
 /** A session that was silent for longer has ended; one of the same name is another. */
 const SILENCE_S = 1_800;
@@ -64,6 +63,13 @@ export class SessionMemory<T> {
     }
     return session.decided;
   }
+}
+
+export interface OpenedBefore {
+  /** Exchanges of the window that belong to a session begun within so many milliseconds before it. */
+  readonly exchanges: number;
+  readonly sessions: number;
+  readonly lookbackMs: number;
 }
 
 /** So many exchanges before a window are looked at, so that it starts at once however busy it was. */

@@ -6,14 +6,14 @@ import { type AnswerCheck, mismatch, SAME, unchecked } from '../../core/run.ts';
 import { isEventStream, isJson, isJsonLines, payloadApiOf } from '../../inference/features.ts';
 import { dropReasonOf } from '../../redaction/body-redaction.ts';
 import type { CheckOptions } from '../options/replay-options.ts';
-import type { AnswerToCheck as Answer, KeptAnswer } from './answer-to-check.ts';
+import type { AnswerToCheck, KeptAnswer } from './answer-to-check.ts';
 import { documentCheck } from './document-check.ts';
 import { asksForLikeliest, generatesText, servesAnyModel } from './generated.ts';
 import { type AnswerApi, maskedPointers, Places } from './places.ts';
 import { mediaTypeOf, type ReadableAnswer } from './readable-answer.ts';
 import { type StreamFacts, streamCheck, streamFactsOf } from './stream-check.ts';
 
-type AnswerToCheck = Answer<KeptAnswer>;
+type KeptToCheck = AnswerToCheck<KeptAnswer>;
 
 /** How answers are compared, with what else decides it. */
 export interface ComparerOptions extends CheckOptions {
@@ -32,7 +32,7 @@ export class AnswerComparer {
   }
 
   /** @param payload of the recorded exchange; null where it was stored without any */
-  check(payload: ExchangePayload | null, answer: AnswerToCheck): AnswerCheck {
+  check(payload: ExchangePayload | null, answer: KeptToCheck): AnswerCheck {
     const recorded = payload?.response ?? null;
     if (recorded === null) return unchecked('no_recorded_answer');
     const { body, redacted } = recorded;
@@ -52,7 +52,7 @@ export class AnswerComparer {
     payload: ExchangePayload,
     message: Message,
     bytes: Uint8Array,
-    answer: AnswerToCheck,
+    answer: KeptToCheck,
   ): AnswerCheck {
     const head = headOf(message);
     const masked = maskedPointers(message.redacted);
@@ -120,7 +120,7 @@ function isTheSame(head: AnswerHeaders, bytes: Uint8Array, kept: KeptAnswer): bo
 }
 
 /** Some servers stream JSON lines and call them JSON; then the answer at hand was read as such. */
-function isStream(contentType: string | null, { facts, streamed }: AnswerToCheck): boolean {
+function isStream(contentType: string | null, { facts, streamed }: KeptToCheck): boolean {
   if (isEventStream(contentType) || isJsonLines(contentType)) return true;
   return streamed && facts !== null && isJson(contentType);
 }

@@ -29,10 +29,11 @@ import { CANCEL_POLICIES, type CancelPolicy } from '../answers/expected-answer.t
 import { type BodyChangeOptions, PIN_MODES } from '../body-changes.ts';
 import { parseHostName } from '../host-name.ts';
 import { type PathMapping, parsePathMapping } from '../path-map.ts';
-import { type PerturbedPlace, parsePerturbedPlace, placeText } from '../perturbation.ts';
-import { defaultScaling, SCALINGS, type ScalingName, unreachable } from '../scaling/kinds.ts';
+import { parsePerturbedPlace, placeText } from '../perturbation.ts';
+import { defaultScaling, SCALINGS, unreachable } from '../scaling/kinds.ts';
+import type { ScalingOptions } from '../scaling/scaling.ts';
 import { SESSION_ORDERS, type SessionOrder } from '../session-order.ts';
-import { parseStages, RateCurve, type Stage, stageText } from '../stages.ts';
+import { parseStages, RateCurve, stageText } from '../stages.ts';
 import { parseTarget, type Target } from '../target.ts';
 import { parseTimePlace, type TimePlace } from '../time-shift.ts';
 import {
@@ -296,20 +297,6 @@ export const REPLAY_OPTIONS = {
 /** What a caller may state, as on a command line. */
 export type RawReplayOptions = StatedOptions<typeof REPLAY_OPTIONS>;
 type ReplayRead = ResolvedOptions<typeof REPLAY_OPTIONS>;
-
-/** How the multiplier is reached. Plain data: it travels to a thread. */
-export interface ScalingOptions {
-  readonly scaling: ScalingName;
-  /** Null where the multiplier holds throughout; else each stage's is multiplied by it. */
-  readonly stages: readonly Stage[] | null;
-  /** What the target is of what was recorded: 0.1 for two replicas of twenty. */
-  readonly targetShare: number;
-  readonly seed: number;
-  /** Copies of sessions begin up to so much after what they are copies of. */
-  readonly jitterMs: number;
-  /** Where copies are made to differ from what they are copies of. */
-  readonly perturb: readonly PerturbedPlace[];
-}
 
 /** How requests will be sent. */
 export interface SendingOptions {

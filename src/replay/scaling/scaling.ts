@@ -1,8 +1,23 @@
 import { AppError } from '../../core/errors.ts';
-import type { ScalingOptions } from '../options/replay-options.ts';
-import { RateCurve } from '../stages.ts';
+import type { PerturbedPlace } from '../perturbation.ts';
+import { RateCurve, type Stage } from '../stages.ts';
 import { CopyCount, type LayerLoad, type SessionLoad, sessionLoad } from './copy-count.ts';
 import { type DrawKey, SeededDraws } from './draws.ts';
+import type { ScalingName } from './kinds.ts';
+
+/** How the multiplier is reached. Plain data: it travels to a thread. */
+export interface ScalingOptions {
+  readonly scaling: ScalingName;
+  /** Null where the multiplier holds throughout; else each stage's is multiplied by it. */
+  readonly stages: readonly Stage[] | null;
+  /** What the target is of what was recorded: 0.1 for two replicas of twenty. */
+  readonly targetShare: number;
+  readonly seed: number;
+  /** Copies of sessions begin up to so much after what they are copies of. */
+  readonly jitterMs: number;
+  /** Where copies are made to differ from what they are copies of. */
+  readonly perturb: readonly PerturbedPlace[];
+}
 
 /** More copies of one session than this are no longer a recording. */
 const MAX_COPIES = 1_000;

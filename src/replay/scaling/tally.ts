@@ -1,4 +1,5 @@
 import type { PlannedSend } from '../schedule.ts';
+import type { OpenedBefore } from '../sessions.ts';
 
 /** What a scaling came to, counted as the schedule was drawn. */
 export interface ScalingCounts {
@@ -16,13 +17,6 @@ export interface ScalingCounts {
   readonly forgottenSessions: number;
   /** What was begun before the window: such sessions are played from the window's first instant on. */
   readonly openedBefore: OpenedBefore | null;
-}
-
-export interface OpenedBefore {
-  /** Exchanges of the window that belong to a session begun within so many milliseconds before it. */
-  readonly exchanges: number;
-  readonly sessions: number;
-  readonly lookbackMs: number;
 }
 
 /** Counts what a scaling does, one planned send after the other. */
