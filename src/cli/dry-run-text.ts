@@ -6,10 +6,14 @@ import { playedLines, unfilteredLines } from '../app/replay/windows.ts';
 import { formatMs, formatMultiplier } from '../core/units.ts';
 import { IDC_WINDOWS, type IdcWindow } from '../documents/parts.ts';
 import type { ArrivalFigures } from '../documents/replay.ts';
-import type { PlanCount } from '../replay/dry-run.ts';
 import type { ReplayOptions } from '../replay/options/replay-options.ts';
-import { PAYLOAD_FINDING_TEXTS, PAYLOAD_FINDINGS, type PayloadAudit } from '../replay/payload-audit.ts';
-import { scalingCountLines } from '../replay/scaling/description.ts';
+import { scalingCountLines } from '../replay/plan/describe-scaling.ts';
+import {
+  PAYLOAD_FINDING_TEXTS,
+  PAYLOAD_FINDINGS,
+  type PayloadAudit,
+  type PlanCount,
+} from '../replay/plan/dry-run.ts';
 import { tableLines } from './terminal.ts';
 
 /** What a dry run found, for people, behind what was known before. */

@@ -4,18 +4,21 @@ import type { ExchangeRow } from '../core/exchange.ts';
 import type { CaptureSource } from '../core/ports.ts';
 import type { ExportedSend } from '../formats/export-writer.ts';
 import { AnswerForecast } from '../replay/answers/expected-answer.ts';
-import { AuditCounter, type ReplayAudit } from '../replay/audit.ts';
-import { BodyChanges, NO_BODY_CHANGES } from '../replay/body-changes.ts';
-import { Concurrency } from '../replay/concurrency.ts';
-import { resolveHost, TargetFence } from '../replay/guards.ts';
-import { type PlannedRequest, plannedRequests } from '../replay/plan.ts';
-import { RateCeiling } from '../replay/rate-ceiling.ts';
-import { RequestBuilder } from '../replay/request-builder.ts';
-import { arrivalsIn, copyIdentityOf } from '../replay/scaling/arrivals.ts';
-import { ScalingTally } from '../replay/scaling/tally.ts';
-import { isOfWindow, scheduleOf } from '../replay/schedule.ts';
-import { OpenSessions } from '../replay/sessions.ts';
-import { skipReasonOf } from '../replay/skip.ts';
+import { RateCeiling, resolveHost, TargetFence } from '../replay/guard.ts';
+import { Concurrency } from '../replay/plan/dry-run.ts';
+import {
+  AuditCounter,
+  type PlannedRequest,
+  plannedRequests,
+  type ReplayAudit,
+  ScalingTally,
+} from '../replay/plan/plan.ts';
+import { isOfWindow, scheduleOf } from '../replay/plan/schedule.ts';
+import { OpenSessions } from '../replay/plan/sessions.ts';
+import { arrivalsIn, copyIdentityOf } from '../replay/plan/superpose.ts';
+import { BodyChanges, NO_BODY_CHANGES } from '../replay/request/body-changes.ts';
+import { RequestBuilder } from '../replay/request/build.ts';
+import { skipReasonOf } from '../replay/window/capture.ts';
 
 /** Requests of load tools are marked like those of a replay, so that no recorder takes them for traffic. */
 const RUN_PREFIX = 'export-';

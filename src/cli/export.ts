@@ -31,7 +31,7 @@ import { formatBytes, formatMs } from '../core/units.ts';
 import { EXPORT_MODES, type ExportFormat, type ExportSettings } from '../formats/export-writer.ts';
 import { EXPORT_FORMATS } from '../formats/index.ts';
 import { REQUEST_OPTIONS, resolveReplayOptions } from '../replay/options/replay-options.ts';
-import { chooseWindow } from '../replay/window.ts';
+import { chooseWindow } from '../replay/window/window.ts';
 import { type ExportResult, exportCapture } from './exporting.ts';
 import { addOptions } from './flags.ts';
 import { Interruption } from './interruption.ts';

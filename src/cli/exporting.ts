@@ -3,10 +3,10 @@ import type { ReplayPlan } from '../app/replay/plan.ts';
 import { StagedDirectory, StagedFile } from '../app/staged-output.ts';
 import { AppError, reasonOf } from '../core/errors.ts';
 import type { ExportedFile, ExportFormat, ExportSettings, ExportWriter } from '../formats/export-writer.ts';
-import type { ReplayAudit } from '../replay/audit.ts';
-import { arrivalsAlone, nothingSelected } from '../replay/capture-probe.ts';
-import { describeFilters } from '../replay/filters.ts';
-import type { Playback } from '../replay/windows/playback.ts';
+import { describeFilters } from '../replay/filter.ts';
+import type { ReplayAudit } from '../replay/plan/plan.ts';
+import { arrivalsAlone, nothingSelected } from '../replay/window/capture.ts';
+import type { Playback } from '../replay/window/playback.ts';
 import { ExportPlan } from './export-plan.ts';
 
 /** Sends between two looks at whether somebody wants it to stop. */

@@ -22,7 +22,7 @@ import {
   REPLAY_OPTIONS,
   resolveReplayOptions,
 } from '../replay/options/replay-options.ts';
-import type { Playback } from '../replay/windows/playback.ts';
+import type { Playback } from '../replay/window/playback.ts';
 import { EXIT } from './exit.ts';
 import { addOptions } from './flags.ts';
 import { Interruption } from './interruption.ts';

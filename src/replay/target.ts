@@ -1,6 +1,8 @@
+import { isIP } from 'node:net';
 import { AppError } from '../core/errors.ts';
 import { LIMITS } from '../core/limits.ts';
 import { shownUrl } from '../core/text.ts';
+import { addressOf } from '../redaction/identities.ts';
 
 /** Where a replay sends. */
 export interface Target {
@@ -76,4 +78,65 @@ function bareHostname(host: string): string {
     .toLowerCase()
     .replace(/^\[|\]$/g, '')
     .replace(/\.$/, '');
+}
+
+/** What stands between several names, for which there would have to be several options. */
+const SEPARATOR = /[\s,;]/;
+const URL_BEGIN = /^(?:[a-z][a-z0-9+.-]*:)?\/\//i;
+const NAME = /^[\w-]+(?:\.[\w-]+)*$/;
+
+/**
+ * The host in an authority or a URL (`Host` value, `host:port`, `[::1]:80`, `https://user@host/path`), in the one
+ * form that hosts are compared in: lower case, no port, no trailing dot, addresses in their shortest spelling. What
+ * is no host is left as it is.
+ */
+export function hostnameOf(text: string): string {
+  const authority = authorityIn(text);
+  const bracketed = /^\[([^\]]*)\]/.exec(authority)?.[1];
+  const colon = authority.indexOf(':');
+  const hasPort = bracketed === undefined && colon >= 0 && colon === authority.lastIndexOf(':');
+  return comparable(bracketed ?? (hasPort ? authority.slice(0, colon) : authority));
+}
+
+/**
+ * The host that an option names, which is the name alone or the URL it is pasted from.
+ * @throws AppError OPTION_INVALID for what is no host, or more than one: a fence would be open where it is
+ */
+export function parseHostName(text: string, flag: string): string {
+  const name = hostnameOf(text);
+  if (!SEPARATOR.test(text.trim()) && !hasOddPort(text) && (NAME.test(name) || isIP(name) !== 0)) return name;
+  throw new AppError(
+    'OPTION_INVALID',
+    `${flag}: ${JSON.stringify(shownUrl(text))} is not the name of one host`,
+    {
+      hint: `Name each host by itself, without patterns: ${flag} models.example.com ${flag} 10.0.0.1 (in a configuration file an entry each, in the environment a line each).`,
+    },
+  );
+}
+
+function authorityIn(text: string): string {
+  return text
+    .trim()
+    .replace(URL_BEGIN, '')
+    .replace(/[/?#][\s\S]*$/, '')
+    .replace(/^[\s\S]*@/, '');
+}
+
+/**
+ * Whether what is behind the only colon is no port: then what stands before it is no host, but the scheme of a URL
+ * without its slashes. A URL may leave its port empty.
+ */
+function hasOddPort(text: string): boolean {
+  const port = /^(?:\[[^\]]*\]|[^:[]*):([^:]*)$/.exec(authorityIn(text))?.[1];
+  if (port === undefined) return false;
+  return port === '' ? !URL_BEGIN.test(text.trim()) : !/^\d+$/.test(port);
+}
+
+function comparable(host: string): string {
+  const bare = host.toLowerCase().replace(/\.$/, '');
+  // Which interface an address is reached by makes it no other one.
+  const address = bare.replace(/%.*$/, '');
+  if (isIP(address) === 6) return addressOf(address) ?? address;
+  // The platform's own reader, as a target is read: it knows all spellings of IPv4, and names in other scripts.
+  return URL.parse(`http://${bare}/`)?.hostname ?? bare;
 }

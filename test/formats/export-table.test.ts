@@ -4,7 +4,7 @@ import type { ExchangeRow } from '../../src/core/exchange.ts';
 import type { ExportedSend } from '../../src/formats/export-writer.ts';
 import { EXPORT_FORMATS } from '../../src/formats/index.ts';
 import { EXPORT_COLUMNS } from '../../src/formats/tables.ts';
-import { Playback } from '../../src/replay/windows/playback.ts';
+import { Playback } from '../../src/replay/window/playback.ts';
 import { exchangeRow } from '../support/exchange-row.ts';
 import { exportOf } from '../support/export-scene.ts';
 import { MemoryCapture } from '../support/memory-capture.ts';

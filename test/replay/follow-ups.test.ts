@@ -1,7 +1,7 @@
 import fc from 'fast-check';
 import { describe, expect, test } from 'vitest';
+import { FollowUps } from '../../src/replay/engine/follow-ups.ts';
 import type { PreparedRequest } from '../../src/replay/engine/messages.ts';
-import { FollowUps } from '../../src/replay/follow-ups.ts';
 import { prepared } from '../support/prepared.ts';
 import type { ScriptedAnswer } from '../support/scripted-transport.ts';
 import { MS, START_NS, Stage } from '../support/sender-stage.ts';

@@ -1,7 +1,7 @@
 import { describe, expect, it } from 'vitest';
 import type { ReplayDocument } from '../../src/documents/replay.ts';
-import type { ScalingDocument } from '../../src/replay/scaling/description.ts';
-import type { ScalingCounts } from '../../src/replay/scaling/tally.ts';
+import type { ScalingDocument } from '../../src/replay/plan/describe-scaling.ts';
+import type { ScalingCounts } from '../../src/replay/plan/plan.ts';
 import { captureOf } from '../support/captures.ts';
 import { exchangeOf, requestMessage, TEST_EPOCH_US, testHash } from '../support/exchanges.ts';
 import { runReprise } from '../support/process.ts';

@@ -3,7 +3,7 @@ import { join } from 'node:path';
 import { expect } from 'vitest';
 import type { Exchange } from '../../src/core/exchange.ts';
 import type { ExportedSend, ExportFormat } from '../../src/formats/export-writer.ts';
-import { RequestBuilder } from '../../src/replay/request-builder.ts';
+import { RequestBuilder } from '../../src/replay/request/build.ts';
 import { captureOf } from './captures.ts';
 import { exchangeOf, requestMessage, responseMessage, TEST_EPOCH_US } from './exchanges.ts';
 import { runReprise } from './process.ts';

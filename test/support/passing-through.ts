@@ -7,7 +7,7 @@ import { Roster } from '../../src/core/roster.ts';
 import { Counters } from '../../src/proxy/tap/counters.ts';
 import { RecorderClient } from '../../src/proxy/tap/recorder-client.ts';
 import type { TapConnection } from '../../src/proxy/tap-connection.ts';
-import { SessionMemory } from '../../src/replay/sessions.ts';
+import { SessionMemory } from '../../src/replay/plan/sessions.ts';
 
 /**
  * A process of its own, with `--expose-gc`: has objects come and go after a full collection, and prints by how many

@@ -1,4 +1,4 @@
-import type { CaptureOverview } from '../../src/replay/capture-overview.ts';
+import type { CaptureOverview } from '../../src/replay/window/capture.ts';
 
 type Seconds = CaptureOverview['seconds'];
 

@@ -1,4 +1,4 @@
-import { Scaling, type ScalingParts } from '../../src/replay/scaling/scaling.ts';
+import { Scaling, type ScalingParts } from '../../src/replay/plan/scaling.ts';
 
 /** A scaling with what a test cares about in its place; compressed and complete where nothing is said. */
 export function scalingAt(

@@ -7,11 +7,11 @@ import {
   stagedSpanNs,
 } from '../../src/app/replay/plan.ts';
 import { playbackOf } from '../../src/app/replay/windows.ts';
-import type { CaptureOverview } from '../../src/replay/capture-overview.ts';
 import { type RawReplayOptions, resolveReplayOptions } from '../../src/replay/options/replay-options.ts';
-import { arrivalsIn } from '../../src/replay/scaling/arrivals.ts';
-import { scheduleOf } from '../../src/replay/schedule.ts';
-import { chooseWindow } from '../../src/replay/window.ts';
+import { scheduleOf } from '../../src/replay/plan/schedule.ts';
+import { arrivalsIn } from '../../src/replay/plan/superpose.ts';
+import type { CaptureOverview } from '../../src/replay/window/capture.ts';
+import { chooseWindow } from '../../src/replay/window/window.ts';
 import { exchangeRow } from './exchange-row.ts';
 import { MemoryCapture } from './memory-capture.ts';
 import { COMMAND_LINE_ALONE } from './option-sources.ts';

@@ -1,7 +1,7 @@
 import { afterEach } from 'vitest';
 import { type Clock, systemClock } from '../../src/core/clock.ts';
-import { AddressBook } from '../../src/replay/address-book.ts';
 import { BatchReader, type OutgoingRequest, packBatch } from '../../src/replay/engine/messages.ts';
+import { AddressBook } from '../../src/replay/http/addresses.ts';
 import {
   type ClientOptions,
   HttpClient,

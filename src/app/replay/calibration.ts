@@ -6,7 +6,7 @@ import type { CaptureSource } from '../../core/ports.ts';
 import type { Run } from '../../core/run.ts';
 import { countOf, formatInstantUs, formatMs } from '../../core/units.ts';
 import type { Calibration, CalibrationDocument } from '../../documents/replay.ts';
-import type { Replay, ReplayEnd } from '../../replay/replay.ts';
+import type { Replay, ReplayEnd } from '../../replay/run.ts';
 import { CALIBRATION_DIRECTORY } from '../../storage/runs/schema.ts';
 import { SqliteRunStore } from '../../storage/runs/store.ts';
 import type { CalibrationPlan, ReplayPlan } from './plan.ts';

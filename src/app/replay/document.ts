@@ -4,17 +4,16 @@ import { CHECK_LEVELS, type CheckLevel } from '../../core/run.ts';
 import { countOf, formatMs } from '../../core/units.ts';
 import type { CheckDocument, CheckFigures, WaitsFor } from '../../documents/replay.ts';
 import type { CancelPolicy } from '../../replay/answers/expected-answer.ts';
-import type { BodyChangeCounts } from '../../replay/body-changes.ts';
-import type { CaptureOverview } from '../../replay/capture-overview.ts';
-import type { ArenaSetup } from '../../replay/check/answer-arena.ts';
-import type { IgnoredPlaces } from '../../replay/check/answer-checks.ts';
-import { CheckerThread, type CreateChecker } from '../../replay/check/checker-thread.ts';
-import type { ComparerOptions } from '../../replay/check/comparer.ts';
+import { CheckerThread, type CreateChecker, type IgnoredPlaces } from '../../replay/check/answer-checks.ts';
+import type { ComparerOptions } from '../../replay/check/checker.ts';
+import type { ArenaSetup } from '../../replay/check/messages.ts';
 import type { RecordedConnectionUse } from '../../replay/engine/connections.ts';
 import type { ConnectionUse, FollowUpHealth } from '../../replay/engine/health.ts';
 import type { ConnectionPolicy, ReplayOptions, SendingOptions } from '../../replay/options/replay-options.ts';
-import type { ReplayOutcome } from '../../replay/replay.ts';
-import type { SessionOrder, SessionOrderCounts } from '../../replay/session-order.ts';
+import type { SessionOrder, SessionOrderCounts } from '../../replay/plan/session-order.ts';
+import type { BodyChangeCounts } from '../../replay/request/body-changes.ts';
+import type { ReplayOutcome } from '../../replay/run.ts';
+import type { CaptureOverview } from '../../replay/window/capture.ts';
 
 /** What the checker's thread is born with. The key is named, not read: it does not travel between threads. */
 export interface CheckerSetup {

@@ -7,14 +7,14 @@ import {
 } from '../../analysis/verdict/run-context.ts';
 import { planShort } from '../../analysis/verdict/validity.ts';
 import type { CaptureSource } from '../../core/ports.ts';
-import { nothingSelected } from '../../replay/capture-probe.ts';
-import { type DryRunParts, type DryRunReport, dryRun, type PlanCount } from '../../replay/dry-run.ts';
-import { describeFilters } from '../../replay/filters.ts';
-import { RateCeiling } from '../../replay/rate-ceiling.ts';
-import { RequestBuilder } from '../../replay/request-builder.ts';
-import { copyIdentityOf } from '../../replay/scaling/arrivals.ts';
-import { OpenSessions } from '../../replay/sessions.ts';
-import type { Playback } from '../../replay/windows/playback.ts';
+import { describeFilters } from '../../replay/filter.ts';
+import { RateCeiling } from '../../replay/guard.ts';
+import { type DryRunParts, type DryRunReport, dryRun, type PlanCount } from '../../replay/plan/dry-run.ts';
+import { OpenSessions } from '../../replay/plan/sessions.ts';
+import { copyIdentityOf } from '../../replay/plan/superpose.ts';
+import { RequestBuilder } from '../../replay/request/build.ts';
+import { nothingSelected } from '../../replay/window/capture.ts';
+import type { Playback } from '../../replay/window/playback.ts';
 import {
   askedMultiplier,
   type LeadIn,

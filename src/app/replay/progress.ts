@@ -10,7 +10,7 @@ import {
   type StartEvent,
 } from '../../documents/events.ts';
 import type { ReplayDocument } from '../../documents/replay.ts';
-import type { ReplayPosition } from '../../replay/replay.ts';
+import type { ReplayPosition } from '../../replay/run.ts';
 
 const SECOND_MS = 1_000;
 /** Between two lines where nobody watches a terminal. */

@@ -8,7 +8,7 @@ import { countOf, formatInstantUs, formatMs } from '../../core/units.ts';
 import type { RecordedFailures, ShardDocument } from '../../documents/replay.ts';
 import type { Shard } from '../../replay/options/parsers.ts';
 import { describeReplayOptions } from '../../replay/options/replay-options.ts';
-import type { WholePlanListener } from '../../replay/plan.ts';
+import type { WholePlanListener } from '../../replay/plan/plan.ts';
 import { VERSION } from '../version.ts';
 import { playedPace, type ReplayPlan } from './plan.ts';
 

@@ -3,12 +3,12 @@ import { AppError } from '../../core/errors.ts';
 import type { CaptureSource } from '../../core/ports.ts';
 import { countOf, formatInstantUs, formatMs } from '../../core/units.ts';
 import type { WindowsDocument } from '../../documents/replay.ts';
-import { describeFilters, RowFilter } from '../../replay/filters.ts';
-import type { PlanEnd } from '../../replay/forecast.ts';
+import { describeFilters, RowFilter } from '../../replay/filter.ts';
 import type { ReplayOptions } from '../../replay/options/replay-options.ts';
 import type { Filters } from '../../replay/options/window-options.ts';
-import type { ReplayWindow } from '../../replay/window.ts';
-import { isSequence, Playback } from '../../replay/windows/playback.ts';
+import type { PlanEnd } from '../../replay/plan/forecast.ts';
+import { isSequence, Playback } from '../../replay/window/playback.ts';
+import type { ReplayWindow } from '../../replay/window/window.ts';
 import type { OpenedCapture } from '../open-capture.ts';
 
 /** More windows than this are not listed one by one. */

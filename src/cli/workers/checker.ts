@@ -1,9 +1,7 @@
 import { parentPort, workerData } from 'node:worker_threads';
 import type { CheckerSetup } from '../../app/replay/document.ts';
-import { AnswerArena } from '../../replay/check/answer-arena.ts';
-import { checkAnswers } from '../../replay/check/checker.ts';
-import type { ToChecker } from '../../replay/check/checker-messages.ts';
-import { AnswerComparer } from '../../replay/check/comparer.ts';
+import { AnswerComparer, checkAnswers } from '../../replay/check/checker.ts';
+import { AnswerArena, type ToChecker } from '../../replay/check/messages.ts';
 import { EncryptionKey } from '../../storage/capture/encryption.ts';
 import { CaptureReader } from '../../storage/capture/reader.ts';
 

@@ -1,6 +1,5 @@
 import type { AnswerHead } from '../answers/read-answer.ts';
-import { type AnswerArena, SLAB_BYTES } from './answer-arena.ts';
-import type { HeldAnswer } from './answer-to-check.ts';
+import { type AnswerArena, type HeldAnswer, SLAB_BYTES } from './messages.ts';
 
 /** Copies one answer as it comes by. All it ever does is to append, within the limits. */
 export class AnswerCopy {

@@ -1,10 +1,34 @@
-import { AppError } from '../../core/errors.ts';
-import { type ExchangePayload, wholePayload } from '../../core/exchange.ts';
-import { type AnswerCheck, unchecked } from '../../core/run.ts';
-import type { AnswerArena } from './answer-arena.ts';
-import type { AnswerToCheck, KeptAnswer } from './answer-to-check.ts';
-import type { FromChecker } from './checker-messages.ts';
-import type { AnswerComparer } from './comparer.ts';
+import { decodeContent } from '../../core/content-coding.ts';
+import { AppError, UnreadableBody } from '../../core/errors.ts';
+import { type Body, type ExchangePayload, type Message, wholePayload } from '../../core/exchange.ts';
+import { headerPairsOf, headerValue } from '../../core/headers.ts';
+import { LIMITS } from '../../core/limits.ts';
+import { type AnswerCheck, mismatch, SAME, unchecked } from '../../core/run.ts';
+import { isEventStream, isJson, isJsonLines, payloadApiOf } from '../../inference/features.ts';
+import { usageIn } from '../../inference/token-usage.ts';
+import { dropReasonOf } from '../../redaction/body-redaction.ts';
+import type { PointerState } from '../../redaction/pointer-states.ts';
+import type { CheckTolerance } from '../options/parsers.ts';
+import type { CheckOptions } from '../options/replay-options.ts';
+import { jsonDifference, mediaTypeOf, parseExactly, type ReadableAnswer } from './compare-json.ts';
+import { tensorDifference } from './compare-tensors.ts';
+import {
+  asksForLikeliest,
+  differentEnds,
+  finishesOf,
+  finishMasked,
+  generatesText,
+  holdsGeneratedText,
+  isNearLength,
+  outlineOf,
+  type StreamFacts,
+  saidOtherwise,
+  servesAnyModel,
+  streamCheck,
+  streamFactsOf,
+} from './compare-text.ts';
+import type { AnswerArena, AnswerToCheck, FromChecker, KeptAnswer } from './messages.ts';
+import { type AnswerApi, maskedPointers, Places } from './places.ts';
 
 /** Reads what was recorded of an exchange. @throws AppError where the capture cannot be read */
 export type RecordedPayload = (segment: string, exchangeId: number) => ExchangePayload | null;
@@ -50,4 +74,283 @@ function checkOne(
 
 function keptOf({ kept }: AnswerToCheck, arena: AnswerArena): KeptAnswer | null {
   return kept === null ? null : { ...kept, bytes: arena.read(kept.slabs, kept.length) };
+}
+
+type KeptToCheck = AnswerToCheck<KeptAnswer>;
+
+/** How answers are compared, with what else decides it. */
+export interface ComparerOptions extends CheckOptions {
+  /** False where requests were changed so that they end for another reason. */
+  readonly finishes: boolean;
+}
+
+/** Compares answers with recorded ones. Holds nothing of either from one to the next. */
+export class AnswerComparer {
+  readonly #options: ComparerOptions;
+  readonly #places: Places;
+
+  constructor(options: ComparerOptions) {
+    this.#options = options;
+    this.#places = new Places(options.ignore);
+  }
+
+  /** @param payload of the recorded exchange; null where it was stored without any */
+  check(payload: ExchangePayload | null, answer: KeptToCheck): AnswerCheck {
+    const recorded = payload?.response ?? null;
+    if (recorded === null) return unchecked('no_recorded_answer');
+    const { body, redacted } = recorded;
+    if (dropReasonOf(redacted) !== null) return unchecked('redacted');
+    if (body.truncated) return unchecked('recorded_truncated');
+    if (body.kept === null) return unchecked('no_recorded_body');
+    try {
+      return this.#compared(payload as ExchangePayload, recorded, body.kept, answer);
+    } catch (thrown) {
+      if (thrown instanceof UnreadableBody)
+        return unchecked(thrown.reason === 'too_large' ? 'answer_too_large' : 'unreadable');
+      throw thrown;
+    }
+  }
+
+  #compared(payload: ExchangePayload, message: Message, bytes: Uint8Array, answer: KeptToCheck): AnswerCheck {
+    const head = headOf(message);
+    const masked = maskedPointers(message.redacted);
+    if (masked.length === 0 && answer.kept !== null && isTheSame(head, bytes, answer.kept)) return SAME;
+    const recorded = { ...head, bytes: decodeContent(bytes, head.contentEncoding).bytes };
+    const api = apiOf(answer.route);
+    const root = this.#places.root(api, masked);
+    const { level, tolerance, finishes } = this.#options;
+    const ours = isStream(recorded.contentType, answer)
+      ? streamFactsOf(recorded.bytes, head.contentType)
+      : null;
+    const theirs = answer.kept === null ? answer.facts : null;
+    const answered = answer.kept === null ? null : readable(answer.kept);
+    if (answered === 'undecodable') return mismatch('shape');
+    if (ours !== null) {
+      const facts = theirs ?? this.#factsOf(answered);
+      if (facts === null) return mismatch('shape');
+      if (level === 'shape') return SAME;
+      const { lengthShare } = tolerance;
+      return streamCheck(ours, facts, root, masked.length > 0, { lengthShare, finishes });
+    }
+    if (answered === null) return mismatch('shape');
+    const generates = generatesText(answer.route);
+    const likeliest = generates && asksForLikeliest(requestBodyOf(payload.request));
+    return documentCheck(recorded, answered, {
+      root,
+      masked,
+      values: level === 'values',
+      tolerance,
+      text: generates ? (likeliest ? 'likeliest' : 'sampled') : null,
+      anyModel: servesAnyModel(answer.route),
+      finishes,
+    });
+  }
+
+  #factsOf(answered: ReadableAnswer | null): StreamFacts | null {
+    if (answered === null || !(isEventStream(answered.contentType) || isJsonLines(answered.contentType)))
+      return null;
+    return streamFactsOf(answered.bytes, answered.contentType);
+  }
+}
+
+export function apiOf(route: string | null): AnswerApi {
+  return route === null ? 'other' : (payloadApiOf({ route, model: null }) ?? 'other');
+}
+
+type AnswerHeaders = Omit<ReadableAnswer, 'bytes'> & { readonly contentEncoding: string | null };
+
+function headOf({ head }: Message): AnswerHeaders {
+  const headers = headerPairsOf(head);
+  return {
+    contentType: headerValue(headers, 'content-type'),
+    contentEncoding: headerValue(headers, 'content-encoding'),
+    jsonBytes: lengthOf(headerValue(headers, 'inference-header-content-length')),
+  };
+}
+
+function isTheSame(head: AnswerHeaders, bytes: Uint8Array, kept: KeptAnswer): boolean {
+  return (
+    mediaTypeOf(head.contentType) === mediaTypeOf(kept.contentType) &&
+    head.contentEncoding === kept.contentEncoding &&
+    head.jsonBytes === lengthOf(kept.inferenceHeaderLength) &&
+    Buffer.compare(bytes, kept.bytes) === 0
+  );
+}
+
+/** Some servers stream JSON lines and call them JSON; then the answer at hand was read as such. */
+function isStream(contentType: string | null, { facts, streamed }: KeptToCheck): boolean {
+  if (isEventStream(contentType) || isJsonLines(contentType)) return true;
+  return streamed && facts !== null && isJson(contentType);
+}
+
+/** @throws UnreadableBody for a coding we do not know, and what unfolds to too much */
+function readable(kept: KeptAnswer): ReadableAnswer | 'undecodable' {
+  const jsonBytes = lengthOf(kept.inferenceHeaderLength);
+  try {
+    const { bytes } = decodeContent(kept.bytes, kept.contentEncoding);
+    return { bytes, contentType: kept.contentType, jsonBytes };
+  } catch (thrown) {
+    // Bytes that are not in the coding they are said to be in: no client can read them either.
+    if (thrown instanceof UnreadableBody && thrown.reason === 'bad_coding') return 'undecodable';
+    throw thrown;
+  }
+}
+
+/** The request's body where it can be read as it is. */
+function requestBodyOf(request: Message | null): Body['kept'] {
+  if (request === null || request.body.truncated) return null;
+  const coding = headerValue(headerPairsOf(request.head), 'content-encoding');
+  return coding === null ? request.body.kept : null;
+}
+
+function lengthOf(text: string | null): number | null {
+  if (text === null) return null;
+  const length = Number(text);
+  return Number.isInteger(length) && length > 0 ? length : null;
+}
+
+/** How two whole answers are compared. */
+export interface DocumentComparison {
+  readonly root: PointerState;
+  /** Pointers of rules that masked something in the recorded one. */
+  readonly masked: readonly string[];
+  readonly values: boolean;
+  readonly tolerance: CheckTolerance;
+  /** Of generated text: one of many that would be right, or the likeliest; null of everything else. */
+  readonly text: 'sampled' | 'likeliest' | null;
+  /** It is generated text only where the recorded one says so itself. */
+  readonly anyModel: boolean;
+  readonly finishes: boolean;
+}
+
+/**
+ * Compares two answers that came whole: JSON member by member, JSON with binary tensors, everything else byte by
+ * byte.
+ * @throws UnreadableBody where the recorded one cannot be read
+ */
+export function documentCheck(
+  recorded: ReadableAnswer,
+  answered: ReadableAnswer,
+  comparison: DocumentComparison,
+): AnswerCheck {
+  if (mediaTypeOf(recorded.contentType) !== mediaTypeOf(answered.contentType)) return mismatch('shape');
+  if (recorded.jsonBytes !== null || answered.jsonBytes !== null)
+    return tensorsCheck(recorded, answered, comparison);
+  if (!isJson(recorded.contentType) && !looksLikeJson(recorded.bytes))
+    return bytesCheck(recorded, answered, comparison);
+  const ours = parsed(recorded.bytes);
+  if (ours === undefined) return bytesCheck(recorded, answered, comparison, 'unreadable');
+  const theirs = parsed(answered.bytes);
+  if (theirs === undefined) return mismatch('shape');
+  const text = comparison.anyModel && !holdsGeneratedText(ours) ? null : comparison.text;
+  if (text === 'sampled') return sampledCheck(ours, theirs, recorded, answered, comparison);
+  const check = jsonCheck(ours, theirs, comparison);
+  const ended = text === 'likeliest' && check.result === 'mismatch' && check.kind === 'values';
+  return ended && endedOtherwise(ours, theirs, comparison) ? mismatch('finish') : check;
+}
+
+/** Whether the two say that they ended for different reasons. */
+function endedOtherwise(
+  ours: unknown,
+  theirs: unknown,
+  { finishes, masked, root }: DocumentComparison,
+): boolean {
+  if (!finishes || (masked.length > 0 && finishMasked(root))) return false;
+  return differentEnds(finishesOf(ours), finishesOf(theirs));
+}
+
+function jsonCheck(
+  ours: unknown,
+  theirs: unknown,
+  { root, values, tolerance }: DocumentComparison,
+): AnswerCheck {
+  const { kind, pointer, masked } = jsonDifference(ours, theirs, root, { values, tolerance });
+  if (kind !== null) return mismatch(kind, pointer);
+  return masked && values ? unchecked('redacted') : SAME;
+}
+
+/** Generated text: its outside, why it ended, and how long it is. What was masked is compared by none of that. */
+function sampledCheck(
+  ours: unknown,
+  theirs: unknown,
+  recorded: ReadableAnswer,
+  answered: ReadableAnswer,
+  comparison: DocumentComparison,
+): AnswerCheck {
+  const { root, values, tolerance } = comparison;
+  const outline = jsonDifference(outlineOf(ours), outlineOf(theirs), root, { values: false, tolerance });
+  if (outline.kind !== null) return mismatch('shape', outline.pointer);
+  if (!values) return SAME;
+  if (endedOtherwise(ours, theirs, comparison)) return mismatch('finish');
+  const said = saidOtherwise(ours, theirs, root);
+  if (said !== null) return mismatch('shape', said);
+  const tokens = [usageIn(recorded.bytes).outputTokens, usageIn(answered.bytes).outputTokens] as const;
+  const [one, other] =
+    tokens[0] !== null && tokens[1] !== null
+      ? [tokens[0], tokens[1]]
+      : [recorded.bytes.length, answered.bytes.length];
+  return isNearLength(one, other, tolerance.lengthShare) ? SAME : mismatch('length');
+}
+
+function tensorsCheck(
+  recorded: ReadableAnswer,
+  answered: ReadableAnswer,
+  comparison: DocumentComparison,
+): AnswerCheck {
+  if (recorded.jsonBytes === null || answered.jsonBytes === null) return mismatch('shape');
+  const ours = splitAt(recorded.bytes, recorded.jsonBytes);
+  const theirs = splitAt(answered.bytes, answered.jsonBytes);
+  if (ours === null) throw new UnreadableBody('bad_tensors');
+  if (theirs === null) return mismatch('shape');
+  const { root, values, tolerance } = comparison;
+  const head = jsonDifference(ours.head, theirs.head, root, { values: false, tolerance });
+  if (head.kind !== null) return mismatch('shape', head.pointer);
+  const tensors = tensorDifference(ours, theirs, root, { values, tolerance });
+  if (tensors.check !== null) return tensors.check;
+  if (!values) return SAME;
+  const rest = jsonCheck(ours.head, theirs.head, comparison);
+  return rest.result === 'same' && tensors.masked ? unchecked('redacted') : rest;
+}
+
+/** @param otherwise why it counts as unchecked where bytes differ that were to be read */
+function bytesCheck(
+  recorded: ReadableAnswer,
+  answered: ReadableAnswer,
+  { values, masked }: DocumentComparison,
+  otherwise: 'unreadable' | null = null,
+): AnswerCheck {
+  if (Buffer.compare(recorded.bytes, answered.bytes) === 0) return SAME;
+  if (otherwise !== null) return unchecked(otherwise);
+  if (!values) return SAME;
+  if (masked.length > 0) return unchecked('redacted');
+  return mismatch(recorded.bytes.length === answered.bytes.length ? 'values' : 'length');
+}
+
+function splitAt(bytes: Uint8Array, at: number): { head: unknown; binary: Buffer } | null {
+  if (at > bytes.length) return null;
+  const head = parsed(bytes.subarray(0, at));
+  return head === undefined ? null : { head, binary: bufferOf(bytes.subarray(at)) };
+}
+
+/** Model servers take and give JSON under any type. */
+function looksLikeJson(bytes: Uint8Array): boolean {
+  return /^\s*[[{]/.test(bufferOf(bytes).toString('latin1', 0, 64));
+}
+
+/**
+ * The document, or undefined for what is no JSON.
+ * @throws UnreadableBody for more than is parsed
+ */
+function parsed(bytes: Uint8Array): unknown {
+  if (bytes.length > LIMITS.checkedAnswerBytes) throw new UnreadableBody('too_large');
+  try {
+    return parseExactly(bufferOf(bytes).toString('utf8'));
+  } catch {
+    // Its text tells nothing that may be told.
+    return undefined;
+  }
+}
+
+function bufferOf(bytes: Uint8Array): Buffer {
+  return Buffer.from(bytes.buffer, bytes.byteOffset, bytes.byteLength);
 }

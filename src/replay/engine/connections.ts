@@ -1,9 +1,9 @@
 import type { ExchangeRow } from '../../core/exchange.ts';
 import { LIMITS } from '../../core/limits.ts';
 import type { ConnectionPolicy } from '../options/replay-options.ts';
-import { identityOf } from '../scaling/scaling.ts';
-import type { PlannedSend } from '../schedule.ts';
-import { sessionName } from '../sessions.ts';
+import { identityOf } from '../plan/scaling.ts';
+import type { PlannedSend } from '../plan/schedule.ts';
+import { sessionName } from '../plan/sessions.ts';
 
 /** Where a request goes among senders and connections. */
 interface SendPlace {

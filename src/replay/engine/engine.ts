@@ -3,9 +3,8 @@ import { MessageChannel, type MessagePort, Worker } from 'node:worker_threads';
 import type { Clock, ClockAnchor } from '../../core/clock.ts';
 import { AppError, reasonOf } from '../../core/errors.ts';
 import { formatMs } from '../../core/units.ts';
-import type { ArenaSetup } from '../check/answer-arena.ts';
-import type { HeldAnswer } from '../check/answer-to-check.ts';
-import type { FencedAddresses } from '../guards.ts';
+import type { ArenaSetup, HeldAnswer } from '../check/messages.ts';
+import type { FencedAddresses } from '../guard.ts';
 import {
   type AddressUse,
   type ConnectionUse,

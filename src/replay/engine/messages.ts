@@ -9,10 +9,9 @@ import {
   type SendError,
 } from '../../core/run.ts';
 import type { ExpectedAnswer } from '../answers/expected-answer.ts';
-import type { ArenaSetup } from '../check/answer-arena.ts';
-import type { HeldAnswer } from '../check/answer-to-check.ts';
-import type { FencedAddresses } from '../guards.ts';
-import type { FollowUp } from '../session-order.ts';
+import type { ArenaSetup, HeldAnswer } from '../check/messages.ts';
+import type { FencedAddresses } from '../guard.ts';
+import type { FollowUp } from '../plan/session-order.ts';
 import type { ConnectionUse, DurationsNs, PackedDurations, SenderHealth } from './health.ts';
 import type { InFlightLimits } from './shared-memory.ts';
 

@@ -1,5 +1,5 @@
 import type { Send } from '../../core/run.ts';
-import type { PlannedRequest } from '../plan.ts';
+import type { PlannedRequest } from '../plan/plan.ts';
 import { neverSentResult, refusedResult, type SendResult } from './messages.ts';
 
 /** What of a planned request its report needs: whole rows, some thousands at a time, would be most of our memory. */

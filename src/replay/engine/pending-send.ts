@@ -2,12 +2,11 @@ import type { Clock } from '../../core/clock.ts';
 import type { SendAnswer, SendError } from '../../core/run.ts';
 import type { ExpectedAnswer } from '../answers/expected-answer.ts';
 import { type AnswerFacts, type AnswerHead, AnswerReader } from '../answers/read-answer.ts';
-import type { AnswerArena } from '../check/answer-arena.ts';
 import { AnswerCopy } from '../check/answer-copy.ts';
+import type { AnswerArena } from '../check/messages.ts';
 import type { SendEvents, SendHandle, Transport } from '../http/client.ts';
 import type { SendEnd } from '../http/errors.ts';
-import type { OutgoingRequest } from './messages.ts';
-import { neverSentResult, type SendResult } from './messages.ts';
+import { neverSentResult, type OutgoingRequest, type SendResult } from './messages.ts';
 
 /** Counts events, so that a turn of the loop in which there were none can be told from work. */
 export interface Activity {

@@ -1,5 +1,5 @@
 import type { Clock } from '../../core/clock.ts';
-import { FollowUps } from '../follow-ups.ts';
+import { FollowUps } from './follow-ups.ts';
 import { BatchReader, type OutgoingRequest, type SendBatch, type SendResult } from './messages.ts';
 import type { DueTimes } from './pacer.ts';
 

@@ -1,5 +1,5 @@
 import type { Clock } from '../../core/clock.ts';
-import type { AnswerArena } from '../check/answer-arena.ts';
+import type { AnswerArena } from '../check/messages.ts';
 import type { Transport } from '../http/client.ts';
 import { BusyMeter, Durations, type SenderHealth, StallLog } from './health.ts';
 import type { LoopTime } from './loop-time.ts';

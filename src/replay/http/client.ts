@@ -2,13 +2,18 @@ import { isIP, type Socket } from 'node:net';
 import { buildConnector, Client, type Dispatcher } from 'undici';
 import type { Clock } from '../../core/clock.ts';
 import { LIMITS } from '../../core/limits.ts';
-import type { AddressBook } from '../address-book.ts';
 import type { AnswerHead } from '../answers/read-answer.ts';
 import { type AddressUse, type ConnectionUse, Durations, type PackedDurations } from '../engine/health.ts';
 import { afterHearing, LoopTime } from '../engine/loop-time.ts';
 import type { OutgoingRequest } from '../engine/messages.ts';
-import { type FencedAddresses, fencedLookup, NO_ADDRESS_FENCED } from '../guards.ts';
-import { type CertificateRules, trustOf } from '../target-certificates.ts';
+import {
+  type CertificateRules,
+  type FencedAddresses,
+  fencedLookup,
+  NO_ADDRESS_FENCED,
+  trustOf,
+} from '../guard.ts';
+import type { AddressBook } from './addresses.ts';
 import { brokenErrorOf, connectErrorOf, type SendEnd } from './errors.ts';
 
 /** Model servers close idle connections after 2 to 5 s; giving them up earlier avoids racing that close. */

@@ -24,18 +24,21 @@ import {
   parseTimeLimitMs,
   parseWaitMs,
 } from '../../core/units.ts';
-import { parseAddedHeader, parseRemovedHeader, type Secrets } from '../added-headers.ts';
 import { CANCEL_POLICIES, type CancelPolicy } from '../answers/expected-answer.ts';
-import { type BodyChangeOptions, PIN_MODES } from '../body-changes.ts';
-import { parseHostName } from '../host-name.ts';
-import { type PathMapping, parsePathMapping } from '../path-map.ts';
-import { parsePerturbedPlace, placeText } from '../perturbation.ts';
-import { defaultScaling, SCALINGS, unreachable } from '../scaling/kinds.ts';
-import type { ScalingOptions } from '../scaling/scaling.ts';
-import { SESSION_ORDERS, type SessionOrder } from '../session-order.ts';
-import { parseStages, RateCurve, stageText } from '../stages.ts';
-import { parseTarget, type Target } from '../target.ts';
-import { parseTimePlace, type TimePlace } from '../time-shift.ts';
+import { defaultScaling, SCALINGS, type ScalingOptions, unreachable } from '../plan/scaling.ts';
+import { SESSION_ORDERS, type SessionOrder } from '../plan/session-order.ts';
+import { parseStages, RateCurve, stageText } from '../plan/stages.ts';
+import { type BodyChangeOptions, PIN_MODES } from '../request/body-changes.ts';
+import {
+  type PathMapping,
+  parseAddedHeader,
+  parsePathMapping,
+  parseRemovedHeader,
+  type Secrets,
+} from '../request/build.ts';
+import { parsePerturbedPlace, placeText } from '../request/copy-identity.ts';
+import { parseTimePlace, type TimePlace } from '../request/shift-time.ts';
+import { parseHostName, parseTarget, type Target } from '../target.ts';
 import {
   type CalibrationBounds,
   CHECK_TOLERANCE,

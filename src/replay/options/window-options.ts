@@ -3,8 +3,7 @@ import { AppError, type Problems } from '../../core/errors.ts';
 import { list, listOf, type OptionParser, type ResolvedOptions, text, value } from '../../core/options.ts';
 import type { TimeRange } from '../../core/ports.ts';
 import { parseBytes, parseInstantUs, parsePositiveMs } from '../../core/units.ts';
-import { rangeOfDay } from '../windows/days.ts';
-import type { SearchKind } from '../windows/search.ts';
+import { rangeOfDay, type SearchKind } from '../window/search.ts';
 import { countTo, parseWholeSeconds } from './parsers.ts';
 
 const UTC = 'UTC';

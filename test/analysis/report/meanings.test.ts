@@ -1,7 +1,7 @@
 import { describe, expect, test } from 'vitest';
 import { errorMeaning, skippedMeaning } from '../../../src/analysis/report/build-report.ts';
 import { SEND_ERRORS } from '../../../src/core/run.ts';
-import { SKIP_REASONS } from '../../../src/replay/skip.ts';
+import { SKIP_REASONS } from '../../../src/replay/window/capture.ts';
 
 describe('meanings', () => {
   test('has words for every reason of skipping and every kind of error', () => {

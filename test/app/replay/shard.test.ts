@@ -1,8 +1,8 @@
 import { describe, expect, it } from 'vitest';
 import { planDigest } from '../../../src/app/replay/shard.ts';
 import { type RawReplayOptions, resolveReplayOptions } from '../../../src/replay/options/replay-options.ts';
-import { Scaling } from '../../../src/replay/scaling/scaling.ts';
-import { chooseWindow } from '../../../src/replay/window.ts';
+import { Scaling } from '../../../src/replay/plan/scaling.ts';
+import { chooseWindow } from '../../../src/replay/window/window.ts';
 import { COMMAND_LINE_ALONE } from '../../support/option-sources.ts';
 
 const overview = {

@@ -1,10 +1,8 @@
 import { describe, expect, test } from 'vitest';
 import { LIMITS } from '../../../src/core/limits.ts';
 import { type CheckedSend, type CheckLevel, checkWord, type Send } from '../../../src/core/run.ts';
-import { AnswerArena } from '../../../src/replay/check/answer-arena.ts';
-import { AnswerChecks } from '../../../src/replay/check/answer-checks.ts';
-import type { AnswerToCheck, HeldAnswer } from '../../../src/replay/check/answer-to-check.ts';
-import type { CheckerListener } from '../../../src/replay/check/checker-thread.ts';
+import { AnswerChecks, type CheckerListener } from '../../../src/replay/check/answer-checks.ts';
+import { AnswerArena, type AnswerToCheck, type HeldAnswer } from '../../../src/replay/check/messages.ts';
 import type { SendResult } from '../../../src/replay/engine/messages.ts';
 import { CHECK_TOLERANCE } from '../../../src/replay/options/parsers.ts';
 import { exchangeRow as rowOf } from '../../support/exchange-row.ts';

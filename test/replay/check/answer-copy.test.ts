@@ -1,7 +1,7 @@
 import fc from 'fast-check';
 import { describe, expect, test } from 'vitest';
-import { AnswerArena, SLAB_BYTES } from '../../../src/replay/check/answer-arena.ts';
 import { AnswerCopy } from '../../../src/replay/check/answer-copy.ts';
+import { AnswerArena, SLAB_BYTES } from '../../../src/replay/check/messages.ts';
 
 const HEAD = { contentType: 'application/json', contentEncoding: null, hasLength: true };
 

@@ -4,11 +4,9 @@ import { pathToFileURL } from 'node:url';
 import { describe, expect, test } from 'vitest';
 import { AppError } from '../../../src/core/errors.ts';
 import { SAME } from '../../../src/core/run.ts';
-import { AnswerArena } from '../../../src/replay/check/answer-arena.ts';
-import type { AnswerToCheck } from '../../../src/replay/check/answer-to-check.ts';
-import { checkAnswers } from '../../../src/replay/check/checker.ts';
-import { CheckerThread } from '../../../src/replay/check/checker-thread.ts';
-import type { AnswerComparer } from '../../../src/replay/check/comparer.ts';
+import { CheckerThread } from '../../../src/replay/check/answer-checks.ts';
+import { type AnswerComparer, checkAnswers } from '../../../src/replay/check/checker.ts';
+import { AnswerArena, type AnswerToCheck } from '../../../src/replay/check/messages.ts';
 import { temporaryDirectory } from '../../support/temp-dir.ts';
 
 const answer = (index: number): AnswerToCheck => ({

@@ -1,7 +1,7 @@
 import { describe, expect, test } from 'vitest';
 import { checkWord, type FinishReason } from '../../../src/core/run.ts';
-import { AnswerComparer } from '../../../src/replay/check/comparer.ts';
-import { type StreamFacts, streamFactsOf } from '../../../src/replay/check/stream-check.ts';
+import { AnswerComparer } from '../../../src/replay/check/checker.ts';
+import { type StreamFacts, streamFactsOf } from '../../../src/replay/check/compare-text.ts';
 import { CHECK_TOLERANCE } from '../../../src/replay/options/parsers.ts';
 import { requestMessage, wholeBody } from '../../support/exchanges.ts';
 

@@ -1,6 +1,6 @@
 import fc from 'fast-check';
 import { describe, expect, test } from 'vitest';
-import { isNear, jsonDifference, pointerOf } from '../../../src/replay/check/json-difference.ts';
+import { isNear, jsonDifference, pointerOf } from '../../../src/replay/check/compare-json.ts';
 import { Places } from '../../../src/replay/check/places.ts';
 import { CHECK_TOLERANCE } from '../../../src/replay/options/parsers.ts';
 

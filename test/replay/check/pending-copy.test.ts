@@ -1,6 +1,6 @@
 import { describe, expect, test } from 'vitest';
 import { NOTHING_EXPECTED } from '../../../src/replay/answers/expected-answer.ts';
-import { AnswerArena } from '../../../src/replay/check/answer-arena.ts';
+import { AnswerArena } from '../../../src/replay/check/messages.ts';
 import type { SendResult } from '../../../src/replay/engine/messages.ts';
 import { PendingSend } from '../../../src/replay/engine/pending-send.ts';
 import { ManualClock } from '../../support/manual-clock.ts';

@@ -2,7 +2,7 @@ import fc from 'fast-check';
 import { expect, test } from 'vitest';
 import { BodyRedaction } from '../../../src/redaction/body-redaction.ts';
 import { BODY_ACTIONS } from '../../../src/redaction/body-rules.ts';
-import { AnswerComparer } from '../../../src/replay/check/comparer.ts';
+import { AnswerComparer } from '../../../src/replay/check/checker.ts';
 import { CHECK_TOLERANCE } from '../../../src/replay/options/parsers.ts';
 import { responseMessage, testHash, wholeBody } from '../../support/exchanges.ts';
 

@@ -1,0 +1,240 @@
+import { isJsonObject, jsonMember, jsonNumber, jsonStart, jsonTrue } from '../../core/json-cursor.ts';
+import {
+  type AnswerCheck,
+  type FinishReason,
+  mismatch,
+  SAME,
+  type SendAnswer,
+  unchecked,
+} from '../../core/run.ts';
+import type { PointerState } from '../../redaction/pointer-states.ts';
+import { AnswerReader } from '../answers/read-answer.ts';
+import { StreamEnd } from '../answers/stream-end.ts';
+import { placeAt } from './places.ts';
+
+/** Requests that are answered with text a model makes up. */
+const GENERATING =
+  /\/(?:chat\/completions|completions|responses|v1\/messages|api\/chat|api\/generate|generate|generate_stream|completion|invocations)$/;
+
+/** Whether the answers of a route are generated text: another sample is another text, and both are right. */
+export function generatesText(route: string | null): boolean {
+  return route !== null && GENERATING.test(route);
+}
+
+/** Where models of any kind are asked: SageMaker's and MLflow's one route. */
+const ANY_MODEL = /\/invocations$/;
+
+/** Whether only an answer itself says that it is generated text. */
+export function servesAnyModel(route: string | null): boolean {
+  return route !== null && ANY_MODEL.test(route);
+}
+
+/** Whether a whole answer has the form of generated text. */
+export function holdsGeneratedText(document: unknown): boolean {
+  const answer: unknown = Array.isArray(document) ? document[0] : document;
+  return (
+    isRecord(answer) && (Array.isArray(answer['choices']) || typeof answer['generated_text'] === 'string')
+  );
+}
+
+/** Where requests say how much chance there is to be; a temperature of 0 is none. */
+const TEMPERATURES = [['temperature'], ['options', 'temperature'], ['parameters', 'temperature']] as const;
+
+/**
+ * Whether a request asked for the likeliest text, so that a second answer is to be the first one again.
+ * @param body as recorded; null where it is not known or cannot be read
+ */
+export function asksForLikeliest(body: Uint8Array | null): boolean {
+  if (body === null) return false;
+  const root = jsonStart(body);
+  if (!isJsonObject(body, root)) return false;
+  if (jsonTrue(body, jsonMember(body, jsonMember(body, root, 'parameters'), 'do_sample'))) return false;
+  return TEMPERATURES.some((path) => {
+    const at = path.reduce((object, name) => (object < 0 ? -1 : jsonMember(body, object, name)), root);
+    return jsonNumber(body, at) === 0;
+  });
+}
+
+type Document = Readonly<Record<string, unknown>>;
+
+/** Why the server stopped, by a whole answer, choice by choice; null where it does not say. */
+export function finishesOf(document: unknown): readonly (FinishReason | null)[] {
+  if (!isRecord(document)) return [null];
+  const end = new StreamEnd(false);
+  const { type, object, stop_reason: stop, status, details } = document;
+  if (type === 'message') end.see({ type: 'message_delta', delta: { stop_reason: stop } });
+  else if (object === 'response') end.see({ type: `response.${status}`, response: document });
+  else if (isRecord(details)) end.see({ token: {}, generated_text: '', details });
+  else end.see(document);
+  return end.finishes ?? [end.finish];
+}
+
+/**
+ * Where a message of a chat holds calls of tools and the other one none, or one is empty and the other is not, as a
+ * pointer; null where they agree. What the text says is another matter; with calls there may be text or null.
+ * @param root places that are ignored or masked are not looked at
+ */
+export function saidOtherwise(ours: unknown, theirs: unknown, root: PointerState): string | null {
+  const others = messagesOf(theirs);
+  for (const [at, message] of messagesOf(ours).entries()) {
+    const placeOf = (name: string) => ['choices', `${at}`, 'message', name];
+    const isCompared = (name: string) => placeAt(root, placeOf(name)) === 'compared';
+    const [one, other] = [saidBy(message, isCompared), saidBy(others[at], isCompared)];
+    if (one === null || other === null || one.kind === other.kind) continue;
+    const { name } = KINDS_OF_SAYING.indexOf(one.kind) < KINDS_OF_SAYING.indexOf(other.kind) ? one : other;
+    return `/${placeOf(name).join('/')}`;
+  }
+  return null;
+}
+
+/** What tells more stands first. */
+const KINDS_OF_SAYING = ['calls', 'text', 'nothing'] as const;
+
+/** What a message says, and the member that says it. */
+interface Saying {
+  readonly kind: (typeof KINDS_OF_SAYING)[number];
+  readonly name: string;
+}
+
+function messagesOf(document: unknown): unknown[] {
+  const choices = isRecord(document) ? document['choices'] : null;
+  return Array.isArray(choices) ? choices.map((choice) => (isRecord(choice) ? choice['message'] : null)) : [];
+}
+
+/** Null for what is no message. */
+function saidBy(message: unknown, isCompared: (name: string) => boolean): Saying | null {
+  if (!isRecord(message)) return null;
+  const says = (name: string): boolean => isCompared(name) && !isEmpty(message[name]);
+  const call = ['tool_calls', 'function_call'].find(says);
+  if (call !== undefined) return { kind: 'calls', name: call };
+  const text = Object.keys(message).find((name) => name !== 'role' && says(name));
+  return text === undefined ? { kind: 'nothing', name: 'content' } : { kind: 'text', name: text };
+}
+
+function isEmpty(value: unknown): boolean {
+  if (value === null || value === undefined || value === '') return true;
+  return Array.isArray(value) && value.length === 0;
+}
+
+/** The outside of an answer of generated text, in which only the text differs from sample to sample. */
+export function outlineOf(document: unknown): unknown {
+  if (!isRecord(document)) return document;
+  const { choices } = document;
+  const outline = membersOf(document, ENDINGS_OF_ANSWER);
+  return choices === undefined ? outline : { ...outline, choices: outlines(choices) };
+}
+
+/**
+ * What says by which stop word an answer ended, or what else cut it short, is null or not from sample to sample: of a
+ * choice, and of an answer, where `stop_reason` is why it ended and always there.
+ */
+const ENDINGS_OF_CHOICE: ReadonlySet<string> = new Set(['stop_reason', 'matched_stop']);
+const ENDINGS_OF_ANSWER: ReadonlySet<string> = new Set([
+  'stop_sequence',
+  'stopping_word',
+  'incomplete_details',
+]);
+
+function membersOf(document: Document, endings: ReadonlySet<string>): Document {
+  return Object.fromEntries(
+    Object.entries(document).map(([name, value]) => [name, endings.has(name) ? null : kindOf(value)]),
+  );
+}
+
+function outlines(choices: unknown): unknown {
+  return Array.isArray(choices)
+    ? choices.map((choice) => (isRecord(choice) ? membersOf(choice, ENDINGS_OF_CHOICE) : kindOf(choice)))
+    : kindOf(choices);
+}
+
+const KINDS: Readonly<Record<string, unknown>> = { string: '', number: 0, bigint: 0, boolean: true };
+
+/** A value of the same type that says nothing else. */
+function kindOf(value: unknown): unknown {
+  if (value === null) return null;
+  if (Array.isArray(value)) return [];
+  return typeof value === 'object' ? {} : (KINDS[typeof value] ?? null);
+}
+
+function isRecord(value: unknown): value is Document {
+  return typeof value === 'object' && value !== null && !Array.isArray(value);
+}
+
+/** What a stream is compared by. */
+export type StreamFacts = Pick<SendAnswer, 'contentEvents' | 'outputTokens' | 'finish' | 'finishes'>;
+
+/** Reads a whole stream as a sender reads one that comes; null for what is none. */
+export function streamFactsOf(bytes: Uint8Array, contentType: string | null): StreamFacts | null {
+  const reader = AnswerReader.of(
+    200,
+    { contentType, contentEncoding: null, hasLength: false },
+    { counts: true, streams: true, ends: false, cancelAfterNs: null },
+  );
+  if (reader === null) return null;
+  reader.write(Buffer.from(bytes.buffer, bytes.byteOffset, bytes.byteLength), 0);
+  const { contentEvents, outputTokens, finish, finishes } = reader.finish();
+  return { contentEvents, outputTokens, finish, finishes };
+}
+
+/** Whether two lengths are as near as was asked for: this share of the longer. */
+export function isNearLength(recorded: number, answered: number, share: number): boolean {
+  return Math.abs(recorded - answered) <= share * Math.max(recorded, answered);
+}
+
+/** Places at which servers say why they stopped. */
+const FINISHES = [
+  ['choices', '0', 'finish_reason'],
+  ['candidates', '0', 'finishReason'],
+  ['delta', 'stop_reason'],
+  ['stop_reason'],
+  ['done_reason'],
+  ['stop_type'],
+  ['details', 'finish_reason'],
+  ['type'],
+  ['done'],
+  ['status'],
+] as const;
+
+/** Whether the recorded reason may have been masked. */
+export function finishMasked(root: PointerState): boolean {
+  return FINISHES.some((path) => placeAt(root, path) === 'masked');
+}
+
+export interface StreamComparison {
+  readonly lengthShare: number;
+  /** Whether finish reasons are those of the model, and not of a request that we changed. */
+  readonly finishes: boolean;
+}
+
+/** Compares two streams by why they ended and how long they are. */
+export function streamCheck(
+  recorded: StreamFacts,
+  answered: StreamFacts,
+  root: PointerState,
+  masked: boolean,
+  { lengthShare, finishes }: StreamComparison,
+): AnswerCheck {
+  const reasonKnown = finishes && recorded.finish !== null && !(masked && finishMasked(root));
+  if (reasonKnown && differentEnds(endsOf(recorded), endsOf(answered))) return mismatch('finish');
+  const tokens = recorded.outputTokens !== null && answered.outputTokens !== null;
+  const [ours, theirs] = tokens
+    ? [recorded.outputTokens ?? 0, answered.outputTokens ?? 0]
+    : [recorded.contentEvents, answered.contentEvents];
+  // What was dropped from recorded events leaves them without content.
+  if (masked && !tokens && ours === 0 && theirs > 0) return unchecked('redacted');
+  // Nothing of the two was held against each other.
+  if (!reasonKnown && !tokens && ours === 0 && theirs === 0) return unchecked('unreadable');
+  return isNearLength(ours, theirs, lengthShare) ? SAME : mismatch('length');
+}
+
+function endsOf({ finish, finishes }: StreamFacts): readonly (FinishReason | null)[] {
+  return finishes ?? [finish];
+}
+
+/** Whether any choice ended for another reason than the recorded one says. */
+export function differentEnds(
+  recorded: readonly (FinishReason | null)[],
+  answered: readonly (FinishReason | null)[],
+): boolean {
+  return recorded.some((reason, at) => reason !== null && reason !== (answered[at] ?? null));
+}

@@ -1,0 +1,171 @@
+import type { OutgoingRequest } from './messages.ts';
+
+/** Ends remembered of requests whose follow-up has not come, or never will: some twenty MB. */
+const REMEMBERED = 131_072;
+
+/** A request of a session that is not over, and what waits for it. */
+interface Underway {
+  /** Monotonic; null until it is sent. */
+  intendedNs: number | null;
+  follower: OutgoingRequest | null;
+  /** Its follower needed no more than to know when it was sent. */
+  followed: boolean;
+}
+
+interface Ended {
+  readonly intendedNs: number;
+  readonly endNs: number;
+}
+
+/**
+ * Follow-ups that wait at a sender, each until the request before it in its session has been sent, or is over:
+ * then its instant is known. A session is with one sender, so nobody else has to be asked. Bounded by what is
+ * handed over. Instants are monotonic nanoseconds.
+ */
+export class FollowUps {
+  readonly #startNs: number;
+  readonly #underway = new Map<number, Underway>();
+  /** The first to be forgotten first. */
+  readonly #ended = new Map<number, Ended>();
+  /** Goes on where it was: what it has passed is forgotten. */
+  readonly #oldestEnded = this.#ended.keys();
+  /** Those whose instant is known, the next one last. */
+  readonly #resolved: OutgoingRequest[] = [];
+  #unresolved = 0;
+  #heldBack = 0;
+
+  constructor(startNs: number) {
+    this.#startNs = startNs;
+  }
+
+  /** Held here, whether their instants are known or not. */
+  get size(): number {
+    return this.#unresolved + this.#resolved.length;
+  }
+
+  /** Sent later than their session had earned, because they were not here yet. */
+  get heldBack(): number {
+    return this.#heldBack;
+  }
+
+  /**
+   * Takes one over.
+   * @param isToCome whether the request it follows waits for its planned instant
+   */
+  hold(request: OutgoingRequest, nowNs: number, isToCome: boolean): void {
+    const { follows } = request;
+    if (follows === null) throw new Error(`request ${request.index} follows none`);
+    this.#underway.set(request.index, { intendedNs: null, follower: null, followed: false });
+    const ended = this.#takeEnded(follows.after);
+    if (ended !== null) {
+      this.#resolveLate(
+        request,
+        (follows.from === 'end' ? ended.endNs : ended.intendedNs) + follows.delayNs,
+        nowNs,
+      );
+      return;
+    }
+    let before = this.#underway.get(follows.after);
+    if (before === undefined && !isToCome) {
+      // So long over that it was forgotten.
+      this.#resolveLate(request, this.#startNs + request.intendedOffsetNs, nowNs);
+      return;
+    }
+    if (before === undefined) {
+      before = { intendedNs: null, follower: null, followed: false };
+      this.#underway.set(follows.after, before);
+    }
+    if (follows.from === 'send' && before.intendedNs !== null) {
+      before.followed = true;
+      this.#resolveLate(request, before.intendedNs + follows.delayNs, nowNs);
+      return;
+    }
+    before.follower = request;
+    this.#unresolved++;
+  }
+
+  /** A request of a session was sent, or refused. @returns whether the instant of another is known by that */
+  sent(index: number, intendedNs: number): boolean {
+    const own = this.#underway.get(index) ?? { intendedNs: null, follower: null, followed: false };
+    own.intendedNs = intendedNs;
+    this.#underway.set(index, own);
+    if (own.follower?.follows?.from !== 'send') return false;
+    own.followed = true;
+    this.#release(own, intendedNs);
+    return true;
+  }
+
+  /** It is over, however. @returns whether the instant of another is known by that */
+  ended(index: number, endNs: number): boolean {
+    const own = this.#underway.get(index);
+    if (own === undefined) return false;
+    this.#underway.delete(index);
+    if (own.follower !== null) {
+      this.#release(own, endNs);
+      return true;
+    }
+    if (!own.followed) this.#remember(index, { intendedNs: own.intendedNs ?? endNs, endNs });
+    return false;
+  }
+
+  peekNs(): number | null {
+    const next = this.#resolved.at(-1);
+    return next === undefined ? null : this.#startNs + next.intendedOffsetNs;
+  }
+
+  shift(): OutgoingRequest | null {
+    return this.#resolved.pop() ?? null;
+  }
+
+  /** Takes all of them away, in no order: they will not be sent. */
+  takeAll(): OutgoingRequest[] {
+    const underway = [...this.#underway.values()];
+    const waiting = underway.flatMap(({ follower }) => follower ?? []);
+    for (const own of underway) own.follower = null;
+    this.#unresolved = 0;
+    return [...this.#resolved.splice(0), ...waiting];
+  }
+
+  #release(own: Underway, fromNs: number): void {
+    const { follower } = own;
+    if (follower === null) return;
+    own.follower = null;
+    this.#unresolved--;
+    this.#resolve(follower, fromNs + (follower.follows?.delayNs ?? 0));
+  }
+
+  /** An instant that had passed when the request came is not its own any more: it was out of reach, and that counts. */
+  #resolveLate(request: OutgoingRequest, dueNs: number, nowNs: number): void {
+    if (dueNs < nowNs) this.#heldBack++;
+    this.#resolve(request, Math.max(dueNs, nowNs));
+  }
+
+  #resolve(request: OutgoingRequest, dueNs: number): void {
+    const resolved = { ...request, intendedOffsetNs: dueNs - this.#startNs };
+    let [from, to] = [0, this.#resolved.length];
+    while (from < to) {
+      const middle = (from + to) >>> 1;
+      if (isBefore(resolved, this.#resolved[middle] as OutgoingRequest)) from = middle + 1;
+      else to = middle;
+    }
+    this.#resolved.splice(from, 0, resolved);
+  }
+
+  #remember(index: number, ended: Ended): void {
+    if (this.#ended.size >= REMEMBERED) this.#ended.delete(this.#oldestEnded.next().value ?? index);
+    this.#ended.set(index, ended);
+  }
+
+  #takeEnded(index: number): Ended | null {
+    const ended = this.#ended.get(index) ?? null;
+    this.#ended.delete(index);
+    return ended;
+  }
+}
+
+/** Ties go in the order of the schedule. */
+function isBefore(a: OutgoingRequest, b: OutgoingRequest): boolean {
+  return a.intendedOffsetNs === b.intendedOffsetNs
+    ? a.index < b.index
+    : a.intendedOffsetNs < b.intendedOffsetNs;
+}

@@ -1,0 +1,399 @@
+import { type LookupAddress, lookup as systemLookup } from 'node:dns';
+import { lookup } from 'node:dns/promises';
+import { isIP, type LookupFunction, connect as tcpConnect } from 'node:net';
+import { setTimeout as wait } from 'node:timers/promises';
+import {
+  type ConnectionOptions,
+  createSecureContext,
+  getCACertificates,
+  TLSSocket,
+  connect as tlsConnect,
+} from 'node:tls';
+import { AppError, reasonOf } from '../core/errors.ts';
+import { LIMITS } from '../core/limits.ts';
+import { hostnameOf, type Target } from './target.ts';
+
+/** All addresses of a name: none where it has none, null where that could not be found out. */
+export type ResolveHost = (hostname: string) => Promise<readonly string[] | null>;
+
+export interface FenceOptions {
+  readonly target: Target;
+  readonly productionHosts: readonly string[];
+  readonly allowed: readonly string[];
+}
+
+/** Names resolved at one time; more than a capture of one service ever has. */
+const MAX_RESOLVED_NAMES = 128;
+/** Distinct recorded names remembered, so that each is looked at once. */
+const MAX_SEEN_NAMES = 10_000;
+
+/**
+ * Keeps a replay away from production. In a sidecar the recorded upstream is a loopback address, which says
+ * nothing about the machine a replay runs on, so the fence is made of names: those requests were recorded
+ * under, what they resolve to, and those declared with --production-host. Who declares loopback means the machine he
+ * is on, by whichever of its names and addresses. Ports play no part. A name that could not be resolved was not
+ * checked, and what was not checked is not sent to.
+ */
+export class TargetFence {
+  /** The target's host, as hosts are compared. */
+  readonly #name: string;
+  readonly #declared: ReadonlySet<string>;
+  readonly #open: boolean;
+  readonly #seen = new Set<string>();
+  /** Recorded names met since the last look, whose addresses are not known. */
+  readonly #late = new Set<string>();
+  #fenced: FencedAddresses = NO_ADDRESS_FENCED;
+
+  constructor(options: FenceOptions) {
+    this.#name = hostnameOf(options.target.hostname);
+    this.#declared = new Set(options.productionHosts.map(hostnameOf));
+    this.#open = options.allowed.map(hostnameOf).includes(this.#name);
+  }
+
+  /** What the target's name must never resolve to, as of the last check. */
+  get fenced(): FencedAddresses {
+    return this.#fenced;
+  }
+
+  /**
+   * Looks at the names known before the start.
+   * @throws AppError TARGET_FORBIDDEN, also where a name could not be resolved
+   */
+  async check(recordedAuthorities: Iterable<string>, resolve: ResolveHost): Promise<void> {
+    if (this.#open) return;
+    if (this.#declared.has(this.#name)) throw this.#forbidden('is named by --production-host');
+    const loopback = [...this.#declared].find(isLoopback);
+    if (loopback !== undefined && isLoopback(this.#name)) throw this.#forbidden(sameMachineAs(loopback));
+    const names = new Set(this.#declared);
+    for (const authority of recordedAuthorities) {
+      this.checkRecorded(authority);
+      names.add(hostnameOf(authority));
+    }
+    this.#late.clear();
+    if (!this.isWatched) return;
+    this.#fenced = { addresses: [], loopback: loopback ?? null };
+    const fenced = [...names].filter((name) => name !== '' && !isLoopback(name)).slice(0, MAX_RESOLVED_NAMES);
+    const unresolved = await this.#fence(fenced, resolve);
+    const own = await resolve(this.#name);
+    const unchecked = own === null ? this.#name : unresolved[0];
+    if (unchecked !== undefined) throw this.#unchecked(unchecked);
+    this.checkAddresses(own ?? []);
+  }
+
+  /**
+   * Resolves the target's name once more, and names that requests were recorded under since the last look.
+   * @throws AppError TARGET_FORBIDDEN; not for a name that could not be resolved, which is asked for next time
+   */
+  async checkAgain(resolve: ResolveHost): Promise<void> {
+    if (!this.isWatched) return;
+    const late = [...this.#late];
+    this.#late.clear();
+    for (const name of await this.#fence(late, resolve)) this.#late.add(name);
+    this.checkAddresses((await resolve(this.#name)) ?? []);
+  }
+
+  /** Whether names may yet show that the target is production. A loopback target is this machine, whatever they say. */
+  get isWatched(): boolean {
+    return !this.#open && !isLoopback(this.#name);
+  }
+
+  /** Puts the addresses of names behind the fence. @returns the names that could not be resolved */
+  async #fence(names: readonly string[], resolve: ResolveHost): Promise<string[]> {
+    const found = await Promise.all(names.map(async (name) => ({ name, addresses: await resolve(name) })));
+    const added = found.flatMap(({ name, addresses }) =>
+      (addresses ?? []).map((address) => [hostnameOf(address), name] as const),
+    );
+    this.#fenced = { ...this.#fenced, addresses: [...this.#fenced.addresses, ...added] };
+    return found.flatMap(({ name, addresses }) => (addresses === null ? [name] : []));
+  }
+
+  /**
+   * Looks at addresses of the target.
+   * @throws AppError TARGET_FORBIDDEN
+   */
+  checkAddresses(addresses: readonly string[]): void {
+    for (const address of addresses) {
+      const name = fencedNameOf(address, this.#fenced);
+      if (name === null) continue;
+      const isThisMachine = isLoopback(hostnameOf(address));
+      throw this.#forbidden(
+        isThisMachine ? sameMachineAs(name) : `is the same address (${address}) as ${name}`,
+      );
+    }
+  }
+
+  /**
+   * Looks at the name one request was recorded under, before it is sent.
+   * @throws AppError TARGET_FORBIDDEN
+   */
+  checkRecorded(authority: string | null): void {
+    if (this.#open || authority === null || this.#seen.has(authority)) return;
+    const name = hostnameOf(authority);
+    if (name === this.#name && !isLoopback(name)) {
+      throw this.#forbidden('is the host this capture was recorded under');
+    }
+    if (this.#seen.size < MAX_SEEN_NAMES) this.#seen.add(authority);
+    if (this.isWatched && !isLoopback(name) && this.#late.size < MAX_RESOLVED_NAMES) this.#late.add(name);
+  }
+
+  #unchecked(name: string): AppError {
+    return this.#forbidden(
+      name === this.#name
+        ? 'could not be resolved, so that it is not known to be none of production'
+        : `could not be checked against ${name}, which could not be resolved in time`,
+    );
+  }
+
+  #forbidden(why: string): AppError {
+    const name = this.#name;
+    return new AppError('TARGET_FORBIDDEN', `The target ${name} ${why}: a replay must not hit production`, {
+      hint: `Give a staging target, or state that it may be hit: --allow-production-host ${name}`,
+    });
+  }
+}
+
+function sameMachineAs(declared: string): string {
+  return `is this machine, as ${declared} is, which is named by --production-host`;
+}
+
+/** Loopback names and addresses: they mean this machine, whatever machine that was when recorded. */
+export function isLoopback(host: string): boolean {
+  if (isIP(host) === 4) return host.startsWith('127.') || host === '0.0.0.0';
+  if (isIP(host) === 6) return /^(::1?|::ffff:(127\.|7f).*)$/.test(host);
+  return host === 'localhost' || host.endsWith('.localhost');
+}
+
+/** Addresses that belong to production. Plain data: it goes to the threads that connect. */
+export interface FencedAddresses {
+  /** Each with the name it is known by. */
+  readonly addresses: readonly (readonly [address: string, name: string])[];
+  /** The name of loopback that was declared; null where this machine is no part of production. */
+  readonly loopback: string | null;
+}
+
+export const NO_ADDRESS_FENCED: FencedAddresses = Object.freeze({ addresses: [], loopback: null });
+
+/** The name by which an address belongs to production; null where it does not. */
+export function fencedNameOf(address: string, { addresses, loopback }: FencedAddresses): string | null {
+  const comparable = hostnameOf(address);
+  if (isLoopback(comparable)) return loopback;
+  return addresses.find(([each]) => each === comparable)?.[1] ?? null;
+}
+
+/** What the system's resolver says of a name for good: it has no address. All else may be otherwise a moment later. */
+const HAS_NO_ADDRESS: ReadonlySet<unknown> = new Set([
+  'ENOTFOUND',
+  'ENODATA',
+  'EAI_NODATA',
+  'EAI_ADDRFAMILY',
+]);
+const RETRY_MS = 250;
+
+/**
+ * Resolves by the system, bounded in time. What fails is tried again while there is time.
+ * @returns null where the name has neither been found nor found not to exist
+ */
+export async function resolveHost(
+  hostname: string,
+  timeoutMs = 5_000,
+  ask: (hostname: string) => Promise<readonly LookupAddress[]> = (name) => lookup(name, { all: true }),
+): Promise<readonly string[] | null> {
+  if (isIP(hostname) !== 0) return [hostname];
+  const over = new AbortController();
+  const timer = setTimeout(() => over.abort(), timeoutMs);
+  const timedOut = new Promise<null>((resolve) => {
+    over.signal.addEventListener('abort', () => resolve(null));
+  });
+  try {
+    while (!over.signal.aborted) {
+      const found = await Promise.race([addressesOrNull(ask(hostname)), timedOut]);
+      if (found !== null) return found;
+      await Promise.race([wait(RETRY_MS), timedOut]);
+    }
+    return null;
+  } finally {
+    clearTimeout(timer);
+  }
+}
+
+async function addressesOrNull(asked: Promise<readonly LookupAddress[]>): Promise<readonly string[] | null> {
+  try {
+    return (await asked).map(({ address }) => address);
+  } catch (thrown) {
+    return HAS_NO_ADDRESS.has((thrown as { readonly code?: unknown }).code) ? [] : null;
+  }
+}
+
+/** The system's lookup for sockets, without the addresses that belong to production. */
+export function fencedLookup(fenced: FencedAddresses): LookupFunction {
+  return (hostname, options, callback) => {
+    systemLookup(hostname, { ...options, all: true }, (error, addresses) => {
+      if (error !== null) {
+        callback(error, '');
+        return;
+      }
+      const free = addresses.filter(({ address }) => fencedNameOf(address, fenced) === null);
+      const [first] = free;
+      if (first === undefined) {
+        const forbidden = new Error(`${hostname} has no address that is none of production`);
+        callback(Object.assign(forbidden, { code: 'EFENCED' }), '');
+      } else if (options.all === true) callback(null, free);
+      else callback(null, first.address, first.family);
+    });
+  };
+}
+
+/**
+ * Connects once (and ends TLS where the target speaks it), sending nothing.
+ * @param fenced where no connection may go
+ * @throws AppError TARGET_UNREACHABLE
+ */
+export async function assertReachable(
+  target: Target,
+  certificates: CertificateRules,
+  fenced: FencedAddresses,
+  timeoutMs = 5_000,
+): Promise<void> {
+  const { promise, resolve, reject } = Promise.withResolvers<void>();
+  const { hostname: host, port, socketPath } = target;
+  const at = { host, port, lookup: fencedLookup(fenced) };
+  const socket = target.tls
+    ? tlsConnect({ ...at, ...tlsOptionsOf(host, certificates) }, resolve)
+    : tcpConnect(socketPath === null ? at : { path: socketPath }, resolve);
+  socket.setTimeout(timeoutMs, () => reject(new Error(`no connection within ${timeoutMs} ms`)));
+  socket.once('error', reject);
+  try {
+    await promise;
+  } catch (cause) {
+    const refused = socket instanceof TLSSocket ? certificateRefusal(socket) : null;
+    const what = refused === null ? 'cannot be reached' : 'shows a certificate that is not trusted';
+    throw new AppError('TARGET_UNREACHABLE', `The target ${target.url} ${what}: ${reasonOf(cause)}`, {
+      hint: refused ?? 'Is it running, and does this machine reach it?',
+      cause,
+    });
+  } finally {
+    socket.destroy();
+  }
+}
+
+function tlsOptionsOf(host: string, certificates: CertificateRules): ConnectionOptions {
+  return {
+    ...trustOf(certificates),
+    ...(isIP(host) === 0 ? { servername: host } : {}),
+  };
+}
+
+/** How the certificate of a TLS target is judged. */
+export interface CertificateRules {
+  /** Trusted besides the system's, PEM. */
+  readonly caPem: string | null;
+  readonly acceptAnyCertificate: boolean;
+}
+
+/** What TLS is begun with. To be made once for all connections: reading the system's certificates takes 20 ms. */
+export function trustOf({
+  caPem,
+  acceptAnyCertificate,
+}: CertificateRules): Pick<ConnectionOptions, 'rejectUnauthorized' | 'secureContext'> {
+  const rejectUnauthorized = !acceptAnyCertificate;
+  if (caPem === null) return { rejectUnauthorized };
+  // A list of one's own takes the place of the system's, so that it has to hold those as well.
+  const ca = [...getCACertificates('default'), caPem];
+  return { rejectUnauthorized, secureContext: createSecureContext({ ca }) };
+}
+
+/** What makes a certificate wrong whoever is trusted, and the way out of it. */
+const WRONG_FOR_ALL: Readonly<Record<string, string>> = {
+  ERR_TLS_CERT_ALTNAME_INVALID: 'Give the target by a name that stands in its certificate',
+  CERT_HAS_EXPIRED: 'Give the target a certificate that has not expired',
+  CERT_NOT_YET_VALID: "Set this machine's clock, or wait until it is valid",
+};
+
+/** The way out where a connection ended because its certificate was not accepted; null where it did not. */
+export function certificateRefusal({ authorizationError }: TLSSocket): string | null {
+  // Node declares an Error here, and puts its code.
+  const code: unknown = authorizationError;
+  if (code === null || code === undefined) return null;
+  const way =
+    WRONG_FOR_ALL[String(code)] ?? 'Trust its certificate, or the one that signed it: --ca FILE (PEM)';
+  return `${way}; or accept any certificate: --insecure.`;
+}
+
+const NS_PER_S = 1e9;
+/** Fewer ends than this in the window are no ground for a decision. */
+const MIN_ENDS = 10;
+
+/** Stops a run whose target is plainly gone: over half of what ended in the last 30 s failed. */
+export class AbortRule {
+  readonly #windowS: number;
+  readonly #limitShare: number;
+  readonly #ends: Uint32Array;
+  readonly #failures: Uint32Array;
+  #second = 0;
+
+  constructor(windowS: number = LIMITS.abortWindowS, limitShare: number = LIMITS.abortFailedShare) {
+    this.#windowS = windowS;
+    this.#limitShare = limitShare;
+    this.#ends = new Uint32Array(windowS);
+    this.#failures = new Uint32Array(windowS);
+  }
+
+  /** Takes what ended at an instant of the run. Offsets must not go backwards by a second or more. */
+  add(offsetNs: number, ended: number, failed: number): void {
+    this.#advance(offsetNs);
+    const slot = this.#second % this.#windowS;
+    this.#ends[slot]! += ended;
+    this.#failures[slot]! += failed;
+  }
+
+  /** The failed share over the window, once a whole window has passed and it is over the limit; else null. */
+  tripped(offsetNs: number): number | null {
+    this.#advance(offsetNs);
+    if (this.#second < this.#windowS) return null;
+    const ended = this.#ends.reduce((sum, each) => sum + each, 0);
+    const failed = this.#failures.reduce((sum, each) => sum + each, 0);
+    return ended >= MIN_ENDS && failed / ended > this.#limitShare ? failed / ended : null;
+  }
+
+  #advance(offsetNs: number): void {
+    const second = Math.max(this.#second, Math.floor(offsetNs / NS_PER_S));
+    const passed = Math.min(this.#windowS, second - this.#second);
+    for (let step = 1; step <= passed; step++) {
+      this.#ends[(this.#second + step) % this.#windowS] = 0;
+      this.#failures[(this.#second + step) % this.#windowS] = 0;
+    }
+    // A silence longer than the window empties every slot, whatever slot it ends in.
+    this.#second = second;
+  }
+}
+
+/**
+ * The ceiling on planned sends in any second of the run. What is over it is refused and counted, never
+ * moved: a moved send would be another arrival pattern.
+ */
+export class RateCeiling {
+  readonly #maxPerSecond: number;
+  #second = -1;
+  #planned = 0;
+
+  constructor(maxPerSecond: number) {
+    this.#maxPerSecond = maxPerSecond;
+  }
+
+  /** @param maxPerSecond as it was stated; null for so many times the planned peak */
+  static over(plannedPeakPerSecond: number, maxPerSecond: number | null): RateCeiling {
+    return new RateCeiling(maxPerSecond ?? plannedPeakPerSecond * LIMITS.rateOverPeak);
+  }
+
+  /** Whether a send planned at this instant is within the ceiling. Instants come in order. */
+  admits(intendedOffsetNs: number): boolean {
+    const second = Math.floor(intendedOffsetNs / NS_PER_S);
+    if (second !== this.#second) {
+      this.#second = second;
+      this.#planned = 0;
+    }
+    if (this.#planned >= this.#maxPerSecond) return false;
+    this.#planned += 1;
+    return true;
+  }
+}

@@ -1,0 +1,147 @@
+import type { TimeRange } from '../../core/ports.ts';
+import { countOf, formatInstantUs, formatMs } from '../../core/units.ts';
+import { ID_MEMBERS_TEXT, placeText } from '../request/copy-identity.ts';
+import type { Forecast, PlanEnd } from './forecast.ts';
+import type { ScalingCounts } from './plan.ts';
+import type { Scaling } from './scaling.ts';
+import { SCALING_KINDS, STAGES_BEND } from './scaling.ts';
+import { stageText } from './stages.ts';
+import { shifted } from './superpose.ts';
+
+/** What a scaling was told and what it makes of that: the same in a plan and in the document of a run. */
+export interface ScalingDocument {
+  readonly keeps: string;
+  readonly bends: string;
+  readonly seed: number;
+  readonly stages: readonly string[] | null;
+  /** What the target is of what was recorded. */
+  readonly targetShare: number;
+  /** What the capture does not cover of what was seen is made up for by so much; null where it is not known. */
+  readonly coverageFactor: number | null;
+  /** Share of the sessions that is played, and how often each of those: least and most. */
+  readonly keptSessions: readonly [least: number, most: number];
+  readonly timesEach: readonly [least: number, most: number];
+  readonly jitterMs: number;
+  readonly perturb: readonly string[];
+  /** Stretches of the capture that are laid over the window, and the most that is played of their sessions. */
+  readonly layers: readonly {
+    readonly from: string;
+    readonly to: string;
+    readonly exchanges: number;
+    readonly share: number;
+  }[];
+  readonly expectedRequests: number;
+}
+
+export function scalingDocument(scaling: Scaling, window: TimeRange, forecast: Forecast): ScalingDocument {
+  const { options, curve, coverage, layers } = scaling;
+  const { keeps, bends } = SCALING_KINDS[options.scaling];
+  const isFollowedLate = options.scaling !== 'compress' && !curve.constant;
+  const [least, most] = [scaling.loadAt(curve.min), scaling.loadAt(curve.max)];
+  return {
+    keeps,
+    bends: isFollowedLate ? `${bends}; ${STAGES_BEND}` : bends,
+    seed: options.seed,
+    stages: options.stages?.map(stageText) ?? null,
+    targetShare: options.targetShare,
+    coverageFactor: coverage === null ? null : scaling.coverageFactor,
+    keptSessions: [least.kept, most.kept],
+    timesEach: [least.copies, most.copies],
+    jitterMs: options.jitterMs,
+    perturb: options.perturb.map(placeText),
+    layers: layers.slice(1).map(({ shiftUs, exchanges }, at) => {
+      const { fromUs, toUs } = shifted(window, shiftUs);
+      const share = scaling.layerShare(at + 1, curve.max);
+      return { from: formatInstantUs(fromUs), to: formatInstantUs(toUs), exchanges, share };
+    }),
+    expectedRequests: forecast.plannedExchanges,
+  };
+}
+
+/** The same for people, before the start. */
+export function scalingLines(
+  scaling: Scaling,
+  end: PlanEnd,
+  window: TimeRange,
+  forecast: Forecast,
+): string[] {
+  const document = scalingDocument(scaling, window, forecast);
+  const { options } = scaling;
+  const repeats = document.timesEach[1] > 1;
+  return [
+    `  scaling ${options.scaling}: keeps ${document.keeps};`,
+    `    bends ${document.bends}`,
+    ...stageLines(options.multiplier, document.stages, end),
+    ...(options.targetShare < 1
+      ? [
+          `  target share ${shareText(options.targetShare)} of what was recorded: sessions are left out first, the multiplier is of what stays`,
+        ]
+      : []),
+    ...(document.keptSessions[0] < 1
+      ? [`  plays ${rangeText(document.keptSessions, shareText)} of the sessions, each whole`]
+      : []),
+    ...(repeats
+      ? [
+          `  plays each session ${rangeText(document.timesEach, (times) => times.toFixed(2))} times; copies have names of their own and begin up to ${formatMs(options.jitterMs)} later`,
+          `    made new in them: the session's key, trace, request and idempotency headers, and in JSON bodies ${ID_MEMBERS_TEXT}`,
+          document.perturb.length === 0
+            ? '    copies repeat payloads and may be answered from a cache; --perturb makes them differ'
+            : `    copies differ in ${document.perturb.join(', ')}`,
+        ]
+      : []),
+    ...(!repeats && document.perturb.length > 0
+      ? ['  no session is played more often than once: --perturb changes nothing']
+      : []),
+    ...document.layers.map(
+      ({ from, to, exchanges, share }) =>
+        `  laid over it: ${from} to ${to}, ${countOf(exchanges, 'exchange')}, ${share < 1 ? shareText(share) : 'all'} of its sessions`,
+    ),
+    ...(scaling.alters || document.layers.length > 0
+      ? [`  ${countOf(forecast.plannedExchanges, 'request')} expected, decided by seed ${options.seed}`]
+      : []),
+  ];
+}
+
+/** What the scaling came to. */
+export function scalingCountLines(counts: ScalingCounts): string[] {
+  const { thinned, copies, layered, openedBefore } = counts;
+  const made = [
+    [thinned, 'exchanges left out with their sessions'],
+    [copies, 'copies'],
+    [layered, 'from other stretches'],
+    [counts.perturbed, 'copies made to differ'],
+    [counts.notPerturbed, 'copies without the place that was to differ'],
+    [counts.bodiesUnread, 'compressed bodies that keep the recorded names'],
+    [counts.forgottenSessions, 'sessions that may have been split: more spoke at once than are remembered'],
+  ] as const;
+  const lines = made.filter(([count]) => count > 0).map(([count, what]) => `  ${count} ${what}`);
+  if (openedBefore !== null && openedBefore.exchanges > 0) {
+    const { sessions, exchanges, lookbackMs } = openedBefore;
+    lines.push(
+      `  under way when the window opened, of those that spoke in the ${formatMs(lookbackMs)} before: ${countOf(sessions, 'session')} (${countOf(exchanges, 'exchange')}), played from there on`,
+    );
+  }
+  return lines.length === 0 ? [] : ['', 'Scaling', ...lines];
+}
+
+const STAGES_END: Readonly<Record<PlanEnd['with'], string>> = {
+  stages: '',
+  duration: ', until the duration is over',
+  windows: ', to the end of the windows',
+};
+
+function stageLines(multiplier: number, stages: readonly string[] | null, end: PlanEnd): string[] {
+  if (stages === null) return [];
+  return [
+    `  stages ${stages.join(', ')}${multiplier === 1 ? '' : `, each times ${multiplier}`}`,
+    `    they play ${formatMs(end.playedUs / 1e3)} of the recording${STAGES_END[end.with]}`,
+  ];
+}
+
+function rangeText([least, most]: readonly [number, number], text: (value: number) => string): string {
+  return least === most ? text(most) : `${text(least)} to ${text(most)}`;
+}
+
+function shareText(share: number): string {
+  return `${Number((share * 100).toPrecision(4))} %`;
+}

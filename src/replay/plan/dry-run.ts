@@ -1,0 +1,303 @@
+import { setImmediate } from 'node:timers/promises';
+import type { ExchangePayload, ExchangeRow, Message } from '../../core/exchange.ts';
+import { headerValue, parseRequestHead } from '../../core/headers.ts';
+import type { CaptureSource, TimeRange } from '../../core/ports.ts';
+import { maskedPointers } from '../check/places.ts';
+import type { RateCeiling } from '../guard.ts';
+import type { Shard } from '../options/parsers.ts';
+import type { RequestBuilder } from '../request/build.ts';
+import type { PlayedAs } from '../request/copy-identity.ts';
+import { skipReasonOf } from '../window/capture.ts';
+import { AuditCounter, type ReplayAudit, type ScalingCounts, ScalingTally } from './plan.ts';
+import type { Scaling } from './scaling.ts';
+import { isOfWindow, scheduleOf } from './schedule.ts';
+import type { OpenSessions } from './sessions.ts';
+import { Stripe } from './shard.ts';
+import { arrivalsIn, playedAs } from './superpose.ts';
+
+/**
+ * Requests whose payload is opened: stretches of neighbours, which share a block to unpack, spread evenly over
+ * the window. One by one they would cost eight times the unpacking and a hundred megabytes of it at once.
+ */
+const SAMPLE_STRETCHES = 32;
+const SAMPLE_STRETCH = 8;
+
+export interface DryRunParts {
+  readonly source: CaptureSource;
+  readonly range: TimeRange;
+  readonly scaling: Scaling;
+  /** Sessions begun before the window; null where the capture knows no sessions. */
+  readonly openSessions: OpenSessions | null;
+  /** Which of several processes is planned; without it the whole schedule is. */
+  readonly shard?: Shard | null;
+  /** Of the whole plan, without what is played before it. So is the ceiling. */
+  readonly maxRequests: number | null;
+  readonly ceiling: RateCeiling;
+  /** The plan ends before this instant of the run; without it, with the window. */
+  readonly durationNs?: number | null;
+  /** Sends expected of the plan, by which the sample is spread. */
+  readonly expected: number;
+  /** The capture has arrivals alone: their timing is planned although nothing could be sent. */
+  readonly arrivalsOnly: boolean;
+  readonly builder: RequestBuilder;
+}
+
+/** Told of the plan as it unfolds. */
+export interface DryRunListener {
+  recorded(row: ExchangeRow): void;
+  planned(row: ExchangeRow, intendedOffsetNs: number): void;
+}
+
+/** What a plan comes to, whichever shard plays it, as far as the facts of its rows tell. */
+export interface PlanCount {
+  /** Exchanges of the windows that are played. */
+  readonly recorded: number;
+  /** Requests, as if all of them could be built. */
+  readonly planned: number;
+  /** The instant of the last request where a most of them ends the plan, nanoseconds of the run; null where it does not. */
+  readonly cappedAtNs: number | null;
+}
+
+export interface DryRunReport {
+  /** What the plan comes to, whichever shard plays it. */
+  readonly whole: PlanCount;
+  /** From the facts of every row. */
+  readonly audit: ReplayAudit;
+  readonly scaling: ScalingCounts;
+  /** Of what is planned, over the ceiling on a second. */
+  readonly refusedForRate: number;
+  /** From the payloads of a sample. */
+  readonly payloads: PayloadAudit;
+  /** Connections in use at once if the target is as fast as what was recorded; null where that is not known. */
+  readonly connections: number | null;
+}
+
+/** Sends planned between two turns of the event loop: what was printed appears, and signals are heard. */
+const SENDS_A_TURN = 8_192;
+
+/** Plans a whole window and sends nothing: constant memory, and no payload opened but the sample's. */
+export async function dryRun(parts: DryRunParts, listener: DryRunListener): Promise<DryRunReport> {
+  const audit = new AuditCounter();
+  const auditor = new PayloadAuditor(parts.builder);
+  const stride = Math.max(SAMPLE_STRETCH, Math.ceil(parts.expected / SAMPLE_STRETCHES));
+  const concurrency = new Concurrency();
+  const tally = new ScalingTally();
+  const stripe = new Stripe(parts.shard ?? null, parts.scaling.draws);
+  let walked = 0;
+  let selected = 0;
+  let places = 0;
+  let planned = 0;
+  let lastNs = 0;
+  let cappedAtNs: number | null = null;
+  let refusedForRate = 0;
+  const { source, scaling, openSessions } = parts;
+  for (const send of scheduleOf(arrivalsIn(source, parts.range, scaling), scaling)) {
+    const { row, intendedOffsetNs } = send;
+    if (walked++ % SENDS_A_TURN === 0) await setImmediate();
+    if (intendedOffsetNs >= (parts.durationNs ?? Number.POSITIVE_INFINITY)) break;
+    if (places === parts.maxRequests) {
+      cappedAtNs = lastNs;
+      break;
+    }
+    const own = stripe.holds(send);
+    if (isOfWindow(send)) selected += 1;
+    if (own && isOfWindow(send)) {
+      listener.recorded(row);
+      openSessions?.see(row);
+    }
+    if (!send.kept) {
+      if (own) tally.leftOut(send);
+      continue;
+    }
+    const skipped = skipReasonOf(row);
+    const sendable = skipped === null || (parts.arrivalsOnly && skipped === 'no_payload');
+    if (sendable) {
+      places += 1;
+      lastNs = intendedOffsetNs;
+    }
+    const admitted = !sendable || parts.ceiling.admits(intendedOffsetNs);
+    if (skipped !== null && own) audit.skip(skipped);
+    if (!sendable || !own) continue;
+    if (skipped === null && planned % stride < SAMPLE_STRETCH) {
+      auditor.add(source.payload(row), playedAs(send, scaling));
+    }
+    tally.planned(send);
+    listener.planned(row, intendedOffsetNs);
+    concurrency.add(intendedOffsetNs, row.lastByteOffsetUs === null ? null : row.lastByteOffsetUs * 1000);
+    planned += 1;
+    if (!admitted) refusedForRate += 1;
+  }
+  return {
+    whole: { recorded: selected, planned: places, cappedAtNs },
+    audit: audit.report(),
+    scaling: tally.counts(scaling.forgottenSessions, openSessions?.figures() ?? null),
+    refusedForRate,
+    payloads: auditor.report(),
+    connections: concurrency.max,
+  };
+}
+
+/** What makes a request that can be sent unlikely to be answered as it was. A closed list. */
+export const PAYLOAD_FINDINGS = [
+  'masked',
+  'presigned_url',
+  'json_web_token',
+  'timestamp',
+  'server_issued_id',
+  'compressed_body',
+] as const;
+export type PayloadFinding = (typeof PAYLOAD_FINDINGS)[number];
+
+export const PAYLOAD_FINDING_TEXTS: Readonly<Record<PayloadFinding, string>> = {
+  masked: 'a header, a query value or a part of the body was masked when it was recorded',
+  presigned_url: 'a signed link in it may have expired',
+  json_web_token: 'a token in it may have expired',
+  timestamp: 'a time in it may be checked or cached against',
+  server_issued_id: 'it names something the recorded server had made',
+  compressed_body: 'its body is compressed, so this audit did not look inside',
+};
+
+/** Of a bounded sample of requests. */
+export interface PayloadAudit {
+  /** Requests looked at. */
+  readonly sampled: number;
+  readonly found: Readonly<Record<PayloadFinding, number>>;
+  /** Requests of the sample whose recorded answer is there whole and unmasked, so that another can be held against it. */
+  readonly comparableAnswers: number;
+  /** Requests of the sample that the HTTP client cannot send as they were. */
+  readonly unreplayableByReason: Readonly<Record<string, number>>;
+}
+
+/** Text looked at of one body. */
+const MAX_TEXT_BYTES = 256 * 1024;
+
+const PATTERNS: readonly (readonly [PayloadFinding, RegExp])[] = [
+  [
+    'presigned_url',
+    /[?&](X-Amz-Signature|X-Goog-Signature)=|[?&]sig=[^&\s"]*%3D|[?&]Signature=[^\s"]*&?Expires=/i,
+  ],
+  ['presigned_url', /[?&]Expires=\d+[^\s"]*[?&]Signature=/i],
+  ['json_web_token', /\beyJ[\w-]{8,}\.eyJ[\w-]{8,}\.[\w-]{8,}/],
+  [
+    'timestamp',
+    /"(timestamp|created|created_?at|date|time|iat|exp|nbf|expires?(_?at)?)"\s*:\s*("\d{4}-\d{2}-\d{2}|1\d{9}\b|1\d{12}\b)/i,
+  ],
+  [
+    'server_issued_id',
+    /"(previous_response_id|conversation_id|thread_id|assistant_id|file_id|input_file_id|container_id|vector_store_id|batch_id)"\s*:\s*"/,
+  ],
+];
+
+/** Looks into sampled requests for what will not replay as it was recorded. */
+export class PayloadAuditor {
+  readonly #builder: RequestBuilder;
+  readonly #found = new Map<PayloadFinding, number>();
+  readonly #unreplayable = new Map<string, number>();
+  #sampled = 0;
+  #comparable = 0;
+
+  constructor(builder: RequestBuilder) {
+    this.#builder = builder;
+  }
+
+  add(payload: ExchangePayload | null, as: PlayedAs | null = null): void {
+    const result = this.#builder.build(payload, as);
+    if (result.kind === 'no_payload' || payload?.request == null) return;
+    this.#sampled += 1;
+    if (isComparable(payload.response)) this.#comparable += 1;
+    if (result.kind === 'unreplayable') {
+      this.#unreplayable.set(result.reason, (this.#unreplayable.get(result.reason) ?? 0) + 1);
+      return;
+    }
+    const findings = findingsOf(payload);
+    const { headers, queryKeys, bodyValues } = result.masked;
+    if (headers.length + queryKeys.length + bodyValues.length > 0) findings.add('masked');
+    for (const finding of findings) this.#found.set(finding, (this.#found.get(finding) ?? 0) + 1);
+  }
+
+  report(): PayloadAudit {
+    return {
+      sampled: this.#sampled,
+      comparableAnswers: this.#comparable,
+      found: Object.fromEntries(
+        PAYLOAD_FINDINGS.map((finding) => [finding, this.#found.get(finding) ?? 0]),
+      ) as Record<PayloadFinding, number>,
+      unreplayableByReason: Object.fromEntries(this.#unreplayable),
+    };
+  }
+}
+
+function isComparable(response: Message | null): boolean {
+  if (response === null || response.body.truncated || response.body.kept === null) return false;
+  return maskedPointers(response.redacted).length === 0;
+}
+
+function findingsOf(payload: ExchangePayload): Set<PayloadFinding> {
+  const findings = new Set<PayloadFinding>();
+  const request = payload.request;
+  if (request === null) return findings;
+  const head = parseRequestHead(request.head);
+  const coding = headerValue(head.headers, 'content-encoding');
+  const compressed = coding !== null && coding.toLowerCase() !== 'identity' && request.body.bytes > 0;
+  if (compressed) findings.add('compressed_body');
+  const kept = compressed ? null : request.body.kept;
+  const bodyText = Buffer.from(kept?.subarray(0, MAX_TEXT_BYTES) ?? []).toString('latin1');
+  const texts = [head.target, ...head.headers.map(([, value]) => value), bodyText];
+  for (const [finding, pattern] of PATTERNS) {
+    if (texts.some((text) => pattern.test(text))) findings.add(finding);
+  }
+  return findings;
+}
+
+/**
+ * How many requests would be open at once if each took as long as it did when it was recorded. Memory is that
+ * number: a heap of ends.
+ */
+export class Concurrency {
+  readonly #ends: number[] = [];
+  #max = 0;
+  #known = 0;
+
+  /** Takes a planned send, in order; null for one whose recorded duration is not known. */
+  add(intendedOffsetNs: number, durationNs: number | null): void {
+    if (durationNs === null) return;
+    this.#known += 1;
+    while (this.#ends.length > 0 && this.#ends[0]! <= intendedOffsetNs) this.#removeEarliest();
+    this.#insert(intendedOffsetNs + durationNs);
+    this.#max = Math.max(this.#max, this.#ends.length);
+  }
+
+  /** The most at once; null where no duration was known. */
+  get max(): number | null {
+    return this.#known === 0 ? null : this.#max;
+  }
+
+  #insert(end: number): void {
+    const heap = this.#ends;
+    let at = heap.length;
+    heap.push(end);
+    while (at > 0) {
+      const parent = (at - 1) >> 1;
+      if (heap[parent]! <= end) break;
+      heap[at] = heap[parent]!;
+      at = parent;
+    }
+    heap[at] = end;
+  }
+
+  #removeEarliest(): void {
+    const heap = this.#ends;
+    const last = heap.pop()!;
+    if (heap.length === 0) return;
+    let at = 0;
+    for (;;) {
+      let child = 2 * at + 1;
+      if (child >= heap.length) break;
+      if (child + 1 < heap.length && heap[child + 1]! < heap[child]!) child += 1;
+      if (heap[child]! >= last) break;
+      heap[at] = heap[child]!;
+      at = child;
+    }
+    heap[at] = last;
+  }
+}

@@ -1,0 +1,315 @@
+import type { ExchangeRow } from '../../core/exchange.ts';
+import type { CaptureSource, TimeRange } from '../../core/ports.ts';
+import type { AnswerForecast } from '../answers/expected-answer.ts';
+import { placeOf, type RecordedConnections } from '../engine/connections.ts';
+import type { PreparedRequest } from '../engine/messages.ts';
+import type { RateCeiling, TargetFence } from '../guard.ts';
+import type { Shard } from '../options/parsers.ts';
+import type { ConnectionPolicy } from '../options/replay-options.ts';
+import type { BodyChanges } from '../request/body-changes.ts';
+import type { BuildResult, MaskedParts, RequestBuilder } from '../request/build.ts';
+import type { PlayedAs } from '../request/copy-identity.ts';
+import type { TimeMover } from '../request/shift-time.ts';
+import { SKIP_REASONS, type SkipReason, skipReasonOf } from '../window/capture.ts';
+import type { Scaling } from './scaling.ts';
+import { isOfWindow, type PlannedSend, scheduleOf } from './schedule.ts';
+import type { SessionChains } from './session-order.ts';
+import type { OpenedBefore, OpenSessions } from './sessions.ts';
+import { Stripe } from './shard.ts';
+import { arrivalsIn, playedAs } from './superpose.ts';
+
+/** A planned send by what its report needs of the row; the request itself is with the engine. */
+export interface PlannedRequest {
+  readonly index: number;
+  readonly intendedOffsetNs: number;
+  readonly row: ExchangeRow;
+  /** Of what precedes the window. */
+  readonly warmup?: boolean;
+  /** Whether its answer is expected piece by piece. */
+  readonly streams: boolean;
+  /** Sent otherwise than it was received, so that its answer may be another. */
+  readonly changed?: boolean;
+}
+
+/** Told of every exchange of the window as it is planned, in order. */
+export interface PlanListener {
+  /** An exchange of the window, whether it will be replayed or not. */
+  recorded(row: ExchangeRow): void;
+  /** Planned and about to be handed out. */
+  planned(request: PlannedRequest): void;
+  /** Planned as well, and refused by our own ceiling on the rate. */
+  refusedByCeiling(request: PlannedRequest): void;
+  /** Of a shard: told of the plan of all of them. */
+  readonly whole?: WholePlanListener | undefined;
+}
+
+/** Told of what all shards play together, in order, as far as one of them can know it. */
+export interface WholePlanListener {
+  recorded(row: ExchangeRow): void;
+  /** A send of any shard. Whether another one can build its request is not known here. */
+  planned(row: ExchangeRow, intendedOffsetNs: number): void;
+}
+
+type ReadyRequest = Extract<BuildResult, { kind: 'ready' }>;
+
+export interface PlanParts {
+  readonly source: CaptureSource;
+  readonly range: TimeRange;
+  readonly scaling: Scaling;
+  readonly tally: ScalingTally;
+  /** Sessions begun before the window; null where the capture knows no sessions. */
+  readonly openSessions: OpenSessions | null;
+  /** Which of several processes this is; without it the whole schedule is planned. */
+  readonly shard?: Shard | null;
+  /** Of the whole plan, whatever part of it is played here. So is the ceiling. */
+  readonly maxRequests: number | null;
+  /** The plan ends before this instant of the run; without it, with the window. */
+  readonly durationNs?: number | null;
+  readonly builder: RequestBuilder;
+  readonly changes: BodyChanges;
+  readonly answers: AnswerForecast;
+  readonly fence: Pick<TargetFence, 'checkRecorded'>;
+  readonly ceiling: RateCeiling;
+  readonly audit: AuditCounter;
+  /** Whether a request waits for the connection it was recorded on; without it, it does not. */
+  readonly connections?: ConnectionPolicy;
+  /** Told of what is planned. */
+  readonly recordedConnections?: RecordedConnections;
+  /** Where follow-ups wait for what they follow; without it every request goes at its planned instant. */
+  readonly chains?: SessionChains | null;
+  /** Moves times in bodies; without it they are sent as recorded. */
+  readonly timeShift?: TimeMover;
+}
+
+/**
+ * Rows → schedule → requests, one by one as the engine asks for them, at constant memory. A shard walks the same
+ * schedule as the others, so that draws, places and ceilings are those of the whole, and builds what is its own.
+ * @throws AppError TARGET_FORBIDDEN at a request recorded under the target's own name.
+ */
+export function* plannedRequests(parts: PlanParts, listener: PlanListener): Generator<PreparedRequest> {
+  const { source, range, scaling, tally, audit, ceiling, shard = null } = parts;
+  const stripe = new Stripe(shard, scaling.draws);
+  let places = 0;
+  let index = 0;
+  for (const send of scheduleOf(arrivalsIn(source, range, scaling), scaling)) {
+    if (places === parts.maxRequests) return;
+    const { row, intendedOffsetNs } = send;
+    if (intendedOffsetNs >= (parts.durationNs ?? Number.POSITIVE_INFINITY)) return;
+    const own = stripe.holds(send);
+    tellRecorded(send, own, parts, listener);
+    if (!send.kept) {
+      if (own) tally.leftOut(send);
+      continue;
+    }
+    const skipped = skipReasonOf(row);
+    if (skipped !== null) {
+      if (own) audit.skip(skipped);
+      continue;
+    }
+    // What cannot be built takes no place, except in shards: there nobody knows of the others' requests.
+    const admittedUnbuilt = shard === null ? null : ceiling.admits(intendedOffsetNs);
+    if (shard !== null) places += 1;
+    if (!own) {
+      const differs = send.copy > 0 && scaling.options.perturb.length > 0;
+      listener.whole?.planned(differs ? playedRow(row, playedAs(send, scaling)) : row, intendedOffsetNs);
+      continue;
+    }
+    const as = playedAs(send, scaling);
+    const built = buildOwn(send, as, parts);
+    if (built === null) continue;
+    const request = parts.changes.apply(row, built.request);
+    const answer = parts.answers.of(row, request.body);
+    const playedAsRow = built.perturbed ? playedRow(row, as) : row;
+    const { streams } = answer;
+    if (shard === null) places += 1;
+    // As every shard knows it: how large the bodies of the others are is not known here.
+    listener.whole?.planned(playedAsRow, intendedOffsetNs);
+    if (admittedUnbuilt ?? ceiling.admits(intendedOffsetNs)) {
+      const moved = parts.timeShift?.move(request, send) ?? request;
+      const changed = moved !== request || built.perturbed || isMasked(built);
+      const sentRow = sizedRow(playedAsRow, moved.body);
+      listener.planned({ index, intendedOffsetNs, row: sentRow, streams, changed });
+      const { stripe, lane } = placeOf(send, parts.connections ?? 'pooled');
+      const follows = parts.chains?.follow(send, index, intendedOffsetNs);
+      const { method, path, headers, body, chunked } = moved;
+      // Each by its name: to spread four objects into one takes longer than all else in here.
+      yield { index, intendedOffsetNs, stripe, lane, follows, method, path, headers, body, chunked, answer };
+    } else {
+      const refusedRow = sizedRow(playedAsRow, request.body);
+      listener.refusedByCeiling({ index, intendedOffsetNs, row: refusedRow, streams });
+    }
+    index += 1;
+  }
+}
+
+function tellRecorded(send: PlannedSend, own: boolean, parts: PlanParts, listener: PlanListener): void {
+  if (!isOfWindow(send)) return;
+  listener.whole?.recorded(send.row);
+  if (!own) return;
+  listener.recorded(send.row);
+  parts.openSessions?.see(send.row);
+}
+
+/** The request of a send; null for one that cannot be had, which is counted. */
+function buildOwn(send: PlannedSend, as: PlayedAs | null, parts: PlanParts): ReadyRequest | null {
+  const { source, builder, audit, tally, scaling } = parts;
+  const built = builder.build(source.payload(send.row), as);
+  if (built.kind === 'no_payload') {
+    audit.skip('no_payload');
+    return null;
+  }
+  if (built.kind === 'unreplayable') {
+    audit.refuse(built.reason);
+    return null;
+  }
+  parts.fence.checkRecorded(built.recordedHost);
+  audit.mask(built.masked);
+  tally.planned(send);
+  parts.recordedConnections?.add(send);
+  tally.built(send, built, scaling.options.perturb.length);
+  return built;
+}
+
+/** Whether what it asks for is hidden; credentials are not part of that. */
+function isMasked({ masked }: ReadyRequest): boolean {
+  return masked.bodyValues.length + masked.queryKeys.length > 0;
+}
+
+/** What was made to differ is no repetition, whatever it was made of. */
+function playedRow(row: ExchangeRow, as: PlayedAs | null): ExchangeRow {
+  return as === null ? row : { ...row, requestHash: Buffer.from(as.tag, 'hex') };
+}
+
+/** A changed body may have another size than the recorded one: what is told of is what is sent. */
+function sizedRow(row: ExchangeRow, body: Uint8Array | null): ExchangeRow {
+  const requestBytes = body?.length ?? 0;
+  return requestBytes === (row.requestBytes ?? 0) ? row : { ...row, requestBytes };
+}
+
+/** What a scaling came to, counted as the schedule was drawn. */
+export interface ScalingCounts {
+  /** Exchanges of the window whose session was left out. */
+  readonly thinned: number;
+  /** Planned sends that repeat one of the recording, and those that come from stretches laid over the window. */
+  readonly copies: number;
+  readonly layered: number;
+  /** Copies made to differ where that was asked for, and copies that have no such place. */
+  readonly perturbed: number;
+  readonly notPerturbed: number;
+  /** Played as somebody else, with a compressed body that still says who it was. */
+  readonly bodiesUnread: number;
+  /** Sessions that may have been split, because more spoke at once than are remembered. */
+  readonly forgottenSessions: number;
+  /** What was begun before the window: such sessions are played from the window's first instant on. */
+  readonly openedBefore: OpenedBefore | null;
+}
+
+/** Counts what a scaling does, one planned send after the other. */
+export class ScalingTally {
+  #thinned = 0;
+  #copies = 0;
+  #layered = 0;
+  #perturbed = 0;
+  #notPerturbed = 0;
+  #bodiesUnread = 0;
+
+  /** An exchange whose session is left out; those of other stretches were never part of the window. */
+  leftOut({ layer }: PlannedSend): void {
+    if (layer === 0) this.#thinned += 1;
+  }
+
+  planned({ copy, layer }: PlannedSend): void {
+    if (copy > 0) this.#copies += 1;
+    else if (layer > 0) this.#layered += 1;
+  }
+
+  /** A request of it was built. @param places where copies are to differ */
+  built({ copy }: PlannedSend, result: { perturbed: boolean; bodyUnread: boolean }, places: number): void {
+    if (result.bodyUnread) this.#bodiesUnread += 1;
+    if (copy === 0 || places === 0) return;
+    if (result.perturbed) this.#perturbed += 1;
+    else this.#notPerturbed += 1;
+  }
+
+  counts(forgottenSessions: number, openedBefore: OpenedBefore | null): ScalingCounts {
+    return {
+      thinned: this.#thinned,
+      copies: this.#copies,
+      layered: this.#layered,
+      perturbed: this.#perturbed,
+      notPerturbed: this.#notPerturbed,
+      bodiesUnread: this.#bodiesUnread,
+      forgottenSessions,
+      openedBefore,
+    };
+  }
+}
+
+/** What was not sent, or not sent as it was, and why. Everything is counted here, nothing altered in silence. */
+export interface ReplayAudit {
+  readonly skipped: Readonly<Record<SkipReason, number>>;
+  /** Requests the HTTP client cannot send as they were. */
+  readonly unreplayable: number;
+  readonly unreplayableByReason: Readonly<Record<string, number>>;
+  /** Requests sent without a header whose recorded value was masked, or without that of a `Host`, by header. */
+  readonly maskedHeaders: Readonly<Record<string, number>>;
+  /** Requests sent with a query value as masked, by key. */
+  readonly maskedQueryKeys: Readonly<Record<string, number>>;
+  /** Requests with any masked part. */
+  readonly maskedRequests: number;
+}
+
+/** Distinct names kept apart; query keys are the clients' text and must not grow a run's memory. */
+const MAX_NAMES = 200;
+
+export class AuditCounter {
+  readonly #skipped: Record<SkipReason, number> = Object.fromEntries(
+    SKIP_REASONS.map((reason) => [reason, 0]),
+  ) as Record<SkipReason, number>;
+  readonly #unreplayable = new Map<string, number>();
+  readonly #maskedHeaders = new Map<string, number>();
+  readonly #maskedQueryKeys = new Map<string, number>();
+  #maskedRequests = 0;
+
+  skip(reason: SkipReason): void {
+    this.#skipped[reason] += 1;
+  }
+
+  refuse(reason: string): void {
+    count(this.#unreplayable, reason);
+  }
+
+  mask(parts: MaskedParts): void {
+    if (parts.headers.length + parts.queryKeys.length + parts.bodyValues.length === 0) return;
+    this.#maskedRequests += 1;
+    for (const name of parts.headers) count(this.#maskedHeaders, name);
+    for (const key of parts.queryKeys) count(this.#maskedQueryKeys, key);
+  }
+
+  /** Exchanges that have no send, for whatever reason. */
+  total(): number {
+    return sumOf(Object.values(this.#skipped)) + sumOf(this.#unreplayable.values());
+  }
+
+  report(): ReplayAudit {
+    return {
+      skipped: { ...this.#skipped },
+      unreplayable: sumOf(this.#unreplayable.values()),
+      unreplayableByReason: Object.fromEntries(this.#unreplayable),
+      maskedHeaders: Object.fromEntries(this.#maskedHeaders),
+      maskedQueryKeys: Object.fromEntries(this.#maskedQueryKeys),
+      maskedRequests: this.#maskedRequests,
+    };
+  }
+}
+
+function count(counts: Map<string, number>, name: string): void {
+  const key = counts.has(name) || counts.size < MAX_NAMES ? name : '(others)';
+  counts.set(key, (counts.get(key) ?? 0) + 1);
+}
+
+function sumOf(counts: Iterable<number>): number {
+  let sum = 0;
+  for (const each of counts) sum += each;
+  return sum;
+}

@@ -1,0 +1,339 @@
+import { AppError } from '../../core/errors.ts';
+import type { ExchangeRow } from '../../core/exchange.ts';
+import type { PerturbedPlace } from '../request/copy-identity.ts';
+import { type DrawKey, drawKeyOf, SeededDraws } from './draws.ts';
+import { SessionMemory, sessionName } from './sessions.ts';
+import { RateCurve, type Stage } from './stages.ts';
+
+/** A way to make more or less of a recording, with what it leaves true and what it does not. */
+export interface ScalingKind {
+  readonly name: ScalingName;
+  readonly keeps: string;
+  readonly bends: string;
+}
+
+export const SCALINGS = ['compress', 'amplify', 'superpose', 'thin'] as const;
+export type ScalingName = (typeof SCALINGS)[number];
+
+export const SCALING_KINDS: Readonly<Record<ScalingName, ScalingKind>> = {
+  compress: {
+    name: 'compress',
+    keeps: 'order, ties, the shape of the gaps and the payload mix',
+    bends: 'think times, session overlap and ramps, which pass faster by the multiplier',
+  },
+  amplify: {
+    name: 'amplify',
+    keeps: 'the shape of the day, think times and the order within sessions',
+    bends:
+      'payloads, which repeat and meet warm caches; all sessions grow together, so bursts grow with them',
+  },
+  superpose: {
+    name: 'superpose',
+    keeps: 'think times, the order within sessions, and payloads that are all fresh',
+    bends: 'bursts, which smooth out where independent stretches lie over each other',
+  },
+  thin: {
+    name: 'thin',
+    keeps: 'the shape of the day, think times and whole sessions',
+    bends: 'bursts within a second, which fewer sessions make flatter; a reused cache is met less often',
+  },
+};
+
+/**
+ * What stages of different multipliers bend besides, where a way decides whole sessions: each by the multiplier at its
+ * first exchange.
+ */
+export const STAGES_BEND =
+  'steps and ramps of the stages, which only sessions that begin meanwhile follow: where sessions are long, late or hardly at all';
+
+/** The multipliers a way is able to reach, or null. */
+export function unreachable(name: ScalingName, min: number, max: number): string | null {
+  if ((name === 'amplify' || name === 'superpose') && min < 1) return `${name} begins at 1x`;
+  if (name === 'thin' && max > 1) return 'thin ends at 1x';
+  return null;
+}
+
+/** What is done where nobody chose: sessions are left out below 1, time is compressed above. */
+export function defaultScaling(min: number, max: number): ScalingName {
+  return max <= 1 && min < 1 ? 'thin' : 'compress';
+}
+
+/** A stretch of the capture laid over the window; the first is the window itself. */
+export interface LayerLoad {
+  /** Exchanges of the window and of the layers laid before this one, and of this one. */
+  readonly before: number;
+  readonly exchanges: number;
+}
+
+/** How often the sessions of a recording are played. */
+export interface SessionLoad {
+  /** Share of the sessions that is played at all. */
+  readonly kept: number;
+  /** How often each of those is played, on average. */
+  readonly copies: number;
+}
+
+/**
+ * What a multiplier asks of sessions. What the capture does not cover of what was seen, and what the target is
+ * not of what was recorded, is made up for first by how many sessions are kept, then by copies.
+ */
+export function sessionLoad(
+  scaling: ScalingName,
+  multiplier: number,
+  parts: { readonly targetShare: number; readonly coverage: number },
+): SessionLoad {
+  const wanted = (parts.targetShare / parts.coverage) * (scaling === 'thin' ? multiplier : 1);
+  const kept = Math.min(1, wanted);
+  return { kept, copies: (wanted / kept) * (scaling === 'amplify' ? multiplier : 1) };
+}
+
+export interface CopyCountParts {
+  readonly scaling: ScalingName;
+  readonly curve: RateCurve;
+  readonly targetShare: number;
+  readonly coverage: number;
+  readonly layers: readonly LayerLoad[];
+  readonly draws: SeededDraws;
+}
+
+/** How often a session is played, and the exchange by which that was decided. */
+interface Decision {
+  readonly times: number;
+  readonly segment: string;
+  readonly id: number;
+}
+
+/** Decides how often each session is played: 0 leaves it out. Whole sessions: its first exchange decides. */
+export class CopyCount {
+  readonly #parts: CopyCountParts;
+  /** One for each layer; none where every exchange of a session is bound to be told the same. */
+  readonly #memories: readonly SessionMemory<Decision>[];
+
+  constructor(parts: CopyCountParts) {
+    this.#parts = parts;
+    const varies = parts.scaling !== 'compress' && !parts.curve.constant;
+    this.#memories = varies ? parts.layers.map(() => new SessionMemory<Decision>()) : [];
+  }
+
+  /** Sessions that came back after they had been forgotten may have been decided anew. */
+  get forgotten(): number {
+    return this.#memories.reduce((sum, memory) => sum + memory.forgotten, 0);
+  }
+
+  of(arrival: Arrival): number {
+    const name = this.#memories.length === 0 ? null : sessionName(arrival.row);
+    const { row, offsetUs, layer = 0 } = arrival;
+    const decide = () => this.#decide(drawKeyOf(row), layer, offsetUs * 1e3);
+    if (name === null) return decide();
+    const { times } = this.#memories[layer]!.of(
+      name,
+      offsetUs,
+      () => ({ times: decide(), segment: row.segment, id: row.id }),
+      ({ segment, id }) => row.id === id && row.segment === segment,
+    );
+    return times;
+  }
+
+  #decide(key: DrawKey, layer: number, offsetNs: number): number {
+    const { scaling, curve, draws } = this.#parts;
+    const multiplier = curve.multiplierAt(offsetNs);
+    const { kept, copies } = sessionLoad(scaling, multiplier, this.#parts);
+    const share = kept * this.layerShare(layer, multiplier);
+    if (share < 1 && draws.draw(key, 'kept', layer) >= share) return 0;
+    const whole = Math.floor(copies);
+    return copies > whole && draws.draw(key, 'copies', layer) < copies - whole ? whole + 1 : whole;
+  }
+
+  /** Share of a layer's sessions that brings the window's exchanges to so many times their number. */
+  layerShare(layer: number, multiplier: number): number {
+    const load = this.#parts.layers[layer];
+    if (layer === 0 || load === undefined) return 1;
+    const window = this.#parts.layers[0]?.exchanges ?? 0;
+    return Math.min(1, Math.max(0, (multiplier * window - load.before) / load.exchanges));
+  }
+}
+
+/** How the multiplier is reached. Plain data: it travels to a thread. */
+export interface ScalingOptions {
+  readonly scaling: ScalingName;
+  /** Null where the multiplier holds throughout; else each stage's is multiplied by it. */
+  readonly stages: readonly Stage[] | null;
+  /** What the target is of what was recorded: 0.1 for two replicas of twenty. */
+  readonly targetShare: number;
+  readonly seed: number;
+  /** Copies of sessions begin up to so much after what they are copies of. */
+  readonly jitterMs: number;
+  /** Where copies are made to differ from what they are copies of. */
+  readonly perturb: readonly PerturbedPlace[];
+}
+
+/** More copies of one session than this are no longer a recording. */
+const MAX_COPIES = 1_000;
+
+/** A stretch of the capture that is laid over the window, so many microseconds from it. */
+export interface Layer extends LayerLoad {
+  readonly shiftUs: number;
+}
+
+export interface ScalingParts {
+  readonly options: ScalingOptions & { readonly multiplier: number };
+  /** Recorded share of what was seen; null where it is not known, and then taken for all of it. */
+  readonly coverage: number | null;
+  /** The window itself first; more than one only where stretches are laid over it. */
+  readonly layers?: readonly Layer[];
+}
+
+/** Stands for a window that nothing is laid over and whose exchanges nobody had to count. */
+const WINDOW_ALONE: readonly Layer[] = [{ shiftUs: 0, before: 0, exchanges: 1 }];
+
+/**
+ * How more or less than what was recorded is made of a window: where in the run an arrival is played, how often
+ * its session is, and how far copies lie from what they repeat. Pure; one for each pass over a window.
+ */
+export class Scaling {
+  readonly options: ScalingOptions & { readonly multiplier: number };
+  readonly coverage: number | null;
+  readonly curve: RateCurve;
+  readonly layers: readonly Layer[];
+  readonly draws: SeededDraws;
+  readonly #counts: CopyCount;
+
+  /** @throws AppError OPTION_INVALID where sessions would have to be played too often */
+  constructor({ options, coverage, layers = WINDOW_ALONE }: ScalingParts) {
+    this.options = options;
+    this.coverage = coverage;
+    this.layers = layers;
+    this.curve = new RateCurve(options.multiplier, options.stages);
+    this.draws = new SeededDraws(options.seed);
+    this.#counts = new CopyCount({
+      scaling: options.scaling,
+      curve: this.curve,
+      targetShare: options.targetShare,
+      coverage: this.#covered,
+      layers,
+      draws: this.draws,
+    });
+    const { copies } = this.loadAt(this.curve.max);
+    if (copies > MAX_COPIES) {
+      throw new AppError(
+        'OPTION_INVALID',
+        `Every session would be played ${copies.toFixed(0)} times; the most is ${MAX_COPIES}`,
+        {
+          hint: `The capture covers ${(this.#covered * 100).toPrecision(2)} % of what was seen; ask for a smaller multiplier.`,
+        },
+      );
+    }
+  }
+
+  /** How much more than what was recorded makes up for what was seen and is not there. */
+  get coverageFactor(): number {
+    return 1 / this.#covered;
+  }
+
+  /** What sessions are asked for while this multiplier holds. */
+  loadAt(multiplier: number): SessionLoad {
+    const { scaling, targetShare } = this.options;
+    return sessionLoad(scaling, multiplier, { targetShare, coverage: this.#covered });
+  }
+
+  /** Whether anything is played twice, or left out. */
+  get alters(): boolean {
+    return [this.curve.min, this.curve.max].some((multiplier) => {
+      const { kept, copies } = this.loadAt(multiplier);
+      return kept !== 1 || copies !== 1;
+    });
+  }
+
+  /** Where in the run an instant of the window lies, whole nanoseconds. */
+  offsetNsAt(offsetUs: number): number {
+    return this.options.scaling === 'compress' ? this.curve.offsetNsAt(offsetUs * 1e3) : offsetUs * 1e3;
+  }
+
+  /** Where the stages end on the window's own time, microseconds; infinite without stages. */
+  get endUs(): number {
+    return (this.options.scaling === 'compress' ? this.curve.playedNs : this.curve.durationNs) / 1e3;
+  }
+
+  /** How far into the recording a run is after so many nanoseconds, microseconds; no farther than the stages. */
+  playedUs(runNs: number): number {
+    const playedNs = this.options.scaling === 'compress' ? this.curve.playedAt(runNs) : runNs;
+    return Math.min(playedNs / 1e3, this.endUs);
+  }
+
+  /** The fastest that time passes: only compression changes that. */
+  get maxPace(): number {
+    return this.options.scaling === 'compress' ? this.curve.max : 1;
+  }
+
+  /** The slowest. */
+  get minPace(): number {
+    return this.options.scaling === 'compress' ? this.curve.min : 1;
+  }
+
+  /** How long after what it repeats a copy may come, on the window's own time, microseconds; 0 where nothing is repeated. */
+  get latestCopyUs(): number {
+    return this.loadAt(this.curve.max).copies > 1 ? this.options.jitterMs * 1e3 : 0;
+  }
+
+  /** The most recorded seconds of which a second of the run may hold something, copies included. */
+  get meetingSeconds(): number {
+    return this.maxPace + this.latestCopyUs / 1e6;
+  }
+
+  /** The most that a second of the recording becomes, in a pace, in copies and in layers. */
+  get growth(): number {
+    return this.maxPace * Math.max(1, this.loadAt(this.curve.max).copies) * this.layers.length;
+  }
+
+  /** Recorded time played in a second of the run, over a window so long. */
+  meanPace(windowUs: number): number {
+    if (this.options.scaling !== 'compress') return 1;
+    const spanNs = this.curve.offsetNsAt(windowUs * 1e3);
+    return this.curve.constant || spanNs === 0 ? this.curve.multiplierAt(0) : (windowUs * 1e3) / spanNs;
+  }
+
+  /** How often an arrival is played, 0 for not at all. To be asked in order of arrival. */
+  timesOf = (...args: Parameters<CopyCount['of']>): number => this.#counts.of(...args);
+
+  /** Share of a layer's sessions that is played while this multiplier holds. */
+  layerShare(layer: number, multiplier: number): number {
+    return this.#counts.layerShare(layer, multiplier);
+  }
+
+  /** How far a copy lies behind what it repeats, the same for a whole session, whole microseconds. */
+  jitterUs(key: DrawKey, layer: number, copy: number): number {
+    return Math.floor(this.draws.draw(key, 'jitter', identityOf(layer, copy)) * this.options.jitterMs * 1e3);
+  }
+
+  /** Sessions whose decision did not fit into memory. */
+  get forgottenSessions(): number {
+    return this.#counts.forgotten;
+  }
+
+  get #covered(): number {
+    return this.coverage === null || this.coverage <= 0 ? 1 : Math.min(1, this.coverage);
+  }
+}
+
+/** Tells apart everybody that one recorded session is played as; 0 is the recorded session itself. */
+export function identityOf(layer: number, copy: number): number {
+  return layer * (MAX_COPIES + 1) + copy;
+}
+
+/** A recorded exchange at its place on the window's own time. */
+export interface Arrival {
+  readonly row: ExchangeRow;
+  /** Microseconds after the first arrival of the window. */
+  readonly offsetUs: number;
+  /** Where stretches of the capture are laid over the window: the number of this one's. 0 is the window itself. */
+  readonly layer?: number;
+}
+
+/** Puts rows, which come in order of arrival, on a clock that begins with the first of them. */
+export function* arrivalsOf(rows: Iterable<ExchangeRow>): Generator<Arrival> {
+  let firstUs: number | null = null;
+  for (const row of rows) {
+    firstUs ??= row.arrivalUs;
+    yield { row, offsetUs: row.arrivalUs - firstUs };
+  }
+}

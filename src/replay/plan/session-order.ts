@@ -1,0 +1,103 @@
+import type { ExchangeRow } from '../../core/exchange.ts';
+import { identityOf } from './scaling.ts';
+import type { PlannedSend } from './schedule.ts';
+import { SessionMemory, sessionName } from './sessions.ts';
+
+export const SESSION_ORDERS = ['open', 'partly-open'] as const;
+/**
+ * When the requests of a session are sent. `open`: at their planned instants, whatever became of the others;
+ * `partly-open`: the first at its planned instant, each follow-up once the one before it is over and the recorded
+ * think time has passed (Schroeder, Wierman, Harchol-Balter: Open Versus Closed, NSDI 2006).
+ */
+export type SessionOrder = (typeof SESSION_ORDERS)[number];
+
+/** What a follow-up waits for. */
+export interface FollowUp {
+  /** The request of its session before it, by index. */
+  readonly after: number;
+  /** From the end of that one; or from its intended instant, where the two overlapped when they were recorded. */
+  readonly from: 'end' | 'send';
+  /** Nanoseconds from there, not negative. */
+  readonly delayNs: number;
+}
+
+export interface SessionOrderCounts {
+  /** Sessions, copies apart; one that was silent for half an hour begins anew. */
+  readonly sessions: number;
+  readonly followUps: number;
+  /** Of these, recorded before the one before them was over: sent as far after it as recorded. */
+  readonly overlapped: number;
+  /** Likewise, because the recording does not say when the one before them was over. */
+  readonly unknownEnds: number;
+  /** Sessions that were forgotten, because too many spoke at once: they go on at planned instants. */
+  readonly forgotten: number;
+}
+
+interface Place {
+  readonly index: number;
+  readonly row: ExchangeRow;
+  readonly intendedOffsetNs: number;
+}
+
+interface Chain {
+  readonly first: Pick<ExchangeRow, 'segment' | 'id'>;
+  last: Place | null;
+}
+
+/** Knows of each planned request which one of its session it follows. What is not sent is no part of a session. */
+export class SessionChains {
+  readonly #memory = new SessionMemory<Chain>();
+  #sessions = 0;
+  #followUps = 0;
+  #overlapped = 0;
+  #unknownEnds = 0;
+
+  /**
+   * To be asked in the order of the schedule, of each request that is handed out.
+   * @returns null for the first of a session; undefined for one that stands alone
+   */
+  follow(
+    { row, copy, layer }: PlannedSend,
+    index: number,
+    intendedOffsetNs: number,
+  ): FollowUp | null | undefined {
+    const name = sessionName(row);
+    if (name === null) return undefined;
+    const isFirst = ({ first }: Chain) => first.id === row.id && first.segment === row.segment;
+    const begin = (): Chain => ({ first: row, last: null });
+    const chain = this.#memory.of(`${identityOf(layer, copy)} ${name}`, row.arrivalUs, begin, isFirst);
+    const before = chain.last;
+    chain.last = { index, row, intendedOffsetNs };
+    if (before === null) {
+      this.#sessions += 1;
+      return null;
+    }
+    return this.#followUp(before, chain.last);
+  }
+
+  counts(): SessionOrderCounts {
+    return {
+      sessions: this.#sessions,
+      followUps: this.#followUps,
+      overlapped: this.#overlapped,
+      unknownEnds: this.#unknownEnds,
+      forgotten: this.#memory.forgotten,
+    };
+  }
+
+  #followUp(before: Place, own: Place): FollowUp {
+    this.#followUps += 1;
+    const { index: after } = before;
+    const plannedGapNs = Math.max(0, own.intendedOffsetNs - before.intendedOffsetNs);
+    const recordedGapUs = own.row.arrivalUs - before.row.arrivalUs;
+    const tookUs = before.row.lastByteOffsetUs;
+    if (tookUs === null || tookUs > recordedGapUs) {
+      if (tookUs === null) this.#unknownEnds += 1;
+      else this.#overlapped += 1;
+      return { after, from: 'send', delayNs: plannedGapNs };
+    }
+    // Think time passes as fast as the schedule does between the two.
+    const thinkShare = recordedGapUs === 0 ? 0 : 1 - tookUs / recordedGapUs;
+    return { after, from: 'end', delayNs: Math.round(plannedGapNs * thinkShare) };
+  }
+}

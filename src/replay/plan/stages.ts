@@ -1,0 +1,147 @@
+import { AppError } from '../../core/errors.ts';
+import { parseMultiplier, parsePositiveMs } from '../../core/units.ts';
+
+/** A stretch of the run with one multiplier, or with one that changes evenly from the first to the last. */
+export interface Stage {
+  /** Of the run, not of the recording. */
+  readonly durationMs: number;
+  readonly from: number;
+  readonly to: number;
+}
+
+/** More than anybody writes, and few enough to be searched for every request. */
+const MAX_STAGES = 1_000;
+
+/**
+ * Reads `10m@1x,5m@1x..2x,30s@4x`: steps and ramps, one after the other.
+ * @throws AppError OPTION_INVALID saying which stage is wrong
+ */
+export function parseStages(text: string): readonly Stage[] {
+  const parts = text.split(',');
+  if (parts.length > MAX_STAGES) {
+    throw new AppError('OPTION_INVALID', `--stages: ${parts.length} are more than ${MAX_STAGES}`);
+  }
+  return parts.map(parseStage);
+}
+
+function parseStage(text: string): Stage {
+  const [duration = '', multipliers, ...rest] = text.split('@');
+  const [from = '', to = from, ...more] = (multipliers ?? '').split('..');
+  if (multipliers === undefined || from === '' || to === '' || rest.length + more.length > 0) {
+    throw new AppError('OPTION_INVALID', `--stages: ${JSON.stringify(text)} is not a stage`, {
+      hint: 'Give a duration of the run and a multiplier, such as 10m@1x, or 5m@1x..2x for a ramp.',
+    });
+  }
+  return {
+    durationMs: parsePositiveMs(duration, '--stages'),
+    from: parseMultiplier(from, '--stages'),
+    to: parseMultiplier(to, '--stages'),
+  };
+}
+
+/** As it is written on the command line. */
+export function stageText({ durationMs, from, to }: Stage): string {
+  return `${durationMs / 1e3}s@${from}x${to === from ? '' : `..${to}x`}`;
+}
+
+interface Piece {
+  readonly startNs: number;
+  readonly durationNs: number;
+  /** What has been played of the recording when the stage begins: the integral of the multiplier. */
+  readonly playedNs: number;
+  readonly from: number;
+  readonly to: number;
+}
+
+/**
+ * The multiplier as a function of the run's time, its integral (how far into the recording a run at this pace
+ * is), and the integral's inverse. Exact for steps; a ramp is a parabola, solved without cancellation.
+ */
+export class RateCurve {
+  readonly #pieces: readonly Piece[];
+  readonly max: number;
+  readonly min: number;
+  /** Length of all stages, nanoseconds; infinite for a multiplier that holds throughout. */
+  readonly durationNs: number;
+  /** Time of a recording that all stages play when they pass at their pace, nanoseconds. */
+  readonly playedNs: number;
+
+  /** @param stages null where `multiplier` holds throughout; else each is multiplied by it */
+  constructor(multiplier: number, stages: readonly Stage[] | null) {
+    const all = stages ?? [{ durationMs: Number.POSITIVE_INFINITY, from: 1, to: 1 }];
+    const pieces: Piece[] = [];
+    let startNs = 0;
+    let playedNs = 0;
+    for (const { durationMs, from, to } of all) {
+      const piece = {
+        startNs,
+        durationNs: durationMs * 1e6,
+        playedNs,
+        from: from * multiplier,
+        to: to * multiplier,
+      };
+      pieces.push(piece);
+      startNs += piece.durationNs;
+      playedNs += (piece.durationNs * (piece.from + piece.to)) / 2;
+    }
+    this.#pieces = pieces;
+    this.durationNs = startNs;
+    this.playedNs = playedNs;
+    const values = pieces.flatMap(({ from, to }) => [from, to]);
+    this.max = values.reduce((most, each) => Math.max(most, each), 0);
+    this.min = values.reduce((least, each) => Math.min(least, each), Number.POSITIVE_INFINITY);
+  }
+
+  /** Whether one multiplier holds throughout. */
+  get constant(): boolean {
+    return this.max === this.min;
+  }
+
+  /** At an instant of the run; past the last stage, what that ended with. */
+  multiplierAt(offsetNs: number): number {
+    const piece = this.#last((each) => each.startNs <= offsetNs);
+    if (piece.to === piece.from) return piece.from;
+    const share = Math.min(1, (offsetNs - piece.startNs) / piece.durationNs);
+    return piece.from + (piece.to - piece.from) * share;
+  }
+
+  /** How far into the recording the run is at an instant: the integral of the multiplier, nanoseconds. */
+  playedAt(offsetNs: number): number {
+    const piece = this.#last((each) => each.startNs <= offsetNs);
+    const sinceNs = offsetNs - piece.startNs;
+    const rampNs = Math.min(sinceNs, piece.durationNs);
+    if (piece.to === piece.from) return piece.playedNs + sinceNs * piece.from;
+    const slope = (piece.to - piece.from) / piece.durationNs;
+    return piece.playedNs + rampNs * (piece.from + (slope * rampNs) / 2) + (sinceNs - rampNs) * piece.to;
+  }
+
+  /**
+   * The instant of the run at which it is so far into the recording.
+   * @returns whole nanoseconds. Rounded once, so that equal arrivals stay equal, order is kept and no error adds
+   *   up. Exact below 104 days
+   */
+  offsetNsAt(playedNs: number): number {
+    const piece = this.#last((each) => each.playedNs <= playedNs);
+    const sinceNs = playedNs - piece.playedNs;
+    if (piece.to === piece.from) return Math.round(piece.startNs + sinceNs / piece.from);
+    const slope = (piece.to - piece.from) / piece.durationNs;
+    const root = Math.sqrt(Math.max(0, piece.from ** 2 + 2 * slope * sinceNs));
+    const rampNs = (2 * sinceNs) / (piece.from + root);
+    if (rampNs <= piece.durationNs) return Math.round(piece.startNs + rampNs);
+    // Only past the last stage: what follows goes on at the pace that ended with.
+    const rampedNs = (piece.durationNs * (piece.from + piece.to)) / 2;
+    return Math.round(piece.startNs + piece.durationNs + (sinceNs - rampedNs) / piece.to);
+  }
+
+  /** The last piece for which `begun` holds; the first where it holds for none. */
+  #last(begun: (piece: Piece) => boolean): Piece {
+    let low = 0;
+    let high = this.#pieces.length - 1;
+    while (low < high) {
+      const middle = (low + high + 1) >> 1;
+      if (begun(this.#pieces[middle]!)) low = middle;
+      else high = middle - 1;
+    }
+    return this.#pieces[low]!;
+  }
+}

@@ -1,0 +1,137 @@
+import type { CaptureSource, TimeRange } from '../../core/ports.ts';
+import type { PreparedRequest } from '../engine/messages.ts';
+import { RateCeiling } from '../guard.ts';
+import type { TimeShift } from '../request/shift-time.ts';
+import type { CaptureOverview } from '../window/capture.ts';
+import type { ReplayWindow } from '../window/window.ts';
+import { forecastOf } from './forecast.ts';
+import {
+  AuditCounter,
+  type PlanListener,
+  type PlannedRequest,
+  type PlanParts,
+  plannedRequests,
+  ScalingTally,
+} from './plan.ts';
+import { Scaling } from './scaling.ts';
+import { SessionChains } from './session-order.ts';
+
+/** What is played before the window, so that the judged part meets a target at work and not a cold one. */
+export interface Warmup {
+  /** Run time, nanoseconds: asked for, and as much of it as was recorded before the window. */
+  readonly askedNs: number;
+  readonly recordedNs: number;
+  /** From its first request to the begin of the judged part, nanoseconds; 0 where nothing precedes the window. */
+  readonly spanNs: number;
+  readonly range: TimeRange;
+  /** As the window begins: its multiplier there holds throughout. */
+  readonly scaling: Scaling;
+  /** No second of it plans more than this. */
+  readonly peakPerSecond: number;
+  /** Requests, estimated from roll-ups; no more than may be sent. */
+  readonly plannedExchanges: number;
+}
+
+export interface WarmupParts {
+  readonly askedMs: number;
+  readonly overview: CaptureOverview;
+  readonly source: CaptureSource;
+  readonly window: ReplayWindow;
+  readonly scaling: Scaling;
+  readonly maxRequests: number | null;
+}
+
+/** The recording that precedes the window, as far back as it goes. Reads one row. */
+export function warmupBefore(parts: WarmupParts): Warmup {
+  const { askedMs, overview, source, window, scaling, maxRequests } = parts;
+  const { options, coverage, layers, curve } = scaling;
+  const multiplier = curve.multiplierAt(0);
+  const own = new Scaling({ options: { ...options, multiplier, stages: null }, coverage, layers });
+  const beginUs = window.parts[0]?.fromUs ?? window.fromUs;
+  const askedUs = Math.round(askedMs * 1e3 * own.maxPace);
+  const range = { fromUs: Math.max(beginUs - askedUs, overview.firstArrivalUs ?? beginUs), toUs: beginUs };
+  const firstUs = range.fromUs < range.toUs ? firstArrivalUs(source, range) : null;
+  const spanNs = firstUs === null ? 0 : own.offsetNsAt(beginUs - firstUs);
+  const forecast =
+    firstUs === null ? null : forecastOf(overview, { parts: [range], loops: 1, durationNs: null }, own);
+  return {
+    askedNs: askedMs * 1e6,
+    recordedNs: own.offsetNsAt(Math.max(0, beginUs - range.fromUs)),
+    spanNs,
+    range,
+    scaling: own,
+    peakPerSecond: forecast?.plannedPeakPerSecond ?? 0,
+    plannedExchanges: Math.min(forecast?.plannedExchanges ?? 0, maxRequests ?? Number.POSITIVE_INFINITY),
+  };
+}
+
+export type WarmedUpParts = PlanParts & { readonly timeShift?: TimeShift };
+
+/**
+ * The warm-up and then the window, as one schedule: nothing is drained between the two. What belongs to the warm-up
+ * is told of with its mark, and counts neither as recorded nor in the audit nor among what was changed. The most
+ * requests that may be planned are those of both.
+ */
+export function* warmedUp(
+  warmup: Warmup,
+  parts: WarmedUpParts,
+  listener: PlanListener,
+  maxRatePerSecond: number | null,
+): Generator<PreparedRequest> {
+  const { timeShift, maxRequests } = parts;
+  let count = 0;
+  if (warmup.spanNs > 0) {
+    const marked = (request: PlannedRequest): PlannedRequest => {
+      count = request.index + 1;
+      return { ...request, warmup: true };
+    };
+    yield* plannedRequests(
+      {
+        ...parts,
+        range: warmup.range,
+        scaling: warmup.scaling,
+        tally: new ScalingTally(),
+        openSessions: null,
+        durationNs: warmup.spanNs,
+        ceiling: RateCeiling.over(warmup.peakPerSecond, maxRatePerSecond),
+        audit: new AuditCounter(),
+        changes: parts.changes.apart(),
+        answers: parts.answers.apart(),
+        ...(timeShift === undefined ? {} : { timeShift: timeShift.apart() }),
+        // A session that goes on in the window begins anew there, at its planned instant.
+        chains: parts.chains == null ? null : new SessionChains(),
+      },
+      {
+        recorded: () => undefined,
+        planned: (request) => listener.planned(marked(request)),
+        refusedByCeiling: (request) => listener.refusedByCeiling(marked(request)),
+      },
+    );
+  }
+  const moved = <T extends { readonly index: number; readonly intendedOffsetNs: number }>(request: T): T => ({
+    ...request,
+    index: request.index + count,
+    intendedOffsetNs: request.intendedOffsetNs + warmup.spanNs,
+  });
+  const later = {
+    ...parts,
+    maxRequests: maxRequests === null ? null : maxRequests - count,
+    ...(timeShift === undefined ? {} : { timeShift: timeShift.later(warmup.spanNs) }),
+  };
+  const window = plannedRequests(later, {
+    whole: listener.whole,
+    recorded: (row) => listener.recorded(row),
+    planned: (request) => listener.planned(moved(request)),
+    refusedByCeiling: (request) => listener.refusedByCeiling(moved(request)),
+  });
+  for (const request of window) {
+    const { follows } = request;
+    const chained = follows == null ? {} : { follows: { ...follows, after: follows.after + count } };
+    yield { ...moved(request), ...chained };
+  }
+}
+
+function firstArrivalUs(source: CaptureSource, range: TimeRange): number | null {
+  for (const { arrivalUs } of source.rows(range)) return arrivalUs;
+  return null;
+}

@@ -1,0 +1,159 @@
+import type { ExchangeRow } from '../../core/exchange.ts';
+import {
+  isJsonArray,
+  isJsonObject,
+  isJsonString,
+  jsonElement,
+  jsonLastMember,
+  jsonNumber,
+  jsonStart,
+  jsonTrue,
+} from '../../core/json-cursor.ts';
+import { isPlain } from '../../inference/features.ts';
+import type { BuiltRequest } from './build.ts';
+import { withJsonMember } from './edit-json.ts';
+
+/** How the recorded length of an answer is asked for: as its most, or by vLLM's fields as its least as well. */
+export const PIN_MODES = ['limit', 'vllm'] as const;
+export type PinMode = (typeof PIN_MODES)[number];
+
+export interface BodyChangeOptions {
+  /** Null leaves lengths to the model. */
+  readonly pinOutputLength: PinMode | null;
+  /** Asks streams for their counts of tokens. */
+  readonly requestUsage: boolean;
+}
+
+export const NO_BODY_CHANGES: BodyChangeOptions = Object.freeze({
+  pinOutputLength: null,
+  requestUsage: false,
+});
+
+/** What was asked for, and how often it was done; of requests for chat and completions alone. */
+export interface BodyChangeCounts {
+  readonly pinOutputLength: PinMode | null;
+  readonly pinned: number;
+  /** Their recorded length is not known, or not surely that of one answer, or their body is no plain JSON. */
+  readonly unpinned: number;
+  readonly requestUsage: boolean;
+  /** Streams that asked for their counts because of us. */
+  readonly usageRequested: number;
+}
+
+const COMPLETIONS = /\/(?:chat\/)?completions$/;
+
+/** Changes bodies where a user asked for it, and counts where it did. Lengths of messages are written anew. */
+export class BodyChanges {
+  readonly #options: BodyChangeOptions;
+  #pinned = 0;
+  #unpinned = 0;
+  #usageRequested = 0;
+
+  constructor(options: BodyChangeOptions) {
+    this.#options = options;
+  }
+
+  /** The same changes, counted apart. */
+  apart(): BodyChanges {
+    return new BodyChanges(this.#options);
+  }
+
+  apply(row: ExchangeRow, request: BuiltRequest): BuiltRequest {
+    const { pinOutputLength, requestUsage } = this.#options;
+    if (pinOutputLength === null && !requestUsage) return request;
+    if (row.route === null || !COMPLETIONS.test(row.route)) return request;
+    const recorded = isReadable(request) ? request.body : null;
+    let body = recorded;
+    if (pinOutputLength !== null) {
+      const pinned = body === null ? null : pin(body, row, pinOutputLength);
+      if (pinned === null) this.#unpinned += 1;
+      else this.#pinned += 1;
+      body = pinned ?? body;
+    }
+    if (requestUsage && body !== null) {
+      const asking = askUsage(body);
+      if (asking !== null) this.#usageRequested += 1;
+      body = asking ?? body;
+    }
+    return body === recorded ? request : { ...request, body };
+  }
+
+  counts(): BodyChangeCounts {
+    const { pinOutputLength, requestUsage } = this.#options;
+    return {
+      pinOutputLength,
+      pinned: this.#pinned,
+      unpinned: this.#unpinned,
+      requestUsage,
+      usageRequested: this.#usageRequested,
+    };
+  }
+}
+
+/** Null where the length is not known, or not that of one answer. */
+function pin(body: Uint8Array, row: ExchangeRow, mode: PinMode): Buffer | null {
+  const { outputTokens, batch } = row;
+  // A client that left, or a server that broke off, did not let the answer come to its length.
+  if (outputTokens === null || outputTokens < 1 || row.outcome !== 'completed') return null;
+  // The recorder read the beginning alone, and an `n` may lie behind it.
+  if ((batch !== null && batch !== 1) || !asksOneAnswer(body)) return null;
+  const limit = String(outputTokens);
+  const members: [string, string][] = [[lengthName(body), limit]];
+  if (mode === 'vllm') members.push(['min_tokens', limit], ['ignore_eos', 'true']);
+  let changed: Uint8Array | null = body;
+  for (const [name, literal] of members) changed = changed && withJsonMember(changed, [name], literal);
+  return changed === null ? null : Buffer.from(changed);
+}
+
+/** The name that the body uses; the older one, which every server knows, where it uses none. */
+function lengthName(body: Uint8Array): string {
+  return jsonLastMember(body, jsonStart(body), 'max_completion_tokens') >= 0
+    ? 'max_completion_tokens'
+    : 'max_tokens';
+}
+
+/** Null where it is no stream, or asks already. */
+function askUsage(body: Uint8Array): Buffer | null {
+  const start = jsonStart(body);
+  if (!jsonTrue(body, jsonLastMember(body, start, 'stream'))) return null;
+  const options = jsonLastMember(body, start, 'stream_options');
+  if (jsonTrue(body, jsonLastMember(body, options, 'include_usage'))) return null;
+  return isJsonObject(body, options)
+    ? withJsonMember(body, ['stream_options', 'include_usage'], 'true')
+    : withJsonMember(body, ['stream_options'], '{"include_usage":true}');
+}
+
+function isReadable({ headers, body }: BuiltRequest): boolean {
+  if (body === null) return false;
+  const at = headers.findIndex((text, index) => index % 2 === 0 && /^content-encoding$/i.test(text));
+  return isPlain(at < 0 ? null : (headers[at + 1] ?? null));
+}
+
+/**
+ * Whether a request for chat or completions asks for one answer, read from the whole of it: the recorded count of
+ * tokens is that of all its answers together. What cannot be told is none.
+ */
+export function asksOneAnswer(body: Uint8Array): boolean {
+  const at = jsonStart(body);
+  return isOnePrompt(body, at) && isOnce(body, at, 'n') && isOnce(body, at, 'best_of');
+}
+
+/** A text or a list of tokens is one prompt; of a list of those, more than one are several. */
+function isOnePrompt(body: Uint8Array, at: number): boolean {
+  const prompt = jsonLastMember(body, at, 'prompt');
+  if (prompt < 0) return isJsonArray(body, jsonLastMember(body, at, 'messages'));
+  if (!isJsonArray(body, prompt)) return isJsonString(body, prompt);
+  const first = jsonElement(body, prompt, 0);
+  if (isJsonString(body, first) || isJsonArray(body, first)) return jsonElement(body, prompt, 1) < 0;
+  return jsonNumber(body, first) !== null;
+}
+
+/** How many answers to each prompt are made: one, where nothing is said. */
+function isOnce(body: Uint8Array, at: number, key: string): boolean {
+  const wanted = jsonLastMember(body, at, key);
+  return wanted < 0 || isNull(body, wanted) || jsonNumber(body, wanted) === 1;
+}
+
+function isNull(body: Uint8Array, at: number): boolean {
+  return Buffer.from(body.subarray(at, at + 4)).toString('latin1') === 'null';
+}

@@ -1,0 +1,465 @@
+import { AppError } from '../../core/errors.ts';
+import type { RequestPart } from '../../core/exchange.ts';
+import {
+  type HeaderPair,
+  HOP_BY_HOP,
+  headerPairOf,
+  latin1,
+  MARKER_HEADER,
+  requestLineOf,
+  startLineIn,
+} from '../../core/headers.ts';
+import type { PreparedRequest } from '../engine/messages.ts';
+import type { HostPolicy } from '../options/parsers.ts';
+import { COPY_HEADER, type CopyIdentity, namesServerIssued, type PlayedAs } from './copy-identity.ts';
+
+/** A request as it is to be sent, before it has a place in the schedule. */
+export type BuiltRequest = Omit<PreparedRequest, 'index' | 'intendedOffsetNs' | 'answer'>;
+
+/** What recording masked in a request, and what becomes of it here. */
+export interface MaskedParts {
+  /** Lower-case names of recorded headers left out, of `host` maybe only its user info, because it was masked. */
+  readonly headers: readonly string[];
+  /** Query keys whose masked value is sent as it was recorded. */
+  readonly queryKeys: readonly string[];
+  /** JSON pointers of the values in the body that are sent covered as they were recorded. */
+  readonly bodyValues: readonly string[];
+}
+
+export type BuildResult =
+  | {
+      readonly kind: 'ready';
+      readonly request: BuiltRequest;
+      readonly masked: MaskedParts;
+      /** The recorded `Host`, for the fence. */
+      readonly recordedHost: string | null;
+      /** Of a copy: it differs in a place that was asked for. */
+      readonly perturbed: boolean;
+      /** Played as somebody else, and its compressed body still says who it was. */
+      readonly bodyUnread: boolean;
+    }
+  | { readonly kind: 'no_payload' }
+  | { readonly kind: 'unreplayable'; readonly reason: UnreplayableReason | typeof SERVER_ISSUED_ID };
+
+/** A copy cannot go on from an answer that somebody else was given. */
+const SERVER_ISSUED_ID = 'server_issued_id';
+
+export interface RequestRules {
+  readonly basePath: string;
+  readonly host: HostPolicy;
+  readonly addedHeaders: readonly HeaderPair[];
+  /** In lower case. */
+  readonly removedHeaders?: readonly string[];
+  /** Applied to the recorded path, before the base path is put in front. */
+  readonly pathMappings?: readonly PathMapping[];
+  readonly runId: string;
+  /** Who copies become; without it nothing is played as anybody else. */
+  readonly identity?: CopyIdentity;
+}
+
+/** Left out besides the hop-by-hop names: written anew by the client, or by us. */
+const WRITTEN_ANEW: readonly string[] = ['host', 'content-length', MARKER_HEADER, COPY_HEADER];
+
+const NOTHING: readonly string[] = [];
+const NOTHING_MASKED: MaskedParts = { headers: NOTHING, queryKeys: NOTHING, bodyValues: NOTHING };
+
+/** Turns what was recorded of a request into what will be sent. Never alters anything in silence. */
+export class RequestBuilder {
+  readonly #rules: RequestRules;
+  readonly #added: ReadonlyMap<string, readonly HeaderPair[]>;
+  /** Never sent as recorded, whatever the request. */
+  readonly #dropped: ReadonlySet<string>;
+  readonly #lines = new HeaderLines();
+
+  constructor(rules: RequestRules) {
+    this.#rules = rules;
+    this.#dropped = new Set([...HOP_BY_HOP, ...WRITTEN_ANEW, ...(rules.removedHeaders ?? [])]);
+    this.#added = Map.groupBy(rules.addedHeaders, ([name]) => name.toLowerCase());
+  }
+
+  /** @param as who the request is played as; null for who it was recorded from */
+  build(payload: RequestPart | null, as: PlayedAs | null = null): BuildResult {
+    const recorded = payload?.request ?? null;
+    const identity = this.#rules.identity;
+    if (payload === null || recorded === null || as === null || identity === undefined) {
+      return this.#build(payload, null);
+    }
+    if (as.copy > 0 && namesServerIssued(payload)) return { kind: 'unreplayable', reason: SERVER_ISSUED_ID };
+    const renamed = identity.rename(recorded, as);
+    const built = this.#build(renamed.payload, as.copy === 0 ? null : as.copy);
+    if (built.kind !== 'ready') return built;
+    // A header that was masked is left out, and one of --header is everybody's: such a copy does not differ.
+    const differs = (name: string) => !this.#added.has(name) && hasName(built.request.headers, name);
+    return {
+      ...built,
+      perturbed: renamed.perturbedBody || renamed.perturbedHeaders.some(differs),
+      bodyUnread: renamed.bodyUnread,
+    };
+  }
+
+  #build(payload: RequestPart | null, copy: number | null): BuildResult {
+    const message = payload?.request ?? null;
+    if (message === null || message.body.truncated) return { kind: 'no_payload' };
+    if (message.body.kept === null && message.body.bytes > 0) return { kind: 'no_payload' };
+    const head = latin1(message.head);
+    const { method, target } = requestLineOf(startLineIn(head));
+    const lines = this.#lines.of(head);
+    // Asked of the headers as recorded: a request without its Upgrade or Expect would be another request.
+    const reason = unreplayableReason({
+      method,
+      target,
+      headers: unsendableIn(lines),
+      hasTrailers: message.trailers !== null && message.trailers.length > 0,
+    });
+    if (reason !== null) return { kind: 'unreplayable', reason };
+    const chunked = listedBy(lines, 'transfer-encoding').includes('chunked');
+    // undici would send a length of 0 in place of no chunk, and no second host.
+    if (chunked && message.body.bytes === 0) return { kind: 'unreplayable', reason: 'empty_chunked' };
+    if (this.#rules.host === 'recorded' && lines.filter(({ lower }) => lower === 'host').length > 1)
+      return { kind: 'unreplayable', reason: 'duplicate_host' };
+    const masked = maskedPartsOf(message.redacted);
+    return {
+      kind: 'ready',
+      masked,
+      recordedHost: lines.find(({ lower }) => lower === 'host')?.pair[1] ?? null,
+      perturbed: false,
+      bodyUnread: false,
+      request: {
+        method,
+        path: this.#rules.basePath + mapPath(target, this.#rules.pathMappings ?? []),
+        headers: this.#headersOf(lines, masked.headers, copy),
+        body: message.body.bytes === 0 ? null : message.body.kept,
+        chunked,
+      },
+    };
+  }
+
+  #headersOf(recorded: readonly HeaderLine[], masked: readonly string[], copy: number | null): string[] {
+    const { host } = this.#rules;
+    // Names a `Connection` header declares to belong to its connection.
+    const nominated = listedBy(recorded, 'connection');
+    const placed: string[] = [];
+    const flat: string[] = [];
+    const place = (lower: string): void => {
+      if (placed.includes(lower)) return;
+      placed.push(lower);
+      for (const [name, value] of this.#added.get(lower) ?? []) flat.push(name, value);
+    };
+    for (const { pair, lower } of recorded) {
+      // An added header stands where the recorded one stood, even where that one was masked.
+      if (this.#added.has(lower)) place(lower);
+      else if (lower === 'host' && host === 'recorded') {
+        const authority = masked.includes(lower) ? unmaskedHost(pair[1]) : pair[1];
+        if (authority !== null) flat.push(pair[0], authority);
+      } else if (!this.#dropped.has(lower) && !nominated.includes(lower) && !masked.includes(lower))
+        flat.push(pair[0], pair[1]);
+    }
+    if (host !== 'target' && host !== 'recorded') flat.push('Host', host);
+    for (const lower of this.#added.keys()) place(lower);
+    flat.push(MARKER_HEADER, this.#rules.runId);
+    if (copy !== null) flat.push(COPY_HEADER, String(copy));
+    return flat;
+  }
+}
+
+/** What is left of a recorded `Host` without its user info; null where that is masked too: the target's is sent then. */
+function unmaskedHost(authority: string): string | null {
+  const host = authority.slice(authority.lastIndexOf('@') + 1);
+  return host === '' || host.includes('*') ? null : host;
+}
+
+/** Whether a flat list of names and values has a header. @param lower its name in lower case */
+function hasName(flat: readonly string[], lower: string): boolean {
+  return flat.some((text, at) => at % 2 === 0 && text.toLowerCase() === lower);
+}
+
+/** What all headers of one name list. */
+function listedBy(lines: readonly HeaderLine[], lowerName: string): readonly string[] {
+  let listed = NOTHING;
+  for (const { lower, items } of lines) {
+    if (lower === lowerName) listed = listed.length === 0 ? items : [...listed, ...items];
+  }
+  return listed;
+}
+
+/** Names and values of the headers that keep a request from being sent. */
+function unsendableIn(lines: readonly HeaderLine[]): readonly string[] {
+  return lines.every(({ sendable }) => sendable)
+    ? NOTHING
+    : lines.filter(({ sendable }) => !sendable).flatMap(({ pair }) => pair);
+}
+
+function maskedPartsOf(redacted: readonly string[]): MaskedParts {
+  if (redacted.length === 0) return NOTHING_MASKED;
+  const isPointer = (name: string) => name === '' || name.startsWith('/');
+  return {
+    headers: redacted.filter((name) => !name.startsWith('?') && !isPointer(name)),
+    queryKeys: redacted.filter((name) => name.startsWith('?')).map((name) => name.slice(1)),
+    bodyValues: redacted.filter(isPointer),
+  };
+}
+
+/** A line of a recorded head, and what can be said of it whatever request it stands in. */
+export interface HeaderLine {
+  readonly pair: HeaderPair;
+  /** The name in lower case. */
+  readonly lower: string;
+  /** Whether a request with it can be sent at all. */
+  readonly sendable: boolean;
+  /** Of `Connection` and `Transfer-Encoding`: what they list, in lower case. */
+  readonly items: readonly string[];
+}
+
+/**
+ * Lines that came once, each a piece of its head, which it keeps: most of them (a trace id, a length) never come
+ * again, and are gone before they grow old.
+ */
+const ONCE_MAX = 256;
+/** Lines that came again. */
+const AGAIN_MAX = 4_096;
+/** Longer ones are read anew each time, and so are those of longer heads, which bounds what is kept: some six MiB. */
+const LINE_CHARS = 512;
+const HEAD_CHARS = 16_384;
+
+const LISTS: ReadonlySet<string> = new Set(['connection', 'transfer-encoding']);
+const NO_ITEMS: readonly string[] = [];
+
+/**
+ * Reads the header lines of recorded heads. Those of one client are alike from request to request, so what was made
+ * of a line is remembered by its text; nothing else plays a part in it.
+ */
+export class HeaderLines {
+  #once = new Map<string, HeaderLine | null>();
+  #again = new Map<string, HeaderLine | null>();
+
+  /** @param head latin1; its first line is no header */
+  of(head: string): HeaderLine[] {
+    const lines: HeaderLine[] = [];
+    let at = head.indexOf('\n') + 1;
+    while (at > 0 && at < head.length) {
+      const end = head.indexOf('\n', at);
+      const text = end < 0 ? head.slice(at) : head.slice(at, end);
+      const line =
+        text.length > LINE_CHARS || head.length > HEAD_CHARS ? lineFrom(text) : this.#remembered(text);
+      if (line !== null) lines.push(line);
+      at = end + 1;
+    }
+    return lines;
+  }
+
+  #remembered(text: string): HeaderLine | null {
+    // The empty line at the end, with or without its CR.
+    if (text.length < 2) return null;
+    const known = this.#again.get(text);
+    if (known !== undefined) return known;
+    const seen = this.#once.get(text);
+    if (seen === undefined) {
+      if (this.#once.size >= ONCE_MAX) this.#once = new Map();
+      const line = lineFrom(text);
+      this.#once.set(text, line);
+      return line;
+    }
+    if (this.#again.size >= AGAIN_MAX) this.#again = new Map();
+    // A copy, because a piece of a text keeps all of it.
+    const copy = Buffer.from(text, 'latin1').toString('latin1');
+    const line = lineFrom(copy);
+    this.#again.set(copy, line);
+    return line;
+  }
+}
+
+/** Null for what is no header. */
+function lineFrom(text: string): HeaderLine | null {
+  const pair = headerPairOf(text);
+  if (pair === null) return null;
+  const [name, value] = pair;
+  const lower = name.toLowerCase();
+  return {
+    pair,
+    lower,
+    sendable: headerReason(name, lower, value) === null,
+    items: LISTS.has(lower) ? itemsOf(value) : NO_ITEMS,
+  };
+}
+
+function itemsOf(value: string): string[] {
+  return value
+    .split(',')
+    .map((item) => item.trim().toLowerCase())
+    .filter((item) => item !== '');
+}
+
+/** What `unreplayableReason` needs to know of a recorded request. */
+export interface RecordedRequestShape {
+  readonly method: string;
+  /** The request target as recorded. */
+  readonly target: string;
+  /** Flat name, value, … as recorded: before hop-by-hop and framing names are taken out. */
+  readonly headers: readonly string[];
+  readonly hasTrailers: boolean;
+}
+
+/**
+ * Why a recorded request is not sent, or null when it can be as it was. A closed list: reports group by it. What
+ * asks for more than an answer (a tunnel, an upgrade, a word before the body) is none of a replay's.
+ */
+export const UNREPLAYABLE_REASONS = [
+  'connect_method',
+  'invalid_method',
+  'invalid_target',
+  'invalid_header',
+  'expect_header',
+  'upgrade_header',
+  'transfer_coding',
+  'trailers',
+  'empty_chunked',
+  'duplicate_host',
+] as const;
+export type UnreplayableReason = (typeof UNREPLAYABLE_REASONS)[number];
+
+const TOKEN = /^[!#$%&'*+\-.^_`|~A-Za-z0-9]+$/;
+const TARGET = /^\/[\u0021-\u00ff]*$/;
+const HEADER_VALUE = /^[\t\u0020-\u007e\u0080-\u00ff]*$/;
+
+export function unreplayableReason(request: RecordedRequestShape): UnreplayableReason | null {
+  if (request.method === 'CONNECT') return 'connect_method';
+  if (!TOKEN.test(request.method)) return 'invalid_method';
+  // Asterisk form and absolute form: the first is refused, the second names the production host.
+  if (!TARGET.test(request.target)) return 'invalid_target';
+  if (request.hasTrailers) return 'trailers';
+  return firstHeaderReason(request.headers);
+}
+
+function firstHeaderReason(headers: readonly string[]): UnreplayableReason | null {
+  for (let i = 0; i + 1 < headers.length; i += 2) {
+    const name = headers[i] ?? '';
+    const reason = headerReason(name, name.toLowerCase(), headers[i + 1] ?? '');
+    if (reason !== null) return reason;
+  }
+  return null;
+}
+
+/** Why a request with this header is not sent. @param lower its name in lower case */
+export function headerReason(name: string, lower: string, value: string): UnreplayableReason | null {
+  if (!TOKEN.test(name) || !HEADER_VALUE.test(value)) return 'invalid_header';
+  switch (lower) {
+    case 'expect':
+      return 'expect_header';
+    case 'upgrade':
+      return 'upgrade_header';
+    case 'transfer-encoding':
+      return value.trim().toLowerCase() === 'chunked' ? null : 'transfer_coding';
+    default:
+      return null;
+  }
+}
+
+/** Paths that begin with `from` are sent with `to` in its place. */
+export interface PathMapping {
+  readonly from: string;
+  readonly to: string;
+}
+
+/** Characters of a request target. */
+const PATH = /^\/[!$-;=@-Z\\[\]^_a-z|~]*$/;
+
+/**
+ * Reads `FROM=TO`, two path prefixes.
+ * @throws AppError OPTION_INVALID
+ */
+export function parsePathMapping(text: string): PathMapping {
+  const equals = text.indexOf('=');
+  const [from, to] = [text.slice(0, Math.max(0, equals)), text.slice(equals + 1)];
+  if (equals > 0 && PATH.test(from) && (to === '' || PATH.test(to))) return { from, to };
+  throw new AppError('OPTION_INVALID', `--map-path: ${JSON.stringify(text)} is not FROM=TO`, {
+    hint: 'Both are beginnings of a path without a query, such as /v1/models=/v2/models.',
+  });
+}
+
+/**
+ * The target a recorded one is sent to: the first mapping that fits is applied, once. A prefix ends where a part
+ * of the path does: `/v1` fits `/v1`, `/v1/x` and `/v1?x`, and not `/v10`.
+ */
+export function mapPath(target: string, mappings: readonly PathMapping[]): string {
+  for (const { from, to } of mappings) {
+    if (!target.startsWith(from)) continue;
+    const rest = target.slice(from.length);
+    if (!from.endsWith('/') && !/^(?:$|[/?])/.test(rest)) continue;
+    const mapped = to + rest;
+    return mapped.startsWith('/') ? mapped : `/${mapped}`;
+  }
+  return target;
+}
+
+/** Where secret values come from, so that none has to stand on a command line. */
+export interface Secrets {
+  /** Value of an environment variable, undefined where it is not set. */
+  environment(name: string): string | undefined;
+  /** Content of a file. Throws when it cannot be read. */
+  readFile(path: string): string;
+}
+
+const HEADER_NAME = /^[!#$%&'*+\-.^_`|~0-9A-Za-z]+$/;
+/** Names that this tool or the HTTP client writes itself. */
+const OURS: ReadonlySet<string> = new Set([...HOP_BY_HOP, 'host', 'content-length', 'expect', MARKER_HEADER]);
+
+/**
+ * Reads `Name: value`, where the value may be `env:VARIABLE` or `file:PATH`.
+ * @throws AppError OPTION_INVALID; the message never repeats a value.
+ */
+export function parseAddedHeader(text: string, secrets: Secrets): HeaderPair {
+  const colon = text.indexOf(':');
+  const name = text.slice(0, Math.max(0, colon)).trim();
+  if (colon < 0 || !HEADER_NAME.test(name)) {
+    throw new AppError('OPTION_INVALID', '--header: expected "Name: value" with a valid header name', {
+      hint: 'A value may come from elsewhere: "Authorization: env:STAGING_TOKEN" or "Authorization: file:/run/token".',
+    });
+  }
+  if (OURS.has(name.toLowerCase())) {
+    throw new AppError('OPTION_INVALID', `--header: ${name} is written by the replay itself`);
+  }
+  const value = resolvedValue(name, text.slice(colon + 1).trim(), secrets);
+  // biome-ignore lint/suspicious/noControlCharactersInRegex: control characters are what a header must not hold
+  if (/[\u0000-\u0008\u000a-\u001f\u007f]|[^\u0000-\u00ff]/.test(value)) {
+    throw new AppError('OPTION_INVALID', `--header: the value of ${name} holds characters a header cannot`);
+  }
+  return [name, value];
+}
+
+/**
+ * Reads the name of a header that no request is sent with, in lower case.
+ * @throws AppError OPTION_INVALID
+ */
+export function parseRemovedHeader(text: string): string {
+  const name = text.trim().toLowerCase();
+  if (!HEADER_NAME.test(name)) {
+    throw new AppError(
+      'OPTION_INVALID',
+      `--remove-header: ${JSON.stringify(text)} is not the name of a header`,
+    );
+  }
+  if (OURS.has(name)) {
+    throw new AppError('OPTION_INVALID', `--remove-header: ${name} is written by the replay itself`);
+  }
+  return name;
+}
+
+function resolvedValue(name: string, text: string, secrets: Secrets): string {
+  if (text.startsWith('env:')) {
+    const value = secrets.environment(text.slice(4));
+    if (value === undefined) {
+      throw new AppError('OPTION_INVALID', `--header: ${name} wants ${text}, which is not set`);
+    }
+    return value.trim();
+  }
+  if (text.startsWith('file:')) {
+    try {
+      return secrets.readFile(text.slice(5)).trim();
+    } catch (cause) {
+      throw new AppError('OPTION_INVALID', `--header: ${name} wants ${text}, which cannot be read`, {
+        cause,
+      });
+    }
+  }
+  return text;
+}

@@ -1,0 +1,347 @@
+import { AppError } from '../../core/errors.ts';
+import type { Message, RequestPart } from '../../core/exchange.ts';
+import {
+  buildRequestHead,
+  type HeaderPair,
+  HOP_BY_HOP,
+  headerValue,
+  MARKER_HEADER,
+  parseRequestHead,
+  type RequestHead,
+} from '../../core/headers.ts';
+import {
+  jsonAfterElement,
+  jsonElement,
+  jsonLastMember,
+  jsonMember,
+  jsonMemberAgain,
+  jsonStart,
+} from '../../core/json-cursor.ts';
+import { ANY_MEMBER, parseJsonPointer } from '../../core/json-pointer.ts';
+import { Routes } from '../../core/routes.ts';
+import { type PayloadApi, payloadApiOf } from '../../inference/features.ts';
+import type { KeySource } from '../../redaction/identities.ts';
+import { Redaction } from '../../redaction/redaction.ts';
+import { type JsonScalar, spliceJson, spliceJsonAt } from './edit-json.ts';
+import { newDecimal, newHex, newName, newScalar, parsedText } from './new-names.ts';
+
+/** Who a request is played as, where not as who it was recorded. */
+export interface PlayedAs {
+  /** The same for everything that one session is played as; another for each of its copies. */
+  readonly sessionSalt: string;
+  /** Its own for each request of each copy. */
+  readonly tag: string;
+  /** Number of the copy; 0 for what is played once, and only under another name. */
+  readonly copy: number;
+}
+
+/** What became of a request that is somebody else's now. */
+export interface Renamed {
+  readonly payload: RequestPart;
+  /** Its body differs from what it is a copy of in a place that was asked for. */
+  readonly perturbedBody: boolean;
+  /** Headers that differ, in lower case; whether they are sent is not decided here. */
+  readonly perturbedHeaders: readonly string[];
+  /** Its body is compressed: who it names in there stays. */
+  readonly bodyUnread: boolean;
+}
+
+/** Names of one request or one trace; a server may refuse or merge what carries them twice. */
+const OWN_HEADERS: ReadonlySet<string> = new Set([
+  ...['x-request-id', 'request-id', 'x-correlation-id', 'correlation-id', 'x-client-request-id'],
+  ...['x-ms-client-request-id', 'triton-request-id', 'ce-id', 'idempotency-key', 'x-idempotency-key'],
+  ...['x-datadog-trace-id', 'x-datadog-parent-id'],
+]);
+/**
+ * Ids here are hexadecimal even where one has digits only, and a version, a time or flags may stand beside them. The
+ * span of Google's header, behind a slash, is decimal.
+ */
+const TRACE_HEADERS: ReadonlySet<string> = new Set([
+  ...['traceparent', 'b3', 'uber-trace-id', 'x-cloud-trace-context', 'x-amzn-trace-id'],
+  ...['x-b3-traceid', 'x-b3-spanid', 'x-b3-parentspanid'],
+]);
+const TRACE_IDS = /(?<=\/)(?<decimal>\d+)|(?<![0-9a-f])[0-9a-f]{9,32}(?![0-9a-f])/gi;
+const SERVER_ISSUED = 'previous_response_id';
+
+/** Whether a request goes on from an answer that the recorded server gave to somebody else. */
+export function namesServerIssued({ request }: RequestPart): boolean {
+  const body = request?.body.kept ?? null;
+  if (
+    body === null ||
+    !Buffer.from(body.buffer, body.byteOffset, body.byteLength).includes(`"${SERVER_ISSUED}"`)
+  ) {
+    return false;
+  }
+  const at = jsonLastMember(body, jsonStart(body), SERVER_ISSUED);
+  return at >= 0 && body[at] === 0x22;
+}
+
+/** Makes requests somebody else's: names of session, trace and request are made new, all else stays. */
+export class CopyIdentity {
+  readonly #session: readonly KeySource[];
+  readonly #perturb: readonly PerturbedPlace[];
+  readonly #requestIds = new RequestIds();
+
+  /** @param session where the capture looked for the key of a session */
+  constructor(session: readonly KeySource[], perturb: readonly PerturbedPlace[]) {
+    this.#session = session;
+    this.#perturb = perturb;
+  }
+
+  rename(message: Message, as: PlayedAs): Renamed {
+    const head = parseRequestHead(message.head);
+    const places = as.copy === 0 ? [] : this.#perturb;
+    let headers: readonly HeaderPair[] = head.headers.map((pair) => this.#header(pair, as.sessionSalt));
+    for (const place of places) {
+      if (place.kind === 'header') headers = perturbHeaders(headers, place.name, as.tag);
+    }
+    const edited = this.#body(message, head, places, as);
+    if (edited.jsonBytes !== null) {
+      headers = headers.map(([name, value]) => [
+        name,
+        name.toLowerCase() === JSON_LENGTH ? String(edited.jsonBytes) : value,
+      ]);
+    }
+    const request = {
+      ...message,
+      head: buildRequestHead(head.method, this.#target(head.target, as.sessionSalt), headers),
+      body: { ...message.body, kept: edited.kept, bytes: edited.kept?.length ?? message.body.bytes },
+    };
+    return {
+      payload: { request },
+      perturbedBody: edited.perturbed,
+      perturbedHeaders: places.flatMap((place) =>
+        place.kind === 'header' ? [place.name.toLowerCase()] : [],
+      ),
+      bodyUnread: edited.unread,
+    };
+  }
+
+  #header([name, value]: HeaderPair, salt: string): HeaderPair {
+    const lower = name.toLowerCase();
+    if (TRACE_HEADERS.has(lower)) {
+      const renew = (id: string, decimal?: string) =>
+        decimal === undefined ? newHex(id, salt) : newDecimal(decimal, salt);
+      return [name, value.replace(TRACE_IDS, renew)];
+    }
+    if (OWN_HEADERS.has(lower)) return [name, newName(value, salt)];
+    for (const source of this.#session) {
+      if (source.kind === 'header' && source.name === lower && value !== '')
+        return [name, newName(value, salt)];
+      if (source.kind === 'cookie' && lower === 'cookie')
+        return [name, cookieRenamed(value, source.name, salt)];
+    }
+    return [name, value];
+  }
+
+  #target(target: string, salt: string): string {
+    const keys = this.#session.flatMap((source) => (source.kind === 'query' ? [source.name] : []));
+    const question = target.indexOf('?');
+    if (keys.length === 0 || question < 0) return target;
+    const pairs = target.slice(question + 1).split('&');
+    const renamed = pairs.map((pair) => {
+      const equals = pair.indexOf('=');
+      if (equals <= 0 || equals === pair.length - 1 || !keys.includes(pair.slice(0, equals))) return pair;
+      const value = pair.slice(equals + 1);
+      return `${pair.slice(0, equals)}=${queryValueRenamed(value, salt)}`;
+    });
+    return `${target.slice(0, question)}?${renamed.join('&')}`;
+  }
+
+  #body(message: Message, head: RequestHead, places: readonly PerturbedPlace[], as: PlayedAs): EditedBody {
+    const { kept } = message.body;
+    const untouched = { kept, jsonBytes: null, perturbed: false, unread: false };
+    const named = this.#session.flatMap((source) => (source.kind === 'json' ? [source] : []));
+    const tagged = places.flatMap((place) => (place.kind === 'json' ? [place.steps] : []));
+    const ids = this.#requestIds.membersOf(head.method, head.target);
+    if (kept === null || kept.length === 0 || named.length + tagged.length + ids.length === 0)
+      return untouched;
+    const coding = headerValue(head.headers, 'content-encoding');
+    if (coding !== null && coding.toLowerCase() !== 'identity') return { ...untouched, unread: true };
+    // A binary request begins with so much JSON; what follows it stays as it is.
+    const stated = Number(headerValue(head.headers, JSON_LENGTH) ?? Number.NaN);
+    const split = Number.isInteger(stated) && stated > 0 && stated <= kept.length ? stated : null;
+    let json: Uint8Array = split === null ? kept : kept.subarray(0, split);
+    for (const { steps, zeroIsNone } of named) {
+      json = spliceJson(json, steps, (value) => sessionRenamed(value, zeroIsNone, as.sessionSalt)) ?? json;
+    }
+    json = this.#requestIds.renew(json, ids, as.sessionSalt);
+    let perturbed = false;
+    for (const steps of tagged) {
+      const next = perturbJson(json, steps, as.tag);
+      perturbed ||= next !== null;
+      json = next ?? json;
+    }
+    if (split === null) return { kept: json, jsonBytes: null, perturbed, unread: false };
+    const whole = Buffer.concat([json, kept.subarray(split)]);
+    return { kept: whole, jsonBytes: json.length, perturbed, unread: false };
+  }
+}
+
+const JSON_LENGTH = 'inference-header-content-length';
+
+interface EditedBody {
+  readonly kept: Uint8Array | null;
+  /** Length of the JSON in front of binary data; null without such. */
+  readonly jsonBytes: number | null;
+  readonly perturbed: boolean;
+  readonly unread: boolean;
+}
+
+function sessionRenamed(
+  value: { readonly literal: string; readonly isText: boolean },
+  zeroIsNone: boolean,
+  salt: string,
+): string | null {
+  const isNone = value.isText ? value.literal === '""' : zeroIsNone && Number(value.literal) === 0;
+  return isNone ? null : newScalar(value, salt);
+}
+
+/** Escapes in a value are no letters to be exchanged: what they stand for is renamed. */
+function queryValueRenamed(value: string, salt: string): string {
+  if (!value.includes('%')) return newName(value, salt);
+  try {
+    return encodeURIComponent(newName(decodeURIComponent(value), salt));
+  } catch {
+    // Escaped bytes that are no text.
+    return newName(Buffer.from(value).toString('hex'), salt);
+  }
+}
+
+function cookieRenamed(cookies: string, name: string, salt: string): string {
+  return cookies
+    .split(';')
+    .map((pair) => {
+      const equals = pair.indexOf('=');
+      if (equals <= 0 || pair.slice(0, equals).trim() !== name || equals === pair.length - 1) return pair;
+      return `${pair.slice(0, equals)}=${newName(pair.slice(equals + 1), salt)}`;
+    })
+    .join(';');
+}
+
+/**
+ * Top-level members of a body that name its request, by how it asks: `request_id` is vLLM's, `rid` SGLang's, which
+ * has one for each prompt of a batch, `id` that of the Open Inference Protocol, of Triton's generate, and of what
+ * speaks either at `/invocations`. Elsewhere members of these names are the model's input.
+ */
+const ID_MEMBERS: Readonly<Partial<Record<PayloadApi, readonly string[]>>> = {
+  openai: ['request_id', 'rid'],
+  generate: ['id', 'request_id', 'rid'],
+  v2: ['id'],
+};
+const NONE: readonly string[] = [];
+/** Also where the name of a model has slashes, which makes another route of it. */
+const INFERENCE_TARGET = /^\/v2\/models\/[^?]*\/(?:infer|generate|generate_stream)(?:\?|$)/;
+const INFERENCE_MEMBERS: readonly string[] = ['id'];
+
+/** The same for people. */
+export const ID_MEMBERS_TEXT = 'request_id and rid of chat, completions and generate, id of v2 and generate';
+
+/** Finds the ids of requests in bodies, and makes them new. */
+export class RequestIds {
+  /** Of targets as they were recorded: what was to be hidden in them is hidden. */
+  readonly #routes = new Routes(new Redaction());
+
+  /** Members of its body that may name a request that goes there. */
+  membersOf(method: string, target: string): readonly string[] {
+    const api = payloadApiOf(this.#routes.of(method, target));
+    if (api === null) return INFERENCE_TARGET.test(target) ? INFERENCE_MEMBERS : NONE;
+    return ID_MEMBERS[api] ?? NONE;
+  }
+
+  /** The document with other ids, every other byte as it was. An empty id is none, and stays. */
+  renew(json: Uint8Array, members: readonly string[], salt: string): Uint8Array {
+    let renewed = json;
+    const change = (value: JsonScalar) => (value.literal === '""' ? null : newScalar(value, salt));
+    for (const member of members) {
+      // Prompts are long and ids are rare: what is not there at all is known at the speed of memory.
+      if (!asBuffer(renewed).includes(`"${member}"`)) continue;
+      renewed = spliceJsonAt(renewed, idsUnder(renewed, member), change) ?? renewed;
+    }
+    return renewed;
+  }
+}
+
+/** Where the ids under a member stand, in order, of each repeat of it. */
+function* idsUnder(json: Uint8Array, member: string): Generator<number> {
+  let at = jsonMember(json, jsonStart(json), member);
+  for (; at >= 0; at = jsonMemberAgain(json, at, member)) {
+    let element = jsonElement(json, at, 0);
+    if (element < 0) yield at;
+    for (; element >= 0; element = jsonAfterElement(json, element)) yield element;
+  }
+}
+
+function asBuffer(bytes: Uint8Array): Buffer {
+  return Buffer.from(bytes.buffer, bytes.byteOffset, bytes.byteLength);
+}
+
+/** Where a copy is made to differ from what it is a copy of. Plain data. */
+export type PerturbedPlace =
+  | { readonly kind: 'header'; readonly name: string }
+  | { readonly kind: 'json'; readonly pointer: string; readonly steps: readonly string[] };
+
+/** Says of a copy which one it is, so that its target's logs tell it from what was recorded. */
+export const COPY_HEADER = 'x-reprise-copy';
+
+/** Written by the replay or by the HTTP client: they say where a message goes and where it ends. */
+const NOT_TO_CHANGE: ReadonlySet<string> = new Set([
+  ...HOP_BY_HOP,
+  'host',
+  'content-length',
+  'content-type',
+  'content-encoding',
+  'inference-header-content-length',
+  'expect',
+  MARKER_HEADER,
+  COPY_HEADER,
+]);
+
+/**
+ * Reads `header:NAME` or `json:/POINTER`.
+ * @throws AppError OPTION_INVALID
+ */
+export function parsePerturbedPlace(text: string): PerturbedPlace {
+  const colon = text.indexOf(':');
+  const kind = text.slice(0, Math.max(0, colon));
+  const rest = text.slice(colon + 1);
+  if (kind === 'header' && /^[!#$%&'*+\-.^_`|~0-9A-Za-z]+$/.test(rest)) {
+    if (!NOT_TO_CHANGE.has(rest.toLowerCase())) return { kind, name: rest };
+    throw new AppError('OPTION_INVALID', `--perturb: header ${rest} steers the message itself`);
+  }
+  if (kind === 'json') {
+    const parsed = parseJsonPointer(rest, '--perturb');
+    const steps = parsed.filter((step) => step !== ANY_MEMBER);
+    if (steps.length > 0 && steps.length === parsed.length) return { kind, pointer: rest, steps };
+  }
+  throw new AppError('OPTION_INVALID', `--perturb: ${JSON.stringify(text)} is no place`, {
+    hint: 'Write header:NAME, or json:/POINTER naming one text or number, such as json:/messages/0/content.',
+  });
+}
+
+export function placeText(place: PerturbedPlace): string {
+  return place.kind === 'header' ? `header:${place.name}` : `json:${place.pointer}`;
+}
+
+/** The header with a tag of the copy's own: behind its value, or alone where it was not there. */
+export function perturbHeaders(headers: readonly HeaderPair[], name: string, tag: string): HeaderPair[] {
+  const lower = name.toLowerCase();
+  const at = headers.findIndex(([each]) => each.toLowerCase() === lower);
+  if (at < 0) return [...headers, [name, tag]];
+  return headers.map(([each, value], index) => [
+    each,
+    index === at ? `${value}${value === '' ? '' : '-'}${tag}` : value,
+  ]);
+}
+
+/**
+ * The document with a tag in front of a text (so that no cache of its beginning serves it), or another number.
+ * Null where the place holds neither.
+ */
+export function perturbJson(json: Uint8Array, steps: readonly string[], tag: string): Buffer | null {
+  return spliceJson(json, steps, (value) => tagged(value, tag));
+}
+
+function tagged(value: JsonScalar, tag: string): string {
+  return value.isText ? JSON.stringify(`${tag} ${parsedText(value.literal)}`) : newScalar(value, tag);
+}

@@ -1,0 +1,215 @@
+import { AppError } from '../../core/errors.ts';
+import { recordedArrivalUs } from '../../core/exchange.ts';
+import { ANY_MEMBER, parseJsonPointer } from '../../core/json-pointer.ts';
+import type { PlannedSend } from '../plan/schedule.ts';
+import type { BuiltRequest } from './build.ts';
+import { spliceJson } from './edit-json.ts';
+import { parsedText } from './new-names.ts';
+
+/** A place in JSON bodies that holds a time. Plain data. */
+export interface TimePlace {
+  readonly pointer: string;
+  readonly steps: readonly string[];
+}
+
+/** Values of the sent requests, each place of each request counted once. */
+export interface TimeShiftCounts {
+  readonly pointers: readonly string[];
+  readonly shifted: number;
+  /** No such value, one that is no time, or a body that is compressed or no JSON. */
+  readonly unshifted: number;
+}
+
+/**
+ * Reads `/POINTER`.
+ * @throws AppError OPTION_INVALID
+ */
+export function parseTimePlace(text: string): TimePlace {
+  const parsed = parseJsonPointer(text, '--shift-time');
+  const steps = parsed.filter((step) => step !== ANY_MEMBER);
+  if (steps.length > 0 && steps.length === parsed.length) return { pointer: text, steps };
+  throw new AppError('OPTION_INVALID', `--shift-time: ${JSON.stringify(text)} names no single value`, {
+    hint: 'Write the JSON pointer of one text or number, such as /inputs/0/timestamp.',
+  });
+}
+
+/** Where a binary inference request says how much of it is JSON. */
+const JSON_LENGTH = 'inference-header-content-length';
+
+type MovedSend = Pick<PlannedSend, 'row' | 'intendedOffsetNs'>;
+
+/** Moves the times of one request. */
+export interface TimeMover {
+  move(request: BuiltRequest, send: MovedSend): BuiltRequest;
+}
+
+/** Moves recorded times to when they are sent: a model that asks how old a thing is must not find it weeks old. */
+export class TimeShift implements TimeMover {
+  readonly #places: readonly TimePlace[];
+  readonly #startUs: () => number;
+  #shifted = 0;
+  #unshifted = 0;
+
+  /** @param startUs the run's zero, epoch microseconds */
+  constructor(places: readonly TimePlace[], startUs: () => number) {
+    this.#places = places;
+    this.#startUs = startUs;
+  }
+
+  /** The request with its times moved; the very same where there are none. */
+  move(request: BuiltRequest, { row, intendedOffsetNs }: MovedSend): BuiltRequest {
+    if (this.#places.length === 0) return request;
+    const times = { arrivalUs: recordedArrivalUs(row), sendUs: this.#startUs() + intendedOffsetNs / 1e3 };
+    const { body, headers } = request;
+    if (body === null || isCoded(headers)) {
+      this.#unshifted += this.#places.length;
+      return request;
+    }
+    const stated = Number(headerText(headers, JSON_LENGTH) ?? Number.NaN);
+    const split = Number.isInteger(stated) && stated > 0 && stated <= body.length ? stated : null;
+    const json = split === null ? body : body.subarray(0, split);
+    const moved = this.#moved(json, times);
+    if (moved === json) return request;
+    if (split === null) return { ...request, body: moved };
+    return {
+      ...request,
+      headers: withValue(headers, JSON_LENGTH, String(moved.length)),
+      body: Buffer.concat([moved, body.subarray(split)]),
+    };
+  }
+
+  /** The same moves, counted apart. */
+  apart(): TimeShift {
+    return new TimeShift(this.#places, this.#startUs);
+  }
+
+  /** The same for sends whose instants lie so much later in the run than they say; counts into this one. */
+  later(byNs: number): TimeMover {
+    return {
+      move: (request, send) =>
+        this.move(request, { row: send.row, intendedOffsetNs: send.intendedOffsetNs + byNs }),
+    };
+  }
+
+  counts(): TimeShiftCounts | null {
+    if (this.#places.length === 0) return null;
+    const pointers = this.#places.map(({ pointer }) => pointer);
+    return { pointers, shifted: this.#shifted, unshifted: this.#unshifted };
+  }
+
+  #moved(json: Uint8Array, times: TimeMove): Uint8Array {
+    let moved = json;
+    for (const { steps } of this.#places) {
+      const next = spliceJson(moved, steps, ({ literal, isText }) => {
+        const text = shiftedTime(isText ? parsedText(literal) : literal, times);
+        return text !== null && isText ? JSON.stringify(text) : text;
+      });
+      if (next === null) this.#unshifted += 1;
+      else this.#shifted += 1;
+      moved = next ?? moved;
+    }
+    return moved;
+  }
+}
+
+/** What came of it, for people. */
+export function timeShiftCountLines(counts: TimeShiftCounts | null): string[] {
+  if (counts === null) return [];
+  const left = counts.unshifted === 0 ? '' : `; ${counts.unshifted} left as recorded: not there, or no time`;
+  return ['', `Times moved to when they were sent: ${counts.shifted}${left}`];
+}
+
+function isCoded(headers: readonly string[]): boolean {
+  const coding = headerText(headers, 'content-encoding');
+  return coding !== null && coding.toLowerCase() !== 'identity';
+}
+
+/** Of a flat list of names and values. @param lower the name in lower case */
+function headerText(headers: readonly string[], lower: string): string | null {
+  for (let at = 0; at < headers.length; at += 2) {
+    if (headers[at]?.toLowerCase() === lower) return headers[at + 1] ?? null;
+  }
+  return null;
+}
+
+function withValue(headers: readonly string[], lower: string, value: string): string[] {
+  return headers.map((text, at) => (at % 2 === 1 && headers[at - 1]?.toLowerCase() === lower ? value : text));
+}
+
+/** Two instants, epoch microseconds: when a request was recorded, and when it will be sent. */
+export interface TimeMove {
+  readonly arrivalUs: number;
+  readonly sendUs: number;
+}
+
+const NS_PER_US = 1_000n;
+const NS_PER_S = 1_000_000_000n;
+const NS_PER_DAY = 86_400n * NS_PER_S;
+
+/** Epoch times by their number of whole digits: 1973 to 5138 in seconds, and the same in what is finer. */
+const EPOCH_UNITS: readonly { readonly from: bigint; readonly unitNs: bigint }[] = [
+  { from: 100_000_000_000_000_000n, unitNs: 1n },
+  { from: 100_000_000_000_000n, unitNs: NS_PER_US },
+  { from: 100_000_000_000n, unitNs: 1_000_000n },
+  { from: 100_000_000n, unitNs: NS_PER_S },
+];
+const EPOCH = /^(\d{9,19})(?:\.(\d{1,12}))?$/;
+const ISO =
+  /^(\d{4})-(\d\d)-(\d\d)(?:([T ])(\d\d):(\d\d)(?::(\d\d)(?:([.,])(\d{1,12}))?)?(Z|z|[+-]\d\d(?::?\d\d)?)?)?$/;
+
+/**
+ * A recorded time, moved as far as its request was: epoch seconds, milliseconds, microseconds or nanoseconds, or
+ * an ISO 8601 date or time. Form, number of digits and zone stay. Both instants are cut to the digits that the
+ * value has, so that the day, the second or the millisecond of the arrival becomes that of the sending.
+ * @returns null for what is no such time, or leaves the years 1973 to 9999
+ */
+export function shiftedTime(text: string, move: TimeMove): string | null {
+  return shiftedEpoch(text, move) ?? shiftedIso(text, move);
+}
+
+function shiftedEpoch(text: string, move: TimeMove): string | null {
+  const [, whole, fraction = ''] = EPOCH.exec(text) ?? [];
+  const unit = whole === undefined ? undefined : EPOCH_UNITS.find(({ from }) => BigInt(whole) >= from);
+  if (whole === undefined || unit === undefined) return null;
+  const moved = BigInt(whole + fraction) + movedBy(move, unit.unitNs, fraction.length);
+  const digits = moved.toString();
+  if (moved <= 0n || digits.length <= fraction.length) return null;
+  if (fraction === '') return digits;
+  return `${digits.slice(0, -fraction.length)}.${digits.slice(-fraction.length)}`;
+}
+
+function shiftedIso(text: string, move: TimeMove): string | null {
+  const match = ISO.exec(text);
+  if (match === null) return null;
+  const [, year, month, day, separator, hour, minute, second, point, fraction = '', zone = ''] = match;
+  const date = `${year}-${month}-${day}`;
+  const clock = `${hour ?? '00'}:${minute ?? '00'}:${second ?? '00'}`;
+  const ms = Date.parse(`${date}T${clock}Z`);
+  // A day or an hour that there is not would be read as another one.
+  if (Number.isNaN(ms) || !new Date(ms).toISOString().startsWith(`${date}T${clock}`)) return null;
+  const unitNs = hour === undefined ? NS_PER_DAY : second === undefined ? 60n * NS_PER_S : NS_PER_S;
+  const scale = 10n ** BigInt(fraction.length);
+  const units = (BigInt(ms) * 1_000_000n * scale) / unitNs + BigInt(fraction === '' ? 0 : fraction);
+  const moved = units + movedBy(move, unitNs, fraction.length);
+  const movedMs = Number((floorDivided(moved, scale) * unitNs) / 1_000_000n);
+  // Beyond these a year has another number of digits.
+  if (!(movedMs >= 0 && movedMs < 253_402_300_800_000)) return null;
+  const iso = new Date(movedMs).toISOString();
+  if (separator === undefined) return iso.slice(0, 10);
+  const time = iso.slice(11, second === undefined ? 16 : 19);
+  const rest = moved - floorDivided(moved, scale) * scale;
+  const digits = fraction === '' ? '' : `${point}${rest.toString().padStart(fraction.length, '0')}`;
+  return `${iso.slice(0, 10)}${separator}${time}${digits}${zone}`;
+}
+
+/** How far a value of this unit, with so many decimals, is moved: the distance of both instants cut to its digits. */
+function movedBy({ arrivalUs, sendUs }: TimeMove, unitNs: bigint, decimals: number): bigint {
+  const scale = 10n ** BigInt(decimals);
+  const cut = (us: number): bigint => floorDivided(BigInt(Math.round(us)) * NS_PER_US * scale, unitNs);
+  return cut(sendUs) - cut(arrivalUs);
+}
+
+function floorDivided(value: bigint, by: bigint): bigint {
+  const quotient = value / by;
+  return value < 0n && quotient * by !== value ? quotient - 1n : quotient;
+}

@@ -1,0 +1,407 @@
+import type { Clock } from '../core/clock.ts';
+import { AppError } from '../core/errors.ts';
+import type { ExchangeRow } from '../core/exchange.ts';
+import { LIMITS } from '../core/limits.ts';
+import type { CaptureSource, Logger } from '../core/ports.ts';
+import { type CheckedSend, hasFailed, type Send } from '../core/run.ts';
+import { AnswerForecast } from './answers/expected-answer.ts';
+import { AnswerChecks, type CreateChecker, type IgnoredPlaces } from './check/answer-checks.ts';
+import { RecordedConnections, type RecordedConnectionUse } from './engine/connections.ts';
+import type { Engine, EngineOptions, PreparedRequest, SendResult } from './engine/engine.ts';
+import type { EngineHealth } from './engine/health.ts';
+import { Outstanding, refusedSend } from './engine/outstanding.ts';
+import { describeFilters } from './filter.ts';
+import { AbortRule, assertReachable, RateCeiling, type ResolveHost, TargetFence } from './guard.ts';
+import type { ReplayOptions } from './options/replay-options.ts';
+import type { Forecast } from './plan/forecast.ts';
+import {
+  AuditCounter,
+  type PlanListener,
+  type PlannedRequest,
+  plannedRequests,
+  type ReplayAudit,
+  type ScalingCounts,
+  ScalingTally,
+  type WholePlanListener,
+} from './plan/plan.ts';
+import type { Scaling } from './plan/scaling.ts';
+import { SessionChains, type SessionOrderCounts } from './plan/session-order.ts';
+import { OpenSessions } from './plan/sessions.ts';
+import { copyIdentityOf } from './plan/superpose.ts';
+import { type WarmedUpParts, type Warmup, warmedUp } from './plan/warmup.ts';
+import { type BodyChangeCounts, BodyChanges } from './request/body-changes.ts';
+import { RequestBuilder } from './request/build.ts';
+import { TimeShift, type TimeShiftCounts } from './request/shift-time.ts';
+import type { Target } from './target.ts';
+import { arrivalsAlone, type CaptureOverview, probeCapture } from './window/capture.ts';
+import type { ReplayWindow } from './window/window.ts';
+
+/** Sends refused while planning that are told of at once. */
+const REFUSED_BATCH = 256;
+
+/** Between two looks at what the target's name means. */
+const WATCH_TARGET_MS = 5_000;
+
+/** While no batch comes for longer than this, nothing ends. */
+const REPORT_FRESH_NS = 500_000_000;
+
+/** One replay: reading → planning → engine → listener. Used once: `check`, then `run`. */
+export class Replay {
+  readonly #parts: ReplayParts;
+  readonly #fence: TargetFence;
+  readonly #audit = new AuditCounter();
+  readonly #tally = new ScalingTally();
+  readonly #changes: BodyChanges;
+  readonly #answers: AnswerForecast;
+  readonly #recordedConnections = new RecordedConnections();
+  readonly #outstanding = new Outstanding();
+  readonly #abortRule = new AbortRule();
+  readonly #stop = new AbortController();
+  /** Refused while planning, and told of together with the next results. */
+  readonly #refused: Send[] = [];
+  /** When ends were reported last: they come in batches, and of what is outstanding between two some has ended. */
+  #reportedAtNs = Number.NEGATIVE_INFINITY;
+  readonly #timeShift: TimeShift;
+  readonly #chains: SessionChains | null;
+  #startUs: number | null = null;
+  #engine: Engine | null = null;
+  #abortError: AppError | null = null;
+  /** Null where answers are not compared. */
+  #checks: AnswerChecks | null = null;
+
+  constructor(parts: ReplayParts) {
+    this.#parts = parts;
+    this.#changes = new BodyChanges(parts.options);
+    this.#answers = new AnswerForecast(parts.options.cancels);
+    this.#timeShift = new TimeShift(parts.options.shiftTime, () => this.#runStartUs());
+    this.#chains = parts.options.sessionOrder === 'open' ? null : new SessionChains();
+    this.#fence = new TargetFence({
+      target: parts.target,
+      productionHosts: parts.options.productionHosts,
+      allowed: parts.options.allowedProductionHosts,
+    });
+  }
+
+  /**
+   * Everything that must hold before the first byte is sent; leaves no trace.
+   * @throws AppError CAPTURE_EMPTY, TARGET_FORBIDDEN, TARGET_UNREACHABLE
+   */
+  async check(): Promise<void> {
+    const { source, window, overview, target, options } = this.#parts;
+    if (overview.arrivalsOnly) throw arrivalsAlone(overview.name);
+    const recorded = probeCapture(source, window, describeFilters(options.filters));
+    await this.#fence.check([...overview.targets, ...recorded], this.#parts.resolveHost);
+    await assertReachable(target, options, this.#fence.fenced);
+  }
+
+  /**
+   * Plays the window to its end, or until `signal` or a guard stops it.
+   * @param sentBefore requests of another phase, that those of this one may not go beyond the ceiling with
+   * @throws AppError INTERNAL when the engine itself fails
+   */
+  async run(listener: ReplayListener, signal: AbortSignal, sentBefore = 0): Promise<ReplayOutcome> {
+    const { options, forecast, target, scaling, overview, source, window } = this.#parts;
+    const checks = this.#beginChecks(listener);
+    const engine = this.#parts.createEngine({
+      ...engineOptionsOf(options, target, forecast, scaling.growth, this.#parts.warmup?.spanNs ?? 0),
+      fenced: this.#fence.fenced,
+      ...(checks === null ? {} : { keeping: checks.keeping }),
+    });
+    const openSessions = OpenSessions.before(overview, source, window);
+    this.#engine = engine;
+    const requests = this.#requests(listener, openSessions, sentBefore);
+    let health: ReplayOutcome['health'];
+    const watching = this.#watchTarget();
+    try {
+      health = await engine.run(
+        requests,
+        (results) => this.#take(results, listener),
+        AbortSignal.any([signal, this.#stop.signal]),
+      );
+      listener.ended([...this.#refused.splice(0), ...this.#outstanding.takeUnreached()]);
+      await checks?.finish();
+    } finally {
+      requests.return(undefined);
+      clearInterval(watching);
+      await checks?.close();
+    }
+    const end = this.#endOf(signal);
+    const counts = this.#tally.counts(scaling.forgottenSessions, openSessions?.figures() ?? null);
+    return {
+      end,
+      health,
+      audit: this.#audit.report(),
+      scaling: counts,
+      changes: this.#changes.counts(),
+      untimedCancels: this.#answers.untimedCancels,
+      recordedConnections: this.#recordedConnections.figures(),
+      timeShift: this.#timeShift.counts(),
+      sessionOrder: this.#chains?.counts() ?? null,
+      ignored: checks?.ignored() ?? null,
+    };
+  }
+
+  /** A name may come to mean production while a run lasts: then the run ends. */
+  #watchTarget(): NodeJS.Timeout | undefined {
+    if (!this.#fence.isWatched) return undefined;
+    return setInterval(() => {
+      this.#fence.checkAgain(this.#parts.resolveHost).catch((thrown: unknown) => {
+        if (!(thrown instanceof AppError)) throw thrown;
+        if (!this.#stop.signal.aborted) this.#abort(thrown);
+      });
+    }, this.#parts.watchTargetMs ?? WATCH_TARGET_MS).unref();
+  }
+
+  position(): ReplayPosition {
+    const elapsedNs = this.#elapsedNs();
+    const isFresh = elapsedNs - this.#reportedAtNs < REPORT_FRESH_NS;
+    return {
+      elapsedNs,
+      outstanding: this.#outstanding.dueAt(isFresh ? this.#reportedAtNs : elapsedNs),
+      inFlight: this.#engine?.underWay.atTarget ?? 0,
+      waiting: this.#engine?.underWay.waiting ?? 0,
+      skipped: this.#audit.total(),
+    };
+  }
+
+  #beginChecks(listener: ReplayListener): AnswerChecks | null {
+    const { options, createChecker, logger } = this.#parts;
+    if (options.check === null || createChecker === undefined) return null;
+    this.#checks = new AnswerChecks({
+      options: options.check,
+      createChecker,
+      logger,
+      onChecked: (sends) => listener.checked?.(sends),
+    });
+    return this.#checks;
+  }
+
+  *#requests(
+    listener: ReplayListener,
+    openSessions: OpenSessions | null,
+    sentBefore: number,
+  ): Generator<PreparedRequest> {
+    const { options, forecast, target, runId, source, window, scaling, overview } = this.#parts;
+    const { warmup = null } = this.#parts;
+    const planned = (request: PlannedRequest) => {
+      if (request.warmup !== true) listener.planned(request.row, request.intendedOffsetNs);
+    };
+    const plan: WarmedUpParts = {
+      source,
+      range: window,
+      scaling,
+      tally: this.#tally,
+      openSessions,
+      shard: options.shard,
+      maxRequests: options.maxRequests === null ? null : Math.max(0, options.maxRequests - sentBefore),
+      durationNs: window.durationNs,
+      builder: new RequestBuilder({
+        basePath: target.basePath,
+        host: options.host,
+        addedHeaders: options.addedHeaders,
+        removedHeaders: options.removedHeaders,
+        pathMappings: options.pathMappings,
+        runId,
+        identity: copyIdentityOf(overview, scaling),
+      }),
+      changes: this.#changes,
+      answers: this.#answers,
+      fence: this.#fence,
+      ceiling: RateCeiling.over(forecast.plannedPeakPerSecond, options.maxRatePerSecond),
+      audit: this.#audit,
+      connections: options.connections,
+      recordedConnections: this.#recordedConnections,
+      timeShift: this.#timeShift,
+      chains: this.#chains,
+    };
+    const told: PlanListener = {
+      whole: listener.whole,
+      recorded: (row) => listener.recorded(row),
+      planned: (request) => {
+        planned(request);
+        this.#outstanding.add(request);
+        this.#checks?.planned(request);
+      },
+      refusedByCeiling: (request) => {
+        planned(request);
+        this.#refused.push(refusedSend(request));
+        if (this.#refused.length >= REFUSED_BATCH) listener.ended(this.#refused.splice(0));
+      },
+    };
+    try {
+      yield* warmup === null
+        ? plannedRequests(plan, told)
+        : warmedUp(warmup, plan, told, options.maxRatePerSecond);
+    } catch (thrown) {
+      // What was sent stays a run that can be read: it is sealed with the reason it ended for.
+      if (!(thrown instanceof AppError)) throw thrown;
+      this.#abort(thrown);
+    }
+  }
+
+  #take(results: readonly SendResult[], listener: ReplayListener): void {
+    const taken = results.map((result) => this.#outstanding.take(result));
+    const sends = this.#checks?.take(results, taken) ?? taken;
+    listener.ended([...this.#refused.splice(0), ...sends]);
+    const offsetNs = this.#elapsedNs();
+    this.#reportedAtNs = offsetNs;
+    // What we ended ourselves says nothing of the target, and what a stop ended must not turn into another end.
+    const ended = sends.filter((send) => send.actualOffsetNs !== null && !isEndedByUs(send));
+    this.#abortRule.add(offsetNs, ended.length, ended.filter(hasFailed).length);
+    const failedShare = this.#abortRule.tripped(offsetNs);
+    if (failedShare === null || this.#stop.signal.aborted) return;
+    const percent = (failedShare * 100).toFixed(0);
+    this.#abort(
+      new AppError(
+        'RUN_ABORTED',
+        `Stopped: ${percent} % of what ended in the last ${LIMITS.abortWindowS} s had failed`,
+        { hint: 'The target is down or cannot take any of this; see the errors of the run.' },
+      ),
+    );
+  }
+
+  /** The run's zero on the wall clock; what is asked of it before that is known gets the present. */
+  #runStartUs(): number {
+    if (this.#startUs !== null) return this.#startUs;
+    const { clock } = this.#parts;
+    const startNs = this.#engine?.startNs ?? null;
+    if (startNs === null) return clock.epochUs();
+    const anchor = clock.anchor();
+    this.#startUs = anchor.epochUs + (startNs - anchor.monotonicNs) / 1e3;
+    return this.#startUs;
+  }
+
+  #elapsedNs(): number {
+    const startNs = this.#engine?.startNs ?? null;
+    return startNs === null ? 0 : Math.max(0, this.#parts.clock.nowNs() - startNs);
+  }
+
+  #abort(error: AppError): void {
+    this.#abortError = error;
+    this.#parts.logger.error({ reason: error.code }, error.message);
+    this.#stop.abort();
+  }
+
+  #endOf(signal: AbortSignal): ReplayEnd {
+    if (this.#abortError !== null) return { kind: 'aborted', error: this.#abortError };
+    return { kind: signal.aborted ? 'interrupted' : 'complete' };
+  }
+}
+
+/** Because its recorded client had left, or the run was over. */
+function isEndedByUs({ cancelled, error }: Send): boolean {
+  return cancelled || error === 'stopped';
+}
+
+/** Told of everything that happens, on the calling thread and in batches. */
+export interface ReplayListener {
+  /** An exchange of the window, whether it will be replayed or not, in order of arrival. */
+  recorded(row: ExchangeRow): void;
+  /** In the order of the schedule, less the warm-up. */
+  planned(row: ExchangeRow, intendedOffsetNs: number): void;
+  /** What became of planned sends, in any order, each once. */
+  ended(sends: readonly Send[]): void;
+  /** How answers compare whose sends were told of before; with `check` in the options. */
+  checked?(sends: readonly CheckedSend[]): void;
+  /** Of a shard: told of the plan of all of them. */
+  readonly whole?: WholePlanListener | undefined;
+}
+
+export interface ReplayParts {
+  readonly runId: string;
+  readonly options: ReplayOptions;
+  readonly target: Target;
+  readonly overview: CaptureOverview;
+  readonly window: ReplayWindow;
+  readonly forecast: Forecast;
+  readonly scaling: Scaling;
+  /** Played before the window; null or left out for none. */
+  readonly warmup?: Warmup | null;
+  readonly source: CaptureSource;
+  readonly createEngine: (options: EngineOptions) => Engine;
+  /** Begins what compares answers; asked for only where the options say so. */
+  readonly createChecker?: CreateChecker;
+  readonly resolveHost: ResolveHost;
+  /** Between two looks at what the target's name means; 5 s where left out. */
+  readonly watchTargetMs?: number;
+  readonly clock: Clock;
+  readonly logger: Logger;
+}
+
+/** How a run came to its end. */
+export type ReplayEnd =
+  | { readonly kind: 'complete' }
+  | { readonly kind: 'interrupted' }
+  | { readonly kind: 'aborted'; readonly error: AppError };
+
+export interface ReplayOutcome {
+  readonly end: ReplayEnd;
+  readonly health: EngineHealth;
+  readonly audit: ReplayAudit;
+  readonly scaling: ScalingCounts;
+  readonly changes: BodyChangeCounts;
+  /** Recorded cancels that were waited for because the recording does not say when. */
+  readonly untimedCancels: number;
+  readonly recordedConnections: RecordedConnectionUse;
+  /** Null where every request went at its planned instant. */
+  readonly sessionOrder: SessionOrderCounts | null;
+  /** Null where no time was to be moved. */
+  readonly timeShift: TimeShiftCounts | null;
+  /** What was not compared of answers; null where none was compared. */
+  readonly ignored: IgnoredPlaces | null;
+}
+
+/** Where a run is, for whoever watches it. */
+export interface ReplayPosition {
+  readonly elapsedNs: number;
+  /** Sends that were due and had not ended when ends were last reported. */
+  readonly outstanding: number;
+  /** Sends that the target has, and that wait at our end for their recorded connection. */
+  readonly inFlight: number;
+  readonly waiting: number;
+  readonly skipped: number;
+}
+
+/** Opened before the start; the rest is opened as open loop needs it. */
+const MAX_WARM_CONNECTIONS = 32;
+
+/**
+ * What the engine is asked for, from what the user asked for and what the window foretells.
+ * @param growth the most that a second of the recording may become
+ * @param judgedFromNs where the judged part begins
+ */
+export function engineOptionsOf(
+  options: ReplayOptions,
+  target: Target,
+  forecast: Forecast,
+  growth: number,
+  judgedFromNs: number,
+): EngineOptions {
+  return {
+    origin: target.origin,
+    startAtUs: options.startAtUs,
+    socketPath: target.socketPath,
+    senders: options.senders,
+    maxInFlight: options.maxInFlight,
+    maxInFlightBytes: options.maxInFlightBytes,
+    connectTimeoutMs: options.connectTimeoutMs,
+    firstByteTimeoutMs: options.firstByteTimeoutMs,
+    idleTimeoutMs: options.idleTimeoutMs,
+    totalTimeoutMs: options.timeoutMs,
+    drainDeadlineMs: options.drainDeadlineMs,
+    // A stretched replay (below 1x) still sends a recorded burst as tightly as a second of it was.
+    peakRatePerSecond: Math.max(1, forecast.recordedPeakPerSecond * Math.max(1, growth)),
+    readAheadBytes: LIMITS.readAheadBytes,
+    readAheadRequests: LIMITS.readAheadRequests,
+    held:
+      options.sessionOrder === 'open'
+        ? null
+        : { maxRequests: LIMITS.heldFollowUps, maxBytes: LIMITS.heldFollowUpBytes },
+    warmConnections: Math.min(MAX_WARM_CONNECTIONS, Math.max(1, forecast.plannedPeakPerSecond)),
+    maxConnectionAgeMs: options.maxConnectionAgeMs,
+    caPem: options.caPem,
+    acceptAnyCertificate: options.acceptAnyCertificate,
+    judgedFromNs,
+    startBeforeReading: options.shiftTime.length > 0,
+  };
+}

@@ -1,0 +1,202 @@
+import { AppError } from '../../core/errors.ts';
+import type { TimeRange } from '../../core/ports.ts';
+import { formatInstantUs, formatMs } from '../../core/units.ts';
+import type { AskedRange, WindowRequest } from '../options/window-options.ts';
+import type { CaptureOverview } from './capture.ts';
+import { type FoundStretch, findStretch, type SearchKind } from './search.ts';
+
+const SECOND_US = 1_000_000;
+/** A stretch is judged by its latencies where it has this share of what a mean stretch has, and so many. */
+const MIN_LATENCY_SHARE = 0.1;
+const MIN_LATENCIES = 20;
+const DAY_NS = 86_400e9;
+
+/**
+ * A slice of a capture, closed at the last arrival known when it was chosen. `fromUs` and `toUs` are the least and
+ * the greatest instant of its parts.
+ */
+export interface CaptureSlice extends TimeRange {
+  /** In the order that was asked for. */
+  readonly parts: readonly TimeRange[];
+  /** What was asked for, whose coverage counts: an open side reaches as far as anything is known. */
+  readonly coverageRanges: readonly TimeRange[];
+  /** What was looked for and found; null where the window was stated. */
+  readonly found: (FoundStretch & { readonly kind: SearchKind }) | null;
+}
+
+/** A slice, and how long it is played. Plain data: it travels to a thread. */
+export interface ReplayWindow extends CaptureSlice {
+  /** How often all of them are played; null for as often as the duration takes. */
+  readonly loops: number | null;
+  /** The plan ends before this instant of the run, nanoseconds; null without one. */
+  readonly durationNs: number | null;
+  /** Length of one pass over all parts as recorded, nanoseconds of run time at the multiplier. */
+  readonly onceNs: number;
+  /** Length of the replay if it spans the whole window, nanoseconds. */
+  readonly plannedSpanNs: number;
+}
+
+/**
+ * What was asked for, cut to what there is.
+ * @throws AppError CAPTURE_EMPTY where nothing lies in it
+ */
+export function sliceOf(overview: CaptureOverview, asked: WindowRequest): CaptureSlice {
+  const ranges = asked.ranges.map((range) => cut(overview, range));
+  const found = asked.search === null ? null : find(overview, asked.search, asked.ranges);
+  const parts = found === null ? ranges : [found.part];
+  return {
+    fromUs: Math.min(...parts.map(({ fromUs }) => fromUs)),
+    toUs: Math.max(...parts.map(({ toUs }) => toUs)),
+    parts,
+    coverageRanges: found === null ? asked.ranges.map(opened) : parts,
+    found: found === null || asked.search === null ? null : { ...found.stretch, kind: asked.search.kind },
+  };
+}
+
+/**
+ * Chooses the window that is played.
+ * @param stagedNs the run ends there at the latest, nanoseconds
+ * @throws AppError CAPTURE_EMPTY where nothing lies in it, OPTION_INVALID where its replay would last too long.
+ */
+export function chooseWindow(
+  overview: CaptureOverview,
+  asked: WindowRequest,
+  multiplier: number,
+  stagedNs = Number.POSITIVE_INFINITY,
+): ReplayWindow {
+  const slice = sliceOf(overview, asked);
+  const durationNs = asked.durationMs === null ? null : Math.round(asked.durationMs * 1e6);
+  const onceUs = slice.parts.reduce((sum, { fromUs, toUs }) => sum + toUs - 1 - fromUs, 0);
+  const onceNs = (onceUs * 1000) / multiplier;
+  return {
+    ...slice,
+    loops: asked.loops,
+    durationNs,
+    onceNs,
+    plannedSpanNs: spanOf(
+      onceNs,
+      asked.loops,
+      Math.min(durationNs ?? Number.POSITIVE_INFINITY, stagedNs),
+      multiplier,
+    ),
+  };
+}
+
+/** What the roll-ups say of a stretch, and the part of it that was asked for. */
+interface Found {
+  readonly stretch: FoundStretch;
+  readonly part: TimeRange;
+}
+
+/** The error for windows without arrivals; names them, because several may have been asked for. */
+function nothingWithin(overview: CaptureOverview, ranges: readonly AskedRange[]): AppError {
+  const { firstArrivalUs: firstUs, lastArrivalUs: lastUs } = overview;
+  const span =
+    firstUs === null || lastUs === null
+      ? {}
+      : { hint: `It holds ${formatInstantUs(firstUs)} to ${formatInstantUs(lastUs)}.` };
+  const asked = ranges.length === 1 ? `the window ${askedText(ranges[0]!)}` : `the ${ranges.length} windows`;
+  return new AppError('CAPTURE_EMPTY', `No exchange of ${overview.name} lies in ${asked}`, span);
+}
+
+function askedText({ fromUs, toUs }: AskedRange): string {
+  const from = fromUs === null ? 'its begin' : formatInstantUs(fromUs);
+  return `from ${from} to ${toUs === null ? 'its end' : formatInstantUs(toUs)}`;
+}
+
+function cut(overview: CaptureOverview, asked: AskedRange): TimeRange {
+  const { firstArrivalUs: firstUs, lastArrivalUs: lastUs } = overview;
+  if (firstUs === null || lastUs === null) {
+    throw new AppError('CAPTURE_EMPTY', `The capture ${overview.name} holds no exchange`, {
+      hint: 'Record some traffic first. What was lost or left out of it, reprise inspect says.',
+    });
+  }
+  // A capture that is still being recorded must not grow the plan while it runs.
+  const fromUs = Math.max(asked.fromUs ?? firstUs, firstUs);
+  const toUs = Math.min(asked.toUs ?? lastUs + 1, lastUs + 1);
+  if (fromUs >= toUs) throw nothingWithin(overview, [asked]);
+  return { fromUs, toUs };
+}
+
+function opened({ fromUs, toUs }: AskedRange): TimeRange {
+  return { fromUs: fromUs ?? Number.MIN_SAFE_INTEGER, toUs: toUs ?? Number.MAX_SAFE_INTEGER };
+}
+
+function spanOf(onceNs: number, loops: number | null, mostNs: number, multiplier: number): number {
+  const allNs = loops === null ? Number.POSITIVE_INFINITY : onceNs * loops;
+  const spanNs = Math.min(allNs, mostNs);
+  // Beyond, nanoseconds of the run no longer count exactly.
+  if (spanNs <= Number.MAX_SAFE_INTEGER) return spanNs;
+  throw new AppError(
+    'OPTION_INVALID',
+    `at ${multiplier}x this window lasts ${(spanNs / DAY_NS).toFixed(1)} days; a replay or an export lasts at most 104 days`,
+    { hint: 'Narrow the window with --from and --to, end it with --duration, or raise --multiplier.' },
+  );
+}
+
+function find(
+  overview: CaptureOverview,
+  { kind, lengthS }: NonNullable<WindowRequest['search']>,
+  ranges: readonly AskedRange[],
+): Found {
+  const enough = kind === 'slowest' ? enoughLatencies(overview, lengthS) : 0;
+  const bestWith = (minLatencies: number) => bestOf(overview, { kind, lengthS, minLatencies }, ranges);
+  // Where only quiet hours were asked for, none has a tenth of what the others have.
+  const chosen = bestWith(enough) ?? bestWith(Math.min(enough, MIN_LATENCIES));
+  if (chosen !== null) return chosen;
+  if (kind === 'busiest') throw nothingWithin(overview, ranges);
+  if (bestWith(1) !== null) throw tooFewLatencies(overview, lengthS);
+  throw new AppError('CAPTURE_EMPTY', `No latency was recorded in the window of ${overview.name}`, {
+    hint: 'An import of arrivals has none; --peak finds the busiest stretch.',
+  });
+}
+
+/** One slow answer of a few is no bad time of the service. */
+function tooFewLatencies({ name }: CaptureOverview, lengthS: number): AppError {
+  const length = formatMs(lengthS * 1e3);
+  return new AppError(
+    'CAPTURE_EMPTY',
+    `--worst: no stretch of ${length} in ${name} has ${MIN_LATENCIES} recorded latencies, too few to call one the worst`,
+    { hint: `Look for a longer stretch, for the busiest (--peak), or name one (--from, --to).` },
+  );
+}
+
+function bestOf(
+  overview: CaptureOverview,
+  search: { readonly kind: SearchKind; readonly lengthS: number; readonly minLatencies: number },
+  ranges: readonly AskedRange[],
+): Found | null {
+  let best: Found | null = null;
+  for (const asked of ranges) {
+    const range = cut(overview, asked);
+    const stretch = findStretch(overview.seconds(range), { ...search, ...secondsWithin(range, asked) });
+    if (stretch === null) continue;
+    if (best !== null && scoreOf(search.kind, stretch) <= scoreOf(search.kind, best.stretch)) continue;
+    const fromUs = Math.max(range.fromUs, stretch.fromSecond * SECOND_US);
+    best = { stretch, part: { fromUs, toUs: Math.min(range.toUs, stretch.toSecond * SECOND_US) } };
+  }
+  return best;
+}
+
+function scoreOf(kind: SearchKind, found: FoundStretch): number {
+  return kind === 'busiest' ? found.exchanges : (found.meanLatencyMs ?? 0);
+}
+
+/** Whole seconds that hold nothing outside of what was asked for; before the first arrival nothing lies. */
+function secondsWithin(range: TimeRange, asked: AskedRange): { fromSecond: number; toSecond: number } {
+  const opensWithin = asked.fromUs === range.fromUs;
+  const endsWithin = asked.toUs === range.toUs;
+  const fromSecond = Math[opensWithin ? 'ceil' : 'floor'](range.fromUs / SECOND_US);
+  const toSecond = Math[endsWithin ? 'floor' : 'ceil'](range.toUs / SECOND_US);
+  // Less than a second was asked for: its second is the nearest thing, and is cut to the range again.
+  return toSecond > fromSecond ? { fromSecond, toSecond } : { fromSecond: toSecond, toSecond: toSecond + 1 };
+}
+
+function enoughLatencies(overview: CaptureOverview, lengthS: number): number {
+  const [fromUs, lastUs] = [overview.firstArrivalUs ?? 0, overview.lastArrivalUs ?? 0];
+  let latencies = 0;
+  for (const { latencyCount } of overview.seconds({ fromUs, toUs: lastUs + 1 })) latencies += latencyCount;
+  const spanS = (lastUs - fromUs) / SECOND_US;
+  const mean = spanS > lengthS ? (latencies * lengthS) / spanS : latencies;
+  return Math.max(MIN_LATENCIES, Math.ceil(mean * MIN_LATENCY_SHARE));
+}

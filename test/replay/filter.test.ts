@@ -1,0 +1,125 @@
+import fc from 'fast-check';
+import { describe, expect, it } from 'vitest';
+import { Problems } from '../../src/core/errors.ts';
+import type { ExchangeRow } from '../../src/core/exchange.ts';
+import { byProgram, readOptions, type StatedOptions } from '../../src/core/options.ts';
+import { assertRecorders, describeFilters, Glob, RowFilter } from '../../src/replay/filter.ts';
+import { type Filters, filtersOf, selectionOptions } from '../../src/replay/options/window-options.ts';
+import { exchangeRow } from '../support/exchange-row.ts';
+import { requestPayload } from '../support/memory-capture.ts';
+
+const SHAPE = selectionOptions('play');
+type RawFilterOptions = StatedOptions<typeof SHAPE>;
+
+function resolved(raw: RawFilterOptions): Filters {
+  const problems = new Problems();
+  const filters = filtersOf(readOptions(SHAPE, byProgram(SHAPE, raw), problems), problems);
+  problems.throwIfAny();
+  return filters;
+}
+
+/** Whether a row passes; `target` is what its payload says, null for none. */
+function passes(raw: RawFilterOptions, facts: Partial<ExchangeRow>, target: string | null = null): boolean {
+  const filter = RowFilter.of(resolved(raw), () => (target === null ? null : requestPayload(target)));
+  return filter === null || filter.selects(exchangeRow(facts));
+}
+
+describe('RowFilter', () => {
+  it('is none where nothing was asked for', () => {
+    expect(RowFilter.of(resolved({}), () => null)).toBeNull();
+    expect(describeFilters(resolved({}))).toEqual([]);
+  });
+
+  it.each<[RawFilterOptions, Partial<ExchangeRow>, boolean]>([
+    [{ method: ['post'] }, { method: 'POST' }, true],
+    [{ method: ['GET', 'HEAD'] }, { method: 'POST' }, false],
+    [{ method: ['GET'] }, { method: null }, false],
+    [{ status: ['2xx|429'] }, { status: 204 }, true],
+    [{ status: ['2xx', '429'] }, { status: 429 }, true],
+    [{ status: ['2xx|429'] }, { status: 428 }, false],
+    [{ status: ['2xx'] }, { status: null }, false],
+    [{ status: ['none'] }, { status: null }, true],
+    [{ status: ['none'] }, { status: 200 }, false],
+    [{ model: ['res*'] }, { model: 'resnet' }, true],
+    [{ model: ['*/chat'] }, { model: 'org/sub/chat' }, true],
+    [{ model: ['resnet'] }, { model: null }, false],
+    [{ client: ['0102030405060708'] }, { client: Uint8Array.of(1, 2, 3, 4, 5, 6, 7, 8) }, true],
+    [{ client: ['0102030405060709'] }, { client: Uint8Array.of(1, 2, 3, 4, 5, 6, 7, 8) }, false],
+    [{ client: ['0102030405060709'] }, { client: null }, false],
+    [{ minRequestBody: '1KiB' }, { requestBytes: 1_024 }, true],
+    [{ minRequestBody: '1KiB' }, { requestBytes: 1_023 }, false],
+    [{ maxRequestBody: '1KiB' }, { requestBytes: 1_024 }, true],
+    [{ maxRequestBody: '1KiB' }, { requestBytes: 1_025 }, false],
+    [{ method: ['POST'], status: ['5xx'] }, { method: 'POST', status: 200 }, false],
+  ])('%j lets %j pass: %s', (raw, facts, expected) => {
+    expect(passes(raw, facts)).toBe(expected);
+  });
+
+  it.each<[string, Partial<ExchangeRow>, string | null, boolean]>([
+    ['/v2/models/resnet/infer', {}, null, true],
+    ['/v2/models/*/infer', {}, null, true],
+    ['/v2/models/*', {}, null, false],
+    ['/v2/**', {}, null, true],
+    // What a route calls {id} only the request itself tells.
+    ['/orders/17', { route: 'GET /orders/{id}', model: null }, '/orders/17?full=1', true],
+    ['/orders/18', { route: 'GET /orders/{id}', model: null }, '/orders/17', false],
+    ['/orders/*', { route: 'GET /orders/{id}', model: null }, null, true],
+    ['/v1/models/a%2Fb', { route: 'GET /v1/models/{model}', model: 'a/b' }, '/v1/models/a%2Fb', true],
+    ['/**', { route: null }, null, false],
+  ])('--path %s holds against %j with the target %j: %s', (path, facts, target, expected) => {
+    expect(passes({ path: [path] }, facts, target)).toBe(expected);
+  });
+
+  it('opens no payload for a path that the row gives away', () => {
+    const filter = RowFilter.of(resolved({ path: ['/v2/models/*/infer'] }), () => {
+      throw new Error('opened');
+    });
+    expect(filter?.selects(exchangeRow())).toBe(true);
+  });
+
+  it.each<[RawFilterOptions, RegExp]>([
+    [{ method: ['GET /'] }, /--method: "GET \/" is not a method/],
+    [{ status: ['6xx'] }, /--status: "6xx"/],
+    [{ status: ['20'] }, /--status/],
+    [{ path: ['models'] }, /--path: "models" is not a path/],
+    [{ client: ['10.0.0.1'] }, /--client: "10.0.0.1" is not the hash of a client/],
+    [{ minRequestBody: '2KiB', maxRequestBody: '1KiB' }, /is more than --max-request-body/],
+    [{ model: Array.from({ length: 65 }, (_, at) => `m${at}`) }, /65 values are more than 64/],
+  ])('refuses %j', (raw, message) => {
+    expect(() => resolved(raw)).toThrow(message);
+  });
+
+  it('names the recorders there are to whoever asks for another', () => {
+    const known = [{ id: 'aa', host: 'pod-1' }];
+    expect(() => assertRecorders(['aa', 'bb'], known)).toThrow(
+      expect.objectContaining({ code: 'OPTION_INVALID', hint: 'It has aa (pod-1).' }),
+    );
+    assertRecorders(['aa'], known);
+  });
+});
+
+describe('Glob', () => {
+  it('matches what a regular expression of the same meaning does', () => {
+    const pieces = fc.array(fc.constantFrom('a', 'b', '/', '*', '**', '.', 'ab'), { maxLength: 8 });
+    const names = fc.array(fc.constantFrom('a', 'b', '/', '.'), { maxLength: 10 });
+    fc.assert(
+      fc.property(pieces, names, (pattern, name) => {
+        const text = pattern.join('');
+        const source = text
+          .split(/(\*+)/)
+          .map((piece) =>
+            piece === '*' ? '[^/]*' : piece.startsWith('*') ? '.*' : piece.replaceAll('.', '\\.'),
+          )
+          .join('');
+        const expected = new RegExp(`^(?:${source})$`).test(name.join(''));
+        expect(new Glob(text, '/').matches(name.join(''))).toBe(expected);
+      }),
+      { numRuns: 1_000 },
+    );
+  });
+
+  it('takes a hostile name in its stride', () => {
+    const glob = new Glob(`/${'**a'.repeat(100)}b`, '/');
+    expect(glob.matches(`/${'a'.repeat(8_000)}`)).toBe(false);
+  });
+});

@@ -1,0 +1,286 @@
+import { describe, expect, it } from 'vitest';
+import { AppError } from '../../../src/core/errors.ts';
+import type { RawReplayOptions } from '../../../src/replay/options/replay-options.ts';
+import { describeReplayOptions, resolveReplayOptions } from '../../../src/replay/options/replay-options.ts';
+import { COMMAND_LINE_ALONE } from '../../support/option-sources.ts';
+
+const sources = {
+  ...COMMAND_LINE_ALONE,
+  environment: (name: string) => (name === 'STAGING_TOKEN' ? 'Bearer s3cret\n' : undefined),
+  readFile: (path: string) => {
+    if (path !== '/run/token') throw new Error('no such file');
+    return 'from-file\n';
+  },
+  nowUs: () => Date.UTC(2026, 10, 24, 12) * 1e3,
+  checkSlo: (expressions: readonly string[]) => {
+    if (expressions.includes('nonsense')) throw new AppError('OPTION_INVALID', '--slo: "nonsense" is none');
+  },
+};
+
+function problemsOf(raw: RawReplayOptions): AppError {
+  try {
+    resolveReplayOptions(raw, sources);
+  } catch (thrown) {
+    if (thrown instanceof AppError) return thrown;
+    throw thrown;
+  }
+  throw new Error('was accepted');
+}
+
+describe('resolveReplayOptions', () => {
+  it('resolves every default to a value', () => {
+    expect(resolveReplayOptions({ target: 'http://staging:8000/' }, sources)).toEqual({
+      target: {
+        url: 'http://staging:8000',
+        origin: 'http://staging:8000',
+        socketPath: null,
+        tls: false,
+        hostname: 'staging',
+        port: 8000,
+        authority: 'staging:8000',
+        basePath: '',
+      },
+      multiplier: 1,
+      scaling: 'compress',
+      stages: null,
+      targetShare: 1,
+      seed: 1,
+      jitterMs: 1_000,
+      perturb: [],
+      shard: null,
+      startAtUs: null,
+      window: {
+        ranges: [{ fromUs: null, toUs: null }],
+        search: null,
+        recorders: [],
+        loops: 1,
+        durationMs: null,
+      },
+      filters: {
+        methods: [],
+        paths: [],
+        statuses: [],
+        models: [],
+        clients: [],
+        minRequestBytes: null,
+        maxRequestBytes: null,
+      },
+      dryRun: false,
+      slo: [],
+      senders: 1,
+      sessionOrder: 'open',
+      connections: 'pooled',
+      maxConnectionAgeMs: null,
+      maxInFlight: 10_000,
+      maxInFlightBytes: 268_435_456,
+      maxRatePerSecond: null,
+      maxRequests: null,
+      timeoutMs: 300_000,
+      connectTimeoutMs: 10_000,
+      firstByteTimeoutMs: 300_000,
+      idleTimeoutMs: 60_000,
+      drainDeadlineMs: 30_000,
+      caPem: null,
+      acceptAnyCertificate: false,
+      host: 'target',
+      cancels: 'replay',
+      check: null,
+      pinOutputLength: null,
+      requestUsage: false,
+      addedHeaders: [],
+      removedHeaders: [],
+      pathMappings: [],
+      shiftTime: [],
+      productionHosts: [],
+      allowedProductionHosts: [],
+      warmupMs: null,
+      calibrateMs: null,
+      calibrationBounds: { p50Factor: 2, statusShare: 0.02, sizeShare: 0.2 },
+      lagBound: { lagMs: null, ofServiceShare: null },
+      retainRuns: null,
+    });
+  });
+
+  it('lists every problem at once', () => {
+    const error = problemsOf({
+      target: 'staging:8000',
+      multiplier: '0',
+      from: '2026-11-20T11:00:00Z',
+      to: '2026-11-20T10:00:00Z',
+      maxInFlight: '-1',
+      maxRate: '1.5',
+      timeout: '5',
+      host: 'mine',
+      header: ['no colon', 'Content-Length: 5'],
+      slo: ['nonsense'],
+    });
+    expect(error.code).toBe('OPTION_INVALID');
+    const lines = error.message.split('\n');
+    for (const start of [
+      '--target',
+      '--multiplier',
+      '--from 2026-11-20T11:00:00Z is not before',
+      '--max-in-flight',
+      '--max-rate',
+      '--timeout',
+      '--host',
+      '--header: expected',
+      '--header: Content-Length',
+      '--slo',
+    ]) {
+      expect(lines.filter((line) => line.startsWith(start))).toHaveLength(1);
+    }
+    expect(lines).toHaveLength(10);
+  });
+
+  it.each(['0', '-1', 'NaN', 'Infinity', '', '1e3', '1..5', '0x10'])(
+    'refuses the multiplier %j',
+    (multiplier) => {
+      expect(problemsOf({ target: 'http://a', multiplier }).message).toMatch(/^--multiplier: /);
+    },
+  );
+
+  it.each([
+    'http://',
+    'ftp://host',
+    'host:80',
+    'http://host:99999',
+    'http://host/?q=1',
+    'http://host/#top',
+    '/only/path',
+  ])('refuses the target %j', (target) => {
+    expect(problemsOf({ target }).message).toMatch(/^--target: /);
+  });
+
+  it('refuses credentials in the target without repeating them', () => {
+    const { message } = problemsOf({ target: 'http://user:hunter2@host/' });
+    expect(message).toContain('credentials');
+    expect(message).not.toContain('hunter2');
+    expect(problemsOf({ target: 'http://host/?key=hunter2' }).message).not.toContain('hunter2');
+  });
+
+  it('refuses a header that is to be the same everywhere and to differ in copies', () => {
+    const raw = { target: 'http://a', header: ['X-Key: a'], perturb: ['header:x-key'] };
+    expect(problemsOf(raw).message).toMatch(/^--perturb header:x-key: --header sets it/);
+  });
+
+  it('reads how requests are sent, and holds each part of the time to the whole', () => {
+    const options = resolveReplayOptions(
+      {
+        ...{ target: 'unix:///run/model/http.sock', senders: '4', connections: 'recorded' },
+        ...{ maxConnectionAge: '90s', maxInFlightBytes: '64MiB', host: 'models.staging:8000' },
+        ...{ timeout: '20s', connectTimeout: '2s', idleTimeout: '30s', removeHeader: ['X-Debug'] },
+        mapPath: ['/v1=/v2'],
+      },
+      sources,
+    );
+    expect(options).toMatchObject({
+      target: {
+        url: 'unix:/run/model/http.sock',
+        socketPath: '/run/model/http.sock',
+        authority: 'localhost',
+      },
+      ...{ senders: 4, connections: 'recorded', maxConnectionAgeMs: 90_000, maxInFlightBytes: 67_108_864 },
+      ...{ timeoutMs: 20_000, connectTimeoutMs: 2_000, firstByteTimeoutMs: 20_000, idleTimeoutMs: 20_000 },
+      ...{ host: 'models.staging:8000', removedHeaders: ['x-debug'] },
+      pathMappings: [{ from: '/v1', to: '/v2' }],
+    });
+  });
+
+  it.each([
+    [{ senders: '0' }, '--senders'],
+    [{ senders: '17' }, '--senders: 17 is more than 16'],
+    [{ connections: 'pool' }, '--connections'],
+    [{ maxConnectionAge: '0s' }, '--max-connection-age'],
+    [{ maxInFlightBytes: '1KiB' }, '--max-in-flight-bytes'],
+    [{ connectTimeout: '0s' }, '--connect-timeout'],
+    [{ firstByteTimeout: 'soon' }, '--first-byte-timeout'],
+    [{ idleTimeout: '-1s' }, '--idle-timeout'],
+    [{ host: 'recorde' }, '--host'],
+    [{ removeHeader: ['Content-Length'] }, '--remove-header'],
+    [{ removeHeader: ['a b'] }, '--remove-header'],
+    [{ removeHeader: ['x-key'], header: ['X-Key: 1'] }, '--remove-header X-Key: --header sets it'],
+    [{ mapPath: ['/v1'] }, '--map-path'],
+    [{ target: 'unix:relative.sock' }, '--target'],
+    [{ target: `unix:/${'x'.repeat(120)}` }, '--target'],
+  ] as const)('refuses %j', (raw, start) => {
+    expect(problemsOf({ target: 'http://a', ...raw }).message.startsWith(start)).toBe(true);
+  });
+
+  it('wants a target unless nothing is sent', () => {
+    expect(problemsOf({}).message).toContain('--target is missing');
+    expect(resolveReplayOptions({ dryRun: true }, sources).target).toBeNull();
+  });
+
+  it('takes an equal from and to for an empty window, which is a mistake', () => {
+    const at = '2026-11-20T10:00:00Z';
+    expect(problemsOf({ target: 'http://a', from: at, to: at }).message).toContain('is not before');
+  });
+
+  it('keeps the base path of a target and the port its Host header needs', () => {
+    const https = resolveReplayOptions({ target: 'https://Staging.Example/v1/' }, sources).target;
+    expect(https).toMatchObject({ basePath: '/v1', authority: 'staging.example', port: 443, tls: true });
+    const v6 = resolveReplayOptions({ target: 'http://[::1]:9000' }, sources).target;
+    expect(v6).toMatchObject({ hostname: '::1', authority: '[::1]:9000', port: 9000 });
+  });
+
+  it('reads the values of added headers from the environment and from files, and never stores them', () => {
+    const options = resolveReplayOptions(
+      {
+        target: 'http://a',
+        header: ['Authorization: env:STAGING_TOKEN', 'X-Key:file:/run/token', 'X-Plain:  a: b '],
+      },
+      sources,
+    );
+    expect(options.addedHeaders).toEqual([
+      ['Authorization', 'Bearer s3cret'],
+      ['X-Key', 'from-file'],
+      ['X-Plain', 'a: b'],
+    ]);
+    const described = JSON.stringify(describeReplayOptions(options, { fromUs: 1, toUs: 2 }));
+    expect(described).toContain('"addedHeaders":["Authorization","X-Key","X-Plain"]');
+    expect(described).not.toMatch(/s3cret|from-file|a: b/);
+  });
+
+  it.each([
+    ['Authorization: env:MISSING', /which is not set/],
+    ['Authorization: file:/nowhere', /which cannot be read/],
+    ['X-Reprise-Run: mine', /written by the replay itself/],
+    ['Host: production', /written by the replay itself/],
+    ['X: a\r\nY: b', /characters a header cannot/],
+    ['X: \u2603', /characters a header cannot/],
+    [': value', /valid header name/],
+  ])('refuses the added header %j', (header, reason) => {
+    expect(problemsOf({ target: 'http://a', header: [header] }).message).toMatch(reason);
+  });
+
+  it('takes a shard, counted from 0, and a start in either form of time', () => {
+    const raw = { target: 'http://staging', shard: '2/3' };
+    const startAtUs = Date.UTC(2026, 10, 24, 12, 30) * 1e3;
+    expect(resolveReplayOptions({ ...raw, startAt: '2026-11-24T13:30:00+01:00' }, sources)).toMatchObject({
+      shard: { index: 2, count: 3 },
+      startAtUs,
+    });
+    expect(
+      resolveReplayOptions({ ...raw, startAt: 'Tue, 24 Nov 2026 12:30:00 GMT' }, sources).startAtUs,
+    ).toBe(startAtUs);
+  });
+
+  it('refuses that one shard removes the runs of the others before they are merged', () => {
+    const raw = { target: 'http://staging', shard: '0/2', retainRuns: '1' };
+    expect(problemsOf(raw).message).toContain('--retain-runs');
+  });
+
+  it.each(['3/3', '1', '-1/3', '0/0', '0/5000', 'a/b'])('refuses the shard %s', (shard) => {
+    expect(problemsOf({ target: 'http://staging', shard }).message).toContain('--shard');
+  });
+
+  it.each([
+    ['2026-11-24T11:59:58Z', 'is over since 2'],
+    ['2026-12-24T12:00:00Z', 'over 7 days'],
+    ['Mon, 30 Feb 2026 12:00:00 GMT', 'is not an instant'],
+    ['soon', 'is not an instant'],
+  ])('refuses the start %s', (startAt, reason) => {
+    expect(problemsOf({ target: 'http://staging', startAt }).message).toContain(reason);
+  });
+});
