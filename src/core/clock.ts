@@ -19,7 +19,7 @@ const { hrtime } = process;
 
 /**
  * The host's clocks. `hrtime` has one origin for every process and thread of a host, so that stamps of the
- * forwarder mean the same in the recorder, and those of a sender the same in the main thread.
+ * proxy mean the same in the recorder, and those of a sender the same in the main thread.
  */
 export const systemClock: Clock = {
   nowNs: () => {

@@ -13,7 +13,7 @@ export const LIMITS = {
   proxyHeaderBytes: 4 * KIB,
   /** A certificate, key or bundle of them. */
   tlsFileBytes: 4 * MIB,
-  /** Forwarder to recorder. */
+  /** Proxy to recorder. */
   queueBytes: 32 * MIB,
   flushDelayMs: 5,
 
@@ -165,7 +165,7 @@ export const SUPERVISION = {
   flushMs: 5_000,
 } as const;
 
-/** Time that a forwarder of the wire plane gives to what is not traffic yet, or no longer. */
+/** Time that the wire plane gives to what is not traffic yet, or no longer. */
 export const WIRE = {
   /** From the connect to the end of the upstream's TLS handshake. */
   connectMs: 10_000,

@@ -40,7 +40,7 @@ export interface Notice {
 }
 
 /**
- * What a forwarder process runs: it holds the sockets, passes traffic on and tells taps of it. Both planes look
+ * What forwards: it holds the sockets, passes traffic on and tells taps of it. Both planes look
  * like this to whoever starts, drains and counts them.
  */
 export interface DataPlane {

@@ -2,15 +2,15 @@ import { LOSS_REASONS, OMISSION_CAUSES } from '../core/accounting.ts';
 import type { Fate } from './tap/counters.ts';
 
 /**
- * What goes through the pipe between a forwarder and the recorder. Both ends are the same program of the same
+ * What goes through the pipe between the proxy and the recorder. Both ends are the same program of the same
  * version, so the layout carries no version; integers are little-endian.
  *
- *   forwarder → recorder          header (24 bytes)                        payload
+ *   proxy → recorder              header (24 bytes)                        payload
  *   ┌──────────┬──────┬───────┬────────────┬────────┬──────────┐
  *   │ length 4 │ type │ flags │ reserved 2 │ conn 4 │ atNs f64 │ pad 4 …  `length` bytes
  *   └──────────┴──────┴───────┴────────────┴────────┴──────────┘
  *
- *   recorder → forwarder          one settlement (32 bytes)
+ *   recorder → proxy              one settlement (32 bytes)
  *   ┌──────┬─────────┬──────────────┬────────┬─────────────┬─────────────┬─────────────┬───────┐
  *   │ kind │ because │ reserved 2   │ conn 4 │ client f64  │ server f64  │ exchanges 4 │ pad 4 │
  *   └──────┴─────────┴──────────────┴────────┴─────────────┴─────────────┴─────────────┴───────┘

@@ -34,7 +34,7 @@ describe.each(PLANES)('a recorder that dies before it has committed anything, %s
     await askOnce(port);
     await untilStatus(directory, ({ exchanges }) => exchanges === 1);
     expect(log.texts('error').filter((line) => line.includes('once a minute'))).toHaveLength(1);
-    const { ledger } = await stop();
+    const { account: ledger } = await stop();
     expect([ledger.pending, ledger.lost.writer_down?.turns]).toEqual([{ bytes: 0, turns: 0 }, 6]);
     await server.close();
   });
@@ -54,7 +54,7 @@ describe.each(PLANES)('a recorder whose directory is taken away, %s', (mode) => 
     expect(requests(recording.status())).toBe(1);
     await askOnce(port);
     await untilStatus(directory, (status) => requests(status) === 2);
-    const { ledger } = await stop();
+    const { account: ledger } = await stop();
     expect([ledger.exchanges, ledger.lost, ledger.pending.turns]).toEqual([2, {}, 0]);
     await server.close();
   });

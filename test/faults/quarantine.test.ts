@@ -59,7 +59,7 @@ describe('a connection that the recorder dies of', () => {
     expect(log.texts('error').filter((line) => line.includes('died of a connection'))).toHaveLength(1);
     await killer.end();
     await neighbour.end();
-    const { ledger } = await stop();
+    const { account: ledger } = await stop();
     expect(imbalance(ledger)).toEqual({ bytes: 0, turns: 0 });
     expect(ledger.pending).toEqual({ bytes: 0, turns: 0 });
     // The capture says of it what the account says.
@@ -87,7 +87,7 @@ describe('a connection that the recorder dies of', () => {
     const { restarts } = await untilStatus(directory, ({ exchanges }) => exchanges === 3);
     expect(restarts.recorder).toBe(2);
     await killer.end();
-    const { ledger } = await stop();
+    const { account: ledger } = await stop();
     expect(imbalance(ledger)).toEqual({ bytes: 0, turns: 0 });
     expect(ledger.pending).toEqual({ bytes: 0, turns: 0 });
     expect([ledger.lost.writer_down?.turns, ledger.omitted]).toEqual([2, {}]);

@@ -20,7 +20,7 @@ let pipe: Duplex;
 /** A connection of which some was handed over and some shed. */
 beforeEach(() => {
   ledger = new Counters();
-  link = new RecorderClient({ clock: systemClock, ledger, queue: new FrameQueue(BUDGET_BYTES) });
+  link = new RecorderClient({ clock: systemClock, counters: ledger, queue: new FrameQueue(BUDGET_BYTES) });
   // A recorder that takes everything and says only what a test says for it.
   pipe = new Duplex({ read: () => undefined, write: (_chunk, _encoding, done) => done() });
   link.attach(pipe);

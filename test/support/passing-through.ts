@@ -114,7 +114,7 @@ function set(): Passage {
 
 /** Connections of a forwarder without a recorder, which are settled as they are closed. */
 function recorderLink(): Passage {
-  const link = new RecorderClient({ clock: systemClock, ledger: new Counters() });
+  const link = new RecorderClient({ clock: systemClock, counters: new Counters() });
   const taps: TapConnection[] = [];
   const bytes = Buffer.from('GET / HTTP/1.1\r\n\r\n');
   return {

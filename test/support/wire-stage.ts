@@ -69,7 +69,7 @@ export interface WireStage {
 export async function startWire(options: PlainWire): Promise<WireStage> {
   const ledger = new Counters();
   const { clock = systemClock, onTapFailure = () => undefined, ...wire } = options;
-  const link = new RecorderClient({ clock, ledger, onTapFailure });
+  const link = new RecorderClient({ clock, counters: ledger, onTapFailure });
   const notices: Notice[] = [];
   const forwarder = new TcpProxy(wireOptions(wire), link, (notice) => void notices.push(notice));
   const bound = await forwarder.listen();

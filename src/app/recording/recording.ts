@@ -111,7 +111,7 @@ export interface RecordingDeps {
 
 /** How a recording ended. */
 export interface RecordingEnd {
-  readonly ledger: CountersReading;
+  readonly account: CountersReading;
   /** Connections that the deadline cut. */
   readonly cut: number;
   readonly turnedAway: number;
@@ -161,7 +161,7 @@ export class Recording {
     this.#state = new RecordingState(logger);
     this.#link = new RecorderClient({
       clock,
-      ledger: this.#counters,
+      counters: this.#counters,
       onTapFailure: (error) => this.#onTapFailure(error),
     });
     this.#turnedAway = new TurnedAwayNotice({ clock, logger });
@@ -272,7 +272,7 @@ export class Recording {
     this.#probes.close();
     await this.#control.close();
     const turnedAway = this.#plane?.connections.turnedAway ?? 0;
-    return { ledger: this.#counters.read(), cut, turnedAway };
+    return { account: this.#counters.read(), cut, turnedAway };
   }
 
   /** Cuts short what a stop still waits for. */

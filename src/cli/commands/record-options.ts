@@ -168,11 +168,9 @@ const GATEWAY_OPTIONS = {
   ),
   websocket: toggle('--websocket', 'gateway: let connections be upgraded to WebSocket'),
   refuseMarked: toggle('--refuse-marked', 'gateway: answer 403 to replayed traffic'),
-  maxInFlight: text(
-    '--max-in-flight <n>',
-    'gateway: for each forwarder, more requests at once are answered 503',
-    { default: String(GATEWAY_DEFAULTS.maxInFlight) },
-  ),
+  maxInFlight: text('--max-in-flight <n>', 'gateway: more requests at once are answered 503', {
+    default: String(GATEWAY_DEFAULTS.maxInFlight),
+  }),
   connectTimeout: text('--connect-timeout <time>', 'gateway: for a connection to the server', {
     default: seconds(GATEWAY_TIMEOUTS.connectMs),
   }),
@@ -372,7 +370,7 @@ const WIRE_ONLY = [
 ] as const satisfies readonly (keyof RecordFlags)[];
 
 /**
- * What the forwarders are asked to do; of no use where it adds to the problems.
+ * What the data plane is asked to do; of no use where it adds to the problems.
  * @param given Whether a flag was stated, rather than left at its default.
  */
 function planeOf(
@@ -492,10 +490,10 @@ function flagOf(name: string): string {
   return name === 'routes' ? 'routes' : `--${name.replace(/[A-Z]/g, (letter) => `-${letter.toLowerCase()}`)}`;
 }
 
-/** Descriptors of a forwarder that are no connection's: some 28 of the runtime's and its pipes, and a few for files. */
+/** Descriptors of the proxy that are no connection's: some 28 of the runtime's and its pipe, and a few for files. */
 const KEPT_FREE = 40;
 
-/** What decides how many descriptors the connections of a forwarder take. */
+/** What decides how many descriptors the connections of the proxy take. */
 interface Demand {
   readonly pairs: readonly Pair[];
   /** Null in the wire plane, where each client has an upstream connection of its own. */
@@ -506,7 +504,7 @@ interface Demand {
 export const WIRE_DEMAND: Demand = { pairs: [], gateway: null };
 
 /**
- * How many client connections a forwarder can hold within the limit of open files; null where there is no limit.
+ * How many client connections the proxy can hold within the limit of open files; null where there is no limit.
  * Each takes two descriptors in the wire plane. A gateway's takes a second only while a request is in flight, but
  * every upstream may keep as many connections as were ever in flight to it.
  *

@@ -118,8 +118,8 @@ async function record(options: RecordOptions, logger: Logger): Promise<void> {
   const cause = await stop.asked;
   const { drainDelayMs: delayMs, drainDeadlineMs: deadlineMs } = options;
   logger.info({ cause, delayMs, deadlineMs }, 'draining');
-  const { ledger, cut, turnedAway } = await recording.stop({ delayMs, deadlineMs });
-  logger.info({ cut, turnedAway, ...ledger }, 'stopped');
+  const { account, cut, turnedAway } = await recording.stop({ delayMs, deadlineMs });
+  logger.info({ cut, turnedAway, ...account }, 'stopped');
 }
 
 /**

@@ -239,7 +239,7 @@ class PipeFeed {
       reader.push(chunk);
       onProgress();
     });
-    // The close that follows says all there is to know: the forwarder is gone.
+    // The close that follows says all there is to know: the proxy is gone.
     pipe.on('error', () => undefined);
   }
 
@@ -267,7 +267,7 @@ class PipeFeed {
   }
 
   /**
-   * The forwarder is gone, or nobody listens to it any more. One that ends in good order closed its connections
+   * The proxy is gone, or nobody listens to it any more. One that ends in good order closed its connections
    * before; of those still open nobody will say how they ended. They are abandoned in no order.
    * @returns how many were open
    */

@@ -41,7 +41,7 @@ interface Shed {
   bytes: number;
 }
 
-/** The whole forwarder's side: running totals, and the accounts that hold what is pending. */
+/** What the proxy counts: running totals, and the accounts of connections that hold what is pending. */
 export class Counters {
   readonly #accounts = new Roster<ConnectionAccount>();
   readonly #seen: Tally = { bytes: 0, turns: 0 };
@@ -153,7 +153,7 @@ function tallyOf<Key extends string>(tallies: Partial<Record<Key, CountedTally>>
  * yet; it is never computed as what is left over.
  */
 export class ConnectionAccount implements Enrolled {
-  /** In its ledger. */
+  /** Among the accounts of its counters. */
   place = -1;
   readonly #counters: Counters;
   seenClient = 0;
@@ -166,8 +166,8 @@ export class ConnectionAccount implements Enrolled {
   #openShed: Shed | null = null;
   #shedBytes = 0;
 
-  constructor(ledger: Counters) {
-    this.#counters = ledger;
+  constructor(counters: Counters) {
+    this.#counters = counters;
   }
 
   /** Counts bytes that go to the recorder. */

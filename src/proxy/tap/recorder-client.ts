@@ -36,12 +36,12 @@ export class RecorderClient {
   /** @param deps.onTapFailure told of an exception that cost one connection its recording */
   constructor(deps: {
     clock: Clock;
-    ledger: Counters;
+    counters: Counters;
     queue?: FrameQueue;
     onTapFailure?: (error: unknown) => void;
   }) {
     this.#clock = deps.clock;
-    this.#counters = deps.ledger;
+    this.#counters = deps.counters;
     this.queue = deps.queue ?? new FrameQueue();
     this.tapFailed = deps.onTapFailure ?? (() => undefined);
   }

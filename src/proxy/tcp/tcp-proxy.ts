@@ -18,7 +18,7 @@ import { failureOf, TlsFailureNotice } from '../tls-failure-notice.ts';
 import { TlsFiles } from '../tls-files.ts';
 import { type ConnectionHost, PausedPeers, ProxiedConnection, type Upstream } from './connection.ts';
 
-/** What a forwarder of the wire plane is asked to do; plain data, because it travels between processes. */
+/** What the wire plane is asked to do; plain data. */
 export interface WireOptions {
   /** Each address that is listened on, with the one it is forwarded to. */
   readonly pairs: readonly Pair[];

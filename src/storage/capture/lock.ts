@@ -127,7 +127,7 @@ function refused(captureDirectory: string, holder: LockHolder | null, cause?: un
   return new AppError('OUTPUT_UNWRITABLE', `${captureDirectory} is being written by ${describe(holder)}`, {
     hint:
       'Stop that one first, or give this one a directory of its own. ' +
-      'A recorder whose supervisor was killed ends by itself, with its last connection.',
+      'A recorder whose proxy was killed ends by itself, once it has committed what it had.',
     cause,
   });
 }

@@ -39,7 +39,7 @@ export type Refusal = 'quota' | 'disk_reserve' | null;
 /**
  * Keeps a capture's directory within its bytes, and the file system from running full.
  *
- * Everything counts, in what it takes on the disk: open segments with their logs, manifests, key, lock, ledger,
+ * Everything counts, in what it takes on the disk: open segments with their logs, manifests, key, lock, accounts,
  * what others put there, the directory itself; and what the sealer may still need for the segments that wait
  * for it, so that sealing never breaks the bound either. What `forget` writes anew is left out: it takes the room of
  * one more segment for a moment, and no other segment is worth less for that.

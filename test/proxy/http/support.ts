@@ -39,7 +39,7 @@ export async function startGateway(
   const [forwarderEnd, recorderEnd] = await socketPair();
   const sink = new CountingSink();
   const ledger = new Counters();
-  const link = new RecorderClient({ clock: systemClock, ledger });
+  const link = new RecorderClient({ clock: systemClock, counters: ledger });
   const recorder = new PipeServer({ sink, context: makeContext(), clock: systemClock });
   recorder.attach(recorderEnd);
   link.attach(forwarderEnd);

@@ -64,7 +64,7 @@ class Lives {
   readonly disk = new Disk();
   readonly ledger = new Counters();
   readonly #clock = new ManualClock();
-  readonly link = new RecorderClient({ clock: this.#clock, ledger: this.ledger });
+  readonly link = new RecorderClient({ clock: this.#clock, counters: this.ledger });
   #life: { readonly theirs: Duplex; readonly sink: MortalSink; readonly recorder: PipeServer } | null = null;
 
   async start(): Promise<void> {

@@ -24,7 +24,7 @@ async function bothEnds(budgetBytes: number) {
   const sink = new CountingSink();
   const ledger = new Counters();
   const queue = new FrameQueue(budgetBytes);
-  const link = new RecorderClient({ clock: systemClock, ledger, queue });
+  const link = new RecorderClient({ clock: systemClock, counters: ledger, queue });
   const recorder = new PipeServer({ sink, context: makeContext(), clock: systemClock });
   link.attach(forwarderEnd);
   const tick = setInterval(() => recorder.commitIfDue(), 5);

@@ -24,7 +24,7 @@ class Harness {
 
   constructor(budgetBytes: number) {
     this.queue = new FrameQueue(budgetBytes);
-    this.link = new RecorderClient({ clock: systemClock, ledger: this.ledger, queue: this.queue });
+    this.link = new RecorderClient({ clock: systemClock, counters: this.ledger, queue: this.queue });
   }
 
   async startRecorder(): Promise<void> {

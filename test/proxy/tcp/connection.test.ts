@@ -13,7 +13,7 @@ describe('a proxied connection', () => {
     const [upstream, upstreamPeer] = await socketPair({ allowHalfOpen: true });
     clientPeer.on('error', () => undefined);
     upstreamPeer.on('error', () => undefined);
-    const tap = new RecorderClient({ clock: systemClock, ledger: new Counters() }).open();
+    const tap = new RecorderClient({ clock: systemClock, counters: new Counters() }).open();
     const closed = new Promise<void>((resolve) => {
       const host = {
         paused: new PausedPeers(),

@@ -107,7 +107,7 @@ describe('the wire', () => {
 
   it('refuses a port that is taken with the reason and the way out', async () => {
     const taken = await upstreamServer(() => undefined);
-    const link = new RecorderClient({ clock: systemClock, ledger: new Counters() });
+    const link = new RecorderClient({ clock: systemClock, counters: new Counters() });
     const listen = local(taken);
     const forwarder = new TcpProxy(wireOptions({ listen, target: listen }), link);
     await expect(forwarder.listen()).rejects.toMatchObject({

@@ -1,0 +1,62 @@
+import { readFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { setTimeout as sleep } from 'node:timers/promises';
+import { expect, it } from 'vitest';
+import { freePort } from '../support/free-port.ts';
+import { NumberedOrigin } from '../support/numbered-traffic.ts';
+import { askOnce } from '../support/one-request.ts';
+import { runReprise } from '../support/process.ts';
+import { msUntil } from '../support/recorder-watch.ts';
+import { type RecordingProcess, startRecording } from '../support/recording.ts';
+import { repositoryRoot } from '../support/shared-data.ts';
+import { storedIds } from '../support/stored-ids.ts';
+import { temporaryDirectory } from '../support/temp-dir.ts';
+
+const KILLS = 5;
+/** From the kill on, the pause of whoever starts it again included. */
+const SERVED_AGAIN_MS = 2_000;
+
+/** How long systemd waits by our unit; docker waits 100 ms at first, and the kubelet nothing. */
+function restartMs(): number {
+  const unit = readFileSync(join(repositoryRoot, 'deploy', 'systemd', 'reprise.service'), 'utf8');
+  return Number(/^RestartSec=(\d+)ms$/m.exec(unit)?.[1]);
+}
+
+function numbered(id: number): string {
+  const body = `{"id":${id},"x":1}`;
+  return `POST /v1/x?id=${id} HTTP/1.1\r\nHost: h\r\nContent-Length: ${body.length}\r\n\r\n${body}`;
+}
+
+it('a proxy that is killed serves again within two seconds, and nothing that was committed is lost', async () => {
+  const origin = await new NumberedOrigin().listen();
+  const port = await freePort();
+  const directory = join(temporaryDirectory(), 'capture');
+  const start = () => startRecording(origin.port, directory, ['--listen', `127.0.0.1:${port}`]);
+  let recording: RecordingProcess = await start();
+  const stored = new Set<number>();
+  const tookMs: number[] = [];
+  for (let kill = 0; kill < KILLS; kill += 1) {
+    const id = 1_000 + kill;
+    await askOnce(port, numbered(id));
+    await msUntil(30_000, 'it is committed', () => storedIds(directory).includes(id));
+    stored.add(id);
+    process.kill(recording.children().proxy, 'SIGKILL');
+    const killedMs = performance.now();
+    await recording.process.finished;
+    await sleep(restartMs());
+    const starting = start();
+    await msUntil(30_000, 'it is served', async () => {
+      const answer = await askOnce(port, numbered(kill)).catch(() => '');
+      return answer.includes('200 OK');
+    });
+    tookMs.push(performance.now() - killedMs);
+    recording = await starting;
+  }
+  expect((await recording.stop()).status).toBe(0);
+  await origin.close();
+  const ids = storedIds(directory);
+  expect([...stored].filter((id) => !ids.includes(id))).toEqual([]);
+  const { stdout } = await runReprise(['inspect', directory, '--json']);
+  expect(JSON.parse(stdout)).toMatchObject({ losses: { exact: false }, killed: { length: KILLS } });
+  expect(Math.max(...tookMs)).toBeLessThan(SERVED_AGAIN_MS);
+});
