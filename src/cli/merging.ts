@@ -1,9 +1,9 @@
 import { existsSync } from 'node:fs';
 import { join } from 'node:path';
 import { setTimeout } from 'node:timers/promises';
-import { type ReplaySummaryInput, summariseReplay } from '../analysis/replay-summary.ts';
 import { type RunFigures, totalsOf } from '../analysis/run/run-statistics.ts';
 import type { ShardSet } from '../analysis/run/shards.ts';
+import { type ReplaySummaryInput, summariseReplay } from '../analysis/run/summary.ts';
 import { isStoppedByFailures } from '../analysis/verdict/run-context.ts';
 import { parseSlo } from '../analysis/verdict/slo.ts';
 import { mergedCheck } from '../app/replay/document.ts';

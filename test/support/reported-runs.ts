@@ -1,8 +1,8 @@
 import { join } from 'node:path';
-import { type ReplaySummaryInput, summariseReplay } from '../../src/analysis/replay-summary.ts';
 import { buildReport } from '../../src/analysis/report/build-report.ts';
 import { type RecordedAnswer, ReportStatistics } from '../../src/analysis/report/statistics.ts';
 import { RunStatistics, totalsOf } from '../../src/analysis/run/run-statistics.ts';
+import { type ReplaySummaryInput, summariseReplay } from '../../src/analysis/run/summary.ts';
 import { parseSlo } from '../../src/analysis/verdict/slo.ts';
 import { SeededRandom } from '../../src/core/random.ts';
 import type { Run, Send, SendAnswer } from '../../src/core/run.ts';

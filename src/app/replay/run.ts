@@ -1,8 +1,8 @@
 import { join } from 'node:path';
 import { viewText } from '../../analysis/render/text.ts';
-import { summariseReplay } from '../../analysis/replay-summary.ts';
 import { runView } from '../../analysis/report/view.ts';
 import { RunStatistics, totalsOf } from '../../analysis/run/run-statistics.ts';
+import { summariseReplay } from '../../analysis/run/summary.ts';
 import { stallFigures } from '../../analysis/verdict/run-context.ts';
 import type { Threshold } from '../../analysis/verdict/slo.ts';
 import { systemClock } from '../../core/clock.ts';

@@ -1,7 +1,7 @@
 import { expect, test } from 'vitest';
-import { summariseReplay } from '../../../src/analysis/replay-summary.ts';
 import { countsTable } from '../../../src/analysis/report/tables.ts';
 import { RunStatistics } from '../../../src/analysis/run/run-statistics.ts';
+import { summariseReplay } from '../../../src/analysis/run/summary.ts';
 import { parseSlo } from '../../../src/analysis/verdict/slo.ts';
 import { exchangeRow } from '../../support/exchange-row.ts';
 import { run, send } from '../../support/sends.ts';

@@ -1,5 +1,5 @@
-import type { Run } from '../core/run.ts';
-import { formatInstantUs } from '../core/units.ts';
+import type { Run } from '../../core/run.ts';
+import { formatInstantUs } from '../../core/units.ts';
 import {
   type Calibration,
   type CheckDocument,
@@ -11,12 +11,9 @@ import {
   type SloLine,
   type StreamsDocument,
   type WarmupDocument,
-} from '../documents/replay.ts';
-import { lagUs, latencyMs, trustedLatencyMs } from './run/latency.ts';
-import type { RunFigures } from './run/run-statistics.ts';
-import type { StreamFigures } from './run/streams.ts';
-import type { SloResult } from './verdict/evaluate.ts';
-import { type Reason, reason } from './verdict/reasons.ts';
+} from '../../documents/replay.ts';
+import type { SloResult } from '../verdict/evaluate.ts';
+import { type Reason, reason } from '../verdict/reasons.ts';
 import {
   type Coverage,
   connectionWaitsOf,
@@ -26,9 +23,12 @@ import {
   type RunContext,
   type SenderHealth,
   type ShardsContext,
-} from './verdict/run-context.ts';
-import { type Threshold, unitOf } from './verdict/slo.ts';
-import { judge } from './verdict/verdict.ts';
+} from '../verdict/run-context.ts';
+import { type Threshold, unitOf } from '../verdict/slo.ts';
+import { judge } from '../verdict/verdict.ts';
+import { lagUs, latencyMs, trustedLatencyMs } from './latency.ts';
+import type { RunFigures } from './run-statistics.ts';
+import type { StreamFigures } from './streams.ts';
 
 const NS_PER_S = 1e9;
 

@@ -1,13 +1,13 @@
 import { describe, expect, test } from 'vitest';
-import { viewText } from '../../src/analysis/render/text.ts';
-import { type ReplaySummaryInput, summariseReplay } from '../../src/analysis/replay-summary.ts';
-import { runView } from '../../src/analysis/report/view.ts';
-import { RunStatistics } from '../../src/analysis/run/run-statistics.ts';
-import { parseSlo } from '../../src/analysis/verdict/slo.ts';
-import type { Send } from '../../src/core/run.ts';
-import type { JudgementBounds, ReplayDocument } from '../../src/documents/replay.ts';
-import { exchangeRow } from '../support/exchange-row.ts';
-import { failed, refused, run, send } from '../support/sends.ts';
+import { viewText } from '../../../src/analysis/render/text.ts';
+import { runView } from '../../../src/analysis/report/view.ts';
+import { RunStatistics } from '../../../src/analysis/run/run-statistics.ts';
+import { type ReplaySummaryInput, summariseReplay } from '../../../src/analysis/run/summary.ts';
+import { parseSlo } from '../../../src/analysis/verdict/slo.ts';
+import type { Send } from '../../../src/core/run.ts';
+import type { JudgementBounds, ReplayDocument } from '../../../src/documents/replay.ts';
+import { exchangeRow } from '../../support/exchange-row.ts';
+import { failed, refused, run, send } from '../../support/sends.ts';
 
 const MS = 1e6;
 
