@@ -52,7 +52,6 @@ export function captureOf(plan: ArrivalPlan, body: Buffer, parent: string, name:
       retainMs: null,
       segmentBy: 'arrival',
       durability: 'seal',
-      breathe: () => undefined,
       onFinished: (file) => void sealSegment(file, systemClock),
     },
     systemClock,

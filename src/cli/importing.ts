@@ -153,7 +153,6 @@ async function fill(
       retainMs: null,
       segmentBy: 'arrival',
       durability: 'seal',
-      breathe: () => undefined,
       onFinished: (file) => finished.push(file),
     },
     deps.clock,

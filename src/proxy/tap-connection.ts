@@ -12,7 +12,7 @@ import {
   type PipeSettlement,
 } from './frames.ts';
 import type { ConnectionAccount, Fate } from './tap/counters.ts';
-import type { RecorderClient } from './tap/recorder-client.ts';
+import type { FrameQueue } from './tap/frame-queue.ts';
 
 const EMPTY = new Uint8Array(0);
 const VERSION = Buffer.from(' HTTP/1.');
@@ -29,6 +29,17 @@ interface Gap {
   clientBytes: number;
   serverBytes: number;
   turns: number;
+}
+
+/** What a tap needs of whoever opened it. */
+export interface TapHost {
+  readonly queue: FrameQueue;
+  /** Whether a recorder listens. */
+  readonly attached: boolean;
+  /** Recording a connection met an exception. */
+  tapFailed(error: unknown): void;
+  /** It is closed, and all of it is settled. */
+  retire(tap: TapConnection): void;
 }
 
 /** What a connection is known by on its way to the recorder. */
@@ -49,7 +60,7 @@ interface TapIdentity {
 export class TapConnection {
   readonly connection: number;
   readonly account: ConnectionAccount;
-  readonly #link: RecorderClient;
+  readonly #host: TapHost;
   readonly #clock: Clock;
   readonly #origin: ConnectionOrigin;
   /** The next client bytes begin a turn. */
@@ -63,14 +74,14 @@ export class TapConnection {
   #failed = false;
   #gap: Gap | null = null;
 
-  constructor({ connection, origin, account, resumes }: TapIdentity, link: RecorderClient, clock: Clock) {
+  constructor({ connection, origin, account, resumes }: TapIdentity, host: TapHost, clock: Clock) {
     this.connection = connection;
     this.#resumes = resumes;
     this.#origin = origin;
     this.account = account;
-    this.#link = link;
+    this.#host = host;
     this.#clock = clock;
-    if (!link.attached) this.#gap = newGap('writer_down');
+    if (!host.attached) this.#gap = newGap('writer_down');
   }
 
   /** Bytes that passed. They may be kept, and must not be written to any more; as those of `server`. */
@@ -163,7 +174,7 @@ export class TapConnection {
       work();
       return true;
     } catch (error) {
-      if (!this.#failed) this.#link.tapFailed(error);
+      if (!this.#failed) this.#host.tapFailed(error);
       this.#failed = true;
       this.#gap ??= newGap('tap_failed');
       return false;
@@ -204,7 +215,7 @@ export class TapConnection {
 
   /** Takes the connection up again at a turn, when the recorder listens and there is room. */
   #resume(): void {
-    if (!this.#gap || this.#failed || !this.#resumes || !this.#link.queue.hasRoom) return;
+    if (!this.#gap || this.#failed || !this.#resumes || !this.#host.queue.hasRoom) return;
     if (this.#announced) this.#sendGap();
     else this.#announce();
     this.#gap = null;
@@ -229,18 +240,18 @@ export class TapConnection {
   #hand(type: FrameType, flags: number, bytes: Buffer): boolean {
     if (!this.#announced) this.#announce();
     const head = { type, flags, connection: this.connection, atNs: this.#clock.nowNs() };
-    return this.#link.queue.append(head, bytes);
+    return this.#host.queue.append(head, bytes);
   }
 
   #control(type: FrameType, flags: number, payload: Uint8Array): void {
     const head = { type, flags, connection: this.connection, atNs: this.#clock.nowNs() };
-    this.#link.queue.appendControl(head, payload);
+    this.#host.queue.appendControl(head, payload);
   }
 
   #retireIfSettled(): void {
     if (!this.#closed) return;
     const { bytes, turns } = this.account.pending();
-    if (bytes === 0 && turns === 0) this.#link.retire(this);
+    if (bytes === 0 && turns === 0) this.#host.retire(this);
   }
 }
 

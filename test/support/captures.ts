@@ -35,7 +35,6 @@ export function writerOptions(
     onFinished: (file) => {
       sealSegment(file, systemClock);
     },
-    breathe: () => undefined,
     ...parts,
   };
 }

@@ -28,7 +28,6 @@ const writer = new CaptureWriter(
     retainMs: null,
     segmentBy: 'clock',
     durability: 'commit',
-    breathe: () => undefined,
     onFinished: (file) => say(`finished ${file}`),
   },
   systemClock,

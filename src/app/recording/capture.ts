@@ -113,7 +113,6 @@ export function openCapture(
         segmentBy: 'clock',
         durability: 'commit',
         onFinished,
-        breathe: () => undefined,
       },
       clock,
     );

@@ -5,7 +5,6 @@ import type { Duplex } from 'node:stream';
 import { LOSS_REASONS, type LossReason, NO_PROGRESS, type Progress } from '../../core/accounting.ts';
 import type { Clock } from '../../core/clock.ts';
 import { LIMITS } from '../../core/limits.ts';
-import { NumberMap } from '../../core/number-map.ts';
 import type { CommittingSink } from '../../core/ports.ts';
 import { type ConnectionOrigin, decodeOrigin } from '../connection-origin.ts';
 import {
@@ -221,10 +220,10 @@ function fateOf(settled: Settlement): Fate {
 class PipeFeed {
   readonly #pipe: Duplex;
   readonly #deps: RecorderDeps;
-  readonly #connections = new NumberMap<FedConnection>();
+  readonly #connections = new Map<number, FedConnection>();
   #waiting: PipeSettlement[] = [];
   /** Where in it each connection's last one is. */
-  readonly #lastWaiting = new NumberMap<number>();
+  readonly #lastWaiting = new Map<number, number>();
   #waitingSinceNs = 0;
   /** Of what waits to be committed. */
   #recorded = { ...NO_PROGRESS };

@@ -1,5 +1,4 @@
 import type { Counted, LossReason, OmissionCause, Progress } from '../../core/accounting.ts';
-import { type Enrolled, Roster } from '../../core/roster.ts';
 
 /** An amount in the two units the equation is kept in. */
 export interface Tally {
@@ -43,7 +42,7 @@ interface Shed {
 
 /** What the proxy counts: running totals, and the accounts of connections that hold what is pending. */
 export class Counters {
-  readonly #accounts = new Roster<ConnectionAccount>();
+  readonly #accounts = new Set<ConnectionAccount>();
   readonly #seen: Tally = { bytes: 0, turns: 0 };
   readonly #recorded: Tally = { bytes: 0, turns: 0 };
   readonly #lost: Partial<Record<LossReason, CountedTally>> = {};
@@ -61,7 +60,7 @@ export class Counters {
 
   /** Forgets an account that has nothing pending. */
   retire(account: ConnectionAccount): void {
-    this.#accounts.remove(account);
+    this.#accounts.delete(account);
   }
 
   addExchanges(count: number): void {
@@ -116,10 +115,10 @@ export class Counters {
 
   read(): CountersReading {
     const pending: Tally = { bytes: 0, turns: 0, ...this.#doubt?.unsettled };
-    this.#accounts.each((account) => {
+    for (const account of this.#accounts) {
       const own = account.pending();
       add(pending, own.bytes, own.turns);
-    });
+    }
     return {
       connections: this.#connections,
       unsettledConnections: this.#accounts.size,

@@ -1,10 +1,9 @@
 import type { Duplex } from 'node:stream';
 import type { Progress } from '../../core/accounting.ts';
 import type { Clock } from '../../core/clock.ts';
-import { NumberMap } from '../../core/number-map.ts';
 import { type ConnectionOrigin, UNKNOWN_ORIGIN } from '../connection-origin.ts';
 import { FRAME, type PipeSettlement, SettlementReader } from '../frames.ts';
-import { TapConnection } from '../tap-connection.ts';
+import { TapConnection, type TapHost } from '../tap-connection.ts';
 import type { Counters } from './counters.ts';
 import { FrameQueue } from './frame-queue.ts';
 
@@ -15,13 +14,13 @@ const EMPTY = new Uint8Array(0);
  * are not touched. When a recorder dies, all that it had not acknowledged is in doubt until the next one has read
  * the capture, and live connections are taken up by that at their next turn.
  */
-export class RecorderClient {
+export class RecorderClient implements TapHost {
   readonly queue: FrameQueue;
   /** Told of an exception that cost one connection its recording. */
   readonly tapFailed: (error: unknown) => void;
   readonly #counters: Counters;
   readonly #clock: Clock;
-  readonly #taps = new NumberMap<TapConnection>();
+  readonly #taps = new Map<number, TapConnection>();
   /** All that passed is counted for good. */
   finished = false;
   #pipe: Duplex | null = null;

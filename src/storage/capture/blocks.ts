@@ -16,7 +16,6 @@ import { type Connection, damaged } from './sqlite.ts';
  */
 export class BlockWriter {
   readonly #cipher: BlockCipher | null;
-  readonly #breathe: () => void;
   readonly #insert;
   readonly #deleteTails;
   /** Slots of the block being filled and of what follows it in this batch. */
@@ -30,10 +29,8 @@ export class BlockWriter {
   /** What a successful flush leaves to be filled, until the commit it belongs to has returned. */
   #flushed: { taken: number; firstSlot: number } | null = null;
 
-  /** @param breathe called before and after a block is packed, compressed and written */
-  constructor(connection: Connection, cipher: BlockCipher | null, breathe: () => void) {
+  constructor(connection: Connection, cipher: BlockCipher | null) {
     this.#cipher = cipher;
-    this.#breathe = breathe;
     this.#insert = connection.prepare<[number, number, number, number, number, Uint8Array]>(
       'INSERT INTO block (first_slot, slots, raw_bytes, codec, crc32, payload) VALUES (?, ?, ?, ?, ?, ?)',
     );
@@ -115,9 +112,7 @@ export class BlockWriter {
   }
 
   #write(first: number, slots: readonly Uint8Array[]): void {
-    this.#breathe();
     const row = encodeBlock(first, slots, this.#cipher);
-    this.#breathe();
     this.#insert.run(row.firstSlot, row.slots, row.rawBytes, row.codec, row.crc32, row.payload);
   }
 }

@@ -38,8 +38,6 @@ interface WriterMeans {
   readonly durability: Durability;
   /** Null leaves blocks readable. */
   readonly cipher: BlockCipher | null;
-  /** Called between pieces of a commit. */
-  readonly breathe: () => void;
   /** The account that the segment before this one ends with; null before the first. */
   readonly baseline: LifeAccount | null;
 }
@@ -58,7 +56,7 @@ export class SegmentWriter {
 
   /** Makes the file (0600) with its tables. Throws what the file system or SQLite throws. */
   constructor(path: string, hour: number, meta: SegmentMeta, means: WriterMeans) {
-    const { durability, cipher, breathe, baseline } = means;
+    const { durability, cipher, baseline } = means;
     // Made by us first: SQLite would obey the umask, and gives its side files the mode of the file.
     closeSync(openSync(path, 'wx', 0o600));
     this.path = path;
@@ -70,13 +68,12 @@ export class SegmentWriter {
         writeMeta(this.#connection, meta);
       })();
       if (durability === 'commit') syncPath(dirname(path));
-      this.#blocks = new BlockWriter(this.#connection, cipher, breathe);
+      this.#blocks = new BlockWriter(this.#connection, cipher);
       this.#bodies = new BodyStore(this.#connection, this.#blocks);
-      this.#exchanges = new ExchangeInserter(
-        this.#connection,
-        { bodies: this.#bodies, blocks: this.#blocks },
-        breathe,
-      );
+      this.#exchanges = new ExchangeInserter(this.#connection, {
+        bodies: this.#bodies,
+        blocks: this.#blocks,
+      });
       this.#rollUps = new RollUps(this.#connection);
       this.#records = new SideRecordWriter(this.#connection, baseline);
     } catch (error) {
@@ -250,18 +247,11 @@ class ExchangeInserter {
   readonly #names: Names;
   readonly #bodies: BodyStore;
   readonly #blocks: BlockWriter;
-  readonly #breathe: () => void;
 
-  /** @param breathe called after each row */
-  constructor(
-    connection: Connection,
-    { bodies, blocks }: { bodies: BodyStore; blocks: BlockWriter },
-    breathe: () => void,
-  ) {
+  constructor(connection: Connection, { bodies, blocks }: { bodies: BodyStore; blocks: BlockWriter }) {
     this.#names = new Names(connection);
     this.#bodies = bodies;
     this.#blocks = blocks;
-    this.#breathe = breathe;
     this.#insert = connection.prepare<Bound[]>(
       `INSERT INTO exchange (${COLUMNS.join(', ')}) VALUES (${COLUMNS.map(() => '?').join(', ')})`,
     );
@@ -273,7 +263,6 @@ class ExchangeInserter {
     for (const { exchange, heads } of exchanges) {
       id += 1;
       this.#insert.run(...this.#valuesOf(id, exchange, heads));
-      this.#breathe();
     }
     return id;
   }

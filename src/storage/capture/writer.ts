@@ -52,8 +52,6 @@ export interface CaptureWriterOptions {
   readonly durability: Durability;
   /** Takes the path of a finished segment, to have it sealed. Called inside `commit` and `close`; must not throw. */
   readonly onFinished: (file: string) => void;
-  /** Called between the pieces of a commit, some tenths of a millisecond each: a moment to let others run. */
-  readonly breathe: () => void;
 }
 
 /** What became of a batch. Whoever counts says in the next account what was lost. */
@@ -484,13 +482,13 @@ class SegmentRotation {
   }
 
   #open(hour: number, baseline: LifeAccount | null): SegmentWriter {
-    const { directory, recorder, durability, encryption, breathe } = this.#options;
+    const { directory, recorder, durability, encryption } = this.#options;
     const sequence = this.#sequence + 1;
     const path = join(directory, formatSegmentName({ hour, recorder: recorder.id, sequence }));
     try {
       const key = encryption?.newSegment() ?? null;
       const meta = this.#meta(key?.encryption ?? null);
-      const means = { durability, cipher: key?.cipher ?? null, breathe, baseline };
+      const means = { durability, cipher: key?.cipher ?? null, baseline };
       const segment = new SegmentWriter(path, hour, meta, means);
       // Only now: a number that no segment has would read as a segment that is missing.
       this.#sequence = sequence;

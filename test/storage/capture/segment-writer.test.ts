@@ -25,7 +25,7 @@ function newSegment() {
 }
 
 function storeOn(connection: Connection) {
-  return new BodyStore(connection, new BlockWriter(connection, null, () => {}));
+  return new BodyStore(connection, new BlockWriter(connection, null));
 }
 
 describe('the bodies of a segment', () => {
