@@ -21,6 +21,7 @@ import {
 } from '../support/wire-messages.ts';
 
 const CASE_HEADER = 'x-case';
+const PIECE_BYTES = 1_000_000;
 /** What the sender writes itself, what belongs to one connection, and the marker (docs/replay: header rules). */
 const EXCEPTED = new Set([...HOP_BY_HOP, 'host', 'content-length', 'x-reprise-run']);
 
@@ -76,7 +77,11 @@ async function playThrough(port: number): Promise<Buffer[]> {
     let wanted = 0;
     for (const { request, answer } of share) {
       wanted += answer.reduce((sum, part) => sum + part.length, 0);
-      socket.write(request);
+      // In pieces: at once, the largest body is as much as the queue to the recorder holds.
+      for (let at = 0; at < request.length; at += PIECE_BYTES) {
+        if (at > 0) await sleep(20);
+        socket.write(request.subarray(at, at + PIECE_BYTES));
+      }
       while (have < wanted) {
         await new Promise<void>((resolve) => {
           wake = resolve;
