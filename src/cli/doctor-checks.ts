@@ -15,8 +15,8 @@ import { type Clock, systemClock } from '../core/clock.ts';
 import { AppError, reasonOf } from '../core/errors.ts';
 import { formatBytes } from '../core/units.ts';
 import type { HostLimits } from '../monitors/host-limits.ts';
-import { type Endpoint, formatEndpoint, parseEndpoint } from '../proxy/endpoint.ts';
-import { mustBeFree } from '../proxy/listening.ts';
+import { type Endpoint, formatEndpoint, parseEndpoint } from '../proxy/net/endpoint.ts';
+import { mustBeFree } from '../proxy/net/listen.ts';
 import { connectionRoom, leastMemoryBytes, RECORDING_BYTES, WIRE_DEMAND } from './commands/record-options.ts';
 
 /** What was found about one thing that a recording or a replay needs. */

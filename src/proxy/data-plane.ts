@@ -1,5 +1,5 @@
-import type { Endpoint } from './endpoint.ts';
 import type { RefusalReason } from './http/headers.ts';
+import type { Endpoint } from './net/endpoint.ts';
 
 /** Where one pair of addresses is listened on and forwarded to. */
 export interface Pair {

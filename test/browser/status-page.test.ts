@@ -5,7 +5,7 @@ import { type Browser, chromium, type Page } from 'playwright-core';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { StatusServer } from '../../src/cli/commands/status.ts';
 import type { RecorderStatus } from '../../src/core/accounting.ts';
-import { formatEndpoint, parseEndpoint } from '../../src/proxy/endpoint.ts';
+import { formatEndpoint, parseEndpoint } from '../../src/proxy/net/endpoint.ts';
 import { NumberedOrigin, NumberedTraffic } from '../support/numbered-traffic.ts';
 import { startReprise } from '../support/process.ts';
 import { startRecording } from '../support/recording.ts';

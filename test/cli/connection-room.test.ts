@@ -3,8 +3,8 @@ import { connectionRoom, WIRE_DEMAND, withinRoom } from '../../src/cli/commands/
 import type { HostLimits } from '../../src/monitors/host-limits.ts';
 import type { PlaneOptions } from '../../src/proxy/control/messages.ts';
 import type { Pair } from '../../src/proxy/data-plane.ts';
-import { parseEndpoint } from '../../src/proxy/endpoint.ts';
 import { GATEWAY_DEFAULTS } from '../../src/proxy/http/options.ts';
+import { parseEndpoint } from '../../src/proxy/net/endpoint.ts';
 
 const host = (openFiles: number | null): HostLimits => ({
   cpus: 2,

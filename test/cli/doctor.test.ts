@@ -14,7 +14,7 @@ import {
   targetFinding,
 } from '../../src/cli/doctor-checks.ts';
 import { systemClock } from '../../src/core/clock.ts';
-import type { Endpoint } from '../../src/proxy/endpoint.ts';
+import type { Endpoint } from '../../src/proxy/net/endpoint.ts';
 import { CERTIFICATE_KEY_PEM, CERTIFICATE_PEM } from '../support/certificate.ts';
 import { runProcess, runReprise } from '../support/process.ts';
 import { repositoryRoot } from '../support/shared-data.ts';

@@ -2,7 +2,7 @@ import { expect, onTestFinished, test } from 'vitest';
 import { StatusServer } from '../../src/cli/commands/status.ts';
 import type { RecorderStatus } from '../../src/core/accounting.ts';
 import { AppError } from '../../src/core/errors.ts';
-import { formatEndpoint, parseEndpoint } from '../../src/proxy/endpoint.ts';
+import { formatEndpoint, parseEndpoint } from '../../src/proxy/net/endpoint.ts';
 import { someStatus } from '../support/some-status.ts';
 
 async function served(ask: () => Promise<RecorderStatus>): Promise<string> {

@@ -7,7 +7,7 @@ import {
   type Frame,
   FrameReader,
   readDoubles,
-} from '../../src/proxy/frames.ts';
+} from '../../src/proxy/tap/frames.ts';
 
 interface ModelConnection {
   clientOffset: number;

@@ -2,13 +2,12 @@ import { expect } from 'vitest';
 import type { Exchange } from '../../src/core/exchange.ts';
 import { parseRequestHead } from '../../src/core/headers.ts';
 import type { CommittingSink } from '../../src/core/ports.ts';
-import { UNKNOWN_ORIGIN } from '../../src/proxy/connection-origin.ts';
-import { FLAG_RESYNC, FRAME, type Frame, readDoubles } from '../../src/proxy/frames.ts';
 import { FedConnection } from '../../src/proxy/recorder/pipe-server.ts';
+import { ConnectionTap } from '../../src/proxy/tap/connection-tap.ts';
 import { Counters } from '../../src/proxy/tap/counters.ts';
 import type { FrameHead } from '../../src/proxy/tap/frame-queue.ts';
+import { FLAG_RESYNC, FRAME, type Frame, readDoubles, UNKNOWN_ORIGIN } from '../../src/proxy/tap/frames.ts';
 import type { RecorderClient } from '../../src/proxy/tap/recorder-client.ts';
-import { TapConnection } from '../../src/proxy/tap-connection.ts';
 import { latin1, makeContext } from '../proxy/recorder/harness.ts';
 import { imbalance } from './imbalance.ts';
 import { ManualClock } from './manual-clock.ts';
@@ -18,7 +17,7 @@ export class TappedRecording {
   readonly #exchanges: Exchange[] = [];
   readonly #ledger = new Counters();
   readonly #clock = new ManualClock();
-  readonly #tap: TapConnection;
+  readonly #tap: ConnectionTap;
   #recorder: FedConnection | null = null;
   #piped: Frame[] = [];
   shedding = false;
@@ -37,7 +36,7 @@ export class TappedRecording {
     });
     const link = { retire: () => undefined, attached: true, queue } as unknown as RecorderClient;
     const identity = { connection: 1, origin: UNKNOWN_ORIGIN, account: this.#ledger.open(), resumes: true };
-    this.#tap = new TapConnection(identity, link, this.#clock);
+    this.#tap = new ConnectionTap(identity, link, this.#clock);
   }
 
   client(text: string): this {

@@ -3,7 +3,7 @@ import { connect, createServer, type NetConnectOpts, type Server, type Socket } 
 import { afterEach } from 'vitest';
 import { type Clock, systemClock } from '../../src/core/clock.ts';
 import type { Notice } from '../../src/proxy/data-plane.ts';
-import type { Endpoint } from '../../src/proxy/endpoint.ts';
+import type { Endpoint } from '../../src/proxy/net/endpoint.ts';
 import { Counters } from '../../src/proxy/tap/counters.ts';
 import { RecorderClient } from '../../src/proxy/tap/recorder-client.ts';
 import { TcpProxy, type WireOptions } from '../../src/proxy/tcp/tcp-proxy.ts';

@@ -15,7 +15,7 @@ import {
 } from '../../proxy/control/recorder-supervisor.ts';
 import { RecorderReadings, RecordingState, statusOf } from '../../proxy/control/status.ts';
 import type { DataPlane, Notice } from '../../proxy/data-plane.ts';
-import type { Endpoint } from '../../proxy/endpoint.ts';
+import type { Endpoint } from '../../proxy/net/endpoint.ts';
 import { readMark } from '../../proxy/recorder/pipe-server.ts';
 import { Counters, type CountersReading } from '../../proxy/tap/counters.ts';
 import { RecorderClient } from '../../proxy/tap/recorder-client.ts';

@@ -27,8 +27,8 @@ import type { HostLimits } from '../../monitors/host-limits.ts';
 import type { ProbeAddress } from '../../proxy/control/admin-server.ts';
 import type { PlaneOptions } from '../../proxy/control/messages.ts';
 import type { Pair } from '../../proxy/data-plane.ts';
-import { type Endpoint, formatEndpoint, parseEndpoint } from '../../proxy/endpoint.ts';
 import { GATEWAY_DEFAULTS, GATEWAY_TIMEOUTS, type GatewayRoute } from '../../proxy/http/options.ts';
+import { type Endpoint, formatEndpoint, parseEndpoint } from '../../proxy/net/endpoint.ts';
 import type { ListenerTls, UpstreamTls } from '../../proxy/tcp/tcp-proxy.ts';
 import { parseBodyRules } from '../../redaction/body-rules.ts';
 import {

@@ -9,7 +9,7 @@ import { reasonOf } from '../../core/errors.ts';
 import { SUPERVISION } from '../../core/limits.ts';
 import type { Logger } from '../../core/ports.ts';
 import { readHostLimits } from '../../monitors/host-limits.ts';
-import { authorityOf, formatEndpoint } from '../../proxy/endpoint.ts';
+import { authorityOf, formatEndpoint } from '../../proxy/net/endpoint.ts';
 import { EXIT } from '../exit.ts';
 import { addOptions } from '../flags.ts';
 import { loggerOf } from '../logger.ts';

@@ -17,8 +17,8 @@ import { type Clock, systemClock } from '../../core/clock.ts';
 import { AppError, reasonOf } from '../../core/errors.ts';
 import { LIMITS } from '../../core/limits.ts';
 import type { Logger } from '../../core/ports.ts';
-import { placeOf } from '../listening.ts';
-import { isAnswered, UNIX_PATH_BYTES } from '../unix-socket.ts';
+import { isAnswered, UNIX_PATH_BYTES } from '../net/endpoint.ts';
+import { placeOf } from '../net/listen.ts';
 import { METRICS_TYPE, MetricsPage } from './metrics.ts';
 
 /** What is answered. `headers` beside those of every answer. */

@@ -1,8 +1,8 @@
 import type { RecordedTraffic, RecorderStatus } from '../../core/accounting.ts';
 import type { Logger } from '../../core/ports.ts';
 import type { ConnectionCounts } from '../data-plane.ts';
-import { type Endpoint, formatEndpoint } from '../endpoint.ts';
 import type { GatewayRoute } from '../http/options.ts';
+import { type Endpoint, formatEndpoint } from '../net/endpoint.ts';
 import { NO_TRAFFIC, sumOfTraffic } from '../recorder/exchange-monitor.ts';
 import type { CountersReading } from '../tap/counters.ts';
 import type { PlaneOptions, RecorderBeat } from './messages.ts';

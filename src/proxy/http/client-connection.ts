@@ -2,7 +2,7 @@ import { type ServerResponse, STATUS_CODES } from 'node:http';
 import type { Socket } from 'node:net';
 import type { Clock } from '../../core/clock.ts';
 import { resetSocket } from '../net/peer-socket.ts';
-import { plainAddress } from '../proxy-protocol.ts';
+import { plainAddress } from '../net/proxy-protocol.ts';
 import type { GatewayTimeouts } from './options.ts';
 
 /** What a connection needs to know of a request that is under way on it. */

@@ -1,11 +1,10 @@
 import type { ClientRequest, IncomingMessage, OutgoingMessage, ServerResponse } from 'node:http';
 import { LIMITS } from '../../core/limits.ts';
-import type { ConnectionOrigin } from '../connection-origin.ts';
 import type { ConnectionFailure } from '../data-plane.ts';
-import type { CloseCause } from '../frames.ts';
 import { askPeer, type FailedWrite, failedWriteOf, resetSocket } from '../net/peer-socket.ts';
+import type { ConnectionTap } from '../tap/connection-tap.ts';
+import type { CloseCause, ConnectionOrigin } from '../tap/frames.ts';
 import type { RecorderClient } from '../tap/recorder-client.ts';
-import type { TapConnection } from '../tap-connection.ts';
 import {
   type ClientConnection,
   isLate,
@@ -494,7 +493,7 @@ type BodyForm = 'none' | 'length' | 'chunked' | 'until_close';
  * again, so that both planes have one assembly and one form.
  */
 export class ExchangeTap {
-  readonly #tap: TapConnection;
+  readonly #tap: ConnectionTap;
   #request: BodyForm = 'none';
   #response: BodyForm = 'none';
 

@@ -1,6 +1,6 @@
 import { LIMITS } from '../../core/limits.ts';
 import type { Pair } from '../data-plane.ts';
-import type { Endpoint } from '../endpoint.ts';
+import type { Endpoint } from '../net/endpoint.ts';
 
 /** Which requests go to another server than the pair's own: by the whole path, or by how it begins. */
 export interface GatewayRoute {

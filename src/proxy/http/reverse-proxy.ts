@@ -11,11 +11,10 @@ import { type Clock, systemClock } from '../../core/clock.ts';
 import { AppError } from '../../core/errors.ts';
 import { WIRE } from '../../core/limits.ts';
 import type { ConnectionCounts, ConnectionFailure, DataPlane, Notice, Pair } from '../data-plane.ts';
-import { type Endpoint, formatEndpoint } from '../endpoint.ts';
-import { type Listening, listenOn } from '../listening.ts';
+import { type Endpoint, formatEndpoint } from '../net/endpoint.ts';
+import { type Listening, listenOn } from '../net/listen.ts';
+import { failureOf, TlsFailureNotice, TlsFiles } from '../net/tls-files.ts';
 import type { RecorderClient } from '../tap/recorder-client.ts';
-import { failureOf, TlsFailureNotice } from '../tls-failure-notice.ts';
-import { TlsFiles } from '../tls-files.ts';
 import { ClientConnection, TimeLimits } from './client-connection.ts';
 import { type ExchangeHost, GatewayExchange } from './exchange.ts';
 import {

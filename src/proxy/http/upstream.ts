@@ -10,9 +10,8 @@ import { Agent as TlsAgent, type AgentOptions as TlsAgentOptions, request as tls
 import { TLSSocket } from 'node:tls';
 import httpProxy from 'http-proxy';
 import { AppError } from '../../core/errors.ts';
-import type { Endpoint } from '../endpoint.ts';
-import type { TlsFailureNotice } from '../tls-failure-notice.ts';
-import { TlsFiles } from '../tls-files.ts';
+import type { Endpoint } from '../net/endpoint.ts';
+import { type TlsFailureNotice, TlsFiles } from '../net/tls-files.ts';
 import type { GatewayOptions, GatewayUpstreamTls } from './options.ts';
 
 /** What the library tells of one request: it may do so more than once, and in any state. */

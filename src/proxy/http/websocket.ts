@@ -1,8 +1,8 @@
 import type { ClientRequest, IncomingMessage } from 'node:http';
 import type { Socket } from 'node:net';
 import { LIMITS } from '../../core/limits.ts';
-import type { CloseCause } from '../frames.ts';
 import { askPeer, failedWriteOf, resetSocket } from '../net/peer-socket.ts';
+import type { CloseCause } from '../tap/frames.ts';
 import { type ClientConnection, isLate, type Timed, type Underway } from './client-connection.ts';
 import { type ExchangeHost, ExchangeTap, headOf } from './exchange.ts';
 import { passableResponse } from './headers.ts';

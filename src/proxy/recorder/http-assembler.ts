@@ -4,7 +4,7 @@ import { LIMITS } from '../../core/limits.ts';
 import type { AssemblyBudget } from '../../http1/budget.ts';
 import { HTTP2_PREFACE_LINE, isRequestLine, isStatusLine } from '../../http1/heads.ts';
 import { type MessagePlan, MessageReader } from '../../http1/message-reader.ts';
-import type { CloseCause } from '../frames.ts';
+import type { CloseCause } from '../tap/frames.ts';
 import {
   type AssemblyContext,
   ExchangeBuilder,

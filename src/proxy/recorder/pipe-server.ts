@@ -6,9 +6,11 @@ import { LOSS_REASONS, type LossReason, NO_PROGRESS, type Progress } from '../..
 import type { Clock } from '../../core/clock.ts';
 import { LIMITS } from '../../core/limits.ts';
 import type { CommittingSink } from '../../core/ports.ts';
-import { type ConnectionOrigin, decodeOrigin } from '../connection-origin.ts';
+import type { Fate } from '../tap/counters.ts';
 import {
   CLOSE_CAUSES,
+  type ConnectionOrigin,
+  decodeOrigin,
   encodeSettlements,
   FLAG_RESYNC,
   FLAG_TURN_START,
@@ -17,8 +19,7 @@ import {
   FrameReader,
   type PipeSettlement,
   readDoubles,
-} from '../frames.ts';
-import type { Fate } from '../tap/counters.ts';
+} from '../tap/frames.ts';
 import type { AssemblyContext } from './exchange-builder.ts';
 import { HttpAssembler, type Settlement } from './http-assembler.ts';
 

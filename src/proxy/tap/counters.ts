@@ -1,7 +1,7 @@
 import type { Counted, LossReason, OmissionCause, Progress } from '../../core/accounting.ts';
 
 /** An amount in the two units the equation is kept in. */
-export interface Tally {
+interface Tally {
   bytes: number;
   turns: number;
 }
@@ -151,9 +151,7 @@ function tallyOf<Key extends string>(tallies: Partial<Record<Key, CountedTally>>
  * One connection's side of the equation. Pending is measured, from the bytes and turns that nobody has settled
  * yet; it is never computed as what is left over.
  */
-export class ConnectionAccount implements Enrolled {
-  /** Among the accounts of its counters. */
-  place = -1;
+export class ConnectionAccount {
   readonly #counters: Counters;
   seenClient = 0;
   seenServer = 0;

@@ -1,6 +1,6 @@
 import type { Writable } from 'node:stream';
 import { LIMITS } from '../../core/limits.ts';
-import { FRAME_HEADER_BYTES, type FrameType, writeFrameHeader } from '../frames.ts';
+import { FRAME_HEADER_BYTES, type FrameType, writeFrameHeader } from './frames.ts';
 
 /** What a frame carries besides its payload. */
 export interface FrameHead {

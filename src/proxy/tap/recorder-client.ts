@@ -1,11 +1,16 @@
 import type { Duplex } from 'node:stream';
 import type { Progress } from '../../core/accounting.ts';
 import type { Clock } from '../../core/clock.ts';
-import { type ConnectionOrigin, UNKNOWN_ORIGIN } from '../connection-origin.ts';
-import { FRAME, type PipeSettlement, SettlementReader } from '../frames.ts';
-import { TapConnection, type TapHost } from '../tap-connection.ts';
+import { ConnectionTap, type TapHost } from './connection-tap.ts';
 import type { Counters } from './counters.ts';
 import { FrameQueue } from './frame-queue.ts';
+import {
+  type ConnectionOrigin,
+  FRAME,
+  type PipeSettlement,
+  SettlementReader,
+  UNKNOWN_ORIGIN,
+} from './frames.ts';
 
 const EMPTY = new Uint8Array(0);
 
@@ -20,7 +25,7 @@ export class RecorderClient implements TapHost {
   readonly tapFailed: (error: unknown) => void;
   readonly #counters: Counters;
   readonly #clock: Clock;
-  readonly #taps = new Map<number, TapConnection>();
+  readonly #taps = new Map<number, ConnectionTap>();
   /** All that passed is counted for good. */
   finished = false;
   #pipe: Duplex | null = null;
@@ -68,10 +73,10 @@ export class RecorderClient implements TapHost {
    * A client connection begins, or an exchange that is fed as a connection of its own.
    * @param resumes whether it may be recorded again after a loss; not so for a single exchange
    */
-  open(origin: ConnectionOrigin = UNKNOWN_ORIGIN, resumes = true): TapConnection {
+  open(origin: ConnectionOrigin = UNKNOWN_ORIGIN, resumes = true): ConnectionTap {
     const connection = this.#nextConnection;
     const account = this.#counters.open();
-    const tap = new TapConnection({ connection, origin, account, resumes }, this, this.#clock);
+    const tap = new ConnectionTap({ connection, origin, account, resumes }, this, this.#clock);
     this.#taps.set(connection, tap);
     do {
       this.#nextConnection = this.#nextConnection === 0xffff_ffff ? 1 : this.#nextConnection + 1;
@@ -94,7 +99,7 @@ export class RecorderClient implements TapHost {
   }
 
   /** Forgets a connection that is closed and settled. */
-  retire(tap: TapConnection): void {
+  retire(tap: ConnectionTap): void {
     this.#taps.delete(tap.connection);
     this.#counters.retire(tap.account);
   }

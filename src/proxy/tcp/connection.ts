@@ -1,8 +1,8 @@
 import { LIMITS, WIRE } from '../../core/limits.ts';
 import type { ConnectionFailure } from '../data-plane.ts';
-import type { CloseCause } from '../frames.ts';
 import { askPeer, type PeerSocket } from '../net/peer-socket.ts';
-import type { TapConnection } from '../tap-connection.ts';
+import type { ConnectionTap } from '../tap/connection-tap.ts';
+import type { CloseCause } from '../tap/frames.ts';
 
 const BAD_GATEWAY = 'HTTP/1.1 502 Bad Gateway\r\nConnection: close\r\nContent-Length: 0\r\n\r\n';
 const LINE_BYTES = 8 * 1024;
@@ -35,7 +35,7 @@ export interface ConnectionHost {
 export class ProxiedConnection {
   readonly #client: PeerSocket;
   readonly #upstream: PeerSocket;
-  readonly #tap: TapConnection;
+  readonly #tap: ConnectionTap;
   readonly #host: ConnectionHost;
   /** Runs until the upstream is there. */
   #connecting: NodeJS.Timeout | null;
@@ -48,7 +48,7 @@ export class ProxiedConnection {
   #cause: CloseCause | null = null;
   #open = 2;
 
-  constructor(client: PeerSocket, upstream: Upstream, tap: TapConnection, host: ConnectionHost) {
+  constructor(client: PeerSocket, upstream: Upstream, tap: ConnectionTap, host: ConnectionHost) {
     this.#client = client;
     this.#upstream = upstream.side;
     this.#tap = tap;

@@ -3,8 +3,8 @@ import { type SecureContext, connect as secureConnect, TLSSocket } from 'node:tl
 import { type Clock, systemClock } from '../../core/clock.ts';
 import { WIRE } from '../../core/limits.ts';
 import type { ConnectionCounts, ConnectionFailure, DataPlane, Notice, Pair } from '../data-plane.ts';
-import type { Endpoint } from '../endpoint.ts';
-import { type Listening, listenOn } from '../listening.ts';
+import type { Endpoint } from '../net/endpoint.ts';
+import { type Listening, listenOn } from '../net/listen.ts';
 import { PeerSocket } from '../net/peer-socket.ts';
 import {
   type ProxyHeader,
@@ -12,10 +12,9 @@ import {
   plainAddress,
   readProxyHeader,
   writeProxyHeader,
-} from '../proxy-protocol.ts';
+} from '../net/proxy-protocol.ts';
+import { failureOf, TlsFailureNotice, TlsFiles } from '../net/tls-files.ts';
 import type { RecorderClient } from '../tap/recorder-client.ts';
-import { failureOf, TlsFailureNotice } from '../tls-failure-notice.ts';
-import { TlsFiles } from '../tls-files.ts';
 import { type ConnectionHost, PausedPeers, ProxiedConnection, type Upstream } from './connection.ts';
 
 /** What the wire plane is asked to do; plain data. */

@@ -2,7 +2,7 @@ import { once } from 'node:events';
 import { connect, createServer, type Socket } from 'node:net';
 import { connect as connectTls } from 'node:tls';
 import { describe, expect, it } from 'vitest';
-import type { Endpoint } from '../../../src/proxy/endpoint.ts';
+import type { Endpoint } from '../../../src/proxy/net/endpoint.ts';
 import { imbalance } from '../../support/imbalance.ts';
 import { mountedSecret } from '../../support/mounted-secret.ts';
 import { temporaryDirectory } from '../../support/temp-dir.ts';

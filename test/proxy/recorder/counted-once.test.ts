@@ -5,9 +5,9 @@ import { describe, expect, it } from 'vitest';
 import { NO_PROGRESS, type Progress } from '../../../src/core/accounting.ts';
 import type { CommitResult } from '../../../src/core/ports.ts';
 import { PipeServer } from '../../../src/proxy/recorder/pipe-server.ts';
+import type { ConnectionTap } from '../../../src/proxy/tap/connection-tap.ts';
 import { Counters } from '../../../src/proxy/tap/counters.ts';
 import { RecorderClient } from '../../../src/proxy/tap/recorder-client.ts';
-import type { TapConnection } from '../../../src/proxy/tap-connection.ts';
 import { CountingSink } from '../../support/counting-sink.ts';
 import { imbalance } from '../../support/imbalance.ts';
 import { ManualClock } from '../../support/manual-clock.ts';
@@ -119,11 +119,11 @@ describe('what passed is recorded or lost, and once', () => {
       fc.asyncProperty(fc.array(step, { minLength: 5, maxLength: 60 }), async (steps) => {
         const lives = new Lives();
         await lives.start();
-        const taps: ({ readonly tap: TapConnection; asked: boolean } | undefined)[] = [];
+        const taps: ({ readonly tap: ConnectionTap; asked: boolean } | undefined)[] = [];
         for (const one of steps) {
           if (one.do === 'talk') {
             taps[one.tap] ??= { tap: lives.link.open(), asked: false };
-            const talk = taps[one.tap] as { readonly tap: TapConnection; asked: boolean };
+            const talk = taps[one.tap] as { readonly tap: ConnectionTap; asked: boolean };
             if (talk.asked) talk.tap.server(RESPONSE);
             else talk.tap.client(REQUEST);
             talk.asked = !talk.asked;

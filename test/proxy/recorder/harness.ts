@@ -5,11 +5,14 @@ import { KeyedHash } from '../../../src/core/keyed-hash.ts';
 import { LIMITS } from '../../../src/core/limits.ts';
 import { Routes } from '../../../src/core/routes.ts';
 import { AssemblyBudget } from '../../../src/http1/budget.ts';
-import type { CloseCause } from '../../../src/proxy/frames.ts';
 import type { AssemblyContext } from '../../../src/proxy/recorder/exchange-builder.ts';
 import { HeadCache } from '../../../src/proxy/recorder/head-cache.ts';
-import type { Settlement } from '../../../src/proxy/recorder/http-assembler.ts';
-import { HttpAssembler, type ResyncStart } from '../../../src/proxy/recorder/http-assembler.ts';
+import {
+  HttpAssembler,
+  type ResyncStart,
+  type Settlement,
+} from '../../../src/proxy/recorder/http-assembler.ts';
+import type { CloseCause } from '../../../src/proxy/tap/frames.ts';
 import { BodyRedaction } from '../../../src/redaction/body-redaction.ts';
 import { NO_BODY_RULES } from '../../../src/redaction/body-rules.ts';
 import { ExchangeKeys } from '../../../src/redaction/identities.ts';

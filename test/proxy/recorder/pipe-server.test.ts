@@ -1,10 +1,10 @@
 import { setTimeout as sleep } from 'node:timers/promises';
 import { afterEach, describe, expect, it } from 'vitest';
 import { systemClock } from '../../../src/core/clock.ts';
-import { UNKNOWN_ORIGIN } from '../../../src/proxy/connection-origin.ts';
 import { PipeServer } from '../../../src/proxy/recorder/pipe-server.ts';
 import { Counters } from '../../../src/proxy/tap/counters.ts';
 import { FrameQueue } from '../../../src/proxy/tap/frame-queue.ts';
+import { UNKNOWN_ORIGIN } from '../../../src/proxy/tap/frames.ts';
 import { RecorderClient } from '../../../src/proxy/tap/recorder-client.ts';
 import { CountingSink } from '../../support/counting-sink.ts';
 import { imbalance } from '../../support/imbalance.ts';

@@ -3,8 +3,8 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
 import { LIMITS } from '../../../src/core/limits.ts';
-import { FRAME, FRAME_HEADER_BYTES, FrameReader } from '../../../src/proxy/frames.ts';
 import { BLOCK_BYTES, FrameQueue } from '../../../src/proxy/tap/frame-queue.ts';
+import { FRAME, FRAME_HEADER_BYTES, FrameReader } from '../../../src/proxy/tap/frames.ts';
 import { socketPair } from '../../support/socket-pair.ts';
 
 const HEAD = { type: FRAME.clientBytes, flags: 1, connection: 1, atNs: 0 } as const;

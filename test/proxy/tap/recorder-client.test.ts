@@ -4,10 +4,10 @@ import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
 import { NO_PROGRESS } from '../../../src/core/accounting.ts';
 import { systemClock } from '../../../src/core/clock.ts';
+import type { ConnectionTap } from '../../../src/proxy/tap/connection-tap.ts';
 import { Counters } from '../../../src/proxy/tap/counters.ts';
 import { BLOCK_BYTES, FrameQueue } from '../../../src/proxy/tap/frame-queue.ts';
 import { RecorderClient } from '../../../src/proxy/tap/recorder-client.ts';
-import type { TapConnection } from '../../../src/proxy/tap-connection.ts';
 import { imbalance } from '../../support/imbalance.ts';
 import { ModelRecorder } from '../../support/model-recorder.ts';
 import { socketPair } from '../../support/socket-pair.ts';
@@ -50,7 +50,7 @@ class Harness {
   }
 }
 
-async function exchange(harness: Harness, tap: TapConnection): Promise<void> {
+async function exchange(harness: Harness, tap: ConnectionTap): Promise<void> {
   tap.client(Buffer.alloc(100));
   tap.server(Buffer.alloc(900));
   await harness.settleDown();
@@ -195,7 +195,7 @@ describe('the link to the recorder', () => {
         const budgetBytes = 512 * 1024;
         const harness = new Harness(budgetBytes);
         await harness.startRecorder();
-        const taps: (TapConnection | undefined)[] = [];
+        const taps: (ConnectionTap | undefined)[] = [];
         for (const one of steps) {
           if (one.do === 'client' || one.do === 'server') {
             taps[one.tap] ??= harness.link.open();

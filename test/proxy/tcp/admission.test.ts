@@ -3,7 +3,7 @@ import type { Socket } from 'node:net';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { connect as connectTls, createServer as createTlsServer, type TLSSocket } from 'node:tls';
 import { describe, expect, it, vi } from 'vitest';
-import { readProxyHeader, writeProxyHeader } from '../../../src/proxy/proxy-protocol.ts';
+import { readProxyHeader, writeProxyHeader } from '../../../src/proxy/net/proxy-protocol.ts';
 import { RecorderClient } from '../../../src/proxy/tap/recorder-client.ts';
 import { LOCAL_CERTIFICATE_KEY_PEM, LOCAL_CERTIFICATE_PEM } from '../../support/certificate.ts';
 import { mountedSecret } from '../../support/mounted-secret.ts';

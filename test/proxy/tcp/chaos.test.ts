@@ -5,7 +5,7 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import { connect as connectTls, createServer as createTlsServer } from 'node:tls';
 import { describe, expect, it } from 'vitest';
 import { SeededRandom } from '../../../src/core/random.ts';
-import type { Endpoint } from '../../../src/proxy/endpoint.ts';
+import type { Endpoint } from '../../../src/proxy/net/endpoint.ts';
 import { LOCAL_CERTIFICATE_KEY_PEM, LOCAL_CERTIFICATE_PEM } from '../../support/certificate.ts';
 import { imbalance } from '../../support/imbalance.ts';
 import { mountedSecret } from '../../support/mounted-secret.ts';

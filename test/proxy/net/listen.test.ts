@@ -1,11 +1,11 @@
 import { existsSync, lstatSync, statSync, writeFileSync } from 'node:fs';
 import { createServer, type Server } from 'node:net';
 import { afterEach, describe, expect, it } from 'vitest';
-import type { Endpoint } from '../../src/proxy/endpoint.ts';
-import { listenOn } from '../../src/proxy/listening.ts';
-import { runProcess } from '../support/process.ts';
-import { temporaryDirectory } from '../support/temp-dir.ts';
-import { client, local, portOf } from '../support/wire-stage.ts';
+import type { Endpoint } from '../../../src/proxy/net/endpoint.ts';
+import { listenOn } from '../../../src/proxy/net/listen.ts';
+import { runProcess } from '../../support/process.ts';
+import { temporaryDirectory } from '../../support/temp-dir.ts';
+import { client, local, portOf } from '../../support/wire-stage.ts';
 
 const servers: Server[] = [];
 

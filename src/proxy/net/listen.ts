@@ -2,10 +2,9 @@ import { once } from 'node:events';
 import { accessSync, chmodSync, constants, lstatSync, renameSync, rmSync, statSync } from 'node:fs';
 import { createServer, type ListenOptions, type Server } from 'node:net';
 import { dirname } from 'node:path';
-import { AppError } from '../core/errors.ts';
-import { LIMITS } from '../core/limits.ts';
-import { type Endpoint, formatEndpoint } from './endpoint.ts';
-import { isAnswered } from './unix-socket.ts';
+import { AppError } from '../../core/errors.ts';
+import { LIMITS } from '../../core/limits.ts';
+import { type Endpoint, formatEndpoint, isAnswered } from './endpoint.ts';
 
 /** Who may connect to a unix socket of ours: the owner and the group, which is how containers share one. */
 const SOCKET_MODE = 0o660;
@@ -68,7 +67,7 @@ async function listenOnPath(server: Server, endpoint: { kind: 'unix'; path: stri
  * Makes sure that a socket may be made at a path. Nothing is there, or the socket of a process that is gone.
  * @throws AppError LISTEN_FAILED
  */
-export async function mustHaveRoom(endpoint: { kind: 'unix'; path: string }): Promise<void> {
+async function mustHaveRoom(endpoint: { kind: 'unix'; path: string }): Promise<void> {
   const refusal = await refusalAt(endpoint.path).catch((error: unknown) => error);
   if (refusal !== null) throw listenError(endpoint, refusal as NodeJS.ErrnoException);
 }

@@ -1,6 +1,6 @@
 import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
-import { TappedRecording } from '../support/tapped-recording.ts';
+import { TappedRecording } from '../../support/tapped-recording.ts';
 
 const ask = (name: string, header = ''): string => `GET /${name} HTTP/1.1\r\nHost: m\r\n${header}\r\n`;
 const PAD = `X-Pad: ${'y'.repeat(1_100)}\r\n`;

@@ -1,6 +1,6 @@
 import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
-import { plainAddress, readProxyHeader, writeProxyHeader } from '../../src/proxy/proxy-protocol.ts';
+import { plainAddress, readProxyHeader, writeProxyHeader } from '../../../src/proxy/net/proxy-protocol.ts';
 
 const REST = Buffer.from('GET / HTTP/1.1\r\n\r\n');
 const SIGNATURE = '0d0a0d0a000d0a515549540a';

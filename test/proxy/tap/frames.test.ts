@@ -6,7 +6,7 @@ import {
   FrameReader,
   type FrameType,
   writeFrameHeader,
-} from '../../src/proxy/frames.ts';
+} from '../../../src/proxy/tap/frames.ts';
 
 interface Written {
   readonly type: FrameType;

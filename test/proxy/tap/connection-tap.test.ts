@@ -1,11 +1,11 @@
 import { Duplex } from 'node:stream';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
-import { systemClock } from '../../src/core/clock.ts';
-import { Counters } from '../../src/proxy/tap/counters.ts';
-import { FrameQueue } from '../../src/proxy/tap/frame-queue.ts';
-import { RecorderClient } from '../../src/proxy/tap/recorder-client.ts';
-import type { TapConnection } from '../../src/proxy/tap-connection.ts';
-import { imbalance } from '../support/imbalance.ts';
+import { systemClock } from '../../../src/core/clock.ts';
+import type { ConnectionTap } from '../../../src/proxy/tap/connection-tap.ts';
+import { Counters } from '../../../src/proxy/tap/counters.ts';
+import { FrameQueue } from '../../../src/proxy/tap/frame-queue.ts';
+import { RecorderClient } from '../../../src/proxy/tap/recorder-client.ts';
+import { imbalance } from '../../support/imbalance.ts';
 
 const HANDED = { client: 100, server: 50 };
 const BUDGET_BYTES = 256 * 1024;
@@ -14,7 +14,7 @@ const SHED_BYTES = BUDGET_BYTES + 1;
 
 let ledger: Counters;
 let link: RecorderClient;
-let tap: TapConnection;
+let tap: ConnectionTap;
 let pipe: Duplex;
 
 /** A connection of which some was handed over and some shed. */

@@ -1,12 +1,12 @@
 import { once } from 'node:events';
 import type { Socket } from 'node:net';
 import { expect, it } from 'vitest';
-import { systemClock } from '../../src/core/clock.ts';
-import { FRAME } from '../../src/proxy/frames.ts';
-import type { TapConnection } from '../../src/proxy/tap-connection.ts';
-import { imbalance } from '../support/imbalance.ts';
-import { startRecordedWire } from '../support/recorded-wire.ts';
-import { client, upstreamServer } from '../support/wire-stage.ts';
+import { systemClock } from '../../../src/core/clock.ts';
+import type { ConnectionTap } from '../../../src/proxy/tap/connection-tap.ts';
+import { FRAME } from '../../../src/proxy/tap/frames.ts';
+import { imbalance } from '../../support/imbalance.ts';
+import { startRecordedWire } from '../../support/recorded-wire.ts';
+import { client, upstreamServer } from '../../support/wire-stage.ts';
 
 const request = (name: string) => `GET /${name} HTTP/1.1\r\nHost: m\r\n\r\n`;
 const ANSWER = 'HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok';
@@ -32,7 +32,7 @@ it.each(['its bytes', 'its end'] as const)(
       onTapFailure: (error) => failures.push(error),
     });
     const { queue } = wire.link;
-    const taps: TapConnection[] = [];
+    const taps: ConnectionTap[] = [];
     const open = wire.link.open.bind(wire.link);
     wire.link.open = (origin) => {
       const tap = open(origin);
@@ -41,7 +41,7 @@ it.each(['its bytes', 'its end'] as const)(
     };
     const [sick, well] = [await client(wire.port), await client(wire.port)];
     expect([await ask(sick, 'one'), await ask(well, 'one')]).toEqual([ANSWER, ANSWER]);
-    plantFault(queue, (taps[0] as TapConnection).connection, what);
+    plantFault(queue, (taps[0] as ConnectionTap).connection, what);
     expect([await ask(sick, 'two'), await ask(well, 'two')]).toEqual([ANSWER, ANSWER]);
     expect([await ask(sick, 'three'), await ask(well, 'three')]).toEqual([ANSWER, ANSWER]);
     const late = await client(wire.port);

@@ -1,6 +1,7 @@
-import { AppError } from '../core/errors.ts';
-import { shownUrl } from '../core/text.ts';
-import { UNIX_PATH_BYTES } from './unix-socket.ts';
+import { connect } from 'node:net';
+import { AppError } from '../../core/errors.ts';
+import { LIMITS } from '../../core/limits.ts';
+import { shownUrl } from '../../core/text.ts';
 
 /** Where a socket listens or connects to: a TCP address, or the path of a unix socket. */
 export type Endpoint =
@@ -74,4 +75,21 @@ function refusalOf(text: string): string {
   if (/^https?:\/\/[^/?#]+(?:[?#]|\/.)/i.test(text))
     return 'Give host and port alone: paths pass through unchanged.';
   return 'Give host:port, such as 127.0.0.1:8080 or https://[::1]:8443, or unix:/path.';
+}
+
+/** A longer path does not fit into the kernel's address of a socket (108 bytes with its end, on some systems 104). */
+export const UNIX_PATH_BYTES = LIMITS.socketPathBytes;
+
+/** Whether somebody listens at the path of a socket. One that is full or may not be entered has a process too. */
+export function isAnswered(path: string): Promise<boolean> {
+  return new Promise((resolve) => {
+    const probe = connect({ path });
+    probe.once('connect', () => {
+      probe.destroy();
+      resolve(true);
+    });
+    probe.once('error', (error: NodeJS.ErrnoException) => {
+      resolve(error.code !== 'ECONNREFUSED' && error.code !== 'ENOENT');
+    });
+  });
 }

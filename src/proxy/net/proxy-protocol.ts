@@ -1,5 +1,5 @@
 import { isIPv4, isIPv6, SocketAddress } from 'node:net';
-import { LIMITS } from '../core/limits.ts';
+import { LIMITS } from '../../core/limits.ts';
 
 /** HAProxy's PROXY protocol: version 1 is a line of text, version 2 is binary. */
 export type ProxyProtocolVersion = 'v1' | 'v2';

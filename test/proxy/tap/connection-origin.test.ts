@@ -1,6 +1,6 @@
 import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
-import { decodeOrigin, encodeOrigin, UNKNOWN_ORIGIN } from '../../src/proxy/connection-origin.ts';
+import { decodeOrigin, encodeOrigin, UNKNOWN_ORIGIN } from '../../../src/proxy/tap/frames.ts';
 
 describe('where a connection came from', () => {
   it('is read back as it was written, wherever it lies', () => {

@@ -1,5 +1,5 @@
 import { describe, expect, it } from 'vitest';
-import { authorityOf, formatEndpoint, parseEndpoint } from '../../src/proxy/endpoint.ts';
+import { authorityOf, formatEndpoint, parseEndpoint } from '../../../src/proxy/net/endpoint.ts';
 
 const tcp = (host: string, port: number, tls = false) => ({ kind: 'tcp', host, port, tls });
 

@@ -1,18 +1,19 @@
-import { LOSS_REASONS, type LossReason } from '../core/accounting.ts';
-import type { Clock } from '../core/clock.ts';
-import { type ConnectionOrigin, encodeOrigin } from './connection-origin.ts';
+import { LOSS_REASONS, type LossReason } from '../../core/accounting.ts';
+import type { Clock } from '../../core/clock.ts';
+import type { ConnectionAccount, Fate } from './counters.ts';
+import type { FrameQueue } from './frame-queue.ts';
 import {
   CLOSE_CAUSES,
   type CloseCause,
+  type ConnectionOrigin,
   doubles,
+  encodeOrigin,
   FLAG_RESYNC,
   FLAG_TURN_START,
   FRAME,
   type FrameType,
   type PipeSettlement,
 } from './frames.ts';
-import type { ConnectionAccount, Fate } from './tap/counters.ts';
-import type { FrameQueue } from './tap/frame-queue.ts';
 
 const EMPTY = new Uint8Array(0);
 const VERSION = Buffer.from(' HTTP/1.');
@@ -39,7 +40,7 @@ export interface TapHost {
   /** Recording a connection met an exception. */
   tapFailed(error: unknown): void;
   /** It is closed, and all of it is settled. */
-  retire(tap: TapConnection): void;
+  retire(tap: ConnectionTap): void;
 }
 
 /** What a connection is known by on its way to the recorder. */
@@ -57,7 +58,7 @@ interface TapIdentity {
  * bytes after server bytes, unless it is told better. After a loss a connection is resumed at its next turn, unless
  * its client was seen to pipeline: an answer to an earlier request would be taken for the answer to this one.
  */
-export class TapConnection {
+export class ConnectionTap {
   readonly connection: number;
   readonly account: ConnectionAccount;
   readonly #host: TapHost;

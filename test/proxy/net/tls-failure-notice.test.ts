@@ -2,12 +2,15 @@ import { once } from 'node:events';
 import type { AddressInfo } from 'node:net';
 import { createServer } from 'node:tls';
 import { afterEach, describe, expect, it, vi } from 'vitest';
-import type { Notice } from '../../src/proxy/data-plane.ts';
-import { TlsFailureNotice } from '../../src/proxy/tls-failure-notice.ts';
-import { LOCAL_CERTIFICATE_PEM as cert, LOCAL_CERTIFICATE_KEY_PEM as key } from '../support/certificate.ts';
-import { ManualClock } from '../support/manual-clock.ts';
-import { mountedSecret } from '../support/mounted-secret.ts';
-import { ask, atEnd, rawUpstream, startGateway, tcp } from './http/support.ts';
+import type { Notice } from '../../../src/proxy/data-plane.ts';
+import { TlsFailureNotice } from '../../../src/proxy/net/tls-files.ts';
+import {
+  LOCAL_CERTIFICATE_PEM as cert,
+  LOCAL_CERTIFICATE_KEY_PEM as key,
+} from '../../support/certificate.ts';
+import { ManualClock } from '../../support/manual-clock.ts';
+import { mountedSecret } from '../../support/mounted-secret.ts';
+import { ask, atEnd, rawUpstream, startGateway, tcp } from '../http/support.ts';
 
 const GET = 'GET / HTTP/1.1\r\nHost: m\r\n\r\n';
 const UPGRADE = 'GET / HTTP/1.1\r\nHost: m\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\r\n';
