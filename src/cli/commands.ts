@@ -80,12 +80,12 @@ const COMMANDS: readonly CommandEntry[] = [
   {
     name: 'pause',
     summary: 'stop recording and go on forwarding',
-    load: async () => (await import('./pause.ts')).pauseCommand(),
+    load: async () => (await import('./control.ts')).pauseCommand(),
   },
   {
     name: 'resume',
     summary: 'record again after a pause',
-    load: async () => (await import('./resume.ts')).resumeCommand(),
+    load: async () => (await import('./control.ts')).resumeCommand(),
   },
   {
     name: 'config',

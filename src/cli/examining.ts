@@ -1,10 +1,10 @@
+import { ask } from '../app/recorder-control.ts';
 import { LIMITS } from '../core/limits.ts';
 import { type ResolvedOptions, text, value } from '../core/options.ts';
 import { parseCount } from '../core/units.ts';
 import { readHostLimits } from '../monitors/host-limits.ts';
 import { parseEndpoint } from '../proxy/net/endpoint.ts';
 import { PROBE_LISTEN, probeAddressOf } from './commands/record-options.ts';
-import { ask } from './control.ts';
 import { encryptionFindings } from './doctor-capture.ts';
 import {
   coreFinding,

@@ -1,9 +1,8 @@
 import { isDeepStrictEqual } from 'node:util';
 import type { ShardRun, ShardSet } from '../analysis/run/shards.ts';
 import { isStoppedByFailures, type SenderHealth } from '../analysis/verdict/run-context.ts';
-import { formatInstantUs, formatMs } from '../core/units.ts';
+import { formatInstantUs } from '../core/units.ts';
 import type { MergedDocument, ReplayDocument } from '../documents/replay.ts';
-import { tableLines } from './terminal.ts';
 
 type Counts = Readonly<Record<string, number>>;
 
@@ -192,40 +191,4 @@ function summedDeep<Tree>(trees: readonly Tree[]): Tree {
     return Object.fromEntries([...names].map((name) => [name, of(name)]));
   };
   return sumOf(trees) as Tree;
-}
-
-/** The shards of a merged run for people. */
-export function mergedLines({ count, missing, shards, clockSkew, planDigest }: MergedDocument): string[] {
-  const columns = [
-    'shard',
-    'host',
-    'started late',
-    'clock drift',
-    'planned',
-    'sent',
-    'failed',
-    'refused',
-    'lag p99',
-  ];
-  const ms = (us: number | null) => (us === null ? '–' : formatMs(us / 1e3));
-  const { startSpreadUs, driftMaxUs, betweenHostsUs } = clockSkew;
-  return [
-    '',
-    `Shards: ${shards.length} of ${count}, plan ${planDigest.slice(0, 12)}${missing.length === 0 ? '' : `; missing: ${missing.join(', ')}`}`,
-    ...tableLines(
-      columns.map((title, at) => ({ title, align: at < 2 ? 'left' : 'right' })),
-      shards.map((shard) => [
-        String(shard.index),
-        shard.host,
-        ms(shard.startedLateUs),
-        ms(shard.clockDriftUs),
-        ...[shard.planned, shard.sent, shard.failed, shard.refused].map(String),
-        ms(shard.lagUs.p99),
-      ]),
-    ).map((line) => `  ${line}`),
-    `  clocks: starts ${ms(startSpreadUs)} apart by the hosts' own clocks, drift of a wall clock while sending up to ${ms(driftMaxUs)};`,
-    betweenHostsUs === null
-      ? '    how far the clocks of different hosts lay apart is not known here: keep them by NTP or PTP'
-      : '    all shards ran under one kernel, by one clock',
-  ];
 }

@@ -1,7 +1,7 @@
 import { mkdirSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { expect, test } from 'vitest';
-import { ask } from '../../src/cli/control.ts';
+import { ask } from '../../src/app/recorder-control.ts';
 import { temporaryDirectory } from '../support/temp-dir.ts';
 
 // Its recording may run and forward: it is starting, or cannot have the directory.

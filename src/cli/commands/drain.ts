@@ -1,5 +1,6 @@
 import { setTimeout as sleep } from 'node:timers/promises';
 import { Command } from 'commander';
+import { ask, captureToAsk } from '../../app/recorder-control.ts';
 import type { RecorderStatus } from '../../core/accounting.ts';
 import { type Clock, systemClock } from '../../core/clock.ts';
 import { AppError } from '../../core/errors.ts';
@@ -8,7 +9,7 @@ import { formatInstantUs, formatMs, parseDurationMs } from '../../core/units.ts'
 import { PATIENCE_MS } from '../../proxy/control/admin-client.ts';
 import { accountsIn } from '../../storage/capture/accounts.ts';
 import { hasCode, isMissing } from '../../storage/capture/directory.ts';
-import { ask, CONTROL_OPTIONS, captureToAsk } from '../control.ts';
+import { CONTROL_OPTIONS } from '../control.ts';
 import { EXIT } from '../exit.ts';
 import { addOptions } from '../flags.ts';
 import { optionsOf } from '../options.ts';
