@@ -1,5 +1,5 @@
-import { AppError } from '../core/errors.ts';
 import type { RecorderStatus } from '../core/accounting.ts';
+import { AppError } from '../core/errors.ts';
 import { type ControlPath, controlRequest, PATIENCE_MS } from '../proxy/control/admin-client.ts';
 import { hasCode, resolveCaptureDirectory } from '../storage/capture/directory.ts';
 

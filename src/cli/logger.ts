@@ -4,8 +4,7 @@ import { type Clock, systemClock } from '../core/clock.ts';
 import type { Logger } from '../core/ports.ts';
 import { shownText } from '../core/text.ts';
 import { formatInstantUs } from '../core/units.ts';
-import type { LogFormat } from './log-formats.ts';
-import { terminal } from './terminal.ts';
+import { type LogFormat, terminal } from './terminal.ts';
 
 /** Where finished log lines go, each with its line end. */
 export interface LogDestination {

@@ -1,7 +1,7 @@
 import { inspect } from 'node:util';
 import { isMainThread } from 'node:worker_threads';
-import { runInThread } from './command-thread.ts';
 import { EXIT, failureOf } from './exit.ts';
+import { runInThread } from './signals.ts';
 import { terminal } from './terminal.ts';
 
 /**
@@ -31,7 +31,7 @@ export async function main(args: readonly string[]): Promise<void> {
       }
     }
     // Not before: a process whose command runs in a thread needs none of it.
-    const { prepare } = await import('./commands.ts');
+    const { prepare } = await import('./commands/index.ts');
     const { program } = await prepare(args);
     await program.parseAsync(args, { from: 'user' });
   } catch (thrown) {

@@ -4,8 +4,8 @@ import { choice, text } from '../core/options.ts';
 import { unknownVariables, variableOf } from './config/environment.ts';
 import type { ConfigFile } from './config/file.ts';
 import { addOptions } from './flags.ts';
-import { LOG_FORMATS } from './log-formats.ts';
 import { setSurroundings } from './options.ts';
+import { LOG_FORMATS } from './terminal.ts';
 
 /** A command by name; it is loaded with all it needs where it is the one that runs. */
 export interface CommandEntry {

@@ -1,6 +1,8 @@
-import type { Clock } from '../core/clock.ts';
-import { systemClock } from '../core/clock.ts';
+import { type Clock, systemClock } from '../core/clock.ts';
 import { shownJsonText, shownText } from '../core/text.ts';
+
+export const LOG_FORMATS = ['pretty', 'json'] as const;
+export type LogFormat = (typeof LOG_FORMATS)[number];
 
 /** The half of a stream that printing needs. */
 export interface Output {

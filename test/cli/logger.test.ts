@@ -1,6 +1,6 @@
 import { describe, expect, test } from 'vitest';
-import type { LogFormat } from '../../src/cli/log-formats.ts';
 import { createLogger } from '../../src/cli/logger.ts';
+import type { LogFormat } from '../../src/cli/terminal.ts';
 
 const clock = {
   nowNs: () => 0,

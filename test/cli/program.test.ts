@@ -1,5 +1,5 @@
 import { afterEach, expect, test, vi } from 'vitest';
-import { prepare } from '../../src/cli/commands.ts';
+import { prepare } from '../../src/cli/commands/index.ts';
 import { terminal } from '../../src/cli/terminal.ts';
 import { LogBook } from '../support/log-book.ts';
 

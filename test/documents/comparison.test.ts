@@ -1,6 +1,5 @@
 import { expect, test } from 'vitest';
-import { COMPARE_OPTIONS, resolveCompareOptions } from '../../src/cli/compare-options.ts';
-import { compareNamed } from '../../src/cli/comparing.ts';
+import { COMPARE_OPTIONS, compareNamed, resolveCompareOptions } from '../../src/app/compare.ts';
 import { byProgram } from '../../src/core/options.ts';
 import { comparisonSchema } from '../../src/documents/comparison.ts';
 import { captureOf } from '../support/captures.ts';

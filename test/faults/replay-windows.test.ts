@@ -1,5 +1,5 @@
 import { describe, expect, it } from 'vitest';
-import { replayCommand } from '../../src/cli/replay.ts';
+import { replayCommand } from '../../src/cli/commands/replay.ts';
 import { systemClock } from '../../src/core/clock.ts';
 import { resolveCaptureDirectory } from '../../src/storage/capture/directory.ts';
 import { CaptureWriter } from '../../src/storage/capture/writer.ts';

@@ -1,9 +1,9 @@
 import { cpSync, readdirSync, readFileSync, truncateSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { describe, expect, test } from 'vitest';
-import { type DocumentOutput, outputsOf, writeOutputs } from '../../src/cli/document-outputs.ts';
-import { REPORT_FORMS, REPORT_OUTPUTS, reportForms } from '../../src/cli/report.ts';
-import { reportRun } from '../../src/cli/reporting.ts';
+import { reportRun } from '../../src/app/report.ts';
+import { REPORT_FORMS, REPORT_OUTPUTS, reportForms } from '../../src/cli/commands/report.ts';
+import { type DocumentOutput, outputsOf, writeOutputs } from '../../src/cli/output.ts';
 import { Terminal } from '../../src/cli/terminal.ts';
 import { systemClock } from '../../src/core/clock.ts';
 import { Problems } from '../../src/core/errors.ts';

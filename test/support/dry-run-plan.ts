@@ -1,7 +1,7 @@
 import { openForReplay } from '../../src/app/open-capture.ts';
 import { dryRunDocument, planWindow } from '../../src/app/replay/dry-run.ts';
 import { chooseReplay, planLines, planOf } from '../../src/app/replay/plan.ts';
-import { dryRunLines } from '../../src/cli/dry-run-text.ts';
+import { dryRunLines } from '../../src/cli/commands/replay.ts';
 import { type RawReplayOptions, resolveReplayOptions } from '../../src/replay/options/replay-options.ts';
 import { COMMAND_LINE_ALONE } from './option-sources.ts';
 

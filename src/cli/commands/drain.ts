@@ -9,11 +9,11 @@ import { formatInstantUs, formatMs, parseDurationMs } from '../../core/units.ts'
 import { PATIENCE_MS } from '../../proxy/control/admin-client.ts';
 import { accountsIn } from '../../storage/capture/accounts.ts';
 import { hasCode, isMissing } from '../../storage/capture/directory.ts';
-import { CONTROL_OPTIONS } from '../control.ts';
 import { EXIT } from '../exit.ts';
 import { addOptions } from '../flags.ts';
 import { optionsOf } from '../options.ts';
 import { terminal } from '../terminal.ts';
+import { CONTROL_OPTIONS } from './control.ts';
 
 const OPTIONS = {
   ...CONTROL_OPTIONS,

@@ -1,5 +1,11 @@
 import { constants } from 'node:os';
 import { Command } from 'commander';
+import {
+  RECORD_OPTIONS,
+  type RecordOptions,
+  readRecordOptions,
+  withinRoom,
+} from '../../app/recording/options.ts';
 import { Recording } from '../../app/recording/recording.ts';
 import { VERSION } from '../../app/version.ts';
 import { entryPath } from '../../app/workers.ts';
@@ -15,7 +21,6 @@ import { addOptions } from '../flags.ts';
 import { loggerOf } from '../logger.ts';
 import { askedOf } from '../options.ts';
 import { terminal } from '../terminal.ts';
-import { RECORD_OPTIONS, type RecordOptions, readRecordOptions, withinRoom } from './record-options.ts';
 
 const SIGNALS = ['SIGTERM', 'SIGINT', 'SIGHUP'] as const;
 type StopSignal = (typeof SIGNALS)[number];

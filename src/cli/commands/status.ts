@@ -5,18 +5,18 @@ import { Command } from 'commander';
 import type { PageAssets } from '../../analysis/render/html.ts';
 import { absentPage, livePage, livePolicy } from '../../analysis/render/live-page.ts';
 import { livePageAssets } from '../../app/page-assets.ts';
+import { ask } from '../../app/recorder-control.ts';
 import type { RecorderStatus, StatusTally } from '../../core/accounting.ts';
 import { AppError, reasonOf } from '../../core/errors.ts';
 import { value } from '../../core/options.ts';
 import { formatBytes, formatInstantUs } from '../../core/units.ts';
 import { type Endpoint, formatEndpoint, parseEndpoint } from '../../proxy/net/endpoint.ts';
 import { placeOf } from '../../proxy/net/listen.ts';
-import { CONTROL_OPTIONS } from '../control.ts';
-import { ask } from '../../app/recorder-control.ts';
 import { addOptions } from '../flags.ts';
-import { Interruption } from '../interruption.ts';
 import { optionsOf } from '../options.ts';
+import { Interruption } from '../signals.ts';
 import { terminal } from '../terminal.ts';
+import { CONTROL_OPTIONS } from './control.ts';
 
 /** Longer than any browser's head, and far less than a head could be. */
 const HEADERS_MS = 5_000;

@@ -1,6 +1,6 @@
 import { parentPort, workerData } from 'node:worker_threads';
-import type { CommandSetup, CommandSignal, Screen, Unheard } from '../command-thread.ts';
 import { main } from '../main.ts';
+import type { CommandSetup, CommandSignal, Screen, Unheard } from '../signals.ts';
 
 /** The thread of a command that is held to a small heap. Started by the process of the same command only. */
 if (!parentPort) throw new Error('the command runs as a worker thread');

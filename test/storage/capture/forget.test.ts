@@ -2,7 +2,7 @@ import { chmodSync, existsSync, readdirSync, renameSync, rmSync, statSync, write
 import { join } from 'node:path';
 import fc from 'fast-check';
 import { describe, expect, it, vi } from 'vitest';
-import { carriedOut } from '../../../src/cli/forgetting.ts';
+import { carriedOut } from '../../../src/app/forget.ts';
 import { systemClock } from '../../../src/core/clock.ts';
 import { segmentsOf, unsealedSegments } from '../../../src/storage/capture/directory.ts';
 import { EncryptionKey } from '../../../src/storage/capture/encryption.ts';

@@ -1,0 +1,168 @@
+import { existsSync, readFileSync, statSync } from 'node:fs';
+import { join } from 'node:path';
+import type { SideRow } from '../analysis/compare/side-columns.ts';
+import { type OwnDoing, sideRowOfExchange, sideRowOfSend } from '../analysis/compare/side-rows.ts';
+import { OutcomeCounts } from '../analysis/run/outcomes.ts';
+import { rowDifferences } from '../analysis/run/run-statistics.ts';
+import { isStoppedByFailures, JUDGEMENT_BOUNDS } from '../analysis/verdict/run-context.ts';
+import { AppError, reasonOf } from '../core/errors.ts';
+import { byProgram } from '../core/options.ts';
+import type { TimeRange } from '../core/ports.ts';
+import { type ProfileDocument, profileSchema } from '../documents/profile.ts';
+import { type ReplayDocument, readReplayDocument } from '../documents/replay.ts';
+import { type CaptureReader, openCapture } from '../storage/capture/reader.ts';
+import { RunReader } from '../storage/runs/reader.ts';
+import { RUN_DATABASE, RUN_SUMMARY } from '../storage/runs/schema.ts';
+import { PROFILE_OPTIONS, profileInThread, resolveProfileOptions } from './profile.ts';
+import { assertOwnRows, sendsOf } from './run-files.ts';
+
+/** A profile of two weeks has some hundred kilobytes. */
+const MAX_PROFILE_BYTES = 64 * 1024 * 1024;
+const NS_PER_MS = 1e6;
+
+export interface RunSide {
+  readonly kind: 'run';
+  readonly name: string;
+  readonly summary: ReplayDocument;
+  /** Judged ones. Throws AppError INPUT_INVALID at their end where they are not those the summary was written of. */
+  rows(): Generator<SideRow>;
+  /** What it replayed of the recording. */
+  range(): TimeRange | undefined;
+  close(): void;
+}
+
+export interface CaptureSide {
+  readonly kind: 'recording';
+  readonly name: string;
+  rows(range: TimeRange | undefined): Generator<SideRow>;
+  close(): void;
+}
+
+export interface ProfileSide {
+  readonly kind: 'profile';
+  readonly name: string;
+  readonly document: ProfileDocument;
+  close(): void;
+}
+
+export type Side = RunSide | CaptureSide | ProfileSide;
+
+/** Opens what a name stands for. @throws AppError INPUT_INVALID, or what the opening of a capture throws */
+export function openSide(name: string): Side {
+  const there = statSync(name, { throwIfNoEntry: false });
+  if (there?.isFile())
+    return { kind: 'profile', name, document: readProfile(name, there.size), close: () => {} };
+  const isRun = [RUN_DATABASE, RUN_SUMMARY].some((file) => existsSync(join(name, file)));
+  return isRun ? openRun(name) : openRecording(name);
+}
+
+/** Profiles a capture as `profile` does, payloads left aside. */
+export function profileOfCapture({ name }: CaptureSide): Promise<ProfileDocument> {
+  const options = resolveProfileOptions(byProgram(PROFILE_OPTIONS, { payloadSample: '0' }));
+  return profileInThread({ directory: name, options });
+}
+
+function openRun(name: string): RunSide {
+  const reader = new RunReader(name);
+  let summary: ReplayDocument;
+  try {
+    summary = summaryOf(name, reader.summary);
+  } catch (thrown) {
+    reader.close();
+    throw thrown;
+  }
+  const ours = ownDoingIn(summary);
+  return {
+    kind: 'run',
+    name,
+    summary,
+    *rows() {
+      const outcomes = new OutcomeCounts();
+      for (const send of sendsOf(name, reader)) {
+        if (send.warmup) continue;
+        outcomes.add(send);
+        yield sideRowOfSend(send, ours);
+      }
+      assertOwnRows(name, rowDifferences(reader.run?.id ?? null, outcomes.figures(), summary));
+    },
+    range: () => rangeOf(summary),
+    close: () => reader.close(),
+  };
+}
+
+function summaryOf(name: string, summary: object | null): ReplayDocument {
+  if (summary !== null) return readReplayDocument(name, summary);
+  throw new AppError('INPUT_INVALID', `the run ${name} was never sealed: it did not come to its end`, {
+    hint: 'Replay again; what is there of it cannot be compared.',
+  });
+}
+
+/** What is none of all that can be compared is told of all of them. */
+function captureNamed(name: string): CaptureReader {
+  try {
+    return openCapture(name);
+  } catch (thrown) {
+    if (!(thrown instanceof AppError) || thrown.code !== 'CAPTURE_NOT_FOUND') throw thrown;
+    throw new AppError('CAPTURE_NOT_FOUND', `${name} is nothing that can be compared: ${thrown.message}`, {
+      hint: 'Name a run (replay --out), a capture (record --dir) or a profile (the file of profile --json).',
+      cause: thrown,
+    });
+  }
+}
+
+function openRecording(name: string): CaptureSide {
+  const reader = captureNamed(name);
+  return {
+    kind: 'recording',
+    name,
+    *rows(range) {
+      for (const row of reader.rows(range)) yield sideRowOfExchange(row);
+    },
+    close: () => reader.close(),
+  };
+}
+
+/** What a run may be late by itself, as it judged itself, and whether it was played as far as the target let it. */
+function ownDoingIn({ bounds, latencyMs, interrupted }: ReplayDocument): OwnDoing {
+  const { lagNs, lagShare } = { ...JUDGEMENT_BOUNDS, ...bounds };
+  return {
+    lagBoundNs: Math.max(lagNs, lagShare * (latencyMs.service.p50 ?? 0) * NS_PER_MS),
+    endedOpen: interrupted !== null && !isStoppedByFailures(interrupted),
+  };
+}
+
+function rangeOf({ options }: ReplayDocument): TimeRange | undefined {
+  const [fromUs, toUs] = [options['fromUs'], options['toUs']];
+  return typeof fromUs === 'number' && typeof toUs === 'number' ? { fromUs, toUs } : undefined;
+}
+
+function readProfile(name: string, bytes: number): ProfileDocument {
+  const refuse = (reason: string, cause?: unknown): AppError =>
+    new AppError('INPUT_INVALID', `${name} is no profile: ${reason}`, {
+      hint: 'Give a file that profile --json wrote, the directory of a run, or that of a capture.',
+      cause,
+    });
+  if (bytes > MAX_PROFILE_BYTES) throw refuse('it is larger than any profile');
+  let document: Partial<ProfileDocument> | null;
+  try {
+    document = JSON.parse(
+      readFileSync(name, 'utf8').replace(/^\uFEFF/, ''),
+    ) as Partial<ProfileDocument> | null;
+  } catch (cause) {
+    throw refuse(reasonOf(cause), cause);
+  }
+  if (document?.kind !== 'profile') throw refuse('it is another document');
+  if (document.schemaVersion !== 1) {
+    throw new AppError(
+      'SCHEMA_TOO_NEW',
+      `${name} is a profile of schema version ${String(document.schemaVersion)}`,
+      {
+        hint: 'This version reads version 1; use the one that wrote it, or a later one.',
+      },
+    );
+  }
+  const parsed = profileSchema.safeParse(document);
+  if (!parsed.success)
+    throw refuse(`${parsed.error.issues[0]?.path.join('.') ?? ''} is not as a profile has it`);
+  return document as ProfileDocument;
+}

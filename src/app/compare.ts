@@ -1,0 +1,317 @@
+import { answerDoubts, uncheckedNotes } from '../analysis/compare/answer-doubts.ts';
+import { type ComparisonReason, comparePairs } from '../analysis/compare/compare-pairs.ts';
+import { compareProfiles, profileFactDifferences } from '../analysis/compare/compare-profiles.ts';
+import { COMPARISON_BOUNDS } from '../analysis/compare/comparison-bounds.ts';
+import { leftOutDoubts } from '../analysis/compare/left-out-doubts.ts';
+import { checkedPairs } from '../analysis/compare/mismatch-metric.ts';
+import { type PairCounts, PairTable } from '../analysis/compare/pair-table.ts';
+import { SHIFT_BOUNDS, type ShiftBounds, type ShiftGroup } from '../analysis/compare/profile-figures.ts';
+import { recordingFactDifferences, runDoubts, runFactDifferences } from '../analysis/compare/run-facts.ts';
+import { undecidedOf } from '../analysis/compare/view.ts';
+import { windowLines } from '../analysis/compare/window-lines.ts';
+import { isStoppedByFailures } from '../analysis/verdict/run-context.ts';
+import { AppError, Problems } from '../core/errors.ts';
+import { type Asked, isOnCommandLine, listOf, readOptions, toggle, value } from '../core/options.ts';
+import { parseShare } from '../core/units.ts';
+import type {
+  ComparedSide,
+  ComparisonBounds,
+  ComparisonDocument,
+  FactDifference,
+} from '../documents/comparison.ts';
+import {
+  type CaptureSide,
+  openSide,
+  type ProfileSide,
+  profileOfCapture,
+  type RunSide,
+  type Side,
+} from './compare-sides.ts';
+
+const percent = (share: number) => `${share * 100}%`;
+
+export const COMPARE_OPTIONS = {
+  floor: value('--floor <share>', 'a latency that changes by less is the same', parseShare, {
+    default: percent(COMPARISON_BOUNDS.floor),
+  }),
+  detect: value(
+    '--detect <share>',
+    'SAME is only said where a change by so much would have been seen',
+    parseShare,
+    { default: percent(COMPARISON_BOUNDS.detect) },
+  ),
+  failureFloor: value(
+    '--failure-floor <share>',
+    'a share of failed or turned-away requests that changes by less is the same',
+    parseShare,
+    { default: percent(COMPARISON_BOUNDS.failureFloor) },
+  ),
+  shiftBound: listOf(
+    '--shift-bound <group=share>',
+    'how far a group of figures of two profiles may lie apart, such as rate=30%',
+    parseShiftBound,
+  ),
+  allowDifferences: toggle(
+    '--allow-differences',
+    'compare runs of different facts nevertheless, and mark them',
+  ),
+};
+
+export interface CompareOptions {
+  readonly bounds: ComparisonBounds;
+  readonly shiftBounds: ShiftBounds;
+  /** Marks facts that differ instead of refusing them. */
+  readonly allowsDifferences: boolean;
+  /** Flags that were given and that one kind of comparison alone looks at. */
+  readonly given: { readonly ofRequests: readonly string[]; readonly ofProfiles: readonly string[] };
+}
+
+const OF_REQUESTS = { floor: '--floor', detect: '--detect', failureFloor: '--failure-floor' } as const;
+const OF_PROFILES = { shiftBound: '--shift-bound' } as const;
+
+/** @throws AppError OPTION_INVALID listing every problem at once */
+export function resolveCompareOptions(
+  asked: Asked<typeof COMPARE_OPTIONS>,
+  problems = new Problems(),
+): CompareOptions {
+  const read = readOptions(COMPARE_OPTIONS, asked, problems);
+  const { floor, detect, failureFloor, shiftBound, allowDifferences } = read;
+  if (detect < floor) {
+    problems.add(`--detect ${detect} is below --floor ${floor}: what is to be seen must count`);
+  }
+  const shiftBounds: Record<ShiftGroup, number> = { ...SHIFT_BOUNDS };
+  for (const { group, bound } of shiftBound) shiftBounds[group] = bound;
+  problems.throwIfAny();
+  return {
+    bounds: { floor, detect, failureFloor },
+    shiftBounds,
+    allowsDifferences: allowDifferences,
+    // A configuration is for every comparison.
+    given: { ofRequests: flagsGiven(OF_REQUESTS, asked), ofProfiles: flagsGiven(OF_PROFILES, asked) },
+  };
+}
+
+function flagsGiven(
+  flags: Partial<Readonly<Record<keyof typeof COMPARE_OPTIONS, string>>>,
+  asked: Asked<typeof COMPARE_OPTIONS>,
+): string[] {
+  return Object.entries(flags).flatMap(([name, flag]) =>
+    isOnCommandLine(asked, name as keyof typeof COMPARE_OPTIONS) ? [flag] : [],
+  );
+}
+
+/** `rate=30%`. */
+function parseShiftBound(text: string): { readonly group: ShiftGroup; readonly bound: number } {
+  const at = text.indexOf('=');
+  const group = Object.keys(SHIFT_BOUNDS).find((known) => known === text.slice(0, at).trim());
+  if (group === undefined) {
+    throw new AppError('OPTION_INVALID', `--shift-bound: ${JSON.stringify(text)} names no group of figures`, {
+      hint: `Give GROUP=SHARE, such as rate=30%. Groups: ${Object.keys(SHIFT_BOUNDS).join(', ')}.`,
+    });
+  }
+  return { group: group as ShiftGroup, bound: parseShare(text.slice(at + 1), `--shift-bound ${group}`) };
+}
+
+/** Fewer of the requests than this on both sides are no two runs of one window. */
+const LEAST_PAIRED_SHARE = 0.9;
+/** Fewer pairs than this with both answers checked do not speak for all answers. */
+const WELL_CHECKED_SHARE = 0.9;
+
+const SAME_RUN: ComparisonReason = {
+  code: 'same_run',
+  text: 'A and B are one run, which was compared with itself',
+  advice: 'Name the run of the other build.',
+};
+
+/**
+ * Compares what two names stand for.
+ * @throws AppError INPUT_INVALID for sides that cannot be compared, and for facts that differ unless that is allowed
+ */
+export async function compareNamed(
+  a: string,
+  b: string,
+  options: CompareOptions,
+): Promise<ComparisonDocument> {
+  const sideA = openSide(a);
+  try {
+    const sideB = openSide(b);
+    try {
+      return await compareSides(sideA, sideB, options);
+    } finally {
+      sideB.close();
+    }
+  } finally {
+    sideA.close();
+  }
+}
+
+async function compareSides(a: Side, b: Side, options: CompareOptions): Promise<ComparisonDocument> {
+  if (b.kind === 'run' && a.kind !== 'profile') return compareRows(a, b, options);
+  // What was recorded is what is known, whichever of the two is named first.
+  if (a.kind === 'run' && b.kind === 'recording') return compareRows(b, a, options);
+  if (a.kind !== 'run' && b.kind !== 'run') return compareTraffic(a, b, options);
+  throw new AppError(
+    'INPUT_INVALID',
+    `${a.name} is a ${a.kind} and ${b.name} a ${b.kind}: they have no requests in common`,
+    {
+      hint: 'Give two runs, a run and the capture it replayed, or two profiles or captures.',
+    },
+  );
+}
+
+function compareRows(a: RunSide | CaptureSide, b: RunSide, options: CompareOptions): ComparisonDocument {
+  assertUsed(options.given.ofProfiles, 'of two profiles or captures', 'of the requests of a run');
+  const isOneRun = a.kind === 'run' && a.summary.run === b.summary.run;
+  if (isOneRun) assertMeant(a, b, options);
+  const differences = factDifferences(a, b);
+  assertAlike(differences, options);
+  const table = new PairTable();
+  // A recording is read where the run on the other side replayed it.
+  for (const row of a.kind === 'run' ? a.rows() : a.rows(b.range())) table.addA(row);
+  for (const row of b.rows()) table.addB(row);
+  const counts = table.counts();
+  const { pairs: paired, onlyA, onlyB, leftOut } = counts;
+  const lacking = pairingDifference(a, b, { paired: paired + leftOut, onlyA, onlyB });
+  assertAlike(lacking, options);
+  const pairs = table.pairs();
+  const judgement = comparePairs(pairs, options.bounds, [
+    // Where nearly all were checked on both sides, the pairs tell.
+    ...(checkedPairs(pairs).length >= WELL_CHECKED_SHARE * pairs.count
+      ? []
+      : answerDoubts(a.kind === 'run' ? a.summary : null, b.summary, options.bounds.failureFloor)),
+    ...leftOutDoubts(counts),
+  ]);
+  const doubts = [a, b].flatMap((side, at) =>
+    side.kind === 'run' ? runDoubts(at === 0 ? 'A' : 'B', side.summary) : [],
+  );
+  const isDoubted = doubts.length > 0;
+  return {
+    schemaVersion: 1,
+    kind: 'comparison',
+    compares: a.kind === b.kind ? 'runs' : 'recording',
+    verdict: isDoubted ? 'INCONCLUSIVE' : judgement.verdict,
+    reasons: isDoubted ? doubts : judgement.reasons,
+    notes: [
+      ...(isDoubted ? judgement.reasons : []),
+      ...judgement.notes,
+      ...(a.kind === b.kind ? uncheckedNotes(pairs) : []),
+      ...differenceNotes([...differences, ...lacking]),
+      ...(isOneRun ? [SAME_RUN] : []),
+    ],
+    a: sideOf(a),
+    b: sideOf(b),
+    pairs: paired,
+    unpaired: { onlyA: onlyA.all, onlyB: onlyB.all, leftOut },
+    differences: [...differences, ...lacking],
+    metrics: judgement.metrics,
+    undecided: [...undecidedOf(judgement.metrics), ...judgement.unknown],
+    windows: windowLines(pairs),
+    bounds: options.bounds,
+  };
+}
+
+async function compareTraffic(
+  a: ProfileSide | CaptureSide,
+  b: ProfileSide | CaptureSide,
+  options: CompareOptions,
+): Promise<ComparisonDocument> {
+  assertUsed(options.given.ofRequests, 'of the requests of a run', 'of two profiles or captures');
+  const [one, other] = [await profileOf(a), await profileOf(b)];
+  const differences = profileFactDifferences(one, other);
+  assertAlike(differences, options);
+  const judgement = compareProfiles(one, other, options.shiftBounds);
+  return {
+    schemaVersion: 1,
+    kind: 'comparison',
+    compares: 'profiles',
+    ...judgement,
+    undecided: undecidedOf(judgement.metrics),
+    notes: [...judgement.notes, ...differenceNotes(differences)],
+    a: sideOf(a),
+    b: sideOf(b),
+    pairs: null,
+    unpaired: null,
+    differences,
+    windows: [],
+    bounds: options.shiftBounds,
+  };
+}
+
+async function profileOf(side: ProfileSide | CaptureSide) {
+  return side.kind === 'profile' ? side.document : await profileOfCapture(side);
+}
+
+function factDifferences(a: RunSide | CaptureSide, b: RunSide): FactDifference[] {
+  return a.kind === 'run' ? runFactDifferences(a.summary, b.summary) : recordingFactDifferences(b.summary);
+}
+
+/** A gate that names one run twice would be open for every build. */
+function assertMeant(a: RunSide, b: RunSide, { allowsDifferences }: CompareOptions): void {
+  if (allowsDifferences) return;
+  throw new AppError(
+    'INPUT_INVALID',
+    `${a.name} and ${b.name} are one run, ${a.summary.run}, which is always the same as itself`,
+    {
+      hint: 'Name the run of the other build; --allow-differences compares it with itself nevertheless, and says so.',
+    },
+  );
+}
+
+/** A bound that is given and looked at by nothing would be taken for one that holds. */
+function assertUsed(flags: readonly string[], theirs: string, these: string): void {
+  if (flags.length === 0) return;
+  throw new AppError(
+    'OPTION_INVALID',
+    `${flags.join(', ')}: for comparisons ${theirs}, and this is one ${these}`,
+    { hint: 'Leave it out, or name the sides it is for.' },
+  );
+}
+
+/**
+ * A recording holds more than was replayed, and a run more than one that failures stopped before its end; else two
+ * runs do not.
+ */
+function pairingDifference(
+  a: RunSide | CaptureSide,
+  b: RunSide,
+  counts: { readonly paired: number } & Pick<PairCounts, 'onlyA' | 'onlyB'>,
+): FactDifference[] {
+  const { paired } = counts;
+  const isCutShort = (side: RunSide | CaptureSide) =>
+    side.kind === 'run' && isStoppedByFailures(side.summary.interrupted);
+  const onlyA = isCutShort(b) ? counts.onlyA.within : counts.onlyA.all;
+  const onlyB = isCutShort(a) ? counts.onlyB.within : counts.onlyB.all;
+  const least = (only: number, side: RunSide | CaptureSide) =>
+    side.kind === 'recording' || paired >= LEAST_PAIRED_SHARE * (paired + only);
+  if (least(onlyA, a) && least(onlyB, b)) return [];
+  const text = (only: number) => `${only} of ${paired + only} requests are on this side only`;
+  return [{ fact: 'requests', a: text(onlyA), b: text(onlyB) }];
+}
+
+function assertAlike(differences: readonly FactDifference[], { allowsDifferences }: CompareOptions): void {
+  if (differences.length === 0 || allowsDifferences) return;
+  const list = differences.map(({ fact, a, b }) => `  ${fact}: ${a} | ${b}`);
+  throw new AppError(
+    'INPUT_INVALID',
+    `A and B differ in facts that decide their figures:\n${list.join('\n')}`,
+    {
+      hint: 'Compare runs of the same plan; --allow-differences compares these nevertheless and marks what differs.',
+    },
+  );
+}
+
+function differenceNotes(differences: readonly FactDifference[]): ComparisonReason[] {
+  return differences.map(({ fact, a, b }) => ({
+    code: 'facts_differ',
+    text: `A and B differ in ${fact}: ${a} | ${b}`,
+    advice: 'What differs besides the build may be what is seen here.',
+  }));
+}
+
+function sideOf(side: Side): ComparedSide {
+  const { kind, name } = side;
+  if (side.kind !== 'run')
+    return { kind, name, run: null, target: null, version: null, startedAt: null, verdict: null };
+  const { run, target, version, startedAt, verdict } = side.summary;
+  return { kind, name, run, target, version, startedAt, verdict };
+}

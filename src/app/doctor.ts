@@ -1,0 +1,359 @@
+import {
+  closeSync,
+  fsyncSync,
+  lstatSync,
+  mkdtempSync,
+  openSync,
+  rmSync,
+  statfsSync,
+  writeSync,
+} from 'node:fs';
+import { connect, isIP, type Socket } from 'node:net';
+import { dirname, join } from 'node:path';
+import { connect as connectTls } from 'node:tls';
+import { type Clock, systemClock } from '../core/clock.ts';
+import { AppError, reasonOf } from '../core/errors.ts';
+import { LIMITS } from '../core/limits.ts';
+import { type ResolvedOptions, text, value } from '../core/options.ts';
+import { formatBytes, parseCount } from '../core/units.ts';
+import { type HostLimits, readHostLimits } from '../monitors/host-limits.ts';
+import { type Endpoint, formatEndpoint, parseEndpoint } from '../proxy/net/endpoint.ts';
+import { mustBeFree } from '../proxy/net/listen.ts';
+import { resolveCaptureDirectory } from '../storage/capture/directory.ts';
+import { earlierKeysOf } from '../storage/capture/keys.ts';
+import { ask } from './recorder-control.ts';
+import {
+  connectionRoom,
+  leastMemoryBytes,
+  PROBE_LISTEN,
+  probeAddressOf,
+  RECORDING_BYTES,
+  WIRE_DEMAND,
+} from './recording/options.ts';
+
+export const DOCTOR_OPTIONS = {
+  dir: text('--dir <directory>', 'where a capture would be kept', { default: '.' }),
+  listen: value('--listen <address>', 'where clients would connect', (address, what) =>
+    parseEndpoint(address, what, { anyPort: true }),
+  ),
+  probeListen: value(
+    '--probe-listen <address>',
+    'with --listen: where probes would be answered',
+    probeAddressOf,
+    { default: PROBE_LISTEN },
+  ),
+  target: value('--target <url>', 'the model server', (address, what) => parseEndpoint(address, what)),
+  maxConnections: value('--max-connections <n>', 'as record would have it', parseCount, {
+    default: String(LIMITS.connections),
+  }),
+};
+export type DoctorOptions = ResolvedOptions<typeof DOCTOR_OPTIONS>;
+
+/** Looks at what a recording or a replay needs of this host; changes nothing. */
+export async function examine(options: DoctorOptions): Promise<Finding[]> {
+  const { dir, listen, probeListen, target } = options;
+  const limits = readHostLimits();
+  const served = listen === null ? [] : await servedBy(dir);
+  return [
+    nodeFinding(process.versions.node),
+    cpuFinding(limits),
+    memoryFinding(limits, options),
+    openFilesFinding(limits, options),
+    coreFinding(limits),
+    diskFinding(dir),
+    ...encryptionFindings(dir),
+    timerFinding(),
+    ...(listen === null ? [] : [await listenFinding(listen, served)]),
+    ...(listen === null || probeListen === null
+      ? []
+      : [await probeFinding({ kind: 'tcp', tls: false, ...probeListen }, { listen, served })]),
+    ...(target === null ? [] : [await targetFinding(target)]),
+  ];
+}
+
+/** Where the recording of this directory listens, if one runs: in its own container it is what holds the port. */
+async function servedBy(directory: string): Promise<string[]> {
+  try {
+    return (await ask(directory, 'GET', '/status')).pairs.map(({ listen }) => listen);
+  } catch {
+    // None runs, or it belongs to somebody else: then what holds the port is a stranger to whoever asks.
+    return [];
+  }
+}
+
+/** What was found about one thing that a recording or a replay needs. */
+export interface Finding {
+  readonly check: string;
+  /** `warn`: it works, and something will be worse than it could be. `fail`: it will not work. */
+  readonly result: 'ok' | 'warn' | 'fail';
+  readonly found: string;
+  /** What to do about it; null where nothing is to be done. */
+  readonly advice: string | null;
+}
+
+const MIB = 1024 * 1024;
+const SYNCS = 20;
+const SLOW_SYNC_MS = 50;
+const WAITS = 200;
+const LATE_WAIT_US = 1_000;
+const CONNECT_MS = 3_000;
+/** How file systems say that there is no room: theirs, this user's, or this process's. */
+const NO_ROOM: ReadonlySet<string> = new Set(['ENOSPC', 'EDQUOT', 'EFBIG']);
+
+export function nodeFinding(version: string): Finding {
+  return finding('node', 'ok', `Node ${version}`);
+}
+
+export function cpuFinding(limits: HostLimits): Finding {
+  const { cpus, cpuQuota } = limits;
+  const found = `${Number(cpus.toFixed(2))} ${cpuQuota ? 'by quota' : 'available'}`;
+  if (cpus >= 1) return finding('processors', 'ok', found);
+  return finding('processors', 'warn', found, 'Below one processor traffic itself waits; allow at least 1.');
+}
+
+/** What a recording would be asked to hold. */
+export interface RecordingSize {
+  /** At most. */
+  readonly maxConnections: number;
+}
+
+/** For as many connections as it would take: what open files leave no room for, it turns away. */
+export function memoryFinding(limits: HostLimits, { maxConnections }: RecordingSize): Finding {
+  const { memoryBytes, memoryLimited } = limits;
+  const found = `${formatBytes(memoryBytes)}${memoryLimited ? ' by limit' : ''}`;
+  const room = connectionRoom(limits, WIRE_DEMAND) ?? maxConnections;
+  const connections = Math.min(maxConnections, room);
+  const leastBytes = leastMemoryBytes(connections);
+  if (memoryBytes >= leastBytes) return finding('memory', 'ok', found);
+  const advice =
+    `A recording with ${connections} connections needs ${Math.ceil(leastBytes / MIB)} MiB, a gateway more: ` +
+    'raise the limit, or lower --max-connections.';
+  const result = memoryBytes >= RECORDING_BYTES / 2 ? 'warn' : 'fail';
+  return finding('memory', result, found, advice);
+}
+
+export function openFilesFinding(limits: HostLimits, { maxConnections }: RecordingSize): Finding {
+  const connections = connectionRoom(limits, WIRE_DEMAND);
+  if (connections === null) return finding('open files', 'ok', 'no limit known');
+  const found = `${limits.openFiles} open files, room for ${connections} connections`;
+  if (connections >= maxConnections) return finding('open files', 'ok', found);
+  const advice = `Each connection takes two: raise the limit, or lower --max-connections (${maxConnections}).`;
+  return finding('open files', connections >= 100 ? 'warn' : 'fail', found, advice);
+}
+
+export function coreFinding(limits: HostLimits): Finding {
+  if (limits.coreBytes === null || limits.coreBytes === 0) return finding('core dumps', 'ok', 'off');
+  return finding('core dumps', 'warn', 'on', 'A core dump of ours would hold payloads: ulimit -c 0.');
+}
+
+/** Writes and syncs in the place where the capture would lie, as commits do, and takes it all away again. */
+export function diskFinding(directory: string, clock: Clock = systemClock): Finding {
+  try {
+    const home = nearestExisting(directory);
+    const probe = mkdtempSync(join(home, '.reprise-doctor-'));
+    try {
+      const syncMs = medianSyncMs(join(probe, 'probe'), clock);
+      const { bavail, bsize } = statfsSync(home);
+      const free = bavail * bsize;
+      const found = `${formatBytes(free)} free at ${home}, a sync takes ${syncMs.toFixed(1)} ms`;
+      if (free < 256 * MIB) return finding('disk', 'fail', found, 'Free some space, or name another --dir.');
+      if (syncMs <= SLOW_SYNC_MS) return finding('disk', 'ok', found);
+      return finding(
+        'disk',
+        'warn',
+        found,
+        'Each commit waits for a sync: a local disk would shed less under load.',
+      );
+    } finally {
+      rmSync(probe, { recursive: true, force: true });
+    }
+  } catch (error) {
+    const isFull = NO_ROOM.has((error as NodeJS.ErrnoException).code ?? '');
+    const advice = isFull
+      ? 'Make room there, or name another --dir.'
+      : 'Name a directory that this user may write to.';
+    return finding('disk', 'fail', reasonOf(error), advice);
+  }
+}
+
+/** How late a wait of a millisecond ends: what a replay's pacing stands on. */
+export function timerFinding(clock: Clock = systemClock): Finding {
+  const cell = new Int32Array(new SharedArrayBuffer(4));
+  const lateUs: number[] = [];
+  for (let round = 0; round < WAITS; round += 1) {
+    const dueNs = clock.nowNs() + 1e6;
+    Atomics.wait(cell, 0, 0, 1);
+    lateUs.push((clock.nowNs() - dueNs) / 1_000);
+  }
+  lateUs.sort((a, b) => a - b);
+  const p50 = lateUs[WAITS / 2] ?? 0;
+  const p99 = lateUs[Math.floor(WAITS * 0.99)] ?? 0;
+  const found = `a wait ends ${p50.toFixed(0)} µs late at the median, ${p99.toFixed(0)} µs at p99`;
+  if (p99 <= LATE_WAIT_US) return finding('timers', 'ok', found);
+  return finding(
+    'timers',
+    'warn',
+    found,
+    'Something else keeps the processors busy; a replay from here would lag.',
+  );
+}
+
+/**
+ * Whether an address can be listened on, found as a recording does.
+ * @param served where the recording that runs here listens
+ */
+export async function listenFinding(endpoint: Endpoint, served: readonly string[] = []): Promise<Finding> {
+  const where = formatEndpoint(endpoint);
+  try {
+    await mustBeFree(endpoint);
+    return finding('listen', 'ok', `${where} is free`);
+  } catch (error) {
+    if (served.some((listen) => isSamePlace(parseEndpoint(listen, 'listen', { anyPort: true }), endpoint)))
+      return finding('listen', 'ok', `${where} is served by the recording that runs here`);
+    const advice = (error instanceof AppError ? error.hint : null) ?? 'Take another address.';
+    return finding('listen', 'fail', reasonOf(error), advice);
+  }
+}
+
+/** Of a port that could not be had: whichever of its addresses they name, they mean the one process behind it. */
+function isSamePlace(one: Endpoint, other: Endpoint): boolean {
+  if (one.kind === 'unix' || other.kind === 'unix')
+    return one.kind === 'unix' && other.kind === 'unix' && one.path === other.path;
+  return one.port === other.port;
+}
+
+/** Whether only one of two addresses can be listened on. Of names only the one that every host has is known. */
+function isTakenBy(one: Endpoint, other: Endpoint): boolean {
+  if (one.kind === 'unix' || other.kind === 'unix' || one.port === 0) return false;
+  return one.port === other.port && (covers(one.host, other.host) || covers(other.host, one.host));
+}
+
+/** `::` takes what is sent to addresses of IPv4, too. */
+function covers(host: string, other: string): boolean {
+  if (host === '::' || host === other) return true;
+  if (host === '0.0.0.0') return isIP(other) !== 6;
+  return host === 'localhost' && (other === '127.0.0.1' || other === '::1');
+}
+
+/** What else listens on the host, or would. */
+interface Neighbours {
+  /** Where clients would connect, which a recording takes first. */
+  readonly listen?: Endpoint | undefined;
+  /** Where the recording that runs here listens; where it answers probes it does not say. */
+  readonly served?: readonly string[];
+}
+
+/** Whether probes and metrics could be answered at an address, without which a recording goes on all the same. */
+export async function probeFinding(
+  endpoint: Endpoint,
+  { listen, served = [] }: Neighbours,
+): Promise<Finding> {
+  const where = formatEndpoint(endpoint);
+  // Each alone would be found free.
+  if (listen !== undefined && isTakenBy(listen, endpoint)) {
+    const advice = 'A recording would be without probes and metrics: name another port as --probe-listen.';
+    return finding('probes', 'warn', `${where} is where --listen listens`, advice);
+  }
+  try {
+    await mustBeFree(endpoint);
+    return finding('probes', 'ok', `${where} is free`);
+  } catch (error) {
+    if (served.length > 0) return finding('probes', 'ok', `${where} is taken, and a recording runs here`);
+    const advice =
+      'A recording would be without probes and metrics: free it, or name another --probe-listen.';
+    return finding('probes', 'warn', reasonOf(error), advice);
+  }
+}
+
+/**
+ * Whether the model server takes connections now, and speaks TLS where that is asked for. It may come later than the
+ * recorder, so this is no failure. By whom its certificate must be trusted is for the recording and the replay to say.
+ */
+export function targetFinding(
+  endpoint: Endpoint,
+  clock: Clock = systemClock,
+  patienceMs: number = CONNECT_MS,
+): Promise<Finding> {
+  const where = formatEndpoint(endpoint);
+  return new Promise((resolve) => {
+    const sinceNs = clock.nowNs();
+    const { socket, ready } = connectionTo(endpoint);
+    const end = (one: Finding) => {
+      socket.destroy();
+      resolve(one);
+    };
+    const plain = ready === 'connect' ? '' : ' One without TLS is named with http://.';
+    const unreachable = (reason: string) =>
+      end(finding('target', 'warn', `${where}: ${reason}`, `Start it, or name another --target.${plain}`));
+    socket.setTimeout(patienceMs, () => unreachable(`no answer within ${patienceMs / 1000} s`));
+    socket.on('error', (error) => unreachable(reasonOf(error)));
+    socket.on(ready, () => {
+      const ms = (clock.nowNs() - sinceNs) / 1e6;
+      const what = ready === 'connect' ? 'a connection' : 'a TLS connection';
+      end(finding('target', 'ok', `${where} took ${what} in ${ms.toFixed(1)} ms`));
+    });
+  });
+}
+
+/** A connection under way, and the event with which it is made. */
+function connectionTo(endpoint: Endpoint): { socket: Socket; ready: 'connect' | 'secureConnect' } {
+  if (endpoint.kind === 'unix') return { socket: connect({ path: endpoint.path }), ready: 'connect' };
+  const { host, port, tls } = endpoint;
+  if (!tls) return { socket: connect({ host, port }), ready: 'connect' };
+  const named = isIP(host) === 0 ? { servername: host } : {};
+  const socket = connectTls({ host, port, rejectUnauthorized: false, ...named });
+  return { socket, ready: 'secureConnect' };
+}
+
+function medianSyncMs(path: string, clock: Clock): number {
+  const file = openSync(path, 'wx', 0o600);
+  const page = Buffer.alloc(4_096);
+  try {
+    const times = Array.from({ length: SYNCS }, () => {
+      const sinceNs = clock.nowNs();
+      writeSync(file, page);
+      fsyncSync(file);
+      return (clock.nowNs() - sinceNs) / 1e6;
+    });
+    return times.sort((a, b) => a - b)[SYNCS / 2] ?? 0;
+  } finally {
+    closeSync(file);
+  }
+}
+
+function nearestExisting(path: string): string {
+  const parent = dirname(path);
+  return lstatSync(path, { throwIfNoEntry: false }) !== undefined || parent === path
+    ? path
+    : nearestExisting(parent);
+}
+
+function finding(
+  check: string,
+  result: Finding['result'],
+  found: string,
+  advice: string | null = null,
+): Finding {
+  return { check, result, found, advice };
+}
+
+/** Whether a capture that was encrypted still is; nothing where there is none, or none that ever was. */
+export function encryptionFindings(directory: string): Finding[] {
+  const check = 'encryption';
+  try {
+    const { encryption } = earlierKeysOf(resolveCaptureDirectory(directory, 'read'));
+    const clear = encryption.filter((keyId) => keyId === null).length;
+    if (clear === encryption.length) return [];
+    const found = `${encryption.length - clear} of the latest ${encryption.length} segments are encrypted`;
+    if (clear === 0) return [{ check, result: 'ok', found, advice: null }];
+    const advice =
+      encryption[0] === null
+        ? 'The capture goes on in clear: start it with the --encryption-key-file that it had.'
+        : 'It is encrypted again; what was recorded in clear stays readable until it expires or is forgotten.';
+    return [{ check, result: 'warn', found, advice }];
+  } catch (error) {
+    if (!(error instanceof AppError)) throw error;
+    if (error.code === 'CAPTURE_NOT_FOUND') return [];
+    return [{ check, result: 'warn', found: reasonOf(error), advice: error.hint }];
+  }
+}

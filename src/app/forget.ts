@@ -1,0 +1,139 @@
+import { setImmediate as nextTurn } from 'node:timers/promises';
+import { systemClock } from '../core/clock.ts';
+import { AppError } from '../core/errors.ts';
+import { IDENTITY_HASH_BYTES, KeyedHash } from '../core/keyed-hash.ts';
+import { type ResolvedOptions, text, toggle, value } from '../core/options.ts';
+import { parseInstantUs } from '../core/units.ts';
+import { identityTexts } from '../redaction/identities.ts';
+import { resolveCaptureDirectory } from '../storage/capture/directory.ts';
+import type { EncryptionKey } from '../storage/capture/encryption.ts';
+import { type ForgetDocument, type ForgetSelection, forgetExchanges } from '../storage/capture/forget.ts';
+import { readHashKey } from '../storage/capture/keys.ts';
+import { encryptionKeyOf, encryptionKeyOption } from './open-capture.ts';
+
+export const FORGET_OPTIONS = {
+  session: text('--session <text>', 'the session, as its requests named it'),
+  client: text('--client <text>', 'the client, as its requests named it'),
+  sessionHash: value(
+    '--session-hash <hex>',
+    `the session, as the capture names it (${IDENTITY_HASH_BYTES * 2} hexadecimal digits)`,
+    parseSessionHash,
+  ),
+  from: value('--from <time>', 'arrivals from this instant on, ISO 8601', parseInstantUs),
+  to: value('--to <time>', 'arrivals before this instant', parseInstantUs),
+  before: value('--before <time>', 'the same as --to, and nothing else: everything older', parseInstantUs),
+  dryRun: toggle('--dry-run', 'say what would go; change nothing'),
+  hashKeyFile: text('--hash-key-file <file>', "key of the hashes (default: the capture's own)"),
+  encryptionKeyFile: encryptionKeyOption('file with the key of an encrypted capture'),
+};
+export type ForgetOptions = ResolvedOptions<typeof FORGET_OPTIONS>;
+
+export interface ForgetDeps {
+  /** Aborted, no segment is begun any more. */
+  readonly signal: AbortSignal;
+  /** The segment that is written anew next. */
+  readonly onSegment: (file: string) => void;
+}
+
+/**
+ * Removes what a session, a client or a stretch of time left in a capture. Null where it was aborted: what was
+ * forgotten until then stays forgotten.
+ * @throws AppError OPTION_INVALID where it is not plain what is meant; what the opening of a capture throws
+ */
+export async function forget(
+  named: string,
+  options: ForgetOptions,
+  deps: ForgetDeps,
+): Promise<ForgetDocument | null> {
+  const directory = resolveCaptureDirectory(named, 'read');
+  const encryptionKey = encryptionKeyOf(options);
+  const hash = hashKeyOf(directory, options, encryptionKey);
+  const steps = forgetExchanges(directory, {
+    selection: selectionOf(options, hash),
+    hashKeyFingerprint: hash?.fingerprint() ?? null,
+    encryptionKey,
+    dryRun: options.dryRun,
+    clock: systemClock,
+  });
+  return carriedOut(steps, deps);
+}
+
+/**
+ * Null when it was aborted: no segment is begun any more, and the one at hand was ended, so that nothing half written
+ * stays behind.
+ */
+export async function carriedOut(
+  steps: Generator<string, ForgetDocument | null, undefined>,
+  { signal, onSegment }: ForgetDeps,
+): Promise<ForgetDocument | null> {
+  for (let step = steps.next(); ; step = steps.next()) {
+    if (step.done) return step.value;
+    onSegment(step.value);
+    // Signals are heard in between.
+    await nextTurn();
+    if (!signal.aborted) continue;
+    steps.return(null);
+    return null;
+  }
+}
+
+/** The key that names are looked up under; null where none is needed. Never makes one: nothing would match it. */
+function hashKeyOf(
+  directory: string,
+  { session, client, sessionHash, hashKeyFile }: ForgetOptions,
+  encryption: EncryptionKey | null,
+): KeyedHash | null {
+  if ([session, client, sessionHash].filter((given) => given !== null).length > 1) {
+    throw new AppError('OPTION_INVALID', '--session, --session-hash and --client are one at a time');
+  }
+  if (session === null && client === null) return null;
+  if ((session ?? client)?.trim() === '') {
+    throw new AppError('OPTION_INVALID', 'the name of who is to be forgotten is empty');
+  }
+  return new KeyedHash(readHashKey(directory, hashKeyFile, encryption));
+}
+
+function selectionOf(flags: ForgetOptions, hash: KeyedHash | null): ForgetSelection {
+  const { before, from, to } = flags;
+  if (before !== null && (from !== null || to !== null)) {
+    throw new AppError('OPTION_INVALID', '--before stands alone, without --from and --to', {
+      hint: 'Give --before for everything older, or --from and --to for a stretch.',
+    });
+  }
+  const selection = {
+    identity: identityOf(flags, hash),
+    fromUs: from,
+    toUs: before ?? to,
+  };
+  if (selection.identity === null && selection.fromUs === null && selection.toUs === null) {
+    throw new AppError('OPTION_INVALID', 'nothing says what is to be forgotten', {
+      hint: 'Name a session, a client or a time: --session, --session-hash, --client, --from and --to, --before.',
+    });
+  }
+  if (selection.fromUs !== null && selection.toUs !== null && selection.fromUs >= selection.toUs) {
+    throw new AppError('OPTION_INVALID', '--to is not after --from');
+  }
+  return selection;
+}
+
+function identityOf(
+  { session, client, sessionHash }: ForgetOptions,
+  hash: KeyedHash | null,
+): ForgetSelection['identity'] {
+  if (sessionHash !== null) return { kind: 'session', hashes: [sessionHash] };
+  const kind = session === null ? 'client' : 'session';
+  const name = session ?? client;
+  if (name === null || hash === null) return null;
+  return { kind, hashes: identityTexts(name).map((each) => hash.ofIdentity(kind, each)) };
+}
+
+function parseSessionHash(given: string, what: string): Buffer {
+  if (new RegExp(`^[0-9a-f]{${IDENTITY_HASH_BYTES * 2}}$`, 'i').test(given)) return Buffer.from(given, 'hex');
+  throw new AppError(
+    'OPTION_INVALID',
+    `${what} ${JSON.stringify(given)} is no hash: it has ${IDENTITY_HASH_BYTES * 2} hexadecimal digits`,
+    {
+      hint: 'The view exchanges of a segment shows them (column session); --session takes the name itself.',
+    },
+  );
+}

@@ -1,0 +1,189 @@
+import { OutcomeCounts } from '../analysis/run/outcomes.ts';
+import {
+  type RunFigures,
+  RunStatistics,
+  rowDifferences,
+  type UnreadPart,
+} from '../analysis/run/run-statistics.ts';
+import { type ShardRun, type ShardSet, shardSetOf } from '../analysis/run/shards.ts';
+import { AppError } from '../core/errors.ts';
+import type { RunStore } from '../core/ports.ts';
+import { type Send, unchecked } from '../core/run.ts';
+import { readShardDocument, type WaitsFor } from '../documents/replay.ts';
+import { mergeInOrder } from '../storage/capture/reader.ts';
+import { RunReader } from '../storage/runs/reader.ts';
+import { assertOwnRows, sendsOf } from './run-files.ts';
+
+/** Rows of the merged run that are written at once. */
+const BATCH = 1_024;
+
+/** Runs of shards that are open, and what they are together. */
+export class OpenShards {
+  readonly set: ShardSet;
+  /** In the order of `set.runs`. */
+  readonly #readers: readonly RunReader[];
+
+  /** @throws AppError INPUT_INVALID for what is no sealed run of a shard, or not of the same plan as the others */
+  constructor(directories: readonly string[]) {
+    const readers = new Map<string, RunReader>();
+    try {
+      const runs = directories.map((directory) => {
+        // A directory given twice is a shard that is there twice, which is said in those words.
+        const reader = readers.get(directory) ?? new RunReader(directory);
+        readers.set(directory, reader);
+        return shardRunOf(directory, reader);
+      });
+      this.set = shardSetOf(runs);
+    } catch (thrown) {
+      for (const reader of readers.values()) reader.close();
+      throw thrown;
+    }
+    this.#readers = this.set.runs.map(({ directory }) => readers.get(directory) as RunReader);
+  }
+
+  /**
+   * Reads every row into `store`, as rows of one run, and gives the figures of that run. What the rows do not say, the
+   * summaries of the shards do.
+   * @throws AppError INPUT_INVALID for rows that are damaged, or are not those of the summary beside them
+   */
+  mergeInto(store: RunStore): RunFigures {
+    const documents = this.set.runs.map(({ document }) => document);
+    const statistics = new RunStatistics(0, waitsForOf(documents));
+    for (const { recordedStatuses, recordedFailures } of documents.map(({ shard }) => shard)) {
+      statistics.addRecordedAnswers(recordedStatuses, recordedFailures);
+    }
+    // As while a run goes on, the plan is known before what was sent of it.
+    for (const { send } of this.#sends()) statistics.addPlannedSend(send);
+    this.#readSends(store, statistics);
+    statistics.addUnread(unreadOf(documents));
+    const figures = statistics.figures();
+    const { fidelity, shard } = farthestOf(documents);
+    const { recorded, recordedToPlanned, duplicates } = shard.whole;
+    return {
+      ...figures,
+      recorded: documents.reduce((sum, { selected }) => sum + selected, 0),
+      fidelity: {
+        ...figures.fidelity,
+        ...{ recorded, recordedToPlanned, duplicates, unfiltered: fidelity.unfiltered },
+      },
+    };
+  }
+
+  close(): void {
+    for (const reader of this.#readers) reader.close();
+  }
+
+  /** How much later than the common zero a shard began, by the clock of its host, nanoseconds. */
+  #shiftNs({ startedAtUs }: ShardRun): number {
+    return (startedAtUs - this.set.startedAtUs) * 1e3;
+  }
+
+  /** The sends of all shards on their common time, in the order of the plan, with their places in it. */
+  *#sends(): Generator<ShardSend> {
+    const sources = this.set.runs.map((run, shard) => ({
+      firstKey: Number.NEGATIVE_INFINITY,
+      open: () => onCommonTime(shard, this.#sendsOf(run, shard), this.#shiftNs(run)),
+    }));
+    let index = 0;
+    for (const { shard, send } of mergeInOrder(sources, (each) => each.send.intendedOffsetNs)) {
+      yield { shard, send: { ...send, index } };
+      index += 1;
+    }
+  }
+
+  #readSends(store: RunStore, statistics: RunStatistics): void {
+    const outcomes = this.set.runs.map(() => new OutcomeCounts());
+    const compares = this.set.runs.map(({ document }) => document.check != null);
+    const isCompared = compares.includes(true);
+    let batch: Send[] = [];
+    for (const { shard, send } of this.#sends()) {
+      outcomes[shard]?.add(send);
+      statistics.addSends([send]);
+      // Of a shard that did not compare, beside others that did, every answer is one that was not.
+      if (isCompared && compares[shard] === false && isAnswer(send)) {
+        statistics.addChecks([{ ...send, check: unchecked('not_asked') }]);
+      }
+      batch.push(send);
+      if (batch.length < BATCH) continue;
+      store.append(batch);
+      batch = [];
+    }
+    store.append(batch);
+    for (const [shard, { directory, document }] of this.set.runs.entries()) {
+      const counted = (outcomes[shard] ?? new OutcomeCounts()).figures();
+      assertOwnRows(directory, rowDifferences(this.#readerOf(shard).run?.id ?? null, counted, document));
+    }
+  }
+
+  #sendsOf({ directory }: ShardRun, shard: number): Iterable<Send> {
+    return sendsOf(directory, this.#readerOf(shard));
+  }
+
+  #readerOf(shard: number): RunReader {
+    return this.#readers[shard] as RunReader;
+  }
+}
+
+/** The one that knows most of the plan: a shard that was stopped has not read all of it. */
+export function farthestOf<T extends ShardRun['document']>(documents: readonly T[]): T {
+  return documents.reduce((best, each) =>
+    each.shard.whole.recorded.count > best.shard.whole.recorded.count ? each : best,
+  );
+}
+
+/** What all of them waited for, being of one plan. Older ones do not say; that they could wait at all shows all the same. */
+function waitsForOf(documents: readonly ShardRun['document'][]): WaitsFor | null {
+  const said = documents.map(({ fidelity }) => fidelity.waitsFor ?? null).find((each) => each !== null);
+  if (said !== undefined) return said;
+  return documents.some(({ connectionWaitMs }) => connectionWaitMs.p50 !== null) ? 'connections' : null;
+}
+
+/** What of their plans shards that were stopped had not read, together. */
+function unreadOf(documents: readonly ShardRun['document'][]): UnreadPart {
+  return {
+    recorded: documents.reduce((sum, { unread }) => sum + unread.recorded, 0),
+    planned: documents.reduce((sum, { unread }) => sum + unread.planned, 0),
+    // An older one that was stopped does not know.
+    toTheEnd: documents.every(({ planCounted, interrupted }) => planCounted ?? interrupted === null),
+  };
+}
+
+interface ShardSend {
+  readonly shard: number;
+  readonly send: Send;
+}
+
+function isAnswer({ actualOffsetNs, cancelled, error }: Send): boolean {
+  return actualOffsetNs !== null && !cancelled && error !== 'stopped';
+}
+
+function* onCommonTime(shard: number, sends: Iterable<Send>, shiftNs: number): Generator<ShardSend> {
+  const shifted = (offsetNs: number | null) => (offsetNs === null ? null : offsetNs + shiftNs);
+  for (const send of sends) {
+    yield {
+      shard,
+      send: {
+        ...send,
+        actualOffsetNs: shifted(send.actualOffsetNs),
+        startOffsetNs: shifted(send.startOffsetNs),
+        firstByteOffsetNs: shifted(send.firstByteOffsetNs),
+        lastByteOffsetNs: shifted(send.lastByteOffsetNs),
+        answer: send.answer && {
+          ...send.answer,
+          firstTokenOffsetNs: shifted(send.answer.firstTokenOffsetNs),
+          lastTokenOffsetNs: shifted(send.answer.lastTokenOffsetNs),
+        },
+      },
+    };
+  }
+}
+
+function shardRunOf(directory: string, reader: RunReader): ShardRun {
+  if (reader.summary === null || reader.run === null) {
+    throw new AppError('INPUT_INVALID', `The run ${directory} was never sealed: it did not come to its end`, {
+      hint: 'Leave it out to merge the others (then inconclusive), or replay all shards again.',
+    });
+  }
+  const document = readShardDocument(directory, reader.summary);
+  return { directory, document, startedAtUs: reader.run.startedAtUs };
+}

@@ -1,0 +1,407 @@
+import { existsSync } from 'node:fs';
+import { join } from 'node:path';
+import { setTimeout } from 'node:timers/promises';
+import { isDeepStrictEqual } from 'node:util';
+import { type RunFigures, totalsOf } from '../analysis/run/run-statistics.ts';
+import type { ShardRun, ShardSet } from '../analysis/run/shards.ts';
+import { type ReplaySummaryInput, summariseReplay } from '../analysis/run/summary.ts';
+import { isStoppedByFailures, type SenderHealth } from '../analysis/verdict/run-context.ts';
+import { parseSlo } from '../analysis/verdict/slo.ts';
+import { systemClock } from '../core/clock.ts';
+import { AppError, Problems } from '../core/errors.ts';
+import { type Asked, list, readOptions, text, value } from '../core/options.ts';
+import type { Run } from '../core/run.ts';
+import { formatInstantUs, formatMs, parseDurationMs } from '../core/units.ts';
+import type { MergedDocument, ReplayDocument } from '../documents/replay.ts';
+import { RUN_SUMMARY } from '../storage/runs/schema.ts';
+import { SqliteRunStore } from '../storage/runs/store.ts';
+import { farthestOf, OpenShards } from './merge-shards.ts';
+import { mergedCheck } from './replay/document.ts';
+import { newRunId } from './run-id.ts';
+import { StagedDirectory } from './staged-output.ts';
+import { VERSION } from './version.ts';
+
+export const MERGE_OPTIONS = {
+  out: text('--out <directory>', 'where the merged run is kept (default: runs/<run id>)'),
+  slo: list('--slo <objective>', 'judge by this (default: by what the shards were given)'),
+  wait: value(
+    '--wait <time>',
+    'wait so long for all runs to be sealed; those that are not then are missing',
+    parseDurationMs,
+  ),
+};
+
+export interface MergeOptions {
+  /** Null for a new directory in `runs`. */
+  readonly out: string | null;
+  /** Null for the objectives that the shards were given. */
+  readonly slo: readonly string[] | null;
+  /** Null does not wait for runs that are not sealed. */
+  readonly waitMs: number | null;
+}
+
+/** @throws AppError OPTION_INVALID listing every problem at once */
+export function resolveMergeOptions(asked: Asked<typeof MERGE_OPTIONS>): MergeOptions {
+  const problems = new Problems();
+  const { out, slo, wait } = readOptions(MERGE_OPTIONS, asked, problems);
+  problems.attempt(() => parseSlo(slo), []);
+  problems.throwIfAny();
+  return { out, slo: slo.length === 0 ? null : slo, waitMs: wait };
+}
+
+/** What a merge tells while it waits. */
+export interface MergeDeps {
+  /** Runs that are not sealed yet, of so many. */
+  readonly onWaiting: (open: readonly string[], of: number) => void;
+  /** Runs that were not sealed in time. */
+  readonly onLeftOut: (open: readonly string[]) => void;
+}
+
+/** A merged run that is kept. */
+export interface MergedRun {
+  readonly directory: string;
+  readonly document: MergedReplayDocument;
+  /** As of each replay, whatever its verdict: a target that fails so much is no question of objectives. */
+  readonly stoppedByFailures: boolean;
+}
+export type MergedReplayDocument = ReturnType<typeof documentOf>;
+
+/** Between two looks at whether the last shard is sealed. */
+const LOOK_MS = 500;
+
+/**
+ * Puts the runs of all shards of a replay together, judges them as one run and keeps that.
+ * @throws AppError INPUT_INVALID for runs that do not belong together or are damaged; OPTION_INVALID where it is not
+ *   plain by what the run is to be judged; OUTPUT_EXISTS, OUTPUT_UNWRITABLE
+ */
+export async function mergeRuns(
+  directories: readonly string[],
+  { out, slo, waitMs }: MergeOptions,
+  deps: MergeDeps,
+): Promise<MergedRun> {
+  const sealed = waitMs === null ? directories : await sealedWithin(directories, waitMs, deps);
+  const shards = new OpenShards(sealed);
+  try {
+    const objectives = slo ?? commonObjectives(shards.set);
+    const runId = newRunId();
+    const directory = out ?? join('runs', runId);
+    // What a replay sent cannot be had again, so that stays unsealed; a merge can, and leaves a whole run or none.
+    const staged = new StagedDirectory(directory, 'merging');
+    try {
+      const document = mergeInto(staged.path, runId, shards, objectives);
+      staged.publish();
+      return { directory, document, stoppedByFailures: wasStoppedByFailures(shards.set) };
+    } catch (thrown) {
+      staged.discard();
+      throw thrown;
+    }
+  } finally {
+    shards.close();
+  }
+}
+
+function wasStoppedByFailures({ runs }: ShardSet): boolean {
+  return runs.some(({ document }) => isStoppedByFailures(document.interrupted));
+}
+
+/** Keeps the merged run, sealed, in an empty directory. */
+function mergeInto(directory: string, runId: string, shards: OpenShards, objectives: readonly string[]) {
+  const store = new SqliteRunStore(directory);
+  try {
+    const figures = shards.mergeInto(store);
+    const run = runOf(runId, shards.set, figures, objectives);
+    const document = documentOf(run, shards.set, figures, objectives);
+    store.seal(run, totalsOf(figures), document);
+    return document;
+  } catch (thrown) {
+    store.close();
+    throw thrown;
+  }
+}
+
+/** @throws AppError OPTION_INVALID where it is not plain by what the run is to be judged */
+function commonObjectives({ runs }: ShardSet): readonly string[] {
+  const [first, ...others] = runs.map(({ document }) => asked(document.options).slo);
+  if (others.some((each) => JSON.stringify(each) !== JSON.stringify(first))) {
+    throw new AppError('OPTION_INVALID', 'The shards were given different objectives', {
+      hint: 'Say by --slo what the run is to be judged by.',
+    });
+  }
+  return first ?? [];
+}
+
+/** Of what a run was asked for: what a merged one is judged by. */
+function asked(options: Readonly<Record<string, unknown>>): { slo: readonly string[]; targetShare: number } {
+  const { slo = [], targetShare = 1 } = options as { slo?: readonly string[]; targetShare?: number };
+  return { slo, targetShare };
+}
+
+function runOf(id: string, set: ShardSet, figures: RunFigures, slo: readonly string[]): Run {
+  const [{ document }] = set.runs;
+  return {
+    id,
+    version: VERSION,
+    capture: document.capture,
+    target: document.target,
+    startedAtUs: set.startedAtUs,
+    endedAtUs: set.startedAtUs + Math.round(figures.endOffsetNs / 1e3),
+    options: {
+      ...mergedOptions(set.runs),
+      shard: null,
+      slo,
+      mergedFrom: set.runs.map((each) => each.document.run),
+    },
+  };
+}
+
+function documentOf(run: Run, set: ShardSet, figures: RunFigures, slo: readonly string[]) {
+  const documents = set.runs.map(({ document }) => document);
+  const farthest = farthestOf(documents);
+  const { multiplier, scaling, coverage, coverageUnexplained, options, shard } = farthest;
+  const input: ReplaySummaryInput = {
+    run,
+    figures,
+    thresholds: parseSlo(slo),
+    multiplier,
+    scaling,
+    pace: shard.pace,
+    targetShare: asked(options).targetShare,
+    ...mergedSkipped(documents),
+    unreplayable: documents.reduce((sum, { unreplayable }) => sum + unreplayable, 0),
+    // Where shards are missing, what was planned is less than the window asks for; of that, as far as it was read.
+    ...(set.missing.length === 0
+      ? {}
+      : { played: { recorded: shard.whole.recorded.count, planned: figures.fidelity.planned.count } }),
+    coverage: { share: coverage, unexplained: coverageUnexplained },
+    health: mergedHealth(documents),
+    interrupted: mergedInterruption(set.runs),
+    bounds: farthest.bounds,
+    check: mergedCheck(documents, figures.check ?? null),
+    shards: { count: set.count, missing: set.missing, startSpreadUs: set.startSpreadUs },
+  };
+  return {
+    ...summariseReplay(input),
+    ...carriedOver(farthest, documents),
+    shard: null,
+    merged: mergedDocument(set),
+  };
+}
+
+/** Waits until every run is sealed, or the time is over: those that are not by then count as missing. */
+async function sealedWithin(
+  directories: readonly string[],
+  waitMs: number,
+  { onLeftOut, onWaiting }: MergeDeps,
+): Promise<readonly string[]> {
+  const isSealed = (directory: string) => existsSync(join(directory, RUN_SUMMARY));
+  const untilNs = systemClock.nowNs() + waitMs * 1e6;
+  for (;;) {
+    const open = directories.filter((directory) => !isSealed(directory));
+    const sealed = directories.filter((directory) => !open.includes(directory));
+    if (open.length === 0) return sealed;
+    if (systemClock.nowNs() >= untilNs) {
+      if (sealed.length === 0) throw noneSealed(directories, waitMs);
+      onLeftOut(open);
+      return sealed;
+    }
+    onWaiting(open, directories.length);
+    await setTimeout(LOOK_MS);
+  }
+}
+
+function noneSealed(directories: readonly string[], waitMs: number): AppError {
+  return new AppError(
+    'INPUT_INVALID',
+    `None of ${directories.length} runs was sealed within ${formatMs(waitMs)}: ${directories.join(', ')}`,
+    { hint: 'See what the shards said: a run that is refused before its start leaves no directory.' },
+  );
+}
+
+type Counts = Readonly<Record<string, number>>;
+
+type ShardRunDocument = ShardRun['document'];
+type ScalingCounts = NonNullable<NonNullable<ReplayDocument['scalingPlan']>['counts']>;
+
+export function mergedDocument({
+  runs,
+  count,
+  missing,
+  startSpreadUs,
+  startedAtUs,
+}: ShardSet): MergedDocument {
+  const kernels = new Set(runs.map(({ document }) => document.shard.clock.kernel));
+  const drifts = runs.map(({ document }) => Math.abs(document.shard.clock.driftUs));
+  return {
+    planDigest: runs[0].document.shard.planDigest,
+    count,
+    missing,
+    shards: runs.map((run) => {
+      const { document } = run;
+      const { verdict, valid, planned, sent, failed, refused, lagUs, health, shard } = document;
+      return {
+        index: shard.index,
+        run: document.run,
+        host: shard.host,
+        startedAt: formatInstantUs(run.startedAtUs),
+        startedLateUs: run.startedAtUs - startedAtUs,
+        clockDriftUs: shard.clock.driftUs,
+        ...{ verdict, valid, planned, sent, failed, refused, lagUs, busyShare: health.busyShare },
+      };
+    }),
+    clockSkew: {
+      startSpreadUs,
+      driftMaxUs: Math.max(...drifts),
+      betweenHostsUs: kernels.size === 1 && !kernels.has(null) ? 0 : null,
+    },
+  };
+}
+
+/** How all senders did: the busiest, and the stalls of all. Unknown where it is for one. */
+export function mergedHealth(documents: readonly ReplayDocument[]): SenderHealth {
+  const health = documents.map((document) => document.health);
+  const busy = known(health.map(({ busyShare }) => busyShare));
+  const starved = known(health.map((each) => each.starved));
+  return {
+    busyShare: busy === null ? null : Math.max(...busy),
+    throttled: throttledOf(health.map(({ throttled }) => throttled)),
+    stalls: {
+      count: health.reduce((sum, { stalls }) => sum + stalls, 0),
+      totalNs: health.reduce((sum, { stalledMs }) => sum + stalledMs * 1e6, 0),
+      longestNs: Math.max(...health.map(({ longestStallMs }) => longestStallMs * 1e6)),
+    },
+    refusedForBytes: health.reduce((sum, each) => sum + (each.refusedForBytes ?? 0), 0),
+    starved: starved === null ? null : starved.reduce((sum, each) => sum + each, 0),
+  };
+}
+
+/** Null where it is for one of them. */
+function known(values: readonly (number | null)[]): number[] | null {
+  const numbers = values.filter((value) => value !== null);
+  return numbers.length < values.length ? null : numbers;
+}
+
+function throttledOf(each: readonly (boolean | null)[]): boolean | null {
+  if (each.includes(true)) return true;
+  return each.includes(null) ? null : false;
+}
+
+/** Skipped requests over all shards; what filters left out was counted by each for the whole window. */
+export function mergedSkipped(documents: readonly ReplayDocument[]): { skipped: Counts; filtered: number } {
+  const each = documents.map(({ skipped }) => new Map(Object.entries(skipped)));
+  const skipped = summed(
+    each.map((counts) => Object.fromEntries([...counts].filter(([name]) => name !== 'filtered'))),
+  );
+  return { skipped, filtered: Math.max(...each.map((counts) => counts.get('filtered') ?? 0)) };
+}
+
+/**
+ * Why the schedule was not played to its end, by the first shard that was stopped; null where none was. What failures
+ * stopped stands behind what somebody did: only where all shards were stopped by failures were they the cause.
+ */
+export function mergedInterruption(runs: ShardSet['runs']): string | null {
+  const ended = runs.filter(({ document }) => document.interrupted !== null);
+  const stopped = ended.find(({ document }) => !isStoppedByFailures(document.interrupted)) ?? ended[0];
+  return stopped === undefined
+    ? null
+    : `shard ${stopped.document.shard.index}: ${stopped.document.interrupted}`;
+}
+
+/** Options of all shards. Where they differ, which only those of one process do: a list, in the order of the shards. */
+export function mergedOptions(runs: ShardSet['runs']): Record<string, unknown> {
+  const each = runs.map(({ document }) => document.options);
+  const names = new Set(each.flatMap((options) => Object.keys(options)));
+  return Object.fromEntries(
+    [...names].map((name) => {
+      const values = each.map((options) => options[name] ?? null);
+      const isOne = values.every((value) => isDeepStrictEqual(value, values[0]));
+      // What a shard did not compare is said by its answers; those that did compare did so alike.
+      if (name === 'check') return [name, values.find((value) => value !== null) ?? null];
+      return [name, isOne ? values[0] : values];
+    }),
+  );
+}
+
+/** Parts of a run's document that are the same for the whole window, or sums over its shards. */
+export function carriedOver(
+  farthest: ShardRunDocument,
+  documents: readonly ShardRunDocument[],
+): Partial<ReplayDocument> {
+  const { windows, windowSearch, loops, passes, seam, maxDurationS, filters } = farthest;
+  const { scalingPlan, audit, cancels, changes, sessionOrder } = farthest;
+  const sum = (count: (document: ShardRunDocument) => number | undefined) =>
+    documents.reduce((total, document) => total + (count(document) ?? 0), 0);
+  return {
+    ...{ windows, windowSearch, loops, passes, seam, maxDurationS, filters },
+    scalingPlan: scalingPlan && { ...scalingPlan, counts: scalingCounts(documents) },
+    audit: audit && summedDeep(documents.map((document) => document.audit ?? audit)),
+    cancels: cancels && { ...cancels, untimed: sum((document) => document.cancels?.untimed) },
+    changes: changes && {
+      ...changes,
+      pinned: sum((document) => document.changes?.pinned),
+      unpinned: sum((document) => document.changes?.unpinned),
+      usageRequested: sum((document) => document.changes?.usageRequested),
+    },
+    timeShift: timeShiftOf(farthest, documents),
+    sessionOrder: sessionOrder && {
+      policy: sessionOrder.policy,
+      heldBack: sum((document) => document.sessionOrder?.heldBack),
+      notHeld: sum((document) => document.sessionOrder?.notHeld),
+      counts: summedDeep(documents.map((document) => document.sessionOrder?.counts ?? null)),
+    },
+    connections: {
+      opened: sum(({ connections }) => connections?.opened),
+      failed: sum(({ connections }) => connections?.failed),
+    },
+  };
+}
+
+function timeShiftOf(
+  { timeShift }: ShardRunDocument,
+  documents: readonly ShardRunDocument[],
+): ReplayDocument['timeShift'] {
+  if (timeShift == null) return null;
+  const each = documents.map((document) => document.timeShift).filter((counts) => counts != null);
+  return {
+    ...timeShift,
+    shifted: each.reduce((sum, { shifted }) => sum + shifted, 0),
+    unshifted: each.reduce((sum, { unshifted }) => sum + unshifted, 0),
+  };
+}
+
+/** Forgotten sessions were forgotten by each shard alike, because each walks the whole schedule. */
+function scalingCounts(documents: readonly ShardRunDocument[]): ScalingCounts | undefined {
+  const counts = documents.map(({ scalingPlan }) => scalingPlan?.counts).filter((each) => each !== undefined);
+  const [first] = counts;
+  if (first === undefined) return undefined;
+  const sum = summedDeep(counts);
+  const { openedBefore } = first;
+  return {
+    ...sum,
+    forgottenSessions: Math.max(...counts.map(({ forgottenSessions }) => forgottenSessions)),
+    openedBefore: sum.openedBefore && {
+      ...sum.openedBefore,
+      lookbackMs: openedBefore?.lookbackMs ?? sum.openedBefore.lookbackMs,
+    },
+  };
+}
+
+function summed(each: readonly Counts[]): Record<string, number> {
+  const sums: Record<string, number> = {};
+  for (const [name, count] of each.flatMap((counts) => Object.entries(counts))) {
+    sums[name] = (sums[name] ?? 0) + count;
+  }
+  return sums;
+}
+
+/** Numbers summed at every place of trees of one form; what is null everywhere stays null. */
+function summedDeep<Tree>(trees: readonly Tree[]): Tree {
+  const sumOf = (each: readonly unknown[]): unknown => {
+    const present = each.filter((tree) => tree != null);
+    if (present.length === 0) return null;
+    if (present.every((tree) => typeof tree === 'number')) return present.reduce((sum, one) => sum + one, 0);
+    const names = new Set(present.flatMap((tree) => Object.keys(tree as object)));
+    const of = (name: string) => sumOf(present.map((tree) => (tree as Record<string, unknown>)[name]));
+    return Object.fromEntries([...names].map((name) => [name, of(name)]));
+  };
+  return sumOf(trees) as Tree;
+}

@@ -1,0 +1,225 @@
+import { buildProfile, type ProfileContext } from '../analysis/profile/build-profile.ts';
+import { PayloadStatistics } from '../analysis/profile/payloads/payload-statistics.ts';
+import { ProfileStatistics } from '../analysis/profile/profile-statistics.ts';
+import { shareable } from '../analysis/profile/sharing.ts';
+import { AppError, Problems } from '../core/errors.ts';
+import { type Asked, readOptions, toggle, value } from '../core/options.ts';
+import type { TimeRange } from '../core/ports.ts';
+import { parseCount } from '../core/units.ts';
+import type { ProfileDocument } from '../documents/profile.ts';
+import { describeFilters, RowFilter } from '../replay/filter.ts';
+import {
+  type Filters,
+  filtersOf,
+  selectionOptions,
+  stretchOptions,
+  type WindowRequest,
+  windowRequestOf,
+} from '../replay/options/window-options.ts';
+import type { CaptureOverview } from '../replay/window/capture.ts';
+import { Timeline } from '../replay/window/playback.ts';
+import { type CaptureSlice, sliceOf } from '../replay/window/window.ts';
+import { EncryptionKey } from '../storage/capture/encryption.ts';
+import { documentFromThread } from './document-thread.ts';
+import { encryptionKeyOption, type OpenedCapture, openForReplay } from './open-capture.ts';
+import { PayloadSample } from './payload-sample.ts';
+
+export const PROFILE_OPTIONS = {
+  share: toggle('--share', 'leave out names that could identify clients'),
+  payloadSample: value(
+    '--payload-sample <n>',
+    'look into so many payloads at most, evenly spread; 0 for none, or all',
+    parseSample,
+    { default: '20000' },
+  ),
+  encryptionKeyFile: encryptionKeyOption(
+    'file with the key of an encrypted capture, to look into its payloads',
+  ),
+  ...stretchOptions('profile'),
+  ...selectionOptions('profile'),
+};
+
+/** What will be done. Plain data: it travels to a thread. */
+export interface ProfileOptions {
+  readonly window: WindowRequest;
+  readonly timeZone: string;
+  readonly filters: Filters;
+  readonly share: boolean;
+  /** Payloads looked into at most, evenly spread over the window; null for every one. */
+  readonly payloadSample: number | null;
+  /** Named, not read: the key itself does not travel between threads. Null without one. */
+  readonly encryptionKeyFile: string | null;
+}
+
+/** @throws AppError OPTION_INVALID listing every problem at once */
+export function resolveProfileOptions(
+  asked: Asked<typeof PROFILE_OPTIONS>,
+  problems = new Problems(),
+): ProfileOptions {
+  const read = readOptions(PROFILE_OPTIONS, asked, problems);
+  const options = {
+    window: windowRequestOf(read, problems),
+    timeZone: read.tz,
+    filters: filtersOf(read, problems),
+    share: read.share,
+    payloadSample: read.payloadSample,
+    encryptionKeyFile: read.encryptionKeyFile,
+  };
+  problems.throwIfAny();
+  return options;
+}
+
+/** Null for every payload. */
+function parseSample(text: string): number | null {
+  const trimmed = text.trim();
+  if (trimmed === 'all') return null;
+  if (trimmed === '0') return 0;
+  try {
+    return parseCount(trimmed, '--payload-sample');
+  } catch (cause) {
+    throw new AppError(
+      'OPTION_INVALID',
+      `--payload-sample: ${JSON.stringify(text)} is no number of payloads`,
+      {
+        hint: 'Give a whole number, 0 for none, or all.',
+        cause,
+      },
+    );
+  }
+}
+
+/** What is profiled; plain data, because it goes to a thread. */
+export interface ProfileRequest {
+  /** As the user named it. */
+  readonly directory: string;
+  readonly options: ProfileOptions;
+}
+
+/** Profiles a capture in a thread with a small heap. @throws AppError as `profileCapture` */
+export function profileInThread(request: ProfileRequest): Promise<ProfileDocument> {
+  return documentFromThread<ProfileDocument>('profiler', request);
+}
+
+/**
+ * Reads the window once, in order, at constant memory.
+ * @throws AppError CAPTURE_EMPTY where a window was asked for that the capture does not reach; CAPTURE_NOT_FOUND,
+ *   CAPTURE_DAMAGED, CAPTURE_ENCRYPTED (a wrong key, or a filter that must see payloads), SCHEMA_TOO_NEW
+ */
+export function profileCapture({ directory, options }: ProfileRequest): ProfileDocument {
+  const { encryptionKeyFile } = options;
+  const key = encryptionKeyFile === null ? null : EncryptionKey.load(encryptionKeyFile);
+  const opened = openForReplay(directory, key, options.window.recorders, false);
+  try {
+    // A capture that holds nothing has a profile too: what was lost is a part of it.
+    const isEmpty = opened.overview.firstArrivalUs === null;
+    const window = isEmpty ? null : sliceOf(opened.overview, options.window);
+    const document = profileWindow(opened, window, options, key !== null);
+    return options.share ? shareable(document) : document;
+  } finally {
+    opened.source.close();
+  }
+}
+
+function profileWindow(
+  opened: OpenedCapture,
+  window: CaptureSlice | null,
+  options: ProfileOptions,
+  hasKey: boolean,
+): ProfileDocument {
+  const { source, overview, inspection } = opened;
+  const statistics = new ProfileStatistics(options.timeZone);
+  const payloads = new PayloadStatistics();
+  const filter = RowFilter.of(options.filters, (row) => source.payload(row));
+  const isSealed = inspection.encrypted.segments > 0 && !hasKey;
+  const cannotLook = overview.arrivalsOnly || isSealed;
+  const sample = cannotLook ? PayloadSample.none() : sampleOf(opened, window, filter, options.payloadSample);
+  const timeline = new Timeline();
+  let inWindow = 0;
+  for (const part of window?.parts ?? []) {
+    statistics.beginWindow(part);
+    timeline.begin(part);
+    for (const row of source.rows(part)) {
+      inWindow += 1;
+      if (filter !== null && !filter.selects(row)) continue;
+      statistics.add(row, timeline.place(row.arrivalUs));
+      if (sample.takes()) payloads.add(row, source.payload(row));
+    }
+  }
+  statistics.finish();
+  const context = captureContext(opened, window, options);
+  const notes = [
+    ...(isSealed && options.payloadSample !== 0 ? [SEALED] : []),
+    ...(inspection.coverageIsAtMost && context.coverage === null ? [KILLED] : []),
+  ];
+  return buildProfile(statistics, {
+    ...context,
+    unfilteredRequests: inWindow,
+    payloads: sample.isNone ? null : payloads.figures(sample.isComplete),
+    notes: filter === null ? notes : [...notes, FILTERED],
+  });
+}
+
+/** Spread over what the filter leaves, which is only known once it was counted. */
+function sampleOf(
+  { source, overview }: OpenedCapture,
+  window: CaptureSlice | null,
+  filter: RowFilter | null,
+  most: number | null,
+): PayloadSample {
+  if (most === 0 || window === null) return PayloadSample.none();
+  const { parts } = window;
+  const total = most === null ? 0 : countOf(overview, parts);
+  if (most === null || total <= most) return PayloadSample.every();
+  if (filter === null) return PayloadSample.of(most, total);
+  let selected = 0;
+  for (const part of parts) for (const row of source.rows(part)) if (filter.selects(row)) selected += 1;
+  return selected <= most ? PayloadSample.every() : PayloadSample.of(most, selected);
+}
+
+/** Exchanges of the windows, by whole seconds: from roll-ups, where the window is not the whole capture. */
+function countOf(overview: CaptureOverview, parts: readonly TimeRange[]): number {
+  const { firstArrivalUs, lastArrivalUs } = overview;
+  const [only] = parts;
+  const isWhole =
+    parts.length === 1 && only?.fromUs === firstArrivalUs && only?.toUs === (lastArrivalUs ?? 0) + 1;
+  if (isWhole) return overview.exchanges;
+  let total = 0;
+  for (const part of parts) for (const { exchanges } of overview.seconds(part)) total += exchanges;
+  return total;
+}
+
+const SEALED =
+  'the payloads are encrypted and were not looked into; --encryption-key-file names the key that opens them';
+const KILLED =
+  'a recording was killed (inspect names it): how much passed after its last account nobody knows, so coverage is not known';
+const FILTERED =
+  'a filter left a part of the traffic out: gaps, bursts and concurrency are those of what is left, and sessions may lack requests';
+
+type CaptureContext = Omit<ProfileContext, 'unfilteredRequests' | 'payloads' | 'notes'>;
+
+function captureContext(
+  opened: OpenedCapture,
+  window: CaptureSlice | null,
+  options: ProfileOptions,
+): CaptureContext {
+  const { inspection, overview } = opened;
+  const shares =
+    window === null
+      ? { coverage: overview.coverage, unexplained: opened.unexplained }
+      : opened.coverageWithin(window.coverageRanges);
+  const { losses, omitted } = inspection;
+  return {
+    capture: overview.name,
+    timeZone: options.timeZone,
+    search: window?.found ?? null,
+    filters: [...recordersText(options), ...describeFilters(options.filters)],
+    coverage: shares.coverage,
+    coverageUnexplained: shares.unexplained,
+    losses: { exchanges: losses.exchanges, bytes: losses.bytes, by: losses.byReason },
+    omitted: { exchanges: omitted.exchanges, bytes: omitted.bytes, by: omitted.byCause },
+  };
+}
+
+function recordersText({ window }: ProfileOptions): string[] {
+  return window.recorders.length === 0 ? [] : [`recorder ${window.recorders.join(' or ')}`];
+}

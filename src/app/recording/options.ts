@@ -1,0 +1,652 @@
+import { isIPv4 } from 'node:net';
+import { z } from 'zod';
+import { AppError, Problems } from '../../core/errors.ts';
+import { KeyedHash } from '../../core/keyed-hash.ts';
+import { LIMITS, SUPERVISION } from '../../core/limits.ts';
+import {
+  type Asked,
+  choice,
+  list,
+  type ResolvedOptions,
+  readOptions,
+  structure,
+  text,
+  toggle,
+} from '../../core/options.ts';
+import {
+  formatBytes,
+  parseBytes,
+  parseCount,
+  parsePositiveMs,
+  parseShare,
+  parseTimeLimitMs,
+  parseWaitMs,
+} from '../../core/units.ts';
+import type { HostLimits } from '../../monitors/host-limits.ts';
+import type { ProbeAddress } from '../../proxy/control/admin-server.ts';
+import type { PlaneOptions } from '../../proxy/control/messages.ts';
+import type { Pair } from '../../proxy/data-plane.ts';
+import { GATEWAY_DEFAULTS, GATEWAY_TIMEOUTS, type GatewayRoute } from '../../proxy/http/options.ts';
+import { type Endpoint, formatEndpoint, parseEndpoint } from '../../proxy/net/endpoint.ts';
+import type { ListenerTls, UpstreamTls } from '../../proxy/tcp/tcp-proxy.ts';
+import { parseBodyRules } from '../../redaction/body-rules.ts';
+import {
+  DEFAULT_CLIENT_KEYS,
+  DEFAULT_RECORDING_POLICY,
+  DEFAULT_SKIP_RULES,
+  type RecordingPolicy,
+  recordingParts,
+} from '../../redaction/recording-policy.ts';
+import type { RecorderSettings } from './capture.ts';
+
+/** Where probes and metrics are answered unless something else is said. */
+export const PROBE_LISTEN = ':9464';
+
+/** Without it nothing is recorded, which is loud, and traffic flows: an empty name keeps no traffic away. */
+const RECORDING_ONLY = { mayBeEmpty: true } as const;
+
+const seconds = (ms: number) => (ms === 0 ? 'off' : `${ms / 1000}s`);
+
+/** Where a gateway sends the requests of some paths. */
+const routeSetting = z.strictObject({
+  path: z.string().describe('a path, or with a trailing * all that begin with it'),
+  target: z.string().describe('the model server, such as http://127.0.0.1:8001'),
+  'strip-prefix': z.boolean().optional().describe('take the prefix off the path that the server sees'),
+});
+export type RouteSetting = z.infer<typeof routeSetting>;
+
+const TRAFFIC_OPTIONS = {
+  target: list(
+    '--target <url>',
+    'the model server, such as http://127.0.0.1:8085, https://host:443 or unix:/path',
+    {
+      required: true,
+    },
+  ),
+  listen: list('--listen <address>', 'where clients connect; the first belongs to the first target …', {
+    default: [':8080'],
+    required: true,
+  }),
+  dir: text('--dir <directory>', 'where the capture is kept', { required: true, ...RECORDING_ONLY }),
+  mode: choice('--mode <plane>', 'pass bytes on untouched, or be an HTTP proxy', ['wire', 'gateway'], {
+    default: 'wire',
+  }),
+  maxConnections: text(
+    '--max-connections <n>',
+    'clients at most, as the limit of open files allows; more are turned away and counted',
+    { default: String(LIMITS.connections) },
+  ),
+};
+
+const TRANSPORT_OPTIONS = {
+  refused: choice('--refused <how>', 'how a client learns that the server is not there', ['reset', '502'], {
+    default: 'reset',
+  }),
+  tlsCert: text('--tls-cert <file>', 'certificates (PEM): end TLS here'),
+  tlsKey: text('--tls-key <file>', 'their private key (PEM)'),
+  upstreamCa: text('--upstream-ca <file>', 'certificates (PEM) an https target is trusted by'),
+  upstreamServerName: text(
+    '--upstream-server-name <name>',
+    'the name an https target is asked for and verified as',
+  ),
+  upstreamInsecure: toggle('--upstream-insecure', 'accept any certificate of the target'),
+  acceptProxyProtocol: toggle(
+    '--accept-proxy-protocol',
+    'expect a PROXY protocol header on each client connection',
+  ),
+  sendProxyProtocol: choice(
+    '--send-proxy-protocol <version>',
+    'tell the server the client by a PROXY protocol header',
+    ['v1', 'v2'],
+  ),
+};
+
+const STORED_OPTIONS = {
+  bodies: choice('--bodies <which>', 'bodies to keep', ['requests', 'all', 'none'], { default: 'requests' }),
+  maxRequestBody: text('--max-request-body <size>', 'kept of a request body at most', {
+    default: formatBytes(LIMITS.requestBodyBytes),
+  }),
+  maxResponseBody: text('--max-response-body <size>', 'kept of a response body at most', {
+    default: formatBytes(LIMITS.responseBodyBytes),
+  }),
+  session: list('--session <key>', 'which requests belong together: header:NAME, json:POINTER, a preset'),
+  client: list('--client <key>', 'who sent a request: the first of these that it has', {
+    default: DEFAULT_CLIENT_KEYS,
+  }),
+  sample: text('--sample <share>', 'record this share of the sessions, or of the exchanges without one', {
+    default: '100%',
+  }),
+  skip: list('--skip <rule>', 'leave these out: health, path:/prefix*, route:GET /x, none', {
+    default: DEFAULT_SKIP_RULES,
+  }),
+  hashKeyFile: text(
+    '--hash-key-file <file>',
+    'key of the hashes of bodies, clients and sessions, a fleet’s own',
+    RECORDING_ONLY,
+  ),
+};
+
+const PRIVACY_OPTIONS = {
+  redact: list('--redact <rule>', 'POINTER=mask, =hash or =drop in JSON bodies, such as /prompt=mask'),
+  redactPreset: list('--redact-preset <name>', 'rules for known bodies: chat, v1, v2'),
+  redactHeader: list('--redact-header <name>', 'mask this header beside those always masked'),
+  redactQuery: list('--redact-query <key>', 'mask this query key beside those always masked'),
+  encryptionKeyFile: text(
+    '--encryption-key-file <file>',
+    'encrypt what is stored of heads and bodies with this key',
+    RECORDING_ONLY,
+  ),
+};
+
+const DISK_OPTIONS = {
+  maxDisk: text(
+    '--max-disk <size>',
+    'all files of the capture together (default: 10 GiB, or half the free space if less)',
+  ),
+  retain: text('--retain <time>', 'let go of segments that are older, such as 28d'),
+  onSeal: text('--on-seal <command>', 'run for each finished segment: its path is $1, its manifest $2'),
+  fleetSize: text('--fleet-size <n>', 'how many recorders there are, so that a missing one is noticed'),
+  estimate: toggle('--estimate', 'print what a minute of traffic says about the disk, then go on'),
+};
+
+const OPERATION_OPTIONS = {
+  probeListen: text('--probe-listen <address>', 'livez, readyz and metrics; off for none', {
+    default: PROBE_LISTEN,
+  }),
+  drainDelay: text('--drain-delay <time>', 'how long a stop goes on accepting', {
+    default: `${SUPERVISION.drainDelayMs / 1000}s`,
+  }),
+  drainDeadline: text('--drain-deadline <time>', 'how long a stop then waits for open connections', {
+    default: `${SUPERVISION.drainDeadlineMs / 1000}s`,
+  }),
+};
+
+const GATEWAY_OPTIONS = {
+  forwardedHeaders: toggle(
+    '--forwarded-headers',
+    'gateway: set X-Forwarded-For, -Proto, -Host, X-Real-IP and Forwarded, replacing the client’s',
+  ),
+  websocket: toggle('--websocket', 'gateway: let connections be upgraded to WebSocket'),
+  refuseMarked: toggle('--refuse-marked', 'gateway: answer 403 to replayed traffic'),
+  maxInFlight: text('--max-in-flight <n>', 'gateway: more requests at once are answered 503', {
+    default: String(GATEWAY_DEFAULTS.maxInFlight),
+  }),
+  connectTimeout: text('--connect-timeout <time>', 'gateway: for a connection to the server', {
+    default: seconds(GATEWAY_TIMEOUTS.connectMs),
+  }),
+  firstByteTimeout: text(
+    '--first-byte-timeout <time>',
+    'gateway: from the request’s end to the answer; off for none',
+    { default: seconds(GATEWAY_TIMEOUTS.firstByteMs) },
+  ),
+  idleTimeout: text('--idle-timeout <time>', 'gateway: between two pieces; off for none', {
+    default: seconds(GATEWAY_TIMEOUTS.idleMs),
+  }),
+  totalTimeout: text('--total-timeout <time>', 'gateway: for an exchange; off for none', {
+    default: seconds(GATEWAY_TIMEOUTS.totalMs),
+  }),
+  upstreamReuse: choice(
+    '--upstream-reuse <which>',
+    'gateway: whether a connection to the server serves several requests',
+    ['on', 'off'],
+    { default: 'on' },
+  ),
+  routes: structure(
+    z.array(routeSetting).describe('which paths a gateway sends to other servers'),
+    'which paths a gateway sends to other servers',
+  ),
+};
+
+/** Everything that can be asked of a recording, in the order in which help prints it. */
+export const RECORD_OPTIONS = {
+  ...TRAFFIC_OPTIONS,
+  ...TRANSPORT_OPTIONS,
+  ...STORED_OPTIONS,
+  ...PRIVACY_OPTIONS,
+  ...DISK_OPTIONS,
+  ...OPERATION_OPTIONS,
+  ...GATEWAY_OPTIONS,
+};
+
+/** What was asked for: most of it texts, not yet read. */
+type RecordFlags = ResolvedOptions<typeof RECORD_OPTIONS>;
+
+type AddressFlags = Pick<RecordFlags, 'listen' | 'target' | 'tlsCert'>;
+
+/**
+ * The listen addresses and targets by their order; one target may serve them all.
+ * @throws AppError OPTION_INVALID where an address is none, is given twice, or leads back to where it came from
+ */
+export function pairsOf({ listen, target: targets, tlsCert }: AddressFlags): Pair[] {
+  if (listen.length === 0) {
+    throw new AppError('OPTION_INVALID', '--listen: there is no address, so nothing would be forwarded', {
+      hint: 'Give one, such as :8080.',
+    });
+  }
+  if (targets.length !== listen.length && targets.length !== 1) {
+    throw new AppError(
+      'OPTION_INVALID',
+      `${listen.length} --listen and ${targets.length} --target do not pair up`,
+      { hint: 'Give as many of one as of the other, in the same order, or one --target for all.' },
+    );
+  }
+  const tls = tlsCert !== null;
+  const pairs = listen.map((address, index) => ({
+    listen: parseEndpoint(address, '--listen', { anyPort: true, tls }),
+    target: parseEndpoint((targets[index] ?? targets[0]) as string, '--target'),
+  }));
+  for (const [index, pair] of pairs.entries()) {
+    mustBeOnce(pair.listen, pairs.slice(0, index));
+    mustLeadOn(pair.listen, pair.target, '--target');
+  }
+  return pairs;
+}
+
+/** Processes that share a port would take it twice without a word, and deal clients out to either target. */
+function mustBeOnce(listen: Endpoint, before: readonly Pair[]): void {
+  if (listen.kind === 'tcp' && listen.port === 0) return;
+  if (!before.some((pair) => placeOf(pair.listen) === placeOf(listen))) return;
+  throw new AppError('OPTION_INVALID', `--listen: ${formatEndpoint(listen)} is given twice`, {
+    hint: 'Give each --listen an address of its own.',
+  });
+}
+
+/**
+ * Refuses a target that is our own listen address: the first request would go round until descriptors are spent.
+ * @throws AppError OPTION_INVALID naming `what`
+ */
+function mustLeadOn(listen: Endpoint, target: Endpoint, what: string): void {
+  if (!isReachedAs(listen, target)) return;
+  throw new AppError('OPTION_INVALID', `${what}: ${formatEndpoint(target)} is where --listen listens`, {
+    hint: 'Name the address of the model server itself.',
+  });
+}
+
+/** Of names only the one that every host has is known; others are not looked up. */
+function isReachedAs(listen: Endpoint, target: Endpoint): boolean {
+  if (listen.kind === 'unix' || target.kind === 'unix') return placeOf(listen) === placeOf(target);
+  return listen.port === target.port && dialled(target.host).some((host) => takes(listen.host, host));
+}
+
+/** Where a connection to a host goes: to all addresses is to this host's own. */
+function dialled(host: string): readonly string[] {
+  if (host === 'localhost') return ['127.0.0.1', '::1'];
+  return [host === '0.0.0.0' ? '127.0.0.1' : host === '::' ? '::1' : host];
+}
+
+/** Whether who listens on a host takes what is sent to an address. That of another interface is not known. */
+function takes(listening: string, address: string): boolean {
+  if (listening === '::' && address === '::1') return true;
+  if (listening === '::' || listening === '0.0.0.0') return isIPv4(address) && address.startsWith('127.');
+  return dialled(listening).includes(address);
+}
+
+function placeOf(endpoint: Endpoint): string {
+  return endpoint.kind === 'unix' ? endpoint.path : `${endpoint.host} ${endpoint.port}`;
+}
+
+/** The routes of a configuration; those that can be of no effect add to the problems, and are left out. */
+function routesOf(
+  settings: readonly RouteSetting[],
+  pairs: readonly Pair[],
+  problems: Problems,
+): GatewayRoute[] {
+  const routes: GatewayRoute[] = [];
+  const names = new Map<string, string>();
+  for (const [index, setting] of settings.entries()) {
+    const what = `routes[${index}]`;
+    problems.attempt(() => {
+      const route = routeOf(setting, what, pairs);
+      mustBeTheFirst(route, { what, path: setting.path }, names);
+      routes.push(route);
+    }, undefined);
+  }
+  return routes;
+}
+
+function routeOf(setting: RouteSetting, what: string, pairs: readonly Pair[]): GatewayRoute {
+  const prefix = setting.path.endsWith('*');
+  const path = prefix ? setting.path.slice(0, -1).replace(/(?<=.)\/$/, '') : setting.path;
+  mustBePath(path, setting.path, what);
+  if (setting['strip-prefix'] && !prefix) {
+    throw new AppError('OPTION_INVALID', `${what}.strip-prefix: ${setting.path} is no prefix`, {
+      hint: 'End the path with *.',
+    });
+  }
+  const target = parseEndpoint(setting.target, `${what}.target`);
+  for (const { listen } of pairs) mustLeadOn(listen, target, `${what}.target`);
+  return { match: prefix ? 'prefix' : 'exact', path, target, stripPrefix: setting['strip-prefix'] ?? false };
+}
+
+function mustBePath(path: string, stated: string, what: string): void {
+  const name = `${what}.path: ${JSON.stringify(stated)}`;
+  if (!/^\/[^\s?#*]*$/.test(path)) {
+    throw new AppError('OPTION_INVALID', `${name} is not a path`, {
+      hint: 'Give a path such as /v2/models/a, or with a trailing * all that begin with it.',
+    });
+  }
+  // Compared is what clients send, and a request with any other byte is answered 400.
+  if (!/^[!-~]*$/.test(path)) {
+    throw new AppError('OPTION_INVALID', `${name} holds characters that no request line can hold`, {
+      hint: 'Write the path as clients send it, percent-encoded, such as /%C3%A9.',
+    });
+  }
+}
+
+/** Of two that take the same paths the second would never be asked. */
+function mustBeTheFirst(
+  { match, path }: GatewayRoute,
+  stated: { readonly what: string; readonly path: string },
+  names: Map<string, string>,
+): void {
+  const text = JSON.stringify(stated.path);
+  const first = names.get(`${match} ${path}`);
+  if (first !== undefined) {
+    const same = `${stated.what}.path: ${text} takes the same paths as ${first}`;
+    throw new AppError('OPTION_INVALID', `${same}, and would never be asked`, {
+      hint: 'Leave one of the two routes out, or give it a path of its own; /a* and /a/* are the same.',
+    });
+  }
+  names.set(`${match} ${path}`, `${stated.what}, ${text}`);
+}
+
+/** Flags that mean something to one plane only; given to the other, they would be silently without effect. */
+const GATEWAY_ONLY = [
+  'forwardedHeaders',
+  'websocket',
+  'refuseMarked',
+  'maxInFlight',
+  'connectTimeout',
+  'firstByteTimeout',
+  'idleTimeout',
+  'totalTimeout',
+  'upstreamReuse',
+  'routes',
+] as const satisfies readonly (keyof RecordFlags)[];
+const WIRE_ONLY = [
+  'refused',
+  'acceptProxyProtocol',
+  'sendProxyProtocol',
+] as const satisfies readonly (keyof RecordFlags)[];
+
+/**
+ * What the data plane is asked to do; of no use where it adds to the problems.
+ * @param given Whether a flag was stated, rather than left at its default.
+ */
+function planeOf(
+  flags: RecordFlags,
+  given: (flag: keyof RecordFlags) => boolean,
+  problems: Problems,
+): PlaneOptions {
+  problems.attempt(() => mustHaveEffect(flags.mode, given), undefined);
+  const pairs = problems.attempt(() => pairsOf(flags), []);
+  const settings = flags.routes ?? [];
+  const routes = routesOf(settings, pairs, problems);
+  // Of addresses that could not be read nobody knows what they speak.
+  if (pairs.length > 0 && routes.length === settings.length)
+    problems.attempt(() => mustServeTls(flags, pairs, routes), undefined);
+  const common = {
+    pairs,
+    maxConnections: problems.attempt(() => parseCount(flags.maxConnections, '--max-connections'), 1),
+    tls: problems.attempt(() => listenerTls(flags), null),
+    upstreamTls: upstreamTls(flags),
+  };
+  return flags.mode === 'wire'
+    ? {
+        mode: 'wire',
+        ...common,
+        refused: flags.refused,
+        acceptProxyProtocol: flags.acceptProxyProtocol,
+        sendProxyProtocol: flags.sendProxyProtocol,
+      }
+    : { mode: 'gateway', ...common, routes, ...gatewayOf(flags, problems) };
+}
+
+/** All that is forwarded to, each once: of the pairs, then of a gateway's routes. */
+function targetsOf(plane: PlaneOptions): string[] {
+  const routes = plane.mode === 'gateway' ? plane.routes : [];
+  return [...new Set([...plane.pairs, ...routes].map(({ target }) => formatEndpoint(target)))];
+}
+
+function mustHaveEffect(mode: RecordFlags['mode'], given: (flag: keyof RecordFlags) => boolean): void {
+  const other = (mode === 'wire' ? GATEWAY_ONLY : WIRE_ONLY).find(given);
+  if (other === undefined) return;
+  throw new AppError('OPTION_INVALID', `${flagOf(other)} has no effect with --mode ${mode}`, {
+    hint: `Leave it out, or take --mode ${mode === 'wire' ? 'gateway' : 'wire'}.`,
+  });
+}
+
+/**
+ * An address that is to speak TLS has a certificate, or its clients would be served plainly without a word; and a
+ * flag about TLS has an address that speaks it, or it would be without effect.
+ */
+function mustServeTls(flags: RecordFlags, pairs: readonly Pair[], routes: readonly GatewayRoute[]): void {
+  const secure = pairs.find(({ listen }) => speaksTls(listen));
+  if (secure && flags.tlsCert === null) {
+    throw new AppError('OPTION_INVALID', `--listen: ${formatEndpoint(secure.listen)} needs a certificate`, {
+      hint: 'Give --tls-cert and --tls-key, or listen without https.',
+    });
+  }
+  if (!secure && flags.tlsCert !== null) {
+    throw new AppError('OPTION_INVALID', '--tls-cert has no effect: no --listen address speaks TLS', {
+      hint: 'Leave out http:// before --listen; a unix socket speaks no TLS.',
+    });
+  }
+  if ([...pairs, ...routes].some(({ target }) => speaksTls(target))) return;
+  const idle = (['upstreamCa', 'upstreamServerName', 'upstreamInsecure'] as const).find(
+    (name) => flags[name],
+  );
+  if (idle === undefined) return;
+  throw new AppError('OPTION_INVALID', `${flagOf(idle)} has no effect: no target speaks TLS`, {
+    hint: 'Write the target as https://host, or leave the flag out.',
+  });
+}
+
+function speaksTls(endpoint: Endpoint): boolean {
+  return endpoint.kind === 'tcp' && endpoint.tls;
+}
+
+function listenerTls({ tlsCert, tlsKey }: RecordFlags): ListenerTls | null {
+  if (tlsCert === null && tlsKey === null) return null;
+  if (tlsCert === null || tlsKey === null) {
+    throw new AppError('OPTION_INVALID', '--tls-cert and --tls-key belong together', {
+      hint: 'Give both to end TLS here, or neither.',
+    });
+  }
+  return { certPath: tlsCert, keyPath: tlsKey };
+}
+
+function upstreamTls({ upstreamCa, upstreamServerName, upstreamInsecure }: RecordFlags): UpstreamTls | null {
+  if (upstreamCa === null && upstreamServerName === null && !upstreamInsecure) return null;
+  return {
+    caPath: upstreamCa,
+    serverName: upstreamServerName,
+    verify: !upstreamInsecure,
+  };
+}
+
+function gatewayOf(flags: RecordFlags, problems: Problems) {
+  // To the gateway 0 is no limit, which is not what 0s says: only `off` does.
+  const timeMs = (text: string, flag: string) => problems.attempt(() => parseTimeLimitMs(text, flag), 0);
+  const limitMs = (text: string, flag: string) => (text === 'off' ? 0 : timeMs(text, flag));
+  return {
+    forwardedHeaders: flags.forwardedHeaders,
+    websocket: flags.websocket,
+    maxInFlight: problems.attempt(() => parseCount(flags.maxInFlight, '--max-in-flight'), 1),
+    refuseMarked: flags.refuseMarked,
+    timeouts: {
+      ...GATEWAY_TIMEOUTS,
+      connectMs: timeMs(flags.connectTimeout, '--connect-timeout'),
+      firstByteMs: limitMs(flags.firstByteTimeout, '--first-byte-timeout'),
+      idleMs: limitMs(flags.idleTimeout, '--idle-timeout'),
+      totalMs: limitMs(flags.totalTimeout, '--total-timeout'),
+    },
+    upstreamReuse: flags.upstreamReuse === 'on',
+    freeSocketMs: GATEWAY_DEFAULTS.freeSocketMs,
+  };
+}
+
+function flagOf(name: string): string {
+  return name === 'routes' ? 'routes' : `--${name.replace(/[A-Z]/g, (letter) => `-${letter.toLowerCase()}`)}`;
+}
+
+/** Descriptors of the proxy that are no connection's: some 28 of the runtime's and its pipe, and a few for files. */
+const KEPT_FREE = 40;
+
+/** What decides how many descriptors the connections of the proxy take. */
+interface Demand {
+  readonly pairs: readonly Pair[];
+  /** Null in the wire plane, where each client has an upstream connection of its own. */
+  readonly gateway: { readonly upstreams: number; readonly maxInFlight: number } | null;
+}
+
+/** As `doctor` has it, which knows of no addresses and no routes. */
+export const WIRE_DEMAND: Demand = { pairs: [], gateway: null };
+
+/**
+ * How many client connections the proxy can hold within the limit of open files; null where there is no limit.
+ * Each takes two descriptors in the wire plane. A gateway's takes a second only while a request is in flight, but
+ * every upstream may keep as many connections as were ever in flight to it.
+ *
+ * Whoever comes beyond must be turned away by us: with no descriptor left at all, the runtime accepts and closes
+ * what waits, and says it to nobody.
+ */
+export function connectionRoom({ openFiles }: HostLimits, { pairs, gateway }: Demand): number | null {
+  if (openFiles === null || openFiles === Number.POSITIVE_INFINITY) return null;
+  const free = Math.max(0, openFiles - KEPT_FREE - pairs.length);
+  if (gateway === null) return Math.floor(free / 2);
+  const { upstreams, maxInFlight } = gateway;
+  return Math.max(Math.floor(free / (1 + upstreams)), free - upstreams * maxInFlight);
+}
+
+/** The options with no more connections than the host has descriptors for. */
+export function withinRoom(options: PlaneOptions, limits: HostLimits): PlaneOptions {
+  const room = connectionRoom(limits, demandOf(options));
+  if (room === null || room >= options.maxConnections) return options;
+  // By the sum there is room for nobody. Whom it serves nevertheless must not be turned away for a sum.
+  if (room === 0) return options;
+  return { ...options, maxConnections: room };
+}
+
+function demandOf(options: PlaneOptions): Demand {
+  const { pairs } = options;
+  if (options.mode === 'wire') return { pairs, gateway: null };
+  const upstreams = targetsOf(options).length;
+  // A tunnel is not in flight, and holds its upstream connection for as long as it lasts.
+  const maxInFlight = options.websocket ? Number.POSITIVE_INFINITY : options.maxInFlight;
+  return { pairs, gateway: { upstreams, maxInFlight } };
+}
+
+const KIB = 1024;
+const MIB = 1024 * KIB;
+
+/** The proxy with its queue to the recorder and what is passing through, and the recorder at most. */
+export const RECORDING_BYTES = (128 + 64 + 30 + 384) * MIB;
+/** Of one whose reader has stopped. */
+const CONNECTION_BYTES = 64 * KIB;
+/** For what runs beside it in the same limit: what `--on-seal` starts, a health check, a `/tmp` of memory. */
+const BESIDE_BYTES = 200 * MIB;
+
+/** What its limit of memory should be at least, for so many connections in all. */
+export function leastMemoryBytes(connections: number): number {
+  return RECORDING_BYTES + connections * CONNECTION_BYTES + BESIDE_BYTES;
+}
+
+/** What a recording does, every flag read. */
+export interface RecordOptions {
+  readonly plane: PlaneOptions;
+  readonly recorder: RecorderSettings;
+  /** Null: no probes and no metrics. */
+  readonly probeListen: ProbeAddress | null;
+  readonly drainDelayMs: number;
+  readonly drainDeadlineMs: number;
+  readonly estimate: boolean;
+}
+
+/**
+ * Reads every option and says all that is wrong with them at once.
+ * @throws AppError OPTION_INVALID
+ */
+export function readRecordOptions(asked: Asked<typeof RECORD_OPTIONS>): RecordOptions {
+  const problems = new Problems();
+  const flags = readOptions(RECORD_OPTIONS, asked, problems);
+  const given = (flag: keyof RecordFlags) => asked.originOf(flag) !== null;
+  const plane = planeOf(flags, given, problems);
+  const optional = <Value>(text: string | null, parse: (text: string) => Value) =>
+    problems.optional(text, parse);
+  const options = {
+    policy: policyOf(flags, problems),
+    maxDiskBytes: optional(flags.maxDisk, maxDiskOf),
+    retainMs: optional(flags.retain, (text) => parsePositiveMs(text, '--retain')),
+    fleetSize: optional(flags.fleetSize, (text) => parseCount(text, '--fleet-size')),
+    probeListen: problems.attempt(() => probeAddressOf(flags.probeListen), null),
+    drainDelayMs: problems.attempt(
+      () => parseWaitMs(flags.drainDelay, '--drain-delay'),
+      SUPERVISION.drainDelayMs,
+    ),
+    drainDeadlineMs: problems.attempt(
+      () => parseWaitMs(flags.drainDeadline, '--drain-deadline'),
+      SUPERVISION.drainDeadlineMs,
+    ),
+  };
+  problems.throwIfAny();
+  const { policy, maxDiskBytes, retainMs, fleetSize, ...rest } = options;
+  return {
+    ...rest,
+    plane,
+    estimate: flags.estimate,
+    recorder: {
+      dir: flags.dir,
+      targets: targetsOf(plane),
+      policy,
+      hashKeyFile: flags.hashKeyFile,
+      encryptionKeyFile: flags.encryptionKeyFile,
+      maxDiskBytes,
+      retainMs,
+      fleetSize,
+      onSeal: flags.onSeal,
+    },
+  };
+}
+
+function maxDiskOf(text: string): number {
+  const bytes = parseBytes(text, '--max-disk');
+  if (bytes >= LIMITS.leastDiskBytes) return bytes;
+  throw new AppError('OPTION_INVALID', `--max-disk: ${JSON.stringify(text)} is too little for a capture`, {
+    hint: `Allow at least ${formatBytes(LIMITS.leastDiskBytes)}.`,
+  });
+}
+
+/** Null for none. @throws AppError OPTION_INVALID */
+export function probeAddressOf(text: string): ProbeAddress | null {
+  if (text === 'off') return null;
+  const endpoint = parseEndpoint(text, '--probe-listen', { anyPort: true });
+  if (endpoint.kind === 'tcp' && !endpoint.tls) return endpoint;
+  throw new AppError('OPTION_INVALID', `--probe-listen: ${JSON.stringify(text)} is not a plain port`, {
+    hint: 'Give an address such as :9464 or 127.0.0.1:9464, or off.',
+  });
+}
+
+function policyOf(flags: RecordFlags, problems: Problems): RecordingPolicy {
+  const rules = flags.redact;
+  const presets = flags.redactPreset;
+  problems.attempt(() => parseBodyRules(rules, presets), null);
+  const policy: RecordingPolicy = {
+    bodies: flags.bodies,
+    requestBodyBytes: problems.attempt(() => parseBytes(flags.maxRequestBody, '--max-request-body'), 0),
+    responseBodyBytes: problems.attempt(() => parseBytes(flags.maxResponseBody, '--max-response-body'), 0),
+    sample: problems.attempt(() => parseShare(flags.sample, '--sample'), 1),
+    session: flags.session,
+    client: flags.client,
+    skip: flags.skip,
+    redact: {
+      rules: [],
+      presets: [],
+      headers: flags.redactHeader,
+      queryKeys: flags.redactQuery,
+    },
+  };
+  // Read once here, so that a rule that cannot be meant stops the command and not the recorder.
+  problems.attempt(() => recordingParts(policy, new KeyedHash(new Uint8Array(32)), ''), null);
+  return { ...DEFAULT_RECORDING_POLICY, ...policy, redact: { ...policy.redact, rules, presets } };
+}

@@ -1,0 +1,171 @@
+import { existsSync } from 'node:fs';
+import { buildReport } from '../analysis/report/build-report.ts';
+import { ReportStatistics } from '../analysis/report/statistics.ts';
+import { AppError, Problems } from '../core/errors.ts';
+import { type Asked, type ResolvedOptions, readOptions, text } from '../core/options.ts';
+import type { TimeRange } from '../core/ports.ts';
+import { parseInstantUs } from '../core/units.ts';
+import { type ReplayDocument, readReplayDocument } from '../documents/replay.ts';
+import type { ReportDocument } from '../documents/report.ts';
+import { resolveCaptureDirectory } from '../storage/capture/directory.ts';
+import { CaptureReader } from '../storage/capture/reader.ts';
+import { RunReader } from '../storage/runs/reader.ts';
+import { documentFromThread } from './document-thread.ts';
+import { capturePlaces } from './open-capture.ts';
+import { damagedRows } from './run-files.ts';
+
+export const REPORT_OPTIONS = {
+  capture: text(
+    '--capture <directory>',
+    'the capture that was replayed, for its own latency (default: where the run says it lay)',
+  ),
+};
+
+/** @throws AppError OPTION_INVALID listing every problem at once */
+export function resolveReportOptions(
+  asked: Asked<typeof REPORT_OPTIONS>,
+  problems = new Problems(),
+): ResolvedOptions<typeof REPORT_OPTIONS> {
+  const options = readOptions(REPORT_OPTIONS, asked, problems);
+  problems.throwIfAny();
+  return options;
+}
+
+/** What is reported; plain data, because it goes to a thread. */
+export interface ReportRequest {
+  /** As the user named it. */
+  readonly directory: string;
+  /** The capture that holds the recorded answers; null for the one the run names. */
+  readonly capture: string | null;
+}
+
+/** Reports a run in a thread with a small heap. @throws AppError as `reportRun` */
+export function reportInThread(request: ReportRequest): Promise<ReportDocument> {
+  return documentFromThread<ReportDocument>('reporter', request);
+}
+
+interface Recording {
+  readonly capture: string | null;
+  readonly unavailable: string | null;
+}
+
+/**
+ * Reads a run once, in the order of its schedule, then the part of its capture that was replayed, at bounded memory.
+ * @throws AppError INPUT_INVALID for what is no run, or a damaged one; SCHEMA_TOO_NEW; and where a capture was named,
+ *   what reading it throws
+ */
+export function reportRun({ directory, capture }: ReportRequest): ReportDocument {
+  const reader = new RunReader(directory);
+  try {
+    const summary = reader.summary === null ? null : readReplayDocument(directory, reader.summary);
+    const statistics = readRows(directory, reader);
+    const recording = readRecording(statistics, { directory, named: capture, summary, run: reader.run });
+    return buildReport({ directory, run: reader.run, summary, statistics, recording });
+  } finally {
+    reader.close();
+  }
+}
+
+function readRows(directory: string, reader: RunReader): ReportStatistics {
+  try {
+    const statistics = new ReportStatistics((reader.lastSecond() ?? -1) + 1);
+    for (const second of reader.seconds()) statistics.addSecond(second);
+    for (const send of reader.sends()) statistics.addSend(send);
+    return statistics;
+  } catch (thrown) {
+    throw damagedRows(directory, thrown);
+  }
+}
+
+interface Sought {
+  readonly directory: string;
+  readonly named: string | null;
+  readonly summary: ReplayDocument | null;
+  readonly run: RunReader['run'];
+}
+
+/** What was recorded for the sends. A capture that the run names and that has moved is no error: it is said. */
+function readRecording(statistics: ReportStatistics, { directory, named, summary, run }: Sought): Recording {
+  if (named !== null) return readNamed(statistics, named, summary);
+  if (run === null)
+    return {
+      capture: null,
+      unavailable: 'the run does not say of which capture it is; name it with --capture',
+    };
+  const { capture } = run;
+  const places = capturePlaces(capture, directory);
+  let reason: string | null = null;
+  for (const place of places) {
+    const why = readFrom(statistics, place, summary);
+    if (why === null) return { capture, unavailable: null };
+    // What is there, and is of no help, says more than that nothing is at the other places.
+    if (existsSync(place)) reason ??= why;
+  }
+  const gone =
+    places.length === 1
+      ? `the capture ${capture} is gone`
+      : `the capture ${capture} is gone: it lies neither beside the run, nor in a folder above it, nor in the working directory`;
+  return { capture: null, unavailable: `${reason ?? gone}; name it with --capture` };
+}
+
+/** @throws AppError where the capture is not there, is damaged, or is another one */
+function readNamed(statistics: ReportStatistics, named: string, summary: ReplayDocument | null): Recording {
+  addRecorded(statistics, named, summary);
+  if (isHelpful(statistics)) return { capture: named, unavailable: null };
+  throw new AppError('INPUT_INVALID', `${named} holds none of the exchanges that were replayed`, {
+    hint: 'Name the capture this run was made of; exchanges that retention took are gone.',
+  });
+}
+
+/** Why nothing could be had from there, and then nothing was; null where it could. */
+function readFrom(
+  statistics: ReportStatistics,
+  place: string,
+  summary: ReplayDocument | null,
+): string | null {
+  try {
+    addRecorded(statistics, place, summary);
+  } catch (thrown) {
+    if (!(thrown instanceof AppError)) throw thrown;
+    statistics.forgetRecorded();
+    return thrown.message;
+  }
+  return isHelpful(statistics) ? null : `${place} holds none of the exchanges that were replayed`;
+}
+
+function isHelpful(statistics: ReportStatistics): boolean {
+  const { found, sought } = statistics.recordedFigures();
+  return found > 0 || sought === 0;
+}
+
+function addRecorded(statistics: ReportStatistics, directory: string, summary: ReplayDocument | null): void {
+  const source = new CaptureReader(resolveCaptureDirectory(directory, 'read'));
+  try {
+    for (const range of rangesOf(summary)) {
+      for (const row of source.rows(range)) statistics.addRecorded(row);
+    }
+  } finally {
+    source.close();
+  }
+}
+
+/** Where the replayed exchanges lie. Stretches that were laid over the window lie anywhere. */
+function rangesOf(summary: ReplayDocument | null): (TimeRange | undefined)[] {
+  const { windows, scaling } = (summary ?? {}) as {
+    readonly windows?: readonly { readonly from: string; readonly to: string }[];
+    readonly scaling?: string;
+  };
+  if (windows === undefined || windows.length === 0 || scaling === 'superpose') return [undefined];
+  const ranges = windows.map(({ from, to }) => ({
+    fromUs: parseInstantUs(from, 'a window of the run'),
+    toUs: parseInstantUs(to, 'a window of the run') + 1,
+  }));
+  // Windows that overlap would have an exchange count twice.
+  const joined: TimeRange[] = [];
+  for (const range of ranges.sort((a, b) => a.fromUs - b.fromUs)) {
+    const last = joined.at(-1);
+    if (last === undefined || range.fromUs > last.toUs) joined.push(range);
+    else joined[joined.length - 1] = { fromUs: last.fromUs, toUs: Math.max(last.toUs, range.toUs) };
+  }
+  return joined;
+}

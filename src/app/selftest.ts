@@ -1,0 +1,262 @@
+import { type ChildProcess, fork } from 'node:child_process';
+import { once } from 'node:events';
+import { availableParallelism } from 'node:os';
+import { JUDGEMENT_BOUNDS } from '../analysis/verdict/run-context.ts';
+import { MOST_STALL_MS, type SelftestStep, selftestDoubts } from '../analysis/verdict/selftest.ts';
+import { systemClock } from '../core/clock.ts';
+import { AppError, Problems } from '../core/errors.ts';
+import { LIMITS } from '../core/limits.ts';
+import { type Asked, readOptions, value } from '../core/options.ts';
+import { formatBytes, formatMs, parseBytes, parseCount, parseDurationMs } from '../core/units.ts';
+import { CpuThrottle } from '../monitors/cpu-throttle.ts';
+import { NO_DEBUGGER } from '../proxy/control/recorder-supervisor.ts';
+import { ReplayEngine } from '../replay/engine/engine.ts';
+import { RateLadder, type SyntheticLoad, syntheticSchedule } from '../replay/selftest.ts';
+import { VERSION } from './version.ts';
+import { entryPath, entryUrl } from './workers.ts';
+
+export const SELFTEST_OPTIONS = {
+  body: value('--body <size>', 'size of the request bodies', parseBytes, { default: '2KB' }),
+  senders: value('--senders <n>', 'threads that send', parseSenders, { default: '1' }),
+  seconds: value('--seconds <n>', 'how long each rate is played', parseCount, { default: '3' }),
+  budget: value('--budget <time>', 'begin no rate that would end later than this', parseDurationMs, {
+    default: '55s',
+  }),
+};
+
+export interface SelftestOptions {
+  readonly bodyBytes: number;
+  readonly senders: number;
+  readonly secondsPerStep: number;
+  readonly budgetMs: number;
+}
+
+/** What a selftest tells while it works. */
+export interface SelftestDeps {
+  readonly signal: AbortSignal;
+  /** The server is there, and the first rate is next. */
+  readonly onBegin: () => void;
+  readonly onRate: (ratePerSecond: number) => void;
+  readonly onStep: (step: SelftestStep) => void;
+}
+
+const MAX_SECONDS = 60;
+/** A step takes so much longer than its load: threads start, the sender rehearses, the last answers come. */
+const STEP_OVERHEAD_MS = 1_500;
+const SERVER_START_MS = 10_000;
+
+/** @throws AppError OPTION_INVALID listing every problem at once */
+export function resolveSelftestOptions(asked: Asked<typeof SELFTEST_OPTIONS>): SelftestOptions {
+  const problems = new Problems();
+  const { body, senders, seconds, budget } = readOptions(SELFTEST_OPTIONS, asked, problems);
+  if (body > LIMITS.readAheadBytes / 4) problems.add(`--body: ${formatBytes(body)} is over 16 MiB`);
+  if (seconds > MAX_SECONDS) problems.add(`--seconds: ${seconds} is over ${MAX_SECONDS}`);
+  if (budget < seconds * 1e3 + STEP_OVERHEAD_MS) {
+    problems.add(`--budget: ${formatMs(budget)} is too short for one rate of ${seconds} s`);
+  }
+  problems.throwIfAny();
+  return { bodyBytes: body, senders, secondsPerStep: seconds, budgetMs: budget };
+}
+
+function parseSenders(given: string, what: string): number {
+  const senders = parseCount(given, what);
+  if (senders <= LIMITS.senders) return senders;
+  throw new AppError('OPTION_INVALID', `${what}: ${senders} is over ${LIMITS.senders}`, {
+    hint: `Give 1 to ${LIMITS.senders}: no more than there are cores.`,
+  });
+}
+
+/**
+ * Replays made-up requests against a server in a process of its own, at growing rates.
+ * @throws AppError INTERNAL where that server does not come up
+ */
+export async function selftest(options: SelftestOptions, deps: SelftestDeps): Promise<Tested> {
+  const server = fork(entryPath('null-server'), {
+    execArgv: [...process.execArgv, NO_DEBUGGER],
+    stdio: ['ignore', 'inherit', 'inherit', 'ipc'],
+  });
+  try {
+    const port = await portOf(server);
+    deps.onBegin();
+    return await climb(port, options, deps);
+  } finally {
+    server.kill('SIGKILL');
+  }
+}
+
+/** @throws AppError INTERNAL where the server does not come up */
+async function portOf(server: ChildProcess): Promise<number> {
+  const gone = new AbortController();
+  server.once('exit', () => gone.abort());
+  const signal = AbortSignal.any([gone.signal, AbortSignal.timeout(SERVER_START_MS)]);
+  try {
+    const [port] = (await once(server, 'message', { signal })) as [number];
+    return port;
+  } catch (cause) {
+    throw new AppError('INTERNAL', 'the server of the selftest did not start', { cause });
+  }
+}
+
+async function climb(
+  port: number,
+  { bodyBytes, senders, secondsPerStep: seconds, budgetMs }: SelftestOptions,
+  { signal, onRate, onStep }: SelftestDeps,
+): Promise<Tested> {
+  const ladder = new RateLadder();
+  const steps: SelftestStep[] = [];
+  const begunNs = systemClock.nowNs();
+  const stepMs = seconds * 1e3 + STEP_OVERHEAD_MS;
+  const ended = (endedBy: SelftestEnd): Tested => ({
+    steps,
+    highestHonestRate: ladder.highestKept,
+    lowestMissedRate: ladder.lowestMissed,
+    endedBy,
+  });
+  for (let rate = ladder.next; rate !== null; rate = ladder.next) {
+    if ((systemClock.nowNs() - begunNs) / 1e6 + stepMs > budgetMs) return ended('budget');
+    onRate(rate);
+    const step = await playStep(port, { ratePerSecond: rate, seconds, bodyBytes }, senders, signal);
+    if (signal.aborted) return ended('interrupted');
+    steps.push(step);
+    onStep(step);
+    ladder.tell(selftestDoubts(step).length === 0);
+  }
+  return ended(ladder.isOpen ? 'highest_tried' : 'found');
+}
+
+/** The document of `selftest --json`. */
+export function selftestDocument(
+  options: SelftestOptions,
+  { steps, highestHonestRate, lowestMissedRate, endedBy }: Tested,
+): object {
+  const { lagNs, achievedShare, busyShare } = JUDGEMENT_BOUNDS;
+  return {
+    schemaVersion: 1,
+    kind: 'selftest',
+    version: VERSION,
+    node: process.versions.node,
+    cpus: availableParallelism(),
+    bodyBytes: options.bodyBytes,
+    senders: options.senders,
+    secondsPerStep: options.secondsPerStep,
+    bounds: { lagP99Us: lagNs / 1e3, achievedShare, senderBusyShare: busyShare, stallMs: MOST_STALL_MS },
+    steps: steps.map((step) => {
+      const doubts = selftestDoubts(step);
+      return { ...step, honest: doubts.length === 0, doubts };
+    }),
+    highestHonestRate,
+    lowestMissedRate,
+    endedBy,
+  };
+}
+
+const TIMEOUT_MS = 10_000;
+const WARM_CONNECTIONS = 8;
+
+/** Plays one load with the engine of every replay, as its options are where nothing is asked for. */
+export async function playStep(
+  port: number,
+  load: SyntheticLoad,
+  senders: number,
+  signal: AbortSignal,
+): Promise<SelftestStep> {
+  const engine = new ReplayEngine(
+    {
+      origin: `http://127.0.0.1:${port}`,
+      maxInFlight: LIMITS.inFlight,
+      socketPath: null,
+      senders,
+      maxInFlightBytes: LIMITS.inFlightBytes,
+      connectTimeoutMs: TIMEOUT_MS,
+      firstByteTimeoutMs: TIMEOUT_MS,
+      idleTimeoutMs: TIMEOUT_MS,
+      totalTimeoutMs: TIMEOUT_MS,
+      drainDeadlineMs: TIMEOUT_MS / 5,
+      // As after a stall of a replay of such a load, whose busiest seconds are above the mean.
+      peakRatePerSecond: load.ratePerSecond * 2,
+      readAheadBytes: LIMITS.readAheadBytes,
+      readAheadRequests: LIMITS.readAheadRequests,
+      warmConnections: WARM_CONNECTIONS,
+      maxConnectionAgeMs: null,
+      caPem: null,
+      acceptAnyCertificate: false,
+    },
+    { clock: systemClock, pacerEntry: entryUrl('pacer'), senderEntry: entryUrl('sender') },
+  );
+  let planned = 0;
+  let lastIntendedNs = 0;
+  function* counted() {
+    for (const request of syntheticSchedule(load)) {
+      planned += 1;
+      lastIntendedNs = request.intendedOffsetNs;
+      yield request;
+    }
+  }
+  let failed = 0;
+  let lastActualNs = 0;
+  const throttle = new CpuThrottle();
+  const health = await engine.run(
+    counted(),
+    (results) => {
+      for (const { actualOffsetNs, error, status } of results) {
+        if (error !== null || status !== 200) failed += 1;
+        lastActualNs = Math.max(lastActualNs, actualOffsetNs ?? 0);
+      }
+    },
+    signal,
+  );
+  const { lag, stalls } = health;
+  const pace = lastActualNs === 0 ? 0 : Math.min(1, lastIntendedNs / lastActualNs);
+  return {
+    ratePerSecond: load.ratePerSecond,
+    planned,
+    sent: health.sent,
+    failed,
+    achievedShare: planned === 0 ? 0 : (health.sent / planned) * pace,
+    lagUs: { p50: lag.p50Ns / 1e3, p90: lag.p90Ns / 1e3, p99: lag.p99Ns / 1e3, max: lag.maxNs / 1e3 },
+    senderBusyShare: health.senderBusyShareMax10s,
+    throttled: throttle.throttled(),
+    longestStallMs: Math.max(0, ...stalls.map((each) => each.toOffsetNs - each.fromOffsetNs)) / 1e6,
+    starved: health.starved,
+  };
+}
+
+/** Why no further rate was tried. */
+export type SelftestEnd = 'found' | 'highest_tried' | 'budget' | 'interrupted';
+
+/** What a selftest came to. */
+export interface Tested {
+  readonly steps: readonly SelftestStep[];
+  readonly highestHonestRate: number | null;
+  /** The lowest that was given up; null while none was. */
+  readonly lowestMissedRate: number | null;
+  readonly endedBy: SelftestEnd;
+}
+
+/** What is said of it in the end. */
+export function conclusionLines({ highestHonestRate: rate, lowestMissedRate, endedBy }: Tested): string[] {
+  const { lagNs, busyShare } = JUDGEMENT_BOUNDS;
+  const why: Readonly<Record<SelftestEnd, string>> = {
+    found: '',
+    highest_tried: ' (the highest that is tried)',
+    budget: ` (${leftOutText(rate, lowestMissedRate)}: --budget)`,
+    interrupted: ' (interrupted)',
+  };
+  const found =
+    rate === null
+      ? `Highest honest rate: none${why[endedBy]}`
+      : `Highest honest rate: ${rate} requests/s${why[endedBy]}`;
+  return [
+    found,
+    `  honest: lag p99 up to ${formatMs(lagNs / 1e6)}, at least 99 % achieved, the sender busy up to ${(busyShare * 100).toFixed(0)} %, no stall over 250 ms; a rate`,
+    '  is given up when it was missed twice. The server ran on the same machine and took a part of it: with a target',
+    '  elsewhere the rate is no lower. TLS, larger bodies and slow answers in great numbers cost more than this.',
+  ];
+}
+
+/** What no time was left for: what was missed already is no higher rate that might have been kept. */
+function leftOutText(kept: number | null, missed: number | null): string {
+  if (kept === null) return 'no time was left to try again';
+  if (missed === null) return 'no time was left for higher ones';
+  return `${missed} was missed; no time was left for rates between`;
+}

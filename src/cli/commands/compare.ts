@@ -1,0 +1,55 @@
+import { Command } from 'commander';
+import { comparisonPage } from '../../analysis/compare/page.ts';
+import { comparisonView } from '../../analysis/compare/view.ts';
+import { viewMarkdown } from '../../analysis/render/markdown.ts';
+import { viewText } from '../../analysis/render/text.ts';
+import { COMPARE_OPTIONS, compareNamed, resolveCompareOptions } from '../../app/compare.ts';
+import { pageAssets } from '../../app/page-assets.ts';
+import { Problems } from '../../core/errors.ts';
+import { readOptions, toggle } from '../../core/options.ts';
+import type { ComparisonDocument } from '../../documents/comparison.ts';
+import { EXIT } from '../exit.ts';
+import { addOptions } from '../flags.ts';
+import { askedOf } from '../options.ts';
+import { type DocumentForms, formOption, outputsOf, writeOutputs } from '../output.ts';
+import { terminal } from '../terminal.ts';
+
+const OUTPUTS = {
+  json: toggle('--json', 'print one JSON document'),
+  html: formOption('--html [file]', 'write one self-contained page'),
+  md: formOption('--md [file]', 'write Markdown'),
+};
+const FORMS = ['html', 'md'] as const;
+const OPTIONS = { ...OUTPUTS, ...COMPARE_OPTIONS };
+
+/** `reprise compare A B`: what B has become, held against A. */
+export function compareCommand(): Command {
+  const command = new Command('compare')
+    .description(
+      'Say whether B is better or worse than A: two runs, a run and its recording, or two profiles.',
+    )
+    .argument('<a>', 'a run, a capture, or a file of profile --json: what is known')
+    .argument('<b>', 'the same: what is new')
+    .action(async (a: string, b: string, _: object, command: Command) => {
+      const asked = askedOf(command, OPTIONS);
+      const problems = new Problems();
+      const outputs = outputsOf(readOptions(OUTPUTS, asked, problems), FORMS, problems);
+      const document = await compareNamed(a, b, resolveCompareOptions(asked, problems));
+      writeOutputs(comparisonForms(document), outputs, terminal);
+      if (document.verdict === 'WORSE') process.exitCode = EXIT.fail;
+      if (document.verdict === 'INCONCLUSIVE') process.exitCode = EXIT.inconclusive;
+    });
+  return addOptions(command, OPTIONS);
+}
+
+/** A comparison in all its forms. */
+export function comparisonForms(document: ComparisonDocument): DocumentForms<(typeof FORMS)[number]> {
+  return {
+    json: document,
+    text: () => viewText(comparisonView(document)),
+    rendered: {
+      html: { called: 'page', render: () => comparisonPage(document, pageAssets()) },
+      md: { called: 'Markdown', render: () => viewMarkdown(comparisonView(document)) },
+    },
+  };
+}

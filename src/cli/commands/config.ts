@@ -1,0 +1,108 @@
+import { Command } from 'commander';
+import { AppError } from '../../core/errors.ts';
+import { textsOf, toggle } from '../../core/options.ts';
+import { configJsonSchema, configKeysOf } from '../config/schema.ts';
+import { shownSetting } from '../config/shown-setting.ts';
+import { addOptions, shapeOf } from '../flags.ts';
+import { optionsOf, pathOf, statedOf } from '../options.ts';
+import { assemble, bareProgram, type CommandEntry, everyCommand } from '../program.ts';
+import { tableLines, terminal } from '../terminal.ts';
+
+/**
+ * One setting as it is in force, without the values of headers and the credentials of URLs and addresses. Commands
+ * and files are shown as they are otherwise: what they hold of secrets is not known.
+ */
+interface Setting {
+  readonly key: string;
+  readonly value: unknown;
+  /** `flag`, the variable, `file:line`, or `default`. */
+  readonly origin: string;
+}
+
+const PRINT_OPTIONS = {
+  origin: toggle('--origin', 'say where each value comes from'),
+  json: toggle('--json', 'print one JSON document'),
+};
+
+/** `reprise config print|schema`: the settings in force, and what a file may hold. */
+export function configCommand(entries: readonly CommandEntry[]): Command {
+  const print = new Command('print')
+    .description('print the settings that a command line would run with')
+    .argument('[command-line...]', 'a command with its flags, such as: record --listen :8080')
+    .allowUnknownOption()
+    .action(async (line: string[], _: object, command: Command) => {
+      const { config: file } = command.optsWithGlobals<{ config?: string }>();
+      const { origin, json } = optionsOf(command, PRINT_OPTIONS);
+      const found = await settingsOf(entries, file === undefined ? line : ['--config', file, ...line]);
+      if (json) terminal.json({ schema: 'reprise-config/1', settings: found });
+      else terminal.print(...linesOf(found, origin));
+    });
+  const schema = new Command('schema')
+    .description('print the JSON Schema of configuration files')
+    .action(async () => {
+      terminal.json(configJsonSchema(bareProgram(), await everyCommand(entries)));
+    });
+  return new Command('config')
+    .description('print the settings in force and where each comes from')
+    .addCommand(addOptions(print, PRINT_OPTIONS))
+    .addCommand(schema);
+}
+
+async function settingsOf(entries: readonly CommandEntry[], line: readonly string[]): Promise<Setting[]> {
+  const { program } = await assemble(line, entries);
+  const commands = commandsIn(program, program.parseOptions([...line]).operands);
+  for (const command of commands) neverRun(command);
+  await program.parseAsync([...line], { from: 'user' });
+  return commands.flatMap(readSettings);
+}
+
+/** The program and what is named below it, outermost first. @throws AppError OPTION_INVALID for no such command. */
+function commandsIn(program: Command, operands: readonly string[]): Command[] {
+  const found = [program];
+  for (const name of operands) {
+    const parent = found.at(-1) as Command;
+    if (parent.commands.length === 0) break;
+    const command = parent.commands.find((one) => one.name() === name);
+    if (command === undefined) {
+      throw new AppError('OPTION_INVALID', `there is no command ${JSON.stringify(name)}`, {
+        hint: 'Name one of those that reprise --help lists.',
+      });
+    }
+    found.push(command);
+  }
+  return found;
+}
+
+/** Lets a command parse its line and do nothing, whatever it still misses. */
+function neverRun(command: Command): void {
+  command.action(() => undefined);
+  for (const argument of command.registeredArguments) argument.argOptional();
+}
+
+function readSettings(command: Command): Setting[] {
+  return Object.entries(shapeOf(command)).flatMap(([name, type]) => {
+    const texts = textsOf(type);
+    const [key] = configKeysOf(name, texts);
+    if (key === undefined) return [];
+    const stated = statedOf(command, name);
+    return [
+      {
+        key: [...pathOf(command), key].join('.'),
+        value: shownSetting(key, stated?.value ?? texts.default),
+        origin: stated === null ? 'default' : (stated.origin.place ?? 'flag'),
+      },
+    ];
+  });
+}
+
+function linesOf(settings: readonly Setting[], withOrigin: boolean): string[] {
+  const rows = settings.map(({ key, value, origin }) => [
+    key,
+    value === null ? '–' : typeof value === 'string' ? value : JSON.stringify(value),
+    ...(withOrigin ? [origin] : []),
+  ]);
+  return tableLines(
+    [{ title: 'setting' }, { title: 'value' }, ...(withOrigin ? [{ title: 'origin' }] : [])],
+    rows,
+  );
+}

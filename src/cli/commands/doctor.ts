@@ -1,0 +1,33 @@
+import { Command } from 'commander';
+import type { Finding } from '../../app/doctor.ts';
+import { DOCTOR_OPTIONS, examine } from '../../app/doctor.ts';
+import { toggle } from '../../core/options.ts';
+import { EXIT } from '../exit.ts';
+import { addOptions } from '../flags.ts';
+import { optionsOf } from '../options.ts';
+import { tableLines, terminal } from '../terminal.ts';
+
+const OPTIONS = { ...DOCTOR_OPTIONS, json: toggle('--json', 'print one JSON document') };
+
+/** `reprise doctor`: whether this host can record and replay, and what would make it better. */
+export function doctorCommand(): Command {
+  const command = new Command('doctor')
+    .description('check what a recording or a replay needs of this host; changes nothing')
+    .action(async (_: object, command: Command) => {
+      const options = optionsOf(command, OPTIONS);
+      const findings = await examine(options);
+      if (options.json) terminal.json({ schema: 'reprise-doctor/1', findings });
+      else terminal.print(...linesOf(findings));
+      if (findings.some(({ result }) => result === 'fail')) process.exitCode = EXIT.fail;
+    });
+  return addOptions(command, OPTIONS);
+}
+
+function linesOf(findings: readonly Finding[]): string[] {
+  const rows = findings.map(({ check, result, found }) => [check, result, found]);
+  const advice = findings.flatMap(({ check, advice: what }) => (what === null ? [] : [`${check}: ${what}`]));
+  return [
+    ...tableLines([{ title: 'check' }, { title: 'result' }, { title: 'found' }], rows),
+    ...(advice.length === 0 ? [] : ['', ...advice]),
+  ];
+}

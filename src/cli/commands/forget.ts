@@ -1,0 +1,70 @@
+import { Command } from 'commander';
+import { FORGET_OPTIONS, forget } from '../../app/forget.ts';
+import { toggle } from '../../core/options.ts';
+import { formatBytes } from '../../core/units.ts';
+import type { ForgetDocument, RemainReason } from '../../storage/capture/forget.ts';
+import { EXIT } from '../exit.ts';
+import { addOptions } from '../flags.ts';
+import { optionsOf } from '../options.ts';
+import { Interruption } from '../signals.ts';
+import { terminal } from '../terminal.ts';
+
+const OPTIONS = { ...FORGET_OPTIONS, json: toggle('--json', 'print one JSON document') };
+
+const REMAINS: Readonly<Record<RemainReason, string>> = {
+  expiring: 'is just being taken away by retention; run this again to be sure that it is gone',
+  open: 'is still being written; run this again when it is sealed',
+  nobody_named:
+    'was recorded without a key for that (record --session, --client), so that nobody can say whose they are',
+  other_hash_key: 'was hashed under another key; run this again with --hash-key-file',
+  damaged: 'is damaged and was left as it is; reprise verify says how',
+  set_aside: 'was set aside as damaged and is not read; remove it if it may hold what is to go',
+};
+
+/** `reprise forget DIR`: removes what a session, a client or a stretch of time left in a capture. */
+export function forgetCommand(): Command {
+  const command = new Command('forget')
+    .description('Remove what a session, a client or a stretch of time left in a capture; bytes and all.')
+    .argument('<dir>', 'a capture')
+    .action(async (directory: string, _: object, command: Command) => {
+      const { json, ...options } = optionsOf(command, OPTIONS);
+      const interruption = new Interruption();
+      try {
+        const document = await forget(directory, options, {
+          signal: interruption.signal,
+          onSegment: (file) => terminal.progress(`writing ${file} anew`),
+        });
+        if (document !== null) tell(document, json);
+        else {
+          terminal.note(
+            'Interrupted. What was forgotten until here stays forgotten; run this again for the rest.',
+          );
+          process.exitCode = interruption.status ?? EXIT.unexpected;
+        }
+      } finally {
+        interruption.end();
+      }
+    });
+  return addOptions(command, OPTIONS);
+}
+
+function tell(document: ForgetDocument, json: boolean): void {
+  if (json) terminal.json(document);
+  else terminal.print(...linesOf(document));
+  if (!document.dryRun && document.exchanges > 0) {
+    terminal.note('Copies elsewhere (shipped segments, backups, snapshots) still hold it.');
+  }
+  if (!document.complete) process.exitCode = EXIT.inconclusive;
+}
+
+function linesOf({ dryRun, exchanges, bytes, segments, remaining }: ForgetDocument): string[] {
+  const amount = `${exchanges} exchanges (${formatBytes(bytes)} of bodies)`;
+  return [
+    `${dryRun ? 'would be forgotten' : 'forgotten'}: ${amount} in ${segments.length} segments`,
+    ...segments.map((segment) => `  ${segment.file}: ${segment.exchanges} exchanges`),
+    ...remaining.map(
+      ({ file, why, exchanges: left }) =>
+        `  ${file}${left === null ? '' : ` (${left} exchanges)`} ${REMAINS[why]}`,
+    ),
+  ];
+}

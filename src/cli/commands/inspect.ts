@@ -1,0 +1,259 @@
+import { Command } from 'commander';
+import { inspect } from '../../app/inspect.ts';
+import { encryptionKeyOf, encryptionKeyOption } from '../../app/open-capture.ts';
+import { DayCalendar } from '../../core/calendar.ts';
+import { toggle, value } from '../../core/options.ts';
+import { formatBytes } from '../../core/units.ts';
+import type { InspectDocument } from '../../storage/capture/inspect.ts';
+import { addOptions } from '../flags.ts';
+import { optionsOf } from '../options.ts';
+import { type Terminal, tableLines, terminal } from '../terminal.ts';
+
+/** Segments the table shows, from each end; `--json` has all of them. */
+const SEGMENTS_SHOWN = 10;
+const RECORDERS_SHOWN = 20;
+const GAPS_SHOWN = 3;
+const KILLED_SHOWN = 3;
+
+const OPTIONS = {
+  encryptionKeyFile: encryptionKeyOption(
+    'not needed: an encrypted capture says what it holds without its key',
+  ),
+  tz: value('--tz <zone>', 'time zone of the days', (zone) => new DayCalendar(zone), { default: 'UTC' }),
+  json: toggle('--json', 'print one JSON document'),
+};
+
+/** `reprise inspect DIR...`: what captures hold and what they miss. */
+export function inspectCommand(): Command {
+  const command = new Command('inspect')
+    .description('say what a capture holds, and what it misses')
+    .argument('<dir...>', 'a capture, or several that are read as one')
+    .action((directories: string[], _: object, command: Command) => {
+      const options = optionsOf(command, OPTIONS);
+      // A key that is no key is refused here as everywhere.
+      encryptionKeyOf(options);
+      const document = inspect(directories, options.tz);
+      if (options.json) terminal.json(document);
+      else printDocument(document, terminal);
+    });
+  return addOptions(command, OPTIONS);
+}
+
+function printDocument(document: InspectDocument, output: Terminal): void {
+  output.print(
+    ...factLines(document),
+    ...(document.recorders.length > 0 ? ['', ...recorderLines(document)] : []),
+    ...(document.days.length > 0 ? ['', ...dayLines(document)] : []),
+    ...(document.segments.length > 0 ? ['', ...segmentLines(document)] : []),
+  );
+}
+
+function factLines(document: InspectDocument): string[] {
+  const { bytes, truncated, omitted, expired, forgotten, encrypted, killed } = document;
+  const rows: [string, string][] = [
+    ['capture', document.directories.join(', ')],
+    ['source', document.origins.map(originText).join('; ') || 'nothing was recorded yet'],
+    ['recorders', recorderText(document)],
+    ['exchanges', String(document.exchanges)],
+    ['arrivals', `${document.firstArrival ?? '–'} to ${document.lastArrival ?? '–'}`],
+    ['outcomes', listText(document.outcomes)],
+    ['request bodies', sizeText(bytes.request, truncated.requests)],
+    ['response bodies', sizeText(bytes.response, truncated.responses)],
+    ['on disk', formatBytes(bytes.disk)],
+    ['lost', lostText(document)],
+    ['omitted', amountText(omitted, omitted.byCause)],
+    ['coverage', coverageText(document)],
+    ...(killed.length > 0 ? [['killed', killedText(document)] as [string, string]] : []),
+    ['protocols', protocolText(document)],
+    ['clock anchors', String(document.clockAnchors)],
+  ];
+  if (expired.segments > 0) {
+    const { segments, exchanges, exact } = expired;
+    const text = `${segments} segments, ${exchanges} exchanges, ${formatBytes(expired.bytes)}`;
+    rows.push(['expired', exact ? text : `at least ${text}`]);
+  }
+  if (forgotten.exchanges > 0) {
+    rows.push(['forgotten', `${forgotten.exchanges} exchanges (${formatBytes(forgotten.bytes)})`]);
+  }
+  if (encrypted.segments > 0) {
+    const of = encrypted.segments === document.segments.length ? '' : ` of ${document.segments.length}`;
+    const rest = of === '' ? '' : '; the others are in clear';
+    rows.push([
+      'encrypted',
+      `${encrypted.segments}${of} segments, under ${encrypted.keys.join(', ')}${rest}`,
+    ]);
+  }
+  if (document.duplicates.length > 0) {
+    rows.push(['in several captures', `${document.duplicates.length} segments, counted once`]);
+  }
+  if (document.damaged.length > 0) rows.push(['damaged, set aside', document.damaged.join(', ')]);
+  const width = Math.max(...rows.map(([name]) => name.length));
+  return rows.map(([name, value]) => `${name.padEnd(width)}  ${value}`);
+}
+
+function originText(origin: InspectDocument['origins'][number]): string {
+  if (origin.kind === 'recorded')
+    return `recorded in front of ${(origin.targets ?? [origin.target]).join(', ')}`;
+  return `imported from ${origin.file}, ${origin.paired ? 'with requests' : 'arrivals alone'}`;
+}
+
+/** A member that paused has several lives, which are no other members. */
+function recorderText({ recorders, recordersAtOnce, fleetSize }: InspectDocument): string {
+  const names = recorders.slice(0, SEGMENTS_SHOWN).map(({ id, host }) => `${id} on ${host}`);
+  const more = recorders.length > names.length ? ` and ${recorders.length - names.length} more` : '';
+  const of = fleetSize === null ? '' : ` of a fleet of ${fleetSize}`;
+  const count =
+    of === '' || recordersAtOnce === recorders.length
+      ? `${recorders.length}${of}`
+      : `at most ${recordersAtOnce} at once${of}, in ${recorders.length} lives`;
+  return `${count}${names.length === 0 ? '' : `: ${names.join(', ')}${more}`}`;
+}
+
+function sizeText(bytes: number, truncated: number): string {
+  return `${formatBytes(bytes)}${truncated > 0 ? ` (${truncated} not whole)` : ''}`;
+}
+
+function amountText(
+  total: { readonly exchanges: number; readonly bytes: number },
+  parts: Readonly<Record<string, { readonly exchanges: number; readonly bytes: number }>>,
+): string {
+  const names = Object.entries(parts).map(
+    ([name, { exchanges, bytes }]) => `${name} ${exchanges} (${formatBytes(bytes)})`,
+  );
+  return names.length === 0 ? 'nothing' : `${total.exchanges} exchanges: ${names.join(', ')}`;
+}
+
+/** With a segment that expired go the losses that it recorded: nobody sums them, as nobody misses them there. */
+function lostText({ losses, expired }: InspectDocument): string {
+  const text = amountText(losses, losses.byReason);
+  return expired.segments > 0 ? `${text}; without what the expired segments recorded as lost` : text;
+}
+
+/** What it saw last is in no count. */
+function killedText({ killed }: InspectDocument): string {
+  const texts = killed.slice(-KILLED_SHOWN).map(({ startedAt, knownUntil, foundAt }) => {
+    const until = foundAt === null ? '' : ` until ${millisecondText(foundAt)}`;
+    return `the recording started ${minuteText(startedAt)}: nothing is known of what passed after ${millisecondText(knownUntil)}${until}`;
+  });
+  const more =
+    killed.length > texts.length ? [`${killed.length - texts.length} before (--json shows all)`] : [];
+  return [...texts, ...more].join('; ');
+}
+
+function coverageText(document: InspectDocument): string {
+  const { coverage, unexplained, origins, recorders, omitted } = document;
+  if (origins.some(({ kind }) => kind === 'imported'))
+    return 'not known: what an imported file left out is not counted';
+  if (coverage === null || unexplained === null) return '–';
+  const share = (value: number) => `${(value * 100).toFixed(2)} %`;
+  // What a segment held that is somewhere else, or cannot be read, nobody knows.
+  const partial = recorders.some(({ gaps }) =>
+    gaps.some(({ kind }) => kind === 'missing' || kind === 'damaged'),
+  );
+  // What a killed recording would still have left out of its sample counts as lost.
+  const known = (omitted.byCause.sampled_out?.exchanges ?? 0) > 0 ? 'about ' : 'at most ';
+  const most = document.coverageIsAtMost ? known : '';
+  const rest = unexplained > 0.00005 ? `, ${share(unexplained)} missing` : '';
+  // How many exchanges were in it, or would have been, nobody knows either.
+  const unread = omitted.byCause.unparsed?.bytes ?? 0;
+  const of = [
+    ...(unread > 0 ? [`of what was read as exchanges: ${formatBytes(unread)} were not`] : []),
+    ...(partial ? ['of what is here: segments are missing'] : []),
+  ];
+  return [`${most}${share(coverage)}${rest}`, ...of].join(', ');
+}
+
+function protocolText({ protocols }: InspectDocument): string {
+  const texts = Object.entries(protocols).map(
+    ([name, { connections, bytes }]) => `${name} ${connections} connections (${formatBytes(bytes)})`,
+  );
+  return texts.join(', ') || '–';
+}
+
+function listText(counts: Readonly<Record<string, number>>): string {
+  const texts = Object.entries(counts)
+    .filter(([, count]) => count > 0)
+    .map(([name, count]) => `${name} ${count}`);
+  return texts.join(', ') || '–';
+}
+
+function recorderLines({ recorders }: InspectDocument): string[] {
+  const hidden = recorders.length - RECORDERS_SHOWN;
+  const rows = recorders
+    .slice(0, RECORDERS_SHOWN)
+    .map((recorder) => [
+      recorder.id,
+      recorder.host,
+      minuteText(recorder.startedAt),
+      recorder.endedAt === null ? recorder.end : `${minuteText(recorder.endedAt)} ${recorder.end}`,
+      String(recorder.exchanges),
+      gapText(recorder.gaps),
+    ]);
+  return tableLines(
+    [
+      { title: 'recorder' },
+      { title: 'host' },
+      { title: 'started (UTC)' },
+      { title: 'ended (UTC)' },
+      { title: 'exchanges', align: 'right' },
+      { title: 'gaps' },
+    ],
+    hidden > 0 ? [...rows, [`… ${hidden} more (--json shows all)`]] : rows,
+  );
+}
+
+function gapText(gaps: InspectDocument['recorders'][number]['gaps']): string {
+  const shown = gaps.slice(0, GAPS_SHOWN).map(({ kind, from, to }) => {
+    return `${kind} ${minuteText(from)} to ${to === null ? '…' : minuteText(to)}`;
+  });
+  const more = gaps.length > shown.length ? ` and ${gaps.length - shown.length} more` : '';
+  return shown.length === 0 ? 'none' : `${shown.join(', ')}${more}`;
+}
+
+/** `2026-11-24T15:00:00.000000Z` as `2026-11-24 15:00:00`. */
+function minuteText(instant: string): string {
+  return instant.slice(0, 19).replace('T', ' ');
+}
+
+/** The same with its milliseconds. */
+function millisecondText(instant: string): string {
+  return instant.slice(0, 23).replace('T', ' ');
+}
+
+function dayLines({ days, timeZone }: InspectDocument): string[] {
+  return tableLines(
+    [
+      { title: `day (${timeZone})` },
+      { title: 'exchanges', align: 'right' },
+      { title: 'bodies', align: 'right' },
+    ],
+    days.map(({ day, exchanges, bytes }) => [day, String(exchanges), formatBytes(bytes)]),
+  );
+}
+
+function segmentLines({ segments }: InspectDocument): string[] {
+  const hidden = segments.length - 2 * SEGMENTS_SHOWN;
+  const row = ({ file, sealed, exchanges, bytes }: InspectDocument['segments'][number]) => [
+    file,
+    sealed ? 'sealed' : 'open',
+    String(exchanges),
+    formatBytes(bytes),
+  ];
+  const shown =
+    hidden > 0
+      ? [
+          ...segments.slice(0, SEGMENTS_SHOWN).map(row),
+          [`… ${hidden} more (--json shows all)`, '', '', ''],
+          ...segments.slice(-SEGMENTS_SHOWN).map(row),
+        ]
+      : segments.map(row);
+  return tableLines(
+    [
+      { title: 'segment' },
+      { title: 'state' },
+      { title: 'exchanges', align: 'right' },
+      { title: 'on disk', align: 'right' },
+    ],
+    shown,
+  );
+}

@@ -1,0 +1,73 @@
+import { Command } from 'commander';
+import { viewText } from '../../analysis/render/text.ts';
+import { runView } from '../../analysis/report/view.ts';
+import { exitCodeOf } from '../../analysis/verdict/verdict.ts';
+import { MERGE_OPTIONS, mergeRuns, resolveMergeOptions } from '../../app/merge.ts';
+import { toggle } from '../../core/options.ts';
+import { formatMs } from '../../core/units.ts';
+import type { MergedDocument } from '../../documents/replay.ts';
+import { EXIT } from '../exit.ts';
+import { addOptions } from '../flags.ts';
+import { askedOf, optionsOf } from '../options.ts';
+import { tableLines, terminal } from '../terminal.ts';
+
+const OUTPUT = { json: toggle('--json', 'print one JSON document') };
+const OPTIONS = { ...MERGE_OPTIONS, ...OUTPUT };
+
+/** `reprise merge RUN...`: the runs of shards as one run, judged as one. */
+export function mergeCommand(): Command {
+  const command = new Command('merge')
+    .description('Put the runs of all shards of a replay together and judge them as one run.')
+    .argument('<run...>', 'directories of runs of replay --shard')
+    .action(async (directories: string[], _: object, command: Command) => {
+      // Before anything is waited for: what is wrong with the command line is said at once.
+      const options = resolveMergeOptions(askedOf(command, OPTIONS));
+      const { directory, document, stoppedByFailures } = await mergeRuns(directories, options, {
+        onWaiting: (open, of) => terminal.progress(`waiting for ${open.length} of ${of} runs: ${open[0]}`),
+        onLeftOut: (open) => terminal.note(`Not sealed in time, and left out: ${open.join(', ')}`),
+      });
+      if (optionsOf(command, OUTPUT).json) terminal.json(document);
+      else {
+        const kept = `Run ${document.run}: ${directory}`;
+        terminal.print(...viewText(runView(document), 'brief'), ...mergedLines(document.merged), '', kept);
+      }
+      process.exitCode = stoppedByFailures ? EXIT.unreachable : exitCodeOf(document);
+    });
+  return addOptions(command, OPTIONS);
+}
+
+/** The shards of a merged run for people. */
+function mergedLines({ count, missing, shards, clockSkew, planDigest }: MergedDocument): string[] {
+  const columns = [
+    'shard',
+    'host',
+    'started late',
+    'clock drift',
+    'planned',
+    'sent',
+    'failed',
+    'refused',
+    'lag p99',
+  ];
+  const ms = (us: number | null) => (us === null ? '–' : formatMs(us / 1e3));
+  const { startSpreadUs, driftMaxUs, betweenHostsUs } = clockSkew;
+  return [
+    '',
+    `Shards: ${shards.length} of ${count}, plan ${planDigest.slice(0, 12)}${missing.length === 0 ? '' : `; missing: ${missing.join(', ')}`}`,
+    ...tableLines(
+      columns.map((title, at) => ({ title, align: at < 2 ? 'left' : 'right' })),
+      shards.map((shard) => [
+        String(shard.index),
+        shard.host,
+        ms(shard.startedLateUs),
+        ms(shard.clockDriftUs),
+        ...[shard.planned, shard.sent, shard.failed, shard.refused].map(String),
+        ms(shard.lagUs.p99),
+      ]),
+    ).map((line) => `  ${line}`),
+    `  clocks: starts ${ms(startSpreadUs)} apart by the hosts' own clocks, drift of a wall clock while sending up to ${ms(driftMaxUs)};`,
+    betweenHostsUs === null
+      ? '    how far the clocks of different hosts lay apart is not known here: keep them by NTP or PTP'
+      : '    all shards ran under one kernel, by one clock',
+  ];
+}

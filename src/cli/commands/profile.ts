@@ -1,0 +1,52 @@
+import { Command } from 'commander';
+import { profilePage } from '../../analysis/profile/page.ts';
+import { profileCsv } from '../../analysis/profile/profile-csv.ts';
+import { profileText } from '../../analysis/profile/text.ts';
+import { encryptionKeyOf } from '../../app/open-capture.ts';
+import { pageAssets } from '../../app/page-assets.ts';
+import { PROFILE_OPTIONS, profileInThread, resolveProfileOptions } from '../../app/profile.ts';
+import { Problems } from '../../core/errors.ts';
+import { readOptions, toggle } from '../../core/options.ts';
+import type { ProfileDocument } from '../../documents/profile.ts';
+import { addOptions } from '../flags.ts';
+import { askedOf } from '../options.ts';
+import { type DocumentForms, formOption, outputsOf, writeOutputs } from '../output.ts';
+import { terminal } from '../terminal.ts';
+
+const OUTPUTS = {
+  json: toggle('--json', 'print one JSON document'),
+  html: formOption('--html [file]', 'write one self-contained page'),
+  csv: formOption('--csv [file]', 'write the numbers as a table'),
+};
+const FORMS = ['html', 'csv'] as const;
+const OPTIONS = { ...OUTPUTS, ...PROFILE_OPTIONS };
+
+/** `reprise profile DIR`: the traffic of a capture in numbers. */
+export function profileCommand(): Command {
+  const command = new Command('profile')
+    .description('Describe the traffic of a capture in numbers: no payload and no secret is in them.')
+    .argument('<capture>', 'the directory of a capture')
+    .action(async (directory: string, _: object, command: Command) => {
+      const asked = askedOf(command, OPTIONS);
+      const problems = new Problems();
+      const outputs = outputsOf(readOptions(OUTPUTS, asked, problems), FORMS, problems);
+      const options = resolveProfileOptions(asked, problems);
+      // A key that is no key is refused here as everywhere.
+      encryptionKeyOf(options);
+      const document = await profileInThread({ directory, options });
+      writeOutputs(profileForms(document), outputs, terminal);
+    });
+  return addOptions(command, OPTIONS);
+}
+
+/** A profile in all its forms. */
+export function profileForms(document: ProfileDocument): DocumentForms<(typeof FORMS)[number]> {
+  return {
+    json: document,
+    text: () => profileText(document),
+    rendered: {
+      html: { called: 'page', render: () => profilePage(document, pageAssets()) },
+      csv: { called: 'table', render: () => profileCsv(document) },
+    },
+  };
+}

@@ -1,0 +1,282 @@
+import { readFileSync } from 'node:fs';
+import { setImmediate } from 'node:timers/promises';
+import { Command } from 'commander';
+import type { Fidelity } from '../../analysis/run/fidelity.ts';
+import { reachedText } from '../../analysis/verdict/run-context.ts';
+import { parseSlo } from '../../analysis/verdict/slo.ts';
+import { exitCodeOf } from '../../analysis/verdict/verdict.ts';
+import {
+  encryptionKeyOf,
+  encryptionKeyOption,
+  type OpenedCapture,
+  openForReplay,
+} from '../../app/open-capture.ts';
+import { checkerOf, isCheckImplied } from '../../app/replay/document.ts';
+import { countedMultipliers, countedReasons, type DryRunOutcome } from '../../app/replay/dry-run.ts';
+import {
+  chooseReplay,
+  leadInOf,
+  planLines,
+  planOf,
+  planTitle,
+  type ReplayPlan,
+} from '../../app/replay/plan.ts';
+import { endEvent } from '../../app/replay/progress.ts';
+import type { ReplayRunParts } from '../../app/replay/run.ts';
+import { playedLines, unfilteredLines } from '../../app/replay/windows.ts';
+import { entryUrl } from '../../app/workers.ts';
+import { systemClock } from '../../core/clock.ts';
+import { askedFor, resolveOptions, text } from '../../core/options.ts';
+import { formatMs, formatMultiplier } from '../../core/units.ts';
+import { IDC_WINDOWS, type IdcWindow } from '../../documents/parts.ts';
+import type { ArrivalFigures } from '../../documents/replay.ts';
+import {
+  type OptionSources,
+  OUTPUT_OPTIONS,
+  REPLAY_OPTIONS,
+  type ReplayOptions,
+  resolveReplayOptions,
+} from '../../replay/options/replay-options.ts';
+import { scalingCountLines } from '../../replay/plan/describe-scaling.ts';
+import {
+  PAYLOAD_FINDING_TEXTS,
+  PAYLOAD_FINDINGS,
+  type PayloadAudit,
+  type PlanCount,
+} from '../../replay/plan/dry-run.ts';
+import type { Playback } from '../../replay/window/playback.ts';
+import { EXIT } from '../exit.ts';
+import { addOptions } from '../flags.ts';
+import { askedOf } from '../options.ts';
+import { Interruption } from '../signals.ts';
+import { tableLines, terminal } from '../terminal.ts';
+
+const OWN_OPTIONS = {
+  out: text('--out <directory>', 'where the run is kept (default: runs/<run id>)'),
+  encryptionKeyFile: encryptionKeyOption('file with the key of an encrypted capture'),
+};
+const OPTIONS = { ...REPLAY_OPTIONS, ...OWN_OPTIONS };
+
+export function replayCommand(): Command {
+  const command = new Command('replay')
+    .description('Play a capture back against a target at a multiple of its pace, and judge what happened.')
+    .argument('<capture>', 'the directory of a capture')
+    .action(async (directory: string, _: object, command: Command) => {
+      await replay(directory, command);
+    });
+  return addOptions(command, OPTIONS);
+}
+
+const SOURCES: Omit<OptionSources, 'originOf'> = {
+  environment: (name) => process.env[name],
+  readFile: (path) => readFileSync(path, 'utf8'),
+  checkSlo: (expressions) => {
+    parseSlo(expressions);
+  },
+  asksForCheck: isCheckImplied,
+  nowUs: () => systemClock.epochUs(),
+};
+
+async function replay(directory: string, command: Command): Promise<void> {
+  const asked = askedOf(command, OPTIONS);
+  const { stated } = askedFor(REPLAY_OPTIONS, asked);
+  const options = resolveReplayOptions(stated, { ...SOURCES, originOf: asked.originOf });
+  const { out, encryptionKeyFile } = resolveOptions(OWN_OPTIONS, askedFor(OWN_OPTIONS, asked));
+  const { json, ndjson } = resolveOptions(OUTPUT_OPTIONS, askedFor(OUTPUT_OPTIONS, asked));
+  const opened = openForReplay(directory, encryptionKeyOf({ encryptionKeyFile }), options.window.recorders);
+  try {
+    const choice = chooseReplay(opened, options);
+    // Before the roll-ups of a long capture are summed: the reader sees at once that something happens.
+    if (options.dryRun && !json) {
+      terminal.print(planTitle(choice));
+      await setImmediate();
+    }
+    const plan = planOf(choice);
+    if (options.dryRun || options.target === null) {
+      await showPlan(plan, choice.source, opened, json);
+      return;
+    }
+    await play(
+      {
+        plan,
+        target: options.target,
+        source: choice.source,
+        ...leadInOf(plan, choice.source, opened.source),
+        thresholds: parseSlo(options.slo),
+        unexplained: choice.unexplained,
+        captureIdentity: opened.identity,
+        createChecker: checkerOf(entryUrl('checker'), options, plan.overview.name, encryptionKeyFile),
+        out,
+        logger: (await import('../logger.ts')).loggerOf(command),
+      },
+      { json, ndjson },
+    );
+  } finally {
+    opened.source.close();
+  }
+}
+
+/** Prints what a replay would do. */
+async function showPlan(
+  plan: ReplayPlan,
+  source: Playback,
+  opened: OpenedCapture,
+  json: boolean,
+): Promise<void> {
+  const [{ dryRunDocument, planWindow }, { dryRunLines }] = await Promise.all([
+    import('../../app/replay/dry-run.ts'),
+    import('./replay.ts'),
+  ]);
+  const outcome = await planWindow(plan, source, opened.source, (leadIn) => {
+    if (!json) terminal.print(...planLines(plan, leadIn));
+  });
+  if (json) terminal.json(dryRunDocument(outcome));
+  else terminal.print(...dryRunLines(outcome));
+}
+
+/**
+ * Plays it, prints its summary and leaves the exit status of its verdict.
+ * @throws AppError what ended the run, after that was printed
+ */
+async function play(
+  parts: Omit<ReplayRunParts, 'threads' | 'listen' | 'reporter'>,
+  output: { readonly json: boolean; readonly ndjson: boolean },
+): Promise<void> {
+  // What sends is half of all there is, and a plan needs none of it.
+  const [{ runReplay }, { summaryLines }] = await Promise.all([
+    import('../../app/replay/run.ts'),
+    import('../../app/replay/run.ts'),
+  ]);
+  const interruptions: Interruption[] = [];
+  const result = await runReplay({
+    ...parts,
+    threads: { pacer: entryUrl('pacer'), sender: entryUrl('sender') },
+    listen: () => {
+      const interruption = new Interruption();
+      interruptions.push(interruption);
+      return interruption;
+    },
+    reporter: {
+      interactive: terminal.interactive,
+      note: (...lines) => terminal.note(...lines),
+      progress: (line) => terminal.progress(line),
+      endProgress: () => terminal.endProgress(),
+      event: output.ndjson ? (event) => terminal.jsonLine(event) : undefined,
+    },
+  });
+  const { document, end, summary } = result;
+  const status =
+    end.kind === 'aborted' ? EXIT.unreachable : (interruptions[0]?.status ?? exitCodeOf(document));
+  if (output.ndjson) terminal.jsonLine(endEvent(document, status, summary));
+  else if (output.json) terminal.json(document);
+  else terminal.print(...summaryLines(result, parts));
+  if (end.kind === 'aborted') throw end.error;
+  process.exitCode = status;
+}
+
+/** What a dry run found, for people, behind what was known before. */
+export function dryRunLines({ plan, report, fidelity, playback }: DryRunOutcome): string[] {
+  const { overview, window, options } = plan;
+  const { connections, audit } = report;
+  const inWindow = fidelity.recorded.count + playback.filtered;
+  const skipped = Object.entries(audit.skipped).filter(([, count]) => count > 0);
+  // Counted by sends, of which copies have their own. Where arrivals are alone, theirs are planned all the same.
+  const skippedSends = skipped.reduce(
+    (sum, [reason, count]) => sum + (overview.arrivalsOnly && reason === 'no_payload' ? 0 : count),
+    0,
+  );
+  const sends = fidelity.planned.count + skippedSends;
+  return [
+    `  connections in use at once: ${connections === null ? 'not known: no recorded latency' : `up to ${connections}, if the target is as fast as what was recorded`}`,
+    '',
+    'Arrivals',
+    ...arrivalLines(fidelity),
+    ...unfilteredLines(fidelity),
+    ...playedLines(window, playback),
+    ...countedLines(plan, report.whole),
+    '',
+    'What will not be sent',
+    ...emptyShardLines(options, fidelity.planned.count, skippedSends),
+    ...(skipped.length + playback.filtered === 0 ? ['  nothing is left out by its facts'] : []),
+    ...skipped.map(([reason, count]) => `  ${reason}: ${count} of ${sends}`),
+    ...(playback.filtered === 0 ? [] : [`  filtered: ${playback.filtered} of ${inWindow}`]),
+    ...(overview.arrivalsOnly ? ['  This capture has no requests: it can be planned, not replayed.'] : []),
+    ...rateLines(options.maxRatePerSecond, report.refusedForRate, fidelity.planned.count),
+    ...payloadLines(report.payloads),
+    ...scalingCountLines(report.scaling),
+  ];
+}
+
+/** A good plan, of which none of the sessions fell to this shard. */
+function emptyShardLines({ shard }: ReplayOptions, planned: number, skipped: number): string[] {
+  if (shard === null || planned + skipped > 0) return [];
+  return [`  this shard plays nothing: nothing of the plan fell to ${shard.index}/${shard.count}`];
+}
+
+/** The ceiling that was stated: what it is alone for is known before anything is sent. */
+function rateLines(maxRate: number | null, refused: number, planned: number): string[] {
+  if (maxRate === null) return [];
+  const what = refused === 0 ? 'nothing' : `${refused} of ${planned} planned, and counts them`;
+  return [`  --max-rate ${maxRate} refuses ${what}`];
+}
+
+function arrivalLines({ recorded, planned, recordedToPlanned, duplicates }: Fidelity): string[] {
+  const text = (value: number | null, digits: number) => (value === null ? '–' : value.toFixed(digits));
+  const row = (name: string, value: (figures: ArrivalFigures) => number | null, digits: number) => [
+    `  ${name}`,
+    text(value(recorded), digits),
+    text(value(planned), digits),
+  ];
+  return [
+    ...tableLines(
+      [{ title: '' }, { title: 'recorded', align: 'right' }, { title: 'planned', align: 'right' }],
+      [
+        row('exchanges', ({ count }) => count, 0),
+        row('requests/s', ({ ratePerSecond }) => ratePerSecond, 3),
+        row('peak 1 s', ({ peak1s }) => peak1s, 0),
+        row('CV of gaps', ({ cv }) => cv, 3),
+        ...IDC_WINDOWS.map((window: IdcWindow) => row(`IDC ${window} s`, ({ idc }) => idc[window], 3)),
+        row('ties', ({ ties }) => ties, 4),
+      ],
+    ),
+    `  gaps recorded to planned: KS ${text(recordedToPlanned.ksGaps, 4)}; mix ${text(recordedToPlanned.mixDistance, 4)}; duplicates ${text(duplicates.ratio, 4)}`,
+  ];
+}
+
+function payloadLines({ sampled, comparableAnswers, found, unreplayableByReason }: PayloadAudit): string[] {
+  if (sampled === 0) return ['  no payload was looked into'];
+  const refused = Object.entries(unreplayableByReason).map(
+    ([reason, count]) => `  unreplayable (${reason}): ${count} of ${sampled} sampled`,
+  );
+  const findings = PAYLOAD_FINDINGS.filter((finding) => found[finding] > 0).map(
+    (finding) => `  ${finding}: ${found[finding]} of ${sampled} sampled: ${PAYLOAD_FINDING_TEXTS[finding]}`,
+  );
+  const none =
+    refused.length + findings.length === 0 ? [`  nothing was found in ${sampled} sampled payloads`] : [];
+  return [
+    ...refused,
+    ...findings,
+    ...none,
+    `  answers that --check can compare by value: those of ${comparableAnswers} of ${sampled} sampled`,
+  ];
+}
+
+/** The same for people, with where --max-requests ends the plan. */
+function countedLines(plan: ReplayPlan, count: PlanCount): string[] {
+  const multipliers = countedMultipliers(plan, count);
+  const reached = reachedText(multipliers);
+  const asked = formatMultiplier(multipliers.multiplier);
+  const { cappedAtNs } = count;
+  return [
+    ...(cappedAtNs === null
+      ? []
+      : [
+          `  the plan ends after ${formatMs(cappedAtNs / 1e6)} of the run, with its requests: --max-requests`,
+        ]),
+    ...(reached === null ? [] : [`  the plan is ${reached}; asked for: ${asked}`]),
+    ...countedReasons(plan, count).flatMap(({ code, advice }) => [
+      `  WARNING: that is too little for a verdict of PASS, or for a valid run (${code})`,
+      `    ${advice}`,
+    ]),
+  ];
+}

@@ -1,0 +1,50 @@
+import { Command } from 'commander';
+import { viewMarkdown } from '../../analysis/render/markdown.ts';
+import { viewText } from '../../analysis/render/text.ts';
+import { reportPage } from '../../analysis/report/page.ts';
+import { reportView } from '../../analysis/report/view.ts';
+import { pageAssets } from '../../app/page-assets.ts';
+import { REPORT_OPTIONS, reportInThread, resolveReportOptions } from '../../app/report.ts';
+import { Problems } from '../../core/errors.ts';
+import { readOptions, toggle } from '../../core/options.ts';
+import type { ReportDocument } from '../../documents/report.ts';
+import { addOptions } from '../flags.ts';
+import { askedOf } from '../options.ts';
+import { type DocumentForms, formOption, outputsOf, writeOutputs } from '../output.ts';
+import { terminal } from '../terminal.ts';
+
+export const REPORT_OUTPUTS = {
+  json: toggle('--json', 'print one JSON document'),
+  html: formOption('--html [file]', 'write one self-contained page'),
+  markdown: formOption('--md, --markdown [file]', 'write it as Markdown'),
+};
+export const REPORT_FORMS = ['html', 'markdown'] as const;
+const OPTIONS = { ...REPORT_OUTPUTS, ...REPORT_OPTIONS };
+
+/** `reprise report RUN`: what a run showed, for whoever decides on a launch. */
+export function reportCommand(): Command {
+  const command = new Command('report')
+    .description('Say what a run showed: the verdict, its reasons and what to do first.')
+    .argument('<run>', 'the directory of a run, as replay or merge made it')
+    .action(async (directory: string, _: object, command: Command) => {
+      const asked = askedOf(command, OPTIONS);
+      const problems = new Problems();
+      const outputs = outputsOf(readOptions(REPORT_OUTPUTS, asked, problems), REPORT_FORMS, problems);
+      const { capture } = resolveReportOptions(asked, problems);
+      const document = await reportInThread({ directory, capture });
+      writeOutputs(reportForms(document), outputs, terminal);
+    });
+  return addOptions(command, OPTIONS);
+}
+
+/** A report in all its forms. */
+export function reportForms(document: ReportDocument): DocumentForms<(typeof REPORT_FORMS)[number]> {
+  return {
+    json: document,
+    text: () => viewText(reportView(document)),
+    rendered: {
+      html: { called: 'page', render: () => reportPage(document, pageAssets()) },
+      markdown: { called: 'report', render: () => viewMarkdown(reportView(document)) },
+    },
+  };
+}

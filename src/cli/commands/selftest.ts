@@ -1,0 +1,82 @@
+import { Command } from 'commander';
+import { type SelftestStep, selftestDoubts } from '../../analysis/verdict/selftest.ts';
+import {
+  conclusionLines,
+  resolveSelftestOptions,
+  SELFTEST_OPTIONS,
+  type SelftestOptions,
+  selftest,
+  selftestDocument,
+} from '../../app/selftest.ts';
+import { toggle } from '../../core/options.ts';
+import { formatBytes, formatMs } from '../../core/units.ts';
+import { EXIT } from '../exit.ts';
+import { addOptions } from '../flags.ts';
+import { askedOf, optionsOf } from '../options.ts';
+import { Interruption } from '../signals.ts';
+import { type Column, tableLines, terminal } from '../terminal.ts';
+
+const OUTPUT = { json: toggle('--json', 'print one JSON document') };
+const OPTIONS = { ...SELFTEST_OPTIONS, ...OUTPUT };
+
+/** `reprise selftest`: up to which rate this machine sends when it means to. */
+export function selftestCommand(): Command {
+  const command = new Command('selftest')
+    .description(
+      'Replay made-up requests against a server of our own at growing rates, and say up to which rate this ' +
+        'machine keeps its schedule. Takes under a minute, sends nothing to anybody else and leaves nothing behind.',
+    )
+    .action(async (_: object, command: Command) => {
+      await run(resolveSelftestOptions(askedOf(command, OPTIONS)), optionsOf(command, OUTPUT).json);
+    });
+  return addOptions(command, OPTIONS);
+}
+
+async function run(options: SelftestOptions, json: boolean): Promise<void> {
+  const interruption = new Interruption();
+  try {
+    const tested = await selftest(options, {
+      signal: interruption.signal,
+      onBegin: () => json || terminal.print(headline(options), '', ...tableLines(COLUMNS, [])),
+      onRate: (rate) => terminal.progress(`${rate} requests/s for ${options.secondsPerStep} s`),
+      onStep: (step) => json || terminal.print(...tableLines(COLUMNS, [cellsOf(step)]).slice(1)),
+    });
+    if (json) terminal.json(selftestDocument(options, tested));
+    else terminal.print('', ...conclusionLines(tested));
+    process.exitCode =
+      interruption.status ?? (tested.highestHonestRate === null ? EXIT.inconclusive : EXIT.ok);
+  } finally {
+    interruption.end();
+  }
+}
+
+function headline({ bodyBytes, secondsPerStep, senders }: SelftestOptions): string {
+  const by = senders === 1 ? 'one sender' : `${senders} senders`;
+  return `Poisson arrivals of POSTs with ${formatBytes(bodyBytes)}, ${secondsPerStep} s each, by ${by}, to a server of our own on this machine`;
+}
+
+/** Wide enough for any value, because each row is printed as it comes. */
+const COLUMNS: readonly Column[] = [
+  'requests/s',
+  '   lag p50',
+  '   lag p90',
+  '   lag p99',
+  '      max',
+  'achieved',
+  'busy',
+  '',
+].map((title, at) => ({ title, align: at === 7 ? 'left' : 'right' }));
+
+function cellsOf(step: SelftestStep): string[] {
+  const ms = (us: number | null) => (us === null ? '–' : formatMs(us / 1e3));
+  const percent = (share: number) => `${(share * 100).toFixed(0)} %`;
+  const { p50, p90, p99, max } = step.lagUs;
+  const doubts = selftestDoubts(step);
+  return [
+    String(step.ratePerSecond),
+    ...[p50, p90, p99, max].map(ms),
+    percent(step.achievedShare),
+    percent(step.senderBusyShare),
+    doubts.length === 0 ? 'kept' : `not kept: ${doubts.join(', ')}`,
+  ];
+}

@@ -1,0 +1,56 @@
+import { Command } from 'commander';
+import { VERIFY_OPTIONS, verify } from '../../app/inspect.ts';
+import { toggle } from '../../core/options.ts';
+import type { VerifyDocument } from '../../storage/capture/verify.ts';
+import { EXIT } from '../exit.ts';
+import { addOptions } from '../flags.ts';
+import { optionsOf } from '../options.ts';
+import { terminal } from '../terminal.ts';
+
+const OPTIONS = { ...VERIFY_OPTIONS, json: toggle('--json', 'print one JSON document') };
+
+/** `reprise verify DIR`: whether a capture is what was written. */
+export function verifyCommand(): Command {
+  const command = new Command('verify')
+    .description('Read a capture to its last byte and hold it against its manifests and against itself.')
+    .argument('<dir>', 'a capture')
+    .action((directory: string, _: object, command: Command) => {
+      const options = optionsOf(command, OPTIONS);
+      const document = verify(directory, options, (file, index, count) =>
+        terminal.progress(`${index + 1} of ${count}: ${file}`),
+      );
+      if (options.json) terminal.json(document);
+      else terminal.print(...linesOf(document));
+      if (!document.ok) process.exitCode = EXIT.fail;
+    });
+  return addOptions(command, OPTIONS);
+}
+
+function linesOf(document: VerifyDocument): string[] {
+  const { segments, problems, missing, expiring, leftovers } = document;
+  const open = segments.filter(({ sealed }) => !sealed);
+  const unread = segments.filter(({ decoded }) => !decoded);
+  const blocks = segments.reduce((sum, segment) => sum + segment.blocks, 0);
+  return [
+    ...problems.map(({ file, kind, what }) => `${file}: ${kind}: ${what}`),
+    ...open.map(({ file }) => `${file}: not sealed yet: held against itself, there is no hash`),
+    ...unread.map(({ file }) => `${file}: encrypted: checksums only (--encryption-key-file reads the rest)`),
+    ...missing.map(
+      ({ recorder, from, to }) =>
+        `recorder ${recorder}: ${from === to ? `segment ${from} is` : `segments ${from} to ${to} are`} missing: moved away or lost, nothing here says which`,
+    ),
+    ...expiring.map((file) => `${file}: an expiry that is not recorded yet`),
+    ...leftovers.map(
+      (file) =>
+        `${file}: left by a forget that was interrupted; the next one removes it, or the next start of a recorder`,
+    ),
+    `${segments.length} segments, ${document.exchanges} exchanges, ${blocks} blocks: ${verdictOf(document)}`,
+  ];
+}
+
+function verdictOf({ problems, missing }: VerifyDocument): string {
+  const gone = missing.reduce((sum, { from, to }) => sum + to - from + 1, 0);
+  if (problems.length === 0) return `no damage found${gone > 0 ? ` in what is here, ${gone} missing` : ''}`;
+  const files = new Set(problems.map(({ file }) => file)).size;
+  return `${problems.length} problems in ${files} ${files === 1 ? 'file' : 'files'}`;
+}
