@@ -16,7 +16,7 @@ import { AppError, reasonOf } from '../core/errors.ts';
 import { LIMITS } from '../core/limits.ts';
 import { type ResolvedOptions, text, value } from '../core/options.ts';
 import { formatBytes, parseCount } from '../core/units.ts';
-import { type HostLimits, readHostLimits } from '../monitors/host-limits.ts';
+import { type HostLimits, readHostLimits } from '../monitors/host.ts';
 import { type Endpoint, formatEndpoint, parseEndpoint } from '../proxy/net/endpoint.ts';
 import { mustBeFree } from '../proxy/net/listen.ts';
 import { resolveCaptureDirectory } from '../storage/capture/directory.ts';

@@ -8,7 +8,7 @@ import { AppError, Problems } from '../core/errors.ts';
 import { LIMITS } from '../core/limits.ts';
 import { type Asked, readOptions, value } from '../core/options.ts';
 import { formatBytes, formatMs, parseBytes, parseCount, parseDurationMs } from '../core/units.ts';
-import { CpuThrottle } from '../monitors/cpu-throttle.ts';
+import { CpuThrottle } from '../monitors/host.ts';
 import { NO_DEBUGGER } from '../proxy/control/recorder-supervisor.ts';
 import { ReplayEngine } from '../replay/engine/engine.ts';
 import { RateLadder, type SyntheticLoad, syntheticSchedule } from '../replay/selftest.ts';

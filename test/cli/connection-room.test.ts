@@ -1,6 +1,6 @@
 import { describe, expect, test } from 'vitest';
 import { connectionRoom, WIRE_DEMAND, withinRoom } from '../../src/app/recording/options.ts';
-import type { HostLimits } from '../../src/monitors/host-limits.ts';
+import type { HostLimits } from '../../src/monitors/host.ts';
 import type { PlaneOptions } from '../../src/proxy/control/messages.ts';
 import type { Pair } from '../../src/proxy/data-plane.ts';
 import { GATEWAY_DEFAULTS } from '../../src/proxy/http/options.ts';

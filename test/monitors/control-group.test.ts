@@ -1,5 +1,5 @@
 import { describe, expect, it } from 'vitest';
-import { controlGroupOf } from '../../src/monitors/control-group.ts';
+import { controlGroupOf } from '../../src/monitors/host.ts';
 
 function readerOf(cgroup: string, mountinfo = '') {
   return (path: string) => ({ '/proc/self/cgroup': cgroup, '/proc/self/mountinfo': mountinfo })[path] ?? null;

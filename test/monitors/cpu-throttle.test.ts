@@ -1,5 +1,5 @@
 import { describe, expect, it } from 'vitest';
-import { CpuThrottle } from '../../src/monitors/cpu-throttle.ts';
+import { CpuThrottle } from '../../src/monitors/host.ts';
 
 /** A host of version 2 groups, whose root has no quota. */
 const ROOT = { '/sys/fs/cgroup/cpu.stat': 'usage_usec 5\nnr_periods 0\nnr_throttled 0\nthrottled_usec 0\n' };

@@ -1,6 +1,6 @@
 import { totalmem } from 'node:os';
 import { expect, test } from 'vitest';
-import { readHostLimits } from '../../src/monitors/host-limits.ts';
+import { readHostLimits } from '../../src/monitors/host.ts';
 
 function limitsWith(files: Readonly<Record<string, string>>, constrainedBytes = 0) {
   return readHostLimits((path) => files[path] ?? null, constrainedBytes);

@@ -22,7 +22,7 @@ import {
   parseTimeLimitMs,
   parseWaitMs,
 } from '../../core/units.ts';
-import type { HostLimits } from '../../monitors/host-limits.ts';
+import type { HostLimits } from '../../monitors/host.ts';
 import type { ProbeAddress } from '../../proxy/control/admin-server.ts';
 import type { PlaneOptions } from '../../proxy/control/messages.ts';
 import type { Pair } from '../../proxy/data-plane.ts';

@@ -10,7 +10,7 @@ import type { CaptureSource, Logger } from '../../core/ports.ts';
 import type { Run } from '../../core/run.ts';
 import type { StartEvent } from '../../documents/events.ts';
 import type { CalibrationDocument, ReplayDocument, ShardDocument } from '../../documents/replay.ts';
-import { CpuThrottle } from '../../monitors/cpu-throttle.ts';
+import { CpuThrottle } from '../../monitors/host.ts';
 import type { CreateChecker } from '../../replay/check/answer-checks.ts';
 import { ReplayEngine } from '../../replay/engine/engine.ts';
 import { resolveHost } from '../../replay/guard.ts';

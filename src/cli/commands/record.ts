@@ -14,7 +14,7 @@ import { estimateLines, estimateText } from '../../core/disk-estimate.ts';
 import { reasonOf } from '../../core/errors.ts';
 import { SUPERVISION } from '../../core/limits.ts';
 import type { Logger } from '../../core/ports.ts';
-import { readHostLimits } from '../../monitors/host-limits.ts';
+import { readHostLimits } from '../../monitors/host.ts';
 import { authorityOf, formatEndpoint } from '../../proxy/net/endpoint.ts';
 import { EXIT } from '../exit.ts';
 import { addOptions } from '../flags.ts';
