@@ -1,3 +1,4 @@
+import { z } from 'zod';
 import { type Fidelity, FidelityStatistics } from '../../analysis/run/fidelity.ts';
 import type { Reason } from '../../analysis/verdict/reasons.ts';
 import {
@@ -7,18 +8,21 @@ import {
 } from '../../analysis/verdict/run-context.ts';
 import { planShort } from '../../analysis/verdict/validity.ts';
 import type { CaptureSource } from '../../core/ports.ts';
+import { formatInstantUs } from '../../core/units.ts';
+import { REPLAY_SCHEMA_VERSION, replaySchema } from '../../documents/replay.ts';
 import { describeFilters } from '../../replay/filter.ts';
 import { RateCeiling } from '../../replay/guard.ts';
+import { describeReplayOptions } from '../../replay/options/replay-options.ts';
 import { type DryRunParts, type DryRunReport, dryRun, type PlanCount } from '../../replay/plan/dry-run.ts';
 import { OpenSessions } from '../../replay/plan/sessions.ts';
 import { copyIdentityOf } from '../../replay/plan/superpose.ts';
 import { RequestBuilder } from '../../replay/request/build.ts';
 import { nothingSelected } from '../../replay/window/capture.ts';
 import type { Playback } from '../../replay/window/playback.ts';
+import { VERSION } from '../version.ts';
 import {
   askedMultiplier,
   type LeadIn,
-  leadInDocument,
   leadInOf,
   planDocument,
   playedPace,
@@ -92,42 +96,82 @@ function dryRunParts(plan: ReplayPlan, leadIn: LeadIn, source: CaptureSource): D
   };
 }
 
-/** For a program. */
+/** The document of a run, null in all that nobody knows before there is one; with what a plan says besides. */
 export function dryRunDocument({ plan, leadIn, report, fidelity, playback }: DryRunOutcome): object {
-  const { recorded, planned, recordedToPlanned, duplicates } = fidelity;
+  const { options, overview, window } = plan;
   const { cappedAtNs } = report.whole;
+  const { recorded, planned, recordedToPlanned, duplicates, unfiltered } = fidelity;
+  const plannedPart = planDocument(plan);
   return {
-    schemaVersion: 1,
+    ...UNKNOWN,
+    schemaVersion: REPLAY_SCHEMA_VERSION,
     kind: 'replay_plan',
-    ...planDocument(plan),
-    ...windowsDocument(plan.window, plan.options.filters, playback),
+    version: VERSION,
+    ...plannedPart,
+    ...windowsDocument(window, options.filters, playback),
     ...(cappedAtNs === null ? {} : { durationS: cappedAtNs / 1e9, endsWith: 'requests' }),
     effectiveMultiplier: countedMultipliers(plan, report.whole).effectiveMultiplier,
     reasons: countedReasons(plan, report.whole),
+    notes: [],
     recorded: recorded.count + playback.filtered,
     selected: recorded.count,
     planned: planned.count,
-    maxRatePerSecond: plan.options.maxRatePerSecond,
-    refusedForRate: report.refusedForRate,
-    ...leadInDocument(leadIn),
-    sendable: !plan.overview.arrivalsOnly,
-    connections: report.connections,
+    planCounted: true,
+    refused: report.refusedForRate,
+    maxRatePerSecond: options.maxRatePerSecond,
+    sendable: !overview.arrivalsOnly,
     skipped: { ...report.audit.skipped, filtered: playback.filtered },
-    scalingCounts: report.scaling,
+    scalingPlan: { ...plannedPart.scalingPlan, counts: report.scaling },
     fidelity: {
+      ...unknownIn('fidelity'),
       recorded,
       planned,
-      sent: null,
-      unfiltered: fidelity.unfiltered,
-      // As in the document of a run, these are of planned to sent.
-      ksGaps: null,
-      mixDistance: null,
+      unfiltered,
       recordedToPlanned,
       duplicateRatio: duplicates.ratio,
+      duplicateRatioExact: duplicates.exact,
     },
+    connections: { ...unknownIn('connections'), policy: options.connections, openMax: report.connections },
+    slo: [],
+    ...leadInDocument(leadIn),
+    bounds: { ...JUDGEMENT_BOUNDS, ...statedBounds(options) },
+    options: describeReplayOptions(options, window),
     payloads: report.payloads,
   };
 }
+
+function leadInDocument({ calibration, warmup }: LeadIn): object {
+  return {
+    calibration: calibration && {
+      ...unknownIn('calibration'),
+      from: formatInstantUs(calibration.plan.window.fromUs),
+      to: formatInstantUs(calibration.plan.window.toUs - 1),
+      precedesWindow: calibration.precedesWindow,
+      plannedRequests: calibration.plannedRequests,
+    },
+    warmup: warmup && {
+      ...unknownIn('warmup'),
+      askedS: warmup.askedNs / 1e9,
+      playedS: warmup.spanNs / 1e9,
+      planned: warmup.plannedExchanges,
+    },
+  };
+}
+
+/** A part of the document of a run, null in all its values. */
+function unknownIn(key: keyof typeof replaySchema.shape): object {
+  const part: z.ZodType = replaySchema.shape[key];
+  return unknownOf(part instanceof z.ZodNullable ? (part.unwrap() as z.ZodType) : part) as object;
+}
+
+function unknownOf(type: z.ZodType): unknown {
+  if (type instanceof z.ZodOptional) return unknownOf(type.unwrap() as z.ZodType);
+  if (!(type instanceof z.ZodObject)) return null;
+  const entries = Object.entries(type.shape as Record<string, z.ZodType>);
+  return Object.fromEntries(entries.map(([key, part]) => [key, unknownOf(part)]));
+}
+
+const UNKNOWN = unknownOf(replaySchema) as object;
 
 /** What a counted plan is of what was recorded and seen, as the run itself will reckon it. */
 export function countedMultipliers(plan: ReplayPlan, { recorded, planned }: PlanCount): PlanMultipliers {

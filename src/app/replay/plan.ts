@@ -86,7 +86,7 @@ export function planLines(plan: ReplayPlan, leadIn: LeadIn = NO_LEAD_IN): string
 }
 
 /** The same for a program. */
-export function planDocument(plan: ReplayPlan): object {
+export function planDocument(plan: ReplayPlan) {
   const { options, overview, window, forecast, scaling } = plan;
   const scalingPlan = scalingDocument(scaling, window, forecast);
   return {
@@ -290,29 +290,6 @@ export function leadInLines({ calibration, warmup }: LeadIn): string[] {
     ...(calibration === null ? [] : [`  calibration: ${calibrationText(calibration)}`]),
     ...(warmup === null ? [] : [`  warm-up: ${warmupText(warmup)}`]),
   ];
-}
-
-/** The same for a program. */
-export function leadInDocument({ calibration, warmup }: LeadIn): object {
-  return {
-    calibration:
-      calibration === null
-        ? null
-        : {
-            from: formatInstantUs(calibration.plan.window.fromUs),
-            to: formatInstantUs(calibration.plan.window.toUs - 1),
-            precedesWindow: calibration.precedesWindow,
-            plannedRequests: calibration.plannedRequests,
-          },
-    warmup:
-      warmup === null
-        ? null
-        : {
-            askedS: warmup.askedNs / 1e9,
-            spanS: warmup.spanNs / 1e9,
-            plannedRequests: warmup.plannedExchanges,
-          },
-  };
 }
 
 function calibrationText({ plan, plannedRequests, precedesWindow }: CalibrationPlan): string {

@@ -1,4 +1,5 @@
 import { describe, expect, it } from 'vitest';
+import { replaySchema } from '../../../src/documents/replay.ts';
 import { captureOf } from '../../support/captures.ts';
 import { dryRunPlan } from '../../support/dry-run-plan.ts';
 import { exchangeOf, TEST_EPOCH_US } from '../../support/exchanges.ts';
@@ -33,7 +34,7 @@ describe('a dry run', () => {
     expect(document).toMatchObject({
       planned: 30,
       maxRequests: 180,
-      warmup: { askedS: 5, spanS: 5, plannedRequests: 50 },
+      warmup: { askedS: 5, playedS: 5, planned: 50, sent: null },
       calibration: { from: at(15).replace('Z', '000Z'), precedesWindow: true, plannedRequests: 100 },
     });
     expect(text).toContain('no more than 30 are sent of it: --max-requests 180, of which some 150 go before');
@@ -44,7 +45,7 @@ describe('a dry run', () => {
   it('says that a recording is too short to warm up, and that the run repeats what calibrates', async () => {
     const { text, document } = await dryRunPlan(minute(), { warmup: '5s', calibrate: '10s', from: at(2) });
     expect(document).toMatchObject({
-      warmup: { askedS: 5, spanS: 2, plannedRequests: 20 },
+      warmup: { askedS: 5, playedS: 2, planned: 20 },
       calibration: { precedesWindow: false, plannedRequests: 100 },
     });
     expect(text).toContain(
@@ -55,15 +56,15 @@ describe('a dry run', () => {
 
   it('says what --max-rate will refuse', async () => {
     const { text, document } = await dryRunPlan(minute(), { maxRate: '7' });
-    expect(document).toMatchObject({ planned: 600, maxRatePerSecond: 7, refusedForRate: 180 });
+    expect(document).toMatchObject({ planned: 600, maxRatePerSecond: 7, refused: 180 });
     expect(text).toContain('--max-rate 7 refuses 180 of 600 planned');
     const halved = await dryRunPlan(minute(), { maxRate: '7', multiplier: '2', maxRequests: '100' });
-    expect(halved.document).toMatchObject({ planned: 100, refusedForRate: 65 });
+    expect(halved.document).toMatchObject({ planned: 100, refused: 65 });
     const enough = await dryRunPlan(minute(), { maxRate: '1000' });
-    expect(enough.document).toMatchObject({ refusedForRate: 0 });
+    expect(enough.document).toMatchObject({ refused: 0 });
     expect(enough.text).toContain('--max-rate 1000 refuses nothing');
     expect(await dryRunPlan(minute(), {})).toMatchObject({
-      document: { maxRatePerSecond: null, refusedForRate: 0 },
+      document: { maxRatePerSecond: null, refused: 0 },
     });
   });
 
@@ -87,6 +88,18 @@ describe('a dry run', () => {
     }
     await expect(dryRunPlan(capture, { status: ['404'], shard: '0/4' })).rejects.toMatchObject({
       code: 'CAPTURE_EMPTY',
+    });
+  });
+
+  it('has every key of the document of a run, null where nobody knows before there is one', async () => {
+    const { document } = await dryRunPlan(minute(), { warmup: '5s', from: at(30) });
+    expect(Object.keys(document)).toEqual(expect.arrayContaining(Object.keys(replaySchema.shape)));
+    expect(document).toMatchObject({
+      ...{ run: null, verdict: null, sent: null, statuses: null, planned: 300, recorded: 300 },
+      latencyMs: { scheduled: { p50: null, p99: null }, service: { p50: null } },
+      lagUs: { p99: null },
+      fidelity: { recorded: { count: 300 }, planned: { count: 300 }, ksGaps: null },
+      options: { multiplier: 1 },
     });
   });
 
