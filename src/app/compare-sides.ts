@@ -1,7 +1,6 @@
 import { existsSync, readFileSync, statSync } from 'node:fs';
 import { join } from 'node:path';
-import type { SideRow } from '../analysis/compare/side-columns.ts';
-import { type OwnDoing, sideRowOfExchange, sideRowOfSend } from '../analysis/compare/side-rows.ts';
+import { type OwnDoing, type SideRow, sideRowOfExchange, sideRowOfSend } from '../analysis/compare/pairs.ts';
 import { OutcomeCounts } from '../analysis/run/outcomes.ts';
 import { rowDifferences } from '../analysis/run/run-statistics.ts';
 import { isStoppedByFailures, JUDGEMENT_BOUNDS } from '../analysis/verdict/run-context.ts';

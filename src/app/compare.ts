@@ -1,14 +1,25 @@
-import { answerDoubts, uncheckedNotes } from '../analysis/compare/answer-doubts.ts';
-import { type ComparisonReason, comparePairs } from '../analysis/compare/compare-pairs.ts';
-import { compareProfiles, profileFactDifferences } from '../analysis/compare/compare-profiles.ts';
-import { COMPARISON_BOUNDS } from '../analysis/compare/comparison-bounds.ts';
-import { leftOutDoubts } from '../analysis/compare/left-out-doubts.ts';
-import { checkedPairs } from '../analysis/compare/mismatch-metric.ts';
-import { type PairCounts, PairTable } from '../analysis/compare/pair-table.ts';
-import { SHIFT_BOUNDS, type ShiftBounds, type ShiftGroup } from '../analysis/compare/profile-figures.ts';
-import { recordingFactDifferences, runDoubts, runFactDifferences } from '../analysis/compare/run-facts.ts';
+import {
+  answerDoubts,
+  type ComparisonReason,
+  comparePairs,
+  leftOutDoubts,
+  recordingFactDifferences,
+  runDoubts,
+  runFactDifferences,
+  uncheckedNotes,
+} from '../analysis/compare/judge.ts';
+import { COMPARISON_BOUNDS } from '../analysis/compare/metric.ts';
+import { type PairCounts, PairTable } from '../analysis/compare/pairs.ts';
+import {
+  compareProfiles,
+  profileFactDifferences,
+  SHIFT_BOUNDS,
+  type ShiftBounds,
+  type ShiftGroup,
+} from '../analysis/compare/profiles.ts';
+import { checkedPairs } from '../analysis/compare/shares.ts';
+import { windowLines } from '../analysis/compare/times.ts';
 import { undecidedOf } from '../analysis/compare/view.ts';
-import { windowLines } from '../analysis/compare/window-lines.ts';
 import { isStoppedByFailures } from '../analysis/verdict/run-context.ts';
 import { AppError, Problems } from '../core/errors.ts';
 import { type Asked, isOnCommandLine, listOf, readOptions, toggle, value } from '../core/options.ts';

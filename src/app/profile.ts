@@ -1,7 +1,7 @@
 import { buildProfile, type ProfileContext } from '../analysis/profile/build-profile.ts';
-import { PayloadStatistics } from '../analysis/profile/payloads/payload-statistics.ts';
-import { ProfileStatistics } from '../analysis/profile/profile-statistics.ts';
-import { shareable } from '../analysis/profile/sharing.ts';
+import { PayloadStatistics } from '../analysis/profile/payloads.ts';
+import { shareable } from '../analysis/profile/share.ts';
+import { ProfileStatistics } from '../analysis/profile/statistics.ts';
 import { AppError, Problems } from '../core/errors.ts';
 import { type Asked, readOptions, toggle, value } from '../core/options.ts';
 import type { TimeRange } from '../core/ports.ts';

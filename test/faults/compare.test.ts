@@ -1,5 +1,5 @@
 import { describe, expect, test } from 'vitest';
-import { runDoubts } from '../../src/analysis/compare/run-facts.ts';
+import { runDoubts } from '../../src/analysis/compare/judge.ts';
 import type { ComparisonDocument } from '../../src/documents/comparison.ts';
 import { captureOf } from '../support/captures.ts';
 import { exchangeOf, requestMessage, TEST_EPOCH_US } from '../support/exchanges.ts';

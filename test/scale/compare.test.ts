@@ -1,6 +1,6 @@
 import { writeFileSync } from 'node:fs';
 import { describe, expect, test } from 'vitest';
-import { PairTable } from '../../src/analysis/compare/pair-table.ts';
+import { PairTable } from '../../src/analysis/compare/pairs.ts';
 import { streamVerdictsOf, verdictsOf } from '../support/compared-pairs.ts';
 
 const DRAWS = 1_000;

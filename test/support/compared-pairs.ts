@@ -1,11 +1,5 @@
-import { comparePairs } from '../../src/analysis/compare/compare-pairs.ts';
-import {
-  ANSWERED,
-  FAILED,
-  type PairedAnswers,
-  STREAMED,
-  WHOLE,
-} from '../../src/analysis/compare/paired-answers.ts';
+import { comparePairs } from '../../src/analysis/compare/judge.ts';
+import { ANSWERED, FAILED, type PairedAnswers, STREAMED, WHOLE } from '../../src/analysis/compare/pairs.ts';
 import type { ComparisonVerdict } from '../../src/documents/comparison.ts';
 import { type QueuePairParts, queuePair, swinging } from './queue-simulator.ts';
 

@@ -1,5 +1,5 @@
 import { buildProfile } from '../../src/analysis/profile/build-profile.ts';
-import { ProfileStatistics } from '../../src/analysis/profile/profile-statistics.ts';
+import { ProfileStatistics } from '../../src/analysis/profile/statistics.ts';
 import type { ExchangeRow } from '../../src/core/exchange.ts';
 import type { PayloadFigures, ProfileDocument } from '../../src/documents/profile.ts';
 import { exchangeRow } from './exchange-row.ts';

@@ -7,9 +7,9 @@ import type {
   ShiftedFigure,
 } from '../../documents/comparison.ts';
 import { columnsOf, NONE, sectionOf, type Table, type View } from '../render/table.ts';
-import { percentText, pointsText, ratioText } from './compare-pairs.ts';
-import { figureText } from './compare-profiles.ts';
-import type { Bounds } from './compared-metric.ts';
+import { percentText, pointsText, ratioText } from './judge.ts';
+import type { Bounds } from './metric.ts';
+import { figureText } from './profiles.ts';
 
 /** A comparison as people read it. */
 export function comparisonView(document: ComparisonDocument): View {
@@ -76,7 +76,7 @@ export function undecidedOf(metrics: ComparisonDocument['metrics']): string[] {
 }
 
 /** What the verdict means, in a sentence, and what it leaves out: nobody may take SAME for more than was compared. */
-export function verdictSentence(document: ComparisonDocument): string {
+function verdictSentence(document: ComparisonDocument): string {
   const { verdict, undecided } = document;
   const sentence = meaningOf(document);
   if (undecided.length === 0 || (verdict !== 'SAME' && verdict !== 'BETTER')) return sentence;

@@ -1,8 +1,9 @@
-import type { DailyHour, WeeklyDay } from '../../documents/profile.ts';
-import { HOURS_OF_WEEK, type LocalDay, WEEKDAYS } from './local-hours.ts';
+import { ZoneDays } from '../../core/calendar.ts';
+import type { TimeRange } from '../../core/ports.ts';
+import type { DailyHour, UnusualDay, UnusualDays, WeeklyDay } from '../../documents/profile.ts';
 
 /** Arrivals by the hour of the week; position 0 is Monday, 00:00 of the time zone. */
-export interface WeekFigures {
+interface WeekFigures {
   readonly requests: readonly number[];
   /** Requests per second of the time that was looked at; null where that is under a minute. */
   readonly perSecond: readonly (number | null)[];
@@ -11,7 +12,7 @@ export interface WeekFigures {
 /** Below this much of it, an hour's rate says nothing. */
 const MIN_OBSERVED_S = 60;
 /** An hour counts as whole from here: a window ends at its last arrival, seconds before the hour does. */
-export const WHOLE_HOUR_S = 3_540;
+const WHOLE_HOUR_S = 3_540;
 
 export function weekOf(days: readonly LocalDay[]): WeekFigures {
   const requests = new Array<number>(HOURS_OF_WEEK).fill(0);
@@ -58,4 +59,245 @@ export function weeklyCycle(days: readonly LocalDay[]): WeeklyDay[] {
 
 function total(values: Float64Array): number {
   return values.reduce((sum, value) => sum + value, 0);
+}
+
+/** A day of a time zone, hour by hour. */
+interface LocalDay {
+  /** `2026-11-24` */
+  readonly day: string;
+  /** 0 is Monday. */
+  readonly weekday: number;
+  /** Arrivals in each of its hours, 0 to 23. */
+  readonly requests: Float64Array;
+  /** How much of the hour lies in the windows, seconds; 7,200 where clocks are put back. */
+  readonly observedS: Float64Array;
+}
+
+export const WEEKDAYS = [
+  'Monday',
+  'Tuesday',
+  'Wednesday',
+  'Thursday',
+  'Friday',
+  'Saturday',
+  'Sunday',
+] as const;
+const HOURS_OF_WEEK = 168;
+
+/** Offsets of all zones since 1972 are whole quarters of an hour. */
+const SLOT_US = 900_000_000;
+const SLOT_S = 900;
+const US_PER_S = 1e6;
+/** Three years of days; what spans more has no cycle to tell of. */
+const MAX_DAYS = 1_100;
+
+interface Slot {
+  readonly day: LocalDay;
+  readonly hour: number;
+}
+
+/** Counts arrivals by day and hour of a time zone. Windows may come in any order. */
+export class LocalHours {
+  readonly #zone: ZoneDays;
+  readonly #days = new Map<string, LocalDay>();
+  #slotIndex = Number.NaN;
+  #slot: Slot | null = null;
+  #complete = true;
+
+  /** @throws AppError OPTION_INVALID for a zone nobody knows. */
+  constructor(timeZone: string) {
+    this.#zone = new ZoneDays(timeZone, { hourCycle: 'h23', weekday: 'long', hour: '2-digit' });
+  }
+
+  get timeZone(): string {
+    return this.#zone.timeZone;
+  }
+
+  /** False where there were too many days to count them all. */
+  get complete(): boolean {
+    return this.#complete;
+  }
+
+  add(arrivalUs: number): void {
+    const slot = this.#at(Math.floor(arrivalUs / SLOT_US));
+    if (slot !== null) slot.day.requests[slot.hour]! += 1;
+  }
+
+  /** Tells that a window was looked at whole: hours of it without arrivals are known to be empty. */
+  observe({ fromUs, toUs }: TimeRange): void {
+    const first = Math.floor(fromUs / SLOT_US);
+    const last = Math.floor((toUs - 1) / SLOT_US);
+    if ((last - first) * SLOT_S > MAX_DAYS * 86_400) {
+      this.#complete = false;
+      return;
+    }
+    for (let index = first; index <= last; index += 1) {
+      const slot = this.#at(index);
+      if (slot === null) return;
+      const observedUs = Math.min(toUs, (index + 1) * SLOT_US) - Math.max(fromUs, index * SLOT_US);
+      slot.day.observedS[slot.hour]! += observedUs / US_PER_S;
+    }
+  }
+
+  /** Days in order. */
+  days(): LocalDay[] {
+    return [...this.#days.values()].sort((a, b) => (a.day < b.day ? -1 : 1));
+  }
+
+  #at(index: number): Slot | null {
+    if (index !== this.#slotIndex) {
+      this.#slotIndex = index;
+      this.#slot = this.#locate(index);
+    }
+    return this.#slot;
+  }
+
+  #locate(index: number): Slot | null {
+    const { day, fields } = this.#zone.at(index * SLOT_US);
+    let known = this.#days.get(day);
+    if (known === undefined) {
+      if (this.#days.size >= MAX_DAYS) {
+        this.#complete = false;
+        return null;
+      }
+      known = {
+        day,
+        weekday: (WEEKDAYS as readonly string[]).indexOf(fields.get('weekday') ?? ''),
+        requests: new Float64Array(24),
+        observedS: new Float64Array(24),
+      };
+      this.#days.set(day, known);
+    }
+    return { day: known, hour: Number(fields.get('hour')) };
+  }
+}
+
+/** Fewer whole hours of a day do not show its shape. */
+const MIN_HOURS = 6;
+/** So many days like it are needed, of the same weekday or kind; of any kind, one more. */
+const MIN_PEERS = 2;
+/** What is unusual: far from what days differ by, and far in itself. */
+const MAD_TO_SIGMA = 1.4826;
+const SIGMAS = 3;
+const LEAST_VOLUME = Math.log(1.3);
+const LEAST_SHAPE = 0.15;
+const SATURDAY = 5;
+
+interface Judged {
+  readonly day: LocalDay;
+  readonly peers: string;
+  readonly logRatio: number;
+  readonly shape: number;
+  readonly worst: { readonly hour: number; readonly mean: number; readonly usual: number };
+}
+
+/**
+ * Names the days that differ from days like them (the same weekday; where there are too few, workdays or weekends;
+ * else all) by volume or by shape. What is usual of an hour is the median of those days, how much days differ the
+ * median absolute deviation over all: neither moves when one day is odd.
+ */
+export function unusualDays(days: readonly LocalDay[]): UnusualDays {
+  const usable = days.filter((day) => wholeHours(day).length >= MIN_HOURS);
+  const judged = usable.flatMap((day) => judge(day, usable) ?? []);
+  const volume = limitOf(judged.map(({ logRatio }) => logRatio));
+  const shape = limitOf(judged.map(({ shape: distance }) => distance));
+  return {
+    compared: judged.length,
+    days: judged.flatMap((each) => {
+      const reasons: ('volume' | 'shape')[] = [];
+      if (Math.abs(each.logRatio - volume.median) > Math.max(LEAST_VOLUME, volume.spread))
+        reasons.push('volume');
+      if (each.shape > Math.max(LEAST_SHAPE, shape.median + shape.spread)) reasons.push('shape');
+      return reasons.length === 0 ? [] : [unusual(each, reasons)];
+    }),
+  };
+}
+
+function unusual(judged: Judged, reasons: readonly ('volume' | 'shape')[]): UnusualDay {
+  const ratio = Math.exp(judged.logRatio);
+  return {
+    day: judged.day.day,
+    weekday: WEEKDAYS[judged.day.weekday] ?? '',
+    reasons,
+    volumeRatio: Number.isFinite(ratio) ? ratio : null,
+    shapeDistance: judged.shape,
+    hour: judged.worst.hour,
+    hourMean: judged.worst.mean,
+    hourUsual: judged.worst.usual,
+    comparedWith: judged.peers,
+  };
+}
+
+function judge(day: LocalDay, all: readonly LocalDay[]): Judged | null {
+  const others = peersOf(day, all);
+  if (others === null) return null;
+  const hours = wholeHours(day).filter((hour) => others.days.some((other) => isWhole(other, hour)));
+  if (hours.length < MIN_HOURS) return null;
+  const mine = hours.map((hour) => rateOf(day, hour));
+  const usual = hours.map((hour) =>
+    median(others.days.filter((other) => isWhole(other, hour)).map((other) => rateOf(other, hour))),
+  );
+  const [mineSum, usualSum] = [sum(mine), sum(usual)];
+  const worst = hours.reduce(
+    (most, _, at) => (Math.abs(mine[at]! - usual[at]!) > Math.abs(mine[most]! - usual[most]!) ? at : most),
+    0,
+  );
+  return {
+    day,
+    peers: others.name,
+    logRatio: mineSum === usualSum ? 0 : Math.log(mineSum / usualSum),
+    shape:
+      mineSum === 0 || usualSum === 0
+        ? 0
+        : sum(mine.map((rate, at) => Math.abs(rate / mineSum - usual[at]! / usualSum))) / 2,
+    worst: { hour: hours[worst]!, mean: mine[worst]!, usual: usual[worst]! },
+  };
+}
+
+function peersOf(
+  day: LocalDay,
+  all: readonly LocalDay[],
+): { name: string; days: readonly LocalDay[] } | null {
+  const others = all.filter((other) => other !== day);
+  const isWeekend = (each: LocalDay) => each.weekday >= SATURDAY;
+  const same = others.filter((other) => other.weekday === day.weekday);
+  if (same.length >= MIN_PEERS) return { name: `other ${WEEKDAYS[day.weekday]}s`, days: same };
+  const kind = others.filter((other) => isWeekend(other) === isWeekend(day));
+  if (kind.length >= MIN_PEERS) {
+    return { name: isWeekend(day) ? 'other weekend days' : 'other workdays', days: kind };
+  }
+  return others.length > MIN_PEERS ? { name: 'all other days', days: others } : null;
+}
+
+/** Median, and three sigmas as the median absolute deviation has them. */
+function limitOf(values: readonly number[]): { median: number; spread: number } {
+  const finite = values.filter(Number.isFinite);
+  if (finite.length === 0) return { median: 0, spread: 0 };
+  const middle = median(finite);
+  return {
+    median: middle,
+    spread: SIGMAS * MAD_TO_SIGMA * median(finite.map((value) => Math.abs(value - middle))),
+  };
+}
+
+function wholeHours(day: LocalDay): number[] {
+  return Array.from({ length: 24 }, (_, hour) => hour).filter((hour) => isWhole(day, hour));
+}
+
+function isWhole({ observedS }: LocalDay, hour: number): boolean {
+  return observedS[hour]! >= WHOLE_HOUR_S;
+}
+
+function rateOf(day: LocalDay, hour: number): number {
+  return day.requests[hour]! / day.observedS[hour]!;
+}
+
+function median(values: readonly number[]): number {
+  const ordered = values.toSorted((a, b) => a - b);
+  const half = Math.floor(ordered.length / 2);
+  return ordered.length % 2 === 1 ? ordered[half]! : (ordered[half - 1]! + ordered[half]!) / 2;
+}
+
+function sum(values: readonly number[]): number {
+  return values.reduce((total, value) => total + value, 0);
 }

@@ -1,4 +1,4 @@
-import type { Histogram } from '../../core/histogram.ts';
+import { Histogram } from '../../core/histogram.ts';
 import type { Distribution } from '../../documents/parts.ts';
 import type { ShapeStep } from '../../documents/profile.ts';
 
@@ -50,4 +50,24 @@ function nextEdge(edge: number, value: number): number {
     edge === 0 ? 1 : 2 ** ((Math.round(Math.log2(edge) * STEPS_PER_DOUBLING) + 1) / STEPS_PER_DOUBLING);
   const near = 2 ** (Math.floor(Math.log2(Math.max(1, value)) * STEPS_PER_DOUBLING) / STEPS_PER_DOUBLING);
   return Math.max(after, near);
+}
+
+/** A histogram that is made when there is something to hold: each takes a quarter of a megabyte, and most stay empty. */
+export class LazyHistogram {
+  #histogram: Histogram | null = null;
+
+  /** Null while nothing was recorded. */
+  get histogram(): Histogram | null {
+    return this.#histogram;
+  }
+
+  get count(): number {
+    return this.#histogram?.count ?? 0;
+  }
+
+  /** Takes whole values; what is below 0 counts as 0. */
+  record(value: number): void {
+    this.#histogram ??= new Histogram();
+    this.#histogram.record(Math.max(0, value));
+  }
 }

@@ -18,8 +18,8 @@ import {
   tableFigure,
 } from '../render/html.ts';
 import { bytesText, msText, numberText, shareText } from '../render/table.ts';
-import { findingsOf } from './findings.ts';
-import { WEEKDAYS } from './local-hours.ts';
+import { findingsOf } from './build-profile.ts';
+import { WEEKDAYS } from './cycle.ts';
 import {
   failuresTable,
   inputSizesTable,

@@ -13,7 +13,7 @@ export const SHOWN = 25;
 const PERCENTILES = ['p50', 'p95', 'p99', 'max'];
 
 /** `60` → `1 min`. */
-export function windowText(windowS: number): string {
+function windowText(windowS: number): string {
   if (windowS < 60) return `${windowS} s`;
   return windowS < 3_600 ? `${windowS / 60} min` : `${windowS / 3_600} h`;
 }

@@ -2,7 +2,7 @@ import { countOf, formatMs } from '../../core/units.ts';
 import type { ProfileDocument } from '../../documents/profile.ts';
 import { sectionOf } from '../render/table.ts';
 import { tableText } from '../render/text.ts';
-import { findingsOf } from './findings.ts';
+import { findingsOf } from './build-profile.ts';
 import {
   arrivalsTable,
   failuresTable,

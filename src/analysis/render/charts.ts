@@ -2,8 +2,8 @@ import type { ComparedMetric } from '../../documents/comparison.ts';
 import { type ChartData, escaped, type FigureText, figure } from './html.ts';
 
 /** The colours of a page, in the order they are used. */
-export const COLOURS = ['one', 'two', 'three', 'four'] as const;
-export type Colour = (typeof COLOURS)[number];
+const COLOURS = ['one', 'two', 'three', 'four'] as const;
+type Colour = (typeof COLOURS)[number];
 
 export interface Bar {
   readonly label: string;
@@ -44,7 +44,7 @@ function greatestOf(list: readonly Bar[]): number {
   return list.reduce((most, { value }) => Math.max(most, value), 0) || 1;
 }
 
-export interface HeatMapParts {
+interface HeatMapParts {
   readonly rows: readonly string[];
   readonly columns: readonly string[];
   /** Row by row; null where nothing is known. */
@@ -95,7 +95,7 @@ export function heatMap({
   return `<div class="heat scroll"><svg viewBox="0 0 ${width} ${height}" role="img" aria-label="${escaped(description)}">${marks.join('')}${lines.join('')}</svg></div><p class="soft">darkest: ${escaped(text(greatest))}; empty: 0; outlined: not known</p>`;
 }
 
-export interface CurvePoint {
+interface CurvePoint {
   /** From 0 to below 100. */
   readonly percent: number;
   /** Null where nothing was measured. */
@@ -104,7 +104,7 @@ export interface CurvePoint {
   readonly trusted: boolean;
 }
 
-export interface CurveParts {
+interface CurveParts {
   readonly lines: readonly { readonly label: string; readonly points: readonly CurvePoint[] }[];
   readonly text: (value: number) => string;
   readonly description: string;

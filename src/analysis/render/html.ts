@@ -50,7 +50,7 @@ export interface ChartData {
   }[];
 }
 
-export interface PageParts {
+interface PageParts {
   readonly title: string;
   /** HTML that was escaped where it holds recorded text; empty parts are left out. */
   readonly body: readonly string[];

@@ -1,6 +1,6 @@
 import { formatBytes, formatMs, formatShare } from '../../core/units.ts';
 
-export interface Column {
+interface Column {
   readonly title: string;
   readonly kind: 'name' | 'number';
 }

@@ -25,7 +25,7 @@ import {
 
 const NS_PER_S = 1e9;
 
-export interface ReportInput {
+interface ReportInput {
   readonly directory: string;
   /** Null for a run that was never sealed; so is `summary`. */
   readonly run: Run | null;

@@ -85,9 +85,7 @@ function notesOf({ notes, run }: ReportDocument): string {
 }
 
 /** What happened over time: load, requests in flight, latency, failures, our own lateness. */
-export function reportSeries(
-  document: ReportDocument,
-): { readonly html: string; readonly data: ChartData }[] {
+function reportSeries(document: ReportDocument): { readonly html: string; readonly data: ChartData }[] {
   const { overTime, run } = document;
   if (overTime.at.length === 0) return [];
   // A run that was not sealed does not say when it began: its times count from 1970, and the page says so.
@@ -188,7 +186,7 @@ function lag(document: ReportDocument): Parts | null {
 const NAMED = 4;
 
 /** Percentiles as curves: scheduled beside service, and what was recorded. */
-export function latencyCurve({ latencyMs }: ReportDocument): string {
+function latencyCurve({ latencyMs }: ReportDocument): string {
   const { scheduled, service, recorded } = latencyMs;
   if (scheduled.count === 0) return '';
   const line = (label: string, { steps }: PercentileLadder) => ({
@@ -216,7 +214,7 @@ export function latencyCurve({ latencyMs }: ReportDocument): string {
 }
 
 /** How latency is spread at each time: two bands are two kinds of answers, which a percentile over time hides. */
-export function latencyMapFigure({ latencyMap }: ReportDocument): string {
+function latencyMapFigure({ latencyMap }: ReportDocument): string {
   const { at, classes, columnS } = latencyMap;
   if (classes.length === 0) return '';
   const slowestFirst = classes.toReversed();
@@ -240,7 +238,7 @@ export function latencyMapFigure({ latencyMap }: ReportDocument): string {
 }
 
 /** Dispersion of counts by window, for each stream of arrivals. */
-export function dispersionFigure({ summary }: ReportDocument): string {
+function dispersionFigure({ summary }: ReportDocument): string {
   if (summary === null) return '';
   const { streams, due } = arrivalStreams(summary.fidelity);
   const list = (figures: ArrivalFigures) =>

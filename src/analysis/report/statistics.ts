@@ -3,8 +3,7 @@ import { Histogram } from '../../core/histogram.ts';
 import type { Send } from '../../core/run.ts';
 import type { ErrorExamples } from '../../documents/replay.ts';
 import type { PercentileLadder, ReportGroup, ReportGroups } from '../../documents/report.ts';
-import { distributionOf } from '../profile/distribution.ts';
-import { LazyHistogram } from '../profile/lazy-histogram.ts';
+import { distributionOf, LazyHistogram } from '../profile/distribution.ts';
 import { latencyOf, type SentSend } from '../run/latency.ts';
 import { ErrorExampleKeeper, OutcomeCounts, type OutcomeFigures, type SendOutcome } from '../run/outcomes.ts';
 import { type StreamFigures, StreamStatistics } from '../run/streams.ts';
@@ -203,7 +202,7 @@ const MS_PER_US = 1e-3;
 const MAX_GROUPS = 100;
 
 /** The name of a class of request bodies, each twice as large as the one before. */
-export function sizeName(index: number): string {
+function sizeName(index: number): string {
   return index === 0 ? '0' : `${2 ** (index - 1)}–${2 ** index - 1}`;
 }
 
@@ -215,7 +214,7 @@ class Group {
 }
 
 /** Requests that were sent, by a name, with what was recorded for the same names. */
-export class GroupCounts {
+class GroupCounts {
   readonly #groups = new Map<string | null, Group>();
   #ungrouped = 0;
   #sent = 0;

@@ -12,7 +12,7 @@ import { bytesText, columnsOf, msText, NONE, numberText, shareText, type Table }
 import { LADDER_PERCENTS } from './statistics.ts';
 
 /** Marks a percentile that has too few samples to be trusted. */
-export const TOO_FEW = '*';
+const TOO_FEW = '*';
 
 const KEPT = 'kept';
 const VIOLATED = 'VIOLATED';

@@ -1,6 +1,6 @@
 import { Command } from 'commander';
+import { profileCsv } from '../../analysis/profile/csv.ts';
 import { profilePage } from '../../analysis/profile/page.ts';
-import { profileCsv } from '../../analysis/profile/profile-csv.ts';
 import { profileText } from '../../analysis/profile/text.ts';
 import { encryptionKeyOf } from '../../app/open-capture.ts';
 import { pageAssets } from '../../app/page-assets.ts';

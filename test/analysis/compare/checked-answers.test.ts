@@ -1,13 +1,7 @@
 import { describe, expect, test } from 'vitest';
-import { comparePairs } from '../../../src/analysis/compare/compare-pairs.ts';
-import { chanceOfSoMany } from '../../../src/analysis/compare/mismatch-metric.ts';
-import {
-  AGREES,
-  DIFFERS,
-  FAILED,
-  type PairedAnswers,
-  WHOLE,
-} from '../../../src/analysis/compare/paired-answers.ts';
+import { comparePairs } from '../../../src/analysis/compare/judge.ts';
+import { AGREES, DIFFERS, FAILED, type PairedAnswers, WHOLE } from '../../../src/analysis/compare/pairs.ts';
+import { chanceOfSoMany } from '../../../src/analysis/compare/shares.ts';
 import { pairsOf, spoilt } from '../../support/compared-pairs.ts';
 import { uniform } from '../../support/queue-simulator.ts';
 

@@ -1,6 +1,6 @@
 import { describe, expect, test } from 'vitest';
-import { comparePairs } from '../../../src/analysis/compare/compare-pairs.ts';
-import { FAILED, TURNED_AWAY } from '../../../src/analysis/compare/paired-answers.ts';
+import { comparePairs } from '../../../src/analysis/compare/judge.ts';
+import { FAILED, TURNED_AWAY } from '../../../src/analysis/compare/pairs.ts';
 import { answeredPairs, CALM, pairsOf, spoilt, verdictsOf } from '../../support/compared-pairs.ts';
 import { queuePair } from '../../support/queue-simulator.ts';
 

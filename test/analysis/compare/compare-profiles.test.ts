@@ -1,6 +1,9 @@
 import { describe, expect, test } from 'vitest';
-import { compareProfiles, profileFactDifferences } from '../../../src/analysis/compare/compare-profiles.ts';
-import { SHIFT_BOUNDS } from '../../../src/analysis/compare/profile-figures.ts';
+import {
+  compareProfiles,
+  profileFactDifferences,
+  SHIFT_BOUNDS,
+} from '../../../src/analysis/compare/profiles.ts';
 import type { ExchangeRow } from '../../../src/core/exchange.ts';
 import { arrivingAt, profileOf } from '../../support/profiles.ts';
 import { poissonArrivals, uniform } from '../../support/queue-simulator.ts';

@@ -1,6 +1,6 @@
 import { describe, expect, test } from 'vitest';
-import { comparePairs } from '../../../src/analysis/compare/compare-pairs.ts';
-import { FAILED, type PairedAnswers, STREAMED, WHOLE } from '../../../src/analysis/compare/paired-answers.ts';
+import { comparePairs } from '../../../src/analysis/compare/judge.ts';
+import { FAILED, type PairedAnswers, STREAMED, WHOLE } from '../../../src/analysis/compare/pairs.ts';
 import { CALM, pairsOf, spoilt } from '../../support/compared-pairs.ts';
 import { queuePair } from '../../support/queue-simulator.ts';
 

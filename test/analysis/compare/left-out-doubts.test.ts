@@ -1,7 +1,6 @@
 import { describe, expect, test } from 'vitest';
-import { leftOutDoubts } from '../../../src/analysis/compare/left-out-doubts.ts';
-import { PairTable } from '../../../src/analysis/compare/pair-table.ts';
-import { sideRowOfSend } from '../../../src/analysis/compare/side-rows.ts';
+import { leftOutDoubts } from '../../../src/analysis/compare/judge.ts';
+import { PairTable, sideRowOfSend } from '../../../src/analysis/compare/pairs.ts';
 import type { Send } from '../../../src/core/run.ts';
 import { send } from '../../support/sends.ts';
 

@@ -1,6 +1,6 @@
 import { describe, expect, test } from 'vitest';
-import { comparePairs } from '../../../src/analysis/compare/compare-pairs.ts';
-import { type PairedAnswers, STREAMED } from '../../../src/analysis/compare/paired-answers.ts';
+import { comparePairs } from '../../../src/analysis/compare/judge.ts';
+import { type PairedAnswers, STREAMED } from '../../../src/analysis/compare/pairs.ts';
 import { answeredPairs, CALM } from '../../support/compared-pairs.ts';
 import { queuePair } from '../../support/queue-simulator.ts';
 

@@ -1,15 +1,20 @@
 import fc from 'fast-check';
 import { describe, expect, test } from 'vitest';
-import { PairTable } from '../../../src/analysis/compare/pair-table.ts';
 import {
   AGREES,
+  CANCELLED,
   FAILED,
+  LATE,
+  LEFT_OUT,
+  OPEN,
+  PairTable,
+  type SideRow,
   STREAMED,
+  sideRowOfExchange,
+  sideRowOfSend,
   TURNED_AWAY,
   WHOLE,
-} from '../../../src/analysis/compare/paired-answers.ts';
-import { CANCELLED, LATE, LEFT_OUT, OPEN, type SideRow } from '../../../src/analysis/compare/side-columns.ts';
-import { sideRowOfExchange, sideRowOfSend } from '../../../src/analysis/compare/side-rows.ts';
+} from '../../../src/analysis/compare/pairs.ts';
 import { exchangeRow } from '../../support/exchange-row.ts';
 import { failed, refused, send } from '../../support/sends.ts';
 

@@ -1,5 +1,5 @@
 import { expect, test } from 'vitest';
-import { runDoubts } from '../../../src/analysis/compare/run-facts.ts';
+import { runDoubts } from '../../../src/analysis/compare/judge.ts';
 import { summaryOf } from '../../support/reported-runs.ts';
 import { good } from '../../support/run-contexts.ts';
 import { send } from '../../support/sends.ts';

@@ -1,5 +1,5 @@
 import { describe, expect, test } from 'vitest';
-import { mostDifference } from '../../../src/analysis/compare/share-difference.ts';
+import { mostDifference } from '../../../src/analysis/compare/shares.ts';
 import { uniform } from '../../support/queue-simulator.ts';
 
 describe('the most that a share of paired requests may be greater by', () => {

@@ -1,11 +1,11 @@
 import { describe, expect, test } from 'vitest';
-import { dependenceLength } from '../../../src/analysis/compare/dependence.ts';
 import {
+  dependenceLength,
   hodgesLehmann,
   spreadOf,
   windowCount,
   windowEdges,
-} from '../../../src/analysis/compare/window-interval.ts';
+} from '../../../src/analysis/compare/intervals.ts';
 import { studentT } from '../../../src/analysis/stats/student-t.ts';
 import { poissonArrivals, queueLatencies, uniform } from '../../support/queue-simulator.ts';
 

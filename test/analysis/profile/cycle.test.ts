@@ -1,7 +1,11 @@
 import { describe, expect, test } from 'vitest';
-import { dailyCycle, weeklyCycle, weekOf } from '../../../src/analysis/profile/cycle.ts';
-import { LocalHours } from '../../../src/analysis/profile/local-hours.ts';
-import { unusualDays } from '../../../src/analysis/profile/unusual-days.ts';
+import {
+  dailyCycle,
+  LocalHours,
+  unusualDays,
+  weeklyCycle,
+  weekOf,
+} from '../../../src/analysis/profile/cycle.ts';
 
 const HOUR_US = 3_600_000_000;
 /** A Monday, 00:00 UTC. */

@@ -1,7 +1,7 @@
 import { describe, expect, test } from 'vitest';
+import { profileCsv } from '../../../src/analysis/profile/csv.ts';
 import { profilePage } from '../../../src/analysis/profile/page.ts';
-import { profileCsv } from '../../../src/analysis/profile/profile-csv.ts';
-import { shareable } from '../../../src/analysis/profile/sharing.ts';
+import { shareable } from '../../../src/analysis/profile/share.ts';
 import { profileText } from '../../../src/analysis/profile/text.ts';
 import { exchangeRow } from '../../support/exchange-row.ts';
 import { testHash } from '../../support/exchanges.ts';

@@ -2,7 +2,7 @@ import { readFileSync } from 'node:fs';
 import { gunzipSync, gzipSync } from 'node:zlib';
 import fc from 'fast-check';
 import { describe, expect, test } from 'vitest';
-import { PayloadStatistics } from '../../../src/analysis/profile/payloads/payload-statistics.ts';
+import { PayloadStatistics } from '../../../src/analysis/profile/payloads.ts';
 import type { ExchangePayload, ExchangeRow } from '../../../src/core/exchange.ts';
 import type { PayloadKindFigures } from '../../../src/documents/profile.ts';
 import { exchangeRow } from '../../support/exchange-row.ts';

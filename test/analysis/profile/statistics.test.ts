@@ -1,9 +1,8 @@
 import fc from 'fast-check';
 import { describe, expect, test } from 'vitest';
-import { Concurrency } from '../../../src/analysis/profile/concurrency.ts';
+import { Concurrency, RateSeries } from '../../../src/analysis/profile/over-time.ts';
 import { Parties } from '../../../src/analysis/profile/parties.ts';
-import { RateSeries } from '../../../src/analysis/profile/rate-series.ts';
-import { Retries } from '../../../src/analysis/profile/retries.ts';
+import { Retries } from '../../../src/analysis/profile/statistics.ts';
 import { profileText } from '../../../src/analysis/profile/text.ts';
 import { SeededRandom } from '../../../src/core/random.ts';
 import { exchangeRow } from '../../support/exchange-row.ts';

@@ -1,6 +1,6 @@
 import { describe, expect, test } from 'vitest';
-import { comparePairs } from '../../../src/analysis/compare/compare-pairs.ts';
-import { TURNED_AWAY } from '../../../src/analysis/compare/paired-answers.ts';
+import { comparePairs } from '../../../src/analysis/compare/judge.ts';
+import { TURNED_AWAY } from '../../../src/analysis/compare/pairs.ts';
 import { RunStatistics } from '../../../src/analysis/run/run-statistics.ts';
 import { parseSlo } from '../../../src/analysis/verdict/slo.ts';
 import { exitCodeOf, judge } from '../../../src/analysis/verdict/verdict.ts';

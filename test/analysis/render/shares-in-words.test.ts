@@ -1,15 +1,15 @@
 import { describe, expect, test } from 'vitest';
-import { percentText } from '../../src/analysis/compare/compare-pairs.ts';
-import { profileText } from '../../src/analysis/profile/text.ts';
-import { shareText } from '../../src/analysis/render/table.ts';
-import { viewText } from '../../src/analysis/render/text.ts';
-import { objectivesTable } from '../../src/analysis/report/tables.ts';
-import { runView } from '../../src/analysis/report/view.ts';
-import { percent as reasonPercent } from '../../src/core/units.ts';
-import { exchangeRow } from '../support/exchange-row.ts';
-import { profileOf } from '../support/profiles.ts';
-import { summaryOf } from '../support/reported-runs.ts';
-import { refused, send } from '../support/sends.ts';
+import { percentText } from '../../../src/analysis/compare/judge.ts';
+import { profileText } from '../../../src/analysis/profile/text.ts';
+import { shareText } from '../../../src/analysis/render/table.ts';
+import { viewText } from '../../../src/analysis/render/text.ts';
+import { objectivesTable } from '../../../src/analysis/report/tables.ts';
+import { runView } from '../../../src/analysis/report/view.ts';
+import { percent as reasonPercent } from '../../../src/core/units.ts';
+import { exchangeRow } from '../../support/exchange-row.ts';
+import { profileOf } from '../../support/profiles.ts';
+import { summaryOf } from '../../support/reported-runs.ts';
+import { refused, send } from '../../support/sends.ts';
 
 describe.each([
   ['a table', shareText],

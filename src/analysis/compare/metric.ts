@@ -1,4 +1,10 @@
 import type { ComparisonBounds } from '../../documents/comparison.ts';
+
+/** What was found of one metric. */
+export type MetricVerdict = 'better' | 'same' | 'worse' | 'undecided';
+
+export type Bounds = readonly [low: number, high: number];
+
 export const COMPARISON_BOUNDS: ComparisonBounds = Object.freeze({
   floor: 0.05,
   detect: 0.2,

@@ -1,13 +1,79 @@
-import type { ExchangePayload } from '../../../core/exchange.ts';
-import type { PayloadKind, PayloadKindFigures, TokenFigures } from '../../../documents/profile.ts';
-import { payloadApiOf, requestFeatures } from '../../../inference/features.ts';
-import { distributionOf } from '../distribution.ts';
-import { LazyHistogram } from '../lazy-histogram.ts';
-import { answerTokens } from './answer-tokens.ts';
-import { formOf, imagesOf } from './images.ts';
-import { maxTokensOf, promptWeight } from './prompt.ts';
-import type { ReadableRequest } from './readable-request.ts';
-import { batchOfShapes, tensorShapes } from './tensor-shapes.ts';
+import type { ExchangePayload, ExchangeRow } from '../../core/exchange.ts';
+import { Histogram } from '../../core/histogram.ts';
+import type {
+  PayloadFigures,
+  PayloadKind,
+  PayloadKindFigures,
+  TokenFigures,
+} from '../../documents/profile.ts';
+import { type PayloadApi, payloadApiOf, requestFeatures } from '../../inference/features.ts';
+import { distributionOf, LazyHistogram } from './distribution.ts';
+import {
+  answerTokens,
+  batchOfShapes,
+  formOf,
+  imagesOf,
+  maxTokensOf,
+  promptWeight,
+  type ReadableRequest,
+  readableRequest,
+  tensorShapes,
+} from './payload-contents.ts';
+
+const TOKEN_ESTIMATE =
+  'reported: as the server counted them; counted: sent as token ids; estimated: from the shapes of words, within a quarter of real vocabularies';
+
+/**
+ * Looks into payloads one by one, at constant memory. Never throws for what the bytes are; what cannot be read throws
+ * as its reader does.
+ */
+export class PayloadStatistics {
+  readonly #kinds = new Map<PayloadKind, KindStatistics>();
+  readonly #unread = { not_stored: 0, no_body_kept: 0, truncated: 0, unreadable_coding: 0 };
+  readonly #bodyBytes = new Histogram();
+  #sampled = 0;
+  #read = 0;
+  #sayRetry = 0;
+
+  /** `payload` is null where the capture holds none of the exchange. */
+  add(row: ExchangeRow, payload: ExchangePayload | null): void {
+    this.#sampled += 1;
+    if (payload === null) {
+      this.#unread.not_stored += 1;
+      return;
+    }
+    const request = readableRequest(row, payload);
+    if (typeof request === 'string') {
+      this.#unread[request] += 1;
+      return;
+    }
+    this.#read += 1;
+    if (request.saysRetry) this.#sayRetry += 1;
+    this.#bodyBytes.record(request.body.length);
+    const kind = kindOf(request);
+    let statistics = this.#kinds.get(kind);
+    if (statistics === undefined) {
+      statistics = new KindStatistics(kind);
+      this.#kinds.set(kind, statistics);
+    }
+    statistics.add(request, payload);
+  }
+
+  figures(complete: boolean): PayloadFigures {
+    return {
+      sampled: this.#sampled,
+      read: this.#read,
+      complete,
+      unread: { ...this.#unread },
+      sayRetry: this.#sayRetry,
+      bodyBytes: distributionOf(this.#bodyBytes),
+      protocols: [...this.#kinds.values()]
+        .map((kind) => kind.figures(this.#read))
+        .sort((a, b) => b.requests - a.requests),
+      tokenEstimate: TOKEN_ESTIMATE,
+    };
+  }
+}
 
 /** Different shapes told apart, and those that are listed. */
 const MAX_SHAPES = 1_000;
@@ -28,7 +94,7 @@ class Tokens {
 }
 
 /** Sums up requests of one protocol. */
-export class KindStatistics {
+class KindStatistics {
   readonly #kind: PayloadKind;
   readonly #bodyBytes = new LazyHistogram();
   readonly #batch = new LazyHistogram();
@@ -147,4 +213,50 @@ export class KindStatistics {
       if (header.height !== null) this.#height.record(header.height);
     }
   }
+}
+
+const OPENAI: readonly (readonly [RegExp, PayloadKind])[] = [
+  [/\/chat\/completions$/, 'openai chat'],
+  [/\/completions$/, 'openai completions'],
+  [/\/embeddings$/, 'openai embeddings'],
+  [/\/responses$/, 'openai responses'],
+  [/\/audio\/[a-z]+$/, 'openai audio'],
+  [/\/images\/[a-z]+$/, 'openai images'],
+];
+
+/** Routes whose answer is remembered. */
+const REMEMBERED = 1_024;
+const known = new Map<string, PayloadApi | null>();
+
+function kindOf(request: ReadableRequest): PayloadKind {
+  const route = request.row.route ?? '';
+  const api = apiOf(route);
+  if (api === 'openai') return OPENAI.find(([ending]) => ending.test(route))?.[1] ?? 'openai other';
+  if (api === 'anthropic') return 'anthropic messages';
+  if (api === 'ollama' || api === 'generate') return api;
+  if (api === 'v1') return 'v1 predict';
+  if (api === 'v2') return request.tensors === null && request.json !== undefined ? 'v2 JSON' : 'v2 binary';
+  return kindOfType(request);
+}
+
+function apiOf(route: string): PayloadApi | null {
+  let api = known.get(route);
+  if (api === undefined) {
+    api = payloadApiOf({ route, model: null });
+    if (known.size >= REMEMBERED) known.clear();
+    known.set(route, api);
+  }
+  return api;
+}
+
+function kindOfType({ mediaType, json, body }: ReadableRequest): PayloadKind {
+  if (body.length === 0) return 'no body';
+  if (mediaType === 'multipart/form-data') return 'multipart form';
+  if (mediaType.startsWith('image/')) return 'image';
+  if (mediaType.startsWith('audio/')) return 'audio';
+  if (json !== undefined) return 'other JSON';
+  if (mediaType === 'text/csv') return 'CSV';
+  return mediaType.startsWith('text/') || mediaType === 'application/x-www-form-urlencoded'
+    ? 'other text'
+    : 'other binary';
 }

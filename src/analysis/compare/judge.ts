@@ -1,24 +1,31 @@
 import { formatMs, formatShare } from '../../core/units.ts';
-import type { ComparedMetric, ComparisonBounds, ComparisonVerdict } from '../../documents/comparison.ts';
-import { COMPARISON_BOUNDS, SMALL_PART } from './comparison-bounds.ts';
-import { type ComparedTimes, latencyMetrics } from './latency-metrics.ts';
-import { checkedPairs, mismatchMetric } from './mismatch-metric.ts';
+import type {
+  ComparedMetric,
+  ComparisonBounds,
+  ComparisonVerdict,
+  FactDifference,
+} from '../../documents/comparison.ts';
+import type { CheckDocument, ReplayDocument } from '../../documents/replay.ts';
+import { isStoppedByFailures } from '../verdict/run-context.ts';
+import { COMPARISON_BOUNDS, SMALL_PART } from './metric.ts';
 import {
   ANSWERED,
+  CHECKED,
   comparableItls,
   comparableLatencies,
   comparableTtfts,
   FAILED,
   latenciesLessLag,
+  type PairCounts,
   type PairedAnswers,
   type PairedTimes,
   STREAMED,
   TURNED_AWAY,
   ttftsLessLag,
   WHOLE,
-} from './paired-answers.ts';
-import { shareMetric } from './share-metrics.ts';
-import { statusDistance } from './status-distance.ts';
+} from './pairs.ts';
+import { checkedPairs, mismatchMetric, shareMetric, statusDistance } from './shares.ts';
+import { type ComparedTimes, latencyMetrics } from './times.ts';
 
 /** A reason in words, and what to change. */
 export interface ComparisonReason {
@@ -27,7 +34,7 @@ export interface ComparisonReason {
   readonly advice: string;
 }
 
-export interface PairsJudgement {
+interface PairsJudgement {
   readonly verdict: ComparisonVerdict;
   readonly metrics: readonly ComparedMetric[];
   readonly reasons: readonly ComparisonReason[];
@@ -264,4 +271,173 @@ export function pointsText(difference: number | null | undefined): string {
 
 export function percentText(share: number | 'Infinity' | null): string {
   return typeof share === 'number' ? formatShare(share) : '–';
+}
+
+/** A difference that requests taken one by one would show only once in a hundred by chance. */
+const CLEAR_Z = 2.576;
+
+/** What a side is known to have answered: a recording agrees with itself, and so is a run that was not checked taken. */
+type CheckedSide = Pick<ReplayDocument, 'check'> | null;
+
+/**
+ * Answers of B that differ from the recorded ones more often than those of A: what answers something else may be
+ * faster for that alone.
+ * @param floor a share that changes by less is the same
+ */
+export function answerDoubts(a: CheckedSide, b: CheckedSide, floor: number): ComparisonReason[] {
+  const [before, after] = [shareOf(a?.check), shareOf(b?.check)];
+  const difference = after.share - before.share;
+  if (difference < floor || difference <= CLEAR_Z * Math.sqrt(before.variance + after.variance)) return [];
+  const known = a === null || a.check != null ? `, of A ${percentText(before.share)}` : '; A was not checked';
+  return [
+    {
+      code: 'answers_differ',
+      text: `${percentText(after.share)} of the answers of B differ from the recorded ones${known}`,
+      advice:
+        'See the mismatches of B by kind: reprise report. What is answered differently cannot be compared by its time.',
+    },
+  ];
+}
+
+/** Of two runs: where A was checked and B was not, nobody knows what B answers. */
+export function uncheckedNotes({ aTraits, bTraits }: PairedAnswers): ComparisonReason[] {
+  const isChecked = (traits: Uint8Array) => traits.some((each) => (each & CHECKED) > 0);
+  if (!isChecked(aTraits) || isChecked(bTraits)) return [];
+  return [
+    {
+      code: 'answers_unchecked',
+      text: 'the answers of A were held against the recorded ones, and those of B were not',
+      advice: 'Replay B with --check as well: a build that answers otherwise may be faster for that alone.',
+    },
+  ];
+}
+
+function shareOf(check: CheckDocument | null | undefined): {
+  readonly share: number;
+  readonly variance: number;
+} {
+  const share = check?.rate ?? 0;
+  return { share, variance: (share * (1 - share)) / Math.max(1, check?.checked ?? 0) };
+}
+
+/** Half of what lies beyond the 95th percentile, which SAME needs: were they all slow, it would still be seen. */
+const MOST_LEFT_OUT = 0.025;
+
+/**
+ * Requests that were left out of one side alone. Who cancels after the recorded patience cancels more of what is slow:
+ * what is left would look faster for it.
+ */
+export function leftOutDoubts({ pairs, leftOut, leftOutOfA, leftOutOfB }: PairCounts): ComparisonReason[] {
+  const share = (count: number) => count / Math.max(1, pairs + leftOut);
+  return [
+    { side: 'A', ...leftOutOfA },
+    { side: 'B', ...leftOutOfB },
+  ]
+    .filter(({ all }) => share(all) > MOST_LEFT_OUT)
+    .map(({ side, all, late }) => ({
+      code: 'left_out',
+      text: `${percentText(share(all))} of the requests were left out of ${side} alone (${percentText(share(late))} sent late, ${percentText(share(all - late))} cancelled, not reached or open at the end): what is left may not stand for them`,
+      advice:
+        late > all / 2
+          ? `Give the generator of ${side} idle cores of its own, or replay both at a smaller multiplier.`
+          : 'Replay both with --cancels wait, to their ends, and with a --drain-deadline as long as answers take.',
+    }));
+}
+
+/** Options of a run that decide what is sent and when. The words are those of the run's `options`. */
+const PLAN_OPTIONS = [
+  'fromUs', 'toUs', 'window', 'filters', 'multiplier', 'scaling', 'stages', 'targetShare', 'seed', 'jitterMs',
+  'perturb', 'shard', 'maxRequests', 'connections', 'warmupMs', 'cancels', 'pinOutputLength', 'requestUsage',
+  'shiftTime', 'maxInFlight', 'removedHeaders', 'pathMappings',
+] as const; // biome-ignore format: a list of words
+/**
+ * The same, of which older runs say nothing: what one side does not know is no difference. How long an answer is
+ * waited for, and what is refused, decide what counts as failed.
+ */
+const LATER_OPTIONS = [
+  'sessionOrder', 'timeoutMs', 'connectTimeoutMs', 'firstByteTimeoutMs', 'idleTimeoutMs', 'drainDeadlineMs',
+  'maxRatePerSecond', 'maxInFlightBytes', 'host', 'addedHeaders',
+] as const; // biome-ignore format: a list of words
+/** Kept short: a list of windows can be long. */
+const MAX_TEXT = 160;
+
+/** Causes in a run's own judgement that are ours, so that its figures say nothing of the target. */
+const OUR_CAUSES: ReadonlySet<string> = new Set([
+  'interrupted',
+  'nothing_planned',
+  'achieved_below',
+  'arrivals_off_plan',
+  'in_flight_cap',
+  'shards_missing',
+  'shards_apart',
+]);
+
+/** Where the guard stopped a run, these are the target's doing, and what it did answer counts against it. */
+const CAUSED_BY_FAILURES: ReadonlySet<string> = new Set(['interrupted', 'achieved_below']);
+
+/** What two runs do not have in common of what they must. */
+export function runFactDifferences(a: ReplayDocument, b: ReplayDocument): FactDifference[] {
+  const facts: [string, unknown, unknown][] = [
+    ['capture', nameOf(a.capture), nameOf(b.capture)],
+    ...PLAN_OPTIONS.map((name): [string, unknown, unknown] => [name, a.options[name], b.options[name]]),
+    ...LATER_OPTIONS.filter((name) => name in a.options && name in b.options).map(
+      (name): [string, unknown, unknown] => [name, statedOf(a, name), statedOf(b, name)],
+    ),
+  ];
+  // A run that was not checked is held to nothing; two that were, to the same.
+  const [checkA, checkB] = [a.options['check'] ?? null, b.options['check'] ?? null];
+  return differing(checkA === null || checkB === null ? facts : [...facts, ['check', checkA, checkB]]);
+}
+
+/** Of headers that are set on every request the names: a run keeps no values, because they may be credentials. */
+function statedOf({ options }: ReplayDocument, name: string): unknown {
+  const value = options[name];
+  if (name !== 'addedHeaders' || !Array.isArray(value)) return value;
+  return [...new Set(value.map((each) => String(each).toLowerCase()))].sort();
+}
+
+/** Where a capture lay, and how it was named, is another matter on each machine: its requests tell which one it is. */
+function nameOf(capture: string): string {
+  return capture.split(/[/\\]+/).findLast((part) => part !== '' && part !== '.') ?? capture;
+}
+
+/** What keeps a run, which is B, from being held against its recording. */
+export function recordingFactDifferences(run: ReplayDocument): FactDifference[] {
+  return differing([
+    ['multiplier', 1, run.options['multiplier'] ?? run.multiplier],
+    ['stages', null, run.options['stages'] ?? null],
+    ['targetShare', 1, run.options['targetShare'] ?? 1],
+    ['shard', null, run.options['shard'] ?? null],
+  ]);
+}
+
+/** Causes on our own side that keep a run from being compared. */
+export function runDoubts(
+  side: 'A' | 'B',
+  { reasons, notes, interrupted }: ReplayDocument,
+): ComparisonReason[] {
+  const isOurs = (code: string) =>
+    OUR_CAUSES.has(code) && !(isStoppedByFailures(interrupted) && CAUSED_BY_FAILURES.has(code));
+  return [...reasons, ...notes]
+    .filter(({ code, severity }) => severity === 'doubt' && isOurs(code))
+    .map(({ code, text, advice }) => ({
+      code: `run_${side.toLowerCase()}_${code}`,
+      text: `${side} is no valid run: ${text}`,
+      advice,
+    }));
+}
+
+export function differing(facts: readonly (readonly [string, unknown, unknown])[]): FactDifference[] {
+  return facts.flatMap(([fact, a, b]) => {
+    const [textA, textB] = [textOf(a), textOf(b)];
+    return textA === textB ? [] : [{ fact, a: shortened(textA), b: shortened(textB) }];
+  });
+}
+
+function textOf(value: unknown): string {
+  return typeof value === 'string' ? value : JSON.stringify(value ?? null);
+}
+
+function shortened(text: string): string {
+  return text.length > MAX_TEXT ? `${text.slice(0, MAX_TEXT)}…` : text;
 }

@@ -1,0 +1,239 @@
+import type { ComparedMetric, ComparisonBounds } from '../../documents/comparison.ts';
+import { halfWidth, hodgesLehmann, spreadsOver, windowCount, windowEdges } from './intervals.ts';
+import { JOINT_CONFIDENCE, type MetricVerdict, SAME_CONFIDENCE, SMALL_PART } from './metric.ts';
+import { AGREES, ANSWERED, CHECKED, DIFFERS, type PairedAnswers } from './pairs.ts';
+
+const LEAST_PAIRS = 30;
+
+/** Whether the request at a position counts. */
+type Counts = (at: number) => boolean;
+/** Whether the request at a position counts, on either side. */
+interface Counted {
+  readonly name: 'failed' | 'turned_away' | 'mismatched';
+  readonly a: Counts;
+  readonly b: Counts;
+}
+
+/**
+ * Difference of the shares of requests that count, window by window. Failures come in bursts: what could be more of
+ * them is by the windows and by single requests, whichever is more, and the same is only what is not.
+ * @param judged metrics that share the error between them, this included
+ */
+export function shareMetric(
+  { name, a, b }: Counted,
+  pairs: number,
+  bounds: ComparisonBounds,
+  judged: number,
+): ComparedMetric {
+  const shares = { a: shareOf(a, 0, pairs), b: shareOf(b, 0, pairs) };
+  const difference = shares.b - shares.a;
+  const base = {
+    name,
+    unit: 'share' as const,
+    ...(pairs === 0 ? { a: null, b: null } : shares),
+    ratio: shares.a > 0 ? shares.b / shares.a : null,
+    difference: pairs === 0 ? null : difference,
+    pairs,
+    required: true,
+    ...{ ratioLessLag: null, blindWindows: 0, doubt: null },
+  };
+  const windows = windowCount(pairs, LEAST_PAIRS);
+  if (windows === 0) {
+    const none = { interval: null, interval90: null, shift: null, windows: 0, verdict: 'undecided' as const };
+    return { ...base, ...none, pairsNeeded: LEAST_PAIRS * 5 };
+  }
+  const half = halfWidth(
+    spreadsOver(windows, windowDifferences(b, a, pairs)),
+    1 - (1 - JOINT_CONFIDENCE) / 2 / judged,
+  );
+  const most = mostBeyond(b, a, pairs, windows);
+  const verdict = verdictOf(difference, half, most, bounds);
+  return {
+    ...base,
+    interval: [difference - half, difference + half],
+    interval90: [-mostBeyond(a, b, pairs, windows), most],
+    shift: hodgesLehmann(windowDifferences(b, a, pairs)(windows)),
+    windows,
+    verdict,
+    pairsNeeded: verdict === 'undecided' ? neededFor(pairs, most - difference, bounds) : null,
+  };
+}
+
+/** A change must be more than chance and more than the floor; that there is none must be shown as well. */
+function verdictOf(
+  difference: number,
+  half: number,
+  most: number,
+  { failureFloor }: ComparisonBounds,
+): MetricVerdict {
+  if (difference >= failureFloor && difference - half > 0) return 'worse';
+  if (difference <= -failureFloor && difference + half < 0) return 'better';
+  return most < failureFloor ? 'same' : 'undecided';
+}
+
+/**
+ * The most, with 95 %, that the one side counts more often. It cannot be more than what counts there alone: where
+ * that is next to nothing, it is no matter how often and in what bursts the other side counts.
+ */
+function mostBeyond(one: Counts, other: Counts, pairs: number, windows: number): number {
+  const never = () => false;
+  const alone = (at: number) => one(at) && !other(at);
+  const mostOf = (less: Counts) => {
+    const spreads = spreadsOver(windows, windowDifferences(alone, less, pairs));
+    const ofWindows = spreads[0]!.mean + halfWidth(spreads, (1 + SAME_CONFIDENCE) / 2);
+    return Math.max(
+      ofWindows,
+      mostDifference({ pairs, more: numberOf(alone, pairs), less: numberOf(less, pairs) }),
+    );
+  };
+  return Math.min(
+    mostOf((at) => other(at) && !one(at)),
+    mostOf(never),
+  );
+}
+
+/** The width falls with the root of the number; two thirds of the floor leave room for chance. */
+function neededFor(pairs: number, width: number, { failureFloor }: ComparisonBounds): number {
+  return Math.ceil(pairs * Math.max(1.5, (width / ((2 / 3) * failureFloor)) ** 2));
+}
+
+function windowDifferences(more: Counts, less: Counts, pairs: number): (windows: number) => number[] {
+  return (windows) =>
+    Array.from({ length: windows }, (_, at) => {
+      const [from, to] = windowEdges(pairs, windows, at);
+      return shareOf(more, from, to) - shareOf(less, from, to);
+    });
+}
+
+function numberOf(counts: Counts, pairs: number): number {
+  let sum = 0;
+  for (let at = 0; at < pairs; at++) if (counts(at)) sum += 1;
+  return sum;
+}
+
+function shareOf(counts: Counts, from: number, to: number): number {
+  let sum = 0;
+  for (let at = from; at < to; at++) if (counts(at)) sum += 1;
+  return to === from ? 0 : sum / (to - from);
+}
+
+/** One side of an interval of 90 %. */
+const Z = 1.6449;
+const STEPS = 50;
+
+/** Requests on both sides, and of how many the one side alone counts, and the other. */
+interface Discordant {
+  readonly pairs: number;
+  readonly more: number;
+  readonly less: number;
+}
+
+/**
+ * The most that the share of the one side may be greater by, with 95 %, of pairs that do not hang together: the score
+ * interval of Tango (Statistics in Medicine 17, 1998). Pairs of which both count, or neither, leave no doubt, and
+ * where no pair differs, it is 2.7 of them.
+ */
+export function mostDifference(discordant: Discordant): number {
+  const { pairs, more, less } = discordant;
+  let low = (more - less) / pairs;
+  let high = 1;
+  for (let step = 0; step < STEPS; step++) {
+    const middle = (low + high) / 2;
+    if (scoreOf(discordant, middle) > -Z) low = middle;
+    else high = middle;
+  }
+  return high;
+}
+
+/** How many standard errors what was seen lies above such a difference, were it the true one. */
+function scoreOf({ pairs, more, less }: Discordant, difference: number): number {
+  const linear = (2 * pairs - more + less) * difference - more - less;
+  const constant = -less * difference * (1 - difference);
+  const shareLess = (Math.sqrt(Math.max(0, linear ** 2 - 8 * pairs * constant)) - linear) / (4 * pairs);
+  const variance = pairs * (2 * shareLess + difference * (1 - difference));
+  const distance = more - less - pairs * difference;
+  return distance === 0 ? 0 : distance / Math.sqrt(Math.max(0, variance));
+}
+
+/**
+ * Total variation between the statuses of pairs that both were answered (0 to 1): the share of answers that would
+ * have to get another status. What failed or was turned away has metrics of its own.
+ */
+export function statusDistance({ count, aOutcome, bOutcome, aStatus, bStatus }: PairedAnswers): number {
+  const differences = new Map<number, number>();
+  let answered = 0;
+  for (let at = 0; at < count; at++) {
+    if (aOutcome[at] !== ANSWERED || bOutcome[at] !== ANSWERED) continue;
+    answered += 1;
+    differences.set(aStatus[at]!, (differences.get(aStatus[at]!) ?? 0) + 1);
+    differences.set(bStatus[at]!, (differences.get(bStatus[at]!) ?? 0) - 1);
+  }
+  let sum = 0;
+  for (const difference of differences.values()) sum += Math.abs(difference);
+  return answered === 0 ? 0 : sum / 2 / answered;
+}
+
+/** Of requests of which one side alone differs; chance alone makes it B's so often at most once in a hundred. */
+const CLEAR_CHANCE = 0.01;
+
+/**
+ * Positions of the pairs of which both answers were held against the recorded one. What failed or was turned away
+ * has metrics of its own.
+ */
+export function checkedPairs({ count, aOutcome, bOutcome, aTraits, bTraits }: PairedAnswers): Uint32Array {
+  const found = new Uint32Array(count);
+  let kept = 0;
+  for (let at = 0; at < count; at++) {
+    if (aOutcome[at] !== ANSWERED || bOutcome[at] !== ANSWERED) continue;
+    if ((aTraits[at]! & CHECKED) === 0 || (bTraits[at]! & CHECKED) === 0) continue;
+    found[kept] = at;
+    kept += 1;
+  }
+  return found.subarray(0, kept);
+}
+
+/**
+ * Shares of answers that differ from the recorded ones, of pairs of which both were compared. Where B differs on
+ * requests that A answered as recorded, more than chance divides them or where A differs nowhere, it is never the
+ * same: A has shown that these answers can be had again.
+ */
+export function mismatchMetric(
+  pairs: PairedAnswers,
+  checked: Uint32Array,
+  bounds: ComparisonBounds,
+  judged: number,
+): ComparedMetric {
+  const { aTraits, bTraits } = pairs;
+  const differsOn = (traits: Uint8Array) => (at: number) => (traits[checked[at]!]! & DIFFERS) > 0;
+  const counted = { name: 'mismatched', a: differsOn(aTraits), b: differsOn(bTraits) } as const;
+  const required = checked.length >= SMALL_PART * pairs.count;
+  const metric = { ...shareMetric(counted, checked.length, bounds, judged), required };
+  let [inA, onlyA, onlyB] = [0, 0, 0];
+  for (const at of checked) {
+    const [one, other] = [aTraits[at]!, bTraits[at]!];
+    if ((one & DIFFERS) > 0) inA += 1;
+    if ((one & DIFFERS) > 0 && (other & AGREES) > 0) onlyA += 1;
+    if ((one & AGREES) > 0 && (other & DIFFERS) > 0) onlyB += 1;
+  }
+  const differs = inA === 0 ? onlyB > 0 : chanceOfSoMany(onlyB, onlyA + onlyB) <= CLEAR_CHANCE;
+  if (metric.verdict === 'worse') return metric;
+  // Models that answer otherwise each time differ on both sides, too often for a share to be told to the floor: chance
+  // between the two sides is what the requests say that differ on one alone.
+  if (!differs) {
+    const isTold = metric.verdict !== 'undecided' || metric.windows === 0;
+    return isTold ? metric : { ...metric, verdict: 'same', pairsNeeded: null };
+  }
+  return { ...metric, verdict: 'undecided', required: true, pairsNeeded: checked.length * 2 };
+}
+
+/** Chance of at least so many heads in so many throws, summed from the most likely end by logarithms. */
+export function chanceOfSoMany(heads: number, throws: number): number {
+  let chance = 0;
+  let logChoose = 0;
+  // From all heads down: each term follows from the one before it.
+  for (let tails = 0; tails <= throws - heads; tails++) {
+    if (tails > 0) logChoose += Math.log(throws - tails + 1) - Math.log(tails);
+    chance += Math.exp(logChoose - throws * Math.LN2);
+  }
+  return Math.min(1, chance);
+}

@@ -1,0 +1,264 @@
+import { nearestRank } from '../../core/histogram.ts';
+import type { ComparedMetric, ComparisonBounds, WindowLine } from '../../documents/comparison.ts';
+import {
+  dependenceLength,
+  halfWidth,
+  hodgesLehmann,
+  MIN_WINDOWS,
+  ratioDependenceLength,
+  spreadsOver,
+  windowCount,
+  windowEdges,
+} from './intervals.ts';
+import {
+  type Bounds,
+  DEPENDENCE_TO_RATIOS,
+  JOINT_CONFIDENCE,
+  JUDGED_PERCENTILES,
+  type MetricVerdict,
+  SAME_CONFIDENCE,
+  WINDOW_TO_DEPENDENCE,
+} from './metric.ts';
+import { comparableLatencies, type PairedAnswers, type PairedTimes } from './pairs.ts';
+
+/** Times of one kind, pair by pair. */
+export interface ComparedTimes extends PairedTimes {
+  readonly name: 'latency' | 'ttft' | 'itl_mean';
+  /** The same pairs with our own lag taken out; null where there is none, or it is no part of them. */
+  readonly lessLag: (() => PairedTimes) | null;
+  /** Whether SAME needs its percentiles, of those that it needs at all. */
+  readonly required: boolean;
+}
+
+interface Planned {
+  readonly times: ComparedTimes;
+  readonly percent: number;
+  readonly required: boolean;
+  readonly least: number;
+  readonly windows: number;
+}
+
+/**
+ * Differences of percentiles, window by window of the same requests, with intervals over the windows.
+ * A window holds at least six times what hangs together on the calmer side: the same build has that on both. What
+ * hangs together on both for a cause that they share is left to the pairs: it is bounded by that of their ratios.
+ * @param others metrics besides these that share the error with them
+ */
+export function latencyMetrics(
+  kinds: readonly ComparedTimes[],
+  bounds: ComparisonBounds,
+  others: number,
+): ComparedMetric[] {
+  const planned = kinds.flatMap(plansOf);
+  const judged = planned.filter(({ windows }) => windows > 0).length + others;
+  return kinds.flatMap((times) => {
+    const lessLag = times.lessLag?.() ?? null;
+    return planned
+      .filter((plan) => plan.times === times)
+      .map((plan) => metricOf(plan, lessLag, bounds, judged));
+  });
+}
+
+function plansOf(times: ComparedTimes): Planned[] {
+  const { a, b } = times;
+  const dependence = Math.min(
+    dependenceLength(a),
+    dependenceLength(b),
+    DEPENDENCE_TO_RATIOS * ratioDependenceLength(a, b),
+  );
+  return JUDGED_PERCENTILES.map(({ percent, leastPairs, required }) => {
+    const least = Math.ceil(Math.max(leastPairs, WINDOW_TO_DEPENDENCE * dependence));
+    const windows = windowCount(times.a.length, least);
+    return { times, percent, required: required && times.required, least, windows };
+  });
+}
+
+function metricOf(
+  { times, percent, required, least, windows }: Planned,
+  lessLag: PairedTimes | null,
+  bounds: ComparisonBounds,
+  judged: number,
+): ComparedMetric {
+  const { a, b, name } = times;
+  const base = {
+    name: `${name}_p${percent}`,
+    unit: 'ms' as const,
+    a: inMs(percentileOf(a, percent)),
+    b: inMs(percentileOf(b, percent)),
+    difference: null,
+    pairs: a.length,
+    required,
+  };
+  if (windows === 0) {
+    const none = {
+      ratio: null,
+      ratioLessLag: null,
+      interval: null,
+      interval90: null,
+      shift: null,
+      windows: 0,
+      blindWindows: 0,
+    };
+    return { ...base, ...none, verdict: 'undecided', doubt: null, pairsNeeded: least * MIN_WINDOWS };
+  }
+  const changeOf = (each: PairedTimes) => percentileChange(each, percent, windows, judged, bounds);
+  const { halfLog90, isBlind, ...change } = changeOf(times);
+  const without = lessLag === null ? null : changeOf(lessLag);
+  const verdict = without === null ? change.verdict : heldByBoth(change.verdict, without.verdict);
+  const doubt = isBlind
+    ? 'no_answer'
+    : verdict !== change.verdict && verdict === 'undecided'
+      ? 'our_lag'
+      : null;
+  const isForPairs = verdict === 'undecided' && doubt === null;
+  return {
+    ...base,
+    ...change,
+    ratioLessLag: without?.ratio ?? null,
+    windows,
+    verdict,
+    doubt,
+    pairsNeeded: isForPairs ? neededFor(a.length, halfLog90, bounds) : null,
+  };
+}
+
+/**
+ * What is told of a time holds from the planned instant and from when we sent: a late generator makes no target slower,
+ * and a punctual one hides none that is.
+ */
+function heldByBoth(scheduled: MetricVerdict, lessLag: MetricVerdict): MetricVerdict {
+  if (scheduled === lessLag) return scheduled;
+  const isNoWorse = (verdict: MetricVerdict) => verdict === 'same' || verdict === 'better';
+  return isNoWorse(scheduled) && isNoWorse(lessLag) ? 'same' : 'undecided';
+}
+
+/** The width falls with the root of the number; two thirds of the bound leave room for chance. */
+function neededFor(pairs: number, half90: number, { detect }: ComparisonBounds): number {
+  const wanted = (2 / 3) * Math.log1p(detect);
+  return Math.ceil(pairs * Math.max(1.5, (half90 / wanted) ** 2));
+}
+
+function inMs(ns: number): number | 'Infinity' | null {
+  if (Number.isNaN(ns)) return null;
+  return ns === Number.POSITIVE_INFINITY ? 'Infinity' : ns / 1e6;
+}
+
+/** A window in which one side has no answer at the percentile differs by this, and by no more. */
+const MOST_DIFFERENCE = Math.log(100);
+/** Where neither side has an answer at the percentile in more of the windows than this, the others do not stand for them. */
+const MOST_BLIND_SHARE = 0.1;
+
+/** How a percentile of B differs from that of A over windows of the same requests: ratios, B ÷ A. */
+interface PercentileChange {
+  /** Over the windows in which a side has an answer there; null where none has, as is what follows. */
+  readonly ratio: number | null;
+  readonly interval: Bounds | null;
+  readonly interval90: Bounds | null;
+  readonly shift: number | null;
+  /** Windows that say nothing, for neither side has an answer at the percentile. */
+  readonly blindWindows: number;
+  readonly verdict: MetricVerdict;
+  /** Undecided for windows that say nothing: more pairs would be no help. */
+  readonly isBlind: boolean;
+  /** How wide the interval of 90 % is to either side, as a logarithm. */
+  readonly halfLog90: number;
+}
+
+/**
+ * A window that says nothing counts as no difference, which makes no change sure; and it shows none to be absent.
+ * @param judged metrics that share the error between them, this included
+ */
+function percentileChange(
+  { a, b }: PairedTimes,
+  percent: number,
+  windows: number,
+  judged: number,
+  bounds: ComparisonBounds,
+): PercentileChange {
+  const differencesOf = (count: number) => windowDifferences(a, b, percent, count);
+  const known = differencesOf(windows).filter((each) => !Number.isNaN(each));
+  const blindWindows = windows - known.length;
+  if (known.length === 0) {
+    const none = { ratio: null, interval: null, interval90: null, shift: null, halfLog90: 0 };
+    return { ...none, blindWindows, verdict: 'undecided', isBlind: true };
+  }
+  const spreads = spreadsOver(windows, (count) =>
+    differencesOf(count).map((each) => (Number.isNaN(each) ? 0 : each)),
+  );
+  // What is known, without the windows that are not.
+  const scale = windows / known.length;
+  const mean = spreads[0]!.mean * scale;
+  const half = halfWidth(spreads, 1 - (1 - JOINT_CONFIDENCE) / 2 / judged) * scale;
+  const half90 = halfWidth(spreads, (1 + SAME_CONFIDENCE) / 2) * scale;
+  const told = verdictOf(mean, half, half90, bounds);
+  const isBlind = (told === 'same' || told === 'undecided') && blindWindows > MOST_BLIND_SHARE * windows;
+  return {
+    ratio: Math.exp(mean),
+    interval: [Math.exp(mean - half), Math.exp(mean + half)],
+    interval90: [Math.exp(mean - half90), Math.exp(mean + half90)],
+    shift: Math.exp(hodgesLehmann(known)),
+    blindWindows,
+    verdict: isBlind ? 'undecided' : told,
+    isBlind,
+    halfLog90: half90,
+  };
+}
+
+/** All in logarithms. A change must be more than chance and more than the floor; no change must be shown as well. */
+function verdictOf(mean: number, half: number, half90: number, bounds: ComparisonBounds): MetricVerdict {
+  const floor = Math.log1p(bounds.floor);
+  if (mean - half > 0 && mean >= floor) return 'worse';
+  if (mean + half < 0 && mean <= -floor) return 'better';
+  return mean + half90 < Math.log1p(bounds.detect) ? 'same' : 'undecided';
+}
+
+function windowDifferences(a: Float64Array, b: Float64Array, percent: number, windows: number): number[] {
+  return Array.from({ length: windows }, (_, at) => {
+    const [from, to] = windowEdges(a.length, windows, at);
+    return differenceOf(
+      percentileOf(a.subarray(from, to), percent),
+      percentileOf(b.subarray(from, to), percent),
+    );
+  });
+}
+
+/** NaN where neither side has an answer. */
+function differenceOf(a: number, b: number): number {
+  if (a === Number.POSITIVE_INFINITY && b === Number.POSITIVE_INFINITY) return Number.NaN;
+  const difference = Math.log(Math.max(1, b)) - Math.log(Math.max(1, a));
+  return Math.max(-MOST_DIFFERENCE, Math.min(MOST_DIFFERENCE, difference));
+}
+
+/** Nearest rank. NaN where there is none. */
+function percentileOf(values: Float64Array, percent: number): number {
+  if (values.length === 0) return Number.NaN;
+  return Float64Array.from(values).sort()[nearestRank(percent, values.length) - 1]!;
+}
+
+const LINES = 20;
+
+/** Latencies of both sides over the plan, in at most twenty stretches of equally many pairs: to be looked at. */
+export function windowLines(pairs: PairedAnswers & { readonly offsetNs: Float64Array }): WindowLine[] {
+  const count = Math.min(LINES, pairs.count);
+  return Array.from({ length: count }, (_, at) => {
+    const [from, to] = windowEdges(pairs.count, count, at);
+    const { a, b } = comparableLatencies(partOf(pairs, from, to));
+    const both = (percent: number) => ({ a: ms(percentileOf(a, percent)), b: ms(percentileOf(b, percent)) });
+    const fromS = (pairs.offsetNs[from]! - pairs.offsetNs[0]!) / 1e9;
+    return { fromS, pairs: to - from, p50: both(50), p95: both(95) };
+  });
+}
+
+function partOf(pairs: PairedAnswers, from: number, to: number) {
+  return {
+    count: to - from,
+    aNs: pairs.aNs.subarray(from, to),
+    bNs: pairs.bNs.subarray(from, to),
+    aOutcome: pairs.aOutcome.subarray(from, to),
+    bOutcome: pairs.bOutcome.subarray(from, to),
+  };
+}
+
+function ms(ns: number): number | null {
+  return Number.isFinite(ns) ? ns / 1e6 : null;
+}

@@ -1,0 +1,461 @@
+import { decodeContent } from '../../core/content-coding.ts';
+import { UnreadableBody } from '../../core/errors.ts';
+import type { ExchangePayload, ExchangeRow } from '../../core/exchange.ts';
+import { headerPairsOf } from '../../core/headers.ts';
+import { boundaryOf, partsOf } from '../../core/multipart.ts';
+import { bytesPerToken } from '../../core/token-estimate.ts';
+import { isEventStream, isJson, isJsonLines } from '../../inference/features.ts';
+import { EventData } from '../../inference/stream-events.ts';
+
+/** Larger JSON is not taken apart: it would cost more than it tells. */
+const MAX_JSON_BYTES = 4 * 1024 * 1024;
+const INFERENCE_HEADER = 'inference-header-content-length';
+
+/** A recorded request whose body can be looked into. */
+export interface ReadableRequest {
+  readonly row: ExchangeRow;
+  /** In lower case, without parameters; empty where there is none. */
+  readonly mediaType: string;
+  readonly contentType: string;
+  /** Without content coding. */
+  readonly body: Buffer;
+  /** The body's JSON; undefined where it is none, or too large. Of Triton's binary form what precedes the tensors. */
+  readonly json: unknown;
+  /** What follows the JSON in Triton's binary form. */
+  readonly tensors: Buffer | null;
+  /** Says of itself that it is a retry, as clients of model servers do. */
+  readonly saysRetry: boolean;
+}
+
+/** Why a body was not looked into. */
+type Unread = 'no_body_kept' | 'truncated' | 'unreadable_coding';
+
+/** The request of a payload, or why it cannot be read. Never throws, whatever the bytes. */
+export function readableRequest(row: ExchangeRow, { request }: ExchangePayload): ReadableRequest | Unread {
+  if (request === null || request.body.kept === null) return 'no_body_kept';
+  if (request.body.truncated) return 'truncated';
+  const headers = new Map(headerPairsOf(request.head).map(([name, value]) => [name.toLowerCase(), value]));
+  const contentType = headers.get('content-type') ?? '';
+  let decoded: Uint8Array;
+  try {
+    decoded = decodeContent(request.body.kept, headers.get('content-encoding') ?? null).bytes;
+  } catch (error) {
+    if (!(error instanceof UnreadableBody)) throw error;
+    return 'unreadable_coding';
+  }
+  const body = Buffer.from(decoded.buffer, decoded.byteOffset, decoded.byteLength);
+  const jsonBytes = jsonLengthOf(headers.get(INFERENCE_HEADER), body.length);
+  return {
+    row,
+    contentType,
+    mediaType: contentType.split(';')[0]!.trim().toLowerCase(),
+    body,
+    json: parsed(jsonBytes === null ? body : body.subarray(0, jsonBytes)),
+    tensors: jsonBytes === null ? null : body.subarray(jsonBytes),
+    saysRetry: Number(headers.get('x-stainless-retry-count') ?? headers.get('x-retry-count') ?? 0) > 0,
+  };
+}
+
+function jsonLengthOf(header: string | undefined, bodyBytes: number): number | null {
+  const length = header === undefined ? Number.NaN : Number(header);
+  return Number.isSafeInteger(length) && length >= 0 && length <= bodyBytes ? length : null;
+}
+
+function parsed(json: Buffer): unknown {
+  const first = json.find((byte) => byte > 0x20);
+  if ((first !== 0x7b && first !== 0x5b) || json.length > MAX_JSON_BYTES) return undefined;
+  try {
+    return JSON.parse(json.toString('utf8'));
+  } catch {
+    // Not JSON after all: then nothing is told of its inside.
+    return undefined;
+  }
+}
+
+/** The value under a key of a JSON object; undefined for anything else. */
+function member(value: unknown, name: string): unknown {
+  return typeof value === 'object' && value !== null && !Array.isArray(value) && Object.hasOwn(value, name)
+    ? (value as Record<string, unknown>)[name]
+    : undefined;
+}
+
+/** What a prompt weighs. */
+interface PromptWeight {
+  readonly tokens: number;
+  /** Tokens came as numbers and were counted; else their number is an estimate from the text. */
+  readonly counted: boolean;
+}
+
+const MAX_DEPTH = 6;
+const MAX_PARTS = 10_000;
+const PROMPT_KEYS = [
+  'messages',
+  'system',
+  'instructions',
+  'prompt',
+  'input',
+  'inputs',
+  'text_input',
+  'query',
+] as const;
+const LIMIT_PATHS: readonly (readonly string[])[] = [
+  ['max_completion_tokens'],
+  ['max_tokens'],
+  ['max_output_tokens'],
+  ['max_new_tokens'],
+  ['n_predict'],
+  ['parameters', 'max_new_tokens'],
+  ['parameters', 'max_tokens'],
+  ['options', 'num_predict'],
+];
+
+/** Tokens of the prompt, or prompts, of a JSON request; null where it has no text. */
+export function promptWeight(json: unknown): PromptWeight | null {
+  const found = { estimated: 0, counted: 0, parts: 0 };
+  for (const key of [...PROMPT_KEYS, 'documents']) collect(member(json, key), found, 0);
+  if (found.estimated + found.counted === 0) return null;
+  return { tokens: Math.round(found.estimated + found.counted), counted: found.estimated === 0 };
+}
+
+/** The most tokens that a request lets the answer have; null where it states none. */
+export function maxTokensOf(json: unknown): number | null {
+  for (const path of LIMIT_PATHS) {
+    const value = path.reduce<unknown>((inner, name) => member(inner, name), json);
+    if (typeof value === 'number' && Number.isSafeInteger(value) && value >= 0) return value;
+  }
+  return null;
+}
+
+/** About how many tokens a text is: see `bytesPerToken`, within a quarter of real vocabularies. */
+function estimatedTokens(text: string): number {
+  if (text === '') return 0;
+  const escaped = Buffer.from(JSON.stringify(text));
+  // Without the quotes, as the estimate wants the inside of a JSON string.
+  const bytes = escaped.length - 2;
+  return bytes <= 0 ? 0 : bytes / bytesPerToken(escaped, 1, escaped.length - 1);
+}
+
+function collect(
+  value: unknown,
+  found: { estimated: number; counted: number; parts: number },
+  depth: number,
+): void {
+  found.parts += 1;
+  if (depth > MAX_DEPTH || found.parts > MAX_PARTS) return;
+  if (typeof value === 'string') found.estimated += isEncoded(value) ? 0 : estimatedTokens(value);
+  else if (Array.isArray(value)) {
+    if (value.length > 0 && value.every((each) => Number.isSafeInteger(each))) found.counted += value.length;
+    else for (const each of value) collect(each, found, depth + 1);
+  } else if (typeof value === 'object' && value !== null) {
+    for (const key of ['content', 'text', 'arguments', 'output'])
+      collect(member(value, key), found, depth + 1);
+  }
+}
+
+/** A picture in base64 is no text. */
+function isEncoded(text: string): boolean {
+  return text.startsWith('data:') || (text.length >= 256 && /^[A-Za-z0-9+/_-]{256}/.test(text));
+}
+
+/** A picture that a request brings. */
+interface FoundImage {
+  /** Null where only its address was sent. */
+  readonly bytes: number | null;
+  readonly header: ImageHeader | null;
+}
+
+/** What a form brings. */
+interface FormFigures {
+  readonly parts: number;
+  readonly partBytes: readonly number[];
+}
+
+const MAX_IMAGES = 1_000;
+const MAX_VALUES = 100_000;
+const MAX_IMAGE_DEPTH = 12;
+/** A picture's header lies within so many bytes, metadata of a camera included, mostly. */
+const HEADER_BYTES = 64 * 1024;
+const LEAST_BASE64 = 64;
+const DATA_URL = /^data:image\/[a-z0-9.+-]{1,40};base64,/i;
+/** How base64 of PNG, JPEG, GIF, WebP and BMP begins. */
+const ENCODED_IMAGE = /^(?:iVBORw0KGgo|\/9j\/|_9j_|R0lGOD|UklGR|Qk[0-3])/;
+
+/** The pictures of a request: in JSON as base64 or by address, in a form, in a BYTES tensor, or as the body. */
+export function imagesOf(request: ReadableRequest): FoundImage[] {
+  const { json, tensors, body, mediaType } = request;
+  if (mediaType === 'multipart/form-data') return formParts(request).flatMap(imageIn);
+  if (json === undefined) return imageIn(body);
+  const found: FoundImage[] = [];
+  walk(json, found, { values: 0 }, 0);
+  if (tensors !== null) found.push(...imagesInTensors(json, tensors));
+  return found.slice(0, MAX_IMAGES);
+}
+
+/** Parts of a form and their sizes; null where the request is none, or cannot be taken apart. */
+export function formOf(request: ReadableRequest): FormFigures | null {
+  if (request.mediaType !== 'multipart/form-data') return null;
+  const parts = formParts(request);
+  return parts.length === 0 ? null : { parts: parts.length, partBytes: parts.map(({ length }) => length) };
+}
+
+function formParts({ body, contentType }: ReadableRequest): Buffer[] {
+  try {
+    return partsOf(body, boundaryOf(contentType)).map(({ from, to }) => body.subarray(from, to));
+  } catch (error) {
+    if (!(error instanceof UnreadableBody)) throw error;
+    return [];
+  }
+}
+
+function imageIn(bytes: Buffer): FoundImage[] {
+  const header = imageHeader(bytes);
+  return header === null ? [] : [{ bytes: bytes.length, header }];
+}
+
+function walk(value: unknown, found: FoundImage[], seen: { values: number }, depth: number): void {
+  seen.values += 1;
+  if (depth > MAX_IMAGE_DEPTH || seen.values > MAX_VALUES || found.length >= MAX_IMAGES) return;
+  if (typeof value === 'string') {
+    const image = encodedImage(value);
+    if (image !== null) found.push(image);
+  } else if (Array.isArray(value)) {
+    // Numbers are the bulk of a tensor, and none of them is a picture.
+    if (typeof value[0] !== 'number') for (const each of value) walk(each, found, seen, depth + 1);
+  } else if (typeof value === 'object' && value !== null) {
+    if (isAddress(value)) found.push({ bytes: null, header: null });
+    for (const each of Object.values(value)) walk(each, found, seen, depth + 1);
+  }
+}
+
+/** A part of a message that names a picture elsewhere. */
+function isAddress(part: object): boolean {
+  const image = member(part, 'image_url');
+  const address =
+    typeof image === 'string' ? image : (member(image, 'url') ?? member(member(part, 'source'), 'url'));
+  return typeof address === 'string' && /^https?:\/\//i.test(address);
+}
+
+function encodedImage(text: string): FoundImage | null {
+  const prefix = DATA_URL.exec(text)?.[0].length ?? 0;
+  if (prefix === 0 && (text.length < LEAST_BASE64 || !ENCODED_IMAGE.test(text))) return null;
+  const header = imageHeader(
+    Buffer.from(text.slice(prefix, prefix + Math.ceil((HEADER_BYTES * 4) / 3)), 'base64'),
+  );
+  if (prefix === 0 && header === null) return null;
+  const padding = text.endsWith('==') ? 2 : text.endsWith('=') ? 1 : 0;
+  return { bytes: Math.max(0, Math.floor(((text.length - prefix) * 3) / 4) - padding), header };
+}
+
+/** Elements of BYTES tensors behind the JSON, each preceded by its length. */
+function imagesInTensors(json: unknown, tensors: Buffer): FoundImage[] {
+  const inputs = member(json, 'inputs');
+  const found: FoundImage[] = [];
+  let at = 0;
+  for (const input of Array.isArray(inputs) ? inputs : []) {
+    const size = member(member(input, 'parameters'), 'binary_data_size');
+    if (typeof size !== 'number' || !Number.isSafeInteger(size) || size < 0) continue;
+    const end = Math.min(tensors.length, at + size);
+    if (member(input, 'datatype') === 'BYTES') {
+      for (let next = at; next + 4 <= end && found.length < MAX_IMAGES; ) {
+        const length = tensors.readUInt32LE(next);
+        found.push(...imageIn(tensors.subarray(next + 4, Math.min(end, next + 4 + length))));
+        next += 4 + length;
+      }
+    }
+    at = end;
+  }
+  return found;
+}
+
+/** What the first bytes of a picture say. */
+interface ImageHeader {
+  readonly format: 'png' | 'jpeg' | 'gif' | 'webp' | 'bmp';
+  /** Pixels; null where they lie further inside. */
+  readonly width: number | null;
+  readonly height: number | null;
+}
+
+const MAX_SEGMENTS = 200;
+
+/** The header of a picture; null for anything else. Never throws. */
+function imageHeader(bytes: Buffer): ImageHeader | null {
+  if (bytes.length < 12) return null;
+  if (bytes.readUInt32BE(0) === 0x89504e47)
+    return sized('png', bytes, 24, () => [bytes.readUInt32BE(16), bytes.readUInt32BE(20)]);
+  if (bytes.toString('latin1', 0, 4) === 'GIF8')
+    return sized('gif', bytes, 10, () => [bytes.readUInt16LE(6), bytes.readUInt16LE(8)]);
+  if (bytes.toString('latin1', 0, 4) === 'RIFF' && bytes.toString('latin1', 8, 12) === 'WEBP')
+    return webp(bytes);
+  if (bytes.toString('latin1', 0, 2) === 'BM' && bytes.readUInt32LE(6) === 0)
+    return sized('bmp', bytes, 26, () => [bytes.readUInt32LE(18), Math.abs(bytes.readInt32LE(22))]);
+  if (bytes[0] === 0xff && bytes[1] === 0xd8 && bytes[2] === 0xff) return jpeg(bytes);
+  return null;
+}
+
+function sized(
+  format: ImageHeader['format'],
+  bytes: Buffer,
+  needed: number,
+  read: () => readonly [number, number],
+): ImageHeader {
+  if (bytes.length < needed) return { format, width: null, height: null };
+  const [width, height] = read();
+  return { format, width, height };
+}
+
+function webp(bytes: Buffer): ImageHeader {
+  const chunk = bytes.toString('latin1', 12, 16);
+  if (chunk === 'VP8X')
+    return sized('webp', bytes, 30, () => [bytes.readUIntLE(24, 3) + 1, bytes.readUIntLE(27, 3) + 1]);
+  if (chunk === 'VP8 ') {
+    return sized('webp', bytes, 30, () => [bytes.readUInt16LE(26) & 0x3fff, bytes.readUInt16LE(28) & 0x3fff]);
+  }
+  if (chunk === 'VP8L') {
+    return sized('webp', bytes, 25, () => {
+      const bits = bytes.readUInt32LE(21);
+      return [(bits & 0x3fff) + 1, ((bits >>> 14) & 0x3fff) + 1];
+    });
+  }
+  return { format: 'webp', width: null, height: null };
+}
+
+/** Goes from segment to segment up to the frame's header. */
+function jpeg(bytes: Buffer): ImageHeader {
+  let at = 2;
+  for (let segment = 0; segment < MAX_SEGMENTS && at + 9 <= bytes.length; segment += 1) {
+    if (bytes[at] !== 0xff) break;
+    const marker = bytes[at + 1]!;
+    if (marker === 0xff) {
+      at += 1;
+      continue;
+    }
+    const isFrame = marker >= 0xc0 && marker <= 0xcf && marker !== 0xc4 && marker !== 0xc8 && marker !== 0xcc;
+    if (isFrame)
+      return { format: 'jpeg', width: bytes.readUInt16BE(at + 7), height: bytes.readUInt16BE(at + 5) };
+    at += 2 + bytes.readUInt16BE(at + 2);
+  }
+  return { format: 'jpeg', width: null, height: null };
+}
+
+/** Deeper nesting is not followed, more tensors are not told apart. */
+const MAX_TENSOR_DEPTH = 8;
+const MAX_TENSORS = 64;
+const DATATYPES: ReadonlySet<string> = new Set([
+  ...['BOOL', 'UINT8', 'UINT16', 'UINT32', 'UINT64', 'INT8', 'INT16', 'INT32', 'INT64'],
+  ...['FP16', 'FP32', 'FP64', 'BF16', 'BYTES', 'STRING', 'UTF8'],
+]);
+
+/**
+ * Type and dimensions of the tensors a request brings, such as `FP32[8,3,224,224]`. Names of inputs are left out:
+ * they are the caller's words.
+ */
+export function tensorShapes({ json }: ReadableRequest): string[] {
+  const inputs = member(json, 'inputs');
+  if (Array.isArray(inputs))
+    return inputs.slice(0, MAX_TENSORS).flatMap((input: unknown) => shapeOfV2(input) ?? []);
+  const instances = member(json, 'instances');
+  if (Array.isArray(instances)) return [shapeOfNested(instances)];
+  return inputs !== undefined && typeof inputs === 'object'
+    ? Object.values(inputs ?? {})
+        .slice(0, MAX_TENSORS)
+        .map(shapeOfNested)
+    : [];
+}
+
+/** Rows of the first tensor; null where it has none. */
+export function batchOfShapes({ json }: ReadableRequest): number | null {
+  const instances = member(json, 'instances');
+  if (Array.isArray(instances)) return instances.length;
+  const inputs = member(json, 'inputs');
+  const shape = member(Array.isArray(inputs) ? inputs[0] : undefined, 'shape');
+  const rows: unknown = Array.isArray(shape) ? shape[0] : undefined;
+  return typeof rows === 'number' && Number.isSafeInteger(rows) && rows >= 0 ? rows : null;
+}
+
+function shapeOfV2(input: unknown): string | null {
+  const datatype = member(input, 'datatype');
+  const shape = member(input, 'shape');
+  if (!Array.isArray(shape) || !shape.every((size) => Number.isSafeInteger(size))) return null;
+  const type =
+    typeof datatype === 'string' && DATATYPES.has(datatype.toUpperCase()) ? datatype.toUpperCase() : 'other';
+  return `${type}[${shape.slice(0, MAX_TENSOR_DEPTH).join(',')}]`;
+}
+
+/** Lists within lists, as TensorFlow Serving has them: the first of each level stands for the others. */
+function shapeOfNested(value: unknown): string {
+  const sizes: number[] = [];
+  let inner = value;
+  while (Array.isArray(inner) && sizes.length < MAX_TENSOR_DEPTH) {
+    sizes.push(inner.length);
+    inner = inner[0];
+  }
+  const type = inner === null || inner === undefined ? 'empty' : typeof inner;
+  return `${type}[${sizes.join(',')}]`;
+}
+
+const MAX_ANSWER_BYTES = 1024 * 1024;
+/** Where answers of all forms keep their text. */
+const TEXT_KEYS = [
+  'choices',
+  'message',
+  'delta',
+  'content',
+  'text',
+  'output',
+  'text_output',
+  'generated_text',
+  'response',
+  'token',
+];
+
+/** About how many tokens an answer has, from its text; null where none was kept, or it has no text. */
+export function answerTokens({ response }: ExchangePayload): number | null {
+  const kept = response?.body.kept;
+  if (response === null || kept == null || response.body.truncated || kept.length > MAX_ANSWER_BYTES)
+    return null;
+  const headers = new Map(headerPairsOf(response.head).map(([name, value]) => [name.toLowerCase(), value]));
+  const contentType = headers.get('content-type') ?? null;
+  let bytes: Uint8Array;
+  try {
+    bytes = decodeContent(kept, headers.get('content-encoding') ?? null).bytes;
+  } catch (error) {
+    if (!(error instanceof UnreadableBody)) throw error;
+    return null;
+  }
+  const texts: string[] = [];
+  const body = Buffer.from(bytes.buffer, bytes.byteOffset, bytes.byteLength);
+  if (isJson(contentType)) addTexts(body.toString('utf8'), texts);
+  else if (isEventStream(contentType) || isJsonLines(contentType)) {
+    const events = new EventData(isEventStream(contentType) ? 'events' : 'lines', (data) =>
+      addTexts(data, texts),
+    );
+    events.write(body);
+    events.end();
+  }
+  // A stream's pieces are parts of words: estimated together, not one by one.
+  const tokens = estimatedTokens(texts.join(''));
+  return tokens === 0 ? null : Math.max(1, Math.round(tokens));
+}
+
+function addTexts(data: string, texts: string[]): void {
+  let value: unknown;
+  try {
+    value = JSON.parse(data);
+  } catch {
+    return;
+  }
+  collectTexts(value, texts, 0);
+}
+
+function collectTexts(value: unknown, texts: string[], depth: number): void {
+  if (depth > MAX_DEPTH) return;
+  if (typeof value === 'string') texts.push(value);
+  else if (Array.isArray(value)) for (const each of value) collectTexts(each, texts, depth + 1);
+  else if (typeof value === 'object' && value !== null) {
+    for (const key of TEXT_KEYS) {
+      const inner = member(value, key);
+      // A string at the top is text only under a key that says so; `delta` of an event may be one.
+      if (inner !== undefined) collectTexts(inner, texts, depth + 1);
+    }
+  }
+}

@@ -1,0 +1,444 @@
+import {
+  type ExchangeRow,
+  FIRST_SERVER_ERROR,
+  hasExchangeFailed,
+  OUTCOMES,
+  type Outcome,
+} from '../../core/exchange.ts';
+import { Histogram } from '../../core/histogram.ts';
+import type { TimeRange } from '../../core/ports.ts';
+import type { GroupFigures, InputSizeGroup, RetryFigures } from '../../documents/profile.ts';
+import { ArrivalStatistics } from '../stats/arrivals.ts';
+import { sizeClassOf } from '../stats/distance.ts';
+import { DuplicateRatio, RequestKeys } from '../stats/distinct.ts';
+import { LocalHours } from './cycle.ts';
+import { distributionOf, LazyHistogram } from './distribution.ts';
+import { Concurrency, RateSeries } from './over-time.ts';
+import { Parties } from './parties.ts';
+
+const US_PER_S = 1e6;
+const TOO_MANY_REQUESTS = 429;
+const PEAK_WINDOWS_S = [1, 60, 600, 3_600] as const;
+
+/** A window that is profiled: what was asked for, cut to what there is. */
+interface ProfiledWindow extends TimeRange {
+  requests: number;
+}
+
+/**
+ * Follows the exchanges of one or several windows, window by window and in order of arrival within each, at constant
+ * memory. Where windows follow each other, gaps and counts are those on the time on which they lie edge to edge.
+ */
+export class ProfileStatistics {
+  readonly arrivals = new ArrivalStatistics(US_PER_S);
+  readonly peaks = PEAK_WINDOWS_S.map((windowS) => new PeakCounts(windowS));
+  readonly series = new RateSeries();
+  readonly hours: LocalHours;
+  readonly concurrency = new Concurrency();
+  readonly duplicates = new DuplicateRatio();
+  readonly retries = new Retries();
+  readonly sessions = new Parties();
+  readonly clients = new Parties();
+  readonly routes = new Groups();
+  readonly models = new Groups();
+  readonly inputSizes = new InputSizes();
+  readonly requestBytes = new Histogram();
+  readonly responseBytes = new Histogram();
+  readonly latencyUs = new Histogram();
+  readonly firstByteUs = new Histogram();
+  readonly firstTokenUs = new Histogram();
+  readonly promptTokens = new Histogram();
+  readonly outputTokens = new Histogram();
+  readonly batch = new Histogram();
+  readonly statuses = new Map<number | null, number>();
+  readonly methods = new TextCounts(STANDARD_METHODS);
+  readonly protocols = new TextCounts();
+  readonly outcomes: Record<Outcome, number> = Object.fromEntries(
+    OUTCOMES.map((name) => [name, 0]),
+  ) as Record<Outcome, number>;
+  readonly errors = { serverErrors: 0, clientErrors: 0, tooManyRequests: 0, failed: 0 };
+  readonly windows: ProfiledWindow[] = [];
+  /** Requests of which it is known how they ended: by a status, or by breaking off. */
+  ended = 0;
+  /** Null where it is known of none whether it was. */
+  streamed: number | null = null;
+  truncatedRequests = 0;
+  storedRequests = 0;
+
+  constructor(timeZone: string) {
+    this.hours = new LocalHours(timeZone);
+  }
+
+  get requests(): number {
+    return this.arrivals.count;
+  }
+
+  /** Begins a window; rows that follow lie in it. */
+  beginWindow({ fromUs, toUs }: TimeRange): void {
+    this.concurrency.endWindow();
+    this.windows.push({ fromUs, toUs, requests: 0 });
+    this.hours.observe({ fromUs, toUs });
+  }
+
+  /** @param offsetUs on the time of all windows, 0 for the first arrival; never less than the one before */
+  add(row: ExchangeRow, offsetUs: number): void {
+    this.arrivals.add(offsetUs);
+    for (const peak of this.peaks) peak.add(offsetUs, row.arrivalUs);
+    this.hours.add(row.arrivalUs);
+    const window = this.windows.at(-1);
+    if (window !== undefined) window.requests += 1;
+    const failed = this.#countOutcome(row);
+    const lastByteUs = row.lastByteOffsetUs === null ? null : Math.max(0, row.lastByteOffsetUs);
+    const inFlight = this.concurrency.add(
+      row.arrivalUs,
+      lastByteUs === null ? null : row.arrivalUs + lastByteUs,
+    );
+    const entry: GroupEntry = {
+      requestBytes: row.requestBytes,
+      responseBytes: row.responseBytes,
+      failed: failed || row.status !== null ? failed : null,
+      latencyUs: failed ? null : lastByteUs,
+    };
+    this.series.add({ arrivalUs: row.arrivalUs, failed, latencyUs: entry.latencyUs, inFlight });
+    this.routes.add(row.route, entry);
+    this.models.add(row.model, entry);
+    // Of an arrival that is known alone there is no size to count.
+    if (row.protocol !== null) this.#addSizes(row, entry);
+    this.#addTimes(row, entry);
+    if (row.session !== null) this.sessions.add(row.session, row.arrivalUs);
+    if (row.client !== null) this.clients.add(row.client, row.arrivalUs);
+    this.#addBody(row, failed || row.status === TOO_MANY_REQUESTS);
+  }
+
+  /** To be called when the last row was added. */
+  finish(): void {
+    this.concurrency.endWindow();
+  }
+
+  #countOutcome(row: ExchangeRow): boolean {
+    const { outcome, status, method, protocol } = row;
+    this.outcomes[outcome] += 1;
+    this.statuses.set(status, (this.statuses.get(status) ?? 0) + 1);
+    this.methods.add(method);
+    this.protocols.add(protocol);
+    if (status !== null && status >= FIRST_SERVER_ERROR) this.errors.serverErrors += 1;
+    else if (status !== null && status >= 400) this.errors.clientErrors += 1;
+    if (status === TOO_MANY_REQUESTS) this.errors.tooManyRequests += 1;
+    const failed = hasExchangeFailed(row);
+    if (failed) this.errors.failed += 1;
+    // Of an import nobody knows how a request ended.
+    if (failed || status !== null) this.ended += 1;
+    return failed;
+  }
+
+  #addSizes(row: ExchangeRow, entry: GroupEntry): void {
+    this.inputSizes.add(entry);
+    if (row.requestBytes !== null) this.requestBytes.record(row.requestBytes);
+    // An import has requests without any answer; an empty answer has its size.
+    if (row.responseBytes !== null) this.responseBytes.record(row.responseBytes);
+    if (row.streamed !== null) this.streamed = (this.streamed ?? 0) + (row.streamed ? 1 : 0);
+    if (row.requestTruncated) this.truncatedRequests += 1;
+    if (row.requestStored) this.storedRequests += 1;
+  }
+
+  #addTimes(row: ExchangeRow, { failed, latencyUs }: GroupEntry): void {
+    if (latencyUs !== null) this.latencyUs.record(latencyUs);
+    if (row.firstByteOffsetUs !== null && !failed)
+      this.firstByteUs.record(Math.max(0, row.firstByteOffsetUs));
+    if (row.firstTokenOffsetUs !== null && !failed)
+      this.firstTokenUs.record(Math.max(0, row.firstTokenOffsetUs));
+    if (row.promptTokens !== null) this.promptTokens.record(Math.max(0, row.promptTokens));
+    if (row.outputTokens !== null) this.outputTokens.record(Math.max(0, row.outputTokens));
+    if (row.batch !== null) this.batch.record(Math.max(0, row.batch));
+  }
+
+  #addBody(row: ExchangeRow, failed: boolean): void {
+    const isKnown = row.requestHash !== null || (row.requestStored && row.requestBytes === 0);
+    if (!isKnown) return;
+    this.duplicates.add(row.route, row.requestHash);
+    const endUs = row.arrivalUs + Math.max(0, row.lastByteOffsetUs ?? 0);
+    this.retries.add(row.route, row.requestHash, row.arrivalUs, failed ? endUs : null);
+  }
+}
+
+/** A part under the name its requests share; null is the name of those that have none. */
+interface NamedGroup extends GroupFigures {
+  readonly name: string | null;
+}
+
+/** One request as a group takes it. */
+interface GroupEntry {
+  readonly requestBytes: number | null;
+  readonly responseBytes: number | null;
+  /** Null where nobody recorded how it ended. */
+  readonly failed: boolean | null;
+  /** Null where it did not complete, or nobody recorded when. */
+  readonly latencyUs: number | null;
+}
+
+/** The mean of what is known. */
+class KnownMean {
+  #sum = 0;
+  #count = 0;
+
+  add(value: number | null): void {
+    if (value === null) return;
+    this.#sum += value;
+    this.#count += 1;
+  }
+
+  get value(): number | null {
+    return this.#count === 0 ? null : this.#sum / this.#count;
+  }
+}
+
+/** Sums up requests that belong together. */
+class Group {
+  #requests = 0;
+  #failed: number | null = null;
+  readonly #requestBytes = new KnownMean();
+  readonly #responseBytes = new KnownMean();
+  readonly #latencyUs = new LazyHistogram();
+
+  get requests(): number {
+    return this.#requests;
+  }
+
+  add({ requestBytes, responseBytes, failed, latencyUs }: GroupEntry): void {
+    this.#requests += 1;
+    this.#requestBytes.add(requestBytes);
+    this.#responseBytes.add(responseBytes);
+    if (failed !== null) this.#failed = (this.#failed ?? 0) + (failed ? 1 : 0);
+    if (latencyUs !== null) this.#latencyUs.record(latencyUs);
+  }
+
+  figures(of: number): GroupFigures {
+    return {
+      requests: this.#requests,
+      share: of === 0 ? 0 : this.#requests / of,
+      failed: this.#failed,
+      meanRequestBytes: this.#requestBytes.value,
+      meanResponseBytes: this.#responseBytes.value,
+      latencyMs: distributionOf(this.#latencyUs.histogram, 1e-3),
+    };
+  }
+}
+
+/** Names kept apart; a service has a handful of routes and models, a scan of it thousands. */
+const MAX_GROUPS = 100;
+
+/** Groups by a name, at most 100 of them; what comes under further names is one group. */
+class Groups {
+  readonly #groups = new Map<string | null, Group>();
+  readonly #rest = new Group();
+
+  add(name: string | null, entry: GroupEntry): void {
+    let group = this.#groups.get(name);
+    if (group === undefined) {
+      if (this.#groups.size >= MAX_GROUPS) {
+        this.#rest.add(entry);
+        return;
+      }
+      group = new Group();
+      this.#groups.set(name, group);
+    }
+    group.add(entry);
+  }
+
+  /** Requests under names that found no place of their own. */
+  get ungrouped(): number {
+    return this.#rest.requests;
+  }
+
+  /** The largest first. */
+  figures(of: number): NamedGroup[] {
+    return [...this.#groups]
+      .map(([name, group]) => ({ name, ...group.figures(of) }))
+      .sort((a, b) => b.requests - a.requests || ((a.name ?? '') < (b.name ?? '') ? -1 : 1));
+  }
+}
+
+/** Groups by the size of the request body, one class to each doubling. */
+class InputSizes {
+  readonly #classes: Group[] = [];
+
+  /** A request whose size is not known is in no class. */
+  add(entry: GroupEntry): void {
+    if (entry.requestBytes === null) return;
+    const index = sizeClassOf(entry.requestBytes);
+    while (this.#classes.length <= index) this.#classes.push(new Group());
+    this.#classes[index]!.add(entry);
+  }
+
+  /** In rising order; classes without requests are left out. */
+  figures(of: number): InputSizeGroup[] {
+    return this.#classes.flatMap((group, index) =>
+      group.requests === 0
+        ? []
+        : [
+            {
+              fromBytes: index === 0 ? 0 : 2 ** (index - 1),
+              toBytes: index === 0 ? 0 : 2 ** index - 1,
+              ...group.figures(of),
+            },
+          ],
+    );
+  }
+}
+
+const WINDOW_S = 60;
+const WINDOW_US = WINDOW_S * 1e6;
+/** Failures remembered; the oldest go first. */
+const REMEMBERED = 65_536;
+
+/** Looks for retries, at bounded memory; rows in order of arrival. */
+export class Retries {
+  readonly #keys = new RequestKeys();
+  /** When a failed request ended, by what it was; the latest failure last. */
+  readonly #failures = new Map<number, number>();
+  #likely = 0;
+  #watched = 0;
+
+  /** Takes a request whose body is known; `endUs` is when it failed, null where it did not. */
+  add(
+    route: string | null,
+    requestHash: Uint8Array | null,
+    arrivalUs: number,
+    failedUs: number | null,
+  ): void {
+    if (this.#failures.size === 0 && failedUs === null) return;
+    this.#keys.take(route, requestHash);
+    const key = this.#keys.number;
+    const before = this.#failures.get(key);
+    if (before !== undefined) {
+      // One that was sent before the other had failed is no answer to it.
+      if (arrivalUs >= before && arrivalUs - before <= WINDOW_US) this.#likely += 1;
+      if (arrivalUs >= before) this.#failures.delete(key);
+    }
+    if (failedUs === null) return;
+    this.#watched += 1;
+    this.#failures.delete(key);
+    this.#failures.set(key, failedUs);
+    for (const [oldest, endUs] of this.#failures) {
+      if (this.#failures.size <= REMEMBERED && arrivalUs - endUs <= WINDOW_US) break;
+      this.#failures.delete(oldest);
+    }
+  }
+
+  figures(): RetryFigures {
+    return { likely: this.#likely, windowS: WINDOW_S, watched: this.#watched };
+  }
+}
+
+/** The busiest window of one width. */
+interface Peak {
+  readonly windowS: number;
+  readonly requests: number;
+  /** Of all whole windows. */
+  readonly meanRequests: number;
+  /** Epoch microseconds of the window's first instant. */
+  readonly fromUs: number;
+}
+
+/**
+ * The most arrivals in any window of one width. Windows lie side by side from the first arrival, and the one that
+ * holds the last arrival is left out unless it is known to be over: the same windows as those of the index of
+ * dispersion.
+ */
+class PeakCounts {
+  readonly #windowS: number;
+  readonly #widthUs: number;
+  #endUs: number;
+  #current = 0;
+  #currentFromUs = 0;
+  #peak = 0;
+  #peakFromUs = 0;
+  /** Of the windows that are over: how many, and arrivals in them. */
+  #windows = 0;
+  #arrivals = 0;
+
+  constructor(windowS: number) {
+    this.#windowS = windowS;
+    this.#widthUs = windowS * US_PER_S;
+    this.#endUs = this.#widthUs;
+  }
+
+  /**
+   * Takes the next arrival.
+   * @param offsetUs since the first arrival, on the time that windows are laid on; never less than the one before
+   * @param arrivalUs epoch microseconds, to say when the peak was
+   */
+  add(offsetUs: number, arrivalUs: number): void {
+    if (offsetUs >= this.#endUs) {
+      this.#close();
+      const passed = Math.floor((offsetUs - this.#endUs) / this.#widthUs) + 1;
+      this.#windows += passed;
+      this.#endUs += passed * this.#widthUs;
+    }
+    if (this.#current === 0) this.#currentFromUs = arrivalUs - (offsetUs - (this.#endUs - this.#widthUs));
+    this.#current += 1;
+  }
+
+  /** Null while no whole window is over. */
+  peak(): Peak | null {
+    if (this.#peak === 0) return null;
+    return {
+      windowS: this.#windowS,
+      requests: this.#peak,
+      meanRequests: this.#arrivals / this.#windows,
+      fromUs: this.#peakFromUs,
+    };
+  }
+
+  #close(): void {
+    if (this.#current > this.#peak) {
+      this.#peak = this.#current;
+      this.#peakFromUs = this.#currentFromUs;
+    }
+    this.#arrivals += this.#current;
+    this.#current = 0;
+  }
+}
+
+/** The methods of RFC 9110 and PATCH: what services are called by. */
+export const STANDARD_METHODS: readonly string[] =
+  'GET HEAD POST PUT DELETE PATCH OPTIONS CONNECT TRACE'.split(' ');
+
+/** Texts that are counted under their own; a method is a token that anybody may make up. */
+const MAX_TEXTS = 64;
+
+/** Requests by a text of theirs: 64 different ones, beside those that have a place whatever came before them. */
+class TextCounts {
+  readonly #own: ReadonlySet<string | null>;
+  readonly #counts = new Map<string | null, number>();
+  #others = 0;
+  #unlisted = 0;
+
+  constructor(own: readonly string[] = []) {
+    this.#own = new Set([...own, null]);
+  }
+
+  add(text: string | null): void {
+    const known = this.#counts.get(text);
+    if (known !== undefined) {
+      this.#counts.set(text, known + 1);
+      return;
+    }
+    const isOther = !this.#own.has(text);
+    if (isOther && this.#others >= MAX_TEXTS) {
+      this.#unlisted += 1;
+      return;
+    }
+    if (isOther) this.#others += 1;
+    this.#counts.set(text, 1);
+  }
+
+  get counts(): ReadonlyMap<string | null, number> {
+    return this.#counts;
+  }
+
+  /** Requests with further texts. */
+  get unlisted(): number {
+    return this.#unlisted;
+  }
+}
