@@ -11,9 +11,18 @@ import {
 import type { ExpectedAnswer } from '../answers/expected-answer.ts';
 import type { ArenaSetup, HeldAnswer } from '../check/messages.ts';
 import type { FencedAddresses } from '../guard.ts';
-import type { FollowUp } from '../plan/session-order.ts';
 import type { ConnectionUse, DurationsNs, PackedDurations, SenderHealth } from './health.ts';
 import type { InFlightLimits } from './shared-memory.ts';
+
+/** What a follow-up waits for. */
+export interface FollowUp {
+  /** The request of its session before it, by index. */
+  readonly after: number;
+  /** From the end of that one; or from its intended instant, where the two overlapped when they were recorded. */
+  readonly from: 'end' | 'send';
+  /** Nanoseconds from there, not negative. */
+  readonly delayNs: number;
+}
 
 /**
  * One request ready to be sent: everything has been read, decompressed and decided. The sender adds only what the

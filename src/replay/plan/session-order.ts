@@ -1,4 +1,5 @@
 import type { ExchangeRow } from '../../core/exchange.ts';
+import type { FollowUp } from '../engine/messages.ts';
 import { identityOf } from './scaling.ts';
 import type { PlannedSend } from './schedule.ts';
 import { SessionMemory, sessionName } from './sessions.ts';
@@ -10,16 +11,6 @@ export const SESSION_ORDERS = ['open', 'partly-open'] as const;
  * think time has passed (Schroeder, Wierman, Harchol-Balter: Open Versus Closed, NSDI 2006).
  */
 export type SessionOrder = (typeof SESSION_ORDERS)[number];
-
-/** What a follow-up waits for. */
-export interface FollowUp {
-  /** The request of its session before it, by index. */
-  readonly after: number;
-  /** From the end of that one; or from its intended instant, where the two overlapped when they were recorded. */
-  readonly from: 'end' | 'send';
-  /** Nanoseconds from there, not negative. */
-  readonly delayNs: number;
-}
 
 export interface SessionOrderCounts {
   /** Sessions, copies apart; one that was silent for half an hour begins anew. */
