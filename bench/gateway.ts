@@ -93,7 +93,7 @@ async function startGateway(targetPort: number, capture: string): Promise<Conten
   return {
     name: 'gateway, recording',
     port: await find(/"listen":"127\.0\.0\.1:(\d+)"/),
-    forwarder: await find(/"pid":(\d+),"message":"forwarder started"/),
+    forwarder: process_.pid as number,
     recorders: () => {
       const started = [...said.matchAll(/"pid":(\d+),"message":"recorder started"/g)].at(-1);
       return started ? [Number(started[1])] : [];

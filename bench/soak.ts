@@ -140,7 +140,7 @@ async function main(): Promise<void> {
 }
 
 async function sampleOf(pid: number, directory: string, probe: string, startMs: number): Promise<Sample> {
-  const processes: Record<string, ProcessHolding> = { supervisor: holdingOf(pid) };
+  const processes: Record<string, ProcessHolding> = { proxy: holdingOf(pid) };
   for (const child of childrenOf(pid)) {
     const name = roleOf(child);
     if (name !== null) processes[name] = holdingOf(child);
@@ -160,11 +160,10 @@ async function sampleOf(pid: number, directory: string, probe: string, startMs: 
   };
 }
 
-/** The short-lived sealer is none of those that are watched. */
+/** What the seal hook starts is none of those that are watched. */
 function roleOf(pid: number): string | null {
   try {
-    const [, role = null] =
-      /entries\/(forwarder|recorder)\./.exec(readFileSync(`/proc/${pid}/cmdline`, 'utf8')) ?? [];
+    const [, role = null] = /workers\/(recorder)\./.exec(readFileSync(`/proc/${pid}/cmdline`, 'utf8')) ?? [];
     return role;
   } catch {
     // It ended between the two looks.
@@ -186,7 +185,7 @@ function totalIn(metrics: string, family: string): number {
 }
 
 function restartsIn(log: readonly string[]): number {
-  return log.filter((line) => /"message":"(forwarder|recorder) ended/.test(line)).length;
+  return log.filter((line) => /"message":"recorder ended/.test(line)).length;
 }
 
 /** Everything that was promised and did not hold, in words; and what was seen. */
@@ -199,7 +198,7 @@ function verdictOf(
   const settled = samples.filter(({ atS }) => atS >= warmUpS);
   const half = settled.length >> 1;
   const figures: Record<string, unknown> = {};
-  for (const role of ['supervisor', 'forwarder', 'recorder']) {
+  for (const role of ['proxy', 'recorder']) {
     const held = (part: readonly Sample[], what: keyof ProcessHolding) =>
       part.flatMap(({ processes }) => processes[role]?.[what] ?? []);
     const halves = [settled.slice(0, half), settled.slice(half)];

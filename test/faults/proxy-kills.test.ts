@@ -1,13 +1,12 @@
-import { readFileSync } from 'node:fs';
+import { existsSync, readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { expect, it } from 'vitest';
 import { freePort } from '../support/free-port.ts';
 import { NumberedOrigin } from '../support/numbered-traffic.ts';
 import { askOnce } from '../support/one-request.ts';
-import { runReprise } from '../support/process.ts';
+import { runReprise, startReprise } from '../support/process.ts';
 import { msUntil } from '../support/recorder-watch.ts';
-import { type RecordingProcess, startRecording } from '../support/recording.ts';
 import { repositoryRoot } from '../support/shared-data.ts';
 import { storedIds } from '../support/stored-ids.ts';
 import { temporaryDirectory } from '../support/temp-dir.ts';
@@ -27,32 +26,39 @@ function numbered(id: number): string {
   return `POST /v1/x?id=${id} HTTP/1.1\r\nHost: h\r\nContent-Length: ${body.length}\r\n\r\n${body}`;
 }
 
+function isStored(directory: string, id: number): boolean {
+  return existsSync(directory) && storedIds(directory).includes(id);
+}
+
 it('a proxy that is killed serves again within two seconds, and nothing that was committed is lost', async () => {
   const origin = await new NumberedOrigin().listen();
   const port = await freePort();
   const directory = join(temporaryDirectory(), 'capture');
-  const start = () => startRecording(origin.port, directory, ['--listen', `127.0.0.1:${port}`]);
-  let recording: RecordingProcess = await start();
+  const at = ['--target', `127.0.0.1:${origin.port}`, '--listen', `127.0.0.1:${port}`, '--dir', directory];
+  const quick = ['--drain-delay', '0s', '--probe-listen', 'off'];
+  const start = () => startReprise(['--log-format', 'json', 'record', ...at, ...quick]);
+  let recording = start();
+  await recording.waitFor('stderr', /"message":"forwarding"/);
   const stored = new Set<number>();
   const tookMs: number[] = [];
   for (let kill = 0; kill < KILLS; kill += 1) {
     const id = 1_000 + kill;
     await askOnce(port, numbered(id));
-    await msUntil(30_000, 'it is committed', () => storedIds(directory).includes(id));
+    await msUntil(30_000, 'it is committed', () => isStored(directory, id));
     stored.add(id);
-    process.kill(recording.children().proxy, 'SIGKILL');
+    recording.child.kill('SIGKILL');
     const killedMs = performance.now();
-    await recording.process.finished;
+    await recording.finished;
     await sleep(restartMs());
-    const starting = start();
+    recording = start();
     await msUntil(30_000, 'it is served', async () => {
       const answer = await askOnce(port, numbered(kill)).catch(() => '');
       return answer.includes('200 OK');
     });
     tookMs.push(performance.now() - killedMs);
-    recording = await starting;
   }
-  expect((await recording.stop()).status).toBe(0);
+  recording.child.kill('SIGTERM');
+  expect((await recording.finished).status).toBe(0);
   await origin.close();
   const ids = storedIds(directory);
   expect([...stored].filter((id) => !ids.includes(id))).toEqual([]);

@@ -2,7 +2,6 @@ import { cpSync, existsSync, readdirSync, statSync } from 'node:fs';
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { describe, expect, test } from 'vitest';
-import { entryPath } from '../../src/app/workers.ts';
 import { systemClock } from '../../src/core/clock.ts';
 import { SeededRandom } from '../../src/core/random.ts';
 import { segmentsOf } from '../../src/storage/capture/directory.ts';
@@ -12,7 +11,9 @@ import { captureOf, newCapture, querySegment } from '../support/captures.ts';
 import { exchangeOf, requestMessage, TEST_EPOCH_US } from '../support/exchanges.ts';
 import { repeated } from '../support/long-form.ts';
 import { RunningProcess } from '../support/process.ts';
+import { repositoryRoot } from '../support/shared-data.ts';
 
+const SEALER = join(repositoryRoot, 'test', 'support', 'sealer-process.ts');
 const KILLS = repeated(10, 40);
 const EXCHANGES = 1_500;
 /** For a sealer to be at work. */
@@ -51,7 +52,7 @@ async function sealing(original: string): Promise<Sealing> {
   cpSync(original, directory, { recursive: true });
   const [segment] = segmentsOf(directory);
   const { path, file } = segment ?? { path: '', file: '' };
-  const sealer = new RunningProcess(process.execPath, [entryPath('sealer'), path]);
+  const sealer = new RunningProcess(process.execPath, [SEALER, path]);
   const startedMs = performance.now();
   while (!existsSync(`${path}-journal`) && performance.now() - startedMs < START_MS && isAlive(sealer)) {
     await sleep(1);
