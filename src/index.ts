@@ -1,9 +1,190 @@
-export type { ReplayDocument } from './documents/replay.ts';
 /**
- * The public names: reading captures and runs from a program of your own. Recording and replaying are commands,
- * because each is several processes or threads.
+ * Reprise as a library: what the command does, as functions that neither print nor exit, and what reads captures and
+ * runs. Options are those of the command's flags, in camel case: `--max-request-body 1MiB` is
+ * `maxRequestBody: '1MiB'`. Failures are an `AppError` with a code and a hint.
  */
 
+import { COMPARE_OPTIONS, compareNamed, resolveCompareOptions } from './app/compare.ts';
+import { EXPORT_OPTIONS, exportTraffic } from './app/export.ts';
+import { MERGE_OPTIONS, mergeRuns, resolveMergeOptions } from './app/merge.ts';
+import { encryptionKeyOf, openForReplay } from './app/open-capture.ts';
+import { PROFILE_OPTIONS, profileInThread, resolveProfileOptions } from './app/profile.ts';
+import { RECORD_OPTIONS, readRecordOptions, withinRoom } from './app/recording/options.ts';
+import { Recording, type RecordingEnd } from './app/recording/recording.ts';
+import { chooseReplay, planOf } from './app/replay/plan.ts';
+import { RUN_OPTIONS, resolveRunOptions, runPartsOf } from './app/replay/prepare.ts';
+import { runReplay } from './app/replay/run.ts';
+import { REPORT_OPTIONS, reportInThread, resolveReportOptions } from './app/report.ts';
+import { VERSION } from './app/version.ts';
+import { entryPath } from './app/workers.ts';
+import { systemClock } from './core/clock.ts';
+import { AppError } from './core/errors.ts';
+import { byProgram, type StatedOptions } from './core/options.ts';
+import type { Logger } from './core/ports.ts';
+import type { ComparisonDocument } from './documents/comparison.ts';
+import type { ReplayEvent } from './documents/events.ts';
+import type { ProfileDocument } from './documents/profile.ts';
+import type { ReplayDocument } from './documents/replay.ts';
+import type { ReportDocument } from './documents/report.ts';
+import { readHostLimits } from './monitors/host.ts';
+import { formatEndpoint } from './proxy/net/endpoint.ts';
+
+export type RecordOptions = StatedOptions<typeof RECORD_OPTIONS>;
+export type ReplayOptions = StatedOptions<typeof RUN_OPTIONS>;
+export type ProfileOptions = StatedOptions<typeof PROFILE_OPTIONS>;
+export type ReportOptions = StatedOptions<typeof REPORT_OPTIONS>;
+export type CompareOptions = StatedOptions<typeof COMPARE_OPTIONS>;
+export type MergeOptions = StatedOptions<typeof MERGE_OPTIONS>;
+export type ExportOptions = StatedOptions<typeof EXPORT_OPTIONS>;
+
+const SILENT: Logger = { info: () => undefined, warn: () => undefined, error: () => undefined };
+
+/** A recording that is under way. */
+export interface RunningRecording {
+  /** Where clients connect, in the order of the `listen` option; ports that were 0 are filled in. */
+  readonly addresses: readonly string[];
+  /** Resolves when an operator asks for the end, as `reprise drain` does. */
+  readonly drainAsked: Promise<void>;
+  /** Stops accepting, waits for open connections as the options say, and seals the capture. */
+  stop(): Promise<RecordingEnd>;
+}
+
+/**
+ * Forwards traffic to a model server and records it, until it is stopped.
+ * @throws AppError OPTION_INVALID listing every problem; LISTEN_FAILED
+ */
+export async function record(
+  options: RecordOptions,
+  { logger = SILENT }: { readonly logger?: Logger } = {},
+): Promise<RunningRecording> {
+  const { plane, recorder, probeListen, drainDelayMs, drainDeadlineMs } = readRecordOptions(
+    byProgram(RECORD_OPTIONS, options),
+  );
+  const recording = new Recording({
+    recorderEntry: entryPath('recorder'),
+    plane: withinRoom(plane, readHostLimits()),
+    recorder,
+    version: VERSION,
+    probeListen,
+    estimated: (estimate) => logger.info(estimate, 'disk estimate'),
+    logger,
+    clock: systemClock,
+  });
+  const bound = await recording.start();
+  return {
+    addresses: bound.map(formatEndpoint),
+    drainAsked: recording.drainAsked,
+    stop: () => recording.stop({ delayMs: drainDelayMs, deadlineMs: drainDeadlineMs }),
+  };
+}
+
+/** What a replay tells, and what may stop it. */
+export interface ReplayDeps {
+  /** Aborted, the run comes to its end in order and is kept. */
+  readonly signal?: AbortSignal;
+  readonly onEvent?: (event: ReplayEvent) => void;
+  readonly logger?: Logger;
+}
+
+/**
+ * Plays a capture back against a target, keeps the run and judges it.
+ * @throws AppError OPTION_INVALID listing every problem; what the opening of a capture throws; TARGET_FORBIDDEN,
+ *   TARGET_UNREACHABLE; RUN_ABORTED where a guard ended the run, which is kept
+ */
+export async function replay(
+  capture: string,
+  options: ReplayOptions,
+  { signal = new AbortController().signal, onEvent, logger = SILENT }: ReplayDeps = {},
+): Promise<{ readonly directory: string; readonly document: ReplayDocument }> {
+  const asked = resolveRunOptions(byProgram(RUN_OPTIONS, options));
+  const { target, window } = asked.options;
+  if (target === null) {
+    throw new AppError('OPTION_INVALID', 'a replay needs a target', {
+      hint: 'Plan without one by the command: reprise replay --dry-run.',
+    });
+  }
+  const opened = openForReplay(capture, encryptionKeyOf(asked), window.recorders);
+  try {
+    const choice = chooseReplay(opened, asked.options);
+    const planned = { choice, plan: planOf(choice), target };
+    const { directory, document, end } = await runReplay({
+      ...runPartsOf(asked, opened, planned, logger),
+      listen: () => ({
+        signal,
+        get received() {
+          return signal.aborted ? 'abort' : null;
+        },
+        end: () => undefined,
+      }),
+      reporter: {
+        interactive: false,
+        note: () => undefined,
+        progress: () => undefined,
+        endProgress: () => undefined,
+        event: onEvent,
+      },
+    });
+    if (end.kind === 'aborted') throw end.error;
+    return { directory, document };
+  } finally {
+    opened.source.close();
+  }
+}
+
+/** Describes the traffic of a capture in numbers, in a thread. @throws AppError */
+export async function profile(capture: string, options: ProfileOptions = {}): Promise<ProfileDocument> {
+  const resolved = resolveProfileOptions(byProgram(PROFILE_OPTIONS, options));
+  return profileInThread({ directory: capture, options: resolved });
+}
+
+/** Says what a run showed, in a thread. @throws AppError */
+export async function report(run: string, options: ReportOptions = {}): Promise<ReportDocument> {
+  return reportInThread({ directory: run, ...resolveReportOptions(byProgram(REPORT_OPTIONS, options)) });
+}
+
+/** Says whether B is better or worse than A: two runs, a run and its recording, or two profiles. @throws AppError */
+export async function compare(
+  a: string,
+  b: string,
+  options: CompareOptions = {},
+): Promise<ComparisonDocument> {
+  return compareNamed(a, b, resolveCompareOptions(byProgram(COMPARE_OPTIONS, options)));
+}
+
+/** Puts the runs of all shards of a replay together, judges them as one run and keeps that. @throws AppError */
+export async function merge(
+  runs: readonly string[],
+  options: MergeOptions = {},
+): Promise<{ readonly directory: string; readonly document: ReplayDocument }> {
+  const resolved = resolveMergeOptions(byProgram(MERGE_OPTIONS, options));
+  const { directory, document } = await mergeRuns(runs, resolved, {
+    onWaiting: () => undefined,
+    onLeftOut: () => undefined,
+  });
+  return { directory, document };
+}
+
+/**
+ * Turns a capture, or a window of it at a multiple of its pace, into another tool's file.
+ * @returns how many requests, or rows of a table, were written
+ * @throws AppError; nothing is left behind then
+ */
+export async function exportCapture(
+  format: string,
+  capture: string,
+  options: ExportOptions,
+  { signal = new AbortController().signal }: { readonly signal?: AbortSignal } = {},
+): Promise<{ readonly out: string; readonly exported: number; readonly recorded: number }> {
+  const { out, result } = await exportTraffic(format, capture, byProgram(EXPORT_OPTIONS, options), {
+    signal,
+    onPlan: () => undefined,
+    onProgress: () => undefined,
+  });
+  return { out, exported: result.exported, recorded: result.recorded };
+}
+
+export { inspect, verify } from './app/inspect.ts';
+export type { RecordingEnd } from './app/recording/recording.ts';
 export { LOSS_REASONS, type LossReason, OMISSION_CAUSES, type OmissionCause } from './core/accounting.ts';
 export type { ClockAnchor } from './core/clock.ts';
 export { AppError, ERROR_CODES, type ErrorCode } from './core/errors.ts';
@@ -26,8 +207,13 @@ export {
   parseRequestHead,
   parseResponseHead,
 } from './core/headers.ts';
-export type { CaptureSource, TimeRange } from './core/ports.ts';
+export type { CaptureSource, Logger, TimeRange } from './core/ports.ts';
 export type { Run, RunTotals, Send, SendError } from './core/run.ts';
+export type { ComparisonDocument } from './documents/comparison.ts';
+export type { ReplayEvent } from './documents/events.ts';
+export type { ProfileDocument } from './documents/profile.ts';
+export type { ReplayDocument } from './documents/replay.ts';
+export type { ReportDocument } from './documents/report.ts';
 export { resolveCaptureDirectory } from './storage/capture/directory.ts';
 export type { InspectDocument } from './storage/capture/inspect.ts';
 export { inspectCapture } from './storage/capture/inspect.ts';

@@ -1,18 +1,39 @@
 import { randomBytes } from 'node:crypto';
+import { readFileSync } from 'node:fs';
 import { setImmediate } from 'node:timers/promises';
-import { AppError, reasonOf } from '../core/errors.ts';
+import { systemClock } from '../core/clock.ts';
+import { AppError, Problems, reasonOf } from '../core/errors.ts';
 import type { ExchangeRow } from '../core/exchange.ts';
+import {
+  type Asked,
+  askedFor,
+  choice,
+  list,
+  type ResolvedOptions,
+  resolveOptions,
+  type StatedTexts,
+  text,
+  toggle,
+  withoutNulls,
+} from '../core/options.ts';
 import type { CaptureSource } from '../core/ports.ts';
-import type {
-  ExportedFile,
-  ExportedSend,
-  ExportFormat,
-  ExportSettings,
-  ExportWriter,
+import {
+  EXPORT_MODES,
+  type ExportedFile,
+  type ExportedSend,
+  type ExportFormat,
+  type ExportSettings,
+  type ExportWriter,
 } from '../formats/export-writer.ts';
+import { EXPORT_FORMATS } from '../formats/index.ts';
 import { AnswerForecast } from '../replay/answers/expected-answer.ts';
 import { describeFilters } from '../replay/filter.ts';
 import { RateCeiling, resolveHost, TargetFence } from '../replay/guard.ts';
+import {
+  REQUEST_OPTIONS,
+  type ReplayOptions,
+  resolveReplayOptions,
+} from '../replay/options/replay-options.ts';
 import { Concurrency } from '../replay/plan/dry-run.ts';
 import {
   AuditCounter,
@@ -28,12 +49,30 @@ import { BodyChanges, NO_BODY_CHANGES } from '../replay/request/body-changes.ts'
 import { RequestBuilder } from '../replay/request/build.ts';
 import { arrivalsAlone, nothingSelected, skipReasonOf } from '../replay/window/capture.ts';
 import type { Playback } from '../replay/window/playback.ts';
-import type { ReplayPlan } from './replay/plan.ts';
+import { encryptionKeyOf, encryptionKeyOption, openForReplay } from './open-capture.ts';
+import { chooseReplay, planOf, type ReplayPlan } from './replay/plan.ts';
 import { StagedDirectory, StagedFile } from './staged-output.ts';
+import { VERSION } from './version.ts';
 
 /** Sends between two looks at whether somebody wants it to stop. */
 const BREATH = 256;
 const TABLES_HOLD_ALL = 'csv and parquet hold what can be said without requests.';
+
+const NAMES = EXPORT_FORMATS.map(({ name }) => name);
+
+export const EXPORT_OPTIONS = {
+  out: text('--out <path>', 'the file, or for locust and k6 the directory; must not exist yet', {
+    required: true,
+  }),
+  mode: choice('--mode <mode>', `how k6 paces: ${EXPORT_MODES.join(' or ')} (default: exact)`, EXPORT_MODES),
+  includeBodies: toggle('--include-bodies', 'put request bodies into the table (parquet)'),
+  ...REQUEST_OPTIONS,
+  target: text('--target <url>', 'where requests go: put into the file (locust, k6, vegeta, har)'),
+  maxRequests: text('--max-requests <n>', 'plan no more than the first so many requests'),
+  removeHeader: list('--remove-header <name>', 'left out of every request'),
+  encryptionKeyFile: encryptionKeyOption('file with the key of an encrypted capture'),
+};
+type ExportFlags = StatedTexts<ResolvedOptions<typeof EXPORT_OPTIONS>>;
 
 export interface ExportRequest {
   readonly format: ExportFormat;
@@ -60,6 +99,98 @@ export interface ExportResult {
   readonly lost: Readonly<Record<string, number>>;
   readonly files: readonly ExportedFile[];
   readonly usage: readonly string[];
+}
+
+/** What is exported, and where to, before anything is read. */
+export interface ExportWatcher extends ExportDeps {
+  /** The plan is made, and nothing written yet. */
+  readonly onPlan: (plan: ReplayPlan) => void;
+}
+
+/** An export that is written. */
+export interface Exported {
+  readonly format: ExportFormat;
+  readonly out: string;
+  readonly plan: ReplayPlan;
+  readonly result: ExportResult;
+}
+
+/**
+ * Turns a capture, or a window of it at a multiple of its pace, into another tool's file.
+ * @throws AppError OPTION_INVALID for options that do not go together; as `exportCapture` else
+ */
+export async function exportTraffic(
+  name: string,
+  directory: string,
+  asked: Asked<typeof EXPORT_OPTIONS>,
+  { onPlan, ...deps }: ExportWatcher,
+): Promise<Exported> {
+  const flags = withoutNulls(resolveOptions(EXPORT_OPTIONS, asked));
+  const { out } = flags;
+  const format = formatNamed(name);
+  const settings = settingsOf(format, flags);
+  const options = optionsOfPlan(asked);
+  const opened = openForReplay(directory, encryptionKeyOf(flags), options.window.recorders);
+  try {
+    const chosen = chooseReplay(opened, options);
+    const plan = planOf(chosen);
+    onPlan(plan);
+    const origin = options.target?.origin ?? null;
+    const request = { format, settings: { ...settings, origin }, plan, source: chosen.source, out };
+    return { format, out, plan, result: await exportCapture(request, deps) };
+  } finally {
+    opened.source.close();
+  }
+}
+
+/** An export is planned as a replay is, and sends nothing. */
+function optionsOfPlan(asked: Asked<typeof EXPORT_OPTIONS>): ReplayOptions {
+  const options = resolveReplayOptions(
+    { ...askedFor(REQUEST_OPTIONS, asked).stated, dryRun: true },
+    {
+      environment: (variable) => process.env[variable],
+      readFile: (path) => readFileSync(path, 'utf8'),
+      checkSlo: () => undefined,
+      nowUs: () => systemClock.epochUs(),
+      originOf: (key) => (key in EXPORT_OPTIONS ? asked.originOf(key as keyof typeof EXPORT_OPTIONS) : null),
+    },
+  );
+  if (options.target === null || options.target.socketPath === null) return options;
+  throw new AppError('OPTION_INVALID', '--target is a unix socket, which no file of another tool can name', {
+    hint: 'Give the URL of a server, such as http://staging:8000.',
+  });
+}
+
+function formatNamed(name: string): ExportFormat {
+  const format = EXPORT_FORMATS.find((known) => known.name === name);
+  if (format !== undefined) return format;
+  throw new AppError('OPTION_INVALID', `${JSON.stringify(name)} is no format: ${NAMES.join(', ')}`, {
+    hint: 'For example: reprise export csv CAPTURE --out traffic.csv',
+  });
+}
+
+/** @throws AppError OPTION_INVALID for an option that means nothing to the format, all of them at once */
+function settingsOf(format: ExportFormat, flags: ExportFlags): ExportSettings {
+  const problems = new Problems();
+  const names = { target: '--target', mode: '--mode', includeBodies: '--include-bodies' } as const;
+  for (const option of ['target', 'mode', 'includeBodies'] as const) {
+    if (!flags[option] || format.takes.includes(option)) continue;
+    const takers = EXPORT_FORMATS.filter(({ takes }) => takes.includes(option)).map(({ name }) => name);
+    problems.add(`${names[option]} is for ${takers.join(', ')}, not for ${format.name}`);
+  }
+  if (format.needsTarget && flags.target === undefined) {
+    problems.add(
+      `--target is missing: ${format.name} writes whole URLs`,
+      'Name the server that will be sent to, such as --target http://staging:8000; nothing is sent now.',
+    );
+  }
+  problems.throwIfAny();
+  return {
+    creator: { name: 'reprise', version: VERSION },
+    origin: null,
+    mode: flags.mode ?? 'exact',
+    includeBodies: flags.includeBodies,
+  };
 }
 
 /**

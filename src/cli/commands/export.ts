@@ -1,60 +1,17 @@
-import { readFileSync } from 'node:fs';
 import { Command } from 'commander';
-import { type ExportResult, exportCapture } from '../../app/export.ts';
-import { encryptionKeyOf, encryptionKeyOption, openForReplay } from '../../app/open-capture.ts';
-import {
-  forecastFor,
-  planDocument,
-  planLines,
-  plannedSpanNs,
-  planTitle,
-  type ReplayPlan,
-  scalingOf,
-  slowestPace,
-  stagedSpanNs,
-} from '../../app/replay/plan.ts';
-import { assertScalable, playbackOf, withinWindow } from '../../app/replay/windows.ts';
-import { VERSION } from '../../app/version.ts';
-import { systemClock } from '../../core/clock.ts';
-import { AppError, Problems } from '../../core/errors.ts';
-import {
-  askedFor,
-  choice,
-  list,
-  type ResolvedOptions,
-  resolveOptions,
-  type StatedTexts,
-  text,
-  toggle,
-  withoutNulls,
-} from '../../core/options.ts';
+import { EXPORT_OPTIONS, type ExportResult, exportTraffic } from '../../app/export.ts';
+import { planDocument, planLines, planTitle, type ReplayPlan } from '../../app/replay/plan.ts';
+import { toggle } from '../../core/options.ts';
 import { formatBytes, formatMs } from '../../core/units.ts';
-import { EXPORT_MODES, type ExportFormat, type ExportSettings } from '../../formats/export-writer.ts';
+import type { ExportFormat } from '../../formats/export-writer.ts';
 import { EXPORT_FORMATS } from '../../formats/index.ts';
-import { REQUEST_OPTIONS, resolveReplayOptions } from '../../replay/options/replay-options.ts';
-import { chooseWindow } from '../../replay/window/window.ts';
 import { addOptions } from '../flags.ts';
-import { askedOf } from '../options.ts';
+import { askedOf, optionsOf } from '../options.ts';
 import { Interruption } from '../signals.ts';
 import { terminal } from '../terminal.ts';
 
 const EXPORT_SCHEMA_VERSION = 1;
-const NAMES = EXPORT_FORMATS.map(({ name }) => name);
-
-const OPTIONS = {
-  out: text('--out <path>', 'the file, or for locust and k6 the directory; must not exist yet', {
-    required: true,
-  }),
-  mode: choice('--mode <mode>', `how k6 paces: ${EXPORT_MODES.join(' or ')} (default: exact)`, EXPORT_MODES),
-  includeBodies: toggle('--include-bodies', 'put request bodies into the table (parquet)'),
-  ...REQUEST_OPTIONS,
-  target: text('--target <url>', 'where requests go: put into the file (locust, k6, vegeta, har)'),
-  maxRequests: text('--max-requests <n>', 'plan no more than the first so many requests'),
-  removeHeader: list('--remove-header <name>', 'left out of every request'),
-  encryptionKeyFile: encryptionKeyOption('file with the key of an encrypted capture'),
-  json: toggle('--json', 'print one JSON document'),
-};
-type ExportFlags = StatedTexts<ResolvedOptions<typeof OPTIONS>>;
+const OPTIONS = { ...EXPORT_OPTIONS, json: toggle('--json', 'print one JSON document') };
 
 export function exportCommand(): Command {
   const command = new Command('export')
@@ -68,102 +25,23 @@ export function exportCommand(): Command {
 }
 
 async function runExport(name: string, directory: string, command: Command): Promise<void> {
-  const asked = askedOf(command, OPTIONS);
-  const flags = withoutNulls(resolveOptions(OPTIONS, asked));
-  const { out } = flags;
-  const format = formatNamed(name);
-  const settings = settingsOf(format, flags);
-  const options = resolveReplayOptions(
-    { ...askedFor(REQUEST_OPTIONS, asked).stated, dryRun: true },
-    {
-      environment: (variable) => process.env[variable],
-      readFile: (path) => readFileSync(path, 'utf8'),
-      checkSlo: () => undefined,
-      nowUs: () => systemClock.epochUs(),
-      originOf: (key) => (key in OPTIONS ? asked.originOf(key as keyof typeof OPTIONS) : null),
-    },
-  );
-  if (options.target !== null && options.target.socketPath !== null) {
-    throw new AppError(
-      'OPTION_INVALID',
-      '--target is a unix socket, which no file of another tool can name',
-      {
-        hint: 'Give the URL of a server, such as http://staging:8000.',
-      },
-    );
-  }
+  const { json, out: asked } = optionsOf(command, OPTIONS);
   const interruption = new Interruption();
-  const opened = openForReplay(directory, encryptionKeyOf(flags), options.window.recorders);
   try {
-    const chosen = chooseWindow(opened.overview, options.window, slowestPace(options), stagedSpanNs(options));
-    assertScalable(options, chosen);
-    const { overview } = withinWindow(opened, chosen);
-    const source = playbackOf(opened.source, chosen, options.filters);
-    const scaling = scalingOf(options, overview, source, chosen);
-    const window = { ...chosen, plannedSpanNs: plannedSpanNs(scaling, chosen) };
-    const plan = {
-      options,
-      overview,
-      window,
-      scaling,
-      forecast: forecastFor(overview, window, scaling, source),
-    };
-    if (!flags.json) terminal.note(planTitle(plan), ...planLines(plan));
-    const result = await exportCapture(
-      {
-        format,
-        settings: { ...settings, origin: options.target?.origin ?? null },
-        plan,
-        source,
-        out,
-      },
-      {
-        signal: interruption.signal,
-        onProgress: (sends) => terminal.progress(`${sends.toLocaleString('en-US')} requests exported`),
-      },
-    );
-    if (flags.json) terminal.json(documentOf(format, out, plan, result));
+    const { format, out, plan, result } = await exportTraffic(name, directory, askedOf(command, OPTIONS), {
+      signal: interruption.signal,
+      onPlan: (plan) => json || terminal.note(planTitle(plan), ...planLines(plan)),
+      onProgress: (sends) => terminal.progress(`${sends.toLocaleString('en-US')} requests exported`),
+    });
+    if (json) terminal.json(documentOf(format, out, plan, result));
     else terminal.print(...textOf(format, out, result));
   } catch (thrown) {
     if (interruption.status === null) throw thrown;
-    terminal.note(`reprise: stopped by ${interruption.received}; ${out} was not written`);
+    terminal.note(`reprise: stopped by ${interruption.received}; ${asked} was not written`);
     process.exitCode = interruption.status;
   } finally {
-    opened.source.close();
     interruption.end();
   }
-}
-
-function formatNamed(name: string): ExportFormat {
-  const format = EXPORT_FORMATS.find((known) => known.name === name);
-  if (format !== undefined) return format;
-  throw new AppError('OPTION_INVALID', `${JSON.stringify(name)} is no format: ${NAMES.join(', ')}`, {
-    hint: 'For example: reprise export csv CAPTURE --out traffic.csv',
-  });
-}
-
-/** @throws AppError OPTION_INVALID for an option that means nothing to the format, all of them at once */
-function settingsOf(format: ExportFormat, flags: ExportFlags): ExportSettings {
-  const problems = new Problems();
-  const names = { target: '--target', mode: '--mode', includeBodies: '--include-bodies' } as const;
-  for (const option of ['target', 'mode', 'includeBodies'] as const) {
-    if (!flags[option] || format.takes.includes(option)) continue;
-    const takers = EXPORT_FORMATS.filter(({ takes }) => takes.includes(option)).map(({ name }) => name);
-    problems.add(`${names[option]} is for ${takers.join(', ')}, not for ${format.name}`);
-  }
-  if (format.needsTarget && flags.target === undefined) {
-    problems.add(
-      `--target is missing: ${format.name} writes whole URLs`,
-      'Name the server that will be sent to, such as --target http://staging:8000; nothing is sent now.',
-    );
-  }
-  problems.throwIfAny();
-  return {
-    creator: { name: 'reprise', version: VERSION },
-    origin: null,
-    mode: flags.mode ?? 'exact',
-    includeBodies: flags.includeBodies,
-  };
 }
 
 function documentOf(format: ExportFormat, out: string, plan: ReplayPlan, result: ExportResult): object {

@@ -1,42 +1,20 @@
-import { readFileSync } from 'node:fs';
 import { setImmediate } from 'node:timers/promises';
 import { Command } from 'commander';
 import type { Fidelity } from '../../analysis/run/fidelity.ts';
 import { reachedText } from '../../analysis/verdict/run-context.ts';
-import { parseSlo } from '../../analysis/verdict/slo.ts';
 import { exitCodeOf } from '../../analysis/verdict/verdict.ts';
-import {
-  encryptionKeyOf,
-  encryptionKeyOption,
-  type OpenedCapture,
-  openForReplay,
-} from '../../app/open-capture.ts';
-import { checkerOf, isCheckImplied } from '../../app/replay/document.ts';
+import { encryptionKeyOf, type OpenedCapture, openForReplay } from '../../app/open-capture.ts';
 import { countedMultipliers, countedReasons, type DryRunOutcome } from '../../app/replay/dry-run.ts';
-import {
-  chooseReplay,
-  leadInOf,
-  planLines,
-  planOf,
-  planTitle,
-  type ReplayPlan,
-} from '../../app/replay/plan.ts';
+import { chooseReplay, planLines, planOf, planTitle, type ReplayPlan } from '../../app/replay/plan.ts';
+import { RUN_OPTIONS, resolveRunOptions, runPartsOf } from '../../app/replay/prepare.ts';
 import { endEvent } from '../../app/replay/progress.ts';
 import type { ReplayRunParts } from '../../app/replay/run.ts';
 import { playedLines, unfilteredLines } from '../../app/replay/windows.ts';
-import { entryUrl } from '../../app/workers.ts';
-import { systemClock } from '../../core/clock.ts';
-import { askedFor, resolveOptions, text } from '../../core/options.ts';
+import { askedFor, resolveOptions } from '../../core/options.ts';
 import { formatMs, formatMultiplier } from '../../core/units.ts';
 import { IDC_WINDOWS, type IdcWindow } from '../../documents/parts.ts';
 import type { ArrivalFigures } from '../../documents/replay.ts';
-import {
-  type OptionSources,
-  OUTPUT_OPTIONS,
-  REPLAY_OPTIONS,
-  type ReplayOptions,
-  resolveReplayOptions,
-} from '../../replay/options/replay-options.ts';
+import { OUTPUT_OPTIONS, type ReplayOptions } from '../../replay/options/replay-options.ts';
 import { scalingCountLines } from '../../replay/plan/describe-scaling.ts';
 import {
   PAYLOAD_FINDING_TEXTS,
@@ -51,12 +29,6 @@ import { askedOf } from '../options.ts';
 import { Interruption } from '../signals.ts';
 import { tableLines, terminal } from '../terminal.ts';
 
-const OWN_OPTIONS = {
-  out: text('--out <directory>', 'where the run is kept (default: runs/<run id>)'),
-  encryptionKeyFile: encryptionKeyOption('file with the key of an encrypted capture'),
-};
-const OPTIONS = { ...REPLAY_OPTIONS, ...OWN_OPTIONS };
-
 export function replayCommand(): Command {
   const command = new Command('replay')
     .description('Play a capture back against a target at a multiple of its pace, and judge what happened.')
@@ -64,26 +36,15 @@ export function replayCommand(): Command {
     .action(async (directory: string, _: object, command: Command) => {
       await replay(directory, command);
     });
-  return addOptions(command, OPTIONS);
+  return addOptions(command, RUN_OPTIONS);
 }
 
-const SOURCES: Omit<OptionSources, 'originOf'> = {
-  environment: (name) => process.env[name],
-  readFile: (path) => readFileSync(path, 'utf8'),
-  checkSlo: (expressions) => {
-    parseSlo(expressions);
-  },
-  asksForCheck: isCheckImplied,
-  nowUs: () => systemClock.epochUs(),
-};
-
 async function replay(directory: string, command: Command): Promise<void> {
-  const asked = askedOf(command, OPTIONS);
-  const { stated } = askedFor(REPLAY_OPTIONS, asked);
-  const options = resolveReplayOptions(stated, { ...SOURCES, originOf: asked.originOf });
-  const { out, encryptionKeyFile } = resolveOptions(OWN_OPTIONS, askedFor(OWN_OPTIONS, asked));
+  const asked = askedOf(command, RUN_OPTIONS);
+  const runOptions = resolveRunOptions(asked);
+  const { options } = runOptions;
   const { json, ndjson } = resolveOptions(OUTPUT_OPTIONS, askedFor(OUTPUT_OPTIONS, asked));
-  const opened = openForReplay(directory, encryptionKeyOf({ encryptionKeyFile }), options.window.recorders);
+  const opened = openForReplay(directory, encryptionKeyOf(runOptions), options.window.recorders);
   try {
     const choice = chooseReplay(opened, options);
     // Before the roll-ups of a long capture are summed: the reader sees at once that something happens.
@@ -96,21 +57,9 @@ async function replay(directory: string, command: Command): Promise<void> {
       await showPlan(plan, choice.source, opened, json);
       return;
     }
-    await play(
-      {
-        plan,
-        target: options.target,
-        source: choice.source,
-        ...leadInOf(plan, choice.source, opened.source),
-        thresholds: parseSlo(options.slo),
-        unexplained: choice.unexplained,
-        captureIdentity: opened.identity,
-        createChecker: checkerOf(entryUrl('checker'), options, plan.overview.name, encryptionKeyFile),
-        out,
-        logger: (await import('../logger.ts')).loggerOf(command),
-      },
-      { json, ndjson },
-    );
+    const { loggerOf } = await import('../logger.ts');
+    const planned = { choice, plan, target: options.target };
+    await play(runPartsOf(runOptions, opened, planned, loggerOf(command)), { json, ndjson });
   } finally {
     opened.source.close();
   }
@@ -123,10 +72,7 @@ async function showPlan(
   opened: OpenedCapture,
   json: boolean,
 ): Promise<void> {
-  const [{ dryRunDocument, planWindow }, { dryRunLines }] = await Promise.all([
-    import('../../app/replay/dry-run.ts'),
-    import('./replay.ts'),
-  ]);
+  const { dryRunDocument, planWindow } = await import('../../app/replay/dry-run.ts');
   const outcome = await planWindow(plan, source, opened.source, (leadIn) => {
     if (!json) terminal.print(...planLines(plan, leadIn));
   });
@@ -139,18 +85,14 @@ async function showPlan(
  * @throws AppError what ended the run, after that was printed
  */
 async function play(
-  parts: Omit<ReplayRunParts, 'threads' | 'listen' | 'reporter'>,
+  parts: Omit<ReplayRunParts, 'listen' | 'reporter'>,
   output: { readonly json: boolean; readonly ndjson: boolean },
 ): Promise<void> {
   // What sends is half of all there is, and a plan needs none of it.
-  const [{ runReplay }, { summaryLines }] = await Promise.all([
-    import('../../app/replay/run.ts'),
-    import('../../app/replay/run.ts'),
-  ]);
+  const { runReplay, summaryLines } = await import('../../app/replay/run.ts');
   const interruptions: Interruption[] = [];
   const result = await runReplay({
     ...parts,
-    threads: { pacer: entryUrl('pacer'), sender: entryUrl('sender') },
     listen: () => {
       const interruption = new Interruption();
       interruptions.push(interruption);

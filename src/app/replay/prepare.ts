@@ -1,0 +1,77 @@
+import { readFileSync } from 'node:fs';
+import { parseSlo } from '../../analysis/verdict/slo.ts';
+import { systemClock } from '../../core/clock.ts';
+import { type Asked, askedFor, resolveOptions, text } from '../../core/options.ts';
+import type { Logger } from '../../core/ports.ts';
+import {
+  type OptionSources,
+  REPLAY_OPTIONS,
+  type ReplayOptions,
+  resolveReplayOptions,
+} from '../../replay/options/replay-options.ts';
+import type { Target } from '../../replay/target.ts';
+import { encryptionKeyOption, type OpenedCapture } from '../open-capture.ts';
+import { entryUrl } from '../workers.ts';
+import { checkerOf, isCheckImplied } from './document.ts';
+import { leadInOf, type ReplayChoice, type ReplayPlan } from './plan.ts';
+import type { ReplayRunParts } from './run.ts';
+
+/** Where a run is kept, and what opens its capture. */
+const KEEPING_OPTIONS = {
+  out: text('--out <directory>', 'where the run is kept (default: runs/<run id>)'),
+  encryptionKeyFile: encryptionKeyOption('file with the key of an encrypted capture'),
+};
+
+/** Everything that can be asked of a replay and of where it is kept. */
+export const RUN_OPTIONS = { ...REPLAY_OPTIONS, ...KEEPING_OPTIONS };
+
+/** What will be done, and where it is kept. */
+export interface RunOptions {
+  readonly options: ReplayOptions;
+  /** Null for `runs/<run id>`. */
+  readonly out: string | null;
+  readonly encryptionKeyFile: string | null;
+}
+
+const SOURCES: Omit<OptionSources, 'originOf'> = {
+  environment: (name) => process.env[name],
+  readFile: (path) => readFileSync(path, 'utf8'),
+  checkSlo: (expressions) => {
+    parseSlo(expressions);
+  },
+  asksForCheck: isCheckImplied,
+  nowUs: () => systemClock.epochUs(),
+};
+
+/** @throws AppError OPTION_INVALID listing every problem */
+export function resolveRunOptions(asked: Asked<typeof RUN_OPTIONS>): RunOptions {
+  const { stated } = askedFor(REPLAY_OPTIONS, asked);
+  const options = resolveReplayOptions(stated, { ...SOURCES, originOf: asked.originOf });
+  return { options, ...resolveOptions(KEEPING_OPTIONS, askedFor(KEEPING_OPTIONS, asked)) };
+}
+
+/** A run as it is to be played, less who watches it and who may stop it. Reads no exchange. */
+export function runPartsOf(
+  { options, out, encryptionKeyFile }: RunOptions,
+  opened: OpenedCapture,
+  {
+    choice,
+    plan,
+    target,
+  }: { readonly choice: ReplayChoice; readonly plan: ReplayPlan; readonly target: Target },
+  logger: Logger,
+): Omit<ReplayRunParts, 'listen' | 'reporter'> {
+  return {
+    plan,
+    target,
+    source: choice.source,
+    ...leadInOf(plan, choice.source, opened.source),
+    thresholds: parseSlo(options.slo),
+    unexplained: choice.unexplained,
+    captureIdentity: opened.identity,
+    createChecker: checkerOf(entryUrl('checker'), options, plan.overview.name, encryptionKeyFile),
+    out,
+    threads: { pacer: entryUrl('pacer'), sender: entryUrl('sender') },
+    logger,
+  };
+}
